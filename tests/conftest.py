@@ -1,0 +1,27 @@
+"""Makes `caffe` and the detector's packages importable from the checkout; adds the golden-set options."""
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+for folder in (ROOT / "tools", ROOT / "lib", ROOT / "caffe-fast-rcnn" / "python"):
+    sys.path.insert(0, str(folder))
+
+
+def pytest_addoption(parser):
+    golden = ROOT / "tests" / "golden"
+    parser.addoption("--golden-engine", default=str(golden / "engine"), metavar="DIR",
+                     help="recorded engine cases to check (default: tests/golden/engine)")
+    parser.addoption("--golden-detector", default=str(golden / "detector"), metavar="DIR",
+                     help="recorded detector cases to check (default: tests/golden/detector)")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real photographs and caffemodels; tests that need it skip where it is missing."""
+    folder = Path(os.environ.get("FRCNN_SHARED_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder}: set FRCNN_SHARED_DATA to the folder that holds BCCD and caffe")
+    return folder

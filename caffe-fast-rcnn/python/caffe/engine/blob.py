@@ -1,0 +1,182 @@
+"""Blobs: n-dimensional arrays with a gradient, seen as NumPy arrays and as torch tensors.
+
+The two sides are kept in step by Caffe's rule: the side written last is the truth, and a copy is made only when
+the other side is asked for. On the CPU both sides are one piece of memory. A blob whose NumPy view has been
+asked for keeps that array for as long as its shape stays, so a view taken once follows later forward passes.
+"""
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from . import device
+
+
+class _Array:
+    """One array of a blob (data or diff); several blobs may share one, each with a shape of its own."""
+
+    __slots__ = ("tensor", "host", "host_is_newer")
+
+    def __init__(self) -> None:
+        self.tensor: torch.Tensor | None = None     # on the device that used it last
+        self.host: np.ndarray | None = None         # the view handed out to NumPy users
+        self.host_is_newer = False                  # only on CUDA: NumPy may have been written since
+
+    def clear(self) -> None:
+        self.tensor = self.host = None
+        self.host_is_newer = False
+
+    def as_tensor(self, shape: tuple[int, ...]) -> torch.Tensor:
+        where, dtype = device.current_device(), device.float_type()
+        tensor = self.tensor
+        if tensor is None:
+            tensor = self.tensor = torch.zeros(shape, device=where, dtype=dtype)
+        elif tensor.device != where or tensor.dtype != dtype:
+            if self.host_is_newer:
+                tensor = torch.from_numpy(self.host)
+            tensor = self.tensor = tensor.to(device=where, dtype=dtype)
+            self.host, self.host_is_newer = None, False
+        elif self.host_is_newer:
+            tensor = self.tensor = torch.from_numpy(self.host).to(where)
+            self.host_is_newer = False
+        return tensor if tensor.shape == shape else tensor.reshape(shape)
+
+    def as_numpy(self, shape: tuple[int, ...]) -> np.ndarray:
+        tensor = self.as_tensor(shape)
+        if tensor.device.type == "cpu":
+            if self.host is None or self.tensor is None or not self.tensor.is_contiguous():
+                self.tensor = tensor.contiguous()
+                self.host = self.tensor.numpy()
+        else:
+            if self.host is None or self.host.size != tensor.numel():
+                self.host = tensor.cpu().contiguous().numpy()
+            elif not self.host_is_newer:
+                np.copyto(self.host, tensor.cpu().numpy().reshape(self.host.shape))
+            self.host_is_newer = True
+        return self.host if self.host.shape == shape else self.host.reshape(shape)
+
+    def assign(self, value: torch.Tensor) -> None:
+        kept = self.tensor
+        if self.host is not None and kept is not None and kept.device == value.device \
+                and kept.dtype == value.dtype and kept.numel() == value.numel():
+            if kept.data_ptr() != value.data_ptr() or kept.stride() != value.stride():
+                kept.copy_(value.reshape(kept.shape))
+        else:
+            self.tensor, self.host = value, None
+        self.host_is_newer = False
+
+
+class Blob:
+    """An array with a gradient; `Blob(2, 3)` has two axes, `Blob()` is a scalar. Zero until written.
+
+    shape   tuple of ints
+    data    the values, a writable C-contiguous NumPy array (float32)
+    diff    the gradient, the same
+    tensor  the values as a torch tensor on the current device; assignable (ours, not in BVLC Caffe)
+    grad    the gradient as a torch tensor; assignable (ours)
+    """
+
+    def __init__(self, *shape: int) -> None:
+        self.shape = tuple(int(dim) for dim in shape)
+        self._data = _Array()
+        self._diff = _Array()
+
+    def __repr__(self) -> str:
+        return f"Blob{self.shape}"
+
+    # ---- shape
+    @property
+    def count(self) -> int:
+        """Number of values."""
+        return math.prod(self.shape)
+
+    @property
+    def num_axes(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    def _legacy_axis(self, axis: int) -> int:
+        if len(self.shape) > 4:
+            raise ValueError(f"num, channels, height and width are for blobs of up to 4 axes; this one is {self.shape}")
+        return self.shape[axis] if axis < len(self.shape) else 1
+
+    num = property(lambda self: self._legacy_axis(0), doc="Length of axis 0, 1 if there is none.")
+    channels = property(lambda self: self._legacy_axis(1), doc="Length of axis 1, 1 if there is none.")
+    height = property(lambda self: self._legacy_axis(2), doc="Length of axis 2, 1 if there is none.")
+    width = property(lambda self: self._legacy_axis(3), doc="Length of axis 3, 1 if there is none.")
+
+    def reshape(self, *shape: int) -> None:
+        """Change the shape: values stay where their number stays the same, else they become zeros."""
+        new = tuple(int(dim) for dim in shape)
+        if new == self.shape:
+            return
+        if any(dim < 0 for dim in new):
+            raise ValueError(f"reshape: every dimension must be at least 0, got {new}")
+        if math.prod(new) != self.count:
+            self._data, self._diff = _Array(), _Array()
+        self.shape = new
+
+    # ---- values
+    @property
+    def data(self) -> np.ndarray:
+        return self._data.as_numpy(self.shape)
+
+    @property
+    def diff(self) -> np.ndarray:
+        return self._diff.as_numpy(self.shape)
+
+    @property
+    def tensor(self) -> torch.Tensor:
+        return self._data.as_tensor(self.shape)
+
+    @tensor.setter
+    def tensor(self, value: torch.Tensor) -> None:
+        self._assign(self._data, value)
+
+    @property
+    def grad(self) -> torch.Tensor:
+        return self._diff.as_tensor(self.shape)
+
+    @grad.setter
+    def grad(self, value: torch.Tensor) -> None:
+        self._assign(self._diff, value)
+
+    @property
+    def has_grad(self) -> bool:
+        """False while no gradient was ever written or asked for: it is then zero and takes no memory."""
+        return self._diff.tensor is not None
+
+    def _assign(self, array: _Array, value: torch.Tensor) -> None:
+        if value.numel() != self.count:
+            raise ValueError(f"a blob of shape {self.shape} cannot take values of shape {tuple(value.shape)}")
+        array.assign(value.detach())
+
+    # ---- sharing
+    def share_data(self, other: Blob) -> None:
+        """Use the other blob's values from now on; the number of values must agree, shapes may differ."""
+        self._check_same_count(other)
+        self._data = other._data
+
+    def share_diff(self, other: Blob) -> None:
+        """Use the other blob's gradient from now on."""
+        self._check_same_count(other)
+        self._diff = other._diff
+
+    def shares_data_with(self, other: Blob) -> bool:
+        """True where both blobs hold one array of values."""
+        return self._data is other._data
+
+    def _check_same_count(self, other: Blob) -> None:
+        if self.count != other.count:
+            raise ValueError(f"blobs of shapes {self.shape} and {other.shape} cannot share their values")
+
+    def free_data(self) -> None:
+        """Give the memory of the values back; they read as zeros until they are written again."""
+        self._data.clear()
+
+    def zero_grad(self) -> None:
+        """Set the gradient to zero."""
+        if self.has_grad:
+            self._diff.as_tensor(self.shape).zero_()

@@ -1,0 +1,85 @@
+"""Where tensors live, in which type they are computed, and the random numbers of the engine.
+
+One setting for the whole process, as in Caffe: `set_mode_cpu`, `set_mode_gpu`, `set_device`.
+"""
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+_MASK = (1 << 63) - 1
+
+
+class _Settings:
+    use_gpu = False
+    gpu_id = 0
+    float_type = torch.float32
+    seed = 0
+    generators: dict[torch.device, torch.Generator] = {}
+
+
+def set_mode_cpu() -> None:
+    """Compute on the CPU from now on; blobs move when they are next used."""
+    _Settings.use_gpu = False
+
+
+def set_mode_gpu() -> None:
+    """Compute on the CUDA device chosen by `set_device`.
+
+    Raises RuntimeError where PyTorch sees no CUDA device.
+    """
+    if not torch.cuda.is_available():
+        raise RuntimeError("set_mode_gpu: PyTorch sees no CUDA device; use set_mode_cpu, or install a CUDA build")
+    _Settings.use_gpu = True
+
+
+def set_device(gpu_id: int) -> None:
+    """Choose the CUDA device, counted from 0. Raises ValueError where there is no such device."""
+    count = torch.cuda.device_count()
+    if count and not 0 <= gpu_id < count:
+        raise ValueError(f"set_device: no GPU {gpu_id}; there are {count}, numbered from 0")
+    _Settings.gpu_id = gpu_id
+
+
+def current_device() -> torch.device:
+    """The device on which blobs are kept."""
+    return torch.device("cuda", _Settings.gpu_id) if _Settings.use_gpu else torch.device("cpu")
+
+
+def float_type() -> torch.dtype:
+    """The type of every blob: float32, or float64 inside `use_float_type(torch.float64)`."""
+    return _Settings.float_type
+
+
+@contextlib.contextmanager
+def use_float_type(dtype: torch.dtype) -> Iterator[None]:
+    """Build and run nets in another floating-point type, for gradient checks."""
+    before, _Settings.float_type = _Settings.float_type, dtype
+    try:
+        yield
+    finally:
+        _Settings.float_type = before
+
+
+def set_random_seed(seed: int) -> None:
+    """Seed fillers and dropout on every device."""
+    _Settings.seed = int(seed)
+    _Settings.generators.clear()
+
+
+def seed_iteration(seed: int, iteration: int) -> None:
+    """Make the random numbers of one training iteration a function of (seed, iteration) alone.
+
+    A run that continues from a checkpoint then draws the same dropout masks as one that never stopped.
+    """
+    set_random_seed((seed * 1_000_003 + iteration * 7_919 + 1) & _MASK)
+
+
+def generator() -> torch.Generator:
+    """The random number generator of the current device."""
+    device = current_device()
+    if device not in _Settings.generators:
+        _Settings.generators[device] = torch.Generator(device).manual_seed(_Settings.seed & _MASK)
+    return _Settings.generators[device]

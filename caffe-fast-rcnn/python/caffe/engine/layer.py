@@ -1,0 +1,179 @@
+"""Base classes of layers, their registry, and `caffe.Layer`, from which users' Python layers derive.
+
+A layer lives as in Caffe (include/caffe/layer.hpp): `setup` once, then `reshape` and `forward` for every pass, and
+`backward`. Built-in layers work on `blob.tensor` and `blob.grad`, Python layers on `blob.data` and `blob.diff`.
+"""
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+
+import torch
+
+from .blob import Blob
+
+TRAIN, TEST = 0, 1
+
+
+class LayerError(ValueError):
+    """A layer refused its parameters, its bottoms or its data. The message names the layer."""
+
+
+class Layer:
+    """One layer of a net.
+
+    param   its LayerParameter; for users' layers also `param_str`
+    phase   0 for TRAIN, 1 for TEST
+    blobs   its parameters, a list of Blob
+    """
+
+    type = ""
+    exact_bottoms: int | None = None
+    min_bottoms: int | None = None
+    max_bottoms: int | None = None
+    exact_tops: int | None = None
+    min_tops: int | None = None
+    max_tops: int | None = None
+    equal_bottoms_and_tops = False
+    auto_top_blobs = False              # anonymous tops are made where the prototxt names too few
+    default_loss_weight = 0.0           # of top 0; 1 for losses
+    no_backward_to: tuple[int, ...] = ()    # bottoms that can have no gradient, such as labels
+    runs_in_place = False               # may a top be its bottom?
+
+    def __init__(self, param, phase: int) -> None:
+        self.param = param
+        self.name: str = param.name
+        self.phase = phase
+        self.blobs: list[Blob] = []
+        self.param_propagate_down: list[bool] = []
+        self.loss_weights: list[float] = []         # one for each top
+
+    # ---- what a layer type defines
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        """Check the parameters and create `self.blobs`; called once."""
+
+    def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        """Give the tops their shapes; called before every forward."""
+        raise NotImplementedError(f"{type(self).__name__} has no reshape")
+
+    def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        """Compute the tops from the bottoms."""
+        raise NotImplementedError(f"{type(self).__name__} has no forward")
+
+    def backward(self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]) -> None:
+        """Overwrite the gradient of each bottom with propagate_down; add to those of the parameters."""
+        raise NotImplementedError(f"{type(self).__name__} has no backward")
+
+    # ---- helpers
+    def fail(self, message: str) -> None:
+        """Raise LayerError with the layer's name and type in front."""
+        raise LayerError(f"layer '{self.name}' ({self.type}): {message}")
+
+    def accumulate(self, index: int, gradient: torch.Tensor) -> None:
+        """Add to the gradient of parameter `index`, unless it is frozen."""
+        if not self.param_propagate_down[index]:
+            return
+        blob = self.blobs[index]
+        if blob.has_grad:
+            blob.grad.add_(gradient.reshape(blob.shape))
+        else:
+            blob.grad = gradient.reshape(blob.shape).clone(memory_format=torch.contiguous_format)
+
+    def check_counts(self, num_bottoms: int, num_tops: int) -> None:
+        """Check the numbers of bottoms and tops against what the type allows. Raises LayerError."""
+        for what, found, exact, least, most in (
+                ("bottom", num_bottoms, self.exact_bottoms, self.min_bottoms, self.max_bottoms),
+                ("top", num_tops, self.exact_tops, self.min_tops, self.max_tops)):
+            if exact is not None and found != exact:
+                self.fail(f"takes {exact} {what} blob(s), found {found}")
+            if least is not None and found < least:
+                self.fail(f"takes at least {least} {what} blob(s), found {found}")
+            if most is not None and found > most:
+                self.fail(f"takes at most {most} {what} blob(s), found {found}")
+        if self.equal_bottoms_and_tops and num_bottoms != num_tops:
+            self.fail(f"takes as many tops as bottoms, found {num_bottoms} bottoms and {num_tops} tops")
+
+    def axis(self, axis: int, num_axes: int, what: str = "axis") -> int:
+        """Turn an axis that may count from the end into one that counts from 0. Raises LayerError."""
+        if not -num_axes <= axis < num_axes:
+            self.fail(f"{what} {axis} is outside a blob of {num_axes} axes")
+        return axis % num_axes if num_axes else 0
+
+
+class AutogradLayer(Layer):
+    """A layer given by one function of tensors; its backward runs the function again under autograd.
+
+    A subclass writes `compute(*bottoms, *parameters)`, which returns a tensor, or a tuple for several tops, and
+    must not change its inputs.
+    """
+
+    def compute(self, *tensors: torch.Tensor):
+        """The tops as a function of the bottoms and the parameters."""
+        raise NotImplementedError(f"{type(self).__name__} has no compute")
+
+    def _outputs(self, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        result = self.compute(*tensors)
+        return result if isinstance(result, tuple) else (result,)
+
+    def forward(self, bottom, top):
+        with torch.no_grad():
+            outputs = self._outputs([blob.tensor for blob in (*bottom, *self.blobs)])
+        for blob, value in zip(top, outputs, strict=True):
+            blob.tensor = value
+
+    def backward(self, top, propagate_down, bottom):
+        wanted = [*propagate_down, *self.param_propagate_down]
+        inputs = [blob.tensor.detach().requires_grad_(want)
+                  for blob, want in zip((*bottom, *self.blobs), wanted, strict=True)]
+        sources = [tensor for tensor, want in zip(inputs, wanted, strict=True) if want]
+        if not sources:
+            return
+        with torch.enable_grad():
+            outputs = self._outputs(inputs)
+        pairs = [(value, blob.grad) for value, blob in zip(outputs, top, strict=True) if value.requires_grad]
+        if pairs:
+            values, diffs = zip(*pairs, strict=True)
+            found = torch.autograd.grad(values, sources, diffs, allow_unused=True)
+        else:
+            found = (None,) * len(sources)
+        gradients = iter(torch.zeros_like(source) if gradient is None else gradient
+                         for source, gradient in zip(sources, found, strict=True))
+        for blob, want in zip(bottom, propagate_down, strict=True):
+            if want:
+                blob.grad = next(gradients)
+        for index, want in enumerate(self.param_propagate_down):
+            if want:
+                self.accumulate(index, next(gradients))
+
+
+_REGISTRY: dict[str, type[Layer]] = {}
+
+
+def register(name: str) -> Callable[[type[Layer]], type[Layer]]:
+    """Class decorator that makes a layer type known under `name`, the `type` written in prototxts.
+
+    Raises ValueError where the name is taken.
+    """
+    def decorate(cls: type[Layer]) -> type[Layer]:
+        if name in _REGISTRY:
+            raise ValueError(f"layer type '{name}' is registered already, by {_REGISTRY[name].__name__}")
+        cls.type = name
+        _REGISTRY[name] = cls
+        return cls
+    return decorate
+
+
+def layer_types() -> list[str]:
+    """The names of all layer types, sorted."""
+    return sorted(_REGISTRY)
+
+
+def make_layer(param, phase: int) -> Layer:
+    """Create the layer that a LayerParameter describes. Raises LayerError for an unknown type."""
+    cls = _REGISTRY.get(param.type)
+    if cls is None:
+        near = difflib.get_close_matches(param.type, _REGISTRY, n=3, cutoff=0.5)
+        lower = [name for name in _REGISTRY if name.lower() == param.type.lower()]
+        hint = ", ".join(dict.fromkeys(lower + near)) or ", ".join(layer_types())
+        raise LayerError(f"layer '{param.name}' has the unknown type '{param.type}'; did you mean: {hint}?")
+    return cls(param, phase)

@@ -6,13 +6,32 @@ A layer lives as in Caffe (include/caffe/layer.hpp): `setup` once, then `reshape
 from __future__ import annotations
 
 import difflib
+import enum
 from collections.abc import Callable, Sequence
 
 import torch
 
 from .blob import Blob
 
-TRAIN, TEST = 0, 1
+class Phase(enum.IntEnum):
+    """A net is built for training or for testing; prints as TRAIN or TEST and compares as Caffe's integers."""
+
+    TRAIN = 0
+    TEST = 1
+
+    def __str__(self) -> str:
+        return self.name
+
+
+TRAIN, TEST = Phase.TRAIN, Phase.TEST
+
+
+class BlobVec(list):
+    """The parameters of a layer: a list of Blob that users' layers extend with `add_blob`."""
+
+    def add_blob(self, *shape: int) -> None:
+        """Append a parameter of zeros."""
+        self.append(Blob(*shape))
 
 
 class LayerError(ValueError):
@@ -43,8 +62,8 @@ class Layer:
     def __init__(self, param, phase: int) -> None:
         self.param = param
         self.name: str = param.name
-        self.phase = phase
-        self.blobs: list[Blob] = []
+        self.phase = Phase(phase)
+        self.blobs = BlobVec()
         self.param_propagate_down: list[bool] = []
         self.loss_weights: list[float] = []         # one for each top
 
@@ -98,6 +117,36 @@ class Layer:
         if not -num_axes <= axis < num_axes:
             self.fail(f"{what} {axis} is outside a blob of {num_axes} axes")
         return axis % num_axes if num_axes else 0
+
+
+class PythonLayer:
+    """Base class of the layers that users write in Python, `caffe.Layer`.
+
+    param_str    the text of `python_param { param_str }`; `param_str_` is its older name
+    phase        caffe.TRAIN or caffe.TEST
+    blobs        the layer's parameters; `self.blobs.add_blob(3, 4)` in `setup` adds one
+
+    A subclass defines `setup`, `reshape`, `forward` and `backward` over blobs seen as NumPy arrays. `forward` may
+    reshape the tops.
+    """
+
+    type = "Python"
+    param_str = ""
+    param_str_ = ""
+    phase = TRAIN
+    blobs: BlobVec
+
+    def setup(self, bottom, top):
+        """Called once, before the first reshape."""
+
+    def reshape(self, bottom, top):
+        """Called before every forward: give the tops their shapes."""
+
+    def forward(self, bottom, top):
+        """Write `top[i].data`."""
+
+    def backward(self, top, propagate_down, bottom):
+        """Write `bottom[i].diff` where `propagate_down[i]`."""
 
 
 class AutogradLayer(Layer):

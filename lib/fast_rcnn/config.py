@@ -1,0 +1,338 @@
+"""All settings of training and testing: `cfg`, its defaults, and how files and command lines change it.
+
+`cfg` is a tree of `Config` nodes read as attributes (`cfg.TRAIN.BATCH_SIZE`). The keys are those of
+py-faster-rcnn and of its OHEM fork; those marked "ours" exist only here. It is read at the edges (tools,
+train.py, test.py, a Python layer's setup); the functions below those take plain arguments.
+
+Every change is checked against the default of the same key: an unknown key or a wrong type raises
+`ConfigError` with the key's full name. `check_cfg` finds combinations that cannot work, before training starts.
+"""
+from __future__ import annotations
+
+import ast
+import copy
+import difflib
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+
+class ConfigError(ValueError):
+    """A setting is unknown, has the wrong type, or cannot work together with another one."""
+
+
+class Config(dict):
+    """Dictionary whose keys are read and assigned as attributes; attributes cannot add new keys."""
+
+    def __getattr__(self, key: str) -> Any:
+        if key.startswith("__"):        # Python asks for optional methods, such as __deepcopy__
+            raise AttributeError(key)
+        try:
+            return self[key]
+        except KeyError:
+            raise AttributeError(f"cfg has no key {key!r}{_nearest(key, self)}") from None
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        if key not in self:
+            raise ConfigError(f"cfg has no key {key!r}{_nearest(key, self)}")
+        self[key] = value
+
+
+_ROOT = str(Path(__file__).resolve().parents[2])
+
+_TRAIN = dict(
+    # Images: shorter side in pixels (one of them is drawn per image), longest allowed side, images per batch
+    SCALES=(600,), MAX_SIZE=1000, IMS_PER_BATCH=2,
+    # Add the mirror image of every photograph
+    USE_FLIPPED=True,
+    # Group wide with wide and tall with tall images in a batch, so that little of it is padding
+    ASPECT_GROUPING=True,
+    # Prepare the next batches in the background
+    USE_PREFETCH=False,
+    # RoIs per batch (all images together), largest share of foreground, IoU limits: fg >= FG_THRESH,
+    # bg in [BG_THRESH_LO, BG_THRESH_HI)
+    BATCH_SIZE=128, FG_FRACTION=0.25, FG_THRESH=0.5, BG_THRESH_HI=0.5, BG_THRESH_LO=0.1,
+    # Box regression: train it at all; least IoU of an example; weight of dx, dy, dw, dh
+    BBOX_REG=True, BBOX_THRESH=0.5, BBOX_INSIDE_WEIGHTS=(1.0, 1.0, 1.0, 1.0),
+    # Normalise regression targets, by the numbers below if PRECOMPUTED, else by those of the training set
+    BBOX_NORMALIZE_TARGETS=True, BBOX_NORMALIZE_TARGETS_PRECOMPUTED=False,
+    BBOX_NORMALIZE_MEANS=(0.0, 0.0, 0.0, 0.0), BBOX_NORMALIZE_STDS=(0.1, 0.1, 0.2, 0.2),
+    # Iterations between snapshots, and a word put into their file names
+    SNAPSHOT_ITERS=10000, SNAPSHOT_INFIX="",
+    # Where RoIs come from: 'selective_search', 'gt' or 'rpn' (a file of proposals)
+    PROPOSAL_METHOD="selective_search",
+    # Region proposal network: the net contains one; IoU limits of its labels; do negatives win over positives
+    HAS_RPN=False, RPN_POSITIVE_OVERLAP=0.7, RPN_NEGATIVE_OVERLAP=0.3, RPN_CLOBBER_POSITIVES=False,
+    # Its batch: largest share of positives, anchors per image
+    RPN_FG_FRACTION=0.5, RPN_BATCHSIZE=256,
+    # Its proposals: NMS limit, boxes before and after NMS, smallest side in pixels of the original image
+    RPN_NMS_THRESH=0.7, RPN_PRE_NMS_TOP_N=12000, RPN_POST_NMS_TOP_N=2000, RPN_MIN_SIZE=16,
+    # Its regression weights; share p of the positives' weight (negatives 1 - p), or -1 for equal weights
+    RPN_BBOX_INSIDE_WEIGHTS=(1.0, 1.0, 1.0, 1.0), RPN_POSITIVE_WEIGHT=-1.0,
+    # Online hard example mining: use it; remove near copies among the RoIs by NMS on the loss at this limit
+    USE_OHEM=False, OHEM_USE_NMS=True, OHEM_NMS_THRESH=0.7,
+)
+
+_TEST = dict(
+    # Images as in TRAIN; several scales make a pyramid
+    SCALES=(600,), MAX_SIZE=1000,
+    # NMS limit of final detections; scores from SVMs instead of softmax; apply the regressed boxes
+    NMS=0.3, SVM=False, BBOX_REG=True,
+    HAS_RPN=False, PROPOSAL_METHOD="selective_search",
+    RPN_NMS_THRESH=0.7, RPN_PRE_NMS_TOP_N=6000, RPN_POST_NMS_TOP_N=300, RPN_MIN_SIZE=16,
+)
+
+_MISC = dict(
+    # Two boxes are the same for the net when round(scaled box * DEDUP_BOXES) is (1/16: one feature cell); 0: off
+    DEDUP_BOXES=1.0 / 16.0,
+    # Subtracted from each pixel (B, G, R), which is then divided by PIXEL_STDS (ours; nets trained from
+    # nothing want inputs near 1, ImageNet nets of Caffe want 1 = no division)
+    PIXEL_MEANS=np.array([[[102.9801, 115.9465, 122.7717]]]), PIXEL_STDS=np.array([[[1.0, 1.0, 1.0]]]),
+    RNG_SEED=3, EPS=1e-14,
+    ROOT_DIR=_ROOT, DATA_DIR=os.path.join(_ROOT, "data"), MODELS_DIR=os.path.join(_ROOT, "models"),
+    MATLAB="matlab", EXP_DIR="default", USE_GPU_NMS=True, GPU_ID=0,
+    # Ours: arithmetic of the net, 'float32', 'bfloat16' (float32 master weights) or 'float64'
+    PRECISION="float32",
+)
+
+_DEFAULTS = Config(TRAIN=Config(_TRAIN), TEST=Config(_TEST), **_MISC)
+
+cfg = copy.deepcopy(_DEFAULTS)
+
+
+def reset_cfg() -> None:
+    """Set every key back to its default; nodes stay the same objects."""
+    for name, default in _DEFAULTS.items():
+        node = cfg.get(name)
+        if isinstance(default, Config) and isinstance(node, Config):
+            node.clear()
+            node.update(copy.deepcopy(default))
+        else:
+            cfg[name] = copy.deepcopy(default)
+    for name in set(cfg) - set(_DEFAULTS):
+        del cfg[name]
+
+
+def cfg_from_file(filename: str | os.PathLike) -> None:
+    """Change `cfg` by a YAML file that holds any subset of the keys; all its errors are reported together."""
+    try:
+        text = Path(filename).read_text(encoding="utf-8")
+        content = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{filename}: cannot be read as YAML: {error}") from error
+    if content is None:
+        return
+    if not isinstance(content, dict):
+        raise ConfigError(f"{filename}: expected keys and values, found {_describe(content)}")
+    try:
+        _apply(_flatten(content))
+    except ConfigError as error:
+        raise ConfigError(f"{filename}: {error}") from None
+
+
+def cfg_from_list(pairs: Sequence[str]) -> None:
+    """Change `cfg` by the KEY VALUE pairs of a command line's --set: ['TRAIN.SCALES', '(400,)', ...]."""
+    if len(pairs) % 2:
+        raise ConfigError(f"--set takes KEY VALUE pairs; {pairs[-1]!r} has no partner")
+    _apply((key, _parse(key, value)) for key, value in zip(pairs[::2], pairs[1::2], strict=True))
+
+
+def get_output_dir(imdb: Any, net_name: str | None = None) -> str:
+    """Folder output/<EXP_DIR>/<data set>[/<net>] of the project, created if missing.
+
+    `imdb` is a data set or its name; characters that do not belong in a folder name become '_'.
+    """
+    name = re.sub(r"[^\w.+-]+", "_", getattr(imdb, "name", imdb)).strip("_") or "data"
+    folder = Path(cfg.ROOT_DIR, "output", cfg.EXP_DIR, name, *([net_name] if net_name else []))
+    folder.mkdir(parents=True, exist_ok=True)
+    return str(folder)
+
+
+def check_cfg() -> None:
+    """Raise one ConfigError that lists every wrong type and every combination that cannot work."""
+    problems = list(_type_problems())
+    if not problems:
+        problems = [*_range_problems(), *_combination_problems()]
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def _type_problems() -> Iterator[str]:
+    """Values assigned in Python by-pass the checks of files and command lines: check their types here."""
+    for key, value in _flatten(cfg):
+        try:
+            _convert(key, value)
+        except ConfigError as error:
+            yield str(error)
+
+
+_SHARES = ("TRAIN.FG_FRACTION TRAIN.FG_THRESH TRAIN.BG_THRESH_HI TRAIN.BG_THRESH_LO TRAIN.BBOX_THRESH "
+           "TRAIN.RPN_POSITIVE_OVERLAP TRAIN.RPN_NEGATIVE_OVERLAP TRAIN.RPN_FG_FRACTION TRAIN.RPN_NMS_THRESH "
+           "TRAIN.OHEM_NMS_THRESH TEST.NMS TEST.RPN_NMS_THRESH").split()
+_AT_LEAST_ONE = ("TRAIN.MAX_SIZE TRAIN.IMS_PER_BATCH TRAIN.BATCH_SIZE TRAIN.SNAPSHOT_ITERS "
+                 "TRAIN.RPN_BATCHSIZE TEST.MAX_SIZE").split()
+_AT_LEAST_ZERO = ("TRAIN.RPN_MIN_SIZE TEST.RPN_MIN_SIZE DEDUP_BOXES RNG_SEED EPS GPU_ID "
+                  "TRAIN.BBOX_INSIDE_WEIGHTS TRAIN.RPN_BBOX_INSIDE_WEIGHTS").split()
+_POSITIVE = "TRAIN.SCALES TEST.SCALES TRAIN.BBOX_NORMALIZE_STDS PIXEL_STDS".split()
+_CHOICES = {
+    "TRAIN.PROPOSAL_METHOD": ("selective_search", "gt", "rpn"),
+    "TEST.PROPOSAL_METHOD": ("selective_search", "gt", "rpn"),
+    "PRECISION": ("float32", "bfloat16", "float64"),
+}
+_LENGTHS = {key: 4 for key in ("TRAIN.BBOX_INSIDE_WEIGHTS", "TRAIN.RPN_BBOX_INSIDE_WEIGHTS",
+                               "TRAIN.BBOX_NORMALIZE_MEANS", "TRAIN.BBOX_NORMALIZE_STDS")}
+
+
+def _range_problems() -> Iterator[str]:
+    rules = [(_SHARES, lambda v: 0 <= v <= 1, "lie in 0..1"),
+             (_AT_LEAST_ONE, lambda v: v >= 1, "be at least 1"),
+             (_AT_LEAST_ZERO, lambda v: np.all(np.asarray(v) >= 0), "not be negative"),
+             (_POSITIVE, lambda v: np.size(v) > 0 and np.all(np.asarray(v) > 0),
+              "not be empty and hold positive numbers only")]
+    for keys, holds, demand in rules:
+        yield from (f"{key} is {get(key)}: it must {demand}" for key in keys if not holds(get(key)))
+    for key, choices in _CHOICES.items():
+        if get(key) not in choices:
+            yield f"{key} is {get(key)!r}: choose one of {', '.join(choices)}"
+    for key, length in _LENGTHS.items():
+        if len(get(key)) != length:
+            yield f"{key} has {len(get(key))} numbers, {length} are needed (dx, dy, dw, dh)"
+
+
+def _combination_problems() -> Iterator[str]:
+    train = cfg.TRAIN
+    if train.IMS_PER_BATCH >= 1 and train.BATCH_SIZE % train.IMS_PER_BATCH:
+        yield (f"TRAIN.BATCH_SIZE ({train.BATCH_SIZE}) must be a multiple of TRAIN.IMS_PER_BATCH "
+               f"({train.IMS_PER_BATCH}): each image gives the same number of RoIs")
+    if train.BG_THRESH_LO > train.BG_THRESH_HI:
+        yield f"TRAIN.BG_THRESH_LO ({train.BG_THRESH_LO}) is above TRAIN.BG_THRESH_HI ({train.BG_THRESH_HI})"
+    if train.RPN_NEGATIVE_OVERLAP > train.RPN_POSITIVE_OVERLAP:
+        yield (f"TRAIN.RPN_NEGATIVE_OVERLAP ({train.RPN_NEGATIVE_OVERLAP}) is above "
+               f"TRAIN.RPN_POSITIVE_OVERLAP ({train.RPN_POSITIVE_OVERLAP})")
+    if train.RPN_POSITIVE_WEIGHT >= 0 and not 0 < train.RPN_POSITIVE_WEIGHT < 1:
+        yield (f"TRAIN.RPN_POSITIVE_WEIGHT is {train.RPN_POSITIVE_WEIGHT}: it must lie between 0 and 1, "
+               "or be -1 for equal weights")
+    if train.USE_OHEM and train.HAS_RPN:
+        yield ("TRAIN.USE_OHEM works on RoIs from a file; set TRAIN.HAS_RPN to False (train by alternating "
+               "optimisation) or TRAIN.USE_OHEM to False")
+    if train.USE_OHEM and train.BG_THRESH_LO != 0:
+        yield (f"TRAIN.BG_THRESH_LO is {train.BG_THRESH_LO}: with TRAIN.USE_OHEM all background takes part, "
+               "set it to 0.0")
+    if (train.HAS_RPN and train.BBOX_REG and train.BBOX_NORMALIZE_TARGETS
+            and not train.BBOX_NORMALIZE_TARGETS_PRECOMPUTED):
+        yield ("TRAIN.BBOX_NORMALIZE_TARGETS_PRECOMPUTED must be True with TRAIN.HAS_RPN and TRAIN.BBOX_REG: "
+               "RoIs made while training have no statistics to compute beforehand")
+
+
+def get(key: str) -> Any:
+    """Value of a key given by its full name, such as 'TRAIN.BATCH_SIZE'."""
+    value: Any = cfg
+    for part in key.split("."):
+        value = value[part]
+    return value
+
+
+def _flatten(node: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Full names and values of a tree of dictionaries."""
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+_KNOWN = dict(_flatten(_DEFAULTS))
+
+
+def _apply(settings: Any) -> None:
+    """Check all (full name, value) pairs; if all are good, assign them, else report every problem at once."""
+    values, problems = {}, []
+    for key, value in settings:
+        try:
+            values[key] = _convert(key, value)
+        except ConfigError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError("\n".join(problems))
+    for key, value in values.items():
+        *section, name = key.split(".")
+        (cfg[section[0]] if section else cfg)[name] = value
+
+
+def _default(key: str) -> Any:
+    if key not in _KNOWN:
+        if isinstance(_DEFAULTS.get(key), Config):
+            raise ConfigError(f"{key} is a section: set its keys, such as {key}.{next(iter(_DEFAULTS[key]))}")
+        raise ConfigError(f"unknown key {key}{_nearest(key, _KNOWN)}")
+    return _KNOWN[key]
+
+
+def _convert(key: str, value: Any) -> Any:
+    """`value` in the type of the key's default: a list serves as a tuple, an int as a float (never a bool)."""
+    default = _default(key)
+    if isinstance(default, np.ndarray):
+        return _to_pixel_array(key, value)
+    if isinstance(default, tuple):
+        if not isinstance(value, (list, tuple)):
+            raise _wrong_type(key, "a list", value)
+        return tuple(_to_type(f"{key}[{i}]", item, type(default[0])) for i, item in enumerate(value))
+    return _to_type(key, value, type(default))
+
+
+def _to_type(key: str, value: Any, wanted: type) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if wanted is str and isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if type(value) is wanted:
+        return value
+    if wanted is float:
+        if type(value) is int:
+            return float(value)
+        if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
+            return float(value)         # YAML 1.1 reads 1e-3 as text
+    raise _wrong_type(key, wanted.__name__, value)
+
+
+def _to_pixel_array(key: str, value: Any) -> np.ndarray:
+    """A number or three (B, G, R), however nested, as an array (1, 1, 3)."""
+    try:
+        numbers = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise _wrong_type(key, "one or three numbers", value) from None
+    if numbers.size not in (1, 3) or not np.isfinite(numbers).all() or np.asarray(value).dtype == bool:
+        raise _wrong_type(key, "one or three numbers", value)
+    return np.broadcast_to(numbers.reshape(1, 1, -1), (1, 1, 3)).copy()
+
+
+def _parse(key: str, text: Any) -> Any:
+    """Value of a command line word: a Python literal, true or false; a text where the key holds text."""
+    if not isinstance(text, str) or isinstance(_default(key), str):
+        return text
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _wrong_type(key: str, expected: str, value: Any) -> ConfigError:
+    return ConfigError(f"{key}: expected {expected}, found {_describe(value)}")
+
+
+def _describe(value: Any) -> str:
+    return f"{type(value).__name__} {value!r}"
+
+
+def _nearest(key: str, names: Any) -> str:
+    """' (did you mean X?)' by the whole name, else by its last part; '' if nothing is near."""
+    by_last_part = {name.rsplit(".", 1)[-1]: name for name in names}
+    near = difflib.get_close_matches(key, list(names), n=1) or [
+        by_last_part[name] for name in difflib.get_close_matches(key.rsplit(".", 1)[-1], by_last_part, n=1)]
+    return f" (did you mean {near[0]}?)" if near else ""

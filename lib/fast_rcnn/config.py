@@ -5,7 +5,8 @@ py-faster-rcnn and of its OHEM fork; those marked "ours" exist only here. It is 
 train.py, test.py, a Python layer's setup); the functions below those take plain arguments.
 
 Every change is checked against the default of the same key: an unknown key or a wrong type raises
-`ConfigError` with the key's full name. `check_cfg` finds combinations that cannot work, before training starts.
+`ConfigError` with the key's full name. `check_cfg` finds combinations that cannot work,
+before training starts.
 """
 from __future__ import annotations
 
@@ -88,7 +89,7 @@ _TEST = dict(
 )
 
 _MISC = dict(
-    # Two boxes are the same for the net when round(scaled box * DEDUP_BOXES) is (1/16: one feature cell); 0: off
+    # Two boxes are the same for the net when round(scaled box * DEDUP_BOXES) is (1/16: feature cells); 0: off
     DEDUP_BOXES=1.0 / 16.0,
     # Subtracted from each pixel (B, G, R), which is then divided by PIXEL_STDS (ours; nets trained from
     # nothing want inputs near 1, ImageNet nets of Caffe want 1 = no division)
@@ -273,7 +274,7 @@ def _default(key: str) -> Any:
 
 
 def _convert(key: str, value: Any) -> Any:
-    """`value` in the type of the key's default: a list serves as a tuple, an int as a float (never a bool)."""
+    """`value` in the type of the key's default: a list for a tuple, an int for a float (never a bool)."""
     default = _default(key)
     if isinstance(default, np.ndarray):
         return _to_pixel_array(key, value)

@@ -1,0 +1,1 @@
+"""The Fast R-CNN detector: settings, training, testing."""

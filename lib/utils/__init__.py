@@ -1,0 +1,1 @@
+"""Small helpers: image blobs, timing, box overlaps, files."""

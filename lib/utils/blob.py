@@ -1,0 +1,60 @@
+"""Images as the net takes them: mean subtracted, scaled, padded to one size, N x 3 x H x W."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+
+def im_list_to_blob(ims: Sequence[np.ndarray]) -> np.ndarray:
+    """Stack images of several sizes, padded with zeros at the bottom and at the right.
+
+    ims      images (height, width, channels), prepared by `prep_im_for_blob`
+    returns  (N, channels, largest height, largest width) float32
+    """
+    height, width, channels = np.max([im.shape for im in ims], axis=0)
+    blob = np.zeros((len(ims), channels, height, width), np.float32)
+    for plane, im in zip(blob, ims, strict=True):
+        plane[:, :im.shape[0], :im.shape[1]] = im.transpose(2, 0, 1)
+    return blob
+
+
+def im_scale_for(height: int, width: int, target_size: float, max_size: float) -> float:
+    """Factor that makes an image's shorter side `target_size`, or its longer one `max_size` if that is less."""
+    scale = float(target_size) / min(height, width)
+    if np.round(scale * max(height, width)) > max_size:
+        scale = float(max_size) / max(height, width)
+    return scale
+
+
+def prep_im_for_blob(im: np.ndarray, pixel_means: np.ndarray, target_size: float, max_size: float,
+                     pixel_stds: np.ndarray | float = 1.0) -> tuple[np.ndarray, float]:
+    """Subtract the mean (and divide by the deviation), then scale; the caller's image is left as it is.
+
+    Scaling is bilinear without smoothing, halves of sizes rounded to even, as py-faster-rcnn's cv2.resize does it.
+
+    im                       (height, width, 3) BGR, any number type
+    pixel_means, pixel_stds  one number or (1, 1, 3) in BGR order
+    target_size, max_size    pixels, see `im_scale_for`
+    returns                  the float32 image and its scale
+    Raises ValueError if the image has another number of axes or no pixels.
+    """
+    if im.ndim != 3 or not im.size:
+        raise ValueError(f"expected an image of shape (height, width, 3), found shape {im.shape}")
+    scale = im_scale_for(im.shape[0], im.shape[1], target_size, max_size)
+    pixels = im.astype(np.float32) - np.asarray(pixel_means, np.float32)
+    if np.any(np.not_equal(pixel_stds, 1)):
+        pixels /= np.asarray(pixel_stds, np.float32)
+    return cv2.resize(pixels, None, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR), scale
+
+
+def image_pyramid(im: np.ndarray, pixel_means: np.ndarray, scales: Sequence[float], max_size: float,
+                  pixel_stds: np.ndarray | float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """One image at several sizes, as one blob.
+
+    scales   lengths of the shorter side in pixels, one for each level of the pyramid
+    returns  the blob (levels, 3, H, W) and the scale of each level
+    """
+    levels = [prep_im_for_blob(im, pixel_means, size, max_size, pixel_stds) for size in scales]
+    return im_list_to_blob([image for image, _ in levels]), np.array([scale for _, scale in levels])

@@ -1,0 +1,55 @@
+"""What every Python layer needs: its parameters, its phase, and random numbers that can be repeated."""
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import numpy as np
+import yaml
+
+
+def layer_params(layer: Any) -> dict[str, Any]:
+    """The layer's `param_str` (on old Caffes `param_str_`), a YAML mapping such as "'feat_stride': 16".
+
+    Entries stand on lines of their own, or in braces with commas. An empty text is an empty mapping.
+    Raises ValueError, with the text, if it is anything else.
+    """
+    text = getattr(layer, "param_str", None) or getattr(layer, "param_str_", "")
+    try:
+        params = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{layer_name(layer)}: param_str {text!r} is not YAML: {error}") from error
+    if params is None:
+        return {}
+    if not isinstance(params, dict):
+        raise ValueError(f"{layer_name(layer)}: param_str {text!r} must hold entries like \"'feat_stride': 16\"")
+    return params
+
+
+def required_param(layer: Any, params: dict[str, Any], key: str) -> Any:
+    """params[key]. Raises ValueError that names the layer and what its param_str has instead."""
+    if key not in params:
+        raise ValueError(f"{layer_name(layer)}: param_str needs '{key}', it has {sorted(params) or 'no entries'}")
+    return params[key]
+
+
+def phase_name(layer: Any) -> str:
+    """'TRAIN' or 'TEST', whatever this Caffe's `layer.phase` is: a number, an enumeration or a text."""
+    phase = str(layer.phase)
+    name = {"0": "TRAIN", "1": "TEST"}.get(phase, phase.rsplit(".", 1)[-1])
+    if name not in ("TRAIN", "TEST"):
+        raise ValueError(f"{layer_name(layer)}: phase {layer.phase!r} is neither TRAIN (0) nor TEST (1)")
+    return name
+
+
+def layer_name(layer: Any) -> str:
+    """How messages call the layer: its class."""
+    return type(layer).__name__
+
+
+def layer_rng(layer: Any, seed: int, passes: int) -> np.random.Generator:
+    """Random numbers of one forward pass: a function of the seed, the layer's class and the number of the pass.
+
+    No state is carried from pass to pass, so training that resumes at any pass draws the same numbers.
+    """
+    return np.random.default_rng([seed, zlib.crc32(layer_name(layer).encode()), passes])

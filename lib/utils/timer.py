@@ -1,0 +1,63 @@
+"""Wall-clock timing, and lines that tell how far a long job is."""
+from __future__ import annotations
+
+import datetime
+import sys
+import time
+from typing import TextIO
+
+
+class Timer:
+    """Measures repeated work: call `tic` before and `toc` after it.
+
+    diff          seconds of the last measurement
+    total_time    seconds of all
+    calls         how many
+    average_time  total_time / calls; 0 before the first
+    """
+
+    def __init__(self) -> None:
+        self.total_time = self.diff = self.average_time = 0.0
+        self.calls = 0
+        self.start_time = time.perf_counter()
+
+    def tic(self) -> None:
+        """Start measuring."""
+        self.start_time = time.perf_counter()
+
+    def toc(self, average: bool = True) -> float:
+        """Stop; returns the average so far, or with average=False the seconds just measured."""
+        self.diff = time.perf_counter() - self.start_time
+        self.total_time += self.diff
+        self.calls += 1
+        self.average_time = self.total_time / self.calls
+        return self.average_time if average else self.diff
+
+
+class Progress:
+    """Prints lines like "im_detect: 12/72 0.123s ETA 0:00:07": done, in all, mean seconds each, time to go.
+
+    label    what is being done
+    total    number of steps
+    seconds  least time between two lines; the first and the last step always print
+    stream   where to; the standard output if None
+    """
+
+    def __init__(self, label: str, total: int, seconds: float = 5.0, stream: TextIO | None = None) -> None:
+        self.label, self.total, self.seconds = label, total, seconds
+        self.stream = stream or sys.stdout
+        self.done = 0
+        self._start = time.perf_counter()
+        self._printed = -float("inf")
+
+    def step(self, note: str = "") -> None:
+        """Count one more step as done; `note` ends the line, if this step prints one."""
+        self.done += 1
+        now = time.perf_counter()
+        if self.done < self.total and now - self._printed < self.seconds:
+            return
+        self._printed = now
+        mean = (now - self._start) / self.done
+        left = datetime.timedelta(seconds=round(mean * (self.total - self.done)))
+        line = f"{self.label}: {self.done}/{self.total} {mean:.3f}s ETA {left} {note}".rstrip()
+        print(line, file=self.stream, flush=True)

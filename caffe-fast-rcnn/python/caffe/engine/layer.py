@@ -56,7 +56,8 @@ class Layer:
     equal_bottoms_and_tops = False
     auto_top_blobs = False              # anonymous tops are made where the prototxt names too few
     default_loss_weight = 0.0           # of top 0; 1 for losses
-    no_backward_to: tuple[int, ...] = ()    # bottoms that can have no gradient, such as labels
+    no_backward_to: tuple[int, ...] = ()    # bottoms that can have no gradient, such as labels: asking is an error
+    not_forced: tuple[int, ...] = ()        # bottoms that the net's force_backward leaves alone
     runs_in_place = False               # may a top be its bottom?
 
     def __init__(self, param, phase: int) -> None:

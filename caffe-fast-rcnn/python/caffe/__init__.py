@@ -1,0 +1,32 @@
+"""pycaffe on PyTorch: nets, solvers and files of Caffe."""
+from . import io, proto
+from .net_spec import NetSpec, layers, params, to_proto
+from .pycaffe import (
+    TEST,
+    TRAIN,
+    AdaDeltaSolver,
+    AdaGradSolver,
+    AdamSolver,
+    Blob,
+    BlobVec,
+    Layer,
+    LayerError,
+    NesterovSolver,
+    Net,
+    RMSPropSolver,
+    SGDSolver,
+    SolverError,
+    Timer,
+    get_solver,
+    has_gpu,
+    init_log,
+    layer_type_list,
+    log,
+    nms,
+    set_device,
+    set_mode_cpu,
+    set_mode_gpu,
+    set_random_seed,
+)
+
+__version__ = "1.0.0"

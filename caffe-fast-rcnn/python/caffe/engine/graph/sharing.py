@@ -1,0 +1,89 @@
+"""The parameters of a net: which layer owns each, who shares it, and its multipliers."""
+from __future__ import annotations
+
+from ...proto import caffe_pb2
+from ..blob import Blob
+from ..layer import Layer, LayerError
+
+_DEFAULT = caffe_pb2.ParamSpec()
+
+
+class ParameterTable:
+    """Collects the parameters of a net's layers in order and ties those of equal `param { name }`.
+
+    blobs          every parameter of every layer
+    owner_of       for each of them the index of its owner, or None where it owns itself
+    learnable      the owners' blobs
+    lr_mult        learning rate multipliers, parallel to `learnable`
+    decay_mult     weight decay multipliers, parallel to `learnable`
+
+    An owner that leaves a multiplier out takes that of the first sharer which has one; if both have one they
+    must be equal. Source: Net::AppendParam.
+    """
+
+    def __init__(self) -> None:
+        self.blobs: list[Blob] = []
+        self.owner_of: list[int | None] = []
+        self.learnable: list[Blob] = []
+        self._learnable_index: list[int] = []
+        self._by_name: dict[str, int] = {}
+        self._multipliers: dict[str, list[float]] = {"lr_mult": [], "decay_mult": []}
+        self._is_set: dict[str, list[bool]] = {"lr_mult": [], "decay_mult": []}
+
+    @property
+    def lr_mult(self) -> list[float]:
+        return self._multipliers["lr_mult"]
+
+    @property
+    def decay_mult(self) -> list[float]:
+        return self._multipliers["decay_mult"]
+
+    def add_layer(self, layer: Layer) -> None:
+        """Append the parameters of one layer. Raises LayerError where sharers do not fit together."""
+        specs = list(layer.param.param)
+        if len(specs) > len(layer.blobs):
+            layer.fail(f"has {len(layer.blobs)} parameter(s) but {len(specs)} `param` blocks")
+        for index, blob in enumerate(layer.blobs):
+            spec = specs[index] if index < len(specs) else _DEFAULT
+            owner = self._by_name.get(spec.name) if spec.name else None
+            if owner is None:
+                self._own(blob, spec)
+            else:
+                self._share(layer, index, blob, spec, owner)
+
+    def _own(self, blob: Blob, spec) -> None:
+        if spec.name:
+            self._by_name[spec.name] = len(self.blobs)
+        self._learnable_index.append(len(self.learnable))
+        self.learnable.append(blob)
+        for key, values in self._multipliers.items():
+            values.append(getattr(spec, key))
+            self._is_set[key].append(spec.HasField(key))
+        self.blobs.append(blob)
+        self.owner_of.append(None)
+
+    def _share(self, layer: Layer, index: int, blob: Blob, spec, owner: int) -> None:
+        owner_blob = self.blobs[owner]
+        permissive = spec.share_mode == caffe_pb2.ParamSpec.PERMISSIVE
+        if blob.count != owner_blob.count or not (permissive or blob.shape == owner_blob.shape):
+            layer.fail(f"parameter {index} shares '{spec.name}' but has shape {blob.shape}, "
+                       f"its owner {owner_blob.shape}")
+        learnable = self._learnable_index[owner]
+        for key, values in self._multipliers.items():
+            if not spec.HasField(key):
+                continue
+            value = getattr(spec, key)
+            if self._is_set[key][learnable] and values[learnable] != value:
+                raise LayerError(f"layer '{layer.name}': parameter {index} shares '{spec.name}' with {key} {value:g}, "
+                                 f"its owner has {values[learnable]:g}; give it in one place or equal in both")
+            values[learnable], self._is_set[key][learnable] = value, True
+        self._learnable_index.append(learnable)
+        self.blobs.append(blob)
+        self.owner_of.append(owner)
+
+    def tie(self) -> None:
+        """Let every sharer use its owner's values and gradient."""
+        for blob, owner in zip(self.blobs, self.owner_of, strict=True):
+            if owner is not None:
+                blob.share_data(self.blobs[owner])
+                blob.share_diff(self.blobs[owner])

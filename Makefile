@@ -1,0 +1,71 @@
+# make help lists the targets. Every target runs Python through $(PY).
+PYTHON ?= python3
+VENV   ?= .venv
+TORCH  ?= torch==2.13.0
+NVCC   ?= nvcc
+WORKERS ?= 2
+TESTS  ?= tests
+TEST_FLAGS ?=
+CUDA_ARCHS ?= sm_80 sm_90 sm_100
+
+KERNELS := caffe-fast-rcnn/python/caffe/kernels
+EXTENSION_SOURCES := setup.py lib/setup.py $(wildcard $(KERNELS)/*.h $(KERNELS)/*.pyx lib/nms/*.pyx lib/utils/*.pyx)
+
+ifeq ($(VENV),none)
+PY := $(PYTHON)
+STAMP := build/extensions.stamp
+else
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/installed.stamp
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help install test check kernels demo clean
+
+help:  ## List the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@echo "VENV=none uses the Python at hand (PYTHON=$(PYTHON)) and installs nothing: only the extensions are built."
+
+install: $(STAMP)  ## Create $(VENV), install the engine and its requirements, build the extensions
+	@$(PY) -c "import caffe.kernels._cpu" 2>/dev/null || PYTHONPATH=$(KERNELS)/../.. $(PY) -c "import caffe.kernels._cpu"
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed.stamp: $(VENV)/bin/python $(EXTENSION_SOURCES)
+	$(PY) -m pip install --quiet --disable-pip-version-check "$(TORCH)" "setuptools>=64" wheel "cython>=3.0" numpy
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[test,check]'
+	$(PY) lib/setup.py --quiet build_ext --inplace
+	@touch $@
+
+build/extensions.stamp: $(EXTENSION_SOURCES)
+	$(PY) setup.py --quiet build_ext --inplace
+	$(PY) lib/setup.py --quiet build_ext --inplace
+	@mkdir -p $(@D) && touch $@
+
+test: install  ## Run the tests (TESTS=path, TEST_FLAGS="-k name", WORKERS=n)
+	OMP_NUM_THREADS=1 $(PY) -m pytest $(TESTS) $(TEST_FLAGS) \
+	    $$($(PY) -c "import xdist" 2>/dev/null && echo "-n $(WORKERS)")
+
+check: install  ## Lint (ruff) and check types (mypy)
+	$(PY) -m ruff check .
+	$(PY) -m mypy caffe-fast-rcnn/python/caffe
+	$(PY) -m mypy lib
+
+kernels:  ## Compile every CUDA kernel with nvcc, where there is one
+	@command -v $(NVCC) >/dev/null || { echo "make kernels: no $(NVCC) here; users need none (NVRTC compiles)."; exit 1; }
+	@mkdir -p build/kernels
+	@set -e; for arch in $(CUDA_ARCHS); do for source in $(KERNELS)/*.cu; do \
+	    echo "$$arch $$(basename $$source)"; \
+	    $(NVCC) -cubin -arch=$$arch -std=c++17 --fmad=false -Werror all-warnings \
+	        -o build/kernels/$$(basename $$source .cu).$$arch.cubin $$source; \
+	done; done
+
+demo: install  ## Train a small detector on synthetic pictures and show what it finds
+	$(PY) tools/demo_job.py
+
+clean:  ## Remove what the build left in the checkout (not $(VENV))
+	rm -rf build *.egg-info caffe-fast-rcnn/python/*.egg-info lib/build .pytest_cache .mypy_cache .ruff_cache
+	find caffe-fast-rcnn lib -name '*.so' -delete
+	rm -f $(KERNELS)/_cpu.cpp lib/nms/cpu_nms.cpp lib/utils/bbox.cpp $(VENV)/installed.stamp
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,64 @@
+# distutils: language = c++
+"""The CPU backend of the kernels over C-contiguous arrays; the modules beside it check and prepare their arguments."""
+from cython cimport floating
+
+
+cdef extern from "cpu_kernels.h" nogil:
+    cdef struct PoolShape:
+        int channels, height, width, pooled_h, pooled_w
+    void c_roi_pool_forward "roi_pool_forward"[T](
+        const T*, const float*, int, PoolShape, float, int, T*, int*) except +
+    void c_roi_pool_backward "roi_pool_backward"[T](
+        const T*, const int*, const float*, int, int, PoolShape, float, int, T*) except +
+    void c_smooth_l1 "smooth_l1_all"[T](const T*, const T*, const T*, const T*, long long, T, T*, T*)
+    int nms_sweep(const float*, int, float, int, int*, float*)
+
+
+def roi_pool_forward(const floating[:, :, :, ::1] features, const float[:, ::1] rois, float scale, int threads,
+                     floating[:, :, :, ::1] top, int[:, :, :, ::1] argmax):
+    """features (N, H, W, C), rois (R, 5) -> top and argmax (R, C, pooled_h, pooled_w)."""
+    if top.size == 0:
+        return
+    cdef PoolShape shape = PoolShape(<int>features.shape[3], <int>features.shape[1], <int>features.shape[2],
+                                     <int>top.shape[2], <int>top.shape[3])
+    cdef const floating* source = NULL
+    if features.size:
+        source = &features[0, 0, 0, 0]
+    with nogil:
+        c_roi_pool_forward(source, &rois[0, 0], <int>rois.shape[0], shape, scale, threads,
+                           &top[0, 0, 0, 0], &argmax[0, 0, 0, 0])
+
+
+def roi_pool_backward(const floating[:, :, :, ::1] top_diff, const int[:, :, :, ::1] argmax,
+                      const float[:, ::1] rois, float scale, int threads, floating[:, :, :, ::1] bottom_diff):
+    """top_diff and argmax (R, C, pooled_h, pooled_w), rois (R, 5) -> added to bottom_diff (N, C, H, W)."""
+    if top_diff.size == 0 or bottom_diff.size == 0:
+        return
+    cdef PoolShape shape = PoolShape(<int>bottom_diff.shape[1], <int>bottom_diff.shape[2],
+                                     <int>bottom_diff.shape[3], <int>top_diff.shape[2], <int>top_diff.shape[3])
+    with nogil:
+        c_roi_pool_backward(&top_diff[0, 0, 0, 0], &argmax[0, 0, 0, 0], &rois[0, 0], <int>rois.shape[0],
+                            <int>bottom_diff.shape[0], shape, scale, threads, &bottom_diff[0, 0, 0, 0])
+
+
+def smooth_l1(const floating[::1] prediction, const floating[::1] target, const floating[::1] inside,
+              const floating[::1] outside, floating sigma, floating[::1] loss, floating[::1] slope):
+    """Element by element; inside and outside may be None."""
+    if prediction.shape[0] == 0:
+        return
+    cdef const floating* inside_data = NULL
+    cdef const floating* outside_data = NULL
+    if inside is not None:
+        inside_data = &inside[0]
+    if outside is not None:
+        outside_data = &outside[0]
+    with nogil:
+        c_smooth_l1(&prediction[0], &target[0], inside_data, outside_data, <long long>prediction.shape[0], sigma,
+                    &loss[0], &slope[0])
+
+
+def nms(const float[:, ::1] boxes, float limit, int[::1] positions, float[::1] scratch):
+    """boxes (count, 4), best first -> number of kept ones, at most len(positions); scratch: 5 floats for each."""
+    if boxes.shape[0] == 0 or positions.shape[0] == 0:
+        return 0
+    return nms_sweep(&boxes[0, 0], <int>boxes.shape[0], limit, <int>positions.shape[0], &positions[0], &scratch[0])

@@ -1,0 +1,143 @@
+// The CPU backend: loops over the shared arithmetic, on threads. Every result is the same for any number of threads.
+#pragma once
+#include <math.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include "nms_cpu.h"
+#include "roi_pooling.h"
+#include "smooth_l1.h"
+
+// Calls task(i) for every i in [0, count). Threads are made for the call: none survive it, so a later fork is safe.
+template <typename Task>
+void parallel_for(int64_t count, int threads, const Task& task) {
+    std::atomic<int64_t> next{0};
+    const auto work = [&] {
+        for (int64_t i = next++; i < count; i = next++) task(i);
+    };
+    std::vector<std::thread> helpers;
+    try {
+        for (int64_t i = 1; i < std::min<int64_t>(threads, count); ++i) helpers.emplace_back(work);
+    } catch (const std::system_error&) {
+        // no more threads to be had: the ones there are do the work
+    }
+    work();
+    for (auto& helper : helpers) helper.join();
+}
+
+constexpr int CHANNEL_BLOCK = 64;   // channels pooled together: their maxima fit the first-level cache
+
+// The maxima of one bin for `channels` neighbouring channels. features: (height, width, all_channels), at the first of them.
+template <typename T>
+PORTABLE void pool_bin(const T* features, int width, int all_channels, int channels,
+                       int y0, int y1, int x0, int x1, T* best, int* index) {
+    const bool empty = y1 <= y0 || x1 <= x0;
+    for (int c = 0; c < channels; ++c) best[c] = empty ? T(0) : T(LOWEST), index[c] = -1;
+    for (int y = y0; y < y1; ++y)
+        for (int x = x0; x < x1; ++x) {
+            const int position = y * width + x;
+            const T* pixel = features + static_cast<int64_t>(position) * all_channels;
+            for (int c = 0; c < channels; ++c) take_larger(pixel[c], position, &best[c], &index[c]);
+        }
+}
+
+struct PoolShape {
+    int channels, height, width, pooled_h, pooled_w;
+};
+
+// One RoI, `channels` neighbouring channels: top and argmax are (channels, pooled_h, pooled_w).
+template <typename T>
+PORTABLE void pool_roi(const T* features, const RoiWindow& window, const PoolShape& shape, int channels,
+                       T* top, int* argmax) {
+    alignas(64) T best[CHANNEL_BLOCK];
+    alignas(64) int index[CHANNEL_BLOCK];
+    const int bins = shape.pooled_h * shape.pooled_w;
+    for (int ph = 0; ph < shape.pooled_h; ++ph) {
+        int y0, y1;
+        bin_pixels(ph, window.bin_h, window.y1, shape.height, &y0, &y1);
+        for (int pw = 0; pw < shape.pooled_w; ++pw) {
+            int x0, x1;
+            bin_pixels(pw, window.bin_w, window.x1, shape.width, &x0, &x1);
+            pool_bin(features, shape.width, shape.channels, channels, y0, y1, x0, x1, best, index);
+            const int bin = ph * shape.pooled_w + pw;
+            for (int c = 0; c < channels; ++c) top[c * bins + bin] = best[c], argmax[c * bins + bin] = index[c];
+        }
+    }
+}
+
+// target_clones does not apply to templates: one plain function for each type
+VECTOR_VARIANTS
+static void pool_roi_of(const float* features, const RoiWindow& window, const PoolShape& shape, int channels,
+                        float* top, int* argmax) {
+    pool_roi(features, window, shape, channels, top, argmax);
+}
+
+VECTOR_VARIANTS
+static void pool_roi_of(const double* features, const RoiWindow& window, const PoolShape& shape, int channels,
+                        double* top, int* argmax) {
+    pool_roi(features, window, shape, channels, top, argmax);
+}
+
+// features (N, H, W, C), rois (R, 5) with valid batch indices; top, argmax (R, C, pooled_h, pooled_w).
+template <typename T>
+void roi_pool_forward(const T* features, const float* rois, int num_rois, PoolShape shape, float scale, int threads,
+                      T* top, int* argmax) {
+    const int blocks = (shape.channels + CHANNEL_BLOCK - 1) / CHANNEL_BLOCK;
+    const int64_t map = static_cast<int64_t>(shape.height) * shape.width * shape.channels;
+    parallel_for(static_cast<int64_t>(num_rois) * blocks, threads, [&](int64_t task) {
+        const int64_t roi = task / blocks, first = task % blocks * CHANNEL_BLOCK;
+        const RoiWindow window = roi_window(rois + 5 * roi, scale, shape.pooled_h, shape.pooled_w);
+        const int64_t out = (roi * shape.channels + first) * shape.pooled_h * shape.pooled_w;
+        const int channels = std::min<int>(CHANNEL_BLOCK, shape.channels - static_cast<int>(first));
+        pool_roi_of(features + window.batch * map + first, window, shape, channels, top + out, argmax + out);
+    });
+}
+
+// Adds the gradient of one RoI and channel, bin by bin, to the plane (H, W) of its image and channel.
+template <typename T>
+void unpool_roi(const T* top_diff, const int* argmax, const RoiWindow& window, const PoolShape& shape, T* plane) {
+    for (int ph = 0, bin = 0; ph < shape.pooled_h; ++ph)
+        for (int pw = 0; pw < shape.pooled_w; ++pw, ++bin) {
+            if (argmax[bin] < 0) continue;
+            const int y = argmax[bin] / shape.width, x = argmax[bin] % shape.width;
+            if (!holds_pixel(window, y, x)) continue;
+            int row, row_end, column, column_end;
+            pixel_bins(y - window.y1, window.bin_h, shape.pooled_h, &row, &row_end);
+            pixel_bins(x - window.x1, window.bin_w, shape.pooled_w, &column, &column_end);
+            if (ph >= row && ph < row_end && pw >= column && pw < column_end) plane[argmax[bin]] += top_diff[bin];
+        }
+}
+
+// top_diff, argmax (R, C, pooled_h, pooled_w); bottom_diff (N, C, H, W) starts at zero. A plane has one writer, which
+// takes the RoIs in their order: sums are always formed in the same order.
+template <typename T>
+void roi_pool_backward(const T* top_diff, const int* argmax, const float* rois, int num_rois, int images,
+                       PoolShape shape, float scale, int threads, T* bottom_diff) {
+    std::vector<RoiWindow> windows;
+    for (int roi = 0; roi < num_rois; ++roi)
+        windows.push_back(roi_window(rois + 5 * roi, scale, shape.pooled_h, shape.pooled_w));
+    const int bins = shape.pooled_h * shape.pooled_w;
+    parallel_for(static_cast<int64_t>(images) * shape.channels, threads, [&](int64_t task) {
+        const int64_t image = task / shape.channels, channel = task % shape.channels;
+        T* plane = bottom_diff + task * shape.height * shape.width;
+        for (int roi = 0; roi < num_rois; ++roi) {
+            if (windows[roi].batch != image) continue;
+            const int64_t out = (static_cast<int64_t>(roi) * shape.channels + channel) * bins;
+            unpool_roi(top_diff + out, argmax + out, windows[roi], shape, plane);
+        }
+    });
+}
+
+// inside and outside may be null: weights of 1.
+template <typename T>
+void smooth_l1_all(const T* prediction, const T* target, const T* inside, const T* outside, int64_t count, T sigma,
+                   T* loss, T* slope) {
+    for (int64_t i = 0; i < count; ++i)
+        smooth_l1(prediction[i], target[i], inside ? inside[i] : T(1), outside ? outside[i] : T(1), sigma * sigma,
+                  &loss[i], &slope[i]);
+}

@@ -1,0 +1,18 @@
+// What lets one source serve as C++ for the CPU and as CUDA C++ (nvcc and NVRTC). Headers shared by both include nothing
+// of the standard library, which NVRTC lacks; C++ code that includes them includes <math.h> first.
+#pragma once
+
+#ifdef __CUDACC__
+#define PORTABLE __host__ __device__ __forceinline__
+#elif defined(__GNUC__)
+#define PORTABLE inline __attribute__((always_inline))
+#else
+#define PORTABLE inline
+#endif
+
+// Compiles a function for several vector widths; the loader picks one for the machine at hand. The results are the same.
+#if defined(__x86_64__) && defined(__linux__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
+#define VECTOR_VARIANTS __attribute__((target_clones("default", "avx2", "arch=x86-64-v4")))
+#else
+#define VECTOR_VARIANTS
+#endif

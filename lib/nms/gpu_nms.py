@@ -1,0 +1,16 @@
+"""Greedy non-maximum suppression on a CUDA device, through the engine's own extension `caffe.nms`."""
+from __future__ import annotations
+
+import caffe
+import numpy as np
+
+
+def gpu_nms(dets: np.ndarray, thresh: float, device_id: int = 0, max_keep: int = 0) -> list[int]:
+    """As `py_cpu_nms` (a box is dropped at an IoU of more than `thresh`), computed on GPU `device_id`.
+
+    max_keep stops after so many boxes; 0 for no limit. Raises RuntimeError where this Caffe has no `caffe.nms`.
+    """
+    if not hasattr(caffe, "nms"):
+        raise RuntimeError("gpu_nms: this Caffe has no caffe.nms; set USE_GPU_NMS to False to use nms.cpu_nms")
+    dets = np.asarray(dets, dtype=np.float32)
+    return caffe.nms(dets, thresh, max_keep=max_keep, device=f"cuda:{device_id}").tolist()

@@ -1,0 +1,166 @@
+"""A small data set in VOC layout, drawn by the program: shaded objects on photo-like backgrounds.
+
+It exists so that the whole pipeline can be tried without downloading anything. Scenes have what real photographs
+have: several classes and sizes, overlaps, objects cut off by the border, noise, JPEG compression, and objects so
+hidden or so small that they are marked difficult.
+"""
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+import cv2
+import numpy as np
+
+CLASSES = ("ball", "brick", "ring", "star")
+MIN_SIDE, MAX_SIDE = 28, 120            # pixels, of an object before it is rotated
+DIFFICULT_BELOW = 0.4                   # visible share of an object's area
+
+
+def fractal_noise(rng: np.random.Generator, height: int, width: int, octaves: int = 6) -> np.ndarray:
+    """Noise with more power at coarse scales, as photographs have; (height, width, 3) float32, about 0..1."""
+    image = np.zeros((height, width, 3), np.float32)
+    for octave in range(octaves):
+        cells = 2 ** (octave + 1)
+        grid = rng.random((cells + 1, cells + 2, 3), dtype=np.float32)
+        image += cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC) / 2 ** (octave * 0.9)
+    return (image - image.min()) / (image.max() - image.min())
+
+
+def background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """A blurred, cluttered backdrop, (height, width, 3) float32 in 0..1, BGR."""
+    image = fractal_noise(rng, height, width)
+    for _ in range(rng.integers(3, 9)):
+        corners = rng.uniform(-0.2, 1.2, (rng.integers(3, 6), 2)) * (width, height)
+        layer = image.copy()
+        cv2.fillPoly(layer, [corners.astype(np.int32)], rng.random(3).tolist())
+        strength = rng.uniform(0.2, 0.6)
+        image = (1 - strength) * image + strength * cv2.GaussianBlur(layer, (0, 0), float(rng.uniform(1, 6)))
+    grey = image.mean(axis=2, keepdims=True)
+    tint = rng.uniform(0.7, 1.1, 3).astype(np.float32)
+    return (0.65 * grey + 0.35 * image) * tint * rng.uniform(0.6, 1.0)      # photographs are rarely colourful
+
+
+def _outline(name: str, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Signed distance-like field of a shape in coordinates -1..1: positive inside, in units of half a side."""
+    radius = np.hypot(x, y)
+    if name == "ball":
+        return 1 - radius
+    if name == "ring":
+        return 0.22 - np.abs(radius - 0.76)
+    if name == "brick":
+        ratio = rng.uniform(0.45, 0.65)
+        return np.minimum(0.95 - np.abs(x), ratio - np.abs(y))
+    angle = np.arctan2(y, x)            # star: five points between two radii
+    sector = np.abs((angle / (2 * np.pi) * 5) % 1 - 0.5) * 2
+    return 0.42 + 0.56 * (1 - sector) - radius
+
+
+def draw_object(rng: np.random.Generator, name: str, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """One object of a class. Returns its colours (S, S, 3) and its opacity (S, S), float32 in 0..1."""
+    size = int(side * 1.1) + 2
+    grid = (np.mgrid[:size, :size].astype(np.float32) + 0.5 - size / 2) / (side / 2)
+    turn = rng.uniform(0, 2 * np.pi) if name != "brick" else rng.uniform(-0.5, 0.5)
+    x = np.cos(turn) * grid[1] + np.sin(turn) * grid[0]
+    y = -np.sin(turn) * grid[1] + np.cos(turn) * grid[0]
+    field = _outline(name, x, y, rng)
+    light = rng.uniform(0, 2 * np.pi)
+    shade = 0.75 + 0.35 * (np.cos(light) * grid[1] + np.sin(light) * grid[0])
+    if name == "ball":
+        shade *= 0.55 + 0.6 * np.sqrt(np.clip(1 - x * x - y * y, 0, 1))
+    colour = rng.uniform(0.15, 1.0, 3)
+    colours = colour * shade[..., None]
+    if name == "brick":                 # dark joints
+        joints = (np.abs((y * 3) % 1 - 0.5) > 0.42) | (np.abs((x * 2 + np.floor(y * 3) * 0.5) % 1 - 0.5) > 0.45)
+        colours[joints] *= 0.55
+    colours += rng.normal(0, 0.03, colours.shape)
+    opacity = np.clip(field * side / 2 + 0.5, 0, 1)
+    return np.clip(colours, 0, 1).astype(np.float32), opacity.astype(np.float32)
+
+
+def _paste(image, owner, number, colours, opacity, left, top) -> None:
+    """Blend an object into the image and mark its pixels in `owner`; parts outside the image are lost."""
+    height, width = owner.shape
+    size = opacity.shape[0]
+    x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + size, width), min(top + size, height)
+    inside = np.s_[y0 - top:y1 - top, x0 - left:x1 - left]
+    alpha = opacity[inside][..., None]
+    region = np.s_[y0:y1, x0:x1]
+    image[region] = image[region] * (1 - alpha) + colours[inside] * alpha
+    owner[region][opacity[inside] > 0.5] = number
+
+
+def make_scene(rng: np.random.Generator, height: int = 240, width: int = 320) -> tuple[np.ndarray, list[dict]]:
+    """One picture and its objects.
+
+    Returns the image (height, width, 3) uint8 BGR, and for each object a dict with `name`, `box` (x1, y1, x2, y2,
+    zero-based inclusive pixels of the visible-or-hidden shape inside the image), `truncated` and `difficult`.
+    """
+    image = background(rng, height, width)
+    owner = np.full((height, width), -1, np.int16)
+    objects, areas = [], []
+    for _ in range(rng.integers(2, 7)):
+        name = CLASSES[rng.integers(len(CLASSES))]
+        side = int(np.exp(rng.uniform(np.log(MIN_SIDE), np.log(MAX_SIDE))))
+        colours, opacity = draw_object(rng, name, side)
+        size = opacity.shape[0]
+        left = int(rng.integers(-size // 4, width - 3 * size // 4))
+        top = int(rng.integers(-size // 4, height - 3 * size // 4))
+        rows, columns = np.nonzero(opacity > 0.5)
+        x, y = columns + left, rows + top
+        seen = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+        box = [int(v) for v in (x[seen].min(), y[seen].min(), x[seen].max(), y[seen].max())]
+        _paste(image, owner, len(objects), colours, opacity, left, top)
+        areas.append(x.size)
+        objects.append({"name": name, "box": box, "truncated": bool(seen.mean() < 0.95)})
+    for number, entry in enumerate(objects):
+        entry["difficult"] = bool((owner == number).sum() < DIFFICULT_BELOW * areas[number])
+    image = cv2.GaussianBlur(image, (0, 0), 0.6) + rng.normal(0, 0.02, image.shape)
+    return (np.clip(image, 0, 1) * 255).astype(np.uint8), objects
+
+
+def annotation_xml(file_name: str, image: np.ndarray, objects: list[dict]) -> str:
+    """The text of a VOC annotation; its coordinates count from 1."""
+    height, width, depth = image.shape
+    lines = ["<annotation>", f"  <filename>{escape(file_name)}</filename>",
+             f"  <size><width>{width}</width><height>{height}</height><depth>{depth}</depth></size>"]
+    for entry in objects:
+        corners = "".join(f"<{tag}>{value + 1}</{tag}>"
+                          for tag, value in zip(("xmin", "ymin", "xmax", "ymax"), entry["box"], strict=True))
+        lines.append(f"  <object><name>{entry['name']}</name><truncated>{entry['truncated']:d}</truncated>"
+                     f"<difficult>{entry['difficult']:d}</difficult><bndbox>{corners}</bndbox></object>")
+    return "\n".join([*lines, "</annotation>", ""])
+
+
+def make_demo_dataset(folder: str | os.PathLike, num_train: int = 240, num_test: int = 60, seed: int = 0) -> Path:
+    """Write the data set into `folder`: Annotations, JPEGImages, ImageSets/Main/{trainval,test}.txt.
+
+    A folder that holds the same data set already is left as it is; the new one appears in one step.
+    Raises FileExistsError where the folder holds something else.
+    """
+    folder = Path(folder)
+    recipe = {"num_train": num_train, "num_test": num_test, "seed": seed, "version": 1}
+    stamp = folder / "demo.json"
+    if stamp.is_file() and json.loads(stamp.read_text()) == recipe:
+        return folder
+    if folder.exists() and not stamp.is_file() and any(folder.iterdir()):
+        raise FileExistsError(f"{folder} holds something else than the demo data set; give another folder")
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    for part in ("Annotations", "JPEGImages", "ImageSets/Main"):
+        (partial / part).mkdir(parents=True)
+    for split, count, first in (("trainval", num_train, 0), ("test", num_test, num_train)):
+        names = [f"scene_{first + i:05d}" for i in range(count)]
+        for offset, name in enumerate(names):
+            image, objects = make_scene(np.random.default_rng([seed, first + offset]))
+            cv2.imwrite(str(partial / "JPEGImages" / f"{name}.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, 90])
+            (partial / "Annotations" / f"{name}.xml").write_text(annotation_xml(f"{name}.jpg", image, objects))
+        (partial / "ImageSets" / "Main" / f"{split}.txt").write_text("\n".join(names) + "\n")
+    (partial / "demo.json").write_text(json.dumps(recipe))
+    if folder.exists():
+        shutil.rmtree(folder)
+    partial.rename(folder)
+    return folder

@@ -1,0 +1,1 @@
+"""Caffe's messages: `caffe_pb2` (generated from caffe.proto) and `prototxt` (text files)."""

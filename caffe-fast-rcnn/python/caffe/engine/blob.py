@@ -41,7 +41,11 @@ class _Array:
         elif self.host_is_newer:
             tensor = self.tensor = torch.from_numpy(self.host).to(where)
             self.host_is_newer = False
-        return tensor if tensor.shape == shape else tensor.reshape(shape)
+        if tensor.shape == shape:
+            return tensor
+        if not tensor.is_contiguous():      # so that the reshaped tensor is a view, not a copy
+            tensor = self.tensor = tensor.contiguous()
+        return tensor.view(shape)
 
     def as_numpy(self, shape: tuple[int, ...]) -> np.ndarray:
         tensor = self.as_tensor(shape)

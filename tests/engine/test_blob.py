@@ -1,0 +1,101 @@
+"""Blobs: two views of one array, sharing, reshaping."""
+import numpy as np
+import pytest
+import torch
+from caffe.engine import device
+from caffe.engine.blob import Blob
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+def test_starts_as_zeros():
+    blob = Blob(2, 3, 4, 5)
+    assert blob.data.shape == (2, 3, 4, 5)
+    assert blob.data.dtype == np.float32
+    assert not blob.data.any()
+    assert not blob.has_grad
+    assert (blob.num, blob.channels, blob.height, blob.width, blob.count) == (2, 3, 4, 5, 120)
+
+
+def test_scalar_blob():
+    blob = Blob()
+    blob.data[...] = 3
+    assert blob.data.shape == ()
+    assert float(blob.tensor) == 3
+
+
+def test_both_sides_see_what_was_written():
+    blob = Blob(2, 3)
+    blob.data[1, 2] = 5
+    assert blob.tensor[1, 2] == 5
+    blob.tensor = torch.arange(6.0).reshape(2, 3)
+    np.testing.assert_array_equal(blob.data, np.arange(6).reshape(2, 3))
+
+
+def test_view_taken_once_follows_later_writes():
+    blob = Blob(2, 3)
+    view = blob.data
+    blob.tensor = torch.ones(2, 3)
+    assert view.all()
+    view[0, 0] = 7
+    assert blob.tensor[0, 0] == 7
+
+
+def test_view_of_a_channels_last_tensor_is_contiguous_and_follows():
+    blob = Blob(2, 3, 4, 5)
+    values = torch.arange(120.0).reshape(2, 3, 4, 5)
+    blob.tensor = values.to(memory_format=torch.channels_last)
+    assert blob.tensor.is_contiguous(memory_format=torch.channels_last)
+    view = blob.data
+    assert view.flags.c_contiguous
+    np.testing.assert_array_equal(view, values.numpy())
+    blob.tensor = (values + 1).to(memory_format=torch.channels_last)
+    np.testing.assert_array_equal(view, values.numpy() + 1)
+
+
+def test_reshape_keeps_values_of_equal_count_only():
+    blob = Blob(2, 3)
+    blob.data[...] = np.arange(6).reshape(2, 3)
+    blob.reshape(3, 2)
+    np.testing.assert_array_equal(blob.data, np.arange(6).reshape(3, 2))
+    blob.reshape(4, 2)
+    assert blob.data.shape == (4, 2) and not blob.data.any()
+
+
+def test_sharing_data_with_another_shape():
+    owner, user = Blob(2, 3), Blob(6)
+    user.share_data(owner)
+    owner.data[...] = np.arange(6).reshape(2, 3)
+    np.testing.assert_array_equal(user.data, np.arange(6))
+    user.tensor = torch.ones(6)
+    assert owner.data.all()
+    assert not user.has_grad and not owner.has_grad
+
+
+def test_sharing_refuses_other_counts():
+    with pytest.raises(ValueError, match=r"\(2, 3\).*\(5,\)"):
+        Blob(2, 3).share_data(Blob(5))
+
+
+def test_assignment_refuses_other_counts():
+    with pytest.raises(ValueError, match=r"\(2, 3\).*\(4,\)"):
+        Blob(2, 3).tensor = torch.zeros(4)
+
+
+def test_float64():
+    with device.use_float_type(torch.float64):
+        blob = Blob(2)
+        assert blob.data.dtype == np.float64
+
+
+@needs_gpu
+def test_gpu_views_follow_the_side_written_last():
+    device.set_mode_gpu()
+    try:
+        blob = Blob(2, 3)
+        blob.data[...] = 2
+        assert blob.tensor.is_cuda and bool((blob.tensor == 2).all())
+        blob.tensor = blob.tensor * 3
+        assert (blob.data == 6).all()
+    finally:
+        device.set_mode_cpu()

@@ -1,0 +1,81 @@
+"""Stored weights into a net: layers are matched by name, blobs by position."""
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+from ..blob import Blob
+from .wire import StoredBlob
+
+log = logging.getLogger("caffe")
+
+StoredLayers = list[tuple[str, Mapping[int, StoredBlob]]]
+
+
+class WeightsError(ValueError):
+    """Weights that do not fit the net. The message names the file, the layer, the blob and both shapes."""
+
+
+class LoadReport(NamedTuple):
+    """What loading weights left out, as names of layers in order."""
+
+    unused: list[str]       # layers of the file, with weights, that the net does not have
+    unfilled: list[str]     # layers of the net, with parameters, that the file does not have
+
+
+def load_into(net, path: str | os.PathLike, stored: StoredLayers, skip_layers: Collection[str] = (),
+              owners_only: bool = False) -> LoadReport:
+    """Copy stored weights into the net; nothing is changed where anything does not fit.
+
+    stored        pairs (layer name, {blob index: StoredBlob}); where a name comes twice the later one counts
+    skip_layers   names of layers to leave as they are
+    owners_only   the file may leave out blobs that are shared with another layer (HDF5 does)
+    Returns what found no partner; it is logged too.
+    Raises WeightsError for another number of blobs or another shape.
+    Source: Net::CopyTrainedLayersFrom in src/caffe/net.cpp.
+    """
+    targets = {layer.name: layer for layer in reversed(net.engine_layers)}      # the first of equal names
+    may_miss = _shared_blobs(net) if owners_only else frozenset()
+    copies: list[tuple[Blob, StoredBlob]] = []
+    for name, blobs in stored:
+        if name in targets and name not in skip_layers:
+            copies += _pair(path, targets[name], blobs, may_miss)
+    for target, source in copies:
+        like = target.tensor
+        target.tensor = source.tensor(target.shape, like.dtype).to(like.device)
+    return _report(net, path, stored, skip_layers)
+
+
+def _shared_blobs(net) -> frozenset[int]:
+    owners = {id(blob) for blob in net.learnable_params}
+    every = {id(blob) for layer in net.engine_layers for blob in layer.blobs}
+    return frozenset(every - owners)
+
+
+def _pair(path, layer, stored: Mapping[int, StoredBlob],
+          may_miss: frozenset[int]) -> list[tuple[Blob, StoredBlob]]:
+    needed = {index for index, blob in enumerate(layer.blobs) if id(blob) not in may_miss}
+    if needed - set(stored) or any(index >= len(layer.blobs) for index in stored):
+        raise WeightsError(f"{path}: layer '{layer.name}' has {len(stored)} blobs in the file, "
+                           f"{len(layer.blobs)} in the net; rename the layer in the prototxt to leave it out")
+    for index, blob in stored.items():
+        if not blob.fits(layer.blobs[index].shape):
+            raise WeightsError(f"{path}: layer '{layer.name}', blob {index}: expected shape "
+                               f"{layer.blobs[index].shape} as in the net, found {blob.shape}; rename the layer "
+                               f"in the prototxt to train it from scratch")
+    return [(layer.blobs[index], blob) for index, blob in stored.items()]
+
+
+def _report(net, path, stored: StoredLayers, skip_layers: Collection[str]) -> LoadReport:
+    known, given = {layer.name for layer in net.engine_layers}, {name for name, _ in stored}
+    unused = [name for name, blobs in stored if blobs and name not in known]
+    unfilled = [layer.name for layer in net.engine_layers
+                if layer.blobs and (layer.name not in given or layer.name in skip_layers)]
+    log.info("%s: weights loaded into net '%s'", path, net.name)
+    if unused:
+        log.info("  in the file, but not in the net: %s", ", ".join(unused))
+    if unfilled:
+        log.info("  in the net, but not in the file (left as they were): %s", ", ".join(unfilled))
+    return LoadReport(unused, unfilled)

@@ -1,0 +1,71 @@
+"""Solver states: where a training run stands, without the weights, which lie in a caffemodel beside it."""
+from __future__ import annotations
+
+import mmap
+import os
+from dataclasses import dataclass, field
+
+import torch
+
+from . import hdf5, wire
+from .atomic import atomic_path
+from .wire import StoredBlob, WireError
+
+_ITER, _LEARNED_NET, _HISTORY, _CURRENT_STEP = 1, 2, 3, 4      # SolverState of caffe.proto
+
+
+@dataclass
+class SolverState:
+    """The content of a solver state.
+
+    iter           number of updates done
+    learned_net    name of the caffemodel that belongs to it
+    current_step   number of learning rate steps done
+    history        the solver's blobs, one for each learnable parameter (Adam, AdaDelta: then one more each)
+    """
+
+    iter: int = 0
+    learned_net: str = ""
+    current_step: int = 0
+    history: list[StoredBlob] = field(default_factory=list)
+
+
+def read_state(path: str | os.PathLike) -> SolverState:
+    """Read a solver state, binary or HDF5.
+
+    Raises WireError (a ValueError) for a file that is damaged, cut short or no solver state.
+    """
+    if hdf5.is_hdf5(path):
+        return SolverState(*hdf5.read_state(path))
+    data = wire.map_file(path)
+    try:
+        return _parse(data)
+    except WireError as error:
+        raise WireError(f"{path}: {error}") from None
+
+
+def _parse(data: mmap.mmap) -> SolverState:
+    state = SolverState()
+    for place in wire.fields(data, 0, len(data)):
+        kind = place.number, place.kind
+        if kind == (_ITER, wire.VARINT):
+            state.iter = place.value
+        elif kind == (_LEARNED_NET, wire.LENGTH):
+            state.learned_net = wire.text(data, place)
+        elif kind == (_CURRENT_STEP, wire.VARINT):
+            state.current_step = place.value
+        elif kind == (_HISTORY, wire.LENGTH):
+            state.history.append(wire.read_blob(data, place.begin, place.end))
+        else:
+            raise WireError(f"this is no solver state (field {place.number}); is it a caffemodel?")
+    return state
+
+
+def write_state(path: str | os.PathLike, iteration: int, learned_net: str, current_step: int,
+                history: list[torch.Tensor]) -> None:
+    """Write a binary solver state; an older file is replaced in one step."""
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        wire.write(file, [wire.varint(_ITER, iteration), *wire.message(_LEARNED_NET, [learned_net.encode()])])
+        for values in history:
+            wire.write(file, wire.message(_HISTORY, wire.blob(values)))
+        wire.write(file, [wire.varint(_CURRENT_STEP, current_step)])

@@ -1,7 +1,8 @@
 """Regression targets from pairs of boxes, boxes from regression outputs, and clipping to the image.
 
 A box is (x1, y1, x2, y2) in inclusive pixels: width = x2 - x1 + 1. The centre is x1 + width / 2.
-Source: Girshick et al., "Rich feature hierarchies" (R-CNN), appendix C; py-faster-rcnn's fast_rcnn/bbox_transform.py.
+Source: Girshick et al., "Rich feature hierarchies" (R-CNN), appendix C; py-faster-rcnn's
+fast_rcnn/bbox_transform.py.
 """
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ import numpy as np
 def bbox_transform(ex_rois: np.ndarray, gt_rois: np.ndarray) -> np.ndarray:
     """Regression targets that lead from `ex_rois` to `gt_rois`.
 
-    dx = (gx - ex) / ew, dy = (gy - ey) / eh, dw = ln(gw / ew), dh = ln(gh / eh) for centres x, y and sizes w, h.
+    dx = (gx - ex) / ew, dy = (gy - ey) / eh, dw = ln(gw / ew), dh = ln(gh / eh); x, y are centres, w, h sizes.
 
     ex_rois, gt_rois  (N, 4) boxes; integers are computed in float64
     returns           (N, 4) dx, dy, dw, dh, in the wider float type of the two
@@ -28,8 +29,8 @@ def bbox_transform_inv(boxes: np.ndarray, deltas: np.ndarray) -> np.ndarray:
 
     centre' = d * size + centre, size' = exp(d) * size, corners = centre' -/+ size' / 2. This is not the exact
     inverse of `bbox_transform`: x2 and y2 come out one pixel larger. Trained nets depend on it.
-    dw and dh have no limit, but where a result would overflow it stays finite, at a quarter of the largest number
-    of its type; clipped to the image, such a box is like any other huge one. NaN stays NaN.
+    dw and dh have no limit, but where a result would overflow it stays finite, at a quarter of the largest
+    number of its type; clipped to the image, such a box is like any other huge one. NaN stays NaN.
 
     boxes    (N, 4)
     deltas   (N, 4 * k): dx, dy, dw, dh for each of k classes
@@ -38,7 +39,7 @@ def bbox_transform_inv(boxes: np.ndarray, deltas: np.ndarray) -> np.ndarray:
     dtype = deltas.dtype
     limit = np.finfo(dtype).max / 4
     centres, sizes = _centres_and_sizes(boxes.astype(dtype, copy=False))
-    moves = deltas.reshape(len(deltas), -1, 2, 2)
+    moves = deltas.reshape(len(deltas), deltas.shape[1] // 4, 2, 2)
     with np.errstate(over="ignore"):
         new_centres = np.clip(moves[:, :, 0] * sizes[:, None] + centres[:, None], -limit, limit)
         halves = 0.5 * np.minimum(np.exp(moves[:, :, 1]) * sizes[:, None], limit)
@@ -63,19 +64,19 @@ def per_class_targets(labels: np.ndarray, targets: np.ndarray, num_classes: int,
     labels          (R,) classes; rows of class 0 (background) stay zero
     targets         (R, 4)
     inside_weights  weights of dx, dy, dw, dh
-    returns         targets and inside weights, (R, 4 * num_classes) float32; class c owns columns 4c .. 4c + 3
+    returns         targets and inside weights, (R, 4 * num_classes) float32; class c owns columns 4c .. 4c+3
     Raises ValueError for a label that is not in 0 .. num_classes - 1.
     """
     labels = np.asarray(labels).astype(np.int64)
     if labels.size and not 0 <= labels.min() <= labels.max() < num_classes:
-        raise ValueError(f"labels lie in {labels.min()}..{labels.max()}, but there are {num_classes} classes: "
-                         "compare num_classes in the prototxt with the classes of the data set")
+        raise ValueError(f"labels lie in {labels.min()}..{labels.max()}, but there are {num_classes} classes "
+                         "(0 is the background): compare the prototxt's number with the data set's")
     shape = (len(labels), num_classes, 4)
     expanded, weights = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     rows = np.flatnonzero(labels)
     expanded[rows, labels[rows]] = targets[rows]
     weights[rows, labels[rows]] = inside_weights
-    return expanded.reshape(len(labels), -1), weights.reshape(len(labels), -1)
+    return expanded.reshape(-1, 4 * num_classes), weights.reshape(-1, 4 * num_classes)
 
 
 def _as_float(boxes: np.ndarray) -> np.ndarray:

@@ -13,8 +13,8 @@ def generate_anchors(base_size: float = 16, ratios: Sequence[float] = (0.5, 1, 2
                      scales: Sequence[float] = (8, 16, 32)) -> np.ndarray:
     """Anchors of the first feature cell: every ratio with every scale.
 
-    The square (0, 0, b-1, b-1) is given each ratio r = height / width: w = round(sqrt(b * b / r)), h = round(w * r),
-    with halves rounded to even. Both are then multiplied by each scale. All boxes share the square's centre.
+    The square (0, 0, b-1, b-1) is given each ratio r = height / width: w = round(sqrt(b * b / r)),
+    h = round(w * r), halves to even. Both are then multiplied by each scale. All boxes share the square's centre.
 
     base_size  side of the square in pixels
     returns    (len(ratios) * len(scales), 4) float64 boxes; the scale varies fastest
@@ -22,7 +22,8 @@ def generate_anchors(base_size: float = 16, ratios: Sequence[float] = (0.5, 1, 2
     ratio = np.asarray(ratios, dtype=np.float64)
     scale = np.asarray(scales, dtype=np.float64)
     if not (base_size > 0 and ratio.size and scale.size and np.all(ratio > 0) and np.all(scale > 0)):
-        raise ValueError(f"anchors need positive sizes: base_size {base_size}, ratios {ratios}, scales {scales}")
+        raise ValueError("anchors need positive sizes: "
+                         f"base_size {base_size}, ratios {ratios}, scales {scales}")
     widths = np.round(np.sqrt(base_size * base_size / ratio))
     heights = np.round(widths * ratio)
     sizes = (np.stack([widths, heights], axis=1)[:, None] * scale[:, None]).reshape(-1, 2)

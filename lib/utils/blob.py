@@ -21,7 +21,7 @@ def im_list_to_blob(ims: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def im_scale_for(height: int, width: int, target_size: float, max_size: float) -> float:
-    """Factor that makes an image's shorter side `target_size`, or its longer one `max_size` if that is less."""
+    """Factor that makes the shorter side `target_size`, or the longer one `max_size` if that is smaller."""
     scale = float(target_size) / min(height, width)
     if np.round(scale * max(height, width)) > max_size:
         scale = float(max_size) / max(height, width)
@@ -32,7 +32,7 @@ def prep_im_for_blob(im: np.ndarray, pixel_means: np.ndarray, target_size: float
                      pixel_stds: np.ndarray | float = 1.0) -> tuple[np.ndarray, float]:
     """Subtract the mean (and divide by the deviation), then scale; the caller's image is left as it is.
 
-    Scaling is bilinear without smoothing, halves of sizes rounded to even, as py-faster-rcnn's cv2.resize does it.
+    Scaling is bilinear without smoothing; sizes are rounded, halves to even.
 
     im                       (height, width, 3) BGR, any number type
     pixel_means, pixel_stds  one number or (1, 1, 3) in BGR order

@@ -22,14 +22,15 @@ def layer_params(layer: Any) -> dict[str, Any]:
     if params is None:
         return {}
     if not isinstance(params, dict):
-        raise ValueError(f"{layer_name(layer)}: param_str {text!r} must hold entries like \"'feat_stride': 16\"")
+        raise ValueError(f"{layer_name(layer)}: param_str {text!r} must hold entries such as 'feat_stride': 16")
     return params
 
 
 def required_param(layer: Any, params: dict[str, Any], key: str) -> Any:
     """params[key]. Raises ValueError that names the layer and what its param_str has instead."""
     if key not in params:
-        raise ValueError(f"{layer_name(layer)}: param_str needs '{key}', it has {sorted(params) or 'no entries'}")
+        found = ", ".join(map(str, params)) or "no entries"
+        raise ValueError(f"{layer_name(layer)}: param_str needs '{key}', it has {found}")
     return params[key]
 
 
@@ -48,7 +49,7 @@ def layer_name(layer: Any) -> str:
 
 
 def layer_rng(layer: Any, seed: int, passes: int) -> np.random.Generator:
-    """Random numbers of one forward pass: a function of the seed, the layer's class and the number of the pass.
+    """Random numbers of one forward pass: a function of the seed, the layer's class and the pass's number.
 
     No state is carried from pass to pass, so training that resumes at any pass draws the same numbers.
     """

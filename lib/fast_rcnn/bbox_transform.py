@@ -14,7 +14,7 @@ import numpy as np
 def bbox_transform(ex_rois: np.ndarray, gt_rois: np.ndarray) -> np.ndarray:
     """Regression targets that lead from `ex_rois` to `gt_rois`.
 
-    dx = (gx - ex) / ew, dy = (gy - ey) / eh, dw = ln(gw / ew), dh = ln(gh / eh); x, y are centres, w, h sizes.
+    dx = (gx - ex) / ew, dy = (gy - ey) / eh, dw = ln(gw / ew), dh = ln(gh / eh); x, y centres, w, h sizes.
 
     ex_rois, gt_rois  (N, 4) boxes; integers are computed in float64
     returns           (N, 4) dx, dy, dw, dh, in the wider float type of the two

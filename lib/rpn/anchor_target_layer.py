@@ -51,8 +51,8 @@ def label_anchors(overlaps: np.ndarray, settings: AnchorSettings) -> np.ndarray:
 
     Background lies below negative_overlap with every gt box; an object reaches positive_overlap with one, or
     no anchor has more overlap with some gt box (all that tie). With clobber_positives background wins over
-    object. A gt box that no anchor touches makes no anchor an object (in py-faster-rcnn it makes objects of all
-    that miss it).
+    object. A gt box that no anchor touches makes no anchor an object (in py-faster-rcnn it makes objects of
+    all that miss it).
 
     overlaps  (n, G) IoU of anchors and gt boxes; G may be 0: all anchors are background
     returns   (n,) float32
@@ -134,8 +134,8 @@ def gt_boxes_of_images(gt_boxes: np.ndarray, num_images: int) -> list[np.ndarray
     if gt_boxes.shape[1] > 5:
         return [gt_boxes[gt_boxes[:, 5] == image] for image in range(num_images)]
     if num_images != 1:
-        raise ValueError(f"gt_boxes has 5 columns, but the batch has {num_images} images: a sixth column must hold "
-                         "each box's image index (or set TRAIN.IMS_PER_BATCH to 1)")
+        raise ValueError(f"gt_boxes has 5 columns, but the batch has {num_images} images: a sixth column "
+                         "must hold each box's image index, or TRAIN.IMS_PER_BATCH be 1")
     return [gt_boxes]
 
 
@@ -152,7 +152,8 @@ class AnchorTargetLayer(caffe.Layer):
     top     rpn_labels (N, 1, A * H, W) of 1, 0, -1, row a * H + y; rpn_bbox_targets,
             rpn_bbox_inside_weights, rpn_bbox_outside_weights (N, 4A, H, W), channel 4a + i
 
-    param_str: feat_stride (pixels from cell to cell), scales (8, 16, 32), ratios (0.5, 1, 2), allowed_border (0)
+    param_str: feat_stride (pixels from cell to cell); scales (8, 16, 32), ratios (0.5, 1, 2),
+    allowed_border (0).
     Each image has its own RPN_BATCHSIZE examples and its own outside weights.
     Labelling follows cfg.TRAIN.RPN_* as it is at setup. There is no gradient.
     """

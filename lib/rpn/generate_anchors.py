@@ -14,7 +14,7 @@ def generate_anchors(base_size: float = 16, ratios: Sequence[float] = (0.5, 1, 2
     """Anchors of the first feature cell: every ratio with every scale.
 
     The square (0, 0, b-1, b-1) is given each ratio r = height / width: w = round(sqrt(b * b / r)),
-    h = round(w * r), halves to even. Both are then multiplied by each scale. All boxes share the square's centre.
+    h = round(w * r), halves to even. Both are then multiplied by each scale. All share the square's centre.
 
     base_size  side of the square in pixels
     returns    (len(ratios) * len(scales), 4) float64 boxes; the scale varies fastest

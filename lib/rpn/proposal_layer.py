@@ -63,7 +63,7 @@ def proposals(scores: np.ndarray, deltas: np.ndarray, im_info: Sequence[float], 
 
 
 def best_first(scores: np.ndarray, top_n: int) -> np.ndarray:
-    """Indices of the `top_n` highest scores (all if top_n <= 0), best first; of equals the lower index first."""
+    """Indices of the `top_n` highest scores (all if top_n <= 0), best first; ties by index."""
     if 0 < top_n < len(scores):
         cut = -np.partition(-scores, top_n - 1)[top_n - 1]
         candidates = np.flatnonzero(scores >= cut)

@@ -22,7 +22,7 @@ def layer_params(layer: Any) -> dict[str, Any]:
     if params is None:
         return {}
     if not isinstance(params, dict):
-        raise ValueError(f"{layer_name(layer)}: param_str {text!r} must hold entries such as 'feat_stride': 16")
+        raise ValueError(f"{layer_name(layer)}: param_str {text!r} must be entries such as 'feat_stride': 16")
     return params
 
 

@@ -172,7 +172,7 @@ def test_targets_lead_from_anchors_to_their_best_box():
     assert not inside[labels != 1].any() and not outside[labels == -1].any()
 
 
-@pytest.mark.parametrize("params, message", [("", "needs 'feat_stride'"), ("- 1", "must hold entries"),
+@pytest.mark.parametrize("params, message", [("", "needs 'feat_stride'"), ("- 1", "must be entries"),
                                              ("'a': [", "is not YAML")])
 def test_a_bad_param_str_is_explained(params, message):
     with pytest.raises(ValueError, match="AnchorTargetLayer: param_str.*" + message):

@@ -1,0 +1,181 @@
+"""The files of a net: what each stage of training and each test net consists of."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from textwrap import dedent
+
+from caffe import layers as L
+from caffe.net_spec import Top
+
+from .draft import Draft
+from .heads import (
+    LEARNED,
+    NONE,
+    hard_mining,
+    proposal_targets,
+    proposals,
+    roi_data,
+    roi_head,
+    roi_losses,
+    rpn,
+    rpn_data,
+    rpn_losses,
+    rpn_scores_reshape,
+    shared,
+    test_data,
+    trunk,
+    untrained_fc,
+    untrained_rpn,
+)
+from .nets import NETS, Net, Schedule
+from .task import DEFAULT_RATIOS, Task, as_words
+
+ALL_GROUPS = 5      # every trunk has five groups of convolutions
+
+
+def model_files(net_name: str, num_classes: int = 21, anchor_scales: Sequence[float] | None = None,
+                anchor_ratios: Sequence[float] = DEFAULT_RATIOS, folder: str = "models") -> dict[str, str]:
+    """Text of every prototxt of a net, by its path under `folder`: {'ZF/faster_rcnn_end2end/test.pt': ...}.
+
+    `num_classes` counts the background; `anchor_scales` are those of the shipped files if None. `folder` is
+    where the solvers say that their nets are. Raises ValueError for an unknown net or an impossible task.
+    """
+    if net_name not in NETS:
+        raise ValueError(f"there is no net '{net_name}'; choose one of {', '.join(NETS)}")
+    net = NETS[net_name]
+    task = Task(num_classes, tuple(anchor_scales or net.scales), tuple(anchor_ratios))
+    files: dict[str, str] = {}
+    for ohem in (True, False):
+        files |= _alt_opt_files(net, task, ohem, folder)
+    return files | _end2end_files(net, task, folder)
+
+
+def _alt_opt_files(net: Net, task: Task, ohem: bool, folder: str) -> dict[str, str]:
+    method = f"{net.name}/faster_rcnn_alt_opt" + ("" if ohem else "_no_ohem")
+    names = net.alt_opt_rpn_names or net.rpn_names
+    kind = "with online hard example mining" if ohem else "on a random sample of RoIs"
+    files = {}
+    for stage, frozen in ((1, net.frozen_groups), (2, ALL_GROUPS)):
+        # The iterations in the solvers' names are those of VGG16; every net keeps the names.
+        for part, steps, build, title, schedule in (
+                ("rpn", "60k80k", partial(_rpn_train, names=names), "RPN", net.rpn),
+                ("fast_rcnn", "30k40k", partial(_fast_rcnn_train, names=names, ohem=ohem),
+                 f"Fast R-CNN {kind}", net.fast_rcnn)):
+            stem = f"{method}/stage{stage}_{part}"
+            title += f", stage {stage} of alternating optimisation"
+            files[f"{stem}_train.pt"] = _net_file(net, task, title, partial(build, frozen=frozen))
+            files[f"{stem}_solver{steps}.pt"] = _solver_file(net, title, f"{folder}/{stem}_train.pt", schedule,
+                                                             part)
+    files[f"{method}/rpn_test.pt"] = _net_file(net, task, "RPN alone, for making proposals",
+                                               partial(_rpn_test, names=names))
+    files[f"{method}/faster_rcnn_test.pt"] = _net_file(net, task, "the detector for test images",
+                                                       partial(_faster_rcnn_test, names=names))
+    return files
+
+
+def _end2end_files(net: Net, task: Task, folder: str) -> dict[str, str]:
+    method = f"{net.name}/faster_rcnn_end2end"
+    title = "RPN and Fast R-CNN trained together"
+    return {
+        f"{method}/train.pt": _net_file(net, task, title, _end2end_train),
+        f"{method}/test.pt": _net_file(net, task, "the detector for test images",
+                                       partial(_faster_rcnn_test, names=net.rpn_names)),
+        f"{method}/solver.pt": _solver_file(net, title, f"{folder}/{method}/train.pt", net.end2end,
+                                            "faster_rcnn"),
+    }
+
+
+def _rpn_train(draft: Draft, names: tuple[str, str, str], frozen: int) -> None:
+    rpn_data(draft)
+    features = trunk(draft, frozen)
+    draft.section("RPN")
+    rpn(draft, features, names, LEARNED)
+    rpn_scores_reshape(draft)
+    rpn_losses(draft)
+    untrained_fc(draft)
+
+
+def _fast_rcnn_train(draft: Draft, names: tuple[str, str, str], frozen: int, ohem: bool) -> None:
+    roi_data(draft)
+    features = trunk(draft, frozen)
+    if ohem:
+        draft.section("readonly RoI head: judges all RoIs with the weights of the head below")
+        hard_mining(draft, features)
+        draft.section("RoI head: trained on the hard RoIs")
+        roi_head(draft, features, draft.n.rois_hard, shared, propagate_down=[True, False])
+        roi_losses(draft, "_hard")
+    else:
+        draft.section("RoI head")
+        roi_head(draft, features, draft.n.rois, lambda layer: LEARNED)
+        roi_losses(draft)
+    untrained_rpn(draft, features, names)
+
+
+def _end2end_train(draft: Draft) -> None:
+    rpn_data(draft)
+    features = trunk(draft, draft.net.frozen_groups)
+    draft.section("RPN")
+    rpn(draft, features, draft.net.rpn_names, LEARNED)
+    rpn_scores_reshape(draft)
+    rpn_losses(draft)
+    draft.section("proposals")
+    proposals(draft, ["rpn_rois"])
+    proposal_targets(draft)
+    draft.section("RoI head")
+    roi_head(draft, features, draft.n.rois, lambda layer: LEARNED)
+    roi_losses(draft)
+
+
+def _rpn_test(draft: Draft, names: tuple[str, str, str], tops: tuple[str, ...] = ("rois", "scores")) -> Top:
+    test_data(draft)
+    features = trunk(draft, None)
+    draft.section("RPN")
+    rpn(draft, features, names, NONE)
+    rpn_scores_reshape(draft)
+    draft.section("proposals")
+    proposals(draft, list(tops))
+    return features
+
+
+def _faster_rcnn_test(draft: Draft, names: tuple[str, str, str]) -> None:
+    features = _rpn_test(draft, names, tops=("rois",))
+    draft.section("RoI head")
+    roi_head(draft, features, draft.n.rois, lambda layer: NONE)
+    draft.n.cls_prob = L.Softmax(draft.n.cls_score)
+
+
+def _net_file(net: Net, task: Task, title: str, build) -> str:
+    draft = Draft(net, task)
+    build(draft)
+    return draft.text([
+        f"{net.name}: {title}.",
+        f"For {task.classes_text} and {task.anchors_text}.",
+        "Written by tools/make_models.py. For other classes or anchors change the marked layers, or run",
+        f"  tools/make_models.py --net {net.name} --classes {task.num_classes} "
+        f"--scales {as_words(task.scales)} --ratios {as_words(task.ratios)} --out DIR"])
+
+
+def _solver_file(net: Net, title: str, train_net: str, schedule: Schedule, part: str) -> str:
+    iter_size = f"\niter_size: {schedule.iter_size}" if schedule.iter_size > 1 else ""
+    return dedent("""\
+        # {net.name}: solver of {title}.
+        # Written by tools/make_models.py.
+        train_net: "{train_net}"
+
+        base_lr: {schedule.base_lr}
+        lr_policy: "step"
+        gamma: 0.1
+        stepsize: {schedule.stepsize}
+        momentum: 0.9
+        weight_decay: 0.0005{iter_size}
+
+        display: 20
+        average_loss: {schedule.average_loss}
+
+        # The solver's own snapshots are off: lib/fast_rcnn/train.py saves the net under this prefix, its box
+        # regression turned back from normalised targets.
+        snapshot: 0
+        snapshot_prefix: "{prefix}"
+        """).format(net=net, title=title, train_net=train_net, schedule=schedule, iter_size=iter_size,
+                    prefix=f"{net.name.lower()}_{part}")

@@ -1,0 +1,62 @@
+"""The nets we ship: one short definition each."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from caffe.net_spec import Top
+
+from .trunks import tiny_trunk, vgg16_trunk, vgg_cnn_m_trunk, zf_trunk
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Numbers of a solver: the learning rate falls to a tenth every `stepsize` iterations."""
+
+    base_lr: float
+    stepsize: int
+    average_loss: int = 100     # the displayed loss is the mean of so many iterations
+    iter_size: int = 1          # batches whose gradients are added up for one update
+
+
+@dataclass(frozen=True)
+class Net:
+    """A trunk, and the sizes and names of the heads on it."""
+
+    name: str                           # folder in models/ and name for --net_name
+    title: str                          # `name:` of the prototxts
+    trunk: Callable[..., Top]
+    frozen_groups: int                  # first convolution groups that training never changes
+    feature_channels: int               # of the trunk's last convolution
+    rpn_channels: int                   # of the RPN's 3x3 convolution
+    pool_size: int                      # RoI pooling gives pool_size x pool_size cells
+    fc_sizes: tuple[int, int]           # outputs of fc6 and fc7
+    pool_names: tuple[str, str] = ("roi_pool5", "pool5")        # layer and blob of RoI pooling
+    # Layers and blob of the RPN's convolution: weights are found by layer name
+    rpn_names: tuple[str, str, str] = ("rpn_conv/3x3", "rpn_relu/3x3", "rpn/output")
+    alt_opt_rpn_names: tuple[str, str, str] | None = None       # if others after alternating optimisation
+    dropout: dict = field(default_factory=lambda: dict(dropout_ratio=0.5))      # {} for none
+    filler: dict = field(default_factory=dict)      # of trunk, fc6, fc7, for a net that starts from nothing
+    scales: tuple[float, ...] = (8, 16, 32)                     # anchors of the shipped files
+    rpn: Schedule = Schedule(0.001, 60000)
+    fast_rcnn: Schedule = Schedule(0.001, 30000)
+    end2end: Schedule = Schedule(0.001, 50000, iter_size=2)
+
+
+NETS = {net.name: net for net in (
+    Net("VGG16", "VGG_ILSVRC_16_layers", vgg16_trunk, frozen_groups=2, feature_channels=512, rpn_channels=512,
+        pool_size=7, fc_sizes=(4096, 4096)),
+    Net("VGG_CNN_M_1024", "VGG_CNN_M_1024", vgg_cnn_m_trunk, frozen_groups=1, feature_channels=512,
+        rpn_channels=256, pool_size=6, fc_sizes=(4096, 1024), end2end=Schedule(0.001, 50000)),
+    # Its published weights use other names after alternating optimisation than after end-to-end training, and
+    # were trained with dropout that scales at test time instead of training.
+    Net("ZF", "ZF", zf_trunk, frozen_groups=0, feature_channels=256, rpn_channels=256, pool_size=6,
+        fc_sizes=(4096, 4096), pool_names=("roi_pool_conv5", "roi_pool_conv5"),
+        alt_opt_rpn_names=("rpn_conv1", "rpn_relu1", "rpn_conv1"),
+        dropout=dict(dropout_ratio=0.5, scale_train=False)),
+    # Learns small objects from nothing on two CPU cores, in 800, 400, 800 and 400 iterations.
+    Net("Tiny", "Tiny", tiny_trunk, frozen_groups=0, feature_channels=128, rpn_channels=128, pool_size=7,
+        fc_sizes=(256, 256), dropout={}, filler=dict(weight_filler=dict(type="msra")), scales=(2, 4, 8),
+        rpn=Schedule(0.02, 600, average_loss=20), fast_rcnn=Schedule(0.01, 300, average_loss=20),
+        end2end=Schedule(0.01, 900, average_loss=20)),
+)}

@@ -1,0 +1,65 @@
+"""What a data set asks of a net: its number of classes and the anchors."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DEFAULT_SCALES = (8, 16, 32)
+DEFAULT_RATIOS = (0.5, 1, 2)
+
+
+@dataclass(frozen=True)
+class Task:
+    """Number of classes with the background; the anchors' scales (times 16 pixels) and ratios height / width.
+
+    Raises ValueError for fewer than two classes and for scales or ratios that are missing, repeated or not
+    positive.
+    """
+
+    num_classes: int = 21
+    scales: tuple[float, ...] = DEFAULT_SCALES
+    ratios: tuple[float, ...] = DEFAULT_RATIOS
+
+    def __post_init__(self) -> None:
+        for name in ("scales", "ratios"):       # 8.0 is written as 8
+            values = tuple(int(value) if value == int(value) else value for value in getattr(self, name))
+            object.__setattr__(self, name, values)
+        if self.num_classes < 2:
+            raise ValueError(f"{self.num_classes} classes: at least 2 are needed, background and one more")
+        for name, values in (("scales", self.scales), ("ratios", self.ratios)):
+            if not values or min(values) <= 0 or len(set(values)) < len(values):
+                raise ValueError(f"anchor {name} {list(values)}: expected different numbers above 0")
+
+    @property
+    def num_anchors(self) -> int:
+        """Anchors at each position of the feature map."""
+        return len(self.scales) * len(self.ratios)
+
+    @property
+    def class_param(self) -> str:
+        """`param_str` of the layers that must know the number of classes."""
+        return f"'num_classes': {self.num_classes}"
+
+    @property
+    def anchor_param(self) -> str:
+        """`param_str` of the layers that lay out anchors; usual scales and ratios are left out."""
+        lines = ["'feat_stride': 16"]
+        if self.scales != DEFAULT_SCALES:
+            lines.append(f"'scales': {list(self.scales)}")
+        if self.ratios != DEFAULT_RATIOS:
+            lines.append(f"'ratios': {list(self.ratios)}")
+        return "\n".join(lines)
+
+    @property
+    def classes_text(self) -> str:
+        """Remark beside the layers with the number of classes."""
+        return f"{self.num_classes} classes with the background"
+
+    @property
+    def anchors_text(self) -> str:
+        """Remark beside the layers that lay out anchors."""
+        return f"{self.num_anchors} anchors: scales {as_words(self.scales)}, ratios {as_words(self.ratios)}"
+
+
+def as_words(values: tuple[float, ...]) -> str:
+    """(0.5, 1, 2) as '0.5 1 2', as on a command line."""
+    return " ".join(f"{value:g}" for value in values)

@@ -1,0 +1,70 @@
+"""The convolutions that the RPN and Fast R-CNN share: from the image to a feature map of stride 16.
+
+A trunk is `trunk(n, data, param, filler)`: it adds its layers to the NetSpec `n` and returns the last one.
+`param(group)` gives the `param` entries of the convolutions of that group (1 to 5), `filler` their
+`weight_filler` settings ({} where weights come from a file).
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from caffe import NetSpec
+from caffe import layers as L
+from caffe import params as P
+from caffe.net_spec import Top
+
+Param = Callable[[int], list[dict]]
+
+
+def _convolution(n: NetSpec, index: str, bottom: Top, **settings) -> Top:
+    """conv<index> and relu<index> behind it, in place."""
+    n[f"conv{index}"] = L.Convolution(bottom, **settings)
+    n[f"relu{index}"] = L.ReLU(n[f"conv{index}"], in_place=True)
+    return n[f"relu{index}"]
+
+
+def vgg_trunk(n: NetSpec, data: Top, param: Param, filler: dict, *,
+              groups: Sequence[tuple[int, int]]) -> Top:
+    """3x3 convolutions in groups of (channels, layers), 2x2 max pooling between the groups."""
+    top = data
+    for group, (channels, count) in enumerate(groups, 1):
+        for index in range(1, count + 1):
+            top = _convolution(n, f"{group}_{index}", top, num_output=channels, pad=1, kernel_size=3,
+                               param=param(group), **filler)
+        if group < len(groups):
+            n[f"pool{group}"] = top = L.Pooling(top, pool=P.Pooling.MAX, kernel_size=2, stride=2)
+    return top
+
+
+# Very deep nets, configuration D with 16 layers (Simonyan and Zisserman, arXiv:1409.1556)
+vgg16_trunk = partial(vgg_trunk, groups=[(64, 2), (128, 2), (256, 3), (512, 3), (512, 3)])
+# Few channels where the map is large: most of the work is behind the second pooling.
+tiny_trunk = partial(vgg_trunk, groups=[(16, 1), (32, 1), (64, 1), (96, 1), (128, 2)])
+
+
+def _five_convolutions(n: NetSpec, data: Top, param: Param, filler: dict, *, first: dict, second: dict,
+                       channels: Sequence[int], norm: dict, pool: dict) -> Top:
+    """Two convolutions with normalisation and pooling behind each, then three 3x3 convolutions."""
+    top = data
+    for group, settings in enumerate((first, second), 1):
+        top = _convolution(n, str(group), top, stride=2, param=param(group), **settings, **filler)
+        n[f"norm{group}"] = top = L.LRN(top, **norm)
+        n[f"pool{group}"] = top = L.Pooling(top, pool=P.Pooling.MAX, kernel_size=3, stride=2, **pool)
+    for group, count in enumerate(channels, 3):
+        top = _convolution(n, str(group), top, num_output=count, pad=1, kernel_size=3, param=param(group),
+                           **filler)
+    return top
+
+
+# The medium net of Chatfield et al. (arXiv:1405.3531), with 1024 outputs in fc7
+vgg_cnn_m_trunk = partial(
+    _five_convolutions, channels=(512, 512, 512), pool={},
+    first=dict(num_output=96, kernel_size=7), second=dict(num_output=256, pad=1, kernel_size=5),
+    norm=dict(local_size=5, alpha=0.0005, beta=0.75, k=2))
+
+# Zeiler and Fergus (arXiv:1311.2901), as trained for SPP-net: padded, normalised within the channel
+zf_trunk = partial(
+    _five_convolutions, channels=(384, 384, 256), pool=dict(pad=1),
+    first=dict(num_output=96, pad=3, kernel_size=7), second=dict(num_output=256, pad=2, kernel_size=5),
+    norm=dict(local_size=3, alpha=0.00005, beta=0.75, norm_region=P.LRN.WITHIN_CHANNEL))

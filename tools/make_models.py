@@ -1,0 +1,78 @@
+#!/usr/bin/env python3
+"""Writes the prototxts of the shipped nets, for any number of classes and any anchors.
+
+    tools/make_models.py                                    writes models/ anew
+    tools/make_models.py --net VGG16 --classes 4 --scales 2 4 8 --out my_models
+
+The second form writes the folders faster_rcnn_alt_opt, faster_rcnn_alt_opt_no_ohem and faster_rcnn_end2end of
+my_models/VGG16. The nets are defined in lib/net_definitions/nets.py.
+"""
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import _init_paths
+from net_definitions import NETS, model_files
+
+
+def make_models(net: str, num_classes: int = 21, anchor_scales: Sequence[float] | None = None,
+                anchor_ratios: Sequence[float] = (0.5, 1, 2),
+                out_dir: str | os.PathLike = _init_paths.ROOT / "models") -> list[Path]:
+    """Write every file of a net into `out_dir`/<net>/<method>/ and return their paths.
+
+    `num_classes` counts the background. `anchor_scales` (times 16 pixels) are the net's own if None. The
+    solvers name their nets by a path from the project's root if they lie inside it, else by an absolute one.
+    Raises ValueError for an unknown net or an impossible number of classes or anchors.
+    """
+    out = Path(out_dir).resolve()
+    folder = out.relative_to(_init_paths.ROOT) if out.is_relative_to(_init_paths.ROOT) else out
+    files = model_files(net, num_classes, anchor_scales, anchor_ratios, folder.as_posix())
+    for name, text in files.items():
+        _write(out / name, text)
+    return [out / name for name in files]
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace the file in one step: a reader sees the old text or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, encoding="utf-8", delete=False) as file:
+        file.write(text)
+    os.chmod(file.name, 0o644)      # temporary files are private
+    os.replace(file.name, path)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--net", choices=NETS, help="one net only (default: all)")
+    parser.add_argument("--classes", type=int, default=21, metavar="N",
+                        help="number of classes with the background (default: 21, PASCAL VOC)")
+    parser.add_argument("--scales", type=float, nargs="+", metavar="S",
+                        help="anchor scales, times 16 pixels (default: the net's own)")
+    parser.add_argument("--ratios", type=float, nargs="+", default=[0.5, 1, 2], metavar="R",
+                        help="anchor height / width (default: 0.5 1 2)")
+    parser.add_argument("--out", default=str(_init_paths.ROOT / "models"), metavar="DIR",
+                        help="folder that gets <net>/<method>/*.pt (default: models/ of the project)")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    args = _parser().parse_args(argv)
+    for net in [args.net] if args.net else NETS:
+        try:
+            paths = make_models(net, args.classes, args.scales, args.ratios, args.out)
+        except ValueError as error:
+            print(f"make_models: {error}", file=sys.stderr)
+            return 2
+        print(f"{net}: {len(paths)} files in {paths[0].parents[1]}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

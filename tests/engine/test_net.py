@@ -1,0 +1,117 @@
+"""Net: construction, sharing, what runs backward, messages for mistakes."""
+import caffe
+import numpy as np
+import pytest
+
+DATA = 'layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 3 dim: 4 } } }\n'
+
+
+def inner(name, bottom, top, extra="", num_output=5):
+    return (f'layer {{ name: "{name}" type: "InnerProduct" bottom: "{bottom}" top: "{top}" {extra}\n'
+            f'  inner_product_param {{ num_output: {num_output} weight_filler {{ type: "gaussian" std: 1 }} }} }}\n')
+
+
+LOSS = ('layer { name: "target" type: "Input" top: "t" input_param { shape { dim: 3 dim: 5 } } }\n'
+        'layer { name: "loss" type: "EuclideanLoss" bottom: "y" bottom: "t" top: "loss" }\n')
+
+
+@pytest.fixture
+def net_of(tmp_path):
+    def build(text, phase=caffe.TRAIN, **options):
+        path = tmp_path / "net.prototxt"
+        path.write_text(text)
+        return caffe.Net(str(path), phase, **options)
+    return build
+
+
+def runs_backward(net):
+    return [layer.name for layer, plan in zip(net.engine_layers, net._plans, strict=True) if plan.needs_backward]
+
+
+def test_forward_returns_outputs_and_takes_inputs(net_of):
+    net = net_of(DATA + inner("fc", "x", "y"))
+    x = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    out = net.forward(x=x)
+    weights, bias = (blob.data for blob in net.params["fc"])
+    np.testing.assert_allclose(out["y"], x @ weights.T + bias, rtol=1e-5)
+    assert net.inputs == ["x"] and net.outputs == ["y"]
+
+
+def test_forward_names_a_wrong_input(net_of):
+    net = net_of(DATA + inner("fc", "x", "y"))
+    with pytest.raises(ValueError, match=r"\['z'\] given.*\['x'\]"):
+        net.forward(z=np.zeros((3, 4)))
+    with pytest.raises(ValueError, match=r"'x' has shape \(2, 4\), its blob \(3, 4\)"):
+        net.forward(x=np.zeros((2, 4)))
+
+
+def test_part_of_a_net(net_of):
+    net = net_of(DATA + inner("fc1", "x", "h") + inner("fc2", "h", "y"))
+    net.blobs["h"].data[...] = 1
+    assert set(net.forward(start="fc2")) == {"y"}
+    assert set(net.forward(end="fc1")) == {"h"}
+    with pytest.raises(ValueError, match="no layer 'fc9'"):
+        net.forward(start="fc9")
+
+
+def test_frozen_layers_do_no_backward_work(net_of):
+    frozen = "param { lr_mult: 0 } param { lr_mult: 0 }"
+    net = net_of(DATA + inner("fc1", "x", "h", frozen) + inner("fc2", "h", "y") + LOSS)
+    net.forward()
+    net.run_backward()
+    assert runs_backward(net) == ["fc2", "loss"]
+    assert not net.params["fc1"][0].has_grad and not net.blobs["h"].has_grad
+
+
+def test_readonly_head_shares_weights_and_does_no_backward_work(net_of):
+    shared = 'param { name: "w" } param { name: "b" }'
+    trained = 'param { name: "w" lr_mult: 1 } param { name: "b" lr_mult: 2 }'
+    net = net_of(DATA + inner("fc1", "x", "h") + inner("head_readonly", "h", "scores", "propagate_down: false " + shared)
+                 + 'layer { name: "silence" type: "Silence" bottom: "scores" }\n' + inner("head", "h", "y", trained) + LOSS)
+    assert net.params["head"][0].shares_data_with(net.params["head_readonly"][0])
+    assert len(net.learnable_params) == 4 and net.params_lr == [1, 1, 1, 2]
+    net.forward()
+    net.run_backward()
+    assert runs_backward(net) == ["fc1", "h_fc1_0_split", "head", "loss"]
+
+
+def test_shared_weights_with_different_multipliers_are_refused(net_of):
+    text = DATA + inner("a", "x", "p", 'param { name: "w" lr_mult: 1 }') + inner("b", "x", "q", 'param { name: "w" lr_mult: 2 }')
+    with pytest.raises(caffe.LayerError, match="layer 'b'.*lr_mult 2.*has 1"):
+        net_of(text)
+
+
+@pytest.mark.parametrize("text, message", [
+    (DATA + inner("fc", "z", "y"), r"net.prototxt:2: layer 'fc'.*'z'"),
+    (DATA + inner("fc", "x", "x"), r"net.prototxt:2: layer 'fc'.*in place"),
+    (DATA + inner("fc", "x", "y", "propagate_down: true propagate_down: true"), r":2: .*1 bottoms but 2 propagate_down"),
+    (DATA + inner("fc", "x", "y", "loss_weight: 1 loss_weight: 1"), r":2: .*1 tops but 2 loss_weight"),
+    (DATA + inner("fc", "x", "y", "param {} param {} param {}"), r":2: .*2 parameter\(s\) but 3 `param`"),
+    (DATA + 'layer { name: "r" type: "Relu" bottom: "x" top: "y" }', r":2: .*unknown type 'Relu'.*ReLU"),
+    (DATA + inner("fc", "x", "y", "include { phase: TEST } exclude { phase: TRAIN }"), r":2: .*include and exclude"),
+])
+def test_mistakes_name_file_line_and_layer(net_of, text, message):
+    with pytest.raises(caffe.LayerError, match=message):
+        net_of(text)
+
+
+def test_python_layer_reports_a_missing_module(net_of):
+    with pytest.raises(caffe.LayerError, match=r":2: .*no module 'no_such_module'"):
+        net_of(DATA + 'layer { name: "p" type: "Python" bottom: "x" top: "y" '
+                      'python_param { module: "no_such_module" layer: "L" } }')
+
+
+def test_share_with(net_of):
+    one, two = (net_of(DATA + inner("fc", "x", "y")) for _ in range(2))
+    two.share_with(one)
+    one.params["fc"][0].data[...] = 3
+    assert (two.params["fc"][0].data == 3).all()
+
+
+def test_weights_are_loaded_in_both_forms_of_the_constructor(net_of, tmp_path):
+    net = net_of(DATA + inner("fc", "x", "y"))
+    net.save(str(tmp_path / "w.caffemodel"))
+    by_keyword = net_of(DATA + inner("fc", "x", "y"), weights=str(tmp_path / "w.caffemodel"))
+    by_position = caffe.Net(net.path, str(tmp_path / "w.caffemodel"), caffe.TEST)
+    for other in (by_keyword, by_position):
+        np.testing.assert_array_equal(other.params["fc"][0].data, net.params["fc"][0].data)

@@ -1,0 +1,168 @@
+"""Prototxt files: text to message and back.
+
+Errors name the file, line and column, say what was expected and the nearest valid name:
+`models/x.pt:12:3: layer 'conv1': LayerParameter has no field 'botom'; did you mean 'bottom'?`
+"""
+from __future__ import annotations
+
+import io
+import os
+import re
+from pathlib import Path
+from typing import TypeVar
+
+from google.protobuf import text_format
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from . import caffe_pb2
+from .explain import explain
+from .scan import layer_blocks, layer_line, line_of, tokens
+
+M = TypeVar("M", bound=Message)
+PathLike = str | os.PathLike
+
+_LINE_LENGTH = 80           # blocks that fit are written in one line
+_NEVER_IN_ONE_LINE = {"LayerParameter", "V1LayerParameter", "NetParameter"}
+
+
+class PrototxtError(ValueError):
+    """A prototxt that cannot be read. Attributes: file, line and column (from 1, or None), reason."""
+
+    def __init__(self, file: str, line: int | None, column: int | None, reason: str) -> None:
+        place = ":".join(str(part) for part in (file, line, column) if part is not None)
+        super().__init__(f"{place}: {reason}")
+        self.file, self.line, self.column, self.reason = file, line, column, reason
+
+
+# ---------------------------------------------------------------------------------------------- reading
+def read_net(path: PathLike) -> caffe_pb2.NetParameter:
+    """The net of a prototxt as it is written there: old layer formats are not upgraded."""
+    return read_message(path, caffe_pb2.NetParameter())
+
+
+def read_solver(path: PathLike) -> caffe_pb2.SolverParameter:
+    """The solver settings of a prototxt as they are written there."""
+    return read_message(path, caffe_pb2.SolverParameter())
+
+
+def read_message(path: PathLike, message: M) -> M:
+    """Fill the message from a prototxt and return it.
+
+    Raises FileNotFoundError for a missing file and PrototxtError for a wrong one.
+    """
+    return parse(_read_text(path), message, os.fspath(path))
+
+
+def parse(text: str, message: M, name: str = "<text>") -> M:
+    """Fill the message from text and return it; `name` is what errors call the text."""
+    if "\0" in text:
+        raise PrototxtError(name, None, None, "this is a binary file, not a prototxt")
+    text = _unspaced_minus(text.removeprefix("\ufeff"))
+    message.Clear()
+    try:
+        text_format.Parse(text, message)
+    except text_format.ParseError as error:
+        raise _error(text, message, name, error) from None
+    _check_required(text, message, name)
+    return message
+
+
+def line_of_layer(path: PathLike, layer_name: str) -> int | None:
+    """The line where the block of the first layer of this name begins; None without such a layer or file."""
+    try:
+        return layer_line(_read_text(path), layer_name)
+    except OSError:
+        return None
+
+
+def _read_text(path: PathLike) -> str:
+    path = Path(path)
+    if not path.is_file():
+        what = "is a folder, not a prototxt" if path.is_dir() else "no such file"
+        raise FileNotFoundError(f"{path}: {what} (looked in {path.parent.resolve()})")
+    # Comments may be in any encoding: bytes that are not UTF-8 matter only inside of quotes.
+    return path.read_bytes().decode("utf-8", errors="surrogateescape")
+
+
+def _unspaced_minus(text: str) -> str:
+    """Caffe reads `- 1` as -1: move such a minus to its number, so that every column stays right."""
+    if not re.search(r"-[ \t]+[\d.]", text):
+        return text
+    parts = list(text)
+    for kind, token, offset in tokens(text):
+        gap = re.match(r"-([ \t]+)[\d.]", text[offset:]) if (kind, token) == ("word", "-") else None
+        if gap:
+            parts[offset:offset + len(gap[1]) + 1] = gap[1] + "-"
+    return "".join(parts)
+
+
+def _error(text: str, message: Message, name: str, error: text_format.ParseError) -> PrototxtError:
+    line, column = error.GetLine(), error.GetColumn()
+    reason = re.sub(r"^\d+:\d+ : (?:'.*': )?", "", str(error), flags=re.DOTALL)
+    if line is None or column is None:
+        return PrototxtError(name, None, None, reason)
+    lines = text.split("\n")
+    offset = sum(len(part) + 1 for part in lines[:line - 1]) + column - 1
+    if "surrogates not allowed" in reason:
+        said = "text in quotes that is not UTF-8: save the file as UTF-8"
+    else:
+        said = explain(text, offset, message.DESCRIPTOR, reason)
+    return PrototxtError(name, line, column, said)
+
+
+def _check_required(text: str, message: Message, name: str) -> None:
+    missing = message.FindInitializationErrors()
+    if not missing:
+        return
+    line = None
+    if layer := re.match(r"layer\[(\d+)\]", missing[0]):
+        blocks = [block for block, depth in layer_blocks(text) if depth == 0 and block.key == "layer"]
+        line = line_of(text, blocks[int(layer[1])].start)
+    raise PrototxtError(name, line, None, f"{missing[0]} must be given")
+
+
+# ---------------------------------------------------------------------------------------------- writing
+def write_message(path: PathLike, message: Message) -> None:
+    """Write the message as a prototxt; the file is replaced in one step, so it is never there in part."""
+    temporary = Path(f"{os.fspath(path)}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
+            file.write(to_text(message))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def to_text(message: Message) -> str:
+    """The message as prototxt, laid out as people write it: short blocks in one line, layers in several."""
+    return "".join(line + "\n" for line in _lines(message, ""))
+
+
+def _lines(message: Message, indent: str) -> list[str]:
+    lines = []
+    for entry, values in message.ListFields():
+        key = f"[{entry.full_name}]" if entry.is_extension else entry.name
+        repeated = not isinstance(values, Message | str | bytes) and hasattr(values, "__len__")
+        for value in values if repeated else [values]:
+            if isinstance(value, Message):
+                lines += _block(key, value, indent)
+            else:
+                lines.append(f"{indent}{key}: {_scalar(entry, value)}")
+    return lines
+
+
+def _block(key: str, message: Message, indent: str) -> list[str]:
+    inside = _lines(message, "")
+    short = f"{indent}{key} {{ {' '.join(inside)} }}" if inside else f"{indent}{key} {{ }}"
+    if len(short) <= _LINE_LENGTH and message.DESCRIPTOR.name not in _NEVER_IN_ONE_LINE:
+        return [short]
+    return [f"{indent}{key} {{", *_lines(message, indent + "  "), f"{indent}}}"]
+
+
+def _scalar(entry: FieldDescriptor, value: object) -> str:
+    out = io.StringIO()
+    text_format.PrintFieldValue(entry, value, out, as_utf8=True)
+    return out.getvalue().removesuffix(".0") if isinstance(value, float) else out.getvalue()

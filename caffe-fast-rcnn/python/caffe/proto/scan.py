@@ -1,0 +1,109 @@
+"""Where things are in a prototxt: its tokens, and the blocks that are open at a place."""
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_TOKEN = re.compile(r"""
+    (?P<space>   \s+ | \#[^\n]* )
+  | (?P<string>  "(?:\\.|[^"\\\n])*" | '(?:\\.|[^'\\\n])*' )
+  | (?P<mark>    [{}<>\[\]:;,] )
+  | (?P<word>    [^\s{}<>\[\]:;,\#"']+ )
+  | (?P<other>   . )""", re.VERBOSE | re.DOTALL)
+
+
+def tokens(text: str) -> Iterator[tuple[str, str, int]]:
+    """The text's tokens as (kind, token, offset); kinds are string, mark, word and other (a stray quote)."""
+    for match in _TOKEN.finditer(text):
+        if match.lastgroup and match.lastgroup != "space":
+            yield match.lastgroup, match.group(), match.start()
+
+
+def line_of(text: str, offset: int) -> int:
+    """The line (from 1) of an offset."""
+    return text.count("\n", 0, offset) + 1
+
+
+@dataclass
+class Block:
+    """An open `key {`: offset of the bracket, the bracket, and its own `name: "..."` once that was read."""
+    key: str
+    start: int
+    bracket: str
+    in_list: bool
+    name: str | None = None
+
+    @property
+    def closing(self) -> str:
+        return "}" if self.bracket == "{" else ">"
+
+
+class Scanner:
+    """Follows a prototxt token by token.
+
+    blocks    the open blocks, outermost first
+    key       the last field name
+    last      the last token
+    in_value  a value of `key` comes next, not a field name
+    """
+
+    def __init__(self) -> None:
+        self.blocks: list[Block] = []
+        self.key = self.last = ""
+        self.in_value = False
+        self.in_list = False
+
+    def feed(self, kind: str, token: str, offset: int) -> None:
+        """Take the next token."""
+        if kind == "mark":
+            self._mark(token, offset)
+        elif self.in_value:
+            self._value(kind, token)
+        elif kind == "word":
+            self.key = token
+        self.last = token
+
+    def _mark(self, token: str, offset: int) -> None:
+        if token == ":":
+            self.in_value = True
+        elif token == "[":
+            self.in_list = self.in_value        # else it begins the name of an extension
+        elif token == "]" and self.in_list:
+            self.in_list = self.in_value = False
+        elif token in "{<":
+            self.blocks.append(Block(self.key, offset, token, self.in_list))
+            self.in_value = self.in_list = False
+        elif token in "}>" and self.blocks:
+            block = self.blocks.pop()
+            self.key, self.in_list, self.in_value = block.key, block.in_list, block.in_list
+
+    def _value(self, kind: str, token: str) -> None:
+        if self.key == "name" and kind == "string" and self.blocks:
+            self.blocks[-1].name = token[1:-1]
+        self.in_value = self.in_list
+
+
+def scan(text: str, end: int | None = None) -> Scanner:
+    """The scanner's state just before the offset `end`, by default at the end of the text."""
+    scanner = Scanner()
+    for kind, token, offset in tokens(text):
+        if end is not None and offset >= end:
+            break
+        scanner.feed(kind, token, offset)
+    return scanner
+
+
+def layer_blocks(text: str) -> Iterator[tuple[Block, int]]:
+    """Each complete `layer` or `layers` block with the number of blocks around it, in the order of their ends."""
+    scanner = Scanner()
+    for kind, token, offset in tokens(text):
+        block = scanner.blocks[-1] if scanner.blocks else None
+        scanner.feed(kind, token, offset)
+        if block and block.key in ("layer", "layers") and block not in scanner.blocks:
+            yield block, len(scanner.blocks)
+
+
+def layer_line(text: str, name: str) -> int | None:
+    """The line where the block of the first layer of this name begins, None where there is none."""
+    return next((line_of(text, block.start) for block, _ in layer_blocks(text) if block.name == name), None)

@@ -1,8 +1,8 @@
 """HDF5 forms of caffemodel and solverstate files.
 
 A model has a group `data` with one group for each layer, and in it the datasets `0`, `1`, ...; of parameters
-that layers share only the owner's are there. With gradients there is a second group `diff`. A solver state has
-the datasets `iter`, `learned_net`, `current_step` and a group `history` with `0`, `1`, ...
+that layers share only the owner's are there. With gradients there is a second group `diff`. A solver state
+has the datasets `iter`, `learned_net`, `current_step` and a group `history` with `0`, `1`, ...
 Source: Net::ToHDF5 in src/caffe/net.cpp, src/caffe/util/hdf5.cpp.
 """
 from __future__ import annotations

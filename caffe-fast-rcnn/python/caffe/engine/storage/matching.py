@@ -63,8 +63,8 @@ def _pair(path, layer, stored: Mapping[int, StoredBlob],
     for index, blob in stored.items():
         if not blob.fits(layer.blobs[index].shape):
             raise WeightsError(f"{path}: layer '{layer.name}', blob {index}: expected shape "
-                               f"{layer.blobs[index].shape} as in the net, found {blob.shape}; rename the layer "
-                               f"in the prototxt to train it from scratch")
+                               f"{layer.blobs[index].shape} as in the net, found {blob.shape}; rename the "
+                               f"layer in the prototxt to train it from scratch")
     return [(layer.blobs[index], blob) for index, blob in stored.items()]
 
 

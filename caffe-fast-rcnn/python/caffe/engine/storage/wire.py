@@ -1,8 +1,8 @@
 """Protobuf's wire format, as far as files with large blobs need it.
 
-Reading walks the memory-mapped bytes and finds where each payload lies; writing lists the chunks of a message,
-so that its length is known before a tensor is fetched from its device. Neither holds a second copy of the
-weights.
+Reading walks the memory-mapped bytes and finds where each payload lies; writing lists the chunks of a
+message, so that its length is known before a tensor is fetched from its device. Neither holds a second copy
+of the weights.
 https://protobuf.dev/programming-guides/encoding
 """
 from __future__ import annotations
@@ -131,7 +131,7 @@ class StoredBlob:
     legacy: bool = False
 
     def fits(self, shape: tuple[int, ...]) -> bool:
-        """True where a blob of this shape takes the values: same shape, for legacy ones up to leading ones."""
+        """True where a blob of this shape takes the values: same shape, legacy ones up to leading ones."""
         if self.legacy:
             return len(shape) <= 4 and (1,) * (4 - len(shape)) + tuple(shape) == self.shape
         return tuple(shape) == self.shape
@@ -164,8 +164,8 @@ def read_blob(data: mmap.mmap, begin: int, end: int) -> StoredBlob:
             values, begin = _read_values(data, field, end)
             (singles if field.number == _DATA else doubles).append(values)
         elif field.number == _RAW_DATA:
-            raise WireError("the values are raw (half-precision) floats, a format of NVIDIA Caffe; save the net "
-                            "there in 32-bit floats")
+            raise WireError("the values are raw (half-precision) floats, a format of NVIDIA Caffe; save the "
+                            "net there in 32-bit floats")
     values = _join(doubles or singles)
     shape = tuple(legacy.get(number, 0) for number in _LEGACY_DIMS) if legacy else tuple(dims or ())
     if math.prod(shape) != values.size:

@@ -1,0 +1,22 @@
+"""AdaGradSolver: the sum of squared gradients scales each weight's rate."""
+from __future__ import annotations
+
+import torch
+
+from .solver import Solver
+
+
+class AdaGradSolver(Solver):
+    """h += g^2;  w -= rate * g / (sqrt(h) + delta).
+
+    Raises SolverError for a momentum, which it does not use.
+    Source: src/caffe/solvers/adagrad_solver.cpp; Duchi, Hazan and Singer 2011.
+    """
+
+    uses_momentum = False
+
+    def update(self, rate, weights, gradients, history):
+        torch._foreach_addcmul_(history, gradients, gradients)
+        scale = torch._foreach_sqrt(history)
+        torch._foreach_add_(scale, self.param.delta)
+        torch._foreach_addcdiv_(weights, gradients, scale, -rate)

@@ -1,0 +1,31 @@
+"""AdamSolver: moving averages of the gradient and of its square."""
+from __future__ import annotations
+
+import torch
+
+from .solver import Solver
+
+
+class AdamSolver(Solver):
+    """At iteration t, counted from 1, with b1 = momentum and b2 = momentum2:
+
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * g^2
+        w -= rate * sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + delta)
+
+    delta stands inside the bias correction, other than in PyTorch. The history holds m of all parameters,
+    then v of all. Source: src/caffe/solvers/adam_solver.cpp; Kingma and Ba 2015.
+    """
+
+    histories = 2
+
+    def update(self, rate, weights, gradients, means, squares):
+        beta1, beta2, count = self.param.momentum, self.param.momentum2, self.iter + 1
+        correction = (1 - beta2 ** count) ** 0.5 / (1 - beta1 ** count)
+        torch._foreach_mul_(means, beta1)
+        torch._foreach_add_(means, gradients, alpha=1 - beta1)
+        torch._foreach_mul_(squares, beta2)
+        torch._foreach_addcmul_(squares, gradients, gradients, 1 - beta2)
+        scale = torch._foreach_sqrt(squares)
+        torch._foreach_add_(scale, self.param.delta)
+        torch._foreach_addcdiv_(weights, means, scale, -rate * correction)

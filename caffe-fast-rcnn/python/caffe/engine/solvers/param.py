@@ -1,0 +1,103 @@
+"""Reading a solver prototxt, and the nets that it names."""
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+from ...proto import caffe_pb2, prototxt
+
+log = logging.getLogger("caffe")
+
+
+class SolverError(ValueError):
+    """Settings of a solver that do not go together. The message names them and says what is expected."""
+
+
+def read_param(source) -> tuple[caffe_pb2.SolverParameter, Path | None]:
+    """The settings in a prototxt (or a copy of a SolverParameter), and the path of that prototxt."""
+    if isinstance(source, caffe_pb2.SolverParameter):
+        param = caffe_pb2.SolverParameter()
+        param.CopyFrom(source)
+        return param, None
+    return prototxt.read_solver(os.fspath(source)), Path(source)
+
+
+def find_net_file(name: str, solver_file: Path | None) -> str:
+    """Find a net's prototxt: from the working directory, as Caffe does, else from the solver file's folder or
+    one of the folders around it, which finds paths that start at the repository's root.
+
+    Raises SolverError with the places that were tried.
+    """
+    tried = [Path(name)]
+    if solver_file is not None and not Path(name).is_absolute():
+        folder = solver_file.resolve().parent
+        tried += [parent / name for parent in (folder, *folder.parents)]
+    for path in tried:
+        if path.is_file():
+            if path is not tried[0]:
+                log.info("net file %s found at %s", name, path)
+            return str(path)
+    places = "\n  ".join(str(path) for path in tried)
+    raise SolverError(f"{solver_file or 'solver'}: the net file {name} does not exist; tried\n  {places}")
+
+
+NetSource = caffe_pb2.NetParameter | str     # a net written in place, or the name of its file
+
+
+def train_net_source(param: caffe_pb2.SolverParameter) -> NetSource:
+    """The one train net. Raises SolverError where there is none or more than one."""
+    names = ("train_net_param", "train_net", "net_param", "net")
+    given = [name for name in names if param.HasField(name)]
+    if len(given) != 1:
+        raise SolverError(f"a solver needs exactly one of {', '.join(names)}; "
+                          f"found {', '.join(given) or 'none'}")
+    return getattr(param, given[0])
+
+
+def test_net_sources(param: caffe_pb2.SolverParameter) -> list[NetSource]:
+    """The test nets: `test_net_param`, then `test_net`, then `net_param` or `net` for every test_iter left.
+
+    Raises SolverError where the numbers of nets, test_iter and test_state disagree.
+    """
+    nets: list[NetSource] = [*param.test_net_param, *param.test_net]
+    generic = [getattr(param, name) for name in ("net_param", "net") if param.HasField(name)]
+    count = len(param.test_iter)
+    if count < len(nets) or (count > len(nets) and not generic):
+        raise SolverError(f"test_iter must be given once for each test net: {len(nets)} nets, "
+                          f"{count} test_iter")
+    nets += generic * (count - len(nets))
+    if param.test_state and len(param.test_state) != len(nets):
+        raise SolverError(f"test_state must be left out or given once for each test net: {len(nets)} nets, "
+                          f"{len(param.test_state)} test_state")
+    if nets and param.test_interval <= 0:
+        raise SolverError("there are test nets (test_iter is given), so test_interval must be above 0")
+    return nets
+
+
+def load_net(net_type, source: NetSource, phase: int, state: caffe_pb2.NetState | None,
+             solver_file: Path | None):
+    """Build a net of the solver: its phase, then the state in the net's file, then the solver's own state."""
+    if isinstance(source, str):
+        source = find_net_file(source, solver_file)
+        own = prototxt.read_net(source).state
+    else:
+        own = source.state
+    merged = caffe_pb2.NetState(phase=phase)
+    merged.MergeFrom(own)
+    added = caffe_pb2.NetState() if state is None else state
+    merged.MergeFrom(added)
+    return net_type(source, merged.phase, level=merged.level, stages=list(added.stage))
+
+
+def snapshot_prefix(param: caffe_pb2.SolverParameter, solver_file: Path | None) -> str:
+    """Beginning of the names of snapshots; the solver file's name without ending where none is given.
+
+    A prefix that is a folder gets that name inside it.
+    """
+    name = solver_file.with_suffix("") if solver_file else Path("solver")
+    if not param.snapshot_prefix:
+        return str(name)
+    if os.path.isdir(param.snapshot_prefix):
+        return os.path.join(param.snapshot_prefix, name.name)
+    return param.snapshot_prefix

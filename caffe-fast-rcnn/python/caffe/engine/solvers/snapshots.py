@@ -1,0 +1,74 @@
+"""Writing and restoring a solver: its weights in a caffemodel, its progress in a solver state."""
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import torch
+
+from ...proto import caffe_pb2
+from .. import device
+from ..storage import hdf5, solverstate
+from ..storage.caffemodel import save_net
+from .param import SolverError
+
+log = logging.getLogger("caffe")
+
+
+def write(solver, prefix: str) -> str:
+    """Write <prefix>_iter_<n>.caffemodel, then .solverstate; returns the name of the state."""
+    use_hdf5 = solver.param.snapshot_format == caffe_pb2.SolverParameter.HDF5
+    ending = ".h5" if use_hdf5 else ""
+    model, state = (f"{prefix}_iter_{solver.iter}.{kind}{ending}" for kind in ("caffemodel", "solverstate"))
+    save = hdf5.save_net_hdf5 if use_hdf5 else save_net
+    save(solver.net, model, write_diff=solver.param.snapshot_diff)
+    write_state = hdf5.write_state if use_hdf5 else solverstate.write_state
+    write_state(state, solver.iter, model, solver.current_step, _history(solver))
+    log.info("Iteration %d: wrote %s and %s", solver.iter, model, state)
+    return state
+
+
+def _frozen(solver) -> list[bool]:
+    """For each history blob: is its parameter frozen? Such blobs are never used, and zero in the file."""
+    return [rate == 0 for rate in solver.net.params_lr] * solver.histories
+
+
+def _history(solver) -> list[torch.Tensor]:
+    return [torch.zeros(blob.shape, dtype=device.float_type()) if frozen else blob.tensor
+            for blob, frozen in zip(solver.history, _frozen(solver), strict=True)]
+
+
+def restore(solver, state_file: Path) -> None:
+    """Load the weights that a solver state names, then its history and its iteration.
+
+    Raises WireError, WeightsError or SolverError where the files cannot be read or do not fit.
+    """
+    state = solverstate.read_state(state_file)
+    _check_history(solver, state, state_file)
+    if state.learned_net:
+        solver.net.copy_from(_find_model(state.learned_net, state_file))
+    for blob, stored, frozen in zip(solver.history, state.history, _frozen(solver), strict=True):
+        if not frozen:
+            blob.tensor = stored.tensor(blob.shape, device.float_type()).to(device.current_device())
+    solver.iter, solver.current_step = state.iter, state.current_step
+    log.info("restored iteration %d from %s", solver.iter, state_file)
+
+
+def _check_history(solver, state: solverstate.SolverState, state_file: Path) -> None:
+    if len(state.history) != len(solver.history):
+        raise SolverError(f"{state_file}: expected {len(solver.history)} history blobs for this net and "
+                          f"{type(solver).__name__}, found {len(state.history)}")
+    for index, (blob, stored) in enumerate(zip(solver.history, state.history, strict=True)):
+        if not stored.fits(blob.shape):
+            raise SolverError(f"{state_file}: history blob {index}: expected shape {blob.shape}, "
+                              f"found {stored.shape}")
+
+
+def _find_model(name: str, state_file: Path) -> str:
+    """A state names its weights relative to the working directory of its run; look beside the state too."""
+    tried = dict.fromkeys([Path(name), state_file.parent / name, state_file.parent / Path(name).name])
+    for path in tried:
+        if path.is_file():
+            return str(path)
+    places = ", ".join(str(path) for path in tried)
+    raise SolverError(f"{state_file}: its weights {name} do not exist; tried {places}")

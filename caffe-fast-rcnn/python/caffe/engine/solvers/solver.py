@@ -1,0 +1,231 @@
+"""Solver: the training loop that all algorithms share. Source: src/caffe/solver.cpp, src/caffe/solvers/."""
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from ...proto import caffe_pb2
+from .. import device
+from ..blob import Blob
+from ..net import Net
+from . import display, lr_policy, snapshots
+from .param import (
+    SolverError,
+    load_net,
+    read_param,
+    snapshot_prefix,
+    test_net_sources,
+    train_net_source,
+)
+from .updates import clip, make_groups, normalise, regularise
+
+log = logging.getLogger("caffe")
+
+
+class Solver:
+    """Trains a net as a solver prototxt says. This is the base class: `update` differs by algorithm.
+
+    solver_file   path of a solver prototxt, or a SolverParameter. Nets that it names are looked up from the
+                  working directory, then from the solver file's folder and the folders around it.
+
+    net           the net that is trained
+    test_nets     the nets that are tested; they use the weights of `net`
+    iter          number of updates done
+    param         the settings, a SolverParameter
+    lr            the learning rate of the next update
+    current_step  number of learning rate steps done at the last update
+    history       the algorithm's memory: `histories` times one blob for each of net.learnable_params
+
+    In every iteration the engine's random numbers start anew from (random_seed, iteration), so a run that was
+    restored draws what one that never stopped draws. Without a random_seed the seed is that of
+    `caffe.set_random_seed`.
+
+    Raises PrototxtError, SolverError or LayerError for settings and nets that are not valid.
+    """
+
+    net_type: type[Net] = Net
+    histories = 1           # history blobs for each parameter
+    uses_momentum = True
+
+    def __init__(self, solver_file: str | os.PathLike | caffe_pb2.SolverParameter) -> None:
+        self.param, self._path = read_param(solver_file)
+        self.check()
+        if self.param.random_seed >= 0:
+            device.set_random_seed(self.param.random_seed)
+        self._seed = device.generator().initial_seed()
+        self._load_nets()
+        self.iter = 0
+        self.current_step = 0
+        self._groups = make_groups(self.net.params_lr, self.net.params_weight_decay)
+        shapes = [blob.shape for blob in self.net.learnable_params]
+        self.history = [Blob(*shape) for shape in shapes * self.histories]
+        self._losses: deque[torch.Tensor] = deque(maxlen=max(1, self.param.average_loss))
+        self._progress = display.Progress()
+        self._callbacks: list[tuple[Callable[[], None], Callable[[], None]]] = []
+
+    def check(self) -> None:
+        """Check settings that do not depend on a net. Raises SolverError."""
+        if not self.uses_momentum and self.param.momentum:
+            raise SolverError(f"{type(self).__name__} does not use momentum; remove it (found "
+                              f"{self.param.momentum:g})")
+        if self.param.iter_size < 1:
+            raise SolverError(f"iter_size must be at least 1, found {self.param.iter_size}")
+        folder = Path(snapshot_prefix(self.param, self._path)).parent
+        if self.param.snapshot and not os.access(folder, os.W_OK):
+            raise SolverError(f"snapshot_prefix: cannot write into the folder {folder}; does it exist?")
+
+    def _load_nets(self) -> None:
+        param = self.param
+        train_state = param.train_state if param.HasField("train_state") else None
+        self.net = load_net(self.net_type, train_net_source(param), caffe_pb2.TRAIN, train_state, self._path)
+        states = list(param.test_state) or [None] * len(param.test_iter)
+        self.test_nets = [load_net(self.net_type, source, caffe_pb2.TEST, state, self._path)
+                          for source, state in zip(test_net_sources(param), states, strict=True)]
+        for path in (path.strip() for entry in param.weights for path in entry.split(",")):
+            self.net.copy_from(path)
+        for net in self.test_nets:
+            net.share_with(self.net)
+
+    # ---- the algorithm
+    def update(self, rate: float, weights: Sequence[torch.Tensor], gradients: Sequence[torch.Tensor],
+               *histories: Sequence[torch.Tensor]) -> None:
+        """Change weights and histories in place; gradients may be used as scratch space.
+
+        rate        learning rate with the multiplier that the given parameters have in common
+        weights, gradients, and each of the histories   tensors of the same shapes
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no update")
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the next update."""
+        return lr_policy.learning_rate(self.param, self.iter)
+
+    @torch.no_grad()
+    def apply_update(self) -> None:
+        """Update the weights from the gradients that are in the net, and count the iteration."""
+        rate, blobs = self.lr, self.net.learnable_params
+        self.current_step = lr_policy.current_step(self.param, self.iter)
+        clip([blob.grad for blob in blobs if blob.has_grad], self.param.clip_gradients)
+        for group in self._groups:
+            weights = [blobs[index].tensor for index in group.indices]
+            gradients = [blobs[index].grad for index in group.indices]
+            normalise(gradients, self.param.iter_size)
+            regularise(gradients, weights, self.param.weight_decay * group.decay_mult,
+                       self.param.regularization_type)
+            histories = [[self.history[first + index].tensor for index in group.indices]
+                         for first in range(0, len(self.history), len(blobs))]
+            self.update(rate * group.lr_mult, weights, gradients, *histories)
+        self.iter += 1
+
+    # ---- the loop
+    def add_callback(self, on_start: Callable[[], None], on_gradients_ready: Callable[[], None]) -> None:
+        """Call one function before each iteration and one between its backward pass and its update."""
+        self._callbacks.append((on_start, on_gradients_ready))
+
+    def step(self, iters: int) -> None:
+        """Train for some iterations; tests and snapshots that are due are made on the way."""
+        for _ in range(iters):
+            self._iterate()
+
+    def solve(self, resume_file: str | os.PathLike | None = None) -> None:
+        """Train until max_iter, from a solver state where one is given; then snapshot and test."""
+        if resume_file is not None:
+            self.restore(resume_file)
+        self.step(self.param.max_iter - self.iter)
+        just_written = self.param.snapshot and self.iter % self.param.snapshot == 0
+        if self.param.snapshot_after_train and not just_written:
+            self.snapshot()
+        if self._is_due(self.param.display):
+            self._losses.append(self.net.forward_with_loss())
+            self._show()
+        if self._is_due(self.param.test_interval):
+            self.test_all()
+
+    def _is_due(self, interval: int) -> bool:
+        return interval > 0 and self.iter % interval == 0
+
+    def _iterate(self) -> None:
+        if self._is_due(self.param.test_interval) and (self.iter or self.param.test_initialization):
+            self.test_all()
+        self.net.clear_param_diffs()
+        device.seed_iteration(self._seed, self.iter)
+        for on_start, _ in self._callbacks:
+            on_start()
+        self._losses.append(self._forward_backward())
+        if self._is_due(self.param.display):
+            self._show()
+        for _, on_gradients_ready in self._callbacks:
+            on_gradients_ready()
+        self.apply_update()
+        if self._is_due(self.param.snapshot):
+            self.snapshot()
+
+    def _forward_backward(self) -> torch.Tensor:
+        """Gradients of iter_size batches, summed; returns their mean loss, which stays on the device."""
+        losses = []
+        for _ in range(self.param.iter_size):
+            losses.append(self.net.forward_with_loss())
+            self.net.run_backward()
+        return sum(losses) / len(losses)
+
+    def _show(self) -> None:
+        loss = torch.stack(list(self._losses)).mean().item()
+        speed = self._progress.describe(self.iter, self.param.max_iter)
+        display.show_training(self.iter, self.param.max_iter, loss, self.lr, speed)
+        display.show_outputs({name: self.net.blobs[name].tensor for name in self.net.outputs},
+                             self.net.blob_loss_weights)
+
+    # ---- testing
+    def test_all(self) -> list[dict[str, torch.Tensor]]:
+        """Test every test net; returns their results as `test` does."""
+        return [self.test(index) for index in range(len(self.test_nets))]
+
+    @torch.no_grad()
+    def test(self, index: int = 0) -> dict[str, torch.Tensor]:
+        """Run a test net on test_iter batches with the weights of now.
+
+        Returns, and logs, the mean of each output.
+        """
+        net, count = self.test_nets[index], self.param.test_iter[index]
+        net.share_with(self.net)
+        totals: dict[str, torch.Tensor] = {}
+        loss = 0.0
+        for _ in range(count):
+            loss += net.forward_with_loss()
+            for name in net.outputs:
+                value = net.blobs[name].tensor
+                totals[name] = totals[name] + value if name in totals else value.clone()
+        means = {name: total / count for name, total in totals.items()}
+        log.info("Iteration %d, test net %d, %d batches", self.iter, index, count)
+        if self.param.test_compute_loss:
+            log.info("    test loss = %.6g", float(loss) / count)
+        display.show_outputs(means, net.blob_loss_weights)
+        return means
+
+    def share_weights(self, net: Net) -> None:
+        """Let another net use the weights of the trained one, matched by layer name."""
+        net.share_with(self.net)
+
+    # ---- files
+    def snapshot(self) -> str:
+        """Write <prefix>_iter_<n>.caffemodel and .solverstate (with .h5 for snapshot_format HDF5).
+
+        Returns the name of the solver state. Each file is replaced in one step, the state after its weights.
+        """
+        return snapshots.write(self, snapshot_prefix(self.param, self._path))
+
+    def restore(self, state_file: str | os.PathLike) -> None:
+        """Go on from a solver state: load the weights that it names, then its history and its iteration.
+
+        The weights' file is looked up from the working directory, then beside the state.
+        Raises WireError, WeightsError or SolverError where the files cannot be read or do not fit.
+        """
+        snapshots.restore(self, Path(state_file))
+        self._losses.clear()
+        self._progress = display.Progress()

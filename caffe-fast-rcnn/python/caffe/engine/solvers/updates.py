@@ -1,0 +1,62 @@
+"""What happens to gradients before the algorithm sees them, in Caffe's order: clip, normalise, regularise.
+
+The learnable parameters are handled in groups of equal multipliers, so that each step is one fused operation
+on a list of tensors. Frozen parameters (lr_mult 0) are in no group and cost nothing.
+"""
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import torch
+
+from .param import SolverError
+
+
+@dataclass
+class Group:
+    """Learnable parameters (positions in net.learnable_params) with the same multipliers."""
+
+    lr_mult: float
+    decay_mult: float
+    indices: list[int]
+
+
+def make_groups(lr_mults: list[float], decay_mults: list[float]) -> list[Group]:
+    """Group the parameters that are not frozen by (lr_mult, decay_mult)."""
+    members: dict[tuple[float, float], list[int]] = defaultdict(list)
+    for index, key in enumerate(zip(lr_mults, decay_mults, strict=True)):
+        members[key].append(index)
+    return [Group(*key, indices) for key, indices in members.items() if key[0] != 0]
+
+
+def clip(gradients: list[torch.Tensor], limit: float) -> None:
+    """Scale all gradients down together where their common L2 norm is above `limit`; negative: no limit.
+
+    The norm never leaves the device.
+    """
+    if limit < 0 or not gradients:
+        return
+    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    torch._foreach_mul_(gradients, (limit / norm).clamp(max=1.0))
+
+
+def normalise(gradients: list[torch.Tensor], iter_size: int) -> None:
+    """Turn the sum over `iter_size` batches into their mean."""
+    if iter_size > 1:
+        torch._foreach_mul_(gradients, 1.0 / iter_size)
+
+
+def regularise(gradients: list[torch.Tensor], weights: list[torch.Tensor], decay: float, kind: str) -> None:
+    """Add the gradient of the weight decay: decay * w for L2, decay * sign(w) for L1.
+
+    Raises SolverError for another kind.
+    """
+    if not decay:
+        return
+    if kind == "L2":
+        torch._foreach_add_(gradients, weights, alpha=decay)
+    elif kind == "L1":
+        torch._foreach_add_(gradients, torch._foreach_sign(weights), alpha=decay)
+    else:
+        raise SolverError(f"unknown regularization_type '{kind}'; choose L1 or L2")

@@ -6,7 +6,7 @@ from golden.detector_cases import golden
 from layer_runner import make_layer, run_layer, set_config
 
 from fast_rcnn.config import reset_cfg
-from rpn.proposal_target_layer import ProposalTargetLayer, SamplingSettings, proposal_targets, sample_rois
+from rpn.proposal_target_layer import ProposalTargetLayer, proposal_targets
 
 TOPS = ("rois", "labels", "bbox_targets", "bbox_inside_weights", "bbox_outside_weights")
 
@@ -36,8 +36,7 @@ def test_recorded_rois(case):
 def test_recorded_candidates(case):
     cfg = set_config(case.config)
     *_, chosen = proposal_targets(case.inputs["rois"], case.inputs["gt_boxes"], case.params["num_classes"],
-                                  cfg.TRAIN.BATCH_SIZE, SamplingSettings.from_cfg(cfg.TRAIN),
-                                  np.random.default_rng(0))
+                                  cfg.TRAIN.BATCH_SIZE, cfg.TRAIN, np.random.default_rng(0))
     case.check("candidate_index", chosen)
 
 
@@ -50,15 +49,6 @@ def test_sampling_keeps_the_recorded_counts(case):
     assert (labels > 0).sum() == (case.outputs["labels"] > 0).sum() <= round(
         cfg.TRAIN.FG_FRACTION * cfg.TRAIN.BATCH_SIZE)
     assert (np.diff((labels > 0).astype(int)) <= 0).all()       # foreground first
-
-
-def test_sampling_by_overlap():
-    overlaps = np.array([0.9, 0.05, 0.3, 0.5, 0.1, 0.49, 0.6])
-    fg, bg = sample_rois(overlaps, 100, SamplingSettings(), np.random.default_rng(0))
-    np.testing.assert_array_equal(fg, [0, 3, 6])
-    np.testing.assert_array_equal(bg, [2, 4, 5])
-    fg, bg = sample_rois(overlaps, 4, SamplingSettings(fg_fraction=0.25), np.random.default_rng(0))
-    assert len(fg) == 1 and len(bg) == 3 and set(fg) <= {0, 3, 6}
 
 
 def test_an_image_without_gt_boxes_is_background():

@@ -27,7 +27,6 @@ help:  ## List the targets
 	@echo "VENV=none uses the Python at hand (PYTHON=$(PYTHON)) and installs nothing: only the extensions are built."
 
 install: $(STAMP)  ## Create $(VENV), install the engine and its requirements, build the extensions
-	@$(PY) -c "import caffe.kernels._cpu" 2>/dev/null || PYTHONPATH=$(KERNELS)/../.. $(PY) -c "import caffe.kernels._cpu"
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

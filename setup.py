@@ -13,7 +13,7 @@ def compile_flags() -> list[str]:
     """Optimise, but never fuse a*b+c: the same source must give the same bits on every machine and on CUDA."""
     if sys.platform == "win32":
         return ["/O2", "/std:c++17", "/fp:precise"]
-    return ["-O3", "-std=c++17", "-ffp-contract=off"]
+    return ["-O3", "-std=c++17", "-ffp-contract=off", "-fno-trapping-math"]
 
 
 def cpu_kernels() -> Extension:

@@ -1,0 +1,9 @@
+"""Detection kernels: one arithmetic in headers, compiled as C++ for the CPU and as CUDA C++ for GPUs.
+
+The functions take and return tensors of float32 or float64 and run where their input lies.
+"""
+from .nms import nms
+from .roi_pooling import roi_pool_backward, roi_pool_forward
+from .smooth_l1 import smooth_l1
+
+__all__ = ["nms", "roi_pool_backward", "roi_pool_forward", "smooth_l1"]

@@ -3,7 +3,7 @@
 #include "nms.h"
 
 // Rows 0..3 hold x1, y1, x2, y2 of the boxes kept so far and row 4 their areas; each row has `stride` floats.
-inline bool overlaps_a_kept_box(const float* kept, int stride, int count, const Box& box, float area, float limit) {
+PORTABLE bool overlaps_a_kept_box(const float* kept, int stride, int count, const Box& box, float area, float limit) {
     const float *x1 = kept, *y1 = x1 + stride, *x2 = y1 + stride, *y2 = x2 + stride, *areas = y2 + stride;
     constexpr int BLOCK = 32;   // boxes looked at before asking whether one of them was a hit
     int begin = 0;

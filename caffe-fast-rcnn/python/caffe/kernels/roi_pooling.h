@@ -26,7 +26,7 @@ PORTABLE int to_pixel(float coordinate, float scale) {
 
 PORTABLE RoiWindow roi_window(const float* roi, float scale, int pooled_h, int pooled_w) {
     RoiWindow window;
-    window.batch = static_cast<int>(roi[0]);
+    window.batch = roi[0] >= 0.0f ? static_cast<int>(roi[0]) : -1;   // -1 also for NaN
     window.x1 = to_pixel(roi[1], scale);
     window.y1 = to_pixel(roi[2], scale);
     window.x2 = to_pixel(roi[3], scale);

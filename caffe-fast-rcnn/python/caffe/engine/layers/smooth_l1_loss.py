@@ -1,0 +1,50 @@
+"""SmoothL1Loss: the loss of bounding-box regression."""
+from __future__ import annotations
+
+from ...kernels import smooth_l1
+from ..layer import Layer, register
+
+
+@register("SmoothL1Loss")
+class SmoothL1Loss(Layer):
+    """loss = sum of outside * f(inside * (prediction - target)) / N, with N the first dimension
+
+    f(d) = sigma^2 d^2 / 2  if |d| < 1 / sigma^2,  else |d| - 1 / (2 sigma^2)
+
+    bottoms  prediction and target (N, ...), optionally inside and outside weights of the same shape; the first two
+             receive a gradient, the weights never
+    tops     loss (); without a loss_weight in the prototxt there is no loss and no gradient
+    param    smooth_l1_loss_param: sigma (1)
+
+    Source: Girshick, "Fast R-CNN", 2015, equation 3; sigma is that of the Faster R-CNN code.
+    """
+
+    min_bottoms = 2
+    max_bottoms = 4
+    exact_tops = 1
+
+    def setup(self, bottom, top):
+        self.sigma = self.param.smooth_l1_loss_param.sigma
+        if not self.sigma > 0:
+            self.fail(f"smooth_l1_loss_param needs a sigma above 0, found {self.sigma}")
+        if len(bottom) == 3:
+            self.fail("takes 2 bottoms, or 4 with inside and outside weights; found 3")
+
+    def reshape(self, bottom, top):
+        shape = bottom[0].shape
+        if not shape:
+            self.fail("the prediction needs a first axis that counts items, found a scalar")
+        for index, blob in enumerate(bottom[1:], 1):
+            if blob.count != bottom[0].count or blob.shape[0] != shape[0]:
+                self.fail(f"expected bottom {index} of the prediction's shape {shape}, found {blob.shape}")
+        top[0].reshape()
+
+    def forward(self, bottom, top):
+        loss, self.slope = smooth_l1(*(blob.tensor for blob in bottom), sigma=self.sigma)
+        top[0].tensor = loss.sum() / max(bottom[0].shape[0], 1)
+
+    def backward(self, top, propagate_down, bottom):
+        for blob, wanted, sign in zip(bottom[:2], propagate_down[:2], (1, -1), strict=True):
+            if wanted:
+                scale = top[0].grad * (sign / max(blob.shape[0], 1))
+                blob.grad = (self.slope * scale).reshape(blob.shape)

@@ -1,0 +1,93 @@
+"""RoI max pooling (Girshick, "Fast R-CNN", 2015, section 2.1), forward and backward."""
+from __future__ import annotations
+
+import torch
+
+from . import _cpu, cuda
+
+_WORTH_THREADS = 1 << 15   # values of the top below which starting threads costs more than they save
+
+
+def roi_pool_forward(x: torch.Tensor, rois: torch.Tensor, pooled_h: int, pooled_w: int,
+                     spatial_scale: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Maximum of every channel in each of pooled_h x pooled_w bins of every RoI.
+
+    x              (N, C, H, W), float32 or float64
+    rois           (R, 5): index of the image in x, x1, y1, x2, y2; inclusive corners, in units of 1 / spatial_scale
+    spatial_scale  feature pixels per RoI unit, such as 1/16
+
+    Returns y (R, C, pooled_h, pooled_w) like x, and argmax, int32 of the same shape: the pixel y * W + x of each
+    maximum, -1 where a bin lies outside the map (its value is 0). Of equal values the first in row order counts. A RoI
+    with x2 < x1 or y2 < y1 is pooled as one pixel wide or high.
+
+    Raises ValueError for shapes that do not fit and, on the CPU, for a RoI whose coordinates are not finite or whose
+    image x does not have. On CUDA, which is not waited for, such an image gives NaN.
+    """
+    rois = _checked_rois(x, rois)
+    y = x.new_empty((len(rois), x.shape[1], pooled_h, pooled_w))
+    argmax = torch.empty(y.shape, dtype=torch.int32, device=x.device)
+    if y.numel() == 0:
+        return y, argmax
+    if x.device.type == "cpu":
+        _check_values(x, rois)
+        features = x.detach().permute(0, 2, 3, 1).contiguous()   # neighbouring channels side by side: they vectorise
+        _cpu.roi_pool_forward(features.numpy(), rois.numpy(), spatial_scale, _threads(y), y.numpy(), argmax.numpy())
+    else:
+        x = x.detach().contiguous()
+        cuda.launch_each("roi_pooling", f"roi_pool_forward_{_type_name(x)}",
+                         (x, rois, y, argmax, len(rois), *x.shape, pooled_h, pooled_w, float(spatial_scale)),
+                         y.numel(), x.device)
+    return y, argmax
+
+
+def roi_pool_backward(dy: torch.Tensor, argmax: torch.Tensor, rois: torch.Tensor, input_shape: tuple[int, ...],
+                      spatial_scale: float) -> torch.Tensor:
+    """Gradient of `roi_pool_forward` with respect to x, of shape input_shape.
+
+    dy and argmax are (R, C, pooled_h, pooled_w). A pixel takes the gradient of every bin whose maximum it was, if it
+    lies inside the RoI: a malformed RoI gives none, nor does a bin to pixels past the edge of its RoI. Sums are formed
+    in the order of the RoIs: the same bits for any number of threads.
+    """
+    images, channels, height, width = input_shape
+    rois = rois.detach().to(dy.device, torch.float32).contiguous()
+    dy, argmax = dy.detach().contiguous(), argmax.contiguous()
+    dx = dy.new_zeros((images, channels, height, width))
+    if dx.numel() == 0 or dy.numel() == 0:
+        return dx
+    if dy.device.type == "cpu":
+        _cpu.roi_pool_backward(dy.numpy(), argmax.numpy(), rois.numpy(), spatial_scale, _threads(dy), dx.numpy())
+    else:
+        cuda.launch_each("roi_pooling", f"roi_pool_backward_{_type_name(dy)}",
+                         (dy, argmax, rois, dx, len(rois), images, channels, height, width, *dy.shape[2:],
+                          float(spatial_scale)), dx.numel(), dy.device)
+    return dx
+
+
+def _checked_rois(x: torch.Tensor, rois: torch.Tensor) -> torch.Tensor:
+    """The RoIs as a contiguous float32 array on x's device."""
+    if x.ndim != 4:
+        raise ValueError(f"roi_pool_forward: x must have the shape (N, C, H, W), got {tuple(x.shape)}")
+    if rois.ndim != 2 or rois.shape[1] != 5:
+        raise ValueError(f"roi_pool_forward: rois must have the shape (R, 5), got {tuple(rois.shape)}")
+    _type_name(x)
+    return rois.detach().to(x.device, torch.float32).contiguous()
+
+
+def _check_values(x: torch.Tensor, rois: torch.Tensor) -> None:
+    finite = torch.isfinite(rois).all(dim=1)
+    known = (rois[:, 0] >= 0) & (rois[:, 0] < len(x))
+    bad = torch.nonzero(~(finite & known)).flatten().tolist()
+    if bad:
+        roi = [round(value, 2) for value in rois[bad[0]].tolist()]
+        raise ValueError(f"roi_pool_forward: roi {bad[0]} is (image, x1, y1, x2, y2) = {roi}; "
+                         f"the batch has {len(x)} image(s), counted from 0, and coordinates must be finite")
+
+
+def _threads(values: torch.Tensor) -> int:
+    return torch.get_num_threads() if values.numel() >= _WORTH_THREADS else 1
+
+
+def _type_name(x: torch.Tensor) -> str:
+    if x.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"RoI pooling computes in float32 or float64, got {x.dtype}")
+    return str(x.dtype).removeprefix("torch.")

@@ -21,8 +21,8 @@ from utils.python_layer import layer_params, layer_rng, required_param
 def best_gt_boxes(boxes: np.ndarray, gt_boxes: np.ndarray, train: Any) -> tuple[np.ndarray, np.ndarray]:
     """For each box its highest IoU with a gt box, and that gt box's row.
 
-    In an image without gt boxes the IoU counts as BG_THRESH_LO and the row is the box itself with class 0: all
-    boxes can be background.
+    In an image without gt boxes the IoU counts as BG_THRESH_LO and the row is the box itself with class 0:
+    all boxes can be background.
 
     boxes     (n, 4)
     gt_boxes  (G, 5 or more)
@@ -61,9 +61,9 @@ def proposal_targets(rois: np.ndarray, gt_boxes: np.ndarray, num_classes: int, n
     most_foreground = int(np.round(train.FG_FRACTION * num_rois))
     foreground, background = sample_rois(overlaps, most_foreground, num_rois, train, rng)
     chosen = np.concatenate([foreground, background])
-    labels = best[chosen, 4]
-    labels[len(foreground):] = 0
-    targets = normalised_targets(candidates[chosen, 1:], best[chosen, :4], train)
+    labels, targets = np.zeros(len(chosen), np.float32), np.zeros((len(chosen), 4), np.float32)
+    labels[:len(foreground)] = best[foreground, 4]
+    targets[:len(foreground)] = normalised_targets(candidates[foreground, 1:], best[foreground, :4], train)
     expanded, weights = per_class_targets(labels, targets, num_classes, train.BBOX_INSIDE_WEIGHTS)
     return candidates[chosen], labels, expanded, weights, (weights > 0).astype(np.float32), chosen
 

@@ -1,0 +1,1 @@
+"""Data sets: images, annotated boxes, proposals, and the evaluation of detections."""

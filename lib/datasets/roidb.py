@@ -1,0 +1,72 @@
+"""Entries of a roidb: the RoIs of one image each, and the operations that combine and mirror them.
+
+An entry is a dictionary. N RoIs (annotated objects first, then proposals):
+
+    boxes         (N, 4) float32, x1, y1, x2, y2: zero-based inclusive pixel corners in the original image
+    gt_classes    (N,) int32, class of an annotated object, 0 for a proposal
+    max_overlaps  (N,) float32, IoU with the best object of the image, 1 for an object
+    max_classes   (N,) int32, class of that object, 0 where no object is touched
+    seg_areas     (N,) float32, area of an object in pixels, 0 for a proposal
+    flipped       whether boxes are those of the mirrored image
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from utils.cython_bbox import bbox_overlaps
+
+Entry = dict[str, Any]
+
+PER_ROI = ("boxes", "gt_classes", "max_overlaps", "max_classes", "seg_areas")
+
+
+def objects_entry(boxes: np.ndarray, classes: np.ndarray) -> Entry:
+    """Entry of annotated objects only; `boxes` (N, 4), `classes` (N,) in 1 .. K-1."""
+    boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
+    classes = np.asarray(classes, np.int32).reshape(-1)
+    return {"boxes": boxes, "gt_classes": classes, "max_overlaps": np.ones(len(boxes), np.float32),
+            "max_classes": classes.copy(), "seg_areas": areas(boxes), "flipped": False}
+
+
+def proposals_entry(boxes: np.ndarray, objects: Entry | None = None) -> Entry:
+    """Entry of proposals (N, 4), labelled by the object each overlaps most (the first one, where equal)."""
+    boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
+    overlaps, classes = np.zeros(len(boxes), np.float32), np.zeros(len(boxes), np.int32)
+    if objects is not None and len(objects["boxes"]) and len(boxes):
+        iou = bbox_overlaps(boxes, objects["boxes"])
+        overlaps = iou.max(axis=1).astype(np.float32)
+        best = objects["gt_classes"][iou.argmax(axis=1)]
+        classes = np.where(overlaps > 0, best, 0).astype(np.int32)
+    return {"boxes": boxes, "gt_classes": np.zeros(len(boxes), np.int32), "max_overlaps": overlaps,
+            "max_classes": classes, "seg_areas": np.zeros(len(boxes), np.float32), "flipped": False}
+
+
+def merge(first: Sequence[Entry], second: Sequence[Entry]) -> list[Entry]:
+    """Join the RoIs of two roidbs image by image; both are left as they are."""
+    return [{**b, **a, **{key: np.concatenate([a[key], b[key]]) for key in PER_ROI}}
+            for a, b in zip(first, second, strict=True)]
+
+
+def mirror(entry: Entry, width: int) -> Entry:
+    """The entry of the mirrored image: x1' = width - x2 - 1, x2' = width - x1 - 1."""
+    boxes = entry["boxes"].copy()
+    boxes[:, 0] = width - entry["boxes"][:, 2] - 1
+    boxes[:, 2] = width - entry["boxes"][:, 0] - 1
+    return {**entry, "boxes": boxes, "flipped": not entry["flipped"]}
+
+
+def areas(boxes: np.ndarray) -> np.ndarray:
+    """(N,) areas in pixels, (x2 - x1 + 1) * (y2 - y1 + 1)."""
+    return (boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1)
+
+
+def gt_overlaps(entry: Entry, num_classes: int) -> np.ndarray:
+    """(N, num_classes) float32: each RoI's best IoU in the column of its class, as py-faster-rcnn keeps
+    it.
+    """
+    overlaps = np.zeros((len(entry["boxes"]), num_classes), np.float32)
+    overlaps[np.arange(len(overlaps)), entry["max_classes"]] = entry["max_overlaps"]
+    return overlaps

@@ -1,0 +1,174 @@
+"""The Python layers of training nets: `RoIDataLayer` feeds minibatches, `OHEMDataLayer` picks the hard RoIs.
+
+Both are adapters: what they compute is in minibatch.py, order.py and ohem.py. Settings are those of cfg when
+the net is built; later changes of cfg do not reach a layer.
+"""
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+
+import caffe
+from datasets.roidb import Entry
+from fast_rcnn.config import cfg
+from roi_data_layer.minibatch import Blobs, get_allrois_minibatch, get_minibatch
+from roi_data_layer.ohem import get_ohem_minibatch, roi_losses
+from roi_data_layer.order import BatchOrder
+from roi_data_layer.prefetch import Prefetcher
+from utils.python_layer import layer_name, layer_params, required_param
+
+
+class RoIDataLayer(caffe.Layer):
+    """Minibatches of images and RoIs. No bottoms; param_str "'num_classes': K".
+
+    Tops, in this order:
+      with TRAIN.HAS_RPN  data, im_info, gt_boxes
+      otherwise           data, rois, labels and, if TRAIN.BBOX_REG, bbox_targets, bbox_inside_weights,
+                          bbox_outside_weights; sampled RoIs, or all of them with TRAIN.USE_OHEM
+    Their contents are described in roi_data_layer/minibatch.py.
+
+    `set_roidb` must be called before the first forward. Minibatch i is a function of cfg.RNG_SEED, i and the
+    roidb
+    alone; `seek(i)` makes it the next one. TRAIN.USE_PREFETCH prepares minibatches in the background.
+    """
+
+    def setup(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
+        self._num_classes = required_param(self, layer_params(self), "num_classes")
+        self._cfg = copy.deepcopy(cfg)
+        self._prefetcher: Prefetcher[Blobs] | None = None
+        self._order: BatchOrder | None = None
+        self.iteration = 0      # number of the minibatch that the next forward gives
+        shapes = _data_shapes(self._cfg.TRAIN, self._num_classes)
+        _check_count(self, "tops", top, shapes)
+        self._tops = list(shapes)
+        for blob, shape in zip(top, shapes.values(), strict=True):
+            blob.reshape(*shape)
+
+    def set_roidb(self, roidb: Sequence[Entry]) -> None:
+        """Train on these prepared entries, from minibatch 0. Raises ValueError for a class beyond
+        num_classes.
+        """
+        highest = max((int(entry["max_classes"].max(initial=0)) for entry in roidb), default=0)
+        if highest >= self._num_classes:
+            raise ValueError(f"{layer_name(self)}: the roidb has a RoI of class {highest}, but num_classes "
+                             f"is {self._num_classes}: in the prototxt, set it to the data set's number of "
+                             "classes, background included")
+        train = self._cfg.TRAIN
+        wide = np.array([entry["width"] >= entry["height"] for entry in roidb], bool)
+        self._roidb = list(roidb)
+        self._order = BatchOrder(len(roidb), train.IMS_PER_BATCH, self._cfg.RNG_SEED,
+                                 wide if train.ASPECT_GROUPING else None)
+        self.close()
+        if train.USE_PREFETCH:
+            self._prefetcher = Prefetcher(self.make_minibatch)
+        self.seek(0)
+
+    def seek(self, iteration: int) -> None:
+        """Give minibatch `iteration` next; to go on with a training that stopped."""
+        self.iteration = iteration
+        if self._prefetcher:
+            self._prefetcher.seek(iteration)
+
+    def batch_entries(self, iteration: int) -> list[Entry]:
+        """The roidb entries of a minibatch."""
+        if self._order is None:
+            raise RuntimeError(f"{layer_name(self)}: no training data; call set_roidb before forward")
+        return [self._roidb[index] for index in self._order[iteration]]
+
+    def make_minibatch(self, iteration: int) -> Blobs:
+        """Blobs of any minibatch; does not change the layer."""
+        make = get_allrois_minibatch if self._cfg.TRAIN.USE_OHEM else get_minibatch
+        rng = np.random.default_rng([self._cfg.RNG_SEED, 1, iteration])
+        return make(self.batch_entries(iteration), self._num_classes, self._cfg, rng)
+
+    def close(self) -> None:
+        """Stop the background threads."""
+        if self._prefetcher:
+            self._prefetcher.close()
+            self._prefetcher = None
+
+    def reshape(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
+        """Shapes follow from the minibatch: forward sets them."""
+
+    def forward(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
+        blobs = self._prefetcher.next() if self._prefetcher else self.make_minibatch(self.iteration)
+        self.iteration += 1
+        _fill(top, [blobs[name] for name in self._tops])
+
+    def backward(self, top: Sequence[Any], propagate_down: Sequence[bool], bottom: Sequence[Any]) -> None:
+        """Data has no gradient."""
+
+
+class OHEMDataLayer(caffe.Layer):
+    """Keeps the TRAIN.BATCH_SIZE RoIs of highest loss. param_str "'num_classes': K".
+
+    Bottoms: cls_prob (R, K), bbox_pred (R, 4K), rois (R, 5), labels (R,) and, if TRAIN.BBOX_REG,
+    bbox_targets,
+    bbox_inside_weights, bbox_outside_weights (R, 4K). Tops: rois_hard, labels_hard and, if TRAIN.BBOX_REG,
+    bbox_targets_hard, bbox_inside_weights_hard, bbox_outside_weights_hard: rows of the bottoms, highest loss
+    first.
+    TRAIN.OHEM_USE_NMS removes near copies first, at an IoU of TRAIN.OHEM_NMS_THRESH.
+
+    No gradient passes: the prototxt must set `propagate_down: false` for every bottom.
+    """
+
+    def setup(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
+        num_classes = required_param(self, layer_params(self), "num_classes")
+        train = copy.deepcopy(cfg.TRAIN)
+        if train.HAS_RPN:
+            raise ValueError(f"{layer_name(self)}: TRAIN.HAS_RPN must be False, RoIs come from a file")
+        self._batch_size = train.BATCH_SIZE
+        self._nms_thresh = train.OHEM_NMS_THRESH if train.OHEM_USE_NMS else None
+        shapes = {f"{name}_hard": shape for name, shape in _roi_shapes(train, num_classes).items()}
+        _check_count(self, "tops", top, shapes)
+        _check_count(self, "bottoms", bottom, ["cls_prob", "bbox_pred", *_roi_shapes(train, num_classes)])
+        self._tops = list(shapes)
+        for blob, shape in zip(top, shapes.values(), strict=True):
+            blob.reshape(*shape)
+
+    def reshape(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
+        """Shapes follow from the selection: forward sets them."""
+
+    def forward(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
+        cls_prob, bbox_pred, rois, labels, *boxes = (blob.data for blob in bottom)
+        losses = roi_losses(cls_prob, labels, bbox_pred, *boxes) if boxes else roi_losses(cls_prob, labels)
+        hard = get_ohem_minibatch(losses, rois, labels, *boxes, batch_size=self._batch_size,
+                                  nms_thresh=self._nms_thresh)
+        _fill(top, [hard[name] for name in self._tops])
+
+    def backward(self, top: Sequence[Any], propagate_down: Sequence[bool], bottom: Sequence[Any]) -> None:
+        """The choice of RoIs has no gradient."""
+
+
+def _data_shapes(train: Any, num_classes: int) -> dict[str, tuple[int, ...]]:
+    """Names of RoIDataLayer's tops with shapes to build the net by; the true ones come with each
+    minibatch.
+    """
+    images = {"data": (train.IMS_PER_BATCH, 3, max(train.SCALES), train.MAX_SIZE)}
+    if train.HAS_RPN:
+        return {**images, "im_info": (train.IMS_PER_BATCH, 3), "gt_boxes": (1, 5 + (train.IMS_PER_BATCH > 1))}
+    return {**images, **_roi_shapes(train, num_classes)}
+
+
+def _roi_shapes(train: Any, num_classes: int) -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {"rois": (1, 5), "labels": (1,)}
+    if train.BBOX_REG:
+        for name in ("bbox_targets", "bbox_inside_weights", "bbox_outside_weights"):
+            shapes[name] = (1, 4 * num_classes)
+    return shapes
+
+
+def _check_count(layer: Any, kind: str, blobs: Sequence[Any], names: Collection[str]) -> None:
+    if len(blobs) != len(names):
+        raise ValueError(f"{layer_name(layer)}: the prototxt gives {len(blobs)} {kind}, cfg asks for "
+                         f"{len(names)}: {', '.join(names)} (TRAIN.HAS_RPN is {cfg.TRAIN.HAS_RPN}, "
+                         f"TRAIN.BBOX_REG is {cfg.TRAIN.BBOX_REG})")
+
+
+def _fill(top: Sequence[Any], arrays: Sequence[np.ndarray]) -> None:
+    for blob, array in zip(top, arrays, strict=True):
+        blob.reshape(*array.shape)
+        blob.data[...] = array

@@ -1,0 +1,156 @@
+"""Makes the blobs of one minibatch from roidb entries (see datasets/roidb.py and roi_data_layer/roidb.py).
+
+Settings arrive as `settings`, a cfg tree: TRAIN.*, PIXEL_MEANS and PIXEL_STDS are read.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+
+from datasets.roidb import Entry
+from fast_rcnn.bbox_transform import per_class_targets
+from utils.blob import im_list_to_blob, prep_im_for_blob
+
+Blobs = dict[str, np.ndarray]
+
+
+class ImageError(ValueError):
+    """An image of the data set cannot be read."""
+
+
+def get_minibatch(roidb: Sequence[Entry], num_classes: int, settings: Any, rng: np.random.Generator) -> Blobs:
+    """Blobs of the images in `roidb`.
+
+    With TRAIN.HAS_RPN: `data`, `im_info`, `gt_boxes`. Otherwise `data` and TRAIN.BATCH_SIZE sampled RoIs, the
+    same
+    number from every image (fewer where an image has not enough): see `roi_blobs` and `sample_rois`.
+    `rng` draws the scale of each image, then the RoIs.
+    """
+    train = settings.TRAIN
+    images, scales = read_images(roidb, settings, rng)
+    blobs = {"data": im_list_to_blob(images)}
+    if train.HAS_RPN:
+        return {**blobs, **rpn_blobs(roidb, images, scales)}
+    per_image = train.BATCH_SIZE // len(roidb)
+    most_foreground = int(np.round(train.FG_FRACTION * per_image))
+    picks = [sample_rois(entry["max_overlaps"], most_foreground, per_image, train, rng) for entry in roidb]
+    return {**blobs, **roi_blobs(roidb, picks, scales, num_classes, train)}
+
+
+def get_allrois_minibatch(roidb: Sequence[Entry], num_classes: int, settings: Any,
+                          rng: np.random.Generator) -> Blobs:
+    """Blobs with all RoIs of the images, for hard example mining: per image all foreground, then all
+    background.
+
+    RoIs between BG_THRESH_HI and FG_THRESH are left out. `rng` draws the scale of each image.
+    """
+    images, scales = read_images(roidb, settings, rng)
+    picks = [split_rois(entry["max_overlaps"], settings.TRAIN) for entry in roidb]
+    return {"data": im_list_to_blob(images),
+            **roi_blobs(roidb, picks, scales, num_classes, settings.TRAIN)}
+
+
+def read_images(roidb: Sequence[Entry], settings: Any,
+                rng: np.random.Generator) -> tuple[list[np.ndarray], list[float]]:
+    """Read, mirror where the entry is `flipped`, and prepare every image at one of TRAIN.SCALES drawn for
+    it.
+    """
+    train = settings.TRAIN
+    sizes = rng.choice(np.asarray(train.SCALES), size=len(roidb))
+    images, scales = [], []
+    for entry, size in zip(roidb, sizes, strict=True):
+        image, scale = prep_im_for_blob(read_image(entry["image"], entry["flipped"]), settings.PIXEL_MEANS,
+                                        int(size), train.MAX_SIZE, settings.PIXEL_STDS)
+        images.append(image)
+        scales.append(scale)
+    return images, scales
+
+
+def read_image(path: str, flipped: bool = False) -> np.ndarray:
+    """Image (height, width, 3) BGR uint8, mirrored left to right if asked. Raises ImageError with the
+    path.
+    """
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ImageError(f"{path}: the image is missing or broken")
+    return image[:, ::-1] if flipped else image
+
+
+def rpn_blobs(roidb: Sequence[Entry], images: Sequence[np.ndarray], scales: Sequence[float]) -> Blobs:
+    """Blobs for training a region proposal network.
+
+    im_info   (N, 3) height and width of each image as scaled, without padding, and its scale
+    gt_boxes  (G, 5) x1, y1, x2, y2 in the scaled image, class; for N > 1 a sixth column, the image's index
+    """
+    info = [(*image.shape[:2], scale) for image, scale in zip(images, scales, strict=True)]
+    rows = []
+    for index, (entry, scale) in enumerate(zip(roidb, scales, strict=True)):
+        objects = np.flatnonzero(entry["gt_classes"])
+        columns = [entry["boxes"][objects] * scale, entry["gt_classes"][objects, None]]
+        rows.append(np.hstack(columns + [np.full((len(objects), 1), index)] * (len(roidb) > 1)))
+    return {"im_info": np.array(info, np.float32), "gt_boxes": np.concatenate(rows).astype(np.float32)}
+
+
+def split_rois(overlaps: np.ndarray, train: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of foreground (IoU >= FG_THRESH) and background RoIs (IoU in [BG_THRESH_LO, BG_THRESH_HI)).
+
+    With BG_THRESH_HI > FG_THRESH a RoI would be both; it counts as foreground only.
+    """
+    foreground = overlaps >= train.FG_THRESH
+    background = (overlaps >= train.BG_THRESH_LO) & (overlaps < train.BG_THRESH_HI) & ~foreground
+    return np.flatnonzero(foreground), np.flatnonzero(background)
+
+
+def sample_rois(overlaps: np.ndarray, most_foreground: int, total: int, train: Any,
+                rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Random indices of at most `most_foreground` foreground RoIs and background RoIs up to `total`,
+    ascending.
+    """
+    foreground, background = split_rois(overlaps, train)
+    foreground = _draw(foreground, most_foreground, rng)
+    return foreground, _draw(background, total - len(foreground), rng)
+
+
+def _draw(indices: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+    if len(indices) <= most:
+        return indices
+    return np.sort(rng.choice(indices, size=most, replace=False))
+
+
+def roi_blobs(roidb: Sequence[Entry], picks: Sequence[tuple[np.ndarray, np.ndarray]], scales: Sequence[float],
+              num_classes: int, train: Any) -> Blobs:
+    """Blobs of the picked RoIs of all images; `picks` holds indices of foreground and background for each
+    image.
+
+    rois      (R, 5) index of the image, x1, y1, x2, y2 in the scaled image
+    labels    (R,) class of a foreground RoI, 0 for background
+    and, if TRAIN.BBOX_REG, (R, 4 * num_classes) each:
+    bbox_targets          the entry's normalised targets in the columns of their class; background rows are 0
+    bbox_inside_weights   TRAIN.BBOX_INSIDE_WEIGHTS in these columns
+    bbox_outside_weights  1 where the inside weight is above 0
+    """
+    rows = [_roi_rows(index, entry, *pick, scale)
+            for index, (entry, pick, scale) in enumerate(zip(roidb, picks, scales, strict=True))]
+    rois, labels, targets = (np.concatenate(parts) for parts in zip(*rows, strict=True))
+    blobs = {"rois": rois.astype(np.float32), "labels": labels.astype(np.float32)}
+    if train.BBOX_REG:
+        expanded, weights = per_class_targets(targets[:, 0], targets[:, 1:], num_classes,
+                                              train.BBOX_INSIDE_WEIGHTS)
+        blobs.update(bbox_targets=expanded, bbox_inside_weights=weights,
+                     bbox_outside_weights=(weights > 0).astype(np.float32))
+    return blobs
+
+
+def _roi_rows(index: int, entry: Entry, foreground: np.ndarray, background: np.ndarray,
+              scale: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """RoIs, labels and target rows (class, dx, dy, dw, dh) of one image, foreground first."""
+    picked = np.concatenate([foreground, background])
+    rois = np.hstack([np.full((len(picked), 1), index), entry["boxes"][picked] * scale])
+    labels, targets = entry["max_classes"][picked], np.zeros((len(picked), 5), np.float32)
+    labels[len(foreground):] = 0
+    if "bbox_targets" in entry:
+        targets[:len(foreground)] = entry["bbox_targets"][foreground]
+    return rois, labels, targets

@@ -1,0 +1,85 @@
+"""Online hard example mining: the loss of every RoI, and the RoIs of highest loss to train on.
+
+Source: Shrivastava, Gupta, Girshick, "Training Region-based Object Detectors with Online Hard Example
+Mining", 2016.
+"""
+from __future__ import annotations
+
+import numpy as np
+
+from fast_rcnn.nms_wrapper import nms
+
+# A probability of 0 counts as this much: a loss of 36.04 instead of infinity
+LEAST_PROBABILITY = np.finfo(np.float64).eps
+
+
+def roi_losses(cls_prob: np.ndarray, labels: np.ndarray, bbox_pred: np.ndarray | None = None,
+               bbox_targets: np.ndarray | None = None, bbox_inside_weights: np.ndarray | None = None,
+               bbox_outside_weights: np.ndarray | None = None) -> np.ndarray:
+    """Loss of each RoI, (R,) float64: -ln(p[label]) plus, for foreground, its smooth L1 box loss.
+
+    The box loss is the sum over columns of outside * smoothL1(inside * (pred - target)), where inside is not
+    0.
+
+    cls_prob  (R, K) class probabilities
+    labels    (R,) classes, as whole numbers of any type
+    others    (R, 4K), or all None to leave the box loss out
+    """
+    labels = labels.reshape(-1).astype(np.int64)
+    probability = cls_prob.reshape(len(labels), -1)[np.arange(len(labels)), labels].astype(np.float64)
+    losses = -np.log(np.maximum(probability, LEAST_PROBABILITY))
+    if bbox_targets is not None:
+        rows = np.flatnonzero(labels > 0)
+        losses[rows] += _box_losses(*(array.reshape(len(labels), -1)[rows] for array in (
+            bbox_pred, bbox_targets, bbox_inside_weights, bbox_outside_weights)))
+    return losses
+
+
+def _box_losses(pred: np.ndarray, target: np.ndarray, inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
+    rows, columns = np.nonzero(inside)          # four of 4K columns: everything below works on these only
+    error = np.abs((inside[rows, columns] * (pred[rows, columns] - target[rows, columns])).astype(np.float64))
+    losses = outside[rows, columns] * np.where(error < 1, 0.5 * error * error, error - 0.5)
+    return np.bincount(rows, weights=losses, minlength=len(pred))
+
+
+def select_hard_examples(losses: np.ndarray, count: int) -> np.ndarray:
+    """Indices of the `count` largest losses (all, if there are fewer), largest first; equal losses keep their
+    order.
+    """
+    return np.argsort(-np.asarray(losses), kind="stable")[:count]
+
+
+def select_hard_rois(losses: np.ndarray, rois: np.ndarray, labels: np.ndarray, count: int,
+                     nms_thresh: float | None = None) -> np.ndarray:
+    """Indices of the RoIs to train on, largest loss first.
+
+    count       RoIs of all images together
+    nms_thresh  if given, RoIs that overlap one of higher loss by this IoU are removed first, separately for
+                each
+                image and label
+    """
+    if nms_thresh is None:
+        return select_hard_examples(losses, count)
+    kept = _suppress(losses, rois, labels.reshape(-1).astype(np.int64), nms_thresh)
+    return kept[select_hard_examples(losses[kept], count)]
+
+
+def _suppress(losses: np.ndarray, rois: np.ndarray, labels: np.ndarray, threshold: float) -> np.ndarray:
+    """Ascending indices that survive NMS by loss within each (image, label) group."""
+    boxes = np.column_stack([rois[:, 1:5], losses]).astype(np.float32)
+    order = np.lexsort((labels, rois[:, 0]))
+    changes = np.any(np.diff(np.column_stack([rois[order, 0], labels[order]]), axis=0) != 0, axis=1)
+    groups = np.split(order, np.flatnonzero(changes) + 1)
+    kept = [group[nms(boxes[group], threshold)] for group in groups if len(group)]
+    return np.sort(np.concatenate(kept)) if kept else np.zeros(0, np.int64)
+
+
+def get_ohem_minibatch(losses: np.ndarray, rois: np.ndarray, labels: np.ndarray,
+                       bbox_targets: np.ndarray | None = None, bbox_inside_weights: np.ndarray | None = None,
+                       bbox_outside_weights: np.ndarray | None = None, *, batch_size: int,
+                       nms_thresh: float | None = None) -> dict[str, np.ndarray]:
+    """The rows of the hardest RoIs as `rois_hard`, `labels_hard` and, where given, `bbox_*_hard`."""
+    hard = select_hard_rois(losses, rois, labels, batch_size, nms_thresh)
+    arrays = {"rois": rois, "labels": labels, "bbox_targets": bbox_targets,
+              "bbox_inside_weights": bbox_inside_weights, "bbox_outside_weights": bbox_outside_weights}
+    return {f"{name}_hard": array[hard] for name, array in arrays.items() if array is not None}

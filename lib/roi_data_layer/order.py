@@ -1,0 +1,49 @@
+"""Which images make up which minibatch: a function of (seed, iteration), so training can go on anywhere.
+
+An epoch visits every image once. Where the number of images is no multiple of the batch, its last batch is
+filled up with images from the beginning of the same epoch's order; py-faster-rcnn leaves that batch out.
+"""
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+
+def epoch_batches(count: int, per_batch: int, rng: np.random.Generator,
+                  wide: np.ndarray | None = None) -> np.ndarray:
+    """Random batches of one epoch, (ceil(count / per_batch), per_batch) image indices.
+
+    wide  (count,) bool: if given, wide images share batches, and so do tall ones; only batches made of what
+          is left over of the two may mix them. Less of each blob is padding then.
+    """
+    order = rng.permutation(count)
+    groups = [order] if wide is None else [order[wide[order]], order[~wide[order]]]
+    whole = [group[:len(group) - len(group) % per_batch] for group in groups]
+    rest = [group[len(group) - len(group) % per_batch:] for group in groups]
+    batches = np.resize(np.concatenate(whole + rest), (-(-count // per_batch), per_batch))
+    return rng.permutation(batches, axis=0)
+
+
+class BatchOrder:
+    """Image indices of any minibatch of an endless training.
+
+    count      number of images; per_batch  images per minibatch; seed  cfg.RNG_SEED
+    wide       (count,) bool if images are to be grouped by aspect
+    """
+
+    def __init__(self, count: int, per_batch: int, seed: int, wide: np.ndarray | None = None):
+        if count < 1:
+            raise ValueError("the roidb is empty: no image has a RoI that can be trained on")
+        self.count, self.per_batch, self.seed, self.wide = count, per_batch, seed, wide
+        self.batches_per_epoch = -(-count // per_batch)
+        self._epoch = lru_cache(maxsize=2)(self._make_epoch)    # prefetching threads may stand in two epochs
+
+    def _make_epoch(self, epoch: int) -> np.ndarray:
+        rng = np.random.default_rng([self.seed, 0, epoch])
+        return epoch_batches(self.count, self.per_batch, rng, self.wide)
+
+    def __getitem__(self, iteration: int) -> np.ndarray:
+        """(per_batch,) indices of minibatch `iteration`, counted from 0."""
+        epoch, row = divmod(iteration, self.batches_per_epoch)
+        return self._epoch(epoch)[row]

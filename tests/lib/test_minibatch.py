@@ -1,0 +1,292 @@
+"""Minibatches: images, RoIs and targets, which images come when, and the layer that feeds them."""
+import cv2
+import numpy as np
+import pytest
+from golden.detector_cases import generate as pytest_generate_tests  # noqa: F401
+from golden.detector_cases import golden
+from layer_runner import make_layer, set_config
+
+from fast_rcnn.bbox_transform import per_class_targets
+from fast_rcnn.config import cfg, reset_cfg
+from roi_data_layer.layer import OHEMDataLayer, RoIDataLayer
+from roi_data_layer.minibatch import ImageError, get_allrois_minibatch, get_minibatch, sample_rois, split_rois
+from roi_data_layer.order import BatchOrder, epoch_batches
+
+BLOBS = ("data", "rois", "labels", "bbox_targets", "bbox_inside_weights", "bbox_outside_weights", "gt_boxes",
+         "im_info")
+
+
+@pytest.fixture(autouse=True)
+def default_settings():
+    reset_cfg()
+    yield
+    reset_cfg()
+
+
+def roidb_of(case, folder):
+    """The recorded entries, with their images written to files."""
+    names = ("boxes", "max_overlaps", "max_classes", "gt_classes", "bbox_targets")
+    parts = {name: case.split(name, "counts") for name in names}
+    roidb = []
+    for index, flipped in enumerate(case.inputs["flipped"]):
+        path = folder / f"{index}.png"
+        image = case.inputs[f"im{index}"]
+        cv2.imwrite(str(path), image)
+        entry = {name: values[index] for name, values in parts.items()}
+        roidb.append({**entry, "boxes": entry["boxes"].astype(np.float32), "image": str(path),
+                      "flipped": bool(flipped), "width": image.shape[1], "height": image.shape[0]})
+    return roidb
+
+
+def check_blobs(case, blobs):
+    recorded = [name for name in BLOBS if name in case.outputs]
+    assert sorted(blobs) == sorted(recorded)
+    for name in recorded:
+        case.check(name, blobs[name])
+
+
+@golden("minibatch", "contract")
+def test_recorded_minibatch(case, tmp_path):
+    settings = set_config(case.config)
+    check_blobs(case, get_minibatch(roidb_of(case, tmp_path), case.params["num_classes"], settings,
+                                    np.random.default_rng(0)))
+
+
+@golden("allrois_minibatch", "contract", name="allrois")
+def test_recorded_minibatch_of_all_rois(case, tmp_path):
+    settings = set_config(case.config)
+    check_blobs(case, get_allrois_minibatch(roidb_of(case, tmp_path), case.params["num_classes"], settings,
+                                            np.random.default_rng(0)))
+
+
+def rows_of_all_rois(case):
+    """Labels, picked rows and regression labels of one entry."""
+    train = set_config(case.config).TRAIN
+    foreground, background = split_rois(case.inputs["max_overlaps"], train)
+    picked = np.concatenate([foreground, background])
+    labels, data = case.inputs["max_classes"][picked], case.inputs["bbox_targets"][picked]
+    labels[len(foreground):] = 0
+    data[len(foreground):] = 0
+    return picked, labels, per_class_targets(data[:, 0], data[:, 1:], 4, train.BBOX_INSIDE_WEIGHTS)
+
+
+@golden("allrois_minibatch", "contract", name="all_rois")
+def test_recorded_rows_of_one_image(case):
+    picked, labels, (targets, weights) = rows_of_all_rois(case)
+    case.check("labels", labels)
+    case.check("overlaps", case.inputs["max_overlaps"][picked])
+    case.check("rois", case.inputs["boxes"][picked])
+    case.check("bbox_targets", targets)
+    case.check("bbox_inside_weights", weights)
+
+
+@golden("allrois_minibatch", "quirk", name="all_rois_hi")
+def test_no_roi_is_foreground_and_background(case):
+    """The original takes RoIs between the two limits twice, the second time with background label and
+    targets.
+    """
+    picked, labels, (targets, weights) = rows_of_all_rois(case)
+    assert len(np.unique(picked)) == len(picked) < len(case.outputs["labels"])
+    first = (labels > 0).sum()
+    np.testing.assert_array_equal(labels[:first], case.outputs["labels"][:first])
+    np.testing.assert_array_equal(targets[:first], case.outputs["bbox_targets"][:first])
+    assert not targets[labels == 0].any() and not weights[labels == 0].any()
+
+
+@golden("minibatch", "seeded")
+def test_sampled_minibatch_keeps_the_quotas(case, tmp_path):
+    settings, roidb = set_config(case.config), roidb_of(case, tmp_path)
+    blobs = get_minibatch(roidb, case.params["num_classes"], settings, np.random.default_rng(3))
+    per_image = settings.TRAIN.BATCH_SIZE // len(roidb)
+    foreground = blobs["rois"][blobs["labels"] > 0, 0].astype(int)
+    assert np.bincount(foreground).tolist() == [round(0.25 * per_image)] * len(roidb)
+    case.check("data", blobs["data"])
+    assert np.bincount(blobs["rois"][:, 0].astype(int)).tolist() == [per_image] * len(roidb)
+    assert len(np.unique(blobs["rois"], axis=0)) == len(blobs["rois"])
+
+
+@golden("regression_labels")
+def test_recorded_regression_labels(case):
+    data = case.inputs["bbox_target_data"]
+    targets, weights = per_class_targets(data[:, 0], data[:, 1:], case.params["num_classes"],
+                                         case.config["TRAIN.BBOX_INSIDE_WEIGHTS"])
+    case.check("bbox_targets", targets)
+    case.check("bbox_inside_weights", weights)
+
+
+def test_every_roi_has_the_same_chance():
+    cfg.TRAIN.BG_THRESH_LO = 0.0
+    overlaps = np.array([0.9, 0.8, 0.7, 0.1, 0.2, 0.3, 0.4])
+    rng, counts = np.random.default_rng(0), np.zeros(7)
+    for _ in range(2000):
+        foreground, background = sample_rois(overlaps, 2, 5, cfg.TRAIN, rng)
+        assert len(foreground) == 2 and len(background) == 3
+        counts[np.concatenate([foreground, background])] += 1
+    np.testing.assert_allclose(counts[:3], 2000 * 2 / 3, rtol=0.1)
+    np.testing.assert_allclose(counts[3:], 2000 * 3 / 4, rtol=0.1)
+
+
+def scene(folder, count=5, seed=0):
+    """Entries with photographs of noise, each with two objects and three proposals."""
+    rng, roidb = np.random.default_rng(seed), []
+    for index in range(count):
+        width, height = (64, 40) if index % 2 else (40, 56)
+        path = str(folder / f"scene{index}.png")
+        cv2.imwrite(path, rng.integers(0, 255, (height, width, 3), dtype=np.uint8))
+        boxes = [[2, 3, 20, 30], [5, 5, 35, 33], [2, 3, 20, 29], [0, 0, 9, 9], [30, 20, 39, 39]]
+        targets = [[1, 0, 0, 0, 0], [2, 0, 0, 0, 0], [1, 0, .1, 0, .2], [0] * 5, [0] * 5]
+        roidb.append({"image": path, "flipped": False, "width": width, "height": height,
+                      "boxes": np.array(boxes, np.float32), "gt_classes": np.array([1, 2, 0, 0, 0]),
+                      "max_overlaps": np.array([1, 1, 0.96, 0.2, 0], np.float32),
+                      "max_classes": np.array([1, 2, 1, 1, 0]), "bbox_targets": np.array(targets, np.float32)})
+    return roidb
+
+
+def test_gt_boxes_of_several_images_name_their_image(tmp_path):
+    settings = set_config({"TRAIN.HAS_RPN": True, "TRAIN.SCALES": [80], "TRAIN.MAX_SIZE": 100})
+    blobs = get_minibatch(scene(tmp_path, 2), 3, settings, np.random.default_rng(0))
+    assert blobs["gt_boxes"].shape == (4, 6)
+    assert blobs["gt_boxes"][:, 4:].tolist() == [[1, 0], [2, 0], [1, 1], [2, 1]]
+    np.testing.assert_allclose(blobs["im_info"], [[100, 71, 100 / 56], [62, 100, 100 / 64]], rtol=1e-6)
+    assert blobs["data"].shape == (2, 3, 100, 100)
+
+
+def test_a_missing_image_is_named(tmp_path):
+    entry = {**scene(tmp_path, 1)[0], "image": str(tmp_path / "nowhere.jpg")}
+    with pytest.raises(ImageError, match="nowhere.jpg"):
+        get_minibatch([entry], 3, cfg, np.random.default_rng(0))
+
+
+# --- order of images ---
+
+def wide_of(case):
+    grouped = case.config["TRAIN.ASPECT_GROUPING"]
+    return case.inputs["width"] >= case.inputs["height"] if grouped else None
+
+
+@golden("epoch_order", "seeded")
+def test_every_epoch_visits_every_image(case):
+    """The original never uses the last batch of an epoch; ours fills it up and uses it."""
+    count, per_batch = len(case.inputs["width"]), case.config["TRAIN.IMS_PER_BATCH"]
+    wide = wide_of(case)
+    order = BatchOrder(count, per_batch, seed=3, wide=wide)
+    for epoch in range(3):
+        rows = [order[epoch * order.batches_per_epoch + row] for row in range(order.batches_per_epoch)]
+        assert {row.shape for row in rows} == {(per_batch,)} == {case.outputs["batches"].shape[1:]}
+        visits = np.bincount(np.concatenate(rows), minlength=count)
+        assert visits.min() == 1 and visits.sum() == order.batches_per_epoch * per_batch < count + per_batch
+        if wide is not None:
+            mixed = sum(len(set(wide[row])) > 1 for row in rows)
+            assert mixed <= len({int(side) for side in wide}) - (wide.sum() % per_batch == 0)
+
+
+@pytest.mark.parametrize("count, per_batch", [(1, 1), (1, 3), (7, 2), (10, 4), (11, 3), (2, 5)])
+def test_aspect_grouping_for_any_number_of_images(count, per_batch):
+    rng = np.random.default_rng(count)
+    wide = rng.random(count) < 0.5
+    batches = epoch_batches(count, per_batch, rng, wide)
+    assert batches.shape == (-(-count // per_batch), per_batch)
+    assert set(batches.ravel()) == set(range(count))
+    assert sum(len(set(wide[batch])) > 1 for batch in batches) <= 2
+
+
+def test_order_is_a_function_of_seed_and_iteration():
+    order, again, other = BatchOrder(9, 2, seed=1), BatchOrder(9, 2, seed=1), BatchOrder(9, 2, seed=2)
+    forward = [order[i].tolist() for i in range(20)]
+    assert [again[i].tolist() for i in reversed(range(20))] == forward[::-1]
+    assert [other[i].tolist() for i in range(20)] != forward
+    assert forward[:5] != forward[5:10]
+
+
+# --- layers ---
+
+def small_settings(**train):
+    return set_config({"TRAIN.SCALES": [40, 56], "TRAIN.MAX_SIZE": 80, "TRAIN.BATCH_SIZE": 4,
+                       "TRAIN.BG_THRESH_LO": 0, **{f"TRAIN.{key}": value for key, value in train.items()}})
+
+
+def data_layer(folder, tops=6, classes=3, count=5):
+    layer, bottom, top = make_layer(RoIDataLayer, f"'num_classes': {classes}", [], tops)
+    layer.set_roidb(scene(folder, count))
+    return layer, bottom, top
+
+
+def run(layer, bottom, top, times):
+    batches = []
+    for _ in range(times):
+        layer.forward(bottom, top)
+        batches.append([blob.data.copy() for blob in top])
+    return batches
+
+
+def assert_equal_batches(first, second):
+    for one, other in zip(first, second, strict=True):
+        for a, b in zip(one, other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("ohem", [False, True])
+@pytest.mark.parametrize("per_batch", [1, 2])
+def test_prefetching_and_resuming_give_the_same_batches(tmp_path, ohem, per_batch):
+    small_settings(USE_OHEM=ohem, IMS_PER_BATCH=per_batch)
+    plain = run(*data_layer(tmp_path), 9)
+    small_settings(USE_OHEM=ohem, IMS_PER_BATCH=per_batch, USE_PREFETCH=True)
+    layer, bottom, top = data_layer(tmp_path)
+    assert_equal_batches(run(layer, bottom, top, 9), plain)
+    layer.seek(4)
+    assert_equal_batches(run(layer, bottom, top, 3), plain[4:7])
+    assert layer.iteration == 7
+    layer.close()
+
+
+@pytest.mark.parametrize("prefetch", [False, True])
+def test_a_broken_image_is_named_by_the_layer(tmp_path, prefetch):
+    small_settings(USE_PREFETCH=prefetch)
+    layer, bottom, top = data_layer(tmp_path)
+    (tmp_path / "scene3.png").write_bytes(b"not an image")
+    with pytest.raises(ImageError, match="scene3.png"):
+        run(layer, bottom, top, 6)
+    layer.close()
+
+
+def test_tops_follow_the_settings(tmp_path):
+    small_settings(HAS_RPN=True, IMS_PER_BATCH=1, BBOX_REG=False)
+    batch = run(*data_layer(tmp_path, tops=3), 1)[0]
+    assert [array.shape[-1] for array in batch[1:]] == [3, 5]
+    small_settings(BBOX_REG=False)
+    assert len(run(*data_layer(tmp_path, tops=3), 1)[0]) == 3
+    with pytest.raises(ValueError, match=r"6 tops, cfg asks for 3: data, rois, labels"):
+        data_layer(tmp_path, tops=6)
+
+
+def test_data_layer_says_what_is_missing(tmp_path):
+    small_settings()
+    layer, bottom, top = make_layer(RoIDataLayer, "'num_classes': 3", [], 6)
+    with pytest.raises(RuntimeError, match="set_roidb"):
+        layer.forward(bottom, top)
+    with pytest.raises(ValueError, match="empty"):
+        layer.set_roidb([])
+    with pytest.raises(ValueError, match="class 2, but num_classes is 2"):
+        data_layer(tmp_path, classes=2)
+    with pytest.raises(ValueError, match="num_classes"):
+        make_layer(RoIDataLayer, "", [], 6)
+
+
+@golden("ohem", "contract")
+def test_recorded_ohem_layer(case):
+    set_config({**case.config, "USE_GPU_NMS": False})
+    names = ["cls_prob", "bbox_pred", "rois", "labels"]
+    if case.config["TRAIN.BBOX_REG"]:
+        names += ["bbox_targets", "bbox_inside_weights", "bbox_outside_weights"]
+    tops = [name for name in case.outputs if name.endswith("_hard")]
+    layer, bottom, top = make_layer(OHEMDataLayer, f"'num_classes': {case.params['num_classes']}",
+                                    [case.inputs[name] for name in names], len(tops))
+    layer.forward(bottom, top)
+    for name, blob in zip([f"{name}_hard" for name in names[2:]], top, strict=True):
+        case.check(name, blob.data)
+
+
+def test_ohem_layer_refuses_a_net_with_rpn():
+    set_config({"TRAIN.HAS_RPN": True})
+    with pytest.raises(ValueError, match="HAS_RPN"):
+        make_layer(OHEMDataLayer, "'num_classes': 3", [np.zeros((2, 3))] * 7, 5)

@@ -1,0 +1,110 @@
+"""Hard example mining: losses, NMS by loss, selection, and the layer's rows."""
+import time
+
+import numpy as np
+import pytest
+from golden.detector_cases import generate as pytest_generate_tests  # noqa: F401
+from golden.detector_cases import golden
+
+from fast_rcnn.config import cfg, reset_cfg
+from roi_data_layer.ohem import get_ohem_minibatch, roi_losses, select_hard_examples, select_hard_rois
+
+BOXES = ("bbox_pred", "bbox_targets", "bbox_inside_weights", "bbox_outside_weights")
+
+
+@pytest.fixture(autouse=True)
+def cpu_nms():
+    """Recorded with the CPU's NMS, which suppresses at IoU == threshold."""
+    cfg.USE_GPU_NMS = False
+    yield
+    reset_cfg()
+
+
+def losses_of(case):
+    boxes = [case.inputs[name] for name in BOXES] if case.config["TRAIN.BBOX_REG"] else []
+    return roi_losses(case.inputs["cls_prob"], case.inputs["labels"], *boxes)
+
+
+def thresh_of(case):
+    return case.config["TRAIN.OHEM_NMS_THRESH"] if case.config["TRAIN.OHEM_USE_NMS"] else None
+
+
+@golden("ohem", "contract", "quirk")
+def test_recorded_mining(case):
+    """The quirk case, two RoIs with an IoU of exactly the threshold, follows the CPU's NMS: one is
+    dropped.
+    """
+    losses = losses_of(case)
+    case.check("loss", losses)
+    rois, labels = case.inputs["rois"], case.inputs["labels"]
+    size = case.config["TRAIN.BATCH_SIZE"]
+    case.check("hard_index", select_hard_rois(losses, rois, labels, size, thresh_of(case)))
+    boxes = [case.inputs[name] for name in BOXES[1:]] if case.config["TRAIN.BBOX_REG"] else []
+    for name, rows in get_ohem_minibatch(losses, rois, labels, *boxes, batch_size=size,
+                                         nms_thresh=thresh_of(case)).items():
+        case.check(name, rows)
+
+
+def slow_losses(prob, labels, pred, target, inside, outside):
+    """The definition, one RoI and one column at a time."""
+    losses = []
+    for i, label in enumerate(labels.astype(int)):
+        loss = -np.log(max(float(prob[i, label]), np.finfo(float).eps))
+        for j in range(pred.shape[1] if label > 0 else 0):
+            error = abs(float(inside[i, j]) * (float(pred[i, j]) - float(target[i, j])))
+            loss += float(outside[i, j]) * (0.5 * error ** 2 if error < 1 else error - 0.5)
+        losses.append(loss)
+    return np.array(losses)
+
+
+def random_rois(count, classes, rng):
+    prob = rng.dirichlet(np.ones(classes), count).astype(np.float32)
+    labels = (rng.integers(0, classes, count) * (rng.random(count) < 0.4)).astype(np.float32)
+    inside = np.zeros((count, classes, 4), np.float32)
+    inside[np.arange(count), labels.astype(int)] = (1, 0.5, 2, 0)
+    inside[labels == 0] = 0
+    inside = inside.reshape(count, -1)
+    pred, target = rng.normal(0, 1.5, (2, *inside.shape)).astype(np.float32)
+    corners = rng.uniform(0, 500, (count, 2))
+    rois = np.hstack([rng.integers(0, 2, (count, 1)), corners, corners + rng.uniform(20, 300, (count, 2))])
+    return prob, labels, pred, target, inside, (inside > 0).astype(np.float32), rois.astype(np.float32)
+
+
+def test_losses_agree_with_the_definition():
+    *arrays, _ = random_rois(57, 6, np.random.default_rng(0))
+    np.testing.assert_allclose(roi_losses(arrays[0], arrays[1], *arrays[2:]), slow_losses(*arrays), rtol=1e-5)
+
+
+def test_losses_accept_the_shapes_a_net_gives():
+    prob, labels, *boxes, _ = random_rois(9, 3, np.random.default_rng(1))
+    expected = roi_losses(prob, labels, *boxes)
+    np.testing.assert_array_equal(roi_losses(prob[..., None, None], labels[:, None],
+                                             *(array[..., None, None] for array in boxes)), expected)
+
+
+def test_equal_losses_keep_their_order():
+    assert select_hard_examples(np.array([1.0, 3.0, 1.0, 3.0]), 3).tolist() == [1, 3, 0]
+
+
+def test_nms_looks_at_one_image_and_label_at_a_time():
+    rois = np.array([[0, 0, 0, 9, 9], [0, 0, 0, 9, 9], [1, 0, 0, 9, 9], [0, 0, 0, 9, 9]], np.float32)
+    labels = np.array([1, 1, 1, 2], np.float32)
+    kept = select_hard_rois(np.array([0.1, 0.4, 0.3, 0.2]), rois, labels, 10, 0.7)
+    assert kept.tolist() == [1, 2, 3]
+
+
+def test_no_rois():
+    none = np.zeros((0, 5), np.float32)
+    assert select_hard_rois(np.zeros(0), none, np.zeros(0, np.float32), 8, 0.7).shape == (0,)
+
+
+@pytest.mark.parametrize("thresh, limit", [(None, 0.005), (0.7, 0.02)])
+def test_two_thousand_rois_take_milliseconds(thresh, limit):
+    prob, labels, *boxes, rois = random_rois(2000, 21, np.random.default_rng(2))
+    seconds = []
+    for _ in range(7):
+        start = time.perf_counter()
+        get_ohem_minibatch(roi_losses(prob, labels, *boxes), rois, labels, *boxes[1:], batch_size=128,
+                           nms_thresh=thresh)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < limit

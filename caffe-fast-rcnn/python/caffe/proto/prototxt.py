@@ -165,4 +165,7 @@ def _block(key: str, message: Message, indent: str) -> list[str]:
 def _scalar(entry: FieldDescriptor, value: object) -> str:
     out = io.StringIO()
     text_format.PrintFieldValue(entry, value, out, as_utf8=True)
-    return out.getvalue().removesuffix(".0") if isinstance(value, float) else out.getvalue()
+    text = out.getvalue()
+    if isinstance(value, float):
+        return text.removesuffix(".0")
+    return text.replace("\\'", "'")       # protobuf escapes single quotes; in double quotes they need none

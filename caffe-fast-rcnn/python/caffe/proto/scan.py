@@ -95,7 +95,7 @@ def scan(text: str, end: int | None = None) -> Scanner:
 
 
 def layer_blocks(text: str) -> Iterator[tuple[Block, int]]:
-    """Each complete `layer` or `layers` block with the number of blocks around it, in the order of their ends."""
+    """Each complete `layer` or `layers` block with the number of blocks around it, as they end."""
     scanner = Scanner()
     for kind, token, offset in tokens(text):
         block = scanner.blocks[-1] if scanner.blocks else None

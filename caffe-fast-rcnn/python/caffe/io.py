@@ -1,0 +1,227 @@
+"""Images and arrays in and out of Caffe: messages, preprocessing, crops.
+
+Arrays of images are (height, width, channels), RGB, float32 between 0 and 1, as `load_image` gives them;
+`Transformer` turns them into what a net wants, usually (channels, height, width), BGR, 0 to 255 minus a mean.
+"""
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+import cv2
+import numpy as np
+
+from .proto import caffe_pb2
+
+_INTERPOLATION = {0: cv2.INTER_NEAREST_EXACT, 1: cv2.INTER_LINEAR, 2: cv2.INTER_CUBIC, 3: cv2.INTER_CUBIC}
+_LUMINANCE = np.array([0.2125, 0.7154, 0.0721], np.float32)     # of linear R, G, B (ITU-R BT.709)
+
+
+# ---------------------------------------------------------------------------------------------- messages
+def blobproto_to_array(blob: caffe_pb2.BlobProto, return_diff: bool = False) -> np.ndarray:
+    """The values (or the gradient) of a BlobProto: float32, or float64 where it holds those."""
+    if return_diff:
+        values, dtype = (blob.double_diff, np.float64) if blob.double_diff else (blob.diff, np.float32)
+    else:
+        values, dtype = (blob.double_data, np.float64) if blob.double_data else (blob.data, np.float32)
+    old = any(blob.HasField(axis) for axis in ("num", "channels", "height", "width"))
+    shape = (blob.num, blob.channels, blob.height, blob.width) if old else tuple(blob.shape.dim)
+    array = np.array(values, dtype)
+    if array.size != np.prod(shape, dtype=np.int64):
+        raise ValueError(f"a BlobProto of shape {tuple(shape)} holds {array.size} values")
+    return array.reshape(shape)
+
+
+def array_to_blobproto(arr: np.ndarray, diff: np.ndarray | None = None) -> caffe_pb2.BlobProto:
+    """A BlobProto of an array of any shape, and of its gradient if given."""
+    blob = caffe_pb2.BlobProto()
+    blob.shape.dim.extend(arr.shape)
+    blob.data.extend(np.asarray(arr, np.float32).ravel())
+    if diff is not None:
+        blob.diff.extend(np.asarray(diff, np.float32).ravel())
+    return blob
+
+
+def arraylist_to_blobprotovector_str(arraylist: Sequence[np.ndarray]) -> bytes:
+    """A serialised BlobProtoVector of the arrays."""
+    blobs = [array_to_blobproto(arr) for arr in arraylist]
+    return caffe_pb2.BlobProtoVector(blobs=blobs).SerializeToString()
+
+
+def blobprotovector_str_to_arraylist(text: bytes) -> list[np.ndarray]:
+    """The arrays of a serialised BlobProtoVector."""
+    return [blobproto_to_array(blob) for blob in caffe_pb2.BlobProtoVector.FromString(text).blobs]
+
+
+def array_to_datum(arr: np.ndarray, label: int | None = None) -> caffe_pb2.Datum:
+    """A Datum of a (channels, height, width) array: uint8 as bytes, everything else as floats."""
+    if arr.ndim != 3:
+        raise ValueError(f"a Datum takes an array (channels, height, width), got shape {arr.shape}")
+    datum = caffe_pb2.Datum()
+    datum.channels, datum.height, datum.width = arr.shape
+    if arr.dtype == np.uint8:
+        datum.data = arr.tobytes()
+    else:
+        datum.float_data.extend(np.asarray(arr, np.float32).ravel())
+    if label is not None:
+        datum.label = int(label)
+    return datum
+
+
+def datum_to_array(datum: caffe_pb2.Datum) -> np.ndarray:
+    """The (channels, height, width) array of a Datum: uint8, or float64 where it holds floats.
+
+    Raises ValueError for an encoded one: decode its `data` with OpenCV.
+    """
+    if datum.encoded:
+        raise ValueError("this Datum holds an image file: cv2.imdecode(np.frombuffer(datum.data, np.uint8), 1)")
+    values = np.frombuffer(datum.data, np.uint8).copy() if datum.data else np.array(datum.float_data, float)
+    return values.reshape(datum.channels, datum.height, datum.width)
+
+
+# ---------------------------------------------------------------------------------------------- nets' inputs
+class Transformer:
+    """Prepares images for the inputs of a net, and turns such arrays back into images.
+
+    inputs  shape of each input, e.g. {'data': net.blobs['data'].data.shape}
+
+    `preprocess` runs in this order: resize, transpose, channel swap, raw scale, mean, input scale. Nothing but
+    the resizing is done unless its `set_` function was called.
+    """
+
+    def __init__(self, inputs: Mapping[str, Sequence[int]]) -> None:
+        self.inputs = {name: tuple(shape) for name, shape in inputs.items()}
+        self.transpose: dict[str, tuple[int, ...]] = {}
+        self.channel_swap: dict[str, tuple[int, ...]] = {}
+        self.raw_scale: dict[str, float] = {}
+        self.mean: dict[str, np.ndarray] = {}
+        self.input_scale: dict[str, float] = {}
+
+    def preprocess(self, in_: str, data: np.ndarray) -> np.ndarray:
+        """The input's values, float32, of an image (height, width, channels)."""
+        self._check(in_)
+        image = data.astype(np.float32)             # a copy: the steps below work in place
+        if image.shape[:2] != self.inputs[in_][2:]:
+            image = resize_image(image, self.inputs[in_][2:])
+        if in_ in self.transpose:
+            image = image.transpose(self.transpose[in_])
+        if in_ in self.channel_swap:
+            image = image[list(self.channel_swap[in_])]
+        if in_ in self.raw_scale:
+            image *= self.raw_scale[in_]
+        if in_ in self.mean:
+            image -= self.mean[in_]
+        if in_ in self.input_scale:
+            image *= self.input_scale[in_]
+        return image
+
+    def deprocess(self, in_: str, data: np.ndarray) -> np.ndarray:
+        """The image of an input's values: all steps of `preprocess` but the resizing, backwards."""
+        self._check(in_)
+        image = data.copy().squeeze()
+        if in_ in self.input_scale:
+            image /= self.input_scale[in_]
+        if in_ in self.mean:
+            image += self.mean[in_]
+        if in_ in self.raw_scale:
+            image /= self.raw_scale[in_]
+        if in_ in self.channel_swap:
+            image = image[np.argsort(self.channel_swap[in_])]
+        if in_ in self.transpose:
+            image = image.transpose(np.argsort(self.transpose[in_]))
+        return image
+
+    def set_transpose(self, in_: str, order: Sequence[int]) -> None:
+        """Order of the image's axes in the input, e.g. (2, 0, 1) for channels first."""
+        self._check(in_)
+        if len(order) != len(self.inputs[in_]) - 1:
+            raise ValueError(f"transpose order {tuple(order)}: '{in_}' takes {len(self.inputs[in_]) - 1} axes")
+        self.transpose[in_] = tuple(order)
+
+    def set_channel_swap(self, in_: str, order: Sequence[int]) -> None:
+        """Order of the channels, after the transpose; (2, 1, 0) turns RGB into BGR."""
+        self._check(in_)
+        if len(order) != self.inputs[in_][1]:
+            raise ValueError(f"channel order {tuple(order)}: '{in_}' has {self.inputs[in_][1]} channels")
+        self.channel_swap[in_] = tuple(order)
+
+    def set_raw_scale(self, in_: str, scale: float) -> None:
+        """Factor before the mean is subtracted; 255 where the mean is of pixels from 0 to 255."""
+        self._check(in_)
+        self.raw_scale[in_] = scale
+
+    def set_mean(self, in_: str, mean: np.ndarray) -> None:
+        """Mean to subtract: a value for each channel, or (channels, height, width), resized to fit."""
+        self._check(in_)
+        wanted = self.inputs[in_][1:]
+        mean = np.asarray(mean)
+        if mean.ndim == 1:
+            if mean.shape[0] != wanted[0]:
+                raise ValueError(f"mean of {mean.shape[0]} channels: '{in_}' has {wanted[0]}")
+            mean = mean[:, np.newaxis, np.newaxis]
+        else:
+            mean = mean[np.newaxis] if mean.ndim == 2 else mean
+            if mean.ndim != 3 or mean.shape[0] != wanted[0]:
+                raise ValueError(f"mean of shape {mean.shape}: '{in_}' takes {wanted}")
+            if mean.shape != wanted:
+                mean = resize_image(mean.transpose(1, 2, 0), wanted[1:]).transpose(2, 0, 1)
+        self.mean[in_] = mean
+
+    def set_input_scale(self, in_: str, scale: float) -> None:
+        """Factor after the mean was subtracted."""
+        self._check(in_)
+        self.input_scale[in_] = scale
+
+    def _check(self, in_: str) -> None:
+        if in_ not in self.inputs:
+            raise ValueError(f"'{in_}' is not one of the net's inputs: {', '.join(self.inputs)}")
+
+
+# ---------------------------------------------------------------------------------------------- images
+def load_image(filename: str | os.PathLike, color: bool = True) -> np.ndarray:
+    """An image file as (height, width, 3) RGB, or (height, width, 1) if not color; float32, 0 to 1."""
+    name = os.fspath(filename)
+    if not os.path.isfile(name):
+        raise FileNotFoundError(f"{name}: no such image")
+    image = cv2.imread(name, cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise ValueError(f"{name}: not an image that OpenCV can read")
+    peak = np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1
+    image = image.astype(np.float32) / np.float32(peak)
+    if image.ndim == 2:
+        return np.repeat(image[:, :, np.newaxis], 3 if color else 1, axis=2)
+    rgb = np.ascontiguousarray(image[:, :, 2::-1])               # BGR or BGRA: opacity is left out
+    return rgb if color else (rgb @ _LUMINANCE)[:, :, np.newaxis]
+
+
+def resize_image(im: np.ndarray, new_dims: Sequence[int], interp_order: int = 1) -> np.ndarray:
+    """The image (height, width, channels) resized to new_dims = (height, width), float32.
+
+    interp_order 0 takes the nearest pixel, 1 is bilinear, 2 and 3 are bicubic. Borders are continued.
+    """
+    size = (int(new_dims[1]), int(new_dims[0]))
+    if interp_order not in _INTERPOLATION:
+        raise ValueError(f"interp_order {interp_order}: expected 0, 1, 2 or 3")
+    planes = np.moveaxis(np.asarray(im, np.float32), -1, 0)      # one at a time: OpenCV takes no more than four
+    method = _INTERPOLATION[interp_order]
+    return np.stack([cv2.resize(np.ascontiguousarray(plane), size, interpolation=method) for plane in planes], -1)
+
+
+def oversample(images: Sequence[np.ndarray], crop_dims: Sequence[int]) -> np.ndarray:
+    """Ten crops of each image: the four corners, the centre, and the same five mirrored.
+
+    images     arrays (height, width, channels) of one size
+    crop_dims  (height, width) of a crop
+    Returns (10 * number of images, crop height, crop width, channels), float32.
+    """
+    height, width = images[0].shape[:2]
+    crop_height, crop_width = (int(dim) for dim in crop_dims)
+    bottom, right = height - crop_height, width - crop_width
+    if bottom < 0 or right < 0:
+        raise ValueError(f"crops of {crop_height}x{crop_width} do not fit into images of {height}x{width}")
+    corners = [(0, 0), (0, right), (bottom, 0), (bottom, right), (bottom // 2, right // 2)]
+    crops = []
+    for image in images:
+        five = [image[top:top + crop_height, left:left + crop_width] for top, left in corners]
+        crops += five + [crop[:, ::-1] for crop in five]
+    return np.array(crops, np.float32)

@@ -65,8 +65,8 @@ def _alt_opt_files(net: Net, task: Task, ohem: bool, folder: str) -> dict[str, s
             stem = f"{method}/stage{stage}_{part}"
             title += f", stage {stage} of alternating optimisation"
             files[f"{stem}_train.pt"] = _net_file(net, task, title, partial(build, frozen=frozen))
-            files[f"{stem}_solver{steps}.pt"] = _solver_file(net, title, f"{folder}/{stem}_train.pt", schedule,
-                                                             part)
+            files[f"{stem}_solver{steps}.pt"] = _solver_file(
+                net, title, f"{folder}/{stem}_train.pt", schedule, part)
     files[f"{method}/rpn_test.pt"] = _net_file(net, task, "RPN alone, for making proposals",
                                                partial(_rpn_test, names=names))
     files[f"{method}/faster_rcnn_test.pt"] = _net_file(net, task, "the detector for test images",

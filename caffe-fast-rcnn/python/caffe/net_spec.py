@@ -121,7 +121,7 @@ class NetSpec:
     def __init__(self) -> None:
         super().__setattr__("tops", {})
 
-    def __setattr__(self, name: str, top: Top | Function) -> None:
+    def __setattr__(self, name: str, top: Any) -> None:
         if not isinstance(top, (Top, Function)):
             raise TypeError(f"'{name}' must be a layer's top, got {top!r}; a layer with several tops needs "
                             "as many names, as in `n.data, n.label = L.Data(ntop=2)`")

@@ -1,0 +1,168 @@
+"""The shipped prototxts: equal to their definitions, readable, with the right class and anchor counts."""
+from pathlib import Path
+
+import make_models
+import pytest
+
+from caffe.proto import caffe_pb2
+from caffe.proto.prototxt import parse, read_net, read_solver
+from net_definitions import NETS, model_files
+
+MODELS = Path(__file__).resolve().parents[2] / "models"
+ALL_FILES = sorted(path.relative_to(MODELS).as_posix() for path in MODELS.glob("*/*/*.pt"))
+NET_FILES = [file for file in ALL_FILES if "solver" not in file]
+SOLVER_FILES = [file for file in ALL_FILES if "solver" in file]
+
+
+def layers_of(text: str) -> dict[str, caffe_pb2.LayerParameter]:
+    return {layer.name: layer for layer in parse(text, caffe_pb2.NetParameter()).layer}
+
+
+def outputs(layer) -> int:
+    field = "convolution_param" if layer.type == "Convolution" else "inner_product_param"
+    return getattr(layer, field).num_output
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_shipped_files_are_the_generated_ones(net):
+    shipped = {file: (MODELS / file).read_text() for file in ALL_FILES if file.startswith(f"{net}/")}
+    assert shipped == model_files(net), "run tools/make_models.py"
+
+
+def test_there_are_no_other_nets():
+    assert {file.split("/")[0] for file in ALL_FILES} == set(NETS)
+
+
+@pytest.mark.parametrize("file", NET_FILES)
+def test_net_is_readable_and_complete(file):
+    net = read_net(MODELS / file)
+    names = [layer.name for layer in net.layer]
+    assert len(set(names)) == len(names)
+    made: set[str] = set()
+    for layer in net.layer:
+        assert set(layer.bottom) <= made, f"{layer.name} reads blobs that no layer before it makes"
+        assert len(layer.propagate_down) in (0, len(layer.bottom))
+        made |= set(layer.top)
+
+
+@pytest.mark.parametrize("file", SOLVER_FILES)
+def test_solver_names_a_net_that_exists(file):
+    solver = read_solver(MODELS / file)
+    assert (MODELS.parent / solver.train_net).is_file()
+    assert Path(solver.train_net).parent == Path("models", file).parent
+    assert (solver.lr_policy, solver.gamma, solver.snapshot) == ("step", pytest.approx(0.1), 0)
+    assert (solver.momentum, solver.weight_decay) == (pytest.approx(0.9), pytest.approx(0.0005))
+
+
+@pytest.mark.parametrize("file, base_lr, stepsize, prefix", [
+    ("VGG16/faster_rcnn_alt_opt/stage1_rpn_solver60k80k.pt", 0.001, 60000, "vgg16_rpn"),
+    ("ZF/faster_rcnn_alt_opt/stage2_fast_rcnn_solver30k40k.pt", 0.001, 30000, "zf_fast_rcnn"),
+    ("VGG_CNN_M_1024/faster_rcnn_end2end/solver.pt", 0.001, 50000, "vgg_cnn_m_1024_faster_rcnn"),
+    ("Tiny/faster_rcnn_alt_opt/stage2_rpn_solver60k80k.pt", 0.02, 600, "tiny_rpn"),
+    ("Tiny/faster_rcnn_alt_opt/stage1_fast_rcnn_solver30k40k.pt", 0.01, 300, "tiny_fast_rcnn"),
+])
+def test_schedules(file, base_lr, stepsize, prefix):
+    solver = read_solver(MODELS / file)
+    assert solver.base_lr == pytest.approx(base_lr)
+    assert (solver.stepsize, solver.snapshot_prefix) == (stepsize, prefix)
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_class_and_anchor_counts_follow_everywhere(net):
+    """4 classes; 5 scales x 2 ratios = 10 anchors."""
+    for name, text in model_files(net, 4, (1, 2, 3, 4, 5), (0.7, 1.5)).items():
+        if "solver" in name:
+            continue
+        for layer in layers_of(text).values():
+            role = layer.name.removesuffix("_readonly")
+            assert role != "cls_score" or outputs(layer) == 4
+            assert role != "bbox_pred" or outputs(layer) == 16
+            assert role != "rpn_cls_score" or outputs(layer) == 20
+            assert role != "rpn_bbox_pred" or outputs(layer) == 40
+            assert role != "rpn_cls_prob_reshape" or list(layer.reshape_param.shape.dim) == [0, 20, -1, 0]
+            if layer.type == "Python" and role in ("rpn-data", "proposal"):
+                assert layer.python_param.param_str == ("'feat_stride': 16\n'scales': [1, 2, 3, 4, 5]\n"
+                                                        "'ratios': [0.7, 1.5]")
+            elif layer.type == "Python":
+                assert layer.python_param.param_str == "'num_classes': 4"
+
+
+def frozen_convolutions(file: str) -> tuple[int, int]:
+    """Number of frozen and of all convolutions of the trunk."""
+    trunk = [layer for layer in read_net(MODELS / file).layer
+             if layer.type == "Convolution" and layer.name.startswith("conv")]
+    frozen = [layer for layer in trunk if [p.lr_mult for p in layer.param] == [0, 0]]
+    return len(frozen), len(trunk)
+
+
+@pytest.mark.parametrize("net, first_stage, trunk", [
+    ("VGG16", 4, 13), ("VGG_CNN_M_1024", 1, 5), ("ZF", 0, 5), ("Tiny", 0, 6)])
+@pytest.mark.parametrize("method", ["faster_rcnn_alt_opt", "faster_rcnn_alt_opt_no_ohem"])
+def test_frozen_convolutions(net, first_stage, trunk, method):
+    for part in ("rpn", "fast_rcnn"):
+        assert frozen_convolutions(f"{net}/{method}/stage1_{part}_train.pt") == (first_stage, trunk)
+        assert frozen_convolutions(f"{net}/{method}/stage2_{part}_train.pt") == (trunk, trunk)
+    assert frozen_convolutions(f"{net}/faster_rcnn_end2end/train.pt") == (first_stage, trunk)
+
+
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("stage", [1, 2])
+def test_readonly_head_shares_all_parameters_and_blocks_all_gradients(net, stage):
+    layers = layers_of((MODELS / net / f"faster_rcnn_alt_opt/stage{stage}_fast_rcnn_train.pt").read_text())
+    readonly = [layer for name, layer in layers.items() if name.endswith("_readonly")]
+    for layer in [*readonly, layers["hard_roi_mining"]]:
+        assert list(layer.propagate_down) == [False] * len(layer.bottom)
+    for name in ("fc6", "fc7", "cls_score", "bbox_pred"):
+        shared = [f"{name}_w", f"{name}_b"]
+        assert [p.name for p in layers[name].param] == shared
+        assert [p.name for p in layers[f"{name}_readonly"].param] == shared
+        assert [p.lr_mult for p in layers[name].param] == [1, 2]
+        assert not any(p.HasField("lr_mult") for p in layers[f"{name}_readonly"].param)
+    mining = layers["hard_roi_mining"]
+    assert list(mining.bottom)[:3] == ["cls_prob_readonly", "bbox_pred_readonly", "rois"]
+    assert list(layers["loss_cls"].bottom) == ["cls_score", "labels_hard"]
+    assert not any("_hard" in bottom for layer in readonly for bottom in layer.bottom)
+
+
+def weights_of(file: str) -> set[str]:
+    return {layer.name.removesuffix("_readonly") for layer in read_net(MODELS / file).layer
+            if layer.type in ("Convolution", "InnerProduct")}
+
+
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("method", ["faster_rcnn_alt_opt", "faster_rcnn_alt_opt_no_ohem"])
+def test_every_stage_saves_what_the_next_one_needs(net, method):
+    """Weights are matched by layer name: the last stage and the test nets must agree on all of them."""
+    folder = f"{net}/{method}"
+    final = weights_of(f"{folder}/faster_rcnn_test.pt")
+    rpn = weights_of(f"{folder}/rpn_test.pt")
+    assert final == rpn | {"fc6", "fc7", "cls_score", "bbox_pred"}
+    for stage in (1, 2):
+        assert weights_of(f"{folder}/stage{stage}_fast_rcnn_train.pt") == final
+        assert weights_of(f"{folder}/stage{stage}_rpn_train.pt") == rpn | {"fc6", "fc7"}
+    end2end = f"{net}/faster_rcnn_end2end"
+    assert weights_of(f"{end2end}/train.pt") == weights_of(f"{end2end}/test.pt") >= final - rpn
+
+
+def test_make_models_writes_files_that_name_each_other(tmp_path, capsys):
+    arguments = ["--net", "Tiny", "--classes", "4", "--scales", "2", "4.5", "--out", str(tmp_path)]
+    assert make_models.main(arguments) == 0
+    folder = tmp_path / "Tiny" / "faster_rcnn_alt_opt"
+    solver = read_solver(folder / "stage1_rpn_solver60k80k.pt")
+    assert Path(solver.train_net) == folder / "stage1_rpn_train.pt"
+    layers = layers_of((folder / "faster_rcnn_test.pt").read_text())
+    assert outputs(layers["cls_score"]) == 4
+    assert layers["proposal"].python_param.param_str == "'feat_stride': 16\n'scales': [2, 4.5]"
+    assert "23 files" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("settings, words", [
+    (dict(net="VGG"), "there is no net 'VGG'; choose one of VGG16"),
+    (dict(net="ZF", num_classes=1), "1 classes: at least 2"),
+    (dict(net="ZF", anchor_scales=(8, -1)), r"anchor scales \[8, -1\]"),
+    (dict(net="ZF", anchor_ratios=(1, 1.0)), r"anchor ratios \[1, 1\]"),
+])
+def test_impossible_tasks_are_named(tmp_path, settings, words):
+    with pytest.raises(ValueError, match=words):
+        make_models.make_models(**settings, out_dir=tmp_path)
+    assert not list(tmp_path.iterdir())

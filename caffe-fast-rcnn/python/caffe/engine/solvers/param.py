@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from ...proto import caffe_pb2, prototxt
+from ..graph.upgrade import upgrade_solver
 
 log = logging.getLogger("caffe")
 
@@ -15,12 +16,15 @@ class SolverError(ValueError):
 
 
 def read_param(source) -> tuple[caffe_pb2.SolverParameter, Path | None]:
-    """The settings in a prototxt (or a copy of a SolverParameter), and the path of that prototxt."""
+    """The settings in a prototxt (or a copy of a SolverParameter), upgraded, and the path of that prototxt."""
+    param, path = caffe_pb2.SolverParameter(), None
     if isinstance(source, caffe_pb2.SolverParameter):
-        param = caffe_pb2.SolverParameter()
         param.CopyFrom(source)
-        return param, None
-    return prototxt.read_solver(os.fspath(source)), Path(source)
+    else:
+        path = Path(source)
+        param = prototxt.read_solver(path)
+    upgrade_solver(param)
+    return param, path
 
 
 def find_net_file(name: str, solver_file: Path | None) -> str:

@@ -1,0 +1,71 @@
+"""Learning rate policies against hand-computed values."""
+import math
+
+import pytest
+from caffe.engine.solvers import SolverError, lr_policy
+from caffe.proto import caffe_pb2
+
+
+def rates(iterations, **settings):
+    param = caffe_pb2.SolverParameter(base_lr=0.5, **settings)
+    return [lr_policy.learning_rate(param, iteration) for iteration in iterations]
+
+
+def test_fixed():
+    assert rates([0, 7, 9000], lr_policy="fixed") == [0.5, 0.5, 0.5]
+
+
+def test_step():
+    found = rates([0, 2, 3, 5, 6], lr_policy="step", gamma=0.5, stepsize=3)
+    assert found == pytest.approx([0.5, 0.5, 0.25, 0.25, 0.125])
+
+
+def test_multistep():
+    found = rates([0, 3, 4, 8, 9, 100], lr_policy="multistep", gamma=0.5, stepvalue=[4, 9])
+    assert found == pytest.approx([0.5, 0.5, 0.25, 0.25, 0.125, 0.125])
+
+
+def test_exp():
+    assert rates([0, 1, 3], lr_policy="exp", gamma=0.5) == pytest.approx([0.5, 0.25, 0.0625])
+
+
+def test_inv():
+    assert rates([0, 4], lr_policy="inv", gamma=0.5, power=2) == pytest.approx([0.5, 0.5 / 9])
+
+
+def test_sigmoid():
+    found = rates([0, 10, 20], lr_policy="sigmoid", gamma=-0.5, stepsize=10)
+    assert found == pytest.approx([0.5 / (1 + math.exp(-5)), 0.25, 0.5 / (1 + math.exp(5))])
+
+
+def test_sigmoid_far_from_its_step_does_not_overflow():
+    assert rates([0], lr_policy="sigmoid", gamma=1, stepsize=10**6) == [0.0]
+
+
+def test_poly_goes_negative_past_max_iter():
+    found = rates([0, 5, 10, 12], lr_policy="poly", power=1, max_iter=10)
+    assert found == pytest.approx([0.5, 0.25, 0, -0.1])
+
+
+def test_poly_of_fractional_power_ends_at_max_iter():
+    assert rates([10], lr_policy="poly", power=0.5, max_iter=10) == [0]
+    with pytest.raises(SolverError, match="past max_iter 10"):
+        rates([11], lr_policy="poly", power=0.5, max_iter=10)
+
+
+def test_unknown_policy_names_the_valid_ones():
+    with pytest.raises(SolverError, match="'stepp'.*multistep"):
+        rates([0], lr_policy="stepp")
+
+
+@pytest.mark.parametrize("policy, missing", [("step", "stepsize"), ("poly", "max_iter")])
+def test_missing_setting_is_named(policy, missing):
+    with pytest.raises(SolverError, match=missing):
+        rates([0], lr_policy=policy)
+
+
+def test_current_step_counts_only_stepping_policies():
+    param = caffe_pb2.SolverParameter(lr_policy="multistep", stepvalue=[4, 9])
+    assert [lr_policy.current_step(param, iteration) for iteration in (3, 4, 9)] == [0, 1, 2]
+    param.lr_policy = "inv"
+    assert lr_policy.current_step(param, 9) == 0

@@ -1,0 +1,42 @@
+"""Operands that are laid over the axes of a larger blob from a given axis on, as Scale and Bias have them."""
+from __future__ import annotations
+
+import torch
+
+from .blob import Blob
+from .layer import Layer
+
+
+def operand_shape(layer: Layer, bottom: Blob, axis: int, num_axes: int) -> tuple[int, ...]:
+    """The shape of a learned operand: `num_axes` dimensions of the bottom from `axis` on, -1 for all. LayerError."""
+    if num_axes < -1:
+        layer.fail(f"num_axes must be -1 or more, found {num_axes}")
+    if num_axes == 0:
+        return ()
+    start = layer.axis(axis, len(bottom.shape))
+    stop = len(bottom.shape) if num_axes == -1 else start + num_axes
+    if stop > len(bottom.shape):
+        layer.fail(f"axis {axis} and num_axes {num_axes} leave a bottom of shape {bottom.shape}")
+    return bottom.shape[start:stop]
+
+
+def operand_axis(layer: Layer, bottom: Blob, operand: Blob, axis: int) -> int:
+    """The axis at which the operand lies. Raises LayerError where its dimensions are not those of the bottom."""
+    if not operand.shape:
+        return 0
+    start = layer.axis(axis, len(bottom.shape))
+    if bottom.shape[start:start + len(operand.shape)] != operand.shape:
+        layer.fail(f"an operand of shape {operand.shape} does not fit a bottom of shape {bottom.shape} "
+                   f"from axis {start} on")
+    return start
+
+
+def spread(operand: torch.Tensor, axis: int, num_axes: int) -> torch.Tensor:
+    """The operand with axes of length 1 added, so that it broadcasts over a tensor of `num_axes` axes."""
+    return operand.reshape((1,) * axis + operand.shape + (1,) * (num_axes - axis - operand.dim()))
+
+
+def gather_sum(gradient: torch.Tensor, axis: int, shape: tuple[int, ...]) -> torch.Tensor:
+    """The gradient of the operand: the sum over all axes that it was spread over."""
+    others = [i for i in range(gradient.dim()) if not axis <= i < axis + len(shape)]
+    return gradient.sum(others) if others else gradient

@@ -1,0 +1,108 @@
+"""Fillers: the first values of parameters (include/caffe/filler.hpp)."""
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+
+from . import device
+from .blob import Blob
+
+
+def fill(blob: Blob, filler_param) -> None:
+    """Fill a blob as a FillerParameter says, with random numbers of `device.generator()`.
+
+    Types: constant, uniform, gaussian, positive_unitball, xavier, msra, bilinear. Raises ValueError for an unknown
+    type, for `sparse` with a type other than gaussian, and for a shape that the type cannot fill.
+    """
+    name = filler_param.type
+    if name not in _FILLERS:
+        raise ValueError(f"unknown filler type '{name}'; the types are {', '.join(sorted(_FILLERS))}")
+    if filler_param.sparse != -1 and name != "gaussian":
+        raise ValueError(f"filler '{name}': `sparse` goes with gaussian only, found sparse: {filler_param.sparse}")
+    blob.tensor = _FILLERS[name](blob.shape, filler_param)
+
+
+def _empty(shape: tuple[int, ...]) -> torch.Tensor:
+    return torch.empty(shape, device=device.current_device(), dtype=device.float_type())
+
+
+def _draw_uniform(shape: tuple[int, ...], low: float, high: float) -> torch.Tensor:
+    return _empty(shape).uniform_(low, high, generator=device.generator())
+
+
+def _draw_gaussian(shape: tuple[int, ...], mean: float, std: float) -> torch.Tensor:
+    return _empty(shape).normal_(mean, std, generator=device.generator())
+
+
+def _constant(shape, param) -> torch.Tensor:
+    return _empty(shape).fill_(param.value)
+
+
+def _uniform(shape, param) -> torch.Tensor:
+    if param.min > param.max:
+        raise ValueError(f"filler 'uniform': min {param.min} is above max {param.max}")
+    return _draw_uniform(shape, param.min, param.max)
+
+
+def _gaussian(shape, param) -> torch.Tensor:
+    """Normal numbers; with `sparse` each is kept with probability sparse / shape[0], else it is 0."""
+    if param.std < 0:
+        raise ValueError(f"filler 'gaussian': std must be at least 0, found {param.std}")
+    values = _draw_gaussian(shape, param.mean, param.std)
+    if param.sparse < 0:
+        return values
+    if not shape or param.sparse > shape[0]:
+        raise ValueError(f"filler 'gaussian': sparse {param.sparse} is more than the first dimension of {shape}")
+    return values * _empty(shape).bernoulli_(param.sparse / shape[0], generator=device.generator())
+
+
+def _positive_unitball(shape, param) -> torch.Tensor:
+    """Uniform numbers of [0, 1), divided so that those of each index of axis 0 sum to 1."""
+    if not shape:
+        raise ValueError("filler 'positive_unitball': needs a blob of at least one axis")
+    values = _draw_uniform(shape, 0.0, 1.0)
+    rows = values.reshape(shape[0], -1)
+    return (rows / rows.sum(dim=1, keepdim=True)).reshape(shape)
+
+
+def _fan(shape: tuple[int, ...], param) -> float:
+    """Inputs of one output (FAN_IN), outputs of one input (FAN_OUT), or their mean (AVERAGE)."""
+    if not shape or 0 in shape:
+        raise ValueError(f"filler '{param.type}': cannot tell inputs from outputs in a blob of shape {shape}")
+    count = math.prod(shape)
+    fan_in = count // shape[0]
+    fan_out = count // shape[1] if len(shape) > 1 else count
+    norm = param.VarianceNorm.Name(param.variance_norm)
+    return {"FAN_IN": fan_in, "FAN_OUT": fan_out, "AVERAGE": (fan_in + fan_out) / 2}[norm]
+
+
+def _xavier(shape, param) -> torch.Tensor:
+    """Uniform within +-sqrt(3 / fan): variance 1 / fan (Glorot and Bengio 2010)."""
+    bound = math.sqrt(3 / _fan(shape, param))
+    return _draw_uniform(shape, -bound, bound)
+
+
+def _msra(shape, param) -> torch.Tensor:
+    """Normal with variance 2 / fan, for layers before a ReLU (He et al. 2015)."""
+    return _draw_gaussian(shape, 0.0, math.sqrt(2 / _fan(shape, param)))
+
+
+def _bilinear(shape, param) -> torch.Tensor:
+    """Every 2-D kernel is the tent that makes a Deconvolution interpolate: (1 - |x/f - c|)(1 - |y/f - c|).
+
+    f = ceil(width / 2), c = (2f - 1 - f mod 2) / 2f.
+    """
+    if len(shape) != 4 or shape[2] != shape[3]:
+        raise ValueError(f"filler 'bilinear': needs 4 axes and square kernels, found shape {shape}")
+    factor = math.ceil(shape[3] / 2)
+    center = (2 * factor - 1 - factor % 2) / (2 * factor)
+    line = 1 - (torch.arange(shape[3], dtype=torch.float64) / factor - center).abs()
+    return _empty(shape).copy_(torch.outer(line, line).expand(shape))
+
+
+_FILLERS: dict[str, Callable[..., torch.Tensor]] = {
+    "constant": _constant, "uniform": _uniform, "gaussian": _gaussian, "positive_unitball": _positive_unitball,
+    "xavier": _xavier, "msra": _msra, "bilinear": _bilinear,
+}

@@ -1,0 +1,18 @@
+"""AbsVal."""
+from __future__ import annotations
+
+from ..layer import register
+from ..neuron import NeuronLayer
+
+
+@register("AbsVal")
+class AbsVal(NeuronLayer):
+    """top = |bottom|, with gradient 0 at 0; not in place. Source: src/caffe/layers/absval_layer.cpp."""
+
+    runs_in_place = False
+
+    def value(self, x):
+        return x.abs()
+
+    def gradient(self, x, y, dy):
+        return dy * x.sign()

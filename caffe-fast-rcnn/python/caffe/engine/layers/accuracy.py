@@ -1,0 +1,59 @@
+"""Accuracy: how often the right class is among the best."""
+from __future__ import annotations
+
+import torch
+
+from ..layer import Layer, register
+from ..losses import outer_and_inner
+
+
+@register("Accuracy")
+class Accuracy(Layer):
+    """The share of positions whose true class is among the top_k highest scores.
+
+    bottoms  scores (N, ..., C, ...) with the classes at accuracy_param.axis (1); labels, one for each position
+    tops     accuracy (); optionally the accuracy of each class (C,), 0 for a class without positions
+    param    accuracy_param: top_k (1), axis (1), ignore_label (positions with it do not count)
+
+    A tie counts against the true class: a class with an equal score stands before it. A label
+    that is no class is never right. No gradient. Source: src/caffe/layers/accuracy_layer.cpp.
+    """
+
+    exact_bottoms = 2
+    min_tops = 1
+    max_tops = 2
+    no_backward_to = not_forced = (0, 1)
+
+    def reshape(self, bottom, top):
+        param, shape = self.param.accuracy_param, bottom[0].shape
+        axis = self.axis(param.axis, len(shape))
+        self.outer, self.inner = outer_and_inner(shape, axis)
+        if bottom[1].count != self.outer * self.inner:
+            self.fail(f"scores of shape {shape} with axis {axis} need {self.outer * self.inner} labels, "
+                      f"found {bottom[1].count} (shape {bottom[1].shape})")
+        self.classes = shape[axis]
+        if param.top_k > self.classes:
+            self.fail(f"top_k {param.top_k} is more than the {self.classes} classes")
+        top[0].reshape()
+        if len(top) > 1:
+            top[1].reshape(self.classes)
+
+    def forward(self, bottom, top):
+        param = self.param.accuracy_param
+        scores = bottom[0].tensor.reshape(self.outer, self.classes, self.inner)
+        labels = bottom[1].tensor.reshape(self.outer, 1, self.inner).long()
+        counts = torch.ones_like(labels, dtype=torch.bool)
+        if param.HasField("ignore_label"):
+            counts = labels != param.ignore_label
+        in_range = (labels >= 0) & (labels < self.classes)
+        labels = labels.where(in_range, 0)
+        as_good = (scores >= scores.gather(1, labels)).sum(1, keepdim=True)
+        right = (as_good <= param.top_k) & counts & in_range
+        top[0].tensor = (right.sum() / counts.sum().clamp(min=1)).to(scores.dtype)
+        if len(top) > 1:
+            found, all_of_class = (scores.new_zeros(self.classes).index_add_(0, labels.flatten(), flags.flatten().to(
+                scores.dtype)) for flags in (right, counts & in_range))
+            top[1].tensor = found / all_of_class.clamp(min=1)
+
+    def backward(self, top, propagate_down, bottom):
+        """No gradient."""

@@ -1,0 +1,82 @@
+"""BatchNorm: normalise each channel to mean 0 and variance 1."""
+from __future__ import annotations
+
+import torch
+
+from ..blob import Blob
+from ..layer import TEST, Layer, register
+
+
+@register("BatchNorm")
+class BatchNorm(Layer):
+    """top = (bottom - mean) / sqrt(variance + eps), for each channel (axis 1)
+
+    bottoms  (N, C, ...), or (N,) as one channel
+    tops     the same shape
+    blobs    sum of means (C), sum of variances (C), their weight (1): the stored statistics are blob / weight
+    param    batch_norm_param: use_global_stats (true in TEST, false in TRAIN), moving_average_fraction (0.999),
+             eps (1e-5)
+
+    With use_global_stats the stored statistics are taken, 0 where the weight is 0. Without, those of the batch, and
+    the blobs are updated in any phase: blob = fraction blob + statistic, with the variance times m / (m - 1) of m
+    values. The blobs are no learned parameters: their lr_mult is set to 0, and any other is refused.
+    Scale and bias come from a Scale layer. Ioffe and Szegedy 2015; source: src/caffe/layers/batch_norm_layer.cpp.
+    """
+
+    exact_bottoms = exact_tops = 1
+    runs_in_place = True
+
+    def setup(self, bottom, top):
+        param, specs = self.param.batch_norm_param, self.param.param
+        self.stored = param.use_global_stats if param.HasField("use_global_stats") else self.phase == TEST
+        shape = bottom[0].shape
+        self.channels = shape[1] if len(shape) > 1 else 1
+        self.blobs.extend([Blob(self.channels), Blob(self.channels), Blob(1)])
+        for index in range(3):
+            if index == len(specs):
+                specs.add().lr_mult = 0
+            elif specs[index].lr_mult != 0:
+                self.fail(f"its blobs hold statistics and cannot be learned: param {index} has lr_mult "
+                          f"{specs[index].lr_mult}, expected 0")
+
+    def reshape(self, bottom, top):
+        shape = bottom[0].shape
+        if not shape or (shape[1] if len(shape) > 1 else 1) != self.channels:
+            self.fail(f"expected {self.channels} channels at axis 1, found shape {shape}")
+        top[0].reshape(*shape)
+        self.spread = (1, self.channels) + (1,) * (len(shape) - 2) if len(shape) > 1 else (1,)
+        self.averaged = [axis for axis in range(len(shape)) if axis != 1]
+
+    def forward(self, bottom, top):
+        value = bottom[0].tensor
+        mean, variance = self._stored_statistics() if self.stored else self._batch_statistics(value)
+        self.inverse = (variance + self.param.batch_norm_param.eps).rsqrt().reshape(self.spread)
+        normalised = (value - mean.reshape(self.spread)) * self.inverse
+        top[0].tensor = normalised
+        # The gradient needs the top as it is now; in place, later layers and users write into it.
+        self.normalised = None if self.stored else normalised.clone()
+
+    def _stored_statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
+        mean, variance, weight = (blob.tensor for blob in self.blobs)
+        factor = (1 / weight).where(weight != 0, 0)
+        return mean * factor, variance * factor
+
+    def _batch_statistics(self, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and variance of the batch, (C,); adds them to the blobs."""
+        variance, mean = torch.var_mean(value, self.averaged, correction=0)
+        count = value.numel() // self.channels
+        corrected = variance * (count / (count - 1)) if count > 1 else variance
+        fraction = self.param.batch_norm_param.moving_average_fraction
+        for blob, addend in zip(self.blobs, (mean, corrected, 1), strict=True):
+            blob.tensor = blob.tensor * fraction + addend
+        return mean, variance
+
+    def backward(self, top, propagate_down, bottom):
+        if not propagate_down[0]:
+            return
+        gradient = top[0].grad
+        if not self.stored:
+            mean = gradient.mean(self.averaged, keepdim=True)
+            along = (gradient * self.normalised).mean(self.averaged, keepdim=True)
+            gradient = gradient - mean - self.normalised * along
+        bottom[0].grad = gradient * self.inverse

@@ -1,0 +1,52 @@
+"""Bias: add an operand."""
+from __future__ import annotations
+
+from ..blob import Blob
+from ..broadcast import gather_sum, operand_axis, operand_shape, spread
+from ..fillers import fill
+from ..layer import Layer, register
+
+
+@register("Bias")
+class Bias(Layer):
+    """top = bottom 0 + bias, with the bias laid over the bottom from `axis` on
+
+    bottoms  one; or two, of which the second is the bias
+    tops     shaped as bottom 0
+    blobs    with one bottom the bias (0 unless filled), of the bottom's dimensions at axis..axis+num_axes-1
+    param    bias_param: axis (1), num_axes (1; -1 all that follow, 0 a scalar), filler
+
+    Source: src/caffe/layers/bias_layer.cpp.
+    """
+
+    min_bottoms = 1
+    max_bottoms = 2
+    exact_tops = 1
+    runs_in_place = True
+
+    def setup(self, bottom, top):
+        param = self.param.bias_param
+        if len(bottom) == 1:
+            self.blobs.append(Blob(*operand_shape(self, bottom[0], param.axis, param.num_axes)))
+            fill(self.blobs[0], param.filler)
+
+    def _operand(self, bottom) -> Blob:
+        return bottom[1] if len(bottom) > 1 else self.blobs[0]
+
+    def reshape(self, bottom, top):
+        self.operand_axis = operand_axis(self, bottom[0], self._operand(bottom), self.param.bias_param.axis)
+        top[0].reshape(*bottom[0].shape)
+
+    def forward(self, bottom, top):
+        value = bottom[0].tensor
+        top[0].tensor = value + spread(self._operand(bottom).tensor, self.operand_axis, value.dim())
+
+    def backward(self, top, propagate_down, bottom):
+        gradient, shape = top[0].grad, self._operand(bottom).shape
+        if len(bottom) > 1:
+            if propagate_down[1]:
+                bottom[1].grad = gather_sum(gradient, self.operand_axis, shape)
+        elif self.param_propagate_down[0]:
+            self.accumulate(0, gather_sum(gradient, self.operand_axis, shape))
+        if propagate_down[0] and bottom[0] is not top[0]:
+            bottom[0].grad = gradient

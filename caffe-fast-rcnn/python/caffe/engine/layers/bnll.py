@@ -1,0 +1,20 @@
+"""BNLL: the binomial normal log likelihood, also called softplus."""
+from __future__ import annotations
+
+import torch
+
+from ..layer import register
+from ..neuron import NeuronLayer
+
+_LIMIT = 50.0       # Caffe stops here before exp: the gradient is 1 by then
+
+
+@register("BNLL")
+class BNLL(NeuronLayer):
+    """top = log(1 + exp(bottom)), without overflow. Source: src/caffe/layers/bnll_layer.cpp."""
+
+    def value(self, x):
+        return x.clamp(min=0) + torch.log1p(torch.exp(-x.abs()))
+
+    def gradient(self, x, y, dy):
+        return dy * torch.sigmoid(x.clamp(max=_LIMIT))

@@ -1,0 +1,25 @@
+"""Clip."""
+from __future__ import annotations
+
+from ..layer import register
+from ..neuron import NeuronLayer
+
+
+@register("Clip")
+class Clip(NeuronLayer):
+    """top = bottom kept within clip_param.min and clip_param.max; the gradient passes at the bounds too.
+
+    Source: src/caffe/layers/clip_layer.cpp.
+    """
+
+    def setup(self, bottom, top):
+        param = self.param.clip_param
+        if not param.HasField("min") or not param.HasField("max") or param.min > param.max:
+            self.fail("clip_param needs min and max, with min not above max")
+
+    def value(self, x):
+        return x.clamp(self.param.clip_param.min, self.param.clip_param.max)
+
+    def gradient(self, x, y, dy):
+        param = self.param.clip_param
+        return dy.where((x >= param.min) & (x <= param.max), 0)

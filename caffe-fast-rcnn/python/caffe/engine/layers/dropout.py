@@ -1,0 +1,50 @@
+"""Dropout."""
+from __future__ import annotations
+
+import torch
+
+from .. import device
+from ..layer import TRAIN, Layer, register
+
+
+@register("Dropout")
+class Dropout(Layer):
+    """TRAIN: each value is zeroed with probability dropout_param.dropout_ratio (0.5). TEST: values pass.
+
+    With scale_train (true) the kept values are multiplied by 1 / (1 - ratio) in TRAIN; with `scale_train: false`,
+    a field of the R-CNN fork that ZF nets use, all values are multiplied by 1 - ratio in TEST instead.
+    Source: src/caffe/layers/dropout_layer.cpp; Srivastava et al. 2014.
+    """
+
+    exact_bottoms = exact_tops = 1
+    runs_in_place = True
+
+    def setup(self, bottom, top):
+        ratio = self.param.dropout_param.dropout_ratio
+        if not 0 < ratio < 1:
+            self.fail(f"dropout_ratio must be between 0 and 1, both excluded, found {ratio}")
+
+    def reshape(self, bottom, top):
+        top[0].reshape(*bottom[0].shape)
+
+    def forward(self, bottom, top):
+        param, value = self.param.dropout_param, bottom[0].tensor
+        keep = 1 - param.dropout_ratio
+        if self.phase == TRAIN:
+            self.mask = torch.empty_like(value).bernoulli_(keep, generator=device.generator())
+            if param.scale_train:
+                self.mask /= keep
+            top[0].tensor = value * self.mask
+        elif not param.scale_train:
+            top[0].tensor = value * keep
+        elif top[0] is not bottom[0]:
+            top[0].tensor = value.clone()
+
+    def backward(self, top, propagate_down, bottom):
+        if not propagate_down[0]:
+            return
+        param, gradient = self.param.dropout_param, top[0].grad
+        if self.phase == TRAIN:
+            bottom[0].grad = gradient * self.mask
+        else:
+            bottom[0].grad = gradient if param.scale_train else gradient * (1 - param.dropout_ratio)

@@ -1,0 +1,21 @@
+"""ELU: the exponential linear unit."""
+from __future__ import annotations
+
+import torch
+
+from ..layer import register
+from ..neuron import NeuronLayer
+
+
+@register("ELU")
+class ELU(NeuronLayer):
+    """top = bottom where it is positive, else alpha (exp(bottom) - 1), with elu_param.alpha (1).
+
+    Clevert et al. 2015. Source: src/caffe/layers/elu_layer.cpp.
+    """
+
+    def value(self, x):
+        return x.where(x > 0, self.param.elu_param.alpha * torch.expm1(x.clamp(max=0)))
+
+    def gradient(self, x, y, dy):
+        return dy * (y + self.param.elu_param.alpha).where(x <= 0, 1)

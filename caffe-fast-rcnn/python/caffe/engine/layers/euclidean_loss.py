@@ -1,0 +1,33 @@
+"""EuclideanLoss: half the mean squared distance."""
+from __future__ import annotations
+
+from ..layer import register
+from ..losses import LossLayer
+
+
+@register("EuclideanLoss")
+class EuclideanLoss(LossLayer):
+    """loss = sum (bottom 0 - bottom 1)^2 / (2 N), with N the first dimension
+
+    bottoms  two of the same N and the same number of values for each item; both can receive a gradient
+    tops     loss ()
+
+    Source: src/caffe/layers/euclidean_loss_layer.cpp.
+    """
+
+    no_backward_to = not_forced = ()
+
+    def reshape(self, bottom, top):
+        super().reshape(bottom, top)
+        if bottom[0].count != bottom[1].count:
+            self.fail(f"bottoms need the same number of values, found shapes {bottom[0].shape} and {bottom[1].shape}")
+
+    def forward(self, bottom, top):
+        self.difference = bottom[0].tensor - bottom[1].tensor.reshape(bottom[0].shape)
+        top[0].tensor = self.difference.square().sum() / (2 * bottom[0].shape[0])
+
+    def backward(self, top, propagate_down, bottom):
+        for blob, wanted, sign in zip(bottom, propagate_down, (1, -1), strict=True):
+            if wanted:
+                scale = top[0].grad * (sign / blob.shape[0])
+                blob.grad = (self.difference * scale).reshape(blob.shape)

@@ -1,0 +1,30 @@
+"""Exp."""
+from __future__ import annotations
+
+import math
+
+import torch
+
+from ..layer import register
+from ..neuron import NeuronLayer
+
+
+@register("Exp")
+class Exp(NeuronLayer):
+    """top = base ^ (shift + scale bottom), exp_param: base (-1 stands for e), scale (1), shift (0).
+
+    Source: src/caffe/layers/exp_layer.cpp.
+    """
+
+    def setup(self, bottom, top):
+        param = self.param.exp_param
+        if param.base != -1 and param.base <= 0:
+            self.fail(f"base must be positive, or -1 for e, found {param.base}")
+        log_base = 1.0 if param.base == -1 else math.log(param.base)
+        self.scale, self.shift = log_base * param.scale, log_base * param.shift
+
+    def value(self, x):
+        return torch.exp(x * self.scale) * math.exp(self.shift)
+
+    def gradient(self, x, y, dy):
+        return dy * y * self.scale

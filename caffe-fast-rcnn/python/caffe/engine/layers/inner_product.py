@@ -1,0 +1,70 @@
+"""InnerProduct: a fully connected layer."""
+from __future__ import annotations
+
+import math
+
+import torch
+
+from ..blob import Blob
+from ..fillers import fill
+from ..layer import Layer, register
+
+
+@register("InnerProduct")
+class InnerProduct(Layer):
+    """top = bottom weight^T + bias, with the axes from `axis` (1) on taken as one
+
+    bottoms  (M..., K...); the K values from `axis` on are one input
+    tops     (M..., num_output)
+    blobs    weight (num_output, K), or (K, num_output) with `transpose: true`; bias (num_output)
+    param    inner_product_param: num_output, bias_term (true), axis (1), transpose (false)
+
+    Source: src/caffe/layers/inner_product_layer.cpp.
+    """
+
+    exact_bottoms = exact_tops = 1
+
+    def setup(self, bottom, top):
+        param = self.param.inner_product_param
+        if param.num_output < 1:
+            self.fail(f"num_output must be at least 1, found {param.num_output}")
+        self.num_inputs = math.prod(bottom[0].shape[self._axis(bottom):])
+        shape = (param.num_output, self.num_inputs)
+        self.blobs.append(Blob(*(shape[::-1] if param.transpose else shape)))
+        fill(self.blobs[0], param.weight_filler)
+        if param.bias_term:
+            self.blobs.append(Blob(param.num_output))
+            fill(self.blobs[1], param.bias_filler)
+
+    def _axis(self, bottom) -> int:
+        return self.axis(self.param.inner_product_param.axis, len(bottom[0].shape))
+
+    def reshape(self, bottom, top):
+        shape, axis = bottom[0].shape, self._axis(bottom)
+        if math.prod(shape[axis:]) != self.num_inputs:
+            self.fail(f"expected {self.num_inputs} values from axis {axis} on, found {math.prod(shape[axis:])} "
+                      f"in a bottom of shape {shape}")
+        top[0].reshape(*shape[:axis], self.param.inner_product_param.num_output)
+
+    def _weight(self) -> torch.Tensor:
+        """(num_output, K)"""
+        weight = self.blobs[0].tensor
+        return weight.T if self.param.inner_product_param.transpose else weight
+
+    def forward(self, bottom, top):
+        bias = self.blobs[1].tensor if len(self.blobs) > 1 else None
+        rows = bottom[0].tensor.reshape(-1, self.num_inputs)
+        top[0].tensor = torch.nn.functional.linear(rows, self._weight(), bias).reshape(top[0].shape)
+
+    def backward(self, top, propagate_down, bottom):
+        gradient = top[0].grad.reshape(-1, self.param.inner_product_param.num_output)
+        if self.param_propagate_down[0]:
+            rows = bottom[0].tensor.reshape(-1, self.num_inputs)
+            left, right = (rows, gradient) if self.param.inner_product_param.transpose else (gradient, rows)
+            # One addmm into the sum: the weights of a large layer are worth sparing a second array of their size.
+            total = self.blobs[0].grad
+            self.blobs[0].grad = torch.addmm(total, left.T, right, out=total)
+        if len(self.blobs) > 1 and self.param_propagate_down[1]:
+            self.accumulate(1, gradient.sum(0))
+        if propagate_down[0]:
+            bottom[0].grad = (gradient @ self._weight()).reshape(bottom[0].shape)

@@ -1,0 +1,29 @@
+"""Power."""
+from __future__ import annotations
+
+from ..layer import register
+from ..neuron import NeuronLayer
+
+
+@register("Power")
+class Power(NeuronLayer):
+    """top = (shift + scale bottom) ^ power, power_param: power (1), scale (1), shift (0).
+
+    The gradient is power scale top / (shift + scale bottom), except for powers 0, 1 and 2, which need no division:
+    a base of 0 gives NaN. Source: src/caffe/layers/power_layer.cpp.
+    """
+
+    def value(self, x):
+        param = self.param.power_param
+        if param.power * param.scale == 0:
+            return x.new_full(x.shape, 1.0 if param.power == 0 else param.shift ** param.power)
+        base = x * param.scale + param.shift
+        return base if param.power == 1 else base.pow(param.power)
+
+    def gradient(self, x, y, dy):
+        param = self.param.power_param
+        factor = param.power * param.scale
+        if factor == 0 or param.power == 1:
+            return dy * factor
+        base = x * param.scale + param.shift
+        return dy * factor * (base if param.power == 2 else y / base)

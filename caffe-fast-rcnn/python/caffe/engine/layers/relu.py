@@ -1,0 +1,27 @@
+"""ReLU: the rectifier."""
+from __future__ import annotations
+
+import torch
+
+from ..layer import register
+from ..neuron import NeuronLayer
+
+
+@register("ReLU")
+class ReLU(NeuronLayer):
+    """top = max(bottom, 0) + negative_slope min(bottom, 0)
+
+    At 0 the slope is relu_param.negative_slope (0). Source: src/caffe/layers/relu_layer.cpp.
+    """
+
+    @property
+    def _slope(self) -> float:
+        return self.param.relu_param.negative_slope
+
+    def value(self, x):
+        return torch.nn.functional.leaky_relu(x, self._slope) if self._slope else torch.relu(x)
+
+    def gradient(self, x, y, dy):
+        if self._slope:
+            return dy.where(x > 0, dy * self._slope)
+        return torch.ops.aten.threshold_backward(dy, x, 0)

@@ -1,0 +1,62 @@
+"""Reshape."""
+from __future__ import annotations
+
+import math
+
+from ..layer import Layer, register
+
+
+@register("Reshape")
+class Reshape(Layer):
+    """The same values and gradient in another shape, shared with the bottom.
+
+    param  reshape_param.shape: the new dimensions; 0 copies the bottom's, one -1 is found from the number of values.
+           They replace `num_axes` (-1: all that follow) axes from `axis` (0) on; a negative axis counts from behind
+           the last, so that -1 adds axes at the end.
+
+    Source: src/caffe/layers/reshape_layer.cpp.
+    """
+
+    exact_bottoms = exact_tops = 1
+
+    def reshape(self, bottom, top):
+        top[0].reshape(*self._new_shape(bottom[0].shape))
+        top[0].share_data(bottom[0])
+        top[0].share_diff(bottom[0])
+
+    def _new_shape(self, old: tuple[int, ...]) -> tuple[int, ...]:
+        start, end = self._replaced(len(old))
+        new = list(self.param.reshape_param.shape.dim)
+        for index, dim in enumerate(new):
+            if dim == 0:
+                if start + index >= len(old):
+                    self.fail(f"dim 0 at index {index} of {new} copies axis {start + index}, "
+                              f"which a bottom of shape {old} does not have")
+                new[index] = old[start + index]
+        if sorted(new)[:2].count(-1) > 1 or min(new, default=1) < -1:
+            self.fail(f"dimensions must be positive, 0, or -1 once, found {list(self.param.reshape_param.shape.dim)}")
+        shape = [*old[:start], *new, *old[end:]]
+        count = math.prod(old)
+        if -1 in shape:
+            known = -math.prod(shape)
+            if known == 0 or count % known:
+                self.fail(f"cannot find the dimension -1: {shape} does not divide the {count} values of {old}")
+            shape[shape.index(-1)] = count // known
+        if math.prod(shape) != count:
+            self.fail(f"shape {shape} has {math.prod(shape)} values, the bottom of shape {old} has {count}")
+        return tuple(shape)
+
+    def _replaced(self, num_axes: int) -> tuple[int, int]:
+        """First and last (not included) of the axes that are replaced."""
+        param = self.param.reshape_param
+        start = param.axis if param.axis >= 0 else num_axes + param.axis + 1
+        end = num_axes if param.num_axes == -1 else start + param.num_axes
+        if not 0 <= start <= end <= num_axes:
+            self.fail(f"axis {param.axis} and num_axes {param.num_axes} leave a bottom of {num_axes} axes")
+        return start, end
+
+    def forward(self, bottom, top):
+        """Nothing to do: the values are shared."""
+
+    def backward(self, top, propagate_down, bottom):
+        """Nothing to do: the gradient is shared."""

@@ -1,0 +1,72 @@
+"""Scale: multiply by an operand, and optionally add a bias."""
+from __future__ import annotations
+
+import torch
+
+from ...proto import caffe_pb2
+from ..blob import Blob
+from ..broadcast import gather_sum, operand_axis, operand_shape, spread
+from ..fillers import fill
+from ..layer import Layer, register
+
+
+@register("Scale")
+class Scale(Layer):
+    """top = scale * bottom 0 (+ bias), with scale and bias laid over the bottom from `axis` on
+
+    bottoms  one; or two, of which the second is the scale
+    tops     shaped as bottom 0
+    blobs    with one bottom the scale (1 unless filled), of the bottom's dimensions at axis..axis+num_axes-1; with
+             `bias_term: true` a bias of the same shape
+    param    scale_param: axis (1), num_axes (1; -1 all that follow, 0 a scalar), filler, bias_term (false),
+             bias_filler
+
+    In place, the bottom is kept for the gradient. Source: src/caffe/layers/scale_layer.cpp.
+    """
+
+    min_bottoms = 1
+    max_bottoms = 2
+    exact_tops = 1
+    runs_in_place = True
+
+    def setup(self, bottom, top):
+        param = self.param.scale_param
+        if len(bottom) == 1:
+            self.blobs.append(Blob(*operand_shape(self, bottom[0], param.axis, param.num_axes)))
+            unit = caffe_pb2.FillerParameter(type="constant", value=1)
+            fill(self.blobs[0], param.filler if param.HasField("filler") else unit)
+        if param.bias_term:
+            self.blobs.append(Blob(*self._operand(bottom).shape))
+            fill(self.blobs[-1], param.bias_filler)
+
+    def _operand(self, bottom) -> Blob:
+        return bottom[1] if len(bottom) > 1 else self.blobs[0]
+
+    def reshape(self, bottom, top):
+        self.operand_axis = operand_axis(self, bottom[0], self._operand(bottom), self.param.scale_param.axis)
+        top[0].reshape(*bottom[0].shape)
+
+    def _spread(self, blob: Blob, num_axes: int) -> torch.Tensor:
+        return spread(blob.tensor, self.operand_axis, num_axes)
+
+    def forward(self, bottom, top):
+        value = bottom[0].tensor
+        self.kept = value.clone() if top[0] is bottom[0] else None
+        scale = self._spread(self._operand(bottom), value.dim())
+        if self.param.scale_param.bias_term:
+            top[0].tensor = torch.addcmul(self._spread(self.blobs[-1], value.dim()), value, scale)
+        else:
+            top[0].tensor = value * scale
+
+    def backward(self, top, propagate_down, bottom):
+        gradient, operand = top[0].grad, self._operand(bottom)
+        value = bottom[0].tensor if self.kept is None else self.kept
+        if self.param.scale_param.bias_term and self.param_propagate_down[-1]:
+            self.accumulate(len(self.blobs) - 1, gather_sum(gradient, self.operand_axis, operand.shape))
+        if len(bottom) > 1:
+            if propagate_down[1]:
+                bottom[1].grad = gather_sum(gradient * value, self.operand_axis, operand.shape)
+        elif self.param_propagate_down[0]:
+            self.accumulate(0, gather_sum(gradient * value, self.operand_axis, operand.shape))
+        if propagate_down[0]:
+            bottom[0].grad = gradient * self._spread(operand, gradient.dim())

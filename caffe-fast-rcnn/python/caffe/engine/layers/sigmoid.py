@@ -1,0 +1,18 @@
+"""Sigmoid."""
+from __future__ import annotations
+
+import torch
+
+from ..layer import register
+from ..neuron import NeuronLayer
+
+
+@register("Sigmoid")
+class Sigmoid(NeuronLayer):
+    """top = 1 / (1 + exp(-bottom)). Source: src/caffe/layers/sigmoid_layer.cpp."""
+
+    def value(self, x):
+        return torch.sigmoid(x)
+
+    def gradient(self, x, y, dy):
+        return dy * y * (1 - y)

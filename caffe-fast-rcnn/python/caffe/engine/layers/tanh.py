@@ -1,0 +1,18 @@
+"""TanH."""
+from __future__ import annotations
+
+import torch
+
+from ..layer import register
+from ..neuron import NeuronLayer
+
+
+@register("TanH")
+class TanH(NeuronLayer):
+    """top = tanh(bottom). Source: src/caffe/layers/tanh_layer.cpp."""
+
+    def value(self, x):
+        return torch.tanh(x)
+
+    def gradient(self, x, y, dy):
+        return dy * (1 - y * y)

@@ -1,0 +1,18 @@
+"""Threshold."""
+from __future__ import annotations
+
+from ..layer import register
+from ..neuron import NeuronLayer
+
+
+@register("Threshold")
+class Threshold(NeuronLayer):
+    """top = 1 where bottom > threshold_param.threshold (0), else 0; without gradient.
+
+    Source: src/caffe/layers/threshold_layer.cpp.
+    """
+
+    no_backward_to = not_forced = (0,)
+
+    def value(self, x):
+        return (x > self.param.threshold_param.threshold).to(x.dtype)

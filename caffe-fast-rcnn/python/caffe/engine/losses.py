@@ -1,0 +1,70 @@
+"""What loss layers share: their shape rule, the loss weight, labels and normalisers."""
+from __future__ import annotations
+
+import math
+
+import torch
+
+from .layer import Layer
+
+
+class LossLayer(Layer):
+    """A layer with a scalar top that is summed, times `loss_weight` (1), into the objective of the net.
+
+    Backward multiplies by `top[0].grad`, which holds the loss weight. Bottom 1 holds labels, and has no gradient.
+    Source: src/caffe/layers/loss_layer.cpp.
+    """
+
+    exact_bottoms: int | None = 2
+    exact_tops: int | None = 1
+    auto_top_blobs = True
+    default_loss_weight = 1.0
+    no_backward_to: tuple[int, ...] = (1,)
+    not_forced: tuple[int, ...] = (1,)
+
+    def reshape(self, bottom, top):
+        first, second = bottom[0].shape, bottom[1].shape
+        if first[:1] != second[:1]:
+            self.fail(f"data and labels need the same first dimension, found {first} and {second}")
+        top[0].reshape()
+
+    def labels(self, blob, count: int, classes: int | None = None) -> torch.Tensor:
+        """The labels as int64 (truncated, as in Caffe), flat. Raises LayerError where their number is not `count`.
+
+        With `classes`, labels outside 0..classes-1 raise LayerError as well (on the CPU; on CUDA the check would
+        stop the device, see `valid`). A layer that ignores a label masks it before.
+        """
+        if blob.count != count:
+            self.fail(f"expected {count} labels, found {blob.count} (shape {blob.shape})")
+        found = blob.tensor.flatten().long()
+        if classes is not None:
+            self.check_labels(found, classes)
+        return found
+
+    def check_labels(self, labels: torch.Tensor, classes: int) -> None:
+        """Raise LayerError where a label is outside 0..classes-1; only on the CPU, where looking costs nothing."""
+        if labels.device.type == "cpu" and labels.numel():
+            low, high = (int(value) for value in labels.aminmax())
+            if low < 0 or high >= classes:
+                self.fail(f"labels must be in 0..{classes - 1}, found {low if low < 0 else high}")
+
+    def normalization(self, default: str = "VALID") -> str:
+        """FULL, VALID, BATCH_SIZE or NONE, from loss_param; its older `normalize` is VALID or BATCH_SIZE."""
+        param = self.param.loss_param
+        if param.HasField("normalization"):
+            return param.NormalizationMode.Name(param.normalization)
+        if param.HasField("normalize"):
+            return "VALID" if param.normalize else "BATCH_SIZE"
+        return default
+
+    @staticmethod
+    def divisor(mode: str, outer: int, inner: int, valid: torch.Tensor | None):
+        """What a summed loss is divided by, at least 1; `valid` counts the labels that are not ignored."""
+        if mode == "VALID" and valid is not None:
+            return valid.clamp(min=1)
+        return max(1, {"FULL": outer * inner, "VALID": outer * inner, "BATCH_SIZE": outer, "NONE": 1}[mode])
+
+
+def outer_and_inner(shape: tuple[int, ...], axis: int) -> tuple[int, int]:
+    """Number of values before and after `axis`."""
+    return math.prod(shape[:axis]), math.prod(shape[axis + 1:])

@@ -1,0 +1,35 @@
+"""Base class of layers that map each value on its own."""
+from __future__ import annotations
+
+import torch
+
+from .layer import Layer
+
+
+class NeuronLayer(Layer):
+    """A layer with one bottom and one top of its shape, given by a function of single values and its derivative.
+
+    Backward reads bottom and top as they are then: in place both are the top, and types whose derivative needs
+    the bottom compute it from the overwritten values, as in Caffe. Source: include/caffe/layers/neuron_layer.hpp.
+    """
+
+    exact_bottoms = exact_tops = 1
+    runs_in_place = True
+
+    def value(self, x: torch.Tensor) -> torch.Tensor:
+        """The top for a bottom x; a new tensor."""
+        raise NotImplementedError(f"{type(self).__name__} has no value")
+
+    def gradient(self, x: torch.Tensor, y: torch.Tensor, dy: torch.Tensor) -> torch.Tensor:
+        """The gradient of the bottom for a bottom x, a top y and its gradient dy."""
+        raise NotImplementedError(f"{type(self).__name__} has no gradient")
+
+    def reshape(self, bottom, top):
+        top[0].reshape(*bottom[0].shape)
+
+    def forward(self, bottom, top):
+        top[0].tensor = self.value(bottom[0].tensor)
+
+    def backward(self, top, propagate_down, bottom):
+        if propagate_down[0]:
+            bottom[0].grad = self.gradient(bottom[0].tensor, top[0].tensor, top[0].grad)

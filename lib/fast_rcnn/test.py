@@ -1,0 +1,158 @@
+"""Detection in one image (`im_detect`) and in a whole data set (`test_net`)."""
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fast_rcnn.bbox_transform import bbox_transform_inv, clip_boxes
+from fast_rcnn.config import cfg
+from fast_rcnn.detections import Detections, draw_detections, save_detections
+from fast_rcnn.nms_wrapper import nms
+from roi_data_layer.minibatch import read_image
+from utils.blob import image_pyramid
+from utils.timer import Progress
+
+ROI_SIDE = 224      # with several scales a RoI is looked at where it is nearest to this many pixels squared
+
+
+def im_detect(net: Any, im: np.ndarray, boxes: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Class scores and boxes of the objects that a net sees in an image.
+
+    net      a test net with inputs `data` and `im_info` (cfg.TEST.HAS_RPN) or `rois`, and the outputs
+             `cls_prob` (or with cfg.TEST.SVM a blob `cls_score`) and, with cfg.TEST.BBOX_REG, `bbox_pred`
+    im       (height, width, 3) BGR
+    boxes    (R, 4) proposals in image pixels; None with cfg.TEST.HAS_RPN
+    returns  scores (R, K), boxes (R, 4K) in image pixels; class 0 is the background
+    """
+    blobs, im_scales = _get_blobs(im, None if cfg.TEST.HAS_RPN else boxes)
+    if cfg.TEST.HAS_RPN:
+        copies: Any = slice(None)
+    else:
+        first, copies = find_duplicates(blobs["rois"], cfg.DEDUP_BOXES)
+        blobs["rois"], boxes = blobs["rois"][first], np.asarray(boxes)[first]
+    outputs = _forward(net, blobs)
+    if cfg.TEST.HAS_RPN:
+        boxes = net.blobs["rois"].data[:, 1:5] / np.float32(im_scales[0])
+    scores = net.blobs["cls_score"].data if cfg.TEST.SVM else outputs["cls_prob"]
+    scores = scores.reshape(len(scores), -1)
+    if cfg.TEST.BBOX_REG:
+        deltas = outputs["bbox_pred"]
+        pred_boxes = clip_boxes(bbox_transform_inv(boxes, deltas.reshape(len(deltas), -1)), im.shape)
+    else:
+        pred_boxes = np.tile(boxes, (1, scores.shape[1]))
+    return scores[copies].copy(), pred_boxes[copies]
+
+
+def find_duplicates(rois: np.ndarray, factor: float) -> tuple[np.ndarray, np.ndarray]:
+    """RoIs that look the same to the net: equal after round(roi * factor). With factor 0 none are.
+
+    rois     (R, 5)
+    returns  the first of each set of equals (U,), by ascending rounded rows with the last column most
+             significant, and for every RoI its place among these (R,)
+    """
+    if factor <= 0 or not len(rois):
+        return np.arange(len(rois)), np.arange(len(rois))
+    rows = np.round(rois * factor)
+    order = np.lexsort(rows.T)
+    is_new = np.r_[True, (np.diff(rows[order], axis=0) != 0).any(axis=1)]
+    places = np.empty(len(rois), np.int64)
+    places[order] = np.cumsum(is_new) - 1
+    return order[is_new], places
+
+
+def _get_blobs(im: np.ndarray, rois: np.ndarray | None) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The net's inputs for an image, with RoIs or (if None) im_info, and the scales of the image's levels."""
+    data, im_scales = _get_image_blob(im)
+    if rois is not None:
+        return {"data": data, "rois": _get_rois_blob(rois, im_scales)}, im_scales
+    if not cfg.TEST.HAS_RPN:
+        raise ValueError("im_detect needs boxes, or cfg.TEST.HAS_RPN and a net with a region proposal net")
+    if len(im_scales) != 1:
+        raise ValueError(f"cfg.TEST.SCALES is {cfg.TEST.SCALES}: a region proposal network takes one scale")
+    return {"data": data, "im_info": np.array([[*data.shape[2:], im_scales[0]]], np.float32)}, im_scales
+
+
+def _get_image_blob(im: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The image at each of cfg.TEST.SCALES as one blob (levels, 3, H, W), and the levels' scales."""
+    return image_pyramid(im, cfg.PIXEL_MEANS, cfg.TEST.SCALES, cfg.TEST.MAX_SIZE, cfg.PIXEL_STDS)
+
+
+def _get_rois_blob(rois: np.ndarray, im_scales: np.ndarray) -> np.ndarray:
+    """Rows (level, x1, y1, x2, y2) in pixels of the level where the RoI's area is nearest to ROI_SIDE ** 2.
+
+    rois       (R, 4) in image pixels
+    im_scales  (levels,)
+    returns    (R, 5) float32
+    """
+    rois = rois.astype(np.float64)
+    areas = (rois[:, 2] - rois[:, 0] + 1) * (rois[:, 3] - rois[:, 1] + 1)
+    levels = np.abs(areas[:, None] * im_scales ** 2 - ROI_SIDE ** 2).argmin(axis=1)
+    return np.column_stack([levels, rois * im_scales[levels, None]]).astype(np.float32)
+
+
+def _forward(net: Any, blobs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Outputs of the net for inputs of any shape."""
+    for name, blob in blobs.items():
+        net.blobs[name].reshape(*blob.shape)
+    return net.forward(**{name: blob.astype(np.float32, copy=False) for name, blob in blobs.items()})
+
+
+def detections_per_class(scores: np.ndarray, boxes: np.ndarray, num_classes: int, thresh: float,
+                         nms_thresh: float, max_per_image: int) -> list[np.ndarray]:
+    """The final detections of one image.
+
+    Of each class but the background, boxes that score above `thresh` go through NMS. If more than
+    max_per_image (0: no limit) are left in all classes together, those below the max_per_image-th best score
+    are dropped; boxes that tie with it stay.
+
+    scores   (R, K)
+    boxes    (R, 4K)
+    returns  for each class (n, 5) float32 x1, y1, x2, y2, score, by descending score; class 0 has none
+    """
+    detections = [np.zeros((0, 5), np.float32)]
+    for label in range(1, num_classes):
+        good = np.flatnonzero(scores[:, label] > thresh)
+        dets = np.column_stack([boxes[good, 4 * label:4 * label + 4], scores[good, label]]).astype(np.float32)
+        detections.append(dets[nms(dets, nms_thresh)])
+    found = np.concatenate([dets[:, 4] for dets in detections])
+    if 0 < max_per_image < len(found):
+        cut = np.sort(found)[-max_per_image]
+        detections = [dets[dets[:, 4] >= cut] for dets in detections]
+    return detections
+
+
+def apply_nms(all_boxes: Sequence[Sequence[np.ndarray]], thresh: float) -> Detections:
+    """NMS of stored detections, for every class and image."""
+    rows = [[np.asarray(dets, np.float32).reshape(-1, 5) for dets in images] for images in all_boxes]
+    return [[dets[nms(dets, thresh, force_cpu=True)] for dets in images] for images in rows]
+
+
+def test_net(net: Any, imdb: Any, output_dir: str | os.PathLike, max_per_image: int = 100,
+             thresh: float = 0.05, vis: bool = False) -> Any:
+    """Detect in all images of a data set, store the detections, and evaluate them.
+
+    Writes output_dir/detections.npz (see `save_detections`), and with `vis` a picture of each image's
+    detections into output_dir/vis. max_per_image and thresh are those of `detections_per_class`.
+    Returns what imdb.evaluate_detections(detections, output_dir) returns.
+    """
+    all_boxes: Detections = [[] for _ in range(imdb.num_classes)]
+    roidb = None if cfg.TEST.HAS_RPN else imdb.roidb
+    progress = Progress("im_detect", imdb.num_images)
+    for index in range(imdb.num_images):
+        im = read_image(imdb.image_path_at(index))
+        proposals = None if roidb is None else roidb[index]["boxes"][roidb[index]["gt_classes"] == 0]
+        detections = [np.zeros((0, 5), np.float32)] * imdb.num_classes
+        if proposals is None or len(proposals):
+            detections = detections_per_class(*im_detect(net, im, proposals), imdb.num_classes, thresh,
+                                              cfg.TEST.NMS, max_per_image)
+        for of_class, dets in zip(all_boxes, detections, strict=True):
+            of_class.append(dets)
+        if vis:
+            draw_detections(im, detections, imdb.classes, Path(output_dir, "vis", f"{index:06d}.png"))
+        progress.step()
+    save_detections(Path(output_dir, "detections.npz"), all_boxes, imdb.image_index, imdb.classes)
+    return imdb.evaluate_detections(all_boxes, os.fspath(output_dir))

@@ -1,0 +1,92 @@
+"""Detection in one image, and proposals for one."""
+import numpy as np
+import pytest
+from fake_net import FakeNet
+from golden.detector_cases import generate as pytest_generate_tests  # noqa: F401
+from golden.detector_cases import golden
+from layer_runner import set_config
+
+from fast_rcnn import test as detection
+from fast_rcnn.config import reset_cfg
+from rpn.generate import im_proposals
+
+
+@pytest.fixture(autouse=True)
+def default_settings():
+    reset_cfg()
+    yield
+    reset_cfg()
+
+
+def check_fed(case, net):
+    """What the net was given, whole or sampled."""
+    for name, array in net.fed.items():
+        if f"net_{name}" in case.outputs:
+            case.check(f"net_{name}", array)
+    if "net_data_sampled" in case.outputs:
+        case.check("net_data_shape", net.fed["data"].shape)
+        case.check("net_data_sampled", net.fed["data"][:, :, ::11, ::11])
+
+
+@golden("im_detect", "contract")
+def test_recorded_detections(case):
+    cfg = set_config(case.config)
+    answers = {name[4:]: array for name, array in case.inputs.items() if name.startswith("net_")}
+    if not cfg.TEST.BBOX_REG:
+        del answers["bbox_pred"]
+    net = FakeNet(["data", "im_info" if cfg.TEST.HAS_RPN else "rois"], answers, inner=("rois", "cls_score"))
+    scores, boxes = detection.im_detect(net, case.inputs["im"], case.inputs.get("boxes"))
+    check_fed(case, net)
+    case.check("scores", scores)
+    case.check("pred_boxes", boxes)
+
+
+@golden("test_blobs", "contract")
+def test_recorded_blobs(case):
+    set_config(case.config)
+    blobs, scales = detection._get_blobs(case.inputs["im"], case.inputs["rois"])
+    case.check("im_scales", scales)
+    case.check("rois_blob", blobs["rois"])
+    if "blob" in case.outputs:
+        case.check("blob", blobs["data"])
+    else:
+        case.check("blob_shape", blobs["data"].shape)
+        case.check("blob_sampled", blobs["data"][:, :, ::9, ::9])
+
+
+@golden("rpn_generate", "contract")
+def test_recorded_proposals(case):
+    set_config(case.config)
+    net = FakeNet(["data", "im_info"], {"rois": case.inputs["net_rois"], "scores": case.inputs["net_scores"]})
+    boxes, scores = im_proposals(net, case.inputs["im"])
+    check_fed(case, net)
+    case.check("boxes", boxes)
+    case.check("scores", scores)
+
+
+def test_duplicates_far_from_the_origin_are_told_apart():
+    """The original's hash adds columns times powers of 1000, so these two RoIs are one to it."""
+    rois = np.array([[0, 1000, 5, 1500, 1600], [0, 0, 6, 1500, 1600], [0, 1000, 5, 1500, 1600]], np.float32)
+    first, places = detection.find_duplicates(rois, 1.0)
+    np.testing.assert_array_equal(first, [0, 1])
+    np.testing.assert_array_equal(places, [0, 1, 0])
+
+
+def test_duplicates_agree_with_a_search_row_by_row():
+    rois = np.random.default_rng(0).integers(0, 3, (60, 5)).astype(np.float32) * 10
+    first, places = detection.find_duplicates(rois, 1 / 16)
+    rows = [tuple(row[::-1]) for row in np.round(rois / 16)]
+    assert [rows[i] for i in first] == sorted(set(rows))
+    assert list(first) == [rows.index(row) for row in sorted(set(rows))]
+    assert [rows[first[place]] for place in places] == rows
+
+
+def test_missing_boxes_and_several_scales_are_explained():
+    im = np.zeros((20, 30, 3), np.uint8)
+    with pytest.raises(ValueError, match="im_detect needs boxes"):
+        detection.im_detect(FakeNet([], {}), im)
+    set_config({"TEST.HAS_RPN": True, "TEST.SCALES": (20, 30)})
+    with pytest.raises(ValueError, match="takes one scale"):
+        detection.im_detect(FakeNet([], {}), im)
+    with pytest.raises(ValueError, match="takes one scale"):
+        im_proposals(FakeNet([], {}), im)

@@ -1,8 +1,8 @@
 """Runs one step of a long job in a process of its own, and watches it from both sides.
 
 The parent prints the child's lines as they come, keeps them in a log file, and tells at once when the child
-dies. The child holds a pipe of which the parent has the other end: when that closes, however the parent ended,
-the child ends too.
+dies. The child holds a pipe of which the parent has the other end: when that closes, however the parent
+ended, the child ends too.
 """
 from __future__ import annotations
 

@@ -1,0 +1,245 @@
+"""Compares prototxts with the settings and the data set before training starts.
+
+A wrong number of classes or anchors, a missing top or a layer that should be frozen shows up hours later, or
+never. Each function returns a list of problems, one line each, that begin with file and line; `raise_all`
+turns problems of several files into one error.
+"""
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from caffe.proto import prototxt
+
+RPN_TOPS = ["data", "im_info", "gt_boxes"]
+ROI_TOPS = ["data", "rois", "labels"]
+BOX_TOPS = ["bbox_targets", "bbox_inside_weights", "bbox_outside_weights"]
+_ANCHOR_LAYERS = ("AnchorTargetLayer", "ProposalLayer")
+
+
+class CheckError(ValueError):
+    """Prototxts, settings and data set do not fit together; the message lists every problem."""
+
+
+def raise_all(problems: Iterable[str], hint: str = "") -> None:
+    """Raise one CheckError for all problems (each once), followed by `hint`; nothing if there are none."""
+    lines = list(dict.fromkeys(problems))
+    if lines:
+        raise CheckError("\n".join([*lines, *([hint] if hint else [])]))
+
+
+def net_of_solver(solver_path: str | os.PathLike) -> Path:
+    """The file of the net that a solver trains.
+
+    It is looked up as the engine does: from the working directory, then from the solver's folder and those
+    around it. Raises CheckError if there is none.
+    """
+    param = prototxt.read_solver(solver_path)
+    name = param.train_net or param.net
+    if not name:
+        raise CheckError(f"{solver_path}: names no net; add train_net: \"...\"")
+    here = Path(solver_path).resolve().parent
+    for folder in (Path(), here, *here.parents):
+        if (folder / name).is_file():
+            return folder / name
+    raise CheckError(f"{solver_path}:{_line_with(solver_path, name)}: the net {name} does not exist")
+
+
+def _line_with(path: str | os.PathLike, text: str) -> int:
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    return next((number for number, line in enumerate(lines, 1) if text in line), 1)
+
+
+class NetFile:
+    """A prototxt and the questions that are asked about its layers."""
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        self.path = path
+        self.layers = list(prototxt.read_net(path).layer)
+        self._params = {layer.name: self._read_param_str(layer) for layer in self.layers}
+        self._maker = {top: layer for layer in self.layers for top in layer.top if top not in layer.bottom}
+
+    def problem(self, layer: Any, message: str) -> str:
+        """'file:line: layer 'name': message'."""
+        line = prototxt.line_of_layer(self.path, layer.name)
+        return f"{self.path}:{line}: layer '{layer.name}': {message}"
+
+    @staticmethod
+    def _read_param_str(layer: Any) -> dict[str, Any]:
+        try:
+            content = yaml.safe_load(layer.python_param.param_str)
+        except yaml.YAMLError:
+            return {}           # the layer itself reports it
+        return content if isinstance(content, dict) else {}
+
+    def params(self, layer: Any) -> dict[str, Any]:
+        """The `param_str` of a Python layer as a dictionary."""
+        return self._params[layer.name]
+
+    def python_layers(self, *classes: str) -> list[Any]:
+        """Layers run by one of these classes."""
+        return [layer for layer in self.layers
+                if layer.type == "Python" and layer.python_param.layer in classes]
+
+    def stride(self, blob: str) -> int | None:
+        """Pixels of the image from one cell of a blob to the next; None if it does not come from `data`."""
+        stride = 1
+        while blob in self._maker:
+            layer = self._maker[blob]
+            stride *= _layer_stride(layer)
+            if not layer.bottom or blob == "data":
+                break
+            blob = layer.bottom[0]
+        return stride if blob == "data" else None
+
+    def anchor_layouts(self) -> list[tuple[Any, tuple]]:
+        """Each layer that lays out anchors, with its (feat_stride, scales, ratios)."""
+        return [(layer, (self.params(layer).get("feat_stride"),
+                         tuple(self.params(layer).get("scales", (8, 16, 32))),
+                         tuple(self.params(layer).get("ratios", (0.5, 1, 2)))))
+                for layer in self.python_layers(*_ANCHOR_LAYERS)]
+
+    def num_anchors(self) -> int | None:
+        """Anchors at each position; None if no layer says so."""
+        layouts = self.anchor_layouts()
+        return len(layouts[0][1][1]) * len(layouts[0][1][2]) if layouts else None
+
+
+def _layer_stride(layer: Any) -> int:
+    if layer.type == "Convolution":
+        param = layer.convolution_param
+        return param.stride[0] if param.stride else param.stride_h or 1
+    if layer.type == "Pooling":
+        return layer.pooling_param.stride_h or layer.pooling_param.stride
+    return 1
+
+
+def check_train_net(path: str | os.PathLike, train: Any, num_classes: int,
+                    num_anchors: int | None = None) -> list[str]:
+    """Problems of a training net.
+
+    train        cfg.TRAIN of the stage
+    num_classes  of the data set, with the background
+    num_anchors  of the RPN whose weights the net carries; None if unknown
+    """
+    net = NetFile(path)
+    return [*_class_problems(net, num_classes), *_anchor_problems(net, num_anchors), *_stride_problems(net),
+            *_data_problems(net, train), *_ohem_problems(net, train)]
+
+
+def check_test_net(path: str | os.PathLike, num_classes: int, num_anchors: int | None = None) -> list[str]:
+    """Problems of a test net."""
+    net = NetFile(path)
+    return [*_class_problems(net, num_classes), *_anchor_problems(net, num_anchors), *_stride_problems(net)]
+
+
+def check_frozen(path: str | os.PathLike, part: str, stage: int) -> list[str]:
+    """Layers of an alternating-optimisation net that must not change, but have a learning rate.
+
+    They are: the other part's own layers ('rpn' trains no inner products, 'fast_rcnn' nothing named rpn*) and,
+    in stage 2, the shared convolutions. Even without a gradient, weight decay would shrink them.
+    """
+    net = NetFile(path)
+    return [net.problem(layer, f"must be frozen in stage {stage} ({part}): give it two "
+                               "param { lr_mult: 0 decay_mult: 0 }")
+            for layer in net.layers if layer.type in ("Convolution", "InnerProduct")
+            and _must_be_frozen(layer, part, stage) and not _is_frozen(layer)]
+
+
+def _must_be_frozen(layer: Any, part: str, stage: int) -> bool:
+    if layer.name.startswith("rpn"):
+        return part == "fast_rcnn"
+    if layer.type == "InnerProduct":
+        return part == "rpn"
+    return stage == 2
+
+
+def _is_frozen(layer: Any) -> bool:
+    param = layer.convolution_param if layer.type == "Convolution" else layer.inner_product_param
+    return len(layer.param) >= 1 + param.bias_term and all(spec.lr_mult == 0 for spec in layer.param)
+
+
+def _class_problems(net: NetFile, num_classes: int) -> Iterator[str]:
+    why = f"the data set has {num_classes} classes with the background"
+    for layer in net.layers:
+        found = net.params(layer).get("num_classes", num_classes)
+        if found != num_classes:
+            yield net.problem(layer, f"'num_classes' in param_str is {found}, but {why}")
+        for name, wanted in (("cls_score", num_classes), ("bbox_pred", 4 * num_classes)):
+            outputs = layer.inner_product_param.num_output
+            if layer.type == "InnerProduct" and layer.name.startswith(name) and outputs != wanted:
+                yield net.problem(layer, f"num_output is {outputs}, expected {wanted}: {why}")
+
+
+def _anchor_problems(net: NetFile, num_anchors: int | None) -> Iterator[str]:
+    layouts = net.anchor_layouts()
+    for layer, layout in layouts[1:]:
+        if layout != layouts[0][1]:
+            yield net.problem(layer, f"feat_stride, scales and ratios are {layout}, those of layer "
+                                     f"'{layouts[0][0].name}' {layouts[0][1]}: they must agree")
+    count = net.num_anchors()
+    if count is not None and num_anchors is not None and count != num_anchors:
+        yield net.problem(layouts[0][0], f"lays out {count} anchors at each position, other nets of the same "
+                                         f"run {num_anchors}")
+    anchors = count or num_anchors
+    if anchors is not None:
+        yield from _channel_problems(net, anchors)
+
+
+def _channel_problems(net: NetFile, anchors: int) -> Iterator[str]:
+    for layer in net.layers:
+        for name, per_anchor in (("rpn_cls_score", 2), ("rpn_bbox_pred", 4)):
+            outputs = layer.convolution_param.num_output
+            if layer.type == "Convolution" and layer.name == name and outputs != per_anchor * anchors:
+                yield net.problem(layer, f"num_output is {outputs}, expected {per_anchor * anchors}: "
+                                         f"{per_anchor} for each of {anchors} anchors")
+        dims = list(layer.reshape_param.shape.dim)
+        if layer.type == "Reshape" and "rpn_cls_prob" in layer.bottom and dims[1:2] != [2 * anchors]:
+            yield net.problem(layer, f"dims are {dims}, expected {2 * anchors} as the second: 2 for each of "
+                                     f"{anchors} anchors")
+
+
+def _stride_problems(net: NetFile) -> Iterator[str]:
+    for layer, (feat_stride, _, _) in net.anchor_layouts():
+        stride = net.stride(layer.bottom[0]) if layer.bottom else None
+        if stride is not None and feat_stride != stride:
+            yield net.problem(layer, f"feat_stride is {feat_stride}, but feature cells are {stride} pixels wide")
+    for layer in net.layers:
+        stride = net.stride(layer.bottom[0]) if layer.type == "ROIPooling" and layer.bottom else None
+        scale = layer.roi_pooling_param.spatial_scale
+        if stride is not None and abs(scale * stride - 1) > 1e-3:
+            yield net.problem(layer, f"spatial_scale is {scale:g}, expected 1/{stride} = {1 / stride:g}")
+
+
+def _data_problems(net: NetFile, train: Any) -> Iterator[str]:
+    wanted = RPN_TOPS if train.HAS_RPN else ROI_TOPS + (BOX_TOPS if train.BBOX_REG else [])
+    layers = net.python_layers("RoIDataLayer")
+    if not layers:
+        yield f"{net.path}: has no Python layer RoIDataLayer, which feeds images and boxes"
+    for layer in layers:
+        if not _tops_fit(list(layer.top), wanted):
+            yield net.problem(layer, f"its tops are {', '.join(layer.top)}; expected {', '.join(wanted)}, as "
+                                     f"TRAIN.HAS_RPN is {train.HAS_RPN}, TRAIN.BBOX_REG {train.BBOX_REG}")
+
+
+def _tops_fit(tops: Sequence[str], wanted: Sequence[str]) -> bool:
+    """As many tops as wanted; other names are free, but a usual name must be in its usual place."""
+    return len(tops) == len(wanted) and all(
+        top == name or top not in wanted for top, name in zip(tops, wanted, strict=True))
+
+
+def _ohem_problems(net: NetFile, train: Any) -> Iterator[str]:
+    layers = net.python_layers("OHEMDataLayer")
+    if train.USE_OHEM and not layers:
+        yield f"{net.path}: has no OHEMDataLayer, but TRAIN.USE_OHEM is True: it would train on all RoIs"
+    for layer in layers:
+        if not train.USE_OHEM:
+            yield net.problem(layer, "mines hard examples, but TRAIN.USE_OHEM is False: it would see only a "
+                                     "random sample of RoIs")
+        if list(layer.propagate_down) != [False] * len(layer.bottom):
+            yield net.problem(layer, "needs propagate_down: false once for each of its "
+                                     f"{len(layer.bottom)} bottoms: it has no gradient")

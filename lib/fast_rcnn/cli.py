@@ -1,0 +1,129 @@
+"""What the command line tools have in common: options, the device, and how mistakes of the user are told."""
+from __future__ import annotations
+
+import argparse
+import functools
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from fast_rcnn.config import ConfigError, cfg, cfg_from_file, cfg_from_list, check_cfg
+
+Main = Callable[[Sequence[str] | None], int]
+
+
+class UserError(Exception):
+    """Something that the person who runs a tool can mend; the message says how."""
+
+
+def tool(main: Main) -> Main:
+    """Decorates `main(argv=None) -> int`: mistakes of the user become one message and exit status 2.
+
+    Those are UserError, errors of settings, prototxts, nets, weights and files; anything else is a bug and
+    keeps its traceback. Ctrl-C gives status 130.
+    """
+    @functools.wraps(main)
+    def guarded(argv: Sequence[str] | None = None) -> int:
+        try:
+            return main(argv)
+        except SystemExit as stop:      # argparse: --help or a wrong option
+            return stop.code if isinstance(stop.code, int) else int(bool(stop.code))
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return 130
+        except Exception as error:
+            if not is_user_error(error):
+                raise
+            print(f"error: {message_of(error)}", file=sys.stderr)
+            return 2
+    return guarded
+
+
+def is_user_error(error: Exception) -> bool:
+    """Whether an exception tells of something outside the program."""
+    return isinstance(error, (UserError, FileNotFoundError, *_error_classes()))
+
+
+def _error_classes() -> tuple[type[Exception], ...]:
+    """Error classes of the modules that are loaded; a module that is not has raised nothing."""
+    names = {"fast_rcnn.config": ["ConfigError"], "fast_rcnn.checks": ["CheckError"],
+             "fast_rcnn.manifest": ["RunError"], "fast_rcnn.train_log": ["LossError"],
+             "fast_rcnn.child_process": ["ChildDied"], "datasets.imdb": ["DatasetError"],
+             "caffe.proto.prototxt": ["PrototxtError"],
+             "caffe": ["LayerError", "SolverError", "WeightsError"]}
+    return tuple(getattr(sys.modules[module], name) for module, classes in names.items()
+                 if module in sys.modules for name in classes if hasattr(sys.modules[module], name))
+
+
+def message_of(error: Exception) -> str:
+    """The text of an error; for a missing file, its name."""
+    if isinstance(error, FileNotFoundError) and error.filename and error.strerror:
+        return f"{error.filename}: no such file or folder"
+    return str(error)
+
+
+def make_parser(description: str, examples: str) -> argparse.ArgumentParser:
+    """A parser whose --help shows the defaults as they are and ends with examples."""
+    return argparse.ArgumentParser(description=description, epilog="examples:\n" + examples,
+                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def add_device_options(parser: argparse.ArgumentParser) -> None:
+    """--gpu and --cpu."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--gpu", type=int, metavar="ID", help="GPU to use (default: 0 where there is one)")
+    group.add_argument("--cpu", action="store_true", help="use the CPU even where there is a GPU")
+
+
+def add_cfg_options(parser: argparse.ArgumentParser) -> None:
+    """--cfg and --set."""
+    parser.add_argument("--cfg", metavar="FILE", help="YAML file of settings (see lib/fast_rcnn/config.py)")
+    parser.add_argument("--set", nargs="+", default=[], metavar=("KEY", "VALUE"), dest="set_cfgs",
+                        help="settings, such as TRAIN.SCALES '(400,)' TRAIN.MAX_SIZE 600; they win over --cfg")
+
+
+def apply_cfg(args: argparse.Namespace) -> None:
+    """Change cfg by --cfg, then by --set, and check it."""
+    if args.cfg:
+        cfg_from_file(existing_file(args.cfg, "--cfg"))
+    cfg_from_list(args.set_cfgs)
+    check_cfg()
+
+
+def existing_file(path: str, option: str, hint: str = "") -> str:
+    """The path. Raises UserError if no file is there."""
+    if not Path(path).is_file():
+        raise UserError(f"{option}: there is no file {path}{'; ' + hint if hint else ''}")
+    return path
+
+
+def choose_device(args: argparse.Namespace) -> int | None:
+    """Number of the GPU that the options ask for, None for the CPU.
+
+    Raises UserError if a GPU is asked for and there is none.
+    """
+    import caffe
+    if args.cpu:
+        return None
+    if not caffe.has_gpu():
+        if args.gpu is not None:
+            raise UserError(f"--gpu {args.gpu}: PyTorch sees no CUDA GPU here; without --gpu the CPU is used")
+        return None
+    return args.gpu or 0
+
+
+def use_device(gpu_id: int | None, seed: int | None = None) -> None:
+    """Let caffe, and NMS, compute on a GPU (None: the CPU), and seed its random numbers."""
+    import caffe
+    if gpu_id is None:
+        caffe.set_mode_cpu()
+    else:
+        cfg.GPU_ID = gpu_id
+        caffe.set_device(gpu_id)
+        caffe.set_mode_gpu()
+    if seed is not None:
+        caffe.set_random_seed(seed)
+
+
+__all__ = ["ConfigError", "UserError", "add_cfg_options", "add_device_options", "apply_cfg", "choose_device",
+           "existing_file", "is_user_error", "make_parser", "message_of", "tool", "use_device"]

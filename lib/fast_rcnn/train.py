@@ -1,0 +1,236 @@
+"""Trains a net on a roidb: minibatches in, caffemodels out, with checkpoints to go on from.
+
+Two kinds of files are written. A *snapshot* `<prefix>[_<infix>]_iter_<n>.caffemodel` is for use: its box
+regression predicts plain targets. A *checkpoint* is for going on: weights as they are trained, the solver's
+history and the iteration. A run that goes on from one gives, on the CPU, the same weights bit for bit as one
+that never stopped, because minibatches and dropout are functions of the seed and the iteration.
+"""
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import caffe
+from caffe.proto import prototxt
+from datasets.roidb import Entry
+from fast_rcnn.bbox_regression import normalize, unnormalize
+from fast_rcnn.child_process import StopRequest
+from fast_rcnn.config import cfg
+from fast_rcnn.train_log import TrainLog
+from roi_data_layer import roidb as rdl_roidb
+from utils.files import read_json, write_json
+from utils.python_layer import layer_params, required_param
+
+DISPLAY = 20        # iterations between two lines where the solver names no number
+
+
+class TrainingStopped(Exception):
+    """Training was asked to stop and has written a checkpoint; `iteration` says where."""
+
+    def __init__(self, iteration: int) -> None:
+        super().__init__(f"stopped after iteration {iteration}")
+        self.iteration = iteration
+
+
+class Checkpoints:
+    """The newest checkpoint of a run, in a folder of its own.
+
+    `checkpoint.json` names the files and is written last, so it is never about files that are not complete.
+
+    folder    where they are kept; made when the first one is written
+    run_hash  fingerprint of what the run was made from; a checkpoint of another run is not used
+    """
+
+    def __init__(self, folder: str | os.PathLike, run_hash: str = "") -> None:
+        self.folder, self.run_hash = Path(folder), run_hash
+        self._note = self.folder / "checkpoint.json"
+
+    def write(self, solver: Any) -> None:
+        """Keep weights, history and iteration of a solver, and remove the checkpoint before."""
+        target = self.folder / f"iter_{solver.iter}"
+        target.mkdir(parents=True, exist_ok=True)
+        before = solver.param.snapshot_prefix
+        solver.param.snapshot_prefix = str(target.resolve() / "checkpoint")
+        try:
+            state = solver.snapshot()
+        finally:
+            solver.param.snapshot_prefix = before
+        write_json(self._note, {"iteration": solver.iter, "run": self.run_hash, "seed": cfg.RNG_SEED,
+                                "state": f"{target.name}/{Path(state).name}"})
+        for other in self.folder.glob("iter_*"):
+            if other != target:
+                shutil.rmtree(other)
+
+    def newest(self) -> Path | None:
+        """The solver state to go on from; None if there is none of this run."""
+        if not self._note.exists():
+            return None
+        note = read_json(self._note)
+        state = self.folder / note["state"]
+        return state if note["run"] == self.run_hash and state.exists() else None
+
+    def remove(self) -> None:
+        """Delete all of them."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class SolverWrapper:
+    """A solver with its data, that saves nets whose box regression predicts plain targets.
+
+    solver_prototxt   the solver, which names the net that is trained
+    roidb             prepared entries (see roi_data_layer/roidb.py); gets its regression targets here
+    output_dir        where snapshots go
+    pretrained_model  caffemodel to begin with; layers that it lacks keep their random weights. If it has box
+                      regression, which predicts plain targets, that is turned into one for normalised targets
+    """
+
+    def __init__(self, solver_prototxt: str | os.PathLike, roidb: Sequence[Entry],
+                 output_dir: str | os.PathLike, pretrained_model: str | os.PathLike | None = None) -> None:
+        self.output_dir = Path(output_dir)
+        self.solver = caffe.get_solver(os.fspath(solver_prototxt))
+        self.solver_param = prototxt.read_solver(solver_prototxt)
+        data_layer = self.solver.net.layers[0]
+        if cfg.TRAIN.BBOX_REG:
+            num_classes = required_param(data_layer, layer_params(data_layer), "num_classes")
+            self.bbox_means, self.bbox_stds = rdl_roidb.add_bbox_regression_targets(
+                roidb, num_classes, cfg.TRAIN)
+        if pretrained_model is not None:
+            self._load(os.fspath(pretrained_model))
+        data_layer.set_roidb(roidb)
+
+    def _load(self, pretrained_model: str) -> None:
+        before = [blob.data.copy() for blob in self._normalised_blobs()]
+        self.solver.net.copy_from(pretrained_model)
+        blobs = self._normalised_blobs()
+        if any(np.any(blob.data != values) for blob, values in zip(blobs, before, strict=True)):
+            _assign(blobs, normalize(*(blob.data for blob in blobs), self.bbox_means, self.bbox_stds))
+
+    def _normalised_blobs(self) -> list[Any]:
+        """Weights and bias of `bbox_pred` if they learn normalised targets; nothing else."""
+        if not (cfg.TRAIN.BBOX_REG and cfg.TRAIN.BBOX_NORMALIZE_TARGETS):
+            return []
+        return list(self.solver.net.params.get("bbox_pred", []))
+
+    @property
+    def snapshot_name(self) -> str:
+        """<prefix>[_<infix>]_iter_<n>.caffemodel."""
+        infix = f"_{cfg.TRAIN.SNAPSHOT_INFIX}" if cfg.TRAIN.SNAPSHOT_INFIX else ""
+        prefix = Path(self.solver_param.snapshot_prefix or "net").name
+        return f"{prefix}{infix}_iter_{self.solver.iter}.caffemodel"
+
+    def snapshot(self) -> str:
+        """Save the net for use; returns the path. The weights that are trained stay as they are."""
+        path = self.output_dir / self.snapshot_name
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        blobs = self._normalised_blobs()
+        trained = [blob.data.copy() for blob in blobs]
+        try:
+            if blobs:
+                _assign(blobs, unnormalize(*trained, self.bbox_means, self.bbox_stds))
+            self.solver.net.save(str(path))
+        finally:
+            _assign(blobs, trained)
+        return str(path)
+
+    def restore(self, state: str | os.PathLike) -> None:
+        """Go on from a checkpoint's solver state, with the minibatches that follow it."""
+        self.solver.restore(os.fspath(state))
+        passes = self.solver.iter * max(1, self.solver_param.iter_size)
+        for layer in self.solver.net.layers:
+            if hasattr(layer, "seek"):
+                layer.seek(passes)
+
+    def train_model(self, max_iters: int, log: TrainLog | None = None,
+                    checkpoints: Checkpoints | None = None) -> list[str]:
+        """Train until iteration `max_iters`; returns the paths of the snapshots, the last one of the end.
+
+        Snapshots and checkpoints are made every TRAIN.SNAPSHOT_ITERS iterations. SIGTERM and Ctrl-C are
+        obeyed after the current iteration: with `checkpoints` one is written.
+        Raises TrainingStopped then, and LossError where the loss is not finite.
+        """
+        solver, log = self.solver, log or TrainLog("train", max_iters)
+        display = self.solver_param.display or DISPLAY
+        log.start(solver.iter)
+        paths = []
+        with StopRequest() as stop:
+            while solver.iter < max_iters:
+                lr = solver.lr if hasattr(solver, "lr") else float("nan")
+                solver.step(1)
+                if solver.iter % display == 0 or solver.iter in (1, max_iters):
+                    self._report(log, lr)
+                if solver.iter % cfg.TRAIN.SNAPSHOT_ITERS == 0 or solver.iter == max_iters:
+                    paths.append(self.snapshot())
+                    if checkpoints and solver.iter < max_iters:
+                        checkpoints.write(solver)
+                if stop.requested and solver.iter < max_iters:
+                    if checkpoints:
+                        checkpoints.write(solver)
+                    raise TrainingStopped(solver.iter)
+        return paths or [self.snapshot()]
+
+    def _report(self, log: TrainLog, lr: float) -> None:
+        """The only place where the loss is read: elsewhere the device is never waited for."""
+        net = self.solver.net
+        weights = getattr(net, "blob_loss_weights", {})
+        losses = {name: float(net.blobs[name].data.sum()) for name in net.outputs if weights.get(name, 1)}
+        loss = sum(value * weights.get(name, 1) for name, value in losses.items())
+        stats = {type(layer).__name__: layer.stats for layer in net.layers if getattr(layer, "stats", None)}
+        peak = getattr(caffe, "peak_memory_mb", None)
+        log.report(self.solver.iter, losses, loss, lr, stats, peak() if peak else None)
+
+
+def _assign(blobs: Sequence[Any], arrays: Sequence[np.ndarray]) -> None:
+    for blob, values in zip(blobs, arrays, strict=True):
+        blob.data[...] = values
+
+
+def get_training_roidb(imdb: Any) -> list[Entry]:
+    """The data set's roidb as training wants it: with mirror images if TRAIN.USE_FLIPPED, and prepared."""
+    if cfg.TRAIN.USE_FLIPPED:
+        print("Adding the mirror image of every photograph", flush=True)
+        imdb.append_flipped_images()
+    return rdl_roidb.prepare_roidb(imdb)
+
+
+def filter_roidb(roidb: Sequence[Entry]) -> list[Entry]:
+    """The entries that can be trained on: with RoIs that are foreground or background by cfg.TRAIN.
+
+    Raises ValueError if none is left.
+    """
+    kept = rdl_roidb.filter_roidb(roidb, cfg.TRAIN)
+    if len(kept) < len(roidb):
+        print(f"{len(roidb) - len(kept)} of {len(roidb)} images have no usable RoI: left out", flush=True)
+    if not kept:
+        raise ValueError("no image has a RoI that can be trained on: look at TRAIN.FG_THRESH, "
+                         "TRAIN.BG_THRESH_HI, TRAIN.BG_THRESH_LO and at the proposals")
+    return kept
+
+
+def train_net(solver_prototxt: str | os.PathLike, roidb: Sequence[Entry], output_dir: str | os.PathLike,
+              pretrained_model: str | os.PathLike | None = None, max_iters: int = 40000, *,
+              log: TrainLog | None = None, checkpoints: Checkpoints | None = None,
+              resume: bool = False) -> list[str]:
+    """Train a net; returns the paths of its snapshots, the last one of the end.
+
+    The seed (cfg.RNG_SEED) must have been given to `caffe.set_random_seed` before.
+
+    log          where progress goes
+    checkpoints  where checkpoints are kept; None for none
+    resume       go on from the newest checkpoint, if there is one
+    Raises what `SolverWrapper.train_model` raises.
+    """
+    wrapper = SolverWrapper(solver_prototxt, filter_roidb(roidb), output_dir, pretrained_model)
+    log = log or TrainLog(Path(solver_prototxt).stem, max_iters)
+    state = checkpoints.newest() if checkpoints and resume else None
+    if state:
+        wrapper.restore(state)
+        log.say(f"goes on after iteration {wrapper.solver.iter}, from {state}")
+    paths = wrapper.train_model(max_iters, log, checkpoints)
+    if checkpoints:
+        checkpoints.remove()
+    return paths

@@ -1,0 +1,112 @@
+"""What training tells while it runs: a line of text for people, a line of JSON for programs."""
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import os
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from utils.files import atomic_path
+
+
+class LossError(Exception):
+    """Training has diverged: the loss is NaN or infinite."""
+
+
+class TrainLog:
+    """Reports the progress of one stage.
+
+    stage      name at the beginning of each line
+    max_iters  where the stage ends
+    path       JSON lines file, appended to; None for none
+    stream     where lines of text go; None for the standard output
+
+    Each JSON line holds iteration, stage, loss (their weighted sum), losses (by output blob), stats (by
+    layer: what a layer with a dictionary `stats` tells, such as OHEM's mean loss of all and of hard RoIs),
+    lr, seconds (per iteration since the line before) and peak_mb.
+    """
+
+    def __init__(self, stage: str, max_iters: int, path: str | os.PathLike | None = None,
+                 stream: TextIO | None = None) -> None:
+        self.stage, self.max_iters = stage, max_iters
+        self.path = Path(path) if path else None
+        self.stream = stream or sys.stdout
+        self._last = (0, time.perf_counter())
+
+    def start(self, iteration: int) -> None:
+        """Training begins at `iteration`: later lines, left by a run that died, are removed from the file."""
+        self._last = (iteration, time.perf_counter())
+        if self.path and self.path.exists():
+            kept = [line for line in self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+                    if _iteration_of(line) <= iteration]
+            with atomic_path(self.path) as temporary:
+                temporary.write_text("".join(kept), encoding="utf-8")
+
+    def report(self, iteration: int, losses: Mapping[str, float], loss: float, lr: float,
+               stats: Mapping[str, Mapping[str, float]] | None = None, peak_mb: float | None = None) -> None:
+        """Print and record one line. Raises LossError, after recording it, if the loss is not finite."""
+        seconds = self._seconds_per_iteration(iteration)
+        record = {"iteration": iteration, "stage": self.stage, "loss": loss, "losses": dict(losses), "lr": lr,
+                  "seconds": round(seconds, 4), "peak_mb": round(peak_mb or peak_memory_mb()),
+                  "stats": {name: dict(values) for name, values in (stats or {}).items()}}
+        print(self._line(record), file=self.stream, flush=True)
+        self._append(record)
+        if not math.isfinite(loss):
+            raise LossError(
+                f"{self.stage}: the loss is {loss} at iteration {iteration}: training has diverged. Lower "
+                f"base_lr in the solver (the learning rate is {lr:g}), and check that the annotated boxes "
+                "and the initial weights are sound")
+
+    def say(self, message: str) -> None:
+        """Print a line that is not about losses."""
+        print(f"{self.stage}  {message}", file=self.stream, flush=True)
+
+    def _seconds_per_iteration(self, iteration: int) -> float:
+        (before, then), now = self._last, time.perf_counter()
+        self._last = (iteration, now)
+        return (now - then) / max(iteration - before, 1)
+
+    def _line(self, record: Mapping[str, Any]) -> str:
+        groups = list(record["stats"].values()) or [record["losses"]]
+        details = [f"{name} {value:.3g}" for values in groups for name, value in values.items()]
+        left = datetime.timedelta(seconds=round(record["seconds"] * (self.max_iters - record["iteration"])))
+        return (f"{self.stage}  iter {record['iteration']}/{self.max_iters}  loss {record['loss']:.4g}"
+                + (f" ({', '.join(details)})" if details else "")
+                + f"  lr {record['lr']:g}  {record['seconds']:.2f} s/iter  ETA {left}  "
+                f"peak {record['peak_mb']} MB")
+
+    def _append(self, record: Mapping[str, Any]) -> None:
+        if self.path:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+
+
+def read_log(path: str | os.PathLike) -> list[dict[str, Any]]:
+    """The records of a JSON lines file; a last line that was cut off is left out."""
+    return [record for line in Path(path).read_text(encoding="utf-8").splitlines()
+            if (record := _parse(line)) is not None]
+
+
+def peak_memory_mb() -> float:
+    """Most main memory that this process ever held, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def _parse(line: str) -> dict[str, Any] | None:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError:
+        return None
+
+
+def _iteration_of(line: str) -> float:
+    record = _parse(line)
+    return record["iteration"] if record else math.inf

@@ -29,21 +29,21 @@ def im_detect(net: Any, im: np.ndarray, boxes: np.ndarray | None = None) -> tupl
     returns  scores (R, K), boxes (R, 4K) in image pixels; class 0 is the background
     """
     blobs, im_scales = _get_blobs(im, None if cfg.TEST.HAS_RPN else boxes)
+    copies: Any = slice(None)
     if cfg.TEST.HAS_RPN:
-        copies: Any = slice(None)
+        outputs = _forward(net, blobs)
+        rois = net.blobs["rois"].data[:, 1:5] / np.float32(im_scales[0])
     else:
         first, copies = find_duplicates(blobs["rois"], cfg.DEDUP_BOXES)
-        blobs["rois"], boxes = blobs["rois"][first], np.asarray(boxes)[first]
-    outputs = _forward(net, blobs)
-    if cfg.TEST.HAS_RPN:
-        boxes = net.blobs["rois"].data[:, 1:5] / np.float32(im_scales[0])
+        outputs = _forward(net, {**blobs, "rois": blobs["rois"][first]})
+        rois = np.asarray(boxes)[first]
     scores = net.blobs["cls_score"].data if cfg.TEST.SVM else outputs["cls_prob"]
     scores = scores.reshape(len(scores), -1)
     if cfg.TEST.BBOX_REG:
         deltas = outputs["bbox_pred"]
-        pred_boxes = clip_boxes(bbox_transform_inv(boxes, deltas.reshape(len(deltas), -1)), im.shape)
+        pred_boxes = clip_boxes(bbox_transform_inv(rois, deltas.reshape(len(deltas), -1)), im.shape)
     else:
-        pred_boxes = np.tile(boxes, (1, scores.shape[1]))
+        pred_boxes = np.tile(rois, (1, scores.shape[1]))
     return scores[copies].copy(), pred_boxes[copies]
 
 

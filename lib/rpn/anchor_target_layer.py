@@ -91,7 +91,7 @@ def example_weights(labels: np.ndarray, positive_weight: float) -> np.ndarray:
     (1 - p) / background for background. Anchors with label -1 have weight 0.
     """
     is_fg, is_bg = labels == 1, labels == 0
-    num_fg, num_bg = np.count_nonzero(is_fg), np.count_nonzero(is_bg)
+    num_fg, num_bg = int(is_fg.sum()), int(is_bg.sum())
     if positive_weight < 0:
         fg_weight = bg_weight = 1.0 / max(num_fg + num_bg, 1)
     else:

@@ -12,12 +12,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import _init_paths
 from net_definitions import NETS, model_files
+from utils.files import atomic_path
 
 
 def make_models(net: str, num_classes: int = 21, anchor_scales: Sequence[float] | None = None,
@@ -33,17 +33,9 @@ def make_models(net: str, num_classes: int = 21, anchor_scales: Sequence[float] 
     folder = out.relative_to(_init_paths.ROOT) if out.is_relative_to(_init_paths.ROOT) else out
     files = model_files(net, num_classes, anchor_scales, anchor_ratios, folder.as_posix())
     for name, text in files.items():
-        _write(out / name, text)
+        with atomic_path(out / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     return [out / name for name in files]
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace the file in one step: a reader sees the old text or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, encoding="utf-8", delete=False) as file:
-        file.write(text)
-    os.chmod(file.name, 0o644)      # temporary files are private
-    os.replace(file.name, path)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -2,6 +2,7 @@
 import math
 
 import pytest
+
 from caffe.engine.solvers import SolverError, lr_policy
 from caffe.proto import caffe_pb2
 

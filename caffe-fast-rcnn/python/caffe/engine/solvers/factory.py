@@ -1,8 +1,6 @@
 """From a solver prototxt to the solver of its `type`."""
 from __future__ import annotations
 
-import difflib
-
 from .adadelta import AdaDeltaSolver
 from .adagrad import AdaGradSolver
 from .adam import AdamSolver
@@ -27,8 +25,5 @@ def get_solver(solver_file) -> Solver:
     param, path = read_param(solver_file)
     cls = SOLVERS.get(param.type)
     if cls is None:
-        near = difflib.get_close_matches(param.type, SOLVERS, n=1, cutoff=0.5)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
-        raise SolverError(f"{path or 'solver'}: unknown type '{param.type}'; choose one of "
-                          f"{', '.join(SOLVERS)}{hint}")
+        raise SolverError(f"{path or 'solver'}: unknown type '{param.type}'; choose one of {', '.join(SOLVERS)}")
     return cls(solver_file)

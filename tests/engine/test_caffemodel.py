@@ -1,0 +1,339 @@
+"""Binary caffemodel files: every way in which weights are stored, errors, loading and saving."""
+import logging
+import struct
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from caffe.engine import device
+from caffe.engine.net import Net
+from caffe.engine.storage import wire
+from caffe.engine.storage.atomic import atomic_path
+from caffe.engine.storage.caffemodel import copy_weights, read_weights, save_net
+from caffe.engine.storage.matching import WeightsError
+from caffe.engine.storage.wire import WireError, map_file, message, read_blob, varint
+from caffe.proto import caffe_pb2, prototxt
+
+NET = """
+name: "small"
+layer { name: "in" type: "Input" top: "data" input_param { shape { dim: 2 dim: 3 dim: 6 dim: 5 } } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+        convolution_param { num_output: 4 kernel_h: 2 kernel_w: 3 weight_filler { type: "xavier" } } }
+layer { name: "fc" type: "InnerProduct" bottom: "conv" top: "fc"
+        inner_product_param { num_output: 7 weight_filler { type: "xavier" } } }
+layer { name: "relu" type: "ReLU" bottom: "fc" top: "relu" }
+layer { name: "sum" type: "Eltwise" bottom: "fc" bottom: "relu" top: "sum" }
+"""
+CONV, FC = (4, 3, 2, 3), (7, 60)
+
+
+def make_net(text=NET, phase=1):
+    return Net(prototxt.parse(text, caffe_pb2.NetParameter()), phase)
+
+
+def write(path, net_param):
+    path.write_bytes(net_param.SerializeToString())
+    return path
+
+
+def numbers(*shape):
+    return np.arange(np.prod(shape), dtype=np.float32).reshape(shape) / 8 - 3
+
+
+def stored(blob_bytes, tmp_path):
+    path = tmp_path / "blob"
+    path.write_bytes(blob_bytes)
+    return read_blob(map_file(path), 0, len(blob_bytes))
+
+
+def shape_field(*dims):
+    return caffe_pb2.BlobProto(shape={"dim": dims}).SerializeToString()
+
+
+# ---- encodings
+def test_packed(tmp_path):
+    blob = stored(caffe_pb2.BlobProto(shape={"dim": [2, 3]}, data=range(6)).SerializeToString(), tmp_path)
+    np.testing.assert_array_equal(blob.array, np.arange(6).reshape(2, 3))
+    assert blob.values.dtype == np.float32 and not blob.values.flags.owndata
+
+
+def test_packed_in_several_chunks(tmp_path):
+    parts = [b"".join(message(5, [np.array(part, "<f4").tobytes()])) for part in ([1, 2], [3], [4, 5, 6])]
+    blob = stored(parts[0] + shape_field(2, 3) + parts[1] + parts[2], tmp_path)
+    np.testing.assert_array_equal(blob.array, [[1, 2, 3], [4, 5, 6]])
+
+
+@pytest.mark.parametrize("tag, code", [(5 << 3 | 5, "<f"), (8 << 3 | 1, "<d")])
+def test_unpacked_values_around_other_fields(tmp_path, tag, code):
+    values = [bytes([tag]) + struct.pack(code, number) for number in range(6)]
+    blob = stored(b"".join(values[:2]) + shape_field(2, 3) + b"".join(values[2:]), tmp_path)
+    np.testing.assert_array_equal(blob.array, np.arange(6).reshape(2, 3))
+
+
+def test_double(tmp_path):
+    data = caffe_pb2.BlobProto(shape={"dim": [3]}, double_data=[1, 2, 1e300]).SerializeToString()
+    blob = stored(data, tmp_path)
+    assert blob.values.dtype == np.float64
+    np.testing.assert_array_equal(blob.array, [1, 2, 1e300])
+
+
+def test_legacy_shape_fits_without_its_leading_ones(tmp_path):
+    legacy = caffe_pb2.BlobProto(num=1, channels=1, height=2, width=3, data=range(6))
+    blob = stored(legacy.SerializeToString(), tmp_path)
+    assert blob.shape == (1, 1, 2, 3)
+    assert blob.fits((2, 3)) and blob.fits((1, 2, 3)) and blob.fits((1, 1, 2, 3))
+    assert not blob.fits((3, 2)) and not blob.fits((6,)) and not blob.fits((1, 1, 1, 2, 3))
+
+
+def test_shape_must_be_exact_where_it_is_not_legacy(tmp_path):
+    blob = stored(caffe_pb2.BlobProto(shape={"dim": [1, 6]}, data=range(6)).SerializeToString(), tmp_path)
+    assert blob.fits((1, 6)) and not blob.fits((6,))
+
+
+def test_no_axes_and_no_values(tmp_path):
+    assert stored(caffe_pb2.BlobProto(data=[5]).SerializeToString(), tmp_path).array.shape == ()
+    assert stored(shape_field(0, 3), tmp_path).array.shape == (0, 3)
+
+
+def test_unpacked_shape(tmp_path):
+    dims = b"".join(message(7, [varint(1, 2), varint(1, 300)]))
+    blob = stored(dims + b"".join(message(5, [bytes(2400)])), tmp_path)
+    assert blob.shape == (2, 300)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 4), max_size=4), st.booleans(), st.integers(0, 2**31))
+def test_writing_and_reading_agree(tmp_path_factory, shape, double, seed):
+    array = np.random.RandomState(seed).normal(size=shape)
+    values = torch.from_numpy(np.asarray(array, "f8" if double else "f4"))
+    path = tmp_path_factory.mktemp("blob") / "blob"
+    with open(path, "wb") as file:
+        wire.write(file, wire.message(9, wire.blob(values)))
+    data = map_file(path)
+    field = wire.next_field(data, 0, len(data))
+    np.testing.assert_array_equal(read_blob(data, field.begin, field.end).array, values.numpy())
+    parsed = caffe_pb2.BlobProto.FromString(data[field.begin:field.end])
+    assert list(parsed.shape.dim) == shape
+    np.testing.assert_array_equal(parsed.double_data if double else parsed.data, values.numpy().ravel())
+
+
+# ---- generations of files
+def test_v1_and_v0_layers(tmp_path):
+    v1 = caffe_pb2.NetParameter(layers=[{"name": "a", "blobs": [{"shape": {"dim": [2]}, "data": [1, 2]}]}])
+    v0 = caffe_pb2.NetParameter(layers=[{"layer": {"name": "b", "blobs": [
+        {"num": 1, "channels": 1, "height": 1, "width": 3, "data": [1, 2, 3]}]}}])
+    (name, (array,)), = read_weights(write(tmp_path / "v1", v1))
+    assert name == "a" and array.tolist() == [1, 2]
+    (name, (array,)), = read_weights(write(tmp_path / "v0", v0))
+    assert name == "b" and array.shape == (1, 1, 1, 3)
+
+
+def test_real_files(shared_data):
+    cifar = dict(read_weights(shared_data / "caffe/cifar10_quick/cifar10_quick_iter_4000.caffemodel"))
+    assert [array.shape for array in cifar["conv2"]] == [(32, 32, 5, 5), (1, 1, 1, 32)]
+    path = shared_data / "caffe/mtcnn/det1.caffemodel"
+    parsed = caffe_pb2.NetParameter.FromString(path.read_bytes())
+    for layer, (name, arrays) in zip(parsed.layer, read_weights(path), strict=True):
+        assert layer.name == name
+        for blob, array in zip(layer.blobs, arrays, strict=True):
+            np.testing.assert_array_equal(np.array(blob.data, np.float32), array.ravel())
+
+
+# ---- files that are refused
+@pytest.mark.parametrize("content, reason", [
+    (b"", "empty"), (b"\x89PNG\r\n\x1a\n....", "PNG image"), (b"\xff\xd8\xff\xe0", "JPEG"),
+    (b"<!DOCTYPE html><html>", "HTML page"), (b'name: "net"\nlayer { }\n', "text"), (b"PK\x03\x04ab", "zip"),
+    (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"), (b"\x0a\x01x", "no layer"),
+    (b"\x08\x05", "no caffemodel"), (b"\xa2\x06\x10\x0a", "should have 16 bytes, there are 1"),
+    (b"\x07\x01", "kind 7"),
+])
+def test_other_files_are_refused_with_the_reason(tmp_path, content, reason):
+    path = tmp_path / "w.caffemodel"
+    path.write_bytes(content)
+    with pytest.raises(WireError, match=f"w.caffemodel: .*{reason}"):
+        read_weights(path)
+
+
+def small_model():
+    blobs = [{"shape": {"dim": [2, 3]}, "data": range(6)}]
+    return caffe_pb2.NetParameter(name="n", layer=[{"name": "fc", "blobs": blobs}])
+
+
+def test_half_precision_is_refused(tmp_path):
+    raw = b"".join(message(12, [bytes(12)]))
+    data = b"".join(message(100, [b"\x0a\x02fc", *message(7, [shape_field(2, 3), raw])]))
+    path = tmp_path / "half.caffemodel"
+    path.write_bytes(data)
+    with pytest.raises(WireError, match="half.caffemodel: layer 'fc', blob 0: .*half-precision"):
+        read_weights(path)
+
+
+def test_every_truncation_is_refused(tmp_path):
+    path, data = tmp_path / "cut.caffemodel", small_model().SerializeToString()
+    for length in range(len(data)):
+        path.write_bytes(data[:length])
+        with pytest.raises(WireError, match="cut.caffemodel"):
+            read_weights(path)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 10**6), st.integers(0, 255))
+def test_damage_never_raises_anything_else(tmp_path_factory, where, byte):
+    data = bytearray(small_model().SerializeToString())
+    data[where % len(data)] = byte
+    path = tmp_path_factory.mktemp("damage") / "damaged"
+    path.write_bytes(data)
+    try:
+        read_weights(path)
+    except WireError:
+        pass
+
+
+def test_wrong_number_of_values_is_named(tmp_path):
+    model = small_model()
+    model.layer[0].blobs[0].data.append(1)
+    with pytest.raises(WireError, match=r"layer 'fc', blob 0: shape \(2, 3\) needs 6 values, .* holds 7"):
+        read_weights(write(tmp_path / "w", model))
+
+
+# ---- loading into a net
+def weights_of(net):
+    return {name: [blob.data.copy() for blob in blobs] for name, blobs in net.params.items()}
+
+
+def model_with(**layers):
+    param = caffe_pb2.NetParameter()
+    for name, arrays in layers.items():
+        layer = param.layer.add(name=name)
+        for array in arrays:
+            layer.blobs.add(shape={"dim": array.shape}, data=array.ravel())
+    return param
+
+
+def test_layers_are_matched_by_name(tmp_path, caplog):
+    net = make_net()
+    before = weights_of(net)
+    other = model_with(conv=[numbers(*CONV), numbers(4)], elsewhere=[numbers(2)])
+    with caplog.at_level(logging.INFO, "caffe"):
+        report = copy_weights(net, write(tmp_path / "w", other))
+    assert report == (["elsewhere"], ["fc"])
+    assert "not in the net: elsewhere" in caplog.text
+    assert "not in the file (left as they were): fc" in caplog.text
+    np.testing.assert_array_equal(net.params["conv"][0].data, numbers(*CONV))
+    np.testing.assert_array_equal(net.params["conv"][1].data, numbers(4))
+    np.testing.assert_array_equal(net.params["fc"][0].data, before["fc"][0])
+
+
+def test_legacy_shapes_load(tmp_path):
+    net, param = make_net(), caffe_pb2.NetParameter()
+    layer = param.layers.add(name="fc")
+    layer.blobs.add(num=1, channels=1, height=7, width=60, data=numbers(*FC).ravel())
+    layer.blobs.add(num=1, channels=1, height=1, width=7, data=numbers(7))
+    copy_weights(net, write(tmp_path / "w", param))
+    np.testing.assert_array_equal(net.params["fc"][0].data, numbers(*FC))
+
+
+@pytest.mark.parametrize("blobs, reason", [
+    ([numbers(60, 7), numbers(7)], r"layer 'fc', blob 0: expected shape \(7, 60\) .* found \(60, 7\)"),
+    ([numbers(*FC)], "layer 'fc' has 1 blobs in the file, 2 in the net"),
+    ([], "0 blobs in the file"),
+    ([numbers(*FC), numbers(7), numbers(1)], "3 blobs in the file"),
+])
+def test_weights_that_do_not_fit_change_nothing(tmp_path, blobs, reason):
+    net = make_net()
+    before = weights_of(net)
+    with pytest.raises(WeightsError, match=reason):
+        copy_weights(net, write(tmp_path / "w", model_with(conv=[numbers(*CONV), numbers(4)], fc=blobs)))
+    for name, arrays in weights_of(net).items():
+        np.testing.assert_array_equal(arrays[0], before[name][0])
+
+
+def test_skipped_layers_keep_their_weights(tmp_path):
+    net = make_net()
+    before = weights_of(net)
+    report = copy_weights(net, write(tmp_path / "w", model_with(fc=[numbers(3)])), skip_layers=["fc"])
+    assert report.unfilled == ["conv", "fc"]
+    np.testing.assert_array_equal(net.params["fc"][0].data, before["fc"][0])
+
+
+def test_views_taken_before_see_the_loaded_weights(tmp_path):
+    net = make_net()
+    view = net.params["conv"][0].data
+    copy_weights(net, write(tmp_path / "w", model_with(conv=[numbers(*CONV), numbers(4)])))
+    np.testing.assert_array_equal(view, numbers(*CONV))
+
+
+# ---- saving
+def parse(path):
+    return caffe_pb2.NetParameter.FromString(path.read_bytes())
+
+
+def test_saved_net_has_all_layers_and_loads_again(tmp_path):
+    net, other = make_net(), make_net()
+    save_net(net, tmp_path / "w")
+    param = parse(tmp_path / "w")
+    assert param.name == "small"
+    assert [layer.name for layer in param.layer] == ["in", "conv", "fc", "fc_fc_0_split", "relu", "sum"]
+    assert {layer.phase for layer in param.layer} == {1}
+    assert param.layer[1].convolution_param.num_output == 4
+    assert [list(blob.shape.dim) for blob in param.layer[1].blobs] == [list(CONV), [4]]
+    assert copy_weights(other, tmp_path / "w") == ([], [])
+    for name, arrays in weights_of(net).items():
+        np.testing.assert_array_equal(arrays[0], other.params[name][0].data)
+
+
+def test_gradients_and_left_out_layers(tmp_path):
+    net = make_net()
+    net.params["conv"][1].diff[...] = [1, 2, 3, 4]
+    save_net(net, tmp_path / "w", write_diff=True, skip_layers=["fc"])
+    layers = {layer.name: layer for layer in parse(tmp_path / "w").layer}
+    assert "fc" not in layers
+    assert list(layers["conv"].blobs[1].diff) == [1, 2, 3, 4]
+    assert list(layers["conv"].blobs[0].diff) == [0] * 72
+
+
+def test_shared_weights_are_written_by_each_layer(tmp_path):
+    net = make_net("""
+        layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }
+        layer { name: "a" type: "InnerProduct" bottom: "x" top: "a" param { name: "w" }
+                inner_product_param { num_output: 3 bias_term: false } }
+        layer { name: "b" type: "InnerProduct" bottom: "a" top: "b" param { name: "w" }
+                inner_product_param { num_output: 3 bias_term: false } }""")
+    net.params["a"][0].data[...] = numbers(3, 3)
+    save_net(net, tmp_path / "w")
+    stored_layers = dict(read_weights(tmp_path / "w"))
+    np.testing.assert_array_equal(stored_layers["a"][0], numbers(3, 3))
+    np.testing.assert_array_equal(stored_layers["b"][0], numbers(3, 3))
+
+
+def test_double_nets_are_saved_in_double(tmp_path):
+    with device.use_float_type(torch.float64):
+        net = make_net()
+        net.params["conv"][1].data[...] = 1 / 3
+        save_net(net, tmp_path / "w")
+        copy_weights(net, tmp_path / "w")
+    array = dict(read_weights(tmp_path / "w"))["conv"][1]
+    assert array.dtype == np.float64 and array[0] == 1 / 3
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path):
+    path = tmp_path / "w"
+    path.write_bytes(b"old")
+    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
+        temporary.write_bytes(b"half")
+        raise RuntimeError
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_missing_folder_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no folder .*nowhere"):
+        save_net(make_net(), tmp_path / "nowhere" / "w")
+
+
+def test_missing_weights_file_is_named():
+    with pytest.raises(FileNotFoundError, match="none.caffemodel"):
+        copy_weights(make_net(), "none.caffemodel")

@@ -95,7 +95,8 @@ def adam(g, h, t, p):
     ("AdaDelta", adadelta, 0.9, AdaDeltaSolver), ("Adam", adam, 0.9, AdamSolver)])
 def test_update_follows_its_formula(kind, formula, momentum, cls, regularization):
     solver = make("lr_policy: 'fixed' base_lr: 0.1 weight_decay: 0.3 delta: 0.01 momentum2: 0.99 "
-                  "random_seed: 3 clip_gradients: 1.5", type=kind, momentum=momentum, regularization_type=regularization)
+                  "random_seed: 3 clip_gradients: 1.5",
+                  type=kind, momentum=momentum, regularization_type=regularization)
     assert type(solver) is cls
     expected = [w.astype(np.float64) for w in weights(solver.net)]
     memory = [[np.zeros(w.shape), np.zeros(w.shape)] for w in expected]

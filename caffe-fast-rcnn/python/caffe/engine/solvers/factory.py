@@ -25,5 +25,6 @@ def get_solver(solver_file) -> Solver:
     param, path = read_param(solver_file)
     cls = SOLVERS.get(param.type)
     if cls is None:
-        raise SolverError(f"{path or 'solver'}: unknown type '{param.type}'; choose one of {', '.join(SOLVERS)}")
+        raise SolverError(f"{path or 'solver'}: unknown type '{param.type}'; "
+                          f"choose one of {', '.join(SOLVERS)}")
     return cls(solver_file)

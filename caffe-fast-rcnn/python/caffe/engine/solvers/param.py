@@ -16,7 +16,7 @@ class SolverError(ValueError):
 
 
 def read_param(source) -> tuple[caffe_pb2.SolverParameter, Path | None]:
-    """The settings in a prototxt (or a copy of a SolverParameter), upgraded, and the path of that prototxt."""
+    """The upgraded settings of a prototxt (or of a SolverParameter), and the path of that prototxt."""
     param, path = caffe_pb2.SolverParameter(), None
     if isinstance(source, caffe_pb2.SolverParameter):
         param.CopyFrom(source)

@@ -98,7 +98,9 @@ def _read_net(data: mmap.mmap) -> list[tuple[str, dict[int, StoredBlob]]]:
             new.append(_read_layer(data, field, *_V2))
         elif field.kind == wire.LENGTH and field.number == _NET_LAYERS_V1:
             old.append(_read_old_layer(data, field))
-    return old or new       # as Caffe: where a file has both, its V1 layers count
+    if old and new:
+        raise WireError("the file has layers of two generations, `layers` and `layer`; which count is not clear")
+    return old or new
 
 
 def _read_old_layer(data: mmap.mmap, layer: Field) -> tuple[str, dict[int, StoredBlob]]:

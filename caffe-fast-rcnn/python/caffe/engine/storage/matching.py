@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from ..blob import Blob
@@ -11,7 +11,7 @@ from .wire import StoredBlob
 
 log = logging.getLogger("caffe")
 
-StoredLayers = list[tuple[str, Mapping[int, StoredBlob]]]
+StoredLayers = Sequence[tuple[str, Mapping[int, StoredBlob]]]
 
 
 class WeightsError(ValueError):

@@ -252,6 +252,6 @@ def write(file: IO[bytes], chunks: Iterable[Chunk]) -> None:
     for chunk in chunks:
         if isinstance(chunk, torch.Tensor):
             array = chunk.detach().cpu().contiguous().numpy().reshape(-1)
-            file.write(array.astype(array.dtype.newbyteorder("<"), copy=False))
+            file.write(array.astype(array.dtype.newbyteorder("<"), copy=False).data)
         else:
             file.write(chunk)

@@ -1,7 +1,8 @@
 """Net: construction, sharing, what runs backward, messages for mistakes."""
-import caffe
 import numpy as np
 import pytest
+
+import caffe
 
 DATA = 'layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 3 dim: 4 } } }\n'
 
@@ -76,7 +77,8 @@ def test_readonly_head_shares_weights_and_does_no_backward_work(net_of):
 
 
 def test_shared_weights_with_different_multipliers_are_refused(net_of):
-    text = DATA + inner("a", "x", "p", 'param { name: "w" lr_mult: 1 }') + inner("b", "x", "q", 'param { name: "w" lr_mult: 2 }')
+    text = DATA + "".join(inner(name, "x", top, f'param {{ name: "w" lr_mult: {lr_mult} }}')
+                          for name, top, lr_mult in (("a", "p", 1), ("b", "q", 2)))
     with pytest.raises(caffe.LayerError, match="layer 'b'.*lr_mult 2.*has 1"):
         net_of(text)
 

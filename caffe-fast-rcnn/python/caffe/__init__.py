@@ -23,6 +23,7 @@ from .pycaffe import (
     layer_type_list,
     log,
     nms,
+    peak_memory_mb,
     set_device,
     set_mode_cpu,
     set_mode_gpu,

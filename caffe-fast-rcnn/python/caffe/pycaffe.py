@@ -7,7 +7,7 @@ import time
 import torch
 
 from .engine.blob import Blob
-from .engine.device import set_device, set_mode_cpu, set_mode_gpu, set_random_seed
+from .engine.device import peak_memory_mb, set_device, set_mode_cpu, set_mode_gpu, set_random_seed
 from .engine.layer import TEST, TRAIN, BlobVec, LayerError
 from .engine.layer import PythonLayer as Layer
 from .engine.layer import layer_types as layer_type_list
@@ -27,7 +27,7 @@ from .kernels import nms
 __all__ = [
     "TEST", "TRAIN", "AdaDeltaSolver", "AdaGradSolver", "AdamSolver", "Blob", "BlobVec", "Layer", "LayerError",
     "NesterovSolver", "Net", "RMSPropSolver", "SGDSolver", "SolverError", "Timer", "get_solver", "has_gpu",
-    "init_log", "layer_type_list", "log", "nms", "set_device", "set_mode_cpu", "set_mode_gpu", "set_random_seed",
+    "init_log", "layer_type_list", "log", "nms", "peak_memory_mb", "set_device", "set_mode_cpu", "set_mode_gpu", "set_random_seed",
 ]
 
 _LOG = logging.getLogger("caffe")

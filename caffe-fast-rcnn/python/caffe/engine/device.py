@@ -5,6 +5,8 @@ One setting for the whole process, as in Caffe: `set_mode_cpu`, `set_mode_gpu`, 
 from __future__ import annotations
 
 import contextlib
+import resource
+import sys
 from collections.abc import Iterator
 
 import torch
@@ -83,3 +85,11 @@ def generator() -> torch.Generator:
     if device not in _Settings.generators:
         _Settings.generators[device] = torch.Generator(device).manual_seed(_Settings.seed & _MASK)
     return _Settings.generators[device]
+
+
+def peak_memory_mb() -> float:
+    """The most memory used so far, in MB: of the GPU while one is used, else of this process."""
+    if _Settings.use_gpu:
+        return torch.cuda.max_memory_allocated(current_device()) / 2**20
+    unit = 2**20 if sys.platform == "darwin" else 2**10      # macOS counts bytes, Linux kilobytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

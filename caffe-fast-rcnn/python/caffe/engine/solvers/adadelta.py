@@ -20,7 +20,8 @@ class AdaDeltaSolver(Solver):
 
     histories = 2
 
-    def update(self, rate, weights, gradients, squares, steps):
+    def update(self, rate, weights, gradients, histories):
+        squares, steps = histories
         momentum, delta = self.param.momentum, self.param.delta
         torch._foreach_mul_(squares, momentum)
         torch._foreach_addcmul_(squares, gradients, gradients, 1 - momentum)

@@ -15,7 +15,8 @@ class AdaGradSolver(Solver):
 
     uses_momentum = False
 
-    def update(self, rate, weights, gradients, history):
+    def update(self, rate, weights, gradients, histories):
+        (history,) = histories
         torch._foreach_addcmul_(history, gradients, gradients)
         scale = torch._foreach_sqrt(history)
         torch._foreach_add_(scale, self.param.delta)

@@ -19,7 +19,8 @@ class AdamSolver(Solver):
 
     histories = 2
 
-    def update(self, rate, weights, gradients, means, squares):
+    def update(self, rate, weights, gradients, histories):
+        means, squares = histories
         beta1, beta2, count = self.param.momentum, self.param.momentum2, self.iter + 1
         correction = (1 - beta2 ** count) ** 0.5 / (1 - beta1 ** count)
         torch._foreach_mul_(means, beta1)

@@ -12,7 +12,8 @@ class NesterovSolver(Solver):
     Source: src/caffe/solvers/nesterov_solver.cpp; Nesterov 1983.
     """
 
-    def update(self, rate, weights, gradients, history):
+    def update(self, rate, weights, gradients, histories):
+        (history,) = histories
         momentum = self.param.momentum
         step = torch._foreach_mul(history, -momentum)
         torch._foreach_mul_(history, momentum)

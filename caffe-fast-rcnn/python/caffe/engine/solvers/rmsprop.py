@@ -21,8 +21,8 @@ class RMSPropSolver(Solver):
         if not 0 <= self.param.rms_decay < 1:
             raise SolverError(f"rms_decay must be at least 0 and below 1, found {self.param.rms_decay:g}")
 
-    def update(self, rate, weights, gradients, history):
-        decay = self.param.rms_decay
+    def update(self, rate, weights, gradients, histories):
+        (history,), decay = histories, self.param.rms_decay
         torch._foreach_mul_(history, decay)
         torch._foreach_addcmul_(history, gradients, gradients, 1 - decay)
         scale = torch._foreach_sqrt(history)

@@ -13,7 +13,8 @@ class SGDSolver(Solver):
     Source: src/caffe/solvers/sgd_solver.cpp.
     """
 
-    def update(self, rate, weights, gradients, history):
+    def update(self, rate, weights, gradients, histories):
+        (history,) = histories
         torch._foreach_mul_(history, self.param.momentum)
         torch._foreach_add_(history, gradients, alpha=rate)
         torch._foreach_sub_(weights, history)

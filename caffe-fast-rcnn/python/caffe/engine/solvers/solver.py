@@ -93,7 +93,7 @@ class Solver:
 
     # ---- the algorithm
     def update(self, rate: float, weights: Sequence[torch.Tensor], gradients: Sequence[torch.Tensor],
-               *histories: Sequence[torch.Tensor]) -> None:
+               histories: Sequence[Sequence[torch.Tensor]]) -> None:
         """Change weights and histories in place; gradients may be used as scratch space.
 
         rate        learning rate with the multiplier that the given parameters have in common
@@ -120,7 +120,7 @@ class Solver:
                        self.param.regularization_type)
             histories = [[self.history[first + index].tensor for index in group.indices]
                          for first in range(0, len(self.history), len(blobs))]
-            self.update(rate * group.lr_mult, weights, gradients, *histories)
+            self.update(rate * group.lr_mult, weights, gradients, histories)
         self.iter += 1
 
     # ---- the loop

@@ -99,7 +99,7 @@ def _read_net(data: mmap.mmap) -> list[tuple[str, dict[int, StoredBlob]]]:
         elif field.kind == wire.LENGTH and field.number == _NET_LAYERS_V1:
             old.append(_read_old_layer(data, field))
     if old and new:
-        raise WireError("the file has layers of two generations, `layers` and `layer`; which count is not clear")
+        raise WireError("the file has both `layers` and `layer`; it is not clear which count")
     return old or new
 
 

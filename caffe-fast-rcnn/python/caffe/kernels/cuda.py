@@ -21,6 +21,11 @@ OPTIONS = ("--std=c++17", "--fmad=false")   # a*b+c is not fused: the same bits 
 MAX_BLOCKS = 65535                          # the kernels loop where there is more work than threads
 
 
+def holds(tensor: torch.Tensor) -> bool:
+    """True for a tensor on a CUDA device, whose kernels are these."""
+    return tensor.is_cuda
+
+
 def launch(source: str, kernel: str, arguments: tuple, device: torch.device, *,
            grid: tuple[int, int], block: int) -> None:
     """Start `kernel` of `source`.cu on the current stream of `device`.

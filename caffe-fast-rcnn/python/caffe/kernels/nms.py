@@ -42,7 +42,7 @@ def nms(dets, threshold, max_keep=0, device=None):
     boxes = tensor[order, :4].contiguous()
     max_keep = min(max_keep, len(boxes)) if max_keep > 0 else len(boxes)
     if len(boxes):
-        sweep = _sweep_cpu if boxes.device.type == "cpu" else _sweep_cuda
+        sweep = _sweep_cuda if cuda.holds(boxes) else _sweep_cpu
         order = order[sweep(boxes, limit, max_keep)]
     return order.cpu().numpy() if isinstance(dets, np.ndarray) else order.to(dets.device)
 

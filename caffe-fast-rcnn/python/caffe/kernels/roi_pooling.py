@@ -28,15 +28,15 @@ def roi_pool_forward(x: torch.Tensor, rois: torch.Tensor, pooled_h: int, pooled_
     argmax = torch.empty(y.shape, dtype=torch.int32, device=x.device)
     if y.numel() == 0:
         return y, argmax
-    if x.device.type == "cpu":
-        _check_values(x, rois)
-        features = x.detach().permute(0, 2, 3, 1).contiguous()   # neighbouring channels side by side: they vectorise
-        _cpu.roi_pool_forward(features.numpy(), rois.numpy(), spatial_scale, _threads(y), y.numpy(), argmax.numpy())
-    else:
+    if cuda.holds(x):
         x = x.detach().contiguous()
         cuda.launch_each("roi_pooling", f"roi_pool_forward_{_type_name(x)}",
                          (x, rois, y, argmax, len(rois), *x.shape, pooled_h, pooled_w, float(spatial_scale)),
                          y.numel(), x.device)
+    else:
+        _check_values(x, rois)
+        features = x.detach().permute(0, 2, 3, 1).contiguous()   # neighbouring channels side by side: they vectorise
+        _cpu.roi_pool_forward(features.numpy(), rois.numpy(), spatial_scale, _threads(y), y.numpy(), argmax.numpy())
     return y, argmax
 
 
@@ -54,12 +54,12 @@ def roi_pool_backward(dy: torch.Tensor, argmax: torch.Tensor, rois: torch.Tensor
     dx = dy.new_zeros((images, channels, height, width))
     if dx.numel() == 0 or dy.numel() == 0:
         return dx
-    if dy.device.type == "cpu":
-        _cpu.roi_pool_backward(dy.numpy(), argmax.numpy(), rois.numpy(), spatial_scale, _threads(dy), dx.numpy())
-    else:
+    if cuda.holds(dy):
         cuda.launch_each("roi_pooling", f"roi_pool_backward_{_type_name(dy)}",
                          (dy, argmax, rois, dx, len(rois), images, channels, height, width, *dy.shape[2:],
                           float(spatial_scale)), dx.numel(), dy.device)
+    else:
+        _cpu.roi_pool_backward(dy.numpy(), argmax.numpy(), rois.numpy(), spatial_scale, _threads(dy), dx.numpy())
     return dx
 
 

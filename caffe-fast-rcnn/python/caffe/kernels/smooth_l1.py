@@ -27,11 +27,11 @@ def smooth_l1(prediction: torch.Tensor, target: torch.Tensor, inside: torch.Tens
     slope = torch.empty_like(loss)
     if loss.numel() == 0:
         return loss, slope
-    if prediction.device.type == "cpu":
-        arrays = [None if tensor is None else tensor.numpy() for tensor in flat]
-        _cpu.smooth_l1(*arrays, sigma, loss.view(-1).numpy(), slope.view(-1).numpy())
-    else:
+    if cuda.holds(prediction):
         name = str(prediction.dtype).removeprefix("torch.")
         cuda.launch_each("smooth_l1", f"smooth_l1_{name}", (*flat, loss, slope, loss.numel(), float(sigma)),
                          loss.numel(), prediction.device)
+    else:
+        arrays = [None if tensor is None else tensor.numpy() for tensor in flat]
+        _cpu.smooth_l1(*arrays, sigma, loss.view(-1).numpy(), slope.view(-1).numpy())
     return loss, slope

@@ -1,0 +1,37 @@
+"""BatchReindex: choose, repeat or reorder the items of a batch."""
+from __future__ import annotations
+
+from ..layer import Layer, register
+
+
+@register("BatchReindex")
+class BatchReindex(Layer):
+    """top[i] = bottom0[bottom1[i]]
+
+    bottoms  (N, ...); indices (M,) in 0..N-1, which have no gradient
+    tops     (M, ...)
+
+    Source: src/caffe/layers/batch_reindex_layer.cpp.
+    """
+
+    exact_bottoms = 2
+    exact_tops = 1
+    no_backward_to = (1,)
+
+    def reshape(self, bottom, top):
+        if len(bottom[1].shape) != 1:
+            self.fail(f"expected indices of one axis, found shape {bottom[1].shape}")
+        top[0].reshape(*bottom[1].shape, *bottom[0].shape[1:])
+
+    def forward(self, bottom, top):
+        indices, limit = bottom[1].tensor.long(), bottom[0].shape[0]
+        if indices.device.type == "cpu" and indices.numel():
+            low, high = (int(value) for value in indices.aminmax())
+            if low < 0 or high >= limit:
+                self.fail(f"indices must be in 0..{limit - 1}, found {low if low < 0 else high}")
+        top[0].tensor = bottom[0].tensor[indices]
+
+    def backward(self, top, propagate_down, bottom):
+        if propagate_down[0]:
+            total = top[0].grad.new_zeros(bottom[0].shape)
+            bottom[0].grad = total.index_add_(0, bottom[1].tensor.long(), top[0].grad)

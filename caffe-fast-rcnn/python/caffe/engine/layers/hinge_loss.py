@@ -1,0 +1,42 @@
+"""HingeLoss."""
+from __future__ import annotations
+
+import torch
+
+from ..layer import register
+from ..losses import LossLayer
+
+
+@register("HingeLoss")
+class HingeLoss(LossLayer):
+    """loss = sum over n, k of max(0, 1 - d bottom0[n, k])^p / N, with d = 1 for the label's class and -1 for others
+
+    bottoms  scores (N, K...); labels, N of them, in 0..K-1
+    tops     loss ()
+    param    hinge_loss_param.norm: L1 (default, p = 1) or L2 (p = 2)
+
+    Source: src/caffe/layers/hinge_loss_layer.cpp.
+    """
+
+    def _signs(self, bottom) -> torch.Tensor:
+        """d of each class, (N, K)."""
+        num = bottom[0].shape[0]
+        classes = bottom[0].count // max(num, 1)
+        labels = self.labels(bottom[1], num, classes)
+        return bottom[0].tensor.new_full((num, classes), -1.0).scatter_(1, labels[:, None], 1.0)
+
+    def forward(self, bottom, top):
+        self.signs = self._signs(bottom)
+        self.margins = (1 - self.signs * bottom[0].tensor.flatten(1)).clamp(min=0)
+        losses = self.margins if self._is_l1() else self.margins.square()
+        top[0].tensor = losses.sum() / bottom[0].shape[0]
+
+    def _is_l1(self) -> bool:
+        param = self.param.hinge_loss_param
+        return param.Norm.Name(param.norm) == "L1"
+
+    def backward(self, top, propagate_down, bottom):
+        if propagate_down[0]:
+            slope = self.margins.sign() if self._is_l1() else 2 * self.margins
+            gradient = -self.signs * slope * (top[0].grad / bottom[0].shape[0])
+            bottom[0].grad = gradient.reshape(bottom[0].shape)

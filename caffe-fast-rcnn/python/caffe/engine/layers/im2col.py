@@ -1,0 +1,50 @@
+"""Im2col: the window around each position, as channels."""
+from __future__ import annotations
+
+import math
+
+import torch
+
+from ..layer import AutogradLayer, register
+from ..windows import read_window
+
+
+@register("Im2col")
+class Im2col(AutogradLayer):
+    """Every window of a convolution laid out along the channel axis: top channel = (channel, tap), row-major
+
+    bottoms  (N, C, *spatial)
+    tops     (N, C * product of kernel, *output size of the convolution)
+    param    convolution_param: kernel_size, stride, pad, dilation, axis as of Convolution
+
+    Source: src/caffe/layers/im2col_layer.cpp.
+    """
+
+    exact_bottoms = exact_tops = 1
+
+    def setup(self, bottom, top):
+        axes = len(bottom[0].shape)
+        self.channel_axis = self.axis(self.param.convolution_param.axis, axes)
+        if axes == self.channel_axis + 1:
+            self.fail(f"needs axes behind the channel axis {self.channel_axis}, found shape {bottom[0].shape}")
+        self.window = read_window(self, axes - self.channel_axis - 1)
+
+    def reshape(self, bottom, top):
+        shape, axis = bottom[0].shape, self.channel_axis
+        if len(shape) != axis + 1 + len(self.window.kernel):
+            self.fail(f"expected {axis + 1 + len(self.window.kernel)} axes, found shape {shape}")
+        spatial = self.window.output_size(shape[axis + 1:])
+        if min(spatial) < 1:
+            self.fail(f"{self.window} does not fit a bottom of shape {shape}: the top would be {spatial}")
+        self.top_shape = (*shape[:axis], shape[axis] * math.prod(self.window.kernel), *spatial)
+        top[0].reshape(*self.top_shape)
+
+    def compute(self, value: torch.Tensor) -> torch.Tensor:
+        window, first = self.window, self.channel_axis + 1
+        count = len(window.kernel)
+        value = torch.nn.functional.pad(value, [pad for pad in reversed(window.pad) for _ in (0, 1)])
+        for index in range(count):
+            taps = value.unfold(first + index, window.extent(index), window.stride[index])
+            value = taps[..., ::window.dilation[index]]
+        order = [*range(first), *range(first + count, first + 2 * count), *range(first, first + count)]
+        return value.permute(order).reshape(self.top_shape)

@@ -1,0 +1,90 @@
+"""InfogainLoss: a softmax loss whose rows weigh all classes."""
+from __future__ import annotations
+
+import torch
+
+from ...proto import caffe_pb2
+from ..layer import register
+from ..losses import LossLayer, outer_and_inner
+
+_LEAST = 1e-20      # Caffe's kLOG_THRESHOLD
+
+
+@register("InfogainLoss")
+class InfogainLoss(LossLayer):
+    """loss = -sum over labels l, classes k of H[l, k] log max(softmax(bottom 0)[k], 1e-20) / normaliser
+
+    bottoms  scores (N, ..., C, ...) with the classes at infogain_loss_param.axis (1); labels, one for each position;
+             optionally the matrix H, C * C values, which is else read from infogain_loss_param.source (binaryproto)
+    tops     loss (); optionally the probabilities
+    param    loss_param as of SoftmaxWithLoss
+
+    Source: src/caffe/layers/infogain_loss_layer.cpp.
+    """
+
+    exact_bottoms = exact_tops = None
+    min_bottoms, max_bottoms = 2, 3
+    min_tops, max_tops = 1, 2
+    no_backward_to = (1, 2)
+
+    def setup(self, bottom, top):
+        source = self.param.infogain_loss_param.source
+        self.matrix = None
+        if len(bottom) < 3:
+            if not source:
+                self.fail("expected the matrix H as bottom 2 or infogain_loss_param.source, found neither")
+            self.matrix = self._read(source)
+
+    def _read(self, path: str) -> torch.Tensor:
+        proto = caffe_pb2.BlobProto()
+        try:
+            with open(path, "rb") as file:
+                proto.ParseFromString(file.read())
+        except OSError as error:
+            self.fail(f"cannot read infogain_loss_param.source '{path}': {error.strerror}")
+        return torch.tensor(list(proto.double_data or proto.data))
+
+    def reshape(self, bottom, top):
+        super().reshape(bottom, top)
+        shape = bottom[0].shape
+        self.along = self.axis(self.param.infogain_loss_param.axis, len(shape), "infogain_loss_param.axis")
+        self.outer, self.inner = outer_and_inner(shape, self.along)
+        found = bottom[2].count if self.matrix is None else self.matrix.numel()
+        if found != shape[self.along] ** 2:
+            self.fail(f"{shape[self.along]} classes need {shape[self.along] ** 2} values in H, found {found}")
+        if bottom[1].count != self.outer * self.inner:
+            self.fail(f"scores of shape {shape} with axis {self.along} need {self.outer * self.inner} labels, "
+                      f"found {bottom[1].count} (shape {bottom[1].shape})")
+        if len(top) > 1:
+            top[1].reshape(*shape)
+
+    def _weights(self, bottom) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """H[label] of each position as (outer, C, inner), 0 where the label is ignored; and where it counts."""
+        scores, param = bottom[0].tensor, self.param.loss_param
+        classes = scores.shape[self.along]
+        matrix = (bottom[2].tensor if self.matrix is None else self.matrix.to(scores)).reshape(classes, classes)
+        labels = self.labels(bottom[1], self.outer * self.inner)
+        valid = labels != param.ignore_label if param.HasField("ignore_label") else None
+        if valid is not None:
+            labels = labels.where(valid, 0)
+        self.check_labels(labels, classes)
+        weights = matrix[labels]
+        if valid is not None:
+            weights = weights.where(valid[:, None], 0)
+        return weights.reshape(self.outer, self.inner, classes).transpose(1, 2), valid
+
+    def forward(self, bottom, top):
+        scores = bottom[0].tensor
+        self.prob = torch.softmax(scores.reshape(self.outer, -1, self.inner), 1)
+        weights, valid = self._weights(bottom)
+        self.normaliser = self.divisor(self.normalization(), self.outer, self.inner,
+                                       None if valid is None else valid.sum())
+        top[0].tensor = -(weights * self.prob.clamp(min=_LEAST).log()).sum() / self.normaliser
+        if len(top) > 1:
+            top[1].tensor = self.prob.reshape(scores.shape).clone()
+
+    def backward(self, top, propagate_down, bottom):
+        if propagate_down[0]:
+            weights = self._weights(bottom)[0]
+            gradient = self.prob * weights.sum(1, keepdim=True) - weights
+            bottom[0].grad = (gradient * (top[0].grad / self.normaliser)).reshape(bottom[0].shape)

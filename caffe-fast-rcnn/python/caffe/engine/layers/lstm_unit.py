@@ -1,0 +1,34 @@
+"""LSTMUnit: one step of an LSTM."""
+from __future__ import annotations
+
+from ..layer import AutogradLayer, register
+from ..recurrent import lstm_unit
+
+
+@register("LSTMUnit")
+class LSTMUnit(AutogradLayer):
+    """c = cont f c_prev + i g, h = o tanh(c), with gates i, f, o = sigmoid and g = tanh of bottom 1's quarters
+
+    bottoms  c_prev (1, N, D); gate inputs (1, N, 4 D), in the order i, f, o, g; cont (1, N), 0 where a sequence
+             begins, without gradient
+    tops     c and h, both (1, N, D)
+
+    Source: src/caffe/layers/lstm_unit_layer.cpp.
+    """
+
+    exact_bottoms = 3
+    exact_tops = 2
+    not_forced = (2,)
+
+    def reshape(self, bottom, top):
+        shape = bottom[0].shape
+        if len(shape) != 3 or shape[0] != 1 or bottom[1].shape != (1, shape[1], 4 * shape[2]):
+            self.fail("expected bottoms of shapes (1, N, D) and (1, N, 4 D), found "
+                      f"{shape} and {bottom[1].shape}")
+        if bottom[2].shape != shape[:2]:
+            self.fail(f"expected cont of shape {shape[:2]}, found {bottom[2].shape}")
+        for blob in top:
+            blob.reshape(*shape)
+
+    def compute(self, previous, gates, cont):
+        return lstm_unit(previous, gates, cont.detach()[..., None])

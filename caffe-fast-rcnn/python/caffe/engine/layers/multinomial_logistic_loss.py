@@ -1,0 +1,36 @@
+"""MultinomialLogisticLoss: the loss of probabilities."""
+from __future__ import annotations
+
+import torch
+
+from ..layer import register
+from ..losses import LossLayer
+
+_LEAST = 1e-20      # Caffe's kLOG_THRESHOLD
+
+
+@register("MultinomialLogisticLoss")
+class MultinomialLogisticLoss(LossLayer):
+    """loss = -sum over n of log max(bottom0[n, label n], 1e-20) / N
+
+    bottoms  probabilities (N, K...); labels, N of them, in 0..K-1
+    tops     loss ()
+
+    Source: src/caffe/layers/multinomial_logistic_loss_layer.cpp.
+    """
+
+    def _probability(self, bottom) -> tuple[torch.Tensor, torch.Tensor]:
+        """That of each label and the labels, (N, 1)."""
+        rows = bottom[0].tensor.flatten(1)
+        labels = self.labels(bottom[1], rows.shape[0], rows.shape[1])[:, None]
+        return rows.gather(1, labels).clamp(min=_LEAST), labels
+
+    def forward(self, bottom, top):
+        top[0].tensor = -self._probability(bottom)[0].log().sum() / bottom[0].shape[0]
+
+    def backward(self, top, propagate_down, bottom):
+        if propagate_down[0]:
+            probability, labels = self._probability(bottom)
+            values = -(top[0].grad / bottom[0].shape[0]) / probability
+            gradient = values.new_zeros(probability.shape[0], bottom[0].count // probability.shape[0])
+            bottom[0].grad = gradient.scatter_(1, labels, values).reshape(bottom[0].shape)

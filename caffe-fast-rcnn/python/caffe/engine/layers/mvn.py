@@ -1,0 +1,46 @@
+"""MVN: mean and variance normalisation of each image."""
+from __future__ import annotations
+
+import torch
+
+from ..layer import Layer, register
+
+
+@register("MVN")
+class MVN(Layer):
+    """top = (bottom - mean) / (sqrt(variance) + eps), for each item and channel
+
+    bottoms  up to 4 axes (N, C, H, W)
+    tops     (N, C, H, W), missing axes having length 1
+    param    mvn_param: normalize_variance (true), across_channels (false: one mean for each channel; true: one for each
+             item), eps (1e-9)
+
+    The gradient is that of eps = 0, divided by the same deviation. Source: src/caffe/layers/mvn_layer.cpp.
+    """
+
+    exact_bottoms = exact_tops = 1
+    runs_in_place = True
+
+    def reshape(self, bottom, top):
+        blob = bottom[0]
+        if len(blob.shape) > 4:
+            self.fail(f"expected a bottom of up to 4 axes, found shape {blob.shape}")
+        self.rows = blob.num if self.param.mvn_param.across_channels else blob.num * blob.channels
+        top[0].reshape(blob.num, blob.channels, blob.height, blob.width)
+
+    def forward(self, bottom, top):
+        rows = bottom[0].tensor.reshape(self.rows, -1)
+        rows = rows - rows.mean(1, keepdim=True)
+        if self.param.mvn_param.normalize_variance:
+            self.deviation = rows.square().mean(1, keepdim=True).sqrt() + self.param.mvn_param.eps
+            rows = rows / self.deviation
+        top[0].tensor = rows.reshape(top[0].shape)
+
+    def backward(self, top, propagate_down, bottom):
+        if not propagate_down[0]:
+            return
+        gradient, value = (tensor.reshape(self.rows, -1) for tensor in (top[0].grad, top[0].tensor))
+        result = gradient - gradient.mean(1, keepdim=True)
+        if self.param.mvn_param.normalize_variance:
+            result = (result - value * (gradient * value).mean(1, keepdim=True)) / self.deviation
+        bottom[0].grad = result.reshape(bottom[0].shape)

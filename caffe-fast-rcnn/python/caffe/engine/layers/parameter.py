@@ -1,0 +1,31 @@
+"""Parameter: a parameter as a blob of the net."""
+from __future__ import annotations
+
+from ..blob import Blob
+from ..layer import Layer, register
+
+
+@register("Parameter")
+class Parameter(Layer):
+    """The top is the layer's parameter, of shape parameter_param.shape and zero at first.
+
+    Values and gradient are shared: the layer that reads the top overwrites the parameter's gradient, which
+    therefore does not add up over backward passes. Source: include/caffe/layers/parameter_layer.hpp.
+    """
+
+    exact_bottoms = 0
+    exact_tops = 1
+
+    def setup(self, bottom, top):
+        self.blobs.append(Blob(*self.param.parameter_param.shape.dim))
+
+    def reshape(self, bottom, top):
+        top[0].reshape(*self.blobs[0].shape)
+        top[0].share_data(self.blobs[0])
+        top[0].share_diff(self.blobs[0])
+
+    def forward(self, bottom, top):
+        """Nothing to do: the values are shared."""
+
+    def backward(self, top, propagate_down, bottom):
+        """Nothing to do: the gradient is shared."""

@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 import torch
+
 from caffe.engine import device
 from caffe.engine.blob import Blob
 

@@ -67,8 +67,9 @@ def test_frozen_layers_do_no_backward_work(net_of):
 def test_readonly_head_shares_weights_and_does_no_backward_work(net_of):
     shared = 'param { name: "w" } param { name: "b" }'
     trained = 'param { name: "w" lr_mult: 1 } param { name: "b" lr_mult: 2 }'
-    net = net_of(DATA + inner("fc1", "x", "h") + inner("head_readonly", "h", "scores", "propagate_down: false " + shared)
-                 + 'layer { name: "silence" type: "Silence" bottom: "scores" }\n' + inner("head", "h", "y", trained) + LOSS)
+    readonly = inner("head_readonly", "h", "scores", "propagate_down: false " + shared)
+    silence = 'layer { name: "silence" type: "Silence" bottom: "scores" }\n'
+    net = net_of(DATA + inner("fc1", "x", "h") + readonly + silence + inner("head", "h", "y", trained) + LOSS)
     assert net.params["head"][0].shares_data_with(net.params["head_readonly"][0])
     assert len(net.learnable_params) == 4 and net.params_lr == [1, 1, 1, 2]
     net.forward()
@@ -86,7 +87,7 @@ def test_shared_weights_with_different_multipliers_are_refused(net_of):
 @pytest.mark.parametrize("text, message", [
     (DATA + inner("fc", "z", "y"), r"net.prototxt:2: layer 'fc'.*'z'"),
     (DATA + inner("fc", "x", "x"), r"net.prototxt:2: layer 'fc'.*in place"),
-    (DATA + inner("fc", "x", "y", "propagate_down: true propagate_down: true"), r":2: .*1 bottoms but 2 propagate_down"),
+    (DATA + inner("fc", "x", "y", "propagate_down: true " * 2), r":2: .*1 bottoms but 2 propagate_down"),
     (DATA + inner("fc", "x", "y", "loss_weight: 1 loss_weight: 1"), r":2: .*1 tops but 2 loss_weight"),
     (DATA + inner("fc", "x", "y", "param {} param {} param {}"), r":2: .*2 parameter\(s\) but 3 `param`"),
     (DATA + 'layer { name: "r" type: "Relu" bottom: "x" top: "y" }', r":2: .*unknown type 'Relu'.*ReLU"),

@@ -25,9 +25,10 @@ from .engine.solvers import (
 from .kernels import nms
 
 __all__ = [
-    "TEST", "TRAIN", "AdaDeltaSolver", "AdaGradSolver", "AdamSolver", "Blob", "BlobVec", "Layer", "LayerError",
-    "NesterovSolver", "Net", "RMSPropSolver", "SGDSolver", "SolverError", "Timer", "get_solver", "has_gpu",
-    "init_log", "layer_type_list", "log", "nms", "peak_memory_mb", "set_device", "set_mode_cpu", "set_mode_gpu", "set_random_seed",
+    "AdaDeltaSolver", "AdaGradSolver", "AdamSolver", "Blob", "BlobVec", "Layer", "LayerError",
+    "NesterovSolver", "Net", "RMSPropSolver", "SGDSolver", "SolverError", "TEST", "TRAIN", "Timer",
+    "get_solver", "has_gpu", "init_log", "layer_type_list", "log", "nms", "peak_memory_mb", "set_device",
+    "set_mode_cpu", "set_mode_gpu", "set_random_seed",
 ]
 
 _LOG = logging.getLogger("caffe")

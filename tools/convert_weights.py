@@ -4,8 +4,8 @@
     tools/convert_weights.py vgg16-397923af.pth data/imagenet_models/VGG16.v2.caffemodel
 
 torchvision's net takes RGB images, divided by 255, minus a mean, divided by a standard deviation; Caffe's
-nets take BGR images in 0..255 minus another mean. Both changes go into the first convolution, so that it gives
-the same features for the same image. Only next to the image's border they differ a little: padding with zeros
+nets take BGR images in 0..255 minus another mean. Both changes go into the first convolution: it gives the
+same features for the same image. Only next to the image's border they differ a little: padding with zeros
 means padding with the mean, and the two means differ by up to one grey level.
 """
 from __future__ import annotations

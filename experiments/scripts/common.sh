@@ -1,0 +1,67 @@
+# What the experiment scripts share: source this file with their arguments, do not run it.
+#
+#   GPU NET DATASET [options of the training tool] [--set KEY VALUE ...]
+#
+# GPU      number of the GPU, or cpu
+# NET      a folder of models/: VGG16, VGG_CNN_M_1024, ZF, Tiny
+# DATASET  pascal_voc, or two data sets as TRAIN,TEST: voc_2007_train,voc_2007_val or cells:train,cells:test
+# What follows --set goes to training and testing, other options to training only.
+# PYTHON names the interpreter.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+method=$(basename "$0" .sh)
+if [ $# -lt 3 ]; then
+  echo "usage: $0 GPU|cpu NET DATASET [options] [--set KEY VALUE ...]" >&2
+  exit 2
+fi
+gpu=$1 net=$2 dataset=$3
+shift 3
+
+case $dataset in
+  pascal_voc) train_imdb=voc_2007_trainval test_imdb=voc_2007_test ;;
+  *,*) train_imdb=${dataset%%,*} test_imdb=${dataset#*,} ;;
+  *) echo "unknown data set '$dataset': expected pascal_voc, or two names as TRAIN,TEST" >&2; exit 2 ;;
+esac
+if [ ! -d "models/$net" ]; then
+  echo "unknown net '$net': choose one of $(ls -m models)" >&2
+  exit 2
+fi
+
+device=(--gpu "$gpu")
+if [ "$gpu" = cpu ]; then
+  device=(--cpu)
+fi
+
+train_options=()
+while [ $# -gt 0 ] && [ "$1" != --set ]; do
+  train_options+=("$1")
+  shift
+done
+settings=("$@")
+
+# Tiny starts from nothing; the others from ImageNet.
+weights=(--weights "data/imagenet_models/$net.v2.caffemodel")
+if [ "$net" = Tiny ]; then
+  weights=()
+fi
+
+export PYTHONUNBUFFERED=1
+mkdir -p output/logs
+log="output/logs/${method}_${net}_${dataset//[^[:alnum:]_-]/_}_$(date +%Y-%m-%d_%H-%M-%S).txt"
+echo "log: $log"
+
+# run TOOL ARGUMENTS...: runs a tool of tools/; command, output and time go to the screen and into the log.
+run() {
+  local tool=tools/$1
+  shift
+  {
+    echo "+ $tool $*"
+    time "${PYTHON:-python3}" "$tool" "$@"
+  } 2>&1 | tee -a "$log"
+}
+
+# said WHAT: what the tool printed last after `WHAT: `.
+said() {
+  sed -n "s/^$1: //p" "$log" | tail -n 1
+}

@@ -50,8 +50,9 @@ def test_blobproto_of_a_scalar_has_no_axes():
 
 
 def test_blobproto_with_another_number_of_values_is_refused():
+    blob = caffe_pb2.BlobProto(shape=caffe_pb2.BlobShape(dim=[2, 2]), data=[1, 2, 3])
     with pytest.raises(ValueError, match=r"shape \(2, 2\) holds 3 values"):
-        caffe.io.blobproto_to_array(caffe_pb2.BlobProto(shape=caffe_pb2.BlobShape(dim=[2, 2]), data=[1, 2, 3]))
+        caffe.io.blobproto_to_array(blob)
 
 
 def test_list_of_arrays_round_trip():
@@ -106,8 +107,9 @@ def test_recorded_transformer(recorded):
     _, entry, data = recorded("io_transformer")
     for i, spec in enumerate(entry.specs):
         subject = transformer(spec, data[f"mean.{i}"] if f"mean.{i}" in data else None)
-        np.testing.assert_allclose(subject.preprocess("data", data[f"im.{i}"]), data[f"pre.{i}"], rtol=1e-5, atol=1e-5)
-        np.testing.assert_allclose(subject.deprocess("data", data[f"pre.{i}"]), data[f"post.{i}"], rtol=1e-5, atol=1e-5)
+        values, image = subject.preprocess("data", data[f"im.{i}"]), subject.deprocess("data", data[f"pre.{i}"])
+        np.testing.assert_allclose(values, data[f"pre.{i}"], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(image, data[f"post.{i}"], rtol=1e-5, atol=1e-5)
 
 
 SPEC = {"shape": (1, 3, 4, 5), "transpose": (2, 0, 1), "channel_swap": (2, 1, 0), "raw_scale": 255,
@@ -127,7 +129,8 @@ def test_preprocess_leaves_the_image_as_it_is_and_deprocess_the_blob():
 
 
 def test_preprocess_resizes_images_and_means():
-    subject = transformer({"shape": (1, 3, 4, 6), "transpose": (2, 0, 1)}, np.full((3, 8, 9), 0.25, np.float32))
+    spec = {"shape": (1, 3, 4, 6), "transpose": (2, 0, 1)}
+    subject = transformer(spec, np.full((3, 8, 9), 0.25, np.float32))
     values = subject.preprocess("data", np.full((2, 3, 3), 1, np.uint8))
     np.testing.assert_allclose(values, np.full((3, 4, 6), 0.75))
 

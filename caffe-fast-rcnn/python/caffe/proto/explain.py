@@ -105,7 +105,8 @@ def _explain_name(text: str, token: str, state: Scanner, types: list[Descriptor]
     known = message.fields_by_name
     if state.last == state.key and state.key in known:
         return f"expected ':' after '{state.key}', found {token}"
-    if not token.isidentifier() or token in known or state.last == "[":
+    extension = state.last == "[" or "." in state.key
+    if not token.isidentifier() or token in known or extension:
         return None
     said = f"{message.name} has no field '{token}'"
     outer = [kind.name for kind in types[:-1] if token in kind.fields_by_name]

@@ -105,7 +105,7 @@ def _without_padding(net: NetParameter) -> list[V1LayerParameter]:
     kept = []
     for connection in net.layers:
         if not connection.HasField("layer"):
-            raise LayerError(f"layer '{connection.name}': a net with V0 layers (layers {{ layer {{ ... }} }}) "
+            raise LayerError(f"layer '{connection.name}': a net with V0 layers, `layers {{ layer {{ }} }}`, "
                              "cannot have newer ones too")
         name = connection.layer.name
         for blob in connection.bottom:
@@ -125,7 +125,7 @@ def _without_padding(net: NetParameter) -> list[V1LayerParameter]:
 def _take_padding(layer: V1LayerParameter, index: int, padding: V1LayerParameter) -> None:
     if layer.layer.type not in _WINDOWED or len(layer.bottom) != 1 or len(padding.bottom) != 1:
         raise LayerError(f"layer '{layer.layer.name}': it reads the padding layer '{padding.layer.name}'; "
-                         "only a conv or pool layer of one bottom can, and the padding must have one bottom too")
+                         "only a conv or pool layer can, and both must have one bottom")
     layer.layer.pad = padding.layer.pad
     layer.bottom[index] = padding.bottom[0]
 
@@ -160,7 +160,7 @@ def _move_field(old: V0LayerParameter, name: str, value: object, new: V1LayerPar
 
 
 def put(message: Message, field: str, value: object) -> None:
-    """Set a field of any kind: messages and lists are copied, a value is appended where the field is a list."""
+    """Set a field of any kind: messages and lists are copied, a value is appended to a field that is a list."""
     target = getattr(message, field)
     if isinstance(value, Message):
         target.CopyFrom(value)

@@ -140,7 +140,7 @@ def check_test_net(path: str | os.PathLike, num_classes: int, num_anchors: int |
 def check_frozen(path: str | os.PathLike, part: str, stage: int) -> list[str]:
     """Layers of an alternating-optimisation net that must not change, but have a learning rate.
 
-    They are: the other part's own layers ('rpn' trains no inner products, 'fast_rcnn' nothing named rpn*) and,
+    They are the other part's own layers ('rpn' trains no inner products, 'fast_rcnn' nothing named rpn*) and,
     in stage 2, the shared convolutions. Even without a gradient, weight decay would shrink them.
     """
     net = NetFile(path)
@@ -207,7 +207,7 @@ def _stride_problems(net: NetFile) -> Iterator[str]:
     for layer, (feat_stride, _, _) in net.anchor_layouts():
         stride = net.stride(layer.bottom[0]) if layer.bottom else None
         if stride is not None and feat_stride != stride:
-            yield net.problem(layer, f"feat_stride is {feat_stride}, but feature cells are {stride} pixels wide")
+            yield net.problem(layer, f"feat_stride is {feat_stride}, but a cell is {stride} pixels wide")
     for layer in net.layers:
         stride = net.stride(layer.bottom[0]) if layer.type == "ROIPooling" and layer.bottom else None
         scale = layer.roi_pooling_param.spatial_scale

@@ -79,7 +79,7 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
     """--cfg and --set."""
     parser.add_argument("--cfg", metavar="FILE", help="YAML file of settings (see lib/fast_rcnn/config.py)")
     parser.add_argument("--set", nargs="+", default=[], metavar=("KEY", "VALUE"), dest="set_cfgs",
-                        help="settings, such as TRAIN.SCALES '(400,)' TRAIN.MAX_SIZE 600; they win over --cfg")
+                        help="settings, as TRAIN.SCALES '(400,)' TRAIN.MAX_SIZE 600; they win over --cfg")
 
 
 def apply_cfg(args: argparse.Namespace) -> None:

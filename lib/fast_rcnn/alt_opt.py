@@ -1,0 +1,232 @@
+"""Alternating optimisation of Faster R-CNN: the plan of its steps, and the loop that carries them out.
+
+    1 RPN from the given weights           its proposals
+      Fast R-CNN from the given weights, on these proposals
+    2 RPN from stage 1's Fast R-CNN        its proposals
+      Fast R-CNN from stage 2's RPN, on these proposals
+
+In stage 2 the convolutions stay as they are, so RPN and Fast R-CNN share them in the end.
+Source: Ren et al., "Faster R-CNN", section 3.2; with hard example mining, Shrivastava et al. 2016.
+
+Each step runs in a child process (alt_opt_step.py), which frees the GPU's memory when it ends. What each step was
+made from stands in the manifest, so a run can go on after any end.
+"""
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fast_rcnn import checks
+from fast_rcnn.alt_opt_nets import RunNets
+from fast_rcnn.child_process import run_child
+from fast_rcnn.manifest import DONE, PENDING, FolderLock, Manifest, RunError
+from fast_rcnn.stage_cfg import relevant_settings, stage_settings, test_settings, write_settings
+from utils.files import atomic_path, read_json, sha256_file, sha256_json, write_json
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the plan. `init` and `proposals` name the steps whose outputs it begins with (None: none)."""
+
+    name: str
+    kind: str               # 'rpn', 'proposals' or 'fast_rcnn'
+    stage: int
+    init: str | None = None
+    proposals: str | None = None
+
+    @property
+    def trains(self) -> bool:
+        """Whether the step gives a model; the others give proposals."""
+        return self.kind != "proposals"
+
+    @property
+    def output(self) -> str:
+        """Name of its output in the manifest."""
+        return "model" if self.trains else "proposals"
+
+
+STEPS = (
+    Step("stage1_rpn", "rpn", 1),
+    Step("stage1_proposals", "proposals", 1, init="stage1_rpn"),
+    Step("stage1_fast_rcnn", "fast_rcnn", 1, proposals="stage1_proposals"),
+    Step("stage2_rpn", "rpn", 2, init="stage1_fast_rcnn"),
+    Step("stage2_proposals", "proposals", 2, init="stage2_rpn"),
+    Step("stage2_fast_rcnn", "fast_rcnn", 2, init="stage2_rpn", proposals="stage2_proposals"),
+)
+
+
+@dataclass
+class Run:
+    """Everything that a run is made from.
+
+    nets       the prototxts and the numbers of iterations
+    weights    caffemodel that stage 1 begins with; None for random weights
+    imdb_name  data set; data_digest  fingerprint of its annotations; classes  its class names
+    settings   full cfg of each step by name, as plain values (see stage_cfg.py)
+    command    how a step is started: this, then the path of its job file (see alt_opt_step.py)
+    """
+
+    nets: RunNets
+    weights: Path | None
+    imdb_name: str
+    data_digest: str
+    classes: Sequence[str]
+    settings: dict[str, dict[str, Any]]
+    gpu_id: int | None
+    output: Path
+    command: Sequence[str]
+    final_name: str = field(default="")
+
+    def __post_init__(self) -> None:
+        self.final_name = self.final_name or f"{self.nets.net_name}_faster_rcnn_final.caffemodel"
+
+
+def step_settings(cfg_file: str | None, set_cfgs: Sequence[str], ohem: bool,
+                  seed: int | None) -> dict[str, dict[str, Any]]:
+    """The full cfg of each step by name. Raises ConfigError for settings that cannot work in one of them."""
+    return {step.name: stage_settings(step.kind, step.stage, ohem, cfg_file, set_cfgs, seed) for step in STEPS}
+
+
+def check_run(run: Run) -> None:
+    """Compare all prototxts with settings and data set. Raises CheckError that lists every problem."""
+    nets, num_classes = run.nets, len(run.classes)
+    anchors = checks.NetFile(nets.train_net("stage1_rpn")).num_anchors()
+    problems: list[str] = []
+    for step in STEPS:
+        if step.trains:
+            path, train = nets.train_net(step.name), run.settings[step.name]["TRAIN"]
+            problems += checks.check_train_net(path, _Attributes(train), num_classes, anchors)
+            problems += checks.check_frozen(path, step.kind, step.stage)
+    for path in (nets.rpn_test, nets.detector_test):
+        problems += checks.check_test_net(path, num_classes, anchors)
+    checks.raise_all(problems, "To make nets for other classes or anchors: tools/make_models.py "
+                               f"--net {nets.net_name} --classes {num_classes} --out DIR, then --models DIR")
+
+
+class _Attributes:
+    """A dictionary whose keys are read as attributes."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self.__dict__.update(values)
+
+
+def train_alt_opt(run: Run, resume: bool = False, restart: bool = False) -> Path:
+    """Carry out the steps that are not done yet; returns the path of the final model.
+
+    resume   go on with what the output folder holds; steps whose inputs have changed are done again
+    restart  throw away what it holds
+    Raises RunError where the folder holds a run and neither is given, or is in use; ChildDied where a step
+    fails; KeyboardInterrupt where it is stopped.
+    """
+    with FolderLock(run.output) as lock:
+        manifest = Manifest(run.output)
+        if restart:
+            _throw_away(manifest)
+        elif manifest.steps and not resume:
+            raise RunError(_folder_is_taken(manifest, run.output))
+        for step in STEPS:
+            _do_step(run, step, manifest, lock)
+        return _finish(run, manifest)
+
+
+def _folder_is_taken(manifest: Manifest, output: Path) -> str:
+    states = ", ".join(f"{step.name} {manifest.state(step.name)}" for step in STEPS)
+    return (f"{output} holds a run already ({states}). Choose: --resume goes on with it, --restart throws it "
+            "away, --output DIR begins another one elsewhere")
+
+
+def _throw_away(manifest: Manifest) -> None:
+    manifest.forget(*(step.name for step in STEPS))
+    shutil.rmtree(manifest.folder / "checkpoints", ignore_errors=True)
+
+
+def step_inputs(run: Run, step: Step, manifest: Manifest) -> dict[str, str]:
+    """What the result of a step depends on: fingerprints of files and the settings it reads."""
+    inputs = {f"cfg.{key}": str(value)
+              for key, value in relevant_settings(run.settings[step.name], step.kind).items()}
+    inputs["data set"] = run.data_digest
+    if step.trains:
+        inputs["max_iters"] = str(run.nets.max_iters[step.name])
+        inputs["solver"] = sha256_file(run.nets.solver(step.name))
+        inputs["net"] = sha256_file(run.nets.train_net(step.name))
+        initial = run.weights
+        inputs["weights"] = sha256_file(initial) if step.init is None and initial else "none"
+    else:
+        inputs["net"] = sha256_file(run.nets.rpn_test)
+    if step.init:
+        inputs["weights"] = manifest.output_hash(step.init, "model")
+    if step.proposals:
+        inputs["proposals"] = manifest.output_hash(step.proposals, "proposals")
+    return inputs
+
+
+def _do_step(run: Run, step: Step, manifest: Manifest, lock: FolderLock) -> None:
+    inputs = step_inputs(run, step, manifest)
+    reasons = list(_reasons_to_repeat(step, manifest, inputs))
+    if manifest.state(step.name) == DONE and not reasons:
+        print(f"{step.name}  is done ({manifest.steps[step.name]['seconds']:.0f} s): kept", flush=True)
+        return
+    if reasons:
+        print(f"{step.name}  is done anew: {'; '.join(reasons)}", flush=True)
+    manifest.start(step.name, inputs)
+    job = _write_job(run, step, manifest, sha256_json(inputs))
+    start = time.monotonic()
+    try:
+        run_child([*run.command, str(job)], step.name, run.output / "logs" / f"{step.name}.log",
+                  keep_open=[lock.fileno()])
+    finally:
+        manifest.add_seconds(step.name, time.monotonic() - start)
+    manifest.finish(step.name, {step.output: read_json(_result_file(run, step))["path"]})
+
+
+def _reasons_to_repeat(step: Step, manifest: Manifest, inputs: dict[str, str]) -> Iterator[str]:
+    if manifest.state(step.name) == PENDING:
+        return
+    yield from manifest.differences(step.name, inputs)
+    if manifest.state(step.name) == DONE:
+        yield from manifest.damaged_outputs(step.name)
+
+
+def _result_file(run: Run, step: Step) -> Path:
+    return run.output / "steps" / f"{step.name}_result.json"
+
+
+def _write_job(run: Run, step: Step, manifest: Manifest, run_hash: str) -> Path:
+    """Write the files that tell a child what to do; returns the path of the job."""
+    folder = run.output / "steps"
+    settings_path = folder / f"{step.name}_cfg.yml"
+    write_settings(settings_path, run.settings[step.name])
+    weights = manifest.output(step.init, "model") if step.init else run.weights
+    job = {
+        "name": step.name, "kind": step.kind, "run_hash": run_hash, "imdb": run.imdb_name,
+        "cfg": str(settings_path), "gpu_id": run.gpu_id, "output": str(run.output),
+        "result": str(_result_file(run, step)),
+        "weights": str(weights) if weights else None,
+        "proposals": str(manifest.output(step.proposals, "proposals")) if step.proposals else None,
+        "log": str(run.output / "logs" / f"{step.name}.jsonl"),
+        "checkpoints": str(run.output / "checkpoints" / step.name),
+    }
+    if step.trains:
+        job |= {"solver": str(run.nets.solver(step.name)), "max_iters": run.nets.max_iters[step.name]}
+    else:
+        job |= {"net": str(run.nets.rpn_test)}
+    write_json(folder / f"{step.name}.json", job)
+    return folder / f"{step.name}.json"
+
+
+def _finish(run: Run, manifest: Manifest) -> Path:
+    """Put the detector together: final model, test net, settings, and a note that names them."""
+    final, net = run.output / run.final_name, run.output / "faster_rcnn_test.pt"
+    for source, target in ((manifest.output("stage2_fast_rcnn", "model"), final), (run.nets.detector_test, net)):
+        with atomic_path(target) as temporary:
+            shutil.copyfile(source, temporary)
+    write_settings(run.output / "test_cfg.yml", test_settings(run.settings["stage2_proposals"]))
+    write_json(run.output / "detector.json", {"model": final.name, "net": net.name, "cfg": "test_cfg.yml",
+                                              "classes": list(run.classes)})
+    return final
+
+

@@ -1,0 +1,88 @@
+"""Puts a run of alternating optimisation together from the options of the command line, and checks it."""
+from __future__ import annotations
+
+import hashlib
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fast_rcnn.alt_opt import Run, check_run, step_settings
+from fast_rcnn.alt_opt_nets import check_net_name, find_nets
+from fast_rcnn.cli import UserError, choose_device
+from fast_rcnn.config import cfg, cfg_from_file, cfg_from_list, get_output_dir, reset_cfg
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def make_run(args: Namespace) -> Run:
+    """A run that is ready to start. Raises one error for everything that is missing or does not fit."""
+    ohem = not args.no_ohem
+    if args.models is None:
+        check_net_name(args.net_name)
+    settings = step_settings(args.cfg, args.set_cfgs, ohem, args.seed)
+    imdb, weights = _data_and_weights(args)
+    output = Path(args.output or _default_output(args, imdb)).resolve()
+    nets = find_nets(args.net_name, imdb.num_classes, ohem, args.models, ROOT / "models", output / "models",
+                     args.max_iters)
+    run = Run(nets=nets, weights=weights, imdb_name=args.imdb, data_digest=data_digest(imdb),
+              classes=imdb.classes, settings=settings, gpu_id=choose_device(args), output=output,
+              command=[sys.executable, str(ROOT / "tools" / "train_faster_rcnn_alt_opt.py"), "--run-step"])
+    check_run(run)
+    return run
+
+
+def _data_and_weights(args: Namespace) -> tuple[Any, Path | None]:
+    """The data set and the initial weights. Raises one UserError for both."""
+    problems, imdb = [], None
+    try:
+        imdb = load_imdb(args.imdb)
+    except UserError as error:
+        problems.append(str(error))
+    weights = initial_weights(args.net_name, args.weights)
+    if weights and not weights.is_file():
+        problems.append(
+            f"weights: there is no file {weights}. VGG16: data/scripts/fetch_imagenet_models.sh, or make it from "
+            "torchvision's weights with tools/convert_weights.py. --weights FILE names another caffemodel, "
+            "--weights none trains from random weights")
+    if problems:
+        raise UserError("something is missing:\n" + "\n".join(f"- {problem}" for problem in problems))
+    return imdb, weights
+
+
+def load_imdb(name: str) -> Any:
+    """The data set of this name or path. Raises UserError that says how to get it."""
+    from datasets.factory import DatasetError, get_imdb
+    try:
+        return get_imdb(name)
+    except (DatasetError, FileNotFoundError) as error:
+        hint = ". To fetch it: data/scripts/fetch_voc2007.sh" if name.startswith("voc_2007") else ""
+        raise UserError(f"data set {name}: {error}{hint}") from None
+
+
+def initial_weights(net_name: str, given: str | None) -> Path | None:
+    """Path of the weights to begin with; None for random ones, which are the default of the net Tiny only."""
+    if given == "none" or (given is None and net_name == "Tiny"):
+        return None
+    return Path(given) if given else ROOT / "data" / "imagenet_models" / f"{net_name}.v2.caffemodel"
+
+
+def _default_output(args: Namespace, imdb: Any) -> str:
+    """output/<EXP_DIR>/<data set>/<net>; EXP_DIR is faster_rcnn_alt_opt[_no_ohem] unless the user sets it."""
+    reset_cfg()
+    cfg.EXP_DIR = "faster_rcnn_alt_opt" + ("_no_ohem" if args.no_ohem else "")
+    if args.cfg:
+        cfg_from_file(args.cfg)
+    cfg_from_list(args.set_cfgs)
+    return get_output_dir(imdb, args.net_name)
+
+
+def data_digest(imdb: Any) -> str:
+    """Fingerprint of the images' names and their annotated objects."""
+    digest = hashlib.sha256("\n".join([*imdb.classes, "", *imdb.image_index]).encode())
+    for entry in imdb.gt_roidb():
+        digest.update(np.ascontiguousarray(entry["boxes"], np.float32).tobytes())
+        digest.update(np.ascontiguousarray(entry["gt_classes"], np.int32).tobytes())
+    return digest.hexdigest()

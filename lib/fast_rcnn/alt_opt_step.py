@@ -1,0 +1,78 @@
+"""One step of alternating optimisation, inside the child process that is started for it.
+
+The job file is JSON, written by alt_opt.py. What the step gave is reported in the job's `result` file,
+{"path": ...}, also JSON.
+"""
+from __future__ import annotations
+
+import faulthandler
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from fast_rcnn.child_process import INTERRUPTED, end_with_parent
+from fast_rcnn.cli import tool, use_device
+from fast_rcnn.config import cfg, cfg_from_file
+from utils.files import read_json, write_json
+
+
+@tool
+def run_step(argv: Any) -> int:
+    """Do the step described by the job file argv[0]; returns the exit status of the process."""
+    faulthandler.enable()
+    end_with_parent()
+    job = read_json(argv[0])
+    cfg_from_file(job["cfg"])
+    use_device(job["gpu_id"], cfg.RNG_SEED)
+    do = _generate_proposals if job["kind"] == "proposals" else _train
+    from fast_rcnn.train import TrainingStopped
+    try:
+        path = do(job)
+    except TrainingStopped as stopped:
+        print(f"{job['name']}  {stopped}; a checkpoint is written", flush=True)
+        return INTERRUPTED
+    write_json(job["result"], {"path": path})
+    return 0
+
+
+def _train(job: dict[str, Any]) -> str:
+    """Train an RPN or Fast R-CNN; returns the path of its model. Models of earlier iterations are removed."""
+    from fast_rcnn.train import Checkpoints, get_training_roidb, train_net
+    from fast_rcnn.train_log import TrainLog
+    imdb = _imdb(job)
+    roidb = get_training_roidb(imdb)
+    print(f"{job['name']}  trains on {len(roidb)} images of {imdb.name}, from "
+          f"{job['weights'] or 'random weights'}", flush=True)
+    paths = train_net(job["solver"], roidb, job["output"], job["weights"], job["max_iters"],
+                      log=TrainLog(job["name"], job["max_iters"], job["log"]),
+                      checkpoints=Checkpoints(job["checkpoints"], job["run_hash"]), resume=True)
+    for path in paths[:-1]:
+        os.unlink(path)
+    return paths[-1]
+
+
+def _generate_proposals(job: dict[str, Any]) -> str:
+    """Run the RPN over the data set; returns the path of the proposals."""
+    import caffe
+    from rpn.generate import imdb_proposals, save_proposals
+    imdb = _imdb(job)
+    net = caffe.Net(job["net"], caffe.TEST, weights=job["weights"])
+    boxes, scores = imdb_proposals(net, imdb)
+    path = Path(job["output"], f"{Path(job['weights']).stem}_proposals.npz")
+    save_proposals(path, boxes, scores, imdb.image_index)
+    print(f"{job['name']}  wrote {sum(map(len, boxes))} proposals for {imdb.num_images} images", flush=True)
+    return str(path)
+
+
+def _imdb(job: dict[str, Any]) -> Any:
+    from datasets.factory import get_imdb
+    imdb = get_imdb(job["imdb"])
+    imdb.set_proposal_method(cfg.TRAIN.PROPOSAL_METHOD if job["kind"] != "proposals" else "gt")
+    if job["proposals"]:
+        imdb.config["rpn_file"] = job["proposals"]
+    return imdb
+
+
+if __name__ == "__main__":
+    sys.exit(run_step(sys.argv[1:]))

@@ -1,0 +1,101 @@
+"""The settings of each step of alternating optimisation.
+
+Three layers, the later one wins: what a step starts with, what the user's file and command line say, and what makes
+the step what it is.
+"""
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import yaml
+
+from fast_rcnn.config import cfg, cfg_from_file, cfg_from_list, check_cfg, reset_cfg
+from utils.files import atomic_path
+
+# Values of the blog post and of py-faster-rcnn that differ from the defaults of cfg
+_STARTS_WITH: dict[str, dict[str, Any]] = {
+    "rpn": {"TRAIN.IMS_PER_BATCH": 1},
+    "proposals": {"TEST.RPN_PRE_NMS_TOP_N": -1, "TEST.RPN_POST_NMS_TOP_N": 2000},
+    "fast_rcnn": {"TRAIN.IMS_PER_BATCH": 2, "TRAIN.BG_THRESH_LO": 0.0, "TRAIN.ASPECT_GROUPING": False,
+                  "TRAIN.OHEM_USE_NMS": False},
+}
+_FIXED: dict[str, dict[str, Any]] = {
+    # Regression of the RPN has its own targets; BBOX_REG is about Fast R-CNN's
+    "rpn": {"TRAIN.HAS_RPN": True, "TRAIN.BBOX_REG": False, "TRAIN.USE_OHEM": False,
+            "TRAIN.PROPOSAL_METHOD": "gt"},
+    "proposals": {},
+    "fast_rcnn": {"TRAIN.HAS_RPN": False, "TRAIN.PROPOSAL_METHOD": "rpn"},
+}
+# Without influence on results: where things are, how fast, how often something is written
+_IRRELEVANT = {"ROOT_DIR", "DATA_DIR", "MODELS_DIR", "EXP_DIR", "MATLAB", "GPU_ID", "USE_GPU_NMS",
+               "TRAIN.USE_PREFETCH", "TRAIN.SNAPSHOT_ITERS"}
+
+Settings = dict[str, Any]
+
+
+def stage_settings(kind: str, stage: int, ohem: bool, cfg_file: str | None, set_cfgs: Sequence[str],
+                   seed: int | None = None) -> Settings:
+    """The full settings of a step ('rpn', 'proposals', 'fast_rcnn'; stage 1 or 2) as plain values.
+
+    `cfg` itself is left at its defaults. Raises ConfigError for settings that are wrong or cannot work there.
+    """
+    reset_cfg()
+    try:
+        _assign(_STARTS_WITH[kind])
+        if cfg_file:
+            cfg_from_file(cfg_file)
+        cfg_from_list(set_cfgs)
+        _assign(_FIXED[kind])
+        _assign({"TRAIN.SNAPSHOT_INFIX": f"stage{stage}"})
+        if kind == "fast_rcnn":
+            _assign({"TRAIN.USE_OHEM": ohem})
+        if seed is not None:
+            _assign({"RNG_SEED": seed})
+        if kind != "proposals":         # which trains nothing: what TRAIN says need not fit together
+            check_cfg()
+        return _plain(cfg)
+    finally:
+        reset_cfg()
+
+
+def _assign(values: dict[str, Any]) -> None:
+    cfg_from_list([item for pair in values.items() for item in pair])
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return list(value) if isinstance(value, tuple) else value
+
+
+def relevant_settings(settings: Settings, kind: str) -> dict[str, Any]:
+    """The settings that can change the result of a step, by full name."""
+    other = "TRAIN." if kind == "proposals" else "TEST."
+    return {key: value for key, value in _flat(settings)
+            if key not in _IRRELEVANT and not key.startswith(other)}
+
+
+def _flat(settings: Settings) -> Iterator[tuple[str, Any]]:
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield from ((f"{key}.{name}", item) for name, item in value.items())
+        else:
+            yield key, value
+
+
+def test_settings(settings: Settings) -> Settings:
+    """Settings for using the finished detector: image sizes and pixel statistics of the training run."""
+    test = {key: settings["TEST"][key] for key in ("SCALES", "MAX_SIZE", "NMS", "RPN_NMS_THRESH", "RPN_MIN_SIZE")}
+    return {"TEST": {**test, "HAS_RPN": True}, "PIXEL_MEANS": settings["PIXEL_MEANS"],
+            "PIXEL_STDS": settings["PIXEL_STDS"]}
+
+
+def write_settings(path: str | os.PathLike, settings: Settings) -> None:
+    """Write settings as a YAML file for cfg_from_file, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(yaml.safe_dump(settings, default_flow_style=None), encoding="utf-8")

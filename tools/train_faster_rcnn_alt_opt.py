@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+"""Trains Faster R-CNN with online hard example mining by alternating optimisation, in four stages."""
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import _init_paths  # noqa: F401
+from fast_rcnn.cli import add_cfg_options, add_device_options, make_parser, tool
+
+EXAMPLES = """\
+  tools/train_faster_rcnn_alt_opt.py --net_name VGG16
+      VOC 2007 trainval, ImageNet weights, the original numbers of iterations
+  tools/train_faster_rcnn_alt_opt.py --net_name Tiny --imdb path/to/BCCD:train --max_iters 800 400 800 400
+      a data set of your own; nets for its classes are made
+  tools/train_faster_rcnn_alt_opt.py --net_name VGG16 --resume
+      go on with a run that was stopped or died
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of the tool."""
+    result = make_parser(__doc__ or "", EXAMPLES)
+    add = result.add_argument
+    add("--net_name", default="VGG16", metavar="NET", help="net (default: VGG16; see models/)")
+    add("--weights", metavar="FILE", help="caffemodel that stage 1 begins with, or none (default: "
+                                          "data/imagenet_models/<NET>.v2.caffemodel; none for Tiny)")
+    add("--imdb", default="voc_2007_trainval", metavar="NAME", help="data set, or path of one: folder[:split]")
+    add("--test_imdb", metavar="NAME", help="data set to test the finished detector on")
+    add("--models", metavar="DIR", help="your own prototxts, used as they are")
+    add("--no_ohem", action="store_true", help="train on random RoIs instead of hard ones")
+    add("--max_iters", type=_positive, nargs=4, metavar=("RPN1", "FRCN1", "RPN2", "FRCN2"),
+        help="iterations of the four stages (default: the solvers', for VGG16 80000 40000 80000 40000)")
+    add("--output", metavar="DIR", help="folder of the run (default: output/faster_rcnn_alt_opt/<data set>/<NET>)")
+    add("--seed", type=int, help="seed of all random numbers (default: cfg.RNG_SEED, 3)")
+    group = result.add_mutually_exclusive_group()
+    group.add_argument("--resume", action="store_true", help="go on with the run in the output folder")
+    group.add_argument("--restart", action="store_true", help="throw away the run in the output folder")
+    add_device_options(result)
+    add_cfg_options(result)
+    return result
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return value
+
+
+@tool
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; returns its exit status: 0, 1 where a stage died, 2 for a mistake in its use, 130 if stopped."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["--run-step"]:
+        from fast_rcnn.alt_opt_step import run_step
+        return run_step(words[1:])
+    args = parser().parse_args(words)
+    from fast_rcnn.alt_opt import train_alt_opt
+    from fast_rcnn.alt_opt_setup import load_imdb, make_run
+    from fast_rcnn.child_process import ChildDied
+    if args.test_imdb:
+        load_imdb(args.test_imdb)       # better found missing now than after the training
+    run = make_run(args)
+    print(f"Output: {run.output}", flush=True)
+    try:
+        final = train_alt_opt(run, args.resume, args.restart)
+    except ChildDied as error:
+        print(f"\n{error}\nWhen the cause is mended, the same command with --resume goes on.", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped. The same command with --resume goes on.", file=sys.stderr)
+        return 130
+    print(f"The detector is ready: {final}", flush=True)
+    return _test(run, args) if args.test_imdb else 0
+
+
+def _test(run, args) -> int:
+    import test_net
+    device = ["--cpu"] if run.gpu_id is None else ["--gpu", str(run.gpu_id)]
+    return test_net.main(["--run", str(run.output), "--imdb", args.test_imdb, *device])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

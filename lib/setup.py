@@ -11,7 +11,9 @@ KERNELS = LIB.parent / "caffe-fast-rcnn" / "python" / "caffe" / "kernels"   # nm
 
 
 def extension(module: str, source: str, depends: list[str]) -> Extension:
-    flags = ["/O2", "/std:c++17"] if sys.platform == "win32" else ["-O3", "-std=c++17", "-ffp-contract=off", "-fno-trapping-math"]
+    flags = ["-O3", "-std=c++17", "-ffp-contract=off", "-fno-trapping-math"]   # as in ../setup.py
+    if sys.platform == "win32":
+        flags = ["/O2", "/std:c++17"]
     return Extension(module, [source], language="c++", include_dirs=[str(KERNELS)], depends=depends,
                      extra_compile_args=flags)
 

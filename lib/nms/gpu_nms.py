@@ -1,8 +1,9 @@
 """Greedy non-maximum suppression on a CUDA device, through the engine's own extension `caffe.nms`."""
 from __future__ import annotations
 
-import caffe
 import numpy as np
+
+import caffe
 
 
 def gpu_nms(dets: np.ndarray, thresh: float, device_id: int = 0, max_keep: int = 0) -> list[int]:

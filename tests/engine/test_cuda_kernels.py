@@ -1,10 +1,12 @@
-"""The CUDA kernels: compiled by nvcc and NVRTC where they are, run as C++ on the CPU, and on a GPU where there is one."""
+"""The CUDA kernels: compiled by nvcc and NVRTC where there are, run as C++ on the CPU, run on a GPU where there is one."""
+import atexit
 import contextlib
 import ctypes
 import functools
 import re
 import shutil
 import subprocess
+import tempfile
 import types
 from pathlib import Path
 
@@ -12,11 +14,13 @@ import kernel_oracles as oracle
 import numpy as np
 import pytest
 import torch
+
 from caffe.kernels import cuda, nms, roi_pool_backward, roi_pool_forward, smooth_l1
 
 SOURCES = sorted(path.stem for path in cuda.FOLDER.glob("*.cu"))
 KERNELS = {"nms": ["nms_mask", "nms_sweep"],
-           "roi_pooling": [f"roi_pool_{way}_{dtype}" for way in ("forward", "backward") for dtype in ("float32", "float64")],
+           "roi_pooling": [f"roi_pool_{way}_{dtype}"
+                           for way in ("forward", "backward") for dtype in ("float32", "float64")],
            "smooth_l1": ["smooth_l1_float32", "smooth_l1_float64"]}
 
 
@@ -119,8 +123,9 @@ def emulator():
     compiler = shutil.which("g++") or shutil.which("clang++")
     if not compiler:
         pytest.skip("no C++ compiler here")
-    out = Path(__import__("tempfile").mkdtemp()) / "emulator.so"
-    here = Path(__file__).parent
+    folder, here = tempfile.mkdtemp(), Path(__file__).parent
+    atexit.register(shutil.rmtree, folder)
+    out = Path(folder) / "emulator.so"
     subprocess.run([compiler, "-O1", "-std=c++20", "-ffp-contract=off", "-fPIC", "-shared", "-pthread",
                     f"-I{cuda.FOLDER}", f"-I{here}", here / "cuda_on_cpu.cpp", "-o", out], check=True)
     return ctypes.CDLL(str(out))

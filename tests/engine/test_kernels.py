@@ -3,9 +3,10 @@ import kernel_oracles as oracle
 import numpy as np
 import pytest
 import torch
-from caffe.kernels import nms, roi_pool_backward, roi_pool_forward, smooth_l1
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from caffe.kernels import nms, roi_pool_backward, roi_pool_forward, smooth_l1
 
 
 def pooling_case(dtype=np.float32, seed=0, images=3, channels=5, height=11, width=14, count=29, scale=0.25):

@@ -50,7 +50,7 @@ def launch_each(source: str, kernel: str, arguments: tuple, count: int, device: 
 
 
 def compiled(source: str, capability: int) -> bytes:
-    """The machine code (or PTX) of `source`.cu for compute capability 10 * major + minor, from the cache if it is there."""
+    """Machine code (or PTX) of `source`.cu for compute capability 10 * major + minor; from the cache if it is there."""
     nvrtc = _bindings("nvrtc")
     target = architecture(capability, _check(nvrtc, nvrtc.nvrtcGetSupportedArchs()))
     version = _check(nvrtc, nvrtc.nvrtcVersion())

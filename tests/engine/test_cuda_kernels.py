@@ -1,4 +1,4 @@
-"""The CUDA kernels: compiled by nvcc and NVRTC where there are, run as C++ on the CPU, run on a GPU where there is one."""
+"""The CUDA kernels: compiled by nvcc and NVRTC where they exist, run as C++ on the CPU, and on a GPU if there is one."""
 import atexit
 import contextlib
 import ctypes

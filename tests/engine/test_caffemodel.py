@@ -12,9 +12,10 @@ from caffe.engine import device
 from caffe.engine.net import Net
 from caffe.engine.storage import wire
 from caffe.engine.storage.atomic import atomic_path
+from caffe.engine.storage.blob_proto import blob_chunks, read_blob
 from caffe.engine.storage.caffemodel import copy_weights, read_weights, save_net
 from caffe.engine.storage.matching import WeightsError
-from caffe.engine.storage.wire import WireError, map_file, message, read_blob, varint
+from caffe.engine.storage.wire import WireError, map_file, message, varint
 from caffe.proto import caffe_pb2, prototxt
 
 NET = """
@@ -111,7 +112,7 @@ def test_writing_and_reading_agree(tmp_path_factory, shape, double, seed):
     values = torch.from_numpy(np.asarray(array, "f8" if double else "f4"))
     path = tmp_path_factory.mktemp("blob") / "blob"
     with open(path, "wb") as file:
-        wire.write(file, wire.message(9, wire.blob(values)))
+        wire.write(file, wire.message(9, blob_chunks(values)))
     data = map_file(path)
     field = wire.next_field(data, 0, len(data))
     np.testing.assert_array_equal(read_blob(data, field.begin, field.end).array, values.numpy())

@@ -14,8 +14,9 @@ import torch
 from ...proto import caffe_pb2
 from . import hdf5, wire
 from .atomic import atomic_path
+from .blob_proto import StoredBlob, blob_chunks, read_blob
 from .matching import LoadReport, load_into
-from .wire import Field, StoredBlob, WireError
+from .wire import Field, WireError
 
 # Field numbers of caffe.proto: NetParameter, then (name, blobs) of the three kinds of layers
 _NET_NAME, _NET_LAYERS_V1, _NET_LAYER = 1, 2, 100
@@ -71,7 +72,7 @@ def _layer_message(layer, write_diff: bool) -> list[wire.Chunk]:
         gradient = None
         if write_diff:
             gradient = blob.grad if blob.has_grad else torch.zeros_like(blob.tensor)
-        chunks += wire.message(_V2[1], wire.blob(blob.tensor, gradient))
+        chunks += wire.message(_V2[1], blob_chunks(blob.tensor, gradient))
     return wire.message(_NET_LAYER, chunks)
 
 
@@ -123,7 +124,7 @@ def _read_layer(data: mmap.mmap, layer: Field, name_number: int,
     blobs = {}
     for index, place in enumerate(places):
         try:
-            blobs[index] = wire.read_blob(data, place.begin, place.end)
+            blobs[index] = read_blob(data, place.begin, place.end)
         except WireError as error:
             raise WireError(f"layer '{name}', blob {index}: {error}") from None
     return name, blobs

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 
 from .atomic import atomic_path
+from .blob_proto import StoredBlob
 from .matching import LoadReport, load_into
-from .wire import StoredBlob, WireError
+from .wire import WireError
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from ..blob import Blob
-from .wire import StoredBlob
+from .blob_proto import StoredBlob
 
 log = logging.getLogger("caffe")
 

@@ -9,7 +9,8 @@ import torch
 
 from . import hdf5, wire
 from .atomic import atomic_path
-from .wire import StoredBlob, WireError
+from .blob_proto import StoredBlob, blob_chunks, read_blob
+from .wire import WireError
 
 _ITER, _LEARNED_NET, _HISTORY, _CURRENT_STEP = 1, 2, 3, 4      # SolverState of caffe.proto
 
@@ -55,7 +56,7 @@ def _parse(data: mmap.mmap) -> SolverState:
         elif kind == (_CURRENT_STEP, wire.VARINT):
             state.current_step = place.value
         elif kind == (_HISTORY, wire.LENGTH):
-            state.history.append(wire.read_blob(data, place.begin, place.end))
+            state.history.append(read_blob(data, place.begin, place.end))
         else:
             raise WireError(f"this is no solver state (field {place.number}); is it a caffemodel?")
     return state
@@ -67,5 +68,5 @@ def write_state(path: str | os.PathLike, iteration: int, learned_net: str, curre
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         wire.write(file, [wire.varint(_ITER, iteration), *wire.message(_LEARNED_NET, [learned_net.encode()])])
         for values in history:
-            wire.write(file, wire.message(_HISTORY, wire.blob(values)))
+            wire.write(file, wire.message(_HISTORY, blob_chunks(values)))
         wire.write(file, [wire.varint(_CURRENT_STEP, current_step)])

@@ -1,0 +1,131 @@
+"""BlobProto: the array of a parameter in a file, in every form that Caffe has written since 2013."""
+from __future__ import annotations
+
+import math
+import mmap
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .wire import (
+    LENGTH,
+    VARINT,
+    Chunk,
+    Field,
+    WireError,
+    encode_varint,
+    fields,
+    message,
+    next_field,
+    read_varint,
+)
+
+# Field numbers in caffe.proto
+_LEGACY_DIMS = (1, 2, 3, 4)     # num, channels, height, width
+_DATA, _DIFF, _SHAPE, _DOUBLE_DATA, _DOUBLE_DIFF = 5, 6, 7, 8, 9
+_RAW_DATA = 12                  # NVIDIA Caffe: 16-bit floats
+
+
+@dataclass
+class StoredBlob:
+    """A blob in a file: flat values (a read-only view of the file where possible) and its shape.
+
+    `legacy` marks the four numbers num, channels, height, width of files from before 2015, in which a bias of
+    length N is (1, 1, 1, N).
+    """
+
+    values: np.ndarray
+    shape: tuple[int, ...]
+    legacy: bool = False
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """True where a blob of this shape takes the values: same shape, legacy ones up to leading ones."""
+        if self.legacy:
+            return len(shape) <= 4 and (1,) * (4 - len(shape)) + tuple(shape) == self.shape
+        return tuple(shape) == self.shape
+
+    @property
+    def array(self) -> np.ndarray:
+        """The values in their shape."""
+        return self.values.reshape(self.shape)
+
+    def tensor(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        """A copy of the values in another shape, on the CPU."""
+        copy = np.array(self.values, np.float64 if dtype == torch.float64 else np.float32)
+        return torch.from_numpy(copy).reshape(shape)
+
+
+def read_blob(data: mmap.mmap, begin: int, end: int) -> StoredBlob:
+    """Read the BlobProto in bytes begin..end. Raises WireError where shape and number of values disagree."""
+    legacy: dict[int, int] = {}
+    dims: list[int] | None = None
+    singles: list[np.ndarray] = []
+    doubles: list[np.ndarray] = []
+    while begin < end:
+        field = next_field(data, begin, end)
+        begin = field.end
+        if field.number in _LEGACY_DIMS and field.kind == VARINT:
+            legacy[field.number] = field.value
+        elif field.number == _SHAPE:
+            dims = (dims or []) + _read_dims(data, field)
+        elif field.number in (_DATA, _DOUBLE_DATA):
+            values, begin = _read_values(data, field, end)
+            (singles if field.number == _DATA else doubles).append(values)
+        elif field.number == _RAW_DATA:
+            raise WireError("the values are raw (half-precision) floats, a format of NVIDIA Caffe; save the "
+                            "net there in 32-bit floats")
+    values = _join(doubles or singles)
+    shape = tuple(legacy.get(number, 0) for number in _LEGACY_DIMS) if legacy else tuple(dims or ())
+    if math.prod(shape) != values.size:
+        raise WireError(f"shape {shape} needs {math.prod(shape)} values, the file holds {values.size}")
+    return StoredBlob(values, shape, bool(legacy))
+
+
+def _join(chunks: list[np.ndarray]) -> np.ndarray:
+    if len(chunks) == 1:
+        return chunks[0]
+    return np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
+
+
+def _read_dims(data: mmap.mmap, shape: Field) -> list[int]:
+    dims = []
+    for field in fields(data, shape.begin, shape.end):
+        if field.number == 1 and field.kind == VARINT:
+            dims.append(field.value)
+        elif field.number == 1 and field.kind == LENGTH:        # packed
+            at = field.begin
+            while at < field.end:
+                dim, at = read_varint(data, at, field.end)
+                dims.append(dim)
+    return dims
+
+
+def _read_values(data: mmap.mmap, field: Field, end: int) -> tuple[np.ndarray, int]:
+    """The values of a packed chunk, or of a run of unpacked ones that starts at `field`; where they end."""
+    dtype = np.dtype("<f4" if field.number == _DATA else "<f8")
+    if field.kind == LENGTH:
+        count, rest = divmod(field.end - field.begin, dtype.itemsize)
+        if rest:
+            raise WireError(f"damaged: {field.end - field.begin} bytes are no whole number of values")
+        return np.frombuffer(data, dtype, count, field.begin), field.end
+    if field.end - field.begin != dtype.itemsize or field.kind == VARINT:
+        raise WireError(f"damaged: field kind {field.kind} where numbers were expected")
+    record = np.dtype([("tag", "u1"), ("value", dtype)])
+    start = field.begin - 1                                      # both tags are one byte long
+    records = np.frombuffer(data, record, (end - start) // record.itemsize, start)
+    others = np.flatnonzero(records["tag"] != records["tag"][0])
+    count = int(others[0]) if others.size else len(records)
+    return np.ascontiguousarray(records["value"][:count]), start + count * record.itemsize
+
+
+def blob_chunks(values: torch.Tensor, gradient: torch.Tensor | None = None) -> list[Chunk]:
+    """The chunks of a BlobProto. One without axes is written without a shape, as Caffe does."""
+    double = values.dtype == torch.float64
+    chunks: list[Chunk] = []
+    if values.dim():
+        chunks += message(_SHAPE, message(1, [b"".join(map(encode_varint, values.shape))]))
+    chunks += message(_DOUBLE_DATA if double else _DATA, [values])
+    if gradient is not None:
+        chunks += message(_DOUBLE_DIFF if double else _DIFF, [gradient])
+    return chunks

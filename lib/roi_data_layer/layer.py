@@ -134,7 +134,7 @@ class OHEMDataLayer(caffe.Layer):
 
     def forward(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
         cls_prob, bbox_pred, rois, labels, *boxes = (blob.data for blob in bottom)
-        losses = roi_losses(cls_prob, labels, bbox_pred, *boxes) if boxes else roi_losses(cls_prob, labels)
+        losses = roi_losses(cls_prob, labels, *([bbox_pred, *boxes] if boxes else []))
         hard = get_ohem_minibatch(losses, rois, labels, *boxes, batch_size=self._batch_size,
                                   nms_thresh=self._nms_thresh)
         _fill(top, [hard[name] for name in self._tops])

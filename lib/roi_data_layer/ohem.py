@@ -13,9 +13,7 @@ from fast_rcnn.nms_wrapper import nms
 LEAST_PROBABILITY = np.finfo(np.float64).eps
 
 
-def roi_losses(cls_prob: np.ndarray, labels: np.ndarray, bbox_pred: np.ndarray | None = None,
-               bbox_targets: np.ndarray | None = None, bbox_inside_weights: np.ndarray | None = None,
-               bbox_outside_weights: np.ndarray | None = None) -> np.ndarray:
+def roi_losses(cls_prob: np.ndarray, labels: np.ndarray, *boxes: np.ndarray) -> np.ndarray:
     """Loss of each RoI, (R,) float64: -ln(p[label]) plus, for foreground, its smooth L1 box loss.
 
     The box loss is the sum over columns of outside * smoothL1(inside * (pred - target)), where inside is not
@@ -23,15 +21,15 @@ def roi_losses(cls_prob: np.ndarray, labels: np.ndarray, bbox_pred: np.ndarray |
 
     cls_prob  (R, K) class probabilities
     labels    (R,) classes, as whole numbers of any type
-    others    (R, 4K), or all None to leave the box loss out
+    boxes     bbox_pred, bbox_targets, bbox_inside_weights, bbox_outside_weights, (R, 4K) each; or nothing, to
+              leave the box loss out
     """
     labels = labels.reshape(-1).astype(np.int64)
     probability = cls_prob.reshape(len(labels), -1)[np.arange(len(labels)), labels].astype(np.float64)
     losses = -np.log(np.maximum(probability, LEAST_PROBABILITY))
-    if bbox_targets is not None:
+    if boxes:
         rows = np.flatnonzero(labels > 0)
-        losses[rows] += _box_losses(*(array.reshape(len(labels), -1)[rows] for array in (
-            bbox_pred, bbox_targets, bbox_inside_weights, bbox_outside_weights)))
+        losses[rows] += _box_losses(*(array.reshape(len(labels), -1)[rows] for array in boxes))
     return losses
 
 

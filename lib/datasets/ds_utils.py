@@ -1,0 +1,32 @@
+"""Small operations on lists of boxes."""
+from __future__ import annotations
+
+import numpy as np
+
+
+def unique_boxes(boxes: np.ndarray, scale: float = 1.0) -> np.ndarray:
+    """Ascending indices of the first of each group of boxes (N, 4) that are equal after round(box *
+    scale).
+    """
+    _, first = np.unique(np.round(boxes * scale), axis=0, return_index=True)
+    return np.sort(first)
+
+
+def xywh_to_xyxy(boxes: np.ndarray) -> np.ndarray:
+    """(x, y, width, height) to inclusive corners: x2 = x + width - 1."""
+    return np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:4] - 1])
+
+
+def xyxy_to_xywh(boxes: np.ndarray) -> np.ndarray:
+    """Inclusive corners to (x, y, width, height): width = x2 - x1 + 1."""
+    return np.hstack([boxes[:, :2], boxes[:, 2:4] - boxes[:, :2] + 1])
+
+
+def filter_small_boxes(boxes: np.ndarray, min_size: float) -> np.ndarray:
+    """Indices of boxes with x2 - x1 >= min_size and y2 - y1 > min_size.
+
+    The two limits differ by less than a pixel. py-faster-rcnn has it so, and published results were made with
+    it.
+    """
+    width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    return np.flatnonzero((width >= min_size) & (height > min_size))

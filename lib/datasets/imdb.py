@@ -1,0 +1,129 @@
+"""The base of all data sets: images with annotated objects, and the roidb that training reads."""
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from datasets import recall
+from datasets.evaluation import Evaluation
+from datasets.image_size import image_size
+from datasets.roidb import Entry, merge, mirror, proposals_entry
+
+
+class imdb:
+    """A list of images with annotated objects.
+
+    A data set of your own derives from it, sets `image_index`, and writes `image_path_at`, `gt_roidb` and
+    `evaluate_detections`. Entries of a roidb are described in datasets/roidb.py.
+
+    name         used for output folders
+    classes      names, background first
+    image_index  name of each image; with append_flipped_images every name stands twice
+    config       'rpn_file': the file of proposals that the proposal method 'rpn' reads
+    """
+
+    def __init__(self, name: str, classes: Sequence[str] = ()):
+        self.name = name
+        self.classes = tuple(classes)
+        self.image_index: list[str] = []
+        self.config: dict[str, Any] = {"rpn_file": None}
+        self._roidb: list[Entry] | None = None
+        self._method = "gt"
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    @property
+    def num_images(self) -> int:
+        return len(self.image_index)
+
+    @property
+    def roidb(self) -> list[Entry]:
+        """One entry per image, by the proposal method; made when first asked for."""
+        if self._roidb is None:
+            self._roidb = self._handler(self._method)()
+        return self._roidb
+
+    def set_proposal_method(self, method: str) -> None:
+        """Where RoIs besides the objects come from: 'gt' (none), 'rpn' (config['rpn_file']) or
+        'selective_search'.
+        """
+        self._handler(method)
+        self._method, self._roidb = method, None
+
+    def _handler(self, method: str) -> Callable[[], list[Entry]]:
+        handler = getattr(self, f"{method}_roidb", None)
+        if handler is None:
+            known = sorted(name[:-len("_roidb")] for name in dir(type(self)) if name.endswith("_roidb"))
+            raise ValueError(f"{self.name} has no proposals {method!r}: choose one of {', '.join(known)}")
+        return handler
+
+    def image_path_at(self, i: int) -> str:
+        """File of image i."""
+        raise NotImplementedError
+
+    def gt_roidb(self) -> list[Entry]:
+        """Entries of the annotated objects."""
+        raise NotImplementedError
+
+    def rpn_roidb(self) -> list[Entry]:
+        """Objects and the proposals of config['rpn_file']."""
+        from rpn.generate import load_proposals  # not at the top: only this method needs the engine
+        if not self.config["rpn_file"]:
+            raise ValueError(f"{self.name}: config['rpn_file'] names no file of proposals")
+        boxes, _ = load_proposals(self.config["rpn_file"], self.image_index)
+        return self.with_proposals(boxes)
+
+    def with_proposals(self, box_list: Sequence[np.ndarray]) -> list[Entry]:
+        """Entries of the objects followed by proposals, one array (N, 4) per image."""
+        objects = self.gt_roidb()
+        return self.merge_roidbs(objects, self.create_roidb_from_box_list(box_list, objects))
+
+    def create_roidb_from_box_list(self, box_list: Sequence[np.ndarray],
+                                   gt_roidb: Sequence[Entry] | None) -> list[Entry]:
+        """Entries of proposals only; without gt_roidb they overlap nothing."""
+        if len(box_list) != self.num_images:
+            raise ValueError(f"{self.name} has {self.num_images} images, proposals are for {len(box_list)}")
+        objects: Sequence[Entry | None] = gt_roidb if gt_roidb is not None else [None] * len(box_list)
+        return [proposals_entry(*pair) for pair in zip(box_list, objects, strict=True)]
+
+    @staticmethod
+    def merge_roidbs(a: Sequence[Entry], b: Sequence[Entry]) -> list[Entry]:
+        """Join the RoIs of two roidbs image by image, as new entries."""
+        return merge(a, b)
+
+    def validate(self) -> list[Any]:
+        """What is wrong with the files, and what is done about it; raises if training is impossible."""
+        return []
+
+    def summary(self) -> str:
+        """A few lines on what the data set holds."""
+        return f"{self.name}: {self.num_images} images, {self.num_classes - 1} classes"
+
+    def image_sizes(self) -> list[tuple[int, int]]:
+        """(width, height) of each image."""
+        return [image_size(self.image_path_at(index)) for index in range(self.num_images)]
+
+    def append_flipped_images(self) -> None:
+        """Add every image once more, mirrored left to right."""
+        mirrored = [mirror(entry, width)
+                    for entry, (width, _) in zip(self.roidb, self.image_sizes(), strict=True)]
+        self._roidb = [*self.roidb, *mirrored]
+        self.image_index = self.image_index * 2
+
+    def evaluate_detections(self, all_boxes: Sequence[Sequence[np.ndarray]],
+                            output_dir: str | os.PathLike) -> Evaluation:
+        """Evaluate all_boxes[class][image], (N, 5) arrays x1, y1, x2, y2, score, and write them to
+        output_dir.
+        """
+        raise NotImplementedError
+
+    def evaluate_recall(self, candidate_boxes: Sequence[np.ndarray] | None = None,
+                        thresholds: np.ndarray | None = None, area: str = "all",
+                        limit: int | None = None) -> dict[str, np.ndarray | float]:
+        """Recall of objects by proposals: see datasets/recall.py."""
+        return recall.evaluate_recall(self.roidb, candidate_boxes, thresholds, area, limit)

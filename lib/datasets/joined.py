@@ -1,0 +1,56 @@
+"""Several data sets as one."""
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from datasets.imdb import imdb
+from datasets.roidb import Entry
+
+
+class JoinedImdb(imdb):
+    """The images of several data sets, one after the other; all must have the same classes.
+
+    Where two data sets use the same image name, all names are written with the data set's in front.
+    """
+
+    def __init__(self, parts: Sequence[imdb]):
+        super().__init__("+".join(part.name for part in parts), parts[0].classes)
+        for part in parts[1:]:
+            if part.classes != self.classes:
+                raise ValueError(f"{parts[0].name} has the classes {self.classes}, {part.name} has "
+                                 f"{part.classes}: only data sets with the same classes can be joined")
+        self.parts = list(parts)
+        names = [name for part in parts for name in part.image_index]
+        if Counter(names).most_common(1)[0][1] > 1:
+            names = [f"{part.name}/{name}" for part in parts for name in part.image_index]
+        self.image_index = names
+        self._paths = [part.image_path_at(i) for part in parts for i in range(part.num_images)]
+
+    def image_path_at(self, i: int) -> str:
+        return self._paths[i % len(self._paths)]
+
+    def image_sizes(self) -> list[tuple[int, int]]:
+        sizes = [size for part in self.parts for size in part.image_sizes()]
+        return sizes * (self.num_images // len(sizes))
+
+    def gt_roidb(self) -> list[Entry]:
+        return [entry for part in self.parts for entry in part.gt_roidb()]
+
+    def selective_search_roidb(self) -> list[Entry]:
+        for part in self.parts:
+            part.set_proposal_method("selective_search")
+        return [entry for part in self.parts for entry in part.roidb]
+
+    def validate(self) -> list:
+        """The problems of all parts."""
+        return [problem for part in self.parts for problem in part.validate()]
+
+    def summary(self) -> str:
+        return "\n".join(part.summary() for part in self.parts)
+
+    def evaluate_detections(self, all_boxes: Sequence[Sequence[np.ndarray]], output_dir: str | os.PathLike):
+        raise NotImplementedError(f"{self.name}: evaluate each data set by itself")

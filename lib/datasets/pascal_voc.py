@@ -1,0 +1,68 @@
+"""PASCAL VOC 2007 and later, from its development kit."""
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from datasets.ds_utils import filter_small_boxes, unique_boxes
+from datasets.roidb import Entry
+from datasets.voc_folder import BACKGROUND, VocFolder
+from datasets.voc_layout import DatasetError, find_layout
+from fast_rcnn.config import cfg
+
+CLASSES = (BACKGROUND, "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
+           "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train",
+           "tvmonitor")
+
+
+class pascal_voc(VocFolder):
+    """One image set of one year.
+
+    image_set    'train', 'val', 'trainval', 'test'
+    year         '2007', '2012', ...
+    devkit_path  the folder that holds VOC<year>; default: data/VOCdevkit<year>, else data/VOCdevkit
+    classes      default: VOC's 20, after the background
+    """
+
+    def __init__(self, image_set: str, year: str | int, devkit_path: str | os.PathLike | None = None,
+                 classes: Sequence[str] | None = None):
+        year = str(year)
+        devkit = Path(devkit_path) if devkit_path else default_devkit(year)
+        folder = devkit / f"VOC{year}"
+        if not folder.is_dir():
+            raise DatasetError(f"{folder}: VOC {year} is not there; data/README says how to get it")
+        super().__init__(find_layout(folder, image_set), classes or CLASSES, zero_based=False,
+                         use_07_metric=int(year) < 2010)
+        self.name = f"voc_{year}_{image_set}"
+
+    def selective_search_roidb(self) -> list[Entry]:
+        """Objects and the selective search boxes published with Fast R-CNN,
+        data/selective_search_data/<name>.mat.
+        """
+        from scipy.io import loadmat  # not at the top: only needed here
+        file = Path(cfg.DATA_DIR, "selective_search_data", f"{self.name}.mat")
+        if not file.is_file():
+            raise DatasetError(f"{file}: no selective search boxes; choose the proposal method 'rpn' or 'gt'")
+        content = loadmat(file)
+        boxes = dict(zip([str(name[0]) for name in content["images"].ravel()], content["boxes"].ravel(),
+                         strict=True))
+        return self.with_proposals([clean_selective_search_boxes(boxes[name]) for name in self.image_index])
+
+
+def clean_selective_search_boxes(raw: np.ndarray, min_size: int = 2) -> np.ndarray:
+    """Boxes (N, 4) as roidbs have them from rows y1, x1, y2, x2 that count from 1.
+
+    Copies of an earlier box are dropped, and boxes smaller than `min_size` (see ds_utils.filter_small_boxes).
+    """
+    boxes = raw[:, (1, 0, 3, 2)].astype(np.float64) - 1
+    boxes = boxes[unique_boxes(boxes)]
+    return boxes[filter_small_boxes(boxes, min_size)]
+
+
+def default_devkit(year: str) -> Path:
+    """The development kit below cfg.DATA_DIR."""
+    own = Path(cfg.DATA_DIR, f"VOCdevkit{year}")
+    return own if own.is_dir() else Path(cfg.DATA_DIR, "VOCdevkit")

@@ -1,0 +1,114 @@
+"""Checks of one image and its annotation: what is wrong, and what is done about it."""
+from __future__ import annotations
+
+import difflib
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from datasets.image_size import ends_early, image_size
+from datasets.voc_annotation import Annotation, AnnotationError, read_annotation
+
+LEFT_OUT, DROPPED, CLIPPED = "image left out", "box dropped", "box clipped"
+
+
+@dataclass
+class Problem:
+    """One thing wrong with a data set."""
+    image: str      # name of the image
+    what: str
+    action: str     # what is done about it
+
+
+@dataclass
+class Record:
+    """A usable image with its objects."""
+    name: str
+    path: Path
+    size: tuple[int, int]       # width, height
+    boxes: np.ndarray           # (N, 4) float32, zero-based inclusive corners inside the image
+    names: list[str]            # class names
+    difficult: np.ndarray       # (N,) bool
+
+
+def has_zero(path: Path) -> bool:
+    """Whether an xmin or ymin in the file is 0: then its coordinates count from 0, not from 1."""
+    return re.search(rb"<[xy]min>\s*[+-]?0+(\.0*)?\s*<", path.read_bytes()) is not None
+
+
+def make_record(name: str, image: Path | None, annotation_file: Path, classes: Sequence[str] | None,
+                origin: int, problems: list[Problem]) -> Record | None:
+    """Read and clean one image's annotation; None if the image must be left out. Appends to `problems`.
+
+    classes  names that are known; None accepts all
+    origin   coordinate of the first pixel in the file, 1 for VOC
+    """
+    if image is None:
+        problems.append(Problem(name, "no image file of this name", LEFT_OUT))
+        return None
+    try:
+        size = image_size(image)
+        annotation = read_annotation(annotation_file)
+    except (AnnotationError, ValueError) as error:
+        problems.append(Problem(name, str(error), LEFT_OUT))
+        return None
+    if ends_early(image):
+        problems.append(Problem(name, f"{image.name} ends early", "used as far as it can be decoded"))
+    if annotation.size not in (None, size):
+        problems.append(Problem(name, f"the XML file says {annotation.size}, the image's size is {size}",
+                                "the image's size is used"))
+    boxes, keep = clean_boxes(name, annotation, size, classes, origin, problems)
+    return Record(name, image, size, boxes[keep], [annotation.names[i] for i in keep],
+                  annotation.difficult[keep])
+
+
+def clean_boxes(name: str, annotation: Annotation, size: tuple[int, int], classes: Sequence[str] | None,
+                origin: int, problems: list[Problem]) -> tuple[np.ndarray, np.ndarray]:
+    """Zero-based boxes (N, 4), clipped to the image, and the indices of those to keep. Appends to
+    `problems`.
+    """
+    width, height = size
+    boxes = annotation.boxes - np.float32(origin)
+    clipped = np.clip(boxes, 0, np.array([width - 1, height - 1, width - 1, height - 1], np.float32))
+    keep = []
+    for index, label in enumerate(annotation.names):
+        corners = ", ".join(f"{value:g}" for value in annotation.boxes[index])
+        box, problem = f"{label} ({corners})", None
+        outside = float(np.abs(boxes[index] - clipped[index]).max())
+        if classes is not None and label not in classes:
+            problem = Problem(name, f"unknown class {label!r}{_nearest(label, classes)}", DROPPED)
+        elif not _has_area(boxes[index]):
+            problem = Problem(name, f"{box} has no area", DROPPED)
+        elif not _has_area(clipped[index]):
+            problem = Problem(name, f"{box} lies outside the image ({width} x {height})", DROPPED)
+        elif outside > 0:
+            what = f"{box} sticks out of the image ({width} x {height}) by {outside:g}"
+            problems.append(Problem(name, what, CLIPPED))
+        if problem:
+            problems.append(problem)
+        else:
+            keep.append(index)
+    return clipped, np.array(keep, np.int64)
+
+
+def _has_area(box: np.ndarray) -> bool:
+    """A box whose corners coincide would be one pixel wide, but is a slip of the mouse."""
+    return bool(box[2] > box[0] and box[3] > box[1])
+
+
+def _nearest(name: str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, names, n=1)
+    return f" (near: {near[0]!r})" if near else ""
+
+
+def report(problems: Iterable[Problem]) -> str:
+    """All problems by what is done about them, one a line."""
+    by_action: defaultdict[str, list[str]] = defaultdict(list)
+    for problem in problems:
+        by_action[problem.action].append(f"  {problem.image}: {problem.what}")
+    groups = [[f"{action} ({len(lines)}):", *lines] for action, lines in by_action.items()]
+    return "\n".join(line for group in groups for line in group)

@@ -1,0 +1,101 @@
+"""PASCAL VOC development kits: objects, detection files, evaluation, selective search boxes."""
+import numpy as np
+import pytest
+from golden.detector_cases import generate as pytest_generate_tests  # noqa: F401
+from golden.detector_cases import golden
+
+from datasets.factory import get_imdb
+from datasets.pascal_voc import CLASSES, clean_selective_search_boxes, pascal_voc
+from datasets.roidb import gt_overlaps, objects_entry, proposals_entry
+from datasets.voc_eval import read_detections
+from datasets.voc_layout import DatasetError
+from fast_rcnn.config import cfg, reset_cfg
+
+
+@pytest.fixture
+def devkit(tmp_path):
+    """A folder in which a case's development kit can be made."""
+    cfg.DATA_DIR = str(tmp_path)
+    yield tmp_path / "VOCdevkit"
+    reset_cfg()
+
+
+def make_devkit(case, folder):
+    """Write the text files, and images of the right sizes (all black: nobody looks at them here)."""
+    import cv2
+    year = case.params["year"]
+    for path, text in zip(case.inputs["file_paths"].tolist(), case.inputs["file_texts"].tolist(), strict=True):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    images = folder / f"VOC{year}" / "JPEGImages"
+    images.mkdir()
+    for name, (width, height) in zip(case.inputs["image_names"].tolist(), case.inputs["image_wh"], strict=True):
+        cv2.imwrite(str(images / f"{name}.jpg"), np.zeros((height, width, 3), np.uint8))
+
+
+def all_boxes_of(case, imdb):
+    boxes = [[np.zeros((0, 5), np.float32)] * imdb.num_images for _ in imdb.classes]
+    classes, images = case.inputs["det_class"], case.inputs["det_image"]
+    for label in range(imdb.num_classes):
+        for image in range(imdb.num_images):
+            boxes[label][image] = case.inputs["dets"][(classes == label) & (images == image)]
+    return boxes
+
+
+@golden("pascal_voc", name="pascal_voc")
+def test_recorded_dataset(case, devkit, tmp_path):
+    make_devkit(case, devkit)
+    imdb = get_imdb(f"voc_{case.params['year']}_test")
+    assert list(imdb.classes) == case.params["classes"] and imdb.validate() == []
+    assert imdb.image_index == case.inputs["image_names"].tolist()
+    assert imdb.image_sizes() == [tuple(size) for size in case.inputs["image_wh"].tolist()]
+    roidb = imdb.gt_roidb()
+    case.check("gt_counts", [len(entry["boxes"]) for entry in roidb])
+    for name, key in [("gt_boxes", "boxes"), ("gt_classes", "gt_classes"), ("seg_areas", "seg_areas")]:
+        case.check(name, np.concatenate([entry[key] for entry in roidb]))
+
+    result = imdb.evaluate_detections(all_boxes_of(case, imdb), tmp_path / "results")
+    curves = list(result.classes.values())
+    case.check("ap", [curve.ap for curve in curves])
+    case.check("mean_ap", result.mean_ap)
+    case.check("pr_counts", [len(curve.recall) for curve in curves])
+    case.check("rec", np.concatenate([curve.recall for curve in curves]))
+    case.check("prec", np.concatenate([curve.precision for curve in curves]))
+    check_files(case, tmp_path / "results")
+
+
+def check_files(case, folder):
+    """Same files and lines; ours have all digits where the original has three decimals of score, one of
+    corners.
+    """
+    names = case.outputs["result_paths"].tolist()
+    assert sorted(path.name for path in folder.iterdir()) == sorted(names)
+    for name, text in zip(names, case.outputs["result_texts"].tolist(), strict=True):
+        ours = read_detections(folder / name)
+        recorded = np.array([line.split()[1:] for line in text.splitlines()], np.float64).reshape(-1, 5)
+        assert ours.images == [line.split()[0] for line in text.splitlines()]
+        np.testing.assert_allclose(ours.scores, recorded[:, 0], atol=0.0006)
+        np.testing.assert_allclose(ours.boxes, recorded[:, 1:], atol=0.051)
+
+
+@golden("pascal_voc", name="selective_search")
+def test_recorded_selective_search(case):
+    raw = case.split("raw_boxes", "raw_counts")
+    objects = [objects_entry(*pair) for pair in zip(case.split("gt_boxes", "gt_counts"),
+                                                    case.split("gt_classes", "gt_counts"), strict=True)]
+    boxes = [clean_selective_search_boxes(rows, case.params["min_size"]) for rows in raw]
+    case.check("counts", [len(rows) for rows in boxes])
+    case.check("boxes", np.concatenate(boxes))
+    entries = [proposals_entry(*pair) for pair in zip(boxes, objects, strict=True)]
+    case.check("gt_overlaps", np.concatenate([gt_overlaps(entry, case.params["num_classes"]) for entry in entries]))
+
+
+def test_a_missing_devkit_is_named(devkit):
+    with pytest.raises(DatasetError, match=r"VOCdevkit.VOC2007"):
+        get_imdb("voc_2007_trainval")
+    with pytest.raises(DatasetError, match=r"nowhere.VOC2012"):
+        pascal_voc("test", 2012, devkit_path=devkit / "nowhere")
+
+
+def test_there_are_twenty_classes():
+    assert len(CLASSES) == 21 and list(CLASSES[1:]) == sorted(CLASSES[1:])

@@ -186,7 +186,7 @@ def load_image(filename: str | os.PathLike, color: bool = True) -> np.ndarray:
     image = cv2.imread(name, cv2.IMREAD_UNCHANGED)
     if image is None:
         raise ValueError(f"{name}: not an image that OpenCV can read")
-    peak = np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1
+    peak = {"uint8": 255, "uint16": 65535}.get(image.dtype.name, 1)
     image = image.astype(np.float32) / np.float32(peak)
     if image.ndim == 2:
         return np.repeat(image[:, :, np.newaxis], 3 if color else 1, axis=2)

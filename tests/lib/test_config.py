@@ -1,0 +1,154 @@
+"""Settings: defaults, files, command lines, and what is refused."""
+import copy
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fast_rcnn.config import (
+    ConfigError,
+    cfg,
+    cfg_from_file,
+    cfg_from_list,
+    check_cfg,
+    get_output_dir,
+    reset_cfg,
+)
+
+
+@pytest.fixture(autouse=True)
+def default_settings():
+    reset_cfg()
+    yield
+    reset_cfg()
+
+
+def test_defaults_work_together_and_are_those_of_py_faster_rcnn():
+    check_cfg()
+    assert (cfg.TRAIN.BATCH_SIZE, cfg.TRAIN.FG_FRACTION, cfg.TRAIN.BG_THRESH_LO) == (128, 0.25, 0.1)
+    assert (cfg.TRAIN.RPN_POST_NMS_TOP_N, cfg.TEST.RPN_POST_NMS_TOP_N) == (2000, 300)
+    assert cfg.PIXEL_MEANS.shape == (1, 1, 3) and cfg.RNG_SEED == 3
+    assert (Path(cfg.ROOT_DIR) / "lib" / "fast_rcnn" / "config.py").is_file()
+
+
+def test_file(tmp_path):
+    file = tmp_path / "own.yml"
+    file.write_text("EXP_DIR: trial\nTRAIN:\n  SCALES: [400, 500]\n  FG_THRESH: 1\n  RPN_POSITIVE_WEIGHT: 5e-1\n"
+                    "TEST: {NMS: 0.4}\nPIXEL_MEANS: [[[1, 2, 3]]]\nPIXEL_STDS: 58\n")
+    cfg_from_file(file)
+    assert cfg.EXP_DIR == "trial" and cfg.TRAIN.SCALES == (400, 500) and cfg.TEST.NMS == 0.4
+    assert cfg.TRAIN.FG_THRESH == 1.0 and isinstance(cfg.TRAIN.FG_THRESH, float)
+    assert cfg.TRAIN.RPN_POSITIVE_WEIGHT == 0.5
+    np.testing.assert_array_equal(cfg.PIXEL_MEANS, [[[1, 2, 3]]])
+    np.testing.assert_array_equal(cfg.PIXEL_STDS, [[[58, 58, 58]]])
+    (tmp_path / "empty.yml").write_text("# nothing\n")
+    cfg_from_file(tmp_path / "empty.yml")
+
+
+@pytest.mark.parametrize("text, message", [
+    ("TRAIN: {USE_OHEN: true}", "unknown key TRAIN.USE_OHEN .did you mean TRAIN.USE_OHEM"),
+    ("NMS: 0.3", "unknown key NMS .did you mean T"),
+    ("TRAIN: {BATCH_SIZE: 12.5}", "TRAIN.BATCH_SIZE: expected int, found float 12.5"),
+    ("TRAIN: {USE_OHEM: 1}", "TRAIN.USE_OHEM: expected bool, found int 1"),
+    ("TRAIN: {FG_THRESH: true}", "TRAIN.FG_THRESH: expected float, found bool True"),
+    ("TRAIN: {SCALES: 600}", "TRAIN.SCALES: expected a list, found int 600"),
+    ("TRAIN: {SCALES: [600, a]}", r"TRAIN.SCALES\[1\]: expected int, found str 'a'"),
+    ("PIXEL_MEANS: [1, 2]", "PIXEL_MEANS: expected one or three numbers"),
+    ("TRAIN: 3", "TRAIN is a section"),
+    ("[1, 2]", "expected keys and values, found list"),
+    ("a: !!python/object/apply:os.getcwd []", "cannot be read as YAML"),
+    ("a: [", "cannot be read as YAML"),
+])
+def test_file_errors_name_file_and_key(tmp_path, text, message):
+    file = tmp_path / "bad.yml"
+    file.write_text(text)
+    before = copy.deepcopy(cfg)
+    with pytest.raises(ConfigError, match=f"bad.yml: {message}"):
+        cfg_from_file(file)
+    assert repr(cfg) == repr(before)
+
+
+def test_all_errors_of_a_file_are_reported_and_nothing_is_changed(tmp_path):
+    file = tmp_path / "bad.yml"
+    file.write_text("RNG_SEED: 7\nTRAIN: {NONSENSE: 1, MAX_SIZE: big}\n")
+    with pytest.raises(ConfigError, match=r"(?s)TRAIN.NONSENSE.*TRAIN.MAX_SIZE"):
+        cfg_from_file(file)
+    assert cfg.RNG_SEED == 3
+    with pytest.raises(ConfigError, match="nowhere.yml"):
+        cfg_from_file(tmp_path / "nowhere.yml")
+
+
+def test_command_line():
+    cfg_from_list(["EXP_DIR", "12", "TRAIN.SCALES", "[400,500]", "RNG_SEED", "1701", "TRAIN.USE_OHEM", "true",
+                   "TEST.NMS", "1", "EPS", "1e-3", "PIXEL_STDS", "(1, 2, 4)"])
+    assert (cfg.EXP_DIR, cfg.TRAIN.SCALES, cfg.RNG_SEED) == ("12", (400, 500), 1701)
+    assert cfg.TRAIN.USE_OHEM is True and cfg.TEST.NMS == 1.0 and cfg.EPS == 1e-3
+    np.testing.assert_array_equal(cfg.PIXEL_STDS, [[[1, 2, 4]]])
+    with pytest.raises(ConfigError, match="no partner"):
+        cfg_from_list(["EXP_DIR"])
+    with pytest.raises(ConfigError, match="TRAIN.MAX_SIZE: expected int, found str 'wide'"):
+        cfg_from_list(["TRAIN.MAX_SIZE", "wide"])
+
+
+@pytest.mark.parametrize("changes, message", [
+    ({"TRAIN.BATCH_SIZE": 127}, "multiple of TRAIN.IMS_PER_BATCH"),
+    ({"TRAIN.FG_THRESH": 1.5}, "TRAIN.FG_THRESH is 1.5: it must lie in 0..1"),
+    ({"TRAIN.BG_THRESH_LO": 0.6}, "above TRAIN.BG_THRESH_HI"),
+    ({"TRAIN.RPN_NEGATIVE_OVERLAP": 0.8}, "above TRAIN.RPN_POSITIVE_OVERLAP|TRAIN.RPN_POSITIVE_OVERLAP"),
+    ({"TRAIN.RPN_POSITIVE_WEIGHT": 1.0}, "between 0 and 1"),
+    ({"TRAIN.USE_OHEM": True}, "TRAIN.BG_THRESH_LO is 0.1"),
+    ({"TRAIN.USE_OHEM": True, "TRAIN.HAS_RPN": True}, "set TRAIN.HAS_RPN to False"),
+    ({"TRAIN.HAS_RPN": True}, "BBOX_NORMALIZE_TARGETS_PRECOMPUTED must be True"),
+    ({"TRAIN.SCALES": []}, "TRAIN.SCALES is ..: it must not be empty"),
+    ({"TEST.SCALES": [600, 0]}, "positive numbers only"),
+    ({"TRAIN.IMS_PER_BATCH": 0}, "at least 1"),
+    ({"PIXEL_STDS": 0}, "PIXEL_STDS"),
+    ({"TRAIN.BBOX_INSIDE_WEIGHTS": [1, 1]}, "has 2 numbers, 4 are needed"),
+    ({"TRAIN.PROPOSAL_METHOD": "ss"}, "choose one of selective_search, gt, rpn"),
+    ({"PRECISION": "half"}, "float32, bfloat16, float64"),
+])
+def test_settings_that_cannot_work_together(changes, message):
+    cfg_from_list([word for pair in changes.items() for word in pair])
+    with pytest.raises(ConfigError, match=message):
+        check_cfg()
+
+
+def test_all_conflicts_are_reported_together():
+    cfg_from_list(["TRAIN.BATCH_SIZE", "127", "TEST.NMS", "2.0"])
+    with pytest.raises(ConfigError, match=r"(?s)TEST.NMS.*TRAIN.BATCH_SIZE"):
+        check_cfg()
+
+
+def test_a_wrong_type_assigned_in_python_is_found():
+    cfg.TRAIN.MAX_SIZE = "big"
+    with pytest.raises(ConfigError, match="TRAIN.MAX_SIZE: expected int, found str 'big'"):
+        check_cfg()
+
+
+def test_attributes_cannot_be_misspelled():
+    with pytest.raises(ConfigError, match="USE_OHEM"):
+        cfg.TRAIN.USE_OHEN = True
+    with pytest.raises(AttributeError, match="did you mean RNG_SEED"):
+        cfg.RNG_SED  # noqa: B018
+
+
+def test_reset_keeps_the_objects_and_removes_changes():
+    train = cfg.TRAIN
+    cfg.TRAIN.SCALES, cfg.PIXEL_MEANS[...] = (1,), 0
+    cfg["EXTRA"] = 1
+    reset_cfg()
+    assert cfg.TRAIN is train and train.SCALES == (600,) and cfg.PIXEL_MEANS[0, 0, 0] == 102.9801
+    assert "EXTRA" not in cfg
+
+
+def test_copies_for_other_processes():
+    for other in (copy.deepcopy(cfg), pickle.loads(pickle.dumps(cfg))):
+        other.TRAIN.MAX_SIZE = 5
+        assert cfg.TRAIN.MAX_SIZE == 1000
+
+
+def test_output_folder(tmp_path):
+    cfg.ROOT_DIR = str(tmp_path)
+    folder = get_output_dir("path/to my:train", "net")
+    assert folder == str(tmp_path / "output" / "default" / "path_to_my_train" / "net") and Path(folder).is_dir()

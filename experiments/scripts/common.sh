@@ -33,18 +33,12 @@ if [ "$gpu" = cpu ]; then
   device=(--cpu)
 fi
 
-train_options=()
+options=()
 while [ $# -gt 0 ] && [ "$1" != --set ]; do
-  train_options+=("$1")
+  options+=("$1")
   shift
 done
 settings=("$@")
-
-# Tiny starts from nothing; the others from ImageNet.
-weights=(--weights "data/imagenet_models/$net.v2.caffemodel")
-if [ "$net" = Tiny ]; then
-  weights=()
-fi
 
 export PYTHONUNBUFFERED=1
 mkdir -p output/logs
@@ -59,9 +53,4 @@ run() {
     echo "+ $tool $*"
     time "${PYTHON:-python3}" "$tool" "$@"
   } 2>&1 | tee -a "$log"
-}
-
-# said WHAT: what the tool printed last after `WHAT: `.
-said() {
-  sed -n "s/^$1: //p" "$log" | tail -n 1
 }

@@ -3,7 +3,8 @@
 #
 #   experiments/scripts/faster_rcnn_alt_opt.sh GPU NET DATASET [options] [--set KEY VALUE ...]
 #   experiments/scripts/faster_rcnn_alt_opt.sh 0 VGG16 pascal_voc --set RNG_SEED 42 TRAIN.SCALES "[400, 600]"
-#   experiments/scripts/faster_rcnn_alt_opt.sh cpu Tiny data/BCCD:train,data/BCCD:test
+#   experiments/scripts/faster_rcnn_alt_opt.sh cpu Tiny path/to/BCCD:train,path/to/BCCD:test
+#   experiments/scripts/faster_rcnn_alt_opt.sh 0 ZF pascal_voc --resume
 #
 # common.sh explains the arguments.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -13,11 +14,5 @@ if [ "$net" = Tiny ]; then
   cfg=experiments/cfgs/tiny.yml
 fi
 
-run train_faster_rcnn_alt_opt.py "${device[@]}" --net_name "$net" "${weights[@]}" --imdb "$train_imdb" \
-  --cfg $cfg "${train_options[@]}" "${settings[@]}"
-
-# The trainer says what it made; where the data set has its own classes, the test net lies beside the model.
-final=$(said "Final model")
-test_net=$(said "Test net")
-run test_net.py "${device[@]}" --def "${test_net:-models/$net/faster_rcnn_alt_opt/faster_rcnn_test.pt}" \
-  --net "${final:?the training tool printed no line 'Final model: FILE'}" --imdb "$test_imdb" --cfg $cfg "${settings[@]}"
+run train_faster_rcnn_alt_opt.py "${device[@]}" --net_name "$net" --imdb "$train_imdb" \
+  --test_imdb "$test_imdb" --cfg $cfg "${options[@]}" "${settings[@]}"

@@ -9,15 +9,17 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 cfg=experiments/cfgs/faster_rcnn_end2end.yml
 iters=70000
+weights=(--weights "data/imagenet_models/$net.v2.caffemodel")
 if [ "$net" = Tiny ]; then
   cfg=experiments/cfgs/tiny_end2end.yml
   iters=1200
+  weights=()          # starts from nothing
 fi
 
 run train_net.py "${device[@]}" --solver "models/$net/faster_rcnn_end2end/solver.pt" "${weights[@]}" \
-  --imdb "$train_imdb" --iters $iters --cfg $cfg "${train_options[@]}" "${settings[@]}"
+  --imdb "$train_imdb" --iters $iters --cfg $cfg "${options[@]}" "${settings[@]}"
 
-final=$(said "Final model")
-test_net=$(said "Test net")
-run test_net.py "${device[@]}" --def "${test_net:-models/$net/faster_rcnn_end2end/test.pt}" \
-  --net "${final:?the training tool printed no line 'Final model: FILE'}" --imdb "$test_imdb" --cfg $cfg "${settings[@]}"
+final=$(sed -n 's/^Final model: //p' "$log" | tail -n 1)
+: "${final:?the training tool printed no line 'Final model: FILE'}"
+run test_net.py "${device[@]}" --def "models/$net/faster_rcnn_end2end/test.pt" --net "$final" \
+  --imdb "$test_imdb" --cfg $cfg "${settings[@]}"

@@ -4,8 +4,9 @@ from pathlib import Path
 import make_models
 import pytest
 
+import caffe
 from caffe.proto import caffe_pb2
-from caffe.proto.prototxt import parse, read_net, read_solver
+from caffe.proto.prototxt import parse, read_net, read_solver, write_message
 from net_definitions import NETS, model_files
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
@@ -166,3 +167,24 @@ def test_impossible_tasks_are_named(tmp_path, settings, words):
     with pytest.raises(ValueError, match=words):
         make_models.make_models(**settings, out_dir=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+# ---- nets that run
+def run_trunk(net: str, tmp_path: Path, height: int, width: int) -> tuple[int, ...]:
+    """Shape of the trunk's output for an image of that size."""
+    message = read_net(MODELS / net / "faster_rcnn_end2end/test.pt")
+    end = next(i for i, layer in enumerate(message.layer) if layer.name.startswith("rpn_"))
+    del message.layer[end:]
+    path = tmp_path / f"{net}.pt"
+    write_message(path, message)
+    caffe_net = caffe.Net(str(path), caffe.TEST)
+    caffe_net.blobs["data"].reshape(1, 3, height, width)
+    caffe_net.forward()
+    return caffe_net.blobs[message.layer[-1].top[0]].data.shape
+
+
+@pytest.mark.parametrize("net, shape", [
+    ("VGG16", (1, 512, 5, 6)), ("ZF", (1, 256, 6, 7)), ("VGG_CNN_M_1024", (1, 512, 4, 5)), ("Tiny", (1, 128, 5, 6))])
+def test_trunk_has_stride_16(net, shape, tmp_path):
+    """75 x 90 pixels. VGG pools 75 -> 38 -> 19 -> 10 -> 5; ZF pads, and VGG_CNN_M does not."""
+    assert run_trunk(net, tmp_path, 75, 90) == shape

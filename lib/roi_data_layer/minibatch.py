@@ -128,7 +128,9 @@ def roi_blobs(roidb: Sequence[Entry], picks: Sequence[tuple[np.ndarray, np.ndarr
     rois      (R, 5) index of the image, x1, y1, x2, y2 in the scaled image
     labels    (R,) class of a foreground RoI, 0 for background
     and, if TRAIN.BBOX_REG, (R, 4 * num_classes) each:
-    bbox_targets          the entry's normalised targets in the columns of their class; background rows are 0
+    bbox_targets          the entry's normalised targets in the columns of their class; 0 for RoIs with an IoU
+                          below BBOX_THRESH (which may be lower than FG_THRESH: such background RoIs
+                          train regression all the same)
     bbox_inside_weights   TRAIN.BBOX_INSIDE_WEIGHTS in these columns
     bbox_outside_weights  1 where the inside weight is above 0
     """
@@ -149,8 +151,7 @@ def _roi_rows(index: int, entry: Entry, foreground: np.ndarray, background: np.n
     """RoIs, labels and target rows (class, dx, dy, dw, dh) of one image, foreground first."""
     picked = np.concatenate([foreground, background])
     rois = np.hstack([np.full((len(picked), 1), index), entry["boxes"][picked] * scale])
-    labels, targets = entry["max_classes"][picked], np.zeros((len(picked), 5), np.float32)
+    labels = entry["max_classes"][picked]
     labels[len(foreground):] = 0
-    if "bbox_targets" in entry:
-        targets[:len(foreground)] = entry["bbox_targets"][foreground]
+    targets = entry["bbox_targets"][picked] if "bbox_targets" in entry else np.zeros((len(picked), 5), np.float32)
     return rois, labels, targets

@@ -66,7 +66,6 @@ def rows_of_all_rois(case):
     picked = np.concatenate([foreground, background])
     labels, data = case.inputs["max_classes"][picked], case.inputs["bbox_targets"][picked]
     labels[len(foreground):] = 0
-    data[len(foreground):] = 0
     return picked, labels, per_class_targets(data[:, 0], data[:, 1:], 4, train.BBOX_INSIDE_WEIGHTS)
 
 
@@ -112,6 +111,17 @@ def test_recorded_regression_labels(case):
                                          case.config["TRAIN.BBOX_INSIDE_WEIGHTS"])
     case.check("bbox_targets", targets)
     case.check("bbox_inside_weights", weights)
+
+
+def test_regression_examples_are_chosen_by_their_own_threshold(tmp_path):
+    """A RoI between BBOX_THRESH and FG_THRESH is background with regression targets, as in the original."""
+    (entry,) = scene(tmp_path, 1)
+    entry["max_overlaps"][2] = 0.6
+    settings = set_config({"TRAIN.FG_THRESH": 0.7, "TRAIN.BG_THRESH_HI": 0.7, "TRAIN.BATCH_SIZE": 8})
+    blobs = get_minibatch([entry], 3, settings, np.random.default_rng(0))
+    assert blobs["labels"].tolist() == [1, 2, 0, 0]
+    np.testing.assert_allclose(blobs["bbox_targets"][2, 4:8], [0, 0.1, 0, 0.2])
+    assert blobs["bbox_inside_weights"].any(axis=1).tolist() == [True, True, True, False]
 
 
 def test_every_roi_has_the_same_chance():

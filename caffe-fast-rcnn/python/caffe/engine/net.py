@@ -17,7 +17,7 @@ from .graph.sharing import ParameterTable
 from .graph.splits import insert_splits
 from .graph.upgrade import upgrade_net
 from .layer import Layer, LayerError, Phase, make_layer
-from .storage.caffemodel import copy_weights, save_net
+from .storage.caffemodel import LoadReport, copy_weights, save_net
 from .storage.hdf5 import copy_weights_hdf5, save_net_hdf5
 
 AUTOMATIC = "(automatic)"       # the name of tops that a layer makes for itself
@@ -295,9 +295,13 @@ class Net:
         """decay_mult of each of `learnable_params`."""
         return self._parameters.decay_mult
 
-    def copy_from(self, path) -> None:
-        """Load the weights of a caffemodel, binary or HDF5, into the layers of the same names."""
-        copy_weights(self, path)
+    def copy_from(self, path) -> LoadReport:
+        """Load the weights of a caffemodel, binary or HDF5, into the layers of the same names.
+
+        Returns a report (ours): `unused`, layers of the file that this net lacks, and `unfilled`, layers with
+        parameters that the file lacks; both are in the log as well.
+        """
+        return copy_weights(self, path)
 
     def load_hdf5(self, path) -> None:
         """Load the weights of an HDF5 caffemodel into the layers of the same names."""

@@ -1,4 +1,5 @@
 # distutils: language = c++
+# cython: boundscheck=False, wraparound=False, cdivision=True
 """Overlaps between two sets of boxes."""
 import numpy as np
 

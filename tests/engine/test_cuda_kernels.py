@@ -1,4 +1,4 @@
-"""The CUDA kernels: compiled by nvcc and NVRTC where they exist, run as C++ on the CPU, and on a GPU if there is one."""
+"""The CUDA kernels: compiled by nvcc and NVRTC where they exist, run as C++ on the CPU, and run on a GPU."""
 import atexit
 import contextlib
 import ctypes

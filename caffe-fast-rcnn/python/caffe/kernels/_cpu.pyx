@@ -41,8 +41,8 @@ def roi_pool_backward(const floating[:, :, :, ::1] top_diff, const int[:, :, :, 
                             <int>bottom_diff.shape[0], shape, scale, threads, &bottom_diff[0, 0, 0, 0])
 
 
-def smooth_l1(const floating[::1] prediction, const floating[::1] target, const floating[::1] inside,
-              const floating[::1] outside, floating sigma, floating[::1] loss, floating[::1] slope):
+def smooth_l1(floating sigma, floating[::1] loss, floating[::1] slope, const floating[::1] prediction,
+              const floating[::1] target, const floating[::1] inside, const floating[::1] outside):
     """Element by element; inside and outside may be None."""
     if prediction.shape[0] == 0:
         return

@@ -33,5 +33,5 @@ def smooth_l1(prediction: torch.Tensor, target: torch.Tensor, inside: torch.Tens
                          loss.numel(), prediction.device)
     else:
         arrays = [None if tensor is None else tensor.numpy() for tensor in flat]
-        _cpu.smooth_l1(*arrays, sigma, loss.view(-1).numpy(), slope.view(-1).numpy())
+        _cpu.smooth_l1(sigma, loss.view(-1).numpy(), slope.view(-1).numpy(), *arrays)
     return loss, slope

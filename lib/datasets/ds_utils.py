@@ -5,9 +5,7 @@ import numpy as np
 
 
 def unique_boxes(boxes: np.ndarray, scale: float = 1.0) -> np.ndarray:
-    """Ascending indices of the first of each group of boxes (N, 4) that are equal after round(box *
-    scale).
-    """
+    """Ascending indices of the first of each group of boxes equal after round(box * scale)."""
     _, first = np.unique(np.round(boxes * scale), axis=0, return_index=True)
     return np.sort(first)
 

@@ -11,9 +11,7 @@ from datasets.voc_eval import Detections, Objects, average_precision
 
 @dataclass
 class ClassResult:
-    """Result of one class; `ap` is NaN where the images hold no object of it (difficult ones do not
-    count).
-    """
+    """Result of one class; `ap` is NaN where there is no object of it (difficult ones do not count)."""
     recall: np.ndarray
     precision: np.ndarray
     ap: float

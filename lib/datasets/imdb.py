@@ -49,9 +49,7 @@ class imdb:
         return self._roidb
 
     def set_proposal_method(self, method: str) -> None:
-        """Where RoIs besides the objects come from: 'gt' (none), 'rpn' (config['rpn_file']) or
-        'selective_search'.
-        """
+        """Where other RoIs come from: 'gt' (nowhere), 'rpn' (config['rpn_file']), 'selective_search'."""
         self._handler(method)
         self._method, self._roidb = method, None
 
@@ -117,9 +115,7 @@ class imdb:
 
     def evaluate_detections(self, all_boxes: Sequence[Sequence[np.ndarray]],
                             output_dir: str | os.PathLike) -> Evaluation:
-        """Evaluate all_boxes[class][image], (N, 5) arrays x1, y1, x2, y2, score, and write them to
-        output_dir.
-        """
+        """Evaluate, and write, all_boxes[class][image]: (N, 5) arrays x1, y1, x2, y2, score."""
         raise NotImplementedError
 
     def evaluate_recall(self, candidate_boxes: Sequence[np.ndarray] | None = None,

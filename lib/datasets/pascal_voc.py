@@ -39,9 +39,7 @@ class pascal_voc(VocFolder):
         self.name = f"voc_{year}_{image_set}"
 
     def selective_search_roidb(self) -> list[Entry]:
-        """Objects and the selective search boxes published with Fast R-CNN,
-        data/selective_search_data/<name>.mat.
-        """
+        """Objects and Fast R-CNN's selective search boxes, data/selective_search_data/<name>.mat."""
         from scipy.io import loadmat  # not at the top: only needed here
         file = Path(cfg.DATA_DIR, "selective_search_data", f"{self.name}.mat")
         if not file.is_file():

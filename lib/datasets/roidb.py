@@ -64,9 +64,7 @@ def areas(boxes: np.ndarray) -> np.ndarray:
 
 
 def gt_overlaps(entry: Entry, num_classes: int) -> np.ndarray:
-    """(N, num_classes) float32: each RoI's best IoU in the column of its class, as py-faster-rcnn keeps
-    it.
-    """
+    """(N, num_classes) float32: each RoI's best IoU in the column of its class."""
     overlaps = np.zeros((len(entry["boxes"]), num_classes), np.float32)
     overlaps[np.arange(len(overlaps)), entry["max_classes"]] = entry["max_overlaps"]
     return overlaps

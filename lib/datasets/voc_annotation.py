@@ -41,9 +41,7 @@ def read_annotation(path: str | os.PathLike) -> Annotation:
 
 
 def _box(thing: ElementTree.Element) -> list[float]:
-    """The four corners; `bndbox` stands directly below the object (its parts, such as a head, have their
-    own).
-    """
+    """The corners in the `bndbox` directly below the object (its parts have their own)."""
     frame = thing.find("bndbox")
     if frame is None:
         raise ValueError(f"object {thing.findtext('name')!r} has no bndbox")

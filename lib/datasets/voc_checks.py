@@ -68,9 +68,7 @@ def make_record(name: str, image: Path | None, annotation_file: Path, classes: S
 
 def clean_boxes(name: str, annotation: Annotation, size: tuple[int, int], classes: Sequence[str] | None,
                 origin: int, problems: list[Problem]) -> tuple[np.ndarray, np.ndarray]:
-    """Zero-based boxes (N, 4), clipped to the image, and the indices of those to keep. Appends to
-    `problems`.
-    """
+    """Zero-based boxes (N, 4), clipped, and the indices of those to keep. Appends to `problems`."""
     width, height = size
     boxes = annotation.boxes - np.float32(origin)
     clipped = np.clip(boxes, 0, np.array([width - 1, height - 1, width - 1, height - 1], np.float32))

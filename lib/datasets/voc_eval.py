@@ -50,8 +50,7 @@ def voc_ap(recall: np.ndarray, precision: np.ndarray, use_07_metric: bool = Fals
 
 def precision_recall(detections: Detections, objects: dict[str, Objects],
                      ovthresh: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
-    """Recall and precision after each detection, (N,) each, taken by descending score (ties: in the given
-    order).
+    """Recall and precision, (N,) each, after each detection by descending score (ties: as given).
 
     A detection counts if its best object has an IoU > ovthresh: as right the first time that object is found,
     as
@@ -77,9 +76,7 @@ def precision_recall(detections: Detections, objects: dict[str, Objects],
 
 def _best_objects(names: np.ndarray, boxes: np.ndarray,
                   objects: dict[str, Objects]) -> tuple[np.ndarray, np.ndarray]:
-    """Index of the object of highest IoU in each detection's image, and that IoU (0 where the image has
-    none).
-    """
+    """Index of the best object in each detection's image, and its IoU (0 without objects)."""
     best, overlap = np.zeros(len(names), np.int64), np.zeros(len(names))
     for name in np.unique(names):
         if name in objects and len(objects[name].boxes):
@@ -118,9 +115,7 @@ def voc_eval(detpath: str, annopath: str, imagesetfile: str, classname: str, ovt
 
 
 def read_detections(path: str | os.PathLike) -> Detections:
-    """Read lines `image score x1 y1 x2 y2`; an empty file is no detections. Raises ValueError with file and
-    line.
-    """
+    """Read lines `image score x1 y1 x2 y2`, maybe none. Raises ValueError with file and line."""
     images, rows = [], []
     for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
         if line.strip():

@@ -115,9 +115,7 @@ class VocFolder(imdb):
 
     def evaluate_detections(self, all_boxes: Sequence[Sequence[np.ndarray]],
                             output_dir: str | os.PathLike) -> Evaluation:
-        """Average precisions at IoU 0.5; writes one file of detections per class, in VOC's format, to
-        output_dir.
-        """
+        """Average precisions at IoU 0.5; writes each class's detections in VOC's format."""
         detections = {name: class_detections(self.image_index, boxes)
                       for name, boxes in list(zip(self.classes, all_boxes, strict=True))[1:]}
         self.write_detections(detections, output_dir)

@@ -1,6 +1,4 @@
-"""Moves the normalisation of regression targets into, and out of, the weights of the layer that predicts
-them.
-"""
+"""Moves the normalisation of regression targets into, and out of, the weights of bbox_pred."""
 from __future__ import annotations
 
 import numpy as np
@@ -18,9 +16,7 @@ def unnormalize(weights: np.ndarray, bias: np.ndarray, means: np.ndarray,
 
 def normalize(weights: np.ndarray, bias: np.ndarray, means: np.ndarray,
               stds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The inverse of `unnormalize`, for training on from published weights; where a std is 0 it divides by
-    1.
-    """
+    """The inverse of `unnormalize`, to train on from published weights; a std of 0 counts as 1."""
     divisor = np.where(np.asarray(stds) > 0, stds, 1.0)
     scale = divisor.reshape(-1, *[1] * (weights.ndim - 1))
     return (weights / scale).astype(weights.dtype), ((bias - means) / divisor).astype(bias.dtype)

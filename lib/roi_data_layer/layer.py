@@ -48,9 +48,7 @@ class RoIDataLayer(caffe.Layer):
             blob.reshape(*shape)
 
     def set_roidb(self, roidb: Sequence[Entry]) -> None:
-        """Train on these prepared entries, from minibatch 0. Raises ValueError for a class beyond
-        num_classes.
-        """
+        """Train on these entries, from minibatch 0. Raises ValueError for a class beyond num_classes."""
         highest = max((int(entry["max_classes"].max(initial=0)) for entry in roidb), default=0)
         if highest >= self._num_classes:
             raise ValueError(f"{layer_name(self)}: the roidb has a RoI of class {highest}, but num_classes "
@@ -144,9 +142,7 @@ class OHEMDataLayer(caffe.Layer):
 
 
 def _data_shapes(train: Any, num_classes: int) -> dict[str, tuple[int, ...]]:
-    """Names of RoIDataLayer's tops with shapes to build the net by; the true ones come with each
-    minibatch.
-    """
+    """Names of RoIDataLayer's tops with shapes to build the net by; true ones come with the data."""
     images = {"data": (train.IMS_PER_BATCH, 3, max(train.SCALES), train.MAX_SIZE)}
     if train.HAS_RPN:
         return {**images, "im_info": (train.IMS_PER_BATCH, 3), "gt_boxes": (1, 5 + (train.IMS_PER_BATCH > 1))}

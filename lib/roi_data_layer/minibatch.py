@@ -42,8 +42,7 @@ def get_minibatch(roidb: Sequence[Entry], num_classes: int, settings: Any, rng: 
 
 def get_allrois_minibatch(roidb: Sequence[Entry], num_classes: int, settings: Any,
                           rng: np.random.Generator) -> Blobs:
-    """Blobs with all RoIs of the images, for hard example mining: per image all foreground, then all
-    background.
+    """Blobs with all RoIs, for hard example mining: per image foreground, then background.
 
     RoIs between BG_THRESH_HI and FG_THRESH are left out. `rng` draws the scale of each image.
     """
@@ -55,9 +54,7 @@ def get_allrois_minibatch(roidb: Sequence[Entry], num_classes: int, settings: An
 
 def read_images(roidb: Sequence[Entry], settings: Any,
                 rng: np.random.Generator) -> tuple[list[np.ndarray], list[float]]:
-    """Read, mirror where the entry is `flipped`, and prepare every image at one of TRAIN.SCALES drawn for
-    it.
-    """
+    """Read, mirror if `flipped`, and prepare each image at one of TRAIN.SCALES; with the factors."""
     train = settings.TRAIN
     sizes = rng.choice(np.asarray(train.SCALES), size=len(roidb))
     images, scales = [], []
@@ -70,9 +67,7 @@ def read_images(roidb: Sequence[Entry], settings: Any,
 
 
 def read_image(path: str, flipped: bool = False) -> np.ndarray:
-    """Image (height, width, 3) BGR uint8, mirrored left to right if asked. Raises ImageError with the
-    path.
-    """
+    """Image (height, width, 3) BGR uint8, mirrored if asked. Raises ImageError with the path."""
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:
         raise ImageError(f"{path}: the image is missing or broken")
@@ -106,9 +101,7 @@ def split_rois(overlaps: np.ndarray, train: Any) -> tuple[np.ndarray, np.ndarray
 
 def sample_rois(overlaps: np.ndarray, most_foreground: int, total: int, train: Any,
                 rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Random indices of at most `most_foreground` foreground RoIs and background RoIs up to `total`,
-    ascending.
-    """
+    """Random foreground (at most `most_foreground`) and background indices, `total` in all."""
     foreground, background = split_rois(overlaps, train)
     foreground = _draw(foreground, most_foreground, rng)
     return foreground, _draw(background, total - len(foreground), rng)
@@ -122,8 +115,7 @@ def _draw(indices: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarra
 
 def roi_blobs(roidb: Sequence[Entry], picks: Sequence[tuple[np.ndarray, np.ndarray]], scales: Sequence[float],
               num_classes: int, train: Any) -> Blobs:
-    """Blobs of the picked RoIs of all images; `picks` holds indices of foreground and background for each
-    image.
+    """Blobs of the picked RoIs; `picks` holds indices of foreground and background per image.
 
     rois      (R, 5) index of the image, x1, y1, x2, y2 in the scaled image
     labels    (R,) class of a foreground RoI, 0 for background

@@ -41,9 +41,7 @@ def _box_losses(pred: np.ndarray, target: np.ndarray, inside: np.ndarray, outsid
 
 
 def select_hard_examples(losses: np.ndarray, count: int) -> np.ndarray:
-    """Indices of the `count` largest losses (all, if there are fewer), largest first; equal losses keep their
-    order.
-    """
+    """Indices of the `count` largest losses (or all), largest first; ties keep their order."""
     return np.argsort(-np.asarray(losses), kind="stable")[:count]
 
 

@@ -46,9 +46,7 @@ def _check_entry(entry: Entry) -> None:
 
 
 def filter_roidb(roidb: Sequence[Entry], train: Any) -> list[Entry]:
-    """Entries with at least one RoI that can be foreground or background by the limits of `train`
-    (cfg.TRAIN).
-    """
+    """Entries with a RoI that can be foreground or background by `train` (cfg.TRAIN)."""
     return [entry for entry in roidb if is_usable(entry["max_overlaps"], train)]
 
 
@@ -60,8 +58,7 @@ def is_usable(overlaps: np.ndarray, train: Any) -> bool:
 
 def add_bbox_regression_targets(roidb: Sequence[Entry], num_classes: int,
                                 train: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Give every entry its `bbox_targets`, normalised if BBOX_NORMALIZE_TARGETS: (target - mean) / std per
-    class.
+    """Give every entry its `bbox_targets`; if BBOX_NORMALIZE_TARGETS, (target - mean) / std per class.
 
     train    cfg.TRAIN: BBOX_THRESH and the BBOX_NORMALIZE_* keys
     returns  means and stds, (4 * num_classes,) float64: BBOX_NORMALIZE_MEANS and _STDS for every class if
@@ -83,8 +80,7 @@ def add_bbox_regression_targets(roidb: Sequence[Entry], num_classes: int,
 
 def compute_targets(rois: np.ndarray, overlaps: np.ndarray, classes: np.ndarray,
                     threshold: float) -> np.ndarray:
-    """(N, 5) float32: class, dx, dy, dw, dh towards the object of highest IoU, for RoIs with IoU >=
-    threshold.
+    """(N, 5) float32: class, dx, dy, dw, dh towards the best object, for IoU >= threshold.
 
     Objects are the RoIs whose overlap is exactly 1; without any, and for all other RoIs, rows are 0.
     """

@@ -81,9 +81,7 @@ def test_recorded_rows_of_one_image(case):
 
 @golden("allrois_minibatch", "quirk", name="all_rois_hi")
 def test_no_roi_is_foreground_and_background(case):
-    """The original takes RoIs between the two limits twice, the second time with background label and
-    targets.
-    """
+    """The original takes RoIs between the limits twice, once as background with class targets."""
     picked, labels, (targets, weights) = rows_of_all_rois(case)
     assert len(np.unique(picked)) == len(picked) < len(case.outputs["labels"])
     first = (labels > 0).sum()

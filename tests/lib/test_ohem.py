@@ -31,9 +31,7 @@ def thresh_of(case):
 
 @golden("ohem", "contract", "quirk")
 def test_recorded_mining(case):
-    """The quirk case, two RoIs with an IoU of exactly the threshold, follows the CPU's NMS: one is
-    dropped.
-    """
+    """The quirk, an IoU of exactly the threshold, follows the CPU's NMS: one RoI is dropped."""
     losses = losses_of(case)
     case.check("loss", losses)
     rois, labels = case.inputs["rois"], case.inputs["labels"]

@@ -65,9 +65,7 @@ def test_recorded_dataset(case, devkit, tmp_path):
 
 
 def check_files(case, folder):
-    """Same files and lines; ours have all digits where the original has three decimals of score, one of
-    corners.
-    """
+    """Same files and lines; the original rounds scores to three decimals, corners to one."""
     names = case.outputs["result_paths"].tolist()
     assert sorted(path.name for path in folder.iterdir()) == sorted(names)
     for name, text in zip(names, case.outputs["result_texts"].tolist(), strict=True):

@@ -57,9 +57,7 @@ def test_recorded_roidb(case):
 
 @golden("roidb", "quirk", name="roidb_zero_std")
 def test_a_class_without_spread_is_divided_by_one(case):
-    """The original's targets are NaN where the deviation is 0; ours stay 0 there and agree everywhere
-    else.
-    """
+    """The original's targets are NaN where the deviation is 0; ours stay 0 there."""
     overlaps = case.inputs["gt_overlaps"]
     entry = {"boxes": case.inputs["boxes"], "max_overlaps": overlaps.max(axis=1),
              "max_classes": overlaps.argmax(axis=1)}

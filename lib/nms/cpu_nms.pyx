@@ -1,4 +1,5 @@
 # distutils: language = c++
+# cython: boundscheck=False, wraparound=False
 """Greedy non-maximum suppression on the CPU."""
 import numpy as np
 

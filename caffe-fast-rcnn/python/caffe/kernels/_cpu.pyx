@@ -1,4 +1,5 @@
 # distutils: language = c++
+# cython: boundscheck=False, wraparound=False
 """The CPU backend of the kernels over C-contiguous arrays; the modules beside it check and prepare their arguments."""
 from cython cimport floating
 
@@ -41,7 +42,7 @@ def roi_pool_backward(const floating[:, :, :, ::1] top_diff, const int[:, :, :, 
                             <int>bottom_diff.shape[0], shape, scale, threads, &bottom_diff[0, 0, 0, 0])
 
 
-def smooth_l1(floating sigma, floating[::1] loss, floating[::1] slope, const floating[::1] prediction,
+def smooth_l1(double sigma, floating[::1] loss, floating[::1] slope, const floating[::1] prediction,
               const floating[::1] target, const floating[::1] inside, const floating[::1] outside):
     """Element by element; inside and outside may be None."""
     if prediction.shape[0] == 0:
@@ -53,7 +54,7 @@ def smooth_l1(floating sigma, floating[::1] loss, floating[::1] slope, const flo
     if outside is not None:
         outside_data = &outside[0]
     with nogil:
-        c_smooth_l1(&prediction[0], &target[0], inside_data, outside_data, <long long>prediction.shape[0], sigma,
+        c_smooth_l1(&prediction[0], &target[0], inside_data, outside_data, <long long>prediction.shape[0], <floating>sigma,
                     &loss[0], &slope[0])
 
 

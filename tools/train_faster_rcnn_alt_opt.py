@@ -58,8 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run_step(words[1:])
     args = parser().parse_args(words)
     from fast_rcnn.alt_opt import train_alt_opt
-    from fast_rcnn.alt_opt_setup import load_imdb, make_run
+    from fast_rcnn.alt_opt_setup import make_run
     from fast_rcnn.child_process import ChildDied
+    from fast_rcnn.data_set import load_imdb
     if args.test_imdb:
         load_imdb(args.test_imdb)       # better found missing now than after the training
     run = make_run(args)
@@ -72,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nStopped. The same command with --resume goes on.", file=sys.stderr)
         return 130
-    print(f"The detector is ready: {final}", flush=True)
+    print(f"Final model: {final}\nTest net: {run.output / 'faster_rcnn_test.pt'}", flush=True)
     return _test(run, args) if args.test_imdb else 0
 
 

@@ -24,7 +24,8 @@ from fast_rcnn import checks
 from fast_rcnn.alt_opt_nets import RunNets
 from fast_rcnn.child_process import run_child
 from fast_rcnn.manifest import DONE, PENDING, FolderLock, Manifest, RunError
-from fast_rcnn.stage_cfg import relevant_settings, stage_settings, test_settings, write_settings
+from fast_rcnn.stage_cfg import detector_settings, relevant_settings, stage_settings, write_settings
+from utils.draw import plot_losses
 from utils.files import atomic_path, read_json, sha256_file, sha256_json, write_json
 
 
@@ -219,12 +220,14 @@ def _write_job(run: Run, step: Step, manifest: Manifest, run_hash: str) -> Path:
 
 
 def _finish(run: Run, manifest: Manifest) -> Path:
-    """Put the detector together: final model, test net, settings, and a note that names them."""
+    """Put the detector together: final model, test net, settings, a note that names them, and the loss curves."""
     final, net = run.output / run.final_name, run.output / "faster_rcnn_test.pt"
     for source, target in ((manifest.output("stage2_fast_rcnn", "model"), final), (run.nets.detector_test, net)):
         with atomic_path(target) as temporary:
             shutil.copyfile(source, temporary)
-    write_settings(run.output / "test_cfg.yml", test_settings(run.settings["stage2_proposals"]))
+    write_settings(run.output / "test_cfg.yml", detector_settings(run.settings["stage2_fast_rcnn"]))
+    plot_losses([run.output / "logs" / f"{step.name}.jsonl" for step in STEPS if step.trains],
+                run.output / "losses.png")
     write_json(run.output / "detector.json", {"model": final.name, "net": net.name, "cfg": "test_cfg.yml",
                                               "classes": list(run.classes)})
     return final

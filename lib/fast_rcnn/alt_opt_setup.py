@@ -1,18 +1,16 @@
 """Puts a run of alternating optimisation together from the options of the command line, and checks it."""
 from __future__ import annotations
 
-import hashlib
 import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fast_rcnn.alt_opt import Run, check_run, step_settings
 from fast_rcnn.alt_opt_nets import check_net_name, find_nets
 from fast_rcnn.cli import UserError, choose_device
 from fast_rcnn.config import cfg, cfg_from_file, cfg_from_list, get_output_dir, reset_cfg
+from fast_rcnn.data_set import data_digest, load_imdb
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -22,6 +20,9 @@ def make_run(args: Namespace) -> Run:
     ohem = not args.no_ohem
     if args.models is None:
         check_net_name(args.net_name)
+    if args.cfg is None and args.net_name == "Tiny":
+        args.cfg = str(ROOT / "experiments" / "cfgs" / "tiny.yml")
+        print(f"Settings: {args.cfg}, made for the net Tiny (--cfg FILE for others)", flush=True)
     settings = step_settings(args.cfg, args.set_cfgs, ohem, args.seed)
     imdb, weights = _data_and_weights(args)
     output = Path(args.output or _default_output(args, imdb)).resolve()
@@ -52,16 +53,6 @@ def _data_and_weights(args: Namespace) -> tuple[Any, Path | None]:
     return imdb, weights
 
 
-def load_imdb(name: str) -> Any:
-    """The data set of this name or path. Raises UserError that says how to get it."""
-    from datasets.factory import DatasetError, get_imdb
-    try:
-        return get_imdb(name)
-    except (DatasetError, FileNotFoundError) as error:
-        hint = ". To fetch it: data/scripts/fetch_voc2007.sh" if name.startswith("voc_2007") else ""
-        raise UserError(f"data set {name}: {error}{hint}") from None
-
-
 def initial_weights(net_name: str, given: str | None) -> Path | None:
     """Path of the weights to begin with; None for random ones, which are the default of the net Tiny only."""
     if given == "none" or (given is None and net_name == "Tiny"):
@@ -77,12 +68,3 @@ def _default_output(args: Namespace, imdb: Any) -> str:
         cfg_from_file(args.cfg)
     cfg_from_list(args.set_cfgs)
     return get_output_dir(imdb, args.net_name)
-
-
-def data_digest(imdb: Any) -> str:
-    """Fingerprint of the images' names and their annotated objects."""
-    digest = hashlib.sha256("\n".join([*imdb.classes, "", *imdb.image_index]).encode())
-    for entry in imdb.gt_roidb():
-        digest.update(np.ascontiguousarray(entry["boxes"], np.float32).tobytes())
-        digest.update(np.ascontiguousarray(entry["gt_classes"], np.int32).tobytes())
-    return digest.hexdigest()

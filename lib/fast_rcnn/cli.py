@@ -7,9 +7,14 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from fast_rcnn.config import ConfigError, cfg, cfg_from_file, cfg_from_list, check_cfg
+from fast_rcnn.config import cfg, cfg_from_file, cfg_from_list, check_cfg
 
 Main = Callable[[Sequence[str] | None], int]
+
+_USER_ERRORS = {
+    "FileNotFoundError", "UserError", "ConfigError", "CheckError", "RunError", "LossError", "ChildDied",
+    "DatasetError", "AnnotationError", "ImageError",                                # lib/datasets, roi_data_layer
+    "PrototxtError", "LayerError", "SolverError", "WeightsError", "WireError"}      # caffe
 
 
 class UserError(Exception):
@@ -40,19 +45,11 @@ def tool(main: Main) -> Main:
 
 
 def is_user_error(error: Exception) -> bool:
-    """Whether an exception tells of something outside the program."""
-    return isinstance(error, (UserError, FileNotFoundError, *_error_classes()))
+    """Whether an exception tells of something outside the program: by its class's name or a base class's.
 
-
-def _error_classes() -> tuple[type[Exception], ...]:
-    """Error classes of the modules that are loaded; a module that is not has raised nothing."""
-    names = {"fast_rcnn.config": ["ConfigError"], "fast_rcnn.checks": ["CheckError"],
-             "fast_rcnn.manifest": ["RunError"], "fast_rcnn.train_log": ["LossError"],
-             "fast_rcnn.child_process": ["ChildDied"], "datasets.imdb": ["DatasetError"],
-             "caffe.proto.prototxt": ["PrototxtError"],
-             "caffe": ["LayerError", "SolverError", "WeightsError"]}
-    return tuple(getattr(sys.modules[module], name) for module, classes in names.items()
-                 if module in sys.modules for name in classes if hasattr(sys.modules[module], name))
+    By name, because importing all the modules that define them would take seconds before --help is shown.
+    """
+    return any(cls.__name__ in _USER_ERRORS for cls in type(error).__mro__)
 
 
 def message_of(error: Exception) -> str:
@@ -124,6 +121,3 @@ def use_device(gpu_id: int | None, seed: int | None = None) -> None:
     if seed is not None:
         caffe.set_random_seed(seed)
 
-
-__all__ = ["ConfigError", "UserError", "add_cfg_options", "add_device_options", "apply_cfg", "choose_device",
-           "existing_file", "is_user_error", "make_parser", "message_of", "tool", "use_device"]

@@ -18,7 +18,7 @@ from utils.files import atomic_path
 # Values of the blog post and of py-faster-rcnn that differ from the defaults of cfg
 _STARTS_WITH: dict[str, dict[str, Any]] = {
     "rpn": {"TRAIN.IMS_PER_BATCH": 1},
-    "proposals": {"TEST.RPN_PRE_NMS_TOP_N": -1, "TEST.RPN_POST_NMS_TOP_N": 2000},
+    "proposals": {},
     "fast_rcnn": {"TRAIN.IMS_PER_BATCH": 2, "TRAIN.BG_THRESH_LO": 0.0, "TRAIN.ASPECT_GROUPING": False,
                   "TRAIN.OHEM_USE_NMS": False},
 }
@@ -26,7 +26,8 @@ _FIXED: dict[str, dict[str, Any]] = {
     # Regression of the RPN has its own targets; BBOX_REG is about Fast R-CNN's
     "rpn": {"TRAIN.HAS_RPN": True, "TRAIN.BBOX_REG": False, "TRAIN.USE_OHEM": False,
             "TRAIN.PROPOSAL_METHOD": "gt"},
-    "proposals": {},
+    # Written for training: as many as TRAIN says (2000), whatever TEST says for the detector in use
+    "proposals": {"TEST.RPN_PRE_NMS_TOP_N": -1},
     "fast_rcnn": {"TRAIN.HAS_RPN": False, "TRAIN.PROPOSAL_METHOD": "rpn"},
 }
 # Without influence on results: where things are, how fast, how often something is written
@@ -52,11 +53,13 @@ def stage_settings(kind: str, stage: int, ohem: bool, cfg_file: str | None, set_
         _assign({"TRAIN.SNAPSHOT_INFIX": f"stage{stage}"})
         if kind == "fast_rcnn":
             _assign({"TRAIN.USE_OHEM": ohem})
+        if kind == "proposals":
+            _assign({"TEST.RPN_POST_NMS_TOP_N": cfg.TRAIN.RPN_POST_NMS_TOP_N})
         if seed is not None:
             _assign({"RNG_SEED": seed})
         if kind != "proposals":         # which trains nothing: what TRAIN says need not fit together
             check_cfg()
-        return _plain(cfg)
+        return plain(cfg)
     finally:
         reset_cfg()
 
@@ -65,9 +68,10 @@ def _assign(values: dict[str, Any]) -> None:
     cfg_from_list([item for pair in values.items() for item in pair])
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A tree of settings as JSON and YAML can hold it: dictionaries, lists, numbers, texts."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):
         return value.tolist()
     return list(value) if isinstance(value, tuple) else value
@@ -88,11 +92,10 @@ def _flat(settings: Settings) -> Iterator[tuple[str, Any]]:
             yield key, value
 
 
-def test_settings(settings: Settings) -> Settings:
-    """Settings for using the finished detector: image sizes and pixel statistics of the training run."""
-    test = {key: settings["TEST"][key] for key in ("SCALES", "MAX_SIZE", "NMS", "RPN_NMS_THRESH", "RPN_MIN_SIZE")}
-    return {"TEST": {**test, "HAS_RPN": True}, "PIXEL_MEANS": settings["PIXEL_MEANS"],
-            "PIXEL_STDS": settings["PIXEL_STDS"]}
+def detector_settings(settings: Settings) -> Settings:
+    """Settings for using the finished detector, from those of a step that trains."""
+    return {"TEST": {**settings["TEST"], "HAS_RPN": True},
+            **{key: settings[key] for key in ("PIXEL_MEANS", "PIXEL_STDS")}}
 
 
 def write_settings(path: str | os.PathLike, settings: Settings) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from utils.files import atomic_path
+from utils.files import atomic_path, read_json_lines
 
 
 class LossError(Exception):
@@ -43,10 +43,9 @@ class TrainLog:
         """Training begins at `iteration`: later lines, left by a run that died, are removed from the file."""
         self._last = (iteration, time.perf_counter())
         if self.path and self.path.exists():
-            kept = [line for line in self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-                    if _iteration_of(line) <= iteration]
+            kept = [record for record in read_json_lines(self.path) if record["iteration"] <= iteration]
             with atomic_path(self.path) as temporary:
-                temporary.write_text("".join(kept), encoding="utf-8")
+                temporary.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
 
     def report(self, iteration: int, losses: Mapping[str, float], loss: float, lr: float,
                stats: Mapping[str, Mapping[str, float]] | None = None, peak_mb: float | None = None) -> None:
@@ -88,25 +87,7 @@ class TrainLog:
                 file.write(json.dumps(record) + "\n")
 
 
-def read_log(path: str | os.PathLike) -> list[dict[str, Any]]:
-    """The records of a JSON lines file; a last line that was cut off is left out."""
-    return [record for line in Path(path).read_text(encoding="utf-8").splitlines()
-            if (record := _parse(line)) is not None]
-
-
 def peak_memory_mb() -> float:
     """Most main memory that this process ever held, in MB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
-
-
-def _parse(line: str) -> dict[str, Any] | None:
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError:
-        return None
-
-
-def _iteration_of(line: str) -> float:
-    record = _parse(line)
-    return record["iteration"] if record else math.inf

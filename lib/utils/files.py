@@ -42,6 +42,15 @@ def read_json(path: str | os.PathLike) -> Any:
         raise ValueError(f"{path}: damaged JSON: {error}") from error
 
 
+def read_json_lines(path: str | os.PathLike) -> list[Any]:
+    """One value a line; a line that was cut off, by the end of a process that wrote it, is left out."""
+    values = []
+    for line in Path(path).read_text(encoding="utf-8").splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
+            values.append(json.loads(line))
+    return values
+
+
 def sha256_file(path: str | os.PathLike) -> str:
     """SHA-256 of a file's content, in hexadecimal."""
     digest = hashlib.sha256()

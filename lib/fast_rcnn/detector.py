@@ -1,0 +1,58 @@
+"""A trained detector on disk, and how the tools that use one find its parts."""
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fast_rcnn import checks
+from fast_rcnn.cli import UserError, existing_file
+from utils.files import read_json
+
+
+@dataclass
+class DetectorFiles:
+    """The parts of a detector: test net, weights, settings (None: defaults), class names (None: unknown)."""
+
+    net: str
+    weights: str
+    cfg: str | None = None
+    classes: Sequence[str] | None = None
+
+    def load(self, num_classes: int) -> Any:
+        """The net, checked for this number of classes. Raises CheckError, or what caffe raises for bad files."""
+        import caffe
+        checks.raise_all(checks.check_test_net(self.net, num_classes))
+        return caffe.Net(self.net, caffe.TEST, weights=self.weights)
+
+
+def add_detector_options(parser: argparse.ArgumentParser) -> None:
+    """--run, or --def and --net."""
+    parser.add_argument("--run", metavar="DIR", help="output folder of tools/train_faster_rcnn_alt_opt.py: its "
+                                                     "detector with its settings; instead of --def and --net")
+    parser.add_argument("--def", dest="prototxt", metavar="FILE", help="prototxt of the test net")
+    parser.add_argument("--net", metavar="FILE", help="caffemodel")
+
+
+def find_detector(args: argparse.Namespace) -> DetectorFiles:
+    """The detector that the options name; sets args.cfg to its settings unless the user gave others.
+
+    Raises UserError that says what is missing.
+    """
+    if args.run:
+        return _of_run(args)
+    if not (args.prototxt and args.net):
+        raise UserError("which detector? Give --run DIR, or --def FILE and --net FILE")
+    return DetectorFiles(existing_file(args.prototxt, "--def"), existing_file(args.net, "--net"), args.cfg)
+
+
+def _of_run(args: argparse.Namespace) -> DetectorFiles:
+    note = Path(args.run, "detector.json")
+    if not note.is_file():
+        raise UserError(f"--run {args.run}: has no finished detector ({note.name}); finish the run with --resume")
+    parts = read_json(note)
+    args.cfg = args.cfg or str(note.parent / parts["cfg"])
+    return DetectorFiles(args.prototxt or str(note.parent / parts["net"]),
+                         args.net or str(note.parent / parts["model"]), args.cfg, parts["classes"])

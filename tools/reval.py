@@ -1,0 +1,53 @@
+#!/usr/bin/env python3
+"""Evaluates the detections that tools/test_net.py has stored once more, without running the net."""
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import _init_paths  # noqa: F401
+from fast_rcnn.cli import UserError, add_cfg_options, apply_cfg, existing_file, make_parser, tool
+from fast_rcnn.config import cfg
+
+EXAMPLES = """\
+  tools/reval.py output/default/voc_2007_test/VGG16_faster_rcnn_final --imdb voc_2007_test
+  tools/reval.py output/default/voc_2007_test/VGG16_faster_rcnn_final --nms --set TEST.NMS 0.4
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of the tool."""
+    result = make_parser(__doc__ or "", EXAMPLES)
+    add = result.add_argument
+    add("output_dir", metavar="DIR", help="folder of results, which holds detections.npz")
+    add("--imdb", default="voc_2007_test", metavar="NAME", help="the data set that was tested")
+    add("--nms", action="store_true", help="apply NMS (TEST.NMS) to the stored detections first")
+    add("--comp", action="store_true", help="for VOC's evaluation server: accepted, results are named for it anyway")
+    add_cfg_options(result)
+    return result
+
+
+@tool
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; returns its exit status."""
+    args = parser().parse_args(argv)
+    apply_cfg(args)
+    path = existing_file(str(Path(args.output_dir, "detections.npz")), "DIR", "tools/test_net.py writes it")
+    from fast_rcnn.data_set import load_imdb
+    from fast_rcnn.detections import load_detections
+    from fast_rcnn.test import apply_nms
+    imdb = load_imdb(args.imdb)
+    try:
+        detections = load_detections(path, imdb.image_index, imdb.classes)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    if args.nms:
+        detections = apply_nms(detections, cfg.TEST.NMS)
+    print(imdb.evaluate_detections(detections, args.output_dir).report(), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,66 @@
+#!/usr/bin/env python3
+"""Writes the proposals of a region proposal network for every image of a data set."""
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import _init_paths  # noqa: F401
+from fast_rcnn.cli import (
+    add_cfg_options,
+    add_device_options,
+    apply_cfg,
+    choose_device,
+    existing_file,
+    make_parser,
+    tool,
+    use_device,
+)
+from fast_rcnn.config import cfg, get_output_dir
+
+EXAMPLES = """\
+  tools/rpn_generate.py --def models/VGG16/faster_rcnn_alt_opt/rpn_test.pt --net rpn.caffemodel \\
+      --imdb voc_2007_trainval
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of the tool."""
+    result = make_parser(__doc__ or "", EXAMPLES)
+    add = result.add_argument
+    add("--def", dest="prototxt", required=True, metavar="FILE", help="prototxt of the RPN for tests (rpn_test.pt)")
+    add("--net", required=True, metavar="FILE", help="caffemodel")
+    add("--imdb", default="voc_2007_test", metavar="NAME", help="data set, or path of one: folder[:split]")
+    add("--output", metavar="FILE", help="file to write (default: <net>_proposals.npz in output/<EXP_DIR>/<data set>)")
+    add_device_options(result)
+    add_cfg_options(result)
+    return result
+
+
+@tool
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; returns its exit status."""
+    args = parser().parse_args(argv)
+    existing_file(args.prototxt, "--def")
+    existing_file(args.net, "--net")
+    cfg.TEST.RPN_PRE_NMS_TOP_N, cfg.TEST.RPN_POST_NMS_TOP_N = -1, 2000    # unless the user says otherwise
+    apply_cfg(args)
+    import caffe
+    from fast_rcnn.data_set import load_imdb
+    from rpn.generate import imdb_proposals, save_proposals
+    imdb = load_imdb(args.imdb)
+    use_device(choose_device(args))
+    net = caffe.Net(args.prototxt, caffe.TEST, weights=args.net)
+    boxes, scores = imdb_proposals(net, imdb)
+    output = Path(args.output or Path(get_output_dir(imdb), f"{Path(args.net).stem}_proposals.npz"))
+    save_proposals(output, boxes, scores, imdb.image_index)
+    recall = imdb.evaluate_recall(boxes)
+    print(f"{sum(map(len, boxes))} proposals for {imdb.num_images} images, average recall "
+          f"{recall['ar']:.3f}\nProposals: {output}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+#!/usr/bin/env python3
+"""Tests a detector on a data set: detections of all images, and the average precision of each class."""
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import _init_paths  # noqa: F401
+from fast_rcnn.cli import add_cfg_options, add_device_options, apply_cfg, choose_device, make_parser, tool, use_device
+from fast_rcnn.config import cfg, get_output_dir
+from fast_rcnn.detector import add_detector_options, find_detector
+
+EXAMPLES = """\
+  tools/test_net.py --run output/faster_rcnn_alt_opt/voc_2007_trainval/VGG16 --imdb voc_2007_test
+  tools/test_net.py --def models/VGG16/faster_rcnn_alt_opt/faster_rcnn_test.pt --net VGG16_final.caffemodel \\
+      --imdb voc_2007_test --cfg experiments/cfgs/faster_rcnn_alt_opt.yml
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of the tool."""
+    result = make_parser(__doc__ or "", EXAMPLES)
+    add_detector_options(result)
+    add = result.add_argument
+    add("--imdb", default="voc_2007_test", metavar="NAME", help="data set, or path of one: folder[:split]")
+    add("--num_dets", type=int, default=100, metavar="N", help="most detections per image; 0: no limit (default: 100)")
+    add("--thresh", type=float, default=0.05, help="least score of a detection (default: 0.05)")
+    add("--vis", action="store_true", help="write a picture of each image's detections")
+    add("--comp", action="store_true", help="for VOC's evaluation server: accepted, results are named for it anyway")
+    add("--output", metavar="DIR", help="folder for results (default: output/<EXP_DIR>/<data set>/<net>)")
+    add_device_options(result)
+    add_cfg_options(result)
+    return result
+
+
+@tool
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; returns its exit status."""
+    args = parser().parse_args(argv)
+    files = find_detector(args)
+    apply_cfg(args)
+    from fast_rcnn.data_set import load_imdb
+    from fast_rcnn.test import test_net
+    imdb = load_imdb(args.imdb)
+    if not cfg.TEST.HAS_RPN:
+        imdb.set_proposal_method(cfg.TEST.PROPOSAL_METHOD)
+    use_device(choose_device(args))
+    net = files.load(imdb.num_classes)
+    output = Path(args.output or get_output_dir(imdb, Path(files.weights).stem))
+    print(f"Testing {files.weights} on {imdb.num_images} images of {imdb.name}", flush=True)
+    result = test_net(net, imdb, output, args.num_dets, args.thresh, args.vis)
+    print(f"{result.report()}\nResults: {output}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+#!/usr/bin/env python3
+"""Trains one net with one solver: RPN and Fast R-CNN end to end, or one of them alone."""
+from __future__ import annotations
+
+import argparse
+import secrets
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import _init_paths  # noqa: F401
+from fast_rcnn.cli import (
+    add_cfg_options,
+    add_device_options,
+    apply_cfg,
+    choose_device,
+    existing_file,
+    make_parser,
+    tool,
+    use_device,
+)
+from fast_rcnn.config import cfg, get_output_dir
+
+EXAMPLES = """\
+  tools/train_net.py --solver models/VGG16/faster_rcnn_end2end/solver.pt --iters 70000 \\
+      --weights data/imagenet_models/VGG16.v2.caffemodel --cfg experiments/cfgs/faster_rcnn_end2end.yml
+  tools/train_net.py ... --resume
+      go on from the last checkpoint
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of the tool."""
+    result = make_parser(__doc__ or "", EXAMPLES)
+    add = result.add_argument
+    add("--solver", required=True, metavar="FILE", help="solver prototxt")
+    add("--iters", type=int, default=40000, metavar="N", help="iterations (default: 40000)")
+    add("--weights", metavar="FILE", help="caffemodel to begin with (default: random weights)")
+    add("--imdb", default="voc_2007_trainval", metavar="NAME", help="data set, or path of one: folder[:split]; "
+                                                                    "several are joined by +")
+    add("--proposals", metavar="FILE", help="proposals of tools/rpn_generate.py, for TRAIN.PROPOSAL_METHOD rpn")
+    add("--rand", action="store_true", help="draw a new seed instead of using cfg.RNG_SEED")
+    add("--resume", action="store_true", help="go on from the newest checkpoint, if nothing else has changed")
+    add("--output", metavar="DIR", help="folder for models (default: output/<EXP_DIR>/<data set>)")
+    add_device_options(result)
+    add_cfg_options(result)
+    return result
+
+
+@tool
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; returns its exit status: 130 if it was stopped, after writing a checkpoint."""
+    args = parser().parse_args(argv)
+    existing_file(args.solver, "--solver")
+    if args.weights:
+        existing_file(args.weights, "--weights")
+    apply_cfg(args)
+    if args.rand:
+        cfg.RNG_SEED = secrets.randbelow(2**31)
+        print(f"RNG_SEED: {cfg.RNG_SEED}", flush=True)
+    from fast_rcnn import checks
+    from fast_rcnn.data_set import load_imdb
+    from fast_rcnn.train import TrainingStopped
+    imdb = load_imdb(args.imdb)
+    checks.raise_all(checks.check_train_net(checks.net_of_solver(args.solver), cfg.TRAIN, imdb.num_classes),
+                     f"To make nets for this data set: tools/make_models.py --classes {imdb.num_classes} --out DIR")
+    output = Path(args.output or get_output_dir(imdb))
+    use_device(choose_device(args), cfg.RNG_SEED)
+    try:
+        final = _train(args, imdb, output)
+    except TrainingStopped as stopped:
+        print(f"{stopped}; the same command with --resume goes on", flush=True)
+        return 130
+    print(f"Final model: {final}", flush=True)
+    return 0
+
+
+def _train(args: argparse.Namespace, imdb, output: Path) -> str:
+    """Train; returns the path of the final model."""
+    from fast_rcnn.data_set import run_fingerprint
+    from fast_rcnn.train import Checkpoints, get_training_roidb, train_net
+    from fast_rcnn.train_log import TrainLog
+    name = Path(args.solver).resolve().parent.name + "_" + Path(args.solver).stem
+    imdb.set_proposal_method(cfg.TRAIN.PROPOSAL_METHOD)
+    imdb.config["rpn_file"] = args.proposals
+    checkpoints = Checkpoints(output / "checkpoints" / name,
+                              run_fingerprint(args.solver, args.weights, args.proposals, imdb))
+    return train_net(args.solver, get_training_roidb(imdb), output, args.weights, args.iters,
+                     log=TrainLog(name, args.iters, output / "logs" / f"{name}.jsonl"),
+                     checkpoints=checkpoints, resume=args.resume)[-1]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

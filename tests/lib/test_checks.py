@@ -1,0 +1,153 @@
+"""Prototxts against settings and data set: every kind of mistake is found and placed."""
+import re
+from pathlib import Path
+
+import pytest
+
+from fast_rcnn.checks import (
+    CheckError,
+    NetFile,
+    check_frozen,
+    check_test_net,
+    check_train_net,
+    net_of_solver,
+    raise_all,
+)
+from fast_rcnn.config import Config
+
+MODELS = Path(__file__).resolve().parents[2] / "models"
+KINDS = {
+    "stage1_rpn_train.pt": Config(HAS_RPN=True, BBOX_REG=False, USE_OHEM=False),
+    "stage2_rpn_train.pt": Config(HAS_RPN=True, BBOX_REG=False, USE_OHEM=False),
+    "stage1_fast_rcnn_train.pt": Config(HAS_RPN=False, BBOX_REG=True, USE_OHEM=True),
+    "stage2_fast_rcnn_train.pt": Config(HAS_RPN=False, BBOX_REG=True, USE_OHEM=True),
+}
+END2END = Config(HAS_RPN=True, BBOX_REG=True, USE_OHEM=False)
+
+
+def alt_opt(name, net="Tiny"):
+    return MODELS / net / "faster_rcnn_alt_opt" / name
+
+
+@pytest.mark.parametrize("net", ["VGG16", "VGG_CNN_M_1024", "ZF", "Tiny"])
+def test_the_shipped_nets_have_no_problem(net):
+    for name, train in KINDS.items():
+        path = alt_opt(name, net)
+        assert check_train_net(path, train, 21, 9) == []
+        assert check_frozen(path, "rpn" if "rpn_train" in name else "fast_rcnn", int(name[5])) == []
+    for name in ("rpn_test.pt", "faster_rcnn_test.pt"):
+        assert check_test_net(alt_opt(name, net), 21, 9) == []
+    end2end = MODELS / net / "faster_rcnn_end2end"
+    assert check_train_net(end2end / "train.pt", END2END, 21) == []
+    assert check_test_net(end2end / "test.pt", 21) == []
+
+
+def test_strides_and_anchors_are_read_from_the_net():
+    net = NetFile(alt_opt("stage1_rpn_train.pt", "VGG16"))
+    assert net.num_anchors() == 9
+    assert net.stride("conv5_3") == 16 and net.stride("conv1_1") == 1 and net.stride("gt_boxes") is None
+    assert NetFile(alt_opt("stage1_fast_rcnn_train.pt")).num_anchors() is None
+
+
+def edited(tmp_path, name, pattern, replacement, count=1):
+    """A copy of a Tiny net with one change, which must apply."""
+    text = alt_opt(name).read_text()
+    changed, times = re.subn(pattern, replacement, text, count=count, flags=re.S)
+    assert times
+    path = tmp_path / name
+    path.write_text(changed)
+    return path
+
+
+def layer(name, inside):
+    """Pattern of a place inside a layer's block."""
+    return rf'(name: "{name}".*?){inside}'
+
+
+MISTAKES = [
+    # file, pattern, replacement, part of the message
+    ("stage1_rpn_train.pt", layer("input-data", "'num_classes': 21"), r"\1'num_classes': 4",
+     r"layer .input-data.: .num_classes. in param_str is 4, but the data set has 21 classes"),
+    ("stage1_fast_rcnn_train.pt", layer("hard_roi_mining", "'num_classes': 21"), r"\1'num_classes': 20",
+     r"layer 'hard_roi_mining': 'num_classes' in param_str is 20"),
+    ("stage1_fast_rcnn_train.pt", layer("cls_score_readonly", "num_output: 21"), r"\1num_output: 5",
+     r"layer 'cls_score_readonly': num_output is 5, expected 21"),
+    ("stage1_fast_rcnn_train.pt", layer("bbox_pred", "num_output: 84(?!.*num_output: 84)"), r"\1num_output: 80",
+     r"layer 'bbox_pred': num_output is 80, expected 84"),
+    ("stage1_rpn_train.pt", layer("rpn_cls_score", "num_output: 18"), r"\1num_output: 24",
+     r"layer 'rpn_cls_score': num_output is 24, expected 18: 2 for each of 9 anchors"),
+    ("stage1_rpn_train.pt", layer("rpn_bbox_pred", "num_output: 36"), r"\1num_output: 32",
+     r"layer 'rpn_bbox_pred': num_output is 32, expected 36: 4 for each of 9"),
+    ("stage1_fast_rcnn_train.pt", layer("rpn_bbox_pred", "num_output: 36"), r"\1num_output: 48",
+     r"layer 'rpn_bbox_pred': num_output is 48, expected 36"),
+    ("rpn_test.pt", "dim: 18", "dim: 24", r"dims are \[0, 24, -1, 0\], expected 18 as the second"),
+    ("rpn_test.pt", "'feat_stride': 16", "'feat_stride': 8", r"feat_stride is 8, but a cell is 16 pixels wide"),
+    ("faster_rcnn_test.pt", "spatial_scale: 0.0625", "spatial_scale: 0.125", r"spatial_scale is 0.125, expected 1/16"),
+    ("stage1_rpn_train.pt", r"\n *top: .im_info.", "", r"its tops are data, gt_boxes; expected data, im_info"),
+    ("stage1_rpn_train.pt", r"top: .im_info.(.*?)top: .gt_boxes.", r'top: "gt_boxes"\1top: "im_info"',
+     r"its tops are data, gt_boxes, im_info; expected"),
+    ("stage1_fast_rcnn_train.pt", layer("hard_roi_mining", r"\n  propagate_down: false"), r"\1",
+     r"layer 'hard_roi_mining': needs propagate_down: false once for each of its 7 bottoms"),
+]
+
+
+@pytest.mark.parametrize("name, pattern, replacement, message", MISTAKES, ids=[m[3][:60] for m in MISTAKES])
+def test_a_mistake_is_found_and_placed(tmp_path, name, pattern, replacement, message):
+    path = edited(tmp_path, name, pattern, replacement)
+    problems = check_train_net(path, KINDS[name], 21, 9) if name in KINDS else check_test_net(path, 21, 9)
+    assert len(problems) >= 1 and re.search(message, problems[0]), problems
+    file, line = problems[0].split(":")[:2]
+    assert file == str(path)
+    named = re.search(r"layer '([^']+)'", problems[0])[1]
+    block = "\n".join(path.read_text().splitlines()[int(line) - 1:int(line) + 2])
+    assert named in block
+
+
+def test_layers_that_disagree_about_anchors(tmp_path):
+    path = tmp_path / "train.pt"
+    text = (MODELS / "Tiny" / "faster_rcnn_end2end" / "train.pt").read_text()
+    first, second = text.rsplit("'scales'", 1)
+    path.write_text(first + "'scales'" + second.replace("2", "3", 1))
+    assert "they must agree" in check_train_net(path, END2END, 21)[0]
+    assert "other nets of the same run 12" in check_test_net(alt_opt("rpn_test.pt"), 21, 12)[0]
+
+
+def test_mining_and_settings_must_agree():
+    path = alt_opt("stage1_fast_rcnn_train.pt")
+    without = Config(HAS_RPN=False, BBOX_REG=True, USE_OHEM=False)
+    assert "TRAIN.USE_OHEM is False" in check_train_net(path, without, 21)[0]
+    plain = MODELS / "Tiny" / "faster_rcnn_alt_opt_no_ohem" / "stage1_fast_rcnn_train.pt"
+    assert check_train_net(plain, without, 21) == []
+    assert "has no OHEMDataLayer" in check_train_net(plain, KINDS["stage1_fast_rcnn_train.pt"], 21)[0]
+
+
+def test_layers_that_should_be_frozen(tmp_path):
+    path = edited(tmp_path, "stage2_rpn_train.pt", layer("conv3_1", r"lr_mult: 0"), r"\1lr_mult: 1")
+    (problem,) = check_frozen(path, "rpn", 2)
+    assert "layer 'conv3_1': must be frozen in stage 2" in problem
+    path = edited(tmp_path, "stage1_fast_rcnn_train.pt", layer("rpn_cls_score", r"lr_mult: 0"), r"\1lr_mult: 1")
+    assert "layer 'rpn_cls_score': must be frozen in stage 1 (fast_rcnn)" in check_frozen(path, "fast_rcnn", 1)[0]
+
+
+def test_all_problems_come_in_one_error():
+    problems = check_train_net(alt_opt("stage1_fast_rcnn_train.pt"), KINDS["stage1_fast_rcnn_train.pt"], 4)
+    assert len(problems) == 6       # data, mining, and twice cls_score and bbox_pred
+    with pytest.raises(CheckError) as caught:
+        raise_all([*problems, *problems], "what to do")
+    assert str(caught.value).splitlines() == [*problems, "what to do"]
+    raise_all([], "nothing to do")
+
+
+def test_the_net_of_a_solver_is_looked_up_beside_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    solver, net = tmp_path / "models" / "solver.pt", tmp_path / "models" / "net.pt"
+    net.write_text('name: "n"')
+    solver.write_text('base_lr: 0.1\ntrain_net: "net.pt"\n')
+    assert net_of_solver(solver).resolve() == net
+    solver.write_text('base_lr: 0.1\n\ntrain_net: "nowhere.pt"\n')
+    with pytest.raises(CheckError, match=r"solver.pt:3: the net nowhere.pt does not exist"):
+        net_of_solver(solver)
+    solver.write_text("base_lr: 0.1\n")
+    with pytest.raises(CheckError, match="names no net"):
+        net_of_solver(solver)

@@ -4,9 +4,11 @@
 #   experiments/scripts/faster_rcnn_end2end.sh GPU NET DATASET [options] [--set KEY VALUE ...]
 #   experiments/scripts/faster_rcnn_end2end.sh 0 ZF pascal_voc --set RNG_SEED 42
 #
-# common.sh explains the arguments.
+# common.sh explains the arguments. For a data set of your own let tools/make_models.py write nets for its
+# classes, and name their folder: MODELS=my_models experiments/scripts/faster_rcnn_end2end.sh ...
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
+folder=${MODELS:-models}/$net/faster_rcnn_end2end
 cfg=experiments/cfgs/faster_rcnn_end2end.yml
 iters=70000
 weights=(--weights "data/imagenet_models/$net.v2.caffemodel")
@@ -16,10 +18,10 @@ if [ "$net" = Tiny ]; then
   weights=()          # starts from nothing
 fi
 
-run train_net.py "${device[@]}" --solver "models/$net/faster_rcnn_end2end/solver.pt" "${weights[@]}" \
+run train_net.py "${device[@]}" --solver "$folder/solver.pt" "${weights[@]}" \
   --imdb "$train_imdb" --iters $iters --cfg $cfg "${options[@]}" "${settings[@]}"
 
 final=$(sed -n 's/^Final model: //p' "$log" | tail -n 1)
 : "${final:?the training tool printed no line 'Final model: FILE'}"
-run test_net.py "${device[@]}" --def "models/$net/faster_rcnn_end2end/test.pt" --net "$final" \
+run test_net.py "${device[@]}" --def "$folder/test.pt" --net "$final" \
   --imdb "$test_imdb" --cfg $cfg "${settings[@]}"

@@ -1,8 +1,6 @@
 """MVN: mean and variance normalisation of each image."""
 from __future__ import annotations
 
-import torch
-
 from ..layer import Layer, register
 
 

@@ -1,0 +1,24 @@
+"""BNLL."""
+import numpy as np
+import pytest
+from layer_checker import Runner, check, randn
+
+
+@pytest.mark.parametrize("settings, formula", [
+    ("", lambda x: np.log(1 + np.exp(x))),
+])
+def test_formula(settings, formula):
+    check("type: 'BNLL' " + settings, [randn(2, 3, 4, 5)], formula, in_place="values")
+
+
+def test_no_overflow():
+    runner = Runner("type: 'BNLL'", [np.array([[-200.0, 0.0, 200.0]])])
+    np.testing.assert_allclose(runner.forward()[0], [[0, np.log(2), 200]], rtol=1e-6)
+    np.testing.assert_allclose(runner.backward([np.ones((1, 3))], [True])[0], [[0, 0.5, 1]], rtol=1e-6)
+
+
+def test_in_place_the_gradient_is_taken_at_the_overwritten_value():
+    x = randn(2, 3)
+    runner = Runner("type: 'BNLL'", [x], in_place=True)
+    top = runner.forward()[0]
+    np.testing.assert_allclose(runner.backward([np.ones((2, 3))], [True])[0], 1 / (1 + np.exp(-top)), rtol=1e-5)

@@ -1,0 +1,18 @@
+"""Power, with the cases that Caffe computes in other ways."""
+import numpy as np
+import pytest
+from layer_checker import Runner, check, randn
+
+
+@pytest.mark.parametrize("power, scale, shift", [
+    (1.75, 0.625, 2.5), (2, -1.5, 0.5), (1, 3, -1), (0, 2, 1), (3, 0, 1.5), (3, 0.5, 0), (1, 1, 0)])
+def test_power(power, scale, shift):
+    x = np.abs(randn(2, 3, 4)) + 0.1 if power == 1.75 else randn(2, 3, 4)
+    check(f"type: 'Power' power_param {{ power: {power} scale: {scale} shift: {shift} }}", [x],
+          lambda x: (shift + scale * x) ** power, in_place=power in (0, 1) or "values")
+
+
+def test_the_gradient_divides_by_the_base():
+    runner = Runner("type: 'Power' power_param { power: 3 }", [np.zeros((1, 2))])
+    runner.forward()
+    assert np.isnan(runner.backward([np.ones((1, 2))], [True])[0]).all()

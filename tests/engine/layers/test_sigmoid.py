@@ -1,0 +1,11 @@
+"""Sigmoid."""
+import numpy as np
+import pytest
+from layer_checker import check, randn
+
+
+@pytest.mark.parametrize("settings, formula", [
+    ("", lambda x: 1 / (1 + np.exp(-x))),
+])
+def test_formula(settings, formula):
+    check("type: 'Sigmoid' " + settings, [randn(2, 3, 4, 5)], formula, in_place=True)

@@ -1,0 +1,85 @@
+"""SoftmaxWithLoss: normalisers, ignored labels, the floor of the probability."""
+import math
+
+import numpy as np
+import pytest
+import torch
+from caffe.engine import device
+from layer_checker import Runner, check, randn, refused
+
+FLT_MIN = 2.0 ** -126
+
+
+def loss(scores, labels, axis=1, ignore=None, mode="VALID"):
+    """(loss, gradient of the loss), by loops."""
+    moved = np.moveaxis(scores, axis, -1)
+    classes = moved.shape[-1]
+    outer = math.prod(scores.shape[:axis])
+    rows, targets = moved.reshape(-1, classes), labels.reshape(-1).astype(int)
+    total, valid, gradient = 0.0, 0, np.zeros(rows.shape)
+    for n, (row, target) in enumerate(zip(rows, targets, strict=True)):
+        if target == ignore:
+            continue
+        prob = np.exp(row - row.max()) / np.exp(row - row.max()).sum()
+        total -= math.log(max(prob[target], FLT_MIN))
+        gradient[n] = prob - np.eye(classes)[target]
+        valid += 1
+    divisor = max(1, {"VALID": valid, "FULL": len(rows), "BATCH_SIZE": outer, "NONE": 1}[mode])
+    return total / divisor, np.moveaxis(gradient.reshape(moved.shape), -1, axis) / divisor
+
+
+def labels(*shape, classes=4):
+    return np.random.default_rng(5).integers(0, classes, shape).astype(float)
+
+
+@pytest.mark.parametrize("mode", ["VALID", "FULL", "BATCH_SIZE", "NONE"])
+@pytest.mark.parametrize("ignore", [None, 2])
+def test_normalisers(mode, ignore):
+    text = f"normalization: {mode}" + (f" ignore_label: {ignore}" if ignore is not None else "")
+    check(f"type: 'SoftmaxWithLoss' loss_param {{ {text} }}", [randn(2, 4, 3, 5), labels(2, 3, 5)],
+          lambda x, y: loss(x, y, 1, ignore, mode)[0], learns=[0])
+
+
+def test_other_axis_and_plain_scores():
+    check("type: 'SoftmaxWithLoss' softmax_param { axis: 2 }", [randn(2, 3, 4, 5), labels(2, 3, 5)],
+          lambda x, y: loss(x, y, 2)[0], learns=[0])
+    check("type: 'SoftmaxWithLoss'", [randn(5, 4), labels(5)], lambda x, y: loss(x, y)[0], learns=[0])
+
+
+@pytest.mark.parametrize("text, mode", [("normalize: false", "BATCH_SIZE"), ("normalize: true", "VALID"),
+                                        ("normalize: false normalization: NONE", "NONE")])
+def test_old_normalize(text, mode):
+    check(f"type: 'SoftmaxWithLoss' loss_param {{ {text} }}", [randn(2, 4, 3), labels(2, 3)],
+          lambda x, y: loss(x, y, 1, None, mode)[0], learns=[0])
+
+
+def test_all_labels_ignored():
+    runner = Runner("type: 'SoftmaxWithLoss' loss_param { ignore_label: -1 }", [randn(3, 4), -np.ones(3)])
+    assert runner.forward()[0] == 0
+    assert (runner.backward([np.array(1.0)], [True, False])[0] == 0).all()
+
+
+def test_the_probability_is_floored():
+    scores, target = np.array([[0.0, 500.0, 3.0]]), np.array([0.0])
+    for dtype in (torch.float32, torch.float64):
+        with device.use_float_type(dtype):
+            runner = Runner("type: 'SoftmaxWithLoss'", [scores, target])
+            np.testing.assert_allclose(runner.forward()[0], 87.33654475055310, rtol=1e-6)
+            np.testing.assert_allclose(runner.backward([np.array(2.0)], [True, False])[0], [[-2, 2, 0]], atol=1e-6)
+
+
+def test_labels_are_truncated_and_the_probabilities_are_a_second_top():
+    runner = Runner("type: 'SoftmaxWithLoss'", [randn(3, 4), np.array([0.9, 2.5, 3.0])], num_tops=2)
+    value, prob = runner.forward()
+    np.testing.assert_allclose(value, loss(randn(3, 4), np.array([0, 2, 3]))[0], rtol=1e-6)
+    np.testing.assert_allclose(prob.sum(1), 1, rtol=1e-6)
+
+
+def test_bad_input():
+    refused("type: 'SoftmaxWithLoss'", [(2, 3, 4), (2, 3)], "need 8 labels, found 6")
+    refused("type: 'SoftmaxWithLoss'", [(2, 3), (3,)], "first dimension")
+    refused("type: 'SoftmaxWithLoss' softmax_param { axis: 3 }", [(2, 3), (2,)], "axis 3")
+    for wrong in (-1.0, 4.0):
+        runner = Runner("type: 'SoftmaxWithLoss'", [randn(2, 4), np.array([0.0, wrong])])
+        with pytest.raises(ValueError, match=rf"labels must be in 0..3, found {int(wrong)}"):
+            runner.forward()

@@ -1,0 +1,12 @@
+"""Swish."""
+import numpy as np
+import pytest
+from layer_checker import check, randn
+
+
+@pytest.mark.parametrize("settings, formula", [
+    ("", lambda x: x / (1 + np.exp(-x))),
+    ("swish_param { beta: -0.75 }", lambda x: x / (1 + np.exp(0.75 * x))),
+])
+def test_formula(settings, formula):
+    check("type: 'Swish' " + settings, [randn(2, 3, 4, 5)], formula, in_place=True)

@@ -1,0 +1,11 @@
+"""TanH."""
+import numpy as np
+import pytest
+from layer_checker import check, randn
+
+
+@pytest.mark.parametrize("settings, formula", [
+    ("", lambda x: (np.exp(x) - np.exp(-x)) / (np.exp(x) + np.exp(-x))),
+])
+def test_formula(settings, formula):
+    check("type: 'TanH' " + settings, [randn(2, 3, 4, 5)], formula, in_place=True)

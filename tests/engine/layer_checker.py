@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 import torch
+
 from caffe.engine import device
 from caffe.engine import layers as _catalogue  # noqa: F401  (fills the registry)
 from caffe.engine.blob import Blob
@@ -51,7 +52,8 @@ class Runner:
     in_place  top 0 is bottom 0
     """
 
-    def __init__(self, text: str, bottoms: Arrays, num_tops: int = 1, phase: int = TEST, in_place: bool = False) -> None:
+    def __init__(self, text: str, bottoms: Arrays, num_tops: int = 1, phase: int = TEST,
+                 in_place: bool = False) -> None:
         param = prototxt.parse(f"name: 'tested' {text}", caffe_pb2.LayerParameter())
         self.layer = make_layer(param, phase)
         self.bottom = [Blob(*array.shape) for array in bottoms]
@@ -108,15 +110,15 @@ class Check:
     """All checks of one layer; see `check`."""
 
     def __init__(self, text: str, bottoms: Arrays, oracle: Callable, blobs: Arrays, num_tops: int, phase: int,
-                 learns: Sequence[int] | None, gradient: bool, other: Arrays | None, in_place: bool | str,
-                 tolerance: float) -> None:
+                 learns: Sequence[int] | None, learned: bool, gradient: bool, other: Arrays | None,
+                 in_place: bool | str, tolerance: float) -> None:
         for array in bottoms:
             if len(set(array.shape)) != len(array.shape):
                 raise ValueError(f"an input of shape {array.shape} has equal dimensions, which hide mixed-up axes")
         self.text, self.num_tops, self.phase = text, num_tops, phase
         self.bottoms, self.blobs, self.oracle = list(bottoms), list(blobs), oracle
         self.learns = list(range(len(bottoms))) if learns is None else list(learns)
-        self.gradient, self.in_place, self.tolerance = gradient, in_place, tolerance
+        self.learned, self.gradient, self.in_place, self.tolerance = learned, gradient, in_place, tolerance
         self.other = [np.concatenate([array, array[:1]]) for array in bottoms] if other is None else list(other)
 
     def runner(self, in_place: bool = False) -> Runner:
@@ -169,7 +171,7 @@ class Check:
             for index in self.learns:
                 wanted = self.numerical(self.bottoms[index], lambda: runner.set_bottoms(self.bottoms), runner, diffs)
                 self.same([found[index]], [wanted], f"gradient of bottom {index}", 1e-5)
-            for index, diff in enumerate(runner.parameter_diffs()):
+            for index, diff in enumerate(runner.parameter_diffs() if self.learned else []):
                 wanted = self.numerical(self.blobs[index], lambda: runner.set_blobs(self.blobs), runner, diffs)
                 self.same([diff], [wanted], f"gradient of parameter {index}", 1e-5)
 
@@ -238,8 +240,8 @@ class Check:
 
 
 def check(text: str, bottoms: Arrays, oracle: Callable, *, blobs: Arrays = (), num_tops: int = 1, phase: int = TEST,
-          learns: Sequence[int] | None = None, gradient: bool = True, other: Arrays | None = None,
-          in_place: bool | str = False, tolerance: float = 2e-5) -> None:
+          learns: Sequence[int] | None = None, learned: bool = True, gradient: bool = True,
+          other: Arrays | None = None, in_place: bool | str = False, tolerance: float = 2e-5) -> None:
     """Check one layer in every way that the module's text lists.
 
     text        the inside of `layer { ... }`
@@ -248,14 +250,15 @@ def check(text: str, bottoms: Arrays, oracle: Callable, *, blobs: Arrays = (), n
     blobs       values for the layer's parameters, in order
     num_tops    number of tops
     learns      indices of the bottoms that get a gradient; all unless given
+    learned     False where the blobs are no learned parameters
     gradient    False where the layer has no gradient, or its values are no smooth function
     other       bottoms of another size; the given ones with their first item repeated, unless given
     in_place    True: may work in place; "values": so may its values, but its gradient then differs, as in Caffe
     tolerance   relative and absolute, in float32
     """
     one = Check(text, [np.array(array, np.float64) for array in bottoms], oracle,
-                [np.array(blob, np.float64) for blob in blobs], num_tops, phase, learns, gradient, other, in_place,
-                tolerance)
+                [np.array(blob, np.float64) for blob in blobs], num_tops, phase, learns, learned, gradient, other,
+                in_place, tolerance)
     one.values()
     one.reshaped()
     if gradient:

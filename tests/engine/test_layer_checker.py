@@ -2,9 +2,10 @@
 import numpy as np
 import pytest
 import torch
+from layer_checker import check, distinct, randn, refused
+
 from caffe.engine import layer as layer_module
 from caffe.engine.layer import AutogradLayer, Layer
-from layer_checker import check, distinct, randn, refused
 
 
 class Square(AutogradLayer):

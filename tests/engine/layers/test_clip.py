@@ -1,8 +1,9 @@
 """Clip."""
 import numpy as np
 import pytest
-from caffe.proto.prototxt import PrototxtError
 from layer_checker import Runner, check, distinct, refused
+
+from caffe.proto.prototxt import PrototxtError
 
 
 def test_clip():

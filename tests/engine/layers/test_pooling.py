@@ -3,8 +3,9 @@ import math
 
 import numpy as np
 import pytest
-from caffe.engine.layer import TRAIN
 from layer_checker import Runner, check, distinct, randn, refused
+
+from caffe.engine.layer import TRAIN
 
 FLT_MAX = np.finfo(np.float32).max
 

@@ -4,8 +4,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from caffe.engine import device
 from layer_checker import Runner, check, randn, refused
+
+from caffe.engine import device
 
 FLT_MIN = 2.0 ** -126
 

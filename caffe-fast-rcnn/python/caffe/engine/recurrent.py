@@ -78,8 +78,8 @@ class RecurrentLayer(AutogradLayer):
         states = [blob.tensor[0].clone() for blob in bottom[2 + self.has_static:]]
         if not states:
             state = bottom[0].tensor.new_zeros(bottom[0].shape[1], self.param.recurrent_param.num_output)
-            kept = self.last is not None and self.last[0].shape == state.shape
-            states = list(self.last) if kept else [state] * self.num_states
+            kept = self.last or ()
+            states = list(kept) if kept and kept[0].shape == state.shape else [state] * self.num_states
         self.first = [state.to(bottom[0].tensor) for state in states]
         super().forward(bottom, top)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import torch
 
+from .. import device
 from ..layer import Layer, register
 from ..losses import outer_and_inner
 
@@ -49,11 +50,14 @@ class Accuracy(Layer):
         labels = labels.where(in_range, 0)
         as_good = (scores >= scores.gather(1, labels)).sum(1, keepdim=True)
         right = (as_good <= param.top_k) & counts & in_range
-        top[0].tensor = (right.sum() / counts.sum().clamp(min=1)).to(scores.dtype)
+        top[0].tensor = right.sum().to(scores.dtype) / counts.sum().clamp(min=1)
         if len(top) > 1:
-            found, all_of_class = (scores.new_zeros(self.classes).index_add_(0, labels.flatten(), flags.flatten().to(
-                scores.dtype)) for flags in (right, counts & in_range))
-            top[1].tensor = found / all_of_class.clamp(min=1)
+            top[1].tensor = self._of_class(labels, right) / self._of_class(labels, counts & in_range).clamp(min=1)
+
+    def _of_class(self, labels: torch.Tensor, flags: torch.Tensor) -> torch.Tensor:
+        """How many positions of each class are flagged, (C,)."""
+        total = torch.zeros(self.classes, device=labels.device, dtype=device.float_type())
+        return total.index_add_(0, labels.flatten(), flags.flatten().to(total.dtype))
 
     def backward(self, top, propagate_down, bottom):
         """No gradient."""

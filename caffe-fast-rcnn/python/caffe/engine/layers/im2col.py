@@ -39,10 +39,10 @@ class Im2col(AutogradLayer):
         self.top_shape = (*shape[:axis], shape[axis] * math.prod(self.window.kernel), *spatial)
         top[0].reshape(*self.top_shape)
 
-    def compute(self, value: torch.Tensor) -> torch.Tensor:
+    def compute(self, *tensors: torch.Tensor) -> torch.Tensor:
         window, first = self.window, self.channel_axis + 1
         count = len(window.kernel)
-        value = torch.nn.functional.pad(value, [pad for pad in reversed(window.pad) for _ in (0, 1)])
+        value = torch.nn.functional.pad(tensors[0], [pad for pad in reversed(window.pad) for _ in (0, 1)])
         for index in range(count):
             taps = value.unfold(first + index, window.extent(index), window.stride[index])
             value = taps[..., ::window.dilation[index]]

@@ -1,6 +1,8 @@
 """LSTMUnit: one step of an LSTM."""
 from __future__ import annotations
 
+import torch
+
 from ..layer import AutogradLayer, register
 from ..recurrent import lstm_unit
 
@@ -30,5 +32,6 @@ class LSTMUnit(AutogradLayer):
         for blob in top:
             blob.reshape(*shape)
 
-    def compute(self, previous, gates, cont):
+    def compute(self, *tensors: torch.Tensor):
+        previous, gates, cont = tensors
         return lstm_unit(previous, gates, cont.detach()[..., None])

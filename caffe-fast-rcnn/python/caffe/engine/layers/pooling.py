@@ -65,7 +65,7 @@ class Pooling(Layer):
     def _window(self, shape: tuple[int, ...]) -> Pool:
         param = self.param.pooling_param
         if param.global_pooling:
-            return Pool(shape[2:])
+            return Pool((shape[2], shape[3]))
         rounds_up = param.RoundMode.Name(param.round_mode) == "CEIL"
         pool = Pool(self._pair("kernel", "kernel_size"), self._pair("stride"), self._pair("pad"), rounds_up)
         if min(*pool.kernel, *pool.stride) < 1:

@@ -26,8 +26,8 @@ class Reduction(AutogradLayer):
         self.start = self.axis(self.param.reduction_param.axis, len(bottom[0].shape))
         top[0].reshape(*bottom[0].shape[:self.start])
 
-    def compute(self, value: torch.Tensor) -> torch.Tensor:
-        value = value.flatten(self.start)
+    def compute(self, *tensors: torch.Tensor) -> torch.Tensor:
+        value = tensors[0].flatten(self.start)
         if self.operation == "ASUM":
             value = value.abs()
         elif self.operation == "SUMSQ":

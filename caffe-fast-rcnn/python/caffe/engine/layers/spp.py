@@ -47,7 +47,8 @@ class SPP(AutogradLayer):
             self.fail(f"an image of {sizes[0]} x {sizes[1]} is too small for {bins} x {bins} bins")
         return Pool(kernel, stride=kernel, pad=pad)
 
-    def compute(self, image: torch.Tensor) -> torch.Tensor:
+    def compute(self, *tensors: torch.Tensor) -> torch.Tensor:
+        (image,) = tensors
         levels = [average_pool(image, pool) if self.method == "AVE" else max_pool(image, pool)[0]
                   for pool in self.pools]
         return levels[0] if len(levels) == 1 else torch.cat([level.flatten(1) for level in levels], 1)

@@ -1,0 +1,51 @@
+"""Dropout: masks in TRAIN, scaling in TRAIN or in TEST."""
+import numpy as np
+import pytest
+from layer_checker import Runner, check, randn, refused
+
+from caffe.engine import device
+from caffe.engine.layer import TRAIN
+
+
+def test_in_test_values_pass():
+    check("type: 'Dropout' dropout_param { dropout_ratio: 0.25 }", [randn(2, 3, 4, 5)], lambda x: x, in_place=True)
+
+
+def test_without_scale_train_values_are_scaled_in_test():
+    check("type: 'Dropout' dropout_param { dropout_ratio: 0.25 scale_train: false }", [randn(2, 3, 4, 5)],
+          lambda x: 0.75 * x, in_place=True)
+
+
+@pytest.mark.parametrize("scale_train", ["true", "false"])
+@pytest.mark.parametrize("in_place", [False, True])
+def test_in_train_some_values_are_dropped(scale_train, in_place):
+    x = np.arange(1.0, 5001).reshape(5, 1000)
+    runner = Runner(f"type: 'Dropout' dropout_param {{ dropout_ratio: 0.25 scale_train: {scale_train} }}", [x],
+                    phase=TRAIN, in_place=in_place)
+    found = runner.forward()[0]
+    factor = 1 / 0.75 if scale_train == "true" else 1.0
+    kept = found != 0
+    assert 0.72 < kept.mean() < 0.78
+    np.testing.assert_allclose(found[kept], factor * x[kept], rtol=1e-6)
+    np.testing.assert_allclose(runner.backward([x], [True])[0], np.where(kept, factor * x, 0), rtol=1e-6)
+    assert (runner.forward()[0] != 0).tolist() != kept.tolist()
+
+
+def test_masks_follow_the_seed():
+    masks = []
+    for seed in (3, 3, 4):
+        device.set_random_seed(seed)
+        masks.append(Runner("type: 'Dropout'", [np.ones((4, 50))], phase=TRAIN).forward()[0].tolist())
+    assert masks[0] == masks[1] != masks[2]
+
+
+def test_the_top_is_no_second_name_of_the_bottom():
+    runner = Runner("type: 'Dropout'", [np.ones((2, 3))])
+    runner.forward()
+    runner.top[0].data[...] = 5
+    assert (runner.bottom[0].data == 1).all()
+
+
+@pytest.mark.parametrize("ratio", [0, 1, -0.5])
+def test_bad_ratio(ratio):
+    refused(f"type: 'Dropout' dropout_param {{ dropout_ratio: {ratio} }}", [(2, 3)], "between 0 and 1")

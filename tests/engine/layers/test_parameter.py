@@ -1,0 +1,22 @@
+"""Parameter."""
+from layer_checker import Runner, refused
+
+
+def test_the_top_is_the_parameter():
+    runner = Runner("type: 'Parameter' parameter_param { shape { dim: 3 dim: 4 } }", [])
+    assert (runner.forward()[0] == 0).all() and runner.layer.blobs[0].shape == (3, 4)
+    runner.layer.blobs[0].data[...] = 2
+    assert (runner.forward()[0] == 2).all()
+
+
+def test_the_gradient_is_shared_and_so_overwritten():
+    runner = Runner("type: 'Parameter' parameter_param { shape { dim: 3 dim: 4 } }", [])
+    for value in (1, 5):
+        runner.forward()
+        runner.top[0].diff[...] = value
+        runner.layer.backward(runner.top, [], [])
+        assert (runner.layer.blobs[0].diff == value).all()
+
+
+def test_bad_input():
+    refused("type: 'Parameter'", [(2, 3)], "0 bottom")

@@ -6,8 +6,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 ENGINE = ROOT / "caffe-fast-rcnn" / "python" / "caffe"
-ORDER = ["proto", "engine.device", "engine.blob", "engine.fillers", "kernels", "engine.layer", "engine.layers",
-         "engine.graph", "engine.storage", "engine.net", "engine.solvers", "engine.parallel", "pycaffe"]
+ORDER = ["proto", "engine.device", "engine.blob", "engine.fillers", "kernels", "engine.layer", "engine.families",
+         "engine.layers", "engine.graph", "engine.storage", "engine.net", "engine.solvers", "engine.parallel",
+         "pycaffe"]
 PUBLIC = ("caffe", "caffe.io", "caffe.proto", "caffe.proto.caffe_pb2", "caffe.proto.prototxt", "caffe.net_spec")
 
 

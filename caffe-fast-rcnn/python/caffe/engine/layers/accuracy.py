@@ -4,8 +4,8 @@ from __future__ import annotations
 import torch
 
 from .. import device
+from ..families.losses import outer_and_inner
 from ..layer import Layer, register
-from ..losses import outer_and_inner
 
 
 @register("Accuracy")

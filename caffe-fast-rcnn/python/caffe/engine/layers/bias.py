@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from ..blob import Blob
-from ..broadcast import gather_sum, operand_axis, operand_shape, spread
+from ..families.broadcast import gather_sum, operand_axis, operand_shape, spread
 from ..fillers import fill
 from ..layer import Layer, register
 

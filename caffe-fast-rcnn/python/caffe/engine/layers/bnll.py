@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import torch
 
+from ..families.neuron import NeuronLayer
 from ..layer import register
-from ..neuron import NeuronLayer
 
 _LIMIT = 50.0       # Caffe stops here before exp: the gradient is 1 by then
 

@@ -1,8 +1,8 @@
 """Clip."""
 from __future__ import annotations
 
+from ..families.neuron import NeuronLayer
 from ..layer import register
-from ..neuron import NeuronLayer
 
 
 @register("Clip")

@@ -1,8 +1,8 @@
 """Convolution."""
 from __future__ import annotations
 
+from ..families.windows import ConvolvingLayer
 from ..layer import register
-from ..windows import ConvolvingLayer
 
 
 @register("Convolution")

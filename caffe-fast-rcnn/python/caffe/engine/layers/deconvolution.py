@@ -1,8 +1,8 @@
 """Deconvolution, also called transposed convolution."""
 from __future__ import annotations
 
+from ..families.windows import ConvolvingLayer
 from ..layer import register
-from ..windows import ConvolvingLayer
 
 
 @register("Deconvolution")

@@ -1,8 +1,8 @@
 """EuclideanLoss: half the mean squared distance."""
 from __future__ import annotations
 
+from ..families.losses import LossLayer
 from ..layer import register
-from ..losses import LossLayer
 
 
 @register("EuclideanLoss")

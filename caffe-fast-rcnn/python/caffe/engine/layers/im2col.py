@@ -5,8 +5,8 @@ import math
 
 import torch
 
+from ..families.windows import read_window
 from ..layer import AutogradLayer, register
-from ..windows import read_window
 
 
 @register("Im2col")

@@ -4,8 +4,8 @@ from __future__ import annotations
 import torch
 
 from ...proto import caffe_pb2
+from ..families.losses import LossLayer, outer_and_inner
 from ..layer import register
-from ..losses import LossLayer, outer_and_inner
 
 _LEAST = 1e-20      # Caffe's kLOG_THRESHOLD
 

@@ -5,8 +5,8 @@ import math
 
 import torch
 
+from ..families.neuron import NeuronLayer
 from ..layer import register
-from ..neuron import NeuronLayer
 
 
 @register("Log")

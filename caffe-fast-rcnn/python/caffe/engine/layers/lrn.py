@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import torch
 
+from ..families.pooling import Pool, average_pool
 from ..layer import Layer, register
-from ..pooling import Pool, average_pool
 
 
 @register("LRN")

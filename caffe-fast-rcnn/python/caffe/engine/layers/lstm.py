@@ -1,8 +1,8 @@
 """LSTM: long short-term memory over a sequence."""
 from __future__ import annotations
 
+from ..families.recurrent import RecurrentLayer, lstm_unit
 from ..layer import register
-from ..recurrent import RecurrentLayer, lstm_unit
 
 
 @register("LSTM")

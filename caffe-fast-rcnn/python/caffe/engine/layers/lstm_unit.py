@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import torch
 
+from ..families.recurrent import lstm_unit
 from ..layer import AutogradLayer, register
-from ..recurrent import lstm_unit
 
 
 @register("LSTMUnit")

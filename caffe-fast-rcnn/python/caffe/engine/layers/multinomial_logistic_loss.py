@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import torch
 
+from ..families.losses import LossLayer
 from ..layer import register
-from ..losses import LossLayer
 
 _LEAST = 1e-20      # Caffe's kLOG_THRESHOLD
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 import torch
 
 from .. import device
-from ..layer import TRAIN, Layer, register
-from ..pooling import (
+from ..families.pooling import (
     Pool,
     average_pool,
     max_pool,
@@ -14,6 +13,7 @@ from ..pooling import (
     stochastic_pool,
     stochastic_pool_mean,
 )
+from ..layer import TRAIN, Layer, register
 
 
 @register("Pooling")

@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import torch
 
+from ..families.recurrent import RecurrentLayer
 from ..layer import register
-from ..recurrent import RecurrentLayer
 
 
 @register("RNN")

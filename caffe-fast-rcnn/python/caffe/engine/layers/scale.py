@@ -5,7 +5,7 @@ import torch
 
 from ...proto import caffe_pb2
 from ..blob import Blob
-from ..broadcast import gather_sum, operand_axis, operand_shape, spread
+from ..families.broadcast import gather_sum, operand_axis, operand_shape, spread
 from ..fillers import fill
 from ..layer import Layer, register
 

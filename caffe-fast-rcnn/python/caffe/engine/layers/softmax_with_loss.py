@@ -5,8 +5,8 @@ import math
 
 import torch
 
+from ..families.losses import LossLayer, outer_and_inner
 from ..layer import register
-from ..losses import LossLayer, outer_and_inner
 
 _LOG_FLT_MIN = math.log(2.0 ** -126)     # Caffe floors probabilities at the smallest normal float32, in double as well
 

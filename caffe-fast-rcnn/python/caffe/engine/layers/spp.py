@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import torch
 
+from ..families.pooling import Pool, average_pool, max_pool
 from ..layer import AutogradLayer, register
-from ..pooling import Pool, average_pool, max_pool
 
 
 @register("SPP")

@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import torch
 
+from ..families.neuron import NeuronLayer
 from ..layer import register
-from ..neuron import NeuronLayer
 
 
 @register("TanH")

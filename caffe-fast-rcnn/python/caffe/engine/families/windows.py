@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
-from .blob import Blob
-from .fillers import fill
-from .layer import Layer
+from ..blob import Blob
+from ..fillers import fill
+from ..layer import Layer
 
 _LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import torch
 
-from .blob import Blob
-from .layer import Layer
+from ..blob import Blob
+from ..layer import Layer
 
 
 def operand_shape(layer: Layer, bottom: Blob, axis: int, num_axes: int) -> tuple[int, ...]:

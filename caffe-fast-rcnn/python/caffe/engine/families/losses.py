@@ -5,7 +5,7 @@ import math
 
 import torch
 
-from .layer import Layer
+from ..layer import Layer
 
 
 class LossLayer(Layer):

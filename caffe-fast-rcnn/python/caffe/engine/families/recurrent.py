@@ -5,9 +5,9 @@ import math
 
 import torch
 
-from .blob import Blob
-from .fillers import fill
-from .layer import AutogradLayer
+from ..blob import Blob
+from ..fillers import fill
+from ..layer import AutogradLayer
 
 
 def lstm_unit(cell: torch.Tensor, gates: torch.Tensor, cont: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

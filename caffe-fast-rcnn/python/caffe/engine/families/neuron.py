@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import torch
 
-from .layer import Layer
+from ..layer import Layer
 
 
 class NeuronLayer(Layer):

@@ -1,0 +1,1 @@
+"""What families of layers have in common: base classes and functions for the files in `layers`."""

@@ -1,0 +1,154 @@
+"""Layers that feed images: decoding, cropping, mirroring, mean and scale, and batches of equal images."""
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+import torch
+
+from ...proto import caffe_pb2
+from .. import device
+from ..layer import TRAIN, Layer
+
+
+def random_source() -> random.Random:
+    """A generator for host-side choices, seeded by the engine's."""
+    seed = torch.randint(2 ** 31, (), generator=device.generator(), device=device.current_device())
+    return random.Random(int(seed))
+
+
+def read_image(layer: Layer, path: str, color: bool) -> np.ndarray:
+    """An image file as (H, W, 3) BGR or (H, W) uint8. Raises LayerError where it cannot be read."""
+    image = cv2.imread(path, cv2.IMREAD_COLOR if color else cv2.IMREAD_GRAYSCALE)
+    if image is None:
+        layer.fail(f"cannot read the image '{path}': no such file, or no image that OpenCV knows")
+    return image
+
+
+def decode_image(layer: Layer, data: bytes, flag: str) -> np.ndarray:
+    """An encoded image, as `read_image`; flag: COLOR, GRAYSCALE or UNCHANGED. Raises LayerError."""
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), getattr(cv2, f"IMREAD_{flag}"))
+    if image is None:
+        layer.fail(f"cannot decode an image of {len(data)} bytes")
+    return image
+
+
+def planes(image: np.ndarray) -> np.ndarray:
+    """(H, W) or (H, W, C) as (C, H, W)."""
+    return image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
+
+
+class Transformer:
+    """What transform_param asks for: crop, mirror, subtract the mean, multiply by the scale.
+
+    TRAIN crops at a random place and mirrors half of the images; TEST crops the middle. The mean is a value for all
+    channels, one for each, or an image from `mean_file` that is cropped at the same place. Raises LayerError.
+    Source: src/caffe/data_transformer.cpp.
+    """
+
+    def __init__(self, layer: Layer, source: random.Random) -> None:
+        self.layer, self.random = layer, source
+        self.param = layer.param.transform_param
+        if self.param.mean_file and self.param.mean_value:
+            layer.fail("transform_param: give either mean_file or mean_value")
+        self.mean = self._mean_image() if self.param.mean_file else None
+
+    def _mean_image(self) -> np.ndarray:
+        proto = caffe_pb2.BlobProto()
+        try:
+            with open(self.param.mean_file, "rb") as file:
+                proto.ParseFromString(file.read())
+        except OSError as error:
+            self.layer.fail(f"cannot read mean_file '{self.param.mean_file}': {error.strerror}")
+        shape = list(proto.shape.dim) or [proto.num, proto.channels, proto.height, proto.width]
+        return np.array(proto.double_data or proto.data, np.float32).reshape(shape[-3:])
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of a transformed image of shape (C, H, W)."""
+        crop = self.param.crop_size
+        if crop > min(shape[1:]):
+            self.layer.fail(f"crop_size {crop} is more than an image of {shape[1]} x {shape[2]}")
+        return (shape[0], crop, crop) if crop else shape
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """Transform one image (C, H, W), float32."""
+        _, height, width = self.output_shape(image.shape)
+        top, left = self._corner(image.shape[1] - height, image.shape[2] - width)
+        part = (slice(None), slice(top, top + height), slice(left, left + width))
+        result = (image[part].astype(np.float32) - self._mean_for(image.shape, part)) * np.float32(self.param.scale)
+        if self.param.mirror and self.random.randrange(2):
+            result = result[:, :, ::-1]
+        return result
+
+    def _corner(self, rows: int, columns: int) -> tuple[int, int]:
+        if self.param.crop_size and self.layer.phase == TRAIN:
+            return self.random.randint(0, rows), self.random.randint(0, columns)
+        return rows // 2, columns // 2
+
+    def _mean_for(self, shape: tuple[int, ...], part: tuple[slice, ...]) -> np.ndarray:
+        if self.mean is not None:
+            if self.mean.shape != shape:
+                self.layer.fail(f"mean_file is for images of shape {self.mean.shape}, found one of {shape}")
+            return self.mean[part]
+        values = np.array(self.param.mean_value or [0], np.float32)
+        if len(values) not in (1, shape[0]):
+            self.layer.fail(f"expected one mean_value, or one for each of {shape[0]} channels, found {len(values)}")
+        return values[:, None, None]
+
+
+class ImageLayer(Layer):
+    """A layer whose tops are batches of transformed images and, where there is a second top, of labels.
+
+    A subclass gives `batch_size` and `records`. The shape of a batch is that of its images.
+    """
+
+    exact_bottoms = 0
+    min_tops = 1
+    max_tops = 2
+    batch_size = 0
+
+    def records(self) -> Iterator[tuple[np.ndarray, int]]:
+        """An endless run of images (C, H, W) with labels."""
+        raise NotImplementedError(f"{type(self).__name__} has no records")
+
+    def setup(self, bottom, top):
+        if self.batch_size < 1:
+            self.fail(f"batch_size must be given and at least 1, found {self.batch_size}")
+        self.random = random_source()
+        self.transformer = Transformer(self, self.random)
+        self._records = self.records()
+        self._first: tuple[np.ndarray, int] | None = next(self._records)     # its shape is needed before forward
+        self._shape(top, self.transformer.output_shape(self._first[0].shape))
+
+    def _shape(self, top, image_shape: tuple[int, ...]) -> None:
+        top[0].reshape(self.batch_size, *image_shape)
+        if len(top) > 1:
+            top[1].reshape(self.batch_size)
+
+    def reshape(self, bottom, top):
+        """Forward gives the tops their shapes: batches may differ."""
+
+    def _next(self) -> tuple[np.ndarray, int]:
+        record, self._first = self._first, None
+        return next(self._records) if record is None else record
+
+    def forward(self, bottom, top):
+        batch = [self._next() for _ in range(self.batch_size)]
+        images = [self.transformer(image) for image, _ in batch]
+        shapes = {image.shape for image in images}
+        if len(shapes) > 1:
+            self.fail(f"the images of a batch need one shape, found {sorted(shapes)}; set crop_size, or batch_size: 1")
+        self._shape(top, images[0].shape)
+        top[0].tensor = to_tensor(np.stack(images))
+        if len(top) > 1:
+            top[1].tensor = to_tensor(np.array([label for _, label in batch]))
+
+    def backward(self, top, propagate_down, bottom):
+        """No bottoms."""
+
+
+def to_tensor(array: np.ndarray) -> torch.Tensor:
+    """A copy on the current device, in the engine's float type."""
+    return torch.tensor(array, dtype=device.float_type(), device=device.current_device())

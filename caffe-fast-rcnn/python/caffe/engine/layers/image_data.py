@@ -1,0 +1,69 @@
+"""ImageData: images from files."""
+from __future__ import annotations
+
+import cv2
+
+from ..families.images import ImageLayer, planes, read_image
+from ..layer import register
+
+
+@register("ImageData")
+class ImageData(ImageLayer):
+    """Batches of the images of a text file with lines `path label`, again and again.
+
+    tops     images (batch_size, C, H, W), BGR or grey, transformed by transform_param; labels (batch_size)
+    param    image_data_param: source (the text file), batch_size (1), root_folder (put before each path as it is),
+             new_height and new_width (size of all images), is_color (true), shuffle, rand_skip
+
+    The label stands after the last blank: paths may hold blanks. Source: src/caffe/layers/image_data_layer.cpp.
+    """
+
+    exact_tops = 2
+
+    def setup(self, bottom, top):
+        param = self.param.image_data_param
+        if bool(param.new_height) != bool(param.new_width):
+            self.fail(f"set both new_height and new_width, found {param.new_height} and {param.new_width}")
+        self.batch_size = param.batch_size
+        self.lines = self._read_list(param.source)
+        super().setup(bottom, top)
+
+    def _read_list(self, source: str) -> list[tuple[str, int]]:
+        try:
+            with open(source, encoding="utf-8", errors="surrogateescape") as file:
+                lines = [line.rstrip("\r\n") for line in file]
+        except OSError as error:
+            self.fail(f"cannot read the list '{source}': {error.strerror}")
+        found = []
+        for number, line in enumerate(lines, 1):
+            name, _, label = line.rstrip().rpartition(" ")
+            if not line.strip():
+                continue
+            try:
+                found.append((name, int(label)))
+            except ValueError:
+                self.fail(f"{source}:{number}: expected `path label`, found '{line}'")
+        if not found:
+            self.fail(f"the list '{source}' names no image")
+        return found
+
+    def records(self):
+        param = self.param.image_data_param
+        if param.shuffle:
+            self.random.shuffle(self.lines)
+        skip = self.random.randrange(param.rand_skip) if param.rand_skip else 0
+        if skip >= len(self.lines):
+            self.fail(f"rand_skip {param.rand_skip} skips past the {len(self.lines)} images")
+        while True:
+            for name, label in self.lines[skip:]:
+                yield planes(self._read(param.root_folder + name)), label
+            skip = 0
+            if param.shuffle:
+                self.random.shuffle(self.lines)
+
+    def _read(self, path: str):
+        param = self.param.image_data_param
+        image = read_image(self, path, param.is_color)
+        if param.new_height:
+            image = cv2.resize(image, (param.new_width, param.new_height))
+        return image

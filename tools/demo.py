@@ -56,8 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     classes = _class_names(args.classes, files.classes)
     use_device(choose_device(args))
     net = files.load(len(classes))
-    for path in paths:
-        show(net, path, classes, args.thresh, Path(args.output))
+    for path, target in zip(paths, picture_names(paths, Path(args.output)), strict=True):
+        show(net, path, classes, args.thresh, target)
     print(f"Pictures: {args.output}", flush=True)
     return 0
 
@@ -82,7 +82,14 @@ def _class_names(given: Sequence[str] | None, of_run: Sequence[str] | None) -> S
     return ["__background__", *given] if given else of_run or CLASSES
 
 
-def show(net, path: Path, classes: Sequence[str], thresh: float, output: Path) -> None:
+def picture_names(paths: Sequence[Path], output: Path) -> list[Path]:
+    """<name>.png in the output folder, with a number behind it where photographs have the same name."""
+    stems = [path.stem for path in paths]
+    return [output / (f"{stem}_{index}.png" if stems.count(stem) > 1 else f"{stem}.png")
+            for index, stem in enumerate(stems)]
+
+
+def show(net, path: Path, classes: Sequence[str], thresh: float, target: Path) -> None:
     """Detect in one photograph; print a table of the objects and write a picture with them."""
     from fast_rcnn.test import detections_per_class, im_detect
     from roi_data_layer.minibatch import read_image
@@ -92,7 +99,6 @@ def show(net, path: Path, classes: Sequence[str], thresh: float, output: Path) -
     timer.tic()
     detections = detections_per_class(*im_detect(net, im), len(classes), thresh, cfg.TEST.NMS, 0)
     seconds = timer.toc(average=False)
-    target = output / f"{path.stem}.png"
     write_image(target, draw_detections(im, detections, classes, thresh))
     print(f"{path}: {sum(map(len, detections))} objects in {seconds:.2f} s -> {target}")
     for line in table(detections, classes):

@@ -29,7 +29,8 @@ def parser() -> argparse.ArgumentParser:
     add("--thresh", type=float, default=0.05, help="least score of a detection (default: 0.05)")
     add("--vis", action="store_true", help="write a picture of each image's detections")
     add("--comp", action="store_true", help="for VOC's evaluation server: accepted, results are named for it anyway")
-    add("--output", metavar="DIR", help="folder for results (default: output/<EXP_DIR>/<data set>/<net>)")
+    add("--output", metavar="DIR", help="folder for results (default: test/<data set> in --run, else "
+                                       "output/<EXP_DIR>/<data set>/<net>)")
     add_device_options(result)
     add_cfg_options(result)
     return result
@@ -48,11 +49,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         imdb.set_proposal_method(cfg.TEST.PROPOSAL_METHOD)
     use_device(choose_device(args))
     net = files.load(imdb.num_classes)
-    output = Path(args.output or get_output_dir(imdb, Path(files.weights).stem))
+    output = Path(args.output or _default_output(args, imdb, files.weights))
     print(f"Testing {files.weights} on {imdb.num_images} images of {imdb.name}", flush=True)
     result = test_net(net, imdb, output, args.num_dets, args.thresh, args.vis)
     print(f"{result.report()}\nResults: {output}", flush=True)
     return 0
+
+
+def _default_output(args: argparse.Namespace, imdb, weights: str) -> str | Path:
+    """Beside the detector if it is that of a run."""
+    return Path(args.run, "test", imdb.name) if args.run else get_output_dir(imdb, Path(weights).stem)
 
 
 if __name__ == "__main__":

@@ -60,9 +60,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     from fast_rcnn.alt_opt import train_alt_opt
     from fast_rcnn.alt_opt_setup import make_run
     from fast_rcnn.child_process import ChildDied
-    from fast_rcnn.data_set import load_imdb
-    if args.test_imdb:
-        load_imdb(args.test_imdb)       # better found missing now than after the training
     run = make_run(args)
     print(f"Output: {run.output}", flush=True)
     try:

@@ -23,6 +23,7 @@ from typing import Any
 from fast_rcnn import checks
 from fast_rcnn.alt_opt_nets import RunNets
 from fast_rcnn.child_process import run_child
+from fast_rcnn.fingerprints import net_fingerprint, solver_fingerprint
 from fast_rcnn.manifest import DONE, PENDING, FolderLock, Manifest, RunError
 from fast_rcnn.stage_cfg import detector_settings, relevant_settings, stage_settings, write_settings
 from utils.draw import plot_losses
@@ -152,14 +153,12 @@ def step_inputs(run: Run, step: Step, manifest: Manifest) -> dict[str, str]:
     inputs["data set"] = run.data_digest
     if step.trains:
         inputs["max_iters"] = str(run.nets.max_iters[step.name])
-        inputs["solver"] = sha256_file(run.nets.solver(step.name))
-        inputs["net"] = sha256_file(run.nets.train_net(step.name))
-        initial = run.weights
-        inputs["weights"] = sha256_file(initial) if step.init is None and initial else "none"
-    else:
-        inputs["net"] = sha256_file(run.nets.rpn_test)
+        inputs["solver"] = solver_fingerprint(run.nets.solver(step.name))
+    inputs["net"] = net_fingerprint(run.nets.train_net(step.name) if step.trains else run.nets.rpn_test)
     if step.init:
         inputs["weights"] = manifest.output_hash(step.init, "model")
+    else:
+        inputs["weights"] = sha256_file(run.weights) if run.weights else "none"
     if step.proposals:
         inputs["proposals"] = manifest.output_hash(step.proposals, "proposals")
     return inputs

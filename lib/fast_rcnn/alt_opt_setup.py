@@ -10,7 +10,8 @@ from fast_rcnn.alt_opt import Run, check_run, step_settings
 from fast_rcnn.alt_opt_nets import check_net_name, find_nets
 from fast_rcnn.cli import UserError, choose_device
 from fast_rcnn.config import cfg, cfg_from_file, cfg_from_list, get_output_dir, reset_cfg
-from fast_rcnn.data_set import data_digest, load_imdb
+from fast_rcnn.data_set import load_imdb
+from fast_rcnn.fingerprints import data_digest
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,8 +25,9 @@ def make_run(args: Namespace) -> Run:
         args.cfg = str(ROOT / "experiments" / "cfgs" / "tiny.yml")
         print(f"Settings: {args.cfg}, made for the net Tiny (--cfg FILE for others)", flush=True)
     settings = step_settings(args.cfg, args.set_cfgs, ohem, args.seed)
+    _apply_user_settings(args)
     imdb, weights = _data_and_weights(args)
-    output = Path(args.output or _default_output(args, imdb)).resolve()
+    output = Path(args.output or get_output_dir(imdb, args.net_name)).resolve()
     nets = find_nets(args.net_name, imdb.num_classes, ohem, args.models, ROOT / "models", output / "models",
                      args.max_iters)
     run = Run(nets=nets, weights=weights, imdb_name=args.imdb, data_digest=data_digest(imdb),
@@ -36,12 +38,13 @@ def make_run(args: Namespace) -> Run:
 
 
 def _data_and_weights(args: Namespace) -> tuple[Any, Path | None]:
-    """The data set and the initial weights. Raises one UserError for both."""
-    problems, imdb = [], None
-    try:
-        imdb = load_imdb(args.imdb)
-    except UserError as error:
-        problems.append(str(error))
+    """The data set and the initial weights. Raises one UserError for both, and for the data set to test on."""
+    problems, found = [], {}
+    for name in filter(None, (args.imdb, args.test_imdb)):  # better found missing now than after the training
+        try:
+            found[name] = load_imdb(name)
+        except UserError as error:
+            problems.append(str(error))
     weights = initial_weights(args.net_name, args.weights)
     if weights and not weights.is_file():
         problems.append(
@@ -50,7 +53,7 @@ def _data_and_weights(args: Namespace) -> tuple[Any, Path | None]:
             "--weights none trains from random weights")
     if problems:
         raise UserError("something is missing:\n" + "\n".join(f"- {problem}" for problem in problems))
-    return imdb, weights
+    return found[args.imdb], weights
 
 
 def initial_weights(net_name: str, given: str | None) -> Path | None:
@@ -60,11 +63,10 @@ def initial_weights(net_name: str, given: str | None) -> Path | None:
     return Path(given) if given else ROOT / "data" / "imagenet_models" / f"{net_name}.v2.caffemodel"
 
 
-def _default_output(args: Namespace, imdb: Any) -> str:
-    """output/<EXP_DIR>/<data set>/<net>; EXP_DIR is faster_rcnn_alt_opt[_no_ohem] unless the user sets it."""
+def _apply_user_settings(args: Namespace) -> None:
+    """Let cfg say where data and output are; EXP_DIR is faster_rcnn_alt_opt[_no_ohem] unless the user sets it."""
     reset_cfg()
     cfg.EXP_DIR = "faster_rcnn_alt_opt" + ("_no_ohem" if args.no_ohem else "")
     if args.cfg:
         cfg_from_file(args.cfg)
     cfg_from_list(args.set_cfgs)
-    return get_output_dir(imdb, args.net_name)

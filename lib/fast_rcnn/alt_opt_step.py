@@ -6,8 +6,8 @@ The job file is JSON, written by alt_opt.py. What the step gave is reported in t
 from __future__ import annotations
 
 import faulthandler
-import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,12 @@ from utils.files import read_json, write_json
 
 
 @tool
-def run_step(argv: Any) -> int:
+def run_step(argv: Sequence[str] | None = None) -> int:
     """Do the step described by the job file argv[0]; returns the exit status of the process."""
+    (job_file,) = sys.argv[1:] if argv is None else argv
     faulthandler.enable()
     end_with_parent()
-    job = read_json(argv[0])
+    job = read_json(job_file)
     cfg_from_file(job["cfg"])
     use_device(job["gpu_id"], cfg.RNG_SEED)
     do = _generate_proposals if job["kind"] == "proposals" else _train
@@ -37,7 +38,7 @@ def run_step(argv: Any) -> int:
 
 
 def _train(job: dict[str, Any]) -> str:
-    """Train an RPN or Fast R-CNN; returns the path of its model. Models of earlier iterations are removed."""
+    """Train an RPN or Fast R-CNN; returns the path of its model. Snapshots of other iterations are removed."""
     from fast_rcnn.train import Checkpoints, get_training_roidb, train_net
     from fast_rcnn.train_log import TrainLog
     imdb = _imdb(job)
@@ -47,9 +48,11 @@ def _train(job: dict[str, Any]) -> str:
     paths = train_net(job["solver"], roidb, job["output"], job["weights"], job["max_iters"],
                       log=TrainLog(job["name"], job["max_iters"], job["log"]),
                       checkpoints=Checkpoints(job["checkpoints"], job["run_hash"]), resume=True)
-    for path in paths[:-1]:
-        os.unlink(path)
-    return paths[-1]
+    final = Path(paths[-1])
+    for other in final.parent.glob(final.name.rsplit("_iter_", 1)[0] + "_iter_*.caffemodel"):
+        if other != final:
+            other.unlink()
+    return str(final)
 
 
 def _generate_proposals(job: dict[str, Any]) -> str:
@@ -72,7 +75,3 @@ def _imdb(job: dict[str, Any]) -> Any:
     if job["proposals"]:
         imdb.config["rpn_file"] = job["proposals"]
     return imdb
-
-
-if __name__ == "__main__":
-    sys.exit(run_step(sys.argv[1:]))

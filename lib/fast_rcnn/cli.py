@@ -3,13 +3,19 @@ from __future__ import annotations
 
 import argparse
 import functools
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from fast_rcnn.config import cfg, cfg_from_file, cfg_from_list, check_cfg
 
-Main = Callable[[Sequence[str] | None], int]
+class Main(Protocol):
+    """A tool: called with the words of a command line (None: those of the process), returns its exit status."""
+
+    def __call__(self, argv: Sequence[str] | None = None) -> int: ...
+
 
 _USER_ERRORS = {
     "FileNotFoundError", "UserError", "ConfigError", "CheckError", "RunError", "LossError", "ChildDied",
@@ -36,6 +42,9 @@ def tool(main: Main) -> Main:
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return 130
+        except BrokenPipeError:         # whoever read our output, such as `head`, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
         except Exception as error:
             if not is_user_error(error):
                 raise

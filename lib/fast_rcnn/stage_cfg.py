@@ -33,6 +33,13 @@ _FIXED: dict[str, dict[str, Any]] = {
 # Without influence on results: where things are, how fast, how often something is written
 _IRRELEVANT = {"ROOT_DIR", "DATA_DIR", "MODELS_DIR", "EXP_DIR", "MATLAB", "GPU_ID", "USE_GPU_NMS",
                "TRAIN.USE_PREFETCH", "TRAIN.SNAPSHOT_ITERS"}
+# Beginnings of the names of settings that a step never reads
+_UNREAD = {
+    "rpn": ("TEST.", "TRAIN.OHEM_", "TRAIN.BATCH_SIZE", "TRAIN.FG_FRACTION", "TRAIN.BBOX_"),
+    "fast_rcnn": ("TEST.", "TRAIN.RPN_"),
+    "proposals": ("TRAIN.",),
+    "both": ("TEST.",),
+}
 
 Settings = dict[str, Any]
 
@@ -78,10 +85,9 @@ def plain(value: Any) -> Any:
 
 
 def relevant_settings(settings: Settings, kind: str) -> dict[str, Any]:
-    """The settings that can change the result of a step, by full name."""
-    other = "TRAIN." if kind == "proposals" else "TEST."
+    """The settings that can change the result of a step ('both': of RPN and Fast R-CNN in one), by full name."""
     return {key: value for key, value in _flat(settings)
-            if key not in _IRRELEVANT and not key.startswith(other)}
+            if key not in _IRRELEVANT and not key.startswith(_UNREAD[kind])}
 
 
 def _flat(settings: Settings) -> Iterator[tuple[str, Any]]:

@@ -20,7 +20,7 @@ from caffe.proto import prototxt
 from datasets.roidb import Entry
 from fast_rcnn.bbox_regression import normalize, unnormalize
 from fast_rcnn.child_process import StopRequest
-from fast_rcnn.config import cfg
+from fast_rcnn.config import ConfigError, cfg
 from fast_rcnn.train_log import TrainLog
 from roi_data_layer import roidb as rdl_roidb
 from utils.files import read_json, write_json
@@ -108,7 +108,8 @@ class SolverWrapper:
         self.solver.net.copy_from(pretrained_model)
         blobs = self._normalised_blobs()
         if any(np.any(blob.data != values) for blob, values in zip(blobs, before, strict=True)):
-            _assign(blobs, normalize(*(blob.data for blob in blobs), self.bbox_means, self.bbox_stds))
+            weights, bias = blobs
+            _assign(blobs, normalize(weights.data, bias.data, self.bbox_means, self.bbox_stds))
 
     def _normalised_blobs(self) -> list[Any]:
         """Weights and bias of `bbox_pred` if they learn normalised targets; nothing else."""
@@ -131,7 +132,7 @@ class SolverWrapper:
         trained = [blob.data.copy() for blob in blobs]
         try:
             if blobs:
-                _assign(blobs, unnormalize(*trained, self.bbox_means, self.bbox_stds))
+                _assign(blobs, unnormalize(trained[0], trained[1], self.bbox_means, self.bbox_stds))
             self.solver.net.save(str(path))
         finally:
             _assign(blobs, trained)
@@ -200,13 +201,13 @@ def get_training_roidb(imdb: Any) -> list[Entry]:
 def filter_roidb(roidb: Sequence[Entry]) -> list[Entry]:
     """The entries that can be trained on: with RoIs that are foreground or background by cfg.TRAIN.
 
-    Raises ValueError if none is left.
+    Raises ConfigError if none is left.
     """
     kept = rdl_roidb.filter_roidb(roidb, cfg.TRAIN)
     if len(kept) < len(roidb):
         print(f"{len(roidb) - len(kept)} of {len(roidb)} images have no usable RoI: left out", flush=True)
     if not kept:
-        raise ValueError("no image has a RoI that can be trained on: look at TRAIN.FG_THRESH, "
+        raise ConfigError("no image has a RoI that can be trained on: look at TRAIN.FG_THRESH, "
                          "TRAIN.BG_THRESH_HI, TRAIN.BG_THRESH_LO and at the proposals")
     return kept
 

@@ -53,4 +53,7 @@ def test_only_what_a_step_reads_counts_as_its_input():
     train, test = relevant_settings(settings, "rpn"), relevant_settings(settings, "proposals")
     assert "TRAIN.SCALES" in train and "TEST.SCALES" not in train and "RNG_SEED" in train
     assert "TEST.SCALES" in test and "TRAIN.SCALES" not in test
+    fast_rcnn = relevant_settings(settings, "fast_rcnn")
+    assert "TRAIN.OHEM_USE_NMS" not in train and "TRAIN.OHEM_USE_NMS" in fast_rcnn
+    assert "TRAIN.RPN_BATCHSIZE" in train and "TRAIN.RPN_BATCHSIZE" not in fast_rcnn
     assert not {"DATA_DIR", "GPU_ID", "TRAIN.SNAPSHOT_ITERS", "TRAIN.USE_PREFETCH"} & {*train, *test}

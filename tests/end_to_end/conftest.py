@@ -1,0 +1,54 @@
+"""A small data set, and runs of the training tool on it."""
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from datasets.demo_scenes import make_demo_dataset
+
+ROOT = Path(__file__).resolve().parents[2]
+SETTINGS = ["TRAIN.SCALES", "(160,)", "TRAIN.MAX_SIZE", "240", "TEST.SCALES", "(160,)", "TEST.MAX_SIZE", "240",
+            "TRAIN.RPN_POST_NMS_TOP_N", "60", "TRAIN.BATCH_SIZE", "16", "TRAIN.SNAPSHOT_ITERS", "2"]
+
+
+class Trainer:
+    """Runs tools/train_faster_rcnn_alt_opt.py with the net Tiny on the data set, 12, 3, 4 and 12 iterations."""
+
+    def __init__(self, data: Path):
+        self.imdb = f"{data}:trainval"
+
+    def command(self, output, *options, settings=()):
+        return [sys.executable, str(ROOT / "tools" / "train_faster_rcnn_alt_opt.py"), "--net_name", "Tiny", "--cpu",
+                "--imdb", self.imdb, "--max_iters", "12", "3", "4", "12", "--output", str(output), *options,
+                "--set", *SETTINGS, *settings]
+
+    def start(self, output, *options, settings=(), log=subprocess.DEVNULL):
+        return subprocess.Popen(self.command(output, *options, settings=settings), stdout=log,
+                                stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+    def run(self, output, *options, settings=()):
+        done = subprocess.run(self.command(output, *options, settings=settings), text=True, capture_output=True,
+                              timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="session")
+def demo_data(tmp_path_factory):
+    """Six training and two test pictures of four kinds of shapes."""
+    return make_demo_dataset(tmp_path_factory.mktemp("data") / "demo", num_train=6, num_test=2)
+
+
+@pytest.fixture(scope="session")
+def trainer(demo_data):
+    return Trainer(demo_data)
+
+
+@pytest.fixture(scope="session")
+def finished_run(trainer, tmp_path_factory):
+    """Output folder of a run that was never stopped, and what it printed."""
+    output = tmp_path_factory.mktemp("runs") / "finished"
+    status, text = trainer.run(output)
+    assert status == 0, text
+    return output, text

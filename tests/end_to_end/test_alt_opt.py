@@ -1,0 +1,129 @@
+"""Four stages on a small data set: the whole run, a run that is killed, a run whose inputs change."""
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+from fast_rcnn.manifest import FolderLock, RunError
+from utils.files import read_json, read_json_lines, sha256_file
+
+FINAL = "Tiny_faster_rcnn_final.caffemodel"
+TRAINED = {"stage1_rpn": 12, "stage1_fast_rcnn": 3, "stage2_rpn": 4, "stage2_fast_rcnn": 12}
+
+
+def models(output):
+    return {path.name: sha256_file(path) for path in output.glob("*.caffemodel")}
+
+
+def wait_until_free(output, seconds=20):
+    """The child of a killed run ends by itself and lets the folder go."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return FolderLock(output).release()
+        except RunError:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+
+
+def wait_for(condition, process, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end and process.poll() is None, "the run ended, or took too long"
+        time.sleep(0.005)
+
+
+def test_a_whole_run_leaves_a_detector_that_can_be_used(finished_run, demo_data, capsys):
+    output, text = finished_run
+    assert f"Final model: {output / FINAL}" in text and "writing nets for it" in text
+    assert set(models(output)) == {
+        "tiny_rpn_stage1_iter_12.caffemodel", "tiny_fast_rcnn_stage1_iter_3.caffemodel",
+        "tiny_rpn_stage2_iter_4.caffemodel", "tiny_fast_rcnn_stage2_iter_12.caffemodel", FINAL}
+    assert (output / "losses.png").stat().st_size > 1000
+    assert not list((output / "checkpoints").glob("*"))
+    for step, iterations in TRAINED.items():
+        records = read_json_lines(output / "logs" / f"{step}.jsonl")
+        assert [record["iteration"] for record in records] == [1, iterations]
+    import test_net
+    assert test_net.main(["--run", str(output), "--imdb", f"{demo_data}:test", "--cpu"]) == 0
+    assert "mean AP" in capsys.readouterr().out
+    import demo
+    pictures = output.parent / "pictures"
+    assert demo.main(["--run", str(output), str(demo_data / "JPEGImages" / "scene_00000.jpg"), "--cpu",
+                      "--output", str(pictures), "--thresh", "0.1"]) == 0
+    assert (pictures / "scene_00000.png").stat().st_size > 1000
+
+
+def test_stage_2_keeps_the_convolutions_of_stage_1(finished_run):
+    import caffe
+    output, _ = finished_run
+    net = str(output / "faster_rcnn_test.pt")
+    first, last = (caffe.Net(net, caffe.TEST, weights=str(output / name))
+                   for name in ("tiny_fast_rcnn_stage1_iter_3.caffemodel", FINAL))
+    rpn = caffe.Net(net, caffe.TEST, weights=str(output / "tiny_rpn_stage2_iter_4.caffemodel"))
+    for name, blobs in last.params.items():
+        if name.startswith("conv"):
+            assert (blobs[0].data == first.params[name][0].data).all(), name
+        if name.startswith("rpn"):
+            assert (blobs[0].data == rpn.params[name][0].data).all(), name
+
+
+def test_a_second_run_needs_a_choice_and_resume_does_nothing_more(finished_run, trainer):
+    output, _ = finished_run
+    status, text = trainer.run(output)
+    assert status == 2 and "--resume goes on with it, --restart throws it away" in text
+    before = models(output)
+    status, text = trainer.run(output, "--resume")
+    assert status == 0 and text.count(": kept") == 6
+    assert models(output) == before
+
+
+def test_a_run_that_is_killed_and_then_interrupted_comes_to_the_same_weights(finished_run, trainer, tmp_path):
+    output = tmp_path / "run"
+    process = trainer.start(output)
+    wait_for((output / "checkpoints" / "stage1_rpn" / "checkpoint.json").exists, process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert read_json(output / "manifest.json")["steps"]["stage1_rpn"]["state"] == "running"
+    wait_until_free(output)
+
+    log_path = tmp_path / "printed"
+    with open(log_path, "w") as log:        # without checkpoints of its own, but Ctrl-C makes one
+        process = trainer.start(output, "--resume", settings=["TRAIN.SNAPSHOT_ITERS", "1000"], log=log)
+        wait_for((output / "logs" / "stage2_fast_rcnn.jsonl").exists, process)
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130
+    text = log_path.read_text()
+    assert "stage1_rpn  goes on after iteration" in text and "Traceback" not in text
+    assert "The same command with --resume goes on." in text
+    assert not (output / FINAL).exists()
+
+    status, text = trainer.run(output, "--resume")
+    assert status == 0 and "stage2_fast_rcnn  goes on after iteration" in text, text
+    assert models(output) == models(finished_run[0])
+
+
+def test_steps_whose_inputs_changed_are_done_again_and_it_says_so(finished_run, trainer, tmp_path):
+    output = tmp_path / "copy"
+    shutil.copytree(finished_run[0], output)
+    status, text = trainer.run(output, "--resume", settings=["TRAIN.OHEM_USE_NMS", "True"])
+    assert status == 0, text
+    for kept in ("stage1_rpn", "stage1_proposals"):
+        assert f"{kept}  is done" in text and f"{kept}  is done anew" not in text
+    assert "stage1_fast_rcnn  is done anew: cfg.TRAIN.OHEM_USE_NMS: False -> True" in text
+    assert "stage2_rpn  is done anew: " in text
+
+
+def test_a_step_that_dies_is_told_at_once(trainer, tmp_path):
+    output = tmp_path / "run"
+    with open(tmp_path / "printed", "w") as log:
+        process = trainer.start(output, log=log)
+        wait_for((output / "logs" / "stage1_rpn.jsonl").exists, process)
+        child = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
+        os.kill(child, signal.SIGKILL)
+        assert process.wait(timeout=20) == 1
+    text = (tmp_path / "printed").read_text()
+    assert "stage1_rpn died (killed by SIGKILL, perhaps for want of memory). Its last lines:" in text
+    assert f"Log: {output}/logs/stage1_rpn.log" in text and "--resume" in text
+    assert read_json(output / "manifest.json")["steps"]["stage1_rpn"]["state"] == "running"

@@ -1,0 +1,76 @@
+"""Pictures of detections, sheets of pictures, loss curves."""
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from utils.draw import class_colour, draw_detections, montage, plot_losses, write_image
+
+CLASSES = ("__background__", "cat", "a long class name")
+NOTHING = np.zeros((0, 5), np.float32)
+
+
+def dets(*rows):
+    return np.array(rows, np.float32).reshape(-1, 5)
+
+
+def test_boxes_are_drawn_in_the_colour_of_their_class_on_a_copy():
+    im = np.zeros((200, 300, 3), np.uint8)
+    picture = draw_detections(im, [NOTHING, dets([50, 60, 150, 160, 0.9]), NOTHING], CLASSES)
+    assert not im.any() and picture.shape == im.shape
+    assert tuple(picture[110, 50]) == tuple(picture[160, 100]) == class_colour(1)
+    assert not picture[110, 100].any()                  # nothing inside the box
+
+
+def test_only_scores_from_the_threshold_on_are_drawn():
+    im = np.zeros((200, 300, 3), np.uint8)
+    found = [NOTHING, dets([50, 60, 150, 160, 0.49]), NOTHING]
+    assert not draw_detections(im, found, CLASSES, thresh=0.5).any()
+    assert draw_detections(im, found, CLASSES, thresh=0.49).any()
+
+
+@pytest.mark.parametrize("box", [[0, 0, 30, 30], [270, 2, 299, 20], [250, 180, 299, 199], [-20, -20, 400, 400]])
+def test_labels_stay_inside_the_image(box):
+    im = np.full((200, 300, 3), 7, np.uint8)
+    picture = draw_detections(im, [NOTHING, NOTHING, dets([*box, 1.0])], CLASSES)
+    (width, height), _ = cv2.getTextSize("a long class name 1.00", cv2.FONT_HERSHEY_SIMPLEX, 0.35, 1)
+    filled = (picture == class_colour(2)).all(axis=2).sum()
+    assert filled > 0.4 * width * height                # the label's ground, less its letters
+
+
+def test_letters_grow_with_the_image():
+    sizes = [(draw_detections(np.zeros((side, side, 3), np.uint8), [NOTHING, dets([9, 99, 60, 160, 1]), NOTHING],
+                              CLASSES) == class_colour(1)).all(axis=2).sum() for side in (300, 1800)]
+    assert sizes[1] > 5 * sizes[0]
+
+
+def test_a_montage_keeps_aspect_and_order():
+    images = [np.full((*size, 3), grey, np.uint8) for size, grey in (((50, 100), 10), ((80, 40), 20), ((30, 30), 30))]
+    sheet = montage(images, columns=2, height=40, gap=4)
+    assert sheet.shape == (40 + 4 + 40, 80 + 4 + 20, 3)
+    assert (sheet[:40, :80] == 10).all() and (sheet[:40, 84:] == 20).all() and (sheet[44:, :40] == 30).all()
+    assert (sheet[40:44] == 255).all()
+    with pytest.raises(ValueError, match="at least one"):
+        montage([])
+
+
+def test_images_are_written_by_their_ending(tmp_path):
+    im = np.random.default_rng(0).integers(0, 255, (8, 9, 3)).astype(np.uint8)
+    write_image(tmp_path / "new" / "a.png", im)
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "new" / "a.png")), im)
+    with pytest.raises(ValueError, match="a.nonsense: cannot be written"):
+        write_image(tmp_path / "a.nonsense", im)
+
+
+def test_loss_curves_have_a_panel_for_each_stage(tmp_path):
+    logs = []
+    for stage in ("stage1_rpn", "stage1_fast_rcnn"):
+        logs.append(tmp_path / f"{stage}.jsonl")
+        logs[-1].write_text("".join(json.dumps({"iteration": i, "stage": stage, "loss": 3.0 / i, "losses": {
+            "loss_cls": 2.0 / i, "loss_bbox": 1.0 / i}}) + "\n" for i in range(1, 9)))
+    plot_losses(logs, tmp_path / "losses.png")
+    height, width = cv2.imread(str(tmp_path / "losses.png")).shape[:2]
+    assert (width, height) == (1000, 400)
+    with pytest.raises(ValueError, match="no records"):
+        plot_losses([], tmp_path / "losses.png")

@@ -1,0 +1,130 @@
+"""What users get wrong ends in a message that helps, and exit status 2."""
+import importlib
+from pathlib import Path
+
+import pytest
+
+from fast_rcnn.cli import UserError, is_user_error, tool
+from fast_rcnn.config import ConfigError, reset_cfg
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOLS = ["train_faster_rcnn_alt_opt", "train_net", "test_net", "rpn_generate", "reval", "demo"]
+
+
+@pytest.fixture(autouse=True)
+def default_settings():
+    reset_cfg()
+    yield
+    reset_cfg()
+
+
+@pytest.fixture
+def run(capsys):
+    """Runs a tool in this process; returns its exit status and what it printed."""
+    def call(name, *words):
+        status = importlib.import_module(name).main([str(word) for word in words])
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.err
+        return status, printed.out + printed.err
+    return call
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_help_has_examples(run, name):
+    status, text = run(name, "--help")
+    assert status == 0 and f"tools/{name}.py" in text.split("examples:")[1]
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_an_unknown_option_is_a_mistake(run, name):
+    assert run(name, "--no_such_option")[0] == 2
+
+
+def test_missing_data_and_weights_are_told_together_with_how_to_get_them(run, tmp_path):
+    status, text = run("train_faster_rcnn_alt_opt", "--net_name", "VGG16", "--weights", tmp_path / "no.caffemodel",
+                       "--output", tmp_path / "out", "--set", "DATA_DIR", tmp_path)
+    assert status == 2
+    assert "VOC" in text and "data/scripts/fetch_voc2007.sh" in text
+    assert "no.caffemodel" in text and "tools/convert_weights.py" in text
+    assert not (tmp_path / "out").exists()
+
+
+ALT_OPT = "train_faster_rcnn_alt_opt"
+
+
+@pytest.mark.parametrize("words, message", [
+    (["--net_name", "VGG17"], "there is no such net; choose one of VGG16"),
+    (["--set", "TRAIN.BATCHSIZE", "4"], "did you mean TRAIN.BATCH_SIZE?"),
+    (["--set", "TRAIN.IMS_PER_BATCH", "3"], "TRAIN.BATCH_SIZE (128) must be a multiple"),
+    (["--set", "TRAIN.SCALES"], "has no partner"),
+    (["--cfg", "nowhere.yml"], "nowhere.yml"),
+    (["--max_iters", "1", "2", "0", "4"], "0 is less than 1"),
+    (["--resume", "--restart"], "not allowed with"),
+    (["--imdb", "no/such/folder:train"], "no/such/folder"),
+    (["--test_imdb", "no/such/folder:test"], "no/such/folder"),
+    (["--models", "no/such/models"], "expected one stage1_rpn_solver*.pt, found none"),
+])
+def test_mistakes_with_the_driver(run, tmp_path, demo_data, words, message):
+    defaults = ["--net_name", "Tiny", "--imdb", f"{demo_data}:trainval", "--output", tmp_path / "out", "--cpu"]
+    status, text = run(ALT_OPT, *defaults, *words)
+    assert status == 2 and message in text, text
+
+
+def test_your_own_nets_for_another_number_of_classes(run, tmp_path, demo_data):
+    status, text = run(ALT_OPT, "--net_name", "Tiny", "--imdb", f"{demo_data}:trainval", "--output",
+                       tmp_path / "out", "--models", ROOT / "models", "--cpu")
+    assert status == 2
+    assert "layer 'cls_score': num_output is 21, expected 5: the data set has 5 classes" in text
+    assert "tools/make_models.py --net Tiny --classes 5" in text
+    assert "faster_rcnn_test.pt:" in text and "stage2_fast_rcnn_train.pt:" in text
+
+
+def test_a_copied_folder_whose_solvers_train_the_shipped_nets(run, tmp_path, demo_data):
+    import shutil
+    shutil.copytree(ROOT / "models" / "Tiny", tmp_path / "mine" / "Tiny")
+    status, text = run(ALT_OPT, "--net_name", "Tiny", "--imdb", f"{demo_data}:trainval", "--cpu",
+                       "--output", tmp_path / "out", "--models", tmp_path / "mine")
+    assert status == 2 and "change its train_net" in text
+
+
+def test_mistakes_with_the_other_tools(run, tmp_path, demo_data):
+    imdb = ["--imdb", f"{demo_data}:test"]
+    net = ROOT / "models" / "Tiny" / "faster_rcnn_alt_opt" / "faster_rcnn_test.pt"
+    weights = tmp_path / "w.caffemodel"
+    weights.write_bytes(b"")
+    for words, message in [
+            (["test_net", *imdb], "which detector? Give --run DIR, or --def FILE and --net FILE"),
+            (["test_net", *imdb, "--run", tmp_path], "has no finished detector"),
+            (["test_net", *imdb, "--def", net, "--net", "no.caffemodel"], "--net: there is no file no.caffemodel"),
+            (["test_net", *imdb, "--def", net, "--net", weights, "--cpu", "--set", "TEST.HAS_RPN", "True"],
+             "num_output is 21, expected 5"),
+            (["rpn_generate", *imdb, "--def", "no.pt", "--net", weights], "--def: there is no file no.pt"),
+            (["reval", tmp_path, *imdb], "tools/test_net.py writes it"),
+            (["demo", "no.jpg", "--def", net, "--net", weights], "no.jpg: there is no such photograph"),
+            (["demo", tmp_path, "--def", net, "--net", weights], "no photographs in"),
+            (["train_net", "--solver", "no.pt"], "--solver: there is no file no.pt"),
+            (["train_net", *imdb, "--solver", ROOT / "models/Tiny/faster_rcnn_end2end/solver.pt",
+              "--cfg", ROOT / "experiments/cfgs/tiny_end2end.yml"], "tools/make_models.py --classes 5"),
+    ]:
+        reset_cfg()
+        status, text = run(*words)
+        assert status == 2 and message in text, (words, text)
+
+
+def test_a_gpu_that_is_not_there(run, demo_data):
+    import caffe
+    if caffe.has_gpu():
+        pytest.skip("this machine has a GPU")
+    status, text = run(ALT_OPT, "--net_name", "Tiny", "--imdb", f"{demo_data}:trainval", "--gpu", "0",
+                       "--output", demo_data / "out")
+    assert status == 2 and "no CUDA GPU" in text
+
+
+def test_bugs_keep_their_traceback():
+    @tool
+    def broken(argv=None):
+        raise ZeroDivisionError("a bug")
+
+    with pytest.raises(ZeroDivisionError):
+        broken()
+    assert is_user_error(ConfigError("x")) and is_user_error(UserError("x")) and not is_user_error(ValueError("x"))

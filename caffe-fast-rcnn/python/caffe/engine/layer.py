@@ -8,10 +8,12 @@ from __future__ import annotations
 import difflib
 import enum
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 import torch
 
 from .blob import Blob
+
 
 class Phase(enum.IntEnum):
     """A net is built for training or for testing; prints as TRAIN or TEST and compares as Caffe's integers."""
@@ -85,7 +87,7 @@ class Layer:
         raise NotImplementedError(f"{type(self).__name__} has no backward")
 
     # ---- helpers
-    def fail(self, message: str) -> None:
+    def fail(self, message: str) -> NoReturn:
         """Raise LayerError with the layer's name and type in front."""
         raise LayerError(f"layer '{self.name}' ({self.type}): {message}")
 

@@ -274,6 +274,13 @@ class Net:
         for layer, bottoms, tops in zip(self._layers, self._bottom_indices, self._top_indices, strict=True):
             layer.reshape(self._blobs_of(bottoms), self._blobs_of(tops))
 
+    def set_input_arrays(self, data: np.ndarray, labels: np.ndarray) -> None:
+        """Give the MemoryData layer, which must come first, its data (N, C, H, W) and N labels."""
+        layer = self._layers[0]
+        if layer.type != "MemoryData":
+            layer.fail("set_input_arrays is for nets whose first layer is MemoryData")
+        layer.set_arrays(data, labels)
+
     def clear_param_diffs(self) -> None:
         """Set the gradients of all parameters to zero; backward adds to them."""
         for blob in self.learnable_params:

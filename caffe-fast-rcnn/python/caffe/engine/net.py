@@ -17,6 +17,7 @@ from .graph.sharing import ParameterTable
 from .graph.splits import insert_splits
 from .graph.upgrade import upgrade_net
 from .layer import Layer, LayerError, Phase, make_layer
+from .layers.memory_data import MemoryData
 from .storage.caffemodel import LoadReport, copy_weights, save_net
 from .storage.hdf5 import copy_weights_hdf5, save_net_hdf5
 
@@ -277,7 +278,7 @@ class Net:
     def set_input_arrays(self, data: np.ndarray, labels: np.ndarray) -> None:
         """Give the MemoryData layer, which must come first, its data (N, C, H, W) and N labels."""
         layer = self._layers[0]
-        if layer.type != "MemoryData":
+        if not isinstance(layer, MemoryData):
             layer.fail("set_input_arrays is for nets whose first layer is MemoryData")
         layer.set_arrays(data, labels)
 

@@ -1,0 +1,64 @@
+"""ImageData: image files written by the test."""
+import cv2
+import numpy as np
+import pytest
+from layer_checker import Runner, refused
+
+from caffe.engine import device
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (4, 6, 8, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def source(tmp_path):
+    for n, image in enumerate(IMAGES):
+        cv2.imwrite(str(tmp_path / f"an image {n}.png"), image)
+    path = tmp_path / "list.txt"
+    path.write_text("".join(f"an image {n}.png {10 + n}\n" for n in range(4)))
+    return path
+
+
+def runner(source, settings="", transform=""):
+    folder = f"{source.parent}/"
+    return Runner(f"type: 'ImageData' image_data_param {{ source: '{source}' root_folder: '{folder}' {settings} }} "
+                  f"transform_param {{ {transform} }}", [], num_tops=2)
+
+
+def test_batches(source):
+    layer = runner(source, "batch_size: 3", "mean_value: 5")
+    for batch in ([0, 1, 2], [3, 0, 1]):
+        data, labels = layer.forward()
+        assert (data == IMAGES[batch].transpose(0, 3, 1, 2).astype(float) - 5).all()
+        assert labels.tolist() == [10 + n for n in batch]
+
+
+def test_grey_and_resized(source):
+    data = runner(source, "is_color: false new_height: 3 new_width: 5").forward()[0]
+    assert data.shape == (1, 1, 3, 5)
+
+
+def test_images_of_other_sizes_one_at_a_time(source):
+    cv2.imwrite(str(source.parent / "small.png"), IMAGES[0][:4])
+    source.write_text("an image 1.png 1\nsmall.png 2\n\n")
+    layer = runner(source)
+    assert [layer.forward()[0].shape for _ in range(3)] == [(1, 3, 6, 8), (1, 3, 4, 8), (1, 3, 6, 8)]
+
+
+def test_shuffle_gives_each_image_once_an_epoch(source):
+    device.set_random_seed(2)
+    layer = runner(source, "batch_size: 4 shuffle: true")
+    epochs = [layer.forward()[1].tolist() for _ in range(6)]
+    assert all(sorted(epoch) == [10, 11, 12, 13] for epoch in epochs) and len({tuple(epoch) for epoch in epochs}) > 2
+
+
+def test_bad_input(source):
+    refused("type: 'ImageData' image_data_param { source: 'nowhere' }", [], "cannot read the list", num_tops=2)
+    refused(f"type: 'ImageData' image_data_param {{ source: '{source}' new_height: 3 }}", [], "both new_height",
+            num_tops=2)
+    refused(f"type: 'ImageData' image_data_param {{ source: '{source}' }}", [], "cannot read the image", num_tops=2)
+    refused(f"type: 'ImageData' image_data_param {{ source: '{source}' rand_skip: 90 }}", [], "cannot read|skips past",
+            num_tops=2)
+    source.write_text("a.png one\n")
+    refused(f"type: 'ImageData' image_data_param {{ source: '{source}' }}", [], "list.txt:1: expected", num_tops=2)
+    source.write_text("")
+    refused(f"type: 'ImageData' image_data_param {{ source: '{source}' }}", [], "names no image", num_tops=2)

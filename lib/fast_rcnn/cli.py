@@ -11,6 +11,7 @@ from typing import Protocol
 
 from fast_rcnn.config import cfg, cfg_from_file, cfg_from_list, check_cfg
 
+
 class Main(Protocol):
     """A tool: called with the words of a command line (None: those of the process), returns its exit status."""
 

@@ -1,4 +1,4 @@
-"""Detections of a data set: the file that keeps them, and pictures of them.
+"""Detections of a data set: the file that keeps them.
 
 They are nested lists [class][image] of arrays (n, 5): x1, y1, x2, y2 in image pixels, score.
 """
@@ -7,10 +7,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 
-from utils.files import atomic_path
 from utils.npz import read_npz, texts, write_npz
 
 Detections = list[list[np.ndarray]]
@@ -42,20 +40,3 @@ def load_detections(path: str | os.PathLike, image_index: Sequence[str] | None =
                              "run the test again")
     parts = iter(np.split(dets, np.cumsum(counts)[:-1]))
     return [[next(parts) for _ in images] for _ in names]
-
-
-def draw_detections(im: np.ndarray, detections: Sequence[np.ndarray], classes: Sequence[str],
-                    path: str | os.PathLike, thresh: float = 0.3) -> None:
-    """Write a picture of one image with boxes, classes and scores of the detections above `thresh`.
-
-    detections  for each class (n, 5)
-    """
-    picture = im.copy(order="C")
-    for name, dets in zip(classes, detections, strict=True):
-        for *box, score in dets[dets[:, 4] > thresh]:
-            left, top, right, bottom = (round(float(side)) for side in box)
-            cv2.rectangle(picture, (left, top), (right, bottom), (0, 0, 255), 2)
-            cv2.putText(picture, f"{name} {score:.3f}", (left, max(top - 4, 10)), cv2.FONT_HERSHEY_SIMPLEX,
-                        0.5, (0, 0, 255))
-    with atomic_path(path) as temporary:
-        cv2.imwrite(str(temporary), picture)

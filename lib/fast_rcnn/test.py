@@ -10,10 +10,11 @@ import numpy as np
 
 from fast_rcnn.bbox_transform import bbox_transform_inv, clip_boxes
 from fast_rcnn.config import cfg
-from fast_rcnn.detections import Detections, draw_detections, save_detections
+from fast_rcnn.detections import Detections, save_detections
 from fast_rcnn.nms_wrapper import nms
 from roi_data_layer.minibatch import read_image
 from utils.blob import image_pyramid
+from utils.draw import draw_detections, write_image
 from utils.timer import Progress
 
 ROI_SIDE = 224      # with several scales a RoI is looked at where it is nearest to this many pixels squared
@@ -152,7 +153,8 @@ def test_net(net: Any, imdb: Any, output_dir: str | os.PathLike, max_per_image: 
         for of_class, dets in zip(all_boxes, detections, strict=True):
             of_class.append(dets)
         if vis:
-            draw_detections(im, detections, imdb.classes, Path(output_dir, "vis", f"{index:06d}.png"))
+            write_image(Path(output_dir, "vis", f"{index:06d}.png"),
+                        draw_detections(im, detections, imdb.classes, thresh=0.3))
         progress.step()
     save_detections(Path(output_dir, "detections.npz"), all_boxes, imdb.image_index, imdb.classes)
     return imdb.evaluate_detections(all_boxes, os.fspath(output_dir))

@@ -113,6 +113,14 @@ class OHEMDataLayer(caffe.Layer):
     No gradient passes: the prototxt must set `propagate_down: false` for every bottom.
     """
 
+    _losses: tuple[np.ndarray, ...] = ()        # of all and of hard RoIs, in the last forward
+
+    @property
+    def stats(self) -> dict[str, float]:
+        """Mean loss of all RoIs and of the hard ones in the last minibatch, for the training log."""
+        return {name: float(losses.mean()) for name, losses in zip(("all RoIs", "hard"), self._losses, strict=False)
+                if losses.size}
+
     def setup(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
         num_classes = required_param(self, layer_params(self), "num_classes")
         train = copy.deepcopy(cfg.TRAIN)
@@ -135,6 +143,7 @@ class OHEMDataLayer(caffe.Layer):
         losses = roi_losses(cls_prob, labels, *([bbox_pred, *boxes] if boxes else []))
         hard = get_ohem_minibatch(losses, rois, labels, *boxes, batch_size=self._batch_size,
                                   nms_thresh=self._nms_thresh)
+        self._losses = (losses, hard["losses_hard"])
         _fill(top, [hard[name] for name in self._tops])
 
     def backward(self, top: Sequence[Any], propagate_down: Sequence[bool], bottom: Sequence[Any]) -> None:

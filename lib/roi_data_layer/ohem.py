@@ -74,8 +74,8 @@ def get_ohem_minibatch(losses: np.ndarray, rois: np.ndarray, labels: np.ndarray,
                        bbox_targets: np.ndarray | None = None, bbox_inside_weights: np.ndarray | None = None,
                        bbox_outside_weights: np.ndarray | None = None, *, batch_size: int,
                        nms_thresh: float | None = None) -> dict[str, np.ndarray]:
-    """The rows of the hardest RoIs as `rois_hard`, `labels_hard` and, where given, `bbox_*_hard`."""
+    """The rows of the hardest RoIs as `losses_hard`, `rois_hard`, `labels_hard` and, where given, `bbox_*_hard`."""
     hard = select_hard_rois(losses, rois, labels, batch_size, nms_thresh)
-    arrays = {"rois": rois, "labels": labels, "bbox_targets": bbox_targets,
+    arrays = {"losses": losses, "rois": rois, "labels": labels, "bbox_targets": bbox_targets,
               "bbox_inside_weights": bbox_inside_weights, "bbox_outside_weights": bbox_outside_weights}
     return {f"{name}_hard": array[hard] for name, array in arrays.items() if array is not None}

@@ -38,8 +38,9 @@ def test_recorded_mining(case):
     size = case.config["TRAIN.BATCH_SIZE"]
     case.check("hard_index", select_hard_rois(losses, rois, labels, size, thresh_of(case)))
     boxes = [case.inputs[name] for name in BOXES[1:]] if case.config["TRAIN.BBOX_REG"] else []
-    for name, rows in get_ohem_minibatch(losses, rois, labels, *boxes, batch_size=size,
-                                         nms_thresh=thresh_of(case)).items():
+    blobs = get_ohem_minibatch(losses, rois, labels, *boxes, batch_size=size, nms_thresh=thresh_of(case))
+    np.testing.assert_array_equal(blobs.pop("losses_hard"), losses[case.outputs["hard_index"]])
+    for name, rows in blobs.items():
         case.check(name, rows)
 
 

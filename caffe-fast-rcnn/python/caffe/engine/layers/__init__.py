@@ -65,4 +65,5 @@ from . import (  # noqa: F401
     tanh,
     threshold,
     tile,
+    window_data,
 )

@@ -1,0 +1,164 @@
+"""WindowData: warped windows of images, the training data of the first R-CNN."""
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from ..families.images import Transformer, planes, random_source, read_image, to_tensor
+from ..layer import Layer, LayerError, register
+
+
+class Window(NamedTuple):
+    """A box in an image: class (0 is background), and inclusive pixel corners."""
+
+    path: str
+    label: int
+    x1: int
+    y1: int
+    x2: int
+    y2: int
+
+
+@register("WindowData")
+class WindowData(Layer):
+    """Batches of windows drawn at random: batch_size * fg_fraction of foreground, behind those of background.
+
+    tops     images (batch_size, C, crop_size, crop_size), minus the mean, times window_data_param.scale; 0 where a
+             window reaches out of its image; labels (batch_size)
+    param    window_data_param: source (the window file), root_folder, batch_size, fg_threshold, bg_threshold,
+             fg_fraction, context_pad (pixels of context around the window in the top), crop_mode warp or square;
+             transform_param: crop_size, mirror, mean_file or mean_value
+
+    The window file holds for each image `# index`, the path, channels, height, width, the number of windows, and
+    for each of them `class overlap x1 y1 x2 y2`. Overlaps from fg_threshold on are foreground, those below bg_threshold
+    background. Girshick et al. 2014; source: src/caffe/layers/window_data_layer.cpp.
+    """
+
+    exact_bottoms = 0
+    exact_tops = 2
+
+    def setup(self, bottom, top):
+        param, self.size = self.param.window_data_param, self.param.transform_param.crop_size
+        if min(self.size, param.batch_size) < 1:
+            self.fail(f"transform_param.crop_size and batch_size must be at least 1, found {self.size} and "
+                      f"{param.batch_size}")
+        if param.crop_mode not in ("warp", "square") or 2 * param.context_pad >= self.size:
+            self.fail(f"crop_mode must be warp or square, and context_pad below half of crop_size {self.size}; found "
+                      f"'{param.crop_mode}' and {param.context_pad}")
+        self.random = random_source()
+        self.mean = Transformer(self, self.random).mean
+        self.foreground: list[Window] = []
+        self.background: list[Window] = []
+        self.channels = 3
+        self._read_windows(param.source)
+        if len(self.param.transform_param.mean_value) not in (0, 1, self.channels):
+            self.fail(f"expected one mean_value, or one for each of {self.channels} channels")
+        self.num_foreground = int(param.batch_size * param.fg_fraction)
+        for name, windows, count in (("foreground", self.foreground, self.num_foreground),
+                                     ("background", self.background, param.batch_size - self.num_foreground)):
+            if count and not windows:
+                self.fail(f"'{param.source}' has no {name} window, each batch takes {count}")
+        top[0].reshape(param.batch_size, self.channels, self.size, self.size)
+        top[1].reshape(param.batch_size)
+
+    def _read_windows(self, source: str) -> None:
+        try:
+            with open(source, encoding="utf-8") as file:
+                words = iter(file.read().split())
+        except OSError as error:
+            self.fail(f"cannot read the window file '{source}': {error.strerror}")
+        try:
+            for mark in words:
+                if mark != "#":
+                    self.fail(f"{source}: expected `# index` of an image, found '{mark}'")
+                next(words)
+                path = self.param.window_data_param.root_folder + next(words)
+                self.channels, _, _, count = [int(next(words)) for _ in range(4)]
+                for _ in range(count):
+                    label, overlap, *corners = [next(words) for _ in range(6)]
+                    self._sort(Window(path, int(label), *map(int, corners)), float(overlap))
+        except LayerError:
+            raise
+        except (ValueError, StopIteration) as error:
+            self.fail(f"{source}: a number is missing or wrong ({error})")
+
+    def _sort(self, window: Window, overlap: float) -> None:
+        param = self.param.window_data_param
+        if overlap >= param.fg_threshold:
+            if window.label < 1:
+                self.fail(f"{param.source}: a foreground window of '{window.path}' has the class {window.label}")
+            self.foreground.append(window)
+        elif overlap < param.bg_threshold:
+            self.background.append(window._replace(label=0))
+
+    def reshape(self, bottom, top):
+        """The shapes are those of setup."""
+
+    def forward(self, bottom, top):
+        count = self.param.window_data_param.batch_size
+        drawn = [self.random.choice(self.background) for _ in range(count - self.num_foreground)]
+        drawn += [self.random.choice(self.foreground) for _ in range(self.num_foreground)]
+        top[0].tensor = to_tensor(np.stack([self._warped(window) for window in drawn]))
+        top[1].tensor = to_tensor(np.array([window.label for window in drawn]))
+
+    def _warped(self, window: Window) -> np.ndarray:
+        """One item of the top, (C, crop_size, crop_size) float32."""
+        mirror = self.param.transform_param.mirror and self.random.randrange(2)
+        image = read_image(self, window.path, color=True)
+        (x1, y1, x2, y2), (width, height), (left, right, above) = self._placement(window, image.shape)
+        part = cv2.resize(image[y1:y2 + 1, x1:x2 + 1], (width, height), interpolation=cv2.INTER_LINEAR)
+        if mirror:
+            part, left = part[:, ::-1], right
+        rows, columns = slice(above, above + height), slice(left, left + width)
+        found = np.zeros((self.channels, self.size, self.size), np.float32)
+        scale = np.float32(self.param.window_data_param.scale)
+        found[:, rows, columns] = (planes(part) - self._mean()[..., rows, columns]) * scale
+        return found
+
+    def _mean(self) -> np.ndarray:
+        """The middle of the mean image, or one value for each channel, broadcast to (C, crop_size, crop_size)."""
+        if self.mean is not None:
+            start = (self.mean.shape[2] - self.size) // 2
+            return self.mean[:, start:start + self.size, start:start + self.size]
+        values = np.array(self.param.transform_param.mean_value or [0], np.float32)
+        return np.broadcast_to(values[:, None, None], (self.channels, self.size, self.size))
+
+    def _placement(self, window: Window, shape: tuple[int, ...]):
+        """The box to cut out of an image, the (width, height) to warp it to, and the free pixels left, right, above.
+
+        With context or square windows the box grows around its middle; what lies outside of the image stays free.
+        """
+        param, box = self.param.window_data_param, window[2:]
+        if not param.context_pad and param.crop_mode != "square":
+            return box, (self.size, self.size), (0, 0, 0)
+        grow = self.size / (self.size - 2 * param.context_pad)
+        axes = []
+        halves = [(box[2 + i] - box[i] + 1) / 2 for i in (0, 1)]
+        for i, limit in ((0, shape[1]), (1, shape[0])):
+            half = (max(halves) if param.crop_mode == "square" else halves[i]) * grow
+            middle = box[i] + halves[i]
+            axes.append(self._grown(_round(middle - half), _round(middle + half), limit))
+        (x1, x2, width, left, right), (y1, y2, height, above, _) = axes
+        return (x1, y1, x2, y2), (width, height), (left, right, above)
+
+    def _grown(self, first: int, last: int, limit: int) -> tuple[int, int, int, int, int]:
+        """Of an interval: its part within 0..limit-1, that part's length in the top, free pixels before and behind."""
+        before, behind = max(0, -first), max(0, last - limit + 1)
+        scale = self.size / (last - first + 1)
+        first, last = first + before, last - behind
+        if first > last:
+            self.fail("a window lies outside of its image")
+        free = _round(before * scale)
+        length = min(_round((last - first + 1) * scale), self.size - free)
+        return first, last, length, free, _round(behind * scale)
+
+    def backward(self, top, propagate_down, bottom):
+        """No bottoms."""
+
+
+def _round(value: float) -> int:
+    """The nearest integer, halves away from zero, as C's round."""
+    return int(math.floor(abs(value) + 0.5)) * (1 if value >= 0 else -1)

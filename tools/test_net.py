@@ -25,6 +25,7 @@ def parser() -> argparse.ArgumentParser:
     add_detector_options(result)
     add = result.add_argument
     add("--imdb", default="voc_2007_test", metavar="NAME", help="data set, or path of one: folder[:split]")
+    add("--proposals", metavar="FILE", help="proposals of tools/rpn_generate.py, for TEST.PROPOSAL_METHOD rpn")
     add("--num_dets", type=int, default=100, metavar="N", help="most detections per image; 0: no limit (default: 100)")
     add("--thresh", type=float, default=0.05, help="least score of a detection (default: 0.05)")
     add("--vis", action="store_true", help="write a picture of each image's detections")
@@ -42,13 +43,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     files = find_detector(args)
     apply_cfg(args)
-    from fast_rcnn.data_set import load_imdb
+    from fast_rcnn.data_set import load_imdb, use_proposals
     from fast_rcnn.test import test_net
     imdb = load_imdb(args.imdb)
-    if not cfg.TEST.HAS_RPN:
-        imdb.set_proposal_method(cfg.TEST.PROPOSAL_METHOD)
     use_device(choose_device(args))
     net = files.load(imdb.num_classes)
+    if not cfg.TEST.HAS_RPN:
+        use_proposals(imdb, cfg.TEST.PROPOSAL_METHOD, args.proposals)
     output = Path(args.output or _default_output(args, imdb, files.weights))
     print(f"Testing {files.weights} on {imdb.num_images} images of {imdb.name}", flush=True)
     result = test_net(net, imdb, output, args.num_dets, args.thresh, args.vis)

@@ -77,12 +77,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _train(args: argparse.Namespace, imdb, output: Path) -> str:
     """Train; returns the path of the final model."""
+    from fast_rcnn.data_set import use_proposals
     from fast_rcnn.fingerprints import run_fingerprint
     from fast_rcnn.train import Checkpoints, get_training_roidb, train_net
     from fast_rcnn.train_log import TrainLog
     name = Path(args.solver).resolve().parent.name + "_" + Path(args.solver).stem
-    imdb.set_proposal_method(cfg.TRAIN.PROPOSAL_METHOD)
-    imdb.config["rpn_file"] = args.proposals
+    use_proposals(imdb, cfg.TRAIN.PROPOSAL_METHOD, args.proposals)
     checkpoints = Checkpoints(output / "checkpoints" / name,
                               run_fingerprint(args.solver, args.weights, args.proposals, imdb))
     return train_net(args.solver, get_training_roidb(imdb), output, args.weights, args.iters,

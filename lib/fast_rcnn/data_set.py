@@ -17,3 +17,15 @@ def load_imdb(name: str) -> Any:
     if hasattr(imdb, "summary"):
         print(imdb.summary(), flush=True)
     return imdb
+
+
+def use_proposals(imdb: Any, method: str, file: str | None) -> None:
+    """Let the data set give proposals of a method, from a file for 'rpn'. Raises UserError where it cannot."""
+    if method == "rpn" and not file:
+        raise UserError("PROPOSAL_METHOD is rpn: give --proposals FILE (tools/rpn_generate.py writes it)")
+    imdb.config["rpn_file"] = file
+    try:
+        imdb.set_proposal_method(method)
+        len(imdb.roidb)
+    except ValueError as error:
+        raise UserError(f"{error} (PROPOSAL_METHOD is {method})") from None

@@ -2,13 +2,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fast_rcnn import checks
 from fast_rcnn.cli import UserError, existing_file
+from fast_rcnn.config import cfg
 from utils.files import read_json
 
 
@@ -24,8 +25,14 @@ class DetectorFiles:
     def load(self, num_classes: int) -> Any:
         """The net, checked for this number of classes. Raises CheckError, or what caffe raises for bad files."""
         import caffe
-        checks.raise_all(checks.check_test_net(self.net, num_classes))
+        checks.raise_all([*checks.check_test_net(self.net, num_classes), *self._rpn_problems()])
         return caffe.Net(self.net, caffe.TEST, weights=self.weights)
+
+    def _rpn_problems(self) -> Iterator[str]:
+        has_rpn = bool(checks.NetFile(self.net).python_layers("ProposalLayer"))
+        if has_rpn != cfg.TEST.HAS_RPN:
+            yield (f"{self.net}: {'makes its own proposals' if has_rpn else 'has no RPN'}, but TEST.HAS_RPN is "
+                   f"{cfg.TEST.HAS_RPN}; add --set TEST.HAS_RPN {has_rpn}")
 
 
 def add_detector_options(parser: argparse.ArgumentParser) -> None:

@@ -40,7 +40,7 @@ def class_colour(index: int) -> tuple[int, int, int]:
 
 def _draw_box(picture: np.ndarray, box: np.ndarray, label: str, colour: tuple[int, int, int]) -> None:
     height, width = picture.shape[:2]
-    size = max(min(height, width) / 900, 0.35)
+    size = max(min(height, width) / 700, 0.35)
     line = max(1, round(2 * size))
     left, top, right, bottom = (int(round(float(side))) for side in box)
     cv2.rectangle(picture, (left, top), (right, bottom), colour, line)

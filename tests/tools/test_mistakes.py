@@ -88,16 +88,23 @@ def test_a_copied_folder_whose_solvers_train_the_shipped_nets(run, tmp_path, dem
 
 
 def test_mistakes_with_the_other_tools(run, tmp_path, demo_data):
+    from make_models import make_models
     imdb = ["--imdb", f"{demo_data}:test"]
     net = ROOT / "models" / "Tiny" / "faster_rcnn_alt_opt" / "faster_rcnn_test.pt"
     weights = tmp_path / "w.caffemodel"
     weights.write_bytes(b"")
+    made = make_models("Tiny", num_classes=5, out_dir=tmp_path / "made")
+    no_ohem = next(path for path in made if path.match("*_no_ohem/stage1_fast_rcnn_solver*.pt"))
     for words, message in [
             (["test_net", *imdb], "which detector? Give --run DIR, or --def FILE and --net FILE"),
             (["test_net", *imdb, "--run", tmp_path], "has no finished detector"),
             (["test_net", *imdb, "--def", net, "--net", "no.caffemodel"], "--net: there is no file no.caffemodel"),
             (["test_net", *imdb, "--def", net, "--net", weights, "--cpu", "--set", "TEST.HAS_RPN", "True"],
              "num_output is 21, expected 5"),
+            (["test_net", *imdb, "--def", net, "--net", weights, "--cpu"], "add --set TEST.HAS_RPN True"),
+            (["train_net", *imdb, "--solver", no_ohem, "--set", "TRAIN.PROPOSAL_METHOD", "rpn"],
+             "give --proposals FILE"),
+            (["train_net", *imdb, "--solver", no_ohem], "has no proposals 'selective_search'"),
             (["rpn_generate", *imdb, "--def", "no.pt", "--net", weights], "--def: there is no file no.pt"),
             (["reval", tmp_path, *imdb], "tools/test_net.py writes it"),
             (["demo", "no.jpg", "--def", net, "--net", weights], "no.jpg: there is no such photograph"),

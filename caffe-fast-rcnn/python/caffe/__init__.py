@@ -1,4 +1,10 @@
 """pycaffe on PyTorch: nets, solvers and files of Caffe."""
+import os as _os
+
+# Threads that wait must not spin: beside another busy program spinning makes a net ten times slower. OpenMP reads
+# this when PyTorch is loaded; whoever sets it themselves keeps their choice.
+_os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 from . import io, proto
 from .net_spec import NetSpec, layers, params, to_proto
 from .pycaffe import (

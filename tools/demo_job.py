@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+"""The main job on a small scale: draws a data set, trains Tiny in four stages with OHEM, tests it, shows pictures."""
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import _init_paths  # noqa: F401
+import train_faster_rcnn_alt_opt
+from fast_rcnn.cli import UserError, add_device_options, make_parser, tool
+
+ROOT = Path(__file__).resolve().parent.parent
+SETTINGS = ROOT / "experiments" / "cfgs" / "demo.yml"
+EXAMPLES = """\
+  tools/demo_job.py                      what `make demo` runs
+  tools/demo_job.py --seed 7 --output output/demo7
+  tools/demo_job.py --no_ohem --output output/demo_no_ohem
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of the tool."""
+    result = make_parser(__doc__ or "", EXAMPLES)
+    add = result.add_argument
+    add("--data", default=str(ROOT / "data" / "demo"), metavar="DIR", help="where the data set goes (default: data/demo)")
+    add("--output", default=str(ROOT / "output" / "demo"), metavar="DIR", help="folder of the run (default: output/demo)")
+    add("--max_iters", type=int, nargs=4, default=[700, 500, 500, 500], metavar=("RPN1", "FRCN1", "RPN2", "FRCN2"),
+        help="iterations of the four stages (default: 700 500 500 500)")
+    add("--seed", type=int, default=3, help="seed of the training (default: 3)")
+    add("--pictures", type=int, default=9, metavar="N", help="pictures to draw (default: 9)")
+    add("--no_ohem", action="store_true", help="train on random RoIs instead of hard ones")
+    add_device_options(result)
+    return result
+
+
+@tool
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; returns its exit status."""
+    args = parser().parse_args(argv)
+    from datasets.demo_scenes import make_demo_dataset
+    start = time.monotonic()
+    try:
+        data = make_demo_dataset(args.data)
+    except FileExistsError as error:
+        raise UserError(str(error)) from None
+    print(f"Data set: {data}", flush=True)
+    status = train_faster_rcnn_alt_opt.main(training_options(args, data))
+    if status:
+        return status
+    output = Path(args.output)
+    show(output, sorted(output.glob("logs/*.jsonl")), sample_pictures(data, args.pictures), _device(args))
+    print(f"The whole demo took {time.monotonic() - start:.0f} s", flush=True)
+    return 0
+
+
+def training_options(args: argparse.Namespace, data: Path) -> list[str]:
+    """The command line of the training tool; a run that is there already is gone on with."""
+    return ["--net_name", "Tiny", "--cfg", str(SETTINGS), "--imdb", f"{data}:trainval", "--test_imdb", f"{data}:test",
+            "--max_iters", *map(str, args.max_iters), "--seed", str(args.seed), "--output", args.output, "--resume",
+            *(["--no_ohem"] if args.no_ohem else []), *_device(args)]
+
+
+def _device(args: argparse.Namespace) -> list[str]:
+    return ["--cpu"] if args.cpu else ["--gpu", str(args.gpu)] if args.gpu is not None else []
+
+
+def sample_pictures(data: Path, count: int) -> list[Path]:
+    """The first test photographs."""
+    names = (data / "ImageSets" / "Main" / "test.txt").read_text().split()[:count]
+    return [data / "JPEGImages" / f"{name}.jpg" for name in names]
+
+
+def show(run: Path, logs: Sequence[Path], photographs: Sequence[Path], device: Sequence[str]) -> None:
+    """Draw detections on photographs, all of them on one sheet, and the loss curves."""
+    import cv2
+    import demo
+    from utils.draw import montage, plot_losses, write_image
+    folder = run / "pictures"
+    demo.main(["--run", str(run), "--output", str(folder), *device, *map(str, photographs)])
+    sheet = folder / "all.png"
+    write_image(sheet, montage([cv2.imread(str(folder / f"{path.stem}.png")) for path in photographs]))
+    plot_losses(logs, run / "losses.png")
+    print(f"Detections: {sheet}\nLoss curves: {run / 'losses.png'}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

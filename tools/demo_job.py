@@ -75,13 +75,13 @@ def sample_pictures(data: Path, count: int) -> list[Path]:
 
 def show(run: Path, logs: Sequence[Path], photographs: Sequence[Path], device: Sequence[str]) -> None:
     """Draw detections on photographs, all of them on one sheet, and the loss curves."""
-    import cv2
     import demo
+    from roi_data_layer.minibatch import read_image
     from utils.draw import montage, plot_losses, write_image
     folder = run / "pictures"
     demo.main(["--run", str(run), "--output", str(folder), *device, *map(str, photographs)])
     sheet = folder / "all.png"
-    write_image(sheet, montage([cv2.imread(str(folder / f"{path.stem}.png")) for path in photographs]))
+    write_image(sheet, montage([read_image(str(folder / f"{path.stem}.png")) for path in photographs]))
     plot_losses(logs, run / "losses.png")
     print(f"Detections: {sheet}\nLoss curves: {run / 'losses.png'}", flush=True)
 

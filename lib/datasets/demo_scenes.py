@@ -26,7 +26,8 @@ def fractal_noise(rng: np.random.Generator, height: int, width: int, octaves: in
     for octave in range(octaves):
         cells = 2 ** (octave + 1)
         grid = rng.random((cells + 1, cells + 2, 3), dtype=np.float32)
-        image += cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC) / 2 ** (octave * 0.9)
+        smooth = np.asarray(cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
+        image += smooth / np.float32(2 ** (octave * 0.9))
     return (image - image.min()) / (image.max() - image.min())
 
 
@@ -101,7 +102,8 @@ def make_scene(rng: np.random.Generator, height: int = 240, width: int = 320) ->
     """
     image = background(rng, height, width)
     owner = np.full((height, width), -1, np.int16)
-    objects, areas = [], []
+    objects: list[dict] = []
+    areas: list[int] = []
     for _ in range(rng.integers(2, 7)):
         name = CLASSES[rng.integers(len(CLASSES))]
         side = int(np.exp(rng.uniform(np.log(MIN_SIDE), np.log(MAX_SIDE))))

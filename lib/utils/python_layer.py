@@ -14,7 +14,7 @@ def layer_params(layer: Any) -> dict[str, Any]:
     Entries stand on lines of their own, or in braces with commas. An empty text is an empty mapping.
     Raises ValueError, with the text, if it is anything else.
     """
-    text: str = getattr(layer, "param_str", None) or getattr(layer, "param_str_", "")
+    text = str(getattr(layer, "param_str", "") or getattr(layer, "param_str_", ""))
     try:
         params = yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -34,6 +34,8 @@ def set_mode_gpu() -> None:
     """
     if not torch.cuda.is_available():
         raise RuntimeError("set_mode_gpu: PyTorch sees no CUDA device; use set_mode_cpu, or install a CUDA build")
+    torch.backends.cudnn.allow_tf32 = False     # float32 means float32: Caffe's numbers to 1e-4 and better
+    torch.backends.cuda.matmul.allow_tf32 = False
     _Settings.use_gpu = True
 
 

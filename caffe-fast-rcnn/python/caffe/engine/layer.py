@@ -183,11 +183,10 @@ class AutogradLayer(Layer):
         with torch.enable_grad():
             outputs = self._outputs(inputs)
         pairs = [(value, blob.grad) for value, blob in zip(outputs, top, strict=True) if value.requires_grad]
+        found: tuple[torch.Tensor | None, ...] = (None,) * len(sources)
         if pairs:
             values, diffs = zip(*pairs, strict=True)
             found = torch.autograd.grad(values, sources, diffs, allow_unused=True)
-        else:
-            found = (None,) * len(sources)
         gradients = iter(torch.zeros_like(source) if gradient is None else gradient
                          for source, gradient in zip(sources, found, strict=True))
         for blob, want in zip(bottom, propagate_down, strict=True):

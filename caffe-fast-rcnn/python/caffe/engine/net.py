@@ -67,7 +67,7 @@ class Net:
         net_param = caffe_pb2.NetParameter()
         net_param.CopyFrom(source if self.path is None else prototxt.read_net(self.path))
         upgrade_net(net_param)
-        net_param.state.phase = self.phase
+        net_param.state.phase = self.phase  # type: ignore[assignment]  # enums are ints to protobuf
         net_param.state.level = level
         net_param.state.stage.extend(stages)
         return insert_splits(filter_layers(net_param))

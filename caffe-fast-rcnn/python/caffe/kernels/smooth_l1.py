@@ -7,7 +7,7 @@ from . import _cpu, cuda
 
 
 def smooth_l1(prediction: torch.Tensor, target: torch.Tensor, inside: torch.Tensor | None = None,
-              outside: torch.Tensor | None = None, sigma: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
+              outside: torch.Tensor | None = None, *, sigma: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
     """Loss of each element and its derivative by the prediction (that by the target is the negative).
 
     d = inside * (prediction - target)

@@ -87,7 +87,7 @@ def load_net(net_type, source: NetSource, phase: int, state: caffe_pb2.NetState 
         own = prototxt.read_net(source).state
     else:
         own = source.state
-    merged = caffe_pb2.NetState(phase=phase)
+    merged = caffe_pb2.NetState(phase=phase)  # type: ignore[arg-type]  # enums are ints to protobuf
     merged.MergeFrom(own)
     added = caffe_pb2.NetState() if state is None else state
     merged.MergeFrom(added)

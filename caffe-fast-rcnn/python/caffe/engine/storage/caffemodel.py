@@ -66,7 +66,7 @@ def _layer_message(layer, write_diff: bool) -> list[wire.Chunk]:
     header = caffe_pb2.LayerParameter()
     header.CopyFrom(layer.param)
     header.ClearField("blobs")
-    header.phase = int(layer.phase)
+    header.phase = int(layer.phase)  # type: ignore[assignment]  # enums are ints to protobuf
     chunks: list[wire.Chunk] = [header.SerializeToString()]
     for blob in layer.blobs:
         gradient = None

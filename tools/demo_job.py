@@ -8,8 +8,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import _init_paths  # noqa: F401
 import train_faster_rcnn_alt_opt
+
+import _init_paths  # noqa: F401
 from fast_rcnn.cli import UserError, add_device_options, make_parser, tool
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,8 +26,8 @@ def parser() -> argparse.ArgumentParser:
     """The options of the tool."""
     result = make_parser(__doc__ or "", EXAMPLES)
     add = result.add_argument
-    add("--data", default=str(ROOT / "data" / "demo"), metavar="DIR", help="where the data set goes (default: data/demo)")
-    add("--output", default=str(ROOT / "output" / "demo"), metavar="DIR", help="folder of the run (default: output/demo)")
+    add("--data", default=str(ROOT / "data" / "demo"), metavar="DIR", help="data set (default: data/demo)")
+    add("--output", default=str(ROOT / "output/demo"), metavar="DIR", help="folder of the run (default: output/demo)")
     add("--max_iters", type=int, nargs=4, default=[700, 500, 500, 500], metavar=("RPN1", "FRCN1", "RPN2", "FRCN2"),
         help="iterations of the four stages (default: 700 500 500 500)")
     add("--seed", type=int, default=3, help="seed of the training (default: 3)")
@@ -76,6 +77,7 @@ def sample_pictures(data: Path, count: int) -> list[Path]:
 def show(run: Path, logs: Sequence[Path], photographs: Sequence[Path], device: Sequence[str]) -> None:
     """Draw detections on photographs, all of them on one sheet, and the loss curves."""
     import demo
+
     from roi_data_layer.minibatch import read_image
     from utils.draw import montage, plot_losses, write_image
     folder = run / "pictures"

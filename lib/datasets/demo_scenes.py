@@ -6,6 +6,7 @@ hidden or so small that they are marked difficult.
 """
 from __future__ import annotations
 
+import colorsys
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ import cv2
 import numpy as np
 
 CLASSES = ("ball", "brick", "ring", "star")
+HUES = {"ball": (130, 30), "brick": (8, 12), "ring": (215, 25), "star": (50, 12)}     # mean and spread in degrees
 MIN_SIDE, MAX_SIDE = 28, 120            # pixels, of an object before it is rotated
 DIFFICULT_BELOW = 0.4                   # visible share of an object's area
 
@@ -60,6 +62,13 @@ def _outline(name: str, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) 
     return 0.42 + 0.56 * (1 - sector) - radius
 
 
+def _colour(rng: np.random.Generator, name: str) -> np.ndarray:
+    """A colour that is likely for the class, as bricks tend to be red; BGR in 0..1."""
+    mean, spread = HUES[name]
+    hue = rng.uniform(mean - spread, mean + spread) % 360 / 360
+    return np.array(colorsys.hsv_to_rgb(hue, rng.uniform(0.4, 0.95), rng.uniform(0.45, 1.0))[::-1])
+
+
 def draw_object(rng: np.random.Generator, name: str, side: int) -> tuple[np.ndarray, np.ndarray]:
     """One object of a class. Returns its colours (S, S, 3) and its opacity (S, S), float32 in 0..1."""
     size = int(side * 1.1) + 2
@@ -72,8 +81,7 @@ def draw_object(rng: np.random.Generator, name: str, side: int) -> tuple[np.ndar
     shade = 0.75 + 0.35 * (np.cos(light) * grid[1] + np.sin(light) * grid[0])
     if name == "ball":
         shade *= 0.55 + 0.6 * np.sqrt(np.clip(1 - x * x - y * y, 0, 1))
-    colour = rng.uniform(0.15, 1.0, 3)
-    colours = colour * shade[..., None]
+    colours = _colour(rng, name) * shade[..., None]
     if name == "brick":                 # dark joints
         joints = (np.abs((y * 3) % 1 - 0.5) > 0.42) | (np.abs((x * 2 + np.floor(y * 3) * 0.5) % 1 - 0.5) > 0.45)
         colours[joints] *= 0.55
@@ -144,7 +152,7 @@ def make_demo_dataset(folder: str | os.PathLike, num_train: int = 240, num_test:
     Raises FileExistsError where the folder holds something else.
     """
     folder = Path(folder)
-    recipe = {"num_train": num_train, "num_test": num_test, "seed": seed, "version": 1}
+    recipe = {"num_train": num_train, "num_test": num_test, "seed": seed, "version": 2}
     stamp = folder / "demo.json"
     if stamp.is_file() and json.loads(stamp.read_text()) == recipe:
         return folder

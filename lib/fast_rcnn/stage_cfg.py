@@ -41,6 +41,8 @@ _UNREAD = {
     "both": ("TEST.",),
 }
 
+_SEED_OFFSET = {"rpn": 0, "proposals": 0, "fast_rcnn": 500}
+
 Settings = dict[str, Any]
 
 
@@ -62,8 +64,8 @@ def stage_settings(kind: str, stage: int, ohem: bool, cfg_file: str | None, set_
             _assign({"TRAIN.USE_OHEM": ohem})
         if kind == "proposals":
             _assign({"TEST.RPN_POST_NMS_TOP_N": cfg.TRAIN.RPN_POST_NMS_TOP_N})
-        if seed is not None:
-            _assign({"RNG_SEED": seed})
+        # Another seed in each step, so that stage 2 does not repeat stage 1's minibatches
+        _assign({"RNG_SEED": (cfg.RNG_SEED if seed is None else seed) + _SEED_OFFSET[kind] + 1000 * (stage - 1)})
         if kind != "proposals":         # which trains nothing: what TRAIN says need not fit together
             check_cfg()
         return plain(cfg)

@@ -24,7 +24,9 @@ def test_the_users_settings_win_over_defaults_but_not_over_the_nature_of_a_step(
     words = ["TRAIN.BATCH_SIZE", "32", "TRAIN.RPN_POST_NMS_TOP_N", "600"]
     frcn = stage_settings("fast_rcnn", 1, True, str(file), words, seed=11)
     assert frcn["TRAIN"]["BATCH_SIZE"] == 32 and frcn["TRAIN"]["OHEM_USE_NMS"] is True
-    assert frcn["RNG_SEED"] == 11
+    seeds = [stage_settings(kind, stage, True, str(file), words, seed=11)["RNG_SEED"]
+             for kind in ("rpn", "fast_rcnn") for stage in (1, 2)]
+    assert len(set(seeds)) == 4 and seeds[0] == 11
     assert stage_settings("rpn", 1, True, str(file), words)["TRAIN"]["HAS_RPN"] is True
     # How many proposals are made for training is a matter of TRAIN, not of the detector in use
     assert stage_settings("proposals", 1, True, str(file), words)["TEST"]["RPN_POST_NMS_TOP_N"] == 600

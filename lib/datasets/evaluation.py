@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datasets.voc_eval import Detections, Objects, average_precision
+from datasets.voc_eval import Detections, Objects, average_precision, voc_ap
 
 
 @dataclass
@@ -28,13 +28,20 @@ class Evaluation:
         values = [result.ap for result in self.classes.values() if not np.isnan(result.ap)]
         return float(np.mean(values)) if values else float("nan")
 
+    def aps(self, use_07_metric: bool) -> dict[str, float]:
+        """Average precision of the classes that have objects, by the definition of 2007 or the later one."""
+        return {name: voc_ap(result.recall, result.precision, use_07_metric)
+                for name, result in self.classes.items() if not np.isnan(result.ap)}
+
     def report(self) -> str:
-        """A table of average precisions, their mean, and which classes are left out of it."""
+        """A table of average precisions by both definitions, their means, and which classes are left out."""
         width = max(map(len, [*self.classes, "mean AP"]))
-        lines = [f"{name:<{width}}  {result.ap:.4f}" for name, result in self.classes.items()
-                 if not np.isnan(result.ap)]
-        lines.append(f"{'mean AP':<{width}}  {self.mean_ap:.4f}")
-        empty = [name for name, result in self.classes.items() if np.isnan(result.ap)]
+        area, points = self.aps(False), self.aps(True)
+        rows = [(name, area[name], points[name]) for name in area]
+        rows.append(("mean AP", *(np.mean([*column.values()] or [np.nan]) for column in (area, points))))
+        lines = [f"{'':<{width}}  area    11 points"]
+        lines += [f"{name:<{width}}  {by_area:.4f}  {by_points:.4f}" for name, by_area, by_points in rows]
+        empty = [name for name in self.classes if name not in area]
         if empty:
             lines.append(f"not in the mean, no objects to find: {', '.join(empty)}")
         return "\n".join(lines)

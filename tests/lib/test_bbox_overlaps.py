@@ -7,7 +7,7 @@ from golden.detector_cases import golden
 from utils.cython_bbox import bbox_overlaps
 
 
-@golden("boxes", "contract", name="bbox_overlaps")
+@golden("boxes", "contract", has="out_overlaps")
 def test_recorded_overlaps(case):
     boxes, queries = case.inputs["boxes"], case.inputs["query_boxes"]
     case.check("overlaps", bbox_overlaps(boxes, queries))

@@ -37,6 +37,7 @@ def test_recorded_detections(case):
     net = FakeNet(["data", "im_info" if cfg.TEST.HAS_RPN else "rois"], answers, inner=("rois", "cls_score"))
     scores, boxes = detection.im_detect(net, case.inputs["im"], case.inputs.get("boxes"))
     check_fed(case, net)
+    case.check("im_scales", detection._get_image_blob(case.inputs["im"])[1])
     case.check("scores", scores)
     case.check("pred_boxes", boxes)
 

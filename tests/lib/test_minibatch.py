@@ -9,7 +9,14 @@ from layer_runner import make_layer, set_config
 from fast_rcnn.bbox_transform import per_class_targets
 from fast_rcnn.config import cfg, reset_cfg
 from roi_data_layer.layer import OHEMDataLayer, RoIDataLayer
-from roi_data_layer.minibatch import ImageError, get_allrois_minibatch, get_minibatch, sample_rois, split_rois
+from roi_data_layer.minibatch import (
+    ImageError,
+    get_allrois_minibatch,
+    get_minibatch,
+    read_images,
+    sample_rois,
+    split_rois,
+)
 from roi_data_layer.order import BatchOrder, epoch_batches
 
 BLOBS = ("data", "rois", "labels", "bbox_targets", "bbox_inside_weights", "bbox_outside_weights", "gt_boxes",
@@ -43,20 +50,34 @@ def check_blobs(case, blobs):
     assert sorted(blobs) == sorted(recorded)
     for name in recorded:
         case.check(name, blobs[name])
+    if "num_fg_bg" in case.outputs:
+        labels = [blobs["labels"][blobs["rois"][:, 0] == image] for image in range(len(blobs["data"]))]
+        case.check("num_fg_bg", [[np.sum(rows > 0), np.sum(rows == 0)] for rows in labels])
+
+
+def check_choice(case, roidb, choose, settings):
+    """Which RoIs of each image were taken, and the images' scales."""
+    picks = [np.concatenate(choose(entry["max_overlaps"])) for entry in roidb]
+    case.check("roi_index", np.concatenate(picks))
+    case.check("im_scales", read_images(roidb, settings, np.random.default_rng(0))[1])
 
 
 @golden("minibatch", "contract")
 def test_recorded_minibatch(case, tmp_path):
-    settings = set_config(case.config)
-    check_blobs(case, get_minibatch(roidb_of(case, tmp_path), case.params["num_classes"], settings,
-                                    np.random.default_rng(0)))
+    settings, roidb = set_config(case.config), roidb_of(case, tmp_path)
+    check_blobs(case, get_minibatch(roidb, case.params["num_classes"], settings, np.random.default_rng(0)))
+    if not settings.TRAIN.HAS_RPN:
+        quota = settings.TRAIN.BATCH_SIZE // len(roidb)
+        most = round(settings.TRAIN.FG_FRACTION * quota)
+        check_choice(case, roidb, lambda overlaps: sample_rois(overlaps, most, quota, settings.TRAIN,
+                                                               np.random.default_rng(0)), settings)
 
 
-@golden("allrois_minibatch", "contract", name="allrois")
+@golden("allrois_minibatch", "contract", has="out_data")
 def test_recorded_minibatch_of_all_rois(case, tmp_path):
-    settings = set_config(case.config)
-    check_blobs(case, get_allrois_minibatch(roidb_of(case, tmp_path), case.params["num_classes"], settings,
-                                            np.random.default_rng(0)))
+    settings, roidb = set_config(case.config), roidb_of(case, tmp_path)
+    check_blobs(case, get_allrois_minibatch(roidb, case.params["num_classes"], settings, np.random.default_rng(0)))
+    check_choice(case, roidb, lambda overlaps: split_rois(overlaps, settings.TRAIN), settings)
 
 
 def rows_of_all_rois(case):
@@ -66,10 +87,11 @@ def rows_of_all_rois(case):
     picked = np.concatenate([foreground, background])
     labels, data = case.inputs["max_classes"][picked], case.inputs["bbox_targets"][picked]
     labels[len(foreground):] = 0
-    return picked, labels, per_class_targets(data[:, 0], data[:, 1:], 4, train.BBOX_INSIDE_WEIGHTS)
+    return picked, labels, per_class_targets(data[:, 0], data[:, 1:], case.params["num_classes"],
+                                             train.BBOX_INSIDE_WEIGHTS)
 
 
-@golden("allrois_minibatch", "contract", name="all_rois")
+@golden("allrois_minibatch", "contract", has="out_overlaps")
 def test_recorded_rows_of_one_image(case):
     picked, labels, (targets, weights) = rows_of_all_rois(case)
     case.check("labels", labels)
@@ -95,14 +117,16 @@ def test_sampled_minibatch_keeps_the_quotas(case, tmp_path):
     settings, roidb = set_config(case.config), roidb_of(case, tmp_path)
     blobs = get_minibatch(roidb, case.params["num_classes"], settings, np.random.default_rng(3))
     per_image = settings.TRAIN.BATCH_SIZE // len(roidb)
-    foreground = blobs["rois"][blobs["labels"] > 0, 0].astype(int)
-    assert np.bincount(foreground).tolist() == [round(0.25 * per_image)] * len(roidb)
-    assert (case.outputs["labels"] > 0).sum() == len(foreground)
-    assert np.bincount(blobs["rois"][:, 0].astype(int)).tolist() == [per_image] * len(roidb)
+    images, recorded = (rows["rois"][:, 0].astype(int) for rows in (blobs, case.outputs))
+    np.testing.assert_array_equal(np.bincount(images), np.bincount(recorded))
+    assert np.bincount(images).max() <= per_image
+    foreground = np.bincount(images[blobs["labels"] > 0])
+    np.testing.assert_array_equal(foreground, np.bincount(recorded[case.outputs["labels"] > 0]))
+    assert foreground.max() <= round(settings.TRAIN.FG_FRACTION * per_image)
     assert len(np.unique(blobs["rois"], axis=0)) == len(blobs["rois"])
 
 
-@golden("regression_labels")
+@golden("regression_labels", "contract")
 def test_recorded_regression_labels(case):
     data = case.inputs["bbox_target_data"]
     targets, weights = per_class_targets(data[:, 0], data[:, 1:], case.params["num_classes"],

@@ -29,9 +29,14 @@ def thresh_of(case):
     return case.config["TRAIN.OHEM_NMS_THRESH"] if case.config["TRAIN.OHEM_USE_NMS"] else None
 
 
-@golden("ohem", "contract", "quirk")
+@golden("ohem", "quirk", name="ohem_exact_threshold")
+def test_an_iou_of_exactly_the_threshold(case):
+    """Follows the CPU's NMS: one RoI is dropped."""
+    test_recorded_mining(case)
+
+
+@golden("ohem", "contract")
 def test_recorded_mining(case):
-    """The quirk, an IoU of exactly the threshold, follows the CPU's NMS: one RoI is dropped."""
     losses = losses_of(case)
     case.check("loss", losses)
     rois, labels = case.inputs["rois"], case.inputs["labels"]

@@ -1,4 +1,6 @@
 """PASCAL VOC development kits: objects, detection files, evaluation, selective search boxes."""
+from pathlib import Path
+
 import numpy as np
 import pytest
 from golden.detector_cases import generate as pytest_generate_tests  # noqa: F401
@@ -42,10 +44,11 @@ def all_boxes_of(case, imdb):
     return boxes
 
 
-@golden("pascal_voc", name="pascal_voc")
+@golden("pascal_voc", "contract", has="out_result_texts")
 def test_recorded_dataset(case, devkit, tmp_path):
     make_devkit(case, devkit)
-    imdb = get_imdb(f"voc_{case.params['year']}_test")
+    [image_set] = {Path(path).stem for path in case.inputs["file_paths"].tolist() if path.endswith(".txt")}
+    imdb = get_imdb(f"voc_{case.params['year']}_{image_set}")
     assert list(imdb.classes) == case.params["classes"] and imdb.validate() == []
     assert imdb.image_index == case.inputs["image_names"].tolist()
     assert imdb.image_sizes() == [tuple(size) for size in case.inputs["image_wh"].tolist()]
@@ -76,7 +79,7 @@ def check_files(case, folder):
         np.testing.assert_allclose(ours.boxes, recorded[:, 1:], atol=0.051)
 
 
-@golden("pascal_voc", name="selective_search")
+@golden("pascal_voc", "contract", has="in_raw_boxes")
 def test_recorded_selective_search(case):
     raw = case.split("raw_boxes", "raw_counts")
     objects = [objects_entry(*pair) for pair in zip(case.split("gt_boxes", "gt_counts"),

@@ -27,7 +27,8 @@ def param_str(params):
 def test_recorded_proposals(case):
     set_config(case.config)
     phase = getattr(caffe, case.params["phase"])
-    rois, scores = run_layer(ProposalLayer, param_str(case.params), list(case.inputs.values()), 2, phase)
+    blobs = [case.inputs[name] for name in ("scores", "bbox_deltas", "im_info")]
+    rois, scores = run_layer(ProposalLayer, param_str(case.params), blobs, 2, phase)
     case.check("rois", rois)
     case.check("scores", scores[:, 0])
 

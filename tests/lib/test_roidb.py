@@ -1,12 +1,17 @@
 """Roidb entries: overlaps of proposals, mirroring, merging, filtering and box regression targets."""
+import re
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from golden.detector_cases import generate as pytest_generate_tests  # noqa: F401
 from golden.detector_cases import golden
+from layer_runner import set_config
 
 from datasets.roidb import gt_overlaps, merge, mirror, objects_entry, proposals_entry
 from fast_rcnn.bbox_regression import normalize, unnormalize
-from fast_rcnn.config import Config
+from fast_rcnn.config import Config, reset_cfg
+from fast_rcnn.train import SolverWrapper
 from roi_data_layer.roidb import add_bbox_regression_targets, compute_targets, filter_roidb, prepare_roidb
 
 
@@ -72,8 +77,16 @@ def test_a_class_without_spread_is_divided_by_one(case):
     assert np.all(entry["bbox_targets"][~good] == 0)
 
 
-@golden("snapshot")
+@golden("snapshot", "contract")
 def test_recorded_snapshot(case):
+    wrapper = SolverWrapper.__new__(SolverWrapper)      # without a solver: only the name is asked for
+    prefix, iteration = re.fullmatch(r"(.+?)_iter_(\d+)\.caffemodel", str(case.outputs["filename"])).groups()
+    infix = case.config["TRAIN.SNAPSHOT_INFIX"]
+    wrapper.solver_param = SimpleNamespace(snapshot_prefix=prefix.removesuffix(f"_{infix}"))
+    wrapper.solver = SimpleNamespace(iter=int(iteration))
+    set_config({"TRAIN.SNAPSHOT_INFIX": infix})
+    case.check("filename", wrapper.snapshot_name)
+    reset_cfg()
     inputs = case.inputs
     weights, bias = unnormalize(inputs["weights"], inputs["bias"], inputs["means"], inputs["stds"])
     case.check("weights", weights)

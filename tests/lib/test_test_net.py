@@ -25,7 +25,7 @@ def flat(all_boxes):
             np.concatenate([dets for images in all_boxes for dets in images]))
 
 
-@golden("test_net", "contract", name="test_net_")
+@golden("test_net", "contract", has="in_scores")
 def test_recorded_post_processing(case):
     cfg = set_config(case.config)
     per_image = [detection.detections_per_class(scores, boxes, scores.shape[1], case.params["thresh"],
@@ -37,7 +37,7 @@ def test_recorded_post_processing(case):
     assert dets.dtype == np.float32
 
 
-@golden("test_net", "contract", name="apply_nms")
+@golden("test_net", "contract", has="in_dets")
 def test_recorded_apply_nms(case):
     parts = iter(np.split(case.inputs["dets"], np.cumsum(case.inputs["counts"])[:-1]))
     all_boxes = [[next(parts) for _ in images] for images in case.inputs["counts"]]

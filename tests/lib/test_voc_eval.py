@@ -26,20 +26,24 @@ def write_devkit(case, folder):
         (folder / path).write_text(text)
 
 
-@golden("voc_eval", "contract", name="voc_ap")
+@golden("voc_eval", "contract", has="in_prec")
 def test_recorded_average_precisions(case):
     curves = list(zip(case.split("rec", "counts"), case.split("prec", "counts"), strict=True))
     case.check("ap_11point", [voc_ap(recall, precision, True) for recall, precision in curves])
     case.check("ap_area", [voc_ap(recall, precision) for recall, precision in curves])
 
 
-@golden("voc_eval", "contract", name="voc_eval_devkit")
+@golden("voc_eval", "contract", has="in_ovthresh")
 def test_recorded_devkit(case, tmp_path):
     write_devkit(case, tmp_path)
-    results = tmp_path / "results" / "VOC2007" / "Main"
-    args = (str(results / "comp4_det_test_{}.txt"), str(tmp_path / "VOC2007" / "Annotations" / "{}.xml"),
-            str(tmp_path / "VOC2007" / "ImageSets" / "Main" / "test.txt"))
     names, thresholds = case.inputs["class_names"].tolist(), case.inputs["ovthresh"].tolist()
+    paths = case.inputs["file_paths"].tolist()
+    [results] = {path.removesuffix(f"_{name}.txt") for path in paths for name in names
+                 if path.endswith(f"_{name}.txt")}
+    [image_set] = [path for path in paths if "/ImageSets/" in path]
+    annotation = next(path for path in paths if path.endswith(".xml"))
+    args = (f"{tmp_path / results}_{{}}.txt", str((tmp_path / annotation).with_name("{}.xml")),
+            str(tmp_path / image_set))
     area = [[voc_eval(*args, name, thresh) for name in names] for thresh in thresholds]
     points = [[voc_eval(*args, name, thresh, True)[2] for name in names] for thresh in thresholds]
     case.check("rec", np.concatenate([recall for row in area for recall, _, _ in row]))
@@ -53,7 +57,7 @@ def test_recorded_devkit(case, tmp_path):
 def test_a_class_with_nothing_to_find_has_no_ap(case, tmp_path):
     """As the original except for its 11 point value, 0: both are NaN here, and left out of the mean."""
     write_devkit(case, tmp_path)
-    for name in ("cat", "bird"):
+    for name in sorted({output.rsplit("_prec", 1)[0] for output in case.outputs if output.endswith("_prec")}):
         for use_07_metric in (False, True):
             recall, precision, ap = voc_eval(str(tmp_path / "det_{}.txt"), str(tmp_path / "{}.xml"),
                                              str(tmp_path / "set.txt"), name, use_07_metric=use_07_metric)
@@ -137,17 +141,19 @@ def test_a_broken_line_is_named(tmp_path):
         read_detections(tmp_path / "d.txt")
 
 
-@golden("recall")
+@golden("recall", "contract")
 def test_recorded_recall(case):
     objects = [objects_entry(*pair) for pair in zip(case.split("gt_boxes", "gt_counts"),
                                                     case.split("gt_classes", "gt_counts"), strict=True)]
     proposals = case.split("proposals", "proposal_counts")
     roidb = merge(objects, [proposals_entry(*pair) for pair in zip(proposals, objects, strict=True)])
-    results = {"all": evaluate_recall(roidb), "limit10": evaluate_recall(roidb, limit=10),
-               "small": evaluate_recall(roidb, area="small"), "medium": evaluate_recall(roidb, area="medium"),
-               "cand": evaluate_recall(objects, [boxes[::2] for boxes in proposals])}
-    case.check("thresholds", results["all"]["thresholds"])
-    for name, result in results.items():
+    for name, options in case.params["variants"].items():
+        if isinstance(options, str):            # in words: every second proposal as candidate_boxes
+            result = evaluate_recall(objects, [boxes[::2] for boxes in proposals])
+        else:                                   # the area is named and explained: small (0..32^2)
+            named = {key: value.split()[0] if key == "area" else value for key, value in options.items()}
+            result = evaluate_recall(roidb, **named)
+        case.check("thresholds", result["thresholds"])
         for key in ("ar", "recalls", "gt_overlaps"):
             case.check(f"{name}_{key}", result[key])
 
@@ -159,13 +165,14 @@ def test_fewer_proposals_than_objects():
         evaluate_recall([], area="smal")
 
 
-@golden("pascal_voc", name="ds_utils")
+@golden("pascal_voc", "contract", has="out_unique")
 def test_recorded_box_operations(case):
     boxes = case.inputs["boxes"]
     case.check("unique", ds_utils.unique_boxes(boxes))
     case.check("unique_scaled", ds_utils.unique_boxes(boxes, 0.25))
-    case.check("filter_small_2", ds_utils.filter_small_boxes(boxes, 2))
-    case.check("filter_small_5", ds_utils.filter_small_boxes(boxes, 5))
+    for name in case.outputs:
+        if name.startswith("filter_small_"):
+            case.check(name, ds_utils.filter_small_boxes(boxes, int(name.rsplit("_", 1)[1])))
     case.check("xywh", ds_utils.xyxy_to_xywh(boxes))
     case.check("back", ds_utils.xywh_to_xyxy(ds_utils.xyxy_to_xywh(boxes)))
 

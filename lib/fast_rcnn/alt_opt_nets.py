@@ -81,7 +81,8 @@ def find_nets(net_name: str, num_classes: int, ohem: bool, models: str | None, s
 
     models   the user's folder, whose files are used as they are; it holds them or <net>/<method>/
     shipped  folder of the shipped nets
-    made     folder for nets that are made for the data set, where its number of classes is not the shipped one
+    made     folder for nets that are made for the data set, where its number of classes is not the shipped one;
+             with max_iters, their learning rates fall after three quarters of the iterations
     Raises CheckError where they are not there.
     """
     method = "faster_rcnn_alt_opt" + ("" if ohem else "_no_ohem")
@@ -91,9 +92,11 @@ def find_nets(net_name: str, num_classes: int, ohem: bool, models: str | None, s
     check_net_name(net_name)
     if num_classes == 21:
         return RunNets(net_name, shipped / net_name / method, max_iters)
+    falls = "; their learning rates fall after three quarters of the iterations" if max_iters else ""
     print(f"The data set has {num_classes} classes with the background, the shipped nets 21: writing nets for it "
-          f"to {made}", flush=True)
-    for name, text in model_files(net_name, num_classes, folder=made.resolve().as_posix()).items():
+          f"to {made}{falls}", flush=True)
+    texts = model_files(net_name, num_classes, folder=made.resolve().as_posix(), iterations=max_iters)
+    for name, text in texts.items():
         with atomic_path(made / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
     return RunNets(net_name, made / net_name / method, max_iters)

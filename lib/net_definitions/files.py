@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from textwrap import dedent
 
@@ -35,11 +36,14 @@ ALL_GROUPS = 5      # every trunk has five groups of convolutions
 
 
 def model_files(net_name: str, num_classes: int = 21, anchor_scales: Sequence[float] | None = None,
-                anchor_ratios: Sequence[float] = DEFAULT_RATIOS, folder: str = "models") -> dict[str, str]:
+                anchor_ratios: Sequence[float] = DEFAULT_RATIOS, folder: str = "models",
+                iterations: Sequence[int] | None = None) -> dict[str, str]:
     """Text of every prototxt of a net, by its path under `folder`: {'ZF/faster_rcnn_end2end/test.pt': ...}.
 
     `num_classes` counts the background; `anchor_scales` are those of the shipped files if None. `folder` is
-    where the solvers say that their nets are. Raises ValueError for an unknown net or an impossible task.
+    where the solvers say that their nets are. `iterations` of the four stages of alternating optimisation let
+    the learning rate fall after three quarters of them; without, it falls where the net's definition says.
+    Raises ValueError for an unknown net or an impossible task.
     """
     if net_name not in NETS:
         raise ValueError(f"there is no net '{net_name}'; choose one of {', '.join(NETS)}")
@@ -47,21 +51,25 @@ def model_files(net_name: str, num_classes: int = 21, anchor_scales: Sequence[fl
     task = Task(num_classes, tuple(anchor_scales or net.scales), tuple(anchor_ratios))
     files: dict[str, str] = {}
     for ohem in (True, False):
-        files |= _alt_opt_files(net, task, ohem, folder)
+        files |= _alt_opt_files(net, task, ohem, folder, iterations)
     return files | _end2end_files(net, task, folder)
 
 
-def _alt_opt_files(net: Net, task: Task, ohem: bool, folder: str) -> dict[str, str]:
+def _alt_opt_files(net: Net, task: Task, ohem: bool, folder: str,
+                   iterations: Sequence[int] | None = None) -> dict[str, str]:
     method = f"{net.name}/faster_rcnn_alt_opt" + ("" if ohem else "_no_ohem")
     names = net.alt_opt_rpn_names or net.rpn_names
     kind = "with online hard example mining" if ohem else "on a random sample of RoIs"
     files = {}
+    steps_of = iter(iterations) if iterations else None
     for stage, frozen in ((1, net.frozen_groups), (2, ALL_GROUPS)):
         # The iterations in the solvers' names are those of VGG16; every net keeps the names.
         for part, steps, build, title, schedule in (
                 ("rpn", "60k80k", partial(_rpn_train, names=names), "RPN", net.rpn),
                 ("fast_rcnn", "30k40k", partial(_fast_rcnn_train, names=names, ohem=ohem),
                  f"Fast R-CNN {kind}", net.fast_rcnn)):
+            if steps_of:
+                schedule = replace(schedule, stepsize=max(1, next(steps_of) * 3 // 4))
             stem = f"{method}/stage{stage}_{part}"
             title += f", stage {stage} of alternating optimisation"
             files[f"{stem}_train.pt"] = _net_file(net, task, title, partial(build, frozen=frozen))

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from ..proto import caffe_pb2, prototxt
 from . import layers as _catalogue  # noqa: F401  (fills the registry)
 from .blob import Blob
 from .graph.backward_plan import LayerPlan, prune
+from .graph.debug_info import show_backward, show_forward, show_norms
 from .graph.phase_filter import filter_layers
 from .graph.sharing import ParameterTable
 from .graph.splits import insert_splits
@@ -21,6 +22,7 @@ from .layers.memory_data import MemoryData
 from .storage.caffemodel import LoadReport, copy_weights, save_net
 from .storage.hdf5 import copy_weights_hdf5, save_net_hdf5
 
+EVENTS = ("before_forward", "after_forward", "before_backward", "after_backward")
 AUTOMATIC = "(automatic)"       # the name of tops that a layer makes for itself
 
 
@@ -38,19 +40,16 @@ class Net:
     layers        the layers; of a Python layer the user's own object
     inputs        names of the tops of Input layers
     outputs       names of the blobs that no layer reads, sorted
+    debug_info    log the sizes of values and gradients in every pass; as in the file, and can be set
 
     Raises PrototxtError for a file that cannot be read and LayerError for a net that cannot be built; both say
     the file and the line. Source: src/caffe/net.cpp.
     """
 
-    def __init__(self, network_file, *args, phase: int | None = None, level: int = 0,
-                 stages: Sequence[str] | None = None, weights: str | None = None) -> None:
-        if len(args) == 2:      # the older form: Net(prototxt, weights, phase)
-            weights, phase = args
-        elif len(args) == 1:
-            (phase,) = args
-        elif args:
-            raise TypeError("Net(network_file, phase, level=0, stages=None, weights=None)")
+    def __init__(self, network_file, phase=None, level: int = 0, stages: Sequence[str] | None = None,
+                 weights: str | os.PathLike | None = None) -> None:
+        if isinstance(phase, (str, os.PathLike)):       # the older form: Net(network_file, weights, phase)
+            phase, weights, level = level, phase, 0
         if phase not in (0, 1):
             raise ValueError(f"Net: phase must be caffe.TRAIN or caffe.TEST, got {phase!r}")
         self.path = None if isinstance(network_file, caffe_pb2.NetParameter) else os.fspath(network_file)
@@ -59,7 +58,7 @@ class Net:
             self._build(self._prepare(network_file, level, stages or ()))
         except LayerError as error:
             raise self._located(error) from None
-        for path in filter(None, (weights or "").split(",")):
+        for path in filter(None, os.fspath(weights or "").split(",")):
             self.copy_from(path)
 
     # ---- construction
@@ -88,6 +87,8 @@ class Net:
         self._input_indices: list[int] = []
         self._plans: list[LayerPlan] = []
         self._parameters = ParameterTable()
+        self._observers: dict[str, list[Callable[[int], None]]] = {event: [] for event in EVENTS}
+        self.debug_info = net_param.debug_info
         self._needs_gradient: list[bool] = []       # for each blob
         self._index_of: dict[str, int] = {}
         unread: set[str] = set()
@@ -186,21 +187,54 @@ class Net:
         for index in range(first, last + 1):
             layer = self._layers[index]
             bottom, top = self._blobs_of(self._bottom_indices[index]), self._blobs_of(self._top_indices[index])
+            self._tell("before_forward", index)
             layer.reshape(bottom, top)
             layer.forward(bottom, top)
             _seed_loss_gradients(layer, top)
+            if self.debug_info:
+                show_forward(layer, dict(self._named(self._top_indices[index])))
+            self._tell("after_forward", index)
 
     def _backward_layers(self, first: int, last: int) -> None:
         for index in range(first, last - 1, -1):
-            layer, plan = self._layers[index], self._plans[index]
-            if not plan.needs_backward:
-                continue
-            for position in layer.no_backward_to:
-                if position < len(plan.propagate_down) and plan.propagate_down[position]:
-                    layer.fail(f"has no gradient for its bottom {position} "
-                               f"('{layer.param.bottom[position]}'); set propagate_down: false for it")
-            layer.backward(self._blobs_of(self._top_indices[index]), plan.propagate_down,
-                           self._blobs_of(self._bottom_indices[index]))
+            self._tell("before_backward", index)
+            if self._plans[index].needs_backward:
+                self._backward_layer(self._layers[index], self._plans[index], index)
+            self._tell("after_backward", index)
+
+    def _backward_layer(self, layer: Layer, plan: LayerPlan, index: int) -> None:
+        for position in layer.no_backward_to:
+            if position < len(plan.propagate_down) and plan.propagate_down[position]:
+                layer.fail(f"has no gradient for its bottom {position} "
+                           f"('{layer.param.bottom[position]}'); set propagate_down: false for it")
+        layer.backward(self._blobs_of(self._top_indices[index]), plan.propagate_down,
+                       self._blobs_of(self._bottom_indices[index]))
+        if self.debug_info:
+            show_backward(layer, plan, self._named(self._bottom_indices[index]))
+
+    # ---- observers
+    def before_forward(self, function: Callable[[int], None]) -> None:
+        """Call the function with the index of each layer before its forward pass."""
+        self._observers["before_forward"].append(function)
+
+    def after_forward(self, function: Callable[[int], None]) -> None:
+        """Call the function with the index of each layer after its forward pass."""
+        self._observers["after_forward"].append(function)
+
+    def before_backward(self, function: Callable[[int], None]) -> None:
+        """Call the function with the index of each layer before its backward pass, whether it has one or not."""
+        self._observers["before_backward"].append(function)
+
+    def after_backward(self, function: Callable[[int], None]) -> None:
+        """Call the function with the index of each layer after its backward pass, whether it has one or not."""
+        self._observers["after_backward"].append(function)
+
+    def _tell(self, event: str, index: int) -> None:
+        for function in self._observers[event]:
+            function(index)
+
+    def _named(self, indices: list[int]) -> list[tuple[str, Blob]]:
+        return [(self._blob_names[index], self._blobs[index]) for index in indices]
 
     def _layer_index(self, name: str) -> int:
         names = self._layer_names
@@ -269,6 +303,8 @@ class Net:
     def run_backward(self) -> None:
         """Run all layers backward, without looking at any result."""
         self._backward_layers(len(self._layers) - 1, 0)
+        if self.debug_info:
+            show_norms(self.learnable_params)
 
     def reshape(self) -> None:
         """Bring the shapes of all blobs up to date after an input was reshaped."""

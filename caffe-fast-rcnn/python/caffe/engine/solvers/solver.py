@@ -14,6 +14,7 @@ from .. import device
 from ..blob import Blob
 from ..net import Net
 from . import display, lr_policy, snapshots
+from .actions import Action, SignalActions
 from .param import (
     SolverError,
     load_net,
@@ -39,6 +40,7 @@ class Solver:
     param         the settings, a SolverParameter
     lr            the learning rate of the next update
     current_step  number of learning rate steps done at the last update
+    stopped_early whether the last `step`, `solve` or test ended because it was asked to stop
     history       the algorithm's memory: `histories` times one blob for each of net.learnable_params
 
     In every iteration the engine's random numbers start anew from (random_seed, iteration), so a run that was
@@ -61,6 +63,8 @@ class Solver:
         self._load_nets()
         self.iter = 0
         self.current_step = 0
+        self.stopped_early = False
+        self._action: Callable[[], Action | str] = lambda: Action.NONE
         self._groups = make_groups(self.net.params_lr, self.net.params_weight_decay)
         shapes = [blob.shape for blob in self.net.learnable_params]
         self.history = [Blob(*shape) for shape in shapes * self.histories]
@@ -130,8 +134,33 @@ class Solver:
 
     def step(self, iters: int) -> None:
         """Train for some iterations; tests and snapshots that are due are made on the way."""
+        self.stopped_early = False
         for _ in range(iters):
             self._iterate()
+            if self.stopped_early:
+                return
+
+    def set_action_function(self, function: Callable[[], Action | str] | None) -> None:
+        """Ask this function, after each iteration and between the batches of a test, what to do.
+
+        It returns "none", "stop" (leave `step` or `solve`; `stopped_early` is then true) or "snapshot".
+        """
+        self._action = function or (lambda: Action.NONE)
+
+    def signal_actions(self, sigint: str = "stop", sighup: str = "snapshot") -> SignalActions:
+        """A context in which signals do that: `with solver.signal_actions(): solver.solve()`.
+
+        Nothing is installed without it. A second Ctrl-C interrupts at once.
+        """
+        return SignalActions(self, Action(sigint), Action(sighup))
+
+    def _act_on_request(self) -> bool:
+        """Do what is asked for between two batches; is it stopping?"""
+        action = Action(self._action())
+        if action is Action.SNAPSHOT:
+            self.snapshot()
+        self.stopped_early = action is Action.STOP
+        return self.stopped_early
 
     def solve(self, resume_file: str | os.PathLike | None = None) -> None:
         """Train until max_iter, from a solver state where one is given; then snapshot and test."""
@@ -141,6 +170,9 @@ class Solver:
         just_written = self.param.snapshot and self.iter % self.param.snapshot == 0
         if self.param.snapshot_after_train and not just_written:
             self.snapshot()
+        if self.stopped_early:
+            log.info("Stopped early, at iteration %d", self.iter)
+            return
         if self._is_due(self.param.display):
             self._losses.append(self.net.forward_with_loss())
             self._show()
@@ -153,7 +185,10 @@ class Solver:
     def _iterate(self) -> None:
         if self._is_due(self.param.test_interval) and (self.iter or self.param.test_initialization):
             self.test_all()
+            if self.stopped_early:
+                return
         self.net.clear_param_diffs()
+        self.net.debug_info = self.param.debug_info and self._is_due(self.param.display)
         device.seed_iteration(self._seed, self.iter)
         for on_start, _ in self._callbacks:
             on_start()
@@ -165,6 +200,7 @@ class Solver:
         self.apply_update()
         if self._is_due(self.param.snapshot):
             self.snapshot()
+        self._act_on_request()
 
     def _forward_backward(self) -> torch.Tensor:
         """Gradients of iter_size batches, summed; returns their mean loss, which stays on the device."""
@@ -183,20 +219,28 @@ class Solver:
 
     # ---- testing
     def test_all(self) -> list[dict[str, torch.Tensor]]:
-        """Test every test net; returns their results as `test` does."""
-        return [self.test(index) for index in range(len(self.test_nets))]
+        """Test every test net; returns their results as `test` does, up to one that was asked to stop."""
+        results: list[dict[str, torch.Tensor]] = []
+        self.stopped_early = False
+        for index in range(len(self.test_nets)):
+            if not self.stopped_early:
+                results.append(self.test(index))
+        return results
 
     @torch.no_grad()
     def test(self, index: int = 0) -> dict[str, torch.Tensor]:
         """Run a test net on test_iter batches with the weights of now.
 
-        Returns, and logs, the mean of each output.
+        Returns, and logs, the mean of each output; nothing where it was asked to stop.
         """
         net, count = self.test_nets[index], self.param.test_iter[index]
         net.share_with(self.net)
         totals: dict[str, torch.Tensor] = {}
         loss = 0.0
         for _ in range(count):
+            if self._act_on_request():
+                log.info("Test interrupted")
+                return {}
             loss += net.forward_with_loss()
             for name in net.outputs:
                 value = net.blobs[name].tensor

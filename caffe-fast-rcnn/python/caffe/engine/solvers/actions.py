@@ -1,0 +1,52 @@
+"""What may be asked of a running solver from outside: to stop, or to write a snapshot."""
+from __future__ import annotations
+
+import enum
+import signal
+
+
+class Action(str, enum.Enum):
+    """A request; also written as its word, "none", "stop" or "snapshot"."""
+
+    NONE = "none"
+    STOP = "stop"
+    SNAPSHOT = "snapshot"
+
+
+class SignalActions:
+    """While this context is open, Ctrl-C (SIGINT) and SIGHUP are requests to a solver.
+
+    A second Ctrl-C, before the solver has seen the first, interrupts at once. Signals can be caught in the main
+    thread only. Source: src/caffe/util/signal_handler.cpp.
+    """
+
+    def __init__(self, solver, sigint: Action, sighup: Action) -> None:
+        self._solver = solver
+        self._effects = {signal.SIGINT: sigint}
+        if hasattr(signal, "SIGHUP"):       # Windows has none
+            self._effects[signal.SIGHUP] = sighup
+        self._pending: set[int] = set()
+        self._before: dict = {}
+
+    def __enter__(self) -> SignalActions:
+        self._before = {number: signal.signal(number, self._note) for number in self._effects}
+        self._solver.set_action_function(self.requested)
+        return self
+
+    def __exit__(self, *_exception) -> None:
+        self._solver.set_action_function(None)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _frame) -> None:
+        if number == signal.SIGINT and number in self._pending and self._effects[number] is not Action.NONE:
+            raise KeyboardInterrupt
+        self._pending.add(number)
+
+    def requested(self) -> Action:
+        """The request of one signal that has come since the last call; SIGHUP goes first."""
+        for number, effect in reversed(self._effects.items()):
+            if number in self._pending:
+                self._pending.discard(number)
+                return effect
+        return Action.NONE

@@ -8,6 +8,7 @@ _os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from . import io, proto
 from .net_spec import NetSpec, layers, params, to_proto
 from .pycaffe import (
+    NCCL,
     TEST,
     TRAIN,
     AdaDeltaSolver,
@@ -25,6 +26,7 @@ from .pycaffe import (
     Timer,
     get_solver,
     has_gpu,
+    has_nccl,
     init_log,
     layer_type_list,
     log,
@@ -33,7 +35,12 @@ from .pycaffe import (
     set_device,
     set_mode_cpu,
     set_mode_gpu,
+    set_multiprocess,
     set_random_seed,
+    set_solver_count,
+    set_solver_rank,
+    solver_count,
+    solver_rank,
 )
 
 __version__ = "1.0.0"

@@ -11,7 +11,6 @@ from .engine.device import peak_memory_mb, set_device, set_mode_cpu, set_mode_gp
 from .engine.layer import TEST, TRAIN, BlobVec, LayerError
 from .engine.layer import PythonLayer as Layer
 from .engine.layer import layer_types as layer_type_list
-from .engine.net import Net
 from .engine.solvers import (
     AdaDeltaSolver,
     AdaGradSolver,
@@ -19,16 +18,21 @@ from .engine.solvers import (
     NesterovSolver,
     RMSPropSolver,
     SGDSolver,
+    Solver,
     SolverError,
     get_solver,
 )
 from .kernels import nms
+from .numpy_net import Net
+
+Solver.net_type = Net       # solver.net and solver.test_nets are nets as users know them
 
 __all__ = [
-    "AdaDeltaSolver", "AdaGradSolver", "AdamSolver", "Blob", "BlobVec", "Layer", "LayerError",
+    "AdaDeltaSolver", "AdaGradSolver", "AdamSolver", "Blob", "BlobVec", "Layer", "LayerError", "NCCL",
     "NesterovSolver", "Net", "RMSPropSolver", "SGDSolver", "SolverError", "TEST", "TRAIN", "Timer",
-    "get_solver", "has_gpu", "init_log", "layer_type_list", "log", "nms", "peak_memory_mb", "set_device",
-    "set_mode_cpu", "set_mode_gpu", "set_random_seed",
+    "get_solver", "has_gpu", "has_nccl", "init_log", "layer_type_list", "log", "nms", "peak_memory_mb",
+    "set_device", "set_mode_cpu", "set_mode_gpu", "set_multiprocess", "set_random_seed", "set_solver_count",
+    "set_solver_rank", "solver_count", "solver_rank",
 ]
 
 _LOG = logging.getLogger("caffe")
@@ -39,8 +43,11 @@ def has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
-def init_log(level: int = 0) -> None:
-    """Print the engine's log: level 0 from INFO, 1 from WARNING, 2 from ERROR on."""
+def init_log(level: int = 0, stderr: bool = True) -> None:
+    """Print the engine's log to stderr: level 0 from INFO, 1 from WARNING, 2 from ERROR on.
+
+    stderr is pycaffe's argument; there are no log files here, so it changes nothing.
+    """
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s: %(message)s")
     _LOG.setLevel((logging.INFO, logging.WARNING, logging.ERROR)[min(max(level, 0), 2)])
 
@@ -48,6 +55,49 @@ def init_log(level: int = 0) -> None:
 def log(message: str) -> None:
     """Write one line to the engine's log."""
     _LOG.info(message)
+
+
+class _Solvers:
+    """What pycaffe's functions about several solvers were told last."""
+
+    count, rank, multiprocess = 1, 0, False
+
+
+def solver_count() -> int:
+    """The number that `set_solver_count` was given, 1 at first."""
+    return _Solvers.count
+
+
+def set_solver_count(count: int) -> None:
+    """Only remembered, as the next two: each process trains on its own."""
+    _Solvers.count = int(count)
+
+
+def solver_rank() -> int:
+    """The number that `set_solver_rank` was given, 0 at first."""
+    return _Solvers.rank
+
+
+def set_solver_rank(rank: int) -> None:
+    """Only remembered."""
+    _Solvers.rank = int(rank)
+
+
+def set_multiprocess(multiprocess: bool) -> None:
+    """Only remembered."""
+    _Solvers.multiprocess = bool(multiprocess)
+
+
+def has_nccl() -> bool:
+    """False: pycaffe's NCCL class is not here."""
+    return False
+
+
+class NCCL:
+    """pycaffe's exchange of gradients between GPUs, which is not here: making one raises RuntimeError."""
+
+    def __init__(self, solver, uid: str) -> None:
+        raise RuntimeError("caffe.NCCL is not here: caffe.has_nccl() tells scripts so, and they can train on one device")
 
 
 class Timer:

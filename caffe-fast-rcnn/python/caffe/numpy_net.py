@@ -1,0 +1,117 @@
+"""`caffe.Net`: the engine's net with what pycaffe adds for arrays of any number of items."""
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
+
+import numpy as np
+
+from .engine.net import Net as _EngineNet
+
+Arrays = dict[str, np.ndarray]
+
+
+class Net(_EngineNet):
+    __doc__ = _EngineNet.__doc__
+
+    def forward_all(self, blobs: Sequence[str] | None = None, **inputs: np.ndarray) -> Arrays:
+        """Run the net over any number of items, in batches of the net's batch size.
+
+        blobs    names of blobs to return beside the outputs
+        inputs   arrays for all inputs of the net, each (N, ...), by name
+        Returns  {name: array} of the outputs and of `blobs`, with N times as many rows as they have for one item.
+        """
+        collected: dict[str, list] = {name: [] for name in [*self.outputs, *(blobs or ())]}
+        for batch in self._batch(inputs):
+            _collect(collected, self.forward(blobs=blobs, **batch))
+        return _join(collected, _padding(self._batch_size, inputs), self._batch_size)
+
+    def forward_backward_all(self, blobs: Sequence[str] | None = None, diffs: Sequence[str] | None = None,
+                             **arrays: np.ndarray) -> tuple[Arrays, Arrays]:
+        """Run the net forward and backward over any number of items, in batches.
+
+        blobs    names of blobs to return beside the outputs
+        diffs    names of blobs whose gradients to return beside those of the inputs
+        arrays   values of inputs and gradients of outputs, by name
+        Returns  {name: values}, {name: gradients}
+        """
+        values: dict[str, list] = {name: [] for name in [*self.outputs, *(blobs or ())]}
+        gradients: dict[str, list] = {name: [] for name in [*self.inputs, *(diffs or ())]}
+        inputs = {name: arrays[name] for name in self.inputs if name in arrays}
+        outputs = {name: arrays[name] for name in self.outputs if name in arrays}
+        if unknown := set(arrays) - set(inputs) - set(outputs):
+            raise ValueError(f"forward_backward_all: {sorted(unknown)} are neither inputs {self.inputs} nor outputs "
+                             f"{self.outputs} of this net")
+        for inward, outward in zip_longest(self._batch(inputs), self._batch(outputs), fillvalue={}):
+            _collect(values, self.forward(blobs=blobs, **inward))
+            _collect(gradients, self.backward(diffs=diffs, **outward))
+        padding = _padding(self._batch_size, inputs or outputs)
+        return _join(values, padding, self._batch_size), _join(gradients, padding, self._batch_size)
+
+    @property
+    def _batch_size(self) -> int:
+        """Items in one pass: the first axis of the net's first blob."""
+        return next(iter(self.blobs.values())).shape[0]
+
+    def _batch(self, arrays: Mapping[str, np.ndarray]) -> Iterator[Arrays]:
+        """The arrays in batches; the last one is filled up with zeros. Raises ValueError for unequal lengths."""
+        if len({len(array) for array in arrays.values()}) > 1:
+            raise ValueError("all arrays need the same number of items, found "
+                             + ", ".join(f"{name}: {len(array)}" for name, array in arrays.items()))
+        count = len(next(iter(arrays.values()), ()))
+        for start in range(0, count, self._batch_size):
+            yield {name: _filled_up(np.asarray(array[start:start + self._batch_size]), self._batch_size)
+                   for name, array in arrays.items()}
+
+    # ---- the names under which pycaffe knows these
+    @property
+    def _inputs(self) -> list[int]:
+        """Indices of the input blobs."""
+        return list(self._input_indices)
+
+    @property
+    def _outputs(self) -> list[int]:
+        """Indices of the output blobs."""
+        return [self._index_of[name] for name in self.outputs]
+
+    @property
+    def _blob_loss_weights(self) -> list[float]:
+        """The loss weight of each blob."""
+        return list(self.blob_loss_weights.values())
+
+    def _forward(self, start: int, end: int) -> float:
+        """Run the layers with these indices, both included; returns the weighted sum of the losses."""
+        self._forward_layers(start, end)
+        return float(self.loss())
+
+    def _backward(self, start: int, end: int) -> None:
+        """Run the layers backward from index `start` down to `end`, both included."""
+        self._backward_layers(start, end)
+
+    def _set_input_arrays(self, data: np.ndarray, labels: np.ndarray) -> None:
+        self.set_input_arrays(data, labels)
+
+
+def _filled_up(array: np.ndarray, count: int) -> np.ndarray:
+    missing = count - len(array)
+    return array if not missing else np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1))
+
+
+def _padding(batch_size: int, arrays: Mapping[str, np.ndarray]) -> int:
+    """Items that the last batch was filled up with."""
+    return -len(next(iter(arrays.values()), ())) % batch_size
+
+
+def _collect(parts: dict[str, list], found: Mapping[str, np.ndarray]) -> None:
+    for name, array in found.items():
+        parts[name].append(np.atleast_1d(array).copy())
+
+
+def _join(parts: Mapping[str, list], padding: int, batch_size: int) -> Arrays:
+    """The parts of each array one after the other, without the rows that come from padding."""
+    joined = {}
+    for name, arrays in parts.items():
+        array = np.concatenate(arrays) if arrays else np.zeros(0, np.float32)
+        rows = len(arrays[-1]) // batch_size * padding if arrays else 0
+        joined[name] = array[:len(array) - rows]
+    return joined

@@ -116,9 +116,9 @@ class Net:
         self._layers.append(layer)
         self._bottom_indices.append(bottoms)
         self._top_indices.append(tops)
+        specs = list(layer_param.param)     # as written: the zeros that BatchNorm adds do not stop the backward pass
         self._set_up(layer, [self._blobs[i] for i in bottoms], [self._blobs[i] for i in tops])
         self._parameters.add_layer(layer)
-        specs = list(layer_param.param)
         layer.param_propagate_down = [index >= len(specs) or specs[index].lr_mult != 0
                                       for index in range(len(layer.blobs))]
         reachable = [self._needs_gradient[index] for index in bottoms]

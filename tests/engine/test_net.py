@@ -121,13 +121,14 @@ def test_weights_are_loaded_in_both_forms_of_the_constructor(net_of, tmp_path):
 
 
 def normalised(specs=""):
-    return (DATA + f'layer {{ name: "bn" type: "BatchNorm" bottom: "x" top: "n" {specs} }}\n' + inner("fc", "n", "y") + LOSS)
+    return (DATA + f'layer {{ name: "bn" type: "BatchNorm" bottom: "x" top: "n" {specs} }}\n'
+            + inner("fc", "n", "y") + LOSS)
 
 
 def test_batch_norm_without_param_blocks_lets_the_gradient_through(net_of):
     net = net_of(normalised())
     assert runs_backward(net) == ["bn", "fc", "loss"] and net.params_lr == [0, 0, 0, 1, 1]
-    net.forward()
+    net.forward(x=np.zeros((3, 4)), t=np.ones((3, 5)))
     net.backward()
     assert net.blobs["n"].diff.any() and not net.blobs["x"].diff.any()
     assert runs_backward(net_of(normalised("param { lr_mult: 0 } " * 3))) == ["fc", "loss"]

@@ -69,11 +69,17 @@ def test_fans_of_one_axis():
     assert np.abs(filled(1000, type="xavier", variance_norm="FAN_OUT")).max() <= math.sqrt(3 / 1000)
 
 
-@pytest.mark.parametrize("size", [3, 4])
+@pytest.mark.parametrize("size, line", [(1, [1]), (2, [0.5, 0.5]), (3, [0.5, 1, 0.5]), (4, [.25, .75, .75, .25]),
+                                        (6, [1 / 6, .5, 5 / 6, 5 / 6, .5, 1 / 6])])
+def test_bilinear_by_hand(size, line):
+    np.testing.assert_allclose(filled(1, 1, size, size, type="bilinear")[0, 0], np.outer(line, line), rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [3, 4, 5, 6])
 def test_bilinear(size):
     values = filled(2, 1, size, size, type="bilinear")
     factor = math.ceil(size / 2)
-    center = (2 * factor - 1 - factor % 2) / (2 * factor)
+    center = (size - 1) / (2 * factor)
     for n, c, y, x in np.ndindex(values.shape):
         wanted = (1 - abs(x / factor - center)) * (1 - abs(y / factor - center))
         assert math.isclose(values[n, c, y, x], wanted, rel_tol=1e-6)
@@ -93,6 +99,8 @@ def test_the_seed_decides_and_float64_is_possible():
     ((2, 3), {"type": "uniform", "sparse": 1}, "sparse"),
     ((2, 3), {"type": "gaussian", "sparse": 3}, "sparse 3 is more"),
     ((2, 3), {"type": "gaussian", "std": -1}, "std"),
+    ((2, 3), {"type": "gaussian", "std": 0}, "std"),
+    ((2, 0), {"type": "constant"}, "nothing to fill"),
     ((2, 3), {"type": "uniform", "min": 2}, "min 2.0 is above max 1.0"),
     ((2, 3), {"type": "bilinear"}, "4 axes"),
     ((1, 1, 2, 3), {"type": "bilinear"}, "square"),

@@ -91,6 +91,7 @@ def test_shared_weights_with_different_multipliers_are_refused(net_of):
     (DATA + inner("fc", "x", "y", "loss_weight: 1 loss_weight: 1"), r":2: .*1 tops but 2 loss_weight"),
     (DATA + inner("fc", "x", "y", "param {} param {} param {}"), r":2: .*2 parameter\(s\) but 3 `param`"),
     (DATA + 'layer { name: "r" type: "Relu" bottom: "x" top: "y" }', r":2: .*unknown type 'Relu'.*ReLU"),
+    (DATA + inner("fc", "x", "y").replace("gaussian", "gauss"), r":2: layer 'fc'.*unknown filler type 'gauss'"),
     (DATA + inner("fc", "x", "y", "include { phase: TEST } exclude { phase: TRAIN }"), r":2: .*include and exclude"),
 ])
 def test_mistakes_name_file_line_and_layer(net_of, text, message):

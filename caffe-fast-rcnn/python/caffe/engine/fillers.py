@@ -10,17 +10,23 @@ from . import device
 from .blob import Blob
 
 
+class FillerError(ValueError):
+    """A filler refused its settings or the shape that it should fill."""
+
+
 def fill(blob: Blob, filler_param) -> None:
     """Fill a blob as a FillerParameter says, with random numbers of `device.generator()`.
 
-    Types: constant, uniform, gaussian, positive_unitball, xavier, msra, bilinear. Raises ValueError for an unknown
+    Types: constant, uniform, gaussian, positive_unitball, xavier, msra, bilinear. Raises FillerError for an unknown
     type, for `sparse` with a type other than gaussian, and for a shape that the type cannot fill.
     """
     name = filler_param.type
     if name not in _FILLERS:
-        raise ValueError(f"unknown filler type '{name}'; the types are {', '.join(sorted(_FILLERS))}")
+        raise FillerError(f"unknown filler type '{name}'; the types are {', '.join(sorted(_FILLERS))}")
+    if not blob.count:
+        raise FillerError(f"filler '{name}': there is nothing to fill in a blob of shape {blob.shape}")
     if filler_param.sparse != -1 and name != "gaussian":
-        raise ValueError(f"filler '{name}': `sparse` goes with gaussian only, found sparse: {filler_param.sparse}")
+        raise FillerError(f"filler '{name}': `sparse` goes with gaussian only, found sparse: {filler_param.sparse}")
     blob.tensor = _FILLERS[name](blob.shape, filler_param)
 
 
@@ -42,26 +48,27 @@ def _constant(shape, param) -> torch.Tensor:
 
 def _uniform(shape, param) -> torch.Tensor:
     if param.min > param.max:
-        raise ValueError(f"filler 'uniform': min {param.min} is above max {param.max}")
+        raise FillerError(f"filler 'uniform': min {param.min} is above max {param.max}")
     return _draw_uniform(shape, param.min, param.max)
 
 
 def _gaussian(shape, param) -> torch.Tensor:
     """Normal numbers; with `sparse` each is kept with probability sparse / shape[0], else it is 0."""
-    if param.std < 0:
-        raise ValueError(f"filler 'gaussian': std must be at least 0, found {param.std}")
+    if param.std <= 0:
+        raise FillerError(f"filler 'gaussian': std must be above 0, found {param.std}; "
+                          "type 'constant' gives equal values")
     values = _draw_gaussian(shape, param.mean, param.std)
     if param.sparse < 0:
         return values
     if not shape or param.sparse > shape[0]:
-        raise ValueError(f"filler 'gaussian': sparse {param.sparse} is more than the first dimension of {shape}")
+        raise FillerError(f"filler 'gaussian': sparse {param.sparse} is more than the first dimension of {shape}")
     return values * _empty(shape).bernoulli_(param.sparse / shape[0], generator=device.generator())
 
 
 def _positive_unitball(shape, param) -> torch.Tensor:
     """Uniform numbers of [0, 1), divided so that those of each index of axis 0 sum to 1."""
     if not shape:
-        raise ValueError("filler 'positive_unitball': needs a blob of at least one axis")
+        raise FillerError("filler 'positive_unitball': needs a blob of at least one axis")
     values = _draw_uniform(shape, 0.0, 1.0)
     rows = values.reshape(shape[0], -1)
     return (rows / rows.sum(dim=1, keepdim=True)).reshape(shape)
@@ -69,8 +76,8 @@ def _positive_unitball(shape, param) -> torch.Tensor:
 
 def _fan(shape: tuple[int, ...], param) -> float:
     """Inputs of one output (FAN_IN), outputs of one input (FAN_OUT), or their mean (AVERAGE)."""
-    if not shape or 0 in shape:
-        raise ValueError(f"filler '{param.type}': cannot tell inputs from outputs in a blob of shape {shape}")
+    if not shape:
+        raise FillerError(f"filler '{param.type}': cannot tell inputs from outputs in a blob of shape {shape}")
     count = math.prod(shape)
     fan_in = count // shape[0]
     fan_out = count // shape[1] if len(shape) > 1 else count
@@ -92,12 +99,12 @@ def _msra(shape, param) -> torch.Tensor:
 def _bilinear(shape, param) -> torch.Tensor:
     """Every 2-D kernel is the tent that makes a Deconvolution interpolate: (1 - |x/f - c|)(1 - |y/f - c|).
 
-    f = ceil(width / 2), c = (2f - 1 - f mod 2) / 2f.
+    f = ceil(width / 2), c = (width - 1) / 2f.
     """
     if len(shape) != 4 or shape[2] != shape[3]:
-        raise ValueError(f"filler 'bilinear': needs 4 axes and square kernels, found shape {shape}")
+        raise FillerError(f"filler 'bilinear': needs 4 axes and square kernels, found shape {shape}")
     factor = math.ceil(shape[3] / 2)
-    center = (2 * factor - 1 - factor % 2) / (2 * factor)
+    center = (shape[3] - 1) / (2 * factor)
     line = 1 - (torch.arange(shape[3], dtype=torch.float64) / factor - center).abs()
     return _empty(shape).copy_(torch.outer(line, line).expand(shape))
 

@@ -11,6 +11,7 @@ import torch
 from ..proto import caffe_pb2, prototxt
 from . import layers as _catalogue  # noqa: F401  (fills the registry)
 from .blob import Blob
+from .fillers import FillerError
 from .graph.backward_plan import LayerPlan, prune
 from .graph.debug_info import show_backward, show_forward, show_norms
 from .graph.phase_filter import filter_layers
@@ -161,7 +162,10 @@ class Net:
         if weights and len(weights) != len(top):
             layer.fail(f"has {len(top)} tops but {len(weights)} loss_weight; give one for each top, or none")
         layer.loss_weights = weights or [0.0] * len(top)
-        layer.setup(bottom, top)
+        try:
+            layer.setup(bottom, top)
+        except FillerError as error:
+            layer.fail(str(error))
         layer.reshape(bottom, top)
         _seed_loss_gradients(layer, top)
 

@@ -13,7 +13,7 @@ from fast_rcnn.config import cfg
 from fast_rcnn.detections import Detections, save_detections
 from fast_rcnn.nms_wrapper import nms
 from roi_data_layer.minibatch import read_image
-from utils.blob import image_pyramid
+from utils.blob import as_rows, image_pyramid
 from utils.draw import draw_detections, write_image
 from utils.timer import Progress
 
@@ -39,10 +39,9 @@ def im_detect(net: Any, im: np.ndarray, boxes: np.ndarray | None = None) -> tupl
         outputs = _forward(net, {**blobs, "rois": blobs["rois"][first]})
         rois = np.asarray(boxes)[first]
     scores = net.blobs["cls_score"].data if cfg.TEST.SVM else outputs["cls_prob"]
-    scores = scores.reshape(len(scores), -1)
+    scores = as_rows(scores)
     if cfg.TEST.BBOX_REG:
-        deltas = outputs["bbox_pred"]
-        pred_boxes = clip_boxes(bbox_transform_inv(rois, deltas.reshape(len(deltas), -1)), im.shape)
+        pred_boxes = clip_boxes(bbox_transform_inv(rois, as_rows(outputs["bbox_pred"])), im.shape)
     else:
         pred_boxes = np.tile(rois, (1, scores.shape[1]))
     return scores[copies].copy(), pred_boxes[copies]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from fast_rcnn.nms_wrapper import nms
+from utils.blob import as_rows
 
 # A probability of 0 counts as this much: a loss of 36.04 instead of infinity
 LEAST_PROBABILITY = np.finfo(np.float64).eps
@@ -25,11 +26,11 @@ def roi_losses(cls_prob: np.ndarray, labels: np.ndarray, *boxes: np.ndarray) -> 
               leave the box loss out
     """
     labels = labels.reshape(-1).astype(np.int64)
-    probability = cls_prob.reshape(len(labels), -1)[np.arange(len(labels)), labels].astype(np.float64)
+    probability = as_rows(cls_prob)[np.arange(len(labels)), labels].astype(np.float64)
     losses = -np.log(np.maximum(probability, LEAST_PROBABILITY))
     if boxes:
         rows = np.flatnonzero(labels > 0)
-        losses[rows] += _box_losses(*(array.reshape(len(labels), -1)[rows] for array in boxes))
+        losses[rows] += _box_losses(*(as_rows(array)[rows] for array in boxes))
     return losses
 
 

@@ -20,6 +20,11 @@ def im_list_to_blob(ims: Sequence[np.ndarray]) -> np.ndarray:
     return blob
 
 
+def as_rows(array: np.ndarray) -> np.ndarray:
+    """An array (n, ...) as (n, product of the rest); unlike reshape(n, -1) for n = 0 too."""
+    return array.reshape(len(array), int(np.prod(array.shape[1:])))
+
+
 def im_scale_for(height: int, width: int, target_size: float, max_size: float) -> float:
     """Factor that makes the shorter side `target_size`, or the longer one `max_size` if that is smaller."""
     scale = float(target_size) / min(height, width)

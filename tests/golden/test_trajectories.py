@@ -30,7 +30,7 @@ def test_it_starts_from_the_same_weights(records):
 
 
 def test_batches_hold_the_same_examples(records):
-    """Where only this fails from the first iteration on, sampling changed (or NumPy's random numbers): not the engine."""
+    """Where this fails from the first iteration on, sampling changed (or NumPy's random numbers), not the engine."""
     recorded, now = records
     assert now["examples"] == recorded["examples"]
 

@@ -82,6 +82,14 @@ def test_duplicates_agree_with_a_search_row_by_row():
     assert [rows[first[place]] for place in places] == rows
 
 
+@pytest.mark.parametrize("dedup", [0.0, 1 / 16])
+def test_no_boxes_no_detections(dedup):
+    set_config({"TEST.SCALES": (40,), "DEDUP_BOXES": dedup})
+    net = FakeNet(["data", "rois"], {"cls_prob": np.zeros((0, 3)), "bbox_pred": np.zeros((0, 12))})
+    scores, boxes = detection.im_detect(net, np.zeros((20, 30, 3), np.uint8), np.zeros((0, 4), np.float32))
+    assert scores.shape == (0, 3) and boxes.shape == (0, 12)
+
+
 def test_missing_boxes_and_several_scales_are_explained():
     im = np.zeros((20, 30, 3), np.uint8)
     with pytest.raises(ValueError, match="im_detect needs boxes"):

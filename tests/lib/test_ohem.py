@@ -98,8 +98,9 @@ def test_nms_looks_at_one_image_and_label_at_a_time():
 
 
 def test_no_rois():
-    none = np.zeros((0, 5), np.float32)
-    assert select_hard_rois(np.zeros(0), none, np.zeros(0, np.float32), 8, 0.7).shape == (0,)
+    none, labels = np.zeros((0, 5), np.float32), np.zeros(0, np.float32)
+    assert roi_losses(none, labels, *[np.zeros((0, 20))] * 4).shape == (0,)
+    assert select_hard_rois(np.zeros(0), none, labels, 8, 0.7).shape == (0,)
 
 
 @pytest.mark.parametrize("thresh, limit", [(None, 0.005), (0.7, 0.02)])

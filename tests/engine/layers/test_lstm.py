@@ -3,6 +3,8 @@ import numpy as np
 import pytest
 from layer_checker import Runner, check, randn, refused
 
+from caffe.engine.layer import LayerError
+
 CONT = np.array([[0.0, 0], [1, 1], [0, 1]])
 
 
@@ -30,14 +32,14 @@ BLOBS = [randn(20, 4), randn(20), randn(20, 5, seed=1)]
 def test_lstm():
     check("type: 'LSTM' recurrent_param { num_output: 5 }", [randn(3, 2, 4), CONT],
           lambda x, c, *blobs: lstm(x, c, 0, blobs)[0], blobs=BLOBS, learns=[0],
-          other=[randn(1, 2, 4), np.zeros((1, 2))])
+          other=[randn(3, 1, 4), CONT[:, :1]])
 
 
 def test_static_input():
     blobs = [*BLOBS[:2], randn(20, 6), BLOBS[2]]
     check("type: 'LSTM' recurrent_param { num_output: 5 }", [randn(3, 2, 4), CONT, randn(2, 6)],
           lambda x, c, s, *b: lstm(x, c, s @ b[2].T, b)[0], blobs=blobs, learns=[0, 2],
-          other=[randn(1, 2, 4), np.zeros((1, 2)), randn(2, 6)])
+          other=[randn(3, 1, 4), CONT[:, :1], randn(1, 6)])
 
 
 def test_exposed_states():
@@ -70,3 +72,19 @@ def test_the_state_carries_over():
 ])
 def test_bad_input(settings, shapes, match):
     refused(f"type: 'LSTM' recurrent_param {{ {settings} }}", shapes, match)
+
+
+def test_gradients_come_unasked():
+    runner = Runner("type: 'LSTM' recurrent_param { num_output: 5 weight_filler { type: 'xavier' } }",
+                    [randn(3, 2, 4), CONT, randn(2, 6)])
+    runner.layer.param_propagate_down = [False] * len(runner.layer.blobs)
+    runner.forward()
+    runner.backward([randn(3, 2, 5)], [False, False, False])
+    assert all(blob.diff.any() for blob in (runner.bottom[0], runner.bottom[2], *runner.layer.blobs))
+
+
+def test_the_number_of_steps_is_fixed():
+    runner = Runner("type: 'LSTM' recurrent_param { num_output: 5 }", [randn(3, 2, 4), CONT])
+    runner.set_bottoms([randn(2, 2, 4), CONT[:2]])
+    with pytest.raises(LayerError, match="3 at setup, now 2"):
+        runner.forward()

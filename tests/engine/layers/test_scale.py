@@ -42,6 +42,37 @@ def test_first_values():
     assert given.blobs[0].data.tolist() == [2, 2, 2]
 
 
+@pytest.mark.parametrize("settings, asked, in_place, left", [
+    ("", False, False, True), ("", True, False, False), ("", False, True, False),
+    ("axis: 0 num_axes: -1", False, False, False)])
+def test_the_product_stays_in_a_gradient_that_nobody_asked_for(settings, asked, in_place, left):
+    x, diff = randn(2, 3, 4), randn(2, 3, 4, seed=1)
+    runner = Runner(f"type: 'Scale' scale_param {{ {settings} }}", [x], in_place=in_place)
+    runner.forward()
+    found = runner.backward([diff], [asked])
+    assert (found[0] is not None) == asked
+    if not in_place:
+        wanted = x * diff if left else diff if asked else 0 * x
+        np.testing.assert_allclose(runner.bottom[0].diff, wanted, rtol=1e-5)
+
+
+def test_two_bottoms_one_gradient():
+    x, scale, diff = randn(2, 3, 4), randn(3, seed=1), randn(2, 3, 4, seed=2)
+    runner = Runner("type: 'Scale'", [x, scale])
+    runner.forward()
+    np.testing.assert_allclose(runner.backward([diff], [False, True])[1], (x * diff).sum((0, 2)), rtol=1e-5)
+    found = runner.backward([diff], [True, False])[0]
+    np.testing.assert_allclose(found, diff * scale[:, None], rtol=1e-5)
+
+
+def test_frozen_parameters_stay():
+    runner = Runner("type: 'Scale' scale_param { bias_term: true }", [randn(2, 3, 4)])
+    runner.layer.param_propagate_down = [False, False]
+    runner.forward()
+    runner.backward([randn(2, 3, 4)], [True])
+    assert not any(diff.any() for diff in runner.parameter_diffs())
+
+
 def test_bad_input():
     refused("type: 'Scale' scale_param { axis: 1 num_axes: 2 }", [(2, 3)], "num_axes 2 leave")
     refused("type: 'Scale' scale_param { num_axes: -2 }", [(2, 3)], "num_axes must be -1 or more")

@@ -30,12 +30,14 @@ class RecurrentLayer(AutogradLayer):
     """A layer that reads a sequence (T, N, ...) step by step; see LSTM and RNN.
 
     Subclasses give `num_states`, the shapes of the parameters, and one step. The gradient stops at the first state.
-    Source: src/caffe/layers/recurrent_layer.cpp.
+    Backward gives the gradients of x, x_static and all parameters, whichever were asked for. The number of time steps
+    is that of setup. Source: src/caffe/layers/recurrent_layer.cpp.
     """
 
     min_bottoms = 2
     min_tops = 1
     no_backward_to = not_forced = (1,)
+    writes_unasked = True
     num_states = 0
 
     def parameter_shapes(self, inputs: int, static: int | None) -> list[tuple[int, ...]]:
@@ -59,12 +61,15 @@ class RecurrentLayer(AutogradLayer):
         for shape in self.parameter_shapes(math.prod(bottom[0].shape[2:]), static):
             self.blobs.append(Blob(*shape))
             fill(self.blobs[-1], param.bias_filler if len(shape) == 1 else param.weight_filler)
+        self.num_steps = bottom[0].shape[0]
         self.last: tuple[torch.Tensor, ...] | None = None       # states behind the last step
 
     def reshape(self, bottom, top):
         sequence, cont, size = bottom[0].shape, bottom[1].shape, self.param.recurrent_param.num_output
         if len(sequence) < 2 or cont != sequence[:2]:
             self.fail(f"expected x of shape (T, N, ...) and cont (T, N), found {sequence} and {cont}")
+        if sequence[0] != self.num_steps:
+            self.fail(f"the number of time steps may not change: {self.num_steps} at setup, now {sequence[0]}")
         if self.has_static and bottom[2].shape[:1] != sequence[1:2]:
             self.fail(f"expected x_static of shape ({sequence[1]}, ...), found {bottom[2].shape}")
         for blob in bottom[2 + self.has_static:]:
@@ -96,3 +101,8 @@ class RecurrentLayer(AutogradLayer):
         self.last = tuple(state.detach() for state in states)
         exposed = self.last if self.param.recurrent_param.expose_hidden else ()
         return (torch.stack(outputs), *(state[None].clone() for state in exposed))
+
+    def backward(self, top, propagate_down, bottom):
+        asked, self.param_propagate_down = self.param_propagate_down, [True] * len(self.blobs)
+        super().backward(top, [index == 0 or (self.has_static and index == 2) for index in range(len(bottom))], bottom)
+        self.param_propagate_down = asked

@@ -21,13 +21,15 @@ class Scale(Layer):
     param    scale_param: axis (1), num_axes (1; -1 all that follow, 0 a scalar), filler, bias_term (false),
              bias_filler
 
-    In place, the bottom is kept for the gradient. Source: src/caffe/layers/scale_layer.cpp.
+    In place, the bottom is kept for the gradient. The product top gradient * bottom, whose sums are the scale's
+    gradient, stays in bottom 0's gradient where none was asked for. Source: src/caffe/layers/scale_layer.cpp.
     """
 
     min_bottoms = 1
     max_bottoms = 2
     exact_tops = 1
     runs_in_place = True
+    writes_unasked = True
 
     def setup(self, bottom, top):
         param = self.param.scale_param
@@ -59,14 +61,22 @@ class Scale(Layer):
             top[0].tensor = value * scale
 
     def backward(self, top, propagate_down, bottom):
-        gradient, operand = top[0].grad, self._operand(bottom)
-        value = bottom[0].tensor if self.kept is None else self.kept
+        gradient = top[0].grad
         if self.param.scale_param.bias_term and self.param_propagate_down[-1]:
-            self.accumulate(len(self.blobs) - 1, gather_sum(gradient, self.operand_axis, operand.shape))
-        if len(bottom) > 1:
-            if propagate_down[1]:
-                bottom[1].grad = gather_sum(gradient * value, self.operand_axis, operand.shape)
-        elif self.param_propagate_down[0]:
-            self.accumulate(0, gather_sum(gradient * value, self.operand_axis, operand.shape))
+            shape = self._operand(bottom).shape
+            self.accumulate(len(self.blobs) - 1, gather_sum(gradient, self.operand_axis, shape))
+        if propagate_down[1] if len(bottom) > 1 else self.param_propagate_down[0]:
+            self._scale_gradient(gradient, propagate_down, bottom)
         if propagate_down[0]:
-            bottom[0].grad = gradient * self._spread(operand, gradient.dim())
+            bottom[0].grad = gradient * self._spread(self._operand(bottom), gradient.dim())
+
+    def _scale_gradient(self, gradient: torch.Tensor, propagate_down, bottom) -> None:
+        operand = self._operand(bottom)
+        product = gradient * (bottom[0].tensor if self.kept is None else self.kept)
+        if not propagate_down[0] and self.kept is None and operand.count != bottom[0].count:
+            bottom[0].grad = product
+        found = gather_sum(product, self.operand_axis, operand.shape)
+        if len(bottom) > 1:
+            bottom[1].grad = found
+        else:
+            self.accumulate(0, found)

@@ -5,7 +5,9 @@ import os as _os
 # this when PyTorch is loaded; whoever sets it themselves keeps their choice.
 _os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from . import io, proto
+from . import coord_map, io, proto
+from .classifier import Classifier
+from .detector import Detector
 from .net_spec import NetSpec, layers, params, to_proto
 from .pycaffe import (
     NCCL,
@@ -14,8 +16,10 @@ from .pycaffe import (
     AdaDeltaSolver,
     AdaGradSolver,
     AdamSolver,
+    AutogradLayer,
     Blob,
     BlobVec,
+    EngineLayer,
     Layer,
     LayerError,
     NesterovSolver,
@@ -24,6 +28,7 @@ from .pycaffe import (
     SGDSolver,
     SolverError,
     Timer,
+    fill_blob,
     get_solver,
     has_gpu,
     has_nccl,
@@ -32,6 +37,7 @@ from .pycaffe import (
     log,
     nms,
     peak_memory_mb,
+    register_layer,
     set_device,
     set_mode_cpu,
     set_mode_gpu,

@@ -1,0 +1,62 @@
+"""Classifier: a net for single images that takes images as `caffe.io.load_image` gives them."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from . import io
+from .engine.layer import TEST
+from .numpy_net import Net
+
+
+def input_transformer(net: Net, mean: np.ndarray | None, input_scale: float | None, raw_scale: float | None,
+                      channel_swap: Sequence[int] | None) -> io.Transformer:
+    """The Transformer of a net's first input, with those of the steps that are not None."""
+    name = net.inputs[0]
+    transformer = io.Transformer({name: net.blobs[name].shape})
+    transformer.set_transpose(name, (2, 0, 1))
+    for setter, value in ((transformer.set_mean, mean), (transformer.set_input_scale, input_scale),
+                          (transformer.set_raw_scale, raw_scale), (transformer.set_channel_swap, channel_swap)):
+        if value is not None:
+            setter(name, value)
+    return transformer
+
+
+class Classifier(Net):
+    """A net in the TEST phase that classifies images.
+
+    model_file       its prototxt; the first input is the image, the first output the prediction
+    pretrained_file  its weights
+    image_dims       (height, width) to which images are resized before they are cropped to the net's input; the size
+                     of that input unless given
+    mean, input_scale, raw_scale, channel_swap   as of `caffe.io.Transformer`
+    """
+
+    def __init__(self, model_file, pretrained_file, image_dims: Sequence[int] | None = None,
+                 mean: np.ndarray | None = None, input_scale: float | None = None, raw_scale: float | None = None,
+                 channel_swap: Sequence[int] | None = None) -> None:
+        super().__init__(model_file, TEST, weights=pretrained_file)
+        self.transformer = input_transformer(self, mean, input_scale, raw_scale, channel_swap)
+        self.crop_dims = np.array(self.blobs[self.inputs[0]].shape[2:])
+        self.image_dims = self.crop_dims if image_dims is None else np.array(image_dims)
+        if (self.image_dims < self.crop_dims).any():
+            raise ValueError(f"image_dims {tuple(self.image_dims)} are smaller than the net's input "
+                             f"{tuple(self.crop_dims)}")
+
+    def predict(self, inputs: Sequence[np.ndarray], oversample: bool = True) -> np.ndarray:
+        """The net's first output for each image: (number of images, classes).
+
+        inputs      images (height, width, channels), of any sizes
+        oversample  average the predictions of ten crops (corners, centre, and mirrored); else the centre alone
+        """
+        resized = np.stack([io.resize_image(image, self.image_dims) for image in inputs])
+        crops = io.oversample(resized, self.crop_dims) if oversample else self._centres(resized)
+        name = self.inputs[0]
+        arrays = np.stack([self.transformer.preprocess(name, crop) for crop in crops])
+        predictions = self.forward_all(**{name: arrays})[self.outputs[0]]
+        return predictions.reshape(len(inputs), 10, -1).mean(1) if oversample else predictions
+
+    def _centres(self, images: np.ndarray) -> np.ndarray:
+        top, left = ((self.image_dims - self.crop_dims) / 2).astype(int)
+        return images[:, top:top + self.crop_dims[0], left:left + self.crop_dims[1]]

@@ -1,0 +1,117 @@
+"""Detector: a net for single images applied to windows of larger ones, as in R-CNN (Girshick et al. 2014)."""
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from . import io
+from .classifier import input_transformer
+from .engine.layer import TEST
+from .numpy_net import Net
+
+_SELECTIVE_SEARCH = "selective_search_ijcv_with_python"
+_HALVES = np.array((-1, -1, 1, 1))
+
+
+class Detector(Net):
+    """A net in the TEST phase that scores windows of images.
+
+    model_file       its prototxt; the first input is the window, the first output the prediction
+    pretrained_file  its weights
+    context_pad      pixels of the net's input around a window that show what surrounds it; 0 or None for none
+    mean, input_scale, raw_scale, channel_swap   as of `caffe.io.Transformer`
+    """
+
+    def __init__(self, model_file, pretrained_file, mean: np.ndarray | None = None, input_scale: float | None = None,
+                 raw_scale: float | None = None, channel_swap: Sequence[int] | None = None,
+                 context_pad: int | None = None) -> None:
+        super().__init__(model_file, TEST, weights=pretrained_file)
+        self.transformer = input_transformer(self, mean, input_scale, raw_scale, channel_swap)
+        self.configure_crop(context_pad)
+
+    def detect_windows(self, images_windows: Iterable[tuple]) -> list[dict]:
+        """Score windows: [{'window', 'prediction', 'filename'}], in the order in which they came.
+
+        images_windows  pairs of an image file and its windows (ymin, xmin, ymax, xmax)
+        """
+        found, crops = [], []
+        for filename, windows in images_windows:
+            image = io.load_image(filename)
+            for window in windows:
+                found.append({"window": window, "filename": filename})
+                crops.append(self.crop(image, window))
+        if not crops:
+            return []
+        name = self.inputs[0]
+        arrays = np.stack([self.transformer.preprocess(name, crop) for crop in crops])
+        predictions = self.forward_all(**{name: arrays})[self.outputs[0]]
+        return [entry | {"prediction": prediction} for entry, prediction in zip(found, predictions, strict=True)]
+
+    def detect_selective_search(self, image_fnames: Iterable[str]) -> list[dict]:
+        """Score the windows that selective search proposes; see `detect_windows`.
+
+        Raises ImportError where the module of selective search, which is not part of Caffe, is not installed.
+        """
+        try:
+            search = importlib.import_module(_SELECTIVE_SEARCH)
+        except ImportError as error:
+            raise ImportError(f"detect_selective_search needs the module {_SELECTIVE_SEARCH} (with MATLAB); without it, "
+                              "give windows of your own to detect_windows") from error
+        names = [os.path.abspath(name) for name in image_fnames]
+        windows = search.get_windows(names, cmd="selective_search_rcnn")
+        return self.detect_windows(zip(names, windows, strict=True))
+
+    def configure_crop(self, context_pad: int | None) -> None:
+        """Set the context around windows, and the mean that fills what lies outside of the image."""
+        name = self.inputs[0]
+        channels, height, width = self.blobs[name].shape[1:]
+        self.crop_dims = np.array((height, width, channels))
+        self.context_pad = context_pad
+        if context_pad:
+            if height != width or not 0 < 2 * context_pad < width:
+                raise ValueError(f"context_pad {context_pad} needs a square input larger than twice of it, found "
+                                 f"{height}x{width}")
+            self.crop_mean = self._mean_image()
+
+    def _mean_image(self) -> np.ndarray:
+        """The mean as an image that the transformer has not seen yet: (height, width, channels)."""
+        name, steps = self.inputs[0], self.transformer
+        if name not in steps.mean:
+            return np.zeros(self.crop_dims, np.float32)
+        mean = np.array(steps.mean[name], np.float32)
+        if name in steps.channel_swap:
+            mean = mean[np.argsort(steps.channel_swap[name])]
+        mean = mean.transpose(1, 2, 0) / steps.raw_scale.get(name, 1)
+        return np.broadcast_to(mean, self.crop_dims)
+
+    def crop(self, im: np.ndarray, window: Sequence[float]) -> np.ndarray:
+        """The pixels of a window (ymin, xmin, ymax, xmax), with context around them where context_pad is set.
+
+        Without context ymax and xmax are excluded and the crop has the window's size. With context they are included
+        as in R-CNN, and the crop has the size of the net's input, filled with the mean outside of the image.
+        """
+        if not self.context_pad:
+            y1, x1, y2, x2 = (int(edge) for edge in window)
+            return im[y1:y2, x1:x2]
+        size = int(self.crop_dims[0])
+        box = self._with_context(np.asarray(window, float), size)
+        scale = size / (box[2:] - box[:2] + 1)
+        first = np.round(np.maximum(0, -box[:2]) * scale).astype(int)       # outside of the image, above and left
+        box = np.clip(box, 0, np.tile(im.shape[:2], 2)).astype(int)
+        length = np.round((box[2:] - box[:2] + 1) * scale).astype(int)
+        length = np.minimum(length, size - first)
+        pixels = im[box[0]:box[2], box[1]:box[3]]
+        if not pixels.size or length.min() < 1:
+            raise ValueError(f"window {tuple(window)} lies outside of its image of {im.shape[0]}x{im.shape[1]}")
+        result = np.array(self.crop_mean)
+        result[first[0]:first[0] + length[0], first[1]:first[1] + length[1]] = io.resize_image(pixels, length)
+        return result
+
+    def _with_context(self, box: np.ndarray, size: int) -> np.ndarray:
+        """The box enlarged about its centre such that the window fills the input but for context_pad pixels."""
+        half = (box[2:] - box[:2] + 1) / 2
+        scale = size / (size - 2 * self.context_pad)
+        return np.round(np.tile(box[:2] + half, 2) + scale * _HALVES * np.tile(half, 2))

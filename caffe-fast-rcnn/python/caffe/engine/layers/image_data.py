@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import cv2
 
+from ..families.image_list import ImageListError, read_image_list
 from ..families.images import ImageLayer, planes, read_image
 from ..layer import register
 
@@ -25,27 +26,11 @@ class ImageData(ImageLayer):
         if bool(param.new_height) != bool(param.new_width):
             self.fail(f"set both new_height and new_width, found {param.new_height} and {param.new_width}")
         self.batch_size = param.batch_size
-        self.lines = self._read_list(param.source)
-        super().setup(bottom, top)
-
-    def _read_list(self, source: str) -> list[tuple[str, int]]:
         try:
-            with open(source, encoding="utf-8", errors="surrogateescape") as file:
-                lines = [line.rstrip("\r\n") for line in file]
-        except OSError as error:
-            self.fail(f"cannot read the list '{source}': {error.strerror}")
-        found = []
-        for number, line in enumerate(lines, 1):
-            name, _, label = line.rstrip().rpartition(" ")
-            if not line.strip():
-                continue
-            try:
-                found.append((name, int(label)))
-            except ValueError:
-                self.fail(f"{source}:{number}: expected `path label`, found '{line}'")
-        if not found:
-            self.fail(f"the list '{source}' names no image")
-        return found
+            self.lines = read_image_list(param.source)
+        except ImageListError as error:
+            self.fail(str(error))
+        super().setup(bottom, top)
 
     def records(self):
         param = self.param.image_data_param

@@ -1,0 +1,59 @@
+"""The command line: one module for each command, with SUMMARY, EXAMPLES, add_flags and run."""
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+from . import (
+    compute_image_mean,
+    convert_imageset,
+    device_query,
+    draw,
+    extract_features,
+    inspect,
+    test,
+    time,
+    train,
+    upgrade_net,
+    upgrade_solver,
+)
+from .flags import Flags
+from .running import guarded
+
+COMMANDS: dict[str, ModuleType] = {module.__name__.rpartition(".")[2]: module for module in (
+    train, test, time, inspect, draw, convert_imageset, compute_image_mean, extract_features, upgrade_net,
+    upgrade_solver, device_query)}
+
+
+def usage() -> str:
+    """What `caffe --help` prints."""
+    width = max(map(len, COMMANDS))
+    return "\n".join(["usage: caffe COMMAND [flags]        (or python -m caffe COMMAND ...)", "", "commands:",
+                      *(f"  {name.ljust(width)}  {module.SUMMARY}" for name, module in COMMANDS.items()), "",
+                      "caffe COMMAND --help explains a command and shows examples."])
+
+
+def run_command(name: str, words: Sequence[str]) -> int:
+    """Run a command with the words behind its name; returns the exit status."""
+    module = COMMANDS[name]
+
+    def work() -> int:
+        flags = Flags(f"caffe {name}", (module.__doc__ or "").partition(": ")[2], module.EXAMPLES)
+        module.add_flags(flags)
+        return module.run(flags.read(words))
+    return guarded(f"caffe {name}", work)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The program `caffe`: run the command that the first word names; 2 for a mistake of the user."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0].lstrip("-") in ("h", "help"):
+        print(usage())
+        return 0 if words else 2
+    if words[0] in COMMANDS:
+        return run_command(words[0], words[1:])
+    near = difflib.get_close_matches(words[0], COMMANDS, n=3) or list(COMMANDS)
+    print(f"caffe: unknown command '{words[0]}'; did you mean: {', '.join(near)}?", file=sys.stderr)
+    return 2

@@ -1,0 +1,76 @@
+"""`caffe compute_image_mean`: the mean image of a database."""
+from __future__ import annotations
+
+import argparse
+
+import cv2
+import numpy as np
+
+from .. import io
+from ..engine.storage.atomic import atomic_path
+from ..proto import caffe_pb2
+from .database import check_backend, existing_database, records
+from .flags import Flags
+from .running import CommandError, Progress, log
+
+SUMMARY = "the mean image of an LMDB database, for mean_file, and the mean of each channel"
+EXAMPLES = """\
+  caffe compute_image_mean train_lmdb mean.binaryproto
+  caffe compute_image_mean train_lmdb                      (only prints the means of the channels)
+"""
+
+
+def add_flags(flags: Flags) -> None:
+    """Declare the flags."""
+    flags.add_argument("database", metavar="DB", help="LMDB folder with images of one size")
+    flags.add_argument("output", metavar="OUT", nargs="?", help="binaryproto to write")
+    flags.add_argument("--backend", default="lmdb", help="lmdb")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compute, write and print."""
+    check_backend(args.backend)
+    mean = mean_image(args.database)
+    if args.output:
+        with atomic_path(args.output) as temporary:
+            temporary.write_bytes(_message(mean).SerializeToString())
+        log.info("wrote %s", args.output)
+    print(f"Number of channels: {len(mean)}")
+    for channel, plane in enumerate(mean):
+        print(f"mean_value channel [{channel}]: {plane.mean():.6g}")
+    return 0
+
+
+def mean_image(path: str) -> np.ndarray:
+    """The mean (channels, height, width), float64, of all records. Raises CommandError where sizes differ."""
+    with existing_database(path) as environment:
+        count = environment.stat()["entries"]
+        if not count:
+            raise CommandError(f"{path}: the database is empty")
+        total, progress = np.zeros(()), Progress(count, "images")
+        for key, datum in records(environment):
+            image = _pixels(path, key, datum).astype(np.float64)
+            if total.shape not in ((), image.shape):
+                raise CommandError(f"{path}: record '{key}' has the shape {image.shape}, those before it "
+                                   f"{total.shape}; only images of one size have a mean image: convert_imageset "
+                                   "has -resize_height and -resize_width")
+            total = total + image
+            progress.step()
+    return total / count
+
+
+def _pixels(path: str, key: str, datum: caffe_pb2.Datum) -> np.ndarray:
+    """The (channels, height, width) values of a record."""
+    if not datum.encoded:
+        return io.datum_to_array(datum)
+    image = cv2.imdecode(np.frombuffer(datum.data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise CommandError(f"{path}: record '{key}' holds an image that OpenCV cannot decode")
+    return image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
+
+
+def _message(mean: np.ndarray) -> caffe_pb2.BlobProto:
+    """As Caffe's tool writes it: four numbers for the shape, which every version of Caffe reads."""
+    blob = caffe_pb2.BlobProto(num=1, channels=mean.shape[0], height=mean.shape[1], width=mean.shape[2])
+    blob.data.extend(mean.astype(np.float32).ravel())
+    return blob

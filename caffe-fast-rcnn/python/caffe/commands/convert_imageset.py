@@ -1,0 +1,125 @@
+"""`caffe convert_imageset`: image files into an LMDB database for Data layers."""
+from __future__ import annotations
+
+import argparse
+import random
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from .. import io
+from ..engine.families.image_list import ImageListError, read_image_list
+from ..proto import caffe_pb2
+from .database import check_backend, new_database
+from .flags import Flags
+from .running import CommandError, Progress, log
+
+SUMMARY = "write images and labels into an LMDB database"
+EXAMPLES = """\
+  caffe convert_imageset -resize_height 256 -resize_width 256 -shuffle images/ train.txt train_lmdb
+  caffe convert_imageset -encoded images/ train.txt train_lmdb         (image files as they are)
+
+train.txt has lines `path label`; ROOT is put before each path as it is, so end it with a slash.
+"""
+
+
+def add_flags(flags: Flags) -> None:
+    """Declare the flags."""
+    flags.add_argument("root", metavar="ROOT", help="text in front of each path of the list, such as a folder/")
+    flags.add_argument("list", metavar="LIST", help="text file with lines `path label`")
+    flags.add_argument("database", metavar="DB", help="folder to write")
+    flags.switch("gray", "read images as grey")
+    flags.switch("shuffle", "write them in random order")
+    flags.switch("check_size", "refuse images of different sizes")
+    flags.switch("encoded", "store image files instead of pixels")
+    flags.add_argument("--encode_type", default="", metavar="ENDING",
+                       help="png, jpg, ...: format of stored files; implies -encoded (default: that of each image)")
+    flags.add_argument("--resize_height", type=int, default=0, metavar="N", help="0 keeps the height")
+    flags.add_argument("--resize_width", type=int, default=0, metavar="N", help="0 keeps the width")
+    flags.add_argument("--backend", default="lmdb", help="lmdb")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Convert; images that cannot be read are named and left out."""
+    check_backend(args.backend)
+    if bool(args.resize_height) != bool(args.resize_width) or min(args.resize_height, args.resize_width) < 0:
+        raise CommandError("give both -resize_height and -resize_width, above 0")
+    lines = _lines(args)
+    progress, written, shapes = Progress(len(lines), "images"), 0, set()
+    with new_database(args.database) as database:
+        for index, (name, label) in enumerate(lines):
+            progress.step()
+            datum = read_datum(args.root + name, args)
+            if datum is None:
+                log.warning("left out: %s is no image that OpenCV can read", args.root + name)
+                continue
+            datum.label = label
+            shapes.add((datum.channels, datum.height, datum.width))
+            if args.check_size and len(shapes) > 1:
+                raise CommandError(f"{args.root + name}: its size differs from that of the images before; "
+                                   f"found (channels, height, width) {sorted(shapes)}")
+            database.put(f"{index:08d}_{name}", datum)
+            written += 1
+        if not written:
+            raise CommandError(f"none of the {len(lines)} images of {args.list} can be read; is ROOT right? "
+                               f"The first is looked for at {args.root + lines[0][0]}")
+    log.info("wrote %d images to %s; left out: %d", written, args.database, len(lines) - written)
+    return 0
+
+
+def _lines(args: argparse.Namespace) -> list[tuple[str, int]]:
+    try:
+        lines = read_image_list(args.list)
+    except ImageListError as error:
+        raise CommandError(str(error)) from None
+    if args.shuffle:
+        random.shuffle(lines)
+    return lines
+
+
+def read_datum(path: str, args: argparse.Namespace) -> caffe_pb2.Datum | None:
+    """An image as a Datum without a label, as the flags say; None where it cannot be read.
+
+    A file is stored as it is where nothing would change: not resized, no other format, and as many channels.
+    Source: ReadImageToDatum in src/caffe/util/io.cpp.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError:
+        return None
+    image = _decoded(data, cv2.IMREAD_GRAYSCALE if args.gray else cv2.IMREAD_COLOR)
+    if image is None:
+        return None
+    if args.resize_height:
+        image = cv2.resize(image, (args.resize_width, args.resize_height))
+    if not (args.encoded or args.encode_type):
+        return io.array_to_datum(image[None] if image.ndim == 2 else image.transpose(2, 0, 1))
+    channels = 1 if image.ndim == 2 else image.shape[2]
+    datum = caffe_pb2.Datum(channels=channels, height=image.shape[0], width=image.shape[1], encoded=True)
+    ending = (args.encode_type or Path(path).suffix).lower().lstrip(".")
+    datum.data = data if _is_kept(data, path, ending, args) else _encoded(image, ending, path)
+    return datum
+
+
+def _decoded(data: bytes, flag: int) -> np.ndarray | None:
+    return cv2.imdecode(np.frombuffer(data, np.uint8), flag) if data else None
+
+
+def _is_kept(data: bytes, path: str, ending: str, args: argparse.Namespace) -> bool:
+    """Whether the file itself holds what is asked for."""
+    same = {"jpeg": "jpg"}
+    own = Path(path).suffix.lower().lstrip(".")
+    if args.resize_height or same.get(ending, ending) != same.get(own, own):
+        return False
+    stored = _decoded(data, cv2.IMREAD_UNCHANGED)
+    return stored is not None and stored.dtype == np.uint8 and stored.ndim == (2 if args.gray else 3) \
+        and stored.shape[2:] in ((), (3,))
+
+
+def _encoded(image: np.ndarray, ending: str, path: str) -> bytes:
+    try:
+        return cv2.imencode(f".{ending}", image)[1].tobytes()
+    except cv2.error:
+        raise CommandError(f"{path}: OpenCV cannot write images of type '{ending}'; choose another -encode_type, "
+                           "such as png") from None

@@ -1,0 +1,104 @@
+"""LMDB databases of Datum records: reading them, and writing new ones that appear complete or not at all."""
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import lmdb
+from google.protobuf.message import DecodeError
+
+from ..proto import caffe_pb2
+from .running import CommandError
+
+_FIRST_SIZE = 1 << 30       # of the memory map; it doubles when the database is full
+_RECORDS_AT_ONCE = 1000
+
+
+def check_backend(backend: str) -> None:
+    """Raises CommandError for a kind of database that is not here."""
+    if backend.lower() != "lmdb":
+        raise CommandError(f"-backend {backend}: only lmdb databases are read and written")
+
+
+@contextlib.contextmanager
+def existing_database(path: str) -> Iterator[lmdb.Environment]:
+    """Open a database for reading. Raises CommandError where there is none."""
+    if not os.path.isdir(path):
+        raise CommandError(f"{path}: there is no such database folder")
+    if os.path.exists(os.path.join(path, "CURRENT")):
+        raise CommandError(f"{path}: this is a LevelDB database; only LMDB ones are read")
+    try:
+        environment = lmdb.open(path, readonly=True, lock=False, create=False)
+    except lmdb.Error as error:
+        raise CommandError(f"{path}: cannot be opened as an LMDB database: {error}") from None
+    with environment:
+        yield environment
+
+
+def records(environment: lmdb.Environment) -> Iterator[tuple[str, caffe_pb2.Datum]]:
+    """The records in the order of their keys. Raises CommandError for one that is no Datum."""
+    with environment.begin() as transaction:
+        for key, value in transaction.cursor():
+            name = key.decode("utf-8", "replace")
+            try:
+                yield name, caffe_pb2.Datum.FromString(value)
+            except DecodeError as error:
+                raise CommandError(f"{environment.path()}: record '{name}' is no Datum: {error}") from None
+
+
+class Writer:
+    """Collects records and writes them in groups."""
+
+    def __init__(self, environment: lmdb.Environment) -> None:
+        self._environment = environment
+        self._pending: list[tuple[bytes, bytes]] = []
+        self._longest = environment.max_key_size()
+
+    def put(self, key: str, datum: caffe_pb2.Datum) -> None:
+        """Add a record; keys must be given in rising order, and are cut where they are too long for LMDB."""
+        encoded = key.encode("utf-8", "surrogateescape")[:self._longest]
+        self._pending.append((encoded, datum.SerializeToString()))
+        if len(self._pending) >= _RECORDS_AT_ONCE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was collected."""
+        while not self._written():
+            self._environment.set_mapsize(2 * self._environment.info()["map_size"])
+        self._pending.clear()
+
+    def _written(self) -> bool:
+        try:
+            with self._environment.begin(write=True) as transaction:
+                for key, value in self._pending:
+                    transaction.put(key, value)
+        except lmdb.MapFullError:
+            return False
+        return True
+
+
+@contextlib.contextmanager
+def new_database(path: str) -> Iterator[Writer]:
+    """Write a database. It gets its name when it is complete; on an exception nothing is left.
+
+    Raises CommandError where the name is taken or its folder is missing.
+    """
+    target = Path(path)
+    if target.exists():
+        raise CommandError(f"{path} exists already: remove it, or choose another name")
+    if not target.absolute().parent.is_dir():
+        raise CommandError(f"{path}: there is no folder {target.absolute().parent}")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with lmdb.open(str(temporary), map_size=_FIRST_SIZE, sync=False, metasync=False) as environment:
+            writer = Writer(environment)
+            yield writer
+            writer.flush()
+            environment.sync(True)
+        (temporary / "lock.mdb").unlink(missing_ok=True)
+        os.rename(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,94 @@
+"""Command lines in the style of Caffe's: -flag value, -flag=value, --flag; switches also as -noflag."""
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+from collections.abc import Sequence
+from typing import NoReturn
+
+_TRUE, _FALSE = ("1", "t", "true", "y", "yes"), ("0", "f", "false", "n", "no")
+_NOTE = "Flags may be written with one dash or two, as -flag value or as -flag=value; switches also as -noflag."
+
+
+class Flags(argparse.ArgumentParser):
+    """The flags and arguments of one command.
+
+    A mistake is told in one line and ends the process with status 2. Subclassed from argparse, which reads the
+    line after every flag was brought to the form --flag.
+    """
+
+    def __init__(self, command: str, description: str, examples: str) -> None:
+        super().__init__(prog=command, description=description, epilog=f"{_NOTE}\n\nexamples:\n{examples}",
+                         formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+        self._switches: set[str] = set()
+
+    def switch(self, name: str, help: str) -> None:
+        """Add a flag without a value, off unless given."""
+        self._switches.add(name)
+        self.add_argument(f"--{name}", action="store_true", help=help)
+        self.add_argument(f"--no{name}", dest=name, action="store_false", help=argparse.SUPPRESS)
+        self.set_defaults(**{name: False})
+
+    def read(self, words: Sequence[str]) -> argparse.Namespace:
+        """The values of a command line. Raises SystemExit, for --help and for mistakes."""
+        args, unknown = self.parse_known_intermixed_args(self._canonical(words))
+        if unknown:
+            known = [option for option in self._option_string_actions if option.startswith("--")]
+            near = difflib.get_close_matches(unknown[0].split("=")[0], known, n=3)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            self.error(f"unexpected {unknown[0]}{hint}")
+        return args
+
+    def _canonical(self, words: Sequence[str]) -> list[str]:
+        result: list[str] = []
+        for position, word in enumerate(words):
+            if word == "--":
+                return [*result, *words[position:]]
+            flag = re.fullmatch(r"--?([A-Za-z][\w-]*)(=.*)?", word, re.DOTALL)
+            result.append(self._flag(flag[1].replace("-", "_"), flag[2]) if flag else word)
+        return result
+
+    def _flag(self, name: str, value: str | None) -> str:
+        if name == "h":
+            return "--help"
+        if name not in self._switches or value is None:
+            return f"--{name}{value or ''}"
+        if value[1:].lower() not in _TRUE + _FALSE:
+            self.error(f"-{name} is a switch: expected true or false, found '{value[1:]}'")
+        return f"--{name}" if value[1:].lower() in _TRUE else f"--no{name}"
+
+    def error(self, message: str) -> NoReturn:
+        """Tell a mistake and end with status 2."""
+        self.exit(2, f"{self.prog}: {message}; {self.prog} --help explains\n")
+
+    # ---- flags that several commands have
+    def add_gpu(self) -> None:
+        """-gpu."""
+        self.add_argument("--gpu", default="", metavar="ID",
+                          help="GPU to use; 'all', or the first of several separated by commas (default: the CPU)")
+
+    def add_state(self, phase: str | None = None) -> None:
+        """-level and -stage, and -phase with this default."""
+        if phase:
+            self.add_argument("--phase", default=phase, choices=("TRAIN", "TEST"), help=f"(default: {phase})")
+        self.add_argument("--level", type=int, metavar="N", help="level of the net")
+        self.add_argument("--stage", default="", metavar="NAMES", help="stages of the net, separated by commas")
+
+
+def stages(args: argparse.Namespace) -> list[str]:
+    """The stages that -stage names."""
+    return names(args.stage)
+
+
+def names(text: str) -> list[str]:
+    """The parts of a list separated by commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 on, as a flag's type."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, found {text}")
+    return number

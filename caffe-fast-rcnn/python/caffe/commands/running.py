@@ -1,0 +1,117 @@
+"""What all commands do around their work: the log, mistakes of the user, the device, progress."""
+from __future__ import annotations
+
+import contextlib
+import datetime
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+
+from .. import pycaffe
+from ..engine.storage.matching import WeightsError
+from ..engine.storage.wire import WireError
+from ..proto.prototxt import PrototxtError
+
+log = logging.getLogger("caffe")
+
+_SECONDS_BETWEEN_LINES = 5.0
+
+
+class CommandError(Exception):
+    """Something that the person at the command line can mend; the message says how."""
+
+
+USER_ERRORS = (CommandError, PrototxtError, WeightsError, WireError, pycaffe.LayerError, pycaffe.SolverError, OSError)
+
+
+def guarded(name: str, work: Callable[[], int]) -> int:
+    """Do the work of a command with the log on stderr; returns its exit status.
+
+    A mistake of the user becomes one message and status 2, Ctrl-C status 130; a bug keeps its traceback.
+    """
+    with log_on_stderr():
+        try:
+            return work()
+        except SystemExit as stop:          # argparse: --help, or a mistake that it has told
+            return stop.code if isinstance(stop.code, int) else int(bool(stop.code))
+        except KeyboardInterrupt:
+            print(f"{name}: interrupted", file=sys.stderr)
+            return 130
+        except BrokenPipeError:             # whoever read the output, such as `head`, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        except USER_ERRORS as error:
+            print(f"{name}: {_message(error)}", file=sys.stderr)
+            return 2
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
+@contextlib.contextmanager
+def log_on_stderr() -> Iterator[None]:
+    """Print the engine's log, from INFO on, to stderr."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    before = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
+
+
+def existing_file(path: str, flag: str) -> str:
+    """The path. Raises CommandError if no file is there."""
+    if not Path(path).is_file():
+        raise CommandError(f"{flag}: there is no file {path}")
+    return path
+
+
+def use_device(gpu: str) -> None:
+    """Compute on the GPU that the flag -gpu names, on the CPU where it is empty.
+
+    Raises CommandError if there is no such GPU.
+    """
+    if not gpu:
+        pycaffe.set_mode_cpu()
+        log.info("Using the CPU")
+        return
+    if not pycaffe.has_gpu():
+        raise CommandError(f"-gpu {gpu}: PyTorch sees no CUDA GPU here; without -gpu the CPU is used")
+    ids = [str(index) for index in range(torch.cuda.device_count())] if gpu == "all" else gpu.split(",")
+    if len(ids) > 1:
+        log.info("-gpu %s: only one GPU can be used; it is the first, %s", gpu, ids[0])
+    if not ids[0].isdecimal() or int(ids[0]) >= torch.cuda.device_count():
+        raise CommandError(f"-gpu {gpu}: expected 'all' or a number below {torch.cuda.device_count()}")
+    pycaffe.set_device(int(ids[0]))
+    pycaffe.set_mode_gpu()
+    log.info("Using GPU %s, %s", ids[0], torch.cuda.get_device_name(int(ids[0])))
+
+
+class Progress:
+    """Logs how far a long job is, every few seconds: '300 of 5000 images, 60/s, ETA 0:01:18'."""
+
+    def __init__(self, total: int, what: str) -> None:
+        self._total, self._what, self._done = total, what, 0
+        self._start = self._shown = time.monotonic()
+
+    def step(self) -> None:
+        """Count one more."""
+        self._done += 1
+        now = time.monotonic()
+        if now - self._shown >= _SECONDS_BETWEEN_LINES and self._done < self._total:
+            self._shown = now
+            rate = self._done / (now - self._start)
+            left = datetime.timedelta(seconds=round((self._total - self._done) / rate))
+            log.info("%d of %d %s, %.3g/s, ETA %s", self._done, self._total, self._what, rate, left)

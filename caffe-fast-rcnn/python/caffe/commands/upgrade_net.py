@@ -1,0 +1,31 @@
+"""`caffe upgrade_net`: an old net prototxt in today's form."""
+from __future__ import annotations
+
+import argparse
+import sys
+
+from ..engine.graph.upgrade import upgrade_net_text
+from .flags import Flags
+
+SUMMARY = "write a net prototxt (V0, V1 or V2) in today's form"
+EXAMPLES = """\
+  caffe upgrade_net old.prototxt new.prototxt
+"""
+
+
+def add_flags(flags: Flags) -> None:
+    """Declare the flags."""
+    flags.add_argument("source", metavar="IN", help="prototxt to read")
+    flags.add_argument("target", metavar="OUT", help="prototxt to write; may be the same")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Upgrade."""
+    upgrade_net_text(args.source, args.target)
+    return 0
+
+
+def main() -> int:
+    """The program upgrade_net_proto_text."""
+    from . import run_command
+    return run_command("upgrade_net", sys.argv[1:])

@@ -1,0 +1,35 @@
+"""`caffe upgrade_solver`: an old solver prototxt in today's form."""
+from __future__ import annotations
+
+import argparse
+import sys
+
+from ..engine.graph.upgrade import upgrade_solver_text
+from .flags import Flags
+from .running import CommandError
+
+SUMMARY = "write a solver prototxt in today's form"
+EXAMPLES = """\
+  caffe upgrade_solver old.prototxt new.prototxt
+"""
+
+
+def add_flags(flags: Flags) -> None:
+    """Declare the flags."""
+    flags.add_argument("source", metavar="IN", help="prototxt to read")
+    flags.add_argument("target", metavar="OUT", help="prototxt to write; may be the same")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Upgrade."""
+    try:
+        upgrade_solver_text(args.source, args.target)
+    except ValueError as error:     # `type` and `solver_type` in one file
+        raise CommandError(str(error)) from None
+    return 0
+
+
+def main() -> int:
+    """The program upgrade_solver_proto_text."""
+    from . import run_command
+    return run_command("upgrade_solver", sys.argv[1:])

@@ -1,0 +1,32 @@
+"""Text files that list images: lines `path label`."""
+from __future__ import annotations
+
+import os
+
+
+class ImageListError(ValueError):
+    """A list that cannot be read. The message names the file and the line."""
+
+
+def read_image_list(source: str | os.PathLike) -> list[tuple[str, int]]:
+    """Read pairs (path, label). The label stands after the last blank: paths may hold blanks.
+
+    Raises ImageListError.
+    """
+    try:
+        with open(source, encoding="utf-8", errors="surrogateescape") as file:
+            lines = [line.rstrip() for line in file]
+    except OSError as error:
+        raise ImageListError(f"cannot read the list '{source}': {error.strerror}") from None
+    found = [_entry(source, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    if not found:
+        raise ImageListError(f"the list '{source}' names no image")
+    return found
+
+
+def _entry(source: str | os.PathLike, number: int, line: str) -> tuple[str, int]:
+    name, _, label = line.rpartition(" ")
+    try:
+        return name, int(label)
+    except ValueError:
+        raise ImageListError(f"{source}:{number}: expected `path label`, found '{line}'") from None

@@ -57,6 +57,6 @@ NETS = {net.name: net for net in (
     # Learns small objects from nothing on two CPU cores, in 800, 400, 800 and 400 iterations.
     Net("Tiny", "Tiny", tiny_trunk, frozen_groups=0, feature_channels=128, rpn_channels=128, pool_size=7,
         fc_sizes=(256, 256), dropout={}, filler=dict(weight_filler=dict(type="msra")), scales=(2, 4, 8),
-        rpn=Schedule(0.02, 600, average_loss=20), fast_rcnn=Schedule(0.01, 300, average_loss=20),
+        rpn=Schedule(0.02, 600, average_loss=20), fast_rcnn=Schedule(0.005, 300, average_loss=20),
         end2end=Schedule(0.01, 900, average_loss=20)),
 )}

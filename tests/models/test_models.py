@@ -60,7 +60,7 @@ def test_solver_names_a_net_that_exists(file):
     ("ZF/faster_rcnn_alt_opt/stage2_fast_rcnn_solver30k40k.pt", 0.001, 30000, "zf_fast_rcnn"),
     ("VGG_CNN_M_1024/faster_rcnn_end2end/solver.pt", 0.001, 50000, "vgg_cnn_m_1024_faster_rcnn"),
     ("Tiny/faster_rcnn_alt_opt/stage2_rpn_solver60k80k.pt", 0.02, 600, "tiny_rpn"),
-    ("Tiny/faster_rcnn_alt_opt/stage1_fast_rcnn_solver30k40k.pt", 0.01, 300, "tiny_fast_rcnn"),
+    ("Tiny/faster_rcnn_alt_opt/stage1_fast_rcnn_solver30k40k.pt", 0.005, 300, "tiny_fast_rcnn"),
 ])
 def test_schedules(file, base_lr, stepsize, prefix):
     solver = read_solver(MODELS / file)

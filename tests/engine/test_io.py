@@ -109,7 +109,8 @@ def test_recorded_transformer(recorded):
         subject = transformer(spec, data[f"mean.{i}"] if f"mean.{i}" in data else None)
         values, image = subject.preprocess("data", data[f"im.{i}"]), subject.deprocess("data", data[f"pre.{i}"])
         np.testing.assert_allclose(values, data[f"pre.{i}"], rtol=1e-5, atol=1e-5)
-        np.testing.assert_allclose(image, data[f"post.{i}"], rtol=1e-5, atol=1e-5)
+        if f"post.{i}" in data:
+            np.testing.assert_allclose(image, data[f"post.{i}"], rtol=1e-5, atol=1e-5)
 
 
 SPEC = {"shape": (1, 3, 4, 5), "transpose": (2, 0, 1), "channel_swap": (2, 1, 0), "raw_scale": 255,

@@ -26,7 +26,8 @@ from google.protobuf.message import Message
 from .proto import caffe_pb2
 
 # Layer types whose settings stand in another type's message.
-_BORROWED_PARAM = {"Deconvolution": "convolution_param", "LSTM": "recurrent_param", "RNN": "recurrent_param"}
+_BORROWED_PARAM = {"ConvolutionDepthwise": "convolution_param", "Deconvolution": "convolution_param",
+                   "DepthwiseConvolution": "convolution_param", "LSTM": "recurrent_param", "RNN": "recurrent_param"}
 
 
 def _param_fields() -> dict[str, str]:

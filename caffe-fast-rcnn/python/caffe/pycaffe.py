@@ -3,12 +3,15 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 
 import torch
 
 from .engine.blob import Blob
 from .engine.device import peak_memory_mb, set_device, set_mode_cpu, set_mode_gpu, set_random_seed
-from .engine.layer import TEST, TRAIN, BlobVec, LayerError
+from .engine.fillers import fill as fill_blob
+from .engine.layer import TEST, TRAIN, AutogradLayer, BlobVec, LayerError, register
+from .engine.layer import Layer as EngineLayer
 from .engine.layer import PythonLayer as Layer
 from .engine.layer import layer_types as layer_type_list
 from .engine.solvers import (
@@ -28,14 +31,29 @@ from .numpy_net import Net
 Solver.net_type = Net       # solver.net and solver.test_nets are nets as users know them
 
 __all__ = [
-    "AdaDeltaSolver", "AdaGradSolver", "AdamSolver", "Blob", "BlobVec", "Layer", "LayerError", "NCCL",
-    "NesterovSolver", "Net", "RMSPropSolver", "SGDSolver", "SolverError", "TEST", "TRAIN", "Timer",
-    "get_solver", "has_gpu", "has_nccl", "init_log", "layer_type_list", "log", "nms", "peak_memory_mb",
-    "set_device", "set_mode_cpu", "set_mode_gpu", "set_multiprocess", "set_random_seed", "set_solver_count",
-    "set_solver_rank", "solver_count", "solver_rank",
+    "AdaDeltaSolver", "AdaGradSolver", "AdamSolver", "AutogradLayer", "Blob", "BlobVec", "EngineLayer", "Layer",
+    "LayerError", "NCCL", "NesterovSolver", "Net", "RMSPropSolver", "SGDSolver", "SolverError", "TEST", "TRAIN",
+    "Timer", "fill_blob", "get_solver", "has_gpu", "has_nccl", "init_log", "layer_type_list", "log", "nms",
+    "peak_memory_mb", "register_layer", "set_device", "set_mode_cpu", "set_mode_gpu", "set_multiprocess",
+    "set_random_seed", "set_solver_count", "set_solver_rank", "solver_count", "solver_rank",
 ]
 
 _LOG = logging.getLogger("caffe")
+
+
+def register_layer(name: str) -> Callable[[type[EngineLayer]], type[EngineLayer]]:
+    """Class decorator: nets built from now on know the layer under `name`, the `type` in prototxts (ours).
+
+    The class derives from `caffe.EngineLayer` or `caffe.AutogradLayer`; docs/adding_a_layer.md shows one. Raises
+    TypeError for other classes and ValueError for a name that is taken. A `caffe.Layer` needs no registration:
+    prototxts name it in python_param.
+    """
+    def decorate(cls: type[EngineLayer]) -> type[EngineLayer]:
+        if not (isinstance(cls, type) and issubclass(cls, EngineLayer)):
+            raise TypeError(f"register_layer('{name}'): {getattr(cls, '__name__', cls)!r} must derive from "
+                            "caffe.EngineLayer or caffe.AutogradLayer")
+        return register(name)(cls)
+    return decorate
 
 
 def has_gpu() -> bool:
@@ -97,7 +115,7 @@ class NCCL:
     """pycaffe's exchange of gradients between GPUs, which is not here: making one raises RuntimeError."""
 
     def __init__(self, solver, uid: str) -> None:
-        raise RuntimeError("caffe.NCCL is not here: caffe.has_nccl() tells scripts so, and they can train on one device")
+        raise RuntimeError("caffe.NCCL is not here: scripts can ask caffe.has_nccl() and train on one device")
 
 
 class Timer:

@@ -1,7 +1,8 @@
 """Classifier: a net for single images that takes images as `caffe.io.load_image` gives them."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -16,11 +17,20 @@ def input_transformer(net: Net, mean: np.ndarray | None, input_scale: float | No
     name = net.inputs[0]
     transformer = io.Transformer({name: net.blobs[name].shape})
     transformer.set_transpose(name, (2, 0, 1))
-    for setter, value in ((transformer.set_mean, mean), (transformer.set_input_scale, input_scale),
-                          (transformer.set_raw_scale, raw_scale), (transformer.set_channel_swap, channel_swap)):
+    steps: tuple[tuple[Callable, Any], ...] = (
+        (transformer.set_mean, mean), (transformer.set_input_scale, input_scale),
+        (transformer.set_raw_scale, raw_scale), (transformer.set_channel_swap, channel_swap))
+    for setter, value in steps:
         if value is not None:
             setter(name, value)
     return transformer
+
+
+def predict_images(net: Net, transformer: io.Transformer, images: Iterable[np.ndarray]) -> np.ndarray:
+    """The net's first output for images that the transformer has not seen yet."""
+    name = net.inputs[0]
+    arrays: dict[str, Any] = {name: np.stack([transformer.preprocess(name, image) for image in images])}
+    return net.forward_all(**arrays)[net.outputs[0]]
 
 
 class Classifier(Net):
@@ -50,13 +60,11 @@ class Classifier(Net):
         inputs      images (height, width, channels), of any sizes
         oversample  average the predictions of ten crops (corners, centre, and mirrored); else the centre alone
         """
-        resized = np.stack([io.resize_image(image, self.image_dims) for image in inputs])
-        crops = io.oversample(resized, self.crop_dims) if oversample else self._centres(resized)
-        name = self.inputs[0]
-        arrays = np.stack([self.transformer.preprocess(name, crop) for crop in crops])
-        predictions = self.forward_all(**{name: arrays})[self.outputs[0]]
+        resized = [io.resize_image(image, tuple(self.image_dims)) for image in inputs]
+        crops = io.oversample(resized, tuple(self.crop_dims)) if oversample else [self._centre(im) for im in resized]
+        predictions = predict_images(self, self.transformer, crops)
         return predictions.reshape(len(inputs), 10, -1).mean(1) if oversample else predictions
 
-    def _centres(self, images: np.ndarray) -> np.ndarray:
-        top, left = ((self.image_dims - self.crop_dims) / 2).astype(int)
-        return images[:, top:top + self.crop_dims[0], left:left + self.crop_dims[1]]
+    def _centre(self, image: np.ndarray) -> np.ndarray:
+        top, left = (self.image_dims - self.crop_dims) // 2
+        return image[top:top + self.crop_dims[0], left:left + self.crop_dims[1]]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from . import io
-from .classifier import input_transformer
+from .classifier import input_transformer, predict_images
 from .engine.layer import TEST
 from .numpy_net import Net
 
@@ -45,9 +45,7 @@ class Detector(Net):
                 crops.append(self.crop(image, window))
         if not crops:
             return []
-        name = self.inputs[0]
-        arrays = np.stack([self.transformer.preprocess(name, crop) for crop in crops])
-        predictions = self.forward_all(**{name: arrays})[self.outputs[0]]
+        predictions = predict_images(self, self.transformer, crops)
         return [entry | {"prediction": prediction} for entry, prediction in zip(found, predictions, strict=True)]
 
     def detect_selective_search(self, image_fnames: Iterable[str]) -> list[dict]:
@@ -58,8 +56,8 @@ class Detector(Net):
         try:
             search = importlib.import_module(_SELECTIVE_SEARCH)
         except ImportError as error:
-            raise ImportError(f"detect_selective_search needs the module {_SELECTIVE_SEARCH} (with MATLAB); without it, "
-                              "give windows of your own to detect_windows") from error
+            raise ImportError(f"detect_selective_search needs the module {_SELECTIVE_SEARCH} (and MATLAB); without "
+                              "it, give windows of your own to detect_windows") from error
         names = [os.path.abspath(name) for name in image_fnames]
         windows = search.get_windows(names, cmd="selective_search_rcnn")
         return self.detect_windows(zip(names, windows, strict=True))
@@ -69,7 +67,7 @@ class Detector(Net):
         name = self.inputs[0]
         channels, height, width = self.blobs[name].shape[1:]
         self.crop_dims = np.array((height, width, channels))
-        self.context_pad = context_pad
+        self.context_pad = context_pad or 0
         if context_pad:
             if height != width or not 0 < 2 * context_pad < width:
                 raise ValueError(f"context_pad {context_pad} needs a square input larger than twice of it, found "

@@ -210,7 +210,7 @@ def _mean(values: list[float]) -> float:
 
 
 def _plotted(graph: Graph, rankdir: str, ext: str) -> bytes:
-    from matplotlib.figure import Figure        # takes a second to import, and few need it
+    from matplotlib.figure import Figure  # takes a second to import, and few need it
 
     across = rankdir in ("TB", "BT")
     spacing = (4.0, 0.8) if across else (2.2, 1.4)          # inches between neighbours, horizontally and vertically
@@ -227,8 +227,8 @@ def _plotted(graph: Graph, rankdir: str, ext: str) -> bytes:
     axes.axis("off")
     for source, target, label in graph.edges:
         axes.annotate("", points[target], points[source], arrowprops={"arrowstyle": "->", "shrinkA": 25, "shrinkB": 25})
-        middle = [(a + b) / 2 for a, b in zip(points[source], points[target], strict=True)]
-        axes.text(*middle, label, fontsize=6, ha="center", va="bottom")
+        x, y = ((a + b) / 2 for a, b in zip(points[source], points[target], strict=True))
+        axes.text(x, y, label, fontsize=6, ha="center", va="bottom")
     for name, (label, color, shape) in graph.nodes.items():
         style = "round,pad=0.4" if shape == "octagon" else "square,pad=0.4"
         axes.text(*points[name], label, fontsize=7, ha="center", va="center", parse_math=False,

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +43,8 @@ class Net(_EngineNet):
         if unknown := set(arrays) - set(inputs) - set(outputs):
             raise ValueError(f"forward_backward_all: {sorted(unknown)} are neither inputs {self.inputs} nor outputs "
                              f"{self.outputs} of this net")
-        for inward, outward in zip_longest(self._batch(inputs), self._batch(outputs), fillvalue={}):
+        nothing: dict[str, Any] = {}
+        for inward, outward in zip_longest(self._batch(inputs), self._batch(outputs), fillvalue=nothing):
             _collect(values, self.forward(blobs=blobs, **inward))
             _collect(gradients, self.backward(diffs=diffs, **outward))
         padding = _padding(self._batch_size, inputs or outputs)
@@ -53,7 +55,7 @@ class Net(_EngineNet):
         """Items in one pass: the first axis of the net's first blob."""
         return next(iter(self.blobs.values())).shape[0]
 
-    def _batch(self, arrays: Mapping[str, np.ndarray]) -> Iterator[Arrays]:
+    def _batch(self, arrays: Mapping[str, np.ndarray]) -> Iterator[dict[str, Any]]:
         """The arrays in batches; the last one is filled up with zeros. Raises ValueError for unequal lengths."""
         if len({len(array) for array in arrays.values()}) > 1:
             raise ValueError("all arrays need the same number of items, found "

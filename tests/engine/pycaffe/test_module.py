@@ -17,8 +17,8 @@ from caffe.coord_map import coord_map_from_to, crop
 
 NAMES = """Net SGDSolver NesterovSolver AdaGradSolver RMSPropSolver AdaDeltaSolver AdamSolver NCCL Timer init_log log
  set_mode_cpu set_mode_gpu set_device Layer get_solver layer_type_list set_random_seed solver_count set_solver_count
- solver_rank set_solver_rank set_multiprocess has_nccl __version__ TRAIN TEST Classifier Detector io layers params NetSpec
- to_proto proto""".split()
+ solver_rank set_solver_rank set_multiprocess has_nccl __version__ TRAIN TEST Classifier Detector io layers params
+ NetSpec to_proto proto""".split()
 IO_NAMES = """blobproto_to_array array_to_blobproto arraylist_to_blobprotovector_str blobprotovector_str_to_arraylist
  array_to_datum datum_to_array Transformer load_image resize_image oversample caffe_pb2""".split()
 
@@ -89,7 +89,8 @@ def test_layer_types():
 
 # ---------------------------------------------------------------------------------------------- solvers
 NET = """
-layer { name: "in" type: "DummyData" top: "x" top: "t" dummy_data_param { shape { dim: 3 dim: 4 } shape { dim: 3 dim: 5 }
+layer { name: "in" type: "DummyData" top: "x" top: "t"
+  dummy_data_param { shape { dim: 3 dim: 4 } shape { dim: 3 dim: 5 }
   data_filler { type: "constant" value: 1 } data_filler { type: "constant" value: 2 } } }
 layer { name: "fc" type: "InnerProduct" bottom: "x" top: "y" inner_product_param { num_output: 5
   weight_filler { type: "gaussian" std: 1 } } }

@@ -133,3 +133,11 @@ def test_batch_norm_without_param_blocks_lets_the_gradient_through(net_of):
     net.backward()
     assert net.blobs["n"].diff.any() and not net.blobs["x"].diff.any()
     assert runs_backward(net_of(normalised("param { lr_mult: 0 } " * 3))) == ["fc", "loss"]
+
+
+@pytest.mark.parametrize("kind", ["Threshold", "ArgMax"])
+def test_force_backward_through_a_layer_without_gradient(net_of, kind):
+    net = net_of("force_backward: true\n" + DATA + f'layer {{ name: "end" type: "{kind}" bottom: "x" top: "y" }}')
+    net.forward()
+    with pytest.raises(caffe.LayerError, match="layer 'end'.*no gradient for its bottom 0"):
+        net.backward()

@@ -23,7 +23,7 @@ class Accuracy(Layer):
     exact_bottoms = 2
     min_tops = 1
     max_tops = 2
-    no_backward_to = not_forced = (0, 1)
+    no_backward_to = (0, 1)
 
     def reshape(self, bottom, top):
         param, shape = self.param.accuracy_param, bottom[0].shape

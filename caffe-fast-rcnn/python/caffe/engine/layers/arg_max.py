@@ -19,7 +19,7 @@ class ArgMax(Layer):
     """
 
     exact_bottoms = exact_tops = 1
-    no_backward_to = not_forced = (0,)
+    no_backward_to = (0,)
 
     def reshape(self, bottom, top):
         param, shape = self.param.argmax_param, bottom[0].shape

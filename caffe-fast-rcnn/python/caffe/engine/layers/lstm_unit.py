@@ -20,7 +20,7 @@ class LSTMUnit(AutogradLayer):
 
     exact_bottoms = 3
     exact_tops = 2
-    not_forced = (2,)
+    no_backward_to = not_forced = (2,)
 
     def reshape(self, bottom, top):
         shape = bottom[0].shape

@@ -12,7 +12,7 @@ class Threshold(NeuronLayer):
     Source: src/caffe/layers/threshold_layer.cpp.
     """
 
-    no_backward_to = not_forced = (0,)
+    no_backward_to = (0,)
 
     def value(self, x):
         return (x > self.param.threshold_param.threshold).to(x.dtype)

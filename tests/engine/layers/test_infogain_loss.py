@@ -46,5 +46,6 @@ def test_matrix_from_a_file(tmp_path):
 def test_bad_input():
     refused("type: 'InfogainLoss'", [(2, 3), (2,)], "expected the matrix H")
     refused("type: 'InfogainLoss' infogain_loss_param { source: 'nowhere' }", [(2, 3), (2,)], "cannot read")
+    refused("type: 'InfogainLoss' loss_param { normalize: true }", [(2, 3), (2,), (3, 3)], "normalization")
     refused("type: 'InfogainLoss'", [(2, 3), (2,), (3, 4)], "3 classes need 9 values in H, found 12")
     refused("type: 'InfogainLoss'", [(2, 3, 4), (2,), (3, 3)], "need 8 labels, found 2")

@@ -17,7 +17,7 @@ class InfogainLoss(LossLayer):
     bottoms  scores (N, ..., C, ...) with the classes at infogain_loss_param.axis (1); labels, one for each position;
              optionally the matrix H, C * C values, which is else read from infogain_loss_param.source (binaryproto)
     tops     loss (); optionally the probabilities
-    param    loss_param as of SoftmaxWithLoss
+    param    loss_param as of SoftmaxWithLoss, but not its old `normalize`
 
     Source: src/caffe/layers/infogain_loss_layer.cpp.
     """
@@ -29,6 +29,8 @@ class InfogainLoss(LossLayer):
 
     def setup(self, bottom, top):
         source = self.param.infogain_loss_param.source
+        if self.param.loss_param.HasField("normalize"):
+            self.fail("takes loss_param.normalization, not its old form normalize")
         self.matrix = None
         if len(bottom) < 3:
             if not source:

@@ -17,17 +17,13 @@ class SoftmaxWithLoss(LossLayer):
 
     bottoms  scores (N, ..., C, ...) with the classes at softmax_param.axis (1); labels, one for each position,
              0..C-1 or `ignore_label`
-    tops     loss (); optionally the probabilities, shaped as the scores
+    tops     loss (); a Softmax layer gives the probabilities (a second top stops BVLC in every case)
     param    loss_param: ignore_label; normalization VALID (default: labels not ignored), FULL (all labels),
              BATCH_SIZE (positions before the axis) or NONE. The normaliser is at least 1.
 
     The worst loss of one label is 87.3365. A label out of range raises LayerError on the CPU; on CUDA, where the
     check would stop the device, it makes the loss NaN. Source: src/caffe/layers/softmax_loss_layer.cpp.
     """
-
-    exact_tops = None
-    min_tops = 1
-    max_tops = 2
 
     def reshape(self, bottom, top):
         super().reshape(bottom, top)
@@ -37,8 +33,6 @@ class SoftmaxWithLoss(LossLayer):
         if bottom[1].count != self.outer * self.inner:
             self.fail(f"scores of shape {shape} with axis {self.softmax_axis} need {self.outer * self.inner} labels, "
                       f"found {bottom[1].count} (shape {bottom[1].shape})")
-        if len(top) > 1:
-            top[1].reshape(*shape)
 
     def _targets(self, labels) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Class indices (outer, 1, inner) that are safe to gather with, and where a label counts."""
@@ -65,8 +59,6 @@ class SoftmaxWithLoss(LossLayer):
         self.normaliser = self.divisor(self.normalization(), self.outer, self.inner,
                                        None if valid is None else valid.sum())
         top[0].tensor = losses.sum() / self.normaliser
-        if len(top) > 1:
-            top[1].tensor = self.prob.reshape(scores.shape).clone()
 
     def backward(self, top, propagate_down, bottom):
         if not propagate_down[0]:

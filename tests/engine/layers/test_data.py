@@ -83,6 +83,12 @@ def test_encoded_images(tmp_path, transform, channels):
     assert data.shape == (1, channels, 6, 8) and (data == grey).all() and labels == [7]
 
 
+def test_colour_and_grey_at_once_are_refused(tmp_path):
+    datum = caffe_pb2.Datum(encoded=True, data=cv2.imencode(".png", IMAGES[0, 0])[1].tobytes())
+    with pytest.raises(ValueError, match="either force_color or force_gray"):
+        runner(write(tmp_path / "db", [("a", datum)]), "batch_size: 1", "force_color: true force_gray: true")
+
+
 def test_float_records(tmp_path):
     values = np.arange(12.0)
     datum = caffe_pb2.Datum(channels=2, height=2, width=3, float_data=values)

@@ -46,6 +46,12 @@ def test_the_top_is_no_second_name_of_the_bottom():
     assert (runner.bottom[0].data == 1).all()
 
 
-@pytest.mark.parametrize("ratio", [0, 1, -0.5])
+def test_ratio_0_keeps_everything():
+    runner = Runner("type: 'Dropout' dropout_param { dropout_ratio: 0 }", [randn(3, 4)], phase=TRAIN)
+    np.testing.assert_allclose(runner.forward()[0], randn(3, 4), rtol=1e-6)
+    np.testing.assert_allclose(runner.backward([randn(3, 4)], [True])[0], randn(3, 4), rtol=1e-6)
+
+
+@pytest.mark.parametrize("ratio", [1, -0.5])
 def test_bad_ratio(ratio):
-    refused(f"type: 'Dropout' dropout_param {{ dropout_ratio: {ratio} }}", [(2, 3)], "between 0 and 1")
+    refused(f"type: 'Dropout' dropout_param {{ dropout_ratio: {ratio} }}", [(2, 3)], "at least 0 and below 1")

@@ -19,7 +19,9 @@ def test_sums_and_products(settings, oracle, in_place):
 
 def test_maximum():
     values = distinct(3, 2, 4, 5)
-    check("type: 'Eltwise' eltwise_param { operation: MAX }", list(values), lambda *x: np.max(x, axis=0), in_place=True)
+    for coefficients in ("", "coeff: 2 coeff: 3 coeff: 4"):
+        check(f"type: 'Eltwise' eltwise_param {{ operation: MAX {coefficients} }}", list(values),
+              lambda *x: np.max(x, axis=0), in_place=True)
 
 
 def test_ties_of_a_maximum():
@@ -36,6 +38,6 @@ def test_bad_input():
     refused("type: 'Eltwise'", [(2, 3), (3, 2)], "one shape")
     refused("type: 'Eltwise'", [(2, 3)], "at least 2 bottom")
     refused("type: 'Eltwise' eltwise_param { coeff: 1 }", shapes, "one for each of 2 bottoms")
-    refused("type: 'Eltwise' eltwise_param { operation: MAX coeff: 1 coeff: 1 }", shapes, "coeff is for SUM")
+    refused("type: 'Eltwise' eltwise_param { operation: PROD coeff: 1 coeff: 1 }", shapes, "coeff is for SUM")
     with pytest.raises(ValueError, match="PROD cannot work in place"):
         Runner("type: 'Eltwise' eltwise_param { operation: PROD }", BOTTOMS, in_place=True)

@@ -10,6 +10,7 @@ TEXT = "type: 'MemoryData' memory_data_param { batch_size: 2 channels: 3 height:
 
 def test_batches_wrap_around():
     runner, data = Runner(TEXT, [], num_tops=2), randn(6, 3, 4, 5).astype(np.float32)
+    assert runner.top[1].shape == (2,)
     runner.layer.set_arrays(data, np.arange(6))
     for first in (0, 2, 4, 0):
         found, labels = runner.forward()

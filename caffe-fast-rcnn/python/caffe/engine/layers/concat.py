@@ -30,7 +30,8 @@ class Concat(Layer):
         axis = self.concat_axis = self.axis(param.concat_dim if param.HasField("concat_dim") else param.axis,
                                             len(first))
         for blob in bottom[1:]:
-            if blob.shape[:axis] != first[:axis] or blob.shape[axis + 1:] != first[axis + 1:]:
+            if (len(blob.shape) != len(first) or blob.shape[:axis] != first[:axis]
+                    or blob.shape[axis + 1:] != first[axis + 1:]):
                 self.fail(f"all bottoms must agree but for axis {axis}, found {first} and {blob.shape}")
         top[0].reshape(*first[:axis], sum(blob.shape[axis] for blob in bottom), *first[axis + 1:])
         if len(bottom) == 1:

@@ -59,6 +59,8 @@ class Data(ImageLayer):
     def _image(self, datum) -> np.ndarray:
         if datum.encoded:
             param = self.param.transform_param
+            if param.force_color and param.force_gray:
+                self.fail("transform_param: give either force_color or force_gray")
             flag = "COLOR" if param.force_color else "GRAYSCALE" if param.force_gray else "UNCHANGED"
             return planes(decode_image(self, datum.data, flag))
         shape = (datum.channels, datum.height, datum.width)

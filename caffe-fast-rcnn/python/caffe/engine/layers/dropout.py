@@ -21,8 +21,8 @@ class Dropout(Layer):
 
     def setup(self, bottom, top):
         ratio = self.param.dropout_param.dropout_ratio
-        if not 0 < ratio < 1:
-            self.fail(f"dropout_ratio must be between 0 and 1, both excluded, found {ratio}")
+        if not 0 <= ratio < 1:
+            self.fail(f"dropout_ratio must be at least 0 and below 1, found {ratio}")
 
     def reshape(self, bottom, top):
         top[0].reshape(*bottom[0].shape)

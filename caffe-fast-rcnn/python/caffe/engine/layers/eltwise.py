@@ -11,8 +11,9 @@ class Eltwise(Layer):
     """SUM (default): sum of coeff_i bottom_i; PROD: product; MAX: maximum of the bottoms, value by value.
 
     bottoms  two or more of one shape; top 0 may be bottom 0 for SUM and MAX
-    param    eltwise_param: operation; coeff (SUM only, one for each bottom, 1 unless given); stable_prod_grad
-             (PROD, true: the gradient multiplies the other bottoms, false: it divides the top by the bottom)
+    param    eltwise_param: operation; coeff (SUM, one for each bottom, 1 unless given; MAX leaves them out);
+             stable_prod_grad (PROD, true: the gradient multiplies the other bottoms, false: it divides the top by the
+             bottom)
 
     A tie of bottoms 0 and 1 in MAX goes to bottom 1; later ones must be strictly larger.
     Source: src/caffe/layers/eltwise_layer.cpp.
@@ -25,7 +26,7 @@ class Eltwise(Layer):
     def setup(self, bottom, top):
         param = self.param.eltwise_param
         self.operation = param.EltwiseOp.Name(param.operation)
-        if param.coeff and (self.operation != "SUM" or len(param.coeff) != len(bottom)):
+        if param.coeff and (self.operation == "PROD" or len(param.coeff) != len(bottom)):
             self.fail(f"coeff is for SUM, one for each of {len(bottom)} bottoms; found {self.operation} with "
                       f"{len(param.coeff)}")
         if self.operation == "PROD" and top[0] in bottom:

@@ -11,7 +11,8 @@ from ..layer import Layer, register
 class MemoryData(Layer):
     """Batches of the arrays given to `net.set_input_arrays(data, labels)`, again and again.
 
-    tops     data (batch_size, channels, height, width); labels (batch_size, 1, 1, 1)
+    tops     data (batch_size, channels, height, width); labels (batch_size), from the first forward on
+             (batch_size, 1, 1, 1)
     param    memory_data_param: batch_size, channels, height, width
 
     Source: src/caffe/layers/memory_data_layer.cpp.
@@ -27,7 +28,7 @@ class MemoryData(Layer):
             self.fail(f"batch_size, channels, height and width must be given and at least 1, found {self.shape}")
         self.data: np.ndarray | None = None
         top[0].reshape(*self.shape)
-        top[1].reshape(self.shape[0], 1, 1, 1)
+        top[1].reshape(self.shape[0])
 
     def set_arrays(self, data: np.ndarray, labels: np.ndarray) -> None:
         """Take data (N, channels, height, width) and N labels; N must be a multiple of batch_size. LayerError."""
@@ -45,6 +46,7 @@ class MemoryData(Layer):
     def forward(self, bottom, top):
         if self.data is None:
             self.fail("has no data yet: call net.set_input_arrays(data, labels)")
+        top[1].reshape(self.shape[0], 1, 1, 1)
         part = slice(self.position, self.position + self.shape[0])
         top[0].tensor, top[1].tensor = to_tensor(self.data[part]), to_tensor(self.labels[part])
         self.position = part.stop % len(self.data)

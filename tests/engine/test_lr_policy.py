@@ -8,8 +8,12 @@ from caffe.proto import caffe_pb2
 
 
 def rates(iterations, **settings):
-    param = caffe_pb2.SolverParameter(base_lr=0.5, **settings)
-    return [lr_policy.learning_rate(param, iteration) for iteration in iterations]
+    """The rates at these iterations, of a run through all from 0 on."""
+    param, step, found = caffe_pb2.SolverParameter(base_lr=0.5, **settings), 0, {}
+    for iteration in range(max(iterations) + 1):
+        step = lr_policy.current_step(param, iteration, step)
+        found[iteration] = lr_policy.learning_rate(param, iteration, step)
+    return [found[iteration] for iteration in iterations]
 
 
 def test_fixed():
@@ -24,6 +28,19 @@ def test_step():
 def test_multistep():
     found = rates([0, 3, 4, 8, 9, 100], lr_policy="multistep", gamma=0.5, stepvalue=[4, 9])
     assert found == pytest.approx([0.5, 0.5, 0.25, 0.25, 0.125, 0.125])
+
+
+def test_multistep_takes_one_step_at_a_time():
+    """Also after a restore into settings with other stepvalues."""
+    assert rates([4, 5, 6], lr_policy="multistep", gamma=0.5, stepvalue=[4, 4]) == pytest.approx([0.25, 0.125, 0.125])
+    param = caffe_pb2.SolverParameter(lr_policy="multistep", stepvalue=[2, 4, 9])
+    assert [lr_policy.current_step(param, 6, before) for before in (0, 1, 2, 3)] == [1, 2, 2, 3]
+
+
+@pytest.mark.parametrize("policy", ["step", "multistep", "exp", "inv"])
+def test_negative_gamma_is_refused(policy):
+    with pytest.raises(SolverError, match="gamma of at least 0, found -0.5"):
+        rates([0], lr_policy=policy, gamma=-0.5, stepsize=1)
 
 
 def test_exp():
@@ -59,7 +76,7 @@ def test_unknown_policy_names_the_valid_ones():
         rates([0], lr_policy="stepp")
 
 
-@pytest.mark.parametrize("policy, missing", [("step", "stepsize"), ("poly", "max_iter")])
+@pytest.mark.parametrize("policy, missing", [("step", "stepsize"), ("sigmoid", "stepsize"), ("poly", "max_iter")])
 def test_missing_setting_is_named(policy, missing):
     with pytest.raises(SolverError, match=missing):
         rates([0], lr_policy=policy)
@@ -67,6 +84,7 @@ def test_missing_setting_is_named(policy, missing):
 
 def test_current_step_counts_only_stepping_policies():
     param = caffe_pb2.SolverParameter(lr_policy="multistep", stepvalue=[4, 9])
-    assert [lr_policy.current_step(param, iteration) for iteration in (3, 4, 9)] == [0, 1, 2]
+    assert [lr_policy.current_step(param, iteration, before) for iteration, before in ((3, 0), (4, 0), (9, 1))] \
+        == [0, 1, 2]
     param.lr_policy = "inv"
-    assert lr_policy.current_step(param, 9) == 0
+    assert lr_policy.current_step(param, 9, 0) == 0

@@ -129,6 +129,38 @@ def test_clipping_leaves_small_gradients_alone():
         np.testing.assert_array_equal(a, b)
 
 
+def test_clipping_to_0_without_gradient():
+    solver = make(SGD + "clip_gradients: 0")
+    solver.net.clear_param_diffs()
+    solver.apply_update()
+    assert np.isfinite(np.concatenate([weight.ravel() for weight in weights(solver.net)])).all()
+
+
+@pytest.mark.parametrize("kind", ["AdaGrad", "RMSProp", "AdaDelta", "Adam"])
+def test_history_of_frozen_parameters_gathers_their_decay(kind):
+    """The weights stay; without weight decay the history stays zero."""
+    for decay in (0, 0.5):
+        solver = make(f"type: '{kind}' lr_policy: 'fixed' base_lr: 0.1 momentum2: 0.9 weight_decay: {decay}"
+                      + ("" if kind in ("AdaGrad", "RMSProp") else " momentum: 0.9"))
+        before = weights(solver.net)
+        solver.step(2)
+        np.testing.assert_array_equal(weights(solver.net)[2], before[2])
+        assert solver.history[2].data.any() == (decay > 0)
+
+
+def test_restored_multistep_goes_on_from_its_step(tmp_path):
+    text = "lr_policy: 'multistep' base_lr: 1 gamma: 0.5 "
+    solver = make(text + "stepvalue: 1 stepvalue: 9", snapshot_prefix=str(tmp_path / "s"))
+    solver.step(3)
+    other = make(text + "stepvalue: 1 stepvalue: 2 stepvalue: 3")
+    other.restore(solver.snapshot())
+    rates = []
+    for _ in range(3):
+        rates.append(other.lr)
+        other.step(1)
+    assert rates == [0.25, 0.125, 0.125]
+
+
 def test_iter_size_takes_the_mean_gradient():
     one, many = make(SGD), make(SGD + "iter_size: 4")
     one.step(2)
@@ -288,6 +320,7 @@ def test_states_reach_the_nets():
     ("test_net: 'x'", "test_iter must be given once for each test net: 1 nets, 0 test_iter"),
     ("test_iter: 1 test_interval: 1 test_state { } test_state { }", "1 nets, 2 test_state"),
     ("iter_size: 0", "iter_size"),
+    ("average_loss: 0", "average_loss must be at least 1"),
     ("snapshot: 1 snapshot_prefix: '/no/such/folder/x'", "cannot write into the folder /no/such/folder"),
 ])
 def test_settings_that_do_not_go_together(text, reason):

@@ -19,6 +19,7 @@ class AdaDeltaSolver(Solver):
     """
 
     histories = 2
+    remembers_decay = True
 
     def update(self, rate, weights, gradients, histories):
         squares, steps = histories

@@ -14,6 +14,7 @@ class AdaGradSolver(Solver):
     """
 
     uses_momentum = False
+    remembers_decay = True
 
     def update(self, rate, weights, gradients, histories):
         (history,) = histories

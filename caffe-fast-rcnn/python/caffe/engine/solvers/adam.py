@@ -18,6 +18,7 @@ class AdamSolver(Solver):
     """
 
     histories = 2
+    remembers_decay = True
 
     def update(self, rate, weights, gradients, histories):
         means, squares = histories

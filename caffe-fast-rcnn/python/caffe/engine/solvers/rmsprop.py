@@ -15,6 +15,7 @@ class RMSPropSolver(Solver):
     """
 
     uses_momentum = False
+    remembers_decay = True
 
     def check(self) -> None:
         super().check()

@@ -29,8 +29,9 @@ def write(solver, prefix: str) -> str:
 
 
 def _frozen(solver) -> list[bool]:
-    """For each history blob: is its parameter frozen? Such blobs are never used, and zero in the file."""
-    return [rate == 0 for rate in solver.net.params_lr] * solver.histories
+    """For each history blob: does it belong to a frozen parameter? Such blobs are never used, and zero in the file."""
+    used = {index for group in solver.groups for index in group.indices}
+    return [index not in used for index in range(len(solver.net.learnable_params))] * solver.histories
 
 
 def _history(solver) -> list[torch.Tensor]:

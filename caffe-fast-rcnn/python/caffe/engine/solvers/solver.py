@@ -41,6 +41,7 @@ class Solver:
     lr            the learning rate of the next update
     current_step  number of learning rate steps done at the last update
     stopped_early whether the last `step`, `solve` or test ended because it was asked to stop
+    groups        the parameters that are updated, grouped by their multipliers
     history       the algorithm's memory: `histories` times one blob for each of net.learnable_params
 
     In every iteration the engine's random numbers start anew from (random_seed, iteration), so a run that was
@@ -53,6 +54,7 @@ class Solver:
     net_type: type[Net] = Net
     histories = 1           # history blobs for each parameter
     uses_momentum = True
+    remembers_decay = False     # does the history of a frozen parameter gather its weight decay?
 
     def __init__(self, solver_file: str | os.PathLike | caffe_pb2.SolverParameter) -> None:
         self.param, self._path = read_param(solver_file)
@@ -65,10 +67,11 @@ class Solver:
         self.current_step = 0
         self.stopped_early = False
         self._action: Callable[[], Action | str] = lambda: Action.NONE
-        self._groups = make_groups(self.net.params_lr, self.net.params_weight_decay)
+        self.groups = make_groups(self.net.params_lr, self.net.params_weight_decay,
+                                   frozen=self.remembers_decay and self.param.weight_decay != 0)
         shapes = [blob.shape for blob in self.net.learnable_params]
         self.history = [Blob(*shape) for shape in shapes * self.histories]
-        self._losses: deque[torch.Tensor] = deque(maxlen=max(1, self.param.average_loss))
+        self._losses: deque[torch.Tensor] = deque(maxlen=self.param.average_loss)
         self._progress = display.Progress()
         self._callbacks: list[tuple[Callable[[], None], Callable[[], None]]] = []
 
@@ -77,6 +80,8 @@ class Solver:
         if not self.uses_momentum and self.param.momentum:
             raise SolverError(f"{type(self).__name__} does not use momentum; remove it (found "
                               f"{self.param.momentum:g})")
+        if self.param.average_loss < 1:
+            raise SolverError(f"average_loss must be at least 1, found {self.param.average_loss}")
         if self.param.iter_size < 1:
             raise SolverError(f"iter_size must be at least 1, found {self.param.iter_size}")
         folder = Path(snapshot_prefix(self.param, self._path)).parent
@@ -108,15 +113,18 @@ class Solver:
     @property
     def lr(self) -> float:
         """The learning rate of the next update."""
-        return lr_policy.learning_rate(self.param, self.iter)
+        return lr_policy.learning_rate(self.param, self.iter, self._next_step())
+
+    def _next_step(self) -> int:
+        return lr_policy.current_step(self.param, self.iter, self.current_step)
 
     @torch.no_grad()
     def apply_update(self) -> None:
         """Update the weights from the gradients that are in the net, and count the iteration."""
         rate, blobs = self.lr, self.net.learnable_params
-        self.current_step = lr_policy.current_step(self.param, self.iter)
+        self.current_step = self._next_step()
         clip([blob.grad for blob in blobs if blob.has_grad], self.param.clip_gradients)
-        for group in self._groups:
+        for group in self.groups:
             weights = [blobs[index].tensor for index in group.indices]
             gradients = [blobs[index].grad for index in group.indices]
             normalise(gradients, self.param.iter_size)

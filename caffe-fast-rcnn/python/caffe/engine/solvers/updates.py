@@ -1,7 +1,8 @@
 """What happens to gradients before the algorithm sees them, in Caffe's order: clip, normalise, regularise.
 
 The learnable parameters are handled in groups of equal multipliers, so that each step is one fused operation
-on a list of tensors. Frozen parameters (lr_mult 0) are in no group and cost nothing.
+on a list of tensors. Frozen parameters (lr_mult 0) are in no group and cost nothing, but where the history of the
+algorithm would gather their weight decay: then it does, as in Caffe.
 """
 from __future__ import annotations
 
@@ -22,12 +23,12 @@ class Group:
     indices: list[int]
 
 
-def make_groups(lr_mults: list[float], decay_mults: list[float]) -> list[Group]:
-    """Group the parameters that are not frozen by (lr_mult, decay_mult)."""
+def make_groups(lr_mults: list[float], decay_mults: list[float], frozen: bool = False) -> list[Group]:
+    """Group the parameters by (lr_mult, decay_mult); frozen ones only if asked for, and if they have a decay_mult."""
     members: dict[tuple[float, float], list[int]] = defaultdict(list)
     for index, key in enumerate(zip(lr_mults, decay_mults, strict=True)):
         members[key].append(index)
-    return [Group(*key, indices) for key, indices in members.items() if key[0] != 0]
+    return [Group(*key, indices) for key, indices in members.items() if key[0] != 0 or (frozen and key[1] != 0)]
 
 
 def clip(gradients: list[torch.Tensor], limit: float) -> None:
@@ -38,7 +39,7 @@ def clip(gradients: list[torch.Tensor], limit: float) -> None:
     if limit < 0 or not gradients:
         return
     norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-    torch._foreach_mul_(gradients, (limit / norm).clamp(max=1.0))
+    torch._foreach_mul_(gradients, (limit / norm).nan_to_num(nan=1.0).clamp(max=1.0))     # 0 / 0: all are 0
 
 
 def normalise(gradients: list[torch.Tensor], iter_size: int) -> None:

@@ -1,5 +1,5 @@
 """What users get wrong ends in a message that helps, and exit status 2."""
-import importlib
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -18,11 +18,19 @@ def default_settings():
     reset_cfg()
 
 
+def load_tool(name):
+    """tools/<name>.py; not by `import`, because a test file may have the same name."""
+    spec = importlib.util.spec_from_file_location(f"{name}_tool", ROOT / "tools" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture
 def run(capsys):
     """Runs a tool in this process; returns its exit status and what it printed."""
     def call(name, *words):
-        status = importlib.import_module(name).main([str(word) for word in words])
+        status = load_tool(name).main([str(word) for word in words])
         printed = capsys.readouterr()
         assert "Traceback" not in printed.err
         return status, printed.out + printed.err

@@ -55,6 +55,16 @@ def test_axes_before_the_channels_are_independent_inputs():
           oracle, blobs=[randn(5, 4, 2), randn(5)])
 
 
+@pytest.mark.parametrize("settings, shape", [("axis: -1", (2, 3, 4)), ("axis: 1 kernel_size: 1", (3, 4))])
+def test_without_spatial_axes(settings, shape):
+    """Every row of channels on its own, as an InnerProduct."""
+    check(f"type: 'Convolution' convolution_param {{ num_output: 6 group: 2 {settings} }}", [randn(*shape)],
+          lambda x, w, b: np.concatenate([x[..., :2] @ w[:3].T, x[..., 2:] @ w[3:].T], -1) + b,
+          blobs=[randn(6, 2), randn(6)])
+    check(f"type: 'Deconvolution' convolution_param {{ num_output: 5 {settings} }}", [randn(*shape)],
+          lambda x, w, b: x @ w + b, blobs=[randn(4, 5), randn(5)])
+
+
 def test_several_bottoms_share_the_weights():
     def oracle(a, b, w, bias):
         return tuple(convolve(x, w, bias, (2, 3), (1, 1), (0, 0), (1, 1), 1) for x in (a, b))
@@ -92,7 +102,7 @@ def test_the_top_is_channels_last_for_the_next_layer():
     ("num_output: 2 kernel_size: 3 group: 2", (2, 3, 6, 5), "group 2"),
     ("num_output: 3 kernel_size: 3 group: 2", (2, 4, 6, 5), "group 2"),
     ("num_output: 2 kernel_size: 7", (2, 3, 6, 5), "does not fit"),
-    ("num_output: 2 kernel_size: 3", (2, 3), "1 to 3 axes"),
+    ("num_output: 2 kernel_size: 1 axis: 0", (2, 3, 4, 5, 6), "at most 3 axes"),
     ("num_output: 2 kernel_size: 3 axis: 4", (2, 3, 6, 5), "axis 4"),
 ])
 def test_bad_parameters(settings, shape, match):

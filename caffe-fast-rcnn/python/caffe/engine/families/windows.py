@@ -71,7 +71,7 @@ def _numbers(layer: Layer, name: str, repeated: Sequence[int], num_axes: int, de
 class ConvolvingLayer(Layer):
     """What Convolution and Deconvolution share: all but the direction.
 
-    Axis `axis` (1) holds the channels, the one to three axes after it are spatial, those before it are independent
+    Axis `axis` (1) holds the channels, the up to three axes after it are spatial, those before it are independent
     inputs. All bottoms have one shape and share the weights. Source: src/caffe/layers/base_conv_layer.cpp.
     """
 
@@ -84,8 +84,8 @@ class ConvolvingLayer(Layer):
         param = self.param.convolution_param
         axes = len(bottom[0].shape)
         self.channel_axis = self.axis(param.axis, axes)
-        if not 1 <= axes - self.channel_axis - 1 <= 3:
-            self.fail(f"needs 1 to 3 axes after the channel axis {self.channel_axis}, found shape {bottom[0].shape}")
+        if axes - self.channel_axis - 1 > 3:
+            self.fail(f"needs at most 3 axes after the channel axis {self.channel_axis}, found shape {bottom[0].shape}")
         self.window = read_window(self, axes - self.channel_axis - 1)
         self.channels, self.num_output = bottom[0].shape[self.channel_axis], param.num_output
         if min(self.num_output, param.group) < 1:
@@ -112,7 +112,7 @@ class ConvolvingLayer(Layer):
                 self.fail(f"all bottoms must have one shape, found {shape} and {other.shape}")
         size = self.window.transposed_size if self.transposed else self.window.output_size
         spatial = size(shape[axis + 1:])
-        if min(spatial) < 1:
+        if min(spatial, default=1) < 1:
             self.fail(f"{self.window} does not fit a bottom of shape {shape}: the top would be {spatial}")
         for blob in top:
             blob.reshape(*shape[:axis], self.num_output, *spatial)
@@ -120,24 +120,33 @@ class ConvolvingLayer(Layer):
     def _folded(self, tensor: torch.Tensor) -> torch.Tensor:
         """(num, channels, *spatial), channels_last."""
         axis = self.channel_axis
-        if axis != 1:
-            tensor = tensor.reshape(math.prod(tensor.shape[:axis]), *tensor.shape[axis:])
+        if axis != 1 or not self.window.kernel:
+            tensor = tensor.reshape(math.prod(tensor.shape[:axis]), *self._with_an_axis(tensor.shape[axis:]))
         return channels_last(tensor)
 
+    @staticmethod
+    def _with_an_axis(shape: Sequence[int]) -> tuple[int, ...]:
+        """(channels, *spatial), with a spatial axis of length 1 where there is none."""
+        return (*shape, 1) if len(shape) == 1 else tuple(shape)
+
+    def _weight(self) -> torch.Tensor:
+        weight = self.blobs[0].tensor
+        return channels_last(weight if self.window.kernel else weight[..., None])
+
     def _geometry(self) -> tuple:
-        window = self.window
+        window = self.window if self.window.kernel else Window((1,), (1,), (0,), (1,))
         return (window.stride, window.pad, window.dilation, self.transposed, (0,) * len(window.kernel),
                 self.param.convolution_param.group)
 
     def forward(self, bottom, top):
-        weight = channels_last(self.blobs[0].tensor)
+        weight = self._weight()
         bias = self.blobs[1].tensor if len(self.blobs) > 1 else None
         for source, target in zip(bottom, top, strict=True):
             found = torch.convolution(self._folded(source.tensor), weight, bias, *self._geometry())
-            target.tensor = found if self.channel_axis == 1 else found.reshape(target.shape)
+            target.tensor = found.reshape(target.shape) if found.shape != target.shape else found
 
     def backward(self, top, propagate_down, bottom):
-        weight = channels_last(self.blobs[0].tensor)
+        weight = self._weight()
         wanted = [*self.param_propagate_down, False][:2]
         for source, target, down in zip(bottom, top, propagate_down, strict=True):
             if not (down or any(wanted)):

@@ -9,7 +9,7 @@ from ..layer import register
 class Convolution(ConvolvingLayer):
     """top[n, o, y] = bias[o] + sum over c, t of weight[o, c, t] bottom[n, c, stride y - pad + dilation t]
 
-    bottoms  one or more of one shape (num, channels, *spatial), with 1 to 3 spatial axes; they share the weights
+    bottoms  one or more of one shape (num, channels, *spatial), with up to 3 spatial axes; they share the weights
     tops     as many: (num, num_output, *floor((size + 2 pad - dilation (kernel - 1) - 1) / stride + 1))
     blobs    weight (num_output, channels / group, *kernel), bias (num_output) unless `bias_term: false`
     param    convolution_param: num_output, kernel_size | kernel_h, kernel_w, stride, pad, dilation, group, axis.

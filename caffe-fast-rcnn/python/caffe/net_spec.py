@@ -41,6 +41,11 @@ def _param_fields() -> dict[str, str]:
 _PARAM_FIELDS = _param_fields()
 
 
+def settings_field(type_name: str) -> str | None:
+    """The field of LayerParameter with the settings of a layer type, such as 'convolution_param'; None without one."""
+    return _PARAM_FIELDS.get(type_name)
+
+
 class Top:
     """One output of a layer: top number `n` of the function `fn`."""
 

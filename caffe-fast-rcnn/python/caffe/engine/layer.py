@@ -220,6 +220,11 @@ def layer_types() -> list[str]:
     return sorted(_REGISTRY)
 
 
+def layer_class(name: str) -> type[Layer]:
+    """The class of a layer type. Raises KeyError for an unknown one."""
+    return _REGISTRY[name]
+
+
 def make_layer(param, phase: int) -> Layer:
     """Create the layer that a LayerParameter describes. Raises LayerError for an unknown type."""
     cls = _REGISTRY.get(param.type)

@@ -6,7 +6,7 @@ import argparse
 from ..engine.graph.upgrade import read_net_upgraded
 from ..proto import caffe_pb2
 from .flags import Flags
-from .running import existing_file, log
+from .running import CommandError, existing_file, log
 
 SUMMARY = "draw a net as PNG, SVG or DOT"
 EXAMPLES = """\
@@ -23,6 +23,7 @@ def add_flags(flags: Flags) -> None:
                        help="direction of the data, such as left to right (default: LR)")
     flags.add_argument("--phase", default="ALL", choices=("TRAIN", "TEST", "ALL"),
                        help="only layers of this phase (default: ALL)")
+    flags.switch("display_lrm", "write learning rate multipliers into the layers")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -30,6 +31,9 @@ def run(args: argparse.Namespace) -> int:
     from .. import draw
     net = read_net_upgraded(existing_file(args.model, "IN"))
     phase = None if args.phase == "ALL" else caffe_pb2.Phase.Value(args.phase)
-    draw.draw_net_to_file(net, args.picture, args.rankdir, phase)
+    try:
+        draw.draw_net_to_file(net, args.picture, args.rankdir, phase, args.display_lrm)
+    except ValueError as error:     # the ending names no format
+        raise CommandError(str(error)) from None
     log.info("wrote %s", args.picture)
     return 0

@@ -42,9 +42,7 @@ class Flags(argparse.ArgumentParser):
 
     def _canonical(self, words: Sequence[str]) -> list[str]:
         result: list[str] = []
-        for position, word in enumerate(words):
-            if word == "--":
-                return [*result, *words[position:]]
+        for word in words:
             flag = re.fullmatch(r"--?([A-Za-z][\w-]*)(=.*)?", word, re.DOTALL)
             result.append(self._flag(flag[1].replace("-", "_"), flag[2]) if flag else word)
         return result

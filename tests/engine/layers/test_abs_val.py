@@ -1,7 +1,7 @@
 """AbsVal."""
 import numpy as np
 import pytest
-from layer_checker import Runner, check, distinct
+from layer_checker import Runner, check, distinct, refused
 
 
 @pytest.mark.parametrize("settings, formula", [
@@ -16,3 +16,8 @@ def test_not_in_place_and_flat_at_zero():
     assert not runner.layer.runs_in_place
     runner.forward()
     assert (runner.backward([np.ones((2, 3))], [True])[0] == 0).all()
+
+
+def test_bad_input():
+    refused("type: 'AbsVal'", [(2, 3), (2, 3)], "takes 1 bottom blob")
+    refused("type: 'AbsVal'", [(2, 3)], "takes 1 top blob", num_tops=2)

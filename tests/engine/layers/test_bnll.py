@@ -1,7 +1,7 @@
 """BNLL."""
 import numpy as np
 import pytest
-from layer_checker import Runner, check, randn
+from layer_checker import Runner, check, randn, refused
 
 
 @pytest.mark.parametrize("settings, formula", [
@@ -22,3 +22,8 @@ def test_in_place_the_gradient_is_taken_at_the_overwritten_value():
     runner = Runner("type: 'BNLL'", [x], in_place=True)
     top = runner.forward()[0]
     np.testing.assert_allclose(runner.backward([np.ones((2, 3))], [True])[0], 1 / (1 + np.exp(-top)), rtol=1e-5)
+
+
+def test_bad_input():
+    refused("type: 'BNLL'", [(2, 3), (2, 3)], "takes 1 bottom blob")
+    refused("type: 'BNLL'", [(2, 3)], "takes 1 top blob", num_tops=2)

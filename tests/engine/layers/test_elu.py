@@ -1,7 +1,7 @@
 """ELU."""
 import numpy as np
 import pytest
-from layer_checker import Runner, check, distinct
+from layer_checker import Runner, check, distinct, refused
 
 
 @pytest.mark.parametrize("settings, formula", [
@@ -16,3 +16,8 @@ def test_in_place_the_gradient_is_taken_at_the_overwritten_value():
     runner = Runner("type: 'ELU'", [np.array([[-1.0, 2.0]])], in_place=True)
     top = runner.forward()[0]
     np.testing.assert_allclose(runner.backward([np.ones((1, 2))], [True])[0], [[top[0, 0] + 1, 1]], rtol=1e-5)
+
+
+def test_bad_input():
+    refused("type: 'ELU'", [(2, 3), (2, 3)], "takes 1 bottom blob")
+    refused("type: 'ELU'", [(2, 3)], "takes 1 top blob", num_tops=2)

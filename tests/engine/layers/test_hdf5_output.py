@@ -18,6 +18,15 @@ def test_rows_of_every_forward_are_kept(tmp_path):
         np.testing.assert_allclose(file["data"][:, :, 0, 0], wanted, rtol=1e-6)
 
 
+def test_gradients_are_left_alone(tmp_path):
+    runner = Runner(f"type: 'HDF5Output' hdf5_output_param {{ file_name: '{tmp_path / 'out.h5'}' }}",
+                    [randn(2, 3), randn(2)], num_tops=0)
+    runner.forward()
+    runner.bottom[0].diff[...] = 7
+    runner.layer.backward([], [True, True], runner.bottom)
+    assert (runner.bottom[0].diff == 7).all() and not runner.bottom[1].has_grad
+
+
 def test_bad_input():
     refused("type: 'HDF5Output'", [(2, 3), (2,)], "file_name", num_tops=0)
     refused("type: 'HDF5Output' hdf5_output_param { file_name: 'x' }", [(2, 3), (3,)], "first dimension", num_tops=0)

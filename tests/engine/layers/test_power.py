@@ -1,7 +1,7 @@
 """Power, with the cases that Caffe computes in other ways."""
 import numpy as np
 import pytest
-from layer_checker import Runner, check, randn
+from layer_checker import Runner, check, randn, refused
 
 
 @pytest.mark.parametrize("power, scale, shift", [
@@ -16,3 +16,8 @@ def test_the_gradient_divides_by_the_base():
     runner = Runner("type: 'Power' power_param { power: 3 }", [np.zeros((1, 2))])
     runner.forward()
     assert np.isnan(runner.backward([np.ones((1, 2))], [True])[0]).all()
+
+
+def test_bad_input():
+    refused("type: 'Power'", [(2, 3), (2, 3)], "takes 1 bottom blob")
+    refused("type: 'Power'", [(2, 3)], "takes 1 top blob", num_tops=2)

@@ -1,7 +1,7 @@
 """ReLU."""
 import numpy as np
 import pytest
-from layer_checker import Runner, check, distinct
+from layer_checker import Runner, check, distinct, refused
 
 
 @pytest.mark.parametrize("settings, formula", [
@@ -24,3 +24,8 @@ def test_the_gradient_follows_the_bottom_as_it_is_during_backward():
     runner.forward()
     runner.bottom[0].data[0] = [-1, 1, 2]
     np.testing.assert_allclose(runner.backward([np.ones((1, 3))], [True])[0], [[0, 1, 1]])
+
+
+def test_bad_input():
+    refused("type: 'ReLU'", [(2, 3), (2, 3)], "takes 1 bottom blob")
+    refused("type: 'ReLU'", [(2, 3)], "takes 1 top blob", num_tops=2)

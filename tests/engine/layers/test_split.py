@@ -1,6 +1,6 @@
 """Split."""
 import numpy as np
-from layer_checker import Runner, check, randn
+from layer_checker import Runner, check, randn, refused
 
 
 def test_split():
@@ -25,3 +25,8 @@ def test_a_top_without_gradient_counts_as_zero():
     runner.top[1].diff[...] = 2
     runner.layer.backward(runner.top, [True], runner.bottom)
     assert (runner.bottom[0].diff == 2).all()
+
+
+def test_bad_input():
+    refused("type: 'Split'", [(2, 3), (2, 3)], "takes 1 bottom blob")
+    refused("type: 'Split'", [(2, 3)], "takes at least 1 top blob", num_tops=0)

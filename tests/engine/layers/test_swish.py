@@ -1,7 +1,7 @@
 """Swish."""
 import numpy as np
 import pytest
-from layer_checker import check, randn
+from layer_checker import check, randn, refused
 
 
 @pytest.mark.parametrize("settings, formula", [
@@ -10,3 +10,8 @@ from layer_checker import check, randn
 ])
 def test_formula(settings, formula):
     check("type: 'Swish' " + settings, [randn(2, 3, 4, 5)], formula, in_place=True)
+
+
+def test_bad_input():
+    refused("type: 'Swish'", [(2, 3), (2, 3)], "takes 1 bottom blob")
+    refused("type: 'Swish'", [(2, 3)], "takes 1 top blob", num_tops=2)

@@ -1,6 +1,6 @@
 """Threshold."""
 import numpy as np
-from layer_checker import Runner, check, randn
+from layer_checker import Runner, check, randn, refused
 
 
 def test_threshold():
@@ -12,3 +12,8 @@ def test_strictly_greater_and_without_gradient():
     runner = Runner("type: 'Threshold'", [np.array([[-1.0, 0.0, 1.0]])])
     assert runner.forward()[0].tolist() == [[0, 0, 1]]
     assert runner.layer.no_backward_to == (0,)
+
+
+def test_bad_input():
+    refused("type: 'Threshold'", [(2, 3), (2, 3)], "takes 1 bottom blob")
+    refused("type: 'Threshold'", [(2, 3)], "takes 1 top blob", num_tops=2)

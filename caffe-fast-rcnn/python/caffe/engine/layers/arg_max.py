@@ -1,6 +1,8 @@
 """ArgMax: where the largest values are."""
 from __future__ import annotations
 
+import math
+
 import torch
 
 from ..layer import Layer, register
@@ -24,7 +26,7 @@ class ArgMax(Layer):
     def reshape(self, bottom, top):
         param, shape = self.param.argmax_param, bottom[0].shape
         self.along = self.axis(param.axis, len(shape)) if param.HasField("axis") else None
-        length = bottom[0].count // shape[0] if self.along is None else shape[self.along]
+        length = math.prod(shape[1:]) if self.along is None else shape[self.along]
         if not 1 <= param.top_k <= length:
             self.fail(f"top_k must be in 1..{length}, found {param.top_k}")
         if self.along is None:

@@ -29,5 +29,5 @@ class EuclideanLoss(LossLayer):
     def backward(self, top, propagate_down, bottom):
         for blob, wanted, sign in zip(bottom, propagate_down, (1, -1), strict=True):
             if wanted:
-                scale = top[0].grad * (sign / blob.shape[0])
+                scale = top[0].grad * sign / blob.shape[0]
                 blob.grad = (self.difference * scale).reshape(blob.shape)

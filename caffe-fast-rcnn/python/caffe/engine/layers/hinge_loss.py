@@ -1,6 +1,8 @@
 """HingeLoss."""
 from __future__ import annotations
 
+import math
+
 import torch
 
 from ..families.losses import LossLayer
@@ -21,7 +23,7 @@ class HingeLoss(LossLayer):
     def _signs(self, bottom) -> torch.Tensor:
         """d of each class, (N, K)."""
         num = bottom[0].shape[0]
-        classes = bottom[0].count // max(num, 1)
+        classes = math.prod(bottom[0].shape[1:])
         labels = self.labels(bottom[1], num, classes)
         return bottom[0].tensor.new_full((num, classes), -1.0).scatter_(1, labels[:, None], 1.0)
 

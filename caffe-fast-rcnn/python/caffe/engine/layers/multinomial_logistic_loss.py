@@ -1,6 +1,8 @@
 """MultinomialLogisticLoss: the loss of probabilities."""
 from __future__ import annotations
 
+import math
+
 import torch
 
 from ..families.losses import LossLayer
@@ -32,5 +34,5 @@ class MultinomialLogisticLoss(LossLayer):
         if propagate_down[0]:
             probability, labels = self._probability(bottom)
             values = -(top[0].grad / bottom[0].shape[0]) / probability
-            gradient = values.new_zeros(probability.shape[0], bottom[0].count // probability.shape[0])
+            gradient = values.new_zeros(probability.shape[0], math.prod(bottom[0].shape[1:]))
             bottom[0].grad = gradient.scatter_(1, labels, values).reshape(bottom[0].shape)

@@ -23,11 +23,13 @@ class MVN(Layer):
         blob = bottom[0]
         if len(blob.shape) > 4:
             self.fail(f"expected a bottom of up to 4 axes, found shape {blob.shape}")
-        self.rows = blob.num if self.param.mvn_param.across_channels else blob.num * blob.channels
+        plane = blob.height * blob.width
+        across = self.param.mvn_param.across_channels
+        self.rows_shape = (blob.num, blob.channels * plane) if across else (blob.num * blob.channels, plane)
         top[0].reshape(blob.num, blob.channels, blob.height, blob.width)
 
     def forward(self, bottom, top):
-        rows = bottom[0].tensor.reshape(self.rows, -1)
+        rows = bottom[0].tensor.reshape(self.rows_shape)
         rows = rows - rows.mean(1, keepdim=True)
         if self.param.mvn_param.normalize_variance:
             self.deviation = rows.square().mean(1, keepdim=True).sqrt() + self.param.mvn_param.eps
@@ -37,7 +39,7 @@ class MVN(Layer):
     def backward(self, top, propagate_down, bottom):
         if not propagate_down[0]:
             return
-        gradient, value = (tensor.reshape(self.rows, -1) for tensor in (top[0].grad, top[0].tensor))
+        gradient, value = (tensor.reshape(self.rows_shape) for tensor in (top[0].grad, top[0].tensor))
         result = gradient - gradient.mean(1, keepdim=True)
         if self.param.mvn_param.normalize_variance:
             result = (result - value * (gradient * value).mean(1, keepdim=True)) / self.deviation

@@ -60,7 +60,7 @@ def _message(error: Exception) -> str:
 def log_on_stderr() -> Iterator[None]:
     """Print the engine's log, from INFO on, to stderr."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     before = log.level
     log.addHandler(handler)
     log.setLevel(logging.INFO)

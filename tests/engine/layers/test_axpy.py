@@ -30,3 +30,9 @@ def test_bad_input():
     refused("type: 'Axpy'", [(2, 3, 5), (2, 3, 5), (2, 3, 5)], r"found \(2, 3, 5\) and \(2, 3, 5\)")
     refused("type: 'Axpy'", [(2, 3), (2, 3, 5), (2, 3, 4)], "x and y must have one shape")
     refused("type: 'Axpy'", [(2, 3), (2, 3, 5)], "3 bottom")
+
+
+def test_no_items():
+    runner = Runner("type: 'Axpy'", [np.zeros((0, 3)), np.zeros((0, 3, 4)), np.zeros((0, 3, 4))])
+    assert runner.forward()[0].shape == (0, 3, 4)
+    assert [diff.shape for diff in runner.backward([np.zeros((0, 3, 4))], [True] * 3)] == [(0, 3), (0, 3, 4), (0, 3, 4)]

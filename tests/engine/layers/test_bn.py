@@ -99,6 +99,8 @@ def test_bad_input():
     refused("type: 'BN' bn_param { momentum: 0.9 bn_mode: LEARN }", [(2, 3)], "momentum is of PSPNet's BN and bn_mode")
     refused(f"type: 'BN' bn_param {{ {PSPNET} }}", [(2, 3)], "only SegNet's LEARN", num_tops=3)
     refused("type: 'BN' bn_param { bn_mode: INFERENCE }", [(2, 3)], "only SegNet's LEARN", num_tops=2)
+    with pytest.raises(ValueError, match="no mean and variance"):
+        Runner("type: 'BN'", [np.zeros((0, 3))], phase=TRAIN).forward()
     runner = Runner("type: 'BN'", [randn(2, 3)])
     runner.bottom[0].reshape(3, 2)
     with pytest.raises(ValueError, match="expected 3 channels"):

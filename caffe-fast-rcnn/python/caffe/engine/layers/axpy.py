@@ -39,7 +39,7 @@ class Axpy(Layer):
     def backward(self, top, propagate_down, bottom):
         gradient, value = top[0].grad, bottom[1].tensor
         if propagate_down[0]:
-            bottom[0].grad = (gradient * value).reshape(*value.shape[:2], -1).sum(2).reshape(bottom[0].shape)
+            bottom[0].grad = (gradient * value)[..., None].flatten(2).sum(2).reshape(bottom[0].shape)
         if propagate_down[1]:
             bottom[1].grad = gradient * self._spread(bottom[0].tensor, value)
         if propagate_down[2]:

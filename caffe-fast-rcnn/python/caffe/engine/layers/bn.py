@@ -94,6 +94,8 @@ class BN(Layer):
         """Mean and variance to normalise with, spread over the bottom's axes."""
         if self.source == "stored":
             return self._spread(self.blobs[2]), self._spread(self.blobs[3])
+        if not value.numel():
+            self.fail(f"a batch of shape {tuple(value.shape)} has no mean and variance")
         variance, mean = torch.var_mean(value, self.averaged, correction=0, keepdim=True)
         if not self.is_segnet:
             momentum = self.param.bn_param.momentum

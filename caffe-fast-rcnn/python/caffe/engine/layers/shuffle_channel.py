@@ -30,7 +30,7 @@ class ShuffleChannel(Layer):
     def _dealt(value, groups: int):
         """The values with the groups of channels interleaved."""
         shape = value.shape
-        return value.reshape(shape[0], groups, -1, *shape[2:]).transpose(1, 2).reshape(shape).clone()
+        return value.unflatten(1, (groups, shape[1] // groups)).transpose(1, 2).reshape(shape).clone()
 
     def forward(self, bottom, top):
         top[0].tensor = self._dealt(bottom[0].tensor, self.group)

@@ -20,11 +20,13 @@ class BatchNorm(Layer):
     With use_global_stats the stored statistics are taken, 0 where the weight is 0. Without, those of the batch, and
     the blobs are updated in any phase: blob = fraction blob + statistic, with the variance times m / (m - 1) of m
     values. The blobs are no learned parameters: their lr_mult is set to 0, and any other is refused.
+    Where backward runs, it writes the bottom's gradient, asked for or not.
     Scale and bias come from a Scale layer. Ioffe and Szegedy 2015; source: src/caffe/layers/batch_norm_layer.cpp.
     """
 
     exact_bottoms = exact_tops = 1
     runs_in_place = True
+    writes_unasked = True
 
     def setup(self, bottom, top):
         param, specs = self.param.batch_norm_param, self.param.param
@@ -72,8 +74,6 @@ class BatchNorm(Layer):
         return mean, variance
 
     def backward(self, top, propagate_down, bottom):
-        if not propagate_down[0]:
-            return
         gradient = top[0].grad
         if not self.stored:
             mean = gradient.mean(self.averaged, keepdim=True)

@@ -8,6 +8,7 @@ _os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from . import coord_map, io, proto
 from .classifier import Classifier
 from .detector import Detector
+from .export import ExportError, to_onnx, to_torch
 from .net_spec import NetSpec, layers, params, to_proto
 from .pycaffe import (
     NCCL,

@@ -1,0 +1,165 @@
+"""An ONNX graph under construction, and one layer's part in it."""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from ..engine.blob import Blob
+from ..engine.families.broadcast import operand_axis
+from ..engine.layer import Layer
+
+Shape = tuple[int, ...]
+
+
+class Unsupported(Exception):
+    """A setting of a layer that has no conversion; the message is the reason."""
+
+
+class Graph:
+    """Nodes, weights and the names that are taken."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: list[onnx.TensorProto] = []
+        self._names: set[str] = set()
+        self._weights: dict[tuple[int, Shape], str] = {}
+
+    def unique(self, name: str) -> str:
+        """The name, with a number behind it where it is taken."""
+        found, count = name, 1
+        while found in self._names:
+            count += 1
+            found = f"{name}_{count}"
+        self._names.add(found)
+        return found
+
+    def constant(self, array: np.ndarray, name: str) -> str:
+        """A stored array; returns its name."""
+        name = self.unique(name)
+        self.initializers.append(numpy_helper.from_array(np.asarray(array, order="C"), name))
+        return name
+
+    def weight(self, blob: Blob, name: str) -> str:
+        """A layer's blob; blobs that share values and have one shape are stored once."""
+        key = id(blob._data), blob.shape
+        if key not in self._weights:
+            self._weights[key] = self.constant(blob.data, name)
+        return self._weights[key]
+
+
+class Step:
+    """A layer on its way into the graph.
+
+    inputs   names of the values of its bottoms
+    bottoms  the bottom blobs, whose shapes are those of the net as it is
+    tops     the top blobs
+    """
+
+    def __init__(self, graph: Graph, layer: Layer, inputs: list[str], bottoms: list[Blob], tops: list[Blob]) -> None:
+        self.graph, self.inputs, self.bottoms, self.tops = graph, inputs, bottoms, tops
+        self.layer: Any = layer         # each converter knows the class of its layers
+        self._first = len(graph.nodes)
+
+    # ---- what converters use
+    @property
+    def shape(self) -> Shape:
+        """The shape of the first bottom."""
+        return self.bottoms[0].shape
+
+    @property
+    def top_shape(self) -> Shape:
+        """The shape of the first top."""
+        return self.tops[0].shape
+
+    def nodes(self, op: str, inputs: Sequence[str], count: int, **attributes: Any) -> list[str]:
+        """Add an operation with `count` results; returns their names."""
+        outputs = [self.graph.unique(f"{self.layer.name}/{op}") for _ in range(count)]
+        self.graph.nodes.append(helper.make_node(op, list(inputs), outputs, f"{outputs[0]}:node", **attributes))
+        return outputs
+
+    def node(self, op: str, *inputs: str, **attributes: Any) -> str:
+        """Add an operation with one result; returns its name."""
+        return self.nodes(op, inputs, 1, **attributes)[0]
+
+    def array(self, values: np.ndarray, name: str = "constant") -> str:
+        """A constant array."""
+        return self.graph.constant(values, f"{self.layer.name}.{name}")
+
+    def floats(self, values: float | Sequence[float]) -> str:
+        """A constant of float32."""
+        return self.array(np.array(values, np.float32))
+
+    def ints(self, *values: int) -> str:
+        """A constant list of int64."""
+        return self.array(np.array(values, np.int64))
+
+    def times(self, value: str, factor: float) -> str:
+        """value * factor"""
+        return value if factor == 1 else self.node("Mul", value, self.floats(factor))
+
+    def plus(self, value: str, addend: float) -> str:
+        """value + addend"""
+        return value if addend == 0 else self.node("Add", value, self.floats(addend))
+
+    def reshaped(self, value: str, old: Shape, new: Shape) -> str:
+        """The value in another shape."""
+        return value if tuple(old) == tuple(new) else self.node("Reshape", value, self.ints(*new))
+
+    def cut(self, value: str, start: Sequence[int], end: Sequence[int], axes: Sequence[int], step: int = 1) -> str:
+        """value[start:end:step] along the axes."""
+        return self.node("Slice", value, self.ints(*start), self.ints(*end), self.ints(*axes),
+                         self.ints(*[step] * len(axes)))
+
+    def weight(self, index: int) -> str:
+        """Parameter `index` of the layer."""
+        return self.graph.weight(self.layer.blobs[index], f"{self.layer.name}.{('weight', 'bias')[index]}"
+                                 if index < 2 else f"{self.layer.name}.blob{index}")
+
+    def weights(self) -> list[str]:
+        """All parameters of the layer."""
+        return [self.weight(index) for index in range(len(self.layer.blobs))]
+
+    def spread(self, value: str, blob: Blob, axis: int) -> str:
+        """An operand that lies at the bottom's axes from `axis` on, with axes of length 1 behind it."""
+        axis = operand_axis(self.layer, self.bottoms[0], blob, axis)
+        behind = len(self.shape) - axis - len(blob.shape) if blob.shape else 0
+        return self.reshaped(value, blob.shape, (*blob.shape, *(1,) * behind))
+
+    def refuse(self, reason: str) -> NoReturn:
+        """Say that this layer has no conversion, and why. Raises Unsupported."""
+        raise Unsupported(reason)
+
+    # ---- what the model uses
+    def makes(self, name: str) -> bool:
+        """Is this value a result of this step's nodes? Else the layer passes it on, or it is a constant."""
+        return any(name in node.output for node in self.graph.nodes[self._first:])
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a result of this step's nodes another name, which must be free."""
+        for node in self.graph.nodes[self._first:]:
+            for names in (node.input, node.output):
+                for index, name in enumerate(names):
+                    if name == old:
+                        names[index] = new
+
+
+Converter = Callable[[Step], list[str]]
+CONVERTERS: dict[str, Converter] = {}
+
+
+def converts(*types: str) -> Callable[[Callable], Callable]:
+    """Decorator: this function adds layers of these types to a graph.
+
+    It takes a Step and returns the name of the top's value, or a list with the names for all tops.
+    """
+    def decorate(function: Callable[[Step], str | list[str]]) -> Callable:
+        for name in types:
+            if name in CONVERTERS:
+                raise ValueError(f"layer type '{name}' has a conversion already")
+            CONVERTERS[name] = lambda step: found if isinstance(found := function(step), list) else [found]
+        return function
+    return decorate

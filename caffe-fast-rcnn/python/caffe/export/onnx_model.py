@@ -1,0 +1,110 @@
+"""A net as an ONNX model, layer by layer, without a detour over another framework."""
+from __future__ import annotations
+
+import os
+
+from ..engine.layer import TEST
+from ..engine.storage.atomic import atomic_path
+from .unsupported import name_of, refuse
+
+OPSET = 18
+_LARGEST_FILE = 2_000_000_000       # protobuf holds no more than 2 GiB in one message
+_REASONS = {"Python": "its code is not ours",
+            **dict.fromkeys(("LSTM", "RNN"), "ONNX has no marks of where sequences begin"),
+            **dict.fromkeys(("Data", "DummyData", "HDF5Data", "ImageData", "MemoryData", "WindowData"),
+                            "it reads data; give the net an Input layer instead")}
+
+
+class OnnxMissing(ImportError):
+    """The package onnx is not installed."""
+
+
+def _converters() -> dict:
+    try:
+        import onnx  # noqa: F401
+    except ImportError as error:
+        raise OnnxMissing("export to ONNX needs the package onnx: pip install onnx") from error
+    from . import onnx_shapes, onnx_sums, onnx_values, onnx_windows  # noqa: F401  (they register their conversions)
+    from .onnx_graph import CONVERTERS
+    return CONVERTERS
+
+
+def onnx_model(net):
+    """The net as an onnx.ModelProto; see `to_onnx`."""
+    converters = _converters()
+    from onnx import checker, helper
+
+    from .onnx_graph import Graph
+    if net.phase != TEST:
+        raise ValueError("export to ONNX takes a net in the TEST phase")
+    graph = Graph()
+    inputs = {index: graph.unique(net._blob_names[index]) for index in net._inputs}
+    outputs = {index: graph.unique(name) for index, name in zip(net._outputs, net.outputs, strict=True)}
+    values = _convert_layers(net, graph, converters, inputs, outputs)
+    for index, name in outputs.items():
+        if values[index] != name:       # a value that layers only pass on
+            graph.nodes.append(helper.make_node("Identity", [values[index]], [name], f"{name}:node"))
+    model = helper.make_model(
+        helper.make_graph(graph.nodes, net.name or "net", _infos(net, inputs), _infos(net, outputs),
+                          graph.initializers),
+        producer_name="caffe", opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+    if _size(model) < _LARGEST_FILE:
+        checker.check_model(model)
+    return model
+
+
+def _convert_layers(net, graph, converters, inputs: dict[int, str], outputs: dict[int, str]) -> dict[int, str]:
+    """The name of each blob's last value. Raises ExportError with all layers that have no conversion."""
+    from .onnx_graph import Step, Unsupported
+    blobs, values, reasons = net._blobs, dict(inputs), {}
+    last_writer = {index: number for number in range(len(net.engine_layers)) for index in net._top_ids(number)}
+    for number, layer in enumerate(net.engine_layers):
+        bottoms, tops = net._bottom_ids(number), net._top_ids(number)
+        if layer.type == "Input":
+            continue
+        step = Step(graph, layer, [values[index] for index in bottoms], [blobs[index] for index in bottoms],
+                    [blobs[index] for index in tops])
+        try:
+            if layer.type not in converters:
+                step.refuse(_REASONS.get(layer.type, "its type has no conversion"))
+            found = converters[layer.type](step)
+        except Unsupported as error:
+            reasons[name_of(layer)] = str(error)
+            found = ["missing"] * len(tops)         # to find out about the layers behind it
+        for index, name in zip(tops, found, strict=True):
+            values[index] = name
+            if step.makes(name):
+                is_output = index in outputs and last_writer[index] == number
+                values[index] = outputs[index] if is_output else graph.unique(net._blob_names[index])
+                step.rename(name, values[index])
+    refuse("an ONNX model", reasons)
+    return values
+
+
+def _infos(net, names: dict[int, str]) -> list:
+    from onnx import TensorProto, helper
+    return [helper.make_tensor_value_info(name, TensorProto.FLOAT, net._blobs[index].shape)
+            for index, name in names.items()]
+
+
+def _size(model) -> int:
+    return sum(len(array.raw_data) for array in model.graph.initializer)
+
+
+def to_onnx(net, path: str | os.PathLike) -> None:
+    """Write a net in the TEST phase as an ONNX model (operators of version 18), with its weights.
+
+    Inputs and outputs have the names and shapes of the net's blobs as they are now, all float32; an output that is an
+    input as well has a number behind its name. Sizes follow Caffe's rules: windows that Caffe rounds up get explicit
+    padding. Weights of 2 GB and more go into a second file, <path>.data.
+
+    Raises OnnxMissing without the package onnx, and ExportError, which names all layers that have no conversion.
+    """
+    model = onnx_model(net)
+    import onnx
+    if _size(model) >= _LARGEST_FILE:
+        onnx.save_model(model, os.fspath(path), save_as_external_data=True,
+                        location=os.path.basename(os.fspath(path)) + ".data")
+        return
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(model.SerializeToString())

@@ -1,0 +1,161 @@
+"""ONNX for layers with sliding windows: convolution, pooling, local normalisation, regions of interest."""
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import onnx
+
+from ..engine.families.pooling import Pool
+from .onnx_graph import Shape, Step, converts
+
+_LOWEST = float(np.finfo(np.float32).min)       # Caffe's maximum of a window without pixels
+
+
+def _geometry(window) -> dict:
+    return {"kernel_shape": window.kernel, "strides": window.stride, "dilations": window.dilation,
+            "pads": [*window.pad, *window.pad]}
+
+
+@converts("Convolution", "ConvolutionDepthwise", "DepthwiseConvolution", "Deconvolution")
+def convolution(step: Step):
+    layer, axis = step.layer, step.layer.channel_axis
+    op = "ConvTranspose" if layer.transposed else "Conv"
+    folded = (math.prod(step.shape[:axis]), *step.shape[axis:])
+    result = (folded[0], *step.top_shape[axis:])
+    tops = []
+    for value in step.inputs:
+        found = step.node(op, step.reshaped(value, step.shape, folded), *step.weights(),
+                          group=layer.param.convolution_param.group, **_geometry(layer.window))
+        tops.append(step.reshaped(found, result, step.top_shape))
+    return tops
+
+
+@converts("Im2col")
+def im2col(step: Step):
+    """A convolution whose kernels each take one tap of one channel."""
+    layer, axis = step.layer, step.layer.channel_axis
+    taps, channels = math.prod(layer.window.kernel), step.shape[axis]
+    kernels = np.tile(np.eye(taps, dtype=np.float32).reshape(taps, 1, *layer.window.kernel),
+                      (channels, 1, *(1,) * len(layer.window.kernel)))
+    folded = (math.prod(step.shape[:axis]), *step.shape[axis:])
+    found = step.node("Conv", step.reshaped(step.inputs[0], step.shape, folded), step.array(kernels), group=channels,
+                      **_geometry(layer.window))
+    return step.reshaped(found, (folded[0], *step.top_shape[axis:]), step.top_shape)
+
+
+# ---------------------------------------------------------------------------------------------- pooling
+def _pads(pool: Pool, shape: Shape) -> list[int]:
+    """Pixels before and behind both axes such that windows rounded down are Caffe's: [top, left, bottom, right]."""
+    sizes = pool.output_size(*shape[2:])
+    behind = [max(0, (sizes[i] - 1) * pool.stride[i] + pool.kernel[i] - shape[2 + i] - pool.pad[i]) for i in (0, 1)]
+    return [*pool.pad, *behind]
+
+
+def _padded(step: Step, value: str, pads: list[int], fill: float) -> str:
+    everywhere = step.ints(0, 0, *pads[:2], 0, 0, *pads[2:])
+    return step.node("Pad", value, everywhere, step.floats(fill))
+
+
+def max_pool(step: Step, value: str, pool: Pool, shape: Shape, places: bool = False) -> list[str]:
+    """The maximum of each window, and where asked for the place y W + x of each."""
+    pads = _pads(pool, shape)
+    if any(pad >= kernel for pad, kernel in zip(pads, pool.kernel * 2, strict=True)):
+        if places:
+            step.refuse("a mask of windows that lie outside of the image has no ONNX operation")
+        value, pads = _padded(step, value, pads, _LOWEST), [0] * 4
+    found = step.nodes("MaxPool", [value], 1 + places, kernel_shape=pool.kernel, strides=pool.stride, pads=pads)
+    if places:
+        pixel = step.node("Mod", found[1], step.ints(shape[2] * shape[3]))
+        found[1] = step.node("Cast", pixel, to=onnx.TensorProto.FLOAT)
+    return found
+
+
+def average_pool(step: Step, value: str, pool: Pool, shape: Shape) -> str:
+    """The sum of each window over its area within image and padding."""
+    pads = _pads(pool, shape)
+    if all(behind <= pad for pad, behind in zip(pads[:2], pads[2:], strict=True)):
+        return step.node("AveragePool", value, kernel_shape=pool.kernel, strides=pool.stride, pads=pads,
+                         count_include_pad=1)
+    means = step.node("AveragePool", _padded(step, value, pads, 0), kernel_shape=pool.kernel, strides=pool.stride)
+    lengths = [np.array([_window_length(pool, axis, shape, index) for index in range(count)])
+               for axis, count in enumerate(pool.output_size(*shape[2:]))]
+    factors = math.prod(pool.kernel) / np.outer(*lengths)
+    return step.node("Mul", means, step.array(factors.astype(np.float32), "areas"))
+
+
+def _window_length(pool: Pool, axis: int, shape: Shape, index: int) -> int:
+    start = index * pool.stride[axis] - pool.pad[axis]
+    return min(start + pool.kernel[axis], shape[2 + axis] + pool.pad[axis]) - start
+
+
+@converts("Pooling")
+def pooling(step: Step):
+    layer, value = step.layer, step.inputs[0]
+    if layer.method == "MAX":
+        return max_pool(step, value, layer.pool, step.shape, places=len(step.tops) > 1)
+    if layer.method == "AVE":
+        return average_pool(step, value, layer.pool, step.shape)
+    squares = average_pool(step, step.node("Mul", value, value), layer.pool, step.shape)
+    means = average_pool(step, value, layer.pool, step.shape)
+    zero = step.floats(0)
+    return step.node("Where", step.node("Greater", means, zero), step.node("Div", squares, means), zero)
+
+
+@converts("SPP")
+def spp(step: Step):
+    levels = []
+    for pool in step.layer.pools:
+        found = average_pool(step, step.inputs[0], pool, step.shape) if step.layer.method == "AVE" else \
+            max_pool(step, step.inputs[0], pool, step.shape)[0]
+        levels.append(found)
+    if len(levels) == 1:
+        return levels[0]
+    return step.node("Concat", *(step.node("Flatten", level, axis=1) for level in levels), axis=1)
+
+
+@converts("LRN")
+def lrn(step: Step):
+    param, value = step.layer.param.lrn_param, step.inputs[0]
+    if step.layer.across:
+        return step.node("LRN", value, size=param.local_size, alpha=param.alpha, beta=param.beta, bias=param.k)
+    window = Pool((param.local_size,) * 2, pad=(param.local_size // 2,) * 2)
+    means = average_pool(step, step.node("Mul", value, value), window, step.shape)
+    scale = step.plus(step.times(means, param.alpha), 1)
+    return step.node("Mul", value, step.node("Pow", scale, step.floats(-param.beta)))
+
+
+# ---------------------------------------------------------------------------------------------- regions, resizing
+@converts("ROIPooling")
+def roi_pooling(step: Step):
+    rois = step.reshaped(step.inputs[1], step.bottoms[1].shape, (step.bottoms[1].shape[0], 5))
+    return step.node("MaxRoiPool", step.inputs[0], rois, pooled_shape=step.layer.bins, spatial_scale=step.layer.scale)
+
+
+@converts("ROIAlign")
+def roi_align(step: Step):
+    layer = step.layer
+    rois = step.reshaped(step.inputs[1], step.bottoms[1].shape, (step.bottoms[1].shape[0], 5))
+    images = step.node("Cast", step.node("Squeeze", step.cut(rois, [0], [1], [1]), step.ints(1)),
+                       to=onnx.TensorProto.INT64)
+    return step.node("RoiAlign", step.inputs[0], step.cut(rois, [1], [5], [1]), images, mode="avg",
+                     output_height=layer.bins[0], output_width=layer.bins[1], sampling_ratio=max(layer.ratio, 0),
+                     spatial_scale=layer.scale, coordinate_transformation_mode="output_half_pixel")
+
+
+@converts("Interp")
+def interp(step: Step):
+    param, value, size = step.layer.param.interp_param, step.inputs[0], step.shape[2:]
+    if param.pad_beg or param.pad_end:
+        value = step.cut(value, [-param.pad_beg] * 2, [length + param.pad_end for length in size], [2, 3])
+    return step.node("Resize", value, "", "", step.ints(*step.top_shape), mode="linear",
+                     coordinate_transformation_mode="align_corners")
+
+
+@converts("Upsample")
+def upsample(step: Step):
+    if len(step.inputs) > 1:
+        step.refuse("a mask has no ONNX operation")
+    (n, c, h, w), (vertical, horizontal) = step.shape, step.layer.scales
+    apart = step.reshaped(step.inputs[0], step.shape, (n, c, h, 1, w, 1))
+    return step.reshaped(step.node("Expand", apart, step.ints(n, c, h, vertical, w, horizontal)), (), step.top_shape)

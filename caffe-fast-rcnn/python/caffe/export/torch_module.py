@@ -1,0 +1,220 @@
+"""A net as a torch.nn.Module.
+
+The module's layers are the engine's own: their forward runs on tensors that keep the autograd graph, so values are
+those of the net, and gradients come from autograd.
+"""
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from ..engine.blob import Blob
+from ..engine.families.recurrent import RecurrentLayer
+from ..engine.layer import TEST, TRAIN, AutogradLayer, BlobVec, Layer
+from .unsupported import name_of, refuse
+
+_NO_MODULE = {"Python": "its code is not ours", "HDF5Output": "it writes a file",
+              **dict.fromkeys(("Data", "DummyData", "HDF5Data", "ImageData", "MemoryData", "WindowData"),
+                              "it reads data; give the net an Input layer instead")}
+_KERNELS = ("ROIPooling", "SmoothL1Loss")       # computed outside of autograd, with gradients of their own
+_BLOB_NAMES = {"BatchNorm": ("mean", "variance", "count"), "BN": ("weight", "bias", "mean", "variance"),
+               "Bias": ("bias",), "LSTM": ("weight", "bias", "weight_hidden"), "PReLU": ("weight",),
+               "RNN": ("weight", "bias", "weight_hidden", "weight_output", "bias_output")}
+_STATISTICS = ("mean", "variance", "count")     # not learned: buffers of the module
+
+
+class _Value(Blob):
+    """What a layer takes for a blob: a tensor as it is, with its autograd graph, device and type."""
+
+    def __init__(self, value: torch.Tensor | None = None) -> None:
+        super().__init__(*(() if value is None else value.shape))
+        self._value = value
+        self._gradient: torch.Tensor | None = None
+        self.written = False
+
+    @property
+    def tensor(self) -> torch.Tensor:
+        if self._value is None:
+            raise RuntimeError("a blob was read before it was written")
+        return self._value if self._value.shape == self.shape else self._value.reshape(self.shape)
+
+    @tensor.setter
+    def tensor(self, value: torch.Tensor) -> None:
+        self._value, self.written = value, True
+
+    @property
+    def grad(self):
+        return self._gradient
+
+    @grad.setter
+    def grad(self, value: torch.Tensor) -> None:
+        self._gradient = value
+
+    def share_data(self, other: Blob) -> None:
+        self._value = other.tensor
+
+    def share_diff(self, other: Blob) -> None:
+        """Autograd does that."""
+
+
+class _KernelFunction(torch.autograd.Function):
+    """A layer without parameters that brings its own backward pass."""
+
+    @staticmethod
+    def forward(ctx, layer: Layer, num_tops: int, *tensors: torch.Tensor):
+        ctx.layer, ctx.bottom = layer, [_Value(tensor) for tensor in tensors]
+        top = [_Value() for _ in range(num_tops)]
+        layer.reshape(ctx.bottom, top)
+        layer.forward(ctx.bottom, top)
+        return tuple(value.tensor for value in top)
+
+    @staticmethod
+    def backward(ctx, *gradients: torch.Tensor):
+        top = [_Value(gradient) for gradient in gradients]
+        for value, gradient in zip(top, gradients, strict=True):
+            value.grad = gradient
+        wanted = list(ctx.needs_input_grad[2:])
+        ctx.layer.backward(top, wanted, ctx.bottom)
+        return (None, None, *(value.grad if want else None for value, want in zip(ctx.bottom, wanted, strict=True)))
+
+
+class TorchLayer(nn.Module):
+    """One layer of the engine: tensors of its bottoms in, a tuple of its tops' tensors out.
+
+    Its parameters are `weight` and `bias`, or what suits the type; statistics are buffers.
+    """
+
+    def __init__(self, layer: Layer, tensors: list[torch.Tensor]) -> None:
+        super().__init__()
+        self.layer = copy.copy(layer)
+        self.layer.blobs = BlobVec()
+        self.shapes = [blob.shape for blob in layer.blobs]
+        self.blob_names = _blob_names(layer)
+        self.num_tops = len(layer.loss_weights)
+        for name, tensor in zip(self.blob_names, tensors, strict=True):
+            if name in _STATISTICS:
+                self.register_buffer(name, tensor.detach())
+            else:
+                self.register_parameter(name, nn.Parameter(tensor) if not isinstance(tensor, nn.Parameter) else tensor)
+
+    def extra_repr(self) -> str:
+        shapes = ", ".join(f"{name} {shape}" for name, shape in zip(self.blob_names, self.shapes, strict=True))
+        return f"{self.layer.type}{': ' if shapes else ''}{shapes}"
+
+    def _layer(self) -> Layer:
+        """The layer for one pass; what it remembers of the pass ends with it."""
+        layer = copy.copy(self.layer)
+        stored = [getattr(self, name) for name in self.blob_names]
+        layer.blobs = BlobVec(_Value(tensor.reshape(shape)) for tensor, shape in zip(stored, self.shapes, strict=True))
+        _set_phase(layer, self.training)
+        if isinstance(layer, RecurrentLayer):
+            layer.last = None       # every pass begins with states of zero
+        if isinstance(layer, AutogradLayer) and torch.is_grad_enabled():
+            layer.compute = torch.enable_grad()(layer.compute)      # type: ignore[method-assign]
+        return layer
+
+    def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        layer = self._layer()
+        if layer.type in _KERNELS:
+            return _KernelFunction.apply(layer, self.num_tops, *tensors)
+        bottom, top = [_Value(tensor) for tensor in tensors], [_Value() for _ in range(self.num_tops)]
+        layer.reshape(bottom, top)
+        layer.forward(bottom, top)
+        for name, blob in zip(self.blob_names, layer.blobs, strict=True):
+            if name in _STATISTICS and blob.written:
+                getattr(self, name).copy_(blob.tensor.detach().reshape(getattr(self, name).shape))
+        return tuple(value.tensor for value in top)
+
+
+class TorchDropout(nn.Module):
+    """Dropout with torch's random numbers."""
+
+    def __init__(self, layer: Layer) -> None:
+        super().__init__()
+        self.ratio, self.scale_train = layer.param.dropout_param.dropout_ratio, layer.param.dropout_param.scale_train
+
+    def forward(self, value: torch.Tensor) -> tuple[torch.Tensor]:
+        value = nn.functional.dropout(value, self.ratio, self.training)
+        return (value if self.scale_train else value * (1 - self.ratio),)
+
+
+def _blob_names(layer: Layer) -> list[str]:
+    count, names = len(layer.blobs), _BLOB_NAMES.get(layer.type, ("weight", "bias"))
+    if layer.type in ("LSTM", "RNN") and count > len(names):
+        names = (*names[:2], "weight_static", *names[2:])
+    return [names[index] if index < len(names) else f"blob{index}" for index in range(count)]
+
+
+def _set_phase(layer: Layer, training: bool) -> None:
+    """Let `train()` and `eval()` choose between the batch's and the stored statistics, as the phase does."""
+    layer.phase = TRAIN if training else TEST
+    if layer.type == "BatchNorm" and not layer.param.batch_norm_param.HasField("use_global_stats"):
+        layer.stored = not training     # type: ignore[attr-defined]
+    if layer.type == "BN" and layer.source != "none" and not layer.is_segnet:      # type: ignore[attr-defined]
+        is_batch = training and not layer.param.bn_param.frozen
+        layer.source = "batch" if is_batch else "stored"        # type: ignore[attr-defined]
+
+
+class TorchNet(nn.Module):
+    """A net as a module; see `to_torch`.
+
+    inputs   names of the blobs that `forward` takes, in order
+    outputs  names of those that it returns
+    """
+
+    def __init__(self, net) -> None:
+        super().__init__()
+        refuse("a torch module", {name_of(layer): _NO_MODULE[layer.type] for layer in net.engine_layers
+                                  if layer.type in _NO_MODULE})
+        self.inputs, self.outputs = list(net.inputs), list(net.outputs)
+        self._input_places, self._output_places = list(net._inputs), list(net._outputs)
+        self._steps: list[tuple[str, list[int], list[int]]] = []       # child's name, bottoms, tops
+        known: dict[int, torch.Tensor] = {}
+        for index, layer in enumerate(net.engine_layers):
+            if layer.type != "Input":
+                name = self._free_name(layer.name)
+                self.add_module(name, TorchDropout(layer) if layer.type == "Dropout" else
+                                TorchLayer(layer, [_tensor_of(blob, known) for blob in layer.blobs]))
+                self._steps.append((name, list(net._bottom_ids(index)), list(net._top_ids(index))))
+        self.train(net.phase == TRAIN)
+
+    def _free_name(self, layer_name: str) -> str:
+        name = layer_name.replace(".", "_") or "layer"
+        while hasattr(self, name):
+            name += "_"
+        return name
+
+    def forward(self, *inputs: torch.Tensor):
+        """The net's outputs for its inputs: a tensor, or a tuple where there are several."""
+        if len(inputs) != len(self.inputs):
+            raise ValueError(f"this net takes {len(self.inputs)} inputs ({', '.join(self.inputs)}), got {len(inputs)}")
+        values: dict[int, torch.Tensor] = dict(zip(self._input_places, inputs, strict=True))
+        for name, bottoms, tops in self._steps:
+            found = getattr(self, name)(*(values[place] for place in bottoms))
+            values.update(zip(tops, found, strict=True))
+        outputs = tuple(values[place] for place in self._output_places)
+        return outputs[0] if len(outputs) == 1 else outputs
+
+
+def _tensor_of(blob: Blob, known: dict[int, torch.Tensor]) -> torch.Tensor:
+    """A copy of the blob's values; blobs that share theirs get one Parameter."""
+    key = id(blob._data)
+    if key not in known:
+        known[key] = nn.Parameter(blob.tensor.detach().clone(memory_format=torch.contiguous_format))
+    return known[key]
+
+
+def to_torch(net) -> TorchNet:
+    """A torch.nn.Module that computes what the net computes, with a copy of its weights.
+
+    `forward` takes the inputs in the order of net.inputs and returns the outputs in that of net.outputs: a tensor, or
+    a tuple of several. It is differentiable by autograd and can be traced and exported, moves with `.to(device)`, and
+    takes other batch and image sizes where the layers do. `state_dict` names weights by layer: `conv1.weight`,
+    `conv1.bias` (a dot in a layer's name becomes `_`). The module starts in the phase of the net; `train()` and
+    `eval()` switch Dropout and BatchNorm. Recurrent layers begin every pass with a state of zero.
+
+    Raises ExportError for nets with Python or data layers; it names all of them.
+    """
+    return TorchNet(net)

@@ -36,6 +36,11 @@ def test_along_an_axis(axis, top_k, values):
           lambda x: along(x, axis, top_k, values), gradient=False)
 
 
+def test_one_axis():
+    assert Runner("type: 'ArgMax' argmax_param { out_max_val: true }", [np.array([3.0, 5])]).forward()[0].tolist() \
+        == [[[0], [3]], [[0], [5]]]
+
+
 def test_ties():
     runner = Runner("type: 'ArgMax' argmax_param { top_k: 3 }", [np.array([[2.0, 1, 2, 2]])])
     assert runner.forward()[0].ravel().tolist() == [3, 2, 0]

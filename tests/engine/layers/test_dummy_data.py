@@ -1,4 +1,5 @@
 """DummyData."""
+import pytest
 from layer_checker import Runner, refused
 
 
@@ -29,3 +30,5 @@ def test_bad_input():
     refused("type: 'DummyData' dummy_data_param { num: 1 channels: 1 height: 1 }", [], "width: expected")
     refused("type: 'DummyData' dummy_data_param { num: 1 shape { dim: 1 } }", [], "either shape, or num")
     refused("type: 'DummyData' dummy_data_param { shape { dim: 1 } data_filler {} data_filler {} }", [], "data_filler")
+    with pytest.raises(ValueError, match="unknown filler type 'gauss'"):
+        Runner("type: 'DummyData' dummy_data_param { shape { dim: 1 } data_filler { type: 'gauss' } }", [])

@@ -3,7 +3,7 @@ import math
 
 import numpy as np
 import pytest
-from layer_checker import Runner, check, randn
+from layer_checker import Runner, check, randn, refused
 
 
 def loss(prob, labels):
@@ -24,3 +24,7 @@ def test_bad_label():
     runner = Runner("type: 'MultinomialLogisticLoss'", [np.ones((1, 2)), np.array([2.0])])
     with pytest.raises(ValueError, match=r"labels must be in 0..1, found 2"):
         runner.forward()
+
+
+def test_bad_shapes():
+    refused("type: 'MultinomialLogisticLoss'", [(2, 4), (2, 3)], "expected 2 labels, found 6")

@@ -20,14 +20,19 @@ def fill(blob: Blob, filler_param) -> None:
     Types: constant, uniform, gaussian, positive_unitball, xavier, msra, bilinear. Raises FillerError for an unknown
     type, for `sparse` with a type other than gaussian, and for a shape that the type cannot fill.
     """
+    check_filler(filler_param)
     name = filler_param.type
-    if name not in _FILLERS:
-        raise FillerError(f"unknown filler type '{name}'; the types are {', '.join(sorted(_FILLERS))}")
     if not blob.count:
         raise FillerError(f"filler '{name}': there is nothing to fill in a blob of shape {blob.shape}")
     if filler_param.sparse != -1 and name != "gaussian":
         raise FillerError(f"filler '{name}': `sparse` goes with gaussian only, found sparse: {filler_param.sparse}")
     blob.tensor = _FILLERS[name](blob.shape, filler_param)
+
+
+def check_filler(filler_param) -> None:
+    """Raise FillerError where the type is unknown."""
+    if filler_param.type not in _FILLERS:
+        raise FillerError(f"unknown filler type '{filler_param.type}'; the types are {', '.join(sorted(_FILLERS))}")
 
 
 def _empty(shape: tuple[int, ...]) -> torch.Tensor:

@@ -38,7 +38,7 @@ class ArgMax(Layer):
     def forward(self, bottom, top):
         param, value = self.param.argmax_param, bottom[0].tensor
         if self.along is None:
-            indices, largest = self._largest(value.flatten(1), 1)
+            indices, largest = self._largest(value.reshape(value.shape[0], math.prod(value.shape[1:])), 1)
             found = [indices, largest] if param.out_max_val else [indices]
             top[0].tensor = torch.stack(found, 1).reshape(top[0].shape)
         else:

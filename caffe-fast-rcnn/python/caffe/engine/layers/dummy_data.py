@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from ...proto import caffe_pb2
-from ..fillers import fill
+from ..fillers import check_filler, fill
 from ..layer import Layer, register
 
 
@@ -25,6 +25,7 @@ class DummyData(Layer):
         for blob, shape in zip(top, self._shapes(len(top)), strict=True):
             blob.reshape(*shape)
         for blob, filler in zip(top, self.fillers, strict=True):
+            check_filler(filler)
             if filler.type == "constant":
                 fill(blob, filler)
 

@@ -21,6 +21,11 @@ class MultinomialLogisticLoss(LossLayer):
     Source: src/caffe/layers/multinomial_logistic_loss_layer.cpp.
     """
 
+    def reshape(self, bottom, top):
+        super().reshape(bottom, top)
+        if bottom[1].count != bottom[0].shape[0]:
+            self.fail(f"expected {bottom[0].shape[0]} labels, found {bottom[1].count} (shape {bottom[1].shape})")
+
     def _probability(self, bottom) -> tuple[torch.Tensor, torch.Tensor]:
         """That of each label and the labels, (N, 1)."""
         rows = bottom[0].tensor.flatten(1)

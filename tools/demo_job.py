@@ -28,8 +28,8 @@ def parser() -> argparse.ArgumentParser:
     add = result.add_argument
     add("--data", default=str(ROOT / "data" / "demo"), metavar="DIR", help="data set (default: data/demo)")
     add("--output", default=str(ROOT / "output/demo"), metavar="DIR", help="folder of the run (default: output/demo)")
-    add("--max_iters", type=int, nargs=4, default=[700, 500, 500, 500], metavar=("RPN1", "FRCN1", "RPN2", "FRCN2"),
-        help="iterations of the four stages (default: 700 500 500 500)")
+    add("--max_iters", type=int, nargs=4, default=[600, 1000, 500, 600], metavar=("RPN1", "FRCN1", "RPN2", "FRCN2"),
+        help="iterations of the four stages (default: 600 1000 500 600)")
     add("--seed", type=int, default=3, help="seed of the training (default: 3)")
     add("--pictures", type=int, default=9, metavar="N", help="pictures to draw (default: 9)")
     add("--no_ohem", action="store_true", help="train on random RoIs instead of hard ones")

@@ -38,5 +38,6 @@ setup(
     install_requires=["numpy", "pyyaml", "opencv-python-headless", "easydict", "cython", "scipy", "protobuf>=4.21",
                       "torch>=2.10", "matplotlib", "h5py", "lmdb"],
     extras_require={"test": ["pytest", "hypothesis", "pytest-xdist"],
+                    "onnx": ["onnx>=1.16", "onnxruntime"],      # export, and the tests of what was exported
                     "check": ["ruff", "mypy", "types-PyYAML"]},
 )

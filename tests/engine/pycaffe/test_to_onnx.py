@@ -149,3 +149,15 @@ def test_large_weights_go_into_a_second_file(tmp_path, monkeypatch):
     net = net_of((EXAMPLES["ip"][0], [(2, 600)], 1))
     check(net, tmp_path / "net.onnx")
     assert (tmp_path / "net.onnx.data").stat().st_size >= 4 * 600 * 4
+
+
+def test_command_names_what_cannot_be_exported(tmp_path, capsys):
+    from caffe.commands import main
+    net = net_of(TORCH_ONLY["hinge_loss"])
+    (tmp_path / "net.prototxt").write_text(
+        "layer { name: 'in' type: 'Input' top: 'x' top: 't' input_param { shape { dim: 4 dim: 6 } shape { dim: 4 } } }\n"
+        "layer { name: 'tested' type: 'HingeLoss' bottom: 'x' bottom: 't' top: 'y' }")
+    net.save(str(tmp_path / "net.caffemodel"))
+    words = [str(tmp_path / name) for name in ("net.prototxt", "net.caffemodel", "net.onnx")]
+    assert main(["export", *words]) == 2
+    assert "layer 'tested' (HingeLoss): its type has no conversion" in capsys.readouterr().err

@@ -11,6 +11,7 @@ from . import (
     convert_imageset,
     device_query,
     draw,
+    export,
     extract_features,
     inspect,
     test,
@@ -23,8 +24,8 @@ from .flags import Flags
 from .running import guarded
 
 COMMANDS: dict[str, ModuleType] = {module.__name__.rpartition(".")[2]: module for module in (
-    train, test, time, inspect, draw, convert_imageset, compute_image_mean, extract_features, upgrade_net,
-    upgrade_solver, device_query)}
+    train, test, time, inspect, draw, export, convert_imageset, compute_image_mean, extract_features,
+    upgrade_net, upgrade_solver, device_query)}
 
 
 def usage() -> str:

@@ -155,7 +155,8 @@ def test_command_names_what_cannot_be_exported(tmp_path, capsys):
     from caffe.commands import main
     net = net_of(TORCH_ONLY["hinge_loss"])
     (tmp_path / "net.prototxt").write_text(
-        "layer { name: 'in' type: 'Input' top: 'x' top: 't' input_param { shape { dim: 4 dim: 6 } shape { dim: 4 } } }\n"
+        "layer { name: 'in' type: 'Input' top: 'x' top: 't'\n"
+        "  input_param { shape { dim: 4 dim: 6 } shape { dim: 4 } } }\n"
         "layer { name: 'tested' type: 'HingeLoss' bottom: 'x' bottom: 't' top: 'y' }")
     net.save(str(tmp_path / "net.caffemodel"))
     words = [str(tmp_path / name) for name in ("net.prototxt", "net.caffemodel", "net.onnx")]

@@ -104,6 +104,20 @@ def test_a_run_that_is_killed_and_then_interrupted_comes_to_the_same_weights(fin
     assert models(output) == models(finished_run[0])
 
 
+def test_a_run_that_is_killed_in_every_stage_comes_to_the_same_weights(finished_run, trainer, tmp_path):
+    output = tmp_path / "run"
+    for step in TRAINED:
+        process = trainer.start(output, "--resume")
+        wait_for((output / "checkpoints" / step / "checkpoint.json").exists, process)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        wait_until_free(output)
+        assert not (output / FINAL).exists()
+    status, text = trainer.run(output, "--resume")
+    assert status == 0, text
+    assert models(output) == models(finished_run[0])
+
+
 def test_steps_whose_inputs_changed_are_done_again_and_it_says_so(finished_run, trainer, tmp_path):
     output = tmp_path / "copy"
     shutil.copytree(finished_run[0], output)

@@ -5,7 +5,7 @@ import os
 
 from ..engine.layer import TEST
 from ..engine.storage.atomic import atomic_path
-from .unsupported import name_of, refuse
+from .unsupported import ExportError, name_of, refuse
 
 OPSET = 18
 _LARGEST_FILE = 2_000_000_000       # protobuf holds no more than 2 GiB in one message
@@ -37,6 +37,8 @@ def onnx_model(net):
     from .onnx_graph import Graph
     if net.phase != TEST:
         raise ValueError("export to ONNX takes a net in the TEST phase")
+    if not net.outputs:
+        raise ExportError("this net has no outputs: there is nothing that an ONNX model of it could compute")
     graph = Graph()
     inputs = {index: graph.unique(net._blob_names[index]) for index in net._inputs}
     outputs = {index: graph.unique(name) for index, name in zip(net._outputs, net.outputs, strict=True)}
@@ -98,7 +100,8 @@ def to_onnx(net, path: str | os.PathLike) -> None:
     input as well has a number behind its name. Sizes follow Caffe's rules: windows that Caffe rounds up get explicit
     padding. Weights of 2 GB and more go into a second file, <path>.data.
 
-    Raises OnnxMissing without the package onnx, and ExportError, which names all layers that have no conversion.
+    Raises OnnxMissing without the package onnx, and ExportError for a net without outputs and for layers that have no
+    conversion; it names all of them.
     """
     model = onnx_model(net)
     import onnx

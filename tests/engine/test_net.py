@@ -142,3 +142,40 @@ def test_force_backward_through_a_layer_without_gradient(net_of, kind):
     net.forward()
     with pytest.raises(caffe.LayerError, match="layer 'end'.*no gradient for its bottom 0"):
         net.backward()
+
+
+PYTHON_LAYER = """
+import caffe
+
+class Gain(caffe.Layer):
+    def __init__(self, layer_param):
+        super().__init__(layer_param)
+        self.name = layer_param.name
+
+    def setup(self, bottom, top):
+        self.blobs.add_blob(bottom[0].channels)
+        self.blobs[0].data[...] = float(self.param_str)
+
+    def reshape(self, bottom, top):
+        top[0].reshape(*bottom[0].shape)
+
+    def forward(self, bottom, top):
+        top[0].data[...] = bottom[0].data * self.blobs[0].data
+
+    def backward(self, top, propagate_down, bottom):
+        self.blobs[0].diff[...] += (top[0].diff * bottom[0].data).sum(0)
+        bottom[0].diff[...] = top[0].diff * self.blobs[0].data
+"""
+
+
+def test_a_python_layer_with_parameters_and_its_own_constructor(net_of, tmp_path, monkeypatch):
+    (tmp_path / "gain_layer.py").write_text(PYTHON_LAYER)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    net = net_of("force_backward: true\n" + DATA + 'layer { name: "gain" type: "Python" bottom: "x" top: "y" param {} '
+                 'python_param { module: "gain_layer" layer: "Gain" param_str: "3" } }')
+    x = np.arange(12, dtype=np.float32).reshape(3, 4)
+    np.testing.assert_array_equal(net.forward(x=x)["y"], 3 * x)
+    net.backward(y=np.ones((3, 4)))
+    net.backward()
+    assert net.layers[1].name == "gain" and (net.blobs["x"].diff == 3).all()
+    np.testing.assert_array_equal(net.params["gain"][0].diff, 2 * x.sum(0))

@@ -140,6 +140,9 @@ class PythonLayer:
     phase = TRAIN
     blobs: BlobVec
 
+    def __init__(self, layer_param=None) -> None:
+        """A subclass that has its own takes the LayerParameter and hands it on."""
+
     def setup(self, bottom, top):
         """Called once, before the first reshape."""
 

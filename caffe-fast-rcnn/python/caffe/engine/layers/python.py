@@ -19,7 +19,7 @@ class Python(Layer):
 
     def __init__(self, param, phase):
         super().__init__(param, phase)
-        self.user = self._load_class()()
+        self.user = self._load_class()(param)
         self.user.param_str = self.user.param_str_ = param.python_param.param_str
         self.user.phase = self.phase
         self.user.blobs = self.blobs

@@ -50,6 +50,13 @@ class StoredBlob:
         """The values in their shape."""
         return self.values.reshape(self.shape)
 
+    def copy_to(self, tensor: torch.Tensor) -> None:
+        """Overwrite a tensor of as many values; on the CPU straight from the file, without a second copy."""
+        if tensor.device.type == "cpu" and tensor.is_contiguous():
+            np.copyto(tensor.numpy().reshape(-1), self.values, casting="same_kind")
+        else:
+            tensor.copy_(self.tensor(tuple(tensor.shape), tensor.dtype))
+
     def tensor(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
         """A copy of the values in another shape, on the CPU."""
         copy = np.array(self.values, np.float64 if dtype == torch.float64 else np.float32)

@@ -43,8 +43,7 @@ def load_into(net, path: str | os.PathLike, stored: StoredLayers, skip_layers: C
         if name in targets and name not in skip_layers:
             copies += _pair(path, targets[name], blobs, may_miss)
     for target, source in copies:
-        like = target.tensor
-        target.tensor = source.tensor(target.shape, like.dtype).to(like.device)
+        source.copy_to(target.tensor)
     return _report(net, path, stored, skip_layers)
 
 

@@ -37,8 +37,9 @@ class Evaluation:
         """A table of average precisions by both definitions, their means, and which classes are left out."""
         width = max(map(len, [*self.classes, "mean AP"]))
         area, points = self.aps(False), self.aps(True)
+        area["mean AP"], points["mean AP"] = (float(np.mean([*column.values()] or [np.nan]))
+                                              for column in (area, points))
         rows = [(name, area[name], points[name]) for name in area]
-        rows.append(("mean AP", *(np.mean([*column.values()] or [np.nan]) for column in (area, points))))
         lines = [f"{'':<{width}}  area    11 points"]
         lines += [f"{name:<{width}}  {by_area:.4f}  {by_points:.4f}" for name, by_area, by_points in rows]
         empty = [name for name in self.classes if name not in area]

@@ -1,4 +1,7 @@
-"""Children that succeed, fail, are killed, are interrupted, and whose parent dies."""
+"""Children that succeed, fail, are killed, are interrupted, and whose parent dies.
+
+Where a child interrupts its parent it sleeps a second first, so that the parent is waiting for it by then.
+"""
 import io
 import os
 import signal
@@ -74,7 +77,7 @@ def test_a_process_left_behind_that_holds_the_output_open_does_not_hang_the_pare
 def test_a_stop_request_is_passed_on_and_the_child_ends_in_order(tmp_path):
     code = ("from fast_rcnn.child_process import StopRequest, INTERRUPTED\n"
             "with StopRequest() as stop:\n"
-            f"    print('ready', flush=True); os.kill({os.getpid()}, signal.SIGINT)\n"
+            f"    time.sleep(1); os.kill({os.getpid()}, signal.SIGINT)\n"
             "    while not stop.requested: time.sleep(0.01)\n"
             "print('checkpoint written'); sys.exit(INTERRUPTED)")
     with pytest.raises(KeyboardInterrupt):
@@ -84,13 +87,13 @@ def test_a_stop_request_is_passed_on_and_the_child_ends_in_order(tmp_path):
 
 def test_sigterm_to_the_parent_counts_as_ctrl_c(tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, f"os.kill({os.getpid()}, signal.SIGTERM); time.sleep(30)")
+        run(tmp_path, f"time.sleep(1); os.kill({os.getpid()}, signal.SIGTERM); time.sleep(30)")
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def test_a_child_that_ends_well_although_asked_to_stop_has_done_its_work(tmp_path):
     run(tmp_path, "signal.signal(signal.SIGTERM, lambda *a: sys.exit(0))\n"
-                  f"os.kill({os.getpid()}, signal.SIGINT); time.sleep(30)")
+                  f"time.sleep(1); os.kill({os.getpid()}, signal.SIGINT); time.sleep(30)")
 
 
 def test_the_child_ends_when_its_parent_is_killed(tmp_path):

@@ -22,7 +22,7 @@ class SignalActions:
 
     def __init__(self, solver, sigint: Action, sighup: Action) -> None:
         self._solver = solver
-        self._effects = {signal.SIGINT: sigint}
+        self._effects: dict[int, Action] = {signal.SIGINT: sigint}
         if hasattr(signal, "SIGHUP"):       # Windows has none
             self._effects[signal.SIGHUP] = sighup
         self._pending: set[int] = set()

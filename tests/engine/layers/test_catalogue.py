@@ -27,7 +27,6 @@ FORK_NUMBERS = {"permute_param": 202, "prior_box_param": 203, "norm_param": 206,
                 "roi_align_param": 154, "roi_pooling_param": 8266711, "smooth_l1_loss_param": 8266712}
 FOLDER, TESTS = Path(layers.__file__).parent, Path(__file__).parent
 FILES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
-ELSEWHERE = {"python": TESTS.parent / "test_net.py"}
 
 
 def file_of(name):
@@ -75,12 +74,12 @@ def test_one_file_for_each_type():
 @pytest.mark.parametrize("file", FILES)
 def test_every_file_is_imported_and_has_a_test(file):
     assert hasattr(layers, file)
-    assert ELSEWHERE.get(file, TESTS / f"test_{file}.py").exists()
+    assert (TESTS / f"test_{file}.py").exists()
 
 
 @pytest.mark.parametrize("name", [*TYPES, *OTHER_NAMES])
 def test_values_gradients_and_bad_input_are_tested(name):
-    path = ELSEWHERE.get(file_of(name), TESTS / f"test_{file_of(name)}.py")
+    path = TESTS / f"test_{file_of(name)}.py"
     needed = {"values", "bad input"} | ({"gradients"} if has_gradient(layer_class(name)) else set())
     missing = needed - kinds_tested(path.read_text())
     assert not missing, f"{path.name} has no test of {' and '.join(sorted(missing))}"

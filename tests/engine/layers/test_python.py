@@ -1,0 +1,47 @@
+"""Python: the layer that runs a user's class. Nets with such layers are in the tests of Net."""
+import sys
+import types
+
+import pytest
+from layer_checker import check, randn, refused
+
+import caffe
+
+
+class Gain(caffe.Layer):
+    """top = param_str * bottom."""
+
+    def setup(self, bottom, top):
+        self.factor = float(self.param_str)
+
+    def reshape(self, bottom, top):
+        top[0].reshape(*bottom[0].shape)
+
+    def forward(self, bottom, top):
+        top[0].data[...] = self.factor * bottom[0].data
+
+    def backward(self, top, propagate_down, bottom):
+        if propagate_down[0]:
+            bottom[0].diff[...] = self.factor * top[0].diff
+
+
+@pytest.fixture(autouse=True)
+def module(monkeypatch):
+    """The class in a module `users_layers`."""
+    made = types.ModuleType("users_layers")
+    made.Gain, made.NoLayer = Gain, int
+    monkeypatch.setitem(sys.modules, "users_layers", made)
+
+
+def test_values_and_gradients():
+    check("type: 'Python' python_param { module: 'users_layers' layer: 'Gain' param_str: '2.5' }", [randn(2, 3, 4, 5)],
+          lambda x: 2.5 * x, in_place="values")
+
+
+def test_bad_input():
+    refused("type: 'Python'", [(2, 3)], "`module` and `layer`")
+    refused("type: 'Python' python_param { module: 'nowhere_at_all' layer: 'Gain' }", [(2, 3)],
+            "no module 'nowhere_at_all'")
+    for name in ("Missing", "NoLayer"):
+        refused(f"type: 'Python' python_param {{ module: 'users_layers' layer: '{name}' }}", [(2, 3)],
+                f"has no class '{name}'")

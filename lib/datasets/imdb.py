@@ -113,6 +113,10 @@ class imdb:
         self._roidb = [*self.roidb, *mirrored]
         self.image_index = self.image_index * 2
 
+    def objects_of_class(self, name: str) -> dict[str, Any]:
+        """What is to be found of a class: `voc_eval.Objects` by image name."""
+        raise NotImplementedError
+
     def evaluate_detections(self, all_boxes: Sequence[Sequence[np.ndarray]],
                             output_dir: str | os.PathLike) -> Evaluation:
         """Evaluate, and write, all_boxes[class][image]: (N, 5) arrays x1, y1, x2, y2, score."""

@@ -122,10 +122,11 @@ class VocFolder(imdb):
         if not self.annotated:
             raise DatasetError(f"{self.name}: no XML file in {self.layout.annotations}, so there is nothing to "
                                f"evaluate against; the detections are in {output_dir}")
-        objects = {name: self._objects_of_class(name) for name in detections}
+        objects = {name: self.objects_of_class(name) for name in detections}
         return evaluate(detections, objects, use_07_metric=self.use_07_metric)
 
-    def _objects_of_class(self, name: str) -> dict[str, Objects]:
+    def objects_of_class(self, name: str) -> dict[str, Objects]:
+        """The objects of a class by image name, difficult ones included."""
         objects = {}
         for record in self._records:
             mine = [index for index, found in enumerate(record.names) if found == name]

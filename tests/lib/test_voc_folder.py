@@ -191,6 +191,16 @@ def test_images_without_any_annotation_can_be_tested_on(tmp_path, pets):
     assert (tmp_path / "out" / "comp4_det_new_cat.txt").read_text() == "n 0.5 2 3 4 5\n"
 
 
+def test_joined_data_sets_are_evaluated_as_one(pets, tmp_path):
+    both = get_imdb(f"{pets}:train+{pets}:test")
+    perfect = [[np.zeros((0, 5))] * both.num_images]
+    for label in range(1, both.num_classes):
+        perfect.append([np.column_stack([entry["boxes"][entry["gt_classes"] == label],
+                                         np.ones((entry["gt_classes"] == label).sum())])
+                        for entry in both.gt_roidb()])
+    assert both.evaluate_detections(perfect, tmp_path).mean_ap == 1
+
+
 def test_joined_data_sets(tmp_path, pets):
     other = flat_folder(tmp_path / "more", {"a": [OX], "y": [CAT]})
     both = get_imdb(f"{pets}+{other}")

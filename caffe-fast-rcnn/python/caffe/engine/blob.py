@@ -62,13 +62,15 @@ class _Array:
         return self.host if self.host.shape == shape else self.host.reshape(shape)
 
     def assign(self, value: torch.Tensor) -> None:
-        kept = self.tensor
-        if self.host is not None and kept is not None and kept.device == value.device \
+        kept, on_cpu = self.tensor, value.device.type == "cpu"
+        if on_cpu and self.host is not None and kept is not None and kept.device == value.device \
                 and kept.dtype == value.dtype and kept.numel() == value.numel():
             if kept.data_ptr() != value.data_ptr() or kept.stride() != value.stride():
                 kept.copy_(value.reshape(kept.shape))
         else:
-            self.tensor, self.host = value, None
+            self.tensor = value
+            if on_cpu:              # on CUDA the view is filled again when it is next asked for
+                self.host = None
         self.host_is_newer = False
 
 

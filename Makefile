@@ -33,7 +33,7 @@ $(VENV)/bin/python:
 
 $(VENV)/installed.stamp: $(VENV)/bin/python $(EXTENSION_SOURCES)
 	$(PY) -m pip install --quiet --disable-pip-version-check "$(TORCH)" "setuptools>=64" wheel "cython>=3.0" numpy
-	$(PY) -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[test,check]'
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[test,check,onnx,nvrtc]'
 	$(PY) lib/setup.py --quiet build_ext --inplace
 	@touch $@
 

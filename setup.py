@@ -39,5 +39,7 @@ setup(
                       "torch>=2.10", "matplotlib", "h5py", "lmdb"],
     extras_require={"test": ["pytest", "hypothesis", "pytest-xdist"],
                     "onnx": ["onnx>=1.16", "onnxruntime"],      # export, and the tests of what was exported
+                    # Compiles the CUDA kernels without a GPU, for the tests; PyTorch's CUDA wheels bring both
+                    "nvrtc": ["cuda-bindings; sys_platform == 'linux'", "nvidia-cuda-nvrtc; sys_platform == 'linux'"],
                     "check": ["ruff", "mypy", "types-PyYAML"]},
 )

@@ -63,7 +63,7 @@ def _layout(name: str) -> Layout:
         return find_layout(path, split or None)
     except DatasetError as error:
         known = f"; registered names: {', '.join(_registered)}" if _registered else ""
-        raise DatasetError(f"data set {name!r}: {error}. Names look like voc_2007_trainval, paths like "
+        raise DatasetError(f"{error}. Names look like voc_2007_trainval, paths like "
                            f"path/to/folder:train{known}") from None
 
 

@@ -11,6 +11,7 @@ from datasets.evaluation import Evaluation, class_detections, evaluate
 from datasets.imdb import imdb
 from datasets.roidb import Entry
 from datasets.voc_eval import Objects
+from datasets.voc_layout import DatasetError
 
 
 class JoinedImdb(imdb):
@@ -23,8 +24,8 @@ class JoinedImdb(imdb):
         super().__init__("+".join(part.name for part in parts), parts[0].classes)
         for part in parts[1:]:
             if part.classes != self.classes:
-                raise ValueError(f"{parts[0].name} has the classes {self.classes}, {part.name} has "
-                                 f"{part.classes}: only data sets with the same classes can be joined")
+                raise DatasetError(f"{parts[0].name} has the classes {self.classes}, {part.name} has "
+                                   f"{part.classes}: only data sets with the same classes can be joined")
         self.parts = list(parts)
         names = [name for part in parts for name in part.image_index]
         if Counter(names).most_common(1)[0][1] > 1:

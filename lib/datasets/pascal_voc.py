@@ -33,7 +33,7 @@ class pascal_voc(VocFolder):
         devkit = Path(devkit_path) if devkit_path else default_devkit(year)
         folder = devkit / f"VOC{year}"
         if not folder.is_dir():
-            raise DatasetError(f"{folder}: VOC {year} is not there; data/README says how to get it")
+            raise DatasetError(f"{folder}: VOC {year} is not there; data/README.md says how to get it")
         super().__init__(find_layout(folder, image_set), classes or CLASSES, zero_based=False,
                          use_07_metric=int(year) < 2010)
         self.name = f"voc_{year}_{image_set}"

@@ -137,6 +137,14 @@ def check_test_net(path: str | os.PathLike, num_classes: int, num_anchors: int |
     return [*_class_problems(net, num_classes), *_anchor_problems(net, num_anchors), *_stride_problems(net)]
 
 
+def check_outputs(net: Any, path: str | os.PathLike, *wanted: str) -> None:
+    """Raise CheckError if a net lacks one of the outputs that are read from it."""
+    missing = [name for name in wanted if name not in net.outputs]
+    if missing:
+        raise CheckError(f"{path}: has no output {' and no '.join(missing)}; it has {', '.join(net.outputs) or 'none'}."
+                         " Detectors are tested with faster_rcnn_test.pt or test.pt, proposals made with rpn_test.pt")
+
+
 def check_frozen(path: str | os.PathLike, part: str, stage: int) -> list[str]:
     """Layers of an alternating-optimisation net that must not change, but have a learning rate.
 

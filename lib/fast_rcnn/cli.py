@@ -19,8 +19,8 @@ class Main(Protocol):
 
 
 _USER_ERRORS = {
-    "FileNotFoundError", "UserError", "ConfigError", "CheckError", "RunError", "LossError", "ChildDied",
-    "DatasetError", "AnnotationError", "ImageError",                                # lib/datasets, roi_data_layer
+    "UserError", "ConfigError", "CheckError", "RunError", "LossError", "ChildDied",
+    "DatasetError", "AnnotationError", "ImageError", "ConversionError",     # lib/datasets, roi_data_layer, tools
     "PrototxtError", "LayerError", "SolverError", "WeightsError", "WireError"}      # caffe
 
 
@@ -55,17 +55,22 @@ def tool(main: Main) -> Main:
 
 
 def is_user_error(error: Exception) -> bool:
-    """Whether an exception tells of something outside the program: by its class's name or a base class's.
+    """Whether an exception tells of something outside the program: a file, or by the name of its class or a base.
 
     By name, because importing all the modules that define them would take seconds before --help is shown.
     """
-    return any(cls.__name__ in _USER_ERRORS for cls in type(error).__mro__)
+    return _is_about_a_file(error) or any(cls.__name__ in _USER_ERRORS for cls in type(error).__mro__)
+
+
+def _is_about_a_file(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.filename is not None
 
 
 def message_of(error: Exception) -> str:
-    """The text of an error; for a missing file, its name."""
-    if isinstance(error, FileNotFoundError) and error.filename and error.strerror:
-        return f"{error.filename}: no such file or folder"
+    """The text of an error; of the operating system about a file, the file's name and what is wrong with it."""
+    if isinstance(error, OSError) and error.filename is not None:
+        text = "no such file or folder" if isinstance(error, FileNotFoundError) else (error.strerror or "").lower()
+        return f"{error.filename}: {text}"
     return str(error)
 
 
@@ -102,6 +107,21 @@ def existing_file(path: str, option: str, hint: str = "") -> str:
     if not Path(path).is_file():
         raise UserError(f"{option}: there is no file {path}{'; ' + hint if hint else ''}")
     return path
+
+
+def writable_folder(path: str | os.PathLike, option: str) -> Path:
+    """The folder, made if missing. Raises UserError where nothing can be written into it.
+
+    For results that take long to compute: better told before than after.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{option}: the folder {folder} cannot be made: {(error.strerror or '').lower()}") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"{option}: no permission to write into {folder}")
+    return folder
 
 
 def choose_device(args: argparse.Namespace) -> int | None:

@@ -97,8 +97,6 @@ _MISC = dict(
     RNG_SEED=3, EPS=1e-14,
     ROOT_DIR=_ROOT, DATA_DIR=os.path.join(_ROOT, "data"), MODELS_DIR=os.path.join(_ROOT, "models"),
     MATLAB="matlab", EXP_DIR="default", USE_GPU_NMS=True, GPU_ID=0,
-    # Ours: arithmetic of the net, 'float32', 'bfloat16' (float32 master weights) or 'float64'
-    PRECISION="float32",
 )
 
 _DEFAULTS = Config(TRAIN=Config(_TRAIN), TEST=Config(_TEST), **_MISC)
@@ -122,9 +120,10 @@ def reset_cfg() -> None:
 def cfg_from_file(filename: str | os.PathLike) -> None:
     """Change `cfg` by a YAML file that holds any subset of the keys; all its errors are reported together."""
     try:
-        text = Path(filename).read_text(encoding="utf-8")
-        content = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = yaml.safe_load(Path(filename).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"--cfg: {filename} cannot be read: {(error.strerror or str(error)).lower()}") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{filename}: cannot be read as YAML: {error}") from error
     if content is None:
         return
@@ -163,6 +162,12 @@ def check_cfg() -> None:
         raise ConfigError("\n".join(problems))
 
 
+def check_one_scale() -> None:
+    """For nets with an RPN. Raises ConfigError if TEST.SCALES has several: there is one set of anchors."""
+    if len(cfg.TEST.SCALES) != 1:
+        raise ConfigError(f"TEST.SCALES is {list(cfg.TEST.SCALES)}: a region proposal network takes one scale")
+
+
 def _type_problems() -> Iterator[str]:
     """Values assigned in Python by-pass the checks of files and command lines: check their types here."""
     for key, value in _flatten(cfg):
@@ -183,7 +188,6 @@ _POSITIVE = "TRAIN.SCALES TEST.SCALES TRAIN.BBOX_NORMALIZE_STDS PIXEL_STDS".spli
 _CHOICES = {
     "TRAIN.PROPOSAL_METHOD": ("selective_search", "gt", "rpn"),
     "TEST.PROPOSAL_METHOD": ("selective_search", "gt", "rpn"),
-    "PRECISION": ("float32", "bfloat16", "float64"),
 }
 _LENGTHS = {key: 4 for key in ("TRAIN.BBOX_INSIDE_WEIGHTS", "TRAIN.RPN_BBOX_INSIDE_WEIGHTS",
                                "TRAIN.BBOX_NORMALIZE_MEANS", "TRAIN.BBOX_NORMALIZE_STDS")}

@@ -6,14 +6,19 @@ from typing import Any
 from fast_rcnn.cli import UserError
 
 
-def load_imdb(name: str) -> Any:
-    """The data set of this name or path. Raises UserError that says how to get it."""
+def load_imdb(name: str, to_train: bool = False) -> Any:
+    """The data set of this name or path, which is described on the standard output.
+
+    Raises UserError that says how to get it, or with `to_train` that it has nothing to train on.
+    """
     from datasets.factory import DatasetError, get_imdb
     try:
         imdb = get_imdb(name)
+        if to_train:
+            imdb.validate()
     except (DatasetError, FileNotFoundError) as error:
-        hint = ". To fetch it: data/scripts/fetch_voc2007.sh" if name.startswith("voc_2007") else ""
-        raise UserError(f"data set {name}: {error}{hint}") from None
+        hint = "; to fetch it: data/scripts/fetch_voc2007.sh" if name.startswith("voc_2007") else ""
+        raise UserError(f"--imdb {name}: {error}{hint}") from None
     if hasattr(imdb, "summary"):
         print(imdb.summary(), flush=True)
     return imdb

@@ -9,7 +9,7 @@ from typing import Any
 
 from fast_rcnn import checks
 from fast_rcnn.cli import UserError, existing_file
-from fast_rcnn.config import cfg
+from fast_rcnn.config import cfg, check_one_scale
 from utils.files import read_json
 
 
@@ -22,11 +22,19 @@ class DetectorFiles:
     cfg: str | None = None
     classes: Sequence[str] | None = None
 
-    def load(self, num_classes: int) -> Any:
-        """The net, checked for this number of classes. Raises CheckError, or what caffe raises for bad files."""
+    def load(self, num_classes: int, hint: str = "") -> Any:
+        """The net, checked for this number of classes; `hint` ends the message if something does not fit.
+
+        Raises CheckError, ConfigError, or what caffe raises for bad files.
+        """
         import caffe
-        checks.raise_all([*checks.check_test_net(self.net, num_classes), *self._rpn_problems()])
-        return caffe.Net(self.net, caffe.TEST, weights=self.weights)
+        checks.raise_all([*checks.check_test_net(self.net, num_classes), *self._rpn_problems()], hint)
+        if cfg.TEST.HAS_RPN:
+            check_one_scale()
+        net = caffe.Net(self.net, caffe.TEST, weights=self.weights)
+        checks.check_outputs(net, self.net, *([] if cfg.TEST.SVM else ["cls_prob"]),
+                             *(["bbox_pred"] if cfg.TEST.BBOX_REG else []))
+        return net
 
     def _rpn_problems(self) -> Iterator[str]:
         has_rpn = bool(checks.NetFile(self.net).python_layers("ProposalLayer"))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from fast_rcnn.config import cfg, cfg_from_file, cfg_from_list, check_cfg, reset_cfg
+from fast_rcnn.config import cfg, cfg_from_file, cfg_from_list, check_cfg, check_one_scale, reset_cfg
 from utils.files import atomic_path
 
 # Values of the blog post and of py-faster-rcnn that differ from the defaults of cfg
@@ -66,7 +66,9 @@ def stage_settings(kind: str, stage: int, ohem: bool, cfg_file: str | None, set_
             _assign({"TEST.RPN_POST_NMS_TOP_N": cfg.TRAIN.RPN_POST_NMS_TOP_N})
         # Another seed in each step, so that stage 2 does not repeat stage 1's minibatches
         _assign({"RNG_SEED": (cfg.RNG_SEED if seed is None else seed) + _SEED_OFFSET[kind] + 1000 * (stage - 1)})
-        if kind != "proposals":         # which trains nothing: what TRAIN says need not fit together
+        if kind == "proposals":         # which trains nothing: what TRAIN says need not fit together
+            check_one_scale()
+        else:
             check_cfg()
         return plain(cfg)
     finally:

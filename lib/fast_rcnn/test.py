@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fast_rcnn.bbox_transform import bbox_transform_inv, clip_boxes
-from fast_rcnn.config import cfg
+from fast_rcnn.config import cfg, check_one_scale
 from fast_rcnn.detections import Detections, save_detections
 from fast_rcnn.nms_wrapper import nms
 from roi_data_layer.minibatch import read_image
@@ -71,8 +71,7 @@ def _get_blobs(im: np.ndarray, rois: np.ndarray | None) -> tuple[dict[str, np.nd
         return {"data": data, "rois": _get_rois_blob(rois, im_scales)}, im_scales
     if not cfg.TEST.HAS_RPN:
         raise ValueError("im_detect needs boxes, or cfg.TEST.HAS_RPN and a net with a region proposal net")
-    if len(im_scales) != 1:
-        raise ValueError(f"cfg.TEST.SCALES is {cfg.TEST.SCALES}: a region proposal network takes one scale")
+    check_one_scale()
     return {"data": data, "im_info": np.array([[*data.shape[2:], im_scales[0]]], np.float32)}, im_scales
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fast_rcnn.config import cfg
+from fast_rcnn.config import cfg, check_one_scale
 from roi_data_layer.minibatch import read_image
 from utils.blob import image_pyramid
 from utils.npz import read_npz, texts, write_npz
@@ -21,9 +21,8 @@ def im_proposals(net: Any, im: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     im       (height, width, 3) BGR
     returns  boxes (R, 4) in image pixels, scores (R, 1), by descending score
     """
+    check_one_scale()
     data, scales = image_pyramid(im, cfg.PIXEL_MEANS, cfg.TEST.SCALES, cfg.TEST.MAX_SIZE, cfg.PIXEL_STDS)
-    if len(scales) != 1:
-        raise ValueError(f"cfg.TEST.SCALES is {cfg.TEST.SCALES}: a region proposal network takes one scale")
     im_info = np.array([[*data.shape[2:], scales[0]]], np.float32)
     net.blobs["data"].reshape(*data.shape)
     net.blobs["im_info"].reshape(*im_info.shape)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 
 from .engine.blob import Blob
-from .engine.device import peak_memory_mb, set_device, set_mode_cpu, set_mode_gpu, set_random_seed
+from .engine.device import peak_memory_mb, set_device, set_mode_cpu, set_mode_gpu, set_precision, set_random_seed
 from .engine.fillers import fill as fill_blob
 from .engine.layer import TEST, TRAIN, AutogradLayer, BlobVec, LayerError, register
 from .engine.layer import Layer as EngineLayer
@@ -35,7 +35,7 @@ __all__ = [
     "LayerError", "NCCL", "NesterovSolver", "Net", "RMSPropSolver", "SGDSolver", "SolverError", "TEST", "TRAIN",
     "Timer", "fill_blob", "get_solver", "has_gpu", "has_nccl", "init_log", "layer_type_list", "log", "nms",
     "peak_memory_mb", "register_layer", "set_device", "set_mode_cpu", "set_mode_gpu", "set_multiprocess",
-    "set_random_seed", "set_solver_count", "set_solver_rank", "solver_count", "solver_rank",
+    "set_precision", "set_random_seed", "set_solver_count", "set_solver_rank", "solver_count", "solver_rank",
 ]
 
 _LOG = logging.getLogger("caffe")

@@ -175,13 +175,13 @@ class Net:
               [[names[i] for i in indices] for indices in self._bottom_indices],
               [[names[i] for i in indices] for indices in self._top_indices],
               [layer.loss_weights for layer in self._layers])
-        if not force_backward:
-            return
         for layer, plan in zip(self._layers, self._plans, strict=True):
-            plan.needs_backward = True
-            plan.propagate_down = [wanted or index not in layer.not_forced
-                                   for index, wanted in enumerate(plan.propagate_down)]
-            layer.param_propagate_down = [True] * len(layer.blobs)
+            if force_backward:
+                plan.needs_backward = True
+                plan.propagate_down = [wanted or index not in layer.not_forced
+                                       for index, wanted in enumerate(plan.propagate_down)]
+                layer.param_propagate_down = [True] * len(layer.blobs)
+            layer.needs_backward = plan.needs_backward
 
     # ---- running
     def _blobs_of(self, indices: list[int]) -> list[Blob]:

@@ -7,11 +7,21 @@ from typing import Any
 
 import numpy as np
 
+import caffe
+from fast_rcnn.checks import check_outputs
 from fast_rcnn.config import cfg, check_one_scale
+from fast_rcnn.lean import make_lean
 from roi_data_layer.minibatch import read_image
 from utils.blob import image_pyramid
 from utils.npz import read_npz, texts, write_npz
 from utils.timer import Progress
+
+
+def load_rpn(net_file: str | os.PathLike, weights: str | os.PathLike) -> Any:
+    """A region proposal net for `im_proposals`. Raises CheckError if it lacks one of the outputs."""
+    net = caffe.Net(os.fspath(net_file), caffe.TEST, weights=os.fspath(weights))
+    check_outputs(net, net_file, "rois", "scores")
+    return make_lean(net)
 
 
 def im_proposals(net: Any, im: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -20,7 +20,7 @@ from . import device
 class _Array:
     """One array of a blob (data or diff); several blobs may share one, each with a shape of its own."""
 
-    __slots__ = ("tensor", "host", "host_is_newer", "_factor")
+    __slots__ = ("tensor", "host", "host_is_newer", "freed_as", "_factor")
 
     def __init__(self) -> None:
         self.clear()
@@ -29,12 +29,17 @@ class _Array:
         self.tensor: torch.Tensor | None = None     # on the device that used it last
         self.host: np.ndarray | None = None         # the view handed out to NumPy users
         self.host_is_newer = False                  # only on CUDA: NumPy may have been written since
+        self.freed_as = ""                          # the blob's name, if the values were given up
         self._factor: tuple[torch.Tensor, int, torch.Tensor] | None = None      # tensor, its version, copy of it
 
     def as_tensor(self, shape: tuple[int, ...]) -> torch.Tensor:
         where, dtype = device.current_device(), device.float_type()
         tensor = self.tensor
         if tensor is None:
+            if self.freed_as:
+                raise RuntimeError(
+                    f"blob '{self.freed_as}' was freed after its last reader, or not computed because it has none: "
+                    f"name it in net.make_lean(keep=['{self.freed_as}'])")
             tensor = self.tensor = torch.zeros(shape, device=where, dtype=dtype)
         elif tensor.device != where or tensor.dtype != dtype:
             if self.host_is_newer:
@@ -100,6 +105,7 @@ class _Array:
             if on_cpu:              # on CUDA the view is filled again when it is next asked for
                 self.host = None
         self.host_is_newer = False
+        self.freed_as = ""
 
 
 class Blob:
@@ -221,9 +227,15 @@ class Blob:
         if self.count != other.count:
             raise ValueError(f"blobs of shapes {self.shape} and {other.shape} cannot share their values")
 
-    def free_data(self) -> None:
-        """Give the memory of the values back; they read as zeros until they are written again."""
+    def free(self, name: str) -> None:
+        """Give the memory of the values back; until they are written, reading them raises RuntimeError with the name."""
+        name = self._data.freed_as or name      # of blobs that share their values the first one
         self._data.clear()
+        self._data.freed_as = name
+
+    def allow_writing(self) -> None:
+        """Let freed values be written piece by piece; they begin as zeros."""
+        self._data.freed_as = ""
 
     def zero_grad(self) -> None:
         """Set the gradient to zero."""

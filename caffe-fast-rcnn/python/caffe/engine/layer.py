@@ -63,6 +63,7 @@ class Layer:
     no_backward_to: tuple[int, ...] = ()    # bottoms that can have no gradient, such as labels: asking is an error
     not_forced: tuple[int, ...] = ()        # bottoms that the net's force_backward leaves alone
     runs_in_place = False               # may a top be its bottom?
+    has_effects = False                 # does forward do more than write the tops?
     writes_unasked = False              # may backward write gradients that nobody asked for? (as in Caffe)
 
     def __init__(self, param, phase: int) -> None:

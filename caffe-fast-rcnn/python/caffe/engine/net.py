@@ -14,6 +14,7 @@ from .blob import Blob
 from .fillers import FillerError
 from .graph.backward_plan import LayerPlan, prune
 from .graph.debug_info import show_backward, show_forward, show_norms
+from .graph.liveness import freed_after, idle_layers
 from .graph.phase_filter import filter_layers
 from .graph.sharing import ParameterTable
 from .graph.splits import insert_splits
@@ -90,6 +91,8 @@ class Net:
         self._parameters = ParameterTable()
         self._observers: dict[str, list[Callable[[int], None]]] = {event: [] for event in EVENTS}
         self.debug_info = net_param.debug_info
+        self._idle: set[int] = set()                # layers that a lean net leaves out
+        self._freed_after: list[list[int]] = []     # for each layer; empty where the net is not lean
         self._needs_gradient: list[bool] = []       # for each blob
         self._index_of: dict[str, int] = {}
         unread: set[str] = set()
@@ -189,15 +192,43 @@ class Net:
 
     def _forward_layers(self, first: int, last: int) -> None:
         for index in range(first, last + 1):
-            layer = self._layers[index]
-            bottom, top = self._blobs_of(self._bottom_indices[index]), self._blobs_of(self._top_indices[index])
             self._tell("before_forward", index)
-            layer.reshape(bottom, top)
+            self._forward_layer(index)
+            self._tell("after_forward", index)
+
+    def _forward_layer(self, index: int) -> None:
+        layer = self._layers[index]
+        bottom, top = self._blobs_of(self._bottom_indices[index]), self._blobs_of(self._top_indices[index])
+        layer.reshape(bottom, top)
+        if self.lean:
+            for blob in top:
+                blob.allow_writing()
+        if index not in self._idle:
             layer.forward(bottom, top)
             _seed_loss_gradients(layer, top)
-            if self.debug_info:
-                show_forward(layer, dict(self._named(self._top_indices[index])))
-            self._tell("after_forward", index)
+        if self.lean:
+            for freed in self._freed_after[index]:
+                self._blobs[freed].free(self._blob_names[freed])
+        if self.debug_info and index not in self._idle:
+            show_forward(layer, dict(self._named(self._top_indices[index])))
+
+    @property
+    def lean(self) -> bool:
+        """Whether `make_lean` was called (ours)."""
+        return bool(self._freed_after)
+
+    def make_lean(self, keep: Sequence[str] = ()) -> None:
+        """Free the values of each blob after its last reader, and leave out layers that end in Silence (ours).
+
+        Values that a backward pass reads stay, and so do inputs, outputs, losses and the blobs named in `keep`;
+        reading another blob raises RuntimeError with its name.
+        """
+        losses = {index for layer, tops in zip(self._layers, self._top_indices, strict=True)
+                  for index, weight in zip(tops, layer.loss_weights, strict=True) if weight}
+        outputs = {self._index_of[name] for name in (*self.outputs, *keep)}
+        structure = self._layers, self._bottom_indices, self._top_indices
+        self._idle = idle_layers(*structure, outputs)
+        self._freed_after = freed_after(*structure, self._blobs, outputs | losses | set(self._input_indices))
 
     def _backward_layers(self, first: int, last: int) -> None:
         for index in range(first, last - 1, -1):

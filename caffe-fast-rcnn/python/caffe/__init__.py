@@ -24,6 +24,7 @@ from .pycaffe import (
     Blob,
     BlobVec,
     EngineLayer,
+    FeatureCache,
     Layer,
     LayerError,
     NesterovSolver,

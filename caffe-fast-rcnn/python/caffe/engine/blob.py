@@ -228,7 +228,7 @@ class Blob:
             raise ValueError(f"blobs of shapes {self.shape} and {other.shape} cannot share their values")
 
     def free(self, name: str) -> None:
-        """Give the memory of the values back; until they are written, reading them raises RuntimeError with the name."""
+        """Give the memory of the values back. Until they are written, reading them raises RuntimeError."""
         name = self._data.freed_as or name      # of blobs that share their values the first one
         self._data.clear()
         self._data.freed_as = name

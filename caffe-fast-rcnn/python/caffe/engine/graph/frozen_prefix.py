@@ -86,7 +86,7 @@ class FrozenPrefix:
         self._batch: tuple[Sequence[str], Sequence[tuple[int, int]]] | None = None
 
     def has(self, key: str) -> bool:
-        """Whether the features of an image are kept; once they are, they stay. May be asked from any thread."""
+        """Whether the features of an image are kept. Once they are, they stay. May be asked from any thread."""
         return key in self._store
 
     def next_batch(self, keys: Sequence[str], sizes: Sequence[tuple[int, int]]) -> None:

@@ -73,7 +73,12 @@ class FeatureStore:
         path = self._files.get(_name(key))
         if path is None:
             return None
-        features = _read(path)
+        try:
+            features = _read(path)
+        except (OSError, ValueError) as error:      # somebody cleared the folder, or the disk is bad
+            log.warning("%s cannot be read, its features are computed anew: %s", path, error)
+            del self._files[_name(key)]
+            return None
         self._remember(key, features)
         return features
 

@@ -135,7 +135,8 @@ class SolverWrapper:
         try:
             if blobs:
                 _assign(blobs, unnormalize(trained[0], trained[1], self.bbox_means, self.bbox_stds))
-            self.solver.net.save(str(path))
+            net = self.solver.net       # the readonly head need not be stored a second time, where a Caffe knows how
+            getattr(net, "save_trained", net.save)(str(path))
         finally:
             _assign(blobs, trained)
         return str(path)

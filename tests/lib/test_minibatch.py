@@ -5,12 +5,12 @@ import pytest
 from golden.detector_cases import generate as pytest_generate_tests  # noqa: F401
 from golden.detector_cases import golden
 from layer_runner import make_layer, set_config
+from process_helpers import wait_until
 
 from fast_rcnn.bbox_transform import per_class_targets
 from fast_rcnn.config import cfg, reset_cfg
 from roi_data_layer.layer import OHEMDataLayer, RoIDataLayer
 from roi_data_layer.minibatch import (
-    ImageError,
     get_allrois_minibatch,
     get_minibatch,
     read_images,
@@ -18,6 +18,7 @@ from roi_data_layer.minibatch import (
     split_rois,
 )
 from roi_data_layer.order import BatchOrder, epoch_batches
+from utils.images import ImageError
 
 BLOBS = ("data", "rois", "labels", "bbox_targets", "bbox_inside_weights", "bbox_outside_weights", "gt_boxes",
          "im_info")
@@ -59,7 +60,7 @@ def check_choice(case, roidb, choose, settings):
     """Which RoIs of each image were taken, and the images' scales."""
     picks = [np.concatenate(choose(entry["max_overlaps"])) for entry in roidb]
     case.check("roi_index", np.concatenate(picks))
-    case.check("im_scales", read_images(roidb, settings, np.random.default_rng(0))[1])
+    case.check("im_scales", read_images(roidb, settings, np.random.default_rng(0))[2])
 
 
 @golden("minibatch", "contract")
@@ -235,7 +236,8 @@ def test_order_is_a_function_of_seed_and_iteration():
 
 def small_settings(**train):
     return set_config({"TRAIN.SCALES": [40, 56], "TRAIN.MAX_SIZE": 80, "TRAIN.BATCH_SIZE": 4,
-                       "TRAIN.BG_THRESH_LO": 0, **{f"TRAIN.{key}": value for key, value in train.items()}})
+                       "TRAIN.BG_THRESH_LO": 0, "TRAIN.USE_PREFETCH": False,
+                       **{f"TRAIN.{key}": value for key, value in train.items()}})
 
 
 def data_layer(folder, tops=6, classes=3, count=5):
@@ -258,23 +260,42 @@ def assert_equal_batches(first, second):
             np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("ohem", [False, True])
-@pytest.mark.parametrize("per_batch", [1, 2])
-def test_prefetching_and_resuming_give_the_same_batches(tmp_path, ohem, per_batch):
+@pytest.mark.parametrize("ohem, per_batch, workers", [
+    (False, 1, 0), (False, 2, 0), (False, 1, 2), (True, 2, 0), (True, 1, 1), (True, 2, 2)])
+def test_prefetching_and_resuming_give_the_same_batches(tmp_path, ohem, per_batch, workers):
     small_settings(USE_OHEM=ohem, IMS_PER_BATCH=per_batch)
     plain = run(*data_layer(tmp_path), 9)
     small_settings(USE_OHEM=ohem, IMS_PER_BATCH=per_batch, USE_PREFETCH=True)
+    cfg.NUM_WORKERS = workers
     layer, bottom, top = data_layer(tmp_path)
     assert_equal_batches(run(layer, bottom, top, 9), plain)
     layer.seek(4)
     assert_equal_batches(run(layer, bottom, top, 3), plain[4:7])
     assert layer.iteration == 7
     layer.close()
+    assert_equal_batches(run(layer, bottom, top, 2), plain[7:])
 
 
-@pytest.mark.parametrize("prefetch", [False, True])
-def test_a_broken_image_is_named_by_the_layer(tmp_path, prefetch):
+def test_the_layer_tells_how_long_it_waited_for_data(tmp_path):
+    small_settings()
+    layer, bottom, top = data_layer(tmp_path)
+    run(layer, bottom, top, 3)
+    in_line = layer.waits.take()
+    assert in_line["wait"] > 0 and in_line["queue"] == 0 and layer.waits.take() == {"wait": 0, "queue": 0}
+    small_settings(USE_PREFETCH=True)
+    layer, bottom, top = data_layer(tmp_path)
+    run(layer, bottom, top, 1)
+    assert layer.waits.take()["queue"] == 0
+    wait_until(lambda: layer._feed.ready == 6)
+    run(layer, bottom, top, 1)
+    assert layer.waits.take()["queue"] == 6
+    layer.close()
+
+
+@pytest.mark.parametrize("prefetch, workers", [(False, 0), (True, 0), (True, 1)])
+def test_a_broken_image_is_named_by_the_layer(tmp_path, prefetch, workers):
     small_settings(USE_PREFETCH=prefetch)
+    cfg.NUM_WORKERS = workers
     layer, bottom, top = data_layer(tmp_path)
     (tmp_path / "scene3.png").write_bytes(b"not an image")
     with pytest.raises(ImageError, match="scene3.png"):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import statistics
 import sys
 import tempfile
 import time
@@ -38,7 +39,8 @@ GOAL = 0.02                 # largest share of it that may be spent waiting
 WARM_UP = 1.0               # seconds in which processes start and the queue fills
 MODES = {"in line": (False, 0), "2 threads": (True, 0), "1 process": (True, 1), "2 processes": (True, 2)}
 NET = """layer { name: "data" type: "Python" %s
-  python_param { module: "roi_data_layer.layer" layer: "RoIDataLayer" param_str: "'num_classes': %d" } }"""
+  python_param { module: "roi_data_layer.layer" layer: "RoIDataLayer" param_str: "'num_classes': %d" } }
+layer { name: "silence" type: "Silence" %s }"""
 TOPS = "data", "rois", "labels", "bbox_targets", "bbox_inside_weights", "bbox_outside_weights"
 
 
@@ -74,7 +76,8 @@ def make_net(folder: Path, roidb: list[Entry], prefetch: bool, workers: int) -> 
     cfg.TRAIN.USE_OHEM, cfg.TRAIN.BG_THRESH_LO = True, 0.0
     cfg.TRAIN.USE_PREFETCH, cfg.NUM_WORKERS = prefetch, workers
     path = folder / "net.pt"
-    path.write_text(NET % (" ".join(f'top: "{name}"' for name in TOPS), CLASSES))
+    tops, bottoms = (" ".join(f'{kind}: "{name}"' for name in TOPS) for kind in ("top", "bottom"))
+    path.write_text(NET % (tops, CLASSES, bottoms))
     net = caffe.Net(str(path), caffe.TRAIN)
     net.layers[0].set_roidb(roidb)
     return net
@@ -92,13 +95,6 @@ def count_to(number: int) -> None:
         number -= 1
 
 
-def calibrate() -> int:
-    """How far `count_to` counts in an iteration."""
-    trial = 200_000
-    fastest = min(seconds_of(lambda: count_to(trial)) for _ in range(20))
-    return round(trial * PERIOD / fastest)
-
-
 def seconds_of(work: Callable[[], object]) -> float:
     """How long a call takes."""
     start = time.perf_counter()
@@ -106,51 +102,64 @@ def seconds_of(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def take(net: Any, seconds: float, compute: Callable[[], None]) -> tuple[float, float]:
-    """Seconds of an iteration, forward and `compute`, and the share of that spent waiting for data."""
+def calibrate() -> tuple[int, float]:
+    """How far `count_to` counts in an iteration, and the median of the seconds that it takes."""
+    trial = 200_000
+    number = round(trial * PERIOD / min(seconds_of(lambda: count_to(trial)) for _ in range(20)))
+    return number, statistics.median(seconds_of(lambda: count_to(number)) for _ in range(31))
+
+
+def take(net: Any, seconds: float, compute: Callable[[], None]) -> dict[str, float]:
+    """Takes minibatches for some seconds; `rate` is those a second, `wait` the share of the time spent waiting for
+    them, `forward` and `iteration` the medians of the seconds of the layer's forward and of that and `compute`.
+    """
     end = time.perf_counter() + WARM_UP
     while time.perf_counter() < end:
         net.forward()
         compute()
     net.layers[0].waits.take()
-    start, count = time.perf_counter(), 0
-    while (now := time.perf_counter()) < start + seconds:
-        net.forward()
-        compute()
-        count += 1
-    return (now - start) / count, net.layers[0].waits.take()["wait"] / (now - start)
+    forwards, iterations = [], []
+    while sum(iterations) < seconds:
+        forwards.append(seconds_of(net.forward))
+        iterations.append(forwards[-1] + seconds_of(compute))
+    return {"rate": len(iterations) / sum(iterations), "wait": net.layers[0].waits.take()["wait"] / sum(iterations),
+            "forward": statistics.median(forwards), "iteration": statistics.median(iterations)}
 
 
 def measure(folder: Path, roidb: list[Entry], seconds: float) -> dict[str, dict[str, float]]:
-    """For each mode: minibatches a second, share of waiting, and the busy net's time over that of its work alone."""
-    number = calibrate()
-    alone = seconds_of(lambda: [count_to(number) for _ in range(30)]) / 30
+    """For each mode: minibatches a second; wait and forward beside a net that computes elsewhere; and the busy net's
+    iteration over its work alone.
+    """
     found = {}
     for mode, (prefetch, workers) in MODES.items():
+        number, alone = calibrate()
         net = make_net(folder, roidb, prefetch, workers)
-        found[mode] = {"rate": 1 / take(net, seconds, lambda: None)[0],
-                       "wait": take(net, seconds, compute_elsewhere)[1],
-                       "busy": take(net, seconds, lambda: count_to(number))[0] / alone}
+        fast, beside, busy = (take(net, seconds, compute)
+                              for compute in (lambda: None, compute_elsewhere, lambda number=number: count_to(number)))
         net.layers[0].close()
+        found[mode] = {"rate": fast["rate"], "wait": beside["wait"], "forward": beside["forward"],
+                       "busy": busy["iteration"] / alone}
     return found
 
 
 # ---- the report
 def report(found: dict[str, dict[str, float]], load: float) -> str:
     rows = [f"| {mode} | {row['rate']:.0f} | {row['rate'] / found['in line']['rate']:.2f} | {row['wait']:.2%} "
-            f"| {row['busy']:.2f} |" for mode, row in found.items()]
+            f"| {1000 * row['forward']:.2f} | {row['busy']:.2f} |" for mode, row in found.items()]
     last = found["2 processes"]
     return "\n".join([
         "# Data: minibatches prepared ahead", "",
         f"2 images of {WIDTH} x {HEIGHT} pixels and {ROIS} RoIs each in a minibatch, on {os.cpu_count()} cores whose "
         f"load was {load:.1f} when it began.", "",
-        "| prepared | minibatches a second | to in line | wait at 30 a second | busy net, to its work alone |",
-        "|---|---|---|---|---|", *rows, "",
+        "| prepared | minibatches a second | to in line | wait at 30 a second | forward, ms "
+        "| busy net, to its work alone |",
+        "|---|---|---|---|---|---|", *rows, "",
         f"With 2 processes a net that takes a minibatch every {1000 * PERIOD:.0f} ms waits for data in "
         f"{last['wait']:.2%} of the time; the goal is less than {GOAL:.0%}: "
         f"{'met' if last['wait'] < GOAL else 'missed'}. 2 processes prepare "
         f"{last['rate'] / found['2 threads']['rate']:.2f} times as many minibatches as 2 threads.", "",
-        "Command:", "", "```sh", "python experiments/benchmarks/data.py --report", "```", ""])
+        "Forward is the data layer's, with the wait. Command:", "",
+        "```sh", "python experiments/benchmarks/data.py --report", "```", ""])
 
 
 def main(argv: list[str] | None = None) -> int:

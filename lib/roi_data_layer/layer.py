@@ -21,7 +21,7 @@ from roi_data_layer.order import BatchOrder
 from roi_data_layer.prefetch import ImageFeed
 from roi_data_layer.waits import Waits
 from utils.images import Reader, most_pixels, read_in_line
-from utils.python_layer import layer_name, layer_params, required_param
+from utils.python_layer import layer_name, layer_params, required_param, set_blob
 
 
 class RoIDataLayer(caffe.Layer):
@@ -183,5 +183,4 @@ def _check_count(layer: Any, kind: str, blobs: Sequence[Any], names: Collection[
 
 def _fill(top: Sequence[Any], arrays: Sequence[np.ndarray]) -> None:
     for blob, array in zip(top, arrays, strict=True):
-        blob.reshape(*array.shape)
-        blob.data[...] = array
+        set_blob(blob, array)

@@ -7,6 +7,7 @@ from golden.detector_cases import golden
 from layer_runner import make_layer, set_config
 from process_helpers import wait_until
 
+import caffe
 from fast_rcnn.bbox_transform import per_class_targets
 from fast_rcnn.config import cfg, reset_cfg
 from roi_data_layer.layer import OHEMDataLayer, RoIDataLayer
@@ -290,6 +291,27 @@ def test_the_layer_tells_how_long_it_waited_for_data(tmp_path):
     run(layer, bottom, top, 1)
     assert layer.waits.take()["queue"] == 6
     layer.close()
+
+
+NET = """
+layer { name: "data" type: "Python" top: "data" top: "im_info" top: "gt_boxes"
+  python_param { module: "roi_data_layer.layer" layer: "RoIDataLayer" param_str: "'num_classes': 3" } }
+layer { name: "silence" type: "Silence" bottom: "data" bottom: "im_info" bottom: "gt_boxes" }
+"""
+
+
+def test_a_net_takes_minibatches_without_copying_them(tmp_path, monkeypatch):
+    small_settings(HAS_RPN=True)
+    (tmp_path / "net.pt").write_text(NET)
+    net, made = caffe.Net(str(tmp_path / "net.pt"), caffe.TRAIN), []
+    (layer, _), make = net.layers, net.layers[0].make_minibatch
+    monkeypatch.setattr(layer, "make_minibatch", lambda iteration: made.append(make(iteration)) or made[-1])
+    layer.set_roidb(scene(tmp_path, 5))
+    for iteration in range(3):
+        net.forward()
+        for name in ("data", "im_info", "gt_boxes"):
+            assert net.blobs[name].tensor.data_ptr() == made[iteration][name].ctypes.data
+            np.testing.assert_array_equal(net.blobs[name].tensor.numpy(), made[iteration][name])
 
 
 @pytest.mark.parametrize("prefetch, workers", [(False, 0), (True, 0), (True, 1)])

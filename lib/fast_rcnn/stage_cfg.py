@@ -31,7 +31,7 @@ _FIXED: dict[str, dict[str, Any]] = {
     "fast_rcnn": {"TRAIN.HAS_RPN": False, "TRAIN.PROPOSAL_METHOD": "rpn"},
 }
 # Without influence on results: where things are, how fast, how often something is written
-_IRRELEVANT = {"ROOT_DIR", "DATA_DIR", "MODELS_DIR", "EXP_DIR", "MATLAB", "GPU_ID", "USE_GPU_NMS",
+_IRRELEVANT = {"ROOT_DIR", "DATA_DIR", "MODELS_DIR", "EXP_DIR", "MATLAB", "GPU_ID", "USE_GPU_NMS", "NUM_WORKERS",
                "TRAIN.USE_PREFETCH", "TRAIN.SNAPSHOT_ITERS"}
 # Beginnings of the names of settings that a step never reads
 _UNREAD = {

@@ -7,6 +7,7 @@ that never stopped, because minibatches and dropout are functions of the seed an
 """
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Sequence
@@ -149,6 +150,12 @@ class SolverWrapper:
             if hasattr(layer, "seek"):
                 layer.seek(passes)
 
+    def close(self) -> None:
+        """Stop what the layers do in the background."""
+        for layer in self.solver.net.layers:
+            if hasattr(layer, "close"):
+                layer.close()
+
     def train_model(self, max_iters: int, log: TrainLog | None = None,
                     checkpoints: Checkpoints | None = None) -> list[str]:
         """Train until iteration `max_iters`; returns the paths of the snapshots, the last one of the end.
@@ -185,7 +192,8 @@ class SolverWrapper:
         loss = sum(value * weights.get(name, 1) for name, value in losses.items())
         stats = {type(layer).__name__: layer.stats for layer in net.layers if getattr(layer, "stats", None)}
         peak = getattr(caffe, "peak_memory_mb", None)
-        log.report(self.solver.iter, losses, loss, lr, stats, peak() if peak else None)
+        waits = getattr(net.layers[0], "waits", None)
+        log.report(self.solver.iter, losses, loss, lr, stats, peak() if peak else None, waits and waits.take())
 
 
 def _assign(blobs: Sequence[Any], arrays: Sequence[np.ndarray]) -> None:
@@ -231,10 +239,11 @@ def train_net(solver_prototxt: str | os.PathLike, roidb: Sequence[Entry], output
     wrapper = SolverWrapper(solver_prototxt, filter_roidb(roidb), output_dir, pretrained_model)
     log = log or TrainLog(Path(solver_prototxt).stem, max_iters)
     state = checkpoints.newest() if checkpoints and resume else None
-    if state:
-        wrapper.restore(state)
-        log.say(f"goes on after iteration {wrapper.solver.iter}, from {state}")
-    paths = wrapper.train_model(max_iters, log, checkpoints)
+    with contextlib.closing(wrapper):
+        if state:
+            wrapper.restore(state)
+            log.say(f"goes on after iteration {wrapper.solver.iter}, from {state}")
+        paths = wrapper.train_model(max_iters, log, checkpoints)
     if checkpoints:
         checkpoints.remove()
     return paths

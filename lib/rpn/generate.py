@@ -11,7 +11,7 @@ import caffe
 from fast_rcnn.checks import check_outputs
 from fast_rcnn.config import cfg, check_one_scale
 from fast_rcnn.lean import make_lean
-from roi_data_layer.minibatch import read_image
+from roi_data_layer.pyramids import pyramids_ahead
 from utils.blob import image_pyramid
 from utils.npz import read_npz, texts, write_npz
 from utils.timer import Progress
@@ -33,6 +33,10 @@ def im_proposals(net: Any, im: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     check_one_scale()
     data, scales = image_pyramid(im, cfg.PIXEL_MEANS, cfg.TEST.SCALES, cfg.TEST.MAX_SIZE, cfg.PIXEL_STDS)
+    return _proposals(net, data, scales)
+
+
+def _proposals(net: Any, data: np.ndarray, scales: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     im_info = np.array([[*data.shape[2:], scales[0]]], np.float32)
     net.blobs["data"].reshape(*data.shape)
     net.blobs["im_info"].reshape(*im_info.shape)
@@ -42,13 +46,15 @@ def im_proposals(net: Any, im: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def imdb_proposals(net: Any, imdb: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Boxes and scores of `im_proposals` for every image of a data set."""
+    check_one_scale()
     boxes, scores = [], []
     progress = Progress("im_proposals", imdb.num_images)
-    for index in range(imdb.num_images):
-        image_boxes, image_scores = im_proposals(net, read_image(imdb.image_path_at(index)))
-        boxes.append(image_boxes)
-        scores.append(image_scores)
-        progress.step()
+    with pyramids_ahead(imdb, cfg) as pyramids:
+        for image in pyramids:
+            image_boxes, image_scores = _proposals(net, image.data, image.scales)
+            boxes.append(image_boxes)
+            scores.append(image_scores)
+            progress.step()
     return boxes, scores
 
 

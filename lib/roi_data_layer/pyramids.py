@@ -1,0 +1,40 @@
+"""The images of a data set as tests and proposal generation feed them to a net, read ahead of their use."""
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from roi_data_layer.prefetch import ImageFeed
+from utils.blob import im_list_to_blob
+from utils.images import Reader, image_request, most_pixels
+
+
+class Pyramid(NamedTuple):
+    """One image at several sizes."""
+
+    data: np.ndarray            # (levels, 3, H, W), see `image_pyramid`
+    scales: np.ndarray          # (levels,)
+    file_size: tuple[int, int]  # height and width before scaling
+
+
+@contextlib.contextmanager
+def pyramids_ahead(imdb: Any, settings: Any) -> Iterator[Iterator[Pyramid]]:
+    """Every image of a data set in order, at the sizes of TEST.SCALES; the next ones are prepared in the background.
+
+    `settings` is a cfg tree: TEST.SCALES, TEST.MAX_SIZE, PIXEL_MEANS, PIXEL_STDS and NUM_WORKERS are read.
+    Asking for an image that cannot be read raises ImageError.
+    """
+    sizes, max_size = settings.TEST.SCALES, settings.TEST.MAX_SIZE
+
+    def make(index: int, read: Reader) -> Pyramid:
+        path = imdb.image_path_at(index)
+        with read([image_request(path, False, size, max_size, settings) for size in sizes]) as levels:
+            return Pyramid(im_list_to_blob([level.pixels for level in levels]),
+                           np.array([level.scale for level in levels]), levels[0].file_size)
+
+    feed = ImageFeed(make, settings.NUM_WORKERS, len(sizes), most_pixels(sizes, max_size), imdb.num_images)
+    with contextlib.closing(feed):
+        yield (feed.next() for _ in range(imdb.num_images))

@@ -97,6 +97,9 @@ _MISC = dict(
     # Processes that read and scale images ahead of their use, in training (TRAIN.USE_PREFETCH) and in tests; 0: threads
     # do it (ours)
     NUM_WORKERS=2,
+    # Ours: keep what the frozen layers of a net make of each image, in memory and then on disk, instead of computing it
+    # in every epoch. Images that are padded in a batch then have other values next to the padding
+    REUSE_FEATURES=True, FEATURE_MEMORY_MB=2048, FEATURE_DISK_MB=20480,
     RNG_SEED=3, EPS=1e-14,
     ROOT_DIR=_ROOT, DATA_DIR=os.path.join(_ROOT, "data"), MODELS_DIR=os.path.join(_ROOT, "models"),
     MATLAB="matlab", EXP_DIR="default", USE_GPU_NMS=True, GPU_ID=0,
@@ -189,6 +192,7 @@ _SHARES = ("TRAIN.FG_FRACTION TRAIN.FG_THRESH TRAIN.BG_THRESH_HI TRAIN.BG_THRESH
 _AT_LEAST_ONE = ("TRAIN.MAX_SIZE TRAIN.IMS_PER_BATCH TRAIN.BATCH_SIZE TRAIN.SNAPSHOT_ITERS "
                  "TRAIN.RPN_BATCHSIZE TEST.MAX_SIZE").split()
 _AT_LEAST_ZERO = ("TRAIN.RPN_MIN_SIZE TEST.RPN_MIN_SIZE DEDUP_BOXES RNG_SEED EPS GPU_ID NUM_WORKERS "
+                  "FEATURE_MEMORY_MB FEATURE_DISK_MB "
                   "TRAIN.BBOX_INSIDE_WEIGHTS TRAIN.RPN_BBOX_INSIDE_WEIGHTS").split()
 _POSITIVE = "TRAIN.SCALES TEST.SCALES TRAIN.BBOX_NORMALIZE_STDS PIXEL_STDS".split()
 _CHOICES = {

@@ -25,6 +25,7 @@ from fast_rcnn.config import ConfigError, cfg
 from fast_rcnn.lean import make_lean
 from fast_rcnn.train_log import TrainLog
 from roi_data_layer import roidb as rdl_roidb
+from roi_data_layer.features import reuse_features
 from utils.files import read_json, write_json
 from utils.python_layer import layer_params, required_param
 
@@ -105,6 +106,7 @@ class SolverWrapper:
         if pretrained_model is not None:
             self._load(os.fspath(pretrained_model))
         data_layer.set_roidb(roidb)
+        self.num_images = len(roidb)
 
     def _load(self, pretrained_model: str) -> None:
         before = [blob.data.copy() for blob in self._normalised_blobs()]
@@ -149,6 +151,21 @@ class SolverWrapper:
         for layer in self.solver.net.layers:
             if hasattr(layer, "seek"):
                 layer.seek(passes)
+
+    def reuse_features(self, folder: str | os.PathLike, max_iters: int) -> Any:
+        """Compute the frozen layers once for each image, where images come again before `max_iters`.
+
+        Returns what keeps the features, in `folder`; None where they are not kept.
+        """
+        data_layer = self.solver.net.layers[0]
+        images = self.num_images * len(cfg.TRAIN.SCALES)
+        passes = max_iters * max(1, self.solver_param.iter_size) * cfg.TRAIN.IMS_PER_BATCH
+        if passes <= images or not hasattr(data_layer, "use_features"):
+            return None
+        prefix = reuse_features(self.solver.net, folder, images, cfg)
+        if prefix is not None:
+            data_layer.use_features(prefix)
+        return prefix
 
     def close(self) -> None:
         """Stop what the layers do in the background."""
@@ -226,7 +243,7 @@ def filter_roidb(roidb: Sequence[Entry]) -> list[Entry]:
 def train_net(solver_prototxt: str | os.PathLike, roidb: Sequence[Entry], output_dir: str | os.PathLike,
               pretrained_model: str | os.PathLike | None = None, max_iters: int = 40000, *,
               log: TrainLog | None = None, checkpoints: Checkpoints | None = None,
-              resume: bool = False) -> list[str]:
+              resume: bool = False, features: str | os.PathLike | None = None) -> list[str]:
     """Train a net; returns the paths of its snapshots, the last one of the end.
 
     The seed (cfg.RNG_SEED) must have been given to `caffe.set_random_seed` before.
@@ -234,12 +251,16 @@ def train_net(solver_prototxt: str | os.PathLike, roidb: Sequence[Entry], output
     log          where progress goes
     checkpoints  where checkpoints are kept; None for none
     resume       go on from the newest checkpoint, if there is one
+    features     folder for what frozen layers make of the images; None to compute it each time
     Raises what `SolverWrapper.train_model` raises.
     """
     wrapper = SolverWrapper(solver_prototxt, filter_roidb(roidb), output_dir, pretrained_model)
     log = log or TrainLog(Path(solver_prototxt).stem, max_iters)
     state = checkpoints.newest() if checkpoints and resume else None
     with contextlib.closing(wrapper):
+        prefix = wrapper.reuse_features(features, max_iters) if features else None
+        if prefix:
+            log.say(f"{prefix.num_layers} layers up to {prefix.blob} are frozen: computed once for each image")
         if state:
             wrapper.restore(state)
             log.say(f"goes on after iteration {wrapper.solver.iter}, from {state}")

@@ -15,6 +15,7 @@ import numpy as np
 import caffe
 from datasets.roidb import Entry
 from fast_rcnn.config import cfg
+from roi_data_layer.features import FeatureReader, KnownImages
 from roi_data_layer.minibatch import Blobs, get_allrois_minibatch, get_minibatch
 from roi_data_layer.ohem import get_ohem_minibatch, roi_losses
 from roi_data_layer.order import BatchOrder
@@ -46,6 +47,7 @@ class RoIDataLayer(caffe.Layer):
         self._order: BatchOrder | None = None
         self.iteration = 0      # number of the minibatch that the next forward gives
         self.waits = Waits()
+        self._known: KnownImages | None = None
         shapes = _data_shapes(self._cfg.TRAIN, self._num_classes)
         _check_count(self, "tops", top, shapes)
         self._tops = list(shapes)
@@ -76,6 +78,13 @@ class RoIDataLayer(caffe.Layer):
         if self._feed:
             self._feed.seek(iteration)
 
+    def use_features(self, prefix: Any) -> None:
+        """Tell the net's `prefix` (see features.py) what each minibatch is of, and leave out what it does not need.
+
+        To be called before the first forward.
+        """
+        self._known = KnownImages(prefix)
+
     def batch_entries(self, iteration: int) -> list[Entry]:
         """The roidb entries of a minibatch."""
         if self._order is None:
@@ -86,7 +95,12 @@ class RoIDataLayer(caffe.Layer):
         """Blobs of any minibatch, whose images `read` prepares; does not change the layer."""
         make = get_allrois_minibatch if self._cfg.TRAIN.USE_OHEM else get_minibatch
         rng = np.random.default_rng([self._cfg.RNG_SEED, 1, iteration])
-        return make(self.batch_entries(iteration), self._num_classes, self._cfg, rng, read)
+        entries = self.batch_entries(iteration)
+        if self._known is None:
+            return make(entries, self._num_classes, self._cfg, rng, read)
+        reader = FeatureReader(read, self._known)
+        blobs = make(entries, self._num_classes, self._cfg, rng, reader)
+        return {**blobs, "image_keys": np.array(reader.keys), "image_sizes": np.array(reader.sizes)}
 
     def close(self) -> None:
         """Stop preparing in the background; minibatches that are asked for later are made in line."""
@@ -103,6 +117,8 @@ class RoIDataLayer(caffe.Layer):
         self.waits.add(time.perf_counter() - start, ready)
         self.iteration += 1
         _fill(top, [blobs[name] for name in self._tops])
+        if self._known:
+            self._known.prefix.next_batch(blobs["image_keys"].tolist(), blobs["image_sizes"].tolist())
 
     def backward(self, top: Sequence[Any], propagate_down: Sequence[bool], bottom: Sequence[Any]) -> None:
         """Data has no gradient."""

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from roi_data_layer.features import image_key
 from roi_data_layer.prefetch import ImageFeed
 from utils.blob import im_list_to_blob
 from utils.images import Reader, image_request, most_pixels
@@ -18,6 +19,7 @@ class Pyramid(NamedTuple):
     data: np.ndarray            # (levels, 3, H, W), see `image_pyramid`
     scales: np.ndarray          # (levels,)
     file_size: tuple[int, int]  # height and width before scaling
+    key: str = ""               # stands for the pixels of level 0, see `image_key`
 
 
 @contextlib.contextmanager
@@ -31,9 +33,10 @@ def pyramids_ahead(imdb: Any, settings: Any) -> Iterator[Iterator[Pyramid]]:
 
     def make(index: int, read: Reader) -> Pyramid:
         path = imdb.image_path_at(index)
-        with read([image_request(path, False, size, max_size, settings) for size in sizes]) as levels:
+        requests = [image_request(path, False, size, max_size, settings) for size in sizes]
+        with read(requests) as levels:
             return Pyramid(im_list_to_blob([level.pixels for level in levels]),
-                           np.array([level.scale for level in levels]), levels[0].file_size)
+                           np.array([level.scale for level in levels]), levels[0].file_size, image_key(requests[0]))
 
     feed = ImageFeed(make, settings.NUM_WORKERS, len(sizes), most_pixels(sizes, max_size), imdb.num_images)
     with contextlib.closing(feed):

@@ -8,10 +8,10 @@ import numpy as np
 from .. import pycaffe
 from ..engine.net import Net
 from ..engine.storage.caffemodel import read_weights
+from ..tables import memory_text, shape_text, table
 from .costs import multiply_adds, values_kept
 from .flags import Flags, names, stages
 from .running import CommandError, existing_file
-from .tables import memory_text, shape_text, table
 
 SUMMARY = "print a model's layers, shapes, parameters, multiply-adds and memory"
 EXAMPLES = """\

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import caffe
 from fast_rcnn.checks import check_outputs
 from fast_rcnn.config import cfg, check_one_scale
 from fast_rcnn.lean import make_lean
+from fast_rcnn.profiling import profiled, span
 from roi_data_layer.features import reuse_features
 from roi_data_layer.pyramids import pyramids_ahead
 from utils.blob import image_pyramid
@@ -45,21 +47,25 @@ def _proposals(net: Any, data: np.ndarray, scales: np.ndarray) -> tuple[np.ndarr
     return outputs["rois"][:, 1:5] / np.float32(scales[0]), outputs["scores"].copy()
 
 
-def imdb_proposals(net: Any, imdb: Any,
+def imdb_proposals(net: Any, imdb: Any, profile: Path | None = None,
                    features: str | os.PathLike | None = None) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Boxes and scores of `im_proposals` for every image of a data set.
 
+    profile   see `profiled`
     features  folder in which a training may have left what the frozen layers of the net make of the images
     """
     check_one_scale()
     prefix = reuse_features(net, features, imdb.num_images, cfg) if features else None
     boxes, scores = [], []
     progress = Progress("im_proposals", imdb.num_images)
-    with pyramids_ahead(imdb, cfg) as pyramids:
-        for image in pyramids:
-            if prefix:
-                prefix.next_batch([image.key], [image.data.shape[2:]])
-            image_boxes, image_scores = _proposals(net, image.data, image.scales)
+    with pyramids_ahead(imdb, cfg) as pyramids, profiled(net, profile, imdb.num_images) as iteration:
+        for _ in range(imdb.num_images):
+            with iteration():
+                with span("data wait"):
+                    image = next(pyramids)
+                if prefix:
+                    prefix.next_batch([image.key], [image.data.shape[2:]])
+                image_boxes, image_scores = _proposals(net, image.data, image.scales)
             boxes.append(image_boxes)
             scores.append(image_scores)
             progress.step()

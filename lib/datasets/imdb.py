@@ -68,7 +68,7 @@ class imdb:
         raise NotImplementedError
 
     def gt_roidb(self) -> list[Entry]:
-        """Entries of the annotated objects."""
+        """Entries of the annotated objects: dictionaries, or, for less memory, those of `lazy_roidb.objects_roidb`."""
         raise NotImplementedError
 
     def rpn_roidb(self) -> list[Entry]:

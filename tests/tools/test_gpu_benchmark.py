@@ -49,7 +49,7 @@ def program():
 
 @pytest.fixture
 def parts(program):
-    return {name: importlib.import_module(f"gpu_parts.{name}") for name in ("job", "floor", "ours", "peer", "report")}
+    return {name: importlib.import_module(f"vgg16_parts.{name}") for name in ("job", "floor", "ours", "peer", "report")}
 
 
 # ---------------------------------------------------------------------------------------------- what is measured

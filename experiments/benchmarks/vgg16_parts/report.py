@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gpu_parts.job import HARD_ROIS, IMAGES_A_STEP, PRECISIONS, TRAINED
 from utils.files import read_json, write_json
+from vgg16_parts.job import HARD_ROIS, IMAGES_A_STEP, PRECISIONS, TRAINED
 
 GOAL_RATIO, GOAL_SHARE = 2.0, 0.5       # of torchvision's speed in training; of the floor in stage 1 with bfloat16
 _HEADER = ("row", "per second", "ours", "torchvision", "ratio", "peak MB", "torchvision's", "TFLOP a step",

@@ -25,6 +25,7 @@ from rpn.generate import im_proposals, load_rpn
 
 ROOT = Path(__file__).resolve().parents[3]
 _PIXEL_SPREAD = 60          # of an image less its mean
+_MANY = 1_000_000           # iterations of the training, as far as the driver knows
 _TINY_RATE = 1e-9           # random weights must not diverge; the update's work is the same
 
 
@@ -93,7 +94,9 @@ def write_weights(nets: RunNets, row: str, folder: Path) -> Path:
 def _training(job: Job, folder: Path, nets: RunNets, weights: Path) -> tuple[Any, Callable[[], object]]:
     """The net that is trained, and one iteration of its solver, data included."""
     roidb = [_entry(scene, folder / f"{index}.jpg", job) for index, scene in enumerate(scenes(job))]
-    solver = SolverWrapper(nets.solver(job.row), roidb, folder, weights).solver
+    wrapper = SolverWrapper(nets.solver(job.row), roidb, folder, weights)
+    wrapper.reuse_features(folder / "features", _MANY)
+    solver = wrapper.solver
     solver.param.base_lr = _TINY_RATE
     return solver.net, lambda: solver.step(1)
 

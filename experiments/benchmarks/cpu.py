@@ -101,8 +101,8 @@ def report(found: dict[tuple[str, str, str], dict[str, Any]], args: argparse.Nam
     trunk = found.get(("trunk, forward", "plain", "float32"))
     speed = trunk["seconds"] / PLAIN_TRUNK_THERE if trunk else None
     lines = [f"# VGG16 on a CPU, {args.size[0]} x {args.size[1]} pixels, {args.rois} RoIs an image", "",
-             f"{processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end. Seconds a step. Ratios "
-             "are to plain PyTorch (eager, NCHW, float32) in the same run; those to Caffe are estimates, see below. "
+             f"{processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end. Seconds a step. "
+             "Ratios are to plain PyTorch (eager, NCHW, float32) in the same run; those to Caffe are estimates, see below. "
              "Memory is the peak of the process in GB.", "",
              "| step | plain | ours | ratio | to Caffe (goal) | bfloat16 | ratio | to Caffe (goal) | memory plain, ours, "
              "bfloat16 |", "|---|---|---|---|---|---|---|---|---|"]

@@ -71,7 +71,7 @@ def report(results: Results, command: str) -> str:
     """The report as Markdown."""
     settings = results.settings
     precisions = [name for name in PRECISIONS if any(precision == name for _, _, precision in results.found)]
-    lines = [f"# {settings['net']} at {settings['height']}x{settings['width']} on a GPU", "",
+    lines = [f"# {settings['net']} at {settings['height']}x{settings['width']}: training, proposals, detection", "",
              f"{results.rates.get('machine', 'Unknown machine')}. {settings['iterations']} steps after a warm-up, a "
              f"process for each row; {settings['rois']} proposals an image, of which {HARD_ROIS} a step train Fast "
              f"R-CNN (hard example mining). Training reads JPEG files, in {settings['workers']} processes; torchvision "

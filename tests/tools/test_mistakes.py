@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fast_rcnn.cli import UserError, is_user_error, tool
+from fast_rcnn.cli import UserError, choose_device, is_user_error, tool
 from fast_rcnn.config import ConfigError, reset_cfg
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,6 +57,31 @@ def test_missing_data_and_weights_are_told_together_with_how_to_get_them(run, tm
     assert not (tmp_path / "out").exists()
 
 
+def test_how_to_get_weights_depends_on_the_net(run, tmp_path, demo_data):
+    for net in ("ZF", "VGG_CNN_M_1024"):
+        status, text = run("train_faster_rcnn_alt_opt", "--net_name", net, "--imdb", f"{demo_data}:trainval",
+                           "--output", tmp_path / "out", "--cpu")
+        assert status == 2 and f"{net}'s have no public address" in text and "imagenet_models.tgz" in text
+
+
+@pytest.mark.parametrize("name, how", [
+    ("voc_2007_test", "data/scripts/fetch_voc2007.sh"), ("voc_2012_train", "data/scripts/fetch_voc2012.sh"),
+    ("voc_2012_train+voc_2007_train", "data/scripts/fetch_voc2012.sh"), ("voc_2010_train", "see data/README.md")])
+def test_how_to_get_voc_depends_on_the_year(run, tmp_path, name, how):
+    status, text = run("reval", tmp_path, "--imdb", name, "--set", "DATA_DIR", tmp_path)
+    assert status == 2 and "tools/test_net.py writes it" in text
+    (tmp_path / "detections.npz").write_bytes(b"")
+    status, text = run("reval", tmp_path, "--imdb", name, "--set", "DATA_DIR", tmp_path)
+    assert status == 2 and text.count(how) == 1 and text.count("data/") == 1, text
+    assert (ROOT / how.split()[-1]).is_file()
+
+
+def test_end_to_end_training_tells_data_and_weights_together(run, tmp_path):
+    status, text = run("train_net", "--solver", ROOT / "models/ZF/faster_rcnn_end2end/solver.pt", "--weights",
+                       "data/imagenet_models/ZF.v2.caffemodel", "--set", "DATA_DIR", tmp_path)
+    assert status == 2 and "fetch_voc2007.sh" in text and "ZF's have no public address" in text
+
+
 ALT_OPT = "train_faster_rcnn_alt_opt"
 
 
@@ -69,7 +94,7 @@ ALT_OPT = "train_faster_rcnn_alt_opt"
     (["--max_iters", "1", "2", "0", "4"], "0 is less than 1"),
     (["--resume", "--restart"], "not allowed with"),
     (["--imdb", "no/such/folder:train"], "no/such/folder"),
-    (["--test_imdb", "no/such/folder:test"], "no/such/folder"),
+    (["--test_imdb", "no/such/folder:test"], "- --test_imdb no/such/folder:test: no/such/folder"),
     (["--models", "no/such/models"], "expected one stage1_rpn_solver*.pt, found none"),
 ])
 def test_mistakes_with_the_driver(run, tmp_path, demo_data, words, message):
@@ -133,6 +158,27 @@ def test_a_gpu_that_is_not_there(run, demo_data):
     status, text = run(ALT_OPT, "--net_name", "Tiny", "--imdb", f"{demo_data}:trainval", "--gpu", "0",
                        "--output", demo_data / "out")
     assert status == 2 and "no CUDA GPU" in text
+
+
+@pytest.mark.parametrize("number, message", [("5", "--gpu 5: no GPU 5; there are 2, numbered from 0"),
+                                             ("-1", "--gpu -1: GPUs are numbered from 0")])
+def test_a_gpu_number_that_is_not_there(run, tmp_path, demo_data, monkeypatch, number, message):
+    import torch
+
+    import caffe
+    monkeypatch.setattr(caffe, "has_gpu", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    status, text = run(ALT_OPT, "--net_name", "Tiny", "--imdb", f"{demo_data}:trainval", f"--gpu={number}",
+                       "--output", tmp_path / "out")
+    assert status == 2 and message in text, text
+
+
+def test_a_caffe_that_cannot_tell_of_gpus(monkeypatch):
+    import caffe
+    monkeypatch.delattr(caffe, "has_gpu")
+    for words, device in [([], None), (["--gpu", "1"], 1), (["--cpu"], None)]:
+        args = load_tool("test_net").parser().parse_args(words)
+        assert choose_device(args) == device
 
 
 def test_bugs_keep_their_traceback():

@@ -17,9 +17,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import _init_paths  # noqa: F401  # before all that may not be installed
+
+# isort: split
 import numpy as np
 
-import _init_paths  # noqa: F401
 from caffe.proto import caffe_pb2
 from utils.files import atomic_path, sha256_file
 

@@ -7,9 +7,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import _init_paths  # noqa: F401  # before all that may not be installed
+
+# isort: split
 import numpy as np
 
-import _init_paths  # noqa: F401
 from fast_rcnn.cli import (
     UserError,
     add_cfg_options,

@@ -1,5 +1,8 @@
 """What users get wrong ends in a message that helps, and exit status 2."""
 import importlib.util
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,6 +49,15 @@ def test_help_has_examples(run, name):
 @pytest.mark.parametrize("name", TOOLS)
 def test_an_unknown_option_is_a_mistake(run, name):
     assert run(name, "--no_such_option")[0] == 2
+
+
+@pytest.mark.parametrize("name", [*TOOLS, "make_models", "convert_weights", "demo_job"])
+def test_a_forgotten_virtual_environment_is_told_in_one_line(name):
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    done = subprocess.run([sys.executable, "-S", str(ROOT / "tools" / f"{name}.py"), "--help"], env=environment,
+                          capture_output=True, text=True)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "has no numpy, opencv, pyyaml, protobuf" in done.stderr and ". .venv/bin/activate" in done.stderr
 
 
 def test_missing_data_and_weights_are_told_together_with_how_to_get_them(run, tmp_path):

@@ -134,7 +134,8 @@ def _yaml_layout(path: Path, split: str | None) -> Layout:
         raise DatasetError(f"{path}: {error}") from error
     root = path.parent / content.get("root", ".")
     sets = {name: root / file for name, file in content.get("image_sets", {}).items()}
-    options = {key: content[key] for key in ("classes", "zero_based", "use_difficult") if key in content}
+    known = ("classes", "zero_based", "use_difficult")
+    options: dict[str, Any] = {key: content[key] for key in known if key in content}
     layout = _listed(root, root / content.get("images", "JPEGImages"),
                      root / content.get("annotations", "Annotations"), sets, split, options)
     layout.name = f"{path.stem}_{layout.split}"

@@ -27,7 +27,8 @@ from fast_rcnn.train_log import TrainLog
 from roi_data_layer import roidb as rdl_roidb
 from roi_data_layer.features import reuse_features
 from utils.files import read_json, write_json
-from utils.python_layer import layer_params, required_param
+from utils.layer_params import class_count
+from utils.python_layer import layer_setting
 
 DISPLAY = 20        # iterations between two lines where the solver names no number
 
@@ -100,9 +101,8 @@ class SolverWrapper:
         self.solver_param = prototxt.read_solver(solver_prototxt)
         data_layer = self.solver.net.layers[0]
         if cfg.TRAIN.BBOX_REG:
-            num_classes = required_param(data_layer, layer_params(data_layer), "num_classes")
             self.bbox_means, self.bbox_stds = rdl_roidb.add_bbox_regression_targets(
-                roidb, num_classes, cfg.TRAIN)
+                roidb, layer_setting(data_layer, class_count), cfg.TRAIN)
         if pretrained_model is not None:
             self._load(os.fspath(pretrained_model))
         data_layer.set_roidb(roidb)

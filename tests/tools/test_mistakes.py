@@ -151,6 +151,10 @@ def test_mistakes_with_the_other_tools(run, tmp_path, demo_data):
              "give --proposals FILE"),
             (["train_net", *imdb, "--solver", no_ohem], "has no proposals 'selective_search'"),
             (["rpn_generate", *imdb, "--def", "no.pt", "--net", weights], "--def: there is no file no.pt"),
+            (["rpn_generate", *imdb, "--def", net.with_name("stage1_rpn_train.pt"), "--net", weights, "--cpu"],
+             "layer 'input-data': this net is for training"),
+            (["test_net", *imdb, "--def", net.with_name("stage1_rpn_train.pt"), "--net", weights, "--cpu"],
+             "layer 'input-data': this net is for training"),
             (["reval", tmp_path, *imdb], "tools/test_net.py writes it"),
             (["demo", "no.jpg", "--def", net, "--net", weights], "no.jpg: there is no such photograph"),
             (["demo", tmp_path, "--def", net, "--net", weights], "no photographs in"),
@@ -161,6 +165,15 @@ def test_mistakes_with_the_other_tools(run, tmp_path, demo_data):
         reset_cfg()
         status, text = run(*words)
         assert status == 2 and message in text, (words, text)
+
+
+def test_proposals_of_a_net_that_is_no_rpn(run, tmp_path, demo_data):
+    import caffe
+    net = ROOT / "models" / "Tiny" / "faster_rcnn_alt_opt" / "faster_rcnn_test.pt"
+    caffe.Net(str(net), caffe.TEST).save(str(tmp_path / "w.caffemodel"))
+    status, text = run("rpn_generate", "--imdb", f"{demo_data}:test", "--def", net, "--net",
+                       tmp_path / "w.caffemodel", "--cpu")
+    assert status == 2 and "has no output rois and no scores" in text and "rpn_test.pt" in text
 
 
 def test_a_gpu_that_is_not_there(run, demo_data):

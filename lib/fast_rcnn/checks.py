@@ -18,6 +18,7 @@ RPN_TOPS = ["data", "im_info", "gt_boxes"]
 ROI_TOPS = ["data", "rois", "labels"]
 BOX_TOPS = ["bbox_targets", "bbox_inside_weights", "bbox_outside_weights"]
 _ANCHOR_LAYERS = ("AnchorTargetLayer", "ProposalLayer")
+NO_OHEM = "--no_ohem (of train_net.py: --set TRAIN.USE_OHEM False)"
 _TEST_NETS = "Detectors are tested with faster_rcnn_test.pt or test.pt, proposals made with rpn_test.pt"
 _CLASS_LAYERS = ("RoIDataLayer", "OHEMDataLayer", "ProposalTargetLayer")
 
@@ -141,11 +142,12 @@ def check_train_net(path: str | os.PathLike, train: Any, num_classes: int,
         *_data_problems(net, train), *_ohem_problems(net, train)]
 
 
-def check_test_net(path: str | os.PathLike, num_classes: int, num_anchors: int | None = None) -> list[str]:
-    """Problems of a test net."""
+def check_test_net(path: str | os.PathLike, num_classes: int, num_anchors: int | None = None,
+                   of: str = "the data set") -> list[str]:
+    """Problems of a test net; `of` tells what has this number of classes."""
     net = NetFile(path)
     return _training_problems(net) or net.param_problems or [
-        *_class_problems(net, num_classes), *_anchor_problems(net, num_anchors), *_stride_problems(net)]
+        *_class_problems(net, num_classes, of), *_anchor_problems(net, num_anchors), *_stride_problems(net)]
 
 
 def check_for_tests(path: str | os.PathLike) -> None:
@@ -192,8 +194,8 @@ def _is_frozen(layer: Any) -> bool:
     return len(layer.param) >= 1 + param.bias_term and all(spec.lr_mult == 0 for spec in layer.param)
 
 
-def _class_problems(net: NetFile, num_classes: int) -> Iterator[str]:
-    why = f"the data set has {num_classes} classes with the background"
+def _class_problems(net: NetFile, num_classes: int, of: str = "the data set") -> Iterator[str]:
+    why = f"{of} has {num_classes} classes with the background"
     for layer in net.layers:
         found = net.params(layer).get("num_classes", num_classes)
         if found != num_classes:
@@ -264,11 +266,11 @@ def _tops_fit(tops: Sequence[str], wanted: Sequence[str]) -> bool:
 def _ohem_problems(net: NetFile, train: Any) -> Iterator[str]:
     layers = net.python_layers("OHEMDataLayer")
     if train.USE_OHEM and not layers:
-        yield f"{net.path}: has no OHEMDataLayer, but TRAIN.USE_OHEM is True: it would train on all RoIs"
+        yield f"{net.path}: has no OHEMDataLayer, but TRAIN.USE_OHEM is True: it would train on all RoIs; add {NO_OHEM}"
     for layer in layers:
         if not train.USE_OHEM:
             yield net.problem(layer, "mines hard examples, but TRAIN.USE_OHEM is False: it would see only a "
-                                     "random sample of RoIs")
+                                     f"random sample of RoIs; leave out {NO_OHEM}")
         if list(layer.propagate_down) != [False] * len(layer.bottom):
             yield net.problem(layer, "needs propagate_down: false once for each of its "
                                      f"{len(layer.bottom)} bottoms: it has no gradient")

@@ -20,7 +20,8 @@ class Main(Protocol):
 
 _USER_ERRORS = {
     "UserError", "ConfigError", "CheckError", "RunError", "LossError", "ChildDied",
-    "DatasetError", "AnnotationError", "ImageError", "ConversionError",     # lib/datasets, lib/utils, tools
+    "DatasetError", "AnnotationError", "ImageError", "DamagedFileError",     # lib/datasets, lib/utils
+    "ConversionError",      # tools
     "PrototxtError", "LayerError", "SolverError", "WeightsError", "WireError"}      # caffe
 
 
@@ -100,6 +101,14 @@ def apply_cfg(args: argparse.Namespace) -> None:
         cfg_from_file(existing_file(args.cfg, "--cfg"))
     cfg_from_list(args.set_cfgs)
     check_cfg()
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 on, for add_argument(type=positive)."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return value
 
 
 def existing_file(path: str, option: str, hint: str = "") -> str:

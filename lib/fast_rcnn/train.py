@@ -26,7 +26,7 @@ from fast_rcnn.lean import make_lean
 from fast_rcnn.train_log import TrainLog
 from roi_data_layer import roidb as rdl_roidb
 from roi_data_layer.features import reuse_features
-from utils.files import read_json, write_json
+from utils.files import DamagedFileError, read_record, write_json
 from utils.layer_params import class_count
 from utils.python_layer import layer_setting
 
@@ -74,9 +74,14 @@ class Checkpoints:
         """The solver state to go on from; None if there is none of this run."""
         if not self._note.exists():
             return None
-        note = read_json(self._note)
+        note = read_record(self._note, self.how_to_begin_anew, run=str, state=str)
         state = self.folder / note["state"]
         return state if note["run"] == self.run_hash and state.exists() else None
+
+    @property
+    def how_to_begin_anew(self) -> str:
+        """What to do about checkpoints that are damaged."""
+        return f"delete the folder {self.folder} to train from the start"
 
     def remove(self) -> None:
         """Delete all of them."""
@@ -261,8 +266,11 @@ def train_net(solver_prototxt: str | os.PathLike, roidb: Sequence[Entry], output
         prefix = wrapper.reuse_features(features, max_iters) if features else None
         if prefix:
             log.say(f"{prefix.num_layers} layers up to {prefix.blob} are frozen: computed once for each image")
-        if state:
-            wrapper.restore(state)
+        if checkpoints and state:
+            try:
+                wrapper.restore(state)
+            except (OSError, ValueError) as error:
+                raise DamagedFileError(f"{error}; {checkpoints.how_to_begin_anew}") from error
             log.say(f"goes on after iteration {wrapper.solver.iter}, from {state}")
         paths = wrapper.train_model(max_iters, log, checkpoints)
     if checkpoints:

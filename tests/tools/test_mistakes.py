@@ -176,6 +176,65 @@ def test_proposals_of_a_net_that_is_no_rpn(run, tmp_path, demo_data):
     assert status == 2 and "has no output rois and no scores" in text and "rpn_test.pt" in text
 
 
+@pytest.mark.parametrize("text, message", [
+    ("{", "damaged JSON"), ('{"cfg": "a", "net": "b", "model": "c"}', "its 'classes' is missing")])
+def test_a_damaged_note_of_a_detector(run, tmp_path, demo_data, text, message):
+    (tmp_path / "detector.json").write_text(text)
+    for words in (["test_net", "--imdb", f"{demo_data}:test"], ["demo", tmp_path]):
+        status, printed = run(*words, "--run", tmp_path)
+        assert status == 2 and f"{tmp_path}/detector.json: damaged" in printed and message in printed
+        assert "with --resume, writes it anew" in printed
+
+
+def test_a_damaged_manifest(run, tmp_path, demo_data):
+    (tmp_path / "manifest.json").write_text("{")
+    status, text = run(ALT_OPT, "--net_name", "Tiny", "--imdb", f"{demo_data}:trainval", "--output", tmp_path, "--cpu",
+                       "--resume")
+    assert status == 2 and "manifest.json: damaged JSON" in text and "delete it" in text
+
+
+@pytest.mark.parametrize("out", ["file", "file/below"])
+def test_models_go_into_a_folder(run, tmp_path, out):
+    (tmp_path / "file").write_text("")
+    status, text = run("make_models", "--net", "Tiny", "--out", tmp_path / out)
+    assert status == 2 and f"--out: the folder {tmp_path / out} cannot be made" in text
+
+
+def test_impossible_models(run, tmp_path):
+    status, text = run("make_models", "--net", "Tiny", "--classes", "1", "--out", tmp_path)
+    assert status == 2 and "error: 1 classes: at least 2" in text
+
+
+@pytest.mark.parametrize("option", [["--pictures", "0"], ["--max_iters", "1", "2", "3", "-4"]])
+def test_numbers_of_the_demo(run, tmp_path, option):
+    status, text = run("demo_job", "--data", tmp_path / "data", "--output", tmp_path / "out", *option)
+    assert status == 2 and f"{option[-1]} is less than 1" in text and not (tmp_path / "data").exists()
+
+
+def test_nets_without_mining_need_no_ohem(run, tmp_path, demo_data):
+    from make_models import make_models
+    make_models("Tiny", num_classes=5, out_dir=tmp_path)
+    words = ["--net_name", "Tiny", "--imdb", f"{demo_data}:trainval", "--output", tmp_path / "out", "--cpu", "--models"]
+    status, text = run(ALT_OPT, *words, tmp_path / "Tiny" / "faster_rcnn_alt_opt_no_ohem")
+    assert status == 2 and "add --no_ohem" in text and "make_models" not in text
+    status, text = run(ALT_OPT, *words, tmp_path / "Tiny" / "faster_rcnn_alt_opt", "--no_ohem")
+    assert status == 2 and "leave out --no_ohem" in text and "make_models" not in text
+
+
+def test_a_demo_with_another_number_of_classes(run, tmp_path):
+    from make_models import make_models
+    make_models("Tiny", num_classes=5, out_dir=tmp_path)
+    net, weights = tmp_path / "Tiny" / "faster_rcnn_alt_opt" / "faster_rcnn_test.pt", tmp_path / "w.caffemodel"
+    weights.write_bytes(b"")
+    picture = ROOT / "experiments" / "benchmarks" / "bccd_ohem.png"
+    words = ["demo", picture, "--def", net, "--net", weights, "--cpu", "--output", tmp_path / "out"]
+    status, text = run(*words)
+    assert status == 2 and "expected 21: PASCAL VOC has 21 classes" in text and "--classes NAME" in text
+    assert "data set" not in text
+    status, text = run(*words, "--classes", "a", "b")
+    assert status == 2 and "expected 3: --classes has 3 classes with the background" in text
+
+
 def test_a_gpu_that_is_not_there(run, demo_data):
     import caffe
     if caffe.has_gpu():

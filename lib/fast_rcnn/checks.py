@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from caffe.proto import prototxt
+from utils import prototxt
 from utils.layer_params import anchor_layout, class_count, parse_param_str
 
 RPN_TOPS = ["data", "im_info", "gt_boxes"]

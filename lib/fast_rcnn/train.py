@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 import caffe
-from caffe.proto import prototxt
 from datasets.roidb import Entry
 from fast_rcnn.bbox_regression import normalize, unnormalize
 from fast_rcnn.child_process import StopRequest
@@ -26,6 +25,7 @@ from fast_rcnn.lean import make_lean
 from fast_rcnn.train_log import TrainLog
 from roi_data_layer import roidb as rdl_roidb
 from roi_data_layer.features import reuse_features
+from utils import prototxt
 from utils.files import DamagedFileError, read_record, write_json
 from utils.layer_params import class_count
 from utils.python_layer import layer_setting
@@ -55,7 +55,12 @@ class Checkpoints:
         self._note = self.folder / "checkpoint.json"
 
     def write(self, solver: Any) -> None:
-        """Keep weights, history and iteration of a solver, and remove the checkpoint before."""
+        """Keep weights, history and iteration of a solver, and remove the checkpoint before.
+
+        Other Caffes do not let us say where: there is no checkpoint then.
+        """
+        if not hasattr(getattr(solver, "param", None), "snapshot_prefix"):
+            return
         target = self.folder / f"iter_{solver.iter}"
         target.mkdir(parents=True, exist_ok=True)
         before = solver.param.snapshot_prefix

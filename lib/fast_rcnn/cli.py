@@ -20,7 +20,8 @@ class Main(Protocol):
 
 _USER_ERRORS = {
     "UserError", "ConfigError", "CheckError", "RunError", "LossError", "ChildDied",
-    "DatasetError", "AnnotationError", "ImageError", "ConversionError",     # lib/datasets, lib/utils, tools
+    "DatasetError", "AnnotationError", "ImageError", "DamagedFileError",     # lib/datasets, lib/utils
+    "ConversionError",      # tools
     "PrototxtError", "LayerError", "SolverError", "WeightsError", "WireError"}      # caffe
 
 
@@ -109,6 +110,14 @@ def apply_cfg(args: argparse.Namespace) -> None:
     check_cfg()
 
 
+def positive(text: str) -> int:
+    """A whole number from 1 on, for add_argument(type=positive)."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return value
+
+
 def existing_file(path: str, option: str, hint: str = "") -> str:
     """The path. Raises UserError if no file is there."""
     if not Path(path).is_file():
@@ -134,16 +143,30 @@ def writable_folder(path: str | os.PathLike, option: str) -> Path:
 def choose_device(args: argparse.Namespace) -> int | None:
     """Number of the GPU that the options ask for, None for the CPU.
 
-    Raises UserError if a GPU is asked for and there is none.
+    On a Caffe that cannot tell whether there is a GPU, one is used only where it is asked for.
+    Raises UserError if a GPU is asked for and there is none, or none of this number.
     """
     import caffe
     if args.cpu:
         return None
+    if args.gpu is not None and args.gpu < 0:
+        raise UserError(f"--gpu {args.gpu}: GPUs are numbered from 0; --cpu uses none")
+    if not hasattr(caffe, "has_gpu"):
+        return args.gpu
     if not caffe.has_gpu():
         if args.gpu is not None:
             raise UserError(f"--gpu {args.gpu}: PyTorch sees no CUDA GPU here; without --gpu the CPU is used")
         return None
-    return args.gpu or 0
+    return _existing_gpu(args.gpu or 0)
+
+
+def _existing_gpu(gpu_id: int) -> int:
+    import caffe
+    try:
+        caffe.set_device(gpu_id)
+    except ValueError as error:
+        raise UserError(f"--gpu {gpu_id}: {str(error).removeprefix('set_device: ')}") from None
+    return gpu_id
 
 
 def use_device(gpu_id: int | None, seed: int | None = None) -> None:

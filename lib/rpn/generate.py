@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import caffe
-from fast_rcnn.checks import check_outputs
+from fast_rcnn.checks import check_for_tests, check_outputs
 from fast_rcnn.config import cfg, check_one_scale
 from fast_rcnn.lean import make_lean
 from fast_rcnn.profiling import profiled, span
@@ -22,7 +22,8 @@ from utils.timer import Progress
 
 
 def load_rpn(net_file: str | os.PathLike, weights: str | os.PathLike) -> Any:
-    """A region proposal net for `im_proposals`. Raises CheckError if it lacks one of the outputs."""
+    """A region proposal net for `im_proposals`. Raises CheckError if it is for training or lacks an output."""
+    check_for_tests(net_file)
     net = caffe.Net(os.fspath(net_file), caffe.TEST, weights=os.fspath(weights))
     check_outputs(net, net_file, "rois", "scores")
     return make_lean(net)

@@ -16,6 +16,7 @@ layer { name: "r" type: "ReLU" bottom: "a" top: "a" }
 layer { name: "e" type: "Eltwise" bottom: "a" bottom: "b" top: "y" }
 layer { name: "loss" type: "EuclideanLoss" bottom: "y" bottom: "t" top: "loss" }
 """
+INPUT = "layer { name: '%s' type: 'Input' top: '%s' input_param { shape { dim: 2 dim: 3 } } } "
 SUMS = {
     "Eltwise": "bottom: 'y' bottom: 'x'", "Bias": "bottom: 'y' bottom: 'z' bias_param { axis: 0 num_axes: 2 }",
     "Concat": "bottom: 'y' bottom: 'x'", "Dropout": "bottom: 'y'", "Axpy": "bottom: 'f' bottom: 'x' bottom: 'y'",
@@ -46,10 +47,8 @@ def test_backward_in_two_parts_with_looks_at_gradients_equals_backward_at_once()
 @pytest.mark.parametrize("type_name", SUMS)
 @pytest.mark.parametrize("seen", [(), ("top",), ("y", "x", "top")])
 def test_writing_a_gradient_changes_no_other(type_name, seen):
-    net = net_of("force_backward: true\n" + "".join(
-        f"layer {{ name: '{name}' type: 'Input' top: '{name}' input_param {{ shape {{ {dims} }} }} }}\n"
-        for name, dims in (("x", "dim: 2 dim: 3"), ("y", "dim: 2 dim: 3"), ("z", "dim: 2 dim: 3"), ("f", "dim: 2 dim: 3"))
-    ) + f"layer {{ name: 'l' type: '{type_name}' {SUMS[type_name]} top: 'top' }}")
+    net = net_of("force_backward: true " + "".join(INPUT % (name, name) for name in "xyzf")
+                 + f"layer {{ name: 'l' type: '{type_name}' {SUMS[type_name]} top: 'top' }}")
     for name in seen:
         assert net.blobs[name].diff is not None
     net.forward()
@@ -63,7 +62,7 @@ def test_writing_a_gradient_changes_no_other(type_name, seen):
 
 
 def test_layers_that_share_a_gradient_go_on_sharing_it():
-    net = net_of("force_backward: true layer { name: 'x' type: 'Input' top: 'x' input_param { shape { dim: 2 dim: 3 } } }"
+    net = net_of("force_backward: true " + INPUT % ("x", "x") +
                  "layer { name: 'r' type: 'Reshape' bottom: 'x' top: 'y' reshape_param { shape { dim: -1 } } }")
     net.forward()
     net.blobs["y"].diff[...] = np.arange(6)

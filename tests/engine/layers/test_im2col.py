@@ -1,7 +1,7 @@
 """Im2col."""
 import numpy as np
 import pytest
-from layer_checker import check, randn, refused
+from layer_checker import Runner, check, randn, refused
 
 
 def columns(x, kernel, stride, pad, dilation):
@@ -24,6 +24,12 @@ def columns(x, kernel, stride, pad, dilation):
 ])
 def test_im2col(settings, shape, window):
     check(f"type: 'Im2col' convolution_param {{ {settings} }}", [randn(*shape)], lambda x: columns(x, *window))
+
+
+def test_the_gradient_is_written_though_nobody_asks():
+    runner = Runner("type: 'Im2col' convolution_param { kernel_size: 2 }", [randn(1, 2, 3, 4)])
+    runner.backward([np.ones(top.shape) for top in runner.forward()], [False])
+    assert runner.bottom[0].diff.all()
 
 
 def test_bad_input():

@@ -20,7 +20,6 @@ import torch
 
 from . import device
 
-
 _COUNT_OF_ONE_TENSOR = 2        # references to a storage: that of the tensor, and that by which it is asked
 _storage_references = getattr(torch._C, "_storage_Use_Count", None)     # PyTorch says nothing of it in public
 

@@ -17,10 +17,12 @@ class Im2col(AutogradLayer):
     tops     (N, C * product of kernel, *output size of the convolution)
     param    convolution_param: kernel_size, stride, pad, dilation, axis as of Convolution
 
+    Where backward runs, it writes the bottom's gradient, asked for or not.
     Source: src/caffe/layers/im2col_layer.cpp.
     """
 
     exact_bottoms = exact_tops = 1
+    writes_unasked = True
 
     def setup(self, bottom, top):
         axes = len(bottom[0].shape)
@@ -48,3 +50,6 @@ class Im2col(AutogradLayer):
             value = taps[..., ::window.dilation[index]]
         order = [*range(first), *range(first + count, first + 2 * count), *range(first, first + count)]
         return value.permute(order).reshape(self.top_shape)
+
+    def backward(self, top, propagate_down, bottom):
+        super().backward(top, [True], bottom)

@@ -4,6 +4,7 @@ import logging
 import numpy as np
 import pytest
 
+import caffe
 from caffe.engine.solvers import (
     AdaDeltaSolver,
     AdaGradSolver,
@@ -358,3 +359,17 @@ def test_starting_weights_of_the_solver_file(tmp_path):
     solver.net.save(tmp_path / "w")
     other = make("lr_policy: 'fixed'", weights=[str(tmp_path / "w")])
     np.testing.assert_array_equal(weights(solver.net)[0], weights(other.net)[0])
+
+
+def test_starting_weights_reach_layers_that_only_a_test_net_has(tmp_path, caplog):
+    extra = """layer { name: "%s" type: "InnerProduct" bottom: "x" top: "%s" include { phase: TEST }
+                       inner_product_param { num_output: 2 weight_filler { type: "gaussian" std: 1 } } }"""
+    net = NET + extra % ("score", "score") + extra % ("new", "new")
+    trained = caffe.Net(prototxt.parse(NET + extra % ("score", "score"), caffe_pb2.NetParameter()), caffe.TEST)
+    trained.save(tmp_path / "w")
+    solver = make("lr_policy: 'fixed' test_iter: 1 test_interval: 1", net=net, weights=[str(tmp_path / "w")])
+    found = solver.test_nets[0].params
+    np.testing.assert_array_equal(found["score"][0].data, trained.params["score"][0].data)
+    assert found["fc"][0].shares_data_with(solver.net.params["fc"][0])
+    assert [record.message.rpartition(": ")[2] for record in caplog.records if record.levelno == logging.WARNING] == [
+        "new"]

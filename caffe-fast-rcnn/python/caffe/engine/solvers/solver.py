@@ -13,6 +13,7 @@ from ...proto import caffe_pb2
 from .. import device
 from ..blob import Blob
 from ..net import Net
+from ..storage.caffemodel import copy_weights
 from . import display, lr_policy, snapshots
 from .actions import Action, SignalActions
 from .param import (
@@ -95,10 +96,13 @@ class Solver:
         states = list(param.test_state) or [None] * len(param.test_iter)
         self.test_nets = [load_net(self.net_type, source, caffe_pb2.TEST, state, self._path)
                           for source, state in zip(test_net_sources(param), states, strict=True)]
-        for path in (path.strip() for entry in param.weights for path in entry.split(",")):
-            self.net.copy_from(path)
         for net in self.test_nets:
             net.share_with(self.net)
+        for path in (path.strip() for entry in param.weights for path in entry.split(",")):
+            self.net.copy_from(path)
+            for net in self.test_nets:
+                if net.params.keys() - self.net.params.keys():      # layers that training does without
+                    copy_weights(net, path, skip_layers=self.net.params)
 
     # ---- the algorithm
     def update(self, rate: float, weights: Sequence[torch.Tensor], gradients: Sequence[torch.Tensor],

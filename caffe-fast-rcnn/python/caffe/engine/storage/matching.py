@@ -22,7 +22,7 @@ class LoadReport(NamedTuple):
     """What loading weights left out, as names of layers in order."""
 
     unused: list[str]       # layers of the file, with weights, that the net does not have
-    unfilled: list[str]     # layers of the net, with parameters, that the file does not have
+    unfilled: list[str]     # layers of the net, with parameters, that the file should fill but does not have
 
 
 def load_into(net, path: str | os.PathLike, stored: StoredLayers, skip_layers: Collection[str] = (),
@@ -32,7 +32,7 @@ def load_into(net, path: str | os.PathLike, stored: StoredLayers, skip_layers: C
     stored        pairs (layer name, {blob index: StoredBlob}); where a name comes twice the later one counts
     skip_layers   names of layers to leave as they are
     owners_only   the file may leave out blobs that are shared with another layer (HDF5 does)
-    Returns what found no partner; it is logged too.
+    Returns what found no partner; it is logged too, layers that keep the values of their fillers as a warning.
     Raises WeightsError for another number of blobs or another shape.
     Source: Net::CopyTrainedLayersFrom in src/caffe/net.cpp.
     """
@@ -71,10 +71,11 @@ def _report(net, path, stored: StoredLayers, skip_layers: Collection[str]) -> Lo
     known, given = {layer.name for layer in net.engine_layers}, {name for name, _ in stored}
     unused = [name for name, blobs in stored if blobs and name not in known]
     unfilled = [layer.name for layer in net.engine_layers
-                if layer.blobs and (layer.name not in given or layer.name in skip_layers)]
+                if layer.blobs and layer.name not in given and layer.name not in skip_layers]
     log.info("%s: weights loaded into net '%s'", path, net.name)
     if unused:
         log.info("  in the file, but not in the net: %s", ", ".join(unused))
     if unfilled:
-        log.info("  in the net, but not in the file (left as they were): %s", ", ".join(unfilled))
+        log.warning("%s has no weights for these layers, which stay as they were (at first as their fillers made "
+                    "them): %s", path, ", ".join(unfilled))
     return LoadReport(unused, unfilled)

@@ -29,7 +29,7 @@ class Gain(caffe.Layer):
 def module(monkeypatch):
     """The class in a module `users_layers`."""
     made = types.ModuleType("users_layers")
-    made.Gain, made.NoLayer = Gain, int
+    made.Gain, made.NoLayer, made.make_gain, made.make_nothing = Gain, int, lambda param: Gain(param), lambda param: 3
     monkeypatch.setitem(sys.modules, "users_layers", made)
 
 
@@ -38,7 +38,14 @@ def test_values_and_gradients():
           lambda x: 2.5 * x, in_place="values")
 
 
+def test_a_function_that_makes_the_layer():
+    check("type: 'Python' python_param { module: 'users_layers' layer: 'make_gain' param_str: '2' }", [randn(2, 3)],
+          lambda x: 2 * x)
+
+
 def test_bad_input():
+    refused("type: 'Python' python_param { module: 'users_layers' layer: 'make_nothing' }", [(2, 3)],
+            "returned a int, no caffe.Layer")
     refused("type: 'Python'", [(2, 3)], "`module` and `layer`")
     refused("type: 'Python' python_param { module: 'nowhere_at_all' layer: 'Gain' }", [(2, 3)],
             "no module 'nowhere_at_all'")

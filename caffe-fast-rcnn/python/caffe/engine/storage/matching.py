@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from ..blob import Blob
-from .blob_proto import StoredBlob
+from .blob_proto import StoredBlob, stored_blob
+from .wire import WireError
 
 log = logging.getLogger("caffe")
 
@@ -65,6 +66,21 @@ def _pair(path, layer, stored: Mapping[int, StoredBlob],
                                f"{layer.blobs[index].shape} as in the net, found {blob.shape}; rename the "
                                f"layer in the prototxt to train it from scratch")
     return [(layer.blobs[index], blob) for index, blob in stored.items()]
+
+
+def take_written_blobs(layer) -> None:
+    """Fill the parameters with the `blobs` of the layer's own message, where it has some. Raises LayerError."""
+    written = layer.param.blobs
+    if written and len(written) != len(layer.blobs):
+        layer.fail(f"has {len(written)} `blobs` in its message, but {len(layer.blobs)} parameters")
+    for index, (target, message) in enumerate(zip(layer.blobs, written, strict=False)):
+        try:
+            source = stored_blob(message)
+        except WireError as error:
+            layer.fail(f"blob {index}: {error}")
+        if not source.fits(target.shape):
+            layer.fail(f"blob {index}: expected shape {target.shape}, found {source.shape} in its message")
+        source.copy_to(target.tensor)
 
 
 def _report(net, path, stored: StoredLayers, skip_layers: Collection[str]) -> LoadReport:

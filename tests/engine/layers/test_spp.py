@@ -53,7 +53,7 @@ def test_stochastic_draws_in_training_and_the_gradient_goes_to_what_was_drawn():
         (top,) = runner.forward()
         tops.add(tuple(top[0]))
         (gradient,) = runner.backward([np.ones((1, 10))], [True])
-        assert np.isin(top.round(4), x.round(4)).all() and gradient.sum() == 10
+        assert all(np.isclose(x, value).any() for value in top.ravel()) and gradient.sum() == 10
         np.testing.assert_allclose((gradient * x).sum(), top.sum(), rtol=1e-5)
     assert len(tops) > 1
 

@@ -146,5 +146,5 @@ def test_progress_shows_the_time_left(monkeypatch, capsys):
         return 0
     guarded("caffe some", work)
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1 and lines[0].endswith("2 of 4 images, 0.333/s, ETA 0:00:06")
+    assert len(lines) == 1 and lines[0].endswith("] 2 of 4 images, 0.333/s, ETA 0:00:06")
     assert not log.handlers

@@ -15,6 +15,7 @@ import torch
 from .. import pycaffe
 from ..engine.storage.matching import WeightsError
 from ..engine.storage.wire import WireError
+from ..log_format import LogFormatter
 from ..proto.prototxt import PrototxtError
 
 log = logging.getLogger("caffe")
@@ -60,7 +61,7 @@ def _message(error: Exception) -> str:
 def log_on_stderr() -> Iterator[None]:
     """Print the engine's log, from INFO on, to stderr."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    handler.setFormatter(LogFormatter())
     before = log.level
     log.addHandler(handler)
     log.setLevel(logging.INFO)

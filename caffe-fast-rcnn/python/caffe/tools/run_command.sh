@@ -34,6 +34,6 @@ run_command() {
             PYTHONPATH=$packages${PYTHONPATH:+:$PYTHONPATH} exec "$python" -m caffe "$@"
         fi
     done
-    echo "$2: found no Python with PyTorch; activate the environment in which caffe is installed" >&2
+    echo "$1: found no Python with PyTorch; activate the environment in which caffe is installed" >&2
     exit 2
 }

@@ -82,6 +82,15 @@ def test_lines_of_the_log_have_the_form_of_glogs():
     assert re.fullmatch(r"W\d{4} \d\d:\d\d:\d\d\.\d{6} \d+ solver\.py:20\] Iteration 3", line)
 
 
+def test_the_compiled_modules_names():
+    from caffe import _caffe
+    names = """Net Blob Layer Solver SGDSolver NesterovSolver AdaGradSolver RMSPropSolver AdaDeltaSolver AdamSolver
+     Timer NCCL LayerParameter SolverParameter BlobVec get_solver layer_type_list set_mode_cpu set_device init_log"""
+    assert all(hasattr(_caffe, name) for name in names.split())
+    assert _caffe.Net is caffe.Net and _caffe.RawBlobVec is _caffe.StringVec is list
+    assert issubclass(caffe.AdamSolver, _caffe.Solver)
+
+
 def test_timer():
     timer = caffe.Timer()
     timer.start()

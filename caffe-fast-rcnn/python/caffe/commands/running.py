@@ -1,6 +1,7 @@
 """What all commands do around their work: the log, mistakes of the user, the device, progress."""
 from __future__ import annotations
 
+import argparse
 import contextlib
 import datetime
 import logging
@@ -20,6 +21,7 @@ from ..proto.prototxt import PrototxtError
 
 log = logging.getLogger("caffe")
 
+_LEVELS = {"0": logging.INFO, "1": logging.WARNING, "2": logging.ERROR, "3": logging.CRITICAL}
 _SECONDS_BETWEEN_LINES = 5.0
 
 
@@ -55,6 +57,16 @@ def _message(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"
     return str(error)
+
+
+def apply_log_flags(args: argparse.Namespace) -> None:
+    """Do what the flags of Caffe's log ask for. Raises CommandError for a level that there is not."""
+    least = args.global_minloglevel or "0"
+    if least not in _LEVELS:
+        raise CommandError(f"-minloglevel {least}: expected 0 (INFO), 1 (WARNING), 2 (ERROR) or 3 (FATAL)")
+    log.setLevel(_LEVELS[least])
+    if args.global_log_dir:
+        log.info("-log_dir: no files are written there, the log goes to stderr only")
 
 
 @contextlib.contextmanager

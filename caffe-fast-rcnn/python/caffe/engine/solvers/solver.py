@@ -13,6 +13,7 @@ from ...proto import caffe_pb2
 from .. import device
 from ..blob import Blob
 from ..net import Net
+from ..storage.caffemodel import copy_weights
 from . import display, lr_policy, snapshots
 from .actions import Action, SignalActions
 from .param import (
@@ -95,10 +96,13 @@ class Solver:
         states = list(param.test_state) or [None] * len(param.test_iter)
         self.test_nets = [load_net(self.net_type, source, caffe_pb2.TEST, state, self._path)
                           for source, state in zip(test_net_sources(param), states, strict=True)]
-        for path in (path.strip() for entry in param.weights for path in entry.split(",")):
-            self.net.copy_from(path)
         for net in self.test_nets:
             net.share_with(self.net)
+        for path in (path.strip() for entry in param.weights for path in entry.split(",")):
+            self.net.copy_from(path)
+            for net in self.test_nets:
+                if net.params.keys() - self.net.params.keys():      # layers that training does without
+                    copy_weights(net, path, skip_layers=self.net.params)
 
     # ---- the algorithm
     def update(self, rate: float, weights: Sequence[torch.Tensor], gradients: Sequence[torch.Tensor],
@@ -177,6 +181,8 @@ class Solver:
 
     def solve(self, resume_file: str | os.PathLike | None = None) -> None:
         """Train until max_iter, from a solver state where one is given; then snapshot and test."""
+        log.info("Solving %s", self.net.name)
+        log.info("Learning Rate Policy: %s", self.param.lr_policy)
         if resume_file is not None:
             self.restore(resume_file)
         self.step(self.param.max_iter - self.iter)
@@ -188,9 +194,10 @@ class Solver:
             return
         if self._is_due(self.param.display):
             self._losses.append(self.net.forward_with_loss())
-            self._show()
+            display.show_loss(self.iter, self._mean_loss())
         if self._is_due(self.param.test_interval):
             self.test_all()
+        log.info("Optimization Done.")
 
     def _is_due(self, interval: int) -> bool:
         return interval > 0 and self.iter % interval == 0
@@ -226,12 +233,14 @@ class Solver:
             self.net.run_backward()
         return sum(losses) / len(losses)
 
+    def _mean_loss(self) -> float:
+        return torch.stack(list(self._losses)).mean().item()
+
     def _show(self) -> None:
-        loss = torch.stack(list(self._losses)).mean().item()
-        speed = self._progress.describe(self.iter, self.param.max_iter)
-        display.show_training(self.iter, self.param.max_iter, loss, self.lr, speed)
-        display.show_outputs({name: self.net.blobs[name].tensor for name in self.net.outputs},
+        display.show_loss(self.iter, self._mean_loss(), self._progress.describe(self.iter, self.param.max_iter))
+        display.show_outputs("Train", {name: self.net.blobs[name].tensor for name in self.net.outputs},
                              self.net.blob_loss_weights)
+        display.show_rate(self.iter, self.lr)
 
     # ---- testing
     def test_all(self) -> list[dict[str, torch.Tensor]]:
@@ -250,6 +259,7 @@ class Solver:
         Returns, and logs, the mean of each output; nothing where it was asked to stop.
         """
         net, count = self.test_nets[index], self.param.test_iter[index]
+        log.info("Iteration %d, Testing net (#%d)", self.iter, index)
         net.share_with(self.net)
         totals: dict[str, torch.Tensor] = {}
         loss = 0.0
@@ -262,10 +272,9 @@ class Solver:
                 value = net.blobs[name].tensor
                 totals[name] = totals[name] + value if name in totals else value.clone()
         means = {name: total / count for name, total in totals.items()}
-        log.info("Iteration %d, test net %d, %d batches", self.iter, index, count)
         if self.param.test_compute_loss:
-            log.info("    test loss = %.6g", float(loss) / count)
-        display.show_outputs(means, net.blob_loss_weights)
+            log.info("Test loss: %.6g", float(loss) / count)
+        display.show_outputs("Test", means, net.blob_loss_weights)
         return means
 
     def share_weights(self, net: Net) -> None:

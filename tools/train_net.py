@@ -16,8 +16,10 @@ from fast_rcnn.cli import (
     choose_device,
     existing_file,
     make_parser,
+    positive_int,
     tool,
     use_device,
+    writable_folder,
 )
 from fast_rcnn.config import cfg, get_output_dir
 
@@ -34,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     result = make_parser(__doc__ or "", EXAMPLES)
     add = result.add_argument
     add("--solver", required=True, metavar="FILE", help="solver prototxt")
-    add("--iters", type=int, default=40000, metavar="N", help="iterations (default: 40000)")
+    add("--iters", type=positive_int, default=40000, metavar="N", help="iterations (default: 40000)")
     add("--weights", metavar="FILE", help="caffemodel to begin with (default: random weights)")
     add("--imdb", default="voc_2007_trainval", metavar="NAME", help="data set, or path of one: folder[:split]; "
                                                                     "several are joined by +")
@@ -64,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     imdb = load_imdb(args.imdb)
     checks.raise_all(checks.check_train_net(checks.net_of_solver(args.solver), cfg.TRAIN, imdb.num_classes),
                      f"To make nets for this data set: tools/make_models.py --classes {imdb.num_classes} --out DIR")
-    output = Path(args.output or get_output_dir(imdb))
+    output = writable_folder(args.output or get_output_dir(imdb), "--output")
     use_device(choose_device(args), cfg.RNG_SEED)
     try:
         final = _train(args, imdb, output)

@@ -126,6 +126,34 @@ def test_mistakes_with_the_other_tools(run, tmp_path, demo_data):
         assert status == 2 and message in text, (words, text)
 
 
+@pytest.mark.parametrize("count", ["0", "-5"])
+def test_a_training_of_no_iterations(run, count):
+    status, text = run("train_net", "--solver", ROOT / "models/Tiny/faster_rcnn_end2end/solver.pt", "--iters", count)
+    assert status == 2 and f"--iters: {count} is less than 1" in text
+
+
+def test_results_that_cannot_be_written_are_told_before_they_are_computed(run, tmp_path, demo_data):
+    """The weights are no caffemodel: that would be told when the net is loaded."""
+    from make_models import make_models
+    folder = next(path for path in make_models("Tiny", 5, out_dir=tmp_path / "made") if path.name == "train.pt").parent
+    weights = tmp_path / "w.caffemodel"
+    weights.write_bytes(b"")
+    detector = ["--def", folder / "test.pt", "--net", weights]
+    imdb, rpn = ["--imdb", f"{demo_data}:test"], ["--set", "TEST.HAS_RPN", "True"]
+    end2end = ["--solver", folder / "solver.pt", "--cfg", ROOT / "experiments" / "cfgs" / "tiny_end2end.yml"]
+    for words, message in [
+            (["test_net", *imdb, *detector, "--output", weights, *rpn], f"the folder {weights} cannot be made"),
+            (["rpn_generate", *imdb, *detector, "--output", "/proc/x/p.npz"], "the folder /proc/x cannot be made"),
+            (["rpn_generate", *imdb, *detector, "--output", "/proc/p.npz"], "cannot write into /proc"),
+            (["rpn_generate", *imdb, *detector, "--output", tmp_path], "is a folder, expected the name of a file"),
+            (["demo", demo_data / "JPEGImages", *detector, "--output", weights], f"the folder {weights} cannot be made"),
+            (["train_net", *imdb, *end2end, "--output", weights], f"the folder {weights} cannot be made"),
+    ]:
+        reset_cfg()
+        status, text = run(*words)
+        assert status == 2 and message in text and "--output" in text, (words, text)
+
+
 def test_a_gpu_that_is_not_there(run, demo_data):
     import caffe
     if caffe.has_gpu():

@@ -62,8 +62,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"RNG_SEED: {cfg.RNG_SEED}", flush=True)
     from fast_rcnn import checks
     from fast_rcnn.data_set import load_imdb
+    from fast_rcnn.solver_checks import check_solver
     from fast_rcnn.train import TrainingStopped
     imdb = load_imdb(args.imdb)
+    checks.raise_all(check_solver(args.solver))
     checks.raise_all(checks.check_train_net(checks.net_of_solver(args.solver), cfg.TRAIN, imdb.num_classes),
                      f"To make nets for this data set: tools/make_models.py --classes {imdb.num_classes} --out DIR")
     output = writable_folder(args.output or get_output_dir(imdb), "--output")

@@ -25,6 +25,7 @@ from fast_rcnn.alt_opt_nets import RunNets
 from fast_rcnn.child_process import run_child
 from fast_rcnn.fingerprints import net_fingerprint, solver_fingerprint
 from fast_rcnn.manifest import DONE, PENDING, FolderLock, Manifest, RunError
+from fast_rcnn.solver_checks import check_solver
 from fast_rcnn.stage_cfg import detector_settings, relevant_settings, stage_settings, write_settings
 from utils.draw import plot_losses
 from utils.files import atomic_path, read_json, sha256_file, sha256_json, write_json
@@ -105,6 +106,7 @@ def check_run(run: Run) -> None:
             path, train = nets.train_net(step.name), run.settings[step.name]["TRAIN"]
             problems += checks.check_train_net(path, _Attributes(train), num_classes, anchors)
             problems += checks.check_frozen(path, step.kind, step.stage)
+            problems += check_solver(nets.solver(step.name))
     for path in (nets.rpn_test, nets.detector_test):
         problems += checks.check_test_net(path, num_classes, anchors)
     checks.raise_all(problems, "To make nets for other classes or anchors: tools/make_models.py "

@@ -132,6 +132,13 @@ def test_a_training_of_no_iterations(run, count):
     assert status == 2 and f"--iters: {count} is less than 1" in text
 
 
+def test_a_solver_that_would_learn_nothing(run, tmp_path, demo_data):
+    solver = tmp_path / "solver.pt"
+    solver.write_text((ROOT / "models/Tiny/faster_rcnn_end2end/solver.pt").read_text().replace("0.01", "-1"))
+    status, text = run("train_net", "--solver", solver, "--imdb", f"{demo_data}:test", "--cpu")
+    assert status == 2 and "solver.pt:5: base_lr is -1" in text, text
+
+
 def test_results_that_cannot_be_written_are_told_before_they_are_computed(run, tmp_path, demo_data):
     """The weights are no caffemodel: that would be told when the net is loaded."""
     from make_models import make_models

@@ -24,6 +24,7 @@ from fast_rcnn.child_process import StopRequest
 from fast_rcnn.config import ConfigError, cfg
 from fast_rcnn.lean import make_lean
 from fast_rcnn.train_log import TrainLog
+from fast_rcnn.weights import load_initial_weights
 from roi_data_layer import roidb as rdl_roidb
 from roi_data_layer.features import reuse_features
 from utils.files import read_json, write_json
@@ -88,8 +89,9 @@ class SolverWrapper:
     solver_prototxt   the solver, which names the net that is trained
     roidb             prepared entries (see roi_data_layer/roidb.py); gets its regression targets here
     output_dir        where snapshots go
-    pretrained_model  caffemodel to begin with; layers that it lacks keep their random weights. If it has box
-                      regression, which predicts plain targets, that is turned into one for normalised targets
+    pretrained_model  caffemodel to begin with; layers that it lacks, but not all, keep their random weights, and it says
+                      so. If it has box regression, which predicts plain targets, that is turned into one for
+                      normalised targets
     """
 
     def __init__(self, solver_prototxt: str | os.PathLike, roidb: Sequence[Entry],
@@ -98,6 +100,7 @@ class SolverWrapper:
         self.solver = caffe.get_solver(os.fspath(solver_prototxt))
         make_lean(self.solver.net)
         self.solver_param = prototxt.read_solver(solver_prototxt)
+        self.net_name = self.solver_param.train_net or self.solver_param.net
         data_layer = self.solver.net.layers[0]
         if cfg.TRAIN.BBOX_REG:
             num_classes = required_param(data_layer, layer_params(data_layer), "num_classes")
@@ -110,7 +113,7 @@ class SolverWrapper:
 
     def _load(self, pretrained_model: str) -> None:
         before = [blob.data.copy() for blob in self._normalised_blobs()]
-        self.solver.net.copy_from(pretrained_model)
+        print(load_initial_weights(self.solver.net, pretrained_model, self.net_name), flush=True)
         blobs = self._normalised_blobs()
         if any(np.any(blob.data != values) for blob, values in zip(blobs, before, strict=True)):
             weights, bias = blobs

@@ -11,6 +11,7 @@ import caffe
 from fast_rcnn.checks import check_outputs
 from fast_rcnn.config import cfg, check_one_scale
 from fast_rcnn.lean import make_lean
+from fast_rcnn.weights import load_all_weights
 from roi_data_layer.features import reuse_features
 from roi_data_layer.pyramids import pyramids_ahead
 from utils.blob import image_pyramid
@@ -19,8 +20,9 @@ from utils.timer import Progress
 
 
 def load_rpn(net_file: str | os.PathLike, weights: str | os.PathLike) -> Any:
-    """A region proposal net for `im_proposals`. Raises CheckError if it lacks one of the outputs."""
-    net = caffe.Net(os.fspath(net_file), caffe.TEST, weights=os.fspath(weights))
+    """A region proposal net for `im_proposals`. Raises CheckError if it lacks one of the outputs, or weights."""
+    net = caffe.Net(os.fspath(net_file), caffe.TEST)
+    load_all_weights(net, weights, net_file)
     check_outputs(net, net_file, "rois", "scores")
     return make_lean(net)
 

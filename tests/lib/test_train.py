@@ -11,6 +11,7 @@ from golden.detector_cases import golden
 
 import caffe
 from fast_rcnn import train
+from fast_rcnn.checks import CheckError
 from fast_rcnn.config import ConfigError, cfg, reset_cfg
 from fast_rcnn.train import Checkpoints, SolverWrapper, TrainingStopped, filter_roidb, train_net
 from fast_rcnn.train_log import LossError, TrainLog
@@ -96,6 +97,13 @@ def test_training_on_from_a_snapshot_normalises_its_box_regression_again(tmp_pat
     again = SolverWrapper("solver.pt", [], tmp_path / "out", path)
     for mine, theirs in zip(again.solver.net.params["bbox_pred"], wrapper.solver.net.params["bbox_pred"], strict=True):
         np.testing.assert_allclose(mine.data, theirs.data, rtol=1e-5, atol=1e-6)
+
+
+def test_initial_weights_of_another_net_are_refused(tmp_path):
+    (tmp_path / "other.pt").write_text(NET.replace('"bbox_pred"', '"other"'))
+    caffe.Net("other.pt", caffe.TRAIN).save("other.caffemodel")
+    with pytest.raises(CheckError, match=r"not one of its layers \(other\) is in net.pt, which has bbox_pred"):
+        SolverWrapper("solver.pt", [], tmp_path / "out", "other.caffemodel")
 
 
 @pytest.mark.parametrize("key", ["BBOX_REG", "BBOX_NORMALIZE_TARGETS"])

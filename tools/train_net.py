@@ -61,14 +61,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         cfg.RNG_SEED = secrets.randbelow(2**31)
         print(f"RNG_SEED: {cfg.RNG_SEED}", flush=True)
     from fast_rcnn import checks
-    from fast_rcnn.data_set import load_imdb
+    from fast_rcnn.anchor_room import small_image_warning
+    from fast_rcnn.data_set import find_imdb, prepare_to_train
     from fast_rcnn.solver_checks import check_solver
     from fast_rcnn.train import TrainingStopped
-    imdb = load_imdb(args.imdb)
+    imdb = find_imdb(args.imdb)
+    output = writable_folder(args.output or get_output_dir(imdb), "--output")
+    prepare_to_train(imdb, args.imdb, output / "decoded_images.json")
     checks.raise_all(check_solver(args.solver))
     checks.raise_all(checks.check_train_net(checks.net_of_solver(args.solver), cfg.TRAIN, imdb.num_classes),
                      f"To make nets for this data set: tools/make_models.py --classes {imdb.num_classes} --out DIR")
-    output = writable_folder(args.output or get_output_dir(imdb), "--output")
+    warning = small_image_warning(checks.net_of_solver(args.solver), imdb.image_sizes(), cfg.TRAIN.SCALES,
+                                  cfg.TRAIN.MAX_SIZE)
+    if warning:
+        print(warning, flush=True)
     use_device(choose_device(args), cfg.RNG_SEED)
     try:
         final = _train(args, imdb, output)

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from datasets import recall
 from datasets.evaluation import Evaluation
 from datasets.image_size import image_size
 from datasets.roidb import Entry, merge, mirror, proposals_entry
+from datasets.voc_layout import DatasetError
 
 
 class imdb:
@@ -97,6 +98,14 @@ class imdb:
     def validate(self) -> list[Any]:
         """What is wrong with the files, and what is done about it; raises if training is impossible."""
         return []
+
+    def leave_out(self, files: Collection[str]) -> None:
+        """Leave out the images of these files, which cannot be decoded; before the roidb is asked for.
+
+        Raises DatasetError if this data set cannot do that, or nothing would be left.
+        """
+        if files:
+            raise DatasetError(f"{self.name}: images that cannot be decoded: {', '.join(sorted(files))}")
 
     def summary(self) -> str:
         """A few lines on what the data set holds."""

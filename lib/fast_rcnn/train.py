@@ -89,9 +89,9 @@ class SolverWrapper:
     solver_prototxt   the solver, which names the net that is trained
     roidb             prepared entries (see roi_data_layer/roidb.py); gets its regression targets here
     output_dir        where snapshots go
-    pretrained_model  caffemodel to begin with; layers that it lacks, but not all, keep their random weights, and it says
-                      so. If it has box regression, which predicts plain targets, that is turned into one for
-                      normalised targets
+    pretrained_model  caffemodel to begin with; layers that it lacks keep their random weights, which is told and must
+                      not be all. If it has box regression, which predicts plain targets, that is turned into one
+                      for normalised targets
     """
 
     def __init__(self, solver_prototxt: str | os.PathLike, roidb: Sequence[Entry],

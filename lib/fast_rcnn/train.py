@@ -23,6 +23,7 @@ from fast_rcnn.bbox_regression import normalize, unnormalize
 from fast_rcnn.child_process import StopRequest
 from fast_rcnn.config import ConfigError, cfg
 from fast_rcnn.lean import make_lean
+from fast_rcnn.recent_losses import RecentLosses
 from fast_rcnn.train_log import TrainLog
 from fast_rcnn.weights import load_initial_weights
 from roi_data_layer import roidb as rdl_roidb
@@ -100,6 +101,7 @@ class SolverWrapper:
         self.solver = caffe.get_solver(os.fspath(solver_prototxt))
         make_lean(self.solver.net)
         self.solver_param = prototxt.read_solver(solver_prototxt)
+        self.losses = RecentLosses(self.solver.net, self.solver_param.average_loss, self.solver_param.iter_size)
         self.net_name = self.solver_param.train_net or self.solver_param.net
         data_layer = self.solver.net.layers[0]
         if cfg.TRAIN.BBOX_REG:
@@ -192,6 +194,7 @@ class SolverWrapper:
             while solver.iter < max_iters:
                 lr = solver.lr if hasattr(solver, "lr") else float("nan")
                 solver.step(1)
+                self.losses.iteration_done()
                 if solver.iter % display == 0 or solver.iter in (1, max_iters):
                     self._report(log, lr)
                 if solver.iter % cfg.TRAIN.SNAPSHOT_ITERS == 0 or solver.iter == max_iters:
@@ -206,10 +209,8 @@ class SolverWrapper:
 
     def _report(self, log: TrainLog, lr: float) -> None:
         """The only place where the loss is read: elsewhere the device is never waited for."""
-        net = self.solver.net
-        weights = getattr(net, "blob_loss_weights", {})
-        losses = {name: float(net.blobs[name].data.sum()) for name in net.outputs if weights.get(name, 1)}
-        loss = sum(value * weights.get(name, 1) for name, value in losses.items())
+        net, losses = self.solver.net, self.losses.means()
+        loss = sum(value * self.losses.weights[name] for name, value in losses.items())
         stats = {type(layer).__name__: layer.stats for layer in net.layers if getattr(layer, "stats", None)}
         peak = getattr(caffe, "peak_memory_mb", None)
         waits = getattr(net.layers[0], "waits", None)

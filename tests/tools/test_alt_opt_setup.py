@@ -1,4 +1,4 @@
-"""Runs of the training tool up to the first step, which is never done here: what it reads, writes, refuses and keeps."""
+"""Runs of the training tool up to the first step, which is not done here: what it reads, writes, refuses and keeps."""
 import shutil
 from pathlib import Path
 

@@ -101,8 +101,9 @@ def _has_area(box: np.ndarray) -> bool:
 
 
 def _nearest(name: str, names: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, names, n=1)
-    return f" (near: {near[0]!r})" if near else ""
+    by_lower = {known.lower(): known for known in names}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1)
+    return f" (near: {by_lower[near[0]]!r})" if near else ""
 
 
 def report(problems: Iterable[Problem]) -> str:

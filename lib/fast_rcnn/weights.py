@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from fast_rcnn.checks import CheckError
+from fast_rcnn.checks import READONLY, CheckError
 
 _NAMED = 12         # so many layers are named in a message, and then how many more there are
 
@@ -13,19 +13,22 @@ _NAMED = 12         # so many layers are named in a message, and then how many m
 def load_initial_weights(net: Any, path: str | os.PathLike, name: str | os.PathLike) -> str:
     """Load what a training begins with; returns a line that says which layers have kept random weights.
 
+    Readonly layers are not counted: they use the weights of others.
+
     name  of the net in messages, such as its file
     Raises CheckError if not one layer is in the file.
     """
     report = net.copy_from(os.fspath(path))
     if report is None:          # other Caffes do not say
         return f"weights of {path}"
-    learned = [layer for layer, blobs in net.params.items() if len(blobs)]
-    if set(learned) <= set(report.unfilled):
+    learned = [layer for layer, blobs in net.params.items() if len(blobs) and not layer.endswith(READONLY)]
+    unfilled = [layer for layer in report.unfilled if layer in learned]
+    if len(unfilled) == len(learned):
         raise CheckError(f"{path}: not one of its layers ({_listing(report.unused)}) is in {name}, which has "
                          f"{_listing(learned)}; weights are matched by layer name")
-    parts = [f"{len(learned) - len(report.unfilled)} of {len(learned)} layers begin with weights of {path}"]
-    if report.unfilled:
-        parts.append(f"random: {_listing(report.unfilled)}")
+    parts = [f"{len(learned) - len(unfilled)} of {len(learned)} layers begin with weights of {path}"]
+    if unfilled:
+        parts.append(f"random: {_listing(unfilled)}")
     if report.unused:
         parts.append(f"not in this net: {_listing(report.unused)}")
     return "; ".join(parts)

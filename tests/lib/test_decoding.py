@@ -94,9 +94,9 @@ def test_nothing_left_and_data_sets_that_cannot_leave_out(photos):
 def test_a_data_set_without_objects_to_train_on(photos):
     description = photos.parent / "cats.yml"
     (photos.parent / "all.txt").write_text("a\nb\nc\nd\n")
-    description.write_text("images: photos\nannotations: photos\nimage_sets: {train: all.txt}\nclasses: [Cat]\n")
+    description.write_text("images: photos\nannotations: photos\nimage_sets: {train: all.txt}\nclasses: [CAT]\n")
     with pytest.raises(UserError, match=r"no image has an object to train on\nbox dropped \(4\):\n"
-                                        r"  unknown class 'cat' \(near: 'Cat'\): 4 objects in 4 images: a, b, c, d"):
+                                        r"  unknown class 'cat' \(near: 'CAT'\): 4 objects in 4 images: a, b, c, d"):
         prepare_to_train(get_imdb(f"{description}:train"), "cats")
     with pytest.raises(DatasetError, match="(?s)no image has an object.*no image has an object"):
         get_imdb(f"{description}:train+{description}:train").validate()

@@ -31,7 +31,7 @@ def stored(make, tmp_path):
 
 
 def test_what_training_begins_with_is_told(make, stored):
-    net = caffe.Net(make("new", "a", "b", "new"), caffe.TRAIN)
+    net = caffe.Net(make("new", "a", "b", "new", "new_readonly"), caffe.TRAIN)
     assert load_initial_weights(net, stored, "new.pt") == (
         f"2 of 3 layers begin with weights of {stored}; random: new; not in this net: old")
     same = caffe.Net(make("same", "a", "b", "old"), caffe.TRAIN)

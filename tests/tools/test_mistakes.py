@@ -70,6 +70,7 @@ ALT_OPT = "train_faster_rcnn_alt_opt"
     (["--resume", "--restart"], "not allowed with"),
     (["--imdb", "no/such/folder:train"], "no/such/folder"),
     (["--test_imdb", "no/such/folder:test"], "no/such/folder"),
+    (["--output", str(ROOT / "README.md")], "README.md cannot be made: file exists"),
     (["--models", "no/such/models"], "expected one stage1_rpn_solver*.pt, found none"),
 ])
 def test_mistakes_with_the_driver(run, tmp_path, demo_data, words, message):

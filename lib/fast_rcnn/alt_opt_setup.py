@@ -48,7 +48,7 @@ def _checked_run(args: Namespace, imdb: Any, test_imdb: Any, weights: Path | Non
     left_out = prepare_to_train(imdb, args.imdb, output / "decoded_images.json")
     if test_imdb:
         print(test_imdb.summary(), flush=True)
-        check_images(test_imdb, "--test_imdb", args.test_imdb)
+        check_images(test_imdb, "--test_imdb", args.test_imdb, output / "decoded_test_images.json")
     nets = find_nets(args.net_name, imdb.num_classes, ohem, args.models, Path(cfg.MODELS_DIR), output / "models",
                      args.max_iters)
     run = Run(nets=nets, weights=weights, imdb_name=args.imdb, data_digest=data_digest(imdb), left_out=left_out,

@@ -77,10 +77,10 @@ def prepare_to_train(imdb: Any, name: str, record: str | os.PathLike | None = No
     return broken
 
 
-def check_images(imdb: Any, option: str, name: str) -> None:
-    """Decode each image once. Raises UserError that names those that cannot be."""
+def check_images(imdb: Any, option: str, name: str, record: str | os.PathLike | None = None) -> None:
+    """Decode each image once (see `prepare_to_train`). Raises UserError that names those that cannot be."""
     from datasets.decoding import broken_images
-    broken = broken_images(image_files(imdb))
+    broken = broken_images(image_files(imdb), record)
     if broken:
         raise UserError("\n".join([f"{option} {name}: images that cannot be decoded: mend or remove them", *broken]))
 

@@ -82,6 +82,16 @@ def test_folders_of_nets_and_weights_are_those_of_the_settings(prepare, tmp_path
                                            str(tmp_path)]))
 
 
+# ---- images
+def test_images_of_both_data_sets_are_decoded_once(prepare, tmp_path, demo_data, capsys):
+    words = ["--test_imdb", f"{demo_data}:test"]
+    prepare(*words).lock.release()
+    text = capsys.readouterr().out
+    assert "decoding images once: 6/6" in text and "decoding images once: 2/2" in text
+    prepare(*words)
+    assert "decoding images once" not in capsys.readouterr().out
+
+
 # ---- nets in the output folder
 def test_a_refused_command_changes_nothing(prepare, tmp_path, demo_data):
     running = prepare()

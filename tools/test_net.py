@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     files = find_detector(args)
     apply_cfg(args)
-    from fast_rcnn.data_set import load_imdb, use_proposals
+    from fast_rcnn.data_set import load_imdb, print_report, use_proposals
     from fast_rcnn.test import test_net
     imdb = load_imdb(args.imdb)
     use_device(choose_device(args))
@@ -52,8 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         use_proposals(imdb, cfg.TEST.PROPOSAL_METHOD, args.proposals)
     output = Path(args.output or _default_output(args, imdb, files.weights))
     print(f"Testing {files.weights} on {imdb.num_images} images of {imdb.name}", flush=True)
-    result = test_net(net, imdb, output, args.num_dets, args.thresh, args.vis)
-    print(f"{result.report()}\nResults: {output}", flush=True)
+    result = test_net(net, imdb, args.num_dets, args.thresh, args.vis, output)
+    print_report(result)
+    print(f"Results: {output}", flush=True)
     return 0
 
 

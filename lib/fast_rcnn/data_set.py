@@ -54,6 +54,12 @@ def _how_to_get(weights: Path) -> str:
             "tools/convert_weights.py; other nets: data/README.md")
 
 
+def print_report(result: Any) -> None:
+    """Print what evaluate_detections returned; data sets written for py-faster-rcnn print it themselves."""
+    if hasattr(result, "report"):
+        print(result.report(), flush=True)
+
+
 def use_proposals(imdb: Any, method: str, file: str | None) -> None:
     """Let the data set give proposals of a method, from a file for 'rpn'. Raises UserError where it cannot."""
     if method == "rpn" and not file:

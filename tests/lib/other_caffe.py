@@ -66,7 +66,7 @@ def main(imdb_name, output, models):
     imdb = get_imdb(imdb_name)
     boxes, _ = imdb_proposals(load_rpn(Path(models, "rpn_test.pt"), model), imdb)
     net = DetectorFiles(str(Path(models, "faster_rcnn_test.pt")), model).load(imdb.num_classes)
-    print(len(boxes), "images", test_net(net, imdb, output).report())
+    print(len(boxes), "images", test_net(net, imdb, output_dir=output).report())
 
 
 if __name__ == "__main__":

@@ -52,9 +52,8 @@ def precision_recall(detections: Detections, objects: dict[str, Objects],
                      ovthresh: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
     """Recall and precision, (N,) each, after each detection by descending score (ties: as given).
 
-    A detection counts if its best object has an IoU > ovthresh: as right the first time that object is found,
-    as
-    wrong later, and not at all if the object is difficult. Every other detection is wrong.
+    A detection counts if its best object has an IoU > ovthresh: as right the first time that object is found, as wrong
+    later, and not at all if the object is difficult. Every other detection is wrong.
     recall = right so far / objects that are not difficult: NaN if there are none.
     """
     order = np.argsort(-detections.scores, kind="stable")

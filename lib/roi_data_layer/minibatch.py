@@ -24,8 +24,7 @@ def get_minibatch(roidb: Sequence[Entry], num_classes: int, settings: Any = None
                   rng: np.random.Generator | None = None, read: Reader = read_in_line) -> Blobs:
     """Blobs of the images in `roidb`.
 
-    With TRAIN.HAS_RPN: `data`, `im_info`, `gt_boxes`. Otherwise `data` and TRAIN.BATCH_SIZE sampled RoIs, the
-    same
+    With TRAIN.HAS_RPN: `data`, `im_info`, `gt_boxes`. Otherwise `data` and TRAIN.BATCH_SIZE sampled RoIs, the same
     number from every image (fewer where an image has not enough): see `roi_blobs` and `sample_rois`.
     `rng` draws the scale of each image, then the RoIs; `read` prepares the images.
     """

@@ -18,8 +18,7 @@ from utils.cython_bbox import bbox_overlaps
 def prepare_roidb(imdb: Any) -> list[Entry]:
     """The data set's roidb with each image's path and size, checked; `imdb` is left as it is.
 
-    Entries made by older code may hold `gt_overlaps` (dense or scipy.sparse) instead of max_overlaps,
-    max_classes.
+    Entries made by older code may hold `gt_overlaps` (dense or scipy.sparse) instead of max_overlaps, max_classes.
     """
     sizes = imdb.image_sizes()
     roidb = []
@@ -62,8 +61,7 @@ def add_bbox_regression_targets(roidb: Sequence[Entry], num_classes: int,
 
     train    cfg.TRAIN: BBOX_THRESH and the BBOX_NORMALIZE_* keys
     returns  means and stds, (4 * num_classes,) float64: BBOX_NORMALIZE_MEANS and _STDS for every class if
-             ..._PRECOMPUTED, else those of the targets found (population standard deviation; see
-             `target_statistics`)
+             ..._PRECOMPUTED, else those of the targets found (population standard deviation; see `target_statistics`)
     """
     raw = [compute_targets(entry["boxes"], entry["max_overlaps"], entry["max_classes"], train.BBOX_THRESH)
            for entry in roidb]
@@ -118,8 +116,7 @@ def normalize_targets(targets: np.ndarray, means: np.ndarray, stds: np.ndarray) 
 def safe_stds(stds: np.ndarray) -> np.ndarray:
     """Deviations to divide by: 1 instead of 0.
 
-    A class seen only as exact objects has targets that are all 0. py-faster-rcnn divides them by 0, which
-    makes
-    NaN; divided by 1 they stay the 0 that they are.
+    A class seen only as exact objects has targets that are all 0. py-faster-rcnn divides them by 0, which makes NaN;
+    divided by 1 they stay the 0 that they are.
     """
     return np.where(stds > 0, stds, 1.0)

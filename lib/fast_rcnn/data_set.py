@@ -26,7 +26,7 @@ def load_imdb(name: str, to_train: bool = False, option: str = "--imdb") -> Any:
 
 
 def load_inputs(imdb: str, weights: Path | None, test_imdb: str | None = None) -> Any:
-    """The data set to train on. Raises one UserError for all that is missing: data sets and initial weights."""
+    """The data set to train on. Raises one UserError for all that is wrong with data sets and initial weights."""
     problems, found = [], {}
     options = {imdb: "--imdb"}
     if test_imdb:
@@ -39,8 +39,10 @@ def load_inputs(imdb: str, weights: Path | None, test_imdb: str | None = None) -
     if weights and not weights.is_file():
         problems.append(f"weights: there is no file {weights}. {_how_to_get(weights)}. --weights FILE names another "
                         "caffemodel, --weights none trains from random weights")
+    if len(problems) > 1:
+        raise UserError("several things are missing or wrong:\n" + "\n".join(f"- {problem}" for problem in problems))
     if problems:
-        raise UserError("something is missing:\n" + "\n".join(f"- {problem}" for problem in problems))
+        raise UserError(problems[0])
     return found[imdb]
 
 

@@ -79,7 +79,8 @@ def _row(kind: str, seed: str, classes: list[str], results: list[dict]) -> str:
     columns = [np.mean([result["points"][name] for result in results]) for name in classes]
     means = [np.mean([list(result[kind].values()) for result in results]) for kind in ("points", "area")]
     seconds = np.mean([result["seconds"] for result in results])
-    return f"| {TITLES[kind]} | {seed} | " + " | ".join(f"{value:.3f}" for value in [*columns, *means]) + f" | {seconds:.0f} |"
+    values = " | ".join(f"{value:.3f}" for value in [*columns, *means])
+    return f"| {TITLES[kind]} | {seed} | {values} | {seconds:.0f} |"
 
 
 def write_report(results: dict[tuple[str, int], dict], folder: Path) -> None:
@@ -89,8 +90,8 @@ def write_report(results: dict[tuple[str, int], dict], folder: Path) -> None:
             "Trained on `trainval` (292 photographs and their mirror images), tested on `test` (72), scale 300, "
             f"{'/'.join(ITERATIONS)} iterations, 2 images a batch, 2 CPU cores. Seconds are wall time of all six "
             "steps and the test. Average precisions of classes are the 11-point ones. base_lr is 0.02 for the RPN, "
-            "0.005 for Fast R-CNN; the latter was chosen on `val` after training on `train` (mAP of seeds 3 and 4: 0.593; "
-            "with 0.01 0.559, with 0.0025 0.571 for seed 3 alone).", "",
+            "0.005 for Fast R-CNN; the latter was chosen on `val`, trained on `train` (mAP of seeds 3 and 4: 0.593; with "
+            "0.01 0.559, with 0.0025 0.571 for seed 3 alone).", "",
             *table(results), "",
             "The original on real Caffe, same photographs, iterations and kind of net: mAP "
             f"{ORIGINAL['mean']} (RBC {ORIGINAL['RBC']}, WBC {ORIGINAL['WBC']}, Platelets {ORIGINAL['Platelets']}) "

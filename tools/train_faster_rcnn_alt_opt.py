@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 import _init_paths  # noqa: F401
-from fast_rcnn.cli import add_cfg_options, add_device_options, make_parser, positive, tool
+from fast_rcnn.cli import add_cfg_options, add_device_options, add_profile_option, make_parser, positive, tool
 
 EXAMPLES = """\
   tools/train_faster_rcnn_alt_opt.py --net_name VGG16
@@ -37,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     group = result.add_mutually_exclusive_group()
     group.add_argument("--resume", action="store_true", help="go on with the run in the output folder")
     group.add_argument("--restart", action="store_true", help="throw away the run in the output folder")
+    add_profile_option(result)
     add_device_options(result)
     add_cfg_options(result)
     return result
@@ -70,7 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _test(run, args) -> int:
     import test_net
     device = ["--cpu"] if run.gpu_id is None else ["--gpu", str(run.gpu_id)]
-    return test_net.main(["--run", str(run.output), "--imdb", args.test_imdb, *device])
+    return test_net.main(["--run", str(run.output), "--imdb", args.test_imdb, *device,
+                          *(["--profile"] if args.profile else [])])
 
 
 if __name__ == "__main__":

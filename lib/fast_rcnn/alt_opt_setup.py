@@ -32,7 +32,8 @@ def make_run(args: Namespace) -> Run:
                      args.max_iters)
     run = Run(nets=nets, weights=weights, imdb_name=args.imdb, data_digest=data_digest(imdb),
               classes=imdb.classes, settings=settings, gpu_id=choose_device(args), output=output,
-              command=[sys.executable, str(ROOT / "tools" / "train_faster_rcnn_alt_opt.py"), "--run-step"])
+              command=[sys.executable, str(ROOT / "tools" / "train_faster_rcnn_alt_opt.py"), "--run-step"],
+              profile=args.profile)
     check_run(run)
     return run
 

@@ -29,6 +29,7 @@ from .pycaffe import (
     LayerError,
     NesterovSolver,
     Net,
+    Profile,
     RMSPropSolver,
     SGDSolver,
     SolverError,
@@ -53,6 +54,7 @@ from .pycaffe import (
     set_solver_rank,
     solver_count,
     solver_rank,
+    span,
 )
 
 __version__ = "1.0.0"

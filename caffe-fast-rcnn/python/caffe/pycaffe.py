@@ -27,17 +27,20 @@ from .engine.solvers import (
 )
 from .engine.storage.feature_cache import FeatureCache
 from .kernels import nms
+from .log_format import LogFormatter
 from .numpy_net import Net
+from .profile import Profile
+from .spans import span
 
 Solver.net_type = Net       # solver.net and solver.test_nets are nets as users know them
 
 __all__ = [
     "AdaDeltaSolver", "AdaGradSolver", "AdamSolver", "AutogradLayer", "Blob", "BlobVec", "EngineLayer",
-    "FeatureCache", "Layer", "LayerError", "NCCL", "NesterovSolver", "Net", "RMSPropSolver", "SGDSolver",
-    "SolverError", "TEST", "TRAIN", "Timer", "fill_blob", "get_solver", "has_gpu", "has_nccl", "init_log",
+    "FeatureCache", "Layer", "LayerError", "NCCL", "NesterovSolver", "Net", "Profile", "RMSPropSolver",
+    "SGDSolver", "SolverError", "TEST", "TRAIN", "Timer", "fill_blob", "get_solver", "has_gpu", "has_nccl", "init_log",
     "layer_type_list", "log", "nms", "peak_memory_mb", "register_layer", "set_device", "set_mode_cpu",
     "set_mode_gpu", "set_multiprocess", "set_precision", "set_random_seed", "set_solver_count", "set_solver_rank",
-    "solver_count", "solver_rank",
+    "solver_count", "solver_rank", "span",
 ]
 
 _LOG = logging.getLogger("caffe")
@@ -68,7 +71,9 @@ def init_log(level: int = 0, stderr: bool = True) -> None:
 
     stderr is pycaffe's argument; there are no log files here, so it changes nothing.
     """
-    logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(LogFormatter())
+    logging.basicConfig(handlers=[handler])
     _LOG.setLevel((logging.INFO, logging.WARNING, logging.ERROR)[min(max(level, 0), 2)])
 
 

@@ -13,6 +13,7 @@ from ...proto import caffe_pb2
 from .. import device
 from ..blob import Blob
 from ..net import Net
+from ..storage.caffemodel import copy_weights
 from . import display, lr_policy, snapshots
 from .actions import Action, SignalActions
 from .param import (
@@ -73,7 +74,7 @@ class Solver:
         self.history = [Blob(*shape) for shape in shapes * self.histories]
         self._losses: deque[torch.Tensor] = deque(maxlen=self.param.average_loss)
         self._progress = display.Progress()
-        self._callbacks: list[tuple[Callable[[], None], Callable[[], None]]] = []
+        self._callbacks: list[tuple[Callable[[], None], Callable[[], None], Callable[[], None] | None]] = []
 
     def check(self) -> None:
         """Check settings that do not depend on a net. Raises SolverError."""
@@ -95,10 +96,13 @@ class Solver:
         states = list(param.test_state) or [None] * len(param.test_iter)
         self.test_nets = [load_net(self.net_type, source, caffe_pb2.TEST, state, self._path)
                           for source, state in zip(test_net_sources(param), states, strict=True)]
-        for path in (path.strip() for entry in param.weights for path in entry.split(",")):
-            self.net.copy_from(path)
         for net in self.test_nets:
             net.share_with(self.net)
+        for path in (path.strip() for entry in param.weights for path in entry.split(",")):
+            self.net.copy_from(path)
+            for net in self.test_nets:
+                if net.params.keys() - self.net.params.keys():      # layers that training does without
+                    copy_weights(net, path, skip_layers=self.net.params)
 
     # ---- the algorithm
     def update(self, rate: float, weights: Sequence[torch.Tensor], gradients: Sequence[torch.Tensor],
@@ -136,9 +140,14 @@ class Solver:
         self.iter += 1
 
     # ---- the loop
-    def add_callback(self, on_start: Callable[[], None], on_gradients_ready: Callable[[], None]) -> None:
-        """Call one function before each iteration and one between its backward pass and its update."""
-        self._callbacks.append((on_start, on_gradients_ready))
+    def add_callback(self, on_start: Callable[[], None], on_gradients_ready: Callable[[], None],
+                     on_updated: Callable[[], None] | None = None) -> None:
+        """Call functions before each iteration, between its backward pass and its update, and after that (ours)."""
+        self._callbacks.append((on_start, on_gradients_ready, on_updated))
+
+    def remove_callback(self, on_start: Callable[[], None]) -> None:
+        """Call the functions that were added with this `on_start` no more (ours)."""
+        self._callbacks = [callback for callback in self._callbacks if callback[0] != on_start]
 
     def step(self, iters: int) -> None:
         """Train for some iterations; tests and snapshots that are due are made on the way."""
@@ -172,6 +181,8 @@ class Solver:
 
     def solve(self, resume_file: str | os.PathLike | None = None) -> None:
         """Train until max_iter, from a solver state where one is given; then snapshot and test."""
+        log.info("Solving %s", self.net.name)
+        log.info("Learning Rate Policy: %s", self.param.lr_policy)
         if resume_file is not None:
             self.restore(resume_file)
         self.step(self.param.max_iter - self.iter)
@@ -183,9 +194,10 @@ class Solver:
             return
         if self._is_due(self.param.display):
             self._losses.append(self.net.forward_with_loss())
-            self._show()
+            display.show_loss(self.iter, self._mean_loss())
         if self._is_due(self.param.test_interval):
             self.test_all()
+        log.info("Optimization Done.")
 
     def _is_due(self, interval: int) -> bool:
         return interval > 0 and self.iter % interval == 0
@@ -198,14 +210,17 @@ class Solver:
         self.net.clear_param_diffs()
         self.net.debug_info = self.param.debug_info and self._is_due(self.param.display)
         device.seed_iteration(self._seed, self.iter)
-        for on_start, _ in self._callbacks:
+        for on_start, _, _ in self._callbacks:
             on_start()
         self._losses.append(self._forward_backward())
         if self._is_due(self.param.display):
             self._show()
-        for _, on_gradients_ready in self._callbacks:
+        for _, on_gradients_ready, _ in self._callbacks:
             on_gradients_ready()
         self.apply_update()
+        for _, _, on_updated in self._callbacks:
+            if on_updated:
+                on_updated()
         if self._is_due(self.param.snapshot):
             self.snapshot()
         self._act_on_request()
@@ -218,12 +233,14 @@ class Solver:
             self.net.run_backward()
         return sum(losses) / len(losses)
 
+    def _mean_loss(self) -> float:
+        return torch.stack(list(self._losses)).mean().item()
+
     def _show(self) -> None:
-        loss = torch.stack(list(self._losses)).mean().item()
-        speed = self._progress.describe(self.iter, self.param.max_iter)
-        display.show_training(self.iter, self.param.max_iter, loss, self.lr, speed)
-        display.show_outputs({name: self.net.blobs[name].tensor for name in self.net.outputs},
+        display.show_loss(self.iter, self._mean_loss(), self._progress.describe(self.iter, self.param.max_iter))
+        display.show_outputs("Train", {name: self.net.blobs[name].tensor for name in self.net.outputs},
                              self.net.blob_loss_weights)
+        display.show_rate(self.iter, self.lr)
 
     # ---- testing
     def test_all(self) -> list[dict[str, torch.Tensor]]:
@@ -242,6 +259,7 @@ class Solver:
         Returns, and logs, the mean of each output; nothing where it was asked to stop.
         """
         net, count = self.test_nets[index], self.param.test_iter[index]
+        log.info("Iteration %d, Testing net (#%d)", self.iter, index)
         net.share_with(self.net)
         totals: dict[str, torch.Tensor] = {}
         loss = 0.0
@@ -254,10 +272,9 @@ class Solver:
                 value = net.blobs[name].tensor
                 totals[name] = totals[name] + value if name in totals else value.clone()
         means = {name: total / count for name, total in totals.items()}
-        log.info("Iteration %d, test net %d, %d batches", self.iter, index, count)
         if self.param.test_compute_loss:
-            log.info("    test loss = %.6g", float(loss) / count)
-        display.show_outputs(means, net.blob_loss_weights)
+            log.info("Test loss: %.6g", float(loss) / count)
+        display.show_outputs("Test", means, net.blob_loss_weights)
         return means
 
     def share_weights(self, net: Net) -> None:

@@ -106,6 +106,7 @@ def neuron(kind: str, text: str = "", stays_fresh: bool | None = None):
     return put
 
 
+# MVN wants a fresh wire: behind a ReLU a channel may be dead, and has no deviation to divide by
 def same_shape(kind: str, text: str = "", fits=is_image, phase: int | None = None):
     def put(net: NetText, wire: Wire):
         if not fits(wire) or phase not in (None, net.phase):
@@ -240,7 +241,7 @@ RECIPES = [
     neuron("Swish"), neuron("Clip", "clip_param { min: -1 max: 1.5 }"),
     neuron("Power", "power_param { power: 2 scale: 0.5 }"),
     same_shape("LRN", "lrn_param { local_size: 3 alpha: 0.5 }"),
-    same_shape("MVN", fits=lambda wire: is_image(wire) and wire.fresh),     # a dead channel has no deviation to divide by
+    same_shape("MVN", fits=lambda wire: is_image(wire) and wire.fresh),
     same_shape("Normalize", "norm_param { across_spatial: false channel_shared: false eps: 0.01 }"),
     same_shape("BatchNorm", "batch_norm_param { eps: 0.01 }", phase=caffe.TRAIN),
     same_shape("BN", f"bn_param {{ eps: 0.01 slope_filler {FILLER} bias_filler {FILLER} }}", phase=caffe.TRAIN),

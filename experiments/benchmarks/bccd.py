@@ -90,8 +90,8 @@ def write_report(results: dict[tuple[str, int], dict], folder: Path) -> None:
             "Trained on `trainval` (292 photographs and their mirror images), tested on `test` (72), scale 300, "
             f"{'/'.join(ITERATIONS)} iterations, 2 images a batch, 2 CPU cores. Seconds are wall time of all six "
             "steps and the test. Average precisions of classes are the 11-point ones. base_lr is 0.02 for the RPN, "
-            "0.005 for Fast R-CNN; the latter was chosen on `val`, trained on `train` (mAP of seeds 3 and 4: 0.593; with "
-            "0.01 0.559, with 0.0025 0.571 for seed 3 alone).", "",
+            "0.005 for Fast R-CNN; the latter was chosen on `val`, trained on `train` (mAP of seeds 3 and 4: 0.593; "
+            "with 0.01 0.559, with 0.0025 0.571 for seed 3 alone).", "",
             *table(results), "",
             "The original on real Caffe, same photographs, iterations and kind of net: mAP "
             f"{ORIGINAL['mean']} (RBC {ORIGINAL['RBC']}, WBC {ORIGINAL['WBC']}, Platelets {ORIGINAL['Platelets']}) "

@@ -35,8 +35,8 @@ class imdb:
         self._image_index: list[str] = []
         self.config: dict[str, Any] = {"rpn_file": None}
         self._roidb: list[Entry] | None = None
+        self._roidb_handler: Callable[[], list[Entry]] | None = None
         self._size_of: dict[str, tuple[int, int]] = {}      # by path
-        self._roidb_handler: Callable[[], list[Entry]] = self.gt_roidb
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -57,7 +57,7 @@ class imdb:
     @property
     def roidb_handler(self) -> Callable[[], list[Entry]]:
         """Makes the roidb; `set_proposal_method` chooses it."""
-        return self._roidb_handler
+        return self._roidb_handler or self.gt_roidb
 
     @roidb_handler.setter
     def roidb_handler(self, handler: Callable[[], list[Entry]]) -> None:
@@ -75,7 +75,7 @@ class imdb:
     def roidb(self) -> list[Entry]:
         """One entry per image, by the proposal method; made when first asked for."""
         if self._roidb is None:
-            self._roidb = self._roidb_handler()
+            self._roidb = self.roidb_handler()
         return self._roidb
 
     def set_proposal_method(self, method: str) -> None:

@@ -60,6 +60,12 @@ def _how_to_get(weights: Path) -> str:
             "tools/convert_weights.py; other nets: data/README.md")
 
 
+def print_report(result: Any) -> None:
+    """Print what evaluate_detections returned; data sets written for py-faster-rcnn print it themselves."""
+    if hasattr(result, "report"):
+        print(result.report(), flush=True)
+
+
 def prepare_to_train(imdb: Any, name: str, record: str | os.PathLike | None = None) -> list[str]:
     """Decode each image once and leave out those that cannot be; describe the data set on the standard output.
 
@@ -90,12 +96,6 @@ def check_images(imdb: Any, option: str, name: str, record: str | os.PathLike | 
 def image_files(imdb: Any) -> Sequence[str]:
     """File of each image."""
     return [imdb.image_path_at(index) for index in range(imdb.num_images)]
-
-
-def print_report(result: Any) -> None:
-    """Print what evaluate_detections returned; data sets written for py-faster-rcnn print it themselves."""
-    if hasattr(result, "report"):
-        print(result.report(), flush=True)
 
 
 def use_proposals(imdb: Any, method: str, file: str | None) -> None:

@@ -23,6 +23,8 @@ from fast_rcnn.config import cfg, get_output_dir
 EXAMPLES = """\
   tools/rpn_generate.py --def models/VGG16/faster_rcnn_alt_opt/rpn_test.pt --net rpn.caffemodel \\
       --imdb voc_2007_trainval
+  torchrun --nproc_per_node 4 tools/rpn_generate.py ...
+      on four GPUs, a quarter of the images each
 """
 
 
@@ -48,12 +50,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     cfg.TEST.RPN_PRE_NMS_TOP_N, cfg.TEST.RPN_POST_NMS_TOP_N = -1, 2000    # unless the user says otherwise
     apply_cfg(args)
     import caffe
+    from fast_rcnn import parallel
     from fast_rcnn.data_set import load_imdb
     from rpn.generate import imdb_proposals, save_proposals
     imdb = load_imdb(args.imdb)
     use_device(choose_device(args))
+    parallel.join()
     net = caffe.Net(args.prototxt, caffe.TEST, weights=args.net)
     boxes, scores = imdb_proposals(net, imdb)
+    if not parallel.is_first():
+        return 0
     output = Path(args.output or Path(get_output_dir(imdb), f"{Path(args.net).stem}_proposals.npz"))
     save_proposals(output, boxes, scores, imdb.image_index)
     recall = imdb.evaluate_recall(boxes)

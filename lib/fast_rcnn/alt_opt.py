@@ -8,8 +8,8 @@
 In stage 2 the convolutions stay as they are, so RPN and Fast R-CNN share them in the end.
 Source: Ren et al., "Faster R-CNN", section 3.2; with hard example mining, Shrivastava et al. 2016.
 
-Each step runs in a child process (alt_opt_step.py), which frees the GPU's memory when it ends. What each step was
-made from stands in the manifest, so a run can go on after any end.
+Each step runs in a child process (alt_opt_step.py), which frees the GPU's memory when it ends; in a parallel run in one
+child of each process (team.py). What each step was made from stands in the manifest, so a run can go on after any end.
 """
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from typing import Any
 
 from fast_rcnn import checks
 from fast_rcnn.alt_opt_nets import RunNets
-from fast_rcnn.child_process import run_child
 from fast_rcnn.fingerprints import net_fingerprint, solver_fingerprint
 from fast_rcnn.manifest import DONE, PENDING, FolderLock, Manifest, RunError
 from fast_rcnn.stage_cfg import detector_settings, relevant_settings, stage_settings, write_settings
+from fast_rcnn.team import run_step
 from utils.draw import plot_losses
 from utils.files import atomic_path, read_json, sha256_file, sha256_json, write_json
 
@@ -70,6 +70,7 @@ class Run:
     imdb_name  data set; data_digest  fingerprint of its annotations; classes  its class names
     settings   full cfg of each step by name, as plain values (see stage_cfg.py)
     command    how a step is started: this, then the path of its job file (see alt_opt_step.py)
+    processes  how many processes take part, this one being the first (see team.py)
     """
 
     nets: RunNets
@@ -82,6 +83,7 @@ class Run:
     output: Path
     command: Sequence[str]
     final_name: str = field(default="")
+    processes: int = 1
 
     def __post_init__(self) -> None:
         self.final_name = self.final_name or f"{self.nets.net_name}_faster_rcnn_final.caffemodel"
@@ -154,6 +156,8 @@ def step_inputs(run: Run, step: Step, manifest: Manifest) -> dict[str, str]:
     if step.trains:
         inputs["max_iters"] = str(run.nets.max_iters[step.name])
         inputs["solver"] = solver_fingerprint(run.nets.solver(step.name))
+        if run.processes > 1:       # each does as many passes an iteration; proposals are the same for any number
+            inputs["processes"] = str(run.processes)
     inputs["net"] = net_fingerprint(run.nets.train_net(step.name) if step.trains else run.nets.rpn_test)
     if step.init:
         inputs["weights"] = manifest.output_hash(step.init, "model")
@@ -176,8 +180,7 @@ def _do_step(run: Run, step: Step, manifest: Manifest, lock: FolderLock) -> None
     job = _write_job(run, step, manifest, sha256_json(inputs))
     start = time.monotonic()
     try:
-        run_child([*run.command, str(job)], step.name, run.output / "logs" / f"{step.name}.log",
-                  keep_open=[lock.fileno()])
+        run_step(run.command, job, step.name, run.output / "logs" / f"{step.name}.log", keep_open=[lock.fileno()])
     finally:
         manifest.add_seconds(step.name, time.monotonic() - start)
     manifest.finish(step.name, {step.output: read_json(_result_file(run, step))["path"]})

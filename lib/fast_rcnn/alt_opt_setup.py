@@ -6,6 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from fast_rcnn import parallel
 from fast_rcnn.alt_opt import Run, check_run, step_settings
 from fast_rcnn.alt_opt_nets import check_net_name, find_nets
 from fast_rcnn.cli import UserError, choose_device
@@ -32,9 +33,14 @@ def make_run(args: Namespace) -> Run:
                      args.max_iters)
     run = Run(nets=nets, weights=weights, imdb_name=args.imdb, data_digest=data_digest(imdb),
               classes=imdb.classes, settings=settings, gpu_id=choose_device(args), output=output,
-              command=[sys.executable, str(ROOT / "tools" / "train_faster_rcnn_alt_opt.py"), "--run-step"])
+              command=step_command(), processes=parallel.count())
     check_run(run)
     return run
+
+
+def step_command() -> list[str]:
+    """How a step is started in a process of its own; the path of its job file follows."""
+    return [sys.executable, str(ROOT / "tools" / "train_faster_rcnn_alt_opt.py"), "--run-step"]
 
 
 def _data_and_weights(args: Namespace) -> tuple[Any, Path | None]:

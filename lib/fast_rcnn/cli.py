@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from fast_rcnn import parallel
 from fast_rcnn.config import cfg, cfg_from_file, cfg_from_list, check_cfg
 
 
@@ -21,7 +22,7 @@ class Main(Protocol):
 _USER_ERRORS = {
     "UserError", "ConfigError", "CheckError", "RunError", "LossError", "ChildDied",
     "DatasetError", "AnnotationError", "ImageError", "ConversionError",     # lib/datasets, roi_data_layer, tools
-    "PrototxtError", "LayerError", "SolverError", "WeightsError", "WireError"}      # caffe
+    "PrototxtError", "LayerError", "SolverError", "WeightsError", "WireError", "ParallelError"}     # caffe
 
 
 class UserError(Exception):
@@ -32,12 +33,14 @@ def tool(main: Main) -> Main:
     """Decorates `main(argv=None) -> int`: mistakes of the user become one message and exit status 2.
 
     Those are UserError, errors of settings, prototxts, nets, weights and files; anything else is a bug and
-    keeps its traceback. Ctrl-C gives status 130.
+    keeps its traceback. Ctrl-C gives status 130. Of the processes of a parallel run only the first one prints, apart
+    from errors.
     """
     @functools.wraps(main)
     def guarded(argv: Sequence[str] | None = None) -> int:
         try:
-            return main(argv)
+            with parallel.quiet_unless_first():
+                return main(argv)
         except SystemExit as stop:      # argparse: --help or a wrong option
             return stop.code if isinstance(stop.code, int) else int(bool(stop.code))
         except KeyboardInterrupt:
@@ -49,7 +52,7 @@ def tool(main: Main) -> Main:
         except Exception as error:
             if not is_user_error(error):
                 raise
-            print(f"error: {message_of(error)}", file=sys.stderr)
+            print(f"error{parallel.label()}: {message_of(error)}", file=sys.stderr)
             return 2
     return guarded
 
@@ -83,7 +86,8 @@ def make_parser(description: str, examples: str) -> argparse.ArgumentParser:
 def add_device_options(parser: argparse.ArgumentParser) -> None:
     """--gpu and --cpu."""
     group = parser.add_mutually_exclusive_group()
-    group.add_argument("--gpu", type=int, metavar="ID", help="GPU to use (default: 0 where there is one)")
+    group.add_argument("--gpu", type=int, metavar="ID",
+                       help="GPU to use (default: 0 where there is one; with torchrun each process has its own)")
     group.add_argument("--cpu", action="store_true", help="use the CPU even where there is a GPU")
 
 
@@ -127,26 +131,36 @@ def writable_folder(path: str | os.PathLike, option: str) -> Path:
 def choose_device(args: argparse.Namespace) -> int | None:
     """Number of the GPU that the options ask for, None for the CPU.
 
-    Raises UserError if a GPU is asked for and there is none.
+    Of several processes each has the GPU of its own number.
+    Raises UserError if a GPU is asked for and there is none, or one and the same for several processes.
     """
     import caffe
+    if args.gpu is not None and parallel.is_wanted():
+        raise UserError(f"--gpu {args.gpu}: with torchrun each process uses the GPU of its own number; set "
+                        "CUDA_VISIBLE_DEVICES to choose among them")
     if args.cpu:
         return None
     if not caffe.has_gpu():
         if args.gpu is not None:
             raise UserError(f"--gpu {args.gpu}: PyTorch sees no CUDA GPU here; without --gpu the CPU is used")
         return None
-    return args.gpu or 0
+    return parallel.local_rank() if parallel.is_wanted() else args.gpu or 0
 
 
 def use_device(gpu_id: int | None, seed: int | None = None) -> None:
-    """Let caffe, and NMS, compute on a GPU (None: the CPU), and seed its random numbers."""
+    """Let caffe, and NMS, compute on a GPU (None: the CPU), and seed its random numbers.
+
+    Raises UserError where there is no such GPU.
+    """
     import caffe
     if gpu_id is None:
         caffe.set_mode_cpu()
     else:
         cfg.GPU_ID = gpu_id
-        caffe.set_device(gpu_id)
+        try:
+            caffe.set_device(gpu_id)
+        except ValueError as error:
+            raise UserError(f"GPU {gpu_id}: {error}") from None
         caffe.set_mode_gpu()
     if seed is not None:
         caffe.set_random_seed(seed)

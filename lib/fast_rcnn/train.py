@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 import caffe
 from caffe.proto import prototxt
 from datasets.roidb import Entry
+from fast_rcnn import parallel
 from fast_rcnn.bbox_regression import normalize, unnormalize
 from fast_rcnn.child_process import StopRequest
 from fast_rcnn.config import ConfigError, cfg
@@ -38,7 +39,7 @@ class TrainingStopped(Exception):
 
 
 class Checkpoints:
-    """The newest checkpoint of a run, in a folder of its own.
+    """The newest checkpoint of a run, in a folder of its own. Of several processes the first one writes it.
 
     `checkpoint.json` names the files and is written last, so it is never about files that are not complete.
 
@@ -52,6 +53,11 @@ class Checkpoints:
 
     def write(self, solver: Any) -> None:
         """Keep weights, history and iteration of a solver, and remove the checkpoint before."""
+        if parallel.is_first():
+            self._write(solver)
+        parallel.wait()     # nobody leaves, and so ends the run, before it is complete
+
+    def _write(self, solver: Any) -> None:
         target = self.folder / f"iter_{solver.iter}"
         target.mkdir(parents=True, exist_ok=True)
         before = solver.param.snapshot_prefix
@@ -76,7 +82,8 @@ class Checkpoints:
 
     def remove(self) -> None:
         """Delete all of them."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if parallel.is_first():
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class SolverWrapper:
@@ -125,8 +132,13 @@ class SolverWrapper:
         return f"{prefix}{infix}_iter_{self.solver.iter}.caffemodel"
 
     def snapshot(self) -> str:
-        """Save the net for use; returns the path. The weights that are trained stay as they are."""
+        """Save the net for use; returns the path. The weights that are trained stay as they are.
+
+        Of several processes the first one writes it.
+        """
         path = self.output_dir / self.snapshot_name
+        if not parallel.is_first():
+            return str(path)
         self.output_dir.mkdir(parents=True, exist_ok=True)
         blobs = self._normalised_blobs()
         trained = [blob.data.copy() for blob in blobs]
@@ -150,8 +162,8 @@ class SolverWrapper:
                     checkpoints: Checkpoints | None = None) -> list[str]:
         """Train until iteration `max_iters`; returns the paths of the snapshots, the last one of the end.
 
-        Snapshots and checkpoints are made every TRAIN.SNAPSHOT_ITERS iterations. SIGTERM and Ctrl-C are
-        obeyed after the current iteration: with `checkpoints` one is written.
+        Snapshots and checkpoints are made every TRAIN.SNAPSHOT_ITERS iterations. SIGTERM and Ctrl-C, of one of
+        several processes, are obeyed after the current iteration by all: with `checkpoints` one is written.
         Raises TrainingStopped then, and LossError where the loss is not finite.
         """
         solver, log = self.solver, log or TrainLog("train", max_iters)
@@ -159,6 +171,7 @@ class SolverWrapper:
         log.start(solver.iter)
         paths = []
         with StopRequest() as stop:
+            is_stopped = _ask_for_stops(solver, stop)
             while solver.iter < max_iters:
                 lr = solver.lr if hasattr(solver, "lr") else float("nan")
                 solver.step(1)
@@ -168,21 +181,32 @@ class SolverWrapper:
                     paths.append(self.snapshot())
                     if checkpoints and solver.iter < max_iters:
                         checkpoints.write(solver)
-                if stop.requested and solver.iter < max_iters:
+                if is_stopped() and solver.iter < max_iters:
                     if checkpoints:
                         checkpoints.write(solver)
                     raise TrainingStopped(solver.iter)
         return paths or [self.snapshot()]
 
     def _report(self, log: TrainLog, lr: float) -> None:
-        """The only place where the loss is read: elsewhere the device is never waited for."""
+        """The only place where losses are read, and told to other processes: elsewhere the device is not waited for."""
         net = self.solver.net
         weights = getattr(net, "blob_loss_weights", {})
-        losses = {name: float(net.blobs[name].data.sum()) for name in net.outputs if weights.get(name, 1)}
+        if hasattr(self.solver, "mean_losses"):     # over all passes
+            losses = self.solver.mean_losses()
+        else:                                       # of the last one
+            losses = {name: float(net.blobs[name].data.sum()) for name in net.outputs if weights.get(name, 1)}
         loss = sum(value * weights.get(name, 1) for name, value in losses.items())
         stats = {type(layer).__name__: layer.stats for layer in net.layers if getattr(layer, "stats", None)}
         peak = getattr(caffe, "peak_memory_mb", None)
         log.report(self.solver.iter, losses, loss, lr, stats, peak() if peak else None)
+
+
+def _ask_for_stops(solver: Any, stop: StopRequest) -> Callable[[], bool]:
+    """A function that tells, after an iteration, whether to stop. Our solvers agree on it among all processes."""
+    if not hasattr(solver, "set_action_function"):
+        return lambda: stop.requested
+    solver.set_action_function(lambda: "stop" if stop.requested else "none")
+    return lambda: solver.stopped_early
 
 
 def _assign(blobs: Sequence[Any], arrays: Sequence[np.ndarray]) -> None:
@@ -227,7 +251,7 @@ def train_net(solver_prototxt: str | os.PathLike, roidb: Sequence[Entry], output
     """
     wrapper = SolverWrapper(solver_prototxt, filter_roidb(roidb), output_dir, pretrained_model)
     log = log or TrainLog(Path(solver_prototxt).stem, max_iters)
-    state = checkpoints.newest() if checkpoints and resume else None
+    state = parallel.from_first(str(checkpoints.newest() or "")) if checkpoints and resume else None
     if state:
         wrapper.restore(state)
         log.say(f"goes on after iteration {wrapper.solver.iter}, from {state}")

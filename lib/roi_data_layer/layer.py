@@ -18,7 +18,7 @@ from roi_data_layer.minibatch import Blobs, get_allrois_minibatch, get_minibatch
 from roi_data_layer.ohem import get_ohem_minibatch, roi_losses
 from roi_data_layer.order import BatchOrder
 from roi_data_layer.prefetch import Prefetcher
-from utils.python_layer import layer_name, layer_params, required_param
+from utils.python_layer import layer_name, layer_params, pass_number, required_param
 
 
 class RoIDataLayer(caffe.Layer):
@@ -32,7 +32,8 @@ class RoIDataLayer(caffe.Layer):
 
     `set_roidb` must be called before the first forward. Minibatch i is a function of cfg.RNG_SEED, i and the
     roidb
-    alone; `seek(i)` makes it the next one. TRAIN.USE_PREFETCH prepares minibatches in the background.
+    alone; `seek(i)` makes it the next one. TRAIN.USE_PREFETCH prepares minibatches in the background. Of N processes
+    that train together, process r gives minibatches r, N + r, 2N + r, ...; it counts its own.
     """
 
     def setup(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
@@ -61,7 +62,7 @@ class RoIDataLayer(caffe.Layer):
                                  wide if train.ASPECT_GROUPING else None)
         self.close()
         if train.USE_PREFETCH:
-            self._prefetcher = Prefetcher(self.make_minibatch)
+            self._prefetcher = Prefetcher(self._make_own)
         self.seek(0)
 
     def seek(self, iteration: int) -> None:
@@ -82,6 +83,10 @@ class RoIDataLayer(caffe.Layer):
         rng = np.random.default_rng([self._cfg.RNG_SEED, 1, iteration])
         return make(self.batch_entries(iteration), self._num_classes, self._cfg, rng)
 
+    def _make_own(self, iteration: int) -> Blobs:
+        """Blobs of this process's minibatch `iteration`."""
+        return self.make_minibatch(pass_number(iteration))
+
     def close(self) -> None:
         """Stop the background threads."""
         if self._prefetcher:
@@ -92,7 +97,7 @@ class RoIDataLayer(caffe.Layer):
         """Shapes follow from the minibatch: forward sets them."""
 
     def forward(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
-        blobs = self._prefetcher.next() if self._prefetcher else self.make_minibatch(self.iteration)
+        blobs = self._prefetcher.next() if self._prefetcher else self._make_own(self.iteration)
         self.iteration += 1
         _fill(top, [blobs[name] for name in self._tops])
 

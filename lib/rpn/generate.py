@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+import caffe
+from fast_rcnn import parallel
 from fast_rcnn.config import cfg, check_one_scale
 from roi_data_layer.minibatch import read_image
 from utils.blob import image_pyramid
@@ -31,15 +33,30 @@ def im_proposals(net: Any, im: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def imdb_proposals(net: Any, imdb: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Boxes and scores of `im_proposals` for every image of a data set."""
+    """Boxes and scores of `im_proposals` for every image of a data set.
+
+    Of N processes each does every N-th image; the first one gets all, the others nothing.
+    """
     boxes, scores = [], []
-    progress = Progress("im_proposals", imdb.num_images)
-    for index in range(imdb.num_images):
+    own = range(parallel.rank(), imdb.num_images, parallel.count())
+    progress = Progress("im_proposals", len(own))
+    for index in own:
         image_boxes, image_scores = im_proposals(net, read_image(imdb.image_path_at(index)))
         boxes.append(image_boxes)
         scores.append(image_scores)
         progress.step()
-    return boxes, scores
+    return (boxes, scores) if parallel.count() == 1 else _collect(boxes, scores)
+
+
+def _collect(boxes: Sequence[np.ndarray], scores: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """What all processes found, image after image, in the first one."""
+    counts = caffe.gather_arrays(np.array([len(rows) for rows in boxes], np.int64))
+    table = np.concatenate([np.zeros((0, 5), np.float32), *map(np.hstack, zip(boxes, scores, strict=True))])
+    tables = caffe.gather_arrays(table)
+    shares = [np.split(table, np.cumsum(lengths)[:-1]) if len(lengths) else []
+              for table, lengths in zip(tables, counts, strict=True)]
+    images = [share[row] for row in range(len(shares[0])) for share in shares if row < len(share)] if shares else []
+    return [rows[:, :4] for rows in images], [rows[:, 4:] for rows in images]
 
 
 def save_proposals(path: str | os.PathLike, boxes: Sequence[np.ndarray], scores: Sequence[np.ndarray],

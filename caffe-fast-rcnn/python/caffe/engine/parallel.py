@@ -14,6 +14,7 @@ import contextlib
 import datetime
 import json
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -80,10 +81,9 @@ def _connected() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ParallelError(f"process {os.environ.get('RANK', '?')} of {os.environ.get('WORLD_SIZE', '?')}: another "
-                            f"process of this run has ended or cannot be reached (its own error is shown where it "
-                            f"ran): {reason}") from None
+        reason = re.sub(r"^\[\S+\] ", "", str(error)).split(". ")[0].split("\n")[0]    # without the line of its source
+        raise ParallelError("another process of this run has ended or cannot be reached; its own error is shown where "
+                            f"it ran ({reason or type(error).__name__})") from None
 
 
 class GradientExchange(Exchange):

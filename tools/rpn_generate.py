@@ -49,15 +49,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     existing_file(args.net, "--net")
     cfg.TEST.RPN_PRE_NMS_TOP_N, cfg.TEST.RPN_POST_NMS_TOP_N = -1, 2000    # unless the user says otherwise
     apply_cfg(args)
-    import caffe
     from fast_rcnn import parallel
     from fast_rcnn.data_set import load_imdb
-    from rpn.generate import imdb_proposals, save_proposals
+    from rpn.generate import imdb_proposals, load_rpn, save_proposals
     imdb = load_imdb(args.imdb)
     use_device(choose_device(args))
     parallel.join()
-    net = caffe.Net(args.prototxt, caffe.TEST, weights=args.net)
-    boxes, scores = imdb_proposals(net, imdb)
+    boxes, scores = imdb_proposals(load_rpn(args.prototxt, args.net), imdb)
     if not parallel.is_first():
         return 0
     output = Path(args.output or Path(get_output_dir(imdb), f"{Path(args.net).stem}_proposals.npz"))

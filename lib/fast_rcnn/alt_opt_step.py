@@ -62,13 +62,9 @@ def _train(job: dict[str, Any]) -> str:
 
 def _generate_proposals(job: dict[str, Any]) -> str:
     """Run the RPN over the data set; returns the path of the proposals."""
-    import caffe
-    from fast_rcnn.checks import check_outputs
-    from rpn.generate import imdb_proposals, save_proposals
+    from rpn.generate import imdb_proposals, load_rpn, save_proposals
     imdb = _imdb(job)
-    net = caffe.Net(job["net"], caffe.TEST, weights=job["weights"])
-    check_outputs(net, job["net"], "rois", "scores")
-    boxes, scores = imdb_proposals(net, imdb)
+    boxes, scores = imdb_proposals(load_rpn(job["net"], job["weights"]), imdb)
     path = Path(job["output"], f"{Path(job['weights']).stem}_proposals.npz")
     if parallel.is_first():
         save_proposals(path, boxes, scores, imdb.image_index)

@@ -148,11 +148,15 @@ def choose_device(args: argparse.Namespace) -> int | None:
 
 
 def use_device(gpu_id: int | None, seed: int | None = None) -> None:
-    """Let caffe, and NMS, compute on a GPU (None: the CPU), and seed its random numbers.
+    """Let caffe, and NMS, compute on a GPU (None: the CPU) in cfg.PRECISION, and seed its random numbers.
 
-    Raises UserError where there is no such GPU.
+    Raises UserError for a GPU that is not there, and for a precision that this Caffe has not.
     """
     import caffe
+    if hasattr(caffe, "set_precision"):
+        caffe.set_precision(cfg.PRECISION)
+    elif cfg.PRECISION != "float32":
+        raise UserError(f"PRECISION is {cfg.PRECISION}: this Caffe computes in float32 only")
     if gpu_id is None:
         caffe.set_mode_cpu()
     else:

@@ -97,6 +97,9 @@ _MISC = dict(
     RNG_SEED=3, EPS=1e-14,
     ROOT_DIR=_ROOT, DATA_DIR=os.path.join(_ROOT, "data"), MODELS_DIR=os.path.join(_ROOT, "models"),
     MATLAB="matlab", EXP_DIR="default", USE_GPU_NMS=True, GPU_ID=0,
+    # Ours: arithmetic of convolutions and matrix products: 'float32', 'tf32' (CUDA) or 'bfloat16'; weights and losses
+    # stay float32
+    PRECISION="float32",
 )
 
 _DEFAULTS = Config(TRAIN=Config(_TRAIN), TEST=Config(_TEST), **_MISC)
@@ -188,6 +191,7 @@ _POSITIVE = "TRAIN.SCALES TEST.SCALES TRAIN.BBOX_NORMALIZE_STDS PIXEL_STDS".spli
 _CHOICES = {
     "TRAIN.PROPOSAL_METHOD": ("selective_search", "gt", "rpn"),
     "TEST.PROPOSAL_METHOD": ("selective_search", "gt", "rpn"),
+    "PRECISION": ("float32", "tf32", "bfloat16"),
 }
 _LENGTHS = {key: 4 for key in ("TRAIN.BBOX_INSIDE_WEIGHTS", "TRAIN.RPN_BBOX_INSIDE_WEIGHTS",
                                "TRAIN.BBOX_NORMALIZE_MEANS", "TRAIN.BBOX_NORMALIZE_STDS")}

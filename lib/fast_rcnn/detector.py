@@ -10,6 +10,7 @@ from typing import Any
 from fast_rcnn import checks
 from fast_rcnn.cli import UserError, existing_file
 from fast_rcnn.config import cfg, check_one_scale
+from fast_rcnn.lean import make_lean
 from utils.files import read_json
 
 
@@ -34,7 +35,7 @@ class DetectorFiles:
         net = caffe.Net(self.net, caffe.TEST, weights=self.weights)
         checks.check_outputs(net, self.net, *([] if cfg.TEST.SVM else ["cls_prob"]),
                              *(["bbox_pred"] if cfg.TEST.BBOX_REG else []))
-        return net
+        return make_lean(net, keep=["rois", "cls_score"])       # which im_detect reads
 
     def _rpn_problems(self) -> Iterator[str]:
         has_rpn = bool(checks.NetFile(self.net).python_layers("ProposalLayer"))

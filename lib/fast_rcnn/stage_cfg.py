@@ -105,7 +105,7 @@ def _flat(settings: Settings) -> Iterator[tuple[str, Any]]:
 def detector_settings(settings: Settings) -> Settings:
     """Settings for using the finished detector, from those of a step that trains."""
     return {"TEST": {**settings["TEST"], "HAS_RPN": True},
-            **{key: settings[key] for key in ("PIXEL_MEANS", "PIXEL_STDS")}}
+            **{key: settings[key] for key in ("PIXEL_MEANS", "PIXEL_STDS", "PRECISION")}}
 
 
 def write_settings(path: str | os.PathLike, settings: Settings) -> None:

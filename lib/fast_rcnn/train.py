@@ -22,6 +22,7 @@ from fast_rcnn import parallel
 from fast_rcnn.bbox_regression import normalize, unnormalize
 from fast_rcnn.child_process import StopRequest
 from fast_rcnn.config import ConfigError, cfg
+from fast_rcnn.lean import make_lean
 from fast_rcnn.train_log import TrainLog
 from roi_data_layer import roidb as rdl_roidb
 from utils.files import read_json, write_json
@@ -100,6 +101,7 @@ class SolverWrapper:
                  output_dir: str | os.PathLike, pretrained_model: str | os.PathLike | None = None) -> None:
         self.output_dir = Path(output_dir)
         self.solver = caffe.get_solver(os.fspath(solver_prototxt))
+        make_lean(self.solver.net)
         self.solver_param = prototxt.read_solver(solver_prototxt)
         data_layer = self.solver.net.layers[0]
         if cfg.TRAIN.BBOX_REG:

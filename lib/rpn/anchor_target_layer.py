@@ -15,7 +15,7 @@ from fast_rcnn.bbox_transform import bbox_transform
 from fast_rcnn.config import cfg
 from rpn.generate_anchors import generate_anchors, shift_anchors
 from utils.cython_bbox import bbox_overlaps
-from utils.python_layer import layer_name, layer_params, layer_rng, required_param
+from utils.python_layer import blob_shape, layer_name, layer_params, layer_rng, required_param
 
 
 @dataclass(frozen=True)
@@ -173,14 +173,14 @@ class AnchorTargetLayer(caffe.Layer):
         self._passes = passes
 
     def reshape(self, bottom, top):
-        num_images, _, height, width = bottom[0].data.shape
+        num_images, _, height, width = blob_shape(bottom[0])
         num_anchors = len(self._anchors)
         top[0].reshape(num_images, 1, num_anchors * height, width)
         for blob in top[1:4]:
             blob.reshape(num_images, 4 * num_anchors, height, width)
 
     def forward(self, bottom, top):
-        num_images, _, height, width = bottom[0].data.shape
+        num_images, _, height, width = blob_shape(bottom[0])
         im_info = bottom[2].data.reshape(-1, bottom[2].data.shape[-1])
         if len(im_info) != num_images:
             raise ValueError(f"{layer_name(self)}: {num_images} images, but im_info has {len(im_info)} rows")

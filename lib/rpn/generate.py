@@ -2,18 +2,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 import caffe
 from fast_rcnn import parallel
+from fast_rcnn.checks import check_outputs
 from fast_rcnn.config import cfg, check_one_scale
+from fast_rcnn.lean import make_lean
 from roi_data_layer.minibatch import read_image
 from utils.blob import image_pyramid
 from utils.npz import read_npz, texts, write_npz
 from utils.timer import Progress
+
+_NOTHING = np.zeros((0, 4), np.float32), np.zeros((0, 1), np.float32)
+
+
+def load_rpn(net_file: str | os.PathLike, weights: str | os.PathLike) -> Any:
+    """A region proposal net for `im_proposals`. Raises CheckError if it lacks one of the outputs."""
+    net = caffe.Net(os.fspath(net_file), caffe.TEST, weights=os.fspath(weights))
+    check_outputs(net, net_file, "rois", "scores")
+    return make_lean(net)
 
 
 def im_proposals(net: Any, im: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -33,30 +44,20 @@ def im_proposals(net: Any, im: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def imdb_proposals(net: Any, imdb: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Boxes and scores of `im_proposals` for every image of a data set.
-
-    Of N processes each does every N-th image; the first one gets all, the others nothing.
-    """
-    boxes, scores = [], []
-    own = range(parallel.rank(), imdb.num_images, parallel.count())
-    progress = Progress("im_proposals", len(own))
-    for index in own:
-        image_boxes, image_scores = im_proposals(net, read_image(imdb.image_path_at(index)))
-        boxes.append(image_boxes)
-        scores.append(image_scores)
-        progress.step()
-    return (boxes, scores) if parallel.count() == 1 else _collect(boxes, scores)
+    """Boxes and scores of `im_proposals` for every image of a data set; of several processes, only in the first."""
+    found = list(_of_each_image(net, imdb))
+    return [boxes for boxes, _ in found], [scores for _, scores in found]
 
 
-def _collect(boxes: Sequence[np.ndarray], scores: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """What all processes found, image after image, in the first one."""
-    counts = caffe.gather_arrays(np.array([len(rows) for rows in boxes], np.int64))
-    table = np.concatenate([np.zeros((0, 5), np.float32), *map(np.hstack, zip(boxes, scores, strict=True))])
-    tables = caffe.gather_arrays(table)
-    shares = [np.split(table, np.cumsum(lengths)[:-1]) if len(lengths) else []
-              for table, lengths in zip(tables, counts, strict=True)]
-    images = [share[row] for row in range(len(shares[0])) for share in shares if row < len(share)] if shares else []
-    return [rows[:, :4] for rows in images], [rows[:, 4:] for rows in images]
+def _of_each_image(net: Any, imdb: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Boxes and scores of image after image. Of N processes each makes every N-th; the first one gets all, in order."""
+    progress = Progress("im_proposals", imdb.num_images)
+    for start in range(0, imdb.num_images, parallel.count()):
+        index = start + parallel.rank()
+        own = im_proposals(net, read_image(imdb.image_path_at(index))) if index < imdb.num_images else _NOTHING
+        for table in parallel.collect(np.hstack(own))[:imdb.num_images - start]:
+            yield table[:, :4], table[:, 4:]
+            progress.step()
 
 
 def save_proposals(path: str | os.PathLike, boxes: Sequence[np.ndarray], scores: Sequence[np.ndarray],

@@ -45,6 +45,11 @@ def phase_name(layer: Any) -> str:
     return name
 
 
+def blob_shape(blob: Any) -> tuple[int, ...]:
+    """Shape of a blob. Older Caffes know only that of its data, for which they may fetch values that nobody reads."""
+    return tuple(blob.shape if hasattr(blob, "shape") else blob.data.shape)
+
+
 def layer_name(layer: Any) -> str:
     """How messages call the layer: its class."""
     return type(layer).__name__

@@ -55,12 +55,12 @@ def run(trainer, tmp_path_factory):
         wait_for(output / "checkpoints" / "stage1_rpn" / "checkpoint.json", processes[0])
         child = Path(f"/proc/{processes[1].pid}/task/{processes[1].pid}/children").read_text().split()[0]
         os.kill(int(child), signal.SIGKILL)
-        assert [process.wait(timeout=60) for process in processes] == [1, 1]
+        assert [process.wait(timeout=120) for process in processes] == [1, 1]
     with open(stopped, "w") as log:
         process = start(trainer, output, "--resume", log=log, launcher=TORCHRUN)
         wait_for(output / "checkpoints" / "stage2_rpn" / "checkpoint.json", process)
         process.send_signal(signal.SIGINT)
-        process.wait(timeout=60)
+        process.wait(timeout=120)
     yield output, killed.read_text(), stopped.read_text()
     reset_cfg()
 

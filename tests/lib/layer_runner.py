@@ -11,6 +11,10 @@ class ArrayBlob:
     def __init__(self, data=None):
         self.data = np.zeros((1,), np.float32) if data is None else np.asarray(data, np.float32)
 
+    @property
+    def shape(self):
+        return self.data.shape
+
     def reshape(self, *shape):
         if self.data.shape != shape:
             self.data = np.full(shape, np.nan, np.float32)

@@ -106,6 +106,7 @@ def test_command_line():
     ({"PIXEL_STDS": 0}, "PIXEL_STDS"),
     ({"TRAIN.BBOX_INSIDE_WEIGHTS": [1, 1]}, "has 2 numbers, 4 are needed"),
     ({"TRAIN.PROPOSAL_METHOD": "ss"}, "choose one of selective_search, gt, rpn"),
+    ({"PRECISION": "half"}, "choose one of float32, tf32, bfloat16"),
 ])
 def test_settings_that_cannot_work_together(changes, message):
     cfg_from_list([word for pair in changes.items() for word in pair])

@@ -76,15 +76,15 @@ def test_proposals_are_put_together_in_order(be, monkeypatch, num_images):
     monkeypatch.setattr(generate, "im_proposals", lambda net, number: (
         np.full((number % 4, 4), number, np.float32), np.full((number % 4, 1), number / 10, np.float32)))
     imdb = SimpleNamespace(num_images=num_images, image_path_at=lambda index: index)
-    sent = []
-    monkeypatch.setattr(caffe, "gather_arrays", lambda array: sent.append(array) or [])
-    for rank in (0, 1, 2):
+    sent = {1: [], 2: []}
+    for rank, arrays in sent.items():
         be(rank, 3)
+        monkeypatch.setattr(caffe, "gather_arrays", lambda array, arrays=arrays: arrays.append(array) or [])
         assert generate.imdb_proposals(None, imdb) == ([], [])
-    gathered = [sent[0::2], sent[1::2]]
-    monkeypatch.setattr(caffe, "gather_arrays", lambda array: gathered.pop(0))
+    monkeypatch.setattr(caffe, "gather_arrays", lambda array: [array, *(arrays.pop(0) for arrays in sent.values())])
     be(0, 3)
     found = generate.imdb_proposals(None, imdb)
+    assert sent == {1: [], 2: []}
     be(0, 1)
     for mine, wanted in zip(found, generate.imdb_proposals(None, imdb), strict=True):
         assert len(mine) == num_images

@@ -4,6 +4,9 @@ import os as _os
 # Threads that wait must not spin: beside another busy program spinning makes a net ten times slower. OpenMP reads
 # this when PyTorch is loaded; whoever sets it themselves keeps their choice.
 _os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Large tensors on huge pages: with small ones the system takes longer to hand out the memory of a big blob than a ReLU
+# takes to fill it. PyTorch reads this at its first allocation.
+_os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 from . import coord_map, io, proto
 from .classifier import Classifier
@@ -21,6 +24,7 @@ from .pycaffe import (
     Blob,
     BlobVec,
     EngineLayer,
+    FeatureCache,
     Layer,
     LayerError,
     NesterovSolver,
@@ -47,6 +51,7 @@ from .pycaffe import (
     set_mode_cpu,
     set_mode_gpu,
     set_multiprocess,
+    set_precision,
     set_random_seed,
     set_solver_count,
     set_solver_rank,

@@ -3,6 +3,9 @@
 The two sides are kept in step by Caffe's rule: the side written last is the truth, and a copy is made only when
 the other side is asked for. On the CPU both sides are one piece of memory. A blob whose NumPy view has been
 asked for keeps that array for as long as its shape stays, so a view taken once follows later forward passes.
+
+A layer that computes in bfloat16 (device.set_precision) leaves its results in that type. Layers that work on either
+type take them as they are stored; whoever asks for `tensor` or `data` turns them into float32 for good.
 """
 from __future__ import annotations
 
@@ -17,21 +20,26 @@ from . import device
 class _Array:
     """One array of a blob (data or diff); several blobs may share one, each with a shape of its own."""
 
-    __slots__ = ("tensor", "host", "host_is_newer")
+    __slots__ = ("tensor", "host", "host_is_newer", "freed_as", "_factor")
 
     def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
         self.tensor: torch.Tensor | None = None     # on the device that used it last
         self.host: np.ndarray | None = None         # the view handed out to NumPy users
         self.host_is_newer = False                  # only on CUDA: NumPy may have been written since
-
-    def clear(self) -> None:
-        self.tensor = self.host = None
-        self.host_is_newer = False
+        self.freed_as = ""                          # the blob's name, if the values were given up
+        self._factor: tuple[torch.Tensor, int, torch.Tensor] | None = None      # tensor, its version, copy of it
 
     def as_tensor(self, shape: tuple[int, ...]) -> torch.Tensor:
         where, dtype = device.current_device(), device.float_type()
         tensor = self.tensor
         if tensor is None:
+            if self.freed_as:
+                raise RuntimeError(
+                    f"blob '{self.freed_as}' was freed after its last reader, or not computed because it has none: "
+                    f"name it in net.make_lean(keep=['{self.freed_as}'])")
             tensor = self.tensor = torch.zeros(shape, device=where, dtype=dtype)
         elif tensor.device != where or tensor.dtype != dtype:
             if self.host_is_newer:
@@ -41,11 +49,36 @@ class _Array:
         elif self.host_is_newer:
             tensor = self.tensor = torch.from_numpy(self.host).to(where)
             self.host_is_newer = False
-        if tensor.shape == shape:
+        return self._shaped(shape)
+
+    def _shaped(self, shape: tuple[int, ...]) -> torch.Tensor:
+        assert self.tensor is not None
+        if self.tensor.shape == shape:
+            return self.tensor
+        if not self.tensor.is_contiguous():     # so that the reshaped tensor is a view, not a copy
+            self.tensor = self.tensor.contiguous()
+        return self.tensor.view(shape)
+
+    def as_stored(self, shape: tuple[int, ...]) -> torch.Tensor:
+        """The tensor in the type it has; zeros and what comes from elsewhere in the engine's own."""
+        kept = self.tensor
+        if kept is None or kept.device != device.current_device() or kept.dtype != torch.bfloat16:
+            return self.as_tensor(shape)
+        return self._shaped(shape)
+
+    def as_factor(self, shape: tuple[int, ...]) -> torch.Tensor:
+        """The values in their factor type. A copy is kept until they change, which NumPy users may do unseen."""
+        tensor = self.as_stored(shape)
+        dtype = device.factor_type(tensor.dtype)
+        if tensor.dtype == dtype:
             return tensor
-        if not tensor.is_contiguous():      # so that the reshaped tensor is a view, not a copy
-            tensor = self.tensor = tensor.contiguous()
-        return tensor.view(shape)
+        if self.host is not None:
+            return tensor.to(dtype)
+        kept = self._factor
+        if kept is None or kept[0] is not self.tensor or kept[1] != tensor._version or kept[2].dtype != dtype:
+            assert self.tensor is not None
+            kept = self._factor = (self.tensor, tensor._version, self.tensor.to(dtype))
+        return kept[2].view(shape)
 
     def as_numpy(self, shape: tuple[int, ...]) -> np.ndarray:
         tensor = self.as_tensor(shape)
@@ -64,7 +97,7 @@ class _Array:
     def assign(self, value: torch.Tensor) -> None:
         kept, on_cpu = self.tensor, value.device.type == "cpu"
         if on_cpu and self.host is not None and kept is not None and kept.device == value.device \
-                and kept.dtype == value.dtype and kept.numel() == value.numel():
+                and value.dtype in (kept.dtype, torch.bfloat16) and kept.numel() == value.numel():
             if kept.data_ptr() != value.data_ptr() or kept.stride() != value.stride():
                 kept.copy_(value.reshape(kept.shape))
         else:
@@ -72,6 +105,7 @@ class _Array:
             if on_cpu:              # on CUDA the view is filled again when it is next asked for
                 self.host = None
         self.host_is_newer = False
+        self.freed_as = ""
 
 
 class Blob:
@@ -82,6 +116,8 @@ class Blob:
     diff    the gradient, the same
     tensor  the values as a torch tensor on the current device; assignable (ours, not in BVLC Caffe)
     grad    the gradient as a torch tensor; assignable (ours)
+    stored  the values in the type in which the last layer left them: `tensor`'s or bfloat16 (ours)
+    stored_grad  the gradient, the same (ours)
     """
 
     def __init__(self, *shape: int) -> None:
@@ -150,6 +186,19 @@ class Blob:
         self._assign(self._diff, value)
 
     @property
+    def stored(self) -> torch.Tensor:
+        return self._data.as_stored(self.shape)
+
+    @property
+    def stored_grad(self) -> torch.Tensor:
+        return self._diff.as_stored(self.shape)
+
+    @property
+    def factor(self) -> torch.Tensor:
+        """The values in the type in which they go into products (device.factor_type); to be read only."""
+        return self._data.as_factor(self.shape)
+
+    @property
     def has_grad(self) -> bool:
         """False while no gradient was ever written or asked for: it is then zero and takes no memory."""
         return self._diff.tensor is not None
@@ -178,9 +227,15 @@ class Blob:
         if self.count != other.count:
             raise ValueError(f"blobs of shapes {self.shape} and {other.shape} cannot share their values")
 
-    def free_data(self) -> None:
-        """Give the memory of the values back; they read as zeros until they are written again."""
+    def free(self, name: str) -> None:
+        """Give the memory of the values back. Until they are written, reading them raises RuntimeError."""
+        name = self._data.freed_as or name      # of blobs that share their values the first one
         self._data.clear()
+        self._data.freed_as = name
+
+    def allow_writing(self) -> None:
+        """Let freed values be written piece by piece; they begin as zeros."""
+        self._data.freed_as = ""
 
     def zero_grad(self) -> None:
         """Set the gradient to zero."""

@@ -19,6 +19,7 @@ class _Settings:
     use_gpu = False
     gpu_id = 0
     float_type = torch.float32
+    precision = "float32"
     seed = 0
     generators: dict[torch.device, torch.Generator] = {}
     solver_count, solver_rank = 1, 0
@@ -36,9 +37,8 @@ def set_mode_gpu() -> None:
     """
     if not torch.cuda.is_available():
         raise RuntimeError("set_mode_gpu: PyTorch sees no CUDA device; use set_mode_cpu, or install a CUDA build")
-    torch.backends.cudnn.allow_tf32 = False     # float32 means float32: Caffe's numbers to 1e-4 and better
-    torch.backends.cuda.matmul.allow_tf32 = False
     _Settings.use_gpu = True
+    set_precision(_Settings.precision)
 
 
 def set_device(gpu_id: int) -> None:
@@ -55,8 +55,56 @@ def current_device() -> torch.device:
 
 
 def float_type() -> torch.dtype:
-    """The type of every blob: float32, or float64 inside `use_float_type(torch.float64)`."""
+    """The type in which blobs are seen: float32, or float64 inside `use_float_type(torch.float64)`."""
     return _Settings.float_type
+
+
+PRECISIONS = ("float32", "tf32", "bfloat16")
+
+
+def set_precision(name: str) -> None:
+    """Choose the arithmetic of convolutions and matrix products; weights, their updates and losses stay float32.
+
+    float32   Caffe's numbers to 1e-4 and better; the default
+    tf32      float32 with factors rounded to 10 bits, on CUDA devices that can; elsewhere the same as float32
+    bfloat16  factors and results have 8 bits, sums are float32: twice as fast on CPUs with AVX512-BF16 or AMX, and
+              more on CUDA; what is left in float32 may use tf32. Blobs between such layers are kept in bfloat16;
+              `blob.data` shows them as float32
+
+    Raises ValueError for another name.
+    """
+    if name not in PRECISIONS:
+        raise ValueError(f"set_precision: choose one of {', '.join(PRECISIONS)}, got {name!r}")
+    _Settings.precision = name
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = name != "float32"
+
+
+def precision() -> str:
+    """The name that `set_precision` was given."""
+    return _Settings.precision
+
+
+def factor_type(dtype: torch.dtype) -> torch.dtype:
+    """The type in which values of `dtype` go into convolutions and matrix products: bfloat16 if that is set."""
+    if dtype == torch.float32 and _Settings.precision == "bfloat16":
+        return torch.bfloat16
+    return torch.float32 if dtype == torch.bfloat16 and _Settings.precision != "bfloat16" else dtype
+
+
+def as_factor(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor in its `factor_type`."""
+    return tensor.to(factor_type(tensor.dtype))
+
+
+@contextlib.contextmanager
+def use_precision(name: str) -> Iterator[None]:
+    """Another precision for a while."""
+    before = _Settings.precision
+    set_precision(name)
+    try:
+        yield
+    finally:
+        set_precision(before)
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import torch
 
+from . import device
 from .blob import Blob
 
 
@@ -46,6 +47,7 @@ class Layer:
     param   its LayerParameter; for users' layers also `param_str`
     phase   0 for TRAIN, 1 for TEST
     blobs   its parameters, a list of Blob
+    needs_backward  False where the net never runs its backward pass: then nothing need be kept for it
     """
 
     type = ""
@@ -61,6 +63,7 @@ class Layer:
     no_backward_to: tuple[int, ...] = ()    # bottoms that can have no gradient, such as labels: asking is an error
     not_forced: tuple[int, ...] = ()        # bottoms that the net's force_backward leaves alone
     runs_in_place = False               # may a top be its bottom?
+    has_effects = False                 # does forward do more than write the tops?
     writes_unasked = False              # may backward write gradients that nobody asked for? (as in Caffe)
 
     def __init__(self, param, phase: int) -> None:
@@ -69,6 +72,7 @@ class Layer:
         self.phase = Phase(phase)
         self.blobs = BlobVec()
         self.param_propagate_down: list[bool] = []
+        self.needs_backward = True                  # False where nothing asks for its backward pass
         self.loss_weights: list[float] = []         # one for each top
 
     # ---- what a layer type defines
@@ -100,7 +104,8 @@ class Layer:
         if blob.has_grad:
             blob.grad.add_(gradient.reshape(blob.shape))
         else:
-            blob.grad = gradient.reshape(blob.shape).clone(memory_format=torch.contiguous_format)
+            blob.grad = gradient.reshape(blob.shape).to(device.float_type(), copy=True,
+                                                        memory_format=torch.contiguous_format)
 
     def check_counts(self, num_bottoms: int, num_tops: int) -> None:
         """Check the numbers of bottoms and tops against what the type allows. Raises LayerError."""

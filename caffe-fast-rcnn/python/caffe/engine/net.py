@@ -14,6 +14,8 @@ from .blob import Blob
 from .fillers import FillerError
 from .graph.backward_plan import LayerPlan, prune
 from .graph.debug_info import show_backward, show_forward, show_norms
+from .graph.frozen_prefix import FrozenPrefix, fingerprints, frozen_chain, is_worth_reading
+from .graph.liveness import freed_after, idle_layers
 from .graph.phase_filter import filter_layers
 from .graph.sharing import ParameterTable
 from .graph.splits import insert_splits
@@ -21,6 +23,7 @@ from .graph.upgrade import upgrade_net
 from .layer import Layer, LayerError, Phase, make_layer
 from .layers.memory_data import MemoryData
 from .storage.caffemodel import LoadReport, copy_weights, save_net
+from .storage.feature_cache import FeatureCache
 from .storage.hdf5 import copy_weights_hdf5, save_net_hdf5
 
 EVENTS = ("before_forward", "after_forward", "before_backward", "after_backward")
@@ -90,6 +93,9 @@ class Net:
         self._parameters = ParameterTable()
         self._observers: dict[str, list[Callable[[int], None]]] = {event: [] for event in EVENTS}
         self.debug_info = net_param.debug_info
+        self._prefix: FrozenPrefix | None = None
+        self._idle: set[int] = set()                # layers that a lean net leaves out
+        self._freed_after: list[list[int]] = []     # for each layer; empty where the net is not lean
         self._needs_gradient: list[bool] = []       # for each blob
         self._index_of: dict[str, int] = {}
         unread: set[str] = set()
@@ -175,29 +181,103 @@ class Net:
               [[names[i] for i in indices] for indices in self._bottom_indices],
               [[names[i] for i in indices] for indices in self._top_indices],
               [layer.loss_weights for layer in self._layers])
-        if not force_backward:
-            return
         for layer, plan in zip(self._layers, self._plans, strict=True):
-            plan.needs_backward = True
-            plan.propagate_down = [wanted or index not in layer.not_forced
-                                   for index, wanted in enumerate(plan.propagate_down)]
-            layer.param_propagate_down = [True] * len(layer.blobs)
+            if force_backward:
+                plan.needs_backward = True
+                plan.propagate_down = [wanted or index not in layer.not_forced
+                                       for index, wanted in enumerate(plan.propagate_down)]
+                layer.param_propagate_down = [True] * len(layer.blobs)
+            layer.needs_backward = plan.needs_backward
 
     # ---- running
     def _blobs_of(self, indices: list[int]) -> list[Blob]:
         return [self._blobs[index] for index in indices]
 
     def _forward_layers(self, first: int, last: int) -> None:
+        reused: frozenset[int] = frozenset()
         for index in range(first, last + 1):
-            layer = self._layers[index]
-            bottom, top = self._blobs_of(self._bottom_indices[index]), self._blobs_of(self._top_indices[index])
             self._tell("before_forward", index)
-            layer.reshape(bottom, top)
+            if self._prefix and index == self._prefix.first and self._prefix.is_ready:
+                self._prefix.forward()
+                reused = self._prefix.places
+            if index not in reused:
+                self._forward_layer(index)
+            self._tell("after_forward", index)
+
+    def _forward_layer(self, index: int) -> None:
+        layer = self._layers[index]
+        bottom, top = self._blobs_of(self._bottom_indices[index]), self._blobs_of(self._top_indices[index])
+        layer.reshape(bottom, top)
+        if self.lean:
+            for blob in top:
+                blob.allow_writing()
+        if index not in self._idle:
             layer.forward(bottom, top)
             _seed_loss_gradients(layer, top)
-            if self.debug_info:
-                show_forward(layer, dict(self._named(self._top_indices[index])))
-            self._tell("after_forward", index)
+        if self.lean:
+            for freed in self._freed_after[index]:
+                self._blobs[freed].free(self._blob_names[freed])
+        if self.debug_info and index not in self._idle:
+            show_forward(layer, dict(self._named(self._top_indices[index])))
+
+    @property
+    def lean(self) -> bool:
+        """Whether `make_lean` was called (ours)."""
+        return bool(self._freed_after)
+
+    def make_lean(self, keep: Sequence[str] = ()) -> None:
+        """Free the values of each blob after its last reader, and leave out layers that end in Silence (ours).
+
+        Values that a backward pass reads stay, and so do inputs, outputs, losses and the blobs named in `keep`;
+        reading another blob raises RuntimeError with its name.
+        """
+        losses = {index for layer, tops in zip(self._layers, self._top_indices, strict=True)
+                  for index, weight in zip(tops, layer.loss_weights, strict=True) if weight}
+        outputs = {self._index_of[name] for name in (*self.outputs, *keep)}
+        structure = self._layers, self._bottom_indices, self._top_indices
+        self._idle = idle_layers(*structure, outputs)
+        self._freed_after = freed_after(*structure, self._blobs, outputs | losses | set(self._input_indices))
+
+    def reuse_frozen_prefix(self, cache: FeatureCache, preprocessing: str, images: int) -> FrozenPrefix | None:
+        """Compute the layers behind the image that no longer learn once for each image, and keep the result (ours).
+
+        cache          where features are kept. Those of other weights or another preprocessing are deleted there
+        preprocessing  what else the image depends on beside its key, such as the mean that is subtracted
+        images         number of different images that will come
+
+        Returns what is to be told of each batch, or None where nothing is frozen or keeping it does not pay. A test
+        net, which sees each image once, only takes part where a training has left features of the same layers.
+        Features of an image that is padded to the size of a larger one are those of the image alone, padded: next to
+        the padding they differ from those of the padded image.
+        """
+        places = frozen_chain(self._layers, self._bottom_indices, self._top_indices,
+                              lambda layer: self.phase == Phase.TEST or not self._parameters.learns(layer))
+        chain = [self._layers[place] for place in places]
+        prints = list(fingerprints(chain, preprocessing))
+        known = [length for length, fingerprint in enumerate(prints, 1) if cache.holds(fingerprint)]
+        length = max(known) if known else len(prints)
+        if not any(layer.type == "Convolution" for layer in chain[:length]) or (self.phase == Phase.TEST and not known):
+            return None
+        blobs = [(self._blobs[self._bottom_indices[place][0]], self._blobs[self._top_indices[place][0]])
+                 for place in places[:length]]
+        source, target = blobs[0][0], blobs[-1][1]
+        if not is_worth_reading(source, target) or not cache.fits(target.count // source.shape[0], images):
+            return None
+        names = [self._blob_names[self._top_indices[place][0]] for place in places[:length]]
+        self._prefix = FrozenPrefix(chain[:length], blobs, names, places[:length], cache.open(prints[length - 1]),
+                                    self._image_has_readers(places[0]))
+        return self._prefix
+
+    def _image_has_readers(self, trunk: int) -> bool:
+        """Whether a layer other than the trunk's first reads the values of the image; Split only hands them on."""
+        image = self._blobs[self._top_indices[0][0]]
+        for place, (layer, bottoms) in enumerate(zip(self._layers, self._bottom_indices, strict=True)):
+            unread = getattr(getattr(layer, "user", None), "unread_bottoms", ())
+            if place != trunk and layer.type != "Split" and any(
+                    self._blobs[index].shares_data_with(image) and position not in unread
+                    for position, index in enumerate(bottoms)):
+                return True
+        return False
 
     def _backward_layers(self, first: int, last: int) -> None:
         for index in range(first, last - 1, -1):

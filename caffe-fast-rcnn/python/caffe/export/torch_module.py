@@ -10,6 +10,7 @@ import copy
 import torch
 from torch import nn
 
+from ..engine import device
 from ..engine.blob import Blob
 from ..engine.families.recurrent import RecurrentLayer
 from ..engine.layer import TEST, TRAIN, AutogradLayer, BlobVec, Layer
@@ -43,6 +44,17 @@ class _Value(Blob):
     @tensor.setter
     def tensor(self, value: torch.Tensor) -> None:
         self._value, self.written = value, True
+
+    # Precision is the business of autocast
+    @property
+    def stored(self) -> torch.Tensor:
+        return self.tensor
+
+    factor = stored
+
+    @property
+    def stored_grad(self):
+        return self._gradient
 
     @property
     def grad(self):
@@ -121,7 +133,8 @@ class TorchLayer(nn.Module):
             return _KernelFunction.apply(layer, self.num_tops, *tensors)
         bottom, top = [_Value(tensor) for tensor in tensors], [_Value() for _ in range(self.num_tops)]
         layer.reshape(bottom, top)
-        layer.forward(bottom, top)
+        with device.use_precision("float32"):
+            layer.forward(bottom, top)
         for name, blob in zip(self.blob_names, layer.blobs, strict=True):
             if name in _STATISTICS and blob.written:
                 getattr(self, name).copy_(blob.tensor.detach().reshape(getattr(self, name).shape))

@@ -7,8 +7,10 @@ from cython cimport floating
 cdef extern from "cpu_kernels.h" nogil:
     cdef struct PoolShape:
         int channels, height, width, pooled_h, pooled_w
-    void c_roi_pool_forward "roi_pool_forward"[T](
-        const T*, const float*, int, PoolShape, float, int, T*, int*) except +
+    cdef struct BFloat16:
+        unsigned short bits
+    void c_roi_pool_forward "roi_pool_forward"[T, TOP](
+        const T*, const float*, int, PoolShape, float, int, TOP*, int*) except +
     void c_roi_pool_backward "roi_pool_backward"[T](
         const T*, const int*, const float*, int, int, PoolShape, float, int, T*) except +
     void c_smooth_l1 "smooth_l1_all"[T](const T*, const T*, const T*, const T*, long long, T, T*, T*)
@@ -17,17 +19,37 @@ cdef extern from "cpu_kernels.h" nogil:
 
 def roi_pool_forward(const floating[:, :, :, ::1] features, const float[:, ::1] rois, float scale, int threads,
                      floating[:, :, :, ::1] top, int[:, :, :, ::1] argmax):
-    """features (N, H, W, C), rois (R, 5) -> top and argmax (R, C, pooled_h, pooled_w)."""
+    """features (N, H, W, C), rois (R, 5) -> top and, unless it is None, argmax (R, C, pooled_h, pooled_w)."""
     if top.size == 0:
         return
     cdef PoolShape shape = PoolShape(<int>features.shape[3], <int>features.shape[1], <int>features.shape[2],
                                      <int>top.shape[2], <int>top.shape[3])
     cdef const floating* source = NULL
+    cdef int* places = NULL
     if features.size:
         source = &features[0, 0, 0, 0]
+    if argmax is not None:
+        places = &argmax[0, 0, 0, 0]
+    with nogil:
+        c_roi_pool_forward(source, &rois[0, 0], <int>rois.shape[0], shape, scale, threads, &top[0, 0, 0, 0], places)
+
+
+def roi_pool_forward_bfloat16(const float[:, :, :, ::1] features, const float[:, ::1] rois, float scale, int threads,
+                              unsigned short[:, :, :, ::1] top, int[:, :, :, ::1] argmax):
+    """The same for features that hold bfloat16 values: top gets the bits of the maxima, which are some of these."""
+    if top.size == 0:
+        return
+    cdef PoolShape shape = PoolShape(<int>features.shape[3], <int>features.shape[1], <int>features.shape[2],
+                                     <int>top.shape[2], <int>top.shape[3])
+    cdef const float* source = NULL
+    cdef int* places = NULL
+    if features.size:
+        source = &features[0, 0, 0, 0]
+    if argmax is not None:
+        places = &argmax[0, 0, 0, 0]
     with nogil:
         c_roi_pool_forward(source, &rois[0, 0], <int>rois.shape[0], shape, scale, threads,
-                           &top[0, 0, 0, 0], &argmax[0, 0, 0, 0])
+                           <BFloat16*>&top[0, 0, 0, 0], places)
 
 
 def roi_pool_backward(const floating[:, :, :, ::1] top_diff, const int[:, :, :, ::1] argmax,

@@ -1,6 +1,7 @@
 // The CPU backend: loops over the shared arithmetic, on threads. Every result is the same for any number of threads.
 #pragma once
 #include <math.h>
+#include <string.h>
 
 #include <algorithm>
 #include <atomic>
@@ -30,6 +31,17 @@ void parallel_for(int64_t count, int threads, const Task& task) {
     for (auto& helper : helpers) helper.join();
 }
 
+// What a maximum of float32 values that came from bfloat16 is stored as: its upper half, which is all of it.
+struct BFloat16 {
+    uint16_t bits;
+    BFloat16& operator=(float value) {
+        uint32_t word;
+        memcpy(&word, &value, sizeof word);
+        bits = static_cast<uint16_t>(word >> 16);
+        return *this;
+    }
+};
+
 constexpr int CHANNEL_BLOCK = 128;   // channels pooled together: what they write fits the caches near the core
 
 // The maxima of one bin for `channels` neighbouring channels. features: (height, width, all_channels), at the first of them.
@@ -46,14 +58,27 @@ PORTABLE void pool_bin(const T* features, int width, int all_channels, int chann
         }
 }
 
+// The same without where they are, for layers that run no backward pass.
+template <typename T>
+PORTABLE void pool_bin_values(const T* features, int width, int all_channels, int channels,
+                              int y0, int y1, int x0, int x1, T* best) {
+    const bool empty = y1 <= y0 || x1 <= x0;
+    for (int c = 0; c < channels; ++c) best[c] = empty ? T(0) : T(LOWEST);
+    for (int y = y0; y < y1; ++y)
+        for (int x = x0; x < x1; ++x) {
+            const T* pixel = features + static_cast<int64_t>(y * width + x) * all_channels;
+            for (int c = 0; c < channels; ++c) best[c] = pixel[c] > best[c] ? pixel[c] : best[c];
+        }
+}
+
 struct PoolShape {
     int channels, height, width, pooled_h, pooled_w;
 };
 
-// One RoI, `channels` neighbouring channels: top and argmax are (channels, pooled_h, pooled_w).
-template <typename T>
+// One RoI, `channels` neighbouring channels: top and argmax are (channels, pooled_h, pooled_w). argmax may be null.
+template <typename T, typename Top>
 PORTABLE void pool_roi(const T* features, const RoiWindow& window, const PoolShape& shape, int channels,
-                       T* top, int* argmax) {
+                       Top* top, int* argmax) {
     alignas(64) T best[CHANNEL_BLOCK];
     alignas(64) int index[CHANNEL_BLOCK];
     const int bins = shape.pooled_h * shape.pooled_w;
@@ -63,30 +88,33 @@ PORTABLE void pool_roi(const T* features, const RoiWindow& window, const PoolSha
         for (int pw = 0; pw < shape.pooled_w; ++pw) {
             int x0, x1;
             bin_pixels(pw, window.bin_w, window.x1, shape.width, &x0, &x1);
-            pool_bin(features, shape.width, shape.channels, channels, y0, y1, x0, x1, best, index);
             const int bin = ph * shape.pooled_w + pw;
-            for (int c = 0; c < channels; ++c) top[c * bins + bin] = best[c], argmax[c * bins + bin] = index[c];
+            if (argmax) {
+                pool_bin(features, shape.width, shape.channels, channels, y0, y1, x0, x1, best, index);
+                for (int c = 0; c < channels; ++c) argmax[c * bins + bin] = index[c];
+            } else {
+                pool_bin_values(features, shape.width, shape.channels, channels, y0, y1, x0, x1, best);
+            }
+            for (int c = 0; c < channels; ++c) top[c * bins + bin] = best[c];
         }
     }
 }
 
-// target_clones does not apply to templates: one plain function for each type
-VECTOR_VARIANTS
-static void pool_roi_of(const float* features, const RoiWindow& window, const PoolShape& shape, int channels,
-                        float* top, int* argmax) {
-    pool_roi(features, window, shape, channels, top, argmax);
-}
+// target_clones does not apply to templates: one plain function for each pair of types
+#define POOL_ROI_OF(T, TOP)                                                                                          \
+    VECTOR_VARIANTS                                                                                                  \
+    static void pool_roi_of(const T* features, const RoiWindow& window, const PoolShape& shape, int channels,        \
+                            TOP* top, int* argmax) {                                                                 \
+        pool_roi(features, window, shape, channels, top, argmax);                                                    \
+    }
+POOL_ROI_OF(float, float)
+POOL_ROI_OF(float, BFloat16)
+POOL_ROI_OF(double, double)
 
-VECTOR_VARIANTS
-static void pool_roi_of(const double* features, const RoiWindow& window, const PoolShape& shape, int channels,
-                        double* top, int* argmax) {
-    pool_roi(features, window, shape, channels, top, argmax);
-}
-
-// features (N, H, W, C), rois (R, 5) with valid batch indices; top, argmax (R, C, pooled_h, pooled_w).
-template <typename T>
+// features (N, H, W, C), rois (R, 5) with valid batch indices; top, argmax (R, C, pooled_h, pooled_w). argmax may be null.
+template <typename T, typename Top>
 void roi_pool_forward(const T* features, const float* rois, int num_rois, PoolShape shape, float scale, int threads,
-                      T* top, int* argmax) {
+                      Top* top, int* argmax) {
     const int blocks = (shape.channels + CHANNEL_BLOCK - 1) / CHANNEL_BLOCK;
     const int64_t map = static_cast<int64_t>(shape.height) * shape.width * shape.channels;
     parallel_for(static_cast<int64_t>(num_rois) * blocks, threads, [&](int64_t task) {
@@ -94,7 +122,8 @@ void roi_pool_forward(const T* features, const float* rois, int num_rois, PoolSh
         const RoiWindow window = roi_window(rois + 5 * roi, scale, shape.pooled_h, shape.pooled_w);
         const int64_t out = (roi * shape.channels + first) * shape.pooled_h * shape.pooled_w;
         const int channels = std::min<int>(CHANNEL_BLOCK, shape.channels - static_cast<int>(first));
-        pool_roi_of(features + window.batch * map + first, window, shape, channels, top + out, argmax + out);
+        pool_roi_of(features + window.batch * map + first, window, shape, channels, top + out,
+                    argmax ? argmax + out : nullptr);
     });
 }
 

@@ -1,6 +1,8 @@
 """RoI max pooling (Girshick, "Fast R-CNN", 2015, section 2.1), forward and backward."""
 from __future__ import annotations
 
+import math
+
 import torch
 
 from . import _cpu, cuda
@@ -8,35 +10,45 @@ from . import _cpu, cuda
 _WORTH_THREADS = 1 << 15   # values of the top below which starting threads costs more than they save
 
 
-def roi_pool_forward(x: torch.Tensor, rois: torch.Tensor, pooled_h: int, pooled_w: int,
-                     spatial_scale: float) -> tuple[torch.Tensor, torch.Tensor]:
+def roi_pool_forward(x: torch.Tensor, rois: torch.Tensor, pooled_h: int, pooled_w: int, spatial_scale: float,
+                     with_argmax: bool = True) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Maximum of every channel in each of pooled_h x pooled_w bins of every RoI.
 
-    x              (N, C, H, W), float32 or float64
+    x              (N, C, H, W), float32, float64 or bfloat16
     rois           (R, 5): index of the image in x, x1, y1, x2, y2; inclusive corners, in units of 1 / spatial_scale
     spatial_scale  feature pixels per RoI unit, such as 1/16
+    with_argmax    False where no backward pass follows: saves the memory of argmax
 
     Returns y (R, C, pooled_h, pooled_w) like x, and argmax, int32 of the same shape: the pixel y * W + x of each
-    maximum, -1 where a bin lies outside the map (its value is 0). Of equal values the first in row order counts. A RoI
-    with x2 < x1 or y2 < y1 is pooled as one pixel wide or high.
+    maximum, -1 where a bin lies outside the map (its value is 0); None without. Of equal values the first in row order
+    counts. A RoI with x2 < x1 or y2 < y1 is pooled as one pixel wide or high.
 
     Raises ValueError for shapes that do not fit and, on the CPU, for a RoI whose coordinates are not finite or whose
     image x does not have. On CUDA, which is not waited for, such an image gives NaN.
     """
     rois = _checked_rois(x, rois)
-    y = x.new_empty((len(rois), x.shape[1], pooled_h, pooled_w))
-    argmax = torch.empty(y.shape, dtype=torch.int32, device=x.device)
-    if y.numel() == 0:
-        return y, argmax
-    if cuda.holds(x):
-        x = x.detach().contiguous()
-        cuda.launch_each("roi_pooling", f"roi_pool_forward_{_type_name(x)}",
-                         (x, rois, y, argmax, len(rois), *x.shape, pooled_h, pooled_w, float(spatial_scale)),
+    shape = (len(rois), x.shape[1], pooled_h, pooled_w)
+    on_cuda = cuda.holds(x)
+    argmax = torch.empty(shape, dtype=torch.int32, device=x.device) if with_argmax or on_cuda else None
+    if math.prod(shape) == 0:
+        return x.new_empty(shape), argmax
+    if on_cuda:
+        features = x.detach().to(_kernel_type(x)).contiguous()
+        y = features.new_empty(shape)
+        cuda.launch_each("roi_pooling", f"roi_pool_forward_{_type_name(y)}",
+                         (features, rois, y, argmax, len(rois), *x.shape, pooled_h, pooled_w, float(spatial_scale)),
                          y.numel(), x.device)
+        return y.to(x.dtype), argmax
+    _check_values(x, rois)
+    y = x.new_empty(shape)
+    # Neighbouring channels side by side: they vectorise
+    pixels = x.detach().permute(0, 2, 3, 1).to(_kernel_type(x)).contiguous().numpy()
+    places = None if argmax is None else argmax.numpy()
+    if x.dtype == torch.bfloat16:       # NumPy has no such type: the kernel writes its bits
+        _cpu.roi_pool_forward_bfloat16(pixels, rois.numpy(), spatial_scale, _threads(y),
+                                       y.view(torch.uint16).numpy(), places)
     else:
-        _check_values(x, rois)
-        features = x.detach().permute(0, 2, 3, 1).contiguous()   # neighbouring channels side by side: they vectorise
-        _cpu.roi_pool_forward(features.numpy(), rois.numpy(), spatial_scale, _threads(y), y.numpy(), argmax.numpy())
+        _cpu.roi_pool_forward(pixels, rois.numpy(), spatial_scale, _threads(y), y.numpy(), places)
     return y, argmax
 
 
@@ -69,7 +81,7 @@ def _checked_rois(x: torch.Tensor, rois: torch.Tensor) -> torch.Tensor:
         raise ValueError(f"roi_pool_forward: x must have the shape (N, C, H, W), got {tuple(x.shape)}")
     if rois.ndim != 2 or rois.shape[1] != 5:
         raise ValueError(f"roi_pool_forward: rois must have the shape (R, 5), got {tuple(rois.shape)}")
-    _type_name(x)
+    _kernel_type(x)
     return rois.detach().to(x.device, torch.float32).contiguous()
 
 
@@ -87,7 +99,12 @@ def _threads(values: torch.Tensor) -> int:
     return torch.get_num_threads() if values.numel() >= _WORTH_THREADS else 1
 
 
+def _kernel_type(x: torch.Tensor) -> torch.dtype:
+    """The type in which the kernels read features: every bfloat16 is a float32."""
+    if x.dtype not in (torch.float32, torch.float64, torch.bfloat16):
+        raise TypeError(f"RoI pooling takes float32, float64 or bfloat16, got {x.dtype}")
+    return torch.float32 if x.dtype == torch.bfloat16 else x.dtype
+
+
 def _type_name(x: torch.Tensor) -> str:
-    if x.dtype not in (torch.float32, torch.float64):
-        raise TypeError(f"RoI pooling computes in float32 or float64, got {x.dtype}")
     return str(x.dtype).removeprefix("torch.")

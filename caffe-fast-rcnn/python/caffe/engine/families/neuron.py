@@ -15,6 +15,7 @@ class NeuronLayer(Layer):
 
     exact_bottoms = exact_tops = 1
     runs_in_place = True
+    any_type = False        # does it lose nothing in bfloat16, so that it works on values as they are stored?
 
     def value(self, x: torch.Tensor) -> torch.Tensor:
         """The top for a bottom x; a new tensor."""
@@ -28,8 +29,15 @@ class NeuronLayer(Layer):
         top[0].reshape(*bottom[0].shape)
 
     def forward(self, bottom, top):
-        top[0].tensor = self.value(bottom[0].tensor)
+        top[0].tensor = self.value(bottom[0].stored if self.any_type else bottom[0].tensor)
 
     def backward(self, top, propagate_down, bottom):
-        if propagate_down[0]:
-            bottom[0].grad = self.gradient(bottom[0].tensor, top[0].tensor, top[0].grad)
+        if not propagate_down[0]:
+            return
+        if self.any_type:
+            x, y, dy = bottom[0].stored, top[0].stored, top[0].stored_grad
+            if dy.dtype != x.dtype:
+                dy = dy.to(x.dtype)
+        else:
+            x, y, dy = bottom[0].tensor, top[0].tensor, top[0].grad
+        bottom[0].grad = self.gradient(x, y, dy)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from .. import device
 from ..blob import Blob
 from ..fillers import fill
 from ..layer import Layer
@@ -118,8 +119,8 @@ class ConvolvingLayer(Layer):
             blob.reshape(*shape[:axis], self.num_output, *spatial)
 
     def _folded(self, tensor: torch.Tensor) -> torch.Tensor:
-        """(num, channels, *spatial), channels_last."""
-        axis = self.channel_axis
+        """(num, channels, *spatial), channels_last, in its factor type."""
+        axis, tensor = self.channel_axis, device.as_factor(tensor)
         if axis != 1 or not self.window.kernel:
             tensor = tensor.reshape(math.prod(tensor.shape[:axis]), *self._with_an_axis(tensor.shape[axis:]))
         return channels_last(tensor)
@@ -130,7 +131,7 @@ class ConvolvingLayer(Layer):
         return (*shape, 1) if len(shape) == 1 else tuple(shape)
 
     def _weight(self) -> torch.Tensor:
-        weight = self.blobs[0].tensor
+        weight = self.blobs[0].factor
         return channels_last(weight if self.window.kernel else weight[..., None])
 
     def _geometry(self) -> tuple:
@@ -140,9 +141,9 @@ class ConvolvingLayer(Layer):
 
     def forward(self, bottom, top):
         weight = self._weight()
-        bias = self.blobs[1].tensor if len(self.blobs) > 1 else None
+        bias = self.blobs[1].factor if len(self.blobs) > 1 else None
         for source, target in zip(bottom, top, strict=True):
-            found = torch.convolution(self._folded(source.tensor), weight, bias, *self._geometry())
+            found = torch.convolution(self._folded(source.stored), weight, bias, *self._geometry())
             target.tensor = found.reshape(target.shape) if found.shape != target.shape else found
 
     def backward(self, top, propagate_down, bottom):
@@ -152,7 +153,7 @@ class ConvolvingLayer(Layer):
             if not (down or any(wanted)):
                 continue
             gradients = torch.ops.aten.convolution_backward(
-                self._folded(target.grad), self._folded(source.tensor), weight, [self.num_output],
+                self._folded(target.stored_grad), self._folded(source.stored), weight, [self.num_output],
                 *self._geometry(), [down, *wanted])
             if down:
                 source.grad = gradients[0].reshape(source.shape)

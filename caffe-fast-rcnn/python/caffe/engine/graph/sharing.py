@@ -82,6 +82,12 @@ class ParameterTable:
         self.blobs.append(blob)
         self.owner_of.append(owner)
 
+    def learns(self, layer: Layer) -> bool:
+        """Whether one of the layer's parameters has a learning rate, its own or that of a layer that shares it."""
+        own = {id(blob) for blob in layer.blobs}
+        return any(id(blob) in own and self.lr_mult[learnable] != 0
+                   for blob, learnable in zip(self.blobs, self.learnable_index, strict=True))
+
     def tie(self) -> None:
         """Let every sharer use its owner's values and gradient."""
         for blob, owner in zip(self.blobs, self.owner_of, strict=True):

@@ -26,6 +26,7 @@ class BatchNorm(Layer):
 
     exact_bottoms = exact_tops = 1
     runs_in_place = True
+    has_effects = True      # statistics
     writes_unasked = True
 
     def setup(self, bottom, top):

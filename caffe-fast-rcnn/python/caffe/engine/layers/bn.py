@@ -39,6 +39,7 @@ class BN(Layer):
     min_tops = 1
     max_tops = 3
     runs_in_place = True
+    has_effects = True      # statistics
 
     def setup(self, bottom, top):
         param, shape = self.param.bn_param, bottom[0].shape

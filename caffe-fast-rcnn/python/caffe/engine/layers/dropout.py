@@ -28,23 +28,29 @@ class Dropout(Layer):
         top[0].reshape(*bottom[0].shape)
 
     def forward(self, bottom, top):
-        param, value = self.param.dropout_param, bottom[0].tensor
+        param, value = self.param.dropout_param, bottom[0].stored
         keep = 1 - param.dropout_ratio
         if self.phase == TRAIN:
-            self.mask = torch.empty_like(value).bernoulli_(keep, generator=device.generator())
-            if param.scale_train:
-                self.mask /= keep
-            top[0].tensor = value * self.mask
+            mask = torch.rand(value.shape, generator=device.generator(), device=value.device) < keep
+            top[0].tensor = self._masked(value, mask)
+            if self.needs_backward:
+                self.mask = mask
         elif not param.scale_train:
             top[0].tensor = value * keep
         elif top[0] is not bottom[0]:
             top[0].tensor = value.clone()
 
+    def _masked(self, values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """The kept values, scaled; a new tensor."""
+        param = self.param.dropout_param
+        kept = values * mask
+        return kept.mul_(1 / (1 - param.dropout_ratio)) if param.scale_train else kept
+
     def backward(self, top, propagate_down, bottom):
         if not propagate_down[0]:
             return
-        param, gradient = self.param.dropout_param, top[0].grad
+        param, gradient = self.param.dropout_param, top[0].stored_grad
         if self.phase == TRAIN:
-            bottom[0].grad = gradient * self.mask
+            bottom[0].grad = self._masked(gradient, self.mask)
         else:
             bottom[0].grad = gradient if param.scale_train else gradient * (1 - param.dropout_ratio)

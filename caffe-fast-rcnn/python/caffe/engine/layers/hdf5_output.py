@@ -14,6 +14,7 @@ class HDF5Output(Layer):
 
     exact_bottoms = 2
     exact_tops = 0
+    has_effects = True
     not_forced = (0, 1)
 
     def setup(self, bottom, top):

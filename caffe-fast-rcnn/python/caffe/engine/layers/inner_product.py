@@ -5,7 +5,9 @@ import math
 
 import torch
 
+from .. import device
 from ..blob import Blob
+from ..families.matmul import linear
 from ..fillers import fill
 from ..layer import Layer, register
 
@@ -47,24 +49,32 @@ class InnerProduct(Layer):
         top[0].reshape(*shape[:axis], self.param.inner_product_param.num_output)
 
     def _weight(self) -> torch.Tensor:
-        """(num_output, K)"""
-        weight = self.blobs[0].tensor
+        """(num_output, K), in their factor type."""
+        weight = self.blobs[0].factor
         return weight.T if self.param.inner_product_param.transpose else weight
 
+    def _rows(self, values: torch.Tensor, columns: int) -> torch.Tensor:
+        """Values as (M, columns), in their factor type."""
+        return device.as_factor(values.reshape(-1, columns))
+
     def forward(self, bottom, top):
-        bias = self.blobs[1].tensor if len(self.blobs) > 1 else None
-        rows = bottom[0].tensor.reshape(-1, self.num_inputs)
-        top[0].tensor = torch.nn.functional.linear(rows, self._weight(), bias).reshape(top[0].shape)
+        bias = self.blobs[1].factor if len(self.blobs) > 1 else None
+        rows = self._rows(bottom[0].stored, self.num_inputs)
+        top[0].tensor = linear(rows, self._weight(), bias).reshape(top[0].shape)
 
     def backward(self, top, propagate_down, bottom):
-        gradient = top[0].grad.reshape(-1, self.param.inner_product_param.num_output)
+        gradient = self._rows(top[0].stored_grad, self.param.inner_product_param.num_output)
         if self.param_propagate_down[0]:
-            rows = bottom[0].tensor.reshape(-1, self.num_inputs)
-            left, right = (rows, gradient) if self.param.inner_product_param.transpose else (gradient, rows)
-            # One addmm into the sum: the weights of a large layer are worth sparing a second array of their size.
-            total = self.blobs[0].grad
-            self.blobs[0].grad = torch.addmm(total, left.T, right, out=total)
+            self._add_weight_gradient(gradient, self._rows(bottom[0].stored, self.num_inputs))
         if len(self.blobs) > 1 and self.param_propagate_down[1]:
-            self.accumulate(1, gradient.sum(0))
+            self.accumulate(1, gradient.sum(0, dtype=self.blobs[1].tensor.dtype))
         if propagate_down[0]:
-            bottom[0].grad = (gradient @ self._weight()).reshape(bottom[0].shape)
+            bottom[0].grad = linear(gradient, self._weight().T).reshape(bottom[0].shape)
+
+    def _add_weight_gradient(self, gradient: torch.Tensor, rows: torch.Tensor) -> None:
+        """In float32 whatever the precision: with a few hundred rows this is bound by the memory of the sum."""
+        gradient, rows = gradient.to(self.blobs[0].grad.dtype), rows.to(self.blobs[0].grad.dtype)
+        left, right = (rows, gradient) if self.param.inner_product_param.transpose else (gradient, rows)
+        # One addmm into the sum: the weights of a large layer are worth sparing a second array of their size.
+        total = self.blobs[0].grad
+        self.blobs[0].grad = torch.addmm(total, left.T, right, out=total)

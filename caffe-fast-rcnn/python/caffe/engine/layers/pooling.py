@@ -88,13 +88,14 @@ class Pooling(Layer):
             blob.reshape(*shape[:2], *size)
 
     def forward(self, bottom, top):
+        if self.method == "MAX":
+            top[0].tensor, self.places = max_pool(bottom[0].stored, self.pool)
+            if len(top) > 1:
+                top[1].tensor = self.places.to(device.float_type())
+            return
         image = bottom[0].tensor
         if self.method == "AVE":
             top[0].tensor = average_pool(image, self.pool)
-        elif self.method == "MAX":
-            top[0].tensor, self.places = max_pool(image, self.pool)
-            if len(top) > 1:
-                top[1].tensor = self.places.to(image.dtype)
         elif self.phase == TRAIN:
             top[0].tensor, self.places = stochastic_pool(image, self.pool, device.generator())
         else:
@@ -103,11 +104,13 @@ class Pooling(Layer):
     def backward(self, top, propagate_down, bottom):
         if not propagate_down[0]:
             return
+        if self.method == "MAX":
+            image = bottom[0].stored
+            bottom[0].grad = max_pool_backward(top[0].stored_grad.to(image.dtype), image, self.places, self.pool)
+            return
         gradient, image = top[0].grad, bottom[0].tensor
         if self.method == "AVE":
             bottom[0].grad = torch.func.vjp(lambda value: average_pool(value, self.pool), image)[1](gradient)[0]
-        elif self.method == "MAX":
-            bottom[0].grad = max_pool_backward(gradient, image, self.places, self.pool)
         elif self.phase == TRAIN:
             bottom[0].grad = scatter(gradient, self.places, image.shape)
         else:

@@ -16,6 +16,7 @@ class Python(Layer):
     """
 
     runs_in_place = True
+    has_effects = True
 
     def __init__(self, param, phase):
         super().__init__(param, phase)

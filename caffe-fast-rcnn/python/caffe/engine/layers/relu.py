@@ -14,6 +14,8 @@ class ReLU(NeuronLayer):
     At 0 the slope is relu_param.negative_slope (0). Source: src/caffe/layers/relu_layer.cpp.
     """
 
+    any_type = True
+
     @property
     def _slope(self) -> float:
         return self.param.relu_param.negative_slope

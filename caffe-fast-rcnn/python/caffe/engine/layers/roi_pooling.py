@@ -44,11 +44,12 @@ class ROIPooling(Layer):
         features, rois = bottom
         try:
             top[0].tensor, self.argmax = roi_pool_forward(
-                features.tensor, rois.tensor.reshape(-1, 5), *self.bins, self.scale)
+                features.stored, rois.tensor.reshape(-1, 5), *self.bins, self.scale, self.needs_backward)
         except ValueError as error:
             self.fail(str(error))
 
     def backward(self, top, propagate_down, bottom):
         if propagate_down[0]:
+            assert self.argmax is not None
             bottom[0].grad = roi_pool_backward(top[0].grad, self.argmax, bottom[1].tensor.reshape(-1, 5),
                                                bottom[0].shape, self.scale)

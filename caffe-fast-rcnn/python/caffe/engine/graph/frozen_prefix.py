@@ -1,0 +1,151 @@
+"""The frozen beginning of a net: computed once for each image, then reused.
+
+In stage 2 of alternating optimisation no convolution of the trunk learns any more: its result for an image is the same
+in every epoch. The layers here treat each image of a batch alone, so results can be kept image by image.
+"""
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+
+from ...proto import caffe_pb2
+from .. import device
+from ..blob import Blob
+from ..layer import Layer
+
+# Types whose top for an image depends on that image and the parameters alone, and keeps their places
+_TYPES = frozenset("""AbsVal BNLL Bias Clip Convolution ConvolutionDepthwise DepthwiseConvolution ELU Exp LRN Log PReLU
+                      Pooling Power ReLU Scale Sigmoid Swish TanH Threshold""".split())
+_WORTH_READING = {"cpu": 4.0, "cuda": 2.0}      # values kept for one value of the image, at most
+_UNIMPORTANT = ("name", "bottom", "top", "param", "phase", "include", "exclude", "propagate_down", "loss_weight",
+                "blobs")
+
+
+def frozen_chain(layers: Sequence[Layer], bottoms: Sequence[Sequence[int]], tops: Sequence[Sequence[int]],
+                 is_frozen: Callable[[Layer], bool]) -> list[int]:
+    """Indices of the layers that lead from top 0 of the first layer as far as nothing learns or is drawn at random.
+
+    Each has one bottom and one top. The chain may begin behind a Split, at the copy that leads furthest, and ends
+    before the next one. Empty if there is none.
+    """
+    def follow(blob: int, place: int) -> list[int]:
+        found: list[int] = []
+        while True:
+            place = next((index for index in range(place + 1, len(layers)) if blob in bottoms[index]), len(layers))
+            if place < len(layers) and layers[place].type == "Split" and not found:
+                return max((follow(copy, place) for copy in tops[place]), key=len)
+            if place == len(layers) or not _may_be_kept(layers[place], bottoms[place], tops[place], is_frozen):
+                return found
+            found.append(place)
+            blob = tops[place][0]
+
+    return follow(tops[0][0], 0) if layers and tops[0] else []
+
+
+def _may_be_kept(layer: Layer, bottom: Sequence[int], top: Sequence[int], is_frozen: Callable[[Layer], bool]) -> bool:
+    is_random = layer.type == "Pooling" and layer.param.pooling_param.pool == caffe_pb2.PoolingParameter.STOCHASTIC
+    return (layer.type in _TYPES and len(bottom) == len(top) == 1 and not is_random and not layer.needs_backward
+            and is_frozen(layer))
+
+
+def fingerprints(chain: Sequence[Layer], preprocessing: str) -> Iterator[str]:
+    """For each layer of the chain a hash of all that the result so far depends on, but for the image itself."""
+    digest = hashlib.sha256(f"{preprocessing} {device.precision()} {device.float_type()}".encode())
+    for layer in chain:
+        param = caffe_pb2.LayerParameter()
+        param.CopyFrom(layer.param)
+        for name in _UNIMPORTANT:
+            param.ClearField(name)      # type: ignore[arg-type]
+        digest.update(param.SerializeToString(deterministic=True))
+        for blob in layer.blobs:
+            digest.update(blob.tensor.contiguous().cpu().numpy())
+        yield digest.hexdigest()
+
+
+class FrozenPrefix:
+    """Runs the frozen beginning of a net from features that are kept; made by `Net.reuse_frozen_prefix`.
+
+    Whoever feeds the net calls `next_batch` before each pass; a pass without it computes everything.
+
+    blob         name of the blob that is kept
+    num_layers   number of layers that are left out
+    reads_image  whether other layers read the image too, so that it is always needed
+    hits, misses images whose features were kept, or had to be computed
+    """
+
+    def __init__(self, layers: Sequence[Layer], blobs: Sequence[tuple[Blob, Blob]], names: Sequence[str],
+                 places: Sequence[int], store, reads_image: bool) -> None:
+        """layers, their (bottom, top), names of the tops, and indices in the net; where features are kept."""
+        self._layers, self._blobs, self._names, self._store = layers, blobs, names, store
+        self.places = frozenset(places)
+        self.first = min(places)
+        self.blob, self.num_layers, self.reads_image = names[-1], len(layers), reads_image
+        self.hits = self.misses = 0
+        self._batch: tuple[Sequence[str], Sequence[tuple[int, int]]] | None = None
+
+    def has(self, key: str) -> bool:
+        """Whether the features of an image are kept. Once they are, they stay. May be asked from any thread."""
+        return key in self._store
+
+    def next_batch(self, keys: Sequence[str], sizes: Sequence[tuple[int, int]]) -> None:
+        """Tell of which images the next pass is.
+
+        keys    one for each image: equal ones mean equal pixels
+        sizes   (height, width) of each image without padding; only images that `has` does not know need be in the blob
+        """
+        self._batch = keys, sizes
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the next pass can go without these layers."""
+        return self._batch is not None
+
+    def forward(self) -> None:
+        """Fill the last blob from features that are kept or, image by image, computed; the others are not computed."""
+        assert self._batch is not None
+        (keys, sizes), self._batch = self._batch, None
+        source, target = self._blobs[0][0], self._blobs[-1][1]
+        features = [self._features(key, size, source, index)
+                    for index, (key, size) in enumerate(zip(keys, sizes, strict=True))]
+        for layer, (bottom, top) in zip(self._layers, self._blobs, strict=True):
+            layer.reshape([bottom], [top])
+        for name, (_, top) in zip(self._names, self._blobs, strict=True):
+            if top is not target:
+                top.free(name)
+        target.tensor = _stacked(features, target.shape)
+
+    def _features(self, key: str, size: tuple[int, int], source: Blob, index: int) -> torch.Tensor:
+        """(C, H, W) of one image."""
+        kept = self._store.get(key)
+        if kept is not None:
+            self.hits += 1
+            return kept
+        self.misses += 1
+        blob = Blob(1, source.shape[1], *size)
+        blob.tensor = source.tensor[index:index + 1, :, :size[0], :size[1]]
+        for layer, (bottom, top) in zip(self._layers, self._blobs, strict=True):
+            result = blob if top is bottom else Blob()
+            layer.reshape([blob], [result])
+            layer.forward([blob], [result])
+            blob = result
+        self._store.put(key, blob.stored[0])
+        return blob.stored[0]
+
+
+def _stacked(features: Sequence[torch.Tensor], shape: tuple[int, ...]) -> torch.Tensor:
+    """One batch of the given shape, each image's features in its upper left corner, zeros elsewhere."""
+    whole = all(feature.shape == shape[1:] for feature in features)
+    batch = torch.empty(shape, dtype=features[0].dtype, device=device.current_device(),
+                        memory_format=torch.channels_last)
+    if not whole:
+        batch.zero_()
+    for plane, feature in zip(batch, features, strict=True):
+        plane[:, :feature.shape[1], :feature.shape[2]].copy_(feature, non_blocking=True)
+    return batch
+
+
+def is_worth_reading(source: Blob, target: Blob) -> bool:
+    """Whether features take so little memory beside the image that reading them is cheaper than computing them."""
+    return target.count <= _WORTH_READING[device.current_device().type] * source.count

@@ -1,0 +1,122 @@
+"""Features of images, kept in memory up to a budget and on disk up to a limit."""
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .. import device
+from .atomic import atomic_path
+
+log = logging.getLogger("caffe")
+
+_MB = 2 ** 20
+
+
+class FeatureCache:
+    """A folder with features of several nets or weights, each set in a folder named by its fingerprint.
+
+    folder     made when the first features are written
+    memory_mb  what one process keeps in memory; the rest is read from the disk
+    disk_mb    what the folder may take. When it is full, further features are computed again each time: nothing is
+               thrown out, as images come back in an order that makes the oldest the next
+    """
+
+    def __init__(self, folder: str | os.PathLike, memory_mb: float, disk_mb: float) -> None:
+        self.folder = Path(folder)
+        self.memory_mb, self.disk_mb = memory_mb, disk_mb
+
+    def _path(self, fingerprint: str) -> Path:
+        return self.folder / fingerprint[:16]
+
+    def holds(self, fingerprint: str) -> bool:
+        """Whether there are features of this fingerprint."""
+        return self._path(fingerprint).is_dir()
+
+    def open(self, fingerprint: str) -> FeatureStore:
+        """The features of this fingerprint; those of all others are deleted."""
+        for other in self.folder.glob("*"):
+            if other.is_dir() and other != self._path(fingerprint):
+                shutil.rmtree(other, ignore_errors=True)
+        return FeatureStore(self._path(fingerprint), self.memory_mb, self.disk_mb)
+
+    def fits(self, values: int, images: int) -> bool:
+        """Whether at least half of so many images, with so many values each, find a place."""
+        size = 2 if device.precision() == "bfloat16" else 4
+        return values * images * size <= 2 * _MB * (self.memory_mb + self.disk_mb)
+
+
+class FeatureStore:
+    """Features (C, H, W) by key, one file each; written atomically, so another process may read them meanwhile."""
+
+    def __init__(self, folder: Path, memory_mb: float, disk_mb: float) -> None:
+        self.folder = folder
+        self._memory: dict[str, torch.Tensor] = {}
+        self._memory_left, self._disk_left = memory_mb * _MB, disk_mb * _MB
+        self._files = {}
+        for path in folder.glob("*.npy"):
+            self._files[path.stem] = path
+            self._disk_left -= path.stat().st_size
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._memory or _name(key) in self._files
+
+    def get(self, key: str) -> torch.Tensor | None:
+        """The features of a key, channels innermost in memory; None if they are not kept."""
+        if key in self._memory:
+            return self._memory[key]
+        path = self._files.get(_name(key))
+        if path is None:
+            return None
+        try:
+            features = _read(path)
+        except (OSError, ValueError) as error:      # somebody cleared the folder, or the disk is bad
+            log.warning("%s cannot be read, its features are computed anew: %s", path, error)
+            del self._files[_name(key)]
+            return None
+        self._remember(key, features)
+        return features
+
+    def put(self, key: str, features: torch.Tensor) -> None:
+        """Keep features, where there is still room."""
+        features = features.detach().permute(1, 2, 0).contiguous().cpu().permute(2, 0, 1)
+        self._remember(key, features)
+        size = features.numel() * features.element_size()
+        if size > self._disk_left:
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with atomic_path(self.folder / f"{_name(key)}.npy") as temporary, open(temporary, "wb") as file:
+                np.save(file, _as_array(features), allow_pickle=False)
+        except OSError as error:        # the features are at hand: training goes on without keeping more of them
+            log.warning("No more features are kept in %s: %s", self.folder, error.strerror)
+            self._disk_left = 0
+            return
+        self._disk_left -= size
+        self._files[_name(key)] = self.folder / f"{_name(key)}.npy"
+
+    def _remember(self, key: str, features: torch.Tensor) -> None:
+        size = features.numel() * features.element_size()
+        if size <= self._memory_left:
+            self._memory_left -= size
+            self._memory[key] = features
+
+
+def _name(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()[:32]
+
+
+def _as_array(features: torch.Tensor) -> np.ndarray:
+    """(H, W, C); of bfloat16 its bits, which NumPy has no type for."""
+    pixels = features.permute(1, 2, 0)
+    return pixels.view(torch.uint16).numpy() if features.dtype == torch.bfloat16 else pixels.numpy()
+
+
+def _read(path: Path) -> torch.Tensor:
+    pixels = torch.from_numpy(np.load(path, allow_pickle=False))
+    return (pixels.view(torch.bfloat16) if pixels.dtype == torch.uint16 else pixels).permute(2, 0, 1)

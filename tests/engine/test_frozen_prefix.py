@@ -1,0 +1,269 @@
+"""The frozen beginning of a net is computed once for each image: which layers, the same bits, and where it is kept."""
+import numpy as np
+import pytest
+import torch
+
+import caffe
+from caffe.engine.net import Net
+from caffe.proto import prototxt
+from caffe.proto.caffe_pb2 import NetParameter, SolverParameter
+
+FROZEN = "param { lr_mult: 0 } param { lr_mult: 0 }"
+DATA = f"""
+layer {{ name: "data" type: "Python" top: "data" top: "label"
+         python_param {{ module: "{__name__}" layer: "Images" }} }}
+"""
+
+
+def convolution(name: str, bottom: str, params: str = FROZEN, outputs: int = 12) -> str:
+    return (f'layer {{ name: "{name}" type: "Convolution" bottom: "{bottom}" top: "{name}" {params} '
+            f'convolution_param {{ num_output: {outputs} kernel_size: 3 pad: 1 '
+            'weight_filler { type: "gaussian" std: 0.4 } bias_filler { type: "constant" value: 0.3 } } }')
+
+
+POOL = 'layer { name: "pool" type: "Pooling" bottom: "one" top: "pool" pooling_param { kernel_size: 2 stride: 2 } }'
+RELU = 'layer { name: "relu" type: "ReLU" bottom: "two" top: "two" }'
+HEAD = """
+layer { name: "mean" type: "Pooling" bottom: "learned" top: "mean" pooling_param { pool: AVE global_pooling: true } }
+layer { name: "score" type: "InnerProduct" bottom: "mean" top: "score"
+        inner_product_param { num_output: 5 weight_filler { type: "gaussian" std: 0.4 } } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "score" bottom: "label" top: "loss" }
+"""
+TRUNK = convolution("one", "data") + POOL + convolution("two", "pool", outputs=16) + RELU
+NET = DATA + TRUNK + convolution("learned", "two", "", 3) + HEAD
+SIZES = {"a": (24, 36), "b": (24, 36), "c": (18, 27)}
+
+
+def picture(key: str) -> np.ndarray:
+    return np.random.default_rng(ord(key)).normal(size=(3, *SIZES[key])).astype(np.float32)
+
+
+class Images(caffe.Layer):
+    """Gives the pictures of `batch`, padded to the largest; those that the prefix has are left out."""
+
+    batch = ("a", "b")
+    prefix = None
+
+    def setup(self, bottom, top):
+        self.shape_tops(top)
+
+    def shape_tops(self, top):
+        sizes = [SIZES[key] for key in self.batch]
+        top[0].reshape(len(sizes), 3, *np.max(sizes, axis=0))
+        top[1].reshape(len(sizes))
+
+    def reshape(self, bottom, top):
+        pass
+
+    def forward(self, bottom, top):
+        self.shape_tops(top)
+        top[0].data[...] = 0
+        top[1].data[...] = np.arange(len(self.batch))
+        for plane, key in zip(top[0].data, self.batch):
+            if self.prefix is None or self.prefix.reads_image or not self.prefix.has(key):
+                plane[:, :SIZES[key][0], :SIZES[key][1]] = picture(key)
+        if self.prefix is not None:
+            self.prefix.next_batch(self.batch, [SIZES[key] for key in self.batch])
+
+
+def parsed(text: str) -> NetParameter:
+    net = NetParameter()
+    prototxt.parse(text, net, "net")
+    return net
+
+
+def make_solver(text: str = NET):
+    return caffe.get_solver(SolverParameter(net_param=parsed(text), base_lr=0.1, lr_policy="fixed", momentum=0.9,
+                                            random_seed=4, type="SGD"))
+
+
+def reuse(net, folder, preprocessing="mean 0", memory_mb=10.0, disk_mb=10.0, images=3):
+    prefix = net.reuse_frozen_prefix(caffe.FeatureCache(folder, memory_mb, disk_mb), preprocessing, images)
+    if prefix is not None:
+        net.layers[0].prefix = prefix
+    return prefix
+
+
+def steps(solver, batches) -> np.ndarray:
+    """All parameters after one step on each batch."""
+    for batch in batches:
+        solver.net.layers[0].batch = batch
+        solver.step(1)
+    return np.concatenate([blob.data.ravel() for blob in solver.net.learnable_params])
+
+
+# ---- which layers
+@pytest.mark.parametrize("text, blob, layers", [
+    (NET, "two", 4),
+    (NET.replace(FROZEN, "", 1), None, 0),
+    (DATA + convolution("one", "data") + POOL + convolution("learned", "pool", "") + HEAD, "pool", 2),
+    # a weight that another layer trains
+    (DATA + convolution("one", "data", 'param { name: "w" } param { lr_mult: 0 }', 3)
+     + convolution("learned", "one", 'param { name: "w" lr_mult: 1 }', 3) + HEAD, None, 0),
+    # random numbers, batches as a whole, two readers
+    (DATA + convolution("one", "data") + 'layer { name: "two" type: "Dropout" bottom: "one" top: "two" }'
+     + convolution("learned", "two", "") + HEAD, "one", 1),
+    (DATA + convolution("one", "data") + 'layer { name: "two" type: "BatchNorm" bottom: "one" top: "two" }'
+     + convolution("learned", "two", "") + HEAD, "one", 1),
+    (DATA + convolution("one", "data") + POOL.replace("kernel_size", "pool: STOCHASTIC kernel_size")
+     + convolution("learned", "pool", "") + HEAD, "one", 1),
+    (NET + 'layer { name: "quiet" type: "Silence" bottom: "one" }', "one", 1),
+    (NET + 'layer { name: "quiet" type: "Silence" bottom: "data" }', "two", 4),
+])
+def test_the_prefix_ends_where_something_learns_or_is_random(tmp_path, text, blob, layers):
+    prefix = reuse(make_solver(text).net, tmp_path)
+    assert (prefix.blob, prefix.num_layers) == (blob, layers) if blob else prefix is None
+
+
+def test_large_features_are_not_worth_reading(tmp_path):
+    assert reuse(make_solver(NET.replace("num_output: 16", "num_output: 60")).net, tmp_path) is None
+
+
+def test_more_images_than_the_budget_holds(tmp_path):
+    size = 16 * 12 * 18 * 4 / 2 ** 20      # MB of one image
+    assert reuse(make_solver().net, tmp_path, memory_mb=size, disk_mb=size, images=5) is None
+    assert reuse(make_solver().net, tmp_path, memory_mb=size, disk_mb=size, images=4) is not None
+
+
+# ---- the same numbers
+BATCHES = ["ab", "ba", "a", "b", "aa", "ab", "c", "c"]
+
+
+@pytest.mark.parametrize("budget", [dict(), dict(memory_mb=0), dict(disk_mb=0), dict(memory_mb=0.014, disk_mb=0.014)])
+@pytest.mark.parametrize("lean", [False, True])
+def test_training_gives_the_same_bits(tmp_path, budget, lean):
+    solver, plain = make_solver(), make_solver()
+    if lean:
+        solver.net.make_lean()
+    prefix = reuse(solver.net, tmp_path, images=1, **budget)
+    np.testing.assert_array_equal(steps(solver, BATCHES), steps(plain, BATCHES))
+    assert prefix.hits + prefix.misses == 12
+    if not budget or 0 in budget.values():
+        assert prefix.misses == 3
+
+
+def test_bfloat16_gives_the_same_bits(tmp_path):
+    caffe.set_precision("bfloat16")
+    try:
+        solver, plain = make_solver(), make_solver()
+        prefix = reuse(solver.net, tmp_path, memory_mb=0)
+        np.testing.assert_array_equal(steps(solver, BATCHES), steps(plain, BATCHES))
+        assert prefix.hits == 9
+        assert solver.net.blobs["two"].stored.dtype == torch.bfloat16
+    finally:
+        caffe.set_precision("float32")
+
+
+def test_padded_batches_hold_the_features_of_each_image_alone(tmp_path):
+    solver = make_solver()
+    reuse(solver.net, tmp_path)
+    found = {}
+    for batch in ("a", "c", "ac", "ca"):
+        solver.net.layers[0].batch = batch
+        solver.net.forward()
+        found[batch] = solver.net.blobs["two"].data.copy()
+    for index, batch in ((1, "ac"), (0, "ca")):
+        np.testing.assert_array_equal(found[batch][index][:, :9, :14], found["c"][0])
+        assert not found[batch][index][:, 9:].any() and not found[batch][index][:, :, 14:].any()
+        np.testing.assert_array_equal(found[batch][1 - index], found["a"][0])
+
+
+def test_blobs_that_are_not_computed_say_so(tmp_path):
+    solver = make_solver()
+    reuse(solver.net, tmp_path)
+    solver.step(1)
+    with pytest.raises(RuntimeError, match="'one' was freed"):
+        solver.net.blobs["one"].data
+    assert solver.net.blobs["two"].data.any()
+
+
+def test_a_pass_without_keys_computes_everything(tmp_path):
+    solver = make_solver()
+    prefix = reuse(solver.net, tmp_path)
+    solver.net.layers[0].prefix = None
+    solver.step(1)
+    assert solver.net.blobs["one"].data.any() and prefix.hits == prefix.misses == 0
+
+
+# ---- what is kept
+def test_another_process_reads_what_one_has_written(tmp_path):
+    first, second = make_solver(), make_solver()
+    assert reuse(first.net, tmp_path).misses == 0
+    steps(first, BATCHES)
+    prefix = reuse(second.net, tmp_path, memory_mb=0)
+    assert prefix.has("a") and not prefix.has("d")
+    steps(second, BATCHES)
+    assert (prefix.hits, prefix.misses) == (12, 0)
+
+
+@pytest.mark.parametrize("change", ["weights", "preprocessing", "precision", "layer"])
+def test_features_of_something_else_are_deleted(tmp_path, change):
+    first = make_solver()
+    reuse(first.net, tmp_path)
+    steps(first, ["a"])
+    (before,) = tmp_path.iterdir()
+    text = NET.replace("stride: 2", "stride: 2 pad: 1") if change == "layer" else NET
+    second = make_solver(text)
+    if change == "weights":
+        second.net.params["one"][1].data[0] += 1
+    if change == "precision":
+        caffe.set_precision("bfloat16")
+    try:
+        prefix = reuse(second.net, tmp_path, "mean 1" if change == "preprocessing" else "mean 0")
+    finally:
+        caffe.set_precision("float32")
+    assert not prefix.has("a") and not before.exists()
+
+
+def test_a_file_that_is_damaged_is_computed_anew(tmp_path):
+    first, second = make_solver(), make_solver()
+    reuse(first.net, tmp_path)
+    steps(first, ["a"])
+    (path,) = tmp_path.glob("*/*.npy")
+    path.write_bytes(path.read_bytes()[:100])
+    prefix = reuse(second.net, tmp_path)
+    second.net.layers[0].batch = "a"
+    prefix.has = lambda key: False      # the image is at hand: the layer was told before the damage was seen
+    second.step(1)
+    assert prefix.misses == 1
+    np.testing.assert_array_equal(second.net.blobs["two"].data, first.net.blobs["two"].data)
+
+
+TEST_NET = ('layer { name: "input" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 24 dim: 36 } } }'
+            + TRUNK.replace(FROZEN, "") + convolution("learned", "two", "", 3))
+
+
+def test_a_test_net_uses_what_training_has_left(tmp_path):
+    solver, net = make_solver(), Net(parsed(TEST_NET), caffe.TEST)
+    assert reuse(net, tmp_path) is None
+    net.share_with(solver.net)
+    reuse(solver.net, tmp_path)
+    steps(solver, ["a"])
+    net.blobs["data"].data[0] = picture("a")
+    want = net.forward()["learned"].copy()
+    prefix = net.reuse_frozen_prefix(caffe.FeatureCache(tmp_path, 1, 1), "mean 0", 3)
+    assert prefix.blob == "two" and prefix.has("a")
+    net.blobs["data"].data[...] = 0
+    prefix.next_batch(["a"], [SIZES["a"]])
+    np.testing.assert_array_equal(net.forward()["learned"], want)
+
+
+class Reader(caffe.Layer):
+    """Takes the image, of which it reads the shape only."""
+
+    unread_bottoms = (0,)
+
+    def reshape(self, bottom, top):
+        top[0].reshape(1)
+
+    def forward(self, bottom, top):
+        top[0].data[...] = bottom[0].shape[2]
+
+
+@pytest.mark.parametrize("unread, reads", [((0,), False), ((), True)])
+def test_who_else_reads_the_image(tmp_path, monkeypatch, unread, reads):
+    monkeypatch.setattr(Reader, "unread_bottoms", unread)
+    text = NET + (f'layer {{ name: "reader" type: "Python" bottom: "data" top: "height" '
+                  f'python_param {{ module: "{__name__}" layer: "Reader" }} }}')
+    assert reuse(make_solver(text).net, tmp_path).reads_image is reads
+    assert reuse(make_solver().net, tmp_path).reads_image is False

@@ -92,8 +92,8 @@ def picture_names(paths: Sequence[Path], output: Path) -> list[Path]:
 def show(net, path: Path, classes: Sequence[str], thresh: float, target: Path) -> None:
     """Detect in one photograph; print a table of the objects and write a picture with them."""
     from fast_rcnn.test import detections_per_class, im_detect
-    from roi_data_layer.minibatch import read_image
     from utils.draw import draw_detections, write_image
+    from utils.images import read_image
     from utils.timer import Timer
     im, timer = read_image(str(path)), Timer()
     timer.tic()

@@ -78,8 +78,8 @@ def show(run: Path, logs: Sequence[Path], photographs: Sequence[Path], device: S
     """Draw detections on photographs, all of them on one sheet, and the loss curves."""
     import demo
 
-    from roi_data_layer.minibatch import read_image
     from utils.draw import montage, plot_losses, write_image
+    from utils.images import read_image
     folder = run / "pictures"
     demo.main(["--run", str(run), "--output", str(folder), *device, *map(str, photographs)])
     sheet = folder / "all.png"

@@ -29,6 +29,8 @@ from fast_rcnn.team import run_step
 from utils.draw import plot_losses
 from utils.files import atomic_path, read_json, sha256_file, sha256_json, write_json
 
+FEATURES = "features"       # folder, in that of the run, of what frozen layers make of the images
+
 
 @dataclass(frozen=True)
 class Step:
@@ -145,7 +147,8 @@ def _folder_is_taken(manifest: Manifest, output: Path) -> str:
 
 def _throw_away(manifest: Manifest) -> None:
     manifest.forget(*(step.name for step in STEPS))
-    shutil.rmtree(manifest.folder / "checkpoints", ignore_errors=True)
+    for name in ("checkpoints", FEATURES):
+        shutil.rmtree(manifest.folder / name, ignore_errors=True)
 
 
 def step_inputs(run: Run, step: Step, manifest: Manifest) -> dict[str, str]:
@@ -212,6 +215,7 @@ def _write_job(run: Run, step: Step, manifest: Manifest, run_hash: str) -> Path:
         "proposals": str(manifest.output(step.proposals, "proposals")) if step.proposals else None,
         "log": str(run.output / "logs" / f"{step.name}.jsonl"),
         "checkpoints": str(run.output / "checkpoints" / step.name),
+        "features": str(run.output / FEATURES),
     }
     if step.trains:
         job |= {"solver": str(run.nets.solver(step.name)), "max_iters": run.nets.max_iters[step.name]}
@@ -230,6 +234,7 @@ def _finish(run: Run, manifest: Manifest) -> Path:
     write_settings(run.output / "test_cfg.yml", detector_settings(run.settings["stage2_fast_rcnn"]))
     plot_losses([run.output / "logs" / f"{step.name}.jsonl" for step in STEPS if step.trains],
                 run.output / "losses.png")
+    shutil.rmtree(run.output / FEATURES, ignore_errors=True)
     write_json(run.output / "detector.json", {"model": final.name, "net": net.name, "cfg": "test_cfg.yml",
                                               "classes": list(run.classes)})
     return final

@@ -52,7 +52,8 @@ def _train(job: dict[str, Any]) -> str:
           f"{job['weights'] or 'random weights'}", flush=True)
     paths = train_net(job["solver"], roidb, job["output"], job["weights"], job["max_iters"],
                       log=TrainLog(job["name"], job["max_iters"], job["log"] if parallel.is_first() else None),
-                      checkpoints=Checkpoints(job["checkpoints"], job["run_hash"]), resume=True)
+                      checkpoints=Checkpoints(job["checkpoints"], job["run_hash"]), resume=True,
+                      features=job["features"])
     final = Path(paths[-1])
     for other in final.parent.glob(final.name.rsplit("_iter_", 1)[0] + "_iter_*.caffemodel"):
         if other != final and parallel.is_first():
@@ -64,7 +65,7 @@ def _generate_proposals(job: dict[str, Any]) -> str:
     """Run the RPN over the data set; returns the path of the proposals."""
     from rpn.generate import imdb_proposals, load_rpn, save_proposals
     imdb = _imdb(job)
-    boxes, scores = imdb_proposals(load_rpn(job["net"], job["weights"]), imdb)
+    boxes, scores = imdb_proposals(load_rpn(job["net"], job["weights"]), imdb, job["features"])
     path = Path(job["output"], f"{Path(job['weights']).stem}_proposals.npz")
     if parallel.is_first():
         save_proposals(path, boxes, scores, imdb.image_index)

@@ -21,7 +21,7 @@ class Main(Protocol):
 
 _USER_ERRORS = {
     "UserError", "ConfigError", "CheckError", "RunError", "LossError", "ChildDied",
-    "DatasetError", "AnnotationError", "ImageError", "ConversionError",     # lib/datasets, roi_data_layer, tools
+    "DatasetError", "AnnotationError", "ImageError", "ConversionError",     # lib/datasets, lib/utils, tools
     "PrototxtError", "LayerError", "SolverError", "WeightsError", "WireError", "ParallelError"}     # caffe
 
 

@@ -53,8 +53,8 @@ _TRAIN = dict(
     USE_FLIPPED=True,
     # Group wide with wide and tall with tall images in a batch, so that little of it is padding
     ASPECT_GROUPING=True,
-    # Prepare the next batches in the background
-    USE_PREFETCH=False,
+    # Prepare the next batches in the background, see NUM_WORKERS
+    USE_PREFETCH=True,
     # RoIs per batch (all images together), largest share of foreground, IoU limits: fg >= FG_THRESH,
     # bg in [BG_THRESH_LO, BG_THRESH_HI)
     BATCH_SIZE=128, FG_FRACTION=0.25, FG_THRESH=0.5, BG_THRESH_HI=0.5, BG_THRESH_LO=0.1,
@@ -94,6 +94,12 @@ _MISC = dict(
     # Subtracted from each pixel (B, G, R), which is then divided by PIXEL_STDS (ours; nets trained from
     # nothing want inputs near 1, ImageNet nets of Caffe want 1 = no division)
     PIXEL_MEANS=np.array([[[102.9801, 115.9465, 122.7717]]]), PIXEL_STDS=np.array([[[1.0, 1.0, 1.0]]]),
+    # Processes that read and scale images ahead of their use, in training (TRAIN.USE_PREFETCH) and in tests; 0: threads
+    # do it (ours)
+    NUM_WORKERS=2,
+    # Ours: keep what the frozen layers of a net make of each image, in memory and then on disk, instead of computing it
+    # in every epoch. Images that are padded in a batch then have other values next to the padding
+    REUSE_FEATURES=True, FEATURE_MEMORY_MB=2048, FEATURE_DISK_MB=20480,
     RNG_SEED=3, EPS=1e-14,
     ROOT_DIR=_ROOT, DATA_DIR=os.path.join(_ROOT, "data"), MODELS_DIR=os.path.join(_ROOT, "models"),
     MATLAB="matlab", EXP_DIR="default", USE_GPU_NMS=True, GPU_ID=0,
@@ -185,7 +191,8 @@ _SHARES = ("TRAIN.FG_FRACTION TRAIN.FG_THRESH TRAIN.BG_THRESH_HI TRAIN.BG_THRESH
            "TRAIN.OHEM_NMS_THRESH TEST.NMS TEST.RPN_NMS_THRESH").split()
 _AT_LEAST_ONE = ("TRAIN.MAX_SIZE TRAIN.IMS_PER_BATCH TRAIN.BATCH_SIZE TRAIN.SNAPSHOT_ITERS "
                  "TRAIN.RPN_BATCHSIZE TEST.MAX_SIZE").split()
-_AT_LEAST_ZERO = ("TRAIN.RPN_MIN_SIZE TEST.RPN_MIN_SIZE DEDUP_BOXES RNG_SEED EPS GPU_ID "
+_AT_LEAST_ZERO = ("TRAIN.RPN_MIN_SIZE TEST.RPN_MIN_SIZE DEDUP_BOXES RNG_SEED EPS GPU_ID NUM_WORKERS "
+                  "FEATURE_MEMORY_MB FEATURE_DISK_MB "
                   "TRAIN.BBOX_INSIDE_WEIGHTS TRAIN.RPN_BBOX_INSIDE_WEIGHTS").split()
 _POSITIVE = "TRAIN.SCALES TEST.SCALES TRAIN.BBOX_NORMALIZE_STDS PIXEL_STDS".split()
 _CHOICES = {

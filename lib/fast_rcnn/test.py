@@ -12,9 +12,10 @@ from fast_rcnn.bbox_transform import bbox_transform_inv, clip_boxes
 from fast_rcnn.config import cfg, check_one_scale
 from fast_rcnn.detections import Detections, save_detections
 from fast_rcnn.nms_wrapper import nms
-from roi_data_layer.minibatch import read_image
+from roi_data_layer.pyramids import Pyramid, pyramids_ahead
 from utils.blob import as_rows, image_pyramid
 from utils.draw import draw_detections, write_image
+from utils.images import read_image
 from utils.timer import Progress
 
 ROI_SIDE = 224      # with several scales a RoI is looked at where it is nearest to this many pixels squared
@@ -29,11 +30,15 @@ def im_detect(net: Any, im: np.ndarray, boxes: np.ndarray | None = None) -> tupl
     boxes    (R, 4) proposals in image pixels; None with cfg.TEST.HAS_RPN
     returns  scores (R, K), boxes (R, 4K) in image pixels; class 0 is the background
     """
-    blobs, im_scales = _get_blobs(im, None if cfg.TEST.HAS_RPN else boxes)
+    return _detect(net, Pyramid(*_get_image_blob(im), im.shape[:2]), boxes)
+
+
+def _detect(net: Any, image: Pyramid, boxes: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    blobs = _get_blobs(image, None if cfg.TEST.HAS_RPN else boxes)
     copies: Any = slice(None)
     if cfg.TEST.HAS_RPN:
         outputs = _forward(net, blobs)
-        rois = net.blobs["rois"].data[:, 1:5] / np.float32(im_scales[0])
+        rois = net.blobs["rois"].data[:, 1:5] / np.float32(image.scales[0])
     else:
         first, copies = find_duplicates(blobs["rois"], cfg.DEDUP_BOXES)
         outputs = _forward(net, {**blobs, "rois": blobs["rois"][first]})
@@ -41,7 +46,7 @@ def im_detect(net: Any, im: np.ndarray, boxes: np.ndarray | None = None) -> tupl
     scores = net.blobs["cls_score"].data if cfg.TEST.SVM else outputs["cls_prob"]
     scores = as_rows(scores)
     if cfg.TEST.BBOX_REG:
-        pred_boxes = clip_boxes(bbox_transform_inv(rois, as_rows(outputs["bbox_pred"])), im.shape)
+        pred_boxes = clip_boxes(bbox_transform_inv(rois, as_rows(outputs["bbox_pred"])), image.file_size)
     else:
         pred_boxes = np.tile(rois, (1, scores.shape[1]))
     return scores[copies].copy(), pred_boxes[copies]
@@ -64,15 +69,14 @@ def find_duplicates(rois: np.ndarray, factor: float) -> tuple[np.ndarray, np.nda
     return order[is_new], places
 
 
-def _get_blobs(im: np.ndarray, rois: np.ndarray | None) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """The net's inputs for an image, with RoIs or (if None) im_info, and the scales of the image's levels."""
-    data, im_scales = _get_image_blob(im)
+def _get_blobs(image: Pyramid, rois: np.ndarray | None) -> dict[str, np.ndarray]:
+    """The net's inputs for an image, with RoIs or (if None) im_info."""
     if rois is not None:
-        return {"data": data, "rois": _get_rois_blob(rois, im_scales)}, im_scales
+        return {"data": image.data, "rois": _get_rois_blob(rois, image.scales)}
     if not cfg.TEST.HAS_RPN:
         raise ValueError("im_detect needs boxes, or cfg.TEST.HAS_RPN and a net with a region proposal net")
     check_one_scale()
-    return {"data": data, "im_info": np.array([[*data.shape[2:], im_scales[0]]], np.float32)}, im_scales
+    return {"data": image.data, "im_info": np.array([[*image.data.shape[2:], image.scales[0]]], np.float32)}
 
 
 def _get_image_blob(im: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -141,18 +145,19 @@ def test_net(net: Any, imdb: Any, output_dir: str | os.PathLike, max_per_image: 
     all_boxes: Detections = [[] for _ in range(imdb.num_classes)]
     roidb = None if cfg.TEST.HAS_RPN else imdb.roidb
     progress = Progress("im_detect", imdb.num_images)
-    for index in range(imdb.num_images):
-        im = read_image(imdb.image_path_at(index))
-        proposals = None if roidb is None else roidb[index]["boxes"][roidb[index]["gt_classes"] == 0]
-        detections = [np.zeros((0, 5), np.float32)] * imdb.num_classes
-        if proposals is None or len(proposals):
-            detections = detections_per_class(*im_detect(net, im, proposals), imdb.num_classes, thresh,
-                                              cfg.TEST.NMS, max_per_image)
-        for of_class, dets in zip(all_boxes, detections, strict=True):
-            of_class.append(dets)
-        if vis:
-            write_image(Path(output_dir, "vis", f"{index:06d}.png"),
-                        draw_detections(im, detections, imdb.classes, thresh=0.3))
-        progress.step()
+    with pyramids_ahead(imdb, cfg) as pyramids:
+        for index, image in enumerate(pyramids):
+            proposals = None if roidb is None else roidb[index]["boxes"][roidb[index]["gt_classes"] == 0]
+            detections = [np.zeros((0, 5), np.float32)] * imdb.num_classes
+            if proposals is None or len(proposals):
+                detections = detections_per_class(*_detect(net, image, proposals), imdb.num_classes, thresh,
+                                                  cfg.TEST.NMS, max_per_image)
+            for of_class, dets in zip(all_boxes, detections, strict=True):
+                of_class.append(dets)
+            if vis:
+                write_image(Path(output_dir, "vis", f"{index:06d}.png"),
+                            draw_detections(read_image(imdb.image_path_at(index)), detections, imdb.classes,
+                                            thresh=0.3))
+            progress.step()
     save_detections(Path(output_dir, "detections.npz"), all_boxes, imdb.image_index, imdb.classes)
     return imdb.evaluate_detections(all_boxes, os.fspath(output_dir))

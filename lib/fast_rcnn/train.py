@@ -7,6 +7,7 @@ that never stopped, because minibatches and dropout are functions of the seed an
 """
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ from fast_rcnn.config import ConfigError, cfg
 from fast_rcnn.lean import make_lean
 from fast_rcnn.train_log import TrainLog
 from roi_data_layer import roidb as rdl_roidb
+from roi_data_layer.features import reuse_features
 from utils.files import read_json, write_json
 from utils.python_layer import layer_params, required_param
 
@@ -111,6 +113,7 @@ class SolverWrapper:
         if pretrained_model is not None:
             self._load(os.fspath(pretrained_model))
         data_layer.set_roidb(roidb)
+        self.num_images = len(roidb)
 
     def _load(self, pretrained_model: str) -> None:
         before = [blob.data.copy() for blob in self._normalised_blobs()]
@@ -147,7 +150,8 @@ class SolverWrapper:
         try:
             if blobs:
                 _assign(blobs, unnormalize(trained[0], trained[1], self.bbox_means, self.bbox_stds))
-            self.solver.net.save(str(path))
+            net = self.solver.net       # the readonly head need not be stored a second time, where a Caffe knows how
+            getattr(net, "save_trained", net.save)(str(path))
         finally:
             _assign(blobs, trained)
         return str(path)
@@ -159,6 +163,27 @@ class SolverWrapper:
         for layer in self.solver.net.layers:
             if hasattr(layer, "seek"):
                 layer.seek(passes)
+
+    def reuse_features(self, folder: str | os.PathLike, max_iters: int) -> Any:
+        """Compute the frozen layers once for each image, where images come again before `max_iters`.
+
+        Returns what keeps the features, in `folder`; None where they are not kept.
+        """
+        data_layer = self.solver.net.layers[0]
+        images = self.num_images * len(cfg.TRAIN.SCALES)
+        passes = max_iters * max(1, self.solver_param.iter_size) * parallel.count()
+        if passes * cfg.TRAIN.IMS_PER_BATCH <= images or not hasattr(data_layer, "use_features"):
+            return None
+        prefix = reuse_features(self.solver.net, folder, images, cfg)
+        if prefix is not None:
+            data_layer.use_features(prefix)
+        return prefix
+
+    def close(self) -> None:
+        """Stop what the layers do in the background."""
+        for layer in self.solver.net.layers:
+            if hasattr(layer, "close"):
+                layer.close()
 
     def train_model(self, max_iters: int, log: TrainLog | None = None,
                     checkpoints: Checkpoints | None = None) -> list[str]:
@@ -200,7 +225,8 @@ class SolverWrapper:
         loss = sum(value * weights.get(name, 1) for name, value in losses.items())
         stats = {type(layer).__name__: layer.stats for layer in net.layers if getattr(layer, "stats", None)}
         peak = getattr(caffe, "peak_memory_mb", None)
-        log.report(self.solver.iter, losses, loss, lr, stats, peak() if peak else None)
+        waits = getattr(net.layers[0], "waits", None)
+        log.report(self.solver.iter, losses, loss, lr, stats, peak() if peak else None, waits and waits.take())
 
 
 def _ask_for_stops(solver: Any, stop: StopRequest) -> Callable[[], bool]:
@@ -241,7 +267,7 @@ def filter_roidb(roidb: Sequence[Entry]) -> list[Entry]:
 def train_net(solver_prototxt: str | os.PathLike, roidb: Sequence[Entry], output_dir: str | os.PathLike,
               pretrained_model: str | os.PathLike | None = None, max_iters: int = 40000, *,
               log: TrainLog | None = None, checkpoints: Checkpoints | None = None,
-              resume: bool = False) -> list[str]:
+              resume: bool = False, features: str | os.PathLike | None = None) -> list[str]:
     """Train a net; returns the paths of its snapshots, the last one of the end.
 
     The seed (cfg.RNG_SEED) must have been given to `caffe.set_random_seed` before.
@@ -249,15 +275,20 @@ def train_net(solver_prototxt: str | os.PathLike, roidb: Sequence[Entry], output
     log          where progress goes
     checkpoints  where checkpoints are kept; None for none
     resume       go on from the newest checkpoint, if there is one
+    features     folder for what frozen layers make of the images; None to compute it each time
     Raises what `SolverWrapper.train_model` raises.
     """
     wrapper = SolverWrapper(solver_prototxt, filter_roidb(roidb), output_dir, pretrained_model)
     log = log or TrainLog(Path(solver_prototxt).stem, max_iters)
     state = parallel.from_first(str(checkpoints.newest() or "")) if checkpoints and resume else None
-    if state:
-        wrapper.restore(state)
-        log.say(f"goes on after iteration {wrapper.solver.iter}, from {state}")
-    paths = wrapper.train_model(max_iters, log, checkpoints)
+    with contextlib.closing(wrapper):
+        prefix = wrapper.reuse_features(features, max_iters) if features else None
+        if prefix:
+            log.say(f"{prefix.num_layers} layers up to {prefix.blob} are frozen: computed once for each image")
+        if state:
+            wrapper.restore(state)
+            log.say(f"goes on after iteration {wrapper.solver.iter}, from {state}")
+        paths = wrapper.train_model(max_iters, log, checkpoints)
     if checkpoints:
         checkpoints.remove()
     return paths

@@ -29,7 +29,9 @@ class TrainLog:
 
     Each JSON line holds iteration, stage, loss (their weighted sum), losses (by output blob), stats (by
     layer: what a layer with a dictionary `stats` tells, such as OHEM's mean loss of all and of hard RoIs),
-    lr, seconds (per iteration since the line before) and peak_mb.
+    lr, seconds (per iteration since the line before), peak_mb and, where the data layer tells it, data: `wait`,
+    the share of the time since the line before that was spent waiting for minibatches, and `queue`, the mean
+    number of those that were ready when one was asked for.
     """
 
     def __init__(self, stage: str, max_iters: int, path: str | os.PathLike | None = None,
@@ -48,12 +50,19 @@ class TrainLog:
                 temporary.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
 
     def report(self, iteration: int, losses: Mapping[str, float], loss: float, lr: float,
-               stats: Mapping[str, Mapping[str, float]] | None = None, peak_mb: float | None = None) -> None:
-        """Print and record one line. Raises LossError, after recording it, if the loss is not finite."""
-        seconds = self._seconds_per_iteration(iteration)
+               stats: Mapping[str, Mapping[str, float]] | None = None, peak_mb: float | None = None,
+               data: Mapping[str, float] | None = None) -> None:
+        """Print and record one line. Raises LossError, after recording it, if the loss is not finite.
+
+        `data` is what `Waits.take` of the data layer gives, since the line before.
+        """
+        iterations, seconds = self._interval(iteration)
         record = {"iteration": iteration, "stage": self.stage, "loss": loss, "losses": dict(losses), "lr": lr,
                   "seconds": round(seconds, 4), "peak_mb": round(peak_mb or peak_memory_mb()),
                   "stats": {name: dict(values) for name, values in (stats or {}).items()}}
+        if data:
+            record["data"] = {"wait": round(data["wait"] / max(iterations * seconds, 1e-9), 5),
+                              "queue": round(data["queue"], 2)}
         print(self._line(record), file=self.stream, flush=True)
         self._append(record)
         if not math.isfinite(loss):
@@ -66,18 +75,21 @@ class TrainLog:
         """Print a line that is not about losses."""
         print(f"{self.stage}  {message}", file=self.stream, flush=True)
 
-    def _seconds_per_iteration(self, iteration: int) -> float:
+    def _interval(self, iteration: int) -> tuple[int, float]:
+        """Iterations since the line before, and the seconds that each took."""
         (before, then), now = self._last, time.perf_counter()
         self._last = (iteration, now)
-        return (now - then) / max(iteration - before, 1)
+        iterations = max(iteration - before, 1)
+        return iterations, (now - then) / iterations
 
     def _line(self, record: Mapping[str, Any]) -> str:
         groups = list(record["stats"].values()) or [record["losses"]]
         details = [f"{name} {value:.3g}" for values in groups for name, value in values.items()]
+        data = "  data {wait:.1%} queue {queue:.2g}".format(**record["data"]) if "data" in record else ""
         left = datetime.timedelta(seconds=round(record["seconds"] * (self.max_iters - record["iteration"])))
         return (f"{self.stage}  iter {record['iteration']}/{self.max_iters}  loss {record['loss']:.4g}"
                 + (f" ({', '.join(details)})" if details else "")
-                + f"  lr {record['lr']:g}  {record['seconds']:.2f} s/iter  ETA {left}  "
+                + f"  lr {record['lr']:g}  {record['seconds']:.2f} s/iter{data}  ETA {left}  "
                 f"peak {record['peak_mb']} MB")
 
     def _append(self, record: Mapping[str, Any]) -> None:

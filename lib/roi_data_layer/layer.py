@@ -6,6 +6,7 @@ the net is built; later changes of cfg do not reach a layer.
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -14,11 +15,14 @@ import numpy as np
 import caffe
 from datasets.roidb import Entry
 from fast_rcnn.config import cfg
+from roi_data_layer.features import FeatureReader, KnownImages
 from roi_data_layer.minibatch import Blobs, get_allrois_minibatch, get_minibatch
 from roi_data_layer.ohem import get_ohem_minibatch, roi_losses
 from roi_data_layer.order import BatchOrder
-from roi_data_layer.prefetch import Prefetcher
-from utils.python_layer import layer_name, layer_params, pass_number, required_param
+from roi_data_layer.prefetch import ImageFeed
+from roi_data_layer.waits import Waits
+from utils.images import Reader, most_pixels, read_in_line
+from utils.python_layer import layer_name, layer_params, pass_number, required_param, set_blob
 
 
 class RoIDataLayer(caffe.Layer):
@@ -32,16 +36,19 @@ class RoIDataLayer(caffe.Layer):
 
     `set_roidb` must be called before the first forward. Minibatch i is a function of cfg.RNG_SEED, i and the
     roidb
-    alone; `seek(i)` makes it the next one. TRAIN.USE_PREFETCH prepares minibatches in the background. Of N processes
+    alone; `seek(i)` makes it the next one. TRAIN.USE_PREFETCH prepares minibatches in the background, with
+    NUM_WORKERS processes for the images; `waits` tells how long forward waited for them. Of N processes
     that train together, process r gives minibatches r, N + r, 2N + r, ...; it counts its own.
     """
 
     def setup(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
         self._num_classes = required_param(self, layer_params(self), "num_classes")
         self._cfg = copy.deepcopy(cfg)
-        self._prefetcher: Prefetcher[Blobs] | None = None
+        self._feed: ImageFeed[Blobs] | None = None
         self._order: BatchOrder | None = None
         self.iteration = 0      # number of the minibatch that the next forward gives
+        self.waits = Waits()
+        self._known: KnownImages | None = None
         shapes = _data_shapes(self._cfg.TRAIN, self._num_classes)
         _check_count(self, "tops", top, shapes)
         self._tops = list(shapes)
@@ -62,14 +69,22 @@ class RoIDataLayer(caffe.Layer):
                                  wide if train.ASPECT_GROUPING else None)
         self.close()
         if train.USE_PREFETCH:
-            self._prefetcher = Prefetcher(self._make_own)
+            self._feed = ImageFeed(self._make_own, self._cfg.NUM_WORKERS, train.IMS_PER_BATCH,
+                                   most_pixels(train.SCALES, train.MAX_SIZE))
         self.seek(0)
 
     def seek(self, iteration: int) -> None:
         """Give minibatch `iteration` next; to go on with a training that stopped."""
         self.iteration = iteration
-        if self._prefetcher:
-            self._prefetcher.seek(iteration)
+        if self._feed:
+            self._feed.seek(iteration)
+
+    def use_features(self, prefix: Any) -> None:
+        """Tell the net's `prefix` (see features.py) what each minibatch is of, and leave out what it does not need.
+
+        To be called before the first forward.
+        """
+        self._known = KnownImages(prefix)
 
     def batch_entries(self, iteration: int) -> list[Entry]:
         """The roidb entries of a minibatch."""
@@ -77,29 +92,38 @@ class RoIDataLayer(caffe.Layer):
             raise RuntimeError(f"{layer_name(self)}: no training data; call set_roidb before forward")
         return [self._roidb[index] for index in self._order[iteration]]
 
-    def make_minibatch(self, iteration: int) -> Blobs:
-        """Blobs of any minibatch; does not change the layer."""
+    def make_minibatch(self, iteration: int, read: Reader = read_in_line) -> Blobs:
+        """Blobs of any minibatch, whose images `read` prepares; does not change the layer."""
         make = get_allrois_minibatch if self._cfg.TRAIN.USE_OHEM else get_minibatch
         rng = np.random.default_rng([self._cfg.RNG_SEED, 1, iteration])
-        return make(self.batch_entries(iteration), self._num_classes, self._cfg, rng)
+        entries = self.batch_entries(iteration)
+        if self._known is None:
+            return make(entries, self._num_classes, self._cfg, rng, read)
+        reader = FeatureReader(read, self._known)
+        blobs = make(entries, self._num_classes, self._cfg, rng, reader)
+        return {**blobs, "image_keys": np.array(reader.keys), "image_sizes": np.array(reader.sizes)}
 
-    def _make_own(self, iteration: int) -> Blobs:
+    def _make_own(self, iteration: int, read: Reader = read_in_line) -> Blobs:
         """Blobs of this process's minibatch `iteration`."""
-        return self.make_minibatch(pass_number(iteration))
+        return self.make_minibatch(pass_number(iteration), read)
 
     def close(self) -> None:
-        """Stop the background threads."""
-        if self._prefetcher:
-            self._prefetcher.close()
-            self._prefetcher = None
+        """Stop preparing in the background; minibatches that are asked for later are made in line."""
+        if self._feed:
+            self._feed.close()
+            self._feed = None
 
     def reshape(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
         """Shapes follow from the minibatch: forward sets them."""
 
     def forward(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
-        blobs = self._prefetcher.next() if self._prefetcher else self._make_own(self.iteration)
+        ready, start = self._feed.ready if self._feed else 0, time.perf_counter()
+        blobs = self._feed.next() if self._feed else self._make_own(self.iteration)
+        self.waits.add(time.perf_counter() - start, ready)
         self.iteration += 1
         _fill(top, [blobs[name] for name in self._tops])
+        if self._known:
+            self._known.prefix.next_batch(blobs["image_keys"].tolist(), blobs["image_sizes"].tolist())
 
     def backward(self, top: Sequence[Any], propagate_down: Sequence[bool], bottom: Sequence[Any]) -> None:
         """Data has no gradient."""
@@ -180,5 +204,4 @@ def _check_count(layer: Any, kind: str, blobs: Sequence[Any], names: Collection[
 
 def _fill(top: Sequence[Any], arrays: Sequence[np.ndarray]) -> None:
     for blob, array in zip(top, arrays, strict=True):
-        blob.reshape(*array.shape)
-        blob.data[...] = array
+        set_blob(blob, array)

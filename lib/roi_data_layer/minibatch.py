@@ -7,80 +7,70 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 
 from datasets.roidb import Entry
 from fast_rcnn.bbox_transform import per_class_targets
-from utils.blob import im_list_to_blob, prep_im_for_blob
+from utils.blob import im_list_to_blob
+from utils.images import Reader, image_request, read_in_line
 
 Blobs = dict[str, np.ndarray]
 
 
-class ImageError(ValueError):
-    """An image of the data set cannot be read."""
-
-
-def get_minibatch(roidb: Sequence[Entry], num_classes: int, settings: Any, rng: np.random.Generator) -> Blobs:
+def get_minibatch(roidb: Sequence[Entry], num_classes: int, settings: Any, rng: np.random.Generator,
+                  read: Reader = read_in_line) -> Blobs:
     """Blobs of the images in `roidb`.
 
     With TRAIN.HAS_RPN: `data`, `im_info`, `gt_boxes`. Otherwise `data` and TRAIN.BATCH_SIZE sampled RoIs, the
     same
     number from every image (fewer where an image has not enough): see `roi_blobs` and `sample_rois`.
-    `rng` draws the scale of each image, then the RoIs.
+    `rng` draws the scale of each image, then the RoIs; `read` prepares the images.
     """
     train = settings.TRAIN
-    images, scales = read_images(roidb, settings, rng)
-    blobs = {"data": im_list_to_blob(images)}
+    data, sizes, scales = read_images(roidb, settings, rng, read)
+    blobs = {"data": data}
     if train.HAS_RPN:
-        return {**blobs, **rpn_blobs(roidb, images, scales)}
+        return {**blobs, **rpn_blobs(roidb, sizes, scales)}
     per_image = train.BATCH_SIZE // len(roidb)
     most_foreground = int(np.round(train.FG_FRACTION * per_image))
     picks = [sample_rois(entry["max_overlaps"], most_foreground, per_image, train, rng) for entry in roidb]
     return {**blobs, **roi_blobs(roidb, picks, scales, num_classes, train)}
 
 
-def get_allrois_minibatch(roidb: Sequence[Entry], num_classes: int, settings: Any,
-                          rng: np.random.Generator) -> Blobs:
+def get_allrois_minibatch(roidb: Sequence[Entry], num_classes: int, settings: Any, rng: np.random.Generator,
+                          read: Reader = read_in_line) -> Blobs:
     """Blobs with all RoIs, for hard example mining: per image foreground, then background.
 
-    RoIs between BG_THRESH_HI and FG_THRESH are left out. `rng` draws the scale of each image.
+    RoIs between BG_THRESH_HI and FG_THRESH are left out. `rng` draws the scale of each image; `read` prepares
+    the images.
     """
-    images, scales = read_images(roidb, settings, rng)
+    data, _, scales = read_images(roidb, settings, rng, read)
     picks = [split_rois(entry["max_overlaps"], settings.TRAIN) for entry in roidb]
-    return {"data": im_list_to_blob(images),
-            **roi_blobs(roidb, picks, scales, num_classes, settings.TRAIN)}
+    return {"data": data, **roi_blobs(roidb, picks, scales, num_classes, settings.TRAIN)}
 
 
-def read_images(roidb: Sequence[Entry], settings: Any,
-                rng: np.random.Generator) -> tuple[list[np.ndarray], list[float]]:
-    """Read, mirror if `flipped`, and prepare each image at one of TRAIN.SCALES; with the factors."""
+def read_images(roidb: Sequence[Entry], settings: Any, rng: np.random.Generator,
+                read: Reader = read_in_line) -> tuple[np.ndarray, list[tuple[int, int]], list[float]]:
+    """Read, mirror if `flipped`, and prepare each image at one of TRAIN.SCALES.
+
+    Returns their blob, the height and width of each image in it, and the scales. Raises ImageError.
+    """
     train = settings.TRAIN
     sizes = rng.choice(np.asarray(train.SCALES), size=len(roidb))
-    images, scales = [], []
-    for entry, size in zip(roidb, sizes, strict=True):
-        image, scale = prep_im_for_blob(read_image(entry["image"], entry["flipped"]), settings.PIXEL_MEANS,
-                                        int(size), train.MAX_SIZE, settings.PIXEL_STDS)
-        images.append(image)
-        scales.append(scale)
-    return images, scales
+    requests = [image_request(entry["image"], entry["flipped"], size, train.MAX_SIZE, settings)
+                for entry, size in zip(roidb, sizes, strict=True)]
+    with read(requests) as images:
+        return (im_list_to_blob([image.pixels for image in images]),
+                [image.pixels.shape[:2] for image in images], [image.scale for image in images])
 
 
-def read_image(path: str, flipped: bool = False) -> np.ndarray:
-    """Image (height, width, 3) BGR uint8, mirrored if asked. Raises ImageError with the path."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise ImageError(f"{path}: the image is missing or broken")
-    return image[:, ::-1] if flipped else image
-
-
-def rpn_blobs(roidb: Sequence[Entry], images: Sequence[np.ndarray], scales: Sequence[float]) -> Blobs:
-    """Blobs for training a region proposal network.
+def rpn_blobs(roidb: Sequence[Entry], sizes: Sequence[tuple[int, int]], scales: Sequence[float]) -> Blobs:
+    """Blobs for training a region proposal network, of images with these sizes (height, width) and scales.
 
     im_info   (N, 3) height and width of each image as scaled, without padding, and its scale
     gt_boxes  (G, 5) x1, y1, x2, y2 in the scaled image, class; for N > 1 a sixth column, the image's index
     """
-    info = [(*image.shape[:2], scale) for image, scale in zip(images, scales, strict=True)]
+    info = [(*size, scale) for size, scale in zip(sizes, scales, strict=True)]
     rows = []
     for index, (entry, scale) in enumerate(zip(roidb, scales, strict=True)):
         objects = np.flatnonzero(entry["gt_classes"])

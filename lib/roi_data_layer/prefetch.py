@@ -1,26 +1,32 @@
-"""Prepares numbered items ahead of their use, in threads."""
+"""Prepares numbered items ahead of their use, in threads, with images from other processes."""
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
+from roi_data_layer.image_pool import ImagePool
+from utils.images import Reader, read_in_line
+
 Item = TypeVar("Item")
+_THREADS = 2        # that prepare images where no processes do
 
 
 class Prefetcher(Generic[Item]):
-    """Gives make(0), make(1), ... in order; a few of them are prepared in the background.
+    """Gives make(0), make(1), ... in order; some of them are prepared in the background.
 
     `make` must depend on its number alone (and may run in several threads at once), so the items are the same
-    as
-    without prefetching. Threads suffice: decoding and scaling images release Python's lock. An error of
-    `make` is
-    raised by the `next` that would have given its item.
+    as without prefetching. An error of `make` is raised by the `next` that would have given its item.
+
+    workers  threads
+    ahead    items that are being prepared, or are ready, while one is used
+    count    number of items
     """
 
-    def __init__(self, make: Callable[[int], Item], workers: int = 2, ahead: int = 4):
-        self._make, self._ahead = make, ahead
+    def __init__(self, make: Callable[[int], Item], workers: int = 2, ahead: int = 4, count: int = sys.maxsize) -> None:
+        self._make, self._ahead, self._count = make, ahead, count
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="prefetch")
         self._pending: deque[Future[Item]] = deque()
         self._first = 0         # number of the oldest pending item
@@ -32,14 +38,51 @@ class Prefetcher(Generic[Item]):
         self._pending.clear()
         self._first = number
 
+    @property
+    def ready(self) -> int:
+        """How many items could be had without waiting."""
+        return sum(future.done() for future in self._pending)
+
     def next(self) -> Item:
-        """The next item; waits for it if it is not ready."""
-        while len(self._pending) < self._ahead:
-            self._pending.append(self._pool.submit(self._make, self._first + len(self._pending)))
+        """The next item; waits for it if it is not ready. Raises IndexError after the last."""
+        if self._first >= self._count:
+            raise IndexError(f"item {self._first} of {self._count}")
+        self._submit(1)
+        item = self._pending.popleft()
         self._first += 1
-        return self._pending.popleft().result()
+        self._submit(self._ahead)
+        return item.result()
+
+    def _submit(self, number: int) -> None:
+        """Have at least `number` items pending, where there are so many."""
+        while len(self._pending) < min(number, self._count - self._first):
+            self._pending.append(self._pool.submit(self._make, self._first + len(self._pending)))
 
     def close(self) -> None:
         """Stop the threads, after the items they are working on."""
         self.seek(self._first)
         self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+class ImageFeed(Prefetcher[Item]):
+    """A Prefetcher of items made from images, which processes prepare.
+
+    make     gives the item of a number; gets a `Reader` for its images beside the number
+    workers  processes; with 0 the threads that make the items read the images too
+    images   most images of an item
+    pixels   most pixels of a prepared image, see `most_pixels`
+    count    number of items
+    """
+
+    def __init__(self, make: Callable[[int, Reader], Item], workers: int, images: int, pixels: int,
+                 count: int = sys.maxsize) -> None:
+        self._images = ImagePool(workers, images, pixels) if workers else None
+        read = self._images.read if self._images else read_in_line
+        # One more than processes, which assembles an item while they prepare images of others
+        threads = workers + 1 if workers else _THREADS
+        super().__init__(lambda number: make(number, read), threads, 2 * threads, count)
+
+    def close(self) -> None:
+        super().close()
+        if self._images:
+            self._images.close()

@@ -158,6 +158,8 @@ class AnchorTargetLayer(caffe.Layer):
     Labelling follows cfg.TRAIN.RPN_* as it is at setup. There is no gradient.
     """
 
+    unread_bottoms = (0, 3)     # no more than their shapes
+
     def setup(self, bottom, top):
         params = layer_params(self)
         self._stride = required_param(self, params, "feat_stride")

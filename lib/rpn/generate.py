@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,13 @@ from fast_rcnn import parallel
 from fast_rcnn.checks import check_outputs
 from fast_rcnn.config import cfg, check_one_scale
 from fast_rcnn.lean import make_lean
-from roi_data_layer.minibatch import read_image
+from roi_data_layer.features import reuse_features
+from roi_data_layer.pyramids import Pyramid, pyramids_ahead
 from utils.blob import image_pyramid
 from utils.npz import read_npz, texts, write_npz
 from utils.timer import Progress
 
-_NOTHING = np.zeros((0, 4), np.float32), np.zeros((0, 1), np.float32)
+_NOTHING = np.zeros((0, 5), np.float32)     # where the last images do not go round
 
 
 def load_rpn(net_file: str | os.PathLike, weights: str | os.PathLike) -> Any:
@@ -36,6 +37,10 @@ def im_proposals(net: Any, im: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     check_one_scale()
     data, scales = image_pyramid(im, cfg.PIXEL_MEANS, cfg.TEST.SCALES, cfg.TEST.MAX_SIZE, cfg.PIXEL_STDS)
+    return _proposals(net, data, scales)
+
+
+def _proposals(net: Any, data: np.ndarray, scales: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     im_info = np.array([[*data.shape[2:], scales[0]]], np.float32)
     net.blobs["data"].reshape(*data.shape)
     net.blobs["im_info"].reshape(*im_info.shape)
@@ -43,21 +48,35 @@ def im_proposals(net: Any, im: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return outputs["rois"][:, 1:5] / np.float32(scales[0]), outputs["scores"].copy()
 
 
-def imdb_proposals(net: Any, imdb: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Boxes and scores of `im_proposals` for every image of a data set; of several processes, only in the first."""
-    found = list(_of_each_image(net, imdb))
+def imdb_proposals(net: Any, imdb: Any,
+                   features: str | os.PathLike | None = None) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Boxes and scores of `im_proposals` for every image of a data set; of several processes, only in the first.
+
+    features  folder in which a training may have left what the frozen layers of the net make of the images
+    """
+    check_one_scale()
+    prefix = reuse_features(net, features, imdb.num_images, cfg) if features else None
+    found = list(_of_each_image(net, imdb, prefix))
     return [boxes for boxes, _ in found], [scores for _, scores in found]
 
 
-def _of_each_image(net: Any, imdb: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _of_each_image(net: Any, imdb: Any, prefix: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Boxes and scores of image after image. Of N processes each makes every N-th; the first one gets all, in order."""
     progress = Progress("im_proposals", imdb.num_images)
-    for start in range(0, imdb.num_images, parallel.count()):
-        index = start + parallel.rank()
-        own = im_proposals(net, read_image(imdb.image_path_at(index))) if index < imdb.num_images else _NOTHING
-        for table in parallel.collect(np.hstack(own))[:imdb.num_images - start]:
-            yield table[:, :4], table[:, 4:]
-            progress.step()
+    with pyramids_ahead(imdb, cfg, range(parallel.rank(), imdb.num_images, parallel.count())) as pyramids:
+        own = _of_pyramids(net, pyramids, prefix)
+        for start in range(0, imdb.num_images, parallel.count()):
+            for table in parallel.collect(next(own, _NOTHING))[:imdb.num_images - start]:
+                yield table[:, :4], table[:, 4:]
+                progress.step()
+
+
+def _of_pyramids(net: Any, pyramids: Iterable[Pyramid], prefix: Any) -> Iterator[np.ndarray]:
+    """(R, 5) boxes and scores of image after image."""
+    for image in pyramids:
+        if prefix:
+            prefix.next_batch([image.key], [image.data.shape[2:]])
+        yield np.hstack(_proposals(net, image.data, image.scales))
 
 
 def save_proposals(path: str | os.PathLike, boxes: Sequence[np.ndarray], scores: Sequence[np.ndarray],

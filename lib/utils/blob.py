@@ -48,10 +48,17 @@ def prep_im_for_blob(im: np.ndarray, pixel_means: np.ndarray, target_size: float
     if im.ndim != 3 or not im.size:
         raise ValueError(f"expected an image of shape (height, width, 3), found shape {im.shape}")
     scale = im_scale_for(im.shape[0], im.shape[1], target_size, max_size)
-    pixels = im.astype(np.float32) - np.asarray(pixel_means, np.float32)
+    pixels = im.astype(np.float32, order="C")
+    rows = pixels.reshape(len(pixels), -1)      # whole rows: NumPy is slow where the last axis has three values
+    rows -= _row_of(pixel_means, im.shape)
     if np.any(np.not_equal(pixel_stds, 1)):
-        pixels /= np.asarray(pixel_stds, np.float32)
+        rows /= _row_of(pixel_stds, im.shape)
     return cv2.resize(pixels, None, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR), scale
+
+
+def _row_of(values: np.ndarray | float, shape: tuple[int, ...]) -> np.ndarray:
+    """One number or one a channel, for each number of an image's row: (width * channels,) float32."""
+    return np.broadcast_to(np.ravel(values).astype(np.float32), shape[1:]).ravel()
 
 
 def image_pyramid(im: np.ndarray, pixel_means: np.ndarray, scales: Sequence[float], max_size: float,

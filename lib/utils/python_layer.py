@@ -50,6 +50,15 @@ def blob_shape(blob: Any) -> tuple[int, ...]:
     return tuple(blob.shape if hasattr(blob, "shape") else blob.data.shape)
 
 
+def set_blob(blob: Any, values: np.ndarray) -> None:
+    """Give a blob the shape and the values of an array, which may become its memory: do not write to it later."""
+    if hasattr(blob, "set_data"):
+        blob.set_data(values)
+    else:
+        blob.reshape(*values.shape)
+        blob.data[...] = values
+
+
 def layer_name(layer: Any) -> str:
     """How messages call the layer: its class."""
     return type(layer).__name__

@@ -83,6 +83,23 @@ def test_assignment_refuses_other_counts():
         Blob(2, 3).tensor = torch.zeros(4)
 
 
+def test_an_array_becomes_the_values_without_a_copy():
+    blob, array = Blob(4), np.arange(6, dtype=np.float32).reshape(2, 3)
+    blob.set_data(array)
+    assert blob.shape == (2, 3) and np.shares_memory(blob.data, array)
+    np.testing.assert_array_equal(blob.tensor.numpy(), array)
+
+
+def test_an_array_is_copied_where_a_view_must_follow():
+    blob, array = Blob(2, 3), np.arange(6.0).reshape(2, 3)
+    view = blob.data
+    blob.set_data(array)
+    np.testing.assert_array_equal(view, array)
+    assert blob.data is view and blob.tensor[1, 2] == 5
+    blob.set_data(np.ones((4, 2)).T)            # neither contiguous nor of the blob's type
+    assert blob.data.shape == (2, 4) and blob.data.dtype == np.float32 and blob.data.all()
+
+
 def test_float64():
     with device.use_float_type(torch.float64):
         blob = Blob(2)
@@ -97,6 +114,9 @@ def test_gpu_views_follow_the_side_written_last():
         blob.data[...] = 2
         assert blob.tensor.is_cuda and bool((blob.tensor == 2).all())
         blob.tensor = blob.tensor * 3
-        assert (blob.data == 6).all()
+        view = blob.data
+        assert (view == 6).all()
+        blob.set_data(np.full((2, 3), 7, np.float32))
+        assert bool((blob.tensor == 7).all()) and (view == 7).all()
     finally:
         device.set_mode_cpu()

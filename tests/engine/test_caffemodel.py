@@ -310,6 +310,27 @@ def test_shared_weights_are_written_by_each_layer(tmp_path):
     np.testing.assert_array_equal(stored_layers["b"][0], numbers(3, 3))
 
 
+READONLY = """
+    layer { name: "in" type: "Input" top: "x" top: "label" input_param { shape { dim: 2 dim: 3 } shape { dim: 2 } } }
+    layer { name: "fc_readonly" type: "InnerProduct" bottom: "x" top: "judged" propagate_down: false
+            param { name: "w" } inner_product_param { num_output: 4 bias_term: false } }
+    layer { name: "quiet" type: "Silence" bottom: "judged" }
+    layer { name: "frozen" type: "InnerProduct" bottom: "x" top: "y" param { lr_mult: 0 }
+            inner_product_param { num_output: 5 bias_term: false } }
+    layer { name: "fc" type: "InnerProduct" bottom: "x" top: "score" param { name: "w" lr_mult: 1 }
+            inner_product_param { num_output: 4 bias_term: false } }
+    layer { name: "loss" type: "SoftmaxWithLoss" bottom: "score" bottom: "label" top: "loss" }"""
+
+
+def test_models_for_use_leave_out_heads_that_only_copy_a_trained_one(tmp_path):
+    net, other = make_net(READONLY, phase=0), make_net(READONLY, phase=0)
+    net.params["fc"][0].data[...] = numbers(4, 3)
+    net.save_trained(tmp_path / "w")
+    assert [name for name, blobs in read_weights(tmp_path / "w") if blobs] == ["frozen", "fc"]
+    assert copy_weights(other, tmp_path / "w") == ([], [])      # the copy is filled by the layer that it copies
+    np.testing.assert_array_equal(other.params["fc_readonly"][0].data, numbers(4, 3))
+
+
 def test_double_nets_are_saved_in_double(tmp_path):
     with device.use_float_type(torch.float64):
         net = make_net()

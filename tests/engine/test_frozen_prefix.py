@@ -59,7 +59,7 @@ class Images(caffe.Layer):
         self.shape_tops(top)
         top[0].data[...] = 0
         top[1].data[...] = np.arange(len(self.batch))
-        for plane, key in zip(top[0].data, self.batch):
+        for plane, key in zip(top[0].data, self.batch, strict=True):
             if self.prefix is None or self.prefix.reads_image or not self.prefix.has(key):
                 plane[:, :SIZES[key][0], :SIZES[key][1]] = picture(key)
         if self.prefix is not None:
@@ -173,7 +173,7 @@ def test_blobs_that_are_not_computed_say_so(tmp_path):
     reuse(solver.net, tmp_path)
     solver.step(1)
     with pytest.raises(RuntimeError, match="'one' was freed"):
-        solver.net.blobs["one"].data
+        _ = solver.net.blobs["one"].data
     assert solver.net.blobs["two"].data.any()
 
 

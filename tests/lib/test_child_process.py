@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from process_helpers import is_running, wait_until
 
 from fast_rcnn.child_process import ChildDied, StopRequest, describe_status, run_child
 
@@ -29,20 +30,6 @@ def run(tmp_path, code, **options):
     finally:
         run.printed = stream.getvalue()
     return run.printed
-
-
-def wait_until(condition, seconds=20):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.02)
-
-
-def is_running(pid):
-    try:
-        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def test_output_of_both_streams_is_printed_and_logged(tmp_path):

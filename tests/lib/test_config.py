@@ -104,6 +104,7 @@ def test_command_line():
     ({"TEST.SCALES": [600, 0]}, "positive numbers only"),
     ({"TRAIN.IMS_PER_BATCH": 0}, "at least 1"),
     ({"PIXEL_STDS": 0}, "PIXEL_STDS"),
+    ({"NUM_WORKERS": -1}, "NUM_WORKERS is -1: it must not be negative"),
     ({"TRAIN.BBOX_INSIDE_WEIGHTS": [1, 1]}, "has 2 numbers, 4 are needed"),
     ({"TRAIN.PROPOSAL_METHOD": "ss"}, "choose one of selective_search, gt, rpn"),
     ({"PRECISION": "half"}, "choose one of float32, tf32, bfloat16"),

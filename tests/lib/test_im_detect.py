@@ -45,7 +45,9 @@ def test_recorded_detections(case):
 @golden("test_blobs", "contract")
 def test_recorded_blobs(case):
     set_config(case.config)
-    blobs, scales = detection._get_blobs(case.inputs["im"], case.inputs["rois"])
+    im = case.inputs["im"]
+    data, scales = detection._get_image_blob(im)
+    blobs = detection._get_blobs(detection.Pyramid(data, scales, im.shape[:2]), case.inputs["rois"])
     case.check("im_scales", scales)
     case.check("rois_blob", blobs["rois"])
     if "blob" in case.outputs:

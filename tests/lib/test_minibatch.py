@@ -5,12 +5,13 @@ import pytest
 from golden.detector_cases import generate as pytest_generate_tests  # noqa: F401
 from golden.detector_cases import golden
 from layer_runner import make_layer, set_config
+from process_helpers import wait_until
 
+import caffe
 from fast_rcnn.bbox_transform import per_class_targets
 from fast_rcnn.config import cfg, reset_cfg
 from roi_data_layer.layer import OHEMDataLayer, RoIDataLayer
 from roi_data_layer.minibatch import (
-    ImageError,
     get_allrois_minibatch,
     get_minibatch,
     read_images,
@@ -18,6 +19,7 @@ from roi_data_layer.minibatch import (
     split_rois,
 )
 from roi_data_layer.order import BatchOrder, epoch_batches
+from utils.images import ImageError
 
 BLOBS = ("data", "rois", "labels", "bbox_targets", "bbox_inside_weights", "bbox_outside_weights", "gt_boxes",
          "im_info")
@@ -59,7 +61,7 @@ def check_choice(case, roidb, choose, settings):
     """Which RoIs of each image were taken, and the images' scales."""
     picks = [np.concatenate(choose(entry["max_overlaps"])) for entry in roidb]
     case.check("roi_index", np.concatenate(picks))
-    case.check("im_scales", read_images(roidb, settings, np.random.default_rng(0))[1])
+    case.check("im_scales", read_images(roidb, settings, np.random.default_rng(0))[2])
 
 
 @golden("minibatch", "contract")
@@ -235,7 +237,8 @@ def test_order_is_a_function_of_seed_and_iteration():
 
 def small_settings(**train):
     return set_config({"TRAIN.SCALES": [40, 56], "TRAIN.MAX_SIZE": 80, "TRAIN.BATCH_SIZE": 4,
-                       "TRAIN.BG_THRESH_LO": 0, **{f"TRAIN.{key}": value for key, value in train.items()}})
+                       "TRAIN.BG_THRESH_LO": 0, "TRAIN.USE_PREFETCH": False,
+                       **{f"TRAIN.{key}": value for key, value in train.items()}})
 
 
 def data_layer(folder, tops=6, classes=3, count=5):
@@ -258,23 +261,63 @@ def assert_equal_batches(first, second):
             np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("ohem", [False, True])
-@pytest.mark.parametrize("per_batch", [1, 2])
-def test_prefetching_and_resuming_give_the_same_batches(tmp_path, ohem, per_batch):
+@pytest.mark.parametrize("ohem, per_batch, workers", [
+    (False, 1, 0), (False, 2, 0), (False, 1, 2), (True, 2, 0), (True, 1, 1), (True, 2, 2)])
+def test_prefetching_and_resuming_give_the_same_batches(tmp_path, ohem, per_batch, workers):
     small_settings(USE_OHEM=ohem, IMS_PER_BATCH=per_batch)
     plain = run(*data_layer(tmp_path), 9)
     small_settings(USE_OHEM=ohem, IMS_PER_BATCH=per_batch, USE_PREFETCH=True)
+    cfg.NUM_WORKERS = workers
     layer, bottom, top = data_layer(tmp_path)
     assert_equal_batches(run(layer, bottom, top, 9), plain)
     layer.seek(4)
     assert_equal_batches(run(layer, bottom, top, 3), plain[4:7])
     assert layer.iteration == 7
     layer.close()
+    assert_equal_batches(run(layer, bottom, top, 2), plain[7:])
 
 
-@pytest.mark.parametrize("prefetch", [False, True])
-def test_a_broken_image_is_named_by_the_layer(tmp_path, prefetch):
+def test_the_layer_tells_how_long_it_waited_for_data(tmp_path):
+    small_settings()
+    layer, bottom, top = data_layer(tmp_path)
+    run(layer, bottom, top, 3)
+    in_line = layer.waits.take()
+    assert in_line["wait"] > 0 and in_line["queue"] == 0 and layer.waits.take() == {"wait": 0, "queue": 0}
+    small_settings(USE_PREFETCH=True)
+    layer, bottom, top = data_layer(tmp_path)
+    run(layer, bottom, top, 1)
+    assert layer.waits.take()["queue"] == 0
+    wait_until(lambda: layer._feed.ready == 6)
+    run(layer, bottom, top, 1)
+    assert layer.waits.take()["queue"] == 6
+    layer.close()
+
+
+NET = """
+layer { name: "data" type: "Python" top: "data" top: "im_info" top: "gt_boxes"
+  python_param { module: "roi_data_layer.layer" layer: "RoIDataLayer" param_str: "'num_classes': 3" } }
+layer { name: "silence" type: "Silence" bottom: "data" bottom: "im_info" bottom: "gt_boxes" }
+"""
+
+
+def test_a_net_takes_minibatches_without_copying_them(tmp_path, monkeypatch):
+    small_settings(HAS_RPN=True)
+    (tmp_path / "net.pt").write_text(NET)
+    net, made = caffe.Net(str(tmp_path / "net.pt"), caffe.TRAIN), []
+    (layer, _), make = net.layers, net.layers[0].make_minibatch
+    monkeypatch.setattr(layer, "make_minibatch", lambda *given: made.append(make(*given)) or made[-1])
+    layer.set_roidb(scene(tmp_path, 5))
+    for iteration in range(3):
+        net.forward()
+        for name in ("data", "im_info", "gt_boxes"):
+            assert net.blobs[name].tensor.data_ptr() == made[iteration][name].ctypes.data
+            np.testing.assert_array_equal(net.blobs[name].tensor.numpy(), made[iteration][name])
+
+
+@pytest.mark.parametrize("prefetch, workers", [(False, 0), (True, 0), (True, 1)])
+def test_a_broken_image_is_named_by_the_layer(tmp_path, prefetch, workers):
     small_settings(USE_PREFETCH=prefetch)
+    cfg.NUM_WORKERS = workers
     layer, bottom, top = data_layer(tmp_path)
     (tmp_path / "scene3.png").write_bytes(b"not an image")
     with pytest.raises(ImageError, match="scene3.png"):

@@ -25,14 +25,15 @@ def test_items_are_prepared_ahead_but_not_without_limit():
 
     def make(number):
         asked.append(number)
-        if number == 3:
+        if number == 4:
             enough.set()
         return number
 
     prefetcher = Prefetcher(make, workers=1, ahead=4)
     assert prefetcher.next() == 0
-    assert enough.wait(5) and max(asked) == 3
+    assert enough.wait(5)
     prefetcher.close()
+    assert max(asked) == 4
 
 
 def test_an_error_surfaces_with_its_item_and_the_rest_goes_on():
@@ -47,6 +48,17 @@ def test_an_error_surfaces_with_its_item_and_the_rest_goes_on():
         prefetcher.next()
     assert prefetcher.next() == 3
     prefetcher.close()
+
+
+def test_nothing_is_made_after_the_last_item():
+    asked = []
+    prefetcher = Prefetcher(lambda number: asked.append(number), ahead=4, count=3)
+    for _ in range(3):
+        prefetcher.next()
+    with pytest.raises(IndexError, match="item 3 of 3"):
+        prefetcher.next()
+    prefetcher.close()
+    assert sorted(asked) == [0, 1, 2]
 
 
 def test_closing_ends_the_threads():

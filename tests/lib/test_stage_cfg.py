@@ -58,4 +58,4 @@ def test_only_what_a_step_reads_counts_as_its_input():
     fast_rcnn = relevant_settings(settings, "fast_rcnn")
     assert "TRAIN.OHEM_USE_NMS" not in train and "TRAIN.OHEM_USE_NMS" in fast_rcnn
     assert "TRAIN.RPN_BATCHSIZE" in train and "TRAIN.RPN_BATCHSIZE" not in fast_rcnn
-    assert not {"DATA_DIR", "GPU_ID", "TRAIN.SNAPSHOT_ITERS", "TRAIN.USE_PREFETCH"} & {*train, *test}
+    assert not {"DATA_DIR", "GPU_ID", "NUM_WORKERS", "TRAIN.SNAPSHOT_ITERS", "TRAIN.USE_PREFETCH"} & {*train, *test}

@@ -1,4 +1,5 @@
 """What the processes of a parallel run share out and tell one another, with one process that plays each of them."""
+import contextlib
 import io
 import json
 import os
@@ -72,10 +73,14 @@ def test_layers_draw_what_one_process_draws_in_the_same_pass(be):
 @pytest.mark.parametrize("num_images", [1, 2, 7, 9])
 def test_proposals_are_put_together_in_order(be, monkeypatch, num_images):
     """Image i has i % 4 proposals, which hold its number."""
-    monkeypatch.setattr(generate, "read_image", lambda path: path)
-    monkeypatch.setattr(generate, "im_proposals", lambda net, number: (
+    @contextlib.contextmanager
+    def pyramids_ahead(imdb, settings, images):
+        yield (SimpleNamespace(data=number, scales=None) for number in images)
+
+    monkeypatch.setattr(generate, "pyramids_ahead", pyramids_ahead)
+    monkeypatch.setattr(generate, "_proposals", lambda net, number, scales: (
         np.full((number % 4, 4), number, np.float32), np.full((number % 4, 1), number / 10, np.float32)))
-    imdb = SimpleNamespace(num_images=num_images, image_path_at=lambda index: index)
+    imdb = SimpleNamespace(num_images=num_images)
     sent = {1: [], 2: []}
     for rank, arrays in sent.items():
         be(rank, 3)

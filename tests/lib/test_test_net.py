@@ -10,7 +10,10 @@ from layer_runner import set_config
 from fast_rcnn import test as detection
 from fast_rcnn.config import reset_cfg
 from fast_rcnn.detections import load_detections, save_detections
+from roi_data_layer.pyramids import pyramids_ahead
 from rpn.generate import imdb_proposals, load_proposals, save_proposals
+from utils.blob import image_pyramid
+from utils.images import ImageError, read_image
 
 
 @pytest.fixture(autouse=True)
@@ -111,6 +114,28 @@ def test_detections_of_other_images_are_refused(tmp_path):
         load_detections(path, ["b", "a"])
     with pytest.raises(ValueError, match="its 2 classes are not the 3"):
         load_detections(path, ["a", "b"], CLASSES)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_images_are_read_ahead_in_order_as_they_are_read_in_line(photographs, workers):
+    cfg = set_config({"TEST.SCALES": (80, 30), "TEST.MAX_SIZE": 100, "PIXEL_STDS": 58.0, "NUM_WORKERS": workers})
+    with pyramids_ahead(FakeImdb(photographs, CLASSES), cfg) as pyramids:
+        got = list(pyramids)
+    assert len(got) == len(photographs)
+    for pyramid, path in zip(got, photographs, strict=True):
+        data, scales = image_pyramid(read_image(path), cfg.PIXEL_MEANS, (80, 30), 100, cfg.PIXEL_STDS)
+        np.testing.assert_array_equal(pyramid.data, data)
+        np.testing.assert_array_equal(pyramid.scales, scales)
+        assert pyramid.file_size == (40, 60)
+
+
+def test_a_broken_image_ends_the_test_when_its_turn_comes(photographs, tmp_path, capsys):
+    set_config({"TEST.HAS_RPN": True, "TEST.SCALES": (80,)})
+    photographs[2].write_bytes(b"not an image")
+    net = FakeNet(["data", "im_info"], detector(20), inner=("rois",))
+    with pytest.raises(ImageError, match="c.png: the image is missing or broken"):
+        detection.test_net(net, FakeImdb(photographs, CLASSES), tmp_path / "out")
+    assert "im_detect: 1/3" in capsys.readouterr().out and not (tmp_path / "out").exists()
 
 
 def test_proposals_of_a_data_set_are_kept(photographs, tmp_path):

@@ -1,4 +1,5 @@
 """Snapshots, checkpoints and the loop, on a solver of a few lines; and the real one with a small net."""
+import contextlib
 import os
 import signal
 from types import SimpleNamespace
@@ -137,6 +138,21 @@ def test_only_the_newest_checkpoint_is_kept_and_only_for_its_run(tmp_path):
     assert Checkpoints(checkpoints.folder, "another").newest() is None
     assert Checkpoints(tmp_path / "nothing").newest() is None
     assert wrapper.solver.param.snapshot_prefix.endswith("models/small")
+
+
+def test_the_log_tells_how_long_was_waited_for_data(tmp_path):
+    run(tmp_path, "waits", 3)
+    assert [record["data"]["queue"] for record in read_json_lines(tmp_path / "waits.jsonl")] == [0.5, 2.5, 4.5]
+
+
+@pytest.mark.parametrize("diverges", [False, True])
+def test_layers_are_closed_at_the_end(tmp_path, monkeypatch, diverges):
+    closed = []
+    monkeypatch.setattr("train_test_layers.Numbers.close", lambda layer: closed.append(layer))
+    (tmp_path / "solver.pt").write_text(SOLVER % (1e30 if diverges else 0.01))
+    with pytest.raises(LossError) if diverges else contextlib.nullcontext():
+        run(tmp_path, "closed", 3)
+    assert len(closed) == 1
 
 
 def test_a_loss_that_is_not_finite_ends_the_training(tmp_path):

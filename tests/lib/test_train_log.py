@@ -41,6 +41,18 @@ def test_seconds_are_per_iteration_since_the_line_before(tmp_path, monkeypatch):
     assert "ETA 0:00:16" in log.stream.getvalue() and "ETA 0:00:07" in log.stream.getvalue()
 
 
+def test_the_wait_for_data_is_told_as_a_share_of_the_time(tmp_path, monkeypatch):
+    times = iter([10.0, 14.0, 15.0])
+    monkeypatch.setattr("fast_rcnn.train_log.time.perf_counter", lambda: next(times))
+    log = make(tmp_path)
+    log.report(20, {"l": 1.0}, 1.0, 0.1, data={"wait": 0.012, "queue": 5.25})
+    log.report(30, {"l": 1.0}, 1.0, 0.1)
+    first, second = read_json_lines(log.path)
+    assert first["data"] == {"wait": 0.003, "queue": 5.25} and "data" not in second
+    first, second = log.stream.getvalue().splitlines()
+    assert "  0.20 s/iter  data 0.3% queue 5.2  ETA" in first and "data" not in second
+
+
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_stops_with_advice(tmp_path, loss):
     log = make(tmp_path)

@@ -5,6 +5,7 @@ import signal
 import numpy as np
 
 import caffe
+from roi_data_layer.waits import Waits
 
 
 class Numbers(caffe.Layer):
@@ -13,6 +14,7 @@ class Numbers(caffe.Layer):
     stop_at = None
 
     def setup(self, bottom, top):
+        self.waits = Waits()
         self.seek(0)
 
     def set_roidb(self, roidb):
@@ -30,7 +32,11 @@ class Numbers(caffe.Layer):
         top[0].data[...], top[1].data[...] = rng.normal(size=(2, 5)), rng.normal(size=(2, 12))
         if self.passes == self.stop_at:
             os.kill(os.getpid(), signal.SIGTERM)
+        self.waits.add(0.01, ready=self.passes)
         self.passes += 1
+
+    def close(self):
+        pass
 
     def backward(self, top, propagate_down, bottom):
         pass

@@ -107,6 +107,15 @@ class _Array:
         self.host_is_newer = False
         self.freed_as = ""
 
+    def adopt(self, values: np.ndarray) -> None:
+        """Use an array as the values; where a view was handed out it is written into that, which goes on following."""
+        if self.host is not None and self.tensor is not None and self.host.size == values.size:
+            np.copyto(self.host, values.reshape(self.host.shape), casting="same_kind")
+            self.host_is_newer = self.tensor.device.type != "cpu"
+        else:
+            self.clear()
+            self.tensor = torch.from_numpy(np.ascontiguousarray(values))
+
 
 class Blob:
     """An array with a gradient; `Blob(2, 3)` has two axes, `Blob()` is a scalar. Zero until written.
@@ -207,6 +216,14 @@ class Blob:
         if value.numel() != self.count:
             raise ValueError(f"a blob of shape {self.shape} cannot take values of shape {tuple(value.shape)}")
         array.assign(value.detach())
+
+    def set_data(self, values: np.ndarray) -> None:
+        """Take the shape and the values of an array, without looking at the old ones (ours).
+
+        The array becomes the blob's own memory where nobody holds a view of `data`: do not write to it later.
+        """
+        self.reshape(*values.shape)
+        self._data.adopt(values)
 
     # ---- sharing
     def share_data(self, other: Blob) -> None:

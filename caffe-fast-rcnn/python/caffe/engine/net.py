@@ -451,6 +451,16 @@ class Net:
         """Write the net and its weights as a binary caffemodel; the file is replaced in one step."""
         save_net(self, path)
 
+    def save_trained(self, path) -> None:
+        """As `save`, without the layers that never run backward and use weights of a layer that does (ours).
+
+        The readonly head of hard example mining is such a copy; loading the file fills it from the trained head.
+        """
+        trained = {id(blob._data) for layer in self._layers if layer.needs_backward for blob in layer.blobs}
+        copies = [layer.name for layer in self._layers if layer.blobs and not layer.needs_backward
+                  and all(id(blob._data) in trained for blob in layer.blobs)]
+        save_net(self, path, skip_layers=copies)
+
     def save_hdf5(self, path) -> None:
         """Write the weights as an HDF5 caffemodel; of shared parameters only the owner's."""
         save_net_hdf5(self, path)

@@ -22,7 +22,7 @@ class LoadReport(NamedTuple):
     """What loading weights left out, as names of layers in order."""
 
     unused: list[str]       # layers of the file, with weights, that the net does not have
-    unfilled: list[str]     # layers of the net, with parameters, that the file does not have
+    unfilled: list[str]     # layers of the net with parameters that no layer of the file has, itself or for a sharer
 
 
 def load_into(net, path: str | os.PathLike, stored: StoredLayers, skip_layers: Collection[str] = (),
@@ -70,8 +70,9 @@ def _pair(path, layer, stored: Mapping[int, StoredBlob],
 def _report(net, path, stored: StoredLayers, skip_layers: Collection[str]) -> LoadReport:
     known, given = {layer.name for layer in net.engine_layers}, {name for name, _ in stored}
     unused = [name for name, blobs in stored if blobs and name not in known]
-    unfilled = [layer.name for layer in net.engine_layers
-                if layer.blobs and (layer.name not in given or layer.name in skip_layers)]
+    filled = {id(blob._data) for layer in net.engine_layers if layer.name in given - set(skip_layers)
+              for blob in layer.blobs}
+    unfilled = [layer.name for layer in net.engine_layers if any(id(blob._data) not in filled for blob in layer.blobs)]
     log.info("%s: weights loaded into net '%s'", path, net.name)
     if unused:
         log.info("  in the file, but not in the net: %s", ", ".join(unused))

@@ -1,0 +1,75 @@
+"""Reusing what the frozen layers of a net made of an image, on a Caffe that offers it (`net.reuse_frozen_prefix`)."""
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+import caffe
+from utils.images import ImageRequest, PreparedImage, Reader
+
+
+def reuse_features(net: Any, folder: str | os.PathLike, images: int, settings: Any) -> Any:
+    """Let a net keep the features of its frozen layers; returns what is to be told of each batch, or None.
+
+    folder    where features are kept
+    images    number of different images, at different scales, that will come
+    settings  a cfg tree: REUSE_FEATURES, FEATURE_MEMORY_MB, FEATURE_DISK_MB, PIXEL_MEANS and PIXEL_STDS are read
+    """
+    if not (settings.REUSE_FEATURES and hasattr(net, "reuse_frozen_prefix")):
+        return None
+    cache = caffe.FeatureCache(folder, settings.FEATURE_MEMORY_MB, settings.FEATURE_DISK_MB)
+    preprocessing = f"bilinear, means {np.ravel(settings.PIXEL_MEANS)}, stds {np.ravel(settings.PIXEL_STDS)}"
+    return net.reuse_frozen_prefix(cache, preprocessing, images)
+
+
+def image_key(request: ImageRequest) -> str:
+    """What stands for the pixels of a prepared image; changes when the file does."""
+    try:
+        changed = os.stat(request.path).st_mtime_ns
+    except OSError:         # whoever reads the image says what is wrong
+        changed = 0
+    return f"{request.path} {changed} {request.flipped} {request.size} {request.max_size}"
+
+
+class KnownImages:
+    """Remembers the sizes of images, so that those whose features are kept need not be read again."""
+
+    def __init__(self, prefix: Any) -> None:
+        """prefix  what `reuse_features` returned"""
+        self.prefix = prefix
+        self.images: dict[str, PreparedImage] = {}      # by key; their pixels take no memory
+
+
+class FeatureReader:
+    """A `Reader` for one minibatch, whose images are zeros where the net needs no more than their size.
+
+    keys   after it was used, what stands for the pixels of each image
+    sizes  and their (height, width)
+    """
+
+    def __init__(self, read: Reader, known: KnownImages) -> None:
+        self._read, self._known = read, known
+        self.keys: list[str] = []
+        self.sizes: list[tuple[int, int]] = []
+
+    def _needless(self, key: str) -> PreparedImage | None:
+        prefix = self._known.prefix
+        return self._known.images.get(key) if not prefix.reads_image and prefix.has(key) else None
+
+    @contextlib.contextmanager
+    def __call__(self, requests: Sequence[ImageRequest]) -> Iterator[list[PreparedImage]]:
+        self.keys = [image_key(request) for request in requests]
+        images = [self._needless(key) for key in self.keys]
+        missing = [index for index, image in enumerate(images) if image is None]
+        with self._read([requests[index] for index in missing]) as found:
+            for index, image in zip(missing, found, strict=True):
+                images[index] = image
+                blank = np.broadcast_to(np.float32(0), image.pixels.shape)
+                self._known.images[self.keys[index]] = image._replace(pixels=blank)
+            complete = [image for image in images if image is not None]
+            self.sizes = [(image.pixels.shape[0], image.pixels.shape[1]) for image in complete]
+            yield complete

@@ -1,0 +1,45 @@
+"""The process that prepares images for `ImagePool`, which starts it and talks with it through its standard streams.
+
+Each line of the input is a request, a JSON list: where in the shared memory (in float32 values) the image is to go, and
+the fields of an `ImageRequest`. Each is answered by one line, a JSON dictionary: `shape` (3, height, width) of what now
+lies there, `scale` and `file_size`; or `error`, the text of an ImageError; or `bug`, the traceback of anything else.
+The process ends when its input does, that is when the process at the other end closes it or dies, however that came
+about. It imports no more than it needs, so that it starts fast.
+"""
+from __future__ import annotations
+
+import contextlib
+import json
+import mmap
+import os
+import sys
+import traceback
+from typing import Any
+
+import cv2
+import numpy as np
+
+from utils.images import ImageError, ImageRequest, prepare_image
+
+
+def main(descriptor: int) -> None:
+    """Answer requests to the end of the input; `descriptor` is the file of the shared memory."""
+    cv2.setNumThreads(1)        # several of these processes run side by side
+    memory = np.frombuffer(mmap.mmap(descriptor, 0), np.float32)
+    with os.fdopen(os.dup(1), "wb", buffering=0) as answers, contextlib.suppress(BrokenPipeError):
+        os.dup2(2, 1)           # what a library prints must not be taken for an answer
+        for line in sys.stdin.buffer:
+            offset, *fields = json.loads(line)
+            answers.write(json.dumps(_answer(memory[offset:], ImageRequest(*fields))).encode() + b"\n")
+
+
+def _answer(memory: np.ndarray, request: ImageRequest) -> dict[str, Any]:
+    try:
+        image = prepare_image(request)
+        planes = image.pixels.transpose(2, 0, 1)
+        memory[:planes.size].reshape(planes.shape)[...] = planes
+    except ImageError as error:
+        return {"error": str(error)}
+    except Exception:
+        return {"bug": traceback.format_exc()}
+    return {"shape": planes.shape, "scale": image.scale, "file_size": image.file_size}

@@ -1,0 +1,72 @@
+"""Image files, read and prepared for a net: what is wanted as plain values, so that another process can do it."""
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from utils.blob import prep_im_for_blob
+
+
+class ImageError(ValueError):
+    """An image of the data set cannot be read."""
+
+
+class ImageRequest(NamedTuple):
+    """An image file, and how to prepare it; see `prep_im_for_blob`."""
+
+    path: str
+    flipped: bool       # mirror it
+    size: int           # pixels of the shorter side
+    max_size: int       # most pixels of the longer side
+    means: list[float]  # one number or three (B, G, R), and so are the deviations
+    stds: list[float]
+
+
+class PreparedImage(NamedTuple):
+    """An image as a net takes it."""
+
+    pixels: np.ndarray  # (height, width, 3) float32, scaled
+    scale: float
+    file_size: tuple[int, int]  # height and width before scaling
+
+
+# Gives the images of some requests, which are valid inside a `with` block only.
+Reader = Callable[[Sequence[ImageRequest]], AbstractContextManager[list[PreparedImage]]]
+
+
+def image_request(path: str, flipped: bool, size: int, max_size: int, settings: Any) -> ImageRequest:
+    """The request for an image by `settings`, a cfg tree: PIXEL_MEANS and PIXEL_STDS are read."""
+    return ImageRequest(str(path), bool(flipped), int(size), int(max_size), np.ravel(settings.PIXEL_MEANS).tolist(),
+                        np.ravel(settings.PIXEL_STDS).tolist())
+
+
+def most_pixels(sizes: Sequence[int], max_size: int) -> int:
+    """Pixels of the largest image that preparing can give at these lengths of the shorter side."""
+    return min(max(sizes), max_size) * max_size
+
+
+def read_image(path: str, flipped: bool = False) -> np.ndarray:
+    """Image (height, width, 3) BGR uint8, mirrored if asked. Raises ImageError with the path."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ImageError(f"{path}: the image is missing or broken")
+    return image[:, ::-1] if flipped else image
+
+
+def prepare_image(request: ImageRequest) -> PreparedImage:
+    """Read and prepare an image. Raises ImageError with the path."""
+    image = read_image(request.path, request.flipped)
+    pixels, scale = prep_im_for_blob(image, np.array(request.means), request.size, request.max_size,
+                                     np.array(request.stds))
+    return PreparedImage(pixels, scale, image.shape[:2])
+
+
+@contextlib.contextmanager
+def read_in_line(requests: Sequence[ImageRequest]) -> Iterator[list[PreparedImage]]:
+    """The `Reader` that prepares the images itself, one after the other."""
+    yield [prepare_image(request) for request in requests]

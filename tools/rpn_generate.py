@@ -11,6 +11,7 @@ import _init_paths  # noqa: F401
 from fast_rcnn.cli import (
     add_cfg_options,
     add_device_options,
+    add_profile_option,
     apply_cfg,
     choose_device,
     existing_file,
@@ -36,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     add("--net", required=True, metavar="FILE", help="caffemodel")
     add("--imdb", default="voc_2007_test", metavar="NAME", help="data set, or path of one: folder[:split]")
     add("--output", metavar="FILE", help="file to write (default: <net>_proposals.npz in output/<EXP_DIR>/<data set>)")
+    add_profile_option(result)
     add_device_options(result)
     add_cfg_options(result)
     return result
@@ -55,10 +57,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     imdb = load_imdb(args.imdb)
     use_device(choose_device(args))
     parallel.join()
-    boxes, scores = imdb_proposals(load_rpn(args.prototxt, args.net), imdb)
+    output = Path(args.output or Path(get_output_dir(imdb), f"{Path(args.net).stem}_proposals.npz"))
+    profile = output.parent / "profile" / output.stem if args.profile else None
+    boxes, scores = imdb_proposals(load_rpn(args.prototxt, args.net), imdb, profile)
     if not parallel.is_first():
         return 0
-    output = Path(args.output or Path(get_output_dir(imdb), f"{Path(args.net).stem}_proposals.npz"))
     save_proposals(output, boxes, scores, imdb.image_index)
     recall = imdb.evaluate_recall(boxes)
     print(f"{sum(map(len, boxes))} proposals for {imdb.num_images} images, average recall "

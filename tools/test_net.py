@@ -8,7 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import _init_paths  # noqa: F401
-from fast_rcnn.cli import add_cfg_options, add_device_options, apply_cfg, choose_device, make_parser, tool, use_device
+from fast_rcnn.cli import (
+    add_cfg_options,
+    add_device_options,
+    add_profile_option,
+    apply_cfg,
+    choose_device,
+    make_parser,
+    tool,
+    use_device,
+)
 from fast_rcnn.config import cfg, get_output_dir
 from fast_rcnn.detector import add_detector_options, find_detector
 
@@ -32,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     add("--comp", action="store_true", help="for VOC's evaluation server: accepted, results are named for it anyway")
     add("--output", metavar="DIR", help="folder for results (default: test/<data set> in --run, else "
                                        "output/<EXP_DIR>/<data set>/<net>)")
+    add_profile_option(result)
     add_device_options(result)
     add_cfg_options(result)
     return result
@@ -52,7 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         use_proposals(imdb, cfg.TEST.PROPOSAL_METHOD, args.proposals)
     output = Path(args.output or _default_output(args, imdb, files.weights))
     print(f"Testing {files.weights} on {imdb.num_images} images of {imdb.name}", flush=True)
-    result = test_net(net, imdb, output, args.num_dets, args.thresh, args.vis)
+    result = test_net(net, imdb, output, args.num_dets, args.thresh, args.vis,
+                      output / "profile" / "test" if args.profile else None)
     print(f"{result.report()}\nResults: {output}", flush=True)
     return 0
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import _init_paths  # noqa: F401
-from fast_rcnn.cli import add_cfg_options, add_device_options, make_parser, tool
+from fast_rcnn.cli import add_cfg_options, add_device_options, add_profile_option, make_parser, tool
 
 if TYPE_CHECKING:
     from fast_rcnn.alt_opt import Run
@@ -43,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
     group = result.add_mutually_exclusive_group()
     group.add_argument("--resume", action="store_true", help="go on with the run in the output folder")
     group.add_argument("--restart", action="store_true", help="throw away the run in the output folder")
+    add_profile_option(result)
     add_device_options(result)
     add_cfg_options(result)
     return result
@@ -97,7 +98,8 @@ def _train(args: argparse.Namespace) -> Run | None:
 def _test(run: Run, args: argparse.Namespace) -> int:
     import test_net
     device = ["--cpu"] if run.gpu_id is None else ["--gpu", str(run.gpu_id)]
-    return test_net.main(["--run", str(run.output), "--imdb", args.test_imdb, *device])
+    return test_net.main(["--run", str(run.output), "--imdb", args.test_imdb, *device,
+                          *(["--profile"] if args.profile else [])])
 
 
 if __name__ == "__main__":

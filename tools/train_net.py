@@ -12,6 +12,7 @@ import _init_paths  # noqa: F401
 from fast_rcnn.cli import (
     add_cfg_options,
     add_device_options,
+    add_profile_option,
     apply_cfg,
     choose_device,
     existing_file,
@@ -44,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     add("--rand", action="store_true", help="draw a new seed instead of using cfg.RNG_SEED")
     add("--resume", action="store_true", help="go on from the newest checkpoint, if nothing else has changed")
     add("--output", metavar="DIR", help="folder for models (default: output/<EXP_DIR>/<data set>)")
+    add_profile_option(result)
     add_device_options(result)
     add_cfg_options(result)
     return result
@@ -93,7 +95,8 @@ def _train(args: argparse.Namespace, imdb, output: Path) -> str:
                               run_fingerprint(args.solver, args.weights, args.proposals, imdb, parallel.count()))
     return train_net(args.solver, get_training_roidb(imdb), output, args.weights, args.iters,
                      log=TrainLog(name, args.iters, output / "logs" / f"{name}.jsonl" if parallel.is_first() else None),
-                     checkpoints=checkpoints, resume=args.resume)[-1]
+                     checkpoints=checkpoints, resume=args.resume,
+                     profile=output / "profile" / name if args.profile else None)[-1]
 
 
 if __name__ == "__main__":

@@ -73,6 +73,7 @@ class Run:
     settings   full cfg of each step by name, as plain values (see stage_cfg.py)
     command    how a step is started: this, then the path of its job file (see alt_opt_step.py)
     processes  how many processes take part, this one being the first (see team.py)
+    profile    whether each step writes into <output>/profile where its time goes
     """
 
     nets: RunNets
@@ -86,6 +87,7 @@ class Run:
     command: Sequence[str]
     final_name: str = field(default="")
     processes: int = 1
+    profile: bool = False
 
     def __post_init__(self) -> None:
         self.final_name = self.final_name or f"{self.nets.net_name}_faster_rcnn_final.caffemodel"
@@ -216,6 +218,7 @@ def _write_job(run: Run, step: Step, manifest: Manifest, run_hash: str) -> Path:
         "log": str(run.output / "logs" / f"{step.name}.jsonl"),
         "checkpoints": str(run.output / "checkpoints" / step.name),
         "features": str(run.output / FEATURES),
+        "profile": str(run.output / "profile" / step.name) if run.profile else None,
     }
     if step.trains:
         job |= {"solver": str(run.nets.solver(step.name)), "max_iters": run.nets.max_iters[step.name]}

@@ -33,7 +33,7 @@ def make_run(args: Namespace) -> Run:
                      args.max_iters)
     run = Run(nets=nets, weights=weights, imdb_name=args.imdb, data_digest=data_digest(imdb),
               classes=imdb.classes, settings=settings, gpu_id=choose_device(args), output=output,
-              command=step_command(), processes=parallel.count())
+              command=step_command(), processes=parallel.count(), profile=args.profile)
     check_run(run)
     return run
 

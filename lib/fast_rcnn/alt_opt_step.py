@@ -53,7 +53,7 @@ def _train(job: dict[str, Any]) -> str:
     paths = train_net(job["solver"], roidb, job["output"], job["weights"], job["max_iters"],
                       log=TrainLog(job["name"], job["max_iters"], job["log"] if parallel.is_first() else None),
                       checkpoints=Checkpoints(job["checkpoints"], job["run_hash"]), resume=True,
-                      features=job["features"])
+                      features=job["features"], profile=_profile(job))
     final = Path(paths[-1])
     for other in final.parent.glob(final.name.rsplit("_iter_", 1)[0] + "_iter_*.caffemodel"):
         if other != final and parallel.is_first():
@@ -65,12 +65,16 @@ def _generate_proposals(job: dict[str, Any]) -> str:
     """Run the RPN over the data set; returns the path of the proposals."""
     from rpn.generate import imdb_proposals, load_rpn, save_proposals
     imdb = _imdb(job)
-    boxes, scores = imdb_proposals(load_rpn(job["net"], job["weights"]), imdb, job["features"])
+    boxes, scores = imdb_proposals(load_rpn(job["net"], job["weights"]), imdb, _profile(job), job["features"])
     path = Path(job["output"], f"{Path(job['weights']).stem}_proposals.npz")
     if parallel.is_first():
         save_proposals(path, boxes, scores, imdb.image_index)
         print(f"{job['name']}  wrote {sum(map(len, boxes))} proposals for {imdb.num_images} images", flush=True)
     return str(path)
+
+
+def _profile(job: dict[str, Any]) -> Path | None:
+    return Path(job["profile"]) if job["profile"] else None
 
 
 def _imdb(job: dict[str, Any]) -> Any:

@@ -91,6 +91,13 @@ def add_device_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--cpu", action="store_true", help="use the CPU even where there is a GPU")
 
 
+def add_profile_option(parser: argparse.ArgumentParser) -> None:
+    """--profile."""
+    parser.add_argument("--profile", action="store_true",
+                        help="measure some iterations and write into profile/ of the output folder what each layer, "
+                             "the data and the update take: a table and a Chrome trace")
+
+
 def add_cfg_options(parser: argparse.ArgumentParser) -> None:
     """--cfg and --set."""
     parser.add_argument("--cfg", metavar="FILE", help="YAML file of settings (see lib/fast_rcnn/config.py)")

@@ -12,6 +12,7 @@ from fast_rcnn.bbox_transform import bbox_transform_inv, clip_boxes
 from fast_rcnn.config import cfg, check_one_scale
 from fast_rcnn.detections import Detections, save_detections
 from fast_rcnn.nms_wrapper import nms
+from fast_rcnn.profiling import profiled, span
 from roi_data_layer.pyramids import Pyramid, pyramids_ahead
 from utils.blob import as_rows, image_pyramid
 from utils.draw import draw_detections, write_image
@@ -135,23 +136,24 @@ def apply_nms(all_boxes: Sequence[Sequence[np.ndarray]], thresh: float) -> Detec
 
 
 def test_net(net: Any, imdb: Any, output_dir: str | os.PathLike, max_per_image: int = 100,
-             thresh: float = 0.05, vis: bool = False) -> Any:
+             thresh: float = 0.05, vis: bool = False, profile: Path | None = None) -> Any:
     """Detect in all images of a data set, store the detections, and evaluate them.
 
     Writes output_dir/detections.npz (see `save_detections`), and with `vis` a picture of each image's
-    detections into output_dir/vis. max_per_image and thresh are those of `detections_per_class`.
+    detections into output_dir/vis. max_per_image and thresh are those of `detections_per_class`; profile: see
+    `profiled`.
     Returns what imdb.evaluate_detections(detections, output_dir) returns.
     """
     all_boxes: Detections = [[] for _ in range(imdb.num_classes)]
     roidb = None if cfg.TEST.HAS_RPN else imdb.roidb
     progress = Progress("im_detect", imdb.num_images)
-    with pyramids_ahead(imdb, cfg) as pyramids:
-        for index, image in enumerate(pyramids):
+    with pyramids_ahead(imdb, cfg) as pyramids, profiled(net, profile, imdb.num_images) as iteration:
+        for index in range(imdb.num_images):
             proposals = None if roidb is None else roidb[index]["boxes"][roidb[index]["gt_classes"] == 0]
-            detections = [np.zeros((0, 5), np.float32)] * imdb.num_classes
-            if proposals is None or len(proposals):
-                detections = detections_per_class(*_detect(net, image, proposals), imdb.num_classes, thresh,
-                                                  cfg.TEST.NMS, max_per_image)
+            with iteration():
+                with span("data wait"):
+                    image = next(pyramids)
+                detections = _detections(net, image, proposals, imdb.num_classes, thresh, max_per_image)
             for of_class, dets in zip(all_boxes, detections, strict=True):
                 of_class.append(dets)
             if vis:
@@ -161,3 +163,13 @@ def test_net(net: Any, imdb: Any, output_dir: str | os.PathLike, max_per_image: 
             progress.step()
     save_detections(Path(output_dir, "detections.npz"), all_boxes, imdb.image_index, imdb.classes)
     return imdb.evaluate_detections(all_boxes, os.fspath(output_dir))
+
+
+def _detections(net: Any, image: Pyramid, proposals: np.ndarray | None, num_classes: int, thresh: float,
+                max_per_image: int) -> list[np.ndarray]:
+    """The detections of each class in one image; none where it has no proposals (None: the net makes them)."""
+    if proposals is not None and not len(proposals):
+        return [np.zeros((0, 5), np.float32)] * num_classes
+    scores, boxes = _detect(net, image, proposals)
+    with span("NMS of classes"):
+        return detections_per_class(scores, boxes, num_classes, thresh, cfg.TEST.NMS, max_per_image)

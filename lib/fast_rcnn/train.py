@@ -24,6 +24,7 @@ from fast_rcnn.bbox_regression import normalize, unnormalize
 from fast_rcnn.child_process import StopRequest
 from fast_rcnn.config import ConfigError, cfg
 from fast_rcnn.lean import make_lean
+from fast_rcnn.profiling import profiled
 from fast_rcnn.train_log import TrainLog
 from roi_data_layer import roidb as rdl_roidb
 from roi_data_layer.features import reuse_features
@@ -186,22 +187,24 @@ class SolverWrapper:
                 layer.close()
 
     def train_model(self, max_iters: int, log: TrainLog | None = None,
-                    checkpoints: Checkpoints | None = None) -> list[str]:
+                    checkpoints: Checkpoints | None = None, profile: Path | None = None) -> list[str]:
         """Train until iteration `max_iters`; returns the paths of the snapshots, the last one of the end.
 
         Snapshots and checkpoints are made every TRAIN.SNAPSHOT_ITERS iterations. SIGTERM and Ctrl-C, of one of
         several processes, are obeyed after the current iteration by all: with `checkpoints` one is written.
+        `profile`: see `profiled`.
         Raises TrainingStopped then, and LossError where the loss is not finite.
         """
         solver, log = self.solver, log or TrainLog("train", max_iters)
         display = self.solver_param.display or DISPLAY
         log.start(solver.iter)
         paths = []
-        with StopRequest() as stop:
+        with StopRequest() as stop, profiled(solver, profile, max_iters - solver.iter) as iteration:
             is_stopped = _ask_for_stops(solver, stop)
             while solver.iter < max_iters:
                 lr = solver.lr if hasattr(solver, "lr") else float("nan")
-                solver.step(1)
+                with iteration():
+                    solver.step(1)
                 if solver.iter % display == 0 or solver.iter in (1, max_iters):
                     self._report(log, lr)
                 if solver.iter % cfg.TRAIN.SNAPSHOT_ITERS == 0 or solver.iter == max_iters:
@@ -267,7 +270,8 @@ def filter_roidb(roidb: Sequence[Entry]) -> list[Entry]:
 def train_net(solver_prototxt: str | os.PathLike, roidb: Sequence[Entry], output_dir: str | os.PathLike,
               pretrained_model: str | os.PathLike | None = None, max_iters: int = 40000, *,
               log: TrainLog | None = None, checkpoints: Checkpoints | None = None,
-              resume: bool = False, features: str | os.PathLike | None = None) -> list[str]:
+              resume: bool = False, features: str | os.PathLike | None = None,
+              profile: Path | None = None) -> list[str]:
     """Train a net; returns the paths of its snapshots, the last one of the end.
 
     The seed (cfg.RNG_SEED) must have been given to `caffe.set_random_seed` before.
@@ -276,6 +280,7 @@ def train_net(solver_prototxt: str | os.PathLike, roidb: Sequence[Entry], output
     checkpoints  where checkpoints are kept; None for none
     resume       go on from the newest checkpoint, if there is one
     features     folder for what frozen layers make of the images; None to compute it each time
+    profile      where the time goes is written to <profile>.txt and <profile>_trace.json; None: not measured
     Raises what `SolverWrapper.train_model` raises.
     """
     wrapper = SolverWrapper(solver_prototxt, filter_roidb(roidb), output_dir, pretrained_model)
@@ -288,7 +293,7 @@ def train_net(solver_prototxt: str | os.PathLike, roidb: Sequence[Entry], output
         if state:
             wrapper.restore(state)
             log.say(f"goes on after iteration {wrapper.solver.iter}, from {state}")
-        paths = wrapper.train_model(max_iters, log, checkpoints)
+        paths = wrapper.train_model(max_iters, log, checkpoints, profile)
     if checkpoints:
         checkpoints.remove()
     return paths

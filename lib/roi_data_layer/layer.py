@@ -15,6 +15,7 @@ import numpy as np
 import caffe
 from datasets.roidb import Entry
 from fast_rcnn.config import cfg
+from fast_rcnn.profiling import span
 from roi_data_layer.features import FeatureReader, KnownImages
 from roi_data_layer.minibatch import Blobs, get_allrois_minibatch, get_minibatch
 from roi_data_layer.ohem import get_ohem_minibatch, roi_losses
@@ -118,7 +119,8 @@ class RoIDataLayer(caffe.Layer):
 
     def forward(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
         ready, start = self._feed.ready if self._feed else 0, time.perf_counter()
-        blobs = self._feed.next() if self._feed else self._make_own(self.iteration)
+        with span("data wait"):
+            blobs = self._feed.next() if self._feed else self._make_own(self.iteration)
         self.waits.add(time.perf_counter() - start, ready)
         self.iteration += 1
         _fill(top, [blobs[name] for name in self._tops])

@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from fast_rcnn import parallel
 from fast_rcnn.checks import check_outputs
 from fast_rcnn.config import cfg, check_one_scale
 from fast_rcnn.lean import make_lean
+from fast_rcnn.profiling import profiled, span
 from roi_data_layer.features import reuse_features
 from roi_data_layer.pyramids import Pyramid, pyramids_ahead
 from utils.blob import image_pyramid
@@ -48,35 +50,42 @@ def _proposals(net: Any, data: np.ndarray, scales: np.ndarray) -> tuple[np.ndarr
     return outputs["rois"][:, 1:5] / np.float32(scales[0]), outputs["scores"].copy()
 
 
-def imdb_proposals(net: Any, imdb: Any,
+def imdb_proposals(net: Any, imdb: Any, profile: Path | None = None,
                    features: str | os.PathLike | None = None) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Boxes and scores of `im_proposals` for every image of a data set; of several processes, only in the first.
 
+    profile   see `profiled`
     features  folder in which a training may have left what the frozen layers of the net make of the images
     """
     check_one_scale()
     prefix = reuse_features(net, features, imdb.num_images, cfg) if features else None
-    found = list(_of_each_image(net, imdb, prefix))
+    found = list(_of_each_image(net, imdb, prefix, profile))
     return [boxes for boxes, _ in found], [scores for _, scores in found]
 
 
-def _of_each_image(net: Any, imdb: Any, prefix: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _of_each_image(net: Any, imdb: Any, prefix: Any,
+                   profile: Path | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Boxes and scores of image after image. Of N processes each makes every N-th; the first one gets all, in order."""
     progress = Progress("im_proposals", imdb.num_images)
-    with pyramids_ahead(imdb, cfg, range(parallel.rank(), imdb.num_images, parallel.count())) as pyramids:
-        own = _of_pyramids(net, pyramids, prefix)
+    own = range(parallel.rank(), imdb.num_images, parallel.count())
+    with pyramids_ahead(imdb, cfg, own) as pyramids, profiled(net, profile, len(own)) as iteration:
         for start in range(0, imdb.num_images, parallel.count()):
-            for table in parallel.collect(next(own, _NOTHING))[:imdb.num_images - start]:
+            with iteration():
+                own_table = _of_next(net, pyramids, prefix)
+            for table in parallel.collect(own_table)[:imdb.num_images - start]:
                 yield table[:, :4], table[:, 4:]
                 progress.step()
 
 
-def _of_pyramids(net: Any, pyramids: Iterable[Pyramid], prefix: Any) -> Iterator[np.ndarray]:
-    """(R, 5) boxes and scores of image after image."""
-    for image in pyramids:
-        if prefix:
-            prefix.next_batch([image.key], [image.data.shape[2:]])
-        yield np.hstack(_proposals(net, image.data, image.scales))
+def _of_next(net: Any, pyramids: Iterator[Pyramid], prefix: Any) -> np.ndarray:
+    """(R, 5) boxes and scores of the next image; none where there is no next one."""
+    with span("data wait"):
+        image = next(pyramids, None)
+    if image is None:
+        return _NOTHING
+    if prefix:
+        prefix.next_batch([image.key], [image.data.shape[2:]])
+    return np.hstack(_proposals(net, image.data, image.scales))
 
 
 def save_proposals(path: str | os.PathLike, boxes: Sequence[np.ndarray], scores: Sequence[np.ndarray],

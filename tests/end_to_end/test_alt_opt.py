@@ -5,6 +5,7 @@ import signal
 import time
 from pathlib import Path
 
+from fast_rcnn.config import reset_cfg
 from fast_rcnn.manifest import FolderLock, RunError
 from utils.files import read_json, read_json_lines, sha256_file
 
@@ -46,13 +47,32 @@ def test_a_whole_run_leaves_a_detector_that_can_be_used(finished_run, demo_data,
         records = read_json_lines(output / "logs" / f"{step}.jsonl")
         assert [record["iteration"] for record in records] == [1, iterations]
     import test_net
-    assert test_net.main(["--run", str(output), "--imdb", f"{demo_data}:test", "--cpu"]) == 0
+    assert test_net.main(["--run", str(output), "--imdb", f"{demo_data}:test", "--cpu", "--profile"]) == 0
     assert "mean AP" in capsys.readouterr().out
+    [table] = (output / "test").rglob("profile/test.txt")
+    assert "NMS of classes" in table.read_text()
     import demo
     pictures = output.parent / "pictures"
     assert demo.main(["--run", str(output), str(demo_data / "JPEGImages" / "scene_00000.jpg"), "--cpu",
                       "--output", str(pictures), "--thresh", "0.1"]) == 0
     assert (pictures / "scene_00000.png").stat().st_size > 1000
+
+
+def test_the_other_tools_profile_too(finished_run, demo_data, tmp_path):
+    import rpn_generate
+    import train_net
+    output, small = finished_run[0], ["--imdb", f"{demo_data}:test", "--cpu", "--profile"]
+    assert rpn_generate.main([*small, "--def", str(output / "models/Tiny/faster_rcnn_alt_opt/rpn_test.pt"), "--net",
+                              str(output / FINAL), "--output", str(tmp_path / "some.npz")]) == 0
+    assert "data wait" in (tmp_path / "profile" / "some.txt").read_text()
+    reset_cfg()
+    try:
+        assert train_net.main([*small, "--solver", str(output / "models/Tiny/faster_rcnn_end2end/solver.pt"),
+                               "--iters", "2", "--output", str(tmp_path / "end2end"),
+                               "--cfg", "experiments/cfgs/tiny_end2end.yml", "--set", "TRAIN.SCALES", "(96,)"]) == 0
+    finally:
+        reset_cfg()
+    assert "update" in (tmp_path / "end2end/profile/faster_rcnn_end2end_solver.txt").read_text()
 
 
 def test_stage_2_keeps_the_convolutions_of_stage_1(finished_run):
@@ -104,18 +124,26 @@ def test_a_run_that_is_killed_and_then_interrupted_comes_to_the_same_weights(fin
     assert models(output) == models(finished_run[0])
 
 
-def test_a_run_that_is_killed_in_every_stage_comes_to_the_same_weights(finished_run, trainer, tmp_path):
+def test_a_profiled_run_that_is_killed_in_every_stage_comes_to_the_same_weights(finished_run, trainer, tmp_path):
     output = tmp_path / "run"
     for step in TRAINED:
-        process = trainer.start(output, "--resume")
+        process = trainer.start(output, "--resume", "--profile")
         wait_for((output / "checkpoints" / step / "checkpoint.json").exists, process)
         process.send_signal(signal.SIGKILL)
         process.wait()
         wait_until_free(output)
         assert not (output / FINAL).exists()
-    status, text = trainer.run(output, "--resume")
+    status, text = trainer.run(output, "--resume", "--profile")
     assert status == 0, text
     assert models(output) == models(finished_run[0])
+    for step in ("stage1_proposals", "stage2_proposals", "stage2_fast_rcnn"):
+        trace = read_json(output / "profile" / f"{step}_trace.json")
+        spans = {event["name"] for event in trace["traceEvents"]}
+        assert {"iteration", "conv1_1 forward"} <= spans
+        assert "data wait" in spans and ("update" in spans) == ("proposals" not in step)
+        table = (output / "profile" / f"{step}.txt").read_text()
+        assert "conv1_1 " in table and "outside of layers" in table
+    assert "Profile of iterations" in text and f"{output}/profile/stage2_fast_rcnn.txt" in text
 
 
 def test_steps_whose_inputs_changed_are_done_again_and_it_says_so(finished_run, trainer, tmp_path):

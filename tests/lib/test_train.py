@@ -113,6 +113,14 @@ def test_saving_does_not_change_training(tmp_path):
     np.testing.assert_array_equal(often[0], weights(run(tmp_path, "once", 6)[-1])[0])
 
 
+def test_a_profile_does_not_change_training(tmp_path):
+    plain = weights(run(tmp_path, "plain", 8)[-1])
+    profiled = weights(run(tmp_path, "profiled", 8, profile=tmp_path / "profile" / "small")[-1])
+    for mine, theirs in zip(profiled, plain, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert "bbox_pred " in (tmp_path / "profile" / "small.txt").read_text()
+
+
 def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, monkeypatch):
     straight = weights(run(tmp_path, "straight", 7)[-1])
     checkpoints = Checkpoints(tmp_path / "checkpoints", "run")

@@ -30,6 +30,7 @@ from .pycaffe import (
     NesterovSolver,
     Net,
     ParallelError,
+    Profile,
     RMSPropSolver,
     SGDSolver,
     SolverError,
@@ -57,6 +58,7 @@ from .pycaffe import (
     set_solver_rank,
     solver_count,
     solver_rank,
+    span,
 )
 
 __version__ = "1.0.0"

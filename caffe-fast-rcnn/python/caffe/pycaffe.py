@@ -40,16 +40,18 @@ from .engine.solvers import (
 from .engine.storage.feature_cache import FeatureCache
 from .kernels import nms
 from .numpy_net import Net
+from .profile import Profile
+from .spans import span
 
 Solver.net_type = Net       # solver.net and solver.test_nets are nets as users know them
 
 __all__ = [
     "AdaDeltaSolver", "AdaGradSolver", "AdamSolver", "AutogradLayer", "Blob", "BlobVec", "EngineLayer",
-    "FeatureCache", "Layer", "LayerError", "NCCL", "NesterovSolver", "Net", "ParallelError", "RMSPropSolver",
-    "SGDSolver", "SolverError", "TEST", "TRAIN", "Timer", "fill_blob", "gather_arrays", "gather_values", "get_solver",
-    "has_gpu", "has_nccl", "init_log", "init_parallel", "layer_type_list", "log", "nms", "peak_memory_mb",
-    "register_layer", "set_device", "set_mode_cpu", "set_mode_gpu", "set_multiprocess", "set_precision",
-    "set_random_seed", "set_solver_count", "set_solver_rank", "solver_count", "solver_rank",
+    "FeatureCache", "Layer", "LayerError", "NCCL", "NesterovSolver", "Net", "ParallelError", "Profile",
+    "RMSPropSolver", "SGDSolver", "SolverError", "TEST", "TRAIN", "Timer", "fill_blob", "gather_arrays",
+    "gather_values", "get_solver", "has_gpu", "has_nccl", "init_log", "init_parallel", "layer_type_list", "log", "nms",
+    "peak_memory_mb", "register_layer", "set_device", "set_mode_cpu", "set_mode_gpu", "set_multiprocess",
+    "set_precision", "set_random_seed", "set_solver_count", "set_solver_rank", "solver_count", "solver_rank", "span",
 ]
 
 _LOG = logging.getLogger("caffe")

@@ -4,7 +4,7 @@ import re
 import pytest
 
 import caffe
-from caffe.commands.costs import multiply_adds, values_kept
+from caffe.costs import backward_multiply_adds, backward_values_moved, multiply_adds, values_kept, values_moved
 from caffe.engine.blob import Blob
 from caffe.proto import caffe_pb2, prototxt
 
@@ -37,6 +37,30 @@ def test_multiply_adds_of_a_recurrent_layer():
     assert multiply_adds(net.engine_layers[2], [net.blobs["x"]], []) == 5 * 2 * (4 * 3 * 7 + 4 * 3 * 3)
 
 
+@pytest.mark.parametrize("rate, down, products, moved", [
+    (1, True, 2, 72 + (60 + 30) + (30 + 60)), (0, True, 1, 72 + (30 + 60)),
+    (1, False, 1, 72 + (60 + 30)), (0, False, 0, 0)])
+def test_costs_of_a_backward_pass(rate, down, products, moved):
+    net = net_of(f"layer {{ name: 'l' bottom: 'x' top: 'y' type: 'Convolution' param {{ lr_mult: {rate} }}"
+                 "convolution_param { num_output: 6 kernel_size: 1 bias_term: false } }", 1, 5, 3, 4)
+    layer, blobs = net.engine_layers[1], ([net.blobs["x"]], [net.blobs["y"]])       # 60 -> 72 values, 30 weights
+    assert values_moved(layer, *blobs) == 60 + 30 + 72
+    assert backward_multiply_adds(layer, *blobs, [down]) == products * 72 * 5
+    assert backward_values_moved(layer, *blobs, [down]) == moved
+
+
+def test_layers_without_values_of_their_own_move_none():
+    net = net_of("layer { name: 'r' bottom: 'x' top: 'x' type: 'ReLU' }"
+                 "layer { name: 'f' bottom: 'x' top: 'y' type: 'Flatten' } layer { bottom: 'y' type: 'Silence' }", 2, 3)
+    net.forward()
+    moved = [values_moved(layer, [net._blobs[i] for i in net._bottom_ids(index)],
+                          [net._blobs[i] for i in net._top_ids(index)])
+             for index, layer in enumerate(net.engine_layers)]
+    assert moved == [0] * 4
+    x = [net.blobs["x"]]
+    assert backward_values_moved(net.engine_layers[1], x, x, [True]) == 0
+
+
 def test_shared_values_count_once():
     a, b, c = Blob(2, 3), Blob(6), Blob(5)
     b.share_data(a)
@@ -48,6 +72,7 @@ def test_inspect_a_net(project, run):
     assert re.search(r"^conv +Convolution +2x4x4x7 +4x3x3x3 4 +112 +6,048 +0.00 MB$", printed, re.M)
     assert "Parameters: 1,242" in printed and "accuracy" not in printed and "Outputs: loss" in printed
     assert "Multiply-adds of a forward pass: 8,288" in printed
+    assert "Multiply-adds of a backward pass: 10,528" in printed        # no gradient reaches the data
 
 
 def test_inspect_with_another_input_size(tmp_path, run):

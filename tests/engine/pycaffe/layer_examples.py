@@ -1,4 +1,6 @@
 """Nets of one layer each, for tests that go over many layer types: {name: (layer, shapes of bottoms, tops)}."""
+import math
+
 import numpy as np
 
 import caffe
@@ -20,6 +22,14 @@ def _pool(settings):
 
 def _simple(kind, settings=""):
     return f"type: '{kind}' {settings}", [X], 1
+
+
+def _loss(kind, settings, labels, more=""):
+    return f"type: '{kind}' loss_param {{ {settings} }} {more}", [X, labels], 1
+
+
+def _recurrent(kind, settings, *others, tops=1):
+    return f"type: '{kind}' recurrent_param {{ num_output: 4 {settings} {_FILLERS} }}", [(5, 2, 3), *others], tops
 
 
 EXAMPLES = {
@@ -119,23 +129,75 @@ EXAMPLES = {
                   [(2, 3, 9, 8), (4, 5)], 1),
     "roi_align_fixed": ("type: 'ROIAlign' roi_align_param { pooled_h: 2 pooled_w: 2 sampling_ratio: 2 }",
                         [(2, 3, 9, 8), (4, 5)], 1),
+    "psroi_pooling": ("type: 'PSROIPooling' psroi_pooling_param { output_dim: 2 group_size: 3 spatial_scale: 0.25 }",
+                      [(2, 18, 9, 7), (4, 5)], 1),
     "prior_box": ("type: 'PriorBox' prior_box_param { min_size: 4 aspect_ratio: 2 }",
                   [(1, 3, 2, 4), (1, 3, 16, 24)], 1),
+    "max_pool_mask_outside": (_pool("pool: MAX kernel_size: 1 stride: 3"), [(2, 3, 5, 6)], 2),
+    "max_pool_mask_padded": (_pool("pool: MAX kernel_size: 3 stride: 4 pad_h: 2 pad_w: 1"), [(2, 3, 5, 7)], 2),
+    "unpooling": ("type: 'Upsample' upsample_param { scale: 2 }", [(2, 3, 5, 6), (2, 3, 5, 6)], 1),
+    "bn_statistics": ("type: 'BN' bn_param { bn_mode: LEARN }", [X], 3),
+    "filter": ("type: 'Filter'", [(5, 2, 3), (5, 4), (5, 1, 1)], 2),
+    "dummy_data": ("type: 'DummyData' dummy_data_param { shape { dim: 2 dim: 3 } shape { dim: 1 dim: 2 dim: 4 dim: 4 }"
+                   " data_filler { value: 2.5 } data_filler { type: 'bilinear' } }", [], 2),
+    "parameter": ("type: 'Parameter' parameter_param { shape { dim: 2 dim: 3 } }", [], 1),
+    # ---- recurrent
+    "lstm": _recurrent("LSTM", "", (5, 2)),
+    "lstm_static": _recurrent("LSTM", "", (5, 2), (2, 6)),
+    "lstm_exposed": _recurrent("LSTM", "expose_hidden: true", (5, 2), (2, 6), (1, 2, 4), (1, 2, 4), tops=3),
+    "lstm_one_step": ("type: 'LSTM' recurrent_param { num_output: 4 }", [(1, 2, 3, 5), (1, 2)], 1),
+    "rnn": _recurrent("RNN", "", (5, 2)),
+    "rnn_exposed": _recurrent("RNN", "expose_hidden: true", (5, 2), (1, 2, 4), tops=2),
+    "lstm_unit": ("type: 'LSTMUnit'", [(1, 3, 4), (1, 3, 16), (1, 3)], 2),
+    # ---- losses
+    "euclidean_loss": ("type: 'EuclideanLoss'", [X, (2, 42, 5)], 1),
+    "softmax_loss": ("type: 'SoftmaxWithLoss'", [X, (2, 7, 5)], 1),
+    "softmax_loss_ignored": _loss("SoftmaxWithLoss", "ignore_label: 2", (2, 1, 7, 5)),
+    "softmax_loss_full": _loss("SoftmaxWithLoss", "ignore_label: 2 normalization: FULL", (2, 7, 5)),
+    "softmax_loss_batch": _loss("SoftmaxWithLoss", "normalize: false", (2, 7, 5)),
+    "softmax_loss_summed": _loss("SoftmaxWithLoss", "normalization: NONE", (2, 7, 5), "softmax_param { axis: -3 }"),
+    "softmax_loss_last": _loss("SoftmaxWithLoss", "normalization: BATCH_SIZE", (2, 6, 7), "softmax_param { axis: 3 }"),
+    "sigmoid_loss": ("type: 'SigmoidCrossEntropyLoss'", [X, X], 1),
+    "sigmoid_loss_ignored": _loss("SigmoidCrossEntropyLoss", "ignore_label: 0 normalization: VALID", X),
+    "sigmoid_loss_full": _loss("SigmoidCrossEntropyLoss", "normalization: FULL", (2, 42, 5)),
+    "infogain_loss": ("type: 'InfogainLoss'", [X, (2, 7, 5), (1, 1, 6, 6)], 1),
+    "infogain_loss_ignored": ("type: 'InfogainLoss' loss_param { ignore_label: 2 } infogain_loss_param { axis: 2 } "
+                              "loss_weight: 1 loss_weight: 0",
+                              [(2, 3, 6, 5), (2, 3, 5), (6, 6)], 2),
+    "multinomial_loss": ("type: 'MultinomialLogisticLoss'", [(3, 6), (3,)], 1),
+    "hinge_loss": ("type: 'HingeLoss'", [(4, 6), (4,)], 1),
+    "hinge_loss_squared": ("type: 'HingeLoss' hinge_loss_param { norm: L2 }", [(4, 3, 2), (4, 1)], 1),
+    "contrastive_loss": ("type: 'ContrastiveLoss' contrastive_loss_param { margin: 3 }", [(7, 5), (7, 5), (7,)], 1),
+    "contrastive_loss_legacy": ("type: 'ContrastiveLoss' contrastive_loss_param { margin: 9 legacy_version: true }",
+                                [(7, 5, 1, 1), (7, 5, 1, 1), (7, 1)], 1),
+    "smooth_l1": ("type: 'SmoothL1Loss' loss_weight: 1", [X, X, X, X], 1),
+    "smooth_l1_plain": ("type: 'SmoothL1Loss' loss_weight: 1 smooth_l1_loss_param { sigma: 3 }", [X, (2, 42, 5)], 1),
+    "accuracy": ("type: 'Accuracy'", [X, (2, 7, 5)], 1),
+    "accuracy_of_classes": ("type: 'Accuracy' accuracy_param { top_k: 2 axis: -1 ignore_label: 1 }",
+                            [(2, 7, 3, 5), (2, 7, 3)], 2),
 }
 
-# Layers that can become torch modules, but not ONNX.
-TORCH_ONLY = {
-    "lstm": (f"type: 'LSTM' recurrent_param {{ num_output: 4 {_FILLERS} }}", [(5, 2, 3), (5, 2)], 1),
-    "lstm_static": (f"type: 'LSTM' recurrent_param {{ num_output: 4 {_FILLERS} }}", [(5, 2, 3), (5, 2), (2, 6)], 1),
-    "rnn": (f"type: 'RNN' recurrent_param {{ num_output: 4 {_FILLERS} }}", [(5, 2, 3), (5, 2)], 1),
-    "psroi_pooling": ("type: 'PSROIPooling' psroi_pooling_param { output_dim: 2 group_size: 2 spatial_scale: 0.25 }",
-                      [(2, 8, 9, 7), (4, 5)], 1),
-    "euclidean_loss": ("type: 'EuclideanLoss'", [X, X], 1),
-    "softmax_loss": ("type: 'SoftmaxWithLoss'", [X, (2, 7, 5)], 1),
-    "sigmoid_loss": ("type: 'SigmoidCrossEntropyLoss'", [X, X], 1),
-    "smooth_l1": ("type: 'SmoothL1Loss' loss_weight: 1", [X, X, X, X], 1),
-    "hinge_loss": ("type: 'HingeLoss' hinge_loss_param { norm: L2 }", [(4, 6), (4,)], 1),
+_LABELS = (1, lambda random, shape: random.integers(0, 5, shape))
+_REGIONS = (1, lambda random, shape: np.column_stack([random.integers(0, 2, shape[0]), np.sort(
+    random.uniform(0, 30, (shape[0], 2, 2)), axis=1).reshape(-1, 4)]))
+_SEQUENCE_STARTS = (1, lambda random, shape: np.arange(shape[0])[:, None] > np.array([0, 2]))
+_PROBABILITIES = (0, lambda random, shape: random.uniform(0, 1, shape) * (random.uniform(0, 1, shape) > 0.3))
+# Indices, flags and regions where a layer takes such: {type: (bottom, values)}; else normal numbers.
+_VALUES = {
+    "Accuracy": [_LABELS], "HingeLoss": [_LABELS], "InfogainLoss": [_LABELS], "SoftmaxWithLoss": [_LABELS],
+    "MultinomialLogisticLoss": [_LABELS, _PROBABILITIES], "Embed": [(0, _LABELS[1])],
+    "BatchReindex": [(1, lambda random, shape: random.integers(0, 2, shape))],
+    "ContrastiveLoss": [(2, lambda random, shape: random.integers(0, 2, shape))],
+    "Filter": [(2, lambda random, shape: np.arange(shape[0]).reshape(shape) % 3)],
+    "LSTM": [_SEQUENCE_STARTS], "RNN": [_SEQUENCE_STARTS],
+    "LSTMUnit": [(2, lambda random, shape: np.arange(shape[1])[None] % 2)],
+    "PSROIPooling": [_REGIONS], "ROIAlign": [_REGIONS], "ROIPooling": [_REGIONS],
+    "SigmoidCrossEntropyLoss": [(1, lambda random, shape: random.integers(0, 3, shape) / 2)],
+    "Upsample": [(1, lambda random, shape: np.reshape(
+        [random.permutation(4 * shape[2] * shape[3])[:shape[2] * shape[3]] for _ in range(math.prod(shape[:2]))],
+        shape))],
 }
+
 
 
 def net_of(example, phase=caffe.TEST, force_backward=False):
@@ -150,22 +212,17 @@ def net_of(example, phase=caffe.TEST, force_backward=False):
                           caffe_pb2.NetParameter()), phase)
     random = np.random.default_rng(1)
     for index, shape in enumerate(shapes):
-        net.blobs[f"x{index}"].data[...] = _values(text, index, shape, random)
+        net.blobs[f"x{index}"].data[...] = values_of(net.engine_layers[-1].type, index, shape, random)
+    if "STOCHASTIC" in text:
+        net.blobs["x0"].data[...] = np.abs(net.blobs["x0"].data)
+    if "'Parameter'" in text:
+        net.params["tested"][0].data[...] = random.standard_normal(net.params["tested"][0].shape)
     if "'BatchNorm'" in text or "'BN'" in text:
         for blob in net.params["tested"][-3 if "'BatchNorm'" in text else -2:]:
             blob.data[...] = random.uniform(0.5, 2, blob.shape)
     return net
 
 
-def _values(text, index, shape, random):
-    """Indices, flags and regions where the layer takes such, else normal numbers."""
-    if index == 1 and len(shape) == 2 and shape[1] == 5 and "ROI" in text:
-        corners = np.sort(random.uniform(0, 30, (shape[0], 2, 2)), axis=1).reshape(-1, 4)
-        return np.column_stack([random.integers(0, 2, shape[0]), corners])
-    if "'Embed'" in text or index == 1 and any(name in text for name in ("Reindex", "SoftmaxWith", "Hinge")):
-        return random.integers(0, 2 if "Reindex" in text else 5, shape)
-    if index == 1 and any(name in text for name in ("LSTM", "RNN")):
-        return np.arange(shape[0])[:, None] > np.array([0, 2])
-    if index == 1 and "Sigmoid" in text:
-        return random.uniform(0, 1, shape)
-    return np.abs(random.standard_normal(shape)) if "STOCHASTIC" in text else random.standard_normal(shape)
+def values_of(kind, index, shape, random):
+    """What a test gives to bottom `index` of a layer of this type."""
+    return dict(_VALUES.get(kind, ())).get(index, lambda random, shape: random.standard_normal(shape))(random, shape)

@@ -3,36 +3,19 @@ import builtins
 
 import numpy as np
 import pytest
-from layer_examples import EXAMPLES, TORCH_ONLY, net_of
+import torch
+from layer_examples import EXAMPLES, net_of
 
 import caffe
+from caffe.engine import layer
 from caffe.export import ExportError, OnnxMissing
+from caffe.layer_docs import catalogue
 from caffe.proto import caffe_pb2
 from caffe.proto.prototxt import parse
 
 onnx = pytest.importorskip("onnx", reason="needs the package onnx")
-onnxruntime = pytest.importorskip("onnxruntime", reason="needs the package onnxruntime")
-
-
-def run(path, arrays):
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    names = [value.name for value in session.get_outputs()]
-    given = {value.name for value in session.get_inputs()}
-    return dict(zip(names, session.run(None, {name: arrays[name] for name in given}), strict=True))
-
-
-def check(net, path, tolerance=1e-5):
-    """Write the net, and compare onnxruntime's outputs with those of the net."""
-    caffe.to_onnx(net, path)
-    onnx.checker.check_model(str(path), full_check=True)
-    found = run(path, {name: net.blobs[name].data.copy() for name in net.inputs})
-    expected = net.forward()
-    assert list(found) == list(expected)
-    for name, want in expected.items():
-        assert found[name].shape == want.shape
-        np.testing.assert_allclose(found[name], want, rtol=tolerance, atol=tolerance, err_msg=name)
+pytest.importorskip("onnxruntime", reason="needs the package onnxruntime")
+from onnx_runs import check, run  # noqa: E402  (it needs both packages)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -46,11 +29,25 @@ def test_ties_of_arg_max(tmp_path):
     check(net, tmp_path / "net.onnx")
 
 
+def test_odd_regions_of_psroi_pooling(tmp_path):
+    """Halves are rounded away from zero; points, RoIs turned round and RoIs outside of the image."""
+    corners = [(0.5, 1.5, 2.5, 20.5), (-2.5, -0.5, -0.5, 3), (4, 4, 4, 4), (9, 9, 2, 3), (90, 90, 99, 99),
+               (0, 0, 27, 35)]
+    net = net_of((EXAMPLES["psroi_pooling"][0], [(2, 18, 9, 7), (len(corners), 5)], 1))
+    net.blobs["x1"].data[...] = [(index % 2, *corner) for index, corner in enumerate(corners)]
+    check(net, tmp_path / "net.onnx")
+
+
 def test_every_supported_type_has_an_example():
     from caffe.export.onnx_graph import CONVERTERS
     tested = {net_of(example).engine_layers[-1].type for example in EXAMPLES.values()}
-    assert set(CONVERTERS) - tested == {"DepthwiseConvolution", "Parameter", "Silence"}
-    assert set(CONVERTERS) <= set(caffe.layer_type_list())
+    assert set(CONVERTERS) - tested == {"DepthwiseConvolution", "HDF5Output", "Silence"}
+
+
+def test_every_type_that_computes_has_a_conversion():
+    from caffe.export.onnx_graph import CONVERTERS
+    others = {"Data", "HDF5Data", "ImageData", "Input", "MemoryData", "Python", "WindowData"}
+    assert set(catalogue()) - set(CONVERTERS) == others
 
 
 # ---------------------------------------------------------------------------------------------- whole nets
@@ -101,29 +98,48 @@ def test_an_output_that_is_an_input_is_copied(tmp_path):
 
 def test_layers_without_conversion_are_all_named():
     text = """
-    layer { name: "in" type: "Input" top: "x" top: "c"
-      input_param { shape { dim: 5 dim: 2 dim: 3 } shape { dim: 5 dim: 2 } } }
-    layer { name: "memory" type: "LSTM" bottom: "x" bottom: "c" top: "h" recurrent_param { num_output: 4 } }
-    layer { name: "r" type: "ReLU" bottom: "h" top: "r" }
-    layer { name: "cost" type: "EuclideanLoss" bottom: "r" bottom: "r" top: "loss" }
+    layer { name: "d" type: "DummyData" top: "x" top: "z" dummy_data_param { shape { dim: 4 dim: 2 }
+            data_filler { value: 1 } data_filler { type: "uniform" max: 1 } } }
+    layer { name: "e" type: "MemoryData" top: "p" top: "q"
+            memory_data_param { batch_size: 4 channels: 1 height: 1 width: 2 } }
+    layer { name: "cost" type: "EuclideanLoss" bottom: "x" bottom: "p" top: "loss" }
     """
-    with pytest.raises(ExportError, match=r"(?s)ONNX model.*'memory' \(LSTM\): ONNX has no.*'cost' \(EuclideanLoss\)"):
+    with pytest.raises(ExportError, match=r"(?s)ONNX model.*'d' \(DummyData\): its values are random; give the net "
+                                          r"an Input layer.*'e' \(MemoryData\): it reads data; give the net an Input"):
         caffe.to_onnx(caffe.Net(parsed(text), caffe.TEST), "never.onnx")
 
 
-@pytest.mark.parametrize("name", TORCH_ONLY)
-def test_refused_layers(name, tmp_path):
-    with pytest.raises(ExportError, match="layer 'tested'"):
-        caffe.to_onnx(net_of(TORCH_ONLY[name]), tmp_path / "net.onnx")
+def test_layers_that_a_program_registered_have_no_conversion(tmp_path, monkeypatch):
+    class Doubled(caffe.AutogradLayer):
+        exact_bottoms = exact_tops = 1
+
+        def reshape(self, bottom, top):
+            top[0].reshape(*bottom[0].shape)
+
+        def compute(self, value):
+            return 2 * value
+
+    monkeypatch.setattr(layer, "_REGISTRY", dict(layer._REGISTRY))
+    caffe.register_layer("Doubled")(Doubled)
+    net = net_of(("type: 'Doubled'", [(2, 3)], 1))
+    with pytest.raises(ExportError, match=r"'tested' \(Doubled\): its type has no conversion"):
+        caffe.to_onnx(net, tmp_path / "net.onnx")
     assert not list(tmp_path.iterdir())
+    np.testing.assert_array_equal(caffe.to_torch(net)(torch.ones(2, 3)), np.full((2, 3), 2))
 
 
-def test_settings_without_conversion_are_refused(tmp_path):
-    outside = "type: 'Pooling' pooling_param { pool: MAX kernel_size: 1 stride: 3 }", [(2, 3, 5, 6)], 2
-    unpooling = "type: 'Upsample' upsample_param { scale: 2 }", [(2, 3, 5, 6)] * 2, 1
-    for example in (outside, unpooling):
-        with pytest.raises(ExportError, match="mask"):
-            caffe.to_onnx(net_of(example), tmp_path / "net.onnx")
+def test_a_layer_that_writes_files_is_left_out(tmp_path):
+    text = f"""
+    layer {{ name: "in" type: "Input" top: "x" input_param {{ shape {{ dim: 3 dim: 2 }} }} }}
+    layer {{ name: "r" type: "ReLU" bottom: "x" top: "r" }}
+    layer {{ name: "w" type: "HDF5Output" bottom: "x" bottom: "x" hdf5_output_param {{ file_name: "{tmp_path}/h" }} }}
+    """
+    net = caffe.Net(parsed(text), caffe.TEST)
+    caffe.to_onnx(net, tmp_path / "net.onnx")
+    value = np.array([[1, -2], [3, 4], [-5, 6]], np.float32)
+    np.testing.assert_array_equal(run(tmp_path / "net.onnx", {"x": value})["r"], value.clip(min=0))
+    np.testing.assert_array_equal(caffe.to_torch(net)(torch.tensor(value)), value.clip(min=0))
+    assert not (tmp_path / "h").exists()
 
 
 def test_nets_in_training_are_refused(tmp_path):
@@ -153,12 +169,10 @@ def test_large_weights_go_into_a_second_file(tmp_path, monkeypatch):
 
 def test_command_names_what_cannot_be_exported(tmp_path, capsys):
     from caffe.commands import main
-    net = net_of(TORCH_ONLY["hinge_loss"])
     (tmp_path / "net.prototxt").write_text(
-        "layer { name: 'in' type: 'Input' top: 'x' top: 't'\n"
-        "  input_param { shape { dim: 4 dim: 6 } shape { dim: 4 } } }\n"
-        "layer { name: 'tested' type: 'HingeLoss' bottom: 'x' bottom: 't' top: 'y' }")
-    net.save(str(tmp_path / "net.caffemodel"))
+        "layer { name: 'tested' type: 'MemoryData' top: 'x' top: 't'\n"
+        "  memory_data_param { batch_size: 4 channels: 6 height: 1 width: 1 } }")
+    caffe.Net(str(tmp_path / "net.prototxt"), caffe.TEST).save(str(tmp_path / "net.caffemodel"))
     words = [str(tmp_path / name) for name in ("net.prototxt", "net.caffemodel", "net.onnx")]
     assert main(["export", *words]) == 2
-    assert "layer 'tested' (HingeLoss): its type has no conversion" in capsys.readouterr().err
+    assert "layer 'tested' (MemoryData): it reads data; give the net an Input" in capsys.readouterr().err

@@ -5,16 +5,18 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from layer_examples import EXAMPLES, TORCH_ONLY, X, net_of
+from layer_examples import EXAMPLES, X, net_of
 
 import caffe
 from caffe.export import ExportError
 from caffe.proto import caffe_pb2
 from caffe.proto.prototxt import parse
 
-ALL = EXAMPLES | TORCH_ONLY
 NO_GRADIENT = {"batch_reindex", "threshold", "arg_max", "arg_max_values", "arg_max_all", "prior_box", "embed",
-               "stochastic_pool"}
+               "stochastic_pool", "accuracy", "accuracy_of_classes", "dummy_data", "parameter"}
+# Bottoms that the engine gives no gradient, beside those that a layer's class names.
+CONSTANT_BOTTOMS = {"Crop": (1,), "Filter": (2,), "LSTM": (3, 4), "PSROIPooling": (1,), "RNN": (2,), "ROIAlign": (1,),
+                    "ROIPooling": (1,), "SmoothL1Loss": (2, 3), "Upsample": (1,)}
 
 
 def inputs_of(net):
@@ -25,36 +27,39 @@ def as_tuple(value):
     return value if isinstance(value, tuple) else (value,)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_values(name):
-    net = net_of(ALL[name])
+    net = net_of(EXAMPLES[name])
     module, inputs = caffe.to_torch(net), inputs_of(net)
     with torch.no_grad():
         found = as_tuple(module(*inputs))
     expected = net.forward()
     assert module.outputs == net.outputs == list(expected)
     for value, want in zip(found, expected.values(), strict=True):
-        np.testing.assert_allclose(value.numpy(), want, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(value.detach(), want, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if name not in NO_GRADIENT])
+@pytest.mark.parametrize("name", [name for name in EXAMPLES if name not in NO_GRADIENT])
 def test_gradients_are_those_of_the_net(name):
-    net = net_of(ALL[name], force_backward=True)
+    net = net_of(EXAMPLES[name])
     module, inputs = caffe.to_torch(net), inputs_of(net)
     layer = net.engine_layers[-1]
-    learns = [index not in layer.not_forced and index not in layer.no_backward_to for index in range(len(inputs))]
-    learns = [learn and not (index == 1 and "ROI" in layer.type) and not (index > 1 and layer.type == "SmoothL1Loss")
-              and not (index == 1 and layer.type == "Crop") for index, learn in enumerate(learns)]
+    constant = {*layer.not_forced, *layer.no_backward_to, *CONSTANT_BOTTOMS.get(layer.type, ())}
+    learns = [index not in constant for index in range(len(inputs))]
     for tensor, learn in zip(inputs, learns, strict=True):
         tensor.requires_grad_(learn)
-    outputs = [value for value in as_tuple(module(*inputs)) if value.requires_grad]
+    outputs = as_tuple(module(*inputs))
     net.forward()
-    random, weights = np.random.default_rng(7), []
-    for output in net.outputs:
-        weights.append(random.standard_normal(net.blobs[output].shape).astype(np.float32))
-        net.blobs[output].diff[...] = weights[-1]
-    net.backward()
-    sum((value * torch.tensor(weight)).sum() for value, weight in zip(outputs, weights, strict=False)).backward()
+    random, total = np.random.default_rng(7), 0
+    for value, output in zip(outputs, net.outputs, strict=True):
+        weight = random.standard_normal(net.blobs[output].shape).astype(np.float32)
+        weight *= layer.type != "BN" or output == "y0"       # the engine takes no gradient for BN's statistics
+        net.blobs[output].diff[...] = weight
+        if value.requires_grad:
+            total = total + (value * torch.tensor(weight)).sum()
+    layer.param_propagate_down = [True] * len(layer.blobs)
+    layer.backward([net.blobs[output] for output in net.outputs], learns, [net.blobs[name] for name in net.inputs])
+    total.backward()
     for index, (tensor, learn) in enumerate(zip(inputs, learns, strict=True)):
         if learn:
             np.testing.assert_allclose(tensor.grad, net.blobs[f"x{index}"].diff, rtol=1e-3, atol=1e-4)
@@ -170,7 +175,8 @@ def test_other_sizes_types_and_copies():
     assert torch.autograd.gradcheck(module, torch.randn(1, 6, 4, 3, dtype=torch.float64, requires_grad=True))
 
 
-@pytest.mark.parametrize("name", ["conv", "max_pool", "ave_pool_padded", "lrn", "batch_norm", "reshape", "reduction"])
+@pytest.mark.parametrize("name", ["conv", "max_pool", "ave_pool_padded", "lrn", "batch_norm", "reshape", "reduction",
+                                  "lstm", "accuracy", "dummy_data", "euclidean_loss", "sigmoid_loss"])
 def test_export_and_tracing(name):
     net = net_of(EXAMPLES[name])
     module, inputs = caffe.to_torch(net), tuple(inputs_of(net))
@@ -184,9 +190,16 @@ def test_export_and_tracing(name):
         torch.testing.assert_close(program(*other), module(*other))
 
 
+def test_constants_are_no_part_of_the_state():
+    module = caffe.to_torch(net_of(EXAMPLES["dummy_data"]))
+    assert not module.state_dict() and not list(module.parameters())
+    assert all(value.dtype == torch.float64 for value in module.double()())
+
+
 def test_layers_that_cannot_be_modules_are_all_named():
     text = """
-    layer { name: "d" type: "DummyData" top: "x" dummy_data_param { shape { dim: 1 dim: 2 } } }
+    layer { name: "d" type: "DummyData" top: "x" dummy_data_param { shape { dim: 1 dim: 2 }
+            data_filler { type: "gaussian" } } }
     layer { name: "e" type: "MemoryData" top: "p" top: "q"
             memory_data_param { batch_size: 1 channels: 1 height: 1 width: 1 } }
     layer { name: "r" type: "ReLU" bottom: "x" top: "y" }

@@ -6,12 +6,12 @@ import argparse
 import numpy as np
 
 from .. import pycaffe
+from ..costs import backward_multiply_adds, multiply_adds, values_kept
 from ..engine.net import Net
 from ..engine.storage.caffemodel import read_weights
-from .costs import multiply_adds, values_kept
+from ..tables import memory_text, shape_text, table
 from .flags import Flags, names, stages
 from .running import CommandError, existing_file
-from .tables import memory_text, shape_text, table
 
 SUMMARY = "print a model's layers, shapes, parameters, multiply-adds and memory"
 EXAMPLES = """\
@@ -69,24 +69,26 @@ def _reshape_inputs(net: Net, wishes: list[str]) -> None:
 
 def describe_net(net: Net) -> str:
     """The table of a net's layers, and its sums. Automatic splits are left out: they cost nothing."""
-    rows, total = [], 0
+    rows, total, backward = [], 0, 0
     for index, layer in enumerate(net.engine_layers):
         if layer.type == "Split":
             continue
         bottoms = [net._blobs[i] for i in net._bottom_ids(index)]
         tops = [net._blobs[i] for i in net._top_ids(index)]
-        work = multiply_adds(layer, bottoms, tops)
+        work, plan = multiply_adds(layer, bottoms, tops), net._plans[index]
         total += work
+        if plan.needs_backward:
+            backward += backward_multiply_adds(layer, bottoms, tops, plan.propagate_down)
         rows.append((layer.name, layer.type, " ".join(shape_text(top.shape) for top in tops),
                      " ".join(shape_text(blob.shape) for blob in layer.blobs),
                      f"{sum(blob.count for blob in layer.blobs):,}", f"{work:,}",
                      memory_text(sum(top.count for top in tops))))
     header = ("layer", "type", "tops", "parameters", "count", "multiply-adds", "tops' memory")
     return "\n".join([f"{net.name or 'net'}, phase {net.phase}", "", table(header, rows, numbers=(4, 5, 6)), "",
-                      *_sums(net, total)])
+                      *_sums(net, total, backward)])
 
 
-def _sums(net: Net, work: int) -> list[str]:
+def _sums(net: Net, work: int, backward: int) -> list[str]:
     parameters = sum(blob.count for blob in net.learnable_params)
     frozen = sum(blob.count for blob, rate in zip(net.learnable_params, net.params_lr, strict=True) if not rate)
     kept = values_kept(net._blobs)
@@ -94,6 +96,7 @@ def _sums(net: Net, work: int) -> list[str]:
             f"Outputs: {', '.join(net.outputs)}",
             f"Parameters: {parameters:,} ({memory_text(parameters)}), shared ones counted once; frozen: {frozen:,}",
             f"Multiply-adds of a forward pass: {work:,} (convolutions, fully connected and recurrent layers)",
+            *([f"Multiply-adds of a backward pass: {backward:,}"] if backward else []),
             f"Memory of blobs: {memory_text(kept)}; with all gradients {memory_text(2 * kept)}"]
 
 

@@ -6,9 +6,9 @@ import argparse
 import numpy as np
 
 from .. import pycaffe
+from ..tables import values_text
 from .flags import Flags, names, positive, stages
 from .running import CommandError, Progress, existing_file, log, use_device
-from .tables import values_text
 
 SUMMARY = "score a net: the mean of each output over some batches"
 EXAMPLES = """\

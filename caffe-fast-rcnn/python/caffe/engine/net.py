@@ -313,6 +313,11 @@ class Net:
         """Call the function with the index of each layer after its backward pass, whether it has one or not."""
         self._observers["after_backward"].append(function)
 
+    def remove_observer(self, function: Callable[[int], None]) -> None:
+        """Call a function that was given to one of the above no more (ours)."""
+        for observers in self._observers.values():
+            observers[:] = [observer for observer in observers if observer != function]
+
     def _tell(self, event: str, index: int) -> None:
         for function in self._observers[event]:
             function(index)

@@ -1,11 +1,13 @@
 """An ONNX graph under construction, and one layer's part in it."""
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 import onnx
+from numpy.typing import ArrayLike
 from onnx import helper, numpy_helper
 
 from ..engine.blob import Blob
@@ -20,11 +22,15 @@ class Unsupported(Exception):
 
 
 class Graph:
-    """Nodes, weights and the names that are taken."""
+    """Nodes, weights and the names that are taken.
+
+    varying  values whose first dimension, a number of items, is found when the model runs: a Filter decides it
+    """
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
+        self.varying: set[str] = set()
         self._names: set[str] = set()
         self._weights: dict[tuple[int, Shape], str] = {}
 
@@ -79,6 +85,8 @@ class Step:
         """Add an operation with `count` results; returns their names."""
         outputs = [self.graph.unique(f"{self.layer.name}/{op}") for _ in range(count)]
         self.graph.nodes.append(helper.make_node(op, list(inputs), outputs, f"{outputs[0]}:node", **attributes))
+        if not self.graph.varying.isdisjoint(inputs):
+            self.graph.varying.update(outputs)
         return outputs
 
     def node(self, op: str, *inputs: str, **attributes: Any) -> str:
@@ -89,13 +97,29 @@ class Step:
         """A constant array."""
         return self.graph.constant(values, f"{self.layer.name}.{name}")
 
-    def floats(self, values: float | Sequence[float]) -> str:
+    def floats(self, values: ArrayLike) -> str:
         """A constant of float32."""
         return self.array(np.array(values, np.float32))
 
     def ints(self, *values: int) -> str:
         """A constant list of int64."""
         return self.array(np.array(values, np.int64))
+
+    def filled(self, shape: Sequence[int], value: float) -> str:
+        """An array of one value, which the model stores once."""
+        return self.node("Expand", self.floats(value), self.ints(*shape))
+
+    def as_ints(self, value: str) -> str:
+        """The value as int64, fractions cut off."""
+        return self.node("Cast", value, to=onnx.TensorProto.INT64)
+
+    def as_floats(self, value: str) -> str:
+        """The value as float32; a truth value as 0 or 1."""
+        return self.node("Cast", value, to=onnx.TensorProto.FLOAT)
+
+    def as_flags(self, value: str) -> str:
+        """Where the value is not 0."""
+        return self.node("Cast", value, to=onnx.TensorProto.BOOL)
 
     def times(self, value: str, factor: float) -> str:
         """value * factor"""
@@ -105,9 +129,35 @@ class Step:
         """value + addend"""
         return value if addend == 0 else self.node("Add", value, self.floats(addend))
 
+    def varies(self, value: str) -> bool:
+        """Is the number of items in this value known only when the model runs?"""
+        return value in self.graph.varying
+
+    def reduced(self, op: str, value: str, axes: Sequence[int] | None = None, keepdims: bool = True) -> str:
+        """A reduction over the axes, or over all of them to a scalar."""
+        if axes is None:
+            result = self.node(op, value, keepdims=0)
+        else:
+            result = self.node(op, value, self.ints(*axes), keepdims=int(keepdims))
+        if axes is None or 0 in axes:
+            self.graph.varying.discard(result)
+        return result
+
+    def total(self, value: str) -> str:
+        """The sum of all values."""
+        return self.reduced("ReduceSum", value)
+
     def reshaped(self, value: str, old: Shape, new: Shape) -> str:
-        """The value in another shape."""
-        return value if tuple(old) == tuple(new) else self.node("Reshape", value, self.ints(*new))
+        """The value in another shape, in which its items stay apart if a Filter decides their number."""
+        if self.varies(value) and math.prod(old[1:]) % math.prod(new[1:]):
+            self.refuse(f"behind a Filter items must stay apart, but {tuple(old)} becomes {tuple(new)}")
+        return self.restored(value, old, new)
+
+    def restored(self, value: str, old: Shape, new: Shape) -> str:
+        """A value that was reshaped for a calculation, in the shape of a top."""
+        if tuple(old) == tuple(new):
+            return value
+        return self.node("Reshape", value, self.ints(*((-1, *new[1:]) if new and self.varies(value) else new)))
 
     def cut(self, value: str, start: Sequence[int], end: Sequence[int], axes: Sequence[int], step: int = 1) -> str:
         """value[start:end:step] along the axes."""
@@ -129,6 +179,24 @@ class Step:
         behind = len(self.shape) - axis - len(blob.shape) if blob.shape else 0
         return self.reshaped(value, blob.shape, (*blob.shape, *(1,) * behind))
 
+    def scan(self, body: Callable[[list[str], list[str]], tuple[list[str], list[str]]], states: Sequence[str],
+             sequences: Sequence[str]) -> list[str]:
+        """Run a body over the first axis of sequences of float32; returns the last states and the stacked outputs.
+
+        body(states, slices) adds the nodes of one step and returns its new states and its outputs.
+        """
+        outer, self.graph.nodes = self.graph.nodes, []
+        inputs = [self.graph.unique(f"{self.layer.name}/slice") for _ in (*states, *sequences)]
+        try:
+            new_states, outputs = body(inputs[:len(states)], inputs[len(states):])
+            results = [*new_states, *(self.node("Identity", output) for output in outputs)]     # no name twice
+        finally:
+            inner, self.graph.nodes = self.graph.nodes, outer
+        begin, end = ([helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names]
+                      for names in (inputs, results))
+        return self.nodes("Scan", [*states, *sequences], len(results), num_scan_inputs=len(sequences),
+                          body=helper.make_graph(inner, f"{self.layer.name}/body", begin, end))
+
     def refuse(self, reason: str) -> NoReturn:
         """Say that this layer has no conversion, and why. Raises Unsupported."""
         raise Unsupported(reason)
@@ -140,6 +208,8 @@ class Step:
 
     def rename(self, old: str, new: str) -> None:
         """Give a result of this step's nodes another name, which must be free."""
+        if self.varies(old):
+            self.graph.varying.add(new)
         for node in self.graph.nodes[self._first:]:
             for names in (node.input, node.output):
                 for index, name in enumerate(names):

@@ -5,14 +5,10 @@ import os
 
 from ..engine.layer import TEST
 from ..engine.storage.atomic import atomic_path
-from .unsupported import ExportError, name_of, refuse
+from .unsupported import ExportError, name_of, reason_against, refuse
 
 OPSET = 18
 _LARGEST_FILE = 2_000_000_000       # protobuf holds no more than 2 GiB in one message
-_REASONS = {"Python": "its code is not ours",
-            **dict.fromkeys(("LSTM", "RNN"), "ONNX has no marks of where sequences begin"),
-            **dict.fromkeys(("Data", "DummyData", "HDF5Data", "ImageData", "MemoryData", "WindowData"),
-                            "it reads data; give the net an Input layer instead")}
 
 
 class OnnxMissing(ImportError):
@@ -24,7 +20,16 @@ def _converters() -> dict:
         import onnx  # noqa: F401
     except ImportError as error:
         raise OnnxMissing("export to ONNX needs the package onnx: pip install onnx") from error
-    from . import onnx_shapes, onnx_sums, onnx_values, onnx_windows  # noqa: F401  (they register their conversions)
+    from . import (  # noqa: F401  (they register their conversions)
+        onnx_items,
+        onnx_losses,
+        onnx_regions,
+        onnx_sequences,
+        onnx_shapes,
+        onnx_sums,
+        onnx_values,
+        onnx_windows,
+    )
     from .onnx_graph import CONVERTERS
     return CONVERTERS
 
@@ -47,7 +52,8 @@ def onnx_model(net):
         if values[index] != name:       # a value that layers only pass on
             graph.nodes.append(helper.make_node("Identity", [values[index]], [name], f"{name}:node"))
     model = helper.make_model(
-        helper.make_graph(graph.nodes, net.name or "net", _infos(net, inputs), _infos(net, outputs),
+        helper.make_graph(graph.nodes, net.name or "net", _infos(net, inputs, set()),
+                          _infos(net, outputs, {index for index in outputs if values[index] in graph.varying}),
                           graph.initializers),
         producer_name="caffe", opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
     if _size(model) < _LARGEST_FILE:
@@ -58,6 +64,7 @@ def onnx_model(net):
 def _convert_layers(net, graph, converters, inputs: dict[int, str], outputs: dict[int, str]) -> dict[int, str]:
     """The name of each blob's last value. Raises ExportError with all layers that have no conversion."""
     from .onnx_graph import Step, Unsupported
+    from .onnx_items import check_items
     blobs, values, reasons = net._blobs, dict(inputs), {}
     last_writer = {index: number for number in range(len(net.engine_layers)) for index in net._top_ids(number)}
     for number, layer in enumerate(net.engine_layers):
@@ -67,8 +74,9 @@ def _convert_layers(net, graph, converters, inputs: dict[int, str], outputs: dic
         step = Step(graph, layer, [values[index] for index in bottoms], [blobs[index] for index in bottoms],
                     [blobs[index] for index in tops])
         try:
-            if layer.type not in converters:
-                step.refuse(_REASONS.get(layer.type, "its type has no conversion"))
+            if layer.type not in converters or reason_against(layer):
+                step.refuse(reason_against(layer) or "its type has no conversion")
+            check_items(step)
             found = converters[layer.type](step)
         except Unsupported as error:
             reasons[name_of(layer)] = str(error)
@@ -83,9 +91,11 @@ def _convert_layers(net, graph, converters, inputs: dict[int, str], outputs: dic
     return values
 
 
-def _infos(net, names: dict[int, str]) -> list:
+def _infos(net, names: dict[int, str], varying: set[int]) -> list:
+    """Names and shapes; the first dimension of varying blobs has a name instead of a size."""
     from onnx import TensorProto, helper
-    return [helper.make_tensor_value_info(name, TensorProto.FLOAT, net._blobs[index].shape)
+    return [helper.make_tensor_value_info(name, TensorProto.FLOAT, [f"items of {name}", *net._blobs[index].shape[1:]]
+                                          if index in varying else net._blobs[index].shape)
             for index, name in names.items()]
 
 
@@ -98,10 +108,12 @@ def to_onnx(net, path: str | os.PathLike) -> None:
 
     Inputs and outputs have the names and shapes of the net's blobs as they are now, all float32; an output that is an
     input as well has a number behind its name. Sizes follow Caffe's rules: windows that Caffe rounds up get explicit
-    padding. Weights of 2 GB and more go into a second file, <path>.data.
+    padding. The number of items that a Filter lets through is free, and what follows it adapts. Recurrent layers begin
+    every run with a state of zero, unless `expose_hidden` makes it an input. A label that is no class makes a loss
+    NaN. HDF5Output is left out: a model writes no files. Weights of 2 GB and more go into a second file, <path>.data.
 
-    Raises OnnxMissing without the package onnx, and ExportError for a net without outputs and for layers that have no
-    conversion; it names all of them.
+    Raises OnnxMissing without the package onnx, and ExportError for a net without outputs and for Python layers,
+    layers that read data and DummyData with random values; it names all of them.
     """
     model = onnx_model(net)
     import onnx

@@ -1,15 +1,12 @@
 """ONNX for layers that move values without changing them."""
 from __future__ import annotations
 
-import onnx
-
 from .onnx_graph import Step, converts
 
 
 @converts("BatchReindex")
 def batch_reindex(step: Step):
-    indices = step.node("Cast", step.inputs[1], to=onnx.TensorProto.INT64)
-    return step.node("Gather", step.inputs[0], indices, axis=0)
+    return step.node("Gather", step.inputs[0], step.as_ints(step.inputs[1]), axis=0)
 
 
 @converts("Concat")
@@ -24,6 +21,12 @@ def crop(step: Step):
     parts = {axis: part for axis, part in enumerate(step.layer.part) if part.start is not None}
     return step.cut(step.inputs[0], [part.start for part in parts.values()], [part.stop for part in parts.values()],
                     list(parts))
+
+
+@converts("DummyData")
+def dummy_data(step: Step):
+    return [step.filled(values.shape, filler.value) if filler.type == "constant" else step.array(values.numpy())
+            for values, filler in zip(step.layer.fresh_values(), step.layer.fillers, strict=True)]
 
 
 @converts("Flatten", "Reshape")
@@ -53,11 +56,11 @@ def shuffle_channel(step: Step):
     apart = (step.shape[0], step.layer.group, step.shape[1] // step.layer.group, *step.shape[2:])
     dealt = step.node("Transpose", step.reshaped(step.inputs[0], step.shape, apart),
                       perm=[0, 2, 1, *range(3, len(apart))])
-    return step.reshaped(dealt, (), step.top_shape)
+    return step.restored(dealt, (), step.top_shape)
 
 
-@converts("Silence")
-def silence(step: Step):
+@converts("HDF5Output", "Silence")
+def nothing(step: Step):
     return []
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import onnx
 
 from .onnx_graph import Step, converts
 
@@ -23,11 +22,11 @@ def arg_max(step: Step):
     backwards = step.cut(value, [-1], [-shape[axis] - 1], [axis], step=-1)
     largest, places = step.nodes("TopK", [backwards, step.ints(param.top_k)], 2, axis=axis)
     last = step.array(np.array(shape[axis] - 1, np.int64))
-    indices = step.node("Cast", step.node("Sub", last, places), to=onnx.TensorProto.FLOAT)
+    indices = step.as_floats(step.node("Sub", last, places))
     if layer.along is not None:
         return largest if param.out_max_val else indices
     found = step.node("Concat", indices, largest, axis=1) if param.out_max_val else indices
-    return step.reshaped(found, (), step.top_shape)
+    return step.restored(found, (), step.top_shape)
 
 
 @converts("Axpy")
@@ -41,7 +40,7 @@ def axpy(step: Step):
 def batch_norm(step: Step):
     layer, value = step.layer, step.inputs[0]
     if not layer.stored:
-        return _normalised(step, value, layer.averaged, layer.param.batch_norm_param.eps)
+        return _normalised(step, value, layer.averaged, layer.param.batch_norm_param.eps)[0]
     mean, variance, weight = (blob.data for blob in layer.blobs)
     factor = 0 if weight[0] == 0 else 1 / weight[0]
     return _batch_normalization(step, np.ones_like(mean), np.zeros_like(mean), mean * factor, variance * factor,
@@ -57,26 +56,26 @@ def _batch_normalization(step: Step, scale, bias, mean, variance, eps: float) ->
     return step.reshaped(step.node("BatchNormalization", value, *arrays, epsilon=eps), shape, step.shape)
 
 
-def _normalised(step: Step, value: str, axes, eps: float) -> str:
-    """(value - mean) / sqrt(variance + eps) over the axes."""
-    centred = step.node("Sub", value, step.node("ReduceMean", value, step.ints(*axes)))
-    variance = step.node("ReduceMean", step.node("Mul", centred, centred), step.ints(*axes))
-    return step.node("Div", centred, step.node("Sqrt", step.plus(variance, eps)))
+def _normalised(step: Step, value: str, axes, eps: float) -> tuple[str, str, str]:
+    """(value - mean) / sqrt(variance + eps) over the axes, the mean and the variance."""
+    mean = step.reduced("ReduceMean", value, axes)
+    centred = step.node("Sub", value, mean)
+    variance = step.reduced("ReduceMean", step.node("Mul", centred, centred), axes)
+    return step.node("Div", centred, step.node("Sqrt", step.plus(variance, eps))), mean, variance
 
 
 @converts("BN")
 def bn(step: Step):
     layer = step.layer
-    if len(step.tops) > 1:
-        step.refuse("tops for mean and variance have no conversion")
     if layer.source == "stored":
         slope, offset, mean, variance = (blob.data for blob in layer.blobs)
         return _batch_normalization(step, slope, offset, mean, variance, layer.eps)
-    value = step.inputs[0]
-    if layer.source == "batch":
-        value = _normalised(step, value, layer.averaged, layer.eps)
+    value, *statistics = _normalised(step, step.inputs[0], layer.averaged, layer.eps) if layer.source == "batch" \
+        else step.inputs
     slope, offset = (step.array(blob.data.reshape(layer.spread)) for blob in layer.blobs[:2])
-    return step.node("Add", step.node("Mul", value, slope), offset)
+    return [step.node("Add", step.node("Mul", value, slope), offset),
+            *(step.reshaped(found, layer.spread, top.shape)
+              for found, top in zip(statistics, step.tops[1:], strict=False))]
 
 
 @converts("Bias")
@@ -100,7 +99,7 @@ def eltwise(step: Step):
 
 @converts("Embed")
 def embed(step: Step):
-    rows = step.node("Gather", step.weight(0), step.node("Cast", step.inputs[0], to=onnx.TensorProto.INT64), axis=0)
+    rows = step.node("Gather", step.weight(0), step.as_ints(step.inputs[0]), axis=0)
     return step.node("Add", rows, step.weight(1)) if len(step.layer.blobs) > 1 else rows
 
 
@@ -110,25 +109,24 @@ def inner_product(step: Step):
     rows = (math.prod(step.shape) // layer.num_inputs, layer.num_inputs)
     found = step.node("Gemm", step.reshaped(step.inputs[0], step.shape, rows), *step.weights(),
                       transB=int(not layer.param.inner_product_param.transpose))
-    return step.reshaped(found, (rows[0], layer.param.inner_product_param.num_output), step.top_shape)
+    return step.restored(found, (rows[0], layer.param.inner_product_param.num_output), step.top_shape)
 
 
 @converts("MVN")
 def mvn(step: Step):
     layer, param = step.layer, step.layer.param.mvn_param
     rows = step.reshaped(step.inputs[0], step.shape, layer.rows_shape)
-    rows = step.node("Sub", rows, step.node("ReduceMean", rows, step.ints(1)))
+    rows = step.node("Sub", rows, step.reduced("ReduceMean", rows, [1]))
     if param.normalize_variance:
-        variance = step.node("ReduceMean", step.node("Mul", rows, rows), step.ints(1))
+        variance = step.reduced("ReduceMean", step.node("Mul", rows, rows), [1])
         rows = step.node("Div", rows, step.plus(step.node("Sqrt", variance), param.eps))
-    return step.reshaped(rows, (), step.top_shape)
+    return step.restored(rows, (), step.top_shape)
 
 
 @converts("Normalize")
 def normalize(step: Step):
     param, blob, axes = step.layer.param.norm_param, step.layer.blobs[0], len(step.shape)
-    squares = step.node("ReduceSumSquare", step.inputs[0],
-                        step.ints(*(range(1, axes) if param.across_spatial else (1,))))
+    squares = step.reduced("ReduceSumSquare", step.inputs[0], range(1, axes) if param.across_spatial else (1,))
     unit = step.node("Div", step.inputs[0], step.node("Sqrt", step.plus(squares, param.eps)))
     return step.node("Mul", unit, step.spread(step.weight(0), blob, 1))
 
@@ -136,7 +134,7 @@ def normalize(step: Step):
 @converts("Reduction")
 def reduction(step: Step):
     layer, axes = step.layer, range(step.layer.start, len(step.shape))
-    total = step.node(_REDUCTIONS[layer.operation], step.inputs[0], step.ints(*axes), keepdims=0)
+    total = step.reduced(_REDUCTIONS[layer.operation], step.inputs[0], axes, keepdims=False)
     return step.times(total, layer.param.reduction_param.coeff)
 
 

@@ -3,9 +3,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-import onnx
-
 from .onnx_graph import Step, converts
 
 
@@ -54,7 +51,7 @@ def power(step: Step):
     param = step.layer.param.power_param
     if param.power * param.scale == 0:
         value = 1.0 if param.power == 0 else param.shift ** param.power
-        return step.array(np.full(step.shape, value, np.float32))
+        return step.filled(step.shape, value)
     base = step.plus(step.times(step.inputs[0], param.scale), param.shift)
     return base if param.power == 1 else step.node("Pow", base, step.floats(param.power))
 
@@ -90,4 +87,4 @@ def tanh(step: Step):
 @converts("Threshold")
 def threshold(step: Step):
     above = step.node("Greater", *step.inputs, step.floats(step.layer.param.threshold_param.threshold))
-    return step.node("Cast", above, to=onnx.TensorProto.FLOAT)
+    return step.as_floats(above)

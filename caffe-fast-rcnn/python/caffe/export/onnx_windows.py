@@ -1,10 +1,10 @@
-"""ONNX for layers with sliding windows: convolution, pooling, local normalisation, regions of interest."""
+"""ONNX for layers with sliding windows: convolution, pooling, local normalisation."""
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
-import onnx
 
 from ..engine.families.pooling import Pool
 from .onnx_graph import Shape, Step, converts
@@ -27,7 +27,7 @@ def convolution(step: Step):
     for value in step.inputs:
         found = step.node(op, step.reshaped(value, step.shape, folded), *step.weights(),
                           group=layer.param.convolution_param.group, **_geometry(layer.window))
-        tops.append(step.reshaped(found, result, step.top_shape))
+        tops.append(step.restored(found, result, step.top_shape))
     return tops
 
 
@@ -41,7 +41,7 @@ def im2col(step: Step):
     folded = (math.prod(step.shape[:axis]), *step.shape[axis:])
     found = step.node("Conv", step.reshaped(step.inputs[0], step.shape, folded), step.array(kernels), group=channels,
                       **_geometry(layer.window))
-    return step.reshaped(found, (folded[0], *step.top_shape[axis:]), step.top_shape)
+    return step.restored(found, (folded[0], *step.top_shape[axis:]), step.top_shape)
 
 
 # ---------------------------------------------------------------------------------------------- pooling
@@ -59,16 +59,28 @@ def _padded(step: Step, value: str, pads: list[int], fill: float) -> str:
 
 def max_pool(step: Step, value: str, pool: Pool, shape: Shape, places: bool = False) -> list[str]:
     """The maximum of each window, and where asked for the place y W + x of each."""
-    pads = _pads(pool, shape)
+    pads, size, origin = _pads(pool, shape), shape[2:], [0, 0]
     if any(pad >= kernel for pad, kernel in zip(pads, pool.kernel * 2, strict=True)):
-        if places:
-            step.refuse("a mask of windows that lie outside of the image has no ONNX operation")
+        size, origin = (shape[2] + pads[0] + pads[2], shape[3] + pads[1] + pads[3]), pads[:2]
         value, pads = _padded(step, value, pads, _LOWEST), [0] * 4
     found = step.nodes("MaxPool", [value], 1 + places, kernel_shape=pool.kernel, strides=pool.stride, pads=pads)
     if places:
-        pixel = step.node("Mod", found[1], step.ints(shape[2] * shape[3]))
-        found[1] = step.node("Cast", pixel, to=onnx.TensorProto.FLOAT)
+        pixel = step.node("Mod", found[1], step.ints(math.prod(size)))
+        found[1] = step.as_floats(pixel if size == shape[2:] else _inside(step, pixel, size, origin, shape[2:]))
     return found
+
+
+def _inside(step: Step, pixel: str, size: Shape, origin: list[int], inner: Shape) -> str:
+    """Pixels y W + x of a padded image as pixels of the image whose first is at the origin; -1 for padding."""
+    ends = []
+    places = [step.node("Div", pixel, step.ints(size[1])), step.node("Mod", pixel, step.ints(size[1]))]
+    for axis in (0, 1):
+        places[axis] = step.node("Sub", places[axis], step.ints(origin[axis]))
+        ends += [step.node("GreaterOrEqual", places[axis], step.ints(0)),
+                 step.node("Less", places[axis], step.ints(inner[axis]))]
+    is_inside = functools.reduce(functools.partial(step.node, "And"), ends)
+    place = step.node("Add", step.node("Mul", places[0], step.ints(inner[1])), places[1])
+    return step.node("Where", is_inside, place, step.ints(-1))
 
 
 def average_pool(step: Step, value: str, pool: Pool, shape: Shape) -> str:
@@ -123,39 +135,3 @@ def lrn(step: Step):
     means = average_pool(step, step.node("Mul", value, value), window, step.shape)
     scale = step.plus(step.times(means, param.alpha), 1)
     return step.node("Mul", value, step.node("Pow", scale, step.floats(-param.beta)))
-
-
-# ---------------------------------------------------------------------------------------------- regions, resizing
-@converts("ROIPooling")
-def roi_pooling(step: Step):
-    rois = step.reshaped(step.inputs[1], step.bottoms[1].shape, (step.bottoms[1].shape[0], 5))
-    return step.node("MaxRoiPool", step.inputs[0], rois, pooled_shape=step.layer.bins, spatial_scale=step.layer.scale)
-
-
-@converts("ROIAlign")
-def roi_align(step: Step):
-    layer = step.layer
-    rois = step.reshaped(step.inputs[1], step.bottoms[1].shape, (step.bottoms[1].shape[0], 5))
-    images = step.node("Cast", step.node("Squeeze", step.cut(rois, [0], [1], [1]), step.ints(1)),
-                       to=onnx.TensorProto.INT64)
-    return step.node("RoiAlign", step.inputs[0], step.cut(rois, [1], [5], [1]), images, mode="avg",
-                     output_height=layer.bins[0], output_width=layer.bins[1], sampling_ratio=max(layer.ratio, 0),
-                     spatial_scale=layer.scale, coordinate_transformation_mode="output_half_pixel")
-
-
-@converts("Interp")
-def interp(step: Step):
-    param, value, size = step.layer.param.interp_param, step.inputs[0], step.shape[2:]
-    if param.pad_beg or param.pad_end:
-        value = step.cut(value, [-param.pad_beg] * 2, [length + param.pad_end for length in size], [2, 3])
-    return step.node("Resize", value, "", "", step.ints(*step.top_shape), mode="linear",
-                     coordinate_transformation_mode="align_corners")
-
-
-@converts("Upsample")
-def upsample(step: Step):
-    if len(step.inputs) > 1:
-        step.refuse("a mask has no ONNX operation")
-    (n, c, h, w), (vertical, horizontal) = step.shape, step.layer.scales
-    apart = step.reshaped(step.inputs[0], step.shape, (n, c, h, 1, w, 1))
-    return step.reshaped(step.node("Expand", apart, step.ints(n, c, h, vertical, w, horizontal)), (), step.top_shape)

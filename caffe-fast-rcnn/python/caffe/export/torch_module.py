@@ -6,20 +6,18 @@ those of the net, and gradients come from autograd.
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import nn
 
 from ..engine import device
 from ..engine.blob import Blob
+from ..engine.families.losses import LossLayer
 from ..engine.families.recurrent import RecurrentLayer
 from ..engine.layer import TEST, TRAIN, AutogradLayer, BlobVec, Layer
-from .unsupported import name_of, refuse
+from .unsupported import name_of, reason_against, refuse
 
-_NO_MODULE = {"Python": "its code is not ours", "HDF5Output": "it writes a file",
-              **dict.fromkeys(("Data", "DummyData", "HDF5Data", "ImageData", "MemoryData", "WindowData"),
-                              "it reads data; give the net an Input layer instead")}
-_KERNELS = ("ROIPooling", "SmoothL1Loss")       # computed outside of autograd, with gradients of their own
 _BLOB_NAMES = {"BatchNorm": ("mean", "variance", "count"), "BN": ("weight", "bias", "mean", "variance"),
                "Bias": ("bias",), "LSTM": ("weight", "bias", "weight_hidden"), "PReLU": ("weight",),
                "RNN": ("weight", "bias", "weight_hidden", "weight_output", "bias_output")}
@@ -129,7 +127,7 @@ class TorchLayer(nn.Module):
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         layer = self._layer()
-        if layer.type in _KERNELS:
+        if _has_own_gradient(layer):
             return _KernelFunction.apply(layer, self.num_tops, *tensors)
         bottom, top = [_Value(tensor) for tensor in tensors], [_Value() for _ in range(self.num_tops)]
         layer.reshape(bottom, top)
@@ -139,6 +137,29 @@ class TorchLayer(nn.Module):
             if name in _STATISTICS and blob.written:
                 getattr(self, name).copy_(blob.tensor.detach().reshape(getattr(self, name).shape))
         return tuple(value.tensor for value in top)
+
+
+def _has_own_gradient(layer: Layer) -> bool:
+    """Is its gradient another than autograd's? Kernels are no torch operations; losses keep theirs where they clip.
+
+    torch.jit.trace cannot follow a gradient of one's own: traced losses have autograd's.
+    """
+    if layer.type in ("ROIPooling", "SmoothL1Loss"):
+        return True
+    return isinstance(layer, LossLayer) and not torch.jit.is_tracing()
+
+
+class TorchConstants(nn.Module):
+    """The tops of a DummyData layer; no part of the state."""
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        self.names = [f"top{index}" for index in range(len(layer.fillers))]
+        for name, tensor in zip(self.names, layer.fresh_values(), strict=True):
+            self.register_buffer(name, tensor, persistent=False)
+
+    def forward(self) -> tuple[torch.Tensor, ...]:
+        return tuple(getattr(self, name) for name in self.names)
 
 
 class TorchDropout(nn.Module):
@@ -179,17 +200,16 @@ class TorchNet(nn.Module):
 
     def __init__(self, net) -> None:
         super().__init__()
-        refuse("a torch module", {name_of(layer): _NO_MODULE[layer.type] for layer in net.engine_layers
-                                  if layer.type in _NO_MODULE})
+        refuse("a torch module", {name_of(layer): reason for layer in net.engine_layers
+                                  if (reason := reason_against(layer))})
         self.inputs, self.outputs = list(net.inputs), list(net.outputs)
         self._input_places, self._output_places = list(net._inputs), list(net._outputs)
         self._steps: list[tuple[str, list[int], list[int]]] = []       # child's name, bottoms, tops
         known: dict[int, torch.Tensor] = {}
         for index, layer in enumerate(net.engine_layers):
-            if layer.type != "Input":
+            if layer.type not in ("Input", "HDF5Output"):
                 name = self._free_name(layer.name)
-                self.add_module(name, TorchDropout(layer) if layer.type == "Dropout" else
-                                TorchLayer(layer, [_tensor_of(blob, known) for blob in layer.blobs]))
+                self.add_module(name, _module_of(layer, known))
                 self._steps.append((name, list(net._bottom_ids(index)), list(net._top_ids(index))))
         self.train(net.phase == TRAIN)
 
@@ -211,6 +231,14 @@ class TorchNet(nn.Module):
         return outputs[0] if len(outputs) == 1 else outputs
 
 
+def _module_of(layer: Layer, known: dict[int, torch.Tensor]) -> nn.Module:
+    if layer.type == "Dropout":
+        return TorchDropout(layer)
+    if layer.type == "DummyData":
+        return TorchConstants(layer)
+    return TorchLayer(layer, [_tensor_of(blob, known) for blob in layer.blobs])
+
+
 def _tensor_of(blob: Blob, known: dict[int, torch.Tensor]) -> torch.Tensor:
     """A copy of the blob's values; blobs that share theirs get one Parameter."""
     key = id(blob._data)
@@ -226,8 +254,9 @@ def to_torch(net) -> TorchNet:
     a tuple of several. It is differentiable by autograd and can be traced and exported, moves with `.to(device)`, and
     takes other batch and image sizes where the layers do. `state_dict` names weights by layer: `conv1.weight`,
     `conv1.bias` (a dot in a layer's name becomes `_`). The module starts in the phase of the net; `train()` and
-    `eval()` switch Dropout and BatchNorm. Recurrent layers begin every pass with a state of zero.
+    `eval()` switch Dropout and BatchNorm. Recurrent layers begin every pass with a state of zero. DummyData gives what
+    its fillers say; HDF5Output is left out. The gradients of losses are Caffe's where autograd's differ.
 
-    Raises ExportError for nets with Python or data layers; it names all of them.
+    Raises ExportError for Python layers, layers that read data and DummyData with random values; it names all of them.
     """
     return TorchNet(net)

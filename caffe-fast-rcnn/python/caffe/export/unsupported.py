@@ -1,11 +1,24 @@
-"""The error for nets that cannot be exported."""
+"""The error for nets that cannot be exported, and the layers that no format can hold."""
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+_DATA = ("Data", "HDF5Data", "ImageData", "MemoryData", "WindowData")
+
 
 class ExportError(ValueError):
     """Layers that cannot be exported; the message names all of them."""
+
+
+def reason_against(layer) -> str | None:
+    """Why a layer cannot leave the engine, or None: it must be a function of its bottoms and parameters."""
+    if layer.type == "Python":
+        return "its code is not ours"
+    if layer.type in _DATA:
+        return "it reads data; give the net an Input layer instead"
+    if layer.type == "DummyData" and layer.is_random:
+        return "its values are random; give the net an Input layer instead"
+    return None
 
 
 def refuse(target: str, reasons: Mapping[str, str]) -> None:

@@ -7,6 +7,9 @@ import torch
 
 from ..layer import Layer
 
+LEAST_PROBABILITY = 1e-20               # Caffe's kLOG_THRESHOLD
+LOG_FLT_MIN = math.log(2.0 ** -126)     # Caffe floors softmax at the smallest normal float32, in double as well
+
 
 class LossLayer(Layer):
     """A layer with a scalar top that is summed, times `loss_weight` (1), into the objective of the net.

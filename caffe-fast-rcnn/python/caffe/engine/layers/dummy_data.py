@@ -1,7 +1,10 @@
 """DummyData: blobs that fillers fill."""
 from __future__ import annotations
 
+import torch
+
 from ...proto import caffe_pb2
+from ..blob import Blob
 from ..fillers import check_filler, fill
 from ..layer import Layer, register
 
@@ -28,6 +31,18 @@ class DummyData(Layer):
             check_filler(filler)
             if filler.type == "constant":
                 fill(blob, filler)
+
+    @property
+    def is_random(self) -> bool:
+        """Do the values change from one forward to the next?"""
+        return any(filler.type not in ("constant", "bilinear") for filler in self.fillers)
+
+    def fresh_values(self) -> list[torch.Tensor]:
+        """What the fillers give now, one tensor for each top."""
+        blobs = [Blob(*shape) for shape in self._shapes(len(self.fillers))]
+        for blob, filler in zip(blobs, self.fillers, strict=True):
+            fill(blob, filler)
+        return [blob.tensor for blob in blobs]
 
     def _one_each(self, values, num_tops: int, name: str) -> list:
         values = list(values)

@@ -4,10 +4,8 @@ from __future__ import annotations
 import torch
 
 from ...proto import caffe_pb2
-from ..families.losses import LossLayer, outer_and_inner
+from ..families.losses import LEAST_PROBABILITY, LossLayer, outer_and_inner
 from ..layer import register
-
-_LEAST = 1e-20      # Caffe's kLOG_THRESHOLD
 
 
 @register("InfogainLoss")
@@ -77,11 +75,11 @@ class InfogainLoss(LossLayer):
 
     def forward(self, bottom, top):
         scores = bottom[0].tensor
-        self.prob = torch.softmax(scores.reshape(self.outer, -1, self.inner), 1)
+        self.prob = torch.softmax(scores.reshape(self.outer, scores.shape[self.along], self.inner), 1)
         weights, valid = self._weights(bottom)
         self.normaliser = self.divisor(self.normalization(), self.outer, self.inner,
                                        None if valid is None else valid.sum())
-        top[0].tensor = -(weights * self.prob.clamp(min=_LEAST).log()).sum() / self.normaliser
+        top[0].tensor = -(weights * self.prob.clamp(min=LEAST_PROBABILITY).log()).sum() / self.normaliser
         if len(top) > 1:
             top[1].tensor = self.prob.reshape(scores.shape).clone()
 

@@ -5,10 +5,8 @@ import math
 
 import torch
 
-from ..families.losses import LossLayer
+from ..families.losses import LEAST_PROBABILITY, LossLayer
 from ..layer import register
-
-_LEAST = 1e-20      # Caffe's kLOG_THRESHOLD
 
 
 @register("MultinomialLogisticLoss")
@@ -30,7 +28,7 @@ class MultinomialLogisticLoss(LossLayer):
         """That of each label and the labels, (N, 1)."""
         rows = bottom[0].tensor.flatten(1)
         labels = self.labels(bottom[1], rows.shape[0], rows.shape[1])[:, None]
-        return rows.gather(1, labels).clamp(min=_LEAST), labels
+        return rows.gather(1, labels).clamp(min=LEAST_PROBABILITY), labels
 
     def forward(self, bottom, top):
         top[0].tensor = -self._probability(bottom)[0].log().sum() / bottom[0].shape[0]

@@ -5,10 +5,8 @@ import math
 
 import torch
 
-from ..families.losses import LossLayer, outer_and_inner
+from ..families.losses import LOG_FLT_MIN, LossLayer, outer_and_inner
 from ..layer import register
-
-_LOG_FLT_MIN = math.log(2.0 ** -126)     # Caffe floors probabilities at the smallest normal float32, in double as well
 
 
 @register("SoftmaxWithLoss")
@@ -52,7 +50,7 @@ class SoftmaxWithLoss(LossLayer):
         self.prob = log_prob.exp()
         targets, valid = self._targets(bottom[1])
         in_range = (targets >= 0) & (targets < shape[1])
-        losses = -log_prob.gather(1, targets.clamp(0, shape[1] - 1)).clamp(min=_LOG_FLT_MIN)
+        losses = -log_prob.gather(1, targets.clamp(0, shape[1] - 1)).clamp(min=LOG_FLT_MIN)
         losses = losses.where(in_range, math.nan)
         if valid is not None:
             losses = losses.where(valid, 0)

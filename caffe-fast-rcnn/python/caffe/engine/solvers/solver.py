@@ -81,7 +81,7 @@ class Solver:
         self._loss_names = [name for name in self.net.outputs if self.net.blob_loss_weights[name]]
         self._outputs: list[torch.Tensor] = []      # of these, the means over the passes of the last iteration
         self._progress = display.Progress()
-        self._callbacks: list[tuple[Callable[[], None], Callable[[], None]]] = []
+        self._callbacks: list[tuple[Callable[[], None], Callable[[], None], Callable[[], None] | None]] = []
         self.exchange = self.exchange_type(self)
 
     def check(self) -> None:
@@ -145,9 +145,14 @@ class Solver:
         self.iter += 1
 
     # ---- the loop
-    def add_callback(self, on_start: Callable[[], None], on_gradients_ready: Callable[[], None]) -> None:
-        """Call one function before each iteration and one between its backward pass and its update."""
-        self._callbacks.append((on_start, on_gradients_ready))
+    def add_callback(self, on_start: Callable[[], None], on_gradients_ready: Callable[[], None],
+                     on_updated: Callable[[], None] | None = None) -> None:
+        """Call functions before each iteration, between its backward pass and its update, and after that (ours)."""
+        self._callbacks.append((on_start, on_gradients_ready, on_updated))
+
+    def remove_callback(self, on_start: Callable[[], None]) -> None:
+        """Call the functions that were added with this `on_start` no more (ours)."""
+        self._callbacks = [callback for callback in self._callbacks if callback[0] != on_start]
 
     def step(self, iters: int) -> None:
         """Train for some iterations; tests and snapshots that are due are made on the way."""
@@ -213,15 +218,18 @@ class Solver:
                 return
         self.net.clear_param_diffs()
         self.net.debug_info = self.param.debug_info and self._is_due(self.param.display)
-        for on_start, _ in self._callbacks:
+        for on_start, _, _ in self._callbacks:
             on_start()
         self._losses.append(self._forward_backward())
         if self._is_due(self.param.display):
             self._show()
         self.exchange.finish()
-        for _, on_gradients_ready in self._callbacks:
+        for _, on_gradients_ready, _ in self._callbacks:
             on_gradients_ready()
         self.apply_update()
+        for _, _, on_updated in self._callbacks:
+            if on_updated:
+                on_updated()
         if self._is_due_here(self.param.snapshot):
             self.snapshot()
         self._act_on_request()

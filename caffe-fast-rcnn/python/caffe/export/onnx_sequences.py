@@ -1,0 +1,80 @@
+"""ONNX for recurrent layers: one Scan over the time steps. States that no bottom gives are zero at the first step."""
+from __future__ import annotations
+
+import math
+
+from .onnx_graph import Step, converts
+
+
+def _lstm_unit(step: Step, cell: str, gates: str, cont: str) -> tuple[str, str]:
+    """The new cell and hidden state; cell (..., D), gates (..., 4 D), cont (..., 1)."""
+    i, f, o, g = step.nodes("Split", [gates], 4, axis=-1, num_outputs=4)
+    kept = step.node("Mul", step.node("Mul", cont, step.node("Sigmoid", f)), cell)
+    added = step.node("Mul", step.node("Sigmoid", i), step.node("Tanh", g))
+    cell = step.node("Add", kept, added)
+    return cell, step.node("Mul", step.node("Sigmoid", o), step.node("Tanh", cell))
+
+
+@converts("LSTMUnit")
+def lstm_unit(step: Step):
+    cell, gates, cont = step.inputs
+    shape = step.bottoms[2].shape
+    return list(_lstm_unit(step, cell, gates, step.reshaped(cont, shape, (*shape, 1))))
+
+
+def _gate_inputs(step: Step) -> str:
+    """What x and x_static contribute to the gates, (T, N, gates)."""
+    (steps, items), size = step.shape[:2], step.layer.blobs[0].shape[0]
+    rows = step.reshaped(step.inputs[0], step.shape, (steps * items, math.prod(step.shape[2:])))
+    found = step.restored(step.node("Gemm", rows, step.weight(0), step.weight(1), transB=1), (), (steps, items, size))
+    if not step.layer.has_static:
+        return found
+    shape = step.bottoms[2].shape
+    static = step.reshaped(step.inputs[2], shape, (items, math.prod(shape[1:])))
+    return step.node("Add", found, step.node("Gemm", static, step.weight(2), transB=1))
+
+
+def _run(step: Step, body) -> list[str]:
+    """The body over all time steps: [last states..., outputs (T, N, D)]; its slices are gate inputs and cont (N, 1)."""
+    layer, (steps, items) = step.layer, step.shape[:2]
+    size = layer.param.recurrent_param.num_output
+    given = step.inputs[2 + layer.has_static:]
+    states = [step.reshaped(value, (1, items, size), (items, size)) for value in given] or \
+        [step.filled((items, size), 0)] * layer.num_states
+    cont = step.reshaped(step.inputs[1], (steps, items), (steps, items, 1))
+    return step.scan(body, states, [_gate_inputs(step), cont])
+
+
+def _tops(step: Step, output: str, states: list[str]) -> list[str]:
+    """The sequence, and with expose_hidden the last states."""
+    return [output, *(step.restored(state, (), blob.shape) for state, blob in zip(states, step.tops[1:], strict=False))]
+
+
+@converts("LSTM")
+def lstm(step: Step):
+    recurrent = step.weight(len(step.layer.blobs) - 1)
+
+    def one(states, slices):
+        (hidden, cell), (gate_input, cont) = states, slices
+        gates = step.node("Gemm", step.node("Mul", cont, hidden), recurrent, gate_input, transB=1)
+        cell, hidden = _lstm_unit(step, cell, gates, cont)
+        return [hidden, cell], [hidden]
+
+    *states, output = _run(step, one)
+    return _tops(step, output, states)
+
+
+@converts("RNN")
+def rnn(step: Step):
+    recurrent, weight, bias = step.weights()[-3:]
+
+    def one(states, slices):
+        gate_input, cont = slices
+        before = step.node("Gemm", step.node("Mul", cont, states[0]), recurrent, gate_input, transB=1)
+        hidden = step.node("Tanh", before)
+        return [hidden], [hidden]
+
+    state, hidden = _run(step, one)
+    rows = step.restored(hidden, (), (-1, step.top_shape[2]))
+    output = step.node("Tanh", step.node("Gemm", rows, weight, bias, transB=1))
+    return _tops(step, step.restored(output, (), step.top_shape), [state])

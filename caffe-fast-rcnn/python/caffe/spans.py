@@ -1,0 +1,180 @@
+"""Spans of time: what a program does, from when to when, one inside the other.
+
+A `Recorder` keeps them; `observe` lets it record every layer of a net, and `span` whatever else the program names
+while some recorder is active. On the GPU times are those at which the GPU gets there, so nothing waits for it before
+the spans are taken.
+"""
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from .engine import device
+from .engine.net import Net
+
+FORWARD, BACKWARD, OTHER = "forward", "backward", "other"
+
+
+@dataclass
+class Span:
+    """Something that took time.
+
+    name         of a layer, or of what is done
+    kind         'forward' or 'backward' of a layer, 'other'
+    layer        index of the layer in its net; None for what is no layer
+    outer        number of spans around it
+    start, stop  seconds; differences count, not where they begin
+    own          seconds of it that lie in no span inside
+    """
+
+    name: str
+    kind: str
+    layer: int | None
+    outer: int
+    start: float = 0.0
+    stop: float = 0.0
+    own: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """From start to stop."""
+        return self.stop - self.start
+
+
+class Clock(Protocol):
+    """Makes marks in time, and tells later when they were."""
+
+    def mark(self) -> Any:
+        """A mark for now."""
+
+    def seconds(self, marks: Sequence[Any]) -> list[float]:
+        """The times of some marks, which were made in this order."""
+
+
+class HostClock:
+    """Time on the CPU."""
+
+    def mark(self) -> float:
+        """Seconds, now."""
+        return time.perf_counter()
+
+    def seconds(self, marks: Sequence[float]) -> list[float]:
+        """The marks themselves."""
+        return list(marks)
+
+
+class GpuClock:
+    """Time on the current GPU: a mark is an event behind the work that its stream was given so far."""
+
+    def __init__(self) -> None:
+        self._device = device.current_device()
+
+    def mark(self) -> torch.cuda.Event:
+        """An event whose time is asked for later."""
+        event = torch.cuda.Event(enable_timing=True)
+        event.record(torch.cuda.current_stream(self._device))
+        return event
+
+    def seconds(self, marks: Sequence[torch.cuda.Event]) -> list[float]:
+        """Seconds since the first mark; waits for the GPU."""
+        torch.cuda.synchronize(self._device)
+        return [marks[0].elapsed_time(mark) / 1000 for mark in marks]
+
+
+class Recorder:
+    """Records spans; `clock` is the GPU's where caffe computes on one, else the host's, unless given."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock: Clock = clock or (GpuClock() if device.current_device().type == "cuda" else HostClock())
+        self._spans: list[tuple[Span, int]] = []        # with the number of the mark at which they start
+        self._marks: list[Any] = []
+        self._stops: dict[int, int] = {}                # number of a span -> number of the mark at which it ends
+        self._open: list[int] = []
+
+    def begin(self, name: str, kind: str = OTHER, layer: int | None = None) -> None:
+        """Begin a span inside those that are open."""
+        self._open.append(len(self._spans))
+        self._spans.append((Span(name, kind, layer, len(self._open) - 1), len(self._marks)))
+        self._marks.append(self._clock.mark())
+
+    def end(self) -> None:
+        """End the span that was begun last."""
+        self._marks.append(self._clock.mark())
+        self._stops[self._open.pop()] = len(self._marks) - 1
+
+    @contextlib.contextmanager
+    def span(self, name: str) -> Iterator[None]:
+        """A span around the block. An exception that leaves the block leaves it open: `discard` forgets it."""
+        outer = len(self._open)
+        self.begin(name)
+        yield
+        while len(self._open) > outer:      # more than one where the block caught an exception of a layer
+            self.end()
+
+    def take(self) -> list[Span]:
+        """The spans so far, all of which must have ended, in the order of their beginning; they are forgotten here."""
+        if self._open:
+            raise RuntimeError(f"'{self._spans[self._open[-1]][0].name}' has not ended")
+        times = self._clock.seconds(self._marks) if self._marks else []
+        around: list[Span] = []
+        for number, (span, first) in enumerate(self._spans):
+            span.start, span.stop = times[first], times[self._stops[number]]
+            span.own = span.seconds
+            del around[span.outer:]
+            if around:
+                around[-1].own -= span.seconds
+            around.append(span)
+        taken = [span for span, _ in self._spans]
+        self._spans, self._marks, self._stops = [], [], {}
+        return taken
+
+    def discard(self) -> None:
+        """Forget the outermost span that is open, with all inside."""
+        if self._open:
+            del self._spans[self._open[0]:]
+            self._open.clear()
+
+
+def observe(net: Net, recorder: Recorder) -> Callable[[], None]:
+    """Record each layer of a net, forward and backward, from now on; call what this returns to stop."""
+    layers = net.engine_layers
+    observers: list[Callable[[int], None]] = [
+        lambda index: recorder.begin(layers[index].name, FORWARD, index), lambda index: recorder.end(),
+        lambda index: recorder.begin(layers[index].name, BACKWARD, index), lambda index: recorder.end()]
+    for add, observer in zip((net.before_forward, net.after_forward, net.before_backward, net.after_backward),
+                             observers, strict=True):
+        add(observer)
+
+    def stop() -> None:
+        for observer in observers:
+            net.remove_observer(observer)
+    return stop
+
+
+_active: ContextVar[Recorder | None] = ContextVar("active", default=None)     # threads begin without one
+
+
+@contextlib.contextmanager
+def active(recorder: Recorder) -> Iterator[None]:
+    """Inside the block `span` goes to this recorder."""
+    token = _active.set(recorder)
+    try:
+        yield
+    finally:
+        _active.reset(token)
+
+
+def span(name: str) -> contextlib.AbstractContextManager[None]:
+    """Name what the block does in the profile that is being made (ours); does nothing where none is.
+
+        with caffe.span("data wait"):
+            batch = queue.get()
+    """
+    recorder = _active.get()
+    return recorder.span(name) if recorder else contextlib.nullcontext()

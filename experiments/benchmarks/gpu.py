@@ -1,0 +1,132 @@
+#!/usr/bin/env python3
+"""How fast a GPU trains and detects: VGG16 at 600x1000, beside torchvision, and beside what the GPU could do at best.
+
+    python experiments/benchmarks/gpu.py
+
+measures in float32, tf32 and bfloat16, each row in a process of its own: the four training stages with hard example
+mining, whose data layer reads JPEG files, and proposals and detection for images in memory. The pictures and the
+weights are random. It prints the tables and writes gpu.md beside this program. On a machine without a GPU
+
+    python experiments/benchmarks/gpu.py --cpu --net Tiny --size 96 128 --rois 60 --workers 0 --iterations 2 --warm_up 1
+
+tries the program out.
+"""
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from gpu_parts.job import IMAGES_A_STEP, PRECISIONS, Job, Missing, use_device
+from gpu_parts.report import Results, report
+
+HERE = Path(__file__).resolve().parent
+
+
+def measure(job: Job, precisions: Sequence[str] = PRECISIONS) -> dict[str, Any]:
+    """Do one job in this process; returns what it found, or {"missing": why it cannot be done here}."""
+    try:
+        use_device(job)
+        if job.side == "rates":
+            from gpu_parts.floor import rates
+            return rates(precisions, job.cpu)
+        from gpu_parts import ours, peer
+        return (ours if job.side == "ours" else peer).measure(job)
+    except Missing as missing:
+        return {"missing": str(missing)}
+
+
+def in_a_process(job: Job) -> dict[str, Any]:
+    """`measure` in a process of its own; one that fails is told of and counts as missing."""
+    with tempfile.TemporaryDirectory() as folder:
+        result = Path(folder, "result.json")
+        done = subprocess.run([sys.executable, __file__, "--job", json.dumps(dataclasses.asdict(job)), "--result",
+                               str(result)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        if done.returncode == 0:
+            return json.loads(result.read_text())
+    print(done.stderr, file=sys.stderr, flush=True)
+    lines = done.stderr.strip().splitlines() or ["no message"]
+    return {"missing": f"failed with exit status {done.returncode}: {lines[-1]}"}
+
+
+def run(args: argparse.Namespace) -> str:
+    """Measure every row that was not kept; returns the report. It and what is kept are written after each row."""
+    def job(side: str, row: str, precision: str) -> Job:
+        return Job(side, row, precision, **settings, warm_up=args.warm_up, cpu=args.cpu)
+
+    settings = {"net": args.net, "height": args.size[0], "width": args.size[1], "rois": args.rois,
+                "workers": args.workers, "iterations": args.iterations}
+    results = kept_results(args.keep, settings)
+    results.rates = results.rates or in_a_process(job("rates", args.rows[0], args.precisions[0]))
+    for precision in args.precisions:
+        for row in args.rows:
+            for side in ("ours", "torchvision"):
+                if (side, row, precision) not in results.found:
+                    results.found[side, row, precision] = in_a_process(job(side, row, precision))
+            print(results.line(row, precision), flush=True)
+            if args.keep:
+                results.save(args.keep)
+            if args.report:
+                args.report.write_text(report(results, args.command), encoding="utf-8")
+    return report(results, args.command)
+
+
+def kept_results(path: Path | None, settings: dict[str, Any]) -> Results:
+    """What an earlier run with the same settings kept in a file; empty without one."""
+    if path and path.exists():
+        kept = Results.load(path)
+        if kept.settings == settings:
+            return kept
+        print(f"gpu.py: {path} is of a run with other settings, {kept.settings}: it is replaced", file=sys.stderr)
+    return Results(settings, {})
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    result = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = result.add_argument
+    add("--net", default="VGG16", help="net of models/ (default: VGG16; torchvision is measured beside it only)")
+    add("--size", type=int, nargs=2, default=[600, 1000], metavar=("HEIGHT", "WIDTH"), help="(default: 600 1000)")
+    add("--rois", type=int, default=2000, metavar="N", help="proposals of an image (default: 2000)")
+    add("--workers", type=int, default=8, metavar="N", help="processes that read images (default: 8)")
+    add("--iterations", type=int, default=30, metavar="N", help="steps that are measured (default: 30)")
+    add("--warm_up", type=int, default=16, metavar="N", help="steps before them: 8 see every picture (default: "
+                                                             "16)")
+    add("--rows", nargs="+", choices=IMAGES_A_STEP, default=list(IMAGES_A_STEP), metavar="ROW",
+        help=f"what to measure (default: all of {' '.join(IMAGES_A_STEP)})")
+    add("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS), metavar="PRECISION",
+        help=f"(default: {' '.join(PRECISIONS)})")
+    add("--report", type=Path, metavar="FILE", help="(default: gpu.md beside this program; none with --cpu)")
+    add("--keep", type=Path, metavar="FILE", help="JSON file of results: what it holds is not measured again, so that "
+                                                  "several runs with other --precisions or --rows make one report")
+    add("--cpu", action="store_true", help="try the program out on the CPU: its figures mean nothing")
+    add("--job", type=json.loads, help=argparse.SUPPRESS)
+    add("--result", type=Path, help=argparse.SUPPRESS)
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the benchmark, or with --job one part of it; returns the exit status."""
+    args = parser().parse_args(argv)
+    if args.job:
+        args.result.write_text(json.dumps(measure(Job(**args.job))))
+        return 0
+    import caffe
+    if not (args.cpu or caffe.has_gpu()):
+        print("gpu.py: PyTorch sees no CUDA GPU here; --cpu tries the program out", file=sys.stderr)
+        return 2
+    args.report = args.report or (None if args.cpu else HERE / "gpu.md")
+    args.command = shlex.join(["python", "experiments/benchmarks/gpu.py", *(sys.argv[1:] if argv is None else argv)])
+    print(run(args))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

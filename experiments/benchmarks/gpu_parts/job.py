@@ -1,0 +1,108 @@
+"""One measurement: what is run, on which pictures, and how it is timed."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+import caffe
+from caffe.spans import Recorder
+
+# Images in one step, as lib/fast_rcnn/stage_cfg.py has them for alternating optimisation
+IMAGES_A_STEP = {"stage1_rpn": 1, "stage1_fast_rcnn": 2, "stage2_rpn": 1, "stage2_fast_rcnn": 2,
+                 "proposals": 1, "detection": 1}
+TRAINED = tuple(row for row in IMAGES_A_STEP if row.startswith("stage"))
+PRECISIONS = ("float32", "tf32", "bfloat16")
+NUM_CLASSES = 21
+HARD_ROIS = 128         # that train Fast R-CNN in one step, all images together
+_SCENES = 8             # different pictures
+_OBJECTS = 5            # in each of them
+
+
+class Missing(Exception):
+    """Something cannot be measured here; the message says why."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """side 'ours', 'torchvision' or 'rates' (of the machine); pixels and RoIs of an image; processes that read them."""
+
+    side: str
+    row: str
+    precision: str
+    net: str
+    height: int
+    width: int
+    rois: int
+    workers: int
+    iterations: int
+    warm_up: int
+    cpu: bool
+
+    @property
+    def images(self) -> int:
+        """Images in one step."""
+        return IMAGES_A_STEP[self.row]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """image (H, W, 3) uint8 BGR; boxes (N, 4) and classes (N,) of its objects; proposals (R, 4). Boxes in pixels."""
+
+    image: np.ndarray
+    boxes: np.ndarray
+    classes: np.ndarray
+    proposals: np.ndarray
+
+
+def scenes(job: Job) -> list[Scene]:
+    """Synthetic pictures; half of the proposals lie near objects. The same for every job of one size."""
+    rng = np.random.default_rng(0)
+    return [_scene(rng, job.height, job.width, job.rois) for _ in range(_SCENES)]
+
+
+def _scene(rng: np.random.Generator, height: int, width: int, rois: int) -> Scene:
+    coarse = rng.integers(0, 256, (height // 16 + 1, width // 16 + 1, 3)).astype(np.uint8)
+    boxes = _random_boxes(rng, _OBJECTS, height, width)
+    near = boxes[rng.integers(0, _OBJECTS, rois // 2)]
+    jitter = rng.normal(0, 0.15, near.shape) * np.tile(near[:, 2:] - near[:, :2], 2)
+    proposals = _sorted_inside(np.concatenate([near + jitter, _random_boxes(rng, rois - len(near), height, width)]),
+                               height, width)
+    return Scene(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), boxes,
+                 rng.integers(1, NUM_CLASSES, _OBJECTS), proposals)
+
+
+def _random_boxes(rng: np.random.Generator, count: int, height: int, width: int) -> np.ndarray:
+    return _sorted_inside(rng.uniform(0, 1, (count, 4)) * (width, height, width, height), height, width)
+
+
+def _sorted_inside(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
+    """(N, 4) float32 boxes inside the image, at least 16 pixels wide and high."""
+    low = np.minimum(boxes[:, :2], boxes[:, 2:]).clip(0, (width - 17, height - 17))
+    high = np.maximum(np.maximum(boxes[:, :2], boxes[:, 2:]), low + 16).clip(0, (width - 1, height - 1))
+    return np.hstack([low, high]).astype(np.float32)
+
+
+def use_device(job: Job) -> None:
+    """Let caffe compute where the job wants it. Raises Missing where there is no GPU."""
+    if job.cpu:
+        caffe.set_mode_cpu()
+    elif caffe.has_gpu():
+        caffe.set_device(0)
+        caffe.set_mode_gpu()
+    else:
+        raise Missing("PyTorch sees no CUDA GPU here; --cpu tries the program out")
+
+
+def seconds_a_step(step: Callable[[], object], job: Job) -> float:
+    """Mean seconds of a step in a row of them, after the warm-up; on CUDA between events of the stream."""
+    for _ in range(job.warm_up):
+        step()
+    recorder = Recorder()
+    for _ in range(job.iterations):
+        with recorder.span("step"):
+            step()
+    steps = recorder.take()
+    return (steps[-1].stop - steps[0].start) / len(steps)

@@ -1,0 +1,116 @@
+"""Our side: the training stages with their data layer, proposals and detection, as the tools run them."""
+from __future__ import annotations
+
+import itertools
+import math
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+
+import caffe
+from datasets.roidb import merge, objects_entry, proposals_entry
+from fast_rcnn.alt_opt_nets import RunNets, find_nets
+from fast_rcnn.config import cfg, cfg_from_file
+from fast_rcnn.detector import DetectorFiles
+from fast_rcnn.stage_cfg import detector_settings, stage_settings, write_settings
+from fast_rcnn.test import detections_per_class, im_detect
+from fast_rcnn.train import SolverWrapper
+from gpu_parts.floor import count_work
+from gpu_parts.job import NUM_CLASSES, TRAINED, Job, Missing, Scene, scenes, seconds_a_step, use_device
+from rpn.generate import im_proposals, load_rpn
+
+ROOT = Path(__file__).resolve().parents[3]
+_PIXEL_SPREAD = 60          # of an image less its mean
+_TINY_RATE = 1e-9           # random weights must not diverge; the update's work is the same
+
+
+def measure(job: Job) -> dict[str, float]:
+    """Seconds a step, peak memory in MB, FLOPs and bytes of a step. Raises Missing where the precision is."""
+    trains = job.row in TRAINED
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        apply_settings(job, folder)
+        nets = find_nets(job.net, NUM_CLASSES, True, None, ROOT / "models", folder / "models")
+        weights = write_weights(nets, job.row, folder)
+        use_device(job)
+        set_precision(job.precision)
+        net, step = (_training if trains else _testing)(job, folder, nets, weights)
+        seconds = seconds_a_step(step, job)
+        peak = caffe.peak_memory_mb()       # before counting, which runs the step once more
+        work = count_work(net, step, updates=trains)
+        if trains:
+            net.layers[0].close()
+    return {"seconds": seconds, "peak_mb": peak, "flops": work.flops, "bytes": work.bytes(job.precision)}
+
+
+def set_precision(precision: str) -> None:
+    """Let caffe compute in a precision. Raises Missing where it cannot."""
+    choose = getattr(caffe, "set_precision", None)
+    if choose is None:
+        if precision != "float32":
+            raise Missing("this caffe has no set_precision")
+        return
+    try:
+        choose(precision)
+    except (ValueError, RuntimeError) as error:
+        raise Missing(str(error)) from None
+
+
+def apply_settings(job: Job, folder: Path) -> None:
+    """The settings of the row's step as the driver gives them, at the job's size."""
+    stage = 1 if job.row.startswith("stage1") else 2
+    kind = "rpn" if "rpn" in job.row else "proposals" if job.row == "proposals" else "fast_rcnn"
+    short, long = sorted((job.height, job.width))
+    settings = stage_settings(kind, stage, True, None, [
+        "TRAIN.SCALES", f"({short},)", "TRAIN.MAX_SIZE", str(long), "TEST.SCALES", f"({short},)",
+        "TEST.MAX_SIZE", str(long), "TRAIN.RPN_POST_NMS_TOP_N", str(job.rois), "NUM_WORKERS", str(job.workers),
+        "TRAIN.IMS_PER_BATCH", str(job.images)])
+    write_settings(folder / "cfg.yml", detector_settings(settings) if job.row == "detection" else settings)
+    cfg_from_file(folder / "cfg.yml")
+
+
+def write_weights(nets: RunNets, row: str, folder: Path) -> Path:
+    """A caffemodel for the net of a row: random numbers of He's deviation where its prototxt leaves zeros (the layers
+    that come with ImageNet), small in the first layer so that activations are near 1. Made on the CPU."""
+    caffe.set_mode_cpu()
+    caffe.set_random_seed(cfg.RNG_SEED)
+    test_nets = {"proposals": nets.rpn_test, "detection": nets.detector_test}
+    net = (caffe.Net(str(test_nets[row]), caffe.TEST) if row in test_nets else
+           caffe.Net(str(nets.train_net(row)), caffe.TRAIN))
+    generator = torch.Generator().manual_seed(0)
+    for number, blob in enumerate(net.learnable_params):
+        if blob.num_axes > 1 and not blob.tensor.any():
+            deviation = math.sqrt(2 * blob.shape[0] / blob.count) / (1 if number else _PIXEL_SPREAD)
+            blob.tensor = torch.empty(blob.shape).normal_(0, deviation, generator=generator)
+    net.save(str(folder / "random.caffemodel"))
+    return folder / "random.caffemodel"
+
+
+def _training(job: Job, folder: Path, nets: RunNets, weights: Path) -> tuple[Any, Callable[[], object]]:
+    """The net that is trained, and one iteration of its solver, data included."""
+    roidb = [_entry(scene, folder / f"{index}.jpg", job) for index, scene in enumerate(scenes(job))]
+    solver = SolverWrapper(nets.solver(job.row), roidb, folder, weights).solver
+    solver.param.base_lr = _TINY_RATE
+    return solver.net, lambda: solver.step(1)
+
+
+def _entry(scene: Scene, path: Path, job: Job) -> dict[str, Any]:
+    """The roidb entry of a picture, which is written to `path`."""
+    cv2.imwrite(str(path), scene.image)
+    objects = objects_entry(scene.boxes, scene.classes)
+    [entry] = (merge([objects], [proposals_entry(scene.proposals, objects)]) if "fast_rcnn" in job.row else [objects])
+    return {**entry, "image": str(path), "width": job.width, "height": job.height}
+
+
+def _testing(job: Job, folder: Path, nets: RunNets, weights: Path) -> tuple[Any, Callable[[], object]]:
+    """The test net, and what is done for one image."""
+    images = itertools.cycle(scene.image for scene in scenes(job))
+    if job.row == "proposals":
+        rpn = load_rpn(nets.rpn_test, weights)
+        return rpn, lambda: im_proposals(rpn, next(images))
+    net = DetectorFiles(str(nets.detector_test), str(weights)).load(NUM_CLASSES)
+    return net, lambda: detections_per_class(*im_detect(net, next(images)), NUM_CLASSES, 0.05, cfg.TEST.NMS, 100)

@@ -150,7 +150,8 @@ def report(found: dict[str, dict[str, float]], load: float) -> str:
     return "\n".join([
         "# Data: minibatches prepared ahead", "",
         f"2 images of {WIDTH} x {HEIGHT} pixels and {ROIS} RoIs each in a minibatch, on {os.cpu_count()} cores whose "
-        f"load was {load:.1f} when it began.", "",
+        f"load was {load:.1f} when it began"
+        f"{': others used them too, so the ratios of the rows are rough' if load > 1 else ''}.", "",
         "| prepared | minibatches a second | to in line | wait at 30 a second | forward, ms "
         "| busy net, to its work alone |",
         "|---|---|---|---|---|---|", *rows, "",

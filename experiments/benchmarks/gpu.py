@@ -24,8 +24,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gpu_parts.job import IMAGES_A_STEP, PRECISIONS, Job, Missing, use_device
-from gpu_parts.report import Results, report
+from vgg16_parts.job import IMAGES_A_STEP, PRECISIONS, Job, Missing, use_device
+from vgg16_parts.report import Results, report
 
 HERE = Path(__file__).resolve().parent
 
@@ -35,9 +35,9 @@ def measure(job: Job, precisions: Sequence[str] = PRECISIONS) -> dict[str, Any]:
     try:
         use_device(job)
         if job.side == "rates":
-            from gpu_parts.floor import rates
+            from vgg16_parts.floor import rates
             return rates(precisions, job.cpu)
-        from gpu_parts import ours, peer
+        from vgg16_parts import ours, peer
         return (ours if job.side == "ours" else peer).measure(job)
     except Missing as missing:
         return {"missing": str(missing)}

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,12 +21,13 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
+sys.path[:0] = [str(ROOT / "tools"), str(HERE)]
 import _init_paths  # noqa: E402, F401
 import caffe  # noqa: E402
 from caffe import layers as L  # noqa: E402
 from caffe.proto import caffe_pb2  # noqa: E402
 from caffe.proto.prototxt import write_message  # noqa: E402
+from measuring import anonymous_mb, in_a_process  # noqa: E402
 
 GOAL_SECONDS = 1.5
 MB = 2 ** 20
@@ -80,14 +80,6 @@ TASKS: dict[str, Callable[[Path], object]] = {
     "net alone": net_alone, "net with weights": net_with_weights, "protobuf alone": protobuf_alone}
 
 
-def anonymous_mb(process: int | str = "self") -> float:
-    """Memory of a process that no file backs, in MB; 0 once it has ended (Linux)."""
-    for line in Path(f"/proc/{process}/status").read_text().splitlines():
-        if line.startswith("RssAnon"):
-            return int(line.split()[1]) / 1024
-    return 0.0
-
-
 def measure(task: Callable[[Path], object], folder: Path) -> dict[str, float]:
     """Seconds, MB before, and MB more when done."""
     before, start = anonymous_mb(), time.perf_counter()
@@ -97,19 +89,10 @@ def measure(task: Callable[[Path], object], folder: Path) -> dict[str, float]:
     return {"seconds": seconds, "before": before, "memory": after - before}
 
 
-def in_a_process(name: str, folder: Path) -> dict[str, float]:
-    """`measure` in a process of its own, and its peak memory, as seen from outside every millisecond."""
-    peak = 0.0
-    with subprocess.Popen([sys.executable, __file__, "--task", name, "--folder", str(folder)],
-                          stdout=subprocess.PIPE, text=True) as child:
-        while child.poll() is None:
-            peak = max(peak, anonymous_mb(child.pid))
-            time.sleep(0.001)
-        output = child.stdout.read() if child.stdout else ""
-    if child.returncode:
-        raise RuntimeError(f"measuring '{name}' failed: see the messages above")
-    found = json.loads(output)
-    return {**found, "peak": peak - found["before"]}
+def measured(name: str, folder: Path) -> dict[str, float]:
+    """`measure` in a process of its own, and what is added to its memory at the peak."""
+    found = in_a_process(__file__, "--task", name, "--folder", str(folder))
+    return {**found, "peak": found["peak"] - found["before"]}
 
 
 # ---- the report
@@ -143,7 +126,7 @@ def main(argv: list[str] | None = None) -> int:
         folder = Path(name)
         write_files(folder, options.width)
         size = (folder / "net.caffemodel").stat().st_size / MB
-        text = report({task: in_a_process(task, folder) for task in TASKS}, size)
+        text = report({task: measured(task, folder) for task in TASKS}, size)
     print(text)
     if options.report:
         (HERE / "load_model.md").write_text(text, encoding="utf-8")

@@ -10,7 +10,9 @@ import numpy as np
 from datasets import recall
 from datasets.evaluation import Evaluation
 from datasets.image_size import image_size
-from datasets.roidb import Entry, merge, mirror, proposals_entry
+from datasets.lazy_roidb import merged_roidb, mirrored_roidb, proposals_roidb, with_proposals
+from datasets.roidb import Entry
+from utils.timer import with_progress
 
 
 class imdb:
@@ -32,6 +34,7 @@ class imdb:
         self.config: dict[str, Any] = {"rpn_file": None}
         self._roidb: list[Entry] | None = None
         self._method = "gt"
+        self._size_of: dict[str, tuple[int, int]] = {}      # by path
 
     @property
     def num_classes(self) -> int:
@@ -65,12 +68,12 @@ class imdb:
         raise NotImplementedError
 
     def gt_roidb(self) -> list[Entry]:
-        """Entries of the annotated objects."""
+        """Entries of the annotated objects: dictionaries, or, for less memory, those of `lazy_roidb.objects_roidb`."""
         raise NotImplementedError
 
     def rpn_roidb(self) -> list[Entry]:
         """Objects and the proposals of config['rpn_file']."""
-        from rpn.generate import load_proposals  # not at the top: only this method needs the engine
+        from rpn.proposals_file import load_proposals  # not at the top: datasets comes before rpn
         if not self.config["rpn_file"]:
             raise ValueError(f"{self.name}: config['rpn_file'] names no file of proposals")
         boxes, _ = load_proposals(self.config["rpn_file"], self.image_index)
@@ -78,21 +81,23 @@ class imdb:
 
     def with_proposals(self, box_list: Sequence[np.ndarray]) -> list[Entry]:
         """Entries of the objects followed by proposals, one array (N, 4) per image."""
-        objects = self.gt_roidb()
-        return self.merge_roidbs(objects, self.create_roidb_from_box_list(box_list, objects))
+        self._check_number(box_list)
+        return with_proposals(self.gt_roidb(), box_list)
 
     def create_roidb_from_box_list(self, box_list: Sequence[np.ndarray],
                                    gt_roidb: Sequence[Entry] | None) -> list[Entry]:
         """Entries of proposals only; without gt_roidb they overlap nothing."""
+        self._check_number(box_list)
+        return proposals_roidb(box_list, gt_roidb)
+
+    def _check_number(self, box_list: Sequence[np.ndarray]) -> None:
         if len(box_list) != self.num_images:
             raise ValueError(f"{self.name} has {self.num_images} images, proposals are for {len(box_list)}")
-        objects: Sequence[Entry | None] = gt_roidb if gt_roidb is not None else [None] * len(box_list)
-        return [proposals_entry(*pair) for pair in zip(box_list, objects, strict=True)]
 
     @staticmethod
     def merge_roidbs(a: Sequence[Entry], b: Sequence[Entry]) -> list[Entry]:
         """Join the RoIs of two roidbs image by image, as new entries."""
-        return merge(a, b)
+        return merged_roidb(a, b)
 
     def validate(self) -> list[Any]:
         """What is wrong with the files, and what is done about it; raises if training is impossible."""
@@ -103,14 +108,17 @@ class imdb:
         return f"{self.name}: {self.num_images} images, {self.num_classes - 1} classes"
 
     def image_sizes(self) -> list[tuple[int, int]]:
-        """(width, height) of each image."""
-        return [image_size(self.image_path_at(index)) for index in range(self.num_images)]
+        """(width, height) of each image; each file is looked at once."""
+        paths = [self.image_path_at(index) for index in range(self.num_images)]
+        new = list(dict.fromkeys(path for path in paths if path not in self._size_of))
+        for path in with_progress("image sizes", new):
+            self._size_of[path] = image_size(path)
+        return [self._size_of[path] for path in paths]
 
     def append_flipped_images(self) -> None:
         """Add every image once more, mirrored left to right."""
-        mirrored = [mirror(entry, width)
-                    for entry, (width, _) in zip(self.roidb, self.image_sizes(), strict=True)]
-        self._roidb = [*self.roidb, *mirrored]
+        widths = np.array([width for width, _ in self.image_sizes()], np.int64)
+        self._roidb = [*self.roidb, *mirrored_roidb(self.roidb, widths)]
         self.image_index = self.image_index * 2
 
     def objects_of_class(self, name: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from datasets.roidb import Entry
 from datasets.voc_folder import BACKGROUND, VocFolder
 from datasets.voc_layout import DatasetError, find_layout
 from fast_rcnn.config import cfg
+from utils.ragged import Spool
 
 CLASSES = (BACKGROUND, "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
            "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train",
@@ -47,7 +48,9 @@ class pascal_voc(VocFolder):
         content = loadmat(file)
         boxes = dict(zip([str(name[0]) for name in content["images"].ravel()], content["boxes"].ravel(),
                          strict=True))
-        return self.with_proposals([clean_selective_search_boxes(boxes[name]) for name in self.image_index])
+        with Spool((4,), np.float32) as spool:
+            return self.with_proposals(spool.extend(clean_selective_search_boxes(boxes[name])
+                                                    for name in self.image_index).ragged())
 
 
 def clean_selective_search_boxes(raw: np.ndarray, min_size: int = 2) -> np.ndarray:

@@ -2,16 +2,17 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from datasets.image_size import ends_early, image_size
 from datasets.voc_annotation import Annotation, AnnotationError, read_annotation
+from datasets.voc_records import Record
 
 LEFT_OUT, DROPPED, CLIPPED = "image left out", "box dropped", "box clipped"
 
@@ -24,23 +25,13 @@ class Problem:
     action: str     # what is done about it
 
 
-@dataclass
-class Record:
-    """A usable image with its objects."""
-    name: str
-    path: Path
-    size: tuple[int, int]       # width, height
-    boxes: np.ndarray           # (N, 4) float32, zero-based inclusive corners inside the image
-    names: list[str]            # class names
-    difficult: np.ndarray       # (N,) bool
-
-
-def has_zero(path: Path) -> bool:
+def has_zero(path: str | os.PathLike) -> bool:
     """Whether an xmin or ymin in the file is 0: then its coordinates count from 0, not from 1."""
-    return re.search(rb"<[xy]min>\s*[+-]?0+(\.0*)?\s*<", path.read_bytes()) is not None
+    with open(path, "rb") as file:
+        return re.search(rb"<[xy]min>\s*[+-]?0+(\.0*)?\s*<", file.read()) is not None
 
 
-def make_record(name: str, image: Path | None, annotation_file: Path, classes: Sequence[str] | None,
+def make_record(name: str, image: str | None, annotation_file: str, classes: Sequence[str] | None,
                 origin: int, problems: list[Problem]) -> Record | None:
     """Read and clean one image's annotation; None if the image must be left out. Appends to `problems`.
 
@@ -57,7 +48,7 @@ def make_record(name: str, image: Path | None, annotation_file: Path, classes: S
         problems.append(Problem(name, str(error), LEFT_OUT))
         return None
     if ends_early(image):
-        problems.append(Problem(name, f"{image.name} ends early", "used as far as it can be decoded"))
+        problems.append(Problem(name, f"{os.path.basename(image)} ends early", "used as far as it can be decoded"))
     if annotation.size not in (None, size):
         problems.append(Problem(name, f"the XML file says {annotation.size}, the image's size is {size}",
                                 "the image's size is used"))

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,15 @@ import numpy as np
 from datasets import voc_checks
 from datasets.evaluation import Evaluation, class_detections, evaluate
 from datasets.imdb import imdb
-from datasets.roidb import Entry, objects_entry
+from datasets.lazy_roidb import objects_roidb
+from datasets.roidb import Entry
 from datasets.voc_annotation import AnnotationError, read_annotation
-from datasets.voc_checks import Problem, Record, has_zero, make_record
+from datasets.voc_checks import Problem, has_zero, make_record
 from datasets.voc_eval import Detections, Objects, detections_file_name, write_detections
 from datasets.voc_layout import DatasetError, Layout
+from datasets.voc_records import Record, Records
+from utils.ragged import Ragged
+from utils.timer import with_progress
 
 BACKGROUND = "__background__"
 
@@ -44,30 +48,31 @@ class VocFolder(imdb):
         self.use_difficult = options.get("use_difficult", use_difficult)
         self.use_07_metric = use_07_metric
         self.problems: list[Problem] = []
-        files = [layout.annotation_file(name) for name in layout.index]
-        self.annotated = any(file.is_file() for file in files)
+        self.annotated = any(os.path.isfile(layout.annotation_file(name)) for name in layout.index)
         self.zero_based = _is_zero_based(layout.annotation_files) if zero_based is None else zero_based
         self.classes = _with_background(find_classes(layout.training) if classes is None else classes)
-        self._records = self._read() if self.annotated else self._read_images()
-        if not self._records:
+        self._records = Records(self._read() if self.annotated else self._read_images(), self.classes)
+        if not len(self._records):
             raise DatasetError(f"{self.name}: no usable image in {layout.images}\n"
                                f"{voc_checks.report(self.problems) or 'the list of images is empty'}")
-        self.image_index = [record.name for record in self._records]
+        self.image_index = list(self._records.names)
 
-    def _read(self) -> list[Record]:
+    def _read(self) -> Iterator[Record]:
         images = self.layout.image_files()
-        records = [make_record(name, images.get(name), self.layout.annotation_file(name), self.classes[1:],
-                               0 if self.zero_based else 1, self.problems) for name in self._unique_names()]
-        return [record for record in records if record]
+        for name in with_progress(f"{self.name}: annotations", self._unique_names()):
+            record = make_record(name, images.get(name), self.layout.annotation_file(name), self.classes[1:],
+                                 0 if self.zero_based else 1, self.problems)
+            if record:
+                yield record
 
-    def _read_images(self) -> list[Record]:
+    def _read_images(self) -> Iterator[Record]:
         """Records without objects."""
         images, nothing = self.layout.image_files(), np.zeros((0, 4), np.float32)
         names = self._unique_names()
         missing = [name for name in names if name not in images]
         self.problems += [Problem(name, "no image file of this name", voc_checks.LEFT_OUT) for name in missing]
-        return [Record(name, images[name], voc_checks.image_size(images[name]), nothing, [], np.zeros(0, bool))
-                for name in names if name in images]
+        for name in with_progress(f"{self.name}: images", [name for name in names if name in images]):
+            yield Record(name, images[name], voc_checks.image_size(images[name]), nothing, [], np.zeros(0, bool))
 
     def _unique_names(self) -> list[str]:
         names = list(dict.fromkeys(self.layout.index))
@@ -82,36 +87,35 @@ class VocFolder(imdb):
 
         Raises DatasetError if there is nothing to train on.
         """
-        if not any(len(entry["boxes"]) for entry in self.gt_roidb()):
+        if not self._objects()[0].counts.any():
             raise DatasetError(f"{self.name}: no image has an object to train on\n"
                                f"{voc_checks.report(self.problems)}")
         return self.problems
 
     def summary(self) -> str:
         """Numbers of images and objects, the coordinates' origin, and the problems."""
-        counts = [f"{sum(record.names.count(name) for record in self._records)} {name}"
-                  for name in self.classes[1:]]
+        counts = [f"{self._records.count_of(label)} {name}" for label, name in enumerate(self.classes) if label]
         lines = [f"{self.name}: {len(self._records)} images, {', '.join(counts)}",
                  f"coordinates count from {0 if self.zero_based else 1}"]
-        ignored = sum(int(record.difficult.sum()) for record in self._records)
+        ignored = int(self._records.difficult.flat.sum())
         if ignored and not self.use_difficult:
             lines.append(f"{ignored} objects are marked as difficult: not trained on, and need not be found")
         return "\n".join([*lines, voc_checks.report(self.problems)]).rstrip()
 
     def image_path_at(self, i: int) -> str:
-        return str(self._records[i % len(self._records)].path)
+        return self._records.paths[i % len(self._records)]
 
     def image_sizes(self) -> list[tuple[int, int]]:
-        return [self._records[i % len(self._records)].size for i in range(self.num_images)]
+        sizes = [(width, height) for width, height in self._records.sizes.tolist()]
+        return [sizes[i % len(sizes)] for i in range(self.num_images)]
 
     def gt_roidb(self) -> list[Entry]:
         """Entries of the objects, difficult ones only with `use_difficult`."""
-        return [self._objects(record) for record in self._records]
+        return objects_roidb(*self._objects())
 
-    def _objects(self, record: Record) -> Entry:
-        keep = np.flatnonzero(~record.difficult | self.use_difficult)
-        labels = {name: label for label, name in enumerate(self.classes)}
-        return objects_entry(record.boxes[keep], np.array([labels[record.names[i]] for i in keep], np.int32))
+    def _objects(self) -> tuple[Ragged, Ragged]:
+        """Boxes and classes of the objects of each image that are trained on."""
+        return (self._records.boxes, self._records.labels) if self.use_difficult else self._records.without_difficult()
 
     def evaluate_detections(self, all_boxes: Sequence[Sequence[np.ndarray]],
                             output_dir: str | os.PathLike) -> Evaluation:
@@ -127,11 +131,10 @@ class VocFolder(imdb):
 
     def objects_of_class(self, name: str) -> dict[str, Objects]:
         """The objects of a class by image name, difficult ones included."""
-        objects = {}
-        for record in self._records:
-            mine = [index for index, found in enumerate(record.names) if found == name]
-            objects[record.name] = Objects(record.boxes[mine], record.difficult[mine])
-        return objects
+        label, records = self.classes.index(name), self._records
+        mine = [labels == label for labels in records.labels]
+        return {image: Objects(boxes[rows], difficult[rows]) for image, boxes, difficult, rows in
+                zip(records.names, records.boxes, records.difficult, mine, strict=True)}
 
     def write_detections(self, detections: dict[str, Detections], output_dir: str | os.PathLike) -> None:
         """Write the detections of each class as VOC wants them: coordinates count from 1."""
@@ -141,16 +144,16 @@ class VocFolder(imdb):
                              Detections(found.images, found.scores, found.boxes + 1))
 
 
-def find_classes(files: Sequence[Path]) -> list[str]:
+def find_classes(files: Sequence[str]) -> list[str]:
     """Sorted class names of annotation files; broken and missing files are passed over."""
     names: set[str] = set()
-    for file in files:
+    for file in with_progress("class names", files):
         try:
             names.update(read_annotation(file).names)
         except AnnotationError:
             continue
     if not names:
-        where = files[0].parent if files else "the data set"
+        where = os.path.dirname(files[0]) if files else "the data set"
         raise DatasetError(f"{where}: no annotated object found, so no class names; give the classes")
     return sorted(names)
 
@@ -163,5 +166,5 @@ def _with_background(classes: Any) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _is_zero_based(files: Sequence[Path]) -> bool:
-    return any(has_zero(file) for file in files)
+def _is_zero_based(files: Sequence[str]) -> bool:
+    return any(has_zero(file) for file in with_progress("origin of coordinates", files))

@@ -35,17 +35,16 @@ class Layout:
     images: Path                # folder
     annotations: Path           # folder
     index: list[str]            # names of images, without ending
-    training: list[Path]        # annotation files of the training split (of this one if there is none)
-    annotation_files: list[Path]    # those of all splits
+    training: list[str]         # annotation files of the training split (of this one if there is none)
+    annotation_files: list[str]     # those of all splits
     options: dict[str, Any] = field(default_factory=dict)   # classes, zero_based, use_difficult, where they are set
 
-    def image_files(self) -> dict[str, Path]:
+    def image_files(self) -> dict[str, str]:
         """Image file by name."""
-        files = sorted(path for path in _listing(self.images) if path.suffix.lower() in IMAGE_SUFFIXES)
-        return {path.stem: path for path in files}
+        return {os.path.splitext(file)[0]: os.path.join(self.images, file) for file in _image_names(self.images)}
 
-    def annotation_file(self, name: str) -> Path:
-        return self.annotations / f"{name}.xml"
+    def annotation_file(self, name: str) -> str:
+        return _annotation_file(self.annotations, name)
 
 
 def find_layout(path: str | os.PathLike, split: str | None = None) -> Layout:
@@ -68,12 +67,12 @@ def _listed(root: Path, images: Path, annotations: Path, sets: dict[str, Path], 
             options: dict[str, Any] | None = None) -> Layout:
     """A layout whose splits are files of image names."""
     chosen = _choose(split, sets, root)
-    known = {file.stem for folder in (images, annotations) for file in _listing(folder)}
+    known = {os.path.splitext(file)[0] for folder in (images, annotations) for file in _names(folder)}
     index = read_image_set(sets[chosen], known) if chosen else _stems(annotations)
     training = next((name for name in TRAINING_SPLITS if name in sets), chosen)
     names = read_image_set(sets[training], known) if training else index
     return Layout(f"{root.name}_{chosen or 'all'}", chosen or "all", images, annotations, index,
-                  [annotations / f"{name}.xml" for name in names], _xml_files(annotations), options or {})
+                  [_annotation_file(annotations, name) for name in names], _xml_files(annotations), options or {})
 
 
 def _choose(split: str | None, splits: dict[str, Path], where: Path) -> str | None:
@@ -97,10 +96,10 @@ def _flat_layout(path: Path, split: str | None) -> Layout:
                                f"images; splits found: {', '.join(sorted(splits)) or 'none'}")
         split, folder = chosen, splits[chosen]
     training = next((splits[name] for name in TRAINING_SPLITS if name in splits), folder)
-    images = [file.stem for file in _listing(folder) if file.suffix.lower() in IMAGE_SUFFIXES]
+    images = [os.path.splitext(file)[0] for file in _image_names(folder)]
     return Layout(f"{path.name}_{split or 'all'}", split or "all", folder, folder,
                   sorted({*images, *_stems(folder)}), _xml_files(training),
-                  [file for part in {**splits, "": folder}.values() for file in _xml_files(part)])
+                  [file for part in dict.fromkeys([*splits.values(), folder]) for file in _xml_files(part)])
 
 
 def _yaml_layout(path: Path, split: str | None) -> Layout:
@@ -141,11 +140,28 @@ def _without_suffix(name: str) -> str:
 
 
 def _stems(folder: Path) -> list[str]:
-    return [file.stem for file in _xml_files(folder)]
+    return [os.path.splitext(file)[0] for file in _xml_names(folder)]
 
 
-def _xml_files(folder: Path) -> list[Path]:
-    return sorted(file for file in _listing(folder) if file.suffix == ".xml")
+def _xml_files(folder: Path) -> list[str]:
+    return [os.path.join(folder, file) for file in _xml_names(folder)]
+
+
+def _annotation_file(folder: Path, name: str) -> str:
+    return os.path.join(folder, f"{name}.xml")
+
+
+def _xml_names(folder: Path) -> list[str]:
+    return [file for file in _names(folder) if os.path.splitext(file)[1] == ".xml"]
+
+
+def _image_names(folder: Path) -> list[str]:
+    return [file for file in _names(folder) if os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES]
+
+
+def _names(folder: Path) -> list[str]:
+    """Sorted names of what is in a folder, as text: a data set may have more files than there is room for Paths."""
+    return sorted(os.listdir(folder)) if folder.is_dir() else []
 
 
 def _listing(folder: Path) -> Iterator[Path]:

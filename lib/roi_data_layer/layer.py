@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 import caffe
+from datasets.lazy_roidb import annotated, as_dict
 from datasets.roidb import Entry
 from fast_rcnn.config import cfg
 from fast_rcnn.profiling import span
@@ -58,7 +59,7 @@ class RoIDataLayer(caffe.Layer):
 
     def set_roidb(self, roidb: Sequence[Entry]) -> None:
         """Train on these entries, from minibatch 0. Raises ValueError for a class beyond num_classes."""
-        highest = max((int(entry["max_classes"].max(initial=0)) for entry in roidb), default=0)
+        highest = max((int(annotated(entry)["max_classes"].max(initial=0)) for entry in roidb), default=0)
         if highest >= self._num_classes:
             raise ValueError(f"{layer_name(self)}: the roidb has a RoI of class {highest}, but num_classes "
                              f"is {self._num_classes}: in the prototxt, set it to the data set's number of "
@@ -91,7 +92,7 @@ class RoIDataLayer(caffe.Layer):
         """The roidb entries of a minibatch."""
         if self._order is None:
             raise RuntimeError(f"{layer_name(self)}: no training data; call set_roidb before forward")
-        return [self._roidb[index] for index in self._order[iteration]]
+        return [as_dict(self._roidb[index]) for index in self._order[iteration]]
 
     def make_minibatch(self, iteration: int, read: Reader = read_in_line) -> Blobs:
         """Blobs of any minibatch, whose images `read` prepares; does not change the layer."""

@@ -5,14 +5,16 @@ and `bbox_targets` (N, 5) float32 = class, dx, dy, dw, dh (class 0: the RoI trai
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from datasets.lazy_roidb import LazyEntry, annotated, derived_roidb
 from datasets.roidb import Entry
 from fast_rcnn.bbox_transform import bbox_transform
 from utils.cython_bbox import bbox_overlaps
+from utils.timer import with_progress
 
 
 def prepare_roidb(imdb: Any) -> list[Entry]:
@@ -21,24 +23,31 @@ def prepare_roidb(imdb: Any) -> list[Entry]:
     Entries made by older code may hold `gt_overlaps` (dense or scipy.sparse) instead of max_overlaps,
     max_classes.
     """
-    sizes = imdb.image_sizes()
-    roidb = []
-    for index, (entry, (width, height)) in enumerate(zip(imdb.roidb, sizes, strict=True)):
-        entry = {**entry, "image": imdb.image_path_at(index), "width": width, "height": height}
-        if "max_overlaps" not in entry:
-            entry.update(_best_class(entry.pop("gt_overlaps")))
-        _check_entry(entry)
-        roidb.append(entry)
-    return roidb
+    entries, sizes = list(imdb.roidb), np.array(imdb.image_sizes(), np.int64).reshape(-1, 2)
+    if len(entries) != len(sizes):
+        raise ValueError(f"the roidb has {len(entries)} entries, the data set {len(sizes)} images")
+    images = [imdb.image_path_at(index) for index in range(len(sizes))]
+    return derived_roidb(
+        entries, lambda entry, row: _prepare(entry, images[row], *sizes[row].tolist()),
+        {"image": images.__getitem__, "width": lambda row: int(sizes[row, 0]),
+         "height": lambda row: int(sizes[row, 1]), "flipped": lambda row: entries[row]["flipped"]})
 
 
-def _best_class(overlaps: Any) -> Entry:
+def _prepare(entry: dict[str, Any], image: str, width: int, height: int) -> Entry:
+    entry = {**entry, "image": image, "width": width, "height": height}
+    if "max_overlaps" not in entry:
+        entry.update(_best_class(entry.pop("gt_overlaps")))
+    _check_entry(entry)
+    return entry
+
+
+def _best_class(overlaps: Any) -> dict[str, np.ndarray]:
     dense = np.asarray(overlaps.toarray() if hasattr(overlaps, "toarray") else overlaps)
     return {"max_overlaps": dense.max(axis=1, initial=0).astype(np.float32),
             "max_classes": dense.argmax(axis=1).astype(np.int32)}
 
 
-def _check_entry(entry: Entry) -> None:
+def _check_entry(entry: Mapping[str, Any]) -> None:
     overlaps, classes = entry["max_overlaps"], entry["max_classes"]
     if np.any((overlaps > 0) != (classes > 0)):
         raise ValueError(f"{entry['image']}: a RoI must have a class other than background exactly if it "
@@ -47,7 +56,8 @@ def _check_entry(entry: Entry) -> None:
 
 def filter_roidb(roidb: Sequence[Entry], train: Any) -> list[Entry]:
     """Entries with a RoI that can be foreground or background by `train` (cfg.TRAIN)."""
-    return [entry for entry in roidb if is_usable(entry["max_overlaps"], train)]
+    return [entry for entry in with_progress("images with usable RoIs", roidb)
+            if is_usable(annotated(entry)["max_overlaps"], train) or is_usable(entry["max_overlaps"], train)]
 
 
 def is_usable(overlaps: np.ndarray, train: Any) -> bool:
@@ -65,16 +75,24 @@ def add_bbox_regression_targets(roidb: Sequence[Entry], num_classes: int,
              ..._PRECOMPUTED, else those of the targets found (population standard deviation; see
              `target_statistics`)
     """
-    raw = [compute_targets(entry["boxes"], entry["max_overlaps"], entry["max_classes"], train.BBOX_THRESH)
-           for entry in roidb]
+    def raw(entry: Mapping[str, Any]) -> np.ndarray:
+        return compute_targets(entry["boxes"], entry["max_overlaps"], entry["max_classes"], train.BBOX_THRESH)
+
+    def final(entry: Mapping[str, Any]) -> np.ndarray:
+        return normalize_targets(raw(entry), means, stds) if train.BBOX_NORMALIZE_TARGETS else raw(entry)
+
     if train.BBOX_NORMALIZE_TARGETS_PRECOMPUTED:
         means = np.tile(np.asarray(train.BBOX_NORMALIZE_MEANS, np.float64), (num_classes, 1))
         stds = np.tile(np.asarray(train.BBOX_NORMALIZE_STDS, np.float64), (num_classes, 1))
     else:
-        means, stds = target_statistics(np.concatenate(raw), num_classes)
-    for entry, targets in zip(roidb, raw, strict=True):
-        entry["bbox_targets"] = (normalize_targets(targets, means, stds) if train.BBOX_NORMALIZE_TARGETS
-                                 else targets)
+        means, stds = target_statistics(
+            lambda what: (raw(entry) for entry in with_progress(f"box regression {what}", roidb)), num_classes)
+    deferred = {"bbox_targets": final}
+    for entry in roidb:
+        if isinstance(entry, LazyEntry):
+            entry.defer(deferred)
+        else:
+            entry["bbox_targets"] = final(entry)
     return means.ravel(), stds.ravel()
 
 
@@ -93,25 +111,46 @@ def compute_targets(rois: np.ndarray, overlaps: np.ndarray, classes: np.ndarray,
     return targets
 
 
-def target_statistics(targets: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+def target_statistics(targets: Callable[[str], Iterable[np.ndarray]],
+                      num_classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of the targets of each class, (num_classes, 4) float64.
 
+    targets  gives the targets (N, 5) of image after image; it is called twice, with what is computed from them.
+    They are never in memory together, and the numbers are those of NumPy's `mean` and `std` of all, bit by bit.
     A class without examples has mean and deviation 0.
     """
-    means, stds = np.zeros((num_classes, 4)), np.zeros((num_classes, 4))
-    for label in range(1, num_classes):
-        values = targets[targets[:, 0] == label, 1:].astype(np.float64)
-        if len(values):
-            means[label], stds[label] = values.mean(axis=0), values.std(axis=0)
-    return means, stds
+    def examples(what: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for rows in targets(what):
+            rows = rows[(rows[:, 0] > 0) & (rows[:, 0] < num_classes)]
+            yield rows[:, 0].astype(np.int64), rows[:, 1:].astype(np.float64)
+
+    counts, means, squares = np.zeros(num_classes), np.zeros((num_classes, 4)), np.zeros((num_classes, 4))
+    for labels, values in examples("means"):
+        counts += np.bincount(labels, minlength=num_classes)
+        _add_rows(means, labels, values)
+    found = counts > 0
+    means[found] /= counts[found, None]
+    for labels, values in examples("deviations"):
+        _add_rows(squares, labels, (values - means[labels]) ** 2)
+    squares[found] /= counts[found, None]
+    return means, np.sqrt(squares)
+
+
+def _add_rows(sums: np.ndarray, labels: np.ndarray, values: np.ndarray) -> None:
+    """sums[label] += value, one row after the other: as NumPy sums along the first axis."""
+    bins = np.concatenate([np.arange(len(sums)), labels])
+    for column in range(values.shape[1]):
+        weights = np.concatenate([sums[:, column], values[:, column]])
+        sums[:, column] = np.bincount(bins, weights, len(sums))
 
 
 def normalize_targets(targets: np.ndarray, means: np.ndarray, stds: np.ndarray) -> np.ndarray:
     """(target - mean) / std by the class of each row; rows of class 0 stay 0."""
-    labels = targets[:, 0].astype(np.int64)
+    rows = np.flatnonzero(targets[:, 0])
+    labels = targets[rows, 0].astype(np.int64)
     normal = targets.copy()
-    normal[:, 1:] = (targets[:, 1:] - means[labels]) / safe_stds(stds)[labels]
-    normal[labels == 0, 1:] = 0
+    normal[:, 1:] = 0
+    normal[rows, 1:] = (targets[rows, 1:] - means[labels]) / safe_stds(stds)[labels]
     return normal
 
 

@@ -1,30 +1,117 @@
 """Files of several arrays: written atomically, read without anything that could run code."""
 from __future__ import annotations
 
+import math
 import os
+import struct
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import IO, Any, TypeVar
 
 import numpy as np
 
 from utils.files import atomic_path
 
+Value = TypeVar("Value")
 
-def write_npz(path: str | os.PathLike, **arrays: np.ndarray) -> None:
+_CHUNK = 1 << 20
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+_LOCAL_HEADER = 30      # bytes before the name; its length and that of the extra field are at offset 26
+
+
+class Rows:
+    """An array for `write_npz` that is written part after part, and so need not be in memory as a whole.
+
+    parts      arrays (n, *row_shape), also if they have more axes of length 1
+    row_shape  shape of a row; dtype  of the array
+    counts     (I,) number of rows of each part
+    """
+
+    def __init__(self, parts: Sequence[np.ndarray], row_shape: tuple[int, ...], dtype: Any) -> None:
+        self.parts, self.row_shape, self.dtype = parts, row_shape, np.dtype(dtype)
+        self.counts = np.array([len(part) for part in parts], np.int64)
+
+    def write(self, file: IO[bytes]) -> None:
+        """Write the array as a .npy file."""
+        np.lib.format.write_array_header_1_0(file, {"descr": self.dtype.str, "fortran_order": False,
+                                                    "shape": (int(self.counts.sum()), *self.row_shape)})
+        for part in self.parts:
+            file.write(np.ascontiguousarray(part, self.dtype).reshape(len(part), *self.row_shape).tobytes())
+
+
+def write_npz(path: str | os.PathLike, **arrays: np.ndarray | Rows) -> None:
     """Write the arrays under their names; an existing file is replaced in one step."""
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
+    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                if isinstance(array, Rows):
+                    array.write(member)
+                else:
+                    np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
 
 
 def read_npz(path: str | os.PathLike, content: str, *names: str) -> list[np.ndarray]:
     """The named arrays of a file. Raises ValueError that says which `content` the file does not hold."""
-    try:
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-            return [file[name] for name in names]
-    except (AttributeError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: not a file of {content}: {error}") from error
+    return _explained(path, content, lambda: _read(path, names))
+
+
+def map_npz(path: str | os.PathLike, content: str, *names: str) -> list[np.ndarray]:
+    """As `read_npz`, but the arrays are read-only views of the memory-mapped file, without memory of their own.
+
+    Their checksums are compared first, which reads the file once. What cannot be mapped, such as compressed arrays,
+    is read into memory.
+    """
+    return _explained(path, content, lambda: _map(path, names))
 
 
 def texts(values: Iterable[object]) -> np.ndarray:
     """An array of texts, such as image names, that can be stored without pickle."""
     return np.array([str(value) for value in values], dtype=np.str_)
+
+
+def _explained(path: str | os.PathLike, content: str, read: Callable[[], Value]) -> Value:
+    try:
+        return read()
+    except (AttributeError, EOFError, KeyError, TypeError, ValueError, struct.error, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: not a file of {content}: {error}") from error
+
+
+def _read(path: str | os.PathLike, names: Iterable[str]) -> list[np.ndarray]:
+    with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
+        return [file[name] for name in names]
+
+
+def _map(path: str | os.PathLike, names: Iterable[str]) -> list[np.ndarray]:
+    with open(path, "rb") as stream, zipfile.ZipFile(stream) as archive:
+        members = [archive.getinfo(f"{name}.npy") for name in names]
+        for member in members:
+            _check(archive, member)
+        return [_map_member(stream, archive, member) for member in members]
+
+
+def _check(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+    """Read a member from begin to end; raises BadZipFile where its checksum is wrong."""
+    with archive.open(member) as file:
+        while file.read(_CHUNK):
+            pass
+
+
+def _map_member(stream: IO[bytes], archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    with archive.open(member) as file:
+        read_header = _HEADERS.get(np.lib.format.read_magic(file))
+        shape, fortran_order, dtype = read_header(file) if read_header else ((), True, np.dtype(object))
+        header_size = file.tell()
+    if fortran_order or dtype.hasobject or member.compress_type != zipfile.ZIP_STORED or not math.prod(shape):
+        with archive.open(member) as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
+    found, expected = member.file_size - header_size, math.prod(shape) * dtype.itemsize
+    if found != expected:
+        raise ValueError(f"{member.filename} has {found} bytes, expected {expected}")
+    return np.memmap(stream, dtype, "r", _data_offset(stream, member) + header_size, shape).view(np.ndarray)
+
+
+def _data_offset(stream: IO[bytes], member: zipfile.ZipInfo) -> int:
+    """Where a stored member's bytes begin in the file."""
+    stream.seek(member.header_offset + 26)
+    lengths = struct.unpack("<HH", stream.read(4))
+    return member.header_offset + _LOCAL_HEADER + sum(lengths)

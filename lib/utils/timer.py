@@ -4,7 +4,10 @@ from __future__ import annotations
 import datetime
 import sys
 import time
-from typing import TextIO
+from collections.abc import Iterator, Sequence
+from typing import TextIO, TypeVar
+
+Item = TypeVar("Item")
 
 
 class Timer:
@@ -37,14 +40,16 @@ class Timer:
 class Progress:
     """Prints lines like "im_detect: 12/72 0.123s ETA 0:00:07": done, in all, mean seconds each, time to go.
 
-    label    what is being done
-    total    number of steps
-    seconds  least time between two lines; the first and the last step always print
-    stream   where to; the standard output if None
+    label     what is being done
+    total     number of steps
+    seconds   least time between two lines; the first and the last step always print
+    stream    where to; the standard output if None
+    patience  seconds before the first line: a job that is done sooner prints nothing
     """
 
-    def __init__(self, label: str, total: int, seconds: float = 5.0, stream: TextIO | None = None) -> None:
-        self.label, self.total, self.seconds = label, total, seconds
+    def __init__(self, label: str, total: int, seconds: float = 5.0, stream: TextIO | None = None,
+                 patience: float = 0.0) -> None:
+        self.label, self.total, self.seconds, self.patience = label, total, seconds, patience
         self.stream = stream or sys.stdout
         self.done = 0
         self._start = time.perf_counter()
@@ -54,10 +59,19 @@ class Progress:
         """Count one more step as done; `note` ends the line, if this step prints one."""
         self.done += 1
         now = time.perf_counter()
-        if self.done < self.total and now - self._printed < self.seconds:
+        if now - self._start < self.patience or (self.done < self.total and now - self._printed < self.seconds):
             return
         self._printed = now
         mean = (now - self._start) / self.done
         left = datetime.timedelta(seconds=round(mean * (self.total - self.done)))
         line = f"{self.label}: {self.done}/{self.total} {mean:.3f}s ETA {left} {note}".rstrip()
         print(line, file=self.stream, flush=True)
+
+
+def with_progress(label: str, items: Sequence[Item], patience: float = 3.0,
+                  stream: TextIO | None = None) -> Iterator[Item]:
+    """The items, one after the other; prints how far they are (see `Progress`) if that takes long."""
+    progress = Progress(label, len(items), stream=stream, patience=patience)
+    for item in items:
+        yield item
+        progress.step()

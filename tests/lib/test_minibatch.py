@@ -284,6 +284,7 @@ def test_the_layer_tells_how_long_it_waited_for_data(tmp_path):
     in_line = layer.waits.take()
     assert in_line["wait"] > 0 and in_line["queue"] == 0 and layer.waits.take() == {"wait": 0, "queue": 0}
     small_settings(USE_PREFETCH=True)
+    cfg.NUM_WORKERS = 2
     layer, bottom, top = data_layer(tmp_path)
     run(layer, bottom, top, 1)
     assert layer.waits.take()["queue"] == 0

@@ -100,3 +100,28 @@ def test_a_missing_devkit_is_named(devkit):
 
 def test_there_are_twenty_classes():
     assert len(CLASSES) == 21 and list(CLASSES[1:]) == sorted(CLASSES[1:])
+
+
+def test_selective_search_boxes_follow_the_objects(devkit):
+    import cv2
+    from scipy.io import savemat
+    folder = devkit / "VOC2012"
+    for part in ("Annotations", "JPEGImages", "ImageSets/Main"):
+        (folder / part).mkdir(parents=True)
+    for name in ("a", "b"):
+        cv2.imwrite(str(folder / "JPEGImages" / f"{name}.jpg"), np.zeros((40, 60, 3), np.uint8))
+        (folder / "Annotations" / f"{name}.xml").write_text(
+            "<annotation><object><name>dog</name><bndbox><xmin>11</xmin><ymin>6</ymin><xmax>30</xmax><ymax>25</ymax>"
+            "</bndbox></object></annotation>")
+    (folder / "ImageSets" / "Main" / "val.txt").write_text("a\nb\n")
+    (devkit.parent / "selective_search_data").mkdir()
+    boxes, names = np.empty((1, 2), object), np.empty((2, 1), object)
+    names[:, 0] = "b", "a"
+    boxes[0] = [np.array([[6, 11, 25, 30], [1, 2, 30, 40]]), np.array([[1, 1, 9, 9]])]      # y1, x1, y2, x2 from 1
+    savemat(devkit.parent / "selective_search_data" / "voc_2012_val.mat", {"images": names, "boxes": boxes})
+    data = pascal_voc("val", 2012)
+    data.set_proposal_method("selective_search")
+    first, second = data.roidb
+    assert first["boxes"].tolist() == [[10, 5, 29, 24], [0, 0, 8, 8]] and first["gt_classes"].tolist() == [12, 0]
+    assert second["boxes"].tolist() == [[10, 5, 29, 24], [10, 5, 29, 24], [1, 0, 39, 29]]
+    assert second["max_overlaps"].tolist()[:2] == [1, 1]

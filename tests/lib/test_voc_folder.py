@@ -1,4 +1,6 @@
 """Data sets of one's own: layouts, coordinates, checks, joining, proposals."""
+import tracemalloc
+
 import cv2
 import numpy as np
 import pytest
@@ -252,6 +254,42 @@ def test_registered_data_sets(pets):
 def test_lists_of_images(tmp_path):
     (tmp_path / "set.txt").write_text("a.jpg\nb 1\n\nc  -1\nd 0\n")
     assert read_image_set(tmp_path / "set.txt", {"a", "b 1", "d"}) == ["a", "b 1", "c", "d"]
+
+
+def test_a_data_set_takes_little_memory(tmp_path):
+    """All that is kept of an image and its mirror image: names, files, sizes, objects, entries."""
+    def kept(count):
+        names = [f"image{index}" for index in range(count)]
+        root = voc_folder(tmp_path / str(count), {"image0": [CAT]}, {"train": names})
+        for name in names:
+            (root / "JPEGImages" / f"{name}.jpg").write_bytes((root / "JPEGImages" / "image0.jpg").read_bytes())
+            (root / "Annotations" / f"{name}.xml").write_text(xml([CAT, DOG, OX]))
+        tracemalloc.start()
+        try:
+            data = get_imdb(f"{root}:train")
+            data.validate()
+            data.append_flipped_images()
+            roidb = prepare_roidb(data)
+            assert len(roidb) == 2 * count and len(roidb[-1]["boxes"]) == 3
+            return tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+
+    assert (kept(220) - kept(20)) / 200 < 2048
+
+
+def test_image_sizes_are_read_once(tmp_path, monkeypatch):
+    from datasets import imdb as module
+    data = imdb("plain", ("background", "cat"))
+    data.image_index = ["a", "b"]
+    monkeypatch.setattr(data, "image_path_at", lambda index: str(tmp_path / f"{'ab'[index % 2]}.png"), raising=False)
+    entry = {"boxes": np.array([[0, 0, 9, 9]], np.float32), "flipped": False}
+    monkeypatch.setattr(data, "gt_roidb", lambda: [entry] * 2)
+    read = []
+    monkeypatch.setattr(module, "image_size", lambda path: read.append(path) or (30 + len(read), 20))
+    data.append_flipped_images()
+    assert data.image_sizes() == [(31, 20), (32, 20)] * 2 and len(read) == 2
+    assert data.roidb[3]["boxes"].tolist() == [[22, 0, 31, 9]]
 
 
 def test_annotations_that_are_not_what_they_should_be(tmp_path):

@@ -116,6 +116,7 @@ class TorchLayer(nn.Module):
     def _layer(self) -> Layer:
         """The layer for one pass; what it remembers of the pass ends with it."""
         layer = copy.copy(self.layer)
+        layer.needs_backward = True     # whatever the net asks of it: what a gradient needs is kept
         stored = [getattr(self, name) for name in self.blob_names]
         layer.blobs = BlobVec(_Value(tensor.reshape(shape)) for tensor, shape in zip(stored, self.shapes, strict=True))
         _set_phase(layer, self.training)

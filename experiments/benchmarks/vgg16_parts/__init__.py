@@ -1,4 +1,4 @@
-"""The parts of gpu.py: what is measured on either side, the floor beneath it, and the report."""
+"""The parts of gpu.py and cpu.py: what is measured on either side, the floor beneath it, and the report."""
 import sys
 from pathlib import Path
 

@@ -19,12 +19,13 @@ from fast_rcnn.detector import DetectorFiles
 from fast_rcnn.stage_cfg import detector_settings, stage_settings, write_settings
 from fast_rcnn.test import detections_per_class, im_detect
 from fast_rcnn.train import SolverWrapper
-from gpu_parts.floor import count_work
-from gpu_parts.job import NUM_CLASSES, TRAINED, Job, Missing, Scene, scenes, seconds_a_step, use_device
 from rpn.generate import im_proposals, load_rpn
+from vgg16_parts.floor import count_work
+from vgg16_parts.job import NUM_CLASSES, TRAINED, Job, Missing, Scene, scenes, seconds_a_step, use_device
 
 ROOT = Path(__file__).resolve().parents[3]
 _PIXEL_SPREAD = 60          # of an image less its mean
+_MANY = 1_000_000           # iterations: every picture comes again
 _TINY_RATE = 1e-9           # random weights must not diverge; the update's work is the same
 
 
@@ -93,9 +94,11 @@ def write_weights(nets: RunNets, row: str, folder: Path) -> Path:
 def _training(job: Job, folder: Path, nets: RunNets, weights: Path) -> tuple[Any, Callable[[], object]]:
     """The net that is trained, and one iteration of its solver, data included."""
     roidb = [_entry(scene, folder / f"{index}.jpg", job) for index, scene in enumerate(scenes(job))]
-    solver = SolverWrapper(nets.solver(job.row), roidb, folder, weights).solver
-    solver.param.base_lr = _TINY_RATE
-    return solver.net, lambda: solver.step(1)
+    wrapper = SolverWrapper(nets.solver(job.row), roidb, folder, weights)
+    if job.row.startswith("stage2"):        # as the driver does; in stage 1 it depends on the size of the data set
+        wrapper.reuse_features(folder / "features", _MANY)
+    wrapper.solver.param.base_lr = _TINY_RATE
+    return wrapper.solver.net, lambda: wrapper.solver.step(1)
 
 
 def _entry(scene: Scene, path: Path, job: Job) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy, smooth_l1_loss
 
 import caffe
 from caffe.engine import device
-from gpu_parts.job import HARD_ROIS, NUM_CLASSES, Job, Missing, scenes, seconds_a_step
+from vgg16_parts.job import HARD_ROIS, NUM_CLASSES, Job, Missing, scenes, seconds_a_step
 
 _FROZEN = 10        # modules of VGG16's `features` that stage 1 does not train: conv1_1 .. pool2
 _ALL = 1 << 20      # no limit before NMS

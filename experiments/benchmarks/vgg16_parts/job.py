@@ -27,7 +27,8 @@ class Missing(Exception):
 
 @dataclass(frozen=True)
 class Job:
-    """side 'ours', 'torchvision' or 'rates' (of the machine); pixels and RoIs of an image; processes that read them."""
+    """side 'ours', 'torchvision', 'plain' or 'rates' (of the machine); pixels and RoIs of an image; processes that read
+    images; images in one step, if not those of IMAGES_A_STEP."""
 
     side: str
     row: str
@@ -40,11 +41,12 @@ class Job:
     iterations: int
     warm_up: int
     cpu: bool
+    batch: int = 0
 
     @property
     def images(self) -> int:
         """Images in one step."""
-        return IMAGES_A_STEP[self.row]
+        return self.batch or IMAGES_A_STEP[self.row]
 
 
 @dataclass(frozen=True)

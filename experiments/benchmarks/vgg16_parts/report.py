@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gpu_parts.job import HARD_ROIS, IMAGES_A_STEP, PRECISIONS, TRAINED
 from utils.files import read_json, write_json
+from vgg16_parts.job import HARD_ROIS, IMAGES_A_STEP, PRECISIONS, TRAINED
 
 GOAL_RATIO, GOAL_SHARE = 2.0, 0.5       # of torchvision's speed in training; of the floor in stage 1 with bfloat16
 _HEADER = ("row", "per second", "ours", "torchvision", "ratio", "peak MB", "torchvision's", "TFLOP a step",
@@ -71,7 +71,7 @@ def report(results: Results, command: str) -> str:
     """The report as Markdown."""
     settings = results.settings
     precisions = [name for name in PRECISIONS if any(precision == name for _, _, precision in results.found)]
-    lines = [f"# {settings['net']} at {settings['height']}x{settings['width']} on a GPU", "",
+    lines = [f"# {settings['net']} at {settings['height']}x{settings['width']}: training, proposals, detection", "",
              f"{results.rates.get('machine', 'Unknown machine')}. {settings['iterations']} steps after a warm-up, a "
              f"process for each row; {settings['rois']} proposals an image, of which {HARD_ROIS} a step train Fast "
              f"R-CNN (hard example mining). Training reads JPEG files, in {settings['workers']} processes; torchvision "

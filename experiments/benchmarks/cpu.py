@@ -1,0 +1,172 @@
+#!/usr/bin/env python3
+"""How fast a CPU trains and detects: VGG16 at 600x800, beside plain PyTorch in the same run.
+
+    python experiments/benchmarks/cpu.py --report
+
+measures each row of the table below in processes of their own: ours in float32 and in bfloat16, and the same step in
+plain PyTorch (eager, NCHW, float32, autograd; vgg16_parts/plain.py). Prints seconds, ratios and peak memory; --report
+writes cpu.md beside this program.
+
+Real Caffe is not at hand. Its seconds below were measured on another machine together with plain PyTorch's trunk there;
+what they would be here follows from how fast plain PyTorch's trunk is here.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vgg16_parts.job import Job, Missing, use_device
+from vgg16_parts.pieces import PIECES
+
+from measuring import in_a_process
+
+HERE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is measured; what real Caffe took (seconds), and how much faster than it ours is to be."""
+
+    name: str
+    title: str
+    caffe: float
+    goal: float
+    goal_bfloat16: float | None = None
+    batch: int = 1
+
+
+ROWS = (
+    Row("trunk_forward", "trunk, forward", 2.6, 1.6, 3.4),
+    Row("trunk_forward_backward", "trunk, forward and backward, conv1-2 frozen", 5.1, 1.5, 3.0),
+    Row("stage1_rpn", "stage 1 RPN, 1 image", 5.5, 1.6, 3.3),
+    Row("stage1_fast_rcnn", "stage 1 Fast R-CNN with OHEM, 1 image", 10.1, 1.5, 3.0),
+    Row("stage1_fast_rcnn", "stage 1 Fast R-CNN with OHEM, 2 images", 19.4, 1.5, 3.0, batch=2),
+    Row("stage2_rpn", "stage 2 RPN", 2.6, 10.0, 12.0),
+    Row("stage2_fast_rcnn", "stage 2 Fast R-CNN with OHEM, 1 image", 7.3, 2.3, 4.5),
+    Row("stage2_fast_rcnn", "stage 2 Fast R-CNN with OHEM, 2 images", 15.3, 2.3, 4.5, batch=2),
+    Row("roi_pooling", "RoI pooling, forward", 1.2, 10.0),
+    Row("ohem", "OHEM layer", 0.018, 5.0),
+    Row("proposals", "proposals for one image", 3.4, 1.8, 3.5),
+    Row("proposal_layer", "of it, the proposal layer", 0.47, 10.0),
+    Row("detection", "detection of one image, 300 proposals", 3.6, 1.8, 3.5),
+    Row("snapshot", "snapshot of the OHEM net", 6.5, 5.0),
+)
+PLAIN_TRUNK_THERE = 1.95        # seconds of plain PyTorch where real Caffe was measured, forward
+SIDES = (("ours", "float32"), ("ours", "bfloat16"), ("plain", "float32"))
+
+
+def measure(job: Job) -> dict[str, Any]:
+    """Seconds a step and peak memory of a job, in this process."""
+    from vgg16_parts import ours, pieces, plain
+    from vgg16_parts.job import seconds_a_step
+
+    import caffe
+    use_device(job)
+    try:
+        if job.row in PIECES:
+            ours.set_precision(job.precision)
+            with tempfile.TemporaryDirectory() as folder:
+                seconds = seconds_a_step(pieces.make_step(job, Path(folder)), job)
+            return {"seconds": seconds, "peak_mb": caffe.peak_memory_mb()}
+        return plain.measure(job) if job.side == "plain" else ours.measure(job)
+    except Missing as missing:
+        return {"missing": str(missing)}
+
+
+def run(args: argparse.Namespace) -> str:
+    """Measure all rows that are wanted; returns the report."""
+    found: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for row in (row for row in ROWS if not args.rows or row.name in args.rows):
+        warm_up = 9 if row.name.startswith("stage2") else 1         # the first eight see every picture
+        for side, precision in SIDES:
+            if precision == "bfloat16" and row.goal_bfloat16 is None:
+                continue
+            job = Job(side, row.name, precision, "VGG16", *args.size, args.rois, 2, args.iterations, warm_up, True,
+                      row.batch)
+            found[row.title, side, precision] = in_a_process(__file__, "--job", json.dumps(asdict(job)), interval=0.05)
+            print(row.title, side, precision, found[row.title, side, precision], file=sys.stderr, flush=True)
+    return report(found, args)
+
+
+def report(found: dict[tuple[str, str, str], dict[str, Any]], args: argparse.Namespace) -> str:
+    """The table, in Markdown."""
+    trunk = found.get(("trunk, forward", "plain", "float32"))
+    speed = trunk["seconds"] / PLAIN_TRUNK_THERE if trunk else None
+    lines = [f"# VGG16 on a CPU, {args.size[0]} x {args.size[1]} pixels, {args.rois} RoIs an image", "",
+             f"{processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end. Seconds a step. "
+             "Ratios are to plain PyTorch (eager, NCHW, float32) in the same run; those to Caffe are estimates, see below. "
+             "Memory is the peak of the process in GB.", "",
+             "| step | plain | ours | ratio | to Caffe (goal) | bfloat16 | ratio | to Caffe (goal) | memory plain, ours, "
+             "bfloat16 |", "|---|---|---|---|---|---|---|---|---|"]
+    for row in ROWS:
+        sides = [found.get((row.title, *side)) for side in SIDES]
+        if sides[0]:
+            lines.append(_line(row, *sides, speed))
+    lines += ["", f"Real Caffe took {ROWS[0].caffe} s for the trunk where plain PyTorch took {PLAIN_TRUNK_THERE} s "
+                  "(2 AVX512 cores, OpenBLAS). Here its seconds are taken to be theirs times "
+                  + (f"{speed:.2f}, the ratio of plain PyTorch's trunks." if speed else "the ratio of the trunks."),
+              "Stage 2 is measured when every image has been seen once: its trunk is frozen, and its features are kept. "
+              "The snapshot of plain PyTorch is torch.save of the detector's weights.", "", "Command:", "", "```sh",
+              args.command, "```", ""]
+    return "\n".join(lines)
+
+
+def _line(row: Row, ours: dict[str, Any], low: dict[str, Any] | None, plain: dict[str, Any] | None,
+          speed: float | None) -> str:
+    def side(result: dict[str, Any] | None, goal: float | None) -> list[str]:
+        if not result or goal is None:
+            return ["", "", ""]
+        seconds = result["seconds"]
+        return [_short(seconds), f"{plain['seconds'] / seconds:.1f}" if plain else "",
+                f"{row.caffe * speed / seconds:.1f} ({goal:g})" if speed else f"({goal:g})"]
+    memory = ", ".join(f"{result['peak_mb'] / 1024:.1f}" for result in (plain, ours, low) if result)
+    columns = [row.title, _short(plain["seconds"]) if plain else "", *side(ours, row.goal),
+               *side(low, row.goal_bfloat16), memory]
+    return f"| {' | '.join(columns)} |"
+
+
+def _short(seconds: float) -> str:
+    return f"{seconds:.2f}" if seconds >= 0.1 else f"{seconds:.4f}"
+
+
+def processor() -> str:
+    """The processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the benchmark, or with --job one part of it; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--size", type=int, nargs=2, default=[600, 800], metavar=("HEIGHT", "WIDTH"), help="(default: 600 800)")
+    add("--rois", type=int, default=2010, metavar="N", help="proposals of an image (default: 2010)")
+    add("--iterations", type=int, default=3, metavar="N", help="steps that are measured (default: 3)")
+    add("--rows", nargs="+", choices=sorted({row.name for row in ROWS}), metavar="ROW", help="only these (default: all)")
+    add("--report", action="store_true", help="write cpu.md")
+    add("--job", type=json.loads, help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    if args.job:
+        print(json.dumps(measure(Job(**args.job))))
+        return 0
+    args.command = " ".join(["python experiments/benchmarks/cpu.py", *(sys.argv[1:] if argv is None else argv)])
+    text = run(args)
+    print(text)
+    if args.report:
+        (HERE / "cpu.md").write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,197 @@
+#!/usr/bin/env python3
+"""How time and memory grow with the number of images, the size of an image, and the number of RoIs.
+
+    python experiments/benchmarks/growth.py [--report] [--parts images files sizes rois]
+
+measures, each point in a process of its own:
+
+    images  start-up of a Fast R-CNN training on synthetic data sets of up to 100,000 images, mirrored ones included,
+            with 2,000 proposals each: that takes 8 GB in the folder for temporary files (TMPDIR)
+    files   reading data sets in VOC layout, up to 10,000 images
+    sizes   an iteration of the Tiny net with OHEM, by the pixels of its image
+    rois    the same by the number of RoIs
+
+and prints tables with fits. Memory is what no file backs: pages of the mapped proposals, which the system may drop at
+any time, are left out. `--report` writes growth.md beside this program. Fewer points: --images 100 1000.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent.parent / "tools"), str(HERE)]
+import _init_paths  # noqa: E402, F401
+from growth_tasks import TASKS  # noqa: E402
+from measuring import exponent, in_a_process, line_through  # noqa: E402
+
+GOAL_KB = 4             # of memory, for an image and its mirror image
+SIDES_ROIS = 300        # RoIs where the size of the image grows
+ROIS_SIDE = 300         # shorter side in pixels where the number of RoIs grows
+
+Rows = list[dict[str, Any]]
+
+
+def measured(task: str, folder: Path, **options: int) -> dict[str, Any]:
+    """Result of a task of growth_tasks.py in a process of its own, with the peak of its memory in MB."""
+    print(f"{task} {options}", file=sys.stderr, flush=True)
+    return in_a_process(__file__, "--task", task, "--folder", str(folder), "--options", json.dumps(options),
+                        interval=0.005)
+
+
+# ---- the parts: each measures its points
+def measure_images(options: argparse.Namespace) -> Rows:
+    check_space(max(options.images) * options.proposals)
+    rows = []
+    for count in options.images:
+        with tempfile.TemporaryDirectory() as folder:
+            written = measured("write", Path(folder), images=count, proposals=options.proposals)
+            rows.append({"n": count, "write": written["seconds"], "write peak": written["peak"],
+                         **measured("start", Path(folder), images=count)})
+    return rows
+
+
+def check_space(boxes: int) -> None:
+    """Exit where the folder for temporary files has no room for proposals of so many boxes, twice while written."""
+    needed, folder = 2 * 20 * boxes, tempfile.gettempdir()
+    if shutil.disk_usage(folder).free < needed:
+        raise SystemExit(f"error: {folder} has not {needed / 2 ** 30:.1f} GB free: set TMPDIR, or give fewer --images")
+
+
+def measure_files(options: argparse.Namespace) -> Rows:
+    return [{"n": count, **_in_new_folder("files", images=count)} for count in options.files]
+
+
+def measure_sizes(options: argparse.Namespace) -> Rows:
+    return [{"n": side * (side * 4 // 3), "side": side, **_in_new_folder("iterate", side=side, rois=SIDES_ROIS)}
+            for side in options.sides]
+
+
+def measure_rois(options: argparse.Namespace) -> Rows:
+    return [{"n": count, **_in_new_folder("iterate", side=ROIS_SIDE, rois=count)} for count in options.rois]
+
+
+def _in_new_folder(task: str, **options: int) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        return measured(task, Path(folder), **options)
+
+
+# ---- the report
+def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|", *(f"| {' | '.join(row)} |" for row in rows), ""]
+
+
+def fits(rows: Rows, values: dict[str, Sequence[float]], of_what: str) -> list[str]:
+    """A line for each value: its straight line and its exponents over all points and the last two."""
+    if len(rows) < 2:
+        return []
+    n, lines = [row["n"] for row in rows], []
+    for name, y in values.items():
+        a, b = line_through(n, y)
+        lines.append(f"* {name} = {a:.3g} + {b:.3g} x {of_what}; exponent {exponent(n, y):.2f} over all points, "
+                     f"{exponent(n[-2:], y[-2:]):.2f} over the last two")
+    return [*lines, ""]
+
+
+def kilobytes_an_image(rows: Rows) -> float:
+    """KB that each image more than in the first row takes, in the last row."""
+    first, last = rows[0], rows[-1]
+    return (last["memory"] - first["memory"]) * 1024 / max(1, last["n"] - first["n"])
+
+
+def report_images(rows: Rows) -> list[str]:
+    steps = list(rows[0]["steps"])
+    kilobytes = kilobytes_an_image(rows)
+    return [
+        "## Images in the data set", "",
+        *table(["images", *steps, "start-up, s", "memory, MB", "minibatch entry, us", "write proposals, s",
+                "its peak, MB"],
+               [[f"{row['n']:,}", *(f"{row['steps'][name]:.2f}" for name in steps), f"{row['seconds']:.2f}",
+                 f"{row['memory']:.0f}", f"{row['entry'] * 1e6:.0f}", f"{row['write']:.2f}", f"{row['write peak']:.0f}"]
+                for row in rows]),
+        *fits(rows, {"start-up seconds": [row["seconds"] for row in rows],
+                     "memory MB": [max(row["memory"], 0.1) for row in rows],
+                     "seconds of writing": [row["write"] for row in rows]}, "images"),
+        f"Each image takes {kilobytes:.2f} KB, its mirror image included; the goal is below {GOAL_KB} KB: "
+        f"{'met' if kilobytes < GOAL_KB else 'missed'}. Seconds are those of each step; a minibatch entry is one "
+        "image's, with mirroring, overlaps and regression targets.", ""]
+
+
+def report_files(rows: Rows) -> list[str]:
+    return ["## Files of a data set in VOC layout", "",
+            *table(["images", "seconds", "memory, MB"],
+                   [[f"{row['n']:,}", f"{row['seconds']:.2f}", f"{row['memory']:.1f}"] for row in rows]),
+            *fits(rows, {"seconds": [row["seconds"] for row in rows]}, "images"),
+            f"Each image takes {kilobytes_an_image(rows):.2f} KB.", ""]
+
+
+def report_iterations(rows: Rows, title: str, of_what: str, points: Callable[[dict], str]) -> list[str]:
+    return [f"## {title}", "",
+            *table([of_what, "seconds an iteration", "peak memory, MB"],
+                   [[points(row), f"{row['seconds']:.4f}", f"{row['peak']:.0f}"] for row in rows]),
+            *fits(rows, {"seconds": [row["seconds"] for row in rows], "MB": [row["peak"] for row in rows]}, of_what)]
+
+
+REPORTS: dict[str, tuple[Callable[[argparse.Namespace], Rows], Callable[[Rows], list[str]]]] = {
+    "images": (measure_images, report_images),
+    "files": (measure_files, report_files),
+    "sizes": (measure_sizes, lambda rows: report_iterations(
+        rows, f"Size of the image: the Tiny net, {SIDES_ROIS} RoIs, OHEM", "pixels",
+        lambda row: f"{row['n']:,} ({row['side']} x {row['side'] * 4 // 3})")),
+    "rois": (measure_rois, lambda rows: report_iterations(
+        rows, f"RoIs: the Tiny net, {ROIS_SIDE} x {ROIS_SIDE * 4 // 3} pixels, OHEM", "RoIs",
+        lambda row: f"{row['n']:,}")),
+}
+
+
+def conditions() -> str:
+    """What the seconds depend on."""
+    cores, load = os.cpu_count() or 1, os.getloadavg()[0]
+    busy = " Others used the machine: seconds are upper bounds." if load > cores / 2 else ""
+    return f"{cores} CPU cores, load {load:.1f}, OMP_NUM_THREADS {os.environ.get('OMP_NUM_THREADS', 'not set')}.{busy}"
+
+
+def make_report(options: argparse.Namespace) -> str:
+    """Measure the parts that are asked for; returns the text of the report."""
+    lines = ["# Cost of growth", "", "```sh", f"python experiments/benchmarks/growth.py {' '.join(options.words)}",
+             "```", "", f"{conditions()} {options.proposals:,} proposals an image.", ""]
+    for part in options.parts:
+        measure, describe = REPORTS[part]
+        lines += describe(measure(options))
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> int:
+    words = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--parts", nargs="+", choices=REPORTS, default=list(REPORTS), help="what is measured (default: all)")
+    add("--images", nargs="+", type=int, default=[100, 1000, 10000, 100000], metavar="N", help="numbers of images")
+    add("--proposals", type=int, default=2000, metavar="N", help="proposals an image (default: 2000)")
+    add("--files", nargs="+", type=int, default=[100, 1000, 10000], metavar="N", help="numbers of images with files")
+    add("--sides", nargs="+", type=int, default=[150, 300, 600, 1200], metavar="N", help="shorter sides, in pixels")
+    add("--rois", nargs="+", type=int, default=[250, 500, 1000, 2000, 4000], metavar="N", help="numbers of RoIs")
+    add("--report", action="store_true", help="write growth.md")
+    add("--task", choices=TASKS, help=argparse.SUPPRESS)
+    add("--folder", type=Path, help=argparse.SUPPRESS)
+    add("--options", type=json.loads, help=argparse.SUPPRESS)
+    options = parser.parse_args(words, argparse.Namespace(words=words))
+    if options.task:
+        print(json.dumps(TASKS[options.task](options.folder, **options.options)))
+        return 0
+    text = make_report(options)
+    print(text)
+    if options.report:
+        (HERE / "growth.md").write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,189 @@
+"""Roidb entries that are made when they are asked for, so that a data set of any size fits into memory.
+
+What is kept of an image is its row in a few arrays: its objects, its size, and where its proposals are in a
+memory-mapped file. Overlaps, classes, mirrored boxes and regression targets follow from these in a tenth of a
+millisecond, and are forgotten after use. In every roidb plain dictionaries may stand as well: they stay plain, and
+what is derived from them is computed at once.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from datasets.roidb import Entry, merge_entries, mirror, objects_entry, proposals_entry
+
+Fields = Mapping[str, Any]
+
+_NOTHING: Fields = MappingProxyType({})
+_REMEMBERED = 4     # entries of a recipe: as many as may be worked on at a time, one field after the other
+
+
+class Recipe:
+    """How the entries of a roidb are made.
+
+    make     gives all fields of an entry, from its row
+    quick    fields that need not be made: functions of the row, by name
+    objects  gives an entry's annotated objects (of the image before mirroring), from its row; if given, the
+             entry's other RoIs have no other classes
+    """
+
+    def __init__(self, make: Callable[[int], Fields], quick: Mapping[str, Callable[[int], Any]] = _NOTHING,
+                 objects: Callable[[int], Fields] | None = None) -> None:
+        self.make = lru_cache(_REMEMBERED)(lambda row: _read_only(make(row)))
+        self.quick, self.objects = quick, objects
+
+
+def _read_only(fields: Fields) -> Fields:
+    """The fields with views of their arrays that cannot be written: what is written would soon be forgotten."""
+    views = {key: value.view() for key, value in fields.items()
+             if isinstance(value, np.ndarray) and value.flags.writeable}
+    for view in views.values():
+        view.flags.writeable = False
+    return {**fields, **views}
+
+
+class LazyEntry(Entry):
+    """An entry of a roidb whose fields are made by a recipe when they are read.
+
+    Fields that are assigned are kept. The arrays of the others are read-only.
+    """
+
+    __slots__ = ("_recipe", "_row", "_own", "_deferred")
+
+    def __init__(self, recipe: Recipe, row: int) -> None:
+        self._recipe, self._row = recipe, row
+        self._own: Fields = _NOTHING
+        self._deferred: Mapping[str, Callable[[Entry], Any]] = _NOTHING
+
+    def __getitem__(self, key: str) -> Any:
+        if key in self._own:
+            return self._own[key]
+        if key in self._deferred:
+            return self._deferred[key](self)
+        quick = self._recipe.quick.get(key)
+        return quick(self._row) if quick else self._recipe.make(self._row)[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._own = {**self._own, key: value}
+
+    def __delitem__(self, key: str) -> None:
+        fields = self.fields()
+        del fields[key]
+        self._recipe, self._deferred, self._own = _EMPTY, _NOTHING, fields
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self._recipe.make(self._row), **self._deferred, **self._own})
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __contains__(self, key: object) -> bool:
+        return (key in self._own or key in self._deferred or key in self._recipe.quick
+                or key in self._recipe.make(self._row))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy, or what another process gets, is a plain dictionary."""
+        return dict, (self.fields(),)
+
+    def defer(self, functions: Mapping[str, Callable[[Entry], Any]]) -> None:
+        """Let fields be functions of the entry from now on, called whenever they are read."""
+        self._deferred = {**self._deferred, **functions} if self._deferred else functions
+        if self._own:
+            self._own = {key: value for key, value in self._own.items() if key not in functions}
+
+    def fields(self) -> dict[str, Any]:
+        """All fields as a plain dictionary, each made once."""
+        fields = {**self._recipe.make(self._row), **self._own}
+        return {**fields, **{key: function(fields) for key, function in self._deferred.items() if key not in self._own}}
+
+    def objects(self) -> Fields:
+        """What is known of its RoIs without their proposals, see `Recipe`; all where that cannot be told apart."""
+        return self if self._own or not self._recipe.objects else self._recipe.objects(self._row)
+
+
+_EMPTY = Recipe(lambda row: {})
+
+
+def as_dict(entry: Entry) -> dict[str, Any]:
+    """An entry as a plain dictionary: itself if it is one."""
+    if isinstance(entry, LazyEntry):
+        return entry.fields()
+    return entry if isinstance(entry, dict) else dict(entry)
+
+
+def annotated(entry: Entry) -> Fields:
+    """Of an entry, max_overlaps and max_classes of the annotated objects, where these can be had for less than all.
+
+    No other RoI of it has another class. Other fields may be those of the image before mirroring.
+    """
+    return entry.objects() if isinstance(entry, LazyEntry) else entry
+
+
+# ---- roidbs
+def objects_roidb(boxes: Sequence[np.ndarray], classes: Sequence[np.ndarray]) -> list[Entry]:
+    """Entries of annotated objects: boxes (N, 4) and classes (N,) of each image; see `objects_entry`."""
+    def make(row: int) -> Entry:
+        return objects_entry(boxes[row], classes[row])
+
+    return _entries(len(boxes), Recipe(make, {"flipped": lambda row: False}, make))
+
+
+def proposals_roidb(boxes: Sequence[np.ndarray], objects: Sequence[Entry] | None) -> list[Entry]:
+    """Entries of proposals alone: boxes (N, 4) of each image, labelled by its objects; see `proposals_entry`."""
+    known = list(objects) if objects is not None else [None] * len(boxes)
+    _check_lengths(known, boxes)
+    return _entries(len(boxes), Recipe(lambda row: proposals_entry(boxes[row], known[row]),
+                                       {"flipped": lambda row: False}))
+
+
+def with_proposals(objects: Sequence[Entry], boxes: Sequence[np.ndarray]) -> list[Entry]:
+    """Entries of objects followed by proposals: boxes (N, 4) of each image."""
+    known = list(objects)
+    _check_lengths(known, boxes)
+
+    def make(row: int) -> Entry:
+        entry = as_dict(known[row])
+        return merge_entries(entry, proposals_entry(boxes[row], entry))
+
+    return _entries(len(known), Recipe(make, {"flipped": lambda row: known[row]["flipped"]},
+                                       lambda row: annotated(known[row])))
+
+
+def merged_roidb(first: Sequence[Entry], second: Sequence[Entry]) -> list[Entry]:
+    """Join the RoIs of two roidbs image by image."""
+    pairs = list(zip(first, second, strict=True))
+    recipe = Recipe(lambda row: merge_entries(*map(as_dict, pairs[row])))
+    return [LazyEntry(recipe, row) if any(isinstance(entry, LazyEntry) for entry in pair) else merge_entries(*pair)
+            for row, pair in enumerate(pairs)]
+
+
+def mirrored_roidb(entries: Sequence[Entry], widths: np.ndarray) -> list[Entry]:
+    """Entries of the mirrored images; `widths` (I,) in pixels."""
+    known = list(entries)
+    _check_lengths(known, widths)
+    return derived_roidb(known, lambda entry, row: mirror(entry, int(widths[row])),
+                         {"flipped": lambda row: not known[row]["flipped"]})
+
+
+def derived_roidb(entries: list[Entry], change: Callable[[dict[str, Any], int], Entry],
+                  quick: Mapping[str, Callable[[int], Any]]) -> list[Entry]:
+    """change(entry, row) for each entry, which leaves max_overlaps and max_classes as they are.
+
+    quick  as for `Recipe`; used for entries that are lazy
+    """
+    recipe = Recipe(lambda row: change(as_dict(entries[row]), row), quick, lambda row: annotated(entries[row]))
+    return [LazyEntry(recipe, row) if isinstance(entry, LazyEntry) else change(as_dict(entry), row)
+            for row, entry in enumerate(entries)]
+
+
+def _check_lengths(entries: Sequence[Any], others: Sequence[Any] | np.ndarray) -> None:
+    if len(entries) != len(others):
+        raise ValueError(f"{len(entries)} entries of a roidb, but data for {len(others)} images")
+
+
+def _entries(count: int, recipe: Recipe) -> list[Entry]:
+    return [LazyEntry(recipe, row) for row in range(count)]

@@ -1,0 +1,69 @@
+"""The images of a data set with their objects, in a few arrays: some hundred bytes an image."""
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from utils.ragged import Ragged
+
+
+@dataclass
+class Record:
+    """A usable image with its objects."""
+    name: str
+    path: str
+    size: tuple[int, int]       # width, height
+    boxes: np.ndarray           # (N, 4) float32, zero-based inclusive corners inside the image
+    names: list[str]            # class names
+    difficult: np.ndarray       # (N,) bool
+
+
+class Records:
+    """Images with their objects, N of them in an image.
+
+    classes    class names, the background first; all names of the records' objects are among them
+    names      of the images; paths  their files; sizes  (I, 2) int32 width, height
+    boxes      (N, 4) float32 of each image, see `Record`
+    labels     (N,) int32 of each image, indices of `classes`
+    difficult  (N,) bool of each image
+    """
+
+    def __init__(self, records: Iterable[Record], classes: Sequence[str]) -> None:
+        label_of = {name: label for label, name in enumerate(classes)}
+        self.names: list[str] = []
+        self.paths: list[str] = []
+        sizes, counts, boxes, labels, difficult = array("i"), array("q"), array("f"), array("i"), array("b")
+        for record in records:
+            self.names.append(record.name)
+            self.paths.append(record.path)
+            sizes.extend(record.size)
+            counts.append(len(record.names))
+            boxes.frombytes(record.boxes.tobytes())
+            labels.extend(label_of[name] for name in record.names)
+            difficult.frombytes(record.difficult.tobytes())
+        self.sizes = _as_numpy(sizes, np.int32).reshape(-1, 2)
+        of_each = _as_numpy(counts, np.int64)
+        self.boxes = Ragged(_as_numpy(boxes, np.float32).reshape(-1, 4), of_each)
+        self.labels = Ragged(_as_numpy(labels, np.int32), of_each)
+        self.difficult = Ragged(_as_numpy(difficult, np.bool_), of_each)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def without_difficult(self) -> tuple[Ragged, Ragged]:
+        """Boxes and labels of the objects that are not difficult."""
+        keep = np.flatnonzero(~self.difficult.flat)
+        image_of = np.repeat(np.arange(len(self)), self.difficult.counts)
+        counts = np.bincount(image_of[keep], minlength=len(self))
+        return Ragged(self.boxes.flat[keep], counts), Ragged(self.labels.flat[keep], counts)
+
+    def count_of(self, label: int) -> int:
+        """Number of objects of a class, difficult ones included."""
+        return int(np.sum(self.labels.flat == label))
+
+
+def _as_numpy(values: array, dtype: type) -> np.ndarray:
+    return np.frombuffer(values.tobytes(), dtype)

@@ -1,0 +1,77 @@
+"""Many arrays of different lengths as parts of one, and a file that gathers them."""
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+
+class Ragged(Sequence[np.ndarray]):
+    """Arrays that are consecutive rows of one array, which may be memory-mapped.
+
+    flat    (n, ...) the rows of all arrays
+    counts  (I,) number of rows of each array
+    starts  (I,) first row of each; None if they follow each other
+    Item i is a view of `flat`. 16 bytes are kept for each array.
+    """
+
+    def __init__(self, flat: np.ndarray, counts: np.ndarray, starts: np.ndarray | None = None) -> None:
+        self.flat, self.counts = flat, np.asarray(counts, np.int64)
+        self.starts = np.cumsum(self.counts) - self.counts if starts is None else starts
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Array `index`; for a slice, a Ragged of these arrays."""
+        if isinstance(index, slice):
+            return self.take(np.arange(len(self))[index])
+        start = self.starts[index]
+        return self.flat[start:start + self.counts[index]]
+
+    def take(self, indices: np.ndarray) -> Ragged:
+        """The arrays of these indices, in their order."""
+        return Ragged(self.flat, self.counts[indices], self.starts[indices])
+
+
+class Spool:
+    """Gathers rows in an unnamed temporary file, so that they take no memory; the file goes with its last reader.
+
+    row_shape  shape of a row
+    dtype      of the rows
+    folder     where the file is; None: the system's folder for temporary files
+    """
+
+    def __init__(self, row_shape: tuple[int, ...], dtype: Any, folder: str | os.PathLike[str] | None = None) -> None:
+        self._row_shape, self._dtype = row_shape, np.dtype(dtype)
+        self._file = tempfile.TemporaryFile(dir=os.fspath(folder) if folder else None)
+        self._counts: list[int] = []
+
+    def append(self, rows: Any) -> None:
+        """Add one array."""
+        array = np.ascontiguousarray(rows, self._dtype).reshape(-1, *self._row_shape)
+        self._file.write(array.data)
+        self._counts.append(len(array))
+
+    def extend(self, arrays: Iterable[Any]) -> Spool:
+        """Add arrays, one after the other; returns the spool."""
+        for rows in arrays:
+            self.append(rows)
+        return self
+
+    def ragged(self) -> Ragged:
+        """What was added, memory-mapped and read-only."""
+        counts = np.array(self._counts, np.int64)
+        shape = (int(counts.sum()), *self._row_shape)
+        self._file.flush()
+        flat = np.memmap(self._file, self._dtype, "r", shape=shape) if counts.any() else np.zeros(shape, self._dtype)
+        return Ragged(flat.view(np.ndarray), counts)
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()

@@ -1,9 +1,22 @@
-"""Makes `caffe` and the detector's packages in lib/ importable: the first import of every tool."""
+"""Makes `caffe` and the detector's packages in lib/ importable: the first import of every tool.
+
+Ends the program with one message where what they need is not installed.
+"""
+import importlib.util
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+ENGINE = ROOT / "caffe-fast-rcnn" / "python"
+# Module -> what it is installed as; our engine needs torch, another Caffe in its place does not
+_NEEDED = {"numpy": "numpy", "cv2": "opencv", "yaml": "pyyaml", "google": "protobuf",
+           "utils.cython_bbox": "compiled extensions", **({"torch": "torch"} if ENGINE.is_dir() else {})}
 
-for folder in (ROOT / "lib", ROOT / "caffe-fast-rcnn" / "python"):
+for folder in (ROOT / "lib", ENGINE):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
+
+if missing := [package for module, package in _NEEDED.items() if importlib.util.find_spec(module) is None]:
+    install = "" if (ROOT / ".venv" / "bin" / "activate").is_file() else "make install && "
+    sys.exit(f"error: {sys.executable} has no {', '.join(missing)}. "
+             f"Run: cd {ROOT} && {install}. .venv/bin/activate")

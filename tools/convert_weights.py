@@ -17,9 +17,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import _init_paths  # noqa: F401  # before all that may not be installed
+
+# isort: split
 import numpy as np
 
-import _init_paths  # noqa: F401
 from caffe.proto import caffe_pb2
 from utils.files import atomic_path, sha256_file
 
@@ -114,8 +116,9 @@ def load_state(path: str | Path) -> Mapping[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except ImportError as error:
         raise ConversionError(f"{path}: a package is needed to read it: pip install {error.name}") from None
-    except Exception as error:      # torch.load raises almost anything on damaged files
-        raise ConversionError(f"{path} cannot be read as weights: {error}") from error
+    except Exception as error:      # torch.load raises almost anything on damaged files, and advises to run their code
+        raise ConversionError(f"{path} cannot be read as weights: it is no state dict of tensors alone, or damaged "
+                              f"({type(error).__name__})") from error
     if not isinstance(state, Mapping):
         raise ConversionError(f"{path}: expected a dictionary of weights, found {type(state).__name__}")
     return state

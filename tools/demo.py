@@ -7,9 +7,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import _init_paths  # noqa: F401  # before all that may not be installed
+
+# isort: split
 import numpy as np
 
-import _init_paths  # noqa: F401
 from fast_rcnn.cli import (
     UserError,
     add_cfg_options,
@@ -53,9 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     apply_cfg(args)
     cfg.TEST.HAS_RPN = True
     paths = image_files(args.images)
-    classes = _class_names(args.classes, files.classes)
+    classes, source = _class_names(args.classes, files.classes)
     use_device(choose_device(args))
-    net = files.load(len(classes))
+    net = files.load(len(classes), source, "--classes NAME ... gives the names of the net's classes, without the "
+                     "background")
     for path, target in zip(paths, picture_names(paths, Path(args.output)), strict=True):
         show(net, path, classes, args.thresh, target)
     print(f"Pictures: {args.output}", flush=True)
@@ -77,9 +80,12 @@ def image_files(names: Sequence[str]) -> list[Path]:
     return files
 
 
-def _class_names(given: Sequence[str] | None, of_run: Sequence[str] | None) -> Sequence[str]:
+def _class_names(given: Sequence[str] | None, of_run: Sequence[str] | None) -> tuple[Sequence[str], str]:
+    """Class names, and where they come from."""
     from datasets.pascal_voc import CLASSES
-    return ["__background__", *given] if given else of_run or CLASSES
+    if given:
+        return ["__background__", *given], "--classes"
+    return (of_run, "the run") if of_run else (CLASSES, "PASCAL VOC")
 
 
 def picture_names(paths: Sequence[Path], output: Path) -> list[Path]:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import _init_paths
+from fast_rcnn.cli import UserError, tool, writable_folder
 from net_definitions import NETS, model_files
 from utils.files import atomic_path
 
@@ -53,15 +54,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+@tool
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit status."""
+    """Run the tool; returns its exit status."""
     args = _parser().parse_args(argv)
+    writable_folder(args.out, "--out")
     for net in [args.net] if args.net else NETS:
         try:
             paths = make_models(net, args.classes, args.scales, args.ratios, args.out)
         except ValueError as error:
-            print(f"make_models: {error}", file=sys.stderr)
-            return 2
+            raise UserError(str(error)) from None
         print(f"{net}: {len(paths)} files in {paths[0].parents[1]}")
     return 0
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import _init_paths  # noqa: F401
-from fast_rcnn.cli import add_cfg_options, add_device_options, add_profile_option, make_parser, tool
+from fast_rcnn.cli import add_cfg_options, add_device_options, add_profile_option, make_parser, positive, tool
 
 if TYPE_CHECKING:
     from fast_rcnn.alt_opt import Run
@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     add("--test_imdb", metavar="NAME", help="data set to test the finished detector on")
     add("--models", metavar="DIR", help="your own prototxts, used as they are")
     add("--no_ohem", action="store_true", help="train on random RoIs instead of hard ones")
-    add("--max_iters", type=_positive, nargs=4, metavar=("RPN1", "FRCN1", "RPN2", "FRCN2"),
+    add("--max_iters", type=positive, nargs=4, metavar=("RPN1", "FRCN1", "RPN2", "FRCN2"),
         help="iterations of the four stages (default: the solvers', for VGG16 80000 40000 80000 40000)")
     add("--output", metavar="DIR", help="folder of the run (default: output/faster_rcnn_alt_opt/<data set>/<NET>)")
     add("--seed", type=int, help="seed of all random numbers (default: cfg.RNG_SEED, 3)")
@@ -47,13 +47,6 @@ def parser() -> argparse.ArgumentParser:
     add_device_options(result)
     add_cfg_options(result)
     return result
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
-    return value
 
 
 @tool

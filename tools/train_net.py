@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     add = result.add_argument
     add("--solver", required=True, metavar="FILE", help="solver prototxt")
     add("--iters", type=int, default=40000, metavar="N", help="iterations (default: 40000)")
-    add("--weights", metavar="FILE", help="caffemodel to begin with (default: random weights)")
+    add("--weights", metavar="FILE", help="caffemodel to begin with, or none (default: none, random weights)")
     add("--imdb", default="voc_2007_trainval", metavar="NAME", help="data set, or path of one: folder[:split]; "
                                                                     "several are joined by +")
     add("--proposals", metavar="FILE", help="proposals of tools/rpn_generate.py, for TRAIN.PROPOSAL_METHOD rpn")
@@ -56,8 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; returns its exit status: 130 if it was stopped, after writing a checkpoint."""
     args = parser().parse_args(argv)
     existing_file(args.solver, "--solver")
-    if args.weights:
-        existing_file(args.weights, "--weights")
+    args.weights = None if args.weights == "none" else args.weights
     apply_cfg(args)
     use_device(choose_device(args))
     import caffe
@@ -66,9 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.rand:
         cfg.RNG_SEED = parallel.from_first(secrets.randbelow(2**31))
         print(f"RNG_SEED: {cfg.RNG_SEED}", flush=True)
-    from fast_rcnn.data_set import load_imdb
+    from fast_rcnn.data_set import load_inputs
     from fast_rcnn.train import TrainingStopped
-    imdb = load_imdb(args.imdb)
+    imdb = load_inputs(args.imdb, Path(args.weights) if args.weights else None)
     checks.raise_all(checks.check_train_net(checks.net_of_solver(args.solver), cfg.TRAIN, imdb.num_classes),
                      f"To make nets for this data set: tools/make_models.py --classes {imdb.num_classes} --out DIR")
     output = Path(args.output or get_output_dir(imdb))

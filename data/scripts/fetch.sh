@@ -3,6 +3,11 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+# The interpreter: $PYTHON, else that of .venv where there is one, else python3.
+python=../.venv/bin/python
+[ -x $python ] || python=python3
+python=${PYTHON:-$python}
+
 # has_digest FILE md5|sha256 BEGINNING: true if the file's digest begins so.
 has_digest() {
   local found
@@ -45,6 +50,7 @@ fetch() {
 use_archive() {
   [ -f "$1" ] || return 1
   has_digest "$1" md5 "$2" || { echo "data/$1 is damaged: its md5 is not $2" >&2; exit 1; }
-  tar -xzf "$1"
+  # Where a function is called in a condition, bash does not stop at errors inside it.
+  tar -xzf "$1" || { echo "data/$1 could not be unpacked" >&2; exit 1; }
   echo "unpacked data/$1"
 }

@@ -102,10 +102,10 @@ def report(found: dict[tuple[str, str, str], dict[str, Any]], args: argparse.Nam
     speed = trunk["seconds"] / PLAIN_TRUNK_THERE if trunk else None
     lines = [f"# VGG16 on a CPU, {args.size[0]} x {args.size[1]} pixels, {args.rois} RoIs an image", "",
              f"{processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end. Seconds a step. "
-             "Ratios are to plain PyTorch (eager, NCHW, float32) in the same run; those to Caffe are estimates, see below. "
+             "Ratios are to plain PyTorch (eager, NCHW, float32) in the same run; those to Caffe are estimates. "
              "Memory is the peak of the process in GB.", "",
-             "| step | plain | ours | ratio | to Caffe (goal) | bfloat16 | ratio | to Caffe (goal) | memory plain, ours, "
-             "bfloat16 |", "|---|---|---|---|---|---|---|---|---|"]
+             "| step | plain | ours | ratio | to Caffe (goal) | bfloat16 | ratio | to Caffe (goal) | memory plain, "
+             "ours, bfloat16 |", "|---|---|---|---|---|---|---|---|---|"]
     for row in ROWS:
         sides = [found.get((row.title, *side)) for side in SIDES]
         if sides[0]:
@@ -113,7 +113,7 @@ def report(found: dict[tuple[str, str, str], dict[str, Any]], args: argparse.Nam
     lines += ["", f"Real Caffe took {ROWS[0].caffe} s for the trunk where plain PyTorch took {PLAIN_TRUNK_THERE} s "
                   "(2 AVX512 cores, OpenBLAS). Here its seconds are taken to be theirs times "
                   + (f"{speed:.2f}, the ratio of plain PyTorch's trunks." if speed else "the ratio of the trunks."),
-              "Stage 2 is measured when every image has been seen once: its trunk is frozen, and its features are kept. "
+              "Stage 2 is measured when every image was seen once: its trunk is frozen, and its features are kept. "
               "The snapshot of plain PyTorch is torch.save of the detector's weights.", "", "Command:", "", "```sh",
               args.command, "```", ""]
     return "\n".join(lines)
@@ -153,7 +153,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--size", type=int, nargs=2, default=[600, 800], metavar=("HEIGHT", "WIDTH"), help="(default: 600 800)")
     add("--rois", type=int, default=2010, metavar="N", help="proposals of an image (default: 2010)")
     add("--iterations", type=int, default=3, metavar="N", help="steps that are measured (default: 3)")
-    add("--rows", nargs="+", choices=sorted({row.name for row in ROWS}), metavar="ROW", help="only these (default: all)")
+    add("--rows", nargs="+", choices=sorted({row.name for row in ROWS}), metavar="ROW",
+        help="only these (default: all)")
     add("--report", action="store_true", help="write cpu.md")
     add("--job", type=json.loads, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)

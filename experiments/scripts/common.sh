@@ -6,9 +6,12 @@
 # NET      a folder of models/: VGG16, VGG_CNN_M_1024, ZF, Tiny
 # DATASET  pascal_voc, or two data sets as TRAIN,TEST: voc_2007_train,voc_2007_val or cells:train,cells:test
 # What follows --set goes to training and testing, other options to training only.
-# PYTHON names the interpreter.
+# PYTHON names the interpreter; without it, it is that of .venv where there is one, else python3.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+python=.venv/bin/python
+[ -x $python ] || python=python3
+python=${PYTHON:-$python}
 
 method=$(basename "$0" .sh)
 if [ $# -lt 3 ]; then
@@ -51,6 +54,6 @@ run() {
   shift
   {
     echo "+ $tool $*"
-    time "${PYTHON:-python3}" "$tool" "$@"
+    time "$python" "$tool" "$@"
   } 2>&1 | tee -a "$log"
 }

@@ -16,6 +16,8 @@ from xml.sax.saxutils import escape
 import cv2
 import numpy as np
 
+from utils.files import read_json
+
 CLASSES = ("ball", "brick", "ring", "star")
 HUES = {"ball": (130, 30), "brick": (8, 12), "ring": (215, 25), "star": (50, 12)}     # mean and spread in degrees
 MIN_SIDE, MAX_SIDE = 28, 120            # pixels, of an object before it is rotated
@@ -154,7 +156,7 @@ def make_demo_dataset(folder: str | os.PathLike, num_train: int = 240, num_test:
     folder = Path(folder)
     recipe = {"num_train": num_train, "num_test": num_test, "seed": seed, "version": 2}
     stamp = folder / "demo.json"
-    if stamp.is_file() and json.loads(stamp.read_text()) == recipe:
+    if stamp.is_file() and read_json(stamp) == recipe:
         return folder
     if folder.exists() and not stamp.is_file() and any(folder.iterdir()):
         raise FileExistsError(f"{folder} holds something else than the demo data set; give another folder")

@@ -25,10 +25,8 @@ def get_imdb(name: str, classes: Sequence[str] | None = None) -> imdb:
 
     name     'voc_2007_trainval', 'voc_2012_test' (development kit in data/VOCdevkit<year> or data/VOCdevkit),
              a name given to `register`, or a path with an optional split: 'path/to/BCCD:train',
-             'path/images/train',
-             'path/to/data.yml:test' (see voc_layout.py)
-    classes  names, background first. Default: VOC's own; for a path those annotated in its training split (of
-             all
+             'path/images/train', 'path/to/data.yml:test' (see voc_layout.py)
+    classes  names, background first. Default: VOC's own; for a path those annotated in its training split (of all
              joined paths)
     Raises DatasetError that says what is missing.
     """

@@ -17,6 +17,7 @@ from utils.ragged import Spool
 CLASSES = (BACKGROUND, "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
            "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train",
            "tvmonitor")
+FETCHED = ("2007", "2012")      # years for which there is a script
 
 
 class pascal_voc(VocFolder):
@@ -34,7 +35,8 @@ class pascal_voc(VocFolder):
         devkit = Path(devkit_path) if devkit_path else default_devkit(year)
         folder = devkit / f"VOC{year}"
         if not folder.is_dir():
-            raise DatasetError(f"{folder}: VOC {year} is not there; data/README.md says how to get it")
+            how = f"to fetch it: data/scripts/fetch_voc{year}.sh" if year in FETCHED else "see data/README.md"
+            raise DatasetError(f"{folder}: VOC {year} is not there; {how}")
         super().__init__(find_layout(folder, image_set), classes or CLASSES, zero_based=False,
                          use_07_metric=int(year) < 2010)
         self.name = f"voc_{year}_{image_set}"

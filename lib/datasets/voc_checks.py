@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from datasets.class_names import ClassNames
 from datasets.image_size import ends_early, image_size
 from datasets.voc_annotation import Annotation, AnnotationError, read_annotation
 from datasets.voc_records import Record
@@ -31,11 +32,11 @@ def has_zero(path: str | os.PathLike) -> bool:
         return re.search(rb"<[xy]min>\s*[+-]?0+(\.0*)?\s*<", file.read()) is not None
 
 
-def make_record(name: str, image: str | None, annotation_file: str, classes: Sequence[str] | None,
+def make_record(name: str, image: str | None, annotation_file: str, classes: ClassNames,
                 origin: int, problems: list[Problem]) -> Record | None:
     """Read and clean one image's annotation; None if the image must be left out. Appends to `problems`.
 
-    classes  names that are known; None accepts all
+    classes  names that are known
     origin   coordinate of the first pixel in the file, 1 for VOC
     """
     if image is None:
@@ -44,6 +45,7 @@ def make_record(name: str, image: str | None, annotation_file: str, classes: Seq
     try:
         size = image_size(image)
         annotation = read_annotation(annotation_file)
+        annotation.names = [classes.find(label) for label in annotation.names]
     except (AnnotationError, ValueError) as error:
         problems.append(Problem(name, str(error), LEFT_OUT))
         return None
@@ -57,7 +59,7 @@ def make_record(name: str, image: str | None, annotation_file: str, classes: Seq
                   annotation.difficult[keep])
 
 
-def clean_boxes(name: str, annotation: Annotation, size: tuple[int, int], classes: Sequence[str] | None,
+def clean_boxes(name: str, annotation: Annotation, size: tuple[int, int], classes: ClassNames,
                 origin: int, problems: list[Problem]) -> tuple[np.ndarray, np.ndarray]:
     """Zero-based boxes (N, 4), clipped, and the indices of those to keep. Appends to `problems`."""
     width, height = size
@@ -68,8 +70,8 @@ def clean_boxes(name: str, annotation: Annotation, size: tuple[int, int], classe
         corners = ", ".join(f"{value:g}" for value in annotation.boxes[index])
         box, problem = f"{label} ({corners})", None
         outside = float(np.abs(boxes[index] - clipped[index]).max())
-        if classes is not None and label not in classes:
-            problem = Problem(name, f"unknown class {label!r}{_nearest(label, classes)}", DROPPED)
+        if label not in classes.classes:
+            problem = Problem(name, f"unknown class {label!r}{_nearest(label, classes.classes)}", DROPPED)
         elif not _has_area(boxes[index]):
             problem = Problem(name, f"{box} has no area", DROPPED)
         elif not _has_area(clipped[index]):

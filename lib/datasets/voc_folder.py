@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from datasets import voc_checks
+from datasets.class_names import ClassNames, merge_spellings
 from datasets.evaluation import Evaluation, class_detections, evaluate
 from datasets.imdb import imdb
 from datasets.lazy_roidb import objects_roidb
@@ -33,9 +35,9 @@ class VocFolder(imdb):
     use_difficult  train on objects marked as difficult
     use_07_metric  evaluate by 11 points instead of the area under the curve
 
-    Everything is read here, once. What is wrong with the files is mended or left out, and listed in
-    `problems`;
-    raises DatasetError if no image is left. A split without any XML file can be tested on, not evaluated.
+    Everything is read here, once. What is wrong with the files is mended or left out, and listed in `problems`; raises
+    DatasetError if no image is left. A split without any XML file can be tested on, not evaluated. Class names in the
+    XML files may differ from `classes` in case.
     """
 
     def __init__(self, layout: Layout, classes: Sequence[str] | None = None, zero_based: bool | None = None,
@@ -58,12 +60,14 @@ class VocFolder(imdb):
         self.image_index = list(self._records.names)
 
     def _read(self) -> Iterator[Record]:
-        images = self.layout.image_files()
+        images, classes = self.layout.image_files(), ClassNames(self.classes[1:])
         for name in with_progress(f"{self.name}: annotations", self._unique_names()):
-            record = make_record(name, images.get(name), self.layout.annotation_file(name), self.classes[1:],
+            record = make_record(name, images.get(name), self.layout.annotation_file(name), classes,
                                  0 if self.zero_based else 1, self.problems)
             if record:
                 yield record
+        self.problems += [Problem(self.layout.split, f"{count} objects are named {name!r}", f"taken as {found!r}")
+                          for (name, found), count in classes.respelled.items()]
 
     def _read_images(self) -> Iterator[Record]:
         """Records without objects."""
@@ -145,8 +149,11 @@ class VocFolder(imdb):
 
 
 def find_classes(files: Sequence[str]) -> list[str]:
-    """Sorted class names of annotation files; broken and missing files are passed over."""
-    names: set[str] = set()
+    """Sorted class names of annotation files; broken and missing files are passed over.
+
+    Of spellings that differ in case alone the most frequent one counts.
+    """
+    names: Counter[str] = Counter()
     for file in with_progress("class names", files):
         try:
             names.update(read_annotation(file).names)
@@ -155,14 +162,18 @@ def find_classes(files: Sequence[str]) -> list[str]:
     if not names:
         where = os.path.dirname(files[0]) if files else "the data set"
         raise DatasetError(f"{where}: no annotated object found, so no class names; give the classes")
-    return sorted(names)
+    return merge_spellings(names)
 
 
 def _with_background(classes: Any) -> tuple[str, ...]:
+    if isinstance(classes, str):
+        raise DatasetError(f"classes: expected a list of names, found the text {classes!r}")
     names = [str(name).strip() for name in classes]
     names = names if names and names[0] == BACKGROUND else [BACKGROUND, *names]
     if len(set(names)) < len(names):
         raise DatasetError(f"class names must differ: {', '.join(names)}")
+    if len(names) == 1:
+        raise DatasetError("classes: no name but the background's; name at least one class")
     return tuple(names)
 
 

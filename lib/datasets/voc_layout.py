@@ -2,11 +2,10 @@
 
 Three layouts are known:
   VOC        Annotations/*.xml, JPEGImages/*, ImageSets/Main/<split>.txt
-  flat       images and XML files side by side in one folder, or in one folder per split (train, test, ...)
-  YAML file  keys: root (default: the file's folder), images, annotations (folders), image_sets (split: file
-             of
-             names), classes (list), zero_based, use_difficult (true or false); all but image_sets are
-             optional
+  flat       images and XML files side by side in one folder, or in one folder per split (train, test, ...), which
+             may lie in a folder of their own (images/train, images/test)
+  YAML file  keys: root (default: the file's folder), images, annotations (folders), image_sets (split: file of
+             names), classes (list), zero_based, use_difficult (true or false); all are optional
 """
 from __future__ import annotations
 
@@ -17,10 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
+from datasets.voc_yaml import read_description
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 TRAINING_SPLITS = ("trainval", "train")     # where class names are looked up, best first
+_NO_NAMES = {"images", "data", "dataset", "jpegimages"}     # of folders that say nothing of what is inside
 
 
 class DatasetError(ValueError):
@@ -71,7 +71,7 @@ def _listed(root: Path, images: Path, annotations: Path, sets: dict[str, Path], 
     index = read_image_set(sets[chosen], known) if chosen else _stems(annotations)
     training = next((name for name in TRAINING_SPLITS if name in sets), chosen)
     names = read_image_set(sets[training], known) if training else index
-    return Layout(f"{root.name}_{chosen or 'all'}", chosen or "all", images, annotations, index,
+    return Layout(f"{_telling_name(root)}_{chosen or 'all'}", chosen or "all", images, annotations, index,
                   [_annotation_file(annotations, name) for name in names], _xml_files(annotations), options or {})
 
 
@@ -86,7 +86,8 @@ def _choose(split: str | None, splits: dict[str, Path], where: Path) -> str | No
 def _flat_layout(path: Path, split: str | None) -> Layout:
     if split is None and _xml_files(path) and any((path.parent / name).is_dir() for name in TRAINING_SPLITS):
         path, split = path.parent, path.name    # .../images/test: class names are those of .../images/train
-    splits = {folder.name: folder for folder in _listing(path) if folder.is_dir() and _xml_files(folder)}
+    path = _folder_of_splits(path)
+    splits = _flat_splits(path)
     if split is None and _xml_files(path):
         splits, folder = {}, path
     else:
@@ -97,23 +98,43 @@ def _flat_layout(path: Path, split: str | None) -> Layout:
         split, folder = chosen, splits[chosen]
     training = next((splits[name] for name in TRAINING_SPLITS if name in splits), folder)
     images = [os.path.splitext(file)[0] for file in _image_names(folder)]
-    return Layout(f"{path.name}_{split or 'all'}", split or "all", folder, folder,
+    return Layout(f"{_telling_name(path)}_{split or 'all'}", split or "all", folder, folder,
                   sorted({*images, *_stems(folder)}), _xml_files(training),
                   [file for part in dict.fromkeys([*splits.values(), folder]) for file in _xml_files(part)])
 
 
+def _flat_splits(path: Path) -> dict[str, Path]:
+    return {folder.name: folder for folder in _listing(path) if folder.is_dir() and _xml_files(folder)}
+
+
+def _folder_of_splits(path: Path) -> Path:
+    """The folder itself, or where it holds no XML files the one folder in it that has folders with some.
+
+    Raises DatasetError that names them where there are several.
+    """
+    if _xml_files(path) or _flat_splits(path):
+        return path
+    inner = sorted(folder for folder in _listing(path) if folder.is_dir() and _flat_splits(folder))
+    if len(inner) > 1:
+        raise DatasetError(f"{path}: holds several data sets; name one of {', '.join(map(str, inner))}")
+    return inner[0] if inner else path
+
+
+def _telling_name(folder: Path) -> str:
+    """Name of a folder, with that of the folder around it where it is one like 'images'."""
+    folder = folder.resolve()
+    return folder.parent.name if folder.name.lower() in _NO_NAMES and folder.parent.name else folder.name
+
+
 def _yaml_layout(path: Path, split: str | None) -> Layout:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: not readable as YAML: {error}") from error
-    known = {"root", "images", "annotations", "image_sets", "classes", "zero_based", "use_difficult"}
-    if not isinstance(content, dict) or set(content) - known:
-        found = sorted(map(str, set(content) - known)) if isinstance(content, dict) else content
-        raise DatasetError(f"{path}: unknown keys {found}; known are {', '.join(sorted(known))}")
+        content = read_description(path)
+    except ValueError as error:
+        raise DatasetError(f"{path}: {error}") from error
     root = path.parent / content.get("root", ".")
-    sets = {str(name): root / file for name, file in (content.get("image_sets") or {}).items()}
-    options = {key: content[key] for key in ("classes", "zero_based", "use_difficult") if key in content}
+    sets = {name: root / file for name, file in content.get("image_sets", {}).items()}
+    known = ("classes", "zero_based", "use_difficult")
+    options: dict[str, Any] = {key: content[key] for key in known if key in content}
     layout = _listed(root, root / content.get("images", "JPEGImages"),
                      root / content.get("annotations", "Annotations"), sets, split, options)
     layout.name = f"{path.stem}_{layout.split}"

@@ -111,8 +111,10 @@ def check_run(run: Run) -> None:
             problems += checks.check_frozen(path, step.kind, step.stage)
     for path in (nets.rpn_test, nets.detector_test):
         problems += checks.check_test_net(path, num_classes, anchors)
+    others = [problem for problem in problems if checks.NO_OHEM not in problem]     # which says itself what to do
     checks.raise_all(problems, "To make nets for other classes or anchors: tools/make_models.py "
-                               f"--net {nets.net_name} --classes {num_classes} --out DIR, then --models DIR")
+                               f"--net {nets.net_name} --classes {num_classes} --out DIR, then --models DIR"
+                               if others else "")
 
 
 class _Attributes:

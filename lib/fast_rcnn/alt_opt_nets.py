@@ -4,9 +4,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from caffe.proto import prototxt
 from fast_rcnn.checks import CheckError, net_of_solver
 from net_definitions import NETS, model_files
+from utils import prototxt
 from utils.files import atomic_path
 
 TRAINED = ("stage1_rpn", "stage1_fast_rcnn", "stage2_rpn", "stage2_fast_rcnn")

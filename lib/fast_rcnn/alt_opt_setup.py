@@ -4,14 +4,13 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
 
 from fast_rcnn import parallel
 from fast_rcnn.alt_opt import Run, check_run, step_settings
 from fast_rcnn.alt_opt_nets import check_net_name, find_nets
-from fast_rcnn.cli import UserError, choose_device
+from fast_rcnn.cli import choose_device
 from fast_rcnn.config import cfg, cfg_from_file, cfg_from_list, get_output_dir, reset_cfg
-from fast_rcnn.data_set import load_imdb
+from fast_rcnn.data_set import load_inputs
 from fast_rcnn.fingerprints import data_digest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,7 +26,8 @@ def make_run(args: Namespace) -> Run:
         print(f"Settings: {args.cfg}, made for the net Tiny (--cfg FILE for others)", flush=True)
     settings = step_settings(args.cfg, args.set_cfgs, ohem, args.seed)
     _apply_user_settings(args)
-    imdb, weights = _data_and_weights(args)
+    weights = initial_weights(args.net_name, args.weights)
+    imdb = load_inputs(args.imdb, weights, args.test_imdb)      # better found missing now than after the training
     output = Path(args.output or get_output_dir(imdb, args.net_name)).resolve()
     nets = find_nets(args.net_name, imdb.num_classes, ohem, args.models, ROOT / "models", output / "models",
                      args.max_iters)
@@ -41,25 +41,6 @@ def make_run(args: Namespace) -> Run:
 def step_command() -> list[str]:
     """How a step is started in a process of its own; the path of its job file follows."""
     return [sys.executable, str(ROOT / "tools" / "train_faster_rcnn_alt_opt.py"), "--run-step"]
-
-
-def _data_and_weights(args: Namespace) -> tuple[Any, Path | None]:
-    """The data set and the initial weights. Raises one UserError for both, and for the data set to test on."""
-    problems, found = [], {}
-    for name in filter(None, (args.imdb, args.test_imdb)):  # better found missing now than after the training
-        try:
-            found[name] = load_imdb(name)
-        except UserError as error:
-            problems.append(str(error))
-    weights = initial_weights(args.net_name, args.weights)
-    if weights and not weights.is_file():
-        problems.append(
-            f"weights: there is no file {weights}. VGG16: data/scripts/fetch_imagenet_models.sh, or make it from "
-            "torchvision's weights with tools/convert_weights.py. --weights FILE names another caffemodel, "
-            "--weights none trains from random weights")
-    if problems:
-        raise UserError("something is missing:\n" + "\n".join(f"- {problem}" for problem in problems))
-    return found[args.imdb], weights
 
 
 def initial_weights(net_name: str, given: str | None) -> Path | None:

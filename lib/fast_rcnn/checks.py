@@ -11,14 +11,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from caffe.proto import prototxt
+from utils import prototxt
+from utils.layer_params import anchor_layout, class_count, parse_param_str
 
 RPN_TOPS = ["data", "im_info", "gt_boxes"]
 ROI_TOPS = ["data", "rois", "labels"]
 BOX_TOPS = ["bbox_targets", "bbox_inside_weights", "bbox_outside_weights"]
 _ANCHOR_LAYERS = ("AnchorTargetLayer", "ProposalLayer")
+NO_OHEM = "--no_ohem (of train_net.py: --set TRAIN.USE_OHEM False)"
+_TEST_NETS = "Detectors are tested with faster_rcnn_test.pt or test.pt, proposals made with rpn_test.pt"
+_CLASS_LAYERS = ("RoIDataLayer", "OHEMDataLayer", "ProposalTargetLayer")
 
 
 class CheckError(ValueError):
@@ -60,6 +62,7 @@ class NetFile:
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = path
         self.layers = list(prototxt.read_net(path).layer)
+        self.param_problems: list[str] = []         # of `param_str`; where there are some, ask nothing else
         self._params = {layer.name: self._read_param_str(layer) for layer in self.layers}
         self._maker = {top: layer for layer in self.layers for top in layer.top if top not in layer.bottom}
 
@@ -68,13 +71,20 @@ class NetFile:
         line = prototxt.line_of_layer(self.path, layer.name)
         return f"{self.path}:{line}: layer '{layer.name}': {message}"
 
-    @staticmethod
-    def _read_param_str(layer: Any) -> dict[str, Any]:
+    def _read_param_str(self, layer: Any) -> dict[str, Any]:
+        """Entries of a `param_str`; none where it is not what it should be. Those of users' layers are not judged."""
+        kind = layer.python_param.layer
         try:
-            content = yaml.safe_load(layer.python_param.param_str)
-        except yaml.YAMLError:
-            return {}           # the layer itself reports it
-        return content if isinstance(content, dict) else {}
+            params = parse_param_str(layer.python_param.param_str)
+            if kind in _ANCHOR_LAYERS:
+                anchor_layout(params)
+            if kind in _CLASS_LAYERS:
+                class_count(params)
+            return params
+        except ValueError as error:
+            if kind in _ANCHOR_LAYERS + _CLASS_LAYERS:
+                self.param_problems.append(self.problem(layer, str(error)))
+            return {}
 
     def params(self, layer: Any) -> dict[str, Any]:
         """The `param_str` of a Python layer as a dictionary."""
@@ -104,8 +114,8 @@ class NetFile:
                 for layer in self.python_layers(*_ANCHOR_LAYERS)]
 
     def num_anchors(self) -> int | None:
-        """Anchors at each position; None if no layer says so."""
-        layouts = self.anchor_layouts()
+        """Anchors at each position; None if no layer says so, or says it wrong."""
+        layouts = [] if self.param_problems else self.anchor_layouts()
         return len(layouts[0][1][1]) * len(layouts[0][1][2]) if layouts else None
 
 
@@ -127,14 +137,27 @@ def check_train_net(path: str | os.PathLike, train: Any, num_classes: int,
     num_anchors  of the RPN whose weights the net carries; None if unknown
     """
     net = NetFile(path)
-    return [*_class_problems(net, num_classes), *_anchor_problems(net, num_anchors), *_stride_problems(net),
-            *_data_problems(net, train), *_ohem_problems(net, train)]
+    return net.param_problems or [
+        *_class_problems(net, num_classes), *_anchor_problems(net, num_anchors), *_stride_problems(net),
+        *_data_problems(net, train), *_ohem_problems(net, train)]
 
 
-def check_test_net(path: str | os.PathLike, num_classes: int, num_anchors: int | None = None) -> list[str]:
-    """Problems of a test net."""
+def check_test_net(path: str | os.PathLike, num_classes: int, num_anchors: int | None = None,
+                   of: str = "the data set") -> list[str]:
+    """Problems of a test net; `of` tells what has this number of classes."""
     net = NetFile(path)
-    return [*_class_problems(net, num_classes), *_anchor_problems(net, num_anchors), *_stride_problems(net)]
+    return _training_problems(net) or net.param_problems or [
+        *_class_problems(net, num_classes, of), *_anchor_problems(net, num_anchors), *_stride_problems(net)]
+
+
+def check_for_tests(path: str | os.PathLike) -> None:
+    """Raise CheckError for a net that feeds itself with training data."""
+    raise_all(_training_problems(NetFile(path)))
+
+
+def _training_problems(net: NetFile) -> list[str]:
+    return [net.problem(layer, f"this net is for training. {_TEST_NETS}")
+            for layer in net.python_layers("RoIDataLayer")]
 
 
 def check_outputs(net: Any, path: str | os.PathLike, *wanted: str) -> None:
@@ -142,7 +165,7 @@ def check_outputs(net: Any, path: str | os.PathLike, *wanted: str) -> None:
     missing = [name for name in wanted if name not in net.outputs]
     if missing:
         raise CheckError(f"{path}: has no output {' and no '.join(missing)}; it has {', '.join(net.outputs) or 'none'}."
-                         " Detectors are tested with faster_rcnn_test.pt or test.pt, proposals made with rpn_test.pt")
+                         f" {_TEST_NETS}")
 
 
 def check_frozen(path: str | os.PathLike, part: str, stage: int) -> list[str]:
@@ -171,8 +194,8 @@ def _is_frozen(layer: Any) -> bool:
     return len(layer.param) >= 1 + param.bias_term and all(spec.lr_mult == 0 for spec in layer.param)
 
 
-def _class_problems(net: NetFile, num_classes: int) -> Iterator[str]:
-    why = f"the data set has {num_classes} classes with the background"
+def _class_problems(net: NetFile, num_classes: int, of: str = "the data set") -> Iterator[str]:
+    why = f"{of} has {num_classes} classes with the background"
     for layer in net.layers:
         found = net.params(layer).get("num_classes", num_classes)
         if found != num_classes:
@@ -243,11 +266,11 @@ def _tops_fit(tops: Sequence[str], wanted: Sequence[str]) -> bool:
 def _ohem_problems(net: NetFile, train: Any) -> Iterator[str]:
     layers = net.python_layers("OHEMDataLayer")
     if train.USE_OHEM and not layers:
-        yield f"{net.path}: has no OHEMDataLayer, but TRAIN.USE_OHEM is True: it would train on all RoIs"
+        yield f"{net.path}: has no OHEMDataLayer, but TRAIN.USE_OHEM is True: it would train on all RoIs; add {NO_OHEM}"
     for layer in layers:
         if not train.USE_OHEM:
             yield net.problem(layer, "mines hard examples, but TRAIN.USE_OHEM is False: it would see only a "
-                                     "random sample of RoIs")
+                                     f"random sample of RoIs; leave out {NO_OHEM}")
         if list(layer.propagate_down) != [False] * len(layer.bottom):
             yield net.problem(layer, "needs propagate_down: false once for each of its "
                                      f"{len(layer.bottom)} bottoms: it has no gradient")

@@ -21,7 +21,8 @@ class Main(Protocol):
 
 _USER_ERRORS = {
     "UserError", "ConfigError", "CheckError", "RunError", "LossError", "ChildDied",
-    "DatasetError", "AnnotationError", "ImageError", "ConversionError",     # lib/datasets, lib/utils, tools
+    "DatasetError", "AnnotationError", "ImageError", "DamagedFileError",     # lib/datasets, lib/utils
+    "ConversionError",      # tools
     "PrototxtError", "LayerError", "SolverError", "WeightsError", "WireError", "ParallelError"}     # caffe
 
 
@@ -113,6 +114,14 @@ def apply_cfg(args: argparse.Namespace) -> None:
     check_cfg()
 
 
+def positive(text: str) -> int:
+    """A whole number from 1 on, for add_argument(type=positive)."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return value
+
+
 def existing_file(path: str, option: str, hint: str = "") -> str:
     """The path. Raises UserError if no file is there."""
     if not Path(path).is_file():
@@ -138,8 +147,9 @@ def writable_folder(path: str | os.PathLike, option: str) -> Path:
 def choose_device(args: argparse.Namespace) -> int | None:
     """Number of the GPU that the options ask for, None for the CPU.
 
-    Of several processes each has the GPU of its own number.
-    Raises UserError if a GPU is asked for and there is none, or one and the same for several processes.
+    Of several processes each has the GPU of its own number. On a Caffe that cannot tell whether there is a GPU, one is
+    used only where it is asked for.
+    Raises UserError if a GPU is asked for and there is none, none of this number, or one for several processes.
     """
     import caffe
     if args.gpu is not None and parallel.is_wanted():
@@ -147,11 +157,25 @@ def choose_device(args: argparse.Namespace) -> int | None:
                         "CUDA_VISIBLE_DEVICES to choose among them")
     if args.cpu:
         return None
+    if args.gpu is not None and args.gpu < 0:
+        raise UserError(f"--gpu {args.gpu}: GPUs are numbered from 0; --cpu uses none")
+    if not hasattr(caffe, "has_gpu"):
+        return args.gpu
     if not caffe.has_gpu():
         if args.gpu is not None:
             raise UserError(f"--gpu {args.gpu}: PyTorch sees no CUDA GPU here; without --gpu the CPU is used")
         return None
-    return parallel.local_rank() if parallel.is_wanted() else args.gpu or 0
+    return _existing_gpu(parallel.local_rank() if parallel.is_wanted() else args.gpu or 0)
+
+
+def _existing_gpu(gpu_id: int) -> int:
+    """Choose the GPU; returns it. Raises UserError where there is no such one."""
+    import caffe
+    try:
+        caffe.set_device(gpu_id)
+    except ValueError as error:
+        raise UserError(f"--gpu {gpu_id}: {str(error).removeprefix('set_device: ')}") from None
+    return gpu_id
 
 
 def use_device(gpu_id: int | None, seed: int | None = None) -> None:
@@ -168,10 +192,7 @@ def use_device(gpu_id: int | None, seed: int | None = None) -> None:
         caffe.set_mode_cpu()
     else:
         cfg.GPU_ID = gpu_id
-        try:
-            caffe.set_device(gpu_id)
-        except ValueError as error:
-            raise UserError(f"GPU {gpu_id}: {error}") from None
+        _existing_gpu(gpu_id)
         caffe.set_mode_gpu()
     if seed is not None:
         caffe.set_random_seed(seed)

@@ -11,7 +11,7 @@ from fast_rcnn import checks
 from fast_rcnn.cli import UserError, existing_file
 from fast_rcnn.config import cfg, check_one_scale
 from fast_rcnn.lean import make_lean
-from utils.files import read_json
+from utils.files import read_record
 
 
 @dataclass
@@ -23,13 +23,14 @@ class DetectorFiles:
     cfg: str | None = None
     classes: Sequence[str] | None = None
 
-    def load(self, num_classes: int, hint: str = "") -> Any:
-        """The net, checked for this number of classes; `hint` ends the message if something does not fit.
+    def load(self, num_classes: int, of: str = "the data set", hint: str = "") -> Any:
+        """The net, checked for this number of classes, those `of` something.
 
-        Raises CheckError, ConfigError, or what caffe raises for bad files.
+        `hint` ends the message if something does not fit. Raises CheckError, ConfigError, or what caffe raises for
+        bad files.
         """
         import caffe
-        checks.raise_all([*checks.check_test_net(self.net, num_classes), *self._rpn_problems()], hint)
+        checks.raise_all([*checks.check_test_net(self.net, num_classes, of=of), *self._rpn_problems()], hint)
         if cfg.TEST.HAS_RPN:
             check_one_scale()
         net = caffe.Net(self.net, caffe.TEST, weights=self.weights)
@@ -68,7 +69,8 @@ def _of_run(args: argparse.Namespace) -> DetectorFiles:
     note = Path(args.run, "detector.json")
     if not note.is_file():
         raise UserError(f"--run {args.run}: has no finished detector ({note.name}); finish the run with --resume")
-    parts = read_json(note)
+    parts = read_record(note, "the command that trained it, with --resume, writes it anew",
+                        cfg=str, net=str, model=str, classes=list)
     args.cfg = args.cfg or str(note.parent / parts["cfg"])
     return DetectorFiles(args.prototxt or str(note.parent / parts["net"]),
                          args.net or str(note.parent / parts["model"]), args.cfg, parts["classes"])

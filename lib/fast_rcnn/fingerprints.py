@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from caffe.proto import prototxt
 from fast_rcnn.checks import net_of_solver
 from fast_rcnn.config import cfg
 from fast_rcnn.stage_cfg import plain, relevant_settings
+from utils import prototxt
 from utils.files import sha256_file, sha256_json
 
 

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from utils.files import read_json, sha256_file, write_json
+from utils.files import read_record, sha256_file, write_json
 
 FORMAT = 1
 PENDING, RUNNING, DONE = "pending", "running", "done"
@@ -73,10 +73,17 @@ class Manifest:
         self.folder = Path(folder)
         self.path = self.folder / "manifest.json"
         self.existed = self.path.exists()
-        content = read_json(self.path) if self.existed else {"format": FORMAT, "steps": {}}
-        if not isinstance(content, dict) or content.get("format") != FORMAT:
+        self.steps: dict[str, dict[str, Any]] = self._read() if self.existed else {}
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        hint = "delete it to train from the start, or choose another --output"
+        content = read_record(self.path, hint, format=int, steps=dict)
+        if content["format"] != FORMAT:
             raise RunError(f"{self.path} is no manifest of format {FORMAT}; choose another --output")
-        self.steps: dict[str, dict[str, Any]] = content["steps"]
+        for name, step in content["steps"].items():
+            if not (isinstance(step, dict) and {"state", "inputs", "outputs", "seconds"} <= set(step)):
+                raise RunError(f"{self.path}: damaged, its step '{name}' is not complete; {hint}")
+        return content["steps"]
 
     def state(self, step: str) -> str:
         """pending, running (started, and perhaps died) or done."""

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 import caffe
-from caffe.proto import prototxt
 from datasets.roidb import Entry
 from fast_rcnn import parallel
 from fast_rcnn.bbox_regression import normalize, unnormalize
@@ -28,8 +27,10 @@ from fast_rcnn.profiling import profiled
 from fast_rcnn.train_log import TrainLog
 from roi_data_layer import roidb as rdl_roidb
 from roi_data_layer.features import reuse_features
-from utils.files import read_json, write_json
-from utils.python_layer import layer_params, required_param
+from utils import prototxt
+from utils.files import DamagedFileError, read_record, write_json
+from utils.layer_params import class_count
+from utils.python_layer import layer_setting
 
 DISPLAY = 20        # iterations between two lines where the solver names no number
 
@@ -56,8 +57,11 @@ class Checkpoints:
         self._note = self.folder / "checkpoint.json"
 
     def write(self, solver: Any) -> None:
-        """Keep weights, history and iteration of a solver, and remove the checkpoint before."""
-        if parallel.is_first():
+        """Keep weights, history and iteration of a solver, and remove the checkpoint before.
+
+        Other Caffes do not let us say where: there is no checkpoint then.
+        """
+        if parallel.is_first() and hasattr(getattr(solver, "param", None), "snapshot_prefix"):
             self._write(solver)
         parallel.wait()     # nobody leaves, and so ends the run, before it is complete
 
@@ -80,9 +84,14 @@ class Checkpoints:
         """The solver state to go on from; None if there is none of this run."""
         if not self._note.exists():
             return None
-        note = read_json(self._note)
+        note = read_record(self._note, self.how_to_begin_anew, run=str, state=str)
         state = self.folder / note["state"]
         return state if note["run"] == self.run_hash and state.exists() else None
+
+    @property
+    def how_to_begin_anew(self) -> str:
+        """What to do about checkpoints that are damaged."""
+        return f"delete the folder {self.folder} to train from the start"
 
     def remove(self) -> None:
         """Delete all of them."""
@@ -108,9 +117,8 @@ class SolverWrapper:
         self.solver_param = prototxt.read_solver(solver_prototxt)
         data_layer = self.solver.net.layers[0]
         if cfg.TRAIN.BBOX_REG:
-            num_classes = required_param(data_layer, layer_params(data_layer), "num_classes")
             self.bbox_means, self.bbox_stds = rdl_roidb.add_bbox_regression_targets(
-                roidb, num_classes, cfg.TRAIN)
+                roidb, layer_setting(data_layer, class_count), cfg.TRAIN)
         if pretrained_model is not None:
             self._load(os.fspath(pretrained_model))
         data_layer.set_roidb(roidb)
@@ -290,8 +298,11 @@ def train_net(solver_prototxt: str | os.PathLike, roidb: Sequence[Entry], output
         prefix = wrapper.reuse_features(features, max_iters) if features else None
         if prefix:
             log.say(f"{prefix.num_layers} layers up to {prefix.blob} are frozen: computed once for each image")
-        if state:
-            wrapper.restore(state)
+        if checkpoints and state:
+            try:
+                wrapper.restore(state)
+            except (OSError, ValueError) as error:
+                raise DamagedFileError(f"{error}; {checkpoints.how_to_begin_anew}") from error
             log.say(f"goes on after iteration {wrapper.solver.iter}, from {state}")
         paths = wrapper.train_model(max_iters, log, checkpoints, profile)
     if checkpoints:

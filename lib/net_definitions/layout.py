@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from google.protobuf.message import Message
 
-from caffe.proto.prototxt import to_text
+from utils.prototxt import to_text
 
 _WIDTH = 100
 

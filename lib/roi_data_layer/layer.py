@@ -24,7 +24,8 @@ from roi_data_layer.order import BatchOrder
 from roi_data_layer.prefetch import ImageFeed
 from roi_data_layer.waits import Waits
 from utils.images import Reader, most_pixels, read_in_line
-from utils.python_layer import layer_name, layer_params, pass_number, required_param, set_blob
+from utils.layer_params import class_count
+from utils.python_layer import SettingError, layer_name, layer_setting, pass_number, set_blob
 
 
 class RoIDataLayer(caffe.Layer):
@@ -44,7 +45,7 @@ class RoIDataLayer(caffe.Layer):
     """
 
     def setup(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
-        self._num_classes = required_param(self, layer_params(self), "num_classes")
+        self._num_classes = layer_setting(self, class_count)
         self._cfg = copy.deepcopy(cfg)
         self._feed: ImageFeed[Blobs] | None = None
         self._order: BatchOrder | None = None
@@ -61,7 +62,7 @@ class RoIDataLayer(caffe.Layer):
         """Train on these entries, from minibatch 0. Raises ValueError for a class beyond num_classes."""
         highest = max((int(annotated(entry)["max_classes"].max(initial=0)) for entry in roidb), default=0)
         if highest >= self._num_classes:
-            raise ValueError(f"{layer_name(self)}: the roidb has a RoI of class {highest}, but num_classes "
+            raise SettingError(f"{layer_name(self)}: the roidb has a RoI of class {highest}, but num_classes "
                              f"is {self._num_classes}: in the prototxt, set it to the data set's number of "
                              "classes, background included")
         train = self._cfg.TRAIN
@@ -154,10 +155,10 @@ class OHEMDataLayer(caffe.Layer):
                 if losses.size}
 
     def setup(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
-        num_classes = required_param(self, layer_params(self), "num_classes")
+        num_classes = layer_setting(self, class_count)
         train = copy.deepcopy(cfg.TRAIN)
         if train.HAS_RPN:
-            raise ValueError(f"{layer_name(self)}: TRAIN.HAS_RPN must be False, RoIs come from a file")
+            raise SettingError(f"{layer_name(self)}: TRAIN.HAS_RPN must be False, RoIs come from a file")
         self._batch_size = train.BATCH_SIZE
         self._nms_thresh = train.OHEM_NMS_THRESH if train.OHEM_USE_NMS else None
         shapes = {f"{name}_hard": shape for name, shape in _roi_shapes(train, num_classes).items()}
@@ -200,7 +201,7 @@ def _roi_shapes(train: Any, num_classes: int) -> dict[str, tuple[int, ...]]:
 
 def _check_count(layer: Any, kind: str, blobs: Sequence[Any], names: Collection[str]) -> None:
     if len(blobs) != len(names):
-        raise ValueError(f"{layer_name(layer)}: the prototxt gives {len(blobs)} {kind}, cfg asks for "
+        raise SettingError(f"{layer_name(layer)}: the prototxt gives {len(blobs)} {kind}, cfg asks for "
                          f"{len(names)}: {', '.join(names)} (TRAIN.HAS_RPN is {cfg.TRAIN.HAS_RPN}, "
                          f"TRAIN.BBOX_REG is {cfg.TRAIN.BBOX_REG})")
 

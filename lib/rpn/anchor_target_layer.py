@@ -15,7 +15,8 @@ from fast_rcnn.bbox_transform import bbox_transform
 from fast_rcnn.config import cfg
 from rpn.generate_anchors import generate_anchors, shift_anchors
 from utils.cython_bbox import bbox_overlaps
-from utils.python_layer import blob_shape, layer_name, layer_params, layer_rng, required_param
+from utils.layer_params import allowed_border, anchor_layout
+from utils.python_layer import blob_shape, layer_name, layer_rng, layer_setting
 
 
 @dataclass(frozen=True)
@@ -161,11 +162,9 @@ class AnchorTargetLayer(caffe.Layer):
     unread_bottoms = (0, 3)     # no more than their shapes
 
     def setup(self, bottom, top):
-        params = layer_params(self)
-        self._stride = required_param(self, params, "feat_stride")
-        self._anchors = generate_anchors(ratios=params.get("ratios", (0.5, 1, 2)),
-                                         scales=params.get("scales", (8, 16, 32)))
-        self._settings = AnchorSettings.from_cfg(cfg.TRAIN, params.get("allowed_border", 0))
+        self._stride, scales, ratios = layer_setting(self, anchor_layout)
+        self._anchors = generate_anchors(ratios=ratios, scales=scales)
+        self._settings = AnchorSettings.from_cfg(cfg.TRAIN, layer_setting(self, allowed_border))
         self._seed = cfg.RNG_SEED
         self.seek(0)
         self.reshape(bottom, top)

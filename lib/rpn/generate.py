@@ -10,7 +10,7 @@ import numpy as np
 
 import caffe
 from fast_rcnn import parallel
-from fast_rcnn.checks import check_outputs
+from fast_rcnn.checks import check_for_tests, check_outputs
 from fast_rcnn.config import cfg, check_one_scale
 from fast_rcnn.lean import make_lean
 from fast_rcnn.profiling import profiled, span
@@ -26,7 +26,8 @@ _NOTHING = np.zeros((0, 5), np.float32)     # where the last images do not go ro
 
 
 def load_rpn(net_file: str | os.PathLike, weights: str | os.PathLike) -> Any:
-    """A region proposal net for `im_proposals`. Raises CheckError if it lacks one of the outputs."""
+    """A region proposal net for `im_proposals`. Raises CheckError if it is for training or lacks an output."""
+    check_for_tests(net_file)
     net = caffe.Net(os.fspath(net_file), caffe.TEST, weights=os.fspath(weights))
     check_outputs(net, net_file, "rois", "scores")
     return make_lean(net)

@@ -15,7 +15,8 @@ from fast_rcnn.bbox_transform import bbox_transform_inv, clip_boxes
 from fast_rcnn.config import cfg
 from fast_rcnn.nms_wrapper import nms
 from rpn.generate_anchors import generate_anchors, shift_anchors
-from utils.python_layer import layer_name, layer_params, phase_name, required_param
+from utils.layer_params import anchor_layout
+from utils.python_layer import SettingError, layer_name, layer_setting, phase_name
 
 
 @dataclass(frozen=True)
@@ -86,10 +87,8 @@ class ProposalLayer(caffe.Layer):
     """
 
     def setup(self, bottom, top):
-        params = layer_params(self)
-        self._stride = required_param(self, params, "feat_stride")
-        self._anchors = generate_anchors(ratios=params.get("ratios", (0.5, 1, 2)),
-                                         scales=params.get("scales", (8, 16, 32)))
+        self._stride, scales, ratios = layer_setting(self, anchor_layout)
+        self._anchors = generate_anchors(ratios=ratios, scales=scales)
         self._settings = ProposalSettings.from_cfg(cfg[phase_name(self)])
         self._check(bottom)
         top[0].reshape(1, 5)
@@ -101,7 +100,7 @@ class ProposalLayer(caffe.Layer):
         count = len(self._anchors)
         found = bottom[0].data.shape[1], bottom[1].data.shape[1]
         if found != (2 * count, 4 * count):
-            raise ValueError(
+            raise SettingError(
                 f"{layer_name(self)}: {count} anchors (ratios x scales) need {2 * count} score channels and "
                 f"{4 * count} regression channels, found {found[0]} and {found[1]}: change num_output of the "
                 "two RPN convolutions and dim of the Reshape, or the scales of this layer")

@@ -15,7 +15,8 @@ from fast_rcnn.config import cfg
 from roi_data_layer.minibatch import sample_rois
 from rpn.anchor_target_layer import gt_boxes_of_images
 from utils.cython_bbox import bbox_overlaps
-from utils.python_layer import layer_params, layer_rng, required_param
+from utils.layer_params import class_count
+from utils.python_layer import layer_rng, layer_setting
 
 
 def best_gt_boxes(boxes: np.ndarray, gt_boxes: np.ndarray, train: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -80,7 +81,7 @@ class ProposalTargetLayer(caffe.Layer):
     """
 
     def setup(self, bottom, top):
-        self._num_classes = required_param(self, layer_params(self), "num_classes")
+        self._num_classes = layer_setting(self, class_count)
         self._train, self._seed = copy.deepcopy(cfg.TRAIN), cfg.RNG_SEED
         self.seek(0)
         for blob, shape in zip(top, [(1, 5), (1,), *[(1, 4 * self._num_classes)] * 3], strict=True):

@@ -10,6 +10,10 @@ from pathlib import Path
 from typing import Any
 
 
+class DamagedFileError(ValueError):
+    """A file does not hold what was once written into it; the message names it."""
+
+
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Give a temporary name beside `path`; on success that file takes the place of `path` in one step.
@@ -35,11 +39,26 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
 
 
 def read_json(path: str | os.PathLike) -> Any:
-    """Content of a JSON file. Raises ValueError that names the file if it is damaged."""
+    """Content of a JSON file. Raises DamagedFileError."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: damaged JSON: {error}") from error
+        raise DamagedFileError(f"{path}: damaged JSON: {error}") from error
+
+
+def read_record(path: str | os.PathLike, hint: str, **types: type) -> dict[str, Any]:
+    """An object of a JSON file with values of these types under these keys.
+
+    Raises DamagedFileError, whose message ends in `hint`, if it is anything else.
+    """
+    try:
+        record = read_json(path)
+    except DamagedFileError as error:
+        raise DamagedFileError(f"{error}; {hint}") from error
+    for key, kind in types.items():
+        if not (isinstance(record, dict) and isinstance(record.get(key), kind)):
+            raise DamagedFileError(f"{path}: damaged, its '{key}' is missing or of another type; {hint}")
+    return record
 
 
 def read_json_lines(path: str | os.PathLike) -> list[Any]:

@@ -2,38 +2,30 @@
 from __future__ import annotations
 
 import zlib
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
-import yaml
 
 import caffe
+from utils.layer_params import parse_param_str
+
+# What layers raise about their settings. Our engine puts the layer's name, its file and line in front, and the tools
+# print it as a mistake of the user.
+SettingError: type[ValueError] = getattr(caffe, "LayerError", ValueError)
+
+Setting = TypeVar("Setting")
 
 
-def layer_params(layer: Any) -> dict[str, Any]:
-    """The layer's `param_str` (on old Caffes `param_str_`), a YAML mapping such as "'feat_stride': 16".
+def layer_setting(layer: Any, read: Callable[[dict[str, Any]], Setting]) -> Setting:
+    """What `read`, of layer_params.py, finds in the layer's `param_str` (on old Caffes `param_str_`).
 
-    Entries stand on lines of their own, or in braces with commas. An empty text is an empty mapping.
-    Raises ValueError, with the text, if it is anything else.
+    Raises SettingError that names the layer for a text or an entry that is not what it should be.
     """
-    text = str(getattr(layer, "param_str", "") or getattr(layer, "param_str_", ""))
     try:
-        params = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{layer_name(layer)}: param_str {text!r} is not YAML: {error}") from error
-    if params is None:
-        return {}
-    if not isinstance(params, dict):
-        raise ValueError(f"{layer_name(layer)}: param_str {text!r} must be entries such as 'feat_stride': 16")
-    return params
-
-
-def required_param(layer: Any, params: dict[str, Any], key: str) -> Any:
-    """params[key]. Raises ValueError that names the layer and what its param_str has instead."""
-    if key not in params:
-        found = ", ".join(map(str, params)) or "no entries"
-        raise ValueError(f"{layer_name(layer)}: param_str needs '{key}', it has {found}")
-    return params[key]
+        return read(parse_param_str(str(getattr(layer, "param_str", "") or getattr(layer, "param_str_", ""))))
+    except ValueError as error:
+        raise SettingError(f"{layer_name(layer)}: {error}") from None
 
 
 def phase_name(layer: Any) -> str:
@@ -41,7 +33,7 @@ def phase_name(layer: Any) -> str:
     phase = str(layer.phase)
     name = {"0": "TRAIN", "1": "TEST"}.get(phase, phase.rsplit(".", 1)[-1])
     if name not in ("TRAIN", "TEST"):
-        raise ValueError(f"{layer_name(layer)}: phase {layer.phase!r} is neither TRAIN (0) nor TEST (1)")
+        raise SettingError(f"{layer_name(layer)}: phase {layer.phase!r} is neither TRAIN (0) nor TEST (1)")
     return name
 
 

@@ -14,6 +14,7 @@ from fast_rcnn.checks import (
     raise_all,
 )
 from fast_rcnn.config import Config
+from utils.layer_params import anchor_layout, parse_param_str
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
 KINDS = {
@@ -62,6 +63,53 @@ def edited(tmp_path, name, pattern, replacement, count=1):
 def layer(name, inside):
     """Pattern of a place inside a layer's block."""
     return rf'(name: "{name}".*?){inside}'
+
+
+PARAM_STR_MISTAKES = [
+    # file, layer, its entry, the wrong one, part of the message
+    ("stage1_rpn_train.pt", "input-data", "'num_classes': 21", "'num_class': 4", "needs 'num_classes', it has num_c"),
+    ("stage1_rpn_train.pt", "input-data", "'num_classes': 21", "'num_classes': few", "is 'few', expected a whole"),
+    ("stage1_fast_rcnn_train.pt", "hard_roi_mining", "'num_classes': 21", "'num_classes': 1", "is 1, expected a whole"),
+    ("rpn_test.pt", "proposal", "'feat_stride': 16", "'feat_stride': [16", "is not YAML: "),
+    ("rpn_test.pt", "proposal", "'feat_stride': 16", "'feat_stride': wide", "is 'wide', expected a number above 0"),
+    ("rpn_test.pt", "proposal", "'scales': .2, 4, 8.", "'scales': abc", "is 'abc', expected a list of numbers"),
+    ("rpn_test.pt", "proposal", "'scales': .2, 4, 8.", "'scales': 8", "is 8, expected a list of numbers"),
+    ("rpn_test.pt", "proposal", "'scales': .2, 4, 8.", "'ratios': [0, 1]", "is .0, 1., expected a list of numbers"),
+    ("rpn_test.pt", "proposal", "'feat_stride': 16.*8.", "16", "must be entries such as"),
+]
+
+
+@pytest.mark.parametrize("name, where, entry, wrong, message", PARAM_STR_MISTAKES)
+def test_a_wrong_param_str_is_the_only_problem(tmp_path, name, where, entry, wrong, message):
+    path = edited(tmp_path, name, layer(where, entry), rf"\g<1>{wrong}")
+    problems = check_train_net(path, KINDS[name], 21, 9) if name in KINDS else check_test_net(path, 21, 9)
+    assert len(problems) == 1 and re.search(rf"{name}:\d+: layer '{where}': .*{message}", problems[0]), problems
+    assert NetFile(path).num_anchors() is None
+
+
+@pytest.mark.parametrize("name, where, entry, wrong, message", PARAM_STR_MISTAKES)
+def test_a_wrong_param_str_refused_by_the_layer(tmp_path, name, where, entry, wrong, message):
+    import caffe
+    from fast_rcnn.config import cfg, reset_cfg
+    path = edited(tmp_path, name, layer(where, entry), rf"\g<1>{wrong}")
+    try:
+        cfg.TRAIN.update(KINDS.get(name, {}))
+        with pytest.raises(caffe.LayerError, match=rf"{name}:\d+: layer '{where}' .*Layer: .*{message}"):
+            caffe.Net(str(path), caffe.TRAIN)
+    finally:
+        reset_cfg()
+
+
+def test_tuples_in_the_prototxts_of_py_faster_rcnn_for_coco():
+    text = "'feat_stride': 16 \n'scales': !!python/tuple [4, 8, 16, 32]"
+    assert anchor_layout(parse_param_str(text)) == (16, (4, 8, 16, 32), (0.5, 1, 2))
+    with pytest.raises(ValueError, match="not YAML"):
+        parse_param_str("'feat_stride': !!python/object/apply:os.getcwd []")
+
+
+def test_a_net_for_training_is_no_test_net():
+    (problem,) = check_test_net(alt_opt("stage1_rpn_train.pt"), 21, 9)
+    assert re.search(r"stage1_rpn_train.pt:\d+: layer 'input-data': this net is for training", problem)
 
 
 MISTAKES = [

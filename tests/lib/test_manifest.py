@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from fast_rcnn.manifest import DONE, PENDING, RUNNING, FolderLock, Manifest, RunError
-from utils.files import atomic_path, read_json, sha256_json, write_json
+from utils.files import DamagedFileError, atomic_path, read_json, sha256_json, write_json
 
 
 def test_a_step_from_pending_to_done_survives_reloading(tmp_path):
@@ -22,6 +22,15 @@ def test_a_step_from_pending_to_done_survives_reloading(tmp_path):
     assert again.output("rpn", "model") == tmp_path / "w.caffemodel"
     assert again.damaged_outputs("rpn") == []
     assert again.steps["rpn"]["seconds"] == 2.5
+
+
+@pytest.mark.parametrize("text, message", [
+    ("{", "damaged JSON"), ("[]", "its 'format' is missing"), ('{"format": 1}', "its 'steps' is missing"),
+    ('{"format": 1, "steps": {"rpn": {"state": "done"}}}', "its step 'rpn' is not complete")])
+def test_a_damaged_manifest_is_named_with_what_to_do(tmp_path, text, message):
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises((RunError, DamagedFileError), match=f"manifest.json: .*{message}.*; delete it to train from"):
+        Manifest(tmp_path)
 
 
 def test_differences_name_what_changed(tmp_path):

@@ -14,7 +14,7 @@ from fast_rcnn import train
 from fast_rcnn.config import ConfigError, cfg, reset_cfg
 from fast_rcnn.train import Checkpoints, SolverWrapper, TrainingStopped, filter_roidb, train_net
 from fast_rcnn.train_log import LossError, TrainLog
-from utils.files import read_json, read_json_lines
+from utils.files import DamagedFileError, read_json, read_json_lines
 
 NET = """
 layer { name: "data" type: "Python" top: "data" top: "target"
@@ -183,3 +183,29 @@ def test_sigterm_without_checkpoints_stops_too(tmp_path, monkeypatch):
     with pytest.raises(TrainingStopped):
         run(tmp_path, "stopped", 50)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def stopped_run(tmp_path):
+    """Checkpoints of a training that was stopped after 2 iterations."""
+    checkpoints = Checkpoints(tmp_path / "checkpoints", "hash")
+    wrapper = SolverWrapper("solver.pt", [], tmp_path)
+    wrapper.solver.step(2)
+    checkpoints.write(wrapper.solver)
+    return checkpoints
+
+
+@pytest.mark.parametrize("pattern", ["iter_2/*.solverstate", "iter_2/*.caffemodel"])
+def test_a_damaged_checkpoint_is_told_with_what_to_do(tmp_path, pattern):
+    checkpoints = stopped_run(tmp_path)
+    [file] = checkpoints.folder.glob(pattern)
+    file.write_bytes(file.read_bytes()[:-7])
+    with pytest.raises(DamagedFileError, match="delete the folder .*checkpoints to train from the start"):
+        run(tmp_path, "out", 4, checkpoints=checkpoints, resume=True)
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '{"state": 3, "run": "hash"}'])
+def test_a_damaged_note_of_a_checkpoint(tmp_path, text):
+    checkpoints = stopped_run(tmp_path)
+    (checkpoints.folder / "checkpoint.json").write_text(text)
+    with pytest.raises(DamagedFileError, match="checkpoint.json: damaged.*delete the folder"):
+        checkpoints.newest()

@@ -88,6 +88,55 @@ def test_folder_of_images_and_xml_side_by_side(tmp_path):
     assert get_imdb(str(alone)).name == "photos_all"
 
 
+def test_splits_one_folder_further_down(tmp_path):
+    flat_folder(tmp_path / "boards" / "images" / "train", {"a": [CAT]})
+    flat_folder(tmp_path / "boards" / "images" / "test", {"z": [CAT]})
+    for name in ("boards", "boards/images", "boards:train", "boards/images/train"):
+        data = get_imdb(f"{tmp_path}/{name}")
+        assert data.name == "boards_train" and data.image_index == ["a"]
+    assert get_imdb(f"{tmp_path}/boards:test").image_index == ["z"]
+    flat_folder(tmp_path / "boards" / "more" / "train", {"b": [CAT]})
+    with pytest.raises(DatasetError, match="several data sets; name one of .*boards/images, .*boards/more"):
+        get_imdb(f"{tmp_path}/boards:train")
+
+
+def test_class_names_may_differ_in_case(tmp_path):
+    root = voc_folder(tmp_path / "d", {"a": [("Cat", 1, 1, 20, 30), CAT], "b": [CAT, ("DOG", 5, 6, 60, 40)]},
+                      {"train": ["a", "b"]})
+    data = get_imdb(str(root))
+    assert data.classes[1:] == ("DOG", "cat")
+    assert [entry["gt_classes"].tolist() for entry in data.gt_roidb()] == [[2, 2], [2, 1]]
+    assert [(problem.what, problem.action) for problem in data.validate()] == [
+        ("1 objects are named 'Cat'", "taken as 'cat'")]
+    both = get_imdb(str(root), classes=["cat", "Cat", "dog"])       # which differ on purpose
+    assert [entry["gt_classes"].tolist() for entry in both.gt_roidb()] == [[2, 1], [1, 3]]
+
+
+@pytest.mark.parametrize("classes, message", [("RBC", "found the text 'RBC'"), ([], "no name but")])
+def test_classes_that_are_no_list_of_names(pets, classes, message):
+    with pytest.raises(DatasetError, match=message):
+        get_imdb(str(pets), classes=classes)
+
+
+@pytest.mark.parametrize("line, message", [
+    ("image_sets: train.txt", "image_sets: expected splits and the files that list their images"),
+    ("image_sets: {train: [a, b]}", "image_sets, train: expected the name of a file that lists the images"),
+    ("root: [a]", r"root: expected a text; found \['a'\]"),
+    ("images: true", "images: expected a text; found True"),
+    ("annotations: {a: b}", "annotations: expected a text"),
+    ("classes: 5", "classes: expected a list of names"), ("classes: []", "classes: expected a list of names"),
+    ("classes: RBC", "classes: expected a list of names, .*found 'RBC'"),
+    ("classes: [cat, no]", "classes, entry 2: expected a text; found False"),
+    ("zero_based: maybe", "zero_based: expected true or false; found 'maybe'"),
+    ("use_difficult: 1", "use_difficult: expected true or false; found 1"),
+    ("- a", "unknown keys"), ("a: {", "not readable as YAML"),
+])
+def test_wrong_types_in_a_yaml_file_are_named(tmp_path, line, message):
+    (tmp_path / "own.yml").write_text(line + "\n")
+    with pytest.raises(DatasetError, match=f"own.yml: {message}"):
+        get_imdb(f"{tmp_path}/own.yml:train")
+
+
 def test_yaml_file(tmp_path, pets):
     file = tmp_path / "own.yml"
     file.write_text("root: pets\nimage_sets: {train: ImageSets/Main/train.txt, test: ImageSets/Main/test.txt}\n"
@@ -349,4 +398,5 @@ def test_microcontrollers(shared_data):
     assert data.num_images == 142 and data.validate() == []
     assert data.classes[1:] == ("Arduino_Nano", "ESP8266", "Heltec_ESP32_Lora", "Raspberry_Pi_3")
     assert set(data.image_sizes()) == {(800, 600)}
+    assert get_imdb(f"{shared_data}/microcontrollers").name == data.name == "microcontrollers_train"
     assert find_layout(shared_data / "microcontrollers" / "images", "test").index[0].startswith("IMG_2018")

@@ -56,6 +56,26 @@ def test_alternating_optimisation(project):
     assert str(expected) in log.read_text()
 
 
+def test_the_interpreter_of_the_virtual_environment_is_used(project):
+    python = project / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\necho environment $@\n")
+    python.chmod(0o755)
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHON"}
+    script = project / "experiments" / "scripts" / "faster_rcnn_alt_opt.sh"
+    done = subprocess.run(["bash", str(script), "0", "Tiny", "pascal_voc"], capture_output=True, text=True,
+                          env=environment)
+    assert done.returncode == 0 and "environment tools/train_faster_rcnn_alt_opt.py --gpu 0" in done.stdout
+    python.unlink()
+    (project / "bin").mkdir()
+    (project / "bin" / "python3").write_text("#!/bin/sh\necho system $@\n")
+    (project / "bin" / "python3").chmod(0o755)
+    path = f"{project / 'bin'}:{environment['PATH']}"
+    done = subprocess.run(["bash", str(script), "0", "Tiny", "pascal_voc"], capture_output=True, text=True,
+                          env={**environment, "PATH": path})
+    assert "system tools/train_faster_rcnn_alt_opt.py" in done.stdout
+
+
 def test_end_to_end(project):
     done = run(project, "faster_rcnn_end2end", "1", "VGG16", "pascal_voc", "--set", "RNG_SEED", "7")
     folder, cfg = "models/VGG16/faster_rcnn_end2end", "experiments/cfgs/faster_rcnn_end2end.yml"
@@ -82,12 +102,12 @@ def test_wrong_arguments_are_named(project, arguments, words):
     assert done.returncode == 2 and words in done.stderr
 
 
-def fetch(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    """Run `fetch` of fetch.sh as if `folder` were data/."""
+def fetch(folder: Path, *arguments: str, command: str = 'fetch "$@"') -> subprocess.CompletedProcess:
+    """Run `fetch` of fetch.sh, or another command with its functions, as if `folder` were data/."""
     scripts = folder / "scripts"
     scripts.mkdir(exist_ok=True)
     (scripts / "fetch.sh").write_text((ROOT / "data" / "scripts" / "fetch.sh").read_text())
-    return subprocess.run(["bash", "-c", f'source "{scripts}/fetch.sh"; fetch "$@"', "fetch", *arguments],
+    return subprocess.run(["bash", "-c", f'source "{scripts}/fetch.sh"; {command}', "fetch", *arguments],
                           capture_output=True, text=True)
 
 
@@ -103,3 +123,13 @@ def test_fetch_checks_what_comes(tmp_path):
     assert wrong.returncode == 1 and "did not give the file expected" in wrong.stderr
     assert sorted(path.name for path in (tmp_path / "sub").iterdir()) == ["good.txt", "sha.txt"]
     assert "move it away" in fetch(tmp_path, url, "sub/good.txt", "md5", "00").stderr
+
+
+def test_an_archive_that_cannot_be_unpacked_is_an_error(tmp_path):
+    (tmp_path / "models.tgz").write_bytes(b"hello\n")
+    use = 'if use_archive "$@"; then echo used; fi'
+    done = fetch(tmp_path, "models.tgz", "b1946ac92492d2347c6235b4d2611184", command=use)
+    assert done.returncode == 1 and "could not be unpacked" in done.stderr
+    assert "unpacked data" not in done.stdout and "used" not in done.stdout
+    assert "is damaged" in fetch(tmp_path, "models.tgz", "00", command=use).stderr
+    assert fetch(tmp_path, "other.tgz", "00", command=use).returncode == 0      # not there: fetched elsewhere

@@ -1,10 +1,13 @@
 """What users get wrong ends in a message that helps, and exit status 2."""
 import importlib.util
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from fast_rcnn.cli import UserError, is_user_error, tool
+from fast_rcnn.cli import UserError, choose_device, is_user_error, tool
 from fast_rcnn.config import ConfigError, reset_cfg
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,6 +51,15 @@ def test_an_unknown_option_is_a_mistake(run, name):
     assert run(name, "--no_such_option")[0] == 2
 
 
+@pytest.mark.parametrize("name", [*TOOLS, "make_models", "convert_weights", "demo_job"])
+def test_a_forgotten_virtual_environment_is_told_in_one_line(name):
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    done = subprocess.run([sys.executable, "-S", str(ROOT / "tools" / f"{name}.py"), "--help"], env=environment,
+                          capture_output=True, text=True)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "has no numpy, opencv, pyyaml, protobuf" in done.stderr and ". .venv/bin/activate" in done.stderr
+
+
 def test_missing_data_and_weights_are_told_together_with_how_to_get_them(run, tmp_path):
     status, text = run("train_faster_rcnn_alt_opt", "--net_name", "VGG16", "--weights", tmp_path / "no.caffemodel",
                        "--output", tmp_path / "out", "--set", "DATA_DIR", tmp_path)
@@ -55,6 +67,31 @@ def test_missing_data_and_weights_are_told_together_with_how_to_get_them(run, tm
     assert "VOC" in text and "data/scripts/fetch_voc2007.sh" in text
     assert "no.caffemodel" in text and "tools/convert_weights.py" in text
     assert not (tmp_path / "out").exists()
+
+
+def test_how_to_get_weights_depends_on_the_net(run, tmp_path, demo_data):
+    for net in ("ZF", "VGG_CNN_M_1024"):
+        status, text = run("train_faster_rcnn_alt_opt", "--net_name", net, "--imdb", f"{demo_data}:trainval",
+                           "--output", tmp_path / "out", "--cpu")
+        assert status == 2 and f"{net}'s have no public address" in text and "imagenet_models.tgz" in text
+
+
+@pytest.mark.parametrize("name, how", [
+    ("voc_2007_test", "data/scripts/fetch_voc2007.sh"), ("voc_2012_train", "data/scripts/fetch_voc2012.sh"),
+    ("voc_2012_train+voc_2007_train", "data/scripts/fetch_voc2012.sh"), ("voc_2010_train", "see data/README.md")])
+def test_how_to_get_voc_depends_on_the_year(run, tmp_path, name, how):
+    status, text = run("reval", tmp_path, "--imdb", name, "--set", "DATA_DIR", tmp_path)
+    assert status == 2 and "tools/test_net.py writes it" in text
+    (tmp_path / "detections.npz").write_bytes(b"")
+    status, text = run("reval", tmp_path, "--imdb", name, "--set", "DATA_DIR", tmp_path)
+    assert status == 2 and text.count(how) == 1 and text.count("data/") == 1, text
+    assert (ROOT / how.split()[-1]).is_file()
+
+
+def test_end_to_end_training_tells_data_and_weights_together(run, tmp_path):
+    status, text = run("train_net", "--solver", ROOT / "models/ZF/faster_rcnn_end2end/solver.pt", "--weights",
+                       "data/imagenet_models/ZF.v2.caffemodel", "--set", "DATA_DIR", tmp_path)
+    assert status == 2 and "fetch_voc2007.sh" in text and "ZF's have no public address" in text
 
 
 ALT_OPT = "train_faster_rcnn_alt_opt"
@@ -69,7 +106,7 @@ ALT_OPT = "train_faster_rcnn_alt_opt"
     (["--max_iters", "1", "2", "0", "4"], "0 is less than 1"),
     (["--resume", "--restart"], "not allowed with"),
     (["--imdb", "no/such/folder:train"], "no/such/folder"),
-    (["--test_imdb", "no/such/folder:test"], "no/such/folder"),
+    (["--test_imdb", "no/such/folder:test"], "- --test_imdb no/such/folder:test: no/such/folder"),
     (["--models", "no/such/models"], "expected one stage1_rpn_solver*.pt, found none"),
 ])
 def test_mistakes_with_the_driver(run, tmp_path, demo_data, words, message):
@@ -114,6 +151,10 @@ def test_mistakes_with_the_other_tools(run, tmp_path, demo_data):
              "give --proposals FILE"),
             (["train_net", *imdb, "--solver", no_ohem], "has no proposals 'selective_search'"),
             (["rpn_generate", *imdb, "--def", "no.pt", "--net", weights], "--def: there is no file no.pt"),
+            (["rpn_generate", *imdb, "--def", net.with_name("stage1_rpn_train.pt"), "--net", weights, "--cpu"],
+             "layer 'input-data': this net is for training"),
+            (["test_net", *imdb, "--def", net.with_name("stage1_rpn_train.pt"), "--net", weights, "--cpu"],
+             "layer 'input-data': this net is for training"),
             (["reval", tmp_path, *imdb], "tools/test_net.py writes it"),
             (["demo", "no.jpg", "--def", net, "--net", weights], "no.jpg: there is no such photograph"),
             (["demo", tmp_path, "--def", net, "--net", weights], "no photographs in"),
@@ -126,6 +167,74 @@ def test_mistakes_with_the_other_tools(run, tmp_path, demo_data):
         assert status == 2 and message in text, (words, text)
 
 
+def test_proposals_of_a_net_that_is_no_rpn(run, tmp_path, demo_data):
+    import caffe
+    net = ROOT / "models" / "Tiny" / "faster_rcnn_alt_opt" / "faster_rcnn_test.pt"
+    caffe.Net(str(net), caffe.TEST).save(str(tmp_path / "w.caffemodel"))
+    status, text = run("rpn_generate", "--imdb", f"{demo_data}:test", "--def", net, "--net",
+                       tmp_path / "w.caffemodel", "--cpu")
+    assert status == 2 and "has no output rois and no scores" in text and "rpn_test.pt" in text
+
+
+@pytest.mark.parametrize("text, message", [
+    ("{", "damaged JSON"), ('{"cfg": "a", "net": "b", "model": "c"}', "its 'classes' is missing")])
+def test_a_damaged_note_of_a_detector(run, tmp_path, demo_data, text, message):
+    (tmp_path / "detector.json").write_text(text)
+    for words in (["test_net", "--imdb", f"{demo_data}:test"], ["demo", tmp_path]):
+        status, printed = run(*words, "--run", tmp_path)
+        assert status == 2 and f"{tmp_path}/detector.json: damaged" in printed and message in printed
+        assert "with --resume, writes it anew" in printed
+
+
+def test_a_damaged_manifest(run, tmp_path, demo_data):
+    (tmp_path / "manifest.json").write_text("{")
+    status, text = run(ALT_OPT, "--net_name", "Tiny", "--imdb", f"{demo_data}:trainval", "--output", tmp_path, "--cpu",
+                       "--resume")
+    assert status == 2 and "manifest.json: damaged JSON" in text and "delete it" in text
+
+
+@pytest.mark.parametrize("out", ["file", "file/below"])
+def test_models_go_into_a_folder(run, tmp_path, out):
+    (tmp_path / "file").write_text("")
+    status, text = run("make_models", "--net", "Tiny", "--out", tmp_path / out)
+    assert status == 2 and f"--out: the folder {tmp_path / out} cannot be made" in text
+
+
+def test_impossible_models(run, tmp_path):
+    status, text = run("make_models", "--net", "Tiny", "--classes", "1", "--out", tmp_path)
+    assert status == 2 and "error: 1 classes: at least 2" in text
+
+
+@pytest.mark.parametrize("option", [["--pictures", "0"], ["--max_iters", "1", "2", "3", "-4"]])
+def test_numbers_of_the_demo(run, tmp_path, option):
+    status, text = run("demo_job", "--data", tmp_path / "data", "--output", tmp_path / "out", *option)
+    assert status == 2 and f"{option[-1]} is less than 1" in text and not (tmp_path / "data").exists()
+
+
+def test_nets_without_mining_need_no_ohem(run, tmp_path, demo_data):
+    from make_models import make_models
+    make_models("Tiny", num_classes=5, out_dir=tmp_path)
+    words = ["--net_name", "Tiny", "--imdb", f"{demo_data}:trainval", "--output", tmp_path / "out", "--cpu", "--models"]
+    status, text = run(ALT_OPT, *words, tmp_path / "Tiny" / "faster_rcnn_alt_opt_no_ohem")
+    assert status == 2 and "add --no_ohem" in text and "make_models" not in text
+    status, text = run(ALT_OPT, *words, tmp_path / "Tiny" / "faster_rcnn_alt_opt", "--no_ohem")
+    assert status == 2 and "leave out --no_ohem" in text and "make_models" not in text
+
+
+def test_a_demo_with_another_number_of_classes(run, tmp_path):
+    from make_models import make_models
+    make_models("Tiny", num_classes=5, out_dir=tmp_path)
+    net, weights = tmp_path / "Tiny" / "faster_rcnn_alt_opt" / "faster_rcnn_test.pt", tmp_path / "w.caffemodel"
+    weights.write_bytes(b"")
+    picture = ROOT / "experiments" / "benchmarks" / "bccd_ohem.png"
+    words = ["demo", picture, "--def", net, "--net", weights, "--cpu", "--output", tmp_path / "out"]
+    status, text = run(*words)
+    assert status == 2 and "expected 21: PASCAL VOC has 21 classes" in text and "--classes NAME" in text
+    assert "data set" not in text
+    status, text = run(*words, "--classes", "a", "b")
+    assert status == 2 and "expected 3: --classes has 3 classes with the background" in text
+
+
 def test_a_gpu_that_is_not_there(run, demo_data):
     import caffe
     if caffe.has_gpu():
@@ -133,6 +242,27 @@ def test_a_gpu_that_is_not_there(run, demo_data):
     status, text = run(ALT_OPT, "--net_name", "Tiny", "--imdb", f"{demo_data}:trainval", "--gpu", "0",
                        "--output", demo_data / "out")
     assert status == 2 and "no CUDA GPU" in text
+
+
+@pytest.mark.parametrize("number, message", [("5", "--gpu 5: no GPU 5; there are 2, numbered from 0"),
+                                             ("-1", "--gpu -1: GPUs are numbered from 0")])
+def test_a_gpu_number_that_is_not_there(run, tmp_path, demo_data, monkeypatch, number, message):
+    import torch
+
+    import caffe
+    monkeypatch.setattr(caffe, "has_gpu", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    status, text = run(ALT_OPT, "--net_name", "Tiny", "--imdb", f"{demo_data}:trainval", f"--gpu={number}",
+                       "--output", tmp_path / "out")
+    assert status == 2 and message in text, text
+
+
+def test_a_caffe_that_cannot_tell_of_gpus(monkeypatch):
+    import caffe
+    monkeypatch.delattr(caffe, "has_gpu")
+    for words, device in [([], None), (["--gpu", "1"], 1), (["--cpu"], None)]:
+        args = load_tool("test_net").parser().parse_args(words)
+        assert choose_device(args) == device
 
 
 def test_bugs_keep_their_traceback():

@@ -135,7 +135,8 @@ def _our_proposals(job: Job, folder: Path) -> Callable[[], object]:
     apply_settings(Job(**{**job.__dict__, "row": "proposals"}), folder)
     scores, deltas, info = _rpn_outputs(job)
     net = _net('layer { name: "p" type: "Python" bottom: "scores" bottom: "deltas" bottom: "im_info" top: "rois" '
-               'python_param { module: "rpn.proposal_layer" layer: "ProposalLayer" param_str: "\'feat_stride\': 16" } }',
+               'python_param { module: "rpn.proposal_layer" layer: "ProposalLayer" '
+               'param_str: "\'feat_stride\': 16" } }',
                caffe.TEST, scores=scores, deltas=deltas, im_info=info)
     return net.forward_with_loss
 
@@ -146,7 +147,7 @@ def _plain_proposals(job: Job, folder: Path) -> Callable[[], object]:
 
     def step() -> np.ndarray:
         return plain.best_boxes(scores[0, 9:].transpose(1, 2, 0).ravel(),
-                                deltas[0].transpose(1, 2, 0).reshape(-1, 4), plain._anchors(height, width),
+                                deltas[0].transpose(1, 2, 0).reshape(-1, 4), plain.anchors_of(height, width),
                                 (job.height, job.width), 1 << 20, job.rois)
     return step
 

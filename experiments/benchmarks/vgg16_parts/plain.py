@@ -118,7 +118,7 @@ def measure(job: Job) -> dict[str, float]:
 
 
 # ---- losses
-def _anchors(height: int, width: int) -> np.ndarray:
+def anchors_of(height: int, width: int) -> np.ndarray:
     return shift_anchors(generate_anchors(), height, width, STRIDE)
 
 
@@ -126,7 +126,7 @@ def _rpn_loss(model: Detector, batch: Batch) -> torch.Tensor:
     hidden = model.rpn(model.trunk(batch.images))
     scores, boxes = model.rpn_score(hidden), model.rpn_boxes(hidden)
     height, width = scores.shape[2:]
-    anchors, total = _anchors(height, width), torch.zeros(())
+    anchors, total = anchors_of(height, width), torch.zeros(())
     for index, scene in enumerate(batch.scenes):
         size = (*scene.image.shape[:2], 1.0)
         labels, targets, inside, outside = (torch.from_numpy(array) for array in anchor_targets(
@@ -172,7 +172,8 @@ def _propose(model: Detector, batch: Batch, before: int, after: int) -> tuple[np
     height, width = scores.shape[1:]
     probability = scores.reshape(2, -1).softmax(0)[1].reshape(9, height, width).permute(1, 2, 0).reshape(-1).numpy()
     deltas = boxes.permute(1, 2, 0).reshape(-1, 4).numpy()
-    return best_boxes(probability, deltas, _anchors(height, width), batch.scenes[0].image.shape, before, after), features
+    size = batch.scenes[0].image.shape
+    return best_boxes(probability, deltas, anchors_of(height, width), size, before, after), features
 
 
 def best_boxes(scores: np.ndarray, deltas: np.ndarray, anchors: np.ndarray, size: tuple[int, ...], before: int,

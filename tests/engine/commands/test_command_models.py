@@ -1,9 +1,11 @@
 """inspect, time, draw and the upgrades."""
+import itertools
 import re
 
 import pytest
 
 import caffe
+from caffe import spans
 from caffe.costs import backward_multiply_adds, backward_values_moved, multiply_adds, values_kept, values_moved
 from caffe.engine.blob import Blob
 from caffe.proto import caffe_pb2, prototxt
@@ -91,12 +93,28 @@ def test_inspect_a_model_that_does_not_fit(project, run):
     assert re.search(r"fc +10x112 10 +1,130", printed) and "Parameters: 1,242" in printed
 
 
-def test_time_a_net(project, run):
+class TickingClock:
+    """A clock in whose world every look at it takes a millisecond."""
+
+    ticks = itertools.count()
+
+    def mark(self):
+        return next(self.ticks)
+
+    def seconds(self, marks):
+        return [mark / 1000 for mark in marks]
+
+
+def test_time_a_net(project, run, monkeypatch):
+    monkeypatch.setattr(spans, "HostClock", TickingClock)
     printed = run("time", "-model", project / "net.prototxt", "-iterations", 2, "-phase", "TEST")
-    names = re.findall(r"^(\S+) +\S+ +[\d.]+ +[\d.]+ +[\d.]+ %$", printed.out, re.M)
-    assert [name for name in names if "split" not in name] == ["data", "conv", "relu", "fc", "accuracy", "loss"]
-    shares = [float(share) for share in re.findall(r"([\d.]+) %$", printed.out, re.M)]
-    assert 50 < sum(shares) < 101
+    rows = re.findall(r"^(\S+) +\S+ +([\d.]+) +([\d.]+) +([\d.]+) %$", printed.out, re.M)
+    names = [name for name, *_ in rows if "split" not in name]
+    assert names == ["data", "conv", "relu", "fc", "accuracy", "loss"]
+    assert {there for _, there, _, _ in rows} == {"1.000"}
+    passes = [2 * sum(float(row[column]) for row in rows) + 1 for column in (1, 2)]     # in ticks
+    assert f"Average forward pass: {passes[0]:.3f} ms" in printed.out
+    assert all(share == f"{100 * (float(there) + float(back)) / sum(passes):.1f}" for _, there, back, share in rows)
     assert all(f"Average {what}: " in printed.out for what in ("forward pass", "backward pass", "forward-backward"))
 
 

@@ -25,17 +25,31 @@ class Gain(caffe.Layer):
             bottom[0].diff[...] = self.factor * top[0].diff
 
 
+class Strict(Gain):
+    """Says what is wrong with its settings."""
+
+    def setup(self, bottom, top):
+        raise caffe.LayerError("give a factor")
+
+
 @pytest.fixture(autouse=True)
 def module(monkeypatch):
     """The class in a module `users_layers`."""
     made = types.ModuleType("users_layers")
-    made.Gain, made.NoLayer = Gain, int
+    made.Gain, made.Strict, made.NoLayer = Gain, Strict, int
     monkeypatch.setitem(sys.modules, "users_layers", made)
 
 
 def test_values_and_gradients():
     check("type: 'Python' python_param { module: 'users_layers' layer: 'Gain' param_str: '2.5' }", [randn(2, 3, 4, 5)],
           lambda x: 2.5 * x, in_place="values")
+
+
+def test_a_layer_error_of_a_users_layer_is_placed(tmp_path):
+    (tmp_path / "net.pt").write_text("layer {\n  name: 'strict' type: 'Python' top: 'x'\n"
+                                     "  python_param { module: 'users_layers' layer: 'Strict' } }")
+    with pytest.raises(caffe.LayerError, match=r"net.pt:1: layer 'strict' \(Python\): give a factor"):
+        caffe.Net(str(tmp_path / "net.pt"), caffe.TEST)
 
 
 def test_bad_input():

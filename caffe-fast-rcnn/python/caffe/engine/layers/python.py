@@ -4,15 +4,16 @@ from __future__ import annotations
 import importlib
 import sys
 
-from ..layer import Layer, PythonLayer, register
+from ..layer import Layer, LayerError, PythonLayer, register
 
 
 @register("Python")
 class Python(Layer):
     """Runs the class `python_param { module: "m" layer: "C" }`, which derives from `caffe.Layer`.
 
-    The module is found as by `import`, and in the working directory as well. An exception of the class passes
-    through unchanged, with a note that names the layer. Source: include/caffe/layers/python_layer.hpp.
+    The module is found as by `import`, and in the working directory as well. A LayerError of the class
+    gets the layer's name in front, and in `setup` its file and line; any other exception passes through unchanged,
+    with a note that names the layer. Source: include/caffe/layers/python_layer.hpp.
     """
 
     runs_in_place = True
@@ -45,6 +46,8 @@ class Python(Layer):
     def _run(self, step: str, *arguments) -> None:
         try:
             getattr(self.user, step)(*arguments)
+        except LayerError as error:
+            self.fail(str(error))
         except Exception as error:
             if hasattr(error, "add_note"):      # Python 3.11
                 error.add_note(f"raised in {step} of layer '{self.name}' ({self.param.python_param.layer})")

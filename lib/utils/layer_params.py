@@ -1,0 +1,78 @@
+"""What the `param_str` of a Python layer says: a YAML mapping such as "'feat_stride': 16", and its known entries."""
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+Params = dict[str, Any]
+
+
+class _Loader(yaml.SafeLoader):
+    """Builds plain values only, and the tuples that py-faster-rcnn's prototxts for COCO ask for by a tag."""
+
+
+_Loader.add_constructor("tag:yaml.org,2002:python/tuple",
+                        lambda loader, node: tuple(loader.construct_sequence(node)))  # type: ignore[arg-type]
+
+
+def parse_param_str(text: str) -> Params:
+    """The entries of a `param_str`, which stand on lines of their own, or in braces with commas.
+
+    An empty text has none. Raises ValueError, with the text, if it is anything else.
+    """
+    try:
+        params = yaml.load(text, _Loader)   # noqa: S506  # derives from SafeLoader
+    except yaml.YAMLError as error:
+        problem = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise ValueError(f"param_str {text!r} is not YAML: {problem}") from None
+    if params is None:
+        return {}
+    if not isinstance(params, dict):
+        raise ValueError(f"param_str {text!r} must be entries such as 'feat_stride': 16")
+    return params
+
+
+def class_count(params: Params) -> int:
+    """'num_classes', with the background. Raises ValueError if it is missing or no whole number from 2."""
+    value = _required(params, "num_classes")
+    if isinstance(value, bool) or not isinstance(value, int) or value < 2:
+        raise ValueError(f"'num_classes' in param_str is {value!r}, expected a whole number from 2 on, with the "
+                         "background")
+    return value
+
+
+def anchor_layout(params: Params) -> tuple[float, tuple[float, ...], tuple[float, ...]]:
+    """'feat_stride' (pixels from cell to cell), 'scales' (8, 16, 32) and 'ratios' (0.5, 1, 2).
+
+    Raises ValueError if feat_stride is missing, or one of them no number above 0, or no list of such.
+    """
+    stride = _required(params, "feat_stride")
+    if not _is_number(stride) or stride <= 0:
+        raise ValueError(f"'feat_stride' in param_str is {stride!r}, expected a number above 0")
+    return stride, _sizes(params, "scales", (8, 16, 32)), _sizes(params, "ratios", (0.5, 1, 2))
+
+
+def allowed_border(params: Params) -> float:
+    """'allowed_border' (0): pixels by which an anchor may leave the image. Raises ValueError if it is no number."""
+    value = params.get("allowed_border", 0)
+    if not _is_number(value):
+        raise ValueError(f"'allowed_border' in param_str is {value!r}, expected a number")
+    return value
+
+
+def _required(params: Params, key: str) -> Any:
+    if key not in params:
+        raise ValueError(f"param_str needs '{key}', it has {', '.join(map(str, params)) or 'no entries'}")
+    return params[key]
+
+
+def _sizes(params: Params, key: str, default: tuple[float, ...]) -> tuple[float, ...]:
+    values = params.get(key, default)
+    if not isinstance(values, list | tuple) or not values or not all(_is_number(x) and x > 0 for x in values):
+        raise ValueError(f"'{key}' in param_str is {values!r}, expected a list of numbers above 0, as [8, 16, 32]")
+    return tuple(values)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

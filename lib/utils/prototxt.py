@@ -1,0 +1,52 @@
+"""Prototxts, by our engine's reader where it is there (errors with line and nearest name), else by protobuf alone."""
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import text_format
+from google.protobuf.message import Message
+
+from caffe.proto import caffe_pb2
+
+try:
+    from caffe.proto import prototxt as _ours
+except ImportError:         # another Caffe
+    _ours = None            # type: ignore[assignment]
+
+
+class PrototxtError(ValueError):
+    """A prototxt that protobuf cannot read; our engine's reader has an error of its own, of the same name."""
+
+
+def read_net(path: str | os.PathLike) -> Any:
+    """The NetParameter of a prototxt. Raises FileNotFoundError, or PrototxtError for a wrong one."""
+    return _ours.read_net(path) if _ours else _parse(path, caffe_pb2.NetParameter())
+
+
+def read_solver(path: str | os.PathLike) -> Any:
+    """The SolverParameter of a prototxt. Raises FileNotFoundError, or PrototxtError for a wrong one."""
+    return _ours.read_solver(path) if _ours else _parse(path, caffe_pb2.SolverParameter())
+
+
+def line_of_layer(path: str | os.PathLike, layer_name: str) -> int | None:
+    """The line of the first layer of this name; None without such a layer or file."""
+    if _ours:
+        return _ours.line_of_layer(path, layer_name)
+    lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines() if Path(path).is_file() else []
+    name = re.compile(rf"""\bname\s*:\s*["']{re.escape(layer_name)}["']""")
+    return next((number for number, line in enumerate(lines, 1) if name.search(line)), None)
+
+
+def to_text(message: Message) -> str:
+    """The message as prototxt."""
+    return _ours.to_text(message) if _ours else text_format.MessageToString(message, as_utf8=True)
+
+
+def _parse(path: str | os.PathLike, message: Message) -> Message:
+    try:
+        return text_format.Parse(Path(path).read_text(encoding="utf-8"), message)
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise PrototxtError(f"{path}:{error}") from None

@@ -1,0 +1,46 @@
+"""lib needs no more of Caffe than BVLC's public names; what ours has besides is used where it is there."""
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import caffe
+from datasets.demo_scenes import make_demo_dataset
+from net_definitions import model_files
+from utils import prototxt
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_training_and_detection_on_a_caffe_without_our_extensions(tmp_path):
+    data = make_demo_dataset(tmp_path / "demo", num_train=2, num_test=1)
+    for name, text in model_files("Tiny", 5, None, (0.5, 1, 2), str(tmp_path)).items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    path = os.pathsep.join([str(ROOT / "lib"), str(ROOT / "caffe-fast-rcnn" / "python")])
+    done = subprocess.run([sys.executable, str(Path(__file__).with_name("other_caffe.py")), f"{data}:trainval",
+                           str(tmp_path / "out"), str(tmp_path / "Tiny" / "faster_rcnn_alt_opt")],
+                          env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "2 images" in done.stdout and "mean AP" in done.stdout
+    assert not (tmp_path / "out" / "checkpoints").exists()
+
+
+@pytest.fixture
+def protobuf_alone(monkeypatch):
+    monkeypatch.setattr(prototxt, "_ours", None)
+
+
+def test_prototxts_are_read_by_protobuf_alone(protobuf_alone, tmp_path):
+    file = ROOT / "models" / "Tiny" / "faster_rcnn_alt_opt" / "rpn_test.pt"
+    net = prototxt.read_net(file)
+    assert net == caffe.proto.prototxt.read_net(file)
+    assert prototxt.line_of_layer(file, "proposal") == caffe.proto.prototxt.line_of_layer(file, "proposal") + 1
+    assert prototxt.line_of_layer(file, "nothing") is None and prototxt.line_of_layer(tmp_path / "no", "a") is None
+    (tmp_path / "copy.pt").write_text(prototxt.to_text(net))
+    assert prototxt.read_net(tmp_path / "copy.pt") == net
+    (tmp_path / "solver.pt").write_text("base_lr: 0.5\nbase_rl: 1\n")
+    with pytest.raises(prototxt.PrototxtError, match="solver.pt:2:1 .*base_rl"):
+        prototxt.read_solver(tmp_path / "solver.pt")

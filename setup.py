@@ -30,7 +30,7 @@ setup(
     python_requires=">=3.10",
     package_dir={"": PACKAGES},
     packages=find_packages(PACKAGES),
-    package_data={"caffe": ["**/*.h", "**/*.cu", "**/*.proto", "**/*.npy"]},
+    package_data={"caffe": ["**/*.h", "**/*.cu", "**/*.proto", "**/*.npy", "tools/*"]},
     entry_points={"console_scripts": ["caffe = caffe.__main__:main",
                                       "upgrade_net_proto_text = caffe.commands.upgrade_net:main",
                                       "upgrade_solver_proto_text = caffe.commands.upgrade_solver:main"]},

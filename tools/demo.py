@@ -21,6 +21,7 @@ from fast_rcnn.cli import (
     make_parser,
     tool,
     use_device,
+    writable_folder,
 )
 from fast_rcnn.config import cfg
 from fast_rcnn.detector import add_detector_options, find_detector
@@ -55,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     apply_cfg(args)
     cfg.TEST.HAS_RPN = True
     paths = image_files(args.images)
+    writable_folder(args.output, "--output")
     classes, source = _class_names(args.classes, files.classes)
     use_device(choose_device(args))
     net = files.load(len(classes), source, "--classes NAME ... gives the names of the net's classes, without the "

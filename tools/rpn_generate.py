@@ -9,6 +9,7 @@ from pathlib import Path
 
 import _init_paths  # noqa: F401
 from fast_rcnn.cli import (
+    UserError,
     add_cfg_options,
     add_device_options,
     add_profile_option,
@@ -18,6 +19,7 @@ from fast_rcnn.cli import (
     make_parser,
     tool,
     use_device,
+    writable_folder,
 )
 from fast_rcnn.config import cfg, get_output_dir
 
@@ -55,9 +57,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     from fast_rcnn.data_set import load_imdb
     from rpn.generate import imdb_proposals, load_rpn, save_proposals
     imdb = load_imdb(args.imdb)
+    output = Path(args.output or Path(get_output_dir(imdb), f"{Path(args.net).stem}_proposals.npz"))
+    writable_folder(output.parent, "--output")
+    if output.is_dir():
+        raise UserError(f"--output {output}: is a folder, expected the name of a file")
     use_device(choose_device(args))
     parallel.join()
-    output = Path(args.output or Path(get_output_dir(imdb), f"{Path(args.net).stem}_proposals.npz"))
     profile = output.parent / "profile" / output.stem if args.profile else None
     boxes, scores = imdb_proposals(load_rpn(args.prototxt, args.net), imdb, profile)
     if not parallel.is_first():

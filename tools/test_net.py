@@ -17,6 +17,7 @@ from fast_rcnn.cli import (
     make_parser,
     tool,
     use_device,
+    writable_folder,
 )
 from fast_rcnn.config import cfg, get_output_dir
 from fast_rcnn.detector import add_detector_options, find_detector
@@ -56,11 +57,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from fast_rcnn.data_set import load_imdb, use_proposals
     from fast_rcnn.test import test_net
     imdb = load_imdb(args.imdb)
+    output = writable_folder(args.output or _default_output(args, imdb, files.weights), "--output")
     use_device(choose_device(args))
     net = files.load(imdb.num_classes)
     if not cfg.TEST.HAS_RPN:
         use_proposals(imdb, cfg.TEST.PROPOSAL_METHOD, args.proposals)
-    output = Path(args.output or _default_output(args, imdb, files.weights))
     print(f"Testing {files.weights} on {imdb.num_images} images of {imdb.name}", flush=True)
     result = test_net(net, imdb, output, args.num_dets, args.thresh, args.vis,
                       output / "profile" / "test" if args.profile else None)

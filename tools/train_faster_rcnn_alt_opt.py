@@ -29,16 +29,21 @@ def parser() -> argparse.ArgumentParser:
     """The options of the tool."""
     result = make_parser(__doc__ or "", EXAMPLES)
     add = result.add_argument
-    add("--net_name", default="VGG16", metavar="NET", help="net (default: VGG16; see models/)")
+    add("--net_name", default="VGG16", metavar="NET", help="net, a folder in cfg.MODELS_DIR, which is "
+                                                                      "models (default: VGG16)")
     add("--weights", metavar="FILE", help="caffemodel that stage 1 begins with, or none (default: "
-                                          "data/imagenet_models/<NET>.v2.caffemodel; none for Tiny)")
+                                          "imagenet_models/<NET>.v2.caffemodel in cfg.DATA_DIR, which is data; none "
+                                          "for Tiny)")
     add("--imdb", default="voc_2007_trainval", metavar="NAME", help="data set, or path of one: folder[:split]")
     add("--test_imdb", metavar="NAME", help="data set to test the finished detector on")
     add("--models", metavar="DIR", help="your own prototxts, used as they are")
-    add("--no_ohem", action="store_true", help="train on random RoIs instead of hard ones")
+    add("--no_ohem", action="store_true", help="train on random RoIs instead of hard ones; so does "
+                                                 "TRAIN.USE_OHEM False")
     add("--max_iters", type=positive, nargs=4, metavar=("RPN1", "FRCN1", "RPN2", "FRCN2"),
         help="iterations of the four stages (default: the solvers', for VGG16 80000 40000 80000 40000)")
-    add("--output", metavar="DIR", help="folder of the run (default: output/faster_rcnn_alt_opt/<data set>/<NET>)")
+    add("--output", metavar="DIR", help="folder of the run (default: output/<EXP_DIR>/<data set>/<NET>; EXP_DIR is "
+                                        "faster_rcnn_alt_opt, or for Tiny tiny, unless the settings say otherwise; "
+                                        "without hard example mining _no_ohem is put behind it)")
     add("--seed", type=int, help="seed of all random numbers (default: cfg.RNG_SEED, 3)")
     group = result.add_mutually_exclusive_group()
     group.add_argument("--resume", action="store_true", help="go on with the run in the output folder")
@@ -83,7 +88,7 @@ def _train(args: argparse.Namespace) -> Run | None:
     with team.leading():
         run = make_run(args)
         print(f"Output: {run.output}", flush=True)
-        final = train_alt_opt(run, args.resume, args.restart)
+        final = train_alt_opt(run, args.restart)
     print(f"Final model: {final}\nTest net: {run.output / 'faster_rcnn_test.pt'}", flush=True)
     return run
 

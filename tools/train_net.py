@@ -17,8 +17,10 @@ from fast_rcnn.cli import (
     choose_device,
     existing_file,
     make_parser,
+    positive,
     tool,
     use_device,
+    writable_folder,
 )
 from fast_rcnn.config import cfg, get_output_dir
 
@@ -37,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     result = make_parser(__doc__ or "", EXAMPLES)
     add = result.add_argument
     add("--solver", required=True, metavar="FILE", help="solver prototxt")
-    add("--iters", type=int, default=40000, metavar="N", help="iterations (default: 40000)")
+    add("--iters", type=positive, default=40000, metavar="N", help="iterations (default: 40000)")
     add("--weights", metavar="FILE", help="caffemodel to begin with, or none (default: none, random weights)")
     add("--imdb", default="voc_2007_trainval", metavar="NAME", help="data set, or path of one: folder[:split]; "
                                                                     "several are joined by +")
@@ -65,12 +67,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.rand:
         cfg.RNG_SEED = parallel.from_first(secrets.randbelow(2**31))
         print(f"RNG_SEED: {cfg.RNG_SEED}", flush=True)
-    from fast_rcnn.data_set import load_inputs
+    from fast_rcnn.anchor_room import small_image_warning
+    from fast_rcnn.data_set import find_inputs, prepare_to_train
+    from fast_rcnn.solver_checks import check_solver
     from fast_rcnn.train import TrainingStopped
-    imdb = load_inputs(args.imdb, Path(args.weights) if args.weights else None)
+    imdb, _ = find_inputs(args.imdb, Path(args.weights) if args.weights else None)
+    output = writable_folder(args.output or get_output_dir(imdb), "--output")
+    with parallel.after_the_first():        # the others find its record
+        prepare_to_train(imdb, args.imdb, output / "decoded_images.json")
+    checks.raise_all(check_solver(args.solver))
     checks.raise_all(checks.check_train_net(checks.net_of_solver(args.solver), cfg.TRAIN, imdb.num_classes),
                      f"To make nets for this data set: tools/make_models.py --classes {imdb.num_classes} --out DIR")
-    output = Path(args.output or get_output_dir(imdb))
+    warning = small_image_warning(checks.net_of_solver(args.solver), imdb.image_sizes(), cfg.TRAIN.SCALES,
+                                  cfg.TRAIN.MAX_SIZE)
+    if warning:
+        print(warning, flush=True)
     caffe.set_random_seed(cfg.RNG_SEED)
     try:
         final = _train(args, imdb, output)

@@ -5,6 +5,7 @@
 #   experiments/scripts/faster_rcnn_alt_opt.sh 0 VGG16 pascal_voc --set RNG_SEED 42 TRAIN.SCALES "[400, 600]"
 #   experiments/scripts/faster_rcnn_alt_opt.sh cpu Tiny path/to/BCCD:train,path/to/BCCD:test
 #   experiments/scripts/faster_rcnn_alt_opt.sh 0 ZF pascal_voc --resume
+#   experiments/scripts/faster_rcnn_alt_opt.sh 0 ZF pascal_voc --no_ohem
 #
 # common.sh explains the arguments.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -12,6 +13,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 cfg=experiments/cfgs/faster_rcnn_alt_opt.yml
 if [ "$net" = Tiny ]; then
   cfg=experiments/cfgs/tiny.yml
+elif [[ " ${options[*]} " == *" --no_ohem "* ]]; then
+  cfg=experiments/cfgs/faster_rcnn_alt_opt_no_ohem.yml
 fi
 
 run train_faster_rcnn_alt_opt.py "${device[@]}" --net_name "$net" --imdb "$train_imdb" \

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from datasets.evaluation import Evaluation
 from datasets.image_size import image_size
 from datasets.lazy_roidb import merged_roidb, mirrored_roidb, proposals_roidb, with_proposals
 from datasets.roidb import Entry
+from datasets.voc_layout import DatasetError
 from utils.timer import with_progress
 
 
@@ -102,6 +103,14 @@ class imdb:
     def validate(self) -> list[Any]:
         """What is wrong with the files, and what is done about it; raises if training is impossible."""
         return []
+
+    def leave_out(self, files: Collection[str]) -> None:
+        """Leave out the images of these files, which cannot be decoded; before the roidb is asked for.
+
+        Raises DatasetError if this data set cannot do that, or nothing would be left.
+        """
+        if files:
+            raise DatasetError(f"{self.name}: images that cannot be decoded: {', '.join(sorted(files))}")
 
     def summary(self) -> str:
         """A few lines on what the data set holds."""

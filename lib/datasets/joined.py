@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -27,6 +27,10 @@ class JoinedImdb(imdb):
                 raise DatasetError(f"{parts[0].name} has the classes {self.classes}, {part.name} has "
                                    f"{part.classes}: only data sets with the same classes can be joined")
         self.parts = list(parts)
+        self._load()
+
+    def _load(self) -> None:
+        parts = self.parts
         names = [name for part in parts for name in part.image_index]
         if Counter(names).most_common(1)[0][1] > 1:
             names = [f"{part.name}/{name}" for part in parts for name in part.image_index]
@@ -48,9 +52,22 @@ class JoinedImdb(imdb):
             part.set_proposal_method("selective_search")
         return [entry for part in self.parts for entry in part.roidb]
 
+    def leave_out(self, files: Collection[str]) -> None:
+        for part in self.parts:
+            part.leave_out({part.image_path_at(i) for i in range(part.num_images)}.intersection(files))
+        self._load()
+
     def validate(self) -> list:
-        """The problems of all parts."""
-        return [problem for part in self.parts for problem in part.validate()]
+        """The problems of all parts. Raises DatasetError if none has anything to train on."""
+        problems, errors = [], []
+        for part in self.parts:
+            try:
+                problems += part.validate()
+            except DatasetError as error:
+                errors.append(str(error))
+        if len(errors) == len(self.parts):
+            raise DatasetError("\n".join(errors))
+        return problems
 
     def summary(self) -> str:
         return "\n".join(part.summary() for part in self.parts)

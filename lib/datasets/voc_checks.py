@@ -5,7 +5,7 @@ import difflib
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from datasets.image_size import ends_early, image_size
 from datasets.voc_annotation import Annotation, AnnotationError, read_annotation
 from datasets.voc_records import Record
 
+_NAMED = 8      # so many images are named where a line is about several
 LEFT_OUT, DROPPED, CLIPPED = "image left out", "box dropped", "box clipped"
 
 
@@ -24,6 +25,7 @@ class Problem:
     image: str      # name of the image
     what: str
     action: str     # what is done about it
+    label: str = ""     # unknown class that it is about: reported once for all images
 
 
 def has_zero(path: str | os.PathLike) -> bool:
@@ -71,7 +73,7 @@ def clean_boxes(name: str, annotation: Annotation, size: tuple[int, int], classe
         box, problem = f"{label} ({corners})", None
         outside = float(np.abs(boxes[index] - clipped[index]).max())
         if label not in classes.classes:
-            problem = Problem(name, f"unknown class {label!r}{_nearest(label, classes.classes)}", DROPPED)
+            problem = Problem(name, f"unknown class {label!r}{_nearest(label, classes.classes)}", DROPPED, label)
         elif not _has_area(boxes[index]):
             problem = Problem(name, f"{box} has no area", DROPPED)
         elif not _has_area(clipped[index]):
@@ -92,14 +94,30 @@ def _has_area(box: np.ndarray) -> bool:
 
 
 def _nearest(name: str, names: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, names, n=1)
-    return f" (near: {near[0]!r})" if near else ""
+    by_lower = {known.lower(): known for known in names}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1)
+    return f" (near: {by_lower[near[0]]!r})" if near else ""
 
 
 def report(problems: Iterable[Problem]) -> str:
-    """All problems by what is done about them, one a line."""
-    by_action: defaultdict[str, list[str]] = defaultdict(list)
+    """All problems by what is done about them, one a line; unknown classes a line each, however many objects they have.
+    """
+    by_action: defaultdict[str, list[Problem]] = defaultdict(list)
     for problem in problems:
-        by_action[problem.action].append(f"  {problem.image}: {problem.what}")
-    groups = [[f"{action} ({len(lines)}):", *lines] for action, lines in by_action.items()]
+        by_action[problem.action].append(problem)
+    groups = [[f"{action} ({len(group)}):", *(f"  {problem.image}: {problem.what}" for problem in group
+                                              if not problem.label), *_class_lines(group)]
+              for action, group in by_action.items()]
     return "\n".join(line for group in groups for line in group)
+
+
+def _class_lines(problems: Sequence[Problem]) -> Iterator[str]:
+    """A line for each unknown class: how many objects in how many images, and some of these."""
+    images: defaultdict[str, list[str]] = defaultdict(list)
+    for problem in problems:
+        if problem.label:
+            images[problem.what].append(problem.image)
+    for what, names in images.items():
+        different = list(dict.fromkeys(names))
+        more = ", ..." if len(different) > _NAMED else ""
+        yield f"  {what}: {len(names)} objects in {len(different)} images: {', '.join(different[:_NAMED])}{more}"

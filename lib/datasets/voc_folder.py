@@ -1,9 +1,10 @@
 """Data sets with annotations in PASCAL VOC's XML, in any of the layouts of voc_layout.py."""
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +54,12 @@ class VocFolder(imdb):
         self.annotated = any(os.path.isfile(layout.annotation_file(name)) for name in layout.index)
         self.zero_based = _is_zero_based(layout.annotation_files) if zero_based is None else zero_based
         self.classes = _with_background(find_classes(layout.training) if classes is None else classes)
+        self._load()
+
+    def _load(self) -> None:
         self._records = Records(self._read() if self.annotated else self._read_images(), self.classes)
         if not len(self._records):
-            raise DatasetError(f"{self.name}: no usable image in {layout.images}\n"
+            raise DatasetError(f"{self.name}: no usable image in {self.layout.images}\n"
                                f"{voc_checks.report(self.problems) or 'the list of images is empty'}")
         self.image_index = list(self._records.names)
 
@@ -77,6 +81,16 @@ class VocFolder(imdb):
         self.problems += [Problem(name, "no image file of this name", voc_checks.LEFT_OUT) for name in missing]
         for name in with_progress(f"{self.name}: images", [name for name in names if name in images]):
             yield Record(name, images[name], voc_checks.image_size(images[name]), nothing, [], np.zeros(0, bool))
+
+    def leave_out(self, files: Collection[str]) -> None:
+        images = self.layout.image_files()
+        broken = {name for name in self.layout.index if name in images and str(images[name]) in files}
+        if broken:
+            self.problems = [Problem(name, f"{os.path.basename(images[name])} cannot be decoded", voc_checks.LEFT_OUT)
+                             for name in sorted(broken)]
+            self.layout = dataclasses.replace(
+                self.layout, index=[name for name in self.layout.index if name not in broken])
+            self._load()
 
     def _unique_names(self) -> list[str]:
         names = list(dict.fromkeys(self.layout.index))

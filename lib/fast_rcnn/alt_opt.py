@@ -13,6 +13,7 @@ child of each process (team.py). What each step was made from stands in the mani
 """
 from __future__ import annotations
 
+import itertools
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -24,11 +25,14 @@ from fast_rcnn import checks
 from fast_rcnn.alt_opt_nets import RunNets
 from fast_rcnn.fingerprints import net_fingerprint, solver_fingerprint
 from fast_rcnn.manifest import DONE, PENDING, FolderLock, Manifest, RunError
+from fast_rcnn.rehearsal import rehearse
+from fast_rcnn.solver_checks import check_solver
 from fast_rcnn.stage_cfg import detector_settings, relevant_settings, stage_settings, write_settings
 from fast_rcnn.team import run_step
 from utils.draw import plot_losses
 from utils.files import atomic_path, read_json, sha256_file, sha256_json, write_json
 
+DETECTOR = "detector.json"  # names the parts of the finished detector; without it there is none
 FEATURES = "features"       # folder, in that of the run, of what frozen layers make of the images
 
 
@@ -70,21 +74,25 @@ class Run:
     nets       the prototxts and the numbers of iterations
     weights    caffemodel that stage 1 begins with; None for random weights
     imdb_name  data set; data_digest  fingerprint of its annotations; classes  its class names
+    left_out   files of its images that cannot be decoded
     settings   full cfg of each step by name, as plain values (see stage_cfg.py)
     command    how a step is started: this, then the path of its job file (see alt_opt_step.py)
     processes  how many processes take part, this one being the first (see team.py)
     profile    whether each step writes into <output>/profile where its time goes
+    lock       of the output folder (see open_folder); given back at the end
     """
 
     nets: RunNets
     weights: Path | None
     imdb_name: str
     data_digest: str
+    left_out: Sequence[str]
     classes: Sequence[str]
     settings: dict[str, dict[str, Any]]
     gpu_id: int | None
     output: Path
     command: Sequence[str]
+    lock: FolderLock
     final_name: str = field(default="")
     processes: int = 1
     profile: bool = False
@@ -109,6 +117,7 @@ def check_run(run: Run) -> None:
             path, train = nets.train_net(step.name), run.settings[step.name]["TRAIN"]
             problems += checks.check_train_net(path, _Attributes(train), num_classes, anchors)
             problems += checks.check_frozen(path, step.kind, step.stage)
+            problems += check_solver(nets.solver(step.name))
     for path in (nets.rpn_test, nets.detector_test):
         problems += checks.check_test_net(path, num_classes, anchors)
     others = [problem for problem in problems if checks.NO_OHEM not in problem]     # which says itself what to do
@@ -124,23 +133,51 @@ class _Attributes:
         self.__dict__.update(values)
 
 
-def train_alt_opt(run: Run, resume: bool = False, restart: bool = False) -> Path:
+def open_folder(output: Path, may_hold_a_run: bool) -> FolderLock:
+    """Lock an output folder, before anything is written into it.
+
+    Raises RunError where it is in use, or holds a run and may not.
+    """
+    lock = FolderLock(output)
+    try:
+        manifest = Manifest(output)
+        if manifest.steps and not may_hold_a_run:
+            raise RunError(_folder_is_taken(manifest, output))
+    except BaseException:
+        lock.release()
+        raise
+    return lock
+
+
+def train_alt_opt(run: Run, restart: bool = False) -> Path:
     """Carry out the steps that are not done yet; returns the path of the final model.
 
-    resume   go on with what the output folder holds; steps whose inputs have changed are done again
-    restart  throw away what it holds
-    Raises RunError where the folder holds a run and neither is given, or is in use; ChildDied where a step
-    fails; KeyboardInterrupt where it is stopped.
+    Those whose inputs have changed are done again. Before the first of them all nets are tried out, and a detector
+    that was finished before is removed: it would not be that of this run.
+
+    restart  throw away what the output folder holds
+    Raises CheckError for nets that do not work or do not fit together; ChildDied where a step fails; KeyboardInterrupt
+    where it is stopped.
     """
-    with FolderLock(run.output) as lock:
+    with run.lock:
         manifest = Manifest(run.output)
+        todo = STEPS if restart else tuple(itertools.dropwhile(lambda step: _is_kept(run, step, manifest), STEPS))
+        if todo:
+            rehearse(run, STEPS)
+            _remove_detector(run.output)
         if restart:
             _throw_away(manifest)
-        elif manifest.steps and not resume:
-            raise RunError(_folder_is_taken(manifest, run.output))
-        for step in STEPS:
-            _do_step(run, step, manifest, lock)
+        for step in todo:
+            if not _is_kept(run, step, manifest):
+                _do_step(run, step, manifest)
         return _finish(run, manifest)
+
+
+def _remove_detector(output: Path) -> None:
+    note = output / DETECTOR
+    if note.is_file():
+        (output / read_json(note)["model"]).unlink(missing_ok=True)
+        note.unlink()
 
 
 def _folder_is_taken(manifest: Manifest, output: Path) -> str:
@@ -175,19 +212,24 @@ def step_inputs(run: Run, step: Step, manifest: Manifest) -> dict[str, str]:
     return inputs
 
 
-def _do_step(run: Run, step: Step, manifest: Manifest, lock: FolderLock) -> None:
+def _is_kept(run: Run, step: Step, manifest: Manifest) -> bool:
+    if manifest.state(step.name) != DONE or any(_reasons_to_repeat(step, manifest, step_inputs(run, step, manifest))):
+        return False
+    print(f"{step.name}  is done ({manifest.steps[step.name]['seconds']:.0f} s): kept", flush=True)
+    return True
+
+
+def _do_step(run: Run, step: Step, manifest: Manifest) -> None:
     inputs = step_inputs(run, step, manifest)
     reasons = list(_reasons_to_repeat(step, manifest, inputs))
-    if manifest.state(step.name) == DONE and not reasons:
-        print(f"{step.name}  is done ({manifest.steps[step.name]['seconds']:.0f} s): kept", flush=True)
-        return
     if reasons:
         print(f"{step.name}  is done anew: {'; '.join(reasons)}", flush=True)
     manifest.start(step.name, inputs)
     job = _write_job(run, step, manifest, sha256_json(inputs))
     start = time.monotonic()
     try:
-        run_step(run.command, job, step.name, run.output / "logs" / f"{step.name}.log", keep_open=[lock.fileno()])
+        run_step(run.command, job, step.name, run.output / "logs" / f"{step.name}.log",
+                 keep_open=[run.lock.fileno()])
     finally:
         manifest.add_seconds(step.name, time.monotonic() - start)
     manifest.finish(step.name, {step.output: read_json(_result_file(run, step))["path"]})
@@ -219,11 +261,11 @@ def _write_job(run: Run, step: Step, manifest: Manifest, run_hash: str) -> Path:
         "proposals": str(manifest.output(step.proposals, "proposals")) if step.proposals else None,
         "log": str(run.output / "logs" / f"{step.name}.jsonl"),
         "checkpoints": str(run.output / "checkpoints" / step.name),
-        "features": str(run.output / FEATURES),
+        "features": str(run.output / FEATURES), "left_out": list(run.left_out),
         "profile": str(run.output / "profile" / step.name) if run.profile else None,
     }
     if step.trains:
-        job |= {"solver": str(run.nets.solver(step.name)), "max_iters": run.nets.max_iters[step.name]}
+        job |= {"solver": str(run.nets.solver_to_run(step.name, folder)), "max_iters": run.nets.max_iters[step.name]}
     else:
         job |= {"net": str(run.nets.rpn_test)}
     write_json(folder / f"{step.name}.json", job)
@@ -240,7 +282,7 @@ def _finish(run: Run, manifest: Manifest) -> Path:
     plot_losses([run.output / "logs" / f"{step.name}.jsonl" for step in STEPS if step.trains],
                 run.output / "losses.png")
     shutil.rmtree(run.output / FEATURES, ignore_errors=True)
-    write_json(run.output / "detector.json", {"model": final.name, "net": net.name, "cfg": "test_cfg.yml",
+    write_json(run.output / DETECTOR, {"model": final.name, "net": net.name, "cfg": "test_cfg.yml",
                                               "classes": list(run.classes)})
     return final
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fast_rcnn.checks import CheckError, net_of_solver
-from net_definitions import NETS, model_files
+from fast_rcnn.made_nets import edited_shipped_files, make_nets
+from net_definitions import NETS
 from utils import prototxt
 from utils.files import atomic_path
 
@@ -27,21 +28,45 @@ class RunNets:
         missing = [path.name for path in (self.rpn_test, self.detector_test) if not path.is_file()]
         if missing:
             raise CheckError(f"{folder}: has no {' and no '.join(missing)}")
-        self._nets = {step: net_of_solver(path) for step, path in self._solvers.items()}
-        self._check_nets_are_here()
+        self._moved: set[str] = set()       # steps whose solvers name a net elsewhere
+        self._nets = {step: self._net_of(step) for step in TRAINED}
         given = max_iters or [solver_iters(self._solvers[step]) for step in TRAINED]
         self.max_iters = dict(zip(TRAINED, given, strict=True))
 
-    def _check_nets_are_here(self) -> None:
-        """A copied folder whose solvers still name the nets they were copied from would train those."""
-        for step, path in self._nets.items():
-            if not path.resolve().is_relative_to(self.folder.resolve()):
-                raise CheckError(f"{self._solvers[step]}: trains {path}, which is not in {self.folder}; "
-                                 "change its train_net")
+    def _net_of(self, step: str) -> Path:
+        """The net that a solver names; of a copied folder, whose solvers name those of the original, the copy."""
+        solver, folder = self._solvers[step], self.folder.resolve()
+        param = prototxt.read_solver(solver)
+        copy = folder / Path(param.train_net or param.net).name
+        try:
+            named = net_of_solver(solver)
+        except CheckError:
+            if not copy.is_file():
+                raise
+            named = Path(param.train_net or param.net)
+        if named.resolve().is_relative_to(folder) and named.is_file():
+            return named
+        if not copy.is_file():
+            raise CheckError(f"{solver}: trains {named}, which is not in {self.folder}; change its train_net")
+        print(f"{solver.name} names {named}: its copy in {self.folder} is trained", flush=True)
+        self._moved.add(step)
+        return copy
 
     def solver(self, step: str) -> Path:
         """The solver of a training step."""
         return self._solvers[step]
+
+    def solver_to_run(self, step: str, folder: Path) -> Path:
+        """The solver as a Caffe is given it: where it names a net elsewhere, a copy in `folder` that names ours."""
+        if step not in self._moved:
+            return self._solvers[step]
+        param = prototxt.read_solver(self._solvers[step])
+        param.ClearField("net")
+        param.train_net = str(self._nets[step])
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_path(folder / f"{step}_solver.pt") as temporary:
+            temporary.write_text(prototxt.to_text(param), encoding="utf-8")
+        return folder / f"{step}_solver.pt"
 
     def train_net(self, step: str) -> Path:
         """The net that a training step trains."""
@@ -81,8 +106,8 @@ def find_nets(net_name: str, num_classes: int, ohem: bool, models: str | None, s
 
     models   the user's folder, whose files are used as they are; it holds them or <net>/<method>/
     shipped  folder of the shipped nets
-    made     folder for nets that are made for the data set, where its number of classes is not the shipped one;
-             with max_iters, their learning rates fall after three quarters of the iterations
+    made     folder for nets that are made for the data set, where its number of classes is not the shipped one
+             (see made_nets.py)
     Raises CheckError where they are not there.
     """
     method = "faster_rcnn_alt_opt" + ("" if ohem else "_no_ohem")
@@ -92,11 +117,9 @@ def find_nets(net_name: str, num_classes: int, ohem: bool, models: str | None, s
     check_net_name(net_name)
     if num_classes == 21:
         return RunNets(net_name, shipped / net_name / method, max_iters)
-    falls = "; their learning rates fall after three quarters of the iterations" if max_iters else ""
-    print(f"The data set has {num_classes} classes with the background, the shipped nets 21: writing nets for it "
-          f"to {made}{falls}", flush=True)
-    texts = model_files(net_name, num_classes, folder=made.resolve().as_posix(), iterations=max_iters)
-    for name, text in texts.items():
-        with atomic_path(made / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    make_nets(net_name, num_classes, made, max_iters)
+    edited = edited_shipped_files(net_name, shipped, method)
+    if edited:
+        print(f"Note: {', '.join(map(str, edited))}: edited, which has no effect on nets for {num_classes} classes. "
+              f"Edit those in {made / net_name / method}, or give --models DIR with your own", flush=True)
     return RunNets(net_name, made / net_name / method, max_iters)

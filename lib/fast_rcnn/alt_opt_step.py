@@ -80,6 +80,7 @@ def _profile(job: dict[str, Any]) -> Path | None:
 def _imdb(job: dict[str, Any]) -> Any:
     from datasets.factory import get_imdb
     imdb = get_imdb(job["imdb"])
+    imdb.leave_out(job["left_out"])
     imdb.set_proposal_method(cfg.TRAIN.PROPOSAL_METHOD if job["kind"] != "proposals" else "gt")
     if job["proposals"]:
         imdb.config["rpn_file"] = job["proposals"]

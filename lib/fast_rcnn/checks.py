@@ -17,6 +17,7 @@ from utils.layer_params import anchor_layout, class_count, parse_param_str
 RPN_TOPS = ["data", "im_info", "gt_boxes"]
 ROI_TOPS = ["data", "rois", "labels"]
 BOX_TOPS = ["bbox_targets", "bbox_inside_weights", "bbox_outside_weights"]
+READONLY = "_readonly"      # end of the names of layers that use the weights of the trained layer of the same name
 _ANCHOR_LAYERS = ("AnchorTargetLayer", "ProposalLayer")
 NO_OHEM = "--no_ohem (of train_net.py: --set TRAIN.USE_OHEM False)"
 _TEST_NETS = "Detectors are tested with faster_rcnn_test.pt or test.pt, proposals made with rpn_test.pt"
@@ -48,10 +49,11 @@ def net_of_solver(solver_path: str | os.PathLike) -> Path:
     for folder in (Path(), here, *here.parents):
         if (folder / name).is_file():
             return folder / name
-    raise CheckError(f"{solver_path}:{_line_with(solver_path, name)}: the net {name} does not exist")
+    raise CheckError(f"{solver_path}:{line_with(solver_path, name)}: the net {name} does not exist")
 
 
-def _line_with(path: str | os.PathLike, text: str) -> int:
+def line_with(path: str | os.PathLike, text: str) -> int:
+    """Number of the first line of a file that holds the text; 1 if none does."""
     lines = Path(path).read_text(encoding="utf-8").splitlines()
     return next((number for number, line in enumerate(lines, 1) if text in line), 1)
 
@@ -139,7 +141,7 @@ def check_train_net(path: str | os.PathLike, train: Any, num_classes: int,
     net = NetFile(path)
     return net.param_problems or [
         *_class_problems(net, num_classes), *_anchor_problems(net, num_anchors), *_stride_problems(net),
-        *_data_problems(net, train), *_ohem_problems(net, train)]
+        *_data_problems(net, train), *_ohem_problems(net, train), *_readonly_problems(net)]
 
 
 def check_test_net(path: str | os.PathLike, num_classes: int, num_anchors: int | None = None,
@@ -190,8 +192,13 @@ def _must_be_frozen(layer: Any, part: str, stage: int) -> bool:
 
 
 def _is_frozen(layer: Any) -> bool:
+    return len(layer.param) >= _num_params(layer) and all(spec.lr_mult == 0 for spec in layer.param)
+
+
+def _num_params(layer: Any) -> int:
+    """2 for weights and bias, 1 without bias."""
     param = layer.convolution_param if layer.type == "Convolution" else layer.inner_product_param
-    return len(layer.param) >= 1 + param.bias_term and all(spec.lr_mult == 0 for spec in layer.param)
+    return 1 + param.bias_term
 
 
 def _class_problems(net: NetFile, num_classes: int, of: str = "the data set") -> Iterator[str]:
@@ -274,3 +281,21 @@ def _ohem_problems(net: NetFile, train: Any) -> Iterator[str]:
         if list(layer.propagate_down) != [False] * len(layer.bottom):
             yield net.problem(layer, "needs propagate_down: false once for each of its "
                                      f"{len(layer.bottom)} bottoms: it has no gradient")
+
+
+def _readonly_problems(net: NetFile) -> Iterator[str]:
+    """A readonly layer that does not share its weights with the trained one would judge by random ones."""
+    by_name = {layer.name: layer for layer in net.layers}
+    for layer in net.layers:
+        if not layer.name.endswith(READONLY) or layer.type not in ("Convolution", "InnerProduct"):
+            continue
+        twin = by_name.get(layer.name.removesuffix(READONLY))
+        names = [spec.name for spec in layer.param]
+        if twin is None:
+            yield net.problem(layer, f"there is no layer '{layer.name.removesuffix(READONLY)}' whose weights it could "
+                                     "share")
+        elif len(names) < _num_params(layer) or not all(names) or names != [spec.name for spec in twin.param]:
+            theirs = ", ".join(repr(spec.name) for spec in twin.param) or "none"
+            yield net.problem(layer, f"shares no weights with '{twin.name}', so that they would stay random: its "
+                                     f"param names are {', '.join(map(repr, names)) or 'none'}, those of "
+                                     f"'{twin.name}' {theirs}; they must be equal, one for each of weights and bias")

@@ -5,6 +5,7 @@ import argparse
 import functools
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -130,7 +131,7 @@ def existing_file(path: str, option: str, hint: str = "") -> str:
 
 
 def writable_folder(path: str | os.PathLike, option: str) -> Path:
-    """The folder, made if missing. Raises UserError where nothing can be written into it.
+    """The folder, made if missing. Raises UserError where no file can be made in it.
 
     For results that take long to compute: better told before than after.
     """
@@ -139,9 +140,11 @@ def writable_folder(path: str | os.PathLike, option: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{option}: the folder {folder} cannot be made: {(error.strerror or '').lower()}") from None
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise UserError(f"{option}: no permission to write into {folder}")
-    return folder
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise UserError(f"{option}: cannot write into {folder}: {(error.strerror or '').lower()}") from None
 
 
 def choose_device(args: argparse.Namespace) -> int | None:

@@ -63,7 +63,7 @@ _TRAIN = dict(
     # Normalise regression targets, by the numbers below if PRECOMPUTED, else by those of the training set
     BBOX_NORMALIZE_TARGETS=True, BBOX_NORMALIZE_TARGETS_PRECOMPUTED=False,
     BBOX_NORMALIZE_MEANS=(0.0, 0.0, 0.0, 0.0), BBOX_NORMALIZE_STDS=(0.1, 0.1, 0.2, 0.2),
-    # Iterations between snapshots, and a word put into their file names
+    # Iterations between snapshots, and a word put into their file names (before stage1 or stage2, where there are some)
     SNAPSHOT_ITERS=10000, SNAPSHOT_INFIX="",
     # Where RoIs come from: 'selective_search', 'gt' or 'rpn' (a file of proposals)
     PROPOSAL_METHOD="selective_search",
@@ -75,7 +75,8 @@ _TRAIN = dict(
     RPN_NMS_THRESH=0.7, RPN_PRE_NMS_TOP_N=12000, RPN_POST_NMS_TOP_N=2000, RPN_MIN_SIZE=16,
     # Its regression weights; share p of the positives' weight (negatives 1 - p), or -1 for equal weights
     RPN_BBOX_INSIDE_WEIGHTS=(1.0, 1.0, 1.0, 1.0), RPN_POSITIVE_WEIGHT=-1.0,
-    # Online hard example mining: use it; remove near copies among the RoIs by NMS on the loss at this limit
+    # Online hard example mining: use it (alternating optimisation does, unless a file or --set says False); remove near
+    # copies among the RoIs by NMS on the loss at this limit
     USE_OHEM=False, OHEM_USE_NMS=True, OHEM_NMS_THRESH=0.7,
 )
 
@@ -100,9 +101,14 @@ _MISC = dict(
     # Ours: keep what the frozen layers of a net make of each image, in memory and then on disk, instead of computing it
     # in every epoch. Images that are padded in a batch then have other values next to the padding
     REUSE_FEATURES=True, FEATURE_MEMORY_MB=2048, FEATURE_DISK_MB=20480,
-    RNG_SEED=3, EPS=1e-14,
+    RNG_SEED=3,
+    # Where output/ is; data sets and initial weights; the nets that --net_name finds
     ROOT_DIR=_ROOT, DATA_DIR=os.path.join(_ROOT, "data"), MODELS_DIR=os.path.join(_ROOT, "models"),
-    MATLAB="matlab", EXP_DIR="default", USE_GPU_NMS=True, GPU_ID=0,
+    # Folder in output/ for the results of an experiment
+    EXP_DIR="default",
+    USE_GPU_NMS=True, GPU_ID=0,
+    # Accepted because older files have them; nothing reads them
+    EPS=1e-14, MATLAB="matlab",
     # Ours: arithmetic of convolutions and matrix products: 'float32', 'tf32' (CUDA) or 'bfloat16'; weights and losses
     # stay float32
     PRECISION="float32",
@@ -233,6 +239,8 @@ def _combination_problems() -> Iterator[str]:
     if train.RPN_POSITIVE_WEIGHT >= 0 and not 0 < train.RPN_POSITIVE_WEIGHT < 1:
         yield (f"TRAIN.RPN_POSITIVE_WEIGHT is {train.RPN_POSITIVE_WEIGHT}: it must lie between 0 and 1, "
                "or be -1 for equal weights")
+    if "/" in train.SNAPSHOT_INFIX:
+        yield f"TRAIN.SNAPSHOT_INFIX is {train.SNAPSHOT_INFIX!r}: it becomes part of a file's name, without '/'"
     if train.USE_OHEM and train.HAS_RPN:
         yield ("TRAIN.USE_OHEM works on RoIs from a file; set TRAIN.HAS_RPN to False (train by alternating "
                "optimisation) or TRAIN.USE_OHEM to False")

@@ -1,39 +1,43 @@
-"""Finding the data set of a run."""
+"""Finding the data set of a run, and looking it through before training."""
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from fast_rcnn.cli import UserError
 
 
-def load_imdb(name: str, to_train: bool = False, option: str = "--imdb") -> Any:
-    """The data set of this name or path, which is described on the standard output.
-
-    Raises UserError that says how to get it, or with `to_train` that it has nothing to train on; `option` is the one
-    that gave the name.
-    """
+def find_imdb(name: str, option: str = "--imdb") -> Any:
+    """The data set of this name or path, which `option` gave. Raises UserError that says how to get it."""
     from datasets.factory import DatasetError, get_imdb
     try:
-        imdb = get_imdb(name)
-        if to_train:
-            imdb.validate()
+        return get_imdb(name)
     except (DatasetError, FileNotFoundError) as error:
         raise UserError(f"{option} {name}: {error}") from None
+
+
+def load_imdb(name: str) -> Any:
+    """`find_imdb`, and the data set is described on the standard output."""
+    imdb = find_imdb(name)
     if hasattr(imdb, "summary"):
         print(imdb.summary(), flush=True)
     return imdb
 
 
-def load_inputs(imdb: str, weights: Path | None, test_imdb: str | None = None) -> Any:
-    """The data set to train on. Raises one UserError for all that is missing: data sets and initial weights."""
+def find_inputs(imdb: str, weights: Path | None, test_imdb: str | None = None) -> tuple[Any, Any]:
+    """The data sets to train and, if any, to test on.
+
+    Raises one UserError for all that is missing: data sets and initial weights.
+    """
     problems, found = [], {}
     options = {imdb: "--imdb"}
     if test_imdb:
         options.setdefault(test_imdb, "--test_imdb")
     for name, option in options.items():
         try:
-            found[name] = load_imdb(name, option=option)
+            found[name] = find_imdb(name, option)
         except UserError as error:
             problems.append(str(error))
     if weights and not weights.is_file():
@@ -41,7 +45,7 @@ def load_inputs(imdb: str, weights: Path | None, test_imdb: str | None = None) -
                         "caffemodel, --weights none trains from random weights")
     if problems:
         raise UserError("something is missing:\n" + "\n".join(f"- {problem}" for problem in problems))
-    return found[imdb]
+    return found[imdb], found[test_imdb] if test_imdb else None
 
 
 def _how_to_get(weights: Path) -> str:
@@ -52,6 +56,38 @@ def _how_to_get(weights: Path) -> str:
                     "and data/scripts/fetch_imagenet_models.sh unpacks it")
     return ("VGG16: data/scripts/fetch_imagenet_models.sh, or make it from torchvision's weights with "
             "tools/convert_weights.py; other nets: data/README.md")
+
+
+def prepare_to_train(imdb: Any, name: str, record: str | os.PathLike | None = None) -> list[str]:
+    """Decode each image once and leave out those that cannot be; describe the data set on the standard output.
+
+    record   file that remembers which images were decoded; see `broken_images`
+    returns  the files that are left out
+    Raises UserError, with everything that is wrong with the data set, if there is nothing left to train on.
+    """
+    from datasets.decoding import broken_images
+    from datasets.factory import DatasetError
+    broken = broken_images(image_files(imdb), record)
+    try:
+        imdb.leave_out(broken)
+        imdb.validate()
+    except DatasetError as error:
+        raise UserError(f"--imdb {name}: {error}") from None
+    print(imdb.summary(), flush=True)
+    return broken
+
+
+def check_images(imdb: Any, option: str, name: str, record: str | os.PathLike | None = None) -> None:
+    """Decode each image once (see `prepare_to_train`). Raises UserError that names those that cannot be."""
+    from datasets.decoding import broken_images
+    broken = broken_images(image_files(imdb), record)
+    if broken:
+        raise UserError("\n".join([f"{option} {name}: images that cannot be decoded: mend or remove them", *broken]))
+
+
+def image_files(imdb: Any) -> Sequence[str]:
+    """File of each image."""
+    return [imdb.image_path_at(index) for index in range(imdb.num_images)]
 
 
 def use_proposals(imdb: Any, method: str, file: str | None) -> None:

@@ -11,6 +11,7 @@ from fast_rcnn import checks
 from fast_rcnn.cli import UserError, existing_file
 from fast_rcnn.config import cfg, check_one_scale
 from fast_rcnn.lean import make_lean
+from fast_rcnn.weights import load_all_weights
 from utils.files import read_record
 
 
@@ -33,7 +34,8 @@ class DetectorFiles:
         checks.raise_all([*checks.check_test_net(self.net, num_classes, of=of), *self._rpn_problems()], hint)
         if cfg.TEST.HAS_RPN:
             check_one_scale()
-        net = caffe.Net(self.net, caffe.TEST, weights=self.weights)
+        net = caffe.Net(self.net, caffe.TEST)
+        load_all_weights(net, self.weights, self.net)
         checks.check_outputs(net, self.net, *([] if cfg.TEST.SVM else ["cls_prob"]),
                              *(["bbox_pred"] if cfg.TEST.BBOX_REG else []))
         return make_lean(net, keep=["rois", "cls_score"])       # which im_detect reads

@@ -72,6 +72,22 @@ def wait() -> None:
     gather(None)
 
 
+def mean(values: dict[str, float]) -> dict[str, float]:
+    """The mean of each value over all processes, which all have the same names."""
+    found = gather(values)
+    return {name: sum(of_one[name] for of_one in found) / len(found) for name in values}
+
+
+@contextlib.contextmanager
+def after_the_first() -> Iterator[None]:
+    """Let the first process go through the block before the others do."""
+    if not is_first():
+        wait()
+    yield
+    if is_first():
+        wait()
+
+
 def collect(array: np.ndarray) -> list[np.ndarray]:
     """The arrays of all processes by rank, in the first one; nothing in the others. All call it."""
     import caffe

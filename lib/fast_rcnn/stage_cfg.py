@@ -5,6 +5,7 @@ the step what it is.
 """
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -59,7 +60,7 @@ def stage_settings(kind: str, stage: int, ohem: bool, cfg_file: str | None, set_
             cfg_from_file(cfg_file)
         cfg_from_list(set_cfgs)
         _assign(_FIXED[kind])
-        _assign({"TRAIN.SNAPSHOT_INFIX": f"stage{stage}"})
+        _assign({"TRAIN.SNAPSHOT_INFIX": "_".join(filter(None, (cfg.TRAIN.SNAPSHOT_INFIX, f"stage{stage}")))})
         if kind == "fast_rcnn":
             _assign({"TRAIN.USE_OHEM": ohem})
         if kind == "proposals":
@@ -106,6 +107,17 @@ def detector_settings(settings: Settings) -> Settings:
     """Settings for using the finished detector, from those of a step that trains."""
     return {"TEST": {**settings["TEST"], "HAS_RPN": True},
             **{key: settings[key] for key in ("PIXEL_MEANS", "PIXEL_STDS", "PRECISION")}}
+
+
+@contextlib.contextmanager
+def settings_in_cfg(settings: Settings) -> Iterator[None]:
+    """Let cfg be the full settings of a step inside the block, and what it was before afterwards."""
+    before = plain(cfg)
+    _assign(dict(_flat(settings)))
+    try:
+        yield
+    finally:
+        _assign(dict(_flat(before)))
 
 
 def write_settings(path: str | os.PathLike, settings: Settings) -> None:

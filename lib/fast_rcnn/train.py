@@ -24,7 +24,9 @@ from fast_rcnn.child_process import StopRequest
 from fast_rcnn.config import ConfigError, cfg
 from fast_rcnn.lean import make_lean
 from fast_rcnn.profiling import profiled
+from fast_rcnn.recent_losses import RecentLosses
 from fast_rcnn.train_log import TrainLog
+from fast_rcnn.weights import load_initial_weights
 from roi_data_layer import roidb as rdl_roidb
 from roi_data_layer.features import reuse_features
 from utils import prototxt
@@ -105,8 +107,9 @@ class SolverWrapper:
     solver_prototxt   the solver, which names the net that is trained
     roidb             prepared entries (see roi_data_layer/roidb.py); gets its regression targets here
     output_dir        where snapshots go
-    pretrained_model  caffemodel to begin with; layers that it lacks keep their random weights. If it has box
-                      regression, which predicts plain targets, that is turned into one for normalised targets
+    pretrained_model  caffemodel to begin with; layers that it lacks keep their random weights, which is told and must
+                      not be all. If it has box regression, which predicts plain targets, that is turned into one
+                      for normalised targets
     """
 
     def __init__(self, solver_prototxt: str | os.PathLike, roidb: Sequence[Entry],
@@ -115,6 +118,8 @@ class SolverWrapper:
         self.solver = caffe.get_solver(os.fspath(solver_prototxt))
         make_lean(self.solver.net)
         self.solver_param = prototxt.read_solver(solver_prototxt)
+        self.losses = RecentLosses(self.solver.net, self.solver_param.average_loss, self.solver_param.iter_size)
+        self.net_name = self.solver_param.train_net or self.solver_param.net
         data_layer = self.solver.net.layers[0]
         if cfg.TRAIN.BBOX_REG:
             self.bbox_means, self.bbox_stds = rdl_roidb.add_bbox_regression_targets(
@@ -126,7 +131,7 @@ class SolverWrapper:
 
     def _load(self, pretrained_model: str) -> None:
         before = [blob.data.copy() for blob in self._normalised_blobs()]
-        self.solver.net.copy_from(pretrained_model)
+        print(load_initial_weights(self.solver.net, pretrained_model, self.net_name), flush=True)
         blobs = self._normalised_blobs()
         if any(np.any(blob.data != values) for blob, values in zip(blobs, before, strict=True)):
             weights, bias = blobs
@@ -213,6 +218,7 @@ class SolverWrapper:
                 lr = solver.lr if hasattr(solver, "lr") else float("nan")
                 with iteration():
                     solver.step(1)
+                self.losses.iteration_done()
                 if solver.iter % display == 0 or solver.iter in (1, max_iters):
                     self._report(log, lr)
                 if solver.iter % cfg.TRAIN.SNAPSHOT_ITERS == 0 or solver.iter == max_iters:
@@ -227,13 +233,8 @@ class SolverWrapper:
 
     def _report(self, log: TrainLog, lr: float) -> None:
         """The only place where losses are read, and told to other processes: elsewhere the device is not waited for."""
-        net = self.solver.net
-        weights = getattr(net, "blob_loss_weights", {})
-        if hasattr(self.solver, "mean_losses"):     # over all passes
-            losses = self.solver.mean_losses()
-        else:                                       # of the last one
-            losses = {name: float(net.blobs[name].data.sum()) for name in net.outputs if weights.get(name, 1)}
-        loss = sum(value * weights.get(name, 1) for name, value in losses.items())
+        net, losses = self.solver.net, parallel.mean(self.losses.means())
+        loss = sum(value * self.losses.weights[name] for name, value in losses.items())
         stats = {type(layer).__name__: layer.stats for layer in net.layers if getattr(layer, "stats", None)}
         peak = getattr(caffe, "peak_memory_mb", None)
         waits = getattr(net.layers[0], "waits", None)

@@ -27,6 +27,7 @@ class TrainLog:
     path       JSON lines file, appended to; None for none
     stream     where lines of text go; None for the standard output
 
+    Losses are means over the last `average_loss` iterations of the solver, stats those of the last minibatch.
     Each JSON line holds iteration, stage, loss (their weighted sum), losses (by output blob), stats (by
     layer: what a layer with a dictionary `stats` tells, such as OHEM's mean loss of all and of hard RoIs),
     lr, seconds (per iteration since the line before), peak_mb and, where the data layer tells it, data: `wait`,

@@ -14,6 +14,7 @@ from fast_rcnn.checks import check_for_tests, check_outputs
 from fast_rcnn.config import cfg, check_one_scale
 from fast_rcnn.lean import make_lean
 from fast_rcnn.profiling import profiled, span
+from fast_rcnn.weights import load_all_weights
 from roi_data_layer.features import reuse_features
 from roi_data_layer.pyramids import Pyramid, pyramids_ahead
 from rpn.proposals_file import load_proposals as load_proposals
@@ -26,9 +27,13 @@ _NOTHING = np.zeros((0, 5), np.float32)     # where the last images do not go ro
 
 
 def load_rpn(net_file: str | os.PathLike, weights: str | os.PathLike) -> Any:
-    """A region proposal net for `im_proposals`. Raises CheckError if it is for training or lacks an output."""
+    """A region proposal net for `im_proposals`.
+
+    Raises CheckError if it is for training, or lacks one of the outputs or weights.
+    """
     check_for_tests(net_file)
-    net = caffe.Net(os.fspath(net_file), caffe.TEST, weights=os.fspath(weights))
+    net = caffe.Net(os.fspath(net_file), caffe.TEST)
+    load_all_weights(net, weights, net_file)
     check_outputs(net, net_file, "rois", "scores")
     return make_lean(net)
 

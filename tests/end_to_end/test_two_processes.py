@@ -111,6 +111,8 @@ def test_one_process_with_twice_the_iter_size_comes_to_the_same(run, step, tmp_p
         np.testing.assert_allclose(found[name], values, rtol=1e-4, atol=1e-6 * abs(values).max(), err_msg=name)
     logged, logged_alone = read_json_lines(output / "logs" / f"{step}.jsonl"), read_json_lines(tmp_path / "log.jsonl")
     assert [record["iteration"] for record in logged] == [record["iteration"] for record in logged_alone]
+    if step == "stage1_rpn":        # later lines tell a mean over iterations, some from before it was killed
+        del logged[1:], logged_alone[1:]
     np.testing.assert_allclose([record["loss"] for record in logged], [record["loss"] for record in logged_alone],
                                rtol=1e-4)
 

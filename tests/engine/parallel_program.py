@@ -4,6 +4,7 @@
 
 PASSES is the number of passes of an iteration in all processes together.
 """
+import logging
 import sys
 from pathlib import Path
 
@@ -54,22 +55,37 @@ class Numbers(caffe.Layer):
         self.passes += 1
 
 
+class Losses(logging.Handler):
+    """The losses in the log of solvers."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+        log = logging.getLogger("caffe")
+        log.setLevel(logging.INFO)
+        log.handlers = [self]
+
+    def emit(self, record):
+        text = record.getMessage()
+        if text.startswith("Iteration") and ", loss = " in text:
+            self.found.append(float(text.rsplit(" ", 1)[1]))
+
+
 def train(name, iter_size):
-    """Weights by name, and the loss of each iteration up to the one in which the last process is asked to stop."""
-    param = prototxt.parse(SOLVERS[name] + f" lr_policy: 'fixed' random_seed: 3 iter_size: {iter_size}",
+    """Weights by name, and the losses in the log, up to the iteration in which the last process is asked to stop."""
+    param = prototxt.parse(SOLVERS[name] + f" lr_policy: 'fixed' random_seed: 3 display: 1 iter_size: {iter_size}",
                            caffe_pb2.SolverParameter())
     prototxt.parse(NET, param.net_param)
     solver = caffe.get_solver(param)
     solver.net.params["large"][0].data[...] += caffe.solver_rank()      # the weights of process 0 are what counts
     is_last = caffe.solver_rank() == caffe.solver_count() - 1
     solver.set_action_function(lambda: "stop" if solver.iter == ITERATIONS and is_last else "none")
-    losses = []
+    losses = Losses()
     while not solver.stopped_early:
         solver.step(1)
-        losses.append(solver.mean_losses()["loss"])
     found = {f"{layer}_{index}": blob.data for layer, blobs in solver.net.params.items()
              for index, blob in enumerate(blobs)}
-    return {**found, "losses": losses, "frozen_has_gradient": solver.net.params["frozen"][0].has_grad}
+    return {**found, "losses": losses.found, "frozen_has_gradient": solver.net.params["frozen"][0].has_grad}
 
 
 def main(folder, passes):

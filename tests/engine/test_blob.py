@@ -73,6 +73,44 @@ def test_sharing_data_with_another_shape():
     assert not user.has_grad and not owner.has_grad
 
 
+def test_blobs_that_hold_one_tensor_are_written_on_their_own():
+    values = torch.ones(2, 3)
+    first, second = Blob(2, 3), Blob(2, 3)
+    first.tensor = values
+    second.tensor = first.tensor            # as a layer hands values on
+    first.data[...] = 5
+    assert (second.tensor == 1).all() and (values == 1).all()
+    second.tensor = first.tensor            # now of memory that NumPy sees
+    first.data[...] = 6
+    assert (second.data == 5).all()
+    first.tensor = torch.zeros(2, 3)
+    assert (second.data == 5).all() and not first.data.any()
+
+
+def test_parts_of_a_tensor_with_a_view_are_copied():
+    whole, part = Blob(2, 3), Blob(2, 1)
+    whole.grad = torch.ones(2, 3)
+    whole.diff[...] = 4
+    part.grad = whole.grad.split(1, 1)[0]
+    whole.diff[...] = 7
+    assert (part.grad == 4).all()
+
+
+def test_zeroing_a_gradient_leaves_other_blobs_that_hold_it_alone():
+    first, second = Blob(2, 3), Blob(2, 3)
+    first.grad = torch.ones(2, 3)
+    second.grad = first.grad
+    second.zero_grad()
+    assert first.grad.all() and not second.grad.any()
+
+
+def test_memory_of_a_blob_s_own_is_not_copied():
+    blob = Blob(2, 3)
+    blob.tensor = torch.ones(2, 3)
+    address = blob.tensor.data_ptr()
+    assert blob.data.ctypes.data == address == blob.tensor.data_ptr()
+
+
 def test_sharing_refuses_other_counts():
     with pytest.raises(ValueError, match=r"\(2, 3\).*\(5,\)"):
         Blob(2, 3).share_data(Blob(5))

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 import caffe
+from caffe.proto import caffe_pb2
 
 DATA = 'layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 3 dim: 4 } } }\n'
 
@@ -44,6 +45,48 @@ def test_forward_names_a_wrong_input(net_of):
         net.forward(z=np.zeros((3, 4)))
     with pytest.raises(ValueError, match=r"'x' has shape \(2, 4\), its blob \(3, 4\)"):
         net.forward(x=np.zeros((2, 4)))
+
+
+def test_inputs_and_gradients_are_spread_as_by_numpy(net_of):
+    net = net_of("force_backward: true " + DATA + inner("fc", "x", "y"))
+    column = np.arange(3.0)[:, None]
+    spread = net.forward(x=column)["y"].copy()
+    assert (net.blobs["x"].data == np.repeat(column, 4, 1)).all()
+    np.testing.assert_array_equal(net.forward(x=np.repeat(column, 4, 1))["y"], spread)
+    net.backward(y=column)
+    assert (net.blobs["y"].diff == np.repeat(column, 5, 1)).all()
+    with pytest.raises(ValueError, match=r"'x' has shape \(1, 4\)"):
+        net.forward(x=np.zeros((1, 4)))
+    with pytest.raises(ValueError, match=r"diff of 'y' has shape \(3, 4\), its blob \(3, 5\)"):
+        net.backward(y=np.zeros((3, 4)))
+
+
+@pytest.mark.parametrize("names", [["nosuch"], ["x"], ["y", "x"]])
+def test_backward_takes_gradients_of_the_outputs_and_of_nothing_else(net_of, names):
+    net = net_of(DATA + inner("fc", "x", "y"))
+    with pytest.raises(ValueError, match=r"this net has the outputs \['y'\]"):
+        net.backward(**{name: np.zeros((3, 5)) for name in names})
+
+
+@pytest.mark.parametrize("shape", ["shape { dim: 5 dim: 4 }", "num: 1 channels: 1 height: 5 width: 4"])
+def test_blobs_in_a_prototxt_take_the_place_of_fillers(net_of, tmp_path, shape):
+    values = " ".join(f"data: {number}" for number in range(20))
+    written = f"blobs {{ {shape} {values} }} blobs {{ shape {{ dim: 5 }} double_data: [1, 2, 3, 4, 5] }}"
+    net = net_of(DATA + inner("fc", "x", "y", written))
+    weight, bias = net.params["fc"]
+    assert weight.shape == (5, 4) and (weight.data.ravel() == range(20)).all() and bias.data.tolist() == [1, 2, 3, 4, 5]
+    net.save(str(tmp_path / "w"))
+    assert caffe_pb2.NetParameter.FromString((tmp_path / "w").read_bytes()).layer[1].blobs[1].data == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("written, message", [
+    ("blobs { data: 1 }", "has 1 `blobs` in its message, but 2 parameters"),
+    ("blobs { shape { dim: 4 dim: 5 } } blobs { shape { dim: 5 } }", r"blob 0: shape \(4, 5\) needs 20 values"),
+    ("blobs { shape { dim: 1 } data: 2 } blobs { shape { dim: 5 } }", r"blob 0: expected shape \(5, 4\), found \(1,\)"),
+])
+def test_blobs_in_a_prototxt_that_do_not_fit(net_of, written, message):
+    with pytest.raises(ValueError, match="layer 'fc' .*" + message):
+        net_of(DATA + inner("fc", "x", "y", written))
 
 
 def test_part_of_a_net(net_of):

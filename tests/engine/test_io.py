@@ -160,13 +160,31 @@ def test_oversample_refuses_crops_larger_than_the_image():
         caffe.io.oversample([np.zeros((4, 6, 3))], (5, 4))
 
 
-def test_resize_image_keeps_values_and_takes_any_number_of_channels():
-    ramp = np.linspace(-3, 7, 8, dtype=np.float32)[:, None, None] * np.ones((1, 5, 7), np.float32)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_resize_image_keeps_values(channels):
+    ramp = np.linspace(-3, 7, 8, dtype=np.float32)[:, None, None] * np.ones((1, 5, channels), np.float32)
     got = caffe.io.resize_image(ramp, (4, 10))
-    assert got.shape == (4, 10, 7) and got.dtype == np.float32
+    assert got.shape == (4, 10, channels) and got.dtype == np.float32
     np.testing.assert_allclose(got[:, 0, 0], (ramp[::2, 0, 0] + ramp[1::2, 0, 0]) / 2, rtol=1e-6)
     with pytest.raises(ValueError, match="interp_order 9"):
         caffe.io.resize_image(ramp, (4, 10), interp_order=9)
+
+
+@pytest.mark.parametrize("channels", [2, 7])
+def test_with_other_numbers_of_channels_corners_stay_where_they_are(channels):
+    """pycaffe leaves such images to scipy.ndimage.zoom: 8 rows become 4 at 0, 7/3, 14/3 and 7."""
+    ramp = np.linspace(-3, 7, 8, dtype=np.float32)[:, None, None] * np.ones((1, 5, channels), np.float32)
+    got = caffe.io.resize_image(ramp, (4, 10))
+    assert got.shape == (4, 10, channels) and got.dtype == np.float32
+    np.testing.assert_allclose(got[:, 3, 1], np.linspace(-3, 7, 4), rtol=1e-5)
+
+
+def test_load_resize_is_loading_and_resizing(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "a.png"), picture)
+    wanted = caffe.io.resize_image(caffe.io.load_image(tmp_path / "a.png"), (3, 5))
+    np.testing.assert_array_equal(caffe.io.load_resize(tmp_path / "a.png", (3, 5)), wanted)
+    assert caffe.io.load_resize(tmp_path / "a.png", (3, 5), color=False).shape == (3, 5, 1)
 
 
 def test_load_image_is_rgb_between_0_and_1(tmp_path):

@@ -3,7 +3,7 @@ import copy
 
 import pytest
 
-from caffe.net_spec import NetSpec, layers, params, to_proto
+from caffe.net_spec import NetSpec, assign_proto, layers, param_name_dict, params, to_proto
 from caffe.proto import caffe_pb2
 from caffe.proto.prototxt import parse
 
@@ -75,6 +75,17 @@ def test_settings_of_layer_and_of_its_type_and_of_borrowed_messages():
     assert up.convolution_param.num_output == 6
     assert (list(loss.propagate_down), list(loss.loss_weight)) == ([True, False], [2])
     assert (loss.loss_param.ignore_label, loss.softmax_param.axis) == (-1, 2)
+
+
+def test_the_helpers_of_pycaffes_module():
+    names = param_name_dict()
+    assert (names["Convolution"], names["InnerProduct"], names["LRN"]) == ("convolution", "inner_product", "lrn")
+    layer = caffe_pb2.LayerParameter()
+    assign_proto(layer, "convolution_param", dict(num_output=3, kernel_size=[2, 4], weight_filler=dict(std=0.5)))
+    assign_proto(layer, "bottom", "x")
+    assert (list(layer.convolution_param.kernel_size), list(layer.bottom)) == ([2, 4], ["x"])
+    with pytest.raises(TypeError, match="did you mean num_output"):
+        assign_proto(layer.convolution_param, "num_outputs", 3)
 
 
 def test_tops_by_attribute_and_item():

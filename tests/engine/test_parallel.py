@@ -47,9 +47,10 @@ def results(tmp_path_factory):
 def test_two_processes_train_as_one_with_twice_the_passes(results, solver):
     alone, first, second = (results[(solver, *key)] for key in (("1", "0"), ("2", "0"), ("2", "1")))
     for name in alone.files:
-        np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+        if name != "losses":
+            np.testing.assert_array_equal(first[name], second[name], err_msg=name)
         np.testing.assert_allclose(first[name], alone[name], rtol=2e-5, atol=2e-6, err_msg=name)
-    assert len(first["losses"]) == 5 and len(set(first["losses"])) == 5     # a stop asked of one ends both
+    assert len(set(first["losses"])) == 5 and not len(second["losses"])     # one log; a stop asked of one ends both
     assert not first["frozen_has_gradient"]
 
 

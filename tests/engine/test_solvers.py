@@ -1,9 +1,12 @@
 """Solvers: updates against formulas in NumPy, the loop, nets, snapshots."""
 import logging
+import re
 
 import numpy as np
 import pytest
+import torch
 
+import caffe
 from caffe.engine.solvers import (
     AdaDeltaSolver,
     AdaGradSolver,
@@ -12,6 +15,7 @@ from caffe.engine.solvers import (
     RMSPropSolver,
     SGDSolver,
     SolverError,
+    display,
     get_solver,
 )
 from caffe.proto import caffe_pb2, prototxt
@@ -202,10 +206,20 @@ def test_display_shows_rate_loss_and_outputs(caplog):
     with caplog.at_level(logging.INFO, "caffe"):
         solver.step(3)
     lines = [record.getMessage() for record in caplog.records]
-    assert lines[0].startswith("Iteration 0/8, loss = ") and lines[0].endswith("lr = 0.1")
-    assert "loss = " in lines[1] and "(* 1 = " in lines[1]
-    assert lines[2].startswith("Iteration 2/8 (") and lines[2].endswith("lr = 0.05")
-    assert "iter/s, ETA 0:00:0" in lines[2]
+    number = r"[\d.e+-]+"
+    wanted = [rf"Iteration 0, loss = {number}", rf"    Train net output #0: loss = {number} \(\* 1 = {number} loss\)",
+              "Iteration 0, lr = 0.1",
+              rf"Iteration 2 \({number} iter/s, {number}s/2 iters, ETA 0:00:0\d\), loss = {number}"]
+    assert all(re.fullmatch(pattern, line) for pattern, line in zip(wanted, lines, strict=False)), lines
+    assert lines[5] == "Iteration 2, lr = 0.05" and len(lines) == 6
+
+
+def test_every_value_of_an_output_has_a_line_of_its_own(caplog):
+    with caplog.at_level(logging.INFO, "caffe"):
+        display.show_outputs("Test", {"long": torch.arange(12.0), "loss": torch.tensor(0.5)}, {"loss": 2.0})
+    assert caplog.messages[1] == "    Test net output #1: long = 1" and len(caplog.messages) == 12
+    assert caplog.messages[10:] == ["    Test net output long has 2 more values",
+                                    "    Test net output #12: loss = 0.5 (* 2 = 1 loss)"]
 
 
 def test_solve_ends_at_max_iter_and_writes_a_snapshot(tmp_path):
@@ -358,3 +372,17 @@ def test_starting_weights_of_the_solver_file(tmp_path):
     solver.net.save(tmp_path / "w")
     other = make("lr_policy: 'fixed'", weights=[str(tmp_path / "w")])
     np.testing.assert_array_equal(weights(solver.net)[0], weights(other.net)[0])
+
+
+def test_starting_weights_reach_layers_that_only_a_test_net_has(tmp_path, caplog):
+    extra = """layer { name: "%s" type: "InnerProduct" bottom: "x" top: "%s" include { phase: TEST }
+                       inner_product_param { num_output: 2 weight_filler { type: "gaussian" std: 1 } } }"""
+    net = NET + extra % ("score", "score") + extra % ("new", "new")
+    trained = caffe.Net(prototxt.parse(NET + extra % ("score", "score"), caffe_pb2.NetParameter()), caffe.TEST)
+    trained.save(tmp_path / "w")
+    solver = make("lr_policy: 'fixed' test_iter: 1 test_interval: 1", net=net, weights=[str(tmp_path / "w")])
+    found = solver.test_nets[0].params
+    np.testing.assert_array_equal(found["score"][0].data, trained.params["score"][0].data)
+    assert found["fc"][0].shares_data_with(solver.net.params["fc"][0])
+    assert [record.message.rpartition(": ")[2] for record in caplog.records if record.levelno == logging.WARNING] == [
+        "new"]

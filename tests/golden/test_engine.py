@@ -10,7 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import check_golden
 
-UPGRADES = Path(check_golden.__file__).parent.parent.parent / "caffe-fast-rcnn" / "python"
+PACKAGES = Path(check_golden.__file__).parent.parent.parent / "caffe-fast-rcnn" / "python"
 
 
 def pytest_generate_tests(metafunc):
@@ -31,11 +31,10 @@ def index(folder):
 @pytest.fixture(scope="module")
 def pool(folder):
     before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(UPGRADES), before]))
-    upgrade = f"{sys.executable} -m caffe"
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PACKAGES), before]))
     pool = check_golden.Pool(argparse.Namespace(
         dir=str(folder), gpu=False, skip_lr=False, timeout=120, python=sys.executable,
-        upgrade_net_cmd=f"{upgrade} upgrade_net", upgrade_solver_cmd=f"{upgrade} upgrade_solver"))
+        upgrade_net_cmd=None, upgrade_solver_cmd=None))
     yield pool
     pool.stop()
     if before is None:

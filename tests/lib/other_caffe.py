@@ -65,7 +65,9 @@ def main(imdb_name, output, models):
     model = train_net(solver, get_training_roidb(imdb), output, None, 2, checkpoints=checkpoints, resume=True)[-1]
     imdb = get_imdb(imdb_name)
     boxes, _ = imdb_proposals(load_rpn(Path(models, "rpn_test.pt"), model), imdb)
-    net = DetectorFiles(str(Path(models, "faster_rcnn_test.pt")), model).load(imdb.num_classes)
+    detector, weights = str(Path(models, "faster_rcnn_test.pt")), str(Path(output, "detector.caffemodel"))
+    caffe.Net(detector, caffe.TEST).save(weights)
+    net = DetectorFiles(detector, weights).load(imdb.num_classes)
     print(len(boxes), "images", test_net(net, imdb, output).report())
 
 

@@ -14,6 +14,7 @@ from fast_rcnn.checks import (
     raise_all,
 )
 from fast_rcnn.config import Config
+from fast_rcnn.solver_checks import check_solver
 from utils.layer_params import anchor_layout, parse_param_str
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
@@ -136,6 +137,12 @@ MISTAKES = [
      r"its tops are data, gt_boxes, im_info; expected"),
     ("stage1_fast_rcnn_train.pt", layer("hard_roi_mining", r"\n  propagate_down: false"), r"\1",
      r"layer 'hard_roi_mining': needs propagate_down: false once for each of its 7 bottoms"),
+    ("stage1_fast_rcnn_train.pt", layer("fc6_readonly", 'name: "fc6_w"'), r'\1name: "fc6_ww"',
+     r"layer 'fc6_readonly': shares no weights with 'fc6', .*'fc6_ww', 'fc6_b', those of 'fc6' 'fc6_w', 'fc6_b'"),
+    ("stage2_fast_rcnn_train.pt", layer("cls_score", 'name: "cls_score_b"(?!.*name: "cls_score_b")'), r"\1",
+     r"layer 'cls_score_readonly': shares no weights with 'cls_score'"),
+    ("stage1_fast_rcnn_train.pt", '"fc7_readonly"', '"fc77_readonly"',
+     r"layer 'fc77_readonly': there is no layer 'fc77' whose weights it could share"),
 ]
 
 
@@ -184,6 +191,32 @@ def test_all_problems_come_in_one_error():
         raise_all([*problems, *problems], "what to do")
     assert str(caught.value).splitlines() == [*problems, "what to do"]
     raise_all([], "nothing to do")
+
+
+@pytest.mark.parametrize("net", ["VGG16", "VGG_CNN_M_1024", "ZF", "Tiny"])
+def test_the_shipped_solvers_have_no_problem(net):
+    solvers = sorted((MODELS / net).glob("*/*solver*.pt"))
+    assert len(solvers) == 9 and not any(check_solver(path) for path in solvers)
+
+
+@pytest.mark.parametrize("settings, message", [
+    ("base_lr: -1\nlr_policy: 'fixed'", ":1: base_lr is -1: it must be above 0"),
+    ("lr_policy: 'fixed'", ":1: base_lr is missing: it must be above 0"),
+    ("base_lr: 1", ":1: has no lr_policy; choose one of fixed, step"),
+    ("base_lr: 1\nlr_policy: 'stp'", ":2: lr_policy is 'stp'; did you mean step?"),
+    ("base_lr: 1\nlr_policy: 'step'", ":2: lr_policy 'step' needs a stepsize above 0"),
+    ("base_lr: 1\nlr_policy: 'step'\nstepsize: 0", ":2: lr_policy 'step' needs a stepsize above 0"),
+    ("base_lr: 1\nlr_policy: 'multistep'", ":2: lr_policy 'multistep' needs a stepvalue above 0"),
+    ("base_lr: 1\nlr_policy: 'poly'", ":2: lr_policy 'poly' needs a max_iter above 0"),
+    ("base_lr: 1\nlr_policy: 'exp'\ngamma: -2", ":3: gamma is -2"),
+    ("base_lr: 1\nlr_policy: 'fixed'\n\niter_size: 0", ":4: iter_size is 0: it must be at least 1"),
+    ("base_lr: 1\nlr_policy: 'fixed'\naverage_loss: -3", ":3: average_loss is -3: it must be at least 1"),
+])
+def test_mistakes_of_a_solver(tmp_path, settings, message):
+    path = tmp_path / "solver.pt"
+    path.write_text(settings)
+    (problem,) = check_solver(path)
+    assert problem.startswith(f"{path}{message}"), problem
 
 
 def test_the_net_of_a_solver_is_looked_up_beside_it(tmp_path, monkeypatch):

@@ -2,7 +2,13 @@
 import pytest
 
 from fast_rcnn.config import ConfigError, cfg, cfg_from_file, reset_cfg
-from fast_rcnn.stage_cfg import detector_settings, relevant_settings, stage_settings, write_settings
+from fast_rcnn.stage_cfg import (
+    detector_settings,
+    relevant_settings,
+    settings_in_cfg,
+    stage_settings,
+    write_settings,
+)
 
 
 def test_the_steps_as_published():
@@ -31,6 +37,23 @@ def test_the_users_settings_win_over_defaults_but_not_over_the_nature_of_a_step(
     # How many proposals are made for training is a matter of TRAIN, not of the detector in use
     assert stage_settings("proposals", 1, True, str(file), words)["TEST"]["RPN_POST_NMS_TOP_N"] == 600
     assert detector_settings(frcn)["TEST"]["RPN_POST_NMS_TOP_N"] == 300
+
+
+def test_the_users_infix_stands_before_that_of_the_stage():
+    frcn = stage_settings("fast_rcnn", 2, True, None, ["TRAIN.SNAPSHOT_INFIX", "mine"])
+    assert frcn["TRAIN"]["SNAPSHOT_INFIX"] == "mine_stage2"
+    with pytest.raises(ConfigError, match="becomes part of a file's name"):
+        stage_settings("rpn", 1, True, None, ["TRAIN.SNAPSHOT_INFIX", "a/b"])
+
+
+def test_settings_hold_inside_a_block_only():
+    settings = stage_settings("fast_rcnn", 2, True, None, ["EXP_DIR", "other"])
+    cfg.EXP_DIR = "mine"
+    with pytest.raises(ZeroDivisionError), settings_in_cfg(settings):
+        assert (cfg.EXP_DIR, cfg.TRAIN.USE_OHEM) == ("other", True)
+        raise ZeroDivisionError
+    assert (cfg.EXP_DIR, cfg.TRAIN.USE_OHEM) == ("mine", False)
+    reset_cfg()
 
 
 def test_cfg_itself_stays_as_it_is_also_after_an_error():

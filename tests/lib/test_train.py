@@ -11,7 +11,9 @@ from golden.detector_cases import golden
 
 import caffe
 from fast_rcnn import train
+from fast_rcnn.checks import CheckError
 from fast_rcnn.config import ConfigError, cfg, reset_cfg
+from fast_rcnn.recent_losses import RecentLosses
 from fast_rcnn.train import Checkpoints, SolverWrapper, TrainingStopped, filter_roidb, train_net
 from fast_rcnn.train_log import LossError, TrainLog
 from utils.files import DamagedFileError, read_json, read_json_lines
@@ -98,6 +100,13 @@ def test_training_on_from_a_snapshot_normalises_its_box_regression_again(tmp_pat
         np.testing.assert_allclose(mine.data, theirs.data, rtol=1e-5, atol=1e-6)
 
 
+def test_initial_weights_of_another_net_are_refused(tmp_path):
+    (tmp_path / "other.pt").write_text(NET.replace('"bbox_pred"', '"other"'))
+    caffe.Net("other.pt", caffe.TRAIN).save("other.caffemodel")
+    with pytest.raises(CheckError, match=r"not one of its layers \(other\) is in net.pt, which has bbox_pred"):
+        SolverWrapper("solver.pt", [], tmp_path / "out", "other.caffemodel")
+
+
 @pytest.mark.parametrize("key", ["BBOX_REG", "BBOX_NORMALIZE_TARGETS"])
 def test_without_normalised_targets_weights_are_saved_as_they_are(tmp_path, key):
     cfg.TRAIN[key] = False
@@ -151,6 +160,44 @@ def test_only_the_newest_checkpoint_is_kept_and_only_for_its_run(tmp_path):
 def test_the_log_tells_how_long_was_waited_for_data(tmp_path):
     run(tmp_path, "waits", 3)
     assert [record["data"]["queue"] for record in read_json_lines(tmp_path / "waits.jsonl")] == [0.5, 2.5, 4.5]
+
+
+def test_the_log_has_the_mean_loss_of_the_last_iterations_and_of_all_their_passes(tmp_path):
+    def losses(average_loss):
+        text = (SOLVER % 1e-9).replace("display: 2", "display: 1")
+        (tmp_path / "solver.pt").write_text(f"{text}average_loss: {average_loss}")
+        name = f"mean{average_loss}"
+        run(tmp_path, name, 4)
+        return [record["losses"]["loss"] for record in read_json_lines(tmp_path / f"{name}.jsonl")]
+
+    single, mean = losses(1), losses(3)
+    expected = [np.mean(single[max(0, last - 3):last]) for last in range(1, 5)]
+    np.testing.assert_allclose(mean, expected, rtol=1e-5)
+    assert len(set(single)) == 4
+
+
+def test_all_passes_of_an_iteration_count(tmp_path):
+    """The net hardly learns: two iterations of one pass see what one of two passes sees."""
+    def loss(iterations, iter_size, average_loss):
+        (tmp_path / "solver.pt").write_text((SOLVER % 1e-9).replace("iter_size: 2", f"iter_size: {iter_size}")
+                                            + f"average_loss: {average_loss}")
+        (tmp_path / "net.pt").write_text(NET.replace("Dropout", "Split"))
+        run(tmp_path, "passes", iterations)
+        return read_json_lines(tmp_path / "passes.jsonl")[-1]["losses"]["loss"]
+
+    assert loss(1, 2, 1) == pytest.approx(loss(2, 1, 2), rel=1e-5)
+    assert loss(1, 2, 1) != pytest.approx(loss(2, 1, 1), rel=1e-3)
+
+
+def test_other_caffes_give_one_value_an_iteration():
+    blob = SimpleNamespace(data=np.array([1.0, 2.0]))
+    net = SimpleNamespace(outputs=["loss", "accuracy"], blob_loss_weights={"loss": 2, "accuracy": 0},
+                          blobs={"loss": blob})
+    losses = RecentLosses(net, 2, 5)
+    for value in (9.0, 1.0, 2.0):
+        blob.data = np.array([value])
+        losses.iteration_done()
+    assert losses.means() == {"loss": 1.5} and losses.weights == {"loss": 2}
 
 
 @pytest.mark.parametrize("diverges", [False, True])

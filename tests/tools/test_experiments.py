@@ -76,6 +76,13 @@ def test_the_interpreter_of_the_virtual_environment_is_used(project):
     assert "system tools/train_faster_rcnn_alt_opt.py" in done.stdout
 
 
+@pytest.mark.parametrize("net, cfg", [("VGG16", "faster_rcnn_alt_opt_no_ohem"), ("Tiny", "tiny")])
+def test_alternating_optimisation_without_mining_has_its_own_settings(project, net, cfg):
+    done = run(project, "faster_rcnn_alt_opt", "0", net, "pascal_voc", "--resume", "--no_ohem")
+    expected = ["--cfg", f"experiments/cfgs/{cfg}.yml", "--resume", "--no_ohem"]
+    assert done.returncode == 0 and str(expected)[1:] in done.stdout, done.stdout
+
+
 def test_end_to_end(project):
     done = run(project, "faster_rcnn_end2end", "1", "VGG16", "pascal_voc", "--set", "RNG_SEED", "7")
     folder, cfg = "models/VGG16/faster_rcnn_end2end", "experiments/cfgs/faster_rcnn_end2end.yml"

@@ -107,6 +107,7 @@ ALT_OPT = "train_faster_rcnn_alt_opt"
     (["--resume", "--restart"], "not allowed with"),
     (["--imdb", "no/such/folder:train"], "no/such/folder"),
     (["--test_imdb", "no/such/folder:test"], "- --test_imdb no/such/folder:test: no/such/folder"),
+    (["--output", str(ROOT / "README.md")], "README.md cannot be made: file exists"),
     (["--models", "no/such/models"], "expected one stage1_rpn_solver*.pt, found none"),
 ])
 def test_mistakes_with_the_driver(run, tmp_path, demo_data, words, message):
@@ -124,12 +125,17 @@ def test_your_own_nets_for_another_number_of_classes(run, tmp_path, demo_data):
     assert "faster_rcnn_test.pt:" in text and "stage2_fast_rcnn_train.pt:" in text
 
 
-def test_a_copied_folder_whose_solvers_train_the_shipped_nets(run, tmp_path, demo_data):
+def test_the_solvers_of_a_copied_folder_train_the_copies(run, tmp_path, demo_data):
     import shutil
-    shutil.copytree(ROOT / "models" / "Tiny", tmp_path / "mine" / "Tiny")
-    status, text = run(ALT_OPT, "--net_name", "Tiny", "--imdb", f"{demo_data}:trainval", "--cpu",
-                       "--output", tmp_path / "out", "--models", tmp_path / "mine")
-    assert status == 2 and "change its train_net" in text
+    mine = tmp_path / "mine" / "Tiny" / "faster_rcnn_alt_opt"
+    shutil.copytree(ROOT / "models" / "Tiny" / "faster_rcnn_alt_opt", mine)
+    words = ["--net_name", "Tiny", "--imdb", f"{demo_data}:trainval", "--cpu", "--output", tmp_path / "out"]
+    status, text = run(ALT_OPT, *words, "--models", tmp_path / "mine")
+    assert status == 2 and f"its copy in {mine} is trained" in text
+    assert f"{mine}/stage1_rpn_train.pt:" in text and f"{ROOT}/models" not in text.split("error:")[1]
+    (mine / "stage2_rpn_train.pt").unlink()
+    status, text = run(ALT_OPT, *words, "--models", tmp_path / "mine")
+    assert status == 2 and "stage2_rpn_solver60k80k.pt: trains" in text and "change its train_net" in text
 
 
 def test_mistakes_with_the_other_tools(run, tmp_path, demo_data):
@@ -233,6 +239,42 @@ def test_a_demo_with_another_number_of_classes(run, tmp_path):
     assert "data set" not in text
     status, text = run(*words, "--classes", "a", "b")
     assert status == 2 and "expected 3: --classes has 3 classes with the background" in text
+
+
+@pytest.mark.parametrize("count", ["0", "-5"])
+def test_a_training_of_no_iterations(run, count):
+    status, text = run("train_net", "--solver", ROOT / "models/Tiny/faster_rcnn_end2end/solver.pt", "--iters", count)
+    assert status == 2 and f"--iters: {count} is less than 1" in text
+
+
+def test_a_solver_that_would_learn_nothing(run, tmp_path, demo_data):
+    solver = tmp_path / "solver.pt"
+    solver.write_text((ROOT / "models/Tiny/faster_rcnn_end2end/solver.pt").read_text().replace("0.01", "-1"))
+    status, text = run("train_net", "--solver", solver, "--imdb", f"{demo_data}:test", "--cpu")
+    assert status == 2 and "solver.pt:5: base_lr is -1" in text, text
+
+
+def test_results_that_cannot_be_written_are_told_before_they_are_computed(run, tmp_path, demo_data):
+    """The weights are no caffemodel: that would be told when the net is loaded."""
+    from make_models import make_models
+    folder = next(path for path in make_models("Tiny", 5, out_dir=tmp_path / "made") if path.name == "train.pt").parent
+    weights = tmp_path / "w.caffemodel"
+    weights.write_bytes(b"")
+    detector = ["--def", folder / "test.pt", "--net", weights]
+    photos = demo_data / "JPEGImages"
+    imdb, rpn = ["--imdb", f"{demo_data}:test"], ["--set", "TEST.HAS_RPN", "True"]
+    end2end = ["--solver", folder / "solver.pt", "--cfg", ROOT / "experiments" / "cfgs" / "tiny_end2end.yml"]
+    for words, message in [
+            (["test_net", *imdb, *detector, "--output", weights, *rpn], f"the folder {weights} cannot be made"),
+            (["rpn_generate", *imdb, *detector, "--output", "/proc/x/p.npz"], "the folder /proc/x cannot be made"),
+            (["rpn_generate", *imdb, *detector, "--output", "/proc/p.npz"], "cannot write into /proc"),
+            (["rpn_generate", *imdb, *detector, "--output", tmp_path], "is a folder, expected the name of a file"),
+            (["demo", photos, *detector, "--output", weights], f"the folder {weights} cannot be made"),
+            (["train_net", *imdb, *end2end, "--output", weights], f"the folder {weights} cannot be made"),
+    ]:
+        reset_cfg()
+        status, text = run(*words)
+        assert status == 2 and message in text, (words, text)
 
 
 def test_a_gpu_that_is_not_there(run, demo_data):

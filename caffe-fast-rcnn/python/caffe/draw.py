@@ -22,6 +22,10 @@ from .proto.prototxt import read_net
 
 _COLORS = {"Convolution": "#FF5050", "Deconvolution": "#FF5050", "Pooling": "#FF9900", "InnerProduct": "#CC33FF"}
 _LAYER_COLOR, _IN_PLACE_COLOR, _BLOB_COLOR = "#6495ED", "#90EE90", "#E0E0E0"
+LAYER_STYLE_DEFAULT = {"shape": "record", "fillcolor": _LAYER_COLOR, "style": "filled"}
+NEURON_LAYER_STYLE = {"shape": "record", "fillcolor": _IN_PLACE_COLOR, "style": "filled"}
+BLOB_STYLE = {"shape": "octagon", "fillcolor": _BLOB_COLOR, "style": "filled"}
+_LEARNING_TYPES = ("Convolution", "Deconvolution", "InnerProduct")
 _DIRECTIONS = ("LR", "TB", "RL", "BT")
 _MOST_PIXELS = 20000        # on the longer side of a picture by matplotlib
 
@@ -50,10 +54,21 @@ def get_layer_label(layer: caffe_pb2.LayerParameter, rankdir: str, display_lrm: 
     parts = [layer.name, f"({layer.type})"]
     if layer.type in ("Convolution", "Deconvolution", "Pooling"):
         parts += _window_texts(layer)
-    if display_lrm and layer.type in ("Convolution", "Deconvolution", "InnerProduct"):
-        multipliers = [spec.lr_mult for spec in layer.param] or [1.0]
-        parts.append("lr mult: " + ", ".join(f"{value:g}" for value in multipliers))
+    if display_lrm and layer.type in _LEARNING_TYPES:
+        parts.append("lr mult: " + ", ".join(f"{value:g}" for value in get_layer_lr_mult(layer)))
     return (" " if rankdir in ("TB", "BT") else "\n").join(parts)
+
+
+def get_layer_lr_mult(layer: caffe_pb2.LayerParameter) -> tuple[float, ...]:
+    """The learning rate multipliers of a convolution or a fully connected layer. Raises ValueError for others."""
+    if layer.type not in _LEARNING_TYPES:
+        raise ValueError(f"lr_mult is shown for {', '.join(_LEARNING_TYPES)}; '{layer.name}' is a {layer.type}")
+    return tuple(spec.lr_mult for spec in layer.param) or (1.0,)
+
+
+def get_pooling_types_dict() -> dict[int, str]:
+    """Number of a pooling method -> its name."""
+    return {number: name for name, number in caffe_pb2.PoolingParameter.PoolMethod.items()}
 
 
 def _window_texts(layer: caffe_pb2.LayerParameter) -> list[str]:
@@ -153,7 +168,10 @@ def _dot_of(graph: Graph, rankdir: str) -> str:
 def draw_net(caffe_net, rankdir: str = "LR", ext: str = "png", phase: int | None = None,
              display_lrm: bool = False) -> bytes:
     """The picture of a net as the contents of a file of type `ext`: dot, png, svg, pdf, ..."""
-    graph = get_graph(caffe_net, rankdir, phase=phase, display_lrm=display_lrm)
+    return _rendered(get_graph(caffe_net, rankdir, phase=phase, display_lrm=display_lrm), rankdir, ext)
+
+
+def _rendered(graph: Graph, rankdir: str, ext: str) -> bytes:
     text = _dot_of(graph, rankdir)
     if ext == "dot":
         return text.encode()
@@ -174,6 +192,34 @@ def draw_net_to_file(caffe_net, filename: str | os.PathLike, rankdir: str = "LR"
     picture = draw_net(caffe_net, rankdir, ext, phase, display_lrm)
     with atomic_path(filename) as temporary:
         temporary.write_bytes(picture)
+
+
+class DotGraph:
+    """What `get_pydot_graph` returns: the graph with the methods of pydot's graphs that scripts call."""
+
+    def __init__(self, graph: Graph, rankdir: str) -> None:
+        self._graph, self._rankdir = graph, rankdir
+
+    def to_string(self) -> str:
+        """The graph as DOT text."""
+        return _dot_of(self._graph, self._rankdir)
+
+    def create(self, prog: str | None = None, format: str = "ps") -> bytes:
+        """The picture as the contents of a file of that type; `prog` is pydot's and changes nothing."""
+        return _rendered(self._graph, self._rankdir, format)
+
+    def write(self, path: str | os.PathLike, prog: str | None = None, format: str = "raw") -> bool:
+        """Write the picture, or for the format raw the DOT text, into a file; returns True as pydot does."""
+        content = self.create(prog, "dot" if format == "raw" else format)
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(content)
+        return True
+
+
+def get_pydot_graph(caffe_net, rankdir: str, label_edges: bool = True, phase: int | None = None,
+                    display_lrm: bool = False) -> DotGraph:
+    """The graph of a net for scripts that were written for pydot; the arguments are those of `get_graph`."""
+    return DotGraph(get_graph(caffe_net, rankdir, label_edges, phase, display_lrm), rankdir)
 
 
 def layered(nodes: Iterable[str], edges: Iterable[tuple[str, str]]) -> dict[str, tuple[int, float]]:

@@ -197,14 +197,24 @@ def load_image(filename: str | os.PathLike, color: bool = True) -> np.ndarray:
 def resize_image(im: np.ndarray, new_dims: Sequence[int], interp_order: int = 1) -> np.ndarray:
     """The image (height, width, channels) resized to new_dims = (height, width), float32.
 
-    interp_order 0 takes the nearest pixel, 1 is bilinear, 2 and 3 are bicubic. Borders are continued.
+    interp_order 0 takes the nearest pixel, 1 is bilinear, 2 and 3 are bicubic. With 1 or 3 channels the borders of old
+    and new image coincide, and are continued; with others the middles of the corner pixels do, as in pycaffe.
     """
-    size = (int(new_dims[1]), int(new_dims[0]))
+    height, width = (int(dim) for dim in new_dims)
     if interp_order not in _INTERPOLATION:
         raise ValueError(f"interp_order {interp_order}: expected 0, 1, 2 or 3")
-    planes = np.moveaxis(np.asarray(im, np.float32), -1, 0)      # one at a time: OpenCV takes no more than four
-    method = _INTERPOLATION[interp_order]
-    return np.stack([cv2.resize(np.ascontiguousarray(plane), size, interpolation=method) for plane in planes], -1)
+    image = np.asarray(im, np.float32)
+    if image.shape[-1] not in (1, 3):
+        from scipy.ndimage import zoom  # takes a while to import, and few need it
+        return zoom(image, (height / image.shape[0], width / image.shape[1], 1), order=interp_order)
+    resized = cv2.resize(image, (width, height), interpolation=_INTERPOLATION[interp_order])
+    return resized.reshape(height, width, image.shape[-1])      # OpenCV drops the axis of one channel
+
+
+def load_resize(filename: str | os.PathLike, new_dims: Sequence[int], color: bool = True,
+                interp_order: int = 1) -> np.ndarray:
+    """An image file as `load_image` gives it, resized to new_dims = (height, width)."""
+    return resize_image(load_image(filename, color), new_dims, interp_order)
 
 
 def oversample(images: Sequence[np.ndarray], crop_dims: Sequence[int]) -> np.ndarray:

@@ -187,6 +187,16 @@ class Parameters:
         return message
 
 
+def param_name_dict() -> dict[str, str]:
+    """Layer type -> its settings' field without `_param`: {'Convolution': 'convolution', ...}."""
+    return {type_name: field.removesuffix("_param") for type_name, field in _PARAM_FIELDS.items()}
+
+
+def assign_proto(proto: Message, name: str, val: Any) -> None:
+    """Set a field of a message from a number, string, message or dict, or from a list of them. Raises TypeError."""
+    _assign(proto, name, val)
+
+
 layers = Layers()
 params = Parameters()
 

@@ -39,6 +39,7 @@ from .engine.solvers import (
 )
 from .engine.storage.feature_cache import FeatureCache
 from .kernels import nms
+from .log_format import LogFormatter
 from .numpy_net import Net
 from .profile import Profile
 from .spans import span
@@ -82,7 +83,9 @@ def init_log(level: int = 0, stderr: bool = True) -> None:
 
     stderr is pycaffe's argument; there are no log files here, so it changes nothing.
     """
-    logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(LogFormatter())
+    logging.basicConfig(handlers=[handler])
     _LOG.setLevel((logging.INFO, logging.WARNING, logging.ERROR)[min(max(level, 0), 2)])
 
 

@@ -41,7 +41,7 @@ def run(capsys):
         assert (result.status != 0) == fails, result.err
         if fails:
             assert result.status == 2 and not result.out
-            assert [line for line in result.err.splitlines() if not line[:2].isdigit()][-1].startswith("caffe ")
+            assert [line for line in result.err.splitlines() if not line[1:5].isdigit()][-1].startswith("caffe ")
         return result
     return call
 

@@ -55,6 +55,41 @@ def test_lists():
     assert names(" a,b ,,c") == ["a", "b", "c"]
 
 
+# ---- flags that every command of Caffe takes
+GLOBAL = """-logtostderr -alsologtostderr=1 -log_dir logs -v 2 -phase TEST -level 1 -stage a -iterations 3 -model m
+ -solver s -snapshot x -sigint_effect=stop --nolog_prefix""".split()
+
+
+def test_commands_accept_the_flags_of_others(run):
+    assert "GPU" in run("device_query", *GLOBAL).out
+    assert run("upgrade_net", "-logtostderr", "nosuch", "out", fails=True).err
+
+
+def test_flags_may_stand_before_the_command(run, project):
+    net = project / "net.prototxt"
+    assert "Total time" in run("-iterations", 1, "-model", net, "--logtostderr", "time", "-phase=TEST").out
+    assert "GPU" in run(*GLOBAL, "device_query").out
+    assert "usage" in run("--help").out and "examples:" in run("-help", "train").out
+
+
+def test_unknown_flags_are_mistakes_all_the_same(run):
+    told = run("device_query", "-gppu", "0", fails=True).err
+    assert "unexpected --gppu; did you mean --gpu?" in told
+    assert main(["-gpu", "0"]) == 2
+
+
+@pytest.mark.parametrize("words", [["--version"], ["-version"], ["train", "--version"]])
+def test_version(run, words):
+    assert run(*words).out == f"caffe version {caffe.__version__}\n"
+
+
+def test_the_least_level_of_the_log(run, project):
+    assert "Batch" not in run("time", "-model", project / "net.prototxt", "-iterations=1", "-minloglevel=1").err
+    assert not run("time", "-model", project / "net.prototxt", "-iterations=1", "-minloglevel=1").err
+    assert "expected 0 (INFO)" in run("device_query", "-minloglevel=9", fails=True).err
+    assert "no files are written" in run("device_query", "-log_dir", "logs").err
+
+
 # ---- commands
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_has_examples(run, name):
@@ -146,5 +181,5 @@ def test_progress_shows_the_time_left(monkeypatch, capsys):
         return 0
     guarded("caffe some", work)
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1 and lines[0].endswith("2 of 4 images, 0.333/s, ETA 0:00:06")
+    assert len(lines) == 1 and lines[0].endswith("] 2 of 4 images, 0.333/s, ETA 0:00:06")
     assert not log.handlers

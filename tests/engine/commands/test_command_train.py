@@ -1,4 +1,5 @@
 """`caffe train` and `caffe test` from end to end."""
+import datetime
 import os
 import re
 import shutil
@@ -21,7 +22,7 @@ def weights(path):
 def test_train_writes_a_model_beside_the_solver_file(project, run, monkeypatch, tmp_path_factory):
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))     # the net is found beside the solver file
     printed = run("train", "-solver", project / "solver.prototxt").err
-    assert "Iteration 4/6" in printed and "Done: 6 iterations" in printed
+    assert "Iteration 4 (" in printed and "Done: 6 iterations" in printed
     assert ("PyTorch sees no CUDA GPU" in printed) != caffe.has_gpu()
     assert sorted(path.name for path in project.glob("solver_*")) == [
         "solver_iter_6.caffemodel", "solver_iter_6.solverstate"]
@@ -33,7 +34,7 @@ def test_a_run_goes_on_from_a_snapshot(project, run):
     run("train", "--solver", solver)
     os.unlink(project / "solver_iter_6.caffemodel")
     printed = run("train", "--solver", solver, f"--snapshot={project}/solver_iter_3.solverstate").err
-    assert "restored iteration 3" in printed and "Iteration 4/6" in printed and "Iteration 2/6" not in printed
+    assert "restored iteration 3" in printed and "Iteration 4, lr" in printed and "Iteration 2," not in printed
     assert (project / "solver_iter_6.caffemodel").is_file()
 
 
@@ -75,7 +76,7 @@ def test_signals(project, number, flag, expected):
                                stderr=subprocess.PIPE, cwd=caffe.__path__[0] + "/..",
                                env={**os.environ, "OMP_NUM_THREADS": "1"})
     try:
-        while "Iteration 2/" not in process.stderr.readline():
+        while "Iteration 2 (" not in process.stderr.readline():
             assert process.poll() is None
         process.send_signal(number)
         while "wrote" not in process.stderr.readline():
@@ -87,6 +88,39 @@ def test_signals(project, number, flag, expected):
         process.kill()
         process.wait()
         process.stderr.close()
+
+
+def parsed_log(lines):
+    """What the rules of Caffe's tools/extra/parse_log.py find: {(phase, output): [(iteration, value, rate), ...]}"""
+    iteration, rate, start, found = -1, float("nan"), None, {}
+    for line in lines:
+        words = line.split()
+        try:        # extract_seconds.py
+            when = datetime.datetime.strptime(f"2024 {words[0][1:]} {words[1]}", "%Y %m%d %H:%M:%S.%f")
+        except (ValueError, IndexError):
+            continue
+        if "Solving" in line:
+            start = start or when
+        if match := re.search(r"Iteration (\d+)", line):
+            iteration = int(match[1])
+        if iteration == -1:
+            continue
+        assert start is not None and when >= start
+        if match := re.search(r"lr = ([-+]?[0-9]*\.?[0-9]+([eE]?[-+]?[0-9]+)?)", line):
+            rate = float(match[1])
+        for phase in ("Train", "Test"):
+            if match := re.search(phase + r" net output #(\d+): (\S+) = ([\.\deE+-]+)", line):
+                found.setdefault((phase, match[2]), []).append((iteration, float(match[3]), rate))
+    return found
+
+
+def test_scripts_that_parse_caffes_logs_find_everything(project, run):
+    solver = project / "solver.prototxt"
+    solver.write_text(solver.read_text() + "test_iter: 1 test_interval: 3")
+    found = parsed_log(run("train", "-solver", solver).err.splitlines())
+    assert {key: [row[0] for row in rows] for key, rows in found.items()} == {
+        ("Train", "loss"): [0, 2, 4], ("Test", "loss"): [0, 3, 6], ("Test", "accuracy"): [0, 3, 6]}
+    assert all(row[2] == 0.0001 for row in found["Test", "loss"][1:])
 
 
 # ---- test

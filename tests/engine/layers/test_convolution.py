@@ -7,7 +7,8 @@ from layer_checker import Runner, check, randn, refused
 
 def convolve(x, weight, bias, kernel, stride, pad, dilation, group):
     """x (N, C, *spatial); weight (O, C / group, *kernel)."""
-    padded = np.pad(x, [(0, 0), (0, 0), *((p, p) for p in pad)])
+    lacking = [max(0, dilation[i] * (kernel[i] - 1) + 1 - x.shape[2 + i] - 2 * pad[i]) for i in range(len(kernel))]
+    padded = np.pad(x, [(0, 0), (0, 0), *((p, p + more) for p, more in zip(pad, lacking, strict=True))])
     sizes = [(padded.shape[2 + i] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1 for i in range(len(kernel))]
     outputs, inputs = weight.shape[:2]
     top = np.zeros((x.shape[0], outputs, *sizes))
@@ -31,6 +32,12 @@ CASES = {
     "one axis": ("num_output: 2 kernel_size: 3 stride: 2 pad: 1", (2, 3, 8), (2, 3, 3), {"pad": (1,), "stride": (2,)}),
     "three axes": ("num_output: 2 kernel_size: 2 pad: 0 pad: 1 pad: 0 force_nd_im2col: true",
                    (1, 2, 4, 3, 5), (2, 2, 2, 2, 2), {"pad": (0, 1, 0)}),
+    "four axes": ("num_output: 2 kernel_size: 2 stride: 2 pad: 0 pad: 1 pad: 0 pad: 0 group: 2",
+                  (1, 6, 4, 3, 5, 2), (2, 3, 2, 2, 2, 2), {"pad": (0, 1, 0, 0), "stride": (2,) * 4, "group": 2}),
+    "a window that lacks a row": ("num_output: 3 kernel_size: 3 stride: 2", (1, 4, 2, 5), (3, 4, 3, 3),
+                                  {"stride": (2, 2)}),
+    "windows that lack pixels": ("num_output: 2 kernel_size: 4 dilation: 2 stride: 3 pad: 1", (1, 3, 6, 4, 5),
+                                 (2, 3, 4, 4, 4), {"stride": (3,) * 3, "dilation": (2,) * 3, "pad": (1,) * 3}),
 }
 
 
@@ -102,7 +109,7 @@ def test_the_top_is_channels_last_for_the_next_layer():
     ("num_output: 2 kernel_size: 3 group: 2", (2, 3, 6, 5), "group 2"),
     ("num_output: 3 kernel_size: 3 group: 2", (2, 4, 6, 5), "group 2"),
     ("num_output: 2 kernel_size: 7", (2, 3, 6, 5), "does not fit"),
-    ("num_output: 2 kernel_size: 1 axis: 0", (2, 3, 4, 5, 6), "at most 3 axes"),
+    ("num_output: 2 kernel_size: 4 stride: 2", (1, 3, 2, 5), "does not fit"),
     ("num_output: 2 kernel_size: 3 axis: 4", (2, 3, 6, 5), "axis 4"),
 ])
 def test_bad_parameters(settings, shape, match):

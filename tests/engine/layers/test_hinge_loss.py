@@ -19,6 +19,14 @@ def test_hinge_loss(norm, power):
           lambda x, y: hinge(x, y, power), learns=[0])
 
 
+def test_forward_leaves_the_margins_in_the_gradient():
+    runner = Runner("type: 'HingeLoss' hinge_loss_param { norm: L2 }", [np.array([[0.5, 2, -3]]), np.array([1.0])])
+    runner.forward()
+    np.testing.assert_allclose(runner.bottom[0].diff, [[1.5, 0, 0]])
+    runner.bottom[0].diff[...] = 9
+    np.testing.assert_allclose(runner.backward([np.ones(())], [True, False])[0], [[3, 0, 0]])
+
+
 def test_bad_input():
     runner = Runner("type: 'HingeLoss'", [distinct(2, 3), np.array([0.0, 3])])
     with pytest.raises(ValueError, match=r"labels must be in 0..2, found 3"):

@@ -52,6 +52,14 @@ def test_shuffle_gives_each_image_once_an_epoch(source):
     assert all(sorted(epoch) == [10, 11, 12, 13] for epoch in epochs) and len({tuple(epoch) for epoch in epochs}) > 2
 
 
+def test_the_fraction_of_a_label_is_dropped(source):
+    source.write_text("an image 1.png 1.0\nan image 1.png -2.75\nan image 1.png +3.\n")
+    layer = runner(source)
+    assert [layer.forward()[1].tolist() for _ in range(3)] == [[1], [-2], [3]]
+    source.write_text("an image 1.png one\n")
+    refused(f"type: 'ImageData' image_data_param {{ source: '{source}' }}", [], ":1: expected `path label`", num_tops=2)
+
+
 def test_bad_input(source):
     refused("type: 'ImageData' image_data_param { source: 'nowhere' }", [], "cannot read the list", num_tops=2)
     refused(f"type: 'ImageData' image_data_param {{ source: '{source}' new_height: 3 }}", [], "both new_height",

@@ -9,7 +9,7 @@ from layer_checker import check, randn, refused
     ("log_param { base: 10 scale: 2 shift: 1.5 }", lambda x: np.log10(2 * x + 1.5)),
 ])
 def test_formula(settings, formula):
-    check("type: 'Log' " + settings, [np.abs(randn(2, 3, 4, 5)) + 0.3], formula, in_place="values")
+    check("type: 'Log' " + settings, [np.abs(randn(2, 3, 4, 5)) + 0.3], formula, in_place=True)
 
 
 def test_bad_base():

@@ -1,7 +1,7 @@
 """LRN against loops over channels and pixels."""
 import numpy as np
 import pytest
-from layer_checker import check, randn, refused
+from layer_checker import Runner, check, randn, refused
 
 
 def across(x, size, alpha, beta, k):
@@ -34,6 +34,14 @@ def test_across_channels(size, alpha, beta, k):
 def test_within_channel_ignores_k():
     check("type: 'LRN' lrn_param { local_size: 3 alpha: 0.875 beta: 0.75 k: 5 norm_region: WITHIN_CHANNEL }",
           [randn(2, 3, 6, 5)], lambda x: within(x, 3, 0.875, 0.75))
+
+
+@pytest.mark.parametrize("region, written", [("ACROSS_CHANNELS", True), ("WITHIN_CHANNEL", False)])
+def test_across_channels_the_gradient_is_written_though_nobody_asks(region, written):
+    runner = Runner(f"type: 'LRN' lrn_param {{ norm_region: {region} }}", [randn(1, 2, 3, 4)])
+    runner.forward()
+    runner.backward([randn(1, 2, 3, 4)], [False])
+    assert runner.bottom[0].diff.all() == written
 
 
 def test_bad_input():

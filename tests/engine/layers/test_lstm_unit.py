@@ -32,6 +32,14 @@ def test_the_slope_of_a_gate_that_is_half_open():
     np.testing.assert_allclose(found[0][0, 0, 0], gate, rtol=1e-6)
 
 
+@pytest.mark.parametrize("asked", [[True, False], [False, True], [False, False]])
+def test_both_gradients_are_written_where_one_is_asked_for(asked):
+    runner = Runner("type: 'LSTMUnit'", [randn(1, 3, 4), randn(1, 3, 16), np.ones((1, 3))], num_tops=2)
+    runner.forward()
+    runner.backward([randn(1, 3, 4), randn(1, 3, 4, seed=1)], [*asked, False])
+    assert [blob.diff.all() for blob in runner.bottom[:2]] == [any(asked)] * 2
+
+
 def test_bad_input():
     refused("type: 'LSTMUnit'", [(1, 3, 4), (1, 3, 12), (1, 3)], r"\(1, N, D\) and \(1, N, 4 D\)", num_tops=2)
     refused("type: 'LSTMUnit'", [(1, 3, 4), (1, 3, 16), (3, 1)], "expected cont of shape", num_tops=2)

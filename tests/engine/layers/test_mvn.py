@@ -33,6 +33,13 @@ def test_eps_is_added_to_the_deviation_and_not_in_the_gradient():
                                rtol=1e-4, atol=1e-5)
 
 
+def test_the_gradient_is_written_though_nobody_asks():
+    runner = Runner("type: 'MVN'", [randn(1, 2, 3, 4)])
+    runner.forward()
+    runner.backward([randn(1, 2, 3, 4, seed=1)], [False])
+    assert runner.bottom[0].diff.all()
+
+
 def test_the_top_has_four_axes():
     assert Runner("type: 'MVN'", [randn(2, 3)]).forward()[0].shape == (2, 3, 1, 1)
     refused("type: 'MVN'", [(1, 2, 3, 4, 5)], "up to 4 axes")

@@ -37,6 +37,7 @@ def module(monkeypatch):
     """The class in a module `users_layers`."""
     made = types.ModuleType("users_layers")
     made.Gain, made.Strict, made.NoLayer = Gain, Strict, int
+    made.make_gain, made.make_nothing = lambda param: Gain(param), lambda param: 3
     monkeypatch.setitem(sys.modules, "users_layers", made)
 
 
@@ -52,7 +53,14 @@ def test_a_layer_error_of_a_users_layer_is_placed(tmp_path):
         caffe.Net(str(tmp_path / "net.pt"), caffe.TEST)
 
 
+def test_a_function_that_makes_the_layer():
+    check("type: 'Python' python_param { module: 'users_layers' layer: 'make_gain' param_str: '2' }", [randn(2, 3)],
+          lambda x: 2 * x)
+
+
 def test_bad_input():
+    refused("type: 'Python' python_param { module: 'users_layers' layer: 'make_nothing' }", [(2, 3)],
+            "returned a int, no caffe.Layer")
     refused("type: 'Python'", [(2, 3)], "`module` and `layer`")
     refused("type: 'Python' python_param { module: 'nowhere_at_all' layer: 'Gain' }", [(2, 3)],
             "no module 'nowhere_at_all'")

@@ -24,5 +24,12 @@ def test_large_scores_do_not_overflow():
     np.testing.assert_allclose(values, softmax(np.array([[1.0, 0.0, -1999.0]]), 1), atol=1e-7)
 
 
+def test_the_gradient_is_written_though_nobody_asks():
+    runner = Runner("type: 'Softmax'", [randn(2, 3)])
+    runner.forward()
+    runner.backward([randn(2, 3, seed=1)], [False])
+    assert runner.bottom[0].diff.all()
+
+
 def test_bad_axis():
     refused("type: 'Softmax' softmax_param { axis: 2 }", [(2, 3)], "axis 2 is outside a blob of 2 axes")

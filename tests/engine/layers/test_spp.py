@@ -1,7 +1,9 @@
 """SPP."""
 import numpy as np
 import pytest
-from layer_checker import check, distinct, refused
+from layer_checker import Runner, check, distinct, refused
+
+import caffe
 
 
 def pyramid(x, height, average):
@@ -29,8 +31,35 @@ def test_spp(height, method):
           lambda x: pyramid(x, height, method == "AVE"), other=[distinct(2, 3, 11, 8)])
 
 
+STOCHASTIC = "type: 'SPP' spp_param { pyramid_height: 2 pool: STOCHASTIC }"
+
+
+def test_stochastic_takes_the_weighted_mean_in_test():
+    x = distinct(1, 2, 4, 6) ** 2
+    parts = [x[:, :, i:i + h, j:j + w] for h, w in ((4, 6), (2, 3)) for i in range(0, 4, h) for j in range(0, 6, w)]
+    means = [(part ** 2).sum((2, 3)) / part.sum((2, 3)) for part in parts]
+    wanted = np.concatenate([means[0].ravel(), np.stack(means[1:], 2).ravel()])
+    runner = Runner(STOCHASTIC, [x])
+    np.testing.assert_allclose(runner.forward()[0], wanted[None], rtol=1e-5)
+    with pytest.raises(ValueError, match="in the TRAIN phase only"):
+        runner.backward([np.ones((1, 10))], [True])
+
+
+def test_stochastic_draws_in_training_and_the_gradient_goes_to_what_was_drawn():
+    caffe.set_random_seed(1)
+    x = distinct(1, 2, 4, 6) ** 2
+    runner, tops = Runner(STOCHASTIC, [x], phase=caffe.TRAIN), set()
+    for _ in range(3):
+        (top,) = runner.forward()
+        tops.add(tuple(top[0]))
+        (gradient,) = runner.backward([np.ones((1, 10))], [True])
+        assert all(np.isclose(x, value).any() for value in top.ravel()) and gradient.sum() == 10
+        np.testing.assert_allclose((gradient * x).sum(), top.sum(), rtol=1e-5)
+    assert len(tops) > 1
+
+
 def test_bad_input():
     refused("type: 'SPP'", [(1, 2, 3, 4)], "pyramid_height")
-    refused("type: 'SPP' spp_param { pyramid_height: 1 pool: STOCHASTIC }", [(1, 2, 3, 4)], "MAX or AVE")
+    refused("type: 'SPP' spp_param { pyramid_height: 2 pool: STOCHASTIC }", [(1, 2, 3, 4)], "STOCHASTIC takes no pad")
     refused("type: 'SPP' spp_param { pyramid_height: 3 }", [(1, 2, 5, 6)], "too small for 4 x 4 bins")
     refused("type: 'SPP' spp_param { pyramid_height: 1 }", [(1, 2, 3)], "4 axes")

@@ -69,6 +69,30 @@ def test_square_windows(source):
     assert (runner.forward()[0][0] == warped(2, 0, 8, 6)).all()
 
 
+def test_the_free_pixels_of_a_mirrored_window_are_those_of_its_other_side(source):
+    """Box (27, 5, 39, 17) of a 40 x 40 image is 13 x 13: from (27, 5) to (40, 18), one column out of the image."""
+    image = np.random.default_rng(1).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    cv2.imwrite(str(source.parent / "image.png"), image)
+    source.write_text("# 0\nimage.png\n3\n40\n40\n1\n5 0.75 27 5 39 17\n")
+    device.set_random_seed(0)
+    runner = Runner(text(source, "batch_size: 8 fg_fraction: 1 crop_mode: 'square'", "crop_size: 7 mirror: true"), [],
+                    num_tops=2)
+    part = image[5:19, 27:40]
+    plain, flipped = np.zeros((2, 3, 7, 7), np.float32)
+    plain[:] = cv2.resize(part, (7, 7)).transpose(2, 0, 1)      # 13 of 14 columns round to 7 of 7
+    flipped[..., 1:] = cv2.resize(part, (6, 7)).transpose(2, 0, 1)[..., ::-1]       # behind 1 of 14, rounded to 1 of 7
+    found = [[(item == wanted).all() for wanted in (plain, flipped)] for item in runner.forward()[0]]
+    assert all(any(which) for which in found) and {which.index(True) for which in found} == {0, 1}
+
+
+def test_fractions_and_thresholds_are_single_precision(source):
+    source.write_text("# 0\nimage.png\n3\n8\n12\n3\n5 0.6 0 0 5 3\n5 0.3 0 0 5 3\n5 0.1 0 0 5 3\n")
+    settings = text(source, "batch_size: 10 fg_fraction: 0.7").replace("bg_threshold: 0.4", "bg_threshold: 0.3")
+    runner = Runner(settings, [], num_tops=2)
+    assert (len(runner.layer.foreground), len(runner.layer.background)) == (1, 1)
+    assert runner.forward()[1].tolist() == [0] * 3 + [5] * 7
+
+
 @pytest.mark.parametrize("settings, transform, match", [
     ("batch_size: 2", "", "crop_size"),
     ("", "crop_size: 4", "batch_size"),

@@ -40,6 +40,22 @@ def test_dot_text(net):
     assert '#90EE90' in next(line for line in text.splitlines() if line.startswith('  "layer relu1" ['))
 
 
+def test_the_names_of_pycaffes_module(net, tmp_path):
+    graph = caffe.draw.get_pydot_graph(net, "TB", phase=caffe.TEST)
+    assert graph.to_string() == caffe.draw.get_dot(net, "TB", phase=caffe.TEST)
+    assert graph.create(format="png").startswith(b"\x89PNG") and graph.create(prog="dot", format="dot").decode() \
+        == graph.to_string()
+    assert graph.write(tmp_path / "net.dot") and (tmp_path / "net.dot").read_text() == graph.to_string()
+    assert caffe.draw.get_pooling_types_dict() == {0: "MAX", 1: "AVE", 2: "STOCHASTIC"}
+    by_name = {layer.name: layer for layer in net.layer}
+    assert caffe.draw.get_layer_lr_mult(by_name["conv1"]) == (1, 2)
+    assert caffe.draw.get_layer_lr_mult(by_name["fc"]) == (1,)
+    with pytest.raises(ValueError, match="'pool1' is a Pooling"):
+        caffe.draw.get_layer_lr_mult(by_name["pool1"])
+    styles = caffe.draw.LAYER_STYLE_DEFAULT, caffe.draw.NEURON_LAYER_STYLE, caffe.draw.BLOB_STYLE
+    assert [style["fillcolor"] for style in styles] == ["#6495ED", "#90EE90", "#E0E0E0"]
+
+
 def test_options(net):
     assert "kernel size: 3 stride" in caffe.draw.get_dot(net, rankdir="TB")
     assert "lr mult: 1, 2" in caffe.draw.get_dot(net, display_lrm=True)

@@ -1,5 +1,6 @@
 """What `import caffe` offers: functions, solvers, Python layers and parameters, idioms of scripts."""
 import logging
+import re
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ import caffe.io
 from caffe import layers as L
 from caffe import params as P
 from caffe.coord_map import coord_map_from_to, crop
+from caffe.log_format import LogFormatter
 
 NAMES = """Net SGDSolver NesterovSolver AdaGradSolver RMSPropSolver AdaDeltaSolver AdamSolver NCCL Timer init_log log
  set_mode_cpu set_mode_gpu set_device Layer get_solver layer_type_list set_random_seed solver_count set_solver_count
@@ -72,6 +74,21 @@ def test_log(caplog):
     finally:
         logging.getLogger("caffe").setLevel(before)
     assert "hello" in caplog.messages
+
+
+def test_lines_of_the_log_have_the_form_of_glogs():
+    record = logging.LogRecord("caffe", logging.WARNING, "/a/solver.py", 20, "Iteration %d", (3,), None)
+    line = LogFormatter().format(record)
+    assert re.fullmatch(r"W\d{4} \d\d:\d\d:\d\d\.\d{6} \d+ solver\.py:20\] Iteration 3", line)
+
+
+def test_the_compiled_modules_names():
+    from caffe import _caffe
+    names = """Net Blob Layer Solver SGDSolver NesterovSolver AdaGradSolver RMSPropSolver AdaDeltaSolver AdamSolver
+     Timer NCCL LayerParameter SolverParameter BlobVec get_solver layer_type_list set_mode_cpu set_device init_log"""
+    assert all(hasattr(_caffe, name) for name in names.split())
+    assert _caffe.Net is caffe.Net and _caffe.RawBlobVec is _caffe.StringVec is list
+    assert issubclass(caffe.AdamSolver, _caffe.Solver)
 
 
 def test_timer():

@@ -127,7 +127,7 @@ def test_forward_backward_all(prototxt):
     out, gradients = path_net.forward_backward_all(blobs=["h"], diffs=["h"], x=x, h=dh)
     weight, bias = (blob.data for blob in path_net.params["fc1"])
     hidden = np.tanh(x @ weight.T + bias)
-    np.testing.assert_allclose(out["h"], hidden, rtol=1e-5)
+    np.testing.assert_allclose(out["h"], hidden, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(gradients["h"], dh * (1 - hidden ** 2), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(gradients["x"], dh * (1 - hidden ** 2) @ weight, rtol=1e-4, atol=1e-5)
     with pytest.raises(ValueError, match=r"\['z'\] are neither inputs"):

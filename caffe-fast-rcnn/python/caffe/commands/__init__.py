@@ -20,8 +20,8 @@ from . import (
     upgrade_net,
     upgrade_solver,
 )
-from .flags import Flags
-from .running import guarded
+from .flags import Flags, command_first, version
+from .running import apply_log_flags, guarded
 
 COMMANDS: dict[str, ModuleType] = {module.__name__.rpartition(".")[2]: module for module in (
     train, test, time, inspect, draw, export, convert_imageset, compute_image_mean, extract_features,
@@ -43,16 +43,21 @@ def run_command(name: str, words: Sequence[str]) -> int:
     def work() -> int:
         flags = Flags(f"caffe {name}", (module.__doc__ or "").partition(": ")[2], module.EXAMPLES)
         module.add_flags(flags)
-        return module.run(flags.read(words))
+        args = flags.read(words)
+        apply_log_flags(args)
+        return module.run(args)
     return guarded(f"caffe {name}", work)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The program `caffe`: run the command that the first word names; 2 for a mistake of the user."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    if not words or words[0].lstrip("-") in ("h", "help"):
+    words = command_first(sys.argv[1:] if argv is None else argv)
+    if words and words[0] in ("-version", "--version"):
+        print(version())
+        return 0
+    if not words or words[0].startswith("-") or words[0] in ("h", "help"):
         print(usage())
-        return 0 if words else 2
+        return 0 if words and words[0].lstrip("-") in ("h", "help") else 2
     if words[0] in COMMANDS:
         return run_command(words[0], words[1:])
     near = difflib.get_close_matches(words[0], COMMANDS, n=3) or list(COMMANDS)

@@ -7,8 +7,34 @@ import re
 from collections.abc import Sequence
 from typing import NoReturn
 
+# Flags that all commands of Caffe take, as it reads them into global variables; those of its log come from glog.
+# A command that has no use for one accepts it.
+GLOBAL_FLAGS = ("gpu", "solver", "model", "phase", "level", "stage", "snapshot", "weights", "iterations",
+                "sigint_effect", "sighup_effect", "log_dir", "minloglevel", "stderrthreshold", "v", "vmodule")
+GLOBAL_SWITCHES = ("logtostderr", "alsologtostderr", "colorlogtostderr", "log_prefix")
+
 _TRUE, _FALSE = ("1", "t", "true", "y", "yes"), ("0", "f", "false", "n", "no")
 _NOTE = "Flags may be written with one dash or two, as -flag value or as -flag=value; switches also as -noflag."
+
+
+_FLAG = re.compile(r"--?([A-Za-z][\w-]*)(=.*)?", re.DOTALL)
+
+
+def version() -> str:
+    """What --version prints."""
+    from .. import __version__  # set when the package is complete
+    return f"caffe version {__version__}"
+
+
+def command_first(words: Sequence[str]) -> list[str]:
+    """The words of a command line with the command's name in front; global flags may stand before it, as in Caffe."""
+    takes_value = False
+    for index, word in enumerate(words):
+        flag = _FLAG.fullmatch(word)
+        if not takes_value and not flag:
+            return [word, *words[:index], *words[index + 1:]]
+        takes_value = flag is not None and not takes_value and flag[2] is None and flag[1] in GLOBAL_FLAGS
+    return list(words)
 
 
 class Flags(argparse.ArgumentParser):
@@ -32,18 +58,27 @@ class Flags(argparse.ArgumentParser):
 
     def read(self, words: Sequence[str]) -> argparse.Namespace:
         """The values of a command line. Raises SystemExit, for --help and for mistakes."""
+        known = [option for option in self._option_string_actions if option.startswith("--")]
+        self._accept_global_flags()
         args, unknown = self.parse_known_intermixed_args(self._canonical(words))
         if unknown:
-            known = [option for option in self._option_string_actions if option.startswith("--")]
             near = difflib.get_close_matches(unknown[0].split("=")[0], known, n=3)
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
             self.error(f"unexpected {unknown[0]}{hint}")
         return args
 
+    def _accept_global_flags(self) -> None:
+        for name in GLOBAL_SWITCHES:
+            self.switch(name, argparse.SUPPRESS)
+        for name in GLOBAL_FLAGS:
+            if f"--{name}" not in self._option_string_actions:
+                self.add_argument(f"--{name}", dest=f"global_{name}", help=argparse.SUPPRESS)
+        self.add_argument("--version", action="version", version=version(), help=argparse.SUPPRESS)
+
     def _canonical(self, words: Sequence[str]) -> list[str]:
         result: list[str] = []
         for word in words:
-            flag = re.fullmatch(r"--?([A-Za-z][\w-]*)(=.*)?", word, re.DOTALL)
+            flag = _FLAG.fullmatch(word)
             result.append(self._flag(flag[1].replace("-", "_"), flag[2]) if flag else word)
         return result
 

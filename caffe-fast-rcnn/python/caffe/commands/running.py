@@ -1,6 +1,7 @@
 """What all commands do around their work: the log, mistakes of the user, the device, progress."""
 from __future__ import annotations
 
+import argparse
 import contextlib
 import datetime
 import logging
@@ -15,10 +16,12 @@ import torch
 from .. import pycaffe
 from ..engine.storage.matching import WeightsError
 from ..engine.storage.wire import WireError
+from ..log_format import LogFormatter
 from ..proto.prototxt import PrototxtError
 
 log = logging.getLogger("caffe")
 
+_LEVELS = {"0": logging.INFO, "1": logging.WARNING, "2": logging.ERROR, "3": logging.CRITICAL}
 _SECONDS_BETWEEN_LINES = 5.0
 
 
@@ -56,11 +59,21 @@ def _message(error: Exception) -> str:
     return str(error)
 
 
+def apply_log_flags(args: argparse.Namespace) -> None:
+    """Do what the flags of Caffe's log ask for. Raises CommandError for a level that there is not."""
+    least = args.global_minloglevel or "0"
+    if least not in _LEVELS:
+        raise CommandError(f"-minloglevel {least}: expected 0 (INFO), 1 (WARNING), 2 (ERROR) or 3 (FATAL)")
+    log.setLevel(_LEVELS[least])
+    if args.global_log_dir:
+        log.info("-log_dir: no files are written there, the log goes to stderr only")
+
+
 @contextlib.contextmanager
 def log_on_stderr() -> Iterator[None]:
     """Print the engine's log, from INFO on, to stderr."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    handler.setFormatter(LogFormatter())
     before = log.level
     log.addHandler(handler)
     log.setLevel(logging.INFO)

@@ -4,23 +4,40 @@ The two sides are kept in step by Caffe's rule: the side written last is the tru
 the other side is asked for. On the CPU both sides are one piece of memory. A blob whose NumPy view has been
 asked for keeps that array for as long as its shape stays, so a view taken once follows later forward passes.
 
+Layers hand tensors on without copying them, so that several blobs may hold one. Such a tensor is only ever replaced;
+memory with a NumPy view, which is written into, belongs to one blob (or to those that share by `share_data`).
+
 A layer that computes in bfloat16 (device.set_precision) leaves its results in that type. Layers that work on either
 type take them as they are stored; whoever asks for `tensor` or `data` turns them into float32 for good.
 """
 from __future__ import annotations
 
 import math
+import weakref
 
 import numpy as np
 import torch
 
 from . import device
 
+_COUNT_OF_ONE_TENSOR = 2        # references to a storage: that of the tensor, and that by which it is asked
+_storage_references = getattr(torch._C, "_storage_Use_Count", None)     # PyTorch says nothing of it in public
+
+
+def _shares_memory(tensor: torch.Tensor) -> bool:
+    """Whether another tensor or array lies in the same memory; also true where PyTorch cannot tell."""
+    storage = tensor.untyped_storage()
+    return _storage_references is None or _storage_references(storage._cdata) > _COUNT_OF_ONE_TENSOR
+
 
 class _Array:
     """One array of a blob (data or diff); several blobs may share one, each with a shape of its own."""
 
-    __slots__ = ("tensor", "host", "host_is_newer", "freed_as", "_factor")
+    __slots__ = ("tensor", "host", "host_is_newer", "freed_as", "_factor", "__weakref__")
+
+    # The arrays with a NumPy view on the CPU by the address of their memory, which others must not take over.
+    # An entry whose array has moved elsewhere does no harm: a tensor at that address is copied once too often.
+    _seen_by_numpy: weakref.WeakValueDictionary[int, _Array] = weakref.WeakValueDictionary()
 
     def __init__(self) -> None:
         self.clear()
@@ -85,7 +102,9 @@ class _Array:
         if tensor.device.type == "cpu":
             if self.host is None or self.tensor is None or not self.tensor.is_contiguous():
                 self.tensor = tensor.contiguous()
+                self.take_memory()
                 self.host = self.tensor.numpy()
+                self._seen_by_numpy[self.tensor.untyped_storage().data_ptr()] = self
         else:
             if self.host is None or self.host.size != tensor.numel():
                 self.host = tensor.cpu().contiguous().numpy()
@@ -94,8 +113,17 @@ class _Array:
             self.host_is_newer = True
         return self.host if self.host.shape == shape else self.host.reshape(shape)
 
+    def take_memory(self) -> None:
+        """Move to memory of its own, if other arrays lie in the same: it is about to be written into."""
+        if self.tensor is not None and self.host is None and _shares_memory(self.tensor):
+            self.tensor = self.tensor.clone()
+
     def assign(self, value: torch.Tensor) -> None:
         kept, on_cpu = self.tensor, value.device.type == "cpu"
+        if on_cpu and self._seen_by_numpy:
+            owner = self._seen_by_numpy.get(value.untyped_storage().data_ptr())
+            if owner is not None and owner is not self:
+                value = value.clone()
         if on_cpu and self.host is not None and kept is not None and kept.device == value.device \
                 and value.dtype in (kept.dtype, torch.bfloat16) and kept.numel() == value.numel():
             if kept.data_ptr() != value.data_ptr() or kept.stride() != value.stride():
@@ -257,4 +285,5 @@ class Blob:
     def zero_grad(self) -> None:
         """Set the gradient to zero."""
         if self.has_grad:
+            self._diff.take_memory()
             self._diff.as_tensor(self.shape).zero_()

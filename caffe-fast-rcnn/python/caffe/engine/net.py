@@ -25,6 +25,7 @@ from .layers.memory_data import MemoryData
 from .storage.caffemodel import LoadReport, copy_weights, save_net
 from .storage.feature_cache import FeatureCache
 from .storage.hdf5 import copy_weights_hdf5, save_net_hdf5
+from .storage.matching import take_written_blobs
 
 EVENTS = ("before_forward", "after_forward", "before_backward", "after_backward")
 AUTOMATIC = "(automatic)"       # the name of tops that a layer makes for itself
@@ -160,8 +161,6 @@ class Net:
 
     def _set_up(self, layer: Layer, bottom: list[Blob], top: list[Blob]) -> None:
         layer.check_counts(len(bottom), len(top))
-        if layer.param.blobs:
-            layer.fail("`blobs` in a prototxt are not read; load them from a caffemodel")
         if layer.default_loss_weight and not layer.param.loss_weight:
             layer.param.loss_weight.append(layer.default_loss_weight)
         weights = list(layer.param.loss_weight)
@@ -172,6 +171,7 @@ class Net:
             layer.setup(bottom, top)
         except FillerError as error:
             layer.fail(str(error))
+        take_written_blobs(layer)
         layer.reshape(bottom, top)
         _seed_loss_gradients(layer, top)
 
@@ -336,7 +336,8 @@ class Net:
         """Run the layers from `start` to `end`, both included (names; all unless given).
 
         blobs    names of blobs to return beside the outputs
-        inputs   arrays for the net's inputs, by name; all of them or none, each of the input blob's shape
+        inputs   arrays for the net's inputs, by name; all of them or none, each with its blob's shape, or with its
+                 first dimension and a shape that NumPy spreads over it
         Returns  {name: blob.data} of the outputs (of the tops of `end`, where given) and of `blobs`.
         Raises ValueError for inputs that do not fit.
         """
@@ -352,25 +353,23 @@ class Net:
         if set(arrays) != set(self.inputs):
             raise ValueError(f"forward: inputs {sorted(arrays)} given, this net takes {sorted(self.inputs)}")
         for name, array in arrays.items():
-            array, blob = np.asarray(array), self.blobs[name]
-            if array.shape != blob.shape:
-                raise ValueError(f"forward: input '{name}' has shape {array.shape}, its blob {blob.shape}; "
-                                 f"call net.blobs['{name}'].reshape(...) first")
-            blob.data[...] = array
+            _put(f"forward: input '{name}'", array, self.blobs[name].data,
+                 f"; call net.blobs['{name}'].reshape(...) first")
 
     def backward(self, diffs: Sequence[str] | None = None, start: str | None = None, end: str | None = None,
                  **outputs: np.ndarray) -> dict[str, np.ndarray]:
         """Run the layers backward from `start` down to `end`, both included (names; all unless given).
 
         diffs    names of blobs whose gradient to return beside those of the inputs
-        outputs  gradients of output blobs, by name
+        outputs  gradients of the net's outputs, by name; all of them or none, shaped as `forward` takes inputs
         Returns  {name: blob.diff} of the inputs (of the bottoms of `end`, where given) and of `diffs`.
+        Raises ValueError for gradients that do not fit.
         """
+        if outputs and set(outputs) != set(self.outputs):
+            raise ValueError(f"backward: gradients of {sorted(outputs)} given, this net has the outputs "
+                             f"{sorted(self.outputs)}; for other blobs write net.blobs[name].diff")
         for name, array in outputs.items():
-            if np.shape(array) != self.blobs[name].shape:
-                raise ValueError(f"backward: diff of '{name}' has shape {np.shape(array)}, "
-                                 f"its blob {self.blobs[name].shape}")
-            self.blobs[name].diff[...] = array
+            _put(f"backward: diff of '{name}'", array, self.blobs[name].diff)
         first = self._layer_index(start) if start is not None else len(self._layers) - 1
         last = self._layer_index(end) if end is not None else 0
         self._backward_layers(first, last)
@@ -534,6 +533,17 @@ class Net:
             for index, weight in zip(tops, layer.loss_weights, strict=True):
                 weights[self._blob_names[index]] = weight
         return weights
+
+
+def _put(what: str, values: np.ndarray, target: np.ndarray, advice: str = "") -> None:
+    """Write values into an array of as many items, as pycaffe does. Raises ValueError where they do not fit."""
+    if np.shape(values)[:1] == target.shape[:1]:
+        try:
+            target[...] = values
+            return
+        except ValueError:
+            pass        # told below
+    raise ValueError(f"{what} has shape {np.shape(values)}, its blob {target.shape}{advice}")
 
 
 def _seed_loss_gradients(layer: Layer, top: list[Blob]) -> None:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 
 class ImageListError(ValueError):
@@ -11,7 +12,7 @@ class ImageListError(ValueError):
 def read_image_list(source: str | os.PathLike) -> list[tuple[str, int]]:
     """Read pairs (path, label). The label stands after the last blank: paths may hold blanks.
 
-    Raises ImageListError.
+    A label is a whole number; a fraction, such as the 0 of 1.0, is dropped. Raises ImageListError.
     """
     try:
         with open(source, encoding="utf-8", errors="surrogateescape") as file:
@@ -26,7 +27,7 @@ def read_image_list(source: str | os.PathLike) -> list[tuple[str, int]]:
 
 def _entry(source: str | os.PathLike, number: int, line: str) -> tuple[str, int]:
     name, _, label = line.rpartition(" ")
-    try:
-        return name, int(label)
-    except ValueError:
-        raise ImageListError(f"{source}:{number}: expected `path label`, found '{line}'") from None
+    found = re.fullmatch(r"([+-]?\d+)(\.\d*)?", label)
+    if found is None:
+        raise ImageListError(f"{source}:{number}: expected `path label`, found '{line}'")
+    return name, int(found[1])

@@ -10,11 +10,13 @@ class NeuronLayer(Layer):
     """A layer with one bottom and one top of its shape, given by a function of single values and its derivative.
 
     Backward reads bottom and top as they are then: in place both are the top, and types whose derivative needs
-    the bottom compute it from the overwritten values, as in Caffe. Source: include/caffe/layers/neuron_layer.hpp.
+    the bottom compute it from the overwritten values, as in Caffe, but those that keep the bottom.
+    Source: include/caffe/layers/neuron_layer.hpp.
     """
 
     exact_bottoms = exact_tops = 1
     runs_in_place = True
+    keeps_bottom = False    # does it keep the bottom's values where it works in place?
     any_type = False        # does it lose nothing in bfloat16, so that it works on values as they are stored?
 
     def value(self, x: torch.Tensor) -> torch.Tensor:
@@ -29,7 +31,10 @@ class NeuronLayer(Layer):
         top[0].reshape(*bottom[0].shape)
 
     def forward(self, bottom, top):
-        top[0].tensor = self.value(bottom[0].stored if self.any_type else bottom[0].tensor)
+        value = bottom[0].stored if self.any_type else bottom[0].tensor
+        is_lost = self.keeps_bottom and self.needs_backward and top[0] is bottom[0]
+        self.kept = value.clone() if is_lost else None
+        top[0].tensor = self.value(value)
 
     def backward(self, top, propagate_down, bottom):
         if not propagate_down[0]:
@@ -39,5 +44,5 @@ class NeuronLayer(Layer):
             if dy.dtype != x.dtype:
                 dy = dy.to(x.dtype)
         else:
-            x, y, dy = bottom[0].tensor, top[0].tensor, top[0].grad
+            x, y, dy = bottom[0].tensor if self.kept is None else self.kept, top[0].tensor, top[0].grad
         bottom[0].grad = self.gradient(x, y, dy)

@@ -1,7 +1,7 @@
 """Deconvolution, also called transposed convolution."""
 from __future__ import annotations
 
-from ..families.windows import ConvolvingLayer
+from ..families.convolving import ConvolvingLayer
 from ..layer import register
 
 

@@ -10,12 +10,14 @@ from ..layer import Layer, register
 class Eltwise(Layer):
     """SUM (default): sum of coeff_i bottom_i; PROD: product; MAX: maximum of the bottoms, value by value.
 
-    bottoms  two or more of one shape; top 0 may be bottom 0 for SUM and MAX
+    bottoms  two or more of one shape
     param    eltwise_param: operation; coeff (SUM, one for each bottom, 1 unless given; MAX leaves them out);
              stable_prod_grad (PROD, true: the gradient multiplies the other bottoms, false: it divides the top by the
              bottom)
 
     A tie of bottoms 0 and 1 in MAX goes to bottom 1; later ones must be strictly larger.
+    In place, values and gradients are those of two separate blobs; BVLC loses bottom 0 there (SUM and MAX), or its
+    values for the gradient (PROD).
     Source: src/caffe/layers/eltwise_layer.cpp.
     """
 
@@ -29,8 +31,6 @@ class Eltwise(Layer):
         if param.coeff and (self.operation == "PROD" or len(param.coeff) != len(bottom)):
             self.fail(f"coeff is for SUM, one for each of {len(bottom)} bottoms; found {self.operation} with "
                       f"{len(param.coeff)}")
-        if self.operation == "PROD" and top[0] in bottom:
-            self.fail("PROD cannot work in place: its gradient needs the bottoms")
         self.coefficients = list(param.coeff) or [1.0] * len(bottom)
 
     def reshape(self, bottom, top):
@@ -41,6 +41,8 @@ class Eltwise(Layer):
 
     def forward(self, bottom, top):
         values = [blob.tensor for blob in bottom]
+        is_lost = self.operation == "PROD" and self.needs_backward and top[0] is bottom[0]
+        self.first = values[0].clone() if is_lost else None
         top[0].tensor = {"SUM": self._sum, "PROD": self._product, "MAX": self._maximum}[self.operation](values)
 
     def _sum(self, values: list[torch.Tensor]) -> torch.Tensor:
@@ -66,17 +68,20 @@ class Eltwise(Layer):
         return best
 
     def backward(self, top, propagate_down, bottom):
-        gradient = top[0].grad      # read once: in place it is the gradient of bottom 0, which is written first
-        for index, (blob, wanted) in enumerate(zip(bottom, propagate_down, strict=True)):
-            if wanted:
-                blob.grad = self._gradient(index, gradient, top[0], bottom)
+        gradient, values = top[0].grad, [blob.tensor for blob in bottom]
+        if self.first is not None:
+            values[0] = self.first
+        for index in reversed(range(len(bottom))):      # bottom 0 last: in place its gradient is that of the top
+            if propagate_down[index]:
+                bottom[index].grad = self._gradient(index, gradient, top[0].tensor, values)
 
-    def _gradient(self, index: int, gradient: torch.Tensor, top, bottom) -> torch.Tensor:
+    def _gradient(self, index: int, gradient: torch.Tensor, top: torch.Tensor,
+                  values: list[torch.Tensor]) -> torch.Tensor:
         if self.operation == "SUM":
             factor = self.coefficients[index]
             return gradient if factor == 1 else gradient * factor
         if self.operation == "MAX":
             return gradient.where(self.winner == index, 0)
         if self.param.eltwise_param.stable_prod_grad:
-            return self._product([gradient, *(blob.tensor for i, blob in enumerate(bottom) if i != index)])
-        return top.tensor / bottom[index].tensor * gradient
+            return self._product([gradient, *(value for i, value in enumerate(values) if i != index)])
+        return top / values[index] * gradient

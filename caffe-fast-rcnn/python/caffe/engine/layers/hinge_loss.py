@@ -17,6 +17,7 @@ class HingeLoss(LossLayer):
     tops     loss ()
     param    hinge_loss_param.norm: L1 (default, p = 1) or L2 (p = 2)
 
+    Forward leaves the values max(0, 1 - d bottom0) in the gradient of bottom 0, until backward writes it.
     Source: src/caffe/layers/hinge_loss_layer.cpp.
     """
 
@@ -30,6 +31,7 @@ class HingeLoss(LossLayer):
     def forward(self, bottom, top):
         self.signs = self._signs(bottom)
         self.margins = (1 - self.signs * bottom[0].tensor.flatten(1)).clamp(min=0)
+        bottom[0].grad = self.margins.reshape(bottom[0].shape)
         losses = self.margins if self._is_l1() else self.margins.square()
         top[0].tensor = losses.sum() / bottom[0].shape[0]
 

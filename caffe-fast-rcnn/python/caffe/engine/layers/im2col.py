@@ -5,7 +5,7 @@ import math
 
 import torch
 
-from ..families.windows import read_window
+from ..families.windows import read_window, windows_of
 from ..layer import AutogradLayer, register
 
 
@@ -17,10 +17,12 @@ class Im2col(AutogradLayer):
     tops     (N, C * product of kernel, *output size of the convolution)
     param    convolution_param: kernel_size, stride, pad, dilation, axis as of Convolution
 
+    Where backward runs, it writes the bottom's gradient, asked for or not.
     Source: src/caffe/layers/im2col_layer.cpp.
     """
 
     exact_bottoms = exact_tops = 1
+    writes_unasked = True
 
     def setup(self, bottom, top):
         axes = len(bottom[0].shape)
@@ -40,11 +42,10 @@ class Im2col(AutogradLayer):
         top[0].reshape(*self.top_shape)
 
     def compute(self, *tensors: torch.Tensor) -> torch.Tensor:
-        window, first = self.window, self.channel_axis + 1
-        count = len(window.kernel)
-        value = torch.nn.functional.pad(tensors[0], [pad for pad in reversed(window.pad) for _ in (0, 1)])
-        for index in range(count):
-            taps = value.unfold(first + index, window.extent(index), window.stride[index])
-            value = taps[..., ::window.dilation[index]]
+        first, count = self.channel_axis + 1, len(self.window.kernel)
+        taps = windows_of(tensors[0], self.window, first)
         order = [*range(first), *range(first + count, first + 2 * count), *range(first, first + count)]
-        return value.permute(order).reshape(self.top_shape)
+        return taps.permute(order).reshape(self.top_shape)
+
+    def backward(self, top, propagate_down, bottom):
+        super().backward(top, [True], bottom)

@@ -13,8 +13,11 @@ from ..layer import register
 class Log(NeuronLayer):
     """top = log_base(shift + scale bottom), log_param: base (-1 stands for e), scale (1), shift (0).
 
+    In place the bottom is kept for the gradient; in BVLC that does not depend on the top's then.
     Source: src/caffe/layers/log_layer.cpp.
     """
+
+    keeps_bottom = True
 
     def setup(self, bottom, top):
         base = self.param.log_param.base

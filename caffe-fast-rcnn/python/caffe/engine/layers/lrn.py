@@ -18,10 +18,12 @@ class LRN(Layer):
 
     ACROSS_CHANNELS: the window is local_size channels; those outside count as 0, the divisor stays local_size.
     WITHIN_CHANNEL: the window is local_size x local_size pixels, averaged as AVE pooling does; k is taken as 1.
+    Where backward runs across channels, it writes the bottom's gradient, asked for or not.
     Source: src/caffe/layers/lrn_layer.cpp; Krizhevsky et al. 2012, section 3.3.
     """
 
     exact_bottoms = exact_tops = 1
+    writes_unasked = True
 
     def setup(self, bottom, top):
         param = self.param.lrn_param
@@ -56,7 +58,7 @@ class LRN(Layer):
         top[0].tensor = value * self._scale(value).pow_(-self.param.lrn_param.beta)
 
     def backward(self, top, propagate_down, bottom):
-        if not propagate_down[0]:
+        if not propagate_down[0] and not self.across:
             return
         value, gradient = bottom[0].tensor, top[0].grad
         if self.across:

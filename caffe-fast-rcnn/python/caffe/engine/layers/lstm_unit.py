@@ -15,12 +15,14 @@ class LSTMUnit(AutogradLayer):
              begins, without gradient
     tops     c and h, both (1, N, D)
 
+    Backward writes the gradients of the first two bottoms where one of them is asked for.
     Source: src/caffe/layers/lstm_unit_layer.cpp.
     """
 
     exact_bottoms = 3
     exact_tops = 2
     no_backward_to = not_forced = (2,)
+    writes_unasked = True
 
     def reshape(self, bottom, top):
         shape = bottom[0].shape
@@ -35,3 +37,7 @@ class LSTMUnit(AutogradLayer):
     def compute(self, *tensors: torch.Tensor):
         previous, gates, cont = tensors
         return lstm_unit(previous, gates, cont.detach()[..., None])
+
+    def backward(self, top, propagate_down, bottom):
+        if any(propagate_down):
+            super().backward(top, [True, True, False], bottom)

@@ -13,11 +13,13 @@ class MVN(Layer):
     param    mvn_param: normalize_variance (true), across_channels (false: one mean for each channel; true: one for each
              item), eps (1e-9)
 
-    The gradient is that of eps = 0, divided by the same deviation. Source: src/caffe/layers/mvn_layer.cpp.
+    The gradient is that of eps = 0, divided by the same deviation; where backward runs it is written, asked for or not.
+    Source: src/caffe/layers/mvn_layer.cpp.
     """
 
     exact_bottoms = exact_tops = 1
     runs_in_place = True
+    writes_unasked = True
 
     def reshape(self, bottom, top):
         blob = bottom[0]
@@ -37,8 +39,6 @@ class MVN(Layer):
         top[0].tensor = rows.reshape(top[0].shape)
 
     def backward(self, top, propagate_down, bottom):
-        if not propagate_down[0]:
-            return
         gradient, value = (tensor.reshape(self.rows_shape) for tensor in (top[0].grad, top[0].tensor))
         result = gradient - gradient.mean(1, keepdim=True)
         if self.param.mvn_param.normalize_variance:

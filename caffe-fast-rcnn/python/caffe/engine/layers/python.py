@@ -11,9 +11,10 @@ from ..layer import Layer, LayerError, PythonLayer, register
 class Python(Layer):
     """Runs the class `python_param { module: "m" layer: "C" }`, which derives from `caffe.Layer`.
 
-    The module is found as by `import`, and in the working directory as well. A LayerError of the class
-    gets the layer's name in front, and in `setup` its file and line; any other exception passes through unchanged,
-    with a note that names the layer. Source: include/caffe/layers/python_layer.hpp.
+    Instead of a class there may be a function that returns an object of one. The module is found as by `import`, and in
+    the working directory as well. A LayerError of the class gets the layer's name in front, and in `setup` its file and
+    line; any other exception passes through unchanged, with a note that names the layer.
+    Source: include/caffe/layers/python_layer.hpp.
     """
 
     runs_in_place = True
@@ -21,12 +22,12 @@ class Python(Layer):
 
     def __init__(self, param, phase):
         super().__init__(param, phase)
-        self.user = self._load_class()(param)
+        self.user = self._make_user(param)
         self.user.param_str = self.user.param_str_ = param.python_param.param_str
         self.user.phase = self.phase
         self.user.blobs = self.blobs
 
-    def _load_class(self) -> type[PythonLayer]:
+    def _make_user(self, param) -> PythonLayer:
         names = self.param.python_param
         if not names.module or not names.layer:
             self.fail("python_param needs `module` and `layer`")
@@ -38,10 +39,13 @@ class Python(Layer):
             if error.name is None or not (names.module + ".").startswith(error.name + "."):
                 raise
             self.fail(f"no module '{names.module}' on sys.path; add its folder to PYTHONPATH")
-        cls = getattr(module, names.layer, None)
-        if not isinstance(cls, type) or not issubclass(cls, PythonLayer):
+        make = getattr(module, names.layer, None)
+        if not callable(make) or isinstance(make, type) and not issubclass(make, PythonLayer):
             self.fail(f"module '{names.module}' has no class '{names.layer}' that derives from caffe.Layer")
-        return cls
+        user = make(param)
+        if not isinstance(user, PythonLayer):
+            self.fail(f"'{names.layer}' of module '{names.module}' returned a {type(user).__name__}, no caffe.Layer")
+        return user
 
     def _run(self, step: str, *arguments) -> None:
         try:

@@ -10,12 +10,14 @@ from ..layer import Layer, register
 class Softmax(Layer):
     """top = exp(bottom) / sum over `axis` (1) of exp(bottom), without overflow
 
-    The gradient, top (dtop - sum over axis of dtop top), is read off the top. `engine` changes nothing here.
+    The gradient, top (dtop - sum over axis of dtop top), is read off the top; where backward runs it is written, asked
+    for or not. `engine` changes nothing here.
     Source: src/caffe/layers/softmax_layer.cpp.
     """
 
     exact_bottoms = exact_tops = 1
     runs_in_place = True
+    writes_unasked = True
 
     def reshape(self, bottom, top):
         self.softmax_axis = self.axis(self.param.softmax_param.axis, len(bottom[0].shape))
@@ -25,6 +27,5 @@ class Softmax(Layer):
         top[0].tensor = torch.softmax(bottom[0].tensor, self.softmax_axis)
 
     def backward(self, top, propagate_down, bottom):
-        if propagate_down[0]:
-            value = top[0].tensor
-            bottom[0].grad = torch.ops.aten._softmax_backward_data(top[0].grad, value, self.softmax_axis, value.dtype)
+        value = top[0].tensor
+        bottom[0].grad = torch.ops.aten._softmax_backward_data(top[0].grad, value, self.softmax_axis, value.dtype)

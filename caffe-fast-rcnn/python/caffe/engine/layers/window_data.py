@@ -56,7 +56,7 @@ class WindowData(Layer):
         self._read_windows(param.source)
         if len(self.param.transform_param.mean_value) not in (0, 1, self.channels):
             self.fail(f"expected one mean_value, or one for each of {self.channels} channels")
-        self.num_foreground = int(param.batch_size * param.fg_fraction)
+        self.num_foreground = int(np.float32(param.batch_size) * np.float32(param.fg_fraction))
         for name, windows, count in (("foreground", self.foreground, self.num_foreground),
                                      ("background", self.background, param.batch_size - self.num_foreground)):
             if count and not windows:
@@ -79,19 +79,19 @@ class WindowData(Layer):
                 self.channels, _, _, count = [int(next(words)) for _ in range(4)]
                 for _ in range(count):
                     label, overlap, *corners = [next(words) for _ in range(6)]
-                    self._sort(Window(path, int(label), *map(int, corners)), float(overlap))
+                    self._sort(Window(path, int(label), *map(int, corners)), np.float32(overlap))
         except LayerError:
             raise
         except (ValueError, StopIteration) as error:
             self.fail(f"{source}: a number is missing or wrong ({error})")
 
-    def _sort(self, window: Window, overlap: float) -> None:
+    def _sort(self, window: Window, overlap: np.float32) -> None:
         param = self.param.window_data_param
-        if overlap >= param.fg_threshold:
+        if overlap >= np.float32(param.fg_threshold):
             if window.label < 1:
                 self.fail(f"{param.source}: a foreground window of '{window.path}' has the class {window.label}")
             self.foreground.append(window)
-        elif overlap < param.bg_threshold:
+        elif overlap < np.float32(param.bg_threshold):
             self.background.append(window._replace(label=0))
 
     def reshape(self, bottom, top):
@@ -106,12 +106,12 @@ class WindowData(Layer):
 
     def _warped(self, window: Window) -> np.ndarray:
         """One item of the top, (C, crop_size, crop_size) float32."""
-        mirror = self.param.transform_param.mirror and self.random.randrange(2)
+        mirror = self.param.transform_param.mirror and bool(self.random.randrange(2))
         image = read_image(self, window.path, color=True)
-        (x1, y1, x2, y2), (width, height), (left, right, above) = self._placement(window, image.shape)
+        (x1, y1, x2, y2), (width, height), (left, above) = self._placement(window, image.shape, mirror)
         part = cv2.resize(image[y1:y2 + 1, x1:x2 + 1], (width, height), interpolation=cv2.INTER_LINEAR)
         if mirror:
-            part, left = part[:, ::-1], right
+            part = part[:, ::-1]
         rows, columns = slice(above, above + height), slice(left, left + width)
         found = np.zeros((self.channels, self.size, self.size), np.float32)
         scale = np.float32(self.param.window_data_param.scale)
@@ -126,39 +126,43 @@ class WindowData(Layer):
         values = np.array(self.param.transform_param.mean_value or [0], np.float32)
         return np.broadcast_to(values[:, None, None], (self.channels, self.size, self.size))
 
-    def _placement(self, window: Window, shape: tuple[int, ...]):
-        """The box to cut out of an image, the (width, height) to warp it to, and the free pixels left, right, above.
+    def _placement(self, window: Window, shape: tuple[int, ...], mirror: bool):
+        """The box to cut out of an image, the (width, height) to warp it to, and the free pixels left and above.
 
         With context or square windows the box grows around its middle; what lies outside of the image stays free.
+        Halves and ends are float32, as the original computes them.
         """
         param, box = self.param.window_data_param, window[2:]
         if not param.context_pad and param.crop_mode != "square":
-            return box, (self.size, self.size), (0, 0, 0)
-        grow = self.size / (self.size - 2 * param.context_pad)
+            return box, (self.size, self.size), (0, 0)
+        grow = np.float32(self.size) / np.float32(self.size - 2 * param.context_pad)
         axes = []
-        halves = [(box[2 + i] - box[i] + 1) / 2 for i in (0, 1)]
-        for i, limit in ((0, shape[1]), (1, shape[0])):
+        halves = [np.float32(box[2 + i] - box[i] + 1) / np.float32(2) for i in (0, 1)]
+        for i, limit, flipped in ((0, shape[1], mirror), (1, shape[0], False)):
             half = (max(halves) if param.crop_mode == "square" else halves[i]) * grow
-            middle = box[i] + halves[i]
-            axes.append(self._grown(_round(middle - half), _round(middle + half), limit))
-        (x1, x2, width, left, right), (y1, y2, height, above, _) = axes
-        return (x1, y1, x2, y2), (width, height), (left, right, above)
+            middle = np.float32(box[i]) + halves[i]
+            axes.append(self._grown(_round(middle - half), _round(middle + half), limit, flipped))
+        (x1, x2, width, left), (y1, y2, height, above) = axes
+        return (x1, y1, x2, y2), (width, height), (left, above)
 
-    def _grown(self, first: int, last: int, limit: int) -> tuple[int, int, int, int, int]:
-        """Of an interval: its part within 0..limit-1, that part's length in the top, free pixels before and behind."""
+    def _grown(self, first: int, last: int, limit: int, flipped: bool) -> tuple[int, int, int, int]:
+        """Of an interval: its part within 0..limit-1, that part's length in the top, and the free pixels before it.
+
+        Flipped, those are the pixels that were free behind it. The length is what then fits, rounded sizes may not.
+        """
         before, behind = max(0, -first), max(0, last - limit + 1)
-        scale = self.size / (last - first + 1)
+        scale = np.float32(self.size) / np.float32(last - first + 1)
         first, last = first + before, last - behind
         if first > last:
             self.fail("a window lies outside of its image")
-        free = _round(before * scale)
-        length = min(_round((last - first + 1) * scale), self.size - free)
-        return first, last, length, free, _round(behind * scale)
+        free = _round(np.float32(behind if flipped else before) * scale)
+        length = min(_round(np.float32(last - first + 1) * scale), self.size - free)
+        return first, last, length, free
 
     def backward(self, top, propagate_down, bottom):
         """No bottoms."""
 
 
-def _round(value: float) -> int:
+def _round(value: np.float32) -> int:
     """The nearest integer, halves away from zero, as C's round."""
-    return int(math.floor(abs(value) + 0.5)) * (1 if value >= 0 else -1)
+    return int(math.floor(abs(float(value)) + 0.5)) * (1 if value >= 0 else -1)

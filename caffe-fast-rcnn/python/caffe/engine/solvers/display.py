@@ -1,4 +1,4 @@
-"""The log lines of training and testing."""
+"""The log lines of training and testing, in the words of BVLC Caffe: scripts that parse its logs find them."""
 from __future__ import annotations
 
 import datetime
@@ -21,28 +21,38 @@ class Progress:
         self._iteration = 0
 
     def describe(self, iteration: int, last: int) -> str:
-        """'12.3 iter/s, ETA 1:02:03'; empty for the first line, without ETA where `last` is passed."""
+        """'12.3 iter/s, 1.63s/20 iters, ETA 1:02:03'; empty for the first line, without ETA where `last` is passed."""
         now = time.perf_counter()
         before, done = self._time, iteration - self._iteration
         self._time, self._iteration = now, iteration
         if before is None or done <= 0:
             return ""
-        speed = done / max(now - before, 1e-9)
-        left = datetime.timedelta(seconds=round((last - iteration) / speed))
-        return f"{speed:.3g} iter/s" + (f", ETA {left}" if last > iteration else "")
+        lapse = max(now - before, 1e-9)
+        left = datetime.timedelta(seconds=round((last - iteration) * lapse / done))
+        return f"{done / lapse:.6g} iter/s, {lapse:.6g}s/{done} iters" + (f", ETA {left}" if last > iteration else "")
 
 
-def show_training(iteration: int, last: int, loss: float, rate: float, speed: str) -> None:
-    """Log one line: 'Iteration 20/1000 (12.3 iter/s, ETA 0:01:20), loss = 0.69, lr = 0.001'."""
-    total, speed = f"/{last}" if last else "", f" ({speed})" if speed else ""
-    log.info("Iteration %d%s%s, loss = %.6g, lr = %.6g", iteration, total, speed, loss, rate)
+def show_loss(iteration: int, loss: float, speed: str = "") -> None:
+    """Log one line: 'Iteration 20 (12.3 iter/s, 1.63s/20 iters, ETA 0:01:20), loss = 0.69'."""
+    log.info("Iteration %d%s, loss = %.6g", iteration, f" ({speed})" if speed else "", loss)
 
 
-def show_outputs(values: Mapping[str, torch.Tensor], loss_weights: Mapping[str, float]) -> None:
-    """Log one line for each output, with its share of the loss where it is a loss."""
+def show_rate(iteration: int, rate: float) -> None:
+    """Log one line: 'Iteration 20, lr = 0.001'."""
+    log.info("Iteration %d, lr = %.6g", iteration, rate)
+
+
+def show_outputs(phase: str, values: Mapping[str, torch.Tensor], loss_weights: Mapping[str, float]) -> None:
+    """Log one line for each value of each output, with its share of the loss where it is a loss.
+
+    phase   Train or Test: '    Train net output #0: loss = 0.69 (* 1 = 0.69 loss)'
+    """
+    first = 0
     for name, tensor in values.items():
-        numbers = tensor.flatten()[:_SHOWN].tolist()
-        text = " ".join(f"{number:.6g}" for number in numbers) + (" ..." if tensor.numel() > _SHOWN else "")
         weight = loss_weights.get(name, 0.0)
-        share = f" (* {weight:g} = {weight * sum(numbers):.6g} loss)" if weight and len(numbers) == 1 else ""
-        log.info("    %s = %s%s", name, text, share)
+        for index, number in enumerate(tensor.flatten()[:_SHOWN].tolist()):
+            share = f" (* {weight:g} = {weight * number:.6g} loss)" if weight else ""
+            log.info("    %s net output #%d: %s = %.6g%s", phase, first + index, name, number, share)
+        if tensor.numel() > _SHOWN:
+            log.info("    %s net output %s has %d more values", phase, name, tensor.numel() - _SHOWN)
+        first += tensor.numel()

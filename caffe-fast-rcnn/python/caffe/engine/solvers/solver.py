@@ -13,6 +13,7 @@ from ...proto import caffe_pb2
 from .. import device
 from ..blob import Blob
 from ..net import Net
+from ..storage.caffemodel import copy_weights
 from . import display, lr_policy, snapshots
 from .actions import Action, SignalActions
 from .exchange import Exchange
@@ -78,8 +79,6 @@ class Solver:
         shapes = [blob.shape for blob in self.net.learnable_params]
         self.history = [Blob(*shape) for shape in shapes * self.histories]
         self._losses: deque[torch.Tensor] = deque(maxlen=self.param.average_loss)
-        self._loss_names = [name for name in self.net.outputs if self.net.blob_loss_weights[name]]
-        self._outputs: list[torch.Tensor] = []      # of these, the means over the passes of the last iteration
         self._progress = display.Progress()
         self._callbacks: list[tuple[Callable[[], None], Callable[[], None], Callable[[], None] | None]] = []
         self.exchange = self.exchange_type(self)
@@ -104,10 +103,13 @@ class Solver:
         states = list(param.test_state) or [None] * len(param.test_iter)
         self.test_nets = [load_net(self.net_type, source, caffe_pb2.TEST, state, self._path)
                           for source, state in zip(test_net_sources(param), states, strict=True)]
-        for path in (path.strip() for entry in param.weights for path in entry.split(",")):
-            self.net.copy_from(path)
         for net in self.test_nets:
             net.share_with(self.net)
+        for path in (path.strip() for entry in param.weights for path in entry.split(",")):
+            self.net.copy_from(path)
+            for net in self.test_nets:
+                if net.params.keys() - self.net.params.keys():      # layers that training does without
+                    copy_weights(net, path, skip_layers=self.net.params)
 
     # ---- the algorithm
     def update(self, rate: float, weights: Sequence[torch.Tensor], gradients: Sequence[torch.Tensor],
@@ -188,6 +190,8 @@ class Solver:
 
     def solve(self, resume_file: str | os.PathLike | None = None) -> None:
         """Train until max_iter, from a solver state where one is given; then snapshot and test."""
+        log.info("Solving %s", self.net.name)
+        log.info("Learning Rate Policy: %s", self.param.lr_policy)
         if resume_file is not None:
             self.restore(resume_file)
         self.step(self.param.max_iter - self.iter)
@@ -199,9 +203,10 @@ class Solver:
             return
         if self._is_due(self.param.display):
             self._losses.append(self.net.forward_with_loss())
-            self._show()
+            self._show_loss()
         if self._is_due_here(self.param.test_interval):
             self.test_all()
+        log.info("Optimization Done.")
 
     def _is_due(self, interval: int) -> bool:
         return interval > 0 and self.iter % interval == 0
@@ -236,35 +241,27 @@ class Solver:
 
     def _forward_backward(self) -> torch.Tensor:
         """Gradients of iter_size batches, summed; returns their mean loss, which stays on the device."""
-        losses, outputs, size = [], [], self.param.iter_size
+        losses, size = [], self.param.iter_size
         for number in range(self.iter * size, (self.iter + 1) * size):
             device.seed_pass(self._seed, number * self.exchange.count + self.exchange.rank)
             losses.append(self.net.forward_with_loss())
-            outputs.append([self.net.blobs[name].tensor.sum() for name in self._loss_names])
             if len(losses) == size:
                 self.exchange.expect_last_backward()
             self.net.run_backward()
-        self._outputs = [sum(values) / size for values in zip(*outputs, strict=True)]
         return sum(losses) / size
 
-    def mean_losses(self) -> dict[str, float]:
-        """Each loss output by name: its mean over all passes of the last iteration, without its loss_weight (ours).
-
-        In a parallel run over those of all processes, which all have to ask. Waits for the device.
-        """
-        if not self._outputs:
-            return {}
-        values = self.exchange.mean(torch.stack(self._outputs))
-        return dict(zip(self._loss_names, values.tolist(), strict=True))
+    def _show_loss(self, speed: str = "") -> None:
+        loss = self.exchange.mean(torch.stack(list(self._losses)).mean()).item()
+        if self.exchange.is_root:
+            display.show_loss(self.iter, loss, speed)
 
     def _show(self) -> None:
-        loss = self.exchange.mean(torch.stack(list(self._losses)).mean()).item()
-        speed = self._progress.describe(self.iter, self.param.max_iter)
+        self._show_loss(self._progress.describe(self.iter, self.param.max_iter))
         if not self.exchange.is_root:
             return
-        display.show_training(self.iter, self.param.max_iter, loss, self.lr, speed)
-        display.show_outputs({name: self.net.blobs[name].tensor for name in self.net.outputs},
+        display.show_outputs("Train", {name: self.net.blobs[name].tensor for name in self.net.outputs},
                              self.net.blob_loss_weights)
+        display.show_rate(self.iter, self.lr)
 
     # ---- testing
     def test_all(self) -> list[dict[str, torch.Tensor]]:
@@ -283,6 +280,7 @@ class Solver:
         Returns, and logs, the mean of each output; nothing where it was asked to stop.
         """
         net, count = self.test_nets[index], self.param.test_iter[index]
+        log.info("Iteration %d, Testing net (#%d)", self.iter, index)
         net.share_with(self.net)
         totals: dict[str, torch.Tensor] = {}
         loss = 0.0
@@ -295,10 +293,9 @@ class Solver:
                 value = net.blobs[name].tensor
                 totals[name] = totals[name] + value if name in totals else value.clone()
         means = {name: total / count for name, total in totals.items()}
-        log.info("Iteration %d, test net %d, %d batches", self.iter, index, count)
         if self.param.test_compute_loss:
-            log.info("    test loss = %.6g", float(loss) / count)
-        display.show_outputs(means, net.blob_loss_weights)
+            log.info("Test loss: %.6g", float(loss) / count)
+        display.show_outputs("Test", means, net.blob_loss_weights)
         return means
 
     def share_weights(self, net: Net) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ...proto import caffe_pb2
 from .wire import (
     LENGTH,
     VARINT,
@@ -84,9 +85,21 @@ def read_blob(data: mmap.mmap, begin: int, end: int) -> StoredBlob:
                             "net there in 32-bit floats")
     values = _join(doubles or singles)
     shape = tuple(legacy.get(number, 0) for number in _LEGACY_DIMS) if legacy else tuple(dims or ())
-    if math.prod(shape) != values.size:
-        raise WireError(f"shape {shape} needs {math.prod(shape)} values, the file holds {values.size}")
-    return StoredBlob(values, shape, bool(legacy))
+    return _checked(StoredBlob(values, shape, bool(legacy)))
+
+
+def _checked(blob: StoredBlob) -> StoredBlob:
+    if math.prod(blob.shape) != blob.values.size:
+        raise WireError(f"shape {blob.shape} needs {math.prod(blob.shape)} values, the file holds {blob.values.size}")
+    return blob
+
+
+def stored_blob(message: caffe_pb2.BlobProto) -> StoredBlob:
+    """The blob in a message that was parsed already. Raises WireError where shape and number of values disagree."""
+    values = np.array(message.double_data or message.data, np.float64 if message.double_data else np.float32)
+    legacy = any(message.HasField(name) for name in ("num", "channels", "height", "width"))
+    old, new = (message.num, message.channels, message.height, message.width), tuple(message.shape.dim)
+    return _checked(StoredBlob(values, old if legacy else new, legacy))
 
 
 def _join(chunks: list[np.ndarray]) -> np.ndarray:

@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from ..blob import Blob
-from .blob_proto import StoredBlob
+from .blob_proto import StoredBlob, stored_blob
+from .wire import WireError
 
 log = logging.getLogger("caffe")
 
@@ -22,7 +23,8 @@ class LoadReport(NamedTuple):
     """What loading weights left out, as names of layers in order."""
 
     unused: list[str]       # layers of the file, with weights, that the net does not have
-    unfilled: list[str]     # layers of the net with parameters that no layer of the file has, itself or for a sharer
+    # layers of the net with parameters that the file should fill, and no layer of it does, itself or for a sharer
+    unfilled: list[str]
 
 
 def load_into(net, path: str | os.PathLike, stored: StoredLayers, skip_layers: Collection[str] = (),
@@ -32,7 +34,7 @@ def load_into(net, path: str | os.PathLike, stored: StoredLayers, skip_layers: C
     stored        pairs (layer name, {blob index: StoredBlob}); where a name comes twice the later one counts
     skip_layers   names of layers to leave as they are
     owners_only   the file may leave out blobs that are shared with another layer (HDF5 does)
-    Returns what found no partner; it is logged too.
+    Returns what found no partner; it is logged too, layers that keep the values of their fillers as a warning.
     Raises WeightsError for another number of blobs or another shape.
     Source: Net::CopyTrainedLayersFrom in src/caffe/net.cpp.
     """
@@ -67,15 +69,32 @@ def _pair(path, layer, stored: Mapping[int, StoredBlob],
     return [(layer.blobs[index], blob) for index, blob in stored.items()]
 
 
+def take_written_blobs(layer) -> None:
+    """Fill the parameters with the `blobs` of the layer's own message, where it has some. Raises LayerError."""
+    written = layer.param.blobs
+    if written and len(written) != len(layer.blobs):
+        layer.fail(f"has {len(written)} `blobs` in its message, but {len(layer.blobs)} parameters")
+    for index, (target, message) in enumerate(zip(layer.blobs, written, strict=False)):
+        try:
+            source = stored_blob(message)
+        except WireError as error:
+            layer.fail(f"blob {index}: {error}")
+        if not source.fits(target.shape):
+            layer.fail(f"blob {index}: expected shape {target.shape}, found {source.shape} in its message")
+        source.copy_to(target.tensor)
+
+
 def _report(net, path, stored: StoredLayers, skip_layers: Collection[str]) -> LoadReport:
     known, given = {layer.name for layer in net.engine_layers}, {name for name, _ in stored}
     unused = [name for name, blobs in stored if blobs and name not in known]
     filled = {id(blob._data) for layer in net.engine_layers if layer.name in given - set(skip_layers)
               for blob in layer.blobs}
-    unfilled = [layer.name for layer in net.engine_layers if any(id(blob._data) not in filled for blob in layer.blobs)]
+    unfilled = [layer.name for layer in net.engine_layers if layer.name not in skip_layers
+                and any(id(blob._data) not in filled for blob in layer.blobs)]
     log.info("%s: weights loaded into net '%s'", path, net.name)
     if unused:
         log.info("  in the file, but not in the net: %s", ", ".join(unused))
     if unfilled:
-        log.info("  in the net, but not in the file (left as they were): %s", ", ".join(unfilled))
+        log.warning("%s has no weights for these layers, which stay as they were (at first as their fillers made "
+                    "them): %s", path, ", ".join(unfilled))
     return LoadReport(unused, unfilled)

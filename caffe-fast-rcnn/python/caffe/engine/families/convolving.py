@@ -1,0 +1,135 @@
+"""A base class for convolutions."""
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from .. import device
+from ..blob import Blob
+from ..fillers import fill
+from ..layer import Layer
+from . import many_axes
+from .windows import Window, read_window
+
+_MOST_AXES_OF_PYTORCH = 3
+_LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+
+def channels_last(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor with its channels innermost in memory: convolutions run faster on it. Values and shape stay."""
+    return tensor.contiguous(memory_format=_LAYOUTS.get(tensor.dim(), torch.contiguous_format))
+
+
+class ConvolvingLayer(Layer):
+    """What Convolution and Deconvolution share: all but the direction.
+
+    Axis `axis` (1) holds the channels, the axes after it are spatial, those before it are independent inputs.
+    All bottoms have one shape and share the weights. Source: src/caffe/layers/base_conv_layer.cpp.
+    """
+
+    min_bottoms = 1
+    min_tops = 1
+    equal_bottoms_and_tops = True
+    transposed = False
+
+    def setup(self, bottom, top):
+        param = self.param.convolution_param
+        axes = len(bottom[0].shape)
+        self.channel_axis = self.axis(param.axis, axes)
+        self.window = read_window(self, axes - self.channel_axis - 1)
+        self.channels, self.num_output = bottom[0].shape[self.channel_axis], param.num_output
+        if min(self.num_output, param.group) < 1:
+            self.fail(f"num_output and group must be at least 1, found {self.num_output} and {param.group}")
+        if self.channels % param.group or self.num_output % param.group:
+            self.fail(f"group {param.group} must divide the {self.channels} channels and the num_output "
+                      f"{self.num_output}")
+        rows, columns = self.num_output, self.channels
+        if self.transposed:
+            rows, columns = columns, rows
+        self.blobs.append(Blob(rows, columns // param.group, *self.window.kernel))
+        fill(self.blobs[0], param.weight_filler)
+        if param.bias_term:
+            self.blobs.append(Blob(self.num_output))
+            fill(self.blobs[1], param.bias_filler)
+
+    def reshape(self, bottom, top):
+        shape, axis = bottom[0].shape, self.channel_axis
+        if len(shape) != axis + 1 + len(self.window.kernel) or shape[axis] != self.channels:
+            self.fail(f"expected {axis + 1 + len(self.window.kernel)} axes with {self.channels} channels at "
+                      f"axis {axis}, found shape {shape}")
+        for other in bottom[1:]:
+            if other.shape != shape:
+                self.fail(f"all bottoms must have one shape, found {shape} and {other.shape}")
+        size = self.window.transposed_size if self.transposed else self.window.output_size
+        spatial = size(shape[axis + 1:])
+        if min(spatial, default=1) < 1:
+            self.fail(f"{self.window} does not fit a bottom of shape {shape}: the top would be {spatial}")
+        self.lacking = (0,) if self.transposed else self.window.lacking(shape[axis + 1:])
+        for blob in top:
+            blob.reshape(*shape[:axis], self.num_output, *spatial)
+
+    def _folded(self, tensor: torch.Tensor) -> torch.Tensor:
+        """(num, channels, *spatial), channels_last, in its factor type."""
+        axis, tensor = self.channel_axis, device.as_factor(tensor)
+        if axis != 1 or not self.window.kernel:
+            tensor = tensor.reshape(math.prod(tensor.shape[:axis]), *self._with_an_axis(tensor.shape[axis:]))
+        return channels_last(tensor)
+
+    def _extended(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A folded bottom with zeros for what a window lacks at its end."""
+        if not any(self.lacking):
+            return tensor
+        return torch.nn.functional.pad(tensor, [pad for lacking in reversed(self.lacking) for pad in (0, lacking)])
+
+    @staticmethod
+    def _with_an_axis(shape: Sequence[int]) -> tuple[int, ...]:
+        """(channels, *spatial), with a spatial axis of length 1 where there is none."""
+        return (*shape, 1) if len(shape) == 1 else tuple(shape)
+
+    def _weight(self) -> torch.Tensor:
+        weight = self.blobs[0].factor
+        return channels_last(weight if self.window.kernel else weight[..., None])
+
+    def _geometry(self) -> tuple:
+        window = self.window if self.window.kernel else Window((1,), (1,), (0,), (1,))
+        return (window.stride, window.pad, window.dilation, self.transposed, (0,) * len(window.kernel),
+                self.param.convolution_param.group)
+
+    def _convolved(self, value: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        if len(self.window.kernel) > _MOST_AXES_OF_PYTORCH:
+            return many_axes.convolution(value, weight, bias, self.window, self.transposed,
+                                         self.param.convolution_param.group)
+        return torch.convolution(value, weight, bias, *self._geometry())
+
+    def _gradients(self, gradient: torch.Tensor, value: torch.Tensor, weight: torch.Tensor, wanted: Sequence[bool]):
+        """Those of value, weight and bias, at least those that are wanted."""
+        if len(self.window.kernel) > _MOST_AXES_OF_PYTORCH:
+            return many_axes.convolution_backward(gradient, value, weight, self.window, self.transposed,
+                                                  self.param.convolution_param.group)
+        return torch.ops.aten.convolution_backward(gradient, value, weight, [self.num_output], *self._geometry(),
+                                                   wanted)
+
+    def forward(self, bottom, top):
+        weight = self._weight()
+        bias = self.blobs[1].factor if len(self.blobs) > 1 else None
+        for source, target in zip(bottom, top, strict=True):
+            found = self._convolved(self._extended(self._folded(source.stored)), weight, bias)
+            target.tensor = found.reshape(target.shape) if found.shape != target.shape else found
+
+    def backward(self, top, propagate_down, bottom):
+        weight = self._weight()
+        wanted = [*self.param_propagate_down, False][:2]
+        for source, target, down in zip(bottom, top, propagate_down, strict=True):
+            if not (down or any(wanted)):
+                continue
+            value = self._folded(source.stored)
+            gradients = self._gradients(self._folded(target.stored_grad), self._extended(value), weight,
+                                        [down, *wanted])
+            if down:
+                inside = tuple(slice(length) for length in value.shape)
+                source.grad = gradients[0][inside].reshape(source.shape)
+            for index, want in enumerate(wanted):
+                if want:
+                    self.accumulate(index, gradients[index + 1])

@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     apply_cfg(args)
     path = existing_file(str(Path(args.output_dir, "detections.npz")), "DIR", "tools/test_net.py writes it")
-    from fast_rcnn.data_set import load_imdb
+    from fast_rcnn.data_set import load_imdb, print_report
     from fast_rcnn.detections import load_detections
     from fast_rcnn.test import apply_nms
     imdb = load_imdb(args.imdb)
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(str(error)) from None
     if args.nms:
         detections = apply_nms(detections, cfg.TEST.NMS)
-    print(imdb.evaluate_detections(detections, args.output_dir).report(), flush=True)
+    print_report(imdb.evaluate_detections(detections, args.output_dir))
     return 0
 
 

@@ -44,7 +44,7 @@ class SyntheticImages(imdb):
         self.image_index = image_names(count)
         rng, counts = np.random.default_rng(1), np.full(count, OBJECTS)
         self._boxes = Ragged(box_pool(20000)[rng.integers(0, 20000, count * OBJECTS)], counts)
-        self._classes = Ragged(rng.integers(1, len(CLASSES), count * OBJECTS).astype(np.int32), counts)
+        self._labels = Ragged(rng.integers(1, len(CLASSES), count * OBJECTS).astype(np.int32), counts)
 
     def image_path_at(self, i: int) -> str:
         return f"/data/images/{self.image_index[i]}.jpg"
@@ -53,7 +53,7 @@ class SyntheticImages(imdb):
         return [(WIDTH, HEIGHT)] * self.num_images
 
     def gt_roidb(self) -> list[Entry]:
-        return objects_roidb(self._boxes, self._classes)
+        return objects_roidb(self._boxes, self._labels)
 
 
 class Steps:

@@ -23,8 +23,7 @@ def xyxy_to_xywh(boxes: np.ndarray) -> np.ndarray:
 def filter_small_boxes(boxes: np.ndarray, min_size: float) -> np.ndarray:
     """Indices of boxes with x2 - x1 >= min_size and y2 - y1 > min_size.
 
-    The two limits differ by less than a pixel. py-faster-rcnn has it so, and published results were made with
-    it.
+    The two limits differ by less than a pixel. py-faster-rcnn has it so, and published results were made with it.
     """
     width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     return np.flatnonzero((width >= min_size) & (height > min_size))

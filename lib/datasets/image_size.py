@@ -11,9 +11,8 @@ import cv2
 def image_size(path: str | os.PathLike) -> tuple[int, int]:
     """(width, height) of an image as cv2.imread gives it, turned by its EXIF tag.
 
-    JPEG and PNG headers are read; other formats are decoded. Raises ValueError with the path if the file is
-    missing
-    or is not an image.
+    JPEG and PNG headers are read; other formats are decoded. Raises ValueError with the path if the file is missing or
+    is not an image.
     """
     try:
         with open(path, "rb") as file:

@@ -20,7 +20,8 @@ class imdb:
     """A list of images with annotated objects.
 
     A data set of your own derives from it, sets `image_index`, and writes `image_path_at`, `gt_roidb` and
-    `evaluate_detections`. Entries of a roidb are described in datasets/roidb.py.
+    `evaluate_detections`. Entries of a roidb are described in datasets/roidb.py. Classes written for
+    py-faster-rcnn, which set `_classes`, `_image_index` and `_roidb_handler`, work as they are.
 
     name         used for output folders
     classes      names, background first
@@ -30,12 +31,37 @@ class imdb:
 
     def __init__(self, name: str, classes: Sequence[str] = ()):
         self.name = name
-        self.classes = tuple(classes)
-        self.image_index: list[str] = []
+        self._classes: Sequence[str] = tuple(classes)
+        self._image_index: list[str] = []
         self.config: dict[str, Any] = {"rpn_file": None}
         self._roidb: list[Entry] | None = None
-        self._method = "gt"
         self._size_of: dict[str, tuple[int, int]] = {}      # by path
+        self._roidb_handler: Callable[[], list[Entry]] = self.gt_roidb
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(self._classes)
+
+    @classes.setter
+    def classes(self, names: Sequence[str]) -> None:
+        self._classes = tuple(names)
+
+    @property
+    def image_index(self) -> list[str]:
+        return self._image_index
+
+    @image_index.setter
+    def image_index(self, names: list[str]) -> None:
+        self._image_index = names
+
+    @property
+    def roidb_handler(self) -> Callable[[], list[Entry]]:
+        """Makes the roidb; `set_proposal_method` chooses it."""
+        return self._roidb_handler
+
+    @roidb_handler.setter
+    def roidb_handler(self, handler: Callable[[], list[Entry]]) -> None:
+        self._roidb_handler, self._roidb = handler, None
 
     @property
     def num_classes(self) -> int:
@@ -49,13 +75,12 @@ class imdb:
     def roidb(self) -> list[Entry]:
         """One entry per image, by the proposal method; made when first asked for."""
         if self._roidb is None:
-            self._roidb = self._handler(self._method)()
+            self._roidb = self._roidb_handler()
         return self._roidb
 
     def set_proposal_method(self, method: str) -> None:
         """Where other RoIs come from: 'gt' (nowhere), 'rpn' (config['rpn_file']), 'selective_search'."""
-        self._handler(method)
-        self._method, self._roidb = method, None
+        self.roidb_handler = self._handler(method)
 
     def _handler(self, method: str) -> Callable[[], list[Entry]]:
         handler = getattr(self, f"{method}_roidb", None)
@@ -75,7 +100,7 @@ class imdb:
     def rpn_roidb(self) -> list[Entry]:
         """Objects and the proposals of config['rpn_file']."""
         from rpn.proposals_file import load_proposals  # not at the top: datasets comes before rpn
-        if not self.config["rpn_file"]:
+        if not self.config.get("rpn_file"):
             raise ValueError(f"{self.name}: config['rpn_file'] names no file of proposals")
         boxes, _ = load_proposals(self.config["rpn_file"], self.image_index)
         return self.with_proposals(boxes)

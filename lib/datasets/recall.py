@@ -19,14 +19,12 @@ def evaluate_recall(roidb: Sequence[Entry], candidate_boxes: Sequence[np.ndarray
                     limit: int | None = None) -> dict[str, np.ndarray | float]:
     """Recall of objects by proposals, matched one to one in order of IoU.
 
-    roidb            entries with the objects and, unless given as `candidate_boxes` (per image, best first),
-                     the
+    roidb            entries with the objects and, unless given as `candidate_boxes` (per image, best first), the
                      proposals
     thresholds       least IoU of a match; 0.5, 0.55, .. 0.95 if not given
     area             one of AREA_RANGES: only objects of this size count
     limit            take only so many proposals of each image
-    returns          `recalls` at the `thresholds`, their mean `ar`, and `gt_overlaps`, the objects' IoUs,
-                     ascending
+    returns          `recalls` at the `thresholds`, their mean `ar`, and `gt_overlaps`, the objects' IoUs, ascending
     Raises ValueError for an unknown `area`.
     """
     if area not in AREA_RANGES:

@@ -52,9 +52,8 @@ def precision_recall(detections: Detections, objects: dict[str, Objects],
                      ovthresh: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
     """Recall and precision, (N,) each, after each detection by descending score (ties: as given).
 
-    A detection counts if its best object has an IoU > ovthresh: as right the first time that object is found,
-    as
-    wrong later, and not at all if the object is difficult. Every other detection is wrong.
+    A detection counts if its best object has an IoU > ovthresh: as right the first time that object is found, as wrong
+    later, and not at all if the object is difficult. Every other detection is wrong.
     recall = right so far / objects that are not difficult: NaN if there are none.
     """
     order = np.argsort(-detections.scores, kind="stable")
@@ -98,18 +97,20 @@ def average_precision(detections: Detections, objects: dict[str, Objects], ovthr
     return recall, precision, voc_ap(recall, precision, use_07_metric)
 
 
-def voc_eval(detpath: str, annopath: str, imagesetfile: str, classname: str, ovthresh: float = 0.5,
-             use_07_metric: bool = False) -> tuple[np.ndarray, np.ndarray, float]:
+def voc_eval(detpath: str, annopath: str, imagesetfile: str, classname: str, cachedir: str | None = None,
+             ovthresh: float = 0.5, use_07_metric: bool = False) -> tuple[np.ndarray, np.ndarray, float]:
     """Evaluate a file of detections against XML files; see `average_precision` for the results.
 
     detpath       file of detections, `{}` stands for the class: lines `image score x1 y1 x2 y2`
     annopath      XML file of an image, `{}` stands for its name; coordinates as in `detpath`
     imagesetfile  names of the images, one a line
+    classname     upper and lower case do not count
+    cachedir      an argument of py-faster-rcnn's: nothing is cached here
     """
     objects = {}
     for name in Path(imagesetfile).read_text(encoding="utf-8").split():
         annotation = read_annotation(annopath.format(name))
-        mine = [index for index, found in enumerate(annotation.names) if found == classname]
+        mine = [index for index, found in enumerate(annotation.names) if found.lower() == classname.lower()]
         objects[name] = Objects(annotation.boxes[mine], annotation.difficult[mine])
     return average_precision(read_detections(detpath.format(classname)), objects, ovthresh, use_07_metric)
 

@@ -1,8 +1,7 @@
 """Regression targets from pairs of boxes, boxes from regression outputs, and clipping to the image.
 
 A box is (x1, y1, x2, y2) in inclusive pixels: width = x2 - x1 + 1. The centre is x1 + width / 2.
-Source: Girshick et al., "Rich feature hierarchies" (R-CNN), appendix C; py-faster-rcnn's
-fast_rcnn/bbox_transform.py.
+Source: Girshick et al., "Rich feature hierarchies" (R-CNN), appendix C; py-faster-rcnn's fast_rcnn/bbox_transform.py.
 """
 from __future__ import annotations
 

@@ -157,13 +157,14 @@ def cfg_from_list(pairs: Sequence[str]) -> None:
     _apply((key, _parse(key, value)) for key, value in zip(pairs[::2], pairs[1::2], strict=True))
 
 
-def get_output_dir(imdb: Any, net_name: str | None = None) -> str:
+def get_output_dir(imdb: Any, net: Any = None) -> str:
     """Folder output/<EXP_DIR>/<data set>[/<net>] of the project, created if missing.
 
-    `imdb` is a data set or its name; characters that do not belong in a folder name become '_'.
+    `imdb` and `net` are a data set and a net, or their names; characters that do not belong in a folder name become
+    '_'.
     """
     name = re.sub(r"[^\w.+-]+", "_", getattr(imdb, "name", imdb)).strip("_") or "data"
-    folder = Path(cfg.ROOT_DIR, "output", cfg.EXP_DIR, name, *([net_name] if net_name else []))
+    folder = Path(cfg.ROOT_DIR, "output", cfg.EXP_DIR, name, *([getattr(net, "name", net)] if net is not None else []))
     folder.mkdir(parents=True, exist_ok=True)
     return str(folder)
 

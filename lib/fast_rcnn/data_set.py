@@ -29,7 +29,7 @@ def load_imdb(name: str) -> Any:
 def find_inputs(imdb: str, weights: Path | None, test_imdb: str | None = None) -> tuple[Any, Any]:
     """The data sets to train and, if any, to test on.
 
-    Raises one UserError for all that is missing: data sets and initial weights.
+    Raises one UserError for all that is wrong with data sets and initial weights.
     """
     problems, found = [], {}
     options = {imdb: "--imdb"}
@@ -43,8 +43,10 @@ def find_inputs(imdb: str, weights: Path | None, test_imdb: str | None = None) -
     if weights and not weights.is_file():
         problems.append(f"weights: there is no file {weights}. {_how_to_get(weights)}. --weights FILE names another "
                         "caffemodel, --weights none trains from random weights")
+    if len(problems) > 1:
+        raise UserError("several things are missing or wrong:\n" + "\n".join(f"- {problem}" for problem in problems))
     if problems:
-        raise UserError("something is missing:\n" + "\n".join(f"- {problem}" for problem in problems))
+        raise UserError(problems[0])
     return found[imdb], found[test_imdb] if test_imdb else None
 
 
@@ -88,6 +90,12 @@ def check_images(imdb: Any, option: str, name: str, record: str | os.PathLike | 
 def image_files(imdb: Any) -> Sequence[str]:
     """File of each image."""
     return [imdb.image_path_at(index) for index in range(imdb.num_images)]
+
+
+def print_report(result: Any) -> None:
+    """Print what evaluate_detections returned; data sets written for py-faster-rcnn print it themselves."""
+    if hasattr(result, "report"):
+        print(result.report(), flush=True)
 
 
 def use_proposals(imdb: Any, method: str, file: str | None) -> None:

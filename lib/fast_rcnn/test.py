@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fast_rcnn.bbox_transform import bbox_transform_inv, clip_boxes
-from fast_rcnn.config import cfg, check_one_scale
+from fast_rcnn.config import cfg, check_one_scale, get_output_dir
 from fast_rcnn.detections import Detections, save_detections
 from fast_rcnn.nms_wrapper import nms
 from fast_rcnn.profiling import profiled, span
@@ -135,15 +135,16 @@ def apply_nms(all_boxes: Sequence[Sequence[np.ndarray]], thresh: float) -> Detec
     return [[dets[nms(dets, thresh, force_cpu=True)] for dets in images] for images in rows]
 
 
-def test_net(net: Any, imdb: Any, output_dir: str | os.PathLike, max_per_image: int = 100,
-             thresh: float = 0.05, vis: bool = False, profile: Path | None = None) -> Any:
+def test_net(net: Any, imdb: Any, max_per_image: int = 100, thresh: float = 0.05, vis: bool = False,
+             output_dir: str | os.PathLike | None = None, profile: Path | None = None) -> Any:
     """Detect in all images of a data set, store the detections, and evaluate them.
 
-    Writes output_dir/detections.npz (see `save_detections`), and with `vis` a picture of each image's
-    detections into output_dir/vis. max_per_image and thresh are those of `detections_per_class`; profile: see
-    `profiled`.
+    Writes output_dir/detections.npz (see `save_detections`), and with `vis` a picture of each image's detections into
+    output_dir/vis; without one, it is get_output_dir(imdb, net). max_per_image and thresh are those of
+    `detections_per_class`; profile: see `profiled`.
     Returns what imdb.evaluate_detections(detections, output_dir) returns.
     """
+    output_dir = output_dir or get_output_dir(imdb, net)
     all_boxes: Detections = [[] for _ in range(imdb.num_classes)]
     roidb = None if cfg.TEST.HAS_RPN else imdb.roidb
     progress = Progress("im_detect", imdb.num_images)

@@ -11,8 +11,7 @@ DEFAULT_RATIOS = (0.5, 1, 2)
 class Task:
     """Number of classes with the background; the anchors' scales (times 16 pixels) and ratios height / width.
 
-    Raises ValueError for fewer than two classes and for scales or ratios that are missing, repeated or not
-    positive.
+    Raises ValueError for fewer than two classes and for scales or ratios that are missing, repeated or not positive.
     """
 
     num_classes: int = 21

@@ -37,11 +37,10 @@ class RoIDataLayer(caffe.Layer):
                           bbox_outside_weights; sampled RoIs, or all of them with TRAIN.USE_OHEM
     Their contents are described in roi_data_layer/minibatch.py.
 
-    `set_roidb` must be called before the first forward. Minibatch i is a function of cfg.RNG_SEED, i and the
-    roidb
-    alone; `seek(i)` makes it the next one. TRAIN.USE_PREFETCH prepares minibatches in the background, with
-    NUM_WORKERS processes for the images; `waits` tells how long forward waited for them. Of N processes
-    that train together, process r gives minibatches r, N + r, 2N + r, ...; it counts its own.
+    `set_roidb` must be called before the first forward. Minibatch i is a function of cfg.RNG_SEED, i and the roidb
+    alone; `seek(i)` makes it the next one. TRAIN.USE_PREFETCH prepares minibatches in the background, with NUM_WORKERS
+    processes for the images; `waits` tells how long forward waited for them. Of N processes that train together,
+    process r gives minibatches r, N + r, 2N + r, ...; it counts its own.
     """
 
     def setup(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
@@ -136,11 +135,9 @@ class RoIDataLayer(caffe.Layer):
 class OHEMDataLayer(caffe.Layer):
     """Keeps the TRAIN.BATCH_SIZE RoIs of highest loss. param_str "'num_classes': K".
 
-    Bottoms: cls_prob (R, K), bbox_pred (R, 4K), rois (R, 5), labels (R,) and, if TRAIN.BBOX_REG,
-    bbox_targets,
+    Bottoms: cls_prob (R, K), bbox_pred (R, 4K), rois (R, 5), labels (R,) and, if TRAIN.BBOX_REG, bbox_targets,
     bbox_inside_weights, bbox_outside_weights (R, 4K). Tops: rois_hard, labels_hard and, if TRAIN.BBOX_REG,
-    bbox_targets_hard, bbox_inside_weights_hard, bbox_outside_weights_hard: rows of the bottoms, highest loss
-    first.
+    bbox_targets_hard, bbox_inside_weights_hard, bbox_outside_weights_hard: rows of the bottoms, highest loss first.
     TRAIN.OHEM_USE_NMS removes near copies first, at an IoU of TRAIN.OHEM_NMS_THRESH.
 
     No gradient passes: the prototxt must set `propagate_down: false` for every bottom.

@@ -1,6 +1,7 @@
 """Makes the blobs of one minibatch from roidb entries (see datasets/roidb.py and roi_data_layer/roidb.py).
 
-Settings arrive as `settings`, a cfg tree: TRAIN.*, PIXEL_MEANS and PIXEL_STDS are read.
+Settings arrive as `settings`, a cfg tree: TRAIN.*, PIXEL_MEANS and PIXEL_STDS are read. For callers of py-faster-rcnn's
+functions they default to cfg, and `rng` to a generator that cfg.RNG_SEED makes anew in each call.
 """
 from __future__ import annotations
 
@@ -11,21 +12,23 @@ import numpy as np
 
 from datasets.roidb import Entry
 from fast_rcnn.bbox_transform import per_class_targets
+from fast_rcnn.config import cfg
+from roi_data_layer.ohem import get_ohem_minibatch, select_hard_examples  # noqa: F401  # where others look for them
 from utils.blob import im_list_to_blob
 from utils.images import Reader, image_request, read_in_line
 
 Blobs = dict[str, np.ndarray]
 
 
-def get_minibatch(roidb: Sequence[Entry], num_classes: int, settings: Any, rng: np.random.Generator,
-                  read: Reader = read_in_line) -> Blobs:
+def get_minibatch(roidb: Sequence[Entry], num_classes: int, settings: Any = None,
+                  rng: np.random.Generator | None = None, read: Reader = read_in_line) -> Blobs:
     """Blobs of the images in `roidb`.
 
-    With TRAIN.HAS_RPN: `data`, `im_info`, `gt_boxes`. Otherwise `data` and TRAIN.BATCH_SIZE sampled RoIs, the
-    same
+    With TRAIN.HAS_RPN: `data`, `im_info`, `gt_boxes`. Otherwise `data` and TRAIN.BATCH_SIZE sampled RoIs, the same
     number from every image (fewer where an image has not enough): see `roi_blobs` and `sample_rois`.
     `rng` draws the scale of each image, then the RoIs; `read` prepares the images.
     """
+    settings, rng = _or_defaults(settings, rng)
     train = settings.TRAIN
     data, sizes, scales = read_images(roidb, settings, rng, read)
     blobs = {"data": data}
@@ -37,16 +40,22 @@ def get_minibatch(roidb: Sequence[Entry], num_classes: int, settings: Any, rng: 
     return {**blobs, **roi_blobs(roidb, picks, scales, num_classes, train)}
 
 
-def get_allrois_minibatch(roidb: Sequence[Entry], num_classes: int, settings: Any, rng: np.random.Generator,
-                          read: Reader = read_in_line) -> Blobs:
+def get_allrois_minibatch(roidb: Sequence[Entry], num_classes: int, settings: Any = None,
+                          rng: np.random.Generator | None = None, read: Reader = read_in_line) -> Blobs:
     """Blobs with all RoIs, for hard example mining: per image foreground, then background.
 
     RoIs between BG_THRESH_HI and FG_THRESH are left out. `rng` draws the scale of each image; `read` prepares
     the images.
     """
+    settings, rng = _or_defaults(settings, rng)
     data, _, scales = read_images(roidb, settings, rng, read)
     picks = [split_rois(entry["max_overlaps"], settings.TRAIN) for entry in roidb]
     return {"data": data, **roi_blobs(roidb, picks, scales, num_classes, settings.TRAIN)}
+
+
+def _or_defaults(settings: Any, rng: np.random.Generator | None) -> tuple[Any, np.random.Generator]:
+    settings = settings or cfg
+    return settings, rng or np.random.default_rng(settings.RNG_SEED)
 
 
 def read_images(roidb: Sequence[Entry], settings: Any, rng: np.random.Generator,

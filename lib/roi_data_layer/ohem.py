@@ -1,7 +1,6 @@
 """Online hard example mining: the loss of every RoI, and the RoIs of highest loss to train on.
 
-Source: Shrivastava, Gupta, Girshick, "Training Region-based Object Detectors with Online Hard Example
-Mining", 2016.
+Source: Shrivastava, Gupta, Girshick, "Training Region-based Object Detectors with Online Hard Example Mining", 2016.
 """
 from __future__ import annotations
 
@@ -17,8 +16,7 @@ LEAST_PROBABILITY = np.finfo(np.float64).eps
 def roi_losses(cls_prob: np.ndarray, labels: np.ndarray, *boxes: np.ndarray) -> np.ndarray:
     """Loss of each RoI, (R,) float64: -ln(p[label]) plus, for foreground, its smooth L1 box loss.
 
-    The box loss is the sum over columns of outside * smoothL1(inside * (pred - target)), where inside is not
-    0.
+    The box loss is the sum over columns of outside * smoothL1(inside * (pred - target)), where inside is not 0.
 
     cls_prob  (R, K) class probabilities
     labels    (R,) classes, as whole numbers of any type
@@ -51,9 +49,8 @@ def select_hard_rois(losses: np.ndarray, rois: np.ndarray, labels: np.ndarray, c
     """Indices of the RoIs to train on, largest loss first.
 
     count       RoIs of all images together
-    nms_thresh  if given, RoIs that overlap one of higher loss by this IoU are removed first, separately for
-                each
-                image and label
+    nms_thresh  if given, RoIs that overlap one of higher loss by this IoU are removed first, separately for each image
+                and label
     """
     if nms_thresh is None:
         return select_hard_examples(losses, count)

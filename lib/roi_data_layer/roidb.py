@@ -20,8 +20,7 @@ from utils.timer import with_progress
 def prepare_roidb(imdb: Any) -> list[Entry]:
     """The data set's roidb with each image's path and size, checked; `imdb` is left as it is.
 
-    Entries made by older code may hold `gt_overlaps` (dense or scipy.sparse) instead of max_overlaps,
-    max_classes.
+    Entries made by older code may hold `gt_overlaps` (dense or scipy.sparse) instead of max_overlaps, max_classes.
     """
     entries, sizes = list(imdb.roidb), np.array(imdb.image_sizes(), np.int64).reshape(-1, 2)
     if len(entries) != len(sizes):
@@ -72,8 +71,7 @@ def add_bbox_regression_targets(roidb: Sequence[Entry], num_classes: int,
 
     train    cfg.TRAIN: BBOX_THRESH and the BBOX_NORMALIZE_* keys
     returns  means and stds, (4 * num_classes,) float64: BBOX_NORMALIZE_MEANS and _STDS for every class if
-             ..._PRECOMPUTED, else those of the targets found (population standard deviation; see
-             `target_statistics`)
+             ..._PRECOMPUTED, else those of the targets found (population standard deviation; see `target_statistics`)
     """
     def raw(entry: Mapping[str, Any]) -> np.ndarray:
         return compute_targets(entry["boxes"], entry["max_overlaps"], entry["max_classes"], train.BBOX_THRESH)
@@ -157,8 +155,7 @@ def normalize_targets(targets: np.ndarray, means: np.ndarray, stds: np.ndarray) 
 def safe_stds(stds: np.ndarray) -> np.ndarray:
     """Deviations to divide by: 1 instead of 0.
 
-    A class seen only as exact objects has targets that are all 0. py-faster-rcnn divides them by 0, which
-    makes
-    NaN; divided by 1 they stay the 0 that they are.
+    A class seen only as exact objects has targets that are all 0. py-faster-rcnn divides them by 0, which makes NaN;
+    divided by 1 they stay the 0 that they are.
     """
     return np.where(stds > 0, stds, 1.0)

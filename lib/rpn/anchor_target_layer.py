@@ -153,8 +153,7 @@ class AnchorTargetLayer(caffe.Layer):
     top     rpn_labels (N, 1, A * H, W) of 1, 0, -1, row a * H + y; rpn_bbox_targets,
             rpn_bbox_inside_weights, rpn_bbox_outside_weights (N, 4A, H, W), channel 4a + i
 
-    param_str: feat_stride (pixels from cell to cell); scales (8, 16, 32), ratios (0.5, 1, 2),
-    allowed_border (0).
+    param_str: feat_stride (pixels from cell to cell); scales (8, 16, 32), ratios (0.5, 1, 2), allowed_border (0).
     Each image has its own RPN_BATCHSIZE examples and its own outside weights.
     Labelling follows cfg.TRAIN.RPN_* as it is at setup. There is no gradient.
     """

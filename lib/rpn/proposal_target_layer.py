@@ -72,8 +72,7 @@ def proposal_targets(rois: np.ndarray, gt_boxes: np.ndarray, num_classes: int, n
 class ProposalTargetLayer(caffe.Layer):
     """Chooses RoIs to train on, and gives them labels and regression targets.
 
-    bottom  rpn_rois (n, 5) image index, x1, y1, x2, y2; gt_boxes, see
-            `rpn.anchor_target_layer.gt_boxes_of_images`
+    bottom  rpn_rois (n, 5) image index, x1, y1, x2, y2; gt_boxes, see `rpn.anchor_target_layer.gt_boxes_of_images`
     top     rois (R, 5), labels (R,), bbox_targets, bbox_inside_weights, bbox_outside_weights (R, 4K)
 
     param_str: num_classes (K, with the background).

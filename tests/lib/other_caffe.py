@@ -68,7 +68,7 @@ def main(imdb_name, output, models):
     detector, weights = str(Path(models, "faster_rcnn_test.pt")), str(Path(output, "detector.caffemodel"))
     caffe.Net(detector, caffe.TEST).save(weights)
     net = DetectorFiles(detector, weights).load(imdb.num_classes)
-    print(len(boxes), "images", test_net(net, imdb, output).report())
+    print(len(boxes), "images", test_net(net, imdb, output_dir=output).report())
 
 
 if __name__ == "__main__":

@@ -114,6 +114,17 @@ def test_no_roi_is_foreground_and_background(case):
     assert not targets[labels == 0].any() and not weights[labels == 0].any()
 
 
+def test_minibatches_as_py_faster_rcnn_asks_for_them(tmp_path):
+    from roi_data_layer import minibatch, ohem
+    set_config({"RNG_SEED": 11, "TRAIN.HAS_RPN": False})
+    for get in (get_minibatch, get_allrois_minibatch):
+        asked, given = get(scene(tmp_path, 2), 3), get(scene(tmp_path, 2), 3, cfg, np.random.default_rng(11))
+        for name, values in given.items():
+            np.testing.assert_array_equal(asked[name], values)
+    assert minibatch.get_ohem_minibatch is ohem.get_ohem_minibatch
+    assert minibatch.select_hard_examples is ohem.select_hard_examples
+
+
 @golden("minibatch", "seeded")
 def test_sampled_minibatch_keeps_the_quotas(case, tmp_path):
     settings, roidb = set_config(case.config), roidb_of(case, tmp_path)

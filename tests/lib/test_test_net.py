@@ -78,7 +78,7 @@ def test_test_net_stores_and_evaluates(photographs, tmp_path, capsys):
     set_config({"TEST.HAS_RPN": True, "TEST.SCALES": (80,)})
     net = FakeNet(["data", "im_info"], detector(20), inner=("rois",))
     imdb = FakeImdb(photographs, CLASSES)
-    assert detection.test_net(net, imdb, tmp_path / "out", max_per_image=4, vis=True) == "evaluated"
+    assert detection.test_net(net, imdb, 4, vis=True, output_dir=tmp_path / "out") == "evaluated"
     all_boxes, folder = imdb.evaluated
     assert folder == str(tmp_path / "out")
     assert [sum(len(all_boxes[c][i]) for c in range(3)) for i in range(3)] == [4, 4, 4]
@@ -87,6 +87,15 @@ def test_test_net_stores_and_evaluates(photographs, tmp_path, capsys):
         np.testing.assert_array_equal(got, want)
     assert len(list((tmp_path / "out" / "vis").glob("*.png"))) == 3
     assert "im_detect: 3/3" in capsys.readouterr().out
+
+
+def test_results_go_into_the_output_folder_of_data_set_and_net(photographs, tmp_path):
+    cfg = set_config({"TEST.HAS_RPN": True, "TEST.SCALES": (80,)})
+    cfg.ROOT_DIR = str(tmp_path)
+    net, imdb = FakeNet(["data", "im_info"], detector(20), inner=("rois",)), FakeImdb(photographs, CLASSES)
+    net.name, imdb.name = "small", "three"
+    detection.test_net(net, imdb, 4)
+    assert (tmp_path / "output" / "default" / "three" / "small" / "detections.npz").is_file()
 
 
 def test_test_net_uses_the_proposals_of_the_roidb(photographs, tmp_path):
@@ -98,7 +107,7 @@ def test_test_net_uses_the_proposals_of_the_roidb(photographs, tmp_path):
               "gt_classes": np.array([0, 2, 0])} for _ in photographs]
     roidb[1]["gt_classes"] = np.array([1, 2, 1])        # without proposals
     imdb = FakeImdb(photographs, CLASSES, roidb)
-    detection.test_net(net, imdb, tmp_path / "out", thresh=0.0)
+    detection.test_net(net, imdb, thresh=0.0, output_dir=tmp_path / "out")
     np.testing.assert_array_equal(net.fed["rois"], [[0, 2, 4, 40, 60], [0, 18, 18, 24, 28]])
     counts, _ = flat(imdb.evaluated[0])
     assert counts[:, 1].sum() == 0 and counts[:, 0].sum() > 0
@@ -134,7 +143,7 @@ def test_a_broken_image_ends_the_test_when_its_turn_comes(photographs, tmp_path,
     photographs[2].write_bytes(b"not an image")
     net = FakeNet(["data", "im_info"], detector(20), inner=("rois",))
     with pytest.raises(ImageError, match="c.png: the image is missing or broken"):
-        detection.test_net(net, FakeImdb(photographs, CLASSES), tmp_path / "out")
+        detection.test_net(net, FakeImdb(photographs, CLASSES), output_dir=tmp_path / "out")
     assert "im_detect: 1/3" in capsys.readouterr().out and not (tmp_path / "out").exists()
 
 

@@ -44,8 +44,8 @@ def test_recorded_devkit(case, tmp_path):
     annotation = next(path for path in paths if path.endswith(".xml"))
     args = (f"{tmp_path / results}_{{}}.txt", str((tmp_path / annotation).with_name("{}.xml")),
             str(tmp_path / image_set))
-    area = [[voc_eval(*args, name, thresh) for name in names] for thresh in thresholds]
-    points = [[voc_eval(*args, name, thresh, True)[2] for name in names] for thresh in thresholds]
+    area = [[voc_eval(*args, name, None, thresh) for name in names] for thresh in thresholds]
+    points = [[voc_eval(*args, name, None, thresh, True)[2] for name in names] for thresh in thresholds]
     case.check("rec", np.concatenate([recall for row in area for recall, _, _ in row]))
     case.check("prec", np.concatenate([precision for row in area for _, precision, _ in row]))
     case.check("pr_counts", [[len(recall) for recall, _, _ in row] for row in area])
@@ -75,6 +75,16 @@ def test_equal_scores_keep_the_order_of_the_file(case, tmp_path):
     case.check("rec", recall)
     case.check("prec", precision)
     case.check("ap_area", ap)
+
+
+def test_evaluation_of_files_ignores_case_and_cachedir(tmp_path):
+    (tmp_path / "set.txt").write_text("a\n")
+    box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
+    (tmp_path / "a.xml").write_text(f"<annotation><object><name>Dog</name>{box}</object></annotation>")
+    (tmp_path / "dog.txt").write_text("a 0.5 1 1 9 9\n")
+    paths = [str(tmp_path / name) for name in ("{}.txt", "{}.xml", "set.txt")]
+    assert voc_eval(*paths, "dog", str(tmp_path / "cache"), 0.5)[2] == 1
+    assert not (tmp_path / "cache").exists()
 
 
 def no_detections():

@@ -4,6 +4,7 @@ import tracemalloc
 import cv2
 import numpy as np
 import pytest
+import scipy.sparse
 
 from datasets.factory import get_imdb, register
 from datasets.image_size import ends_early, image_size
@@ -300,6 +301,35 @@ def test_registered_data_sets(pets):
         register("mine", Mine)
 
 
+def test_a_data_set_written_for_py_faster_rcnn(tmp_path):
+    write_image(tmp_path / "a.png")
+
+    class Classic(imdb):
+        def __init__(self):
+            imdb.__init__(self, "classic")
+            self._classes = ("__background__", "cat")
+            self._image_index = ["a"]
+            self._roidb_handler = self.my_roidb
+            self.config = {"cleanup": True}
+
+        def image_path_at(self, i):
+            return str(tmp_path / f"{self._image_index[i]}.png")
+
+        def my_roidb(self):
+            return [{"boxes": np.array([[3, 4, 20, 30]], np.uint16), "gt_classes": np.array([1], np.int32),
+                     "gt_overlaps": scipy.sparse.csr_matrix([[0, 1]], dtype=np.float32), "flipped": False}]
+
+    data = Classic()
+    assert data.classes == ("__background__", "cat") and (data.num_classes, data.num_images) == (2, 1)
+    assert data.roidb_handler == data.my_roidb
+    data.append_flipped_images()
+    roidb = prepare_roidb(data)
+    assert [entry["boxes"].tolist() for entry in roidb] == [[[3, 4, 20, 30]], [[39, 4, 56, 30]]]
+    assert roidb[1]["max_classes"].tolist() == [1] and roidb[1]["image"].endswith("a.png")
+    with pytest.raises(ValueError, match="names no file of proposals"):
+        data.set_proposal_method("rpn") or data.roidb
+
+
 def test_lists_of_images(tmp_path):
     (tmp_path / "set.txt").write_text("a.jpg\nb 1\n\nc  -1\nd 0\n")
     assert read_image_set(tmp_path / "set.txt", {"a", "b 1", "d"}) == ["a", "b 1", "c", "d"]
@@ -333,7 +363,7 @@ def test_image_sizes_are_read_once(tmp_path, monkeypatch):
     data.image_index = ["a", "b"]
     monkeypatch.setattr(data, "image_path_at", lambda index: str(tmp_path / f"{'ab'[index % 2]}.png"), raising=False)
     entry = {"boxes": np.array([[0, 0, 9, 9]], np.float32), "flipped": False}
-    monkeypatch.setattr(data, "gt_roidb", lambda: [entry] * 2)
+    data.roidb_handler = lambda: [entry] * 2
     read = []
     monkeypatch.setattr(module, "image_size", lambda path: read.append(path) or (30 + len(read), 20))
     data.append_flipped_images()

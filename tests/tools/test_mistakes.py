@@ -106,7 +106,7 @@ ALT_OPT = "train_faster_rcnn_alt_opt"
     (["--max_iters", "1", "2", "0", "4"], "0 is less than 1"),
     (["--resume", "--restart"], "not allowed with"),
     (["--imdb", "no/such/folder:train"], "no/such/folder"),
-    (["--test_imdb", "no/such/folder:test"], "- --test_imdb no/such/folder:test: no/such/folder"),
+    (["--test_imdb", "no/such/folder:test"], "error: --test_imdb no/such/folder:test: no/such/folder"),
     (["--output", str(ROOT / "README.md")], "README.md cannot be made: file exists"),
     (["--models", "no/such/models"], "expected one stage1_rpn_solver*.pt, found none"),
 ])

@@ -26,6 +26,8 @@ from fast_rcnn.config import cfg, get_output_dir
 EXAMPLES = """\
   tools/rpn_generate.py --def models/VGG16/faster_rcnn_alt_opt/rpn_test.pt --net rpn.caffemodel \\
       --imdb voc_2007_trainval
+  torchrun --nproc_per_node 4 tools/rpn_generate.py ...
+      on four GPUs, a quarter of the images each
 """
 
 
@@ -51,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     existing_file(args.net, "--net")
     cfg.TEST.RPN_PRE_NMS_TOP_N, cfg.TEST.RPN_POST_NMS_TOP_N = -1, 2000    # unless the user says otherwise
     apply_cfg(args)
+    from fast_rcnn import parallel
     from fast_rcnn.data_set import load_imdb
     from rpn.generate import imdb_proposals, load_rpn, save_proposals
     imdb = load_imdb(args.imdb)
@@ -59,8 +62,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if output.is_dir():
         raise UserError(f"--output {output}: is a folder, expected the name of a file")
     use_device(choose_device(args))
+    parallel.join()
     profile = output.parent / "profile" / output.stem if args.profile else None
     boxes, scores = imdb_proposals(load_rpn(args.prototxt, args.net), imdb, profile)
+    if not parallel.is_first():
+        return 0
     save_proposals(output, boxes, scores, imdb.image_index)
     recall = imdb.evaluate_recall(boxes)
     print(f"{sum(map(len, boxes))} proposals for {imdb.num_images} images, average recall "

@@ -5,9 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import _init_paths  # noqa: F401
 from fast_rcnn.cli import add_cfg_options, add_device_options, add_profile_option, make_parser, positive, tool
+
+if TYPE_CHECKING:
+    from fast_rcnn.alt_opt import Run
 
 EXAMPLES = """\
   tools/train_faster_rcnn_alt_opt.py --net_name VGG16
@@ -16,6 +20,8 @@ EXAMPLES = """\
       a data set of your own; nets for its classes are made
   tools/train_faster_rcnn_alt_opt.py --net_name VGG16 --resume
       go on with a run that was stopped or died
+  torchrun --nproc_per_node 4 tools/train_faster_rcnn_alt_opt.py --net_name VGG16
+      on four GPUs: together they do four times the images in an iteration
 """
 
 
@@ -56,24 +62,38 @@ def main(argv: Sequence[str] | None = None) -> int:
         from fast_rcnn.alt_opt_step import run_step
         return run_step(words[1:])
     args = parser().parse_args(words)
-    from fast_rcnn.alt_opt import train_alt_opt
-    from fast_rcnn.alt_opt_setup import make_run
+    from fast_rcnn import parallel
     from fast_rcnn.child_process import ChildDied
-    run = make_run(args)
-    print(f"Output: {run.output}", flush=True)
+    parallel.join()
     try:
-        final = train_alt_opt(run, args.restart)
+        run = _train(args)
     except ChildDied as error:
         print(f"\n{error}\nWhen the cause is mended, the same command with --resume goes on.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nStopped. The same command with --resume goes on.", file=sys.stderr)
+        if parallel.is_first():
+            print("\nStopped. The same command with --resume goes on.", file=sys.stderr)
         return 130
+    return _test(run, args) if run and args.test_imdb else 0
+
+
+def _train(args: argparse.Namespace) -> Run | None:
+    """The finished run; None in a process that only follows the first one."""
+    from fast_rcnn import parallel, team
+    from fast_rcnn.alt_opt import train_alt_opt
+    from fast_rcnn.alt_opt_setup import make_run, step_command
+    if not parallel.is_first():
+        team.follow(step_command())
+        return None
+    with team.leading():
+        run = make_run(args)
+        print(f"Output: {run.output}", flush=True)
+        final = train_alt_opt(run, args.restart)
     print(f"Final model: {final}\nTest net: {run.output / 'faster_rcnn_test.pt'}", flush=True)
-    return _test(run, args) if args.test_imdb else 0
+    return run
 
 
-def _test(run, args) -> int:
+def _test(run: Run, args: argparse.Namespace) -> int:
     import test_net
     device = ["--cpu"] if run.gpu_id is None else ["--gpu", str(run.gpu_id)]
     return test_net.main(["--run", str(run.output), "--imdb", args.test_imdb, *device,

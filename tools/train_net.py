@@ -29,6 +29,8 @@ EXAMPLES = """\
       --weights data/imagenet_models/VGG16.v2.caffemodel --cfg experiments/cfgs/faster_rcnn_end2end.yml
   tools/train_net.py ... --resume
       go on from the last checkpoint
+  torchrun --nproc_per_node 4 tools/train_net.py ...
+      on four GPUs: together they do four times the images in an iteration
 """
 
 
@@ -58,17 +60,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     existing_file(args.solver, "--solver")
     args.weights = None if args.weights == "none" else args.weights
     apply_cfg(args)
+    use_device(choose_device(args))
+    import caffe
+    from fast_rcnn import checks, parallel
+    parallel.join()
     if args.rand:
-        cfg.RNG_SEED = secrets.randbelow(2**31)
+        cfg.RNG_SEED = parallel.from_first(secrets.randbelow(2**31))
         print(f"RNG_SEED: {cfg.RNG_SEED}", flush=True)
-    from fast_rcnn import checks
     from fast_rcnn.anchor_room import small_image_warning
     from fast_rcnn.data_set import find_inputs, prepare_to_train
     from fast_rcnn.solver_checks import check_solver
     from fast_rcnn.train import TrainingStopped
     imdb, _ = find_inputs(args.imdb, Path(args.weights) if args.weights else None)
     output = writable_folder(args.output or get_output_dir(imdb), "--output")
-    prepare_to_train(imdb, args.imdb, output / "decoded_images.json")
+    with parallel.after_the_first():        # the others find its record
+        prepare_to_train(imdb, args.imdb, output / "decoded_images.json")
     checks.raise_all(check_solver(args.solver))
     checks.raise_all(checks.check_train_net(checks.net_of_solver(args.solver), cfg.TRAIN, imdb.num_classes),
                      f"To make nets for this data set: tools/make_models.py --classes {imdb.num_classes} --out DIR")
@@ -76,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                                   cfg.TRAIN.MAX_SIZE)
     if warning:
         print(warning, flush=True)
-    use_device(choose_device(args), cfg.RNG_SEED)
+    caffe.set_random_seed(cfg.RNG_SEED)
     try:
         final = _train(args, imdb, output)
     except TrainingStopped as stopped:
@@ -88,6 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _train(args: argparse.Namespace, imdb, output: Path) -> str:
     """Train; returns the path of the final model."""
+    from fast_rcnn import parallel
     from fast_rcnn.data_set import use_proposals
     from fast_rcnn.fingerprints import run_fingerprint
     from fast_rcnn.train import Checkpoints, get_training_roidb, train_net
@@ -95,9 +102,9 @@ def _train(args: argparse.Namespace, imdb, output: Path) -> str:
     name = Path(args.solver).resolve().parent.name + "_" + Path(args.solver).stem
     use_proposals(imdb, cfg.TRAIN.PROPOSAL_METHOD, args.proposals)
     checkpoints = Checkpoints(output / "checkpoints" / name,
-                              run_fingerprint(args.solver, args.weights, args.proposals, imdb))
+                              run_fingerprint(args.solver, args.weights, args.proposals, imdb, parallel.count()))
     return train_net(args.solver, get_training_roidb(imdb), output, args.weights, args.iters,
-                     log=TrainLog(name, args.iters, output / "logs" / f"{name}.jsonl"),
+                     log=TrainLog(name, args.iters, output / "logs" / f"{name}.jsonl" if parallel.is_first() else None),
                      checkpoints=checkpoints, resume=args.resume,
                      profile=output / "profile" / name if args.profile else None)[-1]
 

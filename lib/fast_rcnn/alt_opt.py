@@ -8,8 +8,8 @@
 In stage 2 the convolutions stay as they are, so RPN and Fast R-CNN share them in the end.
 Source: Ren et al., "Faster R-CNN", section 3.2; with hard example mining, Shrivastava et al. 2016.
 
-Each step runs in a child process (alt_opt_step.py), which frees the GPU's memory when it ends. What each step was
-made from stands in the manifest, so a run can go on after any end.
+Each step runs in a child process (alt_opt_step.py), which frees the GPU's memory when it ends; in a parallel run in one
+child of each process (team.py). What each step was made from stands in the manifest, so a run can go on after any end.
 """
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from typing import Any
 
 from fast_rcnn import checks
 from fast_rcnn.alt_opt_nets import RunNets
-from fast_rcnn.child_process import run_child
 from fast_rcnn.fingerprints import net_fingerprint, solver_fingerprint
 from fast_rcnn.manifest import DONE, PENDING, FolderLock, Manifest, RunError
 from fast_rcnn.rehearsal import rehearse
 from fast_rcnn.solver_checks import check_solver
 from fast_rcnn.stage_cfg import detector_settings, relevant_settings, stage_settings, write_settings
+from fast_rcnn.team import run_step
 from utils.draw import plot_losses
 from utils.files import atomic_path, read_json, sha256_file, sha256_json, write_json
 
@@ -77,6 +77,7 @@ class Run:
     left_out   files of its images that cannot be decoded
     settings   full cfg of each step by name, as plain values (see stage_cfg.py)
     command    how a step is started: this, then the path of its job file (see alt_opt_step.py)
+    processes  how many processes take part, this one being the first (see team.py)
     profile    whether each step writes into <output>/profile where its time goes
     lock       of the output folder (see open_folder); given back at the end
     """
@@ -93,6 +94,7 @@ class Run:
     command: Sequence[str]
     lock: FolderLock
     final_name: str = field(default="")
+    processes: int = 1
     profile: bool = False
 
     def __post_init__(self) -> None:
@@ -198,6 +200,8 @@ def step_inputs(run: Run, step: Step, manifest: Manifest) -> dict[str, str]:
     if step.trains:
         inputs["max_iters"] = str(run.nets.max_iters[step.name])
         inputs["solver"] = solver_fingerprint(run.nets.solver(step.name))
+        if run.processes > 1:       # each does as many passes an iteration; proposals are the same for any number
+            inputs["processes"] = str(run.processes)
     inputs["net"] = net_fingerprint(run.nets.train_net(step.name) if step.trains else run.nets.rpn_test)
     if step.init:
         inputs["weights"] = manifest.output_hash(step.init, "model")
@@ -224,8 +228,8 @@ def _do_step(run: Run, step: Step, manifest: Manifest) -> None:
     job = _write_job(run, step, manifest, sha256_json(inputs))
     start = time.monotonic()
     try:
-        run_child([*run.command, str(job)], step.name, run.output / "logs" / f"{step.name}.log",
-                  keep_open=[run.lock.fileno()])
+        run_step(run.command, job, step.name, run.output / "logs" / f"{step.name}.log",
+                 keep_open=[run.lock.fileno()])
     finally:
         manifest.add_seconds(step.name, time.monotonic() - start)
     manifest.finish(step.name, {step.output: read_json(_result_file(run, step))["path"]})

@@ -6,6 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from fast_rcnn import parallel
 from fast_rcnn.alt_opt import Run, check_run, open_folder, step_settings
 from fast_rcnn.alt_opt_nets import check_net_name, find_nets
 from fast_rcnn.anchor_room import small_image_warning
@@ -53,14 +54,18 @@ def _checked_run(args: Namespace, imdb: Any, test_imdb: Any, weights: Path | Non
                      args.max_iters)
     run = Run(nets=nets, weights=weights, imdb_name=args.imdb, data_digest=data_digest(imdb), left_out=left_out,
               classes=imdb.classes, settings=settings, gpu_id=choose_device(args), output=output, lock=lock,
-              command=[sys.executable, str(ROOT / "tools" / "train_faster_rcnn_alt_opt.py"), "--run-step"],
-              profile=args.profile)
+              command=step_command(), processes=parallel.count(), profile=args.profile)
     check_run(run)
     train = settings["stage1_rpn"]["TRAIN"]
     warning = small_image_warning(nets.train_net("stage1_rpn"), imdb.image_sizes(), train["SCALES"], train["MAX_SIZE"])
     if warning:
         print(warning, flush=True)
     return run
+
+
+def step_command() -> list[str]:
+    """How a step is started in a process of its own; the path of its job file follows."""
+    return [sys.executable, str(ROOT / "tools" / "train_faster_rcnn_alt_opt.py"), "--run-step"]
 
 
 def initial_weights(net_name: str, given: str | None) -> Path | None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from fast_rcnn import parallel
 from fast_rcnn.child_process import INTERRUPTED, end_with_parent
 from fast_rcnn.cli import tool, use_device
 from fast_rcnn.config import cfg, cfg_from_file
@@ -25,7 +26,9 @@ def run_step(argv: Sequence[str] | None = None) -> int:
     end_with_parent()
     job = read_json(job_file)
     cfg_from_file(job["cfg"])
-    use_device(job["gpu_id"], cfg.RNG_SEED)
+    on_gpu = job["gpu_id"] is not None and parallel.is_wanted()
+    use_device(parallel.local_rank() if on_gpu else job["gpu_id"], cfg.RNG_SEED)
+    parallel.join()
     do = _generate_proposals if job["kind"] == "proposals" else _train
     from fast_rcnn.train import TrainingStopped
     try:
@@ -33,7 +36,9 @@ def run_step(argv: Sequence[str] | None = None) -> int:
     except TrainingStopped as stopped:
         print(f"{job['name']}  {stopped}; a checkpoint is written", flush=True)
         return INTERRUPTED
-    write_json(job["result"], {"path": path})
+    if parallel.is_first():
+        write_json(job["result"], {"path": path})
+    parallel.wait()
     return 0
 
 
@@ -46,12 +51,12 @@ def _train(job: dict[str, Any]) -> str:
     print(f"{job['name']}  trains on {len(roidb)} images of {imdb.name}, from "
           f"{job['weights'] or 'random weights'}", flush=True)
     paths = train_net(job["solver"], roidb, job["output"], job["weights"], job["max_iters"],
-                      log=TrainLog(job["name"], job["max_iters"], job["log"]),
+                      log=TrainLog(job["name"], job["max_iters"], job["log"] if parallel.is_first() else None),
                       checkpoints=Checkpoints(job["checkpoints"], job["run_hash"]), resume=True,
                       features=job["features"], profile=_profile(job))
     final = Path(paths[-1])
     for other in final.parent.glob(final.name.rsplit("_iter_", 1)[0] + "_iter_*.caffemodel"):
-        if other != final:
+        if other != final and parallel.is_first():
             other.unlink()
     return str(final)
 
@@ -62,8 +67,9 @@ def _generate_proposals(job: dict[str, Any]) -> str:
     imdb = _imdb(job)
     boxes, scores = imdb_proposals(load_rpn(job["net"], job["weights"]), imdb, _profile(job), job["features"])
     path = Path(job["output"], f"{Path(job['weights']).stem}_proposals.npz")
-    save_proposals(path, boxes, scores, imdb.image_index)
-    print(f"{job['name']}  wrote {sum(map(len, boxes))} proposals for {imdb.num_images} images", flush=True)
+    if parallel.is_first():
+        save_proposals(path, boxes, scores, imdb.image_index)
+        print(f"{job['name']}  wrote {sum(map(len, boxes))} proposals for {imdb.num_images} images", flush=True)
     return str(path)
 
 

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -42,18 +42,20 @@ def describe_status(status: int) -> str:
 
 
 def run_child(command: Sequence[str], name: str, log_path: str | os.PathLike, *, cwd: str | None = None,
-              keep_open: Sequence[int] = (), stream: TextIO | None = None) -> None:
+              keep_open: Sequence[int] = (), stream: TextIO | None = None,
+              environment: Mapping[str, str] | None = None) -> None:
     """Run a command to its end; its output goes to `stream` (default: ours) and is added to the log.
 
-    keep_open  descriptors that the child inherits, such as that of a lock
+    keep_open    descriptors that the child inherits, such as that of a lock
+    environment  variables that it gets beside ours
     Raises ChildDied if it fails, and KeyboardInterrupt, after the child has stopped, if we are asked to stop
     by SIGINT (Ctrl-C), SIGTERM or SIGHUP. A second Ctrl-C kills the child.
     """
     path, lines = Path(log_path), deque[str](maxlen=LAST_LINES)
     path.parent.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
+    variables = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", **(environment or {})}
     # A session of its own: Ctrl-C reaches only the parent, which passes it on once.
-    process = subprocess.Popen(command, cwd=cwd, env=environment, text=True, errors="replace",
+    process = subprocess.Popen(command, cwd=cwd, env=variables, text=True, errors="replace",
                                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                pass_fds=tuple(keep_open), start_new_session=True)
     reader = threading.Thread(target=_copy_lines, daemon=True,

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from fast_rcnn import parallel
 from fast_rcnn.config import cfg, cfg_from_file, cfg_from_list, check_cfg
 
 
@@ -23,7 +24,7 @@ _USER_ERRORS = {
     "UserError", "ConfigError", "CheckError", "RunError", "LossError", "ChildDied",
     "DatasetError", "AnnotationError", "ImageError", "DamagedFileError",     # lib/datasets, lib/utils
     "ConversionError",      # tools
-    "PrototxtError", "LayerError", "SolverError", "WeightsError", "WireError"}      # caffe
+    "PrototxtError", "LayerError", "SolverError", "WeightsError", "WireError", "ParallelError"}     # caffe
 
 
 class UserError(Exception):
@@ -34,12 +35,14 @@ def tool(main: Main) -> Main:
     """Decorates `main(argv=None) -> int`: mistakes of the user become one message and exit status 2.
 
     Those are UserError, errors of settings, prototxts, nets, weights and files; anything else is a bug and
-    keeps its traceback. Ctrl-C gives status 130.
+    keeps its traceback. Ctrl-C gives status 130. Of the processes of a parallel run only the first one prints, apart
+    from errors.
     """
     @functools.wraps(main)
     def guarded(argv: Sequence[str] | None = None) -> int:
         try:
-            return main(argv)
+            with parallel.quiet_unless_first():
+                return main(argv)
         except SystemExit as stop:      # argparse: --help or a wrong option
             return stop.code if isinstance(stop.code, int) else int(bool(stop.code))
         except KeyboardInterrupt:
@@ -51,7 +54,7 @@ def tool(main: Main) -> Main:
         except Exception as error:
             if not is_user_error(error):
                 raise
-            print(f"error: {message_of(error)}", file=sys.stderr)
+            print(f"error{parallel.label()}: {message_of(error)}", file=sys.stderr)
             return 2
     return guarded
 
@@ -85,7 +88,8 @@ def make_parser(description: str, examples: str) -> argparse.ArgumentParser:
 def add_device_options(parser: argparse.ArgumentParser) -> None:
     """--gpu and --cpu."""
     group = parser.add_mutually_exclusive_group()
-    group.add_argument("--gpu", type=int, metavar="ID", help="GPU to use (default: 0 where there is one)")
+    group.add_argument("--gpu", type=int, metavar="ID",
+                       help="GPU to use (default: 0 where there is one; with torchrun each process has its own)")
     group.add_argument("--cpu", action="store_true", help="use the CPU even where there is a GPU")
 
 
@@ -146,10 +150,14 @@ def writable_folder(path: str | os.PathLike, option: str) -> Path:
 def choose_device(args: argparse.Namespace) -> int | None:
     """Number of the GPU that the options ask for, None for the CPU.
 
-    On a Caffe that cannot tell whether there is a GPU, one is used only where it is asked for.
-    Raises UserError if a GPU is asked for and there is none, or none of this number.
+    Of several processes each has the GPU of its own number. On a Caffe that cannot tell whether there is a GPU, one is
+    used only where it is asked for.
+    Raises UserError if a GPU is asked for and there is none, none of this number, or one for several processes.
     """
     import caffe
+    if args.gpu is not None and parallel.is_wanted():
+        raise UserError(f"--gpu {args.gpu}: with torchrun each process uses the GPU of its own number; set "
+                        "CUDA_VISIBLE_DEVICES to choose among them")
     if args.cpu:
         return None
     if args.gpu is not None and args.gpu < 0:
@@ -160,10 +168,11 @@ def choose_device(args: argparse.Namespace) -> int | None:
         if args.gpu is not None:
             raise UserError(f"--gpu {args.gpu}: PyTorch sees no CUDA GPU here; without --gpu the CPU is used")
         return None
-    return _existing_gpu(args.gpu or 0)
+    return _existing_gpu(parallel.local_rank() if parallel.is_wanted() else args.gpu or 0)
 
 
 def _existing_gpu(gpu_id: int) -> int:
+    """Choose the GPU; returns it. Raises UserError where there is no such one."""
     import caffe
     try:
         caffe.set_device(gpu_id)
@@ -175,7 +184,7 @@ def _existing_gpu(gpu_id: int) -> int:
 def use_device(gpu_id: int | None, seed: int | None = None) -> None:
     """Let caffe, and NMS, compute on a GPU (None: the CPU) in cfg.PRECISION, and seed its random numbers.
 
-    Raises UserError for a precision that this Caffe has not.
+    Raises UserError for a GPU that is not there, and for a precision that this Caffe has not.
     """
     import caffe
     if hasattr(caffe, "set_precision"):
@@ -186,7 +195,7 @@ def use_device(gpu_id: int | None, seed: int | None = None) -> None:
         caffe.set_mode_cpu()
     else:
         cfg.GPU_ID = gpu_id
-        caffe.set_device(gpu_id)
+        _existing_gpu(gpu_id)
         caffe.set_mode_gpu()
     if seed is not None:
         caffe.set_random_seed(seed)

@@ -37,8 +37,9 @@ def data_digest(imdb: Any) -> str:
 
 
 def run_fingerprint(solver: str | os.PathLike, weights: str | os.PathLike | None,
-                    proposals: str | os.PathLike | None, imdb: Any) -> str:
-    """Fingerprint of what one solver trains from: files, data set, and cfg as it is now."""
+                    proposals: str | os.PathLike | None, imdb: Any, processes: int = 1) -> str:
+    """Fingerprint of what one solver trains from: files, data set, cfg as it is now, and the number of processes."""
     files = [sha256_file(path) for path in (weights, proposals) if path]
     return sha256_json([solver_fingerprint(solver), net_fingerprint(net_of_solver(solver)), *files,
-                        data_digest(imdb), relevant_settings(plain(cfg), "both")])
+                        data_digest(imdb), relevant_settings(plain(cfg), "both"),
+                        *([processes] if processes > 1 else [])])

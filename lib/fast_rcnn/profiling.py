@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import caffe
+from fast_rcnn import parallel
 from utils.files import atomic_path
 
 WARM_UP, MEASURED = 5, 20       # iterations that are let pass, and that are measured
@@ -22,13 +23,13 @@ def profiled(source: Any, path: Path | None, iterations: int) -> Iterator[Callab
     """Inside the block, profile some iterations of a net or a solver: gives a context to be put around each.
 
     Up to MEASURED iterations are observed, after WARM_UP others or half of `iterations`; then the files are written,
-    and the rest of the run is not slowed down.
+    and the rest of the run is not slowed down. Of several processes only the first one is observed.
 
     source      the net, or the solver
     path        <path>.txt and <path>_trace.json are written; None: nothing is profiled
     iterations  how many there will be
     """
-    if path is None:
+    if path is None or not parallel.is_first():
         yield contextlib.nullcontext
     elif not hasattr(caffe, "Profile"):
         print("--profile: this Caffe has no caffe.Profile; nothing is profiled", flush=True)

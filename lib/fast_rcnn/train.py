@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 
 import caffe
 from datasets.roidb import Entry
+from fast_rcnn import parallel
 from fast_rcnn.bbox_regression import normalize, unnormalize
 from fast_rcnn.child_process import StopRequest
 from fast_rcnn.config import ConfigError, cfg
@@ -45,7 +46,7 @@ class TrainingStopped(Exception):
 
 
 class Checkpoints:
-    """The newest checkpoint of a run, in a folder of its own.
+    """The newest checkpoint of a run, in a folder of its own. Of several processes the first one writes it.
 
     `checkpoint.json` names the files and is written last, so it is never about files that are not complete.
 
@@ -62,8 +63,11 @@ class Checkpoints:
 
         Other Caffes do not let us say where: there is no checkpoint then.
         """
-        if not hasattr(getattr(solver, "param", None), "snapshot_prefix"):
-            return
+        if parallel.is_first() and hasattr(getattr(solver, "param", None), "snapshot_prefix"):
+            self._write(solver)
+        parallel.wait()     # nobody leaves, and so ends the run, before it is complete
+
+    def _write(self, solver: Any) -> None:
         target = self.folder / f"iter_{solver.iter}"
         target.mkdir(parents=True, exist_ok=True)
         before = solver.param.snapshot_prefix
@@ -93,7 +97,8 @@ class Checkpoints:
 
     def remove(self) -> None:
         """Delete all of them."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if parallel.is_first():
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class SolverWrapper:
@@ -146,8 +151,13 @@ class SolverWrapper:
         return f"{prefix}{infix}_iter_{self.solver.iter}.caffemodel"
 
     def snapshot(self) -> str:
-        """Save the net for use; returns the path. The weights that are trained stay as they are."""
+        """Save the net for use; returns the path. The weights that are trained stay as they are.
+
+        Of several processes the first one writes it.
+        """
         path = self.output_dir / self.snapshot_name
+        if not parallel.is_first():
+            return str(path)
         self.output_dir.mkdir(parents=True, exist_ok=True)
         blobs = self._normalised_blobs()
         trained = [blob.data.copy() for blob in blobs]
@@ -175,8 +185,8 @@ class SolverWrapper:
         """
         data_layer = self.solver.net.layers[0]
         images = self.num_images * len(cfg.TRAIN.SCALES)
-        passes = max_iters * max(1, self.solver_param.iter_size) * cfg.TRAIN.IMS_PER_BATCH
-        if passes <= images or not hasattr(data_layer, "use_features"):
+        passes = max_iters * max(1, self.solver_param.iter_size) * parallel.count()
+        if passes * cfg.TRAIN.IMS_PER_BATCH <= images or not hasattr(data_layer, "use_features"):
             return None
         prefix = reuse_features(self.solver.net, folder, images, cfg)
         if prefix is not None:
@@ -193,8 +203,9 @@ class SolverWrapper:
                     checkpoints: Checkpoints | None = None, profile: Path | None = None) -> list[str]:
         """Train until iteration `max_iters`; returns the paths of the snapshots, the last one of the end.
 
-        Snapshots and checkpoints are made every TRAIN.SNAPSHOT_ITERS iterations. SIGTERM and Ctrl-C are
-        obeyed after the current iteration: with `checkpoints` one is written. `profile`: see `profiled`.
+        Snapshots and checkpoints are made every TRAIN.SNAPSHOT_ITERS iterations. SIGTERM and Ctrl-C, of one of
+        several processes, are obeyed after the current iteration by all: with `checkpoints` one is written.
+        `profile`: see `profiled`.
         Raises TrainingStopped then, and LossError where the loss is not finite.
         """
         solver, log = self.solver, log or TrainLog("train", max_iters)
@@ -202,6 +213,7 @@ class SolverWrapper:
         log.start(solver.iter)
         paths = []
         with StopRequest() as stop, profiled(solver, profile, max_iters - solver.iter) as iteration:
+            is_stopped = _ask_for_stops(solver, stop)
             while solver.iter < max_iters:
                 lr = solver.lr if hasattr(solver, "lr") else float("nan")
                 with iteration():
@@ -213,20 +225,28 @@ class SolverWrapper:
                     paths.append(self.snapshot())
                     if checkpoints and solver.iter < max_iters:
                         checkpoints.write(solver)
-                if stop.requested and solver.iter < max_iters:
+                if is_stopped() and solver.iter < max_iters:
                     if checkpoints:
                         checkpoints.write(solver)
                     raise TrainingStopped(solver.iter)
         return paths or [self.snapshot()]
 
     def _report(self, log: TrainLog, lr: float) -> None:
-        """The only place where the loss is read: elsewhere the device is never waited for."""
-        net, losses = self.solver.net, self.losses.means()
+        """The only place where losses are read, and told to other processes: elsewhere the device is not waited for."""
+        net, losses = self.solver.net, parallel.mean(self.losses.means())
         loss = sum(value * self.losses.weights[name] for name, value in losses.items())
         stats = {type(layer).__name__: layer.stats for layer in net.layers if getattr(layer, "stats", None)}
         peak = getattr(caffe, "peak_memory_mb", None)
         waits = getattr(net.layers[0], "waits", None)
         log.report(self.solver.iter, losses, loss, lr, stats, peak() if peak else None, waits and waits.take())
+
+
+def _ask_for_stops(solver: Any, stop: StopRequest) -> Callable[[], bool]:
+    """A function that tells, after an iteration, whether to stop. Our solvers agree on it among all processes."""
+    if not hasattr(solver, "set_action_function"):
+        return lambda: stop.requested
+    solver.set_action_function(lambda: "stop" if stop.requested else "none")
+    return lambda: solver.stopped_early
 
 
 def _assign(blobs: Sequence[Any], arrays: Sequence[np.ndarray]) -> None:
@@ -274,7 +294,7 @@ def train_net(solver_prototxt: str | os.PathLike, roidb: Sequence[Entry], output
     """
     wrapper = SolverWrapper(solver_prototxt, filter_roidb(roidb), output_dir, pretrained_model)
     log = log or TrainLog(Path(solver_prototxt).stem, max_iters)
-    state = checkpoints.newest() if checkpoints and resume else None
+    state = parallel.from_first(str(checkpoints.newest() or "")) if checkpoints and resume else None
     with contextlib.closing(wrapper):
         prefix = wrapper.reuse_features(features, max_iters) if features else None
         if prefix:

@@ -25,7 +25,7 @@ from roi_data_layer.prefetch import ImageFeed
 from roi_data_layer.waits import Waits
 from utils.images import Reader, most_pixels, read_in_line
 from utils.layer_params import class_count
-from utils.python_layer import SettingError, layer_name, layer_setting, set_blob
+from utils.python_layer import SettingError, layer_name, layer_setting, pass_number, set_blob
 
 
 class RoIDataLayer(caffe.Layer):
@@ -39,7 +39,8 @@ class RoIDataLayer(caffe.Layer):
 
     `set_roidb` must be called before the first forward. Minibatch i is a function of cfg.RNG_SEED, i and the roidb
     alone; `seek(i)` makes it the next one. TRAIN.USE_PREFETCH prepares minibatches in the background, with NUM_WORKERS
-    processes for the images; `waits` tells how long forward waited for them.
+    processes for the images; `waits` tells how long forward waited for them. Of N processes that train together,
+    process r gives minibatches r, N + r, 2N + r, ...; it counts its own.
     """
 
     def setup(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
@@ -70,7 +71,7 @@ class RoIDataLayer(caffe.Layer):
                                  wide if train.ASPECT_GROUPING else None)
         self.close()
         if train.USE_PREFETCH:
-            self._feed = ImageFeed(self.make_minibatch, self._cfg.NUM_WORKERS, train.IMS_PER_BATCH,
+            self._feed = ImageFeed(self._make_own, self._cfg.NUM_WORKERS, train.IMS_PER_BATCH,
                                    most_pixels(train.SCALES, train.MAX_SIZE))
         self.seek(0)
 
@@ -104,6 +105,10 @@ class RoIDataLayer(caffe.Layer):
         blobs = make(entries, self._num_classes, self._cfg, rng, reader)
         return {**blobs, "image_keys": np.array(reader.keys), "image_sizes": np.array(reader.sizes)}
 
+    def _make_own(self, iteration: int, read: Reader = read_in_line) -> Blobs:
+        """Blobs of this process's minibatch `iteration`."""
+        return self.make_minibatch(pass_number(iteration), read)
+
     def close(self) -> None:
         """Stop preparing in the background; minibatches that are asked for later are made in line."""
         if self._feed:
@@ -116,7 +121,7 @@ class RoIDataLayer(caffe.Layer):
     def forward(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
         ready, start = self._feed.ready if self._feed else 0, time.perf_counter()
         with span("data wait"):
-            blobs = self._feed.next() if self._feed else self.make_minibatch(self.iteration)
+            blobs = self._feed.next() if self._feed else self._make_own(self.iteration)
         self.waits.add(time.perf_counter() - start, ready)
         self.iteration += 1
         _fill(top, [blobs[name] for name in self._tops])

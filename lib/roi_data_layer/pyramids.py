@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,21 +23,24 @@ class Pyramid(NamedTuple):
 
 
 @contextlib.contextmanager
-def pyramids_ahead(imdb: Any, settings: Any) -> Iterator[Iterator[Pyramid]]:
+def pyramids_ahead(imdb: Any, settings: Any, images: Sequence[int] | None = None) -> Iterator[Iterator[Pyramid]]:
     """Every image of a data set in order, at the sizes of TEST.SCALES; the next ones are prepared in the background.
 
+    images  indices of those that are wanted, in order; None for all
     `settings` is a cfg tree: TEST.SCALES, TEST.MAX_SIZE, PIXEL_MEANS, PIXEL_STDS and NUM_WORKERS are read.
     Asking for an image that cannot be read raises ImageError.
     """
     sizes, max_size = settings.TEST.SCALES, settings.TEST.MAX_SIZE
 
-    def make(index: int, read: Reader) -> Pyramid:
-        path = imdb.image_path_at(index)
+    wanted = range(imdb.num_images) if images is None else images
+
+    def make(number: int, read: Reader) -> Pyramid:
+        path = imdb.image_path_at(wanted[number])
         requests = [image_request(path, False, size, max_size, settings) for size in sizes]
         with read(requests) as levels:
             return Pyramid(im_list_to_blob([level.pixels for level in levels]),
                            np.array([level.scale for level in levels]), levels[0].file_size, image_key(requests[0]))
 
-    feed = ImageFeed(make, settings.NUM_WORKERS, len(sizes), most_pixels(sizes, max_size), imdb.num_images)
+    feed = ImageFeed(make, settings.NUM_WORKERS, len(sizes), most_pixels(sizes, max_size), len(wanted))
     with contextlib.closing(feed):
-        yield (feed.next() for _ in range(imdb.num_images))
+        yield (feed.next() for _ in wanted)

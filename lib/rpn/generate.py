@@ -2,24 +2,28 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import caffe
+from fast_rcnn import parallel
 from fast_rcnn.checks import check_for_tests, check_outputs
 from fast_rcnn.config import cfg, check_one_scale
 from fast_rcnn.lean import make_lean
 from fast_rcnn.profiling import profiled, span
 from fast_rcnn.weights import load_all_weights
 from roi_data_layer.features import reuse_features
-from roi_data_layer.pyramids import pyramids_ahead
+from roi_data_layer.pyramids import Pyramid, pyramids_ahead
 from rpn.proposals_file import load_proposals as load_proposals
 from rpn.proposals_file import save_proposals as save_proposals
 from utils.blob import image_pyramid
 from utils.ragged import Spool
 from utils.timer import Progress
+
+_NOTHING = np.zeros((0, 5), np.float32)     # where the last images do not go round
 
 
 def load_rpn(net_file: str | os.PathLike, weights: str | os.PathLike) -> Any:
@@ -58,22 +62,40 @@ def imdb_proposals(net: Any, imdb: Any, profile: Path | None = None,
                    features: str | os.PathLike | None = None) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Boxes and scores of `im_proposals` for every image of a data set: read-only, in temporary files.
 
+    Of several processes the first one has them, the others nothing.
+
     profile   see `profiled`
     features  folder in which a training may have left what the frozen layers of the net make of the images
     """
     check_one_scale()
     prefix = reuse_features(net, features, imdb.num_images, cfg) if features else None
-    progress = Progress("im_proposals", imdb.num_images)
-    with (Spool((4,), np.float32) as boxes, Spool((1,), np.float32) as scores,
-          pyramids_ahead(imdb, cfg) as pyramids, profiled(net, profile, imdb.num_images) as iteration):
-        for _ in range(imdb.num_images):
-            with iteration():
-                with span("data wait"):
-                    image = next(pyramids)
-                if prefix:
-                    prefix.next_batch([image.key], [image.data.shape[2:]])
-                image_boxes, image_scores = _proposals(net, image.data, image.scales)
+    with Spool((4,), np.float32) as boxes, Spool((1,), np.float32) as scores:
+        for image_boxes, image_scores in _of_each_image(net, imdb, prefix, profile):
             boxes.append(image_boxes)
             scores.append(image_scores)
-            progress.step()
         return list(boxes.ragged()), list(scores.ragged())
+
+
+def _of_each_image(net: Any, imdb: Any, prefix: Any,
+                   profile: Path | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Boxes and scores of image after image. Of N processes each makes every N-th; the first one gets all, in order."""
+    progress = Progress("im_proposals", imdb.num_images)
+    own = range(parallel.rank(), imdb.num_images, parallel.count())
+    with pyramids_ahead(imdb, cfg, own) as pyramids, profiled(net, profile, len(own)) as iteration:
+        for start in range(0, imdb.num_images, parallel.count()):
+            with iteration():
+                own_table = _of_next(net, pyramids, prefix)
+            for table in parallel.collect(own_table)[:imdb.num_images - start]:
+                yield table[:, :4], table[:, 4:]
+                progress.step()
+
+
+def _of_next(net: Any, pyramids: Iterator[Pyramid], prefix: Any) -> np.ndarray:
+    """(R, 5) boxes and scores of the next image; none where there is no next one."""
+    with span("data wait"):
+        image = next(pyramids, None)
+    if image is None:
+        return _NOTHING
+    if prefix:
+        prefix.next_batch([image.key], [image.data.shape[2:]])
+    return np.hstack(_proposals(net, image.data, image.scales))

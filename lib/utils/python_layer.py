@@ -56,9 +56,21 @@ def layer_name(layer: Any) -> str:
     return type(layer).__name__
 
 
+def pass_number(passes: int) -> int:
+    """Number of this process's pass `passes`, counted from 0, among those of all that train the net together.
+
+    Of N processes each does every N-th pass, as data layers of Caffe share out their records.
+    """
+    if not hasattr(caffe, "solver_count"):      # older Caffes train in one process
+        return passes
+    return passes * caffe.solver_count() + caffe.solver_rank()
+
+
 def layer_rng(layer: Any, seed: int, passes: int) -> np.random.Generator:
     """Random numbers of one forward pass: a function of the seed, the layer's class and the pass's number.
 
-    No state is carried from pass to pass, so training that resumes at any pass draws the same numbers.
+    passes  how many this process has done before
+    No state is carried from pass to pass, so training that resumes at any pass draws the same numbers, and several
+    processes draw those of one.
     """
-    return np.random.default_rng([seed, zlib.crc32(layer_name(layer).encode()), passes])
+    return np.random.default_rng([seed, zlib.crc32(layer_name(layer).encode()), pass_number(passes)])

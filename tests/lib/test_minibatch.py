@@ -317,7 +317,7 @@ def test_a_net_takes_minibatches_without_copying_them(tmp_path, monkeypatch):
     (tmp_path / "net.pt").write_text(NET)
     net, made = caffe.Net(str(tmp_path / "net.pt"), caffe.TRAIN), []
     (layer, _), make = net.layers, net.layers[0].make_minibatch
-    monkeypatch.setattr(layer, "make_minibatch", lambda iteration: made.append(make(iteration)) or made[-1])
+    monkeypatch.setattr(layer, "make_minibatch", lambda *given: made.append(make(*given)) or made[-1])
     layer.set_roidb(scene(tmp_path, 5))
     for iteration in range(3):
         net.forward()

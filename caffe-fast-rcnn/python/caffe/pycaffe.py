@@ -8,12 +8,24 @@ from collections.abc import Callable
 import torch
 
 from .engine.blob import Blob
-from .engine.device import peak_memory_mb, set_device, set_mode_cpu, set_mode_gpu, set_precision, set_random_seed
+from .engine.device import (
+    peak_memory_mb,
+    set_device,
+    set_mode_cpu,
+    set_mode_gpu,
+    set_precision,
+    set_random_seed,
+    set_solver_count,
+    set_solver_rank,
+    solver_count,
+    solver_rank,
+)
 from .engine.fillers import fill as fill_blob
 from .engine.layer import TEST, TRAIN, AutogradLayer, BlobVec, LayerError, register
 from .engine.layer import Layer as EngineLayer
 from .engine.layer import PythonLayer as Layer
 from .engine.layer import layer_types as layer_type_list
+from .engine.parallel import ParallelError, gather_arrays, gather_values, init_parallel
 from .engine.solvers import (
     AdaDeltaSolver,
     AdaGradSolver,
@@ -36,11 +48,11 @@ Solver.net_type = Net       # solver.net and solver.test_nets are nets as users 
 
 __all__ = [
     "AdaDeltaSolver", "AdaGradSolver", "AdamSolver", "AutogradLayer", "Blob", "BlobVec", "EngineLayer",
-    "FeatureCache", "Layer", "LayerError", "NCCL", "NesterovSolver", "Net", "Profile", "RMSPropSolver",
-    "SGDSolver", "SolverError", "TEST", "TRAIN", "Timer", "fill_blob", "get_solver", "has_gpu", "has_nccl", "init_log",
-    "layer_type_list", "log", "nms", "peak_memory_mb", "register_layer", "set_device", "set_mode_cpu",
-    "set_mode_gpu", "set_multiprocess", "set_precision", "set_random_seed", "set_solver_count", "set_solver_rank",
-    "solver_count", "solver_rank", "span",
+    "FeatureCache", "Layer", "LayerError", "NCCL", "NesterovSolver", "Net", "ParallelError", "Profile",
+    "RMSPropSolver", "SGDSolver", "SolverError", "TEST", "TRAIN", "Timer", "fill_blob", "gather_arrays",
+    "gather_values", "get_solver", "has_gpu", "has_nccl", "init_log", "init_parallel", "layer_type_list", "log", "nms",
+    "peak_memory_mb", "register_layer", "set_device", "set_mode_cpu", "set_mode_gpu", "set_multiprocess",
+    "set_precision", "set_random_seed", "set_solver_count", "set_solver_rank", "solver_count", "solver_rank", "span",
 ]
 
 _LOG = logging.getLogger("caffe")
@@ -82,35 +94,8 @@ def log(message: str) -> None:
     _LOG.info(message)
 
 
-class _Solvers:
-    """What pycaffe's functions about several solvers were told last."""
-
-    count, rank, multiprocess = 1, 0, False
-
-
-def solver_count() -> int:
-    """The number that `set_solver_count` was given, 1 at first."""
-    return _Solvers.count
-
-
-def set_solver_count(count: int) -> None:
-    """Only remembered, as the next two: each process trains on its own."""
-    _Solvers.count = int(count)
-
-
-def solver_rank() -> int:
-    """The number that `set_solver_rank` was given, 0 at first."""
-    return _Solvers.rank
-
-
-def set_solver_rank(rank: int) -> None:
-    """Only remembered."""
-    _Solvers.rank = int(rank)
-
-
 def set_multiprocess(multiprocess: bool) -> None:
-    """Only remembered."""
-    _Solvers.multiprocess = bool(multiprocess)
+    """Changes nothing: `init_parallel` is what lets processes train together."""
 
 
 def has_nccl() -> bool:

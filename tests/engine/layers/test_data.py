@@ -118,3 +118,11 @@ def test_bad_input(database, tmp_path):
     mixed = write(tmp_path / "mixed", [("a", plain(IMAGES[0], 0)), ("b", plain(IMAGES[0, :, :4], 0))])
     with pytest.raises(ValueError, match="one shape"):
         runner(mixed, "batch_size: 2").forward()
+
+
+def test_each_of_several_processes_takes_its_turn(database, monkeypatch):
+    monkeypatch.setattr(device._Settings, "solver_count", 2)
+    monkeypatch.setattr(device._Settings, "solver_rank", 1)
+    layer = runner(database, "batch_size: 2", phase=0)
+    assert [layer.forward()[1].tolist() for _ in range(3)] == [[1, 3], [0, 2], [4, 1]]
+    assert runner(database, "batch_size: 3").forward()[1].tolist() == [0, 1, 2]     # which test alone

@@ -5,6 +5,7 @@ import pytest
 from layer_checker import Runner, randn, refused
 
 from caffe.engine import device
+from caffe.engine.layer import TRAIN
 
 ROWS = {"a": randn(3, 2, 4).astype(np.float32), "b": randn(4, 2, 4, seed=1).astype(np.float32)}
 
@@ -59,3 +60,10 @@ def test_bad_input(source):
         file["x"], file["y"] = np.zeros((2, 3)), np.zeros(3)
     source.write_text(str(source.parent / "odd.h5"))
     refused(text(source, "batch_size: 1"), [], "same number of rows", num_tops=2)
+
+
+def test_each_of_several_processes_takes_its_turn(source, monkeypatch):
+    monkeypatch.setattr(device._Settings, "solver_count", 3)
+    monkeypatch.setattr(device._Settings, "solver_rank", 2)
+    layer = Runner(text(source, "batch_size: 2", ["y"]), [], phase=TRAIN)
+    assert [layer.forward()[0].tolist() for _ in range(2)] == [[2, 12], [1, 11]]

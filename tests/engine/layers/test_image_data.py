@@ -5,6 +5,7 @@ import pytest
 from layer_checker import Runner, refused
 
 from caffe.engine import device
+from caffe.engine.layer import TRAIN
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 6, 8, 3), dtype=np.uint8)
 
@@ -18,10 +19,10 @@ def source(tmp_path):
     return path
 
 
-def runner(source, settings="", transform=""):
+def runner(source, settings="", transform="", **options):
     folder = f"{source.parent}/"
     return Runner(f"type: 'ImageData' image_data_param {{ source: '{source}' root_folder: '{folder}' {settings} }} "
-                  f"transform_param {{ {transform} }}", [], num_tops=2)
+                  f"transform_param {{ {transform} }}", [], num_tops=2, **options)
 
 
 def test_batches(source):
@@ -70,3 +71,10 @@ def test_bad_input(source):
     refused(f"type: 'ImageData' image_data_param {{ source: '{source}' }}", [], "list.txt:1: expected", num_tops=2)
     source.write_text("")
     refused(f"type: 'ImageData' image_data_param {{ source: '{source}' }}", [], "names no image", num_tops=2)
+
+
+def test_each_of_several_processes_takes_its_turn(source, monkeypatch):
+    monkeypatch.setattr(device._Settings, "solver_count", 3)
+    monkeypatch.setattr(device._Settings, "solver_rank", 1)
+    layer = runner(source, "batch_size: 2", phase=TRAIN)
+    assert [layer.forward()[1].tolist() for _ in range(2)] == [[11, 10], [13, 12]]

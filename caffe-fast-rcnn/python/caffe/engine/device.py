@@ -1,6 +1,7 @@
-"""Where tensors live, in which type they are computed, and the random numbers of the engine.
+"""Where tensors live, in which type they are computed, the random numbers of the engine, and which of several solvers
+this process runs.
 
-One setting for the whole process, as in Caffe: `set_mode_cpu`, `set_mode_gpu`, `set_device`.
+One setting for the whole process, as in Caffe: `set_mode_cpu`, `set_mode_gpu`, `set_device`, `set_solver_rank`.
 """
 from __future__ import annotations
 
@@ -21,6 +22,7 @@ class _Settings:
     precision = "float32"
     seed = 0
     generators: dict[torch.device, torch.Generator] = {}
+    solver_count, solver_rank = 1, 0
 
 
 def set_mode_cpu() -> None:
@@ -121,12 +123,14 @@ def set_random_seed(seed: int) -> None:
     _Settings.generators.clear()
 
 
-def seed_iteration(seed: int, iteration: int) -> None:
-    """Make the random numbers of one training iteration a function of (seed, iteration) alone.
+def seed_pass(seed: int, number: int) -> None:
+    """Make the random numbers of one forward and backward pass of a training a function of (seed, number) alone.
 
-    A run that continues from a checkpoint then draws the same dropout masks as one that never stopped.
+    number  of the pass among those of all iterations and of all processes that train the net together
+    A run that continues from a checkpoint then draws the same dropout masks as one that never stopped, and several
+    processes draw what one would.
     """
-    set_random_seed((seed * 1_000_003 + iteration * 7_919 + 1) & _MASK)
+    set_random_seed((seed * 1_000_003 + number * 7_919 + 1) & _MASK)
 
 
 def generator() -> torch.Generator:
@@ -135,6 +139,31 @@ def generator() -> torch.Generator:
     if device not in _Settings.generators:
         _Settings.generators[device] = torch.Generator(device).manual_seed(_Settings.seed & _MASK)
     return _Settings.generators[device]
+
+
+def solver_count() -> int:
+    """How many solvers train one net together, each in a process of its own; 1 unless set."""
+    return _Settings.solver_count
+
+
+def set_solver_count(count: int) -> None:
+    """Say how many there are. `init_parallel` does; data layers then read their share only."""
+    _Settings.solver_count = int(count)
+
+
+def solver_rank() -> int:
+    """Which of them this process runs, counted from 0."""
+    return _Settings.solver_rank
+
+
+def set_solver_rank(rank: int) -> None:
+    """Say which one this process runs."""
+    _Settings.solver_rank = int(rank)
+
+
+def is_own_turn(number: int) -> bool:
+    """Whether the record or batch of this number, counted from 0, is for this process: each takes every N-th."""
+    return number % _Settings.solver_count == _Settings.solver_rank
 
 
 def peak_memory_mb() -> float:

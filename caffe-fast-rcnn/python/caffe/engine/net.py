@@ -427,6 +427,18 @@ class Net:
         """decay_mult of each of `learnable_params`."""
         return self._parameters.decay_mult
 
+    @property
+    def gradient_layers(self) -> list[list[int]]:
+        """For each of `learnable_params` the layers, by index, whose backward pass adds to its gradient (ours)."""
+        found: list[list[int]] = [[] for _ in self.learnable_params]
+        positions = iter(self._parameters.learnable_index)
+        for index, (layer, plan) in enumerate(zip(self._layers, self._plans, strict=True)):
+            for wanted in layer.param_propagate_down:
+                position = next(positions)
+                if wanted and plan.needs_backward:
+                    found[position].append(index)
+        return found
+
     def copy_from(self, path) -> LoadReport:
         """Load the weights of a caffemodel, binary or HDF5, into the layers of the same names.
 

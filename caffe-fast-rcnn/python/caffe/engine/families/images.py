@@ -1,6 +1,7 @@
 """Layers that feed images: decoding, cropping, mirroring, mean and scale, and batches of equal images."""
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator
 
@@ -10,13 +11,21 @@ import torch
 
 from ...proto import caffe_pb2
 from .. import device
-from ..layer import TRAIN, Layer
+from ..layer import TEST, TRAIN, Layer
 
 
 def random_source() -> random.Random:
     """A generator for host-side choices, seeded by the engine's."""
     seed = torch.randint(2 ** 31, (), generator=device.generator(), device=device.current_device())
     return random.Random(int(seed))
+
+
+def own_turns(layer: Layer) -> Iterator[bool]:
+    """For each record of an endless run: is it for this process?
+
+    Of N processes that train together each takes every N-th record; tests are for one of them, which takes all.
+    """
+    return (layer.phase == TEST or device.is_own_turn(number) for number in itertools.count())
 
 
 def read_image(layer: Layer, path: str, color: bool) -> np.ndarray:

@@ -11,11 +11,12 @@ _DEFAULT = caffe_pb2.ParamSpec()
 class ParameterTable:
     """Collects the parameters of a net's layers in order and ties those of equal `param { name }`.
 
-    blobs          every parameter of every layer
-    owner_of       for each of them the index of its owner, or None where it owns itself
-    learnable      the owners' blobs
-    lr_mult        learning rate multipliers, parallel to `learnable`
-    decay_mult     weight decay multipliers, parallel to `learnable`
+    blobs            every parameter of every layer
+    owner_of         for each of them the index of its owner, or None where it owns itself
+    learnable        the owners' blobs
+    learnable_index  for each of `blobs` the position of its owner in `learnable`
+    lr_mult          learning rate multipliers, parallel to `learnable`
+    decay_mult       weight decay multipliers, parallel to `learnable`
 
     An owner that leaves a multiplier out takes that of the first sharer which has one; if both have one they
     must be equal. Source: Net::AppendParam.
@@ -25,7 +26,7 @@ class ParameterTable:
         self.blobs: list[Blob] = []
         self.owner_of: list[int | None] = []
         self.learnable: list[Blob] = []
-        self._learnable_index: list[int] = []
+        self.learnable_index: list[int] = []
         self._by_name: dict[str, int] = {}
         self._multipliers: dict[str, list[float]] = {"lr_mult": [], "decay_mult": []}
         self._is_set: dict[str, list[bool]] = {"lr_mult": [], "decay_mult": []}
@@ -54,7 +55,7 @@ class ParameterTable:
     def _own(self, blob: Blob, spec) -> None:
         if spec.name:
             self._by_name[spec.name] = len(self.blobs)
-        self._learnable_index.append(len(self.learnable))
+        self.learnable_index.append(len(self.learnable))
         self.learnable.append(blob)
         for key, values in self._multipliers.items():
             values.append(getattr(spec, key))
@@ -68,7 +69,7 @@ class ParameterTable:
         if blob.count != owner_blob.count or not (permissive or blob.shape == owner_blob.shape):
             layer.fail(f"parameter {index} shares '{spec.name}' but has shape {blob.shape}, "
                        f"its owner {owner_blob.shape}")
-        learnable = self._learnable_index[owner]
+        learnable = self.learnable_index[owner]
         for key, values in self._multipliers.items():
             if not spec.HasField(key):
                 continue
@@ -77,7 +78,7 @@ class ParameterTable:
                 raise LayerError(f"layer '{layer.name}': parameter {index} shares '{spec.name}' with {key} {value:g}, "
                                  f"its owner has {values[learnable]:g}; give it in one place or equal in both")
             values[learnable], self._is_set[key][learnable] = value, True
-        self._learnable_index.append(learnable)
+        self.learnable_index.append(learnable)
         self.blobs.append(blob)
         self.owner_of.append(owner)
 
@@ -85,7 +86,7 @@ class ParameterTable:
         """Whether one of the layer's parameters has a learning rate, its own or that of a layer that shares it."""
         own = {id(blob) for blob in layer.blobs}
         return any(id(blob) in own and self.lr_mult[learnable] != 0
-                   for blob, learnable in zip(self.blobs, self._learnable_index, strict=True))
+                   for blob, learnable in zip(self.blobs, self.learnable_index, strict=True))
 
     def tie(self) -> None:
         """Let every sharer use its owner's values and gradient."""

@@ -7,7 +7,7 @@ import weakref
 import numpy as np
 
 from ...proto import caffe_pb2
-from ..families.images import ImageLayer, decode_image, planes
+from ..families.images import ImageLayer, decode_image, own_turns, planes
 from ..layer import register
 
 _open: weakref.WeakValueDictionary = weakref.WeakValueDictionary()     # LMDB lets a process open a folder once
@@ -20,7 +20,8 @@ class Data(ImageLayer):
     tops     images (batch_size, C, H, W), transformed by transform_param; optionally labels (batch_size)
     param    data_param: source (folder), batch_size, backend: LMDB, rand_skip (start at a random record below it)
 
-    LevelDB databases are not read: convert them to LMDB. Encoded records are decoded by OpenCV.
+    LevelDB databases are not read: convert them to LMDB. Encoded records are decoded by OpenCV. Of N processes that
+    train together each takes every N-th record.
     Source: src/caffe/layers/data_layer.cpp.
     """
 
@@ -45,6 +46,7 @@ class Data(ImageLayer):
 
     def records(self):
         skip = self.random.randrange(self.param.data_param.rand_skip) if self.param.data_param.rand_skip else 0
+        turns = own_turns(self)
         with self.environment.begin() as transaction:
             if not transaction.stat()["entries"]:
                 self.fail(f"the database '{self.param.data_param.source}' is empty")
@@ -53,8 +55,9 @@ class Data(ImageLayer):
                     if skip:
                         skip -= 1
                         continue
-                    datum = caffe_pb2.Datum.FromString(value)
-                    yield self._image(datum), datum.label
+                    if next(turns):
+                        datum = caffe_pb2.Datum.FromString(value)
+                        yield self._image(datum), datum.label
 
     def _image(self, datum) -> np.ndarray:
         if datum.encoded:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..families.images import random_source, to_tensor
+from ..families.images import own_turns, random_source, to_tensor
 from ..layer import Layer, register
 
 
@@ -18,7 +18,7 @@ class HDF5Data(Layer):
     param    hdf5_data_param: source (a text file with one path in each line), batch_size, shuffle (false: the files,
              and the rows within each)
 
-    Source: src/caffe/layers/hdf5_data_layer.cpp.
+    Of N processes that train together each takes every N-th row. Source: src/caffe/layers/hdf5_data_layer.cpp.
     """
 
     exact_bottoms = 0
@@ -46,6 +46,7 @@ class HDF5Data(Layer):
     def _endless_rows(self) -> Iterator[tuple[np.ndarray, ...]]:
         shuffle = self.param.hdf5_data_param.shuffle
         loaded: list[np.ndarray] = []
+        turns = own_turns(self)
         while True:
             if shuffle:
                 self.random.shuffle(self.paths)
@@ -56,7 +57,8 @@ class HDF5Data(Layer):
                 if shuffle:
                     self.random.shuffle(order)
                 for row in order:
-                    yield tuple(array[row] for array in loaded)
+                    if next(turns):
+                        yield tuple(array[row] for array in loaded)
 
     def _load(self, path: str) -> list[np.ndarray]:
         """The datasets of a file that the tops name."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 import cv2
 
 from ..families.image_list import ImageListError, read_image_list
-from ..families.images import ImageLayer, planes, read_image
+from ..families.images import ImageLayer, own_turns, planes, read_image
 from ..layer import register
 
 
@@ -16,7 +16,8 @@ class ImageData(ImageLayer):
     param    image_data_param: source (the text file), batch_size (1), root_folder (put before each path as it is),
              new_height and new_width (size of all images), is_color (true), shuffle, rand_skip
 
-    The label stands after the last blank: paths may hold blanks. Source: src/caffe/layers/image_data_layer.cpp.
+    The label stands after the last blank: paths may hold blanks. Of N processes that train together each takes every
+    N-th image. Source: src/caffe/layers/image_data_layer.cpp.
     """
 
     exact_tops = 2
@@ -39,9 +40,11 @@ class ImageData(ImageLayer):
         skip = self.random.randrange(param.rand_skip) if param.rand_skip else 0
         if skip >= len(self.lines):
             self.fail(f"rand_skip {param.rand_skip} skips past the {len(self.lines)} images")
+        turns = own_turns(self)
         while True:
             for name, label in self.lines[skip:]:
-                yield planes(self._read(param.root_folder + name)), label
+                if next(turns):
+                    yield planes(self._read(param.root_folder + name)), label
             skip = 0
             if param.shuffle:
                 self.random.shuffle(self.lines)

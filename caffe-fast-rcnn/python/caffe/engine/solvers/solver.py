@@ -16,6 +16,7 @@ from ..net import Net
 from ..storage.caffemodel import copy_weights
 from . import display, lr_policy, snapshots
 from .actions import Action, SignalActions
+from .exchange import Exchange
 from .param import (
     SolverError,
     load_net,
@@ -45,14 +46,19 @@ class Solver:
     groups        the parameters that are updated, grouped by their multipliers
     history       the algorithm's memory: `histories` times one blob for each of net.learnable_params
 
-    In every iteration the engine's random numbers start anew from (random_seed, iteration), so a run that was
+    In every pass the engine's random numbers start anew from (random_seed, number of the pass), so a run that was
     restored draws what one that never stopped draws. Without a random_seed the seed is that of
     `caffe.set_random_seed`.
+
+    In a parallel run (engine/parallel.py) N processes do together what one does with N times the iter_size: pass j of
+    iteration i, j below N * iter_size, has the number i * N * iter_size + j and is done by process j mod N. Process 0
+    tests, logs and writes the files.
 
     Raises PrototxtError, SolverError or LayerError for settings and nets that are not valid.
     """
 
     net_type: type[Net] = Net
+    exchange_type: type[Exchange] = Exchange
     histories = 1           # history blobs for each parameter
     uses_momentum = True
     remembers_decay = False     # does the history of a frozen parameter gather its weight decay?
@@ -67,7 +73,7 @@ class Solver:
         self.iter = 0
         self.current_step = 0
         self.stopped_early = False
-        self._action: Callable[[], Action | str] = lambda: Action.NONE
+        self._action: Callable[[], Action | str] | None = None
         self.groups = make_groups(self.net.params_lr, self.net.params_weight_decay,
                                    frozen=self.remembers_decay and self.param.weight_decay != 0)
         shapes = [blob.shape for blob in self.net.learnable_params]
@@ -75,6 +81,7 @@ class Solver:
         self._losses: deque[torch.Tensor] = deque(maxlen=self.param.average_loss)
         self._progress = display.Progress()
         self._callbacks: list[tuple[Callable[[], None], Callable[[], None], Callable[[], None] | None]] = []
+        self.exchange = self.exchange_type(self)
 
     def check(self) -> None:
         """Check settings that do not depend on a net. Raises SolverError."""
@@ -131,7 +138,7 @@ class Solver:
         for group in self.groups:
             weights = [blobs[index].tensor for index in group.indices]
             gradients = [blobs[index].grad for index in group.indices]
-            normalise(gradients, self.param.iter_size)
+            normalise(gradients, self.param.iter_size * self.exchange.count)
             regularise(gradients, weights, self.param.weight_decay * group.decay_mult,
                        self.param.regularization_type)
             histories = [[self.history[first + index].tensor for index in group.indices]
@@ -161,8 +168,10 @@ class Solver:
         """Ask this function, after each iteration and between the batches of a test, what to do.
 
         It returns "none", "stop" (leave `step` or `solve`; `stopped_early` is then true) or "snapshot".
+        In a parallel run all processes set one, only iterations end with the question, and what one of them is asked
+        to do all do.
         """
-        self._action = function or (lambda: Action.NONE)
+        self._action = function
 
     def signal_actions(self, sigint: str = "stop", sighup: str = "snapshot") -> SignalActions:
         """A context in which signals do that: `with solver.signal_actions(): solver.solve()`.
@@ -173,8 +182,8 @@ class Solver:
 
     def _act_on_request(self) -> bool:
         """Do what is asked for between two batches; is it stopping?"""
-        action = Action(self._action())
-        if action is Action.SNAPSHOT:
+        action = self.exchange.agree(Action(self._action())) if self._action else Action.NONE
+        if action is Action.SNAPSHOT and self.exchange.is_root:
             self.snapshot()
         self.stopped_early = action is Action.STOP
         return self.stopped_early
@@ -187,57 +196,69 @@ class Solver:
             self.restore(resume_file)
         self.step(self.param.max_iter - self.iter)
         just_written = self.param.snapshot and self.iter % self.param.snapshot == 0
-        if self.param.snapshot_after_train and not just_written:
+        if self.param.snapshot_after_train and not just_written and self.exchange.is_root:
             self.snapshot()
         if self.stopped_early:
             log.info("Stopped early, at iteration %d", self.iter)
             return
         if self._is_due(self.param.display):
             self._losses.append(self.net.forward_with_loss())
-            display.show_loss(self.iter, self._mean_loss())
-        if self._is_due(self.param.test_interval):
+            self._show_loss()
+        if self._is_due_here(self.param.test_interval):
             self.test_all()
         log.info("Optimization Done.")
 
     def _is_due(self, interval: int) -> bool:
         return interval > 0 and self.iter % interval == 0
 
+    def _is_due_here(self, interval: int) -> bool:
+        """Of what one process does for all."""
+        return self._is_due(interval) and self.exchange.is_root
+
     def _iterate(self) -> None:
-        if self._is_due(self.param.test_interval) and (self.iter or self.param.test_initialization):
+        self.exchange.begin()
+        if self._is_due_here(self.param.test_interval) and (self.iter or self.param.test_initialization):
             self.test_all()
             if self.stopped_early:
                 return
         self.net.clear_param_diffs()
         self.net.debug_info = self.param.debug_info and self._is_due(self.param.display)
-        device.seed_iteration(self._seed, self.iter)
         for on_start, _, _ in self._callbacks:
             on_start()
         self._losses.append(self._forward_backward())
         if self._is_due(self.param.display):
             self._show()
+        self.exchange.finish()
         for _, on_gradients_ready, _ in self._callbacks:
             on_gradients_ready()
         self.apply_update()
         for _, _, on_updated in self._callbacks:
             if on_updated:
                 on_updated()
-        if self._is_due(self.param.snapshot):
+        if self._is_due_here(self.param.snapshot):
             self.snapshot()
         self._act_on_request()
 
     def _forward_backward(self) -> torch.Tensor:
         """Gradients of iter_size batches, summed; returns their mean loss, which stays on the device."""
-        losses = []
-        for _ in range(self.param.iter_size):
+        losses, size = [], self.param.iter_size
+        for number in range(self.iter * size, (self.iter + 1) * size):
+            device.seed_pass(self._seed, number * self.exchange.count + self.exchange.rank)
             losses.append(self.net.forward_with_loss())
+            if len(losses) == size:
+                self.exchange.expect_last_backward()
             self.net.run_backward()
-        return sum(losses) / len(losses)
+        return sum(losses) / size
 
-    def _mean_loss(self) -> float:
-        return torch.stack(list(self._losses)).mean().item()
+    def _show_loss(self, speed: str = "") -> None:
+        loss = self.exchange.mean(torch.stack(list(self._losses)).mean()).item()
+        if self.exchange.is_root:
+            display.show_loss(self.iter, loss, speed)
 
     def _show(self) -> None:
-        display.show_loss(self.iter, self._mean_loss(), self._progress.describe(self.iter, self.param.max_iter))
+        self._show_loss(self._progress.describe(self.iter, self.param.max_iter))
+        if not self.exchange.is_root:
+            return
         display.show_outputs("Train", {name: self.net.blobs[name].tensor for name in self.net.outputs},
                              self.net.blob_loss_weights)
         display.show_rate(self.iter, self.lr)
@@ -264,7 +285,7 @@ class Solver:
         totals: dict[str, torch.Tensor] = {}
         loss = 0.0
         for _ in range(count):
-            if self._act_on_request():
+            if self.exchange.count == 1 and self._act_on_request():
                 log.info("Test interrupted")
                 return {}
             loss += net.forward_with_loss()

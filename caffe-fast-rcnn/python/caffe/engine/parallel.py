@@ -1,0 +1,242 @@
+"""Data-parallel training: N processes compute together what one computes with N times the iter_size.
+
+`torchrun --nproc_per_node N script.py` starts the processes, and `init_parallel` lets them join. Each runs the passes
+that are its turn; the gradients are summed over all processes with torch.distributed (NCCL on CUDA, gloo on the CPU),
+each as soon as the layers that add to it have run backward, while the layers below still do.
+
+Statistics that BatchNorm and BN gather are no gradients: each process keeps those of its own passes, and process 0
+saves its own.
+"""
+from __future__ import annotations
+
+import atexit
+import contextlib
+import datetime
+import json
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from . import device
+from .blob import Blob
+from .solvers.actions import Action
+from .solvers.exchange import Exchange
+from .solvers.solver import Solver
+
+_SMALL = 1 << 15        # gradients of fewer values are sent together: a message has its price
+_BUNDLE = 1 << 18       # values in a bundle of small ones, at least, but for the last
+_PATIENCE = datetime.timedelta(hours=2)     # for a process that does not answer; one that ends is noticed at once
+_WEIGHT = {Action.NONE: 0, Action.SNAPSHOT: 1, Action.STOP: 2}
+
+
+class ParallelError(RuntimeError):
+    """The processes of a parallel run cannot find one another, or one of them has ended."""
+
+
+def init_parallel() -> None:
+    """Join the processes that torchrun has started; solvers made from then on train together.
+
+    Does nothing where there is only one. The environment names them: WORLD_SIZE (how many), RANK (which one this is),
+    MASTER_ADDR and MASTER_PORT (where process 0 is reached). Call it when the device is chosen: with a GPU gradients
+    go through NCCL. `solver_count` and `solver_rank` tell the truth afterwards.
+    Raises ParallelError.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or _joined():
+        return
+    if not dist.is_available():
+        raise ParallelError("this PyTorch is built without torch.distributed: train in one process")
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+    if missing:
+        raise ParallelError(f"WORLD_SIZE is set, but {', '.join(missing)} not: start the processes with torchrun")
+    on_gpu = device.current_device().type == "cuda"
+    if on_gpu:
+        torch.cuda.set_device(device.current_device())
+    with _connected():
+        dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu and dist.is_nccl_available() else "gloo",
+                                timeout=_PATIENCE)
+    atexit.register(_leave)
+    device.set_solver_count(dist.get_world_size())
+    device.set_solver_rank(dist.get_rank())
+    Solver.exchange_type = GradientExchange
+
+
+def _joined() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def _leave() -> None:
+    if _joined():
+        dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def _connected() -> Iterator[None]:
+    """Tell errors of torch.distributed in one sentence."""
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        reason = re.sub(r"^\[\S+\] ", "", str(error)).split(". ")[0].split("\n")[0]    # without the line of its source
+        raise ParallelError("another process of this run has ended or cannot be reached; its own error is shown where "
+                            f"it ran ({reason or type(error).__name__})") from None
+
+
+class GradientExchange(Exchange):
+    """The exchange of a solver with those of the other processes."""
+
+    def __init__(self, solver: Solver) -> None:
+        super().__init__(solver, dist.get_world_size(), dist.get_rank())
+        self._level = False         # do all have the same weights?
+        self._is_last = False       # is the backward pass on its way the last one of the iteration?
+        self._complete_after = _last_layers(solver)
+        self._unsent: dict[int, list[Blob]] = {}    # of these, what is not yet sent in this iteration
+        self._waiting: list[Blob] = []              # small gradients that are complete
+        self._messages: list[_Message] = []         # on their way
+        solver.net.after_backward(self._after_layer)
+
+    def begin(self) -> None:
+        if not self._level:
+            with _connected():
+                for blob in self.solver.net.learnable_params:
+                    dist.broadcast(blob.tensor, 0)
+        self._level = True
+
+    def expect_last_backward(self) -> None:
+        self._is_last = not self.solver.net.debug_info      # which logs gradients after the pass: sent when all is done
+        self._unsent = dict(self._complete_after)
+
+    def _after_layer(self, index: int) -> None:
+        if self._is_last and index in self._unsent:
+            self._send(self._unsent.pop(index))
+
+    def _send(self, blobs: Sequence[Blob]) -> None:
+        for blob in blobs:
+            if blob.count < _SMALL:
+                self._waiting.append(blob)
+            else:
+                self._messages.append(_Message([blob]))
+        if sum(blob.count for blob in self._waiting) >= _BUNDLE:
+            self._send_bundle()
+
+    def _send_bundle(self) -> None:
+        if self._waiting:
+            self._messages.append(_Message(self._waiting))
+        self._waiting = []
+
+    def finish(self) -> None:
+        for blobs in self._unsent.values():
+            self._send(blobs)
+        self._send_bundle()
+        for message in self._messages:
+            message.receive()
+        self._messages, self._unsent, self._is_last = [], {}, False
+
+    def mean(self, values: torch.Tensor) -> torch.Tensor:
+        total = values.clone()
+        with _connected():
+            dist.all_reduce(total)
+        return total / self.count
+
+    def agree(self, action: Action) -> Action:
+        weight = torch.tensor(_WEIGHT[action])
+        with _connected():
+            dist.all_reduce(weight, dist.ReduceOp.MAX)
+        return list(_WEIGHT)[int(weight)]
+
+
+def _last_layers(solver: Solver) -> dict[int, list[Blob]]:
+    """Layer index -> the gradients that are complete when that layer has run backward, in backward order.
+
+    Gradients of frozen parameters are left out, unless clipping counts them in.
+    """
+    net, clips = solver.net, solver.param.clip_gradients >= 0
+    found: dict[int, list[Blob]] = defaultdict(list)
+    for blob, rate, layers in zip(net.learnable_params, net.params_lr, net.gradient_layers, strict=True):
+        if layers and (rate or clips):
+            found[min(layers)].append(blob)
+    return dict(sorted(found.items(), reverse=True))
+
+
+class _Message:
+    """Gradients on their way to their sums over all processes: one in place, or several in one tensor."""
+
+    def __init__(self, blobs: Sequence[Blob]) -> None:
+        self._blobs = blobs if len(blobs) > 1 else []
+        gradients = [blob.grad for blob in blobs]
+        self._sum = torch.cat([gradient.flatten() for gradient in gradients]) if self._blobs else gradients[0]
+        with _connected():
+            self._work = dist.all_reduce(self._sum, async_op=True)
+
+    def receive(self) -> None:
+        """Wait for the sums, and put them into the blobs."""
+        with _connected():
+            self._work.wait()
+        parts = self._sum.split([blob.count for blob in self._blobs]) if self._blobs else ()
+        for blob, part in zip(self._blobs, parts, strict=True):
+            blob.grad.copy_(part.view(blob.shape))
+
+
+def gather_arrays(array: np.ndarray) -> list[np.ndarray]:
+    """The arrays of all processes, by rank, in process 0; nothing in the others.
+
+    All call it. Shapes may differ; types are plain numbers. Raises ParallelError.
+    """
+    array = np.require(array, requirements=["C", "W"])
+    if not _joined():
+        return [array]
+    with _connected():
+        if dist.get_rank():
+            _send_array(array, 0)
+            return []
+        return [array, *(_receive_array(source) for source in range(1, dist.get_world_size()))]
+
+
+def gather_values(value: Any) -> list[Any]:
+    """The values of all processes, by rank, in every one of them; a value is what JSON can hold.
+
+    All call it, so it is also a place where they wait for one another. Raises ParallelError.
+    """
+    if not _joined():
+        return [value]
+    found = [json.loads(_decode(part)) for part in gather_arrays(_encode(value))]
+    text = torch.from_numpy(_encode(found))     # in process 0 all of them
+    size = torch.tensor(len(text))
+    with _connected():
+        dist.broadcast(size, 0)
+        if dist.get_rank():
+            text = torch.empty(int(size), dtype=torch.uint8)
+        dist.broadcast(text, 0)
+    return json.loads(_decode(text.numpy()))
+
+
+def _encode(value: Any) -> np.ndarray:
+    return np.frombuffer(json.dumps(value).encode(), np.uint8).copy()
+
+
+def _decode(array: np.ndarray) -> str:
+    return array.tobytes().decode()
+
+
+def _send_array(array: np.ndarray, target: int) -> None:
+    header = _encode([str(array.dtype), array.shape])
+    dist.send(torch.tensor(len(header)), target)
+    dist.send(torch.from_numpy(header), target)
+    if array.size:
+        dist.send(torch.from_numpy(array), target)
+
+
+def _receive_array(source: int) -> np.ndarray:
+    size = torch.tensor(0)
+    dist.recv(size, source)
+    header = torch.empty(int(size), dtype=torch.uint8)
+    dist.recv(header, source)
+    dtype, shape = json.loads(_decode(header.numpy()))
+    array = np.empty(shape, dtype)
+    if array.size:
+        dist.recv(torch.from_numpy(array), source)
+    return array

@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+"""How much more N processes train than one, on the CPU cores of this machine.
+
+    python experiments/benchmarks/parallel.py [--processes 2] [--net Tiny] [--iterations 30] [--report]
+
+trains stage 1's RPN on a small data set that it draws itself: in one process with all cores, then in N processes with
+an equal share of the cores each, which exchange gradients by gloo. Prints images a second and their ratio. The work is
+bound by the cores, so the ideal ratio is 1; what is missing is the price of the exchange, apart from what one process
+wastes when it uses several threads. On N machines, or N GPUs, the ideal would be N times this ratio. `--report` writes
+parallel.md beside this program.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+import _init_paths  # noqa: E402, F401
+
+SETTINGS = {"Tiny": {"TRAIN.SCALES": (300,), "TRAIN.MAX_SIZE": 500}}     # of others those of experiments/cfgs
+WARM_UP = 3             # iterations before the watch starts
+
+
+def write_files(folder: Path, net: str) -> None:
+    """The data set, and the net's prototxts."""
+    from datasets.demo_scenes import CLASSES, make_demo_dataset
+    from net_definitions import model_files
+    make_demo_dataset(folder / "demo", num_train=12, num_test=1)
+    for name, text in model_files(net, len(CLASSES) + 1, folder=folder.as_posix()).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def measure(folder: Path, net: str, iterations: int) -> dict[str, float]:
+    """Train in this process, with others if its environment says so; seconds an iteration, and what is exchanged."""
+    import caffe
+    from datasets.factory import get_imdb
+    from fast_rcnn import parallel
+    from fast_rcnn.config import cfg, cfg_from_list
+    from fast_rcnn.stage_cfg import stage_settings
+    from fast_rcnn.train import SolverWrapper, get_training_roidb
+    words = [word for pair in SETTINGS.get(net, {}).items() for word in pair]
+    settings = stage_settings("rpn", 1, True, None, words)
+    cfg_from_list([word for key, value in settings["TRAIN"].items() for word in (f"TRAIN.{key}", value)])
+    caffe.set_random_seed(cfg.RNG_SEED)
+    parallel.join()
+    [solver_file] = (folder / net / "faster_rcnn_alt_opt").glob("stage1_rpn_solver*.pt")
+    solver = SolverWrapper(solver_file, get_training_roidb(get_imdb(f"{folder / 'demo'}:trainval")), folder).solver
+    solver.step(WARM_UP)
+    parallel.wait()
+    start = time.perf_counter()
+    solver.step(iterations)
+    parallel.wait()
+    trained = zip(solver.net.learnable_params, solver.net.params_lr, strict=True)
+    return {"seconds": (time.perf_counter() - start) / iterations, "images": cfg.TRAIN.IMS_PER_BATCH,
+            "megabytes": sum(4 * blob.count for blob, rate in trained if rate) / 2**20}
+
+
+def in_processes(folder: Path, options: argparse.Namespace, count: int) -> dict[str, float]:
+    """`measure` in `count` processes that share the cores evenly; what the first one found."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    threads = max(1, len(os.sched_getaffinity(0)) // count)
+    common = {**os.environ, "OMP_NUM_THREADS": str(threads), "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1",
+              "MASTER_PORT": str(port)}
+    command = [sys.executable, __file__, "--net", options.net, "--iterations", str(options.iterations),
+               "--task", str(folder)]
+    children = [subprocess.Popen(command, env={**common, "RANK": str(rank)}, stdout=subprocess.PIPE, text=True)
+                for rank in range(count)]
+    outputs = [child.communicate()[0] for child in children]
+    if any(child.returncode for child in children):
+        raise RuntimeError(f"measuring {count} process(es) failed: see the messages above")
+    found = json.loads(outputs[0].splitlines()[-1])
+    return {**found, "threads": threads, "rate": count * found["images"] / found["seconds"]}
+
+
+def report(found: dict[int, dict[str, float]], options: argparse.Namespace) -> str:
+    """The table, the ratio and the command."""
+    rows = [f"| {count} | {row['threads']:.0f} | {row['seconds']:.3f} | {row['rate']:.2f} |"
+            for count, row in found.items()]
+    alone, together = found[1], found[options.processes]
+    return "\n".join([
+        f"# Training in {options.processes} processes against one: {options.net}, stage 1 RPN, CPU", "",
+        "| processes | threads each | s/iteration | images/s |", "|---|---|---|---|", *rows, "",
+        f"Images a second: {together['rate'] / alone['rate']:.2f} times those of one process with as many cores. "
+        f"Each iteration sums {together['megabytes']:.1f} MB of gradients.", "",
+        "```sh", f"python experiments/benchmarks/parallel.py --processes {options.processes} --net {options.net} "
+        f"--iterations {options.iterations} --report", "```", ""])
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--processes", type=int, default=2, metavar="N")
+    parser.add_argument("--net", default="Tiny", help="one of models/ (default: Tiny)")
+    parser.add_argument("--iterations", type=int, default=30, metavar="N", help="that are measured (default: 30)")
+    parser.add_argument("--report", action="store_true", help="write parallel.md")
+    parser.add_argument("--task", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    if options.task:
+        print(json.dumps(measure(options.task, options.net, options.iterations)))
+        return 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_files(folder, options.net)
+        text = report({count: in_processes(folder, options, count) for count in (1, options.processes)}, options)
+    print(text)
+    if options.report:
+        (HERE / "parallel.md").write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

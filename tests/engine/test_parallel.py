@@ -1,0 +1,168 @@
+"""Several processes compute what one computes with as many times the iter_size."""
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import caffe
+from caffe.engine import parallel
+from caffe.engine.solvers.exchange import Exchange
+from caffe.proto import caffe_pb2, prototxt
+
+HERE = Path(__file__).resolve().parent
+PROGRAM = HERE / "parallel_program.py"
+
+
+def run(folder, passes, count):
+    """The program in `count` processes that can find one another."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {**os.environ, "PYTHONPATH": str(HERE.parents[1] / "caffe-fast-rcnn" / "python"), "OMP_NUM_THREADS": "1",
+              "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    processes = [subprocess.Popen([sys.executable, str(PROGRAM), str(folder), str(passes)],
+                                  env={**common, "RANK": str(rank)},
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+                 for rank in range(count)]
+    for process in processes:
+        printed, _ = process.communicate(timeout=120)
+        assert process.returncode == 0, printed
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """{(solver, processes, rank): arrays} after training with four passes an iteration."""
+    folder = tmp_path_factory.mktemp("parallel")
+    for count in (1, 2):
+        run(folder, 4, count)
+    return {tuple(path.stem.split("_")): np.load(path) for path in folder.glob("*.npz")}
+
+
+@pytest.mark.parametrize("solver", ["sgd", "clipped"])
+def test_two_processes_train_as_one_with_twice_the_passes(results, solver):
+    alone, first, second = (results[(solver, *key)] for key in (("1", "0"), ("2", "0"), ("2", "1")))
+    for name in alone.files:
+        if name != "losses":
+            np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+        np.testing.assert_allclose(first[name], alone[name], rtol=2e-5, atol=2e-6, err_msg=name)
+    assert len(set(first["losses"])) == 5 and not len(second["losses"])     # one log; a stop asked of one ends both
+    assert not first["frozen_has_gradient"]
+
+
+@pytest.mark.parametrize("error, told", [
+    (RuntimeError("[/path/of/gloo/pair.cc:553] Connection closed by peer [127.0.0.1]:42. Check the logs!"),
+     r"\(Connection closed by peer \[127.0.0.1\]:42\)"), (ValueError(""), r"\(ValueError\)")])
+def test_lost_connections_are_told_in_one_sentence(error, told):
+    with pytest.raises(caffe.ParallelError, match="another process of this run has ended.*" + told), \
+            parallel._connected():
+        raise error
+
+
+def test_without_an_environment_of_several_there_is_one(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    caffe.init_parallel()
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    caffe.init_parallel()
+    assert (caffe.solver_count(), caffe.solver_rank()) == (1, 0)
+    assert caffe.gather_values({"a": [1]}) == [{"a": [1]}]
+    np.testing.assert_array_equal(caffe.gather_arrays(np.arange(3))[0], np.arange(3))
+    assert caffe.SGDSolver.exchange_type is Exchange
+
+
+def test_an_incomplete_environment_is_an_error(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(caffe.ParallelError, match="RANK, MASTER_ADDR, MASTER_PORT not: start .* with torchrun"):
+        caffe.init_parallel()
+
+
+# ---- the order in which gradients are sent, with a torch.distributed that only takes notes
+class FakeWork:
+    def wait(self):
+        FakeDist.events.append("wait")
+
+
+class FakeDist:
+    ReduceOp = torch.distributed.ReduceOp
+    events: list = []
+
+    @staticmethod
+    def get_world_size():
+        return 2
+
+    @staticmethod
+    def get_rank():
+        return 0
+
+    @staticmethod
+    def broadcast(tensor, source):
+        pass
+
+    @classmethod
+    def all_reduce(cls, tensor, op=None, async_op=False):
+        cls.events.append(tensor.numel())
+        tensor.mul_(2)          # as if the other had the same
+        return FakeWork()
+
+
+@pytest.fixture()
+def make_solver(monkeypatch):
+    monkeypatch.syspath_prepend(str(HERE))
+    import parallel_program
+    monkeypatch.setattr(parallel, "dist", FakeDist)
+    monkeypatch.setattr(FakeDist, "events", [])
+
+    def make(extra="", iter_size=1, exchange=parallel.GradientExchange):
+        param = prototxt.parse(parallel_program.SOLVERS["sgd"] + f" lr_policy: 'fixed' random_seed: 3 "
+                               f"iter_size: {iter_size} {extra}", caffe_pb2.SolverParameter())
+        prototxt.parse(parallel_program.NET, param.net_param)
+        cls = type("Parallel", (caffe.SGDSolver,), {"exchange_type": exchange})
+        solver = cls(param)
+        names = list(solver.net.layer_names)
+        solver.net.before_backward(lambda index: FakeDist.events.append(names[index]))
+        return solver
+    return make
+
+
+def test_gradients_are_sent_while_the_layers_below_run_backward(make_solver):
+    solver = make_solver(iter_size=2)
+    solver.step(1)
+    events = [event for event in FakeDist.events if event not in ("loss", "relu", "drop")]
+    backward = ["out", "again", "first", "below", "large", "frozen", "data"]
+    small = 30 * 600 + 30 + 30 * 30 + 30 + 3 * 30 + 3 + 600        # all but the large one: weights of w and b once
+    assert events == [*backward, *backward[:5], 600 * 60, *backward[5:], small, "wait", "wait"]
+
+
+def test_bundles_are_sent_when_they_are_large_enough(make_solver, monkeypatch):
+    monkeypatch.setattr(parallel, "_BUNDLE", 500)
+    solver = make_solver()
+    solver.step(1)
+    sent = [event for event in FakeDist.events if isinstance(event, int)]
+    assert sent == [30 * 30 + 30 + 3 * 30 + 3, 30 * 600 + 30, 600 * 60, 600]
+
+
+def test_sums_arrive_in_the_gradients(make_solver):
+    def gradients(solver):
+        found = {}
+        solver.add_callback(lambda: None, lambda: found.update(
+            {f"{name}{index}": blob.diff.copy() for name, blobs in solver.net.params.items()
+             for index, blob in enumerate(blobs) if name != "frozen"}))
+        solver.step(1)
+        return found
+
+    alone, summed = gradients(make_solver(exchange=Exchange)), gradients(make_solver())
+    assert len(alone) == 10 and all(values.any() for values in alone.values())
+    for name, values in alone.items():
+        np.testing.assert_array_equal(summed[name], 2 * values, err_msg=name)
+
+
+def test_gradients_that_are_logged_are_sent_afterwards(make_solver):
+    solver = make_solver("debug_info: true display: 1")
+    solver.step(1)
+    assert FakeDist.events.index(600 * 60) > FakeDist.events.index("data")

@@ -35,7 +35,7 @@ def test_forward_returns_outputs_and_takes_inputs(net_of):
     x = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
     out = net.forward(x=x)
     weights, bias = (blob.data for blob in net.params["fc"])
-    np.testing.assert_allclose(out["y"], x @ weights.T + bias, rtol=1e-5)
+    np.testing.assert_allclose(out["y"], x @ weights.T + bias, rtol=1e-5, atol=1e-6)
     assert net.inputs == ["x"] and net.outputs == ["y"]
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -12,9 +13,11 @@ from .onnx_graph import Shape, Step, converts
 _LOWEST = float(np.finfo(np.float32).min)       # Caffe's maximum of a window without pixels
 
 
-def _geometry(window) -> dict:
+def _geometry(window, lacking: Sequence[int]) -> dict:
+    """lacking  zeros behind each axis, beside the padding"""
+    behind = [pad + more for pad, more in zip(window.pad, lacking, strict=True)]
     return {"kernel_shape": window.kernel, "strides": window.stride, "dilations": window.dilation,
-            "pads": [*window.pad, *window.pad]}
+            "pads": [*window.pad, *behind]}
 
 
 @converts("Convolution", "ConvolutionDepthwise", "DepthwiseConvolution", "Deconvolution")
@@ -23,10 +26,12 @@ def convolution(step: Step):
     op = "ConvTranspose" if layer.transposed else "Conv"
     folded = (math.prod(step.shape[:axis]), *step.shape[axis:])
     result = (folded[0], *step.top_shape[axis:])
+    sizes = step.shape[axis + 1:]
+    lacking = [0] * len(sizes) if layer.transposed else layer.window.lacking(sizes)
     tops = []
     for value in step.inputs:
         found = step.node(op, step.reshaped(value, step.shape, folded), *step.weights(),
-                          group=layer.param.convolution_param.group, **_geometry(layer.window))
+                          group=layer.param.convolution_param.group, **_geometry(layer.window, lacking))
         tops.append(step.restored(found, result, step.top_shape))
     return tops
 
@@ -40,7 +45,7 @@ def im2col(step: Step):
                       (channels, 1, *(1,) * len(layer.window.kernel)))
     folded = (math.prod(step.shape[:axis]), *step.shape[axis:])
     found = step.node("Conv", step.reshaped(step.inputs[0], step.shape, folded), step.array(kernels), group=channels,
-                      **_geometry(layer.window))
+                      **_geometry(layer.window, layer.window.lacking(step.shape[axis + 1:])))
     return step.restored(found, (folded[0], *step.top_shape[axis:]), step.top_shape)
 
 

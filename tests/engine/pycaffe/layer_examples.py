@@ -39,6 +39,8 @@ EXAMPLES = {
     "conv_shared": (_conv("Convolution", "num_output: 4 kernel_size: 3"), [X, X], 2),
     "conv_axis": (_conv("Convolution", "num_output: 4 kernel_size: 2 axis: 2"), [(2, 3, 5, 6, 4)], 1),
     "conv_lacking": (_conv("Convolution", "num_output: 4 kernel_h: 3 kernel_w: 9 stride: 3"), [(2, 3, 5, 7)], 1),
+    "conv_0d": (_conv("Convolution", "num_output: 4"), [(2, 3)], 1),
+    "deconv_0d": (_conv("Deconvolution", "num_output: 4"), [(2, 3)], 1),
     "conv_1d": (_conv("Convolution", "num_output: 4 kernel_size: 3"), [(2, 3, 9)], 1),
     "conv_3d": (_conv("Convolution", "num_output: 2 kernel_size: 2 pad: 1 pad: 0 pad: 1"), [(2, 3, 4, 5, 6)], 1),
     "depthwise": (_conv("ConvolutionDepthwise", "num_output: 6 kernel_size: 3"), [X], 1),

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..engine.families.pooling import Pool
+from ..engine.families.windows import Window
 from .onnx_graph import Shape, Step, converts
 
 _LOWEST = float(np.finfo(np.float32).min)       # Caffe's maximum of a window without pixels
@@ -26,12 +27,16 @@ def convolution(step: Step):
     op = "ConvTranspose" if layer.transposed else "Conv"
     folded = (math.prod(step.shape[:axis]), *step.shape[axis:])
     result = (folded[0], *step.top_shape[axis:])
-    sizes = step.shape[axis + 1:]
-    lacking = [0] * len(sizes) if layer.transposed else layer.window.lacking(sizes)
+    window, sizes, (weight, *bias) = layer.window, step.shape[axis + 1:], step.weights()
+    if not sizes:           # ONNX wants an axis for the window to move on
+        window, sizes, folded, result = Window((1,), (1,), (0,), (1,)), (1,), (*folded, 1), (*result, 1)
+        shape = layer.blobs[0].shape
+        weight = step.reshaped(weight, shape, (*shape, 1))
+    lacking = [0] * len(sizes) if layer.transposed else window.lacking(sizes)
     tops = []
     for value in step.inputs:
-        found = step.node(op, step.reshaped(value, step.shape, folded), *step.weights(),
-                          group=layer.param.convolution_param.group, **_geometry(layer.window, lacking))
+        found = step.node(op, step.reshaped(value, step.shape, folded), weight, *bias,
+                          group=layer.param.convolution_param.group, **_geometry(window, lacking))
         tops.append(step.restored(found, result, step.top_shape))
     return tops
 

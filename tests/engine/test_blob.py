@@ -3,8 +3,12 @@ import numpy as np
 import pytest
 import torch
 
+import caffe
 from caffe.engine import device
 from caffe.engine.blob import Blob
+from caffe.engine.net import Net
+from caffe.proto import prototxt
+from caffe.proto.caffe_pb2 import NetParameter
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
@@ -158,3 +162,18 @@ def test_gpu_views_follow_the_side_written_last():
         assert bool((blob.tensor == 7).all()) and (view == 7).all()
     finally:
         device.set_mode_cpu()
+
+
+def test_a_relu_in_place_leaves_tensors_alone_that_lie_in_the_same_memory():
+    net = NetParameter()
+    prototxt.parse('layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } } '
+                   'layer { name: "r" type: "ReLU" bottom: "x" top: "x" }', net, "net")
+    net = Net(net, caffe.TEST)
+    mine = torch.tensor([[1.0, -2.0, 3.0], [-4.0, 5.0, -6.0]])
+    net.blobs["x"].tensor = mine
+    net.forward()
+    assert mine.min() == -6 and net.blobs["x"].data.tolist() == [[1, 0, 3], [0, 5, 0]]
+    view = net.blobs["x"].data
+    view[...] = [[-1, 1, -1], [1, -1, 1]]
+    net.forward()
+    assert view.tolist() == [[0, 1, 0], [1, 0, 1]]      # the blob's own memory

@@ -230,6 +230,11 @@ class Blob:
     def stored_grad(self) -> torch.Tensor:
         return self._diff.as_stored(self.shape)
 
+    def to_overwrite(self) -> torch.Tensor:
+        """The stored values in memory that no other array lies in, to be changed in place."""
+        self._data.take_memory()
+        return self.stored
+
     @property
     def factor(self) -> torch.Tensor:
         """The values in the type in which they go into products (device.factor_type); to be read only."""

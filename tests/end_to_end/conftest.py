@@ -14,14 +14,14 @@ SETTINGS = ["TRAIN.SCALES", "(160,)", "TRAIN.MAX_SIZE", "240", "TEST.SCALES", "(
 
 
 class Trainer:
-    """Runs tools/train_faster_rcnn_alt_opt.py with the net Tiny on the data set, 12, 3, 4 and 12 iterations."""
+    """Runs tools/train_faster_rcnn_alt_opt.py with the net Tiny on the data set, 12, 3, 4 and 60 iterations."""
 
     def __init__(self, data: Path):
         self.imdb = f"{data}:trainval"
 
     def command(self, output, *options, settings=()):
         return [sys.executable, str(ROOT / "tools" / "train_faster_rcnn_alt_opt.py"), "--net_name", "Tiny", "--cpu",
-                "--imdb", self.imdb, "--max_iters", "12", "3", "4", "12", "--output", str(output), *options,
+                "--imdb", self.imdb, "--max_iters", "12", "3", "4", "60", "--output", str(output), *options,
                 "--set", *SETTINGS, *settings]
 
     def start(self, output, *options, settings=(), log=subprocess.DEVNULL):

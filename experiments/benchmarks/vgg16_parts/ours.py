@@ -93,7 +93,7 @@ def write_weights(nets: RunNets, row: str, folder: Path) -> Path:
 
 def _training(job: Job, folder: Path, nets: RunNets, weights: Path) -> tuple[Any, Callable[[], object]]:
     """The net that is trained, and one iteration of its solver, data included."""
-    roidb = [_entry(scene, folder / f"{index}.jpg", job) for index, scene in enumerate(scenes(job))]
+    roidb = [roidb_entry(scene, folder / f"{index}.jpg", job) for index, scene in enumerate(scenes(job))]
     wrapper = SolverWrapper(nets.solver(job.row), roidb, folder, weights)
     if job.row.startswith("stage2"):        # as the driver does; in stage 1 it depends on the size of the data set
         wrapper.reuse_features(folder / "features", _MANY)
@@ -101,7 +101,7 @@ def _training(job: Job, folder: Path, nets: RunNets, weights: Path) -> tuple[Any
     return wrapper.solver.net, lambda: wrapper.solver.step(1)
 
 
-def _entry(scene: Scene, path: Path, job: Job) -> dict[str, Any]:
+def roidb_entry(scene: Scene, path: Path, job: Job) -> dict[str, Any]:
     """The roidb entry of a picture, which is written to `path`."""
     cv2.imwrite(str(path), scene.image)
     objects = objects_entry(scene.boxes, scene.classes)

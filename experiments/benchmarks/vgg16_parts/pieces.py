@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ def _mining(job: Job) -> dict[str, np.ndarray]:
 
 def _our_mining(job: Job, folder: Path) -> Callable[[], object]:
     from vgg16_parts.ours import apply_settings
-    apply_settings(Job(**{**job.__dict__, "row": "stage1_fast_rcnn"}), folder)
+    apply_settings(replace(job, row="stage1_fast_rcnn"), folder)
     values = _mining(job)
     bottoms = " ".join(f'bottom: "{name}"' for name in values)
     tops = " ".join(f'top: "{name}_hard"' for name in list(values)[2:])
@@ -132,7 +133,7 @@ def _rpn_outputs(job: Job) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _our_proposals(job: Job, folder: Path) -> Callable[[], object]:
     from vgg16_parts.ours import apply_settings
-    apply_settings(Job(**{**job.__dict__, "row": "proposals"}), folder)
+    apply_settings(replace(job, row="proposals"), folder)
     scores, deltas, info = _rpn_outputs(job)
     net = _net('layer { name: "p" type: "Python" bottom: "scores" bottom: "deltas" bottom: "im_info" top: "rois" '
                'python_param { module: "rpn.proposal_layer" layer: "ProposalLayer" '
@@ -155,8 +156,8 @@ def _plain_proposals(job: Job, folder: Path) -> Callable[[], object]:
 def _our_snapshot(job: Job, folder: Path) -> Callable[[], object]:
     from fast_rcnn.train import SolverWrapper
     from vgg16_parts import ours
-    ours.apply_settings(Job(**{**job.__dict__, "row": "stage1_fast_rcnn"}), folder)
-    entry = ours._entry(scenes(job)[0], folder / "0.png", Job(**{**job.__dict__, "row": "stage1_fast_rcnn"}))
+    ours.apply_settings(replace(job, row="stage1_fast_rcnn"), folder)
+    entry = ours.roidb_entry(scenes(job)[0], folder / "0.png", replace(job, row="stage1_fast_rcnn"))
     return SolverWrapper(MODELS / "stage1_fast_rcnn_solver30k40k.pt", [entry], folder).snapshot
 
 

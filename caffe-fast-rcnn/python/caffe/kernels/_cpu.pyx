@@ -17,6 +17,20 @@ cdef extern from "cpu_kernels.h" nogil:
     int nms_sweep(const float*, int, float, int, int*, float*)
 
 
+cdef extern from "winograd.h" namespace "winograd" nogil:
+    cdef struct Kernels:
+        pass
+    cdef struct Shape:
+        int num, height, width, channels, outputs, pad
+    const Kernels* kernels_for(int)
+    long long c_forward_floats "winograd::forward_floats"(const Shape&, int)
+    long long c_gradient_floats "winograd::gradient_floats"(const Shape&)
+    void c_convolve "winograd::convolve"(const Kernels&, const Shape&, const float*, const float*, long long, long long,
+                                         bint, const float*, int, float*, float*) except +
+    void c_filter_gradient "winograd::filter_gradient"(const Kernels&, const Shape&, const float*, const float*, int,
+                                                       float*, float*) except +
+
+
 def roi_pool_forward(const floating[:, :, :, ::1] features, const float[:, ::1] rois, float scale, int threads,
                      floating[:, :, :, ::1] top, int[:, :, :, ::1] argmax):
     """features (N, H, W, C), rois (R, 5) -> top and, unless it is None, argmax (R, C, pooled_h, pooled_w)."""
@@ -85,3 +99,48 @@ def nms(const float[:, ::1] boxes, float limit, int[::1] positions, float[::1] s
     if boxes.shape[0] == 0 or positions.shape[0] == 0:
         return 0
     return nms_sweep(&boxes[0, 0], <int>boxes.shape[0], limit, <int>positions.shape[0], &positions[0], &scratch[0])
+
+
+cdef Shape _winograd_shape(const float[:, :, :, ::1] bottom, int outputs, int pad):
+    return Shape(<int>bottom.shape[0], <int>bottom.shape[1], <int>bottom.shape[2], <int>bottom.shape[3], outputs, pad)
+
+
+def winograd_lanes(int most):
+    """Whether this machine has vectors of at most so many floats that the Winograd kernels can use."""
+    return kernels_for(most) != NULL
+
+
+def winograd_forward_floats(const float[:, :, :, ::1] bottom, int outputs, int pad, int threads):
+    """Floats of scratch memory that `winograd_convolve` needs."""
+    return c_forward_floats(_winograd_shape(bottom, outputs, pad), threads)
+
+
+def winograd_gradient_floats(const float[:, :, :, ::1] bottom, int outputs, int pad):
+    """Floats of scratch memory that `winograd_filter_gradient` needs."""
+    return c_gradient_floats(_winograd_shape(bottom, outputs, pad))
+
+
+def winograd_convolve(const float[:, :, :, ::1] bottom, const float[:, :, :, ::1] weight, bint transposed,
+                      const float[::1] bias, int pad, int lanes, int threads, float[::1] scratch,
+                      float[:, :, :, ::1] top):
+    """bottom (N, H, W, C) -> top (N, H + 2 pad - 2, W + 2 pad - 2, K). weight (K, C, 3, 3); or (C, K, 3, 3) transposed:
+    then each filter is used back to front. bias (K) or None."""
+    cdef long long output_step = weight.shape[1] * 9, input_step = 9
+    if transposed:
+        output_step, input_step = input_step, output_step
+    cdef Shape shape = _winograd_shape(bottom, <int>top.shape[3], pad)
+    cdef const float* added = NULL
+    if bias is not None:
+        added = &bias[0]
+    with nogil:
+        c_convolve(kernels_for(lanes)[0], shape, &bottom[0, 0, 0, 0], &weight[0, 0, 0, 0], output_step, input_step,
+                   transposed, added, threads, &scratch[0], &top[0, 0, 0, 0])
+
+
+def winograd_filter_gradient(const float[:, :, :, ::1] bottom, const float[:, :, :, ::1] top_diff, int pad, int lanes,
+                             int threads, float[::1] scratch, float[:, :, :, ::1] gradient):
+    """bottom (N, H, W, C), top_diff (N, H + 2 pad - 2, W + 2 pad - 2, K) -> gradient (K, C, 3, 3)."""
+    cdef Shape shape = _winograd_shape(bottom, <int>top_diff.shape[3], pad)
+    with nogil:
+        c_filter_gradient(kernels_for(lanes)[0], shape, &bottom[0, 0, 0, 0], &top_diff[0, 0, 0, 0], threads,
+                          &scratch[0], &gradient[0, 0, 0, 0])

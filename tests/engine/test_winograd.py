@@ -13,7 +13,9 @@ LANES = [lanes for lanes in (16, 8) if _cpu.winograd_lanes(lanes)]
 pytestmark = pytest.mark.skipif(not LANES, reason="this machine has no vectors that the kernels can use")
 
 # num, channels, outputs, height, width, pad: odd and even sizes, one tile and several chunks of tiles
-CASES = [(2, 32, 64, 13, 18, 1), (1, 96, 32, 9, 11, 0), (3, 64, 96, 7, 10, 2), (1, 32, 64, 1, 2, 1), (2, 64, 32, 37, 26, 1)]
+CASES = [(2, 32, 64, 13, 18, 1), (1, 96, 32, 9, 11, 0), (3, 64, 96, 7, 10, 2), (1, 32, 64, 1, 2, 1),
+         (2, 64, 32, 37, 26, 1)]
+needs_bfloat16 = pytest.mark.skipif(not _cpu.winograd_bfloat16(), reason="this machine does not multiply bfloat16")
 
 
 def case(num, channels, outputs, height, width, pad, seed=0):
@@ -24,9 +26,10 @@ def case(num, channels, outputs, height, width, pad, seed=0):
     return arrays
 
 
-def assert_close(found, want):
-    """To the rounding of float32 sums."""
-    np.testing.assert_allclose(found, want, rtol=0, atol=2e-6 * np.abs(want).max())
+def assert_close(found, want, part=2e-6):
+    """To a part of the largest value; by default to the rounding of float32 sums."""
+    assert found.shape == want.shape
+    np.testing.assert_allclose(found, want, rtol=0, atol=part * np.abs(want).max())
 
 
 @pytest.fixture(params=LANES)
@@ -50,6 +53,19 @@ def test_gradients_equal_the_loops(size, lanes):
     dx, dw = oracle.gradients_3x3(x, weight, dy, size[-1])
     assert_close(winograd.input_gradient(torch.tensor(dy), torch.tensor(weight), size[-1]).numpy(), dx)
     assert_close(winograd.weight_gradient(torch.tensor(x), torch.tensor(dy), size[-1]).numpy(), dw)
+
+
+@needs_bfloat16
+@pytest.mark.parametrize("size", CASES)
+def test_bfloat16_equals_the_loops_to_its_rounding(size):
+    x, weight, bias, dy = case(*size)
+    x, dy = (torch.tensor(array).bfloat16() for array in (x, dy))
+    y = winograd.convolve(x, torch.tensor(weight), torch.tensor(bias), size[-1])
+    dx = winograd.input_gradient(dy, torch.tensor(weight), size[-1])
+    assert y.dtype == dx.dtype == torch.bfloat16
+    assert_close(y.float().numpy(), oracle.convolve_3x3(x.float().numpy(), weight, bias, size[-1]), 2 ** -7)
+    want, _ = oracle.gradients_3x3(x.float().numpy(), weight, dy.float().numpy(), size[-1])
+    assert_close(dx.float().numpy(), want, 2 ** -7)
 
 
 def test_rounding_errors_are_like_those_of_direct_sums():
@@ -86,28 +102,31 @@ def test_memory_order_of_the_arguments_does_not_matter():
     size = (2, 32, 64, 13, 18, 1)
     x, weight, bias, dy = (torch.tensor(array) for array in case(*size))
     last = {"memory_format": torch.channels_last}
-    assert torch.equal(winograd.convolve(x, weight, bias, 1), winograd.convolve(x.to(**last), weight.to(**last), bias, 1))
+    y = winograd.convolve(x, weight, bias, 1)
+    assert torch.equal(y, winograd.convolve(x.to(**last), weight.to(**last), bias, 1))
     assert torch.equal(winograd.weight_gradient(x, dy, 1), winograd.weight_gradient(x.to(**last), dy.to(**last), 1))
 
 
 @pytest.mark.parametrize("change, suits", [
     ({}, True), ({"channels": 48}, False), ({"outputs": 16}, False), ({"height": 6, "width": 7}, False),
-    ({"pad": 3}, False), ({"dtype": torch.float64}, False), ({"dtype": torch.bfloat16}, False)])
+    ({"pad": 3}, False), ({"dtype": torch.float64}, False), ({"weight_dtype": torch.float64}, False),
+    ({"dtype": torch.bfloat16}, _cpu.winograd_bfloat16()), ({"dtype": torch.float16}, False)])
 def test_what_suits(change, suits):
-    size = {"channels": 32, "outputs": 64, "height": 9, "width": 10, "pad": 1, "dtype": torch.float32, **change}
+    size = {"channels": 32, "outputs": 64, "height": 9, "width": 10, "pad": 1, "dtype": torch.float32,
+            "weight_dtype": torch.float32, **change}
     x = torch.zeros(1, size["channels"], size["height"], size["width"], dtype=size["dtype"])
-    weight = torch.zeros(size["outputs"], size["channels"], 3, 3, dtype=size["dtype"])
+    weight = torch.zeros(size["outputs"], size["channels"], 3, 3, dtype=size["weight_dtype"])
     assert winograd.suits(x, weight, size["pad"]) == suits
 
 
-def passed(path, settings, dtype):
+def passed(path, settings, dtype, precision="float32"):
     """Top, gradients of bottom, weight and bias of a Convolution layer."""
     path.write_text(f"""force_backward: true
         layer {{ name: "data" type: "Input" top: "data" input_param {{ shape {{ dim: 2 dim: 32 dim: 11 dim: 14 }} }} }}
         layer {{ name: "conv" type: "Convolution" bottom: "data" top: "conv"
                  convolution_param {{ num_output: 64 {settings} }} }}""")
     rng = np.random.default_rng(1)
-    with device.use_float_type(dtype):
+    with device.use_float_type(dtype), device.use_precision(precision):
         net = caffe.Net(str(path), caffe.TRAIN)
         data, conv, (weight, bias) = net.blobs["data"], net.blobs["conv"], net.params["conv"]
         for blob in (data, weight, bias):
@@ -135,3 +154,12 @@ def test_the_layer_uses_it_where_it_can(settings, used, monkeypatch, tmp_path):
     assert sorted(calls) == (["convolve", "input_gradient", "weight_gradient"] if used else [])
     for one, other in zip(found, want, strict=True):
         assert_close(one, other)
+
+
+@needs_bfloat16
+def test_the_layer_in_bfloat16(tmp_path):
+    settings = "kernel_size: 3 pad: 1"
+    want = passed(tmp_path / "net.prototxt", settings, torch.float64)
+    for one, other in zip(passed(tmp_path / "net.prototxt", settings, torch.float32, "bfloat16"), want, strict=True):
+        assert 1e-5 * np.abs(other).max() < np.abs(one - other).max()       # it was rounded
+        assert_close(one, other, 2 ** -6)

@@ -18,17 +18,18 @@ cdef extern from "cpu_kernels.h" nogil:
 
 
 cdef extern from "winograd.h" namespace "winograd" nogil:
-    cdef struct Kernels:
-        pass
+    cdef struct Half:
+        unsigned short bits
     cdef struct Shape:
         int num, height, width, channels, outputs, pad
-    const Kernels* kernels_for(int)
+    bint has_lanes(int)
+    bint has_bfloat16()
     long long c_forward_floats "winograd::forward_floats"(const Shape&, int)
     long long c_gradient_floats "winograd::gradient_floats"(const Shape&)
-    void c_convolve "winograd::convolve"(const Kernels&, const Shape&, const float*, const float*, long long, long long,
-                                         bint, const float*, int, float*, float*) except +
-    void c_filter_gradient "winograd::filter_gradient"(const Kernels&, const Shape&, const float*, const float*, int,
-                                                       float*, float*) except +
+    void c_convolve "winograd::convolve"[PIXEL](int, const Shape&, const PIXEL*, const float*, long long, long long, bint,
+                                                const float*, int, float*, PIXEL*) except +
+    void c_filter_gradient "winograd::filter_gradient"(int, const Shape&, const float*, const float*, int, float*,
+                                                       float*) except +
 
 
 def roi_pool_forward(const floating[:, :, :, ::1] features, const float[:, ::1] rois, float scale, int threads,
@@ -101,46 +102,60 @@ def nms(const float[:, ::1] boxes, float limit, int[::1] positions, float[::1] s
     return nms_sweep(&boxes[0, 0], <int>boxes.shape[0], limit, <int>positions.shape[0], &positions[0], &scratch[0])
 
 
-cdef Shape _winograd_shape(const float[:, :, :, ::1] bottom, int outputs, int pad):
-    return Shape(<int>bottom.shape[0], <int>bottom.shape[1], <int>bottom.shape[2], <int>bottom.shape[3], outputs, pad)
+ctypedef fused Pixel:
+    float
+    unsigned short      # the bits of bfloat16
 
 
-def winograd_lanes(int most):
-    """Whether this machine has vectors of at most so many floats that the Winograd kernels can use."""
-    return kernels_for(most) != NULL
+cdef Shape _sizes(shape):
+    num, height, width, channels, outputs, pad = shape
+    return Shape(num, height, width, channels, outputs, pad)
 
 
-def winograd_forward_floats(const float[:, :, :, ::1] bottom, int outputs, int pad, int threads):
-    """Floats of scratch memory that `winograd_convolve` needs."""
-    return c_forward_floats(_winograd_shape(bottom, outputs, pad), threads)
+def winograd_lanes(int lanes):
+    """Whether this machine has vectors of so many floats, 16 or 8, that the Winograd kernels can use."""
+    return has_lanes(lanes)
 
 
-def winograd_gradient_floats(const float[:, :, :, ::1] bottom, int outputs, int pad):
+def winograd_bfloat16():
+    """Whether this machine multiplies bfloat16."""
+    return has_bfloat16()
+
+
+def winograd_forward_floats(shape, int threads):
+    """Floats of scratch memory that `winograd_convolve` needs; shape: num, height, width, channels, outputs, pad."""
+    return c_forward_floats(_sizes(shape), threads)
+
+
+def winograd_gradient_floats(shape):
     """Floats of scratch memory that `winograd_filter_gradient` needs."""
-    return c_gradient_floats(_winograd_shape(bottom, outputs, pad))
+    return c_gradient_floats(_sizes(shape))
 
 
-def winograd_convolve(const float[:, :, :, ::1] bottom, const float[:, :, :, ::1] weight, bint transposed,
-                      const float[::1] bias, int pad, int lanes, int threads, float[::1] scratch,
-                      float[:, :, :, ::1] top):
+def winograd_convolve(shape, const Pixel[:, :, :, ::1] bottom, const float[:, :, :, ::1] weight, bint transposed,
+                      const float[::1] bias, int lanes, int threads, float[::1] scratch, Pixel[:, :, :, ::1] top):
     """bottom (N, H, W, C) -> top (N, H + 2 pad - 2, W + 2 pad - 2, K). weight (K, C, 3, 3); or (C, K, 3, 3) transposed:
     then each filter is used back to front. bias (K) or None."""
     cdef long long output_step = weight.shape[1] * 9, input_step = 9
+    cdef Shape sizes = _sizes(shape)
+    cdef const float* added = NULL
     if transposed:
         output_step, input_step = input_step, output_step
-    cdef Shape shape = _winograd_shape(bottom, <int>top.shape[3], pad)
-    cdef const float* added = NULL
     if bias is not None:
         added = &bias[0]
     with nogil:
-        c_convolve(kernels_for(lanes)[0], shape, &bottom[0, 0, 0, 0], &weight[0, 0, 0, 0], output_step, input_step,
-                   transposed, added, threads, &scratch[0], &top[0, 0, 0, 0])
+        if Pixel is float:
+            c_convolve(lanes, sizes, &bottom[0, 0, 0, 0], &weight[0, 0, 0, 0], output_step, input_step, transposed, added,
+                       threads, &scratch[0], &top[0, 0, 0, 0])
+        else:
+            c_convolve(lanes, sizes, <const Half*>&bottom[0, 0, 0, 0], &weight[0, 0, 0, 0], output_step, input_step,
+                       transposed, added, threads, &scratch[0], <Half*>&top[0, 0, 0, 0])
 
 
-def winograd_filter_gradient(const float[:, :, :, ::1] bottom, const float[:, :, :, ::1] top_diff, int pad, int lanes,
+def winograd_filter_gradient(shape, const float[:, :, :, ::1] bottom, const float[:, :, :, ::1] top_diff, int lanes,
                              int threads, float[::1] scratch, float[:, :, :, ::1] gradient):
     """bottom (N, H, W, C), top_diff (N, H + 2 pad - 2, W + 2 pad - 2, K) -> gradient (K, C, 3, 3)."""
-    cdef Shape shape = _winograd_shape(bottom, <int>top_diff.shape[3], pad)
+    cdef Shape sizes = _sizes(shape)
     with nogil:
-        c_filter_gradient(kernels_for(lanes)[0], shape, &bottom[0, 0, 0, 0], &top_diff[0, 0, 0, 0], threads,
-                          &scratch[0], &gradient[0, 0, 0, 0])
+        c_filter_gradient(lanes, sizes, &bottom[0, 0, 0, 0], &top_diff[0, 0, 0, 0], threads, &scratch[0],
+                          &gradient[0, 0, 0, 0])

@@ -1,5 +1,7 @@
-// The arithmetic of winograd.h for one width of vectors. Included once for each, inside a namespace that defines LANES,
-// ROWS, Vector, load, store, spread and fused; so there is no include guard.
+// The convolution of winograd.h for one kind of vectors. Included once for each, inside a namespace that defines LANES, ROWS,
+// Pixel, Vector, load, store, spread, fused and store_filters; so there is no include guard.
+//
+// A word is what one lane multiplies at a time: one float, or two bfloat16 of neighbouring channels.
 
 constexpr int PANEL = 2 * LANES;    // outputs that one pass of `product` computes side by side
 
@@ -39,10 +41,12 @@ static inline void input_axis(Vector d0, Vector d1, Vector d2, Vector d3, Vector
     to[0] = d0 - d2, to[step] = d1 + d2, to[2 * step] = d2 - d1, to[3 * step] = d1 - d3;
 }
 
-// to[f * stride + c] = (B^T d B)[f], d being the 4 x 4 pixels at (y, x), which may lie outside the image: zeros
-static void input_tile(const float* image, int height, int width, int channels, int y, int x, float* to,
+// words[f * stride ..] = (B^T d B)[f] of all channels, d being the 4 x 4 pixels at (y, x); zeros outside the image
+static void input_tile(const Pixel* image, int height, int width, int channels, int y, int x, float* words,
                        int64_t stride) {
-    const float* pixels[TILE * TILE];
+    Pixel* to = reinterpret_cast<Pixel*>(words);
+    stride *= WORD / sizeof(Pixel);
+    const Pixel* pixels[TILE * TILE];
     for (int i = 0; i < TILE * TILE; ++i) {
         const int row = y + i / TILE, column = x + i % TILE;
         const bool inside = row >= 0 && row < height && column >= 0 && column < width;
@@ -53,7 +57,7 @@ static void input_tile(const float* image, int height, int width, int channels, 
         for (int column = 0; column < TILE; ++column) {
             Vector d[TILE];
             for (int row = 0; row < TILE; ++row) {
-                const float* pixel = pixels[row * TILE + column];
+                const Pixel* pixel = pixels[row * TILE + column];
                 d[row] = pixel ? load(pixel + c) : spread(0.0f);
             }
             input_axis(d[0], d[1], d[2], d[3], half + column, TILE);
@@ -67,11 +71,11 @@ static void input_tile(const float* image, int height, int width, int channels, 
 }
 
 // y = A^T m A + bias for the 2 x 2 pixels at (row, column), as far as they lie in the image; m[f * stride + k]
-static void output_tile(const float* m, int64_t stride, const float* bias, float* image, int height, int width,
+static void output_tile(const float* m, int64_t stride, const float* bias, Pixel* image, int height, int width,
                         int outputs, int row, int column) {
     const bool below = row + 1 < height, right = column + 1 < width;
-    float* pixel = image + (static_cast<int64_t>(row) * width + column) * outputs;
-    float* under = pixel + static_cast<int64_t>(width) * outputs;
+    Pixel* pixel = image + (static_cast<int64_t>(row) * width + column) * outputs;
+    Pixel* under = pixel + static_cast<int64_t>(width) * outputs;
     for (int k = 0; k < outputs; k += LANES) {
         Vector half[2][TILE];
         for (int f = 0; f < TILE; ++f) {
@@ -82,38 +86,15 @@ static void output_tile(const float* m, int64_t stride, const float* bias, float
         const Vector added = bias ? load(bias + k) : spread(0.0f);
         for (int i = 0; i < 2; ++i) {
             if (i && !below) break;
-            float* to = (i ? under : pixel) + k;
+            Pixel* to = (i ? under : pixel) + k;
             store(to, half[i][0] + half[i][1] + half[i][2] + added);
             if (right) store(to + outputs, half[i][1] - half[i][2] - half[i][3] + added);
         }
     }
 }
 
-// A g A^T of the 2 x 2 gradients at (row, column), zeros outside the image, in panels:
-// to[f * stride + k / PANEL * panel_stride + k % PANEL]
-static void gradient_tile(const float* image, int height, int width, int outputs, int row, int column, float* to,
-                          int64_t stride, int64_t panel_stride) {
-    const bool below = row + 1 < height, right = column + 1 < width;
-    const float* pixel = image + (static_cast<int64_t>(row) * width + column) * outputs;
-    const float* under = pixel + static_cast<int64_t>(width) * outputs;
-    const Vector zero = spread(0.0f);
-    for (int k = 0; k < outputs; k += LANES) {
-        const Vector g00 = load(pixel + k), g01 = right ? load(pixel + outputs + k) : zero;
-        const Vector g10 = below ? load(under + k) : zero, g11 = below && right ? load(under + outputs + k) : zero;
-        const Vector rows[TILE][2] = {{g00, g01}, {g00 + g10, g01 + g11}, {g00 - g10, g01 - g11}, {zero - g10, zero - g11}};
-        float* lane = to + k / PANEL * panel_stride + k % PANEL;
-        for (int f = 0; f < TILE; ++f) {
-            const Vector first = rows[f][0], second = rows[f][1];
-            store(lane + (TILE * f) * stride, first);
-            store(lane + (TILE * f + 1) * stride, first + second);
-            store(lane + (TILE * f + 2) * stride, first - second);
-            store(lane + (TILE * f + 3) * stride, zero - second);
-        }
-    }
-}
-
-// to[f * stride + 0..PANEL) = (G g G^T)[f] of PANEL filters, taps[t * PANEL + lane]
-static void filter_to_frequencies(const float* taps, float* to, int64_t stride) {
+// to[f * PANEL + lane] = (G g G^T)[f] of PANEL filters, taps[t * PANEL + lane]
+static inline void filter_to_frequencies(const float* taps, float* to) {
     const Vector half = spread(0.5f);
     for (int lane = 0; lane < PANEL; lane += LANES) {
         Vector rows[TILE][3];
@@ -123,35 +104,24 @@ static void filter_to_frequencies(const float* taps, float* to, int64_t stride) 
             rows[0][j] = g0, rows[1][j] = half * (g0 + g1 + g2), rows[2][j] = half * (g0 - g1 + g2), rows[3][j] = g2;
         }
         for (int i = 0; i < TILE; ++i) {
-            float* row = to + TILE * i * stride + lane;
+            float* row = to + TILE * i * PANEL + lane;
             const Vector g0 = rows[i][0], g1 = rows[i][1], g2 = rows[i][2];
             store(row, g0);
-            store(row + stride, half * (g0 + g1 + g2));
-            store(row + 2 * stride, half * (g0 - g1 + g2));
-            store(row + 3 * stride, g2);
+            store(row + PANEL, half * (g0 + g1 + g2));
+            store(row + 2 * PANEL, half * (g0 - g1 + g2));
+            store(row + 3 * PANEL, g2);
         }
     }
 }
 
-// taps[t * PANEL + lane] = (G^T u G)[t], u[f * stride + lane] being PANEL filters
-static void frequencies_to_filter(const float* u, int64_t stride, float* taps) {
-    const Vector half = spread(0.5f);
-    for (int lane = 0; lane < PANEL; lane += LANES) {
-        Vector rows[3][TILE];
-        for (int f = 0; f < TILE; ++f) {
-            const Vector u0 = load(u + f * stride + lane), u1 = load(u + (TILE + f) * stride + lane);
-            const Vector u2 = load(u + (2 * TILE + f) * stride + lane), u3 = load(u + (3 * TILE + f) * stride + lane);
-            const Vector even = half * (u1 + u2);
-            rows[0][f] = u0 + even, rows[1][f] = half * (u1 - u2), rows[2][f] = even + u3;
-        }
-        for (int i = 0; i < 3; ++i) {
-            const Vector even = half * (rows[i][1] + rows[i][2]);
-            store(taps + 3 * i * PANEL + lane, rows[i][0] + even);
-            store(taps + (3 * i + 1) * PANEL + lane, half * (rows[i][1] - rows[i][2]));
-            store(taps + (3 * i + 2) * PANEL + lane, even + rows[i][3]);
-        }
-    }
+// The filters of two neighbouring channels, taps[channel][t][lane]: words[f * stride ..] holds first one, then the other
+static void filters_to_frequencies(const float* taps, float* words, int64_t stride) {
+    alignas(64) float even[FREQUENCIES * PANEL], odd[FREQUENCIES * PANEL];
+    filter_to_frequencies(taps, even);
+    filter_to_frequencies(taps + TAPS * PANEL, odd);
+    for (int f = 0; f < FREQUENCIES; ++f)
+        for (int lane = 0; lane < PANEL; lane += LANES)
+            store_filters(load(even + f * PANEL + lane), load(odd + f * PANEL + lane), words + f * stride + lane, PANEL);
 }
 
-constexpr Kernels KERNELS = {PANEL, product, input_tile, output_tile, gradient_tile, filter_to_frequencies,
-                             frequencies_to_filter};
+constexpr Kernels<Pixel> KERNELS = {PANEL, product, input_tile, output_tile, filters_to_frequencies};

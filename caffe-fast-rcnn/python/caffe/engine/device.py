@@ -54,6 +54,17 @@ def current_device() -> torch.device:
     return torch.device("cuda", _Settings.gpu_id) if _Settings.use_gpu else torch.device("cpu")
 
 
+def send(tensor: torch.Tensor, where: torch.device, dtype: torch.dtype | None = None) -> torch.Tensor:
+    """The tensor on a device and in a type; the same object where nothing changes.
+
+    On its way to CUDA nobody waits: a copy in pinned memory travels, so that the original may be overwritten at once.
+    """
+    tensor = tensor.to(dtype or tensor.dtype)
+    if tensor.device.type == "cpu" and where.type == "cuda":
+        return torch.empty_like(tensor, pin_memory=True).copy_(tensor).to(where, non_blocking=True)
+    return tensor.to(where)
+
+
 def float_type() -> torch.dtype:
     """The type in which blobs are seen: float32, or float64 inside `use_float_type(torch.float64)`."""
     return _Settings.float_type

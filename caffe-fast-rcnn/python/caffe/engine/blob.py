@@ -47,7 +47,7 @@ class _Array:
 
     def clear(self) -> None:
         self.tensor: torch.Tensor | None = None     # the values, where they were used last
-        self.host: np.ndarray | None = None         # the view handed out; out of date where the tensor is not on the CPU
+        self.host: np.ndarray | None = None         # the view handed out; out of date while the tensor lies elsewhere
         self.freed_as = ""                          # the blob's name, if the values were given up
         self._factor: tuple[torch.Tensor, int, torch.Tensor] | None = None      # tensor, its version, copy of it
 

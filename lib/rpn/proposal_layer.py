@@ -28,8 +28,8 @@ from utils.python_layer import (
     set_tensor,
 )
 
-_NAN = ("ProposalLayer: scores or deltas of the region proposal network are NaN: its weights are bad, or training "
-        "diverged (lower base_lr; start from a good snapshot)")
+_NAN_MESSAGE = ("ProposalLayer: scores or deltas of the region proposal network are NaN: its weights are bad, or "
+                "training diverged (lower base_lr; start from a good snapshot)")
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def proposals(scores: np.ndarray, deltas: np.ndarray, im_info: Sequence[float], 
     Raises FloatingPointError if a score or delta is NaN.
     """
     if np.isnan(scores).any() or np.isnan(deltas).any():
-        raise FloatingPointError(_NAN)
+        raise FloatingPointError(_NAN_MESSAGE)
     height, width, scale = im_info[:3]
     boxes = clip_boxes(bbox_transform_inv(anchors, deltas), (height, width))
     large = np.flatnonzero((boxes[:, 2:] - boxes[:, :2] + 1 >= settings.min_size * scale).all(axis=1))
@@ -153,7 +153,7 @@ class ProposalLayer(caffe.Layer):
                                             self._settings) for image in range(num_images)]
         numbers = [int(number) for _, _, number in found]       # waits for the GPU: tops need shapes
         if min(numbers) < 0:
-            raise FloatingPointError(_NAN)
+            raise FloatingPointError(_NAN_MESSAGE)
         outputs = proposal_tensors.as_rois([of_image[:2] for of_image in found], numbers, im_info)
         for blob, values in zip(top, outputs, strict=False):
             set_tensor(blob, values)

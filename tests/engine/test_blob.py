@@ -169,6 +169,15 @@ def test_values_on_the_device_are_overwritten_without_being_fetched(elsewhere):
         assert blob.tensor.is_meta
 
 
+def test_inputs_of_a_net_are_overwritten_without_being_fetched(elsewhere):
+    net = NetParameter()
+    prototxt.parse('layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }', net, "net")
+    net = Net(net, caffe.TEST)
+    for value in (1, 2):
+        assert net.blobs["x"].tensor.is_meta        # for which nobody has a view at first
+        assert (net.forward(x=np.full((2, 3), value))["x"] == value).all()
+
+
 def test_on_the_device_only_memory_of_a_blob_s_own_is_written_into(elsewhere):
     first, second = Blob(2, 3), Blob(2, 3)
     first.data[...] = 1

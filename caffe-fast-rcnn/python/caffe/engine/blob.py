@@ -134,11 +134,16 @@ class _Array:
                 self.host = None
         self.freed_as = ""
 
+    def discard(self) -> None:
+        """Let values go that lie on a device."""
+        if self._is_away():
+            self.tensor = None if self.host is None else torch.from_numpy(self.host)
+
     def adopt(self, values: np.ndarray) -> None:
         """Use an array as the values; where a view was handed out it is written into that, which goes on following."""
+        self.discard()
         if self.host is not None and self.host.size == values.size:
             np.copyto(self.host, values.reshape(self.host.shape), casting="same_kind")
-            self.tensor = torch.from_numpy(self.host)       # old values that lie on CUDA are not waited for
         else:
             self.clear()
             self.tensor = torch.from_numpy(np.ascontiguousarray(values))
@@ -256,6 +261,10 @@ class Blob:
         """
         self.reshape(*values.shape)
         self._data.adopt(values)
+
+    def discard(self) -> None:
+        """Say that all values are about to be written through `data`: old ones on CUDA are not fetched for that."""
+        self._data.discard()
 
     # ---- sharing
     def share_data(self, other: Blob) -> None:

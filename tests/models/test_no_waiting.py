@@ -7,9 +7,11 @@ import traceback
 from pathlib import Path
 
 import pytest
+import torch
 from test_tiny import TINY, roidb, settings  # noqa: F401  (fixtures)
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import caffe
 from caffe.engine.blob import _Array
 from caffe.engine.families.losses import LossLayer
 from caffe.kernels import roi_pooling
@@ -67,22 +69,44 @@ def as_gpu(monkeypatch):
     return monkeypatch
 
 
-@pytest.mark.parametrize("solver, expected", [
-    ("faster_rcnn_alt_opt/stage1_rpn_solver60k80k.pt", set()),
-    ("faster_rcnn_alt_opt/stage1_fast_rcnn_solver30k40k.pt", set()),
-    ("faster_rcnn_alt_opt_no_ohem/stage2_fast_rcnn_solver30k40k.pt", set()),
-    ("faster_rcnn_end2end/solver.pt", {"proposal_layer.py", "proposal_target_layer.py"})])
-def test_iterations_wait_for_proposals_only(solver, expected, roidb, as_gpu, tmp_path):  # noqa: F811
+@contextlib.contextmanager
+def trained(solver, entries, folder):
+    """A solver of Tiny and its losses after two iterations: the first ones make what is then kept, such as anchors."""
     cfg.TRAIN.HAS_RPN = "rpn_solver" in solver or "end2end" in solver
     cfg.TRAIN.USE_OHEM = "alt_opt/stage1_fast" in solver
     cfg.TRAIN.BBOX_REG, cfg.NUM_WORKERS = "rpn_solver" not in solver, 0
-    with contextlib.closing(SolverWrapper(TINY / solver, roidb, tmp_path)) as wrapper:
-        waits = Waits(as_gpu)
-        wrapper.solver.step(2)      # the first iterations make what is then kept, such as anchors
+    with contextlib.closing(SolverWrapper(TINY / solver, entries, folder)) as wrapper:
+        wrapper.solver.step(2)
+        yield wrapper
+        assert all(loss > 0 for loss in wrapper.losses.means().values())
+
+
+WITHOUT_PROPOSALS = ["faster_rcnn_alt_opt/stage1_rpn_solver60k80k.pt",
+                     "faster_rcnn_alt_opt/stage1_fast_rcnn_solver30k40k.pt",
+                     "faster_rcnn_alt_opt_no_ohem/stage2_fast_rcnn_solver30k40k.pt"]
+
+
+@pytest.mark.parametrize("solver", [*WITHOUT_PROPOSALS, "faster_rcnn_end2end/solver.pt"])
+def test_iterations_wait_for_proposals_only(solver, roidb, as_gpu, tmp_path):   # noqa: F811
+    waits = Waits(as_gpu)
+    with trained(solver, roidb, tmp_path) as wrapper:
         waits.found.clear()
         with waits:
             for _ in range(3):
                 wrapper.solver.step(1)
                 wrapper.losses.iteration_done()
-        assert waits.found == expected
-        assert all(loss > 0 for loss in wrapper.losses.means().values())
+        proposing = {"proposal_layer.py", "proposal_target_layer.py"} if "end2end" in solver else set()
+        assert waits.found == proposing
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("solver", WITHOUT_PROPOSALS)
+def test_cuda_agrees(solver, roidb, tmp_path):      # noqa: F811
+    caffe.set_mode_gpu()
+    with trained(solver, roidb, tmp_path) as wrapper:
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            wrapper.solver.step(3)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+            caffe.set_mode_cpu()

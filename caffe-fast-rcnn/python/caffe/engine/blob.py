@@ -65,7 +65,7 @@ class _Array:
             self.tensor = torch.zeros(shape, device=where, dtype=dtype)
         elif tensor.device != where or tensor.dtype != dtype:
             self.tensor = device.send(tensor, where, dtype)
-            if where == _CPU:
+            if where == _CPU:       # other memory than the view's
                 self.host = None
         return self._shaped(shape)
 
@@ -100,7 +100,7 @@ class _Array:
 
     def as_numpy(self, shape: tuple[int, ...]) -> np.ndarray:
         if self.host is not None and self._is_away() and torch.from_numpy(self.host).dtype == device.float_type():
-            self.tensor = torch.from_numpy(self.host).copy_(self._shaped(self.host.shape))
+            self.tensor = torch.from_numpy(self.host).copy_(self._shaped(self.host.shape))      # the view follows
         tensor = self._on(_CPU, shape)
         if self.host is None or self.tensor is None or not self.tensor.is_contiguous():
             self.tensor = tensor.contiguous()

@@ -21,7 +21,8 @@ from roi_data_layer import layer as data_layers
 from rpn import proposal_layer
 
 ROOT = Path(__file__).resolve().parents[2]
-HIDDEN = ("blob.py", Path(__file__).name)       # whose callers are meant
+SOURCES = (ROOT / "lib", ROOT / "caffe-fast-rcnn")
+HIDDEN = ("blob.py",)       # whose callers are meant
 ASKING = {"aten._local_scalar_dense.default", "aten.nonzero.default", "aten.masked_select.default"}
 
 
@@ -50,7 +51,8 @@ class Waits(TorchDispatchMode):
 
     def _note(self):
         callers = [Path(frame.filename) for frame in traceback.extract_stack()]
-        self.found.add([path.name for path in callers if path.is_relative_to(ROOT) and path.name not in HIDDEN][-1])
+        self.found.add([path.name for path in callers if any(map(path.is_relative_to, SOURCES))
+                        and path.name not in HIDDEN][-1])
 
     def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
         if str(function) in ASKING:

@@ -296,7 +296,9 @@ class Blob:
         self._data.freed_as = ""
 
     def zero_grad(self) -> None:
-        """Set the gradient to zero."""
-        if self.has_grad:
+        """Set the gradient to zero. Without a NumPy view its memory goes: what comes next need not be added to it."""
+        if self._diff.host is None:
+            self._diff.clear()
+        elif self.has_grad:
             self._diff.take_memory()
             self._diff.as_tensor(self.shape).zero_()

@@ -134,8 +134,10 @@ def winograd_gradient_floats(shape):
 
 def winograd_convolve(shape, const Pixel[:, :, :, ::1] bottom, const float[:, :, :, ::1] weight, bint transposed,
                       const float[::1] bias, int lanes, int threads, float[::1] scratch, Pixel[:, :, :, ::1] top):
-    """bottom (N, H, W, C) -> top (N, H + 2 pad - 2, W + 2 pad - 2, K). weight (K, C, 3, 3); or (C, K, 3, 3) transposed:
-    then each filter is used back to front. bias (K) or None."""
+    """bottom (N, H, W, C) -> top (N, H + 2 pad - 2, W + 2 pad - 2, K).
+
+    weight (K, C, 3, 3); or transposed (C, K, 3, 3): then each filter is used back to front. bias (K) or None.
+    """
     cdef long long output_step = weight.shape[1] * 9, input_step = 9
     cdef Shape sizes = _sizes(shape)
     cdef const float* added = NULL
@@ -145,8 +147,8 @@ def winograd_convolve(shape, const Pixel[:, :, :, ::1] bottom, const float[:, :,
         added = &bias[0]
     with nogil:
         if Pixel is float:
-            c_convolve(lanes, sizes, &bottom[0, 0, 0, 0], &weight[0, 0, 0, 0], output_step, input_step, transposed, added,
-                       threads, &scratch[0], &top[0, 0, 0, 0])
+            c_convolve(lanes, sizes, &bottom[0, 0, 0, 0], &weight[0, 0, 0, 0], output_step, input_step, transposed,
+                       added, threads, &scratch[0], &top[0, 0, 0, 0])
         else:
             c_convolve(lanes, sizes, <const Half*>&bottom[0, 0, 0, 0], &weight[0, 0, 0, 0], output_step, input_step,
                        transposed, added, threads, &scratch[0], <Half*>&top[0, 0, 0, 0])

@@ -7,8 +7,8 @@
 #include <thread>
 #include <vector>
 
-// Calls task(i, worker) for every i in [0, count); worker < threads tells the threads apart. They are made for the call:
-// none survive it, so a later fork is safe.
+// Calls task(i, worker) for every i in [0, count); worker < threads tells the threads apart. They are made for the
+// call: none survive it, so a later fork is safe.
 template <typename Task>
 void parallel_for_workers(int64_t count, int threads, const Task& task) {
     std::atomic<int64_t> next{0};

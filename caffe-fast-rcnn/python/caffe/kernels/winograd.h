@@ -1,13 +1,14 @@
 // Convolutions with 3 x 3 kernels and stride 1 by minimal filtering F(2x2, 3x3): Lavin and Gray, "Fast Algorithms for
-// Convolutional Neural Networks", 2016. 2 x 2 pixels of the top take 16 products of a channel and an output instead of 36,
-// and the sums of channels become 16 matrix products. The rounding errors are at most three times those of direct sums, often less.
+// Convolutional Neural Networks", 2016. 2 x 2 pixels of the top take 16 products of a channel and an output instead of
+// 36, and the sums of channels become 16 matrix products. The rounding errors are about those of direct sums.
 //
-//   y = A^T [ sum over channels of (G g G^T) * (B^T d B) ] A         d: 4 x 4 pixels, g: 3 x 3 taps, *: element by element
+//   y = A^T [ sum over channels of (G g G^T) * (B^T d B) ] A      d: 4 x 4 pixels, g: 3 x 3 taps, *: element by element
 //   gradient of g = G^T [ sum over tiles of (A dy A^T) * (B^T d B) ] G
 //
-// Images are (N, H, W, C) with channels innermost, of floats or bfloat16. For these the filters and (B^T d B) are rounded to
-// bfloat16, sums and transforms are float32; the gradient of g is there for floats only. Channels and outputs are multiples of CHANNEL_STEP. "Frequency" names one
-// of the 16 elements. Every result is the same for any number of threads.
+// Images are (N, H, W, C) with channels innermost, of floats or bfloat16. For bfloat16 the filters and (B^T d B) are
+// rounded to it, sums and transforms are float32; the gradient of g is there for floats only. Channels and outputs are
+// multiples of CHANNEL_STEP. "Frequency" names one of the 16 elements. Every result is the same for any number of
+// threads.
 #pragma once
 #include <stdint.h>
 
@@ -20,7 +21,7 @@ namespace winograd {
 constexpr int TILE = 4, FREQUENCIES = TILE * TILE, TAPS = 9;
 constexpr int WORD = sizeof(float);
 constexpr int CHANNEL_STEP = 32;        // the widest panel
-constexpr int ROW_GAP = 16;             // floats between rows: without them rows of 2^n floats share the lines of a cache
+constexpr int ROW_GAP = 16;             // floats between rows: rows of 2^n floats would share a few lines of a cache
 
 // A value of bfloat16: the upper half of a float
 struct Half {
@@ -170,7 +171,7 @@ inline Place place_of(const Shape& shape, int64_t tile) {
 
 // ---- how tiles are cut into chunks, and the memory that a chunk takes
 
-constexpr int64_t FORWARD_CHUNK = 112;                  // tiles: enough to use the filters again and again, few enough for the caches
+constexpr int64_t FORWARD_CHUNK = 112;                  // tiles: many for each read of the filters, few for the caches
 constexpr int64_t GRADIENT_CHUNK_FLOATS = 1 << 21;      // of one transformed operand
 
 inline int64_t forward_chunk(const Shape& shape, int threads) {
@@ -268,7 +269,7 @@ void convolve_tiles(const Kernels<Pixel>& kernels, const Shape& shape, const Pix
     }
     for (int f = 0; f < FREQUENCIES; ++f)
         for (int output = 0; output < shape.outputs; output += kernels.panel)
-            kernels.product(v + f * chunk * v_row, v_row, 1, u + words * (f * static_cast<int64_t>(shape.outputs) + output),
+            kernels.product(v + f * chunk * v_row, v_row, 1, u + words * (int64_t{shape.outputs} * f + output),
                             kernels.panel, words, false, end - begin, m + f * chunk * m_row + output, m_row);
     for (int64_t tile = begin; tile < end; ++tile) {
         const Place place = place_of(shape, tile);

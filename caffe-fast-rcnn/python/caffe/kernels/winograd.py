@@ -3,7 +3,7 @@
 Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016. On the CPU, in images whose channels
 lie side by side (channels_last), of float32 or bfloat16. Weights are float32.
 
-The rounding errors of float32 are at most three times those of direct sums, often less. For bfloat16, filters and
+The rounding errors of float32 are about those of direct sums. For bfloat16, filters and
 pixels are rounded to it once transformed, and sums are float32.
 """
 from __future__ import annotations

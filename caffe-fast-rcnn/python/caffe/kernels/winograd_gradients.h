@@ -11,7 +11,8 @@ static void gradient_tile(const float* image, int height, int width, int outputs
     for (int k = 0; k < outputs; k += LANES) {
         const Vector g00 = load(pixel + k), g01 = right ? load(pixel + outputs + k) : zero;
         const Vector g10 = below ? load(under + k) : zero, g11 = below && right ? load(under + outputs + k) : zero;
-        const Vector rows[TILE][2] = {{g00, g01}, {g00 + g10, g01 + g11}, {g00 - g10, g01 - g11}, {zero - g10, zero - g11}};
+        const Vector rows[TILE][2] = {
+            {g00, g01}, {g00 + g10, g01 + g11}, {g00 - g10, g01 - g11}, {zero - g10, zero - g11}};
         float* lane = to + k / PANEL * panel_stride + k % PANEL;
         for (int f = 0; f < TILE; ++f) {
             const Vector first = rows[f][0], second = rows[f][1];

@@ -1,5 +1,5 @@
-// The convolution of winograd.h for one kind of vectors. Included once for each, inside a namespace that defines LANES, ROWS,
-// Pixel, Vector, load, store, spread, fused and store_filters; so there is no include guard.
+// The convolution of winograd.h for one kind of vectors. Included once for each, inside a namespace that defines LANES,
+// ROWS, Pixel, Vector, load, store, spread, fused and store_filters; so there is no include guard.
 //
 // A word is what one lane multiplies at a time: one float, or two bfloat16 of neighbouring channels.
 
@@ -11,8 +11,7 @@ static inline void product_rows(const float* a, int64_t a_row, int64_t a_step, c
                                 int64_t depth, bool add, float* c, int64_t c_row) {
     Vector sums[COUNT][2];
     for (int r = 0; r < COUNT; ++r)
-        for (int half = 0; half < 2; ++half)
-            sums[r][half] = add ? load(c + r * c_row + half * LANES) : spread(0.0f);
+        for (int half = 0; half < 2; ++half) sums[r][half] = spread(0.0f);
     for (int64_t d = 0; d < depth; ++d, a += a_step, b += b_step) {
         const Vector left = load(b), right = load(b + LANES);
 #pragma GCC unroll 16
@@ -22,8 +21,12 @@ static inline void product_rows(const float* a, int64_t a_row, int64_t a_step, c
             sums[r][1] = fused(factor, right, sums[r][1]);
         }
     }
+    // What is there is added last: sums of sums round less than one long sum
     for (int r = 0; r < COUNT; ++r)
-        for (int half = 0; half < 2; ++half) store(c + r * c_row + half * LANES, sums[r][half]);
+        for (int half = 0; half < 2; ++half) {
+            float* to = c + r * c_row + half * LANES;
+            store(to, add ? load(to) + sums[r][half] : sums[r][half]);
+        }
 }
 
 static void product(const float* a, int64_t a_row, int64_t a_step, const float* b, int64_t b_step, int64_t depth,
@@ -114,14 +117,15 @@ static inline void filter_to_frequencies(const float* taps, float* to) {
     }
 }
 
-// The filters of two neighbouring channels, taps[channel][t][lane]: words[f * stride ..] holds first one, then the other
+// The filters of two neighbouring channels, taps[channel][t][lane]: words[f * stride ..] holds one, then the other
 static void filters_to_frequencies(const float* taps, float* words, int64_t stride) {
     alignas(64) float even[FREQUENCIES * PANEL], odd[FREQUENCIES * PANEL];
     filter_to_frequencies(taps, even);
     filter_to_frequencies(taps + TAPS * PANEL, odd);
     for (int f = 0; f < FREQUENCIES; ++f)
         for (int lane = 0; lane < PANEL; lane += LANES)
-            store_filters(load(even + f * PANEL + lane), load(odd + f * PANEL + lane), words + f * stride + lane, PANEL);
+            store_filters(load(even + f * PANEL + lane), load(odd + f * PANEL + lane), words + f * stride + lane,
+                          PANEL);
 }
 
 constexpr Kernels<Pixel> KERNELS = {PANEL, product, input_tile, output_tile, filters_to_frequencies};

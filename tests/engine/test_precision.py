@@ -193,3 +193,18 @@ def test_products_of_parameters_have_a_gradient():
     weight = torch.nn.Parameter(torch.ones(200, 300))
     linear(torch.ones(100, 300), weight).sum().backward()
     assert (weight.grad == 100).all()
+
+
+@pytest.mark.parametrize("kind", ["SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam"])
+def test_rounded_weights_follow_every_update(kind):
+    """Copies of the weights in bfloat16 are kept until these change, which the solvers do in their own ways."""
+    net = NetParameter()
+    prototxt.parse(NET, net, "net")
+    momentum = {} if kind in ("AdaGrad", "RMSProp") else {"momentum": 0.9}
+    solver = caffe.get_solver(SolverParameter(net_param=net, base_lr=0.1, lr_policy="fixed", weight_decay=0.01,
+                                              random_seed=5, type=kind, **momentum))
+    caffe.set_precision("bfloat16")
+    for _ in range(2):
+        solver.step(1)
+        for blob in solver.net.learnable_params:
+            assert torch.equal(blob.factor, blob.tensor.bfloat16())

@@ -49,7 +49,7 @@ struct GradientKernels {
 
 }  // namespace winograd
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 11     // it knows bfloat16
 #include <immintrin.h>
 
 namespace winograd {

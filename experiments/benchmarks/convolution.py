@@ -94,20 +94,19 @@ def errors(arrays: Arrays, name: str) -> list[float]:
 
 
 def table(dtype: torch.dtype, size: tuple[int, int]) -> list[str]:
-    """Lines of Markdown; without the gradient of the weights where ours leaves it to PyTorch."""
-    passes = PASSES if dtype == torch.float32 else PASSES[:2]
-    lines = ["| layer | " + " | ".join(f"{name}: PyTorch, ours, ratio | errors" for name in passes) + " |",
-             "|---" * (2 * len(passes) + 1) + "|"]
-    totals = {name: [0.0, 0.0] for name in passes}
+    """Lines of Markdown."""
+    lines = ["| layer | " + " | ".join(f"{name}: PyTorch, ours, ratio | errors" for name in PASSES) + " |",
+             "|---" * (2 * len(PASSES) + 1) + "|"]
+    totals = {name: [0.0, 0.0] for name in PASSES}
     for layer, channels, outputs, stride in LAYERS:
         arrays = Arrays.random(channels, outputs, size[0] // stride, size[1] // stride, dtype)
         cells = [layer]
-        for name in passes:
+        for name in PASSES:
             times = seconds(lambda: arrays.direct(name), lambda: arrays.ours(name))     # noqa: B023
             totals[name] = [total + time for total, time in zip(totals[name], times, strict=True)]
             cells += [_compared(*times), "{1:.0e}, {0:.0e}".format(*errors(arrays.cropped(), name))]
         lines.append(f"| {' | '.join(cells)} |")
-    cells = [cell for name in passes for cell in (_compared(*totals[name]), "")]
+    cells = [cell for name in PASSES for cell in (_compared(*totals[name]), "")]
     return [*lines, f"| **all** | {' | '.join(cells)} |"]
 
 

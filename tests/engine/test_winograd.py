@@ -64,8 +64,11 @@ def test_bfloat16_equals_the_loops_to_its_rounding(size):
     dx = winograd.input_gradient(dy, torch.tensor(weight), size[-1])
     assert y.dtype == dx.dtype == torch.bfloat16
     assert_close(y.float().numpy(), oracle.convolve_3x3(x.float().numpy(), weight, bias, size[-1]), 2 ** -7)
-    want, _ = oracle.gradients_3x3(x.float().numpy(), weight, dy.float().numpy(), size[-1])
+    want, want_of_weight = oracle.gradients_3x3(x.float().numpy(), weight, dy.float().numpy(), size[-1])
     assert_close(dx.float().numpy(), want, 2 ** -7)
+    dw = winograd.weight_gradient(x, dy, size[-1])
+    assert dw.dtype == torch.float32
+    assert_close(dw.numpy(), want_of_weight, 2 ** -7)
 
 
 def test_rounding_errors_are_like_those_of_direct_sums():

@@ -22,14 +22,18 @@ cdef extern from "winograd.h" namespace "winograd" nogil:
         unsigned short bits
     cdef struct Shape:
         int num, height, width, channels, outputs, pad
+    cdef struct Filters:
+        const float* weight
+        long long output_step, input_step
+        bint flipped
     bint has_lanes(int)
     bint has_bfloat16()
     long long c_forward_floats "winograd::forward_floats"(const Shape&, int)
     long long c_gradient_floats "winograd::gradient_floats"(const Shape&)
-    void c_convolve "winograd::convolve"[PIXEL](int, const Shape&, const PIXEL*, const float*, long long, long long, bint,
-                                                const float*, int, float*, PIXEL*) except +
-    void c_filter_gradient "winograd::filter_gradient"(int, const Shape&, const float*, const float*, int, float*,
-                                                       float*) except +
+    void c_convolve "winograd::convolve"[PIXEL](
+        int, const Shape&, const PIXEL*, const Filters&, const float*, int, float*, PIXEL*) except +
+    void c_filter_gradient "winograd::filter_gradient"[PIXEL](
+        int, const Shape&, const PIXEL*, const PIXEL*, int, float*, float*) except +
 
 
 def roi_pool_forward(const floating[:, :, :, ::1] features, const float[:, ::1] rois, float scale, int threads,
@@ -138,26 +142,29 @@ def winograd_convolve(shape, const Pixel[:, :, :, ::1] bottom, const float[:, :,
 
     weight (K, C, 3, 3); or transposed (C, K, 3, 3): then each filter is used back to front. bias (K) or None.
     """
-    cdef long long output_step = weight.shape[1] * 9, input_step = 9
     cdef Shape sizes = _sizes(shape)
+    cdef Filters filters = Filters(&weight[0, 0, 0, 0], weight.shape[1] * 9, 9, False)
     cdef const float* added = NULL
     if transposed:
-        output_step, input_step = input_step, output_step
+        filters = Filters(&weight[0, 0, 0, 0], 9, weight.shape[1] * 9, True)
     if bias is not None:
         added = &bias[0]
     with nogil:
         if Pixel is float:
-            c_convolve(lanes, sizes, &bottom[0, 0, 0, 0], &weight[0, 0, 0, 0], output_step, input_step, transposed,
-                       added, threads, &scratch[0], &top[0, 0, 0, 0])
+            c_convolve(lanes, sizes, &bottom[0, 0, 0, 0], filters, added, threads, &scratch[0], &top[0, 0, 0, 0])
         else:
-            c_convolve(lanes, sizes, <const Half*>&bottom[0, 0, 0, 0], &weight[0, 0, 0, 0], output_step, input_step,
-                       transposed, added, threads, &scratch[0], <Half*>&top[0, 0, 0, 0])
+            c_convolve(lanes, sizes, <const Half*>&bottom[0, 0, 0, 0], filters, added, threads, &scratch[0],
+                       <Half*>&top[0, 0, 0, 0])
 
 
-def winograd_filter_gradient(shape, const float[:, :, :, ::1] bottom, const float[:, :, :, ::1] top_diff, int lanes,
+def winograd_filter_gradient(shape, const Pixel[:, :, :, ::1] bottom, const Pixel[:, :, :, ::1] top_diff, int lanes,
                              int threads, float[::1] scratch, float[:, :, :, ::1] gradient):
     """bottom (N, H, W, C), top_diff (N, H + 2 pad - 2, W + 2 pad - 2, K) -> gradient (K, C, 3, 3)."""
     cdef Shape sizes = _sizes(shape)
     with nogil:
-        c_filter_gradient(lanes, sizes, &bottom[0, 0, 0, 0], &top_diff[0, 0, 0, 0], threads, &scratch[0],
-                          &gradient[0, 0, 0, 0])
+        if Pixel is float:
+            c_filter_gradient(lanes, sizes, &bottom[0, 0, 0, 0], &top_diff[0, 0, 0, 0], threads, &scratch[0],
+                              &gradient[0, 0, 0, 0])
+        else:
+            c_filter_gradient(lanes, sizes, <const Half*>&bottom[0, 0, 0, 0], <const Half*>&top_diff[0, 0, 0, 0],
+                              threads, &scratch[0], &gradient[0, 0, 0, 0])

@@ -5,12 +5,14 @@
 //   y = A^T [ sum over channels of (G g G^T) * (B^T d B) ] A      d: 4 x 4 pixels, g: 3 x 3 taps, *: element by element
 //   gradient of g = G^T [ sum over tiles of (A dy A^T) * (B^T d B) ] G
 //
-// Images are (N, H, W, C) with channels innermost, of floats or bfloat16. For bfloat16 the filters and (B^T d B) are
-// rounded to it, sums and transforms are float32; the gradient of g is there for floats only. Channels and outputs are
-// multiples of CHANNEL_STEP. "Frequency" names one of the 16 elements. Every result is the same for any number of
-// threads.
+// Images are (N, H, W, C) with channels innermost, of floats or bfloat16. For bfloat16 the factors of the products are
+// rounded to it; sums and transforms are float32. Channels and outputs are multiples of CHANNEL_STEP. "Frequency" names
+// one of the 16 elements. Every result is the same for any number of threads.
+//
+// A word is what one lane of a vector multiplies at a time: one float, or two bfloat16.
 #pragma once
 #include <stdint.h>
+#include <string.h>
 
 #include <algorithm>
 
@@ -28,22 +30,37 @@ struct Half {
     uint16_t bits;
 };
 
-// What differs between kinds of vectors; see winograd_lanes.h. They work on pixels of one type.
+// Where a tile lies: its image in the batch, and the first of its 2 x 2 pixels of the top
+struct Place {
+    int image, row, column;
+};
+
+// An image and where a tile begins in it, which may be outside
+template <typename Pixel>
+struct Tile {
+    const Pixel* image;
+    int row, column;
+};
+
+// What differs between kinds of vectors; see winograd_lanes.h and, for the gradients, winograd_gradients.h
+using Product = void (*)(const float*, int64_t, int64_t, const float*, int64_t, int64_t, bool, int64_t, float*,
+                         int64_t);
+
 template <typename Pixel>
 struct Kernels {
     int panel;
-    void (*product)(const float*, int64_t, int64_t, const float*, int64_t, int64_t, bool, int64_t, float*, int64_t);
-    void (*input_tile)(const Pixel*, int, int, int, int, int, float*, int64_t);
-    void (*output_tile)(const float*, int64_t, const float*, Pixel*, int, int, int, int, int);
+    Product product;
+    void (*input_tile)(const Tile<Pixel>&, int, int, int, float*, int64_t);
+    void (*output_tile)(const float*, int64_t, const float*, const Place&, int, int, int, Pixel*);
     void (*filters_to_frequencies)(const float*, float*, int64_t);
 };
 
-// See winograd_gradients.h
+template <typename Pixel>
 struct GradientKernels {
     int panel;
-    void (*product)(const float*, int64_t, int64_t, const float*, int64_t, int64_t, bool, int64_t, float*, int64_t);
-    void (*input_tile)(const float*, int, int, int, int, int, float*, int64_t);
-    void (*gradient_tile)(const float*, int, int, int, int, int, float*, int64_t, int64_t);
+    Product product;
+    void (*input_pair)(const Tile<Pixel>*, int, int, int, float*, int64_t, int64_t);
+    void (*gradient_pair)(const Tile<Pixel>*, int, int, int, float*, int64_t, int64_t);
     void (*frequencies_to_filter)(const float*, int64_t, float*);
 };
 
@@ -64,8 +81,8 @@ static inline Vector load(const float* from) { return _mm512_loadu_ps(from); }
 static inline void store(float* to, Vector value) { _mm512_storeu_ps(to, value); }
 static inline Vector spread(float value) { return _mm512_set1_ps(value); }
 static inline Vector fused(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
-static inline void store_filters(Vector even, Vector odd, float* words, int panel) {
-    store(words, even), store(words + panel, odd);
+static inline void store_pair(Vector even, Vector odd, float* words, int64_t row) {
+    store(words, even), store(words + row, odd);
 }
 #include "winograd_lanes.h"
 #include "winograd_gradients.h"
@@ -82,8 +99,8 @@ static inline Vector load(const float* from) { return _mm256_loadu_ps(from); }
 static inline void store(float* to, Vector value) { _mm256_storeu_ps(to, value); }
 static inline Vector spread(float value) { return _mm256_set1_ps(value); }
 static inline Vector fused(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(a, b, c); }
-static inline void store_filters(Vector even, Vector odd, float* words, int panel) {
-    store(words, even), store(words + panel, odd);
+static inline void store_pair(Vector even, Vector odd, float* words, int64_t row) {
+    store(words, even), store(words + row, odd);
 }
 #include "winograd_lanes.h"
 #include "winograd_gradients.h"
@@ -110,10 +127,11 @@ static inline void store(Half* to, Vector value) {
 }
 static inline Vector spread(float value) { return _mm512_set1_ps(value); }
 static inline Vector fused(Vector a, Vector b, Vector c) { return _mm512_dpbf16_ps(c, (__m512bh)a, (__m512bh)b); }
-static inline void store_filters(Vector even, Vector odd, float* words, int) {
+static inline void store_pair(Vector even, Vector odd, float* words, int64_t) {
     store(words, _mm512_castsi512_ps(_mm512_or_si512(upper(rounded(odd)), lower(rounded(even)))));
 }
 #include "winograd_lanes.h"
+#include "winograd_gradients.h"
 }  // namespace bfloat16
 #pragma GCC pop_options
 
@@ -130,9 +148,10 @@ inline const Kernels<float>& kernels_of(const float*, int lanes) {
     return lanes == avx512::LANES ? avx512::KERNELS : avx2::KERNELS;
 }
 inline const Kernels<Half>& kernels_of(const Half*, int) { return bfloat16::KERNELS; }
-inline const GradientKernels& gradient_kernels_of(int lanes) {
+inline const GradientKernels<float>& gradient_kernels_of(const float*, int lanes) {
     return lanes == avx512::LANES ? avx512::GRADIENT_KERNELS : avx2::GRADIENT_KERNELS;
 }
+inline const GradientKernels<Half>& gradient_kernels_of(const Half*, int) { return bfloat16::GRADIENT_KERNELS; }
 
 }  // namespace winograd
 #else
@@ -140,8 +159,15 @@ namespace winograd {
 inline bool has_lanes(int) { return false; }
 inline bool has_bfloat16() { return false; }
 template <typename Pixel>
-const Kernels<Pixel>& kernels_of(const Pixel*, int) { static const Kernels<Pixel> none{}; return none; }
-inline const GradientKernels& gradient_kernels_of(int) { static const GradientKernels none{}; return none; }
+const Kernels<Pixel>& kernels_of(const Pixel*, int) {
+    static const Kernels<Pixel> none{};
+    return none;
+}
+template <typename Pixel>
+const GradientKernels<Pixel>& gradient_kernels_of(const Pixel*, int) {
+    static const GradientKernels<Pixel> none{};
+    return none;
+}
 }  // namespace winograd
 #endif
 
@@ -155,12 +181,9 @@ struct Shape {
     int top_width() const { return width + 2 * pad - 2; }
     int tile_rows() const { return (top_height() + 1) / 2; }
     int tile_columns() const { return (top_width() + 1) / 2; }
+    int64_t bottom_size() const { return static_cast<int64_t>(height) * width * channels; }       // of an image
+    int64_t top_size() const { return static_cast<int64_t>(top_height()) * top_width() * outputs; }
     int64_t tiles() const { return static_cast<int64_t>(num) * tile_rows() * tile_columns(); }
-};
-
-// Where a tile lies: which image, and the first of its 2 x 2 pixels of the top
-struct Place {
-    int image, row, column;
 };
 
 inline Place place_of(const Shape& shape, int64_t tile) {
@@ -169,10 +192,22 @@ inline Place place_of(const Shape& shape, int64_t tile) {
             2 * static_cast<int>(rest % shape.tile_columns())};
 }
 
+template <typename Pixel>
+Tile<Pixel> bottom_tile(const Shape& shape, const Pixel* bottom, int64_t tile) {
+    const Place place = place_of(shape, tile);
+    return {bottom + place.image * shape.bottom_size(), place.row - shape.pad, place.column - shape.pad};
+}
+
+template <typename Pixel>
+Tile<Pixel> top_tile(const Shape& shape, const Pixel* top, int64_t tile) {
+    const Place place = place_of(shape, tile);
+    return {top + place.image * shape.top_size(), place.row, place.column};
+}
+
 // ---- how tiles are cut into chunks, and the memory that a chunk takes
 
 constexpr int64_t FORWARD_CHUNK = 112;                  // tiles: many for each read of the filters, few for the caches
-constexpr int64_t GRADIENT_CHUNK_FLOATS = 1 << 21;      // of one transformed operand
+constexpr int64_t GRADIENT_CHUNK_WORDS = 1 << 21;       // of one transformed operand
 
 inline int64_t forward_chunk(const Shape& shape, int threads) {
     const int64_t workers = std::max(1, threads);
@@ -181,9 +216,11 @@ inline int64_t forward_chunk(const Shape& shape, int threads) {
     return std::max<int64_t>(1, (shape.tiles() + chunks - 1) / std::max<int64_t>(1, chunks));
 }
 
-inline int64_t gradient_chunk(const Shape& shape) {
+// Rows of words, an even number, each of one tile or of two
+inline int64_t gradient_rows(const Shape& shape) {
     const int64_t widest = std::max(shape.channels, shape.outputs);
-    return std::min(shape.tiles(), std::max<int64_t>(64, GRADIENT_CHUNK_FLOATS / (FREQUENCIES * widest)));
+    const int64_t rows = std::max<int64_t>(64, GRADIENT_CHUNK_WORDS / (FREQUENCIES * widest));
+    return (std::min(shape.tiles(), rows) + 1) / 2 * 2;
 }
 
 // Words that hold the channels of a pixel
@@ -202,54 +239,62 @@ inline int64_t forward_floats(const Shape& shape, int threads) {
 }
 
 inline int64_t gradient_floats(const Shape& shape) {
-    return filter_floats(shape) + FREQUENCIES * gradient_chunk(shape) * (shape.channels + ROW_GAP + shape.outputs);
+    return filter_floats(shape) + FREQUENCIES * gradient_rows(shape) * (shape.channels + ROW_GAP + shape.outputs);
 }
 
 // ---- filters
 
 constexpr int FILTER_BLOCK = 16;        // channels whose filters are brought into vectors together
 
-// Filter of (output, input) at weight + output * output_step + input * input_step; back to front if flipped.
-// u: words (FREQUENCIES, outputs / panel, channels, panel)
-template <typename Pixel>
-void transform_filters(const Kernels<Pixel>& kernels, const float* weight, const Shape& shape, int64_t output_step,
-                              int64_t input_step, bool flipped, int threads, float* u) {
-    const int panel = kernels.panel, panels = shape.outputs / panel, blocks = shape.channels / FILTER_BLOCK;
-    const int64_t words = channel_words<Pixel>(shape), a_filter = words * panel / shape.channels;
-    parallel_for(static_cast<int64_t>(panels) * blocks, threads, [&](int64_t task) {
-        const int64_t output = task / blocks * panel, first = task % blocks * FILTER_BLOCK;
-        alignas(64) float taps[FILTER_BLOCK * TAPS * CHANNEL_STEP];
-        for (int lane = 0; lane < panel; ++lane)
-            for (int c = 0; c < FILTER_BLOCK; ++c) {
-                const float* filter = weight + (output + lane) * output_step + (first + c) * input_step;
-                float* to = taps + static_cast<int64_t>(c) * TAPS * panel + lane;
-                for (int t = 0; t < TAPS; ++t) to[t * panel] = filter[flipped ? TAPS - 1 - t : t];
-            }
-        float* to = u + output * words + first * a_filter;
-        for (int c = 0; c < FILTER_BLOCK; c += 2)
-            kernels.filters_to_frequencies(taps + static_cast<int64_t>(c) * TAPS * panel, to + c * a_filter,
-                                           words * shape.outputs);
-    });
+inline int64_t filter_blocks(const Shape& shape, int panel) {
+    return static_cast<int64_t>(shape.outputs / panel) * (shape.channels / FILTER_BLOCK);
 }
 
-// u (FREQUENCIES, channels, outputs) -> gradient (outputs, channels, 3, 3)
-inline void transform_filter_gradients(const GradientKernels& kernels, const float* u, const Shape& shape, int threads,
-                                       float* gradient) {
-    const int panel = kernels.panel, panels = shape.outputs / panel, blocks = shape.channels / FILTER_BLOCK;
-    const int64_t frequency = static_cast<int64_t>(shape.channels) * shape.outputs;
-    parallel_for(static_cast<int64_t>(panels) * blocks, threads, [&](int64_t task) {
-        const int64_t output = task / blocks * panel, first = task % blocks * FILTER_BLOCK;
-        alignas(64) float taps[FILTER_BLOCK * TAPS * CHANNEL_STEP];
-        for (int c = 0; c < FILTER_BLOCK; ++c)
-            kernels.frequencies_to_filter(u + (first + c) * shape.outputs + output, frequency,
-                                          taps + static_cast<int64_t>(c) * TAPS * panel);
-        for (int lane = 0; lane < panel; ++lane)
-            for (int c = 0; c < FILTER_BLOCK; ++c) {
-                float* filter = gradient + ((output + lane) * shape.channels + first + c) * TAPS;
-                const float* from = taps + static_cast<int64_t>(c) * TAPS * panel + lane;
-                for (int t = 0; t < TAPS; ++t) filter[t] = from[t * panel];
-            }
-    });
+// Where filters lie: that of (output, input) at weight + output * output_step + input * input_step; back to front if
+// flipped
+struct Filters {
+    const float* weight;
+    int64_t output_step, input_step;
+    bool flipped;
+};
+
+// One block of filters. u: words (FREQUENCIES, outputs / panel, channels, panel)
+template <typename Pixel>
+void transform_filters(const Kernels<Pixel>& kernels, const Shape& shape, const Filters& filters, int64_t block,
+                       float* u) {
+    const int panel = kernels.panel, blocks = shape.channels / FILTER_BLOCK;
+    const int64_t words = channel_words<Pixel>(shape), a_filter = words * panel / shape.channels;
+    const int64_t output = block / blocks * panel, first = block % blocks * FILTER_BLOCK;
+    alignas(64) float taps[FILTER_BLOCK * TAPS * CHANNEL_STEP];
+    for (int lane = 0; lane < panel; ++lane)
+        for (int c = 0; c < FILTER_BLOCK; ++c) {
+            const float* filter =
+                filters.weight + (output + lane) * filters.output_step + (first + c) * filters.input_step;
+            float* to = taps + static_cast<int64_t>(c) * TAPS * panel + lane;
+            for (int t = 0; t < TAPS; ++t) to[t * panel] = filter[filters.flipped ? TAPS - 1 - t : t];
+        }
+    float* to = u + output * words + first * a_filter;
+    for (int c = 0; c < FILTER_BLOCK; c += 2)
+        kernels.filters_to_frequencies(taps + static_cast<int64_t>(c) * TAPS * panel, to + c * a_filter,
+                                       words * shape.outputs);
+}
+
+// One block of filters, u (FREQUENCIES, channels, outputs) -> gradient (outputs, channels, 3, 3)
+template <typename Pixel>
+void transform_filter_gradients(const GradientKernels<Pixel>& kernels, const Shape& shape, const float* u,
+                                int64_t block, float* gradient) {
+    const int panel = kernels.panel, blocks = shape.channels / FILTER_BLOCK;
+    const int64_t output = block / blocks * panel, first = block % blocks * FILTER_BLOCK;
+    alignas(64) float taps[FILTER_BLOCK * TAPS * CHANNEL_STEP];
+    for (int c = 0; c < FILTER_BLOCK; ++c)
+        kernels.frequencies_to_filter(u + (first + c) * shape.outputs + output, int64_t{shape.channels} * shape.outputs,
+                                      taps + static_cast<int64_t>(c) * TAPS * panel);
+    for (int lane = 0; lane < panel; ++lane)
+        for (int c = 0; c < FILTER_BLOCK; ++c) {
+            float* filter = gradient + ((output + lane) * shape.channels + first + c) * TAPS;
+            const float* from = taps + static_cast<int64_t>(c) * TAPS * panel + lane;
+            for (int t = 0; t < TAPS; ++t) filter[t] = from[t * panel];
+        }
 }
 
 // ---- the three passes
@@ -260,69 +305,94 @@ void convolve_tiles(const Kernels<Pixel>& kernels, const Shape& shape, const Pix
                     const float* bias, int64_t begin, int64_t end, int64_t chunk, float* v, Pixel* top) {
     const int64_t words = channel_words<Pixel>(shape), v_row = words + ROW_GAP, m_row = shape.outputs + ROW_GAP;
     float* m = v + FREQUENCIES * chunk * v_row;
-    const int64_t bottom_image = static_cast<int64_t>(shape.height) * shape.width * shape.channels;
-    const int64_t top_image = static_cast<int64_t>(shape.top_height()) * shape.top_width() * shape.outputs;
-    for (int64_t tile = begin; tile < end; ++tile) {
-        const Place place = place_of(shape, tile);
-        kernels.input_tile(bottom + place.image * bottom_image, shape.height, shape.width, shape.channels,
-                           place.row - shape.pad, place.column - shape.pad, v + (tile - begin) * v_row, chunk * v_row);
-    }
+    for (int64_t tile = begin; tile < end; ++tile)
+        kernels.input_tile(bottom_tile(shape, bottom, tile), shape.height, shape.width, shape.channels,
+                           v + (tile - begin) * v_row, chunk * v_row);
     for (int f = 0; f < FREQUENCIES; ++f)
         for (int output = 0; output < shape.outputs; output += kernels.panel)
             kernels.product(v + f * chunk * v_row, v_row, 1, u + words * (int64_t{shape.outputs} * f + output),
                             kernels.panel, words, false, end - begin, m + f * chunk * m_row + output, m_row);
     for (int64_t tile = begin; tile < end; ++tile) {
         const Place place = place_of(shape, tile);
-        kernels.output_tile(m + (tile - begin) * m_row, chunk * m_row, bias, top + place.image * top_image,
-                            shape.top_height(), shape.top_width(), shape.outputs, place.row, place.column);
+        kernels.output_tile(m + (tile - begin) * m_row, chunk * m_row, bias, place, shape.top_height(),
+                            shape.top_width(), shape.outputs, top + place.image * shape.top_size());
     }
 }
 
 // top = convolution of bottom with the filters, plus bias unless it is null. scratch: forward_floats
 template <typename Pixel>
-void convolve(int lanes, const Shape& shape, const Pixel* bottom, const float* weight, int64_t output_step,
-              int64_t input_step, bool flipped, const float* bias, int threads, float* scratch, Pixel* top) {
+void convolve(int lanes, const Shape& shape, const Pixel* bottom, const Filters& filters, const float* bias, int threads,
+              float* scratch, Pixel* top) {
     const Kernels<Pixel>& kernels = kernels_of(bottom, lanes);
-    transform_filters(kernels, weight, shape, output_step, input_step, flipped, threads, scratch);
-    const int64_t tiles = shape.tiles(), chunk = forward_chunk(shape, threads);
+    const int64_t tiles = shape.tiles(), chunk = forward_chunk(shape, threads), chunks = (tiles + chunk - 1) / chunk;
     const int64_t share = FREQUENCIES * chunk * (shape.channels + shape.outputs + 2 * ROW_GAP);
-    float* shares = scratch + filter_floats(shape);
-    parallel_for_workers((tiles + chunk - 1) / chunk, threads, [&](int64_t i, int worker) {
-        convolve_tiles(kernels, shape, bottom, scratch, bias, i * chunk, std::min(tiles, (i + 1) * chunk), chunk,
-                       shares + worker * share, top);
+    float *u = scratch, *shares = u + filter_floats(shape);
+    parallel_steps(2, threads, [&](int64_t step) { return step ? chunks : filter_blocks(shape, kernels.panel); },
+                   [&](int64_t step, int64_t i, int worker) {
+        if (step == 0) transform_filters(kernels, shape, filters, i, u);
+        else convolve_tiles(kernels, shape, bottom, u, bias, i * chunk, std::min(tiles, (i + 1) * chunk), chunk,
+                            shares + worker * share, top);
     });
 }
 
-// gradient (outputs, channels, 3, 3) of the filters. scratch: gradient_floats
-inline void filter_gradient(int lanes, const Shape& shape, const float* bottom, const float* top_diff, int threads,
-                            float* scratch, float* gradient) {
-    const GradientKernels& kernels = gradient_kernels_of(lanes);
-    const int64_t tiles = shape.tiles(), chunk = gradient_chunk(shape), v_row = shape.channels + ROW_GAP;
-    const int64_t frequency = static_cast<int64_t>(shape.channels) * shape.outputs;
-    const int64_t bottom_image = static_cast<int64_t>(shape.height) * shape.width * shape.channels;
-    const int64_t top_image = static_cast<int64_t>(shape.top_height()) * shape.top_width() * shape.outputs;
-    const int panel = kernels.panel, panels = shape.outputs / panel;
-    float *u = scratch, *v = u + filter_floats(shape), *z = v + FREQUENCIES * chunk * v_row;
-    for (int64_t begin = 0; begin < tiles; begin += chunk) {
-        const int64_t count = std::min(chunk, tiles - begin);
-        constexpr int64_t GROUP = 8;    // tiles of one task
-        parallel_for((count + GROUP - 1) / GROUP, threads, [&](int64_t group) {
-            for (int64_t t = group * GROUP; t < std::min(count, (group + 1) * GROUP); ++t) {
-                const Place place = place_of(shape, begin + t);
-                kernels.input_tile(bottom + place.image * bottom_image, shape.height, shape.width, shape.channels,
-                                   place.row - shape.pad, place.column - shape.pad, v + t * v_row, chunk * v_row);
-                kernels.gradient_tile(top_diff + place.image * top_image, shape.top_height(), shape.top_width(),
-                                      shape.outputs, place.row, place.column, z + t * panel,
-                                      chunk * shape.outputs, chunk * panel);
-            }
-        });
-        parallel_for(static_cast<int64_t>(FREQUENCIES) * panels, threads, [&](int64_t task) {
-            const int64_t f = task / panels, p = task % panels;
-            kernels.product(v + f * chunk * v_row, 1, v_row, z + (f * panels + p) * chunk * panel, panel, count,
-                            begin > 0, shape.channels, u + f * frequency + p * panel, shape.outputs);
-        });
+// A chunk of tiles brought to v (FREQUENCIES, rows, channels) and z (FREQUENCIES, outputs / panel, rows, panel), in words
+template <typename Pixel>
+struct Operands {
+    static constexpr int64_t PAIR_ROWS = 2 * sizeof(Pixel) / WORD;     // rows of two tiles
+
+    const GradientKernels<Pixel>& kernels;
+    const Shape& shape;
+    const Pixel *bottom, *top_diff;
+    int64_t rows, v_row;
+    float *v, *z;
+
+    int64_t chunk() const { return 2 * rows / PAIR_ROWS; }
+
+    // Two tiles, or the last one before `end`
+    void transform(int64_t begin, int64_t end, int64_t pair) const {
+        const int64_t tile = begin + 2 * pair, row = pair * PAIR_ROWS;
+        Tile<Pixel> bottoms[2] = {bottom_tile(shape, bottom, tile)}, tops[2] = {top_tile(shape, top_diff, tile)};
+        if (tile + 1 < end) {
+            bottoms[1] = bottom_tile(shape, bottom, tile + 1);
+            tops[1] = top_tile(shape, top_diff, tile + 1);
+        }
+        kernels.input_pair(bottoms, shape.height, shape.width, shape.channels, v + row * v_row, rows * v_row, v_row);
+        kernels.gradient_pair(tops, shape.top_height(), shape.top_width(), shape.outputs, z + row * kernels.panel,
+                              rows * shape.outputs, rows * kernels.panel);
     }
-    transform_filter_gradients(kernels, u, shape, threads, gradient);
+
+    // The sum over the first `pairs`, for one panel of one frequency: written to u (FREQUENCIES, channels, outputs), or
+    // added there
+    void multiply(int64_t pairs, int64_t panel, bool add, float* u) const {
+        const int64_t panels = shape.outputs / kernels.panel, f = panel / panels, p = panel % panels;
+        kernels.product(v + f * rows * v_row, 1, v_row, z + panel * rows * kernels.panel, kernels.panel,
+                        pairs * PAIR_ROWS, add, shape.channels,
+                        u + f * shape.channels * shape.outputs + p * kernels.panel, shape.outputs);
+    }
+};
+
+// gradient (outputs, channels, 3, 3) of the filters. scratch: gradient_floats
+template <typename Pixel>
+void filter_gradient(int lanes, const Shape& shape, const Pixel* bottom, const Pixel* top_diff, int threads,
+                     float* scratch, float* gradient) {
+    constexpr int64_t GROUP = 4;        // pairs of one task
+    const GradientKernels<Pixel>& kernels = gradient_kernels_of(bottom, lanes);
+    const int64_t rows = gradient_rows(shape), v_row = shape.channels + ROW_GAP, tiles = shape.tiles();
+    float *u = scratch, *v = u + filter_floats(shape);
+    const Operands<Pixel> operands{kernels, shape, bottom, top_diff, rows, v_row, v, v + FREQUENCIES * rows * v_row};
+    const int64_t chunk = operands.chunk(), chunks = (tiles + chunk - 1) / chunk;
+    const auto end_of = [&](int64_t step) { return std::min(tiles, (step / 2 + 1) * chunk); };
+    const auto pairs_of = [&](int64_t step) { return (end_of(step) - step / 2 * chunk + 1) / 2; };
+    const auto count = [&](int64_t step) {
+        if (step == 2 * chunks) return filter_blocks(shape, kernels.panel);
+        return step % 2 ? int64_t{FREQUENCIES} * (shape.outputs / kernels.panel) : (pairs_of(step) + GROUP - 1) / GROUP;
+    };
+    parallel_steps(2 * chunks + 1, threads, count, [&](int64_t step, int64_t i, int) {
+        if (step == 2 * chunks) transform_filter_gradients(kernels, shape, u, i, gradient);
+        else if (step % 2) operands.multiply(pairs_of(step), i, step > 1, u);
+        else for (int64_t pair = i * GROUP; pair < std::min(pairs_of(step), (i + 1) * GROUP); ++pair)
+            operands.transform(step / 2 * chunk, end_of(step), pair);
+    });
 }
 
 }  // namespace winograd

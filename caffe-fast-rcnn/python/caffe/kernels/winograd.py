@@ -3,8 +3,8 @@
 Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016. On the CPU, in images whose channels
 lie side by side (channels_last), of float32 or bfloat16. Weights are float32.
 
-The rounding errors of float32 are about those of direct sums. For bfloat16, filters and
-pixels are rounded to it once transformed, and sums are float32.
+The rounding errors of float32 are about those of direct sums. For bfloat16, the factors of the products are rounded to
+it once transformed, and sums are float32.
 """
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _types() -> tuple[torch.dtype, ...]:
 
 
 def suits(x: torch.Tensor, weight: torch.Tensor, pad: int) -> bool:
-    """Whether `convolve` and `input_gradient` take these (in float32 `weight_gradient` too) and are worth it.
+    """Whether the functions below take these, and are worth it.
 
     x (N, C, H, W), weight (K, C, 3, 3), pad zeros around x. N does not count: an image gives the same bits in any
     batch.
@@ -71,7 +71,7 @@ def input_gradient(dy: torch.Tensor, weight: torch.Tensor, pad: int) -> torch.Te
 
 
 def weight_gradient(x: torch.Tensor, dy: torch.Tensor, pad: int) -> torch.Tensor:
-    """Gradient of `convolve` with respect to weight, (K, C, 3, 3), for float32."""
+    """Gradient of `convolve` with respect to weight, (K, C, 3, 3), float32."""
     shape = _shape(x, dy.shape[1], pad)
     gradient = torch.empty(dy.shape[1], x.shape[1], 3, 3)
     _cpu.winograd_filter_gradient(shape, _pixels(x), _pixels(dy), _LANES, torch.get_num_threads(),

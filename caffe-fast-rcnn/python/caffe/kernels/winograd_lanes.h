@@ -1,7 +1,5 @@
 // The convolution of winograd.h for one kind of vectors. Included once for each, inside a namespace that defines LANES,
-// ROWS, Pixel, Vector, load, store, spread, fused and store_filters; so there is no include guard.
-//
-// A word is what one lane multiplies at a time: one float, or two bfloat16 of neighbouring channels.
+// ROWS, Pixel, Vector, load, store, spread, fused and store_pair; so there is no include guard.
 
 constexpr int PANEL = 2 * LANES;    // outputs that one pass of `product` computes side by side
 
@@ -11,7 +9,10 @@ static inline void product_rows(const float* a, int64_t a_row, int64_t a_step, c
                                 int64_t depth, bool add, float* c, int64_t c_row) {
     Vector sums[COUNT][2];
     for (int r = 0; r < COUNT; ++r)
-        for (int half = 0; half < 2; ++half) sums[r][half] = spread(0.0f);
+        for (int half = 0; half < 2; ++half) {
+            sums[r][half] = spread(0.0f);
+            if (add) __builtin_prefetch(c + r * c_row + half * LANES, 1);       // nearly twice as fast
+        }
     for (int64_t d = 0; d < depth; ++d, a += a_step, b += b_step) {
         const Vector left = load(b), right = load(b + LANES);
 #pragma GCC unroll 16
@@ -44,24 +45,29 @@ static inline void input_axis(Vector d0, Vector d1, Vector d2, Vector d3, Vector
     to[0] = d0 - d2, to[step] = d1 + d2, to[2 * step] = d2 - d1, to[3 * step] = d1 - d3;
 }
 
-// words[f * stride ..] = (B^T d B)[f] of all channels, d being the 4 x 4 pixels at (y, x); zeros outside the image
-static void input_tile(const Pixel* image, int height, int width, int channels, int y, int x, float* words,
-                       int64_t stride) {
-    Pixel* to = reinterpret_cast<Pixel*>(words);
-    stride *= WORD / sizeof(Pixel);
+// The 4 x 4 pixels of a tile; null outside the image
+struct Patch {
     const Pixel* pixels[TILE * TILE];
-    for (int i = 0; i < TILE * TILE; ++i) {
-        const int row = y + i / TILE, column = x + i % TILE;
-        const bool inside = row >= 0 && row < height && column >= 0 && column < width;
-        pixels[i] = inside ? image + (static_cast<int64_t>(row) * width + column) * channels : nullptr;
+
+    Patch(const Tile<Pixel>& tile, int height, int width, int channels) {
+        for (int i = 0; i < TILE * TILE; ++i) {
+            const int row = tile.row + i / TILE, column = tile.column + i % TILE;
+            const bool inside = tile.image && row >= 0 && row < height && column >= 0 && column < width;
+            pixels[i] = inside ? tile.image + (static_cast<int64_t>(row) * width + column) * channels : nullptr;
+        }
     }
-    for (int c = 0; c < channels; c += LANES) {
+};
+
+// to[f * stride + c] = (B^T d B)[f] of `count` channels from the first on
+template <typename To>
+static inline void transform_patch(const Patch& patch, int first, int count, To* to, int64_t stride) {
+    for (int c = 0; c < count; c += LANES) {
         Vector half[TILE * TILE], whole[TILE * TILE];
         for (int column = 0; column < TILE; ++column) {
             Vector d[TILE];
             for (int row = 0; row < TILE; ++row) {
-                const Pixel* pixel = pixels[row * TILE + column];
-                d[row] = pixel ? load(pixel + c) : spread(0.0f);
+                const Pixel* pixel = patch.pixels[row * TILE + column];
+                d[row] = pixel ? load(pixel + first + c) : spread(0.0f);
             }
             input_axis(d[0], d[1], d[2], d[3], half + column, TILE);
         }
@@ -69,15 +75,21 @@ static void input_tile(const Pixel* image, int height, int width, int channels, 
             const Vector* d = half + row * TILE;
             input_axis(d[0], d[1], d[2], d[3], whole + row * TILE, 1);
         }
-        for (int f = 0; f < TILE * TILE; ++f) store(to + f * stride + c, whole[f]);
+        for (int f = 0; f < FREQUENCIES; ++f) store(to + f * stride + c, whole[f]);
     }
 }
 
-// y = A^T m A + bias for the 2 x 2 pixels at (row, column), as far as they lie in the image; m[f * stride + k]
-static void output_tile(const float* m, int64_t stride, const float* bias, Pixel* image, int height, int width,
-                        int outputs, int row, int column) {
-    const bool below = row + 1 < height, right = column + 1 < width;
-    Pixel* pixel = image + (static_cast<int64_t>(row) * width + column) * outputs;
+// All channels of a tile, in words[f * stride ..]
+static void input_tile(const Tile<Pixel>& tile, int height, int width, int channels, float* words, int64_t stride) {
+    transform_patch(Patch(tile, height, width, channels), 0, channels, reinterpret_cast<Pixel*>(words),
+                    stride * WORD / static_cast<int64_t>(sizeof(Pixel)));
+}
+
+// y = A^T m A + bias for 2 x 2 pixels, as far as they lie in the image; m[f * stride + k]
+static void output_tile(const float* m, int64_t stride, const float* bias, const Place& place, int height, int width, int outputs,
+                        Pixel* image) {
+    const bool below = place.row + 1 < height, right = place.column + 1 < width;
+    Pixel* pixel = image + (static_cast<int64_t>(place.row) * width + place.column) * outputs;
     Pixel* under = pixel + static_cast<int64_t>(width) * outputs;
     for (int k = 0; k < outputs; k += LANES) {
         Vector half[2][TILE];
@@ -124,8 +136,7 @@ static void filters_to_frequencies(const float* taps, float* words, int64_t stri
     filter_to_frequencies(taps + TAPS * PANEL, odd);
     for (int f = 0; f < FREQUENCIES; ++f)
         for (int lane = 0; lane < PANEL; lane += LANES)
-            store_filters(load(even + f * PANEL + lane), load(odd + f * PANEL + lane), words + f * stride + lane,
-                          PANEL);
+            store_pair(load(even + f * PANEL + lane), load(odd + f * PANEL + lane), words + f * stride + lane, PANEL);
 }
 
 constexpr Kernels<Pixel> KERNELS = {PANEL, product, input_tile, output_tile, filters_to_frequencies};

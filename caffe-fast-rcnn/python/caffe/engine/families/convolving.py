@@ -116,17 +116,12 @@ class ConvolvingLayer(Layer):
 
     def _gradients(self, gradient: torch.Tensor, value: torch.Tensor, wanted: Sequence[bool]):
         """Those of value, weight and bias, at least those that are wanted."""
-        of_value, of_weight, of_bias = wanted
         if self._by_tiles(value):
-            pad = self.window.pad[0]
-            found = winograd.input_gradient(gradient, self.blobs[0].tensor, pad) if of_value else None
-            if value.dtype == torch.float32:
-                return (found, winograd.weight_gradient(value, gradient, pad) if of_weight else None,
-                        gradient.sum((0, 2, 3)) if of_bias else None)
-            return (found, *self._direct_gradients(gradient, value, [False, of_weight, of_bias])[1:])
-        return self._direct_gradients(gradient, value, wanted)
-
-    def _direct_gradients(self, gradient: torch.Tensor, value: torch.Tensor, wanted: Sequence[bool]):
+            of_value, of_weight, of_bias = wanted
+            pad, weight = self.window.pad[0], self.blobs[0].tensor
+            return (winograd.input_gradient(gradient, weight, pad) if of_value else None,
+                    winograd.weight_gradient(value, gradient, pad) if of_weight else None,
+                    gradient.sum((0, 2, 3), dtype=weight.dtype) if of_bias else None)
         if len(self.window.kernel) > _MOST_AXES_OF_PYTORCH:
             return many_axes.convolution_backward(gradient, value, self._weight(), self.window, self.transposed,
                                                   self.param.convolution_param.group)

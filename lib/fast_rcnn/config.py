@@ -98,7 +98,8 @@ _MISC = dict(
     # do it (ours)
     NUM_WORKERS=2,
     # Ours: keep what the frozen layers of a net make of each image, in memory and then on disk, instead of computing it
-    # in every epoch. Images that are padded in a batch then have other values next to the padding
+    # in every epoch. Images that are padded in a batch then have other values next to the padding. Under torchrun the
+    # budgets are those of all processes together, which divide them equally
     REUSE_FEATURES=True, FEATURE_MEMORY_MB=2048, FEATURE_DISK_MB=20480,
     RNG_SEED=3,
     # Where output/ is; data sets and initial weights; the nets that --net_name finds

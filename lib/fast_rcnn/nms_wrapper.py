@@ -21,10 +21,11 @@ def nms(dets: np.ndarray, thresh: float, force_cpu: bool = False, max_keep: int 
     """
     if len(dets) == 0:
         return []
-    if cfg.USE_GPU_NMS and not force_cpu and _has_gpu_nms():
+    if uses_gpu_nms() and not force_cpu:
         return gpu_nms(dets, thresh, device_id=cfg.GPU_ID, max_keep=max_keep)
     return cpu_nms(dets, thresh, max_keep)
 
 
-def _has_gpu_nms() -> bool:
-    return hasattr(caffe, "nms") and getattr(caffe, "has_gpu", lambda: False)()
+def uses_gpu_nms() -> bool:
+    """Whether `nms` runs on a GPU, unless told otherwise."""
+    return cfg.USE_GPU_NMS and hasattr(caffe, "nms") and getattr(caffe, "has_gpu", lambda: False)()

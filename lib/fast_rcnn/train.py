@@ -179,7 +179,7 @@ class SolverWrapper:
         """The only place where losses are read, and told to other processes: elsewhere the device is not waited for."""
         net, losses = self.solver.net, parallel.mean(self.losses.means())
         loss = sum(value * self.losses.weights[name] for name, value in losses.items())
-        stats = {type(layer).__name__: layer.stats for layer in net.layers if getattr(layer, "stats", None)}
+        stats = {type(layer).__name__: found for layer in net.layers if (found := getattr(layer, "stats", None))}
         peak = getattr(caffe, "peak_memory_mb", None)
         waits = getattr(net.layers[0], "waits", None)
         log.report(self.solver.iter, losses, loss, lr, stats, peak() if peak else None, waits and waits.take())

@@ -17,6 +17,7 @@ from datasets.lazy_roidb import annotated, as_dict
 from datasets.roidb import Entry
 from fast_rcnn.config import cfg
 from fast_rcnn.profiling import span
+from roi_data_layer import ohem_tensors
 from roi_data_layer.features import FeatureReader, KnownImages
 from roi_data_layer.minibatch import Blobs, get_allrois_minibatch, get_minibatch
 from roi_data_layer.ohem import get_ohem_minibatch, roi_losses
@@ -25,7 +26,15 @@ from roi_data_layer.prefetch import ImageFeed
 from roi_data_layer.waits import Waits
 from utils.images import Reader, most_pixels, read_in_line
 from utils.layer_params import class_count
-from utils.python_layer import SettingError, layer_name, layer_setting, pass_number, set_blob
+from utils.python_layer import (
+    SettingError,
+    layer_name,
+    layer_setting,
+    lies_on_gpu,
+    pass_number,
+    set_blob,
+    set_tensor,
+)
 
 
 class RoIDataLayer(caffe.Layer):
@@ -140,16 +149,20 @@ class OHEMDataLayer(caffe.Layer):
     bbox_targets_hard, bbox_inside_weights_hard, bbox_outside_weights_hard: rows of the bottoms, highest loss first.
     TRAIN.OHEM_USE_NMS removes near copies first, at an IoU of TRAIN.OHEM_NMS_THRESH.
 
+    Without that NMS, whose groups only the host knows, RoIs on a GPU are chosen there and nobody waits for it.
     No gradient passes: the prototxt must set `propagate_down: false` for every bottom.
     """
 
-    _losses: tuple[np.ndarray, ...] = ()        # of all and of hard RoIs, in the last forward
+    _losses: tuple[Any, ...] = ()       # of all and of hard RoIs, in the last forward: arrays, or tensors on the GPU
 
     @property
     def stats(self) -> dict[str, float]:
-        """Mean loss of all RoIs and of the hard ones in the last minibatch, for the training log."""
+        """Mean loss of all RoIs and of the hard ones in the last minibatch, for the training log.
+
+        Only here is a GPU waited for: the log asks when it is to print a line.
+        """
         return {name: float(losses.mean()) for name, losses in zip(("all RoIs", "hard"), self._losses, strict=False)
-                if losses.size}
+                if len(losses)}
 
     def setup(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
         num_classes = layer_setting(self, class_count)
@@ -169,12 +182,26 @@ class OHEMDataLayer(caffe.Layer):
         """Shapes follow from the selection: forward sets them."""
 
     def forward(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
+        if self._nms_thresh is None and lies_on_gpu(bottom[0]):
+            self._choose_on_gpu(bottom, top)
+        else:
+            self._choose(bottom, top)
+
+    def _choose(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
         cls_prob, bbox_pred, rois, labels, *boxes = (blob.data for blob in bottom)
         losses = roi_losses(cls_prob, labels, *([bbox_pred, *boxes] if boxes else []))
         hard = get_ohem_minibatch(losses, rois, labels, *boxes, batch_size=self._batch_size,
                                   nms_thresh=self._nms_thresh)
         self._losses = (losses, hard["losses_hard"])
         _fill(top, [hard[name] for name in self._tops])
+
+    def _choose_on_gpu(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
+        cls_prob, bbox_pred, rois, labels, *boxes = (blob.tensor for blob in bottom)
+        losses = ohem_tensors.roi_losses(cls_prob, labels, *([bbox_pred, *boxes] if boxes else []))
+        hard, *rows = ohem_tensors.hard_rows(losses, self._batch_size, rois, labels, *boxes)
+        self._losses = (losses, hard)
+        for blob, values in zip(top, rows, strict=True):
+            set_tensor(blob, values)
 
     def backward(self, top: Sequence[Any], propagate_down: Sequence[bool], bottom: Sequence[Any]) -> None:
         """The choice of RoIs has no gradient."""

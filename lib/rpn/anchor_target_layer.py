@@ -16,7 +16,7 @@ from fast_rcnn.config import cfg
 from rpn.generate_anchors import generate_anchors, shift_anchors
 from utils.cython_bbox import bbox_overlaps
 from utils.layer_params import allowed_border, anchor_layout
-from utils.python_layer import blob_shape, layer_name, layer_rng, layer_setting
+from utils.python_layer import blob_shape, layer_name, layer_rng, layer_setting, set_blob
 
 
 @dataclass(frozen=True)
@@ -181,17 +181,20 @@ class AnchorTargetLayer(caffe.Layer):
 
     def forward(self, bottom, top):
         num_images, _, height, width = blob_shape(bottom[0])
-        im_info = bottom[2].data.reshape(-1, bottom[2].data.shape[-1])
+        im_info = bottom[2].data
+        im_info = im_info.reshape(-1, im_info.shape[-1])
         if len(im_info) != num_images:
             raise ValueError(f"{layer_name(self)}: {num_images} images, but im_info has {len(im_info)} rows")
         anchors = shift_anchors(self._anchors, height, width, self._stride)
         rng = layer_rng(self, self._seed, self._passes)
         self._passes += 1
+        maps = []
         for image, gt_boxes in enumerate(gt_boxes_of_images(bottom[1].data, num_images)):
-            labels, *maps = anchor_targets(gt_boxes, im_info[image], anchors, self._settings, rng)
-            top[0].data[image] = to_maps(labels, height, width).reshape(1, -1, width)
-            for blob, values in zip(top[1:4], maps, strict=True):
-                blob.data[image] = to_maps(values, height, width)[0]
+            labels, *others = anchor_targets(gt_boxes, im_info[image], anchors, self._settings, rng)
+            maps.append([to_maps(labels, height, width).reshape(1, 1, -1, width),
+                         *(to_maps(values, height, width) for values in others)])
+        for blob, of_images in zip(top, zip(*maps, strict=True), strict=True):
+            set_blob(blob, np.concatenate(of_images))
 
     def backward(self, top, propagate_down, bottom):
         """Labels have no gradient."""

@@ -13,10 +13,23 @@ import numpy as np
 import caffe
 from fast_rcnn.bbox_transform import bbox_transform_inv, clip_boxes
 from fast_rcnn.config import cfg
-from fast_rcnn.nms_wrapper import nms
+from fast_rcnn.nms_wrapper import nms, uses_gpu_nms
+from rpn import proposal_tensors
 from rpn.generate_anchors import generate_anchors, shift_anchors
 from utils.layer_params import anchor_layout
-from utils.python_layer import SettingError, layer_name, layer_setting, phase_name
+from utils.python_layer import (
+    SettingError,
+    blob_shape,
+    layer_name,
+    layer_setting,
+    lies_on_gpu,
+    phase_name,
+    set_blob,
+    set_tensor,
+)
+
+_NAN_MESSAGE = ("ProposalLayer: scores or deltas of the region proposal network are NaN: its weights are bad, or "
+                "training diverged (lower base_lr; start from a good snapshot)")
 
 
 @dataclass(frozen=True)
@@ -48,9 +61,7 @@ def proposals(scores: np.ndarray, deltas: np.ndarray, im_info: Sequence[float], 
     Raises FloatingPointError if a score or delta is NaN.
     """
     if np.isnan(scores).any() or np.isnan(deltas).any():
-        raise FloatingPointError(
-            "ProposalLayer: scores or deltas of the region proposal network are NaN: its weights are bad, or "
-            "training diverged (lower base_lr; start from a good snapshot)")
+        raise FloatingPointError(_NAN_MESSAGE)
     height, width, scale = im_info[:3]
     boxes = clip_boxes(bbox_transform_inv(anchors, deltas), (height, width))
     large = np.flatnonzero((boxes[:, 2:] - boxes[:, :2] + 1 >= settings.min_size * scale).all(axis=1))
@@ -84,11 +95,13 @@ class ProposalLayer(caffe.Layer):
 
     param_str: feat_stride (pixels from cell to cell), scales (8, 16, 32), ratios (0.5, 1, 2).
     Limits are cfg.TRAIN.RPN_* or cfg.TEST.RPN_*, by the net's phase, as they are at setup. No gradient.
+    With cfg.USE_GPU_NMS all is computed on the GPU on which the scores lie; only the number of RoIs is waited for.
     """
 
     def setup(self, bottom, top):
         self._stride, scales, ratios = layer_setting(self, anchor_layout)
         self._anchors = generate_anchors(ratios=ratios, scales=scales)
+        self._grid: Any = None      # on a GPU, the anchors of the largest map so far, (rows, columns, 4A)
         self._settings = ProposalSettings.from_cfg(cfg[phase_name(self)])
         self._check(bottom)
         top[0].reshape(1, 5)
@@ -98,7 +111,7 @@ class ProposalLayer(caffe.Layer):
     def _check(self, bottom):
         """The number of anchors is written in several places of a prototxt: say so if they differ."""
         count = len(self._anchors)
-        found = bottom[0].data.shape[1], bottom[1].data.shape[1]
+        found = blob_shape(bottom[0])[1], blob_shape(bottom[1])[1]
         if found != (2 * count, 4 * count):
             raise SettingError(
                 f"{layer_name(self)}: {count} anchors (ratios x scales) need {2 * count} score channels and "
@@ -109,6 +122,12 @@ class ProposalLayer(caffe.Layer):
         """Tops get their shapes in forward, when the number of RoIs is known."""
 
     def forward(self, bottom, top):
+        if lies_on_gpu(bottom[0]) and uses_gpu_nms():
+            self._propose_on_gpu(bottom, top)
+        else:
+            self._propose(bottom, top)
+
+    def _propose(self, bottom, top):
         scores, deltas, im_info = (blob.data for blob in bottom[:3])
         num_images, _, height, width = scores.shape
         count = len(self._anchors)
@@ -122,8 +141,30 @@ class ProposalLayer(caffe.Layer):
             roi_scores.append(best)
         outputs = np.vstack(rois), np.concatenate(roi_scores)[:, None]
         for blob, values in zip(top, outputs, strict=False):
-            blob.reshape(*values.shape)
-            blob.data[...] = values
+            set_blob(blob, values)
+
+    def _propose_on_gpu(self, bottom, top):
+        scores, deltas = bottom[0].tensor, bottom[1].tensor
+        num_images, _, height, width = scores.shape
+        im_info = bottom[2].data.reshape(num_images, -1)        # written by the host
+        anchors = self._anchors_on_gpu(height, width, deltas)
+        found = [proposal_tensors.proposals(scores[image, len(self._anchors):].permute(1, 2, 0).flatten(),
+                                            deltas[image].permute(1, 2, 0).reshape(-1, 4), im_info[image], anchors,
+                                            self._settings) for image in range(num_images)]
+        numbers = [int(number) for _, _, number in found]       # waits for the GPU: tops need shapes
+        if min(numbers) < 0:
+            raise FloatingPointError(_NAN_MESSAGE)
+        outputs = proposal_tensors.as_rois([of_image[:2] for of_image in found], numbers, im_info)
+        for blob, values in zip(top, outputs, strict=False):
+            set_tensor(blob, values)
+
+    def _anchors_on_gpu(self, height, width, like):
+        """`shift_anchors` of a map, beside the tensor `like`: most maps find them there."""
+        if self._grid is None or self._grid.shape[0] < height or self._grid.shape[1] < width:
+            rows, columns = (height, width) if self._grid is None else np.maximum((height, width), self._grid.shape[:2])
+            anchors = shift_anchors(self._anchors, rows, columns, self._stride)
+            self._grid = like.new_tensor(anchors.reshape(rows, columns, -1))
+        return self._grid[:height, :width].reshape(-1, 4).to(like)
 
     def backward(self, top, propagate_down, bottom):
         """RoIs are taken as constants."""

@@ -16,7 +16,7 @@ from roi_data_layer.minibatch import sample_rois
 from rpn.anchor_target_layer import gt_boxes_of_images
 from utils.cython_bbox import bbox_overlaps
 from utils.layer_params import class_count
-from utils.python_layer import layer_rng, layer_setting
+from utils.python_layer import layer_rng, layer_setting, set_blob
 
 
 def best_gt_boxes(boxes: np.ndarray, gt_boxes: np.ndarray, train: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -103,8 +103,7 @@ class ProposalTargetLayer(caffe.Layer):
                                   self._train, rng)
                  for image, gt_boxes in enumerate(gt_boxes_of_images(bottom[1].data, num_images))]
         for blob, values in zip(top, zip(*parts, strict=True), strict=False):
-            blob.reshape(*np.concatenate(values).shape)
-            blob.data[...] = np.concatenate(values)
+            set_blob(blob, np.concatenate(values))
 
     def backward(self, top, propagate_down, bottom):
         """RoIs and targets are taken as constants."""

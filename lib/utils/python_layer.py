@@ -51,6 +51,17 @@ def set_blob(blob: Any, values: np.ndarray) -> None:
         blob.data[...] = values
 
 
+def lies_on_gpu(blob: Any) -> bool:
+    """Whether the blob has a `tensor` to work on, on a CUDA device. Other Caffes show blobs to Python on the host."""
+    return hasattr(blob, "tensor") and bool(blob.tensor.is_cuda)
+
+
+def set_tensor(blob: Any, values: Any) -> None:
+    """Give a blob the shape and the values of a tensor, which stays where it is."""
+    blob.reshape(*values.shape)
+    blob.tensor = values
+
+
 def layer_name(layer: Any) -> str:
     """How messages call the layer: its class."""
     return type(layer).__name__

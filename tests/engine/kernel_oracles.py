@@ -111,3 +111,24 @@ def random_dets(rng, count, spread=60):
     scores = rng.integers(0, 3 * count, count) / (3 * count)
     scores[5::11] = np.nan
     return np.column_stack([corners, corners + sizes, scores]).astype(np.float32)
+
+
+def convolve_3x3(x, weight, bias, pad):
+    """Tap by tap at every pixel of the top, in float64."""
+    padded = np.pad(x.astype(np.float64), [(0, 0), (0, 0), (pad, pad), (pad, pad)])
+    height, width = padded.shape[2] - 2, padded.shape[3] - 2
+    top = np.zeros((len(x), len(weight), height, width))
+    for y, column, i, j in np.ndindex(height, width, 3, 3):
+        top[:, :, y, column] += padded[:, :, y + i, column + j] @ weight[:, :, i, j].T.astype(np.float64)
+    return top + bias[:, None, None]
+
+
+def gradients_3x3(x, weight, dy, pad):
+    """Those of x and weight, for the gradient dy of the top, in float64."""
+    padded = np.pad(x.astype(np.float64), [(0, 0), (0, 0), (pad, pad), (pad, pad)])
+    dx, dw = np.zeros_like(padded), np.zeros(weight.shape)
+    for y, column, i, j in np.ndindex(*dy.shape[2:], 3, 3):
+        gradient = dy[:, :, y, column].astype(np.float64)
+        dx[:, :, y + i, column + j] += gradient @ weight[:, :, i, j]
+        dw[:, :, i, j] += gradient.T @ padded[:, :, y + i, column + j]
+    return dx[:, :, pad:pad + x.shape[2], pad:pad + x.shape[3]], dw

@@ -142,6 +142,74 @@ def test_an_array_is_copied_where_a_view_must_follow():
     assert blob.data.shape == (2, 4) and blob.data.dtype == np.float32 and blob.data.all()
 
 
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """A device in place of CUDA that takes values but never gives them back: NotImplementedError."""
+    monkeypatch.setattr(device, "current_device", lambda: torch.device("meta"))
+
+
+def test_what_the_host_has_written_is_read_without_the_device(elsewhere):
+    blob, array = Blob(4), np.arange(6, dtype=np.float32).reshape(2, 3)
+    blob.set_data(array)
+    assert np.shares_memory(blob.data, array) and blob.data[1, 2] == 5
+    piecewise = Blob(2, 3)
+    piecewise.data[1] = 7
+    np.testing.assert_array_equal(piecewise.data, [[0, 0, 0], [7, 7, 7]])
+    assert piecewise.tensor.is_meta and blob.tensor.is_meta     # now they are there
+    with pytest.raises(NotImplementedError):
+        np.sum(blob.data)
+
+
+def test_values_on_the_device_are_overwritten_without_being_fetched(elsewhere):
+    blob = Blob(2, 3)
+    view = blob.data
+    for value in (3, 4):
+        blob.set_data(np.full((2, 3), value, np.float32))
+        assert (view == value).all() and blob.data is view
+        assert blob.tensor.is_meta
+
+
+def test_inputs_of_a_net_are_overwritten_without_being_fetched(elsewhere):
+    net = NetParameter()
+    prototxt.parse('layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }', net, "net")
+    net = Net(net, caffe.TEST)
+    for value in (1, 2):
+        assert net.blobs["x"].tensor.is_meta        # for which nobody has a view at first
+        assert (net.forward(x=np.full((2, 3), value))["x"] == value).all()
+
+
+def test_on_the_device_only_memory_of_a_blob_s_own_is_written_into(elsewhere):
+    first, second = Blob(2, 3), Blob(2, 3)
+    first.data[...] = 1
+    first.tensor = second.tensor = torch.ones(2, 3, device="meta")
+    assert first.to_overwrite().untyped_storage()._cdata != second.tensor.untyped_storage()._cdata
+
+
+def test_views_follow_from_device_to_device(monkeypatch):
+    blob = Blob(2, 3)
+    view = blob.data
+    view[...] = 5
+    with monkeypatch.context() as patch:
+        patch.setattr(device, "current_device", lambda: torch.device("meta"))
+        assert blob.tensor.is_meta
+        blob.set_data(np.full((2, 3), 6, np.float32))
+    assert (view == 6).all() and (blob.tensor == 6).all() and blob.data is view
+
+
+def test_sending_to_where_a_tensor_is_changes_nothing():
+    tensor = torch.ones(2, 3)
+    assert device.send(tensor, torch.device("cpu")) is tensor
+    assert device.send(tensor, torch.device("cpu"), torch.float64).dtype == torch.float64
+
+
+@needs_gpu
+def test_an_array_may_be_overwritten_while_it_travels():
+    array = np.ones((31, 1 << 20), np.float32)
+    sent = device.send(torch.from_numpy(array), torch.device("cuda", 0))
+    array[...] = 2
+    assert bool((sent == 1).all())
+
+
 def test_float64():
     with device.use_float_type(torch.float64):
         blob = Blob(2)

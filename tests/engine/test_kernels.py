@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caffe.kernels import nms, roi_pool_backward, roi_pool_forward, smooth_l1
+from caffe.kernels import nms, nms_sorted, roi_pool_backward, roi_pool_forward, smooth_l1
 
 
 def pooling_case(dtype=np.float32, seed=0, images=3, channels=5, height=11, width=14, count=29, scale=0.25):
@@ -179,6 +179,24 @@ def test_nms_of_odd_input():
         nms(np.zeros((2, 4), np.float32), 0.5)
     with pytest.raises(ValueError, match="threshold is NaN"):
         nms(points, float("nan"))
+
+
+@pytest.mark.parametrize("max_keep", [0, 5, 70, 400])
+def test_nms_sorted_fills_up_the_places_left_over(max_keep):
+    dets = oracle.random_dets(np.random.default_rng(9), 70)
+    dets[:, 4] = np.linspace(1, 0, 70)
+    dets = torch.tensor(dets)
+    kept = nms(dets, 0.5, max_keep).tolist()
+    places = max_keep if 0 < max_keep < 70 else 70
+    assert nms_sorted(dets[:, :4], 0.5, max_keep).tolist() == kept + [70] * (places - len(kept))
+    doubled = torch.cat([dets, dets.flip(0)])[:, :4]        # what follows drops nothing
+    assert nms_sorted(doubled, 0.5).tolist()[:len(nms(dets, 0.5))] == nms(dets, 0.5).tolist()
+
+
+def test_nms_sorted_of_odd_input():
+    assert nms_sorted(torch.zeros(0, 4), 0.5).shape == (0,)
+    with pytest.raises(ValueError, match=r"nms_sorted: .*\(N, 4\), got \(2, 5\)"):
+        nms_sorted(torch.zeros(2, 5), 0.5)
 
 
 def test_gradients_of_the_caller_do_not_matter():

@@ -1,12 +1,14 @@
 """Proposals of the region proposal network: the pure function and the layer."""
 import numpy as np
 import pytest
+import torch
 from golden.detector_cases import generate as pytest_generate_tests  # noqa: F401
 from golden.detector_cases import golden
 from layer_runner import run_layer, set_config
 
 import caffe
 from fast_rcnn.config import reset_cfg
+from rpn import proposal_layer, proposal_tensors
 from rpn.generate_anchors import generate_anchors, shift_anchors
 from rpn.proposal_layer import ProposalLayer, ProposalSettings, best_first, proposals
 
@@ -110,3 +112,96 @@ def test_best_first(top_n):
     scores = np.random.default_rng(6).integers(0, 9, 41).astype(np.float32)
     want = sorted(range(41), key=lambda i: (-scores[i], i))
     np.testing.assert_array_equal(best_first(scores, top_n), want[:top_n] if top_n > 0 else want)
+
+
+# ---- the same on tensors
+@pytest.fixture
+def gpu_rule(monkeypatch):
+    """NMS of the function of arrays by the GPU's rule, which drops a box above the threshold."""
+    monkeypatch.setattr(proposal_layer, "nms", lambda dets, thresh, max_keep: caffe.nms(dets, thresh, max_keep))
+
+
+def random_case(seed, height=6, width=9):
+    """Scores with ties, deltas and anchors of a map, of which some boxes are small, some leave the image."""
+    rng = np.random.default_rng(seed)
+    anchors = shift_anchors(generate_anchors(scales=(1, 2, 4)), height, width, 16)
+    scores = rng.integers(0, 40, len(anchors)).astype(np.float32) / 64
+    return scores, rng.normal(0, 0.4, (len(anchors), 4)).astype(np.float32), anchors
+
+
+def check_tensors(scores, deltas, anchors, settings):
+    """The functions of arrays and of tensors give the same boxes and scores, which are returned."""
+    im_info = np.array([90, 130, 1.5], np.float32)
+    want, want_scores, _ = proposals(scores, deltas, im_info, anchors, settings)
+    boxes, best, number = proposal_tensors.proposals(torch.from_numpy(scores), torch.from_numpy(deltas), im_info,
+                                                     torch.tensor(anchors, dtype=torch.float32), settings)
+    rois, best = proposal_tensors.as_rois([(boxes, best)], [int(number)], im_info[None])
+    np.testing.assert_array_equal(best.numpy(), want_scores[:, None])
+    np.testing.assert_allclose(rois.numpy(), np.insert(want, 0, 0, axis=1), rtol=1e-5, atol=1e-4)
+    return want, want_scores
+
+
+@pytest.mark.parametrize("pre, post", [(0, 0), (-1, 7), (100, 0), (100, 30), (10_000, 300), (3, 300), (1, 1)])
+@pytest.mark.parametrize("min_size, thresh", [(16, 0.7), (30, 0.3), (0, 0.9), (45, 0.7)])
+def test_tensors_give_the_boxes_of_arrays_in_their_order(pre, post, min_size, thresh, gpu_rule):
+    for seed in range(4):
+        check_tensors(*random_case(seed), ProposalSettings(pre, post, thresh, min_size))
+
+
+def test_tensors_leave_no_more_than_the_large_boxes(gpu_rule):
+    """Fewer large boxes than pre_nms_top_n, and fewer than places for what NMS keeps."""
+    boxes, scores = check_tensors(*random_case(5), ProposalSettings(200, 150, 0.99, 40))
+    assert 10 < len(boxes) < 150 and len(set(scores)) < len(scores)
+
+
+def test_tensors_without_a_large_box_give_the_whole_image(gpu_rule):
+    boxes, scores = check_tensors(*random_case(6), ProposalSettings(min_size=1000))
+    assert boxes.tolist() == [[0, 0, 129, 89]] and scores.tolist() == [0]
+
+
+def test_tensors_with_huge_deltas_are_clipped(gpu_rule):
+    scores, deltas, anchors = random_case(7)
+    deltas *= 1e6
+    deltas[20:30] = np.inf
+    check_tensors(scores, deltas, anchors, ProposalSettings(min_size=0))
+
+
+@pytest.fixture
+def as_gpu(monkeypatch, gpu_rule):
+    """Tensors of the CPU in place of a GPU's, whose values NumPy may not see but for those of im_info."""
+    def propose(blobs):
+        bottom, top = [caffe.Blob() for _ in blobs], [caffe.Blob(), caffe.Blob()]
+        for blob, values in zip(bottom, blobs, strict=True):
+            blob.set_data(np.array(values, np.float32))
+        layer = ProposalLayer()
+        layer.param_str, layer.phase = PARAMS, caffe.TEST
+        layer.setup(bottom, top)
+        data = caffe.Blob.data
+        with monkeypatch.context() as patch:
+            patch.setattr(proposal_layer, "lies_on_gpu", lambda blob: True)
+            patch.setattr(proposal_layer, "uses_gpu_nms", lambda: True)
+            patch.setattr(caffe.Blob, "data", property(lambda blob: data.fget(blob) if blob is bottom[2] else None))
+            for map_size in ((2, 3), blobs[0].shape[2:]):       # the anchors of a smaller map first, then more
+                layer._anchors_on_gpu(*map_size, torch.zeros(1))
+            layer.forward(bottom, top)
+        return [blob.data for blob in top]
+    return propose
+
+
+def test_the_layer_on_a_gpu_gives_the_tops_of_the_host(as_gpu):
+    blobs = some_outputs(np.random.default_rng(8), 2)
+    for min_size in (16, 1000):
+        set_config({"TEST.RPN_MIN_SIZE": min_size})
+        want = run_layer(ProposalLayer, PARAMS, blobs, 2, caffe.TEST)
+        got = as_gpu(blobs)
+        np.testing.assert_array_equal(got[1], want[1])
+        np.testing.assert_allclose(got[0], want[0], rtol=1e-5, atol=1e-4)
+    assert len(got[0]) == 2 and got[0][:, 0].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("bottom", [0, 1])
+def test_nan_is_an_error_on_a_gpu_as_well(bottom, as_gpu):
+    blobs = some_outputs(np.random.default_rng(3))
+    blobs[bottom][0, 12, 1, 2] = np.nan
+    with pytest.raises(FloatingPointError, match="ProposalLayer: .*NaN"):
+        as_gpu(blobs)

@@ -46,6 +46,7 @@ from .pycaffe import (
     layer_type_list,
     log,
     nms,
+    nms_sorted,
     peak_memory_mb,
     register_layer,
     set_device,

@@ -38,7 +38,7 @@ from .engine.solvers import (
     get_solver,
 )
 from .engine.storage.feature_cache import FeatureCache
-from .kernels import nms
+from .kernels import nms, nms_sorted
 from .log_format import LogFormatter
 from .numpy_net import Net
 from .profile import Profile
@@ -51,7 +51,7 @@ __all__ = [
     "FeatureCache", "Layer", "LayerError", "NCCL", "NesterovSolver", "Net", "ParallelError", "Profile",
     "RMSPropSolver", "SGDSolver", "SolverError", "TEST", "TRAIN", "Timer", "fill_blob", "gather_arrays",
     "gather_values", "get_solver", "has_gpu", "has_nccl", "init_log", "init_parallel", "layer_type_list", "log", "nms",
-    "peak_memory_mb", "register_layer", "set_device", "set_mode_cpu", "set_mode_gpu", "set_multiprocess",
+    "nms_sorted", "peak_memory_mb", "register_layer", "set_device", "set_mode_cpu", "set_mode_gpu", "set_multiprocess",
     "set_precision", "set_random_seed", "set_solver_count", "set_solver_rank", "solver_count", "solver_rank", "span",
 ]
 

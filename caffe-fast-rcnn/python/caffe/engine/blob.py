@@ -1,8 +1,10 @@
 """Blobs: n-dimensional arrays with a gradient, seen as NumPy arrays and as torch tensors.
 
 The two sides are kept in step by Caffe's rule: the side written last is the truth, and a copy is made only when
-the other side is asked for. On the CPU both sides are one piece of memory. A blob whose NumPy view has been
-asked for keeps that array for as long as its shape stays, so a view taken once follows later forward passes.
+the other side is asked for. On the CPU both sides are one piece of memory. On CUDA values that NumPy has written, or
+read, stay on the host until a tensor is asked for: to read them again there costs nothing, and they go to the device
+without waiting for it. A blob whose NumPy view has been asked for keeps that array for as long as its shape stays, so a
+view taken once follows later forward passes.
 
 Layers hand tensors on without copying them, so that several blobs may hold one. Such a tensor is only ever replaced;
 memory with a NumPy view, which is written into, belongs to one blob (or to those that share by `share_data`).
@@ -20,6 +22,7 @@ import torch
 
 from . import device
 
+_CPU = torch.device("cpu")
 _COUNT_OF_ONE_TENSOR = 2        # references to a storage: that of the tensor, and that by which it is asked
 _storage_references = getattr(torch._C, "_storage_Use_Count", None)     # PyTorch says nothing of it in public
 
@@ -33,7 +36,7 @@ def _shares_memory(tensor: torch.Tensor) -> bool:
 class _Array:
     """One array of a blob (data or diff); several blobs may share one, each with a shape of its own."""
 
-    __slots__ = ("tensor", "host", "host_is_newer", "freed_as", "_factor", "__weakref__")
+    __slots__ = ("tensor", "host", "freed_as", "_factor", "__weakref__")
 
     # The arrays with a NumPy view on the CPU by the address of their memory, which others must not take over.
     # An entry whose array has moved elsewhere does no harm: a tensor at that address is copied once too often.
@@ -43,29 +46,27 @@ class _Array:
         self.clear()
 
     def clear(self) -> None:
-        self.tensor: torch.Tensor | None = None     # on the device that used it last
-        self.host: np.ndarray | None = None         # the view handed out to NumPy users
-        self.host_is_newer = False                  # only on CUDA: NumPy may have been written since
+        self.tensor: torch.Tensor | None = None     # the values, where they were used last
+        self.host: np.ndarray | None = None         # the view handed out; out of date while the tensor lies elsewhere
         self.freed_as = ""                          # the blob's name, if the values were given up
         self._factor: tuple[torch.Tensor, int, torch.Tensor] | None = None      # tensor, its version, copy of it
 
     def as_tensor(self, shape: tuple[int, ...]) -> torch.Tensor:
-        where, dtype = device.current_device(), device.float_type()
-        tensor = self.tensor
+        return self._on(device.current_device(), shape)
+
+    def _on(self, where: torch.device, shape: tuple[int, ...]) -> torch.Tensor:
+        """The tensor in the engine's type on a device, to which it moves."""
+        tensor, dtype = self.tensor, device.float_type()
         if tensor is None:
             if self.freed_as:
                 raise RuntimeError(
                     f"blob '{self.freed_as}' was freed after its last reader, or not computed because it has none: "
                     f"name it in net.make_lean(keep=['{self.freed_as}'])")
-            tensor = self.tensor = torch.zeros(shape, device=where, dtype=dtype)
+            self.tensor = torch.zeros(shape, device=where, dtype=dtype)
         elif tensor.device != where or tensor.dtype != dtype:
-            if self.host_is_newer:
-                tensor = torch.from_numpy(self.host)
-            tensor = self.tensor = tensor.to(device=where, dtype=dtype)
-            self.host, self.host_is_newer = None, False
-        elif self.host_is_newer:
-            tensor = self.tensor = torch.from_numpy(self.host).to(where)
-            self.host_is_newer = False
+            self.tensor = device.send(tensor, where, dtype)
+            if where == _CPU:       # other memory than the view's
+                self.host = None
         return self._shaped(shape)
 
     def _shaped(self, shape: tuple[int, ...]) -> torch.Tensor:
@@ -89,7 +90,7 @@ class _Array:
         dtype = device.factor_type(tensor.dtype)
         if tensor.dtype == dtype:
             return tensor
-        if self.host is not None:
+        if self.host is not None and not self._is_away():
             return tensor.to(dtype)
         kept = self._factor
         if kept is None or kept[0] is not self.tensor or kept[1] != tensor._version or kept[2].dtype != dtype:
@@ -98,24 +99,23 @@ class _Array:
         return kept[2].view(shape)
 
     def as_numpy(self, shape: tuple[int, ...]) -> np.ndarray:
-        tensor = self.as_tensor(shape)
-        if tensor.device.type == "cpu":
-            if self.host is None or self.tensor is None or not self.tensor.is_contiguous():
-                self.tensor = tensor.contiguous()
-                self.take_memory()
-                self.host = self.tensor.numpy()
-                self._seen_by_numpy[self.tensor.untyped_storage().data_ptr()] = self
-        else:
-            if self.host is None or self.host.size != tensor.numel():
-                self.host = tensor.cpu().contiguous().numpy()
-            elif not self.host_is_newer:
-                np.copyto(self.host, tensor.cpu().numpy().reshape(self.host.shape))
-            self.host_is_newer = True
+        if self.host is not None and self._is_away() and torch.from_numpy(self.host).dtype == device.float_type():
+            self.tensor = torch.from_numpy(self.host).copy_(self._shaped(self.host.shape))      # the view follows
+        tensor = self._on(_CPU, shape)
+        if self.host is None or self.tensor is None or not self.tensor.is_contiguous():
+            self.tensor = tensor.contiguous()
+            self.take_memory()
+            self.host = self.tensor.numpy()
+            self._seen_by_numpy[self.tensor.untyped_storage().data_ptr()] = self
         return self.host if self.host.shape == shape else self.host.reshape(shape)
+
+    def _is_away(self) -> bool:
+        """Whether the values lie on a device that NumPy does not see."""
+        return self.tensor is not None and self.tensor.device != _CPU
 
     def take_memory(self) -> None:
         """Move to memory of its own, if other arrays lie in the same: it is about to be written into."""
-        if self.tensor is not None and self.host is None and _shares_memory(self.tensor):
+        if self.tensor is not None and (self.host is None or self._is_away()) and _shares_memory(self.tensor):
             self.tensor = self.tensor.clone()
 
     def assign(self, value: torch.Tensor) -> None:
@@ -132,14 +132,18 @@ class _Array:
             self.tensor = value
             if on_cpu:              # on CUDA the view is filled again when it is next asked for
                 self.host = None
-        self.host_is_newer = False
         self.freed_as = ""
+
+    def discard(self) -> None:
+        """Let values go that lie on a device."""
+        if self._is_away():
+            self.tensor = None if self.host is None else torch.from_numpy(self.host)
 
     def adopt(self, values: np.ndarray) -> None:
         """Use an array as the values; where a view was handed out it is written into that, which goes on following."""
-        if self.host is not None and self.tensor is not None and self.host.size == values.size:
+        self.discard()
+        if self.host is not None and self.host.size == values.size:
             np.copyto(self.host, values.reshape(self.host.shape), casting="same_kind")
-            self.host_is_newer = self.tensor.device.type != "cpu"
         else:
             self.clear()
             self.tensor = torch.from_numpy(np.ascontiguousarray(values))
@@ -258,6 +262,10 @@ class Blob:
         self.reshape(*values.shape)
         self._data.adopt(values)
 
+    def discard(self) -> None:
+        """Say that all values are about to be written through `data`: old ones on CUDA are not fetched for that."""
+        self._data.discard()
+
     # ---- sharing
     def share_data(self, other: Blob) -> None:
         """Use the other blob's values from now on; the number of values must agree, shapes may differ."""
@@ -288,7 +296,9 @@ class Blob:
         self._data.freed_as = ""
 
     def zero_grad(self) -> None:
-        """Set the gradient to zero."""
-        if self.has_grad:
+        """Set the gradient to zero. Without a NumPy view its memory goes: what comes next need not be added to it."""
+        if self._diff.host is None:
+            self._diff.clear()
+        elif self.has_grad:
             self._diff.take_memory()
             self._diff.as_tensor(self.shape).zero_()

@@ -100,6 +100,7 @@ class Net:
         if set(arrays) != set(self.inputs):
             raise ValueError(f"forward: inputs {sorted(arrays)} given, this net takes {sorted(self.inputs)}")
         for name, array in arrays.items():
+            self.blobs[name].discard()
             _put(f"forward: input '{name}'", array, self.blobs[name].data,
                  f"; call net.blobs['{name}'].reshape(...) first")
 

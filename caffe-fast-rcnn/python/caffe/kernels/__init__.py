@@ -2,8 +2,8 @@
 
 The functions take and return tensors of float32 or float64 and run where their input lies.
 """
-from .nms import nms
+from .nms import nms, nms_sorted
 from .roi_pooling import roi_pool_backward, roi_pool_forward
 from .smooth_l1 import smooth_l1
 
-__all__ = ["nms", "roi_pool_backward", "roi_pool_forward", "smooth_l1"]
+__all__ = ["nms", "nms_sorted", "roi_pool_backward", "roi_pool_forward", "smooth_l1"]

@@ -17,6 +17,21 @@ cdef extern from "cpu_kernels.h" nogil:
     int nms_sweep(const float*, int, float, int, int*, float*)
 
 
+cdef extern from "winograd.h" namespace "winograd" nogil:
+    cdef struct Half:
+        unsigned short bits
+    cdef struct Shape:
+        int num, height, width, channels, outputs, pad
+    bint has_lanes(int)
+    bint has_bfloat16()
+    long long c_forward_floats "winograd::forward_floats"(const Shape&, int)
+    long long c_gradient_floats "winograd::gradient_floats"(const Shape&)
+    void c_convolve "winograd::convolve"[PIXEL](int, const Shape&, const PIXEL*, const float*, long long, long long, bint,
+                                                const float*, int, float*, PIXEL*) except +
+    void c_filter_gradient "winograd::filter_gradient"(int, const Shape&, const float*, const float*, int, float*,
+                                                       float*) except +
+
+
 def roi_pool_forward(const floating[:, :, :, ::1] features, const float[:, ::1] rois, float scale, int threads,
                      floating[:, :, :, ::1] top, int[:, :, :, ::1] argmax):
     """features (N, H, W, C), rois (R, 5) -> top and, unless it is None, argmax (R, C, pooled_h, pooled_w)."""
@@ -85,3 +100,64 @@ def nms(const float[:, ::1] boxes, float limit, int[::1] positions, float[::1] s
     if boxes.shape[0] == 0 or positions.shape[0] == 0:
         return 0
     return nms_sweep(&boxes[0, 0], <int>boxes.shape[0], limit, <int>positions.shape[0], &positions[0], &scratch[0])
+
+
+ctypedef fused Pixel:
+    float
+    unsigned short      # the bits of bfloat16
+
+
+cdef Shape _sizes(shape):
+    num, height, width, channels, outputs, pad = shape
+    return Shape(num, height, width, channels, outputs, pad)
+
+
+def winograd_lanes(int lanes):
+    """Whether this machine has vectors of so many floats, 16 or 8, that the Winograd kernels can use."""
+    return has_lanes(lanes)
+
+
+def winograd_bfloat16():
+    """Whether this machine multiplies bfloat16."""
+    return has_bfloat16()
+
+
+def winograd_forward_floats(shape, int threads):
+    """Floats of scratch memory that `winograd_convolve` needs; shape: num, height, width, channels, outputs, pad."""
+    return c_forward_floats(_sizes(shape), threads)
+
+
+def winograd_gradient_floats(shape):
+    """Floats of scratch memory that `winograd_filter_gradient` needs."""
+    return c_gradient_floats(_sizes(shape))
+
+
+def winograd_convolve(shape, const Pixel[:, :, :, ::1] bottom, const float[:, :, :, ::1] weight, bint transposed,
+                      const float[::1] bias, int lanes, int threads, float[::1] scratch, Pixel[:, :, :, ::1] top):
+    """bottom (N, H, W, C) -> top (N, H + 2 pad - 2, W + 2 pad - 2, K).
+
+    weight (K, C, 3, 3); or transposed (C, K, 3, 3): then each filter is used back to front. bias (K) or None.
+    """
+    cdef long long output_step = weight.shape[1] * 9, input_step = 9
+    cdef Shape sizes = _sizes(shape)
+    cdef const float* added = NULL
+    if transposed:
+        output_step, input_step = input_step, output_step
+    if bias is not None:
+        added = &bias[0]
+    with nogil:
+        if Pixel is float:
+            c_convolve(lanes, sizes, &bottom[0, 0, 0, 0], &weight[0, 0, 0, 0], output_step, input_step, transposed,
+                       added, threads, &scratch[0], &top[0, 0, 0, 0])
+        else:
+            c_convolve(lanes, sizes, <const Half*>&bottom[0, 0, 0, 0], &weight[0, 0, 0, 0], output_step, input_step,
+                       transposed, added, threads, &scratch[0], <Half*>&top[0, 0, 0, 0])
+
+
+def winograd_filter_gradient(shape, const float[:, :, :, ::1] bottom, const float[:, :, :, ::1] top_diff, int lanes,
+                             int threads, float[::1] scratch, float[:, :, :, ::1] gradient):
+    """bottom (N, H, W, C), top_diff (N, H + 2 pad - 2, W + 2 pad - 2, K) -> gradient (K, C, 3, 3)."""
+    cdef Shape sizes = _sizes(shape)
+    with nogil:
+        c_filter_gradient(lanes, sizes, &bottom[0, 0, 0, 0], &top_diff[0, 0, 0, 0], threads, &scratch[0],
+                          &gradient[0, 0, 0, 0])

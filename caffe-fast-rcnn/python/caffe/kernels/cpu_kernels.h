@@ -4,32 +4,13 @@
 #include <string.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cstdint>
-#include <system_error>
-#include <thread>
 #include <vector>
 
 #include "nms_cpu.h"
 #include "roi_pooling.h"
 #include "smooth_l1.h"
-
-// Calls task(i) for every i in [0, count). Threads are made for the call: none survive it, so a later fork is safe.
-template <typename Task>
-void parallel_for(int64_t count, int threads, const Task& task) {
-    std::atomic<int64_t> next{0};
-    const auto work = [&] {
-        for (int64_t i = next++; i < count; i = next++) task(i);
-    };
-    std::vector<std::thread> helpers;
-    try {
-        for (int64_t i = 1; i < std::min<int64_t>(threads, count); ++i) helpers.emplace_back(work);
-    } catch (const std::system_error&) {
-        // no more threads to be had: the ones there are do the work
-    }
-    work();
-    for (auto& helper : helpers) helper.join();
-}
+#include "threads.h"
 
 // What a maximum of float32 values that came from bfloat16 is stored as: its upper half, which is all of it.
 struct BFloat16 {

@@ -30,9 +30,8 @@ extern "C" __global__ void nms_mask(const float* boxes, Word* mask, int count, f
     mask[static_cast<long long>(row) * gridDim.x + word] = bits;
 }
 
-// One block. removed (words) starts at zero; writes the positions of the kept boxes and their number.
-extern "C" __global__ void nms_sweep(const Word* mask, Word* removed, int* positions, int* num_kept, int count,
-                                     int max_keep) {
+// One block. removed (words) starts at zero; writes the positions of the kept boxes, at most max_keep.
+extern "C" __global__ void nms_sweep(const Word* mask, Word* removed, int* positions, int count, int max_keep) {
     __shared__ Word diagonal[BITS], chosen;
     __shared__ int kept;
     const int words = (count + BITS - 1) / BITS, thread = threadIdx.x;
@@ -60,5 +59,4 @@ extern "C" __global__ void nms_sweep(const Word* mask, Word* removed, int* posit
         }
         __syncthreads();
     }
-    if (thread == 0) *num_kept = kept;
 }

@@ -32,34 +32,43 @@ def nms(dets, threshold, max_keep=0, device=None):
     """
     if dets.ndim != 2 or dets.shape[1] < 5:
         raise ValueError(f"nms: dets must have the shape (N, 5), got {tuple(dets.shape)}")
+    tensor = torch.as_tensor(dets).detach().to(device=device, dtype=torch.float32)
+    scores = tensor[:, 4]
+    order = torch.argsort(-scores, stable=True)
+    positions = nms_sorted(tensor[order, :4], threshold, max_keep)
+    is_kept = positions < (~scores.isnan()).sum()       # NaN is sorted last
+    order = order[positions[:int(is_kept.sum())]]       # the only place that waits for a GPU
+    return order.cpu().numpy() if isinstance(dets, np.ndarray) else order.to(dets.device)
+
+
+def nms_sorted(boxes: torch.Tensor, threshold: float, max_keep: int = 0) -> torch.Tensor:
+    """As `nms`, of boxes (N, 4) that come best first, without waiting for a GPU to learn how many are kept.
+
+    Returns the positions of the kept boxes, int64, in ascending order; the places left over, of max_keep (N for 0) in
+    all, hold N. So boxes that do not count may stand at the end: they drop none that comes before.
+    """
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise ValueError(f"nms_sorted: boxes must have the shape (N, 4), got {tuple(boxes.shape)}")
     if math.isnan(threshold):
         raise ValueError("nms: threshold is NaN")
     # IoU > threshold in float32 is the same as IoU >= the next larger float32: the rule of the kernels
     limit = float(np.nextafter(np.float32(threshold), np.float32(np.inf)))
-    tensor = torch.as_tensor(dets).detach().to(device=device, dtype=torch.float32)
-    scores = tensor[:, 4]
-    order = torch.argsort(-scores, stable=True)[:int((~scores.isnan()).sum())]   # NaN is sorted last
-    boxes = tensor[order, :4].contiguous()
+    boxes = boxes.detach().to(torch.float32).contiguous()
     max_keep = min(max_keep, len(boxes)) if max_keep > 0 else len(boxes)
+    positions = torch.full((max_keep,), len(boxes), dtype=torch.int32, device=boxes.device)
     if len(boxes):
-        sweep = _sweep_cuda if cuda.holds(boxes) else _sweep_cpu
-        order = order[sweep(boxes, limit, max_keep)]
-    return order.cpu().numpy() if isinstance(dets, np.ndarray) else order.to(dets.device)
+        (_sweep_cuda if cuda.holds(boxes) else _sweep_cpu)(boxes, limit, positions)
+    return positions.long()
 
 
-def _sweep_cpu(boxes: torch.Tensor, limit: float, max_keep: int) -> torch.Tensor:
-    positions = torch.empty(max_keep, dtype=torch.int32)
-    scratch = np.empty(5 * max_keep, np.float32)
-    return positions[:_cpu.nms(boxes.numpy(), limit, positions.numpy(), scratch)]
+def _sweep_cpu(boxes: torch.Tensor, limit: float, positions: torch.Tensor) -> None:
+    _cpu.nms(boxes.numpy(), limit, positions.numpy(), np.empty(5 * len(positions), np.float32))
 
 
-def _sweep_cuda(boxes: torch.Tensor, limit: float, max_keep: int) -> torch.Tensor:
+def _sweep_cuda(boxes: torch.Tensor, limit: float, positions: torch.Tensor) -> None:
     count, device = len(boxes), boxes.device
     words = (count + _BITS - 1) // _BITS
     mask = torch.empty((count, words), dtype=torch.int64, device=device)
     removed = torch.zeros(words, dtype=torch.int64, device=device)
-    positions = torch.empty(max_keep, dtype=torch.int32, device=device)
-    kept = torch.zeros(1, dtype=torch.int32, device=device)
     cuda.launch("nms", "nms_mask", (boxes, mask, count, limit), device, grid=(words, words), block=_BITS)
-    cuda.launch("nms", "nms_sweep", (mask, removed, positions, kept, count, max_keep), device, grid=(1, 1), block=512)
-    return positions[:int(kept)]
+    cuda.launch("nms", "nms_sweep", (mask, removed, positions, count, len(positions)), device, grid=(1, 1), block=512)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from ...kernels import winograd
 from .. import device
 from ..blob import Blob
 from ..fillers import fill
@@ -97,36 +98,53 @@ class ConvolvingLayer(Layer):
         return (window.stride, window.pad, window.dilation, self.transposed, (0,) * len(window.kernel),
                 self.param.convolution_param.group)
 
-    def _convolved(self, value: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        if len(self.window.kernel) > _MOST_AXES_OF_PYTORCH:
-            return many_axes.convolution(value, weight, bias, self.window, self.transposed,
-                                         self.param.convolution_param.group)
-        return torch.convolution(value, weight, bias, *self._geometry())
+    def _by_tiles(self, value: torch.Tensor) -> bool:
+        """Whether minimal filtering computes this convolution, which for 3 x 3 kernels takes fewer products."""
+        window = self.window
+        return (not self.transposed and window.kernel == (3, 3) and window.stride == window.dilation == (1, 1)
+                and window.pad[0] == window.pad[1] and winograd.suits(value, self.blobs[0].tensor, window.pad[0]))
 
-    def _gradients(self, gradient: torch.Tensor, value: torch.Tensor, weight: torch.Tensor, wanted: Sequence[bool]):
-        """Those of value, weight and bias, at least those that are wanted."""
+    def _convolved(self, value: torch.Tensor) -> torch.Tensor:
+        bias = self.blobs[1] if len(self.blobs) > 1 else None
+        if self._by_tiles(value):
+            return winograd.convolve(value, self.blobs[0].tensor, bias and bias.tensor, self.window.pad[0])
+        weight, added = self._weight(), bias and bias.factor
         if len(self.window.kernel) > _MOST_AXES_OF_PYTORCH:
-            return many_axes.convolution_backward(gradient, value, weight, self.window, self.transposed,
+            return many_axes.convolution(value, weight, added, self.window, self.transposed,
+                                         self.param.convolution_param.group)
+        return torch.convolution(value, weight, added, *self._geometry())
+
+    def _gradients(self, gradient: torch.Tensor, value: torch.Tensor, wanted: Sequence[bool]):
+        """Those of value, weight and bias, at least those that are wanted."""
+        of_value, of_weight, of_bias = wanted
+        if self._by_tiles(value):
+            pad = self.window.pad[0]
+            found = winograd.input_gradient(gradient, self.blobs[0].tensor, pad) if of_value else None
+            if value.dtype == torch.float32:
+                return (found, winograd.weight_gradient(value, gradient, pad) if of_weight else None,
+                        gradient.sum((0, 2, 3)) if of_bias else None)
+            return (found, *self._direct_gradients(gradient, value, [False, of_weight, of_bias])[1:])
+        return self._direct_gradients(gradient, value, wanted)
+
+    def _direct_gradients(self, gradient: torch.Tensor, value: torch.Tensor, wanted: Sequence[bool]):
+        if len(self.window.kernel) > _MOST_AXES_OF_PYTORCH:
+            return many_axes.convolution_backward(gradient, value, self._weight(), self.window, self.transposed,
                                                   self.param.convolution_param.group)
-        return torch.ops.aten.convolution_backward(gradient, value, weight, [self.num_output], *self._geometry(),
-                                                   wanted)
+        return torch.ops.aten.convolution_backward(gradient, value, self._weight(), [self.num_output],
+                                                   *self._geometry(), wanted)
 
     def forward(self, bottom, top):
-        weight = self._weight()
-        bias = self.blobs[1].factor if len(self.blobs) > 1 else None
         for source, target in zip(bottom, top, strict=True):
-            found = self._convolved(self._extended(self._folded(source.stored)), weight, bias)
+            found = self._convolved(self._extended(self._folded(source.stored)))
             target.tensor = found.reshape(target.shape) if found.shape != target.shape else found
 
     def backward(self, top, propagate_down, bottom):
-        weight = self._weight()
         wanted = [*self.param_propagate_down, False][:2]
         for source, target, down in zip(bottom, top, propagate_down, strict=True):
             if not (down or any(wanted)):
                 continue
             value = self._folded(source.stored)
-            gradients = self._gradients(self._folded(target.stored_grad), self._extended(value), weight,
-                                        [down, *wanted])
+            gradients = self._gradients(self._folded(target.stored_grad), self._extended(value), [down, *wanted])
             if down:
                 inside = tuple(slice(length) for length in value.shape)
                 source.grad = gradients[0][inside].reshape(source.shape)

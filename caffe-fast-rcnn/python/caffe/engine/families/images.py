@@ -160,4 +160,4 @@ class ImageLayer(Layer):
 
 def to_tensor(array: np.ndarray) -> torch.Tensor:
     """A copy on the current device, in the engine's float type."""
-    return torch.tensor(array, dtype=device.float_type(), device=device.current_device())
+    return device.send(torch.tensor(array, dtype=device.float_type()), device.current_device())

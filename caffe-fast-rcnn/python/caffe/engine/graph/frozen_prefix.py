@@ -178,5 +178,5 @@ def _stacked(features: Sequence[torch.Tensor], shape: tuple[int, ...]) -> torch.
     if not whole:
         batch.zero_()
     for plane, feature in zip(batch, features, strict=True):
-        plane[:, :feature.shape[1], :feature.shape[2]].copy_(feature, non_blocking=True)
+        plane[:, :feature.shape[1], :feature.shape[2]].copy_(device.send(feature, batch.device))
     return batch

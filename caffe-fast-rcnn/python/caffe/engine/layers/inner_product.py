@@ -73,8 +73,12 @@ class InnerProduct(Layer):
 
     def _add_weight_gradient(self, gradient: torch.Tensor, rows: torch.Tensor) -> None:
         """In float32 whatever the precision: with a few hundred rows this is bound by the memory of the sum."""
-        gradient, rows = gradient.to(self.blobs[0].grad.dtype), rows.to(self.blobs[0].grad.dtype)
+        weight, dtype = self.blobs[0], device.float_type()
+        gradient, rows = gradient.to(dtype), rows.to(dtype)
         left, right = (rows, gradient) if self.param.inner_product_param.transpose else (gradient, rows)
-        # One addmm into the sum: the weights of a large layer are worth sparing a second array of their size.
-        total = self.blobs[0].grad
-        self.blobs[0].grad = torch.addmm(total, left.T, right, out=total)
+        if weight.has_grad:
+            # One addmm into the sum: the weights of a large layer are worth sparing a second array of their size.
+            total = weight.grad
+            weight.grad = torch.addmm(total, left.T, right, out=total)
+        else:
+            weight.grad = linear(left.T, right.T)

@@ -18,3 +18,15 @@ class SGDSolver(Solver):
         torch._foreach_mul_(history, self.param.momentum)
         torch._foreach_add_(history, gradients, alpha=rate)
         torch._foreach_sub_(weights, history)
+
+    def regularise_and_update(self, rate, decay, weights, gradients, histories):
+        """In one pass over the memory of all arrays where PyTorch has it: three times fewer bytes are moved."""
+        if _ONE_PASS is None or not self.param.momentum or (decay and self.param.regularization_type != "L2"):
+            super().regularise_and_update(rate, decay, weights, gradients, histories)
+            return
+        # PyTorch: d = g + decay * w;  h = momentum * h + (1 - dampening) * d;  w -= lr * h
+        _ONE_PASS(weights, gradients, histories[0], weight_decay=decay, momentum=self.param.momentum, lr=1.0,
+                  dampening=1.0 - rate, nesterov=False, maximize=False, is_first_step=False)
+
+
+_ONE_PASS = getattr(torch, "_fused_sgd_", None)     # what torch.optim.SGD(fused=True) calls

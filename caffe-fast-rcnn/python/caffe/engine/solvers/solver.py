@@ -121,6 +121,12 @@ class Solver:
         """
         raise NotImplementedError(f"{type(self).__name__} has no update")
 
+    def regularise_and_update(self, rate: float, decay: float, weights: list[torch.Tensor],
+                              gradients: list[torch.Tensor], histories: list[list[torch.Tensor]]) -> None:
+        """`update` by the gradients with that of the weight decay added; an algorithm may do both in one pass."""
+        regularise(gradients, weights, decay, self.param.regularization_type)
+        self.update(rate, weights, gradients, histories)
+
     @property
     def lr(self) -> float:
         """The learning rate of the next update."""
@@ -139,11 +145,10 @@ class Solver:
             weights = [blobs[index].tensor for index in group.indices]
             gradients = [blobs[index].grad for index in group.indices]
             normalise(gradients, self.param.iter_size * self.exchange.count)
-            regularise(gradients, weights, self.param.weight_decay * group.decay_mult,
-                       self.param.regularization_type)
             histories = [[self.history[first + index].tensor for index in group.indices]
                          for first in range(0, len(self.history), len(blobs))]
-            self.update(rate * group.lr_mult, weights, gradients, histories)
+            self.regularise_and_update(rate * group.lr_mult, self.param.weight_decay * group.decay_mult, weights,
+                                       gradients, histories)
         self.iter += 1
 
     # ---- the loop

@@ -1,0 +1,328 @@
+// Convolutions with 3 x 3 kernels and stride 1 by minimal filtering F(2x2, 3x3): Lavin and Gray, "Fast Algorithms for
+// Convolutional Neural Networks", 2016. 2 x 2 pixels of the top take 16 products of a channel and an output instead of
+// 36, and the sums of channels become 16 matrix products. The rounding errors are about those of direct sums.
+//
+//   y = A^T [ sum over channels of (G g G^T) * (B^T d B) ] A      d: 4 x 4 pixels, g: 3 x 3 taps, *: element by element
+//   gradient of g = G^T [ sum over tiles of (A dy A^T) * (B^T d B) ] G
+//
+// Images are (N, H, W, C) with channels innermost, of floats or bfloat16. For bfloat16 the filters and (B^T d B) are
+// rounded to it, sums and transforms are float32; the gradient of g is there for floats only. Channels and outputs are
+// multiples of CHANNEL_STEP. "Frequency" names one of the 16 elements. Every result is the same for any number of
+// threads.
+#pragma once
+#include <stdint.h>
+
+#include <algorithm>
+
+#include "threads.h"
+
+namespace winograd {
+
+constexpr int TILE = 4, FREQUENCIES = TILE * TILE, TAPS = 9;
+constexpr int WORD = sizeof(float);
+constexpr int CHANNEL_STEP = 32;        // the widest panel
+constexpr int ROW_GAP = 16;             // floats between rows: rows of 2^n floats would share a few lines of a cache
+
+// A value of bfloat16: the upper half of a float
+struct Half {
+    uint16_t bits;
+};
+
+// What differs between kinds of vectors; see winograd_lanes.h. They work on pixels of one type.
+template <typename Pixel>
+struct Kernels {
+    int panel;
+    void (*product)(const float*, int64_t, int64_t, const float*, int64_t, int64_t, bool, int64_t, float*, int64_t);
+    void (*input_tile)(const Pixel*, int, int, int, int, int, float*, int64_t);
+    void (*output_tile)(const float*, int64_t, const float*, Pixel*, int, int, int, int, int);
+    void (*filters_to_frequencies)(const float*, float*, int64_t);
+};
+
+// See winograd_gradients.h
+struct GradientKernels {
+    int panel;
+    void (*product)(const float*, int64_t, int64_t, const float*, int64_t, int64_t, bool, int64_t, float*, int64_t);
+    void (*input_tile)(const float*, int, int, int, int, int, float*, int64_t);
+    void (*gradient_tile)(const float*, int, int, int, int, int, float*, int64_t, int64_t);
+    void (*frequencies_to_filter)(const float*, int64_t, float*);
+};
+
+}  // namespace winograd
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#include <immintrin.h>
+
+namespace winograd {
+
+#pragma GCC push_options
+#pragma GCC target("avx512f")
+namespace avx512 {
+constexpr int LANES = 16, ROWS = 14;    // 28 sums, two factors and one more fill the 32 registers
+using Pixel = float;
+using Vector = __m512;
+static inline Vector load(const float* from) { return _mm512_loadu_ps(from); }
+static inline void store(float* to, Vector value) { _mm512_storeu_ps(to, value); }
+static inline Vector spread(float value) { return _mm512_set1_ps(value); }
+static inline Vector fused(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
+static inline void store_filters(Vector even, Vector odd, float* words, int panel) {
+    store(words, even), store(words + panel, odd);
+}
+#include "winograd_lanes.h"
+#include "winograd_gradients.h"
+}  // namespace avx512
+#pragma GCC pop_options
+
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+namespace avx2 {
+constexpr int LANES = 8, ROWS = 6;      // 12 sums, two factors and one more of 16 registers
+using Pixel = float;
+using Vector = __m256;
+static inline Vector load(const float* from) { return _mm256_loadu_ps(from); }
+static inline void store(float* to, Vector value) { _mm256_storeu_ps(to, value); }
+static inline Vector spread(float value) { return _mm256_set1_ps(value); }
+static inline Vector fused(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(a, b, c); }
+static inline void store_filters(Vector even, Vector odd, float* words, int panel) {
+    store(words, even), store(words + panel, odd);
+}
+#include "winograd_lanes.h"
+#include "winograd_gradients.h"
+}  // namespace avx2
+#pragma GCC pop_options
+
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512vl,avx512bf16")
+namespace bfloat16 {
+constexpr int LANES = 16, ROWS = 14;
+using Pixel = Half;
+using Vector = __m512;
+// With a mask: GCC warns of its own undefined operands in the plain forms
+static inline __m512i lower(__m256i halves) { return _mm512_maskz_cvtepu16_epi32(0xffff, halves); }
+static inline __m512i upper(__m256i halves) { return _mm512_maskz_slli_epi32(0xffff, lower(halves), 16); }
+static inline __m256i rounded(Vector value) { return (__m256i)_mm512_cvtneps_pbh(value); }
+static inline Vector load(const float* from) { return _mm512_loadu_ps(from); }
+static inline Vector load(const Half* from) {
+    return _mm512_castsi512_ps(upper(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))));
+}
+static inline void store(float* to, Vector value) { _mm512_storeu_ps(to, value); }
+static inline void store(Half* to, Vector value) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), rounded(value));
+}
+static inline Vector spread(float value) { return _mm512_set1_ps(value); }
+static inline Vector fused(Vector a, Vector b, Vector c) { return _mm512_dpbf16_ps(c, (__m512bh)a, (__m512bh)b); }
+static inline void store_filters(Vector even, Vector odd, float* words, int) {
+    store(words, _mm512_castsi512_ps(_mm512_or_si512(upper(rounded(odd)), lower(rounded(even)))));
+}
+#include "winograd_lanes.h"
+}  // namespace bfloat16
+#pragma GCC pop_options
+
+// The widest vectors that are asked for: of 16 or of 8 floats
+inline bool has_lanes(int lanes) {
+    if (lanes == avx512::LANES) return __builtin_cpu_supports("avx512f");
+    return lanes == avx2::LANES && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+inline bool has_bfloat16() {
+    return has_lanes(avx512::LANES) && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512bf16");
+}
+inline const Kernels<float>& kernels_of(const float*, int lanes) {
+    return lanes == avx512::LANES ? avx512::KERNELS : avx2::KERNELS;
+}
+inline const Kernels<Half>& kernels_of(const Half*, int) { return bfloat16::KERNELS; }
+inline const GradientKernels& gradient_kernels_of(int lanes) {
+    return lanes == avx512::LANES ? avx512::GRADIENT_KERNELS : avx2::GRADIENT_KERNELS;
+}
+
+}  // namespace winograd
+#else
+namespace winograd {
+inline bool has_lanes(int) { return false; }
+inline bool has_bfloat16() { return false; }
+template <typename Pixel>
+const Kernels<Pixel>& kernels_of(const Pixel*, int) { static const Kernels<Pixel> none{}; return none; }
+inline const GradientKernels& gradient_kernels_of(int) { static const GradientKernels none{}; return none; }
+}  // namespace winograd
+#endif
+
+namespace winograd {
+
+// A convolution: bottoms (num, height, width, channels), pad zeros around; tops (num, height + 2 pad - 2, ..., outputs)
+struct Shape {
+    int num, height, width, channels, outputs, pad;
+
+    int top_height() const { return height + 2 * pad - 2; }
+    int top_width() const { return width + 2 * pad - 2; }
+    int tile_rows() const { return (top_height() + 1) / 2; }
+    int tile_columns() const { return (top_width() + 1) / 2; }
+    int64_t tiles() const { return static_cast<int64_t>(num) * tile_rows() * tile_columns(); }
+};
+
+// Where a tile lies: which image, and the first of its 2 x 2 pixels of the top
+struct Place {
+    int image, row, column;
+};
+
+inline Place place_of(const Shape& shape, int64_t tile) {
+    const int64_t in_image = static_cast<int64_t>(shape.tile_rows()) * shape.tile_columns(), rest = tile % in_image;
+    return {static_cast<int>(tile / in_image), 2 * static_cast<int>(rest / shape.tile_columns()),
+            2 * static_cast<int>(rest % shape.tile_columns())};
+}
+
+// ---- how tiles are cut into chunks, and the memory that a chunk takes
+
+constexpr int64_t FORWARD_CHUNK = 112;                  // tiles: many for each read of the filters, few for the caches
+constexpr int64_t GRADIENT_CHUNK_FLOATS = 1 << 21;      // of one transformed operand
+
+inline int64_t forward_chunk(const Shape& shape, int threads) {
+    const int64_t workers = std::max(1, threads);
+    int64_t chunks = (shape.tiles() + FORWARD_CHUNK - 1) / FORWARD_CHUNK;
+    if (chunks < 8 * workers) chunks = (chunks + workers - 1) / workers * workers;      // nobody waits for the last
+    return std::max<int64_t>(1, (shape.tiles() + chunks - 1) / std::max<int64_t>(1, chunks));
+}
+
+inline int64_t gradient_chunk(const Shape& shape) {
+    const int64_t widest = std::max(shape.channels, shape.outputs);
+    return std::min(shape.tiles(), std::max<int64_t>(64, GRADIENT_CHUNK_FLOATS / (FREQUENCIES * widest)));
+}
+
+// Words that hold the channels of a pixel
+template <typename Pixel>
+int64_t channel_words(const Shape& shape) {
+    return shape.channels * static_cast<int64_t>(sizeof(Pixel)) / WORD;
+}
+
+inline int64_t filter_floats(const Shape& shape) {
+    return static_cast<int64_t>(FREQUENCIES) * shape.channels * shape.outputs;
+}
+
+inline int64_t forward_floats(const Shape& shape, int threads) {
+    const int64_t rows = FREQUENCIES * forward_chunk(shape, threads);
+    return filter_floats(shape) + std::max(1, threads) * rows * (shape.channels + shape.outputs + 2 * ROW_GAP);
+}
+
+inline int64_t gradient_floats(const Shape& shape) {
+    return filter_floats(shape) + FREQUENCIES * gradient_chunk(shape) * (shape.channels + ROW_GAP + shape.outputs);
+}
+
+// ---- filters
+
+constexpr int FILTER_BLOCK = 16;        // channels whose filters are brought into vectors together
+
+// Filter of (output, input) at weight + output * output_step + input * input_step; back to front if flipped.
+// u: words (FREQUENCIES, outputs / panel, channels, panel)
+template <typename Pixel>
+void transform_filters(const Kernels<Pixel>& kernels, const float* weight, const Shape& shape, int64_t output_step,
+                              int64_t input_step, bool flipped, int threads, float* u) {
+    const int panel = kernels.panel, panels = shape.outputs / panel, blocks = shape.channels / FILTER_BLOCK;
+    const int64_t words = channel_words<Pixel>(shape), a_filter = words * panel / shape.channels;
+    parallel_for(static_cast<int64_t>(panels) * blocks, threads, [&](int64_t task) {
+        const int64_t output = task / blocks * panel, first = task % blocks * FILTER_BLOCK;
+        alignas(64) float taps[FILTER_BLOCK * TAPS * CHANNEL_STEP];
+        for (int lane = 0; lane < panel; ++lane)
+            for (int c = 0; c < FILTER_BLOCK; ++c) {
+                const float* filter = weight + (output + lane) * output_step + (first + c) * input_step;
+                float* to = taps + static_cast<int64_t>(c) * TAPS * panel + lane;
+                for (int t = 0; t < TAPS; ++t) to[t * panel] = filter[flipped ? TAPS - 1 - t : t];
+            }
+        float* to = u + output * words + first * a_filter;
+        for (int c = 0; c < FILTER_BLOCK; c += 2)
+            kernels.filters_to_frequencies(taps + static_cast<int64_t>(c) * TAPS * panel, to + c * a_filter,
+                                           words * shape.outputs);
+    });
+}
+
+// u (FREQUENCIES, channels, outputs) -> gradient (outputs, channels, 3, 3)
+inline void transform_filter_gradients(const GradientKernels& kernels, const float* u, const Shape& shape, int threads,
+                                       float* gradient) {
+    const int panel = kernels.panel, panels = shape.outputs / panel, blocks = shape.channels / FILTER_BLOCK;
+    const int64_t frequency = static_cast<int64_t>(shape.channels) * shape.outputs;
+    parallel_for(static_cast<int64_t>(panels) * blocks, threads, [&](int64_t task) {
+        const int64_t output = task / blocks * panel, first = task % blocks * FILTER_BLOCK;
+        alignas(64) float taps[FILTER_BLOCK * TAPS * CHANNEL_STEP];
+        for (int c = 0; c < FILTER_BLOCK; ++c)
+            kernels.frequencies_to_filter(u + (first + c) * shape.outputs + output, frequency,
+                                          taps + static_cast<int64_t>(c) * TAPS * panel);
+        for (int lane = 0; lane < panel; ++lane)
+            for (int c = 0; c < FILTER_BLOCK; ++c) {
+                float* filter = gradient + ((output + lane) * shape.channels + first + c) * TAPS;
+                const float* from = taps + static_cast<int64_t>(c) * TAPS * panel + lane;
+                for (int t = 0; t < TAPS; ++t) filter[t] = from[t * panel];
+            }
+    });
+}
+
+// ---- the three passes
+
+// One chunk of tiles: pixels -> v (FREQUENCIES, chunk, channels) -> m (FREQUENCIES, chunk, outputs) -> pixels
+template <typename Pixel>
+void convolve_tiles(const Kernels<Pixel>& kernels, const Shape& shape, const Pixel* bottom, const float* u,
+                    const float* bias, int64_t begin, int64_t end, int64_t chunk, float* v, Pixel* top) {
+    const int64_t words = channel_words<Pixel>(shape), v_row = words + ROW_GAP, m_row = shape.outputs + ROW_GAP;
+    float* m = v + FREQUENCIES * chunk * v_row;
+    const int64_t bottom_image = static_cast<int64_t>(shape.height) * shape.width * shape.channels;
+    const int64_t top_image = static_cast<int64_t>(shape.top_height()) * shape.top_width() * shape.outputs;
+    for (int64_t tile = begin; tile < end; ++tile) {
+        const Place place = place_of(shape, tile);
+        kernels.input_tile(bottom + place.image * bottom_image, shape.height, shape.width, shape.channels,
+                           place.row - shape.pad, place.column - shape.pad, v + (tile - begin) * v_row, chunk * v_row);
+    }
+    for (int f = 0; f < FREQUENCIES; ++f)
+        for (int output = 0; output < shape.outputs; output += kernels.panel)
+            kernels.product(v + f * chunk * v_row, v_row, 1, u + words * (int64_t{shape.outputs} * f + output),
+                            kernels.panel, words, false, end - begin, m + f * chunk * m_row + output, m_row);
+    for (int64_t tile = begin; tile < end; ++tile) {
+        const Place place = place_of(shape, tile);
+        kernels.output_tile(m + (tile - begin) * m_row, chunk * m_row, bias, top + place.image * top_image,
+                            shape.top_height(), shape.top_width(), shape.outputs, place.row, place.column);
+    }
+}
+
+// top = convolution of bottom with the filters, plus bias unless it is null. scratch: forward_floats
+template <typename Pixel>
+void convolve(int lanes, const Shape& shape, const Pixel* bottom, const float* weight, int64_t output_step,
+              int64_t input_step, bool flipped, const float* bias, int threads, float* scratch, Pixel* top) {
+    const Kernels<Pixel>& kernels = kernels_of(bottom, lanes);
+    transform_filters(kernels, weight, shape, output_step, input_step, flipped, threads, scratch);
+    const int64_t tiles = shape.tiles(), chunk = forward_chunk(shape, threads);
+    const int64_t share = FREQUENCIES * chunk * (shape.channels + shape.outputs + 2 * ROW_GAP);
+    float* shares = scratch + filter_floats(shape);
+    parallel_for_workers((tiles + chunk - 1) / chunk, threads, [&](int64_t i, int worker) {
+        convolve_tiles(kernels, shape, bottom, scratch, bias, i * chunk, std::min(tiles, (i + 1) * chunk), chunk,
+                       shares + worker * share, top);
+    });
+}
+
+// gradient (outputs, channels, 3, 3) of the filters. scratch: gradient_floats
+inline void filter_gradient(int lanes, const Shape& shape, const float* bottom, const float* top_diff, int threads,
+                            float* scratch, float* gradient) {
+    const GradientKernels& kernels = gradient_kernels_of(lanes);
+    const int64_t tiles = shape.tiles(), chunk = gradient_chunk(shape), v_row = shape.channels + ROW_GAP;
+    const int64_t frequency = static_cast<int64_t>(shape.channels) * shape.outputs;
+    const int64_t bottom_image = static_cast<int64_t>(shape.height) * shape.width * shape.channels;
+    const int64_t top_image = static_cast<int64_t>(shape.top_height()) * shape.top_width() * shape.outputs;
+    const int panel = kernels.panel, panels = shape.outputs / panel;
+    float *u = scratch, *v = u + filter_floats(shape), *z = v + FREQUENCIES * chunk * v_row;
+    for (int64_t begin = 0; begin < tiles; begin += chunk) {
+        const int64_t count = std::min(chunk, tiles - begin);
+        constexpr int64_t GROUP = 8;    // tiles of one task
+        parallel_for((count + GROUP - 1) / GROUP, threads, [&](int64_t group) {
+            for (int64_t t = group * GROUP; t < std::min(count, (group + 1) * GROUP); ++t) {
+                const Place place = place_of(shape, begin + t);
+                kernels.input_tile(bottom + place.image * bottom_image, shape.height, shape.width, shape.channels,
+                                   place.row - shape.pad, place.column - shape.pad, v + t * v_row, chunk * v_row);
+                kernels.gradient_tile(top_diff + place.image * top_image, shape.top_height(), shape.top_width(),
+                                      shape.outputs, place.row, place.column, z + t * panel,
+                                      chunk * shape.outputs, chunk * panel);
+            }
+        });
+        parallel_for(static_cast<int64_t>(FREQUENCIES) * panels, threads, [&](int64_t task) {
+            const int64_t f = task / panels, p = task % panels;
+            kernels.product(v + f * chunk * v_row, 1, v_row, z + (f * panels + p) * chunk * panel, panel, count,
+                            begin > 0, shape.channels, u + f * frequency + p * panel, shape.outputs);
+        });
+    }
+    transform_filter_gradients(kernels, u, shape, threads, gradient);
+}
+
+}  // namespace winograd

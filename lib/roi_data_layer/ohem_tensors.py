@@ -1,0 +1,39 @@
+"""Online hard example mining where the values lie: what ohem.py computes, in methods of PyTorch's tensors.
+
+Nothing here asks for a value: a GPU is never waited for. Arguments and results are those of ohem.py, as tensors.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+from roi_data_layer.ohem import LEAST_PROBABILITY
+
+Tensor = Any        # torch is the engine's affair
+
+
+def roi_losses(cls_prob: Tensor, labels: Tensor, *boxes: Tensor) -> Tensor:
+    """As `ohem.roi_losses`. A label that is no class, which cannot be told here, counts as the nearest one."""
+    labels, probabilities = labels.flatten().long(), cls_prob.flatten(1)
+    column = labels.clamp(0, probabilities.shape[1] - 1)[:, None]
+    losses = -probabilities.gather(1, column)[:, 0].double().clamp_min(LEAST_PROBABILITY).log()
+    if not boxes:
+        return losses
+    of_boxes = _box_losses(*(tensor.flatten(1) for tensor in boxes))
+    return losses + of_boxes.masked_fill(labels <= 0, 0)
+
+
+def _box_losses(pred: Tensor, target: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
+    error = (inside * (pred - target)).double().abs()
+    losses = outside * (0.5 * error * error).where(error < 1, error - 0.5)
+    by_class = losses.masked_fill(inside == 0, 0).unflatten(1, (-1, 4))
+    dx, dy, dw, dh = by_class.sum(1).unbind(1)      # one class has weights: to add the others' zeros rounds nothing
+    return dx + dy + dw + dh                        # in ohem.py's order, so that equal losses are equal here too
+
+
+def hard_rows(losses: Tensor, count: int, *arrays: Tensor) -> list[Tensor]:
+    """The rows of the `count` largest losses (or all) from the losses and from each array, largest loss first.
+
+    Ties keep their order; a loss that is NaN comes last, as in NumPy.
+    """
+    hard = (-losses).argsort(dim=0, stable=True)[:count]
+    return [tensor.index_select(0, hard) for tensor in (losses, *arrays)]

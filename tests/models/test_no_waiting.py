@@ -1,0 +1,114 @@
+"""Training on a GPU waits for it only where tops get their shapes from values. Told without a GPU.
+
+Arrays of blobs note on which side their values would be, and PyTorch tells of each value that is asked for.
+"""
+import contextlib
+import traceback
+from pathlib import Path
+
+import pytest
+import torch
+from test_tiny import TINY, roidb, settings  # noqa: F401  (fixtures)
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import caffe
+from caffe.engine.blob import _Array
+from caffe.engine.families.losses import LossLayer
+from caffe.kernels import roi_pooling
+from fast_rcnn.config import cfg
+from fast_rcnn.train import SolverWrapper
+from roi_data_layer import layer as data_layers
+from rpn import proposal_layer
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = (ROOT / "lib", ROOT / "caffe-fast-rcnn")
+HIDDEN = ("blob.py",)       # whose callers are meant
+ASKING = {"aten._local_scalar_dense.default", "aten.nonzero.default", "aten.masked_select.default"}
+
+
+class Waits(TorchDispatchMode):
+    """Gathers the files of lib and of the engine in which a GPU would be waited for."""
+
+    def __init__(self, patch):
+        super().__init__()
+        self.found = set()
+        self._away = set()      # identities of the arrays whose values would lie on the GPU
+        for name, moves in {"assign": self._away.add, "as_tensor": self._away.add, "as_numpy": self._fetch,
+                            "adopt": self._away.discard, "discard": self._away.discard,
+                            "clear": self._away.discard}.items():
+            patch.setattr(_Array, name, self._noting(getattr(_Array, name), moves))
+
+    def _noting(self, method, moves):
+        def noted(array, *arguments):
+            moves(id(array))
+            return method(array, *arguments)
+        return noted
+
+    def _fetch(self, array):
+        if array in self._away:
+            self._note()
+        self._away.discard(array)
+
+    def _note(self):
+        callers = [Path(frame.filename) for frame in traceback.extract_stack()]
+        self.found.add([path.name for path in callers if any(map(path.is_relative_to, SOURCES))
+                        and path.name not in HIDDEN][-1])
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        if str(function) in ASKING:
+            self._note()
+        return function(*arguments, **(keywords or {}))
+
+
+@pytest.fixture
+def as_gpu(monkeypatch):
+    """Layers take the CPU for a GPU, and leave out the checks that are for the CPU only."""
+    monkeypatch.setattr(data_layers, "lies_on_gpu", lambda blob: True)
+    monkeypatch.setattr(proposal_layer, "lies_on_gpu", lambda blob: True)
+    monkeypatch.setattr(proposal_layer, "uses_gpu_nms", lambda: True)
+    monkeypatch.setattr(LossLayer, "check_labels", lambda *arguments: None)
+    monkeypatch.setattr(roi_pooling, "_check_values", lambda *arguments: None)
+    return monkeypatch
+
+
+@contextlib.contextmanager
+def trained(solver, entries, folder):
+    """A solver of Tiny and its losses after two iterations: the first ones make what is then kept, such as anchors."""
+    cfg.TRAIN.HAS_RPN = "rpn_solver" in solver or "end2end" in solver
+    cfg.TRAIN.USE_OHEM = "alt_opt/stage1_fast" in solver
+    cfg.TRAIN.BBOX_REG, cfg.NUM_WORKERS = "rpn_solver" not in solver, 0
+    with contextlib.closing(SolverWrapper(TINY / solver, entries, folder)) as wrapper:
+        wrapper.solver.step(2)
+        yield wrapper
+        assert all(loss > 0 for loss in wrapper.losses.means().values())
+
+
+WITHOUT_PROPOSALS = ["faster_rcnn_alt_opt/stage1_rpn_solver60k80k.pt",
+                     "faster_rcnn_alt_opt/stage1_fast_rcnn_solver30k40k.pt",
+                     "faster_rcnn_alt_opt_no_ohem/stage2_fast_rcnn_solver30k40k.pt"]
+
+
+@pytest.mark.parametrize("solver", [*WITHOUT_PROPOSALS, "faster_rcnn_end2end/solver.pt"])
+def test_iterations_wait_for_proposals_only(solver, roidb, as_gpu, tmp_path):   # noqa: F811
+    waits = Waits(as_gpu)
+    with trained(solver, roidb, tmp_path) as wrapper:
+        waits.found.clear()
+        with waits:
+            for _ in range(3):
+                wrapper.solver.step(1)
+                wrapper.losses.iteration_done()
+        proposing = {"proposal_layer.py", "proposal_target_layer.py"} if "end2end" in solver else set()
+        assert waits.found == proposing
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("solver", WITHOUT_PROPOSALS)
+def test_cuda_agrees(solver, roidb, tmp_path):      # noqa: F811
+    caffe.set_mode_gpu()
+    with trained(solver, roidb, tmp_path) as wrapper:
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            wrapper.solver.step(3)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+            caffe.set_mode_cpu()

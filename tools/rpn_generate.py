@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cfg.TEST.RPN_PRE_NMS_TOP_N, cfg.TEST.RPN_POST_NMS_TOP_N = -1, 2000    # unless the user says otherwise
     apply_cfg(args)
     from fast_rcnn import parallel
-    from fast_rcnn.data_set import load_imdb
+    from fast_rcnn.data_set import check_images, load_imdb
     from rpn.generate import imdb_proposals, load_rpn, save_proposals
     imdb = load_imdb(args.imdb)
     output = Path(args.output or Path(get_output_dir(imdb), f"{Path(args.net).stem}_proposals.npz"))
@@ -64,7 +64,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     use_device(choose_device(args))
     parallel.join()
     profile = output.parent / "profile" / output.stem if args.profile else None
-    boxes, scores = imdb_proposals(load_rpn(args.prototxt, args.net), imdb, profile)
+    net = load_rpn(args.prototxt, args.net)
+    with parallel.after_the_first():        # the others find its record
+        check_images(imdb, "--imdb", args.imdb, output.parent / "decoded_images.json")
+    boxes, scores = imdb_proposals(net, imdb, profile)
     if not parallel.is_first():
         return 0
     save_proposals(output, boxes, scores, imdb.image_index)

@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     files = find_detector(args)
     apply_cfg(args)
-    from fast_rcnn.data_set import load_imdb, print_report, use_proposals
+    from fast_rcnn.data_set import check_images, load_imdb, print_report, use_proposals
     from fast_rcnn.test import test_net
     imdb = load_imdb(args.imdb)
     output = writable_folder(args.output or _default_output(args, imdb, files.weights), "--output")
@@ -62,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     net = files.load(imdb.num_classes)
     if not cfg.TEST.HAS_RPN:
         use_proposals(imdb, cfg.TEST.PROPOSAL_METHOD, args.proposals)
+    check_images(imdb, "--imdb", args.imdb, output / "decoded_images.json")
     print(f"Testing {files.weights} on {imdb.num_images} images of {imdb.name}", flush=True)
     result = test_net(net, imdb, args.num_dets, args.thresh, args.vis, output,
                       output / "profile" / "test" if args.profile else None)

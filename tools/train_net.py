@@ -95,9 +95,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _train(args: argparse.Namespace, imdb, output: Path) -> str:
     """Train; returns the path of the final model."""
     from fast_rcnn import parallel
+    from fast_rcnn.checkpoints import Checkpoints
     from fast_rcnn.data_set import use_proposals
     from fast_rcnn.fingerprints import run_fingerprint
-    from fast_rcnn.train import Checkpoints, get_training_roidb, train_net
+    from fast_rcnn.train import get_training_roidb, train_net
     from fast_rcnn.train_log import TrainLog
     name = Path(args.solver).resolve().parent.name + "_" + Path(args.solver).stem
     use_proposals(imdb, cfg.TRAIN.PROPOSAL_METHOD, args.proposals)

@@ -4,8 +4,8 @@
     python experiments/benchmarks/cpu.py --report
 
 measures each row of the table below in processes of their own: ours in float32 and in bfloat16, and the same step in
-plain PyTorch (eager, NCHW, float32, autograd; vgg16_parts/plain.py). Prints seconds, ratios and peak memory; --report
-writes cpu.md beside this program.
+plain PyTorch (eager, NCHW, float32, autograd; vgg16_parts/plain.py). Prints seconds, ratios and peak memory, and before
+that what each process found; --report writes cpu.md beside this program.
 
 Real Caffe is not at hand. Its seconds below were measured on another machine together with plain PyTorch's trunk there;
 what they would be here follows from how fast plain PyTorch's trunk is here.
@@ -19,14 +19,14 @@ import platform
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vgg16_parts.job import Job, Missing, use_device
+from vgg16_parts.job import Job, Missing, measured, use_device
 from vgg16_parts.pieces import PIECES
 
-from measuring import in_a_process
+from measuring import positive
 
 HERE = Path(__file__).resolve().parent
 
@@ -91,14 +91,15 @@ def run(args: argparse.Namespace) -> str:
                 continue
             job = Job(side, row.name, precision, "VGG16", *args.size, args.rois, 2, args.iterations, warm_up, True,
                       row.batch)
-            found[row.title, side, precision] = in_a_process(__file__, "--job", json.dumps(asdict(job)), interval=0.05)
+            found[row.title, side, precision] = measured(__file__, job)
             print(row.title, side, precision, found[row.title, side, precision], file=sys.stderr, flush=True)
     return report(found, args)
 
 
 def report(found: dict[tuple[str, str, str], dict[str, Any]], args: argparse.Namespace) -> str:
-    """The table, in Markdown."""
-    trunk = found.get(("trunk, forward", "plain", "float32"))
+    """The table, in Markdown; what could not be measured is told below it."""
+    done = {key: result for key, result in found.items() if "missing" not in result}
+    trunk = done.get(("trunk, forward", "plain", "float32"))
     speed = trunk["seconds"] / PLAIN_TRUNK_THERE if trunk else None
     lines = [f"# VGG16 on a CPU, {args.size[0]} x {args.size[1]} pixels, {args.rois} RoIs an image", "",
              f"{processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end. Seconds a step. "
@@ -107,10 +108,13 @@ def report(found: dict[tuple[str, str, str], dict[str, Any]], args: argparse.Nam
              "| step | plain | ours | ratio | to Caffe (goal) | bfloat16 | ratio | to Caffe (goal) | memory plain, "
              "ours, bfloat16 |", "|---|---|---|---|---|---|---|---|---|"]
     for row in ROWS:
-        sides = [found.get((row.title, *side)) for side in SIDES]
-        if sides[0]:
+        sides = [done.get((row.title, *side)) for side in SIDES]
+        if any(sides):
             lines.append(_line(row, *sides, speed))
-    lines += ["", f"Real Caffe took {ROWS[0].caffe} s for the trunk where plain PyTorch took {PLAIN_TRUNK_THERE} s "
+    missing = [f"* {title}, {side} in {precision}: {result['missing']}"
+               for (title, side, precision), result in found.items() if "missing" in result]
+    lines += ["", *(["Not measured:", "", *missing, ""] if missing else []),
+              f"Real Caffe took {ROWS[0].caffe} s for the trunk where plain PyTorch took {PLAIN_TRUNK_THERE} s "
                   "(2 AVX512 cores, OpenBLAS). Here its seconds are taken to be theirs times "
                   + (f"{speed:.2f}, the ratio of plain PyTorch's trunks." if speed else "the ratio of the trunks."),
               "Stage 2 is measured when every image was seen once: its trunk is frozen, and its features are kept. "
@@ -119,7 +123,7 @@ def report(found: dict[tuple[str, str, str], dict[str, Any]], args: argparse.Nam
     return "\n".join(lines)
 
 
-def _line(row: Row, ours: dict[str, Any], low: dict[str, Any] | None, plain: dict[str, Any] | None,
+def _line(row: Row, ours: dict[str, Any] | None, low: dict[str, Any] | None, plain: dict[str, Any] | None,
           speed: float | None) -> str:
     def side(result: dict[str, Any] | None, goal: float | None) -> list[str]:
         if not result or goal is None:
@@ -150,12 +154,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark, or with --job one part of it; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--size", type=int, nargs=2, default=[600, 800], metavar=("HEIGHT", "WIDTH"), help="(default: 600 800)")
-    add("--rois", type=int, default=2010, metavar="N", help="proposals of an image (default: 2010)")
-    add("--iterations", type=int, default=3, metavar="N", help="steps that are measured (default: 3)")
+    add("--size", type=positive, nargs=2, default=[600, 800], metavar=("HEIGHT", "WIDTH"), help="(default: 600 800)")
+    add("--rois", type=positive, default=2010, metavar="N", help="proposals of an image (default: 2010)")
+    add("--iterations", type=positive, default=3, metavar="N", help="steps that are measured (default: 3)")
     add("--rows", nargs="+", choices=sorted({row.name for row in ROWS}), metavar="ROW",
         help="only these (default: all)")
-    add("--report", action="store_true", help="write cpu.md")
+    add("--report", type=Path, nargs="?", const=HERE / "cpu.md", metavar="FILE",
+        help="write the report to a file (default: cpu.md beside this program)")
     add("--job", type=json.loads, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.job:
@@ -165,7 +170,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     text = run(args)
     print(text)
     if args.report:
-        (HERE / "cpu.md").write_text(text, encoding="utf-8")
+        args.report.write_text(text, encoding="utf-8")
     return 0
 
 

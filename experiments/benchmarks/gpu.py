@@ -14,18 +14,17 @@ tries the program out.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import shlex
-import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vgg16_parts.job import IMAGES_A_STEP, PRECISIONS, Job, Missing, use_device
+from vgg16_parts.job import IMAGES_A_STEP, PRECISIONS, Job, Missing, measured, use_device
 from vgg16_parts.report import Results, report
+
+from measuring import positive
 
 HERE = Path(__file__).resolve().parent
 
@@ -43,19 +42,6 @@ def measure(job: Job, precisions: Sequence[str] = PRECISIONS) -> dict[str, Any]:
         return {"missing": str(missing)}
 
 
-def in_a_process(job: Job) -> dict[str, Any]:
-    """`measure` in a process of its own; one that fails is told of and counts as missing."""
-    with tempfile.TemporaryDirectory() as folder:
-        result = Path(folder, "result.json")
-        done = subprocess.run([sys.executable, __file__, "--job", json.dumps(dataclasses.asdict(job)), "--result",
-                               str(result)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        if done.returncode == 0:
-            return json.loads(result.read_text())
-    print(done.stderr, file=sys.stderr, flush=True)
-    lines = done.stderr.strip().splitlines() or ["no message"]
-    return {"missing": f"failed with exit status {done.returncode}: {lines[-1]}"}
-
-
 def run(args: argparse.Namespace) -> str:
     """Measure every row that was not kept; returns the report. It and what is kept are written after each row."""
     def job(side: str, row: str, precision: str) -> Job:
@@ -64,12 +50,12 @@ def run(args: argparse.Namespace) -> str:
     settings = {"net": args.net, "height": args.size[0], "width": args.size[1], "rois": args.rois,
                 "workers": args.workers, "iterations": args.iterations}
     results = kept_results(args.keep, settings)
-    results.rates = results.rates or in_a_process(job("rates", args.rows[0], args.precisions[0]))
+    results.rates = results.rates or measured(__file__, job("rates", args.rows[0], args.precisions[0]))
     for precision in args.precisions:
         for row in args.rows:
             for side in ("ours", "torchvision"):
                 if (side, row, precision) not in results.found:
-                    results.found[side, row, precision] = in_a_process(job(side, row, precision))
+                    results.found[side, row, precision] = measured(__file__, job(side, row, precision))
             print(results.line(row, precision), flush=True)
             if args.keep:
                 results.save(args.keep)
@@ -93,10 +79,10 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = result.add_argument
     add("--net", default="VGG16", help="net of models/ (default: VGG16; torchvision is measured beside it only)")
-    add("--size", type=int, nargs=2, default=[600, 1000], metavar=("HEIGHT", "WIDTH"), help="(default: 600 1000)")
-    add("--rois", type=int, default=2000, metavar="N", help="proposals of an image (default: 2000)")
+    add("--size", type=positive, nargs=2, default=[600, 1000], metavar=("HEIGHT", "WIDTH"), help="(default: 600 1000)")
+    add("--rois", type=positive, default=2000, metavar="N", help="proposals of an image (default: 2000)")
     add("--workers", type=int, default=8, metavar="N", help="processes that read images (default: 8)")
-    add("--iterations", type=int, default=30, metavar="N", help="steps that are measured (default: 30)")
+    add("--iterations", type=positive, default=30, metavar="N", help="steps that are measured (default: 30)")
     add("--warm_up", type=int, default=16, metavar="N", help="steps before them: 8 see every picture (default: "
                                                              "16)")
     add("--rows", nargs="+", choices=IMAGES_A_STEP, default=list(IMAGES_A_STEP), metavar="ROW",
@@ -108,7 +94,6 @@ def parser() -> argparse.ArgumentParser:
                                                   "several runs with other --precisions or --rows make one report")
     add("--cpu", action="store_true", help="try the program out on the CPU: its figures mean nothing")
     add("--job", type=json.loads, help=argparse.SUPPRESS)
-    add("--result", type=Path, help=argparse.SUPPRESS)
     return result
 
 
@@ -116,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark, or with --job one part of it; returns the exit status."""
     args = parser().parse_args(argv)
     if args.job:
-        args.result.write_text(json.dumps(measure(Job(**args.job))))
+        print(json.dumps(measure(Job(**args.job))))
         return 0
     import caffe
     if not (args.cpu or caffe.has_gpu()):

@@ -1,6 +1,7 @@
-"""What the programs of this folder measure with: a process's own memory, tasks in processes of their own, fits."""
+"""What the programs of this folder share: memory of a process, tasks in processes of their own, fits, options."""
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -13,6 +14,13 @@ from typing import Any
 import numpy as np
 
 
+def positive(text: str) -> int:
+    """A number on the command line that is at least 1, for argparse."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
 def anonymous_mb(process: int | str = "self") -> float:
     """Memory of a process that no file backs, in MB; 0 once it has ended (Linux)."""
     for line in Path(f"/proc/{process}/status").read_text().splitlines():
@@ -21,22 +29,36 @@ def anonymous_mb(process: int | str = "self") -> float:
     return 0.0
 
 
+class ProcessFailed(RuntimeError):
+    """A program did not end well; `reason` is its exit status and the last line of its messages."""
+
+    def __init__(self, arguments: Sequence[str], reason: str) -> None:
+        super().__init__(f"measuring {' '.join(arguments)} {reason}")
+        self.reason = reason
+
+
 def in_a_process(program: str, *arguments: str, interval: float = 0.001) -> dict[str, Any]:
     """Run a Python program; returns the JSON object that it prints last, and its `peak` memory in MB.
 
+    Its messages (stderr) are shown when it has ended.
+
     interval  seconds between two looks at its memory
-    Raises RuntimeError if it fails.
+    Raises ProcessFailed if it fails.
     """
     peak = 0.0
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
-        with subprocess.Popen([sys.executable, program, *arguments], stdout=output) as child:
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as output, \
+            tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
+        with subprocess.Popen([sys.executable, program, *arguments], stdout=output, stderr=errors) as child:
             while child.poll() is None:
                 peak = max(peak, anonymous_mb(child.pid))
                 time.sleep(interval)
         output.seek(0)
-        lines = output.read().splitlines()
+        errors.seek(0)
+        lines, messages = output.read().splitlines(), errors.read()
+    print(messages, end="", file=sys.stderr, flush=True)
     if child.returncode:
-        raise RuntimeError(f"measuring {' '.join(arguments)} failed: see the messages above")
+        last = (messages.strip().splitlines() or ["no message"])[-1]
+        raise ProcessFailed(arguments, f"failed with exit status {child.returncode}: {last}")
     return {**json.loads(lines[-1]), "peak": peak}
 
 

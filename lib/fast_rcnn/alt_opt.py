@@ -25,6 +25,7 @@ from fast_rcnn import checks
 from fast_rcnn.alt_opt_nets import RunNets
 from fast_rcnn.fingerprints import net_fingerprint, solver_fingerprint
 from fast_rcnn.manifest import DONE, PENDING, FolderLock, Manifest, RunError
+from fast_rcnn.net_file import NetFile
 from fast_rcnn.rehearsal import rehearse
 from fast_rcnn.solver_checks import check_solver
 from fast_rcnn.stage_cfg import detector_settings, relevant_settings, stage_settings, write_settings
@@ -110,7 +111,7 @@ def step_settings(cfg_file: str | None, set_cfgs: Sequence[str], ohem: bool,
 def check_run(run: Run) -> None:
     """Compare all prototxts with settings and data set. Raises CheckError that lists every problem."""
     nets, num_classes = run.nets, len(run.classes)
-    anchors = checks.NetFile(nets.train_net("stage1_rpn")).num_anchors()
+    anchors = NetFile(nets.train_net("stage1_rpn")).num_anchors()
     problems: list[str] = []
     for step in STEPS:
         if step.trains:

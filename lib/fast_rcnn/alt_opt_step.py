@@ -44,7 +44,8 @@ def run_step(argv: Sequence[str] | None = None) -> int:
 
 def _train(job: dict[str, Any]) -> str:
     """Train an RPN or Fast R-CNN; returns the path of its model. Snapshots of other iterations are removed."""
-    from fast_rcnn.train import Checkpoints, get_training_roidb, train_net
+    from fast_rcnn.checkpoints import Checkpoints
+    from fast_rcnn.train import get_training_roidb, train_net
     from fast_rcnn.train_log import TrainLog
     imdb = _imdb(job)
     roidb = get_training_roidb(imdb)

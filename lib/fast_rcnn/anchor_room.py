@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fast_rcnn.checks import NetFile
+from fast_rcnn.net_file import NetFile
 from rpn.generate_anchors import generate_anchors
 from utils.blob import im_scale_for
 

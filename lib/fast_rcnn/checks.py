@@ -11,17 +11,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from fast_rcnn.net_file import NetFile
 from utils import prototxt
-from utils.layer_params import anchor_layout, class_count, parse_param_str
 
 RPN_TOPS = ["data", "im_info", "gt_boxes"]
 ROI_TOPS = ["data", "rois", "labels"]
 BOX_TOPS = ["bbox_targets", "bbox_inside_weights", "bbox_outside_weights"]
 READONLY = "_readonly"      # end of the names of layers that use the weights of the trained layer of the same name
-_ANCHOR_LAYERS = ("AnchorTargetLayer", "ProposalLayer")
 NO_OHEM = "--no_ohem (of train_net.py: --set TRAIN.USE_OHEM False)"
 _TEST_NETS = "Detectors are tested with faster_rcnn_test.pt or test.pt, proposals made with rpn_test.pt"
-_CLASS_LAYERS = ("RoIDataLayer", "OHEMDataLayer", "ProposalTargetLayer")
 
 
 class CheckError(ValueError):
@@ -56,78 +54,6 @@ def line_with(path: str | os.PathLike, text: str) -> int:
     """Number of the first line of a file that holds the text; 1 if none does."""
     lines = Path(path).read_text(encoding="utf-8").splitlines()
     return next((number for number, line in enumerate(lines, 1) if text in line), 1)
-
-
-class NetFile:
-    """A prototxt and the questions that are asked about its layers."""
-
-    def __init__(self, path: str | os.PathLike) -> None:
-        self.path = path
-        self.layers = list(prototxt.read_net(path).layer)
-        self.param_problems: list[str] = []         # of `param_str`; where there are some, ask nothing else
-        self._params = {layer.name: self._read_param_str(layer) for layer in self.layers}
-        self._maker = {top: layer for layer in self.layers for top in layer.top if top not in layer.bottom}
-
-    def problem(self, layer: Any, message: str) -> str:
-        """'file:line: layer 'name': message'."""
-        line = prototxt.line_of_layer(self.path, layer.name)
-        return f"{self.path}:{line}: layer '{layer.name}': {message}"
-
-    def _read_param_str(self, layer: Any) -> dict[str, Any]:
-        """Entries of a `param_str`; none where it is not what it should be. Those of users' layers are not judged."""
-        kind = layer.python_param.layer
-        try:
-            params = parse_param_str(layer.python_param.param_str)
-            if kind in _ANCHOR_LAYERS:
-                anchor_layout(params)
-            if kind in _CLASS_LAYERS:
-                class_count(params)
-            return params
-        except ValueError as error:
-            if kind in _ANCHOR_LAYERS + _CLASS_LAYERS:
-                self.param_problems.append(self.problem(layer, str(error)))
-            return {}
-
-    def params(self, layer: Any) -> dict[str, Any]:
-        """The `param_str` of a Python layer as a dictionary."""
-        return self._params[layer.name]
-
-    def python_layers(self, *classes: str) -> list[Any]:
-        """Layers run by one of these classes."""
-        return [layer for layer in self.layers
-                if layer.type == "Python" and layer.python_param.layer in classes]
-
-    def stride(self, blob: str) -> int | None:
-        """Pixels of the image from one cell of a blob to the next; None if it does not come from `data`."""
-        stride = 1
-        while blob in self._maker:
-            layer = self._maker[blob]
-            stride *= _layer_stride(layer)
-            if not layer.bottom or blob == "data":
-                break
-            blob = layer.bottom[0]
-        return stride if blob == "data" else None
-
-    def anchor_layouts(self) -> list[tuple[Any, tuple]]:
-        """Each layer that lays out anchors, with its (feat_stride, scales, ratios)."""
-        return [(layer, (self.params(layer).get("feat_stride"),
-                         tuple(self.params(layer).get("scales", (8, 16, 32))),
-                         tuple(self.params(layer).get("ratios", (0.5, 1, 2)))))
-                for layer in self.python_layers(*_ANCHOR_LAYERS)]
-
-    def num_anchors(self) -> int | None:
-        """Anchors at each position; None if no layer says so, or says it wrong."""
-        layouts = [] if self.param_problems else self.anchor_layouts()
-        return len(layouts[0][1][1]) * len(layouts[0][1][2]) if layouts else None
-
-
-def _layer_stride(layer: Any) -> int:
-    if layer.type == "Convolution":
-        param = layer.convolution_param
-        return param.stride[0] if param.stride else param.stride_h or 1
-    if layer.type == "Pooling":
-        return layer.pooling_param.stride_h or layer.pooling_param.stride
-    return 1
 
 
 def check_train_net(path: str | os.PathLike, train: Any, num_classes: int,

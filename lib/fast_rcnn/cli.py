@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Protocol
 
 from fast_rcnn import parallel
-from fast_rcnn.config import cfg, cfg_from_file, cfg_from_list, check_cfg
+from fast_rcnn.cfg_checks import check_cfg
+from fast_rcnn.config import cfg, cfg_from_file, cfg_from_list
 
 
 class Main(Protocol):

@@ -11,6 +11,7 @@ from fast_rcnn import checks
 from fast_rcnn.cli import UserError, existing_file
 from fast_rcnn.config import cfg, check_one_scale
 from fast_rcnn.lean import make_lean
+from fast_rcnn.net_file import NetFile
 from fast_rcnn.weights import load_all_weights
 from utils.files import read_record
 
@@ -41,7 +42,7 @@ class DetectorFiles:
         return make_lean(net, keep=["rois", "cls_score"])       # which im_detect reads
 
     def _rpn_problems(self) -> Iterator[str]:
-        has_rpn = bool(checks.NetFile(self.net).python_layers("ProposalLayer"))
+        has_rpn = bool(NetFile(self.net).python_layers("ProposalLayer"))
         if has_rpn != cfg.TEST.HAS_RPN:
             yield (f"{self.net}: {'makes its own proposals' if has_rpn else 'has no RPN'}, but TEST.HAS_RPN is "
                    f"{cfg.TEST.HAS_RPN}; add --set TEST.HAS_RPN {has_rpn}")

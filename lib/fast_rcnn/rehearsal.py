@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fast_rcnn import checks
 from fast_rcnn.cli import is_user_error, message_of
+from fast_rcnn.net_file import NetFile
 from fast_rcnn.stage_cfg import settings_in_cfg
 from fast_rcnn.weights import load_initial_weights
 
@@ -87,7 +88,7 @@ def _misfits(path: Path, net: Mapping[str, list] | None, source: Mapping[str, li
     """Layers of a net that cannot take over the weights of another one, from which they come."""
     if net is None or source is None:
         return
-    file = checks.NetFile(path)
+    file = NetFile(path)
     for layer in file.layers:
         wanted, found = net.get(layer.name), source.get(layer.name)
         if wanted and found is None and all_needed:

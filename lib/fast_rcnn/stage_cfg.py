@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from fast_rcnn.config import cfg, cfg_from_file, cfg_from_list, check_cfg, check_one_scale, reset_cfg
+from fast_rcnn.cfg_checks import check_cfg
+from fast_rcnn.config import cfg, cfg_from_file, cfg_from_list, check_one_scale, reset_cfg
 from utils.files import atomic_path
 
 # Values of the blog post and of py-faster-rcnn that differ from the defaults of cfg

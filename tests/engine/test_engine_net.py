@@ -27,7 +27,7 @@ def net_of(tmp_path):
 
 
 def runs_backward(net):
-    return [layer.name for layer, plan in zip(net.engine_layers, net._plans, strict=True) if plan.needs_backward]
+    return [layer.name for layer in net.engine_layers if layer.needs_backward]
 
 
 def test_forward_returns_outputs_and_takes_inputs(net_of):

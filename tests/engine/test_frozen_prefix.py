@@ -196,6 +196,62 @@ def test_another_process_reads_what_one_has_written(tmp_path):
     assert (prefix.hits, prefix.misses) == (12, 0)
 
 
+@pytest.fixture
+def two_processes():
+    caffe.set_solver_count(2)
+    yield
+    caffe.set_solver_count(1)
+
+
+def stores(folder, memory_mb, disk_mb):
+    """What two processes see of one folder, and features of 1/16 MB for it."""
+    cache = caffe.FeatureCache(folder, memory_mb, disk_mb)
+    return cache.open("f"), cache.open("f"), torch.arange(2.0 ** 14).reshape(4, 64, 64)
+
+
+def test_two_processes_share_the_disk(tmp_path, two_processes):
+    """Room for 4 is room for 2 of each, and each reads those of the other."""
+    one, two, features = stores(tmp_path, 0, 4.2 / 16)
+    for index in range(4):
+        one.put(f"one {index}", features + index)
+    assert [f"one {index}" in one for index in range(4)] == [True, True, False, False]
+    for index in range(2):
+        two.put(f"one {index}", features)           # is there already, and costs nothing
+    for index in range(4):
+        two.put(f"two {index}", features - index)
+    assert len(list(tmp_path.glob("*/*.npy"))) == 4
+    assert [f"two {index}" in one for index in range(4)] == [True, True, False, False]
+    assert torch.equal(one.get("two 1"), features - 1) and torch.equal(two.get("one 1"), features + 1)
+    later = caffe.FeatureCache(tmp_path, 0, 8.4 / 16).open("f")     # 4 are there, which leaves 2 to each of two
+    for index in range(4):
+        later.put(f"later {index}", features)
+    assert [f"later {index}" in later for index in range(4)] == [True, True, False, False]
+
+
+def test_two_processes_share_the_memory(tmp_path, two_processes):
+    one, two, features = stores(tmp_path, 4 / 16, 0)
+    for store in (one, two):
+        for index in range(4):
+            store.put(f"{index}", features)
+        assert [f"{index}" in store for index in range(4)] == [True, True, False, False]
+
+
+def test_what_two_processes_can_keep_decides_whether_it_pays(tmp_path, two_processes):
+    size, mb = 16 * 12 * 18, 4 * 16 * 12 * 18 / 2 ** 20
+    shared = caffe.FeatureCache(tmp_path, 2 * mb, mb)       # one of the memory, and the one of the disk
+    assert shared.fits(size, 4) and not shared.fits(size, 5)
+
+
+def test_a_file_of_another_process_that_is_damaged_is_written_anew(tmp_path, two_processes):
+    one, two, features = stores(tmp_path, 0, 1)
+    one.put("a", features)
+    (path,) = tmp_path.glob("*/*.npy")
+    path.write_bytes(b"")
+    assert "a" in two and two.get("a") is None and "a" not in two
+    two.put("a", features)
+    assert torch.equal(two.get("a"), features) and torch.equal(one.get("a"), features)
+
+
 @pytest.mark.parametrize("change", ["weights", "preprocessing", "precision", "layer"])
 def test_features_of_something_else_are_deleted(tmp_path, change):
     first = make_solver()

@@ -47,12 +47,13 @@ def main(imdb_name, output, models):
     """Two iterations of RPN training, proposals and detections of every image."""
     from datasets.factory import get_imdb
     from fast_rcnn import checks
+    from fast_rcnn.checkpoints import Checkpoints
     from fast_rcnn.cli import use_device
     from fast_rcnn.config import cfg, cfg_from_file
     from fast_rcnn.detector import DetectorFiles
     from fast_rcnn.fingerprints import run_fingerprint
     from fast_rcnn.test import test_net
-    from fast_rcnn.train import Checkpoints, get_training_roidb, train_net
+    from fast_rcnn.train import get_training_roidb, train_net
     from rpn.generate import imdb_proposals, load_rpn
     cfg_from_file(Path(__file__).parents[2] / "experiments" / "cfgs" / "tiny.yml")
     cfg.TRAIN.HAS_RPN, cfg.TRAIN.BBOX_REG, cfg.TRAIN.USE_OHEM = True, False, False      # as in a stage of the RPN

@@ -6,7 +6,6 @@ import pytest
 
 from fast_rcnn.checks import (
     CheckError,
-    NetFile,
     check_frozen,
     check_test_net,
     check_train_net,
@@ -14,6 +13,7 @@ from fast_rcnn.checks import (
     raise_all,
 )
 from fast_rcnn.config import Config
+from fast_rcnn.net_file import NetFile
 from fast_rcnn.solver_checks import check_solver
 from utils.layer_params import anchor_layout, parse_param_str
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fast_rcnn.cfg_checks import check_cfg
 from fast_rcnn.config import (
     ConfigError,
     cfg,
     cfg_from_file,
     cfg_from_list,
-    check_cfg,
     get_output_dir,
     reset_cfg,
 )

@@ -11,10 +11,11 @@ from golden.detector_cases import golden
 
 import caffe
 from fast_rcnn import train
+from fast_rcnn.checkpoints import Checkpoints
 from fast_rcnn.checks import CheckError
 from fast_rcnn.config import ConfigError, cfg, reset_cfg
 from fast_rcnn.recent_losses import RecentLosses
-from fast_rcnn.train import Checkpoints, SolverWrapper, TrainingStopped, filter_roidb, train_net
+from fast_rcnn.train import SolverWrapper, TrainingStopped, filter_roidb, train_net
 from fast_rcnn.train_log import LossError, TrainLog
 from utils.files import DamagedFileError, read_json, read_json_lines
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fast_rcnn.config import cfg_from_file, check_cfg, reset_cfg
+from fast_rcnn.cfg_checks import check_cfg
+from fast_rcnn.config import cfg_from_file, reset_cfg
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted([*(ROOT / "experiments" / "scripts").glob("*.sh"), *(ROOT / "data" / "scripts").glob("*.sh")])

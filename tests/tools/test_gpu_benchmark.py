@@ -185,7 +185,8 @@ def test_the_whole_command(program, tmp_path, capsys):
 
 
 def test_a_row_that_fails_does_not_end_the_others(program, parts, capsys):
-    found = program.in_a_process(parts["job"].Job("ours", "proposals", "float32", **{**SMALL, "net": "nothing"}))
+    job = parts["job"].Job("ours", "proposals", "float32", **{**SMALL, "net": "nothing"})
+    found = parts["job"].measured(program.__file__, job)
     assert found["missing"].startswith("failed with exit status 1: ") and "nothing" in found["missing"]
     assert "Traceback" in capsys.readouterr().err
 

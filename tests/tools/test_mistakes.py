@@ -1,6 +1,7 @@
 """What users get wrong ends in a message that helps, and exit status 2."""
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -126,7 +127,6 @@ def test_your_own_nets_for_another_number_of_classes(run, tmp_path, demo_data):
 
 
 def test_the_solvers_of_a_copied_folder_train_the_copies(run, tmp_path, demo_data):
-    import shutil
     mine = tmp_path / "mine" / "Tiny" / "faster_rcnn_alt_opt"
     shutil.copytree(ROOT / "models" / "Tiny" / "faster_rcnn_alt_opt", mine)
     words = ["--net_name", "Tiny", "--imdb", f"{demo_data}:trainval", "--cpu", "--output", tmp_path / "out"]
@@ -171,6 +171,34 @@ def test_mistakes_with_the_other_tools(run, tmp_path, demo_data):
         reset_cfg()
         status, text = run(*words)
         assert status == 2 and message in text, (words, text)
+
+
+def test_a_broken_image_is_named_before_the_first_is_tested(run, tmp_path, demo_data):
+    import cv2
+    import numpy as np
+    from make_models import make_models
+
+    import caffe
+    data, nets = tmp_path / "data", make_models("Tiny", num_classes=5, out_dir=tmp_path / "made")
+    shutil.copytree(demo_data, data)
+    last = data / "JPEGImages" / f"{(data / 'ImageSets/Main/test.txt').read_text().split()[-1]}.jpg"
+    whole = last.read_bytes()
+    png = cv2.imencode(".png", np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8))[1].tobytes()
+    for tool_name, file, output in [("test_net", "faster_rcnn_test.pt", tmp_path / "tested"),
+                                    ("rpn_generate", "rpn_test.pt", tmp_path / "proposals" / "p.npz")]:
+        net = next(path for path in nets if path.match(f"faster_rcnn_alt_opt/{file}"))
+        caffe.Net(str(net), caffe.TEST).save(str(tmp_path / "w.caffemodel"))
+        words = [tool_name, "--imdb", f"{data}:test", "--def", net, "--net", tmp_path / "w.caffemodel", "--output",
+                 output, "--cpu", "--set", "TEST.HAS_RPN", "True", "NUM_WORKERS", "0", "TEST.SCALES", "(60,)"]
+        last.write_bytes(png[:33] + bytes(len(png) - 45) + png[-12:])       # a sound header, and nothing after it
+        reset_cfg()
+        status, text = run(*words)
+        assert status == 2 and f"--imdb {data}:test: images that cannot be decoded: mend or remove them\n{last}" in text
+        assert "decoding images once: 2/2" in text and "ETA" in text and "im_detect" not in text
+        last.write_bytes(whole)
+        reset_cfg()
+        status, text = run(*words)
+        assert status == 0 and "decoding images once: 1/1" in text        # the other one has not changed
 
 
 def test_proposals_of_a_net_that_is_no_rpn(run, tmp_path, demo_data):

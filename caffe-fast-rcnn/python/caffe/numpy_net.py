@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .engine.blob import Blob
 from .engine.net import Net as _EngineNet
 
 Arrays = dict[str, np.ndarray]
@@ -67,14 +68,32 @@ class Net(_EngineNet):
 
     # ---- the names under which pycaffe knows these
     @property
+    def _blobs(self) -> list[Blob]:
+        """All blobs, which the indices below number."""
+        return self._graph.blobs
+
+    @property
+    def _blob_names(self) -> list[str]:
+        """The name of each blob."""
+        return self._graph.blob_names
+
+    def _bottom_ids(self, layer_index: int) -> list[int]:
+        """Indices of a layer's bottoms."""
+        return self._graph.bottoms[layer_index]
+
+    def _top_ids(self, layer_index: int) -> list[int]:
+        """Indices of a layer's tops."""
+        return self._graph.tops[layer_index]
+
+    @property
     def _inputs(self) -> list[int]:
         """Indices of the input blobs."""
-        return list(self._input_indices)
+        return list(self._graph.inputs)
 
     @property
     def _outputs(self) -> list[int]:
         """Indices of the output blobs."""
-        return [self._index_of[name] for name in self.outputs]
+        return list(self._graph.outputs)
 
     @property
     def _blob_loss_weights(self) -> list[float]:

@@ -1,14 +1,17 @@
 """One measurement: what is run, on which pictures, and how it is timed."""
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 
 import caffe
 from caffe.spans import Recorder
+from measuring import ProcessFailed, in_a_process
 
 # Images in one step, as lib/fast_rcnn/stage_cfg.py has them for alternating optimisation
 IMAGES_A_STEP = {"stage1_rpn": 1, "stage1_fast_rcnn": 2, "stage2_rpn": 1, "stage2_fast_rcnn": 2,
@@ -85,6 +88,15 @@ def _sorted_inside(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
     low = np.minimum(boxes[:, :2], boxes[:, 2:]).clip(0, (width - 17, height - 17))
     high = np.maximum(np.maximum(boxes[:, :2], boxes[:, 2:]), low + 16).clip(0, (width - 1, height - 1))
     return np.hstack([low, high]).astype(np.float32)
+
+
+def measured(program: str, job: Job) -> dict[str, Any]:
+    """What `program --job` finds in a process of its own; one that fails counts as missing, and says why."""
+    try:
+        found = in_a_process(program, "--job", json.dumps(asdict(job)), interval=0.05)
+    except ProcessFailed as failed:
+        return {"missing": failed.reason}
+    return {key: value for key, value in found.items() if key != "peak"}      # jobs tell their peak themselves
 
 
 def use_device(job: Job) -> None:

@@ -70,12 +70,10 @@ def _reshape_inputs(net: Net, wishes: list[str]) -> None:
 def describe_net(net: Net) -> str:
     """The table of a net's layers, and its sums. Automatic splits are left out: they cost nothing."""
     rows, total, backward = [], 0, 0
-    for index, layer in enumerate(net.engine_layers):
+    for plan, (layer, bottoms, tops) in zip(net._graph.plans, net._graph.connected(), strict=True):
         if layer.type == "Split":
             continue
-        bottoms = [net._blobs[i] for i in net._bottom_ids(index)]
-        tops = [net._blobs[i] for i in net._top_ids(index)]
-        work, plan = multiply_adds(layer, bottoms, tops), net._plans[index]
+        work = multiply_adds(layer, bottoms, tops)
         total += work
         if plan.needs_backward:
             backward += backward_multiply_adds(layer, bottoms, tops, plan.propagate_down)
@@ -91,7 +89,7 @@ def describe_net(net: Net) -> str:
 def _sums(net: Net, work: int, backward: int) -> list[str]:
     parameters = sum(blob.count for blob in net.learnable_params)
     frozen = sum(blob.count for blob, rate in zip(net.learnable_params, net.params_lr, strict=True) if not rate)
-    kept = values_kept(net._blobs)
+    kept = values_kept(net._graph.blobs)
     return [f"Inputs: {', '.join(net.inputs) or 'none'}",
             f"Outputs: {', '.join(net.outputs)}",
             f"Parameters: {parameters:,} ({memory_text(parameters)}), shared ones counted once; frozen: {frozen:,}",

@@ -14,6 +14,7 @@ from ...proto import caffe_pb2
 from .. import device
 from ..blob import Blob
 from ..layer import Layer
+from .graph import Graph
 
 # Types whose top for an image depends on that image and the parameters alone, and keeps their places
 _TYPES = frozenset("""AbsVal BNLL Bias Clip Convolution ConvolutionDepthwise DepthwiseConvolution ELU Exp LRN Log PReLU
@@ -23,13 +24,32 @@ _UNIMPORTANT = ("name", "bottom", "top", "param", "phase", "include", "exclude",
                 "blobs")
 
 
-def frozen_chain(layers: Sequence[Layer], bottoms: Sequence[Sequence[int]], tops: Sequence[Sequence[int]],
-                 is_frozen: Callable[[Layer], bool]) -> list[int]:
+def make_prefix(graph: Graph, is_test: bool, cache, preprocessing: str, images: int) -> FrozenPrefix | None:
+    """The frozen beginning of a net, to be run from features in a FeatureCache; see `Net.reuse_frozen_prefix`."""
+    places = _frozen_chain(graph, lambda layer: is_test or not graph.parameters.learns(layer))
+    chain = [graph.layers[place] for place in places]
+    prints = list(_fingerprints(chain, preprocessing))
+    known = [length for length, fingerprint in enumerate(prints, 1) if cache.holds(fingerprint)]
+    length = max(known) if known else len(prints)
+    if not any(layer.type == "Convolution" for layer in chain[:length]) or (is_test and not known):
+        return None
+    places = places[:length]
+    blobs = [(graph.blobs[graph.bottoms[place][0]], graph.blobs[graph.tops[place][0]]) for place in places]
+    source, target = blobs[0][0], blobs[-1][1]
+    if not _is_worth_reading(source, target) or not cache.fits(target.count // source.shape[0], images):
+        return None
+    return FrozenPrefix(chain[:length], blobs, graph.names_of([graph.tops[place][0] for place in places]), places,
+                        cache.open(prints[length - 1]), _image_has_readers(graph, places[0]))
+
+
+def _frozen_chain(graph: Graph, is_frozen: Callable[[Layer], bool]) -> list[int]:
     """Indices of the layers that lead from top 0 of the first layer as far as nothing learns or is drawn at random.
 
     Each has one bottom and one top. The chain may begin behind a Split, at the copy that leads furthest, and ends
     before the next one. Empty if there is none.
     """
+    layers, bottoms, tops = graph.layers, graph.bottoms, graph.tops
+
     def follow(blob: int, place: int) -> list[int]:
         found: list[int] = []
         while True:
@@ -50,7 +70,23 @@ def _may_be_kept(layer: Layer, bottom: Sequence[int], top: Sequence[int], is_fro
             and is_frozen(layer))
 
 
-def fingerprints(chain: Sequence[Layer], preprocessing: str) -> Iterator[str]:
+def _image_has_readers(graph: Graph, trunk: int) -> bool:
+    """Whether a layer other than the trunk's first reads the values of the image; Split only hands them on."""
+    image = graph.blobs[graph.tops[0][0]]
+    for place, (layer, bottoms, _) in enumerate(graph.connected()):
+        unread = getattr(getattr(layer, "user", None), "unread_bottoms", ())
+        if place != trunk and layer.type != "Split" and any(
+                blob.shares_data_with(image) and position not in unread for position, blob in enumerate(bottoms)):
+            return True
+    return False
+
+
+def _is_worth_reading(source: Blob, target: Blob) -> bool:
+    """Whether features take so little memory beside the image that reading them is cheaper than computing them."""
+    return target.count <= _WORTH_READING[device.current_device().type] * source.count
+
+
+def _fingerprints(chain: Sequence[Layer], preprocessing: str) -> Iterator[str]:
     """For each layer of the chain a hash of all that the result so far depends on, but for the image itself."""
     digest = hashlib.sha256(f"{preprocessing} {device.precision()} {device.float_type()}".encode())
     for layer in chain:
@@ -144,8 +180,3 @@ def _stacked(features: Sequence[torch.Tensor], shape: tuple[int, ...]) -> torch.
     for plane, feature in zip(batch, features, strict=True):
         plane[:, :feature.shape[1], :feature.shape[2]].copy_(device.send(feature, batch.device))
     return batch
-
-
-def is_worth_reading(source: Blob, target: Blob) -> bool:
-    """Whether features take so little memory beside the image that reading them is cheaper than computing them."""
-    return target.count <= _WORTH_READING[device.current_device().type] * source.count

@@ -1,6 +1,8 @@
 """The parameters of a net: which layer owns each, who shares it, and its multipliers."""
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from ...proto import caffe_pb2
 from ..blob import Blob
 from ..layer import Layer, LayerError
@@ -94,3 +96,23 @@ class ParameterTable:
             if owner is not None:
                 blob.share_data(self.blobs[owner])
                 blob.share_diff(self.blobs[owner])
+
+
+def share_by_name(layers: Sequence[Layer], others: Mapping[str, Sequence[Blob]]) -> None:
+    """Let layers use the parameters of another net's, matched by layer name. Raises LayerError where shapes differ."""
+    for layer in layers:
+        blobs = others.get(layer.name)
+        if not layer.blobs or blobs is None:
+            continue
+        if [blob.shape for blob in blobs] != [blob.shape for blob in layer.blobs]:
+            layer.fail(f"cannot share parameters of shapes {[b.shape for b in blobs]}; "
+                       f"its own are {[b.shape for b in layer.blobs]}")
+        for mine, theirs in zip(layer.blobs, blobs, strict=True):
+            mine.share_data(theirs)
+
+
+def copies_of_trained(layers: Sequence[Layer]) -> list[str]:
+    """Names of the layers that never run backward and whose weights are all those of a layer that does."""
+    trained = {id(blob._data) for layer in layers if layer.needs_backward for blob in layer.blobs}
+    return [layer.name for layer in layers if layer.blobs and not layer.needs_backward
+            and all(id(blob._data) in trained for blob in layer.blobs)]

@@ -22,14 +22,18 @@ class FeatureCache:
     """A folder with features of several nets or weights, each set in a folder named by its fingerprint.
 
     folder     made when the first features are written
-    memory_mb  what one process keeps in memory; the rest is read from the disk
+    memory_mb  what is kept in memory; the rest is read from the disk
     disk_mb    what the folder may take. When it is full, further features are computed again each time: nothing is
                thrown out, as images come back in an order that makes the oldest the next
+
+    Of N processes that train together (`caffe.solver_count()`) each keeps an N-th of both, and reads from the disk what
+    the others have written there.
     """
 
     def __init__(self, folder: str | os.PathLike, memory_mb: float, disk_mb: float) -> None:
         self.folder = Path(folder)
         self.memory_mb, self.disk_mb = memory_mb, disk_mb
+        self._processes = device.solver_count()
 
     def _path(self, fingerprint: str) -> Path:
         return self.folder / fingerprint[:16]
@@ -43,41 +47,53 @@ class FeatureCache:
         for other in self.folder.glob("*"):
             if other.is_dir() and other != self._path(fingerprint):
                 shutil.rmtree(other, ignore_errors=True)
-        return FeatureStore(self._path(fingerprint), self.memory_mb, self.disk_mb)
+        return FeatureStore(self._path(fingerprint), self.memory_mb, self.disk_mb, self._processes)
 
     def fits(self, values: int, images: int) -> bool:
-        """Whether at least half of so many images, with so many values each, find a place."""
+        """Whether at least half of so many images, with so many values each, find a place where this process reads."""
         size = 2 if device.precision() == "bfloat16" else 4
-        return values * images * size <= 2 * _MB * (self.memory_mb + self.disk_mb)
+        return values * images * size <= 2 * _MB * (self.memory_mb / self._processes + self.disk_mb)
 
 
 class FeatureStore:
     """Features (C, H, W) by key, one file each; written atomically, so another process may read them meanwhile."""
 
-    def __init__(self, folder: Path, memory_mb: float, disk_mb: float) -> None:
+    def __init__(self, folder: Path, memory_mb: float, disk_mb: float, processes: int = 1) -> None:
+        """A process of several that fill the folder together, each of which has its share of what is left."""
         self.folder = folder
         self._memory: dict[str, torch.Tensor] = {}
-        self._memory_left, self._disk_left = memory_mb * _MB, disk_mb * _MB
-        self._files = {}
+        self._files: set[str] = set()       # stems of those that are known; other processes add more
+        self._unreadable: set[str] = set()
+        taken = 0
         for path in folder.glob("*.npy"):
-            self._files[path.stem] = path
-            self._disk_left -= path.stat().st_size
+            self._files.add(path.stem)
+            taken += path.stat().st_size
+        self._memory_left, self._disk_left = memory_mb * _MB / processes, (disk_mb * _MB - taken) / processes
 
     def __contains__(self, key: str) -> bool:
-        return key in self._memory or _name(key) in self._files
+        return key in self._memory or self._has_file(_name(key))
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.npy"
+
+    def _has_file(self, name: str) -> bool:
+        if name not in self._files and name not in self._unreadable and self._path(name).is_file():
+            self._files.add(name)
+        return name in self._files
 
     def get(self, key: str) -> torch.Tensor | None:
         """The features of a key, channels innermost in memory; None if they are not kept."""
         if key in self._memory:
             return self._memory[key]
-        path = self._files.get(_name(key))
-        if path is None:
+        name = _name(key)
+        if not self._has_file(name):
             return None
         try:
-            features = _read(path)
-        except (OSError, ValueError) as error:      # somebody cleared the folder, or the disk is bad
-            log.warning("%s cannot be read, its features are computed anew: %s", path, error)
-            del self._files[_name(key)]
+            features = _read(self._path(name))
+        except (OSError, ValueError, EOFError) as error:        # somebody cleared the folder, or the disk is bad
+            log.warning("%s cannot be read, its features are computed anew: %s", self._path(name), error)
+            self._files.remove(name)
+            self._unreadable.add(name)
             return None
         self._remember(key, features)
         return features
@@ -86,19 +102,20 @@ class FeatureStore:
         """Keep features, where there is still room."""
         features = features.detach().permute(1, 2, 0).contiguous().cpu().permute(2, 0, 1)
         self._remember(key, features)
-        size = features.numel() * features.element_size()
-        if size > self._disk_left:
+        name, size = _name(key), features.numel() * features.element_size()
+        if size > self._disk_left or self._has_file(name):
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with atomic_path(self.folder / f"{_name(key)}.npy") as temporary, open(temporary, "wb") as file:
+            with atomic_path(self._path(name)) as temporary, open(temporary, "wb") as file:
                 np.save(file, _as_array(features), allow_pickle=False)
         except OSError as error:        # the features are at hand: training goes on without keeping more of them
             log.warning("No more features are kept in %s: %s", self.folder, error.strerror)
             self._disk_left = 0
             return
         self._disk_left -= size
-        self._files[_name(key)] = self.folder / f"{_name(key)}.npy"
+        self._files.add(name)
+        self._unreadable.discard(name)
 
     def _remember(self, key: str, features: torch.Tensor) -> None:
         size = features.numel() * features.element_size()

@@ -1,0 +1,151 @@
+"""Builds the graph of a net from its message, as Caffe does. Source: Net::Init in src/caffe/net.cpp."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..proto import caffe_pb2, prototxt
+from . import layers as _catalogue  # noqa: F401  (fills the registry)
+from .blob import Blob
+from .fillers import FillerError
+from .graph.backward_plan import LayerPlan, prune
+from .graph.graph import Graph, seed_loss_gradients
+from .graph.phase_filter import filter_layers
+from .graph.splits import insert_splits
+from .graph.upgrade import upgrade_net
+from .layer import Layer, LayerError, Phase, make_layer
+from .storage.matching import take_written_blobs
+
+AUTOMATIC = "(automatic)"       # the name of tops that a layer makes for itself
+
+
+def prepare(source: caffe_pb2.NetParameter, phase: Phase, level: int,
+            stages: Sequence[str]) -> caffe_pb2.NetParameter:
+    """The layers of a net that run in one state: upgraded, filtered, with splits. The message given stays as it is.
+
+    phase   instead of that of the message's state
+    level   instead of its level
+    stages  names that are added to its stages
+    """
+    net_param = caffe_pb2.NetParameter()
+    net_param.CopyFrom(source)
+    upgrade_net(net_param)
+    net_param.state.phase = phase  # type: ignore[assignment]  # enums are ints to protobuf
+    net_param.state.level = level
+    net_param.state.stage.extend(stages)
+    return insert_splits(filter_layers(net_param))
+
+
+def located(error: LayerError, path: str | None) -> LayerError:
+    """The same error with file and line in front, where they can be found."""
+    name = str(error).split("'")[1] if "'" in str(error) else ""
+    line = prototxt.line_of_layer(path, name) if path else None
+    return LayerError(f"{path}:{line}: {error}" if line else f"{path or 'net'}: {error}")
+
+
+def build(net_param: caffe_pb2.NetParameter, phase: Phase) -> Graph:
+    """Make and set up the layers of a message that `prepare` made, and join them by blobs. Raises LayerError.
+
+    phase  of layers that name none
+    """
+    builder = _Builder(phase)
+    for layer_param in net_param.layer:
+        builder.add_layer(layer_param)
+    graph = builder.graph
+    _plan_backward(graph, net_param.force_backward)
+    graph.parameters.tie()
+    graph.outputs = [graph.index_of[name] for name in sorted(builder.unread, key=str.encode)]
+    return graph
+
+
+class _Builder:
+    """A graph to which layers are added one by one, with what is known of it so far.
+
+    unread  names of blobs that no layer has read
+    """
+
+    def __init__(self, phase: Phase) -> None:
+        self.graph = Graph()
+        self.unread: set[str] = set()
+        self._phase = phase
+        self._needs_gradient: list[bool] = []       # for each blob
+
+    def add_layer(self, layer_param) -> None:
+        """Make, connect and set up a layer."""
+        graph = self.graph
+        if not layer_param.HasField("phase"):
+            layer_param.phase = int(self._phase)
+        layer = make_layer(layer_param, layer_param.phase)
+        flags = list(layer_param.propagate_down)
+        if flags and len(flags) != len(layer_param.bottom):
+            layer.fail(f"has {len(layer_param.bottom)} bottoms but {len(flags)} propagate_down")
+        bottoms = [graph.index_of[name] for name in layer_param.bottom]
+        self.unread.difference_update(layer_param.bottom)
+        tops = self._add_tops(layer)
+        if layer_param.type == "Input":
+            graph.inputs.extend(tops)
+        graph.layers.append(layer)
+        graph.bottoms.append(bottoms)
+        graph.tops.append(tops)
+        specs = list(layer_param.param)     # as written: the zeros that BatchNorm adds do not stop the backward pass
+        _set_up(layer, graph.blobs_of(bottoms), graph.blobs_of(tops))
+        graph.parameters.add_layer(layer)
+        layer.param_propagate_down = [index >= len(specs) or specs[index].lr_mult != 0
+                                      for index in range(len(layer.blobs))]
+        reachable = [self._needs_gradient[index] for index in bottoms]
+        plan = LayerPlan(any(reachable) or any(layer.param_propagate_down), flags or reachable)
+        graph.plans.append(plan)
+        if plan.needs_backward:
+            for index in tops:
+                self._needs_gradient[index] = True
+
+    def _add_tops(self, layer: Layer) -> list[int]:
+        names, index_of = list(layer.param.top), self.graph.index_of
+        tops = []
+        for position, name in enumerate(names):
+            in_place = position < len(layer.param.bottom) and layer.param.bottom[position] == name
+            if not in_place and name in index_of:
+                layer.fail(f"its top '{name}' is produced by an earlier layer already")
+            if in_place and not layer.runs_in_place:
+                layer.fail(f"cannot work in place: give its top another name than '{name}'")
+            tops.append(index_of[name] if in_place else self._new_blob(name))
+            index_of[name] = tops[-1]
+            self.unread.add(name)
+        if layer.auto_top_blobs:
+            least = max(layer.min_tops or 0, layer.exact_tops or 0)
+            tops.extend(self._new_blob(AUTOMATIC) for _ in range(least - len(names)))
+        return tops
+
+    def _new_blob(self, name: str) -> int:
+        self.graph.blobs.append(Blob())
+        self.graph.blob_names.append(name)
+        self._needs_gradient.append(False)
+        return len(self.graph.blobs) - 1
+
+
+def _set_up(layer: Layer, bottom: list[Blob], top: list[Blob]) -> None:
+    layer.check_counts(len(bottom), len(top))
+    if layer.default_loss_weight and not layer.param.loss_weight:
+        layer.param.loss_weight.append(layer.default_loss_weight)
+    weights = list(layer.param.loss_weight)
+    if weights and len(weights) != len(top):
+        layer.fail(f"has {len(top)} tops but {len(weights)} loss_weight; give one for each top, or none")
+    layer.loss_weights = weights or [0.0] * len(top)
+    try:
+        layer.setup(bottom, top)
+    except FillerError as error:
+        layer.fail(str(error))
+    take_written_blobs(layer)
+    layer.reshape(bottom, top)
+    seed_loss_gradients(layer, top)
+
+
+def _plan_backward(graph: Graph, force_backward: bool) -> None:
+    prune(graph.plans, [graph.names_of(indices) for indices in graph.bottoms],
+          [graph.names_of(indices) for indices in graph.tops], [layer.loss_weights for layer in graph.layers])
+    for layer, plan in zip(graph.layers, graph.plans, strict=True):
+        if force_backward:
+            plan.needs_backward = True
+            plan.propagate_down = [wanted or index not in layer.not_forced
+                                   for index, wanted in enumerate(plan.propagate_down)]
+            layer.param_propagate_down = [True] * len(layer.blobs)
+        layer.needs_backward = plan.needs_backward

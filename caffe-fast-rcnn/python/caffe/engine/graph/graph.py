@@ -1,0 +1,83 @@
+"""What a net consists of: its layers and the blobs between them."""
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from ..blob import Blob
+from ..layer import Layer
+from .backward_plan import LayerPlan
+from .sharing import ParameterTable
+
+
+@dataclass
+class Graph:
+    """Layers in the order in which they run, joined by blobs, which are named by their index.
+
+    layers        the layers
+    bottoms, tops for each layer the indices of its blobs
+    plans         for each layer how it takes part in the backward pass
+    blobs         the blobs, in the order of creation
+    blob_names    the name of each blob
+    index_of      name -> index; without the tops that layers make for themselves, which all have one name
+    inputs        the tops of Input layers
+    outputs       the blobs that no layer reads, sorted by name
+    parameters    the parameters of the layers
+    """
+
+    layers: list[Layer] = field(default_factory=list)
+    bottoms: list[list[int]] = field(default_factory=list)
+    tops: list[list[int]] = field(default_factory=list)
+    plans: list[LayerPlan] = field(default_factory=list)
+    blobs: list[Blob] = field(default_factory=list)
+    blob_names: list[str] = field(default_factory=list)
+    index_of: dict[str, int] = field(default_factory=dict)
+    inputs: list[int] = field(default_factory=list)
+    outputs: list[int] = field(default_factory=list)
+    parameters: ParameterTable = field(default_factory=ParameterTable)
+
+    def blobs_of(self, indices: Sequence[int]) -> list[Blob]:
+        """The blobs with these indices."""
+        return [self.blobs[index] for index in indices]
+
+    def names_of(self, indices: Sequence[int]) -> list[str]:
+        """The names of the blobs with these indices."""
+        return [self.blob_names[index] for index in indices]
+
+    def named(self, indices: Sequence[int]) -> list[tuple[str, Blob]]:
+        """The blobs with these indices, each behind its name."""
+        return [(self.blob_names[index], self.blobs[index]) for index in indices]
+
+    def ends_of(self, place: int) -> tuple[list[Blob], list[Blob]]:
+        """Bottoms and tops of the layer at this place."""
+        return self.blobs_of(self.bottoms[place]), self.blobs_of(self.tops[place])
+
+    def connected(self) -> Iterator[tuple[Layer, list[Blob], list[Blob]]]:
+        """Each layer with its bottoms and tops."""
+        for place, layer in enumerate(self.layers):
+            yield layer, *self.ends_of(place)
+
+    def loss_weights(self) -> Iterator[tuple[int, float]]:
+        """The index of each top with its loss weight, which is 0 for those that are no losses."""
+        for layer, tops in zip(self.layers, self.tops, strict=True):
+            yield from zip(tops, layer.loss_weights, strict=True)
+
+    def gradient_layers(self) -> list[list[int]]:
+        """For each learnable parameter the layers, by index, whose backward pass adds to its gradient."""
+        found: list[list[int]] = [[] for _ in self.parameters.learnable]
+        positions = iter(self.parameters.learnable_index)
+        for index, (layer, plan) in enumerate(zip(self.layers, self.plans, strict=True)):
+            for wanted in layer.param_propagate_down:
+                position = next(positions)
+                if wanted and plan.needs_backward:
+                    found[position].append(index)
+        return found
+
+
+def seed_loss_gradients(layer: Layer, tops: Sequence[Blob]) -> None:
+    """The gradient of a loss with respect to itself is its weight; a reshaped top needs it anew."""
+    for blob, weight in zip(tops, layer.loss_weights, strict=True):
+        if weight and not blob.has_grad:
+            blob.grad = torch.full_like(blob.grad, weight)

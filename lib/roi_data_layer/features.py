@@ -47,14 +47,16 @@ class KnownImages:
 class FeatureReader:
     """A `Reader` for one minibatch, whose images are zeros where the net needs no more than their size.
 
-    keys   after it was used, what stands for the pixels of each image
-    sizes  and their (height, width)
+    keys    after it was used, what stands for the pixels of each image
+    sizes   their (height, width)
+    absent  the indices of the images that are zeros
     """
 
     def __init__(self, read: Reader, known: KnownImages) -> None:
         self._read, self._known = read, known
         self.keys: list[str] = []
         self.sizes: list[tuple[int, int]] = []
+        self.absent: list[int] = []
 
     def _needless(self, key: str) -> PreparedImage | None:
         prefix = self._known.prefix
@@ -64,6 +66,7 @@ class FeatureReader:
     def __call__(self, requests: Sequence[ImageRequest]) -> Iterator[list[PreparedImage]]:
         self.keys = [image_key(request) for request in requests]
         images = [self._needless(key) for key in self.keys]
+        self.absent = [index for index, image in enumerate(images) if image is not None]
         missing = [index for index, image in enumerate(images) if image is None]
         with self._read([requests[index] for index in missing]) as found:
             for index, image in zip(missing, found, strict=True):

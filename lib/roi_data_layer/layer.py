@@ -112,7 +112,8 @@ class RoIDataLayer(caffe.Layer):
             return make(entries, self._num_classes, self._cfg, rng, read)
         reader = FeatureReader(read, self._known)
         blobs = make(entries, self._num_classes, self._cfg, rng, reader)
-        return {**blobs, "image_keys": np.array(reader.keys), "image_sizes": np.array(reader.sizes)}
+        return {**blobs, "image_keys": np.array(reader.keys), "image_sizes": np.array(reader.sizes),
+                "absent_images": np.array(reader.absent, np.int64)}
 
     def _make_own(self, iteration: int, read: Reader = read_in_line) -> Blobs:
         """Blobs of this process's minibatch `iteration`."""
@@ -135,7 +136,8 @@ class RoIDataLayer(caffe.Layer):
         self.iteration += 1
         _fill(top, [blobs[name] for name in self._tops])
         if self._known:
-            self._known.prefix.next_batch(blobs["image_keys"].tolist(), blobs["image_sizes"].tolist())
+            self._known.prefix.next_batch(*(blobs[name].tolist()
+                                            for name in ("image_keys", "image_sizes", "absent_images")))
 
     def backward(self, top: Sequence[Any], propagate_down: Sequence[bool], bottom: Sequence[Any]) -> None:
         """Data has no gradient."""

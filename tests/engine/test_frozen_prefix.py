@@ -285,6 +285,23 @@ def test_a_file_that_is_damaged_is_computed_anew(tmp_path):
     np.testing.assert_array_equal(second.net.blobs["two"].data, first.net.blobs["two"].data)
 
 
+def test_features_that_are_lost_are_not_those_of_an_empty_image(tmp_path):
+    first = make_solver()
+    reuse(first.net, tmp_path)
+    steps(first, ["a"])
+    second = make_solver()
+    prefix = reuse(second.net, tmp_path, memory_mb=0)
+    layer = second.net.layers[0]
+    layer.batch = "a"
+    tell = prefix.next_batch
+    prefix.next_batch = lambda keys, sizes: tell(keys, sizes, [0])
+    for path in tmp_path.rglob("*.npy"):
+        path.write_bytes(b"")
+    with pytest.raises(OSError, match="can no longer be read") as caught:
+        second.step(1)
+    assert str(tmp_path) in str(caught.value.filename)
+
+
 TEST_NET = ('layer { name: "input" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 24 dim: 36 } } }'
             + TRUNK.replace(FROZEN, "") + convolution("learned", "two", "", 3))
 

@@ -54,6 +54,7 @@ def test_images_whose_features_are_kept_are_not_read_again(requests):
             assert image.pixels.shape == pixels.shape and not image.pixels.any()
         assert [image.scale for image in images] == [20 / 24, 20 / 30]
     assert again.sizes == reader.sizes[::-1]
+    assert reader.absent == [] and again.absent == [0, 1]
 
 
 @pytest.mark.parametrize("why", ["not kept", "read by others", "seen first here"])

@@ -5,6 +5,7 @@ in every epoch. The layers here treat each image of a batch alone, so results ca
 """
 from __future__ import annotations
 
+import errno
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 
@@ -119,19 +120,22 @@ class FrozenPrefix:
         self.first = min(places)
         self.blob, self.num_layers, self.reads_image = names[-1], len(layers), reads_image
         self.hits = self.misses = 0
-        self._batch: tuple[Sequence[str], Sequence[tuple[int, int]]] | None = None
+        self._batch: tuple[Sequence[str], Sequence[tuple[int, int]], Sequence[int]] | None = None
 
     def has(self, key: str) -> bool:
         """Whether the features of an image are kept. Once they are, they stay. May be asked from any thread."""
         return key in self._store
 
-    def next_batch(self, keys: Sequence[str], sizes: Sequence[tuple[int, int]]) -> None:
+    def next_batch(self, keys: Sequence[str], sizes: Sequence[tuple[int, int]], absent: Sequence[int] = ()) -> None:
         """Tell of which images the next pass is.
 
         keys    one for each image: equal ones mean equal pixels
-        sizes   (height, width) of each image without padding; only images that `has` does not know need be in the blob
+        sizes   (height, width) of each image without padding
+        absent  indices of the images that are not in the blob, because `has` knew them
+
+        The pass raises OSError where the features of such an image can no longer be read.
         """
-        self._batch = keys, sizes
+        self._batch = keys, sizes, absent
 
     @property
     def is_ready(self) -> bool:
@@ -141,9 +145,9 @@ class FrozenPrefix:
     def forward(self) -> None:
         """Fill the last blob from features that are kept or, image by image, computed; the others are not computed."""
         assert self._batch is not None
-        (keys, sizes), self._batch = self._batch, None
+        (keys, sizes, absent), self._batch = self._batch, None
         source, target = self._blobs[0][0], self._blobs[-1][1]
-        features = [self._features(key, size, source, index)
+        features = [self._features(key, size, source, index, index in absent)
                     for index, (key, size) in enumerate(zip(keys, sizes, strict=True))]
         for layer, (bottom, top) in zip(self._layers, self._blobs, strict=True):
             layer.reshape([bottom], [top])
@@ -152,12 +156,15 @@ class FrozenPrefix:
                 top.free(name)
         target.tensor = _stacked(features, target.shape)
 
-    def _features(self, key: str, size: tuple[int, int], source: Blob, index: int) -> torch.Tensor:
+    def _features(self, key: str, size: tuple[int, int], source: Blob, index: int, is_absent: bool) -> torch.Tensor:
         """(C, H, W) of one image."""
         kept = self._store.get(key)
         if kept is not None:
             self.hits += 1
             return kept
+        if is_absent:
+            raise OSError(errno.EIO, "the features of an image were here and can no longer be read; start again",
+                          str(self._store.folder))
         self.misses += 1
         blob = Blob(1, source.shape[1], *size)
         blob.tensor = source.tensor[index:index + 1, :, :size[0], :size[1]]

@@ -22,7 +22,7 @@ from fast_rcnn.bbox_regression import normalize, unnormalize
 from fast_rcnn.checkpoints import Checkpoints
 from fast_rcnn.child_process import StopRequest
 from fast_rcnn.config import ConfigError, cfg
-from fast_rcnn.lean import make_lean
+from fast_rcnn.lean import keep_freed_memory, make_lean
 from fast_rcnn.profiling import profiled
 from fast_rcnn.recent_losses import RecentLosses
 from fast_rcnn.train_log import TrainLog
@@ -236,6 +236,7 @@ def train_net(solver_prototxt: str | os.PathLike, roidb: Sequence[Entry], output
     profile      where the time goes is written to <profile>.txt and <profile>_trace.json; None: not measured
     Raises what `SolverWrapper.train_model` raises.
     """
+    keep_freed_memory()
     wrapper = SolverWrapper(solver_prototxt, filter_roidb(roidb), output_dir, pretrained_model)
     log = log or TrainLog(Path(solver_prototxt).stem, max_iters)
     state = parallel.from_first(str(checkpoints.newest() or "")) if checkpoints and resume else None

@@ -12,7 +12,7 @@ import caffe
 from fast_rcnn import parallel
 from fast_rcnn.checks import check_for_tests, check_outputs
 from fast_rcnn.config import cfg, check_one_scale
-from fast_rcnn.lean import make_lean
+from fast_rcnn.lean import keep_freed_memory, make_lean
 from fast_rcnn.profiling import profiled, span
 from fast_rcnn.weights import load_all_weights
 from roi_data_layer.features import reuse_features
@@ -68,6 +68,7 @@ def imdb_proposals(net: Any, imdb: Any, profile: Path | None = None,
     features  folder in which a training may have left what the frozen layers of the net make of the images
     """
     check_one_scale()
+    keep_freed_memory()
     prefix = reuse_features(net, features, imdb.num_images, cfg) if features else None
     with Spool((4,), np.float32) as boxes, Spool((1,), np.float32) as scores:
         for image_boxes, image_scores in _of_each_image(net, imdb, prefix, profile):

@@ -1,4 +1,8 @@
 """Blobs: two views of one array, sharing, reshaping."""
+import platform
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -245,3 +249,24 @@ def test_a_relu_in_place_leaves_tensors_alone_that_lie_in_the_same_memory():
     view[...] = [[-1, 1, -1], [1, -1, 1]]
     net.forward()
     assert view.tolist() == [[0, 1, 0], [1, 0, 1]]      # the blob's own memory
+
+
+MEMORY = """
+import caffe, torch
+from pathlib import Path
+def resident_mb():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
+{call}
+before = resident_mb()
+values = torch.ones(50, 2 ** 20)
+del values
+print(resident_mb() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="an option of glibc")
+@pytest.mark.parametrize("call, kept", [("", False), ("caffe.keep_freed_memory()", True)])
+def test_freed_memory_is_kept_if_asked_for(call, kept):
+    done = subprocess.run([sys.executable, "-c", MEMORY.format(call=call)], capture_output=True, text=True, check=True)
+    assert (float(done.stdout) > 150) == kept        # of 200 MB

@@ -43,6 +43,7 @@ from .pycaffe import (
     has_nccl,
     init_log,
     init_parallel,
+    keep_freed_memory,
     layer_type_list,
     log,
     nms,

@@ -9,6 +9,7 @@ import torch
 
 from .engine.blob import Blob
 from .engine.device import (
+    keep_freed_memory,
     peak_memory_mb,
     set_device,
     set_mode_cpu,
@@ -50,9 +51,10 @@ __all__ = [
     "AdaDeltaSolver", "AdaGradSolver", "AdamSolver", "AutogradLayer", "Blob", "BlobVec", "EngineLayer",
     "FeatureCache", "Layer", "LayerError", "NCCL", "NesterovSolver", "Net", "ParallelError", "Profile",
     "RMSPropSolver", "SGDSolver", "SolverError", "TEST", "TRAIN", "Timer", "fill_blob", "gather_arrays",
-    "gather_values", "get_solver", "has_gpu", "has_nccl", "init_log", "init_parallel", "layer_type_list", "log", "nms",
-    "nms_sorted", "peak_memory_mb", "register_layer", "set_device", "set_mode_cpu", "set_mode_gpu", "set_multiprocess",
-    "set_precision", "set_random_seed", "set_solver_count", "set_solver_rank", "solver_count", "solver_rank", "span",
+    "gather_values", "get_solver", "has_gpu", "has_nccl", "init_log", "init_parallel", "keep_freed_memory",
+    "layer_type_list", "log", "nms", "nms_sorted", "peak_memory_mb", "register_layer", "set_device", "set_mode_cpu",
+    "set_mode_gpu", "set_multiprocess", "set_precision", "set_random_seed", "set_solver_count", "set_solver_rank",
+    "solver_count", "solver_rank", "span",
 ]
 
 _LOG = logging.getLogger("caffe")

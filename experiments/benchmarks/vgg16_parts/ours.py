@@ -16,6 +16,7 @@ from datasets.roidb import merge, objects_entry, proposals_entry
 from fast_rcnn.alt_opt_nets import RunNets, find_nets
 from fast_rcnn.config import cfg, cfg_from_file
 from fast_rcnn.detector import DetectorFiles
+from fast_rcnn.lean import keep_freed_memory
 from fast_rcnn.stage_cfg import detector_settings, stage_settings, write_settings
 from fast_rcnn.test import detections_per_class, im_detect
 from fast_rcnn.train import SolverWrapper
@@ -39,6 +40,8 @@ def measure(job: Job) -> dict[str, float]:
         weights = write_weights(nets, job.row, folder)
         use_device(job)
         set_precision(job.precision)
+        if job.row != "detection":          # as the tools do
+            keep_freed_memory()
         net, step = (_training if trains else _testing)(job, folder, nets, weights)
         seconds = seconds_a_step(step, job)
         peak = caffe.peak_memory_mb()       # before counting, which runs the step once more

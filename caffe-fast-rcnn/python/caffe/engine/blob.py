@@ -95,6 +95,7 @@ class _Array:
         kept = self._factor
         if kept is None or kept[0] is not self.tensor or kept[1] != tensor._version or kept[2].dtype != dtype:
             assert self.tensor is not None
+            kept = self._factor = None      # its memory is free before as much is taken
             kept = self._factor = (self.tensor, tensor._version, self.tensor.to(dtype))
         return kept[2].view(shape)
 

@@ -6,6 +6,7 @@ One setting for the whole process, as in Caffe: `set_mode_cpu`, `set_mode_gpu`, 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import resource
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 import torch
 
 _MASK = (1 << 63) - 1
+_MALLOC_TRIM_THRESHOLD, _MALLOC_MOST_MAPPED = -1, -4        # options of glibc's mallopt, from malloc.h
 _MOST_PINNED = 1 << 26      # bytes: PyTorch keeps pinned memory for ever, and what is larger, weights, is sent but once
 
 
@@ -176,6 +178,18 @@ def set_solver_rank(rank: int) -> None:
 def is_own_turn(number: int) -> bool:
     """Whether the record or batch of this number, counted from 0, is for this process: each takes every N-th."""
     return number % _Settings.solver_count == _Settings.solver_rank
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep the memory that it frees, for the large blobs of its next pass (Linux with glibc).
+
+    The system otherwise takes it back and clears it anew for each of them, which takes up to a quarter of a pass on the
+    CPU. The peak grows by a fifth or so. For programs that run one net again and again; it cannot be taken back.
+    """
+    allocator = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if allocator is not None:
+        allocator(_MALLOC_MOST_MAPPED, 0)       # nothing gets a mapping of its own, which would end with it
+        allocator(_MALLOC_TRIM_THRESHOLD, -1)   # nothing is given back from the end of the heap
 
 
 def peak_memory_mb() -> float:

@@ -52,6 +52,22 @@ def test_ratio_0_keeps_everything():
     np.testing.assert_allclose(runner.backward([randn(3, 4)], [True])[0], randn(3, 4), rtol=1e-6)
 
 
+@pytest.mark.parametrize("ratio", [0.5, 0.1, 0.9375])
+def test_values_are_dropped_one_by_one(ratio):
+    """As often as asked for at every place, whatever happens to the neighbours, which share a random number."""
+    device.set_random_seed(1)
+    runner = Runner(f"type: 'Dropout' dropout_param {{ dropout_ratio: {ratio} }}", [np.ones((1001, 99))], phase=TRAIN)
+    kept = runner.forward()[0] != 0
+    tolerance = 4 * np.sqrt(ratio * (1 - ratio) / kept.size)
+    assert abs(kept.mean() - (1 - ratio)) < tolerance
+    flat = kept.ravel()
+    for distance in (1, 2, 3, 4):
+        both = (flat[distance:] & flat[:-distance]).mean()
+        assert abs(both - (1 - ratio) ** 2) < 3 * tolerance
+    for place in range(4):
+        assert abs(flat[place::4].mean() - (1 - ratio)) < 2 * tolerance
+
+
 @pytest.mark.parametrize("ratio", [1, -0.5])
 def test_bad_ratio(ratio):
     refused(f"type: 'Dropout' dropout_param {{ dropout_ratio: {ratio} }}", [(2, 3)], "at least 0 and below 1")

@@ -121,6 +121,14 @@ def test_writing_and_reading_agree(tmp_path_factory, shape, double, seed):
     np.testing.assert_array_equal(parsed.double_data if double else parsed.data, values.numpy().ravel())
 
 
+def test_large_arrays_are_written_piece_by_piece(tmp_path, monkeypatch):
+    monkeypatch.setattr(wire, "_PIECE", 64)
+    values = torch.arange(1003, dtype=torch.float32)        # 62 pieces and a part of one
+    with open(tmp_path / "blob", "wb") as file:
+        wire.write(file, [b"before", values, b"after"])
+    assert (tmp_path / "blob").read_bytes() == b"before" + values.numpy().tobytes() + b"after"
+
+
 # ---- generations of files
 def test_v1_and_v0_layers(tmp_path):
     v1 = caffe_pb2.NetParameter(layers=[{"name": "a", "blobs": [{"shape": {"dim": [2]}, "data": [1, 2]}]}])

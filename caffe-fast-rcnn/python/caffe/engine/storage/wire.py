@@ -15,6 +15,7 @@ from typing import IO, NamedTuple
 import torch
 
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
+_PIECE = 1 << 26        # bytes
 
 _KINDS = ((b"\x89PNG", "a PNG image"), (b"\xff\xd8\xff", "a JPEG image"),
           (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
@@ -142,6 +143,15 @@ def write(file: IO[bytes], chunks: Iterable[Chunk]) -> None:
     for chunk in chunks:
         if isinstance(chunk, torch.Tensor):
             array = chunk.detach().cpu().contiguous().numpy().reshape(-1)
-            file.write(array.astype(array.dtype.newbyteorder("<"), copy=False).data)
+            _write_values(file, array.astype(array.dtype.newbyteorder("<"), copy=False).view("u1").data)
         else:
             file.write(chunk)
+
+
+def _write_values(file: IO[bytes], values: memoryview) -> None:
+    """Write piece by piece, and have the disk begin with each at once: less is left when the file must be on it."""
+    for start in range(0, len(values), _PIECE):
+        file.write(values[start:start + _PIECE])
+        if hasattr(os, "posix_fadvise") and len(values) - start >= _PIECE:
+            file.flush()
+            os.posix_fadvise(file.fileno(), file.tell() - _PIECE, _PIECE, os.POSIX_FADV_DONTNEED)

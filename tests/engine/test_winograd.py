@@ -112,12 +112,13 @@ def test_memory_order_of_the_arguments_does_not_matter():
 
 @pytest.mark.parametrize("change, suits", [
     ({}, True), ({"channels": 48}, False), ({"outputs": 16}, False), ({"height": 6, "width": 7}, False),
-    ({"pad": 3}, False), ({"dtype": torch.float64}, False), ({"weight_dtype": torch.float64}, False),
+    ({"num": 0}, False), ({"channels": 1024, "outputs": 2048}, False), ({"pad": 3}, False),
+    ({"dtype": torch.float64}, False), ({"weight_dtype": torch.float64}, False),
     ({"dtype": torch.bfloat16}, _cpu.winograd_bfloat16()), ({"dtype": torch.float16}, False)])
 def test_what_suits(change, suits):
-    size = {"channels": 32, "outputs": 64, "height": 9, "width": 10, "pad": 1, "dtype": torch.float32,
+    size = {"num": 1, "channels": 32, "outputs": 64, "height": 9, "width": 10, "pad": 1, "dtype": torch.float32,
             "weight_dtype": torch.float32, **change}
-    x = torch.zeros(1, size["channels"], size["height"], size["width"], dtype=size["dtype"])
+    x = torch.zeros(size["num"], size["channels"], size["height"], size["width"], dtype=size["dtype"])
     weight = torch.zeros(size["outputs"], size["channels"], 3, 3, dtype=size["weight_dtype"])
     assert winograd.suits(x, weight, size["pad"]) == suits
 

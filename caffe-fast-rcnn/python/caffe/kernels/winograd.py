@@ -19,6 +19,7 @@ from . import _cpu
 CHANNEL_STEP = 32       # channels and outputs must be multiples of it
 _LANES = 16 if _cpu.winograd_lanes(16) else 8       # floats in a vector
 _WORTH_TILES = 16       # of 2 x 2 pixels in an image; with fewer the filters take longer than they save
+_MOST_FILTERS = 1 << 20     # they are kept in 16 floats each
 
 
 class _Scratch(threading.local):
@@ -46,15 +47,16 @@ def _types() -> tuple[torch.dtype, ...]:
 def suits(x: torch.Tensor, weight: torch.Tensor, pad: int) -> bool:
     """Whether the functions below take these, and are worth it.
 
-    x (N, C, H, W), weight (K, C, 3, 3), pad zeros around x. N does not count: an image gives the same bits in any
-    batch.
+    x (N, C, H, W), weight (K, C, 3, 3), pad zeros around x. It does not depend on N, as long as there are images: each
+    gives the same bits in any batch.
     """
-    _, channels, height, width = x.shape
+    num, channels, height, width = x.shape
     tiles = -(-(height + 2 * pad - 2) // 2) * -(-(width + 2 * pad - 2) // 2)
     return (x.device.type == "cpu" and x.dtype in _types() and weight.dtype == torch.float32 and 0 <= pad <= 2
             and weight.shape == (weight.shape[0], channels, 3, 3)
             and channels % CHANNEL_STEP == weight.shape[0] % CHANNEL_STEP == 0
-            and height + 2 * pad > 2 and width + 2 * pad > 2 and tiles >= _WORTH_TILES)
+            and weight.shape[0] * channels <= _MOST_FILTERS
+            and num > 0 and height + 2 * pad > 2 and width + 2 * pad > 2 and tiles >= _WORTH_TILES)
 
 
 def convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, pad: int) -> torch.Tensor:

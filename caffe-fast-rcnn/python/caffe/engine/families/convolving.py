@@ -121,7 +121,7 @@ class ConvolvingLayer(Layer):
             pad, weight = self.window.pad[0], self.blobs[0].tensor
             return (winograd.input_gradient(gradient, weight, pad) if of_value else None,
                     winograd.weight_gradient(value, gradient, pad) if of_weight else None,
-                    gradient.sum((0, 2, 3), dtype=weight.dtype) if of_bias else None)
+                    gradient.sum((0, 2, 3)) if of_bias else None)
         if len(self.window.kernel) > _MOST_AXES_OF_PYTORCH:
             return many_axes.convolution_backward(gradient, value, self._weight(), self.window, self.transposed,
                                                   self.param.convolution_param.group)

@@ -122,7 +122,7 @@ def winograd_lanes(int lanes):
 
 
 def winograd_bfloat16():
-    """Whether this machine multiplies bfloat16."""
+    """Whether the Winograd kernels for bfloat16 run on this machine and are its fastest way."""
     return has_bfloat16()
 
 

@@ -61,7 +61,7 @@ def test_the_table_shows_what_was_measured(program, tmp_path):
     plain, ours = found["plain float32"]["seconds"], found["ours float32"]["seconds"]
     assert float(line[1]) == pytest.approx(plain, abs=5e-3) and float(line[2]) == pytest.approx(ours, abs=5e-3)
     assert float(line[3]) == pytest.approx(plain / ours, abs=0.051)
-    caffes = 2.6 * plain / program.PLAIN_TRUNK_THERE        # seconds, if it is to plain PyTorch here what it was there
+    caffes = 2.6 * plain / program.PLAIN_THERE["trunk, forward"]   # seconds, as it was to plain PyTorch there
     estimate, goal = re.fullmatch(r"([\d.]+) \(([\d.]+)\)", line[4]).groups()
     assert float(estimate) == pytest.approx(caffes / ours, abs=0.051) and goal == "1.6"
     memory = [float(mb) for mb in line[8].split(", ")]
@@ -119,6 +119,8 @@ def test_ratios_to_plain_pytorch_and_to_caffe(program):
     assert "| trunk, forward | 3.90 | 1.95 | 2.0 | 2.7 (1.6) | 0.0500 | 78.0 | 104.0 (3.4) | 3.0, 2.0, 1.0 |" in text
     assert "| stage 2 RPN | 2.00 | 0.50 | 4.0 | 10.4 (10) | 0.25 | 8.0 | 20.8 (12) | 3.0, 2.0, 1.0 |" in text
     assert "theirs times 2.00" in text and "the command" in text and "Not measured" not in text
+    found.update(found_for("trunk, forward and backward, conv1-2 frozen", 19.9, 1.0, 1.0))
+    assert "theirs times 4.00" in program.report(found, args)       # 23.8 s here, 5.95 s there
 
 
 def test_what_is_missing_is_told(program):

@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -72,13 +73,20 @@ def table(results: dict[tuple[str, int], dict]) -> list[str]:
         chosen = [result for (other, _), result in results.items() if other == kind]
         if chosen:
             lines.append(_row(kind, "**mean**", classes, chosen))
+        if len(chosen) > 1:
+            lines.append(_row(kind, "deviation", classes, chosen, _deviation))
     return lines
 
 
-def _row(kind: str, seed: str, classes: list[str], results: list[dict]) -> str:
-    columns = [np.mean([result["points"][name] for result in results]) for name in classes]
-    means = [np.mean([list(result[kind].values()) for result in results]) for kind in ("points", "area")]
-    seconds = np.mean([result["seconds"] for result in results])
+def _deviation(values: list[float]) -> float:
+    return float(np.std(values, ddof=1))
+
+
+def _row(kind: str, seed: str, classes: list[str], results: list[dict],
+         over: Callable[[list[float]], float] = np.mean) -> str:
+    columns = [over([result["points"][name] for result in results]) for name in classes]
+    means = [over([float(np.mean(list(result[which].values()))) for result in results]) for which in ("points", "area")]
+    seconds = over([result["seconds"] for result in results])
     values = " | ".join(f"{value:.3f}" for value in [*columns, *means])
     return f"| {TITLES[kind]} | {seed} | {values} | {seconds:.0f} |"
 
@@ -112,7 +120,7 @@ def main() -> int:
     """Run the benchmark; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, metavar="BCCD", help="folder of the data set")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[3, 4, 5])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[3, 4, 5, 6, 7])
     parser.add_argument("--output", type=Path, default=ROOT / "output" / "bccd", metavar="DIR")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--anew", action="store_true", help="repeat runs that are finished")

@@ -1,5 +1,6 @@
 """Makes `caffe` and the detector's packages importable from the checkout; adds the golden-set options."""
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -8,6 +9,11 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 for folder in (ROOT / "tools", ROOT / "lib", ROOT / "caffe-fast-rcnn" / "python"):
     sys.path.insert(0, str(folder))
+
+# A shell starts background jobs with Ctrl-C ignored, nohup with SIGHUP; the tests send both and wait for the effect
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (getattr(signal, "SIGHUP", None), signal.SIG_DFL)):
+    if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 
 def pytest_addoption(parser):

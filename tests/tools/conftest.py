@@ -1,7 +1,32 @@
-"""A small data set."""
+"""A small data set, and what tests of the benchmarks share."""
+import sys
+from pathlib import Path
+
 import pytest
 
+import caffe
 from datasets.demo_scenes import make_demo_dataset
+from fast_rcnn.config import reset_cfg
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "experiments" / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def benchmarks():
+    """The folder of the benchmarks, whose modules can be imported by their names meanwhile."""
+    sys.path.insert(0, str(BENCHMARKS))
+    yield BENCHMARKS
+    sys.path.remove(str(BENCHMARKS))
+
+
+@pytest.fixture
+def clean_settings():
+    """The defaults of cfg and of the engine, also afterwards."""
+    reset_cfg()
+    yield
+    reset_cfg()
+    caffe.set_precision("float32")
+    caffe.set_mode_cpu()
 
 
 @pytest.fixture(scope="session")

@@ -1,23 +1,13 @@
 """experiments/benchmarks/convolution.py on a small image; the figures themselves are in convolution.md."""
-import importlib.util
-import sys
-from pathlib import Path
+import importlib
 
 import pytest
 import torch
 
-FOLDER = Path(__file__).resolve().parents[2] / "experiments" / "benchmarks"
-
 
 @pytest.fixture(scope="module")
-def program():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "path", [str(FOLDER), *sys.path])
-        spec = importlib.util.spec_from_file_location("convolution_benchmark", FOLDER / "convolution.py")
-        module = importlib.util.module_from_spec(spec)
-        patch.setitem(sys.modules, spec.name, module)
-        spec.loader.exec_module(module)
-        yield module
+def program(benchmarks):
+    return importlib.import_module("convolution")
 
 
 @pytest.mark.parametrize("name", ["forward", "bottom", "weights"])

@@ -9,27 +9,10 @@ from pathlib import Path
 
 import pytest
 
-import caffe
-from fast_rcnn.config import reset_cfg
-
 BENCHMARKS = Path(__file__).resolve().parents[2] / "experiments" / "benchmarks"
+pytestmark = pytest.mark.usefixtures("benchmarks", "clean_settings")
 SMALL = {"net": "VGG16", "height": 48, "width": 64, "rois": 40, "workers": 0, "iterations": 1, "warm_up": 1,
          "cpu": True}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def on_path():
-    sys.path.insert(0, str(BENCHMARKS))
-    yield
-    sys.path.remove(str(BENCHMARKS))
-
-
-@pytest.fixture(autouse=True)
-def settings():
-    reset_cfg()
-    yield
-    reset_cfg()
-    caffe.set_precision("float32")
 
 
 @pytest.fixture

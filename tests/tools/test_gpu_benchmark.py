@@ -1,16 +1,13 @@
 """experiments/benchmarks/gpu.py, tried out on the CPU with small sizes; what a GPU reaches is in gpu.md."""
 import importlib
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import caffe
 from caffe.proto import caffe_pb2, prototxt
-from fast_rcnn.config import reset_cfg
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "experiments" / "benchmarks"
+pytestmark = pytest.mark.usefixtures("benchmarks", "clean_settings")
 SMALL = {"net": "Tiny", "height": 96, "width": 128, "rois": 60, "workers": 0, "iterations": 2, "warm_up": 1,
          "cpu": True}
 RATES = {"machine": "a GPU", "copy": 1e12, "matrix": {"bfloat16": 4e12}}
@@ -24,22 +21,6 @@ layer { name: "first" type: "Convolution" bottom: "a" top: "b" convolution_param
 layer { name: "second" type: "Convolution" bottom: "b" top: "c" convolution_param { num_output: 8 kernel_size: 1 } }
 layer { name: "loss" type: "Reduction" bottom: "c" top: "loss" loss_weight: 1 }
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def on_path():
-    sys.path.insert(0, str(BENCHMARKS))
-    yield
-    sys.path.remove(str(BENCHMARKS))
-
-
-@pytest.fixture(autouse=True)
-def settings():
-    reset_cfg()
-    yield
-    reset_cfg()
-    caffe.set_precision("float32")
-    caffe.set_mode_cpu()
 
 
 @pytest.fixture

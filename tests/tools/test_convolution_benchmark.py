@@ -1,13 +1,9 @@
 """experiments/benchmarks/convolution.py on a small image; the figures themselves are in convolution.md."""
-import importlib
 
 import pytest
 import torch
 
-
-@pytest.fixture(scope="module")
-def program(benchmarks):
-    return importlib.import_module("convolution")
+BENCHMARK = "convolution"
 
 
 @pytest.mark.parametrize("name", ["forward", "bottom", "weights"])

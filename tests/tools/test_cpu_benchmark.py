@@ -1,38 +1,28 @@
 """experiments/benchmarks/cpu.py with small sizes; the figures themselves are in cpu.md."""
 import argparse
 import ast
-import importlib
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "experiments" / "benchmarks"
-pytestmark = pytest.mark.usefixtures("benchmarks", "clean_settings")
+pytestmark = pytest.mark.usefixtures("clean_settings")
+BENCHMARK = "cpu"
 SMALL = {"net": "VGG16", "height": 48, "width": 64, "rois": 40, "workers": 0, "iterations": 1, "warm_up": 1,
          "cpu": True}
-
-
-@pytest.fixture
-def program():
-    return importlib.import_module("cpu")
 
 
 def columns(line: str) -> list[str]:
     return [column.strip() for column in line.strip().strip("|").split("|")]
 
 
-def started(*options: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, str(BENCHMARKS / "cpu.py"), *options], capture_output=True, text=True)
-
-
 # ---------------------------------------------------------------------------------------------- the command
 def test_the_table_shows_what_was_measured(program, tmp_path):
     """Seconds, ratios and memory of the table are those that the processes found, which are printed one by one."""
-    done = started("--rows", "trunk_forward", "--size", "48", "64", "--rois", "40", "--iterations", "1",
-                   "--report", str(tmp_path / "report.md"))
+    options = ["--rows", "trunk_forward", "--size", "48", "64", "--rois", "40", "--iterations", "1", "--report"]
+    done = subprocess.run([sys.executable, program.__file__, *options, str(tmp_path / "report.md")],
+                          capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "report.md").read_text() == done.stdout.removesuffix("\n")
     found = {key: ast.literal_eval(result) for key, result in

@@ -1,25 +1,18 @@
 """experiments/benchmarks/data.py with small data; the figures themselves are in data.md."""
-import importlib.util
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fast_rcnn.config import reset_cfg
-
-PROGRAM = Path(__file__).resolve().parents[2] / "experiments" / "benchmarks" / "data.py"
+pytestmark = pytest.mark.usefixtures("clean_settings")
+BENCHMARK = "data"
 
 
 @pytest.fixture
-def program(monkeypatch):
-    spec = importlib.util.spec_from_file_location("data_benchmark", PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    monkeypatch.setattr(module, "HEIGHT", 60)
-    monkeypatch.setattr(module, "WIDTH", 100)
-    monkeypatch.setattr(module, "WARM_UP", 0.01)
-    yield module
-    reset_cfg()
+def program(program, monkeypatch):
+    monkeypatch.setattr(program, "HEIGHT", 60)
+    monkeypatch.setattr(program, "WIDTH", 100)
+    monkeypatch.setattr(program, "WARM_UP", 0.01)
+    return program
 
 
 def test_every_mode_gives_the_same_minibatches(program, tmp_path):

@@ -7,7 +7,8 @@ import pytest
 import caffe
 from caffe.proto import caffe_pb2, prototxt
 
-pytestmark = pytest.mark.usefixtures("benchmarks", "clean_settings")
+pytestmark = pytest.mark.usefixtures("clean_settings")
+BENCHMARK = "gpu"
 SMALL = {"net": "Tiny", "height": 96, "width": 128, "rois": 60, "workers": 0, "iterations": 2, "warm_up": 1,
          "cpu": True}
 RATES = {"machine": "a GPU", "copy": 1e12, "matrix": {"bfloat16": 4e12}}
@@ -21,11 +22,6 @@ layer { name: "first" type: "Convolution" bottom: "a" top: "b" convolution_param
 layer { name: "second" type: "Convolution" bottom: "b" top: "c" convolution_param { num_output: 8 kernel_size: 1 } }
 layer { name: "loss" type: "Reduction" bottom: "c" top: "loss" loss_weight: 1 }
 """
-
-
-@pytest.fixture
-def program():
-    return importlib.import_module("gpu")
 
 
 @pytest.fixture

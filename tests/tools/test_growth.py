@@ -1,30 +1,10 @@
 """experiments/benchmarks/growth.py in small; the figures themselves are in growth.md."""
-import importlib.util
-import sys
 from argparse import Namespace
-from pathlib import Path
 
 import pytest
 
-from fast_rcnn.config import reset_cfg
-
-PROGRAM = Path(__file__).resolve().parents[2] / "experiments" / "benchmarks" / "growth.py"
-
-
-@pytest.fixture(scope="module")
-def program():
-    spec = importlib.util.spec_from_file_location("growth", PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    before = list(sys.path)
-    spec.loader.exec_module(module)
-    yield module
-    sys.path[:] = before
-
-
-@pytest.fixture(autouse=True)
-def default_settings():
-    yield
-    reset_cfg()
+pytestmark = pytest.mark.usefixtures("clean_settings")
+BENCHMARK = "growth"
 
 
 def test_start_up_of_a_synthetic_data_set(program, tmp_path):

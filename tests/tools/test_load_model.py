@@ -1,21 +1,10 @@
 """experiments/benchmarks/load_model.py on a narrow net; the figures themselves are in load_model.md."""
-import importlib.util
-from pathlib import Path
 
 import numpy as np
-import pytest
 
 import caffe
 
-PROGRAM = Path(__file__).resolve().parents[2] / "experiments" / "benchmarks" / "load_model.py"
-
-
-@pytest.fixture(scope="module")
-def program():
-    spec = importlib.util.spec_from_file_location("load_model", PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+BENCHMARK = "load_model"
 
 
 def test_what_is_measured(program, tmp_path):

@@ -1,22 +1,10 @@
 """experiments/benchmarks/parallel.py on two iterations of one process."""
 import argparse
-import importlib.util
-from pathlib import Path
 
 import pytest
 
-from fast_rcnn.config import reset_cfg
-
-PROGRAM = Path(__file__).resolve().parents[2] / "experiments" / "benchmarks" / "parallel.py"
-
-
-@pytest.fixture(scope="module")
-def program():
-    spec = importlib.util.spec_from_file_location("parallel_benchmark", PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    reset_cfg()
+pytestmark = pytest.mark.usefixtures("clean_settings")
+BENCHMARK = "parallel"
 
 
 def test_what_is_measured(program, tmp_path):

@@ -6,6 +6,16 @@
 constexpr bool ROW_EACH = sizeof(Pixel) == WORD;
 constexpr int CHANNEL_BLOCK = 64;       // channels of two tiles that are transformed together: they fit the first cache
 
+// `count` values of each frequency of two tiles, from the first on, in words that hold both, in panels. Panels that follow
+// upon each other (panel_stride PANEL) are a row.
+static inline void store_pairs(const float (&values)[2][FREQUENCIES * CHANNEL_BLOCK], int first, int count, float* words,
+                               int64_t stride, int64_t panel_stride) {
+    for (int f = 0; f < FREQUENCIES; ++f)
+        for (int k = 0; k < count; k += LANES)
+            store_pair(load(values[0] + f * CHANNEL_BLOCK + k), load(values[1] + f * CHANNEL_BLOCK + k),
+                       words + f * stride + (first + k) / PANEL * panel_stride + (first + k) % PANEL, PANEL);
+}
+
 // Both tiles of a pair: words[f * stride + c]
 static void input_pair(const Tile<Pixel>* tiles, int height, int width, int channels, float* words, int64_t stride,
                        int64_t row) {
@@ -20,10 +30,7 @@ static void input_pair(const Tile<Pixel>* tiles, int height, int width, int chan
         const int count = channels - first < CHANNEL_BLOCK ? channels - first : CHANNEL_BLOCK;
         transform_patch(one, first, count, values[0], CHANNEL_BLOCK);
         transform_patch(other, first, count, values[1], CHANNEL_BLOCK);
-        for (int f = 0; f < FREQUENCIES; ++f)
-            for (int c = 0; c < count; c += LANES)
-                store_pair(load(values[0] + f * CHANNEL_BLOCK + c), load(values[1] + f * CHANNEL_BLOCK + c),
-                           words + f * stride + first + c, row);
+        store_pairs(values, first, count, words, stride, PANEL);
     }
 }
 
@@ -64,10 +71,7 @@ static void gradient_pair(const Tile<Pixel>* tiles, int height, int width, int o
         const int count = outputs - first < CHANNEL_BLOCK ? outputs - first : CHANNEL_BLOCK;
         for (int i = 0; i < 2; ++i)
             transform_gradient(tiles[i], height, width, outputs, first, count, values[i], CHANNEL_BLOCK, PANEL);
-        for (int f = 0; f < FREQUENCIES; ++f)
-            for (int k = 0; k < count; k += LANES)
-                store_pair(load(values[0] + f * CHANNEL_BLOCK + k), load(values[1] + f * CHANNEL_BLOCK + k),
-                           words + f * stride + (first + k) / PANEL * panel_stride + (first + k) % PANEL, PANEL);
+        store_pairs(values, first, count, words, stride, panel_stride);
     }
 }
 

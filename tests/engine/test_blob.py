@@ -208,10 +208,14 @@ def test_sending_to_where_a_tensor_is_changes_nothing():
 
 @needs_gpu
 def test_an_array_may_be_overwritten_while_it_travels():
-    array = np.ones((31, 1 << 20), np.float32)
-    sent = device.send(torch.from_numpy(array), torch.device("cuda", 0))
-    array[...] = 2
-    assert bool((sent == 1).all())
+    array = np.ones((15, 1 << 20), np.float32)     # as large as what travels through pinned memory may be
+    device.set_mode_gpu()
+    try:
+        sent = device.send(torch.from_numpy(array), device.current_device())
+        array[...] = 2
+        assert sent.device.type != "cpu" and bool((sent == 1).all())
+    finally:
+        device.set_mode_cpu()
 
 
 def test_float64():
@@ -226,7 +230,7 @@ def test_gpu_views_follow_the_side_written_last():
     try:
         blob = Blob(2, 3)
         blob.data[...] = 2
-        assert blob.tensor.is_cuda and bool((blob.tensor == 2).all())
+        assert blob.tensor.device == device.current_device() and bool((blob.tensor == 2).all())
         blob.tensor = blob.tensor * 3
         view = blob.data
         assert (view == 6).all()

@@ -1,19 +1,15 @@
 """The CUDA kernels: compiled by nvcc and NVRTC where they exist, run as C++ on the CPU, and run on a GPU."""
-import atexit
 import contextlib
-import ctypes
-import functools
 import re
 import shutil
 import subprocess
-import tempfile
 import types
-from pathlib import Path
 
 import kernel_oracles as oracle
 import numpy as np
 import pytest
 import torch
+from cuda_emulator import StandInDriver
 
 from caffe.kernels import cuda, nms, roi_pool_backward, roi_pool_forward, smooth_l1
 
@@ -95,46 +91,10 @@ def test_headers_shared_with_cuda_include_nothing_else():
 
 
 # ---- running: the kernels as C++, reached through the real launch code and a stand-in for the driver
-class StandInDriver:
-    """Answers like cuda.bindings.driver; a launch runs the kernel's C++ twin."""
-
-    __name__ = "driver"
-    CUstream = int
-
-    def __init__(self, library):
-        self.library = library
-        self.launched = []
-
-    def cuCtxSetCurrent(self, context):
-        return (0,)
-
-    def cuLaunchKernel(self, name, grid_x, grid_y, grid_z, block_x, block_y, block_z, shared, stream, arguments, extra):
-        assert (grid_z, block_y, block_z, shared, extra) == (1, 1, 1, 0, 0)
-        held = [kind(value) for value, kind in zip(*arguments, strict=True)]
-        pointers = (ctypes.c_void_p * len(held))(*map(ctypes.addressof, held))
-        block = min(block_x, 64)   # the grid-stride loops take any number of threads
-        getattr(self.library, f"emulate_{name}")(min(grid_x, 3) if grid_y == 1 else grid_x, grid_y, block, pointers)
-        self.launched.append(name)
-        return (0,)
-
-
-@functools.cache
-def emulator():
-    compiler = shutil.which("g++") or shutil.which("clang++")
-    if not compiler:
-        pytest.skip("no C++ compiler here")
-    folder, here = tempfile.mkdtemp(), Path(__file__).parent
-    atexit.register(shutil.rmtree, folder)
-    out = Path(folder) / "emulator.so"
-    subprocess.run([compiler, "-O1", "-std=c++20", "-ffp-contract=off", "-fPIC", "-shared", "-pthread",
-                    f"-I{cuda.FOLDER}", f"-I{here}", here / "cuda_on_cpu.cpp", "-o", out], check=True)
-    return ctypes.CDLL(str(out))
-
-
 @pytest.fixture
 def as_cuda(monkeypatch):
     """Inside `with as_cuda():` tensors of the CPU are taken for CUDA tensors."""
-    driver = StandInDriver(emulator())
+    driver = StandInDriver()
     stream = types.SimpleNamespace(cuda_stream=0)
 
     @contextlib.contextmanager

@@ -90,13 +90,13 @@ def make_solver(stage: str) -> Any:
         return caffe.get_solver(str(file))
 
 
-def set_up(stage: str) -> Any:
+def set_up(stage: str, on_gpu: bool) -> Any:
     """The solver of a stage with settings, weights and data."""
     reset_cfg()
     rpn = stage.endswith("rpn")
     settings = {**SETTINGS, "TRAIN.HAS_RPN": rpn, "TRAIN.BBOX_REG": not rpn, "TRAIN.USE_OHEM": not rpn}
     cfg_from_list([item for pair in settings.items() for item in pair])
-    caffe.set_mode_cpu()
+    (caffe.set_mode_gpu if on_gpu else caffe.set_mode_cpu)()
     caffe.set_random_seed(3)
     solver = make_solver(stage)
     set_weights(solver.net)
@@ -132,9 +132,9 @@ def norms_of(net: Any) -> dict[str, float]:
             for name, blobs in net.params.items() for index, blob in enumerate(blobs)}
 
 
-def train(stage: str) -> dict[str, Any]:
+def train(stage: str, on_gpu: bool = False) -> dict[str, Any]:
     """Examples and losses of each iteration, and the norms of the parameters before and after."""
-    solver = set_up(stage)
+    solver = set_up(stage, on_gpu)
     try:
         record: dict[str, Any] = {"examples": [], "losses": [], "norms_before": norms_of(solver.net)}
         for _ in range(ITERATIONS):
@@ -143,6 +143,7 @@ def train(stage: str) -> dict[str, Any]:
             record["losses"].append(losses_of(solver.net))
         return {**record, "norms_after": norms_of(solver.net)}
     finally:
+        caffe.set_mode_cpu()
         reset_cfg()
 
 

@@ -1,4 +1,4 @@
-"""Every recorded engine case, run by tests/golden/check_golden.py in a worker process."""
+"""Every recorded engine case, run by tests/golden/check_golden.py in a worker process, also on a GPU where there is one."""
 import argparse
 import json
 import os
@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 import check_golden
@@ -28,12 +29,12 @@ def index(folder):
     return json.loads((folder / "index.json").read_text())
 
 
-@pytest.fixture(scope="module")
-def pool(folder):
+@pytest.fixture(scope="module", params=["cpu", "gpu"] if torch.cuda.is_available() else ["cpu"])
+def pool(request, folder):
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PACKAGES), before]))
     pool = check_golden.Pool(argparse.Namespace(
-        dir=str(folder), gpu=False, skip_lr=False, timeout=120, python=sys.executable,
+        dir=str(folder), gpu=request.param == "gpu", skip_lr=False, timeout=120, python=sys.executable,
         upgrade_net_cmd=None, upgrade_solver_cmd=None))
     yield pool
     pool.stop()

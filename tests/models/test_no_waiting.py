@@ -1,6 +1,7 @@
-"""Training on a GPU waits for it only where tops get their shapes from values. Told without a GPU.
+"""Training on a GPU gives the CPU's losses, and waits only where tops get their shapes from values.
 
-Arrays of blobs note on which side their values would be, and PyTorch tells of each value that is asked for.
+The waits are told without a GPU: arrays of blobs note on which side their values would be, and PyTorch tells of each
+value that is asked for.
 """
 import contextlib
 import traceback
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from golden.record_trajectories import set_weights
 from test_tiny import TINY, roidb, settings  # noqa: F401  (fixtures)
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -72,12 +74,19 @@ def as_gpu(monkeypatch):
 
 
 @contextlib.contextmanager
-def trained(solver, entries, folder):
-    """A solver of Tiny and its losses after two iterations: the first ones make what is then kept, such as anchors."""
+def made(solver, entries, folder):
+    """A solver of Tiny."""
     cfg.TRAIN.HAS_RPN = "rpn_solver" in solver or "end2end" in solver
     cfg.TRAIN.USE_OHEM = "alt_opt/stage1_fast" in solver
     cfg.TRAIN.BBOX_REG, cfg.NUM_WORKERS = "rpn_solver" not in solver, 0
     with contextlib.closing(SolverWrapper(TINY / solver, entries, folder)) as wrapper:
+        yield wrapper
+
+
+@contextlib.contextmanager
+def trained(solver, entries, folder):
+    """A solver of Tiny and its losses after two iterations: the first ones make what is then kept, such as anchors."""
+    with made(solver, entries, folder) as wrapper:
         wrapper.solver.step(2)
         yield wrapper
         assert all(loss > 0 for loss in wrapper.losses.means().values())
@@ -86,9 +95,10 @@ def trained(solver, entries, folder):
 WITHOUT_PROPOSALS = ["faster_rcnn_alt_opt/stage1_rpn_solver60k80k.pt",
                      "faster_rcnn_alt_opt/stage1_fast_rcnn_solver30k40k.pt",
                      "faster_rcnn_alt_opt_no_ohem/stage2_fast_rcnn_solver30k40k.pt"]
+END_TO_END = "faster_rcnn_end2end/solver.pt"
 
 
-@pytest.mark.parametrize("solver", [*WITHOUT_PROPOSALS, "faster_rcnn_end2end/solver.pt"])
+@pytest.mark.parametrize("solver", [*WITHOUT_PROPOSALS, END_TO_END])
 def test_iterations_wait_for_proposals_only(solver, roidb, as_gpu, tmp_path):   # noqa: F811
     waits = Waits(as_gpu)
     with trained(solver, roidb, tmp_path) as wrapper:
@@ -97,18 +107,40 @@ def test_iterations_wait_for_proposals_only(solver, roidb, as_gpu, tmp_path):   
             for _ in range(3):
                 wrapper.solver.step(1)
                 wrapper.losses.iteration_done()
-        proposing = {"proposal_layer.py", "proposal_target_layer.py"} if "end2end" in solver else set()
+        proposing = {"proposal_layer.py", "proposal_target_layer.py"} if solver == END_TO_END else set()
         assert waits.found == proposing
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-@pytest.mark.parametrize("solver", WITHOUT_PROPOSALS)
-def test_cuda_agrees(solver, roidb, tmp_path):      # noqa: F811
+@pytest.fixture
+def gpu():
+    """Blobs lie on the GPU, where there is one."""
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU")
     caffe.set_mode_gpu()
+    yield
+    caffe.set_mode_cpu()
+
+
+@pytest.mark.parametrize("solver", WITHOUT_PROPOSALS)
+def test_a_gpu_is_not_waited_for(solver, roidb, tmp_path, gpu):      # noqa: F811
     with trained(solver, roidb, tmp_path) as wrapper:
         torch.cuda.set_sync_debug_mode("error")
         try:
             wrapper.solver.step(3)
         finally:
             torch.cuda.set_sync_debug_mode("default")
-            caffe.set_mode_cpu()
+
+
+@pytest.mark.parametrize("solver", [*WITHOUT_PROPOSALS, END_TO_END])
+def test_a_gpu_trains_as_the_cpu_does(solver, roidb, tmp_path, gpu):     # noqa: F811
+    losses = []
+    for mode in (caffe.set_mode_gpu, caffe.set_mode_cpu):
+        mode()
+        with made(solver, roidb, tmp_path) as wrapper:
+            net = wrapper.solver.net
+            set_weights(net)
+            for _ in range(4):
+                wrapper.solver.step(1)
+                losses.append({name: float(net.blobs[name].data) for name in net.outputs if "loss" in name})
+    for on_gpu, on_cpu in zip(losses[:4], losses[4:], strict=True):
+        assert on_gpu == pytest.approx(on_cpu, rel=1e-4) and all(on_cpu.values())

@@ -1,0 +1,103 @@
+"""Makes caffe take a device of the tests for its GPU, so that what it does on one runs where there is none.
+
+    DEVICE_APART=FOLDER PYTHONPATH=tests/device_apart python ...
+
+does so for any program and what it starts (see sitecustomize.py). FOLDER is where `build` has compiled backend.cpp.
+On that device memory is out of the host's reach, tensors of both sides do not mix, PyTorch computes as on the CPU, and
+CUDA kernels run as C++. There is nothing to wait for: what would travel through pinned memory is copied, and the host's
+clock and random numbers take the place of the GPU's.
+"""
+import contextlib
+import ctypes
+import os
+import subprocess
+import types
+from pathlib import Path
+
+import cuda_emulator
+import torch
+
+import caffe
+from caffe.engine import device
+from caffe.engine.graph import frozen_prefix
+from caffe.kernels import cuda
+from utils import python_layer
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+FOLDERS = [HERE, ROOT / "tests" / "engine", ROOT / "lib", ROOT / "caffe-fast-rcnn" / "python"]
+CPU = torch.device("cpu")
+
+
+def build(folder):
+    """Compile the device for the PyTorch at hand, and the kernels for the CPU."""
+    home = Path(torch.__file__).parent
+    subprocess.run([cuda_emulator.compiler(), "-O1", "-std=c++20", "-fPIC", "-shared", HERE / "backend.cpp",
+                    "-o", folder / "backend.so", "-isystem", home / "include", f"-L{home / 'lib'}",
+                    f"-Wl,-rpath,{home / 'lib'}", "-ltorch", "-ltorch_cpu", "-lc10"], check=True)
+    cuda_emulator.build(folder)
+
+
+def environment(folder):
+    """Environment variables for a process that is to have the device."""
+    return {**os.environ, "DEVICE_APART": str(folder), "PYTHONPATH": os.pathsep.join(map(str, FOLDERS)),
+            "OMP_NUM_THREADS": "1"}
+
+
+def install():
+    """Load the device and let caffe and the tests find it where they look for CUDA."""
+    folder = os.environ["DEVICE_APART"]
+    apart = _load(f"{folder}/backend.so")
+    for name, answer in {"is_available": True, "is_initialized": False, "device_count": 1, "current_device": 0,
+                         "current_stream": types.SimpleNamespace(cuda_stream=0), "device": contextlib.nullcontext(),
+                         "max_memory_allocated": 0, "set_sync_debug_mode": None}.items():
+        setattr(torch.cuda, name, lambda *arguments, answer=answer: answer)
+    _run_kernels(Driver(ctypes.CDLL(f"{folder}/backend.so"), ctypes.CDLL(f"{folder}/emulator.so")), apart)
+    device.current_device = lambda: apart if device._Settings.use_gpu else CPU
+    device.send = lambda tensor, where, dtype=None: tensor.to(dtype or tensor.dtype).to(where)
+    device.generator = _generator
+    frozen_prefix._WORTH_READING[apart.type] = frozen_prefix._WORTH_READING["cuda"]
+    python_layer.lies_on_gpu = lambda blob: hasattr(blob, "tensor") and cuda.holds(blob.tensor)
+
+
+def _load(library):
+    torch.ops.load_library(library)
+    torch.utils.rename_privateuse1_backend("apart")
+    torch._register_device_module("apart", types.SimpleNamespace(
+        is_available=lambda: True, is_initialized=lambda: True, _is_in_bad_fork=lambda: False, _lazy_init=lambda: None,
+        device_count=lambda: 1, current_device=lambda: 0))
+    return torch.device("apart", 0)
+
+
+def _generator():
+    seed = device._Settings.seed & device._MASK
+    return device._Settings.generators.setdefault(CPU, torch.Generator().manual_seed(seed))
+
+
+class Driver(cuda_emulator.StandInDriver):
+    """Runs kernels on the CPU, which may meanwhile touch the memory of the device."""
+
+    def __init__(self, backend, emulator):
+        super().__init__(emulator)
+        self._open = backend.open_memory
+
+    def cuLaunchKernel(self, *arguments):
+        *_, (values, kinds), _extra = arguments
+        held = [ctypes.c_void_p(value) for value, kind in zip(values, kinds, strict=True)
+                if kind is ctypes.c_void_p and value]
+        for address in held:
+            self._open(address, 1)
+        status = super().cuLaunchKernel(*arguments)
+        for address in held:
+            self._open(address, 0)
+        return status
+
+
+def _run_kernels(driver, apart):
+    sort_and_sweep = caffe.nms
+    cuda.holds = lambda tensor: tensor.device.type == apart.type
+    cuda._bindings = lambda name: driver
+    cuda._context = lambda index: None
+    cuda._function = lambda source, kernel, index: kernel
+    caffe.nms = lambda dets, threshold, max_keep=0, device=None: sort_and_sweep(
+        dets, threshold, max_keep, device and device.replace("cuda", apart.type))

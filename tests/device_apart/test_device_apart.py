@@ -1,0 +1,79 @@
+"""What caffe and the detector do on a GPU, done on a device of the tests: see device_apart.py.
+
+A GPU that is there is tested by the same tests directly.
+"""
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from device_apart import ROOT, build, environment
+
+from caffe.engine.storage.caffemodel import read_weights
+from datasets.demo_scenes import make_demo_dataset
+
+pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="the GPU takes its place")
+SETTINGS = ["TRAIN.SCALES", "(160,)", "TRAIN.MAX_SIZE", "240", "TEST.SCALES", "(160,)", "TEST.MAX_SIZE", "240",
+            "TRAIN.RPN_PRE_NMS_TOP_N", "192", "TRAIN.RPN_POST_NMS_TOP_N", "60", "TRAIN.BATCH_SIZE", "16",
+            "NUM_WORKERS", "0"]
+TESTS = {"layers": ["tests/engine/layers"],
+         "blobs": ["tests/engine/test_blob.py", "-k", "gpu or travels"],
+         "recorded cases": ["tests/golden/test_engine.py", "-k", "gpu"],
+         "recorded trainings": ["tests/golden/test_trajectories.py", "-k", "gpu"],
+         "training": ["tests/models/test_no_waiting.py", "-k", "gpu"]}
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory):
+    """Runs Python where the device is; returns exit status and output."""
+    folder = tmp_path_factory.mktemp("device")
+    build(folder)
+
+    def run(*arguments):
+        done = subprocess.run([sys.executable, *map(str, arguments)], env=environment(folder), cwd=ROOT, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=500)
+        return done.returncode, done.stdout
+    return run
+
+
+@pytest.mark.parametrize("what", TESTS)
+def test_passes_there(what, run):
+    status, text = run("-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS[what])
+    assert status == 0 and "skipped" not in text, text
+
+
+def on_device(code, run):
+    return run("-c", f"import torch, caffe; caffe.set_mode_gpu(); blob = caffe.Blob(2, 3); blob.data[...] = 7; {code}")
+
+
+def test_blobs_lie_there(run):
+    assert on_device("print(blob.tensor.device, blob.tensor.sum().item())", run) == (0, "apart:0 42.0\n")
+
+
+def test_the_host_cannot_reach_its_memory(run):
+    status, _ = on_device("import ctypes; ctypes.string_at(blob.tensor.data_ptr(), 4)", run)
+    assert status == -11    # segmentation fault
+
+
+@pytest.mark.parametrize("operation, error", [("+ torch.ones(2, 3)", "Expected all tensors to be on the same device"),
+                                              ("@ torch.ones(3, 2)", "aten::mm: expected all tensors on one device")])
+def test_tensors_of_both_sides_do_not_mix(operation, error, run):
+    status, text = on_device(f"blob.tensor {operation}", run)
+    assert status == 1 and error in text
+
+
+def test_the_four_stages_come_to_the_weights_of_the_cpu(run, tmp_path):
+    data = make_demo_dataset(tmp_path / "data", num_train=3, num_test=1)
+    weights = []
+    for device in ("--gpu=0", "--cpu"):
+        output = tmp_path / device
+        status, text = run("tools/train_faster_rcnn_alt_opt.py", "--net_name", "Tiny", device, "--imdb",
+                           f"{data}:trainval", "--max_iters", 2, 2, 2, 8, "--output", output, "--set", *SETTINGS)
+        assert status == 0, text
+        assert "computed once for each image" in text
+        weights.append(read_weights(output / "Tiny_faster_rcnn_final.caffemodel"))
+    for (layer, on_gpu), (same_layer, on_cpu) in zip(*weights, strict=True):
+        assert layer == same_layer
+        for array, expected in zip(on_gpu, on_cpu, strict=True):
+            np.testing.assert_allclose(array, expected, rtol=0, atol=1e-5 * np.abs(expected).max(), err_msg=layer)

@@ -15,6 +15,9 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <set>
+#include <string>
+#include <utility>
 
 namespace {
 
@@ -167,8 +170,22 @@ const at::Tensor& resize(const at::Tensor& tensor, IntArrayRef size, optional<at
     return tensor;
 }
 
-at::Tensor copy_across(const at::Tensor& from, const at::Tensor& to, bool) {
+// ---- where the host would wait for a GPU
+bool waits_are_errors = false;
+thread_local bool on_the_device = false;     // what happens now would happen there
+
+struct OnTheDevice {
+    bool before = std::exchange(on_the_device, true);
+    ~OnTheDevice() { on_the_device = before; }
+};
+
+void wait_for(const std::string& what) {
+    TORCH_CHECK(!waits_are_errors || on_the_device, "the host waits for the device apart: ", what);
+}
+
+at::Tensor copy_across(const at::Tensor& from, const at::Tensor& to, bool without_waiting) {
     if (to.numel() == 0) return to;
+    if (from.device() != to.device() && !(without_waiting && from.device().is_cpu())) wait_for("copy");
     Opened source(from), target(to);
     target.as_cpu.copy_(source.as_cpu);
     return to;
@@ -183,6 +200,7 @@ at::Tensor copy_and_resize(const at::Tensor& from, const at::Tensor& to) {
 at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, const optional<at::Tensor>& bias,
                        IntArrayRef stride, IntArrayRef pad, IntArrayRef dilation, bool transposed,
                        IntArrayRef output_pad, int64_t groups) {
+    OnTheDevice scope;
     const auto added = bias && bias->defined() ? optional<at::Tensor>(bias->cpu()) : std::nullopt;
     return at::convolution(x.cpu(), weight.cpu(), added, stride, pad, dilation, transposed, output_pad, groups)
         .to(x.device());
@@ -191,6 +209,7 @@ at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, const opti
 std::tuple<at::Tensor, at::Tensor, at::Tensor> convolution_backward(
     const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weight, IntArrayRef stride, IntArrayRef pad,
     IntArrayRef dilation, bool transposed, IntArrayRef output_pad, int64_t groups, std::array<bool, 3> wanted) {
+    OnTheDevice scope;
     const int64_t outputs = dy.size(1);
     const auto [dx, dweight, dbias] = at::convolution_backward(
         dy.cpu(), x.cpu(), weight.cpu(), IntArrayRef(&outputs, 1), stride, pad, dilation, transposed, output_pad,
@@ -201,7 +220,11 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> convolution_backward(
 
 // CUDA takes tensors of the CPU beside its own where they have no axes, and as indices.
 void on_cpu(const c10::OperatorHandle& operation, torch::jit::Stack* stack) {
+    static const std::set<std::string> asking{"aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select",
+                                              "aten::_unique2", "aten::equal"};
     const auto& name = operation.schema().name();
+    if (asking.count(name)) wait_for(name);
+    OnTheDevice scope;
     bool near = false, apart = false;
     for (const auto& value : *stack) {
         if (!value.isTensor() || !value.toTensor().defined()) continue;
@@ -214,6 +237,9 @@ void on_cpu(const c10::OperatorHandle& operation, torch::jit::Stack* stack) {
 }
 
 }  // namespace
+
+// Whether to raise an error where the host would wait; also for values that make a shape.
+extern "C" void make_waits_errors(int errors) { waits_are_errors = errors; }
 
 // Opens or closes the memory that holds an address, for kernels that are emulated.
 extern "C" void open_memory(const void* address, int opened) { memory.open(address, opened); }

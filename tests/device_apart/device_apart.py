@@ -4,7 +4,7 @@
 
 does so for any program and what it starts (see sitecustomize.py). FOLDER is where `build` has compiled backend.cpp.
 On that device memory is out of the host's reach, tensors of both sides do not mix, PyTorch computes as on the CPU, and
-CUDA kernels run as C++. There is nothing to wait for: what would travel through pinned memory is copied, and the host's
+CUDA kernels run as C++. All is done when it is asked for, but where a GPU would be waited for can be told. The host's
 clock and random numbers take the place of the GPU's.
 """
 import contextlib
@@ -48,13 +48,15 @@ def install():
     """Load the device and let caffe and the tests find it where they look for CUDA."""
     folder = os.environ["DEVICE_APART"]
     apart = _load(f"{folder}/backend.so")
+    backend = ctypes.CDLL(f"{folder}/backend.so")
     for name, answer in {"is_available": True, "is_initialized": False, "device_count": 1, "current_device": 0,
                          "current_stream": types.SimpleNamespace(cuda_stream=0), "device": contextlib.nullcontext(),
-                         "max_memory_allocated": 0, "set_sync_debug_mode": None}.items():
+                         "max_memory_allocated": 0}.items():
         setattr(torch.cuda, name, lambda *arguments, answer=answer: answer)
-    _run_kernels(Driver(ctypes.CDLL(f"{folder}/backend.so"), ctypes.CDLL(f"{folder}/emulator.so")), apart)
+    torch.cuda.set_sync_debug_mode = lambda mode: backend.make_waits_errors(mode == "error")
+    _run_kernels(Driver(backend, ctypes.CDLL(f"{folder}/emulator.so")), apart)
     device.current_device = lambda: apart if device._Settings.use_gpu else CPU
-    device.send = lambda tensor, where, dtype=None: tensor.to(dtype or tensor.dtype).to(where)
+    device.send = _send
     device.generator = _generator
     frozen_prefix._WORTH_READING[apart.type] = frozen_prefix._WORTH_READING["cuda"]
     python_layer.lies_on_gpu = lambda blob: hasattr(blob, "tensor") and cuda.holds(blob.tensor)
@@ -67,6 +69,11 @@ def _load(library):
         is_available=lambda: True, is_initialized=lambda: True, _is_in_bad_fork=lambda: False, _lazy_init=lambda: None,
         device_count=lambda: 1, current_device=lambda: 0))
     return torch.device("apart", 0)
+
+
+def _send(tensor, where, dtype=None):
+    pinned = tensor.device == CPU and tensor.numel() * tensor.element_size() < device._MOST_PINNED
+    return tensor.to(dtype or tensor.dtype).to(where, non_blocking=pinned)
 
 
 def _generator():

@@ -63,6 +63,13 @@ def test_tensors_of_both_sides_do_not_mix(operation, error, run):
     assert status == 1 and error in text
 
 
+@pytest.mark.parametrize("asking", ["blob.data", "blob.tensor.sum().item()", "blob.tensor.nonzero()",
+                                    "torch.ones(2, 3).to(blob.tensor.device)"])
+def test_waits_can_be_told(asking, run):
+    status, text = on_device(f"blob.tensor; torch.cuda.set_sync_debug_mode('error'); blob.tensor + 1; {asking}", run)
+    assert status == 1 and "the host waits for the device apart" in text
+
+
 def test_the_four_stages_come_to_the_weights_of_the_cpu(run, tmp_path):
     data = make_demo_dataset(tmp_path / "data", num_train=3, num_test=1)
     weights = []

@@ -146,16 +146,16 @@ def test_the_copy_of_a_weight_is_kept_until_it_changes():
     caffe.set_precision("bfloat16")
     blob = Blob(2, 3)
     blob.tensor = torch.arange(6.0).reshape(2, 3)
-    first = blob.factor
-    assert first.dtype == torch.bfloat16 and blob.factor.data_ptr() == first.data_ptr()
+    first = blob.factor()
+    assert first.dtype == torch.bfloat16 and blob.factor().data_ptr() == first.data_ptr()
     blob.tensor.add_(1)
-    assert blob.factor.float().flatten().tolist() == [1, 2, 3, 4, 5, 6]
+    assert blob.factor().float().flatten().tolist() == [1, 2, 3, 4, 5, 6]
     blob.tensor = torch.zeros(2, 3)
-    assert not blob.factor.any()
+    assert not blob.factor().any()
     blob.data[...] = 7              # from now on NumPy may write unseen
-    assert (blob.factor == 7).all()
+    assert (blob.factor() == 7).all()
     blob.data[0, 1] = 9
-    assert blob.factor.float().flatten().tolist() == [7, 9, 7, 7, 7, 7]
+    assert blob.factor().float().flatten().tolist() == [7, 9, 7, 7, 7, 7]
 
 
 def test_the_copy_follows_the_shape():
@@ -163,7 +163,7 @@ def test_the_copy_follows_the_shape():
     blob, other = Blob(2, 3), Blob(6)
     other.share_data(blob)
     blob.tensor = torch.arange(6.0).reshape(2, 3)
-    assert blob.factor.shape == (2, 3) and other.factor.shape == (6,)
+    assert blob.factor().shape == (2, 3) and other.factor().shape == (6,)
 
 
 # ---- kernels
@@ -207,4 +207,4 @@ def test_rounded_weights_follow_every_update(kind):
     for _ in range(2):
         solver.step(1)
         for blob in solver.net.learnable_params:
-            assert torch.equal(blob.factor, blob.tensor.bfloat16())
+            assert torch.equal(blob.factor(), blob.tensor.bfloat16())

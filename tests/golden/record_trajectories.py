@@ -90,7 +90,7 @@ def make_solver(stage: str) -> Any:
         return caffe.get_solver(str(file))
 
 
-def set_up(stage: str, on_gpu: bool) -> Any:
+def set_up(stage: str, on_gpu: bool = False) -> Any:
     """The solver of a stage with settings, weights and data."""
     reset_cfg()
     rpn = stage.endswith("rpn")

@@ -52,7 +52,11 @@ class _Array:
         self._factor: tuple[torch.Tensor, int, torch.Tensor] | None = None      # tensor, its version, copy of it
 
     def as_tensor(self, shape: tuple[int, ...]) -> torch.Tensor:
-        return self._on(device.current_device(), shape)
+        tensor, where = self.tensor, device.current_device()
+        if tensor is not None and tensor.shape == shape and tensor.dtype == device.float_type() \
+                and tensor.device == where:
+            return tensor       # hundreds of times in a pass
+        return self._on(where, shape)
 
     def _on(self, where: torch.device, shape: tuple[int, ...]) -> torch.Tensor:
         """The tensor in the engine's type on a device, to which it moves."""
@@ -80,24 +84,28 @@ class _Array:
     def as_stored(self, shape: tuple[int, ...]) -> torch.Tensor:
         """The tensor in the type it has; zeros and what comes from elsewhere in the engine's own."""
         kept = self.tensor
-        if kept is None or kept.device != device.current_device() or kept.dtype != torch.bfloat16:
+        if kept is None or kept.dtype != torch.bfloat16 or kept.device != device.current_device():
             return self.as_tensor(shape)
         return self._shaped(shape)
 
-    def as_factor(self, shape: tuple[int, ...]) -> torch.Tensor:
-        """The values in their factor type. A copy is kept until they change, which NumPy users may do unseen."""
+    def as_factor(self, shape: tuple[int, ...], layout: torch.memory_format) -> torch.Tensor:
+        """The values in their factor type, in a layout of memory.
+
+        A copy is kept until they change, which NumPy users may do unseen.
+        """
         tensor = self.as_stored(shape)
         dtype = device.factor_type(tensor.dtype)
-        if tensor.dtype == dtype:
+        if tensor.dtype == dtype and tensor.is_contiguous(memory_format=layout):
             return tensor
         if self.host is not None and not self._is_away():
-            return tensor.to(dtype)
+            return tensor.to(dtype).contiguous(memory_format=layout)
         kept = self._factor
-        if kept is None or kept[0] is not self.tensor or kept[1] != tensor._version or kept[2].dtype != dtype:
+        if kept is None or kept[0] is not self.tensor or kept[1] != tensor._version or kept[2].shape != shape \
+                or kept[2].dtype != dtype or not kept[2].is_contiguous(memory_format=layout):
             assert self.tensor is not None
             kept = self._factor = None      # its memory is free before as much is taken
-            kept = self._factor = (self.tensor, tensor._version, self.tensor.to(dtype))
-        return kept[2].view(shape)
+            kept = self._factor = (self.tensor, tensor._version, tensor.to(dtype, memory_format=layout, copy=True))
+        return kept[2]
 
     def as_numpy(self, shape: tuple[int, ...]) -> np.ndarray:
         if self.host is not None and self._is_away() and torch.from_numpy(self.host).dtype == device.float_type():
@@ -193,9 +201,9 @@ class Blob:
 
     def reshape(self, *shape: int) -> None:
         """Change the shape: values stay where their number stays the same, else they become zeros."""
-        new = tuple(int(dim) for dim in shape)
-        if new == self.shape:
+        if shape == self.shape:
             return
+        new = tuple(int(dim) for dim in shape)
         if any(dim < 0 for dim in new):
             raise ValueError(f"reshape: every dimension must be at least 0, got {new}")
         if math.prod(new) != self.count:
@@ -240,10 +248,9 @@ class Blob:
         self._data.take_memory()
         return self.stored
 
-    @property
-    def factor(self) -> torch.Tensor:
+    def factor(self, layout: torch.memory_format = torch.contiguous_format) -> torch.Tensor:
         """The values in the type in which they go into products (device.factor_type); to be read only."""
-        return self._data.as_factor(self.shape)
+        return self._data.as_factor(self.shape, layout)
 
     @property
     def has_grad(self) -> bool:
@@ -251,7 +258,7 @@ class Blob:
         return self._diff.tensor is not None
 
     def _assign(self, array: _Array, value: torch.Tensor) -> None:
-        if value.numel() != self.count:
+        if value.shape != self.shape and value.numel() != self.count:
             raise ValueError(f"a blob of shape {self.shape} cannot take values of shape {tuple(value.shape)}")
         array.assign(value.detach())
 

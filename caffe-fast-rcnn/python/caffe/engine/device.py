@@ -21,6 +21,7 @@ _MOST_PINNED = 1 << 26      # bytes: PyTorch keeps pinned memory for ever, and w
 class _Settings:
     use_gpu = False
     gpu_id = 0
+    device = torch.device("cpu")        # as the two above say
     float_type = torch.float32
     precision = "float32"
     seed = 0
@@ -30,7 +31,7 @@ class _Settings:
 
 def set_mode_cpu() -> None:
     """Compute on the CPU from now on; blobs move when they are next used."""
-    _Settings.use_gpu = False
+    _Settings.use_gpu, _Settings.device = False, torch.device("cpu")
 
 
 def set_mode_gpu() -> None:
@@ -40,7 +41,7 @@ def set_mode_gpu() -> None:
     """
     if not torch.cuda.is_available():
         raise RuntimeError("set_mode_gpu: PyTorch sees no CUDA device; use set_mode_cpu, or install a CUDA build")
-    _Settings.use_gpu = True
+    _Settings.use_gpu, _Settings.device = True, torch.device("cuda", _Settings.gpu_id)
     set_precision(_Settings.precision)
 
 
@@ -50,11 +51,13 @@ def set_device(gpu_id: int) -> None:
     if count and not 0 <= gpu_id < count:
         raise ValueError(f"set_device: no GPU {gpu_id}; there are {count}, numbered from 0")
     _Settings.gpu_id = gpu_id
+    if _Settings.use_gpu:
+        _Settings.device = torch.device("cuda", gpu_id)
 
 
 def current_device() -> torch.device:
     """The device on which blobs are kept."""
-    return torch.device("cuda", _Settings.gpu_id) if _Settings.use_gpu else torch.device("cpu")
+    return _Settings.device
 
 
 def send(tensor: torch.Tensor, where: torch.device, dtype: torch.dtype | None = None) -> torch.Tensor:

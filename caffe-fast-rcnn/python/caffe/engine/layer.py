@@ -96,15 +96,15 @@ class Layer:
         """Raise LayerError with the layer's name and type in front."""
         raise LayerError(f"layer '{self.name}' ({self.type}): {message}")
 
-    def accumulate(self, index: int, gradient: torch.Tensor) -> None:
-        """Add to the gradient of parameter `index`, unless it is frozen."""
+    def accumulate(self, index: int, gradient: torch.Tensor, is_given: bool = False) -> None:
+        """Add to the gradient of parameter `index`, unless it is frozen. One that `is_given` may become its memory."""
         if not self.param_propagate_down[index]:
             return
         blob = self.blobs[index]
         if blob.has_grad:
             blob.grad.add_(gradient.reshape(blob.shape))
         else:
-            blob.grad = gradient.reshape(blob.shape).to(device.float_type(), copy=True,
+            blob.grad = gradient.reshape(blob.shape).to(device.float_type(), copy=not is_given,
                                                         memory_format=torch.contiguous_format)
 
     def check_counts(self, num_bottoms: int, num_tops: int) -> None:

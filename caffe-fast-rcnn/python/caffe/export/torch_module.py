@@ -48,7 +48,8 @@ class _Value(Blob):
     def stored(self) -> torch.Tensor:
         return self.tensor
 
-    factor = stored
+    def factor(self, layout: torch.memory_format = torch.contiguous_format) -> torch.Tensor:
+        return self.tensor.contiguous(memory_format=layout)
 
     @property
     def stored_grad(self):

@@ -34,6 +34,7 @@ class ConvolvingLayer(Layer):
     min_tops = 1
     equal_bottoms_and_tops = True
     transposed = False
+    _bottom_shapes: Sequence[tuple[int, ...]] = ()      # for which the shape of the tops is known
 
     def setup(self, bottom, top):
         param = self.param.convolution_param
@@ -56,20 +57,28 @@ class ConvolvingLayer(Layer):
             fill(self.blobs[1], param.bias_filler)
 
     def reshape(self, bottom, top):
-        shape, axis = bottom[0].shape, self.channel_axis
+        shapes = [blob.shape for blob in bottom]
+        if shapes != self._bottom_shapes:
+            self._top_shape = self._output_shape(shapes)
+            self._bottom_shapes = shapes
+        for blob in top:
+            blob.reshape(*self._top_shape)
+
+    def _output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+        """The shape of the tops for those of the bottoms, which are checked; sets what the windows lack."""
+        shape, axis = shapes[0], self.channel_axis
         if len(shape) != axis + 1 + len(self.window.kernel) or shape[axis] != self.channels:
             self.fail(f"expected {axis + 1 + len(self.window.kernel)} axes with {self.channels} channels at "
                       f"axis {axis}, found shape {shape}")
-        for other in bottom[1:]:
-            if other.shape != shape:
-                self.fail(f"all bottoms must have one shape, found {shape} and {other.shape}")
+        for other in shapes[1:]:
+            if other != shape:
+                self.fail(f"all bottoms must have one shape, found {shape} and {other}")
         size = self.window.transposed_size if self.transposed else self.window.output_size
         spatial = size(shape[axis + 1:])
         if min(spatial, default=1) < 1:
             self.fail(f"{self.window} does not fit a bottom of shape {shape}: the top would be {spatial}")
         self.lacking = (0,) if self.transposed else self.window.lacking(shape[axis + 1:])
-        for blob in top:
-            blob.reshape(*shape[:axis], self.num_output, *spatial)
+        return *shape[:axis], self.num_output, *spatial
 
     def _folded(self, tensor: torch.Tensor) -> torch.Tensor:
         """(num, channels, *spatial), channels_last, in its factor type."""
@@ -90,8 +99,10 @@ class ConvolvingLayer(Layer):
         return (*shape, 1) if len(shape) == 1 else tuple(shape)
 
     def _weight(self) -> torch.Tensor:
-        weight = self.blobs[0].factor
-        return channels_last(weight if self.window.kernel else weight[..., None])
+        weight = self.blobs[0]
+        if not self.window.kernel:
+            return weight.factor()[..., None]
+        return weight.factor(_LAYOUTS.get(weight.num_axes, torch.contiguous_format))
 
     def _geometry(self) -> tuple:
         window = self.window if self.window.kernel else Window((1,), (1,), (0,), (1,))
@@ -108,7 +119,7 @@ class ConvolvingLayer(Layer):
         bias = self.blobs[1] if len(self.blobs) > 1 else None
         if self._by_tiles(value):
             return winograd.convolve(value, self.blobs[0].tensor, bias and bias.tensor, self.window.pad[0])
-        weight, added = self._weight(), bias and bias.factor
+        weight, added = self._weight(), bias and bias.factor()
         if len(self.window.kernel) > _MOST_AXES_OF_PYTORCH:
             return many_axes.convolution(value, weight, added, self.window, self.transposed,
                                          self.param.convolution_param.group)
@@ -145,4 +156,4 @@ class ConvolvingLayer(Layer):
                 source.grad = gradients[0][inside].reshape(source.shape)
             for index, want in enumerate(wanted):
                 if want:
-                    self.accumulate(index, gradients[index + 1])
+                    self.accumulate(index, gradients[index + 1], is_given=True)

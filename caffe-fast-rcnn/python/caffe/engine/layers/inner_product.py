@@ -50,7 +50,7 @@ class InnerProduct(Layer):
 
     def _weight(self) -> torch.Tensor:
         """(num_output, K), in their factor type."""
-        weight = self.blobs[0].factor
+        weight = self.blobs[0].factor()
         return weight.T if self.param.inner_product_param.transpose else weight
 
     def _rows(self, values: torch.Tensor, columns: int) -> torch.Tensor:
@@ -58,7 +58,7 @@ class InnerProduct(Layer):
         return device.as_factor(values.reshape(-1, columns))
 
     def forward(self, bottom, top):
-        bias = self.blobs[1].factor if len(self.blobs) > 1 else None
+        bias = self.blobs[1].factor() if len(self.blobs) > 1 else None
         rows = self._rows(bottom[0].stored, self.num_inputs)
         top[0].tensor = linear(rows, self._weight(), bias).reshape(top[0].shape)
 
@@ -67,7 +67,7 @@ class InnerProduct(Layer):
         if self.param_propagate_down[0]:
             self._add_weight_gradient(gradient, self._rows(bottom[0].stored, self.num_inputs))
         if len(self.blobs) > 1 and self.param_propagate_down[1]:
-            self.accumulate(1, gradient.sum(0, dtype=self.blobs[1].tensor.dtype))
+            self.accumulate(1, gradient.sum(0, dtype=self.blobs[1].tensor.dtype), is_given=True)
         if propagate_down[0]:
             bottom[0].grad = linear(gradient, self._weight().T).reshape(bottom[0].shape)
 

@@ -1,8 +1,11 @@
 """The CUDA kernels: compiled by nvcc and NVRTC where they exist, run as C++ on the CPU, and run on a GPU."""
 import contextlib
+import os
 import re
 import shutil
+import signal
 import subprocess
+import threading
 import types
 
 import kernel_oracles as oracle
@@ -68,6 +71,42 @@ def test_an_error_of_the_compiler_is_shown(nvrtc, cache, tmp_path, monkeypatch):
     monkeypatch.setattr(cuda, "FOLDER", tmp_path)
     with pytest.raises(RuntimeError, match=r"(?s)could not compile broken.cu for sm_.*broken.cu\(2\).*undefined_name"):
         cuda.compiled("broken", max(nvrtc))
+
+
+class StandInCompiler:
+    """Answers like cuda.bindings.nvrtc 13.0, which leaves signals in a way that waits go on after them."""
+
+    __name__ = "nvrtc"
+    nvrtcResult = types.SimpleNamespace(NVRTC_SUCCESS=0)
+
+    def nvrtcCreateProgram(self, *arguments):
+        return 0, "program"
+
+    def nvrtcCompileProgram(self, *arguments):
+        signal.siginterrupt(signal.SIGINT, False)
+        return (0,)
+
+    def nvrtcGetCUBINSize(self, program):
+        return 0, 4
+
+    def nvrtcGetCUBIN(self, program, buffer):
+        buffer[:] = b"code"
+        return (0,)
+
+    def nvrtcDestroyProgram(self, program):
+        return (0,)
+
+
+def test_ctrl_c_ends_a_wait_after_compiling(monkeypatch):
+    monkeypatch.setattr(cuda, "_bindings", lambda name: StandInCompiler())
+    assert cuda._compile("nms", "sm_90") == b"code"
+    waited_for = subprocess.Popen(["sleep", "20"])
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        os.waitpid(waited_for.pid, 0)
+    assert waited_for.poll() is None
+    waited_for.kill()
+    waited_for.wait()
 
 
 def test_architectures():

@@ -11,6 +11,7 @@ import functools
 import hashlib
 import importlib
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -104,6 +105,8 @@ def _compile(source: str, target: str) -> bytes:
     options = [option.encode() for option in (*OPTIONS, f"--gpu-architecture={target}")]
     try:
         result = nvrtc.nvrtcCompileProgram(program, len(options), options)
+        for number in (signal.SIGINT, signal.SIGTERM):      # which NVRTC 13.0 leaves unable to end a wait
+            signal.siginterrupt(number, True)
         if result[0] != nvrtc.nvrtcResult.NVRTC_SUCCESS:
             log = _text(nvrtc, program, nvrtc.nvrtcGetProgramLogSize, nvrtc.nvrtcGetProgramLog)
             raise RuntimeError(f"NVRTC could not compile {source}.cu for {target}:\n{log.decode(errors='replace')}")

@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +22,7 @@ from cpu import processor  # noqa: E402
 
 import _init_paths  # noqa: E402, F401
 from caffe.kernels import winograd  # noqa: E402
+from measuring import seconds  # noqa: E402
 
 # name, channels, outputs, pixels of the image along a side of one pixel here
 LAYERS = (("conv1_2", 64, 64, 1), ("conv2_1", 64, 128, 2), ("conv2_2", 128, 128, 2), ("conv3_1", 128, 256, 4),
@@ -75,17 +74,6 @@ class Arrays:
         return Arrays(self.x[part].contiguous(**last), self.weight, self.dy[part].contiguous(**last))
 
 
-def seconds(*functions: Callable[[], object]) -> list[float]:
-    """The shortest time of each function; they take turns."""
-    found = [[] for _ in functions]
-    for _ in range(REPEATS + 1):
-        for times, function in zip(found, functions, strict=True):
-            start = time.perf_counter()
-            function()
-            times.append(time.perf_counter() - start)
-    return [min(times[1:]) for times in found]
-
-
 def errors(arrays: Arrays, name: str) -> list[float]:
     """Root mean square errors of ours and of PyTorch, as parts of the root mean square."""
     exact = Arrays(arrays.x.double(), arrays.weight.double(), arrays.dy.double()).direct(name)
@@ -102,7 +90,7 @@ def table(dtype: torch.dtype, size: tuple[int, int]) -> list[str]:
         arrays = Arrays.random(channels, outputs, size[0] // stride, size[1] // stride, dtype)
         cells = [layer]
         for name in PASSES:
-            times = seconds(lambda: arrays.direct(name), lambda: arrays.ours(name))     # noqa: B023
+            times = seconds(REPEATS, lambda: arrays.direct(name), lambda: arrays.ours(name))     # noqa: B023
             totals[name] = [total + time for total, time in zip(totals[name], times, strict=True)]
             cells += [_compared(*times), "{1:.0e}, {0:.0e}".format(*errors(arrays.cropped(), name))]
         lines.append(f"| {' | '.join(cells)} |")

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,17 @@ def in_a_process(program: str, *arguments: str, interval: float = 0.001) -> dict
         last = (messages.strip().splitlines() or ["no message"])[-1]
         raise ProcessFailed(arguments, f"failed with exit status {child.returncode}: {last}")
     return {**json.loads(lines[-1]), "peak": peak}
+
+
+def seconds(repeats: int, *functions: Callable[[], object]) -> list[float]:
+    """The shortest time of each function in so many runs after the first; they take turns."""
+    found: list[list[float]] = [[] for _ in functions]
+    for _ in range(repeats + 1):
+        for times, function in zip(found, functions, strict=True):
+            start = time.perf_counter()
+            function()
+            times.append(time.perf_counter() - start)
+    return [min(times[1:]) for times in found]
 
 
 def line_through(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:

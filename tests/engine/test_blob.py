@@ -1,4 +1,5 @@
 """Blobs: two views of one array, sharing, reshaping."""
+import os
 import platform
 import subprocess
 import sys
@@ -272,5 +273,6 @@ print(resident_mb() - before)
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="an option of glibc")
 @pytest.mark.parametrize("call, kept", [("", False), ("caffe.keep_freed_memory()", True)])
 def test_freed_memory_is_kept_if_asked_for(call, kept):
-    done = subprocess.run([sys.executable, "-c", MEMORY.format(call=call)], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", MEMORY.format(call=call)], capture_output=True, text=True, check=True,
+                          env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
     assert (float(done.stdout) > 150) == kept        # of 200 MB

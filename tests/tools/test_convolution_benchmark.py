@@ -17,7 +17,7 @@ def test_both_sides_compute_the_same(program, name):
 
 def test_the_report_has_a_ratio_for_each_layer_and_pass(program, monkeypatch, capsys):
     monkeypatch.setattr(program, "LAYERS", [("conv9_9", 32, 64, 16)])
-    monkeypatch.setattr(program, "seconds", lambda direct, ours: [0.003, 0.002])
+    monkeypatch.setattr(program, "seconds", lambda repeats, direct, ours: [0.003, 0.002])
     assert program.main(["--size", "160", "208"]) == 0
     text = capsys.readouterr().out
     assert "at 160 x 208" in text

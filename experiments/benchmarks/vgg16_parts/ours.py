@@ -42,7 +42,7 @@ def measure(job: Job) -> dict[str, float]:
         set_precision(job.precision)
         if job.row != "detection":          # as the tools do
             keep_freed_memory()
-        net, step = (_training if trains else _testing)(job, folder, nets, weights)
+        net, step = (training if trains else _testing)(job, folder, nets, weights)
         seconds = seconds_a_step(step, job)
         peak = caffe.peak_memory_mb()       # before counting, which runs the step once more
         work = count_work(net, step, updates=trains)
@@ -94,7 +94,7 @@ def write_weights(nets: RunNets, row: str, folder: Path) -> Path:
     return folder / "random.caffemodel"
 
 
-def _training(job: Job, folder: Path, nets: RunNets, weights: Path) -> tuple[Any, Callable[[], object]]:
+def training(job: Job, folder: Path, nets: RunNets, weights: Path) -> tuple[Any, Callable[[], object]]:
     """The net that is trained, and one iteration of its solver, data included."""
     roidb = [roidb_entry(scene, folder / f"{index}.jpg", job) for index, scene in enumerate(scenes(job))]
     wrapper = SolverWrapper(nets.solver(job.row), roidb, folder, weights)

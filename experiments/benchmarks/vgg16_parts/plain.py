@@ -7,7 +7,7 @@ anchors are computed by the same functions as on our side.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,19 +23,20 @@ from rpn.generate_anchors import generate_anchors, shift_anchors
 from vgg16_parts.job import HARD_ROIS, NUM_CLASSES, Job, Missing, Scene, scenes, seconds_a_step
 
 STRIDE, BINS = 16, 7
-_GROUPS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+_GROUPS = (2, 2, 3, 3, 3)       # convolutions between two poolings
+_WIDTHS = (64, 128, 256, 512, 512)
 _FROZEN = 10        # modules of conv1_1 .. pool2
 _MEAN = np.array([102.9801, 115.9465, 122.7717], np.float32)
 
 
-def vgg16_trunk() -> nn.Sequential:
-    """conv1_1 .. relu5_3."""
+def vgg16_trunk(widths: Sequence[int] = _WIDTHS) -> nn.Sequential:
+    """conv1_1 .. relu5_3, with so many channels in each group."""
     modules: list[nn.Module] = []
     channels = 3
-    for group, outputs in enumerate(_GROUPS):
-        if group:
+    for count, output in zip(_GROUPS, widths, strict=True):
+        if modules:
             modules.append(nn.MaxPool2d(2, 2))
-        for output in outputs:
+        for _ in range(count):
             modules += [nn.Conv2d(channels, output, 3, padding=1), nn.ReLU(inplace=True)]
             channels = output
     return nn.Sequential(*modules)
@@ -44,14 +45,15 @@ def vgg16_trunk() -> nn.Sequential:
 class Detector(nn.Module):
     """Trunk, region proposal network and RoI head."""
 
-    def __init__(self) -> None:
+    def __init__(self, widths: Sequence[int] = _WIDTHS, hidden: int = 4096) -> None:
         super().__init__()
-        self.trunk = vgg16_trunk()
-        self.rpn = nn.Sequential(nn.Conv2d(512, 512, 3, padding=1), nn.ReLU(inplace=True))
-        self.rpn_score, self.rpn_boxes = nn.Conv2d(512, 18, 1), nn.Conv2d(512, 36, 1)
-        self.head = nn.Sequential(nn.Linear(512 * BINS * BINS, 4096), nn.ReLU(inplace=True), nn.Dropout(),
-                                  nn.Linear(4096, 4096), nn.ReLU(inplace=True), nn.Dropout())
-        self.score, self.boxes = nn.Linear(4096, NUM_CLASSES), nn.Linear(4096, 4 * NUM_CLASSES)
+        last = widths[-1]
+        self.trunk = vgg16_trunk(widths)
+        self.rpn = nn.Sequential(nn.Conv2d(last, last, 3, padding=1), nn.ReLU(inplace=True))
+        self.rpn_score, self.rpn_boxes = nn.Conv2d(last, 18, 1), nn.Conv2d(last, 36, 1)
+        self.head = nn.Sequential(nn.Linear(last * BINS * BINS, hidden), nn.ReLU(inplace=True), nn.Dropout(),
+                                  nn.Linear(hidden, hidden), nn.ReLU(inplace=True), nn.Dropout())
+        self.score, self.boxes = nn.Linear(hidden, NUM_CLASSES), nn.Linear(hidden, 4 * NUM_CLASSES)
 
     def roi_outputs(self, features: torch.Tensor, rois: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
         """Class scores and box regression of RoIs, (R, 4) for each image."""
@@ -82,14 +84,14 @@ class Batch:
         self.targets = torch.from_numpy(rng.normal(size=(total, 4)).astype(np.float32))
 
 
-def make_step(job: Job) -> Callable[[], object]:
+def make_step(job: Job, make_model: Callable[[], Detector] = Detector) -> Callable[[], object]:
     """What is done in one step of the job's row. Raises Missing for a row or precision that has no other side."""
     if job.precision != "float32" or job.net != "VGG16":
         raise Missing("plain PyTorch is measured with VGG16 in float32")
     found = scenes(job)
     batches = itertools.cycle([Batch(found[first:first + job.images]) for first in range(0, len(found), job.images)])
     torch.manual_seed(0)
-    model = Detector()
+    model = make_model()
     if job.row in _TESTS:
         model.eval()
         work = _TESTS[job.row]

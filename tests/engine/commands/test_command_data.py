@@ -3,7 +3,6 @@ import argparse
 import shutil
 
 import cv2
-import lmdb
 import numpy as np
 import pytest
 
@@ -11,6 +10,8 @@ import caffe
 from caffe.commands import database
 from caffe.commands.convert_imageset import read_datum
 from caffe.proto import caffe_pb2
+
+lmdb = pytest.importorskip("lmdb")
 
 
 def read(path):
@@ -167,3 +168,10 @@ def test_blobs_without_features(run, project, blob, told):
     net.save(str(project / "w"))
     printed = run("extract_features", project / "w", project / "net.prototxt", blob, project / "a", 1, fails=True).err
     assert told in printed and not (project / "a").exists()
+
+
+def test_without_lmdb_databases_say_what_to_install(run, photographs, monkeypatch):
+    monkeypatch.setattr(database, "lmdb", None)
+    for words in (("convert_imageset", f"{photographs}/", photographs / "list.txt", photographs / "out"),
+                  ("compute_image_mean", photographs)):
+        assert "databases need the package lmdb: pip install lmdb" in run(*words, fails=True).err

@@ -1,6 +1,7 @@
 """Data: databases written by the test, cropped, mirrored, decoded."""
+import sys
+
 import cv2
-import lmdb
 import numpy as np
 import pytest
 from layer_checker import Runner, refused
@@ -9,6 +10,7 @@ from caffe.engine import device
 from caffe.engine.layer import TRAIN
 from caffe.proto import caffe_pb2
 
+lmdb = pytest.importorskip("lmdb")
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 3, 6, 8), dtype=np.uint8)
 
 
@@ -126,3 +128,8 @@ def test_each_of_several_processes_takes_its_turn(database, monkeypatch):
     layer = runner(database, "batch_size: 2", phase=0)
     assert [layer.forward()[1].tolist() for _ in range(3)] == [[1, 3], [0, 2], [4, 1]]
     assert runner(database, "batch_size: 3").forward()[1].tolist() == [0, 1, 2]     # which test alone
+
+
+def test_without_lmdb_it_says_what_to_install(database, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lmdb", None)
+    refused(f"type: 'Data' data_param {{ source: '{database}' backend: LMDB batch_size: 1 }}", [], "pip install lmdb")

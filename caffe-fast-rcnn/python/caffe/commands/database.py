@@ -7,11 +7,15 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import lmdb
 from google.protobuf.message import DecodeError
 
 from ..proto import caffe_pb2
 from .running import CommandError
+
+try:
+    import lmdb
+except ModuleNotFoundError:     # the other commands go without it
+    lmdb = None     # type: ignore[assignment]
 
 _FIRST_SIZE = 1 << 30       # of the memory map; it doubles when the database is full
 _RECORDS_AT_ONCE = 1000
@@ -23,9 +27,15 @@ def check_backend(backend: str) -> None:
         raise CommandError(f"-backend {backend}: only lmdb databases are read and written")
 
 
+def _check_lmdb(path: str) -> None:
+    if lmdb is None:
+        raise CommandError(f"{path}: databases need the package lmdb: pip install lmdb")
+
+
 @contextlib.contextmanager
 def existing_database(path: str) -> Iterator[lmdb.Environment]:
     """Open a database for reading. Raises CommandError where there is none."""
+    _check_lmdb(path)
     if not os.path.isdir(path):
         raise CommandError(f"{path}: there is no such database folder")
     if os.path.exists(os.path.join(path, "CURRENT")):
@@ -86,6 +96,7 @@ def new_database(path: str) -> Iterator[Writer]:
 
     Raises CommandError where the name is taken or its folder is missing.
     """
+    _check_lmdb(path)
     target = Path(path)
     if target.exists():
         raise CommandError(f"{path} exists already: remove it, or choose another name")

@@ -34,7 +34,10 @@ class Data(ImageLayer):
         super().setup(bottom, top)
 
     def _database(self, source: str):
-        import lmdb
+        try:
+            import lmdb
+        except ModuleNotFoundError:
+            self.fail(f"reading the database '{source}' needs the package lmdb: pip install lmdb")
         path = os.path.realpath(source)
         environment = _open.get(path)
         if environment is None:

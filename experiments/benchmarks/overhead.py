@@ -1,0 +1,112 @@
+#!/usr/bin/env python3
+"""What an iteration costs beside its arithmetic: the stages of VGG16 with 4 channels, on one thread of the CPU.
+
+    python experiments/benchmarks/overhead.py --report
+
+The nets have all layers of VGG16, but so few channels, pixels and RoIs that there is next to nothing to compute. What
+is left is the time to go from layer to layer, find the arrays and call PyTorch. A GPU is kept busy only as long as this
+takes less time than its own work. Beside it stands the same step in plain PyTorch (eager, autograd;
+vgg16_parts/plain.py) with images that were prepared before; ours has its data layer. Prints the table; --report writes
+overhead.md.
+"""
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from cpu import processor
+from vgg16_parts import ours, plain
+from vgg16_parts.job import NUM_CLASSES, Job
+
+import caffe
+from caffe.proto import prototxt
+from fast_rcnn.alt_opt_nets import RunNets, find_nets
+from measuring import positive, seconds
+
+HERE = Path(__file__).resolve().parent
+ROWS = {"stage1_rpn": "stage 1 RPN, 1 image", "stage1_fast_rcnn": "stage 1 Fast R-CNN with OHEM, 1 image"}
+WIDE, CHANNELS = (64, 128, 256, 512, 4096), 4       # layers with so many outputs get CHANNELS
+STEPS = 20          # between two looks at the clock
+
+
+def narrow_nets(row: str, folder: Path) -> RunNets:
+    """The shipped nets of VGG16 with few channels, written to a folder."""
+    def nets(models: str | None) -> RunNets:
+        return find_nets("VGG16", NUM_CLASSES, True, models, ours.ROOT / "models", folder)
+
+    for path in nets(None).train_net(row).parent.glob("*.pt"):
+        if "solver" in path.name:
+            param = prototxt.read_solver(path)
+            param.train_net = str(folder / Path(param.train_net).name)
+        else:
+            param = prototxt.read_net(path)
+            for layer in param.layer:
+                for outputs in (layer.convolution_param, layer.inner_product_param):
+                    if outputs.num_output in WIDE:
+                        outputs.num_output = CHANNELS
+        (folder / path.name).write_text(prototxt.to_text(param), encoding="utf-8")
+    return nets(str(folder))
+
+
+def milliseconds(row: str, options: argparse.Namespace) -> list[float]:
+    """A step of plain PyTorch and one of ours."""
+    job = Job("ours", row, "float32", "VGG16", *options.size, options.rois, 0, options.iterations, 0, True, 1)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        nets = narrow_nets(row, folder)
+        ours.apply_settings(job, folder)
+        net, step = ours.training(job, folder, nets, ours.write_weights(nets, row, folder))
+        other = plain.make_step(job, lambda: plain.Detector([CHANNELS] * 5, CHANNELS))
+        found = seconds(options.iterations, repeated(other), repeated(step))
+        net.layers[0].close()
+    return [1000 * time / STEPS for time in found]
+
+
+def repeated(step: Callable[[], object]) -> Callable[[], None]:
+    """STEPS steps."""
+    def steps() -> None:
+        for _ in range(STEPS):
+            step()
+    return steps
+
+
+def report(options: argparse.Namespace) -> str:
+    """The report, in Markdown."""
+    lines = [f"# An iteration without its arithmetic: VGG16 with {CHANNELS} channels, {options.size[0]} x "
+             f"{options.size[1]} pixels, {options.rois} RoIs", "",
+             f"{processor()}, one thread, load {os.getloadavg()[0]:.1f}. Milliseconds a step, the least of "
+             f"{options.iterations} means over {STEPS} steps; the ratio is that of plain PyTorch to ours.", "",
+             "| step | plain PyTorch | ours | ratio |", "|---|---|---|---|"]
+    for row, title in ROWS.items():
+        other, own = milliseconds(row, options)
+        lines.append(f"| {title} | {other:.2f} | {own:.2f} | {other / own:.2f} |")
+    command = "python experiments/benchmarks/overhead.py --report"
+    return "\n".join([*lines, "", "Command:", "", "```sh", command, "```", ""])
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure, print, and write the report if asked to; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--size", type=positive, nargs=2, default=[64, 96], metavar=("HEIGHT", "WIDTH"), help="(default: 64 96)")
+    add("--rois", type=positive, default=16, metavar="N", help="proposals of an image (default: 16)")
+    add("--iterations", type=positive, default=10, metavar="N", help=f"of {STEPS} steps each (default: 10)")
+    add("--report", type=Path, nargs="?", const=HERE / "overhead.md", metavar="FILE",
+        help="write the report to a file (default: overhead.md beside this program)")
+    options = parser.parse_args(argv)
+    caffe.set_mode_cpu()
+    torch.set_num_threads(1)
+    text = report(options)
+    print(text)
+    if options.report:
+        options.report.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,8 +1,8 @@
 """Makes caffe take a device of the tests for its GPU, so that what it does on one runs where there is none.
 
-    DEVICE_APART=FOLDER PYTHONPATH=tests/device_apart python ...
+    DEVICE_APART=FOLDER PYTHONPATH=tests/device_apart/site:... python ...
 
-does so for any program and what it starts (see sitecustomize.py). FOLDER is where `build` has compiled backend.cpp.
+does so for any program and what it starts (see site/sitecustomize.py). FOLDER is where `build` has compiled backend.cpp.
 On that device memory is out of the host's reach, tensors of both sides do not mix, PyTorch computes as on the CPU, and
 CUDA kernels run as C++. All is done when it is asked for, but where a GPU would be waited for can be told. The host's
 clock and random numbers take the place of the GPU's.
@@ -25,7 +25,7 @@ from utils import python_layer
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-FOLDERS = [HERE, ROOT / "tests" / "engine", ROOT / "lib", ROOT / "caffe-fast-rcnn" / "python"]
+FOLDERS = [HERE / "site", HERE, ROOT / "tests" / "engine", ROOT / "lib", ROOT / "caffe-fast-rcnn" / "python"]
 CPU = torch.device("cpu")
 
 

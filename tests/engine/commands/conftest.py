@@ -69,6 +69,7 @@ def photographs(tmp_path):
 @pytest.fixture
 def project(tmp_path, photographs, run):
     """A folder with an LMDB database, a net that reads it, and a solver."""
+    pytest.importorskip("lmdb")
     run("convert_imageset", f"{photographs}/", photographs / "list.txt", tmp_path / "db")
     (tmp_path / "net.prototxt").write_text(NET % (tmp_path / "db"))
     (tmp_path / "solver.prototxt").write_text(SOLVER)

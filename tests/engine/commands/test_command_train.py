@@ -159,6 +159,7 @@ def test_outputs_that_change_their_size_have_no_mean(tmp_path, run, monkeypatch)
 @pytest.fixture
 def cifar(tmp_path, shared_data, golden_files, run):
     """The folder of cifar10_quick with a small database of 32 x 32 images in place of its LevelDB ones."""
+    pytest.importorskip("lmdb")
     source = shared_data / "caffe" / "cifar10_quick"
     if not source.is_dir():
         pytest.skip(f"no cifar10_quick at {source}")

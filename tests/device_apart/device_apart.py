@@ -2,7 +2,7 @@
 
     DEVICE_APART=FOLDER PYTHONPATH=tests/device_apart/site:... python ...
 
-does so for any program and what it starts (see site/sitecustomize.py). FOLDER is where `build` has compiled backend.cpp.
+does so for any program and what it starts (site/sitecustomize.py). FOLDER is where `build` has compiled backend.cpp.
 On that device memory is out of the host's reach, tensors of both sides do not mix, PyTorch computes as on the CPU, and
 CUDA kernels run as C++. All is done when it is asked for, but where a GPU would be waited for can be told. The host's
 clock and random numbers take the place of the GPU's.

@@ -5,9 +5,7 @@
 #include <utility>
 
 #include "nms.cu"
-#undef KERNELS
 #include "roi_pooling.cu"
-#undef KERNELS
 #include "smooth_l1.cu"
 
 template <typename... Parameters, size_t... I>
@@ -30,6 +28,7 @@ EMULATE(nms_mask)
 EMULATE(nms_sweep)
 EMULATE(roi_pool_forward_float32)
 EMULATE(roi_pool_forward_float64)
+EMULATE(roi_pool_forward_bfloat16)
 EMULATE(roi_pool_backward_float32)
 EMULATE(roi_pool_backward_float64)
 EMULATE(smooth_l1_float32)

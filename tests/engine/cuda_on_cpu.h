@@ -2,6 +2,7 @@
 // another, the threads of a block as real threads that meet at __syncthreads.
 #pragma once
 #include <math.h>
+#include <string.h>
 
 #include <barrier>
 #include <memory>

@@ -18,8 +18,8 @@ from caffe.kernels import cuda, nms, roi_pool_backward, roi_pool_forward, smooth
 
 SOURCES = sorted(path.stem for path in cuda.FOLDER.glob("*.cu"))
 KERNELS = {"nms": ["nms_mask", "nms_sweep"],
-           "roi_pooling": [f"roi_pool_{way}_{dtype}"
-                           for way in ("forward", "backward") for dtype in ("float32", "float64")],
+           "roi_pooling": [*(f"roi_pool_forward_{dtype}" for dtype in ("float32", "float64", "bfloat16")),
+                           "roi_pool_backward_float32", "roi_pool_backward_float64"],
            "smooth_l1": ["smooth_l1_float32", "smooth_l1_float64"]}
 
 
@@ -169,22 +169,27 @@ def backend(request):
 
 
 def same(on_cuda, on_cpu):
-    np.testing.assert_array_equal(on_cuda.cpu().numpy(), on_cpu.numpy())
+    assert on_cuda.dtype == on_cpu.dtype
+    torch.testing.assert_close(on_cuda.cpu(), on_cpu, rtol=0, atol=0, equal_nan=True)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_roi_pooling_is_that_of_the_cpu(backend, dtype):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("count", [23, 300])        # a block has the windows of 128 at a time
+def test_roi_pooling_is_that_of_the_cpu(backend, dtype, count):
     switch, device = backend
     rng = np.random.default_rng(5)
     x = torch.tensor(rng.standard_normal((2, 5, 9, 13)), dtype=dtype)
-    rois = torch.tensor(oracle.random_rois(rng, 23, 2, 13, 9, 0.25))
+    rois = torch.tensor(oracle.random_rois(rng, count, 2, 13, 9, 0.25))
     y, argmax = roi_pool_forward(x, rois, 4, 3, 0.25)
-    dy = torch.tensor(rng.standard_normal(y.shape), dtype=dtype)
+    dy = torch.tensor(rng.standard_normal(y.shape), dtype=torch.float64 if dtype == torch.float64 else torch.float32)
     dx = roi_pool_backward(dy, argmax, rois, x.shape, 0.25)
     with switch():
         cuda_y, cuda_argmax = roi_pool_forward(x.to(device), rois.to(device), 4, 3, 0.25)
+        y_alone, nothing = roi_pool_forward(x.to(device), rois.to(device), 4, 3, 0.25, with_argmax=False)
         cuda_dx = roi_pool_backward(dy.to(device), cuda_argmax, rois.to(device), x.shape, 0.25)
+    assert cuda_y.dtype == dtype and nothing is None
     same(cuda_y, y)
+    same(y_alone, y)
     same(cuda_argmax, argmax)
     same(cuda_dx, dx)
 

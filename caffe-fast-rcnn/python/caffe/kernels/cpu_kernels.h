@@ -12,17 +12,6 @@
 #include "smooth_l1.h"
 #include "threads.h"
 
-// What a maximum of float32 values that came from bfloat16 is stored as: its upper half, which is all of it.
-struct BFloat16 {
-    uint16_t bits;
-    BFloat16& operator=(float value) {
-        uint32_t word;
-        memcpy(&word, &value, sizeof word);
-        bits = static_cast<uint16_t>(word >> 16);
-        return *this;
-    }
-};
-
 constexpr int CHANNEL_BLOCK = 128;   // channels pooled together: what they write fits the caches near the core
 
 // The maxima of one bin for `channels` neighbouring channels. features: (height, width, all_channels), at the first of them.

@@ -1,5 +1,5 @@
 // What lets one source serve as C++ for the CPU and as CUDA C++ (nvcc and NVRTC). Headers shared by both include nothing
-// of the standard library, which NVRTC lacks; C++ code that includes them includes <math.h> first.
+// of the standard library, which NVRTC lacks; C++ code that includes them includes <math.h> and <string.h> first.
 #pragma once
 
 #ifdef __CUDACC__

@@ -2,21 +2,20 @@
 #include "roi_pooling.h"
 
 template <typename T>
-__device__ void pool_one(const T* plane, const RoiWindow& window, int height, int width, int ph, int pw,
-                         T* top, int* argmax) {
-    int y0, y1, x0, x1, index = -1;
+__device__ T pool_one(const T* plane, const RoiWindow& window, int height, int width, int ph, int pw, int* index) {
+    int y0, y1, x0, x1;
     bin_pixels(ph, window.bin_h, window.y1, height, &y0, &y1);
     bin_pixels(pw, window.bin_w, window.x1, width, &x0, &x1);
     T best = y1 <= y0 || x1 <= x0 ? T(0) : T(LOWEST);
+    *index = -1;
     for (int y = y0; y < y1; ++y)
-        for (int x = x0; x < x1; ++x) take_larger(plane[y * width + x], y * width + x, &best, &index);
-    *top = best;
-    *argmax = index;
+        for (int x = x0; x < x1; ++x) take_larger(plane[y * width + x], y * width + x, &best, index);
+    return best;
 }
 
-// One thread for each value of the top. A RoI of an image that the batch does not have gives NaN.
-template <typename T>
-__device__ void pool_forward(const T* bottom, const float* rois, T* top, int* argmax, int num_rois, int images,
+// One thread for each value of the top. A RoI of an image that the batch does not have gives NaN. argmax may be null.
+template <typename T, typename Top>
+__device__ void pool_forward(const T* bottom, const float* rois, Top* top, int* argmax, int num_rois, int images,
                              int channels, int height, int width, int pooled_h, int pooled_w, float scale) {
     const long long count = static_cast<long long>(num_rois) * channels * pooled_h * pooled_w;
     const long long step = static_cast<long long>(gridDim.x) * blockDim.x;
@@ -24,13 +23,14 @@ __device__ void pool_forward(const T* bottom, const float* rois, T* top, int* ar
         const int pw = i % pooled_w, ph = i / pooled_w % pooled_h;
         const long long channel = i / pooled_w / pooled_h % channels, roi = i / pooled_w / pooled_h / channels;
         const RoiWindow window = roi_window(rois + 5 * roi, scale, pooled_h, pooled_w);
-        if (window.batch < 0 || window.batch >= images) {
-            top[i] = nanf("");
-            argmax[i] = -1;
-            continue;
+        T best = nanf("");
+        int index = -1;
+        if (window.batch >= 0 && window.batch < images) {
+            const T* plane = bottom + (window.batch * static_cast<long long>(channels) + channel) * height * width;
+            best = pool_one(plane, window, height, width, ph, pw, &index);
         }
-        const T* plane = bottom + (window.batch * static_cast<long long>(channels) + channel) * height * width;
-        pool_one(plane, window, height, width, ph, pw, &top[i], &argmax[i]);
+        top[i] = best;
+        if (argmax) argmax[i] = index;
     }
 }
 
@@ -47,35 +47,46 @@ __device__ T add_roi(T sum, const T* top_diff, const int* argmax, const RoiWindo
     return sum;
 }
 
+constexpr int WINDOWS = 128;    // RoIs whose windows a block computes once for all of its threads
+
 // One thread for each value of the bottom: it takes the RoIs in their order, as the CPU does.
 template <typename T>
 __device__ void pool_backward(const T* top_diff, const int* argmax, const float* rois, T* bottom_diff, int num_rois,
                               int images, int channels, int height, int width, int pooled_h, int pooled_w,
                               float scale) {
+    __shared__ RoiWindow windows[WINDOWS];
     const long long count = static_cast<long long>(images) * channels * height * width;
     const long long step = static_cast<long long>(gridDim.x) * blockDim.x;
-    for (long long i = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += step) {
+    // All threads of a block go round together, those past the end too: they meet at the barriers
+    for (long long first = static_cast<long long>(blockIdx.x) * blockDim.x; first < count; first += step) {
+        const long long i = first + threadIdx.x;
         const int x = i % width, y = i / width % height;
         const long long channel = i / width / height % channels, image = i / width / height / channels;
         T sum = 0;
-        for (long long roi = 0; roi < num_rois; ++roi) {
-            if (rois[5 * roi] < image || rois[5 * roi] >= image + 1) continue;
-            const RoiWindow window = roi_window(rois + 5 * roi, scale, pooled_h, pooled_w);
-            if (!holds_pixel(window, y, x)) continue;
-            const long long at = (roi * channels + channel) * pooled_h * pooled_w;
-            sum = add_roi(sum, top_diff + at, argmax + at, window, y, x, width, pooled_h, pooled_w);
+        for (int start = 0; start < num_rois; start += WINDOWS) {
+            const int rest = num_rois - start < WINDOWS ? num_rois - start : WINDOWS;
+            __syncthreads();
+            for (int k = threadIdx.x; k < rest; k += blockDim.x)
+                windows[k] = roi_window(rois + 5ll * (start + k), scale, pooled_h, pooled_w);
+            __syncthreads();
+            for (int k = 0; k < rest && i < count; ++k) {
+                if (windows[k].batch != image || !holds_pixel(windows[k], y, x)) continue;
+                const long long at = ((start + k) * static_cast<long long>(channels) + channel) * pooled_h * pooled_w;
+                sum = add_roi(sum, top_diff + at, argmax + at, windows[k], y, x, width, pooled_h, pooled_w);
+            }
         }
-        bottom_diff[i] = sum;
+        if (i < count) bottom_diff[i] = sum;
     }
 }
 
-#define KERNELS(NAME, T)                                                                                              \
-    extern "C" __global__ void roi_pool_forward_##NAME(const T* bottom, const float* rois, T* top, int* argmax,       \
+#define FORWARD(NAME, T, TOP)                                                                                         \
+    extern "C" __global__ void roi_pool_forward_##NAME(const T* bottom, const float* rois, TOP* top, int* argmax,     \
                                                        int num_rois, int images, int channels, int height, int width, \
                                                        int pooled_h, int pooled_w, float scale) {                     \
         pool_forward(bottom, rois, top, argmax, num_rois, images, channels, height, width, pooled_h, pooled_w,        \
                      scale);                                                                                          \
-    }                                                                                                                 \
+    }
+#define BACKWARD(NAME, T)                                                                                             \
     extern "C" __global__ void roi_pool_backward_##NAME(const T* top_diff, const int* argmax, const float* rois,      \
                                                         T* bottom_diff, int num_rois, int images, int channels,       \
                                                         int height, int width, int pooled_h, int pooled_w,            \
@@ -84,5 +95,8 @@ __device__ void pool_backward(const T* top_diff, const int* argmax, const float*
                       pooled_w, scale);                                                                               \
     }
 
-KERNELS(float32, float)
-KERNELS(float64, double)
+FORWARD(float32, float, float)
+FORWARD(float64, double, double)
+FORWARD(bfloat16, float, BFloat16)      // of features that hold bfloat16 values
+BACKWARD(float32, float)
+BACKWARD(float64, double)

@@ -6,6 +6,17 @@
 #pragma once
 #include "portable.h"
 
+// What a maximum of float32 values that came from bfloat16 is stored as: its upper half, which is all of it.
+struct BFloat16 {
+    unsigned short bits;
+    PORTABLE BFloat16& operator=(float value) {
+        unsigned int word;
+        memcpy(&word, &value, sizeof word);
+        bits = static_cast<unsigned short>(word >> 16);
+        return *this;
+    }
+};
+
 constexpr float LOWEST = -3.402823466e+38f;   // a maximum starts here: values below it and NaN are never chosen
 
 struct RoiWindow {

@@ -1,8 +1,6 @@
 """RoI max pooling (Girshick, "Fast R-CNN", 2015, section 2.1), forward and backward."""
 from __future__ import annotations
 
-import math
-
 import torch
 
 from . import _cpu, cuda
@@ -28,19 +26,17 @@ def roi_pool_forward(x: torch.Tensor, rois: torch.Tensor, pooled_h: int, pooled_
     """
     rois = _checked_rois(x, rois)
     shape = (len(rois), x.shape[1], pooled_h, pooled_w)
-    on_cuda = cuda.holds(x)
-    argmax = torch.empty(shape, dtype=torch.int32, device=x.device) if with_argmax or on_cuda else None
-    if math.prod(shape) == 0:
-        return x.new_empty(shape), argmax
-    if on_cuda:
+    y = x.new_empty(shape)
+    argmax = torch.empty(shape, dtype=torch.int32, device=x.device) if with_argmax else None
+    if y.numel() == 0:
+        return y, argmax
+    if cuda.holds(x):
         features = x.detach().to(_kernel_type(x)).contiguous()
-        y = features.new_empty(shape)
         cuda.launch_each("roi_pooling", f"roi_pool_forward_{_type_name(y)}",
                          (features, rois, y, argmax, len(rois), *x.shape, pooled_h, pooled_w, float(spatial_scale)),
                          y.numel(), x.device)
-        return y.to(x.dtype), argmax
+        return y, argmax
     _check_values(x, rois)
-    y = x.new_empty(shape)
     # Neighbouring channels side by side: they vectorise
     pixels = x.detach().permute(0, 2, 3, 1).to(_kernel_type(x)).contiguous().numpy()
     places = None if argmax is None else argmax.numpy()

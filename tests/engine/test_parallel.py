@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import caffe
-from caffe.engine import parallel
+from caffe.engine import device, parallel
 from caffe.engine.solvers.exchange import Exchange
 from caffe.proto import caffe_pb2, prototxt
 
@@ -160,6 +160,17 @@ def test_sums_arrive_in_the_gradients(make_solver):
     assert len(alone) == 10 and all(values.any() for values in alone.values())
     for name, values in alone.items():
         np.testing.assert_array_equal(summed[name], 2 * values, err_msg=name)
+
+
+def test_copies_of_weights_are_made_anew_when_those_of_process_0_have_come(make_solver, monkeypatch):
+    """broadcast writes into the memory of a tensor and leaves its version, as PyTorch's own does."""
+    monkeypatch.setattr(FakeDist, "broadcast", lambda tensor, source: tensor.numpy().fill(0.5))
+    solver = make_solver()
+    with device.use_precision("bfloat16"):
+        solver.net.forward()
+        assert not (solver.net.params["below"][0].factor() == 0.5).all()
+        solver.exchange.begin()
+        assert (solver.net.params["below"][0].factor() == 0.5).all()
 
 
 def test_gradients_that_are_logged_are_sent_afterwards(make_solver):

@@ -104,6 +104,7 @@ class GradientExchange(Exchange):
             with _connected():
                 for blob in self.solver.net.learnable_params:
                     dist.broadcast(blob.tensor, 0)
+                    torch.autograd.graph.increment_version(blob.tensor)     # which broadcasting leaves, see Blob.factor
         self._level = True
 
     def expect_last_backward(self) -> None:

@@ -14,6 +14,7 @@ from test_tiny import TINY, roidb, settings  # noqa: F401  (fixtures)
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import caffe
+from caffe.engine import device
 from caffe.engine.blob import _Array
 from caffe.engine.families.losses import LossLayer
 from caffe.kernels import roi_pooling
@@ -121,9 +122,10 @@ def gpu():
     caffe.set_mode_cpu()
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("solver", WITHOUT_PROPOSALS)
-def test_a_gpu_is_not_waited_for(solver, roidb, tmp_path, gpu):      # noqa: F811
-    with trained(solver, roidb, tmp_path) as wrapper:
+def test_a_gpu_is_not_waited_for(solver, precision, roidb, tmp_path, gpu):      # noqa: F811
+    with device.use_precision(precision), trained(solver, roidb, tmp_path) as wrapper:
         torch.cuda.set_sync_debug_mode("error")
         try:
             wrapper.solver.step(3)

@@ -22,7 +22,7 @@ from cpu import processor  # noqa: E402
 
 import _init_paths  # noqa: E402, F401
 from caffe.kernels import winograd  # noqa: E402
-from measuring import seconds  # noqa: E402
+from measuring import add_report_option, publish, seconds  # noqa: E402
 
 # name, channels, outputs, pixels of the image along a side of one pixel here
 LAYERS = (("conv1_2", 64, 64, 1), ("conv2_1", 64, 128, 2), ("conv2_2", 128, 128, 2), ("conv3_1", 128, 256, 4),
@@ -121,14 +121,12 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, nargs=2, default=[600, 800], metavar=("HEIGHT", "WIDTH"),
                         help="of the image (default: 600 800)")
-    parser.add_argument("--report", action="store_true", help="write convolution.md")
+    add_report_option(parser, HERE / "convolution.md")
     options = parser.parse_args(argv)
     if min(options.size) < 128:
         parser.error(f"--size {options.size[0]} {options.size[1]}: at least 128 pixels, conv5 sees a 16th of them")
     text = report(tuple(options.size))
-    print(text)
-    if options.report:
-        (HERE / "convolution.md").write_text(text, encoding="utf-8")
+    publish(text, options.report)
     return 0
 
 

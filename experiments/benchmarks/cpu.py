@@ -26,7 +26,7 @@ from typing import Any
 from vgg16_parts.job import Job, Missing, measured, use_device
 from vgg16_parts.pieces import PIECES
 
-from measuring import positive
+from measuring import add_report_option, positive, publish
 
 HERE = Path(__file__).resolve().parent
 
@@ -167,8 +167,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--iterations", type=positive, default=3, metavar="N", help="steps that are measured (default: 3)")
     add("--rows", nargs="+", choices=sorted({row.name for row in ROWS}), metavar="ROW",
         help="only these (default: all)")
-    add("--report", type=Path, nargs="?", const=HERE / "cpu.md", metavar="FILE",
-        help="write the report to a file (default: cpu.md beside this program)")
+    add_report_option(parser, HERE / "cpu.md")
     add("--job", type=json.loads, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.job:
@@ -176,9 +175,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     args.command = " ".join(["python experiments/benchmarks/cpu.py", *(sys.argv[1:] if argv is None else argv)])
     text = run(args)
-    print(text)
-    if args.report:
-        args.report.write_text(text, encoding="utf-8")
+    publish(text, args.report)
     return 0
 
 

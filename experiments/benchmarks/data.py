@@ -32,6 +32,7 @@ import _init_paths  # noqa: E402, F401
 import caffe  # noqa: E402
 from datasets.roidb import Entry  # noqa: E402
 from fast_rcnn.config import cfg, reset_cfg  # noqa: E402
+from measuring import add_report_option, publish  # noqa: E402
 
 HEIGHT, WIDTH, IMAGES, ROIS, CLASSES = 600, 1000, 24, 2000, 21
 PERIOD = 1 / 30             # seconds of an iteration
@@ -166,15 +167,13 @@ def report(found: dict[str, dict[str, float]], load: float) -> str:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=5.0, help="length of each measurement (default: 5)")
-    parser.add_argument("--report", action="store_true", help="write data.md")
+    add_report_option(parser, HERE / "data.md")
     options = parser.parse_args(argv)
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         text = report(measure(folder, make_roidb(folder), options.seconds), load)
-    print(text)
-    if options.report:
-        (HERE / "data.md").write_text(text, encoding="utf-8")
+    publish(text, options.report)
     return 0
 
 

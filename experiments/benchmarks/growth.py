@@ -30,7 +30,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent.parent / "tools"), str(HERE)]
 import _init_paths  # noqa: E402, F401
 from growth_tasks import TASKS  # noqa: E402
-from measuring import exponent, in_a_process, line_through  # noqa: E402
+from measuring import add_report_option, exponent, in_a_process, line_through, publish  # noqa: E402
 
 GOAL_KB = 4             # of memory, for an image and its mirror image
 SIDES_ROIS = 300        # RoIs where the size of the image grows
@@ -178,7 +178,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--files", nargs="+", type=int, default=[100, 1000, 10000], metavar="N", help="numbers of images with files")
     add("--sides", nargs="+", type=int, default=[150, 300, 600, 1200], metavar="N", help="shorter sides, in pixels")
     add("--rois", nargs="+", type=int, default=[250, 500, 1000, 2000, 4000], metavar="N", help="numbers of RoIs")
-    add("--report", action="store_true", help="write growth.md")
+    add_report_option(parser, HERE / "growth.md")
     add("--task", choices=TASKS, help=argparse.SUPPRESS)
     add("--folder", type=Path, help=argparse.SUPPRESS)
     add("--options", type=json.loads, help=argparse.SUPPRESS)
@@ -187,9 +187,7 @@ def main(argv: list[str] | None = None) -> int:
         print(json.dumps(TASKS[options.task](options.folder, **options.options)))
         return 0
     text = make_report(options)
-    print(text)
-    if options.report:
-        (HERE / "growth.md").write_text(text, encoding="utf-8")
+    publish(text, options.report)
     return 0
 
 

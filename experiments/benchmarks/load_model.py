@@ -27,7 +27,7 @@ import caffe  # noqa: E402
 from caffe import layers as L  # noqa: E402
 from caffe.proto import caffe_pb2  # noqa: E402
 from caffe.proto.prototxt import write_message  # noqa: E402
-from measuring import anonymous_mb, in_a_process  # noqa: E402
+from measuring import add_report_option, anonymous_mb, in_a_process, publish  # noqa: E402
 
 GOAL_SECONDS = 1.5
 MB = 2 ** 20
@@ -115,7 +115,7 @@ def report(found: dict[str, dict[str, float]], size: float) -> str:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--width", type=float, default=1.0, help="factor of all layers' outputs")
-    parser.add_argument("--report", action="store_true", help="write load_model.md")
+    add_report_option(parser, HERE / "load_model.md")
     parser.add_argument("--task", choices=TASKS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
@@ -127,9 +127,7 @@ def main(argv: list[str] | None = None) -> int:
         write_files(folder, options.width)
         size = (folder / "net.caffemodel").stat().st_size / MB
         text = report({task: measured(task, folder) for task in TASKS}, size)
-    print(text)
-    if options.report:
-        (HERE / "load_model.md").write_text(text, encoding="utf-8")
+    publish(text, options.report)
     return 0
 
 

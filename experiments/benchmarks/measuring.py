@@ -29,6 +29,19 @@ def anonymous_mb(process: int | str = "self") -> float:
     return 0.0
 
 
+def add_report_option(parser: argparse.ArgumentParser, path: Path) -> None:
+    """--report [FILE]: where the report goes; without FILE, to `path`."""
+    parser.add_argument("--report", type=Path, nargs="?", const=path, metavar="FILE",
+                        help=f"write the report to a file (default: {path.name} beside this program)")
+
+
+def publish(text: str, path: Path | None) -> None:
+    """Print a report and write it to a file, if one is given."""
+    print(text)
+    if path:
+        path.write_text(text, encoding="utf-8")
+
+
 class ProcessFailed(RuntimeError):
     """A program did not end well; `reason` is its exit status and the last line of its messages."""
 

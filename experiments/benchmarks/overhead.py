@@ -26,7 +26,7 @@ from vgg16_parts.job import NUM_CLASSES, Job
 import caffe
 from caffe.proto import prototxt
 from fast_rcnn.alt_opt_nets import RunNets, find_nets
-from measuring import positive, seconds
+from measuring import add_report_option, positive, publish, seconds
 
 HERE = Path(__file__).resolve().parent
 ROWS = {"stage1_rpn": "stage 1 RPN, 1 image", "stage1_fast_rcnn": "stage 1 Fast R-CNN with OHEM, 1 image"}
@@ -96,15 +96,12 @@ def main(argv: list[str] | None = None) -> int:
     add("--size", type=positive, nargs=2, default=[64, 96], metavar=("HEIGHT", "WIDTH"), help="(default: 64 96)")
     add("--rois", type=positive, default=16, metavar="N", help="proposals of an image (default: 16)")
     add("--iterations", type=positive, default=10, metavar="N", help=f"of {STEPS} steps each (default: 10)")
-    add("--report", type=Path, nargs="?", const=HERE / "overhead.md", metavar="FILE",
-        help="write the report to a file (default: overhead.md beside this program)")
+    add_report_option(parser, HERE / "overhead.md")
     options = parser.parse_args(argv)
     caffe.set_mode_cpu()
     torch.set_num_threads(1)
     text = report(options)
-    print(text)
-    if options.report:
-        options.report.write_text(text, encoding="utf-8")
+    publish(text, options.report)
     return 0
 
 

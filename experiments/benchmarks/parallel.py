@@ -25,6 +25,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 import _init_paths  # noqa: E402, F401
+from measuring import add_report_option, publish  # noqa: E402
 
 SETTINGS = {"Tiny": {"TRAIN.SCALES": (300,), "TRAIN.MAX_SIZE": 500}}     # of others those of experiments/cfgs
 WARM_UP = 3             # iterations before the watch starts
@@ -103,7 +104,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--processes", type=int, default=2, metavar="N")
     parser.add_argument("--net", default="Tiny", help="one of models/ (default: Tiny)")
     parser.add_argument("--iterations", type=int, default=30, metavar="N", help="that are measured (default: 30)")
-    parser.add_argument("--report", action="store_true", help="write parallel.md")
+    add_report_option(parser, HERE / "parallel.md")
     parser.add_argument("--task", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.task:
@@ -113,9 +114,7 @@ def main(argv: list[str] | None = None) -> int:
         folder = Path(name)
         write_files(folder, options.net)
         text = report({count: in_processes(folder, options, count) for count in (1, options.processes)}, options)
-    print(text)
-    if options.report:
-        (HERE / "parallel.md").write_text(text, encoding="utf-8")
+    publish(text, options.report)
     return 0
 
 

@@ -64,7 +64,7 @@ def run_child(command: Sequence[str], name: str, log_path: str | os.PathLike, *,
     with _ended_at_last(process), terminations_as_interrupts():
         try:
             # Not for the end of its output: a process that it left behind may hold that open.
-            status = _wait(process)
+            status = process.wait()
         except KeyboardInterrupt:
             status = _stop(process, stream or sys.stdout)
             if status in (INTERRUPTED, -signal.SIGTERM, -signal.SIGKILL):
@@ -84,13 +84,6 @@ def _copy_lines(source: TextIO, lines: deque[str], path: Path, stream: TextIO) -
             log.write(line)
             log.flush()
             print(line, end="", file=stream, flush=True)
-
-
-def _wait(process: subprocess.Popen) -> int:
-    """The exit status of the child. Again and again, as a signal that comes just before a wait does not end it."""
-    while True:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            return process.wait(timeout=1)
 
 
 def _stop(process: subprocess.Popen, stream: TextIO) -> int:

@@ -66,7 +66,7 @@ void Memory::release(void* start) {
 // A tensor as one of the CPU on the same memory, which the host may touch meanwhile.
 class Opened {
 public:
-    explicit Opened(const at::Tensor& tensor) : held(tensor), as_cpu(tensor) {
+    explicit Opened(const at::Tensor& tensor) : as_cpu(tensor) {
         if (tensor.device().type() != APART) return;
         address = tensor.data_ptr();
         memory.open(address, true);
@@ -75,7 +75,7 @@ public:
     ~Opened() {
         if (address) memory.open(address, false);
     }
-    at::Tensor held, as_cpu;
+    at::Tensor as_cpu;
 
 private:
     void* address = nullptr;

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import resource
 import sys
 from collections.abc import Iterator
 
 import torch
 
+_CPU = torch.device("cpu")
 _MASK = (1 << 63) - 1
 _MALLOC_TRIM_THRESHOLD, _MALLOC_MOST_MAPPED = -1, -4        # options of glibc's mallopt, from malloc.h
 _MOST_PINNED = 1 << 26      # bytes: PyTorch keeps pinned memory for ever, and what is larger, weights, is sent but once
@@ -21,7 +23,6 @@ _MOST_PINNED = 1 << 26      # bytes: PyTorch keeps pinned memory for ever, and w
 class _Settings:
     use_gpu = False
     gpu_id = 0
-    device = torch.device("cpu")        # as the two above say
     float_type = torch.float32
     precision = "float32"
     seed = 0
@@ -31,7 +32,7 @@ class _Settings:
 
 def set_mode_cpu() -> None:
     """Compute on the CPU from now on; blobs move when they are next used."""
-    _Settings.use_gpu, _Settings.device = False, torch.device("cpu")
+    _Settings.use_gpu = False
 
 
 def set_mode_gpu() -> None:
@@ -41,7 +42,7 @@ def set_mode_gpu() -> None:
     """
     if not torch.cuda.is_available():
         raise RuntimeError("set_mode_gpu: PyTorch sees no CUDA device; use set_mode_cpu, or install a CUDA build")
-    _Settings.use_gpu, _Settings.device = True, torch.device("cuda", _Settings.gpu_id)
+    _Settings.use_gpu = True
     set_precision(_Settings.precision)
 
 
@@ -51,13 +52,16 @@ def set_device(gpu_id: int) -> None:
     if count and not 0 <= gpu_id < count:
         raise ValueError(f"set_device: no GPU {gpu_id}; there are {count}, numbered from 0")
     _Settings.gpu_id = gpu_id
-    if _Settings.use_gpu:
-        _Settings.device = torch.device("cuda", gpu_id)
 
 
 def current_device() -> torch.device:
     """The device on which blobs are kept."""
-    return _Settings.device
+    return _gpu(_Settings.gpu_id) if _Settings.use_gpu else _CPU
+
+
+@functools.cache
+def _gpu(gpu_id: int) -> torch.device:
+    return torch.device("cuda", gpu_id)
 
 
 def send(tensor: torch.Tensor, where: torch.device, dtype: torch.dtype | None = None) -> torch.Tensor:

@@ -64,7 +64,6 @@ class Net:
         self.blobs = OrderedDict(zip(graph.blob_names, graph.blobs, strict=True))
         self.params = OrderedDict((layer.name, layer.blobs) for layer in graph.layers if layer.blobs)
         self.debug_info = net_param.debug_info
-        self._ends = [graph.ends_of(place) for place in range(len(graph.layers))]
         self._observers: dict[str, list[Callable[[int], None]]] = {event: [] for event in EVENTS}
         self._prefix: FrozenPrefix | None = None
         self._idle: set[int] = set()                # layers that a lean net leaves out
@@ -173,7 +172,7 @@ class Net:
 
     def _forward_layer(self, index: int) -> None:
         graph = self._graph
-        layer, (bottom, top) = graph.layers[index], self._ends[index]
+        layer, (bottom, top) = graph.layers[index], graph.ends[index]
         layer.reshape(bottom, top)
         if self.lean:
             for blob in top:
@@ -196,7 +195,7 @@ class Net:
 
     def _backward_layer(self, index: int) -> None:
         graph = self._graph
-        layer, plan, (bottom, top) = graph.layers[index], graph.plans[index], self._ends[index]
+        layer, plan, (bottom, top) = graph.layers[index], graph.plans[index], graph.ends[index]
         for position in layer.no_backward_to:
             if position < len(plan.propagate_down) and plan.propagate_down[position]:
                 layer.fail(f"has no gradient for its bottom {position} "

@@ -1,6 +1,7 @@
 """What a net consists of: its layers and the blobs between them."""
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -50,14 +51,16 @@ class Graph:
         """The blobs with these indices, each behind its name."""
         return [(self.blob_names[index], self.blobs[index]) for index in indices]
 
-    def ends_of(self, place: int) -> tuple[list[Blob], list[Blob]]:
-        """Bottoms and tops of the layer at this place."""
-        return self.blobs_of(self.bottoms[place]), self.blobs_of(self.tops[place])
+    @functools.cached_property
+    def ends(self) -> list[tuple[list[Blob], list[Blob]]]:
+        """Bottoms and tops of each layer. For a graph that is complete: a pass looks them up twice for each layer."""
+        return [(self.blobs_of(bottoms), self.blobs_of(tops))
+                for bottoms, tops in zip(self.bottoms, self.tops, strict=True)]
 
     def connected(self) -> Iterator[tuple[Layer, list[Blob], list[Blob]]]:
         """Each layer with its bottoms and tops."""
-        for place, layer in enumerate(self.layers):
-            yield layer, *self.ends_of(place)
+        for layer, (bottoms, tops) in zip(self.layers, self.ends, strict=True):
+            yield layer, bottoms, tops
 
     def loss_weights(self) -> Iterator[tuple[int, float]]:
         """The index of each top with its loss weight, which is 0 for those that are no losses."""

@@ -31,3 +31,10 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}: set FRCNN_SHARED_DATA to the folder that holds BCCD and caffe")
     return folder
+
+
+@pytest.fixture(scope="session")
+def demo_data(tmp_path_factory):
+    """Six training and two test pictures of four kinds of shapes."""
+    from datasets.demo_scenes import make_demo_dataset
+    return make_demo_dataset(tmp_path_factory.mktemp("data") / "demo", num_train=6, num_test=2)

@@ -12,8 +12,8 @@ import _init_paths  # noqa: F401  # before all that may not be installed
 # isort: split
 import numpy as np
 
-from fast_rcnn.cli import (
-    UserError,
+from commands.detector import add_detector_options, find_detector
+from commands.options import (
     add_cfg_options,
     add_device_options,
     apply_cfg,
@@ -24,7 +24,7 @@ from fast_rcnn.cli import (
     writable_folder,
 )
 from fast_rcnn.config import cfg
-from fast_rcnn.detector import add_detector_options, find_detector
+from utils.errors import UserError
 
 EXAMPLES = """\
   tools/demo.py --run output/faster_rcnn_alt_opt/voc_2007_trainval/VGG16 photo.jpg holiday/

@@ -11,7 +11,8 @@ from pathlib import Path
 import train_faster_rcnn_alt_opt
 
 import _init_paths  # noqa: F401
-from fast_rcnn.cli import UserError, add_device_options, make_parser, positive, tool
+from commands.options import add_device_options, make_parser, positive, tool
+from utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = ROOT / "experiments" / "cfgs" / "demo.yml"

@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import _init_paths
-from fast_rcnn.cli import UserError, tool, writable_folder
+from commands.options import tool, writable_folder
 from net_definitions import NETS, model_files
+from utils.errors import UserError
 from utils.files import atomic_path
 
 

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import _init_paths  # noqa: F401
-from fast_rcnn.cli import UserError, add_cfg_options, apply_cfg, existing_file, make_parser, tool
+from commands.options import add_cfg_options, apply_cfg, existing_file, make_parser, tool
 from fast_rcnn.config import cfg
+from utils.errors import UserError
 
 EXAMPLES = """\
   tools/reval.py output/default/voc_2007_test/VGG16_faster_rcnn_final --imdb voc_2007_test
@@ -35,9 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     apply_cfg(args)
     path = existing_file(str(Path(args.output_dir, "detections.npz")), "DIR", "tools/test_net.py writes it")
-    from fast_rcnn.data_set import load_imdb, print_report
-    from fast_rcnn.detections import load_detections
-    from fast_rcnn.test import apply_nms
+    from commands.data_set import load_imdb, print_report
+    from fast_rcnn.test import apply_nms, load_detections
     imdb = load_imdb(args.imdb)
     try:
         detections = load_detections(path, imdb.image_index, imdb.classes)

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import _init_paths  # noqa: F401
-from fast_rcnn.cli import (
-    UserError,
+from commands.options import (
     add_cfg_options,
     add_device_options,
     add_profile_option,
@@ -22,6 +21,7 @@ from fast_rcnn.cli import (
     writable_folder,
 )
 from fast_rcnn.config import cfg, get_output_dir
+from utils.errors import UserError
 
 EXAMPLES = """\
   tools/rpn_generate.py --def models/VGG16/faster_rcnn_alt_opt/rpn_test.pt --net rpn.caffemodel \\
@@ -53,9 +53,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     existing_file(args.net, "--net")
     cfg.TEST.RPN_PRE_NMS_TOP_N, cfg.TEST.RPN_POST_NMS_TOP_N = -1, 2000    # unless the user says otherwise
     apply_cfg(args)
-    from fast_rcnn import parallel
-    from fast_rcnn.data_set import check_images, load_imdb
-    from rpn.generate import imdb_proposals, load_rpn, save_proposals
+    from commands.data_set import check_images, load_imdb
+    from commands.detector import load_rpn
+    from rpn.generate import imdb_proposals, save_proposals
+    from utils import parallel
     imdb = load_imdb(args.imdb)
     output = Path(args.output or Path(get_output_dir(imdb), f"{Path(args.net).stem}_proposals.npz"))
     writable_folder(output.parent, "--output")

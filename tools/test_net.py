@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import _init_paths  # noqa: F401
-from fast_rcnn.cli import (
+from commands.detector import add_detector_options, find_detector
+from commands.options import (
     add_cfg_options,
     add_device_options,
     add_profile_option,
@@ -20,7 +21,6 @@ from fast_rcnn.cli import (
     writable_folder,
 )
 from fast_rcnn.config import cfg, get_output_dir
-from fast_rcnn.detector import add_detector_options, find_detector
 
 EXAMPLES = """\
   tools/test_net.py --run output/faster_rcnn_alt_opt/voc_2007_trainval/VGG16 --imdb voc_2007_test
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     files = find_detector(args)
     apply_cfg(args)
-    from fast_rcnn.data_set import check_images, load_imdb, print_report, use_proposals
+    from commands.data_set import check_images, load_imdb, print_report, use_proposals
     from fast_rcnn.test import test_net
     imdb = load_imdb(args.imdb)
     output = writable_folder(args.output or _default_output(args, imdb, files.weights), "--output")

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import _init_paths  # noqa: F401
-from fast_rcnn.cli import add_cfg_options, add_device_options, add_profile_option, make_parser, positive, tool
+from commands.options import add_cfg_options, add_device_options, add_profile_option, make_parser, positive, tool
 
 if TYPE_CHECKING:
-    from fast_rcnn.alt_opt import Run
+    from alt_opt.plan import Run
 
 EXAMPLES = """\
   tools/train_faster_rcnn_alt_opt.py --net_name VGG16
@@ -59,11 +59,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; returns its exit status: 0, 1 where a stage died, 2 for a mistake in its use, 130 if stopped."""
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["--run-step"]:
-        from fast_rcnn.alt_opt_step import run_step
+        from alt_opt.step import run_step
         return run_step(words[1:])
     args = parser().parse_args(words)
-    from fast_rcnn import parallel
-    from fast_rcnn.child_process import ChildDied
+    from utils import parallel
+    from utils.child_process import ChildDied
     parallel.join()
     try:
         run = _train(args)
@@ -79,9 +79,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _train(args: argparse.Namespace) -> Run | None:
     """The finished run; None in a process that only follows the first one."""
-    from fast_rcnn import parallel, team
-    from fast_rcnn.alt_opt import train_alt_opt
-    from fast_rcnn.alt_opt_setup import make_run, step_command
+    from alt_opt import team
+    from alt_opt.driver import train_alt_opt
+    from alt_opt.setup import make_run, step_command
+    from utils import parallel
     if not parallel.is_first():
         team.follow(step_command())
         return None

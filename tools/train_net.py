@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import _init_paths  # noqa: F401
-from fast_rcnn.cli import (
+from commands.options import (
     add_cfg_options,
     add_device_options,
     add_profile_option,
@@ -62,23 +62,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     apply_cfg(args)
     use_device(choose_device(args))
     import caffe
-    from fast_rcnn import checks, parallel
+    from checks.nets import check_train_net
+    from utils import parallel
+    from utils.errors import raise_all
+    from utils.prototxt import net_of_solver
     parallel.join()
     if args.rand:
         cfg.RNG_SEED = parallel.from_first(secrets.randbelow(2**31))
         print(f"RNG_SEED: {cfg.RNG_SEED}", flush=True)
-    from fast_rcnn.anchor_room import small_image_warning
-    from fast_rcnn.data_set import find_inputs, prepare_to_train
-    from fast_rcnn.solver_checks import check_solver
+    from checks.data import small_image_warning
+    from checks.solver import check_solver
+    from commands.data_set import find_inputs, prepare_to_train
     from fast_rcnn.train import TrainingStopped
     imdb, _ = find_inputs(args.imdb, Path(args.weights) if args.weights else None)
     output = writable_folder(args.output or get_output_dir(imdb), "--output")
     with parallel.after_the_first():        # the others find its record
         prepare_to_train(imdb, args.imdb, output / "decoded_images.json")
-    checks.raise_all(check_solver(args.solver))
-    checks.raise_all(checks.check_train_net(checks.net_of_solver(args.solver), cfg.TRAIN, imdb.num_classes),
+    raise_all(check_solver(args.solver))
+    raise_all(check_train_net(net_of_solver(args.solver), cfg.TRAIN, imdb.num_classes),
                      f"To make nets for this data set: tools/make_models.py --classes {imdb.num_classes} --out DIR")
-    warning = small_image_warning(checks.net_of_solver(args.solver), imdb.image_sizes(), cfg.TRAIN.SCALES,
+    warning = small_image_warning(net_of_solver(args.solver), imdb.image_sizes(), cfg.TRAIN.SCALES,
                                   cfg.TRAIN.MAX_SIZE)
     if warning:
         print(warning, flush=True)
@@ -94,12 +97,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _train(args: argparse.Namespace, imdb, output: Path) -> str:
     """Train; returns the path of the final model."""
-    from fast_rcnn import parallel
-    from fast_rcnn.checkpoints import Checkpoints
-    from fast_rcnn.data_set import use_proposals
-    from fast_rcnn.fingerprints import run_fingerprint
+    from commands.data_set import use_proposals
+    from fast_rcnn.checkpoints import Checkpoints, run_fingerprint
     from fast_rcnn.train import get_training_roidb, train_net
     from fast_rcnn.train_log import TrainLog
+    from utils import parallel
     name = Path(args.solver).resolve().parent.name + "_" + Path(args.solver).stem
     use_proposals(imdb, cfg.TRAIN.PROPOSAL_METHOD, args.proposals)
     checkpoints = Checkpoints(output / "checkpoints" / name,

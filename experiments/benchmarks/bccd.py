@@ -56,7 +56,7 @@ def run(data: Path, output: Path, seed: int, kind: str) -> dict:
 def average_precisions(data: Path, output: Path) -> dict:
     """Evaluate the detections of a run by both definitions."""
     from datasets.factory import get_imdb
-    from fast_rcnn.detections import load_detections
+    from fast_rcnn.test import load_detections
     imdb = get_imdb(f"{data}:test")
     detections = load_detections(next(output.rglob("detections.npz")), imdb.image_index, imdb.classes)
     evaluation = imdb.evaluate_detections(detections, output / "test")

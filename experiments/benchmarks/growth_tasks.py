@@ -86,7 +86,7 @@ def use_tiny_settings(side: int) -> None:
 
 def write(folder: Path, images: int, proposals: int) -> dict[str, Any]:
     """Gather proposals for SyntheticImages and write their file, as tools/rpn_generate.py does."""
-    from rpn.proposals_file import save_proposals
+    from datasets.proposals_file import save_proposals
     pool, scores = box_pool(20000 + proposals), np.zeros(proposals, np.float32)
     starts = np.random.default_rng(2).integers(0, 20000, images)
     steps = Steps()
@@ -101,8 +101,8 @@ def write(folder: Path, images: int, proposals: int) -> dict[str, Any]:
 
 def start(folder: Path, images: int) -> dict[str, Any]:
     """What a training of Fast R-CNN does before its first iteration, and what is then done for each of a few."""
-    from fast_rcnn.data_set import use_proposals
-    from fast_rcnn.fingerprints import run_fingerprint
+    from commands.data_set import use_proposals
+    from fast_rcnn.checkpoints import run_fingerprint
     from fast_rcnn.train import SolverWrapper, filter_roidb, get_training_roidb
     use_tiny_settings(600)
     file, steps = folder / "proposals.npz", Steps()
@@ -124,7 +124,7 @@ def start(folder: Path, images: int) -> dict[str, Any]:
 def files(folder: Path, images: int) -> dict[str, Any]:
     """Read a data set in VOC layout, with checks and fingerprint; the files are in the page cache."""
     from datasets.factory import get_imdb
-    from fast_rcnn.fingerprints import data_digest
+    from fast_rcnn.checkpoints import data_digest
     write_voc_folder(folder / "voc", images)
     steps = Steps()
     data = get_imdb(f"{folder / 'voc'}:trainval")

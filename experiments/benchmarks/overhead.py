@@ -24,8 +24,8 @@ from vgg16_parts import ours, plain
 from vgg16_parts.job import NUM_CLASSES, Job
 
 import caffe
+from alt_opt.nets import RunNets, find_nets
 from caffe.proto import prototxt
-from fast_rcnn.alt_opt_nets import RunNets, find_nets
 from measuring import add_report_option, positive, publish, seconds
 
 HERE = Path(__file__).resolve().parent

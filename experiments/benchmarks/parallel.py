@@ -44,11 +44,11 @@ def write_files(folder: Path, net: str) -> None:
 def measure(folder: Path, net: str, iterations: int) -> dict[str, float]:
     """Train in this process, with others if its environment says so; seconds an iteration, and what is exchanged."""
     import caffe
+    from alt_opt.settings import stage_settings
     from datasets.factory import get_imdb
-    from fast_rcnn import parallel
     from fast_rcnn.config import cfg, cfg_from_list
-    from fast_rcnn.stage_cfg import stage_settings
     from fast_rcnn.train import SolverWrapper, get_training_roidb
+    from utils import parallel
     words = [word for pair in SETTINGS.get(net, {}).items() for word in pair]
     settings = stage_settings("rpn", 1, True, None, words)
     cfg_from_list([word for key, value in settings["TRAIN"].items() for word in (f"TRAIN.{key}", value)])

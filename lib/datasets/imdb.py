@@ -99,7 +99,7 @@ class imdb:
 
     def rpn_roidb(self) -> list[Entry]:
         """Objects and the proposals of config['rpn_file']."""
-        from rpn.proposals_file import load_proposals  # not at the top: datasets comes before rpn
+        from datasets.proposals_file import load_proposals  # not at the top: datasets comes before rpn
         if not self.config.get("rpn_file"):
             raise ValueError(f"{self.name}: config['rpn_file'] names no file of proposals")
         boxes, _ = load_proposals(self.config["rpn_file"], self.image_index)

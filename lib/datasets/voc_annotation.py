@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from utils.errors import UserError
 
-class AnnotationError(ValueError):
+
+class AnnotationError(UserError, ValueError):
     """An annotation file is missing or is not what it should be; the message names the file."""
 
 

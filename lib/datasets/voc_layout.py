@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from datasets.voc_yaml import read_description
+from utils.errors import UserError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 TRAINING_SPLITS = ("trainval", "train")     # where class names are looked up, best first
 _NO_NAMES = {"images", "data", "dataset", "jpegimages"}     # of folders that say nothing of what is inside
 
 
-class DatasetError(ValueError):
+class DatasetError(UserError, ValueError):
     """A data set is not where, or not what, it should be."""
 
 

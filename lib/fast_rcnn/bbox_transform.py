@@ -78,6 +78,24 @@ def per_class_targets(labels: np.ndarray, targets: np.ndarray, num_classes: int,
     return expanded.reshape(-1, 4 * num_classes), weights.reshape(-1, 4 * num_classes)
 
 
+def unnormalize_weights(weights: np.ndarray, bias: np.ndarray, means: np.ndarray,
+                stds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weights that predict plain targets from those that predict normalised ones: W * std, b * std + mean.
+
+    weights  (4K, ...) one row for each target of each class; bias, means, stds (4K,)
+    """
+    scale = np.asarray(stds, np.float64).reshape(-1, *[1] * (weights.ndim - 1))
+    return (weights * scale).astype(weights.dtype), (bias * stds + means).astype(bias.dtype)
+
+
+def normalize_weights(weights: np.ndarray, bias: np.ndarray, means: np.ndarray,
+              stds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The inverse of `unnormalize_weights`, to train on from published weights; a std of 0 counts as 1."""
+    divisor = np.where(np.asarray(stds) > 0, stds, 1.0)
+    scale = divisor.reshape(-1, *[1] * (weights.ndim - 1))
+    return (weights / scale).astype(weights.dtype), ((bias - means) / divisor).astype(bias.dtype)
+
+
 def _as_float(boxes: np.ndarray) -> np.ndarray:
     return boxes if boxes.dtype.kind == "f" else boxes.astype(np.float64)
 

@@ -21,8 +21,12 @@ from typing import Any
 import numpy as np
 import yaml
 
+from utils.errors import UserError
 
-class ConfigError(ValueError):
+Settings = dict[str, Any]      # a tree of settings as plain values, see `plain`
+
+
+class ConfigError(UserError, ValueError):
     """A setting is unknown, has the wrong type, or cannot work together with another one."""
 
 
@@ -145,7 +149,7 @@ def cfg_from_file(filename: str | os.PathLike) -> None:
     if not isinstance(content, dict):
         raise ConfigError(f"{filename}: expected keys and values, found {_describe(content)}")
     try:
-        _apply(_flatten(content))
+        _apply(flatten(content))
     except ConfigError as error:
         raise ConfigError(f"{filename}: {error}") from None
 
@@ -183,21 +187,30 @@ def get(key: str) -> Any:
     return value
 
 
-def _flatten(node: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(node: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Full names and values of a tree of dictionaries."""
     for key, value in node.items():
         if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
+            yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 
 
-_KNOWN = dict(_flatten(_DEFAULTS))
+def plain(value: Any) -> Any:
+    """A tree of settings as JSON and YAML can hold it: dictionaries, lists, numbers, texts."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return list(value) if isinstance(value, tuple) else value
+
+
+_KNOWN = dict(flatten(_DEFAULTS))
 
 
 def type_problems() -> Iterator[str]:
     """Values of `cfg` of a wrong type, one line each: what Python assigns was not checked."""
-    for key, value in _flatten(cfg):
+    for key, value in flatten(cfg):
         try:
             _convert(key, value)
         except ConfigError as error:

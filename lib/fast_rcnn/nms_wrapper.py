@@ -3,10 +3,10 @@ from __future__ import annotations
 
 import numpy as np
 
-import caffe
 from fast_rcnn.config import cfg
 from nms.cpu_nms import cpu_nms
 from nms.gpu_nms import gpu_nms
+from utils.other_caffe import has_gpu_nms
 
 
 def nms(dets: np.ndarray, thresh: float, force_cpu: bool = False, max_keep: int = 0) -> list[int]:
@@ -28,4 +28,4 @@ def nms(dets: np.ndarray, thresh: float, force_cpu: bool = False, max_keep: int 
 
 def uses_gpu_nms() -> bool:
     """Whether `nms` runs on a GPU, unless told otherwise."""
-    return cfg.USE_GPU_NMS and hasattr(caffe, "nms") and getattr(caffe, "has_gpu", lambda: False)()
+    return cfg.USE_GPU_NMS and has_gpu_nms()

@@ -10,15 +10,17 @@ import numpy as np
 
 from fast_rcnn.bbox_transform import bbox_transform_inv, clip_boxes
 from fast_rcnn.config import cfg, check_one_scale, get_output_dir
-from fast_rcnn.detections import Detections, save_detections
 from fast_rcnn.nms_wrapper import nms
-from fast_rcnn.profiling import profiled, span
 from roi_data_layer.pyramids import Pyramid, pyramids_ahead
 from utils.blob import as_rows, image_pyramid
 from utils.draw import draw_detections, write_image
 from utils.images import read_image
+from utils.npz import read_npz, texts, write_npz
+from utils.other_caffe import span
+from utils.profiling import profiled
 from utils.timer import Progress
 
+Detections = list[list[np.ndarray]]        # [class][image], each (n, 5): x1, y1, x2, y2, score
 ROI_SIDE = 224      # with several scales a RoI is looked at where it is nearest to this many pixels squared
 
 
@@ -174,3 +176,31 @@ def _detections(net: Any, image: Pyramid, proposals: np.ndarray | None, num_clas
     scores, boxes = _detect(net, image, proposals)
     with span("NMS of classes"):
         return detections_per_class(scores, boxes, num_classes, thresh, cfg.TEST.NMS, max_per_image)
+
+
+def save_detections(path: str | os.PathLike, all_boxes: Sequence[Sequence[np.ndarray]],
+                    image_index: Sequence[str], classes: Sequence[str]) -> None:
+    """Store detections [class][image] in an .npz file.
+
+    It holds `dets` (n, 5) float32, class after class and in it image after image, `counts` (K, I), and the
+    names `images` (I,) and `classes` (K,).
+    """
+    flat = [np.asarray(dets, np.float32).reshape(-1, 5) for images in all_boxes for dets in images]
+    counts = np.array([len(dets) for dets in flat], np.int64).reshape(len(classes), len(image_index))
+    write_npz(path, dets=np.concatenate([np.zeros((0, 5), np.float32), *flat]), counts=counts,
+              images=texts(image_index), classes=texts(classes))
+
+
+def load_detections(path: str | os.PathLike, image_index: Sequence[str] | None = None,
+                    classes: Sequence[str] | None = None) -> Detections:
+    """Detections [class][image] from a file of `save_detections`.
+
+    Raises ValueError if it is no such file, or if its images or classes are not the given ones in order.
+    """
+    dets, counts, images, names = read_npz(path, "detections", "dets", "counts", "images", "classes")
+    for what, wanted, found in (("images", image_index, images), ("classes", classes, names)):
+        if wanted is not None and list(wanted) != found.tolist():
+            raise ValueError(f"{path}: its {len(found)} {what} are not the {len(wanted)} of this data set: "
+                             "run the test again")
+    parts = iter(np.split(dets, np.cumsum(counts)[:-1]))
+    return [[next(parts) for _ in images] for _ in names]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +17,27 @@ import numpy as np
 
 import caffe
 from datasets.roidb import Entry
-from fast_rcnn import parallel
-from fast_rcnn.bbox_regression import normalize, unnormalize
+from fast_rcnn.bbox_transform import normalize_weights, unnormalize_weights
 from fast_rcnn.checkpoints import Checkpoints
-from fast_rcnn.child_process import StopRequest
 from fast_rcnn.config import ConfigError, cfg
-from fast_rcnn.lean import keep_freed_memory, make_lean
-from fast_rcnn.profiling import profiled
-from fast_rcnn.recent_losses import RecentLosses
-from fast_rcnn.train_log import TrainLog
-from fast_rcnn.weights import load_initial_weights
+from fast_rcnn.train_log import RecentLosses, TrainLog
 from roi_data_layer import roidb as rdl_roidb
 from roi_data_layer.features import reuse_features
-from utils import prototxt
+from utils import parallel, prototxt
+from utils.child_process import StopRequest
 from utils.files import DamagedFileError
 from utils.layer_params import class_count
+from utils.other_caffe import (
+    free_intermediates,
+    keep_freed_memory,
+    learning_rate,
+    peak_memory_mb,
+    save_trained,
+    stop_function,
+)
+from utils.profiling import profiled
 from utils.python_layer import layer_setting
+from utils.weights import load_initial_weights
 
 DISPLAY = 20        # iterations between two lines where the solver names no number
 
@@ -60,7 +65,7 @@ class SolverWrapper:
                  output_dir: str | os.PathLike, pretrained_model: str | os.PathLike | None = None) -> None:
         self.output_dir = Path(output_dir)
         self.solver = caffe.get_solver(os.fspath(solver_prototxt))
-        make_lean(self.solver.net)
+        free_intermediates(self.solver.net)
         self.solver_param = prototxt.read_solver(solver_prototxt)
         self.losses = RecentLosses(self.solver.net, self.solver_param.average_loss, self.solver_param.iter_size)
         self.net_name = self.solver_param.train_net or self.solver_param.net
@@ -79,7 +84,7 @@ class SolverWrapper:
         blobs = self._normalised_blobs()
         if any(np.any(blob.data != values) for blob, values in zip(blobs, before, strict=True)):
             weights, bias = blobs
-            _assign(blobs, normalize(weights.data, bias.data, self.bbox_means, self.bbox_stds))
+            _assign(blobs, normalize_weights(weights.data, bias.data, self.bbox_means, self.bbox_stds))
 
     def _normalised_blobs(self) -> list[Any]:
         """Weights and bias of `bbox_pred` if they learn normalised targets; nothing else."""
@@ -107,9 +112,8 @@ class SolverWrapper:
         trained = [blob.data.copy() for blob in blobs]
         try:
             if blobs:
-                _assign(blobs, unnormalize(trained[0], trained[1], self.bbox_means, self.bbox_stds))
-            net = self.solver.net       # the readonly head need not be stored a second time, where a Caffe knows how
-            getattr(net, "save_trained", net.save)(str(path))
+                _assign(blobs, unnormalize_weights(trained[0], trained[1], self.bbox_means, self.bbox_stds))
+            save_trained(self.solver.net, path)     # the readonly head need not be stored a second time
         finally:
             _assign(blobs, trained)
         return str(path)
@@ -157,9 +161,9 @@ class SolverWrapper:
         log.start(solver.iter)
         paths = []
         with StopRequest() as stop, profiled(solver, profile, max_iters - solver.iter) as iteration:
-            is_stopped = _ask_for_stops(solver, stop)
+            is_stopped = stop_function(solver, lambda: stop.requested)
             while solver.iter < max_iters:
-                lr = solver.lr if hasattr(solver, "lr") else float("nan")
+                lr = learning_rate(solver)
                 with iteration():
                     solver.step(1)
                 self.losses.iteration_done()
@@ -180,17 +184,8 @@ class SolverWrapper:
         net, losses = self.solver.net, parallel.mean(self.losses.means())
         loss = sum(value * self.losses.weights[name] for name, value in losses.items())
         stats = {type(layer).__name__: found for layer in net.layers if (found := getattr(layer, "stats", None))}
-        peak = getattr(caffe, "peak_memory_mb", None)
         waits = getattr(net.layers[0], "waits", None)
-        log.report(self.solver.iter, losses, loss, lr, stats, peak() if peak else None, waits and waits.take())
-
-
-def _ask_for_stops(solver: Any, stop: StopRequest) -> Callable[[], bool]:
-    """A function that tells, after an iteration, whether to stop. Our solvers agree on it among all processes."""
-    if not hasattr(solver, "set_action_function"):
-        return lambda: stop.requested
-    solver.set_action_function(lambda: "stop" if stop.requested else "none")
-    return lambda: solver.stopped_early
+        log.report(self.solver.iter, losses, loss, lr, stats, peak_memory_mb(), waits and waits.take())
 
 
 def _assign(blobs: Sequence[Any], arrays: Sequence[np.ndarray]) -> None:

@@ -5,17 +5,19 @@ import datetime
 import json
 import math
 import os
-import resource
 import sys
 import time
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+from utils import other_caffe
+from utils.errors import UserError
 from utils.files import atomic_path, read_json_lines
 
 
-class LossError(Exception):
+class LossError(UserError):
     """Training has diverged: the loss is NaN or infinite."""
 
 
@@ -30,9 +32,9 @@ class TrainLog:
     Losses are means over the last `average_loss` iterations of the solver, stats those of the last minibatch.
     Each JSON line holds iteration, stage, loss (their weighted sum), losses (by output blob), stats (by
     layer: what a layer with a dictionary `stats` tells, such as OHEM's mean loss of all and of hard RoIs),
-    lr, seconds (per iteration since the line before), peak_mb and, where the data layer tells it, data: `wait`,
-    the share of the time since the line before that was spent waiting for minibatches, and `queue`, the mean
-    number of those that were ready when one was asked for.
+    lr, seconds (per iteration since the line before) and, where they are known, peak_mb and data: `wait`, the
+    share of the time since the line before that was spent waiting for minibatches, and `queue`, the mean number of
+    those that were ready when one was asked for.
     """
 
     def __init__(self, stage: str, max_iters: int, path: str | os.PathLike | None = None,
@@ -59,7 +61,7 @@ class TrainLog:
         """
         iterations, seconds = self._interval(iteration)
         record = {"iteration": iteration, "stage": self.stage, "loss": loss, "losses": dict(losses), "lr": lr,
-                  "seconds": round(seconds, 4), "peak_mb": round(peak_mb or peak_memory_mb()),
+                  "seconds": round(seconds, 4), **({} if peak_mb is None else {"peak_mb": round(peak_mb)}),
                   "stats": {name: dict(values) for name, values in (stats or {}).items()}}
         if data:
             record["data"] = {"wait": round(data["wait"] / max(iterations * seconds, 1e-9), 5),
@@ -90,8 +92,8 @@ class TrainLog:
         left = datetime.timedelta(seconds=round(record["seconds"] * (self.max_iters - record["iteration"])))
         return (f"{self.stage}  iter {record['iteration']}/{self.max_iters}  loss {record['loss']:.4g}"
                 + (f" ({', '.join(details)})" if details else "")
-                + f"  lr {record['lr']:g}  {record['seconds']:.2f} s/iter{data}  ETA {left}  "
-                f"peak {record['peak_mb']} MB")
+                + f"  lr {record['lr']:g}  {record['seconds']:.2f} s/iter{data}  ETA {left}"
+                + (f"  peak {record['peak_mb']} MB" if "peak_mb" in record else ""))
 
     def _append(self, record: Mapping[str, Any]) -> None:
         if self.path:
@@ -100,7 +102,31 @@ class TrainLog:
                 file.write(json.dumps(record) + "\n")
 
 
-def peak_memory_mb() -> float:
-    """Most main memory that this process ever held, in MB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+class RecentLosses:
+    """Gathers each loss output of a net over the last iterations, all passes of each, and gives the means.
+
+    Where the Caffe has device tensors nothing waits for the device until `means` is called. Caffes that do not tell
+    when a pass has ended give the last pass of each iteration: `iteration_done` must be called after every one.
+
+    weights  loss weight of each output
+    """
+
+    def __init__(self, net: Any, average_loss: int, iter_size: int) -> None:
+        self._net = net
+        self.weights = other_caffe.loss_weights(net)
+        self._every_pass = other_caffe.after_every_pass(net, self._add)
+        passes = max(1, average_loss) * (max(1, iter_size) if self._every_pass else 1)
+        self._values: dict[str, deque[Any]] = {name: deque(maxlen=passes) for name in self.weights}
+
+    def iteration_done(self) -> None:
+        """An iteration has ended."""
+        if not self._every_pass:
+            self._add()
+
+    def _add(self) -> None:
+        for name, values in self._values.items():
+            values.append(other_caffe.blob_sum(self._net.blobs[name]))
+
+    def means(self) -> dict[str, float]:
+        """Mean of each loss output, without its weight."""
+        return {name: float(sum(values) / len(values)) for name, values in self._values.items() if values}

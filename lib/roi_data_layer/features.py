@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-import caffe
+from utils import other_caffe
 from utils.images import ImageRequest, PreparedImage, Reader
 
 
@@ -19,11 +19,11 @@ def reuse_features(net: Any, folder: str | os.PathLike, images: int, settings: A
     images    number of different images, at different scales, that will come
     settings  a cfg tree: REUSE_FEATURES, FEATURE_MEMORY_MB, FEATURE_DISK_MB, PIXEL_MEANS and PIXEL_STDS are read
     """
-    if not (settings.REUSE_FEATURES and hasattr(net, "reuse_frozen_prefix")):
+    if not settings.REUSE_FEATURES:
         return None
-    cache = caffe.FeatureCache(folder, settings.FEATURE_MEMORY_MB, settings.FEATURE_DISK_MB)
     preprocessing = f"bilinear, means {np.ravel(settings.PIXEL_MEANS)}, stds {np.ravel(settings.PIXEL_STDS)}"
-    return net.reuse_frozen_prefix(cache, preprocessing, images)
+    return other_caffe.reuse_frozen_prefix(net, folder, settings.FEATURE_MEMORY_MB, settings.FEATURE_DISK_MB,
+                                           preprocessing, images)
 
 
 def image_key(request: ImageRequest) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from fast_rcnn.child_process import describe_status
+from utils.child_process import describe_status
 from utils.images import ImageError, ImageRequest, PreparedImage
 
 _CHANNELS = 3

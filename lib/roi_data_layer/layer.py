@@ -16,25 +16,16 @@ import caffe
 from datasets.lazy_roidb import annotated, as_dict
 from datasets.roidb import Entry
 from fast_rcnn.config import cfg
-from fast_rcnn.profiling import span
 from roi_data_layer import ohem_tensors
 from roi_data_layer.features import FeatureReader, KnownImages
 from roi_data_layer.minibatch import Blobs, get_allrois_minibatch, get_minibatch
 from roi_data_layer.ohem import get_ohem_minibatch, roi_losses
 from roi_data_layer.order import BatchOrder
-from roi_data_layer.prefetch import ImageFeed
-from roi_data_layer.waits import Waits
+from roi_data_layer.prefetch import ImageFeed, Waits
 from utils.images import Reader, most_pixels, read_in_line
 from utils.layer_params import class_count
-from utils.python_layer import (
-    SettingError,
-    layer_name,
-    layer_setting,
-    lies_on_gpu,
-    pass_number,
-    set_blob,
-    set_tensor,
-)
+from utils.other_caffe import SettingError, is_on_gpu, set_blob, set_tensor, span
+from utils.python_layer import layer_name, layer_setting, pass_number
 
 
 class RoIDataLayer(caffe.Layer):
@@ -184,7 +175,7 @@ class OHEMDataLayer(caffe.Layer):
         """Shapes follow from the selection: forward sets them."""
 
     def forward(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
-        if self._nms_thresh is None and lies_on_gpu(bottom[0]):
+        if self._nms_thresh is None and is_on_gpu(bottom[0]):
             self._choose_on_gpu(bottom, top)
         else:
             self._choose(bottom, top)

@@ -1,4 +1,4 @@
-"""Online hard example mining where the values lie: what ohem.py computes, in methods of PyTorch's tensors.
+"""Online hard example mining on the device: what ohem.py computes, in methods of PyTorch's tensors.
 
 Nothing here asks for a value: a GPU is never waited for. Arguments and results are those of ohem.py, as tensors.
 """

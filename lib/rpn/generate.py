@@ -8,34 +8,19 @@ from typing import Any
 
 import numpy as np
 
-import caffe
-from fast_rcnn import parallel
-from fast_rcnn.checks import check_for_tests, check_outputs
+from datasets.proposals_file import load_proposals as load_proposals
+from datasets.proposals_file import save_proposals as save_proposals
 from fast_rcnn.config import cfg, check_one_scale
-from fast_rcnn.lean import keep_freed_memory, make_lean
-from fast_rcnn.profiling import profiled, span
-from fast_rcnn.weights import load_all_weights
 from roi_data_layer.features import reuse_features
 from roi_data_layer.pyramids import Pyramid, pyramids_ahead
-from rpn.proposals_file import load_proposals as load_proposals
-from rpn.proposals_file import save_proposals as save_proposals
+from utils import parallel
 from utils.blob import image_pyramid
+from utils.other_caffe import keep_freed_memory, span
+from utils.profiling import profiled
 from utils.ragged import Spool
 from utils.timer import Progress
 
 _NOTHING = np.zeros((0, 5), np.float32)     # where the last images do not go round
-
-
-def load_rpn(net_file: str | os.PathLike, weights: str | os.PathLike) -> Any:
-    """A region proposal net for `im_proposals`.
-
-    Raises CheckError if it is for training, or lacks one of the outputs or weights.
-    """
-    check_for_tests(net_file)
-    net = caffe.Net(os.fspath(net_file), caffe.TEST)
-    load_all_weights(net, weights, net_file)
-    check_outputs(net, net_file, "rois", "scores")
-    return make_lean(net)
 
 
 def im_proposals(net: Any, im: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

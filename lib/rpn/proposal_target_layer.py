@@ -1,78 +1,23 @@
-"""RoIs, labels and targets of the detector when it trains together with the region proposal network.
-
-Source: Girshick, "Fast R-CNN", section 2.3; py-faster-rcnn's rpn/proposal_target_layer.py.
-"""
+"""The layer that chooses RoIs and gives them targets; what it computes is in proposal_targets.py."""
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import numpy as np
 
 import caffe
-from fast_rcnn.bbox_transform import bbox_transform, per_class_targets
 from fast_rcnn.config import cfg
-from roi_data_layer.minibatch import sample_rois
-from rpn.anchor_target_layer import gt_boxes_of_images
-from utils.cython_bbox import bbox_overlaps
+from rpn.anchor_targets import gt_boxes_of_images
+from rpn.proposal_targets import proposal_targets
 from utils.layer_params import class_count
-from utils.python_layer import layer_rng, layer_setting, set_blob
-
-
-def best_gt_boxes(boxes: np.ndarray, gt_boxes: np.ndarray, train: Any) -> tuple[np.ndarray, np.ndarray]:
-    """For each box its highest IoU with a gt box, and that gt box's row.
-
-    In an image without gt boxes the IoU counts as BG_THRESH_LO and the row is the box itself with class 0:
-    all boxes can be background.
-
-    boxes     (n, 4)
-    gt_boxes  (G, 5 or more)
-    returns   (n,) and (n, 5)
-    """
-    if not len(gt_boxes):
-        return np.full(len(boxes), train.BG_THRESH_LO), np.insert(boxes, 4, 0, axis=1)
-    overlaps = bbox_overlaps(boxes, gt_boxes[:, :4])
-    return overlaps.max(axis=1), gt_boxes[overlaps.argmax(axis=1), :5]
-
-
-def normalised_targets(rois: np.ndarray, gt_boxes: np.ndarray, train: Any) -> np.ndarray:
-    """Regression targets (n, 4); (t - mean) / std if BBOX_NORMALIZE_TARGETS_PRECOMPUTED."""
-    targets = bbox_transform(rois, gt_boxes)
-    if train.BBOX_NORMALIZE_TARGETS_PRECOMPUTED:
-        targets = (targets - np.array(train.BBOX_NORMALIZE_MEANS)) / np.array(train.BBOX_NORMALIZE_STDS)
-    return targets
-
-
-def proposal_targets(rois: np.ndarray, gt_boxes: np.ndarray, num_classes: int, num_rois: int, train: Any,
-                     rng: np.random.Generator) -> tuple[np.ndarray, ...]:
-    """RoIs of one image with their labels and regression targets.
-
-    Candidates are the proposals and the gt boxes themselves, so that every object has a good one; of these
-    `sample_rois` draws num_rois, at most round(FG_FRACTION * num_rois) of them foreground.
-
-    rois      (n, 5) image index, x1, y1, x2, y2
-    gt_boxes  (G, 5 or more) x1, y1, x2, y2, class; G may be 0
-    train     the settings cfg.TRAIN
-    returns   rois (R, 5), foreground first; labels (R,); targets, inside weights, outside weights
-              (R, 4 * num_classes), see `per_class_targets`; the candidates' indices (R,)
-    """
-    image = rois[0, 0] if len(rois) else 0
-    candidates = np.vstack([rois, np.insert(gt_boxes[:, :4], 0, image, axis=1)])
-    overlaps, best = best_gt_boxes(candidates[:, 1:], gt_boxes, train)
-    most_foreground = int(np.round(train.FG_FRACTION * num_rois))
-    foreground, background = sample_rois(overlaps, most_foreground, num_rois, train, rng)
-    chosen = np.concatenate([foreground, background])
-    labels, targets = np.zeros(len(chosen), np.float32), np.zeros((len(chosen), 4), np.float32)
-    labels[:len(foreground)] = best[foreground, 4]
-    targets[:len(foreground)] = normalised_targets(candidates[foreground, 1:], best[foreground, :4], train)
-    expanded, weights = per_class_targets(labels, targets, num_classes, train.BBOX_INSIDE_WEIGHTS)
-    return candidates[chosen], labels, expanded, weights, (weights > 0).astype(np.float32), chosen
+from utils.other_caffe import set_blob
+from utils.python_layer import layer_rng, layer_setting
 
 
 class ProposalTargetLayer(caffe.Layer):
     """Chooses RoIs to train on, and gives them labels and regression targets.
 
-    bottom  rpn_rois (n, 5) image index, x1, y1, x2, y2; gt_boxes, see `rpn.anchor_target_layer.gt_boxes_of_images`
+    bottom  rpn_rois (n, 5) image index, x1, y1, x2, y2; gt_boxes, see `rpn.anchor_targets.gt_boxes_of_images`
     top     rois (R, 5), labels (R,), bbox_targets, bbox_inside_weights, bbox_outside_weights (R, 4K)
 
     param_str: num_classes (K, with the background).

@@ -1,18 +1,16 @@
-"""Proposals where the values lie: what proposal_layer.py computes, in methods of PyTorch's tensors.
+"""Proposals on the device: what proposals.py computes, in methods of PyTorch's tensors.
 
 A GPU is not waited for: how many boxes there are stays on it, until the layer asks.
 """
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 import caffe
-
-if TYPE_CHECKING:
-    from rpn.proposal_layer import ProposalSettings
+from rpn.proposals import ProposalSettings
 
 Tensor = Any        # torch is the engine's affair
 _LIMIT = float(np.finfo(np.float32).max / 4)        # as in bbox_transform_inv
@@ -20,7 +18,7 @@ _LIMIT = float(np.finfo(np.float32).max / 4)        # as in bbox_transform_inv
 
 def proposals(scores: Tensor, deltas: Tensor, im_info: Sequence[float], anchors: Tensor,
               settings: ProposalSettings) -> tuple[Tensor, Tensor, Tensor]:
-    """As `proposal_layer.proposals`, with the rule of GPU NMS (a box is dropped above the threshold).
+    """As `proposals.proposals`, with the rule of GPU NMS (a box is dropped above the threshold).
 
     scores, deltas, anchors  as there, as tensors; scores that are not NaN are finite
     returns                  boxes (M, 4), scores (M,) and their number, a tensor without axes: only so many count,

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from utils.errors import UserError
 
-class DamagedFileError(ValueError):
+
+class DamagedFileError(UserError, ValueError):
     """A file does not hold what was once written into it; the message names it."""
 
 

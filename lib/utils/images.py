@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 
 from utils.blob import prep_im_for_blob
+from utils.errors import UserError
 
 
-class ImageError(ValueError):
+class ImageError(UserError, ValueError):
     """An image of the data set cannot be read."""
 
 

@@ -10,6 +10,7 @@ from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from caffe.proto import caffe_pb2
+from utils.errors import CheckError, UserError
 
 try:
     from caffe.proto import prototxt as _ours
@@ -17,7 +18,7 @@ except ImportError:         # another Caffe
     _ours = None            # type: ignore[assignment]
 
 
-class PrototxtError(ValueError):
+class PrototxtError(UserError, ValueError):
     """A prototxt that protobuf cannot read; our engine's reader has an error of its own, of the same name."""
 
 
@@ -50,3 +51,26 @@ def _parse(path: str | os.PathLike, message: Message) -> Message:
         return text_format.Parse(Path(path).read_text(encoding="utf-8"), message)
     except (text_format.ParseError, UnicodeDecodeError) as error:
         raise PrototxtError(f"{path}:{error}") from None
+
+
+def net_of_solver(solver_path: str | os.PathLike) -> Path:
+    """The file of the net that a solver trains.
+
+    It is looked up as the engine does: from the working directory, then from the solver's folder and those
+    around it. Raises CheckError if there is none.
+    """
+    param = read_solver(solver_path)
+    name = param.train_net or param.net
+    if not name:
+        raise CheckError(f"{solver_path}: names no net; add train_net: \"...\"")
+    here = Path(solver_path).resolve().parent
+    for folder in (Path(), here, *here.parents):
+        if (folder / name).is_file():
+            return folder / name
+    raise CheckError(f"{solver_path}:{line_with(solver_path, name)}: the net {name} does not exist")
+
+
+def line_with(path: str | os.PathLike, text: str) -> int:
+    """Number of the first line of a file that holds the text; 1 if none does."""
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    return next((number for number, line in enumerate(lines, 1) if text in line), 1)

@@ -7,12 +7,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-import caffe
+from utils import parallel
 from utils.layer_params import parse_param_str
-
-# What layers raise about their settings. Our engine puts the layer's name, its file and line in front, and the tools
-# print it as a mistake of the user.
-SettingError: type[ValueError] = getattr(caffe, "LayerError", ValueError)
+from utils.other_caffe import SettingError
 
 Setting = TypeVar("Setting")
 
@@ -37,31 +34,6 @@ def phase_name(layer: Any) -> str:
     return name
 
 
-def blob_shape(blob: Any) -> tuple[int, ...]:
-    """Shape of a blob. Older Caffes know only that of its data, for which they may fetch values that nobody reads."""
-    return tuple(blob.shape if hasattr(blob, "shape") else blob.data.shape)
-
-
-def set_blob(blob: Any, values: np.ndarray) -> None:
-    """Give a blob the shape and the values of an array, which may become its memory: do not write to it later."""
-    if hasattr(blob, "set_data"):
-        blob.set_data(values)
-    else:
-        blob.reshape(*values.shape)
-        blob.data[...] = values
-
-
-def lies_on_gpu(blob: Any) -> bool:
-    """Whether the blob has a `tensor` to work on, on a CUDA device. Other Caffes show blobs to Python on the host."""
-    return hasattr(blob, "tensor") and bool(blob.tensor.is_cuda)
-
-
-def set_tensor(blob: Any, values: Any) -> None:
-    """Give a blob the shape and the values of a tensor, which stays where it is."""
-    blob.reshape(*values.shape)
-    blob.tensor = values
-
-
 def layer_name(layer: Any) -> str:
     """How messages call the layer: its class."""
     return type(layer).__name__
@@ -72,9 +44,7 @@ def pass_number(passes: int) -> int:
 
     Of N processes each does every N-th pass, as data layers of Caffe share out their records.
     """
-    if not hasattr(caffe, "solver_count"):      # older Caffes train in one process
-        return passes
-    return passes * caffe.solver_count() + caffe.solver_rank()
+    return passes * parallel.count() + parallel.rank()
 
 
 def layer_rng(layer: Any, seed: int, passes: int) -> np.random.Generator:

@@ -5,8 +5,8 @@ import signal
 import time
 from pathlib import Path
 
+from alt_opt.manifest import FolderLock, RunError
 from fast_rcnn.config import reset_cfg
-from fast_rcnn.manifest import FolderLock, RunError
 from utils.files import read_json, read_json_lines, sha256_file
 
 FINAL = "Tiny_faster_rcnn_final.caffemodel"

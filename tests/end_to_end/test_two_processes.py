@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import caffe
+from alt_opt.step import _imdb
 from caffe.proto import caffe_pb2
-from fast_rcnn.alt_opt_step import _imdb
 from fast_rcnn.config import cfg, cfg_from_file, reset_cfg
 from fast_rcnn.train import get_training_roidb, train_net
 from fast_rcnn.train_log import TrainLog

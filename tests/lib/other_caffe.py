@@ -45,21 +45,22 @@ def forget_ours():
 
 def main(imdb_name, output, models):
     """Two iterations of RPN training, proposals and detections of every image."""
+    from checks.nets import check_train_net
+    from commands.detector import DetectorFiles, load_rpn
+    from commands.options import use_device
     from datasets.factory import get_imdb
-    from fast_rcnn import checks
-    from fast_rcnn.checkpoints import Checkpoints
-    from fast_rcnn.cli import use_device
+    from fast_rcnn.checkpoints import Checkpoints, run_fingerprint
     from fast_rcnn.config import cfg, cfg_from_file
-    from fast_rcnn.detector import DetectorFiles
-    from fast_rcnn.fingerprints import run_fingerprint
     from fast_rcnn.test import test_net
     from fast_rcnn.train import get_training_roidb, train_net
-    from rpn.generate import imdb_proposals, load_rpn
+    from rpn.generate import imdb_proposals
+    from utils.errors import raise_all
+    from utils.prototxt import net_of_solver
     cfg_from_file(Path(__file__).parents[2] / "experiments" / "cfgs" / "tiny.yml")
     cfg.TRAIN.HAS_RPN, cfg.TRAIN.BBOX_REG, cfg.TRAIN.USE_OHEM = True, False, False      # as in a stage of the RPN
     cfg.TEST.HAS_RPN, cfg.NUM_WORKERS = True, 0
     imdb, solver = get_imdb(imdb_name), Path(models, "stage1_rpn_solver60k80k.pt")
-    checks.raise_all(checks.check_train_net(checks.net_of_solver(solver), cfg.TRAIN, imdb.num_classes))
+    raise_all(check_train_net(net_of_solver(solver), cfg.TRAIN, imdb.num_classes))
     use_device(None, cfg.RNG_SEED)
     checkpoints = Checkpoints(Path(output, "checkpoints"), run_fingerprint(solver, None, None, imdb))
     cfg.TRAIN.SNAPSHOT_ITERS = 1

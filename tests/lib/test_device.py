@@ -14,8 +14,8 @@ from fast_rcnn.config import reset_cfg
 from roi_data_layer import ohem_tensors
 from rpn import proposal_tensors
 from rpn.anchor_target_layer import AnchorTargetLayer
-from rpn.proposal_layer import ProposalSettings
 from rpn.proposal_target_layer import ProposalTargetLayer
+from rpn.proposals import ProposalSettings
 
 
 @pytest.fixture(autouse=True)

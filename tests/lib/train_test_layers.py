@@ -5,7 +5,7 @@ import signal
 import numpy as np
 
 import caffe
-from roi_data_layer.waits import Waits
+from roi_data_layer.prefetch import Waits
 
 
 class Numbers(caffe.Layer):

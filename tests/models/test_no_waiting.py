@@ -66,8 +66,8 @@ class Waits(TorchDispatchMode):
 @pytest.fixture
 def as_gpu(monkeypatch):
     """Layers take the CPU for a GPU, and leave out the checks that are for the CPU only."""
-    monkeypatch.setattr(data_layers, "lies_on_gpu", lambda blob: True)
-    monkeypatch.setattr(proposal_layer, "lies_on_gpu", lambda blob: True)
+    monkeypatch.setattr(data_layers, "is_on_gpu", lambda blob: True)
+    monkeypatch.setattr(proposal_layer, "is_on_gpu", lambda blob: True)
     monkeypatch.setattr(proposal_layer, "uses_gpu_nms", lambda: True)
     monkeypatch.setattr(LossLayer, "check_labels", lambda *arguments: None)
     monkeypatch.setattr(roi_pooling, "_check_values", lambda *arguments: None)

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 import caffe
-from datasets.demo_scenes import make_demo_dataset
 from fast_rcnn.config import reset_cfg
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "experiments" / "benchmarks"
@@ -35,9 +34,3 @@ def clean_settings():
     reset_cfg()
     caffe.set_precision("float32")
     caffe.set_mode_cpu()
-
-
-@pytest.fixture(scope="session")
-def demo_data(tmp_path_factory):
-    """Six training and two test pictures of four kinds of shapes."""
-    return make_demo_dataset(tmp_path_factory.mktemp("data") / "demo", num_train=6, num_test=2)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from fast_rcnn.cli import UserError, choose_device, is_user_error, tool
+from commands.options import choose_device, tool
 from fast_rcnn.config import ConfigError, reset_cfg
+from utils.errors import UserError, is_user_error
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ["train_faster_rcnn_alt_opt", "train_net", "test_net", "rpn_generate", "reval", "demo"]

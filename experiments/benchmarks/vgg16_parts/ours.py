@@ -12,15 +12,15 @@ import cv2
 import torch
 
 import caffe
+from alt_opt.nets import RunNets, find_nets
+from alt_opt.settings import detector_settings, stage_settings, write_settings
+from commands.detector import DetectorFiles, load_rpn
 from datasets.roidb import merge, objects_entry, proposals_entry
-from fast_rcnn.alt_opt_nets import RunNets, find_nets
 from fast_rcnn.config import cfg, cfg_from_file
-from fast_rcnn.detector import DetectorFiles
-from fast_rcnn.lean import keep_freed_memory
-from fast_rcnn.stage_cfg import detector_settings, stage_settings, write_settings
 from fast_rcnn.test import detections_per_class, im_detect
 from fast_rcnn.train import SolverWrapper
-from rpn.generate import im_proposals, load_rpn
+from rpn.generate import im_proposals
+from utils.other_caffe import keep_freed_memory
 from vgg16_parts.floor import count_work
 from vgg16_parts.job import NUM_CLASSES, TRAINED, Job, Missing, Scene, scenes, seconds_a_step, use_device
 

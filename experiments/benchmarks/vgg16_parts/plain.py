@@ -18,7 +18,7 @@ from torch.nn import functional
 import caffe
 from fast_rcnn.bbox_transform import bbox_transform_inv, clip_boxes
 from nms.py_cpu_nms import py_cpu_nms
-from rpn.anchor_target_layer import AnchorSettings, anchor_targets
+from rpn.anchor_targets import AnchorSettings, anchor_targets
 from rpn.generate_anchors import generate_anchors, shift_anchors
 from vgg16_parts.job import HARD_ROIS, NUM_CLASSES, Job, Missing, Scene, scenes, seconds_a_step
 

@@ -1,0 +1,225 @@
+"""Alternating optimisation of Faster R-CNN: the plan of its steps, and the loop that carries them out.
+
+    1 RPN from the given weights           its proposals
+      Fast R-CNN from the given weights, on these proposals
+    2 RPN from stage 1's Fast R-CNN        its proposals
+      Fast R-CNN from stage 2's RPN, on these proposals
+
+In stage 2 the convolutions stay as they are, so RPN and Fast R-CNN share them in the end.
+Source: Ren et al., "Faster R-CNN", section 3.2; with hard example mining, Shrivastava et al. 2016.
+
+Each step runs in a child process (step.py), which frees the GPU's memory when it ends; in a parallel run in one
+child of each process (team.py). What each step was made from stands in the manifest, so a run can go on after any end.
+"""
+from __future__ import annotations
+
+import itertools
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from alt_opt.dry_run import dry_run
+from alt_opt.manifest import DONE, PENDING, FolderLock, Manifest, RunError
+from alt_opt.plan import STEPS, Run, Step
+from alt_opt.settings import detector_settings, stage_settings, write_settings
+from alt_opt.team import run_step
+from checks.net_file import NetFile
+from checks.nets import NO_OHEM, check_frozen, check_test_net, check_train_net
+from checks.solver import check_solver
+from fast_rcnn.checkpoints import net_fingerprint, relevant_settings, solver_fingerprint
+from utils.draw import plot_losses
+from utils.errors import raise_all
+from utils.files import atomic_path, read_json, sha256_file, sha256_json, write_json
+
+DETECTOR = "detector.json"  # names the parts of the finished detector; without it there is none
+FEATURES = "features"       # folder, in that of the run, of what frozen layers make of the images
+
+
+def step_settings(cfg_file: str | None, set_cfgs: Sequence[str], ohem: bool,
+                  seed: int | None) -> dict[str, dict[str, Any]]:
+    """The full cfg of each step by name. Raises ConfigError for settings that cannot work in one of them."""
+    return {step.name: stage_settings(step.kind, step.stage, ohem, cfg_file, set_cfgs, seed) for step in STEPS}
+
+
+def check_run(run: Run) -> None:
+    """Compare all prototxts with settings and data set. Raises CheckError that lists every problem."""
+    nets, num_classes = run.nets, len(run.classes)
+    anchors = NetFile(nets.train_net("stage1_rpn")).num_anchors()
+    problems: list[str] = []
+    for step in STEPS:
+        if step.trains:
+            path, train = nets.train_net(step.name), run.settings[step.name]["TRAIN"]
+            problems += check_train_net(path, _Attributes(train), num_classes, anchors)
+            problems += check_frozen(path, step.kind, step.stage)
+            problems += check_solver(nets.solver(step.name))
+    for path in (nets.rpn_test, nets.detector_test):
+        problems += check_test_net(path, num_classes, anchors)
+    others = [problem for problem in problems if NO_OHEM not in problem]     # which says itself what to do
+    raise_all(problems, "To make nets for other classes or anchors: tools/make_models.py "
+                               f"--net {nets.net_name} --classes {num_classes} --out DIR, then --models DIR"
+                               if others else "")
+
+
+class _Attributes:
+    """A dictionary whose keys are read as attributes."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self.__dict__.update(values)
+
+
+def open_folder(output: Path, may_hold_a_run: bool) -> FolderLock:
+    """Lock an output folder, before anything is written into it.
+
+    Raises RunError where it is in use, or holds a run and may not.
+    """
+    lock = FolderLock(output)
+    try:
+        manifest = Manifest(output)
+        if manifest.steps and not may_hold_a_run:
+            raise RunError(_folder_is_taken(manifest, output))
+    except BaseException:
+        lock.release()
+        raise
+    return lock
+
+
+def train_alt_opt(run: Run, restart: bool = False) -> Path:
+    """Carry out the steps that are not done yet; returns the path of the final model.
+
+    Those whose inputs have changed are done again. Before the first of them all nets are tried out, and a detector
+    that was finished before is removed: it would not be that of this run.
+
+    restart  throw away what the output folder holds
+    Raises CheckError for nets that do not work or do not fit together; ChildDied where a step fails; KeyboardInterrupt
+    where it is stopped.
+    """
+    with run.lock:
+        manifest = Manifest(run.output)
+        todo = STEPS if restart else tuple(itertools.dropwhile(lambda step: _is_kept(run, step, manifest), STEPS))
+        if todo:
+            dry_run(run, STEPS)
+            _remove_detector(run.output)
+        if restart:
+            _throw_away(manifest)
+        for step in todo:
+            if not _is_kept(run, step, manifest):
+                _do_step(run, step, manifest)
+        return _finish(run, manifest)
+
+
+def _remove_detector(output: Path) -> None:
+    note = output / DETECTOR
+    if note.is_file():
+        (output / read_json(note)["model"]).unlink(missing_ok=True)
+        note.unlink()
+
+
+def _folder_is_taken(manifest: Manifest, output: Path) -> str:
+    states = ", ".join(f"{step.name} {manifest.state(step.name)}" for step in STEPS)
+    return (f"{output} holds a run already ({states}). Choose: --resume goes on with it, --restart throws it "
+            "away, --output DIR begins another one elsewhere")
+
+
+def _throw_away(manifest: Manifest) -> None:
+    manifest.forget(*(step.name for step in STEPS))
+    for name in ("checkpoints", FEATURES):
+        shutil.rmtree(manifest.folder / name, ignore_errors=True)
+
+
+def step_inputs(run: Run, step: Step, manifest: Manifest) -> dict[str, str]:
+    """What the result of a step depends on: fingerprints of files and the settings it reads."""
+    inputs = {f"cfg.{key}": str(value)
+              for key, value in relevant_settings(run.settings[step.name], step.kind).items()}
+    inputs["data set"] = run.data_digest
+    if step.trains:
+        inputs["max_iters"] = str(run.nets.max_iters[step.name])
+        inputs["solver"] = solver_fingerprint(run.nets.solver(step.name))
+        if run.processes > 1:       # each does as many passes an iteration; proposals are the same for any number
+            inputs["processes"] = str(run.processes)
+    inputs["net"] = net_fingerprint(run.nets.train_net(step.name) if step.trains else run.nets.rpn_test)
+    if step.init:
+        inputs["weights"] = manifest.output_hash(step.init, "model")
+    else:
+        inputs["weights"] = sha256_file(run.weights) if run.weights else "none"
+    if step.proposals:
+        inputs["proposals"] = manifest.output_hash(step.proposals, "proposals")
+    return inputs
+
+
+def _is_kept(run: Run, step: Step, manifest: Manifest) -> bool:
+    if manifest.state(step.name) != DONE or any(_reasons_to_repeat(step, manifest, step_inputs(run, step, manifest))):
+        return False
+    print(f"{step.name}  is done ({manifest.steps[step.name]['seconds']:.0f} s): kept", flush=True)
+    return True
+
+
+def _do_step(run: Run, step: Step, manifest: Manifest) -> None:
+    inputs = step_inputs(run, step, manifest)
+    reasons = list(_reasons_to_repeat(step, manifest, inputs))
+    if reasons:
+        print(f"{step.name}  is done anew: {'; '.join(reasons)}", flush=True)
+    manifest.start(step.name, inputs)
+    job = _write_job(run, step, manifest, sha256_json(inputs))
+    start = time.monotonic()
+    try:
+        run_step(run.command, job, step.name, run.output / "logs" / f"{step.name}.log",
+                 keep_open=[run.lock.fileno()])
+    finally:
+        manifest.add_seconds(step.name, time.monotonic() - start)
+    manifest.finish(step.name, {step.output: read_json(_result_file(run, step))["path"]})
+
+
+def _reasons_to_repeat(step: Step, manifest: Manifest, inputs: dict[str, str]) -> Iterator[str]:
+    if manifest.state(step.name) == PENDING:
+        return
+    yield from manifest.differences(step.name, inputs)
+    if manifest.state(step.name) == DONE:
+        yield from manifest.damaged_outputs(step.name)
+
+
+def _result_file(run: Run, step: Step) -> Path:
+    return run.output / "steps" / f"{step.name}_result.json"
+
+
+def _write_job(run: Run, step: Step, manifest: Manifest, run_hash: str) -> Path:
+    """Write the files that tell a child what to do; returns the path of the job."""
+    folder = run.output / "steps"
+    settings_path = folder / f"{step.name}_cfg.yml"
+    write_settings(settings_path, run.settings[step.name])
+    weights = manifest.output(step.init, "model") if step.init else run.weights
+    job = {
+        "name": step.name, "kind": step.kind, "run_hash": run_hash, "imdb": run.imdb_name,
+        "cfg": str(settings_path), "gpu_id": run.gpu_id, "output": str(run.output),
+        "result": str(_result_file(run, step)),
+        "weights": str(weights) if weights else None,
+        "proposals": str(manifest.output(step.proposals, "proposals")) if step.proposals else None,
+        "log": str(run.output / "logs" / f"{step.name}.jsonl"),
+        "checkpoints": str(run.output / "checkpoints" / step.name),
+        "features": str(run.output / FEATURES), "left_out": list(run.left_out),
+        "profile": str(run.output / "profile" / step.name) if run.profile else None,
+    }
+    if step.trains:
+        job |= {"solver": str(run.nets.solver_to_run(step.name, folder)), "max_iters": run.nets.max_iters[step.name]}
+    else:
+        job |= {"net": str(run.nets.rpn_test)}
+    write_json(folder / f"{step.name}.json", job)
+    return folder / f"{step.name}.json"
+
+
+def _finish(run: Run, manifest: Manifest) -> Path:
+    """Put the detector together: final model, test net, settings, a note that names them, and the loss curves."""
+    final, net = run.output / run.final_name, run.output / "faster_rcnn_test.pt"
+    for source, target in ((manifest.output("stage2_fast_rcnn", "model"), final), (run.nets.detector_test, net)):
+        with atomic_path(target) as temporary:
+            shutil.copyfile(source, temporary)
+    write_settings(run.output / "test_cfg.yml", detector_settings(run.settings["stage2_fast_rcnn"]))
+    plot_losses([run.output / "logs" / f"{step.name}.jsonl" for step in STEPS if step.trains],
+                run.output / "losses.png")
+    shutil.rmtree(run.output / FEATURES, ignore_errors=True)
+    write_json(run.output / DETECTOR, {"model": final.name, "net": net.name, "cfg": "test_cfg.yml",
+                                              "classes": list(run.classes)})
+    return final
+
+

@@ -1,0 +1,96 @@
+"""Builds every net of a run once before anything is trained: a mistake in the last one shows at the beginning."""
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from alt_opt.plan import Run, Step
+from alt_opt.settings import settings_in_cfg
+from checks.net_file import NetFile
+from checks.nets import check_outputs
+from utils.errors import is_user_error, message_of, raise_all
+from utils.weights import load_initial_weights
+
+Shapes = dict[str, list[list[int]]]     # of the parameters of each layer
+_DETECTOR = "detector"
+
+
+def dry_run(run: Run, steps: Sequence[Step]) -> None:
+    """Build the nets of all steps and the detector's, on the CPU, one after the other; load the initial weights.
+
+    Raises CheckError that lists what is wrong with any of them, also where one cannot take over the weights of another.
+    """
+    import caffe
+    print("Trying out every net", flush=True)
+    caffe.set_mode_cpu()
+    problems: list[str] = []
+    shapes: dict[str, Shapes] = {}
+    for step in steps:
+        with settings_in_cfg(run.settings[step.name]), _collected(_path(run, step), problems):
+            shapes[step.name] = _train_shapes(run, step) if step.trains else _test_shapes(
+                run.nets.rpn_test, "rois", "scores")
+    with settings_in_cfg(run.settings[steps[-1].name]), _collected(run.nets.detector_test, problems):
+        shapes[_DETECTOR] = _test_shapes(run.nets.detector_test, "cls_prob", "bbox_pred")
+    for step in steps:
+        if step.init:
+            problems += _misfits(_path(run, step), shapes.get(step.name), shapes.get(step.init), step.init,
+                                 all_needed=not step.trains)
+    problems += _misfits(run.nets.detector_test, shapes.get(_DETECTOR), shapes.get(steps[-1].name), steps[-1].name,
+                         all_needed=True)
+    raise_all(problems)
+
+
+def _path(run: Run, step: Step) -> Path:
+    return run.nets.train_net(step.name) if step.trains else run.nets.rpn_test
+
+
+@contextlib.contextmanager
+def _collected(path: Path, problems: list[str]) -> Iterator[None]:
+    """Mistakes of the user inside the block are added to `problems`; nets that were built there are freed."""
+    try:
+        yield
+    except Exception as error:
+        if not is_user_error(error):
+            raise
+        text = message_of(error)
+        problems.append(text if str(path) in text else f"{path}: {text}")
+    finally:
+        gc.collect()
+
+
+def _train_shapes(run: Run, step: Step) -> Shapes:
+    import caffe
+    solver = caffe.get_solver(os.fspath(run.nets.solver_to_run(step.name, run.output / "steps")))
+    if step.init is None and run.weights:
+        load_initial_weights(solver.net, run.weights, run.nets.train_net(step.name))
+    return _shapes(solver.net)
+
+
+def _test_shapes(path: Path, *outputs: str) -> Shapes:
+    import caffe
+    net = caffe.Net(os.fspath(path), caffe.TEST)
+    check_outputs(net, path, *outputs)
+    return _shapes(net)
+
+
+def _shapes(net: Any) -> Shapes:
+    return {name: [list(blob.shape) for blob in blobs] for name, blobs in net.params.items() if len(blobs)}
+
+
+def _misfits(path: Path, net: Mapping[str, list] | None, source: Mapping[str, list] | None, source_name: str,
+             all_needed: bool) -> Iterator[str]:
+    """Layers of a net that cannot take over the weights of another one, from which they come."""
+    if net is None or source is None:
+        return
+    file = NetFile(path)
+    for layer in file.layers:
+        wanted, found = net.get(layer.name), source.get(layer.name)
+        if wanted and found is None and all_needed:
+            yield file.problem(layer, f"{source_name} trains no layer of this name, so that it would have no weights")
+        elif wanted and found and wanted != found:
+            yield file.problem(layer, f"its weights have the shapes {wanted}, those of {source_name}, with which it "
+                                      f"begins, {found}")

@@ -1,0 +1,156 @@
+"""The record of a training run of several steps: what each step was made from, how far it is, what it gave.
+
+It is the file `manifest.json` in the run's output folder, replaced in one step after every change:
+
+    {"format": 1, "steps": {"stage1_rpn": {
+        "state": "done",                                    pending, running or done
+        "inputs": {"max_iters": "80000", ...},              name -> value or fingerprint, all text
+        "outputs": {"model": {"path": "vgg16_rpn_stage1_iter_80000.caffemodel", "sha256": ..., "size": ...}},
+        "seconds": 8123.4}}}                                of all attempts together
+
+Paths are relative to the folder, so that it can be moved. A lock on the file `lock` keeps other runs out.
+"""
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from utils.errors import UserError
+from utils.files import read_record, sha256_file, write_json
+
+FORMAT = 1
+PENDING, RUNNING, DONE = "pending", "running", "done"
+
+
+class RunError(UserError):
+    """A run cannot start or go on; the message says why and what to do."""
+
+
+class FolderLock:
+    """Keeps other runs out of an output folder for as long as this process, or a child given `fileno`, lives.
+
+    Raises RunError that tells who holds the lock.
+    """
+
+    def __init__(self, folder: str | os.PathLike) -> None:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        self.path = Path(folder, "lock")
+        self._file = open(self.path, "a+", encoding="utf-8")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.seek(0)
+            holder = self._file.read().strip() or "another process"
+            self._file.close()
+            raise RunError(f"{folder} is in use by {holder}; wait, or choose another --output") from None
+        self._file.truncate(0)
+        self._file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%F %T')}\n")
+        self._file.flush()
+
+    def fileno(self) -> int:
+        """The descriptor that a child inherits to hold the lock as well."""
+        return self._file.fileno()
+
+    def release(self) -> None:
+        """Let others in; the file stays, its content is only a hint."""
+        self._file.close()
+
+    def __enter__(self) -> FolderLock:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.release()
+
+
+class Manifest:
+    """The manifest of one output folder."""
+
+    def __init__(self, folder: str | os.PathLike) -> None:
+        self.folder = Path(folder)
+        self.path = self.folder / "manifest.json"
+        self.existed = self.path.exists()
+        self.steps: dict[str, dict[str, Any]] = self._read() if self.existed else {}
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        hint = "delete it to train from the start, or choose another --output"
+        content = read_record(self.path, hint, format=int, steps=dict)
+        if content["format"] != FORMAT:
+            raise RunError(f"{self.path} is no manifest of format {FORMAT}; choose another --output")
+        for name, step in content["steps"].items():
+            if not (isinstance(step, dict) and {"state", "inputs", "outputs", "seconds"} <= set(step)):
+                raise RunError(f"{self.path}: damaged, its step '{name}' is not complete; {hint}")
+        return content["steps"]
+
+    def state(self, step: str) -> str:
+        """pending, running (started, and perhaps died) or done."""
+        return self.steps.get(step, {}).get("state", PENDING)
+
+    def differences(self, step: str, inputs: Mapping[str, str]) -> list[str]:
+        """What has changed since the step was started, such as 'max_iters: 400 -> 800'; [] if never."""
+        if step not in self.steps:
+            return []
+        old = self.steps[step]["inputs"]
+        return [f"{key}: {_short(old.get(key))} -> {_short(inputs.get(key))}"
+                for key in sorted({*old, *inputs}) if old.get(key) != inputs.get(key)]
+
+    def damaged_outputs(self, step: str) -> list[str]:
+        """Outputs of a finished step that are missing or were changed."""
+        return [f"{entry['path']} is {problem}" for entry in self.steps[step].get("outputs", {}).values()
+                if (problem := self._problem(entry))]
+
+    def _problem(self, entry: Mapping[str, Any]) -> str:
+        path = self.folder / entry["path"]
+        if not path.is_file():
+            return "missing"
+        same = path.stat().st_size == entry["size"] and sha256_file(path) == entry["sha256"]
+        return "" if same else "changed"
+
+    def output(self, step: str, name: str) -> Path:
+        """Path of an output of a finished step."""
+        return self.folder / self.steps[step]["outputs"][name]["path"]
+
+    def output_hash(self, step: str, name: str) -> str:
+        """Fingerprint of an output of a finished step."""
+        return self.steps[step]["outputs"][name]["sha256"]
+
+    def start(self, step: str, inputs: Mapping[str, str]) -> None:
+        """Record that a step begins, or goes on with the same inputs."""
+        same = step in self.steps and self.steps[step]["inputs"] == dict(inputs)
+        seconds = self.steps[step]["seconds"] if same else 0.0
+        self.steps[step] = {"state": RUNNING, "inputs": dict(inputs), "outputs": {}, "seconds": seconds}
+        self._write()
+
+    def add_seconds(self, step: str, seconds: float) -> None:
+        """Record time spent on a step, also of an attempt that failed."""
+        self.steps[step]["seconds"] += seconds
+        self._write()
+
+    def finish(self, step: str, outputs: Mapping[str, str | os.PathLike]) -> None:
+        """Record that a step is done; `outputs` are existing files inside the folder, by name."""
+        self.steps[step]["outputs"] = {name: self._describe(Path(path)) for name, path in outputs.items()}
+        self.steps[step]["state"] = DONE
+        self._write()
+
+    def _describe(self, path: Path) -> dict[str, Any]:
+        return {"path": str(path.resolve().relative_to(self.folder.resolve())),
+                "sha256": sha256_file(path), "size": path.stat().st_size}
+
+    def forget(self, *steps: str) -> None:
+        """Set steps back to pending."""
+        for step in steps:
+            self.steps.pop(step, None)
+        self._write()
+
+    def _write(self) -> None:
+        write_json(self.path, {"format": FORMAT, "steps": self.steps})
+
+
+def _short(value: str | None) -> str:
+    if value is None:
+        return "(absent)"
+    return value if len(value) <= 40 else f"{value[:16]}..."

@@ -1,0 +1,179 @@
+"""The prototxts of a run of alternating optimisation: shipped, the user's, or made for the data set."""
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from net_definitions import NETS, model_files
+from utils import prototxt
+from utils.errors import CheckError
+from utils.files import atomic_path, read_json, write_json
+from utils.prototxt import net_of_solver
+
+RECORD = "written.json"     # fingerprints of the files that were made, as they were written
+TRAINED = ("stage1_rpn", "stage1_fast_rcnn", "stage2_rpn", "stage2_fast_rcnn")
+
+
+class RunNets:
+    """The prototxts in a folder, and the iterations of each training step.
+
+    folder     holds stage{1,2}_{rpn,fast_rcnn}_solver*.pt, rpn_test.pt and faster_rcnn_test.pt
+    max_iters  of the four training steps; None for what the solvers say (see `solver_iters`)
+    Raises CheckError for files that are missing, and for a solver that names none of the folder's nets.
+    """
+
+    def __init__(self, net_name: str, folder: Path, max_iters: Sequence[int] | None = None) -> None:
+        self.net_name, self.folder = net_name, folder
+        self.rpn_test, self.detector_test = folder / "rpn_test.pt", folder / "faster_rcnn_test.pt"
+        self._solvers = {step: _only_solver(folder, step) for step in TRAINED}
+        missing = [path.name for path in (self.rpn_test, self.detector_test) if not path.is_file()]
+        if missing:
+            raise CheckError(f"{folder}: has no {' and no '.join(missing)}")
+        self._moved: set[str] = set()       # steps whose solvers name a net elsewhere
+        self._nets = {step: self._net_of(step) for step in TRAINED}
+        given = max_iters or [solver_iters(self._solvers[step]) for step in TRAINED]
+        self.max_iters = dict(zip(TRAINED, given, strict=True))
+
+    def _net_of(self, step: str) -> Path:
+        """The net that a solver names; of a copied folder, whose solvers name those of the original, the copy."""
+        solver, folder = self._solvers[step], self.folder.resolve()
+        param = prototxt.read_solver(solver)
+        copy = folder / Path(param.train_net or param.net).name
+        try:
+            named = net_of_solver(solver)
+        except CheckError:
+            if not copy.is_file():
+                raise
+            named = Path(param.train_net or param.net)
+        if named.resolve().is_relative_to(folder) and named.is_file():
+            return named
+        if not copy.is_file():
+            raise CheckError(f"{solver}: trains {named}, which is not in {self.folder}; change its train_net")
+        print(f"{solver.name} names {named}: its copy in {self.folder} is trained", flush=True)
+        self._moved.add(step)
+        return copy
+
+    def solver(self, step: str) -> Path:
+        """The solver of a training step."""
+        return self._solvers[step]
+
+    def solver_to_run(self, step: str, folder: Path) -> Path:
+        """The solver as a Caffe is given it: where it names a net elsewhere, a copy in `folder` that names ours."""
+        if step not in self._moved:
+            return self._solvers[step]
+        param = prototxt.read_solver(self._solvers[step])
+        param.ClearField("net")
+        param.train_net = str(self._nets[step])
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_path(folder / f"{step}_solver.pt") as temporary:
+            temporary.write_text(prototxt.to_text(param), encoding="utf-8")
+        return folder / f"{step}_solver.pt"
+
+    def train_net(self, step: str) -> Path:
+        """The net that a training step trains."""
+        return self._nets[step]
+
+
+def _only_solver(folder: Path, step: str) -> Path:
+    found = sorted(folder.glob(f"{step}_solver*.pt"))
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise CheckError(f"{folder}: expected one {step}_solver*.pt, found {names}")
+    return found[0]
+
+
+def solver_iters(path: Path) -> int:
+    """Iterations of a solver: its max_iter, or else 4/3 of its stepsize.
+
+    py-faster-rcnn trains 80000 iterations at a stepsize of 60000, and 40000 at 30000.
+    Raises CheckError for a solver with neither.
+    """
+    param = prototxt.read_solver(path)
+    if not (param.max_iter or param.stepsize):
+        raise CheckError(f"{path}: has neither max_iter nor stepsize; give --max_iters")
+    return param.max_iter or param.stepsize * 4 // 3
+
+
+def check_net_name(net_name: str) -> None:
+    """Raises CheckError if we have no such net."""
+    if net_name not in NETS:
+        raise CheckError(f"--net_name {net_name}: there is no such net; choose one of {', '.join(NETS)}, or give "
+                         "--models DIR with your own")
+
+
+def find_nets(net_name: str, num_classes: int, ohem: bool, models: str | None, shipped: Path, made: Path,
+              max_iters: Sequence[int] | None = None) -> RunNets:
+    """The nets of a run.
+
+    models   the user's folder, whose files are used as they are; it holds them or <net>/<method>/
+    shipped  folder of the shipped nets
+    made     folder for nets that are made for the data set, where its number of classes is not the shipped one
+             (see `make_nets`)
+    Raises CheckError where they are not there.
+    """
+    method = "faster_rcnn_alt_opt" + ("" if ohem else "_no_ohem")
+    if models is not None:
+        inner = Path(models) / net_name / method
+        return RunNets(net_name, inner if inner.is_dir() else Path(models), max_iters)
+    check_net_name(net_name)
+    if num_classes == 21:
+        return RunNets(net_name, shipped / net_name / method, max_iters)
+    make_nets(net_name, num_classes, made, max_iters)
+    edited = edited_shipped_files(net_name, shipped, method)
+    if edited:
+        print(f"Note: {', '.join(map(str, edited))}: edited, which has no effect on nets for {num_classes} classes. "
+              f"Edit those in {made / net_name / method}, or give --models DIR with your own", flush=True)
+    return RunNets(net_name, made / net_name / method, max_iters)
+
+
+def make_nets(net_name: str, num_classes: int, made: Path, max_iters: Sequence[int] | None) -> None:
+    """Write a net's files for a data set into `made`/<net>/<method>/; files that were edited there are kept.
+
+    max_iters  of the four stages: their learning rates fall after three quarters; None: where the definition says
+    Raises CheckError if an edited file does not fit to the command any more.
+    """
+    falls = "; their learning rates fall after three quarters of the iterations" if max_iters else ""
+    print(f"The data set has {num_classes} classes with the background, the shipped nets 21: writing nets for it "
+          f"to {made}{falls}", flush=True)
+    texts = model_files(net_name, num_classes, folder=made.resolve().as_posix(), iterations=max_iters)
+    for path in write_files(texts, made):
+        print(f"Kept as you have edited it: {path}", flush=True)
+
+
+def write_files(texts: Mapping[str, str], folder: Path) -> list[Path]:
+    """Write texts by name, except over files that were edited since they were written by the same texts.
+
+    Returns the files that are kept for that. Raises CheckError, and writes nothing, for edited files where the text is
+    another than the one that was edited, and for those that are not from here.
+    """
+    record = folder / RECORD
+    written = read_json(record) if record.is_file() else {}
+    edited: list[Path] = []
+    lost: list[Path] = []
+    for name, text in texts.items():
+        path, wanted = folder / name, _digest(text.encode())
+        found = _digest(path.read_bytes()) if path.is_file() else None
+        if found not in (None, wanted, written.get(name)):
+            (edited if written.get(name) == wanted else lost).append(path)
+    if lost:
+        raise CheckError("\n".join(f"{path}: was edited since it was written" for path in lost)
+                         + "\nThis command would write something else there. To train these files as they are, give "
+                         f"--models {folder}; to have them written anew, remove them")
+    for name, text in texts.items():
+        if folder / name not in edited:
+            with atomic_path(folder / name) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+    write_json(record, {name: _digest(text.encode()) for name, text in texts.items()})
+    return edited
+
+
+def edited_shipped_files(net_name: str, shipped: Path, method: str) -> list[Path]:
+    """The files of a net in the folder of shipped ones that are not as their definition has them."""
+    return [shipped / name for name, text in model_files(net_name).items()
+            if name.startswith(f"{net_name}/{method}/") and (shipped / name).is_file()
+            and (shipped / name).read_bytes() != text.encode()]
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

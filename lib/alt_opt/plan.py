@@ -1,0 +1,75 @@
+"""The plan of alternating optimisation: its steps, and everything that a run is made from."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from alt_opt.manifest import FolderLock
+from alt_opt.nets import RunNets
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the plan. `init` and `proposals` name the steps whose outputs it begins with (None: none)."""
+
+    name: str
+    kind: str               # 'rpn', 'proposals' or 'fast_rcnn'
+    stage: int
+    init: str | None = None
+    proposals: str | None = None
+
+    @property
+    def trains(self) -> bool:
+        """Whether the step gives a model; the others give proposals."""
+        return self.kind != "proposals"
+
+    @property
+    def output(self) -> str:
+        """Name of its output in the manifest."""
+        return "model" if self.trains else "proposals"
+
+
+STEPS = (
+    Step("stage1_rpn", "rpn", 1),
+    Step("stage1_proposals", "proposals", 1, init="stage1_rpn"),
+    Step("stage1_fast_rcnn", "fast_rcnn", 1, proposals="stage1_proposals"),
+    Step("stage2_rpn", "rpn", 2, init="stage1_fast_rcnn"),
+    Step("stage2_proposals", "proposals", 2, init="stage2_rpn"),
+    Step("stage2_fast_rcnn", "fast_rcnn", 2, init="stage2_rpn", proposals="stage2_proposals"),
+)
+
+
+@dataclass
+class Run:
+    """Everything that a run is made from.
+
+    nets       the prototxts and the numbers of iterations
+    weights    caffemodel that stage 1 begins with; None for random weights
+    imdb_name  data set; data_digest  fingerprint of its annotations; classes  its class names
+    left_out   files of its images that cannot be decoded
+    settings   full cfg of each step by name, as plain values (see settings.py)
+    command    how a step is started: this, then the path of its job file (see step.py)
+    processes  how many processes take part, this one being the first (see team.py)
+    profile    whether each step writes into <output>/profile where its time goes
+    lock       of the output folder (see open_folder); given back at the end
+    """
+
+    nets: RunNets
+    weights: Path | None
+    imdb_name: str
+    data_digest: str
+    left_out: Sequence[str]
+    classes: Sequence[str]
+    settings: dict[str, dict[str, Any]]
+    gpu_id: int | None
+    output: Path
+    command: Sequence[str]
+    lock: FolderLock
+    final_name: str = field(default="")
+    processes: int = 1
+    profile: bool = False
+
+    def __post_init__(self) -> None:
+        self.final_name = self.final_name or f"{self.nets.net_name}_faster_rcnn_final.caffemodel"

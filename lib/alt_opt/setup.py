@@ -1,0 +1,98 @@
+"""Puts a run of alternating optimisation together from the options of the command line, and checks it."""
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from alt_opt.driver import check_run, open_folder, step_settings
+from alt_opt.manifest import FolderLock
+from alt_opt.nets import check_net_name, find_nets
+from alt_opt.plan import Run
+from checks.data import small_image_warning
+from commands.data_set import check_images, find_inputs, prepare_to_train
+from commands.options import choose_device, writable_folder
+from fast_rcnn.checkpoints import data_digest
+from fast_rcnn.config import cfg, cfg_from_file, cfg_from_list, get_output_dir, reset_cfg
+from utils import parallel
+from utils.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def make_run(args: Namespace) -> Run:
+    """A run that is ready to start, its output folder locked; nothing in there is changed before that.
+
+    Raises one error for everything that is missing or does not fit.
+    """
+    if args.models is None:
+        check_net_name(args.net_name)
+    if args.cfg is None and args.net_name == "Tiny":
+        args.cfg = str(ROOT / "experiments" / "cfgs" / "tiny.yml")
+        print(f"Settings: {args.cfg}, made for the net Tiny (--cfg FILE for others)", flush=True)
+    ohem = _apply_user_settings(args)
+    settings = step_settings(args.cfg, args.set_cfgs, ohem, args.seed)
+    _apply_user_settings(args)      # step_settings has left cfg at its defaults
+    weights = initial_weights(args.net_name, args.weights)
+    imdb, test_imdb = find_inputs(args.imdb, weights, args.test_imdb)   # better missing now than after the training
+    output = writable_folder(args.output or get_output_dir(imdb, args.net_name), "--output").resolve()
+    lock = open_folder(output, may_hold_a_run=args.resume or args.restart)
+    try:
+        return _checked_run(args, imdb, test_imdb, weights, output, lock, settings, ohem)
+    except BaseException:
+        lock.release()
+        raise
+
+
+def _checked_run(args: Namespace, imdb: Any, test_imdb: Any, weights: Path | None, output: Path, lock: FolderLock,
+                 settings: dict[str, Any], ohem: bool) -> Run:
+    """What needs the output folder: images that are known to be good, and nets that are made for the data set."""
+    left_out = prepare_to_train(imdb, args.imdb, output / "decoded_images.json")
+    if test_imdb:
+        print(test_imdb.summary(), flush=True)
+        check_images(test_imdb, "--test_imdb", args.test_imdb, output / "decoded_test_images.json")
+    nets = find_nets(args.net_name, imdb.num_classes, ohem, args.models, Path(cfg.MODELS_DIR), output / "models",
+                     args.max_iters)
+    run = Run(nets=nets, weights=weights, imdb_name=args.imdb, data_digest=data_digest(imdb), left_out=left_out,
+              classes=imdb.classes, settings=settings, gpu_id=choose_device(args), output=output, lock=lock,
+              command=step_command(), processes=parallel.count(), profile=args.profile)
+    check_run(run)
+    train = settings["stage1_rpn"]["TRAIN"]
+    warning = small_image_warning(nets.train_net("stage1_rpn"), imdb.image_sizes(), train["SCALES"], train["MAX_SIZE"])
+    if warning:
+        print(warning, flush=True)
+    return run
+
+
+def step_command() -> list[str]:
+    """How a step is started in a process of its own; the path of its job file follows."""
+    return [sys.executable, str(ROOT / "tools" / "train_faster_rcnn_alt_opt.py"), "--run-step"]
+
+
+def initial_weights(net_name: str, given: str | None) -> Path | None:
+    """Path of the weights to begin with; None for random ones, which are the default of the net Tiny only."""
+    if given == "none" or (given is None and net_name == "Tiny"):
+        return None
+    return Path(given) if given else Path(cfg.DATA_DIR, "imagenet_models", f"{net_name}.v2.caffemodel")
+
+
+def _apply_user_settings(args: Namespace) -> bool:
+    """Let cfg say where data and output are; returns whether to mine hard examples.
+
+    That is done unless --no_ohem or the user's settings say otherwise. EXP_DIR is faster_rcnn_alt_opt unless the user
+    sets it; without mining it ends with _no_ohem, so that both kinds of runs have folders of their own.
+    """
+    reset_cfg()
+    cfg.EXP_DIR, cfg.TRAIN.USE_OHEM = "faster_rcnn_alt_opt", True
+    if args.cfg:
+        cfg_from_file(args.cfg)
+    if args.no_ohem:
+        cfg.TRAIN.USE_OHEM = False
+    cfg_from_list(args.set_cfgs)
+    ohem = cfg.TRAIN.USE_OHEM
+    if ohem and args.no_ohem:
+        raise UserError("--no_ohem and --set TRAIN.USE_OHEM True contradict each other: leave one of them out")
+    if not ohem and not cfg.EXP_DIR.endswith("_no_ohem"):
+        cfg.EXP_DIR += "_no_ohem"
+    return ohem

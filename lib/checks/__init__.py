@@ -1,0 +1,1 @@
+"""What is compared before training starts: prototxts, settings and data set."""

@@ -1,0 +1,189 @@
+"""Compares prototxts with the settings and the data set before training starts.
+
+A wrong number of classes or anchors, a missing top or a layer that should be frozen shows up hours later, or
+never. Each function returns a list of problems, one line each, that begin with file and line; `raise_all`
+turns problems of several files into one error.
+"""
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from checks.net_file import NetFile
+from utils.errors import CheckError, raise_all
+from utils.names import BOX_BLOBS, READONLY, ROI_BLOBS, RPN_BLOBS
+
+NO_OHEM = "--no_ohem (of train_net.py: --set TRAIN.USE_OHEM False)"
+_TEST_NETS = "Detectors are tested with faster_rcnn_test.pt or test.pt, proposals made with rpn_test.pt"
+
+
+def check_train_net(path: str | os.PathLike, train: Any, num_classes: int,
+                    num_anchors: int | None = None) -> list[str]:
+    """Problems of a training net.
+
+    train        cfg.TRAIN of the stage
+    num_classes  of the data set, with the background
+    num_anchors  of the RPN whose weights the net carries; None if unknown
+    """
+    net = NetFile(path)
+    return net.param_problems or [
+        *_class_problems(net, num_classes), *_anchor_problems(net, num_anchors), *_stride_problems(net),
+        *_data_problems(net, train), *_ohem_problems(net, train), *_readonly_problems(net)]
+
+
+def check_test_net(path: str | os.PathLike, num_classes: int, num_anchors: int | None = None,
+                   of: str = "the data set") -> list[str]:
+    """Problems of a test net; `of` tells what has this number of classes."""
+    net = NetFile(path)
+    return _training_problems(net) or net.param_problems or [
+        *_class_problems(net, num_classes, of), *_anchor_problems(net, num_anchors), *_stride_problems(net)]
+
+
+def check_for_tests(path: str | os.PathLike) -> None:
+    """Raise CheckError for a net that feeds itself with training data."""
+    raise_all(_training_problems(NetFile(path)))
+
+
+def _training_problems(net: NetFile) -> list[str]:
+    return [net.problem(layer, f"this net is for training. {_TEST_NETS}")
+            for layer in net.python_layers("RoIDataLayer")]
+
+
+def check_outputs(net: Any, path: str | os.PathLike, *wanted: str) -> None:
+    """Raise CheckError if a net lacks one of the outputs that are read from it."""
+    missing = [name for name in wanted if name not in net.outputs]
+    if missing:
+        raise CheckError(f"{path}: has no output {' and no '.join(missing)}; it has {', '.join(net.outputs) or 'none'}."
+                         f" {_TEST_NETS}")
+
+
+def check_frozen(path: str | os.PathLike, part: str, stage: int) -> list[str]:
+    """Layers of an alternating-optimisation net that must not change, but have a learning rate.
+
+    They are the other part's own layers ('rpn' trains no inner products, 'fast_rcnn' nothing named rpn*) and,
+    in stage 2, the shared convolutions. Even without a gradient, weight decay would shrink them.
+    """
+    net = NetFile(path)
+    return [net.problem(layer, f"must be frozen in stage {stage} ({part}): give it two "
+                               "param { lr_mult: 0 decay_mult: 0 }")
+            for layer in net.layers if layer.type in ("Convolution", "InnerProduct")
+            and _must_be_frozen(layer, part, stage) and not _is_frozen(layer)]
+
+
+def _must_be_frozen(layer: Any, part: str, stage: int) -> bool:
+    if layer.name.startswith("rpn"):
+        return part == "fast_rcnn"
+    if layer.type == "InnerProduct":
+        return part == "rpn"
+    return stage == 2
+
+
+def _is_frozen(layer: Any) -> bool:
+    return len(layer.param) >= _num_params(layer) and all(spec.lr_mult == 0 for spec in layer.param)
+
+
+def _num_params(layer: Any) -> int:
+    """2 for weights and bias, 1 without bias."""
+    param = layer.convolution_param if layer.type == "Convolution" else layer.inner_product_param
+    return 1 + param.bias_term
+
+
+def _class_problems(net: NetFile, num_classes: int, of: str = "the data set") -> Iterator[str]:
+    why = f"{of} has {num_classes} classes with the background"
+    for layer in net.layers:
+        found = net.params(layer).get("num_classes", num_classes)
+        if found != num_classes:
+            yield net.problem(layer, f"'num_classes' in param_str is {found}, but {why}")
+        for name, wanted in (("cls_score", num_classes), ("bbox_pred", 4 * num_classes)):
+            outputs = layer.inner_product_param.num_output
+            if layer.type == "InnerProduct" and layer.name.startswith(name) and outputs != wanted:
+                yield net.problem(layer, f"num_output is {outputs}, expected {wanted}: {why}")
+
+
+def _anchor_problems(net: NetFile, num_anchors: int | None) -> Iterator[str]:
+    layouts = net.anchor_layouts()
+    for layer, layout in layouts[1:]:
+        if layout != layouts[0][1]:
+            yield net.problem(layer, f"feat_stride, scales and ratios are {layout}, those of layer "
+                                     f"'{layouts[0][0].name}' {layouts[0][1]}: they must agree")
+    count = net.num_anchors()
+    if count is not None and num_anchors is not None and count != num_anchors:
+        yield net.problem(layouts[0][0], f"lays out {count} anchors at each position, other nets of the same "
+                                         f"run {num_anchors}")
+    anchors = count or num_anchors
+    if anchors is not None:
+        yield from _channel_problems(net, anchors)
+
+
+def _channel_problems(net: NetFile, anchors: int) -> Iterator[str]:
+    for layer in net.layers:
+        for name, per_anchor in (("rpn_cls_score", 2), ("rpn_bbox_pred", 4)):
+            outputs = layer.convolution_param.num_output
+            if layer.type == "Convolution" and layer.name == name and outputs != per_anchor * anchors:
+                yield net.problem(layer, f"num_output is {outputs}, expected {per_anchor * anchors}: "
+                                         f"{per_anchor} for each of {anchors} anchors")
+        dims = list(layer.reshape_param.shape.dim)
+        if layer.type == "Reshape" and "rpn_cls_prob" in layer.bottom and dims[1:2] != [2 * anchors]:
+            yield net.problem(layer, f"dims are {dims}, expected {2 * anchors} as the second: 2 for each of "
+                                     f"{anchors} anchors")
+
+
+def _stride_problems(net: NetFile) -> Iterator[str]:
+    for layer, (feat_stride, _, _) in net.anchor_layouts():
+        stride = net.stride(layer.bottom[0]) if layer.bottom else None
+        if stride is not None and feat_stride != stride:
+            yield net.problem(layer, f"feat_stride is {feat_stride}, but a cell is {stride} pixels wide")
+    for layer in net.layers:
+        stride = net.stride(layer.bottom[0]) if layer.type == "ROIPooling" and layer.bottom else None
+        scale = layer.roi_pooling_param.spatial_scale
+        if stride is not None and abs(scale * stride - 1) > 1e-3:
+            yield net.problem(layer, f"spatial_scale is {scale:g}, expected 1/{stride} = {1 / stride:g}")
+
+
+def _data_problems(net: NetFile, train: Any) -> Iterator[str]:
+    wanted = RPN_BLOBS if train.HAS_RPN else ROI_BLOBS + (BOX_BLOBS if train.BBOX_REG else ())
+    layers = net.python_layers("RoIDataLayer")
+    if not layers:
+        yield f"{net.path}: has no Python layer RoIDataLayer, which feeds images and boxes"
+    for layer in layers:
+        if not _tops_fit(list(layer.top), wanted):
+            yield net.problem(layer, f"its tops are {', '.join(layer.top)}; expected {', '.join(wanted)}, as "
+                                     f"TRAIN.HAS_RPN is {train.HAS_RPN}, TRAIN.BBOX_REG {train.BBOX_REG}")
+
+
+def _tops_fit(tops: Sequence[str], wanted: Sequence[str]) -> bool:
+    """As many tops as wanted; other names are free, but a usual name must be in its usual place."""
+    return len(tops) == len(wanted) and all(
+        top == name or top not in wanted for top, name in zip(tops, wanted, strict=True))
+
+
+def _ohem_problems(net: NetFile, train: Any) -> Iterator[str]:
+    layers = net.python_layers("OHEMDataLayer")
+    if train.USE_OHEM and not layers:
+        yield f"{net.path}: has no OHEMDataLayer, but TRAIN.USE_OHEM is True: it would train on all RoIs; add {NO_OHEM}"
+    for layer in layers:
+        if not train.USE_OHEM:
+            yield net.problem(layer, "mines hard examples, but TRAIN.USE_OHEM is False: it would see only a "
+                                     f"random sample of RoIs; leave out {NO_OHEM}")
+        if list(layer.propagate_down) != [False] * len(layer.bottom):
+            yield net.problem(layer, "needs propagate_down: false once for each of its "
+                                     f"{len(layer.bottom)} bottoms: it has no gradient")
+
+
+def _readonly_problems(net: NetFile) -> Iterator[str]:
+    """A readonly layer that does not share its weights with the trained one would judge by random ones."""
+    by_name = {layer.name: layer for layer in net.layers}
+    for layer in net.layers:
+        if not layer.name.endswith(READONLY) or layer.type not in ("Convolution", "InnerProduct"):
+            continue
+        twin = by_name.get(layer.name.removesuffix(READONLY))
+        names = [spec.name for spec in layer.param]
+        if twin is None:
+            yield net.problem(layer, f"there is no layer '{layer.name.removesuffix(READONLY)}' whose weights it could "
+                                     "share")
+        elif len(names) < _num_params(layer) or not all(names) or names != [spec.name for spec in twin.param]:
+            theirs = ", ".join(repr(spec.name) for spec in twin.param) or "none"
+            yield net.problem(layer, f"shares no weights with '{twin.name}', so that they would stay random: its "
+                                     f"param names are {', '.join(map(repr, names)) or 'none'}, those of "
+                                     f"'{twin.name}' {theirs}; they must be equal, one for each of weights and bias")

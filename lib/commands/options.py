@@ -1,0 +1,175 @@
+"""What the command line tools have in common: options, the device, and how mistakes of the user are told."""
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from fast_rcnn.cfg_checks import check_cfg
+from fast_rcnn.config import cfg, cfg_from_file, cfg_from_list
+from utils import parallel
+from utils.errors import UserError, is_user_error, message_of
+
+
+class Main(Protocol):
+    """A tool: called with the words of a command line (None: those of the process), returns its exit status."""
+
+    def __call__(self, argv: Sequence[str] | None = None) -> int: ...
+
+
+def tool(main: Main) -> Main:
+    """Decorates `main(argv=None) -> int`: mistakes of the user become one message and exit status 2.
+
+    Those are UserError, errors of settings, prototxts, nets, weights and files; anything else is a bug and
+    keeps its traceback. Ctrl-C gives status 130. Of the processes of a parallel run only the first one prints, apart
+    from errors.
+    """
+    @functools.wraps(main)
+    def guarded(argv: Sequence[str] | None = None) -> int:
+        try:
+            with parallel.quiet_unless_first():
+                return main(argv)
+        except SystemExit as stop:      # argparse: --help or a wrong option
+            return stop.code if isinstance(stop.code, int) else int(bool(stop.code))
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return 130
+        except BrokenPipeError:         # whoever read our output, such as `head`, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        except Exception as error:
+            if not is_user_error(error):
+                raise
+            print(f"error{parallel.label()}: {message_of(error)}", file=sys.stderr)
+            return 2
+    return guarded
+
+
+def make_parser(description: str, examples: str) -> argparse.ArgumentParser:
+    """A parser whose --help shows the defaults as they are and ends with examples."""
+    return argparse.ArgumentParser(description=description, epilog="examples:\n" + examples,
+                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def add_device_options(parser: argparse.ArgumentParser) -> None:
+    """--gpu and --cpu."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--gpu", type=int, metavar="ID",
+                       help="GPU to use (default: 0 where there is one; with torchrun each process has its own)")
+    group.add_argument("--cpu", action="store_true", help="use the CPU even where there is a GPU")
+
+
+def add_profile_option(parser: argparse.ArgumentParser) -> None:
+    """--profile."""
+    parser.add_argument("--profile", action="store_true",
+                        help="measure some iterations and write into profile/ of the output folder what each layer, "
+                             "the data and the update take: a table and a Chrome trace")
+
+
+def add_cfg_options(parser: argparse.ArgumentParser) -> None:
+    """--cfg and --set."""
+    parser.add_argument("--cfg", metavar="FILE", help="YAML file of settings (see lib/fast_rcnn/config.py)")
+    parser.add_argument("--set", nargs="+", default=[], metavar=("KEY", "VALUE"), dest="set_cfgs",
+                        help="settings, as TRAIN.SCALES '(400,)' TRAIN.MAX_SIZE 600; they win over --cfg")
+
+
+def apply_cfg(args: argparse.Namespace) -> None:
+    """Change cfg by --cfg, then by --set, and check it."""
+    if args.cfg:
+        cfg_from_file(existing_file(args.cfg, "--cfg"))
+    cfg_from_list(args.set_cfgs)
+    check_cfg()
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 on, for add_argument(type=positive)."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return value
+
+
+def existing_file(path: str, option: str, hint: str = "") -> str:
+    """The path. Raises UserError if no file is there."""
+    if not Path(path).is_file():
+        raise UserError(f"{option}: there is no file {path}{'; ' + hint if hint else ''}")
+    return path
+
+
+def writable_folder(path: str | os.PathLike, option: str) -> Path:
+    """The folder, made if missing. Raises UserError where no file can be made in it.
+
+    For results that take long to compute: better told before than after.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{option}: the folder {folder} cannot be made: {(error.strerror or '').lower()}") from None
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise UserError(f"{option}: cannot write into {folder}: {(error.strerror or '').lower()}") from None
+
+
+def choose_device(args: argparse.Namespace) -> int | None:
+    """Number of the GPU that the options ask for, None for the CPU.
+
+    Of several processes each has the GPU of its own number. On a Caffe that cannot tell whether there is a GPU, one is
+    used only where it is asked for.
+    Raises UserError if a GPU is asked for and there is none, none of this number, or one for several processes.
+    """
+    if args.gpu is not None and parallel.is_wanted():
+        raise UserError(f"--gpu {args.gpu}: with torchrun each process uses the GPU of its own number; set "
+                        "CUDA_VISIBLE_DEVICES to choose among them")
+    if args.cpu:
+        return None
+    if args.gpu is not None and args.gpu < 0:
+        raise UserError(f"--gpu {args.gpu}: GPUs are numbered from 0; --cpu uses none")
+    from utils.other_caffe import has_gpu
+    found = has_gpu()
+    if found is None:
+        return args.gpu
+    if not found:
+        if args.gpu is not None:
+            raise UserError(f"--gpu {args.gpu}: PyTorch sees no CUDA GPU here; without --gpu the CPU is used")
+        return None
+    return _existing_gpu(parallel.local_rank() if parallel.is_wanted() else args.gpu or 0)
+
+
+def _existing_gpu(gpu_id: int) -> int:
+    """Choose the GPU; returns it. Raises UserError where there is no such one."""
+    import caffe
+    try:
+        caffe.set_device(gpu_id)
+    except ValueError as error:
+        raise UserError(f"--gpu {gpu_id}: {str(error).removeprefix('set_device: ')}") from None
+    return gpu_id
+
+
+def use_device(gpu_id: int | None, seed: int | None = None) -> None:
+    """Let caffe, and NMS, compute on a GPU (None: the CPU) in cfg.PRECISION, and seed its random numbers.
+
+    Raises UserError for a GPU that is not there, and for a precision that this Caffe has not.
+    """
+    import caffe
+    from utils.other_caffe import can_set_precision
+    if can_set_precision():
+        caffe.set_precision(cfg.PRECISION)
+    elif cfg.PRECISION != "float32":
+        raise UserError(f"PRECISION is {cfg.PRECISION}: this Caffe computes in float32 only")
+    if gpu_id is None:
+        caffe.set_mode_cpu()
+    else:
+        cfg.GPU_ID = gpu_id
+        _existing_gpu(gpu_id)
+        caffe.set_mode_gpu()
+    if seed is not None:
+        caffe.set_random_seed(seed)
+

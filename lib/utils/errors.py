@@ -1,0 +1,38 @@
+"""Errors that the user can mend, and how they are reported.
+
+They all derive from UserError, in their own module where they belong to one. Those of our engine derive from
+caffe.CaffeError, which carries the same attribute: nothing need be imported to recognise them.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something that the person who runs a tool can mend; the message says how."""
+
+    is_user_error = True
+
+
+class CheckError(UserError, ValueError):
+    """Prototxts, settings and data set do not fit together; the message lists every problem."""
+
+
+def raise_all(problems: Iterable[str], hint: str = "") -> None:
+    """Raise one CheckError for all problems (each once), followed by `hint`; nothing if there are none."""
+    lines = list(dict.fromkeys(problems))
+    if lines:
+        raise CheckError("\n".join([*lines, *([hint] if hint else [])]))
+
+
+def is_user_error(error: Exception) -> bool:
+    """Whether an exception is about something outside of the program: a UserError, or the system's about a file."""
+    return getattr(error, "is_user_error", False) or (isinstance(error, OSError) and error.filename is not None)
+
+
+def message_of(error: Exception) -> str:
+    """The text of an error; for the operating system's about a file, the file's name and what is wrong with it."""
+    if isinstance(error, OSError) and error.filename is not None:
+        text = "no such file or folder" if isinstance(error, FileNotFoundError) else (error.strerror or "").lower()
+        return f"{error.filename}: {text}"
+    return str(error)

@@ -1,0 +1,182 @@
+"""What our Caffe offers beyond BVLC's names, and what happens instead on a Caffe that lacks it.
+
+Nothing else in lib asks what a Caffe has.
+"""
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import caffe
+
+# What layers raise about their settings. Our engine adds the layer's name, file and line, and the tools report it as a
+# user error.
+SettingError: type[ValueError] = getattr(caffe, "LayerError", ValueError)
+
+# A context that names its block in the profile
+span: Callable[[str], AbstractContextManager] = getattr(caffe, "span", contextlib.nullcontext)
+
+
+# ---- the device
+def has_gpu() -> bool | None:
+    """Whether there is a GPU; None where this Caffe cannot tell."""
+    return caffe.has_gpu() if hasattr(caffe, "has_gpu") else None
+
+
+def has_gpu_nms() -> bool:
+    """Whether `caffe.nms` is there and has a GPU to run on."""
+    return hasattr(caffe, "nms") and bool(has_gpu())
+
+
+def can_set_precision() -> bool:
+    """Whether `caffe.set_precision` is there; without it everything is float32."""
+    return hasattr(caffe, "set_precision")
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep the memory that it frees for its next passes: faster on the CPU."""
+    if hasattr(caffe, "keep_freed_memory"):
+        caffe.keep_freed_memory()
+
+
+def peak_memory_mb() -> float | None:
+    """The most memory that this process has held, in MB; None where this Caffe does not measure it."""
+    return caffe.peak_memory_mb() if hasattr(caffe, "peak_memory_mb") else None
+
+
+# ---- several processes
+def can_train_in_parallel() -> bool:
+    """Whether `caffe.init_parallel` and the exchange of values between processes are there."""
+    return hasattr(caffe, "init_parallel")
+
+
+def solver_count() -> int:
+    """How many processes train together."""
+    return caffe.solver_count() if hasattr(caffe, "solver_count") else 1
+
+
+def solver_rank() -> int:
+    """Which of them this one is, from 0."""
+    return caffe.solver_rank() if hasattr(caffe, "solver_rank") else 0
+
+
+# ---- nets
+def free_intermediates(net: Any, keep: Sequence[str] = ()) -> Any:
+    """Let a net free each blob after its last reader, except its outputs and those of `keep` that it has; returns it.
+
+    Other Caffes keep all blobs.
+    """
+    if hasattr(net, "free_intermediates"):
+        net.free_intermediates([name for name in keep if name in net.blobs])
+    return net
+
+
+def save_trained(net: Any, path: str | os.PathLike) -> None:
+    """Save a net without layers that only copy the weights of others, where this Caffe can leave them out."""
+    getattr(net, "save_trained", net.save)(os.fspath(path))
+
+
+def reuse_frozen_prefix(net: Any, folder: str | os.PathLike, memory_mb: int, disk_mb: int, preprocessing: str,
+                        images: int) -> Any:
+    """Let a net compute its frozen layers once for each image; None where this Caffe, or the net, cannot.
+
+    The features are kept in memory, then in `folder`; see `caffe.FeatureCache` and `net.reuse_frozen_prefix`.
+    """
+    if not hasattr(net, "reuse_frozen_prefix"):
+        return None
+    return net.reuse_frozen_prefix(caffe.FeatureCache(folder, memory_mb, disk_mb), preprocessing, images)
+
+
+def loss_weights(net: Any) -> dict[str, float]:
+    """Loss weight of each output of a net that has one; 1 where this Caffe does not tell."""
+    known = getattr(net, "blob_loss_weights", {})
+    return {name: weight for name in net.outputs if (weight := known.get(name, 1))}
+
+
+def after_every_pass(net: Any, function: Callable[[], None]) -> bool:
+    """Call a function after every forward pass of a net; returns False where this Caffe has no such hook."""
+    if not hasattr(net, "after_forward"):
+        return False
+    last = len(net.layers) - 1
+    net.after_forward(lambda index: function() if index == last else None)
+    return True
+
+
+# ---- blobs
+def blob_shape(blob: Any) -> tuple[int, ...]:
+    """Shape of a blob. Older Caffes know only that of its data, for which they may fetch values that nobody reads."""
+    return tuple(blob.shape if hasattr(blob, "shape") else blob.data.shape)
+
+
+def blob_sum(blob: Any) -> Any:
+    """The sum of a blob's values: a tensor on its device, which nobody waits for, or a number."""
+    return blob.tensor.sum() if hasattr(blob, "tensor") else float(blob.data.sum())
+
+
+def set_blob(blob: Any, values: np.ndarray) -> None:
+    """Give a blob the shape and the values of an array, which may become its memory: do not write to it later."""
+    if hasattr(blob, "set_data"):
+        blob.set_data(values)
+    else:
+        blob.reshape(*values.shape)
+        blob.data[...] = values
+
+
+def is_on_gpu(blob: Any) -> bool:
+    """Whether the blob has a `tensor` on a CUDA device. Other Caffes show blobs to Python on the host."""
+    return hasattr(blob, "tensor") and bool(blob.tensor.is_cuda)
+
+
+def set_tensor(blob: Any, values: Any) -> None:
+    """Give a blob the shape and the values of a tensor, which stays on its device."""
+    blob.reshape(*values.shape)
+    blob.tensor = values
+
+
+# ---- solvers
+def learning_rate(solver: Any) -> float:
+    """The rate of the next iteration; NaN where this Caffe does not tell."""
+    return solver.lr if hasattr(solver, "lr") else float("nan")
+
+
+def stop_function(solver: Any, is_requested: Callable[[], bool]) -> Callable[[], bool]:
+    """A function that tells, after an iteration, whether to stop. Our solvers agree on it among all processes."""
+    if not hasattr(solver, "set_action_function"):
+        return is_requested
+    solver.set_action_function(lambda: "stop" if is_requested() else "none")
+    return lambda: solver.stopped_early
+
+
+def snapshot_to(solver: Any, prefix: Path) -> Path | None:
+    """Write weights and solver state to `<prefix>_iter_<n>.*`; returns the state's file, None where this Caffe cannot.
+
+    Other Caffes do not let a program choose where.
+    """
+    if not hasattr(getattr(solver, "param", None), "snapshot_prefix"):
+        return None
+    prefix.parent.mkdir(parents=True, exist_ok=True)
+    before = solver.param.snapshot_prefix
+    solver.param.snapshot_prefix = str(prefix)
+    try:
+        return Path(solver.snapshot())
+    finally:
+        solver.param.snapshot_prefix = before
+
+
+# ---- profiles
+@contextlib.contextmanager
+def profile(source: Any, first: int, iterations: int,
+            report: Callable[[Any], None]) -> Iterator[Callable[[], AbstractContextManager]]:
+    """Inside the block, `caffe.Profile` of a net or a solver: gives a context for each iteration."""
+    if not hasattr(caffe, "Profile"):
+        print("--profile: this Caffe has no caffe.Profile; nothing is profiled", flush=True)
+        yield contextlib.nullcontext
+    else:
+        with caffe.Profile(source, first, iterations, report) as measured:
+            yield measured.iteration

@@ -1,0 +1,44 @@
+"""What --profile asks for: where the time of a step goes, as a table and as a Chrome trace."""
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from utils import other_caffe, parallel
+from utils.files import atomic_path
+
+WARM_UP, MEASURED = 5, 20       # iterations that are let pass, and that are measured
+
+
+@contextlib.contextmanager
+def profiled(source: Any, path: Path | None, iterations: int) -> Iterator[Callable[[], AbstractContextManager]]:
+    """Inside the block, profile some iterations of a net or a solver: gives a context to be put around each.
+
+    Up to MEASURED iterations are observed, after WARM_UP others or half of `iterations`; then the files are written,
+    and the rest of the run is not slowed down. Of several processes only the first one is observed.
+
+    source      the net, or the solver
+    path        <path>.txt and <path>_trace.json are written; None: nothing is profiled
+    iterations  how many there will be
+    """
+    if path is None or not parallel.is_first():
+        yield contextlib.nullcontext
+    else:
+        with other_caffe.profile(source, min(WARM_UP, iterations // 2), MEASURED,
+                                 lambda profile: _write(profile, path)) as iteration:
+            yield iteration
+
+
+def _write(profile: Any, path: Path) -> None:
+    table, trace = path.with_name(f"{path.name}.txt"), path.with_name(f"{path.name}_trace.json")
+    last = profile.first + profile.iterations
+    with atomic_path(table) as temporary:
+        temporary.write_text(f"{path.name}, iterations {profile.first + 1} to {last} of this process\n\n"
+                             f"{profile.table()}\n", encoding="utf-8")
+    with atomic_path(trace) as temporary:
+        temporary.write_text(json.dumps(profile.trace()), encoding="utf-8")
+    print(f"Profile of iterations {profile.first + 1} to {last}: {table}, {trace} (chrome://tracing)", flush=True)

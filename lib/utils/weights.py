@@ -1,0 +1,48 @@
+"""Loads a caffemodel into a net and reports unmatched layers: layers are matched by name."""
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from utils.errors import CheckError
+from utils.names import READONLY
+
+_NAMED = 12         # so many layers are named in a message, and then how many more there are
+
+
+def load_initial_weights(net: Any, path: str | os.PathLike, name: str | os.PathLike) -> str:
+    """Load what a training begins with; returns a line that says which layers have kept random weights.
+
+    Readonly layers are not counted: they use the weights of others.
+
+    name  of the net in messages, such as its file
+    Raises CheckError if not one layer is in the file.
+    """
+    report = net.copy_from(os.fspath(path))
+    if report is None:          # other Caffes do not say
+        return f"weights of {path}"
+    learned = [layer for layer, blobs in net.params.items() if len(blobs) and not layer.endswith(READONLY)]
+    unfilled = [layer for layer in report.unfilled if layer in learned]
+    if len(unfilled) == len(learned):
+        raise CheckError(f"{path}: not one of its layers ({_listing(report.unused)}) is in {name}, which has "
+                         f"{_listing(learned)}; weights are matched by layer name")
+    parts = [f"{len(learned) - len(unfilled)} of {len(learned)} layers begin with weights of {path}"]
+    if unfilled:
+        parts.append(f"random: {_listing(unfilled)}")
+    if report.unused:
+        parts.append(f"not in this net: {_listing(report.unused)}")
+    return "; ".join(parts)
+
+
+def load_all_weights(net: Any, path: str | os.PathLike, name: str | os.PathLike) -> None:
+    """Load the weights of a net that is used as it is. Raises CheckError if one of its layers is not in the file."""
+    report = net.copy_from(os.fspath(path))
+    if report and report.unfilled:
+        raise CheckError(f"{path}: has no weights for {_listing(report.unfilled)} of {name}; "
+                         f"it has others: {_listing(report.unused)}; weights are matched by layer name")
+
+
+def _listing(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more or "none"

@@ -1,0 +1,231 @@
+"""Runs of the training tool up to the first step, which is not done here: what it reads, writes, refuses and keeps."""
+import shutil
+from pathlib import Path
+
+import pytest
+import train_faster_rcnn_alt_opt as tool
+
+import caffe
+from alt_opt.driver import train_alt_opt
+from alt_opt.dry_run import dry_run
+from alt_opt.manifest import FolderLock, Manifest, RunError
+from alt_opt.plan import STEPS
+from alt_opt.setup import make_run
+from fast_rcnn.config import cfg, reset_cfg
+from utils.child_process import ChildDied
+from utils.errors import CheckError, UserError
+from utils.files import write_json
+
+ROOT = Path(__file__).resolve().parents[3]
+SOLVER = "models/Tiny/faster_rcnn_alt_opt/stage1_rpn_solver60k80k.pt"
+
+
+@pytest.fixture(autouse=True)
+def default_settings():
+    reset_cfg()
+    yield
+    reset_cfg()
+
+
+@pytest.fixture
+def prepare(tmp_path, demo_data):
+    """Makes a run of 6, 4, 6 and 4 iterations in tmp_path/out with more options; its steps would fail."""
+    opened = []
+
+    def make(*options, iterations=("6", "4", "6", "4"), output=True):
+        run = make_run(tool.parser().parse_args([
+            "--net_name", "Tiny", "--imdb", f"{demo_data}:trainval", "--cpu", "--max_iters", *iterations,
+            *(["--output", str(tmp_path / "out")] if output else []), *map(str, options)]))
+        run.command = ["false"]
+        opened.append(run.lock)
+        return run
+    yield make
+    for lock in opened:
+        lock.release()
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*.pt")}
+
+
+# ---- settings
+@pytest.mark.parametrize("options, folder, nets", [
+    ([], "tiny", "faster_rcnn_alt_opt"),
+    (["--no_ohem"], "tiny_no_ohem", "faster_rcnn_alt_opt_no_ohem"),
+    (["--set", "TRAIN.USE_OHEM", "False"], "tiny_no_ohem", "faster_rcnn_alt_opt_no_ohem"),
+    (["--cfg", ROOT / "experiments/cfgs/faster_rcnn_alt_opt_no_ohem.yml"], "faster_rcnn_alt_opt_no_ohem",
+     "faster_rcnn_alt_opt_no_ohem"),
+    (["--cfg", ROOT / "experiments/cfgs/faster_rcnn_alt_opt.yml"], "faster_rcnn_alt_opt", "faster_rcnn_alt_opt"),
+    (["--no_ohem", "--set", "EXP_DIR", "mine"], "mine_no_ohem", "faster_rcnn_alt_opt_no_ohem"),
+])
+def test_hard_example_mining_is_chosen_by_settings_too_and_has_its_own_folder(prepare, tmp_path, options, folder, nets):
+    words = [*options, *([] if "--set" in options else ["--set"]), "ROOT_DIR", tmp_path]
+    run = prepare(*words, output=False)
+    assert run.output == tmp_path / "output" / folder / "demo_trainval" / "Tiny"
+    assert run.nets.folder.name == nets
+    assert run.settings["stage1_fast_rcnn"]["TRAIN"]["USE_OHEM"] is not nets.endswith("no_ohem")
+
+
+def test_options_that_contradict_each_other(prepare):
+    with pytest.raises(UserError, match="--no_ohem and --set TRAIN.USE_OHEM True"):
+        prepare("--no_ohem", "--set", "TRAIN.USE_OHEM", "True")
+
+
+def test_folders_of_nets_and_weights_are_those_of_the_settings(prepare, tmp_path, demo_data):
+    shutil.copytree(ROOT / "models" / "Tiny", tmp_path / "nets" / "Tiny")
+    edited = tmp_path / "nets" / "Tiny" / "faster_rcnn_alt_opt" / "stage2_rpn_train.pt"
+    edited.write_text(edited.read_text() + "# mine\n")
+    words = ["--set", "MODELS_DIR", tmp_path / "nets"]
+    prepare(*words).lock.release()
+    with pytest.raises(UserError, match=f"there is no file {tmp_path}/imagenet_models/ZF.v2.caffemodel"):
+        make_run(tool.parser().parse_args(["--net_name", "ZF", "--imdb", f"{demo_data}:trainval", "--set", "DATA_DIR",
+                                           str(tmp_path)]))
+
+
+# ---- images
+def test_images_of_both_data_sets_are_decoded_once(prepare, tmp_path, demo_data, capsys):
+    words = ["--test_imdb", f"{demo_data}:test"]
+    prepare(*words).lock.release()
+    text = capsys.readouterr().out
+    assert "decoding images once: 6/6" in text and "decoding images once: 2/2" in text
+    prepare(*words)
+    assert "decoding images once" not in capsys.readouterr().out
+
+
+# ---- nets in the output folder
+def test_a_refused_command_changes_nothing(prepare, tmp_path, demo_data):
+    running = prepare()
+    before = contents(tmp_path)
+    with pytest.raises(RunError, match="is in use by process"):
+        prepare("--resume", iterations=("8", "8", "8", "8"))
+    manifest = Manifest(running.output)
+    manifest.start("stage1_rpn", {})
+    running.lock.release()
+    with pytest.raises(RunError, match="holds a run already"):
+        prepare(iterations=("8", "8", "8", "8"))
+    assert contents(tmp_path) == before
+    prepare("--resume", iterations=("8", "8", "8", "8"))
+    assert "stepsize: 6\n" in (tmp_path / "out" / SOLVER).read_text()
+
+
+def test_the_folder_is_free_again_after_a_mistake(prepare, tmp_path):
+    with pytest.raises(CheckError, match="expected one"):
+        prepare("--models", tmp_path)
+    FolderLock(tmp_path / "out").release()
+
+
+def test_edited_nets_are_kept_or_the_command_is_refused(prepare, tmp_path, capsys):
+    prepare().lock.release()
+    solver = tmp_path / "out" / SOLVER
+    solver.write_text(solver.read_text().replace("base_lr: 0.02", "base_lr: 0.03"))
+    prepare("--resume").lock.release()
+    assert "base_lr: 0.03" in solver.read_text() and f"Kept as you have edited it: {solver}" in capsys.readouterr().out
+    before = contents(tmp_path)
+    with pytest.raises(CheckError, match=f"{solver}: was edited since it was written\nThis command would write some"):
+        prepare("--restart", iterations=("8", "8", "8", "8"))
+    assert contents(tmp_path) == before
+    solver.unlink()
+    prepare("--resume", iterations=("8", "8", "8", "8"))
+    assert "base_lr: 0.02" in solver.read_text()
+
+
+def test_files_that_were_not_written_by_the_tool_are_not_overwritten(prepare, tmp_path):
+    (tmp_path / "out" / SOLVER).parent.mkdir(parents=True)
+    (tmp_path / "out" / SOLVER).write_text("mine")
+    with pytest.raises(CheckError, match="was edited since it was written"):
+        prepare()
+    assert contents(tmp_path) == {tmp_path / "out" / SOLVER: b"mine"}
+
+
+def test_edited_shipped_nets_that_have_no_effect_are_told(prepare, tmp_path, capsys):
+    shutil.copytree(ROOT / "models" / "Tiny", tmp_path / "nets" / "Tiny")
+    words = ["--set", "MODELS_DIR", tmp_path / "nets"]
+    prepare(*words).lock.release()
+    assert "edited, which has no effect" not in capsys.readouterr().out
+    edited = tmp_path / "nets" / "Tiny" / "faster_rcnn_alt_opt" / "stage2_rpn_train.pt"
+    edited.write_text(edited.read_text() + "# mine\n")
+    prepare(*words)
+    assert f"Note: {edited}: edited, which has no effect on nets for 5 classes." in capsys.readouterr().out
+
+
+def test_the_solver_of_a_copied_net_is_run_with_the_copy(prepare, tmp_path):
+    made = prepare()
+    made.lock.release()
+    shutil.copytree(tmp_path / "out" / "models", tmp_path / "mine")
+    run = prepare("--models", tmp_path / "mine", "--resume")
+    solver = run.nets.solver_to_run("stage1_rpn", tmp_path / "steps")
+    assert solver == tmp_path / "steps" / "stage1_rpn_solver.pt"
+    assert f'train_net: "{tmp_path}/mine/Tiny/faster_rcnn_alt_opt/stage1_rpn_train.pt"' in solver.read_text()
+    assert made.nets.solver_to_run("stage1_rpn", tmp_path / "steps") == tmp_path / "out" / SOLVER
+    dry_run(run, STEPS)
+
+
+# ---- before the first step
+def edit(run, name, old, new):
+    path = run.nets.folder / name
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    return path
+
+
+def test_all_nets_are_tried_out_and_their_mistakes_told_together(prepare, tmp_path):
+    run = prepare()
+    later = edit(run, "stage2_fast_rcnn_train.pt", 'type: "SmoothL1Loss"', 'type: "SmoothL2Loss"')
+    rpn = edit(run, "rpn_test.pt", 'type: "Softmax"', 'type: "Sofmax"')
+    final = edit(run, "faster_rcnn_test.pt", "num_output: 256", "num_output: 255")
+    with pytest.raises(CheckError) as caught:
+        train_alt_opt(run)
+    text = str(caught.value)
+    assert f"{later}:" in text and "SmoothL2Loss" in text and f"{rpn}:" in text and "Sofmax" in text
+    assert "255" not in text        # what it begins with could not be built
+    assert not (tmp_path / "out" / "manifest.json").exists()
+    edit(run, "stage2_fast_rcnn_train.pt", "SmoothL2Loss", "SmoothL1Loss")
+    with pytest.raises(CheckError) as caught:
+        dry_run(run, STEPS)
+    assert f"{final}:" in str(caught.value) and "layer 'fc6': its weights have the shapes [[255" in str(caught.value)
+
+
+@pytest.mark.parametrize("name, old, new, message", [
+    ("faster_rcnn_test.pt", 'name: "fc7"', 'name: "fc_7"',
+     "layer 'fc_7': stage2_fast_rcnn trains no layer of this name, so that it would have no weights"),
+    ("rpn_test.pt", 'top: "scores"', 'top: "marks"', "has no output scores"),
+    ("stage2_rpn_train.pt", 'name: "conv1_1"', 'name: "conv_1_1"',
+     "rpn_test.pt:21: layer 'conv1_1': stage2_rpn trains no layer of this name"),
+])
+def test_nets_must_fit_together(prepare, name, old, new, message):
+    run = prepare()
+    edit(run, name, old, new)
+    with pytest.raises(CheckError, match=message):
+        dry_run(run, STEPS)
+
+
+def test_initial_weights_are_tried_out(prepare, tmp_path):
+    other, same = tmp_path / "other.caffemodel", tmp_path / "same.caffemodel"
+    net = ROOT / "models" / "Tiny" / "faster_rcnn_alt_opt" / "faster_rcnn_test.pt"
+    caffe.Net(str(net), caffe.TEST).save(str(other))
+    run = prepare("--weights", other)
+    with pytest.raises(CheckError, match="(?s)stage1_fast_rcnn_train.pt.*layer 'cls_score', blob 0: expected shape"):
+        dry_run(run, STEPS)
+    caffe.Net(str(run.nets.detector_test), caffe.TEST).save(str(same))
+    run.weights = same
+    before = {key: cfg[key] for key in ("RNG_SEED", "EXP_DIR")}
+    dry_run(run, STEPS)
+    assert {key: cfg[key] for key in before} == before and before["EXP_DIR"] == "tiny"
+
+
+@pytest.mark.parametrize("restart", [True, False])
+def test_an_old_detector_is_removed_before_anything_is_done_anew(prepare, tmp_path, restart):
+    run = prepare("--restart" if restart else "--resume")
+    model, note = run.output / "old.caffemodel", run.output / "detector.json"
+    model.write_bytes(b"")
+    write_json(note, {"model": model.name})
+    edit(run, "rpn_test.pt", 'type: "Softmax"', 'type: "Sofmax"')
+    with pytest.raises(CheckError):
+        train_alt_opt(run, restart)
+    assert note.exists() and model.exists()     # nothing has begun
+    edit(run, "rpn_test.pt", 'type: "Sofmax"', 'type: "Softmax"')
+    run.lock = FolderLock(run.output)
+    with pytest.raises(ChildDied):
+        train_alt_opt(run, restart)
+    assert not note.exists() and not model.exists()

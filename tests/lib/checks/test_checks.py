@@ -1,0 +1,229 @@
+"""Prototxts against settings and data set: every kind of mistake is found and placed."""
+import re
+from pathlib import Path
+
+import pytest
+
+from checks.net_file import NetFile
+from checks.nets import check_frozen, check_test_net, check_train_net
+from checks.solver import check_solver
+from fast_rcnn.config import Config
+from utils.errors import CheckError, raise_all
+from utils.layer_params import anchor_layout, parse_param_str
+from utils.prototxt import net_of_solver
+
+MODELS = Path(__file__).resolve().parents[3] / "models"
+KINDS = {
+    "stage1_rpn_train.pt": Config(HAS_RPN=True, BBOX_REG=False, USE_OHEM=False),
+    "stage2_rpn_train.pt": Config(HAS_RPN=True, BBOX_REG=False, USE_OHEM=False),
+    "stage1_fast_rcnn_train.pt": Config(HAS_RPN=False, BBOX_REG=True, USE_OHEM=True),
+    "stage2_fast_rcnn_train.pt": Config(HAS_RPN=False, BBOX_REG=True, USE_OHEM=True),
+}
+END2END = Config(HAS_RPN=True, BBOX_REG=True, USE_OHEM=False)
+
+
+def alt_opt(name, net="Tiny"):
+    return MODELS / net / "faster_rcnn_alt_opt" / name
+
+
+@pytest.mark.parametrize("net", ["VGG16", "VGG_CNN_M_1024", "ZF", "Tiny"])
+def test_the_shipped_nets_have_no_problem(net):
+    for name, train in KINDS.items():
+        path = alt_opt(name, net)
+        assert check_train_net(path, train, 21, 9) == []
+        assert check_frozen(path, "rpn" if "rpn_train" in name else "fast_rcnn", int(name[5])) == []
+    for name in ("rpn_test.pt", "faster_rcnn_test.pt"):
+        assert check_test_net(alt_opt(name, net), 21, 9) == []
+    end2end = MODELS / net / "faster_rcnn_end2end"
+    assert check_train_net(end2end / "train.pt", END2END, 21) == []
+    assert check_test_net(end2end / "test.pt", 21) == []
+
+
+def test_strides_and_anchors_are_read_from_the_net():
+    net = NetFile(alt_opt("stage1_rpn_train.pt", "VGG16"))
+    assert net.num_anchors() == 9
+    assert net.stride("conv5_3") == 16 and net.stride("conv1_1") == 1 and net.stride("gt_boxes") is None
+    assert NetFile(alt_opt("stage1_fast_rcnn_train.pt")).num_anchors() is None
+
+
+def edited(tmp_path, name, pattern, replacement, count=1):
+    """A copy of a Tiny net with one change, which must apply."""
+    text = alt_opt(name).read_text()
+    changed, times = re.subn(pattern, replacement, text, count=count, flags=re.S)
+    assert times
+    path = tmp_path / name
+    path.write_text(changed)
+    return path
+
+
+def layer(name, inside):
+    """Pattern of a place inside a layer's block."""
+    return rf'(name: "{name}".*?){inside}'
+
+
+PARAM_STR_MISTAKES = [
+    # file, layer, its entry, the wrong one, part of the message
+    ("stage1_rpn_train.pt", "input-data", "'num_classes': 21", "'num_class': 4", "needs 'num_classes', it has num_c"),
+    ("stage1_rpn_train.pt", "input-data", "'num_classes': 21", "'num_classes': few", "is 'few', expected a whole"),
+    ("stage1_fast_rcnn_train.pt", "hard_roi_mining", "'num_classes': 21", "'num_classes': 1", "is 1, expected a whole"),
+    ("rpn_test.pt", "proposal", "'feat_stride': 16", "'feat_stride': [16", "is not YAML: "),
+    ("rpn_test.pt", "proposal", "'feat_stride': 16", "'feat_stride': wide", "is 'wide', expected a number above 0"),
+    ("rpn_test.pt", "proposal", "'scales': .2, 4, 8.", "'scales': abc", "is 'abc', expected a list of numbers"),
+    ("rpn_test.pt", "proposal", "'scales': .2, 4, 8.", "'scales': 8", "is 8, expected a list of numbers"),
+    ("rpn_test.pt", "proposal", "'scales': .2, 4, 8.", "'ratios': [0, 1]", "is .0, 1., expected a list of numbers"),
+    ("rpn_test.pt", "proposal", "'feat_stride': 16.*8.", "16", "must be entries such as"),
+]
+
+
+@pytest.mark.parametrize("name, where, entry, wrong, message", PARAM_STR_MISTAKES)
+def test_a_wrong_param_str_is_the_only_problem(tmp_path, name, where, entry, wrong, message):
+    path = edited(tmp_path, name, layer(where, entry), rf"\g<1>{wrong}")
+    problems = check_train_net(path, KINDS[name], 21, 9) if name in KINDS else check_test_net(path, 21, 9)
+    assert len(problems) == 1 and re.search(rf"{name}:\d+: layer '{where}': .*{message}", problems[0]), problems
+    assert NetFile(path).num_anchors() is None
+
+
+@pytest.mark.parametrize("name, where, entry, wrong, message", PARAM_STR_MISTAKES)
+def test_a_wrong_param_str_refused_by_the_layer(tmp_path, name, where, entry, wrong, message):
+    import caffe
+    from fast_rcnn.config import cfg, reset_cfg
+    path = edited(tmp_path, name, layer(where, entry), rf"\g<1>{wrong}")
+    try:
+        cfg.TRAIN.update(KINDS.get(name, {}))
+        with pytest.raises(caffe.LayerError, match=rf"{name}:\d+: layer '{where}' .*Layer: .*{message}"):
+            caffe.Net(str(path), caffe.TRAIN)
+    finally:
+        reset_cfg()
+
+
+def test_tuples_in_the_prototxts_of_py_faster_rcnn_for_coco():
+    text = "'feat_stride': 16 \n'scales': !!python/tuple [4, 8, 16, 32]"
+    assert anchor_layout(parse_param_str(text)) == (16, (4, 8, 16, 32), (0.5, 1, 2))
+    with pytest.raises(ValueError, match="not YAML"):
+        parse_param_str("'feat_stride': !!python/object/apply:os.getcwd []")
+
+
+def test_a_net_for_training_is_no_test_net():
+    (problem,) = check_test_net(alt_opt("stage1_rpn_train.pt"), 21, 9)
+    assert re.search(r"stage1_rpn_train.pt:\d+: layer 'input-data': this net is for training", problem)
+
+
+MISTAKES = [
+    # file, pattern, replacement, part of the message
+    ("stage1_rpn_train.pt", layer("input-data", "'num_classes': 21"), r"\1'num_classes': 4",
+     r"layer .input-data.: .num_classes. in param_str is 4, but the data set has 21 classes"),
+    ("stage1_fast_rcnn_train.pt", layer("hard_roi_mining", "'num_classes': 21"), r"\1'num_classes': 20",
+     r"layer 'hard_roi_mining': 'num_classes' in param_str is 20"),
+    ("stage1_fast_rcnn_train.pt", layer("cls_score_readonly", "num_output: 21"), r"\1num_output: 5",
+     r"layer 'cls_score_readonly': num_output is 5, expected 21"),
+    ("stage1_fast_rcnn_train.pt", layer("bbox_pred", "num_output: 84(?!.*num_output: 84)"), r"\1num_output: 80",
+     r"layer 'bbox_pred': num_output is 80, expected 84"),
+    ("stage1_rpn_train.pt", layer("rpn_cls_score", "num_output: 18"), r"\1num_output: 24",
+     r"layer 'rpn_cls_score': num_output is 24, expected 18: 2 for each of 9 anchors"),
+    ("stage1_rpn_train.pt", layer("rpn_bbox_pred", "num_output: 36"), r"\1num_output: 32",
+     r"layer 'rpn_bbox_pred': num_output is 32, expected 36: 4 for each of 9"),
+    ("stage1_fast_rcnn_train.pt", layer("rpn_bbox_pred", "num_output: 36"), r"\1num_output: 48",
+     r"layer 'rpn_bbox_pred': num_output is 48, expected 36"),
+    ("rpn_test.pt", "dim: 18", "dim: 24", r"dims are \[0, 24, -1, 0\], expected 18 as the second"),
+    ("rpn_test.pt", "'feat_stride': 16", "'feat_stride': 8", r"feat_stride is 8, but a cell is 16 pixels wide"),
+    ("faster_rcnn_test.pt", "spatial_scale: 0.0625", "spatial_scale: 0.125", r"spatial_scale is 0.125, expected 1/16"),
+    ("stage1_rpn_train.pt", r"\n *top: .im_info.", "", r"its tops are data, gt_boxes; expected data, im_info"),
+    ("stage1_rpn_train.pt", r"top: .im_info.(.*?)top: .gt_boxes.", r'top: "gt_boxes"\1top: "im_info"',
+     r"its tops are data, gt_boxes, im_info; expected"),
+    ("stage1_fast_rcnn_train.pt", layer("hard_roi_mining", r"\n  propagate_down: false"), r"\1",
+     r"layer 'hard_roi_mining': needs propagate_down: false once for each of its 7 bottoms"),
+    ("stage1_fast_rcnn_train.pt", layer("fc6_readonly", 'name: "fc6_w"'), r'\1name: "fc6_ww"',
+     r"layer 'fc6_readonly': shares no weights with 'fc6', .*'fc6_ww', 'fc6_b', those of 'fc6' 'fc6_w', 'fc6_b'"),
+    ("stage2_fast_rcnn_train.pt", layer("cls_score", 'name: "cls_score_b"(?!.*name: "cls_score_b")'), r"\1",
+     r"layer 'cls_score_readonly': shares no weights with 'cls_score'"),
+    ("stage1_fast_rcnn_train.pt", '"fc7_readonly"', '"fc77_readonly"',
+     r"layer 'fc77_readonly': there is no layer 'fc77' whose weights it could share"),
+]
+
+
+@pytest.mark.parametrize("name, pattern, replacement, message", MISTAKES, ids=[m[3][:60] for m in MISTAKES])
+def test_a_mistake_is_found_and_placed(tmp_path, name, pattern, replacement, message):
+    path = edited(tmp_path, name, pattern, replacement)
+    problems = check_train_net(path, KINDS[name], 21, 9) if name in KINDS else check_test_net(path, 21, 9)
+    assert len(problems) >= 1 and re.search(message, problems[0]), problems
+    file, line = problems[0].split(":")[:2]
+    assert file == str(path)
+    named = re.search(r"layer '([^']+)'", problems[0])[1]
+    block = "\n".join(path.read_text().splitlines()[int(line) - 1:int(line) + 2])
+    assert named in block
+
+
+def test_layers_that_disagree_about_anchors(tmp_path):
+    path = tmp_path / "train.pt"
+    text = (MODELS / "Tiny" / "faster_rcnn_end2end" / "train.pt").read_text()
+    first, second = text.rsplit("'scales'", 1)
+    path.write_text(first + "'scales'" + second.replace("2", "3", 1))
+    assert "they must agree" in check_train_net(path, END2END, 21)[0]
+    assert "other nets of the same run 12" in check_test_net(alt_opt("rpn_test.pt"), 21, 12)[0]
+
+
+def test_mining_and_settings_must_agree():
+    path = alt_opt("stage1_fast_rcnn_train.pt")
+    without = Config(HAS_RPN=False, BBOX_REG=True, USE_OHEM=False)
+    assert "TRAIN.USE_OHEM is False" in check_train_net(path, without, 21)[0]
+    plain = MODELS / "Tiny" / "faster_rcnn_alt_opt_no_ohem" / "stage1_fast_rcnn_train.pt"
+    assert check_train_net(plain, without, 21) == []
+    assert "has no OHEMDataLayer" in check_train_net(plain, KINDS["stage1_fast_rcnn_train.pt"], 21)[0]
+
+
+def test_layers_that_should_be_frozen(tmp_path):
+    path = edited(tmp_path, "stage2_rpn_train.pt", layer("conv3_1", r"lr_mult: 0"), r"\1lr_mult: 1")
+    (problem,) = check_frozen(path, "rpn", 2)
+    assert "layer 'conv3_1': must be frozen in stage 2" in problem
+    path = edited(tmp_path, "stage1_fast_rcnn_train.pt", layer("rpn_cls_score", r"lr_mult: 0"), r"\1lr_mult: 1")
+    assert "layer 'rpn_cls_score': must be frozen in stage 1 (fast_rcnn)" in check_frozen(path, "fast_rcnn", 1)[0]
+
+
+def test_all_problems_come_in_one_error():
+    problems = check_train_net(alt_opt("stage1_fast_rcnn_train.pt"), KINDS["stage1_fast_rcnn_train.pt"], 4)
+    assert len(problems) == 6       # data, mining, and twice cls_score and bbox_pred
+    with pytest.raises(CheckError) as caught:
+        raise_all([*problems, *problems], "what to do")
+    assert str(caught.value).splitlines() == [*problems, "what to do"]
+    raise_all([], "nothing to do")
+
+
+@pytest.mark.parametrize("net", ["VGG16", "VGG_CNN_M_1024", "ZF", "Tiny"])
+def test_the_shipped_solvers_have_no_problem(net):
+    solvers = sorted((MODELS / net).glob("*/*solver*.pt"))
+    assert len(solvers) == 9 and not any(check_solver(path) for path in solvers)
+
+
+@pytest.mark.parametrize("settings, message", [
+    ("base_lr: -1\nlr_policy: 'fixed'", ":1: base_lr is -1: it must be above 0"),
+    ("lr_policy: 'fixed'", ":1: base_lr is missing: it must be above 0"),
+    ("base_lr: 1", ":1: has no lr_policy; choose one of fixed, step"),
+    ("base_lr: 1\nlr_policy: 'stp'", ":2: lr_policy is 'stp'; did you mean step?"),
+    ("base_lr: 1\nlr_policy: 'step'", ":2: lr_policy 'step' needs a stepsize above 0"),
+    ("base_lr: 1\nlr_policy: 'step'\nstepsize: 0", ":2: lr_policy 'step' needs a stepsize above 0"),
+    ("base_lr: 1\nlr_policy: 'multistep'", ":2: lr_policy 'multistep' needs a stepvalue above 0"),
+    ("base_lr: 1\nlr_policy: 'poly'", ":2: lr_policy 'poly' needs a max_iter above 0"),
+    ("base_lr: 1\nlr_policy: 'exp'\ngamma: -2", ":3: gamma is -2"),
+    ("base_lr: 1\nlr_policy: 'fixed'\n\niter_size: 0", ":4: iter_size is 0: it must be at least 1"),
+    ("base_lr: 1\nlr_policy: 'fixed'\naverage_loss: -3", ":3: average_loss is -3: it must be at least 1"),
+])
+def test_mistakes_of_a_solver(tmp_path, settings, message):
+    path = tmp_path / "solver.pt"
+    path.write_text(settings)
+    (problem,) = check_solver(path)
+    assert problem.startswith(f"{path}{message}"), problem
+
+
+def test_the_net_of_a_solver_is_looked_up_beside_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    solver, net = tmp_path / "models" / "solver.pt", tmp_path / "models" / "net.pt"
+    net.write_text('name: "n"')
+    solver.write_text('base_lr: 0.1\ntrain_net: "net.pt"\n')
+    assert net_of_solver(solver).resolve() == net
+    solver.write_text('base_lr: 0.1\n\ntrain_net: "nowhere.pt"\n')
+    with pytest.raises(CheckError, match=r"solver.pt:3: the net nowhere.pt does not exist"):
+        net_of_solver(solver)
+    solver.write_text("base_lr: 0.1\n")
+    with pytest.raises(CheckError, match="names no net"):
+        net_of_solver(solver)

@@ -1,0 +1,258 @@
+"""Snapshots, checkpoints and the loop, on a solver of a few lines; and the real one with a small net."""
+import contextlib
+import os
+import signal
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from golden.detector_cases import generate as pytest_generate_tests  # noqa: F401
+from golden.detector_cases import golden
+
+import caffe
+from fast_rcnn import train
+from fast_rcnn.checkpoints import Checkpoints
+from fast_rcnn.config import ConfigError, cfg, reset_cfg
+from fast_rcnn.train import SolverWrapper, TrainingStopped, filter_roidb, train_net
+from fast_rcnn.train_log import LossError, RecentLosses, TrainLog
+from utils.errors import CheckError
+from utils.files import DamagedFileError, read_json, read_json_lines
+
+NET = """
+layer { name: "data" type: "Python" top: "data" top: "target"
+        python_param { module: "train_test_layers" layer: "Numbers" param_str: "'num_classes': 3" } }
+layer { name: "drop" type: "Dropout" bottom: "data" top: "drop" }
+layer { name: "bbox_pred" type: "InnerProduct" bottom: "drop" top: "bbox_pred"
+        inner_product_param { num_output: 12 weight_filler { type: "gaussian" std: 0.1 } } }
+layer { name: "loss" type: "EuclideanLoss" bottom: "bbox_pred" bottom: "target" top: "loss" }
+"""
+SOLVER = """
+net: "net.pt" base_lr: %g lr_policy: "fixed" momentum: 0.9 display: 2 iter_size: 2 snapshot_prefix: "models/small"
+"""
+MEANS, STDS = np.linspace(-1, 1, 12), np.linspace(0.1, 2, 12)
+
+
+@pytest.fixture(autouse=True)
+def small_net(tmp_path, monkeypatch):
+    """A net that learns box regression from numbers that depend on the pass alone."""
+    (tmp_path / "net.pt").write_text(NET)
+    (tmp_path / "solver.pt").write_text(SOLVER % 0.01)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(train.rdl_roidb, "add_bbox_regression_targets", lambda *args: (MEANS, STDS))
+    monkeypatch.setattr(train, "filter_roidb", lambda roidb: roidb)
+    caffe.set_mode_cpu()
+    caffe.set_random_seed(5)
+    yield
+    reset_cfg()
+
+
+def run(tmp_path, name, iterations, **options):
+    caffe.set_random_seed(5)        # as the tools do before each run
+    log = TrainLog(name, iterations, tmp_path / f"{name}.jsonl")
+    return train_net("solver.pt", [], tmp_path / name, max_iters=iterations, log=log, **options)
+
+
+def weights(path):
+    return [blob.data.copy() for blob in caffe.Net("net.pt", caffe.TRAIN, weights=str(path)).params["bbox_pred"]]
+
+
+@golden("snapshot", "contract")
+def test_snapshots_as_recorded(case, tmp_path):
+    class Stored:
+        def __init__(self, array):
+            self.data = array.copy()
+
+    saved = {}
+    blobs = [Stored(case.inputs["weights"]), Stored(case.inputs["bias"])]
+    net = SimpleNamespace(params={"bbox_pred": blobs},
+                          save=lambda path: saved.update(path=path, arrays=[b.data.copy() for b in blobs]))
+    wrapper = SolverWrapper.__new__(SolverWrapper)
+    stem, iteration = str(case.outputs["filename"])[:-len(".caffemodel")].rsplit("_iter_", 1)
+    wrapper.solver = SimpleNamespace(net=net, iter=int(iteration))
+    wrapper.solver_param = SimpleNamespace(snapshot_prefix=stem)
+    wrapper.output_dir = tmp_path
+    wrapper.bbox_means, wrapper.bbox_stds = case.inputs["means"], case.inputs["stds"]
+    path = wrapper.snapshot()
+    assert os.path.basename(path) == str(case.outputs["filename"]) and saved["path"] == path
+    case.check("weights", saved["arrays"][0])
+    case.check("bias", saved["arrays"][1])
+    np.testing.assert_array_equal(blobs[0].data, case.inputs["weights"])
+    np.testing.assert_array_equal(blobs[1].data, case.inputs["bias"])
+
+
+def test_snapshots_are_named_and_predict_plain_targets(tmp_path):
+    cfg.TRAIN.SNAPSHOT_ITERS, cfg.TRAIN.SNAPSHOT_INFIX = 2, "stage1"
+    wrapper = SolverWrapper("solver.pt", [], tmp_path / "out")
+    paths = wrapper.train_model(5)
+    assert [os.path.basename(path) for path in paths] == [
+        f"small_stage1_iter_{n}.caffemodel" for n in (2, 4, 5)]
+    trained = [blob.data for blob in wrapper.solver.net.params["bbox_pred"]]
+    saved = weights(paths[-1])
+    np.testing.assert_allclose(saved[0], trained[0] * STDS[:, None], rtol=1e-6)
+    np.testing.assert_allclose(saved[1], trained[1] * STDS + MEANS, rtol=1e-6, atol=1e-7)
+
+
+def test_training_on_from_a_snapshot_normalises_its_box_regression_again(tmp_path):
+    wrapper = SolverWrapper("solver.pt", [], tmp_path / "out")
+    path = wrapper.train_model(2)[-1]
+    again = SolverWrapper("solver.pt", [], tmp_path / "out", path)
+    for mine, theirs in zip(again.solver.net.params["bbox_pred"], wrapper.solver.net.params["bbox_pred"], strict=True):
+        np.testing.assert_allclose(mine.data, theirs.data, rtol=1e-5, atol=1e-6)
+
+
+def test_initial_weights_of_another_net_are_refused(tmp_path):
+    (tmp_path / "other.pt").write_text(NET.replace('"bbox_pred"', '"other"'))
+    caffe.Net("other.pt", caffe.TRAIN).save("other.caffemodel")
+    with pytest.raises(CheckError, match=r"not one of its layers \(other\) is in net.pt, which has bbox_pred"):
+        SolverWrapper("solver.pt", [], tmp_path / "out", "other.caffemodel")
+
+
+@pytest.mark.parametrize("key", ["BBOX_REG", "BBOX_NORMALIZE_TARGETS"])
+def test_without_normalised_targets_weights_are_saved_as_they_are(tmp_path, key):
+    cfg.TRAIN[key] = False
+    wrapper = SolverWrapper("solver.pt", [], tmp_path / "out")
+    saved = weights(wrapper.train_model(2)[-1])
+    np.testing.assert_array_equal(saved[0], wrapper.solver.net.params["bbox_pred"][0].data)
+
+
+def test_saving_does_not_change_training(tmp_path):
+    cfg.TRAIN.SNAPSHOT_ITERS = 1
+    often = weights(run(tmp_path, "often", 6)[-1])
+    cfg.TRAIN.SNAPSHOT_ITERS = 100
+    np.testing.assert_array_equal(often[0], weights(run(tmp_path, "once", 6)[-1])[0])
+
+
+def test_a_profile_does_not_change_training(tmp_path):
+    plain = weights(run(tmp_path, "plain", 8)[-1])
+    profiled = weights(run(tmp_path, "profiled", 8, profile=tmp_path / "profile" / "small")[-1])
+    for mine, theirs in zip(profiled, plain, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert "bbox_pred " in (tmp_path / "profile" / "small.txt").read_text()
+
+
+def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, monkeypatch):
+    straight = weights(run(tmp_path, "straight", 7)[-1])
+    checkpoints = Checkpoints(tmp_path / "checkpoints", "run")
+    monkeypatch.setattr("train_test_layers.Numbers.stop_at", 7)      # the 8th pass: in iteration 4
+    with pytest.raises(TrainingStopped, match="after iteration 4"):
+        run(tmp_path, "stopped", 7, checkpoints=checkpoints)
+    monkeypatch.setattr("train_test_layers.Numbers.stop_at", None)
+    paths = run(tmp_path, "stopped", 7, checkpoints=Checkpoints(tmp_path / "checkpoints", "run"), resume=True)
+    for got, wanted in zip(weights(paths[-1]), straight, strict=True):
+        np.testing.assert_array_equal(got, wanted)
+    assert [record["iteration"] for record in read_json_lines(tmp_path / "stopped.jsonl")] == [1, 2, 4, 6, 7]
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_only_the_newest_checkpoint_is_kept_and_only_for_its_run(tmp_path):
+    cfg.TRAIN.SNAPSHOT_ITERS = 2
+    wrapper = SolverWrapper("solver.pt", [], tmp_path / "out")
+    checkpoints = Checkpoints(tmp_path / "checkpoints", "run")
+    wrapper.train_model(5, checkpoints=checkpoints)
+    assert sorted(path.name for path in checkpoints.folder.iterdir()) == ["checkpoint.json", "iter_4"]
+    assert read_json(checkpoints.folder / "checkpoint.json")["iteration"] == 4
+    assert checkpoints.newest().exists()
+    assert Checkpoints(checkpoints.folder, "another").newest() is None
+    assert Checkpoints(tmp_path / "nothing").newest() is None
+    assert wrapper.solver.param.snapshot_prefix.endswith("models/small")
+
+
+def test_the_log_tells_how_long_was_waited_for_data(tmp_path):
+    run(tmp_path, "waits", 3)
+    assert [record["data"]["queue"] for record in read_json_lines(tmp_path / "waits.jsonl")] == [0.5, 2.5, 4.5]
+
+
+def test_the_log_has_the_mean_loss_of_the_last_iterations_and_of_all_their_passes(tmp_path):
+    def losses(average_loss):
+        text = (SOLVER % 1e-9).replace("display: 2", "display: 1")
+        (tmp_path / "solver.pt").write_text(f"{text}average_loss: {average_loss}")
+        name = f"mean{average_loss}"
+        run(tmp_path, name, 4)
+        return [record["losses"]["loss"] for record in read_json_lines(tmp_path / f"{name}.jsonl")]
+
+    single, mean = losses(1), losses(3)
+    expected = [np.mean(single[max(0, last - 3):last]) for last in range(1, 5)]
+    np.testing.assert_allclose(mean, expected, rtol=1e-5)
+    assert len(set(single)) == 4
+
+
+def test_all_passes_of_an_iteration_count(tmp_path):
+    """The net hardly learns: two iterations of one pass see what one of two passes sees."""
+    def loss(iterations, iter_size, average_loss):
+        (tmp_path / "solver.pt").write_text((SOLVER % 1e-9).replace("iter_size: 2", f"iter_size: {iter_size}")
+                                            + f"average_loss: {average_loss}")
+        (tmp_path / "net.pt").write_text(NET.replace("Dropout", "Split"))
+        run(tmp_path, "passes", iterations)
+        return read_json_lines(tmp_path / "passes.jsonl")[-1]["losses"]["loss"]
+
+    assert loss(1, 2, 1) == pytest.approx(loss(2, 1, 2), rel=1e-5)
+    assert loss(1, 2, 1) != pytest.approx(loss(2, 1, 1), rel=1e-3)
+
+
+def test_other_caffes_give_one_value_an_iteration():
+    blob = SimpleNamespace(data=np.array([1.0, 2.0]))
+    net = SimpleNamespace(outputs=["loss", "accuracy"], blob_loss_weights={"loss": 2, "accuracy": 0},
+                          blobs={"loss": blob})
+    losses = RecentLosses(net, 2, 5)
+    for value in (9.0, 1.0, 2.0):
+        blob.data = np.array([value])
+        losses.iteration_done()
+    assert losses.means() == {"loss": 1.5} and losses.weights == {"loss": 2}
+
+
+@pytest.mark.parametrize("diverges", [False, True])
+def test_layers_are_closed_at_the_end(tmp_path, monkeypatch, diverges):
+    closed = []
+    monkeypatch.setattr("train_test_layers.Numbers.close", lambda layer: closed.append(layer))
+    (tmp_path / "solver.pt").write_text(SOLVER % (1e30 if diverges else 0.01))
+    with pytest.raises(LossError) if diverges else contextlib.nullcontext():
+        run(tmp_path, "closed", 3)
+    assert len(closed) == 1
+
+
+def test_a_loss_that_is_not_finite_ends_the_training(tmp_path):
+    (tmp_path / "solver.pt").write_text(SOLVER % 1e30)
+    with pytest.raises(LossError, match="diverged: the loss is (nan|inf) at iteration 2.*base_lr"):
+        run(tmp_path, "diverged", 9)
+
+
+def test_images_without_usable_rois_are_left_out(monkeypatch, capsys):
+    monkeypatch.undo()
+    roidb = [{"max_overlaps": np.array(values, np.float32)} for values in ([1.0, 0.2], [0.05], [])]
+    assert filter_roidb(roidb) == roidb[:1]
+    assert "2 of 3 images have no usable RoI" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="no image has a RoI"):
+        filter_roidb(roidb[1:])
+
+
+def test_sigterm_without_checkpoints_stops_too(tmp_path, monkeypatch):
+    monkeypatch.setattr("train_test_layers.Numbers.stop_at", 3)
+    with pytest.raises(TrainingStopped):
+        run(tmp_path, "stopped", 50)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def stopped_run(tmp_path):
+    """Checkpoints of a training that was stopped after 2 iterations."""
+    checkpoints = Checkpoints(tmp_path / "checkpoints", "hash")
+    wrapper = SolverWrapper("solver.pt", [], tmp_path)
+    wrapper.solver.step(2)
+    checkpoints.write(wrapper.solver)
+    return checkpoints
+
+
+@pytest.mark.parametrize("pattern", ["iter_2/*.solverstate", "iter_2/*.caffemodel"])
+def test_a_damaged_checkpoint_is_told_with_what_to_do(tmp_path, pattern):
+    checkpoints = stopped_run(tmp_path)
+    [file] = checkpoints.folder.glob(pattern)
+    file.write_bytes(file.read_bytes()[:-7])
+    with pytest.raises(DamagedFileError, match="delete the folder .*checkpoints to train from the start"):
+        run(tmp_path, "out", 4, checkpoints=checkpoints, resume=True)
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '{"state": 3, "run": "hash"}'])
+def test_a_damaged_note_of_a_checkpoint(tmp_path, text):
+    checkpoints = stopped_run(tmp_path)
+    (checkpoints.folder / "checkpoint.json").write_text(text)
+    with pytest.raises(DamagedFileError, match="checkpoint.json: damaged.*delete the folder"):
+        checkpoints.newest()

@@ -1,0 +1,91 @@
+"""RoIs to train on, chosen among proposals: the pure functions and the layer."""
+import numpy as np
+import pytest
+from golden.detector_cases import generate as pytest_generate_tests  # noqa: F401
+from golden.detector_cases import golden
+from layer_runner import make_layer, run_layer, set_config
+
+from fast_rcnn.config import reset_cfg
+from rpn.proposal_target_layer import ProposalTargetLayer
+from rpn.proposal_targets import proposal_targets
+
+TOPS = ("rois", "labels", "bbox_targets", "bbox_inside_weights", "bbox_outside_weights")
+
+
+@pytest.fixture(autouse=True)
+def default_settings():
+    reset_cfg()
+    yield
+    reset_cfg()
+
+
+def param_str(case):
+    return f"'num_classes': {case.params['num_classes']}"
+
+
+@golden("proposal_target", "contract")
+def test_recorded_rois(case):
+    """Choices are in ascending order within foreground and background, as the recorded ones."""
+    set_config(case.config)
+    tops = run_layer(ProposalTargetLayer, param_str(case), [case.inputs["rois"], case.inputs["gt_boxes"]], 5)
+    for name, got in zip(TOPS, tops, strict=True):
+        case.check(name, got)
+    case.check("num_fg", (tops[1] > 0).sum())
+
+
+@golden("proposal_target", "contract")
+def test_recorded_candidates(case):
+    cfg = set_config(case.config)
+    *_, chosen = proposal_targets(case.inputs["rois"], case.inputs["gt_boxes"], case.params["num_classes"],
+                                  cfg.TRAIN.BATCH_SIZE, cfg.TRAIN, np.random.default_rng(0))
+    case.check("candidate_index", chosen)
+
+
+@golden("proposal_target", "seeded")
+def test_sampling_keeps_the_recorded_counts(case):
+    cfg = set_config(case.config)
+    rois, labels, *_ = run_layer(ProposalTargetLayer, param_str(case),
+                                 [case.inputs["rois"], case.inputs["gt_boxes"]], 5)
+    assert rois.shape == case.outputs["rois"].shape
+    assert (labels > 0).sum() == (case.outputs["labels"] > 0).sum() <= round(
+        cfg.TRAIN.FG_FRACTION * cfg.TRAIN.BATCH_SIZE)
+    assert (np.diff((labels > 0).astype(int)) <= 0).all()       # foreground first
+
+
+def test_an_image_without_gt_boxes_is_background():
+    rois = np.array([[0, 1, 2, 30, 40], [0, 5, 5, 60, 20]], np.float32)
+    tops = run_layer(ProposalTargetLayer, "'num_classes': 3", [rois, np.zeros((0, 5))], 5)
+    np.testing.assert_array_equal(tops[0], rois)
+    assert not any(top.any() for top in tops[1:])
+    assert tops[2].shape == (2, 12)
+
+
+def test_images_share_the_batch():
+    set_config({"TRAIN.BATCH_SIZE": 8, "TRAIN.BG_THRESH_LO": 0.0})
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, 50, (40, 2))
+    rois = np.column_stack([np.repeat([0, 1], [15, 25]), corners, corners + rng.uniform(5, 40, (40, 2))])
+    gt_boxes = np.array([[3, 4, 40, 50, 1, 0], [20, 10, 60, 70, 2, 1]])
+    chosen, labels, *_ = run_layer(ProposalTargetLayer, "'num_classes': 3", [rois, gt_boxes], 5)
+    np.testing.assert_array_equal(np.bincount(chosen[:, 0].astype(int)), [4, 4])
+    assert set(labels[chosen[:, 0] == 0]) == {0, 1} and set(labels[chosen[:, 0] == 1]) == {0, 2}
+
+
+def test_draws_depend_on_seed_and_pass_only():
+    set_config({"TRAIN.BATCH_SIZE": 4})
+    corners = np.random.default_rng(0).uniform(0, 20, (60, 2))
+    blobs = [np.column_stack([np.zeros(60), corners, corners + 30]), [[5, 6, 38, 41, 1]]]
+    layer, bottom, top = make_layer(ProposalTargetLayer, "'num_classes': 2", blobs, 5)
+    draws = []
+    for passes in (0, 1, 1, 0):
+        layer.seek(passes)
+        layer.forward(bottom, top)
+        draws.append(top[0].data.copy())
+    np.testing.assert_array_equal(draws[0], draws[3])
+    np.testing.assert_array_equal(draws[1], draws[2])
+    assert (draws[0] != draws[1]).any()
+
+
+def test_a_class_beyond_num_classes_is_an_error():
+    with pytest.raises(ValueError, match="labels lie in 2..2, but there are 2 classes"):
+        run_layer(ProposalTargetLayer, "'num_classes': 2", [np.zeros((0, 5)), [[5, 6, 38, 41, 2]]], 5)

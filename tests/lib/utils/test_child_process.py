@@ -1,0 +1,113 @@
+"""Children that succeed, fail, are killed, are interrupted, and whose parent dies.
+
+Where a child interrupts its parent it sleeps a second first, so that the parent is waiting for it by then.
+"""
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from process_helpers import is_running, wait_until
+
+from utils.child_process import ChildDied, StopRequest, describe_status, run_child
+
+LIB = Path(__file__).resolve().parents[3] / "lib"
+PRELUDE = f"import sys, os, time, signal; sys.path.insert(0, {str(LIB)!r})\n"
+
+
+def python(code):
+    return [sys.executable, "-c", PRELUDE + code]
+
+
+def run(tmp_path, code, **options):
+    stream = io.StringIO()
+    try:
+        run_child(python(code), "stage1_rpn", tmp_path / "logs" / "step.log", stream=stream, **options)
+    finally:
+        run.printed = stream.getvalue()
+    return run.printed
+
+
+def test_output_of_both_streams_is_printed_and_logged(tmp_path):
+    printed = run(tmp_path, "print('one'); print('two', file=sys.stderr)")
+    assert sorted(printed.split()) == ["one", "two"]
+    assert (tmp_path / "logs" / "step.log").read_text() == printed
+
+
+def test_a_failure_shows_the_last_lines_and_the_log(tmp_path):
+    with pytest.raises(ChildDied) as caught:
+        run(tmp_path, "print('a line'); raise ValueError('what went wrong')")
+    message = str(caught.value)
+    assert "stage1_rpn died (exit status 1)" in message
+    assert "| ValueError: what went wrong" in message and "step.log" in message
+    assert caught.value.status == 1
+
+
+def test_a_child_killed_without_a_word_is_noticed_at_once(tmp_path):
+    start = time.monotonic()
+    with pytest.raises(ChildDied, match="killed by SIGKILL, perhaps for want of memory"):
+        run(tmp_path, "print('working', flush=True); os.kill(os.getpid(), signal.SIGKILL)")
+    assert time.monotonic() - start < 10
+
+
+def test_a_process_left_behind_that_holds_the_output_open_does_not_hang_the_parent(tmp_path):
+    start = time.monotonic()
+    with pytest.raises(ChildDied, match="exit status 3"):
+        run(tmp_path, "import subprocess\nsubprocess.Popen(['sleep', '8'])\nos._exit(3)")
+    assert time.monotonic() - start < 7
+
+
+def test_a_stop_request_is_passed_on_and_the_child_ends_in_order(tmp_path):
+    code = ("from utils.child_process import StopRequest, INTERRUPTED\n"
+            "with StopRequest() as stop:\n"
+            f"    time.sleep(1); os.kill({os.getpid()}, signal.SIGINT)\n"
+            "    while not stop.requested: time.sleep(0.01)\n"
+            "print('checkpoint written'); sys.exit(INTERRUPTED)")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, code)
+    assert "Stopping" in run.printed and "checkpoint written" in run.printed
+
+
+def test_sigterm_to_the_parent_counts_as_ctrl_c(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, f"time.sleep(1); os.kill({os.getpid()}, signal.SIGTERM); time.sleep(30)")
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_child_that_ends_well_although_asked_to_stop_has_done_its_work(tmp_path):
+    run(tmp_path, "signal.signal(signal.SIGTERM, lambda *a: sys.exit(0))\n"
+                  f"time.sleep(1); os.kill({os.getpid()}, signal.SIGINT); time.sleep(30)")
+
+
+def test_the_child_ends_when_its_parent_is_killed(tmp_path):
+    pid_file = tmp_path / "pid"
+    child = (PRELUDE + "from utils.child_process import end_with_parent\nend_with_parent()\n"
+             f"open({str(pid_file)!r}, 'w').write(str(os.getpid()) + '!')\ntime.sleep(60)")
+    parent = subprocess.Popen(python(
+        "from utils.child_process import run_child\n"
+        f"run_child([sys.executable, '-c', {child!r}], 'step', {str(tmp_path / 'log')!r})"))
+    wait_until(lambda: pid_file.exists() and pid_file.read_text().endswith("!"))
+    pid = int(pid_file.read_text()[:-1])
+    assert is_running(pid)
+    parent.kill()
+    parent.wait()
+    wait_until(lambda: not is_running(pid))
+
+
+def test_stop_request_only_raises_the_second_time():
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        wait_until(lambda: stop.requested)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_exit_status_in_words():
+    assert describe_status(1) == "exit status 1"
+    assert describe_status(-11) == "killed by SIGSEGV"

@@ -1,0 +1,67 @@
+"""Caffemodels whose layers find no partner: told, or refused."""
+import pytest
+
+import caffe
+from commands.detector import DetectorFiles, load_rpn
+from utils.errors import CheckError
+from utils.weights import load_all_weights, load_initial_weights
+
+NET = 'layer {{ name: "data" type: "Input" top: "data" input_param {{ shape {{ dim: 1 dim: 2 }} }} }}\n{layers}'
+LAYER = ('layer {{ name: "{0}" type: "InnerProduct" bottom: "data" top: "{0}"'
+         ' inner_product_param {{ num_output: 3 }} }}\n')
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Writes a net of layers with these names; returns its path."""
+    def write(name, *layers):
+        path = tmp_path / f"{name}.pt"
+        path.write_text(NET.format(layers="".join(LAYER.format(layer) for layer in layers)))
+        return str(path)
+    return write
+
+
+@pytest.fixture
+def stored(make, tmp_path):
+    """A caffemodel with the layers 'a', 'b' and 'old'."""
+    path = tmp_path / "stored.caffemodel"
+    caffe.Net(make("stored", "a", "b", "old"), caffe.TRAIN).save(str(path))
+    return path
+
+
+def test_what_training_begins_with_is_told(make, stored):
+    net = caffe.Net(make("new", "a", "b", "new", "new_readonly"), caffe.TRAIN)
+    assert load_initial_weights(net, stored, "new.pt") == (
+        f"2 of 3 layers begin with weights of {stored}; random: new; not in this net: old")
+    same = caffe.Net(make("same", "a", "b", "old"), caffe.TRAIN)
+    assert load_initial_weights(same, stored, "same.pt") == f"3 of 3 layers begin with weights of {stored}"
+
+
+def test_weights_that_match_nothing_are_refused(make, stored):
+    net = caffe.Net(make("new", *(f"c{number}" for number in range(20))), caffe.TRAIN)
+    with pytest.raises(CheckError, match=r"not one of its layers \(a, b, old\) is in new.pt, .* c0, .* and 8 more"):
+        load_initial_weights(net, stored, "new.pt")
+
+
+def test_a_test_net_needs_weights_for_every_layer(make, stored):
+    load_all_weights(caffe.Net(make("fewer", "b"), caffe.TEST), stored, "fewer.pt")
+    with pytest.raises(CheckError, match="has no weights for new of more.pt; it has others: b, old"):
+        load_all_weights(caffe.Net(make("more", "a", "new"), caffe.TEST), stored, "more.pt")
+
+
+def test_detectors_and_rpns_are_loaded_in_this_way(make, stored):
+    with pytest.raises(CheckError, match="has no weights for new"):
+        DetectorFiles(make("detector", "a", "new"), str(stored)).load(21)
+    with pytest.raises(CheckError, match="has no weights for new"):
+        load_rpn(make("rpn", "a", "new"), stored)
+
+
+def test_other_caffes_do_not_say(tmp_path):
+    class Net:
+        params = {"a": [None]}
+
+        def copy_from(self, path):
+            assert path == "x.caffemodel"
+
+    assert load_initial_weights(Net(), "x.caffemodel", "n.pt") == "weights of x.caffemodel"
+    load_all_weights(Net(), "x.caffemodel", "n.pt")

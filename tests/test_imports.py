@@ -6,8 +6,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 ENGINE = ROOT / "caffe-fast-rcnn" / "python" / "caffe"
-ORDER = ["proto", "engine.device", "engine.blob", "engine.fillers", "kernels", "engine.layer", "engine.families",
-         "engine.layers", "engine.graph", "engine.storage", "engine.construction", "engine.net", "engine.solvers",
+ORDER = ["proto", "engine.device", "engine.blob", "engine.fillers", "kernels", "engine.layer", "engine.bases",
+         "engine.layers", "engine.graph", "engine.files", "engine.construction", "engine.net", "engine.solvers",
          "engine.parallel", "pycaffe"]
 PUBLIC = ("caffe", "caffe.io", "caffe.proto", "caffe.proto.caffe_pb2", "caffe.net_spec")
 OPTIONAL = {"prototxt.py": "caffe.proto.prototxt"}      # where our own modules are used if they are there

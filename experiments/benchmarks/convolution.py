@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Convolutions of 3 x 3 kernels by minimal filtering beside PyTorch's direct ones, in the sizes of VGG16.
+"""Winograd convolutions (3 x 3 kernels) beside PyTorch's direct ones, in the sizes of VGG16.
 
     python experiments/benchmarks/convolution.py [--report] [--size 600 800]
 
@@ -50,7 +50,7 @@ class Arrays:
                    torch.randn(1, outputs, height, width).to(**last))
 
     def ours(self, name: str) -> torch.Tensor:
-        """One pass by minimal filtering."""
+        """One Winograd pass."""
         if name == "forward":
             return winograd.convolve(self.x, self.weight, None, 1)
         if name == "bottom":
@@ -104,7 +104,7 @@ def _compared(direct: float, ours: float) -> str:
 
 def report(size: tuple[int, int]) -> str:
     """The report, in Markdown."""
-    lines = [f"# 3 x 3 convolutions of VGG16 at {size[0]} x {size[1]}, minimal filtering beside direct sums", "",
+    lines = [f"# 3 x 3 convolutions of VGG16 at {size[0]} x {size[1]}, Winograd beside direct sums", "",
              f"{processor()}, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}. Milliseconds, and how "
              "many times faster ours is; errors are root mean squares against float64, of PyTorch and of ours."]
     for dtype in (torch.float32, torch.bfloat16):

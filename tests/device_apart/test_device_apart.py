@@ -10,7 +10,7 @@ import pytest
 import torch
 from device_apart import ROOT, build, environment
 
-from caffe.engine.storage.caffemodel import read_weights
+from caffe.engine.files.caffemodel import read_weights
 from datasets.demo_scenes import make_demo_dataset
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="the GPU takes its place")

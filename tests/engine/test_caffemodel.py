@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caffe.engine import device
+from caffe.engine.files import wire
+from caffe.engine.files.atomic import atomic_path
+from caffe.engine.files.blob_proto import blob_chunks, read_blob
+from caffe.engine.files.caffemodel import copy_weights, read_weights, save_net
+from caffe.engine.files.matching import WeightsError
+from caffe.engine.files.wire import WireError, map_file, message, varint
 from caffe.engine.net import Net
-from caffe.engine.storage import wire
-from caffe.engine.storage.atomic import atomic_path
-from caffe.engine.storage.blob_proto import blob_chunks, read_blob
-from caffe.engine.storage.caffemodel import copy_weights, read_weights, save_net
-from caffe.engine.storage.matching import WeightsError
-from caffe.engine.storage.wire import WireError, map_file, message, varint
 from caffe.proto import caffe_pb2, prototxt
 
 NET = """

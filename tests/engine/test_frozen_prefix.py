@@ -130,11 +130,11 @@ BATCHES = ["ab", "ba", "a", "b", "aa", "ab", "c", "c"]
 
 
 @pytest.mark.parametrize("budget", [dict(), dict(memory_mb=0), dict(disk_mb=0), dict(memory_mb=0.014, disk_mb=0.014)])
-@pytest.mark.parametrize("lean", [False, True])
-def test_training_gives_the_same_bits(tmp_path, budget, lean):
+@pytest.mark.parametrize("freeing", [False, True])
+def test_training_gives_the_same_bits(tmp_path, budget, freeing):
     solver, plain = make_solver(), make_solver()
-    if lean:
-        solver.net.make_lean()
+    if freeing:
+        solver.net.free_intermediates()
     prefix = reuse(solver.net, tmp_path, images=1, **budget)
     np.testing.assert_array_equal(steps(solver, BATCHES), steps(plain, BATCHES))
     assert prefix.hits + prefix.misses == 12

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from caffe.engine.files import hdf5
+from caffe.engine.files.caffemodel import copy_weights, read_weights
+from caffe.engine.files.matching import WeightsError
+from caffe.engine.files.solverstate import read_state
+from caffe.engine.files.wire import WireError
 from caffe.engine.net import Net
-from caffe.engine.storage import hdf5
-from caffe.engine.storage.caffemodel import copy_weights, read_weights
-from caffe.engine.storage.matching import WeightsError
-from caffe.engine.storage.solverstate import read_state
-from caffe.engine.storage.wire import WireError
 from caffe.proto import caffe_pb2, prototxt
 
 NET = """

@@ -5,8 +5,8 @@ import torch
 
 import caffe
 from caffe.engine import device
+from caffe.engine.bases.matmul import linear
 from caffe.engine.blob import Blob
-from caffe.engine.families.matmul import linear
 from caffe.kernels import roi_pool_forward
 from caffe.proto import prototxt
 from caffe.proto.caffe_pb2 import NetParameter, SolverParameter

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import torch
 
-from caffe.engine.storage.solverstate import read_state, write_state
-from caffe.engine.storage.wire import WireError
+from caffe.engine.files.solverstate import read_state, write_state
+from caffe.engine.files.wire import WireError
 from caffe.proto import caffe_pb2
 
 HISTORY = [torch.arange(6.0).reshape(2, 3), torch.tensor([0.5, -1, 2, 7])]

@@ -1,4 +1,4 @@
-"""Minimal filtering of 3 x 3 convolutions against loops, and where the engine uses it."""
+"""Winograd convolutions against loops, and where the engine uses it."""
 import kernel_oracles as oracle
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 
 import caffe
 from caffe.engine import device
-from caffe.engine.families import convolving
+from caffe.engine.bases import convolving
 from caffe.kernels import _cpu, winograd
 
 LANES = [lanes for lanes in (16, 8) if _cpu.winograd_lanes(lanes)]

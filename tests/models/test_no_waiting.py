@@ -15,8 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import caffe
 from caffe.engine import device
+from caffe.engine.bases.losses import LossLayer
 from caffe.engine.blob import _Array
-from caffe.engine.families.losses import LossLayer
 from caffe.kernels import roi_pooling
 from fast_rcnn.config import cfg
 from fast_rcnn.train import SolverWrapper

@@ -8,7 +8,7 @@ import numpy as np
 
 from . import io
 from .engine.layer import TEST
-from .numpy_net import Net
+from .pycaffe_net import Net
 
 
 def input_transformer(net: Net, mean: np.ndarray | None, input_scale: float | None, raw_scale: float | None,

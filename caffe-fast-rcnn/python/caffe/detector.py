@@ -10,7 +10,7 @@ import numpy as np
 from . import io
 from .classifier import input_transformer, predict_images
 from .engine.layer import TEST
-from .numpy_net import Net
+from .pycaffe_net import Net
 
 _SELECTIVE_SEARCH = "selective_search_ijcv_with_python"
 _HALVES = np.array((-1, -1, 1, 1))

@@ -21,6 +21,7 @@ from .engine.device import (
     solver_count,
     solver_rank,
 )
+from .engine.files.feature_cache import FeatureCache
 from .engine.fillers import fill as fill_blob
 from .engine.layer import TEST, TRAIN, AutogradLayer, BlobVec, LayerError, register
 from .engine.layer import Layer as EngineLayer
@@ -38,11 +39,10 @@ from .engine.solvers import (
     SolverError,
     get_solver,
 )
-from .engine.storage.feature_cache import FeatureCache
 from .kernels import nms, nms_sorted
 from .log_format import LogFormatter
-from .numpy_net import Net
 from .profile import Profile
+from .pycaffe_net import Net
 from .spans import span
 
 Solver.net_type = Net       # solver.net and solver.test_nets are nets as users know them

@@ -54,11 +54,11 @@ def _our_trunk(job: Job, folder: Path) -> Callable[[], object]:
     image = np.stack([scene.image.transpose(2, 0, 1) for scene in scenes(job)[:1]]).astype(np.float32)
     if job.row == "trunk_forward":
         net = _net(text, caffe.TEST, data=image)
-        net.make_lean()
+        net.free_intermediates()
         return net.forward_with_loss
     net = _net(text + 'layer { name: "sum" type: "Reduction" bottom: "conv5_3" top: "sum" loss_weight: 1 }',
                caffe.TRAIN, data=image)
-    net.make_lean()
+    net.free_intermediates()
 
     def step() -> None:
         net.clear_param_diffs()

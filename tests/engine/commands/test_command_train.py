@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import caffe
-from caffe.engine.storage.caffemodel import read_weights
+from caffe.engine.files.caffemodel import read_weights
 
 
 def weights(path):

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from .. import io
-from ..engine.families.image_list import ImageListError, read_image_list
+from ..engine.bases.image_list import ImageListError, read_image_list
 from ..proto import caffe_pb2
 from .database import check_backend, new_database
 from .flags import Flags

@@ -7,8 +7,8 @@ import numpy as np
 
 from .. import pycaffe
 from ..costs import backward_multiply_adds, multiply_adds, values_kept
+from ..engine.files.caffemodel import read_weights
 from ..engine.net import Net
-from ..engine.storage.caffemodel import read_weights
 from ..tables import memory_text, shape_text, table
 from .flags import Flags, names, stages
 from .running import CommandError, existing_file

@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 
 from .. import pycaffe
-from ..engine.storage.matching import WeightsError
-from ..engine.storage.wire import WireError
+from ..engine.files.matching import WeightsError
+from ..engine.files.wire import WireError
 from ..log_format import LogFormatter
 from ..proto.prototxt import PrototxtError
 

@@ -65,7 +65,7 @@ class _Array:
             if self.freed_as:
                 raise RuntimeError(
                     f"blob '{self.freed_as}' was freed after its last reader, or not computed because it has none: "
-                    f"name it in net.make_lean(keep=['{self.freed_as}'])")
+                    f"name it in net.free_intermediates(keep=['{self.freed_as}'])")
             self.tensor = torch.zeros(shape, device=where, dtype=dtype)
         elif tensor.device != where or tensor.dtype != dtype:
             self.tensor = device.send(tensor, where, dtype)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from ..proto import caffe_pb2, prototxt
 from . import layers as _catalogue  # noqa: F401  (fills the registry)
 from .blob import Blob
+from .files.matching import take_written_blobs
 from .fillers import FillerError
 from .graph.backward_plan import LayerPlan, prune
 from .graph.graph import Graph, seed_loss_gradients
@@ -13,7 +14,6 @@ from .graph.phase_filter import filter_layers
 from .graph.splits import insert_splits
 from .graph.upgrade import upgrade_net
 from .layer import Layer, LayerError, Phase, make_layer
-from .storage.matching import take_written_blobs
 
 AUTOMATIC = "(automatic)"       # the name of tops that a layer makes for itself
 

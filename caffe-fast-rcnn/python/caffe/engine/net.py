@@ -11,6 +11,9 @@ import torch
 from ..proto import caffe_pb2, prototxt
 from . import construction
 from .blob import Blob
+from .files.caffemodel import LoadReport, copy_weights, save_net
+from .files.feature_cache import FeatureCache
+from .files.hdf5 import copy_weights_hdf5, save_net_hdf5
 from .graph.debug_info import show_backward, show_forward, show_norms
 from .graph.frozen_prefix import FrozenPrefix, make_prefix
 from .graph.graph import seed_loss_gradients
@@ -18,9 +21,6 @@ from .graph.liveness import freed_after, idle_layers
 from .graph.sharing import copies_of_trained, share_by_name
 from .layer import Layer, LayerError, Phase
 from .layers.memory_data import MemoryData
-from .storage.caffemodel import LoadReport, copy_weights, save_net
-from .storage.feature_cache import FeatureCache
-from .storage.hdf5 import copy_weights_hdf5, save_net_hdf5
 
 EVENTS = ("before_forward", "after_forward", "before_backward", "after_backward")
 
@@ -66,8 +66,8 @@ class Net:
         self.debug_info = net_param.debug_info
         self._observers: dict[str, list[Callable[[int], None]]] = {event: [] for event in EVENTS}
         self._prefix: FrozenPrefix | None = None
-        self._idle: set[int] = set()                # layers that a lean net leaves out
-        self._freed_after: list[list[int]] = []     # for each layer; empty where the net is not lean
+        self._idle: set[int] = set()                # layers that `free_intermediates` leaves out
+        self._freed_after: list[list[int]] = []     # for each layer; empty before `free_intermediates`
         for path in filter(None, os.fspath(weights or "").split(",")):
             self.copy_from(path)
 
@@ -174,13 +174,13 @@ class Net:
         graph = self._graph
         layer, (bottom, top) = graph.layers[index], graph.ends[index]
         layer.reshape(bottom, top)
-        if self.lean:
+        if self.frees_intermediates:
             for blob in top:
                 blob.allow_writing()
         if index not in self._idle:
             layer.forward(bottom, top)
             seed_loss_gradients(layer, top)
-        if self.lean:
+        if self.frees_intermediates:
             for freed in self._freed_after[index]:
                 graph.blobs[freed].free(graph.blob_names[freed])
         if self.debug_info and index not in self._idle:
@@ -206,11 +206,11 @@ class Net:
 
     # ---- work that can be left out
     @property
-    def lean(self) -> bool:
-        """Whether `make_lean` was called (ours)."""
+    def frees_intermediates(self) -> bool:
+        """Whether `free_intermediates` was called (ours)."""
         return bool(self._freed_after)
 
-    def make_lean(self, keep: Sequence[str] = ()) -> None:
+    def free_intermediates(self, keep: Sequence[str] = ()) -> None:
         """Free the values of each blob after its last reader, and leave out layers that end in Silence (ours).
 
         Values that a backward pass reads stay, and so do inputs, outputs, losses and the blobs named in `keep`;

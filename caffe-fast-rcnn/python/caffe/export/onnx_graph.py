@@ -10,8 +10,8 @@ import onnx
 from numpy.typing import ArrayLike
 from onnx import helper, numpy_helper
 
+from ..engine.bases.broadcast import operand_axis
 from ..engine.blob import Blob
-from ..engine.families.broadcast import operand_axis
 from ..engine.layer import Layer
 
 Shape = tuple[int, ...]

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from ..engine.families.losses import LEAST_PROBABILITY, LOG_FLT_MIN, LossLayer
+from ..engine.bases.losses import LEAST_PROBABILITY, LOG_FLT_MIN, LossLayer
 from .onnx_graph import Shape, Step, converts
 
 

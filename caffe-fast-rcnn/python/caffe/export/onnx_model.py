@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import os
 
+from ..engine.files.atomic import atomic_path
 from ..engine.layer import TEST
-from ..engine.storage.atomic import atomic_path
 from .unsupported import ExportError, name_of, reason_against, refuse
 
 OPSET = 18

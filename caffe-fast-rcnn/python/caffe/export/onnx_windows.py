@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..engine.families.pooling import Pool
-from ..engine.families.windows import Window
+from ..engine.bases.pooling import Pool
+from ..engine.bases.windows import Window
 from .onnx_graph import Shape, Step, converts
 
 _LOWEST = float(np.finfo(np.float32).min)       # Caffe's maximum of a window without pixels

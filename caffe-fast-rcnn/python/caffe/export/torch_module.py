@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from ..engine import device
+from ..engine.bases.losses import LossLayer
+from ..engine.bases.recurrent import RecurrentLayer
 from ..engine.blob import Blob
-from ..engine.families.losses import LossLayer
-from ..engine.families.recurrent import RecurrentLayer
 from ..engine.layer import TEST, TRAIN, AutogradLayer, BlobVec, Layer
 from .unsupported import name_of, reason_against, refuse
 

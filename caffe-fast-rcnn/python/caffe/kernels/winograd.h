@@ -1,4 +1,4 @@
-// Convolutions with 3 x 3 kernels and stride 1 by minimal filtering F(2x2, 3x3): Lavin and Gray, "Fast Algorithms for
+// Convolutions with 3 x 3 kernels and stride 1 by Winograd's F(2x2, 3x3): Lavin and Gray, "Fast Algorithms for
 // Convolutional Neural Networks", 2016. 2 x 2 pixels of the top take 16 products of a channel and an output instead of
 // 36, and the sums of channels become 16 matrix products. The rounding errors are about those of direct sums.
 //
@@ -140,7 +140,7 @@ inline bool has_lanes(int lanes) {
     if (lanes == avx512::LANES) return __builtin_cpu_supports("avx512f");
     return lanes == avx2::LANES && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 }
-// Where there are matrix units (AMX), direct sums on them are faster than minimal filtering on vectors
+// Where there are matrix units (AMX), direct sums on them are faster than Winograd on vectors
 inline bool has_bfloat16() {
     return has_lanes(avx512::LANES) && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
            __builtin_cpu_supports("avx512bf16") && !__builtin_cpu_supports("amx-bf16");

@@ -1,4 +1,4 @@
-"""Convolutions with 3 x 3 kernels and stride 1 by minimal filtering, F(2x2, 3x3): 16 products in place of 36.
+"""Convolutions with 3 x 3 kernels and stride 1 by Winograd's F(2x2, 3x3): 16 products in place of 36.
 
 Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016. On the CPU, in images whose channels
 lie side by side (channels_last), of float32 or bfloat16. Weights are float32.

@@ -4,7 +4,7 @@ from __future__ import annotations
 import torch
 
 from .. import device
-from ..families.losses import outer_and_inner
+from ..bases.losses import outer_and_inner
 from ..layer import Layer, register
 
 

@@ -1,8 +1,8 @@
 """Bias: add an operand."""
 from __future__ import annotations
 
+from ..bases.broadcast import gather_sum, operand_axis, operand_shape, spread
 from ..blob import Blob
-from ..families.broadcast import gather_sum, operand_axis, operand_shape, spread
 from ..fillers import fill
 from ..layer import Layer, register
 

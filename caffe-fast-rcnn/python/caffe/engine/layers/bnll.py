@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import torch
 
-from ..families.neuron import NeuronLayer
+from ..bases.neuron import NeuronLayer
 from ..layer import register
 
 _LIMIT = 50.0       # Caffe stops here before exp: the gradient is 1 by then

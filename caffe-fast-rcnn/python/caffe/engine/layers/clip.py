@@ -1,7 +1,7 @@
 """Clip."""
 from __future__ import annotations
 
-from ..families.neuron import NeuronLayer
+from ..bases.neuron import NeuronLayer
 from ..layer import register
 
 

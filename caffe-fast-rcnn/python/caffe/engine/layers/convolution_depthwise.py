@@ -1,7 +1,7 @@
 """ConvolutionDepthwise, also called DepthwiseConvolution: every channel convolved on its own."""
 from __future__ import annotations
 
-from ..families.convolving import ConvolvingLayer
+from ..bases.convolving import ConvolvingLayer
 from ..layer import register
 
 

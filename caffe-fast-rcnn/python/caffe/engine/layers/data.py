@@ -7,7 +7,7 @@ import weakref
 import numpy as np
 
 from ...proto import caffe_pb2
-from ..families.images import ImageLayer, decode_image, own_turns, planes
+from ..bases.images import ImageLayer, decode_image, own_turns, planes
 from ..layer import register
 
 _open: weakref.WeakValueDictionary = weakref.WeakValueDictionary()     # LMDB lets a process open a folder once

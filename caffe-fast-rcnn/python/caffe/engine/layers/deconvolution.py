@@ -1,7 +1,7 @@
 """Deconvolution, also called transposed convolution."""
 from __future__ import annotations
 
-from ..families.convolving import ConvolvingLayer
+from ..bases.convolving import ConvolvingLayer
 from ..layer import register
 
 

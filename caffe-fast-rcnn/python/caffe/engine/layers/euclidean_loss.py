@@ -1,7 +1,7 @@
 """EuclideanLoss: half the mean squared distance."""
 from __future__ import annotations
 
-from ..families.losses import LossLayer
+from ..bases.losses import LossLayer
 from ..layer import register
 
 

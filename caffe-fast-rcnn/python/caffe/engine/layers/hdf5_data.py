@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..families.images import own_turns, random_source, to_tensor
+from ..bases.images import own_turns, random_source, to_tensor
 from ..layer import Layer, register
 
 

@@ -5,7 +5,7 @@ import math
 
 import torch
 
-from ..families.losses import LossLayer
+from ..bases.losses import LossLayer
 from ..layer import register
 
 

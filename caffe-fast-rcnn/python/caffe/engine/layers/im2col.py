@@ -5,7 +5,7 @@ import math
 
 import torch
 
-from ..families.windows import read_window, windows_of
+from ..bases.windows import read_window, windows_of
 from ..layer import AutogradLayer, register
 
 

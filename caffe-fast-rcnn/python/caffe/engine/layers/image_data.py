@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import cv2
 
-from ..families.image_list import ImageListError, read_image_list
-from ..families.images import ImageLayer, own_turns, planes, read_image
+from ..bases.image_list import ImageListError, read_image_list
+from ..bases.images import ImageLayer, own_turns, planes, read_image
 from ..layer import register
 
 

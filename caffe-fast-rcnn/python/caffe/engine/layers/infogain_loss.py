@@ -4,7 +4,7 @@ from __future__ import annotations
 import torch
 
 from ...proto import caffe_pb2
-from ..families.losses import LEAST_PROBABILITY, LossLayer, outer_and_inner
+from ..bases.losses import LEAST_PROBABILITY, LossLayer, outer_and_inner
 from ..layer import register
 
 

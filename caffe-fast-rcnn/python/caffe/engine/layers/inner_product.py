@@ -6,8 +6,8 @@ import math
 import torch
 
 from .. import device
+from ..bases.matmul import linear
 from ..blob import Blob
-from ..families.matmul import linear
 from ..fillers import fill
 from ..layer import Layer, register
 

@@ -5,7 +5,7 @@ import math
 
 import torch
 
-from ..families.neuron import NeuronLayer
+from ..bases.neuron import NeuronLayer
 from ..layer import register
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import torch
 
-from ..families.pooling import Pool, average_pool
+from ..bases.pooling import Pool, average_pool
 from ..layer import Layer, register
 
 

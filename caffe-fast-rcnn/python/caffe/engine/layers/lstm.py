@@ -1,7 +1,7 @@
 """LSTM: long short-term memory over a sequence."""
 from __future__ import annotations
 
-from ..families.recurrent import RecurrentLayer, lstm_unit
+from ..bases.recurrent import RecurrentLayer, lstm_unit
 from ..layer import register
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import torch
 
-from ..families.recurrent import lstm_unit
+from ..bases.recurrent import lstm_unit
 from ..layer import AutogradLayer, register
 
 

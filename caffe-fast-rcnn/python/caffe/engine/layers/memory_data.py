@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..families.images import to_tensor
+from ..bases.images import to_tensor
 from ..layer import Layer, register
 
 

@@ -5,7 +5,7 @@ import math
 
 import torch
 
-from ..families.losses import LEAST_PROBABILITY, LossLayer
+from ..bases.losses import LEAST_PROBABILITY, LossLayer
 from ..layer import register
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 import torch
 
 from .. import device
-from ..families.pooling import (
+from ..bases.pooling import (
     Pool,
     average_pool,
     max_pool,

@@ -4,8 +4,8 @@ from __future__ import annotations
 import torch
 
 from ...proto import caffe_pb2
+from ..bases.broadcast import gather_sum, spread
 from ..blob import Blob
-from ..families.broadcast import gather_sum, spread
 from ..fillers import fill
 from ..layer import Layer, register
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import torch
 
-from ..families.rois import RoiMeanLayer
+from ..bases.rois import RoiMeanLayer
 from ..layer import register
 
 

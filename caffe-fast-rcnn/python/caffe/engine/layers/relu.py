@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import torch
 
-from ..families.neuron import NeuronLayer
+from ..bases.neuron import NeuronLayer
 from ..layer import register
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import torch
 
-from ..families.recurrent import RecurrentLayer
+from ..bases.recurrent import RecurrentLayer
 from ..layer import register
 
 

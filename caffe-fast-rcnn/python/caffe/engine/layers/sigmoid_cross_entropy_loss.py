@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import torch
 
-from ..families.losses import LossLayer
+from ..bases.losses import LossLayer
 from ..layer import register
 
 

@@ -5,7 +5,7 @@ import math
 
 import torch
 
-from ..families.losses import LOG_FLT_MIN, LossLayer, outer_and_inner
+from ..bases.losses import LOG_FLT_MIN, LossLayer, outer_and_inner
 from ..layer import register
 
 

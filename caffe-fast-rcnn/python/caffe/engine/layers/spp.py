@@ -4,7 +4,7 @@ from __future__ import annotations
 import torch
 
 from .. import device
-from ..families.pooling import Pool, average_pool, max_pool, stochastic_pool, stochastic_pool_mean
+from ..bases.pooling import Pool, average_pool, max_pool, stochastic_pool, stochastic_pool_mean
 from ..layer import TRAIN, AutogradLayer, register
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from ..families.images import Transformer, planes, random_source, read_image, to_tensor
+from ..bases.images import Transformer, planes, random_source, read_image, to_tensor
 from ..layer import Layer, LayerError, register
 
 

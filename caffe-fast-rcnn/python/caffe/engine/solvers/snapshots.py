@@ -8,8 +8,8 @@ import torch
 
 from ...proto import caffe_pb2
 from .. import device
-from ..storage import hdf5, solverstate
-from ..storage.caffemodel import save_net
+from ..files import hdf5, solverstate
+from ..files.caffemodel import save_net
 from .param import SolverError
 
 log = logging.getLogger("caffe")

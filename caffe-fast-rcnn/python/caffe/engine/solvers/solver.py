@@ -12,8 +12,8 @@ import torch
 from ...proto import caffe_pb2
 from .. import device
 from ..blob import Blob
+from ..files.caffemodel import copy_weights
 from ..net import Net
-from ..storage.caffemodel import copy_weights
 from . import display, lr_policy, snapshots
 from .actions import Action, SignalActions
 from .exchange import Exchange

@@ -110,7 +110,7 @@ class ConvolvingLayer(Layer):
                 self.param.convolution_param.group)
 
     def _by_tiles(self, value: torch.Tensor) -> bool:
-        """Whether minimal filtering computes this convolution, which for 3 x 3 kernels takes fewer products."""
+        """Whether Winograd's method computes this convolution, which for 3 x 3 kernels takes fewer products."""
         window = self.window
         return (not self.transposed and window.kernel == (3, 3) and window.stride == window.dilation == (1, 1)
                 and window.pad[0] == window.pad[1] and winograd.suits(value, self.blobs[0].tensor, window.pad[0]))

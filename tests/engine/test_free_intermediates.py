@@ -1,4 +1,4 @@
-"""Lean nets: the same results with less memory, and clear words about what is gone."""
+"""Freed intermediates: the same results with less memory, and errors that name what is gone."""
 import numpy as np
 import pytest
 
@@ -35,11 +35,11 @@ def parsed(text: str) -> NetParameter:
     return net
 
 
-def trained(lean: bool, steps: int = 3):
+def trained(freeing: bool, steps: int = 3):
     solver = caffe.get_solver(SolverParameter(net_param=parsed(TRUNK + DEAD_END + LOSS), base_lr=0.1,
                                               lr_policy="fixed", momentum=0.9, random_seed=4, type="SGD"))
-    if lean:
-        solver.net.make_lean()
+    if freeing:
+        solver.net.free_intermediates()
     solver.net.blobs["data"].data[...] = np.random.default_rng(0).normal(size=(2, 3, 9, 7))
     solver.net.blobs["label"].data[...] = [1, 2]
     solver.step(steps)
@@ -47,23 +47,24 @@ def trained(lean: bool, steps: int = 3):
 
 
 def test_training_gives_the_same_bits():
-    lean, plain = trained(True), trained(False)
-    assert lean.lean and not plain.lean
+    freed, plain = trained(True), trained(False)
+    assert freed.frees_intermediates and not plain.frees_intermediates
     for name, blobs in plain.params.items():
-        for a, b in zip(blobs, lean.params[name], strict=True):
+        for a, b in zip(blobs, freed.params[name], strict=True):
             np.testing.assert_array_equal(a.data, b.data)
 
 
 @pytest.mark.parametrize("side", ["data", "tensor"])
 def test_a_blob_that_was_not_computed_says_so(side):
-    with pytest.raises(RuntimeError, match=r"'extra' was freed .* not computed .*make_lean\(keep=\['extra'\]\)"):
+    with pytest.raises(RuntimeError,
+                       match=r"'extra' was freed .* not computed .*free_intermediates\(keep=\['extra'\]\)"):
         getattr(trained(True).blobs["extra"], side)
 
 
 def test_what_backward_reads_stays():
-    lean, plain = trained(True), trained(False)
+    freed, plain = trained(True), trained(False)
     for name in ("data", "frozen", "learned", "score", "label", "loss"):      # `learned` reads frozen to train
-        np.testing.assert_array_equal(lean.blobs[name].data, plain.blobs[name].data)
+        np.testing.assert_array_equal(freed.blobs[name].data, plain.blobs[name].data)
 
 
 def test_layers_that_end_in_silence_do_not_run():
@@ -82,7 +83,7 @@ def test_in_test_nets_only_inputs_outputs_and_what_is_named_stay():
     net = Net(parsed(TRUNK + DEAD_END), caffe.TEST)
     net.blobs["data"].data[...] = np.random.default_rng(0).normal(size=(2, 3, 9, 7))
     plain = {name: array.copy() for name, array in net.forward(blobs=["extra", "frozen"]).items()}
-    net.make_lean(keep=["extra"])
+    net.free_intermediates(keep=["extra"])
     for _ in range(2):
         outputs = net.forward(blobs=["extra"])
         assert sorted(outputs) == ["extra", "learned"]
@@ -110,7 +111,7 @@ def test_python_layers_write_into_blobs_that_were_freed():
                  python_param {{ module: "{__name__}" layer: "Halves" }} }}
         layer {{ name: "sum" type: "Reduction" bottom: "halves" top: "sum" }}"""
     net = Net(parsed(python), caffe.TEST)
-    net.make_lean()
+    net.free_intermediates()
     net.blobs["data"].data[...] = 1
     for _ in range(2):
         assert net.forward()["sum"] == 5 * 3 * 9 * 7

@@ -1,1 +1,0 @@
-"""What families of layers have in common: base classes and functions for the files in `layers`."""

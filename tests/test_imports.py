@@ -6,7 +6,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 ENGINE = ROOT / "caffe-fast-rcnn" / "python" / "caffe"
-ORDER = ["proto", "engine.device", "engine.blob", "engine.fillers", "kernels", "engine.layer", "engine.bases",
+ORDER = ["errors", "proto", "engine.device", "engine.blob", "engine.fillers", "kernels", "engine.layer", "engine.bases",
          "engine.layers", "engine.graph", "engine.files", "engine.construction", "engine.net", "engine.solvers",
          "engine.parallel", "pycaffe"]
 PUBLIC = ("caffe", "caffe.io", "caffe.proto", "caffe.proto.caffe_pb2", "caffe.net_spec")

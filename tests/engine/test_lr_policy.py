@@ -3,7 +3,8 @@ import math
 
 import pytest
 
-from caffe.engine.solvers import SolverError, lr_policy
+from caffe.engine.solvers import lr_policy
+from caffe.errors import SolverError
 from caffe.proto import caffe_pb2
 
 

@@ -14,10 +14,10 @@ from caffe.engine.solvers import (
     NesterovSolver,
     RMSPropSolver,
     SGDSolver,
-    SolverError,
     display,
     get_solver,
 )
+from caffe.errors import SolverError
 from caffe.proto import caffe_pb2, prototxt
 
 NET = """

@@ -15,6 +15,7 @@ from caffe.engine.graph.upgrade import (
     upgrade_solver_text,
 )
 from caffe.engine.layer import LayerError
+from caffe.errors import SolverError
 from caffe.proto import caffe_pb2
 from caffe.proto.prototxt import parse, to_text
 
@@ -173,7 +174,7 @@ def test_errors_of_files_name_file_and_line(tmp_path):
         read_net_upgraded(path)
     solver = tmp_path / "solver.pt"
     solver.write_text('solver_type: ADAM type: "SGD"')
-    with pytest.raises(ValueError, match=r"solver\.pt: solver_type: ADAM and type: 'SGD' are both given"):
+    with pytest.raises(SolverError, match=r"solver\.pt: solver_type: ADAM and type: 'SGD' are both given"):
         upgrade_solver_text(solver, solver)
     assert solver.read_text() == 'solver_type: ADAM type: "SGD"'
 

@@ -23,6 +23,7 @@ from .pycaffe import (
     AutogradLayer,
     Blob,
     BlobVec,
+    CaffeError,
     EngineLayer,
     FeatureCache,
     Layer,

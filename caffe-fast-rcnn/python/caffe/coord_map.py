@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .errors import CaffeError
 from .net_spec import Function, Top
 from .net_spec import layers as L
 
@@ -21,15 +22,15 @@ _OLD_FIELDS = {f"{name}_{axis}" for name in ("kernel", "stride", "pad") for axis
 Map = tuple
 
 
-class UndefinedMapException(Exception):
+class UndefinedMapException(CaffeError):
     """A layer that has no map of coordinates, such as InnerProduct."""
 
 
-class AxisMismatchException(Exception):
+class AxisMismatchException(CaffeError):
     """Layers on the way between two blobs count their spatial axes from different ones."""
 
 
-class CropError(AssertionError, ValueError):
+class CropError(CaffeError, AssertionError, ValueError):
     """Two blobs that no crop can align: their scales differ, or the offset is negative or no whole number."""
 
 

@@ -36,9 +36,9 @@ from .engine.solvers import (
     RMSPropSolver,
     SGDSolver,
     Solver,
-    SolverError,
     get_solver,
 )
+from .errors import CaffeError, SolverError
 from .kernels import nms, nms_sorted
 from .log_format import LogFormatter
 from .profile import Profile
@@ -48,7 +48,7 @@ from .spans import span
 Solver.net_type = Net       # solver.net and solver.test_nets are nets as users know them
 
 __all__ = [
-    "AdaDeltaSolver", "AdaGradSolver", "AdamSolver", "AutogradLayer", "Blob", "BlobVec", "EngineLayer",
+    "AdaDeltaSolver", "AdaGradSolver", "AdamSolver", "AutogradLayer", "Blob", "BlobVec", "CaffeError", "EngineLayer",
     "FeatureCache", "Layer", "LayerError", "NCCL", "NesterovSolver", "Net", "ParallelError", "Profile",
     "RMSPropSolver", "SGDSolver", "SolverError", "TEST", "TRAIN", "Timer", "fill_blob", "gather_arrays",
     "gather_values", "get_solver", "has_gpu", "has_nccl", "init_log", "init_parallel", "keep_freed_memory",

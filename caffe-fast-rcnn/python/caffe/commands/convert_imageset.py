@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from .. import io
-from ..engine.bases.image_list import ImageListError, read_image_list
+from ..engine.bases.image_list import read_image_list
 from ..proto import caffe_pb2
 from .database import check_backend, new_database
 from .flags import Flags
@@ -69,10 +69,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _lines(args: argparse.Namespace) -> list[tuple[str, int]]:
-    try:
-        lines = read_image_list(args.list)
-    except ImageListError as error:
-        raise CommandError(str(error)) from None
+    lines = read_image_list(args.list)
     if args.shuffle:
         random.shuffle(lines)
     return lines

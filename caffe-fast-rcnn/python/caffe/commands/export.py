@@ -4,9 +4,9 @@ from __future__ import annotations
 import argparse
 
 from .. import pycaffe
-from ..export import ExportError, OnnxMissing, to_onnx
+from ..export import to_onnx
 from .flags import Flags, stages
-from .running import CommandError, existing_file, log
+from .running import existing_file, log
 
 SUMMARY = "write a net and its weights as an ONNX model"
 EXAMPLES = """\
@@ -29,9 +29,6 @@ def run(args: argparse.Namespace) -> int:
     weights = ",".join(existing_file(path, "WEIGHTS") for path in args.weights.split(","))
     net = pycaffe.Net(existing_file(args.model, "MODEL"), pycaffe.TEST, level=args.level or 0, stages=stages(args),
                       weights=weights)
-    try:
-        to_onnx(net, args.target)
-    except (ExportError, OnnxMissing) as error:
-        raise CommandError(str(error)) from error
+    to_onnx(net, args.target)
     log.info("wrote %s: inputs %s, outputs %s", args.target, ", ".join(net.inputs), ", ".join(net.outputs))
     return 0

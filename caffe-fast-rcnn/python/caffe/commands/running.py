@@ -14,10 +14,8 @@ from pathlib import Path
 import torch
 
 from .. import pycaffe
-from ..engine.files.matching import WeightsError
-from ..engine.files.wire import WireError
+from ..errors import CaffeError
 from ..log_format import LogFormatter
-from ..proto.prototxt import PrototxtError
 
 log = logging.getLogger("caffe")
 
@@ -25,11 +23,8 @@ _LEVELS = {"0": logging.INFO, "1": logging.WARNING, "2": logging.ERROR, "3": log
 _SECONDS_BETWEEN_LINES = 5.0
 
 
-class CommandError(Exception):
-    """Something that the person at the command line can mend; the message says how."""
-
-
-USER_ERRORS = (CommandError, PrototxtError, WeightsError, WireError, pycaffe.LayerError, pycaffe.SolverError, OSError)
+class CommandError(CaffeError):
+    """A command line that cannot be followed; the message says what to do."""
 
 
 def guarded(name: str, work: Callable[[], int]) -> int:
@@ -48,7 +43,7 @@ def guarded(name: str, work: Callable[[], int]) -> int:
         except BrokenPipeError:             # whoever read the output, such as `head`, has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
-        except USER_ERRORS as error:
+        except (CaffeError, OSError) as error:
             print(f"{name}: {_message(error)}", file=sys.stderr)
             return 2
 

@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import torch
 
+from ..errors import CaffeError
 from . import device
 from .blob import Blob
 
 
-class FillerError(ValueError):
+class FillerError(CaffeError, ValueError):
     """A filler refused its settings or the shape that it should fill."""
 
 

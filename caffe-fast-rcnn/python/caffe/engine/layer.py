@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import torch
 
+from ..errors import CaffeError
 from . import device
 from .blob import Blob
 
@@ -37,7 +38,7 @@ class BlobVec(list):
         self.append(Blob(*shape))
 
 
-class LayerError(ValueError):
+class LayerError(CaffeError, ValueError):
     """A layer refused its parameters, its bottoms or its data. The message names the layer."""
 
 

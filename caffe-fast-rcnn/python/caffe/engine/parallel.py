@@ -23,6 +23,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from ..errors import CaffeError
 from . import device
 from .blob import Blob
 from .solvers.actions import Action
@@ -35,7 +36,7 @@ _PATIENCE = datetime.timedelta(hours=2)     # for a process that does not answer
 _WEIGHT = {Action.NONE: 0, Action.SNAPSHOT: 1, Action.STOP: 2}
 
 
-class ParallelError(RuntimeError):
+class ParallelError(CaffeError, RuntimeError):
     """The processes of a parallel run cannot find one another, or one of them has ended."""
 
 

@@ -5,13 +5,14 @@ import os
 
 from ..engine.files.atomic import atomic_path
 from ..engine.layer import TEST
+from ..errors import CaffeError
 from .unsupported import ExportError, name_of, reason_against, refuse
 
 OPSET = 18
 _LARGEST_FILE = 2_000_000_000       # protobuf holds no more than 2 GiB in one message
 
 
-class OnnxMissing(ImportError):
+class OnnxMissing(CaffeError, ImportError):
     """The package onnx is not installed."""
 
 

@@ -3,10 +3,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ..errors import CaffeError
+
 _DATA = ("Data", "HDF5Data", "ImageData", "MemoryData", "WindowData")
 
 
-class ExportError(ValueError):
+class ExportError(CaffeError, ValueError):
     """Layers that cannot be exported; the message names all of them."""
 
 

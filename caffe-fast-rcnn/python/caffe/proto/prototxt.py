@@ -15,6 +15,7 @@ from google.protobuf import text_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from ..errors import CaffeError
 from . import caffe_pb2
 from .explain import explain
 from .scan import layer_blocks, layer_line, line_of, tokens
@@ -26,7 +27,7 @@ _LINE_LENGTH = 80           # blocks that fit are written in one line
 _NEVER_IN_ONE_LINE = {"LayerParameter", "V1LayerParameter", "NetParameter"}
 
 
-class PrototxtError(ValueError):
+class PrototxtError(CaffeError, ValueError):
     """A prototxt that cannot be read. Attributes: file, line and column (from 1, or None), reason."""
 
     def __init__(self, file: str, line: int | None, column: int | None, reason: str) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 import os
 import re
 
+from ...errors import CaffeError
 
-class ImageListError(ValueError):
+
+class ImageListError(CaffeError, ValueError):
     """A list that cannot be read. The message names the file and the line."""
 
 

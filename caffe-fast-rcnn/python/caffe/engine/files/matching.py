@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
+from ...errors import CaffeError
 from ..blob import Blob
 from .blob_proto import StoredBlob, stored_blob
 from .wire import WireError
@@ -15,7 +16,7 @@ log = logging.getLogger("caffe")
 StoredLayers = Sequence[tuple[str, Mapping[int, StoredBlob]]]
 
 
-class WeightsError(ValueError):
+class WeightsError(CaffeError, ValueError):
     """Weights that do not fit the net. The message names the file, the layer, the blob and both shapes."""
 
 

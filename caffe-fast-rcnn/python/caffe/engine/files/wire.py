@@ -14,6 +14,8 @@ from typing import IO, NamedTuple
 
 import torch
 
+from ...errors import CaffeError
+
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 _PIECE = 1 << 26        # bytes
 
@@ -24,7 +26,7 @@ _KINDS = ((b"\x89PNG", "a PNG image"), (b"\xff\xd8\xff", "a JPEG image"),
 _CONTROL = bytes(code for code in range(32) if code not in b"\t\n\f\r")
 
 
-class WireError(ValueError):
+class WireError(CaffeError, ValueError):
     """A file is damaged, cut short or of another kind. The message names the file and the reason."""
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 
+from ...errors import SolverError
 from ...proto.caffe_pb2 import LayerParameter, NetParameter, ParamSpec, SolverParameter, V1LayerParameter
 from ...proto.prototxt import line_of_layer, read_net, read_solver, write_message
 from ..layer import LayerError
@@ -50,6 +51,16 @@ def read_net_upgraded(path: str | os.PathLike) -> NetParameter:
     return net
 
 
+def read_solver_upgraded(path: str | os.PathLike) -> SolverParameter:
+    """The solver settings of a prototxt, upgraded. Raises PrototxtError, or SolverError with the file."""
+    solver = read_solver(path)
+    try:
+        upgrade_solver(solver)
+    except SolverError as error:
+        raise SolverError(f"{os.fspath(path)}: {error}") from None
+    return solver
+
+
 def upgrade_net_text(in_path: str | os.PathLike, out_path: str | os.PathLike) -> None:
     """Write the upgraded net of one prototxt to another (or to the same)."""
     write_message(out_path, read_net_upgraded(in_path))
@@ -57,12 +68,7 @@ def upgrade_net_text(in_path: str | os.PathLike, out_path: str | os.PathLike) ->
 
 def upgrade_solver_text(in_path: str | os.PathLike, out_path: str | os.PathLike) -> None:
     """Write the upgraded solver settings of one prototxt to another (or to the same)."""
-    solver = read_solver(in_path)
-    try:
-        upgrade_solver(solver)
-    except ValueError as error:
-        raise ValueError(f"{os.fspath(in_path)}: {error}") from None
-    write_message(out_path, solver)
+    write_message(out_path, read_solver_upgraded(in_path))
 
 
 # ---------------------------------------------------------------------------------------------- messages
@@ -79,13 +85,13 @@ def upgrade_net(net: NetParameter) -> bool:
 def upgrade_solver(solver: SolverParameter) -> bool:
     """Replace the number `solver_type` by the name `type`, in place; False where there is none.
 
-    Raises ValueError where both are given.
+    Raises SolverError where both are given.
     """
     if not solver.HasField("solver_type"):
         return False
     old = SolverParameter.SolverType.Name(solver.solver_type)
     if solver.HasField("type"):
-        raise ValueError(f"solver_type: {old} and type: '{solver.type}' are both given: remove solver_type")
+        raise SolverError(f"solver_type: {old} and type: '{solver.type}' are both given: remove solver_type")
     solver.type = SOLVER_TYPES[old]
     solver.ClearField("solver_type")
     return True

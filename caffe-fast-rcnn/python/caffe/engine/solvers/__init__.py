@@ -4,10 +4,9 @@ from .adagrad import AdaGradSolver
 from .adam import AdamSolver
 from .factory import get_solver
 from .nesterov import NesterovSolver
-from .param import SolverError
 from .rmsprop import RMSPropSolver
 from .sgd import SGDSolver
 from .solver import Solver
 
 __all__ = ["AdaDeltaSolver", "AdaGradSolver", "AdamSolver", "NesterovSolver", "RMSPropSolver", "SGDSolver",
-           "Solver", "SolverError", "get_solver"]
+           "Solver", "get_solver"]

@@ -1,11 +1,12 @@
 """From a solver prototxt to the solver of its `type`."""
 from __future__ import annotations
 
+from ...errors import SolverError
 from .adadelta import AdaDeltaSolver
 from .adagrad import AdaGradSolver
 from .adam import AdamSolver
 from .nesterov import NesterovSolver
-from .param import SolverError, read_param
+from .param import read_param
 from .rmsprop import RMSPropSolver
 from .sgd import SGDSolver
 from .solver import Solver

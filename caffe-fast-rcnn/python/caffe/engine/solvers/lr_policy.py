@@ -17,8 +17,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from ...errors import SolverError
 from ...proto import caffe_pb2
-from .param import SolverError
 
 
 def _fixed(param: caffe_pb2.SolverParameter, iteration: int, step: int) -> float:

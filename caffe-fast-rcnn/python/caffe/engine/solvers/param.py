@@ -5,26 +5,22 @@ import logging
 import os
 from pathlib import Path
 
+from ...errors import SolverError
 from ...proto import caffe_pb2, prototxt
-from ..graph.upgrade import upgrade_solver
+from ..graph.upgrade import read_solver_upgraded, upgrade_solver
 
 log = logging.getLogger("caffe")
 
 
-class SolverError(ValueError):
-    """Settings of a solver that do not go together. The message names them and says what is expected."""
-
-
 def read_param(source) -> tuple[caffe_pb2.SolverParameter, Path | None]:
     """The upgraded settings of a prototxt (or of a SolverParameter), and the path of that prototxt."""
-    param, path = caffe_pb2.SolverParameter(), None
-    if isinstance(source, caffe_pb2.SolverParameter):
-        param.CopyFrom(source)
-    else:
+    if not isinstance(source, caffe_pb2.SolverParameter):
         path = Path(source)
-        param = prototxt.read_solver(path)
+        return read_solver_upgraded(path), path
+    param = caffe_pb2.SolverParameter()
+    param.CopyFrom(source)
     upgrade_solver(param)
-    return param, path
+    return param, None
 
 
 def find_net_file(name: str, solver_file: Path | None) -> str:

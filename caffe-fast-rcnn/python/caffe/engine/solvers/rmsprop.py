@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import torch
 
-from .param import SolverError
+from ...errors import SolverError
 from .solver import Solver
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import torch
 
+from ...errors import SolverError
 from ...proto import caffe_pb2
 from .. import device
 from ..files import hdf5, solverstate
 from ..files.caffemodel import save_net
-from .param import SolverError
 
 log = logging.getLogger("caffe")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from ...errors import SolverError
 from ...proto import caffe_pb2
 from .. import device
 from ..blob import Blob
@@ -17,14 +18,7 @@ from ..net import Net
 from . import display, lr_policy, snapshots
 from .actions import Action, SignalActions
 from .exchange import Exchange
-from .param import (
-    SolverError,
-    load_net,
-    read_param,
-    snapshot_prefix,
-    test_net_sources,
-    train_net_source,
-)
+from .param import load_net, read_param, snapshot_prefix, test_net_sources, train_net_source
 from .updates import clip, make_groups, normalise, regularise
 
 log = logging.getLogger("caffe")

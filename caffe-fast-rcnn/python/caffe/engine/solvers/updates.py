@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .param import SolverError
+from ...errors import SolverError
 
 
 @dataclass

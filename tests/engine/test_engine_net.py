@@ -138,8 +138,9 @@ def test_shared_weights_with_different_multipliers_are_refused(net_of):
     (DATA + inner("fc", "x", "y", "include { phase: TEST } exclude { phase: TRAIN }"), r":2: .*include and exclude"),
 ])
 def test_mistakes_name_file_line_and_layer(net_of, text, message):
-    with pytest.raises(caffe.LayerError, match=message):
+    with pytest.raises(caffe.LayerError, match=message) as found:
         net_of(text)
+    assert (found.value.layer, found.value.line) == ("r" if "Relu" in text else "fc", 2)
 
 
 def test_python_layer_reports_a_missing_module(net_of):

@@ -170,8 +170,9 @@ def test_errors_of_files_name_file_and_line(tmp_path):
     path = tmp_path / "old.pt"
     path.write_text('name: "n"\nlayers { layer { name: "a" type: "relu" } top: "x" }\n'
                     'layers {\n  layer { name: "b" type: "tanhh" } bottom: "x" top: "x" }\n')
-    with pytest.raises(LayerError, match=r"old\.pt:4: layer 'b': unknown V0 layer type 'tanhh'"):
+    with pytest.raises(LayerError, match=r"old\.pt:4: layer 'b': unknown V0 layer type 'tanhh'") as found:
         read_net_upgraded(path)
+    assert (found.value.layer, found.value.file, found.value.line) == ("b", str(path), 4)
     solver = tmp_path / "solver.pt"
     solver.write_text('solver_type: ADAM type: "SGD"')
     with pytest.raises(SolverError, match=r"solver\.pt: solver_type: ADAM and type: 'SGD' are both given"):

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..proto import caffe_pb2, prototxt
+from ..proto import caffe_pb2
 from . import layers as _catalogue  # noqa: F401  (fills the registry)
 from .blob import Blob
 from .files.matching import take_written_blobs
@@ -13,7 +13,7 @@ from .graph.graph import Graph, seed_loss_gradients
 from .graph.phase_filter import filter_layers
 from .graph.splits import insert_splits
 from .graph.upgrade import upgrade_net
-from .layer import Layer, LayerError, Phase, make_layer
+from .layer import Layer, Phase, make_layer
 
 AUTOMATIC = "(automatic)"       # the name of tops that a layer makes for itself
 
@@ -33,13 +33,6 @@ def prepare(source: caffe_pb2.NetParameter, phase: Phase, level: int,
     net_param.state.level = level
     net_param.state.stage.extend(stages)
     return insert_splits(filter_layers(net_param))
-
-
-def located(error: LayerError, path: str | None) -> LayerError:
-    """The same error with file and line in front, where they can be found."""
-    name = str(error).split("'")[1] if "'" in str(error) else ""
-    line = prototxt.line_of_layer(path, name) if path else None
-    return LayerError(f"{path}:{line}: {error}" if line else f"{path or 'net'}: {error}")
 
 
 def build(net_param: caffe_pb2.NetParameter, phase: Phase) -> Graph:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import difflib
 import enum
+import os
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import torch
 
 from ..errors import CaffeError
+from ..proto.prototxt import line_of_layer
 from . import device
 from .blob import Blob
 
@@ -39,7 +41,23 @@ class BlobVec(list):
 
 
 class LayerError(CaffeError, ValueError):
-    """A layer refused its parameters, its bottoms or its data. The message names the layer."""
+    """A layer refused its parameters, its bottoms or its data. The message names the layer.
+
+    layer  its name; None where the message is about the net, or comes from a layer that does not know its name
+    file   the prototxt, and
+    line   where in it the layer's block begins; None where that is unknown
+    """
+
+    def __init__(self, message: str, layer: str | None = None, file: str | None = None,
+                 line: int | None = None) -> None:
+        super().__init__(message)
+        self.layer, self.file, self.line = layer, file, line
+
+    def located(self, path: str | os.PathLike | None) -> LayerError:
+        """The same error with the file in front, and the line where it can be found; "net" without a file."""
+        file = os.fspath(path) if path is not None else None
+        line = line_of_layer(file, self.layer) if file and self.layer is not None else None
+        return LayerError(f"{file}:{line}: {self}" if line else f"{file or 'net'}: {self}", self.layer, file, line)
 
 
 class Layer:
@@ -95,7 +113,7 @@ class Layer:
     # ---- helpers
     def fail(self, message: str) -> NoReturn:
         """Raise LayerError with the layer's name and type in front."""
-        raise LayerError(f"layer '{self.name}' ({self.type}): {message}")
+        raise LayerError(f"layer '{self.name}' ({self.type}): {message}", self.name)
 
     def accumulate(self, index: int, gradient: torch.Tensor, is_given: bool = False) -> None:
         """Add to the gradient of parameter `index`, unless it is frozen. One that `is_given` may become its memory."""
@@ -241,5 +259,5 @@ def make_layer(param, phase: int) -> Layer:
         near = difflib.get_close_matches(param.type, _REGISTRY, n=3, cutoff=0.5)
         lower = [name for name in _REGISTRY if name.lower() == param.type.lower()]
         hint = ", ".join(dict.fromkeys(lower + near)) or ", ".join(layer_types())
-        raise LayerError(f"layer '{param.name}' has the unknown type '{param.type}'; did you mean: {hint}?")
+        raise LayerError(f"layer '{param.name}' has the unknown type '{param.type}'; did you mean: {hint}?", param.name)
     return cls(param, phase)

@@ -58,7 +58,7 @@ class Net:
             net_param = construction.prepare(definition, self.phase, level, stages or ())
             graph = self._graph = construction.build(net_param, self.phase)
         except LayerError as error:
-            raise construction.located(error, self.path) from None
+            raise error.located(self.path) from None
         self.name = net_param.name
         self.inputs, self.outputs = graph.names_of(graph.inputs), graph.names_of(graph.outputs)
         self.blobs = OrderedDict(zip(graph.blob_names, graph.blobs, strict=True))

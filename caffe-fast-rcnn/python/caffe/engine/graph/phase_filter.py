@@ -27,7 +27,7 @@ def is_included(state, layer) -> bool:
     Raises LayerError where a layer has both kinds.
     """
     if layer.include and layer.exclude:
-        raise LayerError(f"layer '{layer.name}' has include and exclude rules; it can have only one kind")
+        raise LayerError(f"layer '{layer.name}' has include and exclude rules; it can have only one kind", layer.name)
     if layer.include:
         return any(meets_rule(state, rule) for rule in layer.include)
     return not any(meets_rule(state, rule) for rule in layer.exclude)

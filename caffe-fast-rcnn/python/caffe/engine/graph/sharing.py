@@ -78,7 +78,8 @@ class ParameterTable:
             value = getattr(spec, key)
             if self._is_set[key][learnable] and values[learnable] != value:
                 raise LayerError(f"layer '{layer.name}': parameter {index} shares '{spec.name}' with {key} {value:g}, "
-                                 f"its owner has {values[learnable]:g}; give it in one place or equal in both")
+                                 f"its owner has {values[learnable]:g}; give it in one place or equal in both",
+                                 layer.name)
             values[learnable], self._is_set[key][learnable] = value, True
         self.learnable_index.append(learnable)
         self.blobs.append(blob)

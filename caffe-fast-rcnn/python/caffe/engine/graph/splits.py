@@ -58,7 +58,8 @@ def _trace(net_param) -> tuple[dict[tuple[int, int], Source], Counter[Source], d
             if blob not in last_writer:
                 near = difflib.get_close_matches(blob, last_writer, n=3)
                 hint = f"; did you mean {' or '.join(near)}?" if near else ""
-                raise LayerError(f"layer '{layer.name}': no layer before it produces its bottom '{blob}'{hint}")
+                raise LayerError(f"layer '{layer.name}': no layer before it produces its bottom '{blob}'{hint}",
+                                 layer.name)
             sources[index, position] = last_writer[blob]
             uses[last_writer[blob]] += 1
         for position, blob in enumerate(layer.top):

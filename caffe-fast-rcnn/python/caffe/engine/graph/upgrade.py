@@ -12,7 +12,7 @@ import os
 
 from ...errors import SolverError
 from ...proto.caffe_pb2 import LayerParameter, NetParameter, ParamSpec, SolverParameter, V1LayerParameter
-from ...proto.prototxt import line_of_layer, read_net, read_solver, write_message
+from ...proto.prototxt import read_net, read_solver, write_message
 from ..layer import LayerError
 from .upgrade_v0 import put, upgrade_v0_net
 
@@ -45,9 +45,7 @@ def read_net_upgraded(path: str | os.PathLike) -> NetParameter:
     try:
         upgrade_net(net)
     except LayerError as error:
-        name = str(error).split("'")[1] if "'" in str(error) else ""
-        line = line_of_layer(path, name)
-        raise LayerError(f"{os.fspath(path)}{f':{line}' if line else ''}: {error}") from None
+        raise error.located(path) from None
     return net
 
 
@@ -108,7 +106,7 @@ def _upgrade_v0(net: NetParameter) -> bool:
 def _refuse_both(net: NetParameter) -> None:
     if net.layer:
         raise LayerError(f"layer '{net.layer[0].name}': the net has `layer {{ type: \"Name\" }}` and old "
-                         "`layers { type: NAME }`; write all of them in the first way")
+                         "`layers { type: NAME }`; write all of them in the first way", net.layer[0].name)
 
 
 def _move_transformations(net: NetParameter) -> bool:

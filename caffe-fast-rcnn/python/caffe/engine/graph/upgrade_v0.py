@@ -106,11 +106,11 @@ def _without_padding(net: NetParameter) -> list[V1LayerParameter]:
     for connection in net.layers:
         if not connection.HasField("layer"):
             raise LayerError(f"layer '{connection.name}': a net with V0 layers, `layers {{ layer {{ }} }}`, "
-                             "cannot have newer ones too")
+                             "cannot have newer ones too", connection.name)
         name = connection.layer.name
         for blob in connection.bottom:
             if blob not in writers and blob not in net.input:
-                raise LayerError(f"layer '{name}': no layer before it has a top '{blob}'")
+                raise LayerError(f"layer '{name}': no layer before it has a top '{blob}'", name)
         layer = V1LayerParameter()
         layer.CopyFrom(connection)
         for index, blob in enumerate(connection.bottom):
@@ -125,7 +125,7 @@ def _without_padding(net: NetParameter) -> list[V1LayerParameter]:
 def _take_padding(layer: V1LayerParameter, index: int, padding: V1LayerParameter) -> None:
     if layer.layer.type not in _WINDOWED or len(layer.bottom) != 1 or len(padding.bottom) != 1:
         raise LayerError(f"layer '{layer.layer.name}': it reads the padding layer '{padding.layer.name}'; "
-                         "only a conv or pool layer can, and both must have one bottom")
+                         "only a conv or pool layer can, and both must have one bottom", layer.layer.name)
     layer.layer.pad = padding.layer.pad
     layer.bottom[index] = padding.bottom[0]
 
@@ -139,7 +139,7 @@ def _upgrade_layer(connection: V1LayerParameter, new: V1LayerParameter) -> None:
     if old.HasField("type"):
         if old.type not in TYPES:
             hint = nearest(old.type, TYPES)
-            raise LayerError(f"layer '{old.name}': unknown V0 layer type '{old.type}'{hint}")
+            raise LayerError(f"layer '{old.name}': unknown V0 layer type '{old.type}'{hint}", old.name)
         new.type = V1LayerParameter.LayerType.Value(TYPES[old.type][0])
     if old.type == "hdf5_output" and old.HasField("hdf5_output_param"):
         new.hdf5_output_param.CopyFrom(old.hdf5_output_param)

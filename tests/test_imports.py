@@ -1,14 +1,20 @@
-"""Imports go one way, and the detector knows the engine only by pycaffe's public names."""
+"""Imports go one way in both halves, and the detector knows the engine only by pycaffe's public names."""
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 ENGINE = ROOT / "caffe-fast-rcnn" / "python" / "caffe"
-ORDER = ["errors", "proto", "engine.device", "engine.blob", "engine.fillers", "kernels", "engine.layer", "engine.bases",
-         "engine.layers", "engine.graph", "engine.files", "engine.construction", "engine.net", "engine.solvers",
-         "engine.parallel", "pycaffe"]
+LIB = ROOT / "lib"
+ENGINE_ORDER = [f"caffe.{part}" for part in (
+    "errors", "proto", "engine.device", "engine.blob", "engine.fillers", "kernels", "engine.layer", "engine.bases",
+    "engine.layers", "engine.graph", "engine.files", "engine.construction", "engine.net", "engine.solvers",
+    "engine.parallel", "pycaffe")]
+# py-faster-rcnn's names put what trains and tests beside the settings, above which they stand
+LIB_ORDER = ["utils", "nms", "fast_rcnn", "datasets", "roi_data_layer", "fast_rcnn.train", "fast_rcnn.test", "rpn",
+             "net_definitions", "checks", "commands", "alt_opt", "fast_rcnn.cli", "fast_rcnn.data_set"]
 PUBLIC = ("caffe", "caffe.io", "caffe.proto", "caffe.proto.caffe_pb2", "caffe.net_spec")
 OPTIONAL = {"prototxt.py": "caffe.proto.prototxt"}      # where our own modules are used if they are there
 
@@ -27,26 +33,53 @@ def modules_imported(path: Path, package: str) -> set[str]:
     return found
 
 
-def place(module: str) -> int | None:
-    """Position of a module of the engine in the order; the longest matching entry counts."""
-    name = module.removeprefix("caffe.")
-    matches = [entry for entry in ORDER if name == entry or name.startswith(entry + ".")]
-    return ORDER.index(max(matches, key=len)) if matches and module.startswith("caffe.") else None
+def place(module: str, order: list[str]) -> int | None:
+    """Position of a module in an order; the longest matching entry counts."""
+    matches = [entry for entry in order if module == entry or module.startswith(entry + ".")]
+    return order.index(max(matches, key=len)) if matches else None
 
 
+def later_imports(path: Path, module: str, order: list[str]) -> set[str]:
+    """What a module imports, anywhere in it, that has a later place than its own."""
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    own = place(module, order)
+    return {name for name in modules_imported(path, package) if (place(name, order) or 0) > (own or 0)}
+
+
+def module_name(path: Path, root: Path) -> str:
+    """Full name of a module or package, from the folder that holds its outermost package."""
+    return ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
+
+
+LIB_FILES = sorted(path for path in LIB.rglob("*.py") if path.parent != LIB)
 ENGINE_FILES = sorted(path for part in ("engine", "kernels", "proto") for path in (ENGINE / part).rglob("*.py"))
 
 
 @pytest.mark.parametrize("path", ENGINE_FILES, ids=lambda path: str(path.relative_to(ENGINE)))
 def test_engine_imports_only_what_comes_before(path):
-    module = "caffe." + ".".join(path.relative_to(ENGINE).with_suffix("").parts).removesuffix(".__init__")
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    own = place(module)
-    if own is None:
+    module = module_name(path, ENGINE.parent)
+    if place(module, ENGINE_ORDER) is None:
         assert path.parent.name == "engine" and path.name == "__init__.py"
         return
-    later = {name for name in modules_imported(path, package) if (place(name) or 0) > own}
+    later = later_imports(path, module, ENGINE_ORDER)
     assert not later, f"{module} imports {sorted(later)}, which come after it"
+
+
+@pytest.mark.parametrize("path", LIB_FILES, ids=lambda path: str(path.relative_to(LIB)))
+def test_lib_imports_only_what_comes_before(path):
+    module = module_name(path, LIB)
+    assert place(module, LIB_ORDER) is not None, f"{module} has no place in LIB_ORDER"
+    later = later_imports(path, module, LIB_ORDER)
+    assert not later, f"{module} imports {sorted(later)}, which come after it"
+
+
+def test_no_module_of_lib_imports_itself_by_way_of_others():
+    imports = {}
+    for path in LIB_FILES:
+        module = module_name(path, LIB)
+        imports[module] = modules_imported(path, module.rpartition(".")[0]) - {module}
+    graph = {module: found & set(imports) for module, found in imports.items()}
+    TopologicalSorter(graph).prepare()      # raises CycleError, which names the circle
 
 
 @pytest.mark.parametrize("path", sorted((ENGINE / "engine" / "layers").glob("*.py")), ids=lambda path: path.name)

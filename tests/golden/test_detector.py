@@ -20,7 +20,7 @@ def selections_of(file: Path) -> list[tuple[list, dict]]:
 
 @pytest.fixture(scope="module")
 def selections() -> list[tuple[list, dict]]:
-    return [selection for file in sorted(TESTS.glob("test_*.py")) for selection in selections_of(file)]
+    return [selection for file in sorted(TESTS.rglob("test_*.py")) for selection in selections_of(file)]
 
 
 @pytest.fixture(scope="module")

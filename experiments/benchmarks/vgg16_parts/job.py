@@ -13,7 +13,7 @@ import caffe
 from caffe.spans import Recorder
 from measuring import ProcessFailed, in_a_process
 
-# Images in one step, as lib/fast_rcnn/stage_cfg.py has them for alternating optimisation
+# Images in one step, as lib/alt_opt/settings.py has them for alternating optimisation
 IMAGES_A_STEP = {"stage1_rpn": 1, "stage1_fast_rcnn": 2, "stage2_rpn": 1, "stage2_fast_rcnn": 2,
                  "proposals": 1, "detection": 1}
 TRAINED = tuple(row for row in IMAGES_A_STEP if row.startswith("stage"))

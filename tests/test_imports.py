@@ -9,9 +9,9 @@ ROOT = Path(__file__).resolve().parent.parent
 ENGINE = ROOT / "caffe-fast-rcnn" / "python" / "caffe"
 LIB = ROOT / "lib"
 ENGINE_ORDER = [f"caffe.{part}" for part in (
-    "errors", "proto", "engine.device", "engine.blob", "engine.fillers", "kernels", "engine.layer", "engine.bases",
-    "engine.layers", "engine.graph", "engine.files", "engine.construction", "engine.net", "engine.solvers",
-    "engine.parallel", "pycaffe")]
+    "errors", "atomic", "proto", "engine.device", "engine.blob", "engine.fillers", "kernels", "engine.layer",
+    "engine.bases", "engine.layers", "engine.graph", "engine.files", "engine.construction", "engine.net",
+    "engine.solvers", "engine.parallel", "pycaffe")]
 # py-faster-rcnn's names put what trains and tests beside the settings, above which they stand
 LIB_ORDER = ["utils", "nms", "fast_rcnn", "datasets", "roi_data_layer", "fast_rcnn.train", "fast_rcnn.test", "rpn",
              "net_definitions", "checks", "commands", "alt_opt", "fast_rcnn.cli", "fast_rcnn.data_set"]

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from caffe.atomic import atomic_path
 from caffe.engine import device
 from caffe.engine.files import wire
-from caffe.engine.files.atomic import atomic_path
 from caffe.engine.files.blob_proto import blob_chunks, read_blob
 from caffe.engine.files.caffemodel import copy_weights, read_weights, save_net
 from caffe.engine.files.matching import WeightsError

@@ -170,6 +170,46 @@ def test_nms_keeps_boxes_that_do_not_overlap(data):
         assert any(overlaps[k][i] > np.float32(threshold) and dets[k, 4] >= dets[i, 4] for k in kept)
 
 
+def below(threshold):
+    """The threshold of `nms` that drops boxes from an IoU of `threshold`, a double, on."""
+    least = np.float32(threshold)
+    if least < np.float64(threshold):
+        least = np.nextafter(least, np.float32(np.inf))
+    return float(np.nextafter(least, np.float32(-np.inf)))
+
+
+EXACT = [0.0, -0.0, -1.0, -1e-50, 1e-50, 1e-45, 0.1, 0.25, 1 / 3, float(np.float32(1 / 3)), 0.3, 0.5, 0.5 + 1e-12,
+         0.5 - 1e-12, 2 / 3, 0.7, 0.75, 1.0, 1.0 + 1e-9, 2.0]
+
+
+@pytest.mark.parametrize("threshold", EXACT)
+@pytest.mark.parametrize("max_keep", [0, 1, 4, 1000])
+def test_nms_can_drop_boxes_at_the_threshold(threshold, max_keep):
+    """As cpu_nms of py-faster-rcnn does: IoU >= threshold, compared in double."""
+    rng, met = np.random.default_rng(17), 0
+    for count in (0, 1, 2, 20, 33, 70):
+        corners = rng.integers(0, 3, (count, 2))
+        dets = np.column_stack([corners, corners + rng.integers(-1, 4, (count, 2)),
+                                rng.choice([0.1, 0.5, 0.5, 0.9, np.nan, np.inf, -np.inf, 0.0, -0.0], count)])
+        dets = dets.astype(np.float32)
+        met += sum(float(oracle.iou(a, b)) == threshold for a in dets for b in dets)
+        want = oracle.nms(dets, lambda iou: float(iou) >= threshold)
+        want = want[:max_keep] if max_keep else want
+        assert nms(dets, below(threshold), max_keep).tolist() == want
+        assert nms(torch.tensor(dets), below(threshold), max_keep).tolist() == want
+    assert met or threshold not in (0.0, 0.25, 0.5, float(np.float32(1 / 3)), 1.0)
+
+
+@pytest.mark.parametrize("arrange", [lambda dets: dets[::-1], lambda dets: dets.astype(np.float64), np.asfortranarray,
+                                     lambda dets: np.hstack([dets, dets])[:, :5]])
+def test_nms_of_any_layout_leaves_the_array_alone(arrange):
+    dets = arrange(oracle.random_dets(np.random.default_rng(3), 50))
+    dets.flags.writeable = False
+    copy = dets.copy()
+    assert nms(dets, 0.4).tolist() == oracle.nms(np.ascontiguousarray(copy), lambda iou: iou > np.float32(0.4))
+    np.testing.assert_array_equal(dets, copy)
+
+
 def test_nms_of_odd_input():
     assert nms(np.zeros((0, 5), np.float32), 0.5).shape == (0,)
     assert nms(np.full((3, 5), np.nan, np.float32), 0.5).tolist() == []

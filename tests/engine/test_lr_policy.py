@@ -3,6 +3,7 @@ import math
 
 import pytest
 
+import caffe
 from caffe.engine.solvers import lr_policy
 from caffe.errors import SolverError
 from caffe.proto import caffe_pb2
@@ -89,3 +90,31 @@ def test_current_step_counts_only_stepping_policies():
         == [0, 1, 2]
     param.lr_policy = "inv"
     assert lr_policy.current_step(param, 9, 0) == 0
+
+
+@pytest.mark.parametrize("settings, problem", [
+    ({"base_lr": -1, "lr_policy": "fixed"}, ("base_lr", "base_lr is -1: it must be above 0, or nothing is learned")),
+    ({"lr_policy": "fixed"}, ("base_lr", "base_lr is missing: it must be above 0, or nothing is learned")),
+    ({"base_lr": 1}, ("lr_policy", "has no lr_policy; choose one of fixed, step, exp, inv, multistep, poly, sigmoid")),
+    ({"base_lr": 1, "lr_policy": "stp"}, ("lr_policy", "lr_policy is 'stp'; did you mean step?")),
+    ({"base_lr": 1, "lr_policy": "step"}, ("lr_policy", "lr_policy 'step' needs a stepsize above 0")),
+    ({"base_lr": 1, "lr_policy": "multistep"}, ("lr_policy", "lr_policy 'multistep' needs a stepvalue above 0")),
+    ({"base_lr": 1, "lr_policy": "multistep", "stepvalue": [3, 0]},
+     ("lr_policy", "lr_policy 'multistep' needs a stepvalue above 0")),
+    ({"base_lr": 1, "lr_policy": "poly"}, ("lr_policy", "lr_policy 'poly' needs a max_iter above 0")),
+    ({"base_lr": 1, "lr_policy": "exp", "gamma": -2},
+     ("gamma", "gamma is -2: lr_policy 'exp' needs one of at least 0")),
+    ({"base_lr": 1, "lr_policy": "fixed", "iter_size": 0}, ("iter_size", "iter_size is 0: it must be at least 1")),
+    ({"base_lr": 1, "lr_policy": "fixed", "average_loss": -3},
+     ("average_loss", "average_loss is -3: it must be at least 1")),
+])
+def test_problems_of_a_solver(settings, problem):
+    assert list(caffe.solver_problems(caffe_pb2.SolverParameter(**settings))) == [problem]
+
+
+@pytest.mark.parametrize("settings", [
+    {"lr_policy": "fixed", "gamma": -1}, {"lr_policy": "sigmoid", "stepsize": 3, "gamma": -1},
+    {"lr_policy": "multistep", "stepvalue": [3, 9], "gamma": 0.1}, {"lr_policy": "poly", "max_iter": 5, "power": 1}])
+def test_settings_without_a_problem(settings):
+    assert not list(caffe.solver_problems(caffe_pb2.SolverParameter(base_lr=0.5, **settings)))
+    rates([0, 1], **settings)

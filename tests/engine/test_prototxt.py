@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from caffe.proto import caffe_pb2
 from caffe.proto.prototxt import (
     PrototxtError,
+    find_net_file,
     line_of_layer,
+    net_places,
     parse,
     read_message,
     read_net,
@@ -240,6 +242,24 @@ def test_missing_files_are_named(tmp_path):
 
 
 # ---------------------------------------------------------------------------------------------- lines of layers
+def test_the_net_of_a_solver_is_found_from_here_then_around_the_solver(tmp_path, monkeypatch):
+    work, models = tmp_path / "work", tmp_path / "repo" / "models" / "a"
+    for folder in (work, models):
+        folder.mkdir(parents=True)
+    monkeypatch.chdir(work)
+    solver = models / "solver.pt"
+    assert find_net_file("net.pt", solver) is None
+    assert net_places("net.pt", solver)[:3] == [Path("net.pt"), models / "net.pt", models.parent / "net.pt"]
+    for folder, name in ((tmp_path / "repo", "models/net.pt"), (models, "net.pt"), (work, "net.pt")):
+        (folder / name).write_text("")
+    assert find_net_file("models/net.pt", solver) == tmp_path / "repo" / "models" / "net.pt"
+    assert find_net_file("net.pt", solver) == Path("net.pt")
+    assert find_net_file("net.pt", str(solver)) == Path("net.pt") and find_net_file("models/net.pt") is None
+    (work / "net.pt").unlink()
+    assert find_net_file("net.pt", solver) == models / "net.pt"
+    assert find_net_file(str(work / "net.pt"), solver) is None      # an absolute name is tried as it is
+
+
 def test_line_of_layer(tmp_path):
     path = tmp_path / "net.pt"
     path.write_text('name: "b"\nlayer { type: "X" name: "a" }\nlayer\n{\n  param { name: "w" }\n  name: \'b\' }\n'

@@ -1,3 +1,4 @@
+# ruff: noqa: F401
 """The names of pycaffe's compiled module, for scripts that import it: `from caffe._caffe import Net, RawBlobVec`.
 
 Lists take the place of its vectors.
@@ -35,10 +36,3 @@ from .pycaffe import (
 
 BoolVec = DtypeVec = IntVec = LayerVec = NetVec = RawBlobVec = StringVec = list
 
-__all__ = [
-    "AdaDeltaSolver", "AdaGradSolver", "AdamSolver", "Blob", "BlobVec", "BoolVec", "DtypeVec", "IntVec", "Layer",
-    "LayerParameter", "LayerVec", "NCCL", "NesterovSolver", "Net", "NetVec", "RMSPropSolver", "RawBlobVec", "SGDSolver",
-    "Solver", "SolverParameter", "StringVec", "Timer", "get_solver", "has_nccl", "init_log", "layer_type_list", "log",
-    "set_device", "set_mode_cpu", "set_mode_gpu", "set_multiprocess", "set_random_seed", "set_solver_count",
-    "set_solver_rank", "solver_count", "solver_rank",
-]

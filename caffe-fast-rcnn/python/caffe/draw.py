@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from .engine.files.atomic import atomic_path
+from .atomic import atomic_path
 from .engine.graph.upgrade import upgrade_net
 from .proto import caffe_pb2
 from .proto.prototxt import read_net

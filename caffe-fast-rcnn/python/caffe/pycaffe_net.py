@@ -9,6 +9,7 @@ import numpy as np
 
 from .engine.blob import Blob
 from .engine.net import Net as _EngineNet
+from .engine.solvers import Solver
 
 Arrays = dict[str, np.ndarray]
 
@@ -111,6 +112,9 @@ class Net(_EngineNet):
 
     def _set_input_arrays(self, data: np.ndarray, labels: np.ndarray) -> None:
         self.set_input_arrays(data, labels)
+
+
+Solver.net_type = Net       # solver.net and solver.test_nets are nets as users know them
 
 
 def _filled_up(array: np.ndarray, count: int) -> np.ndarray:

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from .. import io
-from ..engine.files.atomic import atomic_path
+from ..atomic import atomic_path
 from ..proto import caffe_pb2
 from .database import check_backend, existing_database, records
 from .flags import Flags

@@ -15,7 +15,7 @@ import torch
 
 from .. import pycaffe
 from ..errors import CaffeError
-from ..log_format import LogFormatter
+from ..logs import LogFormatter
 
 log = logging.getLogger("caffe")
 

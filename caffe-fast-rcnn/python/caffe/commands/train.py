@@ -5,7 +5,7 @@ import argparse
 import secrets
 
 from .. import pycaffe
-from ..engine.solvers.param import find_net_file, read_param, snapshot_prefix
+from ..engine.solvers.param import net_file, read_param, snapshot_prefix
 from ..proto import caffe_pb2
 from .flags import Flags, names, stages
 from .running import CommandError, existing_file, log, use_device
@@ -56,8 +56,8 @@ def _settings(args: argparse.Namespace) -> caffe_pb2.SolverParameter:
     param, path = read_param(existing_file(args.solver, "-solver"))
     for name in ("net", "train_net"):
         if param.HasField(name):
-            setattr(param, name, find_net_file(getattr(param, name), path))
-    param.test_net[:] = [find_net_file(name, path) for name in param.test_net]
+            setattr(param, name, net_file(getattr(param, name), path))
+    param.test_net[:] = [net_file(name, path) for name in param.test_net]
     param.snapshot_prefix = snapshot_prefix(param, path)
     if args.snapshot:
         existing_file(args.snapshot, "-snapshot")

@@ -35,12 +35,17 @@ def set_mode_cpu() -> None:
     _Settings.use_gpu = False
 
 
+def has_gpu() -> bool:
+    """True where PyTorch sees a CUDA device (ours)."""
+    return torch.cuda.is_available()
+
+
 def set_mode_gpu() -> None:
     """Compute on the CUDA device chosen by `set_device`.
 
     Raises RuntimeError where PyTorch sees no CUDA device.
     """
-    if not torch.cuda.is_available():
+    if not has_gpu():
         raise RuntimeError("set_mode_gpu: PyTorch sees no CUDA device; use set_mode_cpu, or install a CUDA build")
     _Settings.use_gpu = True
     set_precision(_Settings.precision)

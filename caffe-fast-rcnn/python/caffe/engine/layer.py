@@ -229,11 +229,16 @@ _REGISTRY: dict[str, type[Layer]] = {}
 
 
 def register(name: str) -> Callable[[type[Layer]], type[Layer]]:
-    """Class decorator that makes a layer type known under `name`, the `type` written in prototxts.
+    """Class decorator: nets built from now on know the layer under `name`, the `type` in prototxts (ours).
 
-    Raises ValueError where the name is taken.
+    Public as `caffe.register_layer`; docs/adding_a_layer.md shows an example. A `caffe.Layer` needs no registration:
+    prototxts name it in python_param. Raises ValueError for a name that is taken and TypeError for a class that does
+    not derive from `caffe.EngineLayer` or `caffe.AutogradLayer`.
     """
     def decorate(cls: type[Layer]) -> type[Layer]:
+        if not (isinstance(cls, type) and issubclass(cls, Layer)):
+            raise TypeError(f"register_layer('{name}'): {getattr(cls, '__name__', cls)!r} must derive from "
+                            "caffe.EngineLayer or caffe.AutogradLayer")
         if name in _REGISTRY:
             raise ValueError(f"layer type '{name}' is registered already, by {_REGISTRY[name].__name__}")
         cls.type = name

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os
 
-from ..engine.files.atomic import atomic_path
+from ..atomic import atomic_path
 from ..engine.layer import TEST
 from ..errors import CaffeError
 from .unsupported import ExportError, name_of, reason_against, refuse

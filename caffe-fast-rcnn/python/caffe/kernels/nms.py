@@ -32,6 +32,8 @@ def nms(dets, threshold, max_keep=0, device=None):
     """
     if dets.ndim != 2 or dets.shape[1] < 5:
         raise ValueError(f"nms: dets must have the shape (N, 5), got {tuple(dets.shape)}")
+    if isinstance(dets, np.ndarray) and device in (None, "cpu"):
+        return _nms_of_array(dets, threshold, max_keep)
     tensor = torch.as_tensor(dets).detach().to(device=device, dtype=torch.float32)
     scores = tensor[:, 4]
     order = torch.argsort(-scores, stable=True)
@@ -39,6 +41,26 @@ def nms(dets, threshold, max_keep=0, device=None):
     is_kept = positions < (~scores.isnan()).sum()       # NaN is sorted last
     order = order[positions[:int(is_kept.sum())]]       # the only place that waits for a GPU
     return order.cpu().numpy() if isinstance(dets, np.ndarray) else order.to(dets.device)
+
+
+def _nms_of_array(dets: np.ndarray, threshold: float, max_keep: int) -> np.ndarray:
+    """`nms` on the CPU without tensors, which would take most of the time for a few boxes."""
+    limit = _limit(threshold)
+    dets = dets.astype(np.float32, copy=False)
+    scores = dets[:, 4]
+    order = np.argsort(-scores, kind="stable")[:np.count_nonzero(~np.isnan(scores))]    # NaN is sorted last
+    positions = np.empty(min(max_keep, len(order)) if max_keep > 0 else len(order), np.int32)
+    return order[positions[:_sweep_arrays(np.ascontiguousarray(dets[order, :4]), limit, positions)]]
+
+
+def _limit(threshold: float) -> float:
+    """The least IoU at which a box is dropped: IoU > threshold in float32 is IoU >= the next larger float32.
+
+    Raises ValueError for NaN.
+    """
+    if math.isnan(threshold):
+        raise ValueError("nms: threshold is NaN")
+    return float(np.nextafter(np.float32(threshold), np.float32(np.inf)))
 
 
 def nms_sorted(boxes: torch.Tensor, threshold: float, max_keep: int = 0) -> torch.Tensor:
@@ -49,10 +71,7 @@ def nms_sorted(boxes: torch.Tensor, threshold: float, max_keep: int = 0) -> torc
     """
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise ValueError(f"nms_sorted: boxes must have the shape (N, 4), got {tuple(boxes.shape)}")
-    if math.isnan(threshold):
-        raise ValueError("nms: threshold is NaN")
-    # IoU > threshold in float32 is the same as IoU >= the next larger float32: the rule of the kernels
-    limit = float(np.nextafter(np.float32(threshold), np.float32(np.inf)))
+    limit = _limit(threshold)
     boxes = boxes.detach().to(torch.float32).contiguous()
     max_keep = min(max_keep, len(boxes)) if max_keep > 0 else len(boxes)
     positions = torch.full((max_keep,), len(boxes), dtype=torch.int32, device=boxes.device)
@@ -62,7 +81,11 @@ def nms_sorted(boxes: torch.Tensor, threshold: float, max_keep: int = 0) -> torc
 
 
 def _sweep_cpu(boxes: torch.Tensor, limit: float, positions: torch.Tensor) -> None:
-    _cpu.nms(boxes.numpy(), limit, positions.numpy(), np.empty(5 * len(positions), np.float32))
+    _sweep_arrays(boxes.numpy(), limit, positions.numpy())
+
+
+def _sweep_arrays(boxes: np.ndarray, limit: float, positions: np.ndarray) -> int:
+    return _cpu.nms(boxes, limit, positions, np.empty(5 * len(positions), np.float32))
 
 
 def _sweep_cuda(boxes: torch.Tensor, limit: float, positions: torch.Tensor) -> None:

@@ -15,6 +15,7 @@ from google.protobuf import text_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from ..atomic import atomic_path
 from ..errors import CaffeError
 from . import caffe_pb2
 from .explain import explain
@@ -77,6 +78,24 @@ def line_of_layer(path: PathLike, layer_name: str) -> int | None:
         return None
 
 
+def net_places(name: PathLike, solver_file: PathLike | None = None) -> list[Path]:
+    """Where the net of a solver is looked for, in this order.
+
+    From the working directory, as Caffe does, then from the solver file's folder and those around it, which finds
+    paths that start at the repository's root.
+    """
+    places = [Path(name)]
+    if solver_file is not None and not places[0].is_absolute():
+        folder = Path(solver_file).resolve().parent
+        places += [parent / name for parent in (folder, *folder.parents)]
+    return places
+
+
+def find_net_file(name: PathLike, solver_file: PathLike | None = None) -> Path | None:
+    """The first of `net_places` that is a file; None where there is none."""
+    return next((path for path in net_places(name, solver_file) if path.is_file()), None)
+
+
 def _read_text(path: PathLike) -> str:
     path = Path(path)
     if not path.is_file():
@@ -125,16 +144,9 @@ def _check_required(text: str, message: Message, name: str) -> None:
 
 # ---------------------------------------------------------------------------------------------- writing
 def write_message(path: PathLike, message: Message) -> None:
-    """Write the message as a prototxt; the file is replaced in one step, so it is never there in part."""
-    temporary = Path(f"{os.fspath(path)}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
-            file.write(to_text(message))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write the message as a prototxt, atomically."""
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
+        file.write(to_text(message))
 
 
 def to_text(message: Message) -> str:

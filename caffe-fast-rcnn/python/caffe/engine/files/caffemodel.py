@@ -11,9 +11,9 @@ from collections.abc import Collection
 import numpy as np
 import torch
 
+from ...atomic import atomic_path
 from ...proto import caffe_pb2
 from . import hdf5, wire
-from .atomic import atomic_path
 from .blob_proto import StoredBlob, blob_chunks, read_blob
 from .matching import LoadReport, load_into
 from .wire import Field, WireError

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ...atomic import atomic_path
 from .. import device
-from .atomic import atomic_path
 
 log = logging.getLogger("caffe")
 

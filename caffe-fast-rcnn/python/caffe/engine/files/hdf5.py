@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .atomic import atomic_path
+from ...atomic import atomic_path
 from .blob_proto import StoredBlob
 from .matching import LoadReport, load_into
 from .wire import WireError

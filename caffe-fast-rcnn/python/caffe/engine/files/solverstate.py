@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import torch
 
+from ...atomic import atomic_path
 from . import hdf5, wire
-from .atomic import atomic_path
 from .blob_proto import StoredBlob, blob_chunks, read_blob
 from .wire import WireError
 

@@ -14,8 +14,10 @@ Source: SGDSolver::GetLearningRate in src/caffe/solvers/sgd_solver.cpp.
 """
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from ...errors import SolverError
 from ...proto import caffe_pb2
@@ -38,8 +40,7 @@ def _inv(param: caffe_pb2.SolverParameter, iteration: int, step: int) -> float:
 
 
 def _poly(param: caffe_pb2.SolverParameter, iteration: int, step: int) -> float:
-    if param.max_iter <= 0:
-        raise SolverError("lr_policy 'poly' needs a max_iter above 0")
+    _require(param)
     left = 1 - iteration / param.max_iter
     if left < 0 and not param.power.is_integer():
         raise SolverError(f"lr_policy 'poly' with power {param.power:g} has no rate at iteration "
@@ -48,20 +49,65 @@ def _poly(param: caffe_pb2.SolverParameter, iteration: int, step: int) -> float:
 
 
 def _sigmoid(param: caffe_pb2.SolverParameter, iteration: int, step: int) -> float:
-    _check_stepsize(param)
+    _require(param)
     power = -param.gamma * (iteration - param.stepsize)
     return param.base_lr / (1 + math.exp(power)) if power < 700 else 0.0    # exp overflows from 710 on
 
 
-_POLICIES: dict[str, Callable[[caffe_pb2.SolverParameter, int, int], float]] = {
-    "fixed": _fixed, "step": _step, "exp": _exp, "inv": _inv, "multistep": _step, "poly": _poly,
-    "sigmoid": _sigmoid,
-}
+class Policy(NamedTuple):
+    """The rate of a policy as a function of settings, iteration and step, and what it asks of the settings."""
+
+    rate: Callable[[caffe_pb2.SolverParameter, int, int], float]
+    needs: str = ""                     # the setting that must be above 0, in a list all of them
+    takes_negative_gamma: bool = True
 
 
-def _check_stepsize(param: caffe_pb2.SolverParameter) -> None:
-    if param.stepsize <= 0:
-        raise SolverError(f"lr_policy '{param.lr_policy}' needs a stepsize above 0")
+POLICIES = {
+    "fixed": Policy(_fixed), "step": Policy(_step, "stepsize", False), "exp": Policy(_exp, "", False),
+    "inv": Policy(_inv, "", False), "multistep": Policy(_step, "stepvalue", False), "poly": Policy(_poly, "max_iter"),
+    "sigmoid": Policy(_sigmoid, "stepsize")}
+
+
+def solver_problems(param: caffe_pb2.SolverParameter) -> Iterator[tuple[str, str]]:
+    """What would stop a solver, or let it learn nothing: pairs of a setting and what is wrong with it (ours).
+
+    Looks at base_lr, lr_policy with the settings that the policy needs, average_loss and iter_size.
+    """
+    if not param.base_lr > 0:
+        found = f"is {param.base_lr:g}" if param.HasField("base_lr") else "is missing"
+        yield "base_lr", f"base_lr {found}: it must be above 0, or nothing is learned"
+    name = param.lr_policy
+    if name not in POLICIES:
+        near = difflib.get_close_matches(name, POLICIES, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(POLICIES)}"
+        yield "lr_policy", f"lr_policy is {name!r}; {hint}" if name else f"has no lr_policy; {hint}"
+    elif lacking := _lacking(param):
+        yield "lr_policy", lacking
+    if _refuses_gamma(param):
+        yield "gamma", f"gamma is {param.gamma:g}: lr_policy '{name}' needs one of at least 0"
+    for key in ("average_loss", "iter_size"):
+        if getattr(param, key) < 1:
+            yield key, f"{key} is {getattr(param, key)}: it must be at least 1"
+
+
+def _lacking(param: caffe_pb2.SolverParameter) -> str:
+    """What a known policy needs and the settings lack; "" where nothing is missing."""
+    needed = POLICIES[param.lr_policy].needs
+    if not needed:
+        return ""
+    value = getattr(param, needed)
+    values = [value] if isinstance(value, int) else value
+    return "" if values and min(values) > 0 else f"lr_policy '{param.lr_policy}' needs a {needed} above 0"
+
+
+def _require(param: caffe_pb2.SolverParameter) -> None:
+    """Raise SolverError where the policy lacks a setting."""
+    if lacking := _lacking(param):
+        raise SolverError(lacking)
+
+
+def _refuses_gamma(param: caffe_pb2.SolverParameter) -> bool:
+    return param.gamma < 0 and param.lr_policy in POLICIES and not POLICIES[param.lr_policy].takes_negative_gamma
 
 
 def current_step(param: caffe_pb2.SolverParameter, iteration: int, before: int) -> int:
@@ -73,7 +119,7 @@ def current_step(param: caffe_pb2.SolverParameter, iteration: int, before: int) 
         return before + (before < len(param.stepvalue) and iteration >= param.stepvalue[before])
     if param.lr_policy != "step":
         return before
-    _check_stepsize(param)
+    _require(param)
     return iteration // param.stepsize
 
 
@@ -82,9 +128,8 @@ def learning_rate(param: caffe_pb2.SolverParameter, iteration: int, step: int) -
 
     Raises SolverError for an unknown policy and for a setting that the policy lacks or cannot have.
     """
-    policy = _POLICIES.get(param.lr_policy)
-    if policy is None:
-        raise SolverError(f"unknown lr_policy '{param.lr_policy}'; choose one of {', '.join(_POLICIES)}")
-    if param.gamma < 0 and policy in (_step, _exp, _inv):
+    if param.lr_policy not in POLICIES:
+        raise SolverError(f"unknown lr_policy '{param.lr_policy}'; choose one of {', '.join(POLICIES)}")
+    if _refuses_gamma(param):
         raise SolverError(f"lr_policy '{param.lr_policy}' needs a gamma of at least 0, found {param.gamma:g}")
-    return policy(param, iteration, step)
+    return POLICIES[param.lr_policy].rate(param, iteration, step)

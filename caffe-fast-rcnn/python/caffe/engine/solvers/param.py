@@ -23,23 +23,18 @@ def read_param(source) -> tuple[caffe_pb2.SolverParameter, Path | None]:
     return param, None
 
 
-def find_net_file(name: str, solver_file: Path | None) -> str:
-    """Find a net's prototxt: from the working directory, as Caffe does, else from the solver file's folder or
-    one of the folders around it, which finds paths that start at the repository's root.
+def net_file(name: str, solver_file: Path | None) -> str:
+    """The file of a net that a solver names, see `prototxt.find_net_file`.
 
     Raises SolverError with the places that were tried.
     """
-    tried = [Path(name)]
-    if solver_file is not None and not Path(name).is_absolute():
-        folder = solver_file.resolve().parent
-        tried += [parent / name for parent in (folder, *folder.parents)]
-    for path in tried:
-        if path.is_file():
-            if path is not tried[0]:
-                log.info("net file %s found at %s", name, path)
-            return str(path)
-    places = "\n  ".join(str(path) for path in tried)
-    raise SolverError(f"{solver_file or 'solver'}: the net file {name} does not exist; tried\n  {places}")
+    path = prototxt.find_net_file(name, solver_file)
+    if path is None:
+        places = "\n  ".join(str(place) for place in prototxt.net_places(name, solver_file))
+        raise SolverError(f"{solver_file or 'solver'}: the net file {name} does not exist; tried\n  {places}")
+    if path != Path(name):
+        log.info("net file %s found at %s", name, path)
+    return str(path)
 
 
 NetSource = caffe_pb2.NetParameter | str     # a net written in place, or the name of its file
@@ -79,7 +74,7 @@ def load_net(net_type, source: NetSource, phase: int, state: caffe_pb2.NetState 
              solver_file: Path | None):
     """Build a net of the solver: its phase, then the state in the net's file, then the solver's own state."""
     if isinstance(source, str):
-        source = find_net_file(source, solver_file)
+        source = net_file(source, solver_file)
         own = prototxt.read_net(source).state
     else:
         own = source.state

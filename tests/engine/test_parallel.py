@@ -124,7 +124,7 @@ def make_solver(monkeypatch):
         prototxt.parse(parallel_program.NET, param.net_param)
         cls = type("Parallel", (caffe.SGDSolver,), {"exchange_type": exchange})
         solver = cls(param)
-        names = list(solver.net.layer_names)
+        names = list(solver.net.layer_dict)
         solver.net.before_backward(lambda index: FakeDist.events.append(names[index]))
         return solver
     return make

@@ -312,8 +312,6 @@ class Net:
         """Use the parameters of another net's layers of the same names. Raises LayerError where shapes differ."""
         share_by_name(self._graph.layers, other.params)
 
-    share_trained_layers_with = share_with
-
     # ---- structure
     @property
     def layers(self) -> list:
@@ -328,8 +326,6 @@ class Net:
     @property
     def _layer_names(self) -> list[str]:
         return [layer.name for layer in self._graph.layers]
-
-    layer_names = _layer_names
 
     @property
     def layer_dict(self) -> OrderedDict:

@@ -22,9 +22,7 @@ class SignalActions:
 
     def __init__(self, solver, sigint: Action, sighup: Action) -> None:
         self._solver = solver
-        self._effects: dict[int, Action] = {signal.SIGINT: sigint}
-        if hasattr(signal, "SIGHUP"):       # Windows has none
-            self._effects[signal.SIGHUP] = sighup
+        self._effects: dict[int, Action] = {signal.SIGINT: sigint, signal.SIGHUP: sighup}
         self._pending: set[int] = set()
         self._before: dict = {}
 

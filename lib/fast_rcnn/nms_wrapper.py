@@ -6,7 +6,7 @@ import numpy as np
 from fast_rcnn.config import cfg
 from nms.cpu_nms import cpu_nms
 from nms.gpu_nms import gpu_nms
-from utils.other_caffe import has_gpu_nms
+from utils.other_caffe import has_gpu, has_nms
 
 
 def nms(dets: np.ndarray, thresh: float, force_cpu: bool = False, max_keep: int = 0) -> list[int]:
@@ -28,4 +28,4 @@ def nms(dets: np.ndarray, thresh: float, force_cpu: bool = False, max_keep: int 
 
 def uses_gpu_nms() -> bool:
     """Whether `nms` runs on a GPU, unless told otherwise."""
-    return cfg.USE_GPU_NMS and has_gpu_nms()
+    return cfg.USE_GPU_NMS and has_nms() and bool(has_gpu())

@@ -18,20 +18,31 @@ class DamagedFileError(UserError, ValueError):
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """Give a temporary name beside `path`; on success that file takes the place of `path` in one step.
+    """Give a temporary name beside `path`, with its ending; on success that file replaces `path` in one step.
 
-    On an exception the temporary file is removed and the old file stays. Missing folders are made.
+    The content reaches the disk before the name does, so that after a power cut there is the old file or the new one.
+    On an exception the temporary file is removed and the old file stays. Missing folders are made; what a symbolic link
+    points to is replaced, not the link.
     """
-    target = Path(path)
+    target = Path(os.path.realpath(path))
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix}")
     try:
         yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
+        _sync(temporary)
         os.replace(temporary, target)
+        _sync(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Let a file, or the names in a folder, reach the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:

@@ -29,9 +29,9 @@ def has_gpu() -> bool | None:
     return caffe.has_gpu() if hasattr(caffe, "has_gpu") else None
 
 
-def has_gpu_nms() -> bool:
-    """Whether `caffe.nms` is there and has a GPU to run on."""
-    return hasattr(caffe, "nms") and bool(has_gpu())
+def has_nms() -> bool:
+    """Whether `caffe.nms` is there."""
+    return hasattr(caffe, "nms")
 
 
 def can_set_precision() -> bool:
@@ -140,6 +140,14 @@ def set_tensor(blob: Any, values: Any) -> None:
 
 
 # ---- solvers
+def solver_problems(param: Any) -> list[tuple[str, str]]:
+    """What would stop a solver, or let it learn nothing: pairs of a setting and what is wrong with it.
+
+    Other Caffes tell when the solver is made.
+    """
+    return list(caffe.solver_problems(param)) if hasattr(caffe, "solver_problems") else []
+
+
 def learning_rate(solver: Any) -> float:
     """The rate of the next iteration; NaN where this Caffe does not tell."""
     return solver.lr if hasattr(solver, "lr") else float("nan")

@@ -56,17 +56,16 @@ def _parse(path: str | os.PathLike, message: Message) -> Message:
 def net_of_solver(solver_path: str | os.PathLike) -> Path:
     """The file of the net that a solver trains.
 
-    It is looked up as the engine does: from the working directory, then from the solver's folder and those
-    around it. Raises CheckError if there is none.
+    It is looked up as the engine does: from the working directory, and by ours also from the solver's folder and
+    those around it. Raises CheckError if there is none.
     """
     param = read_solver(solver_path)
     name = param.train_net or param.net
     if not name:
         raise CheckError(f"{solver_path}: names no net; add train_net: \"...\"")
-    here = Path(solver_path).resolve().parent
-    for folder in (Path(), here, *here.parents):
-        if (folder / name).is_file():
-            return folder / name
+    found = _ours.find_net_file(name, solver_path) if _ours else Path(name)
+    if found and found.is_file():
+        return found
     raise CheckError(f"{solver_path}:{line_with(solver_path, name)}: the net {name} does not exist")
 
 

@@ -1,0 +1,39 @@
+"""Greedy non-maximum suppression on the CPU: the engine's where there is one, else NumPy."""
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+import caffe
+from nms.py_cpu_nms import py_cpu_nms
+from utils.other_caffe import has_nms
+
+
+def cpu_nms(dets: np.ndarray, thresh: float, max_keep: int = 0) -> list[int]:
+    """Keep the best boxes and drop those that overlap a kept one with an IoU of at least `thresh`.
+
+    dets      (N, 5) array of x1, y1, x2, y2, score; corners are inclusive pixels; computed in float32
+    thresh    compared in double with the float32 IoU
+    max_keep  stop after so many boxes; 0 for no limit
+
+    Returns the kept indices in descending score. Of equal scores the lower index comes first. A box whose score is
+    NaN is never kept. Boxes that do not meet have IoU 0, also those without an area. Raises ValueError for another
+    shape or a threshold that is NaN.
+    """
+    dets = np.asarray(dets, dtype=np.float32)
+    if dets.ndim != 2 or dets.shape[1] < 5:
+        raise ValueError(f"cpu_nms: dets must be of shape (N, 5), got {dets.shape}")
+    if math.isnan(thresh):
+        raise ValueError("cpu_nms: thresh is NaN")
+    if has_nms():
+        return caffe.nms(dets, _just_below(thresh), max_keep).tolist()
+    return py_cpu_nms(dets, _just_below(thresh))[:max_keep or None]
+
+
+def _just_below(thresh: float) -> np.float32:
+    """The largest float32 below `thresh`: a float32 is at least `thresh` if it is more than that."""
+    limit = np.float32(thresh)
+    if limit < np.float64(thresh):      # rounded down: it is the largest one already
+        return limit
+    return np.nextafter(limit, np.float32(-np.inf))

@@ -9,7 +9,7 @@ TEST_FLAGS ?=
 CUDA_ARCHS ?= sm_80 sm_90 sm_100
 
 KERNELS := caffe-fast-rcnn/python/caffe/kernels
-EXTENSION_SOURCES := setup.py lib/setup.py $(wildcard $(KERNELS)/*.h $(KERNELS)/*.pyx lib/nms/*.pyx lib/utils/*.pyx)
+EXTENSION_SOURCES := setup.py pyproject.toml $(wildcard $(KERNELS)/*.h $(KERNELS)/*.pyx lib/*/*.pyx)
 
 ifeq ($(VENV),none)
 PY := $(PYTHON)
@@ -32,14 +32,12 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/installed.stamp: $(VENV)/bin/python $(EXTENSION_SOURCES)
-	$(PY) -m pip install --quiet --disable-pip-version-check "$(TORCH)" "setuptools>=64" wheel "cython>=3.0" numpy
+	$(PY) -m pip install --quiet --disable-pip-version-check "$(TORCH)" "setuptools>=77" "cython>=3.0"
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[test,check,onnx,nvrtc]'
-	$(PY) lib/setup.py --quiet build_ext --inplace
 	@touch $@
 
 build/extensions.stamp: $(EXTENSION_SOURCES)
 	$(PY) setup.py --quiet build_ext --inplace
-	$(PY) lib/setup.py --quiet build_ext --inplace
 	@mkdir -p $(@D) && touch $@
 
 test: install  ## Run the tests (TESTS=path, TEST_FLAGS="-k name", WORKERS=n)
@@ -64,7 +62,7 @@ demo: install  ## Train a small detector on synthetic pictures and show what it 
 	$(PY) tools/demo_job.py
 
 clean:  ## Remove what the build left in the checkout (not $(VENV))
-	rm -rf build *.egg-info caffe-fast-rcnn/python/*.egg-info lib/build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf build dist caffe-fast-rcnn/python/*.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find caffe-fast-rcnn lib -name '*.so' -delete
-	rm -f $(KERNELS)/_cpu.cpp lib/nms/cpu_nms.cpp lib/utils/bbox.cpp $(VENV)/installed.stamp
+	rm -f $(KERNELS)/_cpu.cpp lib/*/*.cpp $(VENV)/installed.stamp
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -46,8 +46,7 @@ test: install  ## Run the tests (TESTS=path, TEST_FLAGS="-k name", WORKERS=n)
 
 check: install  ## Lint (ruff) and check types (mypy)
 	$(PY) -m ruff check .
-	$(PY) -m mypy caffe-fast-rcnn/python/caffe
-	$(PY) -m mypy lib
+	$(PY) -m mypy
 
 kernels:  ## Compile every CUDA kernel with nvcc, where there is one
 	@command -v $(NVCC) >/dev/null || { echo "make kernels: no $(NVCC) here; users need none (NVRTC compiles)."; exit 1; }

@@ -15,10 +15,7 @@ def extension(module: str, source: str) -> Extension:
                      extra_compile_args=FLAGS, extra_link_args=["-pthread"])
 
 
-DETECTOR = [
-    extension("utils.cython_bbox", "lib/utils/bbox.pyx"),
-    extension("nms.cpu_nms", "lib/nms/cpu_nms.pyx"),
-]
+DETECTOR = [extension("utils.cython_bbox", "lib/utils/bbox.pyx")]
 
 
 class BuildExtensions(build_ext):

@@ -14,6 +14,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1] / "tools"), str(HERE)]
@@ -44,7 +45,7 @@ class Arrays:
     def random(cls, channels: int, outputs: int, height: int, width: int, dtype: torch.dtype) -> Arrays:
         """Values as between layers: some zeros in the bottom, sums near 1 in the top."""
         torch.manual_seed(0)
-        last = {"dtype": dtype, "memory_format": torch.channels_last}
+        last: dict[str, Any] = {"dtype": dtype, "memory_format": torch.channels_last}
         return cls(torch.randn(1, channels, height, width).relu().to(**last),
                    torch.randn(outputs, channels, 3, 3) / (3 * channels ** 0.5),
                    torch.randn(1, outputs, height, width).to(**last))

@@ -85,13 +85,14 @@ def measure(job: Job) -> dict[str, Any]:
 def run(args: argparse.Namespace) -> str:
     """Measure all rows that are wanted; returns the report."""
     found: dict[tuple[str, str, str], dict[str, Any]] = {}
+    height, width = args.size
     for row in (row for row in ROWS if not args.rows or row.name in args.rows):
         warm_up = 9 if row.name.startswith("stage2") else 3         # the first eight see every picture
         for side, precision in SIDES:
             if precision == "bfloat16" and row.goal_bfloat16 is None:
                 continue
-            job = Job(side, row.name, precision, "VGG16", *args.size, args.rois, 2, args.iterations, warm_up, True,
-                      row.batch)
+            job = Job(side, row.name, precision, "VGG16", height, width, args.rois, 2, args.iterations, warm_up,
+                      True, row.batch)
             found[row.title, side, precision] = measured(__file__, job)
             print(row.title, side, precision, found[row.title, side, precision], file=sys.stderr, flush=True)
     return report(found, args)
@@ -108,9 +109,9 @@ def report(found: dict[tuple[str, str, str], dict[str, Any]], args: argparse.Nam
              "| step | plain | ours | ratio | to Caffe (goal) | bfloat16 | ratio | to Caffe (goal) | memory plain, "
              "ours, bfloat16 |", "|---|---|---|---|---|---|---|---|---|"]
     for row in ROWS:
-        sides = [done.get((row.title, *side)) for side in SIDES]
-        if any(sides):
-            lines.append(_line(row, *sides, speed))
+        ours, low, plain = (done.get((row.title, *side)) for side in SIDES)
+        if ours or low or plain:
+            lines.append(_line(row, ours, low, plain, speed))
     missing = [f"* {title}, {side} in {precision}: {result['missing']}"
                for (title, side, precision), result in found.items() if "missing" in result]
     lines += ["", *(["Not measured:", "", *missing, ""] if missing else []),

@@ -50,14 +50,14 @@ def write_photograph(path: Path, rng: np.random.Generator) -> None:
     """A JPEG file with shapes and some noise: as many bytes as a photograph of its size has."""
     coarse = rng.integers(0, 255, (HEIGHT // 20, WIDTH // 20, 3)).astype(np.uint8)
     image = cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC).astype(np.int16)
-    image += rng.normal(0, 6, image.shape).astype(np.int16)
+    image += rng.normal(0, 6, (HEIGHT, WIDTH, 3)).astype(np.int16)
     cv2.imwrite(str(path), image.clip(0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 90])
 
 
 def make_roidb(folder: Path, images: int = IMAGES, rois: int = ROIS) -> list[Entry]:
     """Photographs in a folder, with random RoIs, a tenth of them foreground."""
     rng = np.random.default_rng(0)
-    roidb = []
+    roidb: list[Entry] = []
     for index in range(images):
         path = folder / f"{index:03d}.jpg"
         write_photograph(path, rng)
@@ -119,7 +119,8 @@ def take(net: Any, seconds: float, compute: Callable[[], None]) -> dict[str, flo
         net.forward()
         compute()
     net.layers[0].waits.take()
-    forwards, iterations = [], []
+    forwards: list[float] = []
+    iterations: list[float] = []
     while sum(iterations) < seconds:
         forwards.append(seconds_of(net.forward))
         iterations.append(forwards[-1] + seconds_of(compute))

@@ -55,7 +55,8 @@ def narrow_nets(row: str, folder: Path) -> RunNets:
 
 def milliseconds(row: str, options: argparse.Namespace) -> list[float]:
     """A step of plain PyTorch and one of ours."""
-    job = Job("ours", row, "float32", "VGG16", *options.size, options.rois, 0, options.iterations, 0, True, 1)
+    height, width = options.size
+    job = Job("ours", row, "float32", "VGG16", height, width, options.rois, 0, options.iterations, 0, True, 1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         nets = narrow_nets(row, folder)

@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -49,7 +50,7 @@ def measure(folder: Path, net: str, iterations: int) -> dict[str, float]:
     from fast_rcnn.config import cfg, cfg_from_list
     from fast_rcnn.train import SolverWrapper, get_training_roidb
     from utils import parallel
-    words = [word for pair in SETTINGS.get(net, {}).items() for word in pair]
+    words: list[Any] = [word for pair in SETTINGS.get(net, {}).items() for word in pair]
     settings = stage_settings("rpn", 1, True, None, words)
     cfg_from_list([word for key, value in settings["TRAIN"].items() for word in (f"TRAIN.{key}", value)])
     caffe.set_random_seed(cfg.RNG_SEED)

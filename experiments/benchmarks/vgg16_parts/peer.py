@@ -56,7 +56,8 @@ def faster_rcnn(trunk: nn.Sequential, head: nn.Sequential, job: Job) -> Any:
     from torchvision.models.detection.faster_rcnn import FasterRCNN, FastRCNNPredictor
     from torchvision.models.detection.rpn import AnchorGenerator
     from torchvision.ops import MultiScaleRoIAlign
-    trunk.out_channels = [module for module in trunk if isinstance(module, nn.Conv2d)][-1].out_channels
+    channels = [module for module in trunk if isinstance(module, nn.Conv2d)][-1].out_channels
+    trunk.out_channels = channels       # type: ignore[assignment]  # a number, where FasterRCNN looks for it
     width = [module for module in head if isinstance(module, nn.Linear)][-1].out_features
     kept, before = (job.rois, _ALL) if job.row == "proposals" else (300, 6000)
     return FasterRCNN(
@@ -82,7 +83,7 @@ def make_step(job: Job, trunk: nn.Sequential, head: nn.Sequential, where: torch.
                 use(model, next(batches))
         return test
     model.train()
-    for module in trunk[:_FROZEN] if job.row.startswith("stage1") else trunk:
+    for module in list(trunk)[:_FROZEN] if job.row.startswith("stage1") else trunk:
         module.requires_grad_(False)
     wanted = model.rpn if "rpn" in job.row else model.roi_heads
     weights = [weight for part in (trunk, wanted) for weight in part.parameters() if weight.requires_grad]
@@ -136,6 +137,7 @@ def _rpn_losses(model: Any, batch: _Batch) -> torch.Tensor:
 def _fast_rcnn_losses(model: Any, batch: _Batch) -> torch.Tensor:
     """Loss of the hard RoIs: all are scored without gradients first."""
     images, features, targets = _features(model, batch)
+    assert targets is not None      # the model is training
     heads = model.roi_heads
     labels, deltas = _roi_targets(heads, batch, targets)
     with torch.no_grad():

@@ -89,9 +89,9 @@ def _mining(job: Job) -> dict[str, np.ndarray]:
     rng, rois = np.random.default_rng(0), job.rois
     labels = np.where(rng.random(rois) < 0.25, rng.integers(1, NUM_CLASSES, rois), 0)
     logits = rng.normal(size=(rois, NUM_CLASSES)).astype(np.float32)
-    inside = np.zeros((rois, NUM_CLASSES, 4), np.float32)
-    inside[np.flatnonzero(labels), labels[labels > 0]] = 1
-    inside = inside.reshape(rois, -1)
+    by_class = np.zeros((rois, NUM_CLASSES, 4), np.float32)
+    by_class[np.flatnonzero(labels), labels[labels > 0]] = 1
+    inside = by_class.reshape(rois, -1)
     return {"cls_prob": np.exp(logits) / np.exp(logits).sum(1, keepdims=True),
             "bbox_pred": rng.normal(size=inside.shape).astype(np.float32),
             "rois": np.insert(scenes(job)[0].proposals, 0, 0, axis=1), "labels": labels.astype(np.float32),

@@ -96,7 +96,7 @@ def make_step(job: Job, make_model: Callable[[], Detector] = Detector) -> Callab
         model.eval()
         work = _TESTS[job.row]
         return torch.no_grad()(lambda: work(model, next(batches), job))
-    for module in model.trunk[:_FROZEN] if "stage2" not in job.row else model.trunk:
+    for module in list(model.trunk)[:_FROZEN] if "stage2" not in job.row else model.trunk:
         module.requires_grad_(False)
     losses = {"trunk_forward_backward": lambda m, b: m.trunk(b.images).sum()}.get(
         job.row, _rpn_loss if "rpn" in job.row else _fast_rcnn_loss)

@@ -31,4 +31,5 @@ class BuildExtensions(build_ext):
             detector.run()
 
 
-setup(ext_modules=[extension("caffe.kernels._cpu", f"{KERNELS}/_cpu.pyx")], cmdclass={"build_ext": BuildExtensions})
+setup(license="MIT", ext_modules=[extension("caffe.kernels._cpu", f"{KERNELS}/_cpu.pyx")],
+      cmdclass={"build_ext": BuildExtensions})

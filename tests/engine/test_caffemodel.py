@@ -8,7 +8,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caffe.atomic import atomic_path
 from caffe.engine import device
 from caffe.engine.files import wire
 from caffe.engine.files.blob_proto import blob_chunks, read_blob
@@ -348,16 +347,6 @@ def test_double_nets_are_saved_in_double(tmp_path):
         copy_weights(net, tmp_path / "w")
     array = dict(read_weights(tmp_path / "w"))["conv"][1]
     assert array.dtype == np.float64 and array[0] == 1 / 3
-
-
-def test_a_failed_write_keeps_the_old_file(tmp_path):
-    path = tmp_path / "w"
-    path.write_bytes(b"old")
-    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
-        temporary.write_bytes(b"half")
-        raise RuntimeError
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_missing_folder_is_named(tmp_path):

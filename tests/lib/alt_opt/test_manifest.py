@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from alt_opt.manifest import DONE, PENDING, RUNNING, FolderLock, Manifest, RunError
-from utils.files import DamagedFileError, atomic_path, read_json, sha256_json, write_json
+from utils.files import DamagedFileError, sha256_json, write_json
 
 
 def test_a_step_from_pending_to_done_survives_reloading(tmp_path):
@@ -88,15 +88,6 @@ def test_a_child_that_inherits_the_lock_keeps_it(tmp_path):
         FolderLock(tmp_path)
     child.communicate(b"\n")
     FolderLock(tmp_path).release()
-
-
-def test_an_interrupted_write_leaves_the_old_file(tmp_path):
-    write_json(tmp_path / "a.json", {"x": 1})
-    with pytest.raises(RuntimeError), atomic_path(tmp_path / "a.json") as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
-    assert read_json(tmp_path / "a.json") == {"x": 1}
-    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
 
 
 def test_the_order_of_keys_does_not_change_a_fingerprint():

@@ -94,6 +94,14 @@ def test_max_keep_cuts_the_list():
     assert cpu_nms(dets, 0.5, max_keep=1000) == everything
 
 
+@pytest.mark.parametrize("threshold", [0, 0.3, 0.5, 1 / 3, 0.7, 1, -1, 2])
+def test_a_caffe_without_nms_keeps_the_same_boxes(monkeypatch, threshold):
+    dets = oracle.random_dets(np.random.default_rng(2), 83)
+    with_engine = [cpu_nms(dets, threshold, max_keep) for max_keep in (0, 5)]
+    monkeypatch.setattr("nms.cpu_nms.has_nms", lambda: False)
+    assert [cpu_nms(dets, threshold, max_keep) for max_keep in (0, 5)] == with_engine
+
+
 def test_gpu_nms_asks_the_engine(monkeypatch):
     calls = []
 
@@ -107,7 +115,7 @@ def test_gpu_nms_asks_the_engine(monkeypatch):
 
 
 def test_gpu_nms_without_the_extension_says_what_to_do(monkeypatch):
-    monkeypatch.setattr("nms.gpu_nms.caffe", types.SimpleNamespace())
+    monkeypatch.setattr("nms.gpu_nms.has_nms", lambda: False)
     with pytest.raises(RuntimeError, match="set USE_GPU_NMS to False"):
         gpu_nms(np.zeros((3, 5)), 0.7)
 

@@ -1,0 +1,48 @@
+"""Files of the engine and of the detector are written by the same rule: complete and on the disk, or not at all."""
+import os
+import stat
+
+import pytest
+
+from caffe import atomic
+from utils import files
+
+BOTH = pytest.mark.parametrize("atomic_path", [atomic.atomic_path, files.atomic_path], ids=["engine", "detector"])
+
+
+@BOTH
+def test_a_failed_write_keeps_the_old_file(atomic_path, tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@BOTH
+def test_content_and_then_name_reach_the_disk(atomic_path, tmp_path, monkeypatch):
+    done = []
+
+    def fsync(descriptor):
+        done.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+
+    real_replace = os.replace
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", lambda *paths: (done.append("replace"), real_replace(*paths)))
+    with atomic_path(tmp_path / "a.json") as temporary:
+        temporary.write_text("new")
+    assert done == ["file", "replace", "folder"]
+    assert (tmp_path / "a.json").read_text() == "new"
+
+
+@BOTH
+def test_a_link_stays_and_its_file_is_replaced(atomic_path, tmp_path):
+    real, link = tmp_path / "elsewhere" / "a.json", tmp_path / "link.json"
+    real.parent.mkdir()
+    real.write_text("old")
+    link.symlink_to(real)
+    with atomic_path(link) as temporary:
+        temporary.write_text("new")
+    assert link.is_symlink() and real.read_text() == "new"

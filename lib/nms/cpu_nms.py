@@ -31,9 +31,9 @@ def cpu_nms(dets: np.ndarray, thresh: float, max_keep: int = 0) -> list[int]:
     return py_cpu_nms(dets, _just_below(thresh))[:max_keep or None]
 
 
-def _just_below(thresh: float) -> np.float32:
+def _just_below(thresh: float) -> float:
     """The largest float32 below `thresh`: a float32 is at least `thresh` if it is more than that."""
     limit = np.float32(thresh)
     if limit < np.float64(thresh):      # rounded down: it is the largest one already
-        return limit
-    return np.nextafter(limit, np.float32(-np.inf))
+        return float(limit)
+    return float(np.nextafter(limit, np.float32(-np.inf)))

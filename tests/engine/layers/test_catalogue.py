@@ -1,7 +1,8 @@
 """The catalogue: every layer type of BVLC Caffe 1.0 and of the forks has one file and tests of every kind.
 
-A test file must test values (`check`, or `forward` of a Runner or a net), gradients (`check` without `gradient=False`,
-or `backward`) unless the layer declares that it has none, and bad input (`refused`, or `pytest.raises`).
+A test file must compare values (`check` with an oracle, or what `forward` of a Runner or a net gave with what it
+should be), test gradients (`check` without `gradient=False`, or `backward`) unless the layer declares that it has
+none, and bad input (`refused`, or `pytest.raises`).
 """
 import ast
 from pathlib import Path
@@ -36,22 +37,63 @@ def file_of(name):
     return found[0]
 
 
+def called(node):
+    """The name of the function that a node calls, "" for other nodes."""
+    return (getattr(node.func, "id", "") or getattr(node.func, "attr", "")) if isinstance(node, ast.Call) else ""
+
+
 def kinds_tested(source):
-    """The kinds of tests that a test file has, by the functions it calls."""
-    kinds = set()
-    for node in ast.walk(ast.parse(source)):
-        if not isinstance(node, ast.Call):
-            continue
-        name = getattr(node.func, "id", None) or getattr(node.func, "attr", None)
-        without_gradient = any(keyword.arg == "gradient" and getattr(keyword.value, "value", None) is False
-                               for keyword in node.keywords)
-        if name in ("check", "forward"):
+    """The kinds of tests that a test file has, by the functions it calls and what it compares."""
+    tree, kinds = ast.parse(source), set()
+    for node in ast.walk(tree):
+        name, keywords = called(node), {word.arg: word.value for word in getattr(node, "keywords", ())}
+        if name == "check" and (len(node.args) > 2 or "oracle" in keywords):
             kinds.add("values")
-        if name == "backward" or name == "check" and not without_gradient:
+        if name == "backward" or name == "check" and getattr(keywords.get("gradient"), "value", None) is not False:
             kinds.add("gradients")
         if name in ("refused", "raises"):
             kinds.add("bad input")
+    if any(compares_tops(node) for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
+        kinds.add("values")
     return kinds
+
+
+def compares_tops(function):
+    """Whether a function runs a layer forward and compares values, not only shapes, with what they should be.
+
+    Either NumPy's asserts do it, or an `assert` with `==` of something that came out of `forward`.
+    """
+    if not any(called(node) == "forward" for node in ast.walk(function)):
+        return False
+    tops = names_from_forward(function)
+    compared = [node for statement in ast.walk(function) if isinstance(statement, ast.Assert)
+                for node in ast.walk(statement.test) if isinstance(node, ast.Compare) and is_about_values(node)]
+    return any(called(node) in ("assert_allclose", "assert_array_equal") for node in ast.walk(function)) \
+        or any(comes_from(node, tops) for node in compared)
+
+
+def is_about_values(comparison):
+    about_sizes = any(getattr(node, "attr", "") in ("shape", "dtype", "ndim") or called(node) == "len"
+                      for node in ast.walk(comparison))
+    return all(isinstance(operator, ast.Eq) for operator in comparison.ops) and not about_sizes
+
+
+def comes_from(node, names):
+    return any(called(part) == "forward" or getattr(part, "id", "") in names for part in ast.walk(node))
+
+
+def names_from_forward(function):
+    """The variables of a function that hold what `forward` returned, or are computed of it."""
+    names, count = set(), -1
+    while len(names) > count:
+        count = len(names)
+        for node in ast.walk(function):
+            source = node.iter if isinstance(node, (ast.For, ast.comprehension)) else getattr(node, "value", None)
+            targets = getattr(node, "targets", None) or [getattr(node, "target", None)]
+            if source is not None and isinstance(source, ast.AST) and comes_from(source, names):
+                names.update(part.id for target in targets if target is not None for part in ast.walk(target)
+                             if isinstance(part, ast.Name))
+    return names
 
 
 def has_gradient(cls):
@@ -88,7 +130,16 @@ def test_values_gradients_and_bad_input_are_tested(name):
 @pytest.mark.parametrize("source, kinds", [
     ("def test(): check(text, [x], oracle)", {"values", "gradients"}),
     ("def test(): check(text, [x], oracle, gradient=False)", {"values"}),
-    ("def test(): Runner(text, [x]).forward()", {"values"}),
+    ("def test(): Runner(text, [x]).forward()", set()),
+    ("def test(): check(text, [x], gradient=False)", set()),
+    ("def test(): check(text, [x], oracle=oracle, gradient=False)", {"values"}),
+    ("def test():\n assert Runner(text, [x]).forward()[0].tolist() == [1, 2]", {"values"}),
+    ("def test():\n found = Runner(text, [x]).forward()\n assert found[0].shape == (2, 3)", set()),
+    ("def test():\n found = Runner(text, [x]).forward()\n assert len(found) == 2 and x == 3", set()),
+    ("def test():\n found = Runner(text, [x]).forward()\n for one in found:\n  assert (one == 3).all()", {"values"}),
+    ("def test():\n found = run.forward()\n assert all((item == 3).all() for item in found)", {"values"}),
+    ("def test():\n run.forward()\n np.testing.assert_allclose(file['data'], wanted)", {"values"}),
+    ("def test():\n np.testing.assert_allclose(x, wanted)", set()),
     ("def test(): runner.backward([diff], [True])", {"gradients"}),
     ("def test(): refused(text, [x], 'no')", {"bad input"}),
     ("def test():\n with pytest.raises(LayerError): Runner(text, [x])", {"bad input"}),

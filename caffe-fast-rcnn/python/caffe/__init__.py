@@ -1,11 +1,11 @@
 """pycaffe on PyTorch: nets, solvers and files of Caffe."""
 import os as _os
 
-# Threads that wait must not spin: beside another busy program spinning makes a net ten times slower. OpenMP reads
-# this when PyTorch is loaded; whoever sets it themselves keeps their choice.
+# Waiting threads must not spin: beside another busy process, spinning makes a net ten times slower. OpenMP reads this
+# when PyTorch is loaded; a value that the user has set is kept.
 _os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# Large tensors on huge pages: with small ones the system takes longer to hand out the memory of a big blob than a ReLU
-# takes to fill it. PyTorch reads this at its first allocation.
+# Huge pages for large tensors: with small pages, allocating a large blob takes longer than a ReLU takes to fill it.
+# PyTorch reads this at its first allocation.
 _os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 from . import coord_map, io, proto

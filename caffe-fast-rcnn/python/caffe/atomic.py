@@ -1,4 +1,4 @@
-"""Files that appear complete or not at all."""
+"""Atomic file writes."""
 from __future__ import annotations
 
 import contextlib
@@ -17,10 +17,10 @@ def _sync(path: Path) -> None:
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """Give the name of a temporary file beside `path`, and put that file in its place on success.
+    """Yield the name of a temporary file beside `path`; on success that file replaces `path`.
 
-    The file reaches the disk before the name does, so a crash or a power cut leaves the old file or the new
-    one, never half of either. On an exception the temporary file is removed and the old file stays.
+    The contents are flushed to disk before the rename, so a crash or a power cut leaves the old file or the new
+    one, never a partial one. On an exception the temporary file is removed and the old file is kept.
 
     Raises FileNotFoundError where the folder does not exist.
     """

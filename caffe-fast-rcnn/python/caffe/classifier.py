@@ -1,4 +1,4 @@
-"""Classifier: a net for single images that takes images as `caffe.io.load_image` gives them."""
+"""Classifier: classify images as returned by `caffe.io.load_image`."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
@@ -13,7 +13,7 @@ from .pycaffe_net import Net
 
 def input_transformer(net: Net, mean: np.ndarray | None, input_scale: float | None, raw_scale: float | None,
                       channel_swap: Sequence[int] | None) -> io.Transformer:
-    """The Transformer of a net's first input, with those of the steps that are not None."""
+    """A Transformer for the net's first input, with the given steps that are not None."""
     name = net.inputs[0]
     transformer = io.Transformer({name: net.blobs[name].shape})
     transformer.set_transpose(name, (2, 0, 1))
@@ -27,7 +27,7 @@ def input_transformer(net: Net, mean: np.ndarray | None, input_scale: float | No
 
 
 def predict_images(net: Net, transformer: io.Transformer, images: Iterable[np.ndarray]) -> np.ndarray:
-    """The net's first output for images that the transformer has not seen yet."""
+    """The net's first output for raw images, before preprocessing."""
     name = net.inputs[0]
     arrays: dict[str, Any] = {name: np.stack([transformer.preprocess(name, image) for image in images])}
     return net.forward_all(**arrays)[net.outputs[0]]
@@ -38,9 +38,9 @@ class Classifier(Net):
 
     model_file       its prototxt; the first input is the image, the first output the prediction
     pretrained_file  its weights
-    image_dims       (height, width) to which images are resized before they are cropped to the net's input; the size
-                     of that input unless given
-    mean, input_scale, raw_scale, channel_swap   as of `caffe.io.Transformer`
+    image_dims       (height, width) to which images are resized before cropping to the net's input; by default the
+                     size of that input
+    mean, input_scale, raw_scale, channel_swap   as in `caffe.io.Transformer`
     """
 
     def __init__(self, model_file, pretrained_file, image_dims: Sequence[int] | None = None,
@@ -58,7 +58,7 @@ class Classifier(Net):
         """The net's first output for each image: (number of images, classes).
 
         inputs      images (height, width, channels), of any sizes
-        oversample  average the predictions of ten crops (corners, centre, and mirrored); else the centre alone
+        oversample  average the predictions of ten crops (corners, centre, and their mirror images); else the centre only
         """
         resized = [io.resize_image(image, tuple(self.image_dims)) for image in inputs]
         crops = io.oversample(resized, tuple(self.crop_dims)) if oversample else [self._centre(im) for im in resized]

@@ -23,15 +23,15 @@ Map = tuple
 
 
 class UndefinedMapException(CaffeError):
-    """A layer that has no map of coordinates, such as InnerProduct."""
+    """A layer without a coordinate map, such as InnerProduct."""
 
 
 class AxisMismatchException(CaffeError):
-    """Layers on the way between two blobs count their spatial axes from different ones."""
+    """Layers between two blobs disagree on their first spatial axis."""
 
 
 class CropError(CaffeError, AssertionError, ValueError):
-    """Two blobs that no crop can align: their scales differ, or the offset is negative or no whole number."""
+    """Two blobs that no crop can align: their scales differ, or the offset is negative or not an integer."""
 
 
 def conv_params(fn: Function) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
@@ -91,7 +91,7 @@ def inverse(coord_map: Map) -> Map:
 def _maps_from(top: Top) -> dict[Top, Map]:
     """For each blob that `top` is computed from by layers with a map: the map from its coordinates to `top`'s.
 
-    They come nearest blob first.
+    Nearest blob first.
     """
     maps: dict[Top, Map] = {top: (None, 1, 0)}
     queue = [top]
@@ -109,7 +109,7 @@ def _maps_from(top: Top) -> dict[Top, Map]:
 
 
 def coord_map_from_to(top_from: Top, top_to: Top) -> Map:
-    """The map from coordinates of top_from to those of top_to, by way of a blob that both are computed from.
+    """The map from coordinates of top_from to those of top_to, through a blob from which both are computed.
 
     Raises RuntimeError where there is none, AxisMismatchException where axes do not agree.
     """

@@ -36,17 +36,17 @@ def _outputs_axis(layer: Layer) -> int:
 
 def backward_multiply_adds(layer: Layer, bottoms: Sequence[Blob], tops: Sequence[Blob],
                            propagate_down: Sequence[bool]) -> int:
-    """Multiply-adds of a backward pass: as many as forward for the weights' gradient, unless they are frozen, and as
-    many for the bottoms', if one is wanted."""
+    """Multiply-adds of a backward pass: the forward count for the weights' gradient, unless they are frozen, and again
+    for the bottoms' gradients, if any is needed."""
     trained = bool(layer.blobs) and layer.param_propagate_down[0]
     return (trained + any(propagate_down)) * multiply_adds(layer, bottoms, tops)
 
 
 def values_moved(layer: Layer, bottoms: Sequence[Blob], tops: Sequence[Blob]) -> int:
-    """Values that a forward pass at least reads and writes.
+    """The minimum number of values that a forward pass reads and writes.
 
-    Layers that work in place or only share values (ReLU behind a convolution, Split) count as part of their
-    neighbours, data layers and those without tops not at all.
+    Layers that work in place or only share values (a ReLU after a convolution, Split) count as part of their
+    neighbours; data layers and layers without tops do not count.
     """
     made = _values_made(bottoms, tops)
     return made and sum(blob.count for blob in [*bottoms, *layer.blobs]) + made
@@ -54,7 +54,7 @@ def values_moved(layer: Layer, bottoms: Sequence[Blob], tops: Sequence[Blob]) ->
 
 def backward_values_moved(layer: Layer, bottoms: Sequence[Blob], tops: Sequence[Blob],
                           propagate_down: Sequence[bool]) -> int:
-    """Values and gradients that a backward pass at least reads and writes; see `values_moved`."""
+    """The minimum number of values and gradients that a backward pass reads and writes; see `values_moved`."""
     made = _values_made(bottoms, tops)
     trained = [blob for blob, wanted in zip(layer.blobs, layer.param_propagate_down, strict=True) if wanted]
     down = [blob for blob, wanted in zip(bottoms, propagate_down, strict=True) if wanted]
@@ -73,7 +73,7 @@ def _values_made(bottoms: Sequence[Blob], tops: Sequence[Blob]) -> int:
 
 
 def values_kept(blobs: Sequence[Blob]) -> int:
-    """Number of values that the blobs hold; those that share one array count once, with its largest size."""
+    """Number of values in the blobs; blobs that share an array count once, with its largest size."""
     owners: list[Blob] = []
     for blob in sorted(blobs, key=lambda blob: -blob.count):
         if not any(blob.shares_data_with(owner) for owner in owners):

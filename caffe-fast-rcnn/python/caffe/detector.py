@@ -22,7 +22,7 @@ class Detector(Net):
     model_file       its prototxt; the first input is the window, the first output the prediction
     pretrained_file  its weights
     context_pad      pixels of the net's input around a window that show what surrounds it; 0 or None for none
-    mean, input_scale, raw_scale, channel_swap   as of `caffe.io.Transformer`
+    mean, input_scale, raw_scale, channel_swap   as in `caffe.io.Transformer`
     """
 
     def __init__(self, model_file, pretrained_file, mean: np.ndarray | None = None, input_scale: float | None = None,
@@ -33,7 +33,7 @@ class Detector(Net):
         self.configure_crop(context_pad)
 
     def detect_windows(self, images_windows: Iterable[tuple]) -> list[dict]:
-        """Score windows: [{'window', 'prediction', 'filename'}], in the order in which they came.
+        """Score windows: [{'window', 'prediction', 'filename'}], in input order.
 
         images_windows  pairs of an image file and its windows (ymin, xmin, ymax, xmax)
         """
@@ -63,7 +63,7 @@ class Detector(Net):
         return self.detect_windows(zip(names, windows, strict=True))
 
     def configure_crop(self, context_pad: int | None) -> None:
-        """Set the context around windows, and the mean that fills what lies outside of the image."""
+        """Set the context around windows, and the mean that fills the area outside the image."""
         name = self.inputs[0]
         channels, height, width = self.blobs[name].shape[1:]
         self.crop_dims = np.array((height, width, channels))
@@ -75,7 +75,7 @@ class Detector(Net):
             self.crop_mean = self._mean_image()
 
     def _mean_image(self) -> np.ndarray:
-        """The mean as an image that the transformer has not seen yet: (height, width, channels)."""
+        """The mean as a raw image, before preprocessing: (height, width, channels)."""
         name, steps = self.inputs[0], self.transformer
         if name not in steps.mean:
             return np.zeros(self.crop_dims, np.float32)

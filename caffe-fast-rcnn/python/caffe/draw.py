@@ -3,7 +3,7 @@
     draw_net_to_file(caffe.io.caffe_pb2.NetParameter(...), "net.png")
 
 `.dot` files are written here. Images come from the program `dot` of Graphviz where it is installed, else from
-matplotlib in a plainer layout.
+matplotlib with a simpler layout.
 """
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Graph:
 
 # ---------------------------------------------------------------------------------------------- what is drawn
 def get_edge_label(layer: caffe_pb2.LayerParameter) -> str:
-    """What the edge from a layer to its top says: the number of outputs, or the batch size of data."""
+    """The label of the edge from a layer to its top: the number of outputs, or the batch size of data."""
     if layer.type == "Data":
         return f"Batch {layer.data_param.batch_size}"
     if layer.type in ("Convolution", "Deconvolution"):
@@ -118,9 +118,9 @@ def get_graph(caffe_net, rankdir: str = "LR", label_edges: bool = True, phase: i
 
     caffe_net    a NetParameter, or the name of a prototxt
     rankdir      LR, TB, RL or BT: where the data flows
-    label_edges  write numbers of outputs at the edges
+    label_edges  label edges with numbers of outputs
     phase        caffe.TRAIN or caffe.TEST to leave out the layers of the other phase
-    display_lrm  write learning rate multipliers into layers
+    display_lrm  show learning rate multipliers in layers
     """
     if rankdir not in _DIRECTIONS:
         raise ValueError(f"rankdir must be one of {', '.join(_DIRECTIONS)}, got '{rankdir}'")
@@ -185,7 +185,7 @@ def _rendered(graph: Graph, rankdir: str, ext: str) -> bytes:
 
 def draw_net_to_file(caffe_net, filename: str | os.PathLike, rankdir: str = "LR", phase: int | None = None,
                      display_lrm: bool = False) -> None:
-    """Draw a net into a file, whose ending gives its type; the other arguments are those of `get_graph`."""
+    """Draw a net into a file; its extension selects the format. The other arguments are those of `get_graph`."""
     ext = os.path.splitext(os.fspath(filename))[1][1:].lower()
     if not ext:
         raise ValueError(f"{os.fspath(filename)}: the ending of the name gives the type of the picture, e.g. net.png")
@@ -195,7 +195,7 @@ def draw_net_to_file(caffe_net, filename: str | os.PathLike, rankdir: str = "LR"
 
 
 class DotGraph:
-    """What `get_pydot_graph` returns: the graph with the methods of pydot's graphs that scripts call."""
+    """The graph returned by `get_pydot_graph`, with the pydot methods that scripts call."""
 
     def __init__(self, graph: Graph, rankdir: str) -> None:
         self._graph, self._rankdir = graph, rankdir
@@ -205,7 +205,7 @@ class DotGraph:
         return _dot_of(self._graph, self._rankdir)
 
     def create(self, prog: str | None = None, format: str = "ps") -> bytes:
-        """The picture as the contents of a file of that type; `prog` is pydot's and changes nothing."""
+        """The picture as the contents of a file of that type; `prog` exists for pydot's sake and is ignored."""
         return _rendered(self._graph, self._rankdir, format)
 
     def write(self, path: str | os.PathLike, prog: str | None = None, format: str = "raw") -> bool:
@@ -218,15 +218,15 @@ class DotGraph:
 
 def get_pydot_graph(caffe_net, rankdir: str, label_edges: bool = True, phase: int | None = None,
                     display_lrm: bool = False) -> DotGraph:
-    """The graph of a net for scripts that were written for pydot; the arguments are those of `get_graph`."""
+    """The graph of a net, for scripts written for pydot; the arguments are those of `get_graph`."""
     return DotGraph(get_graph(caffe_net, rankdir, label_edges, phase, display_lrm), rankdir)
 
 
 def layered(nodes: Iterable[str], edges: Iterable[tuple[str, str]]) -> dict[str, tuple[int, float]]:
     """A place (step along the flow, position across it) for each node.
 
-    A node stands one step behind the last of those that it is reached from; edges back, which in-place layers have,
-    do not count. Across, nodes are ordered by the mean position of those before them.
+    A node comes one step after the last of its predecessors; back edges, which in-place layers have, do not count.
+    Across, nodes are ordered by the mean position of their predecessors.
     """
     sources: dict[str, list[str]] = defaultdict(list)
     steps: dict[str, int] = dict.fromkeys(nodes, 0)
@@ -256,7 +256,7 @@ def _mean(values: list[float]) -> float:
 
 
 def _plotted(graph: Graph, rankdir: str, ext: str) -> bytes:
-    from matplotlib.figure import Figure  # takes a second to import, and few need it
+    from matplotlib.figure import Figure  # importing takes a second, and few need it
 
     across = rankdir in ("TB", "BT")
     spacing = (4.0, 0.8) if across else (2.2, 1.4)          # inches between neighbours, horizontally and vertically

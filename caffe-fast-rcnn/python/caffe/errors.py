@@ -1,15 +1,15 @@
-"""Errors that the user can mend, as opposed to bugs."""
+"""Errors that the user can fix, as opposed to bugs."""
 
 
 class CaffeError(Exception):
-    """Something that a user can mend: a file, a setting, an argument. The message says where and how.
+    """Something that the user can fix: a file, a setting, an argument. The message says where and how.
 
-    Programs print the message of such an error and no traceback. They may know it by `is_user_error`, which classes
-    of other packages may have too.
+    Programs print the message without a traceback. `is_user_error` identifies such errors; classes of other packages
+    may define it too.
     """
 
     is_user_error = True
 
 
 class SolverError(CaffeError, ValueError):
-    """Settings of a solver that do not go together. The message names them and says what is expected."""
+    """Invalid or conflicting solver settings. The message names them and says what is expected."""

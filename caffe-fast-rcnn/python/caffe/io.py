@@ -1,7 +1,7 @@
 """Images and arrays in and out of Caffe: messages, preprocessing, crops.
 
-Arrays of images are (height, width, channels), RGB, float32 between 0 and 1, as `load_image` gives them;
-`Transformer` turns them into what a net wants, usually (channels, height, width), BGR, 0 to 255 minus a mean.
+Arrays of images are (height, width, channels), RGB, float32 between 0 and 1, as returned by `load_image`;
+`Transformer` converts them to a net's input, usually (channels, height, width), BGR, 0 to 255 minus a mean.
 """
 from __future__ import annotations
 
@@ -85,8 +85,8 @@ class Transformer:
 
     inputs  shape of each input, e.g. {'data': net.blobs['data'].data.shape}
 
-    `preprocess` runs in this order: resize, transpose, channel swap, raw scale, mean, input scale. Nothing but
-    the resizing is done unless its `set_` function was called.
+    `preprocess` runs in this order: resize, transpose, channel swap, raw scale, mean, input scale. Every step
+    but resizing is skipped unless its `set_` function was called.
     """
 
     def __init__(self, inputs: Mapping[str, Sequence[int]]) -> None:
@@ -116,7 +116,7 @@ class Transformer:
         return image
 
     def deprocess(self, in_: str, data: np.ndarray) -> np.ndarray:
-        """The image of an input's values: all steps of `preprocess` but the resizing, backwards."""
+        """The image of an input's values: inverts all steps of `preprocess` except the resizing."""
         self._check(in_)
         image = data.copy().squeeze()
         if in_ in self.input_scale:
@@ -146,12 +146,12 @@ class Transformer:
         self.channel_swap[in_] = tuple(order)
 
     def set_raw_scale(self, in_: str, scale: float) -> None:
-        """Factor before the mean is subtracted; 255 where the mean is of pixels from 0 to 255."""
+        """Factor applied before the mean is subtracted; 255 for a mean of pixels from 0 to 255."""
         self._check(in_)
         self.raw_scale[in_] = scale
 
     def set_mean(self, in_: str, mean: np.ndarray) -> None:
-        """Mean to subtract: a value for each channel, or (channels, height, width), resized to fit."""
+        """Mean to subtract: one value per channel, or (channels, height, width), resized to fit."""
         self._check(in_)
         wanted = self.inputs[in_][1:]
         mean = np.asarray(mean)
@@ -168,7 +168,7 @@ class Transformer:
         self.mean[in_] = mean
 
     def set_input_scale(self, in_: str, scale: float) -> None:
-        """Factor after the mean was subtracted."""
+        """Factor applied after the mean was subtracted."""
         self._check(in_)
         self.input_scale[in_] = scale
 
@@ -190,7 +190,7 @@ def load_image(filename: str | os.PathLike, color: bool = True) -> np.ndarray:
     image = image.astype(np.float32) / np.float32(peak)
     if image.ndim == 2:
         return np.repeat(image[:, :, np.newaxis], 3 if color else 1, axis=2)
-    rgb = np.ascontiguousarray(image[:, :, 2::-1])               # BGR or BGRA: opacity is left out
+    rgb = np.ascontiguousarray(image[:, :, 2::-1])               # BGR or BGRA: alpha is dropped
     return rgb if color else (rgb @ _LUMINANCE)[:, :, np.newaxis]
 
 
@@ -205,7 +205,7 @@ def resize_image(im: np.ndarray, new_dims: Sequence[int], interp_order: int = 1)
         raise ValueError(f"interp_order {interp_order}: expected 0, 1, 2 or 3")
     image = np.asarray(im, np.float32)
     if image.shape[-1] not in (1, 3):
-        from scipy.ndimage import zoom  # takes a while to import, and few need it
+        from scipy.ndimage import zoom  # importing takes a while, and few need it
         return zoom(image, (height / image.shape[0], width / image.shape[1], 1), order=interp_order)
     resized = cv2.resize(image, (width, height), interpolation=_INTERPOLATION[interp_order])
     return resized.reshape(height, width, image.shape[-1])      # OpenCV drops the axis of one channel
@@ -213,7 +213,7 @@ def resize_image(im: np.ndarray, new_dims: Sequence[int], interp_order: int = 1)
 
 def load_resize(filename: str | os.PathLike, new_dims: Sequence[int], color: bool = True,
                 interp_order: int = 1) -> np.ndarray:
-    """An image file as `load_image` gives it, resized to new_dims = (height, width)."""
+    """An image file read by `load_image` and resized to new_dims = (height, width)."""
     return resize_image(load_image(filename, color), new_dims, interp_order)
 
 

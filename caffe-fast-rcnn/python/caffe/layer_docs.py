@@ -3,7 +3,7 @@
     python -m caffe.layer_docs docs/layers.md
 
 A layer's text is its docstring; the numbers of bottoms and tops are its class attributes; the fields of its settings,
-their types and defaults are those of caffe_pb2, and what they mean is the comment in caffe.proto.
+their types and defaults are those of caffe_pb2, and their meanings are the comments in caffe.proto.
 """
 from __future__ import annotations
 
@@ -95,12 +95,12 @@ def _escaped(text: str) -> str:
 
 # ---- the catalogue
 def catalogue() -> list[str]:
-    """The types of this package, sorted; those that a program registered itself are not among them."""
+    """The types of this package, sorted, without those that a program registered itself."""
     return [name for name in layer_types() if layer_class(name).__module__.startswith(_catalogue.__name__)]
 
 
 def settings_of(name: str) -> list[str]:
-    """The fields of LayerParameter that a layer type reads: that of its own name, and those its docstring tells of."""
+    """The fields of LayerParameter that a layer type reads: that of its own name, and those that its docstring mentions."""
     own = settings_field(name)
     told = re.findall(r"\w+_param\b", layer_class(name).__doc__ or "")
     return [field.name for field in _LAYER.fields if field.name == own or field.name in told]
@@ -115,7 +115,7 @@ def _count(exact: int | None, least: int | None, most: int | None) -> str:
 
 
 def _facts(cls: type[Layer]) -> str:
-    """Bottoms, tops and what else the class declares, in one line."""
+    """Bottoms, tops and the class's other declarations, in one line."""
     tops = "as many as bottoms" if cls.equal_bottoms_and_tops else _count(cls.exact_tops, cls.min_tops, cls.max_tops)
     bottoms = _count(cls.exact_bottoms, cls.min_bottoms, cls.max_bottoms)
     facts = [f"Bottoms: {bottoms}", f"tops: {tops}{' (made where none is named)' if cls.auto_top_blobs else ''}"]
@@ -139,7 +139,7 @@ def _section(name: str, shared: set[str], comments: dict[tuple[str, str], str]) 
 
 
 def _shared(names: Iterable[str]) -> list[Descriptor]:
-    """Messages with a section of their own: settings of several types, and what stands in fields of messages."""
+    """Messages with their own section: settings of several types, and messages used as fields."""
     used = Counter(field for name in names for field in settings_of(name))
     messages = [_LAYER.fields_by_name[field].message_type for field in used]
     found = {_LAYER.fields_by_name[field].message_type for field, count in used.items() if count > 1}

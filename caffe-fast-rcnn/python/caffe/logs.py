@@ -1,4 +1,4 @@
-"""The engine's log, in the form of Caffe's, so that scripts which read such logs find time, iteration and values."""
+"""The engine's log, in Caffe's format, so that scripts that parse such logs keep working."""
 from __future__ import annotations
 
 import datetime
@@ -20,7 +20,7 @@ class LogFormatter(logging.Formatter):
 def init_log(level: int = 0, stderr: bool = True) -> None:
     """Print the engine's log to stderr: level 0 from INFO, 1 from WARNING, 2 from ERROR on.
 
-    stderr is pycaffe's argument; there are no log files here, so it changes nothing.
+    `stderr` is pycaffe's argument and is ignored: there are no log files here.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(LogFormatter())

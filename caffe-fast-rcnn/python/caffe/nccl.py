@@ -3,16 +3,16 @@ from __future__ import annotations
 
 
 def set_multiprocess(multiprocess: bool) -> None:
-    """Changes nothing: `init_parallel` lets processes train together."""
+    """Ignored: use `init_parallel` to train with several processes."""
 
 
 def has_nccl() -> bool:
-    """False: pycaffe's NCCL class is not here."""
+    """False: pycaffe's NCCL class is not available."""
     return False
 
 
 class NCCL:
-    """pycaffe's exchange of gradients between GPUs, which is not here: creating one raises RuntimeError."""
+    """pycaffe's gradient exchange between GPUs, which is not available: creating one raises RuntimeError."""
 
     def __init__(self, solver, uid: str) -> None:
         raise RuntimeError("caffe.NCCL is not here: scripts can ask caffe.has_nccl() and train on one device")

@@ -10,7 +10,7 @@
 
 A keyword is a field of the layer type's own message (`num_output` of `convolution_param`) or, where that has
 no such field, of LayerParameter (`param`, `name`, `loss_weight`, `propagate_down`). Messages are dicts and
-repeated fields are lists; one value stands for a list of one. `ntop` (default 1) is the number of tops,
+repeated fields are lists; a single value is a list of one. `ntop` (default 1) is the number of tops,
 `in_place=True` writes into the bottom. The public names are those of pycaffe's net_spec.
 """
 from __future__ import annotations
@@ -25,7 +25,7 @@ from google.protobuf.message import Message
 
 from .proto import caffe_pb2
 
-# Layer types whose settings stand in another type's message.
+# Layer types whose settings are in another type's message.
 _BORROWED_PARAM = {"ConvolutionDepthwise": "convolution_param", "Deconvolution": "convolution_param",
                    "DepthwiseConvolution": "convolution_param", "LSTM": "recurrent_param", "RNN": "recurrent_param"}
 
@@ -61,7 +61,7 @@ class Top:
 class Function:
     """A layer of the given type: its bottoms (`inputs`, Tops), its settings (`params`) and its `tops`.
 
-    Raises TypeError where a bottom is no Top, or an in-place layer has not one bottom and one top.
+    Raises TypeError if a bottom is not a Top, or an in-place layer does not have exactly one bottom and one top.
     """
 
     def __init__(self, type_name: str, inputs: tuple, params: dict[str, Any]) -> None:
@@ -80,7 +80,7 @@ class Function:
         self.tops = tuple(Top(self, n) for n in range(self.ntop))
 
     def add_to(self, layers: dict[Function, Message], names: _Names) -> None:
-        """Put this layer's message into `layers`, after those of its bottoms."""
+        """Append this layer's message to `layers`, after those of its bottoms."""
         if self in layers:
             return
         for bottom in self.inputs:
@@ -110,7 +110,7 @@ class _Names:
         return self.given[top]
 
     def of_layer(self, fn: Function) -> str:
-        """A layer without a name of its own is called like its first top."""
+        """A layer without a name is named after its first top."""
         if fn not in self.given:
             self.given[fn] = self.of_top(fn.tops[0]) if fn.tops else self.automatic(fn.type_name)
         return self.given[fn]

@@ -1,4 +1,4 @@
-"""Where the time of a net or a solver goes: tables as of `caffe time`, and traces for Chrome and Perfetto."""
+"""Where the time of a net or a solver goes: tables like those of `caffe time`, and traces for Chrome and Perfetto."""
 from __future__ import annotations
 
 import contextlib
@@ -29,7 +29,7 @@ class LayerTimes:
         self.of: dict[str, float] = defaultdict(float)
 
     def add(self, spans: Sequence[Span]) -> None:
-        """Add spans. What an outermost one has of its own is 'other'."""
+        """Add spans. An outermost span's own time is 'other'."""
         for span in spans:
             if span.outer == 0:
                 self.of[span.name] += span.seconds
@@ -42,12 +42,12 @@ class LayerTimes:
         return sum(self.of.values())
 
     def outside(self) -> dict[str, float]:
-        """Seconds of what is no layer, by name; 'other' comes last."""
+        """Seconds of everything but layers, by name; 'other' comes last."""
         found = {str(name): seconds for (kind, name), seconds in self._own.items() if kind == OTHER}
         return dict(sorted(found.items(), key=lambda item: item[0] == OTHER))
 
     def table(self, iterations: int) -> str:
-        """Milliseconds of one iteration: a row a layer, then the rows of what is no layer. They add up to the whole."""
+        """Milliseconds of one iteration: one row per layer, then everything else. The rows add up to the whole."""
         def row(*seconds: float) -> list[str]:
             share = sum(seconds) / self.whole if self.whole else 0.0
             return [*(f"{1000 * value / iterations:.3f}" for value in seconds), f"{100 * share:.1f} %"]
@@ -73,7 +73,7 @@ def chrome_trace(spans: Sequence[Span], layers: Sequence[Layer]) -> dict[str, An
 
 
 class Profile:
-    """Measures some iterations of a net or a solver, then observes nothing any more (ours).
+    """Measures some iterations of a net or a solver, then stops observing it (ours).
 
         with caffe.Profile(solver, done=lambda profile: print(profile.table())) as profile:
             for _ in range(1000):
@@ -81,15 +81,15 @@ class Profile:
                     solver.step(1)
 
     source  a Net, or a Solver: its net and its updates
-    first   iterations that pass before: they choose algorithms and take memory
-    count   iterations that are measured
-    done    called once, with the profile: after the last of them, or where the block ends with fewer, but some
+    first   iterations to skip first: they choose algorithms and allocate memory
+    count   iterations to measure
+    done    called once, with the profile: after the last one, or at the end of the block if at least one was measured
     clock   see `Recorder`
 
-    On a GPU times are the GPU's own; it is waited for when the measuring ends, not before.
+    On a GPU, times are measured by the GPU; the host waits for it only when measuring ends.
 
-    iterations  how many were measured so far
-    spans       what they did, once that is done
+    iterations  number measured so far
+    spans       their spans, once measuring has ended
     """
 
     def __init__(self, source: Net | Solver, first: int = 5, count: int = 20,
@@ -116,7 +116,7 @@ class Profile:
 
     @contextlib.contextmanager
     def iteration(self) -> Iterator[None]:
-        """One iteration: a forward pass or a step of the solver, with what else the block does for it."""
+        """One iteration: a forward pass or a step of the solver, with everything else in the block."""
         self._seen += 1
         if self._ended or self._seen <= self.first:
             yield
@@ -158,7 +158,7 @@ class Profile:
             self._done(self)
 
     def table(self) -> str:
-        """What the measured iterations took, a row a layer; the rows add up to the iteration."""
+        """Times of the measured iterations, one row per layer; the rows add up to the iteration."""
         times, count = LayerTimes(self.layers), max(self.iterations, 1)
         times.add(self.spans)
         return "\n".join([times.table(count), "",

@@ -1,7 +1,7 @@
 # ruff: noqa: F401
 """The functions and classes of pycaffe, gathered from the engine.
 
-This file holds the public names and nothing else: each becomes one of `caffe` too.
+It contains the public names and nothing else: `caffe` exports all of them.
 """
 from .engine.blob import Blob
 from .engine.device import (

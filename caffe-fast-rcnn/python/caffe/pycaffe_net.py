@@ -1,4 +1,4 @@
-"""`caffe.Net`: the engine's net with what pycaffe adds for arrays of any number of items."""
+"""`caffe.Net`: the engine's net with pycaffe's methods for any number of items."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ class Net(_EngineNet):
     def forward_all(self, blobs: Sequence[str] | None = None, **inputs: np.ndarray) -> Arrays:
         """Run the net over any number of items, in batches of the net's batch size.
 
-        blobs    names of blobs to return beside the outputs
+        blobs    names of blobs to return in addition to the outputs
         inputs   arrays for all inputs of the net, each (N, ...), by name
         Returns  {name: array} of the outputs and of `blobs`, with N times as many rows as they have for one item.
         """
@@ -33,8 +33,8 @@ class Net(_EngineNet):
                              **arrays: np.ndarray) -> tuple[Arrays, Arrays]:
         """Run the net forward and backward over any number of items, in batches.
 
-        blobs    names of blobs to return beside the outputs
-        diffs    names of blobs whose gradients to return beside those of the inputs
+        blobs    names of blobs to return in addition to the outputs
+        diffs    names of blobs whose gradients to return in addition to those of the inputs
         arrays   values of inputs and gradients of outputs, by name
         Returns  {name: values}, {name: gradients}
         """
@@ -58,7 +58,7 @@ class Net(_EngineNet):
         return next(iter(self.blobs.values())).shape[0]
 
     def _batch(self, arrays: Mapping[str, np.ndarray]) -> Iterator[dict[str, Any]]:
-        """The arrays in batches; the last one is filled up with zeros. Raises ValueError for unequal lengths."""
+        """The arrays in batches; the last one is padded with zeros. Raises ValueError for unequal lengths."""
         if len({len(array) for array in arrays.values()}) > 1:
             raise ValueError("all arrays need the same number of items, found "
                              + ", ".join(f"{name}: {len(array)}" for name, array in arrays.items()))
@@ -67,10 +67,10 @@ class Net(_EngineNet):
             yield {name: _filled_up(np.asarray(array[start:start + self._batch_size]), self._batch_size)
                    for name, array in arrays.items()}
 
-    # ---- the names under which pycaffe knows these
+    # ---- pycaffe's names
     @property
     def _blobs(self) -> list[Blob]:
-        """All blobs, which the indices below number."""
+        """All blobs, in the order of the indices below."""
         return self._graph.blobs
 
     @property
@@ -114,7 +114,7 @@ class Net(_EngineNet):
         self.set_input_arrays(data, labels)
 
 
-Solver.net_type = Net       # solver.net and solver.test_nets are nets as users know them
+Solver.net_type = Net       # solver.net and solver.test_nets are of the public class
 
 
 def _filled_up(array: np.ndarray, count: int) -> np.ndarray:
@@ -123,7 +123,7 @@ def _filled_up(array: np.ndarray, count: int) -> np.ndarray:
 
 
 def _padding(batch_size: int, arrays: Mapping[str, np.ndarray]) -> int:
-    """Items that the last batch was filled up with."""
+    """Number of padding items in the last batch."""
     return -len(next(iter(arrays.values()), ())) % batch_size
 
 
@@ -133,7 +133,7 @@ def _collect(parts: dict[str, list], found: Mapping[str, np.ndarray]) -> None:
 
 
 def _join(parts: Mapping[str, list], padding: int, batch_size: int) -> Arrays:
-    """The parts of each array one after the other, without the rows that come from padding."""
+    """The parts of each array concatenated, without the padding."""
     joined = {}
     for name, arrays in parts.items():
         array = np.concatenate(arrays) if arrays else np.zeros(0, np.float32)

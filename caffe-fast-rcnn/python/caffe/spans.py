@@ -1,8 +1,8 @@
-"""Spans of time: what a program does, from when to when, one inside the other.
+"""Nested spans of time: what a program does, and when.
 
 A `Recorder` keeps them; `observe` lets it record every layer of a net, and `span` whatever else the program names
-while some recorder is active. On the GPU times are those at which the GPU gets there, so nothing waits for it before
-the spans are taken.
+while some recorder is active. GPU times are taken on the GPU, so nothing waits for it until the spans are
+collected.
 """
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ FORWARD, BACKWARD, OTHER = "forward", "backward", "other"
 
 @dataclass
 class Span:
-    """Something that took time.
+    """One timed piece of work.
 
-    name         of a layer, or of what is done
+    name         of a layer, or of the work
     kind         'forward' or 'backward' of a layer, 'other'
-    layer        index of the layer in its net; None for what is no layer
-    outer        number of spans around it
-    start, stop  seconds; differences count, not where they begin
-    own          seconds of it that lie in no span inside
+    layer        index of the layer in its net; None for other work
+    outer        number of enclosing spans
+    start, stop  seconds; only differences are meaningful
+    own          seconds outside all nested spans
     """
 
     name: str
@@ -48,13 +48,13 @@ class Span:
 
 
 class Clock(Protocol):
-    """Makes marks in time, and tells later when they were."""
+    """Makes time marks, whose times are read later."""
 
     def mark(self) -> Any:
         """A mark for now."""
 
     def seconds(self, marks: Sequence[Any]) -> list[float]:
-        """The times of some marks, which were made in this order."""
+        """The times of some marks, given in the order in which they were made."""
 
 
 class HostClock:
@@ -70,13 +70,13 @@ class HostClock:
 
 
 class GpuClock:
-    """Time on the current GPU: a mark is an event behind the work that its stream was given so far."""
+    """Time on the current GPU: a mark is an event recorded after the work queued on its stream so far."""
 
     def __init__(self) -> None:
         self._device = device.current_device()
 
     def mark(self) -> torch.cuda.Event:
-        """An event whose time is asked for later."""
+        """An event whose time is read later."""
         event = torch.cuda.Event(enable_timing=True)
         event.record(torch.cuda.current_stream(self._device))
         return event
@@ -98,19 +98,19 @@ class Recorder:
         self._open: list[int] = []
 
     def begin(self, name: str, kind: str = OTHER, layer: int | None = None) -> None:
-        """Begin a span inside those that are open."""
+        """Begin a span inside the open ones."""
         self._open.append(len(self._spans))
         self._spans.append((Span(name, kind, layer, len(self._open) - 1), len(self._marks)))
         self._marks.append(self._clock.mark())
 
     def end(self) -> None:
-        """End the span that was begun last."""
+        """End the innermost open span."""
         self._marks.append(self._clock.mark())
         self._stops[self._open.pop()] = len(self._marks) - 1
 
     @contextlib.contextmanager
     def span(self, name: str) -> Iterator[None]:
-        """A span around the block. An exception that leaves the block leaves it open: `discard` forgets it."""
+        """A span around the block. After an exception the span stays open: `discard` removes it."""
         outer = len(self._open)
         self.begin(name)
         yield
@@ -118,7 +118,7 @@ class Recorder:
             self.end()
 
     def take(self) -> list[Span]:
-        """The spans so far, all of which must have ended, in the order of their beginning; they are forgotten here."""
+        """Take the spans so far, which must all have ended, in the order in which they began."""
         if self._open:
             raise RuntimeError(f"'{self._spans[self._open[-1]][0].name}' has not ended")
         times = self._clock.seconds(self._marks) if self._marks else []
@@ -135,7 +135,7 @@ class Recorder:
         return taken
 
     def discard(self) -> None:
-        """Forget the outermost span that is open, with all inside."""
+        """Remove the outermost open span, with everything inside."""
         if self._open:
             del self._spans[self._open[0]:]
             self._open.clear()
@@ -162,7 +162,7 @@ _active: ContextVar[Recorder | None] = ContextVar("active", default=None)     # 
 
 @contextlib.contextmanager
 def active(recorder: Recorder) -> Iterator[None]:
-    """Inside the block `span` goes to this recorder."""
+    """Inside the block, `span` records here."""
     token = _active.set(recorder)
     try:
         yield
@@ -171,7 +171,7 @@ def active(recorder: Recorder) -> Iterator[None]:
 
 
 def span(name: str) -> contextlib.AbstractContextManager[None]:
-    """Name what the block does in the profile that is being made (ours); does nothing where none is.
+    """Name the block's work in the current profile (ours); does nothing without one.
 
         with caffe.span("data wait"):
             batch = queue.get()

@@ -7,7 +7,7 @@ import numpy as np
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = ()) -> str:
-    """Lines of aligned columns; the columns whose positions are in `numbers` are flush right."""
+    """Lines of aligned columns; the columns in `numbers` are right-aligned."""
     lines = [header, *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     return "\n".join("  ".join(cell.rjust(width) if column in numbers else cell.ljust(width)
@@ -21,11 +21,11 @@ def shape_text(shape: Sequence[int]) -> str:
 
 
 def values_text(values: np.ndarray, shown: int = 10) -> str:
-    """The first few numbers, and how many there are where that is more."""
+    """The first few numbers, followed by their count if there are more."""
     text = " ".join(f"{value:.6g}" for value in values[:shown])
     return text + (f" ... ({len(values)} values)" if len(values) > shown else "")
 
 
 def memory_text(values: int, bytes_each: int = 4) -> str:
-    """Memory that so many values take: '12.3 MB' (2^20 bytes)."""
+    """Memory taken by so many values: '12.3 MB' (2^20 bytes)."""
     return f"{values * bytes_each / 2**20:,.2f} MB"

@@ -7,7 +7,7 @@ import torch
 
 
 class Timer:
-    """Stopwatch: `start`, `stop`, then `ms`, the milliseconds between them; waits for the GPU where one is used."""
+    """Stopwatch: `start`, `stop`, then read `ms`; synchronises with the GPU if one is used."""
 
     def __init__(self) -> None:
         self._started = self._stopped = 0.0
@@ -19,11 +19,11 @@ class Timer:
         return time.perf_counter()
 
     def start(self) -> None:
-        """Start the watch."""
+        """Start timing."""
         self._started = self._now()
 
     def stop(self) -> None:
-        """Stop the watch."""
+        """Stop timing."""
         self._stopped = self._now()
 
     @property

@@ -29,7 +29,7 @@ COMMANDS: dict[str, ModuleType] = {module.__name__.rpartition(".")[2]: module fo
 
 
 def usage() -> str:
-    """What `caffe --help` prints."""
+    """The text of `caffe --help`."""
     width = max(map(len, COMMANDS))
     return "\n".join(["usage: caffe COMMAND [flags]        (or python -m caffe COMMAND ...)", "", "commands:",
                       *(f"  {name.ljust(width)}  {module.SUMMARY}" for name, module in COMMANDS.items()), "",
@@ -37,7 +37,7 @@ def usage() -> str:
 
 
 def run_command(name: str, words: Sequence[str]) -> int:
-    """Run a command with the words behind its name; returns the exit status."""
+    """Run a command with its arguments; returns the exit status."""
     module = COMMANDS[name]
 
     def work() -> int:
@@ -50,7 +50,7 @@ def run_command(name: str, words: Sequence[str]) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The program `caffe`: run the command that the first word names; 2 for a mistake of the user."""
+    """The program `caffe`: run the command named by the first word; returns 2 for a user error."""
     words = command_first(sys.argv[1:] if argv is None else argv)
     if words and words[0] in ("-version", "--version"):
         print(version())

@@ -21,7 +21,7 @@ EXAMPLES = """\
 
 
 def add_flags(flags: Flags) -> None:
-    """Declare the flags."""
+    """Add the command's flags."""
     flags.add_argument("database", metavar="DB", help="LMDB folder with images of one size")
     flags.add_argument("output", metavar="OUT", nargs="?", help="binaryproto to write")
     flags.add_argument("--backend", default="lmdb", help="lmdb")
@@ -70,7 +70,7 @@ def _pixels(path: str, key: str, datum: caffe_pb2.Datum) -> np.ndarray:
 
 
 def _message(mean: np.ndarray) -> caffe_pb2.BlobProto:
-    """As Caffe's tool writes it: four numbers for the shape, which every version of Caffe reads."""
+    """With four numbers for the shape, as Caffe's tool writes it and every version reads it."""
     blob = caffe_pb2.BlobProto(num=1, channels=mean.shape[0], height=mean.shape[1], width=mean.shape[2])
     blob.data.extend(mean.astype(np.float32).ravel())
     return blob

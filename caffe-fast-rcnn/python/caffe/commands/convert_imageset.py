@@ -25,8 +25,8 @@ train.txt has lines `path label`; ROOT is put before each path as it is, so end 
 
 
 def add_flags(flags: Flags) -> None:
-    """Declare the flags."""
-    flags.add_argument("root", metavar="ROOT", help="text in front of each path of the list, such as a folder/")
+    """Add the command's flags."""
+    flags.add_argument("root", metavar="ROOT", help="prefix of each path in the list, such as a folder/")
     flags.add_argument("list", metavar="LIST", help="text file with lines `path label`")
     flags.add_argument("database", metavar="DB", help="folder to write")
     flags.switch("gray", "read images as grey")
@@ -41,7 +41,7 @@ def add_flags(flags: Flags) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Convert; images that cannot be read are named and left out."""
+    """Convert; unreadable images are reported and skipped."""
     check_backend(args.backend)
     if bool(args.resize_height) != bool(args.resize_width) or min(args.resize_height, args.resize_width) < 0:
         raise CommandError("give both -resize_height and -resize_width, above 0")
@@ -76,9 +76,9 @@ def _lines(args: argparse.Namespace) -> list[tuple[str, int]]:
 
 
 def read_datum(path: str, args: argparse.Namespace) -> caffe_pb2.Datum | None:
-    """An image as a Datum without a label, as the flags say; None where it cannot be read.
+    """An image as a Datum without a label, as the flags say; None if it cannot be read.
 
-    A file is stored as it is where nothing would change: not resized, no other format, and as many channels.
+    A file is stored unchanged if neither its size, format nor number of channels would change.
     Source: ReadImageToDatum in src/caffe/util/io.cpp.
     """
     try:
@@ -104,7 +104,7 @@ def _decoded(data: bytes, flag: int) -> np.ndarray | None:
 
 
 def _is_kept(data: bytes, path: str, ending: str, args: argparse.Namespace) -> bool:
-    """Whether the file itself holds what is asked for."""
+    """Whether the file can be stored unchanged."""
     same = {"jpeg": "jpg"}
     own = Path(path).suffix.lower().lstrip(".")
     if args.resize_height or same.get(ending, ending) != same.get(own, own):

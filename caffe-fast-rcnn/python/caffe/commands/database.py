@@ -1,4 +1,4 @@
-"""LMDB databases of Datum records: reading them, and writing new ones that appear complete or not at all."""
+"""LMDB databases of Datum records: reading them, and writing new ones atomically."""
 from __future__ import annotations
 
 import contextlib
@@ -14,7 +14,7 @@ from .running import CommandError
 
 try:
     import lmdb
-except ModuleNotFoundError:     # the other commands go without it
+except ModuleNotFoundError:     # the other commands do not need it
     lmdb = None     # type: ignore[assignment]
 
 _FIRST_SIZE = 1 << 30       # of the memory map; it doubles when the database is full
@@ -22,7 +22,7 @@ _RECORDS_AT_ONCE = 1000
 
 
 def check_backend(backend: str) -> None:
-    """Raises CommandError for a kind of database that is not here."""
+    """Raises CommandError for an unsupported kind of database."""
     if backend.lower() != "lmdb":
         raise CommandError(f"-backend {backend}: only lmdb databases are read and written")
 
@@ -34,7 +34,7 @@ def _check_lmdb(path: str) -> None:
 
 @contextlib.contextmanager
 def existing_database(path: str) -> Iterator[lmdb.Environment]:
-    """Open a database for reading. Raises CommandError where there is none."""
+    """Open a database for reading. Raises CommandError if there is none."""
     _check_lmdb(path)
     if not os.path.isdir(path):
         raise CommandError(f"{path}: there is no such database folder")
@@ -49,7 +49,7 @@ def existing_database(path: str) -> Iterator[lmdb.Environment]:
 
 
 def records(environment: lmdb.Environment) -> Iterator[tuple[str, caffe_pb2.Datum]]:
-    """The records in the order of their keys. Raises CommandError for one that is no Datum."""
+    """The records in the order of their keys. Raises CommandError for one that is not a Datum."""
     with environment.begin() as transaction:
         for key, value in transaction.cursor():
             name = key.decode("utf-8", "replace")
@@ -68,14 +68,14 @@ class Writer:
         self._longest = environment.max_key_size()
 
     def put(self, key: str, datum: caffe_pb2.Datum) -> None:
-        """Add a record; keys must be given in rising order, and are cut where they are too long for LMDB."""
+        """Add a record; keys must be ascending, and are truncated to LMDB's limit."""
         encoded = key.encode("utf-8", "surrogateescape")[:self._longest]
         self._pending.append((encoded, datum.SerializeToString()))
         if len(self._pending) >= _RECORDS_AT_ONCE:
             self.flush()
 
     def flush(self) -> None:
-        """Write what was collected."""
+        """Write the collected records."""
         while not self._written():
             self._environment.set_mapsize(2 * self._environment.info()["map_size"])
         self._pending.clear()
@@ -92,9 +92,9 @@ class Writer:
 
 @contextlib.contextmanager
 def new_database(path: str) -> Iterator[Writer]:
-    """Write a database. It gets its name when it is complete; on an exception nothing is left.
+    """Write a database. It is renamed into place when complete; on an exception nothing is left.
 
-    Raises CommandError where the name is taken or its folder is missing.
+    Raises CommandError if the name is taken or its folder is missing.
     """
     _check_lmdb(path)
     target = Path(path)

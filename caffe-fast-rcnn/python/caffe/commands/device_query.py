@@ -14,12 +14,12 @@ EXAMPLES = """\
 
 
 def add_flags(flags: Flags) -> None:
-    """Declare the flags."""
+    """Add the command's flags."""
     flags.add_gpu()
 
 
 def run(args: argparse.Namespace) -> int:
-    """List them; with -gpu, that one."""
+    """List all GPUs, or the one given by -gpu."""
     found = range(torch.cuda.device_count())
     for index in found:
         if args.gpu in ("", "all", str(index)):

@@ -16,14 +16,14 @@ EXAMPLES = """\
 
 
 def add_flags(flags: Flags) -> None:
-    """Declare the flags."""
+    """Add the command's flags."""
     flags.add_argument("model", metavar="IN", help="net prototxt")
-    flags.add_argument("picture", metavar="OUT", help="file to write; its ending tells the format")
+    flags.add_argument("picture", metavar="OUT", help="file to write; its extension selects the format")
     flags.add_argument("--rankdir", default="LR", choices=("LR", "RL", "TB", "BT"),
                        help="direction of the data, such as left to right (default: LR)")
     flags.add_argument("--phase", default="ALL", choices=("TRAIN", "TEST", "ALL"),
                        help="only layers of this phase (default: ALL)")
-    flags.switch("display_lrm", "write learning rate multipliers into the layers")
+    flags.switch("display_lrm", "show learning rate multipliers in the layers")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     phase = None if args.phase == "ALL" else caffe_pb2.Phase.Value(args.phase)
     try:
         draw.draw_net_to_file(net, args.picture, args.rankdir, phase, args.display_lrm)
-    except ValueError as error:     # the ending names no format
+    except ValueError as error:     # the extension names no known format
         raise CommandError(str(error)) from None
     log.info("wrote %s", args.picture)
     return 0

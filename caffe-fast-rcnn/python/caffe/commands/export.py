@@ -1,4 +1,4 @@
-"""`caffe export`: a net and its weights in another program's format."""
+"""`caffe export`: export a net and its weights to another format."""
 from __future__ import annotations
 
 import argparse
@@ -16,7 +16,7 @@ EXAMPLES = """\
 
 
 def add_flags(flags: Flags) -> None:
-    """Declare the flags."""
+    """Add the command's flags."""
     flags.add_argument("model", metavar="MODEL", help="deploy prototxt; its input shapes become the model's")
     flags.add_argument("weights", metavar="WEIGHTS", help="caffemodels, separated by commas")
     flags.add_argument("target", metavar="OUT", help="file to write")

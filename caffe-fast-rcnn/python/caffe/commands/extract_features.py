@@ -23,7 +23,7 @@ val.prototxt reads the images by a data layer; 100 batches of it are run.
 
 
 def add_flags(flags: Flags) -> None:
-    """Declare the flags."""
+    """Add the command's flags."""
     flags.add_argument("weights", metavar="WEIGHTS", help="caffemodel")
     flags.add_argument("model", metavar="MODEL", help="net prototxt with a data layer")
     flags.add_argument("blobs", metavar="BLOBS", help="names of blobs, separated by commas")
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _gpu_of(words: list[str]) -> str:
-    """The GPU of `GPU DEVICE_ID=N`, in Caffe's order of words."""
+    """The GPU of `GPU DEVICE_ID=N`, Caffe's positional form."""
     if not words or words[0].upper() == "CPU":
         return ""
     if words[0].upper() != "GPU":
@@ -87,7 +87,7 @@ def extract(net: Net, writers: dict[str, Writer], batches: int) -> dict[str, int
 
 
 def to_datum(values: np.ndarray) -> caffe_pb2.Datum:
-    """One image's values, of up to three axes, as floats of a Datum (channels, height, width)."""
+    """One image's values, up to three axes, as a float Datum (channels, height, width)."""
     channels, height, width = (*values.shape, 1, 1, 1)[:3]
     datum = caffe_pb2.Datum(channels=channels, height=height, width=width)
     datum.float_data.extend(values.ravel().tolist())

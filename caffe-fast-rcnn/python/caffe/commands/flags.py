@@ -1,4 +1,4 @@
-"""Command lines in the style of Caffe's: -flag value, -flag=value, --flag; switches also as -noflag."""
+"""Command lines in Caffe's style: -flag value, -flag=value, --flag; switches also as -noflag."""
 from __future__ import annotations
 
 import argparse
@@ -7,8 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import NoReturn
 
-# Flags that all commands of Caffe take, as it reads them into global variables; those of its log come from glog.
-# A command that has no use for one accepts it.
+# Flags that all of Caffe's commands take, since they are global variables there; the log flags come from glog.
+# Commands accept those they do not use.
 GLOBAL_FLAGS = ("gpu", "solver", "model", "phase", "level", "stage", "snapshot", "weights", "iterations",
                 "sigint_effect", "sighup_effect", "log_dir", "minloglevel", "stderrthreshold", "v", "vmodule")
 GLOBAL_SWITCHES = ("logtostderr", "alsologtostderr", "colorlogtostderr", "log_prefix")
@@ -21,13 +21,13 @@ _FLAG = re.compile(r"--?([A-Za-z][\w-]*)(=.*)?", re.DOTALL)
 
 
 def version() -> str:
-    """What --version prints."""
+    """The text of --version."""
     from .. import __version__  # set when the package is complete
     return f"caffe version {__version__}"
 
 
 def command_first(words: Sequence[str]) -> list[str]:
-    """The words of a command line with the command's name in front; global flags may stand before it, as in Caffe."""
+    """The command line with the command's name moved to the front; global flags may precede it, as in Caffe."""
     takes_value = False
     for index, word in enumerate(words):
         flag = _FLAG.fullmatch(word)
@@ -40,8 +40,8 @@ def command_first(words: Sequence[str]) -> list[str]:
 class Flags(argparse.ArgumentParser):
     """The flags and arguments of one command.
 
-    A mistake is told in one line and ends the process with status 2. Subclassed from argparse, which reads the
-    line after every flag was brought to the form --flag.
+    A mistake is reported in one line and ends the process with status 2. Based on argparse, which parses the line
+    after every flag was converted to the form --flag.
     """
 
     def __init__(self, command: str, description: str, examples: str) -> None:
@@ -92,10 +92,10 @@ class Flags(argparse.ArgumentParser):
         return f"--{name}" if value[1:].lower() in _TRUE else f"--no{name}"
 
     def error(self, message: str) -> NoReturn:
-        """Tell a mistake and end with status 2."""
+        """Report a mistake and exit with status 2."""
         self.exit(2, f"{self.prog}: {message}; {self.prog} --help explains\n")
 
-    # ---- flags that several commands have
+    # ---- flags of several commands
     def add_gpu(self) -> None:
         """-gpu."""
         self.add_argument("--gpu", default="", metavar="ID",
@@ -110,17 +110,17 @@ class Flags(argparse.ArgumentParser):
 
 
 def stages(args: argparse.Namespace) -> list[str]:
-    """The stages that -stage names."""
+    """The stages given by -stage."""
     return names(args.stage)
 
 
 def names(text: str) -> list[str]:
-    """The parts of a list separated by commas."""
+    """The parts of a comma-separated list."""
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def positive(text: str) -> int:
-    """A whole number from 1 on, as a flag's type."""
+    """A flag type: an integer of at least 1."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, found {text}")

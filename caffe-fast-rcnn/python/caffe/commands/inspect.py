@@ -1,4 +1,4 @@
-"""`caffe inspect`: what is in a net or in a caffemodel."""
+"""`caffe inspect`: the contents of a net or a caffemodel."""
 from __future__ import annotations
 
 import argparse
@@ -23,7 +23,7 @@ EXAMPLES = """\
 
 
 def add_flags(flags: Flags) -> None:
-    """Declare the flags."""
+    """Add the command's flags."""
     flags.add_argument("files", nargs="*", metavar="FILE", help="a net prototxt, or a caffemodel, or both")
     flags.add_argument("--model", metavar="FILE", help="the prototxt")
     flags.add_argument("--weights", default="", metavar="FILES", help="caffemodels, separated by commas")
@@ -68,7 +68,7 @@ def _reshape_inputs(net: Net, wishes: list[str]) -> None:
 
 
 def describe_net(net: Net) -> str:
-    """The table of a net's layers, and its sums. Automatic splits are left out: they cost nothing."""
+    """The table of a net's layers, with totals. Automatic splits are omitted: they cost nothing."""
     rows, total, backward = [], 0, 0
     for plan, (layer, bottoms, tops) in zip(net._graph.plans, net._graph.connected(), strict=True):
         if layer.type == "Split":
@@ -99,7 +99,7 @@ def _sums(net: Net, work: int, backward: int) -> list[str]:
 
 
 def describe_weights(path: str) -> str:
-    """The table of a caffemodel's layers that have weights, and its sums."""
+    """The table of a caffemodel's layers with weights, and totals."""
     layers = read_weights(path)
     rows = [(name, " ".join(shape_text(array.shape) for array in arrays), f"{_count(arrays):,}",
              " ".join(f"{np.abs(array).mean():.3g}" if array.size else "-" for array in arrays))

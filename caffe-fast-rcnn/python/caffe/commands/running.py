@@ -1,4 +1,4 @@
-"""What all commands do around their work: the log, mistakes of the user, the device, progress."""
+"""What all commands share: the log, user errors, the device, progress."""
 from __future__ import annotations
 
 import argparse
@@ -24,23 +24,23 @@ _SECONDS_BETWEEN_LINES = 5.0
 
 
 class CommandError(CaffeError):
-    """A command line that cannot be followed; the message says what to do."""
+    """A command line that cannot be executed; the message says what to do."""
 
 
 def guarded(name: str, work: Callable[[], int]) -> int:
-    """Do the work of a command with the log on stderr; returns its exit status.
+    """Run a command with the log on stderr; returns its exit status.
 
-    A mistake of the user becomes one message and status 2, Ctrl-C status 130; a bug keeps its traceback.
+    User errors give one message and status 2, Ctrl-C gives status 130; bugs keep their traceback.
     """
     with log_on_stderr():
         try:
             return work()
-        except SystemExit as stop:          # argparse: --help, or a mistake that it has told
+        except SystemExit as stop:          # argparse: --help, or a mistake that it has reported
             return stop.code if isinstance(stop.code, int) else int(bool(stop.code))
         except KeyboardInterrupt:
             print(f"{name}: interrupted", file=sys.stderr)
             return 130
-        except BrokenPipeError:             # whoever read the output, such as `head`, has seen enough
+        except BrokenPipeError:             # the reader of the output, such as `head`, has exited
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
         except (CaffeError, OSError) as error:
@@ -55,7 +55,7 @@ def _message(error: Exception) -> str:
 
 
 def apply_log_flags(args: argparse.Namespace) -> None:
-    """Do what the flags of Caffe's log ask for. Raises CommandError for a level that there is not."""
+    """Apply the flags of Caffe's log. Raises CommandError for an unknown level."""
     least = args.global_minloglevel or "0"
     if least not in _LEVELS:
         raise CommandError(f"-minloglevel {least}: expected 0 (INFO), 1 (WARNING), 2 (ERROR) or 3 (FATAL)")
@@ -87,7 +87,7 @@ def existing_file(path: str, flag: str) -> str:
 
 
 def use_device(gpu: str) -> None:
-    """Compute on the GPU that the flag -gpu names, on the CPU where it is empty.
+    """Compute on the GPU given by -gpu, or on the CPU if it is empty.
 
     Raises CommandError if there is no such GPU.
     """
@@ -108,7 +108,7 @@ def use_device(gpu: str) -> None:
 
 
 class Progress:
-    """Logs how far a long job is, every few seconds: '300 of 5000 images, 60/s, ETA 0:01:18'."""
+    """Logs the progress of a long job every few seconds: '300 of 5000 images, 60/s, ETA 0:01:18'."""
 
     def __init__(self, total: int, what: str) -> None:
         self._total, self._what, self._done = total, what, 0

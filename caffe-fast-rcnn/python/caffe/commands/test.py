@@ -17,7 +17,7 @@ EXAMPLES = """\
 
 
 def add_flags(flags: Flags) -> None:
-    """Declare the flags."""
+    """Add the command's flags."""
     flags.add_argument("--model", required=True, metavar="FILE", help="net prototxt with its own data layers")
     flags.add_argument("--weights", required=True, metavar="FILES", help="caffemodels, separated by commas")
     flags.add_argument("--iterations", type=positive, default=50, metavar="N", help="batches to run (default: 50)")
@@ -26,7 +26,7 @@ def add_flags(flags: Flags) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Test; batches are logged, means printed."""
+    """Test: log each batch, print the means."""
     existing_file(args.model, "-model")
     weights = ",".join(existing_file(name, "-weights") for name in names(args.weights))
     use_device(args.gpu)
@@ -55,6 +55,6 @@ def _add(totals: dict[str, np.ndarray], name: str, values: np.ndarray, batch: in
 
 
 def _with_share(means: np.ndarray, loss_weight: float) -> str:
-    """The means, and for a loss what it adds to the loss of the net."""
+    """The means, and for losses their weighted share of the net's loss."""
     share = f" (* {loss_weight:g} = {loss_weight * means.sum():.6g} loss)" if loss_weight else ""
     return values_text(means) + share

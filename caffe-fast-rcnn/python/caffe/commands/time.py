@@ -17,7 +17,7 @@ EXAMPLES = """\
 
 
 def add_flags(flags: Flags) -> None:
-    """Declare the flags."""
+    """Add the command's flags."""
     flags.add_argument("--model", required=True, metavar="FILE", help="net prototxt")
     flags.add_argument("--iterations", type=positive, default=50, metavar="N",
                        help="forward and backward passes (default: 50)")
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
         with recorder.span(BACKWARD):
             net.run_backward()
         spans = recorder.take()
-        if iteration < 0:           # the first pass chooses algorithms and takes memory
+        if iteration < 0:           # the first pass chooses algorithms and allocates memory
             log.info("Timing %d iterations, phase %s", args.iterations, args.phase)
             if not any(net.blob_loss_weights.values()):
                 log.info("The net has no loss: nothing needs a backward pass")

@@ -1,4 +1,4 @@
-"""`caffe train`: train a net as a solver prototxt says."""
+"""`caffe train`: train a net with a solver prototxt."""
 from __future__ import annotations
 
 import argparse
@@ -10,7 +10,7 @@ from ..proto import caffe_pb2
 from .flags import Flags, names, stages
 from .running import CommandError, existing_file, log, use_device
 
-SUMMARY = "train a net, from the beginning, from weights or from a snapshot"
+SUMMARY = "train a net from scratch, from weights or from a snapshot"
 EXAMPLES = """\
   caffe train -solver solver.prototxt -gpu 0
   caffe train -solver solver.prototxt -weights vgg16.caffemodel          (several are separated by commas)
@@ -22,11 +22,11 @@ _EFFECTS = ("stop", "snapshot", "none")
 
 
 def add_flags(flags: Flags) -> None:
-    """Declare the flags."""
+    """Add the command's flags."""
     flags.add_argument("--solver", required=True, metavar="FILE", help="solver prototxt")
     flags.add_argument("--weights", default="", metavar="FILES",
-                       help="caffemodels to begin with, separated by commas")
-    flags.add_argument("--snapshot", metavar="FILE", help="solverstate to go on from")
+                       help="initial weights: caffemodels, separated by commas")
+    flags.add_argument("--snapshot", metavar="FILE", help="solverstate to resume from")
     flags.add_argument("--sigint_effect", default="stop", choices=_EFFECTS, help="what Ctrl-C does (default: stop)")
     flags.add_argument("--sighup_effect", default="snapshot", choices=_EFFECTS,
                        help="what SIGHUP does (default: snapshot)")
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _settings(args: argparse.Namespace) -> caffe_pb2.SolverParameter:
-    """The solver file's settings with the flags put in, and with paths that hold without the file."""
+    """The solver file's settings with the flags applied and its paths resolved."""
     if args.snapshot and args.weights:
         raise CommandError("give -snapshot to go on with a run, or -weights to begin with; not both")
     param, path = read_param(existing_file(args.solver, "-solver"))
@@ -71,7 +71,7 @@ def _settings(args: argparse.Namespace) -> caffe_pb2.SolverParameter:
 
 
 def _gpu_of_file(param: caffe_pb2.SolverParameter) -> str:
-    """The GPU that the solver file asks for; none where PyTorch sees none, for such files are everywhere."""
+    """The GPU that the solver file asks for; none if PyTorch sees none, because most solver files ask for one."""
     if not param.HasField("solver_mode") or param.solver_mode != caffe_pb2.SolverParameter.GPU:
         return ""
     if not pycaffe.has_gpu():

@@ -1,4 +1,4 @@
-"""`caffe upgrade_solver`: an old solver prototxt in today's form."""
+"""`caffe upgrade_solver`: convert an old solver prototxt to the current format."""
 from __future__ import annotations
 
 import argparse
@@ -7,14 +7,14 @@ import sys
 from ..engine.graph.upgrade import upgrade_solver_text
 from .flags import Flags
 
-SUMMARY = "write a solver prototxt in today's form"
+SUMMARY = "convert a solver prototxt to the current format"
 EXAMPLES = """\
   caffe upgrade_solver old.prototxt new.prototxt
 """
 
 
 def add_flags(flags: Flags) -> None:
-    """Declare the flags."""
+    """Add the command's flags."""
     flags.add_argument("source", metavar="IN", help="prototxt to read")
     flags.add_argument("target", metavar="OUT", help="prototxt to write; may be the same")
 

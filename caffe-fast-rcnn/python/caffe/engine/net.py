@@ -294,7 +294,7 @@ class Net:
         copy_weights_hdf5(self, path)
 
     def save(self, path) -> None:
-        """Write the net and its weights as a binary caffemodel; the file is replaced in one step."""
+        """Write the net and its weights as a binary caffemodel; the file is replaced atomically."""
         save_net(self, path)
 
     def save_trained(self, path) -> None:

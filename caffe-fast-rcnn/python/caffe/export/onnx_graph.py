@@ -18,13 +18,13 @@ Shape = tuple[int, ...]
 
 
 class Unsupported(Exception):
-    """A setting of a layer that has no conversion; the message is the reason."""
+    """A layer's setting that cannot be converted; the message is the reason."""
 
 
 class Graph:
-    """Nodes, weights and the names that are taken.
+    """Nodes, weights and the names in use.
 
-    varying  values whose first dimension, a number of items, is found when the model runs: a Filter decides it
+    varying  values whose first dimension is only known at run time, because a Filter decides it
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Graph:
         self._weights: dict[tuple[int, Shape], str] = {}
 
     def unique(self, name: str) -> str:
-        """The name, with a number behind it where it is taken."""
+        """The name, with a number appended if it is taken."""
         found, count = name, 1
         while found in self._names:
             count += 1
@@ -44,13 +44,13 @@ class Graph:
         return found
 
     def constant(self, array: np.ndarray, name: str) -> str:
-        """A stored array; returns its name."""
+        """Store an array; returns its name."""
         name = self.unique(name)
         self.initializers.append(numpy_helper.from_array(np.asarray(array, order="C"), name))
         return name
 
     def weight(self, blob: Blob, name: str) -> str:
-        """A layer's blob; blobs that share values and have one shape are stored once."""
+        """Store a layer's blob; blobs that share values and shape are stored once."""
         key = id(blob._data), blob.shape
         if key not in self._weights:
             self._weights[key] = self.constant(blob.data, name)
@@ -58,10 +58,10 @@ class Graph:
 
 
 class Step:
-    """A layer on its way into the graph.
+    """A layer being added to the graph.
 
     inputs   names of the values of its bottoms
-    bottoms  the bottom blobs, whose shapes are those of the net as it is
+    bottoms  the bottom blobs, with the net's current shapes
     tops     the top blobs
     """
 
@@ -70,7 +70,7 @@ class Step:
         self.layer: Any = layer         # each converter knows the class of its layers
         self._first = len(graph.nodes)
 
-    # ---- what converters use
+    # ---- for converters
     @property
     def shape(self) -> Shape:
         """The shape of the first bottom."""
@@ -110,11 +110,11 @@ class Step:
         return self.node("Expand", self.floats(value), self.ints(*shape))
 
     def as_ints(self, value: str) -> str:
-        """The value as int64, fractions cut off."""
+        """The value truncated to int64."""
         return self.node("Cast", value, to=onnx.TensorProto.INT64)
 
     def as_floats(self, value: str) -> str:
-        """The value as float32; a truth value as 0 or 1."""
+        """The value as float32; booleans become 0 or 1."""
         return self.node("Cast", value, to=onnx.TensorProto.FLOAT)
 
     def as_flags(self, value: str) -> str:
@@ -130,7 +130,7 @@ class Step:
         return value if addend == 0 else self.node("Add", value, self.floats(addend))
 
     def varies(self, value: str) -> bool:
-        """Is the number of items in this value known only when the model runs?"""
+        """Whether the number of items in this value is known only at run time."""
         return value in self.graph.varying
 
     def reduced(self, op: str, value: str, axes: Sequence[int] | None = None, keepdims: bool = True) -> str:
@@ -148,13 +148,13 @@ class Step:
         return self.reduced("ReduceSum", value)
 
     def reshaped(self, value: str, old: Shape, new: Shape) -> str:
-        """The value in another shape, in which its items stay apart if a Filter decides their number."""
+        """The value reshaped; if a Filter decides the number of items, these stay separate."""
         if self.varies(value) and math.prod(old[1:]) % math.prod(new[1:]):
             self.refuse(f"behind a Filter items must stay apart, but {tuple(old)} becomes {tuple(new)}")
         return self.restored(value, old, new)
 
     def restored(self, value: str, old: Shape, new: Shape) -> str:
-        """A value that was reshaped for a calculation, in the shape of a top."""
+        """A value reshaped to the shape of a top."""
         if tuple(old) == tuple(new):
             return value
         return self.node("Reshape", value, self.ints(*((-1, *new[1:]) if new and self.varies(value) else new)))
@@ -174,7 +174,7 @@ class Step:
         return [self.weight(index) for index in range(len(self.layer.blobs))]
 
     def spread(self, value: str, blob: Blob, axis: int) -> str:
-        """An operand that lies at the bottom's axes from `axis` on, with axes of length 1 behind it."""
+        """An operand of the bottom's axes from `axis` on, with axes of length 1 appended."""
         axis = operand_axis(self.layer, self.bottoms[0], blob, axis)
         behind = len(self.shape) - axis - len(blob.shape) if blob.shape else 0
         return self.reshaped(value, blob.shape, (*blob.shape, *(1,) * behind))
@@ -198,16 +198,16 @@ class Step:
                           body=helper.make_graph(inner, f"{self.layer.name}/body", begin, end))
 
     def refuse(self, reason: str) -> NoReturn:
-        """Say that this layer has no conversion, and why. Raises Unsupported."""
+        """Raise Unsupported with the reason why this layer has no conversion."""
         raise Unsupported(reason)
 
-    # ---- what the model uses
+    # ---- for the model
     def makes(self, name: str) -> bool:
-        """Is this value a result of this step's nodes? Else the layer passes it on, or it is a constant."""
+        """Whether this value is computed by this step's nodes; otherwise it is passed on or a constant."""
         return any(name in node.output for node in self.graph.nodes[self._first:])
 
     def rename(self, old: str, new: str) -> None:
-        """Give a result of this step's nodes another name, which must be free."""
+        """Rename a result of this step's nodes; the name must be free."""
         if self.varies(old):
             self.graph.varying.add(new)
         for node in self.graph.nodes[self._first:]:
@@ -222,9 +222,9 @@ CONVERTERS: dict[str, Converter] = {}
 
 
 def converts(*types: str) -> Callable[[Callable], Callable]:
-    """Decorator: this function adds layers of these types to a graph.
+    """Decorator: registers the function that adds layers of these types to a graph.
 
-    It takes a Step and returns the name of the top's value, or a list with the names for all tops.
+    It takes a Step and returns the name of the top's value, or a list of the names of all tops.
     """
     def decorate(function: Callable[[Step], str | list[str]]) -> Callable:
         for name in types:

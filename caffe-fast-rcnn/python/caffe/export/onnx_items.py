@@ -1,4 +1,4 @@
-"""ONNX for Filter, and what may stand behind one: the number of items is found when the model runs."""
+"""ONNX for Filter, and what may follow one: the number of items is only known at run time."""
 from __future__ import annotations
 
 from .onnx_graph import Step, converts
@@ -15,7 +15,7 @@ def filter_(step: Step):
 
 
 def check_items(step: Step) -> None:
-    """Raise Unsupported where a layer behind a Filter needs to know the number of items."""
+    """Raise Unsupported if a layer after a Filter needs to know the number of items."""
     if any(map(step.varies, step.inputs)) and _needs_their_number(step):
         step.refuse("a Filter before it decides the number of items, which this layer needs to know")
 

@@ -1,6 +1,6 @@
 """ONNX for losses and Accuracy.
 
-Labels come as float32 and are cut off to integers. One that is no class makes a loss NaN: a model cannot raise errors.
+Labels are float32 and truncated to integers. An invalid one makes a loss NaN, because a model cannot raise errors.
 """
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _labels(step: Step, shape: Shape) -> str:
 
 
 def _counts(step: Step, labels: str) -> str | None:
-    """Where a label is not the ignored one; None where none is ignored."""
+    """Where a label is not the ignored one; None if none is ignored."""
     param = step.layer.param.loss_param
     if not param.HasField("ignore_label"):
         return None
@@ -32,25 +32,25 @@ def _is_class(step: Step, labels: str, classes: int) -> str:
 
 
 def _clipped(step: Step, labels: str, classes: int) -> str:
-    """The labels, with what is no class at a place that exists."""
+    """The labels, with invalid ones replaced by a valid index."""
     return step.node("Clip", labels, step.array(np.array(0)), step.array(np.array(classes - 1)))
 
 
 def _one_hot(step: Step, labels: str, classes: int, axis_from_behind: int) -> str:
-    """Where a value belongs to its label's class: true or false, with the classes along the axis of length 1."""
+    """Whether each value belongs to its label's class, with the classes along the axis of length 1."""
     index = np.arange(classes).reshape(-1, *(1,) * (axis_from_behind - 1))
     return step.node("Equal", labels, step.array(index, "classes"))
 
 
 def _of_label(step: Step, values: str, labels: str, classes: int) -> str:
-    """values (outer, C, inner) at labels (outer, 1, inner), NaN where a label is no class."""
+    """values (outer, C, inner) at labels (outer, 1, inner), NaN where a label is invalid."""
     found = step.node("GatherElements", values, _clipped(step, labels, classes), axis=1)
     return step.node("Where", _is_class(step, labels, classes), found, step.floats(math.nan))
 
 
 # ---------------------------------------------------------------------------------------------- normalisers
 def _number(step: Step, value: str, count: int, unit: int = 1) -> str:
-    """How many units of values there are, as float32, where the net has `count` values now."""
+    """The number of units of values, as float32; the net has `count` values now."""
     if not step.varies(value):
         return step.floats(count / unit)
     found = step.as_floats(step.node("Size", value))
@@ -66,7 +66,7 @@ def _per_item(step: Step, total: str, factor: float = 1) -> str:
 
 def _normalised(step: Step, losses: str, labels: str, counts: str | None, outer: int, inner: int,
                 default: str = "VALID") -> str:
-    """The sum of the losses of labels that count, divided as loss_param says."""
+    """The sum of the losses of labels that are not ignored, normalised as loss_param says."""
     mode = step.layer.normalization(default)
     if counts is not None:
         losses = step.node("Where", counts, losses, step.floats(0))
@@ -142,7 +142,7 @@ def accuracy(step: Step):
     layer, param = step.layer, step.layer.param.accuracy_param
     scores = step.reshaped(step.inputs[0], step.shape, (layer.outer, layer.classes, layer.inner))
     labels = _labels(step, (layer.outer, 1, layer.inner))
-    # no score is as good as NaN, that of a label that is no class
+    # no score reaches NaN, that of an invalid label
     as_good = step.node("GreaterOrEqual", scores, _of_label(step, scores, labels, layer.classes))
     rank = step.reduced("ReduceSum", step.as_floats(as_good), [1])
     known = _is_class(step, labels, layer.classes)
@@ -177,7 +177,7 @@ def euclidean_loss(step: Step):
 
 @converts("SigmoidCrossEntropyLoss")
 def sigmoid_cross_entropy_loss(step: Step):
-    """max(x, 0) - x t + log(1 + exp(-|x|)), which no score overflows."""
+    """max(x, 0) - x t + log(1 + exp(-|x|)), which does not overflow."""
     scores, targets = step.inputs[0], step.reshaped(step.inputs[1], step.bottoms[1].shape, step.shape)
     linear = step.node("Sub", step.node("Relu", scores), step.node("Mul", scores, targets))
     rest = step.node("Softplus", step.node("Neg", step.node("Abs", scores)))

@@ -1,4 +1,4 @@
-"""A net as an ONNX model, layer by layer, without a detour over another framework."""
+"""A net as an ONNX model, converted layer by layer, not through another framework."""
 from __future__ import annotations
 
 import os
@@ -50,7 +50,7 @@ def onnx_model(net):
     outputs = {index: graph.unique(name) for index, name in zip(net._outputs, net.outputs, strict=True)}
     values = _convert_layers(net, graph, converters, inputs, outputs)
     for index, name in outputs.items():
-        if values[index] != name:       # a value that layers only pass on
+        if values[index] != name:       # a value that layers only pass through
             graph.nodes.append(helper.make_node("Identity", [values[index]], [name], f"{name}:node"))
     model = helper.make_model(
         helper.make_graph(graph.nodes, net.name or "net", _infos(net, inputs, set()),
@@ -63,7 +63,7 @@ def onnx_model(net):
 
 
 def _convert_layers(net, graph, converters, inputs: dict[int, str], outputs: dict[int, str]) -> dict[int, str]:
-    """The name of each blob's last value. Raises ExportError with all layers that have no conversion."""
+    """The name of each blob's last value. Raises ExportError naming all layers that have no conversion."""
     from .onnx_graph import Step, Unsupported
     from .onnx_items import check_items
     blobs, values, reasons = net._blobs, dict(inputs), {}
@@ -81,7 +81,7 @@ def _convert_layers(net, graph, converters, inputs: dict[int, str], outputs: dic
             found = converters[layer.type](step)
         except Unsupported as error:
             reasons[name_of(layer)] = str(error)
-            found = ["missing"] * len(tops)         # to find out about the layers behind it
+            found = ["missing"] * len(tops)         # to check the layers after it too
         for index, name in zip(tops, found, strict=True):
             values[index] = name
             if step.makes(name):
@@ -93,7 +93,7 @@ def _convert_layers(net, graph, converters, inputs: dict[int, str], outputs: dic
 
 
 def _infos(net, names: dict[int, str], varying: set[int]) -> list:
-    """Names and shapes; the first dimension of varying blobs has a name instead of a size."""
+    """Names and shapes; the first dimension of varying blobs is symbolic."""
     from onnx import TensorProto, helper
     return [helper.make_tensor_value_info(name, TensorProto.FLOAT, [f"items of {name}", *net._blobs[index].shape[1:]]
                                           if index in varying else net._blobs[index].shape)
@@ -107,11 +107,11 @@ def _size(model) -> int:
 def to_onnx(net, path: str | os.PathLike) -> None:
     """Write a net in the TEST phase as an ONNX model (operators of version 18), with its weights.
 
-    Inputs and outputs have the names and shapes of the net's blobs as they are now, all float32; an output that is an
-    input as well has a number behind its name. Sizes follow Caffe's rules: windows that Caffe rounds up get explicit
-    padding. The number of items that a Filter lets through is free, and what follows it adapts. Recurrent layers begin
-    every run with a state of zero, unless `expose_hidden` makes it an input. A label that is no class makes a loss
-    NaN. HDF5Output is left out: a model writes no files. Weights of 2 GB and more go into a second file, <path>.data.
+    Inputs and outputs have the names and current shapes of the net's blobs, all float32; an output that is also an input
+    gets a number appended to its name. Sizes follow Caffe's rules: windows that Caffe rounds up get explicit
+    padding. The number of items that a Filter lets through is dynamic, as is what follows it. Recurrent layers begin
+    every run with a state of zero, unless `expose_hidden` makes it an input. An invalid label makes a loss NaN.
+    HDF5Output is omitted: a model writes no files. Weights of 2 GB and more go into a second file, <path>.data.
 
     Raises OnnxMissing without the package onnx, and ExportError for a net without outputs and for Python layers,
     layers that read data and DummyData with random values; it names all of them.

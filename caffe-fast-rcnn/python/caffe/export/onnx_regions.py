@@ -32,7 +32,7 @@ def roi_align(step: Step):
 
 @converts("PSROIPooling")
 def psroi_pooling(step: Step):
-    """RoI by RoI, pixels times weights for each bin: all RoIs at once would take much memory."""
+    """RoI by RoI, pixels times weights for each bin: all RoIs at once would take too much memory."""
     layer, (images, _, height, width) = step.layer, step.shape
     maps, bins = layer.param.psroi_pooling_param.output_dim, math.prod(layer.bins)
     image, left, above, right, below = (step.cut(_rois(step), [index], [index + 1], [1]) for index in range(5))
@@ -74,7 +74,7 @@ def _border(step: Step, rounding: str, start: str, size: str, index: np.ndarray,
 
 
 def _rounded(step: Step, value: str) -> str:
-    """Rounded to whole numbers, halves away from zero."""
+    """Rounded to integers, halves away from zero."""
     size, sign = step.node("Abs", value), step.node("Sign", value)
     whole = step.node("Floor", size)
     up = step.node("GreaterOrEqual", step.node("Sub", size, whole), step.floats(0.5))
@@ -101,7 +101,7 @@ def upsample(step: Step):
 
 
 def _unpooled(step: Step) -> str:
-    """Each value at the place that the mask names. Where places coincide the runtime chooses; onnxruntime as we do."""
+    """Each value at the mask's position. Where positions coincide the runtime chooses; onnxruntime does as we do."""
     planes, pixels = step.shape[:2], math.prod(step.shape[2:])
     values, mask = (step.reshaped(value, step.shape, (*planes, pixels)) for value in step.inputs)
     empty = step.filled((*planes, math.prod(step.top_shape[2:])), 0)

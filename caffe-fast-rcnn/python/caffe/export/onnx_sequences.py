@@ -1,4 +1,4 @@
-"""ONNX for recurrent layers: one Scan over the time steps. States that no bottom gives are zero at the first step."""
+"""ONNX for recurrent layers: one Scan over the time steps. States without a bottom start at zero."""
 from __future__ import annotations
 
 import math

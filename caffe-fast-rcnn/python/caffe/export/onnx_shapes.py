@@ -46,7 +46,7 @@ def permute(step: Step):
 
 @converts("PriorBox")
 def prior_box(step: Step):
-    """The boxes depend on shapes alone, and those are fixed here."""
+    """The boxes depend only on shapes, which are fixed here."""
     step.layer.forward(step.bottoms, step.tops)
     return step.array(step.tops[0].data, "boxes")
 

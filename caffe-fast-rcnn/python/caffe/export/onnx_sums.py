@@ -13,7 +13,7 @@ _REDUCTIONS = {"SUM": "ReduceSum", "ASUM": "ReduceL1", "SUMSQ": "ReduceSumSquare
 
 @converts("ArgMax")
 def arg_max(step: Step):
-    """Sorted from the end, because ties go to the larger index here and to the smaller one in TopK."""
+    """Sorted in reverse, because ties go to the larger index here and to the smaller one in TopK."""
     layer, param, value = step.layer, step.layer.param.argmax_param, step.inputs[0]
     axis, shape = layer.along, step.shape
     if axis is None:

@@ -1,4 +1,4 @@
-"""ONNX for layers that map each value on its own."""
+"""ONNX for elementwise layers."""
 from __future__ import annotations
 
 import math

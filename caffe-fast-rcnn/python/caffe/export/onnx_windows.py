@@ -15,7 +15,7 @@ _LOWEST = float(np.finfo(np.float32).min)       # Caffe's maximum of a window wi
 
 
 def _geometry(window, lacking: Sequence[int]) -> dict:
-    """lacking  zeros behind each axis, beside the padding"""
+    """lacking  zeros after each axis, in addition to the padding"""
     behind = [pad + more for pad, more in zip(window.pad, lacking, strict=True)]
     return {"kernel_shape": window.kernel, "strides": window.stride, "dilations": window.dilation,
             "pads": [*window.pad, *behind]}
@@ -28,7 +28,7 @@ def convolution(step: Step):
     folded = (math.prod(step.shape[:axis]), *step.shape[axis:])
     result = (folded[0], *step.top_shape[axis:])
     window, sizes, (weight, *bias) = layer.window, step.shape[axis + 1:], step.weights()
-    if not sizes:           # ONNX wants an axis for the window to move on
+    if not sizes:           # ONNX needs an axis along which the window moves
         window, sizes, folded, result = Window((1,), (1,), (0,), (1,)), (1,), (*folded, 1), (*result, 1)
         shape = layer.blobs[0].shape
         weight = step.reshaped(weight, shape, (*shape, 1))
@@ -43,7 +43,7 @@ def convolution(step: Step):
 
 @converts("Im2col")
 def im2col(step: Step):
-    """A convolution whose kernels each take one tap of one channel."""
+    """A convolution whose kernels each select one tap of one channel."""
     layer, axis = step.layer, step.layer.channel_axis
     taps, channels = math.prod(layer.window.kernel), step.shape[axis]
     kernels = np.tile(np.eye(taps, dtype=np.float32).reshape(taps, 1, *layer.window.kernel),
@@ -56,7 +56,7 @@ def im2col(step: Step):
 
 # ---------------------------------------------------------------------------------------------- pooling
 def _pads(pool: Pool, shape: Shape) -> list[int]:
-    """Pixels before and behind both axes such that windows rounded down are Caffe's: [top, left, bottom, right]."""
+    """Padding before and after both axes with which rounding down gives Caffe's windows: [top, left, bottom, right]."""
     sizes = pool.output_size(*shape[2:])
     behind = [max(0, (sizes[i] - 1) * pool.stride[i] + pool.kernel[i] - shape[2 + i] - pool.pad[i]) for i in (0, 1)]
     return [*pool.pad, *behind]
@@ -68,7 +68,7 @@ def _padded(step: Step, value: str, pads: list[int], fill: float) -> str:
 
 
 def max_pool(step: Step, value: str, pool: Pool, shape: Shape, places: bool = False) -> list[str]:
-    """The maximum of each window, and where asked for the place y W + x of each."""
+    """The maximum of each window, and optionally its position y W + x."""
     pads, size, origin = _pads(pool, shape), shape[2:], [0, 0]
     if any(pad >= kernel for pad, kernel in zip(pads, pool.kernel * 2, strict=True)):
         size, origin = (shape[2] + pads[0] + pads[2], shape[3] + pads[1] + pads[3]), pads[:2]

@@ -1,7 +1,7 @@
 """A net as a torch.nn.Module.
 
-The module's layers are the engine's own: their forward runs on tensors that keep the autograd graph, so values are
-those of the net, and gradients come from autograd.
+The module uses the engine's layers: their forward runs on tensors that record the autograd graph, so values are
+those of the net and gradients come from autograd.
 """
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _STATISTICS = ("mean", "variance", "count")     # not learned: buffers of the mo
 
 
 class _Value(Blob):
-    """What a layer takes for a blob: a tensor as it is, with its autograd graph, device and type."""
+    """Stands in for a blob: a tensor with its autograd graph, device and type."""
 
     def __init__(self, value: torch.Tensor | None = None) -> None:
         super().__init__(*(() if value is None else value.shape))
@@ -71,7 +71,7 @@ class _Value(Blob):
 
 
 class _KernelFunction(torch.autograd.Function):
-    """A layer without parameters that brings its own backward pass."""
+    """A layer without parameters that has its own backward pass."""
 
     @staticmethod
     def forward(ctx, layer: Layer, num_tops: int, *tensors: torch.Tensor):
@@ -92,9 +92,9 @@ class _KernelFunction(torch.autograd.Function):
 
 
 class TorchLayer(nn.Module):
-    """One layer of the engine: tensors of its bottoms in, a tuple of its tops' tensors out.
+    """One layer of the engine: takes its bottoms' tensors and returns a tuple of its tops' tensors.
 
-    Its parameters are `weight` and `bias`, or what suits the type; statistics are buffers.
+    Its parameters are `weight` and `bias`, or named for the type; statistics are buffers.
     """
 
     def __init__(self, layer: Layer, tensors: list[torch.Tensor]) -> None:
@@ -115,9 +115,9 @@ class TorchLayer(nn.Module):
         return f"{self.layer.type}{': ' if shapes else ''}{shapes}"
 
     def _layer(self) -> Layer:
-        """The layer for one pass; what it remembers of the pass ends with it."""
+        """A copy of the layer for one pass, whose state ends with the pass."""
         layer = copy.copy(self.layer)
-        layer.needs_backward = True     # whatever the net asks of it: what a gradient needs is kept
+        layer.needs_backward = True     # whatever the net asked for: keep what the gradient needs
         stored = [getattr(self, name) for name in self.blob_names]
         layer.blobs = BlobVec(_Value(tensor.reshape(shape)) for tensor, shape in zip(stored, self.shapes, strict=True))
         _set_phase(layer, self.training)
@@ -142,9 +142,9 @@ class TorchLayer(nn.Module):
 
 
 def _has_own_gradient(layer: Layer) -> bool:
-    """Is its gradient another than autograd's? Kernels are no torch operations; losses keep theirs where they clip.
+    """Whether its gradient differs from autograd's: kernels are not torch operations, and losses clip.
 
-    torch.jit.trace cannot follow a gradient of one's own: traced losses have autograd's.
+    torch.jit.trace cannot record custom gradients: traced losses have autograd's.
     """
     if layer.type in ("ROIPooling", "SmoothL1Loss"):
         return True
@@ -152,7 +152,7 @@ def _has_own_gradient(layer: Layer) -> bool:
 
 
 class TorchConstants(nn.Module):
-    """The tops of a DummyData layer; no part of the state."""
+    """The tops of a DummyData layer; not part of the state."""
 
     def __init__(self, layer: Any) -> None:
         super().__init__()
@@ -184,7 +184,7 @@ def _blob_names(layer: Layer) -> list[str]:
 
 
 def _set_phase(layer: Layer, training: bool) -> None:
-    """Let `train()` and `eval()` choose between the batch's and the stored statistics, as the phase does."""
+    """Make `train()` and `eval()` choose between batch and stored statistics, as the phase does."""
     layer.phase = TRAIN if training else TEST
     if layer.type == "BatchNorm" and not layer.param.batch_norm_param.HasField("use_global_stats"):
         layer.stored = not training     # type: ignore[attr-defined]
@@ -197,7 +197,7 @@ class TorchNet(nn.Module):
     """A net as a module; see `to_torch`.
 
     inputs   names of the blobs that `forward` takes, in order
-    outputs  names of those that it returns
+    outputs  names of the blobs that it returns
     """
 
     def __init__(self, net) -> None:
@@ -222,7 +222,7 @@ class TorchNet(nn.Module):
         return name
 
     def forward(self, *inputs: torch.Tensor):
-        """The net's outputs for its inputs: a tensor, or a tuple where there are several."""
+        """The net's outputs for its inputs: a tensor, or a tuple of several."""
         if len(inputs) != len(self.inputs):
             raise ValueError(f"this net takes {len(self.inputs)} inputs ({', '.join(self.inputs)}), got {len(inputs)}")
         values: dict[int, torch.Tensor] = dict(zip(self._input_places, inputs, strict=True))
@@ -256,8 +256,8 @@ def to_torch(net) -> TorchNet:
     a tuple of several. It is differentiable by autograd and can be traced and exported, moves with `.to(device)`, and
     takes other batch and image sizes where the layers do. `state_dict` names weights by layer: `conv1.weight`,
     `conv1.bias` (a dot in a layer's name becomes `_`). The module starts in the phase of the net; `train()` and
-    `eval()` switch Dropout and BatchNorm. Recurrent layers begin every pass with a state of zero. DummyData gives what
-    its fillers say; HDF5Output is left out. The gradients of losses are Caffe's where autograd's differ.
+    `eval()` switch Dropout and BatchNorm. Recurrent layers begin every pass with a state of zero. DummyData gives its
+    fillers' values; HDF5Output is omitted. The gradients of losses are Caffe's where autograd's differ.
 
     Raises ExportError for Python layers, layers that read data and DummyData with random values; it names all of them.
     """

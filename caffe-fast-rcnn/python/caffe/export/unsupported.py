@@ -1,4 +1,4 @@
-"""The error for nets that cannot be exported, and the layers that no format can hold."""
+"""The error for nets that cannot be exported, and the layers that no format supports."""
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ class ExportError(CaffeError, ValueError):
 
 
 def reason_against(layer) -> str | None:
-    """Why a layer cannot leave the engine, or None: it must be a function of its bottoms and parameters."""
+    """Why a layer cannot be exported, or None: it must be a function of its bottoms and parameters."""
     if layer.type == "Python":
         return "its code is not ours"
     if layer.type in _DATA:
@@ -24,12 +24,12 @@ def reason_against(layer) -> str | None:
 
 
 def refuse(target: str, reasons: Mapping[str, str]) -> None:
-    """Raise ExportError where there are reasons: {"layer 'data' (Data)": why}."""
+    """Raise ExportError if there are any reasons: {"layer 'data' (Data)": why}."""
     if reasons:
         lines = [f"  {layer}: {reason}" for layer, reason in reasons.items()]
         raise ExportError("\n".join([f"this net cannot become {target}:", *lines]))
 
 
 def name_of(layer) -> str:
-    """How messages name a layer."""
+    """A layer's name in messages."""
     return f"layer '{layer.name}' ({layer.type})"

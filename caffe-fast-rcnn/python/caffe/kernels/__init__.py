@@ -1,6 +1,6 @@
-"""Detection kernels: one arithmetic in headers, compiled as C++ for the CPU and as CUDA C++ for GPUs.
+"""Detection kernels: shared headers, compiled as C++ for the CPU and as CUDA C++ for GPUs.
 
-The functions take and return tensors of float32 or float64 and run where their input lies.
+The functions take and return float32 or float64 tensors and run on their input's device.
 """
 from .nms import nms, nms_sorted
 from .roi_pooling import roi_pool_backward, roi_pool_forward

@@ -1,7 +1,7 @@
-"""Compiles the `.cu` files beside this module when they are first needed and launches their kernels.
+"""Compiles the `.cu` files beside this module on first use and launches their kernels.
 
-NVRTC compiles for the chip at hand (or to PTX, which the driver finishes, for a chip newer than this NVRTC); the result
-is kept in `$XDG_CACHE_HOME/caffe-kernels`, by default `~/.cache/caffe-kernels`. Launches go through the driver API to
+NVRTC compiles for the present GPU (or to PTX, which the driver finishes, for a GPU newer than this NVRTC); the result
+is cached in `$XDG_CACHE_HOME/caffe-kernels`, by default `~/.cache/caffe-kernels`. Launches go through the driver API to
 PyTorch's current stream. Both come with `cuda-bindings`, which PyTorch's CUDA wheels bring; no compiler is needed.
 """
 from __future__ import annotations
@@ -23,7 +23,7 @@ MAX_BLOCKS = 65535                          # the kernels loop where there is mo
 
 
 def holds(tensor: torch.Tensor) -> bool:
-    """True for a tensor on a CUDA device, whose kernels are these."""
+    """True for a tensor on a CUDA device, which these kernels handle."""
     return tensor.is_cuda
 
 
@@ -38,7 +38,7 @@ def launch(source: str, kernel: str, arguments: tuple, device: torch.device, *,
     values, types = zip(*map(_as_c, arguments), strict=True)
     with torch.cuda.device(device):
         index = torch.cuda.current_device()
-        _check(driver, driver.cuCtxSetCurrent(_context(index)))   # a thread new to CUDA has no current context
+        _check(driver, driver.cuCtxSetCurrent(_context(index)))   # a thread that has not used CUDA has no current context
         stream = driver.CUstream(torch.cuda.current_stream().cuda_stream)
         _check(driver, driver.cuLaunchKernel(_function(source, kernel, index), *grid, 1, block, 1, 1, 0, stream,
                                              (values, types), 0))
@@ -51,7 +51,7 @@ def launch_each(source: str, kernel: str, arguments: tuple, count: int, device: 
 
 
 def compiled(source: str, capability: int) -> bytes:
-    """Machine code (or PTX) of `source`.cu for compute capability 10 * major + minor; from the cache if it is there."""
+    """Machine code (or PTX) of `source`.cu for compute capability 10 * major + minor; cached if available."""
     nvrtc = _bindings("nvrtc")
     target = architecture(capability, _check(nvrtc, nvrtc.nvrtcGetSupportedArchs()))
     version = _check(nvrtc, nvrtc.nvrtcVersion())
@@ -68,7 +68,7 @@ def compiled(source: str, capability: int) -> bytes:
 
 
 def architecture(capability: int, supported: list[int]) -> str:
-    """'sm_90' where NVRTC can compile for the chip itself, else 'compute_90' (PTX) of the newest older one."""
+    """'sm_90' if NVRTC supports the GPU, else 'compute_90' (PTX) for the newest supported older one."""
     if capability in supported:
         return f"sm_{capability}"
     older = [known for known in supported if known < capability]
@@ -79,7 +79,7 @@ def architecture(capability: int, supported: list[int]) -> str:
 
 
 def cache_folder() -> Path:
-    """Where compiled kernels are kept."""
+    """The folder of compiled kernels."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "caffe-kernels"
 
 
@@ -124,7 +124,7 @@ def _text(nvrtc, program, get_size, get) -> bytes:
 
 
 def _keep(path: Path, image: bytes) -> None:
-    """Write the file in one step, so that no other process reads half of it; without a cache all still works."""
+    """Write the file atomically, so that no other process reads a partial one; the cache is optional."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
@@ -164,7 +164,7 @@ def _bindings(name: str):
 
 
 def _check(bindings, result: tuple):
-    """The value of a call of the bindings, which return (status, value...); raises RuntimeError for a failed one."""
+    """The result of a call of the bindings, which return (status, value...); raises RuntimeError on failure."""
     status, *values = result
     if int(status) != 0:
         if bindings.__name__.endswith("nvrtc"):

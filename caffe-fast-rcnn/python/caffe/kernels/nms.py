@@ -23,12 +23,12 @@ def nms(dets, threshold, max_keep=0, device=None):
 
     dets       (N, 5) array or tensor of x1, y1, x2, y2, score; corners are inclusive pixels; computed in float32
     threshold  rounded to float32
-    max_keep   stop after so many boxes; 0 for no limit
-    device     where to compute, such as "cuda:0"; by default where dets lies
+    max_keep   stop after this many boxes; 0 for no limit
+    device     such as "cuda:0"; by default the device of dets
 
-    Returns the kept indices, int64, in descending score, as an array or tensor like dets. Of equal scores the lower
-    index comes first. A box whose score is NaN is never kept. Boxes that do not meet have IoU 0, also those without an
-    area. Raises ValueError for another shape or a threshold that is NaN.
+    Returns the kept indices, int64, by descending score, as an array or tensor like dets. Of equal scores the lower
+    index comes first. A box whose score is NaN is never kept. Boxes that do not intersect have IoU 0, including
+    boxes without area. Raises ValueError for another shape or a NaN threshold.
     """
     if dets.ndim != 2 or dets.shape[1] < 5:
         raise ValueError(f"nms: dets must have the shape (N, 5), got {tuple(dets.shape)}")
@@ -38,17 +38,17 @@ def nms(dets, threshold, max_keep=0, device=None):
     scores = tensor[:, 4]
     order = torch.argsort(-scores, stable=True)
     positions = nms_sorted(tensor[order, :4], threshold, max_keep)
-    is_kept = positions < (~scores.isnan()).sum()       # NaN is sorted last
+    is_kept = positions < (~scores.isnan()).sum()       # NaNs come last
     order = order[positions[:int(is_kept.sum())]]       # the only place that waits for a GPU
     return order.cpu().numpy() if isinstance(dets, np.ndarray) else order.to(dets.device)
 
 
 def _nms_of_array(dets: np.ndarray, threshold: float, max_keep: int) -> np.ndarray:
-    """`nms` on the CPU without tensors, which would take most of the time for a few boxes."""
+    """`nms` on the CPU without tensors, whose overhead dominates for few boxes."""
     limit = _limit(threshold)
     dets = dets.astype(np.float32, copy=False)
     scores = dets[:, 4]
-    order = np.argsort(-scores, kind="stable")[:np.count_nonzero(~np.isnan(scores))]    # NaN is sorted last
+    order = np.argsort(-scores, kind="stable")[:np.count_nonzero(~np.isnan(scores))]    # NaNs come last
     positions = np.empty(min(max_keep, len(order)) if max_keep > 0 else len(order), np.int32)
     return order[positions[:_sweep_arrays(np.ascontiguousarray(dets[order, :4]), limit, positions)]]
 
@@ -64,10 +64,10 @@ def _limit(threshold: float) -> float:
 
 
 def nms_sorted(boxes: torch.Tensor, threshold: float, max_keep: int = 0) -> torch.Tensor:
-    """As `nms`, of boxes (N, 4) that come best first, without waiting for a GPU to learn how many are kept.
+    """As `nms`, for boxes (N, 4) sorted best first, without waiting for a GPU to learn how many are kept.
 
-    Returns the positions of the kept boxes, int64, in ascending order; the places left over, of max_keep (N for 0) in
-    all, hold N. So boxes that do not count may stand at the end: they drop none that comes before.
+    Returns the positions of the kept boxes, int64, in ascending order; unused entries, out of
+    max_keep (N for 0), are N. So padding boxes may follow at the end: they suppress none before them.
     """
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise ValueError(f"nms_sorted: boxes must have the shape (N, 4), got {tuple(boxes.shape)}")

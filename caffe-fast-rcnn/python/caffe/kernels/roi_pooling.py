@@ -5,7 +5,7 @@ import torch
 
 from . import _cpu, cuda
 
-_WORTH_THREADS = 1 << 15   # values of the top below which starting threads costs more than they save
+_WORTH_THREADS = 1 << 15   # top values below which threads cost more than they save
 
 
 def roi_pool_forward(x: torch.Tensor, rois: torch.Tensor, pooled_h: int, pooled_w: int, spatial_scale: float,
@@ -15,14 +15,14 @@ def roi_pool_forward(x: torch.Tensor, rois: torch.Tensor, pooled_h: int, pooled_
     x              (N, C, H, W), float32, float64 or bfloat16
     rois           (R, 5): index of the image in x, x1, y1, x2, y2; inclusive corners, in units of 1 / spatial_scale
     spatial_scale  feature pixels per RoI unit, such as 1/16
-    with_argmax    False where no backward pass follows: saves the memory of argmax
+    with_argmax    False if no backward pass follows: saves the memory of argmax
 
     Returns y (R, C, pooled_h, pooled_w) like x, and argmax, int32 of the same shape: the pixel y * W + x of each
     maximum, -1 where a bin lies outside the map (its value is 0); None without. Of equal values the first in row order
-    counts. A RoI with x2 < x1 or y2 < y1 is pooled as one pixel wide or high.
+    wins. A RoI with x2 < x1 or y2 < y1 is pooled as one pixel wide or high.
 
-    Raises ValueError for shapes that do not fit and, on the CPU, for a RoI whose coordinates are not finite or whose
-    image x does not have. On CUDA, which is not waited for, such an image gives NaN.
+    Raises ValueError for wrong shapes and, on the CPU, for a RoI with non-finite coordinates or an image index out of
+    range. On CUDA, where checking would wait for the device, such an index gives NaN.
     """
     rois = _checked_rois(x, rois)
     shape = (len(rois), x.shape[1], pooled_h, pooled_w)
@@ -37,10 +37,10 @@ def roi_pool_forward(x: torch.Tensor, rois: torch.Tensor, pooled_h: int, pooled_
                          y.numel(), x.device)
         return y, argmax
     _check_values(x, rois)
-    # Neighbouring channels side by side: they vectorise
+    # Channels innermost, for vectorisation
     pixels = x.detach().permute(0, 2, 3, 1).to(_kernel_type(x)).contiguous().numpy()
     places = None if argmax is None else argmax.numpy()
-    if x.dtype == torch.bfloat16:       # NumPy has no such type: the kernel writes its bits
+    if x.dtype == torch.bfloat16:       # NumPy lacks bfloat16: the kernel writes its bits
         _cpu.roi_pool_forward_bfloat16(pixels, rois.numpy(), spatial_scale, _threads(y),
                                        y.view(torch.uint16).numpy(), places)
     else:
@@ -53,8 +53,8 @@ def roi_pool_backward(dy: torch.Tensor, argmax: torch.Tensor, rois: torch.Tensor
     """Gradient of `roi_pool_forward` with respect to x, of shape input_shape.
 
     dy and argmax are (R, C, pooled_h, pooled_w). A pixel takes the gradient of every bin whose maximum it was, if it
-    lies inside the RoI: a malformed RoI gives none, nor does a bin to pixels past the edge of its RoI. Sums are formed
-    in the order of the RoIs: the same bits for any number of threads.
+    lies inside the RoI: malformed RoIs contribute nothing, nor do bins to pixels past the edge of their RoI. RoIs are
+    summed in order, which gives the same bits for any number of threads.
     """
     images, channels, height, width = input_shape
     rois = rois.detach().to(dy.device, torch.float32).contiguous()
@@ -96,7 +96,7 @@ def _threads(values: torch.Tensor) -> int:
 
 
 def _kernel_type(x: torch.Tensor) -> torch.dtype:
-    """The type in which the kernels read features: every bfloat16 is a float32."""
+    """The type in which the kernels read features; bfloat16 is read as float32."""
     if x.dtype not in (torch.float32, torch.float64, torch.bfloat16):
         raise TypeError(f"RoI pooling takes float32, float64 or bfloat16, got {x.dtype}")
     return torch.float32 if x.dtype == torch.bfloat16 else x.dtype

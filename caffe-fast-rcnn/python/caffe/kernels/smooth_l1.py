@@ -8,13 +8,13 @@ from . import _cpu, cuda
 
 def smooth_l1(prediction: torch.Tensor, target: torch.Tensor, inside: torch.Tensor | None = None,
               outside: torch.Tensor | None = None, *, sigma: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Loss of each element and its derivative by the prediction (that by the target is the negative).
+    """Loss of each element and its derivative with respect to the prediction (that of the target is its negative).
 
     d = inside * (prediction - target)
     loss = outside * (sigma^2 d^2 / 2  if |d| < 1 / sigma^2,  else |d| - 1 / (2 sigma^2))
 
-    All tensors are of one shape and type, float32 or float64; weights left out are 1. Raises ValueError where the
-    numbers of elements differ, TypeError for other types.
+    All tensors have the same shape and type, float32 or float64; omitted weights are 1. Raises ValueError for different
+    numbers of elements, TypeError for other types.
     """
     tensors = [prediction, target, inside, outside]
     for tensor in tensors[1:]:

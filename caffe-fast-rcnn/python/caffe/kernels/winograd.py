@@ -1,10 +1,10 @@
-"""Convolutions with 3 x 3 kernels and stride 1 by Winograd's F(2x2, 3x3): 16 products in place of 36.
+"""Convolutions with 3 x 3 kernels and stride 1 by Winograd's F(2x2, 3x3): 16 products instead of 36.
 
-Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016. On the CPU, in images whose channels
-lie side by side (channels_last), of float32 or bfloat16. Weights are float32.
+Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016. For the CPU, in channels_last
+layout, for float32 or bfloat16 images. Weights are float32.
 
-The rounding errors of float32 are about those of direct sums. For bfloat16, the factors of the products are rounded to
-it once transformed, and sums are float32.
+In float32 the rounding errors are about those of direct sums. In bfloat16 the transformed factors are rounded, and sums
+are float32.
 """
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from . import _cpu
 
 CHANNEL_STEP = 32       # channels and outputs must be multiples of it
 _LANES = 16 if _cpu.winograd_lanes(16) else 8       # floats in a vector
-_WORTH_TILES = 16       # of 2 x 2 pixels in an image; with fewer the filters take longer than they save
+_WORTH_TILES = 16       # of 2 x 2 pixels in an image; with fewer, transforming the filters costs more than it saves
 _MOST_FILTERS = 1 << 20     # they are kept in 16 floats each
 
 
 class _Scratch(threading.local):
-    """Memory that calls of one thread use one after the other: it would be cleared by the system for each of them."""
+    """Scratch memory that a thread reuses between calls; the system would clear newly allocated memory each time."""
 
     floats = torch.empty(0)
 
@@ -38,17 +38,17 @@ _scratch = _Scratch()
 
 @functools.cache
 def _types() -> tuple[torch.dtype, ...]:
-    """The types of pixels that this machine has vectors for."""
+    """The pixel types that this machine's vector units support."""
     if not _cpu.winograd_lanes(_LANES):
         return ()
     return (torch.float32, torch.bfloat16) if _cpu.winograd_bfloat16() else (torch.float32,)
 
 
 def suits(x: torch.Tensor, weight: torch.Tensor, pad: int) -> bool:
-    """Whether the functions below take these, and are worth it.
+    """Whether the functions below support these inputs and are faster.
 
-    x (N, C, H, W), weight (K, C, 3, 3), pad zeros around x. It does not depend on N, as long as there are images: each
-    gives the same bits in any batch.
+    x (N, C, H, W), weight (K, C, 3, 3), pad zeros around x. Does not depend on N (above 0), so an
+    image gives the same bits in any batch.
     """
     num, channels, height, width = x.shape
     tiles = -(-(height + 2 * pad - 2) // 2) * -(-(width + 2 * pad - 2) // 2)
@@ -98,6 +98,6 @@ def _shape(x: torch.Tensor, outputs: int, pad: int) -> tuple[int, ...]:
 
 
 def _pixels(x: torch.Tensor) -> np.ndarray:
-    """(N, H, W, C), the memory of x if it is channels_last; bfloat16, which NumPy lacks, as its bits."""
+    """(N, H, W, C), the memory of x if it is channels_last; bfloat16, which NumPy lacks, as raw bits."""
     pixels = x.detach().permute(0, 2, 3, 1).contiguous()
     return (pixels.view(torch.uint16) if x.dtype == torch.bfloat16 else pixels).numpy()

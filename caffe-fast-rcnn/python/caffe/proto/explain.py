@@ -1,4 +1,4 @@
-"""Why protobuf refused a prototxt, in words that help: layer, what was expected, the nearest valid name."""
+"""Explains why protobuf refused a prototxt: the layer, what was expected, the nearest valid name."""
 from __future__ import annotations
 
 import difflib
@@ -22,16 +22,16 @@ _KINDS = {
 
 
 def nearest(word: str, names: Iterable[str]) -> str:
-    """`; did you mean 'x'?` for the name most like the word, or nothing."""
+    """`; did you mean 'x'?` for the most similar name, or nothing."""
     by_lower = {name.lower(): name for name in names}
     found = difflib.get_close_matches(word.lower().strip("\"'"), by_lower, n=1)
     return f"; did you mean '{by_lower[found[0]]}'?" if found else ""
 
 
 def explain(text: str, offset: int, root: Descriptor, reason: str) -> str:
-    """What is wrong at the offset of a text that should be a message of type `root`.
+    """What is wrong at an offset of a text that should be a message of type `root`.
 
-    `reason` is protobuf's own message, for the cases that are not known here.
+    `reason` is protobuf's own message, for cases not handled here.
     """
     state = scan(text, offset)
     token = next((token for _, token, start in tokens(text[offset:]) if start == 0), "")
@@ -49,7 +49,7 @@ def _layer(blocks: list[Block]) -> str:
 
 
 def _open_messages(blocks: list[Block], root: Descriptor) -> list[Descriptor]:
-    """The message types of the root and the open blocks; empty if a block's name is not known."""
+    """The message types of the root and the open blocks; empty if a block's name is unknown."""
     types = [root]
     for block in blocks:
         entry = types[-1].fields_by_name.get(block.key)

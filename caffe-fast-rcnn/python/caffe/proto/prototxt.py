@@ -24,7 +24,7 @@ from .scan import layer_blocks, layer_line, line_of, tokens
 M = TypeVar("M", bound=Message)
 PathLike = str | os.PathLike
 
-_LINE_LENGTH = 80           # blocks that fit are written in one line
+_LINE_LENGTH = 80           # blocks that fit are written on one line
 _NEVER_IN_ONE_LINE = {"LayerParameter", "V1LayerParameter", "NetParameter"}
 
 
@@ -39,25 +39,25 @@ class PrototxtError(CaffeError, ValueError):
 
 # ---------------------------------------------------------------------------------------------- reading
 def read_net(path: PathLike) -> caffe_pb2.NetParameter:
-    """The net of a prototxt as it is written there: old layer formats are not upgraded."""
+    """The net of a prototxt as written: old layer formats are not upgraded."""
     return read_message(path, caffe_pb2.NetParameter())
 
 
 def read_solver(path: PathLike) -> caffe_pb2.SolverParameter:
-    """The solver settings of a prototxt as they are written there."""
+    """The solver settings of a prototxt as written."""
     return read_message(path, caffe_pb2.SolverParameter())
 
 
 def read_message(path: PathLike, message: M) -> M:
     """Fill the message from a prototxt and return it.
 
-    Raises FileNotFoundError for a missing file and PrototxtError for a wrong one.
+    Raises FileNotFoundError for a missing file and PrototxtError for an invalid one.
     """
     return parse(_read_text(path), message, os.fspath(path))
 
 
 def parse(text: str, message: M, name: str = "<text>") -> M:
-    """Fill the message from text and return it; `name` is what errors call the text."""
+    """Fill the message from text and return it; errors refer to the text by `name`."""
     if "\0" in text:
         raise PrototxtError(name, None, None, "this is a binary file, not a prototxt")
     text = _unspaced_minus(text.removeprefix("\ufeff"))
@@ -71,7 +71,7 @@ def parse(text: str, message: M, name: str = "<text>") -> M:
 
 
 def line_of_layer(path: PathLike, layer_name: str) -> int | None:
-    """The line where the block of the first layer of this name begins; None without such a layer or file."""
+    """The line where the first layer of this name begins; None without such a layer or file."""
     try:
         return layer_line(_read_text(path), layer_name)
     except OSError:
@@ -79,10 +79,10 @@ def line_of_layer(path: PathLike, layer_name: str) -> int | None:
 
 
 def net_places(name: PathLike, solver_file: PathLike | None = None) -> list[Path]:
-    """Where the net of a solver is looked for, in this order.
+    """The places to search for a solver's net, in order.
 
-    From the working directory, as Caffe does, then from the solver file's folder and those around it, which finds
-    paths that start at the repository's root.
+    The working directory, as in Caffe, then the solver file's folder and its parents, which finds paths relative to the
+    repository's root.
     """
     places = [Path(name)]
     if solver_file is not None and not places[0].is_absolute():
@@ -92,7 +92,7 @@ def net_places(name: PathLike, solver_file: PathLike | None = None) -> list[Path
 
 
 def find_net_file(name: PathLike, solver_file: PathLike | None = None) -> Path | None:
-    """The first of `net_places` that is a file; None where there is none."""
+    """The first of `net_places` that is a file; None if there is none."""
     return next((path for path in net_places(name, solver_file) if path.is_file()), None)
 
 
@@ -101,12 +101,12 @@ def _read_text(path: PathLike) -> str:
     if not path.is_file():
         what = "is a folder, not a prototxt" if path.is_dir() else "no such file"
         raise FileNotFoundError(f"{path}: {what} (looked in {path.parent.resolve()})")
-    # Comments may be in any encoding: bytes that are not UTF-8 matter only inside of quotes.
+    # Comments may be in any encoding: bytes that are not UTF-8 matter only inside quotes.
     return path.read_bytes().decode("utf-8", errors="surrogateescape")
 
 
 def _unspaced_minus(text: str) -> str:
-    """Caffe reads `- 1` as -1: move such a minus to its number, so that every column stays right."""
+    """Caffe reads `- 1` as -1: move such a minus to its number, which keeps all columns."""
     if not re.search(r"-[ \t]+[\d.]", text):
         return text
     parts = list(text)
@@ -150,7 +150,7 @@ def write_message(path: PathLike, message: Message) -> None:
 
 
 def to_text(message: Message) -> str:
-    """The message as prototxt, laid out as people write it: short blocks in one line, layers in several."""
+    """The message as prototxt, laid out as usual: short blocks on one line, layers on several."""
     return "".join(line + "\n" for line in _lines(message, ""))
 
 

@@ -1,4 +1,4 @@
-"""Where things are in a prototxt: its tokens, and the blocks that are open at a place."""
+"""Scans a prototxt: its tokens, and the blocks that are open at an offset."""
 from __future__ import annotations
 
 import re
@@ -27,7 +27,7 @@ def line_of(text: str, offset: int) -> int:
 
 @dataclass
 class Block:
-    """An open `key {`: offset of the bracket, the bracket, and its own `name: "..."` once that was read."""
+    """An open `key {`: offset of the bracket, the bracket, and its `name: "..."` once read."""
     key: str
     start: int
     bracket: str
@@ -55,7 +55,7 @@ class Scanner:
         self.in_list = False
 
     def feed(self, kind: str, token: str, offset: int) -> None:
-        """Take the next token."""
+        """Process the next token."""
         if kind == "mark":
             self._mark(token, offset)
         elif self.in_value:
@@ -68,7 +68,7 @@ class Scanner:
         if token == ":":
             self.in_value = True
         elif token == "[":
-            self.in_list = self.in_value        # else it begins the name of an extension
+            self.in_list = self.in_value        # otherwise an extension's name starts
         elif token == "]" and self.in_list:
             self.in_list = self.in_value = False
         elif token in "{<":
@@ -95,7 +95,7 @@ def scan(text: str, end: int | None = None) -> Scanner:
 
 
 def layer_blocks(text: str) -> Iterator[tuple[Block, int]]:
-    """Each complete `layer` or `layers` block with the number of blocks around it, as they end."""
+    """Each complete `layer` or `layers` block with its nesting depth, in the order of their ends."""
     scanner = Scanner()
     for kind, token, offset in tokens(text):
         block = scanner.blocks[-1] if scanner.blocks else None
@@ -105,5 +105,5 @@ def layer_blocks(text: str) -> Iterator[tuple[Block, int]]:
 
 
 def layer_line(text: str, name: str) -> int | None:
-    """The line where the block of the first layer of this name begins, None where there is none."""
+    """The line where the first layer of this name begins; None if there is none."""
     return next((line_of(text, block.start) for block, _ in layer_blocks(text) if block.name == name), None)

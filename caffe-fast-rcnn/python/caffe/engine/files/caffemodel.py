@@ -29,7 +29,7 @@ def read_weights(path: str | os.PathLike) -> list[tuple[str, list[np.ndarray]]]:
 
     Returns pairs (layer name, arrays) in the order of the file, layers without weights included. The arrays
     are read-only views of the file, float32 (float64 where saved so), in their stored shape.
-    Raises WireError (a ValueError) for a file that is damaged, cut short or no caffemodel.
+    Raises WireError (a ValueError) for a file that is damaged, truncated or not a caffemodel.
     """
     return [(name, [blobs[index].array for index in sorted(blobs)]) for name, blobs in _stored_layers(path)]
 

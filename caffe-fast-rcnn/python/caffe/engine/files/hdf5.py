@@ -71,7 +71,7 @@ def copy_weights_hdf5(net, path: str | os.PathLike, skip_layers: Collection[str]
 
 
 def save_net_hdf5(net, path: str | os.PathLike, write_diff: bool = False) -> None:
-    """Write the weights as an HDF5 caffemodel; an older file is replaced in one step.
+    """Write the weights as an HDF5 caffemodel; an existing file is replaced atomically.
 
     write_diff   write the gradients too, of sharing layers as well
     """
@@ -104,7 +104,7 @@ def read_state(path: str | os.PathLike) -> tuple[int, str, int, list[StoredBlob]
 
 def write_state(path: str | os.PathLike, iteration: int, learned_net: str, current_step: int,
                 history: list[torch.Tensor]) -> None:
-    """Write a solver state; an older file is replaced in one step."""
+    """Write a solver state; an existing file is replaced atomically."""
     with atomic_path(path) as temporary, _open(temporary, "w") as file:
         file["iter"] = np.array([iteration], np.int32)
         file["learned_net"] = np.bytes_(learned_net.encode())

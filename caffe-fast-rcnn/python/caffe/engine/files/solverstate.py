@@ -34,7 +34,7 @@ class SolverState:
 def read_state(path: str | os.PathLike) -> SolverState:
     """Read a solver state, binary or HDF5.
 
-    Raises WireError (a ValueError) for a file that is damaged, cut short or no solver state.
+    Raises WireError (a ValueError) for a file that is damaged, truncated or not a solver state.
     """
     if hdf5.is_hdf5(path):
         return SolverState(*hdf5.read_state(path))
@@ -64,7 +64,7 @@ def _parse(data: mmap.mmap) -> SolverState:
 
 def write_state(path: str | os.PathLike, iteration: int, learned_net: str, current_step: int,
                 history: list[torch.Tensor]) -> None:
-    """Write a binary solver state; an older file is replaced in one step."""
+    """Write a binary solver state; an existing file is replaced atomically."""
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         wire.write(file, [wire.varint(_ITER, iteration), *wire.message(_LEARNED_NET, [learned_net.encode()])])
         for values in history:

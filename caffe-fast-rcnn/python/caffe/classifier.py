@@ -58,7 +58,7 @@ class Classifier(Net):
         """The net's first output for each image: (number of images, classes).
 
         inputs      images (height, width, channels), of any sizes
-        oversample  average the predictions of ten crops (corners, centre, and their mirror images); else the centre only
+        oversample  average the predictions of ten crops (corners, centre, and mirrored); else the centre only
         """
         resized = [io.resize_image(image, tuple(self.image_dims)) for image in inputs]
         crops = io.oversample(resized, tuple(self.crop_dims)) if oversample else [self._centre(im) for im in resized]

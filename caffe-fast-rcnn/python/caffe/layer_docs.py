@@ -100,7 +100,7 @@ def catalogue() -> list[str]:
 
 
 def settings_of(name: str) -> list[str]:
-    """The fields of LayerParameter that a layer type reads: that of its own name, and those that its docstring mentions."""
+    """The fields of LayerParameter that a layer type reads: its own, and those in its docstring."""
     own = settings_field(name)
     told = re.findall(r"\w+_param\b", layer_class(name).__doc__ or "")
     return [field.name for field in _LAYER.fields if field.name == own or field.name in told]

@@ -1,16 +1,15 @@
 """Blobs: n-dimensional arrays with a gradient, seen as NumPy arrays and as torch tensors.
 
-The two sides are kept in step by Caffe's rule: the side written last is the truth, and a copy is made only when
-the other side is asked for. On the CPU both sides are one piece of memory. On CUDA values that NumPy has written, or
-read, stay on the host until a tensor is asked for: to read them again there costs nothing, and they go to the device
-without waiting for it. A blob whose NumPy view has been asked for keeps that array for as long as its shape stays, so a
-view taken once follows later forward passes.
+The two sides are synchronised by Caffe's rule: the side written last is current, and it is copied only when the other
+side is read. On the CPU both sides share memory. On CUDA, values that NumPy has written or read stay on the host until
+a tensor is requested: reading them again costs nothing, and the copy to the device is asynchronous. Once its NumPy view
+has been taken, a blob keeps that array as long as its shape stays, so the view follows later forward passes.
 
-Layers hand tensors on without copying them, so that several blobs may hold one. Such a tensor is only ever replaced;
-memory with a NumPy view, which is written into, belongs to one blob (or to those that share by `share_data`).
+Layers pass tensors on without copying, so several blobs may hold the same tensor, which is replaced and never written
+into. Memory with a NumPy view, which is written into, belongs to one blob (or to blobs that use `share_data`).
 
-A layer that computes in bfloat16 (device.set_precision) leaves its results in that type. Layers that work on either
-type take them as they are stored; whoever asks for `tensor` or `data` turns them into float32 for good.
+A layer that computes in bfloat16 (device.set_precision) leaves its results in that type. Layers that support
+both types read them as stored; reading `tensor` or `data` converts them to float32 for good.
 """
 from __future__ import annotations
 
@@ -23,12 +22,12 @@ import torch
 from . import device
 
 _CPU = torch.device("cpu")
-_COUNT_OF_ONE_TENSOR = 2        # references to a storage: that of the tensor, and that by which it is asked
-_storage_references = getattr(torch._C, "_storage_Use_Count", None)     # PyTorch says nothing of it in public
+_COUNT_OF_ONE_TENSOR = 2        # references to a storage: the tensor's, and the one used to ask
+_storage_references = getattr(torch._C, "_storage_Use_Count", None)     # not public in PyTorch
 
 
 def _shares_memory(tensor: torch.Tensor) -> bool:
-    """Whether another tensor or array lies in the same memory; also true where PyTorch cannot tell."""
+    """Whether another tensor or array uses the same memory; also true if PyTorch cannot tell."""
     storage = tensor.untyped_storage()
     return _storage_references is None or _storage_references(storage._cdata) > _COUNT_OF_ONE_TENSOR
 
@@ -38,17 +37,17 @@ class _Array:
 
     __slots__ = ("tensor", "host", "freed_as", "_factor", "__weakref__")
 
-    # The arrays with a NumPy view on the CPU by the address of their memory, which others must not take over.
-    # An entry whose array has moved elsewhere does no harm: a tensor at that address is copied once too often.
+    # Arrays with a NumPy view on the CPU, by memory address: others must not take over this memory.
+    # A stale entry is harmless: it costs one superfluous copy.
     _seen_by_numpy: weakref.WeakValueDictionary[int, _Array] = weakref.WeakValueDictionary()
 
     def __init__(self) -> None:
         self.clear()
 
     def clear(self) -> None:
-        self.tensor: torch.Tensor | None = None     # the values, where they were used last
-        self.host: np.ndarray | None = None         # the view handed out; out of date while the tensor lies elsewhere
-        self.freed_as = ""                          # the blob's name, if the values were given up
+        self.tensor: torch.Tensor | None = None     # the values, on the device of their last use
+        self.host: np.ndarray | None = None         # the view handed out; stale while the tensor is on a device
+        self.freed_as = ""                          # the blob's name, if the values were freed
         self._factor: tuple[torch.Tensor, int, torch.Tensor] | None = None      # tensor, its version, copy of it
 
     def as_tensor(self, shape: tuple[int, ...]) -> torch.Tensor:
@@ -59,7 +58,7 @@ class _Array:
         return self._on(where, shape)
 
     def _on(self, where: torch.device, shape: tuple[int, ...]) -> torch.Tensor:
-        """The tensor in the engine's type on a device, to which it moves."""
+        """Move the tensor to a device, in the engine's type."""
         tensor, dtype = self.tensor, device.float_type()
         if tensor is None:
             if self.freed_as:
@@ -82,16 +81,16 @@ class _Array:
         return self.tensor.view(shape)
 
     def as_stored(self, shape: tuple[int, ...]) -> torch.Tensor:
-        """The tensor in the type it has; zeros and what comes from elsewhere in the engine's own."""
+        """The tensor in its stored type; zeros and values from another device in the engine's type."""
         kept = self.tensor
         if kept is None or kept.dtype != torch.bfloat16 or kept.device != device.current_device():
             return self.as_tensor(shape)
         return self._shaped(shape)
 
     def as_factor(self, shape: tuple[int, ...], layout: torch.memory_format) -> torch.Tensor:
-        """The values in their factor type, in a layout of memory.
+        """The values in their factor type and a memory layout.
 
-        A copy is kept until they change, which NumPy users may do unseen.
+        The copy is cached until they change; not with a NumPy view, whose changes cannot be seen.
         """
         tensor = self.as_stored(shape)
         dtype = device.factor_type(tensor.dtype)
@@ -103,7 +102,7 @@ class _Array:
         if kept is None or kept[0] is not self.tensor or kept[1] != tensor._version or kept[2].shape != shape \
                 or kept[2].dtype != dtype or not kept[2].is_contiguous(memory_format=layout):
             assert self.tensor is not None
-            kept = self._factor = None      # its memory is free before as much is taken
+            kept = self._factor = None      # freed before as much is allocated
             kept = self._factor = (self.tensor, tensor._version, tensor.to(dtype, memory_format=layout, copy=True))
         return kept[2]
 
@@ -119,11 +118,11 @@ class _Array:
         return self.host if self.host.shape == shape else self.host.reshape(shape)
 
     def _is_away(self) -> bool:
-        """Whether the values lie on a device that NumPy does not see."""
+        """Whether the values are on a device."""
         return self.tensor is not None and self.tensor.device != _CPU
 
     def take_memory(self) -> None:
-        """Move to memory of its own, if other arrays lie in the same: it is about to be written into."""
+        """Move to separate memory if it is shared with other arrays, before writing into it."""
         if self.tensor is not None and (self.host is None or self._is_away()) and _shares_memory(self.tensor):
             self.tensor = self.tensor.clone()
 
@@ -139,17 +138,17 @@ class _Array:
                 kept.copy_(value.reshape(kept.shape))
         else:
             self.tensor = value
-            if on_cpu:              # on CUDA the view is filled again when it is next asked for
+            if on_cpu:              # on CUDA the view is refilled when it is next read
                 self.host = None
         self.freed_as = ""
 
     def discard(self) -> None:
-        """Let values go that lie on a device."""
+        """Drop values on a device."""
         if self._is_away():
             self.tensor = None if self.host is None else torch.from_numpy(self.host)
 
     def adopt(self, values: np.ndarray) -> None:
-        """Use an array as the values; where a view was handed out it is written into that, which goes on following."""
+        """Use an array as the values; if a view was handed out, copy into it instead, so that it stays valid."""
         self.discard()
         if self.host is not None and self.host.size == values.size:
             np.copyto(self.host, values.reshape(self.host.shape), casting="same_kind")
@@ -166,7 +165,7 @@ class Blob:
     diff    the gradient, the same
     tensor  the values as a torch tensor on the current device; assignable (ours, not in BVLC Caffe)
     grad    the gradient as a torch tensor; assignable (ours)
-    stored  the values in the type in which the last layer left them: `tensor`'s or bfloat16 (ours)
+    stored  the values in the type in which the last layer wrote them: `tensor`'s or bfloat16 (ours)
     stored_grad  the gradient, the same (ours)
     """
 
@@ -200,7 +199,7 @@ class Blob:
     width = property(lambda self: self._legacy_axis(3), doc="Length of axis 3, 1 if there is none.")
 
     def reshape(self, *shape: int) -> None:
-        """Change the shape: values stay where their number stays the same, else they become zeros."""
+        """Change the shape: the values are kept if their number does not change, else they become zeros."""
         if shape == self.shape:
             return
         new = tuple(int(dim) for dim in shape)
@@ -244,17 +243,17 @@ class Blob:
         return self._diff.as_stored(self.shape)
 
     def to_overwrite(self) -> torch.Tensor:
-        """The stored values in memory that no other array lies in, to be changed in place."""
+        """The stored values in unshared memory, to be changed in place."""
         self._data.take_memory()
         return self.stored
 
     def factor(self, layout: torch.memory_format = torch.contiguous_format) -> torch.Tensor:
-        """The values in the type in which they go into products (device.factor_type); to be read only."""
+        """The values in the type used for products (device.factor_type); read-only."""
         return self._data.as_factor(self.shape, layout)
 
     @property
     def has_grad(self) -> bool:
-        """False while no gradient was ever written or asked for: it is then zero and takes no memory."""
+        """False if no gradient was ever written or read: it is then zero and takes no memory."""
         return self._diff.tensor is not None
 
     def _assign(self, array: _Array, value: torch.Tensor) -> None:
@@ -263,15 +262,15 @@ class Blob:
         array.assign(value.detach())
 
     def set_data(self, values: np.ndarray) -> None:
-        """Take the shape and the values of an array, without looking at the old ones (ours).
+        """Take the shape and the values of an array, without fetching the old ones (ours).
 
-        The array becomes the blob's own memory where nobody holds a view of `data`: do not write to it later.
+        The array becomes the blob's memory unless a view of `data` exists: do not write to it later.
         """
         self.reshape(*values.shape)
         self._data.adopt(values)
 
     def discard(self) -> None:
-        """Say that all values are about to be written through `data`: old ones on CUDA are not fetched for that."""
+        """Declare that all of `data` is about to be overwritten, so that old values on CUDA need not be fetched."""
         self._data.discard()
 
     # ---- sharing
@@ -286,7 +285,7 @@ class Blob:
         self._diff = other._diff
 
     def shares_data_with(self, other: Blob) -> bool:
-        """True where both blobs hold one array of values."""
+        """Whether both blobs use the same array of values."""
         return self._data is other._data
 
     def _check_same_count(self, other: Blob) -> None:
@@ -294,17 +293,17 @@ class Blob:
             raise ValueError(f"blobs of shapes {self.shape} and {other.shape} cannot share their values")
 
     def free(self, name: str) -> None:
-        """Give the memory of the values back. Until they are written, reading them raises RuntimeError."""
-        name = self._data.freed_as or name      # of blobs that share their values the first one
+        """Free the memory of the values. Until they are written, reading them raises RuntimeError."""
+        name = self._data.freed_as or name      # for blobs that share values, the first one's
         self._data.clear()
         self._data.freed_as = name
 
     def allow_writing(self) -> None:
-        """Let freed values be written piece by piece; they begin as zeros."""
+        """Allow freed values to be written in parts; they start as zeros."""
         self._data.freed_as = ""
 
     def zero_grad(self) -> None:
-        """Set the gradient to zero. Without a NumPy view its memory goes: what comes next need not be added to it."""
+        """Set the gradient to zero. Without a NumPy view its memory is freed, and the next gradient replaces it."""
         if self._diff.host is None:
             self._diff.clear()
         elif self.has_grad:

@@ -15,16 +15,16 @@ from .graph.splits import insert_splits
 from .graph.upgrade import upgrade_net
 from .layer import Layer, Phase, make_layer
 
-AUTOMATIC = "(automatic)"       # the name of tops that a layer makes for itself
+AUTOMATIC = "(automatic)"       # the name of tops that a layer creates automatically
 
 
 def prepare(source: caffe_pb2.NetParameter, phase: Phase, level: int,
             stages: Sequence[str]) -> caffe_pb2.NetParameter:
-    """The layers of a net that run in one state: upgraded, filtered, with splits. The message given stays as it is.
+    """The layers of a net in one state: upgraded, filtered, with splits. The given message is not changed.
 
-    phase   instead of that of the message's state
-    level   instead of its level
-    stages  names that are added to its stages
+    phase   replaces the phase of the message's state
+    level   replaces its level
+    stages  names added to its stages
     """
     net_param = caffe_pb2.NetParameter()
     net_param.CopyFrom(source)
@@ -36,9 +36,9 @@ def prepare(source: caffe_pb2.NetParameter, phase: Phase, level: int,
 
 
 def build(net_param: caffe_pb2.NetParameter, phase: Phase) -> Graph:
-    """Make and set up the layers of a message that `prepare` made, and join them by blobs. Raises LayerError.
+    """Create and set up the layers of a message from `prepare`, and connect them. Raises LayerError.
 
-    phase  of layers that name none
+    phase  of layers that do not set it
     """
     builder = _Builder(phase)
     for layer_param in net_param.layer:
@@ -51,9 +51,9 @@ def build(net_param: caffe_pb2.NetParameter, phase: Phase) -> Graph:
 
 
 class _Builder:
-    """A graph to which layers are added one by one, with what is known of it so far.
+    """A graph to which layers are added one by one.
 
-    unread  names of blobs that no layer has read
+    unread  names of blobs that no layer has read yet
     """
 
     def __init__(self, phase: Phase) -> None:
@@ -63,7 +63,7 @@ class _Builder:
         self._needs_gradient: list[bool] = []       # for each blob
 
     def add_layer(self, layer_param) -> None:
-        """Make, connect and set up a layer."""
+        """Create, connect and set up a layer."""
         graph = self.graph
         if not layer_param.HasField("phase"):
             layer_param.phase = int(self._phase)

@@ -1,5 +1,4 @@
-"""Where tensors live, in which type they are computed, the random numbers of the engine, and which of several solvers
-this process runs.
+"""The device and type of tensors, the engine's random numbers, and which of several solvers this process runs.
 
 One setting for the whole process, as in Caffe: `set_mode_cpu`, `set_mode_gpu`, `set_device`, `set_solver_rank`.
 """
@@ -17,7 +16,7 @@ import torch
 _CPU = torch.device("cpu")
 _MASK = (1 << 63) - 1
 _MALLOC_TRIM_THRESHOLD, _MALLOC_MOST_MAPPED = -1, -4        # options of glibc's mallopt, from malloc.h
-_MOST_PINNED = 1 << 26      # bytes: PyTorch keeps pinned memory for ever, and what is larger, weights, is sent but once
+_MOST_PINNED = 1 << 26      # bytes: PyTorch never frees pinned memory, and larger tensors, weights, are sent only once
 
 
 class _Settings:
@@ -72,7 +71,7 @@ def _gpu(gpu_id: int) -> torch.device:
 def send(tensor: torch.Tensor, where: torch.device, dtype: torch.dtype | None = None) -> torch.Tensor:
     """The tensor on a device and in a type; the same object where nothing changes.
 
-    On its way to CUDA nobody waits: a copy in pinned memory travels, so that the original may be overwritten at once.
+    Copies to CUDA are asynchronous, through pinned memory, so the original may be overwritten at once.
     """
     tensor = tensor.to(dtype or tensor.dtype)
     if tensor.device.type == "cpu" and where.type == "cuda" and tensor.numel() * tensor.element_size() < _MOST_PINNED:
@@ -81,7 +80,7 @@ def send(tensor: torch.Tensor, where: torch.device, dtype: torch.dtype | None = 
 
 
 def float_type() -> torch.dtype:
-    """The type in which blobs are seen: float32, or float64 inside `use_float_type(torch.float64)`."""
+    """The type that blobs show: float32, or float64 inside `use_float_type(torch.float64)`."""
     return _Settings.float_type
 
 
@@ -94,7 +93,7 @@ def set_precision(name: str) -> None:
     float32   Caffe's numbers to 1e-4 and better; the default
     tf32      float32 with factors rounded to 10 bits, on CUDA devices that can; elsewhere the same as float32
     bfloat16  factors and results have 8 bits, sums are float32: twice as fast on CPUs with AVX512-BF16 or AMX, and
-              more on CUDA; what is left in float32 may use tf32. Blobs between such layers are kept in bfloat16;
+              more on CUDA; the rest of float32 may use tf32. Blobs between such layers are stored in bfloat16;
               `blob.data` shows them as float32
 
     Raises ValueError for another name.
@@ -106,7 +105,7 @@ def set_precision(name: str) -> None:
 
 
 def precision() -> str:
-    """The name that `set_precision` was given."""
+    """The name given to `set_precision`."""
     return _Settings.precision
 
 
@@ -124,7 +123,7 @@ def as_factor(tensor: torch.Tensor) -> torch.Tensor:
 
 @contextlib.contextmanager
 def use_precision(name: str) -> Iterator[None]:
-    """Another precision for a while."""
+    """Use another precision inside a block."""
     before = _Settings.precision
     set_precision(name)
     try:
@@ -150,11 +149,10 @@ def set_random_seed(seed: int) -> None:
 
 
 def seed_pass(seed: int, number: int) -> None:
-    """Make the random numbers of one forward and backward pass of a training a function of (seed, number) alone.
+    """Make the random numbers of one training pass (forward and backward) a function of (seed, number).
 
     number  of the pass among those of all iterations and of all processes that train the net together
-    A run that continues from a checkpoint then draws the same dropout masks as one that never stopped, and several
-    processes draw what one would.
+    A resumed run then draws the same dropout masks as an uninterrupted one, and several processes draw those of one.
     """
     set_random_seed((seed * 1_000_003 + number * 7_919 + 1) & _MASK)
 
@@ -173,7 +171,7 @@ def solver_count() -> int:
 
 
 def set_solver_count(count: int) -> None:
-    """Say how many there are. `init_parallel` does; data layers then read their share only."""
+    """Set their number, as `init_parallel` does; data layers then read only their share."""
     _Settings.solver_count = int(count)
 
 
@@ -183,25 +181,25 @@ def solver_rank() -> int:
 
 
 def set_solver_rank(rank: int) -> None:
-    """Say which one this process runs."""
+    """Set which one this process runs."""
     _Settings.solver_rank = int(rank)
 
 
 def is_own_turn(number: int) -> bool:
-    """Whether the record or batch of this number, counted from 0, is for this process: each takes every N-th."""
+    """Whether the record or batch with this number, from 0, belongs to this process: each takes every N-th."""
     return number % _Settings.solver_count == _Settings.solver_rank
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep the memory that it frees, for the large blobs of its next pass (Linux with glibc).
+    """Keep freed memory in this process, for the large blobs of its next pass (Linux with glibc).
 
-    The system otherwise takes it back and clears it anew for each of them, which takes up to a quarter of a pass on the
-    CPU. The peak grows by a fifth or so. For programs that run one net again and again; it cannot be taken back.
+    Otherwise the system reclaims it and clears it again for each blob, which takes up to a quarter of a pass on the
+    CPU. The peak grows by about a fifth. For programs that run one net repeatedly; it cannot be undone.
     """
     allocator = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if allocator is not None:
-        allocator(_MALLOC_MOST_MAPPED, 0)       # nothing gets a mapping of its own, which would end with it
-        allocator(_MALLOC_TRIM_THRESHOLD, -1)   # nothing is given back from the end of the heap
+        allocator(_MALLOC_MOST_MAPPED, 0)       # no separate mappings, which would be unmapped when freed
+        allocator(_MALLOC_TRIM_THRESHOLD, -1)   # the top of the heap is not trimmed
 
 
 def peak_memory_mb() -> float:

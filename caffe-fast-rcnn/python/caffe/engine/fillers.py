@@ -1,4 +1,4 @@
-"""Fillers: the first values of parameters (include/caffe/filler.hpp)."""
+"""Fillers: the initial values of parameters (include/caffe/filler.hpp)."""
 from __future__ import annotations
 
 import math
@@ -12,14 +12,14 @@ from .blob import Blob
 
 
 class FillerError(CaffeError, ValueError):
-    """A filler refused its settings or the shape that it should fill."""
+    """A filler cannot use its settings or the given shape."""
 
 
 def fill(blob: Blob, filler_param) -> None:
-    """Fill a blob as a FillerParameter says, with random numbers of `device.generator()`.
+    """Fill a blob as a FillerParameter says, drawing from `device.generator()`.
 
     Types: constant, uniform, gaussian, positive_unitball, xavier, msra, bilinear. Raises FillerError for an unknown
-    type, for `sparse` with a type other than gaussian, and for a shape that the type cannot fill.
+    type, for `sparse` with a type other than gaussian, and for a shape that the type does not support.
     """
     check_filler(filler_param)
     name = filler_param.type
@@ -31,7 +31,7 @@ def fill(blob: Blob, filler_param) -> None:
 
 
 def check_filler(filler_param) -> None:
-    """Raise FillerError where the type is unknown."""
+    """Raise FillerError if the type is unknown."""
     if filler_param.type not in _FILLERS:
         raise FillerError(f"unknown filler type '{filler_param.type}'; the types are {', '.join(sorted(_FILLERS))}")
 

@@ -20,7 +20,7 @@ from .blob import Blob
 
 
 class Phase(enum.IntEnum):
-    """A net is built for training or for testing; prints as TRAIN or TEST and compares as Caffe's integers."""
+    """The phase of a net; prints as TRAIN or TEST and compares as Caffe's integers."""
 
     TRAIN = 0
     TEST = 1
@@ -41,11 +41,11 @@ class BlobVec(list):
 
 
 class LayerError(CaffeError, ValueError):
-    """A layer refused its parameters, its bottoms or its data. The message names the layer.
+    """A layer cannot use its parameters, bottoms or data. The message names the layer.
 
-    layer  its name; None where the message is about the net, or comes from a layer that does not know its name
-    file   the prototxt, and
-    line   where in it the layer's block begins; None where that is unknown
+    layer  its name; None if the error is about the whole net or the name is unknown
+    file   the prototxt, None if unknown
+    line   of the prototxt where the layer begins, None if unknown
     """
 
     def __init__(self, message: str, layer: str | None = None, file: str | None = None,
@@ -66,7 +66,7 @@ class Layer:
     param   its LayerParameter; for users' layers also `param_str`
     phase   0 for TRAIN, 1 for TEST
     blobs   its parameters, a list of Blob
-    needs_backward  False where the net never runs its backward pass: then nothing need be kept for it
+    needs_backward  False if the net never runs its backward pass, so nothing must be saved for it
     """
 
     type = ""
@@ -77,13 +77,13 @@ class Layer:
     min_tops: int | None = None
     max_tops: int | None = None
     equal_bottoms_and_tops = False
-    auto_top_blobs = False              # anonymous tops are made where the prototxt names too few
+    auto_top_blobs = False              # unnamed tops are created if the prototxt names too few
     default_loss_weight = 0.0           # of top 0; 1 for losses
-    no_backward_to: tuple[int, ...] = ()    # bottoms that can have no gradient, such as labels: asking is an error
-    not_forced: tuple[int, ...] = ()        # bottoms that the net's force_backward leaves alone
-    runs_in_place = False               # may a top be its bottom?
-    has_effects = False                 # does forward do more than write the tops?
-    writes_unasked = False              # may backward write gradients that nobody asked for? (as in Caffe)
+    no_backward_to: tuple[int, ...] = ()    # bottoms without gradient, such as labels: requesting it is an error
+    not_forced: tuple[int, ...] = ()        # bottoms that the net's force_backward does not affect
+    runs_in_place = False               # whether a top may be its bottom
+    has_effects = False                 # forward does more than write the tops
+    writes_unasked = False              # backward may write gradients that were not requested, as in Caffe
 
     def __init__(self, param, phase: int) -> None:
         self.param = param
@@ -91,7 +91,7 @@ class Layer:
         self.phase = Phase(phase)
         self.blobs = BlobVec()
         self.param_propagate_down: list[bool] = []
-        self.needs_backward = True                  # False where nothing asks for its backward pass
+        self.needs_backward = True                  # False if its backward pass never runs
         self.loss_weights: list[float] = []         # one for each top
 
     # ---- what a layer type defines
@@ -107,7 +107,7 @@ class Layer:
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def backward(self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]) -> None:
-        """Overwrite the gradient of each bottom with propagate_down; add to those of the parameters."""
+        """Overwrite the gradient of each bottom with propagate_down; add to the parameters' gradients."""
         raise NotImplementedError(f"{type(self).__name__} has no backward")
 
     # ---- helpers
@@ -116,7 +116,7 @@ class Layer:
         raise LayerError(f"layer '{self.name}' ({self.type}): {message}", self.name)
 
     def accumulate(self, index: int, gradient: torch.Tensor, is_given: bool = False) -> None:
-        """Add to the gradient of parameter `index`, unless it is frozen. One that `is_given` may become its memory."""
+        """Add to the gradient of parameter `index`, unless it is frozen. If `is_given`, its memory may be reused."""
         if not self.param_propagate_down[index]:
             return
         blob = self.blobs[index]
@@ -127,7 +127,7 @@ class Layer:
                                                         memory_format=torch.contiguous_format)
 
     def check_counts(self, num_bottoms: int, num_tops: int) -> None:
-        """Check the numbers of bottoms and tops against what the type allows. Raises LayerError."""
+        """Check the numbers of bottoms and tops. Raises LayerError."""
         for what, found, exact, least, most in (
                 ("bottom", num_bottoms, self.exact_bottoms, self.min_bottoms, self.max_bottoms),
                 ("top", num_tops, self.exact_tops, self.min_tops, self.max_tops)):
@@ -141,16 +141,16 @@ class Layer:
             self.fail(f"takes as many tops as bottoms, found {num_bottoms} bottoms and {num_tops} tops")
 
     def axis(self, axis: int, num_axes: int, what: str = "axis") -> int:
-        """Turn an axis that may count from the end into one that counts from 0. Raises LayerError."""
+        """Convert a possibly negative axis to one counted from 0. Raises LayerError."""
         if not -num_axes <= axis < num_axes:
             self.fail(f"{what} {axis} is outside a blob of {num_axes} axes")
         return axis % num_axes if num_axes else 0
 
 
 class PythonLayer:
-    """Base class of the layers that users write in Python, `caffe.Layer`.
+    """Base class of users' Python layers, `caffe.Layer`.
 
-    param_str    the text of `python_param { param_str }`; `param_str_` is its older name
+    param_str    the text of `python_param { param_str }`; `param_str_` is the older name
     phase        caffe.TRAIN or caffe.TEST
     blobs        the layer's parameters; `self.blobs.add_blob(3, 4)` in `setup` adds one
 
@@ -165,7 +165,7 @@ class PythonLayer:
     blobs: BlobVec
 
     def __init__(self, layer_param=None) -> None:
-        """A subclass that has its own takes the LayerParameter and hands it on."""
+        """A subclass with an __init__ takes the LayerParameter and passes it on."""
 
     def setup(self, bottom, top):
         """Called once, before the first reshape."""
@@ -181,7 +181,7 @@ class PythonLayer:
 
 
 class AutogradLayer(Layer):
-    """A layer given by one function of tensors; its backward runs the function again under autograd.
+    """A layer defined by one function of tensors; backward runs it again under autograd.
 
     A subclass writes `compute(*bottoms, *parameters)`, which returns a tensor, or a tuple for several tops, and
     must not change its inputs.
@@ -229,11 +229,11 @@ _REGISTRY: dict[str, type[Layer]] = {}
 
 
 def register(name: str) -> Callable[[type[Layer]], type[Layer]]:
-    """Class decorator: nets built from now on know the layer under `name`, the `type` in prototxts (ours).
+    """Class decorator: registers a layer type under `name`, the `type` in prototxts (ours).
 
     Public as `caffe.register_layer`; docs/adding_a_layer.md shows an example. A `caffe.Layer` needs no registration:
-    prototxts name it in python_param. Raises ValueError for a name that is taken and TypeError for a class that does
-    not derive from `caffe.EngineLayer` or `caffe.AutogradLayer`.
+    prototxts name it in python_param. Raises ValueError if the name is taken and TypeError for a class that does not
+    derive from `caffe.EngineLayer` or `caffe.AutogradLayer`.
     """
     def decorate(cls: type[Layer]) -> type[Layer]:
         if not (isinstance(cls, type) and issubclass(cls, Layer)):

@@ -31,18 +31,18 @@ class Net:
     network_file  path of a prototxt (any version), or a NetParameter
     phase         caffe.TRAIN or caffe.TEST; overrides the `state` of the file
     level         overrides the level of the file's state; 0 unless given
-    stages        names that are added to the stages of the file's state
+    stages        names added to the stages of the file's state
     weights       a caffemodel (binary or HDF5), or several separated by commas; matched by layer name
 
-    blobs         OrderedDict: blob name -> Blob, in the order of creation, copies made by splits included
+    blobs         OrderedDict: blob name -> Blob, in the order of creation, including the copies made by splits
     params        OrderedDict: layer name -> its parameter blobs
-    layers        the layers; of a Python layer the user's own object
+    layers        the layers; for Python layers the user's object
     inputs        names of the tops of Input layers
     outputs       names of the blobs that no layer reads, sorted
-    debug_info    log the sizes of values and gradients in every pass; as in the file, and can be set
+    debug_info    log the magnitudes of values and gradients in every pass; initially as in the file
 
-    Raises PrototxtError for a file that cannot be read and LayerError for a net that cannot be built; both say
-    the file and the line. Source: src/caffe/net.cpp.
+    Raises PrototxtError for a file that cannot be read and LayerError for a net that cannot be built; both name
+    file and line. Source: src/caffe/net.cpp.
     """
 
     def __init__(self, network_file, phase=None, level: int = 0, stages: Sequence[str] | None = None,
@@ -66,7 +66,7 @@ class Net:
         self.debug_info = net_param.debug_info
         self._observers: dict[str, list[Callable[[int], None]]] = {event: [] for event in EVENTS}
         self._prefix: FrozenPrefix | None = None
-        self._idle: set[int] = set()                # layers that `free_intermediates` leaves out
+        self._idle: set[int] = set()                # layers that `free_intermediates` skips
         self._freed_after: list[list[int]] = []     # for each layer; empty before `free_intermediates`
         for path in filter(None, os.fspath(weights or "").split(",")):
             self.copy_from(path)
@@ -82,11 +82,11 @@ class Net:
                 **inputs: np.ndarray) -> dict[str, np.ndarray]:
         """Run the layers from `start` to `end`, both included (names; all unless given).
 
-        blobs    names of blobs to return beside the outputs
+        blobs    names of blobs to return in addition to the outputs
         inputs   arrays for the net's inputs, by name; all of them or none, each with its blob's shape, or with its
-                 first dimension and a shape that NumPy spreads over it
+                 first dimension and a shape that broadcasts to it
         Returns  {name: blob.data} of the outputs (of the tops of `end`, where given) and of `blobs`.
-        Raises ValueError for inputs that do not fit.
+        Raises ValueError for inputs of the wrong shape.
         """
         if inputs:
             self._set_inputs(inputs)
@@ -108,10 +108,10 @@ class Net:
                  **outputs: np.ndarray) -> dict[str, np.ndarray]:
         """Run the layers backward from `start` down to `end`, both included (names; all unless given).
 
-        diffs    names of blobs whose gradient to return beside those of the inputs
+        diffs    names of blobs whose gradients to return in addition to those of the inputs
         outputs  gradients of the net's outputs, by name; all of them or none, shaped as `forward` takes inputs
         Returns  {name: blob.diff} of the inputs (of the bottoms of `end`, where given) and of `diffs`.
-        Raises ValueError for gradients that do not fit.
+        Raises ValueError for gradients of the wrong shape.
         """
         if outputs and set(outputs) != set(self.outputs):
             raise ValueError(f"backward: gradients of {sorted(outputs)} given, this net has the outputs "
@@ -136,13 +136,13 @@ class Net:
         return torch.stack(terms).sum() if terms else torch.zeros(())
 
     def run_backward(self) -> None:
-        """Run all layers backward, without looking at any result."""
+        """Run all layers backward, without fetching any result."""
         self._backward_layers(len(self._graph.layers) - 1, 0)
         if self.debug_info:
             show_norms(self.learnable_params)
 
     def reshape(self) -> None:
-        """Bring the shapes of all blobs up to date after an input was reshaped."""
+        """Update the shapes of all blobs after an input was reshaped."""
         for layer, bottoms, tops in self._graph.connected():
             layer.reshape(bottoms, tops)
 
@@ -204,32 +204,32 @@ class Net:
         if self.debug_info:
             show_backward(layer, plan, graph.named(graph.bottoms[index]))
 
-    # ---- work that can be left out
+    # ---- work that can be skipped
     @property
     def frees_intermediates(self) -> bool:
         """Whether `free_intermediates` was called (ours)."""
         return bool(self._freed_after)
 
     def free_intermediates(self, keep: Sequence[str] = ()) -> None:
-        """Free the values of each blob after its last reader, and leave out layers that end in Silence (ours).
+        """Free the values of each blob after its last use, and skip layers that end in Silence (ours).
 
-        Values that a backward pass reads stay, and so do inputs, outputs, losses and the blobs named in `keep`;
-        reading another blob raises RuntimeError with its name.
+        Values that a backward pass reads are kept, as are inputs, outputs, losses and the blobs named in `keep`;
+        reading another blob raises a RuntimeError that names it.
         """
         kept = {self._graph.index_of[name] for name in (*self.outputs, *keep)}
         self._idle, self._freed_after = idle_layers(self._graph, kept), freed_after(self._graph, kept)
 
     def reuse_frozen_prefix(self, cache: FeatureCache, preprocessing: str, images: int) -> FrozenPrefix | None:
-        """Compute the layers behind the image that no longer learn once for each image, and keep the result (ours).
+        """Compute the frozen layers after the image once per image, and cache the result (ours).
 
-        cache          where features are kept. Those of other weights or another preprocessing are deleted there
-        preprocessing  what else the image depends on beside its key, such as the mean that is subtracted
-        images         number of different images that will come
+        cache          where features are stored. Those of other weights or another preprocessing are deleted there
+        preprocessing  what the image depends on besides its key, such as the subtracted mean
+        images         number of different images
 
-        Returns what is to be told of each batch, or None where nothing is frozen or keeping it does not pay. A test
-        net, which sees each image once, only takes part where a training has left features of the same layers.
-        Features of an image that is padded to the size of a larger one are those of the image alone, padded: next to
-        the padding they differ from those of the padded image.
+        Returns the object that must be informed of each batch, or None if nothing is frozen or caching does not pay. A
+        test net, which sees each image once, only uses features that a training with the same layers has left. The
+        features of an image padded to a larger size are those of the unpadded image, padded: next to the padding they
+        differ from those of the padded image.
         """
         self._prefix = make_prefix(self._graph, self.phase == Phase.TEST, cache, preprocessing, images)
         return self._prefix
@@ -252,7 +252,7 @@ class Net:
         self._observers["after_backward"].append(function)
 
     def remove_observer(self, function: Callable[[int], None]) -> None:
-        """Call a function that was given to one of the above no more (ours)."""
+        """Remove a function that was passed to one of the above (ours)."""
         for observers in self._observers.values():
             observers[:] = [observer for observer in observers if observer != function]
 
@@ -263,7 +263,7 @@ class Net:
     # ---- parameters
     @property
     def learnable_params(self) -> list[Blob]:
-        """The parameters, each once: of shared ones the owner's blob."""
+        """The parameters, each once: the owner's blob of shared ones."""
         return self._graph.parameters.learnable
 
     @property
@@ -278,14 +278,14 @@ class Net:
 
     @property
     def gradient_layers(self) -> list[list[int]]:
-        """For each of `learnable_params` the layers, by index, whose backward pass adds to its gradient (ours)."""
+        """For each of `learnable_params`, the indices of the layers whose backward pass adds to its gradient (ours)."""
         return self._graph.gradient_layers()
 
     def copy_from(self, path) -> LoadReport:
         """Load the weights of a caffemodel, binary or HDF5, into the layers of the same names.
 
         Returns a report (ours): `unused`, layers of the file that this net lacks, and `unfilled`, layers with
-        parameters that the file lacks; both are in the log as well.
+        parameters that the file lacks; both are logged as well.
         """
         return copy_weights(self, path)
 
@@ -300,12 +300,12 @@ class Net:
     def save_trained(self, path) -> None:
         """As `save`, without the layers that never run backward and use weights of a layer that does (ours).
 
-        The readonly head of hard example mining is such a copy; loading the file fills it from the trained head.
+        The readonly head of hard example mining is such a copy; loading the file restores it from the trained head.
         """
         save_net(self, path, skip_layers=copies_of_trained(self._graph.layers))
 
     def save_hdf5(self, path) -> None:
-        """Write the weights as an HDF5 caffemodel; of shared parameters only the owner's."""
+        """Write the weights as an HDF5 caffemodel; of shared parameters, only the owner's."""
         save_net_hdf5(self, path)
 
     def share_with(self, other: Net) -> None:
@@ -315,7 +315,7 @@ class Net:
     # ---- structure
     @property
     def layers(self) -> list:
-        """The layers in order; a Python layer as the object of the user's class."""
+        """The layers in order; for Python layers the user's objects."""
         return [getattr(layer, "user", layer) for layer in self._graph.layers]
 
     @property
@@ -355,11 +355,11 @@ class Net:
 
 
 def _put(what: str, values: np.ndarray, target: np.ndarray, advice: str = "") -> None:
-    """Write values into an array of as many items, as pycaffe does. Raises ValueError where they do not fit."""
+    """Write values into an array with the same number of items, as pycaffe does. Raises ValueError for other shapes."""
     if np.shape(values)[:1] == target.shape[:1]:
         try:
             target[...] = values
             return
         except ValueError:
-            pass        # told below
+            pass        # reported below
     raise ValueError(f"{what} has shape {np.shape(values)}, its blob {target.shape}{advice}")

@@ -1,11 +1,10 @@
-"""Data-parallel training: N processes compute together what one computes with N times the iter_size.
+"""Data-parallel training: N processes compute what one process computes with N times the iter_size.
 
-`torchrun --nproc_per_node N script.py` starts the processes, and `init_parallel` lets them join. Each runs the passes
-that are its turn; the gradients are summed over all processes with torch.distributed (NCCL on CUDA, gloo on the CPU),
-each as soon as the layers that add to it have run backward, while the layers below still do.
+`torchrun --nproc_per_node N script.py` starts the processes, and `init_parallel` connects them. Each runs its
+share of the passes; the gradients are summed over all processes with torch.distributed (NCCL on CUDA, gloo on the CPU),
+each as soon as the layers that add to it have run backward, while the layers below still run.
 
-Statistics that BatchNorm and BN gather are no gradients: each process keeps those of its own passes, and process 0
-saves its own.
+The statistics of BatchNorm and BN are not gradients: each process keeps its own, and process 0 saves its own.
 """
 from __future__ import annotations
 
@@ -30,9 +29,9 @@ from .solvers.actions import Action
 from .solvers.exchange import Exchange
 from .solvers.solver import Solver
 
-_SMALL = 1 << 15        # gradients of fewer values are sent together: a message has its price
-_BUNDLE = 1 << 18       # values in a bundle of small ones, at least, but for the last
-_PATIENCE = datetime.timedelta(hours=2)     # for a process that does not answer; one that ends is noticed at once
+_SMALL = 1 << 15        # gradients of fewer values are bundled: each message has a fixed cost
+_BUNDLE = 1 << 18       # minimum number of values in a bundle, except the last
+_PATIENCE = datetime.timedelta(hours=2)     # for an unresponsive process; one that exits is noticed at once
 _WEIGHT = {Action.NONE: 0, Action.SNAPSHOT: 1, Action.STOP: 2}
 
 
@@ -41,11 +40,11 @@ class ParallelError(CaffeError, RuntimeError):
 
 
 def init_parallel() -> None:
-    """Join the processes that torchrun has started; solvers made from then on train together.
+    """Join the processes started by torchrun; solvers created afterwards train together.
 
-    Does nothing where there is only one. The environment names them: WORLD_SIZE (how many), RANK (which one this is),
-    MASTER_ADDR and MASTER_PORT (where process 0 is reached). Call it when the device is chosen: with a GPU gradients
-    go through NCCL. `solver_count` and `solver_rank` tell the truth afterwards.
+    Does nothing if there is only one. Environment variables: WORLD_SIZE (how many), RANK (which one this is),
+    MASTER_ADDR and MASTER_PORT (where process 0 is reached). Call it after choosing the device: on GPUs gradients
+    go through NCCL. Sets `solver_count` and `solver_rank`.
     Raises ParallelError.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) < 2 or _joined():
@@ -78,26 +77,26 @@ def _leave() -> None:
 
 @contextlib.contextmanager
 def _connected() -> Iterator[None]:
-    """Tell errors of torch.distributed in one sentence."""
+    """Report errors of torch.distributed in one sentence."""
     try:
         yield
     except (RuntimeError, ValueError) as error:
-        reason = re.sub(r"^\[\S+\] ", "", str(error)).split(". ")[0].split("\n")[0]    # without the line of its source
+        reason = re.sub(r"^\[\S+\] ", "", str(error)).split(". ")[0].split("\n")[0]    # without its source line
         raise ParallelError("another process of this run has ended or cannot be reached; its own error is shown where "
                             f"it ran ({reason or type(error).__name__})") from None
 
 
 class GradientExchange(Exchange):
-    """The exchange of a solver with those of the other processes."""
+    """The exchange between the solvers of all processes."""
 
     def __init__(self, solver: Solver) -> None:
         super().__init__(solver, dist.get_world_size(), dist.get_rank())
-        self._level = False         # do all have the same weights?
-        self._is_last = False       # is the backward pass on its way the last one of the iteration?
+        self._level = False         # whether all have the same weights
+        self._is_last = False       # whether this backward pass is the iteration's last
         self._complete_after = _last_layers(solver)
-        self._unsent: dict[int, list[Blob]] = {}    # of these, what is not yet sent in this iteration
+        self._unsent: dict[int, list[Blob]] = {}    # of these, those not yet sent in this iteration
         self._waiting: list[Blob] = []              # small gradients that are complete
-        self._messages: list[_Message] = []         # on their way
+        self._messages: list[_Message] = []         # in flight
         solver.net.after_backward(self._after_layer)
 
     def begin(self) -> None:
@@ -105,11 +104,11 @@ class GradientExchange(Exchange):
             with _connected():
                 for blob in self.solver.net.learnable_params:
                     dist.broadcast(blob.tensor, 0)
-                    torch.autograd.graph.increment_version(blob.tensor)     # which broadcasting leaves, see Blob.factor
+                    torch.autograd.graph.increment_version(blob.tensor)     # broadcasting does not, see Blob.factor
         self._level = True
 
     def expect_last_backward(self) -> None:
-        self._is_last = not self.solver.net.debug_info      # which logs gradients after the pass: sent when all is done
+        self._is_last = not self.solver.net.debug_info      # it logs gradients after the pass: send them afterwards
         self._unsent = dict(self._complete_after)
 
     def _after_layer(self, index: int) -> None:
@@ -152,9 +151,9 @@ class GradientExchange(Exchange):
 
 
 def _last_layers(solver: Solver) -> dict[int, list[Blob]]:
-    """Layer index -> the gradients that are complete when that layer has run backward, in backward order.
+    """Layer index -> the gradients that are complete once that layer has run backward, in backward order.
 
-    Gradients of frozen parameters are left out, unless clipping counts them in.
+    Gradients of frozen parameters are omitted, unless clipping includes them.
     """
     net, clips = solver.net, solver.param.clip_gradients >= 0
     found: dict[int, list[Blob]] = defaultdict(list)
@@ -165,7 +164,7 @@ def _last_layers(solver: Solver) -> dict[int, list[Blob]]:
 
 
 class _Message:
-    """Gradients on their way to their sums over all processes: one in place, or several in one tensor."""
+    """Gradients being summed over all processes: one in place, or several in one tensor."""
 
     def __init__(self, blobs: Sequence[Blob]) -> None:
         self._blobs = blobs if len(blobs) > 1 else []
@@ -175,7 +174,7 @@ class _Message:
             self._work = dist.all_reduce(self._sum, async_op=True)
 
     def receive(self) -> None:
-        """Wait for the sums, and put them into the blobs."""
+        """Wait for the sums, and store them in the blobs."""
         with _connected():
             self._work.wait()
         parts = self._sum.split([blob.count for blob in self._blobs]) if self._blobs else ()
@@ -186,7 +185,7 @@ class _Message:
 def gather_arrays(array: np.ndarray) -> list[np.ndarray]:
     """The arrays of all processes, by rank, in process 0; nothing in the others.
 
-    All call it. Shapes may differ; types are plain numbers. Raises ParallelError.
+    All processes must call it. Shapes may differ; types are numeric. Raises ParallelError.
     """
     array = np.require(array, requirements=["C", "W"])
     if not _joined():
@@ -199,9 +198,9 @@ def gather_arrays(array: np.ndarray) -> list[np.ndarray]:
 
 
 def gather_values(value: Any) -> list[Any]:
-    """The values of all processes, by rank, in every one of them; a value is what JSON can hold.
+    """The JSON values of all processes, by rank, in every process.
 
-    All call it, so it is also a place where they wait for one another. Raises ParallelError.
+    All processes must call it, so it is also a barrier. Raises ParallelError.
     """
     if not _joined():
         return [value]

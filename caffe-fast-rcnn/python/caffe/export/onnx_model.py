@@ -107,8 +107,8 @@ def _size(model) -> int:
 def to_onnx(net, path: str | os.PathLike) -> None:
     """Write a net in the TEST phase as an ONNX model (operators of version 18), with its weights.
 
-    Inputs and outputs have the names and current shapes of the net's blobs, all float32; an output that is also an input
-    gets a number appended to its name. Sizes follow Caffe's rules: windows that Caffe rounds up get explicit
+    Inputs and outputs have the names and current shapes of the net's blobs, all float32; an output that is also an
+    input gets a number appended to its name. Sizes follow Caffe's rules: windows that Caffe rounds up get explicit
     padding. The number of items that a Filter lets through is dynamic, as is what follows it. Recurrent layers begin
     every run with a state of zero, unless `expose_hidden` makes it an input. An invalid label makes a loss NaN.
     HDF5Output is omitted: a model writes no files. Weights of 2 GB and more go into a second file, <path>.data.

@@ -38,7 +38,7 @@ def launch(source: str, kernel: str, arguments: tuple, device: torch.device, *,
     values, types = zip(*map(_as_c, arguments), strict=True)
     with torch.cuda.device(device):
         index = torch.cuda.current_device()
-        _check(driver, driver.cuCtxSetCurrent(_context(index)))   # a thread that has not used CUDA has no current context
+        _check(driver, driver.cuCtxSetCurrent(_context(index)))   # a thread new to CUDA has no context
         stream = driver.CUstream(torch.cuda.current_stream().cuda_stream)
         _check(driver, driver.cuLaunchKernel(_function(source, kernel, index), *grid, 1, block, 1, 1, 0, stream,
                                              (values, types), 0))

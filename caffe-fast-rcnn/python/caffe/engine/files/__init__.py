@@ -1,1 +1,1 @@
-"""Files: caffemodel, solverstate and their HDF5 forms. Read without boxing floats, written atomically."""
+"""Files: caffemodel, solverstate and their HDF5 forms, read without boxing floats and written atomically."""

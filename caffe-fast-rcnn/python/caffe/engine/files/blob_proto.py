@@ -1,4 +1,4 @@
-"""BlobProto: the array of a parameter in a file, in every form that Caffe has written since 2013."""
+"""BlobProto: a parameter's array in a file, in every format that Caffe has written since 2013."""
 from __future__ import annotations
 
 import math
@@ -32,7 +32,7 @@ _RAW_DATA = 12                  # NVIDIA Caffe: 16-bit floats
 class StoredBlob:
     """A blob in a file: flat values (a read-only view of the file where possible) and its shape.
 
-    `legacy` marks the four numbers num, channels, height, width of files from before 2015, in which a bias of
+    `legacy` marks the four numbers num, channels, height, width in files from before 2015, where a bias of
     length N is (1, 1, 1, N).
     """
 
@@ -41,7 +41,7 @@ class StoredBlob:
     legacy: bool = False
 
     def fits(self, shape: tuple[int, ...]) -> bool:
-        """True where a blob of this shape takes the values: same shape, legacy ones up to leading ones."""
+        """Whether a blob of this shape can take the values: equal shapes, for legacy ones up to leading ones."""
         if self.legacy:
             return len(shape) <= 4 and (1,) * (4 - len(shape)) + tuple(shape) == self.shape
         return tuple(shape) == self.shape
@@ -52,7 +52,7 @@ class StoredBlob:
         return self.values.reshape(self.shape)
 
     def copy_to(self, tensor: torch.Tensor) -> None:
-        """Overwrite a tensor of as many values; on the CPU straight from the file, without a second copy."""
+        """Overwrite a tensor with as many values; on the CPU directly from the file, without a second copy."""
         if tensor.device.type == "cpu" and tensor.is_contiguous():
             np.copyto(tensor.numpy().reshape(-1), self.values, casting="same_kind")
         else:
@@ -65,7 +65,7 @@ class StoredBlob:
 
 
 def read_blob(data: mmap.mmap, begin: int, end: int) -> StoredBlob:
-    """Read the BlobProto in bytes begin..end. Raises WireError where shape and number of values disagree."""
+    """Read the BlobProto in bytes begin..end. Raises WireError if shape and number of values disagree."""
     legacy: dict[int, int] = {}
     dims: list[int] | None = None
     singles: list[np.ndarray] = []
@@ -95,7 +95,7 @@ def _checked(blob: StoredBlob) -> StoredBlob:
 
 
 def stored_blob(message: caffe_pb2.BlobProto) -> StoredBlob:
-    """The blob in a message that was parsed already. Raises WireError where shape and number of values disagree."""
+    """The blob of a parsed message. Raises WireError if shape and number of values disagree."""
     values = np.array(message.double_data or message.data, np.float64 if message.double_data else np.float32)
     legacy = any(message.HasField(name) for name in ("num", "channels", "height", "width"))
     old, new = (message.num, message.channels, message.height, message.width), tuple(message.shape.dim)

@@ -1,6 +1,6 @@
 """Binary caffemodel files: a serialised NetParameter with the weights of each layer.
 
-All three generations are read: V2 (`layer`, since 2015), V1 (`layers`) and V0 (`layers` that hold a `layer`).
+Reads all three generations: V2 (`layer`, since 2015), V1 (`layers`) and V0 (`layers` that hold a `layer`).
 """
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def read_weights(path: str | os.PathLike) -> list[tuple[str, list[np.ndarray]]]:
     """Read the weights of a caffemodel, binary or HDF5.
 
     Returns pairs (layer name, arrays) in the order of the file, layers without weights included. The arrays
-    are read-only views of the file, float32 (float64 where saved so), in their stored shape.
+    are read-only views of the file, float32 (or float64 if saved so), in their stored shape.
     Raises WireError (a ValueError) for a file that is damaged, truncated or not a caffemodel.
     """
     return [(name, [blobs[index].array for index in sorted(blobs)]) for name, blobs in _stored_layers(path)]
@@ -37,10 +37,9 @@ def read_weights(path: str | os.PathLike) -> list[tuple[str, list[np.ndarray]]]:
 def copy_weights(net, path: str | os.PathLike, skip_layers: Collection[str] = ()) -> LoadReport:
     """Load the weights of a caffemodel, binary or HDF5, into the layers of the same names.
 
-    skip_layers   names of layers to leave as they are
-    Returns the layers of either side that found no partner; they are logged too.
-    Raises WireError for a file that cannot be read, WeightsError for one that does not fit; the net then
-    keeps its weights.
+    skip_layers   names of layers to skip
+    Returns a report of unmatched layers on both sides, which is also logged. Raises WireError for a file that cannot be
+    read and WeightsError for one that does not match; the net then keeps its weights.
     """
     return load_into(net, path, _stored_layers(path), skip_layers, owners_only=hdf5.is_hdf5(path))
 
@@ -49,11 +48,11 @@ def save_net(net, path: str | os.PathLike, write_diff: bool = False,
              skip_layers: Collection[str] = ()) -> None:
     """Write the net and its weights as a binary caffemodel.
 
-    Every layer is written as it runs, automatic splits included; shared weights are written in each layer
-    that uses them. The file is streamed layer by layer and replaces an older one in one step.
+    Every layer is written, including automatic splits; shared weights are written with each layer that uses them. The
+    file is streamed layer by layer and replaced atomically.
 
     write_diff    write the gradients too
-    skip_layers   names of layers to leave out, e.g. copies that share all their weights with another layer
+    skip_layers   names of layers to omit, such as copies that share all their weights with another layer
     """
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         wire.write(file, wire.message(_NET_NAME, [net.name.encode()]))

@@ -1,4 +1,4 @@
-"""Features of images, kept in memory up to a budget and on disk up to a limit."""
+"""A cache of image features, in memory up to a budget and on disk up to a limit."""
 from __future__ import annotations
 
 import hashlib
@@ -19,15 +19,15 @@ _MB = 2 ** 20
 
 
 class FeatureCache:
-    """A folder with features of several nets or weights, each set in a folder named by its fingerprint.
+    """A folder with features of several nets or weights, each set in a subfolder named by its fingerprint.
 
-    folder     made when the first features are written
-    memory_mb  what is kept in memory; the rest is read from the disk
-    disk_mb    what the folder may take. When it is full, further features are computed again each time: nothing is
-               thrown out, as images come back in an order that makes the oldest the next
+    folder     created when the first features are written
+    memory_mb  size of the cache in memory; the rest is read from disk
+    disk_mb    maximum size of the folder. When it is full, further features are recomputed each time: nothing is
+               evicted, because images recur in an order that makes the oldest features the next to be used
 
-    Of N processes that train together (`caffe.solver_count()`) each keeps an N-th of both, and reads from the disk what
-    the others have written there.
+    Each of N processes that train together (`caffe.solver_count()`) uses an N-th of both, and reads what the others
+    have written to disk.
     """
 
     def __init__(self, folder: str | os.PathLike, memory_mb: float, disk_mb: float) -> None:
@@ -39,30 +39,30 @@ class FeatureCache:
         return self.folder / fingerprint[:16]
 
     def holds(self, fingerprint: str) -> bool:
-        """Whether there are features of this fingerprint."""
+        """Whether features of this fingerprint exist."""
         return self._path(fingerprint).is_dir()
 
     def open(self, fingerprint: str) -> FeatureStore:
-        """The features of this fingerprint; those of all others are deleted."""
+        """The features of this fingerprint; all others are deleted."""
         for other in self.folder.glob("*"):
             if other.is_dir() and other != self._path(fingerprint):
                 shutil.rmtree(other, ignore_errors=True)
         return FeatureStore(self._path(fingerprint), self.memory_mb, self.disk_mb, self._processes)
 
     def fits(self, values: int, images: int) -> bool:
-        """Whether at least half of so many images, with so many values each, find a place where this process reads."""
+        """Whether at least half of this many images, with this many values each, fit where this process reads."""
         size = 2 if device.precision() == "bfloat16" else 4
         return values * images * size <= 2 * _MB * (self.memory_mb / self._processes + self.disk_mb)
 
 
 class FeatureStore:
-    """Features (C, H, W) by key, one file each; written atomically, so another process may read them meanwhile."""
+    """Features (C, H, W) by key, one file each; written atomically, so other processes may read them meanwhile."""
 
     def __init__(self, folder: Path, memory_mb: float, disk_mb: float, processes: int = 1) -> None:
-        """A process of several that fill the folder together, each of which has its share of what is left."""
+        """For one of several processes that fill the folder together and divide the remaining space."""
         self.folder = folder
         self._memory: dict[str, torch.Tensor] = {}
-        self._files: set[str] = set()       # stems of those that are known; other processes add more
+        self._files: set[str] = set()       # known stems; other processes add more
         self._unreadable: set[str] = set()
         taken = 0
         for path in folder.glob("*.npy"):
@@ -82,7 +82,7 @@ class FeatureStore:
         return name in self._files
 
     def get(self, key: str) -> torch.Tensor | None:
-        """The features of a key, channels innermost in memory; None if they are not kept."""
+        """The features of a key, channels innermost in memory; None if they are not cached."""
         if key in self._memory:
             return self._memory[key]
         name = _name(key)
@@ -90,7 +90,7 @@ class FeatureStore:
             return None
         try:
             features = _read(self._path(name))
-        except (OSError, ValueError, EOFError) as error:        # somebody cleared the folder, or the disk is bad
+        except (OSError, ValueError, EOFError) as error:        # the folder was cleared, or the disk failed
             log.warning("%s cannot be read, its features are computed anew: %s", self._path(name), error)
             self._files.remove(name)
             self._unreadable.add(name)
@@ -99,7 +99,7 @@ class FeatureStore:
         return features
 
     def put(self, key: str, features: torch.Tensor) -> None:
-        """Keep features, where there is still room."""
+        """Cache features if there is room."""
         features = features.detach().permute(1, 2, 0).contiguous().cpu().permute(2, 0, 1)
         self._remember(key, features)
         name, size = _name(key), features.numel() * features.element_size()
@@ -109,7 +109,7 @@ class FeatureStore:
             self.folder.mkdir(parents=True, exist_ok=True)
             with atomic_path(self._path(name)) as temporary, open(temporary, "wb") as file:
                 np.save(file, _as_array(features), allow_pickle=False)
-        except OSError as error:        # the features are at hand: training goes on without keeping more of them
+        except OSError as error:        # training continues without caching more features
             log.warning("No more features are kept in %s: %s", self.folder, error.strerror)
             self._disk_left = 0
             return
@@ -129,7 +129,7 @@ def _name(key: str) -> str:
 
 
 def _as_array(features: torch.Tensor) -> np.ndarray:
-    """(H, W, C); of bfloat16 its bits, which NumPy has no type for."""
+    """(H, W, C); bfloat16, which NumPy lacks, as raw bits."""
     pixels = features.permute(1, 2, 0)
     return pixels.view(torch.uint16).numpy() if features.dtype == torch.bfloat16 else pixels.numpy()
 

@@ -1,7 +1,7 @@
 """HDF5 forms of caffemodel and solverstate files.
 
-A model has a group `data` with one group for each layer, and in it the datasets `0`, `1`, ...; of parameters
-that layers share only the owner's are there. With gradients there is a second group `diff`. A solver state
+A model has a group `data` with one group for each layer, and in it the datasets `0`, `1`, ...; of shared parameters
+only the owner's are stored. With gradients there is a second group `diff`. A solver state
 has the datasets `iter`, `learned_net`, `current_step` and a group `history` with `0`, `1`, ...
 Source: Net::ToHDF5 in src/caffe/net.cpp, src/caffe/util/hdf5.cpp.
 """
@@ -23,13 +23,13 @@ _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
 def is_hdf5(path: str | os.PathLike) -> bool:
-    """True where the file starts with HDF5's signature."""
+    """Whether the file starts with HDF5's signature."""
     with open(path, "rb") as file:
         return file.read(len(_SIGNATURE)) == _SIGNATURE
 
 
 def _open(path: str | os.PathLike, mode: str) -> Any:
-    import h5py  # here, because importing it takes longer than loading most nets
+    import h5py  # not at the top: importing it takes longer than loading most nets
     try:
         return h5py.File(path, mode)
     except OSError as error:
@@ -40,7 +40,7 @@ def _open(path: str | os.PathLike, mode: str) -> Any:
 
 # ---- models
 def read_layers(path: str | os.PathLike) -> list[tuple[str, dict[int, StoredBlob]]]:
-    """Read pairs (layer name, {blob index: blob}). Raises WireError where there is no `data` group."""
+    """Read pairs (layer name, {blob index: blob}). Raises WireError if there is no `data` group."""
     with _open(path, "r") as file:
         if "data" not in file:
             raise WireError(f"{path}: this HDF5 file has no group 'data'; is it a caffemodel?")
@@ -73,7 +73,7 @@ def copy_weights_hdf5(net, path: str | os.PathLike, skip_layers: Collection[str]
 def save_net_hdf5(net, path: str | os.PathLike, write_diff: bool = False) -> None:
     """Write the weights as an HDF5 caffemodel; an existing file is replaced atomically.
 
-    write_diff   write the gradients too, of sharing layers as well
+    write_diff   write the gradients too, including those of sharing layers
     """
     owners = {id(blob) for blob in net.learnable_params}
     with atomic_path(path) as temporary, _open(temporary, "w") as file:
@@ -92,7 +92,7 @@ def save_net_hdf5(net, path: str | os.PathLike, write_diff: bool = False) -> Non
 
 # ---- solver states
 def read_state(path: str | os.PathLike) -> tuple[int, str, int, list[StoredBlob]]:
-    """Read (iter, learned_net, current_step, history). Raises WireError where one is missing."""
+    """Read (iter, learned_net, current_step, history). Raises WireError if one is missing."""
     with _open(path, "r") as file:
         missing = [name for name in ("iter", "current_step", "history") if name not in file]
         if missing:

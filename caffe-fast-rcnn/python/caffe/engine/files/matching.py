@@ -1,4 +1,4 @@
-"""Stored weights into a net: layers are matched by name, blobs by position."""
+"""Copies stored weights into a net: layers are matched by name, blobs by position."""
 from __future__ import annotations
 
 import logging
@@ -17,26 +17,26 @@ StoredLayers = Sequence[tuple[str, Mapping[int, StoredBlob]]]
 
 
 class WeightsError(CaffeError, ValueError):
-    """Weights that do not fit the net. The message names the file, the layer, the blob and both shapes."""
+    """Weights that do not match the net. The message names the file, the layer, the blob and both shapes."""
 
 
 class LoadReport(NamedTuple):
-    """What loading weights left out, as names of layers in order."""
+    """The layers that loading weights did not match, by name, in order."""
 
-    unused: list[str]       # layers of the file, with weights, that the net does not have
-    # layers of the net with parameters that the file should fill, and no layer of it does, itself or for a sharer
+    unused: list[str]       # layers of the file, with weights, that the net lacks
+    # layers of the net with parameters that the file should fill but does not, directly or through sharing
     unfilled: list[str]
 
 
 def load_into(net, path: str | os.PathLike, stored: StoredLayers, skip_layers: Collection[str] = (),
               owners_only: bool = False) -> LoadReport:
-    """Copy stored weights into the net; nothing is changed where anything does not fit.
+    """Copy stored weights into the net; if anything does not match, nothing is changed.
 
-    stored        pairs (layer name, {blob index: StoredBlob}); where a name comes twice the later one counts
-    skip_layers   names of layers to leave as they are
-    owners_only   the file may leave out blobs that are shared with another layer (HDF5 does)
-    Returns what found no partner; it is logged too, layers that keep the values of their fillers as a warning.
-    Raises WeightsError for another number of blobs or another shape.
+    stored        pairs (layer name, {blob index: StoredBlob}); of equal names the last counts
+    skip_layers   names of layers to skip
+    owners_only   the file may omit blobs that are shared with another layer, as HDF5 files do
+    Returns and logs the unmatched layers; layers that keep their fillers' values give a warning.
+    Raises WeightsError for a different number of blobs or shape.
     Source: Net::CopyTrainedLayersFrom in src/caffe/net.cpp.
     """
     targets = {layer.name: layer for layer in reversed(net.engine_layers)}      # the first of equal names
@@ -71,7 +71,7 @@ def _pair(path, layer, stored: Mapping[int, StoredBlob],
 
 
 def take_written_blobs(layer) -> None:
-    """Fill the parameters with the `blobs` of the layer's own message, where it has some. Raises LayerError."""
+    """Fill the parameters with the `blobs` of the layer's message, if it has any. Raises LayerError."""
     written = layer.param.blobs
     if written and len(written) != len(layer.blobs):
         layer.fail(f"has {len(written)} `blobs` in its message, but {len(layer.blobs)} parameters")

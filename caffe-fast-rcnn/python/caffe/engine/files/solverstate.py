@@ -1,4 +1,4 @@
-"""Solver states: where a training run stands, without the weights, which lie in a caffemodel beside it."""
+"""Solver states: the progress of a training run, without the weights, which are in a caffemodel beside it."""
 from __future__ import annotations
 
 import mmap
@@ -20,7 +20,7 @@ class SolverState:
     """The content of a solver state.
 
     iter           number of updates done
-    learned_net    name of the caffemodel that belongs to it
+    learned_net    name of the caffemodel with the weights
     current_step   number of learning rate steps done
     history        the solver's blobs, one for each learnable parameter (Adam, AdaDelta: then one more each)
     """

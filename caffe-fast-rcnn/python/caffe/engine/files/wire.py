@@ -1,7 +1,7 @@
-"""Protobuf's wire format, as far as files with large blobs need it.
+"""Protobuf's wire format, as needed for files with large blobs.
 
 Reading walks the memory-mapped bytes and finds where each payload lies; writing lists the chunks of a
-message, so that its length is known before a tensor is fetched from its device. Neither holds a second copy
+message, so that its length is known before any tensor is fetched from its device. Neither makes a second copy
 of the weights.
 https://protobuf.dev/programming-guides/encoding
 """
@@ -27,7 +27,7 @@ _CONTROL = bytes(code for code in range(32) if code not in b"\t\n\f\r")
 
 
 class WireError(CaffeError, ValueError):
-    """A file is damaged, cut short or of another kind. The message names the file and the reason."""
+    """A file is damaged, truncated or of another kind. The message names the file and the reason."""
 
 
 def map_file(path: str | os.PathLike) -> mmap.mmap:
@@ -141,7 +141,7 @@ def message(number: int, chunks: Iterable[Chunk]) -> list[Chunk]:
 
 
 def write(file: IO[bytes], chunks: Iterable[Chunk]) -> None:
-    """Write chunks one by one; a tensor leaves its device only now."""
+    """Write chunks one by one; tensors are fetched from their device only here."""
     for chunk in chunks:
         if isinstance(chunk, torch.Tensor):
             array = chunk.detach().cpu().contiguous().numpy().reshape(-1)
@@ -151,7 +151,7 @@ def write(file: IO[bytes], chunks: Iterable[Chunk]) -> None:
 
 
 def _write_values(file: IO[bytes], values: memoryview) -> None:
-    """Write piece by piece, and have the disk begin with each at once: less is left when the file must be on it."""
+    """Write piece by piece and start writeback of each at once, so that less is left for the final fsync."""
     for start in range(0, len(values), _PIECE):
         file.write(values[start:start + _PIECE])
         if hasattr(os, "posix_fadvise") and len(values) - start >= _PIECE:

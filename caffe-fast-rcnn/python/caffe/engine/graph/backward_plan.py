@@ -14,11 +14,11 @@ class LayerPlan:
 
 def prune(plans: list[LayerPlan], bottoms: list[list[str]], tops: list[list[str]],
           loss_weights: list[list[float]]) -> None:
-    """Take out of the plans what no loss needs.
+    """Remove from the plans what no loss needs.
 
     Walks from the last layer to the first. A layer none of whose tops leads to a loss, or all of whose tops are
-    cut off by `propagate_down: false`, does no backward work; nor does what feeds only such layers. This is what
-    keeps a readonly head free. Lists are parallel to the layers. Source: the second half of Net::Init.
+    cut off by `propagate_down: false`, does no backward work; nor do layers that feed only such layers. This makes
+    a readonly head free of backward cost. Lists are parallel to the layers. Source: the second half of Net::Init.
     """
     under_loss: set[str] = set()
     cut_off: set[str] = set()

@@ -1,4 +1,4 @@
-"""`debug_info: true`: log lines that tell how large the values and gradients of a net are, layer by layer.
+"""`debug_info: true`: logs the magnitudes of a net's values and gradients, layer by layer.
 
 The numbers are means of absolute values. Source: Net::ForwardDebugInfo, BackwardDebugInfo in src/caffe/net.cpp.
 """
@@ -17,7 +17,7 @@ log = logging.getLogger("caffe")
 
 
 def show_forward(layer: Layer, tops: Mapping[str, Blob]) -> None:
-    """Log the sizes of a layer's tops and parameters, after its forward pass."""
+    """Log the magnitudes of a layer's tops and parameters, after its forward pass."""
     for name, blob in tops.items():
         _show("Forward", layer, f"top blob {name} data", blob.tensor)
     for index, blob in enumerate(layer.blobs):
@@ -26,7 +26,7 @@ def show_forward(layer: Layer, tops: Mapping[str, Blob]) -> None:
 
 
 def show_backward(layer: Layer, plan: LayerPlan, bottoms: Sequence[tuple[str, Blob]]) -> None:
-    """Log the sizes of the gradients that a layer's backward pass wrote: of its bottoms and its parameters."""
+    """Log the magnitudes of the gradients that a layer's backward pass wrote, for its bottoms and parameters."""
     for (name, blob), wanted in zip(bottoms, plan.propagate_down, strict=True):
         if wanted:
             _show("Backward", layer, f"bottom blob {name} diff", gradient(blob))
@@ -43,7 +43,7 @@ def show_norms(parameters: Sequence[Blob]) -> None:
 
 
 def gradient(blob: Blob) -> torch.Tensor:
-    """The gradient; no values at all where none was written, which then still takes no memory."""
+    """The gradient; an empty tensor if none was written, so that none is allocated."""
     return blob.grad if blob.has_grad else torch.zeros(0)
 
 

@@ -1,7 +1,7 @@
 """The frozen beginning of a net: computed once for each image, then reused.
 
-In stage 2 of alternating optimisation no convolution of the trunk learns any more: its result for an image is the same
-in every epoch. The layers here treat each image of a batch alone, so results can be kept image by image.
+In stage 2 of alternating optimisation the convolutions of the trunk are frozen: their result for an image is the same
+in every epoch. The layers here process each image of a batch independently, so results can be cached per image.
 """
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from .graph import Graph
 # Types whose top for an image depends on that image and the parameters alone, and keeps their places
 _TYPES = frozenset("""AbsVal BNLL Bias Clip Convolution ConvolutionDepthwise DepthwiseConvolution ELU Exp LRN Log PReLU
                       Pooling Power ReLU Scale Sigmoid Swish TanH Threshold""".split())
-_WORTH_READING = {"cpu": 4.0, "cuda": 2.0}      # values kept for one value of the image, at most
+_WORTH_READING = {"cpu": 4.0, "cuda": 2.0}      # maximum number of cached values per value of the image
 _UNIMPORTANT = ("name", "bottom", "top", "param", "phase", "include", "exclude", "propagate_down", "loss_weight",
                 "blobs")
 
 
 def make_prefix(graph: Graph, is_test: bool, cache, preprocessing: str, images: int) -> FrozenPrefix | None:
-    """The frozen beginning of a net, to be run from features in a FeatureCache; see `Net.reuse_frozen_prefix`."""
+    """The frozen beginning of a net, run from features in a FeatureCache; see `Net.reuse_frozen_prefix`."""
     places = _frozen_chain(graph, lambda layer: is_test or not graph.parameters.learns(layer))
     chain = [graph.layers[place] for place in places]
     prints = list(_fingerprints(chain, preprocessing))
@@ -44,10 +44,10 @@ def make_prefix(graph: Graph, is_test: bool, cache, preprocessing: str, images: 
 
 
 def _frozen_chain(graph: Graph, is_frozen: Callable[[Layer], bool]) -> list[int]:
-    """Indices of the layers that lead from top 0 of the first layer as far as nothing learns or is drawn at random.
+    """Indices of the chain of layers from top 0 of the first layer that neither learn nor draw random numbers.
 
-    Each has one bottom and one top. The chain may begin behind a Split, at the copy that leads furthest, and ends
-    before the next one. Empty if there is none.
+    Each has one bottom and one top. The chain may begin after a Split, at the copy that leads furthest, and ends
+    before the next one. Empty if there is no such layer.
     """
     layers, bottoms, tops = graph.layers, graph.bottoms, graph.tops
 
@@ -72,7 +72,7 @@ def _may_be_kept(layer: Layer, bottom: Sequence[int], top: Sequence[int], is_fro
 
 
 def _image_has_readers(graph: Graph, trunk: int) -> bool:
-    """Whether a layer other than the trunk's first reads the values of the image; Split only hands them on."""
+    """Whether a layer other than the trunk's first reads the values of the image; Split only passes them on."""
     image = graph.blobs[graph.tops[0][0]]
     for place, (layer, bottoms, _) in enumerate(graph.connected()):
         unread = getattr(getattr(layer, "user", None), "unread_bottoms", ())
@@ -83,12 +83,12 @@ def _image_has_readers(graph: Graph, trunk: int) -> bool:
 
 
 def _is_worth_reading(source: Blob, target: Blob) -> bool:
-    """Whether features take so little memory beside the image that reading them is cheaper than computing them."""
+    """Whether features are small enough, compared to the image, that reading them is cheaper than computing them."""
     return target.count <= _WORTH_READING[device.current_device().type] * source.count
 
 
 def _fingerprints(chain: Sequence[Layer], preprocessing: str) -> Iterator[str]:
-    """For each layer of the chain a hash of all that the result so far depends on, but for the image itself."""
+    """For each layer of the chain, a hash of everything but the image that the result so far depends on."""
     digest = hashlib.sha256(f"{preprocessing} {device.precision()} {device.float_type()}".encode())
     for layer in chain:
         param = caffe_pb2.LayerParameter()
@@ -102,14 +102,14 @@ def _fingerprints(chain: Sequence[Layer], preprocessing: str) -> Iterator[str]:
 
 
 class FrozenPrefix:
-    """Runs the frozen beginning of a net from features that are kept; made by `Net.reuse_frozen_prefix`.
+    """Runs the frozen beginning of a net from cached features; created by `Net.reuse_frozen_prefix`.
 
-    Whoever feeds the net calls `next_batch` before each pass; a pass without it computes everything.
+    The code that feeds the net calls `next_batch` before each pass; without that call everything is computed.
 
-    blob         name of the blob that is kept
-    num_layers   number of layers that are left out
-    reads_image  whether other layers read the image too, so that it is always needed
-    hits, misses images whose features were kept, or had to be computed
+    blob         name of the cached blob
+    num_layers   number of layers that are skipped
+    reads_image  whether other layers read the image too, so it is always needed
+    hits, misses numbers of images whose features were cached, or had to be computed
     """
 
     def __init__(self, layers: Sequence[Layer], blobs: Sequence[tuple[Blob, Blob]], names: Sequence[str],
@@ -123,27 +123,27 @@ class FrozenPrefix:
         self._batch: tuple[Sequence[str], Sequence[tuple[int, int]], Sequence[int]] | None = None
 
     def has(self, key: str) -> bool:
-        """Whether the features of an image are kept. Once they are, they stay. May be asked from any thread."""
+        """Whether the features of an image are cached. Once cached, they stay. Thread-safe."""
         return key in self._store
 
     def next_batch(self, keys: Sequence[str], sizes: Sequence[tuple[int, int]], absent: Sequence[int] = ()) -> None:
-        """Tell of which images the next pass is.
+        """Announce the images of the next pass.
 
-        keys    one for each image: equal ones mean equal pixels
+        keys    one per image: equal keys mean equal pixels
         sizes   (height, width) of each image without padding
         absent  indices of the images that are not in the blob, because `has` knew them
 
-        The pass raises OSError where the features of such an image can no longer be read.
+        The pass raises OSError if the features of such an image can no longer be read.
         """
         self._batch = keys, sizes, absent
 
     @property
     def is_ready(self) -> bool:
-        """Whether the next pass can go without these layers."""
+        """Whether the next pass can skip these layers."""
         return self._batch is not None
 
     def forward(self) -> None:
-        """Fill the last blob from features that are kept or, image by image, computed; the others are not computed."""
+        """Fill the last blob with cached or, image by image, computed features; the other blobs are not computed."""
         assert self._batch is not None
         (keys, sizes, absent), self._batch = self._batch, None
         source, target = self._blobs[0][0], self._blobs[-1][1]

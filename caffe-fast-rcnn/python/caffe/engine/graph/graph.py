@@ -1,4 +1,4 @@
-"""What a net consists of: its layers and the blobs between them."""
+"""The graph of a net: its layers and the blobs between them."""
 from __future__ import annotations
 
 import functools
@@ -15,14 +15,14 @@ from .sharing import ParameterTable
 
 @dataclass
 class Graph:
-    """Layers in the order in which they run, joined by blobs, which are named by their index.
+    """Layers in execution order, connected by blobs, which are identified by index.
 
     layers        the layers
     bottoms, tops for each layer the indices of its blobs
     plans         for each layer how it takes part in the backward pass
     blobs         the blobs, in the order of creation
     blob_names    the name of each blob
-    index_of      name -> index; without the tops that layers make for themselves, which all have one name
+    index_of      name -> index; without automatically created tops, which all have the same name
     inputs        the tops of Input layers
     outputs       the blobs that no layer reads, sorted by name
     parameters    the parameters of the layers
@@ -48,12 +48,12 @@ class Graph:
         return [self.blob_names[index] for index in indices]
 
     def named(self, indices: Sequence[int]) -> list[tuple[str, Blob]]:
-        """The blobs with these indices, each behind its name."""
+        """(name, blob) for these indices."""
         return [(self.blob_names[index], self.blobs[index]) for index in indices]
 
     @functools.cached_property
     def ends(self) -> list[tuple[list[Blob], list[Blob]]]:
-        """Bottoms and tops of each layer. For a graph that is complete: a pass looks them up twice for each layer."""
+        """Bottoms and tops of each layer, cached for passes. Only for a complete graph."""
         return [(self.blobs_of(bottoms), self.blobs_of(tops))
                 for bottoms, tops in zip(self.bottoms, self.tops, strict=True)]
 
@@ -63,7 +63,7 @@ class Graph:
             yield layer, bottoms, tops
 
     def loss_weights(self) -> Iterator[tuple[int, float]]:
-        """The index of each top with its loss weight, which is 0 for those that are no losses."""
+        """The index of each top with its loss weight, which is 0 for those that are not losses."""
         for layer, tops in zip(self.layers, self.tops, strict=True):
             yield from zip(tops, layer.loss_weights, strict=True)
 
@@ -80,7 +80,7 @@ class Graph:
 
 
 def seed_loss_gradients(layer: Layer, tops: Sequence[Blob]) -> None:
-    """The gradient of a loss with respect to itself is its weight; a reshaped top needs it anew."""
+    """The gradient of a loss with respect to itself is its weight; must be set again when the top is reshaped."""
     for blob, weight in zip(tops, layer.loss_weights, strict=True):
         if weight and not blob.has_grad:
             blob.grad = torch.full_like(blob.grad, weight)

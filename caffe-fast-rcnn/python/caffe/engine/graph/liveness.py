@@ -1,14 +1,14 @@
-"""Which blobs can be given up when in a forward pass, and which layers need not run at all."""
+"""When blobs can be freed in a forward pass, and which layers need not run at all."""
 from __future__ import annotations
 
 from .graph import Graph
 
 
 def freed_after(graph: Graph, kept: set[int]) -> list[list[int]]:
-    """For each layer the blobs, by index, whose values nobody reads any more once it has run.
+    """For each layer, the indices of the blobs whose values are not read after it has run.
 
-    Values that a layer with a backward pass reads or writes stay, and so do inputs, losses and the blobs in `kept`.
-    Blobs that share their values (behind Split, Reshape, Flatten) are given up together.
+    Values that a layer with a backward pass reads or writes are kept, as are inputs, losses and the blobs in `kept`.
+    Blobs that share their values (after Split, Reshape, Flatten) are freed together.
     """
     last_use: dict[int, int] = {}       # by the identity of the array of values
     losses = [index for index, weight in graph.loss_weights() if weight]
@@ -26,7 +26,7 @@ def freed_after(graph: Graph, kept: set[int]) -> list[list[int]]:
 
 
 def idle_layers(graph: Graph, outputs: set[int]) -> set[int]:
-    """The layers, by index, whose results reach no output, no loss and no backward pass: they end in Silence.
+    """The indices of the layers whose results reach no output, loss or backward pass: they end in Silence.
 
     A layer that does more than write its tops (`has_effects`) is never idle.
     """

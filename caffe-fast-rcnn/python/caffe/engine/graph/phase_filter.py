@@ -6,7 +6,7 @@ from ..layer import LayerError
 
 
 def meets_rule(state, rule) -> bool:
-    """True where a NetState satisfies every condition of a NetStateRule.
+    """Whether a NetState satisfies every condition of a NetStateRule.
 
     Conditions: equal phase, min_level <= level <= max_level, every `stage` present, no `not_stage` present.
     Source: Net::StateMeetsRule.
@@ -21,10 +21,10 @@ def meets_rule(state, rule) -> bool:
 
 
 def is_included(state, layer) -> bool:
-    """True where the layer belongs to a net in this state.
+    """Whether the layer belongs to a net in this state.
 
-    Without rules it does; with include rules it takes one that is met; with exclude rules none may be met.
-    Raises LayerError where a layer has both kinds.
+    Without rules it does; of include rules at least one must be met; of exclude rules none may be met.
+    Raises LayerError if a layer has both kinds.
     """
     if layer.include and layer.exclude:
         raise LayerError(f"layer '{layer.name}' has include and exclude rules; it can have only one kind", layer.name)

@@ -20,7 +20,7 @@ class ParameterTable:
     lr_mult          learning rate multipliers, parallel to `learnable`
     decay_mult       weight decay multipliers, parallel to `learnable`
 
-    An owner that leaves a multiplier out takes that of the first sharer which has one; if both have one they
+    An owner without a multiplier takes that of the first sharer that has one; if both have one, they
     must be equal. Source: Net::AppendParam.
     """
 
@@ -42,7 +42,7 @@ class ParameterTable:
         return self._multipliers["decay_mult"]
 
     def add_layer(self, layer: Layer) -> None:
-        """Append the parameters of one layer. Raises LayerError where sharers do not fit together."""
+        """Append the parameters of one layer. Raises LayerError for inconsistent sharing."""
         specs = list(layer.param.param)
         if len(specs) > len(layer.blobs):
             layer.fail(f"has {len(layer.blobs)} parameter(s) but {len(specs)} `param` blocks")
@@ -86,13 +86,13 @@ class ParameterTable:
         self.owner_of.append(owner)
 
     def learns(self, layer: Layer) -> bool:
-        """Whether one of the layer's parameters has a learning rate, its own or that of a layer that shares it."""
+        """Whether one of the layer's parameters has a learning rate, in this layer or in one that shares it."""
         own = {id(blob) for blob in layer.blobs}
         return any(id(blob) in own and self.lr_mult[learnable] != 0
                    for blob, learnable in zip(self.blobs, self.learnable_index, strict=True))
 
     def tie(self) -> None:
-        """Let every sharer use its owner's values and gradient."""
+        """Make every sharer use its owner's values and gradient."""
         for blob, owner in zip(self.blobs, self.owner_of, strict=True):
             if owner is not None:
                 blob.share_data(self.blobs[owner])
@@ -100,7 +100,7 @@ class ParameterTable:
 
 
 def share_by_name(layers: Sequence[Layer], others: Mapping[str, Sequence[Blob]]) -> None:
-    """Let layers use the parameters of another net's, matched by layer name. Raises LayerError where shapes differ."""
+    """Make layers use the parameters of another net, matched by layer name. Raises LayerError if shapes differ."""
     for layer in layers:
         blobs = others.get(layer.name)
         if not layer.blobs or blobs is None:
@@ -113,7 +113,7 @@ def share_by_name(layers: Sequence[Layer], others: Mapping[str, Sequence[Blob]])
 
 
 def copies_of_trained(layers: Sequence[Layer]) -> list[str]:
-    """Names of the layers that never run backward and whose weights are all those of a layer that does."""
+    """Names of the layers that never run backward and share all weights with a layer that does."""
     trained = {id(blob._data) for layer in layers if layer.needs_backward for blob in layer.blobs}
     return [layer.name for layer in layers if layer.blobs and not layer.needs_backward
             and all(id(blob._data) in trained for blob in layer.blobs)]

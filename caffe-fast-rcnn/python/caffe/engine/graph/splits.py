@@ -1,4 +1,4 @@
-"""Split layers: a blob that several layers read gets one copy, and so one gradient, for each of them."""
+"""Split layers: a blob that several layers read gets one copy, and thus one gradient, per reader."""
 from __future__ import annotations
 
 import difflib
@@ -16,10 +16,10 @@ def split_layer_name(blob: str, layer: str, top_index: int) -> str:
 
 
 def insert_splits(net_param: caffe_pb2.NetParameter) -> caffe_pb2.NetParameter:
-    """A copy of the net with a Split layer behind each top that is used more than once.
+    """A copy of the net with a Split layer after each top that is used more than once.
 
-    A loss weight other than zero counts as a use: it moves to the first top of the split. Where layers work in
-    place, the split stands behind the last one that wrote the blob. Raises LayerError for a bottom that no
+    A loss weight other than zero counts as a use: it moves to the first top of the split. With in-place
+    layers, the split follows the last layer that wrote the blob. Raises LayerError for a bottom that no
     earlier layer produces. Source: src/caffe/util/insert_splits.cpp.
     """
     sources, uses, loss_weights = _trace(net_param)

@@ -1,10 +1,10 @@
-"""Old nets and solvers in today's form, by the rules of BVLC Caffe (src/caffe/util/upgrade_proto.cpp).
+"""Upgrades old nets and solvers by the rules of BVLC Caffe (src/caffe/util/upgrade_proto.cpp).
 
 V0 (2013)  layers { layer { type: "conv" } }
 V1 (2014)  layers { type: CONVOLUTION }
 V2         layer { type: "Convolution" }, at first with `input` fields and three BatchNorm multipliers
 
-The same functions serve prototxts and caffemodels.
+The same functions are used for prototxts and caffemodels.
 """
 from __future__ import annotations
 
@@ -71,9 +71,9 @@ def upgrade_solver_text(in_path: str | os.PathLike, out_path: str | os.PathLike)
 
 # ---------------------------------------------------------------------------------------------- messages
 def upgrade_net(net: NetParameter) -> bool:
-    """Bring a net to today's form, in place; False where nothing had to change.
+    """Upgrade a net in place; returns False if nothing changed.
 
-    Raises LayerError for what has no meaning today: `layer` and `layers` in one net, unknown V0 types, inputs
+    Raises LayerError for nets that cannot be upgraded: `layer` and `layers` in one net, unknown V0 types, inputs
     without a shape, padding layers read by others than convolution and pooling.
     """
     steps = (_upgrade_v0, _move_transformations, _upgrade_v1, _upgrade_inputs, _upgrade_batch_norms)
@@ -81,9 +81,9 @@ def upgrade_net(net: NetParameter) -> bool:
 
 
 def upgrade_solver(solver: SolverParameter) -> bool:
-    """Replace the number `solver_type` by the name `type`, in place; False where there is none.
+    """Replace the number `solver_type` by the name `type`, in place; returns False if there is none.
 
-    Raises SolverError where both are given.
+    Raises SolverError if both are given.
     """
     if not solver.HasField("solver_type"):
         return False
@@ -110,7 +110,7 @@ def _refuse_both(net: NetParameter) -> None:
 
 
 def _move_transformations(net: NetParameter) -> bool:
-    """Scale, mean, crop and mirror of data layers go to transform_param."""
+    """Move scale, mean, crop and mirror of data layers to transform_param."""
     layers = [layer for layer in net.layers if layer.type in _DATA_PARAMS]
     params = [(layer, getattr(layer, _DATA_PARAMS[layer.type])) for layer in layers]
     if not any(param.HasField(field) for _, param in params for field in _TRANSFORM_FIELDS):
@@ -150,7 +150,7 @@ def _upgrade_v1_layer(old: V1LayerParameter, new: LayerParameter) -> None:
 
 
 def _upgrade_inputs(net: NetParameter) -> bool:
-    """`input` fields become an Input layer in front; names alone, as in old caffemodels, are dropped."""
+    """`input` fields become an Input layer at the start; names without shapes, as in old caffemodels, are dropped."""
     if not net.input:
         return False
     if net.input_shape or net.input_dim:

@@ -1,6 +1,6 @@
 """The oldest layers, `layers { layer { type: "conv" kernelsize: 3 } }`, as V1 layers.
 
-A V0 layer is one flat message for all types. As in Caffe, only what is listed here is kept: not the rules and
+A V0 layer is one flat message for all types. As in Caffe, only the fields listed here are kept: not the rules and
 loss weights beside the inner `layer`.
 Source: src/caffe/util/upgrade_proto.cpp (UpgradeV0LayerParameter, UpgradeV0PaddingLayers).
 """
@@ -83,9 +83,9 @@ _READ_ELSEWHERE = ("name", "type", "hdf5_output_param")
 
 
 def upgrade_v0_net(net: NetParameter) -> None:
-    """Turn V0 layers into V1 layers, in place; padding layers become the `pad` of the layers that read them.
+    """Convert V0 layers to V1 layers, in place; padding layers become the `pad` of the layers that read them.
 
-    Of the net's own fields name, input, input_dim and force_backward stay, as in Caffe.
+    Of the net's fields, name, input, input_dim and force_backward are kept, as in Caffe.
     Raises LayerError for unknown types and for padding read by anything but one convolution or pooling input.
     """
     old = NetParameter()
@@ -160,7 +160,7 @@ def _move_field(old: V0LayerParameter, name: str, value: object, new: V1LayerPar
 
 
 def put(message: Message, field: str, value: object) -> None:
-    """Set a field of any kind: messages and lists are copied, a value is appended to a field that is a list."""
+    """Set a field of any kind: messages and lists are copied, single values are appended to repeated fields."""
     target = getattr(message, field)
     if isinstance(value, Message):
         target.CopyFrom(value)

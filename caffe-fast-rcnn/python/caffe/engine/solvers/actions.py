@@ -1,4 +1,4 @@
-"""What may be asked of a running solver from outside: to stop, or to write a snapshot."""
+"""Requests to a running solver: to stop, or to write a snapshot."""
 from __future__ import annotations
 
 import enum
@@ -6,7 +6,7 @@ import signal
 
 
 class Action(str, enum.Enum):
-    """A request; also written as its word, "none", "stop" or "snapshot"."""
+    """A request; also given as a string, "none", "stop" or "snapshot"."""
 
     NONE = "none"
     STOP = "stop"
@@ -16,8 +16,8 @@ class Action(str, enum.Enum):
 class SignalActions:
     """While this context is open, Ctrl-C (SIGINT) and SIGHUP are requests to a solver.
 
-    A second Ctrl-C, before the solver has seen the first, interrupts at once. Signals can be caught in the main
-    thread only. Source: src/caffe/util/signal_handler.cpp.
+    A second Ctrl-C, before the solver has handled the first, interrupts at once. Signals can only be caught in the
+    main thread. Source: src/caffe/util/signal_handler.cpp.
     """
 
     def __init__(self, solver, sigint: Action, sighup: Action) -> None:
@@ -42,7 +42,7 @@ class SignalActions:
         self._pending.add(number)
 
     def requested(self) -> Action:
-        """The request of one signal that has come since the last call; SIGHUP goes first."""
+        """The request of one signal received since the last call; SIGHUP takes precedence."""
         for number, effect in reversed(self._effects.items()):
             if number in self._pending:
                 self._pending.discard(number)

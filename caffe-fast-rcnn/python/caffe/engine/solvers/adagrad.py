@@ -9,7 +9,7 @@ from .solver import Solver
 class AdaGradSolver(Solver):
     """h += g^2;  w -= rate * g / (sqrt(h) + delta).
 
-    Raises SolverError for a momentum, which it does not use.
+    Raises SolverError if a momentum is set, which it does not use.
     Source: src/caffe/solvers/adagrad_solver.cpp; Duchi, Hazan and Singer 2011.
     """
 

@@ -13,7 +13,7 @@ class AdamSolver(Solver):
         v = b2 * v + (1 - b2) * g^2
         w -= rate * sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + delta)
 
-    delta stands inside the bias correction, other than in PyTorch. The history holds m of all parameters,
+    delta is inside the bias correction, unlike in PyTorch. The history holds m of all parameters,
     then v of all. Source: src/caffe/solvers/adam_solver.cpp; Kingma and Ba 2015.
     """
 

@@ -1,4 +1,4 @@
-"""The log lines of training and testing, in the words of BVLC Caffe: scripts that parse its logs find them."""
+"""The log lines of training and testing, worded as in BVLC Caffe, for scripts that parse its logs."""
 from __future__ import annotations
 
 import datetime
@@ -10,18 +10,18 @@ import torch
 
 log = logging.getLogger("caffe")
 
-_SHOWN = 10     # values shown of an output that is longer
+_SHOWN = 10     # maximum number of values shown of an output
 
 
 class Progress:
-    """Speed and time left, measured from one log line to the next."""
+    """Speed and remaining time, measured between log lines."""
 
     def __init__(self) -> None:
         self._time: float | None = None
         self._iteration = 0
 
     def describe(self, iteration: int, last: int) -> str:
-        """'12.3 iter/s, 1.63s/20 iters, ETA 1:02:03'; empty for the first line, without ETA where `last` is passed."""
+        """'12.3 iter/s, 1.63s/20 iters, ETA 1:02:03'; empty for the first line, without ETA once `last` is passed."""
         now = time.perf_counter()
         before, done = self._time, iteration - self._iteration
         self._time, self._iteration = now, iteration

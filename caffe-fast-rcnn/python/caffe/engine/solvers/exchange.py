@@ -1,6 +1,6 @@
-"""Where a solver meets the processes that train the same net: the interface, and what one process alone does.
+"""The exchange between processes that train the same net: the interface, and the version for a single process.
 
-engine/parallel.py has the exchange of several processes.
+engine/parallel.py has the version for several processes.
 """
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from .actions import Action
 
 
 class Exchange:
-    """One process alone.
+    """A single process.
 
     solver   whose gradients and weights are exchanged
     count    how many processes train the net together; rank  which of them this is, from 0
-    is_root  whether it is the one that tests, logs and writes files
+    is_root  whether it tests, logs and writes files
 
-    Where there are several, each method is called by all of them, in the same order.
+    With several processes, all of them call each method, in the same order.
     """
 
     def __init__(self, solver, count: int = 1, rank: int = 0) -> None:
@@ -27,7 +27,7 @@ class Exchange:
         return self.rank == 0
 
     def begin(self) -> None:
-        """Called before each iteration: in the first one all get the same weights."""
+        """Called before each iteration; the first call gives all processes the same weights."""
 
     def expect_last_backward(self) -> None:
         """Called before the backward pass that completes the gradients of an iteration: they may be sent during it."""
@@ -40,6 +40,6 @@ class Exchange:
         return values
 
     def agree(self, action: Action) -> Action:
-        """The weightiest action that one of the processes was asked for: stop, then snapshot, then none."""
+        """The strongest action requested in any process: stop, then snapshot, then none."""
         return action
 

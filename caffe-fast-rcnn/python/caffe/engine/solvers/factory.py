@@ -1,4 +1,4 @@
-"""From a solver prototxt to the solver of its `type`."""
+"""Creates the solver of a prototxt's `type`."""
 from __future__ import annotations
 
 from ...errors import SolverError
@@ -20,8 +20,8 @@ SOLVERS: dict[str, type[Solver]] = {
 def get_solver(solver_file) -> Solver:
     """Create the solver that a prototxt (or a SolverParameter) describes, with its nets.
 
-    Raises PrototxtError for a file that cannot be read, SolverError for an unknown `type` and for settings
-    that do not go together.
+    Raises PrototxtError for a file that cannot be read, SolverError for an unknown `type` and for
+    conflicting settings.
     """
     param, path = read_param(solver_file)
     cls = SOLVERS.get(param.type)

@@ -5,8 +5,8 @@ fixed       base_lr
 step        base_lr * gamma ^ step, with step = floor(t / stepsize)
 exp         base_lr * gamma ^ t
 inv         base_lr * (1 + gamma * t) ^ -power
-multistep   base_lr * gamma ^ step; a solver takes its next step when t has reached stepvalue[step], at most one in
-            each iteration, and goes on from the step in the solver state
+multistep   base_lr * gamma ^ step; a solver takes its next step when t has reached stepvalue[step], at most one per
+            iteration, and resumes from the step in the solver state
 poly        base_lr * (1 - t / max_iter) ^ power; past max_iter it is negative, or undefined
 sigmoid     base_lr / (1 + exp(-gamma * (t - stepsize))); falls for a negative gamma (which BVLC refuses)
 
@@ -55,10 +55,10 @@ def _sigmoid(param: caffe_pb2.SolverParameter, iteration: int, step: int) -> flo
 
 
 class Policy(NamedTuple):
-    """The rate of a policy as a function of settings, iteration and step, and what it asks of the settings."""
+    """A policy: its rate as a function of settings, iteration and step, and its requirements."""
 
     rate: Callable[[caffe_pb2.SolverParameter, int, int], float]
-    needs: str = ""                     # the setting that must be above 0, in a list all of them
+    needs: str = ""                     # a setting that must be above 0, in all entries of a list
     takes_negative_gamma: bool = True
 
 
@@ -69,9 +69,9 @@ POLICIES = {
 
 
 def solver_problems(param: caffe_pb2.SolverParameter) -> Iterator[tuple[str, str]]:
-    """What would stop a solver, or let it learn nothing: pairs of a setting and what is wrong with it (ours).
+    """Settings that would stop a solver or keep it from learning: pairs (setting, message) (ours).
 
-    Looks at base_lr, lr_policy with the settings that the policy needs, average_loss and iter_size.
+    Checks base_lr, lr_policy with the settings that the policy needs, average_loss and iter_size.
     """
     if not param.base_lr > 0:
         found = f"is {param.base_lr:g}" if param.HasField("base_lr") else "is missing"
@@ -91,7 +91,7 @@ def solver_problems(param: caffe_pb2.SolverParameter) -> Iterator[tuple[str, str
 
 
 def _lacking(param: caffe_pb2.SolverParameter) -> str:
-    """What a known policy needs and the settings lack; "" where nothing is missing."""
+    """The setting that a known policy lacks, as a message; "" if none."""
     needed = POLICIES[param.lr_policy].needs
     if not needed:
         return ""
@@ -101,7 +101,7 @@ def _lacking(param: caffe_pb2.SolverParameter) -> str:
 
 
 def _require(param: caffe_pb2.SolverParameter) -> None:
-    """Raise SolverError where the policy lacks a setting."""
+    """Raise SolverError if the policy lacks a setting."""
     if lacking := _lacking(param):
         raise SolverError(lacking)
 
@@ -111,9 +111,9 @@ def _refuses_gamma(param: caffe_pb2.SolverParameter) -> bool:
 
 
 def current_step(param: caffe_pb2.SolverParameter, iteration: int, before: int) -> int:
-    """The number of learning rate steps done at an iteration, `before` being that of the iteration before.
+    """The number of learning rate steps done at an iteration; `before` is that of the previous iteration.
 
-    Policies without steps leave it as it is.
+    Unchanged for policies without steps.
     """
     if param.lr_policy == "multistep":
         return before + (before < len(param.stepvalue) and iteration >= param.stepvalue[before])
@@ -126,7 +126,7 @@ def current_step(param: caffe_pb2.SolverParameter, iteration: int, before: int) 
 def learning_rate(param: caffe_pb2.SolverParameter, iteration: int, step: int) -> float:
     """The learning rate at an iteration, before the parameters' lr_mult; `step` is its `current_step`.
 
-    Raises SolverError for an unknown policy and for a setting that the policy lacks or cannot have.
+    Raises SolverError for an unknown policy and for missing or invalid settings.
     """
     if param.lr_policy not in POLICIES:
         raise SolverError(f"unknown lr_policy '{param.lr_policy}'; choose one of {', '.join(POLICIES)}")

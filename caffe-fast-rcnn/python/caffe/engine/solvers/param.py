@@ -1,4 +1,4 @@
-"""Reading a solver prototxt, and the nets that it names."""
+"""Reads solver prototxts, and the nets that they name."""
 from __future__ import annotations
 
 import logging
@@ -24,9 +24,9 @@ def read_param(source) -> tuple[caffe_pb2.SolverParameter, Path | None]:
 
 
 def net_file(name: str, solver_file: Path | None) -> str:
-    """The file of a net that a solver names, see `prototxt.find_net_file`.
+    """The file of a net named by a solver, see `prototxt.find_net_file`.
 
-    Raises SolverError with the places that were tried.
+    Raises SolverError listing the places that were tried.
     """
     path = prototxt.find_net_file(name, solver_file)
     if path is None:
@@ -37,11 +37,11 @@ def net_file(name: str, solver_file: Path | None) -> str:
     return str(path)
 
 
-NetSource = caffe_pb2.NetParameter | str     # a net written in place, or the name of its file
+NetSource = caffe_pb2.NetParameter | str     # an inline net, or the name of its file
 
 
 def train_net_source(param: caffe_pb2.SolverParameter) -> NetSource:
-    """The one train net. Raises SolverError where there is none or more than one."""
+    """The train net. Raises SolverError unless there is exactly one."""
     names = ("train_net_param", "train_net", "net_param", "net")
     given = [name for name in names if param.HasField(name)]
     if len(given) != 1:
@@ -51,9 +51,9 @@ def train_net_source(param: caffe_pb2.SolverParameter) -> NetSource:
 
 
 def test_net_sources(param: caffe_pb2.SolverParameter) -> list[NetSource]:
-    """The test nets: `test_net_param`, then `test_net`, then `net_param` or `net` for every test_iter left.
+    """The test nets: `test_net_param`, then `test_net`, then `net_param` or `net` for every remaining test_iter.
 
-    Raises SolverError where the numbers of nets, test_iter and test_state disagree.
+    Raises SolverError if the numbers of nets, test_iter and test_state disagree.
     """
     nets: list[NetSource] = [*param.test_net_param, *param.test_net]
     generic = [getattr(param, name) for name in ("net_param", "net") if param.HasField(name)]
@@ -86,9 +86,9 @@ def load_net(net_type, source: NetSource, phase: int, state: caffe_pb2.NetState 
 
 
 def snapshot_prefix(param: caffe_pb2.SolverParameter, solver_file: Path | None) -> str:
-    """Beginning of the names of snapshots; the solver file's name without ending where none is given.
+    """The prefix of snapshot names; by default the solver file's name without extension.
 
-    A prefix that is a folder gets that name inside it.
+    If the prefix is a folder, that name is used inside it.
     """
     name = solver_file.with_suffix("") if solver_file else Path("solver")
     if not param.snapshot_prefix:

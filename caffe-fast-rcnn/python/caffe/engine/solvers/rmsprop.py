@@ -10,7 +10,7 @@ from .solver import Solver
 class RMSPropSolver(Solver):
     """h = rms_decay * h + (1 - rms_decay) * g^2;  w -= rate * g / (sqrt(h) + delta).
 
-    Raises SolverError for a momentum, which it does not use, and for an rms_decay outside [0, 1).
+    Raises SolverError if a momentum is set, which it does not use, and for an rms_decay outside [0, 1).
     Source: src/caffe/solvers/rmsprop_solver.cpp; Tieleman and Hinton 2012.
     """
 

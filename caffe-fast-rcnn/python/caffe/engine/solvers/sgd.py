@@ -9,7 +9,7 @@ from .solver import Solver
 class SGDSolver(Solver):
     """h = momentum * h + rate * g;  w -= h.
 
-    The rate is inside the momentum: after a step of the learning rate the history still moves at the old one.
+    The rate is inside the momentum: after a learning rate step the history still moves at the old rate.
     Source: src/caffe/solvers/sgd_solver.cpp.
     """
 
@@ -20,14 +20,14 @@ class SGDSolver(Solver):
         torch._foreach_sub_(weights, history)
 
     def regularise_and_update(self, rate, decay, weights, gradients, histories):
-        """In one pass over the memory of all arrays, where PyTorch has it."""
+        """In one pass over memory, where PyTorch supports it."""
         if _ONE_PASS is None or not self.param.momentum or (decay and self.param.regularization_type != "L2"):
             super().regularise_and_update(rate, decay, weights, gradients, histories)
             return
         # PyTorch: d = g + decay * w;  h = momentum * h + (1 - dampening) * d;  w -= lr * h
         _ONE_PASS(weights, gradients, histories[0], weight_decay=decay, momentum=self.param.momentum, lr=1.0,
                   dampening=1.0 - rate, nesterov=False, maximize=False, is_first_step=False)
-        torch.autograd.graph.increment_version(weights)     # which it leaves; copies in bfloat16 are kept by versions
+        torch.autograd.graph.increment_version(weights)     # it does not; cached bfloat16 copies depend on versions
 
 
 _ONE_PASS = getattr(torch, "_fused_sgd_", None)     # what torch.optim.SGD(fused=True) calls

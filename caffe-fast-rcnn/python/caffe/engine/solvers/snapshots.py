@@ -1,4 +1,4 @@
-"""Writing and restoring a solver: its weights in a caffemodel, its progress in a solver state."""
+"""Writes and restores a solver: its weights in a caffemodel, its progress in a solver state."""
 from __future__ import annotations
 
 import logging
@@ -29,7 +29,7 @@ def write(solver, prefix: str) -> str:
 
 
 def _frozen(solver) -> list[bool]:
-    """For each history blob: does it belong to a frozen parameter? Such blobs are never used, and zero in the file."""
+    """For each history blob, whether it belongs to a frozen parameter: such blobs are unused, and zero in the file."""
     used = {index for group in solver.groups for index in group.indices}
     return [index not in used for index in range(len(solver.net.learnable_params))] * solver.histories
 
@@ -40,9 +40,9 @@ def _history(solver) -> list[torch.Tensor]:
 
 
 def restore(solver, state_file: Path) -> None:
-    """Load the weights that a solver state names, then its history and its iteration.
+    """Load the weights named by a solver state, then its history and iteration.
 
-    Raises WireError, WeightsError or SolverError where the files cannot be read or do not fit.
+    Raises WireError, WeightsError or SolverError if the files cannot be read or do not match.
     """
     state = solverstate.read_state(state_file)
     _check_history(solver, state, state_file)
@@ -66,7 +66,7 @@ def _check_history(solver, state: solverstate.SolverState, state_file: Path) -> 
 
 
 def _find_model(name: str, state_file: Path) -> str:
-    """A state names its weights relative to the working directory of its run; look beside the state too."""
+    """A state names its weights relative to the working directory of its run; search beside the state too."""
     tried = dict.fromkeys([Path(name), state_file.parent / name, state_file.parent / Path(name).name])
     for path in tried:
         if path.is_file():

@@ -25,37 +25,36 @@ log = logging.getLogger("caffe")
 
 
 class Solver:
-    """Trains a net as a solver prototxt says. This is the base class: `update` differs by algorithm.
+    """Trains a net with a solver prototxt. This is the base class; algorithms define `update`.
 
-    solver_file   path of a solver prototxt, or a SolverParameter. Nets that it names are looked up from the
-                  working directory, then from the solver file's folder and the folders around it.
+    solver_file   path of a solver prototxt, or a SolverParameter. Its nets are searched for in the
+                  working directory, then in the solver file's folder and its parents.
 
-    net           the net that is trained
-    test_nets     the nets that are tested; they use the weights of `net`
+    net           the training net
+    test_nets     the test nets, which use the weights of `net`
     iter          number of updates done
     param         the settings, a SolverParameter
     lr            the learning rate of the next update
     current_step  number of learning rate steps done at the last update
-    stopped_early whether the last `step`, `solve` or test ended because it was asked to stop
-    groups        the parameters that are updated, grouped by their multipliers
+    stopped_early whether the last `step`, `solve` or test was stopped by request
+    groups        the updated parameters, grouped by their multipliers
     history       the algorithm's memory: `histories` times one blob for each of net.learnable_params
 
-    In every pass the engine's random numbers start anew from (random_seed, number of the pass), so a run that was
-    restored draws what one that never stopped draws. Without a random_seed the seed is that of
-    `caffe.set_random_seed`.
+    Every pass reseeds the engine's random numbers from (random_seed, number of the pass), so a restored run draws the
+    same numbers as an uninterrupted one. Without a random_seed the seed is that of `caffe.set_random_seed`.
 
-    In a parallel run (engine/parallel.py) N processes do together what one does with N times the iter_size: pass j of
-    iteration i, j below N * iter_size, has the number i * N * iter_size + j and is done by process j mod N. Process 0
-    tests, logs and writes the files.
+    In a parallel run (engine/parallel.py) N processes do what one process does with N times the iter_size: pass j of
+    iteration i, j below N * iter_size, has the number i * N * iter_size + j and runs in process j mod N. Process 0
+    tests, logs and writes files.
 
-    Raises PrototxtError, SolverError or LayerError for settings and nets that are not valid.
+    Raises PrototxtError, SolverError or LayerError for invalid settings and nets.
     """
 
     net_type: type[Net] = Net
     exchange_type: type[Exchange] = Exchange
-    histories = 1           # history blobs for each parameter
+    histories = 1           # history blobs per parameter
     uses_momentum = True
-    remembers_decay = False     # does the history of a frozen parameter gather its weight decay?
+    remembers_decay = False     # whether the history of a frozen parameter accumulates its weight decay
 
     def __init__(self, solver_file: str | os.PathLike | caffe_pb2.SolverParameter) -> None:
         self.param, self._path = read_param(solver_file)
@@ -102,7 +101,7 @@ class Solver:
         for path in (path.strip() for entry in param.weights for path in entry.split(",")):
             self.net.copy_from(path)
             for net in self.test_nets:
-                if net.params.keys() - self.net.params.keys():      # layers that training does without
+                if net.params.keys() - self.net.params.keys():      # layers that the training net lacks
                     copy_weights(net, path, skip_layers=self.net.params)
 
     # ---- the algorithm
@@ -110,14 +109,14 @@ class Solver:
                histories: Sequence[Sequence[torch.Tensor]]) -> None:
         """Change weights and histories in place; gradients may be used as scratch space.
 
-        rate        learning rate with the multiplier that the given parameters have in common
+        rate        learning rate times the common multiplier of these parameters
         weights, gradients, and each of the histories   tensors of the same shapes
         """
         raise NotImplementedError(f"{type(self).__name__} has no update")
 
     def regularise_and_update(self, rate: float, decay: float, weights: list[torch.Tensor],
                               gradients: list[torch.Tensor], histories: list[list[torch.Tensor]]) -> None:
-        """`update` by the gradients with that of the weight decay added; an algorithm may do both in one pass."""
+        """Add the gradient of the weight decay, then `update`; an algorithm may do both in one pass."""
         regularise(gradients, weights, decay, self.param.regularization_type)
         self.update(rate, weights, gradients, histories)
 
@@ -131,7 +130,7 @@ class Solver:
 
     @torch.no_grad()
     def apply_update(self) -> None:
-        """Update the weights from the gradients that are in the net, and count the iteration."""
+        """Update the weights from the net's gradients, and count the iteration."""
         rate, blobs = self.lr, self.net.learnable_params
         self.current_step = self._next_step()
         clip([blob.grad for blob in blobs if blob.has_grad], self.param.clip_gradients)
@@ -148,15 +147,15 @@ class Solver:
     # ---- the loop
     def add_callback(self, on_start: Callable[[], None], on_gradients_ready: Callable[[], None],
                      on_updated: Callable[[], None] | None = None) -> None:
-        """Call functions before each iteration, between its backward pass and its update, and after that (ours)."""
+        """Call functions before each iteration, between its backward pass and update, and after the update (ours)."""
         self._callbacks.append((on_start, on_gradients_ready, on_updated))
 
     def remove_callback(self, on_start: Callable[[], None]) -> None:
-        """Call the functions that were added with this `on_start` no more (ours)."""
+        """Remove the functions added with this `on_start` (ours)."""
         self._callbacks = [callback for callback in self._callbacks if callback[0] != on_start]
 
     def step(self, iters: int) -> None:
-        """Train for some iterations; tests and snapshots that are due are made on the way."""
+        """Train for some iterations, with the tests and snapshots that are due."""
         self.stopped_early = False
         for _ in range(iters):
             self._iterate()
@@ -164,23 +163,23 @@ class Solver:
                 return
 
     def set_action_function(self, function: Callable[[], Action | str] | None) -> None:
-        """Ask this function, after each iteration and between the batches of a test, what to do.
+        """Call this function after each iteration and between the batches of a test, to ask what to do.
 
         It returns "none", "stop" (leave `step` or `solve`; `stopped_early` is then true) or "snapshot".
-        In a parallel run all processes set one, only iterations end with the question, and what one of them is asked
-        to do all do.
+        In a parallel run all processes set one, it is only called after iterations, and a request to one process
+        applies to all.
         """
         self._action = function
 
     def signal_actions(self, sigint: str = "stop", sighup: str = "snapshot") -> SignalActions:
-        """A context in which signals do that: `with solver.signal_actions(): solver.solve()`.
+        """A context in which signals make these requests: `with solver.signal_actions(): solver.solve()`.
 
-        Nothing is installed without it. A second Ctrl-C interrupts at once.
+        No handlers are installed outside it. A second Ctrl-C interrupts at once.
         """
         return SignalActions(self, Action(sigint), Action(sighup))
 
     def _act_on_request(self) -> bool:
-        """Do what is asked for between two batches; is it stopping?"""
+        """Handle a request between two batches; returns whether to stop."""
         action = self.exchange.agree(Action(self._action())) if self._action else Action.NONE
         if action is Action.SNAPSHOT and self.exchange.is_root:
             self.snapshot()
@@ -188,7 +187,7 @@ class Solver:
         return self.stopped_early
 
     def solve(self, resume_file: str | os.PathLike | None = None) -> None:
-        """Train until max_iter, from a solver state where one is given; then snapshot and test."""
+        """Train until max_iter, from a solver state if given; then snapshot and test."""
         log.info("Solving %s", self.net.name)
         log.info("Learning Rate Policy: %s", self.param.lr_policy)
         if resume_file is not None:
@@ -239,7 +238,7 @@ class Solver:
         self._act_on_request()
 
     def _forward_backward(self) -> torch.Tensor:
-        """Gradients of iter_size batches, summed; returns their mean loss, which stays on the device."""
+        """Sum the gradients of iter_size batches; returns their mean loss, on the device."""
         losses, size = [], self.param.iter_size
         for number in range(self.iter * size, (self.iter + 1) * size):
             device.seed_pass(self._seed, number * self.exchange.count + self.exchange.rank)
@@ -264,7 +263,7 @@ class Solver:
 
     # ---- testing
     def test_all(self) -> list[dict[str, torch.Tensor]]:
-        """Test every test net; returns their results as `test` does, up to one that was asked to stop."""
+        """Test every test net; returns their results as `test` does, up to one that was stopped."""
         results: list[dict[str, torch.Tensor]] = []
         self.stopped_early = False
         for index in range(len(self.test_nets)):
@@ -274,9 +273,9 @@ class Solver:
 
     @torch.no_grad()
     def test(self, index: int = 0) -> dict[str, torch.Tensor]:
-        """Run a test net on test_iter batches with the weights of now.
+        """Run a test net on test_iter batches with the current weights.
 
-        Returns, and logs, the mean of each output; nothing where it was asked to stop.
+        Returns and logs the mean of each output; nothing if it was stopped.
         """
         net, count = self.test_nets[index], self.param.test_iter[index]
         log.info("Iteration %d, Testing net (#%d)", self.iter, index)
@@ -298,22 +297,22 @@ class Solver:
         return means
 
     def share_weights(self, net: Net) -> None:
-        """Let another net use the weights of the trained one, matched by layer name."""
+        """Make another net use the trained weights, matched by layer name."""
         net.share_with(self.net)
 
     # ---- files
     def snapshot(self) -> str:
         """Write <prefix>_iter_<n>.caffemodel and .solverstate (with .h5 for snapshot_format HDF5).
 
-        Returns the name of the solver state. Each file is replaced in one step, the state after its weights.
+        Returns the name of the solver state. Both files are written atomically, the state after the weights.
         """
         return snapshots.write(self, snapshot_prefix(self.param, self._path))
 
     def restore(self, state_file: str | os.PathLike) -> None:
-        """Go on from a solver state: load the weights that it names, then its history and its iteration.
+        """Resume from a solver state: load the weights that it names, then its history and iteration.
 
-        The weights' file is looked up from the working directory, then beside the state.
-        Raises WireError, WeightsError or SolverError where the files cannot be read or do not fit.
+        The weights file is searched for in the working directory, then beside the state.
+        Raises WireError, WeightsError or SolverError if the files cannot be read or do not match.
         """
         snapshots.restore(self, Path(state_file))
         self._losses.clear()

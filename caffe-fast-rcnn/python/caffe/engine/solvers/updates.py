@@ -1,8 +1,8 @@
-"""What happens to gradients before the algorithm sees them, in Caffe's order: clip, normalise, regularise.
+"""Processes gradients before the update, in Caffe's order: clip, normalise, regularise.
 
-The learnable parameters are handled in groups of equal multipliers, so that each step is one fused operation
-on a list of tensors. Frozen parameters (lr_mult 0) are in no group and cost nothing, but where the history of the
-algorithm would gather their weight decay: then it does, as in Caffe.
+The learnable parameters are grouped by equal multipliers, so that each step is one fused operation on a list of
+tensors. Frozen parameters (lr_mult 0) are in no group and cost nothing, except where the algorithm's history
+accumulates their weight decay, as in Caffe.
 """
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Group:
 
 
 def make_groups(lr_mults: list[float], decay_mults: list[float], frozen: bool = False) -> list[Group]:
-    """Group the parameters by (lr_mult, decay_mult); frozen ones only if asked for, and if they have a decay_mult."""
+    """Group the parameters by (lr_mult, decay_mult); frozen ones only if requested, and if they have a decay_mult."""
     members: dict[tuple[float, float], list[int]] = defaultdict(list)
     for index, key in enumerate(zip(lr_mults, decay_mults, strict=True)):
         members[key].append(index)
@@ -32,9 +32,9 @@ def make_groups(lr_mults: list[float], decay_mults: list[float], frozen: bool = 
 
 
 def clip(gradients: list[torch.Tensor], limit: float) -> None:
-    """Scale all gradients down together where their common L2 norm is above `limit`; negative: no limit.
+    """Scale all gradients down if their joint L2 norm exceeds `limit`; negative: no limit.
 
-    The norm never leaves the device.
+    The norm stays on the device.
     """
     if limit < 0 or not gradients:
         return
@@ -43,7 +43,7 @@ def clip(gradients: list[torch.Tensor], limit: float) -> None:
 
 
 def normalise(gradients: list[torch.Tensor], iter_size: int) -> None:
-    """Turn the sum over `iter_size` batches into their mean."""
+    """Divide the sums over `iter_size` batches to get the mean."""
     if iter_size > 1:
         torch._foreach_mul_(gradients, 1.0 / iter_size)
 
@@ -51,7 +51,7 @@ def normalise(gradients: list[torch.Tensor], iter_size: int) -> None:
 def regularise(gradients: list[torch.Tensor], weights: list[torch.Tensor], decay: float, kind: str) -> None:
     """Add the gradient of the weight decay: decay * w for L2, decay * sign(w) for L1.
 
-    Raises SolverError for another kind.
+    Raises SolverError for other types.
     """
     if not decay:
         return

@@ -1,4 +1,4 @@
-"""Operands that are laid over the axes of a larger blob from a given axis on, as Scale and Bias have them."""
+"""Operands broadcast over the axes of a larger blob from a given axis on, as in Scale and Bias."""
 from __future__ import annotations
 
 import torch
@@ -8,7 +8,9 @@ from ..layer import Layer
 
 
 def operand_shape(layer: Layer, bottom: Blob, axis: int, num_axes: int) -> tuple[int, ...]:
-    """The shape of a learned operand: `num_axes` dimensions of the bottom from `axis` on, -1 for all. LayerError."""
+    """The shape of a learned operand: `num_axes` dimensions of the bottom from `axis` on, -1 for all.
+
+    Raises LayerError."""
     if num_axes < -1:
         layer.fail(f"num_axes must be -1 or more, found {num_axes}")
     if num_axes == 0:
@@ -21,7 +23,7 @@ def operand_shape(layer: Layer, bottom: Blob, axis: int, num_axes: int) -> tuple
 
 
 def operand_axis(layer: Layer, bottom: Blob, operand: Blob, axis: int) -> int:
-    """The axis at which the operand lies. Raises LayerError where its dimensions are not those of the bottom."""
+    """The first axis of the operand. Raises LayerError if its dimensions differ from the bottom's."""
     if not operand.shape:
         return 0
     start = layer.axis(axis, len(bottom.shape))
@@ -37,6 +39,6 @@ def spread(operand: torch.Tensor, axis: int, num_axes: int) -> torch.Tensor:
 
 
 def gather_sum(gradient: torch.Tensor, axis: int, shape: tuple[int, ...]) -> torch.Tensor:
-    """The gradient of the operand: the sum over all axes that it was spread over."""
+    """The gradient of the operand: the sum over all axes along which it was broadcast."""
     others = [i for i in range(gradient.dim()) if not axis <= i < axis + len(shape)]
     return gradient.sum(others) if others else gradient

@@ -19,22 +19,22 @@ _LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 def channels_last(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor with its channels innermost in memory: convolutions run faster on it. Values and shape stay."""
+    """The tensor in channels_last layout, on which convolutions run faster."""
     return tensor.contiguous(memory_format=_LAYOUTS.get(tensor.dim(), torch.contiguous_format))
 
 
 class ConvolvingLayer(Layer):
-    """What Convolution and Deconvolution share: all but the direction.
+    """Base of Convolution and Deconvolution, which differ in direction only.
 
     Axis `axis` (1) holds the channels, the axes after it are spatial, those before it are independent inputs.
-    All bottoms have one shape and share the weights. Source: src/caffe/layers/base_conv_layer.cpp.
+    All bottoms have the same shape and share the weights. Source: src/caffe/layers/base_conv_layer.cpp.
     """
 
     min_bottoms = 1
     min_tops = 1
     equal_bottoms_and_tops = True
     transposed = False
-    _bottom_shapes: Sequence[tuple[int, ...]] = ()      # for which the shape of the tops is known
+    _bottom_shapes: Sequence[tuple[int, ...]] = ()      # for which the tops' shape is known
 
     def setup(self, bottom, top):
         param = self.param.convolution_param
@@ -65,7 +65,7 @@ class ConvolvingLayer(Layer):
             blob.reshape(*self._top_shape)
 
     def _output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
-        """The shape of the tops for those of the bottoms, which are checked; sets what the windows lack."""
+        """Check the bottoms' shapes and return the tops'; sets what the windows lack."""
         shape, axis = shapes[0], self.channel_axis
         if len(shape) != axis + 1 + len(self.window.kernel) or shape[axis] != self.channels:
             self.fail(f"expected {axis + 1 + len(self.window.kernel)} axes with {self.channels} channels at "
@@ -88,14 +88,14 @@ class ConvolvingLayer(Layer):
         return channels_last(tensor)
 
     def _extended(self, tensor: torch.Tensor) -> torch.Tensor:
-        """A folded bottom with zeros for what a window lacks at its end."""
+        """A folded bottom, zero-padded where a window lacks values at its end."""
         if not any(self.lacking):
             return tensor
         return torch.nn.functional.pad(tensor, [pad for lacking in reversed(self.lacking) for pad in (0, lacking)])
 
     @staticmethod
     def _with_an_axis(shape: Sequence[int]) -> tuple[int, ...]:
-        """(channels, *spatial), with a spatial axis of length 1 where there is none."""
+        """(channels, *spatial), with a spatial axis of length 1 if there is none."""
         return (*shape, 1) if len(shape) == 1 else tuple(shape)
 
     def _weight(self) -> torch.Tensor:
@@ -110,7 +110,7 @@ class ConvolvingLayer(Layer):
                 self.param.convolution_param.group)
 
     def _by_tiles(self, value: torch.Tensor) -> bool:
-        """Whether Winograd's method computes this convolution, which for 3 x 3 kernels takes fewer products."""
+        """Whether Winograd's method, which needs fewer products, computes this convolution."""
         window = self.window
         return (not self.transposed and window.kernel == (3, 3) and window.stride == window.dilation == (1, 1)
                 and window.pad[0] == window.pad[1] and winograd.suits(value, self.blobs[0].tensor, window.pad[0]))
@@ -126,7 +126,7 @@ class ConvolvingLayer(Layer):
         return torch.convolution(value, weight, added, *self._geometry())
 
     def _gradients(self, gradient: torch.Tensor, value: torch.Tensor, wanted: Sequence[bool]):
-        """Those of value, weight and bias, at least those that are wanted."""
+        """The gradients of value, weight and bias, at least those that are requested."""
         if self._by_tiles(value):
             of_value, of_weight, of_bias = wanted
             pad, weight = self.window.pad[0], self.blobs[0].tensor

@@ -12,9 +12,9 @@ class ImageListError(CaffeError, ValueError):
 
 
 def read_image_list(source: str | os.PathLike) -> list[tuple[str, int]]:
-    """Read pairs (path, label). The label stands after the last blank: paths may hold blanks.
+    """Read pairs (path, label). The label follows the last blank: paths may contain blanks.
 
-    A label is a whole number; a fraction, such as the 0 of 1.0, is dropped. Raises ImageListError.
+    Labels are integers; a fraction, as in 1.0, is dropped. Raises ImageListError.
     """
     try:
         with open(source, encoding="utf-8", errors="surrogateescape") as file:

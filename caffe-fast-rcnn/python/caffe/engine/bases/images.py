@@ -1,4 +1,4 @@
-"""Layers that feed images: decoding, cropping, mirroring, mean and scale, and batches of equal images."""
+"""Layers that feed images: decoding, cropping, mirroring, mean and scale, and batches."""
 from __future__ import annotations
 
 import itertools
@@ -21,15 +21,15 @@ def random_source() -> random.Random:
 
 
 def own_turns(layer: Layer) -> Iterator[bool]:
-    """For each record of an endless run: is it for this process?
+    """For each record of an endless stream, whether it is for this process.
 
-    Of N processes that train together each takes every N-th record; tests are for one of them, which takes all.
+    Each of N processes that train together takes every N-th record; tests run in one process, which takes all.
     """
     return (layer.phase == TEST or device.is_own_turn(number) for number in itertools.count())
 
 
 def read_image(layer: Layer, path: str, color: bool) -> np.ndarray:
-    """An image file as (H, W, 3) BGR or (H, W) uint8. Raises LayerError where it cannot be read."""
+    """An image file as (H, W, 3) BGR or (H, W) uint8. Raises LayerError if it cannot be read."""
     image = cv2.imread(path, cv2.IMREAD_COLOR if color else cv2.IMREAD_GRAYSCALE)
     if image is None:
         layer.fail(f"cannot read the image '{path}': no such file, or no image that OpenCV knows")
@@ -50,10 +50,10 @@ def planes(image: np.ndarray) -> np.ndarray:
 
 
 class Transformer:
-    """What transform_param asks for: crop, mirror, subtract the mean, multiply by the scale.
+    """Applies transform_param: crop, mirror, subtract the mean, multiply by the scale.
 
     TRAIN crops at a random place and mirrors half of the images; TEST crops the middle. The mean is a value for all
-    channels, one for each, or an image from `mean_file` that is cropped at the same place. Raises LayerError.
+    channels, one for each, or an image from `mean_file` cropped at the same place. Raises LayerError.
     Source: src/caffe/data_transformer.cpp.
     """
 
@@ -108,9 +108,9 @@ class Transformer:
 
 
 class ImageLayer(Layer):
-    """A layer whose tops are batches of transformed images and, where there is a second top, of labels.
+    """A layer whose tops are batches of transformed images and, optionally, labels.
 
-    A subclass gives `batch_size` and `records`. The shape of a batch is that of its images.
+    A subclass defines `batch_size` and `records`. The shape of a batch is that of its images.
     """
 
     exact_bottoms = 0
@@ -119,7 +119,7 @@ class ImageLayer(Layer):
     batch_size = 0
 
     def records(self) -> Iterator[tuple[np.ndarray, int]]:
-        """An endless run of images (C, H, W) with labels."""
+        """An endless stream of images (C, H, W) with labels."""
         raise NotImplementedError(f"{type(self).__name__} has no records")
 
     def setup(self, bottom, top):
@@ -137,7 +137,7 @@ class ImageLayer(Layer):
             top[1].reshape(self.batch_size)
 
     def reshape(self, bottom, top):
-        """Forward gives the tops their shapes: batches may differ."""
+        """Forward sets the shapes: batches may differ."""
 
     def _next(self) -> tuple[np.ndarray, int]:
         record, self._first = self._first, None

@@ -1,4 +1,4 @@
-"""What loss layers share: their shape rule, the loss weight, labels and normalisers."""
+"""Shared by loss layers: their shape rule, the loss weight, labels and normalisers."""
 from __future__ import annotations
 
 import math
@@ -12,7 +12,7 @@ LOG_FLT_MIN = math.log(2.0 ** -126)     # Caffe floors softmax at the smallest n
 
 
 class LossLayer(Layer):
-    """A layer with a scalar top that is summed, times `loss_weight` (1), into the objective of the net.
+    """A layer with a scalar top, which enters the net's objective with `loss_weight` (1).
 
     Backward multiplies by `top[0].grad`, which holds the loss weight. Bottom 1 holds labels, and has no gradient.
     Source: src/caffe/layers/loss_layer.cpp.
@@ -32,10 +32,10 @@ class LossLayer(Layer):
         top[0].reshape()
 
     def labels(self, blob, count: int, classes: int | None = None) -> torch.Tensor:
-        """The labels as int64 (truncated, as in Caffe), flat. Raises LayerError where their number is not `count`.
+        """The labels as int64 (truncated, as in Caffe), flat. Raises LayerError if their number is not `count`.
 
         With `classes`, labels outside 0..classes-1 raise LayerError as well (on the CPU; on CUDA the check would
-        stop the device, see `valid`). A layer that ignores a label masks it before.
+        wait for the device, see `valid`). A layer that ignores a label masks it first.
         """
         if blob.count != count:
             self.fail(f"expected {count} labels, found {blob.count} (shape {blob.shape})")
@@ -45,7 +45,7 @@ class LossLayer(Layer):
         return found
 
     def check_labels(self, labels: torch.Tensor, classes: int) -> None:
-        """Raise LayerError where a label is outside 0..classes-1; only on the CPU, where looking costs nothing."""
+        """Raise LayerError where a label is outside 0..classes-1; only on the CPU, where checking costs nothing."""
         if labels.device.type == "cpu" and labels.numel():
             low, high = (int(value) for value in labels.aminmax())
             if low < 0 or high >= classes:
@@ -62,7 +62,7 @@ class LossLayer(Layer):
 
     @staticmethod
     def divisor(mode: str, outer: int, inner: int, valid: torch.Tensor | None):
-        """What a summed loss is divided by, at least 1; `valid` counts the labels that are not ignored."""
+        """The divisor of a summed loss, at least 1; `valid` counts the labels that are not ignored."""
         if mode == "VALID" and valid is not None:
             return valid.clamp(min=1)
         return max(1, {"FULL": outer * inner, "VALID": outer * inner, "BATCH_SIZE": outer, "NONE": 1}[mode])

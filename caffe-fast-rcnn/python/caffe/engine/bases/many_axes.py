@@ -1,4 +1,4 @@
-"""Convolutions over more than three spatial axes, which PyTorch does not have; functions of tensors.
+"""Convolutions over more than three spatial axes, which PyTorch does not support; functions of tensors.
 
 Layouts: values (N, C, *spatial); weights (outputs, inputs / groups, *kernel), of transposed convolutions with inputs
 and outputs exchanged; bias (outputs).

@@ -1,4 +1,4 @@
-"""Base class of layers that map each value on its own."""
+"""Base class of elementwise layers."""
 from __future__ import annotations
 
 import torch
@@ -7,17 +7,17 @@ from ..layer import Layer
 
 
 class NeuronLayer(Layer):
-    """A layer with one bottom and one top of its shape, given by a function of single values and its derivative.
+    """A layer with one bottom and one top of its shape, defined by a function of single values and its derivative.
 
-    Backward reads bottom and top as they are then: in place both are the top, and types whose derivative needs
-    the bottom compute it from the overwritten values, as in Caffe, but those that keep the bottom.
+    Backward reads the current bottom and top: in place both are the top, and types whose derivative needs
+    the bottom compute it from the overwritten values, as in Caffe, except those that save the bottom.
     Source: include/caffe/layers/neuron_layer.hpp.
     """
 
     exact_bottoms = exact_tops = 1
     runs_in_place = True
-    keeps_bottom = False    # does it keep the bottom's values where it works in place?
-    any_type = False        # does it lose nothing in bfloat16, so that it works on values as they are stored?
+    keeps_bottom = False    # whether it saves the bottom's values when working in place
+    any_type = False        # whether it is exact in bfloat16, so that it works on values as stored
 
     def value(self, x: torch.Tensor) -> torch.Tensor:
         """The top for a bottom x; a new tensor."""

@@ -1,7 +1,7 @@
 """Pooling over the last two axes by Caffe's rules for sizes, borders and ties; functions of tensors.
 
-Caffe rounds the number of windows up, and with padding drops a last window that starts behind the image. Where
-PyTorch's rules give the same windows its kernels do the work; other cases go over an explicitly padded image.
+Caffe rounds the number of windows up, and with padding drops a last window that starts behind the image. If
+PyTorch's rules give the same windows, its kernels are used; other cases use an explicitly padded image.
 """
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-_LOWEST = torch.finfo(torch.float32).min      # -FLT_MAX: what Caffe gives for a window without pixels
+_LOWEST = torch.finfo(torch.float32).min      # -FLT_MAX: Caffe's value of a window without pixels
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Pool:
         return count
 
     def is_native(self, height: int, width: int) -> bool:
-        """Does PyTorch take the same windows? It always clips, and pads by at most half a kernel."""
+        """Whether PyTorch uses the same windows: it always clips, and pads by at most half a kernel."""
         clipped = self._axis_size(0, height, True), self._axis_size(1, width, True)
         return (clipped == self.output_size(height, width)
                 and all(2 * pad <= kernel for pad, kernel in zip(self.pad, self.kernel, strict=True)))
@@ -48,9 +48,9 @@ class Pool:
 
 
 def max_pool(image: torch.Tensor, pool: Pool) -> tuple[torch.Tensor, torch.Tensor]:
-    """The largest value of each window, and where it is: int64, y * width + x.
+    """The largest value of each window, and its position: int64, y * width + x.
 
-    The first of equal values in row-major order counts. A window without pixels has -FLT_MAX at -1.
+    Of equal values, the first in row-major order is taken. A window without pixels has -FLT_MAX at -1.
     """
     height, width = image.shape[2:]
     if pool.is_native(height, width):
@@ -72,7 +72,7 @@ def max_pool_backward(gradient: torch.Tensor, image: torch.Tensor, places: torch
 
 
 def scatter(gradient: torch.Tensor, places: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-    """Add each value of `gradient` at its place y * width + x of an image; values at place -1 go nowhere."""
+    """Add each value of `gradient` at its position y * width + x of an image; values at -1 are dropped."""
     flat = gradient.new_zeros(*shape[:2], shape[2] * shape[3])
     values = gradient.where(places >= 0, 0).flatten(2)
     return flat.scatter_add_(2, places.clamp(min=0).flatten(2), values).reshape(shape)

@@ -1,4 +1,4 @@
-"""What recurrent layers share: parameters, the loop over time, and the state between forward passes."""
+"""Shared by recurrent layers: parameters, the loop over time, and the state between forward passes."""
 from __future__ import annotations
 
 import math
@@ -29,9 +29,9 @@ def _forget_gate(f: torch.Tensor, cont: torch.Tensor) -> torch.Tensor:
 class RecurrentLayer(AutogradLayer):
     """A layer that reads a sequence (T, N, ...) step by step; see LSTM and RNN.
 
-    Subclasses give `num_states`, the shapes of the parameters, and one step. The gradient stops at the first state.
-    Backward gives the gradients of x, x_static and all parameters, whichever were asked for. The number of time steps
-    is that of setup. Source: src/caffe/layers/recurrent_layer.cpp.
+    Subclasses define `num_states`, the shapes of the parameters, and one step. The gradient stops at the first state.
+    Backward gives the gradients of x, x_static and all parameters, whichever were requested. The number of time steps
+    is fixed in setup. Source: src/caffe/layers/recurrent_layer.cpp.
     """
 
     min_bottoms = 2
@@ -45,7 +45,7 @@ class RecurrentLayer(AutogradLayer):
         raise NotImplementedError
 
     def step(self, gate_input, states, cont, parameters):
-        """(output, new states) of one time step; gate_input (N, ...) is what x and x_static contribute."""
+        """(output, new states) of one time step; gate_input (N, ...) is the contribution of x and x_static."""
         raise NotImplementedError
 
     def setup(self, bottom, top):

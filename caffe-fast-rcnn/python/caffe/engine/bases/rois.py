@@ -1,6 +1,6 @@
-"""Layers that take means over bins of RoIs: what PSROIPooling and ROIAlign share.
+"""Layers that take means over bins of RoIs: the base of PSROIPooling and ROIAlign.
 
-A bin is given by one weight for each row and each column of the feature map; its mean is the sum of all pixels times
+A bin is defined by one weight for each row and each column of the feature map; its mean is the sum of all pixels times
 both weights.
 """
 from __future__ import annotations
@@ -13,8 +13,8 @@ from ..layer import Layer
 class RoiMeanLayer(Layer):
     """A layer with the bottoms features (N, C, H, W) and RoIs (R, 5): image, x1, y1, x2, y2.
 
-    Subclasses set `bins` in setup and give the weights of the bins. Only the features receive a gradient; one asked for
-    RoIs, as when a trained RPN proposes them, is left alone, as in ROIPooling.
+    Subclasses set `bins` in setup and compute the weights of the bins. Only the features receive a gradient; the
+    RoIs' is left unchanged even if requested, as when a trained RPN proposes them, as in ROIPooling.
     """
 
     exact_bottoms = 2
@@ -28,11 +28,11 @@ class RoiMeanLayer(Layer):
         raise NotImplementedError(f"{type(self).__name__} has no weights")
 
     def shaped(self, features: torch.Tensor) -> torch.Tensor:
-        """The features with axes as the rules need them; a view."""
+        """The features with rearranged axes; a view."""
         return features
 
     def check_bins(self, scale: float) -> None:
-        """Raise LayerError for bins or a spatial scale that make no sense."""
+        """Raise LayerError for invalid bins or spatial scale."""
         if min(self.bins) < 1:
             self.fail(f"needs at least one bin in each direction, found {self.bins}")
         if not scale > 0:
@@ -46,9 +46,9 @@ class RoiMeanLayer(Layer):
             self.fail(f"expected RoIs of shape (R, 5), found {rois.shape}")
 
     def _parts_of(self, bottom) -> list[tuple]:
-        """For each RoI where it lies, as an index into the features, and the row and column weights there.
+        """For each RoI its region, as an index into the features, and the row and column weights there.
 
-        Raises LayerError for RoIs that are not finite or of an image that is not there.
+        Raises LayerError for RoIs that are not finite or refer to a missing image.
         """
         rois, (batch, _, height, width) = bottom[1].tensor.reshape(-1, 5), bottom[0].shape
         good = rois.isfinite().all(1) & (rois[:, 0] >= 0) & (rois[:, 0] < batch)

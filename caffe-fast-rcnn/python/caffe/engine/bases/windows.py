@@ -1,4 +1,4 @@
-"""Sliding windows: sizes of kernels, strides and paddings as prototxts give them; what lies in each window."""
+"""Sliding windows: kernel sizes, strides and paddings from prototxts; the values in each window."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -23,9 +23,9 @@ class Window:
         return self.dilation[axis] * (self.kernel[axis] - 1) + 1
 
     def output_size(self, sizes: Sequence[int]) -> tuple[int, ...]:
-        """(size + 2 pad - extent) / stride + 1 for each axis; as in C++ the quotient loses its fraction.
+        """(size + 2 pad - extent) / stride + 1 for each axis; the quotient is truncated, as in C++.
 
-        So there is one window where less than a stride is missing to it: what it lacks at its end is zeros.
+        So there is one window even if less than a stride is missing: its missing end is zeros.
         """
         return tuple(int((size + 2 * self.pad[i] - self.extent(i)) / self.stride[i]) + 1
                      for i, size in enumerate(sizes))
@@ -35,7 +35,7 @@ class Window:
         return tuple(max(0, self.extent(i) - size - 2 * self.pad[i]) for i, size in enumerate(sizes))
 
     def transposed_size(self, sizes: Sequence[int]) -> tuple[int, ...]:
-        """stride (size - 1) + extent - 2 pad for each axis: the size whose windows give `sizes`."""
+        """stride (size - 1) + extent - 2 pad for each axis: the size whose number of windows is `sizes`."""
         return tuple(self.stride[i] * (size - 1) + self.extent(i) - 2 * self.pad[i] for i, size in enumerate(sizes))
 
 

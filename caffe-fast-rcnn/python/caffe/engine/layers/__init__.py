@@ -1,6 +1,6 @@
 """The catalogue of layers: importing this package registers every type.
 
-One file for each type, named as the type in snake case.
+One file per type, named after the type in snake case.
 """
 from . import (  # noqa: F401
     abs_val,

@@ -1,4 +1,4 @@
-"""Accuracy: how often the right class is among the best."""
+"""Accuracy: how often the true class is among the best."""
 from __future__ import annotations
 
 import torch
@@ -16,8 +16,8 @@ class Accuracy(Layer):
     tops     accuracy (); optionally the accuracy of each class (C,), 0 for a class without positions
     param    accuracy_param: top_k (1), axis (1), ignore_label (positions with it do not count)
 
-    A tie counts against the true class: a class with an equal score stands before it. A label
-    that is no class is never right. No gradient. Source: src/caffe/layers/accuracy_layer.cpp.
+    A tie counts against the true class: a class with an equal score ranks before it. An invalid
+    label is never right. No gradient. Source: src/caffe/layers/accuracy_layer.cpp.
     """
 
     exact_bottoms = 2

@@ -17,10 +17,10 @@ class BatchNorm(Layer):
     param    batch_norm_param: use_global_stats (true in TEST, false in TRAIN), moving_average_fraction (0.999),
              eps (1e-5)
 
-    With use_global_stats the stored statistics are taken, 0 where the weight is 0. Without, those of the batch, and
+    With use_global_stats the stored statistics are used, 0 where the weight is 0. Without, those of the batch, and
     the blobs are updated in any phase: blob = fraction blob + statistic, with the variance times m / (m - 1) of m
-    values. The blobs are no learned parameters: their lr_mult is set to 0, and any other is refused.
-    Where backward runs, it writes the bottom's gradient, asked for or not.
+    values. The blobs are not learned: their lr_mult is set to 0, and any other is refused.
+    If backward runs, it writes the bottom's gradient even if it was not requested.
     Scale and bias come from a Scale layer. Ioffe and Szegedy 2015; source: src/caffe/layers/batch_norm_layer.cpp.
     """
 
@@ -56,7 +56,7 @@ class BatchNorm(Layer):
         self.inverse = (variance + self.param.batch_norm_param.eps).rsqrt().reshape(self.spread)
         normalised = (value - mean.reshape(self.spread)) * self.inverse
         top[0].tensor = normalised
-        # The gradient needs the top as it is now; in place, later layers and users write into it.
+        # The gradient needs the present top; in place, later layers and users may overwrite it.
         self.normalised = None if self.stored else normalised.clone()
 
     def _stored_statistics(self) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,11 +9,11 @@ from ..layer import Layer, register
 
 @register("Bias")
 class Bias(Layer):
-    """top = bottom 0 + bias, with the bias laid over the bottom from `axis` on
+    """top = bottom 0 + bias, with the bias broadcast over the bottom from `axis` on
 
     bottoms  one; or two, of which the second is the bias
     tops     shaped as bottom 0
-    blobs    with one bottom the bias (0 unless filled), of the bottom's dimensions at axis..axis+num_axes-1
+    blobs    with one bottom, the bias (0 unless filled), with the bottom's dimensions at axis..axis+num_axes-1
     param    bias_param: axis (1), num_axes (1; -1 all that follow, 0 a scalar), filler
 
     Source: src/caffe/layers/bias_layer.cpp.

@@ -16,21 +16,21 @@ _SEGNET_EPS = 1e-9
 class BN(Layer):
     """top = slope * (bottom - mean) / sqrt(variance + eps) + bias, for each channel
 
-    Two forks have a layer of this name; the fields of bn_param tell which is meant, PSPNet's where there are none.
+    Two forks have a layer of this name; the fields of bn_param select one, PSPNet's if there are none.
 
     PSPNet   blobs: slope, bias, mean and variance, all (1, C, 1, 1). slope_filler and bias_filler (both 0 unless
-             given), momentum (0.9), eps (1e-5), frozen (false). TRAIN takes the statistics of the batch and updates the
-             stored ones: stored = momentum stored + (1 - momentum) of the batch. TEST and `frozen: true` take the
+             given), momentum (0.9), eps (1e-5), frozen (false). TRAIN uses the statistics of the batch and updates the
+             stored ones: stored = momentum stored + (1 - momentum) of the batch. TEST and `frozen: true` use the
              stored ones; frozen blobs have lr_mult 0.
     SegNet   blobs: slope and bias, (1, C, 1, 1). scale_filler and shift_filler (both 0 unless given), bn_mode. LEARN
-             (default) takes the statistics of the batch in both phases, with an eps of 1e-9; further tops give the mean
+             (default) uses the statistics of the batch in both phases, with an eps of 1e-9; further tops are the mean
              and the variance, (1, C, 1, 1). INFERENCE multiplies by slope and adds bias only.
 
     bottoms  (N, C, ...)
     tops     the same shape
     param    bn_param, as above
 
-    In place, the gradient is that of the values before. The gradient in TEST is that of stored statistics; the forks
+    In place, the gradient is that of the original values. The gradient in TEST is that of stored statistics; the forks
     compute it as if they were the batch's. Stored variances are divided by the number of values, as on the CPU of
     the fork. Source: src/caffe/layers/bn_layer.cpp of PSPNet and of SegNet.
     """

@@ -6,7 +6,7 @@ import torch
 from ..bases.neuron import NeuronLayer
 from ..layer import register
 
-_LIMIT = 50.0       # Caffe stops here before exp: the gradient is 1 by then
+_LIMIT = 50.0       # Caffe's limit for exp: the gradient is 1 from here on
 
 
 @register("BNLL")

@@ -10,7 +10,7 @@ from ..layer import Layer, register
 class Concat(Layer):
     """The bottoms one after the other along concat_param.axis (1).
 
-    bottoms  one or more, of equal shapes but for that axis
+    bottoms  one or more, of equal shapes except for that axis
     tops     one; the only top of a single bottom shares its values and its gradient
 
     `concat_dim` is the old name of axis. Source: src/caffe/layers/concat_layer.cpp.

@@ -43,7 +43,7 @@ class ContrastiveLoss(LossLayer):
         top[0].tensor = self.squares.where(self.similar, apart).sum() / (2 * bottom[0].shape[0])
 
     def _apart_slope(self) -> torch.Tensor:
-        """What the difference of a dissimilar pair is multiplied by, (N,)."""
+        """The factor of the difference of a dissimilar pair, (N,)."""
         param = self.param.contrastive_loss_param
         if param.legacy_version:
             return -(self.squares < param.margin).to(self.squares.dtype)

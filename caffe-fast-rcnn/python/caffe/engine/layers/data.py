@@ -10,18 +10,18 @@ from ...proto import caffe_pb2
 from ..bases.images import ImageLayer, decode_image, own_turns, planes
 from ..layer import register
 
-_open: weakref.WeakValueDictionary = weakref.WeakValueDictionary()     # LMDB lets a process open a folder once
+_open: weakref.WeakValueDictionary = weakref.WeakValueDictionary()     # LMDB allows a process to open a folder once
 
 
 @register("Data")
 class Data(ImageLayer):
-    """Batches of the Datum records of an LMDB database, in the order of the keys, again and again.
+    """Batches of the Datum records of an LMDB database, in key order, cyclically.
 
     tops     images (batch_size, C, H, W), transformed by transform_param; optionally labels (batch_size)
     param    data_param: source (folder), batch_size, backend: LMDB, rand_skip (start at a random record below it)
 
-    LevelDB databases are not read: convert them to LMDB. Encoded records are decoded by OpenCV. Of N processes that
-    train together each takes every N-th record.
+    LevelDB databases are not read: convert them to LMDB. Encoded records are decoded by OpenCV. Each of N
+    processes that train together takes every N-th record.
     Source: src/caffe/layers/data_layer.cpp.
     """
 

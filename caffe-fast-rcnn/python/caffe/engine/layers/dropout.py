@@ -12,11 +12,11 @@ from ..layer import TRAIN, Layer, register
 
 @register("Dropout")
 class Dropout(Layer):
-    """TRAIN: each value is zeroed with probability dropout_param.dropout_ratio (0.5). TEST: values pass.
+    """TRAIN: each value is zeroed with probability dropout_param.dropout_ratio (0.5). TEST: the identity.
 
     With scale_train (true) the kept values are multiplied by 1 / (1 - ratio) in TRAIN; with `scale_train: false`,
     a field of the R-CNN fork that ZF nets use, all values are multiplied by 1 - ratio in TEST instead. The probability
-    is met to 2^-17.
+    is accurate to 2^-17.
     Source: src/caffe/layers/dropout_layer.cpp; Srivastava et al. 2014.
     """
 
@@ -63,7 +63,7 @@ class Dropout(Layer):
 def _draw(shape: Sequence[int], probability: float) -> torch.Tensor:
     """Booleans that are true with a probability above 0, as a multiple of 2^-16.
 
-    Four of them from each random number of 64 bits: to draw one for each takes three times as long on the CPU.
+    Four are made from each 64-bit random number: drawing one for each takes three times as long on the CPU.
     """
     count, where = math.prod(shape), device.current_device()
     bits = torch.empty(-(-count // 4), dtype=torch.int64, device=where)

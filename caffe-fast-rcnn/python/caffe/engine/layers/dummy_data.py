@@ -1,4 +1,4 @@
-"""DummyData: blobs that fillers fill."""
+"""DummyData: blobs filled by fillers."""
 from __future__ import annotations
 
 import torch
@@ -11,7 +11,7 @@ from ..layer import Layer, register
 
 @register("DummyData")
 class DummyData(Layer):
-    """Tops filled by dummy_data_param.data_filler: constants once, all others anew in every forward.
+    """Tops filled by dummy_data_param.data_filler: constants once, all others again in every forward pass.
 
     data_filler: one for all tops, one for each, or none (zeros). The shapes come from `shape`, or from the older
     num, channels, height and width; each is given once, or once for each top.
@@ -34,11 +34,11 @@ class DummyData(Layer):
 
     @property
     def is_random(self) -> bool:
-        """Do the values change from one forward to the next?"""
+        """Whether the values change between forward passes."""
         return any(filler.type not in ("constant", "bilinear") for filler in self.fillers)
 
     def fresh_values(self) -> list[torch.Tensor]:
-        """What the fillers give now, one tensor for each top."""
+        """New values from the fillers, one tensor for each top."""
         blobs = [Blob(*shape) for shape in self._shapes(len(self.fillers))]
         for blob, filler in zip(blobs, self.fillers, strict=True):
             fill(blob, filler)
@@ -60,7 +60,7 @@ class DummyData(Layer):
         return [shape.dim for shape in self._one_each(param.shape, num_tops, "shape")]
 
     def reshape(self, bottom, top):
-        """The shapes are those of setup."""
+        """The shapes are set in setup."""
 
     def forward(self, bottom, top):
         for blob, filler in zip(top, self.fillers, strict=True):

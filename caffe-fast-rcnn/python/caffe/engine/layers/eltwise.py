@@ -16,7 +16,7 @@ class Eltwise(Layer):
              bottom)
 
     A tie of bottoms 0 and 1 in MAX goes to bottom 1; later ones must be strictly larger.
-    In place, values and gradients are those of two separate blobs; BVLC loses bottom 0 there (SUM and MAX), or its
+    In place, values and gradients are those of two separate blobs; there BVLC loses bottom 0 (SUM and MAX), or its
     values for the gradient (PROD).
     Source: src/caffe/layers/eltwise_layer.cpp.
     """

@@ -11,7 +11,7 @@ class Embed(Layer):
     """top[..., :] = weight[bottom[...]] + bias
 
     bottoms  indices in 0..input_dim-1, any shape; they have no gradient
-    tops     the bottom's shape with num_output behind it
+    tops     the bottom's shape with num_output appended
     blobs    weight (input_dim, num_output); bias (num_output) unless `bias_term: false`
     param    embed_param: num_output, input_dim, bias_term (true)
 

@@ -1,4 +1,4 @@
-"""Filter: let some items of a batch through."""
+"""Filter: select items of a batch."""
 from __future__ import annotations
 
 import torch
@@ -11,7 +11,7 @@ class Filter(Layer):
     """The items whose selector is not 0, in order.
 
     bottoms  one or more (N, ...), and last the selector, (N,) or (N, 1, ...), which has no gradient
-    tops     one for each bottom but the selector: (number of items selected, ...); at setup, before there are
+    tops     one for each bottom but the selector: (number of items selected, ...); in setup, before there are
              values, (N, ...)
 
     Source: src/caffe/layers/filter_layer.cpp.

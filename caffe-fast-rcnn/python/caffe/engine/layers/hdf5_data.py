@@ -11,14 +11,14 @@ from ..layer import Layer, register
 
 @register("HDF5Data")
 class HDF5Data(Layer):
-    """Batches of rows of HDF5 files, one file after the other, again and again.
+    """Batches of rows of HDF5 files, one file after the other, cyclically.
 
-    tops     one or more; each is named as a dataset, and has shape (batch_size, *dataset shape without its first
-             axis). Batches run on over the end of a file.
+    tops     one or more; each is named after a dataset, with shape (batch_size, *dataset shape without its first
+             axis). Batches continue across files.
     param    hdf5_data_param: source (a text file with one path in each line), batch_size, shuffle (false: the files,
              and the rows within each)
 
-    Of N processes that train together each takes every N-th row. Source: src/caffe/layers/hdf5_data_layer.cpp.
+    Each of N processes that train together takes every N-th row. Source: src/caffe/layers/hdf5_data_layer.cpp.
     """
 
     exact_bottoms = 0
@@ -77,7 +77,7 @@ class HDF5Data(Layer):
         return arrays
 
     def reshape(self, bottom, top):
-        """The shapes are those of setup."""
+        """The shapes are set in setup."""
 
     def forward(self, bottom, top):
         rows = []

@@ -8,8 +8,8 @@ from ..layer import Layer, register
 class HDF5Output(Layer):
     """Writes the bottoms as datasets `data` and `label`, both with 4 axes, to hdf5_output_param.file_name.
 
-    The first forward replaces the file, later ones add their rows. (BVLC stops at the second.) Missing axes have
-    length 1. Source: src/caffe/layers/hdf5_output_layer.cpp.
+    The first forward pass replaces the file, later ones append their rows. (BVLC fails at the second.) Missing
+    axes have length 1. Source: src/caffe/layers/hdf5_output_layer.cpp.
     """
 
     exact_bottoms = 2

@@ -17,7 +17,7 @@ class HingeLoss(LossLayer):
     tops     loss ()
     param    hinge_loss_param.norm: L1 (default, p = 1) or L2 (p = 2)
 
-    Forward leaves the values max(0, 1 - d bottom0) in the gradient of bottom 0, until backward writes it.
+    Forward stores the values max(0, 1 - d bottom0) in the gradient of bottom 0, until backward overwrites it.
     Source: src/caffe/layers/hinge_loss_layer.cpp.
     """
 

@@ -17,7 +17,7 @@ class Im2col(AutogradLayer):
     tops     (N, C * product of kernel, *output size of the convolution)
     param    convolution_param: kernel_size, stride, pad, dilation, axis as of Convolution
 
-    Where backward runs, it writes the bottom's gradient, asked for or not.
+    If backward runs, it writes the bottom's gradient even if it was not requested.
     Source: src/caffe/layers/im2col_layer.cpp.
     """
 

@@ -10,13 +10,13 @@ from ..layer import register
 
 @register("ImageData")
 class ImageData(ImageLayer):
-    """Batches of the images of a text file with lines `path label`, again and again.
+    """Batches of the images of a text file with lines `path label`, cyclically.
 
     tops     images (batch_size, C, H, W), BGR or grey, transformed by transform_param; labels (batch_size)
     param    image_data_param: source (the text file), batch_size (1), root_folder (put before each path as it is),
              new_height and new_width (size of all images), is_color (true), shuffle, rand_skip
 
-    The label stands after the last blank: paths may hold blanks. Of N processes that train together each takes every
+    The label follows the last blank: paths may contain blanks. Each of N processes that train together takes every
     N-th image. Source: src/caffe/layers/image_data_layer.cpp.
     """
 

@@ -14,7 +14,7 @@ from ..layer import Layer, register
 
 @register("InnerProduct")
 class InnerProduct(Layer):
-    """top = bottom weight^T + bias, with the axes from `axis` (1) on taken as one
+    """top = bottom weight^T + bias, with the axes from `axis` (1) on flattened
 
     bottoms  (M..., K...); the K values from `axis` on are one input
     tops     (M..., num_output)
@@ -72,12 +72,12 @@ class InnerProduct(Layer):
             bottom[0].grad = linear(gradient, self._weight().T).reshape(bottom[0].shape)
 
     def _add_weight_gradient(self, gradient: torch.Tensor, rows: torch.Tensor) -> None:
-        """In float32 whatever the precision: with a few hundred rows this is bound by the memory of the sum."""
+        """In float32 in any precision: with a few hundred rows this is bound by the sum's memory traffic."""
         weight, dtype = self.blobs[0], device.float_type()
         gradient, rows = gradient.to(dtype), rows.to(dtype)
         left, right = (rows, gradient) if self.param.inner_product_param.transpose else (gradient, rows)
         if weight.has_grad:
-            # One addmm into the sum: the weights of a large layer are worth sparing a second array of their size.
+            # One addmm into the sum avoids a second array as large as the weights.
             total = weight.grad
             weight.grad = torch.addmm(total, left.T, right, out=total)
         else:

@@ -1,4 +1,4 @@
-"""Input: blobs that the user fills."""
+"""Input: blobs filled by the user."""
 from __future__ import annotations
 
 from ..layer import Layer, register

@@ -9,18 +9,18 @@ from ..layer import AutogradLayer, register
 
 @register("Interp")
 class Interp(AutogradLayer):
-    """The image resized by bilinear interpolation; its corner pixels stay the corner pixels.
+    """The image resized by bilinear interpolation, with corner pixels aligned.
 
     top row y is bottom row y (H - 1) / (H' - 1); rows between two pixels mix them, columns alike.
 
-    bottoms  (N, C, H, W); optionally a second one, whose height and width are taken where interp_param gives none; it
+    bottoms  (N, C, H, W); optionally a second one, whose height and width are used if interp_param gives none; it
              gets no gradient
     tops     (N, C, H', W')
     param    interp_param: height and width; or zoom_factor: (H - 1) zoom + 1; or shrink_factor: (H - 1) / shrink + 1,
              rounded down; or both factors, shrinking first. pad_beg and pad_end, at most 0, cut that many rows and
              columns off first.
 
-    A single factor counts before height and width, two factors after them, as in the fork.
+    A single factor takes precedence over height and width, two factors do not, as in the fork.
     Source: src/caffe/layers/interp_layer.cpp of DeepLab and PSPNet.
     """
 

@@ -13,7 +13,7 @@ from ..layer import register
 class Log(NeuronLayer):
     """top = log_base(shift + scale bottom), log_param: base (-1 stands for e), scale (1), shift (0).
 
-    In place the bottom is kept for the gradient; in BVLC that does not depend on the top's then.
+    In place the bottom is saved for the gradient; in BVLC the gradient then ignores the top's.
     Source: src/caffe/layers/log_layer.cpp.
     """
 

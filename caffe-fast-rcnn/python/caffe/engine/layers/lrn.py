@@ -17,8 +17,8 @@ class LRN(Layer):
              WITHIN_CHANNEL
 
     ACROSS_CHANNELS: the window is local_size channels; those outside count as 0, the divisor stays local_size.
-    WITHIN_CHANNEL: the window is local_size x local_size pixels, averaged as AVE pooling does; k is taken as 1.
-    Where backward runs across channels, it writes the bottom's gradient, asked for or not.
+    WITHIN_CHANNEL: the window is local_size x local_size pixels, averaged as AVE pooling does; k is 1.
+    If backward runs across channels, it writes the bottom's gradient even if it was not requested.
     Source: src/caffe/layers/lrn_layer.cpp; Krizhevsky et al. 2012, section 3.3.
     """
 

@@ -15,7 +15,7 @@ class LSTM(RecurrentLayer):
     blobs    W_xc (4 D, I), b_c (4 D), W_xc_static (4 D, I') where there is x_static, W_hc (4 D, D), D = num_output
     param    recurrent_param: num_output, weight_filler, bias_filler, expose_hidden
 
-    Without expose_hidden, the last state of a forward is the first of the next, where cont is 1.
+    Without expose_hidden, the last state of a forward pass is the first of the next where cont is 1.
     Hochreiter and Schmidhuber 1997; source: src/caffe/layers/lstm_layer.cpp.
     """
 

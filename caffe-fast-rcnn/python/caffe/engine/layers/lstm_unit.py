@@ -15,7 +15,7 @@ class LSTMUnit(AutogradLayer):
              begins, without gradient
     tops     c and h, both (1, N, D)
 
-    Backward writes the gradients of the first two bottoms where one of them is asked for.
+    Backward writes the gradients of the first two bottoms if either is requested.
     Source: src/caffe/layers/lstm_unit_layer.cpp.
     """
 

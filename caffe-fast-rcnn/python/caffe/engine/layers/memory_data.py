@@ -9,7 +9,7 @@ from ..layer import Layer, register
 
 @register("MemoryData")
 class MemoryData(Layer):
-    """Batches of the arrays given to `net.set_input_arrays(data, labels)`, again and again.
+    """Batches of the arrays given to `net.set_input_arrays(data, labels)`, cyclically.
 
     tops     data (batch_size, channels, height, width); labels (batch_size), from the first forward on
              (batch_size, 1, 1, 1)
@@ -41,7 +41,7 @@ class MemoryData(Layer):
         self.data, self.labels, self.position = data, labels.reshape(-1, 1, 1, 1), 0
 
     def reshape(self, bottom, top):
-        """The shapes are those of setup."""
+        """The shapes are set in setup."""
 
     def forward(self, bottom, top):
         if self.data is None:

@@ -13,8 +13,8 @@ class MVN(Layer):
     param    mvn_param: normalize_variance (true), across_channels (false: one mean for each channel; true: one for each
              item), eps (1e-9)
 
-    The gradient is that of eps = 0, divided by the same deviation; where backward runs it is written, asked for or not.
-    Source: src/caffe/layers/mvn_layer.cpp.
+    The gradient is that of eps = 0, divided by the same deviation; backward writes it even if it was not
+    requested. Source: src/caffe/layers/mvn_layer.cpp.
     """
 
     exact_bottoms = exact_tops = 1

@@ -21,8 +21,8 @@ class Normalize(AutogradLayer):
     param    norm_param: across_spatial (true: one sum for each image, false: one for each pixel), channel_shared
              (true), scale_filler, eps (1e-10)
 
-    Liu et al., "ParseNet", 2015. Source: src/caffe/layers/normalize_layer.cpp of SSD, whose gradient of a scale of 0
-    is not a number; here it is the derivative.
+    Liu et al., "ParseNet", 2015. Source: src/caffe/layers/normalize_layer.cpp of SSD, whose gradient is NaN for a scale
+    of 0; here it is the derivative.
     """
 
     exact_bottoms = exact_tops = 1

@@ -1,4 +1,4 @@
-"""Permute: axes in another order."""
+"""Permute: reorder axes."""
 from __future__ import annotations
 
 import torch
@@ -14,7 +14,7 @@ class Permute(Layer):
     tops     the bottom's dimensions in the new order
     param    permute_param: order; axes that it does not name follow in their old order
 
-    Where the order is the old one, values and gradient are shared with the bottom.
+    If the order does not change, values and gradient are shared with the bottom.
     Source: src/caffe/layers/permute_layer.cpp of SSD.
     """
 

@@ -28,8 +28,8 @@ class Pooling(Layer):
 
     With padding, a last window that starts behind the image is dropped. MAX takes the first of equal values; a
     window without pixels gives -FLT_MAX. AVE divides by the area of the window within image and padding.
-    STOCHASTIC draws in the TRAIN phase a pixel with probability proportional to its value (Zeiler and Fergus
-    2013), else it takes the mean so weighted; BVLC has it on the GPU only.
+    In the TRAIN phase STOCHASTIC draws a pixel with probability proportional to its value (Zeiler and Fergus
+    2013), otherwise it takes the mean with these weights; BVLC supports it on the GPU only.
     Source: src/caffe/layers/pooling_layer.cpp.
     """
 

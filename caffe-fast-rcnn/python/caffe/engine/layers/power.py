@@ -10,7 +10,7 @@ class Power(NeuronLayer):
     """top = (shift + scale bottom) ^ power, power_param: power (1), scale (1), shift (0).
 
     The gradient is power scale top / (shift + scale bottom), except for powers 0, 1 and 2, which need no division:
-    a base of 0 gives NaN. In place the bottom is kept for it; in BVLC it does not depend on the top's gradient then.
+    a base of 0 gives NaN. In place the bottom is saved for it; in BVLC the gradient then ignores the top's.
     Source: src/caffe/layers/power_layer.cpp.
     """
 

@@ -18,7 +18,7 @@ class PReLU(Layer):
     tops     the same shape
     blobs    slope (C), or () with `channel_shared: true`; 0.25 unless prelu_param.filler is given
 
-    In place, the bottom is kept for the gradient.
+    In place, the bottom is saved for the gradient.
     He et al. 2015; source: src/caffe/layers/prelu_layer.cpp.
     """
 

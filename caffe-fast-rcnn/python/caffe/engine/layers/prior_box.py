@@ -16,14 +16,14 @@ class PriorBox(Layer):
 
     bottoms  the feature map (N, C, H, W), and the image (N, C', H', W'); only their sizes count
     tops     (1, 2, 4 H W B): in the first row x1, y1, x2, y2 of each box as shares of the image's width and height, in
-             the second their variances. The B boxes of a pixel lie together, pixels are in row-major order.
+             the second their variances. The B boxes of a pixel are contiguous, pixels are in row-major order.
     param    prior_box_param. For every min_size: a square of that side; with max_size, which pairs with min_size, a
              square of side sqrt(min max); for every aspect_ratio r (and 1 / r, with flip: true, the default) other than
              1 a box of width min sqrt(r) and height min / sqrt(r). clip (false) keeps the boxes within the image.
              variance: one or four, 0.1 unless given. The image's size and the step between boxes come from the bottoms,
              or from img_size | img_h, img_w and step | step_h, step_w; the first centre is at offset (0.5) steps.
 
-    Sizes are cut down to whole pixels, as in SSD: trained nets depend on it. No gradient.
+    Sizes are truncated to whole pixels, as in SSD: trained nets depend on it. No gradient.
     Liu et al., "SSD", 2016, section 2.2. Source: src/caffe/layers/prior_box_layer.cpp of SSD.
     """
 
@@ -49,7 +49,7 @@ class PriorBox(Layer):
         self.sizes = self._box_sizes([int(size) for size in smallest], [int(size) for size in largest])
 
     def _pair(self, vertical: str, horizontal: str, both: str) -> tuple[float, float] | None:
-        """(height, width) of two fields, or of the field that stands for both; None where none is given."""
+        """(height, width) of two fields, or of the field that stands for both; None if none is given."""
         param = self.param.prior_box_param
         if param.HasField(vertical) or param.HasField(horizontal):
             if param.HasField(both):
@@ -64,7 +64,7 @@ class PriorBox(Layer):
         return pair
 
     def _ratios(self) -> list[float]:
-        """All aspect ratios but 1; a ratio that is there already, to 1e-6, is left out with its inverse."""
+        """All aspect ratios but 1; a ratio that repeats another, to 1e-6, is omitted with its inverse."""
         param, ratios = self.param.prior_box_param, [1.0]
         for ratio in param.aspect_ratio:
             if all(abs(ratio - known) >= 1e-6 for known in ratios):

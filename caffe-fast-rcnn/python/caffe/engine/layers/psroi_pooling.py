@@ -9,7 +9,7 @@ from ..layer import register
 
 @register("PSROIPooling")
 class PSROIPooling(RoiMeanLayer):
-    """The mean over each of group_size x group_size bins of a RoI, where every bin reads a channel of its own.
+    """The mean over each of group_size x group_size bins of a RoI, where every bin reads its own channel.
 
     top[r, k, i, j] = mean over bin (i, j) of RoI r of feature channel (k group_size + i) group_size + j
 
@@ -18,7 +18,7 @@ class PSROIPooling(RoiMeanLayer):
     tops     (R, output_dim, group_size, group_size)
     param    psroi_pooling_param: spatial_scale, the size of the features relative to the image; output_dim; group_size
 
-    Corners are rounded half away from zero in the image, then scaled; a RoI is at least 0.1 pixels wide. A bin takes
+    Corners are rounded half away from zero in the image, then scaled; a RoI is at least 0.1 pixels wide. A bin covers
     all pixels that it touches; a bin outside the map gives 0.
     Dai et al., "R-FCN", 2016. Source: src/caffe/layers/psroi_pooling_layer.cu of R-FCN.
     """
@@ -54,6 +54,6 @@ class PSROIPooling(RoiMeanLayer):
 
 
 def _rounded(value: torch.Tensor) -> torch.Tensor:
-    """Rounded to whole numbers, halves away from zero."""
+    """Rounded to integers, halves away from zero."""
     whole = value.trunc()
     return whole + ((value - whole).abs() >= 0.5) * value.sign()

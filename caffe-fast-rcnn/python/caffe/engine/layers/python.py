@@ -1,4 +1,4 @@
-"""Python: a layer whose work is done by a user's class."""
+"""Python: a layer implemented by a user's class."""
 from __future__ import annotations
 
 import importlib
@@ -11,8 +11,8 @@ from ..layer import Layer, LayerError, PythonLayer, register
 class Python(Layer):
     """Runs the class `python_param { module: "m" layer: "C" }`, which derives from `caffe.Layer`.
 
-    Instead of a class there may be a function that returns an object of one. The module is found as by `import`, and in
-    the working directory as well. A LayerError of the class gets the layer's name in front, and in `setup` its file and
+    A function that returns such an object may take the place of the class. The module is found as by `import`, and in
+    the working directory too. A LayerError of the class is prefixed with the layer's name, and in `setup` its file and
     line; any other exception passes through unchanged, with a note that names the layer.
     Source: include/caffe/layers/python_layer.hpp.
     """

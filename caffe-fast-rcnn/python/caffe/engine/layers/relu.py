@@ -27,7 +27,7 @@ class ReLU(NeuronLayer):
         if top[0] is not bottom[0]:
             super().forward(bottom, top)
             return
-        # In place in earnest: new memory for a large blob takes longer to get than the maximum to compute
+        # Really in place: allocating memory for a large blob takes longer than computing the maximum
         value = bottom[0].to_overwrite()
         top[0].tensor = torch.nn.functional.leaky_relu_(value, self._slope) if self._slope else value.relu_()
 

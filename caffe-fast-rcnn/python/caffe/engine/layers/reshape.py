@@ -10,9 +10,9 @@ from ..layer import Layer, register
 class Reshape(Layer):
     """The same values and gradient in another shape, shared with the bottom.
 
-    param  reshape_param.shape: the new dimensions; 0 copies the bottom's, one -1 is found from the number of values.
-           They replace `num_axes` (-1: all that follow) axes from `axis` (0) on; a negative axis counts from behind
-           the last, so that -1 adds axes at the end.
+    param  reshape_param.shape: the new dimensions; 0 copies the bottom's, one -1 is inferred from the number of values.
+           They replace `num_axes` (-1: all that follow) axes from `axis` (0) on; a negative axis counts from the end,
+           so that -1 appends axes.
 
     Source: src/caffe/layers/reshape_layer.cpp.
     """

@@ -17,7 +17,7 @@ class RNN(RecurrentLayer):
     blobs    W_xh (D, I), b_h (D), W_xh_static (D, I') where there is x_static, W_hh (D, D), W_ho (D, D), b_o (D)
     param    recurrent_param: num_output (D), weight_filler, bias_filler, expose_hidden
 
-    Without expose_hidden, the last state of a forward is the first of the next, where cont is 1.
+    Without expose_hidden, the last state of a forward pass is the first of the next where cont is 1.
     Source: src/caffe/layers/rnn_layer.cpp.
     """
 

@@ -16,11 +16,11 @@ class ROIAlign(RoiMeanLayer):
     tops     (R, C, pooled_h, pooled_w)
     param    roi_align_param: pooled_h, pooled_w, spatial_scale (1), sampling_ratio (-1). A bin has sampling_ratio x
              sampling_ratio points in a regular grid; where it is not positive, as many as pixels fit into the bin,
-             rounded up. Forks that read roi_pooling_param instead are understood too.
+             rounded up. roi_pooling_param, which some forks use instead, is accepted too.
 
     Corners are scaled and not rounded; a RoI is at least one pixel of the map wide. A point up to one pixel outside the
     map takes the value of the border, one further out is 0.
-    Forks differ in what they call ROIAlign (some take the maximum of four points); this is that of the paper: He et
+    Forks define ROIAlign differently (some take the maximum of four points); this is the paper's: He et
     al., "Mask R-CNN", 2017, section 3, with the arithmetic of Caffe2's RoIAlign.
     """
 

@@ -8,19 +8,19 @@ from ..layer import Layer, register
 
 @register("Upsample")
 class Upsample(Layer):
-    """With a mask: each value back at the place that a MAX Pooling took it from, 0 elsewhere (SegNet).
+    """With a mask: each value at the position from which a MAX Pooling took it, 0 elsewhere (SegNet).
     Without: each pixel repeated scale x scale times (YOLO forks).
 
     bottoms  (N, C, H, W); optionally the mask, the second top of a Pooling: places y W' + x in the top, of the same
-             shape. Only the first receives a gradient; one asked for the mask is left alone
+             shape. Only the first receives a gradient; the mask's is left unchanged
     tops     (N, C, H', W')
     param    upsample_param: scale | scale_h, scale_w: H' = scale H. With a mask also upsample_h, upsample_w: H' and W'
              themselves; pad_out_h, pad_out_w: one row or column less, for scale 2. Without a mask scale must be given:
              the forks disagree about its default.
 
-    Where places of windows coincide, the last value stays, and every one receives the gradient of the place.
-    Source: src/caffe/layers/upsample_layer.cpp of SegNet, which keeps the size of the first batch for ever; here it
-    follows the bottom.
+    Where positions coincide, the last value remains, and all receive the gradient of that position.
+    Source: src/caffe/layers/upsample_layer.cpp of SegNet, which keeps the size of the first batch; here it follows
+    the bottom.
     """
 
     min_bottoms = 1

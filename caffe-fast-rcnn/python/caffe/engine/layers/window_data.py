@@ -24,16 +24,16 @@ class Window(NamedTuple):
 
 @register("WindowData")
 class WindowData(Layer):
-    """Batches of windows drawn at random: batch_size * fg_fraction of foreground, behind those of background.
+    """Batches of windows drawn at random: batch_size * fg_fraction of foreground, after those of background.
 
     tops     images (batch_size, C, crop_size, crop_size), minus the mean, times window_data_param.scale; 0 where a
-             window reaches out of its image; labels (batch_size)
+             window extends beyond its image; labels (batch_size)
     param    window_data_param: source (the window file), root_folder, batch_size, fg_threshold, bg_threshold,
              fg_fraction, context_pad (pixels of context around the window in the top), crop_mode warp or square;
              transform_param: crop_size, mirror, mean_file or mean_value
 
-    The window file holds for each image `# index`, the path, channels, height, width, the number of windows, and
-    for each of them `class overlap x1 y1 x2 y2`. Overlaps from fg_threshold on are foreground, those below bg_threshold
+    For each image the window file has `# index`, the path, channels, height, width, the number of windows, and
+    for each window `class overlap x1 y1 x2 y2`. Overlaps from fg_threshold on are foreground, those below bg_threshold
     background. Girshick et al. 2014; source: src/caffe/layers/window_data_layer.cpp.
     """
 
@@ -95,7 +95,7 @@ class WindowData(Layer):
             self.background.append(window._replace(label=0))
 
     def reshape(self, bottom, top):
-        """The shapes are those of setup."""
+        """The shapes are set in setup."""
 
     def forward(self, bottom, top):
         count = self.param.window_data_param.batch_size
@@ -129,7 +129,7 @@ class WindowData(Layer):
     def _placement(self, window: Window, shape: tuple[int, ...], mirror: bool):
         """The box to cut out of an image, the (width, height) to warp it to, and the free pixels left and above.
 
-        With context or square windows the box grows around its middle; what lies outside of the image stays free.
+        With context or square windows the box grows around its centre; pixels outside the image stay free.
         Halves and ends are float32, as the original computes them.
         """
         param, box = self.param.window_data_param, window[2:]
@@ -148,7 +148,7 @@ class WindowData(Layer):
     def _grown(self, first: int, last: int, limit: int, flipped: bool) -> tuple[int, int, int, int]:
         """Of an interval: its part within 0..limit-1, that part's length in the top, and the free pixels before it.
 
-        Flipped, those are the pixels that were free behind it. The length is what then fits, rounded sizes may not.
+        If flipped, these are the pixels that were free after it. The length is clipped: rounded sizes may not fit.
         """
         before, behind = max(0, -first), max(0, last - limit + 1)
         scale = np.float32(self.size) / np.float32(last - first + 1)

@@ -210,7 +210,7 @@ class Solver:
         return interval > 0 and self.iter % interval == 0
 
     def _is_due_here(self, interval: int) -> bool:
-        """Of what one process does for all."""
+        """For work that one process does for all."""
         return self._is_due(interval) and self.exchange.is_root
 
     def _iterate(self) -> None:

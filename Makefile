@@ -40,7 +40,7 @@ build/extensions.stamp: $(EXTENSION_SOURCES)
 	$(PY) setup.py --quiet build_ext --inplace
 	@mkdir -p $(@D) && touch $@
 
-test: install  ## Run the tests (TESTS=path, TEST_FLAGS="-k name", WORKERS=n)
+test: install  ## Run the tests (TESTS=path, TEST_FLAGS="-m 'not slow'", WORKERS=n)
 	OMP_NUM_THREADS=1 $(PY) -m pytest $(TESTS) $(TEST_FLAGS) \
 	    $$($(PY) -c "import xdist" 2>/dev/null && echo "-n $(WORKERS)")
 

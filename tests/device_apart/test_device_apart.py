@@ -13,7 +13,7 @@ from device_apart import ROOT, build, environment
 from caffe.engine.files.caffemodel import read_weights
 from datasets.demo_scenes import make_demo_dataset
 
-pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="the GPU takes its place")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(torch.cuda.is_available(), reason="the GPU takes its place")]
 SETTINGS = ["TRAIN.SCALES", "(160,)", "TRAIN.MAX_SIZE", "240", "TEST.SCALES", "(160,)", "TEST.MAX_SIZE", "240",
             "TRAIN.RPN_PRE_NMS_TOP_N", "192", "TRAIN.RPN_POST_NMS_TOP_N", "60", "TRAIN.BATCH_SIZE", "16",
             "NUM_WORKERS", "0"]

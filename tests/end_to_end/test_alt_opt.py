@@ -5,10 +5,13 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from alt_opt.manifest import FolderLock, RunError
 from fast_rcnn.config import reset_cfg
 from utils.files import read_json, read_json_lines, sha256_file
 
+pytestmark = pytest.mark.slow
 FINAL = "Tiny_faster_rcnn_final.caffemodel"
 TRAINED = {"stage1_rpn": 12, "stage1_fast_rcnn": 3, "stage2_rpn": 4, "stage2_fast_rcnn": 60}
 

@@ -19,6 +19,7 @@ from fast_rcnn.train_log import TrainLog
 from rpn.generate import imdb_proposals, save_proposals
 from utils.files import read_json, read_json_lines, sha256_file
 
+pytestmark = pytest.mark.slow
 ITERATIONS = {"stage1_rpn": 20, "stage1_fast_rcnn": 4, "stage2_rpn": 2000, "stage2_fast_rcnn": 4}
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 

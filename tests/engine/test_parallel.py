@@ -43,6 +43,7 @@ def results(tmp_path_factory):
     return {tuple(path.stem.split("_")): np.load(path) for path in folder.glob("*.npz")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", ["sgd", "clipped"])
 def test_two_processes_train_as_one_with_twice_the_passes(results, solver):
     alone, first, second = (results[(solver, *key)] for key in (("1", "0"), ("2", "0"), ("2", "1")))

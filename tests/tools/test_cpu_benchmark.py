@@ -18,6 +18,7 @@ def columns(line: str) -> list[str]:
 
 
 # ---------------------------------------------------------------------------------------------- the command
+@pytest.mark.slow
 def test_the_table_shows_what_was_measured(program, tmp_path):
     """Seconds, ratios and memory of the table are those that the processes found, which are printed one by one."""
     options = ["--rows", "trunk_forward", "--size", "48", "64", "--rois", "40", "--iterations", "1", "--report"]

@@ -151,6 +151,7 @@ def test_what_was_measured_is_kept(parts, program, tmp_path, capsys):
 
 
 # ---------------------------------------------------------------------------------------------- the command
+@pytest.mark.slow
 def test_the_whole_command(program, tmp_path, capsys):
     options = ["--cpu", *"--net Tiny --size 96 128 --rois 60 --workers 0 --iterations 2 --warm_up 1".split(),
                "--precisions", "float32", "--rows", "proposals", "--report", str(tmp_path / "report.md"),

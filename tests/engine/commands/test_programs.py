@@ -10,6 +10,7 @@ import pytest
 import caffe
 from caffe.proto import caffe_pb2, prototxt
 
+pytestmark = pytest.mark.slow      # they start several Pythons
 TOOLS = Path(caffe.__file__).parent / "tools"
 OLD = {"net": "layers { name: 'd' type: DUMMY_DATA top: 'd' }", "solver": "solver_type: ADAM"}
 NEW = {"net": caffe_pb2.NetParameter, "solver": caffe_pb2.SolverParameter}

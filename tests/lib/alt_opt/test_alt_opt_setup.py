@@ -169,6 +169,7 @@ def edit(run, name, old, new):
     return path
 
 
+@pytest.mark.slow
 def test_all_nets_are_tried_out_and_their_mistakes_told_together(prepare, tmp_path):
     run = prepare()
     later = edit(run, "stage2_fast_rcnn_train.pt", 'type: "SmoothL1Loss"', 'type: "SmoothL2Loss"')
@@ -186,6 +187,7 @@ def test_all_nets_are_tried_out_and_their_mistakes_told_together(prepare, tmp_pa
     assert f"{final}:" in str(caught.value) and "layer 'fc6': its weights have the shapes [[255" in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, old, new, message", [
     ("faster_rcnn_test.pt", 'name: "fc7"', 'name: "fc_7"',
      "layer 'fc_7': stage2_fast_rcnn trains no layer of this name, so that it would have no weights"),
@@ -200,6 +202,7 @@ def test_nets_must_fit_together(prepare, name, old, new, message):
         dry_run(run, STEPS)
 
 
+@pytest.mark.slow
 def test_initial_weights_are_tried_out(prepare, tmp_path):
     other, same = tmp_path / "other.caffemodel", tmp_path / "same.caffemodel"
     net = ROOT / "models" / "Tiny" / "faster_rcnn_alt_opt" / "faster_rcnn_test.pt"
@@ -214,6 +217,7 @@ def test_initial_weights_are_tried_out(prepare, tmp_path):
     assert {key: cfg[key] for key in before} == before and before["EXP_DIR"] == "tiny"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("restart", [True, False])
 def test_an_old_detector_is_removed_before_anything_is_done_anew(prepare, tmp_path, restart):
     run = prepare("--restart" if restart else "--resume")

@@ -14,6 +14,7 @@ from utils import prototxt
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.slow
 def test_training_and_detection_on_a_caffe_without_our_extensions(tmp_path):
     data = make_demo_dataset(tmp_path / "demo", num_train=2, num_test=1)
     for name, text in model_files("Tiny", 5, None, (0.5, 1, 2), str(tmp_path)).items():

@@ -162,6 +162,7 @@ def test_the_whole_command(program, tmp_path, capsys):
     assert "* torchvision, float32: measured beside VGG16 only (proposals)" in text
 
 
+@pytest.mark.slow
 def test_a_row_that_fails_does_not_end_the_others(program, parts, capsys):
     job = parts["job"].Job("ours", "proposals", "float32", **{**SMALL, "net": "nothing"})
     found = parts["job"].measured(program.__file__, job)

@@ -21,6 +21,7 @@ def test_data_sets_with_files_and_iterations(program, tmp_path):
     assert found["rois"] == 25 and found["seconds"] > 0
 
 
+@pytest.mark.slow
 def test_a_task_in_a_process_of_its_own(program, tmp_path):
     found = program.measured("write", tmp_path, images=3, proposals=20)
     assert found["peak"] > 0 and list(found["steps"]) == ["gather", "save"]

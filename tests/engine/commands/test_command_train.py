@@ -66,6 +66,7 @@ def test_level_and_stage_reach_the_net(project, run):
     assert {"of_stage", "of_level"} <= {name for name, _ in read_weights(project / "solver_iter_6.caffemodel")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number, flag, expected", [
     (signal.SIGINT, "-sigint_effect=stop", "Stopped at iteration"), (signal.SIGHUP, "-sighup_effect=snapshot", None)])
 def test_signals(project, number, flag, expected):

@@ -148,6 +148,7 @@ def test_edited_shipped_nets_that_have_no_effect_are_told(prepare, tmp_path, cap
     assert f"Note: {edited}: edited, which has no effect on nets for 5 classes." in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_solver_of_a_copied_net_is_run_with_the_copy(prepare, tmp_path):
     made = prepare()
     made.lock.release()

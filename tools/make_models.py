@@ -20,10 +20,11 @@ from commands.options import tool, writable_folder
 from net_definitions import NETS, model_files
 from utils.errors import UserError
 from utils.files import atomic_path
+from utils.layer_params import ANCHOR_RATIOS
 
 
 def make_models(net: str, num_classes: int = 21, anchor_scales: Sequence[float] | None = None,
-                anchor_ratios: Sequence[float] = (0.5, 1, 2),
+                anchor_ratios: Sequence[float] = ANCHOR_RATIOS,
                 out_dir: str | os.PathLike = _init_paths.ROOT / "models") -> list[Path]:
     """Write every file of a net into `out_dir`/<net>/<method>/ and return their paths.
 
@@ -48,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
                         help="number of classes with the background (default: 21, PASCAL VOC)")
     parser.add_argument("--scales", type=float, nargs="+", metavar="S",
                         help="anchor scales, times 16 pixels (default: the net's own)")
-    parser.add_argument("--ratios", type=float, nargs="+", default=[0.5, 1, 2], metavar="R",
+    parser.add_argument("--ratios", type=float, nargs="+", default=ANCHOR_RATIOS, metavar="R",
                         help="anchor height / width (default: 0.5 1 2)")
     parser.add_argument("--out", default=str(_init_paths.ROOT / "models"), metavar="DIR",
                         help="folder that gets <net>/<method>/*.pt (default: models/ of the project)")

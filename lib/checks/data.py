@@ -9,6 +9,7 @@ import numpy as np
 from checks.net_file import NetFile
 from rpn.generate_anchors import generate_anchors
 from utils.blob import im_scale_for
+from utils.layer_params import allowed_border, anchor_layout
 
 
 def has_room(anchors: np.ndarray, stride: float, width: float, height: float, border: float = 0) -> bool:
@@ -34,10 +35,10 @@ def small_image_warning(net_path: str | os.PathLike, sizes: Sequence[tuple[int, 
     if not layers:
         return ""
     params = net.params(layers[0])
-    stride = params.get("feat_stride", 16)
-    anchors = generate_anchors(ratios=params.get("ratios", (0.5, 1, 2)), scales=params.get("scales", (8, 16, 32)))
+    stride, anchor_scales, ratios = anchor_layout(params)
+    anchors = generate_anchors(ratios=ratios, scales=anchor_scales)
     small = {size for size in set(sizes)
-             if not any(has_room(anchors, stride, *_scaled(size, scale, max_size), params.get("allowed_border", 0))
+             if not any(has_room(anchors, stride, *_scaled(size, scale, max_size), allowed_border(params))
                         for scale in scales)}
     count = sum(size in small for size in sizes)
     if not count:

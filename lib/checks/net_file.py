@@ -5,7 +5,7 @@ import os
 from typing import Any
 
 from utils import prototxt
-from utils.layer_params import anchor_layout, class_count, parse_param_str
+from utils.layer_params import allowed_border, anchor_layout, class_count, parse_param_str
 
 _ANCHOR_LAYERS = ("AnchorTargetLayer", "ProposalLayer")
 _CLASS_LAYERS = ("RoIDataLayer", "OHEMDataLayer", "ProposalTargetLayer")
@@ -33,6 +33,8 @@ class NetFile:
             params = parse_param_str(layer.python_param.param_str)
             if kind in _ANCHOR_LAYERS:
                 anchor_layout(params)
+            if kind == "AnchorTargetLayer":
+                allowed_border(params)
             if kind in _CLASS_LAYERS:
                 class_count(params)
             return params
@@ -63,10 +65,7 @@ class NetFile:
 
     def anchor_layouts(self) -> list[tuple[Any, tuple]]:
         """Each layer that lays out anchors, with its (feat_stride, scales, ratios)."""
-        return [(layer, (self.params(layer).get("feat_stride"),
-                         tuple(self.params(layer).get("scales", (8, 16, 32))),
-                         tuple(self.params(layer).get("ratios", (0.5, 1, 2)))))
-                for layer in self.python_layers(*_ANCHOR_LAYERS)]
+        return [(layer, anchor_layout(self.params(layer))) for layer in self.python_layers(*_ANCHOR_LAYERS)]
 
     def num_anchors(self) -> int | None:
         """Anchors at each position; None if no layer says so, or says it wrong."""

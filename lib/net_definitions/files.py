@@ -8,6 +8,7 @@ from textwrap import dedent
 
 from caffe import layers as L
 from caffe.net_spec import Top
+from utils.layer_params import ANCHOR_RATIOS
 
 from .draft import Draft
 from .heads import (
@@ -30,13 +31,13 @@ from .heads import (
     untrained_rpn,
 )
 from .nets import NETS, Net, Schedule
-from .task import DEFAULT_RATIOS, Task, as_words
+from .task import Task, as_words
 
 ALL_GROUPS = 5      # every trunk has five groups of convolutions
 
 
 def model_files(net_name: str, num_classes: int = 21, anchor_scales: Sequence[float] | None = None,
-                anchor_ratios: Sequence[float] = DEFAULT_RATIOS, folder: str = "models",
+                anchor_ratios: Sequence[float] = ANCHOR_RATIOS, folder: str = "models",
                 iterations: Sequence[int] | None = None) -> dict[str, str]:
     """Text of every prototxt of a net, by its path under `folder`: {'ZF/faster_rcnn_end2end/test.pt': ...}.
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from caffe.net_spec import Top
+from utils.layer_params import ANCHOR_SCALES
 
 from .trunks import tiny_trunk, vgg16_trunk, vgg_cnn_m_trunk, zf_trunk
 
@@ -37,7 +38,7 @@ class Net:
     alt_opt_rpn_names: tuple[str, str, str] | None = None       # if others after alternating optimisation
     dropout: dict = field(default_factory=lambda: dict(dropout_ratio=0.5))      # {} for none
     filler: dict = field(default_factory=dict)      # of trunk, fc6, fc7, for a net that starts from nothing
-    scales: tuple[float, ...] = (8, 16, 32)                     # anchors of the shipped files
+    scales: tuple[float, ...] = ANCHOR_SCALES                   # anchors of the shipped files
     rpn: Schedule = Schedule(0.001, 60000)
     fast_rcnn: Schedule = Schedule(0.001, 30000)
     end2end: Schedule = Schedule(0.001, 50000, iter_size=2)

@@ -3,8 +3,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-DEFAULT_SCALES = (8, 16, 32)
-DEFAULT_RATIOS = (0.5, 1, 2)
+from utils.layer_params import ANCHOR_RATIOS, ANCHOR_SCALES
 
 
 @dataclass(frozen=True)
@@ -15,8 +14,8 @@ class Task:
     """
 
     num_classes: int = 21
-    scales: tuple[float, ...] = DEFAULT_SCALES
-    ratios: tuple[float, ...] = DEFAULT_RATIOS
+    scales: tuple[float, ...] = ANCHOR_SCALES
+    ratios: tuple[float, ...] = ANCHOR_RATIOS
 
     def __post_init__(self) -> None:
         for name in ("scales", "ratios"):       # 8.0 is written as 8
@@ -42,9 +41,9 @@ class Task:
     def anchor_param(self) -> str:
         """`param_str` of the layers that lay out anchors; usual scales and ratios are left out."""
         lines = ["'feat_stride': 16"]
-        if self.scales != DEFAULT_SCALES:
+        if self.scales != ANCHOR_SCALES:
             lines.append(f"'scales': {list(self.scales)}")
-        if self.ratios != DEFAULT_RATIOS:
+        if self.ratios != ANCHOR_RATIOS:
             lines.append(f"'ratios': {list(self.ratios)}")
         return "\n".join(lines)
 

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from utils.layer_params import ANCHOR_RATIOS, ANCHOR_SCALES
 
-def generate_anchors(base_size: float = 16, ratios: Sequence[float] = (0.5, 1, 2),
-                     scales: Sequence[float] = (8, 16, 32)) -> np.ndarray:
+
+def generate_anchors(base_size: float = 16, ratios: Sequence[float] = ANCHOR_RATIOS,
+                     scales: Sequence[float] = ANCHOR_SCALES) -> np.ndarray:
     """Anchors of the first feature cell: every ratio with every scale.
 
     The square (0, 0, b-1, b-1) is given each ratio r = height / width: w = round(sqrt(b * b / r)),

@@ -6,6 +6,8 @@ from typing import Any
 import yaml
 
 Params = dict[str, Any]
+ANCHOR_SCALES: tuple[float, ...] = (8, 16, 32)      # times 16 pixels
+ANCHOR_RATIOS: tuple[float, ...] = (0.5, 1, 2)      # height / width
 
 
 class _Loader(yaml.SafeLoader):
@@ -50,7 +52,7 @@ def anchor_layout(params: Params) -> tuple[float, tuple[float, ...], tuple[float
     stride = _required(params, "feat_stride")
     if not _is_number(stride) or stride <= 0:
         raise ValueError(f"'feat_stride' in param_str is {stride!r}, expected a number above 0")
-    return stride, _sizes(params, "scales", (8, 16, 32)), _sizes(params, "ratios", (0.5, 1, 2))
+    return stride, _sizes(params, "scales", ANCHOR_SCALES), _sizes(params, "ratios", ANCHOR_RATIOS)
 
 
 def allowed_border(params: Params) -> float:

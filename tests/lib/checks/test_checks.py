@@ -71,6 +71,7 @@ PARAM_STR_MISTAKES = [
     ("rpn_test.pt", "proposal", "'scales': .2, 4, 8.", "'scales': abc", "is 'abc', expected a list of numbers"),
     ("rpn_test.pt", "proposal", "'scales': .2, 4, 8.", "'scales': 8", "is 8, expected a list of numbers"),
     ("rpn_test.pt", "proposal", "'scales': .2, 4, 8.", "'ratios': [0, 1]", "is .0, 1., expected a list of numbers"),
+    ("stage1_rpn_train.pt", "rpn-data", "'scales': .2, 4, 8.", "'allowed_border': wide", "is 'wide', expected a numb"),
     ("rpn_test.pt", "proposal", "'feat_stride': 16.*8.", "16", "must be entries such as"),
 ]
 

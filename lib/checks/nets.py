@@ -142,7 +142,7 @@ def _stride_problems(net: NetFile) -> Iterator[str]:
 
 
 def _data_problems(net: NetFile, train: Any) -> Iterator[str]:
-    wanted = RPN_BLOBS if train.HAS_RPN else ROI_BLOBS + (BOX_BLOBS if train.BBOX_REG else ())
+    wanted = RPN_BLOBS if train.HAS_RPN else ("data", *ROI_BLOBS, *(BOX_BLOBS if train.BBOX_REG else ()))
     layers = net.python_layers("RoIDataLayer")
     if not layers:
         yield f"{net.path}: has no Python layer RoIDataLayer, which feeds images and boxes"

@@ -1,11 +1,17 @@
-"""A prototxt in the making: the net's layers, its section headings and remarks on single layers."""
+"""A prototxt in the making: layers, headings above sections of them and remarks beside single ones."""
 from __future__ import annotations
 
-from caffe import NetSpec
+from collections.abc import Sequence
 
-from .layout import net_text
+from google.protobuf.message import Message
+
+from caffe import NetSpec
+from utils.prototxt import to_text
+
 from .nets import Net
 from .task import Task
+
+_WIDTH = 100        # of headings, and of layers on one line
 
 
 class Draft:
@@ -15,19 +21,32 @@ class Draft:
         self.net = net
         self.task = task
         self.n = NetSpec()
-        self.sections: dict[int, str] = {}
-        self.remarks: dict[str, str] = {}
+        self._headings: dict[int, str] = {}     # by the index of the layer below
+        self._remarks: dict[str, str] = {}      # by the name of the layer
 
     def section(self, title: str) -> None:
         """Head the layers that follow with a comment."""
-        self.sections[len(self.n.to_proto().layer)] = title
+        self._headings[len(self.n.to_proto().layer)] = title
 
     def remark(self, layer: str, text: str) -> None:
         """Put a comment beside the named layer."""
-        self.remarks[layer] = text
+        self._remarks[layer] = text
 
-    def text(self, header: list[str]) -> str:
+    def text(self, header: Sequence[str]) -> str:
         """The file's text, with the header lines as a comment on top."""
-        message = self.n.to_proto()
-        message.name = self.net.title
-        return net_text(message, header, self.sections, self.remarks)
+        blocks = [*(f"# {line}\n" for line in header), f'name: "{self.net.title}"\n']
+        for index, layer in enumerate(self.n.to_proto().layer):
+            if index in self._headings:
+                blocks.append(f"\n# ---- {self._headings[index]} ".ljust(_WIDTH, "-") + "\n\n")
+            blocks.append(_layer_text(layer, self._remarks.get(layer.name)))
+        return "".join(blocks)
+
+
+def _layer_text(layer: Message, remark: str | None) -> str:
+    """A layer without settings and remark stands on one line if it fits."""
+    fields = to_text(layer).splitlines()
+    line = f"layer {{ {' '.join(fields)} }}\n"
+    if remark is None and len(line) <= _WIDTH and not any("{" in field for field in fields):
+        return line
+    comment = f"  # {remark}" if remark else ""
+    return f"layer {{{comment}\n" + "".join(f"  {field}\n" for field in fields) + "}\n"

@@ -9,6 +9,7 @@ from textwrap import dedent
 from caffe import layers as L
 from caffe.net_spec import Top
 from utils.layer_params import ANCHOR_RATIOS
+from utils.names import HARD
 
 from .draft import Draft
 from .heads import (
@@ -112,8 +113,8 @@ def _fast_rcnn_train(draft: Draft, names: tuple[str, str, str], frozen: int, ohe
         draft.section("readonly RoI head: judges all RoIs with the weights of the head below")
         hard_mining(draft, features)
         draft.section("RoI head: trained on the hard RoIs")
-        roi_head(draft, features, draft.n.rois_hard, shared, propagate_down=[True, False])
-        roi_losses(draft, "_hard")
+        roi_head(draft, features, draft.n["rois" + HARD], shared, propagate_down=[True, False])
+        roi_losses(draft, HARD)
     else:
         draft.section("RoI head")
         roi_head(draft, features, draft.n.rois, lambda layer: LEARNED)

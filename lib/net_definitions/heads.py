@@ -1,41 +1,43 @@
 """Sections that the prototxts of all nets share: data, RPN, RoI head, hard example mining."""
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from caffe import layers as L
 from caffe.net_spec import Top
+from utils.names import BOX_BLOBS, HARD, READONLY, ROI_BLOBS, RPN_BLOBS
 
 from .draft import Draft
+from .trunks import Settings
 
-# `param` entries of a layer with weights and bias: learning (biases twice as fast), fixed, none in test nets
-LEARNED = [dict(lr_mult=1), dict(lr_mult=2)]
-FROZEN = [dict(lr_mult=0, decay_mult=0), dict(lr_mult=0, decay_mult=0)]
-NONE: list[dict] = []
+# `param` of a layer with weights and bias: learned (biases twice as fast), frozen, none in test nets
+LEARNED: Settings = dict(param=[dict(lr_mult=1), dict(lr_mult=2)])
+FROZEN: Settings = dict(param=[dict(lr_mult=0, decay_mult=0), dict(lr_mult=0, decay_mult=0)])
+NONE: Settings = {}
 
-RPN_TOPS = ["rpn_labels", "rpn_bbox_targets", "rpn_bbox_inside_weights", "rpn_bbox_outside_weights"]
-ROI_TOPS = ["rois", "labels", "bbox_targets", "bbox_inside_weights", "bbox_outside_weights"]
+RPN_TARGETS = ("rpn_labels", *(f"rpn_{name}" for name in BOX_BLOBS))
+ROI_TOPS = (*ROI_BLOBS, *BOX_BLOBS)
 
 
-def shared(layer: str) -> list[dict]:
+def shared(layer: str) -> Settings:
     """Learned parameters under the names by which the readonly head uses them too."""
-    return [dict(name=f"{layer}_w", lr_mult=1), dict(name=f"{layer}_b", lr_mult=2)]
+    return dict(param=[dict(name=f"{layer}_w", lr_mult=1), dict(name=f"{layer}_b", lr_mult=2)])
 
 
-def readonly(layer: str) -> list[dict]:
+def readonly(layer: str) -> Settings:
     """The parameters that the trained head owns; their learning rates stand there."""
-    return [dict(name=f"{layer}_w"), dict(name=f"{layer}_b")]
+    return dict(param=[dict(name=f"{layer}_w"), dict(name=f"{layer}_b")])
 
 
-def _gaussian(std: float, param: list[dict]) -> dict:
+def _gaussian(std: float, param: Settings) -> Settings:
     """Fillers of a new layer; a test net needs none."""
     if not param:
         return {}
     return dict(weight_filler=dict(type="gaussian", std=std), bias_filler=dict(type="constant", value=0))
 
 
-def _python(draft: Draft, name: str, module: str, layer: str, tops: list[str], param_str: str,
-            *bottoms: Top, **settings) -> None:
+def _python(draft: Draft, name: str, module: str, layer: str, tops: Sequence[str], param_str: str,
+            *bottoms: Top, **settings: object) -> None:
     """A Python layer; its tops are found in the NetSpec by name."""
     made = L.Python(*bottoms, name=name, ntop=len(tops), module=module, layer=layer, param_str=param_str,
                     **settings)
@@ -43,14 +45,14 @@ def _python(draft: Draft, name: str, module: str, layer: str, tops: list[str], p
         draft.n[top] = output
 
 
-def _class_layer(draft: Draft, name: str, module: str, layer: str, tops: list[str], *bottoms: Top,
-                 **settings) -> None:
+def _class_layer(draft: Draft, name: str, module: str, layer: str, tops: Sequence[str], *bottoms: Top,
+                 **settings: object) -> None:
     """A Python layer that is told the number of classes."""
     _python(draft, name, module, layer, tops, draft.task.class_param, *bottoms, **settings)
     draft.remark(name, draft.task.classes_text)
 
 
-def _anchor_layer(draft: Draft, name: str, module: str, layer: str, tops: list[str], *bottoms: Top) -> None:
+def _anchor_layer(draft: Draft, name: str, module: str, layer: str, tops: Sequence[str], *bottoms: Top) -> None:
     """A Python layer that lays out the anchors."""
     _python(draft, name, module, layer, tops, draft.task.anchor_param, *bottoms)
     draft.remark(name, draft.task.anchors_text)
@@ -58,7 +60,7 @@ def _anchor_layer(draft: Draft, name: str, module: str, layer: str, tops: list[s
 
 def rpn_data(draft: Draft) -> None:
     """Images with their size and ground-truth boxes."""
-    _class_layer(draft, "input-data", "roi_data_layer.layer", "RoIDataLayer", ["data", "im_info", "gt_boxes"])
+    _class_layer(draft, "input-data", "roi_data_layer.layer", "RoIDataLayer", RPN_BLOBS)
 
 
 def roi_data(draft: Draft) -> None:
@@ -81,17 +83,16 @@ def trunk(draft: Draft, frozen_groups: int | None) -> Top:
                            draft.net.filler)
 
 
-def rpn(draft: Draft, features: Top, names: tuple[str, str, str], param: list[dict]) -> None:
+def rpn(draft: Draft, features: Top, names: tuple[str, str, str], param: Settings) -> None:
     """For every anchor at every position: scores rpn_cls_score, box changes rpn_bbox_pred."""
     n, anchors = draft.n, draft.task.num_anchors
     conv, relu, blob = names
     n[blob] = L.Convolution(features, name=conv, num_output=draft.net.rpn_channels, pad=1, kernel_size=3,
-                            param=param, **_gaussian(0.01, param))
+                            **param, **_gaussian(0.01, param))
     n["rpn_relu"] = L.ReLU(n[blob], name=relu, in_place=True)
     for layer, count, meaning in (("rpn_cls_score", 2 * anchors, "2 (background, object)"),
                                   ("rpn_bbox_pred", 4 * anchors, "4 (dx, dy, dw, dh)")):
-        n[layer] = L.Convolution(n.rpn_relu, num_output=count, kernel_size=1, param=param,
-                                 **_gaussian(0.01, param))
+        n[layer] = L.Convolution(n.rpn_relu, num_output=count, kernel_size=1, **param, **_gaussian(0.01, param))
         draft.remark(layer, f"{meaning} x {anchors} anchors = {count}")
 
 
@@ -103,16 +104,16 @@ def rpn_scores_reshape(draft: Draft) -> None:
 def rpn_losses(draft: Draft) -> None:
     """Targets of the anchors, and the losses of the RPN; anchors labelled -1 do not count."""
     n = draft.n
-    _anchor_layer(draft, "rpn-data", "rpn.anchor_target_layer", "AnchorTargetLayer", RPN_TOPS,
+    _anchor_layer(draft, "rpn-data", "rpn.anchor_target_layer", "AnchorTargetLayer", RPN_TARGETS,
                   n.rpn_cls_score, n.gt_boxes, n.im_info, n.data)
     n.rpn_cls_loss = L.SoftmaxWithLoss(n.rpn_cls_score_reshape, n.rpn_labels, name="rpn_loss_cls",
                                        propagate_down=[True, False], loss_weight=1,
                                        loss_param=dict(ignore_label=-1, normalize=True))
-    n.rpn_loss_bbox = L.SmoothL1Loss(n.rpn_bbox_pred, *(n[top] for top in RPN_TOPS[1:]),
+    n.rpn_loss_bbox = L.SmoothL1Loss(n.rpn_bbox_pred, *(n[top] for top in RPN_TARGETS[1:]),
                                      loss_weight=1, sigma=3)
 
 
-def proposals(draft: Draft, tops: list[str]) -> None:
+def proposals(draft: Draft, tops: Sequence[str]) -> None:
     """The best boxes of the RPN as RoIs, with their scores if two tops are named."""
     n, anchors = draft.n, draft.task.num_anchors
     n.rpn_cls_prob = L.Softmax(n.rpn_cls_score_reshape)
@@ -128,9 +129,9 @@ def proposal_targets(draft: Draft) -> None:
                  draft.n.rpn_rois, draft.n.gt_boxes)
 
 
-def roi_head(draft: Draft, features: Top, rois: Top, param: Callable[[str], list[dict]], suffix: str = "",
-             **pool_settings) -> None:
-    """Class scores and box changes of each RoI. With the suffix `_readonly` it never has a backward pass."""
+def roi_head(draft: Draft, features: Top, rois: Top, param: Callable[[str], Settings], suffix: str = "",
+             **pool_settings: object) -> None:
+    """Class scores and box changes of each RoI. With a suffix its layers never have a backward pass."""
     n, net, classes = draft.n, draft.net, draft.task.num_classes
     blocked = dict(propagate_down=False) if suffix else {}
     if suffix:
@@ -139,14 +140,14 @@ def roi_head(draft: Draft, features: Top, rois: Top, param: Callable[[str], list
     n[blob + suffix] = top = L.ROIPooling(features, rois, name=layer + suffix, pooled_w=net.pool_size,
                                           pooled_h=net.pool_size, spatial_scale=1 / 16, **pool_settings)
     for number, size in zip("67", net.fc_sizes, strict=True):
-        entries = param(f"fc{number}")
-        n[f"fc{number}{suffix}"] = L.InnerProduct(top, num_output=size, param=entries, **blocked,
-                                                  **(net.filler if entries else {}))
+        settings = param(f"fc{number}")
+        n[f"fc{number}{suffix}"] = L.InnerProduct(top, num_output=size, **settings, **blocked,
+                                                  **(net.filler if settings else {}))
         n[f"relu{number}{suffix}"] = top = L.ReLU(n[f"fc{number}{suffix}"], in_place=True, **blocked)
         if net.dropout:
             n[f"drop{number}{suffix}"] = top = L.Dropout(top, in_place=True, **net.dropout, **blocked)
     for name, count, std in (("cls_score", classes, 0.01), ("bbox_pred", 4 * classes, 0.001)):
-        n[name + suffix] = L.InnerProduct(top, num_output=count, param=param(name), **blocked,
+        n[name + suffix] = L.InnerProduct(top, num_output=count, **param(name), **blocked,
                                           **_gaussian(std, param(name)))
     draft.remark("cls_score" + suffix, draft.task.classes_text)
     draft.remark("bbox_pred" + suffix, f"4 (dx, dy, dw, dh) x {classes} classes = {4 * classes}")
@@ -155,20 +156,19 @@ def roi_head(draft: Draft, features: Top, rois: Top, param: Callable[[str], list
 def roi_losses(draft: Draft, suffix: str = "") -> None:
     """Losses on the targets whose blobs end in `suffix`."""
     n = draft.n
-    n.loss_cls = L.SoftmaxWithLoss(n.cls_score, n["labels" + suffix],
-                                   propagate_down=[True, False], loss_weight=1)
-    n.loss_bbox = L.SmoothL1Loss(n.bbox_pred, *(n[top + suffix] for top in ROI_TOPS[2:]),
+    n.loss_cls = L.SoftmaxWithLoss(n.cls_score, n["labels" + suffix], propagate_down=[True, False], loss_weight=1)
+    n.loss_bbox = L.SmoothL1Loss(n.bbox_pred, *(n[top + suffix] for top in BOX_BLOBS),
                                  propagate_down=[True, False, False, False], loss_weight=1)
 
 
 def hard_mining(draft: Draft, features: Top) -> None:
     """A copy of the RoI head with the same weights judges all RoIs; those with the largest losses go on."""
     n = draft.n
-    roi_head(draft, features, n.rois, readonly, "_readonly")
+    roi_head(draft, features, n.rois, readonly, READONLY)
     n.cls_prob_readonly = L.Softmax(n.cls_score_readonly, propagate_down=False)
     bottoms = [n.cls_prob_readonly, n.bbox_pred_readonly, *(n[top] for top in ROI_TOPS)]
     _class_layer(draft, "hard_roi_mining", "roi_data_layer.layer", "OHEMDataLayer",
-                 [top + "_hard" for top in ROI_TOPS], *bottoms, propagate_down=[False] * len(bottoms))
+                 [top + HARD for top in ROI_TOPS], *bottoms, propagate_down=[False] * len(bottoms))
 
 
 def untrained_rpn(draft: Draft, features: Top, names: tuple[str, str, str]) -> None:
@@ -188,7 +188,7 @@ def untrained_fc(draft: Draft) -> None:
                                          data_filler=dict(type="gaussian", std=0.01))
     draft.remark("dummy_roi_pool_conv5", f"{net.feature_channels} channels x {net.pool_size}^2 = {inputs}")
     fc6, fc7 = net.fc_sizes
-    n.fc6 = L.InnerProduct(n.dummy_roi_pool_conv5, num_output=fc6, param=FROZEN, **net.filler)
+    n.fc6 = L.InnerProduct(n.dummy_roi_pool_conv5, num_output=fc6, **FROZEN, **net.filler)
     n.relu6 = L.ReLU(n.fc6, in_place=True)
-    n.fc7 = L.InnerProduct(n.relu6, num_output=fc7, param=FROZEN, **net.filler)
+    n.fc7 = L.InnerProduct(n.relu6, num_output=fc7, **FROZEN, **net.filler)
     n.silence_fc7 = L.Silence(n.fc7, ntop=0)

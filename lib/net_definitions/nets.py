@@ -1,13 +1,11 @@
 """The nets we ship: one short definition each."""
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from caffe.net_spec import Top
 from utils.layer_params import ANCHOR_SCALES
 
-from .trunks import tiny_trunk, vgg16_trunk, vgg_cnn_m_trunk, zf_trunk
+from .trunks import Settings, Trunk, tiny_trunk, vgg16_trunk, vgg_cnn_m_trunk, zf_trunk
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,7 @@ class Net:
 
     name: str                           # folder in models/ and name for --net_name
     title: str                          # `name:` of the prototxts
-    trunk: Callable[..., Top]
+    trunk: Trunk
     frozen_groups: int                  # first convolution groups that training never changes
     feature_channels: int               # of the trunk's last convolution
     rpn_channels: int                   # of the RPN's 3x3 convolution
@@ -36,8 +34,8 @@ class Net:
     # Layers and blob of the RPN's convolution: weights are found by layer name
     rpn_names: tuple[str, str, str] = ("rpn_conv/3x3", "rpn_relu/3x3", "rpn/output")
     alt_opt_rpn_names: tuple[str, str, str] | None = None       # if others after alternating optimisation
-    dropout: dict = field(default_factory=lambda: dict(dropout_ratio=0.5))      # {} for none
-    filler: dict = field(default_factory=dict)      # of trunk, fc6, fc7, for a net that starts from nothing
+    dropout: Settings = field(default_factory=lambda: dict(dropout_ratio=0.5))      # {} for none
+    filler: Settings = field(default_factory=dict)      # of trunk, fc6, fc7, for a net that starts from nothing
     scales: tuple[float, ...] = ANCHOR_SCALES                   # anchors of the shipped files
     rpn: Schedule = Schedule(0.001, 60000)
     fast_rcnn: Schedule = Schedule(0.001, 30000)

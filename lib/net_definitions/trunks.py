@@ -1,12 +1,12 @@
 """The convolutions that the RPN and Fast R-CNN share: from the image to a feature map of stride 16.
 
 A trunk is `trunk(n, data, param, filler)`: it adds its layers to the NetSpec `n` and returns the last one.
-`param(group)` gives the `param` entries of the convolutions of that group (1 to 5), `filler` their
-`weight_filler` settings ({} where weights come from a file).
+`param(group)` gives the `param` setting of the convolutions of that group (1 to 5), `filler` their `weight_filler`;
+both are {} where the prototxt has none.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from caffe import NetSpec
@@ -14,24 +14,26 @@ from caffe import layers as L
 from caffe import params as P
 from caffe.net_spec import Top
 
-Param = Callable[[int], list[dict]]
+Settings = Mapping[str, object]     # keywords of a layer, such as {'num_output': 64, 'kernel_size': 3}
+Param = Callable[[int], Settings]
+Trunk = Callable[[NetSpec, Top, Param, Settings], Top]
 
 
-def _convolution(n: NetSpec, index: str, bottom: Top, **settings) -> Top:
+def _convolution(n: NetSpec, index: str, bottom: Top, **settings: object) -> Top:
     """conv<index> and relu<index> behind it, in place."""
     n[f"conv{index}"] = L.Convolution(bottom, **settings)
     n[f"relu{index}"] = L.ReLU(n[f"conv{index}"], in_place=True)
     return n[f"relu{index}"]
 
 
-def vgg_trunk(n: NetSpec, data: Top, param: Param, filler: dict, *,
+def vgg_trunk(n: NetSpec, data: Top, param: Param, filler: Settings, *,
               groups: Sequence[tuple[int, int]]) -> Top:
     """3x3 convolutions in groups of (channels, layers), 2x2 max pooling between the groups."""
     top = data
     for group, (channels, count) in enumerate(groups, 1):
         for index in range(1, count + 1):
             top = _convolution(n, f"{group}_{index}", top, num_output=channels, pad=1, kernel_size=3,
-                               param=param(group), **filler)
+                               **param(group), **filler)
         if group < len(groups):
             n[f"pool{group}"] = top = L.Pooling(top, pool=P.Pooling.MAX, kernel_size=2, stride=2)
     return top
@@ -43,17 +45,16 @@ vgg16_trunk = partial(vgg_trunk, groups=[(64, 2), (128, 2), (256, 3), (512, 3), 
 tiny_trunk = partial(vgg_trunk, groups=[(16, 1), (32, 1), (64, 1), (96, 1), (128, 2)])
 
 
-def _five_convolutions(n: NetSpec, data: Top, param: Param, filler: dict, *, first: dict, second: dict,
-                       channels: Sequence[int], norm: dict, pool: dict) -> Top:
+def _five_convolutions(n: NetSpec, data: Top, param: Param, filler: Settings, *, first: Settings, second: Settings,
+                       channels: Sequence[int], norm: Settings, pool: Settings) -> Top:
     """Two convolutions with normalisation and pooling behind each, then three 3x3 convolutions."""
     top = data
     for group, settings in enumerate((first, second), 1):
-        top = _convolution(n, str(group), top, stride=2, param=param(group), **settings, **filler)
+        top = _convolution(n, str(group), top, stride=2, **param(group), **settings, **filler)
         n[f"norm{group}"] = top = L.LRN(top, **norm)
         n[f"pool{group}"] = top = L.Pooling(top, pool=P.Pooling.MAX, kernel_size=3, stride=2, **pool)
     for group, count in enumerate(channels, 3):
-        top = _convolution(n, str(group), top, num_output=count, pad=1, kernel_size=3, param=param(group),
-                           **filler)
+        top = _convolution(n, str(group), top, num_output=count, pad=1, kernel_size=3, **param(group), **filler)
     return top
 
 

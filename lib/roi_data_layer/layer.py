@@ -24,6 +24,7 @@ from roi_data_layer.order import BatchOrder
 from roi_data_layer.prefetch import ImageFeed, Waits
 from utils.images import Reader, most_pixels, read_in_line
 from utils.layer_params import class_count
+from utils.names import BOX_BLOBS, HARD, ROI_BLOBS, RPN_BLOBS
 from utils.other_caffe import SettingError, is_on_gpu, set_blob, set_tensor, span
 from utils.python_layer import layer_name, layer_setting, pass_number
 
@@ -164,7 +165,7 @@ class OHEMDataLayer(caffe.Layer):
             raise SettingError(f"{layer_name(self)}: TRAIN.HAS_RPN must be False, RoIs come from a file")
         self._batch_size = train.BATCH_SIZE
         self._nms_thresh = train.OHEM_NMS_THRESH if train.OHEM_USE_NMS else None
-        shapes = {f"{name}_hard": shape for name, shape in _roi_shapes(train, num_classes).items()}
+        shapes = {f"{name}{HARD}": shape for name, shape in _roi_shapes(train, num_classes).items()}
         _check_count(self, "tops", top, shapes)
         _check_count(self, "bottoms", bottom, ["cls_prob", "bbox_pred", *_roi_shapes(train, num_classes)])
         self._tops = list(shapes)
@@ -185,7 +186,7 @@ class OHEMDataLayer(caffe.Layer):
         losses = roi_losses(cls_prob, labels, *([bbox_pred, *boxes] if boxes else []))
         hard = get_ohem_minibatch(losses, rois, labels, *boxes, batch_size=self._batch_size,
                                   nms_thresh=self._nms_thresh)
-        self._losses = (losses, hard["losses_hard"])
+        self._losses = (losses, hard[f"losses{HARD}"])
         _fill(top, [hard[name] for name in self._tops])
 
     def _choose_on_gpu(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
@@ -202,18 +203,16 @@ class OHEMDataLayer(caffe.Layer):
 
 def _data_shapes(train: Any, num_classes: int) -> dict[str, tuple[int, ...]]:
     """Names of RoIDataLayer's tops with shapes to build the net by; true ones come with the data."""
-    images = {"data": (train.IMS_PER_BATCH, 3, max(train.SCALES), train.MAX_SIZE)}
+    images = (train.IMS_PER_BATCH, 3, max(train.SCALES), train.MAX_SIZE)
     if train.HAS_RPN:
-        return {**images, "im_info": (train.IMS_PER_BATCH, 3), "gt_boxes": (1, 5 + (train.IMS_PER_BATCH > 1))}
-    return {**images, **_roi_shapes(train, num_classes)}
+        im_info, gt_boxes = (train.IMS_PER_BATCH, 3), (1, 5 + (train.IMS_PER_BATCH > 1))
+        return dict(zip(RPN_BLOBS, (images, im_info, gt_boxes), strict=True))
+    return {"data": images, **_roi_shapes(train, num_classes)}
 
 
 def _roi_shapes(train: Any, num_classes: int) -> dict[str, tuple[int, ...]]:
-    shapes: dict[str, tuple[int, ...]] = {"rois": (1, 5), "labels": (1,)}
-    if train.BBOX_REG:
-        for name in ("bbox_targets", "bbox_inside_weights", "bbox_outside_weights"):
-            shapes[name] = (1, 4 * num_classes)
-    return shapes
+    shapes: dict[str, tuple[int, ...]] = dict(zip(ROI_BLOBS, ((1, 5), (1,)), strict=True))
+    return shapes | (dict.fromkeys(BOX_BLOBS, (1, 4 * num_classes)) if train.BBOX_REG else {})
 
 
 def _check_count(layer: Any, kind: str, blobs: Sequence[Any], names: Collection[str]) -> None:

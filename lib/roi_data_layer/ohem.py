@@ -8,6 +8,7 @@ import numpy as np
 
 from fast_rcnn.nms_wrapper import nms
 from utils.blob import as_rows
+from utils.names import BOX_BLOBS, HARD, ROI_BLOBS
 
 # A probability of 0 counts as this much: a loss of 36.04 instead of infinity
 LEAST_PROBABILITY = np.finfo(np.float64).eps
@@ -74,6 +75,6 @@ def get_ohem_minibatch(losses: np.ndarray, rois: np.ndarray, labels: np.ndarray,
                        nms_thresh: float | None = None) -> dict[str, np.ndarray]:
     """The rows of the hardest RoIs as `losses_hard`, `rois_hard`, `labels_hard` and, where given, `bbox_*_hard`."""
     hard = select_hard_rois(losses, rois, labels, batch_size, nms_thresh)
-    arrays = {"losses": losses, "rois": rois, "labels": labels, "bbox_targets": bbox_targets,
-              "bbox_inside_weights": bbox_inside_weights, "bbox_outside_weights": bbox_outside_weights}
-    return {f"{name}_hard": array[hard] for name, array in arrays.items() if array is not None}
+    arrays = (losses, rois, labels, bbox_targets, bbox_inside_weights, bbox_outside_weights)
+    return {f"{name}{HARD}": array[hard] for name, array in zip(("losses", *ROI_BLOBS, *BOX_BLOBS), arrays, strict=True)
+            if array is not None}

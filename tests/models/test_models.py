@@ -5,6 +5,7 @@ import make_models
 import pytest
 
 import caffe
+from caffe import net_spec
 from caffe.proto import caffe_pb2
 from caffe.proto.prototxt import parse, read_net, read_solver, write_message
 from net_definitions import NETS, model_files
@@ -28,6 +29,17 @@ def outputs(layer) -> int:
 def test_shipped_files_are_the_generated_ones(net):
     shipped = {file: (MODELS / file).read_text() for file in ALL_FILES if file.startswith(f"{net}/")}
     assert shipped == model_files(net), "run tools/make_models.py"
+
+
+def test_no_setting_is_an_empty_list(monkeypatch):
+    """BVLC's NetSpec looks at the first entry of every list."""
+    class Function(net_spec.Function):
+        def __init__(self, type_name, inputs, params):
+            assert [] not in params.values(), (type_name, params)
+            super().__init__(type_name, inputs, params)
+
+    monkeypatch.setattr(net_spec, "Function", Function)
+    assert all(model_files(net) for net in NETS)
 
 
 def test_there_are_no_other_nets():

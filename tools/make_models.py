@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Writes the prototxts of the shipped nets, for any number of classes and any anchors.
+"""Writes the prototxts of our nets, for any number of classes and any anchors.
 
     tools/make_models.py                                    writes models/ anew
     tools/make_models.py --net VGG16 --classes 4 --scales 2 4 8 --out my_models
 
 The second form writes the folders faster_rcnn_alt_opt, faster_rcnn_alt_opt_no_ohem and faster_rcnn_end2end of
-my_models/VGG16. The nets are defined in lib/net_definitions/nets.py.
+my_models/VGG16; models/ has no faster_rcnn_alt_opt_no_ohem. The nets are defined in lib/net_definitions/nets.py.
 """
 from __future__ import annotations
 
@@ -17,24 +17,29 @@ from pathlib import Path
 
 import _init_paths
 from commands.options import tool, writable_folder
-from net_definitions import NETS, model_files
+from net_definitions import NETS, SHIPPED_CLASSES, is_shipped, model_files
+from net_definitions.task import as_words
 from utils.errors import UserError
 from utils.files import atomic_path
 from utils.layer_params import ANCHOR_RATIOS
 
+MODELS = _init_paths.ROOT / "models"
 
-def make_models(net: str, num_classes: int = 21, anchor_scales: Sequence[float] | None = None,
-                anchor_ratios: Sequence[float] = ANCHOR_RATIOS,
-                out_dir: str | os.PathLike = _init_paths.ROOT / "models") -> list[Path]:
+
+def make_models(net: str, num_classes: int = SHIPPED_CLASSES, anchor_scales: Sequence[float] | None = None,
+                anchor_ratios: Sequence[float] = ANCHOR_RATIOS, out_dir: str | os.PathLike | None = None) -> list[Path]:
     """Write every file of a net into `out_dir`/<net>/<method>/ and return their paths.
 
-    `num_classes` counts the background. `anchor_scales` (times 16 pixels) are the net's own if None. The
-    solvers name their nets by a path from the project's root if they lie inside it, else by an absolute one.
+    `num_classes` counts the background. `anchor_scales` (times 16 pixels) are the net's own if None. Without
+    `out_dir` the shipped files in models/ are written. The solvers name their nets by a path from the project's root
+    if they lie inside it, else by an absolute one.
     Raises ValueError for an unknown net or an impossible number of classes or anchors.
     """
-    out = Path(out_dir).resolve()
+    out = Path(out_dir or MODELS).resolve()
     folder = out.relative_to(_init_paths.ROOT) if out.is_relative_to(_init_paths.ROOT) else out
     files = model_files(net, num_classes, anchor_scales, anchor_ratios, folder.as_posix())
+    if out_dir is None:
+        files = {name: text for name, text in files.items() if is_shipped(name)}
     for name, text in files.items():
         with atomic_path(out / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -45,14 +50,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--net", choices=NETS, help="one net only (default: all)")
-    parser.add_argument("--classes", type=int, default=21, metavar="N",
-                        help="number of classes with the background (default: 21, PASCAL VOC)")
+    parser.add_argument("--classes", type=int, default=SHIPPED_CLASSES, metavar="N",
+                        help=f"number of classes with the background (default: {SHIPPED_CLASSES}, PASCAL VOC)")
     parser.add_argument("--scales", type=float, nargs="+", metavar="S",
                         help="anchor scales, times 16 pixels (default: the net's own)")
     parser.add_argument("--ratios", type=float, nargs="+", default=ANCHOR_RATIOS, metavar="R",
-                        help="anchor height / width (default: 0.5 1 2)")
-    parser.add_argument("--out", default=str(_init_paths.ROOT / "models"), metavar="DIR",
-                        help="folder that gets <net>/<method>/*.pt (default: models/ of the project)")
+                        help=f"anchor height / width (default: {as_words(ANCHOR_RATIOS)})")
+    parser.add_argument("--out", metavar="DIR", help="folder that gets <net>/<method>/*.pt (default: models/ of the "
+                                                   "project, which has no nets without hard example mining)")
     return parser
 
 
@@ -60,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; returns its exit status."""
     args = _parser().parse_args(argv)
-    writable_folder(args.out, "--out")
+    writable_folder(args.out or MODELS, "--out")
     for net in [args.net] if args.net else NETS:
         try:
             paths = make_models(net, args.classes, args.scales, args.ratios, args.out)

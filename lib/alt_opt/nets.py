@@ -1,11 +1,11 @@
-"""The prototxts of a run of alternating optimisation: shipped, the user's, or made for the data set."""
+"""The prototxts of a run of alternating optimisation: shipped, the user's, or made for the run."""
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from net_definitions import NETS, model_files
+from net_definitions import NETS, SHIPPED_CLASSES, alt_opt_method, model_files
 from utils import prototxt
 from utils.errors import CheckError
 from utils.files import atomic_path, read_json, write_json
@@ -108,17 +108,23 @@ def find_nets(net_name: str, num_classes: int, ohem: bool, models: str | None, s
 
     models   the user's folder, whose files are used as they are; it holds them or <net>/<method>/
     shipped  folder of the shipped nets
-    made     folder for nets that are made for the data set, where its number of classes is not the shipped one
-             (see `make_nets`)
+    made     folder for nets that are not shipped: for other numbers of classes, or without mining (see `make_nets`)
     Raises CheckError where they are not there.
     """
-    method = "faster_rcnn_alt_opt" + ("" if ohem else "_no_ohem")
+    method = alt_opt_method(ohem)
     if models is not None:
-        inner = Path(models) / net_name / method
-        return RunNets(net_name, inner if inner.is_dir() else Path(models), max_iters)
+        return RunNets(net_name, _folder_of_user(Path(models), net_name, method), max_iters)
     check_net_name(net_name)
-    if num_classes == 21:
-        return RunNets(net_name, shipped / net_name / method, max_iters)
+    if num_classes == SHIPPED_CLASSES:
+        folder = shipped / net_name / method
+        if ohem or any(folder.glob("*.pt")):    # without mining: those of a version before, or of the user's MODELS_DIR
+            return RunNets(net_name, folder, max_iters)
+        print(f"Nets without hard example mining are not shipped: writing them to {made}", flush=True)
+        make_nets(net_name, num_classes, made)
+        return RunNets(net_name, made / net_name / method, max_iters)
+    falls = "; their learning rates fall after three quarters of the iterations" if max_iters else ""
+    print(f"The data set has {num_classes} classes with the background, the shipped nets {SHIPPED_CLASSES}: writing "
+          f"nets for it to {made}{falls}", flush=True)
     make_nets(net_name, num_classes, made, max_iters)
     edited = edited_shipped_files(net_name, shipped, method)
     if edited:
@@ -127,15 +133,22 @@ def find_nets(net_name: str, num_classes: int, ohem: bool, models: str | None, s
     return RunNets(net_name, made / net_name / method, max_iters)
 
 
-def make_nets(net_name: str, num_classes: int, made: Path, max_iters: Sequence[int] | None) -> None:
-    """Write a net's files for a data set into `made`/<net>/<method>/; files that were edited there are kept.
+def _folder_of_user(models: Path, net_name: str, method: str) -> Path:
+    inner = models / net_name / method
+    if inner.is_dir():
+        return inner
+    if inner.parent.is_dir() and not any(models.glob("*.pt")):
+        raise CheckError(f"--models {models}: {inner.parent} has no folder {method}; "
+                         f"tools/make_models.py --net {net_name} --out DIR writes one")
+    return models
+
+
+def make_nets(net_name: str, num_classes: int, made: Path, max_iters: Sequence[int] | None = None) -> None:
+    """Write a net's files into `made`/<net>/<method>/; files that were edited there are kept.
 
     max_iters  of the four stages: their learning rates fall after three quarters; None: where the definition says
     Raises CheckError if an edited file does not fit to the command any more.
     """
-    falls = "; their learning rates fall after three quarters of the iterations" if max_iters else ""
-    print(f"The data set has {num_classes} classes with the background, the shipped nets 21: writing nets for it "
-          f"to {made}{falls}", flush=True)
     texts = model_files(net_name, num_classes, folder=made.resolve().as_posix(), iterations=max_iters)
     for path in write_files(texts, made):
         print(f"Kept as you have edited it: {path}", flush=True)

@@ -1,5 +1,5 @@
-"""The shipped nets as Python: `model_files` gives every prototxt of a net as text."""
-from .files import model_files
+"""Our nets as Python: `model_files` gives every prototxt of a net as text."""
+from .files import SHIPPED_CLASSES, alt_opt_method, is_shipped, model_files
 from .nets import NETS
 
-__all__ = ["NETS", "model_files"]
+__all__ = ["NETS", "SHIPPED_CLASSES", "alt_opt_method", "is_shipped", "model_files"]

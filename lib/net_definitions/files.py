@@ -1,7 +1,7 @@
 """The files of a net: what each stage of training and each test net consists of."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from textwrap import dedent
@@ -34,10 +34,22 @@ from .heads import (
 from .nets import NETS, Net, Schedule
 from .task import Task, as_words
 
-ALL_GROUPS = 5      # every trunk has five groups of convolutions
+SHIPPED_CLASSES = 21        # of the nets in models/: PASCAL VOC's 20 and the background
+ALL_GROUPS = 5              # every trunk has five groups of convolutions
+_ALT_OPT, _NO_OHEM, _END2END = "faster_rcnn_alt_opt", "faster_rcnn_alt_opt_no_ohem", "faster_rcnn_end2end"
 
 
-def model_files(net_name: str, num_classes: int = 21, anchor_scales: Sequence[float] | None = None,
+def alt_opt_method(ohem: bool) -> str:
+    """Name of the folder of alternating optimisation with or without hard example mining."""
+    return _ALT_OPT if ohem else _NO_OHEM
+
+
+def is_shipped(file: str) -> bool:
+    """Whether a file of `model_files` is one of models/; those without hard example mining are made on demand."""
+    return file.split("/")[1] != _NO_OHEM
+
+
+def model_files(net_name: str, num_classes: int = SHIPPED_CLASSES, anchor_scales: Sequence[float] | None = None,
                 anchor_ratios: Sequence[float] = ANCHOR_RATIOS, folder: str = "models",
                 iterations: Sequence[int] | None = None) -> dict[str, str]:
     """Text of every prototxt of a net, by its path under `folder`: {'ZF/faster_rcnn_end2end/test.pt': ...}.
@@ -59,7 +71,7 @@ def model_files(net_name: str, num_classes: int = 21, anchor_scales: Sequence[fl
 
 def _alt_opt_files(net: Net, task: Task, ohem: bool, folder: str,
                    iterations: Sequence[int] | None = None) -> dict[str, str]:
-    method = f"{net.name}/faster_rcnn_alt_opt" + ("" if ohem else "_no_ohem")
+    method = f"{net.name}/{alt_opt_method(ohem)}"
     names = net.alt_opt_rpn_names or net.rpn_names
     kind = "with online hard example mining" if ohem else "on a random sample of RoIs"
     files = {}
@@ -85,7 +97,7 @@ def _alt_opt_files(net: Net, task: Task, ohem: bool, folder: str,
 
 
 def _end2end_files(net: Net, task: Task, folder: str) -> dict[str, str]:
-    method = f"{net.name}/faster_rcnn_end2end"
+    method = f"{net.name}/{_END2END}"
     title = "RPN and Fast R-CNN trained together"
     return {
         f"{method}/train.pt": _net_file(net, task, title, _end2end_train),
@@ -155,7 +167,7 @@ def _faster_rcnn_test(draft: Draft, names: tuple[str, str, str]) -> None:
     draft.n.cls_prob = L.Softmax(draft.n.cls_score)
 
 
-def _net_file(net: Net, task: Task, title: str, build) -> str:
+def _net_file(net: Net, task: Task, title: str, build: Callable[[Draft], object]) -> str:
     draft = Draft(net, task)
     build(draft)
     return draft.text([

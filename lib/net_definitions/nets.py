@@ -1,4 +1,4 @@
-"""The nets we ship: one short definition each."""
+"""Our nets: one short definition each."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field

@@ -13,9 +13,9 @@ class Task:
     Raises ValueError for fewer than two classes and for scales or ratios that are missing, repeated or not positive.
     """
 
-    num_classes: int = 21
-    scales: tuple[float, ...] = ANCHOR_SCALES
-    ratios: tuple[float, ...] = ANCHOR_RATIOS
+    num_classes: int
+    scales: tuple[float, ...]
+    ratios: tuple[float, ...]
 
     def __post_init__(self) -> None:
         for name in ("scales", "ratios"):       # 8.0 is written as 8

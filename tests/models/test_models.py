@@ -1,4 +1,4 @@
-"""The shipped prototxts: equal to their definitions, readable, with the right class and anchor counts."""
+"""The prototxts: those shipped equal to their definitions, all readable, with the right class and anchor counts."""
 from pathlib import Path
 
 import make_models
@@ -8,10 +8,11 @@ import caffe
 from caffe import net_spec
 from caffe.proto import caffe_pb2
 from caffe.proto.prototxt import parse, read_net, read_solver, write_message
-from net_definitions import NETS, model_files
+from net_definitions import NETS, is_shipped, model_files
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
-ALL_FILES = sorted(path.relative_to(MODELS).as_posix() for path in MODELS.glob("*/*/*.pt"))
+SHIPPED_FILES = sorted(path.relative_to(MODELS).as_posix() for path in MODELS.glob("*/*/*.pt"))
+ALL_FILES = sorted(file for net in NETS for file in model_files(net))
 NET_FILES = [file for file in ALL_FILES if "solver" not in file]
 SOLVER_FILES = [file for file in ALL_FILES if "solver" in file]
 
@@ -27,8 +28,9 @@ def outputs(layer) -> int:
 
 @pytest.mark.parametrize("net", NETS)
 def test_shipped_files_are_the_generated_ones(net):
-    shipped = {file: (MODELS / file).read_text() for file in ALL_FILES if file.startswith(f"{net}/")}
-    assert shipped == model_files(net), "run tools/make_models.py"
+    shipped = {file: (MODELS / file).read_text() for file in SHIPPED_FILES if file.startswith(f"{net}/")}
+    definition = {file: text for file, text in model_files(net).items() if is_shipped(file)}
+    assert shipped == definition and len(shipped) == 13, "run tools/make_models.py"
 
 
 def test_no_setting_is_an_empty_list(monkeypatch):
@@ -43,12 +45,12 @@ def test_no_setting_is_an_empty_list(monkeypatch):
 
 
 def test_there_are_no_other_nets():
-    assert {file.split("/")[0] for file in ALL_FILES} == set(NETS)
+    assert {file.split("/")[0] for file in SHIPPED_FILES} == set(NETS)
 
 
 @pytest.mark.parametrize("file", NET_FILES)
-def test_net_is_readable_and_complete(file):
-    net = read_net(MODELS / file)
+def test_net_is_readable_and_complete(file, models):
+    net = read_net(models / file)
     names = [layer.name for layer in net.layer]
     assert len(set(names)) == len(names)
     made: set[str] = set()
@@ -59,10 +61,11 @@ def test_net_is_readable_and_complete(file):
 
 
 @pytest.mark.parametrize("file", SOLVER_FILES)
-def test_solver_names_a_net_that_exists(file):
-    solver = read_solver(MODELS / file)
-    assert (MODELS.parent / solver.train_net).is_file()
-    assert Path(solver.train_net).parent == Path("models", file).parent
+def test_solver_names_a_net_that_exists(file, models):
+    solver = read_solver(models / file)
+    net = models.parent / solver.train_net
+    assert net.is_file() and net.parent == (models / file).parent
+    assert Path(solver.train_net).is_absolute() is not is_shipped(file)
     assert (solver.lr_policy, solver.gamma, solver.snapshot) == ("step", pytest.approx(0.1), 0)
     assert (solver.momentum, solver.weight_decay) == (pytest.approx(0.9), pytest.approx(0.0005))
 
@@ -100,9 +103,9 @@ def test_class_and_anchor_counts_follow_everywhere(net):
                 assert layer.python_param.param_str == "'num_classes': 4"
 
 
-def frozen_convolutions(file: str) -> tuple[int, int]:
+def frozen_convolutions(path: Path) -> tuple[int, int]:
     """Number of frozen and of all convolutions of the trunk."""
-    trunk = [layer for layer in read_net(MODELS / file).layer
+    trunk = [layer for layer in read_net(path).layer
              if layer.type == "Convolution" and layer.name.startswith("conv")]
     frozen = [layer for layer in trunk if [p.lr_mult for p in layer.param] == [0, 0]]
     return len(frozen), len(trunk)
@@ -111,11 +114,11 @@ def frozen_convolutions(file: str) -> tuple[int, int]:
 @pytest.mark.parametrize("net, first_stage, trunk", [
     ("VGG16", 4, 13), ("VGG_CNN_M_1024", 1, 5), ("ZF", 0, 5), ("Tiny", 0, 6)])
 @pytest.mark.parametrize("method", ["faster_rcnn_alt_opt", "faster_rcnn_alt_opt_no_ohem"])
-def test_frozen_convolutions(net, first_stage, trunk, method):
+def test_frozen_convolutions(net, first_stage, trunk, method, models):
     for part in ("rpn", "fast_rcnn"):
-        assert frozen_convolutions(f"{net}/{method}/stage1_{part}_train.pt") == (first_stage, trunk)
-        assert frozen_convolutions(f"{net}/{method}/stage2_{part}_train.pt") == (trunk, trunk)
-    assert frozen_convolutions(f"{net}/faster_rcnn_end2end/train.pt") == (first_stage, trunk)
+        assert frozen_convolutions(models / f"{net}/{method}/stage1_{part}_train.pt") == (first_stage, trunk)
+        assert frozen_convolutions(models / f"{net}/{method}/stage2_{part}_train.pt") == (trunk, trunk)
+    assert frozen_convolutions(models / f"{net}/faster_rcnn_end2end/train.pt") == (first_stage, trunk)
 
 
 @pytest.mark.parametrize("net", NETS)
@@ -137,24 +140,24 @@ def test_readonly_head_shares_all_parameters_and_blocks_all_gradients(net, stage
     assert not any("_hard" in bottom for layer in readonly for bottom in layer.bottom)
 
 
-def weights_of(file: str) -> set[str]:
-    return {layer.name.removesuffix("_readonly") for layer in read_net(MODELS / file).layer
+def weights_of(path: Path) -> set[str]:
+    return {layer.name.removesuffix("_readonly") for layer in read_net(path).layer
             if layer.type in ("Convolution", "InnerProduct")}
 
 
 @pytest.mark.parametrize("net", NETS)
 @pytest.mark.parametrize("method", ["faster_rcnn_alt_opt", "faster_rcnn_alt_opt_no_ohem"])
-def test_every_stage_saves_what_the_next_one_needs(net, method):
+def test_every_stage_saves_what_the_next_one_needs(net, method, models):
     """Weights are matched by layer name: the last stage and the test nets must agree on all of them."""
-    folder = f"{net}/{method}"
-    final = weights_of(f"{folder}/faster_rcnn_test.pt")
-    rpn = weights_of(f"{folder}/rpn_test.pt")
+    folder = models / net / method
+    final = weights_of(folder / "faster_rcnn_test.pt")
+    rpn = weights_of(folder / "rpn_test.pt")
     assert final == rpn | {"fc6", "fc7", "cls_score", "bbox_pred"}
     for stage in (1, 2):
-        assert weights_of(f"{folder}/stage{stage}_fast_rcnn_train.pt") == final
-        assert weights_of(f"{folder}/stage{stage}_rpn_train.pt") == rpn | {"fc6", "fc7"}
-    end2end = f"{net}/faster_rcnn_end2end"
-    assert weights_of(f"{end2end}/train.pt") == weights_of(f"{end2end}/test.pt") >= final - rpn
+        assert weights_of(folder / f"stage{stage}_fast_rcnn_train.pt") == final
+        assert weights_of(folder / f"stage{stage}_rpn_train.pt") == rpn | {"fc6", "fc7"}
+    end2end = models / net / "faster_rcnn_end2end"
+    assert weights_of(end2end / "train.pt") == weights_of(end2end / "test.pt") >= final - rpn
 
 
 def test_make_models_writes_files_that_name_each_other(tmp_path, capsys):
@@ -167,6 +170,16 @@ def test_make_models_writes_files_that_name_each_other(tmp_path, capsys):
     assert outputs(layers["cls_score"]) == 4
     assert layers["proposal"].python_param.param_str == "'feat_stride': 16\n'scales': [2, 4.5]"
     assert "23 files" in capsys.readouterr().out
+
+
+def test_make_models_writes_models_anew(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(make_models, "MODELS", tmp_path / "models")
+    monkeypatch.setattr(make_models._init_paths, "ROOT", tmp_path)
+    assert make_models.main([]) == 0
+    written = {path.relative_to(tmp_path / "models").as_posix(): path.read_text()
+               for path in tmp_path.rglob("*") if path.is_file()}
+    assert written == {file: (MODELS / file).read_text() for file in SHIPPED_FILES}
+    assert "13 files" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("settings, words", [

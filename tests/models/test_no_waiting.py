@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from golden.record_trajectories import set_weights
-from test_tiny import TINY, roidb, settings  # noqa: F401  (fixtures)
+from test_tiny import roidb, settings  # noqa: F401  (fixtures)
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import caffe
@@ -75,19 +75,19 @@ def as_gpu(monkeypatch):
 
 
 @contextlib.contextmanager
-def made(solver, entries, folder):
+def made(tiny, solver, entries, folder):
     """A solver of Tiny."""
     cfg.TRAIN.HAS_RPN = "rpn_solver" in solver or "end2end" in solver
     cfg.TRAIN.USE_OHEM = "alt_opt/stage1_fast" in solver
     cfg.TRAIN.BBOX_REG, cfg.NUM_WORKERS = "rpn_solver" not in solver, 0
-    with contextlib.closing(SolverWrapper(TINY / solver, entries, folder)) as wrapper:
+    with contextlib.closing(SolverWrapper(tiny / solver, entries, folder)) as wrapper:
         yield wrapper
 
 
 @contextlib.contextmanager
-def trained(solver, entries, folder):
+def trained(tiny, solver, entries, folder):
     """A solver of Tiny and its losses after two iterations: the first ones make what is then kept, such as anchors."""
-    with made(solver, entries, folder) as wrapper:
+    with made(tiny, solver, entries, folder) as wrapper:
         wrapper.solver.step(2)
         yield wrapper
         assert all(loss > 0 for loss in wrapper.losses.means().values())
@@ -100,9 +100,9 @@ END_TO_END = "faster_rcnn_end2end/solver.pt"
 
 
 @pytest.mark.parametrize("solver", [*WITHOUT_PROPOSALS, END_TO_END])
-def test_iterations_wait_for_proposals_only(solver, roidb, as_gpu, tmp_path):   # noqa: F811
+def test_iterations_wait_for_proposals_only(solver, roidb, as_gpu, tiny, tmp_path):     # noqa: F811
     waits = Waits(as_gpu)
-    with trained(solver, roidb, tmp_path) as wrapper:
+    with trained(tiny, solver, roidb, tmp_path) as wrapper:
         waits.found.clear()
         with waits:
             for _ in range(3):
@@ -124,8 +124,8 @@ def gpu():
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("solver", WITHOUT_PROPOSALS)
-def test_a_gpu_is_not_waited_for(solver, precision, roidb, tmp_path, gpu):      # noqa: F811
-    with device.use_precision(precision), trained(solver, roidb, tmp_path) as wrapper:
+def test_a_gpu_is_not_waited_for(solver, precision, roidb, tiny, tmp_path, gpu):    # noqa: F811
+    with device.use_precision(precision), trained(tiny, solver, roidb, tmp_path) as wrapper:
         torch.cuda.set_sync_debug_mode("error")
         try:
             wrapper.solver.step(3)
@@ -134,11 +134,11 @@ def test_a_gpu_is_not_waited_for(solver, precision, roidb, tmp_path, gpu):      
 
 
 @pytest.mark.parametrize("solver", [*WITHOUT_PROPOSALS, END_TO_END])
-def test_a_gpu_trains_as_the_cpu_does(solver, roidb, tmp_path, gpu):     # noqa: F811
+def test_a_gpu_trains_as_the_cpu_does(solver, roidb, tiny, tmp_path, gpu):  # noqa: F811
     losses = []
     for mode in (caffe.set_mode_gpu, caffe.set_mode_cpu):
         mode()
-        with made(solver, roidb, tmp_path) as wrapper:
+        with made(tiny, solver, roidb, tmp_path) as wrapper:
             net = wrapper.solver.net
             set_weights(net)
             for _ in range(4):

@@ -11,7 +11,6 @@ from fast_rcnn.config import cfg, cfg_from_file, cfg_from_list, reset_cfg
 from roi_data_layer.roidb import add_bbox_regression_targets
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = ROOT / "models" / "Tiny"
 TRUNK = ["conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1", "conv5_2"]
 RPN = ["rpn_conv/3x3", "rpn_cls_score", "rpn_bbox_pred"]
 HEAD = ["fc6", "fc7", "cls_score", "bbox_pred"]
@@ -45,8 +44,8 @@ def roidb(tmp_path) -> list[dict]:
     return entries
 
 
-def train_once(file: str, roidb) -> caffe.Net:
-    net = caffe.Net(str(TINY / file), caffe.TRAIN)
+def train_once(file: Path, roidb) -> caffe.Net:
+    net = caffe.Net(str(file), caffe.TRAIN)
     net.layers[0].set_roidb(roidb)
     net.clear_param_diffs()
     net.forward()
@@ -62,9 +61,9 @@ def learned(net) -> list[str]:
 @pytest.mark.parametrize("file, expected", [
     ("faster_rcnn_alt_opt/stage1_rpn_train.pt", TRUNK + RPN),
     ("faster_rcnn_alt_opt/stage2_rpn_train.pt", RPN)])
-def test_rpn_stages(file, expected, roidb):
+def test_rpn_stages(file, expected, roidb, tiny):
     cfg_from_list(["TRAIN.HAS_RPN", "True", "TRAIN.USE_OHEM", "False"])
-    net = train_once(file, roidb)
+    net = train_once(tiny / file, roidb)
     assert learned(net) == expected
     assert net.blobs["data"].data.shape == (2, 3, 96, 120)
     assert net.blobs["rpn_cls_score"].data.shape == (2, 18, 6, 8)
@@ -75,10 +74,10 @@ def test_rpn_stages(file, expected, roidb):
 
 @pytest.mark.parametrize("method", ["faster_rcnn_alt_opt", "faster_rcnn_alt_opt_no_ohem"])
 @pytest.mark.parametrize("stage, expected", [(1, TRUNK + HEAD), (2, HEAD)])
-def test_fast_rcnn_stages(method, stage, expected, roidb):
+def test_fast_rcnn_stages(method, stage, expected, roidb, tiny):
     ohem = not method.endswith("no_ohem")
     cfg_from_list(["TRAIN.USE_OHEM", str(ohem)])
-    net = train_once(f"{method}/stage{stage}_fast_rcnn_train.pt", roidb)
+    net = train_once(tiny / method / f"stage{stage}_fast_rcnn_train.pt", roidb)
     assert [name for name in learned(net) if not name.endswith("_readonly")] == expected
     rois = net.blobs["rois_hard" if ohem else "rois"].data
     assert len(rois) <= 32 and set(rois[:, 0]) <= {0, 1}
@@ -91,19 +90,19 @@ def test_fast_rcnn_stages(method, stage, expected, roidb):
     assert set(net.params) - {f"{name}_readonly" for name in HEAD} == {*TRUNK, *RPN, *HEAD}
 
 
-def test_end_to_end_training(roidb):
+def test_end_to_end_training(roidb, tiny):
     reset_cfg()
     cfg_from_file(ROOT / "experiments" / "cfgs" / "tiny_end2end.yml")
     cfg_from_list(["TRAIN.SCALES", "(96,)"])
-    net = train_once("faster_rcnn_end2end/train.pt", roidb)
+    net = train_once(tiny / "faster_rcnn_end2end/train.pt", roidb)
     assert learned(net) == TRUNK + RPN + HEAD
     for loss in ("rpn_cls_loss", "rpn_loss_bbox", "loss_cls", "loss_bbox"):
         assert np.all(np.isfinite(net.blobs[loss].data))
 
 
 @pytest.mark.parametrize("file", ["faster_rcnn_alt_opt/faster_rcnn_test.pt", "faster_rcnn_end2end/test.pt"])
-def test_detector(file):
-    net = caffe.Net(str(TINY / file), caffe.TEST)
+def test_detector(file, tiny):
+    net = caffe.Net(str(tiny / file), caffe.TEST)
     net.blobs["data"].reshape(1, 3, 96, 120)
     rng = np.random.default_rng(6)
     top = net.forward(data=rng.normal(size=(1, 3, 96, 120)), im_info=np.array([[96, 120, 1]]))
@@ -113,8 +112,8 @@ def test_detector(file):
     np.testing.assert_allclose(top["cls_prob"].sum(axis=1), 1, rtol=1e-5)
 
 
-def test_proposals():
-    net = caffe.Net(str(TINY / "faster_rcnn_alt_opt/rpn_test.pt"), caffe.TEST)
+def test_proposals(tiny):
+    net = caffe.Net(str(tiny / "faster_rcnn_alt_opt/rpn_test.pt"), caffe.TEST)
     net.blobs["data"].reshape(1, 3, 96, 120)
     rng = np.random.default_rng(6)
     top = net.forward(data=rng.normal(size=(1, 3, 96, 120)), im_info=np.array([[96, 120, 1]]))

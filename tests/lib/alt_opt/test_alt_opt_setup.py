@@ -6,12 +6,14 @@ import pytest
 import train_faster_rcnn_alt_opt as tool
 
 import caffe
-from alt_opt.driver import train_alt_opt
+from alt_opt.driver import step_inputs, train_alt_opt
 from alt_opt.dry_run import dry_run
 from alt_opt.manifest import FolderLock, Manifest, RunError
 from alt_opt.plan import STEPS
 from alt_opt.setup import make_run
+from datasets.demo_scenes import CLASSES
 from fast_rcnn.config import cfg, reset_cfg
+from net_definitions import model_files
 from utils.child_process import ChildDied
 from utils.errors import CheckError, UserError
 from utils.files import write_json
@@ -135,6 +137,27 @@ def test_files_that_were_not_written_by_the_tool_are_not_overwritten(prepare, tm
     with pytest.raises(CheckError, match="was edited since it was written"):
         prepare()
     assert contents(tmp_path) == {tmp_path / "out" / SOLVER: b"mine"}
+
+
+def test_a_run_with_shipped_nets_without_mining_goes_on_with_those_that_are_made(prepare, tmp_path, demo_data):
+    """Versions before had them in models/, with schedules that --max_iters does not change."""
+    data, classes = tmp_path / "data.yml", [*CLASSES, *(f"class{number}" for number in range(16))]
+    write_json(data, {"root": str(demo_data), "images": "JPEGImages", "annotations": "Annotations", "classes": classes,
+                      "image_sets": {"trainval": "ImageSets/Main/trainval.txt"}})
+    for name, text in model_files("Tiny").items():
+        (tmp_path / "models" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "models" / name).write_text(text)
+    words = ["--no_ohem", "--imdb", f"{data}:trainval", "--resume"]
+    before = prepare(*words, "--set", "MODELS_DIR", tmp_path / "models")
+    before.lock.release()
+    after = prepare(*words)
+    assert (before.nets.folder, after.nets.folder) == tuple(
+        folder / "models" / "Tiny" / "faster_rcnn_alt_opt_no_ohem" for folder in (tmp_path, tmp_path / "out"))
+    dry_run(after, STEPS)
+    manifest = Manifest(tmp_path / "manifest")
+    manifest.steps = {step.name: {"outputs": {step.output: {"sha256": ""}}} for step in STEPS}
+    for step in STEPS:
+        assert step_inputs(after, step, manifest) == step_inputs(before, step, manifest)
 
 
 def test_edited_shipped_nets_that_have_no_effect_are_told(prepare, tmp_path, capsys):

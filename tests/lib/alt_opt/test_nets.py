@@ -1,0 +1,83 @@
+"""Which nets a run of alternating optimisation has: shipped, made, or the user's."""
+from pathlib import Path
+
+import pytest
+
+from alt_opt.nets import TRAINED, find_nets
+from net_definitions import model_files
+from utils.errors import CheckError
+
+MODELS = Path(__file__).resolve().parents[3] / "models"
+NO_OHEM = "Tiny/faster_rcnn_alt_opt_no_ohem"
+
+
+def write(files, folder):
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+@pytest.fixture
+def find(tmp_path):
+    """Finds the nets of Tiny, those that are made in tmp_path/made."""
+    def find(ohem=False, num_classes=21, models=None, shipped=MODELS, max_iters=None):
+        return find_nets("Tiny", num_classes, ohem, models, shipped, tmp_path / "made", max_iters)
+    return find
+
+
+def test_shipped_nets_are_used_where_they_are(find, tmp_path, capsys):
+    assert find(ohem=True).folder == MODELS / "Tiny" / "faster_rcnn_alt_opt"
+    assert not (tmp_path / "made").exists() and not capsys.readouterr().out
+
+
+def test_nets_without_mining_are_made(find, tmp_path, capsys):
+    """With the schedules of the shipped nets, whatever --max_iters says."""
+    nets = find(max_iters=(8, 8, 8, 8))
+    assert nets.folder == tmp_path / "made" / NO_OHEM
+    assert capsys.readouterr().out == (
+        f"Nets without hard example mining are not shipped: writing them to {tmp_path / 'made'}\n")
+    definition = model_files("Tiny", folder=str(tmp_path / "made"))
+    for step in TRAINED:
+        for path in (nets.solver(step), nets.train_net(step)):
+            assert path.read_text() == definition[str(path.relative_to(tmp_path / "made"))]
+    assert nets.max_iters["stage1_rpn"] == 8
+
+
+def test_edited_nets_without_mining_are_kept(find, capsys):
+    solver = find().solver("stage1_rpn")
+    solver.write_text(solver.read_text().replace("base_lr: 0.02", "base_lr: 0.03"))
+    assert find().solver("stage1_rpn") == solver and "base_lr: 0.03" in solver.read_text()
+    assert f"Kept as you have edited it: {solver}" in capsys.readouterr().out
+
+
+def test_for_other_classes_the_reason_is_their_number(find, capsys):
+    find(num_classes=5, max_iters=(8, 8, 8, 8))
+    text = capsys.readouterr().out
+    assert text.startswith("The data set has 5 classes with the background, the shipped nets 21: writing nets for it")
+    assert "fall after three quarters" in text and "mining" not in text
+
+
+def test_a_folder_without_mining_among_the_shipped_nets_is_used(find, tmp_path, capsys):
+    """As versions before had, or as the user's MODELS_DIR has."""
+    write(model_files("Tiny", folder=str(tmp_path / "old")), tmp_path / "old")
+    edited = tmp_path / "old" / NO_OHEM / "rpn_test.pt"
+    edited.write_text(edited.read_text() + "# mine\n")
+    nets = find(shipped=tmp_path / "old")
+    assert nets.folder == tmp_path / "old" / NO_OHEM
+    assert not (tmp_path / "made").exists() and not capsys.readouterr().out
+    (nets.folder / "stage1_rpn_train.pt").unlink()      # what is left of edited nets is not passed over
+    with pytest.raises(CheckError, match="stage1_rpn_train.pt does not exist"):
+        find(shipped=tmp_path / "old")
+
+
+def test_a_folder_without_nets_is_none(find, tmp_path):
+    write({f"{NO_OHEM}/notes.txt": ""}, tmp_path / "old")
+    assert find(shipped=tmp_path / "old").folder == tmp_path / "made" / NO_OHEM
+
+
+def test_folders_of_the_user(find, tmp_path):
+    write(model_files("Tiny", folder=str(tmp_path / "mine")), tmp_path / "mine")
+    for models in (tmp_path / "mine", tmp_path / "mine" / NO_OHEM):
+        assert find(models=str(models)).folder == tmp_path / "mine" / NO_OHEM
+    with pytest.raises(CheckError, match=f"{MODELS}/Tiny has no folder faster_rcnn_alt_opt_no_ohem; .*make_models.py"):
+        find(models=str(MODELS))

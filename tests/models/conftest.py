@@ -1,0 +1,28 @@
+"""The nets that the tests of this folder look at."""
+import shutil
+from pathlib import Path
+
+import pytest
+
+from net_definitions import NETS, is_shipped, model_files
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory) -> Path:
+    """A copy of models/, with the nets that are made on demand beside those that are shipped."""
+    folder = tmp_path_factory.mktemp("project") / "models"
+    shutil.copytree(ROOT / "models", folder)
+    for net in NETS:
+        for name, text in model_files(net, folder=str(folder)).items():
+            if not is_shipped(name):
+                (folder / name).parent.mkdir(exist_ok=True)
+                (folder / name).write_text(text)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(models) -> Path:
+    """The folder of the net Tiny."""
+    return models / "Tiny"

@@ -55,8 +55,8 @@ def model_files(net_name: str, num_classes: int = SHIPPED_CLASSES, anchor_scales
     """Text of every prototxt of a net, by its path under `folder`: {'ZF/faster_rcnn_end2end/test.pt': ...}.
 
     `num_classes` counts the background; `anchor_scales` are those of the shipped files if None. `folder` is
-    where the solvers say that their nets are. `iterations` of the four stages of alternating optimisation let
-    the learning rate fall after three quarters of them; without, it falls where the net's definition says.
+    where the solvers say that their nets are. With `iterations`, those of the four stages of alternating optimisation,
+    the learning rate drops after three quarters of them, else where the net's definition says.
     Raises ValueError for an unknown net or an impossible task.
     """
     if net_name not in NETS:

@@ -14,8 +14,8 @@ class Schedule:
 
     base_lr: float
     stepsize: int
-    average_loss: int = 100     # the displayed loss is the mean of so many iterations
-    iter_size: int = 1          # batches whose gradients are added up for one update
+    average_loss: int = 100     # iterations that the displayed loss is the mean of
+    iter_size: int = 1          # batches whose gradients one update accumulates
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Net:
     rpn_names: tuple[str, str, str] = ("rpn_conv/3x3", "rpn_relu/3x3", "rpn/output")
     alt_opt_rpn_names: tuple[str, str, str] | None = None       # if others after alternating optimisation
     dropout: Settings = field(default_factory=lambda: dict(dropout_ratio=0.5))      # {} for none
-    filler: Settings = field(default_factory=dict)      # of trunk, fc6, fc7, for a net that starts from nothing
+    filler: Settings = field(default_factory=dict)      # of trunk, fc6 and fc7, if trained from scratch
     scales: tuple[float, ...] = ANCHOR_SCALES                   # anchors of the shipped files
     rpn: Schedule = Schedule(0.001, 60000)
     fast_rcnn: Schedule = Schedule(0.001, 30000)
@@ -53,7 +53,7 @@ NETS = {net.name: net for net in (
         fc_sizes=(4096, 4096), pool_names=("roi_pool_conv5", "roi_pool_conv5"),
         alt_opt_rpn_names=("rpn_conv1", "rpn_relu1", "rpn_conv1"),
         dropout=dict(dropout_ratio=0.5, scale_train=False)),
-    # Learns small objects from nothing on two CPU cores, in 800, 400, 800 and 400 iterations.
+    # For small objects, trained from scratch on two CPU cores in 800, 400, 800 and 400 iterations.
     Net("Tiny", "Tiny", tiny_trunk, frozen_groups=0, feature_channels=128, rpn_channels=128, pool_size=7,
         fc_sizes=(256, 256), dropout={}, filler=dict(weight_filler=dict(type="msra")), scales=(2, 4, 8),
         rpn=Schedule(0.02, 600, average_loss=20), fast_rcnn=Schedule(0.005, 300, average_loss=20),

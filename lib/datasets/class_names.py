@@ -1,8 +1,12 @@
-"""Which class of a data set a name in an annotation means."""
+"""The class names of a data set, and which of them a name in an annotation means."""
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+
+from datasets.source import DatasetError, Source
+
+BACKGROUND = "__background__"
 
 
 class ClassNames:
@@ -24,9 +28,35 @@ class ClassNames:
         return found
 
 
+def find_classes(sources: Sequence[Source]) -> list[str]:
+    """Sorted names of the annotated classes in the training splits of data sets. Raises DatasetError if there are none.
+
+    Of spellings that differ in case alone the most frequent one counts.
+    """
+    counts: Counter[str] = Counter()
+    for source in sources:
+        counts.update(source.training_names())
+    if not counts:
+        raise DatasetError(f"{sources[0].training_in}: no annotated object found, so no class names; give the classes")
+    return merge_spellings(counts)
+
+
 def merge_spellings(counts: Mapping[str, int]) -> list[str]:
     """Sorted names; of those that differ in case alone the most frequent one."""
     by_lower: dict[str, str] = {}
     for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         by_lower.setdefault(name.lower(), name)
     return sorted(by_lower.values())
+
+
+def with_background(classes: Sequence[str]) -> tuple[str, ...]:
+    """The names, the background first. Raises DatasetError unless they are a list of different names."""
+    if isinstance(classes, str):
+        raise DatasetError(f"classes: expected a list of names, found the text {classes!r}")
+    names = [str(name).strip() for name in classes]
+    names = names if names and names[0] == BACKGROUND else [BACKGROUND, *names]
+    if len(set(names)) < len(names):
+        raise DatasetError(f"class names must differ: {', '.join(names)}")
+    if len(names) == 1:
+        raise DatasetError("classes: no name but the background's; name at least one class")
+    return tuple(names)

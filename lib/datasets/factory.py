@@ -2,22 +2,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+from datasets.annotated_images import AnnotatedImages
+from datasets.class_names import find_classes
+from datasets.formats import find_source
 from datasets.imdb import imdb
 from datasets.joined import JoinedImdb
 from datasets.pascal_voc import pascal_voc
-from datasets.voc_folder import VocFolder, find_classes
-from datasets.voc_layout import DatasetError, Layout, find_layout
-
-_registered: dict[str, Callable[[], imdb]] = {}
-
-
-def register(name: str, make: Callable[[], imdb]) -> None:
-    """Let get_imdb(name) call make(). Raises ValueError if the name is taken."""
-    if name in _registered:
-        raise ValueError(f"a data set named {name!r} is registered already")
-    _registered[name] = make
+from datasets.registry import register as register
+from datasets.registry import registered
+from datasets.source import DatasetError, Source
 
 
 def get_imdb(name: str, classes: Sequence[str] | None = None) -> imdb:
@@ -25,47 +20,45 @@ def get_imdb(name: str, classes: Sequence[str] | None = None) -> imdb:
 
     name     'voc_2007_trainval', 'voc_2012_test' (development kit in data/VOCdevkit<year> or data/VOCdevkit),
              a name given to `register`, or a path with an optional split: 'path/to/BCCD:train',
-             'path/images/train', 'path/to/data.yml:test' (see voc_layout.py)
+             'path/images/train', 'path/to/data.yml:test' in one of the formats of datasets/formats
     classes  names, background first. Default: VOC's own; for a path those annotated in its training split (of all
              joined paths)
     Raises DatasetError that says what is missing.
     """
-    parts = name.split("+")
+    parts = [_find(part) for part in name.split("+")]
     if len(parts) == 1:
-        return _single(name, classes)
-    if classes is None:
-        layouts = [_layout(part) for part in parts if not _is_name(part)]
-        if len(layouts) == len(parts) and not any("classes" in layout.options for layout in layouts):
-            classes = find_classes([file for layout in layouts for file in layout.training])
-    return JoinedImdb([_single(part, classes) for part in parts])
+        return _make(parts[0], classes)
+    sources = [part for part in parts if isinstance(part, Source) and part.classes is None]
+    if classes is None and len(sources) == len(parts):
+        classes = find_classes(sources)
+    return JoinedImdb([_make(part, classes) for part in parts])
 
 
-def _single(name: str, classes: Sequence[str] | None) -> imdb:
-    if name in _registered:
-        return _registered[name]()
-    voc = re.fullmatch(r"voc_(\d{4})_(\w+)", name)
-    if voc:
-        return pascal_voc(voc[2], voc[1], classes=classes)
-    return VocFolder(_layout(name), classes)
-
-
-def _is_name(name: str) -> bool:
-    return name in _registered or re.fullmatch(r"voc_(\d{4})_(\w+)", name) is not None
-
-
-def _layout(name: str) -> Layout:
+def _find(name: str) -> Source | str:
+    """What a path leads to; a name that is none stays as it is."""
+    if name in registered or re.fullmatch(r"voc_\d{4}_\w+", name):
+        return name
     path, separator, split = name.rpartition(":")
     if not separator or "/" in split or "\\" in split:      # no split; C:\data is no split either
         path, split = name, ""
     try:
-        return find_layout(path, split or None)
+        return find_source(path, split or None)
     except DatasetError as error:
-        known = f"; registered names: {', '.join(_registered)}" if _registered else ""
+        known = f"; registered names: {', '.join(registered)}" if registered else ""
         raise DatasetError(f"{error}. Names look like voc_2007_trainval, paths like "
                            f"path/to/folder:train{known}") from None
+
+
+def _make(found: Source | str, classes: Sequence[str] | None) -> imdb:
+    if isinstance(found, Source):
+        return AnnotatedImages(found, classes)
+    if found in registered:
+        return registered[found]()
+    _, year, image_set = found.split("_", 2)
+    return pascal_voc(image_set, year, classes=classes)
 
 
 def list_imdbs() -> list[str]:
     """Names that get_imdb knows besides paths."""
     splits = ("train", "val", "trainval", "test")
-    return [*(f"voc_{year}_{split}" for year in ("2007", "2012") for split in splits), *_registered]
+    return [*(f"voc_{year}_{split}" for year in ("2007", "2012") for split in splits), *registered]

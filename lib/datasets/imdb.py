@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from datasets import recall
 from datasets.evaluation import Evaluation
 from datasets.image_size import image_size
 from datasets.lazy_roidb import merged_roidb, mirrored_roidb, proposals_roidb, with_proposals
+from datasets.problems import Problem
+from datasets.proposals_file import load_proposals
+from datasets.recall import evaluate_recall
 from datasets.roidb import Entry
-from datasets.voc_layout import DatasetError
+from datasets.source import DatasetError
+from datasets.voc_eval import Objects
 from utils.timer import with_progress
 
 
@@ -99,7 +102,6 @@ class imdb:
 
     def rpn_roidb(self) -> list[Entry]:
         """Objects and the proposals of config['rpn_file']."""
-        from datasets.proposals_file import load_proposals  # not at the top: datasets comes before rpn
         if not self.config.get("rpn_file"):
             raise ValueError(f"{self.name}: config['rpn_file'] names no file of proposals")
         boxes, _ = load_proposals(self.config["rpn_file"], self.image_index)
@@ -125,7 +127,7 @@ class imdb:
         """Join the RoIs of two roidbs image by image, as new entries."""
         return merged_roidb(a, b)
 
-    def validate(self) -> list[Any]:
+    def validate(self) -> list[Problem]:
         """What is wrong with the files, and what is done about it; raises if training is impossible."""
         return []
 
@@ -155,8 +157,8 @@ class imdb:
         self._roidb = [*self.roidb, *mirrored_roidb(self.roidb, widths)]
         self.image_index = self.image_index * 2
 
-    def objects_of_class(self, name: str) -> dict[str, Any]:
-        """What is to be found of a class: `voc_eval.Objects` by image name."""
+    def objects_of_class(self, name: str) -> dict[str, Objects]:
+        """What is to be found of a class, by image name."""
         raise NotImplementedError
 
     def evaluate_detections(self, all_boxes: Sequence[Sequence[np.ndarray]],
@@ -168,4 +170,4 @@ class imdb:
                         thresholds: np.ndarray | None = None, area: str = "all",
                         limit: int | None = None) -> dict[str, np.ndarray | float]:
         """Recall of objects by proposals: see datasets/recall.py."""
-        return recall.evaluate_recall(self.roidb, candidate_boxes, thresholds, area, limit)
+        return evaluate_recall(self.roidb, candidate_boxes, thresholds, area, limit)

@@ -9,9 +9,10 @@ import numpy as np
 
 from datasets.evaluation import Evaluation, class_detections, evaluate
 from datasets.imdb import imdb
+from datasets.problems import Problem
 from datasets.roidb import Entry
+from datasets.source import DatasetError
 from datasets.voc_eval import Objects
-from datasets.voc_layout import DatasetError
 
 
 class JoinedImdb(imdb):
@@ -57,9 +58,10 @@ class JoinedImdb(imdb):
             part.leave_out({part.image_path_at(i) for i in range(part.num_images)}.intersection(files))
         self._load()
 
-    def validate(self) -> list:
+    def validate(self) -> list[Problem]:
         """The problems of all parts. Raises DatasetError if none has anything to train on."""
-        problems, errors = [], []
+        problems: list[Problem] = []
+        errors = []
         for part in self.parts:
             try:
                 problems += part.validate()

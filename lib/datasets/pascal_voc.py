@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from datasets.annotated_images import AnnotatedImages
+from datasets.class_names import BACKGROUND
 from datasets.ds_utils import filter_small_boxes, unique_boxes
+from datasets.formats.voc import read
 from datasets.roidb import Entry
-from datasets.voc_folder import BACKGROUND, VocFolder
-from datasets.voc_layout import DatasetError, find_layout
+from datasets.source import DatasetError
 from fast_rcnn.config import cfg
 from utils.ragged import Spool
 
@@ -20,7 +22,7 @@ CLASSES = (BACKGROUND, "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", 
 FETCHED = ("2007", "2012")      # years for which there is a script
 
 
-class pascal_voc(VocFolder):
+class pascal_voc(AnnotatedImages):
     """One image set of one year.
 
     image_set    'train', 'val', 'trainval', 'test'
@@ -37,7 +39,7 @@ class pascal_voc(VocFolder):
         if not folder.is_dir():
             how = f"to fetch it: data/scripts/fetch_voc{year}.sh" if year in FETCHED else "see data/README.md"
             raise DatasetError(f"{folder}: VOC {year} is not there; {how}")
-        super().__init__(find_layout(folder, image_set), classes or CLASSES, zero_based=False,
+        super().__init__(read(folder, image_set), classes or CLASSES, zero_based=False,
                          use_07_metric=int(year) < 2010)
         self.name = f"voc_{year}_{image_set}"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.voc_annotation import read_annotation
+from datasets.formats.voc.annotation import read_annotation
 from utils.cython_bbox import bbox_overlaps
 
 

@@ -10,8 +10,8 @@ from datasets import decoding
 from datasets.decoding import broken_images
 from datasets.factory import get_imdb
 from datasets.imdb import imdb
-from datasets.voc_checks import Problem, report
-from datasets.voc_layout import DatasetError
+from datasets.problems import Problem, report
+from datasets.source import DatasetError
 from utils.errors import UserError
 
 XML = ("<annotation><object><name>{}</name><bndbox><xmin>5</xmin><ymin>5</ymin><xmax>30</xmax><ymax>30</ymax></bndbox>"

@@ -7,11 +7,13 @@ import pytest
 import scipy.sparse
 
 from datasets.factory import get_imdb, register
+from datasets.folders import read_image_set
+from datasets.formats import find_source
+from datasets.formats.voc.annotation import read_annotation
 from datasets.image_size import ends_early, image_size
 from datasets.imdb import imdb
 from datasets.joined import JoinedImdb
-from datasets.voc_annotation import AnnotationError, read_annotation
-from datasets.voc_layout import DatasetError, find_layout, read_image_set
+from datasets.source import AnnotationError, DatasetError
 from roi_data_layer.roidb import prepare_roidb
 from rpn.generate import save_proposals
 
@@ -429,4 +431,4 @@ def test_microcontrollers(shared_data):
     assert data.classes[1:] == ("Arduino_Nano", "ESP8266", "Heltec_ESP32_Lora", "Raspberry_Pi_3")
     assert set(data.image_sizes()) == {(800, 600)}
     assert get_imdb(f"{shared_data}/microcontrollers").name == data.name == "microcontrollers_train"
-    assert find_layout(shared_data / "microcontrollers" / "images", "test").index[0].startswith("IMG_2018")
+    assert find_source(shared_data / "microcontrollers" / "images", "test").index[0].startswith("IMG_2018")

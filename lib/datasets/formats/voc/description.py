@@ -1,20 +1,28 @@
 """The YAML file that describes a data set of one's own."""
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 
-def read_description(path: Path) -> dict[str, Any]:
-    """Keys and values of a description, each of the type it must have; keys without a value are left out.
+@dataclass(frozen=True)
+class Description:
+    """What the file says; its keys are the fields, all of them optional."""
+    root: str = "."                         # folder
+    images: str = "JPEGImages"              # folder
+    annotations: str = "Annotations"        # folder
+    image_sets: Mapping[str, str] = field(default_factory=dict)     # split -> file that lists its images
+    classes: Sequence[str] | None = None
+    zero_based: bool | None = None
+    use_difficult: bool | None = None
 
-    root, images, annotations    text, a folder
-    image_sets                   dictionary: name of a split -> file that lists its images
-    classes                      list of texts
-    zero_based, use_difficult    bool
+
+def read_description(path: Path) -> Description:
+    """Read a description; a key without a value is as good as none.
 
     Raises ValueError that names the key and what was found.
     """
@@ -25,45 +33,45 @@ def read_description(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or set(content) - set(_READERS):
         found = sorted(map(str, set(content) - set(_READERS))) if isinstance(content, dict) else content
         raise ValueError(f"unknown keys {found}; known are {', '.join(sorted(_READERS))}")
-    return {key: _READERS[key](key, value) for key, value in content.items() if value is not None}
+    return Description(**{key: _READERS[key](key, value) for key, value in content.items() if value is not None})
 
 
-def _text(key: str, value: Any) -> str:
+def _text(key: str, value: object) -> str:
     """A number is text without quotes; true and no are not what they seem."""
     if isinstance(value, bool) or not isinstance(value, str | int | float) or not str(value).strip():
         raise _wrong(key, "a text", value)
     return str(value).strip()
 
 
-def _flag(key: str, value: Any) -> bool:
+def _flag(key: str, value: object) -> bool:
     if not isinstance(value, bool):
         raise _wrong(key, "true or false", value)
     return value
 
 
-def _classes(key: str, value: Any) -> list[str]:
+def _classes(key: str, value: object) -> list[str]:
     if not isinstance(value, list) or not value:
         raise _wrong(key, "a list of names, as [cat, dog]", value)
     return [_text(f"{key}, entry {number}", name) for number, name in enumerate(value, 1)]
 
 
-def _image_sets(key: str, value: Any) -> dict[str, str]:
+def _image_sets(key: str, value: object) -> dict[str, str]:
     if not isinstance(value, dict):
         raise _wrong(key, "splits and the files that list their images, as {train: train.txt}", value)
     return {_text(key, name): _list_file(f"{key}, {name}", file) for name, file in value.items()}
 
 
-def _list_file(key: str, value: Any) -> str:
+def _list_file(key: str, value: object) -> str:
     if isinstance(value, list):
         raise _wrong(key, "the name of a file that lists the images, one a line", value)
     return _text(key, value)
 
 
-def _wrong(key: str, expected: str, value: Any) -> ValueError:
+def _wrong(key: str, expected: str, value: object) -> ValueError:
     return ValueError(f"{key}: expected {expected}; found {value!r}")
 
 
-_READERS: dict[str, Callable[[str, Any], Any]] = {
+_READERS: dict[str, Callable[[str, object], Any]] = {
     "root": _text, "images": _text, "annotations": _text, "image_sets": _image_sets, "classes": _classes,
     "zero_based": _flag, "use_difficult": _flag,
 }

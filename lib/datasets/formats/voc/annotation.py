@@ -2,25 +2,12 @@
 from __future__ import annotations
 
 import os
+import re
 import xml.etree.ElementTree as ElementTree
-from dataclasses import dataclass
 
 import numpy as np
 
-from utils.errors import UserError
-
-
-class AnnotationError(UserError, ValueError):
-    """An annotation file is missing or is not what it should be; the message names the file."""
-
-
-@dataclass
-class Annotation:
-    """The objects of one image, as they stand in the file."""
-    names: list[str]            # class of each object, without surrounding blanks
-    boxes: np.ndarray           # (N, 4) float32 xmin, ymin, xmax, ymax
-    difficult: np.ndarray       # (N,) bool
-    size: tuple[int, int] | None    # width, height; None if the file does not say
+from datasets.source import Annotation, AnnotationError
 
 
 def read_annotation(path: str | os.PathLike) -> Annotation:
@@ -38,8 +25,13 @@ def read_annotation(path: str | os.PathLike) -> Annotation:
         difficult = [float(thing.findtext("difficult") or 0) != 0 for thing in objects]
     except ValueError as error:
         raise AnnotationError(f"{path}: {error}") from None
-    return Annotation(names, np.array(boxes, np.float32).reshape(-1, 4), np.array(difficult, bool),
-                      _size(root))
+    return Annotation.of(names, boxes, difficult, _size(root))
+
+
+def has_zero(path: str | os.PathLike) -> bool:
+    """Whether an xmin or ymin in the file is 0: then its coordinates count from 0, not from 1."""
+    with open(path, "rb") as file:
+        return re.search(rb"<[xy]min>\s*[+-]?0+(\.0*)?\s*<", file.read()) is not None
 
 
 def _box(thing: ElementTree.Element) -> list[float]:

@@ -1,0 +1,145 @@
+"""Data sets with annotations in any format: see source.py."""
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from datasets.class_names import ClassNames, find_classes, with_background
+from datasets.cleaning import make_record
+from datasets.evaluation import Evaluation, class_detections, evaluate
+from datasets.imdb import imdb
+from datasets.lazy_roidb import objects_roidb
+from datasets.problems import LEFT_OUT, Problem, report
+from datasets.records import Record, Records
+from datasets.roidb import Entry
+from datasets.source import DatasetError, Source, SourceImage
+from datasets.voc_eval import Detections, Objects, detections_file_name, write_detections
+from utils.ragged import Ragged
+from utils.timer import with_progress
+
+
+class AnnotatedImages(imdb):
+    """A split of a data set on disk.
+
+    source         what the reader of its format returned
+    classes        names, background first; None: the source's, or else those of the training split's objects, sorted
+    zero_based     whether the annotations count the first pixel as 0; None: as the source finds
+    use_difficult  train on objects marked as difficult; what the source specifies comes first
+    use_07_metric  evaluate by 11 points instead of the area under the curve
+
+    Everything is read here, once. What is wrong with the files is mended or left out, and listed in `problems`; raises
+    DatasetError if no image is left. A split without any annotation can be tested on, not evaluated. Class names in
+    annotations may differ from `classes` in case.
+    """
+
+    def __init__(self, source: Source, classes: Sequence[str] | None = None, zero_based: bool | None = None,
+                 use_difficult: bool = False, use_07_metric: bool = False):
+        super().__init__(source.name)
+        self.source = source
+        self.use_difficult = use_difficult if source.use_difficult is None else source.use_difficult
+        self.use_07_metric = use_07_metric
+        self.problems: list[Problem] = []
+        self.zero_based = source.is_zero_based() if zero_based is None else zero_based
+        classes = classes if classes is not None else source.classes
+        self.classes = with_background(find_classes([source]) if classes is None else classes)
+        self._load()
+
+    def _load(self) -> None:
+        self._records = Records(self._read(), self.classes)
+        if not len(self._records):
+            raise DatasetError(f"{self.name}: no usable image in {self.source.images_in}\n"
+                               f"{report(self.problems) or 'the list of images is empty'}")
+        self.image_index = list(self._records.names)
+
+    def _read(self) -> Iterator[Record]:
+        source, classes, origin = self.source, ClassNames(self.classes[1:]), 0 if self.zero_based else 1
+        label = f"{self.name}: {'annotations' if source.annotated else 'images'}"
+        for image in with_progress(label, self._unique_images()):
+            record = make_record(image, source, classes, origin, self.problems)
+            if record:
+                yield record
+        self.problems += [Problem(source.split, f"{count} objects are named {name!r}", f"taken as {found!r}")
+                          for (name, found), count in classes.respelled.items()]
+
+    def _unique_images(self) -> list[SourceImage]:
+        images: dict[str, SourceImage] = {}
+        for image in self.source.images:
+            images.setdefault(image.name, image)
+        count = len(self.source.images) - len(images)
+        if count:
+            self.problems.append(Problem(self.source.split, f"{count} names of images are listed twice", "used once"))
+        return list(images.values())
+
+    def leave_out(self, files: Collection[str]) -> None:
+        broken = {name: os.path.basename(file) for name, file in self.source.images if file and file in files}
+        if broken:
+            self.problems = [Problem(name, f"{file} cannot be decoded", LEFT_OUT)
+                             for name, file in sorted(broken.items())]
+            self.source = dataclasses.replace(
+                self.source, images=[image for image in self.source.images if image.name not in broken])
+            self._load()
+
+    def validate(self) -> list[Problem]:
+        """Everything that is wrong with the files of this split, and what is done about it.
+
+        Raises DatasetError if there is nothing to train on.
+        """
+        if not self._objects()[0].counts.any():
+            raise DatasetError(f"{self.name}: no image has an object to train on\n"
+                               f"{report(self.problems)}")
+        return self.problems
+
+    def summary(self) -> str:
+        """Numbers of images and objects, the coordinates' origin, and the problems."""
+        counts = [f"{self._records.count_of(label)} {name}" for label, name in enumerate(self.classes) if label]
+        lines = [f"{self.name}: {len(self._records)} images, {', '.join(counts)}",
+                 f"coordinates count from {0 if self.zero_based else 1}"]
+        ignored = int(self._records.difficult.flat.sum())
+        if ignored and not self.use_difficult:
+            lines.append(f"{ignored} objects are marked as difficult: not trained on, and need not be found")
+        return "\n".join([*lines, report(self.problems)]).rstrip()
+
+    def image_path_at(self, i: int) -> str:
+        return self._records.paths[i % len(self._records)]
+
+    def image_sizes(self) -> list[tuple[int, int]]:
+        sizes = [(width, height) for width, height in self._records.sizes.tolist()]
+        return [sizes[i % len(sizes)] for i in range(self.num_images)]
+
+    def gt_roidb(self) -> list[Entry]:
+        """Entries of the objects, difficult ones only with `use_difficult`."""
+        return objects_roidb(*self._objects())
+
+    def _objects(self) -> tuple[Ragged, Ragged]:
+        """Boxes and classes of the objects of each image that are trained on."""
+        return (self._records.boxes, self._records.labels) if self.use_difficult else self._records.without_difficult()
+
+    def evaluate_detections(self, all_boxes: Sequence[Sequence[np.ndarray]],
+                            output_dir: str | os.PathLike) -> Evaluation:
+        """Average precisions at IoU 0.5; writes each class's detections in VOC's format."""
+        detections = {name: class_detections(self.image_index, boxes)
+                      for name, boxes in list(zip(self.classes, all_boxes, strict=True))[1:]}
+        self.write_detections(detections, output_dir)
+        if not self.source.annotated:
+            raise DatasetError(f"{self.name}: no {self.source.noun} in {self.source.annotations_in}, so there is "
+                               f"nothing to evaluate against; the detections are in {output_dir}")
+        objects = {name: self.objects_of_class(name) for name in detections}
+        return evaluate(detections, objects, use_07_metric=self.use_07_metric)
+
+    def objects_of_class(self, name: str) -> dict[str, Objects]:
+        """The objects of a class by image name, difficult ones included."""
+        label, records = self.classes.index(name), self._records
+        mine = [labels == label for labels in records.labels]
+        return {image: Objects(boxes[rows], difficult[rows]) for image, boxes, difficult, rows in
+                zip(records.names, records.boxes, records.difficult, mine, strict=True)}
+
+    def write_detections(self, detections: dict[str, Detections], output_dir: str | os.PathLike) -> None:
+        """Write the detections of each class as VOC wants them: coordinates count from 1."""
+        Path(output_dir).mkdir(parents=True, exist_ok=True)
+        for name, found in detections.items():
+            write_detections(Path(output_dir) / detections_file_name(self.source.split, name),
+                             Detections(found.images, found.scores, found.boxes + 1))

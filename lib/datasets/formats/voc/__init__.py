@@ -1,0 +1,152 @@
+"""PASCAL VOC's XML, an annotation file for each image. Three layouts are known:
+
+  VOC        Annotations/*.xml, JPEGImages/*, ImageSets/Main/<split>.txt
+  flat       images and XML files side by side in one folder, or in one folder per split (train, test, ...), which
+             may lie in a folder of their own (images/train, images/test)
+  YAML file  keys: root (default: the file's folder), images, annotations (folders), image_sets (split: file of
+             names), classes (list), zero_based, use_difficult (true or false); all are optional
+"""
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from datasets.folders import (
+    TRAINING_SPLITS,
+    choose_split,
+    entries,
+    file_names,
+    image_files,
+    read_image_set,
+    telling_name,
+    training_split,
+)
+from datasets.formats.voc.annotation import has_zero, read_annotation
+from datasets.formats.voc.description import read_description
+from datasets.source import Annotation, AnnotationError, DatasetError, Source, SourceImage
+from utils.timer import with_progress
+
+
+def understands(path: Path) -> bool:
+    """Whether it is a folder or a YAML file."""
+    return path.is_dir() or (path.is_file() and path.suffix in (".yml", ".yaml"))
+
+
+def read(path: Path, split: str | None = None) -> Source:
+    """A split of a folder or YAML file: without `split`, 'trainval', else 'train', else all images.
+
+    Raises DatasetError that says what was looked for and what is there.
+    """
+    if path.is_file():
+        return _described(path, split)
+    if (path / "Annotations").is_dir():
+        sets = {file.stem: file for file in entries(path / "ImageSets" / "Main") if file.suffix == ".txt"}
+        return _listed(path, path / "JPEGImages", path / "Annotations", sets, split)
+    return _flat(path, split)
+
+
+# ---- layouts
+def _described(path: Path, split: str | None) -> Source:
+    """What a YAML file describes."""
+    try:
+        content = read_description(path)
+    except ValueError as error:
+        raise DatasetError(f"{path}: {error}") from error
+    root = path.parent / content.root
+    sets = {name: root / file for name, file in content.image_sets.items()}
+    source = _listed(root, root / content.images, root / content.annotations, sets, split)
+    zero_based = source.is_zero_based if content.zero_based is None else partial(bool, content.zero_based)
+    return dataclasses.replace(source, name=f"{path.stem}_{source.split}", classes=content.classes,
+                               is_zero_based=zero_based, use_difficult=content.use_difficult)
+
+
+def _listed(root: Path, images: Path, annotations: Path, sets: dict[str, Path], split: str | None) -> Source:
+    """The splits are files of image names."""
+    chosen = choose_split(split, sets, root)
+    known = {os.path.splitext(file)[0] for folder in (images, annotations) for file in file_names(folder)}
+    index = read_image_set(sets[chosen], known) if chosen else _stems(annotations)
+    training = training_split(sets) or chosen
+    names = read_image_set(sets[training], known) if training else index
+    return _source(root, chosen, images, annotations, index, annotations, names, [annotations])
+
+
+def _flat(path: Path, split: str | None) -> Source:
+    """Images and XML files are side by side, and the splits are folders."""
+    if split is None and _stems(path) and any((path.parent / name).is_dir() for name in TRAINING_SPLITS):
+        path, split = path.parent, path.name    # .../images/test: class names are those of .../images/train
+    path = _folder_of_splits(path)
+    splits = _flat_splits(path)
+    if split is None and _stems(path):
+        splits, folder = {}, path
+    else:
+        chosen = choose_split(split, splits, path)
+        if chosen is None:
+            raise DatasetError(f"{path}: expected folders Annotations and JPEGImages, or XML files next to the "
+                               f"images; splits found: {', '.join(sorted(splits)) or 'none'}")
+        split, folder = chosen, splits[chosen]
+    training = splits.get(training_split(splits) or "", folder)
+    index = sorted({*image_files(folder), *_stems(folder)})
+    return _source(path, split, folder, folder, index, training, _stems(training),
+                   list(dict.fromkeys([*splits.values(), folder])))
+
+
+def _flat_splits(path: Path) -> dict[str, Path]:
+    return {folder.name: folder for folder in entries(path) if folder.is_dir() and _stems(folder)}
+
+
+def _folder_of_splits(path: Path) -> Path:
+    """The folder itself, or where it holds no XML files the one folder in it that has folders with some.
+
+    Raises DatasetError that names them where there are several.
+    """
+    if _stems(path) or _flat_splits(path):
+        return path
+    inner = sorted(folder for folder in entries(path) if folder.is_dir() and _flat_splits(folder))
+    if len(inner) > 1:
+        raise DatasetError(f"{path}: holds several data sets; name one of {', '.join(map(str, inner))}")
+    return inner[0] if inner else path
+
+
+# ---- what is read from the files
+def _source(root: Path, split: str | None, images: Path, annotations: Path, index: Sequence[str],
+            training: Path, training_names: Sequence[str], folders: Sequence[Path]) -> Source:
+    """The images `index` of a split; `training` has the XML files of its training split, `folders` those of all."""
+    def read_one(name: str, size: tuple[int, int]) -> Annotation:
+        return read_annotation(_annotation_file(annotations, name))
+
+    files, split = image_files(images), split or "all"
+    where = os.path.dirname(_annotation_file(training, training_names[0])) if training_names else "the data set"
+    return Source(f"{telling_name(root)}_{split}", split, [SourceImage(name, files.get(name)) for name in index],
+                  read_one, training_names=partial(_count_names, training, training_names),
+                  is_zero_based=partial(_any_zero, folders),
+                  annotated=any(os.path.isfile(_annotation_file(annotations, name)) for name in index),
+                  noun="XML file", images_in=images, annotations_in=annotations, training_in=where)
+
+
+def _count_names(folder: Path, names: Sequence[str]) -> Counter[str]:
+    """How often each class is annotated in these XML files; broken and missing ones are passed over."""
+    counts: Counter[str] = Counter()
+    for name in with_progress("class names", names):
+        try:
+            counts.update(read_annotation(_annotation_file(folder, name)).names)
+        except AnnotationError:
+            continue
+    return counts
+
+
+def _any_zero(folders: Sequence[Path]) -> bool:
+    files = [_annotation_file(folder, name) for folder in folders for name in _stems(folder)]
+    return any(has_zero(file) for file in with_progress("origin of coordinates", files))
+
+
+def _annotation_file(folder: Path, name: str) -> str:
+    return os.path.join(folder, f"{name}.xml")
+
+
+def _stems(folder: Path) -> list[str]:
+    """Names of the XML files in a folder, without ending."""
+    return [stem for stem, suffix in map(os.path.splitext, file_names(folder)) if suffix == ".xml"]

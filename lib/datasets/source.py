@@ -1,0 +1,80 @@
+"""What the reader of a format returns: the images of one split and their annotations, as they stand in the files."""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from utils.errors import UserError
+
+
+class DatasetError(UserError, ValueError):
+    """A data set is not where, or not what, it should be."""
+
+
+class AnnotationError(UserError, ValueError):
+    """An annotation file is missing or is not what it should be; the message names the file."""
+
+
+@dataclass
+class Annotation:
+    """The objects of one image, as they stand in the file."""
+    names: list[str]            # class of each object, without surrounding blanks
+    boxes: np.ndarray           # (N, 4) float32 x1, y1, x2, y2: inclusive corners, see `Source.is_zero_based`
+    difficult: np.ndarray       # (N,) bool
+    size: tuple[int, int] | None    # width, height; None if the file does not say
+
+    @classmethod
+    def of(cls, names: Sequence[str], boxes: ArrayLike, difficult: ArrayLike | None = None,
+           size: tuple[int, int] | None = None) -> Annotation:
+        """An annotation from lists, maybe empty ones; without `difficult` no object is."""
+        hard = np.zeros(len(names), bool) if difficult is None else np.array(difficult, bool)
+        return cls(list(names), np.array(boxes, np.float32).reshape(-1, 4), hard, size)
+
+
+class SourceImage(NamedTuple):
+    """An image that a split lists."""
+    name: str           # without folder and ending
+    file: str | None    # None: there is no image file of this name
+
+
+@dataclass(frozen=True)
+class Source:
+    """One split of a data set. Annotations are read one at a time, and not kept.
+
+    name            of the data set and the split, such as 'BCCD_train': names output folders
+    split           'train', 'test', ...; 'all' where there are no splits
+    images          in order; one that is listed twice is used once
+    read            read(name, size) is the annotation of an image of this name and (width, height); raises
+                    AnnotationError, and the image is left out
+    classes         class names; None: those of `training_names`
+    training_names  how often each class name occurs in the training split, whichever split this one is
+    is_zero_based   whether the first pixel is 0, and not 1, in all of the data set
+    annotated       whether any image has an annotation; without, a split can be tested on, not evaluated
+    use_difficult   train on objects marked as difficult; None: not specified
+
+    For messages: `noun` is what holds the annotation of an image, such as 'XML file'; `images_in`, `annotations_in` and
+    `training_in` are where images, annotations and class names were looked for.
+    """
+    name: str
+    split: str
+    images: Sequence[SourceImage]
+    read: Callable[[str, tuple[int, int]], Annotation]
+    classes: Sequence[str] | None = None
+    training_names: Callable[[], Mapping[str, int]] = dict
+    is_zero_based: Callable[[], bool] = lambda: True
+    annotated: bool = True
+    use_difficult: bool | None = None
+    noun: str = "annotation"
+    images_in: str | Path = "the data set"
+    annotations_in: str | Path = "the data set"
+    training_in: str | Path = "the data set"
+
+    @property
+    def index(self) -> list[str]:
+        """Names of the images."""
+        return [image.name for image in self.images]

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from datasets.average_precision import Detections, Objects
 from datasets.class_names import ClassNames, find_classes, with_background
 from datasets.cleaning import make_record
+from datasets.detection_files import detections_file_name, write_detections
 from datasets.evaluation import Evaluation, class_detections, evaluate
 from datasets.imdb import imdb
 from datasets.lazy_roidb import objects_roidb
@@ -17,7 +19,6 @@ from datasets.problems import LEFT_OUT, Problem, report
 from datasets.records import Record, Records
 from datasets.roidb import Entry
 from datasets.source import DatasetError, Source, SourceImage
-from datasets.voc_eval import Detections, Objects, detections_file_name, write_detections
 from utils.ragged import Ragged
 from utils.timer import with_progress
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datasets.voc_eval import Detections, Objects, average_precision, voc_ap
+from datasets.average_precision import Detections, Objects, average_precision, voc_ap
 
 
 @dataclass
@@ -58,6 +58,6 @@ def class_detections(image_index: Sequence[str], boxes: Sequence[np.ndarray]) ->
 
 def evaluate(detections: dict[str, Detections], objects: dict[str, dict[str, Objects]], ovthresh: float = 0.5,
              use_07_metric: bool = False) -> Evaluation:
-    """Evaluate each class: its detections, and its objects by image name (see voc_eval.py)."""
+    """Evaluate each class: its detections, and its objects by image name (see average_precision.py)."""
     return Evaluation({name: ClassResult(*average_precision(detections[name], objects[name], ovthresh,
                                                             use_07_metric)) for name in detections})

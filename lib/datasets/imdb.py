@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from datasets.average_precision import Objects
 from datasets.evaluation import Evaluation
 from datasets.image_size import image_size
 from datasets.lazy_roidb import merged_roidb, mirrored_roidb, proposals_roidb, with_proposals
@@ -15,7 +16,6 @@ from datasets.proposals_file import load_proposals
 from datasets.recall import evaluate_recall
 from datasets.roidb import Entry
 from datasets.source import DatasetError
-from datasets.voc_eval import Objects
 from utils.timer import with_progress
 
 

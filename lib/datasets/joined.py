@@ -7,12 +7,12 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
+from datasets.average_precision import Objects
 from datasets.evaluation import Evaluation, class_detections, evaluate
 from datasets.imdb import imdb
 from datasets.problems import Problem
 from datasets.roidb import Entry
 from datasets.source import DatasetError
-from datasets.voc_eval import Objects
 
 
 class JoinedImdb(imdb):

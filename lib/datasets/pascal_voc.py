@@ -10,7 +10,7 @@ import numpy as np
 from datasets.annotated_images import AnnotatedImages
 from datasets.class_names import BACKGROUND
 from datasets.ds_utils import filter_small_boxes, unique_boxes
-from datasets.formats.voc import read
+from datasets.formats.voc import read_folder
 from datasets.roidb import Entry
 from datasets.source import DatasetError
 from fast_rcnn.config import cfg
@@ -39,7 +39,7 @@ class pascal_voc(AnnotatedImages):
         if not folder.is_dir():
             how = f"to fetch it: data/scripts/fetch_voc{year}.sh" if year in FETCHED else "see data/README.md"
             raise DatasetError(f"{folder}: VOC {year} is not there; {how}")
-        super().__init__(read(folder, image_set), classes or CLASSES, zero_based=False,
+        super().__init__(read_folder(folder, image_set), classes or CLASSES, zero_based=False,
                          use_07_metric=int(year) < 2010)
         self.name = f"voc_{year}_{image_set}"
 

@@ -1,50 +1,42 @@
-"""The catalogue of formats in which annotations are kept.
+"""The catalogue of formats in which data sets keep their annotations.
 
-A format is a module, or any object, with two functions: see `Format`. Cleaning, reports, training and evaluation work
-from the Source that its reader returns, and know no format.
+A format is one reader: a function of a path and a split that returns a Source, or None for a path that is not in this
+format. Cleaning, reports, training and evaluation work from the Source.
 """
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 from datasets.formats import voc
 from datasets.source import DatasetError, Source
 
+Reader = Callable[[Path, str | None], Source | None]
 
-class Format(Protocol):
-    """What a format has."""
-
-    def understands(self, path: Path) -> bool:
-        """Whether a folder or file, which may not exist, is in this format."""
-
-    def read(self, path: Path, split: str | None) -> Source:
-        """One split; without `split` that to train on, else everything.
-
-        Raises DatasetError that says what was looked for and what is there.
-        """
-
-
-_formats: list[Format] = [      # in the order in which they are asked
-    voc,        # the last: it takes any folder, and says what it lacks
+_readers: list[Reader] = [      # in the order in which they are asked
+    voc.read,       # the last: it takes any folder, and says what it lacks
 ]
 
 
-def register(format: Format) -> None:
-    """Add a format, to be asked before those that are there. Raises DatasetError if it is none, or known already."""
-    missing = [name for name in ("understands", "read") if not callable(getattr(format, name, None))]
-    if missing:
-        raise DatasetError(f"{format!r} is no format of data sets: it has no function {' and no '.join(missing)}")
-    if format in _formats:
-        raise DatasetError(f"{format!r} is registered already")
-    _formats.insert(0, format)
+def register(reader: Reader) -> Reader:
+    """Add a format, which is asked before those that are there. May decorate its reader.
+
+    reader  reader(path, split): `path` need not exist; without `split` the one to train on is wanted, else all images.
+            Returns None if the path is not in this format; raises DatasetError that says what is missing or wrong
+    Raises DatasetError if it is registered already.
+    """
+    if reader in _readers:
+        raise DatasetError(f"{reader.__module__}.{reader.__qualname__} is registered already")
+    _readers.insert(0, reader)
+    return reader
 
 
 def find_source(path: str | os.PathLike, split: str | None = None) -> Source:
-    """A split of the data set at a path, in the first format that understands it. Raises DatasetError."""
+    """A split of the data set at a path, in the first format that knows it. Raises DatasetError."""
     path = Path(path)
-    for format in _formats:
-        if format.understands(path):
-            return format.read(path, split)
+    for reader in _readers:
+        source = reader(path, split)
+        if source is not None:
+            return source
     raise DatasetError(f"{path}: there is no such folder or YAML file")

@@ -6,11 +6,11 @@ import pytest
 from golden.detector_cases import generate as pytest_generate_tests  # noqa: F401
 from golden.detector_cases import golden
 
+from datasets.detection_files import read_detections
 from datasets.factory import get_imdb
 from datasets.pascal_voc import CLASSES, clean_selective_search_boxes, pascal_voc
 from datasets.roidb import gt_overlaps, objects_entry, proposals_entry
 from datasets.source import DatasetError
-from datasets.voc_eval import read_detections
 from fast_rcnn.config import cfg, reset_cfg
 
 

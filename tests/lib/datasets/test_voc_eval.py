@@ -5,17 +5,11 @@ from golden.detector_cases import generate as pytest_generate_tests  # noqa: F40
 from golden.detector_cases import golden
 
 from datasets import ds_utils
+from datasets.average_precision import Detections, Objects, average_precision
+from datasets.detection_files import read_detections, write_detections
 from datasets.recall import evaluate_recall, match_greedily
 from datasets.roidb import merge, objects_entry, proposals_entry
-from datasets.voc_eval import (
-    Detections,
-    Objects,
-    average_precision,
-    read_detections,
-    voc_ap,
-    voc_eval,
-    write_detections,
-)
+from datasets.voc_eval import voc_ap, voc_eval
 
 
 def write_devkit(case, folder):

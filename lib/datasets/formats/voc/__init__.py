@@ -31,18 +31,20 @@ from datasets.source import Annotation, AnnotationError, DatasetError, Source, S
 from utils.timer import with_progress
 
 
-def understands(path: Path) -> bool:
-    """Whether it is a folder or a YAML file."""
-    return path.is_dir() or (path.is_file() and path.suffix in (".yml", ".yaml"))
-
-
-def read(path: Path, split: str | None = None) -> Source:
+def read(path: Path, split: str | None) -> Source | None:
     """A split of a folder or YAML file: without `split`, 'trainval', else 'train', else all images.
 
-    Raises DatasetError that says what was looked for and what is there.
+    None if it is neither; raises DatasetError that says what was looked for and what is there.
     """
-    if path.is_file():
+    if path.is_dir():
+        return read_folder(path, split)
+    if path.is_file() and path.suffix in (".yml", ".yaml"):
         return _described(path, split)
+    return None
+
+
+def read_folder(path: Path, split: str | None) -> Source:
+    """A split of a folder in VOC's layout or the flat one, see `read`."""
     if (path / "Annotations").is_dir():
         sets = {file.stem: file for file in entries(path / "ImageSets" / "Main") if file.suffix == ".txt"}
         return _listed(path, path / "JPEGImages", path / "Annotations", sets, split)

@@ -1,0 +1,93 @@
+"""Average precision as PASCAL VOC defines it.
+
+Source: Everingham et al., "The PASCAL Visual Object Classes (VOC) Challenge", 2010, section 4.2, and the
+development kits of 2007 (11 points) and of 2010 and later (area under the curve).
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from utils.cython_bbox import bbox_overlaps
+
+
+@dataclass
+class Detections:
+    """Detections of one class, in the order of their file: `images` names the image of each."""
+    images: list[str]
+    scores: np.ndarray      # (N,)
+    boxes: np.ndarray       # (N, 4), in the same coordinates as the objects
+
+
+@dataclass
+class Objects:
+    """Annotated objects of one class in one image; difficult ones need not be found."""
+    boxes: np.ndarray       # (M, 4)
+    difficult: np.ndarray   # (M,) bool
+
+
+def voc_ap(recall: np.ndarray, precision: np.ndarray, use_07_metric: bool = False) -> float:
+    """Average precision of a recall-precision curve; NaN where recall is NaN (there was nothing to find).
+
+    2007: the mean, over recalls t = 0, 0.1, .. 1, of the highest precision at any recall >= t.
+    Later: the area below the curve, after precision is made to never rise with recall.
+    """
+    if np.isnan(recall).any():
+        return float("nan")
+    if use_07_metric:
+        # numpy.arange's own rounding of 0.3, 0.6, 0.7 is part of the metric: recall 3/10 does not reach 0.3
+        return float(np.mean([precision[recall >= t].max(initial=0) for t in np.arange(0.0, 1.1, 0.1)]))
+    recall = np.concatenate([[0.0], recall, [1.0]])
+    precision = np.concatenate([[0.0], precision, [0.0]])
+    envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    return float(np.sum(np.diff(recall) * envelope[1:]))
+
+
+def precision_recall(detections: Detections, objects: dict[str, Objects],
+                     ovthresh: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
+    """Recall and precision, (N,) each, after each detection by descending score (ties: as given).
+
+    A detection counts if its best object has an IoU > ovthresh: as right the first time that object is found, as wrong
+    later, and not at all if the object is difficult. Every other detection is wrong.
+    recall = right so far / objects that are not difficult: NaN if there are none.
+    """
+    order = np.argsort(-detections.scores, kind="stable")
+    names = np.asarray(detections.images, dtype=str)[order]
+    best, overlap = _best_objects(names, detections.boxes[order], objects)
+    hit = overlap > ovthresh
+    difficult = np.array([objects[name].difficult[index] if is_hit else False
+                          for name, index, is_hit in zip(names, best, hit, strict=True)], bool)
+    first = np.zeros(len(order), bool)
+    _, first_rows = np.unique([f"{index} {name}" for name, index in zip(names[hit], best[hit], strict=True)],
+                              return_index=True)
+    first[np.flatnonzero(hit)[first_rows]] = True
+    right = np.cumsum(first & ~difficult).astype(np.float64)
+    wrong = np.cumsum(~difficult & ~first)
+    positives = sum(int((~things.difficult).sum()) for things in objects.values())
+    recall = right / positives if positives else np.full(len(order), np.nan)
+    return recall, right / np.maximum(right + wrong, np.finfo(np.float64).eps)
+
+
+def _best_objects(names: np.ndarray, boxes: np.ndarray,
+                  objects: dict[str, Objects]) -> tuple[np.ndarray, np.ndarray]:
+    """Index of the best object in each detection's image, and its IoU (0 without objects)."""
+    best, overlap = np.zeros(len(names), np.int64), np.zeros(len(names))
+    for name in np.unique(names):
+        if name in objects and len(objects[name].boxes):
+            rows = np.flatnonzero(names == name)
+            iou = bbox_overlaps(boxes[rows], objects[name].boxes)
+            best[rows], overlap[rows] = iou.argmax(axis=1), iou.max(axis=1)
+    return best, overlap
+
+
+def average_precision(detections: Detections, objects: dict[str, Objects], ovthresh: float = 0.5,
+                      use_07_metric: bool = False) -> tuple[np.ndarray, np.ndarray, float]:
+    """Recall, precision and average precision; the latter is NaN for a class without objects that count.
+
+    No detections at all give 0, where there is something to find.
+    """
+    recall, precision = precision_recall(detections, objects, ovthresh)
+    if all(things.difficult.all() for things in objects.values()):
+        return recall, precision, float("nan")
+    return recall, precision, voc_ap(recall, precision, use_07_metric)

@@ -1,0 +1,112 @@
+"""The base of data sets: joining, mirroring, proposals, data sets by name and those of py-faster-rcnn."""
+import numpy as np
+import pytest
+import scipy.sparse
+from folders_made import CAT, OX, flat_folder, write_image
+
+from datasets.factory import get_imdb, register
+from datasets.imdb import imdb
+from datasets.joined import JoinedImdb
+from roi_data_layer.roidb import prepare_roidb
+from rpn.generate import save_proposals
+
+
+def test_joined_data_sets_are_evaluated_as_one(pets, tmp_path):
+    both = get_imdb(f"{pets}:train+{pets}:test")
+    perfect = [[np.zeros((0, 5))] * both.num_images]
+    for label in range(1, both.num_classes):
+        perfect.append([np.column_stack([entry["boxes"][entry["gt_classes"] == label],
+                                         np.ones((entry["gt_classes"] == label).sum())])
+                        for entry in both.gt_roidb()])
+    assert both.evaluate_detections(perfect, tmp_path).mean_ap == 1
+
+
+def test_joined_data_sets(tmp_path, pets):
+    other = flat_folder(tmp_path / "more", {"a": [OX], "y": [CAT]})
+    both = get_imdb(f"{pets}+{other}")
+    assert both.classes == ("__background__", "cat", "dog", "ox")
+    assert both.image_index == ["pets_train/a", "pets_train/b 1", "more_all/a", "more_all/y"]
+    assert both.gt_roidb()[2]["gt_classes"].tolist() == [3]
+    both.append_flipped_images()
+    roidb = prepare_roidb(both)
+    assert len(roidb) == 8 and roidb[6]["image"] == str(other / "a.png") and roidb[6]["flipped"]
+    with pytest.raises(ValueError, match="same classes"):
+        JoinedImdb([get_imdb(str(pets)), get_imdb(str(other))])
+
+
+def test_flipping_float_boxes_at_the_border(pets):
+    """The original's uint16 boxes wrap around here."""
+    data = get_imdb(str(pets))
+    data.append_flipped_images()
+    assert data.num_images == 4 and data.image_index == ["a", "b 1"] * 2
+    assert data.roidb[2]["boxes"].tolist() == [[40, 0, 59, 29], [0, 5, 55, 39]]
+    assert data.roidb[2]["seg_areas"].tolist() == data.roidb[0]["seg_areas"].tolist()
+
+
+def test_proposals_of_an_rpn(tmp_path, pets):
+    data = get_imdb(str(pets))
+    with pytest.raises(ValueError, match="rpn_file"):
+        data.set_proposal_method("rpn") or data.roidb
+    file = tmp_path / "proposals.npz"
+    boxes = [np.array([[0, 0, 19, 29], [50, 30, 59, 39]], np.float32), np.zeros((0, 4), np.float32)]
+    save_proposals(file, boxes, [np.ones(2), np.zeros(0)], data.image_index)
+    data.config["rpn_file"] = str(file)
+    data.set_proposal_method("rpn")
+    assert data.roidb[0]["gt_classes"].tolist() == [1, 2, 0, 0]
+    assert data.roidb[0]["max_overlaps"].tolist()[:3] == [1, 1, 1] and data.roidb[0]["max_classes"][2] == 1
+    assert data.evaluate_recall()["recalls"].tolist() == [1 / 3] * 10
+    with pytest.raises(ValueError, match="gt, rpn"):
+        data.set_proposal_method("edge_boxes")
+
+
+def test_registered_data_sets(pets):
+    class Mine(imdb):
+        pass
+
+    register("mine", lambda: Mine("mine", ["__background__", "x"]))
+    assert get_imdb("mine").num_classes == 2
+    with pytest.raises(ValueError, match="mine"):
+        register("mine", Mine)
+
+
+def test_a_data_set_written_for_py_faster_rcnn(tmp_path):
+    write_image(tmp_path / "a.png")
+
+    class Classic(imdb):
+        def __init__(self):
+            imdb.__init__(self, "classic")
+            self._classes = ("__background__", "cat")
+            self._image_index = ["a"]
+            self._roidb_handler = self.my_roidb
+            self.config = {"cleanup": True}
+
+        def image_path_at(self, i):
+            return str(tmp_path / f"{self._image_index[i]}.png")
+
+        def my_roidb(self):
+            return [{"boxes": np.array([[3, 4, 20, 30]], np.uint16), "gt_classes": np.array([1], np.int32),
+                     "gt_overlaps": scipy.sparse.csr_matrix([[0, 1]], dtype=np.float32), "flipped": False}]
+
+    data = Classic()
+    assert data.classes == ("__background__", "cat") and (data.num_classes, data.num_images) == (2, 1)
+    assert data.roidb_handler == data.my_roidb
+    data.append_flipped_images()
+    roidb = prepare_roidb(data)
+    assert [entry["boxes"].tolist() for entry in roidb] == [[[3, 4, 20, 30]], [[39, 4, 56, 30]]]
+    assert roidb[1]["max_classes"].tolist() == [1] and roidb[1]["image"].endswith("a.png")
+    with pytest.raises(ValueError, match="names no file of proposals"):
+        data.set_proposal_method("rpn") or data.roidb
+
+
+def test_image_sizes_are_read_once(tmp_path, monkeypatch):
+    from datasets import imdb as module
+    data = imdb("plain", ("background", "cat"))
+    data.image_index = ["a", "b"]
+    monkeypatch.setattr(data, "image_path_at", lambda index: str(tmp_path / f"{'ab'[index % 2]}.png"), raising=False)
+    entry = {"boxes": np.array([[0, 0, 9, 9]], np.float32), "flipped": False}
+    data.roidb_handler = lambda: [entry] * 2
+    read = []
+    monkeypatch.setattr(module, "image_size", lambda path: read.append(path) or (30 + len(read), 20))
+    data.append_flipped_images()
+    assert data.image_sizes() == [(31, 20), (32, 20)] * 2 and len(read) == 2
+    assert data.roidb[3]["boxes"].tolist() == [[22, 0, 31, 9]]

@@ -1,15 +1,18 @@
-"""Finding the data set of a run, and looking it through before training."""
+"""Finding the data set of a run, and checking it before training."""
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from utils.errors import UserError
 
+if TYPE_CHECKING:       # imported where it is used: the tools' --help is quick
+    from datasets.imdb import imdb as Imdb
 
-def find_imdb(name: str, option: str = "--imdb") -> Any:
+
+def find_imdb(name: str, option: str = "--imdb") -> Imdb:
     """The data set of this name or path, which `option` gave. Raises UserError that says how to get it."""
     from datasets.factory import DatasetError, get_imdb
     try:
@@ -18,20 +21,20 @@ def find_imdb(name: str, option: str = "--imdb") -> Any:
         raise UserError(f"{option} {name}: {error}") from None
 
 
-def load_imdb(name: str) -> Any:
+def load_imdb(name: str) -> Imdb:
     """`find_imdb`, and the data set is described on the standard output."""
     imdb = find_imdb(name)
-    if hasattr(imdb, "summary"):
-        print(imdb.summary(), flush=True)
+    print(imdb.summary(), flush=True)
     return imdb
 
 
-def find_inputs(imdb: str, weights: Path | None, test_imdb: str | None = None) -> tuple[Any, Any]:
+def find_inputs(imdb: str, weights: Path | None, test_imdb: str | None = None) -> tuple[Imdb, Imdb | None]:
     """The data sets to train and, if any, to test on.
 
-    Raises one UserError for all that is wrong with data sets and initial weights.
+    Raises one UserError for everything wrong with data sets and initial weights.
     """
-    problems, found = [], {}
+    problems: list[str] = []
+    found: dict[str, Imdb] = {}
     options = {imdb: "--imdb"}
     if test_imdb:
         options.setdefault(test_imdb, "--test_imdb")
@@ -60,13 +63,13 @@ def _how_to_get(weights: Path) -> str:
             "tools/convert_weights.py; other nets: data/README.md")
 
 
-def print_report(result: Any) -> None:
+def print_report(result: object) -> None:
     """Print what evaluate_detections returned; data sets written for py-faster-rcnn print it themselves."""
     if hasattr(result, "report"):
         print(result.report(), flush=True)
 
 
-def prepare_to_train(imdb: Any, name: str, record: str | os.PathLike | None = None) -> list[str]:
+def prepare_to_train(imdb: Imdb, name: str, record: str | os.PathLike | None = None) -> list[str]:
     """Decode each image once and leave out those that cannot be; describe the data set on the standard output.
 
     record   file that remembers which images were decoded; see `broken_images`
@@ -85,7 +88,7 @@ def prepare_to_train(imdb: Any, name: str, record: str | os.PathLike | None = No
     return broken
 
 
-def check_images(imdb: Any, option: str, name: str, record: str | os.PathLike | None = None) -> None:
+def check_images(imdb: Imdb, option: str, name: str, record: str | os.PathLike | None = None) -> None:
     """Decode each image once (see `prepare_to_train`). Raises UserError that names those that cannot be."""
     from datasets.decoding import broken_images
     broken = broken_images(image_files(imdb), record)
@@ -93,12 +96,12 @@ def check_images(imdb: Any, option: str, name: str, record: str | os.PathLike | 
         raise UserError("\n".join([f"{option} {name}: images that cannot be decoded: mend or remove them", *broken]))
 
 
-def image_files(imdb: Any) -> Sequence[str]:
+def image_files(imdb: Imdb) -> Sequence[str]:
     """File of each image."""
     return [imdb.image_path_at(index) for index in range(imdb.num_images)]
 
 
-def use_proposals(imdb: Any, method: str, file: str | None) -> None:
+def use_proposals(imdb: Imdb, method: str, file: str | None) -> None:
     """Let the data set give proposals of a method, from a file for 'rpn'. Raises UserError where it cannot."""
     if method == "rpn" and not file:
         raise UserError("PROPOSAL_METHOD is rpn: give --proposals FILE (tools/rpn_generate.py writes it)")

@@ -19,7 +19,7 @@ def broken_images(paths: Sequence[str], record: str | os.PathLike | None = None)
 
     JPEG files are decoded at an eighth of their size, which reads all of their data in a fraction of the time.
 
-    record  file that remembers, as JSON, which files were decoded; those that have not changed since are passed over
+    record  JSON file of the files that were decoded; those that have not changed since are skipped
     """
     record = Path(record) if record else None
     known = read_json(record) if record and record.is_file() else {}
@@ -32,7 +32,7 @@ def broken_images(paths: Sequence[str], record: str | os.PathLike | None = None)
 
 
 def _stamp(path: str) -> list[int] | None:
-    """Size and time of change; None if there is no such file."""
+    """Size and modification time; None if there is no such file."""
     try:
         status = os.stat(path)
     except OSError:

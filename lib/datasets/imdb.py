@@ -26,9 +26,9 @@ class imdb:
     `evaluate_detections`. Entries of a roidb are described in datasets/roidb.py. Classes written for
     py-faster-rcnn, which set `_classes`, `_image_index` and `_roidb_handler`, work as they are.
 
-    name         used for output folders
+    name         names output folders
     classes      names, background first
-    image_index  name of each image; with append_flipped_images every name stands twice
+    image_index  name of each image; append_flipped_images repeats the names
     config       'rpn_file': the file of proposals that the proposal method 'rpn' reads
     """
 
@@ -59,7 +59,7 @@ class imdb:
 
     @property
     def roidb_handler(self) -> Callable[[], list[Entry]]:
-        """Makes the roidb; `set_proposal_method` chooses it."""
+        """The function that makes the roidb; set by `set_proposal_method`."""
         return self._roidb_handler or self.gt_roidb
 
     @roidb_handler.setter
@@ -76,13 +76,13 @@ class imdb:
 
     @property
     def roidb(self) -> list[Entry]:
-        """One entry per image, by the proposal method; made when first asked for."""
+        """One entry per image, by the proposal method; made on first access."""
         if self._roidb is None:
             self._roidb = self.roidb_handler()
         return self._roidb
 
     def set_proposal_method(self, method: str) -> None:
-        """Where other RoIs come from: 'gt' (nowhere), 'rpn' (config['rpn_file']), 'selective_search'."""
+        """Choose where the other RoIs come from: 'gt' (nowhere), 'rpn' (config['rpn_file']), 'selective_search'."""
         self.roidb_handler = self._handler(method)
 
     def _handler(self, method: str) -> Callable[[], list[Entry]]:
@@ -114,7 +114,7 @@ class imdb:
 
     def create_roidb_from_box_list(self, box_list: Sequence[np.ndarray],
                                    gt_roidb: Sequence[Entry] | None) -> list[Entry]:
-        """Entries of proposals only; without gt_roidb they overlap nothing."""
+        """Entries of proposals only; without gt_roidb their overlaps are 0."""
         self._check_number(box_list)
         return proposals_roidb(box_list, gt_roidb)
 
@@ -132,7 +132,7 @@ class imdb:
         return []
 
     def leave_out(self, files: Collection[str]) -> None:
-        """Leave out the images of these files, which cannot be decoded; before the roidb is asked for.
+        """Leave out the images of these files, which cannot be decoded; call it before the roidb is made.
 
         Raises DatasetError if this data set cannot do that, or nothing would be left.
         """
@@ -140,11 +140,11 @@ class imdb:
             raise DatasetError(f"{self.name}: images that cannot be decoded: {', '.join(sorted(files))}")
 
     def summary(self) -> str:
-        """A few lines on what the data set holds."""
+        """A short description, some lines."""
         return f"{self.name}: {self.num_images} images, {self.num_classes - 1} classes"
 
     def image_sizes(self) -> list[tuple[int, int]]:
-        """(width, height) of each image; each file is looked at once."""
+        """(width, height) of each image; each file is read once."""
         paths = [self.image_path_at(index) for index in range(self.num_images)]
         new = list(dict.fromkeys(path for path in paths if path not in self._size_of))
         for path in with_progress("image sizes", new):
@@ -152,18 +152,18 @@ class imdb:
         return [self._size_of[path] for path in paths]
 
     def append_flipped_images(self) -> None:
-        """Add every image once more, mirrored left to right."""
+        """Append a mirrored copy (left to right) of every image."""
         widths = np.array([width for width, _ in self.image_sizes()], np.int64)
         self._roidb = [*self.roidb, *mirrored_roidb(self.roidb, widths)]
         self.image_index = self.image_index * 2
 
     def objects_of_class(self, name: str) -> dict[str, Objects]:
-        """What is to be found of a class, by image name."""
+        """The ground truth of a class, by image name."""
         raise NotImplementedError
 
     def evaluate_detections(self, all_boxes: Sequence[Sequence[np.ndarray]],
                             output_dir: str | os.PathLike) -> Evaluation:
-        """Evaluate, and write, all_boxes[class][image]: (N, 5) arrays x1, y1, x2, y2, score."""
+        """Evaluate and write all_boxes[class][image]: (N, 5) arrays x1, y1, x2, y2, score."""
         raise NotImplementedError
 
     def evaluate_recall(self, candidate_boxes: Sequence[np.ndarray] | None = None,

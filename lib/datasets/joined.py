@@ -18,7 +18,7 @@ from datasets.source import DatasetError
 class JoinedImdb(imdb):
     """The images of several data sets, one after the other; all must have the same classes.
 
-    Where two data sets use the same image name, all names are written with the data set's in front.
+    Where two data sets use the same image name, all names are prefixed with the data set's.
     """
 
     def __init__(self, parts: Sequence[imdb]):

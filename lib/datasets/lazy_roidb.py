@@ -1,9 +1,9 @@
-"""Roidb entries that are made when they are asked for, so that a data set of any size fits into memory.
+"""Roidb entries that are computed on access, so that a data set of any size fits into memory.
 
 What is kept of an image is its row in a few arrays: its objects, its size, and where its proposals are in a
 memory-mapped file. Overlaps, classes, mirrored boxes and regression targets follow from these in a tenth of a
-millisecond, and are forgotten after use. In every roidb plain dictionaries may stand as well: they stay plain, and
-what is derived from them is computed at once.
+millisecond, and are discarded after use. A roidb may also hold plain dictionaries: they stay plain, and what is
+derived from them is computed at once.
 """
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from datasets.roidb import Entry, merge_entries, mirror, objects_entry, proposal
 Fields = Mapping[str, Any]
 
 _NOTHING: Fields = MappingProxyType({})
-_REMEMBERED = 4     # entries of a recipe: as many as may be worked on at a time, one field after the other
+_REMEMBERED = 4     # entries of a recipe: as many as are read at a time, field by field
 
 
 class Recipe:
@@ -38,7 +38,7 @@ class Recipe:
 
 
 def _read_only(fields: Fields) -> Fields:
-    """The fields with views of their arrays that cannot be written: what is written would soon be forgotten."""
+    """The fields with read-only views of their arrays: what is written there would be lost."""
     views = {key: value.view() for key, value in fields.items()
              if isinstance(value, np.ndarray) and value.flags.writeable}
     for view in views.values():
@@ -90,7 +90,7 @@ class LazyEntry(Entry):
         return dict, (self.fields(),)
 
     def defer(self, functions: Mapping[str, Callable[[Entry], Any]]) -> None:
-        """Let fields be functions of the entry from now on, called whenever they are read."""
+        """Compute fields by functions of the entry from now on, on each access."""
         self._deferred = {**self._deferred, **functions} if self._deferred else functions
         if self._own:
             self._own = {key: value for key, value in self._own.items() if key not in functions}
@@ -101,7 +101,7 @@ class LazyEntry(Entry):
         return {**fields, **{key: function(fields) for key, function in self._deferred.items() if key not in self._own}}
 
     def objects(self) -> Fields:
-        """What is known of its RoIs without their proposals, see `Recipe`; all where that cannot be told apart."""
+        """The fields of its annotated objects, see `Recipe`; all fields where the two cannot be separated."""
         return self if self._own or not self._recipe.objects else self._recipe.objects(self._row)
 
 
@@ -116,7 +116,7 @@ def as_dict(entry: Entry) -> dict[str, Any]:
 
 
 def annotated(entry: Entry) -> Fields:
-    """Of an entry, max_overlaps and max_classes of the annotated objects, where these can be had for less than all.
+    """max_overlaps and max_classes of an entry's annotated objects, where possible without its proposals'.
 
     No other RoI of it has another class. Other fields may be those of the image before mirroring.
     """

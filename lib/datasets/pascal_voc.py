@@ -45,7 +45,7 @@ class pascal_voc(AnnotatedImages):
 
     def selective_search_roidb(self) -> list[Entry]:
         """Objects and Fast R-CNN's selective search boxes, data/selective_search_data/<name>.mat."""
-        from scipy.io import loadmat  # not at the top: only needed here
+        from scipy.io import loadmat  # slow to import, and rarely needed
         file = Path(cfg.DATA_DIR, "selective_search_data", f"{self.name}.mat")
         if not file.is_file():
             raise DatasetError(f"{file}: no selective search boxes; choose the proposal method 'rpn' or 'gt'")

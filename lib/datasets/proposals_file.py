@@ -1,4 +1,4 @@
-"""The files that keep proposals, and are memory-mapped where these are used.
+"""Files of proposals, which are memory-mapped for reading.
 
 An .npz file holds `boxes` (n, 4) and `scores` (n,) float32, image after image, `counts` (I,), and names `images`.
 """
@@ -27,9 +27,9 @@ def save_proposals(path: str | os.PathLike, boxes: Sequence[np.ndarray], scores:
 def load_proposals(path: str | os.PathLike, image_index: Sequence[str] | None = None) -> tuple[Ragged, Ragged]:
     """Boxes (R, 4) and scores (R,) of each image, read-only, from a file of `save_proposals`.
 
-    They are parts of the memory-mapped file: read when they are used, and without memory of their own.
+    They are views of the memory-mapped file, which is read on access.
 
-    image_index  names of the images that are wanted, in order; None for those of the file
+    image_index  names of the images to load, in order; None: those of the file
     Raises ValueError if it is no such file, if it is damaged, or an image is not in it.
     """
     boxes, scores, counts, images = map_npz(path, "proposals", "boxes", "scores", "counts", "images")

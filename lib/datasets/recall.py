@@ -23,7 +23,7 @@ def evaluate_recall(roidb: Sequence[Entry], candidate_boxes: Sequence[np.ndarray
                      proposals
     thresholds       least IoU of a match; 0.5, 0.55, .. 0.95 if not given
     area             one of AREA_RANGES: only objects of this size count
-    limit            take only so many proposals of each image
+    limit            number of proposals to take of each image
     returns          `recalls` at the `thresholds`, their mean `ar`, and `gt_overlaps`, the objects' IoUs, ascending
     Raises ValueError for an unknown `area`.
     """
@@ -44,7 +44,7 @@ def evaluate_recall(roidb: Sequence[Entry], candidate_boxes: Sequence[np.ndarray
 
 
 def match_greedily(overlaps: np.ndarray) -> np.ndarray:
-    """IoU each object gets: the pair of highest IoU is matched first, and both leave.
+    """IoU each object gets: the pair of highest IoU is matched first, and both are removed.
 
     overlaps  (boxes, objects); returns (objects,), 0 for an object left without a box
     """

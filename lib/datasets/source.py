@@ -31,9 +31,15 @@ class Annotation:
     @classmethod
     def of(cls, names: Sequence[str], boxes: ArrayLike, difficult: ArrayLike | None = None,
            size: tuple[int, int] | None = None) -> Annotation:
-        """An annotation from lists, maybe empty ones; without `difficult` no object is."""
+        """An annotation from lists, maybe empty ones; without `difficult` no object is difficult.
+
+        Raises AnnotationError if their lengths differ.
+        """
         hard = np.zeros(len(names), bool) if difficult is None else np.array(difficult, bool)
-        return cls(list(names), np.array(boxes, np.float32).reshape(-1, 4), hard, size)
+        corners = np.array(boxes, np.float32).reshape(-1, 4)
+        if not len(names) == len(corners) == len(hard):
+            raise AnnotationError(f"{len(names)} class names, {len(corners)} boxes, {len(hard)} flags 'difficult'")
+        return cls(list(names), corners, hard, size)
 
 
 class SourceImage(NamedTuple):
@@ -54,7 +60,7 @@ class Source:
     classes         class names; None: those of `training_names`
     training_names  how often each class name occurs in the training split, whichever split this one is
     is_zero_based   whether the first pixel is 0, and not 1, in all of the data set
-    annotated       whether any image has an annotation; without, a split can be tested on, not evaluated
+    annotated       whether any image has an annotation; if none has, the split can be tested on, not evaluated
     use_difficult   train on objects marked as difficult; None: not specified
 
     For messages: `noun` is what holds the annotation of an image, such as 'XML file'; `images_in`, `annotations_in` and

@@ -72,7 +72,7 @@ def _listed(root: Path, images: Path, annotations: Path, sets: dict[str, Path], 
     known = {os.path.splitext(file)[0] for folder in (images, annotations) for file in file_names(folder)}
     index = read_image_set(sets[chosen], known) if chosen else _stems(annotations)
     training = training_split(sets) or chosen
-    names = read_image_set(sets[training], known) if training else index
+    names = read_image_set(sets[training], known) if training and training != chosen else index
     return _source(root, chosen, images, annotations, index, annotations, names, [annotations])
 
 

@@ -12,7 +12,7 @@ from commands.data_set import find_imdb, prepare_to_train
 from datasets import formats, registry
 from datasets.annotated_images import AnnotatedImages
 from datasets.factory import get_imdb
-from datasets.source import DatasetError
+from datasets.source import Annotation, AnnotationError, DatasetError
 from roi_data_layer.roidb import prepare_roidb
 from utils.errors import UserError
 
@@ -112,6 +112,11 @@ def test_mistakes_are_reported_with_the_option(pets_csv, boxes_csv, tmp_path):
         get_imdb(str(tmp_path / "nowhere"))
     with pytest.raises(DatasetError, match="boxes_csv.read is registered already"):
         formats.register(boxes_csv.read)
+
+
+def test_annotations_whose_lists_differ_in_length():
+    with pytest.raises(AnnotationError, match="2 class names, 1 boxes, 2 flags"):
+        Annotation.of(["cat", "dog"], [[1, 2, 3, 4]])
 
 
 def test_a_name_for_a_data_set_that_a_reader_gives(pets_csv, boxes_csv):

@@ -32,9 +32,9 @@ class AnnotatedImages(imdb):
     use_difficult  train on objects marked as difficult; what the source specifies comes first
     use_07_metric  evaluate by 11 points instead of the area under the curve
 
-    Everything is read here, once. What is wrong with the files is corrected or left out, and listed in `problems`; raises
-    DatasetError if no image is left. A split without any annotation can be tested on, not evaluated. Class names in
-    annotations may differ from `classes` in case.
+    Everything is read here, once. What is wrong with the files is corrected or left out, and listed in `problems`;
+    raises DatasetError if no image is left. A split without any annotation can be tested on, not evaluated. Class names
+    in annotations may differ from `classes` in case.
     """
 
     def __init__(self, source: Source, classes: Sequence[str] | None = None, zero_based: bool | None = None,

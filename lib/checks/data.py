@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from caffe.proto.caffe_pb2 import TRAIN
 from checks.net_file import NetFile
 from rpn.generate_anchors import generate_anchors
 from utils.blob import im_scale_for
@@ -30,9 +31,9 @@ def small_image_warning(net_path: str | os.PathLike, sizes: Sequence[tuple[int, 
 
     sizes   (width, height) of each image; scales, max_size  of cfg.TRAIN
     """
-    net = NetFile(net_path)
-    layers = net.python_layers("AnchorTargetLayer")
-    if not layers:
+    net = NetFile(net_path, TRAIN)
+    layers = net.anchor_target_layers()
+    if not layers or net.param_problems:
         return ""
     params = net.params(layers[0])
     stride, anchor_scales, ratios = anchor_layout(params)

@@ -1,57 +1,125 @@
-"""What can be read from the prototxt of a net without making the net."""
+"""What can be read from the prototxt of a net without making the net.
+
+What a layer does follows from its bottoms, its tops and its `param_str`; its class and its module may have any name.
+"""
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Iterator
 
+from caffe.proto.caffe_pb2 import LayerParameter, NetStateRule, Phase
 from utils import prototxt
-from utils.layer_params import allowed_border, anchor_layout, class_count, parse_param_str
+from utils.layer_params import Params, allowed_border, anchor_layout, class_count, parse_param_str
+from utils.names import BOX_BLOBS
 
-_ANCHOR_LAYERS = ("AnchorTargetLayer", "ProposalLayer")
-_CLASS_LAYERS = ("RoIDataLayer", "OHEMDataLayer", "ProposalTargetLayer")
+_FED = {"data", "gt_boxes", "labels", *BOX_BLOBS}       # made by layers without bottoms in training nets only
+_RPN_MAPS = ("rpn_cls_score", "rpn_cls_prob", "rpn_bbox_pred")      # how names of the RPN's outputs begin
 
 
 class NetFile:
-    """A prototxt and the questions that are asked about its layers."""
+    """A prototxt and the questions that are asked about its layers.
 
-    def __init__(self, path: str | os.PathLike) -> None:
+    phase  caffe.TRAIN or caffe.TEST: without the layers of the other one; None: all layers
+    """
+
+    def __init__(self, path: str | os.PathLike, phase: Phase | None = None) -> None:
         self.path = path
-        self.layers = list(prototxt.read_net(path).layer)
-        self.param_problems: list[str] = []         # of `param_str`; where there are some, ask nothing else
-        self._params = {layer.name: self._read_param_str(layer) for layer in self.layers}
+        net = prototxt.read_net(path)
+        self.layers: list[LayerParameter] = [layer for layer in net.layer if _is_in_phase(layer, phase)]
+        self._has_inputs = bool(net.input) or any(layer.type == "Input" for layer in self.layers)
         self._maker = {top: layer for layer in self.layers for top in layer.top if top not in layer.bottom}
+        self._params = {layer.name: _entries(layer) for layer in self.layers}
+        self._python_layers = [layer for layer in self.layers if layer.type == "Python"]
+        # What RoI pooling takes for RoIs, what losses compare with
+        self._rois = {layer.bottom[1] for layer in self.layers if _pools_rois(layer)}
+        self._targets = {blob for layer in self.layers if "Loss" in layer.type for blob in layer.bottom[1:]}
+        # Of `param_str`, in the order of the layers; where there are some, ask for no entries
+        self.param_problems = list(self._find_param_problems())
 
-    def problem(self, layer: Any, message: str) -> str:
+    def problem(self, layer: LayerParameter, message: str) -> str:
         """'file:line: layer 'name': message'."""
         line = prototxt.line_of_layer(self.path, layer.name)
         return f"{self.path}:{line}: layer '{layer.name}': {message}"
 
-    def _read_param_str(self, layer: Any) -> dict[str, Any]:
-        """Entries of a `param_str`; none where it is not what it should be. Those of users' layers are not judged."""
-        kind = layer.python_param.layer
-        try:
-            params = parse_param_str(layer.python_param.param_str)
-            if kind in _ANCHOR_LAYERS:
-                anchor_layout(params)
-            if kind == "AnchorTargetLayer":
-                allowed_border(params)
-            if kind in _CLASS_LAYERS:
-                class_count(params)
-            return params
-        except ValueError as error:
-            if kind in _ANCHOR_LAYERS + _CLASS_LAYERS:
-                self.param_problems.append(self.problem(layer, str(error)))
-            return {}
-
-    def params(self, layer: Any) -> dict[str, Any]:
-        """The `param_str` of a Python layer as a dictionary."""
+    def params(self, layer: LayerParameter) -> Params:
+        """The `param_str` of a Python layer as a dictionary; empty if it is none."""
         return self._params[layer.name]
 
-    def python_layers(self, *classes: str) -> list[Any]:
-        """Layers run by one of these classes."""
-        return [layer for layer in self.layers
-                if layer.type == "Python" and layer.python_param.layer in classes]
+    def _find_param_problems(self) -> Iterator[str]:
+        """Layers that lay out anchors or deal with classes must say how; other layers of the user are not judged."""
+        judged = ((anchor_layout, self.anchor_layers()), (allowed_border, self.anchor_target_layers()),
+                  (class_count, self._class_layers()))
+        for layer in self._python_layers:
+            try:
+                for read, layers in judged:
+                    if layer in layers:
+                        read(parse_param_str(layer.python_param.param_str))
+            except ValueError as error:
+                yield self.problem(layer, str(error))
 
+    # ---- what layers do
+    def data_layers(self) -> list[LayerParameter]:
+        """Python layers that feed images with RoIs or boxes: without bottoms, and with one of the usual tops.
+
+        Where none has one, and the net has no inputs: all without bottoms.
+        """
+        sources = [layer for layer in self._python_layers if not layer.bottom]
+        return [layer for layer in sources if _FED.intersection(layer.top)] or ([] if self._has_inputs else sources)
+
+    def mining_layers(self) -> list[LayerParameter]:
+        """Python layers between two RoI heads, that choose what the second one is trained on.
+
+        They read RoIs with their labels and what the first head makes of these RoIs; RoI pooling or a loss reads what
+        they give.
+        """
+        return [layer for layer in self._python_layers
+                if (self._rois | self._targets).intersection(layer.top)
+                and any(len(self._labelled(rois).intersection(layer.bottom)) > 1
+                        for rois in self._judged_rois(layer))]
+
+    def _judged_rois(self, layer: LayerParameter) -> set[str]:
+        """RoIs from whose pooled features a bottom of the layer is computed."""
+        found, seen, blobs = set(), set[str](), list(layer.bottom)
+        while blobs:
+            blob = blobs.pop()
+            maker = self._maker.get(blob)
+            if maker is None or blob in seen:
+                continue
+            seen.add(blob)
+            blobs += maker.bottom
+            if _pools_rois(maker):
+                found.add(maker.bottom[1])
+        return found
+
+    def _labelled(self, rois: str) -> set[str]:
+        """The RoIs, `labels`, and what the maker of the RoIs gives after them."""
+        tops = list(self._maker[rois].top) if rois in self._maker else [rois]
+        return {"labels", *tops[tops.index(rois):]}
+
+    def anchor_layers(self) -> list[LayerParameter]:
+        """Python layers that lay out anchors: with a feat_stride, or reading maps of the RPN and im_info."""
+        return [layer for layer in self._python_layers
+                if "feat_stride" in self.params(layer)
+                or ("im_info" in layer.bottom and any(blob.startswith(_RPN_MAPS) for blob in layer.bottom))]
+
+    def anchor_target_layers(self) -> list[LayerParameter]:
+        """Those that compare their anchors with the annotated boxes."""
+        return [layer for layer in self.anchor_layers() if self._annotations().intersection(layer.bottom)]
+
+    def proposal_layers(self) -> list[LayerParameter]:
+        """Those that make proposals of their anchors."""
+        return [layer for layer in self.anchor_layers() if not self._annotations().intersection(layer.bottom)]
+
+    def _annotations(self) -> set[str]:
+        """`gt_boxes`, and what data layers give after the image and its size, or the RoIs."""
+        return {"gt_boxes"}.union(*(layer.top[2:] for layer in self.data_layers()))
+
+    def _class_layers(self) -> list[LayerParameter]:
+        """Layers that need the number of classes: they feed the net, or give RoIs together with their labels."""
+        return self.data_layers() + [layer for layer in self._python_layers
+                                     if self._rois.intersection(layer.top) and self._targets.intersection(layer.top)]
+
+    # ---- strides and anchors
     def stride(self, blob: str) -> int | None:
         """Pixels of the image from one cell of a blob to the next; None if it does not come from `data`."""
         stride = 1
@@ -63,9 +131,9 @@ class NetFile:
             blob = layer.bottom[0]
         return stride if blob == "data" else None
 
-    def anchor_layouts(self) -> list[tuple[Any, tuple]]:
+    def anchor_layouts(self) -> list[tuple[LayerParameter, tuple]]:
         """Each layer that lays out anchors, with its (feat_stride, scales, ratios)."""
-        return [(layer, anchor_layout(self.params(layer))) for layer in self.python_layers(*_ANCHOR_LAYERS)]
+        return [(layer, anchor_layout(self.params(layer))) for layer in self.anchor_layers()]
 
     def num_anchors(self) -> int | None:
         """Anchors at each position; None if no layer says so, or says it wrong."""
@@ -73,7 +141,28 @@ class NetFile:
         return len(layouts[0][1][1]) * len(layouts[0][1][2]) if layouts else None
 
 
-def _layer_stride(layer: Any) -> int:
+def _is_in_phase(layer: LayerParameter, phase: Phase | None) -> bool:
+    """Whether a phase has the layer, as far as its `include` and `exclude` name phases."""
+    if phase is None:
+        return True
+    if NetStateRule(phase=phase) in layer.exclude:
+        return False
+    return not layer.include or any(not rule.HasField("phase") or rule.phase == phase for rule in layer.include)
+
+
+def _entries(layer: LayerParameter) -> Params:
+    try:
+        return parse_param_str(layer.python_param.param_str)
+    except ValueError:
+        return {}
+
+
+def _pools_rois(layer: LayerParameter) -> bool:
+    """Layer types ROIPooling, ROIAlign, PSROIPooling and the user's."""
+    return "roi" in layer.type.lower() and len(layer.bottom) > 1
+
+
+def _layer_stride(layer: LayerParameter) -> int:
     if layer.type == "Convolution":
         param = layer.convolution_param
         return param.stride[0] if param.stride else param.stride_h or 1

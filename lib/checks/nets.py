@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from caffe.proto.caffe_pb2 import TEST, TRAIN, LayerParameter
 from checks.net_file import NetFile
 from utils.errors import CheckError, raise_all
 from utils.names import BOX_BLOBS, READONLY, ROI_BLOBS, RPN_BLOBS
@@ -26,7 +27,7 @@ def check_train_net(path: str | os.PathLike, train: Any, num_classes: int,
     num_classes  of the data set, with the background
     num_anchors  of the RPN whose weights the net carries; None if unknown
     """
-    net = NetFile(path)
+    net = NetFile(path, TRAIN)
     return net.param_problems or [
         *_class_problems(net, num_classes), *_anchor_problems(net, num_anchors), *_stride_problems(net),
         *_data_problems(net, train), *_ohem_problems(net, train), *_readonly_problems(net)]
@@ -35,19 +36,19 @@ def check_train_net(path: str | os.PathLike, train: Any, num_classes: int,
 def check_test_net(path: str | os.PathLike, num_classes: int, num_anchors: int | None = None,
                    of: str = "the data set") -> list[str]:
     """Problems of a test net; `of` tells what has this number of classes."""
-    net = NetFile(path)
+    net = NetFile(path, TEST)
     return _training_problems(net) or net.param_problems or [
         *_class_problems(net, num_classes, of), *_anchor_problems(net, num_anchors), *_stride_problems(net)]
 
 
 def check_for_tests(path: str | os.PathLike) -> None:
     """Raise CheckError for a net that feeds itself with training data."""
-    raise_all(_training_problems(NetFile(path)))
+    raise_all(_training_problems(NetFile(path, TEST)))
 
 
 def _training_problems(net: NetFile) -> list[str]:
     return [net.problem(layer, f"this net is for training. {_TEST_NETS}")
-            for layer in net.python_layers("RoIDataLayer")]
+            for layer in net.data_layers()]
 
 
 def check_outputs(net: Any, path: str | os.PathLike, *wanted: str) -> None:
@@ -64,14 +65,14 @@ def check_frozen(path: str | os.PathLike, part: str, stage: int) -> list[str]:
     They are the other part's own layers ('rpn' trains no inner products, 'fast_rcnn' nothing named rpn*) and,
     in stage 2, the shared convolutions. Even without a gradient, weight decay would shrink them.
     """
-    net = NetFile(path)
+    net = NetFile(path, TRAIN)
     return [net.problem(layer, f"must be frozen in stage {stage} ({part}): give it two "
                                "param { lr_mult: 0 decay_mult: 0 }")
             for layer in net.layers if layer.type in ("Convolution", "InnerProduct")
             and _must_be_frozen(layer, part, stage) and not _is_frozen(layer)]
 
 
-def _must_be_frozen(layer: Any, part: str, stage: int) -> bool:
+def _must_be_frozen(layer: LayerParameter, part: str, stage: int) -> bool:
     if layer.name.startswith("rpn"):
         return part == "fast_rcnn"
     if layer.type == "InnerProduct":
@@ -79,11 +80,11 @@ def _must_be_frozen(layer: Any, part: str, stage: int) -> bool:
     return stage == 2
 
 
-def _is_frozen(layer: Any) -> bool:
+def _is_frozen(layer: LayerParameter) -> bool:
     return len(layer.param) >= _num_params(layer) and all(spec.lr_mult == 0 for spec in layer.param)
 
 
-def _num_params(layer: Any) -> int:
+def _num_params(layer: LayerParameter) -> int:
     """2 for weights and bias, 1 without bias."""
     param = layer.convolution_param if layer.type == "Convolution" else layer.inner_product_param
     return 1 + param.bias_term
@@ -143,9 +144,9 @@ def _stride_problems(net: NetFile) -> Iterator[str]:
 
 def _data_problems(net: NetFile, train: Any) -> Iterator[str]:
     wanted = RPN_BLOBS if train.HAS_RPN else ("data", *ROI_BLOBS, *(BOX_BLOBS if train.BBOX_REG else ()))
-    layers = net.python_layers("RoIDataLayer")
+    layers = net.data_layers()
     if not layers:
-        yield f"{net.path}: has no Python layer RoIDataLayer, which feeds images and boxes"
+        yield f"{net.path}: has no Python layer without bottoms that feeds images and boxes, such as RoIDataLayer"
     for layer in layers:
         if not _tops_fit(list(layer.top), wanted):
             yield net.problem(layer, f"its tops are {', '.join(layer.top)}; expected {', '.join(wanted)}, as "
@@ -153,13 +154,14 @@ def _data_problems(net: NetFile, train: Any) -> Iterator[str]:
 
 
 def _tops_fit(tops: Sequence[str], wanted: Sequence[str]) -> bool:
-    """As many tops as wanted; other names are free, but a usual name must be in its usual place."""
-    return len(tops) == len(wanted) and all(
-        top == name or top not in wanted for top, name in zip(tops, wanted, strict=True))
+    """The tops that are wanted, perhaps with others after them; names are free, but a usual one has its usual place."""
+    usual = {*RPN_BLOBS, *ROI_BLOBS, *BOX_BLOBS}
+    return len(tops) >= len(wanted) and not usual.intersection(tops[len(wanted):]) and all(
+        top == name or top not in wanted for top, name in zip(tops, wanted, strict=False))
 
 
 def _ohem_problems(net: NetFile, train: Any) -> Iterator[str]:
-    layers = net.python_layers("OHEMDataLayer")
+    layers = net.mining_layers()
     if train.USE_OHEM and not layers:
         yield f"{net.path}: has no OHEMDataLayer, but TRAIN.USE_OHEM is True: it would train on all RoIs; add {NO_OHEM}"
     for layer in layers:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from caffe.proto.caffe_pb2 import TEST
 from checks.net_file import NetFile
 from checks.nets import check_for_tests, check_outputs, check_test_net
 from commands.options import existing_file
@@ -44,7 +45,7 @@ class DetectorFiles:
         return free_intermediates(net, keep=["rois", "cls_score"])       # which im_detect reads
 
     def _rpn_problems(self) -> Iterator[str]:
-        has_rpn = bool(NetFile(self.net).python_layers("ProposalLayer"))
+        has_rpn = bool(NetFile(self.net, TEST).proposal_layers())
         if has_rpn != cfg.TEST.HAS_RPN:
             yield (f"{self.net}: {'makes its own proposals' if has_rpn else 'has no RPN'}, but TEST.HAS_RPN is "
                    f"{cfg.TEST.HAS_RPN}; add --set TEST.HAS_RPN {has_rpn}")

@@ -28,6 +28,18 @@ def alt_opt(name, net="Tiny"):
     return MODELS / net / "faster_rcnn_alt_opt" / name
 
 
+def with_classes_of_a_user(text):
+    """A prototxt whose Python layers have other names, classes and modules; all that they say by them is lost."""
+    text = re.sub(r'name: "[^"]+"(\s+type: "Python")', lambda match: f'name: "mine{match.start()}"{match[1]}', text)
+    return re.sub(r'module: "[^"]+"(\s+)layer: "[^"]+"', r'module: "my.layers"\1layer: "Mine"', text)
+
+
+@pytest.fixture(params=["ours", "a user's"])
+def classes(request):
+    """Whose classes the Python layers of `edited` nets name."""
+    return request.param
+
+
 @pytest.mark.parametrize("net", ["VGG16", "VGG_CNN_M_1024", "ZF", "Tiny"])
 def test_the_shipped_nets_have_no_problem(net):
     for name, train in KINDS.items():
@@ -48,14 +60,118 @@ def test_strides_and_anchors_are_read_from_the_net():
     assert NetFile(alt_opt("stage1_fast_rcnn_train.pt")).num_anchors() is None
 
 
-def edited(tmp_path, name, pattern, replacement, count=1):
+@pytest.mark.parametrize("net", ["VGG16", "VGG_CNN_M_1024", "ZF", "Tiny"])
+def test_classes_of_a_user_have_no_problem(tmp_path, net):
+    def copied(path):
+        copy = tmp_path / path.name
+        copy.write_text(with_classes_of_a_user(path.read_text()))
+        return copy
+
+    for name, train in KINDS.items():
+        assert check_train_net(copied(alt_opt(name, net)), train, 21, 9) == []
+        assert NetFile(copied(alt_opt(name, net))).num_anchors() == NetFile(alt_opt(name, net)).num_anchors()
+    for name in ("rpn_test.pt", "faster_rcnn_test.pt"):
+        assert check_test_net(copied(alt_opt(name, net)), 21, 9) == []
+    end2end = MODELS / net / "faster_rcnn_end2end"
+    assert check_train_net(copied(end2end / "train.pt"), END2END, 21) == []
+    assert check_test_net(copied(end2end / "test.pt"), 21) == []
+    (problem,) = check_test_net(copied(end2end / "train.pt"), 21)
+    assert "this net is for training" in problem
+
+
+LAYERS = {      # what the layers of a net do, by their names
+    "stage1_rpn_train.pt": {"data": ["input-data"], "anchor_target": ["rpn-data"]},
+    "stage1_fast_rcnn_train.pt": {"data": ["data"], "mining": ["hard_roi_mining"]},
+    "rpn_test.pt": {"proposal": ["proposal"]},
+    "faster_rcnn_test.pt": {"proposal": ["proposal"]},
+    "../faster_rcnn_alt_opt_no_ohem/stage1_fast_rcnn_train.pt": {"data": ["data"]},
+    "../faster_rcnn_end2end/train.pt": {"data": ["input-data"], "anchor_target": ["rpn-data"],
+                                        "proposal": ["proposal"]},
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_what_the_layers_of_a_net_do(name):
+    net = NetFile(alt_opt(name))
+    for kind in ("data", "mining", "anchor_target", "proposal"):
+        assert [layer.name for layer in getattr(net, f"{kind}_layers")()] == LAYERS[name].get(kind, []), kind
+
+
+SOURCE = 'layer { name: "fed" type: "Python" %s python_param { module: "my" layer: "Mine" param_str: "%s" } }\n'
+CLASSES = "'num_classes': 3"
+HEAD = """layer { name: "pool%(n)s" type: "ROIAlign" bottom: "data" bottom: "%(rois)s" top: "pool%(n)s" }
+layer { name: "score%(n)s" type: "InnerProduct" bottom: "pool%(n)s" top: "score%(n)s" }
+"""
+FED = SOURCE % ('top: "data" top: "rois" top: "classes"', CLASSES) + HEAD % {"n": 1, "rois": "rois"}
+LOSS = 'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "%s" bottom: "%s" top: "loss" }\n'
+PYTHON = ('layer { name: "%s" type: "Python" %s python_param { module: "my" layer: "Mine" param_str: "' + CLASSES
+          + '" } }\n')
+SECOND = HEAD % {"n": 2, "rois": "chosen"}
+
+
+@pytest.mark.parametrize("text, mining", [
+    (FED + PYTHON % ("mine", 'bottom: "score1" bottom: "rois" bottom: "classes" top: "chosen" top: "theirs"') + SECOND
+     + LOSS % ("score2", "theirs"), ["mine"]),
+    # one head: what it is trained on is chosen by labels
+    (FED + PYTHON % ("mine", 'bottom: "rois" bottom: "score1" bottom: "classes" top: "theirs"')
+     + LOSS % ("score1", "theirs"), ["mine"]),
+    # RoIs that another layer moves between the miner and the second head
+    (FED + PYTHON % ("mine", 'bottom: "score1" bottom: "rois" bottom: "classes" top: "rois2" top: "theirs"')
+     + PYTHON % ("move", 'bottom: "rois2" bottom: "theirs" top: "chosen"') + SECOND + LOSS % ("score2", "theirs"),
+     ["mine"]),
+    # a second head on boxes that the first one has regressed; a loss, and a picture, of one's own
+    (FED + PYTHON % ("refine", 'bottom: "score1" bottom: "rois" top: "chosen"') + SECOND, []),
+    (FED + PYTHON % ("loss", 'bottom: "score1" bottom: "rois" bottom: "classes" top: "loss"'), []),
+    (FED + PYTHON % ("draw", 'bottom: "data" bottom: "rois" bottom: "classes"'), []),
+])
+def test_what_mines_and_what_does_not(tmp_path, text, mining):
+    (tmp_path / "net.pt").write_text(text)
+    net = NetFile(tmp_path / "net.pt")
+    assert [layer.name for layer in net.mining_layers()] == mining and net.param_problems == []
+
+
+@pytest.mark.parametrize("tops, problem", [
+    ("picture of_it boxes", None), ("data im_info gt_boxes scene", None),
+    ("data im_info gt_boxes labels", "its tops are data, im_info, gt_boxes, labels; expected data, im_info, gt_boxes, "
+                                     "as TRAIN.HAS_RPN is True"),
+    ("data gt_boxes im_info", "its tops are data, gt_boxes, im_info"), ("data im_info", "its tops are data, im_info"),
+])
+def test_tops_of_a_data_layer_of_a_user(tmp_path, tops, problem):
+    (tmp_path / "net.pt").write_text(SOURCE % (" ".join(f'top: "{top}"' for top in tops.split()), CLASSES))
+    problems = check_train_net(tmp_path / "net.pt", END2END, 3)
+    assert problems == [] if problem is None else problem in problems[0]
+
+
+def test_a_net_without_a_data_layer(tmp_path):
+    (tmp_path / "net.pt").write_text('layer { name: "in" type: "Input" top: "data" }\n'
+                                     + SOURCE % ('top: "constants"', ""))
+    (problem,) = check_train_net(tmp_path / "net.pt", END2END, 3)
+    assert "net.pt: has no Python layer without bottoms that feeds images and boxes" in problem
+    assert check_test_net(tmp_path / "net.pt", 3) == []
+
+
+def test_layers_of_the_other_phase_do_not_count(tmp_path):
+    path = tmp_path / "net.pt"
+    text = SOURCE % ('include { phase: TRAIN } top: "data" top: "im_info" top: "gt_boxes"', CLASSES)
+    path.write_text(text + 'layer { name: "in" type: "Input" top: "data" exclude { phase: TRAIN } }')
+    assert check_train_net(path, END2END, 3) == check_test_net(path, 3) == []
+    assert "classes" in check_train_net(path, END2END, 4)[0] and check_test_net(path, 4) == []
+
+
+def edited(tmp_path, name, pattern, replacement, count=1, classes="ours"):
     """A copy of a Tiny net with one change, which must apply."""
     text = alt_opt(name).read_text()
     changed, times = re.subn(pattern, replacement, text, count=count, flags=re.S)
     assert times
     path = tmp_path / name
-    path.write_text(changed)
+    path.write_text(changed if classes == "ours" else with_classes_of_a_user(changed))
     return path
+
+
+def found_in(message, classes):
+    """The message; with a user's classes it names the layer by the user's name."""
+    return message if classes == "ours" else re.sub(
+        "'(input-data|hard_roi_mining|proposal)'|.(input-data).", r"'mine\\d+'", message)
 
 
 def layer(name, inside):
@@ -79,10 +195,11 @@ PARAM_STR_MISTAKES = [
 
 
 @pytest.mark.parametrize("name, where, entry, wrong, message", PARAM_STR_MISTAKES)
-def test_a_wrong_param_str_is_the_only_problem(tmp_path, name, where, entry, wrong, message):
-    path = edited(tmp_path, name, layer(where, entry), rf"\g<1>{wrong}")
+def test_a_wrong_param_str_is_the_only_problem(tmp_path, name, where, entry, wrong, message, classes):
+    path = edited(tmp_path, name, layer(where, entry), rf"\g<1>{wrong}", classes=classes)
     problems = check_train_net(path, KINDS[name], 21, 9) if name in KINDS else check_test_net(path, 21, 9)
-    assert len(problems) == 1 and re.search(rf"{name}:\d+: layer '{where}': .*{message}", problems[0]), problems
+    message = found_in(rf"{name}:\d+: layer '{where}': .*{message}", classes)
+    assert len(problems) == 1 and re.search(message, problems[0]), problems
     assert NetFile(path).num_anchors() is None
 
 
@@ -145,10 +262,10 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize("name, pattern, replacement, message", MISTAKES, ids=[m[3][:60] for m in MISTAKES])
-def test_a_mistake_is_found_and_placed(tmp_path, name, pattern, replacement, message):
-    path = edited(tmp_path, name, pattern, replacement)
+def test_a_mistake_is_found_and_placed(tmp_path, name, pattern, replacement, message, classes):
+    path = edited(tmp_path, name, pattern, replacement, classes=classes)
     problems = check_train_net(path, KINDS[name], 21, 9) if name in KINDS else check_test_net(path, 21, 9)
-    assert len(problems) >= 1 and re.search(message, problems[0]), problems
+    assert len(problems) >= 1 and re.search(found_in(message, classes), problems[0]), problems
     file, line = problems[0].split(":")[:2]
     assert file == str(path)
     named = re.search(r"layer '([^']+)'", problems[0])[1]
@@ -165,8 +282,8 @@ def test_layers_that_disagree_about_anchors(tmp_path):
     assert "other nets of the same run 12" in check_test_net(alt_opt("rpn_test.pt"), 21, 12)[0]
 
 
-def test_mining_and_settings_must_agree(tmp_path):
-    path = alt_opt("stage1_fast_rcnn_train.pt")
+def test_mining_and_settings_must_agree(tmp_path, classes):
+    path = edited(tmp_path, "stage1_fast_rcnn_train.pt", "^", "", classes=classes)
     without = Config(HAS_RPN=False, BBOX_REG=True, USE_OHEM=False)
     assert "TRAIN.USE_OHEM is False" in check_train_net(path, without, 21)[0]
     plain = tmp_path / "train.pt"

@@ -1,7 +1,7 @@
 """The Python layers of training nets: `RoIDataLayer` feeds minibatches, `OHEMDataLayer` picks the hard RoIs.
 
-Both are adapters: what they compute is in minibatch.py, order.py and ohem.py. Settings are those of cfg when
-the net is built; later changes of cfg do not reach a layer.
+They are adapters: what they compute is in minibatch.py, order.py and ohem.py. Rules of one's own derive from
+`HardRoIMiner`. Settings are those of cfg when the net is built; later changes of cfg do not reach a layer.
 """
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ from fast_rcnn.config import cfg
 from roi_data_layer import ohem_tensors
 from roi_data_layer.features import FeatureReader, KnownImages
 from roi_data_layer.minibatch import Blobs, get_allrois_minibatch, get_minibatch
-from roi_data_layer.ohem import get_ohem_minibatch, roi_losses
+from roi_data_layer.ohem import roi_losses, select_hard_rois
+from roi_data_layer.ohem_tensors import Tensor
 from roi_data_layer.order import BatchOrder
 from roi_data_layer.prefetch import ImageFeed, Waits
+from utils.blob import as_rows
 from utils.images import Reader, most_pixels, read_in_line
 from utils.layer_params import class_count
 from utils.names import BOX_BLOBS, HARD, ROI_BLOBS, RPN_BLOBS
 from utils.other_caffe import SettingError, is_on_gpu, set_blob, set_tensor, span
-from utils.python_layer import layer_name, layer_setting, pass_number
+from utils.python_layer import layer_name, layer_rng, layer_setting, pass_number
 
 
 class RoIDataLayer(caffe.Layer):
@@ -135,19 +137,43 @@ class RoIDataLayer(caffe.Layer):
         """Data has no gradient."""
 
 
-class OHEMDataLayer(caffe.Layer):
-    """Keeps the TRAIN.BATCH_SIZE RoIs of highest loss. param_str "'num_classes': K".
+class HardRoIMiner(caffe.Layer):
+    """Base of the layers that choose the RoIs to train on. A rule is a subclass with one function, `choose`.
 
     Bottoms: cls_prob (R, K), bbox_pred (R, 4K), rois (R, 5), labels (R,) and, if TRAIN.BBOX_REG, bbox_targets,
     bbox_inside_weights, bbox_outside_weights (R, 4K). Tops: rois_hard, labels_hard and, if TRAIN.BBOX_REG,
-    bbox_targets_hard, bbox_inside_weights_hard, bbox_outside_weights_hard: rows of the bottoms, highest loss first.
-    TRAIN.OHEM_USE_NMS removes near copies first, at an IoU of TRAIN.OHEM_NMS_THRESH.
-
-    Without that NMS, whose groups only the host knows, RoIs on a GPU are chosen there and nobody waits for it.
+    bbox_targets_hard, bbox_inside_weights_hard, bbox_outside_weights_hard: rows of the bottoms, as chosen.
+    param_str "'num_classes': K"; a rule may read other entries, after the setup of this class.
     No gradient passes: the prototxt must set `propagate_down: false` for every bottom.
+
+    batch_size       TRAIN.BATCH_SIZE: as many RoIs, of all images together, should be chosen
+    has_tensor_rule  whether there is a `choose_tensors`, so that a GPU is not waited for; otherwise values are fetched
     """
 
+    batch_size: int
+    has_tensor_rule = False
     _losses: tuple[Any, ...] = ()       # of all and of hard RoIs, in the last forward: arrays, or tensors on the GPU
+
+    def choose(self, losses: np.ndarray, rois: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """The rule: indices of the RoIs to train on, in the order of the tops' rows.
+
+        losses  (R,) float64, the loss of each RoI (see `ohem.roi_losses`)
+        rois    (R, 5) number of the image, x1, y1, x2, y2 in pixels of the image as the net sees it
+        labels  (R,) classes, 0 for the background
+        """
+        raise NotImplementedError
+
+    def choose_tensors(self, losses: Tensor, rois: Tensor, labels: Tensor) -> Tensor:
+        """As `choose`, on the GPU and without asking for a value."""
+        raise NotImplementedError
+
+    def rng(self) -> np.random.Generator:
+        """Random numbers of this forward pass: a function of cfg.RNG_SEED, the class's name and the pass's number."""
+        return layer_rng(self, self._seed, self._passes)
+
+    def seek(self, passes: int) -> None:
+        """Draw from now on what follows after `passes` forward passes: resumes training exactly."""
+        self._passes = passes
 
     @property
     def stats(self) -> dict[str, float]:
@@ -163,12 +189,11 @@ class OHEMDataLayer(caffe.Layer):
         train = copy.deepcopy(cfg.TRAIN)
         if train.HAS_RPN:
             raise SettingError(f"{layer_name(self)}: TRAIN.HAS_RPN must be False, RoIs come from a file")
-        self._batch_size = train.BATCH_SIZE
-        self._nms_thresh = train.OHEM_NMS_THRESH if train.OHEM_USE_NMS else None
+        self.batch_size, self._seed = train.BATCH_SIZE, cfg.RNG_SEED
+        self.seek(0)
         shapes = {f"{name}{HARD}": shape for name, shape in _roi_shapes(train, num_classes).items()}
         _check_count(self, "tops", top, shapes)
         _check_count(self, "bottoms", bottom, ["cls_prob", "bbox_pred", *_roi_shapes(train, num_classes)])
-        self._tops = list(shapes)
         for blob, shape in zip(top, shapes.values(), strict=True):
             blob.reshape(*shape)
 
@@ -176,29 +201,63 @@ class OHEMDataLayer(caffe.Layer):
         """Shapes follow from the selection: forward sets them."""
 
     def forward(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
-        if self._nms_thresh is None and is_on_gpu(bottom[0]):
-            self._choose_on_gpu(bottom, top)
+        if self.has_tensor_rule and is_on_gpu(bottom[0]):
+            self._forward_on_gpu(bottom, top)
         else:
-            self._choose(bottom, top)
+            self._forward_on_host(bottom, top)
+        self._passes += 1
 
-    def _choose(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
-        cls_prob, bbox_pred, rois, labels, *boxes = (blob.data for blob in bottom)
+    def _forward_on_host(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
+        cls_prob, bbox_pred, *rows = (blob.data for blob in bottom)
+        rois, labels, *boxes = rows
         losses = roi_losses(cls_prob, labels, *([bbox_pred, *boxes] if boxes else []))
-        hard = get_ohem_minibatch(losses, rois, labels, *boxes, batch_size=self._batch_size,
-                                  nms_thresh=self._nms_thresh)
-        self._losses = (losses, hard[f"losses{HARD}"])
-        _fill(top, [hard[name] for name in self._tops])
+        hard = _as_indices(self, self.choose(losses, as_rows(rois), labels.reshape(-1)), len(losses))
+        self._losses = (losses, losses[hard])
+        _fill(top, [values[hard] for values in rows])
 
-    def _choose_on_gpu(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
-        cls_prob, bbox_pred, rois, labels, *boxes = (blob.tensor for blob in bottom)
+    def _forward_on_gpu(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
+        cls_prob, bbox_pred, *rows = (blob.tensor for blob in bottom)
+        rois, labels, *boxes = rows
         losses = ohem_tensors.roi_losses(cls_prob, labels, *([bbox_pred, *boxes] if boxes else []))
-        hard, *rows = ohem_tensors.hard_rows(losses, self._batch_size, rois, labels, *boxes)
-        self._losses = (losses, hard)
+        hard = self.choose_tensors(losses, rois.flatten(1), labels.flatten())
+        self._losses = (losses, losses.index_select(0, hard))
         for blob, values in zip(top, rows, strict=True):
-            set_tensor(blob, values)
+            set_tensor(blob, values.index_select(0, hard))
 
     def backward(self, top: Sequence[Any], propagate_down: Sequence[bool], bottom: Sequence[Any]) -> None:
         """The choice of RoIs has no gradient."""
+
+
+class OHEMDataLayer(HardRoIMiner):
+    """Keeps the TRAIN.BATCH_SIZE RoIs of highest loss, highest first; tops and bottoms are those of HardRoIMiner.
+
+    TRAIN.OHEM_USE_NMS removes near copies first, at an IoU of TRAIN.OHEM_NMS_THRESH. Without that NMS, whose groups
+    only the host knows, RoIs on a GPU are chosen there and nobody waits for it.
+    """
+
+    def setup(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
+        super().setup(bottom, top)
+        self._nms_thresh = cfg.TRAIN.OHEM_NMS_THRESH if cfg.TRAIN.OHEM_USE_NMS else None
+        self.has_tensor_rule = self._nms_thresh is None
+
+    def choose(self, losses: np.ndarray, rois: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        return select_hard_rois(losses, rois, labels, self.batch_size, self._nms_thresh)
+
+    def choose_tensors(self, losses: Tensor, rois: Tensor, labels: Tensor) -> Tensor:
+        return ohem_tensors.select_hard_examples(losses, self.batch_size)
+
+
+def _as_indices(layer: HardRoIMiner, chosen: Any, count: int) -> np.ndarray:
+    """What a rule has chosen, as indices of `count` RoIs. Raises SettingError if it is anything else."""
+    indices, problem = np.asarray(chosen), ""
+    if indices.dtype.kind not in "iu" or indices.ndim != 1:
+        problem = f"{indices.dtype} values of shape {indices.shape}"
+    elif indices.size and not 0 <= indices.min() <= indices.max() < count:
+        problem = f"whole numbers from {indices.min()} to {indices.max()}"
+    if problem:
+        raise SettingError(f"{layer_name(layer)}.choose gave {problem}, expected (n,) whole numbers from 0 to "
+                           f"{count - 1}: indices of RoIs, such as those of np.flatnonzero(mask)")
+    return indices
 
 
 def _data_shapes(train: Any, num_classes: int) -> dict[str, tuple[int, ...]]:

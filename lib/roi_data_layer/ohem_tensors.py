@@ -30,10 +30,9 @@ def _box_losses(pred: Tensor, target: Tensor, inside: Tensor, outside: Tensor) -
     return dx + dy + dw + dh                        # in ohem.py's order, so that equal losses are equal here too
 
 
-def hard_rows(losses: Tensor, count: int, *arrays: Tensor) -> list[Tensor]:
-    """The rows of the `count` largest losses (or all) from the losses and from each array, largest loss first.
+def select_hard_examples(losses: Tensor, count: int) -> Tensor:
+    """Indices of the `count` largest losses (or all), largest first.
 
     Ties keep their order; a loss that is NaN comes last, as in NumPy.
     """
-    hard = (-losses).argsort(dim=0, stable=True)[:count]
-    return [tensor.index_select(0, hard) for tensor in (losses, *arrays)]
+    return (-losses).argsort(dim=0, stable=True)[:count]

@@ -70,7 +70,8 @@ def on_device(*shape):
 def test_hard_examples_are_mined_without_a_look_at_a_value():
     boxes = [on_device(31, 24) for _ in range(4)]
     losses = ohem_tensors.roi_losses(on_device(31, 6), on_device(31), *boxes)
-    rows = ohem_tensors.hard_rows(losses, 13, on_device(31, 5), on_device(31), *boxes[1:])
+    hard = ohem_tensors.select_hard_examples(losses, 13)
+    rows = [tensor.index_select(0, hard) for tensor in (losses, on_device(31, 5), on_device(31), *boxes[1:])]
     assert [tuple(row.shape) for row in rows] == [(13,), (13, 5), (13,), (13, 24), (13, 24), (13, 24)]
 
 

@@ -148,9 +148,9 @@ def check_tensors(prob, labels, *boxes, rois, count):
     assert got.dtype == torch.float64
     np.testing.assert_allclose(got.numpy(), losses, rtol=1e-14)
     want = get_ohem_minibatch(losses, rois, labels, *boxes[1:], batch_size=count)
-    rows = ohem_tensors.hard_rows(got, count, *tensors([rois, labels, *boxes[1:]]))
-    for mine, theirs in zip(rows[1:], list(want.values())[1:], strict=True):
-        np.testing.assert_array_equal(mine.numpy(), theirs)
+    hard = ohem_tensors.select_hard_examples(got, count)
+    for array, theirs in zip([rois, labels, *boxes[1:]], list(want.values())[1:], strict=True):
+        np.testing.assert_array_equal(torch.from_numpy(array).index_select(0, hard).numpy(), theirs)
 
 
 @pytest.mark.parametrize("count", [1, 19, 57, 64])
@@ -196,7 +196,7 @@ def test_tensors_with_weights_of_all_classes_and_values_that_do_not_count():
 
 def test_a_loss_of_nan_comes_last():
     losses = np.array([1.0, np.nan, 3.0, np.nan, 1.0])
-    order = ohem_tensors.hard_rows(torch.from_numpy(losses), 9, torch.arange(5))[1]
+    order = ohem_tensors.select_hard_examples(torch.from_numpy(losses), 9)
     assert order.tolist() == select_hard_examples(losses, 9).tolist() == [2, 0, 4, 1, 3]
 
 

@@ -20,34 +20,34 @@ from datasets.roidb import Entry
 from fast_rcnn.bbox_transform import normalize_weights, unnormalize_weights
 from fast_rcnn.checkpoints import Checkpoints
 from fast_rcnn.config import ConfigError, cfg
+from fast_rcnn.hooks import (
+    CheckpointHook,
+    Hook,
+    LogHook,
+    ProfileHook,
+    SnapshotHook,
+    StopHook,
+    Training,
+    TrainingStopped,  # noqa: F401  # where others look for it
+    register_hook,  # noqa: F401
+    registered_hooks,
+)
 from fast_rcnn.train_log import RecentLosses, TrainLog
 from roi_data_layer import roidb as rdl_roidb
 from roi_data_layer.features import reuse_features
 from utils import parallel, prototxt
-from utils.child_process import StopRequest
+from utils.errors import CheckError
 from utils.files import DamagedFileError
 from utils.layer_params import class_count
 from utils.other_caffe import (
     free_intermediates,
     keep_freed_memory,
-    learning_rate,
-    peak_memory_mb,
     save_trained,
-    stop_function,
 )
-from utils.profiling import profiled
 from utils.python_layer import layer_setting
 from utils.weights import load_initial_weights
 
 DISPLAY = 20        # iterations between two lines where the solver names no number
-
-
-class TrainingStopped(Exception):
-    """Training was asked to stop and has written a checkpoint; `iteration` says where."""
-
-    def __init__(self, iteration: int) -> None:
-        super().__init__(f"stopped after iteration {iteration}")
-        self.iteration = iteration
 
 
 class SolverWrapper:
@@ -69,14 +69,20 @@ class SolverWrapper:
         self.solver_param = prototxt.read_solver(solver_prototxt)
         self.losses = RecentLosses(self.solver.net, self.solver_param.average_loss, self.solver_param.iter_size)
         self.net_name = self.solver_param.train_net or self.solver_param.net
-        data_layer = self.solver.net.layers[0]
+        self._data_layer = self._find_data_layer()
         if cfg.TRAIN.BBOX_REG:
             self.bbox_means, self.bbox_stds = rdl_roidb.add_bbox_regression_targets(
-                roidb, layer_setting(data_layer, class_count), cfg.TRAIN)
+                roidb, layer_setting(self._data_layer, class_count), cfg.TRAIN)
         if pretrained_model is not None:
             self._load(os.fspath(pretrained_model))
-        data_layer.set_roidb(roidb)
+        self._data_layer.set_roidb(roidb)
         self.num_images = len(roidb)
+
+    def _find_data_layer(self) -> Any:
+        for layer in self.solver.net.layers:
+            if hasattr(layer, "set_roidb"):
+                return layer
+        raise CheckError(f"{self.net_name}: no layer has a method set_roidb, as RoIDataLayer, to be given the images")
 
     def _load(self, pretrained_model: str) -> None:
         before = [blob.data.copy() for blob in self._normalised_blobs()]
@@ -131,14 +137,13 @@ class SolverWrapper:
 
         Returns what keeps the features, in `folder`; None where they are not kept.
         """
-        data_layer = self.solver.net.layers[0]
         images = self.num_images * len(cfg.TRAIN.SCALES)
         passes = max_iters * max(1, self.solver_param.iter_size) * parallel.count()
-        if passes * cfg.TRAIN.IMS_PER_BATCH <= images or not hasattr(data_layer, "use_features"):
+        if passes * cfg.TRAIN.IMS_PER_BATCH <= images or not hasattr(self._data_layer, "use_features"):
             return None
         prefix = reuse_features(self.solver.net, folder, images, cfg)
         if prefix is not None:
-            data_layer.use_features(prefix)
+            self._data_layer.use_features(prefix)
         return prefix
 
     def close(self) -> None:
@@ -148,44 +153,42 @@ class SolverWrapper:
                 layer.close()
 
     def train_model(self, max_iters: int, log: TrainLog | None = None,
-                    checkpoints: Checkpoints | None = None, profile: Path | None = None) -> list[str]:
+                    checkpoints: Checkpoints | None = None, profile: Path | None = None,
+                    hooks: Sequence[Hook] = ()) -> list[str]:
         """Train until iteration `max_iters`; returns the paths of the snapshots, the last one of the end.
 
         Snapshots and checkpoints are made every TRAIN.SNAPSHOT_ITERS iterations. SIGTERM and Ctrl-C, of one of
         several processes, are obeyed after the current iteration by all: with `checkpoints` one is written.
         `profile`: see `profiled`.
-        Raises TrainingStopped then, and LossError where the loss is not finite.
+        Hooks are called in this order: the log, those of `register_hook`, `hooks`, snapshots, checkpoints, stopping and
+        the profile. What a hook does to the weights after an iteration is in the snapshot and the checkpoint of that
+        iteration, and what it does before one is not in the profile.
+        Raises TrainingStopped when stopped, and LossError where the loss is not finite.
         """
-        solver, log = self.solver, log or TrainLog("train", max_iters)
-        display = self.solver_param.display or DISPLAY
-        log.start(solver.iter)
-        paths = []
-        with StopRequest() as stop, profiled(solver, profile, max_iters - solver.iter) as iteration:
-            is_stopped = stop_function(solver, lambda: stop.requested)
-            while solver.iter < max_iters:
-                lr = learning_rate(solver)
-                with iteration():
-                    solver.step(1)
-                self.losses.iteration_done()
-                if solver.iter % display == 0 or solver.iter in (1, max_iters):
-                    self._report(log, lr)
-                if solver.iter % cfg.TRAIN.SNAPSHOT_ITERS == 0 or solver.iter == max_iters:
-                    paths.append(self.snapshot())
-                    if checkpoints and solver.iter < max_iters:
-                        checkpoints.write(solver)
-                if is_stopped() and solver.iter < max_iters:
-                    if checkpoints:
-                        checkpoints.write(solver)
-                    raise TrainingStopped(solver.iter)
-        return paths or [self.snapshot()]
+        interval, snapshots = cfg.TRAIN.SNAPSHOT_ITERS, SnapshotHook(cfg.TRAIN.SNAPSHOT_ITERS)
+        self._run(max_iters, [
+            LogHook(log or TrainLog("train", max_iters), self.solver_param.display or DISPLAY),
+            *registered_hooks(), *hooks, snapshots,
+            *([CheckpointHook(checkpoints, interval)] if checkpoints else []), StopHook(checkpoints),
+            *([ProfileHook(profile)] if profile else [])])
+        return snapshots.paths
 
-    def _report(self, log: TrainLog, lr: float) -> None:
-        """The only place where losses are read, and told to other processes: elsewhere the device is not waited for."""
-        net, losses = self.solver.net, parallel.mean(self.losses.means())
-        loss = sum(value * self.losses.weights[name] for name, value in losses.items())
-        stats = {type(layer).__name__: found for layer in net.layers if (found := getattr(layer, "stats", None))}
-        waits = getattr(net.layers[0], "waits", None)
-        log.report(self.solver.iter, losses, loss, lr, stats, peak_memory_mb(), waits and waits.take())
+    def _run(self, max_iters: int, hooks: Sequence[Hook]) -> None:
+        """The training loop."""
+        training = Training(self.solver, max_iters, self.losses, self.snapshot)
+        with training.contexts:
+            for hook in hooks:
+                hook.at_start(training)
+            while training.iteration < max_iters:
+                with training.step_contexts:
+                    for hook in hooks:
+                        hook.before_iteration(training)
+                    self.solver.step(1)
+                self.losses.iteration_done()
+                for hook in hooks:
+                    hook.after_iteration(training)
+        for hook in hooks:
+            hook.at_end(training)
 
 
 def _assign(blobs: Sequence[Any], arrays: Sequence[np.ndarray]) -> None:
@@ -219,7 +222,7 @@ def train_net(solver_prototxt: str | os.PathLike, roidb: Sequence[Entry], output
               pretrained_model: str | os.PathLike | None = None, max_iters: int = 40000, *,
               log: TrainLog | None = None, checkpoints: Checkpoints | None = None,
               resume: bool = False, features: str | os.PathLike | None = None,
-              profile: Path | None = None) -> list[str]:
+              profile: Path | None = None, hooks: Sequence[Hook] = ()) -> list[str]:
     """Train a net; returns the paths of its snapshots, the last one of the end.
 
     The seed (cfg.RNG_SEED) must have been given to `caffe.set_random_seed` before.
@@ -229,6 +232,7 @@ def train_net(solver_prototxt: str | os.PathLike, roidb: Sequence[Entry], output
     resume       go on from the newest checkpoint, if there is one
     features     folder for what frozen layers make of the images; None to compute it each time
     profile      where the time goes is written to <profile>.txt and <profile>_trace.json; None: not measured
+    hooks        called around each iteration, beside those of `register_hook`
     Raises what `SolverWrapper.train_model` raises.
     """
     keep_freed_memory()
@@ -245,7 +249,7 @@ def train_net(solver_prototxt: str | os.PathLike, roidb: Sequence[Entry], output
             except (OSError, ValueError) as error:
                 raise DamagedFileError(f"{error}; {checkpoints.how_to_begin_anew}") from error
             log.say(f"goes on after iteration {wrapper.solver.iter}, from {state}")
-        paths = wrapper.train_model(max_iters, log, checkpoints, profile)
+        paths = wrapper.train_model(max_iters, log, checkpoints, profile, hooks)
     if checkpoints:
         checkpoints.remove()
     return paths

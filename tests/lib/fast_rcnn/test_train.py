@@ -107,6 +107,15 @@ def test_initial_weights_of_another_net_are_refused(tmp_path):
         SolverWrapper("solver.pt", [], tmp_path / "out", "other.caffemodel")
 
 
+def test_the_data_layer_may_stand_anywhere_and_must_take_images(tmp_path):
+    constant = 'layer { name: "constant" type: "DummyData" top: "constant" dummy_data_param { shape { dim: 1 } } }\n'
+    (tmp_path / "net.pt").write_text(constant + NET)
+    assert len(SolverWrapper("solver.pt", [], tmp_path / "out").train_model(1)) == 1
+    (tmp_path / "net.pt").write_text(constant + 'layer { name: "loss" type: "Reduction" bottom: "constant" top: "loss" }')
+    with pytest.raises(CheckError, match="net.pt: no layer has a method set_roidb"):
+        SolverWrapper("solver.pt", [], tmp_path / "out")
+
+
 @pytest.mark.parametrize("key", ["BBOX_REG", "BBOX_NORMALIZE_TARGETS"])
 def test_without_normalised_targets_weights_are_saved_as_they_are(tmp_path, key):
     cfg.TRAIN[key] = False

@@ -1,0 +1,180 @@
+"""Hooks of the training loop: the log, snapshots, checkpoints, stopping, profiling, and those of the user."""
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fast_rcnn.checkpoints import Checkpoints
+from fast_rcnn.train_log import RecentLosses, TrainLog
+from utils import parallel
+from utils.child_process import StopRequest
+from utils.other_caffe import learning_rate, peak_memory_mb, stop_function
+from utils.profiling import profiled
+
+
+class TrainingStopped(Exception):
+    """Training was asked to stop and has written a checkpoint; `iteration` says where."""
+
+    def __init__(self, iteration: int) -> None:
+        super().__init__(f"stopped after iteration {iteration}")
+        self.iteration = iteration
+
+
+@dataclass
+class Training:
+    """What hooks see of a training.
+
+    solver         with its `net` and `iter`
+    max_iters      where the training ends
+    losses         those of the last iterations, on the device
+    save           writes a snapshot and returns its path
+    contexts       entered here by `at_start`, a context is left when training ends, is stopped or fails
+    step_contexts  entered here by `before_iteration`, it is left after the solver's step
+    """
+
+    solver: Any     # of `caffe.get_solver`: the public names have no common base
+    max_iters: int
+    losses: RecentLosses
+    save: Callable[[], str]
+    contexts: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    step_contexts: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    @property
+    def iteration(self) -> int:
+        """How many are done, also those before a resume."""
+        return self.solver.iter
+
+    def mean_losses(self) -> dict[str, float]:
+        """Mean of each loss output, without its weight, over the solver's `average_loss` iterations and all processes.
+
+        This waits for the device, and for the other processes: all of them must ask.
+        """
+        return parallel.mean(self.losses.means())
+
+
+class Hook:
+    """What is done around the iterations of a training: override what you need.
+
+    Hooks are called one after the other, in the order that `SolverWrapper.train_model` tells, in every process.
+    """
+
+    def at_start(self, training: Training) -> None:
+        """Before the first iteration, or the first after a resume."""
+
+    def before_iteration(self, training: Training) -> None:
+        """Before the solver's step."""
+
+    def after_iteration(self, training: Training) -> None:
+        """After the step: `training.iteration` counts it, the weights are updated."""
+
+    def at_end(self, training: Training) -> None:
+        """All iterations are done. Not called where training is stopped or fails."""
+
+
+_makers: list[Callable[[], Hook]] = []
+Maker = TypeVar("Maker", bound=Callable[[], Hook])
+
+
+def register_hook(make: Maker) -> Maker:
+    """Let every training of this process have a hook that `make` makes for it. Decorates a class of hooks, too."""
+    _makers.append(make)
+    return make
+
+
+def registered_hooks() -> list[Hook]:
+    """New hooks of all that are registered, in the order of their registration."""
+    return [make() for make in _makers]
+
+
+class LogHook(Hook):
+    """Reports every `display` iterations, and the first and the last one.
+
+    Of ours it is the only one that reads losses: elsewhere the device is not waited for.
+    """
+
+    def __init__(self, log: TrainLog, display: int) -> None:
+        self._log, self._display = log, display
+
+    def at_start(self, training: Training) -> None:
+        self._log.start(training.iteration)
+
+    def before_iteration(self, training: Training) -> None:
+        self._lr = learning_rate(training.solver)
+
+    def after_iteration(self, training: Training) -> None:
+        if training.iteration % self._display == 0 or training.iteration in (1, training.max_iters):
+            self._report(training)
+
+    def _report(self, training: Training) -> None:
+        layers, losses = training.solver.net.layers, training.mean_losses()
+        loss = sum(value * training.losses.weights[name] for name, value in losses.items())
+        stats = {type(layer).__name__: found for layer in layers if (found := getattr(layer, "stats", None))}
+        waits = next((layer.waits for layer in layers if hasattr(layer, "waits")), None)
+        self._log.report(training.iteration, losses, loss, self._lr, stats, peak_memory_mb(), waits and waits.take())
+
+
+class SnapshotHook(Hook):
+    """Saves the net every `interval` iterations and at the end.
+
+    paths  of the snapshots, the last one of the end
+    """
+
+    def __init__(self, interval: int) -> None:
+        self._interval = interval
+        self.paths: list[str] = []
+
+    def after_iteration(self, training: Training) -> None:
+        if training.iteration % self._interval == 0 or training.iteration == training.max_iters:
+            self.paths.append(training.save())
+
+    def at_end(self, training: Training) -> None:
+        if not self.paths:      # a training that was resumed at its end
+            self.paths.append(training.save())
+
+
+class CheckpointHook(Hook):
+    """Writes a checkpoint every `interval` iterations, but not at the end."""
+
+    def __init__(self, checkpoints: Checkpoints, interval: int) -> None:
+        self._checkpoints, self._interval = checkpoints, interval
+
+    def after_iteration(self, training: Training) -> None:
+        if training.iteration % self._interval == 0 and training.iteration < training.max_iters:
+            self._checkpoints.write(training.solver)
+
+
+class StopHook(Hook):
+    """Obeys SIGTERM and Ctrl-C, of one of several processes, after the current iteration: writes a checkpoint.
+
+    Raises TrainingStopped then.
+    """
+
+    def __init__(self, checkpoints: Checkpoints | None) -> None:
+        self._checkpoints = checkpoints
+
+    def at_start(self, training: Training) -> None:
+        stop = training.contexts.enter_context(StopRequest())
+        self._is_stopped = stop_function(training.solver, lambda: stop.requested)
+
+    def after_iteration(self, training: Training) -> None:
+        if self._is_stopped() and training.iteration < training.max_iters:
+            if self._checkpoints:
+                self._checkpoints.write(training.solver)
+            raise TrainingStopped(training.iteration)
+
+
+class ProfileHook(Hook):
+    """Writes where the time of some iterations goes; see `profiled`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def at_start(self, training: Training) -> None:
+        self._iteration = training.contexts.enter_context(
+            profiled(training.solver, self._path, training.max_iters - training.iteration))
+
+    def before_iteration(self, training: Training) -> None:
+        training.step_contexts.enter_context(self._iteration())

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import caffe
 from caffe.proto.caffe_pb2 import TEST, TRAIN, LayerParameter
 from checks.net_file import NetFile
 from utils.errors import CheckError, raise_all
@@ -51,7 +52,7 @@ def _training_problems(net: NetFile) -> list[str]:
             for layer in net.data_layers()]
 
 
-def check_outputs(net: Any, path: str | os.PathLike, *wanted: str) -> None:
+def check_outputs(net: caffe.Net, path: str | os.PathLike, *wanted: str) -> None:
     """Raise CheckError if a net lacks one of the outputs that are read from it."""
     missing = [name for name in wanted if name not in net.outputs]
     if missing:

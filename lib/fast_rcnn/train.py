@@ -92,7 +92,7 @@ class SolverWrapper:
             weights, bias = blobs
             _assign(blobs, normalize_weights(weights.data, bias.data, self.bbox_means, self.bbox_stds))
 
-    def _normalised_blobs(self) -> list[Any]:
+    def _normalised_blobs(self) -> list[caffe.Blob]:
         """Weights and bias of `bbox_pred` if they learn normalised targets; nothing else."""
         if not (cfg.TRAIN.BBOX_REG and cfg.TRAIN.BBOX_NORMALIZE_TARGETS):
             return []
@@ -191,7 +191,7 @@ class SolverWrapper:
             hook.at_end(training)
 
 
-def _assign(blobs: Sequence[Any], arrays: Sequence[np.ndarray]) -> None:
+def _assign(blobs: Sequence[caffe.Blob], arrays: Sequence[np.ndarray]) -> None:
     for blob, values in zip(blobs, arrays, strict=True):
         blob.data[...] = values
 

@@ -152,7 +152,7 @@ class HardRoIMiner(caffe.Layer):
 
     batch_size: int
     has_tensor_rule = False
-    _losses: tuple[Any, ...] = ()       # of all and of hard RoIs, in the last forward: arrays, or tensors on the GPU
+    _losses: tuple[np.ndarray | Tensor, ...] = ()       # of all and of hard RoIs, in the last forward
 
     def choose(self, losses: np.ndarray, rois: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """The rule: indices of the RoIs to train on, in the order of the tops' rows.
@@ -184,7 +184,7 @@ class HardRoIMiner(caffe.Layer):
         return {name: float(losses.mean()) for name, losses in zip(("all RoIs", "hard"), self._losses, strict=False)
                 if len(losses)}
 
-    def setup(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
+    def setup(self, bottom: Sequence[caffe.Blob], top: Sequence[caffe.Blob]) -> None:
         num_classes = layer_setting(self, class_count)
         train = copy.deepcopy(cfg.TRAIN)
         if train.HAS_RPN:
@@ -197,17 +197,17 @@ class HardRoIMiner(caffe.Layer):
         for blob, shape in zip(top, shapes.values(), strict=True):
             blob.reshape(*shape)
 
-    def reshape(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
+    def reshape(self, bottom: Sequence[caffe.Blob], top: Sequence[caffe.Blob]) -> None:
         """Shapes follow from the selection: forward sets them."""
 
-    def forward(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
+    def forward(self, bottom: Sequence[caffe.Blob], top: Sequence[caffe.Blob]) -> None:
         if self.has_tensor_rule and is_on_gpu(bottom[0]):
             self._forward_on_gpu(bottom, top)
         else:
             self._forward_on_host(bottom, top)
         self._passes += 1
 
-    def _forward_on_host(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
+    def _forward_on_host(self, bottom: Sequence[caffe.Blob], top: Sequence[caffe.Blob]) -> None:
         cls_prob, bbox_pred, *rows = (blob.data for blob in bottom)
         rois, labels, *boxes = rows
         losses = roi_losses(cls_prob, labels, *([bbox_pred, *boxes] if boxes else []))
@@ -215,7 +215,7 @@ class HardRoIMiner(caffe.Layer):
         self._losses = (losses, losses[hard])
         _fill(top, [values[hard] for values in rows])
 
-    def _forward_on_gpu(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
+    def _forward_on_gpu(self, bottom: Sequence[caffe.Blob], top: Sequence[caffe.Blob]) -> None:
         cls_prob, bbox_pred, *rows = (blob.tensor for blob in bottom)
         rois, labels, *boxes = rows
         losses = ohem_tensors.roi_losses(cls_prob, labels, *([bbox_pred, *boxes] if boxes else []))
@@ -224,7 +224,7 @@ class HardRoIMiner(caffe.Layer):
         for blob, values in zip(top, rows, strict=True):
             set_tensor(blob, values.index_select(0, hard))
 
-    def backward(self, top: Sequence[Any], propagate_down: Sequence[bool], bottom: Sequence[Any]) -> None:
+    def backward(self, top: Sequence[caffe.Blob], propagate_down: Sequence[bool], bottom: Sequence[caffe.Blob]) -> None:
         """The choice of RoIs has no gradient."""
 
 
@@ -235,7 +235,7 @@ class OHEMDataLayer(HardRoIMiner):
     only the host knows, RoIs on a GPU are chosen there and nobody waits for it.
     """
 
-    def setup(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
+    def setup(self, bottom: Sequence[caffe.Blob], top: Sequence[caffe.Blob]) -> None:
         super().setup(bottom, top)
         self._nms_thresh = cfg.TRAIN.OHEM_NMS_THRESH if cfg.TRAIN.OHEM_USE_NMS else None
         self.has_tensor_rule = self._nms_thresh is None

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import caffe
 from utils import other_caffe, parallel
 from utils.files import atomic_path
 
@@ -33,7 +34,7 @@ def profiled(source: Any, path: Path | None, iterations: int) -> Iterator[Callab
             yield iteration
 
 
-def _write(profile: Any, path: Path) -> None:
+def _write(profile: caffe.Profile, path: Path) -> None:
     table, trace = path.with_name(f"{path.name}.txt"), path.with_name(f"{path.name}_trace.json")
     last = profile.first + profile.iterations
     with atomic_path(table) as temporary:

@@ -3,15 +3,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
 
+import caffe
 from utils.errors import CheckError
 from utils.names import READONLY
 
 _NAMED = 12         # so many layers are named in a message, and then how many more there are
 
 
-def load_initial_weights(net: Any, path: str | os.PathLike, name: str | os.PathLike) -> str:
+def load_initial_weights(net: caffe.Net, path: str | os.PathLike, name: str | os.PathLike) -> str:
     """Load what a training begins with; returns a line that says which layers have kept random weights.
 
     Readonly layers are not counted: they use the weights of others.
@@ -35,7 +35,7 @@ def load_initial_weights(net: Any, path: str | os.PathLike, name: str | os.PathL
     return "; ".join(parts)
 
 
-def load_all_weights(net: Any, path: str | os.PathLike, name: str | os.PathLike) -> None:
+def load_all_weights(net: caffe.Net, path: str | os.PathLike, name: str | os.PathLike) -> None:
     """Load the weights of a net that is used as it is. Raises CheckError if one of its layers is not in the file."""
     report = net.copy_from(os.fspath(path))
     if report and report.unfilled:

@@ -111,7 +111,7 @@ def test_the_data_layer_may_stand_anywhere_and_must_take_images(tmp_path):
     constant = 'layer { name: "constant" type: "DummyData" top: "constant" dummy_data_param { shape { dim: 1 } } }\n'
     (tmp_path / "net.pt").write_text(constant + NET)
     assert len(SolverWrapper("solver.pt", [], tmp_path / "out").train_model(1)) == 1
-    (tmp_path / "net.pt").write_text(constant + 'layer { name: "loss" type: "Reduction" bottom: "constant" top: "loss" }')
+    (tmp_path / "net.pt").write_text(constant + 'layer { name: "sum" type: "Reduction" bottom: "constant" top: "sum" }')
     with pytest.raises(CheckError, match="net.pt: no layer has a method set_roidb"):
         SolverWrapper("solver.pt", [], tmp_path / "out")
 

@@ -96,6 +96,9 @@ def _train(args: argparse.Namespace) -> Run | None:
 
 def _test(run: Run, args: argparse.Namespace) -> int:
     import test_net
+
+    from fast_rcnn.config import set_cfg
+    set_cfg(run.settings["stage2_fast_rcnn"])       # which fit together, also where nothing was left to do
     device = ["--cpu"] if run.gpu_id is None else ["--gpu", str(run.gpu_id)]
     return test_net.main(["--run", str(run.output), "--imdb", args.test_imdb, *device,
                           *(["--profile"] if args.profile else [])])

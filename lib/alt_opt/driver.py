@@ -16,31 +16,25 @@ from __future__ import annotations
 import itertools
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from alt_opt.dry_run import dry_run
 from alt_opt.manifest import DONE, PENDING, FolderLock, Manifest, RunError
 from alt_opt.plan import STEPS, Run, Step
-from alt_opt.settings import detector_settings, stage_settings, write_settings
+from alt_opt.settings import detector_settings, write_settings
 from alt_opt.team import run_step
 from checks.net_file import NetFile
 from checks.nets import NO_OHEM, check_frozen, check_test_net, check_train_net
 from checks.solver import check_solver
 from fast_rcnn.checkpoints import net_fingerprint, relevant_settings, solver_fingerprint
+from fast_rcnn.config import plain
 from utils.draw import plot_losses
 from utils.errors import raise_all
 from utils.files import atomic_path, read_json, sha256_file, sha256_json, write_json
 
 DETECTOR = "detector.json"  # names the parts of the finished detector; without it there is none
 FEATURES = "features"       # folder, in that of the run, of what frozen layers make of the images
-
-
-def step_settings(cfg_file: str | None, set_cfgs: Sequence[str], ohem: bool,
-                  seed: int | None) -> dict[str, dict[str, Any]]:
-    """The full cfg of each step by name. Raises ConfigError for settings that cannot work in one of them."""
-    return {step.name: stage_settings(step.kind, step.stage, ohem, cfg_file, set_cfgs, seed) for step in STEPS}
 
 
 def check_run(run: Run) -> None:
@@ -50,8 +44,8 @@ def check_run(run: Run) -> None:
     problems: list[str] = []
     for step in STEPS:
         if step.trains:
-            path, train = nets.train_net(step.name), run.settings[step.name]["TRAIN"]
-            problems += check_train_net(path, _Attributes(train), num_classes, anchors)
+            path = nets.train_net(step.name)
+            problems += check_train_net(path, run.settings[step.name].TRAIN, num_classes, anchors)
             problems += check_frozen(path, step.kind, step.stage)
             problems += check_solver(nets.solver(step.name))
     for path in (nets.rpn_test, nets.detector_test):
@@ -60,13 +54,6 @@ def check_run(run: Run) -> None:
     raise_all(problems, "To make nets for other classes or anchors: tools/make_models.py "
                                f"--net {nets.net_name} --classes {num_classes} --out DIR, then --models DIR"
                                if others else "")
-
-
-class _Attributes:
-    """A dictionary whose keys are read as attributes."""
-
-    def __init__(self, values: dict[str, Any]) -> None:
-        self.__dict__.update(values)
 
 
 def open_folder(output: Path, may_hold_a_run: bool) -> FolderLock:
@@ -131,7 +118,7 @@ def _throw_away(manifest: Manifest) -> None:
 def step_inputs(run: Run, step: Step, manifest: Manifest) -> dict[str, str]:
     """What the result of a step depends on: fingerprints of files and the settings it reads."""
     inputs = {f"cfg.{key}": str(value)
-              for key, value in relevant_settings(run.settings[step.name], step.kind).items()}
+              for key, value in relevant_settings(plain(run.settings[step.name]), step.kind).items()}
     inputs["data set"] = run.data_digest
     if step.trains:
         inputs["max_iters"] = str(run.nets.max_iters[step.name])

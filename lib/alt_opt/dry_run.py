@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from alt_opt.plan import Run, Step
-from alt_opt.settings import settings_in_cfg
 from checks.net_file import NetFile
 from checks.nets import check_outputs
+from fast_rcnn.config import set_cfg
 from utils.errors import is_user_error, message_of, raise_all
 from utils.weights import load_initial_weights
 
@@ -22,6 +22,7 @@ _DETECTOR = "detector"
 def dry_run(run: Run, steps: Sequence[Step]) -> None:
     """Build the nets of all steps and the detector's, on the CPU, one after the other; load the initial weights.
 
+    `cfg` has the settings of the last step afterwards.
     Raises CheckError that lists what is wrong with any of them, also where one cannot take over the weights of another.
     """
     import caffe
@@ -30,10 +31,11 @@ def dry_run(run: Run, steps: Sequence[Step]) -> None:
     problems: list[str] = []
     shapes: dict[str, Shapes] = {}
     for step in steps:
-        with settings_in_cfg(run.settings[step.name]), _collected(_path(run, step), problems):
+        set_cfg(run.settings[step.name])
+        with _collected(_path(run, step), problems):
             shapes[step.name] = _train_shapes(run, step) if step.trains else _test_shapes(
                 run.nets.rpn_test, "rois", "scores")
-    with settings_in_cfg(run.settings[steps[-1].name]), _collected(run.nets.detector_test, problems):
+    with _collected(run.nets.detector_test, problems):
         shapes[_DETECTOR] = _test_shapes(run.nets.detector_test, "cls_prob", "bbox_pred")
     for step in steps:
         if step.init:

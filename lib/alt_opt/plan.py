@@ -4,10 +4,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from alt_opt.manifest import FolderLock
 from alt_opt.nets import RunNets
+from fast_rcnn.config import Config
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Run:
     weights    caffemodel that stage 1 begins with; None for random weights
     imdb_name  data set; data_digest  fingerprint of its annotations; classes  its class names
     left_out   files of its images that cannot be decoded
-    settings   full cfg of each step by name, as plain values (see settings.py)
+    settings   of each step by name (see settings.py)
     command    how a step is started: this, then the path of its job file (see step.py)
     processes  how many processes take part, this one being the first (see team.py)
     profile    whether each step writes into <output>/profile where its time goes
@@ -62,7 +62,7 @@ class Run:
     data_digest: str
     left_out: Sequence[str]
     classes: Sequence[str]
-    settings: dict[str, dict[str, Any]]
+    settings: dict[str, Config]
     gpu_id: int | None
     output: Path
     command: Sequence[str]

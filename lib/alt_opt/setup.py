@@ -4,19 +4,30 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
 
-from alt_opt.driver import check_run, open_folder, step_settings
+from alt_opt.driver import check_run, open_folder
 from alt_opt.manifest import FolderLock
 from alt_opt.nets import check_net_name, find_nets
 from alt_opt.plan import Run
+from alt_opt.settings import step_settings
 from checks.data import small_image_warning
 from commands.data_set import check_images, find_inputs, prepare_to_train
 from commands.options import choose_device, writable_folder
+from datasets.imdb import imdb as Imdb
 from fast_rcnn.checkpoints import data_digest
-from fast_rcnn.config import cfg, cfg_from_file, cfg_from_list, get_output_dir, reset_cfg
+from fast_rcnn.config import (
+    Changes,
+    Config,
+    cfg,
+    file_changes,
+    get_output_dir,
+    make_settings,
+    pair_changes,
+    set_cfg,
+)
 from utils import parallel
 from utils.errors import UserError
+from utils.user_modules import import_modules
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -31,35 +42,37 @@ def make_run(args: Namespace) -> Run:
     if args.cfg is None and args.net_name == "Tiny":
         args.cfg = str(ROOT / "experiments" / "cfgs" / "tiny.yml")
         print(f"Settings: {args.cfg}, made for the net Tiny (--cfg FILE for others)", flush=True)
-    ohem = _apply_user_settings(args)
-    settings = step_settings(args.cfg, args.set_cfgs, ohem, args.seed)
-    _apply_user_settings(args)      # step_settings has left cfg at its defaults
+    of_file, of_pairs = file_changes(args.cfg) if args.cfg else {}, pair_changes(args.set_cfgs)
+    user = _user_settings(of_file, of_pairs, args.no_ohem)
+    settings = step_settings({**of_file, **of_pairs}, user.TRAIN.USE_OHEM, args.seed)
+    set_cfg(user)       # where data, nets and output are
+    import_modules(user.IMPORTS, user.IMPORTS_DIR)
     weights = initial_weights(args.net_name, args.weights)
     imdb, test_imdb = find_inputs(args.imdb, weights, args.test_imdb)   # better missing now than after the training
     output = writable_folder(args.output or get_output_dir(imdb, args.net_name), "--output").resolve()
     lock = open_folder(output, may_hold_a_run=args.resume or args.restart)
     try:
-        return _checked_run(args, imdb, test_imdb, weights, output, lock, settings, ohem)
+        return _checked_run(args, imdb, test_imdb, weights, output, lock, settings)
     except BaseException:
         lock.release()
         raise
 
 
-def _checked_run(args: Namespace, imdb: Any, test_imdb: Any, weights: Path | None, output: Path, lock: FolderLock,
-                 settings: dict[str, Any], ohem: bool) -> Run:
+def _checked_run(args: Namespace, imdb: Imdb, test_imdb: Imdb | None, weights: Path | None, output: Path,
+                 lock: FolderLock, settings: dict[str, Config]) -> Run:
     """What needs the output folder: images that are known to be good, and nets that are made for the data set."""
     left_out = prepare_to_train(imdb, args.imdb, output / "decoded_images.json")
     if test_imdb:
         print(test_imdb.summary(), flush=True)
         check_images(test_imdb, "--test_imdb", args.test_imdb, output / "decoded_test_images.json")
-    nets = find_nets(args.net_name, imdb.num_classes, ohem, args.models, Path(cfg.MODELS_DIR), output / "models",
-                     args.max_iters)
+    nets = find_nets(args.net_name, imdb.num_classes, cfg.TRAIN.USE_OHEM, args.models, Path(cfg.MODELS_DIR),
+                     output / "models", args.max_iters)
     run = Run(nets=nets, weights=weights, imdb_name=args.imdb, data_digest=data_digest(imdb), left_out=left_out,
               classes=imdb.classes, settings=settings, gpu_id=choose_device(args), output=output, lock=lock,
               command=step_command(), processes=parallel.count(), profile=args.profile)
     check_run(run)
-    train = settings["stage1_rpn"]["TRAIN"]
-    warning = small_image_warning(nets.train_net("stage1_rpn"), imdb.image_sizes(), train["SCALES"], train["MAX_SIZE"])
+    train = settings["stage1_rpn"].TRAIN
+    warning = small_image_warning(nets.train_net("stage1_rpn"), imdb.image_sizes(), train.SCALES, train.MAX_SIZE)
     if warning:
         print(warning, flush=True)
     return run
@@ -77,22 +90,17 @@ def initial_weights(net_name: str, given: str | None) -> Path | None:
     return Path(given) if given else Path(cfg.DATA_DIR, "imagenet_models", f"{net_name}.v2.caffemodel")
 
 
-def _apply_user_settings(args: Namespace) -> bool:
-    """Let cfg say where data and output are; returns whether to mine hard examples.
+def _user_settings(of_file: Changes, of_pairs: Changes, no_ohem: bool) -> Config:
+    """What the user says of where data and output are, and of TRAIN.USE_OHEM, whether to mine hard examples.
 
     That is done unless --no_ohem or the user's settings say otherwise. EXP_DIR is faster_rcnn_alt_opt unless the user
     sets it; without mining it ends with _no_ohem, so that both kinds of runs have folders of their own.
     """
-    reset_cfg()
-    cfg.EXP_DIR, cfg.TRAIN.USE_OHEM = "faster_rcnn_alt_opt", True
-    if args.cfg:
-        cfg_from_file(args.cfg)
-    if args.no_ohem:
-        cfg.TRAIN.USE_OHEM = False
-    cfg_from_list(args.set_cfgs)
-    ohem = cfg.TRAIN.USE_OHEM
-    if ohem and args.no_ohem:
+    layers = [{"EXP_DIR": "faster_rcnn_alt_opt", "TRAIN.USE_OHEM": True}, of_file,
+              {"TRAIN.USE_OHEM": False} if no_ohem else {}, of_pairs]
+    user = make_settings(*layers)
+    if user.TRAIN.USE_OHEM and no_ohem:
         raise UserError("--no_ohem and --set TRAIN.USE_OHEM True contradict each other: leave one of them out")
-    if not ohem and not cfg.EXP_DIR.endswith("_no_ohem"):
-        cfg.EXP_DIR += "_no_ohem"
-    return ohem
+    if user.TRAIN.USE_OHEM or user.EXP_DIR.endswith("_no_ohem"):
+        return user
+    return make_settings(*layers, {"EXP_DIR": f"{user.EXP_DIR}_no_ohem"})

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from commands.options import tool, use_device
-from fast_rcnn.config import cfg, cfg_from_file
+from fast_rcnn.config import cfg, file_changes, make_settings, set_cfg
 from utils import parallel
 from utils.child_process import INTERRUPTED, end_with_parent
 from utils.files import read_json, write_json
+from utils.user_modules import import_modules
 
 
 @tool
@@ -25,7 +26,8 @@ def run_step(argv: Sequence[str] | None = None) -> int:
     faulthandler.enable()
     end_with_parent()
     job = read_json(job_file)
-    cfg_from_file(job["cfg"])
+    set_cfg(make_settings(file_changes(job["cfg"])))
+    import_modules(cfg.IMPORTS, cfg.IMPORTS_DIR)
     on_gpu = job["gpu_id"] is not None and parallel.is_wanted()
     use_device(parallel.local_rank() if on_gpu else job["gpu_id"], cfg.RNG_SEED)
     parallel.join()

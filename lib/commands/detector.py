@@ -37,7 +37,7 @@ class DetectorFiles:
         import caffe
         raise_all([*check_test_net(self.net, num_classes, of=of), *self._rpn_problems()], hint)
         if cfg.TEST.HAS_RPN:
-            check_one_scale()
+            check_one_scale(cfg.TEST.SCALES)
         net = caffe.Net(self.net, caffe.TEST)
         load_all_weights(net, self.weights, self.net)
         check_outputs(net, self.net, *([] if cfg.TEST.SVM else ["cls_prob"]),

@@ -14,6 +14,7 @@ from fast_rcnn.cfg_checks import check_cfg
 from fast_rcnn.config import cfg, cfg_from_file, cfg_from_list
 from utils import parallel
 from utils.errors import UserError, is_user_error, message_of
+from utils.user_modules import import_modules
 
 
 class Main(Protocol):
@@ -79,11 +80,12 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
 
 
 def apply_cfg(args: argparse.Namespace) -> None:
-    """Change cfg by --cfg, then by --set, and check it."""
+    """Change cfg by --cfg, then by --set, check it, and import the user's modules that it names."""
     if args.cfg:
         cfg_from_file(existing_file(args.cfg, "--cfg"))
     cfg_from_list(args.set_cfgs)
     check_cfg()
+    import_modules(cfg.IMPORTS, cfg.IMPORTS_DIR)
 
 
 def positive(text: str) -> int:

@@ -1,11 +1,12 @@
 """Finds settings that cannot work, alone or together, before training starts."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
-from fast_rcnn.config import ConfigError, cfg, get, type_problems
+from fast_rcnn.config import Config, ConfigError, cfg, get, type_problems
 
 _SHARES = ("TRAIN.FG_FRACTION TRAIN.FG_THRESH TRAIN.BG_THRESH_HI TRAIN.BG_THRESH_LO TRAIN.BBOX_THRESH "
            "TRAIN.RPN_POSITIVE_OVERLAP TRAIN.RPN_NEGATIVE_OVERLAP TRAIN.RPN_FG_FRACTION TRAIN.RPN_NMS_THRESH "
@@ -25,33 +26,33 @@ _LENGTHS = {key: 4 for key in ("TRAIN.BBOX_INSIDE_WEIGHTS", "TRAIN.RPN_BBOX_INSI
                                "TRAIN.BBOX_NORMALIZE_MEANS", "TRAIN.BBOX_NORMALIZE_STDS")}
 
 
-def check_cfg() -> None:
+def check_cfg(settings: Config = cfg) -> None:
     """Raise one ConfigError that lists every wrong type and every combination that cannot work."""
-    problems = list(type_problems())
+    problems = list(type_problems(settings))
     if not problems:
-        problems = [*_range_problems(), *_combination_problems()]
+        problems = [*_range_problems(settings), *_combination_problems(settings.TRAIN)]
     if problems:
         raise ConfigError("\n".join(problems))
 
 
-def _range_problems() -> Iterator[str]:
-    rules = [(_SHARES, lambda v: 0 <= v <= 1, "lie in 0..1"),
-             (_AT_LEAST_ONE, lambda v: v >= 1, "be at least 1"),
-             (_AT_LEAST_ZERO, lambda v: np.all(np.asarray(v) >= 0), "not be negative"),
-             (_POSITIVE, lambda v: np.size(v) > 0 and np.all(np.asarray(v) > 0),
-              "not be empty and hold positive numbers only")]
+def _range_problems(settings: Config) -> Iterator[str]:
+    rules: list[tuple[list[str], Callable[[Any], Any], str]] = [
+        (_SHARES, lambda v: 0 <= v <= 1, "lie in 0..1"),
+        (_AT_LEAST_ONE, lambda v: v >= 1, "be at least 1"),
+        (_AT_LEAST_ZERO, lambda v: np.all(np.asarray(v) >= 0), "not be negative"),
+        (_POSITIVE, lambda v: np.size(v) > 0 and np.all(np.asarray(v) > 0),
+         "not be empty and hold positive numbers only")]
     for keys, holds, demand in rules:
-        yield from (f"{key} is {get(key)}: it must {demand}" for key in keys if not holds(get(key)))
+        yield from (f"{key} is {get(settings, key)}: it must {demand}" for key in keys if not holds(get(settings, key)))
     for key, choices in _CHOICES.items():
-        if get(key) not in choices:
-            yield f"{key} is {get(key)!r}: choose one of {', '.join(choices)}"
+        if get(settings, key) not in choices:
+            yield f"{key} is {get(settings, key)!r}: choose one of {', '.join(choices)}"
     for key, length in _LENGTHS.items():
-        if len(get(key)) != length:
-            yield f"{key} has {len(get(key))} numbers, {length} are needed (dx, dy, dw, dh)"
+        if len(get(settings, key)) != length:
+            yield f"{key} has {len(get(settings, key))} numbers, {length} are needed (dx, dy, dw, dh)"
 
 
-def _combination_problems() -> Iterator[str]:
-    train = cfg.TRAIN
+def _combination_problems(train: Config) -> Iterator[str]:
     if train.IMS_PER_BATCH >= 1 and train.BATCH_SIZE % train.IMS_PER_BATCH:
         yield (f"TRAIN.BATCH_SIZE ({train.BATCH_SIZE}) must be a multiple of TRAIN.IMS_PER_BATCH "
                f"({train.IMS_PER_BATCH}): each image gives the same number of RoIs")

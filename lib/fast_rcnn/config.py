@@ -1,8 +1,9 @@
-"""All settings of training and testing: `cfg`, its defaults, and how files and command lines change it.
+"""All settings of training and testing: their defaults, and how files and command lines change them.
 
-`cfg` is a tree of `Config` nodes read as attributes (`cfg.TRAIN.BATCH_SIZE`). The keys are those of
-py-faster-rcnn and of its OHEM fork; those marked "ours" exist only here. It is read at the edges (tools,
-train.py, test.py, a Python layer's setup); the functions below those take plain arguments.
+Settings are a tree of `Config` nodes read as attributes (`cfg.TRAIN.BATCH_SIZE`). The keys are those of
+py-faster-rcnn and of its OHEM fork; those marked "ours" exist only here. `make_settings` gives frozen ones. `cfg` is
+the one object that users import and change; it is read at the edges (tools, train.py, a Python layer's setup, and where
+a function of py-faster-rcnn is called without settings). What lies below takes plain arguments.
 
 Every change is checked against the default of the same key: an unknown key or a wrong type raises
 `ConfigError` with the key's full name. `check_cfg` (cfg_checks.py) finds what cannot work, before training starts.
@@ -12,26 +13,37 @@ from __future__ import annotations
 import ast
 import copy
 import difflib
+import functools
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
+from easydict import EasyDict
 
 from utils.errors import UserError
 
 Settings = dict[str, Any]      # a tree of settings as plain values, see `plain`
+Changes = dict[str, Any]       # checked values by full key, such as 'TRAIN.BATCH_SIZE'
 
 
 class ConfigError(UserError, ValueError):
     """A setting is unknown, has the wrong type, or cannot work together with another one."""
 
 
-class Config(dict):
-    """Dictionary whose keys are read and assigned as attributes; attributes cannot add new keys."""
+class Config(EasyDict):
+    """Dictionary whose keys are read and assigned as attributes; attributes cannot add new keys.
+
+    Once frozen it refuses every change with a ConfigError; copies of it can be changed.
+    """
+
+    _frozen = False
+
+    def __init__(self, *values: Any, **keys: Any) -> None:
+        dict.__init__(self, *values, **keys)        # that of EasyDict would add methods as keys
 
     def __getattr__(self, key: str) -> Any:
         if key.startswith("__"):        # Python asks for optional methods, such as __deepcopy__
@@ -45,6 +57,35 @@ class Config(dict):
         if key not in self:
             raise ConfigError(f"cfg has no key {key!r}{_nearest(key, self)}")
         self[key] = value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Config, (dict(self),)
+
+    def freeze(self) -> Config:
+        """Refuse changes from now on, in sections and arrays as well; returns itself."""
+        for value in self.values():
+            if isinstance(value, Config):
+                value.freeze()
+            elif isinstance(value, np.ndarray):
+                value.flags.writeable = False
+        object.__setattr__(self, "_frozen", True)
+        return self
+
+
+def _guarded(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of dict that changes it, for `Config`: refused if that is frozen."""
+    @functools.wraps(method)
+    def change(self: Config, *args: Any, **keys: Any) -> Any:
+        if self._frozen:
+            key = args[0] if args and isinstance(args[0], str) else ", ".join(self)
+            raise ConfigError(f"{key} cannot be changed: these settings are frozen; change a copy.deepcopy of them")
+        return method(self, *args, **keys)
+    return change
+
+
+# Those of dict: EasyDict's keep a second copy of each value as an instance attribute
+for _name in ("__setitem__", "__delitem__", "__ior__", "clear", "pop", "popitem", "setdefault", "update"):
+    setattr(Config, _name, _guarded(getattr(dict, _name)))
 
 
 _ROOT = str(Path(__file__).resolve().parents[2])
@@ -116,9 +157,13 @@ _MISC = dict(
     # Ours: arithmetic of convolutions and matrix products: 'float32', 'tf32' (CUDA) or 'bfloat16'; weights and losses
     # stay float32
     PRECISION="float32",
+    # Ours: modules of your own to import, by name (docs/plugins.md), and where they are searched before PYTHONPATH: the
+    # folder of the file that names them, unless that file says otherwise
+    IMPORTS=(), IMPORTS_DIR="",
 )
+_ADDED_LATER = ("IMPORTS", "IMPORTS_DIR")   # files and fingerprints of older versions lack them
 
-_DEFAULTS = Config(TRAIN=Config(_TRAIN), TEST=Config(_TEST), **_MISC)
+_DEFAULTS = Config(TRAIN=Config(_TRAIN), TEST=Config(_TEST), **_MISC).freeze()
 
 cfg = copy.deepcopy(_DEFAULTS)
 
@@ -136,8 +181,31 @@ def reset_cfg() -> None:
         del cfg[name]
 
 
+def set_cfg(settings: Config) -> None:
+    """Let `cfg` be equal to full settings; nodes stay the same objects."""
+    _assign(cfg, dict(flatten(copy.deepcopy(settings))))
+
+
+def make_settings(*changes: Mapping[str, Any]) -> Config:
+    """Frozen settings: the defaults, changed by each of the mappings of full keys in turn. Raises ConfigError."""
+    settings = copy.deepcopy(_DEFAULTS)
+    for each in changes:
+        _assign(settings, _checked(each.items()))
+    return settings.freeze()
+
+
 def cfg_from_file(filename: str | os.PathLike) -> None:
     """Change `cfg` by a YAML file that holds any subset of the keys; all its errors are reported together."""
+    _assign(cfg, file_changes(filename))
+
+
+def cfg_from_list(pairs: Sequence[Any]) -> None:
+    """Change `cfg` by the KEY VALUE pairs of a command line's --set: ['TRAIN.SCALES', '(400,)', ...]."""
+    _assign(cfg, pair_changes(pairs))
+
+
+def file_changes(filename: str | os.PathLike) -> Changes:
+    """What a YAML file changes, which holds any subset of the keys; all its errors are reported together."""
     try:
         content = yaml.safe_load(Path(filename).read_text(encoding="utf-8"))
     except OSError as error:
@@ -145,20 +213,23 @@ def cfg_from_file(filename: str | os.PathLike) -> None:
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{filename}: cannot be read as YAML: {error}") from error
     if content is None:
-        return
+        return {}
     if not isinstance(content, dict):
         raise ConfigError(f"{filename}: expected keys and values, found {_describe(content)}")
     try:
-        _apply(flatten(content))
+        changes = _checked(flatten(content))
     except ConfigError as error:
         raise ConfigError(f"{filename}: {error}") from None
+    if changes.get("IMPORTS"):
+        changes.setdefault("IMPORTS_DIR", str(Path(filename).resolve().parent))
+    return changes
 
 
-def cfg_from_list(pairs: Sequence[str]) -> None:
-    """Change `cfg` by the KEY VALUE pairs of a command line's --set: ['TRAIN.SCALES', '(400,)', ...]."""
+def pair_changes(pairs: Sequence[Any]) -> Changes:
+    """What the KEY VALUE pairs of a command line's --set change: ['TRAIN.SCALES', '(400,)', ...]."""
     if len(pairs) % 2:
         raise ConfigError(f"--set takes KEY VALUE pairs; {pairs[-1]!r} has no partner")
-    _apply((key, _parse(key, value)) for key, value in zip(pairs[::2], pairs[1::2], strict=True))
+    return _checked((key, _parse(key, value)) for key, value in zip(pairs[::2], pairs[1::2], strict=True))
 
 
 def get_output_dir(imdb: Any, net: Any = None) -> str:
@@ -173,21 +244,21 @@ def get_output_dir(imdb: Any, net: Any = None) -> str:
     return str(folder)
 
 
-def check_one_scale() -> None:
-    """For nets with an RPN. Raises ConfigError if TEST.SCALES has several: there is one set of anchors."""
-    if len(cfg.TEST.SCALES) != 1:
-        raise ConfigError(f"TEST.SCALES is {list(cfg.TEST.SCALES)}: a region proposal network takes one scale")
+def check_one_scale(scales: Sequence[int]) -> None:
+    """For nets with an RPN. Raises ConfigError if TEST.SCALES are several: there is one set of anchors."""
+    if len(scales) != 1:
+        raise ConfigError(f"TEST.SCALES is {list(scales)}: a region proposal network takes one scale")
 
 
-def get(key: str) -> Any:
+def get(settings: Mapping[str, Any], key: str) -> Any:
     """Value of a key given by its full name, such as 'TRAIN.BATCH_SIZE'."""
-    value: Any = cfg
+    value: Any = settings
     for part in key.split("."):
         value = value[part]
     return value
 
 
-def flatten(node: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Full names and values of a tree of dictionaries."""
     for key, value in node.items():
         if isinstance(value, dict):
@@ -197,9 +268,12 @@ def flatten(node: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def plain(value: Any) -> Any:
-    """A tree of settings as JSON and YAML can hold it: dictionaries, lists, numbers, texts."""
+    """A tree of settings as JSON and YAML can hold it: dictionaries, lists, numbers, texts.
+
+    Keys that older versions lack are left out where nothing is set.
+    """
     if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items() if key not in _ADDED_LATER or item}
     if isinstance(value, np.ndarray):
         return value.tolist()
     return list(value) if isinstance(value, tuple) else value
@@ -208,28 +282,32 @@ def plain(value: Any) -> Any:
 _KNOWN = dict(flatten(_DEFAULTS))
 
 
-def type_problems() -> Iterator[str]:
-    """Values of `cfg` of a wrong type, one line each: what Python assigns was not checked."""
-    for key, value in flatten(cfg):
+def type_problems(settings: Config) -> Iterator[str]:
+    """Values of a wrong type, one line each: what Python assigns to `cfg` was not checked."""
+    for key, value in flatten(settings):
         try:
             _convert(key, value)
         except ConfigError as error:
             yield str(error)
 
 
-def _apply(settings: Any) -> None:
-    """Check all (full name, value) pairs; if all are good, assign them, else report every problem at once."""
+def _checked(pairs: Iterable[tuple[str, Any]]) -> Changes:
+    """Full names and values in the types of the defaults. Raises ConfigError that reports every problem at once."""
     values, problems = {}, []
-    for key, value in settings:
+    for key, value in pairs:
         try:
             values[key] = _convert(key, value)
         except ConfigError as error:
             problems.append(str(error))
     if problems:
         raise ConfigError("\n".join(problems))
-    for key, value in values.items():
+    return values
+
+
+def _assign(settings: Config, changes: Changes) -> None:
+    for key, value in changes.items():
         *section, name = key.split(".")
-        (cfg[section[0]] if section else cfg)[name] = value
+        (settings[section[0]] if section else settings)[name] = value
 
 
 def _default(key: str) -> Any:
@@ -248,7 +326,8 @@ def _convert(key: str, value: Any) -> Any:
     if isinstance(default, tuple):
         if not isinstance(value, (list, tuple)):
             raise _wrong_type(key, "a list", value)
-        return tuple(_to_type(f"{key}[{i}]", item, type(default[0])) for i, item in enumerate(value))
+        wanted = type(default[0]) if default else str
+        return tuple(_to_type(f"{key}[{i}]", item, wanted) for i, item in enumerate(value))
     return _to_type(key, value, type(default))
 
 
@@ -279,14 +358,23 @@ def _to_pixel_array(key: str, value: Any) -> np.ndarray:
 
 
 def _parse(key: str, text: Any) -> Any:
-    """Value of a command line word: a Python literal, true or false; a text where the key holds text."""
-    if not isinstance(text, str) or isinstance(_default(key), str):
+    """Value of a command line word: a Python literal, true or false; texts where the key holds text, or texts."""
+    default = _default(key)
+    if not isinstance(text, str) or isinstance(default, str):
         return text
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
+        return _parse_texts(text) if isinstance(default, tuple) and not default else text
+
+
+def _parse_texts(text: str) -> Any:
+    """A list of texts as YAML writes it, without quotes: [a, b]."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
         return text
 
 

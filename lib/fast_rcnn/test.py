@@ -78,7 +78,7 @@ def _get_blobs(image: Pyramid, rois: np.ndarray | None) -> dict[str, np.ndarray]
         return {"data": image.data, "rois": _get_rois_blob(rois, image.scales)}
     if not cfg.TEST.HAS_RPN:
         raise ValueError("im_detect needs boxes, or cfg.TEST.HAS_RPN and a net with a region proposal net")
-    check_one_scale()
+    check_one_scale(cfg.TEST.SCALES)
     return {"data": image.data, "im_info": np.array([[*image.data.shape[2:], image.scales[0]]], np.float32)}
 
 

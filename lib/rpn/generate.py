@@ -30,7 +30,7 @@ def im_proposals(net: Any, im: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     im       (height, width, 3) BGR
     returns  boxes (R, 4) in image pixels, scores (R, 1), by descending score
     """
-    check_one_scale()
+    check_one_scale(cfg.TEST.SCALES)
     data, scales = image_pyramid(im, cfg.PIXEL_MEANS, cfg.TEST.SCALES, cfg.TEST.MAX_SIZE, cfg.PIXEL_STDS)
     return _proposals(net, data, scales)
 
@@ -52,7 +52,7 @@ def imdb_proposals(net: Any, imdb: Any, profile: Path | None = None,
     profile   see `profiled`
     features  folder in which a training may have left what the frozen layers of the net make of the images
     """
-    check_one_scale()
+    check_one_scale(cfg.TEST.SCALES)
     keep_freed_memory()
     prefix = reuse_features(net, features, imdb.num_images, cfg) if features else None
     with Spool((4,), np.float32) as boxes, Spool((1,), np.float32) as scores:

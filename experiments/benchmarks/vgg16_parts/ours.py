@@ -69,10 +69,9 @@ def apply_settings(job: Job, folder: Path) -> None:
     stage = 1 if job.row.startswith("stage1") else 2
     kind = "rpn" if "rpn" in job.row else "proposals" if job.row == "proposals" else "fast_rcnn"
     short, long = sorted((job.height, job.width))
-    settings = stage_settings(kind, stage, True, None, [
-        "TRAIN.SCALES", f"({short},)", "TRAIN.MAX_SIZE", str(long), "TEST.SCALES", f"({short},)",
-        "TEST.MAX_SIZE", str(long), "TRAIN.RPN_POST_NMS_TOP_N", str(job.rois), "NUM_WORKERS", str(job.workers),
-        "TRAIN.IMS_PER_BATCH", str(job.images)])
+    settings = stage_settings(kind, stage, True, {
+        "TRAIN.SCALES": (short,), "TRAIN.MAX_SIZE": long, "TEST.SCALES": (short,), "TEST.MAX_SIZE": long,
+        "TRAIN.RPN_POST_NMS_TOP_N": job.rois, "NUM_WORKERS": job.workers, "TRAIN.IMS_PER_BATCH": job.images})
     write_settings(folder / "cfg.yml", detector_settings(settings) if job.row == "detection" else settings)
     cfg_from_file(folder / "cfg.yml")
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from easydict import EasyDict
 
 from fast_rcnn.cfg_checks import check_cfg
 from fast_rcnn.config import (
@@ -12,7 +13,10 @@ from fast_rcnn.config import (
     cfg,
     cfg_from_file,
     cfg_from_list,
+    file_changes,
     get_output_dir,
+    make_settings,
+    pair_changes,
     reset_cfg,
 )
 
@@ -147,6 +151,62 @@ def test_copies_for_other_processes():
     for other in (copy.deepcopy(cfg), pickle.loads(pickle.dumps(cfg))):
         other.TRAIN.MAX_SIZE = 5
         assert cfg.TRAIN.MAX_SIZE == 1000
+
+
+def test_settings_from_changes_are_frozen_and_leave_cfg_alone(tmp_path):
+    (tmp_path / "own.yml").write_text("TRAIN: {BATCH_SIZE: 64, MAX_SIZE: 500}\n")
+    settings = make_settings({"TRAIN.BATCH_SIZE": 32, "TRAIN.FG_THRESH": 1}, file_changes(tmp_path / "own.yml"),
+                             pair_changes(["TRAIN.MAX_SIZE", "400"]))
+    assert (settings.TRAIN.BATCH_SIZE, settings.TRAIN.MAX_SIZE, settings.TRAIN.FG_THRESH) == (64, 400, 1.0)
+    assert cfg.TRAIN.BATCH_SIZE == 128
+    with pytest.raises(ConfigError, match="did you mean TRAIN.BATCH_SIZE"):
+        make_settings({"TRAIN.BATCHSIZE": 1})
+    for change in (lambda: setattr(settings.TRAIN, "MAX_SIZE", 1), lambda: settings.TRAIN.update(MAX_SIZE=1),
+                   lambda: settings.TRAIN.__setitem__("MAX_SIZE", 1), lambda: settings.TRAIN.pop("MAX_SIZE"),
+                   settings.TRAIN.clear, lambda: settings.TRAIN.setdefault("NEW", 1),
+                   lambda: settings.TRAIN.__delitem__("MAX_SIZE")):
+        with pytest.raises(ConfigError, match="MAX_SIZE|NEW") as caught:
+            change()
+        assert "these settings are frozen" in str(caught.value)
+    assert settings.TRAIN.MAX_SIZE == 400 and "NEW" not in settings.TRAIN
+
+
+def test_copies_of_frozen_settings_can_be_changed():
+    settings = make_settings()
+    for other in (copy.deepcopy(settings), pickle.loads(pickle.dumps(settings))):
+        other.TRAIN.MAX_SIZE, other.PIXEL_MEANS[...] = 5, 0
+        assert settings.TRAIN.MAX_SIZE == 1000 and settings.PIXEL_MEANS[0, 0, 0] == 102.9801
+
+
+def test_settings_are_an_easydict():
+    assert isinstance(cfg, EasyDict) and isinstance(cfg.TRAIN, EasyDict)
+    assert sorted(cfg) == sorted(make_settings()) and "freeze" not in cfg
+
+
+@pytest.mark.parametrize("text, found", [
+    ("[one, two.three]", ("one", "two.three")), ("['one', \"two\"]", ("one", "two")), ("('one',)", ("one",)), ("[]", ())])
+def test_modules_to_import_need_no_quotes(text, found):
+    cfg_from_list(["IMPORTS", text])
+    assert cfg.IMPORTS == found and cfg.IMPORTS_DIR == ""
+
+
+@pytest.mark.parametrize("text, message", [
+    ("one", "IMPORTS: expected a list, found str 'one'"), ("[1]", r"IMPORTS\[0\]: expected str, found int 1"),
+    ("[one", "IMPORTS: expected a list")])
+def test_modules_to_import_are_a_list_of_names(text, message):
+    with pytest.raises(ConfigError, match=message):
+        cfg_from_list(["IMPORTS", text])
+
+
+def test_modules_are_searched_where_the_file_is_that_names_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "a.yml").write_text("IMPORTS: [one]\n")
+    cfg_from_file("sub/a.yml")
+    assert (cfg.IMPORTS, cfg.IMPORTS_DIR) == (("one",), str(tmp_path / "sub"))
+    (tmp_path / "b.yml").write_text("EXP_DIR: other\n")
+    cfg_from_file("b.yml")
+    assert (cfg.IMPORTS, cfg.IMPORTS_DIR) == (("one",), str(tmp_path / "sub"))
 
 
 def test_output_folder(tmp_path):

@@ -17,8 +17,8 @@ from utils import other_caffe, parallel, prototxt
 from utils.files import read_record, sha256_file, sha256_json, write_json
 
 # Without influence on results: where things are, how fast, how often something is written
-_IRRELEVANT = {"ROOT_DIR", "DATA_DIR", "MODELS_DIR", "IMPORTS_DIR", "EXP_DIR", "MATLAB", "GPU_ID", "USE_GPU_NMS", "NUM_WORKERS",
-               "FEATURE_MEMORY_MB", "FEATURE_DISK_MB", "TRAIN.USE_PREFETCH", "TRAIN.SNAPSHOT_ITERS"}
+_IRRELEVANT = {"ROOT_DIR", "DATA_DIR", "MODELS_DIR", "EXP_DIR", "MATLAB", "GPU_ID", "USE_GPU_NMS", "NUM_WORKERS",
+               "FEATURE_MEMORY_MB", "FEATURE_DISK_MB", "TRAIN.USE_PREFETCH", "TRAIN.SNAPSHOT_ITERS", "IMPORTS_DIR"}
 # Beginnings of the names of settings that a step never reads
 _UNREAD = {
     "rpn": ("TEST.", "TRAIN.OHEM_", "TRAIN.BATCH_SIZE", "TRAIN.FG_FRACTION", "TRAIN.BBOX_"),

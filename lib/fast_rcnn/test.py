@@ -3,20 +3,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from datasets.imdb import imdb as Imdb
 from fast_rcnn.bbox_transform import bbox_transform_inv, clip_boxes
-from fast_rcnn.config import cfg, check_one_scale, get_output_dir
+from fast_rcnn.config import Config, cfg, check_one_scale, get_output_dir
 from fast_rcnn.nms_wrapper import nms
 from roi_data_layer.pyramids import Pyramid, pyramids_ahead
-from utils.blob import as_rows, image_pyramid
+from utils.blob import as_rows
 from utils.draw import draw_detections, write_image
-from utils.images import read_image
+from utils.images import ImageSettings, prepare_pyramid, read_image
 from utils.npz import read_npz, texts, write_npz
-from utils.other_caffe import span
+from utils.other_caffe import Net, span
 from utils.profiling import profiled
 from utils.timer import Progress
 
@@ -24,31 +26,54 @@ Detections = list[list[np.ndarray]]        # [class][image], each (n, 5): x1, y1
 ROI_SIDE = 224      # with several scales a RoI is looked at where it is nearest to this many pixels squared
 
 
-def im_detect(net: Any, im: np.ndarray, boxes: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+@dataclass(frozen=True)
+class DetectionSettings:
+    """How a net is used for detection; names as in cfg.TEST."""
+
+    images: ImageSettings
+    has_rpn: bool
+    svm: bool
+    bbox_reg: bool
+    nms: float
+    dedup_boxes: float
+
+    @classmethod
+    def from_cfg(cls, settings: Config) -> DetectionSettings:
+        """The settings in a cfg tree."""
+        test = settings.TEST
+        return cls(ImageSettings.from_cfg(settings, "TEST"), test.HAS_RPN, test.SVM, test.BBOX_REG, test.NMS,
+                   settings.DEDUP_BOXES)
+
+
+def im_detect(net: Net, im: np.ndarray, boxes: np.ndarray | None = None,
+              settings: DetectionSettings | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Class scores and boxes of the objects that a net sees in an image.
 
-    net      a test net with inputs `data` and `im_info` (cfg.TEST.HAS_RPN) or `rois`, and the outputs
-             `cls_prob` (or with cfg.TEST.SVM a blob `cls_score`) and, with cfg.TEST.BBOX_REG, `bbox_pred`
-    im       (height, width, 3) BGR
-    boxes    (R, 4) proposals in image pixels; None with cfg.TEST.HAS_RPN
-    returns  scores (R, K), boxes (R, 4K) in image pixels; class 0 is the background
+    net       a test net with inputs `data` and `im_info` (with `has_rpn`) or `rois`, and the outputs `cls_prob` (with
+              `svm` a blob `cls_score`) and, with `bbox_reg`, `bbox_pred`
+    im        (height, width, 3) BGR
+    boxes     (R, 4) proposals in image pixels; None with `has_rpn`
+    settings  default: those of cfg
+    returns   scores (R, K), boxes (R, 4K) in image pixels; class 0 is the background
     """
-    return _detect(net, Pyramid(*_get_image_blob(im), im.shape[:2]), boxes)
+    settings = settings or DetectionSettings.from_cfg(cfg)
+    return _detect(net, Pyramid(*prepare_pyramid(im, settings.images), im.shape[:2]), boxes, settings)
 
 
-def _detect(net: Any, image: Pyramid, boxes: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    blobs = _get_blobs(image, None if cfg.TEST.HAS_RPN else boxes)
+def _detect(net: Net, image: Pyramid, boxes: np.ndarray | None,
+            settings: DetectionSettings) -> tuple[np.ndarray, np.ndarray]:
+    blobs = _get_blobs(image, boxes, settings)
     copies: Any = slice(None)
-    if cfg.TEST.HAS_RPN:
+    if settings.has_rpn:
         outputs = _forward(net, blobs)
         rois = net.blobs["rois"].data[:, 1:5] / np.float32(image.scales[0])
     else:
-        first, copies = find_duplicates(blobs["rois"], cfg.DEDUP_BOXES)
+        first, copies = find_duplicates(blobs["rois"], settings.dedup_boxes)
         outputs = _forward(net, {**blobs, "rois": blobs["rois"][first]})
         rois = np.asarray(boxes)[first]
-    scores = net.blobs["cls_score"].data if cfg.TEST.SVM else outputs["cls_prob"]
+    scores = net.blobs["cls_score"].data if settings.svm else outputs["cls_prob"]
     scores = as_rows(scores)
-    if cfg.TEST.BBOX_REG:
+    if settings.bbox_reg:
         pred_boxes = clip_boxes(bbox_transform_inv(rois, as_rows(outputs["bbox_pred"])), image.file_size)
     else:
         pred_boxes = np.tile(rois, (1, scores.shape[1]))
@@ -72,19 +97,14 @@ def find_duplicates(rois: np.ndarray, factor: float) -> tuple[np.ndarray, np.nda
     return order[is_new], places
 
 
-def _get_blobs(image: Pyramid, rois: np.ndarray | None) -> dict[str, np.ndarray]:
-    """The net's inputs for an image, with RoIs or (if None) im_info."""
-    if rois is not None:
-        return {"data": image.data, "rois": _get_rois_blob(rois, image.scales)}
-    if not cfg.TEST.HAS_RPN:
+def _get_blobs(image: Pyramid, rois: np.ndarray | None, settings: DetectionSettings) -> dict[str, np.ndarray]:
+    """The net's inputs for an image, with RoIs or (with `has_rpn`) im_info."""
+    if settings.has_rpn:
+        check_one_scale(settings.images.scales)
+        return {"data": image.data, "im_info": np.array([[*image.data.shape[2:], image.scales[0]]], np.float32)}
+    if rois is None:
         raise ValueError("im_detect needs boxes, or cfg.TEST.HAS_RPN and a net with a region proposal net")
-    check_one_scale(cfg.TEST.SCALES)
-    return {"data": image.data, "im_info": np.array([[*image.data.shape[2:], image.scales[0]]], np.float32)}
-
-
-def _get_image_blob(im: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The image at each of cfg.TEST.SCALES as one blob (levels, 3, H, W), and the levels' scales."""
-    return image_pyramid(im, cfg.PIXEL_MEANS, cfg.TEST.SCALES, cfg.TEST.MAX_SIZE, cfg.PIXEL_STDS)
+    return {"data": image.data, "rois": _get_rois_blob(rois, image.scales)}
 
 
 def _get_rois_blob(rois: np.ndarray, im_scales: np.ndarray) -> np.ndarray:
@@ -100,7 +120,7 @@ def _get_rois_blob(rois: np.ndarray, im_scales: np.ndarray) -> np.ndarray:
     return np.column_stack([levels, rois * im_scales[levels, None]]).astype(np.float32)
 
 
-def _forward(net: Any, blobs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _forward(net: Net, blobs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Outputs of the net for inputs of any shape."""
     for name, blob in blobs.items():
         net.blobs[name].reshape(*blob.shape)
@@ -137,26 +157,28 @@ def apply_nms(all_boxes: Sequence[Sequence[np.ndarray]], thresh: float) -> Detec
     return [[dets[nms(dets, thresh, force_cpu=True)] for dets in images] for images in rows]
 
 
-def test_net(net: Any, imdb: Any, max_per_image: int = 100, thresh: float = 0.05, vis: bool = False,
-             output_dir: str | os.PathLike | None = None, profile: Path | None = None) -> Any:
+def test_net(net: Net, imdb: Imdb, max_per_image: int = 100, thresh: float = 0.05, vis: bool = False,
+             output_dir: str | os.PathLike | None = None, profile: Path | None = None,
+             settings: DetectionSettings | None = None) -> Any:
     """Detect in all images of a data set, store the detections, and evaluate them.
 
     Writes output_dir/detections.npz (see `save_detections`), and with `vis` a picture of each image's detections into
     output_dir/vis; without one, it is get_output_dir(imdb, net). max_per_image and thresh are those of
-    `detections_per_class`; profile: see `profiled`.
+    `detections_per_class`; profile: see `profiled`; settings: by default those of cfg.
     Returns what imdb.evaluate_detections(detections, output_dir) returns.
     """
     output_dir = output_dir or get_output_dir(imdb, net)
     all_boxes: Detections = [[] for _ in range(imdb.num_classes)]
-    roidb = None if cfg.TEST.HAS_RPN else imdb.roidb
+    settings = settings or DetectionSettings.from_cfg(cfg)
+    roidb = None if settings.has_rpn else imdb.roidb
     progress = Progress("im_detect", imdb.num_images)
-    with pyramids_ahead(imdb, cfg) as pyramids, profiled(net, profile, imdb.num_images) as iteration:
+    with pyramids_ahead(imdb, settings.images) as pyramids, profiled(net, profile, imdb.num_images) as iteration:
         for index in range(imdb.num_images):
             proposals = None if roidb is None else roidb[index]["boxes"][roidb[index]["gt_classes"] == 0]
             with iteration():
                 with span("data wait"):
                     image = next(pyramids)
-                detections = _detections(net, image, proposals, imdb.num_classes, thresh, max_per_image)
+                detections = _detections(net, image, proposals, settings, imdb.num_classes, thresh, max_per_image)
             for of_class, dets in zip(all_boxes, detections, strict=True):
                 of_class.append(dets)
             if vis:
@@ -168,14 +190,14 @@ def test_net(net: Any, imdb: Any, max_per_image: int = 100, thresh: float = 0.05
     return imdb.evaluate_detections(all_boxes, os.fspath(output_dir))
 
 
-def _detections(net: Any, image: Pyramid, proposals: np.ndarray | None, num_classes: int, thresh: float,
-                max_per_image: int) -> list[np.ndarray]:
+def _detections(net: Net, image: Pyramid, proposals: np.ndarray | None, settings: DetectionSettings, num_classes: int,
+                thresh: float, max_per_image: int) -> list[np.ndarray]:
     """The detections of each class in one image; none where it has no proposals (None: the net makes them)."""
     if proposals is not None and not len(proposals):
         return [np.zeros((0, 5), np.float32)] * num_classes
-    scores, boxes = _detect(net, image, proposals)
+    scores, boxes = _detect(net, image, proposals, settings)
     with span("NMS of classes"):
-        return detections_per_class(scores, boxes, num_classes, thresh, cfg.TEST.NMS, max_per_image)
+        return detections_per_class(scores, boxes, num_classes, thresh, settings.nms, max_per_image)
 
 
 def save_detections(path: str | os.PathLike, all_boxes: Sequence[Sequence[np.ndarray]],

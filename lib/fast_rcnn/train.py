@@ -34,7 +34,8 @@ from fast_rcnn.hooks import (
 )
 from fast_rcnn.train_log import RecentLosses, TrainLog
 from roi_data_layer import roidb as rdl_roidb
-from roi_data_layer.features import reuse_features
+from roi_data_layer.features import FeatureSettings, reuse_features
+from roi_data_layer.sampling import RoISettings
 from utils import parallel, prototxt
 from utils.errors import CheckError
 from utils.files import DamagedFileError
@@ -141,7 +142,7 @@ class SolverWrapper:
         passes = max_iters * max(1, self.solver_param.iter_size) * parallel.count()
         if passes * cfg.TRAIN.IMS_PER_BATCH <= images or not hasattr(self._data_layer, "use_features"):
             return None
-        prefix = reuse_features(self.solver.net, folder, images, cfg)
+        prefix = reuse_features(self.solver.net, folder, images, FeatureSettings.from_cfg(cfg))
         if prefix is not None:
             self._data_layer.use_features(prefix)
         return prefix
@@ -209,7 +210,7 @@ def filter_roidb(roidb: Sequence[Entry]) -> list[Entry]:
 
     Raises ConfigError if none is left.
     """
-    kept = rdl_roidb.filter_roidb(roidb, cfg.TRAIN)
+    kept = rdl_roidb.filter_roidb(roidb, RoISettings.from_cfg(cfg.TRAIN))
     if len(kept) < len(roidb):
         print(f"{len(roidb) - len(kept)} of {len(roidb)} images have no usable RoI: left out", flush=True)
     if not kept:

@@ -4,26 +4,44 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from fast_rcnn.config import Config
 from utils import other_caffe
 from utils.images import ImageRequest, PreparedImage, Reader
+from utils.other_caffe import Net
 
 
-def reuse_features(net: Any, folder: str | os.PathLike, images: int, settings: Any) -> Any:
+@dataclass(frozen=True)
+class FeatureSettings:
+    """Whether and how features are kept; names as in cfg."""
+
+    reuse: bool
+    memory_mb: int
+    disk_mb: int
+    preprocessing: str      # of the images: other features belong to another one
+
+    @classmethod
+    def from_cfg(cls, settings: Config) -> FeatureSettings:
+        """The settings in a cfg tree."""
+        means, stds = np.ravel(settings.PIXEL_MEANS), np.ravel(settings.PIXEL_STDS)
+        return cls(settings.REUSE_FEATURES, settings.FEATURE_MEMORY_MB, settings.FEATURE_DISK_MB,
+                   f"bilinear, means {means}, stds {stds}")
+
+
+def reuse_features(net: Net, folder: str | os.PathLike, images: int, settings: FeatureSettings) -> Any:
     """Let a net keep the features of its frozen layers; returns what is to be told of each batch, or None.
 
     folder    where features are kept
     images    number of different images, at different scales, that will come
-    settings  a cfg tree: REUSE_FEATURES, FEATURE_MEMORY_MB, FEATURE_DISK_MB, PIXEL_MEANS and PIXEL_STDS are read
     """
-    if not settings.REUSE_FEATURES:
+    if not settings.reuse:
         return None
-    preprocessing = f"bilinear, means {np.ravel(settings.PIXEL_MEANS)}, stds {np.ravel(settings.PIXEL_STDS)}"
-    return other_caffe.reuse_frozen_prefix(net, folder, settings.FEATURE_MEMORY_MB, settings.FEATURE_DISK_MB,
-                                           preprocessing, images)
+    return other_caffe.reuse_frozen_prefix(net, folder, settings.memory_mb, settings.disk_mb, settings.preprocessing,
+                                           images)
 
 
 def image_key(request: ImageRequest) -> str:

@@ -18,7 +18,7 @@ from datasets.roidb import Entry
 from fast_rcnn.config import cfg
 from roi_data_layer import ohem_tensors
 from roi_data_layer.features import FeatureReader, KnownImages
-from roi_data_layer.minibatch import Blobs, get_allrois_minibatch, get_minibatch
+from roi_data_layer.minibatch import Blobs, MinibatchSettings, get_allrois_minibatch, get_minibatch
 from roi_data_layer.ohem import roi_losses, select_hard_rois
 from roi_data_layer.ohem_tensors import Tensor
 from roi_data_layer.order import BatchOrder
@@ -48,13 +48,13 @@ class RoIDataLayer(caffe.Layer):
 
     def setup(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
         self._num_classes = layer_setting(self, class_count)
-        self._cfg = copy.deepcopy(cfg)
+        self._settings = MinibatchSettings.from_cfg(cfg)
         self._feed: ImageFeed[Blobs] | None = None
         self._order: BatchOrder | None = None
         self.iteration = 0      # number of the minibatch that the next forward gives
         self.waits = Waits()
         self._known: KnownImages | None = None
-        shapes = _data_shapes(self._cfg.TRAIN, self._num_classes)
+        shapes = _data_shapes(self._settings, self._num_classes)
         _check_count(self, "tops", top, shapes)
         self._tops = list(shapes)
         for blob, shape in zip(top, shapes.values(), strict=True):
@@ -67,15 +67,15 @@ class RoIDataLayer(caffe.Layer):
             raise SettingError(f"{layer_name(self)}: the roidb has a RoI of class {highest}, but num_classes "
                              f"is {self._num_classes}: in the prototxt, set it to the data set's number of "
                              "classes, background included")
-        train = self._cfg.TRAIN
+        settings, images = self._settings, self._settings.images
         wide = np.array([entry["width"] >= entry["height"] for entry in roidb], bool)
         self._roidb = list(roidb)
-        self._order = BatchOrder(len(roidb), train.IMS_PER_BATCH, self._cfg.RNG_SEED,
-                                 wide if train.ASPECT_GROUPING else None)
+        self._order = BatchOrder(len(roidb), settings.ims_per_batch, settings.seed,
+                                 wide if settings.aspect_grouping else None)
         self.close()
-        if train.USE_PREFETCH:
-            self._feed = ImageFeed(self._make_own, self._cfg.NUM_WORKERS, train.IMS_PER_BATCH,
-                                   most_pixels(train.SCALES, train.MAX_SIZE))
+        if settings.use_prefetch:
+            self._feed = ImageFeed(self._make_own, images.workers, settings.ims_per_batch,
+                                   most_pixels(images.scales, images.max_size))
         self.seek(0)
 
     def seek(self, iteration: int) -> None:
@@ -99,13 +99,13 @@ class RoIDataLayer(caffe.Layer):
 
     def make_minibatch(self, iteration: int, read: Reader = read_in_line) -> Blobs:
         """Blobs of any minibatch, whose images `read` prepares; does not change the layer."""
-        make = get_allrois_minibatch if self._cfg.TRAIN.USE_OHEM else get_minibatch
-        rng = np.random.default_rng([self._cfg.RNG_SEED, 1, iteration])
+        make = get_allrois_minibatch if self._settings.use_ohem else get_minibatch
+        rng = np.random.default_rng([self._settings.seed, 1, iteration])
         entries = self.batch_entries(iteration)
         if self._known is None:
-            return make(entries, self._num_classes, self._cfg, rng, read)
+            return make(entries, self._num_classes, self._settings, rng, read)
         reader = FeatureReader(read, self._known)
-        blobs = make(entries, self._num_classes, self._cfg, rng, reader)
+        blobs = make(entries, self._num_classes, self._settings, rng, reader)
         return {**blobs, "image_keys": np.array(reader.keys), "image_sizes": np.array(reader.sizes),
                 "absent_images": np.array(reader.absent, np.int64)}
 
@@ -191,9 +191,9 @@ class HardRoIMiner(caffe.Layer):
             raise SettingError(f"{layer_name(self)}: TRAIN.HAS_RPN must be False, RoIs come from a file")
         self.batch_size, self._seed = train.BATCH_SIZE, cfg.RNG_SEED
         self.seek(0)
-        shapes = {f"{name}{HARD}": shape for name, shape in _roi_shapes(train, num_classes).items()}
+        shapes = {f"{name}{HARD}": shape for name, shape in _roi_shapes(train.BBOX_REG, num_classes).items()}
         _check_count(self, "tops", top, shapes)
-        _check_count(self, "bottoms", bottom, ["cls_prob", "bbox_pred", *_roi_shapes(train, num_classes)])
+        _check_count(self, "bottoms", bottom, ["cls_prob", "bbox_pred", *_roi_shapes(train.BBOX_REG, num_classes)])
         for blob, shape in zip(top, shapes.values(), strict=True):
             blob.reshape(*shape)
 
@@ -260,18 +260,18 @@ def _as_indices(layer: HardRoIMiner, chosen: Any, count: int) -> np.ndarray:
     return indices
 
 
-def _data_shapes(train: Any, num_classes: int) -> dict[str, tuple[int, ...]]:
+def _data_shapes(settings: MinibatchSettings, num_classes: int) -> dict[str, tuple[int, ...]]:
     """Names of RoIDataLayer's tops with shapes to build the net by; true ones come with the data."""
-    images = (train.IMS_PER_BATCH, 3, max(train.SCALES), train.MAX_SIZE)
-    if train.HAS_RPN:
-        im_info, gt_boxes = (train.IMS_PER_BATCH, 3), (1, 5 + (train.IMS_PER_BATCH > 1))
-        return dict(zip(RPN_BLOBS, (images, im_info, gt_boxes), strict=True))
-    return {"data": images, **_roi_shapes(train, num_classes)}
+    count = settings.ims_per_batch
+    images = (count, 3, max(settings.images.scales), settings.images.max_size)
+    if settings.has_rpn:
+        return dict(zip(RPN_BLOBS, (images, (count, 3), (1, 5 + (count > 1))), strict=True))
+    return {"data": images, **_roi_shapes(settings.inside_weights is not None, num_classes)}
 
 
-def _roi_shapes(train: Any, num_classes: int) -> dict[str, tuple[int, ...]]:
+def _roi_shapes(bbox_reg: bool, num_classes: int) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = dict(zip(ROI_BLOBS, ((1, 5), (1,)), strict=True))
-    return shapes | (dict.fromkeys(BOX_BLOBS, (1, 4 * num_classes)) if train.BBOX_REG else {})
+    return shapes | (dict.fromkeys(BOX_BLOBS, (1, 4 * num_classes)) if bbox_reg else {})
 
 
 def _check_count(layer: Any, kind: str, blobs: Sequence[Any], names: Collection[str]) -> None:

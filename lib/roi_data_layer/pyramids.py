@@ -3,14 +3,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from datasets.imdb import imdb as Imdb
 from roi_data_layer.features import image_key
 from roi_data_layer.prefetch import ImageFeed
 from utils.blob import im_list_to_blob
-from utils.images import Reader, image_request, most_pixels
+from utils.images import ImageSettings, Reader, image_request, most_pixels
 
 
 class Pyramid(NamedTuple):
@@ -23,24 +24,23 @@ class Pyramid(NamedTuple):
 
 
 @contextlib.contextmanager
-def pyramids_ahead(imdb: Any, settings: Any, images: Sequence[int] | None = None) -> Iterator[Iterator[Pyramid]]:
-    """Every image of a data set in order, at the sizes of TEST.SCALES; the next ones are prepared in the background.
+def pyramids_ahead(imdb: Imdb, settings: ImageSettings,
+                   images: Sequence[int] | None = None) -> Iterator[Iterator[Pyramid]]:
+    """Every image of a data set in order, at all scales; the next ones are prepared in the background.
 
     images  indices of those that are wanted, in order; None for all
-    `settings` is a cfg tree: TEST.SCALES, TEST.MAX_SIZE, PIXEL_MEANS, PIXEL_STDS and NUM_WORKERS are read.
     Asking for an image that cannot be read raises ImageError.
     """
-    sizes, max_size = settings.TEST.SCALES, settings.TEST.MAX_SIZE
-
+    sizes = settings.scales
     wanted = range(imdb.num_images) if images is None else images
 
     def make(number: int, read: Reader) -> Pyramid:
         path = imdb.image_path_at(wanted[number])
-        requests = [image_request(path, False, size, max_size, settings) for size in sizes]
+        requests = [image_request(path, False, size, settings) for size in sizes]
         with read(requests) as levels:
             return Pyramid(im_list_to_blob([level.pixels for level in levels]),
                            np.array([level.scale for level in levels]), levels[0].file_size, image_key(requests[0]))
 
-    feed = ImageFeed(make, settings.NUM_WORKERS, len(sizes), most_pixels(sizes, max_size), len(wanted))
+    feed = ImageFeed(make, settings.workers, len(sizes), most_pixels(sizes, settings.max_size), len(wanted))
     with contextlib.closing(feed):
         yield (feed.next() for _ in wanted)

@@ -10,14 +10,17 @@ from typing import Any
 
 import numpy as np
 
+from datasets.imdb import imdb as Imdb
 from datasets.lazy_roidb import LazyEntry, annotated, derived_roidb
 from datasets.roidb import Entry
 from fast_rcnn.bbox_transform import bbox_transform
+from fast_rcnn.config import Config
+from roi_data_layer.sampling import RoISettings, is_usable
 from utils.cython_bbox import bbox_overlaps
 from utils.timer import with_progress
 
 
-def prepare_roidb(imdb: Any) -> list[Entry]:
+def prepare_roidb(imdb: Imdb) -> list[Entry]:
     """The data set's roidb with each image's path and size, checked; `imdb` is left as it is.
 
     Entries made by older code may hold `gt_overlaps` (dense or scipy.sparse) instead of max_overlaps, max_classes.
@@ -53,31 +56,27 @@ def _check_entry(entry: Mapping[str, Any]) -> None:
                          "overlaps an object (max_overlaps and max_classes disagree)")
 
 
-def filter_roidb(roidb: Sequence[Entry], train: Any) -> list[Entry]:
-    """Entries with a RoI that can be foreground or background by `train` (cfg.TRAIN)."""
+def filter_roidb(roidb: Sequence[Entry], settings: RoISettings) -> list[Entry]:
+    """Entries with a RoI that can be foreground or background."""
     return [entry for entry in with_progress("images with usable RoIs", roidb)
-            if is_usable(annotated(entry)["max_overlaps"], train) or is_usable(entry["max_overlaps"], train)]
-
-
-def is_usable(overlaps: np.ndarray, train: Any) -> bool:
-    """Whether any overlap is >= FG_THRESH or lies in [BG_THRESH_LO, BG_THRESH_HI)."""
-    background = (overlaps >= train.BG_THRESH_LO) & (overlaps < train.BG_THRESH_HI)
-    return bool(np.any(background | (overlaps >= train.FG_THRESH)))
+            if is_usable(annotated(entry)["max_overlaps"], settings) or is_usable(entry["max_overlaps"], settings)]
 
 
 def add_bbox_regression_targets(roidb: Sequence[Entry], num_classes: int,
-                                train: Any) -> tuple[np.ndarray, np.ndarray]:
+                                train: Config) -> tuple[np.ndarray, np.ndarray]:
     """Give every entry its `bbox_targets`; if BBOX_NORMALIZE_TARGETS, (target - mean) / std per class.
 
-    train    cfg.TRAIN: BBOX_THRESH and the BBOX_NORMALIZE_* keys
+    train    cfg.TRAIN as it is now: BBOX_THRESH and the BBOX_NORMALIZE_* keys
     returns  means and stds, (4 * num_classes,) float64: BBOX_NORMALIZE_MEANS and _STDS for every class if
              ..._PRECOMPUTED, else those of the targets found (population standard deviation; see `target_statistics`)
     """
+    threshold, normalize = train.BBOX_THRESH, train.BBOX_NORMALIZE_TARGETS
+
     def raw(entry: Mapping[str, Any]) -> np.ndarray:
-        return compute_targets(entry["boxes"], entry["max_overlaps"], entry["max_classes"], train.BBOX_THRESH)
+        return compute_targets(entry["boxes"], entry["max_overlaps"], entry["max_classes"], threshold)
 
     def final(entry: Mapping[str, Any]) -> np.ndarray:
-        return normalize_targets(raw(entry), means, stds) if train.BBOX_NORMALIZE_TARGETS else raw(entry)
+        return normalize_targets(raw(entry), means, stds) if normalize else raw(entry)
 
     if train.BBOX_NORMALIZE_TARGETS_PRECOMPUTED:
         means = np.tile(np.asarray(train.BBOX_NORMALIZE_MEANS, np.float64), (num_classes, 1))

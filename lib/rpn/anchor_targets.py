@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from fast_rcnn.bbox_transform import bbox_transform
+from fast_rcnn.config import Config
 from utils.cython_bbox import bbox_overlaps
 
 
@@ -28,7 +28,7 @@ class AnchorSettings:
     allowed_border: float = 0       # pixels by which an anchor may leave the image; a layer parameter
 
     @classmethod
-    def from_cfg(cls, train: Any, allowed_border: float = 0) -> AnchorSettings:
+    def from_cfg(cls, train: Config, allowed_border: float = 0) -> AnchorSettings:
         """The settings in cfg.TRAIN."""
         return cls(train.RPN_POSITIVE_OVERLAP, train.RPN_NEGATIVE_OVERLAP, train.RPN_CLOBBER_POSITIVES,
                    train.RPN_BATCHSIZE, train.RPN_FG_FRACTION, train.RPN_BBOX_INSIDE_WEIGHTS,

@@ -3,19 +3,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from datasets.imdb import imdb as Imdb
 from datasets.proposals_file import load_proposals as load_proposals
 from datasets.proposals_file import save_proposals as save_proposals
-from fast_rcnn.config import cfg, check_one_scale
-from roi_data_layer.features import reuse_features
+from fast_rcnn.config import Config, cfg, check_one_scale
+from roi_data_layer.features import FeatureSettings, reuse_features
 from roi_data_layer.pyramids import Pyramid, pyramids_ahead
 from utils import parallel
-from utils.blob import image_pyramid
-from utils.other_caffe import keep_freed_memory, span
+from utils.images import ImageSettings, prepare_pyramid
+from utils.other_caffe import Net, keep_freed_memory, span
 from utils.profiling import profiled
 from utils.ragged import Spool
 from utils.timer import Progress
@@ -23,19 +25,34 @@ from utils.timer import Progress
 _NOTHING = np.zeros((0, 5), np.float32)     # where the last images do not go round
 
 
-def im_proposals(net: Any, im: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+@dataclass(frozen=True)
+class GenerationSettings:
+    """How a region proposal net is run over images."""
+
+    images: ImageSettings
+    features: FeatureSettings
+
+    @classmethod
+    def from_cfg(cls, settings: Config) -> GenerationSettings:
+        """The settings in a cfg tree. Raises ConfigError for several scales."""
+        check_one_scale(settings.TEST.SCALES)
+        return cls(ImageSettings.from_cfg(settings, "TEST"), FeatureSettings.from_cfg(settings))
+
+
+def im_proposals(net: Net, im: np.ndarray,
+                 settings: GenerationSettings | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Proposals for one image.
 
-    net      a test net with inputs `data` and `im_info`, outputs `rois` and `scores`
-    im       (height, width, 3) BGR
-    returns  boxes (R, 4) in image pixels, scores (R, 1), by descending score
+    net       a test net with inputs `data` and `im_info`, outputs `rois` and `scores`
+    im        (height, width, 3) BGR
+    settings  default: those of cfg
+    returns   boxes (R, 4) in image pixels, scores (R, 1), by descending score
     """
-    check_one_scale(cfg.TEST.SCALES)
-    data, scales = image_pyramid(im, cfg.PIXEL_MEANS, cfg.TEST.SCALES, cfg.TEST.MAX_SIZE, cfg.PIXEL_STDS)
-    return _proposals(net, data, scales)
+    settings = settings or GenerationSettings.from_cfg(cfg)
+    return _proposals(net, *prepare_pyramid(im, settings.images))
 
 
-def _proposals(net: Any, data: np.ndarray, scales: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _proposals(net: Net, data: np.ndarray, scales: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     im_info = np.array([[*data.shape[2:], scales[0]]], np.float32)
     net.blobs["data"].reshape(*data.shape)
     net.blobs["im_info"].reshape(*im_info.shape)
@@ -43,31 +60,32 @@ def _proposals(net: Any, data: np.ndarray, scales: np.ndarray) -> tuple[np.ndarr
     return outputs["rois"][:, 1:5] / np.float32(scales[0]), outputs["scores"].copy()
 
 
-def imdb_proposals(net: Any, imdb: Any, profile: Path | None = None,
-                   features: str | os.PathLike | None = None) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def imdb_proposals(net: Net, imdb: Imdb, profile: Path | None = None, features: str | os.PathLike | None = None,
+                   settings: GenerationSettings | None = None) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Boxes and scores of `im_proposals` for every image of a data set: read-only, in temporary files.
 
     Of several processes the first one has them, the others nothing.
 
     profile   see `profiled`
     features  folder in which a training may have left what the frozen layers of the net make of the images
+    settings  default: those of cfg
     """
-    check_one_scale(cfg.TEST.SCALES)
+    settings = settings or GenerationSettings.from_cfg(cfg)
     keep_freed_memory()
-    prefix = reuse_features(net, features, imdb.num_images, cfg) if features else None
+    prefix = reuse_features(net, features, imdb.num_images, settings.features) if features else None
     with Spool((4,), np.float32) as boxes, Spool((1,), np.float32) as scores:
-        for image_boxes, image_scores in _of_each_image(net, imdb, prefix, profile):
+        for image_boxes, image_scores in _of_each_image(net, imdb, settings.images, prefix, profile):
             boxes.append(image_boxes)
             scores.append(image_scores)
         return list(boxes.ragged()), list(scores.ragged())
 
 
-def _of_each_image(net: Any, imdb: Any, prefix: Any,
+def _of_each_image(net: Net, imdb: Imdb, settings: ImageSettings, prefix: Any,
                    profile: Path | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Boxes and scores of image after image. Of N processes each makes every N-th; the first one gets all, in order."""
     progress = Progress("im_proposals", imdb.num_images)
     own = range(parallel.rank(), imdb.num_images, parallel.count())
-    with pyramids_ahead(imdb, cfg, own) as pyramids, profiled(net, profile, len(own)) as iteration:
+    with pyramids_ahead(imdb, settings, own) as pyramids, profiled(net, profile, len(own)) as iteration:
         for start in range(0, imdb.num_images, parallel.count()):
             with iteration():
                 own_table = _of_next(net, pyramids, prefix)
@@ -76,7 +94,7 @@ def _of_each_image(net: Any, imdb: Any, prefix: Any,
                 progress.step()
 
 
-def _of_next(net: Any, pyramids: Iterator[Pyramid], prefix: Any) -> np.ndarray:
+def _of_next(net: Net, pyramids: Iterator[Pyramid], prefix: Any) -> np.ndarray:
     """(R, 5) boxes and scores of the next image; none where there is no next one."""
     with span("data wait"):
         image = next(pyramids, None)

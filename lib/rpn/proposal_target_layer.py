@@ -1,14 +1,12 @@
 """The layer that chooses RoIs and gives them targets; what it computes is in proposal_targets.py."""
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 
 import caffe
 from fast_rcnn.config import cfg
 from rpn.anchor_targets import gt_boxes_of_images
-from rpn.proposal_targets import proposal_targets
+from rpn.proposal_targets import RoITargetSettings, proposal_targets
 from utils.layer_params import class_count
 from utils.other_caffe import set_blob
 from utils.python_layer import layer_rng, layer_setting
@@ -26,7 +24,7 @@ class ProposalTargetLayer(caffe.Layer):
 
     def setup(self, bottom, top):
         self._num_classes = layer_setting(self, class_count)
-        self._train, self._seed = copy.deepcopy(cfg.TRAIN), cfg.RNG_SEED
+        self._settings, self._seed = RoITargetSettings.from_cfg(cfg.TRAIN), cfg.RNG_SEED
         self.seek(0)
         for blob, shape in zip(top, [(1, 5), (1,), *[(1, 4 * self._num_classes)] * 3], strict=True):
             blob.reshape(*shape)
@@ -41,11 +39,11 @@ class ProposalTargetLayer(caffe.Layer):
     def forward(self, bottom, top):
         rois = bottom[0].data.reshape(-1, 5)
         num_images = int(rois[:, 0].max(initial=0)) + 1
-        per_image = self._train.BATCH_SIZE // num_images
+        per_image = self._settings.rois.batch_size // num_images
         rng = layer_rng(self, self._seed, self._passes)
         self._passes += 1
         parts = [proposal_targets(rois[rois[:, 0] == image], gt_boxes, self._num_classes, per_image,
-                                  self._train, rng)
+                                  self._settings, rng)
                  for image, gt_boxes in enumerate(gt_boxes_of_images(bottom[1].data, num_images))]
         for blob, values in zip(top, zip(*parts, strict=True), strict=False):
             set_blob(blob, np.concatenate(values))

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from fast_rcnn.bbox_transform import bbox_transform_inv, clip_boxes
+from fast_rcnn.config import Config
 from fast_rcnn.nms_wrapper import nms
 
 NAN_MESSAGE = ("ProposalLayer: scores or deltas of the region proposal network are NaN: its weights are bad, or "
@@ -27,7 +27,7 @@ class ProposalSettings:
     min_size: float = 16        # pixels of the original image
 
     @classmethod
-    def from_cfg(cls, section: Any) -> ProposalSettings:
+    def from_cfg(cls, section: Config) -> ProposalSettings:
         """The settings in cfg.TRAIN or cfg.TEST."""
         return cls(section.RPN_PRE_NMS_TOP_N, section.RPN_POST_NMS_TOP_N, section.RPN_NMS_THRESH,
                    section.RPN_MIN_SIZE)

@@ -2,19 +2,38 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
-from utils.blob import prep_im_for_blob
+from utils.blob import image_pyramid, prep_im_for_blob
 from utils.errors import UserError
 
 
 class ImageError(UserError, ValueError):
     """An image of the data set cannot be read."""
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """How images are prepared for a net; names as in cfg."""
+
+    scales: Sequence[int]       # lengths of the shorter side in pixels: one is drawn in training, all make a pyramid
+    max_size: int               # most pixels of the longer side
+    means: tuple[float, ...]    # one number or three (B, G, R), and so are the deviations
+    stds: tuple[float, ...]
+    workers: int = 0            # processes that prepare them ahead; 0: threads do
+
+    @classmethod
+    def from_cfg(cls, settings: Mapping[str, Any], phase: str) -> ImageSettings:
+        """The settings in a cfg tree, of its section TRAIN or TEST."""
+        section = settings[phase]
+        return cls(section["SCALES"], section["MAX_SIZE"], tuple(np.ravel(settings["PIXEL_MEANS"]).tolist()),
+                   tuple(np.ravel(settings["PIXEL_STDS"]).tolist()), settings["NUM_WORKERS"])
 
 
 class ImageRequest(NamedTuple):
@@ -24,8 +43,8 @@ class ImageRequest(NamedTuple):
     flipped: bool       # mirror it
     size: int           # pixels of the shorter side
     max_size: int       # most pixels of the longer side
-    means: list[float]  # one number or three (B, G, R), and so are the deviations
-    stds: list[float]
+    means: Sequence[float]
+    stds: Sequence[float]
 
 
 class PreparedImage(NamedTuple):
@@ -40,10 +59,9 @@ class PreparedImage(NamedTuple):
 Reader = Callable[[Sequence[ImageRequest]], AbstractContextManager[list[PreparedImage]]]
 
 
-def image_request(path: str, flipped: bool, size: int, max_size: int, settings: Any) -> ImageRequest:
-    """The request for an image by `settings`, a cfg tree: PIXEL_MEANS and PIXEL_STDS are read."""
-    return ImageRequest(str(path), bool(flipped), int(size), int(max_size), np.ravel(settings.PIXEL_MEANS).tolist(),
-                        np.ravel(settings.PIXEL_STDS).tolist())
+def image_request(path: str, flipped: bool, size: int, settings: ImageSettings) -> ImageRequest:
+    """The request for an image at one of the sizes in `settings.scales`."""
+    return ImageRequest(str(path), bool(flipped), int(size), int(settings.max_size), settings.means, settings.stds)
 
 
 def most_pixels(sizes: Sequence[int], max_size: int) -> int:
@@ -65,6 +83,11 @@ def prepare_image(request: ImageRequest) -> PreparedImage:
     pixels, scale = prep_im_for_blob(image, np.array(request.means), request.size, request.max_size,
                                      np.array(request.stds))
     return PreparedImage(pixels, scale, image.shape[:2])
+
+
+def prepare_pyramid(im: np.ndarray, settings: ImageSettings) -> tuple[np.ndarray, np.ndarray]:
+    """`image_pyramid` of an image (height, width, 3) BGR at all scales."""
+    return image_pyramid(im, np.array(settings.means), settings.scales, settings.max_size, np.array(settings.stds))
 
 
 @contextlib.contextmanager

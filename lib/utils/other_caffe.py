@@ -15,6 +15,11 @@ import numpy as np
 
 import caffe
 
+# Of whatever Caffe is imported, whose classes differ
+Net = Any
+Solver = Any
+Blob = Any
+
 # What layers raise about their settings. Our engine adds the layer's name, file and line, and the tools report it as a
 # user error.
 SettingError: type[ValueError] = getattr(caffe, "LayerError", ValueError)

@@ -25,7 +25,8 @@ def import_modules(names: Sequence[str], folder: str = "") -> None:
     """
     wrong = [repr(name) for name in names if not _NAME.fullmatch(name)]
     if wrong:
-        raise ImportsError(f"IMPORTS: {', '.join(wrong)}: expected names of modules, such as my_module or my_package.data")
+        raise ImportsError(f"IMPORTS: {', '.join(wrong)}: expected names of modules, such as my_module or "
+                           "my_package.data")
     if names and folder and folder not in sys.path:
         sys.path.append(folder)
         importlib.invalidate_caches()

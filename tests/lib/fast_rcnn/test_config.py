@@ -184,7 +184,8 @@ def test_settings_are_an_easydict():
 
 
 @pytest.mark.parametrize("text, found", [
-    ("[one, two.three]", ("one", "two.three")), ("['one', \"two\"]", ("one", "two")), ("('one',)", ("one",)), ("[]", ())])
+    ("[one, two.three]", ("one", "two.three")), ("['one', \"two\"]", ("one", "two")), ("('one',)", ("one",)),
+    ("[]", ())])
 def test_modules_to_import_need_no_quotes(text, found):
     cfg_from_list(["IMPORTS", text])
     assert cfg.IMPORTS == found and cfg.IMPORTS_DIR == ""

@@ -9,6 +9,7 @@ from layer_runner import set_config
 from fast_rcnn import test as detection
 from fast_rcnn.config import reset_cfg
 from rpn.generate import im_proposals
+from utils.images import prepare_pyramid
 
 
 @pytest.fixture(autouse=True)
@@ -37,17 +38,23 @@ def test_recorded_detections(case):
     net = FakeNet(["data", "im_info" if cfg.TEST.HAS_RPN else "rois"], answers, inner=("rois", "cls_score"))
     scores, boxes = detection.im_detect(net, case.inputs["im"], case.inputs.get("boxes"))
     check_fed(case, net)
-    case.check("im_scales", detection._get_image_blob(case.inputs["im"])[1])
+    settings = detection.DetectionSettings.from_cfg(cfg)
+    again = FakeNet(net.inputs, answers, inner=("rois", "cls_score"))
+    reset_cfg()
+    given = detection.im_detect(again, case.inputs["im"], case.inputs.get("boxes"), settings)
+    for asked, wanted in zip(given, (scores, boxes), strict=True):
+        np.testing.assert_array_equal(asked, wanted)
+    case.check("im_scales", prepare_pyramid(case.inputs["im"], settings.images)[1])
     case.check("scores", scores)
     case.check("pred_boxes", boxes)
 
 
 @golden("test_blobs", "contract")
 def test_recorded_blobs(case):
-    set_config(case.config)
+    settings = detection.DetectionSettings.from_cfg(set_config(case.config))
     im = case.inputs["im"]
-    data, scales = detection._get_image_blob(im)
-    blobs = detection._get_blobs(detection.Pyramid(data, scales, im.shape[:2]), case.inputs["rois"])
+    data, scales = prepare_pyramid(im, settings.images)
+    blobs = detection._get_blobs(detection.Pyramid(data, scales, im.shape[:2]), case.inputs["rois"], settings)
     case.check("im_scales", scales)
     case.check("rois_blob", blobs["rois"])
     if "blob" in case.outputs:

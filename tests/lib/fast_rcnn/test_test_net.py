@@ -13,7 +13,7 @@ from fast_rcnn.test import load_detections, save_detections
 from roi_data_layer.pyramids import pyramids_ahead
 from rpn.generate import imdb_proposals, load_proposals, save_proposals
 from utils.blob import image_pyramid
-from utils.images import ImageError, read_image
+from utils.images import ImageError, ImageSettings, read_image
 
 
 @pytest.fixture(autouse=True)
@@ -128,7 +128,7 @@ def test_detections_of_other_images_are_refused(tmp_path):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_images_are_read_ahead_in_order_as_they_are_read_in_line(photographs, workers):
     cfg = set_config({"TEST.SCALES": (80, 30), "TEST.MAX_SIZE": 100, "PIXEL_STDS": 58.0, "NUM_WORKERS": workers})
-    with pyramids_ahead(FakeImdb(photographs, CLASSES), cfg) as pyramids:
+    with pyramids_ahead(FakeImdb(photographs, CLASSES), ImageSettings.from_cfg(cfg, "TEST")) as pyramids:
         got = list(pyramids)
     assert len(got) == len(photographs)
     for pyramid, path in zip(got, photographs, strict=True):

@@ -1,5 +1,6 @@
 """Features that are kept: which images are read, what the net is told, and training that does not notice."""
 import contextlib
+import dataclasses
 import os
 
 import cv2
@@ -8,7 +9,7 @@ import pytest
 from golden.record_trajectories import set_up
 
 from fast_rcnn.config import cfg, reset_cfg
-from roi_data_layer.features import FeatureReader, KnownImages, image_key, reuse_features
+from roi_data_layer.features import FeatureReader, FeatureSettings, KnownImages, image_key, reuse_features
 from utils.images import ImageRequest, read_in_line
 
 
@@ -82,12 +83,12 @@ def test_features_can_be_turned_off(tmp_path):
         def reuse_frozen_prefix(self, cache, preprocessing, images):
             return preprocessing, images, cache.disk_mb
 
-    assert reuse_features(object(), tmp_path, 3, cfg) is None       # another Caffe
-    text, images, disk_mb = reuse_features(Net(), tmp_path, 3, cfg)
+    assert reuse_features(object(), tmp_path, 3, FeatureSettings.from_cfg(cfg)) is None       # another Caffe
+    text, images, disk_mb = reuse_features(Net(), tmp_path, 3, FeatureSettings.from_cfg(cfg))
     assert "102.9801" in text and (images, disk_mb) == (3, cfg.FEATURE_DISK_MB)
     cfg.REUSE_FEATURES = False
     try:
-        assert reuse_features(Net(), tmp_path, 3, cfg) is None
+        assert reuse_features(Net(), tmp_path, 3, FeatureSettings.from_cfg(cfg)) is None
     finally:
         reset_cfg()
 
@@ -100,10 +101,10 @@ def test_training_does_not_notice(tmp_path, stage):
         solver = set_up(stage)
         try:
             data = solver.net.layers[0]
-            data._cfg.TRAIN.IMS_PER_BATCH = 1
+            data._settings = dataclasses.replace(data._settings, ims_per_batch=1)
             data.set_roidb(data._roidb)
             if reuse:
-                prefix = reuse_features(solver.net, tmp_path, 6, cfg)
+                prefix = reuse_features(solver.net, tmp_path, 6, FeatureSettings.from_cfg(cfg))
                 data.use_features(prefix)
             solver.step(10)
             data.close()

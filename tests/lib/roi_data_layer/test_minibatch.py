@@ -12,14 +12,9 @@ import caffe
 from fast_rcnn.bbox_transform import per_class_targets
 from fast_rcnn.config import cfg, reset_cfg
 from roi_data_layer.layer import OHEMDataLayer, RoIDataLayer
-from roi_data_layer.minibatch import (
-    get_allrois_minibatch,
-    get_minibatch,
-    read_images,
-    sample_rois,
-    split_rois,
-)
+from roi_data_layer.minibatch import MinibatchSettings, get_allrois_minibatch, get_minibatch, read_images
 from roi_data_layer.order import BatchOrder, epoch_batches
+from roi_data_layer.sampling import RoISettings, sample_rois, split_rois
 from utils.images import ImageError
 
 BLOBS = ("data", "rois", "labels", "bbox_targets", "bbox_inside_weights", "bbox_outside_weights", "gt_boxes",
@@ -62,31 +57,30 @@ def check_choice(case, roidb, choose, settings):
     """Which RoIs of each image were taken, and the images' scales."""
     picks = [np.concatenate(choose(entry["max_overlaps"])) for entry in roidb]
     case.check("roi_index", np.concatenate(picks))
-    case.check("im_scales", read_images(roidb, settings, np.random.default_rng(0))[2])
+    case.check("im_scales", read_images(roidb, settings.images, np.random.default_rng(0))[2])
 
 
 @golden("minibatch", "contract")
 def test_recorded_minibatch(case, tmp_path):
-    settings, roidb = set_config(case.config), roidb_of(case, tmp_path)
+    settings, roidb = MinibatchSettings.from_cfg(set_config(case.config)), roidb_of(case, tmp_path)
     check_blobs(case, get_minibatch(roidb, case.params["num_classes"], settings, np.random.default_rng(0)))
-    if not settings.TRAIN.HAS_RPN:
-        quota = settings.TRAIN.BATCH_SIZE // len(roidb)
-        most = round(settings.TRAIN.FG_FRACTION * quota)
-        check_choice(case, roidb, lambda overlaps: sample_rois(overlaps, most, quota, settings.TRAIN,
+    if not settings.has_rpn:
+        quota = settings.rois.batch_size // len(roidb)
+        check_choice(case, roidb, lambda overlaps: sample_rois(overlaps, quota, settings.rois,
                                                                np.random.default_rng(0)), settings)
 
 
 @golden("allrois_minibatch", "contract", has="out_data")
 def test_recorded_minibatch_of_all_rois(case, tmp_path):
-    settings, roidb = set_config(case.config), roidb_of(case, tmp_path)
+    settings, roidb = MinibatchSettings.from_cfg(set_config(case.config)), roidb_of(case, tmp_path)
     check_blobs(case, get_allrois_minibatch(roidb, case.params["num_classes"], settings, np.random.default_rng(0)))
-    check_choice(case, roidb, lambda overlaps: split_rois(overlaps, settings.TRAIN), settings)
+    check_choice(case, roidb, lambda overlaps: split_rois(overlaps, settings.rois), settings)
 
 
 def rows_of_all_rois(case):
     """Labels, picked rows and regression labels of one entry."""
     train = set_config(case.config).TRAIN
-    foreground, background = split_rois(case.inputs["max_overlaps"], train)
+    foreground, background = split_rois(case.inputs["max_overlaps"], RoISettings.from_cfg(train))
     picked = np.concatenate([foreground, background])
     labels, data = case.inputs["max_classes"][picked], case.inputs["bbox_targets"][picked]
     labels[len(foreground):] = 0
@@ -119,7 +113,8 @@ def test_minibatches_as_py_faster_rcnn_asks_for_them(tmp_path):
     from roi_data_layer import minibatch, ohem
     set_config({"RNG_SEED": 11, "TRAIN.HAS_RPN": False})
     for get in (get_minibatch, get_allrois_minibatch):
-        asked, given = get(scene(tmp_path, 2), 3), get(scene(tmp_path, 2), 3, cfg, np.random.default_rng(11))
+        settings = MinibatchSettings.from_cfg(cfg)
+        asked, given = get(scene(tmp_path, 2), 3), get(scene(tmp_path, 2), 3, settings, np.random.default_rng(11))
         for name, values in given.items():
             np.testing.assert_array_equal(asked[name], values)
     assert minibatch.get_ohem_minibatch is ohem.get_ohem_minibatch
@@ -128,15 +123,15 @@ def test_minibatches_as_py_faster_rcnn_asks_for_them(tmp_path):
 
 @golden("minibatch", "seeded")
 def test_sampled_minibatch_keeps_the_quotas(case, tmp_path):
-    settings, roidb = set_config(case.config), roidb_of(case, tmp_path)
+    settings, roidb = MinibatchSettings.from_cfg(set_config(case.config)), roidb_of(case, tmp_path)
     blobs = get_minibatch(roidb, case.params["num_classes"], settings, np.random.default_rng(3))
-    per_image = settings.TRAIN.BATCH_SIZE // len(roidb)
+    per_image = settings.rois.batch_size // len(roidb)
     images, recorded = (rows["rois"][:, 0].astype(int) for rows in (blobs, case.outputs))
     np.testing.assert_array_equal(np.bincount(images), np.bincount(recorded))
     assert np.bincount(images).max() <= per_image
     foreground = np.bincount(images[blobs["labels"] > 0])
     np.testing.assert_array_equal(foreground, np.bincount(recorded[case.outputs["labels"] > 0]))
-    assert foreground.max() <= round(settings.TRAIN.FG_FRACTION * per_image)
+    assert foreground.max() <= round(settings.rois.fg_fraction * per_image)
     assert len(np.unique(blobs["rois"], axis=0)) == len(blobs["rois"])
 
 
@@ -154,18 +149,18 @@ def test_regression_examples_are_chosen_by_their_own_threshold(tmp_path):
     (entry,) = scene(tmp_path, 1)
     entry["max_overlaps"][2] = 0.6
     settings = set_config({"TRAIN.FG_THRESH": 0.7, "TRAIN.BG_THRESH_HI": 0.7, "TRAIN.BATCH_SIZE": 8})
-    blobs = get_minibatch([entry], 3, settings, np.random.default_rng(0))
+    blobs = get_minibatch([entry], 3, MinibatchSettings.from_cfg(settings), np.random.default_rng(0))
     assert blobs["labels"].tolist() == [1, 2, 0, 0]
     np.testing.assert_allclose(blobs["bbox_targets"][2, 4:8], [0, 0.1, 0, 0.2])
     assert blobs["bbox_inside_weights"].any(axis=1).tolist() == [True, True, True, False]
 
 
 def test_every_roi_has_the_same_chance():
-    cfg.TRAIN.BG_THRESH_LO = 0.0
+    settings = RoISettings(fg_fraction=0.4, bg_thresh_lo=0.0)
     overlaps = np.array([0.9, 0.8, 0.7, 0.1, 0.2, 0.3, 0.4])
     rng, counts = np.random.default_rng(0), np.zeros(7)
     for _ in range(2000):
-        foreground, background = sample_rois(overlaps, 2, 5, cfg.TRAIN, rng)
+        foreground, background = sample_rois(overlaps, 5, settings, rng)
         assert len(foreground) == 2 and len(background) == 3
         counts[np.concatenate([foreground, background])] += 1
     np.testing.assert_allclose(counts[:3], 2000 * 2 / 3, rtol=0.1)
@@ -174,7 +169,7 @@ def test_every_roi_has_the_same_chance():
 
 def test_gt_boxes_of_several_images_name_their_image(tmp_path):
     settings = set_config({"TRAIN.HAS_RPN": True, "TRAIN.SCALES": [80], "TRAIN.MAX_SIZE": 100})
-    blobs = get_minibatch(scene(tmp_path, 2), 3, settings, np.random.default_rng(0))
+    blobs = get_minibatch(scene(tmp_path, 2), 3, MinibatchSettings.from_cfg(settings), np.random.default_rng(0))
     assert blobs["gt_boxes"].shape == (4, 6)
     assert blobs["gt_boxes"][:, 4:].tolist() == [[1, 0], [2, 0], [1, 1], [2, 1]]
     np.testing.assert_allclose(blobs["im_info"], [[100, 71, 100 / 56], [62, 100, 100 / 64]], rtol=1e-6)
@@ -184,7 +179,7 @@ def test_gt_boxes_of_several_images_name_their_image(tmp_path):
 def test_a_missing_image_is_named(tmp_path):
     entry = {**scene(tmp_path, 1)[0], "image": str(tmp_path / "nowhere.jpg")}
     with pytest.raises(ImageError, match="nowhere.jpg"):
-        get_minibatch([entry], 3, cfg, np.random.default_rng(0))
+        get_minibatch([entry], 3, MinibatchSettings.from_cfg(cfg), np.random.default_rng(0))
 
 
 # --- order of images ---

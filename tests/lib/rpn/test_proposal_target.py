@@ -7,7 +7,7 @@ from layer_runner import make_layer, run_layer, set_config
 
 from fast_rcnn.config import reset_cfg
 from rpn.proposal_target_layer import ProposalTargetLayer
-from rpn.proposal_targets import proposal_targets
+from rpn.proposal_targets import RoITargetSettings, proposal_targets
 
 TOPS = ("rois", "labels", "bbox_targets", "bbox_inside_weights", "bbox_outside_weights")
 
@@ -37,7 +37,8 @@ def test_recorded_rois(case):
 def test_recorded_candidates(case):
     cfg = set_config(case.config)
     *_, chosen = proposal_targets(case.inputs["rois"], case.inputs["gt_boxes"], case.params["num_classes"],
-                                  cfg.TRAIN.BATCH_SIZE, cfg.TRAIN, np.random.default_rng(0))
+                                  cfg.TRAIN.BATCH_SIZE, RoITargetSettings.from_cfg(cfg.TRAIN),
+                                  np.random.default_rng(0))
     case.check("candidate_index", chosen)
 
 

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import _init_paths  # noqa: F401  # before all that may not be installed
 
@@ -25,6 +26,9 @@ from commands.options import (
 )
 from fast_rcnn.config import cfg
 from utils.errors import UserError
+
+if TYPE_CHECKING:
+    from utils.other_caffe import Net
 
 EXAMPLES = """\
   tools/demo.py --run output/faster_rcnn_alt_opt/voc_2007_trainval/VGG16 photo.jpg holiday/
@@ -97,7 +101,7 @@ def picture_names(paths: Sequence[Path], output: Path) -> list[Path]:
             for index, stem in enumerate(stems)]
 
 
-def show(net, path: Path, classes: Sequence[str], thresh: float, target: Path) -> None:
+def show(net: Net, path: Path, classes: Sequence[str], thresh: float, target: Path) -> None:
     """Detect in one photograph; print a table of the objects and write a picture with them."""
     from fast_rcnn.test import detections_per_class, im_detect
     from utils.draw import draw_detections, write_image

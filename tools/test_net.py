@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import _init_paths  # noqa: F401
 from commands.detector import add_detector_options, find_detector
@@ -21,6 +22,9 @@ from commands.options import (
     writable_folder,
 )
 from fast_rcnn.config import cfg, get_output_dir
+
+if TYPE_CHECKING:
+    from datasets.imdb import imdb as Imdb
 
 EXAMPLES = """\
   tools/test_net.py --run output/faster_rcnn_alt_opt/voc_2007_trainval/VGG16 --imdb voc_2007_test
@@ -71,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _default_output(args: argparse.Namespace, imdb, weights: str) -> str | Path:
+def _default_output(args: argparse.Namespace, imdb: Imdb, weights: str) -> str | Path:
     """Beside the detector if it is that of a run."""
     return Path(args.run, "test", imdb.name) if args.run else get_output_dir(imdb, Path(weights).stem)
 

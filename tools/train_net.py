@@ -7,6 +7,7 @@ import secrets
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import _init_paths  # noqa: F401
 from commands.options import (
@@ -23,6 +24,9 @@ from commands.options import (
     writable_folder,
 )
 from fast_rcnn.config import cfg, get_output_dir
+
+if TYPE_CHECKING:
+    from datasets.imdb import imdb as Imdb
 
 EXAMPLES = """\
   tools/train_net.py --solver models/VGG16/faster_rcnn_end2end/solver.pt --iters 70000 \\
@@ -95,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _train(args: argparse.Namespace, imdb, output: Path) -> str:
+def _train(args: argparse.Namespace, imdb: Imdb, output: Path) -> str:
     """Train; returns the path of the final model."""
     from commands.data_set import use_proposals
     from fast_rcnn.checkpoints import Checkpoints, run_fingerprint

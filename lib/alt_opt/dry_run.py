@@ -6,13 +6,13 @@ import gc
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from alt_opt.plan import Run, Step
 from checks.net_file import NetFile
 from checks.nets import check_outputs
 from fast_rcnn.config import set_cfg
 from utils.errors import is_user_error, message_of, raise_all
+from utils.other_caffe import Net
 from utils.weights import load_initial_weights
 
 Shapes = dict[str, list[list[int]]]     # of the parameters of each layer
@@ -79,7 +79,7 @@ def _test_shapes(path: Path, *outputs: str) -> Shapes:
     return _shapes(net)
 
 
-def _shapes(net: Any) -> Shapes:
+def _shapes(net: Net) -> Shapes:
     return {name: [list(blob.shape) for blob in blobs] for name, blobs in net.params.items() if len(blobs)}
 
 

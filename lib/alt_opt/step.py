@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from commands.options import tool, use_device
+from datasets.imdb import imdb as Imdb
 from fast_rcnn.config import cfg, file_changes, make_settings, set_cfg
 from utils import parallel
 from utils.child_process import INTERRUPTED, end_with_parent
 from utils.files import read_json, write_json
 from utils.user_modules import import_modules
+
+Job = dict[str, Any]     # as JSON holds it; see driver._write_job
 
 
 @tool
@@ -44,7 +47,7 @@ def run_step(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _train(job: dict[str, Any]) -> str:
+def _train(job: Job) -> str:
     """Train an RPN or Fast R-CNN; returns the path of its model. Snapshots of other iterations are removed."""
     from fast_rcnn.checkpoints import Checkpoints
     from fast_rcnn.train import get_training_roidb, train_net
@@ -64,7 +67,7 @@ def _train(job: dict[str, Any]) -> str:
     return str(final)
 
 
-def _generate_proposals(job: dict[str, Any]) -> str:
+def _generate_proposals(job: Job) -> str:
     """Run the RPN over the data set; returns the path of the proposals."""
     from commands.detector import load_rpn
     from rpn.generate import imdb_proposals, save_proposals
@@ -77,11 +80,11 @@ def _generate_proposals(job: dict[str, Any]) -> str:
     return str(path)
 
 
-def _profile(job: dict[str, Any]) -> Path | None:
+def _profile(job: Job) -> Path | None:
     return Path(job["profile"]) if job["profile"] else None
 
 
-def _imdb(job: dict[str, Any]) -> Any:
+def _imdb(job: Job) -> Imdb:
     from datasets.factory import get_imdb
     imdb = get_imdb(job["imdb"])
     imdb.leave_out(job["left_out"])

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from caffe.proto.caffe_pb2 import TEST
 from checks.net_file import NetFile
@@ -15,7 +14,7 @@ from commands.options import existing_file
 from fast_rcnn.config import cfg, check_one_scale
 from utils.errors import UserError, raise_all
 from utils.files import read_record
-from utils.other_caffe import free_intermediates
+from utils.other_caffe import Net, free_intermediates
 from utils.weights import load_all_weights
 
 
@@ -28,7 +27,7 @@ class DetectorFiles:
     cfg: str | None = None
     classes: Sequence[str] | None = None
 
-    def load(self, num_classes: int, of: str = "the data set", hint: str = "") -> Any:
+    def load(self, num_classes: int, of: str = "the data set", hint: str = "") -> Net:
         """The net, checked for this number of classes, those `of` something.
 
         `hint` ends the message if something does not fit. Raises CheckError, ConfigError, or what caffe raises for
@@ -82,7 +81,7 @@ def _of_run(args: argparse.Namespace) -> DetectorFiles:
                          args.net or str(note.parent / parts["model"]), args.cfg, parts["classes"])
 
 
-def load_rpn(net_file: str | os.PathLike, weights: str | os.PathLike) -> Any:
+def load_rpn(net_file: str | os.PathLike, weights: str | os.PathLike) -> Net:
     """A region proposal net for `im_proposals`.
 
     Raises CheckError if it is for training, or lacks one of the outputs or weights.

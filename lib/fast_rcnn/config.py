@@ -18,7 +18,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import yaml
@@ -32,6 +32,13 @@ Changes = dict[str, Any]       # checked values by full key, such as 'TRAIN.BATC
 
 class ConfigError(UserError, ValueError):
     """A setting is unknown, has the wrong type, or cannot work together with another one."""
+
+
+class Named(Protocol):
+    """What has a name, such as a data set and a net."""
+
+    @property
+    def name(self) -> str: ...
 
 
 class Config(EasyDict):
@@ -232,16 +239,20 @@ def pair_changes(pairs: Sequence[Any]) -> Changes:
     return _checked((key, _parse(key, value)) for key, value in zip(pairs[::2], pairs[1::2], strict=True))
 
 
-def get_output_dir(imdb: Any, net: Any = None) -> str:
+def get_output_dir(imdb: Named | str, net: Named | str | None = None) -> str:
     """Folder output/<EXP_DIR>/<data set>[/<net>] of the project, created if missing.
 
     `imdb` and `net` are a data set and a net, or their names; characters that do not belong in a folder name become
     '_'.
     """
-    name = re.sub(r"[^\w.+-]+", "_", getattr(imdb, "name", imdb)).strip("_") or "data"
-    folder = Path(cfg.ROOT_DIR, "output", cfg.EXP_DIR, name, *([getattr(net, "name", net)] if net is not None else []))
+    name = re.sub(r"[^\w.+-]+", "_", _name_of(imdb)).strip("_") or "data"
+    folder = Path(cfg.ROOT_DIR, "output", cfg.EXP_DIR, name, *([_name_of(net)] if net is not None else []))
     folder.mkdir(parents=True, exist_ok=True)
     return str(folder)
+
+
+def _name_of(thing: Named | str) -> str:
+    return thing if isinstance(thing, str) else thing.name
 
 
 def check_one_scale(scales: Sequence[int]) -> None:
@@ -386,7 +397,7 @@ def _describe(value: Any) -> str:
     return f"{type(value).__name__} {value!r}"
 
 
-def _nearest(key: str, names: Any) -> str:
+def _nearest(key: str, names: Iterable[str]) -> str:
     """' (did you mean X?)' by the whole name, else by its last part; '' if nothing is near."""
     by_last_part = {name.rsplit(".", 1)[-1]: name for name in names}
     near = difflib.get_close_matches(key, list(names), n=1) or [

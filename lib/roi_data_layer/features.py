@@ -5,14 +5,13 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from fast_rcnn.config import Config
 from utils import other_caffe
 from utils.images import ImageRequest, PreparedImage, Reader
-from utils.other_caffe import Net
+from utils.other_caffe import FrozenPrefix, Net
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class FeatureSettings:
                    f"bilinear, means {means}, stds {stds}")
 
 
-def reuse_features(net: Net, folder: str | os.PathLike, images: int, settings: FeatureSettings) -> Any:
+def reuse_features(net: Net, folder: str | os.PathLike, images: int, settings: FeatureSettings) -> FrozenPrefix | None:
     """Let a net keep the features of its frozen layers; returns what is to be told of each batch, or None.
 
     folder    where features are kept
@@ -56,7 +55,7 @@ def image_key(request: ImageRequest) -> str:
 class KnownImages:
     """Remembers the sizes of images, so that those whose features are kept need not be read again."""
 
-    def __init__(self, prefix: Any) -> None:
+    def __init__(self, prefix: FrozenPrefix) -> None:
         """prefix  what `reuse_features` returned"""
         self.prefix = prefix
         self.images: dict[str, PreparedImage] = {}      # by key; their pixels take no memory

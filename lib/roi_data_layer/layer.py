@@ -27,7 +27,7 @@ from utils.blob import as_rows
 from utils.images import Reader, most_pixels, read_in_line
 from utils.layer_params import class_count
 from utils.names import BOX_BLOBS, HARD, ROI_BLOBS, RPN_BLOBS
-from utils.other_caffe import SettingError, is_on_gpu, set_blob, set_tensor, span
+from utils.other_caffe import Blob, FrozenPrefix, SettingError, is_on_gpu, set_blob, set_tensor, span
 from utils.python_layer import layer_name, layer_rng, layer_setting, pass_number
 
 
@@ -46,7 +46,7 @@ class RoIDataLayer(caffe.Layer):
     process r gives minibatches r, N + r, 2N + r, ...; it counts its own.
     """
 
-    def setup(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         self._num_classes = layer_setting(self, class_count)
         self._settings = MinibatchSettings.from_cfg(cfg)
         self._feed: ImageFeed[Blobs] | None = None
@@ -84,7 +84,7 @@ class RoIDataLayer(caffe.Layer):
         if self._feed:
             self._feed.seek(iteration)
 
-    def use_features(self, prefix: Any) -> None:
+    def use_features(self, prefix: FrozenPrefix) -> None:
         """Tell the net's `prefix` (see features.py) what each minibatch is of, and leave out what it does not need.
 
         To be called before the first forward.
@@ -119,10 +119,10 @@ class RoIDataLayer(caffe.Layer):
             self._feed.close()
             self._feed = None
 
-    def reshape(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
+    def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         """Shapes follow from the minibatch: forward sets them."""
 
-    def forward(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
+    def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         ready, start = self._feed.ready if self._feed else 0, time.perf_counter()
         with span("data wait"):
             blobs = self._feed.next() if self._feed else self._make_own(self.iteration)
@@ -133,7 +133,7 @@ class RoIDataLayer(caffe.Layer):
             self._known.prefix.next_batch(*(blobs[name].tolist()
                                             for name in ("image_keys", "image_sizes", "absent_images")))
 
-    def backward(self, top: Sequence[Any], propagate_down: Sequence[bool], bottom: Sequence[Any]) -> None:
+    def backward(self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]) -> None:
         """Data has no gradient."""
 
 
@@ -184,7 +184,7 @@ class HardRoIMiner(caffe.Layer):
         return {name: float(losses.mean()) for name, losses in zip(("all RoIs", "hard"), self._losses, strict=False)
                 if len(losses)}
 
-    def setup(self, bottom: Sequence[caffe.Blob], top: Sequence[caffe.Blob]) -> None:
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         num_classes = layer_setting(self, class_count)
         train = copy.deepcopy(cfg.TRAIN)
         if train.HAS_RPN:
@@ -197,17 +197,17 @@ class HardRoIMiner(caffe.Layer):
         for blob, shape in zip(top, shapes.values(), strict=True):
             blob.reshape(*shape)
 
-    def reshape(self, bottom: Sequence[caffe.Blob], top: Sequence[caffe.Blob]) -> None:
+    def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         """Shapes follow from the selection: forward sets them."""
 
-    def forward(self, bottom: Sequence[caffe.Blob], top: Sequence[caffe.Blob]) -> None:
+    def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         if self.has_tensor_rule and is_on_gpu(bottom[0]):
             self._forward_on_gpu(bottom, top)
         else:
             self._forward_on_host(bottom, top)
         self._passes += 1
 
-    def _forward_on_host(self, bottom: Sequence[caffe.Blob], top: Sequence[caffe.Blob]) -> None:
+    def _forward_on_host(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         cls_prob, bbox_pred, *rows = (blob.data for blob in bottom)
         rois, labels, *boxes = rows
         losses = roi_losses(cls_prob, labels, *([bbox_pred, *boxes] if boxes else []))
@@ -215,7 +215,7 @@ class HardRoIMiner(caffe.Layer):
         self._losses = (losses, losses[hard])
         _fill(top, [values[hard] for values in rows])
 
-    def _forward_on_gpu(self, bottom: Sequence[caffe.Blob], top: Sequence[caffe.Blob]) -> None:
+    def _forward_on_gpu(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         cls_prob, bbox_pred, *rows = (blob.tensor for blob in bottom)
         rois, labels, *boxes = rows
         losses = ohem_tensors.roi_losses(cls_prob, labels, *([bbox_pred, *boxes] if boxes else []))
@@ -224,7 +224,7 @@ class HardRoIMiner(caffe.Layer):
         for blob, values in zip(top, rows, strict=True):
             set_tensor(blob, values.index_select(0, hard))
 
-    def backward(self, top: Sequence[caffe.Blob], propagate_down: Sequence[bool], bottom: Sequence[caffe.Blob]) -> None:
+    def backward(self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]) -> None:
         """The choice of RoIs has no gradient."""
 
 
@@ -235,7 +235,7 @@ class OHEMDataLayer(HardRoIMiner):
     only the host knows, RoIs on a GPU are chosen there and nobody waits for it.
     """
 
-    def setup(self, bottom: Sequence[caffe.Blob], top: Sequence[caffe.Blob]) -> None:
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         super().setup(bottom, top)
         self._nms_thresh = cfg.TRAIN.OHEM_NMS_THRESH if cfg.TRAIN.OHEM_USE_NMS else None
         self.has_tensor_rule = self._nms_thresh is None

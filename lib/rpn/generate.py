@@ -5,7 +5,6 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from roi_data_layer.features import FeatureSettings, reuse_features
 from roi_data_layer.pyramids import Pyramid, pyramids_ahead
 from utils import parallel
 from utils.images import ImageSettings, prepare_pyramid
-from utils.other_caffe import Net, keep_freed_memory, span
+from utils.other_caffe import FrozenPrefix, Net, keep_freed_memory, span
 from utils.profiling import profiled
 from utils.ragged import Spool
 from utils.timer import Progress
@@ -80,7 +79,7 @@ def imdb_proposals(net: Net, imdb: Imdb, profile: Path | None = None, features: 
         return list(boxes.ragged()), list(scores.ragged())
 
 
-def _of_each_image(net: Net, imdb: Imdb, settings: ImageSettings, prefix: Any,
+def _of_each_image(net: Net, imdb: Imdb, settings: ImageSettings, prefix: FrozenPrefix | None,
                    profile: Path | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Boxes and scores of image after image. Of N processes each makes every N-th; the first one gets all, in order."""
     progress = Progress("im_proposals", imdb.num_images)
@@ -94,7 +93,7 @@ def _of_each_image(net: Net, imdb: Imdb, settings: ImageSettings, prefix: Any,
                 progress.step()
 
 
-def _of_next(net: Net, pyramids: Iterator[Pyramid], prefix: Any) -> np.ndarray:
+def _of_next(net: Net, pyramids: Iterator[Pyramid], prefix: FrozenPrefix | None) -> np.ndarray:
     """(R, 5) boxes and scores of the next image; none where there is no next one."""
     with span("data wait"):
         image = next(pyramids, None)

@@ -1,8 +1,6 @@
 """The layer that turns the outputs of the region proposal network into RoIs; what it computes is in proposals.py."""
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 import caffe
@@ -32,7 +30,8 @@ class ProposalLayer(caffe.Layer):
     def setup(self, bottom, top):
         self._stride, scales, ratios = layer_setting(self, anchor_layout)
         self._anchors = generate_anchors(ratios=ratios, scales=scales)
-        self._grid: Any = None      # on a GPU, the anchors of the largest map so far, (rows, columns, 4A)
+        # On a GPU, the anchors of the largest map so far, (rows, columns, 4A)
+        self._grid: proposal_tensors.Tensor | None = None
         self._settings = ProposalSettings.from_cfg(cfg[phase_name(self)])
         self._check(bottom)
         top[0].reshape(1, 5)

@@ -19,6 +19,7 @@ import caffe
 Net = Any
 Solver = Any
 Blob = Any
+FrozenPrefix = Any      # what keeps the features of a net's frozen layers
 
 # What layers raise about their settings. Our engine adds the layer's name, file and line, and the tools report it as a
 # user error.

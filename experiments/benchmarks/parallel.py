@@ -20,7 +20,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -47,12 +46,10 @@ def measure(folder: Path, net: str, iterations: int) -> dict[str, float]:
     import caffe
     from alt_opt.settings import stage_settings
     from datasets.factory import get_imdb
-    from fast_rcnn.config import cfg, cfg_from_list
+    from fast_rcnn.config import cfg, set_cfg
     from fast_rcnn.train import SolverWrapper, get_training_roidb
     from utils import parallel
-    words: list[Any] = [word for pair in SETTINGS.get(net, {}).items() for word in pair]
-    settings = stage_settings("rpn", 1, True, None, words)
-    cfg_from_list([word for key, value in settings["TRAIN"].items() for word in (f"TRAIN.{key}", value)])
+    set_cfg(stage_settings("rpn", 1, True, SETTINGS.get(net, {})))
     caffe.set_random_seed(cfg.RNG_SEED)
     parallel.join()
     [solver_file] = (folder / net / "faster_rcnn_alt_opt").glob("stage1_rpn_solver*.pt")

@@ -10,11 +10,11 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import caffe
 from caffe.proto.caffe_pb2 import TEST, TRAIN, LayerParameter
 from checks.net_file import NetFile
 from utils.errors import CheckError, raise_all
 from utils.names import BOX_BLOBS, READONLY, ROI_BLOBS, RPN_BLOBS
+from utils.other_caffe import Net
 
 NO_OHEM = "--no_ohem (of train_net.py: --set TRAIN.USE_OHEM False)"
 _TEST_NETS = "Detectors are tested with faster_rcnn_test.pt or test.pt, proposals made with rpn_test.pt"
@@ -52,7 +52,7 @@ def _training_problems(net: NetFile) -> list[str]:
             for layer in net.data_layers()]
 
 
-def check_outputs(net: caffe.Net, path: str | os.PathLike, *wanted: str) -> None:
+def check_outputs(net: Net, path: str | os.PathLike, *wanted: str) -> None:
     """Raise CheckError if a net lacks one of the outputs that are read from it."""
     missing = [name for name in wanted if name not in net.outputs]
     if missing:

@@ -41,6 +41,7 @@ from utils.errors import CheckError
 from utils.files import DamagedFileError
 from utils.layer_params import class_count
 from utils.other_caffe import (
+    Blob,
     free_intermediates,
     keep_freed_memory,
     save_trained,
@@ -93,7 +94,7 @@ class SolverWrapper:
             weights, bias = blobs
             _assign(blobs, normalize_weights(weights.data, bias.data, self.bbox_means, self.bbox_stds))
 
-    def _normalised_blobs(self) -> list[caffe.Blob]:
+    def _normalised_blobs(self) -> list[Blob]:
         """Weights and bias of `bbox_pred` if they learn normalised targets; nothing else."""
         if not (cfg.TRAIN.BBOX_REG and cfg.TRAIN.BBOX_NORMALIZE_TARGETS):
             return []
@@ -192,7 +193,7 @@ class SolverWrapper:
             hook.at_end(training)
 
 
-def _assign(blobs: Sequence[caffe.Blob], arrays: Sequence[np.ndarray]) -> None:
+def _assign(blobs: Sequence[Blob], arrays: Sequence[np.ndarray]) -> None:
     for blob, values in zip(blobs, arrays, strict=True):
         blob.data[...] = values
 

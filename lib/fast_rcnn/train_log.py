@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-import caffe
 from utils import other_caffe
 from utils.errors import UserError
 from utils.files import atomic_path, read_json_lines
@@ -112,7 +111,7 @@ class RecentLosses:
     weights  loss weight of each output
     """
 
-    def __init__(self, net: caffe.Net, average_loss: int, iter_size: int) -> None:
+    def __init__(self, net: other_caffe.Net, average_loss: int, iter_size: int) -> None:
         self._net = net
         self.weights = other_caffe.loss_weights(net)
         self._every_pass = other_caffe.after_every_pass(net, self._add)

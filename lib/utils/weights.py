@@ -4,14 +4,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-import caffe
 from utils.errors import CheckError
 from utils.names import READONLY
+from utils.other_caffe import Net
 
 _NAMED = 12         # so many layers are named in a message, and then how many more there are
 
 
-def load_initial_weights(net: caffe.Net, path: str | os.PathLike, name: str | os.PathLike) -> str:
+def load_initial_weights(net: Net, path: str | os.PathLike, name: str | os.PathLike) -> str:
     """Load what a training begins with; returns a line that says which layers have kept random weights.
 
     Readonly layers are not counted: they use the weights of others.
@@ -35,7 +35,7 @@ def load_initial_weights(net: caffe.Net, path: str | os.PathLike, name: str | os
     return "; ".join(parts)
 
 
-def load_all_weights(net: caffe.Net, path: str | os.PathLike, name: str | os.PathLike) -> None:
+def load_all_weights(net: Net, path: str | os.PathLike, name: str | os.PathLike) -> None:
     """Load the weights of a net that is used as it is. Raises CheckError if one of its layers is not in the file."""
     report = net.copy_from(os.fspath(path))
     if report and report.unfilled:

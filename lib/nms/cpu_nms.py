@@ -33,6 +33,7 @@ def cpu_nms(dets: np.ndarray, thresh: float, max_keep: int = 0) -> list[int]:
 
 def _just_below(thresh: float) -> float:
     """The largest float32 below `thresh`: a float32 is at least `thresh` if it is more than that."""
+    thresh = min(thresh, 2)         # no IoU is above 1, and infinity has no float32 after it
     limit = np.float32(thresh)
     if limit < np.float64(thresh):      # rounded down: it is the largest one already
         return float(limit)

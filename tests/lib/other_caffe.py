@@ -36,7 +36,7 @@ def forget_ours():
     sys.modules["caffe.proto.prototxt"] = None
     del caffe.proto.prototxt
     for cls in caffe.Net.__mro__:
-        for name in {"make_lean", "reuse_frozen_prefix", "save_trained"} & set(vars(cls)):
+        for name in {"free_intermediates", "reuse_frozen_prefix", "save_trained"} & set(vars(cls)):
             delattr(cls, name)
     del blob.set_data
     get_solver = caffe.get_solver

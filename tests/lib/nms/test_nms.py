@@ -1,4 +1,5 @@
 """cpu_nms and py_cpu_nms against recorded results and against a slow loop; gpu_nms where there is a GPU."""
+import math
 import sys
 import types
 from pathlib import Path
@@ -94,7 +95,7 @@ def test_max_keep_cuts_the_list():
     assert cpu_nms(dets, 0.5, max_keep=1000) == everything
 
 
-@pytest.mark.parametrize("threshold", [0, 0.3, 0.5, 1 / 3, 0.7, 1, -1, 2])
+@pytest.mark.parametrize("threshold", [0, 0.3, 0.5, 1 / 3, 0.7, 1, -1, 2, math.inf])
 def test_a_caffe_without_nms_keeps_the_same_boxes(monkeypatch, threshold):
     dets = oracle.random_dets(np.random.default_rng(2), 83)
     with_engine = [cpu_nms(dets, threshold, max_keep) for max_keep in (0, 5)]

@@ -1,4 +1,4 @@
-// Greedy non-maximum suppression, shared by the CPU and the CUDA backend and by the detector's cpu_nms.
+// Greedy non-maximum suppression, shared by the CPU and the CUDA backend.
 #pragma once
 #include "portable.h"
 

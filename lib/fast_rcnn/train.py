@@ -40,12 +40,7 @@ from utils import parallel, prototxt
 from utils.errors import CheckError
 from utils.files import DamagedFileError
 from utils.layer_params import class_count
-from utils.other_caffe import (
-    Blob,
-    free_intermediates,
-    keep_freed_memory,
-    save_trained,
-)
+from utils.other_caffe import Blob, free_intermediates, keep_freed_memory, save_trained
 from utils.python_layer import layer_setting
 from utils.weights import load_initial_weights
 

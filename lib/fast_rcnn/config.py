@@ -164,8 +164,8 @@ _MISC = dict(
     # Ours: arithmetic of convolutions and matrix products: 'float32', 'tf32' (CUDA) or 'bfloat16'; weights and losses
     # stay float32
     PRECISION="float32",
-    # Ours: modules of your own to import, by name (docs/plugins.md), and where they are searched before PYTHONPATH: the
-    # folder of the file that names them, unless that file says otherwise
+    # Ours: modules of the user's own to import, by name (docs/plugins.md), and where they are searched besides
+    # PYTHONPATH: the folder of the file that names them, which is filled in when that is read
     IMPORTS=(), IMPORTS_DIR="",
 )
 _ADDED_LATER = ("IMPORTS", "IMPORTS_DIR")   # files and fingerprints of older versions lack them

@@ -18,7 +18,7 @@ class ImportsError(UserError, ImportError):
 
 
 def import_modules(names: Sequence[str], folder: str = "") -> None:
-    """Import modules by their full names, from `folder` or else from sys.path. Each is imported once in a process.
+    """Import modules by their full names, from `folder` or from sys.path. Each is imported once in a process.
 
     The folder stays on sys.path, at its end: its modules may import one another, and replace none of other packages.
     Raises ImportsError that says what was searched, or where in the user's file an exception came from.

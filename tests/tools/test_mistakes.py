@@ -118,6 +118,29 @@ def test_mistakes_with_the_driver(run, tmp_path, demo_data, words, message):
     assert status == 2 and message in text, text
 
 
+@pytest.mark.parametrize("tool_name", [ALT_OPT, "train_net", "test_net", "rpn_generate", "demo", "reval"])
+@pytest.mark.parametrize("name, content, message", [
+    ("mine_absent", None, "there is no module mine_absent in {0}, the folder of the settings, or on PYTHONPATH\n"),
+    ("mine_broken", "import json\n\n1 / 0\n", "{0}/mine_broken.py:3: ZeroDivisionError: division by zero\n"),
+    ("mine_cut", "def f(:\n", "{0}/mine_cut.py:1: SyntaxError: invalid syntax\n"),
+    ("mine_taken", "from datasets.factory import register\nregister('mine', list)\nregister('mine', list)\n",
+     "{0}/mine_taken.py:3: ValueError: a data set named 'mine' is registered already\n"),
+    ("../up", None, "'../up': expected names of modules, such as my_module or my_package.data\n"),
+])
+def test_modules_that_cannot_be_imported(run, tmp_path, monkeypatch, tool_name, name, content, message):
+    from datasets import factory
+    monkeypatch.setattr(factory, "_registered", {})
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    if content:
+        (tmp_path / f"{name}.py").write_text(content)
+    (tmp_path / "a.yml").write_text(f"IMPORTS: [{name}]\n")
+    words = {ALT_OPT: ["--net_name", "Tiny"], "train_net": ["--solver", __file__], "reval": [tmp_path],
+             "demo": [__file__, "--def", __file__, "--net", __file__]}
+    status, text = run(tool_name, *words.get(tool_name, ["--def", __file__, "--net", __file__]), "--cfg",
+                       tmp_path / "a.yml")
+    assert status == 2 and text == f"error: IMPORTS: {message.format(tmp_path)}"
+
+
 def test_your_own_nets_for_another_number_of_classes(run, tmp_path, demo_data):
     status, text = run(ALT_OPT, "--net_name", "Tiny", "--imdb", f"{demo_data}:trainval", "--output",
                        tmp_path / "out", "--models", ROOT / "models", "--cpu")

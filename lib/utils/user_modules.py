@@ -52,7 +52,7 @@ def _reason(name: str, folder: str, error: BaseException) -> str:
         places = f"in {folder}, the folder of the settings, or on PYTHONPATH" if folder else "on PYTHONPATH"
         return f"there is no module {error.name} {places}"
     kind = type(error).__name__
-    if isinstance(error, SyntaxError):
+    if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}: {kind}: {error.msg}"
     return f"{_place(error) or name}: {kind}: {error}"
 

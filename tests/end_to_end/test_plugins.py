@@ -15,6 +15,7 @@ from datasets.factory import get_imdb
 from utils.files import read_json
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.slow
 TEXT = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", TEXT, re.DOTALL | re.MULTILINE))
 SETTINGS = """\

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_tiny import TINY, roidb, settings  # noqa: F401  (fixtures)
+from test_tiny import roidb, settings  # noqa: F401  (fixtures)
 
 import caffe
 from checks.nets import check_train_net
@@ -18,7 +18,7 @@ from roi_data_layer.layer import HardRoIMiner
 from roi_data_layer.ohem import roi_losses, select_hard_examples
 
 ROOT = Path(__file__).resolve().parents[2]
-STAGE = TINY / "faster_rcnn_alt_opt" / "stage1_fast_rcnn_train.pt"
+STAGE = ROOT / "models" / "Tiny" / "faster_rcnn_alt_opt" / "stage1_fast_rcnn_train.pt"
 
 
 @pytest.fixture

@@ -84,7 +84,6 @@ LAYERS = {      # what the layers of a net do, by their names
     "stage1_fast_rcnn_train.pt": {"data": ["data"], "mining": ["hard_roi_mining"]},
     "rpn_test.pt": {"proposal": ["proposal"]},
     "faster_rcnn_test.pt": {"proposal": ["proposal"]},
-    "../faster_rcnn_alt_opt_no_ohem/stage1_fast_rcnn_train.pt": {"data": ["data"]},
     "../faster_rcnn_end2end/train.pt": {"data": ["input-data"], "anchor_target": ["rpn-data"],
                                         "proposal": ["proposal"]},
 }
@@ -92,9 +91,19 @@ LAYERS = {      # what the layers of a net do, by their names
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_what_the_layers_of_a_net_do(name):
-    net = NetFile(alt_opt(name))
+    check_layers(alt_opt(name), LAYERS[name])
+
+
+def test_nothing_mines_in_a_net_without_mining(tmp_path):
+    path = tmp_path / "train.pt"
+    path.write_text(model_files("Tiny")["Tiny/faster_rcnn_alt_opt_no_ohem/stage1_fast_rcnn_train.pt"])
+    check_layers(path, {"data": ["data"]})
+
+
+def check_layers(path, expected):
+    net = NetFile(path)
     for kind in ("data", "mining", "anchor_target", "proposal"):
-        assert [layer.name for layer in getattr(net, f"{kind}_layers")()] == LAYERS[name].get(kind, []), kind
+        assert [layer.name for layer in getattr(net, f"{kind}_layers")()] == expected.get(kind, []), kind
 
 
 SOURCE = 'layer { name: "fed" type: "Python" %s python_param { module: "my" layer: "Mine" param_str: "%s" } }\n'
@@ -171,7 +180,7 @@ def edited(tmp_path, name, pattern, replacement, count=1, classes="ours"):
 def found_in(message, classes):
     """The message; with a user's classes it names the layer by the user's name."""
     return message if classes == "ours" else re.sub(
-        "'(input-data|hard_roi_mining|proposal)'|.(input-data).", r"'mine\\d+'", message)
+        "'(input-data|hard_roi_mining|proposal|rpn-data)'|.(input-data).", r"'mine\\d+'", message)
 
 
 def layer(name, inside):

@@ -21,7 +21,7 @@ import caffe
 from caffe.engine import device
 from caffe.engine.graph import frozen_prefix
 from caffe.kernels import cuda
-from utils import python_layer
+from utils import other_caffe
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -59,7 +59,7 @@ def install():
     device.send = _send
     device.generator = _generator
     frozen_prefix._WORTH_READING[apart.type] = frozen_prefix._WORTH_READING["cuda"]
-    python_layer.lies_on_gpu = lambda blob: hasattr(blob, "tensor") and cuda.holds(blob.tensor)
+    other_caffe.is_on_gpu = lambda blob: hasattr(blob, "tensor") and cuda.holds(blob.tensor)
 
 
 def _load(library):

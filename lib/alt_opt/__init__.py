@@ -1,1 +1,1 @@
-"""Faster R-CNN by alternating optimisation: the plan of its steps, and the driver that carries them out."""
+"""Faster R-CNN by alternating optimisation: its steps, and the driver that runs them."""

@@ -1,15 +1,15 @@
-"""Alternating optimisation of Faster R-CNN: the plan of its steps, and the loop that carries them out.
+"""Runs the steps of alternating optimisation of Faster R-CNN.
 
     1 RPN from the given weights           its proposals
       Fast R-CNN from the given weights, on these proposals
     2 RPN from stage 1's Fast R-CNN        its proposals
       Fast R-CNN from stage 2's RPN, on these proposals
 
-In stage 2 the convolutions stay as they are, so RPN and Fast R-CNN share them in the end.
+In stage 2 the convolutions are frozen, so that RPN and Fast R-CNN end up sharing them.
 Source: Ren et al., "Faster R-CNN", section 3.2; with hard example mining, Shrivastava et al. 2016.
 
-Each step runs in a child process (step.py), which frees the GPU's memory when it ends; in a parallel run in one
-child of each process (team.py). What each step was made from stands in the manifest, so a run can go on after any end.
+Each step runs in a child process (step.py), whose end frees its GPU memory; in a parallel run each process has a child
+of its own (team.py). The manifest records the inputs of each step, so that an interrupted run can be resumed.
 """
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from utils.draw import plot_losses
 from utils.errors import raise_all
 from utils.files import atomic_path, read_json, sha256_file, sha256_json, write_json
 
-DETECTOR = "detector.json"  # names the parts of the finished detector; without it there is none
-FEATURES = "features"       # folder, in that of the run, of what frozen layers make of the images
+DETECTOR = "detector.json"  # lists the files of the finished detector; absent until then
+FEATURES = "features"       # subfolder for the cached outputs of frozen layers
 
 
 def check_run(run: Run) -> None:
-    """Compare all prototxts with settings and data set. Raises CheckError that lists every problem."""
+    """Check all prototxts against settings and data set. Raises CheckError listing every problem."""
     nets, num_classes = run.nets, len(run.classes)
     anchors = NetFile(nets.train_net("stage1_rpn")).num_anchors()
     problems: list[str] = []
@@ -50,16 +50,16 @@ def check_run(run: Run) -> None:
             problems += check_solver(nets.solver(step.name))
     for path in (nets.rpn_test, nets.detector_test):
         problems += check_test_net(path, num_classes, anchors)
-    others = [problem for problem in problems if NO_OHEM not in problem]     # which says itself what to do
+    others = [problem for problem in problems if NO_OHEM not in problem]     # those say what to do
     raise_all(problems, "To make nets for other classes or anchors: tools/make_models.py "
                                f"--net {nets.net_name} --classes {num_classes} --out DIR, then --models DIR"
                                if others else "")
 
 
 def open_folder(output: Path, may_hold_a_run: bool) -> FolderLock:
-    """Lock an output folder, before anything is written into it.
+    """Lock an output folder before anything is written to it.
 
-    Raises RunError where it is in use, or holds a run and may not.
+    Raises RunError if it is in use, or holds a run and must not.
     """
     lock = FolderLock(output)
     try:
@@ -73,14 +73,14 @@ def open_folder(output: Path, may_hold_a_run: bool) -> FolderLock:
 
 
 def train_alt_opt(run: Run, restart: bool = False) -> Path:
-    """Carry out the steps that are not done yet; returns the path of the final model.
+    """Run the steps that are not done yet; returns the path of the final model.
 
-    Those whose inputs have changed are done again. Before the first of them all nets are tried out, and a detector
-    that was finished before is removed: it would not be that of this run.
+    Steps whose inputs have changed are repeated. Before the first step all nets are built in a dry run, and a detector
+    finished earlier is removed, as it would be out of date.
 
-    restart  throw away what the output folder holds
-    Raises CheckError for nets that do not work or do not fit together; ChildDied where a step fails; KeyboardInterrupt
-    where it is stopped.
+    restart  discard the contents of the output folder
+    Raises CheckError for nets that do not work or do not fit together, ChildDied if a step fails, KeyboardInterrupt
+    if stopped.
     """
     with run.lock:
         manifest = Manifest(run.output)
@@ -116,14 +116,14 @@ def _throw_away(manifest: Manifest) -> None:
 
 
 def step_inputs(run: Run, step: Step, manifest: Manifest) -> dict[str, str]:
-    """What the result of a step depends on: fingerprints of files and the settings it reads."""
+    """Everything the result of a step depends on: fingerprints of files, and the settings it reads."""
     inputs = {f"cfg.{key}": str(value)
               for key, value in relevant_settings(plain(run.settings[step.name]), step.kind).items()}
     inputs["data set"] = run.data_digest
     if step.trains:
         inputs["max_iters"] = str(run.nets.max_iters[step.name])
         inputs["solver"] = solver_fingerprint(run.nets.solver(step.name))
-        if run.processes > 1:       # each does as many passes an iteration; proposals are the same for any number
+        if run.processes > 1:       # each adds its passes to an iteration; proposals do not depend on the number
             inputs["processes"] = str(run.processes)
     inputs["net"] = net_fingerprint(run.nets.train_net(step.name) if step.trains else run.nets.rpn_test)
     if step.init:
@@ -171,7 +171,7 @@ def _result_file(run: Run, step: Step) -> Path:
 
 
 def _write_job(run: Run, step: Step, manifest: Manifest, run_hash: str) -> Path:
-    """Write the files that tell a child what to do; returns the path of the job."""
+    """Write the job file of a child and its settings; returns the path of the job file."""
     folder = run.output / "steps"
     settings_path = folder / f"{step.name}_cfg.yml"
     write_settings(settings_path, run.settings[step.name])
@@ -196,7 +196,7 @@ def _write_job(run: Run, step: Step, manifest: Manifest, run_hash: str) -> Path:
 
 
 def _finish(run: Run, manifest: Manifest) -> Path:
-    """Put the detector together: final model, test net, settings, a note that names them, and the loss curves."""
+    """Assemble the detector: final model, test net, settings, a list of these files, and the loss curves."""
     final, net = run.output / run.final_name, run.output / "faster_rcnn_test.pt"
     for source, target in ((manifest.output("stage2_fast_rcnn", "model"), final), (run.nets.detector_test, net)):
         with atomic_path(target) as temporary:

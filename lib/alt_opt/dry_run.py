@@ -1,4 +1,4 @@
-"""Builds every net of a run once before anything is trained: a mistake in the last one shows at the beginning."""
+"""Builds every net of a run once before training, so that an error in the last one shows up at the start."""
 from __future__ import annotations
 
 import contextlib
@@ -15,15 +15,15 @@ from utils.errors import is_user_error, message_of, raise_all
 from utils.other_caffe import Net
 from utils.weights import load_initial_weights
 
-Shapes = dict[str, list[list[int]]]     # of the parameters of each layer
+Shapes = dict[str, list[list[int]]]     # parameter shapes of each layer
 _DETECTOR = "detector"
 
 
 def dry_run(run: Run, steps: Sequence[Step]) -> None:
-    """Build the nets of all steps and the detector's, on the CPU, one after the other; load the initial weights.
+    """Build the nets of all steps and of the detector in turn, on the CPU; load the initial weights.
 
-    `cfg` has the settings of the last step afterwards.
-    Raises CheckError that lists what is wrong with any of them, also where one cannot take over the weights of another.
+    Leaves `cfg` with the settings of the last step.
+    Raises CheckError listing every error, including nets that cannot load the weights of the step before.
     """
     import caffe
     print("Trying out every net", flush=True)
@@ -52,7 +52,7 @@ def _path(run: Run, step: Step) -> Path:
 
 @contextlib.contextmanager
 def _collected(path: Path, problems: list[str]) -> Iterator[None]:
-    """Mistakes of the user inside the block are added to `problems`; nets that were built there are freed."""
+    """Append user errors raised in the block to `problems`, and free the nets built there."""
     try:
         yield
     except Exception as error:
@@ -85,7 +85,7 @@ def _shapes(net: Net) -> Shapes:
 
 def _misfits(path: Path, net: Mapping[str, list] | None, source: Mapping[str, list] | None, source_name: str,
              all_needed: bool) -> Iterator[str]:
-    """Layers of a net that cannot take over the weights of another one, from which they come."""
+    """Problems of the layers that cannot load the weights of `source`, from which the net is initialised."""
     if net is None or source is None:
         return
     file = NetFile(path)

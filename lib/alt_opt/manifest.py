@@ -1,12 +1,12 @@
-"""The record of a training run of several steps: what each step was made from, how far it is, what it gave.
+"""The record of a training run of several steps: the inputs, state and outputs of each step.
 
-It is the file `manifest.json` in the run's output folder, replaced in one step after every change:
+It is the file `manifest.json` in the run's output folder, replaced atomically after every change:
 
     {"format": 1, "steps": {"stage1_rpn": {
         "state": "done",                                    pending, running or done
-        "inputs": {"max_iters": "80000", ...},              name -> value or fingerprint, all text
+        "inputs": {"max_iters": "80000", ...},              name -> value or fingerprint, all strings
         "outputs": {"model": {"path": "vgg16_rpn_stage1_iter_80000.caffemodel", "sha256": ..., "size": ...}},
-        "seconds": 8123.4}}}                                of all attempts together
+        "seconds": 8123.4}}}                                total of all attempts
 
 Paths are relative to the folder, so that it can be moved. A lock on the file `lock` keeps other runs out.
 """
@@ -28,13 +28,13 @@ PENDING, RUNNING, DONE = "pending", "running", "done"
 
 
 class RunError(UserError):
-    """A run cannot start or go on; the message says why and what to do."""
+    """A run cannot start or resume; the message says why and what to do."""
 
 
 class FolderLock:
     """Keeps other runs out of an output folder for as long as this process, or a child given `fileno`, lives.
 
-    Raises RunError that tells who holds the lock.
+    Raises RunError naming the holder of the lock.
     """
 
     def __init__(self, folder: str | os.PathLike) -> None:
@@ -53,11 +53,11 @@ class FolderLock:
         self._file.flush()
 
     def fileno(self) -> int:
-        """The descriptor that a child inherits to hold the lock as well."""
+        """Descriptor for a child to inherit, so that it holds the lock too."""
         return self._file.fileno()
 
     def release(self) -> None:
-        """Let others in; the file stays, its content is only a hint."""
+        """Release the lock; the file stays, its content is only a hint."""
         self._file.close()
 
     def __enter__(self) -> FolderLock:
@@ -87,11 +87,11 @@ class Manifest:
         return content["steps"]
 
     def state(self, step: str) -> str:
-        """pending, running (started, and perhaps died) or done."""
+        """pending, running (started, possibly dead) or done."""
         return self.steps.get(step, {}).get("state", PENDING)
 
     def differences(self, step: str, inputs: Mapping[str, str]) -> list[str]:
-        """What has changed since the step was started, such as 'max_iters: 400 -> 800'; [] if never."""
+        """Inputs that changed since the step was started, such as 'max_iters: 400 -> 800'; [] if it never was."""
         if step not in self.steps:
             return []
         old = self.steps[step]["inputs"]
@@ -99,7 +99,7 @@ class Manifest:
                 for key in sorted({*old, *inputs}) if old.get(key) != inputs.get(key)]
 
     def damaged_outputs(self, step: str) -> list[str]:
-        """Outputs of a finished step that are missing or were changed."""
+        """Outputs of a finished step that are missing or modified."""
         return [f"{entry['path']} is {problem}" for entry in self.steps[step].get("outputs", {}).values()
                 if (problem := self._problem(entry))]
 
@@ -119,14 +119,14 @@ class Manifest:
         return self.steps[step]["outputs"][name]["sha256"]
 
     def start(self, step: str, inputs: Mapping[str, str]) -> None:
-        """Record that a step begins, or goes on with the same inputs."""
+        """Record that a step starts, or resumes with the same inputs."""
         same = step in self.steps and self.steps[step]["inputs"] == dict(inputs)
         seconds = self.steps[step]["seconds"] if same else 0.0
         self.steps[step] = {"state": RUNNING, "inputs": dict(inputs), "outputs": {}, "seconds": seconds}
         self._write()
 
     def add_seconds(self, step: str, seconds: float) -> None:
-        """Record time spent on a step, also of an attempt that failed."""
+        """Record time spent on a step, including failed attempts."""
         self.steps[step]["seconds"] += seconds
         self._write()
 
@@ -141,7 +141,7 @@ class Manifest:
                 "sha256": sha256_file(path), "size": path.stat().st_size}
 
     def forget(self, *steps: str) -> None:
-        """Set steps back to pending."""
+        """Reset steps to pending."""
         for step in steps:
             self.steps.pop(step, None)
         self._write()

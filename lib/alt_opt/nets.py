@@ -1,4 +1,4 @@
-"""The prototxts of a run of alternating optimisation: shipped, the user's, or made for the run."""
+"""The prototxts of a run of alternating optimisation: shipped, the user's, or generated for the run."""
 from __future__ import annotations
 
 import hashlib
@@ -11,16 +11,16 @@ from utils.errors import CheckError
 from utils.files import atomic_path, read_json, write_json
 from utils.prototxt import net_of_solver
 
-RECORD = "written.json"     # fingerprints of the files that were made, as they were written
+RECORD = "written.json"     # fingerprints of the generated files, as written
 TRAINED = ("stage1_rpn", "stage1_fast_rcnn", "stage2_rpn", "stage2_fast_rcnn")
 
 
 class RunNets:
-    """The prototxts in a folder, and the iterations of each training step.
+    """The prototxts in a folder, and the number of iterations of each training step.
 
     folder     holds stage{1,2}_{rpn,fast_rcnn}_solver*.pt, rpn_test.pt and faster_rcnn_test.pt
-    max_iters  of the four training steps; None for what the solvers say (see `solver_iters`)
-    Raises CheckError for files that are missing, and for a solver that names none of the folder's nets.
+    max_iters  of the four training steps; None for those of the solvers (see `solver_iters`)
+    Raises CheckError for missing files, and for a solver whose net is not in the folder.
     """
 
     def __init__(self, net_name: str, folder: Path, max_iters: Sequence[int] | None = None) -> None:
@@ -36,7 +36,7 @@ class RunNets:
         self.max_iters = dict(zip(TRAINED, given, strict=True))
 
     def _net_of(self, step: str) -> Path:
-        """The net that a solver names; of a copied folder, whose solvers name those of the original, the copy."""
+        """The net that a solver names; in a copied folder, whose solvers name the original nets, its copy."""
         solver, folder = self._solvers[step], self.folder.resolve()
         param = prototxt.read_solver(solver)
         copy = folder / Path(param.train_net or param.net).name
@@ -59,7 +59,7 @@ class RunNets:
         return self._solvers[step]
 
     def solver_to_run(self, step: str, folder: Path) -> Path:
-        """The solver as a Caffe is given it: where it names a net elsewhere, a copy in `folder` that names ours."""
+        """The solver to run: if it names a net elsewhere, a copy in `folder` that names ours."""
         if step not in self._moved:
             return self._solvers[step]
         param = prototxt.read_solver(self._solvers[step])
@@ -71,7 +71,7 @@ class RunNets:
         return folder / f"{step}_solver.pt"
 
     def train_net(self, step: str) -> Path:
-        """The net that a training step trains."""
+        """The net of a training step."""
         return self._nets[step]
 
 
@@ -96,7 +96,7 @@ def solver_iters(path: Path) -> int:
 
 
 def check_net_name(net_name: str) -> None:
-    """Raises CheckError if we have no such net."""
+    """Raise CheckError for an unknown net."""
     if net_name not in NETS:
         raise CheckError(f"--net_name {net_name}: there is no such net; choose one of {', '.join(NETS)}, or give "
                          "--models DIR with your own")
@@ -106,10 +106,10 @@ def find_nets(net_name: str, num_classes: int, ohem: bool, models: str | None, s
               max_iters: Sequence[int] | None = None) -> RunNets:
     """The nets of a run.
 
-    models   the user's folder, whose files are used as they are; it holds them or <net>/<method>/
+    models   the user's folder, which holds the files or <net>/<method>/; they are used as they are
     shipped  folder of the shipped nets
-    made     folder for nets that are not shipped: for other numbers of classes, or without mining (see `make_nets`)
-    Raises CheckError where they are not there.
+    made     folder for generated nets: for other numbers of classes, or without mining (see `make_nets`)
+    Raises CheckError if they are missing.
     """
     method = alt_opt_method(ohem)
     if models is not None:
@@ -117,7 +117,7 @@ def find_nets(net_name: str, num_classes: int, ohem: bool, models: str | None, s
     check_net_name(net_name)
     if num_classes == SHIPPED_CLASSES:
         folder = shipped / net_name / method
-        if ohem or any(folder.glob("*.pt")):    # without mining: those of a version before, or of the user's MODELS_DIR
+        if ohem or any(folder.glob("*.pt")):    # without mining: of an older version, or of the user's MODELS_DIR
             return RunNets(net_name, folder, max_iters)
         print(f"Nets without hard example mining are not shipped: writing them to {made}", flush=True)
         make_nets(net_name, num_classes, made)
@@ -144,10 +144,10 @@ def _folder_of_user(models: Path, net_name: str, method: str) -> Path:
 
 
 def make_nets(net_name: str, num_classes: int, made: Path, max_iters: Sequence[int] | None = None) -> None:
-    """Write a net's files into `made`/<net>/<method>/; files that were edited there are kept.
+    """Write a net's files to `made`/<net>/<method>/; edited files there are kept.
 
-    max_iters  of the four stages: their learning rates fall after three quarters; None: where the definition says
-    Raises CheckError if an edited file does not fit to the command any more.
+    max_iters  of the four stages, whose learning rates drop after three quarters; None: as in the net's definition
+    Raises CheckError if an edited file no longer matches the command.
     """
     texts = model_files(net_name, num_classes, folder=made.resolve().as_posix(), iterations=max_iters)
     for path in write_files(texts, made):
@@ -155,10 +155,10 @@ def make_nets(net_name: str, num_classes: int, made: Path, max_iters: Sequence[i
 
 
 def write_files(texts: Mapping[str, str], folder: Path) -> list[Path]:
-    """Write texts by name, except over files that were edited since they were written by the same texts.
+    """Write texts by file name, but keep files that were edited after the same text was written.
 
-    Returns the files that are kept for that. Raises CheckError, and writes nothing, for edited files where the text is
-    another than the one that was edited, and for those that are not from here.
+    Returns the kept files. Raises CheckError, and writes nothing, if an edited file was written from a different text
+    or not by this function.
     """
     record = folder / RECORD
     written = read_json(record) if record.is_file() else {}
@@ -182,7 +182,7 @@ def write_files(texts: Mapping[str, str], folder: Path) -> list[Path]:
 
 
 def edited_shipped_files(net_name: str, shipped: Path, method: str) -> list[Path]:
-    """The files of a net in the folder of shipped ones that are not as their definition has them."""
+    """The shipped files of a net that differ from its definition."""
     return [shipped / name for name, text in model_files(net_name).items()
             if name.startswith(f"{net_name}/{method}/") and (shipped / name).is_file()
             and (shipped / name).read_bytes() != text.encode()]

@@ -1,4 +1,4 @@
-"""The plan of alternating optimisation: its steps, and everything that a run is made from."""
+"""The steps of alternating optimisation, and the inputs of a run."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from fast_rcnn.config import Config
 
 @dataclass(frozen=True)
 class Step:
-    """One step of the plan. `init` and `proposals` name the steps whose outputs it begins with (None: none)."""
+    """One step of the plan. `init` and `proposals` name the steps whose outputs it starts from (None: none)."""
 
     name: str
     kind: str               # 'rpn', 'proposals' or 'fast_rcnn'
@@ -22,7 +22,7 @@ class Step:
 
     @property
     def trains(self) -> bool:
-        """Whether the step gives a model; the others give proposals."""
+        """Whether the step produces a model; the others produce proposals."""
         return self.kind != "proposals"
 
     @property
@@ -43,17 +43,17 @@ STEPS = (
 
 @dataclass
 class Run:
-    """Everything that a run is made from.
+    """The inputs of a run.
 
     nets       the prototxts and the numbers of iterations
-    weights    caffemodel that stage 1 begins with; None for random weights
+    weights    caffemodel that stage 1 starts from; None for random weights
     imdb_name  data set; data_digest  fingerprint of its annotations; classes  its class names
-    left_out   files of its images that cannot be decoded
+    left_out   its image files that cannot be decoded
     settings   of each step by name (see settings.py)
-    command    how a step is started: this, then the path of its job file (see step.py)
-    processes  how many processes take part, this one being the first (see team.py)
-    profile    whether each step writes into <output>/profile where its time goes
-    lock       of the output folder (see open_folder); given back at the end
+    command    starts a step; the path of its job file is appended (see step.py)
+    processes  number of processes, of which this is the first (see team.py)
+    profile    whether to profile each step into <output>/profile
+    lock       of the output folder (see open_folder); released at the end
     """
 
     nets: RunNets

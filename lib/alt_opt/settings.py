@@ -1,7 +1,7 @@
 """The settings of each step of alternating optimisation.
 
-Three layers, the later one wins: what a step starts with, what the user's file and command line say, and what makes
-the step what it is.
+Three layers, of which later ones win: the step's defaults, the user's file and command line, and the step's
+requirements.
 """
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _STARTS_WITH: dict[str, Changes] = {
                   "TRAIN.OHEM_USE_NMS": False},
 }
 _FIXED: dict[str, Changes] = {
-    # Regression of the RPN has its own targets; BBOX_REG is about Fast R-CNN's
+    # The RPN has its own regression targets; BBOX_REG is about those of Fast R-CNN
     "rpn": {"TRAIN.HAS_RPN": True, "TRAIN.BBOX_REG": False, "TRAIN.USE_OHEM": False,
             "TRAIN.PROPOSAL_METHOD": "gt"},
-    # Written for training: as many as TRAIN says (2000), whatever TEST says for the detector in use
+    # Used for training: as many as TRAIN says (2000), whatever TEST says for the finished detector
     "proposals": {"TEST.RPN_PRE_NMS_TOP_N": -1},
     "fast_rcnn": {"TRAIN.HAS_RPN": False, "TRAIN.PROPOSAL_METHOD": "rpn"},
 }
@@ -36,25 +36,25 @@ _OF_THE_DETECTOR = ("PIXEL_MEANS", "PIXEL_STDS", "PRECISION", "IMPORTS", "IMPORT
 
 
 def step_settings(changes: Changes, ohem: bool, seed: int | None) -> dict[str, Config]:
-    """The settings of each step by name. Raises ConfigError for those that cannot work in one of them."""
+    """The settings of each step by name. Raises ConfigError for settings that cannot work in a step."""
     return {step.name: stage_settings(step.kind, step.stage, ohem, changes, seed) for step in STEPS}
 
 
 def stage_settings(kind: str, stage: int, ohem: bool, changes: Changes, seed: int | None = None) -> Config:
     """The frozen settings of a step ('rpn', 'proposals', 'fast_rcnn'; stage 1 or 2).
 
-    changes  what the user's file and command line say
-    seed     instead of RNG_SEED
-    Raises ConfigError for settings that are wrong or cannot work there.
+    changes  the user's, from file and command line
+    seed     overrides RNG_SEED
+    Raises ConfigError for settings that are wrong or cannot work in this step.
     """
     user = make_settings(_STARTS_WITH[kind], changes)
     settings = make_settings(_STARTS_WITH[kind], changes, _FIXED[kind], {
         "TRAIN.SNAPSHOT_INFIX": "_".join(filter(None, (user.TRAIN.SNAPSHOT_INFIX, f"stage{stage}"))),
-        # Another seed in each step, so that stage 2 does not repeat stage 1's minibatches
+        # A different seed in each step, so that stage 2 does not repeat stage 1's minibatches
         "RNG_SEED": (user.RNG_SEED if seed is None else seed) + _SEED_OFFSET[kind] + 1000 * (stage - 1),
         **({"TRAIN.USE_OHEM": ohem} if kind == "fast_rcnn" else {}),
         **({"TEST.RPN_POST_NMS_TOP_N": user.TRAIN.RPN_POST_NMS_TOP_N} if kind == "proposals" else {})})
-    if kind == "proposals":         # which trains nothing: what TRAIN says need not fit together
+    if kind == "proposals":         # trains nothing, so TRAIN need not be consistent
         check_one_scale(settings.TEST.SCALES)
     else:
         check_cfg(settings)
@@ -62,7 +62,7 @@ def stage_settings(kind: str, stage: int, ohem: bool, changes: Changes, seed: in
 
 
 def detector_settings(settings: Config) -> Settings:
-    """Settings for using the finished detector, from those of a step that trains."""
+    """Settings for using the finished detector, from those of a training step."""
     return plain({"TEST": {**settings.TEST, "HAS_RPN": True}, **{key: settings[key] for key in _OF_THE_DETECTOR}})
 
 

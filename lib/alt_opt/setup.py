@@ -1,4 +1,4 @@
-"""Puts a run of alternating optimisation together from the options of the command line, and checks it."""
+"""Builds a run of alternating optimisation from the command line options, and checks it."""
 from __future__ import annotations
 
 import sys
@@ -33,9 +33,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def make_run(args: Namespace) -> Run:
-    """A run that is ready to start, its output folder locked; nothing in there is changed before that.
+    """A run that is ready to start, with its output folder locked; nothing in it is changed before that.
 
-    Raises one error for everything that is missing or does not fit.
+    Raises one error for everything that is missing or inconsistent.
     """
     if args.models is None:
         check_net_name(args.net_name)
@@ -45,10 +45,10 @@ def make_run(args: Namespace) -> Run:
     of_file, of_pairs = file_changes(args.cfg) if args.cfg else {}, pair_changes(args.set_cfgs)
     user = _user_settings(of_file, of_pairs, args.no_ohem)
     settings = step_settings({**of_file, **of_pairs}, user.TRAIN.USE_OHEM, args.seed)
-    set_cfg(user)       # where data, nets and output are
+    set_cfg(user)       # locations of data, nets and output
     import_modules(user.IMPORTS, user.IMPORTS_DIR)
     weights = initial_weights(args.net_name, args.weights)
-    imdb, test_imdb = find_inputs(args.imdb, weights, args.test_imdb)   # better missing now than after the training
+    imdb, test_imdb = find_inputs(args.imdb, weights, args.test_imdb)   # fail before the training, not after
     output = writable_folder(args.output or get_output_dir(imdb, args.net_name), "--output").resolve()
     lock = open_folder(output, may_hold_a_run=args.resume or args.restart)
     try:
@@ -60,7 +60,7 @@ def make_run(args: Namespace) -> Run:
 
 def _checked_run(args: Namespace, imdb: Imdb, test_imdb: Imdb | None, weights: Path | None, output: Path,
                  lock: FolderLock, settings: dict[str, Config]) -> Run:
-    """What needs the output folder: images that are known to be good, and nets that are made for the data set."""
+    """The part that needs the output folder: the record of decoded images, and nets generated for the data set."""
     left_out = prepare_to_train(imdb, args.imdb, output / "decoded_images.json")
     if test_imdb:
         print(test_imdb.summary(), flush=True)
@@ -79,22 +79,22 @@ def _checked_run(args: Namespace, imdb: Imdb, test_imdb: Imdb | None, weights: P
 
 
 def step_command() -> list[str]:
-    """How a step is started in a process of its own; the path of its job file follows."""
+    """Command that starts a step in its own process; the path of the job file is appended."""
     return [sys.executable, str(ROOT / "tools" / "train_faster_rcnn_alt_opt.py"), "--run-step"]
 
 
 def initial_weights(net_name: str, given: str | None) -> Path | None:
-    """Path of the weights to begin with; None for random ones, which are the default of the net Tiny only."""
+    """Path of the initial weights; None for random ones, the default for the net Tiny only."""
     if given == "none" or (given is None and net_name == "Tiny"):
         return None
     return Path(given) if given else Path(cfg.DATA_DIR, "imagenet_models", f"{net_name}.v2.caffemodel")
 
 
 def _user_settings(of_file: Changes, of_pairs: Changes, no_ohem: bool) -> Config:
-    """What the user says of where data and output are, and of TRAIN.USE_OHEM, whether to mine hard examples.
+    """The user's settings for the locations of data and output and for hard example mining (TRAIN.USE_OHEM).
 
-    That is done unless --no_ohem or the user's settings say otherwise. EXP_DIR is faster_rcnn_alt_opt unless the user
-    sets it; without mining it ends with _no_ohem, so that both kinds of runs have folders of their own.
+    Mining is on unless --no_ohem or the user's settings say otherwise. EXP_DIR is faster_rcnn_alt_opt unless the user
+    sets it; without mining _no_ohem is appended, so that both kinds of runs have their own folders.
     """
     layers = [{"EXP_DIR": "faster_rcnn_alt_opt", "TRAIN.USE_OHEM": True}, of_file,
               {"TRAIN.USE_OHEM": False} if no_ohem else {}, of_pairs]

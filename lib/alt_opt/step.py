@@ -1,7 +1,7 @@
-"""One step of alternating optimisation, inside the child process that is started for it.
+"""One step of alternating optimisation, in a child process of its own.
 
-The job file is JSON, written by alt_opt.py. What the step gave is reported in the job's `result` file,
-{"path": ...}, also JSON.
+The job file is JSON, written by driver.py. The path of the step's output is written to the job's `result` file, also
+JSON: {"path": ...}.
 """
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from utils.child_process import INTERRUPTED, end_with_parent
 from utils.files import read_json, write_json
 from utils.user_modules import import_modules
 
-Job = dict[str, Any]     # as JSON holds it; see driver._write_job
+Job = dict[str, Any]     # parsed JSON, see driver._write_job
 
 
 @tool
 def run_step(argv: Sequence[str] | None = None) -> int:
-    """Do the step described by the job file argv[0]; returns the exit status of the process."""
+    """Run the step described by the job file argv[0]; returns the exit status of the process."""
     (job_file,) = sys.argv[1:] if argv is None else argv
     faulthandler.enable()
     end_with_parent()

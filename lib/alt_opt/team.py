@@ -1,7 +1,7 @@
-"""How the processes of a parallel run go through its steps together: the first one leads, the others follow.
+"""Runs the steps in all processes of a parallel run: the first one leads, the others follow.
 
-Each step runs in a child process of every one of them. The children find one another at a port of their own, which
-the first process chooses anew for each step.
+Every process runs each step in a child of its own. The children connect at a port that the first process picks for
+each step.
 """
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from utils.child_process import ChildDied, run_child
 
 
 def run_step(command: Sequence[str], job: Path, name: str, log: Path, keep_open: Sequence[int] = ()) -> None:
-    """Run `command JOB` to its end, here and in all who follow.
+    """Run `command JOB` to completion, here and in all followers.
 
-    Raises what `run_child` raises, and caffe.ParallelError where a follower has failed: its own error is shown there.
+    Raises what `run_child` raises, and caffe.ParallelError if a follower has failed, which prints its own error.
     """
     order = {"job": str(job), "name": name, "log": str(log)}
     if parallel.count() == 1:
@@ -28,7 +28,7 @@ def run_step(command: Sequence[str], job: Path, name: str, log: Path, keep_open:
 
 
 def follow(command: Sequence[str]) -> None:
-    """Run, each time the first process does a step, the same one here, until it has no more.
+    """Run each step that the first process runs, until there are no more.
 
     Raises what `run_step` raises.
     """
@@ -38,9 +38,9 @@ def follow(command: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def leading() -> Iterator[None]:
-    """Inside the block the others follow; at its end they are told that there is nothing more to do.
+    """The other processes follow inside the block, and are released at its end.
 
-    Where a step has failed they know by themselves, for theirs has failed too, and are not waited for.
+    After a failed step they are not waited for: theirs has failed too.
     """
     try:
         yield

@@ -1,1 +1,1 @@
-"""What is compared before training starts: prototxts, settings and data set."""
+"""Checks of prototxts, settings and data set before training starts."""

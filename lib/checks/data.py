@@ -1,4 +1,4 @@
-"""Warns of images in which no anchor fits: the region proposal network learns nothing from them, and says nothing."""
+"""Warns about images in which no anchor fits: the region proposal network silently learns nothing from them."""
 from __future__ import annotations
 
 import os
@@ -14,12 +14,12 @@ from utils.layer_params import allowed_border, anchor_layout
 
 
 def has_room(anchors: np.ndarray, stride: float, width: float, height: float, border: float = 0) -> bool:
-    """Whether an image holds one of the anchors at one of the cells of its feature map.
+    """Whether any anchor at any cell of the feature map fits into the image.
 
     anchors  (A, 4) of the first cell
-    border   pixels by which an anchor may leave the image
+    border   pixels by which an anchor may extend beyond the image
     """
-    first = np.ceil(np.maximum(-border - anchors[:, :2], 0) / stride)       # cell that is far enough from 0
+    first = np.ceil(np.maximum(-border - anchors[:, :2], 0) / stride)       # first cell far enough from 0
     size = np.array([width, height])
     fits = (first * stride + anchors[:, 2:] < size + border) & (first < np.ceil(size / stride))
     return bool(fits.all(axis=1).any())
@@ -27,7 +27,7 @@ def has_room(anchors: np.ndarray, stride: float, width: float, height: float, bo
 
 def small_image_warning(net_path: str | os.PathLike, sizes: Sequence[tuple[int, int]], scales: Sequence[int],
                         max_size: int) -> str:
-    """A warning of the images that are too small for all anchors of a training net; '' if none is.
+    """A warning about images that are too small for every anchor of a training net; '' if there are none.
 
     sizes   (width, height) of each image; scales, max_size  of cfg.TRAIN
     """

@@ -1,6 +1,6 @@
-"""What can be read from the prototxt of a net without making the net.
+"""What the prototxt of a net tells without building the net.
 
-What a layer does follows from its bottoms, its tops and its `param_str`; its class and its module may have any name.
+The role of a layer follows from its bottoms, tops and `param_str`; its class and module may have any name.
 """
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from utils import prototxt
 from utils.layer_params import Params, allowed_border, anchor_layout, class_count, parse_param_str
 from utils.names import BOX_BLOBS
 
-_FED = {"data", "gt_boxes", "labels", *BOX_BLOBS}       # made by layers without bottoms in training nets only
-_RPN_MAPS = ("rpn_cls_score", "rpn_cls_prob", "rpn_bbox_pred")      # how names of the RPN's outputs begin
+_FED = {"data", "gt_boxes", "labels", *BOX_BLOBS}       # layers without bottoms produce these in training nets only
+_RPN_MAPS = ("rpn_cls_score", "rpn_cls_prob", "rpn_bbox_pred")      # prefixes of the RPN's outputs
 
 
 class NetFile:
-    """A prototxt and the questions that are asked about its layers.
+    """A prototxt, with queries about its layers.
 
-    phase  caffe.TRAIN or caffe.TEST: without the layers of the other one; None: all layers
+    phase  caffe.TRAIN or caffe.TEST: only the layers of this phase; None: all layers
     """
 
     def __init__(self, path: str | os.PathLike, phase: Phase | None = None) -> None:
@@ -30,10 +30,10 @@ class NetFile:
         self._maker = {top: layer for layer in self.layers for top in layer.top if top not in layer.bottom}
         self._params = {layer.name: _entries(layer) for layer in self.layers}
         self._python_layers = [layer for layer in self.layers if layer.type == "Python"]
-        # What RoI pooling takes for RoIs, what losses compare with
+        # The RoIs that RoI pooling reads, the targets of the losses
         self._rois = {layer.bottom[1] for layer in self.layers if _pools_rois(layer)}
         self._targets = {blob for layer in self.layers if "Loss" in layer.type for blob in layer.bottom[1:]}
-        # Of `param_str`, in the order of the layers; where there are some, ask for no entries
+        # Errors in `param_str`, in layer order; if there are any, query no entries
         self.param_problems = list(self._find_param_problems())
 
     def problem(self, layer: LayerParameter, message: str) -> str:
@@ -42,11 +42,11 @@ class NetFile:
         return f"{self.path}:{line}: layer '{layer.name}': {message}"
 
     def params(self, layer: LayerParameter) -> Params:
-        """The `param_str` of a Python layer as a dictionary; empty if it is none."""
+        """The `param_str` of a Python layer as a dictionary; empty if it cannot be parsed."""
         return self._params[layer.name]
 
     def _find_param_problems(self) -> Iterator[str]:
-        """Layers that lay out anchors or deal with classes must say how; other layers of the user are not judged."""
+        """Only layers that lay out anchors or need the number of classes are checked, not other layers of the user."""
         judged = ((anchor_layout, self.anchor_layers()), (allowed_border, self.anchor_target_layers()),
                   (class_count, self._class_layers()))
         for layer in self._python_layers:
@@ -59,18 +59,18 @@ class NetFile:
 
     # ---- what layers do
     def data_layers(self) -> list[LayerParameter]:
-        """Python layers that feed images with RoIs or boxes: without bottoms, and with one of the usual tops.
+        """Python layers that feed images with RoIs or boxes: those without bottoms that have one of the usual tops.
 
-        Where none has one, and the net has no inputs: all without bottoms.
+        If none has such a top, and the net has no inputs: all without bottoms.
         """
         sources = [layer for layer in self._python_layers if not layer.bottom]
         return [layer for layer in sources if _FED.intersection(layer.top)] or ([] if self._has_inputs else sources)
 
     def mining_layers(self) -> list[LayerParameter]:
-        """Python layers between two RoI heads, that choose what the second one is trained on.
+        """Python layers between two RoI heads that choose the training examples of the second one.
 
-        They read RoIs with their labels and what the first head makes of these RoIs; RoI pooling or a loss reads what
-        they give.
+        They read RoIs with their labels and the first head's outputs for these RoIs; RoI pooling or a loss reads their
+        tops.
         """
         return [layer for layer in self._python_layers
                 if (self._rois | self._targets).intersection(layer.top)
@@ -92,36 +92,36 @@ class NetFile:
         return found
 
     def _labelled(self, rois: str) -> set[str]:
-        """The RoIs, `labels`, and what the maker of the RoIs gives after them."""
+        """The RoIs, `labels`, and the tops that follow the RoIs in the layer that produces them."""
         tops = list(self._maker[rois].top) if rois in self._maker else [rois]
         return {"labels", *tops[tops.index(rois):]}
 
     def anchor_layers(self) -> list[LayerParameter]:
-        """Python layers that lay out anchors: with a feat_stride, or reading maps of the RPN and im_info."""
+        """Python layers that lay out anchors: those with a feat_stride, or that read RPN outputs and im_info."""
         return [layer for layer in self._python_layers
                 if "feat_stride" in self.params(layer)
                 or ("im_info" in layer.bottom and any(blob.startswith(_RPN_MAPS) for blob in layer.bottom))]
 
     def anchor_target_layers(self) -> list[LayerParameter]:
-        """Those that compare their anchors with the annotated boxes."""
+        """Anchor layers that match anchors with annotated boxes."""
         return [layer for layer in self.anchor_layers() if self._annotations().intersection(layer.bottom)]
 
     def proposal_layers(self) -> list[LayerParameter]:
-        """Those that make proposals of their anchors."""
+        """Anchor layers that turn anchors into proposals."""
         return [layer for layer in self.anchor_layers() if not self._annotations().intersection(layer.bottom)]
 
     def _annotations(self) -> set[str]:
-        """`gt_boxes`, and what data layers give after the image and its size, or the RoIs."""
+        """`gt_boxes`, and all tops of data layers but the first two (the image, and its size or the RoIs)."""
         return {"gt_boxes"}.union(*(layer.top[2:] for layer in self.data_layers()))
 
     def _class_layers(self) -> list[LayerParameter]:
-        """Layers that need the number of classes: they feed the net, or give RoIs together with their labels."""
+        """Layers that need the number of classes: data layers, and those that output RoIs together with labels."""
         return self.data_layers() + [layer for layer in self._python_layers
                                      if self._rois.intersection(layer.top) and self._targets.intersection(layer.top)]
 
     # ---- strides and anchors
     def stride(self, blob: str) -> int | None:
-        """Pixels of the image from one cell of a blob to the next; None if it does not come from `data`."""
+        """Stride of a blob's cells in image pixels; None if the blob is not computed from `data`."""
         stride = 1
         while blob in self._maker:
             layer = self._maker[blob]
@@ -136,13 +136,13 @@ class NetFile:
         return [(layer, anchor_layout(self.params(layer))) for layer in self.anchor_layers()]
 
     def num_anchors(self) -> int | None:
-        """Anchors at each position; None if no layer says so, or says it wrong."""
+        """Number of anchors at each position; None if no layer specifies them, or one does so wrongly."""
         layouts = [] if self.param_problems else self.anchor_layouts()
         return len(layouts[0][1][1]) * len(layouts[0][1][2]) if layouts else None
 
 
 def _is_in_phase(layer: LayerParameter, phase: Phase | None) -> bool:
-    """Whether a phase has the layer, as far as its `include` and `exclude` name phases."""
+    """Whether the layer is part of a phase, judging by the phases in its `include` and `exclude`."""
     if phase is None:
         return True
     if NetStateRule(phase=phase) in layer.exclude:

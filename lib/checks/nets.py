@@ -1,8 +1,8 @@
-"""Compares prototxts with the settings and the data set before training starts.
+"""Checks prototxts against the settings and the data set before training starts.
 
-A wrong number of classes or anchors, a missing top or a layer that should be frozen shows up hours later, or
-never. Each function returns a list of problems, one line each, that begin with file and line; `raise_all`
-turns problems of several files into one error.
+A wrong number of classes or anchors, a missing top or a layer that should be frozen would show up hours later, or
+never. Each function returns a list of problems, one line each, starting with file and line; `raise_all` turns the
+problems of several files into one error.
 """
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def check_train_net(path: str | os.PathLike, train: Any, num_classes: int,
 
 def check_test_net(path: str | os.PathLike, num_classes: int, num_anchors: int | None = None,
                    of: str = "the data set") -> list[str]:
-    """Problems of a test net; `of` tells what has this number of classes."""
+    """Problems of a test net; `of` names what has this number of classes."""
     net = NetFile(path, TEST)
     return _training_problems(net) or net.param_problems or [
         *_class_problems(net, num_classes, of), *_anchor_problems(net, num_anchors), *_stride_problems(net)]
 
 
 def check_for_tests(path: str | os.PathLike) -> None:
-    """Raise CheckError for a net that feeds itself with training data."""
+    """Raise CheckError for a training net: one that has data layers."""
     raise_all(_training_problems(NetFile(path, TEST)))
 
 
@@ -53,7 +53,7 @@ def _training_problems(net: NetFile) -> list[str]:
 
 
 def check_outputs(net: Net, path: str | os.PathLike, *wanted: str) -> None:
-    """Raise CheckError if a net lacks one of the outputs that are read from it."""
+    """Raise CheckError if a net lacks one of the wanted outputs."""
     missing = [name for name in wanted if name not in net.outputs]
     if missing:
         raise CheckError(f"{path}: has no output {' and no '.join(missing)}; it has {', '.join(net.outputs) or 'none'}."
@@ -155,7 +155,7 @@ def _data_problems(net: NetFile, train: Any) -> Iterator[str]:
 
 
 def _tops_fit(tops: Sequence[str], wanted: Sequence[str]) -> bool:
-    """The tops that are wanted, perhaps with others after them; names are free, but a usual one has its usual place."""
+    """Whether tops start with the wanted ones; names are free, but a usual name must be in its usual place."""
     usual = {*RPN_BLOBS, *ROI_BLOBS, *BOX_BLOBS}
     return len(tops) >= len(wanted) and not usual.intersection(tops[len(wanted):]) and all(
         top == name or top not in wanted for top, name in zip(tops, wanted, strict=False))
@@ -175,7 +175,7 @@ def _ohem_problems(net: NetFile, train: Any) -> Iterator[str]:
 
 
 def _readonly_problems(net: NetFile) -> Iterator[str]:
-    """A readonly layer that does not share its weights with the trained one would judge by random ones."""
+    """A readonly layer that does not share the weights of the trained layer would compute with random ones."""
     by_name = {layer.name: layer for layer in net.layers}
     for layer in net.layers:
         if not layer.name.endswith(READONLY) or layer.type not in ("Convolution", "InnerProduct"):

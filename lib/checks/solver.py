@@ -1,4 +1,4 @@
-"""Checks of a solver's settings before training starts: what would stop it, or let it learn nothing."""
+"""Checks a solver's settings before training starts: what would stop it, or keep it from learning."""
 from __future__ import annotations
 
 import os

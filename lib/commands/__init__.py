@@ -1,1 +1,1 @@
-"""What the command line tools share: options, the data set and the detector that the options name."""
+"""Shared by the command line tools: options, and the data set and detector that they name."""

@@ -1,4 +1,4 @@
-"""Finding the data set of a run, and checking it before training."""
+"""Finds the data set of a run, and checks it before training."""
 from __future__ import annotations
 
 import os
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from utils.errors import UserError
 
-if TYPE_CHECKING:       # imported where it is used: the tools' --help is quick
+if TYPE_CHECKING:       # imported on use, so that --help is fast
     from datasets.imdb import imdb as Imdb
 
 
 def find_imdb(name: str, option: str = "--imdb") -> Imdb:
-    """The data set of this name or path, which `option` gave. Raises UserError that says how to get it."""
+    """The data set with this name or path, given by `option`. Raises UserError that says how to get it."""
     from datasets.factory import DatasetError, get_imdb
     try:
         return get_imdb(name)
@@ -22,7 +22,7 @@ def find_imdb(name: str, option: str = "--imdb") -> Imdb:
 
 
 def load_imdb(name: str) -> Imdb:
-    """`find_imdb`, and the data set is described on the standard output."""
+    """`find_imdb`, and print a summary of the data set."""
     imdb = find_imdb(name)
     print(imdb.summary(), flush=True)
     return imdb
@@ -31,7 +31,7 @@ def load_imdb(name: str) -> Imdb:
 def find_inputs(imdb: str, weights: Path | None, test_imdb: str | None = None) -> tuple[Imdb, Imdb | None]:
     """The data sets to train and, if any, to test on.
 
-    Raises one UserError for everything wrong with data sets and initial weights.
+    Raises one UserError for everything that is wrong with data sets and initial weights.
     """
     problems: list[str] = []
     found: dict[str, Imdb] = {}
@@ -54,7 +54,7 @@ def find_inputs(imdb: str, weights: Path | None, test_imdb: str | None = None) -
 
 
 def _how_to_get(weights: Path) -> str:
-    """The way to weights from ImageNet, by the net's name in that of their file."""
+    """How to get ImageNet weights, by the net's name in the file name."""
     for net in ("VGG_CNN_M_1024", "ZF"):
         if weights.name.startswith(f"{net}."):
             return (f"{net}'s have no public address any more: put py-faster-rcnn's imagenet_models.tgz into data/, "
@@ -64,17 +64,17 @@ def _how_to_get(weights: Path) -> str:
 
 
 def print_report(result: object) -> None:
-    """Print what evaluate_detections returned; data sets written for py-faster-rcnn print it themselves."""
+    """Print the result of evaluate_detections; data sets written for py-faster-rcnn print their own."""
     if hasattr(result, "report"):
         print(result.report(), flush=True)
 
 
 def prepare_to_train(imdb: Imdb, name: str, record: str | os.PathLike | None = None) -> list[str]:
-    """Decode each image once and leave out those that cannot be; describe the data set on the standard output.
+    """Decode each image once, leave out those that cannot be decoded, and print a summary of the data set.
 
-    record   file that remembers which images were decoded; see `broken_images`
-    returns  the files that are left out
-    Raises UserError, with everything that is wrong with the data set, if there is nothing left to train on.
+    record   file that records which images were decoded; see `broken_images`
+    returns  the files left out
+    Raises UserError, listing everything that is wrong with the data set, if nothing is left to train on.
     """
     from datasets.decoding import broken_images
     from datasets.factory import DatasetError
@@ -89,7 +89,7 @@ def prepare_to_train(imdb: Imdb, name: str, record: str | os.PathLike | None = N
 
 
 def check_images(imdb: Imdb, option: str, name: str, record: str | os.PathLike | None = None) -> None:
-    """Decode each image once (see `prepare_to_train`). Raises UserError that names those that cannot be."""
+    """Decode each image once (see `prepare_to_train`). Raises UserError listing those that cannot be decoded."""
     from datasets.decoding import broken_images
     broken = broken_images(image_files(imdb), record)
     if broken:
@@ -102,7 +102,7 @@ def image_files(imdb: Imdb) -> Sequence[str]:
 
 
 def use_proposals(imdb: Imdb, method: str, file: str | None) -> None:
-    """Let the data set give proposals of a method, from a file for 'rpn'. Raises UserError where it cannot."""
+    """Set the data set's proposal method, with the file for 'rpn'. Raises UserError if it has no such proposals."""
     if method == "rpn" and not file:
         raise UserError("PROPOSAL_METHOD is rpn: give --proposals FILE (tools/rpn_generate.py writes it)")
     imdb.config["rpn_file"] = file

@@ -1,4 +1,4 @@
-"""A trained detector on disk, and how the tools that use one find its parts."""
+"""A trained detector on disk, and how the tools find its files."""
 from __future__ import annotations
 
 import argparse
@@ -20,7 +20,7 @@ from utils.weights import load_all_weights
 
 @dataclass
 class DetectorFiles:
-    """The parts of a detector: test net, weights, settings (None: defaults), class names (None: unknown)."""
+    """The files of a detector: test net, weights, settings (None: defaults), class names (None: unknown)."""
 
     net: str
     weights: str
@@ -28,9 +28,9 @@ class DetectorFiles:
     classes: Sequence[str] | None = None
 
     def load(self, num_classes: int, of: str = "the data set", hint: str = "") -> Net:
-        """The net, checked for this number of classes, those `of` something.
+        """Load the net, after checking it against the number of classes of `of`.
 
-        `hint` ends the message if something does not fit. Raises CheckError, ConfigError, or what caffe raises for
+        `hint` is appended to the message if a check fails. Raises CheckError, ConfigError, or what caffe raises for
         bad files.
         """
         import caffe
@@ -41,7 +41,7 @@ class DetectorFiles:
         load_all_weights(net, self.weights, self.net)
         check_outputs(net, self.net, *([] if cfg.TEST.SVM else ["cls_prob"]),
                              *(["bbox_pred"] if cfg.TEST.BBOX_REG else []))
-        return free_intermediates(net, keep=["rois", "cls_score"])       # which im_detect reads
+        return free_intermediates(net, keep=["rois", "cls_score"])       # read by im_detect
 
     def _rpn_problems(self) -> Iterator[str]:
         has_rpn = bool(NetFile(self.net, TEST).proposal_layers())
@@ -59,7 +59,7 @@ def add_detector_options(parser: argparse.ArgumentParser) -> None:
 
 
 def find_detector(args: argparse.Namespace) -> DetectorFiles:
-    """The detector that the options name; sets args.cfg to its settings unless the user gave others.
+    """The detector named by the options; sets args.cfg to its settings unless the user gave others.
 
     Raises UserError that says what is missing.
     """
@@ -82,9 +82,9 @@ def _of_run(args: argparse.Namespace) -> DetectorFiles:
 
 
 def load_rpn(net_file: str | os.PathLike, weights: str | os.PathLike) -> Net:
-    """A region proposal net for `im_proposals`.
+    """Load a region proposal net for `im_proposals`.
 
-    Raises CheckError if it is for training, or lacks one of the outputs or weights.
+    Raises CheckError if it is a training net, or lacks outputs or weights.
     """
     import caffe
     check_for_tests(net_file)

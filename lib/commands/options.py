@@ -1,4 +1,4 @@
-"""What the command line tools have in common: options, the device, and how mistakes of the user are told."""
+"""Shared by the command line tools: options, the device, and how user errors are reported."""
 from __future__ import annotations
 
 import argparse
@@ -18,17 +18,16 @@ from utils.user_modules import import_modules
 
 
 class Main(Protocol):
-    """A tool: called with the words of a command line (None: those of the process), returns its exit status."""
+    """A tool: takes command line arguments (None: those of the process), returns its exit status."""
 
     def __call__(self, argv: Sequence[str] | None = None) -> int: ...
 
 
 def tool(main: Main) -> Main:
-    """Decorates `main(argv=None) -> int`: mistakes of the user become one message and exit status 2.
+    """Decorates `main(argv=None) -> int`: user errors become one message and exit status 2.
 
-    Those are UserError, errors of settings, prototxts, nets, weights and files; anything else is a bug and
-    keeps its traceback. Ctrl-C gives status 130. Of the processes of a parallel run only the first one prints, apart
-    from errors.
+    These are UserError, and errors in settings, prototxts, nets, weights and files; anything else is a bug and keeps
+    its traceback. Ctrl-C returns status 130. In a parallel run only the first process prints, apart from errors.
     """
     @functools.wraps(main)
     def guarded(argv: Sequence[str] | None = None) -> int:
@@ -40,7 +39,7 @@ def tool(main: Main) -> Main:
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return 130
-        except BrokenPipeError:         # whoever read our output, such as `head`, has seen enough
+        except BrokenPipeError:         # the reader of our output, such as `head`, has closed it
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
         except Exception as error:
@@ -52,7 +51,7 @@ def tool(main: Main) -> Main:
 
 
 def make_parser(description: str, examples: str) -> argparse.ArgumentParser:
-    """A parser whose --help shows the defaults as they are and ends with examples."""
+    """A parser whose --help keeps the layout of the description and ends with examples."""
     return argparse.ArgumentParser(description=description, epilog="examples:\n" + examples,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
 
@@ -61,26 +60,26 @@ def add_device_options(parser: argparse.ArgumentParser) -> None:
     """--gpu and --cpu."""
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--gpu", type=int, metavar="ID",
-                       help="GPU to use (default: 0 where there is one; with torchrun each process has its own)")
-    group.add_argument("--cpu", action="store_true", help="use the CPU even where there is a GPU")
+                       help="GPU to use (default: 0 if there is one; with torchrun, one per process)")
+    group.add_argument("--cpu", action="store_true", help="use the CPU even if there is a GPU")
 
 
 def add_profile_option(parser: argparse.ArgumentParser) -> None:
     """--profile."""
     parser.add_argument("--profile", action="store_true",
-                        help="measure some iterations and write into profile/ of the output folder what each layer, "
-                             "the data and the update take: a table and a Chrome trace")
+                        help="profile some iterations: write the times of each layer, the data and the update to "
+                             "profile/ in the output folder, as a table and a Chrome trace")
 
 
 def add_cfg_options(parser: argparse.ArgumentParser) -> None:
     """--cfg and --set."""
     parser.add_argument("--cfg", metavar="FILE", help="YAML file of settings (see lib/fast_rcnn/config.py)")
     parser.add_argument("--set", nargs="+", default=[], metavar=("KEY", "VALUE"), dest="set_cfgs",
-                        help="settings, as TRAIN.SCALES '(400,)' TRAIN.MAX_SIZE 600; they win over --cfg")
+                        help="settings, such as TRAIN.SCALES '(400,)' TRAIN.MAX_SIZE 600; they override --cfg")
 
 
 def apply_cfg(args: argparse.Namespace) -> None:
-    """Change cfg by --cfg, then by --set, check it, and import the user's modules that it names."""
+    """Apply --cfg, then --set, to cfg; check it, and import the user modules that it names."""
     if args.cfg:
         cfg_from_file(existing_file(args.cfg, "--cfg"))
     cfg_from_list(args.set_cfgs)
@@ -89,7 +88,7 @@ def apply_cfg(args: argparse.Namespace) -> None:
 
 
 def positive(text: str) -> int:
-    """A whole number from 1 on, for add_argument(type=positive)."""
+    """Parse a positive integer, for add_argument(type=positive)."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is less than 1")
@@ -97,16 +96,16 @@ def positive(text: str) -> int:
 
 
 def existing_file(path: str, option: str, hint: str = "") -> str:
-    """The path. Raises UserError if no file is there."""
+    """The path. Raises UserError if there is no such file."""
     if not Path(path).is_file():
         raise UserError(f"{option}: there is no file {path}{'; ' + hint if hint else ''}")
     return path
 
 
 def writable_folder(path: str | os.PathLike, option: str) -> Path:
-    """The folder, made if missing. Raises UserError where no file can be made in it.
+    """The folder, created if missing. Raises UserError if it is not writable.
 
-    For results that take long to compute: better told before than after.
+    For results that take long to compute: fail before the work, not after it.
     """
     folder = Path(path)
     try:
@@ -121,11 +120,11 @@ def writable_folder(path: str | os.PathLike, option: str) -> Path:
 
 
 def choose_device(args: argparse.Namespace) -> int | None:
-    """Number of the GPU that the options ask for, None for the CPU.
+    """Index of the GPU chosen by the options, None for the CPU.
 
-    Of several processes each has the GPU of its own number. On a Caffe that cannot tell whether there is a GPU, one is
-    used only where it is asked for.
-    Raises UserError if a GPU is asked for and there is none, none of this number, or one for several processes.
+    With torchrun each process uses the GPU of its local rank. On a Caffe that cannot tell whether there is a GPU, one
+    is used only if requested.
+    Raises UserError if the requested GPU does not exist, or one is requested for several processes.
     """
     if args.gpu is not None and parallel.is_wanted():
         raise UserError(f"--gpu {args.gpu}: with torchrun each process uses the GPU of its own number; set "
@@ -146,7 +145,7 @@ def choose_device(args: argparse.Namespace) -> int | None:
 
 
 def _existing_gpu(gpu_id: int) -> int:
-    """Choose the GPU; returns it. Raises UserError where there is no such one."""
+    """Select the GPU; returns it. Raises UserError if it does not exist."""
     import caffe
     try:
         caffe.set_device(gpu_id)
@@ -156,9 +155,9 @@ def _existing_gpu(gpu_id: int) -> int:
 
 
 def use_device(gpu_id: int | None, seed: int | None = None) -> None:
-    """Let caffe, and NMS, compute on a GPU (None: the CPU) in cfg.PRECISION, and seed its random numbers.
+    """Run caffe and NMS on a GPU (None: the CPU) in cfg.PRECISION, and seed caffe's random numbers.
 
-    Raises UserError for a GPU that is not there, and for a precision that this Caffe has not.
+    Raises UserError for a missing GPU, and for a precision that this Caffe lacks.
     """
     import caffe
     from utils.other_caffe import can_set_precision

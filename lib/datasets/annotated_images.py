@@ -26,15 +26,15 @@ from utils.timer import with_progress
 class AnnotatedImages(imdb):
     """A split of a data set on disk.
 
-    source         what the reader of its format returned
+    source         returned by the reader of its format
     classes        names, background first; None: the source's, or else those of the training split's objects, sorted
-    zero_based     whether the annotations count the first pixel as 0; None: as the source finds
-    use_difficult  train on objects marked as difficult; what the source specifies comes first
-    use_07_metric  evaluate by 11 points instead of the area under the curve
+    zero_based     whether the annotations count the first pixel as 0; None: as detected by the source
+    use_difficult  train on objects marked as difficult; overridden by the source
+    use_07_metric  use the 11-point metric instead of the area under the curve
 
-    Everything is read here, once. What is wrong with the files is corrected or left out, and listed in `problems`;
-    raises DatasetError if no image is left. A split without any annotation can be tested on, not evaluated. Class names
-    in annotations may differ from `classes` in case.
+    Everything is read once, here. Errors in the files are corrected or left out, and listed in `problems`. A split
+    without annotations can be tested on, but not evaluated. Class names in annotations may differ from `classes` in
+    case. Raises DatasetError if no image is left.
     """
 
     def __init__(self, source: Source, classes: Sequence[str] | None = None, zero_based: bool | None = None,
@@ -85,7 +85,7 @@ class AnnotatedImages(imdb):
             self._load()
 
     def validate(self) -> list[Problem]:
-        """Everything that is wrong with the files of this split, and what is done about it.
+        """Everything that is wrong with the files of this split, and how it is handled.
 
         Raises DatasetError if there is nothing to train on.
         """
@@ -95,7 +95,7 @@ class AnnotatedImages(imdb):
         return self.problems
 
     def summary(self) -> str:
-        """Numbers of images and objects, the coordinates' origin, and the problems."""
+        """The numbers of images and objects, the origin of the coordinates, and the problems."""
         counts = [f"{self._records.count_of(label)} {name}" for label, name in enumerate(self.classes) if label]
         lines = [f"{self.name}: {len(self._records)} images, {', '.join(counts)}",
                  f"coordinates count from {0 if self.zero_based else 1}"]
@@ -116,12 +116,12 @@ class AnnotatedImages(imdb):
         return objects_roidb(*self._objects())
 
     def _objects(self) -> tuple[Ragged, Ragged]:
-        """Boxes and classes of the objects of each image that are trained on."""
+        """Boxes and classes of the objects of each image to train on."""
         return (self._records.boxes, self._records.labels) if self.use_difficult else self._records.without_difficult()
 
     def evaluate_detections(self, all_boxes: Sequence[Sequence[np.ndarray]],
                             output_dir: str | os.PathLike) -> Evaluation:
-        """Average precisions at IoU 0.5; writes each class's detections in VOC's format."""
+        """Average precisions at IoU 0.5; also writes the detections of each class in VOC's format."""
         detections = {name: class_detections(self.image_index, boxes)
                       for name, boxes in list(zip(self.classes, all_boxes, strict=True))[1:]}
         self.write_detections(detections, output_dir)
@@ -139,7 +139,7 @@ class AnnotatedImages(imdb):
                 zip(records.names, records.boxes, records.difficult, mine, strict=True)}
 
     def write_detections(self, detections: dict[str, Detections], output_dir: str | os.PathLike) -> None:
-        """Write the detections of each class as VOC wants them: coordinates count from 1."""
+        """Write the detections of each class in VOC's format: coordinates count from 1."""
         Path(output_dir).mkdir(parents=True, exist_ok=True)
         for name, found in detections.items():
             write_detections(Path(output_dir) / detections_file_name(self.source.split, name),

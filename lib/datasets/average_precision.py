@@ -31,7 +31,7 @@ def voc_ap(recall: np.ndarray, precision: np.ndarray, use_07_metric: bool = Fals
     """Average precision of a recall-precision curve; NaN where recall is NaN (there was nothing to find).
 
     2007: the mean, over recalls t = 0, 0.1, .. 1, of the highest precision at any recall >= t.
-    Later: the area below the curve, after precision is made to never rise with recall.
+    Later: the area under the curve, after precision is made to never increase with recall.
     """
     if np.isnan(recall).any():
         return float("nan")
@@ -46,11 +46,11 @@ def voc_ap(recall: np.ndarray, precision: np.ndarray, use_07_metric: bool = Fals
 
 def precision_recall(detections: Detections, objects: dict[str, Objects],
                      ovthresh: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
-    """Recall and precision, (N,) each, after each detection by descending score (ties: as given).
+    """Recall and precision, (N,) each, after each detection by descending score (ties in given order).
 
-    A detection counts if its best object has an IoU > ovthresh: as right the first time that object is found, as wrong
-    later, and not at all if the object is difficult. Every other detection is wrong.
-    recall = right so far / objects that are not difficult: NaN if there are none.
+    A detection whose best object has an IoU > ovthresh is right if it is the first to find that object, wrong if it is
+    a later one, and ignored if the object is difficult. Every other detection is wrong.
+    recall = right so far / objects that are not difficult; NaN if there are none.
     """
     order = np.argsort(-detections.scores, kind="stable")
     names = np.asarray(detections.images, dtype=str)[order]
@@ -71,7 +71,7 @@ def precision_recall(detections: Detections, objects: dict[str, Objects],
 
 def _best_objects(names: np.ndarray, boxes: np.ndarray,
                   objects: dict[str, Objects]) -> tuple[np.ndarray, np.ndarray]:
-    """Index of the best object in each detection's image, and its IoU (0 without objects)."""
+    """For each detection the index of the best object in its image, and the IoU (0 without objects)."""
     best, overlap = np.zeros(len(names), np.int64), np.zeros(len(names))
     for name in np.unique(names):
         if name in objects and len(objects[name].boxes):
@@ -85,7 +85,7 @@ def average_precision(detections: Detections, objects: dict[str, Objects], ovthr
                       use_07_metric: bool = False) -> tuple[np.ndarray, np.ndarray, float]:
     """Recall, precision and average precision; the latter is NaN for a class without objects that count.
 
-    No detections at all give 0, where there is something to find.
+    Without detections it is 0 if there are objects to find.
     """
     recall, precision = precision_recall(detections, objects, ovthresh)
     if all(things.difficult.all() for things in objects.values()):

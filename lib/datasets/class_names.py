@@ -1,4 +1,4 @@
-"""The class names of a data set, and which of them a name in an annotation means."""
+"""The class names of a data set, and how names in annotations are matched to them."""
 from __future__ import annotations
 
 from collections import Counter
@@ -10,9 +10,9 @@ BACKGROUND = "__background__"
 
 
 class ClassNames:
-    """Finds the class of a name: the one that is written so, or else the first one that differs in case alone.
+    """Finds the class of a name: the exact match, or else the first one that differs in case only.
 
-    respelled  how often each (name, class) that differ were found
+    respelled  number of matches of each (name, class) that differ in case
     """
 
     def __init__(self, classes: Sequence[str]) -> None:
@@ -21,7 +21,7 @@ class ClassNames:
         self.respelled: Counter[tuple[str, str]] = Counter()
 
     def find(self, name: str) -> str:
-        """The class meant by a name; the name itself where there is none."""
+        """The class of a name; the name itself if there is none."""
         found = name if name in self.classes else self._by_lower.get(name.lower(), name)
         if found != name:
             self.respelled[name, found] += 1
@@ -31,7 +31,7 @@ class ClassNames:
 def find_classes(sources: Sequence[Source]) -> list[str]:
     """Sorted names of the annotated classes in the training splits of data sets. Raises DatasetError if there are none.
 
-    Of spellings that differ in case alone the most frequent one counts.
+    Of spellings that differ in case only, the most frequent one is used.
     """
     counts: Counter[str] = Counter()
     for source in sources:
@@ -42,7 +42,7 @@ def find_classes(sources: Sequence[Source]) -> list[str]:
 
 
 def merge_spellings(counts: Mapping[str, int]) -> list[str]:
-    """Sorted names; of those that differ in case alone the most frequent one."""
+    """Sorted names; of those that differ in case only, the most frequent one."""
     by_lower: dict[str, str] = {}
     for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         by_lower.setdefault(name.lower(), name)
@@ -50,7 +50,7 @@ def merge_spellings(counts: Mapping[str, int]) -> list[str]:
 
 
 def with_background(classes: Sequence[str]) -> tuple[str, ...]:
-    """The names, the background first. Raises DatasetError unless they are a list of different names."""
+    """The names, background first. Raises DatasetError unless they are a list of distinct names."""
     if isinstance(classes, str):
         raise DatasetError(f"classes: expected a list of names, found the text {classes!r}")
     names = [str(name).strip() for name in classes]

@@ -1,4 +1,4 @@
-"""Cleaning of one image and its annotation: every problem is recorded together with what is done about it."""
+"""Cleans one image and its annotation: every problem is recorded, with how it is handled."""
 from __future__ import annotations
 
 import dataclasses
@@ -70,7 +70,7 @@ def clean_boxes(name: str, annotation: Annotation, size: tuple[int, int], classe
 
 
 def _has_area(box: np.ndarray) -> bool:
-    """A box whose corners coincide would be one pixel wide, but is a slip of the mouse."""
+    """Whether a box has an area; one whose corners coincide is a slip of the mouse, not a box of one pixel."""
     return bool(box[2] > box[0] and box[3] > box[1])
 
 

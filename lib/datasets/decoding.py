@@ -1,4 +1,4 @@
-"""Finds the images of a data set that cannot be decoded, though their headers are sound."""
+"""Finds the images of a data set that cannot be decoded although their headers are valid."""
 from __future__ import annotations
 
 import os
@@ -17,9 +17,9 @@ MAX_THREADS = 16
 def broken_images(paths: Sequence[str], record: str | os.PathLike | None = None) -> list[str]:
     """The files among `paths` that cannot be decoded, in order.
 
-    JPEG files are decoded at an eighth of their size, which reads all of their data in a fraction of the time.
+    JPEG files are decoded at an eighth of their size, which reads all of the data in a fraction of the time.
 
-    record  JSON file of the files that were decoded; those that have not changed since are skipped
+    record  JSON file that lists the files decoded so far; those unchanged since are skipped
     """
     record = Path(record) if record else None
     known = read_json(record) if record and record.is_file() else {}
@@ -52,8 +52,8 @@ def _decode_all(paths: Sequence[str]) -> list[bool]:
 
 
 def can_be_decoded(path: str) -> bool:
-    """Whether OpenCV gives an image, perhaps with parts missing."""
+    """Whether OpenCV returns an image, perhaps with parts missing."""
     try:
         return cv2.imread(path, cv2.IMREAD_REDUCED_COLOR_8) is not None
-    except cv2.error:       # such as more pixels than it takes
+    except cv2.error:       # such as too many pixels
         return False

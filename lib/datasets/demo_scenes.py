@@ -1,8 +1,8 @@
-"""A small data set in VOC layout, drawn by the program: shaded objects on photo-like backgrounds.
+"""A small synthetic data set in VOC layout: shaded objects on photo-like backgrounds.
 
-It exists so that the whole pipeline can be tried without downloading anything. Scenes have what real photographs
-have: several classes and sizes, overlaps, objects cut off by the border, noise, JPEG compression, and objects so
-hidden or so small that they are marked difficult.
+It allows trying the whole pipeline without downloading anything. Like real photographs, the scenes have several
+classes and sizes, overlaps, objects cut off by the border, noise, JPEG compression, and objects so hidden or so
+small that they are marked difficult.
 """
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from utils.files import read_json
 CLASSES = ("ball", "brick", "ring", "star")
 HUES = {"ball": (130, 30), "brick": (8, 12), "ring": (215, 25), "star": (50, 12)}     # mean and spread in degrees
 MIN_SIDE, MAX_SIDE = 28, 120            # pixels, of an object before it is rotated
-DIFFICULT_BELOW = 0.4                   # visible share of an object's area
+DIFFICULT_BELOW = 0.4                   # visible fraction of an object's area
 
 
 def fractal_noise(rng: np.random.Generator, height: int, width: int, octaves: int = 6) -> np.ndarray:
-    """Noise with more power at coarse scales, as photographs have; (height, width, 3) float32, about 0..1."""
+    """Noise with more power at coarse scales, as in photographs; (height, width, 3) float32, about 0..1."""
     image = np.zeros((height, width, 3), np.float32)
     for octave in range(octaves):
         cells = 2 ** (octave + 1)
@@ -65,7 +65,7 @@ def _outline(name: str, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) 
 
 
 def _colour(rng: np.random.Generator, name: str) -> np.ndarray:
-    """A colour that is likely for the class, as bricks tend to be red; BGR in 0..1."""
+    """A colour typical of the class, such as red for bricks; BGR in 0..1."""
     mean, spread = HUES[name]
     hue = rng.uniform(mean - spread, mean + spread) % 360 / 360
     return np.array(colorsys.hsv_to_rgb(hue, rng.uniform(0.4, 0.95), rng.uniform(0.45, 1.0))[::-1])
@@ -93,7 +93,7 @@ def draw_object(rng: np.random.Generator, name: str, side: int) -> tuple[np.ndar
 
 
 def _paste(image, owner, number, colours, opacity, left, top) -> None:
-    """Blend an object into the image and mark its pixels in `owner`; parts outside the image are lost."""
+    """Blend an object into the image and mark its pixels in `owner`; parts outside the image are clipped."""
     height, width = owner.shape
     size = opacity.shape[0]
     x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + size, width), min(top + size, height)
@@ -105,7 +105,7 @@ def _paste(image, owner, number, colours, opacity, left, top) -> None:
 
 
 def make_scene(rng: np.random.Generator, height: int = 240, width: int = 320) -> tuple[np.ndarray, list[dict]]:
-    """One picture and its objects.
+    """One image and its objects.
 
     Returns the image (height, width, 3) uint8 BGR, and for each object a dict with `name`, `box` (x1, y1, x2, y2,
     zero-based inclusive pixels of the visible-or-hidden shape inside the image), `truncated` and `difficult`.
@@ -150,8 +150,8 @@ def annotation_xml(file_name: str, image: np.ndarray, objects: list[dict]) -> st
 def make_demo_dataset(folder: str | os.PathLike, num_train: int = 240, num_test: int = 60, seed: int = 0) -> Path:
     """Write the data set into `folder`: Annotations, JPEGImages, ImageSets/Main/{trainval,test}.txt.
 
-    A folder that holds the same data set already is left as it is; the new one appears in one step.
-    Raises FileExistsError where the folder holds something else.
+    A folder that already holds this data set is left alone; a new one appears atomically.
+    Raises FileExistsError if the folder holds anything else.
     """
     folder = Path(folder)
     recipe = {"num_train": num_train, "num_test": num_test, "seed": seed, "version": 2}

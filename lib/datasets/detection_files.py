@@ -1,4 +1,4 @@
-"""Files of the detections of one class, as PASCAL VOC wants them: lines `image score x1 y1 x2 y2`."""
+"""Detections of one class in PASCAL VOC's file format: lines `image score x1 y1 x2 y2`."""
 from __future__ import annotations
 
 import os
@@ -11,7 +11,7 @@ from datasets.average_precision import Detections
 
 
 def read_detections(path: str | os.PathLike) -> Detections:
-    """Read lines `image score x1 y1 x2 y2`, maybe none. Raises ValueError with file and line."""
+    """Read lines `image score x1 y1 x2 y2`, possibly none. Raises ValueError with file and line."""
     images, rows = [], []
     for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
         if line.strip():
@@ -28,13 +28,13 @@ def read_detections(path: str | os.PathLike) -> Detections:
 
 
 def write_detections(path: str | os.PathLike, detections: Detections) -> None:
-    """Write lines `image score x1 y1 x2 y2` in full precision: rounded scores would be ties."""
+    """Write lines `image score x1 y1 x2 y2` in full precision: rounding would create tied scores."""
     rows = zip(detections.images, detections.scores, detections.boxes, strict=True)
     lines = [f"{name} {score:.9g} {' '.join(f'{value:.9g}' for value in box)}\n" for name, score, box in rows]
     Path(path).write_text("".join(lines), encoding="utf-8")
 
 
 def detections_file_name(image_set: str, class_name: str) -> str:
-    """The name that VOC gives the detections of a class, such as comp4_det_test_person.txt."""
+    """VOC's name for the detections of a class, such as comp4_det_test_person.txt."""
     safe_name = re.sub(r"[^\w.+-]", "_", class_name)
     return f"comp4_det_{image_set}_{safe_name}.txt"

@@ -5,7 +5,7 @@ import numpy as np
 
 
 def unique_boxes(boxes: np.ndarray, scale: float = 1.0) -> np.ndarray:
-    """Ascending indices of the first of each group of boxes equal after round(box * scale)."""
+    """Ascending indices of the first box of each group that is equal after round(box * scale)."""
     _, first = np.unique(np.round(boxes * scale), axis=0, return_index=True)
     return np.sort(first)
 
@@ -23,7 +23,7 @@ def xyxy_to_xywh(boxes: np.ndarray) -> np.ndarray:
 def filter_small_boxes(boxes: np.ndarray, min_size: float) -> np.ndarray:
     """Indices of boxes with x2 - x1 >= min_size and y2 - y1 > min_size.
 
-    The two limits differ by less than a pixel. py-faster-rcnn has it so, and published results were made with it.
+    The two limits differ by less than a pixel, as in py-faster-rcnn, whose published results depend on it.
     """
     width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     return np.flatnonzero((width >= min_size) & (height > min_size))

@@ -11,7 +11,7 @@ from datasets.average_precision import Detections, Objects, average_precision, v
 
 @dataclass
 class ClassResult:
-    """Result of one class; `ap` is NaN where there is no object of it (difficult ones do not count)."""
+    """Result of one class; `ap` is NaN if it has no objects (difficult ones do not count)."""
     recall: np.ndarray
     precision: np.ndarray
     ap: float
@@ -19,7 +19,7 @@ class ClassResult:
 
 @dataclass
 class Evaluation:
-    """Results of all classes, background left out."""
+    """Results of all classes except the background."""
     classes: dict[str, ClassResult]
 
     @property
@@ -29,12 +29,12 @@ class Evaluation:
         return float(np.mean(values)) if values else float("nan")
 
     def aps(self, use_07_metric: bool) -> dict[str, float]:
-        """Average precision of the classes that have objects, by the definition of 2007 or the later one."""
+        """Average precision of the classes that have objects, by VOC's 2007 definition or the later one."""
         return {name: voc_ap(result.recall, result.precision, use_07_metric)
                 for name, result in self.classes.items() if not np.isnan(result.ap)}
 
     def report(self) -> str:
-        """A table of average precisions by both definitions, their means, and which classes are left out."""
+        """A table of average precisions by both definitions, their means, and the classes left out."""
         width = max(map(len, [*self.classes, "mean AP"]))
         area, points = self.aps(False), self.aps(True)
         area["mean AP"], points["mean AP"] = (float(np.mean([*column.values()] or [np.nan]))

@@ -21,8 +21,8 @@ def get_imdb(name: str, classes: Sequence[str] | None = None) -> imdb:
     name     'voc_2007_trainval', 'voc_2012_test' (development kit in data/VOCdevkit<year> or data/VOCdevkit),
              a name given to `register`, or a path with an optional split: 'path/to/BCCD:train',
              'path/images/train', 'path/to/data.yml:test' in one of the formats of datasets/formats
-    classes  names, background first. Default: VOC's own; for a path those annotated in its training split (of all
-             joined paths)
+    classes  names, background first. Default: VOC's own; for a path those annotated in its training split, or in those
+             of all joined paths
     Raises DatasetError that says what is missing.
     """
     parts = [_find(part) for part in name.split("+")]
@@ -35,11 +35,11 @@ def get_imdb(name: str, classes: Sequence[str] | None = None) -> imdb:
 
 
 def _find(name: str) -> Source | str:
-    """What a path leads to; a name that is none stays as it is."""
+    """The source at a path; a name that is not a path is returned as it is."""
     if name in registered or re.fullmatch(r"voc_\d{4}_\w+", name):
         return name
     path, separator, split = name.rpartition(":")
-    if not separator or "/" in split or "\\" in split:      # no split; C:\data is no split either
+    if not separator or "/" in split or "\\" in split:      # no split; nor is C:\data
         path, split = name, ""
     try:
         return find_source(path, split or None)
@@ -59,6 +59,6 @@ def _make(found: Source | str, classes: Sequence[str] | None) -> imdb:
 
 
 def list_imdbs() -> list[str]:
-    """Names that get_imdb knows besides paths."""
+    """Names that get_imdb accepts besides paths."""
     splits = ("train", "val", "trainval", "test")
     return [*(f"voc_{year}_{split}" for year in ("2007", "2012") for split in splits), *registered]

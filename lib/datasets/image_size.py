@@ -1,4 +1,4 @@
-"""Size of an image from the first bytes of its file, without decoding it."""
+"""Reads the size of an image from its file header, without decoding it."""
 from __future__ import annotations
 
 import os
@@ -9,7 +9,7 @@ import cv2
 
 
 def image_size(path: str | os.PathLike) -> tuple[int, int]:
-    """(width, height) of an image as cv2.imread gives it, turned by its EXIF tag.
+    """(width, height) of an image as cv2.imread returns it, rotated by its EXIF tag.
 
     JPEG and PNG headers are read; other formats are decoded. Raises ValueError with the path if the file is missing or
     is not an image.
@@ -36,7 +36,7 @@ class _NotAnImage(Exception):
 
 
 def ends_early(path: str | os.PathLike) -> bool:
-    """Whether a JPEG or PNG file lacks its end marker: its last part was probably lost."""
+    """Whether a JPEG or PNG file lacks its end marker: it was probably truncated."""
     with open(path, "rb") as file:
         start = file.read(4)
         file.seek(max(0, Path(path).stat().st_size - 4096))
@@ -66,7 +66,7 @@ def _jpeg_size(file) -> tuple[int, int]:
 
 
 def _exif_orientation(tiff: bytes) -> int:
-    """Tag 0x0112 of the first directory: 1 upright, 5 to 8 turned by a quarter (EXIF 2.3, section 4.6.4)."""
+    """Tag 0x0112 of the first directory: 1 upright, 5 to 8 rotated by 90 degrees (EXIF 2.3, section 4.6.4)."""
     try:
         order = {b"II": "<", b"MM": ">"}[tiff[:2]]
         start = struct.unpack(order + "I", tiff[4:8])[0]

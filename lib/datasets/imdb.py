@@ -1,4 +1,4 @@
-"""The base of all data sets: images with annotated objects, and the roidb that training reads."""
+"""The base class of all data sets: images with annotated objects, and their roidb for training."""
 from __future__ import annotations
 
 import os
@@ -22,11 +22,11 @@ from utils.timer import with_progress
 class imdb:
     """A list of images with annotated objects.
 
-    A data set of your own derives from it, sets `image_index`, and writes `image_path_at`, `gt_roidb` and
+    A custom data set derives from it, sets `image_index`, and implements `image_path_at`, `gt_roidb` and
     `evaluate_detections`. Entries of a roidb are described in datasets/roidb.py. Classes written for
-    py-faster-rcnn, which set `_classes`, `_image_index` and `_roidb_handler`, work as they are.
+    py-faster-rcnn, which set `_classes`, `_image_index` and `_roidb_handler`, work unchanged.
 
-    name         names output folders
+    name         used for output folders
     classes      names, background first
     image_index  name of each image; append_flipped_images repeats the names
     config       'rpn_file': the file of proposals that the proposal method 'rpn' reads
@@ -59,7 +59,7 @@ class imdb:
 
     @property
     def roidb_handler(self) -> Callable[[], list[Entry]]:
-        """The function that makes the roidb; set by `set_proposal_method`."""
+        """The function that builds the roidb; set by `set_proposal_method`."""
         return self._roidb_handler or self.gt_roidb
 
     @roidb_handler.setter
@@ -76,13 +76,13 @@ class imdb:
 
     @property
     def roidb(self) -> list[Entry]:
-        """One entry per image, by the proposal method; made on first access."""
+        """One entry per image, by the proposal method; built on first access."""
         if self._roidb is None:
             self._roidb = self.roidb_handler()
         return self._roidb
 
     def set_proposal_method(self, method: str) -> None:
-        """Choose where the other RoIs come from: 'gt' (nowhere), 'rpn' (config['rpn_file']), 'selective_search'."""
+        """Choose the source of proposals: 'gt' (objects only), 'rpn' (config['rpn_file']) or 'selective_search'."""
         self.roidb_handler = self._handler(method)
 
     def _handler(self, method: str) -> Callable[[], list[Entry]]:
@@ -97,11 +97,11 @@ class imdb:
         raise NotImplementedError
 
     def gt_roidb(self) -> list[Entry]:
-        """Entries of the annotated objects: dictionaries, or, for less memory, those of `lazy_roidb.objects_roidb`."""
+        """Entries of the annotated objects: dictionaries or, to save memory, those of `lazy_roidb.objects_roidb`."""
         raise NotImplementedError
 
     def rpn_roidb(self) -> list[Entry]:
-        """Objects and the proposals of config['rpn_file']."""
+        """Entries of the objects and of the proposals in config['rpn_file']."""
         if not self.config.get("rpn_file"):
             raise ValueError(f"{self.name}: config['rpn_file'] names no file of proposals")
         boxes, _ = load_proposals(self.config["rpn_file"], self.image_index)
@@ -128,19 +128,19 @@ class imdb:
         return merged_roidb(a, b)
 
     def validate(self) -> list[Problem]:
-        """What is wrong with the files, and what is done about it; raises if training is impossible."""
+        """What is wrong with the files, and how it is handled; raises if training is impossible."""
         return []
 
     def leave_out(self, files: Collection[str]) -> None:
-        """Leave out the images of these files, which cannot be decoded; call it before the roidb is made.
+        """Leave out the images of these files, which cannot be decoded; to be called before the roidb is built.
 
-        Raises DatasetError if this data set cannot do that, or nothing would be left.
+        Raises DatasetError if this data set does not support that, or nothing would be left.
         """
         if files:
             raise DatasetError(f"{self.name}: images that cannot be decoded: {', '.join(sorted(files))}")
 
     def summary(self) -> str:
-        """A short description, some lines."""
+        """A description of a few lines."""
         return f"{self.name}: {self.num_images} images, {self.num_classes - 1} classes"
 
     def image_sizes(self) -> list[tuple[int, int]]:

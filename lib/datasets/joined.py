@@ -59,7 +59,7 @@ class JoinedImdb(imdb):
         self._load()
 
     def validate(self) -> list[Problem]:
-        """The problems of all parts. Raises DatasetError if none has anything to train on."""
+        """The problems of all parts. Raises DatasetError if no part has anything to train on."""
         problems: list[Problem] = []
         errors = []
         for part in self.parts:
@@ -76,7 +76,7 @@ class JoinedImdb(imdb):
 
     def evaluate_detections(self, all_boxes: Sequence[Sequence[np.ndarray]],
                             output_dir: str | os.PathLike) -> Evaluation:
-        """Average precisions over the images of all parts, at IoU 0.5 by the area; nothing is written."""
+        """Average precisions over the images of all parts at IoU 0.5, by the area metric; writes nothing."""
         detections = {name: class_detections(self.image_index, boxes)
                       for name, boxes in list(zip(self.classes, all_boxes, strict=True))[1:]}
         return evaluate(detections, {name: self.objects_of_class(name) for name in detections})

@@ -1,9 +1,9 @@
-"""Roidb entries that are computed on access, so that a data set of any size fits into memory.
+"""Roidb entries that are computed on access, so that data sets of any size fit into memory.
 
-What is kept of an image is its row in a few arrays: its objects, its size, and where its proposals are in a
-memory-mapped file. Overlaps, classes, mirrored boxes and regression targets follow from these in a tenth of a
-millisecond, and are discarded after use. A roidb may also hold plain dictionaries: they stay plain, and what is
-derived from them is computed at once.
+Only one row of a few arrays is kept per image: its objects, its size, and the position of its proposals in a
+memory-mapped file. Overlaps, classes, mirrored boxes and regression targets are computed from these in a tenth of a
+millisecond, and discarded after use. A roidb may also hold plain dictionaries: they stay plain, and entries derived
+from them are computed immediately.
 """
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from datasets.roidb import Entry, merge_entries, mirror, objects_entry, proposal
 Fields = Mapping[str, Any]
 
 _NOTHING: Fields = MappingProxyType({})
-_REMEMBERED = 4     # entries of a recipe: as many as are read at a time, field by field
+_REMEMBERED = 4     # entries of a recipe: as many as are read concurrently, field by field
 
 
 class Recipe:
-    """How the entries of a roidb are made.
+    """How the entries of a roidb are computed.
 
-    make     gives all fields of an entry, from its row
-    quick    fields that need not be made: functions of the row, by name
-    objects  gives an entry's annotated objects (of the image before mirroring), from its row; if given, the
-             entry's other RoIs have no other classes
+    make     returns all fields of an entry, given its row
+    quick    fields that are available without `make`: functions of the row, by name
+    objects  returns an entry's annotated objects (of the image before mirroring), given its row; if set, the entry's
+             other RoIs have no other classes
     """
 
     def __init__(self, make: Callable[[int], Fields], quick: Mapping[str, Callable[[int], Any]] = _NOTHING,
@@ -38,7 +38,7 @@ class Recipe:
 
 
 def _read_only(fields: Fields) -> Fields:
-    """The fields with read-only views of their arrays: what is written there would be lost."""
+    """The fields, with read-only views of the arrays, as changes to them would be lost."""
     views = {key: value.view() for key, value in fields.items()
              if isinstance(value, np.ndarray) and value.flags.writeable}
     for view in views.values():
@@ -47,9 +47,9 @@ def _read_only(fields: Fields) -> Fields:
 
 
 class LazyEntry(Entry):
-    """An entry of a roidb whose fields are made by a recipe when they are read.
+    """An entry of a roidb whose fields are computed by a recipe on access.
 
-    Fields that are assigned are kept. The arrays of the others are read-only.
+    Assigned fields are kept. The arrays of the others are read-only.
     """
 
     __slots__ = ("_recipe", "_row", "_own", "_deferred")
@@ -86,22 +86,22 @@ class LazyEntry(Entry):
                 or key in self._recipe.make(self._row))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A copy, or what another process gets, is a plain dictionary."""
+        """Copies and pickles are plain dictionaries."""
         return dict, (self.fields(),)
 
     def defer(self, functions: Mapping[str, Callable[[Entry], Any]]) -> None:
-        """Compute fields by functions of the entry from now on, on each access."""
+        """From now on compute these fields by functions of the entry, on each access."""
         self._deferred = {**self._deferred, **functions} if self._deferred else functions
         if self._own:
             self._own = {key: value for key, value in self._own.items() if key not in functions}
 
     def fields(self) -> dict[str, Any]:
-        """All fields as a plain dictionary, each made once."""
+        """All fields as a plain dictionary, each computed once."""
         fields = {**self._recipe.make(self._row), **self._own}
         return {**fields, **{key: function(fields) for key, function in self._deferred.items() if key not in self._own}}
 
     def objects(self) -> Fields:
-        """The fields of its annotated objects, see `Recipe`; all fields where the two cannot be separated."""
+        """The fields of its annotated objects, see `Recipe`; all fields if objects and proposals are inseparable."""
         return self if self._own or not self._recipe.objects else self._recipe.objects(self._row)
 
 
@@ -109,16 +109,16 @@ _EMPTY = Recipe(lambda row: {})
 
 
 def as_dict(entry: Entry) -> dict[str, Any]:
-    """An entry as a plain dictionary: itself if it is one."""
+    """An entry as a plain dictionary; itself if it is one."""
     if isinstance(entry, LazyEntry):
         return entry.fields()
     return entry if isinstance(entry, dict) else dict(entry)
 
 
 def annotated(entry: Entry) -> Fields:
-    """max_overlaps and max_classes of an entry's annotated objects, where possible without its proposals'.
+    """max_overlaps and max_classes of an entry's annotated objects, if possible without its proposals.
 
-    No other RoI of it has another class. Other fields may be those of the image before mirroring.
+    Its other RoIs have no other classes. Other fields may be those of the image before mirroring.
     """
     return entry.objects() if isinstance(entry, LazyEntry) else entry
 
@@ -171,9 +171,9 @@ def mirrored_roidb(entries: Sequence[Entry], widths: np.ndarray) -> list[Entry]:
 
 def derived_roidb(entries: list[Entry], change: Callable[[dict[str, Any], int], Entry],
                   quick: Mapping[str, Callable[[int], Any]]) -> list[Entry]:
-    """change(entry, row) for each entry, which leaves max_overlaps and max_classes as they are.
+    """change(entry, row) for each entry, which must keep max_overlaps and max_classes unchanged.
 
-    quick  as for `Recipe`; used for entries that are lazy
+    quick  as in `Recipe`; used for lazy entries
     """
     recipe = Recipe(lambda row: change(as_dict(entries[row]), row), quick, lambda row: annotated(entries[row]))
     return [LazyEntry(recipe, row) if isinstance(entry, LazyEntry) else change(as_dict(entry), row)

@@ -19,7 +19,7 @@ from utils.ragged import Spool
 CLASSES = (BACKGROUND, "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
            "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train",
            "tvmonitor")
-FETCHED = ("2007", "2012")      # years for which there is a script
+FETCHED = ("2007", "2012")      # years with a download script
 
 
 class pascal_voc(AnnotatedImages):
@@ -58,9 +58,9 @@ class pascal_voc(AnnotatedImages):
 
 
 def clean_selective_search_boxes(raw: np.ndarray, min_size: int = 2) -> np.ndarray:
-    """Boxes (N, 4) as roidbs have them from rows y1, x1, y2, x2 that count from 1.
+    """Boxes (N, 4) in a roidb's coordinates, from rows y1, x1, y2, x2 that count from 1.
 
-    Copies of an earlier box are dropped, and boxes smaller than `min_size` (see ds_utils.filter_small_boxes).
+    Duplicates are dropped, and boxes smaller than `min_size` (see ds_utils.filter_small_boxes).
     """
     boxes = raw[:, (1, 0, 3, 2)].astype(np.float64) - 1
     boxes = boxes[unique_boxes(boxes)]

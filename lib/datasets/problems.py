@@ -1,4 +1,4 @@
-"""What is wrong with a data set, and what is done about it."""
+"""What is wrong with a data set, and how it is handled."""
 from __future__ import annotations
 
 from collections import defaultdict
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 LEFT_OUT, DROPPED, CLIPPED = "image left out", "box dropped", "box clipped"
-_NAMED = 8      # so many images are named where a line is about several
+_NAMED = 8      # most images named in a line about several
 
 
 @dataclass
@@ -14,13 +14,12 @@ class Problem:
     """One thing wrong with a data set."""
     image: str      # name of the image
     what: str
-    action: str     # what is done about it
-    label: str = ""     # unknown class that it is about: reported once for all images
+    action: str     # how it is handled
+    label: str = ""     # the unknown class, reported once for all images
 
 
 def report(problems: Iterable[Problem]) -> str:
-    """All problems by what is done about them, one a line; unknown classes a line each, however many objects they have.
-    """
+    """All problems grouped by action, one per line; one line per unknown class, however many objects it has."""
     by_action: defaultdict[str, list[Problem]] = defaultdict(list)
     for problem in problems:
         by_action[problem.action].append(problem)
@@ -31,7 +30,7 @@ def report(problems: Iterable[Problem]) -> str:
 
 
 def _class_lines(problems: Sequence[Problem]) -> Iterator[str]:
-    """A line for each unknown class: how many objects in how many images, and some of these."""
+    """A line for each unknown class: the numbers of objects and images, and some of the images."""
     images: defaultdict[str, list[str]] = defaultdict(list)
     for problem in problems:
         if problem.label:

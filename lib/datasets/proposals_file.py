@@ -15,7 +15,7 @@ from utils.ragged import Ragged
 
 def save_proposals(path: str | os.PathLike, boxes: Sequence[np.ndarray], scores: Sequence[np.ndarray],
                    image_index: Sequence[str]) -> None:
-    """Store the proposals of each image: boxes (R, 4), scores (R,) or (R, 1). They are written one image at a time."""
+    """Store the proposals of each image, one image at a time: boxes (R, 4), scores (R,) or (R, 1)."""
     if not len(boxes) == len(scores) == len(image_index):
         raise ValueError(f"{len(boxes)} images of boxes, {len(scores)} of scores, {len(image_index)} names")
     all_boxes, all_scores = Rows(boxes, (4,), np.float32), Rows(scores, (), np.float32)
@@ -30,7 +30,7 @@ def load_proposals(path: str | os.PathLike, image_index: Sequence[str] | None = 
     They are views of the memory-mapped file, which is read on access.
 
     image_index  names of the images to load, in order; None: those of the file
-    Raises ValueError if it is no such file, if it is damaged, or an image is not in it.
+    Raises ValueError if the file is of another kind or damaged, or lacks an image.
     """
     boxes, scores, counts, images = map_npz(path, "proposals", "boxes", "scores", "counts", "images")
     if boxes.shape != (len(scores), 4) or counts.shape != images.shape or np.any(counts < 0) or (

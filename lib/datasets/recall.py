@@ -1,4 +1,4 @@
-"""How many annotated objects a set of proposals finds."""
+"""Recall: the fraction of annotated objects found by a set of proposals."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import numpy as np
 from datasets.roidb import Entry
 from utils.cython_bbox import bbox_overlaps
 
-# Areas of objects in square pixels, from and to, both included
+# Areas of objects in square pixels, from and to, inclusive
 AREA_RANGES = {"all": (0, 1e10), "small": (0, 32 ** 2), "medium": (32 ** 2, 96 ** 2),
                "large": (96 ** 2, 1e10), "96-128": (96 ** 2, 128 ** 2), "128-256": (128 ** 2, 256 ** 2),
                "256-512": (256 ** 2, 512 ** 2), "512-inf": (512 ** 2, 1e10)}
@@ -21,9 +21,9 @@ def evaluate_recall(roidb: Sequence[Entry], candidate_boxes: Sequence[np.ndarray
 
     roidb            entries with the objects and, unless given as `candidate_boxes` (per image, best first), the
                      proposals
-    thresholds       least IoU of a match; 0.5, 0.55, .. 0.95 if not given
+    thresholds       minimum IoU of a match; default: 0.5, 0.55, .. 0.95
     area             one of AREA_RANGES: only objects of this size count
-    limit            number of proposals to take of each image
+    limit            most proposals to use per image
     returns          `recalls` at the `thresholds`, their mean `ar`, and `gt_overlaps`, the objects' IoUs, ascending
     Raises ValueError for an unknown `area`.
     """
@@ -44,9 +44,9 @@ def evaluate_recall(roidb: Sequence[Entry], candidate_boxes: Sequence[np.ndarray
 
 
 def match_greedily(overlaps: np.ndarray) -> np.ndarray:
-    """IoU each object gets: the pair of highest IoU is matched first, and both are removed.
+    """IoU of each object's match: the pair of highest IoU is matched first, and both are removed.
 
-    overlaps  (boxes, objects); returns (objects,), 0 for an object left without a box
+    overlaps  (boxes, objects); returns (objects,), 0 for an unmatched object
     """
     overlaps, found = overlaps.copy(), np.zeros(overlaps.shape[1])
     for _ in range(min(overlaps.shape)):

@@ -1,4 +1,4 @@
-"""The images of a data set with their objects, in a few arrays: some hundred bytes an image."""
+"""The images of a data set with their objects, in a few arrays: some hundred bytes per image."""
 from __future__ import annotations
 
 from array import array
@@ -22,9 +22,9 @@ class Record:
 
 
 class Records:
-    """Images with their objects, N of them in an image.
+    """Images with their objects, N per image.
 
-    classes    class names, the background first; all names of the records' objects are among them
+    classes    class names, background first; include the names of all objects
     names      of the images; paths  their files; sizes  (I, 2) int32 width, height
     boxes      (N, 4) float32 of each image, see `Record`
     labels     (N,) int32 of each image, indices of `classes`

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from datasets.source import DatasetError
 
-if TYPE_CHECKING:       # a module that registers a data set need not load everything
+if TYPE_CHECKING:       # so that a module that registers a data set need not import everything
     from datasets.imdb import imdb
 
 registered: dict[str, Callable[[], imdb]] = {}
 
 
 def register(name: str, make: Callable[[], imdb]) -> None:
-    """Let get_imdb(name) call make(). Raises DatasetError if the name is taken."""
+    """Make get_imdb(name) call make(). Raises DatasetError if the name is taken."""
     if name in registered:
         raise DatasetError(f"a data set named {name!r} is registered already")
     registered[name] = make

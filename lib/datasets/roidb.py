@@ -1,11 +1,11 @@
 """Entries of a roidb: the RoIs of one image each, and the operations that combine and mirror them.
 
-An entry is a dictionary, or looks like one (see lazy_roidb.py). N RoIs (annotated objects first, then proposals):
+An entry is a dictionary, or behaves like one (see lazy_roidb.py). N RoIs (annotated objects first, then proposals):
 
     boxes         (N, 4) float32, x1, y1, x2, y2: zero-based inclusive pixel corners in the original image
     gt_classes    (N,) int32, class of an annotated object, 0 for a proposal
     max_overlaps  (N,) float32, IoU with the best object of the image, 1 for an object
-    max_classes   (N,) int32, class of that object, 0 where no object is touched
+    max_classes   (N,) int32, class of that object, 0 if no object overlaps
     seg_areas     (N,) float32, area of an object in pixels, 0 for a proposal
     flipped       whether boxes are those of the mirrored image
 """
@@ -32,7 +32,7 @@ def objects_entry(boxes: np.ndarray, classes: np.ndarray) -> Entry:
 
 
 def proposals_entry(boxes: np.ndarray, objects: Mapping[str, Any] | None = None) -> Entry:
-    """Entry of proposals (N, 4), labelled by the object each overlaps most (the first one, where equal)."""
+    """Entry of proposals (N, 4), labelled by the object each overlaps most (the first one if tied)."""
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
     overlaps, classes = np.zeros(len(boxes), np.float32), np.zeros(len(boxes), np.int32)
     if objects is not None and len(objects["boxes"]) and len(boxes):
@@ -45,7 +45,7 @@ def proposals_entry(boxes: np.ndarray, objects: Mapping[str, Any] | None = None)
 
 
 def merge(first: Sequence[Entry], second: Sequence[Entry]) -> list[Entry]:
-    """Join the RoIs of two roidbs image by image; both are left as they are."""
+    """Join the RoIs of two roidbs image by image, as new entries."""
     return [merge_entries(*pair) for pair in zip(first, second, strict=True)]
 
 

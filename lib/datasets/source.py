@@ -1,4 +1,4 @@
-"""What the reader of a format returns: the images of one split and their annotations, as they stand in the files."""
+"""What the reader of a format returns: the images of one split and their annotations, as found in the files."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,17 +13,17 @@ from utils.errors import UserError
 
 
 class DatasetError(UserError, ValueError):
-    """A data set is not where, or not what, it should be."""
+    """A data set is missing or not as expected."""
 
 
 class AnnotationError(UserError, ValueError):
-    """An annotation file is missing or is not what it should be; the message names the file."""
+    """An annotation file is missing or not as expected; the message names the file."""
 
 
 @dataclass
 class Annotation:
-    """The objects of one image, as they stand in the file."""
-    names: list[str]            # class of each object, without surrounding blanks
+    """The objects of one image, as found in the file."""
+    names: list[str]            # class of each object, without surrounding spaces
     boxes: np.ndarray           # (N, 4) float32 x1, y1, x2, y2: inclusive corners, see `Source.is_zero_based`
     difficult: np.ndarray       # (N,) bool
     size: tuple[int, int] | None    # width, height; None if the file does not say
@@ -31,7 +31,7 @@ class Annotation:
     @classmethod
     def of(cls, names: Sequence[str], boxes: ArrayLike, difficult: ArrayLike | None = None,
            size: tuple[int, int] | None = None) -> Annotation:
-        """An annotation from lists, maybe empty ones; without `difficult` no object is difficult.
+        """An annotation from lists, possibly empty; without `difficult` no object is difficult.
 
         Raises AnnotationError if their lengths differ.
         """
@@ -43,28 +43,28 @@ class Annotation:
 
 
 class SourceImage(NamedTuple):
-    """An image that a split lists."""
-    name: str           # without folder and ending
+    """An image listed in a split."""
+    name: str           # without folder and extension
     file: str | None    # None: there is no image file of this name
 
 
 @dataclass(frozen=True)
 class Source:
-    """One split of a data set. Annotations are read one at a time, and not kept.
+    """One split of a data set. Annotations are read one at a time and not kept.
 
-    name            of the data set and the split, such as 'BCCD_train': names output folders
-    split           'train', 'test', ...; 'all' where there are no splits
-    images          in order; one that is listed twice is used once
-    read            read(name, size) is the annotation of an image of this name and (width, height); raises
-                    AnnotationError, and the image is left out
+    name            of the data set and the split, such as 'BCCD_train'; used for output folders
+    split           'train', 'test', ...; 'all' if there are no splits
+    images          in order; duplicates are used once
+    read            read(name, size) returns the annotation of the image with this name and (width, height); if it
+                    raises AnnotationError, the image is left out
     classes         class names; None: those of `training_names`
-    training_names  how often each class name occurs in the training split, whichever split this one is
-    is_zero_based   whether the first pixel is 0, and not 1, in all of the data set
-    annotated       whether any image has an annotation; if none has, the split can be tested on, not evaluated
+    training_names  number of objects of each class in the training split, whichever split this is
+    is_zero_based   whether coordinates count from 0, not from 1, in the whole data set
+    annotated       whether any image has an annotation; otherwise the split can be tested on, but not evaluated
     use_difficult   train on objects marked as difficult; None: not specified
 
     For messages: `noun` is what holds the annotation of an image, such as 'XML file'; `images_in`, `annotations_in` and
-    `training_in` are where images, annotations and class names were looked for.
+    `training_in` say where images, annotations and class names were looked for.
     """
     name: str
     split: str

@@ -15,11 +15,11 @@ def voc_eval(detpath: str, annopath: str, imagesetfile: str, classname: str, cac
              ovthresh: float = 0.5, use_07_metric: bool = False) -> tuple[np.ndarray, np.ndarray, float]:
     """Evaluate a file of detections against XML files; see `average_precision` for the results.
 
-    detpath       file of detections, `{}` stands for the class: lines `image score x1 y1 x2 y2`
-    annopath      XML file of an image, `{}` stands for its name; coordinates as in `detpath`
-    imagesetfile  names of the images, one a line
-    classname     upper and lower case do not count
-    cachedir      an argument of py-faster-rcnn's: nothing is cached here
+    detpath       file of detections, with `{}` for the class: lines `image score x1 y1 x2 y2`
+    annopath      XML file of an image, with `{}` for its name; coordinates as in `detpath`
+    imagesetfile  names of the images, one per line
+    classname     case-insensitive
+    cachedir      kept for py-faster-rcnn's callers; nothing is cached
     """
     objects = {}
     for name in Path(imagesetfile).read_text(encoding="utf-8").split():

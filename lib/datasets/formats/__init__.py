@@ -1,7 +1,7 @@
-"""The catalogue of formats in which data sets keep their annotations.
+"""The catalogue of annotation formats.
 
 A format is one reader: a function of a path and a split that returns a Source, or None for a path that is not in this
-format. Cleaning, reports, training and evaluation work from the Source.
+format. Cleaning, reports, training and evaluation work on the Source.
 """
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from datasets.source import DatasetError, Source
 
 Reader = Callable[[Path, str | None], Source | None]
 
-_readers: list[Reader] = [      # in the order in which they are asked
-    voc.read,       # the last: it takes any folder, and says what it lacks
+_readers: list[Reader] = [      # in the order in which they are tried
+    voc.read,       # last: it accepts any folder, and reports what is missing
 ]
 
 
 def register(reader: Reader) -> Reader:
-    """Add a format, which is asked before those that are there. May decorate its reader.
+    """Add a format, which is tried before the existing ones. May decorate its reader.
 
-    reader  reader(path, split): `path` need not exist; without `split` the one to train on is wanted, else all images.
+    reader  reader(path, split): `path` need not exist; `split` None means the one to train on, or else all images.
             Returns None if the path is not in this format; raises DatasetError that says what is missing or wrong
-    Raises DatasetError if it is registered already.
+    Raises DatasetError if it is already registered.
     """
     if reader in _readers:
         raise DatasetError(f"{reader.__module__}.{reader.__qualname__} is registered already")
@@ -33,7 +33,7 @@ def register(reader: Reader) -> Reader:
 
 
 def find_source(path: str | os.PathLike, split: str | None = None) -> Source:
-    """A split of the data set at a path, in the first format that knows it. Raises DatasetError."""
+    """A split of the data set at a path, by the first format that recognises it. Raises DatasetError."""
     path = Path(path)
     for reader in _readers:
         source = reader(path, split)

@@ -1,8 +1,8 @@
-"""PASCAL VOC's XML, an annotation file for each image. Three layouts are known:
+"""PASCAL VOC's XML, with one annotation file per image. Three layouts are supported:
 
   VOC        Annotations/*.xml, JPEGImages/*, ImageSets/Main/<split>.txt
-  flat       images and XML files side by side in one folder, or in one folder per split (train, test, ...), which
-             may lie in a folder of their own (images/train, images/test)
+  flat       images and XML files side by side in one folder, or in one folder per split (train, test, ...), perhaps
+             inside another folder (images/train, images/test)
   YAML file  keys: root (default: the file's folder), images, annotations (folders), image_sets (split: file of
              names), classes (list), zero_based, use_difficult (true or false); all are optional
 """
@@ -34,7 +34,7 @@ from utils.timer import with_progress
 def read(path: Path, split: str | None) -> Source | None:
     """A split of a folder or YAML file: without `split`, 'trainval', else 'train', else all images.
 
-    None if it is neither; raises DatasetError that says what was looked for and what is there.
+    None if it is neither; raises DatasetError that says what was expected and what was found.
     """
     if path.is_dir():
         return read_folder(path, split)
@@ -44,7 +44,7 @@ def read(path: Path, split: str | None) -> Source | None:
 
 
 def read_folder(path: Path, split: str | None) -> Source:
-    """A split of a folder in VOC's layout or the flat one, see `read`."""
+    """A split of a folder in VOC's or the flat layout, see `read`."""
     if (path / "Annotations").is_dir():
         sets = {file.stem: file for file in entries(path / "ImageSets" / "Main") if file.suffix == ".txt"}
         return _listed(path, path / "JPEGImages", path / "Annotations", sets, split)
@@ -53,7 +53,7 @@ def read_folder(path: Path, split: str | None) -> Source:
 
 # ---- layouts
 def _described(path: Path, split: str | None) -> Source:
-    """What a YAML file describes."""
+    """The split described by a YAML file."""
     try:
         content = read_description(path)
     except ValueError as error:
@@ -67,7 +67,7 @@ def _described(path: Path, split: str | None) -> Source:
 
 
 def _listed(root: Path, images: Path, annotations: Path, sets: dict[str, Path], split: str | None) -> Source:
-    """The splits are files of image names."""
+    """A split of a layout whose splits are files of image names."""
     chosen = choose_split(split, sets, root)
     known = {os.path.splitext(file)[0] for folder in (images, annotations) for file in file_names(folder)}
     index = read_image_set(sets[chosen], known) if chosen else _stems(annotations)
@@ -77,7 +77,7 @@ def _listed(root: Path, images: Path, annotations: Path, sets: dict[str, Path], 
 
 
 def _flat(path: Path, split: str | None) -> Source:
-    """Images and XML files are side by side, and the splits are folders."""
+    """A split of the flat layout, whose splits are folders."""
     if split is None and _stems(path) and any((path.parent / name).is_dir() for name in TRAINING_SPLITS):
         path, split = path.parent, path.name    # .../images/test: class names are those of .../images/train
     path = _folder_of_splits(path)
@@ -101,9 +101,9 @@ def _flat_splits(path: Path) -> dict[str, Path]:
 
 
 def _folder_of_splits(path: Path) -> Path:
-    """The folder itself, or where it holds no XML files the one folder in it that has folders with some.
+    """The folder itself or, if it holds no XML files, its only subfolder that contains folders with XML files.
 
-    Raises DatasetError that names them where there are several.
+    Raises DatasetError naming them if there are several.
     """
     if _stems(path) or _flat_splits(path):
         return path
@@ -113,7 +113,7 @@ def _folder_of_splits(path: Path) -> Path:
     return inner[0] if inner else path
 
 
-# ---- what is read from the files
+# ---- reading the files
 def _source(root: Path, split: str | None, images: Path, annotations: Path, index: Sequence[str],
             training: Path, training_names: Sequence[str], folders: Sequence[Path]) -> Source:
     """The images `index` of a split; `training` has the XML files of its training split, `folders` those of all."""
@@ -130,7 +130,7 @@ def _source(root: Path, split: str | None, images: Path, annotations: Path, inde
 
 
 def _count_names(folder: Path, names: Sequence[str]) -> Counter[str]:
-    """How often each class is annotated in these XML files; broken and missing ones are passed over."""
+    """Number of objects of each class in these XML files; broken and missing files are skipped."""
     counts: Counter[str] = Counter()
     for name in with_progress("class names", names):
         try:
@@ -150,5 +150,5 @@ def _annotation_file(folder: Path, name: str) -> str:
 
 
 def _stems(folder: Path) -> list[str]:
-    """Names of the XML files in a folder, without ending."""
+    """Names of the XML files in a folder, without extension."""
     return [stem for stem, suffix in map(os.path.splitext, file_names(folder)) if suffix == ".xml"]

@@ -29,7 +29,7 @@ def read_annotation(path: str | os.PathLike) -> Annotation:
 
 
 def has_zero(path: str | os.PathLike) -> bool:
-    """Whether an xmin or ymin in the file is 0: then its coordinates count from 0, not from 1."""
+    """Whether an xmin or ymin in the file is 0, so that its coordinates count from 0, not from 1."""
     with open(path, "rb") as file:
         return re.search(rb"<[xy]min>\s*[+-]?0+(\.0*)?\s*<", file.read()) is not None
 
@@ -60,7 +60,7 @@ def _text(element: ElementTree.Element, key: str) -> str:
 
 
 def _size(root: ElementTree.Element) -> tuple[int, int] | None:
-    """Width and height; many programs write 0, or nothing, where they do not know it."""
+    """Width and height; None if unknown, for which many programs write 0, or nothing."""
     try:
         width, height = (int(float(root.findtext(f"size/{key}") or 0)) for key in ("width", "height"))
     except ValueError:

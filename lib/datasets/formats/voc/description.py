@@ -1,4 +1,4 @@
-"""The YAML file that describes a data set of one's own."""
+"""The YAML file that describes a custom data set."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +11,7 @@ import yaml
 
 @dataclass(frozen=True)
 class Description:
-    """What the file says; its keys are the fields, all of them optional."""
+    """The file's content; its keys are the fields, all of them optional."""
     root: str = "."                         # folder
     images: str = "JPEGImages"              # folder
     annotations: str = "Annotations"        # folder
@@ -22,9 +22,9 @@ class Description:
 
 
 def read_description(path: Path) -> Description:
-    """Read a description; a key without a value is as good as none.
+    """Read a description; a key without a value is ignored.
 
-    Raises ValueError that names the key and what was found.
+    Raises ValueError naming the key and what was found.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
@@ -37,7 +37,7 @@ def read_description(path: Path) -> Description:
 
 
 def _text(key: str, value: object) -> str:
-    """A number is text without quotes; true and no are not what they seem."""
+    """Accepts an unquoted number as text, but no booleans, such as an unquoted true or no."""
     if isinstance(value, bool) or not isinstance(value, str | int | float) or not str(value).strip():
         raise _wrong(key, "a text", value)
     return str(value).strip()

@@ -11,11 +11,11 @@ import numpy as np
 
 
 def bbox_transform(ex_rois: np.ndarray, gt_rois: np.ndarray) -> np.ndarray:
-    """Regression targets that lead from `ex_rois` to `gt_rois`.
+    """Regression targets that map `ex_rois` to `gt_rois`.
 
     dx = (gx - ex) / ew, dy = (gy - ey) / eh, dw = ln(gw / ew), dh = ln(gh / eh); x, y centres, w, h sizes.
 
-    ex_rois, gt_rois  (N, 4) boxes; integers are computed in float64
+    ex_rois, gt_rois  (N, 4) boxes; integers are converted to float64
     returns           (N, 4) dx, dy, dw, dh, in the wider float type of the two
     """
     ex_centres, ex_sizes = _centres_and_sizes(_as_float(ex_rois))
@@ -28,8 +28,8 @@ def bbox_transform_inv(boxes: np.ndarray, deltas: np.ndarray) -> np.ndarray:
 
     centre' = d * size + centre, size' = exp(d) * size, corners = centre' -/+ size' / 2. This is not the exact
     inverse of `bbox_transform`: x2 and y2 come out one pixel larger. Trained nets depend on it.
-    dw and dh have no limit, but where a result would overflow it stays finite, at a quarter of the largest
-    number of its type; clipped to the image, such a box is like any other huge one. NaN stays NaN.
+    dw and dh are unlimited, but a result that would overflow is limited to a quarter of the largest number of its
+    type; clipped to the image, such a box is like any other huge one. NaN stays NaN.
 
     boxes    (N, 4)
     deltas   (N, 4 * k): dx, dy, dw, dh for each of k classes
@@ -46,7 +46,7 @@ def bbox_transform_inv(boxes: np.ndarray, deltas: np.ndarray) -> np.ndarray:
 
 
 def clip_boxes(boxes: np.ndarray, im_shape: Sequence[float]) -> np.ndarray:
-    """Boxes with x moved into [0, width - 1] and y into [0, height - 1]; a new array.
+    """Boxes with x clipped to [0, width - 1] and y to [0, height - 1]; a new array.
 
     boxes     (N, 4 * k)
     im_shape  (height, width, ...) of the image
@@ -58,7 +58,7 @@ def clip_boxes(boxes: np.ndarray, im_shape: Sequence[float]) -> np.ndarray:
 
 def per_class_targets(labels: np.ndarray, targets: np.ndarray, num_classes: int,
                       inside_weights: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Put each row's four regression targets into the columns of its class.
+    """Place each row's four regression targets in the columns of its class.
 
     labels          (R,) classes; rows of class 0 (background) stay zero
     targets         (R, 4)
@@ -90,7 +90,7 @@ def unnormalize_weights(weights: np.ndarray, bias: np.ndarray, means: np.ndarray
 
 def normalize_weights(weights: np.ndarray, bias: np.ndarray, means: np.ndarray,
               stds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The inverse of `unnormalize_weights`, to train on from published weights; a std of 0 counts as 1."""
+    """The inverse of `unnormalize_weights`, to continue training from published weights; a std of 0 counts as 1."""
     divisor = np.where(np.asarray(stds) > 0, stds, 1.0)
     scale = divisor.reshape(-1, *[1] * (weights.ndim - 1))
     return (weights / scale).astype(weights.dtype), ((bias - means) / divisor).astype(bias.dtype)

@@ -1,4 +1,4 @@
-"""Where a training run keeps what it resumes from, and fingerprints of what it was made from.
+"""Checkpoints from which a training run resumes, and fingerprints of its inputs.
 
 Equal fingerprints mean an equal result.
 """
@@ -16,10 +16,10 @@ from fast_rcnn.config import Settings, cfg, flatten, plain
 from utils import other_caffe, parallel, prototxt
 from utils.files import read_record, sha256_file, sha256_json, write_json
 
-# Without influence on results: where things are, how fast, how often something is written
+# Without effect on results: locations, speed, how often files are written
 _IRRELEVANT = {"ROOT_DIR", "DATA_DIR", "MODELS_DIR", "EXP_DIR", "MATLAB", "GPU_ID", "USE_GPU_NMS", "NUM_WORKERS",
                "FEATURE_MEMORY_MB", "FEATURE_DISK_MB", "TRAIN.USE_PREFETCH", "TRAIN.SNAPSHOT_ITERS", "IMPORTS_DIR"}
-# Beginnings of the names of settings that a step never reads
+# Prefixes of the settings that a step never reads
 _UNREAD = {
     "rpn": ("TEST.", "TRAIN.OHEM_", "TRAIN.BATCH_SIZE", "TRAIN.FG_FRACTION", "TRAIN.BBOX_"),
     "fast_rcnn": ("TEST.", "TRAIN.RPN_"),
@@ -29,12 +29,12 @@ _UNREAD = {
 
 
 class Checkpoints:
-    """The newest checkpoint of a run, in a folder of its own. Of several processes the first one writes it.
+    """The newest checkpoint of a run, in its own folder. In a parallel run the first process writes it.
 
-    `checkpoint.json` names the files and is written last, so it is never about files that are not complete.
+    `checkpoint.json` names the files and is written last, so that it never names incomplete files.
 
-    folder    where they are kept; made when the first one is written
-    run_hash  fingerprint of what the run was made from; a checkpoint of another run is not used
+    folder    where checkpoints are kept; created with the first one
+    run_hash  fingerprint of the run's inputs; checkpoints of other runs are not used
     """
 
     def __init__(self, folder: str | os.PathLike, run_hash: str = "") -> None:
@@ -42,13 +42,13 @@ class Checkpoints:
         self._note = self.folder / "checkpoint.json"
 
     def write(self, solver: Any) -> None:
-        """Keep weights, history and iteration of a solver, and remove the checkpoint before.
+        """Save weights, history and iteration of a solver, and remove the previous checkpoint.
 
-        Other Caffes do not let us say where: there is no checkpoint then.
+        No checkpoint is written on other Caffes, which do not allow choosing the folder.
         """
         if parallel.is_first():
             self._write(solver)
-        parallel.wait()     # nobody leaves, and so ends the run, before it is complete
+        parallel.wait()     # no process may leave, which would end the run, before it is complete
 
     def _write(self, solver: Any) -> None:
         target = self.folder / f"iter_{solver.iter}"
@@ -62,7 +62,7 @@ class Checkpoints:
                 shutil.rmtree(other)
 
     def newest(self) -> Path | None:
-        """The solver state to go on from; None if there is none of this run."""
+        """The solver state to resume from; None if there is none of this run."""
         if not self._note.exists():
             return None
         note = read_record(self._note, self.how_to_begin_anew, run=str, state=str)
@@ -81,12 +81,12 @@ class Checkpoints:
 
 
 def net_fingerprint(path: str | os.PathLike) -> str:
-    """Fingerprint of what a net's prototxt says; comments and layout do not count."""
+    """Fingerprint of a net's prototxt, ignoring comments and layout."""
     return hashlib.sha256(prototxt.read_net(path).SerializeToString(deterministic=True)).hexdigest()
 
 
 def solver_fingerprint(path: str | os.PathLike) -> str:
-    """Fingerprint of a solver's settings; where its net lies does not count."""
+    """Fingerprint of a solver's settings, ignoring the path of its net."""
     param = prototxt.read_solver(path)
     param.ClearField("train_net")
     param.ClearField("net")
@@ -104,7 +104,7 @@ def data_digest(imdb: Any) -> str:
 
 def run_fingerprint(solver: str | os.PathLike, weights: str | os.PathLike | None,
                     proposals: str | os.PathLike | None, imdb: Any, processes: int = 1) -> str:
-    """Fingerprint of what one solver trains from: files, data set, cfg as it is now, and the number of processes."""
+    """Fingerprint of the inputs of a solver's run: files, data set, the current cfg, and the number of processes."""
     files = [sha256_file(path) for path in (weights, proposals) if path]
     return sha256_json([solver_fingerprint(solver), net_fingerprint(prototxt.net_of_solver(solver)), *files,
                         data_digest(imdb), relevant_settings(plain(cfg), "both"),

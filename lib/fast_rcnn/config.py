@@ -1,12 +1,12 @@
 """All settings of training and testing: their defaults, and how files and command lines change them.
 
 Settings are a tree of `Config` nodes read as attributes (`cfg.TRAIN.BATCH_SIZE`). The keys are those of
-py-faster-rcnn and of its OHEM fork; those marked "ours" exist only here. `make_settings` gives frozen ones. `cfg` is
-the one object that users import and change; it is read at the edges (tools, train.py, a Python layer's setup, and where
-a function of py-faster-rcnn is called without settings). What lies below takes plain arguments.
+py-faster-rcnn and of its OHEM fork; those marked "ours" exist only here. `make_settings` returns frozen settings.
+`cfg` is the one object that users import and change; it is read at the edges (tools, train.py, a Python layer's setup,
+and functions of py-faster-rcnn that are called without settings). Everything below takes plain arguments.
 
 Every change is checked against the default of the same key: an unknown key or a wrong type raises
-`ConfigError` with the key's full name. `check_cfg` (cfg_checks.py) finds what cannot work, before training starts.
+`ConfigError` with the key's full name. `check_cfg` (cfg_checks.py) finds settings that cannot work, before training.
 """
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ Changes = dict[str, Any]       # checked values by full key, such as 'TRAIN.BATC
 
 
 class ConfigError(UserError, ValueError):
-    """A setting is unknown, has the wrong type, or cannot work together with another one."""
+    """A setting is unknown, has the wrong type, or conflicts with another one."""
 
 
 class Named(Protocol):
-    """What has a name, such as a data set and a net."""
+    """Anything with a name, such as a data set or a net."""
 
     @property
     def name(self) -> str: ...
@@ -44,7 +44,7 @@ class Named(Protocol):
 class Config(EasyDict):
     """Dictionary whose keys are read and assigned as attributes; attributes cannot add new keys.
 
-    Once frozen it refuses every change with a ConfigError; copies of it can be changed.
+    Once frozen, every change raises ConfigError; copies can be changed.
     """
 
     _frozen = False
@@ -69,7 +69,7 @@ class Config(EasyDict):
         return Config, (dict(self),)
 
     def freeze(self) -> Config:
-        """Refuse changes from now on, in sections and arrays as well; returns itself."""
+        """Refuse changes from now on, including to sections and arrays; returns itself."""
         for value in self.values():
             if isinstance(value, Config):
                 value.freeze()
@@ -80,7 +80,7 @@ class Config(EasyDict):
 
 
 def _guarded(method: Callable[..., Any]) -> Callable[..., Any]:
-    """A method of dict that changes it, for `Config`: refused if that is frozen."""
+    """A mutating method of dict, for `Config`: raises ConfigError if that is frozen."""
     @functools.wraps(method)
     def change(self: Config, *args: Any, **keys: Any) -> Any:
         if self._frozen:
@@ -90,7 +90,7 @@ def _guarded(method: Callable[..., Any]) -> Callable[..., Any]:
     return change
 
 
-# Those of dict: EasyDict's keep a second copy of each value as an instance attribute
+# dict's own methods: EasyDict's keep a second copy of each value as an instance attribute
 for _name in ("__setitem__", "__delitem__", "__ior__", "clear", "pop", "popitem", "setdefault", "update"):
     setattr(Config, _name, _guarded(getattr(dict, _name)))
 
@@ -98,74 +98,74 @@ for _name in ("__setitem__", "__delitem__", "__ior__", "clear", "pop", "popitem"
 _ROOT = str(Path(__file__).resolve().parents[2])
 
 _TRAIN = dict(
-    # Images: shorter side in pixels (one of them is drawn per image), longest allowed side, images per batch
+    # Images: shorter side in pixels (one is drawn per image), longest allowed side, images per batch
     SCALES=(600,), MAX_SIZE=1000, IMS_PER_BATCH=2,
     # Add the mirror image of every photograph
     USE_FLIPPED=True,
-    # Group wide with wide and tall with tall images in a batch, so that little of it is padding
+    # Group wide images with wide and tall with tall ones in a batch, to reduce padding
     ASPECT_GROUPING=True,
     # Prepare the next batches in the background, see NUM_WORKERS
     USE_PREFETCH=True,
-    # RoIs per batch (all images together), largest share of foreground, IoU limits: fg >= FG_THRESH,
+    # RoIs per batch (all images together), maximum fraction of foreground, IoU thresholds: fg >= FG_THRESH,
     # bg in [BG_THRESH_LO, BG_THRESH_HI)
     BATCH_SIZE=128, FG_FRACTION=0.25, FG_THRESH=0.5, BG_THRESH_HI=0.5, BG_THRESH_LO=0.1,
-    # Box regression: train it at all; least IoU of an example; weight of dx, dy, dw, dh
+    # Box regression: whether to train it; minimum IoU of an example; weights of dx, dy, dw, dh
     BBOX_REG=True, BBOX_THRESH=0.5, BBOX_INSIDE_WEIGHTS=(1.0, 1.0, 1.0, 1.0),
-    # Normalise regression targets, by the numbers below if PRECOMPUTED, else by those of the training set
+    # Normalise regression targets, with the numbers below if PRECOMPUTED, else with the training set's statistics
     BBOX_NORMALIZE_TARGETS=True, BBOX_NORMALIZE_TARGETS_PRECOMPUTED=False,
     BBOX_NORMALIZE_MEANS=(0.0, 0.0, 0.0, 0.0), BBOX_NORMALIZE_STDS=(0.1, 0.1, 0.2, 0.2),
-    # Iterations between snapshots, and a word put into their file names (before stage1 or stage2, where there are some)
+    # Iterations between snapshots, and a word inserted into their file names (before stage1 or stage2, if any)
     SNAPSHOT_ITERS=10000, SNAPSHOT_INFIX="",
-    # Where RoIs come from: 'selective_search', 'gt' or 'rpn' (a file of proposals)
+    # Source of RoIs: 'selective_search', 'gt' or 'rpn' (a file of proposals)
     PROPOSAL_METHOD="selective_search",
-    # Region proposal network: the net contains one; IoU limits of its labels; do negatives win over positives
+    # Region proposal network: whether the net has one; IoU thresholds of its labels; let negatives override positives
     HAS_RPN=False, RPN_POSITIVE_OVERLAP=0.7, RPN_NEGATIVE_OVERLAP=0.3, RPN_CLOBBER_POSITIVES=False,
-    # Its batch: largest share of positives, anchors per image
+    # Its batch: maximum fraction of positives, anchors per image
     RPN_FG_FRACTION=0.5, RPN_BATCHSIZE=256,
-    # Its proposals: NMS limit, boxes before and after NMS, smallest side in pixels of the original image
+    # Its proposals: NMS threshold, boxes before and after NMS, smallest side in pixels of the original image
     RPN_NMS_THRESH=0.7, RPN_PRE_NMS_TOP_N=12000, RPN_POST_NMS_TOP_N=2000, RPN_MIN_SIZE=16,
-    # Its regression weights; share p of the positives' weight (negatives 1 - p), or -1 for equal weights
+    # Its regression weights; total weight p of the positives (negatives 1 - p), or -1 for equal weights
     RPN_BBOX_INSIDE_WEIGHTS=(1.0, 1.0, 1.0, 1.0), RPN_POSITIVE_WEIGHT=-1.0,
-    # Online hard example mining: use it (alternating optimisation does, unless a file or --set says False); remove near
-    # copies among the RoIs by NMS on the loss at this limit
+    # Online hard example mining: whether to use it (alternating optimisation does, unless a file or --set says False);
+    # whether to remove near-duplicate RoIs first, by NMS on the loss at this threshold
     USE_OHEM=False, OHEM_USE_NMS=True, OHEM_NMS_THRESH=0.7,
 )
 
 _TEST = dict(
     # Images as in TRAIN; several scales make a pyramid
     SCALES=(600,), MAX_SIZE=1000,
-    # NMS limit of final detections; scores from SVMs instead of softmax; apply the regressed boxes
+    # NMS threshold of final detections; scores from SVMs instead of softmax; apply the regressed boxes
     NMS=0.3, SVM=False, BBOX_REG=True,
     HAS_RPN=False, PROPOSAL_METHOD="selective_search",
     RPN_NMS_THRESH=0.7, RPN_PRE_NMS_TOP_N=6000, RPN_POST_NMS_TOP_N=300, RPN_MIN_SIZE=16,
 )
 
 _MISC = dict(
-    # Two boxes are the same for the net when round(scaled box * DEDUP_BOXES) is (1/16: feature cells); 0: off
+    # Two boxes are duplicates if round(scaled box * DEDUP_BOXES) is equal (1/16: feature cells); 0: off
     DEDUP_BOXES=1.0 / 16.0,
-    # Subtracted from each pixel (B, G, R), which is then divided by PIXEL_STDS (ours; nets trained from
-    # nothing want inputs near 1, ImageNet nets of Caffe want 1 = no division)
+    # Subtracted from each pixel (B, G, R), which is then divided by PIXEL_STDS (ours; nets trained from scratch need
+    # inputs near 1, ImageNet nets of Caffe need 1 = no division)
     PIXEL_MEANS=np.array([[[102.9801, 115.9465, 122.7717]]]), PIXEL_STDS=np.array([[[1.0, 1.0, 1.0]]]),
-    # Processes that read and scale images ahead of their use, in training (TRAIN.USE_PREFETCH) and in tests; 0: threads
-    # do it (ours)
+    # Ours: worker processes that read and scale images ahead, in training (TRAIN.USE_PREFETCH) and in tests; 0: threads
+    # instead
     NUM_WORKERS=2,
-    # Ours: keep what the frozen layers of a net make of each image, in memory and then on disk, instead of computing it
-    # in every epoch. Images that are padded in a batch then have other values next to the padding. Under torchrun the
-    # budgets are those of all processes together, which divide them equally
+    # Ours: cache the outputs of frozen layers for each image, in memory and then on disk, instead of computing them in
+    # every epoch. Images that are padded in a batch then have different values next to the padding. Under torchrun the
+    # budgets are divided equally among the processes
     REUSE_FEATURES=True, FEATURE_MEMORY_MB=2048, FEATURE_DISK_MB=20480,
     RNG_SEED=3,
-    # Where output/ is; data sets and initial weights; the nets that --net_name finds
+    # Folders: of output/; of data sets and initial weights; of the nets for --net_name
     ROOT_DIR=_ROOT, DATA_DIR=os.path.join(_ROOT, "data"), MODELS_DIR=os.path.join(_ROOT, "models"),
     # Folder in output/ for the results of an experiment
     EXP_DIR="default",
     USE_GPU_NMS=True, GPU_ID=0,
-    # Accepted because older files have them; nothing reads them
+    # Accepted for older files; unused
     EPS=1e-14, MATLAB="matlab",
     # Ours: arithmetic of convolutions and matrix products: 'float32', 'tf32' (CUDA) or 'bfloat16'; weights and losses
     # stay float32
     PRECISION="float32",
-    # Ours: modules of the user's own to import, by name (docs/plugins.md), and where they are searched besides
-    # PYTHONPATH: the folder of the file that names them, which is filled in when that is read
+    # Ours: user modules to import, by name (docs/plugins.md), and the folder searched besides PYTHONPATH: that of the
+    # file that names them, filled in when it is read
     IMPORTS=(), IMPORTS_DIR="",
 )
 _ADDED_LATER = ("IMPORTS", "IMPORTS_DIR")   # files and fingerprints of older versions lack them
@@ -176,7 +176,7 @@ cfg = copy.deepcopy(_DEFAULTS)
 
 
 def reset_cfg() -> None:
-    """Set every key back to its default; nodes stay the same objects."""
+    """Reset every key to its default; nodes stay the same objects."""
     for name, default in _DEFAULTS.items():
         node = cfg.get(name)
         if isinstance(default, Config) and isinstance(node, Config):
@@ -189,12 +189,12 @@ def reset_cfg() -> None:
 
 
 def set_cfg(settings: Config) -> None:
-    """Let `cfg` be equal to full settings; nodes stay the same objects."""
+    """Set all of `cfg` to these settings; nodes stay the same objects."""
     _assign(cfg, dict(flatten(copy.deepcopy(settings))))
 
 
 def make_settings(*changes: Mapping[str, Any]) -> Config:
-    """Frozen settings: the defaults, changed by each of the mappings of full keys in turn. Raises ConfigError."""
+    """Frozen settings: the defaults, changed by each mapping of full keys in turn. Raises ConfigError."""
     settings = copy.deepcopy(_DEFAULTS)
     for each in changes:
         _assign(settings, _checked(each.items()))
@@ -202,17 +202,17 @@ def make_settings(*changes: Mapping[str, Any]) -> Config:
 
 
 def cfg_from_file(filename: str | os.PathLike) -> None:
-    """Change `cfg` by a YAML file that holds any subset of the keys; all its errors are reported together."""
+    """Update `cfg` from a YAML file with any subset of the keys; all its errors are reported together."""
     _assign(cfg, file_changes(filename))
 
 
 def cfg_from_list(pairs: Sequence[Any]) -> None:
-    """Change `cfg` by the KEY VALUE pairs of a command line's --set: ['TRAIN.SCALES', '(400,)', ...]."""
+    """Update `cfg` from the KEY VALUE pairs of --set: ['TRAIN.SCALES', '(400,)', ...]."""
     _assign(cfg, pair_changes(pairs))
 
 
 def file_changes(filename: str | os.PathLike) -> Changes:
-    """What a YAML file changes, which holds any subset of the keys; all its errors are reported together."""
+    """The changes in a YAML file with any subset of the keys; all its errors are reported together."""
     try:
         content = yaml.safe_load(Path(filename).read_text(encoding="utf-8"))
     except OSError as error:
@@ -233,7 +233,7 @@ def file_changes(filename: str | os.PathLike) -> Changes:
 
 
 def pair_changes(pairs: Sequence[Any]) -> Changes:
-    """What the KEY VALUE pairs of a command line's --set change: ['TRAIN.SCALES', '(400,)', ...]."""
+    """The changes in the KEY VALUE pairs of --set: ['TRAIN.SCALES', '(400,)', ...]."""
     if len(pairs) % 2:
         raise ConfigError(f"--set takes KEY VALUE pairs; {pairs[-1]!r} has no partner")
     return _checked((key, _parse(key, value)) for key, value in zip(pairs[::2], pairs[1::2], strict=True))
@@ -242,8 +242,7 @@ def pair_changes(pairs: Sequence[Any]) -> Changes:
 def get_output_dir(imdb: Named | str, net: Named | str | None = None) -> str:
     """Folder output/<EXP_DIR>/<data set>[/<net>] of the project, created if missing.
 
-    `imdb` and `net` are a data set and a net, or their names; characters that do not belong in a folder name become
-    '_'.
+    `imdb` and `net` are a data set and a net, or their names; characters that are unsafe in a folder name become '_'.
     """
     name = re.sub(r"[^\w.+-]+", "_", _name_of(imdb)).strip("_") or "data"
     folder = Path(cfg.ROOT_DIR, "output", cfg.EXP_DIR, name, *([_name_of(net)] if net is not None else []))
@@ -256,7 +255,7 @@ def _name_of(thing: Named | str) -> str:
 
 
 def check_one_scale(scales: Sequence[int]) -> None:
-    """For nets with an RPN. Raises ConfigError if TEST.SCALES are several: there is one set of anchors."""
+    """Raise ConfigError for several TEST.SCALES: a net with an RPN has one set of anchors."""
     if len(scales) != 1:
         raise ConfigError(f"TEST.SCALES is {list(scales)}: a region proposal network takes one scale")
 
@@ -279,9 +278,9 @@ def flatten(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def plain(value: Any) -> Any:
-    """A tree of settings as JSON and YAML can hold it: dictionaries, lists, numbers, texts.
+    """A tree of settings in types that JSON and YAML support: dictionaries, lists, numbers, strings.
 
-    Keys that older versions lack are left out where nothing is set.
+    Keys that older versions lack are left out if they are not set.
     """
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items() if key not in _ADDED_LATER or item}
@@ -294,7 +293,7 @@ _KNOWN = dict(flatten(_DEFAULTS))
 
 
 def type_problems(settings: Config) -> Iterator[str]:
-    """Values of a wrong type, one line each: what Python assigns to `cfg` was not checked."""
+    """Values of a wrong type, one line each: assignments to `cfg` in Python are not checked."""
     for key, value in flatten(settings):
         try:
             _convert(key, value)
@@ -369,7 +368,7 @@ def _to_pixel_array(key: str, value: Any) -> np.ndarray:
 
 
 def _parse(key: str, text: Any) -> Any:
-    """Value of a command line word: a Python literal, true or false; texts where the key holds text, or texts."""
+    """Parse a command line argument: a Python literal, true or false; a string or strings if the key holds such."""
     default = _default(key)
     if not isinstance(text, str) or isinstance(default, str):
         return text
@@ -382,7 +381,7 @@ def _parse(key: str, text: Any) -> Any:
 
 
 def _parse_texts(text: str) -> Any:
-    """A list of texts as YAML writes it, without quotes: [a, b]."""
+    """A list of unquoted strings in YAML's notation: [a, b]."""
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:
@@ -398,7 +397,7 @@ def _describe(value: Any) -> str:
 
 
 def _nearest(key: str, names: Iterable[str]) -> str:
-    """' (did you mean X?)' by the whole name, else by its last part; '' if nothing is near."""
+    """' (did you mean X?)', matching the whole name, else its last part; '' if nothing is close."""
     by_last_part = {name.rsplit(".", 1)[-1]: name for name in names}
     near = difflib.get_close_matches(key, list(names), n=1) or [
         by_last_part[name] for name in difflib.get_close_matches(key.rsplit(".", 1)[-1], by_last_part, n=1)]

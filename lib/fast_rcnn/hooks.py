@@ -16,7 +16,7 @@ from utils.profiling import profiled
 
 
 class TrainingStopped(Exception):
-    """Training was asked to stop and has written a checkpoint; `iteration` says where."""
+    """Training was asked to stop and has written a checkpoint, after `iteration`."""
 
     def __init__(self, iteration: int) -> None:
         super().__init__(f"stopped after iteration {iteration}")
@@ -25,17 +25,17 @@ class TrainingStopped(Exception):
 
 @dataclass
 class Training:
-    """What hooks see of a training.
+    """The state of a training run, as hooks see it.
 
     solver         with its `net` and `iter`
-    max_iters      where the training ends
-    losses         those of the last iterations, on the device
+    max_iters      the last iteration
+    losses         of the last iterations, on the device
     save           writes a snapshot and returns its path
-    contexts       entered here by `at_start`, a context is left when training ends, is stopped or fails
-    step_contexts  entered here by `before_iteration`, it is left after the solver's step
+    contexts       contexts that `at_start` enters here are closed when training ends, is stopped or fails
+    step_contexts  contexts that `before_iteration` enters here are closed after the solver's step
     """
 
-    solver: Any     # of `caffe.get_solver`: the public names have no common base
+    solver: Any     # of `caffe.get_solver`: the public classes have no common base
     max_iters: int
     losses: RecentLosses
     save: Callable[[], str]
@@ -44,21 +44,21 @@ class Training:
 
     @property
     def iteration(self) -> int:
-        """How many are done, also those before a resume."""
+        """Number of finished iterations, including those before a resume."""
         return self.solver.iter
 
     def mean_losses(self) -> dict[str, float]:
         """Mean of each loss output, without its weight, over the solver's `average_loss` iterations and all processes.
 
-        This waits for the device, and for the other processes: all of them must ask.
+        Synchronises with the device and the other processes: all of them must call it.
         """
         return parallel.mean(self.losses.means())
 
 
 class Hook:
-    """What is done around the iterations of a training: override what you need.
+    """Base of the hooks around the iterations of a training: override what you need.
 
-    Hooks are called one after the other, in the order that `SolverWrapper.train_model` tells, in every process.
+    Hooks are called in every process, in the order given by `SolverWrapper.train_model`.
     """
 
     def at_start(self, training: Training) -> None:
@@ -71,7 +71,7 @@ class Hook:
         """After the step: `training.iteration` counts it, the weights are updated."""
 
     def at_end(self, training: Training) -> None:
-        """All iterations are done. Not called where training is stopped or fails."""
+        """All iterations are done. Not called if training is stopped or fails."""
 
 
 _makers: list[Callable[[], Hook]] = []
@@ -79,20 +79,20 @@ Maker = TypeVar("Maker", bound=Callable[[], Hook])
 
 
 def register_hook(make: Maker) -> Maker:
-    """Let every training of this process have a hook that `make` makes for it. Decorates a class of hooks, too."""
+    """Add a hook, created by `make`, to every training of this process. Also decorates hook classes."""
     _makers.append(make)
     return make
 
 
 def registered_hooks() -> list[Hook]:
-    """New hooks of all that are registered, in the order of their registration."""
+    """A new hook of each registered kind, in the order of registration."""
     return [make() for make in _makers]
 
 
 class LogHook(Hook):
     """Reports every `display` iterations, and the first and the last one.
 
-    Of ours it is the only one that reads losses: elsewhere the device is not waited for.
+    It is the only built-in hook that reads losses: the others do not synchronise with the device.
     """
 
     def __init__(self, log: TrainLog, display: int) -> None:
@@ -119,7 +119,7 @@ class LogHook(Hook):
 class SnapshotHook(Hook):
     """Saves the net every `interval` iterations and at the end.
 
-    paths  of the snapshots, the last one of the end
+    paths  of the snapshots, the final one last
     """
 
     def __init__(self, interval: int) -> None:
@@ -147,7 +147,7 @@ class CheckpointHook(Hook):
 
 
 class StopHook(Hook):
-    """Obeys SIGTERM and Ctrl-C, of one of several processes, after the current iteration: writes a checkpoint.
+    """Handles SIGTERM and Ctrl-C, sent to any process, after the current iteration: writes a checkpoint.
 
     Raises TrainingStopped then.
     """
@@ -167,7 +167,7 @@ class StopHook(Hook):
 
 
 class ProfileHook(Hook):
-    """Writes where the time of some iterations goes; see `profiled`."""
+    """Profiles some iterations; see `profiled`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -1,4 +1,4 @@
-"""Non-maximum suppression on the device that there is."""
+"""Non-maximum suppression on the available device."""
 from __future__ import annotations
 
 import numpy as np
@@ -13,10 +13,10 @@ def nms(dets: np.ndarray, thresh: float, force_cpu: bool = False, max_keep: int 
     """Keep the best boxes and drop those that overlap a kept one by more than `thresh`.
 
     Runs on GPU cfg.GPU_ID if cfg.USE_GPU_NMS is set and this Caffe has a GPU and a `caffe.nms`, else on the
-    CPU (where a box is dropped at IoU == thresh already, on the GPU only above it).
+    CPU (which also drops a box at IoU == thresh; the GPU only above it).
 
     dets      (N, 5) x1, y1, x2, y2, score
-    max_keep  stop after so many boxes; 0 for no limit
+    max_keep  stop after this many boxes; 0 for no limit
     returns   kept indices in descending score
     """
     if len(dets) == 0:

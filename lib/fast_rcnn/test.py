@@ -23,7 +23,7 @@ from utils.profiling import profiled
 from utils.timer import Progress
 
 Detections = list[list[np.ndarray]]        # [class][image], each (n, 5): x1, y1, x2, y2, score
-ROI_SIDE = 224      # with several scales a RoI is looked at where it is nearest to this many pixels squared
+ROI_SIDE = 224      # with several scales each RoI uses the one at which its area is nearest to this many pixels squared
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class DetectionSettings:
 
 def im_detect(net: Net, im: np.ndarray, boxes: np.ndarray | None = None,
               settings: DetectionSettings | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Class scores and boxes of the objects that a net sees in an image.
+    """Class scores and boxes of the objects that a net detects in an image.
 
     net       a test net with inputs `data` and `im_info` (with `has_rpn`) or `rois`, and the outputs `cls_prob` (with
               `svm` a blob `cls_score`) and, with `bbox_reg`, `bbox_pred`
@@ -81,11 +81,11 @@ def _detect(net: Net, image: Pyramid, boxes: np.ndarray | None,
 
 
 def find_duplicates(rois: np.ndarray, factor: float) -> tuple[np.ndarray, np.ndarray]:
-    """RoIs that look the same to the net: equal after round(roi * factor). With factor 0 none are.
+    """Find RoIs that are the same to the net: equal after round(roi * factor). With factor 0 none are.
 
     rois     (R, 5)
-    returns  the first of each set of equals (U,), by ascending rounded rows with the last column most
-             significant, and for every RoI its place among these (R,)
+    returns  indices of the first RoI of each group (U,), sorted by rounded rows with the last column most significant,
+             and the group of every RoI (R,)
     """
     if factor <= 0 or not len(rois):
         return np.arange(len(rois)), np.arange(len(rois))
@@ -108,7 +108,7 @@ def _get_blobs(image: Pyramid, rois: np.ndarray | None, settings: DetectionSetti
 
 
 def _get_rois_blob(rois: np.ndarray, im_scales: np.ndarray) -> np.ndarray:
-    """Rows (level, x1, y1, x2, y2) in pixels of the level where the RoI's area is nearest to ROI_SIDE ** 2.
+    """Rows (level, x1, y1, x2, y2) in pixels of the level at which the RoI's area is nearest to ROI_SIDE ** 2.
 
     rois       (R, 4) in image pixels
     im_scales  (levels,)
@@ -131,9 +131,9 @@ def detections_per_class(scores: np.ndarray, boxes: np.ndarray, num_classes: int
                          nms_thresh: float, max_per_image: int) -> list[np.ndarray]:
     """The final detections of one image.
 
-    Of each class but the background, boxes that score above `thresh` go through NMS. If more than
-    max_per_image (0: no limit) are left in all classes together, those below the max_per_image-th best score
-    are dropped; boxes that tie with it stay.
+    For each class but the background, boxes that score above `thresh` go through NMS. If more than max_per_image
+    (0: no limit) are left over all classes, those below the max_per_image-th best score are dropped; ties with it
+    are kept.
 
     scores   (R, K)
     boxes    (R, 4K)
@@ -162,9 +162,9 @@ def test_net(net: Net, imdb: Imdb, max_per_image: int = 100, thresh: float = 0.0
              settings: DetectionSettings | None = None) -> Any:
     """Detect in all images of a data set, store the detections, and evaluate them.
 
-    Writes output_dir/detections.npz (see `save_detections`), and with `vis` a picture of each image's detections into
-    output_dir/vis; without one, it is get_output_dir(imdb, net). max_per_image and thresh are those of
-    `detections_per_class`; profile: see `profiled`; settings: by default those of cfg.
+    Writes output_dir/detections.npz (see `save_detections`) and, with `vis`, a picture of each image's detections to
+    output_dir/vis. output_dir defaults to get_output_dir(imdb, net), settings to those of cfg. max_per_image and thresh
+    are those of `detections_per_class`; profile: see `profiled`.
     Returns what imdb.evaluate_detections(detections, output_dir) returns.
     """
     output_dir = output_dir or get_output_dir(imdb, net)
@@ -192,7 +192,7 @@ def test_net(net: Net, imdb: Imdb, max_per_image: int = 100, thresh: float = 0.0
 
 def _detections(net: Net, image: Pyramid, proposals: np.ndarray | None, settings: DetectionSettings, num_classes: int,
                 thresh: float, max_per_image: int) -> list[np.ndarray]:
-    """The detections of each class in one image; none where it has no proposals (None: the net makes them)."""
+    """The detections of each class in one image; none if it has no proposals (None: the net makes them)."""
     if proposals is not None and not len(proposals):
         return [np.zeros((0, 5), np.float32)] * num_classes
     scores, boxes = _detect(net, image, proposals, settings)
@@ -204,8 +204,8 @@ def save_detections(path: str | os.PathLike, all_boxes: Sequence[Sequence[np.nda
                     image_index: Sequence[str], classes: Sequence[str]) -> None:
     """Store detections [class][image] in an .npz file.
 
-    It holds `dets` (n, 5) float32, class after class and in it image after image, `counts` (K, I), and the
-    names `images` (I,) and `classes` (K,).
+    It holds `dets` (n, 5) float32, ordered by class, then by image, `counts` (K, I), and the names `images` (I,) and
+    `classes` (K,).
     """
     flat = [np.asarray(dets, np.float32).reshape(-1, 5) for images in all_boxes for dets in images]
     counts = np.array([len(dets) for dets in flat], np.int64).reshape(len(classes), len(image_index))
@@ -217,7 +217,7 @@ def load_detections(path: str | os.PathLike, image_index: Sequence[str] | None =
                     classes: Sequence[str] | None = None) -> Detections:
     """Detections [class][image] from a file of `save_detections`.
 
-    Raises ValueError if it is no such file, or if its images or classes are not the given ones in order.
+    Raises ValueError if the file is of another kind, or if its images or classes differ from the given ones in order.
     """
     dets, counts, images, names = read_npz(path, "detections", "dets", "counts", "images", "classes")
     for what, wanted, found in (("images", image_index, images), ("classes", classes, names)):

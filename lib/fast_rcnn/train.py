@@ -1,9 +1,9 @@
-"""Trains a net on a roidb: minibatches in, caffemodels out, with checkpoints to go on from.
+"""Trains a net on a roidb: minibatches in, caffemodels out, with checkpoints to resume from.
 
-Two kinds of files are written. A *snapshot* `<prefix>[_<infix>]_iter_<n>.caffemodel` is for use: its box
-regression predicts plain targets. A *checkpoint* is for going on: weights as they are trained, the solver's
-history and the iteration. A run that goes on from one gives, on the CPU, the same weights bit for bit as one
-that never stopped, because minibatches and dropout are functions of the seed and the iteration.
+Two kinds of files are written. A *snapshot* `<prefix>[_<infix>]_iter_<n>.caffemodel` is for inference: its box
+regression predicts plain targets. A *checkpoint* is for resuming: weights as trained, the solver's history and the
+iteration. On the CPU a resumed run produces bit-identical weights to an uninterrupted one, because minibatches and
+dropout are functions of the seed and the iteration.
 """
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from fast_rcnn.hooks import (
     SnapshotHook,
     StopHook,
     Training,
-    TrainingStopped,  # noqa: F401  # where others look for it
+    TrainingStopped,  # noqa: F401  # re-exported
     register_hook,  # noqa: F401
     registered_hooks,
 )
@@ -44,18 +44,17 @@ from utils.other_caffe import Blob, free_intermediates, keep_freed_memory, save_
 from utils.python_layer import layer_setting
 from utils.weights import load_initial_weights
 
-DISPLAY = 20        # iterations between two lines where the solver names no number
+DISPLAY = 20        # iterations between two log lines if the solver sets none
 
 
 class SolverWrapper:
-    """A solver with its data, that saves nets whose box regression predicts plain targets.
+    """A solver with its data; saves nets whose box regression predicts plain targets.
 
-    solver_prototxt   the solver, which names the net that is trained
-    roidb             prepared entries (see roi_data_layer/roidb.py); gets its regression targets here
-    output_dir        where snapshots go
-    pretrained_model  caffemodel to begin with; layers that it lacks keep their random weights, which is told and must
-                      not be all. If it has box regression, which predicts plain targets, that is turned into one
-                      for normalised targets
+    solver_prototxt   the solver, which names the net to train
+    roidb             prepared entries (see roi_data_layer/roidb.py); regression targets are added here
+    output_dir        folder for snapshots
+    pretrained_model  initial caffemodel; layers that it lacks keep random weights, which is reported; at least one must
+                      match. Its box regression, if any, predicts plain targets and is converted to normalised ones
     """
 
     def __init__(self, solver_prototxt: str | os.PathLike, roidb: Sequence[Entry],
@@ -90,7 +89,7 @@ class SolverWrapper:
             _assign(blobs, normalize_weights(weights.data, bias.data, self.bbox_means, self.bbox_stds))
 
     def _normalised_blobs(self) -> list[Blob]:
-        """Weights and bias of `bbox_pred` if they learn normalised targets; nothing else."""
+        """Weights and bias of `bbox_pred` if they learn normalised targets, else nothing."""
         if not (cfg.TRAIN.BBOX_REG and cfg.TRAIN.BBOX_NORMALIZE_TARGETS):
             return []
         return list(self.solver.net.params.get("bbox_pred", []))
@@ -103,9 +102,9 @@ class SolverWrapper:
         return f"{prefix}{infix}_iter_{self.solver.iter}.caffemodel"
 
     def snapshot(self) -> str:
-        """Save the net for use; returns the path. The weights that are trained stay as they are.
+        """Save the net for inference; returns the path. The weights in training are not changed.
 
-        Of several processes the first one writes it.
+        In a parallel run the first process writes it.
         """
         path = self.output_dir / self.snapshot_name
         if not parallel.is_first():
@@ -116,13 +115,13 @@ class SolverWrapper:
         try:
             if blobs:
                 _assign(blobs, unnormalize_weights(trained[0], trained[1], self.bbox_means, self.bbox_stds))
-            save_trained(self.solver.net, path)     # the readonly head need not be stored a second time
+            save_trained(self.solver.net, path)     # without the readonly head, a copy of the trained one
         finally:
             _assign(blobs, trained)
         return str(path)
 
     def restore(self, state: str | os.PathLike) -> None:
-        """Go on from a checkpoint's solver state, with the minibatches that follow it."""
+        """Resume from a checkpoint's solver state, with the minibatches that follow it."""
         self.solver.restore(os.fspath(state))
         passes = self.solver.iter * max(1, self.solver_param.iter_size)
         for layer in self.solver.net.layers:
@@ -130,9 +129,9 @@ class SolverWrapper:
                 layer.seek(passes)
 
     def reuse_features(self, folder: str | os.PathLike, max_iters: int) -> Any:
-        """Compute the frozen layers once for each image, where images come again before `max_iters`.
+        """Compute the frozen layers once per image, if images recur before `max_iters`.
 
-        Returns what keeps the features, in `folder`; None where they are not kept.
+        Returns the cache of the features, in `folder`; None if they are not cached.
         """
         images = self.num_images * len(cfg.TRAIN.SCALES)
         passes = max_iters * max(1, self.solver_param.iter_size) * parallel.count()
@@ -144,7 +143,7 @@ class SolverWrapper:
         return prefix
 
     def close(self) -> None:
-        """Stop what the layers do in the background."""
+        """Stop the layers' background work."""
         for layer in self.solver.net.layers:
             if hasattr(layer, "close"):
                 layer.close()
@@ -152,15 +151,15 @@ class SolverWrapper:
     def train_model(self, max_iters: int, log: TrainLog | None = None,
                     checkpoints: Checkpoints | None = None, profile: Path | None = None,
                     hooks: Sequence[Hook] = ()) -> list[str]:
-        """Train until iteration `max_iters`; returns the paths of the snapshots, the last one of the end.
+        """Train until iteration `max_iters`; returns the paths of the snapshots, the final one last.
 
-        Snapshots and checkpoints are made every TRAIN.SNAPSHOT_ITERS iterations. SIGTERM and Ctrl-C, of one of
-        several processes, are obeyed after the current iteration by all: with `checkpoints` one is written.
-        `profile`: see `profiled`.
+        Snapshots and checkpoints are written every TRAIN.SNAPSHOT_ITERS iterations. SIGTERM or Ctrl-C, sent to any
+        process, stops all of them after the current iteration: with `checkpoints` one is written. `profile`: see
+        `profiled`.
         Hooks are called in this order: the log, those of `register_hook`, `hooks`, snapshots, checkpoints, stopping and
-        the profile. What a hook does to the weights after an iteration is in the snapshot and the checkpoint of that
-        iteration, and what it does before one is not in the profile.
-        Raises TrainingStopped when stopped, and LossError where the loss is not finite.
+        the profile. Changes that a hook makes to the weights after an iteration are in that iteration's snapshot and
+        checkpoint; its work before an iteration is not in the profile.
+        Raises TrainingStopped when stopped, and LossError if the loss is not finite.
         """
         interval, snapshots = cfg.TRAIN.SNAPSHOT_ITERS, SnapshotHook(cfg.TRAIN.SNAPSHOT_ITERS)
         self._run(max_iters, [
@@ -194,7 +193,7 @@ def _assign(blobs: Sequence[Blob], arrays: Sequence[np.ndarray]) -> None:
 
 
 def get_training_roidb(imdb: Any) -> list[Entry]:
-    """The data set's roidb as training wants it: with mirror images if TRAIN.USE_FLIPPED, and prepared."""
+    """The data set's roidb prepared for training, with mirror images if TRAIN.USE_FLIPPED."""
     if cfg.TRAIN.USE_FLIPPED:
         print("Adding the mirror image of every photograph", flush=True)
         imdb.append_flipped_images()
@@ -202,7 +201,7 @@ def get_training_roidb(imdb: Any) -> list[Entry]:
 
 
 def filter_roidb(roidb: Sequence[Entry]) -> list[Entry]:
-    """The entries that can be trained on: with RoIs that are foreground or background by cfg.TRAIN.
+    """The entries that can be trained on: those with foreground or background RoIs by cfg.TRAIN.
 
     Raises ConfigError if none is left.
     """
@@ -220,16 +219,16 @@ def train_net(solver_prototxt: str | os.PathLike, roidb: Sequence[Entry], output
               log: TrainLog | None = None, checkpoints: Checkpoints | None = None,
               resume: bool = False, features: str | os.PathLike | None = None,
               profile: Path | None = None, hooks: Sequence[Hook] = ()) -> list[str]:
-    """Train a net; returns the paths of its snapshots, the last one of the end.
+    """Train a net; returns the paths of its snapshots, the final one last.
 
-    The seed (cfg.RNG_SEED) must have been given to `caffe.set_random_seed` before.
+    Call `caffe.set_random_seed` with the seed (cfg.RNG_SEED) first.
 
-    log          where progress goes
+    log          reports progress
     checkpoints  where checkpoints are kept; None for none
-    resume       go on from the newest checkpoint, if there is one
-    features     folder for what frozen layers make of the images; None to compute it each time
-    profile      where the time goes is written to <profile>.txt and <profile>_trace.json; None: not measured
-    hooks        called around each iteration, beside those of `register_hook`
+    resume       resume from the newest checkpoint, if there is one
+    features     folder for the cached outputs of frozen layers; None: not cached
+    profile      the profile is written to <profile>.txt and <profile>_trace.json; None: not profiled
+    hooks        called around each iteration, in addition to those of `register_hook`
     Raises what `SolverWrapper.train_model` raises.
     """
     keep_freed_memory()

@@ -1,4 +1,4 @@
-"""What training tells while it runs: a line of text for people, a line of JSON for programs."""
+"""Progress reports of a training run: lines of text for people, lines of JSON for programs."""
 from __future__ import annotations
 
 import datetime
@@ -24,17 +24,17 @@ class LossError(UserError):
 class TrainLog:
     """Reports the progress of one stage.
 
-    stage      name at the beginning of each line
-    max_iters  where the stage ends
-    path       JSON lines file, appended to; None for none
-    stream     where lines of text go; None for the standard output
+    stage      name that starts each line
+    max_iters  last iteration of the stage
+    path       JSON lines file to append to; None for none
+    stream     for the lines of text; None for the standard output
 
-    Losses are means over the last `average_loss` iterations of the solver, stats those of the last minibatch.
-    Each JSON line holds iteration, stage, loss (their weighted sum), losses (by output blob), stats (by
-    layer: what a layer with a dictionary `stats` tells, such as OHEM's mean loss of all and of hard RoIs),
-    lr, seconds (per iteration since the line before) and, where they are known, peak_mb and data: `wait`, the
-    share of the time since the line before that was spent waiting for minibatches, and `queue`, the mean number of
-    those that were ready when one was asked for.
+    Losses are means over the last `average_loss` iterations of the solver, stats are those of the last minibatch.
+    Each JSON line holds iteration, stage, loss (their weighted sum), losses (by output blob), stats (by layer: the
+    dictionary `stats` of a layer that has one, such as OHEM's mean loss of all and of hard RoIs), lr, seconds (per
+    iteration since the previous line) and, if known, peak_mb and data: `wait`, the fraction of the time since the
+    previous line spent waiting for minibatches, and `queue`, the mean number of minibatches ready when one was
+    requested.
     """
 
     def __init__(self, stage: str, max_iters: int, path: str | os.PathLike | None = None,
@@ -45,7 +45,7 @@ class TrainLog:
         self._last = (0, time.perf_counter())
 
     def start(self, iteration: int) -> None:
-        """Training begins at `iteration`: later lines, left by a run that died, are removed from the file."""
+        """Training starts at `iteration`: later lines, left by a run that died, are removed from the file."""
         self._last = (iteration, time.perf_counter())
         if self.path and self.path.exists():
             kept = [record for record in read_json_lines(self.path) if record["iteration"] <= iteration]
@@ -57,7 +57,7 @@ class TrainLog:
                data: Mapping[str, float] | None = None) -> None:
         """Print and record one line. Raises LossError, after recording it, if the loss is not finite.
 
-        `data` is what `Waits.take` of the data layer gives, since the line before.
+        `data` is the result of the data layer's `Waits.take` since the previous line.
         """
         iterations, seconds = self._interval(iteration)
         record = {"iteration": iteration, "stage": self.stage, "loss": loss, "losses": dict(losses), "lr": lr,
@@ -79,7 +79,7 @@ class TrainLog:
         print(f"{self.stage}  {message}", file=self.stream, flush=True)
 
     def _interval(self, iteration: int) -> tuple[int, float]:
-        """Iterations since the line before, and the seconds that each took."""
+        """Iterations since the previous line, and seconds per iteration."""
         (before, then), now = self._last, time.perf_counter()
         self._last = (iteration, now)
         iterations = max(iteration - before, 1)
@@ -103,10 +103,10 @@ class TrainLog:
 
 
 class RecentLosses:
-    """Gathers each loss output of a net over the last iterations, all passes of each, and gives the means.
+    """Means of each loss output of a net over the last iterations, all passes of each.
 
-    Where the Caffe has device tensors nothing waits for the device until `means` is called. Caffes that do not tell
-    when a pass has ended give the last pass of each iteration: `iteration_done` must be called after every one.
+    If the Caffe has device tensors, nothing synchronises with the device until `means` is called. Caffes that do not
+    report the end of a pass give only the last pass of each iteration: call `iteration_done` after every iteration.
 
     weights  loss weight of each output
     """

@@ -1,4 +1,4 @@
-"""Our nets as Python: `model_files` gives every prototxt of a net as text."""
+"""Our nets as Python: `model_files` returns every prototxt of a net as text."""
 from .files import SHIPPED_CLASSES, alt_opt_method, is_shipped, model_files
 from .nets import NETS
 

@@ -1,4 +1,4 @@
-"""A prototxt in the making: layers, headings above sections of them and remarks beside single ones."""
+"""A prototxt under construction: layers, section headings and remarks beside single layers."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ _WIDTH = 100        # of headings, and of layers on one line
 
 
 class Draft:
-    """Layers of net `net` for task `task`, added to the NetSpec `n` in the order of the file."""
+    """Layers of net `net` for task `task`, added to the NetSpec `n` in file order."""
 
     def __init__(self, net: Net, task: Task) -> None:
         self.net = net
@@ -25,11 +25,11 @@ class Draft:
         self._remarks: dict[str, str] = {}      # by the name of the layer
 
     def section(self, title: str) -> None:
-        """Head the layers that follow with a comment."""
+        """Add a heading above the layers that follow."""
         self._headings[len(self.n.to_proto().layer)] = title
 
     def remark(self, layer: str, text: str) -> None:
-        """Put a comment beside the named layer."""
+        """Add a comment beside the named layer."""
         self._remarks[layer] = text
 
     def text(self, header: Sequence[str]) -> str:
@@ -43,7 +43,7 @@ class Draft:
 
 
 def _layer_text(layer: Message, remark: str | None) -> str:
-    """A layer without settings and remark stands on one line if it fits."""
+    """Text of a layer: on one line if it fits and the layer has no settings or remark."""
     fields = to_text(layer).splitlines()
     line = f"layer {{ {' '.join(fields)} }}\n"
     if remark is None and len(line) <= _WIDTH and not any("{" in field for field in fields):

@@ -1,4 +1,4 @@
-"""The files of a net: what each stage of training and each test net consists of."""
+"""The files of a net: the composition of each training stage and each test net."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -45,7 +45,7 @@ def alt_opt_method(ohem: bool) -> str:
 
 
 def is_shipped(file: str) -> bool:
-    """Whether a file of `model_files` is one of models/; those without hard example mining are made on demand."""
+    """Whether a file of `model_files` is in models/; those without hard example mining are generated on demand."""
     return file.split("/")[1] != _NO_OHEM
 
 
@@ -54,9 +54,9 @@ def model_files(net_name: str, num_classes: int = SHIPPED_CLASSES, anchor_scales
                 iterations: Sequence[int] | None = None) -> dict[str, str]:
     """Text of every prototxt of a net, by its path under `folder`: {'ZF/faster_rcnn_end2end/test.pt': ...}.
 
-    `num_classes` counts the background; `anchor_scales` are those of the shipped files if None. `folder` is
-    where the solvers say that their nets are. With `iterations`, those of the four stages of alternating optimisation,
-    the learning rate drops after three quarters of them, else where the net's definition says.
+    `num_classes` includes the background; `anchor_scales` default to those of the shipped files. `folder` is the path
+    of the nets in the solvers. With `iterations`, those of the four stages of alternating optimisation, the learning
+    rate drops after three quarters of them, else where the net's definition says.
     Raises ValueError for an unknown net or an impossible task.
     """
     if net_name not in NETS:
@@ -77,7 +77,7 @@ def _alt_opt_files(net: Net, task: Task, ohem: bool, folder: str,
     files = {}
     steps_of = iter(iterations) if iterations else None
     for stage, frozen in ((1, net.frozen_groups), (2, ALL_GROUPS)):
-        # The iterations in the solvers' names are those of VGG16; every net keeps the names.
+        # The iterations in the solvers' names are VGG16's; all nets use the same names.
         for part, steps, build, title, schedule in (
                 ("rpn", "60k80k", partial(_rpn_train, names=names), "RPN", net.rpn),
                 ("fast_rcnn", "30k40k", partial(_fast_rcnn_train, names=names, ohem=ohem),

@@ -1,4 +1,4 @@
-"""Sections that the prototxts of all nets share: data, RPN, RoI head, hard example mining."""
+"""Sections shared by the prototxts of all nets: data, RPN, RoI head, hard example mining."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -20,17 +20,17 @@ ROI_TOPS = (*ROI_BLOBS, *BOX_BLOBS)
 
 
 def shared(layer: str) -> Settings:
-    """Learned parameters under the names by which the readonly head uses them too."""
+    """Learned parameters, named so that the readonly head can share them."""
     return dict(param=[dict(name=f"{layer}_w", lr_mult=1), dict(name=f"{layer}_b", lr_mult=2)])
 
 
 def readonly(layer: str) -> Settings:
-    """The parameters that the trained head owns; their learning rates stand there."""
+    """The parameters owned by the trained head, which also has their learning rates."""
     return dict(param=[dict(name=f"{layer}_w"), dict(name=f"{layer}_b")])
 
 
 def _gaussian(std: float, param: Settings) -> Settings:
-    """Fillers of a new layer; a test net needs none."""
+    """Fillers of a new layer; none in a test net."""
     if not param:
         return {}
     return dict(weight_filler=dict(type="gaussian", std=std), bias_filler=dict(type="constant", value=0))
@@ -38,7 +38,7 @@ def _gaussian(std: float, param: Settings) -> Settings:
 
 def _python(draft: Draft, name: str, module: str, layer: str, tops: Sequence[str], param_str: str,
             *bottoms: Top, **settings: object) -> None:
-    """A Python layer; its tops are found in the NetSpec by name."""
+    """A Python layer; its tops are added to the NetSpec by name."""
     made = L.Python(*bottoms, name=name, ntop=len(tops), module=module, layer=layer, param_str=param_str,
                     **settings)
     for top, output in zip(tops, made if len(tops) > 1 else [made], strict=True):
@@ -47,7 +47,7 @@ def _python(draft: Draft, name: str, module: str, layer: str, tops: Sequence[str
 
 def _class_layer(draft: Draft, name: str, module: str, layer: str, tops: Sequence[str], *bottoms: Top,
                  **settings: object) -> None:
-    """A Python layer that is told the number of classes."""
+    """A Python layer that takes the number of classes."""
     _python(draft, name, module, layer, tops, draft.task.class_param, *bottoms, **settings)
     draft.remark(name, draft.task.classes_text)
 
@@ -84,7 +84,7 @@ def trunk(draft: Draft, frozen_groups: int | None) -> Top:
 
 
 def rpn(draft: Draft, features: Top, names: tuple[str, str, str], param: Settings) -> None:
-    """For every anchor at every position: scores rpn_cls_score, box changes rpn_bbox_pred."""
+    """Scores rpn_cls_score and box deltas rpn_bbox_pred for every anchor at every position."""
     n, anchors = draft.n, draft.task.num_anchors
     conv, relu, blob = names
     n[blob] = L.Convolution(features, name=conv, num_output=draft.net.rpn_channels, pad=1, kernel_size=3,
@@ -102,7 +102,7 @@ def rpn_scores_reshape(draft: Draft) -> None:
 
 
 def rpn_losses(draft: Draft) -> None:
-    """Targets of the anchors, and the losses of the RPN; anchors labelled -1 do not count."""
+    """Targets of the anchors, and the losses of the RPN; anchors labelled -1 are ignored."""
     n = draft.n
     _anchor_layer(draft, "rpn-data", "rpn.anchor_target_layer", "AnchorTargetLayer", RPN_TARGETS,
                   n.rpn_cls_score, n.gt_boxes, n.im_info, n.data)
@@ -131,7 +131,7 @@ def proposal_targets(draft: Draft) -> None:
 
 def roi_head(draft: Draft, features: Top, rois: Top, param: Callable[[str], Settings], suffix: str = "",
              **pool_settings: object) -> None:
-    """Class scores and box changes of each RoI. With a suffix its layers never have a backward pass."""
+    """Class scores and box deltas of each RoI. With a suffix its layers never have a backward pass."""
     n, net, classes = draft.n, draft.net, draft.task.num_classes
     blocked = dict(propagate_down=False) if suffix else {}
     if suffix:
@@ -162,7 +162,7 @@ def roi_losses(draft: Draft, suffix: str = "") -> None:
 
 
 def hard_mining(draft: Draft, features: Top) -> None:
-    """A copy of the RoI head with the same weights judges all RoIs; those with the largest losses go on."""
+    """A copy of the RoI head with shared weights evaluates all RoIs; those with the largest losses are kept."""
     n = draft.n
     roi_head(draft, features, n.rois, readonly, READONLY)
     n.cls_prob_readonly = L.Softmax(n.cls_score_readonly, propagate_down=False)

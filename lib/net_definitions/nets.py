@@ -10,12 +10,12 @@ from .trunks import Settings, Trunk, tiny_trunk, vgg16_trunk, vgg_cnn_m_trunk, z
 
 @dataclass(frozen=True)
 class Schedule:
-    """Numbers of a solver: the learning rate falls to a tenth every `stepsize` iterations."""
+    """Numbers of a solver: the learning rate drops to a tenth every `stepsize` iterations."""
 
     base_lr: float
     stepsize: int
-    average_loss: int = 100     # iterations that the displayed loss is the mean of
-    iter_size: int = 1          # batches whose gradients one update accumulates
+    average_loss: int = 100     # iterations over which the displayed loss is averaged
+    iter_size: int = 1          # batches accumulated per update
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,15 @@ class Net:
     name: str                           # folder in models/ and name for --net_name
     title: str                          # `name:` of the prototxts
     trunk: Trunk
-    frozen_groups: int                  # first convolution groups that training never changes
+    frozen_groups: int                  # number of leading convolution groups that are never trained
     feature_channels: int               # of the trunk's last convolution
     rpn_channels: int                   # of the RPN's 3x3 convolution
-    pool_size: int                      # RoI pooling gives pool_size x pool_size cells
+    pool_size: int                      # RoI pooling outputs pool_size x pool_size cells
     fc_sizes: tuple[int, int]           # outputs of fc6 and fc7
     pool_names: tuple[str, str] = ("roi_pool5", "pool5")        # layer and blob of RoI pooling
     # Layers and blob of the RPN's convolution: weights are found by layer name
     rpn_names: tuple[str, str, str] = ("rpn_conv/3x3", "rpn_relu/3x3", "rpn/output")
-    alt_opt_rpn_names: tuple[str, str, str] | None = None       # if others after alternating optimisation
+    alt_opt_rpn_names: tuple[str, str, str] | None = None       # if different after alternating optimisation
     dropout: Settings = field(default_factory=lambda: dict(dropout_ratio=0.5))      # {} for none
     filler: Settings = field(default_factory=dict)      # of trunk, fc6 and fc7, if trained from scratch
     scales: tuple[float, ...] = ANCHOR_SCALES                   # anchors of the shipped files

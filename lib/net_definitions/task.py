@@ -1,4 +1,4 @@
-"""What a data set asks of a net: its number of classes and the anchors."""
+"""What a data set requires of a net: the number of classes and the anchors."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -34,12 +34,12 @@ class Task:
 
     @property
     def class_param(self) -> str:
-        """`param_str` of the layers that must know the number of classes."""
+        """`param_str` of the layers that need the number of classes."""
         return f"'num_classes': {self.num_classes}"
 
     @property
     def anchor_param(self) -> str:
-        """`param_str` of the layers that lay out anchors; usual scales and ratios are left out."""
+        """`param_str` of the layers that lay out anchors; default scales and ratios are omitted."""
         lines = ["'feat_stride': 16"]
         if self.scales != ANCHOR_SCALES:
             lines.append(f"'scales': {list(self.scales)}")

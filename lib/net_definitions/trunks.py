@@ -1,8 +1,8 @@
-"""The convolutions that the RPN and Fast R-CNN share: from the image to a feature map of stride 16.
+"""The convolutions shared by the RPN and Fast R-CNN: from the image to a feature map of stride 16.
 
 A trunk is `trunk(n, data, param, filler)`: it adds its layers to the NetSpec `n` and returns the last one.
-`param(group)` gives the `param` setting of the convolutions of that group (1 to 5), `filler` their `weight_filler`;
-both are {} where the prototxt has none.
+`param(group)` returns the `param` setting of the convolutions of a group (1 to 5), `filler` is their `weight_filler`;
+both are {} if the prototxt has none.
 """
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Trunk = Callable[[NetSpec, Top, Param, Settings], Top]
 
 
 def _convolution(n: NetSpec, index: str, bottom: Top, **settings: object) -> Top:
-    """conv<index> and relu<index> behind it, in place."""
+    """conv<index>, followed by an in-place relu<index>."""
     n[f"conv{index}"] = L.Convolution(bottom, **settings)
     n[f"relu{index}"] = L.ReLU(n[f"conv{index}"], in_place=True)
     return n[f"relu{index}"]
@@ -41,13 +41,13 @@ def vgg_trunk(n: NetSpec, data: Top, param: Param, filler: Settings, *,
 
 # Very deep nets, configuration D with 16 layers (Simonyan and Zisserman, arXiv:1409.1556)
 vgg16_trunk = partial(vgg_trunk, groups=[(64, 2), (128, 2), (256, 3), (512, 3), (512, 3)])
-# Few channels where the map is large: most of the work is behind the second pooling.
+# Few channels while the map is large: most of the work comes after the second pooling.
 tiny_trunk = partial(vgg_trunk, groups=[(16, 1), (32, 1), (64, 1), (96, 1), (128, 2)])
 
 
 def _five_convolutions(n: NetSpec, data: Top, param: Param, filler: Settings, *, first: Settings, second: Settings,
                        channels: Sequence[int], norm: Settings, pool: Settings) -> Top:
-    """Two convolutions with normalisation and pooling behind each, then three 3x3 convolutions."""
+    """Two convolutions, each followed by normalisation and pooling, then three 3x3 convolutions."""
     top = data
     for group, settings in enumerate((first, second), 1):
         top = _convolution(n, str(group), top, stride=2, **param(group), **settings, **filler)

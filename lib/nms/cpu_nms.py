@@ -15,11 +15,10 @@ def cpu_nms(dets: np.ndarray, thresh: float, max_keep: int = 0) -> list[int]:
 
     dets      (N, 5) array of x1, y1, x2, y2, score; corners are inclusive pixels; computed in float32
     thresh    compared in double with the float32 IoU
-    max_keep  stop after so many boxes; 0 for no limit
+    max_keep  stop after this many boxes; 0 for no limit
 
-    Returns the kept indices in descending score. Of equal scores the lower index comes first. A box whose score is
-    NaN is never kept. Boxes that do not meet have IoU 0, also those without an area. Raises ValueError for another
-    shape or a threshold that is NaN.
+    Returns the kept indices in descending score; ties by index. A box whose score is NaN is never kept. Boxes that do
+    not intersect have IoU 0, even without an area. Raises ValueError for another shape or a threshold that is NaN.
     """
     dets = np.asarray(dets, dtype=np.float32)
     if dets.ndim != 2 or dets.shape[1] < 5:
@@ -32,9 +31,9 @@ def cpu_nms(dets: np.ndarray, thresh: float, max_keep: int = 0) -> list[int]:
 
 
 def _just_below(thresh: float) -> float:
-    """The largest float32 below `thresh`: a float32 is at least `thresh` if it is more than that."""
+    """The largest float32 below `thresh`: a float32 is at least `thresh` if it is greater than that."""
     thresh = min(thresh, 2)         # no IoU is above 1, and infinity has no float32 after it
     limit = np.float32(thresh)
-    if limit < np.float64(thresh):      # rounded down: it is the largest one already
+    if limit < np.float64(thresh):      # rounded down: already the largest one
         return float(limit)
     return float(np.nextafter(limit, np.float32(-np.inf)))

@@ -10,7 +10,7 @@ from utils.other_caffe import has_nms
 def gpu_nms(dets: np.ndarray, thresh: float, device_id: int = 0, max_keep: int = 0) -> list[int]:
     """As `py_cpu_nms` (a box is dropped at an IoU of more than `thresh`), computed on GPU `device_id`.
 
-    max_keep stops after so many boxes; 0 for no limit. Raises RuntimeError where this Caffe has no `caffe.nms`.
+    Stops after `max_keep` boxes; 0 for no limit. Raises RuntimeError if this Caffe has no `caffe.nms`.
     """
     if not has_nms():
         raise RuntimeError("gpu_nms: this Caffe has no caffe.nms; set USE_GPU_NMS to False to use nms.cpu_nms")

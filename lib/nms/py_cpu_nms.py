@@ -1,4 +1,4 @@
-"""Greedy non-maximum suppression in NumPy: slow and easy to read."""
+"""Greedy non-maximum suppression in NumPy: slow but easy to read."""
 from __future__ import annotations
 
 import numpy as np
@@ -10,8 +10,8 @@ def py_cpu_nms(dets: np.ndarray, thresh: float) -> list[int]:
     dets    (N, 5) array of x1, y1, x2, y2, score; corners are inclusive pixels; computed in float32
     thresh  rounded to float32
 
-    Returns the kept indices in descending score. Of equal scores the lower index comes first. A box whose score is
-    NaN is never kept. Boxes that do not meet have IoU 0, also those without an area.
+    Returns the kept indices in descending score; ties by index. A box whose score is NaN is never kept. Boxes that do
+    not intersect have IoU 0, even without an area.
     """
     dets = np.asarray(dets, dtype=np.float32)
     boxes, scores, limit = dets[:, :4], dets[:, 4], np.float32(thresh)

@@ -1,4 +1,4 @@
-"""Reusing what the frozen layers of a net made of an image, on a Caffe that offers it (`net.reuse_frozen_prefix`)."""
+"""Reuses the outputs of a net's frozen layers for an image, on a Caffe that has `net.reuse_frozen_prefix`."""
 from __future__ import annotations
 
 import contextlib
@@ -16,12 +16,12 @@ from utils.other_caffe import FrozenPrefix, Net
 
 @dataclass(frozen=True)
 class FeatureSettings:
-    """Whether and how features are kept; names as in cfg."""
+    """Whether and how features are cached; names as in cfg."""
 
     reuse: bool
     memory_mb: int
     disk_mb: int
-    preprocessing: str      # of the images: other features belong to another one
+    preprocessing: str      # of the images; features are valid for one preprocessing only
 
     @classmethod
     def from_cfg(cls, settings: Config) -> FeatureSettings:
@@ -32,10 +32,10 @@ class FeatureSettings:
 
 
 def reuse_features(net: Net, folder: str | os.PathLike, images: int, settings: FeatureSettings) -> FrozenPrefix | None:
-    """Let a net keep the features of its frozen layers; returns what is to be told of each batch, or None.
+    """Let a net cache the features of its frozen layers; returns the cache, which must be told each batch, or None.
 
     folder    where features are kept
-    images    number of different images, at different scales, that will come
+    images    number of distinct images, counting scales, to expect
     """
     if not settings.reuse:
         return None
@@ -44,27 +44,27 @@ def reuse_features(net: Net, folder: str | os.PathLike, images: int, settings: F
 
 
 def image_key(request: ImageRequest) -> str:
-    """What stands for the pixels of a prepared image; changes when the file does."""
+    """Key for the pixels of a prepared image; changes when the file does."""
     try:
         changed = os.stat(request.path).st_mtime_ns
-    except OSError:         # whoever reads the image says what is wrong
+    except OSError:         # reported when the image is read
         changed = 0
     return f"{request.path} {changed} {request.flipped} {request.size} {request.max_size}"
 
 
 class KnownImages:
-    """Remembers the sizes of images, so that those whose features are kept need not be read again."""
+    """Remembers image sizes, so that images with cached features need not be read again."""
 
     def __init__(self, prefix: FrozenPrefix) -> None:
         """prefix  what `reuse_features` returned"""
         self.prefix = prefix
-        self.images: dict[str, PreparedImage] = {}      # by key; their pixels take no memory
+        self.images: dict[str, PreparedImage] = {}      # by key; the pixels take no memory
 
 
 class FeatureReader:
-    """A `Reader` for one minibatch, whose images are zeros where the net needs no more than their size.
+    """A `Reader` for one minibatch, whose images are zeros if the net needs only their size.
 
-    keys    after it was used, what stands for the pixels of each image
+    keys    after reading, the key of each image's pixels
     sizes   their (height, width)
     absent  the indices of the images that are zeros
     """

@@ -1,8 +1,8 @@
-"""Processes that read and prepare images, so that the process that trains does not.
+"""Worker processes that read and prepare images for the training process.
 
-An image comes back in memory that both sides share: nothing is copied through a pipe. The memory has no name: it is
-gone when the last process that uses it has ended, however it ended. The processes are started afresh, not forked,
-because forking a process that has threads or uses CUDA is not safe.
+Images are returned in shared memory: nothing is copied through a pipe. The memory is unnamed, so that it is freed when
+the last process that uses it ends, however it ends. The workers are spawned, not forked, because forking a process
+that has threads or uses CUDA is not safe.
 """
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ _PATIENCE = 5.0         # seconds that a process may take for its last image bef
 _START = ("import sys; sys.path[:] = sys.argv[2:]; "
           "from roi_data_layer.image_worker import main; main(int(sys.argv[1]))")
 _ENVIRONMENT = {
-    # It computes in one thread; NumPy's library would make one for each core when it is imported.
+    # A worker computes in one thread; on import NumPy's library would start one per core.
     "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
-    # glibc keeps the memory of arrays that are made again for each image: without page faults, 1.6 times as fast.
+    # glibc keeps the memory of arrays that are allocated for each image: without page faults, 1.6 times as fast.
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
 
 
 class ImageWorkerDied(ImageError):
-    """The process that was to prepare an image ended instead."""
+    """The process preparing an image died."""
 
 
 class ImagePool:
-    """A number of processes that prepare images; its `read` is a `Reader` for any number of threads.
+    """A pool of processes that prepare images; its `read` is a thread-safe `Reader`.
 
     workers  number of processes
-    images   most images of one `read`
-    pixels   most pixels of one prepared image, see `most_pixels`
+    images   most images per `read`
+    pixels   most pixels per prepared image, see `most_pixels`
 
-    Close it at the end; what is not closed ends with the pool or with this process.
+    Close it at the end; otherwise the processes end with the pool object or this process.
     """
 
     def __init__(self, workers: int, images: int, pixels: int) -> None:
@@ -57,15 +57,15 @@ class ImagePool:
 
     @property
     def process_ids(self) -> list[int]:
-        """Of the processes that were started last."""
+        """Ids of the processes started last."""
         return [worker.process.pid for worker in self._workers]
 
     @contextlib.contextmanager
     def read(self, requests: Sequence[ImageRequest]) -> Iterator[list[PreparedImage]]:
-        """The prepared images, in memory that other images get after the block; waits for a free process.
+        """The prepared images, in memory that is reused after the block; waits for a free process.
 
-        Raises ImageError that names the image that cannot be read or whose process died; the next requests
-        get a new process then.
+        Raises ImageError naming the image that cannot be read or whose process died; the next requests then get a new
+        process.
         """
         if not self._stop.alive:
             raise RuntimeError("the processes that prepare images have been stopped")
@@ -81,14 +81,14 @@ class ImagePool:
 
 
 def _stop_all(workers: Sequence[_Worker]) -> None:
-    for worker in workers:          # all of them first: they end side by side
+    for worker in workers:          # all of them first, so that they end concurrently
         worker.end_input()
     for worker in workers:
         worker.wait()
 
 
 class _Worker:
-    """One process, and the memory shared with it; it is started again after it died."""
+    """One process, and the memory shared with it; restarted if it dies."""
 
     def __init__(self, floats: int, images: int) -> None:
         self._floats, self._images = floats, images
@@ -99,7 +99,7 @@ class _Worker:
         descriptor = _shared_memory(size)
         try:
             self._memory = np.frombuffer(mmap.mmap(descriptor, size), np.float32)
-            # A session of its own: Ctrl-C is for the process that it works for, which stops it in good order.
+            # A session of its own: Ctrl-C should reach only the parent, which shuts the worker down in order.
             self.process = subprocess.Popen(
                 [sys.executable, "-c", _START, str(descriptor), *sys.path], stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE, pass_fds=[descriptor], start_new_session=True,
@@ -134,7 +134,7 @@ class _Worker:
             line = from_child.readline()
         except BrokenPipeError:
             line = b""
-        except BaseException:       # such as Ctrl-C: the answer that is still to come belongs to no later question
+        except BaseException:       # such as Ctrl-C: the pending answer must not be taken for that of a later request
             _stop_all([self])
             raise
         if not line.endswith(b"\n"):
@@ -144,13 +144,13 @@ class _Worker:
         return json.loads(line)
 
     def end_input(self) -> None:
-        """Tell the process that nothing more will be asked."""
+        """Tell the process that no more requests will follow."""
         if self.process.stdin:
             with contextlib.suppress(BrokenPipeError):
                 self.process.stdin.close()
 
     def wait(self) -> int:
-        """Exit status, after the process has ended by itself or was killed."""
+        """Wait until the process has ended, or kill it; returns the exit status."""
         try:
             status = self.process.wait(_PATIENCE)
         except subprocess.TimeoutExpired:
@@ -162,7 +162,7 @@ class _Worker:
 
 
 def _shared_memory(size: int) -> int:
-    """Descriptor of a file without a name that lies in memory (on systems without that: on disk)."""
+    """Descriptor of an unnamed file in memory (on disk on systems without these)."""
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("images")
     else:

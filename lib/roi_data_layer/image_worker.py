@@ -1,10 +1,10 @@
-"""The process that prepares images for `ImagePool`, which starts it and talks with it through its standard streams.
+"""The process that prepares images for `ImagePool`, which starts it and communicates through its standard streams.
 
-Each line of the input is a request, a JSON list: where in the shared memory (in float32 values) the image is to go, and
-the fields of an `ImageRequest`. Each is answered by one line, a JSON dictionary: `shape` (3, height, width) of what now
-lies there, `scale` and `file_size`; or `error`, the text of an ImageError; or `bug`, the traceback of anything else.
-The process ends when its input does, that is when the process at the other end closes it or dies, however that came
-about. It imports no more than it needs, so that it starts fast.
+Each line of input is a request, a JSON list: the image's offset in the shared memory (in float32 values), and the
+fields of an `ImageRequest`. Each is answered by one line, a JSON dictionary: `shape` (3, height, width) of the image
+stored there, `scale` and `file_size`; or `error`, the text of an ImageError; or `bug`, the traceback of anything else.
+The process ends when its input does, that is when the parent closes it or dies for any reason. It imports no more than
+it needs, so that it starts fast.
 """
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from utils.images import ImageError, ImageRequest, prepare_image
 
 
 def main(descriptor: int) -> None:
-    """Answer requests to the end of the input; `descriptor` is the file of the shared memory."""
-    cv2.setNumThreads(1)        # several of these processes run side by side
+    """Answer requests until the input ends; `descriptor` is the file of the shared memory."""
+    cv2.setNumThreads(1)        # several of these processes run concurrently
     memory = np.frombuffer(mmap.mmap(descriptor, 0), np.float32)
     with os.fdopen(os.dup(1), "wb", buffering=0) as answers, contextlib.suppress(BrokenPipeError):
-        os.dup2(2, 1)           # what a library prints must not be taken for an answer
+        os.dup2(2, 1)           # library output must not be taken for an answer
         for line in sys.stdin.buffer:
             offset, *fields = json.loads(line)
             answers.write(json.dumps(_answer(memory[offset:], ImageRequest(*fields))).encode() + b"\n")

@@ -1,7 +1,7 @@
 """The Python layers of training nets: `RoIDataLayer` feeds minibatches, `OHEMDataLayer` picks the hard RoIs.
 
-They are adapters: what they compute is in minibatch.py, order.py and ohem.py. Rules of one's own derive from
-`HardRoIMiner`. Settings are those of cfg when the net is built; later changes of cfg do not reach a layer.
+They are adapters: the computations are in minibatch.py, order.py and ohem.py. Custom mining rules derive from
+`HardRoIMiner`. Settings are those of cfg when the net is built; later changes to cfg have no effect on a layer.
 """
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class RoIDataLayer(caffe.Layer):
                           bbox_outside_weights; sampled RoIs, or all of them with TRAIN.USE_OHEM
     Their contents are described in roi_data_layer/minibatch.py.
 
-    `set_roidb` must be called before the first forward. Minibatch i is a function of cfg.RNG_SEED, i and the roidb
-    alone; `seek(i)` makes it the next one. TRAIN.USE_PREFETCH prepares minibatches in the background, with NUM_WORKERS
-    processes for the images; `waits` tells how long forward waited for them. Of N processes that train together,
-    process r gives minibatches r, N + r, 2N + r, ...; it counts its own.
+    `set_roidb` must be called before the first forward. Minibatch i depends on cfg.RNG_SEED, i and the roidb only;
+    `seek(i)` makes it the next one. TRAIN.USE_PREFETCH prepares minibatches in the background, with NUM_WORKERS
+    processes for the images; `waits` records how long forward waited for them. In a training of N processes, process r
+    takes minibatches r, N + r, 2N + r, ...; each numbers its own.
     """
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
@@ -51,7 +51,7 @@ class RoIDataLayer(caffe.Layer):
         self._settings = MinibatchSettings.from_cfg(cfg)
         self._feed: ImageFeed[Blobs] | None = None
         self._order: BatchOrder | None = None
-        self.iteration = 0      # number of the minibatch that the next forward gives
+        self.iteration = 0      # number of the next forward's minibatch
         self.waits = Waits()
         self._known: KnownImages | None = None
         shapes = _data_shapes(self._settings, self._num_classes)
@@ -79,13 +79,13 @@ class RoIDataLayer(caffe.Layer):
         self.seek(0)
 
     def seek(self, iteration: int) -> None:
-        """Give minibatch `iteration` next; to go on with a training that stopped."""
+        """Make `iteration` the next minibatch; to resume training."""
         self.iteration = iteration
         if self._feed:
             self._feed.seek(iteration)
 
     def use_features(self, prefix: FrozenPrefix) -> None:
-        """Tell the net's `prefix` (see features.py) what each minibatch is of, and leave out what it does not need.
+        """Tell the net's `prefix` (see features.py) the images of each minibatch, and skip those it does not need.
 
         To be called before the first forward.
         """
@@ -98,7 +98,7 @@ class RoIDataLayer(caffe.Layer):
         return [as_dict(self._roidb[index]) for index in self._order[iteration]]
 
     def make_minibatch(self, iteration: int, read: Reader = read_in_line) -> Blobs:
-        """Blobs of any minibatch, whose images `read` prepares; does not change the layer."""
+        """Blobs of any minibatch, with images prepared by `read`; does not change the layer."""
         make = get_allrois_minibatch if self._settings.use_ohem else get_minibatch
         rng = np.random.default_rng([self._settings.seed, 1, iteration])
         entries = self.batch_entries(iteration)
@@ -114,13 +114,13 @@ class RoIDataLayer(caffe.Layer):
         return self.make_minibatch(pass_number(iteration), read)
 
     def close(self) -> None:
-        """Stop preparing in the background; minibatches that are asked for later are made in line."""
+        """Stop background work; later minibatches are prepared synchronously."""
         if self._feed:
             self._feed.close()
             self._feed = None
 
     def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        """Shapes follow from the minibatch: forward sets them."""
+        """Shapes depend on the minibatch: forward sets them."""
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         ready, start = self._feed.ready if self._feed else 0, time.perf_counter()
@@ -138,24 +138,24 @@ class RoIDataLayer(caffe.Layer):
 
 
 class HardRoIMiner(caffe.Layer):
-    """Base of the layers that choose the RoIs to train on. A rule is a subclass with one function, `choose`.
+    """Base of the layers that choose the RoIs to train on. A mining rule is a subclass with one method, `choose`.
 
     Bottoms: cls_prob (R, K), bbox_pred (R, 4K), rois (R, 5), labels (R,) and, if TRAIN.BBOX_REG, bbox_targets,
     bbox_inside_weights, bbox_outside_weights (R, 4K). Tops: rois_hard, labels_hard and, if TRAIN.BBOX_REG,
-    bbox_targets_hard, bbox_inside_weights_hard, bbox_outside_weights_hard: rows of the bottoms, as chosen.
+    bbox_targets_hard, bbox_inside_weights_hard, bbox_outside_weights_hard: the chosen rows of the bottoms.
     param_str "'num_classes': K"; a rule may read other entries, after the setup of this class.
-    No gradient passes: the prototxt must set `propagate_down: false` for every bottom.
+    There is no gradient: the prototxt must set `propagate_down: false` for every bottom.
 
-    batch_size       TRAIN.BATCH_SIZE: as many RoIs, of all images together, should be chosen
-    has_tensor_rule  whether there is a `choose_tensors`, so that a GPU is not waited for; otherwise values are fetched
+    batch_size       TRAIN.BATCH_SIZE: number of RoIs to choose, of all images together
+    has_tensor_rule  whether there is a `choose_tensors`, which avoids fetching values from the GPU
     """
 
     batch_size: int
     has_tensor_rule = False
-    _losses: tuple[np.ndarray | Tensor, ...] = ()       # of all and of hard RoIs, in the last forward
+    _losses: tuple[np.ndarray | Tensor, ...] = ()       # of all and of hard RoIs in the last forward
 
     def choose(self, losses: np.ndarray, rois: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """The rule: indices of the RoIs to train on, in the order of the tops' rows.
+        """The mining rule: indices of the RoIs to train on, in the order of the tops' rows.
 
         losses  (R,) float64, the loss of each RoI (see `ohem.roi_losses`)
         rois    (R, 5) number of the image, x1, y1, x2, y2 in pixels of the image as the net sees it
@@ -164,22 +164,22 @@ class HardRoIMiner(caffe.Layer):
         raise NotImplementedError
 
     def choose_tensors(self, losses: Tensor, rois: Tensor, labels: Tensor) -> Tensor:
-        """As `choose`, on the GPU and without asking for a value."""
+        """As `choose`, on the GPU and without synchronising with it."""
         raise NotImplementedError
 
     def rng(self) -> np.random.Generator:
-        """Random numbers of this forward pass: a function of cfg.RNG_SEED, the class's name and the pass's number."""
+        """Generator of this forward pass: a function of cfg.RNG_SEED, the class name and the number of the pass."""
         return layer_rng(self, self._seed, self._passes)
 
     def seek(self, passes: int) -> None:
-        """Draw from now on what follows after `passes` forward passes: resumes training exactly."""
+        """Continue with the random numbers after `passes` forward passes: resumes training exactly."""
         self._passes = passes
 
     @property
     def stats(self) -> dict[str, float]:
         """Mean loss of all RoIs and of the hard ones in the last minibatch, for the training log.
 
-        Only here is a GPU waited for: the log asks when it is to print a line.
+        Only this synchronises with a GPU: the log calls it when it prints a line.
         """
         return {name: float(losses.mean()) for name, losses in zip(("all RoIs", "hard"), self._losses, strict=False)
                 if len(losses)}
@@ -198,7 +198,7 @@ class HardRoIMiner(caffe.Layer):
             blob.reshape(*shape)
 
     def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        """Shapes follow from the selection: forward sets them."""
+        """Shapes depend on the selection: forward sets them."""
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         if self.has_tensor_rule and is_on_gpu(bottom[0]):
@@ -231,8 +231,8 @@ class HardRoIMiner(caffe.Layer):
 class OHEMDataLayer(HardRoIMiner):
     """Keeps the TRAIN.BATCH_SIZE RoIs of highest loss, highest first; tops and bottoms are those of HardRoIMiner.
 
-    TRAIN.OHEM_USE_NMS removes near copies first, at an IoU of TRAIN.OHEM_NMS_THRESH. Without that NMS, whose groups
-    only the host knows, RoIs on a GPU are chosen there and nobody waits for it.
+    TRAIN.OHEM_USE_NMS first removes near-duplicates, at an IoU of TRAIN.OHEM_NMS_THRESH. Without this NMS, whose groups
+    are formed on the host, RoIs on a GPU are chosen there without synchronising with it.
     """
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
@@ -248,7 +248,7 @@ class OHEMDataLayer(HardRoIMiner):
 
 
 def _as_indices(layer: HardRoIMiner, chosen: Any, count: int) -> np.ndarray:
-    """What a rule has chosen, as indices of `count` RoIs. Raises SettingError if it is anything else."""
+    """The choice of a mining rule as indices of `count` RoIs. Raises SettingError if it is anything else."""
     indices, problem = np.asarray(chosen), ""
     if indices.dtype.kind not in "iu" or indices.ndim != 1:
         problem = f"{indices.dtype} values of shape {indices.shape}"
@@ -261,7 +261,7 @@ def _as_indices(layer: HardRoIMiner, chosen: Any, count: int) -> np.ndarray:
 
 
 def _data_shapes(settings: MinibatchSettings, num_classes: int) -> dict[str, tuple[int, ...]]:
-    """Names of RoIDataLayer's tops with shapes to build the net by; true ones come with the data."""
+    """Names of RoIDataLayer's tops with placeholder shapes for building the net; the data sets the real ones."""
     count = settings.ims_per_batch
     images = (count, 3, max(settings.images.scales), settings.images.max_size)
     if settings.has_rpn:

@@ -1,7 +1,7 @@
-"""Makes the blobs of one minibatch from roidb entries (see datasets/roidb.py and roi_data_layer/roidb.py).
+"""Builds the blobs of one minibatch from roidb entries (see datasets/roidb.py and roi_data_layer/roidb.py).
 
-For callers of py-faster-rcnn's functions settings default to those of cfg, and `rng` to a generator that cfg.RNG_SEED
-makes anew in each call.
+For callers of py-faster-rcnn's functions settings default to those of cfg, and `rng` to a generator seeded with
+cfg.RNG_SEED in each call.
 """
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from datasets.roidb import Entry
 from fast_rcnn.bbox_transform import per_class_targets
 from fast_rcnn.config import Config, cfg
-from roi_data_layer.ohem import get_ohem_minibatch, select_hard_examples  # noqa: F401  # where others look for them
+from roi_data_layer.ohem import get_ohem_minibatch, select_hard_examples  # noqa: F401  # re-exported
 from roi_data_layer.sampling import RoISettings, sample_rois, split_rois
 from utils.blob import im_list_to_blob
 from utils.images import ImageSettings, Reader, image_request, read_in_line
@@ -23,13 +23,13 @@ Blobs = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class MinibatchSettings:
-    """What minibatches are made of; names as in cfg.TRAIN."""
+    """The contents of minibatches; names as in cfg.TRAIN."""
 
     images: ImageSettings
     rois: RoISettings
     has_rpn: bool
     use_ohem: bool                          # all RoIs instead of a sample
-    inside_weights: Sequence[float] | None  # of box regression; None without
+    inside_weights: Sequence[float] | None  # of box regression; None: no box regression
     ims_per_batch: int
     aspect_grouping: bool
     use_prefetch: bool
@@ -49,7 +49,7 @@ def get_minibatch(roidb: Sequence[Entry], num_classes: int, settings: MinibatchS
     """Blobs of the images in `roidb`.
 
     With `has_rpn`: `data`, `im_info`, `gt_boxes`. Otherwise `data` and `rois.batch_size` sampled RoIs, the same
-    number from every image (fewer where an image has not enough): see `roi_blobs` and `sample_rois`.
+    number from every image (fewer if an image has too few): see `roi_blobs` and `sample_rois`.
     `rng` draws the scale of each image, then the RoIs; `read` prepares the images.
     """
     settings, rng = _or_defaults(settings, rng)
@@ -66,7 +66,7 @@ def get_allrois_minibatch(roidb: Sequence[Entry], num_classes: int, settings: Mi
                           rng: np.random.Generator | None = None, read: Reader = read_in_line) -> Blobs:
     """Blobs with all RoIs, for hard example mining: per image foreground, then background.
 
-    RoIs that are neither (see `split_rois`) are left out. `rng` draws the scale of each image; `read` prepares the
+    RoIs that are neither (see `split_rois`) are dropped. `rng` draws the scale of each image; `read` prepares the
     images.
     """
     settings, rng = _or_defaults(settings, rng)
@@ -83,7 +83,7 @@ def _or_defaults(settings: MinibatchSettings | None,
 
 def read_images(roidb: Sequence[Entry], settings: ImageSettings, rng: np.random.Generator,
                 read: Reader = read_in_line) -> tuple[np.ndarray, list[tuple[int, int]], list[float]]:
-    """Read, mirror if `flipped`, and prepare each image at one of the scales.
+    """Read each image, mirror it if `flipped`, and prepare it at one of the scales.
 
     Returns their blob, the height and width of each image in it, and the scales. Raises ImageError.
     """
@@ -96,7 +96,7 @@ def read_images(roidb: Sequence[Entry], settings: ImageSettings, rng: np.random.
 
 
 def rpn_blobs(roidb: Sequence[Entry], sizes: Sequence[tuple[int, int]], scales: Sequence[float]) -> Blobs:
-    """Blobs for training a region proposal network, of images with these sizes (height, width) and scales.
+    """Blobs for training a region proposal network on images with these sizes (height, width) and scales.
 
     im_info   (N, 3) height and width of each image as scaled, without padding, and its scale
     gt_boxes  (G, 5) x1, y1, x2, y2 in the scaled image, class; for N > 1 a sixth column, the image's index
@@ -118,9 +118,9 @@ def roi_blobs(roidb: Sequence[Entry], picks: Sequence[tuple[np.ndarray, np.ndarr
     labels    (R,) class of a foreground RoI, 0 for background
     and, if inside weights are given, (R, 4 * num_classes) each:
     bbox_targets          the entry's normalised targets in the columns of their class; 0 for RoIs with an IoU
-                          below BBOX_THRESH (which may be lower than FG_THRESH: such background RoIs
-                          train regression all the same)
-    bbox_inside_weights   the four given ones in these columns
+                          below BBOX_THRESH (if that is below FG_THRESH, background RoIs above it still train
+                          regression)
+    bbox_inside_weights   the four given weights in these columns
     bbox_outside_weights  1 where the inside weight is above 0
     """
     rows = [_roi_rows(index, entry, *pick, scale)

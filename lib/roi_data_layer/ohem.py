@@ -10,19 +10,19 @@ from fast_rcnn.nms_wrapper import nms
 from utils.blob import as_rows
 from utils.names import BOX_BLOBS, HARD, ROI_BLOBS
 
-# A probability of 0 counts as this much: a loss of 36.04 instead of infinity
+# Replaces a probability of 0: a loss of 36.04 instead of infinity
 LEAST_PROBABILITY = np.finfo(np.float64).eps
 
 
 def roi_losses(cls_prob: np.ndarray, labels: np.ndarray, *boxes: np.ndarray) -> np.ndarray:
     """Loss of each RoI, (R,) float64: -ln(p[label]) plus, for foreground, its smooth L1 box loss.
 
-    The box loss is the sum over columns of outside * smoothL1(inside * (pred - target)), where inside is not 0.
+    The box loss is the sum of outside * smoothL1(inside * (pred - target)) over the columns where inside is not 0.
 
     cls_prob  (R, K) class probabilities
-    labels    (R,) classes, as whole numbers of any type
+    labels    (R,) classes, integers of any type
     boxes     bbox_pred, bbox_targets, bbox_inside_weights, bbox_outside_weights, (R, 4K) each; or nothing, to
-              leave the box loss out
+              omit the box loss
     """
     labels = labels.reshape(-1).astype(np.int64)
     probability = as_rows(cls_prob)[np.arange(len(labels)), labels].astype(np.float64)
@@ -34,7 +34,7 @@ def roi_losses(cls_prob: np.ndarray, labels: np.ndarray, *boxes: np.ndarray) -> 
 
 
 def _box_losses(pred: np.ndarray, target: np.ndarray, inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
-    rows, columns = np.nonzero(inside)          # four of 4K columns: everything below works on these only
+    rows, columns = np.nonzero(inside)          # four of 4K columns: the rest works on these only
     error = np.abs((inside[rows, columns] * (pred[rows, columns] - target[rows, columns])).astype(np.float64))
     losses = outside[rows, columns] * np.where(error < 1, 0.5 * error * error, error - 0.5)
     return np.bincount(rows, weights=losses, minlength=len(pred))
@@ -50,8 +50,8 @@ def select_hard_rois(losses: np.ndarray, rois: np.ndarray, labels: np.ndarray, c
     """Indices of the RoIs to train on, largest loss first.
 
     count       RoIs of all images together
-    nms_thresh  if given, RoIs that overlap one of higher loss by this IoU are removed first, separately for each image
-                and label
+    nms_thresh  if given, RoIs that overlap one of higher loss with at least this IoU are removed first, separately for
+                each image and label
     """
     if nms_thresh is None:
         return select_hard_examples(losses, count)
@@ -73,7 +73,7 @@ def get_ohem_minibatch(losses: np.ndarray, rois: np.ndarray, labels: np.ndarray,
                        bbox_targets: np.ndarray | None = None, bbox_inside_weights: np.ndarray | None = None,
                        bbox_outside_weights: np.ndarray | None = None, *, batch_size: int,
                        nms_thresh: float | None = None) -> dict[str, np.ndarray]:
-    """The rows of the hardest RoIs as `losses_hard`, `rois_hard`, `labels_hard` and, where given, `bbox_*_hard`."""
+    """The rows of the hardest RoIs as `losses_hard`, `rois_hard`, `labels_hard` and, if given, `bbox_*_hard`."""
     hard = select_hard_rois(losses, rois, labels, batch_size, nms_thresh)
     arrays = (losses, rois, labels, bbox_targets, bbox_inside_weights, bbox_outside_weights)
     return {f"{name}{HARD}": array[hard] for name, array in zip(("losses", *ROI_BLOBS, *BOX_BLOBS), arrays, strict=True)

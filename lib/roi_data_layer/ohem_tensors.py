@@ -1,6 +1,7 @@
-"""Online hard example mining on the device: what ohem.py computes, in methods of PyTorch's tensors.
+"""Online hard example mining on the device: the computations of ohem.py with PyTorch tensor methods.
 
-Nothing here asks for a value: a GPU is never waited for. Arguments and results are those of ohem.py, as tensors.
+Nothing here reads a value, so that there is no synchronisation with a GPU. Arguments and results are those of ohem.py,
+as tensors.
 """
 from __future__ import annotations
 
@@ -8,11 +9,11 @@ from typing import Any
 
 from roi_data_layer.ohem import LEAST_PROBABILITY
 
-Tensor = Any        # torch is the engine's affair
+Tensor = Any        # only the engine imports torch
 
 
 def roi_losses(cls_prob: Tensor, labels: Tensor, *boxes: Tensor) -> Tensor:
-    """As `ohem.roi_losses`. A label that is no class, which cannot be told here, counts as the nearest one."""
+    """As `ohem.roi_losses`. An invalid label, which cannot be reported here, counts as the nearest class."""
     labels, probabilities = labels.flatten().long(), cls_prob.flatten(1)
     column = labels.clamp(0, probabilities.shape[1] - 1)[:, None]
     losses = -probabilities.gather(1, column)[:, 0].double().clamp_min(LEAST_PROBABILITY).log()
@@ -26,13 +27,13 @@ def _box_losses(pred: Tensor, target: Tensor, inside: Tensor, outside: Tensor) -
     error = (inside * (pred - target)).double().abs()
     losses = outside * (0.5 * error * error).where(error < 1, error - 0.5)
     by_class = losses.masked_fill(inside == 0, 0).unflatten(1, (-1, 4))
-    dx, dy, dw, dh = by_class.sum(1).unbind(1)      # one class has weights: to add the others' zeros rounds nothing
+    dx, dy, dw, dh = by_class.sum(1).unbind(1)      # only one class has weights: adding the others' zeros is exact
     return dx + dy + dw + dh                        # in ohem.py's order, so that equal losses are equal here too
 
 
 def select_hard_examples(losses: Tensor, count: int) -> Tensor:
     """Indices of the `count` largest losses (or all), largest first.
 
-    Ties keep their order; a loss that is NaN comes last, as in NumPy.
+    Ties keep their order; NaN losses come last, as in NumPy.
     """
     return (-losses).argsort(dim=0, stable=True)[:count]

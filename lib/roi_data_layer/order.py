@@ -1,7 +1,7 @@
-"""Which images make up which minibatch: a function of (seed, iteration), so training can go on anywhere.
+"""The images of each minibatch: a function of (seed, iteration), so that training can resume anywhere.
 
-An epoch visits every image once. Where the number of images is no multiple of the batch, its last batch is
-filled up with images from the beginning of the same epoch's order; py-faster-rcnn leaves that batch out.
+An epoch visits every image once. If the number of images is not a multiple of the batch size, the last batch is filled
+up with images from the start of the same epoch's order; py-faster-rcnn drops that batch.
 """
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def epoch_batches(count: int, per_batch: int, rng: np.random.Generator,
                   wide: np.ndarray | None = None) -> np.ndarray:
     """Random batches of one epoch, (ceil(count / per_batch), per_batch) image indices.
 
-    wide  (count,) bool: if given, wide images share batches, and so do tall ones; only batches made of what
-          is left over of the two may mix them. Less of each blob is padding then.
+    wide  (count,) bool: if given, batches hold only wide or only tall images, except those formed from the remainders
+          of both, which reduces padding
     """
     order = rng.permutation(count)
     groups = [order] if wide is None else [order[wide[order]], order[~wide[order]]]
@@ -26,7 +26,7 @@ def epoch_batches(count: int, per_batch: int, rng: np.random.Generator,
 
 
 class BatchOrder:
-    """Image indices of any minibatch of an endless training.
+    """Image indices of any minibatch, over an unlimited number of epochs.
 
     count      number of images; per_batch  images per minibatch; seed  cfg.RNG_SEED
     wide       (count,) bool if images are to be grouped by aspect
@@ -37,7 +37,7 @@ class BatchOrder:
             raise ValueError("the roidb is empty: no image has a RoI that can be trained on")
         self.count, self.per_batch, self.seed, self.wide = count, per_batch, seed, wide
         self.batches_per_epoch = -(-count // per_batch)
-        self._epoch = lru_cache(maxsize=2)(self._make_epoch)    # prefetching threads may stand in two epochs
+        self._epoch = lru_cache(maxsize=2)(self._make_epoch)    # prefetching threads may be in two epochs
 
     def _make_epoch(self, epoch: int) -> np.ndarray:
         rng = np.random.default_rng([self.seed, 0, epoch])

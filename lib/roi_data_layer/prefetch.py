@@ -1,4 +1,4 @@
-"""Prepares numbered items ahead of their use, in threads, with images from other processes."""
+"""Prepares numbered items in advance, in threads, with images from other processes."""
 from __future__ import annotations
 
 import sys
@@ -11,17 +11,17 @@ from roi_data_layer.image_pool import ImagePool
 from utils.images import Reader, read_in_line
 
 Item = TypeVar("Item")
-_THREADS = 2        # that prepare images where no processes do
+_THREADS = 2        # that prepare images if no processes do
 
 
 class Prefetcher(Generic[Item]):
-    """Gives make(0), make(1), ... in order; some of them are prepared in the background.
+    """Returns make(0), make(1), ... in order, preparing some in the background.
 
-    `make` must depend on its number alone (and may run in several threads at once), so the items are the same
-    as without prefetching. An error of `make` is raised by the `next` that would have given its item.
+    `make` must depend on its number only (and may run in several threads at once), so that the items are the same
+    as without prefetching. An error in `make` is raised by the `next` that would have returned its item.
 
     workers  threads
-    ahead    items that are being prepared, or are ready, while one is used
+    ahead    items that are in preparation or ready while one is used
     count    number of items
     """
 
@@ -32,7 +32,7 @@ class Prefetcher(Generic[Item]):
         self._first = 0         # number of the oldest pending item
 
     def seek(self, number: int) -> None:
-        """Continue with make(number); what was prepared for other numbers is dropped."""
+        """Continue with make(number); prepared items of other numbers are dropped."""
         for future in self._pending:
             future.cancel()
         self._pending.clear()
@@ -40,7 +40,7 @@ class Prefetcher(Generic[Item]):
 
     @property
     def ready(self) -> int:
-        """How many items could be had without waiting."""
+        """Number of items available without waiting."""
         return sum(future.done() for future in self._pending)
 
     def next(self) -> Item:
@@ -54,7 +54,7 @@ class Prefetcher(Generic[Item]):
         return item.result()
 
     def _submit(self, number: int) -> None:
-        """Have at least `number` items pending, where there are so many."""
+        """Keep at least `number` items pending, if that many are left."""
         while len(self._pending) < min(number, self._count - self._first):
             self._pending.append(self._pool.submit(self._make, self._first + len(self._pending)))
 
@@ -65,12 +65,12 @@ class Prefetcher(Generic[Item]):
 
 
 class ImageFeed(Prefetcher[Item]):
-    """A Prefetcher of items made from images, which processes prepare.
+    """A Prefetcher of items built from images, which worker processes prepare.
 
-    make     gives the item of a number; gets a `Reader` for its images beside the number
-    workers  processes; with 0 the threads that make the items read the images too
-    images   most images of an item
-    pixels   most pixels of a prepared image, see `most_pixels`
+    make     returns the item of a number, given the number and a `Reader` for its images
+    workers  processes; with 0 the threads that build the items read the images too
+    images   most images per item
+    pixels   most pixels per prepared image, see `most_pixels`
     count    number of items
     """
 
@@ -78,7 +78,7 @@ class ImageFeed(Prefetcher[Item]):
                  count: int = sys.maxsize) -> None:
         self._images = ImagePool(workers, images, pixels) if workers else None
         read = self._images.read if self._images else read_in_line
-        # One more than processes, which assembles an item while they prepare images of others
+        # One more than processes, to assemble an item while they prepare images of others
         threads = workers + 1 if workers else _THREADS
         super().__init__(lambda number: make(number, read), threads, 2 * threads, count)
 
@@ -89,19 +89,19 @@ class ImageFeed(Prefetcher[Item]):
 
 
 class Waits:
-    """Counts the waits for items of a queue; `take` gives the sums and starts anew."""
+    """Accumulates the waits for items of a queue; `take` returns the sums and resets them."""
 
     def __init__(self) -> None:
         self._seconds, self._ready, self._count = 0.0, 0, 0
 
     def add(self, seconds: float, ready: int) -> None:
-        """An item was waited for; `ready` items were in the queue when it was asked for."""
+        """Record a wait for an item; `ready` items were in the queue when it was requested."""
         self._seconds += seconds
         self._ready += ready
         self._count += 1
 
     def take(self) -> dict[str, float]:
-        """`wait`: seconds in all; `queue`: mean number of items that were ready; since the last call."""
+        """Since the last call: `wait`, total seconds; `queue`, mean number of items ready."""
         taken = {"wait": self._seconds, "queue": self._ready / max(self._count, 1)}
         self._seconds, self._ready, self._count = 0.0, 0, 0
         return taken

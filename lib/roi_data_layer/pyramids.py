@@ -1,4 +1,4 @@
-"""The images of a data set as tests and proposal generation feed them to a net, read ahead of their use."""
+"""The images of a data set as inputs for testing and proposal generation, read in advance."""
 from __future__ import annotations
 
 import contextlib
@@ -20,7 +20,7 @@ class Pyramid(NamedTuple):
     data: np.ndarray            # (levels, 3, H, W), see `image_pyramid`
     scales: np.ndarray          # (levels,)
     file_size: tuple[int, int]  # height and width before scaling
-    key: str = ""               # stands for the pixels of level 0, see `image_key`
+    key: str = ""               # identifies the pixels of level 0, see `image_key`
 
 
 @contextlib.contextmanager
@@ -28,8 +28,8 @@ def pyramids_ahead(imdb: Imdb, settings: ImageSettings,
                    images: Sequence[int] | None = None) -> Iterator[Iterator[Pyramid]]:
     """Every image of a data set in order, at all scales; the next ones are prepared in the background.
 
-    images  indices of those that are wanted, in order; None for all
-    Asking for an image that cannot be read raises ImageError.
+    images  indices of the wanted images, in order; None for all
+    Raises ImageError on reaching an image that cannot be read.
     """
     sizes = settings.scales
     wanted = range(imdb.num_images) if images is None else images

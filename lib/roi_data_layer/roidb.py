@@ -1,4 +1,4 @@
-"""Prepares a roidb for training: image sizes, which images are usable, and box regression targets.
+"""Prepares a roidb for training: image sizes, filtering of usable images, and box regression targets.
 
 The fields of an entry are described in datasets/roidb.py; this module adds `image` (path), `width`, `height`
 and `bbox_targets` (N, 5) float32 = class, dx, dy, dw, dh (class 0: the RoI trains no regression).
@@ -21,7 +21,7 @@ from utils.timer import with_progress
 
 
 def prepare_roidb(imdb: Imdb) -> list[Entry]:
-    """The data set's roidb with each image's path and size, checked; `imdb` is left as it is.
+    """The data set's roidb with each image's path and size, checked; `imdb` is not changed.
 
     Entries made by older code may hold `gt_overlaps` (dense or scipy.sparse) instead of max_overlaps, max_classes.
     """
@@ -64,9 +64,9 @@ def filter_roidb(roidb: Sequence[Entry], settings: RoISettings) -> list[Entry]:
 
 def add_bbox_regression_targets(roidb: Sequence[Entry], num_classes: int,
                                 train: Config) -> tuple[np.ndarray, np.ndarray]:
-    """Give every entry its `bbox_targets`; if BBOX_NORMALIZE_TARGETS, (target - mean) / std per class.
+    """Add `bbox_targets` to every entry; if BBOX_NORMALIZE_TARGETS, (target - mean) / std per class.
 
-    train    cfg.TRAIN as it is now: BBOX_THRESH and the BBOX_NORMALIZE_* keys
+    train    the current cfg.TRAIN: BBOX_THRESH and the BBOX_NORMALIZE_* keys
     returns  means and stds, (4 * num_classes,) float64: BBOX_NORMALIZE_MEANS and _STDS for every class if
              ..._PRECOMPUTED, else those of the targets found (population standard deviation; see `target_statistics`)
     """
@@ -97,7 +97,7 @@ def compute_targets(rois: np.ndarray, overlaps: np.ndarray, classes: np.ndarray,
                     threshold: float) -> np.ndarray:
     """(N, 5) float32: class, dx, dy, dw, dh towards the best object, for IoU >= threshold.
 
-    Objects are the RoIs whose overlap is exactly 1; without any, and for all other RoIs, rows are 0.
+    Objects are the RoIs whose overlap is exactly 1. Rows of other RoIs, and all rows without objects, are 0.
     """
     targets = np.zeros((len(rois), 5), np.float32)
     objects, examples = np.flatnonzero(overlaps == 1), np.flatnonzero(overlaps >= threshold)
@@ -112,8 +112,8 @@ def target_statistics(targets: Callable[[str], Iterable[np.ndarray]],
                       num_classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of the targets of each class, (num_classes, 4) float64.
 
-    targets  gives the targets (N, 5) of image after image; it is called twice, with what is computed from them.
-    They are never in memory together, and the numbers are those of NumPy's `mean` and `std` of all, bit by bit.
+    targets  returns the targets (N, 5) of each image in turn; called twice, with the statistic to compute.
+    They are never in memory together, and the results equal NumPy's `mean` and `std` of all, bit for bit.
     A class without examples has mean and deviation 0.
     """
     def examples(what: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -134,7 +134,7 @@ def target_statistics(targets: Callable[[str], Iterable[np.ndarray]],
 
 
 def _add_rows(sums: np.ndarray, labels: np.ndarray, values: np.ndarray) -> None:
-    """sums[label] += value, one row after the other: as NumPy sums along the first axis."""
+    """sums[label] += value, row by row: as NumPy sums along the first axis."""
     bins = np.concatenate([np.arange(len(sums)), labels])
     for column in range(values.shape[1]):
         weights = np.concatenate([sums[:, column], values[:, column]])
@@ -154,7 +154,7 @@ def normalize_targets(targets: np.ndarray, means: np.ndarray, stds: np.ndarray) 
 def safe_stds(stds: np.ndarray) -> np.ndarray:
     """Deviations to divide by: 1 instead of 0.
 
-    A class seen only as exact objects has targets that are all 0. py-faster-rcnn divides them by 0, which makes NaN;
-    divided by 1 they stay the 0 that they are.
+    If the RoIs of a class are all exact objects, its targets are all 0. py-faster-rcnn divides them by 0, which yields
+    NaN; divided by 1 they stay 0.
     """
     return np.where(stds > 0, stds, 1.0)

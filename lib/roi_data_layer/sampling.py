@@ -1,4 +1,4 @@
-"""Which RoIs of an image are trained on: foreground and background by their overlap with objects, drawn at random."""
+"""Samples the RoIs of an image to train on: foreground and background by their overlap with objects."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class RoISettings:
                    train.BG_THRESH_LO)
 
     def most_foreground(self, total: int) -> int:
-        """The most foreground RoIs among `total`."""
+        """The maximum number of foreground RoIs among `total`."""
         return int(np.round(self.fg_fraction * total))
 
 

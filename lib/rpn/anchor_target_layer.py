@@ -1,4 +1,4 @@
-"""The layer that gives anchors their training targets; what it computes is in anchor_targets.py."""
+"""The layer that assigns training targets to anchors; the computation is in anchor_targets.py."""
 from __future__ import annotations
 
 import numpy as np
@@ -13,19 +13,19 @@ from utils.python_layer import layer_name, layer_rng, layer_setting
 
 
 class AnchorTargetLayer(caffe.Layer):
-    """Gives every anchor a label and regression targets.
+    """Assigns a label and regression targets to every anchor.
 
-    bottom  rpn_cls_score (N, 2A, H, W), of which only N, H, W count; gt_boxes (see `gt_boxes_of_images`);
+    bottom  rpn_cls_score (N, 2A, H, W), of which only N, H, W are used; gt_boxes (see `gt_boxes_of_images`);
             im_info (N, 3) height, width, scale of each image without its padding; data (unused)
     top     rpn_labels (N, 1, A * H, W) of 1, 0, -1, row a * H + y; rpn_bbox_targets,
             rpn_bbox_inside_weights, rpn_bbox_outside_weights (N, 4A, H, W), channel 4a + i
 
     param_str: feat_stride (pixels from cell to cell); scales (8, 16, 32), ratios (0.5, 1, 2), allowed_border (0).
     Each image has its own RPN_BATCHSIZE examples and its own outside weights.
-    Labelling follows cfg.TRAIN.RPN_* as it is at setup. There is no gradient.
+    Labelling follows cfg.TRAIN.RPN_* at setup. There is no gradient.
     """
 
-    unread_bottoms = (0, 3)     # no more than their shapes
+    unread_bottoms = (0, 3)     # only their shapes are read
 
     def setup(self, bottom, top):
         self._stride, scales, ratios = layer_setting(self, anchor_layout)
@@ -36,7 +36,7 @@ class AnchorTargetLayer(caffe.Layer):
         self.reshape(bottom, top)
 
     def seek(self, passes: int) -> None:
-        """Draw from now on what follows after `passes` forward passes: resumes training exactly."""
+        """Continue with the random numbers after `passes` forward passes: resumes training exactly."""
         self._passes = passes
 
     def reshape(self, bottom, top):

@@ -1,4 +1,4 @@
-"""Training targets of the region proposal network: which anchors are objects, and where these are.
+"""Training targets of the region proposal network: which anchors are objects, and the boxes of these objects.
 
 Source: Ren et al., "Faster R-CNN", section 3.1.2; py-faster-rcnn's rpn/anchor_target_layer.py.
 """
@@ -25,7 +25,7 @@ class AnchorSettings:
     fg_fraction: float = 0.5
     inside_weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)
     positive_weight: float = -1.0
-    allowed_border: float = 0       # pixels by which an anchor may leave the image; a layer parameter
+    allowed_border: float = 0       # pixels by which an anchor may extend beyond the image; a layer parameter
 
     @classmethod
     def from_cfg(cls, train: Config, allowed_border: float = 0) -> AnchorSettings:
@@ -36,7 +36,7 @@ class AnchorSettings:
 
 
 def anchors_inside(anchors: np.ndarray, im_info: Sequence[float], border: float = 0) -> np.ndarray:
-    """Indices of the anchors that leave an image of size im_info[:2] (height, width) by at most `border`."""
+    """Indices of the anchors that extend at most `border` pixels beyond an image of im_info[:2] (height, width)."""
     height, width = im_info[0], im_info[1]
     x1, y1, x2, y2 = anchors.T
     return np.flatnonzero((x1 >= -border) & (y1 >= -border) & (x2 < width + border) & (y2 < height + border))
@@ -45,12 +45,12 @@ def anchors_inside(anchors: np.ndarray, im_info: Sequence[float], border: float 
 def label_anchors(overlaps: np.ndarray, settings: AnchorSettings) -> np.ndarray:
     """Labels by overlap: 1 object, 0 background, -1 neither.
 
-    Background lies below negative_overlap with every gt box; an object reaches positive_overlap with one, or
-    no anchor has more overlap with some gt box (all that tie). With clobber_positives background wins over
-    object. A gt box that no anchor touches makes no anchor an object (in py-faster-rcnn it makes objects of
-    all that miss it).
+    A background anchor is below negative_overlap with every gt box; an object reaches positive_overlap with one, or
+    has the highest overlap of all anchors with some gt box (including ties). With clobber_positives background
+    overrides object. A gt box that overlaps no anchor makes no anchor an object (in py-faster-rcnn it makes all
+    anchors that miss it objects).
 
-    overlaps  (n, G) IoU of anchors and gt boxes; G may be 0: all anchors are background
+    overlaps  (n, G) IoU of anchors and gt boxes; if G is 0, all anchors are background
     returns   (n,) float32
     """
     labels = np.full(len(overlaps), -1, np.float32)
@@ -66,7 +66,7 @@ def label_anchors(overlaps: np.ndarray, settings: AnchorSettings) -> np.ndarray:
 
 
 def subsample_labels(labels: np.ndarray, settings: AnchorSettings, rng: np.random.Generator) -> np.ndarray:
-    """Labels with at most fg_fraction * batch_size objects, background up to batch_size, and else -1."""
+    """Labels with at most fg_fraction * batch_size objects, background up to batch_size, and the rest -1."""
     labels = labels.copy()
     drop_surplus(labels, 1, int(settings.fg_fraction * settings.batch_size), rng)
     drop_surplus(labels, 0, settings.batch_size - np.count_nonzero(labels == 1), rng)
@@ -74,7 +74,7 @@ def subsample_labels(labels: np.ndarray, settings: AnchorSettings, rng: np.rando
 
 
 def drop_surplus(labels: np.ndarray, label: int, limit: int, rng: np.random.Generator) -> None:
-    """Set all but `limit` of the entries that equal `label` to -1, chosen at random; in place."""
+    """Set randomly chosen entries that equal `label` to -1, in place, so that `limit` are left."""
     found = np.flatnonzero(labels == label)
     if len(found) > limit:
         labels[rng.permutation(found)[limit:]] = -1
@@ -102,8 +102,8 @@ def anchor_targets(
 
     gt_boxes  (G, 4 or more) boxes in pixels of the scaled image; G may be 0
     im_info   (height, width, ...) of the scaled image
-    anchors   (K, 4); those that leave the image take no part: label -1, all else 0
-    rng       chooses the examples where there are more than settings.batch_size allows
+    anchors   (K, 4); those outside the image are ignored: label -1, all else 0
+    rng       chooses the examples if there are more than settings.batch_size allows
     returns   labels (K,); targets, inside weights, outside weights (K, 4); float32
     """
     labels = np.full(len(anchors), -1, np.float32)
@@ -121,9 +121,9 @@ def anchor_targets(
 def gt_boxes_of_images(gt_boxes: np.ndarray, num_images: int) -> list[np.ndarray]:
     """The gt boxes of each image of a batch.
 
-    gt_boxes  (G, 5) x1, y1, x2, y2, class of one image; (G, 6) with the image's index in the batch as the
-              sixth column for any number. Rows of class 0 are padding.
-    Raises ValueError if several images come without their indices.
+    gt_boxes  (G, 5) x1, y1, x2, y2, class for one image; (G, 6) for any number, with the image's index in the batch as
+              the sixth column. Rows of class 0 are padding.
+    Raises ValueError for several images without indices.
     """
     gt_boxes = gt_boxes.reshape(-1, gt_boxes.shape[-1])
     gt_boxes = gt_boxes[gt_boxes[:, 4] > 0]

@@ -1,4 +1,4 @@
-"""Anchors: the reference boxes that the region proposal network scores and regresses at every feature cell.
+"""Anchors: the reference boxes that the region proposal network scores and refines at every feature cell.
 
 Source: Ren et al., "Faster R-CNN", section 3.1.1; py-faster-rcnn's rpn/generate_anchors.py.
 """
@@ -15,7 +15,7 @@ def generate_anchors(base_size: float = 16, ratios: Sequence[float] = ANCHOR_RAT
                      scales: Sequence[float] = ANCHOR_SCALES) -> np.ndarray:
     """Anchors of the first feature cell: every ratio with every scale.
 
-    The square (0, 0, b-1, b-1) is given each ratio r = height / width: w = round(sqrt(b * b / r)),
+    The square (0, 0, b-1, b-1) is reshaped to each ratio r = height / width: w = round(sqrt(b * b / r)),
     h = round(w * r), halves to even. Both are then multiplied by each scale. All share the square's centre.
 
     base_size  side of the square in pixels

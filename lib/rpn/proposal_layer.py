@@ -1,4 +1,4 @@
-"""The layer that turns the outputs of the region proposal network into RoIs; what it computes is in proposals.py."""
+"""The layer that turns the outputs of the region proposal network into RoIs; the computation is in proposals.py."""
 from __future__ import annotations
 
 import numpy as np
@@ -20,11 +20,11 @@ class ProposalLayer(caffe.Layer):
     bottom  rpn_cls_prob_reshape (N, 2A, H, W), object scores in channels A .. 2A-1; rpn_bbox_pred
             (N, 4A, H, W), channel 4a + i; im_info (N, 3) height, width, scale
     top     rois (R, 5) image index, x1, y1, x2, y2 in pixels of the scaled image, by descending score within
-            an image; and if named, scores (R, 1)
+            an image; optionally scores (R, 1)
 
     param_str: feat_stride (pixels from cell to cell), scales (8, 16, 32), ratios (0.5, 1, 2).
-    Limits are cfg.TRAIN.RPN_* or cfg.TEST.RPN_*, by the net's phase, as they are at setup. No gradient.
-    With cfg.USE_GPU_NMS all is computed on the GPU on which the scores lie; only the number of RoIs is waited for.
+    Limits are cfg.TRAIN.RPN_* or cfg.TEST.RPN_* at setup, by the net's phase. There is no gradient.
+    With cfg.USE_GPU_NMS all is computed on the scores' GPU; only reading the number of RoIs synchronises with it.
     """
 
     def setup(self, bottom, top):
@@ -39,7 +39,7 @@ class ProposalLayer(caffe.Layer):
             top[1].reshape(1, 1)
 
     def _check(self, bottom):
-        """The number of anchors is written in several places of a prototxt: say so if they differ."""
+        """Raise SettingError if the prototxt's numbers of anchors, which are set in several places, differ."""
         count = len(self._anchors)
         found = blob_shape(bottom[0])[1], blob_shape(bottom[1])[1]
         if found != (2 * count, 4 * count):
@@ -49,7 +49,7 @@ class ProposalLayer(caffe.Layer):
                 "two RPN convolutions and dim of the Reshape, or the scales of this layer")
 
     def reshape(self, bottom, top):
-        """Tops get their shapes in forward, when the number of RoIs is known."""
+        """Shapes depend on the number of RoIs: forward sets them."""
 
     def forward(self, bottom, top):
         if is_on_gpu(bottom[0]) and uses_gpu_nms():
@@ -81,7 +81,7 @@ class ProposalLayer(caffe.Layer):
         found = [proposal_tensors.proposals(scores[image, len(self._anchors):].permute(1, 2, 0).flatten(),
                                             deltas[image].permute(1, 2, 0).reshape(-1, 4), im_info[image], anchors,
                                             self._settings) for image in range(num_images)]
-        numbers = [int(number) for _, _, number in found]       # waits for the GPU: tops need shapes
+        numbers = [int(number) for _, _, number in found]       # synchronises with the GPU: tops need shapes
         if min(numbers) < 0:
             raise FloatingPointError(NAN_MESSAGE)
         outputs = proposal_tensors.as_rois([of_image[:2] for of_image in found], numbers, im_info)
@@ -89,7 +89,7 @@ class ProposalLayer(caffe.Layer):
             set_tensor(blob, values)
 
     def _anchors_on_gpu(self, height, width, like):
-        """`shift_anchors` of a map, beside the tensor `like`: most maps find them there."""
+        """`shift_anchors` of a map, on the device of the tensor `like`, where they are cached."""
         if self._grid is None or self._grid.shape[0] < height or self._grid.shape[1] < width:
             rows, columns = (height, width) if self._grid is None else np.maximum((height, width), self._grid.shape[:2])
             anchors = shift_anchors(self._anchors, rows, columns, self._stride)
@@ -97,4 +97,4 @@ class ProposalLayer(caffe.Layer):
         return self._grid[:height, :width].reshape(-1, 4).to(like)
 
     def backward(self, top, propagate_down, bottom):
-        """RoIs are taken as constants."""
+        """RoIs are treated as constants."""

@@ -1,4 +1,4 @@
-"""The layer that chooses RoIs and gives them targets; what it computes is in proposal_targets.py."""
+"""The layer that samples RoIs and assigns targets to them; the computation is in proposal_targets.py."""
 from __future__ import annotations
 
 import numpy as np
@@ -13,7 +13,7 @@ from utils.python_layer import layer_rng, layer_setting
 
 
 class ProposalTargetLayer(caffe.Layer):
-    """Chooses RoIs to train on, and gives them labels and regression targets.
+    """Samples RoIs to train on, and assigns labels and regression targets to them.
 
     bottom  rpn_rois (n, 5) image index, x1, y1, x2, y2; gt_boxes, see `rpn.anchor_targets.gt_boxes_of_images`
     top     rois (R, 5), labels (R,), bbox_targets, bbox_inside_weights, bbox_outside_weights (R, 4K)
@@ -30,11 +30,11 @@ class ProposalTargetLayer(caffe.Layer):
             blob.reshape(*shape)
 
     def seek(self, passes: int) -> None:
-        """Draw from now on what follows after `passes` forward passes: resumes training exactly."""
+        """Continue with the random numbers after `passes` forward passes: resumes training exactly."""
         self._passes = passes
 
     def reshape(self, bottom, top):
-        """Tops get their shapes in forward, when the number of RoIs is known."""
+        """Shapes depend on the number of RoIs: forward sets them."""
 
     def forward(self, bottom, top):
         rois = bottom[0].data.reshape(-1, 5)
@@ -49,4 +49,4 @@ class ProposalTargetLayer(caffe.Layer):
             set_blob(blob, np.concatenate(values))
 
     def backward(self, top, propagate_down, bottom):
-        """RoIs and targets are taken as constants."""
+        """RoIs and targets are treated as constants."""

@@ -1,4 +1,4 @@
-"""RoIs, labels and targets of the detector when it trains together with the region proposal network.
+"""RoIs, labels and targets of the detector when trained together with the region proposal network.
 
 Source: Girshick, "Fast R-CNN", section 2.3; py-faster-rcnn's rpn/proposal_target_layer.py.
 """
@@ -21,7 +21,7 @@ class RoITargetSettings:
 
     rois: RoISettings = RoISettings()
     inside_weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)
-    normalize: bool = False     # by these numbers
+    normalize: bool = False     # with these numbers
     means: Sequence[float] = (0.0, 0.0, 0.0, 0.0)
     stds: Sequence[float] = (0.1, 0.1, 0.2, 0.2)
 
@@ -36,8 +36,8 @@ class RoITargetSettings:
 def best_gt_boxes(boxes: np.ndarray, gt_boxes: np.ndarray, bg_thresh_lo: float) -> tuple[np.ndarray, np.ndarray]:
     """For each box its highest IoU with a gt box, and that gt box's row.
 
-    In an image without gt boxes the IoU counts as bg_thresh_lo and the row is the box itself with class 0:
-    all boxes can be background.
+    In an image without gt boxes the IoU is set to bg_thresh_lo and the row is the box itself with class 0, so that all
+    boxes can be background.
 
     boxes     (n, 4)
     gt_boxes  (G, 5 or more)
@@ -59,8 +59,8 @@ def proposal_targets(rois: np.ndarray, gt_boxes: np.ndarray, num_classes: int, n
                      settings: RoITargetSettings, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
     """RoIs of one image with their labels and regression targets.
 
-    Candidates are the proposals and the gt boxes themselves, so that every object has a good one; of these
-    `sample_rois` draws num_rois.
+    Candidates are the proposals and the gt boxes, so that every object has a good one; `sample_rois` draws num_rois of
+    these.
 
     rois      (n, 5) image index, x1, y1, x2, y2
     gt_boxes  (G, 5 or more) x1, y1, x2, y2, class; G may be 0

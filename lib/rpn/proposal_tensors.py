@@ -1,6 +1,6 @@
-"""Proposals on the device: what proposals.py computes, in methods of PyTorch's tensors.
+"""Proposals on the device: the computations of proposals.py with PyTorch tensor methods.
 
-A GPU is not waited for: how many boxes there are stays on it, until the layer asks.
+There is no synchronisation with a GPU: the number of boxes stays on it until the layer reads it.
 """
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import caffe
 from rpn.proposals import ProposalSettings
 
-Tensor = Any        # torch is the engine's affair
+Tensor = Any        # only the engine imports torch
 _LIMIT = float(np.finfo(np.float32).max / 4)        # as in bbox_transform_inv
 
 
@@ -21,8 +21,8 @@ def proposals(scores: Tensor, deltas: Tensor, im_info: Sequence[float], anchors:
     """As `proposals.proposals`, with the rule of GPU NMS (a box is dropped above the threshold).
 
     scores, deltas, anchors  as there, as tensors; scores that are not NaN are finite
-    returns                  boxes (M, 4), scores (M,) and their number, a tensor without axes: only so many count,
-                             from the first on. 0 if no box is large enough, -1 if a score or delta is NaN
+    returns                  boxes (M, 4), scores (M,) and their number, a tensor without axes: only this many, from the
+                             first on, are valid. 0 if no box is large enough, -1 if a score or delta is NaN
     """
     boxes = decoded_boxes(anchors, deltas, im_info)
     is_large = (boxes[:, 2:] - boxes[:, :2] + 1 >= float(settings.min_size * im_info[2])).all(1)
@@ -52,7 +52,7 @@ def as_rois(found: Sequence[tuple[Tensor, Tensor]], numbers: Sequence[int],
             im_info: np.ndarray) -> tuple[Tensor, Tensor]:
     """RoIs (R, 5) and scores (R, 1) of a batch: the first `numbers[i]` boxes and scores of image i.
 
-    Of an image without boxes it is the whole image, with score 0.
+    An image without boxes gets one RoI, the whole image, with score 0.
     """
     behind = np.cumsum(np.maximum(numbers, 1)).tolist()
     rois, roi_scores = found[0][0].new_zeros((behind[-1], 5)), found[0][1].new_zeros((behind[-1], 1))

@@ -19,7 +19,7 @@ NAN_MESSAGE = ("ProposalLayer: scores or deltas of the region proposal network a
 
 @dataclass(frozen=True)
 class ProposalSettings:
-    """Limits of `proposals`; names as cfg.<phase>.RPN_*. Numbers of boxes of 0 or less are no limits."""
+    """Limits of `proposals`; names as in cfg.<phase>.RPN_*. Numbers of boxes of 0 or less mean no limit."""
 
     pre_nms_top_n: int = 6000
     post_nms_top_n: int = 300
@@ -35,7 +35,7 @@ class ProposalSettings:
 
 def proposals(scores: np.ndarray, deltas: np.ndarray, im_info: Sequence[float], anchors: np.ndarray,
               settings: ProposalSettings) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The best boxes of one image: decoded, clipped, without small ones and near copies.
+    """The best boxes of one image: decoded, clipped, without small boxes and near-duplicates.
 
     scores   (K,) object scores of the anchors
     deltas   (K, 4) regression outputs

@@ -10,7 +10,7 @@ def bbox_overlaps(boxes, query_boxes):
     boxes        (N, 4) array of x1, y1, x2, y2, inclusive pixel corners: a width is x2 - x1 + 1
     query_boxes  (M, 4) array of the same
 
-    Returns a float64 array (N, M); 0 where two boxes do not meet.
+    Returns a float64 array (N, M); 0 where two boxes do not intersect.
     """
     boxes = np.ascontiguousarray(boxes, dtype=np.float64)
     query_boxes = np.ascontiguousarray(query_boxes, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Images as the net takes them: mean subtracted, scaled, padded to one size, N x 3 x H x W."""
+"""Images as inputs of a net: mean subtracted, scaled, padded to one size, N x 3 x H x W."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def im_list_to_blob(ims: Sequence[np.ndarray]) -> np.ndarray:
-    """Stack images of several sizes, padded with zeros at the bottom and at the right.
+    """Stack images of different sizes, padded with zeros at the bottom and the right.
 
     ims      images (height, width, channels), prepared by `prep_im_for_blob`
     returns  (N, channels, largest height, largest width) float32
@@ -21,7 +21,7 @@ def im_list_to_blob(ims: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def as_rows(array: np.ndarray) -> np.ndarray:
-    """An array (n, ...) as (n, product of the rest); unlike reshape(n, -1) for n = 0 too."""
+    """An array (n, ...) as (n, product of the rest); unlike reshape(n, -1), also for n = 0."""
     return array.reshape(len(array), int(np.prod(array.shape[1:])))
 
 
@@ -35,9 +35,9 @@ def im_scale_for(height: int, width: int, target_size: float, max_size: float) -
 
 def prep_im_for_blob(im: np.ndarray, pixel_means: np.ndarray, target_size: float, max_size: float,
                      pixel_stds: np.ndarray | float = 1.0) -> tuple[np.ndarray, float]:
-    """Subtract the mean (and divide by the deviation), then scale; the caller's image is left as it is.
+    """Subtract the mean, divide by the standard deviation, then scale; the caller's image is not changed.
 
-    Scaling is bilinear without smoothing; sizes are rounded, halves to even.
+    Scaling is bilinear without antialiasing; sizes are rounded, halves to even.
 
     im                       (height, width, 3) BGR, any number type
     pixel_means, pixel_stds  one number or (1, 1, 3) in BGR order
@@ -49,7 +49,7 @@ def prep_im_for_blob(im: np.ndarray, pixel_means: np.ndarray, target_size: float
         raise ValueError(f"expected an image of shape (height, width, 3), found shape {im.shape}")
     scale = im_scale_for(im.shape[0], im.shape[1], target_size, max_size)
     pixels = im.astype(np.float32, order="C")
-    rows = pixels.reshape(len(pixels), -1)      # whole rows: NumPy is slow where the last axis has three values
+    rows = pixels.reshape(len(pixels), -1)      # whole rows: NumPy is slow if the last axis has three values
     rows -= _row_of(pixel_means, im.shape)
     if np.any(np.not_equal(pixel_stds, 1)):
         rows /= _row_of(pixel_stds, im.shape)
@@ -57,7 +57,7 @@ def prep_im_for_blob(im: np.ndarray, pixel_means: np.ndarray, target_size: float
 
 
 def _row_of(values: np.ndarray | float, shape: tuple[int, ...]) -> np.ndarray:
-    """One number or one a channel, for each number of an image's row: (width * channels,) float32."""
+    """One number, or one per channel, repeated over an image's row: (width * channels,) float32."""
     return np.broadcast_to(np.ravel(values).astype(np.float32), shape[1:]).ravel()
 
 

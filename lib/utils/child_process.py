@@ -1,8 +1,8 @@
-"""Runs one step of a long job in a process of its own, and watches it from both sides.
+"""Runs one step of a long job in its own process; parent and child monitor each other.
 
-The parent prints the child's lines as they come, keeps them in a log file, and tells at once when the child
-dies. The child holds a pipe of which the parent has the other end: when that closes, however the parent
-ended, the child ends too.
+The parent prints the child's lines as they arrive, appends them to a log file, and reports at once when the child dies.
+The child holds a pipe whose other end belongs to the parent: when it closes, however the parent ended, the child ends
+too.
 """
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from typing import TextIO
 
 from utils.errors import UserError
 
-USER_ERROR = 2          # exit status of a child that stopped with a message meant for the user
-INTERRUPTED = 130       # ... that was asked to stop and did so in an orderly way
+USER_ERROR = 2          # exit status of a child that ended with a user error
+INTERRUPTED = 130       # ... that was asked to stop and shut down in order
 LAST_LINES = 12
 _PATIENCE = 120.0       # seconds that an interrupted child may take to write its checkpoint
 
@@ -46,10 +46,10 @@ def describe_status(status: int) -> str:
 def run_child(command: Sequence[str], name: str, log_path: str | os.PathLike, *, cwd: str | None = None,
               keep_open: Sequence[int] = (), stream: TextIO | None = None,
               environment: Mapping[str, str] | None = None) -> None:
-    """Run a command to its end; its output goes to `stream` (default: ours) and is added to the log.
+    """Run a command to completion; its output goes to `stream` (default: ours) and is appended to the log.
 
     keep_open    descriptors that the child inherits, such as that of a lock
-    environment  variables that it gets beside ours
+    environment  variables in addition to ours
     Raises ChildDied if it fails, and KeyboardInterrupt, after the child has stopped, if we are asked to stop
     by SIGINT (Ctrl-C), SIGTERM or SIGHUP. A second Ctrl-C kills the child.
     """
@@ -65,7 +65,7 @@ def run_child(command: Sequence[str], name: str, log_path: str | os.PathLike, *,
     reader.start()
     with _ended_at_last(process), terminations_as_interrupts():
         try:
-            # Not for the end of its output: a process that it left behind may hold that open.
+            # Not for the end of its output, which a process left behind may keep open.
             status = process.wait()
         except KeyboardInterrupt:
             status = _stop(process, stream or sys.stdout)
@@ -73,7 +73,7 @@ def run_child(command: Sequence[str], name: str, log_path: str | os.PathLike, *,
                 raise
         finally:
             reader.join(timeout=2)
-    if status == INTERRUPTED:           # someone signalled the child itself
+    if status == INTERRUPTED:           # the child itself was signalled
         raise KeyboardInterrupt
     if status:
         raise ChildDied(name, status, lines, path)
@@ -89,7 +89,7 @@ def _copy_lines(source: TextIO, lines: deque[str], path: Path, stream: TextIO) -
 
 
 def _stop(process: subprocess.Popen, stream: TextIO) -> int:
-    """Ask the child to stop and wait for it; kill it when asked again or when it takes too long."""
+    """Ask the child to stop and wait for it; kill it when asked again or if it takes too long."""
     print("Stopping after a checkpoint (Ctrl-C again to stop at once) ...", file=stream, flush=True)
     process.send_signal(signal.SIGTERM)
     try:
@@ -136,7 +136,7 @@ def _handlers(handlers: dict[int, Callable]) -> Iterator[None]:
 
 
 class StopRequest:
-    """Turns SIGTERM and Ctrl-C into a flag that a loop looks at; the second one interrupts as usual.
+    """Turns SIGTERM and Ctrl-C into a flag for a loop to check; the second one interrupts as usual.
 
         with StopRequest() as stop:
             while not stop.requested: ...
@@ -162,8 +162,8 @@ class StopRequest:
 def end_with_parent(stream: TextIO | None = None) -> None:
     """End this process as soon as the parent's end of `stream` (default: standard input) closes.
 
-    For a child of `run_child`, to be called first. It ends at once, without a checkpoint, so that the folder
-    is free when someone starts again.
+    For a child of `run_child`, to be called first. It ends at once, without a checkpoint, so that the folder is free
+    for a restart.
     """
     source = stream or sys.stdin
 

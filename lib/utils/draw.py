@@ -1,4 +1,4 @@
-"""Pictures: detections on photographs, several pictures as one, loss curves."""
+"""Pictures: detections on photographs, montages, loss curves."""
 from __future__ import annotations
 
 import colorsys
@@ -19,11 +19,11 @@ def draw_detections(im: np.ndarray, detections: Sequence[np.ndarray], classes: S
                     thresh: float = 0.5) -> np.ndarray:
     """A copy of an image with boxes, class names and scores of its detections, the best on top.
 
-    Lines and letters grow with the image, so they can be read where it is shown as a whole. Labels stay inside.
+    Lines and letters scale with the image, so that they stay readable when it is shown as a whole. Labels stay inside.
 
     im          (height, width, 3) uint8 BGR
     detections  for each class (n, 5) x1, y1, x2, y2, score; only scores of at least `thresh` are drawn
-    classes     their names; each has a colour of its own
+    classes     their names; each has its own colour
     """
     picture = im.copy(order="C")
     found = [(row[4], index, row[:4]) for index, rows in enumerate(detections) for row in rows if row[4] >= thresh]
@@ -86,7 +86,7 @@ def write_image(path: str | os.PathLike, im: np.ndarray) -> None:
 
 
 def plot_losses(logs: Sequence[str | os.PathLike], path: str | os.PathLike) -> None:
-    """Draw the losses in training logs (JSON lines, see fast_rcnn/train_log.py) into a PNG, one panel a stage."""
+    """Draw the losses in training logs (JSON lines, see fast_rcnn/train_log.py) into a PNG, one panel per stage."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # takes a second to load; needs no screen
     from matplotlib.figure import Figure
     records = [record for log in logs for record in read_json_lines(log)]

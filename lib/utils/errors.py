@@ -1,7 +1,7 @@
-"""Errors that the user can mend, and how they are reported.
+"""Errors that the user can fix, and how they are reported.
 
-They all derive from UserError, in their own module where they belong to one. Those of our engine derive from
-caffe.CaffeError, which carries the same attribute: nothing need be imported to recognise them.
+They all derive from UserError, and are defined in the module they belong to, if any. Those of our engine derive from
+caffe.CaffeError, which has the same attribute, so that they are recognised without importing anything.
 """
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Something that the person who runs a tool can mend; the message says how."""
+    """An error that the user of a tool can fix; the message says how."""
 
     is_user_error = True
 
 
 class CheckError(UserError, ValueError):
-    """Prototxts, settings and data set do not fit together; the message lists every problem."""
+    """Prototxts, settings and data set are inconsistent; the message lists every problem."""
 
 
 def raise_all(problems: Iterable[str], hint: str = "") -> None:
@@ -26,12 +26,12 @@ def raise_all(problems: Iterable[str], hint: str = "") -> None:
 
 
 def is_user_error(error: Exception) -> bool:
-    """Whether an exception is about something outside of the program: a UserError, or the system's about a file."""
+    """Whether the cause lies outside of the program: a UserError, or the operating system's about a file."""
     return getattr(error, "is_user_error", False) or (isinstance(error, OSError) and error.filename is not None)
 
 
 def message_of(error: Exception) -> str:
-    """The text of an error; for the operating system's about a file, the file's name and what is wrong with it."""
+    """The text of an error; for the operating system's about a file, the file's name and the reason."""
     if isinstance(error, OSError) and error.filename is not None:
         text = "no such file or folder" if isinstance(error, FileNotFoundError) else (error.strerror or "").lower()
         return f"{error.filename}: {text}"

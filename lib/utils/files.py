@@ -1,4 +1,4 @@
-"""Files that appear complete or not at all, and their fingerprints."""
+"""Atomic writing of files, and their fingerprints."""
 from __future__ import annotations
 
 import contextlib
@@ -13,16 +13,16 @@ from utils.errors import UserError
 
 
 class DamagedFileError(UserError, ValueError):
-    """A file does not hold what was once written into it; the message names it."""
+    """A file's content is damaged; the message names it."""
 
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """Give a temporary name beside `path`, with its ending; on success that file replaces `path` in one step.
+    """Yield a temporary path beside `path`, with its extension; on success that file replaces `path` atomically.
 
     The content reaches the disk before the name does, so that after a power cut there is the old file or the new one.
-    On an exception the temporary file is removed and the old file stays. Missing folders are made; what a symbolic link
-    points to is replaced, not the link.
+    On an exception the temporary file is removed and the old file stays. Missing folders are created; the target of a
+    symbolic link is replaced, not the link.
     """
     target = Path(os.path.realpath(path))
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def _sync(path: Path) -> None:
-    """Let a file, or the names in a folder, reach the disk."""
+    """Flush a file, or the names in a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -60,7 +60,7 @@ def read_json(path: str | os.PathLike) -> Any:
 
 
 def read_record(path: str | os.PathLike, hint: str, **types: type) -> dict[str, Any]:
-    """An object of a JSON file with values of these types under these keys.
+    """A JSON object from a file, with values of these types under these keys.
 
     Raises DamagedFileError, whose message ends in `hint`, if it is anything else.
     """
@@ -75,7 +75,7 @@ def read_record(path: str | os.PathLike, hint: str, **types: type) -> dict[str, 
 
 
 def read_json_lines(path: str | os.PathLike) -> list[Any]:
-    """One value a line; a line that was cut off, by the end of a process that wrote it, is left out."""
+    """One value per line; a line cut off by the death of its writer is skipped."""
     values = []
     for line in Path(path).read_text(encoding="utf-8").splitlines():
         with contextlib.suppress(json.JSONDecodeError):
@@ -93,5 +93,5 @@ def sha256_file(path: str | os.PathLike) -> str:
 
 
 def sha256_json(value: Any) -> str:
-    """SHA-256 of a value that JSON can hold; the order of dictionary keys does not count."""
+    """SHA-256 of a JSON value, independent of the order of dictionary keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Image files, read and prepared for a net: what is wanted as plain values, so that another process can do it."""
+"""Reads and prepares image files for a net; requests are plain values, so that another process can serve them."""
 from __future__ import annotations
 
 import contextlib
@@ -22,15 +22,15 @@ class ImageError(UserError, ValueError):
 class ImageSettings:
     """How images are prepared for a net; names as in cfg."""
 
-    scales: Sequence[int]       # lengths of the shorter side in pixels: one is drawn in training, all make a pyramid
+    scales: Sequence[int]       # lengths of the shorter side in pixels: one is drawn in training, all form a pyramid
     max_size: int               # most pixels of the longer side
-    means: tuple[float, ...]    # one number or three (B, G, R), and so are the deviations
+    means: tuple[float, ...]    # one number or three (B, G, R), as are the deviations
     stds: tuple[float, ...]
-    workers: int = 0            # processes that prepare them ahead; 0: threads do
+    workers: int = 0            # processes that prepare them in advance; 0: threads do
 
     @classmethod
     def from_cfg(cls, settings: Mapping[str, Any], phase: str) -> ImageSettings:
-        """The settings in a cfg tree, of its section TRAIN or TEST."""
+        """The settings in a cfg tree, with its section TRAIN or TEST."""
         section = settings[phase]
         return cls(section["SCALES"], section["MAX_SIZE"], tuple(np.ravel(settings["PIXEL_MEANS"]).tolist()),
                    tuple(np.ravel(settings["PIXEL_STDS"]).tolist()), settings["NUM_WORKERS"])
@@ -48,14 +48,14 @@ class ImageRequest(NamedTuple):
 
 
 class PreparedImage(NamedTuple):
-    """An image as a net takes it."""
+    """An image as input of a net."""
 
     pixels: np.ndarray  # (height, width, 3) float32, scaled
     scale: float
     file_size: tuple[int, int]  # height and width before scaling
 
 
-# Gives the images of some requests, which are valid inside a `with` block only.
+# Returns the images of some requests, which are valid inside a `with` block only.
 Reader = Callable[[Sequence[ImageRequest]], AbstractContextManager[list[PreparedImage]]]
 
 
@@ -65,12 +65,12 @@ def image_request(path: str, flipped: bool, size: int, settings: ImageSettings) 
 
 
 def most_pixels(sizes: Sequence[int], max_size: int) -> int:
-    """Pixels of the largest image that preparing can give at these lengths of the shorter side."""
+    """Pixels of the largest prepared image at these lengths of the shorter side."""
     return min(max(sizes), max_size) * max_size
 
 
 def read_image(path: str, flipped: bool = False) -> np.ndarray:
-    """Image (height, width, 3) BGR uint8, mirrored if asked. Raises ImageError with the path."""
+    """Image (height, width, 3) BGR uint8, mirrored if `flipped`. Raises ImageError with the path."""
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:
         raise ImageError(f"{path}: the image is missing or broken")
@@ -92,5 +92,5 @@ def prepare_pyramid(im: np.ndarray, settings: ImageSettings) -> tuple[np.ndarray
 
 @contextlib.contextmanager
 def read_in_line(requests: Sequence[ImageRequest]) -> Iterator[list[PreparedImage]]:
-    """The `Reader` that prepares the images itself, one after the other."""
+    """The `Reader` that prepares the images in this process, one after the other."""
     yield [prepare_image(request) for request in requests]

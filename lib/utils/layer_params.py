@@ -1,4 +1,4 @@
-"""What the `param_str` of a Python layer says: a YAML mapping such as "'feat_stride': 16", and its known entries."""
+"""Parses the `param_str` of a Python layer, a YAML mapping such as "'feat_stride': 16", and its known entries."""
 from __future__ import annotations
 
 from typing import Any
@@ -11,7 +11,7 @@ ANCHOR_RATIOS: tuple[float, ...] = (0.5, 1, 2)      # height / width
 
 
 class _Loader(yaml.SafeLoader):
-    """Builds plain values only, and the tuples that py-faster-rcnn's prototxts for COCO ask for by a tag."""
+    """Builds plain values only, and the tagged tuples in py-faster-rcnn's prototxts for COCO."""
 
 
 _Loader.add_constructor("tag:yaml.org,2002:python/tuple",
@@ -19,7 +19,7 @@ _Loader.add_constructor("tag:yaml.org,2002:python/tuple",
 
 
 def parse_param_str(text: str) -> Params:
-    """The entries of a `param_str`, which stand on lines of their own, or in braces with commas.
+    """The entries of a `param_str`, one per line, or in braces with commas.
 
     An empty text has none. Raises ValueError, with the text, if it is anything else.
     """
@@ -36,7 +36,7 @@ def parse_param_str(text: str) -> Params:
 
 
 def class_count(params: Params) -> int:
-    """'num_classes', with the background. Raises ValueError if it is missing or no whole number from 2."""
+    """'num_classes', with the background. Raises ValueError if it is missing or not an integer of at least 2."""
     value = _required(params, "num_classes")
     if isinstance(value, bool) or not isinstance(value, int) or value < 2:
         raise ValueError(f"'num_classes' in param_str is {value!r}, expected a whole number from 2 on, with the "
@@ -47,7 +47,7 @@ def class_count(params: Params) -> int:
 def anchor_layout(params: Params) -> tuple[float, tuple[float, ...], tuple[float, ...]]:
     """'feat_stride' (pixels from cell to cell), 'scales' (8, 16, 32) and 'ratios' (0.5, 1, 2).
 
-    Raises ValueError if feat_stride is missing, or one of them no number above 0, or no list of such.
+    Raises ValueError if feat_stride is missing, or one of them is not a positive number, or a list of these.
     """
     stride = _required(params, "feat_stride")
     if not _is_number(stride) or stride <= 0:
@@ -56,7 +56,7 @@ def anchor_layout(params: Params) -> tuple[float, tuple[float, ...], tuple[float
 
 
 def allowed_border(params: Params) -> float:
-    """'allowed_border' (0): pixels by which an anchor may leave the image. Raises ValueError if it is no number."""
+    """'allowed_border' (0): pixels by which anchors may extend beyond the image. Raises ValueError unless a number."""
     value = params.get("allowed_border", 0)
     if not _is_number(value):
         raise ValueError(f"'allowed_border' in param_str is {value!r}, expected a number")

@@ -1,4 +1,4 @@
-"""Files of several arrays: written atomically, read without anything that could run code."""
+"""Files of several arrays: written atomically, read without executing code."""
 from __future__ import annotations
 
 import math
@@ -20,9 +20,9 @@ _LOCAL_HEADER = 30      # bytes before the name; its length and that of the extr
 
 
 class Rows:
-    """An array for `write_npz` that is written part after part, and so need not be in memory as a whole.
+    """An array for `write_npz` that is written part by part, and so need not be in memory as a whole.
 
-    parts      arrays (n, *row_shape), also if they have more axes of length 1
+    parts      arrays (n, *row_shape), perhaps with additional axes of length 1
     row_shape  shape of a row; dtype  of the array
     counts     (I,) number of rows of each part
     """
@@ -40,7 +40,7 @@ class Rows:
 
 
 def write_npz(path: str | os.PathLike, **arrays: np.ndarray | Rows) -> None:
-    """Write the arrays under their names; an existing file is replaced in one step."""
+    """Write the arrays under their names; an existing file is replaced atomically."""
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
@@ -51,21 +51,21 @@ def write_npz(path: str | os.PathLike, **arrays: np.ndarray | Rows) -> None:
 
 
 def read_npz(path: str | os.PathLike, content: str, *names: str) -> list[np.ndarray]:
-    """The named arrays of a file. Raises ValueError that says which `content` the file does not hold."""
+    """The named arrays of a file. Raises ValueError that names the expected `content` if they cannot be read."""
     return _explained(path, content, lambda: _read(path, names))
 
 
 def map_npz(path: str | os.PathLike, content: str, *names: str) -> list[np.ndarray]:
     """As `read_npz`, but the arrays are read-only views of the memory-mapped file, without memory of their own.
 
-    Their checksums are compared first, which reads the file once. What cannot be mapped, such as compressed arrays,
-    is read into memory.
+    Their checksums are verified first, which reads the file once. Arrays that cannot be mapped, such as compressed
+    ones, are read into memory.
     """
     return _explained(path, content, lambda: _map(path, names))
 
 
 def texts(values: Iterable[object]) -> np.ndarray:
-    """An array of texts, such as image names, that can be stored without pickle."""
+    """An array of strings, such as image names, that can be stored without pickle."""
     return np.array([str(value) for value in values], dtype=np.str_)
 
 
@@ -90,7 +90,7 @@ def _map(path: str | os.PathLike, names: Iterable[str]) -> list[np.ndarray]:
 
 
 def _check(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
-    """Read a member from begin to end; raises BadZipFile where its checksum is wrong."""
+    """Read a member from beginning to end; raises BadZipFile if its checksum is wrong."""
     with archive.open(member) as file:
         while file.read(_CHUNK):
             pass
@@ -111,7 +111,7 @@ def _map_member(stream: IO[bytes], archive: zipfile.ZipFile, member: zipfile.Zip
 
 
 def _data_offset(stream: IO[bytes], member: zipfile.ZipInfo) -> int:
-    """Where a stored member's bytes begin in the file."""
+    """Offset of a stored member's bytes in the file."""
     stream.seek(member.header_offset + 26)
     lengths = struct.unpack("<HH", stream.read(4))
     return member.header_offset + _LOCAL_HEADER + sum(lengths)

@@ -1,6 +1,6 @@
-"""What our Caffe offers beyond BVLC's names, and what happens instead on a Caffe that lacks it.
+"""What our Caffe offers beyond BVLC's names, with fallbacks for a Caffe that lacks it.
 
-Nothing else in lib asks what a Caffe has.
+No other module in lib tests what a Caffe has.
 """
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ import caffe
 Net = Any
 Solver = Any
 Blob = Any
-FrozenPrefix = Any      # what keeps the features of a net's frozen layers
+FrozenPrefix = Any      # the cache of features of a net's frozen layers
 
-# What layers raise about their settings. Our engine adds the layer's name, file and line, and the tools report it as a
+# Raised by layers for wrong settings. Our engine adds the layer's name, file and line, and the tools report it as a
 # user error.
 SettingError: type[ValueError] = getattr(caffe, "LayerError", ValueError)
 
-# A context that names its block in the profile
+# A context that labels its block in the profile
 span: Callable[[str], AbstractContextManager] = getattr(caffe, "span", contextlib.nullcontext)
 
 
@@ -36,45 +36,45 @@ def has_gpu() -> bool | None:
 
 
 def has_nms() -> bool:
-    """Whether `caffe.nms` is there."""
+    """Whether this Caffe has `caffe.nms`."""
     return hasattr(caffe, "nms")
 
 
 def can_set_precision() -> bool:
-    """Whether `caffe.set_precision` is there; without it everything is float32."""
+    """Whether this Caffe has `caffe.set_precision`; without it everything is float32."""
     return hasattr(caffe, "set_precision")
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep the memory that it frees for its next passes: faster on the CPU."""
+    """Make this process keep freed memory for its next passes: faster on the CPU."""
     if hasattr(caffe, "keep_freed_memory"):
         caffe.keep_freed_memory()
 
 
 def peak_memory_mb() -> float | None:
-    """The most memory that this process has held, in MB; None where this Caffe does not measure it."""
+    """Peak memory of this process in MB; None if this Caffe does not measure it."""
     return caffe.peak_memory_mb() if hasattr(caffe, "peak_memory_mb") else None
 
 
 # ---- several processes
 def can_train_in_parallel() -> bool:
-    """Whether `caffe.init_parallel` and the exchange of values between processes are there."""
+    """Whether this Caffe has `caffe.init_parallel` and the exchange of values between processes."""
     return hasattr(caffe, "init_parallel")
 
 
 def solver_count() -> int:
-    """How many processes train together."""
+    """Number of processes that train together."""
     return caffe.solver_count() if hasattr(caffe, "solver_count") else 1
 
 
 def solver_rank() -> int:
-    """Which of them this one is, from 0."""
+    """Rank of this process among them, from 0."""
     return caffe.solver_rank() if hasattr(caffe, "solver_rank") else 0
 
 
 # ---- nets
 def free_intermediates(net: Any, keep: Sequence[str] = ()) -> Any:
-    """Let a net free each blob after its last reader, except its outputs and those of `keep` that it has; returns it.
+    """Make a net free each blob after its last use, except its outputs and the blobs in `keep`; returns the net.
 
     Other Caffes keep all blobs.
     """
@@ -84,13 +84,13 @@ def free_intermediates(net: Any, keep: Sequence[str] = ()) -> Any:
 
 
 def save_trained(net: Any, path: str | os.PathLike) -> None:
-    """Save a net without layers that only copy the weights of others, where this Caffe can leave them out."""
+    """Save a net, without the layers that only share the weights of others if this Caffe can leave them out."""
     getattr(net, "save_trained", net.save)(os.fspath(path))
 
 
 def reuse_frozen_prefix(net: Any, folder: str | os.PathLike, memory_mb: int, disk_mb: int, preprocessing: str,
                         images: int) -> Any:
-    """Let a net compute its frozen layers once for each image; None where this Caffe, or the net, cannot.
+    """Make a net compute its frozen layers once per image; None if this Caffe, or the net, cannot.
 
     The features are kept in memory, then in `folder`; see `caffe.FeatureCache` and `net.reuse_frozen_prefix`.
     """
@@ -100,13 +100,13 @@ def reuse_frozen_prefix(net: Any, folder: str | os.PathLike, memory_mb: int, dis
 
 
 def loss_weights(net: Any) -> dict[str, float]:
-    """Loss weight of each output of a net that has one; 1 where this Caffe does not tell."""
+    """Loss weight of each output of a net that has one; 1 if this Caffe does not expose it."""
     known = getattr(net, "blob_loss_weights", {})
     return {name: weight for name in net.outputs if (weight := known.get(name, 1))}
 
 
 def after_every_pass(net: Any, function: Callable[[], None]) -> bool:
-    """Call a function after every forward pass of a net; returns False where this Caffe has no such hook."""
+    """Call a function after every forward pass of a net; returns False if this Caffe has no such hook."""
     if not hasattr(net, "after_forward"):
         return False
     last = len(net.layers) - 1
@@ -116,17 +116,17 @@ def after_every_pass(net: Any, function: Callable[[], None]) -> bool:
 
 # ---- blobs
 def blob_shape(blob: Any) -> tuple[int, ...]:
-    """Shape of a blob. Older Caffes know only that of its data, for which they may fetch values that nobody reads."""
+    """Shape of a blob. Older Caffes only have that of its data, which may fetch values that are not needed."""
     return tuple(blob.shape if hasattr(blob, "shape") else blob.data.shape)
 
 
 def blob_sum(blob: Any) -> Any:
-    """The sum of a blob's values: a tensor on its device, which nobody waits for, or a number."""
+    """The sum of a blob's values: a tensor on its device, without synchronising, or a number."""
     return blob.tensor.sum() if hasattr(blob, "tensor") else float(blob.data.sum())
 
 
 def set_blob(blob: Any, values: np.ndarray) -> None:
-    """Give a blob the shape and the values of an array, which may become its memory: do not write to it later."""
+    """Set a blob's shape and values from an array, which may become its memory: do not write to it later."""
     if hasattr(blob, "set_data"):
         blob.set_data(values)
     else:
@@ -135,32 +135,32 @@ def set_blob(blob: Any, values: np.ndarray) -> None:
 
 
 def is_on_gpu(blob: Any) -> bool:
-    """Whether the blob has a `tensor` on a CUDA device. Other Caffes show blobs to Python on the host."""
+    """Whether the blob has a `tensor` on a CUDA device. Other Caffes expose blobs to Python on the host."""
     return hasattr(blob, "tensor") and bool(blob.tensor.is_cuda)
 
 
 def set_tensor(blob: Any, values: Any) -> None:
-    """Give a blob the shape and the values of a tensor, which stays on its device."""
+    """Set a blob's shape and values from a tensor, which stays on its device."""
     blob.reshape(*values.shape)
     blob.tensor = values
 
 
 # ---- solvers
 def solver_problems(param: Any) -> list[tuple[str, str]]:
-    """What would stop a solver, or let it learn nothing: pairs of a setting and what is wrong with it.
+    """Settings that would stop a solver, or keep it from learning: pairs of a setting and what is wrong with it.
 
-    Other Caffes tell when the solver is made.
+    Other Caffes report them when the solver is created.
     """
     return list(caffe.solver_problems(param)) if hasattr(caffe, "solver_problems") else []
 
 
 def learning_rate(solver: Any) -> float:
-    """The rate of the next iteration; NaN where this Caffe does not tell."""
+    """The rate of the next iteration; NaN if this Caffe does not expose it."""
     return solver.lr if hasattr(solver, "lr") else float("nan")
 
 
 def stop_function(solver: Any, is_requested: Callable[[], bool]) -> Callable[[], bool]:
-    """A function that tells, after an iteration, whether to stop. Our solvers agree on it among all processes."""
+    """A function that returns, after an iteration, whether to stop. Our solvers agree on it across all processes."""
     if not hasattr(solver, "set_action_function"):
         return is_requested
     solver.set_action_function(lambda: "stop" if is_requested() else "none")
@@ -168,9 +168,9 @@ def stop_function(solver: Any, is_requested: Callable[[], bool]) -> Callable[[],
 
 
 def snapshot_to(solver: Any, prefix: Path) -> Path | None:
-    """Write weights and solver state to `<prefix>_iter_<n>.*`; returns the state's file, None where this Caffe cannot.
+    """Write weights and solver state to `<prefix>_iter_<n>.*`; returns the state's file, None if this Caffe cannot.
 
-    Other Caffes do not let a program choose where.
+    Other Caffes do not allow choosing the path.
     """
     if not hasattr(getattr(solver, "param", None), "snapshot_prefix"):
         return None
@@ -187,7 +187,7 @@ def snapshot_to(solver: Any, prefix: Path) -> Path | None:
 @contextlib.contextmanager
 def profile(source: Any, first: int, iterations: int,
             report: Callable[[Any], None]) -> Iterator[Callable[[], AbstractContextManager]]:
-    """Inside the block, `caffe.Profile` of a net or a solver: gives a context for each iteration."""
+    """`caffe.Profile` of a net or a solver inside the block: yields a context for each iteration."""
     if not hasattr(caffe, "Profile"):
         print("--profile: this Caffe has no caffe.Profile; nothing is profiled", flush=True)
         yield contextlib.nullcontext

@@ -1,6 +1,6 @@
-"""The processes of a run that torchrun started: which of them this is, and what they tell one another.
+"""The processes of a run started by torchrun: their ranks, and the communication between them.
 
-A run of one process is one of these with nobody to tell: it needs no case of its own.
+A run of one process is a group of one and needs no special case.
 """
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 
 def is_wanted() -> bool:
-    """Whether this process was started as one of several, as its environment says."""
+    """Whether this process was started as one of several, according to its environment."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def local_rank() -> int:
-    """Number of this process among those on its machine: the GPU that it uses."""
+    """Rank of this process on its machine, and the index of its GPU."""
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def join() -> None:
-    """Join the others, if there are any; once the device is chosen. Raises UserError where this Caffe cannot."""
+    """Join the others, if any, after the device is chosen. Raises UserError if this Caffe cannot."""
     if not is_wanted():
         return
     import caffe
@@ -37,52 +37,52 @@ def join() -> None:
 
 
 def count() -> int:
-    """How many processes have joined."""
+    """Number of processes that have joined."""
     from utils import other_caffe
     return other_caffe.solver_count()
 
 
 def rank() -> int:
-    """Which of them this is, from 0."""
+    """Rank of this process, from 0."""
     from utils import other_caffe
     return other_caffe.solver_rank()
 
 
 def is_first() -> bool:
-    """Whether this is the one that decides, logs and writes files."""
+    """Whether this is the process that decides, logs and writes files."""
     return rank() == 0
 
 
 def label() -> str:
-    """' (rank 1 of 2)' for messages; nothing where there is one process only."""
+    """' (rank 1 of 2)' for messages; '' for a single process."""
     return f" (rank {os.environ.get('RANK', '?')} of {os.environ['WORLD_SIZE']})" if is_wanted() else ""
 
 
 def gather(value: Any) -> list[Any]:
-    """The values of all processes by rank; each is what JSON can hold. All call it, and wait for one another."""
+    """The values of all processes by rank, which must be JSON values. Collective: blocks until all have called it."""
     import caffe
     return caffe.gather_values(value) if count() > 1 else [value]
 
 
 def from_first(value: Any) -> Any:
-    """The first process's value, in all of them."""
+    """Broadcast the first process's value to all."""
     return gather(value)[0]
 
 
 def wait() -> None:
-    """Wait until all have come here."""
+    """Wait until all processes get here."""
     gather(None)
 
 
 def mean(values: dict[str, float]) -> dict[str, float]:
-    """The mean of each value over all processes, which all have the same names."""
+    """The mean of each value over all processes, which must all have the same names."""
     found = gather(values)
     return {name: sum(of_one[name] for of_one in found) / len(found) for name in values}
 
 
 @contextlib.contextmanager
 def after_the_first() -> Iterator[None]:
-    """Let the first process go through the block before the others do."""
+    """Run the block in the first process before the others."""
     if not is_first():
         wait()
     yield
@@ -91,14 +91,14 @@ def after_the_first() -> Iterator[None]:
 
 
 def collect(array: np.ndarray) -> list[np.ndarray]:
-    """The arrays of all processes by rank, in the first one; nothing in the others. All call it."""
+    """Gather the arrays of all processes by rank in the first one; nothing in the others. Collective."""
     import caffe
     return caffe.gather_arrays(array) if count() > 1 else [array]
 
 
 @contextlib.contextmanager
 def quiet_unless_first() -> Iterator[None]:
-    """Drop what the others print: there is one log. Their errors are shown all the same."""
+    """Suppress the output of the other processes, as there is one log, but not their errors."""
     if not is_wanted() or os.environ.get("RANK") == "0":
         yield
         return

@@ -1,4 +1,4 @@
-"""What --profile asks for: where the time of a step goes, as a table and as a Chrome trace."""
+"""Profiles for --profile: the time of each part of a step, as a table and as a Chrome trace."""
 from __future__ import annotations
 
 import contextlib
@@ -12,19 +12,19 @@ import caffe
 from utils import other_caffe, parallel
 from utils.files import atomic_path
 
-WARM_UP, MEASURED = 5, 20       # iterations that are let pass, and that are measured
+WARM_UP, MEASURED = 5, 20       # iterations that are skipped, and that are measured
 
 
 @contextlib.contextmanager
 def profiled(source: Any, path: Path | None, iterations: int) -> Iterator[Callable[[], AbstractContextManager]]:
-    """Inside the block, profile some iterations of a net or a solver: gives a context to be put around each.
+    """Profile some iterations of a net or a solver inside the block: yields a context to wrap each iteration.
 
-    Up to MEASURED iterations are observed, after WARM_UP others or half of `iterations`; then the files are written,
-    and the rest of the run is not slowed down. Of several processes only the first one is observed.
+    Up to MEASURED iterations are profiled, after WARM_UP others or half of `iterations`; then the files are written,
+    and the rest of the run is not slowed down. In a parallel run only the first process is profiled.
 
     source      the net, or the solver
-    path        <path>.txt and <path>_trace.json are written; None: nothing is profiled
-    iterations  how many there will be
+    path        <path>.txt and <path>_trace.json are written; None: no profiling
+    iterations  expected number
     """
     if path is None or not parallel.is_first():
         yield contextlib.nullcontext

@@ -1,4 +1,4 @@
-"""Prototxts, by our engine's reader where it is there (errors with line and nearest name), else by protobuf alone."""
+"""Reads prototxts with our engine's reader if available (errors with line and nearest name), else with protobuf."""
 from __future__ import annotations
 
 import os
@@ -19,16 +19,16 @@ except ImportError:         # another Caffe
 
 
 class PrototxtError(UserError, ValueError):
-    """A prototxt that protobuf cannot read; our engine's reader has an error of its own, of the same name."""
+    """A prototxt that protobuf cannot read; our engine's reader has its own error of the same name."""
 
 
 def read_net(path: str | os.PathLike) -> Any:
-    """The NetParameter of a prototxt. Raises FileNotFoundError, or PrototxtError for a wrong one."""
+    """The NetParameter of a prototxt. Raises FileNotFoundError, or PrototxtError for an invalid one."""
     return _ours.read_net(path) if _ours else _parse(path, caffe_pb2.NetParameter())
 
 
 def read_solver(path: str | os.PathLike) -> Any:
-    """The SolverParameter of a prototxt. Raises FileNotFoundError, or PrototxtError for a wrong one."""
+    """The SolverParameter of a prototxt. Raises FileNotFoundError, or PrototxtError for an invalid one."""
     return _ours.read_solver(path) if _ours else _parse(path, caffe_pb2.SolverParameter())
 
 
@@ -56,8 +56,8 @@ def _parse(path: str | os.PathLike, message: Message) -> Message:
 def net_of_solver(solver_path: str | os.PathLike) -> Path:
     """The file of the net that a solver trains.
 
-    It is looked up as the engine does: from the working directory, and by ours also from the solver's folder and
-    those around it. Raises CheckError if there is none.
+    It is looked up as by the engine: relative to the working directory and, with ours, to the solver's folder and its
+    parents. Raises CheckError if there is none.
     """
     param = read_solver(solver_path)
     name = param.train_net or param.net
@@ -70,6 +70,6 @@ def net_of_solver(solver_path: str | os.PathLike) -> Path:
 
 
 def line_with(path: str | os.PathLike, text: str) -> int:
-    """Number of the first line of a file that holds the text; 1 if none does."""
+    """Number of the first line of a file that contains the text; 1 if none does."""
     lines = Path(path).read_text(encoding="utf-8").splitlines()
     return next((number for number, line in enumerate(lines, 1) if text in line), 1)

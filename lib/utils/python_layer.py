@@ -1,4 +1,4 @@
-"""What every Python layer needs: its parameters, its phase, and random numbers that can be repeated."""
+"""What every Python layer needs: its parameters, its phase, and reproducible random numbers."""
 from __future__ import annotations
 
 import zlib
@@ -15,9 +15,9 @@ Setting = TypeVar("Setting")
 
 
 def layer_setting(layer: Any, read: Callable[[dict[str, Any]], Setting]) -> Setting:
-    """What `read`, of layer_params.py, finds in the layer's `param_str` (on old Caffes `param_str_`).
+    """The result of `read`, a function of layer_params.py, for the layer's `param_str` (on old Caffes `param_str_`).
 
-    Raises SettingError that names the layer for a text or an entry that is not what it should be.
+    Raises SettingError naming the layer for an invalid text or entry.
     """
     try:
         return read(parse_param_str(str(getattr(layer, "param_str", "") or getattr(layer, "param_str_", ""))))
@@ -26,7 +26,7 @@ def layer_setting(layer: Any, read: Callable[[dict[str, Any]], Setting]) -> Sett
 
 
 def phase_name(layer: Any) -> str:
-    """'TRAIN' or 'TEST', whatever this Caffe's `layer.phase` is: a number, an enumeration or a text."""
+    """'TRAIN' or 'TEST', whether this Caffe's `layer.phase` is a number, an enumeration or a string."""
     phase = str(layer.phase)
     name = {"0": "TRAIN", "1": "TEST"}.get(phase, phase.rsplit(".", 1)[-1])
     if name not in ("TRAIN", "TEST"):
@@ -35,23 +35,23 @@ def phase_name(layer: Any) -> str:
 
 
 def layer_name(layer: Any) -> str:
-    """How messages call the layer: its class."""
+    """The layer's name in messages: its class."""
     return type(layer).__name__
 
 
 def pass_number(passes: int) -> int:
-    """Number of this process's pass `passes`, counted from 0, among those of all that train the net together.
+    """Global number of this process's pass `passes`, both counted from 0, over all processes that train the net.
 
-    Of N processes each does every N-th pass, as data layers of Caffe share out their records.
+    Each of N processes does every N-th pass, as Caffe's data layers distribute their records.
     """
     return passes * parallel.count() + parallel.rank()
 
 
 def layer_rng(layer: Any, seed: int, passes: int) -> np.random.Generator:
-    """Random numbers of one forward pass: a function of the seed, the layer's class and the pass's number.
+    """Generator of one forward pass: a function of the seed, the layer's class and the number of the pass.
 
-    passes  how many this process has done before
-    No state is carried from pass to pass, so training that resumes at any pass draws the same numbers, and several
+    passes  number of passes this process has done before
+    No state is carried from pass to pass, so that training resumed at any pass draws the same numbers, and several
     processes draw those of one.
     """
     return np.random.default_rng([seed, zlib.crc32(layer_name(layer).encode()), pass_number(passes)])

@@ -1,4 +1,4 @@
-"""Many arrays of different lengths as parts of one, and a file that gathers them."""
+"""Many arrays of different lengths stored as one, and a file to which they are appended."""
 from __future__ import annotations
 
 import os
@@ -14,8 +14,8 @@ class Ragged(Sequence[np.ndarray]):
 
     flat    (n, ...) the rows of all arrays
     counts  (I,) number of rows of each array
-    starts  (I,) first row of each; None if they follow each other
-    Item i is a view of `flat`. 16 bytes are kept for each array.
+    starts  (I,) first row of each; None if they are contiguous
+    Item i is a view of `flat`. The overhead is 16 bytes per array.
     """
 
     def __init__(self, flat: np.ndarray, counts: np.ndarray, starts: np.ndarray | None = None) -> None:
@@ -26,23 +26,23 @@ class Ragged(Sequence[np.ndarray]):
         return len(self.counts)
 
     def __getitem__(self, index: Any) -> Any:
-        """Array `index`; for a slice, a Ragged of these arrays."""
+        """Array `index`, or for a slice a Ragged of these arrays."""
         if isinstance(index, slice):
             return self.take(np.arange(len(self))[index])
         start = self.starts[index]
         return self.flat[start:start + self.counts[index]]
 
     def take(self, indices: np.ndarray) -> Ragged:
-        """The arrays of these indices, in their order."""
+        """The arrays at these indices, in this order."""
         return Ragged(self.flat, self.counts[indices], self.starts[indices])
 
 
 class Spool:
-    """Gathers rows in an unnamed temporary file, so that they take no memory; the file goes with its last reader.
+    """Collects rows in an unnamed temporary file, to save memory; the file is deleted with its last reader.
 
     row_shape  shape of a row
     dtype      of the rows
-    folder     where the file is; None: the system's folder for temporary files
+    folder     of the file; None: the system's folder for temporary files
     """
 
     def __init__(self, row_shape: tuple[int, ...], dtype: Any, folder: str | os.PathLike[str] | None = None) -> None:
@@ -51,19 +51,19 @@ class Spool:
         self._counts: list[int] = []
 
     def append(self, rows: Any) -> None:
-        """Add one array."""
+        """Append one array."""
         array = np.ascontiguousarray(rows, self._dtype).reshape(-1, *self._row_shape)
         self._file.write(array.data)
         self._counts.append(len(array))
 
     def extend(self, arrays: Iterable[Any]) -> Spool:
-        """Add arrays, one after the other; returns the spool."""
+        """Append arrays, one after the other; returns the spool."""
         for rows in arrays:
             self.append(rows)
         return self
 
     def ragged(self) -> Ragged:
-        """What was added, memory-mapped and read-only."""
+        """The appended arrays, memory-mapped and read-only."""
         counts = np.array(self._counts, np.int64)
         shape = (int(counts.sum()), *self._row_shape)
         self._file.flush()

@@ -1,4 +1,4 @@
-"""Wall-clock timing, and lines that tell how far a long job is."""
+"""Wall-clock timing, and progress lines for long jobs."""
 from __future__ import annotations
 
 import datetime
@@ -11,11 +11,11 @@ Item = TypeVar("Item")
 
 
 class Timer:
-    """Measures repeated work: call `tic` before and `toc` after it.
+    """Times repeated work: call `tic` before and `toc` after it.
 
     diff          seconds of the last measurement
-    total_time    seconds of all
-    calls         how many
+    total_time    seconds of all measurements
+    calls         number of measurements
     average_time  total_time / calls; 0 before the first
     """
 
@@ -38,13 +38,13 @@ class Timer:
 
 
 class Progress:
-    """Prints lines like "im_detect: 12/72 0.123s ETA 0:00:07": done, in all, mean seconds each, time to go.
+    """Prints lines like "im_detect: 12/72 0.123s ETA 0:00:07": done, total, mean seconds per step, time left.
 
     label     what is being done
     total     number of steps
-    seconds   least time between two lines; the first and the last step always print
-    stream    where to; the standard output if None
-    patience  seconds before the first line: a job that is done sooner prints nothing
+    seconds   minimum time between two lines; the first and the last step always print
+    stream    to print to; the standard output if None
+    patience  seconds before the first line: a job that finishes sooner prints nothing
     """
 
     def __init__(self, label: str, total: int, seconds: float = 5.0, stream: TextIO | None = None,
@@ -56,7 +56,7 @@ class Progress:
         self._printed = -float("inf")
 
     def step(self, note: str = "") -> None:
-        """Count one more step as done; `note` ends the line, if this step prints one."""
+        """Count one more step as done; `note` is appended to the line, if one is printed."""
         self.done += 1
         now = time.perf_counter()
         if now - self._start < self.patience or (self.done < self.total and now - self._printed < self.seconds):
@@ -70,7 +70,7 @@ class Progress:
 
 def with_progress(label: str, items: Sequence[Item], patience: float = 3.0,
                   stream: TextIO | None = None) -> Iterator[Item]:
-    """The items, one after the other; prints how far they are (see `Progress`) if that takes long."""
+    """Iterate over the items, and print progress (see `Progress`) if that takes long."""
     progress = Progress(label, len(items), stream=stream, patience=patience)
     for item in items:
         yield item

@@ -1,4 +1,4 @@
-"""Imports the modules that the setting IMPORTS names, through which users add data sets, layers and rules."""
+"""Imports the modules named by the setting IMPORTS, with which users add data sets, layers and mining rules."""
 from __future__ import annotations
 
 import importlib
@@ -14,14 +14,14 @@ _NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
 class ImportsError(UserError, ImportError):
-    """A module that IMPORTS names cannot be imported."""
+    """A module named by IMPORTS cannot be imported."""
 
 
 def import_modules(names: Sequence[str], folder: str = "") -> None:
-    """Import modules by their full names, from `folder` or from sys.path. Each is imported once in a process.
+    """Import modules by their full names, from `folder` or from sys.path. Each is imported once per process.
 
-    The folder stays on sys.path, at its end: its modules may import one another, and replace none of other packages.
-    Raises ImportsError that says what was searched, or where in the user's file an exception came from.
+    The folder stays on sys.path, at its end: its modules can import one another, but shadow no other packages.
+    Raises ImportsError that says what was searched, or where in the user's file an exception was raised.
     """
     wrong = [repr(name) for name in names if not _NAME.fullmatch(name)]
     if wrong:
@@ -58,7 +58,7 @@ def _reason(name: str, folder: str, error: BaseException) -> str:
 
 
 def _place(error: BaseException) -> str:
-    """file:line of the innermost call in the folder of the module whose import failed."""
+    """file:line of the innermost frame in the folder of the module whose import failed."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__)
               if not frame.filename.startswith("<frozen") and frame.filename not in (__file__, importlib.__file__)]
     own = [frame for frame in frames if Path(frame.filename).parent == Path(frames[0].filename).parent]

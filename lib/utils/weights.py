@@ -8,19 +8,19 @@ from utils.errors import CheckError
 from utils.names import READONLY
 from utils.other_caffe import Net
 
-_NAMED = 12         # so many layers are named in a message, and then how many more there are
+_NAMED = 12         # most layers named in a message, which then counts the rest
 
 
 def load_initial_weights(net: Net, path: str | os.PathLike, name: str | os.PathLike) -> str:
-    """Load what a training begins with; returns a line that says which layers have kept random weights.
+    """Load the initial weights of a training; returns a line naming the layers that keep random weights.
 
-    Readonly layers are not counted: they use the weights of others.
+    Readonly layers are not counted: they share the weights of others.
 
     name  of the net in messages, such as its file
-    Raises CheckError if not one layer is in the file.
+    Raises CheckError if no layer is in the file.
     """
     report = net.copy_from(os.fspath(path))
-    if report is None:          # other Caffes do not say
+    if report is None:          # other Caffes do not report them
         return f"weights of {path}"
     learned = [layer for layer, blobs in net.params.items() if len(blobs) and not layer.endswith(READONLY)]
     unfilled = [layer for layer in report.unfilled if layer in learned]
@@ -36,7 +36,7 @@ def load_initial_weights(net: Net, path: str | os.PathLike, name: str | os.PathL
 
 
 def load_all_weights(net: Net, path: str | os.PathLike, name: str | os.PathLike) -> None:
-    """Load the weights of a net that is used as it is. Raises CheckError if one of its layers is not in the file."""
+    """Load the weights of a net for inference. Raises CheckError if one of its layers is not in the file."""
     report = net.copy_from(os.fspath(path))
     if report and report.unfilled:
         raise CheckError(f"{path}: has no weights for {_listing(report.unfilled)} of {name}; "

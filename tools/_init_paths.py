@@ -1,6 +1,6 @@
 """Makes `caffe` and the detector's packages in lib/ importable: the first import of every tool.
 
-Ends the program with one message where what they need is not installed.
+Exits with one message if their requirements are not installed.
 """
 import importlib.util
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 ENGINE = ROOT / "caffe-fast-rcnn" / "python"
-# Module -> what it is installed as; our engine needs torch, another Caffe in its place does not
+# Module -> package that provides it; our engine needs torch, another Caffe does not
 _NEEDED = {"numpy": "numpy", "cv2": "opencv", "yaml": "pyyaml", "google": "protobuf",
            "utils.cython_bbox": "compiled extensions", **({"torch": "torch"} if ENGINE.is_dir() else {})}
 

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Turns torchvision's VGG16 weights into a caffemodel for our VGG16 nets.
+"""Converts torchvision's VGG16 weights to a caffemodel for our VGG16 nets.
 
     tools/convert_weights.py vgg16-397923af.pth data/imagenet_models/VGG16.v2.caffemodel
 
 torchvision's net takes RGB images, divided by 255, minus a mean, divided by a standard deviation; Caffe's
-nets take BGR images in 0..255 minus another mean. Both changes go into the first convolution: it gives the
-same features for the same image. Only next to the image's border they differ a little: padding with zeros
-means padding with the mean, and the two means differ by up to one grey level.
+nets take BGR images in 0..255 minus another mean. Both differences are folded into the first convolution, so
+that the same image yields the same features. They differ slightly only next to the image's border: padding with
+zeros means padding with the mean, and the two means differ by up to one grey level.
 """
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ _CAFFE_MEAN = np.array([122.7717, 115.9465, 102.9801])
 
 
 class ConversionError(ValueError):
-    """The file is not what it should be; the message says what was expected and found."""
+    """The file is not as expected; the message says what was expected and found."""
 
 
 def convert(state: Mapping[str, Any], layers: Sequence[str] = tuple(_LAYERS)) -> dict[str, list[np.ndarray]]:
-    """Weights and bias, float32, of each of our layers from the arrays of torchvision's state dict.
+    """Weights and bias, float32, of each of our layers from torchvision's state dict.
 
-    Raises ConversionError that lists every missing key and wrong shape.
+    Raises ConversionError listing every missing key and wrong shape.
     """
     _check(state, layers)
     weights = {layer: [np.asarray(state[f"{_LAYERS[layer][0]}.{part}"], dtype=np.float32)
@@ -63,7 +63,7 @@ def convert(state: Mapping[str, Any], layers: Sequence[str] = tuple(_LAYERS)) ->
 def _for_caffe_images(weight: np.ndarray, bias: np.ndarray) -> list[np.ndarray]:
     """First convolution for x = pixel - caffe_mean (BGR) from that for t = (pixel / 255 - mean) / std (RGB).
 
-    t = x / (255 std) + shift with shift = (caffe_mean / 255 - mean) / std: the factor goes into the weights,
+    t = x / (255 std) + shift with shift = (caffe_mean / 255 - mean) / std: the factor is folded into the weights,
     the sum of weights times shift into the bias. The channels are reversed.
     """
     shift = (_CAFFE_MEAN / 255 - _TORCH_MEAN) / _TORCH_STD
@@ -87,9 +87,9 @@ def _check(state: Mapping[str, Any], layers: Sequence[str]) -> None:
 
 
 def write_caffemodel(path: str | Path, name: str, weights: Mapping[str, list[np.ndarray]]) -> None:
-    """Write a caffemodel with the blobs of each layer; it replaces an older file in one step."""
+    """Write a caffemodel with the blobs of each layer; an existing file is replaced atomically."""
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        # Messages that follow each other are one message: only one layer is held twice at a time.
+        # Concatenated protobuf messages are one message: only one layer is held twice at a time.
         file.write(caffe_pb2.NetParameter(name=name).SerializeToString())
         for layer, blobs in weights.items():
             kind = "Convolution" if blobs[0].ndim == 4 else "InnerProduct"
@@ -102,7 +102,7 @@ def _blob(array: np.ndarray) -> caffe_pb2.BlobProto:
 
 
 def load_state(path: str | Path) -> Mapping[str, Any]:
-    """A state dict from a .pth file (numbers only: a file with code is refused) or a .safetensors file.
+    """A state dict from a .pth file (tensors only: a file with code is refused) or a .safetensors file.
 
     Raises ConversionError for a file that is missing, damaged or of another kind.
     """
@@ -116,7 +116,7 @@ def load_state(path: str | Path) -> Mapping[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except ImportError as error:
         raise ConversionError(f"{path}: a package is needed to read it: pip install {error.name}") from None
-    except Exception as error:      # torch.load raises almost anything on damaged files, and advises to run their code
+    except Exception as error:      # torch.load may raise anything on damaged files, and suggests running their code
         raise ConversionError(f"{path} cannot be read as weights: it is no state dict of tensors alone, or damaged "
                               f"({type(error).__name__})") from error
     if not isinstance(state, Mapping):
@@ -125,7 +125,7 @@ def load_state(path: str | Path) -> Mapping[str, Any]:
 
 
 def _check_file(path: Path) -> None:
-    """torchvision's files carry the beginning of their SHA-256 in the name: name-397923af.pth."""
+    """Check the SHA-256 prefix in the names of torchvision's files: name-397923af.pth."""
     if not path.is_file():
         raise ConversionError(f"there is no file {path}")
     match = re.search(r"-([0-9a-f]{8})\.(pth|safetensors)$", path.name)

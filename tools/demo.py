@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     add("--classes", nargs="+", metavar="NAME", help="class names without the background (default: the run's, "
                                                      "else PASCAL VOC's)")
     add("--output", default="output/demo", metavar="DIR", help="folder for the pictures (default: output/demo)")
-    add("--thresh", type=float, default=0.5, help="least score of what is drawn (default: 0.5)")
+    add("--thresh", type=float, default=0.5, help="minimum score of detections to draw (default: 0.5)")
     add_device_options(result)
     add_cfg_options(result)
     return result
@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def image_files(names: Sequence[str]) -> list[Path]:
-    """Photographs by name, and those in folders. Raises UserError for a name that is neither."""
+    """The named photographs, and those in named folders. Raises UserError for a name that is neither."""
     files: list[Path] = []
     for path in map(Path, names):
         if path.is_dir():
@@ -95,14 +95,14 @@ def _class_names(given: Sequence[str] | None, of_run: Sequence[str] | None) -> t
 
 
 def picture_names(paths: Sequence[Path], output: Path) -> list[Path]:
-    """<name>.png in the output folder, with a number behind it where photographs have the same name."""
+    """<name>.png in the output folder, with a number appended if photographs have the same name."""
     stems = [path.stem for path in paths]
     return [output / (f"{stem}_{index}.png" if stems.count(stem) > 1 else f"{stem}.png")
             for index, stem in enumerate(stems)]
 
 
 def show(net: Net, path: Path, classes: Sequence[str], thresh: float, target: Path) -> None:
-    """Detect in one photograph; print a table of the objects and write a picture with them."""
+    """Detect objects in one photograph; print a table and write a picture of them."""
     from fast_rcnn.test import detections_per_class, im_detect
     from utils.draw import draw_detections, write_image
     from utils.images import read_image
@@ -118,7 +118,7 @@ def show(net: Net, path: Path, classes: Sequence[str], thresh: float, target: Pa
 
 
 def table(detections: Sequence[np.ndarray], classes: Sequence[str]) -> Iterator[str]:
-    """One line an object: class, score and box in pixels, best first."""
+    """One line per object: class, score and box in pixels, best first."""
     width = max(map(len, classes))
     rows = [(row, name) for name, found in zip(classes, detections, strict=True) for row in found]
     for (x1, y1, x2, y2, score), name in sorted(rows, key=lambda item: -item[0][4]):

@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def training_options(args: argparse.Namespace, data: Path) -> list[str]:
-    """The command line of the training tool; a run that is there already is gone on with."""
+    """The command line of the training tool; an existing run is resumed."""
     return ["--net_name", "Tiny", "--cfg", str(SETTINGS), "--imdb", f"{data}:trainval", "--test_imdb", f"{data}:test",
             "--max_iters", *map(str, args.max_iters), "--seed", str(args.seed), "--output", args.output, "--resume",
             *(["--no_ohem"] if args.no_ohem else []), *_device(args)]
@@ -76,7 +76,7 @@ def sample_pictures(data: Path, count: int) -> list[Path]:
 
 
 def show(run: Path, logs: Sequence[Path], photographs: Sequence[Path], device: Sequence[str]) -> None:
-    """Draw detections on photographs, all of them on one sheet, and the loss curves."""
+    """Draw detections on photographs, combined on one sheet, and the loss curves."""
     import demo
 
     from utils.draw import montage, plot_losses, write_image

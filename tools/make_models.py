@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the prototxts of our nets, for any number of classes and any anchors.
 
-    tools/make_models.py                                    writes models/ anew
+    tools/make_models.py                                    rewrites models/
     tools/make_models.py --net VGG16 --classes 4 --scales 2 4 8 --out my_models
 
 The second form writes the folders faster_rcnn_alt_opt, faster_rcnn_alt_opt_no_ohem and faster_rcnn_end2end of
@@ -30,9 +30,9 @@ def make_models(net: str, num_classes: int = SHIPPED_CLASSES, anchor_scales: Seq
                 anchor_ratios: Sequence[float] = ANCHOR_RATIOS, out_dir: str | os.PathLike | None = None) -> list[Path]:
     """Write every file of a net into `out_dir`/<net>/<method>/ and return their paths.
 
-    `num_classes` counts the background. `anchor_scales` (times 16 pixels) are the net's own if None. Without
-    `out_dir` the shipped files in models/ are written. The solvers name their nets by a path from the project's root
-    if they lie inside it, else by an absolute one.
+    `num_classes` includes the background. `anchor_scales` (times 16 pixels) default to the net's own, `out_dir` to
+    models/, for the shipped files. The solvers name their nets by a path relative to the project's root if they are
+    inside it, else by an absolute one.
     Raises ValueError for an unknown net or an impossible number of classes or anchors.
     """
     out = Path(out_dir or MODELS).resolve()
@@ -53,10 +53,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--classes", type=int, default=SHIPPED_CLASSES, metavar="N",
                         help=f"number of classes with the background (default: {SHIPPED_CLASSES}, PASCAL VOC)")
     parser.add_argument("--scales", type=float, nargs="+", metavar="S",
-                        help="anchor scales, times 16 pixels (default: the net's own)")
+                        help="anchor scales, in units of 16 pixels (default: the net's own)")
     parser.add_argument("--ratios", type=float, nargs="+", default=ANCHOR_RATIOS, metavar="R",
                         help=f"anchor height / width (default: {as_words(ANCHOR_RATIOS)})")
-    parser.add_argument("--out", metavar="DIR", help="folder that gets <net>/<method>/*.pt (default: models/ of the "
+    parser.add_argument("--out", metavar="DIR", help="folder for <net>/<method>/*.pt (default: models/ of the "
                                                    "project, which has no nets without hard example mining)")
     return parser
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Evaluates the detections that tools/test_net.py has stored once more, without running the net."""
+"""Re-evaluates detections stored by tools/test_net.py, without running the net."""
 from __future__ import annotations
 
 import argparse
@@ -22,10 +22,10 @@ def parser() -> argparse.ArgumentParser:
     """The options of the tool."""
     result = make_parser(__doc__ or "", EXAMPLES)
     add = result.add_argument
-    add("output_dir", metavar="DIR", help="folder of results, which holds detections.npz")
-    add("--imdb", default="voc_2007_test", metavar="NAME", help="the data set that was tested")
+    add("output_dir", metavar="DIR", help="folder of results, containing detections.npz")
+    add("--imdb", default="voc_2007_test", metavar="NAME", help="data set that was tested")
     add("--nms", action="store_true", help="apply NMS (TEST.NMS) to the stored detections first")
-    add("--comp", action="store_true", help="for VOC's evaluation server: accepted, results are named for it anyway")
+    add("--comp", action="store_true", help="no effect: results are always named for VOC's evaluation server")
     add_cfg_options(result)
     return result
 

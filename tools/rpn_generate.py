@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     """The options of the tool."""
     result = make_parser(__doc__ or "", EXAMPLES)
     add = result.add_argument
-    add("--def", dest="prototxt", required=True, metavar="FILE", help="prototxt of the RPN for tests (rpn_test.pt)")
+    add("--def", dest="prototxt", required=True, metavar="FILE", help="test prototxt of the RPN (rpn_test.pt)")
     add("--net", required=True, metavar="FILE", help="caffemodel")
     add("--imdb", default="voc_2007_test", metavar="NAME", help="data set, or path of one: folder[:split]")
     add("--output", metavar="FILE", help="file to write (default: <net>_proposals.npz in output/<EXP_DIR>/<data set>)")
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     existing_file(args.prototxt, "--def")
     existing_file(args.net, "--net")
-    cfg.TEST.RPN_PRE_NMS_TOP_N, cfg.TEST.RPN_POST_NMS_TOP_N = -1, 2000    # unless the user says otherwise
+    cfg.TEST.RPN_PRE_NMS_TOP_N, cfg.TEST.RPN_POST_NMS_TOP_N = -1, 2000    # unless the user sets others
     apply_cfg(args)
     from commands.data_set import check_images, load_imdb
     from commands.detector import load_rpn
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parallel.join()
     profile = output.parent / "profile" / output.stem if args.profile else None
     net = load_rpn(args.prototxt, args.net)
-    with parallel.after_the_first():        # the others find its record
+    with parallel.after_the_first():        # the others use its record
         check_images(imdb, "--imdb", args.imdb, output.parent / "decoded_images.json")
     boxes, scores = imdb_proposals(net, imdb, profile)
     if not parallel.is_first():

@@ -39,11 +39,11 @@ def parser() -> argparse.ArgumentParser:
     add_detector_options(result)
     add = result.add_argument
     add("--imdb", default="voc_2007_test", metavar="NAME", help="data set, or path of one: folder[:split]")
-    add("--proposals", metavar="FILE", help="proposals of tools/rpn_generate.py, for TEST.PROPOSAL_METHOD rpn")
-    add("--num_dets", type=int, default=100, metavar="N", help="most detections per image; 0: no limit (default: 100)")
-    add("--thresh", type=float, default=0.05, help="least score of a detection (default: 0.05)")
+    add("--proposals", metavar="FILE", help="proposals from tools/rpn_generate.py, for TEST.PROPOSAL_METHOD rpn")
+    add("--num_dets", type=int, default=100, metavar="N", help="detections per image; 0: no limit (default: 100)")
+    add("--thresh", type=float, default=0.05, help="minimum score of a detection (default: 0.05)")
     add("--vis", action="store_true", help="write a picture of each image's detections")
-    add("--comp", action="store_true", help="for VOC's evaluation server: accepted, results are named for it anyway")
+    add("--comp", action="store_true", help="no effect: results are always named for VOC's evaluation server")
     add("--output", metavar="DIR", help="folder for results (default: test/<data set> in --run, else "
                                        "output/<EXP_DIR>/<data set>/<net>)")
     add_profile_option(result)
@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _default_output(args: argparse.Namespace, imdb: Imdb, weights: str) -> str | Path:
-    """Beside the detector if it is that of a run."""
+    """The folder for results: inside the run's if the detector belongs to one."""
     return Path(args.run, "test", imdb.name) if args.run else get_output_dir(imdb, Path(weights).stem)
 
 

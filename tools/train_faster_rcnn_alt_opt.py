@@ -17,11 +17,11 @@ EXAMPLES = """\
   tools/train_faster_rcnn_alt_opt.py --net_name VGG16
       VOC 2007 trainval, ImageNet weights, the original numbers of iterations
   tools/train_faster_rcnn_alt_opt.py --net_name Tiny --imdb path/to/BCCD:train --max_iters 800 400 800 400
-      a data set of your own; nets for its classes are made
+      a custom data set; nets for its classes are generated
   tools/train_faster_rcnn_alt_opt.py --net_name VGG16 --resume
-      go on with a run that was stopped or died
+      resume a run that was stopped or died
   torchrun --nproc_per_node 4 tools/train_faster_rcnn_alt_opt.py --net_name VGG16
-      on four GPUs: together they do four times the images in an iteration
+      on four GPUs: four times as many images per iteration
 """
 
 
@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
     add = result.add_argument
     add("--net_name", default="VGG16", metavar="NET", help="net, a folder in cfg.MODELS_DIR, which is "
                                                                       "models (default: VGG16)")
-    add("--weights", metavar="FILE", help="caffemodel that stage 1 begins with, or none (default: "
+    add("--weights", metavar="FILE", help="caffemodel that stage 1 starts from, or none (default: "
                                           "imagenet_models/<NET>.v2.caffemodel in cfg.DATA_DIR, which is data; none "
                                           "for Tiny)")
     add("--imdb", default="voc_2007_trainval", metavar="NAME", help="data set, or path of one: folder[:split]")
@@ -43,11 +43,11 @@ def parser() -> argparse.ArgumentParser:
         help="iterations of the four stages (default: the solvers', for VGG16 80000 40000 80000 40000)")
     add("--output", metavar="DIR", help="folder of the run (default: output/<EXP_DIR>/<data set>/<NET>; EXP_DIR is "
                                         "faster_rcnn_alt_opt, or for Tiny tiny, unless the settings say otherwise; "
-                                        "without hard example mining _no_ohem is put behind it)")
+                                        "without hard example mining _no_ohem is appended)")
     add("--seed", type=int, help="seed of all random numbers (default: cfg.RNG_SEED, 3)")
     group = result.add_mutually_exclusive_group()
-    group.add_argument("--resume", action="store_true", help="go on with the run in the output folder")
-    group.add_argument("--restart", action="store_true", help="throw away the run in the output folder")
+    group.add_argument("--resume", action="store_true", help="resume the run in the output folder")
+    group.add_argument("--restart", action="store_true", help="discard the run in the output folder and start again")
     add_profile_option(result)
     add_device_options(result)
     add_cfg_options(result)
@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
 
 @tool
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the tool; returns its exit status: 0, 1 where a stage died, 2 for a mistake in its use, 130 if stopped."""
+    """Run the tool; returns its exit status: 0, 1 if a stage died, 2 for a user error, 130 if stopped."""
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["--run-step"]:
         from alt_opt.step import run_step
@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train(args: argparse.Namespace) -> Run | None:
-    """The finished run; None in a process that only follows the first one."""
+    """The finished run; None in a process that follows the first one."""
     from alt_opt import team
     from alt_opt.driver import train_alt_opt
     from alt_opt.setup import make_run, step_command
@@ -98,7 +98,7 @@ def _test(run: Run, args: argparse.Namespace) -> int:
     import test_net
 
     from fast_rcnn.config import set_cfg
-    set_cfg(run.settings["stage2_fast_rcnn"])       # which fit together, also where nothing was left to do
+    set_cfg(run.settings["stage2_fast_rcnn"])       # consistent, even if no step was left to run
     device = ["--cpu"] if run.gpu_id is None else ["--gpu", str(run.gpu_id)]
     return test_net.main(["--run", str(run.output), "--imdb", args.test_imdb, *device,
                           *(["--profile"] if args.profile else [])])

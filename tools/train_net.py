@@ -32,9 +32,9 @@ EXAMPLES = """\
   tools/train_net.py --solver models/VGG16/faster_rcnn_end2end/solver.pt --iters 70000 \\
       --weights data/imagenet_models/VGG16.v2.caffemodel --cfg experiments/cfgs/faster_rcnn_end2end.yml
   tools/train_net.py ... --resume
-      go on from the last checkpoint
+      resume from the last checkpoint
   torchrun --nproc_per_node 4 tools/train_net.py ...
-      on four GPUs: together they do four times the images in an iteration
+      on four GPUs: four times as many images per iteration
 """
 
 
@@ -44,12 +44,12 @@ def parser() -> argparse.ArgumentParser:
     add = result.add_argument
     add("--solver", required=True, metavar="FILE", help="solver prototxt")
     add("--iters", type=positive, default=40000, metavar="N", help="iterations (default: 40000)")
-    add("--weights", metavar="FILE", help="caffemodel to begin with, or none (default: none, random weights)")
+    add("--weights", metavar="FILE", help="initial caffemodel, or none (default: none, random weights)")
     add("--imdb", default="voc_2007_trainval", metavar="NAME", help="data set, or path of one: folder[:split]; "
-                                                                    "several are joined by +")
-    add("--proposals", metavar="FILE", help="proposals of tools/rpn_generate.py, for TRAIN.PROPOSAL_METHOD rpn")
+                                                                    "join several with +")
+    add("--proposals", metavar="FILE", help="proposals from tools/rpn_generate.py, for TRAIN.PROPOSAL_METHOD rpn")
     add("--rand", action="store_true", help="draw a new seed instead of using cfg.RNG_SEED")
-    add("--resume", action="store_true", help="go on from the newest checkpoint, if nothing else has changed")
+    add("--resume", action="store_true", help="resume from the newest checkpoint, if nothing else has changed")
     add("--output", metavar="DIR", help="folder for models (default: output/<EXP_DIR>/<data set>)")
     add_profile_option(result)
     add_device_options(result)
@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from fast_rcnn.train import TrainingStopped
     imdb, _ = find_inputs(args.imdb, Path(args.weights) if args.weights else None)
     output = writable_folder(args.output or get_output_dir(imdb), "--output")
-    with parallel.after_the_first():        # the others find its record
+    with parallel.after_the_first():        # the others use its record
         prepare_to_train(imdb, args.imdb, output / "decoded_images.json")
     raise_all(check_solver(args.solver))
     raise_all(check_train_net(net_of_solver(args.solver), cfg.TRAIN, imdb.num_classes),

@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     add = result.add_argument
     add("--imdb", default="voc_2007_test", metavar="NAME", help="data set, or path of one: folder[:split]")
     add("--proposals", metavar="FILE", help="proposals from tools/rpn_generate.py, for TEST.PROPOSAL_METHOD rpn")
-    add("--num_dets", type=int, default=100, metavar="N", help="detections per image; 0: no limit (default: 100)")
+    add("--num_dets", type=int, default=100, metavar="N", help="keep at most N per image; 0: no limit (default: 100)")
     add("--thresh", type=float, default=0.05, help="minimum score of a detection (default: 0.05)")
     add("--vis", action="store_true", help="write a picture of each image's detections")
     add("--comp", action="store_true", help="no effect: results are always named for VOC's evaluation server")

@@ -1,4 +1,4 @@
-"""What the prototxt of a net tells without building the net.
+"""Reads the structure of a net from its prototxt, without building the net.
 
 The role of a layer follows from its bottoms, tops and `param_str`; its class and module may have any name.
 """

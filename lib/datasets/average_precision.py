@@ -31,7 +31,7 @@ def voc_ap(recall: np.ndarray, precision: np.ndarray, use_07_metric: bool = Fals
     """Average precision of a recall-precision curve; NaN where recall is NaN (there was nothing to find).
 
     2007: the mean, over recalls t = 0, 0.1, .. 1, of the highest precision at any recall >= t.
-    Later: the area under the curve, after precision is made to never increase with recall.
+    Later: the area under the curve, with precision made monotonically non-increasing in recall.
     """
     if np.isnan(recall).any():
         return float("nan")

@@ -19,7 +19,7 @@ from datasets.roidb import Entry, merge_entries, mirror, objects_entry, proposal
 Fields = Mapping[str, Any]
 
 _NOTHING: Fields = MappingProxyType({})
-_REMEMBERED = 4     # entries of a recipe: as many as are read concurrently, field by field
+_REMEMBERED = 4     # entries cached per recipe: as many as are read together, field by field
 
 
 class Recipe:

@@ -38,7 +38,7 @@ def proposals_entry(boxes: np.ndarray, objects: Mapping[str, Any] | None = None)
     if objects is not None and len(objects["boxes"]) and len(boxes):
         iou = bbox_overlaps(boxes, objects["boxes"])
         best = iou.argmax(axis=1)
-        overlaps = iou[np.arange(len(iou)), best].astype(np.float32)    # iou.max(axis=1) takes longer than all the rest
+        overlaps = iou[np.arange(len(iou)), best].astype(np.float32)    # iou.max(axis=1) is slower than all the rest
         classes = np.where(overlaps > 0, objects["gt_classes"][best], 0).astype(np.int32)
     return {"boxes": boxes, "gt_classes": np.zeros(len(boxes), np.int32), "max_overlaps": overlaps,
             "max_classes": classes, "seg_areas": np.zeros(len(boxes), np.float32), "flipped": False}

@@ -53,7 +53,7 @@ class Config(EasyDict):
         dict.__init__(self, *values, **keys)        # that of EasyDict would add methods as keys
 
     def __getattr__(self, key: str) -> Any:
-        if key.startswith("__"):        # Python asks for optional methods, such as __deepcopy__
+        if key.startswith("__"):        # Python looks for optional methods, such as __deepcopy__
             raise AttributeError(key)
         try:
             return self[key]

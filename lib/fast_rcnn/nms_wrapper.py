@@ -27,5 +27,5 @@ def nms(dets: np.ndarray, thresh: float, force_cpu: bool = False, max_keep: int 
 
 
 def uses_gpu_nms() -> bool:
-    """Whether `nms` runs on a GPU, unless told otherwise."""
+    """Whether `nms` runs on a GPU by default."""
     return cfg.USE_GPU_NMS and has_nms() and bool(has_gpu())

@@ -1,4 +1,4 @@
-"""Greedy non-maximum suppression on the CPU: the engine's where there is one, else NumPy."""
+"""Greedy non-maximum suppression on the CPU: the engine's if available, else NumPy."""
 from __future__ import annotations
 
 import math

@@ -42,7 +42,7 @@ class RoIDataLayer(caffe.Layer):
 
     `set_roidb` must be called before the first forward. Minibatch i depends on cfg.RNG_SEED, i and the roidb only;
     `seek(i)` makes it the next one. TRAIN.USE_PREFETCH prepares minibatches in the background, with NUM_WORKERS
-    processes for the images; `waits` records how long forward waited for them. In a training of N processes, process r
+    processes for the images; `waits` records how long forward waited for them. With N training processes, process r
     takes minibatches r, N + r, 2N + r, ...; each numbers its own.
     """
 

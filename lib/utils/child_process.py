@@ -36,7 +36,7 @@ class ChildDied(UserError):
 
 
 def describe_status(status: int) -> str:
-    """Exit status in words: 'exit status 1', 'killed by SIGKILL, perhaps for want of memory'."""
+    """Readable exit status: 'exit status 1', 'killed by SIGKILL, perhaps for want of memory'."""
     if status >= 0:
         return f"exit status {status}"
     name = signal.Signals(-status).name

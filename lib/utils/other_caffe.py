@@ -31,7 +31,7 @@ span: Callable[[str], AbstractContextManager] = getattr(caffe, "span", contextli
 
 # ---- the device
 def has_gpu() -> bool | None:
-    """Whether there is a GPU; None where this Caffe cannot tell."""
+    """Whether there is a GPU; None if this Caffe cannot tell."""
     return caffe.has_gpu() if hasattr(caffe, "has_gpu") else None
 
 

@@ -24,7 +24,7 @@ endif
 
 help:  ## List the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
-	@echo "VENV=none uses the Python at hand (PYTHON=$(PYTHON)) and installs nothing: only the extensions are built."
+	@echo "VENV=none uses PYTHON ($(PYTHON)) as it is and installs nothing: only the extensions are built."
 
 install: $(STAMP)  ## Create $(VENV), install the engine and its requirements, build the extensions
 
@@ -48,7 +48,7 @@ check: install  ## Lint (ruff) and check types (mypy)
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 
-kernels:  ## Compile every CUDA kernel with nvcc, where there is one
+kernels:  ## Compile every CUDA kernel with nvcc, if available
 	@command -v $(NVCC) >/dev/null || { echo "make kernels: no $(NVCC) here; users need none (NVRTC compiles)."; exit 1; }
 	@mkdir -p build/kernels
 	@set -e; for arch in $(CUDA_ARCHS); do for source in $(KERNELS)/*.cu; do \
@@ -60,7 +60,7 @@ kernels:  ## Compile every CUDA kernel with nvcc, where there is one
 demo: install  ## Train a small detector on synthetic pictures and show what it finds
 	$(PY) tools/demo_job.py
 
-clean:  ## Remove what the build left in the checkout (not $(VENV))
+clean:  ## Remove build products from the checkout (not $(VENV))
 	rm -rf build dist caffe-fast-rcnn/python/*.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find caffe-fast-rcnn lib -name '*.so' -delete
 	rm -f $(KERNELS)/_cpu.cpp lib/*/*.cpp $(VENV)/installed.stamp

@@ -1,14 +1,14 @@
-# Functions of the fetch scripts: source this file, do not run it.
-# It stops at the first error, and works in the folder data/.
+# Functions shared by the fetch scripts: source this file, do not run it.
+# It exits at the first error and works in the folder data/.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# The interpreter: $PYTHON, else that of .venv where there is one, else python3.
+# The interpreter: $PYTHON, else that of .venv if it exists, else python3.
 python=../.venv/bin/python
 [ -x $python ] || python=python3
 python=${PYTHON:-$python}
 
-# has_digest FILE md5|sha256 BEGINNING: true if the file's digest begins so.
+# has_digest FILE md5|sha256 PREFIX: true if the file's digest starts with PREFIX.
 has_digest() {
   local found
   if command -v "$2sum" >/dev/null; then
@@ -21,8 +21,8 @@ has_digest() {
   [[ $found == "$3"* ]]
 }
 
-# fetch URL FILE md5|sha256 BEGINNING: downloads a file unless it is there already, going on where an earlier
-# download stopped. The file gets its name only after its digest has been checked.
+# fetch URL FILE md5|sha256 PREFIX: downloads a file unless it exists, resuming an interrupted download.
+# The file gets its name only after its digest has been checked.
 fetch() {
   local url=$1 file=$2 kind=$3 digest=$4
   mkdir -p "$(dirname "$file")"
@@ -32,7 +32,7 @@ fetch() {
     return 1
   fi
   echo "fetching $url"
-  # An earlier download may be complete already: a server refuses to go on after the end of its file.
+  # An earlier download may be complete already: servers refuse to resume past the end of a file.
   has_digest "$file.part" "$kind" "$digest" 2>/dev/null ||
   curl --fail --location --retry 5 --continue-at - --output "$file.part" "$url" || {
     echo "could not fetch $url; start again to go on where it stopped" >&2
@@ -46,11 +46,11 @@ fetch() {
   mv "$file.part" "$file"
 }
 
-# use_archive FILE MD5: unpacks an archive that the user has put into data/; false if it is not there.
+# use_archive FILE MD5: unpacks an archive that the user has put into data/; false if there is none.
 use_archive() {
   [ -f "$1" ] || return 1
   has_digest "$1" md5 "$2" || { echo "data/$1 is damaged: its md5 is not $2" >&2; exit 1; }
-  # Where a function is called in a condition, bash does not stop at errors inside it.
+  # bash does not exit at errors inside a function called in a condition.
   tar -xzf "$1" || { echo "data/$1 could not be unpacked" >&2; exit 1; }
   echo "unpacked data/$1"
 }

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Detectors that py-faster-rcnn published for PASCAL VOC (VGG16 and ZF): data/faster_rcnn_models/*.caffemodel.
 #
-# Their archive is no longer on its old server. If you have it, put it at data/faster_rcnn_models.tgz, or give
-# its present address: data/scripts/fetch_faster_rcnn_models.sh [URL]. The script checks that it is the
+# Their archive is no longer on its old server. If you have it, put it at data/faster_rcnn_models.tgz, or pass
+# its current address: data/scripts/fetch_faster_rcnn_models.sh [URL]. The script checks that it is the
 # published file.
 source "$(dirname "${BASH_SOURCE[0]}")/fetch.sh"
 

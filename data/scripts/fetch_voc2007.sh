@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fetches PASCAL VOC 2007 (trainval 440 MB, test 430 MB) into data/VOCdevkit2007/VOC2007.
-# VOC_URL names another mirror of the two archives.
+# VOC_URL selects another mirror of the two archives.
 source "$(dirname "${BASH_SOURCE[0]}")/fetch.sh"
 
 url=${VOC_URL:-http://host.robots.ox.ac.uk/pascal/VOC/voc2007}

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fetches PASCAL VOC 2012 trainval (2.0 GB) into data/VOCdevkit2012/VOC2012.
-# VOC_URL names another mirror of the archive. The images of 2012's test set are given to registered users of VOC's
-# evaluation server alone, and their annotations to nobody.
+# VOC_URL selects another mirror of the archive. The images of 2012's test set are available to registered users of VOC's
+# evaluation server only; their annotations are not published.
 source "$(dirname "${BASH_SOURCE[0]}")/fetch.sh"
 
 archive=VOCdevkit2012/VOCtrainval_11-May-2012.tar

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""The main job on BCCD (blood cells): Tiny, four stages, with and without OHEM, in two precisions, several seeds.
+"""Training on BCCD (blood cells): Tiny, four stages, with and without OHEM, in two precisions, several seeds.
 
     python experiments/benchmarks/bccd.py path/to/BCCD
 
-trains on `trainval`, tests on `test`, and writes bccd.md and bccd_<kind>.png beside this program: average precisions
-(11 points and area), wall time, loss curves. Runs that are finished in the output folder are not repeated.
+trains on `trainval`, tests on `test`, and writes bccd.md and bccd_<kind>.png next to this program: average precisions
+(11 points and area), wall time, loss curves. Finished runs in the output folder are not repeated.
 """
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def run(data: Path, output: Path, seed: int, kind: str) -> dict:
 
 
 def average_precisions(data: Path, output: Path) -> dict:
-    """Evaluate the detections of a run by both definitions."""
+    """Evaluate the detections of a run with both definitions of AP."""
     from datasets.factory import get_imdb
     from fast_rcnn.test import load_detections
     imdb = get_imdb(f"{data}:test")
@@ -64,7 +64,7 @@ def average_precisions(data: Path, output: Path) -> dict:
 
 
 def table(results: dict[tuple[str, int], dict]) -> list[str]:
-    """Lines of a Markdown table: a row a run, then the means."""
+    """Lines of a Markdown table: one row per run, then the means."""
     classes = list(next(iter(results.values()))["points"])
     lines = [f"| kind | seed | {' | '.join(classes)} | mAP, 11 points | mAP, area | seconds |",
              "|---|---|" + "---|" * (len(classes) + 3)]
@@ -96,8 +96,8 @@ def write_report(results: dict[tuple[str, int], dict], folder: Path) -> None:
     from utils.draw import plot_losses
     text = ["# BCCD with Tiny, four stages", "",
             "Trained on `trainval` (292 photographs and their mirror images), tested on `test` (72), scale 300, "
-            f"{'/'.join(ITERATIONS)} iterations, 2 images a batch, 2 CPU cores. Seconds are wall time of all six "
-            "steps and the test. Average precisions of classes are the 11-point ones. base_lr is 0.02 for the RPN, "
+            f"{'/'.join(ITERATIONS)} iterations, 2 images per batch, 2 CPU cores. Seconds are wall time of all six "
+            "steps and the test. Average precisions of classes are 11-point. base_lr is 0.02 for the RPN, "
             "0.005 for Fast R-CNN; the latter was chosen on `val`, trained on `train` (mAP of seeds 3 and 4: 0.593; "
             "with 0.01 0.559, with 0.0025 0.571 for seed 3 alone).", "",
             *table(results), "",
@@ -123,7 +123,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[3, 4, 5, 6, 7])
     parser.add_argument("--output", type=Path, default=ROOT / "output" / "bccd", metavar="DIR")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
-    parser.add_argument("--anew", action="store_true", help="repeat runs that are finished")
+    parser.add_argument("--anew", action="store_true", help="repeat finished runs")
     args = parser.parse_args()
     data, folder = args.data.resolve(), args.output.resolve()
     if args.anew:

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Winograd convolutions (3 x 3 kernels) beside PyTorch's direct ones, in the sizes of VGG16.
+"""Winograd convolutions (3 x 3 kernels) compared with PyTorch's direct ones, at VGG16's sizes.
 
     python experiments/benchmarks/convolution.py [--report] [--size 600 800]
 
-Both sides take turns on the same arrays (channels_last, weights of float32 that change between calls, so that preparing
+Both sides take turns on the same arrays (channels_last; float32 weights that change between calls, so that preparing
 them counts). Prints milliseconds of forward, the gradient of the bottom and that of the weights, their ratios, and the
-errors of both sides against float64. `--report` writes convolution.md beside this program.
+errors of both sides against float64. `--report` writes convolution.md next to this program.
 """
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ import _init_paths  # noqa: E402, F401
 from caffe.kernels import winograd  # noqa: E402
 from measuring import add_report_option, publish, seconds  # noqa: E402
 
-# name, channels, outputs, pixels of the image along a side of one pixel here
+# name, channels, outputs, stride in pixels of the image
 LAYERS = (("conv1_2", 64, 64, 1), ("conv2_1", 64, 128, 2), ("conv2_2", 128, 128, 2), ("conv3_1", 128, 256, 4),
           ("conv3_2", 256, 256, 4), ("conv4_1", 256, 512, 8), ("conv4_2", 512, 512, 8), ("conv5_1", 512, 512, 16))
 PASSES = ("forward", "bottom", "weights")
@@ -43,7 +43,7 @@ class Arrays:
 
     @classmethod
     def random(cls, channels: int, outputs: int, height: int, width: int, dtype: torch.dtype) -> Arrays:
-        """Values as between layers: some zeros in the bottom, sums near 1 in the top."""
+        """Values as inside a net: some zeros in the bottom, sums near 1 in the top."""
         torch.manual_seed(0)
         last: dict[str, Any] = {"dtype": dtype, "memory_format": torch.channels_last}
         return cls(torch.randn(1, channels, height, width).relu().to(**last),
@@ -69,14 +69,14 @@ class Arrays:
         return found[PASSES.index(name) - 1]
 
     def cropped(self) -> Arrays:
-        """The upper left corner, in float64 where it was float32, for a look at errors."""
+        """The upper left corner, on which errors are measured."""
         part = slice(None), slice(None), slice(LARGEST_CHECKED), slice(LARGEST_CHECKED)
         last = {"memory_format": torch.channels_last}
         return Arrays(self.x[part].contiguous(**last), self.weight, self.dy[part].contiguous(**last))
 
 
 def errors(arrays: Arrays, name: str) -> list[float]:
-    """Root mean square errors of ours and of PyTorch, as parts of the root mean square."""
+    """Relative root mean square errors of ours and of PyTorch."""
     exact = Arrays(arrays.x.double(), arrays.weight.double(), arrays.dy.double()).direct(name)
     return [((found.double() - exact).square().mean() / exact.square().mean()).sqrt().item()
             for found in (arrays.ours(name), arrays.direct(name))]
@@ -105,9 +105,9 @@ def _compared(direct: float, ours: float) -> str:
 
 def report(size: tuple[int, int]) -> str:
     """The report, in Markdown."""
-    lines = [f"# 3 x 3 convolutions of VGG16 at {size[0]} x {size[1]}, Winograd beside direct sums", "",
-             f"{processor()}, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}. Milliseconds, and how "
-             "many times faster ours is; errors are root mean squares against float64, of PyTorch and of ours."]
+    lines = [f"# 3 x 3 convolutions of VGG16 at {size[0]} x {size[1]}, Winograd and direct convolution", "",
+             f"{processor()}, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}. Milliseconds and "
+             "speed-up of ours; errors are relative root mean squares against float64, of PyTorch and of ours."]
     for dtype in (torch.float32, torch.bfloat16):
         name = str(dtype).removeprefix("torch.")
         has_vectors = winograd.suits(torch.zeros(1, 32, 16, 16, dtype=dtype), torch.zeros(32, 32, 3, 3), 1)
@@ -118,7 +118,7 @@ def report(size: tuple[int, int]) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure, print, and write the report if asked to; returns the exit status."""
+    """Measure, print, and write the report on request; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, nargs=2, default=[600, 800], metavar=("HEIGHT", "WIDTH"),
                         help="of the image (default: 600 800)")

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""How fast a CPU trains and detects: VGG16 at 600x800, beside plain PyTorch in the same run.
+"""Speed of training and detection on a CPU: VGG16 at 600x800, compared with plain PyTorch in the same run.
 
     python experiments/benchmarks/cpu.py --report
 
-measures each row of the table below in processes of their own: ours in float32 and in bfloat16, and the same step in
-plain PyTorch (eager, NCHW, float32, autograd; vgg16_parts/plain.py). Prints seconds, ratios and peak memory, and before
-that what each process found; --report writes cpu.md beside this program.
+measures each row of the table below in separate processes: ours in float32 and in bfloat16, and the same step in plain
+PyTorch (eager, NCHW, float32, autograd; vgg16_parts/plain.py). Prints the result of each process, then seconds, ratios
+and peak memory; --report writes cpu.md next to this program.
 
-Real Caffe is not at hand. Its seconds below were measured on another machine together with plain PyTorch's trunk there,
-forward and in both directions; what they would be here follows from how fast plain PyTorch's trunk is here.
+Real Caffe is not available. Its seconds below were measured on another machine together with plain PyTorch's trunk,
+forward and in both directions; they are scaled to this machine by the speed of plain PyTorch's trunk.
 """
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ HERE = Path(__file__).resolve().parent
 
 @dataclass(frozen=True)
 class Row:
-    """What is measured; what real Caffe took (seconds), and how much faster than it ours is to be."""
+    """What is measured; seconds of real Caffe; the speed-up over it that is our goal."""
 
     name: str
     title: str
@@ -83,11 +83,11 @@ def measure(job: Job) -> dict[str, Any]:
 
 
 def run(args: argparse.Namespace) -> str:
-    """Measure all rows that are wanted; returns the report."""
+    """Measure the selected rows; returns the report."""
     found: dict[tuple[str, str, str], dict[str, Any]] = {}
     height, width = args.size
     for row in (row for row in ROWS if not args.rows or row.name in args.rows):
-        warm_up = 9 if row.name.startswith("stage2") else 3         # the first eight see every picture
+        warm_up = 9 if row.name.startswith("stage2") else 3         # the first eight cover every picture
         for side, precision in SIDES:
             if precision == "bfloat16" and row.goal_bfloat16 is None:
                 continue
@@ -99,11 +99,11 @@ def run(args: argparse.Namespace) -> str:
 
 
 def report(found: dict[tuple[str, str, str], dict[str, Any]], args: argparse.Namespace) -> str:
-    """The table, in Markdown; what could not be measured is told below it."""
+    """The table, in Markdown; what could not be measured is listed below it."""
     done = {key: result for key, result in found.items() if "missing" not in result}
     speed = _seconds_for_one_there(done)
     lines = [f"# VGG16 on a CPU, {args.size[0]} x {args.size[1]} pixels, {args.rois} RoIs an image", "",
-             f"{processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end. Seconds a step. "
+             f"{processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end. Seconds per step. "
              "Ratios are to plain PyTorch (eager, NCHW, float32) in the same run; those to Caffe are estimates. "
              "Memory is the peak of the process in GB.", "",
              "| step | plain | ours | ratio | to Caffe (goal) | bfloat16 | ratio | to Caffe (goal) | memory plain, "
@@ -117,16 +117,16 @@ def report(found: dict[tuple[str, str, str], dict[str, Any]], args: argparse.Nam
     lines += ["", *(["Not measured:", "", *missing, ""] if missing else []),
               f"Real Caffe took {ROWS[0].caffe} and {ROWS[1].caffe} s for the trunk, forward and in both directions, "
               f"where plain PyTorch took {' and '.join(map(str, PLAIN_THERE.values()))} s (2 AVX512 cores, OpenBLAS). "
-              "Here its seconds are taken to be theirs times "
+              "Here its seconds are estimated as theirs times "
               + (f"{speed:.2f}, the ratio of plain PyTorch's trunks." if speed else "the ratio of the trunks."),
-              "Stage 2 is measured when every image was seen once: its trunk is frozen, and its features are kept. "
+              "Stage 2 is measured after every image was seen once: its trunk is frozen, and its features are cached. "
               "The snapshot of plain PyTorch is torch.save of the detector's weights.", "", "Command:", "", "```sh",
               args.command, "```", ""]
     return "\n".join(lines)
 
 
 def _seconds_for_one_there(done: dict[tuple[str, str, str], dict[str, Any]]) -> float | None:
-    """How long plain PyTorch takes here for what takes a second there: of those trunks together that were measured."""
+    """Seconds that plain PyTorch takes here for one second there, over the trunks that were measured."""
     here = {title: done[title, "plain", "float32"]["seconds"]
             for title in PLAIN_THERE if (title, "plain", "float32") in done}
     return sum(here.values()) / sum(PLAIN_THERE[title] for title in here) if here else None
@@ -160,12 +160,12 @@ def processor() -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark, or with --job one part of it; returns the exit status."""
+    """Run the benchmark, or a part of it with --job; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--size", type=positive, nargs=2, default=[600, 800], metavar=("HEIGHT", "WIDTH"), help="(default: 600 800)")
-    add("--rois", type=positive, default=2010, metavar="N", help="proposals of an image (default: 2010)")
-    add("--iterations", type=positive, default=3, metavar="N", help="steps that are measured (default: 3)")
+    add("--rois", type=positive, default=2010, metavar="N", help="proposals per image (default: 2010)")
+    add("--iterations", type=positive, default=3, metavar="N", help="measured steps (default: 3)")
     add("--rows", nargs="+", choices=sorted({row.name for row in ROWS}), metavar="ROW",
         help="only these (default: all)")
     add_report_option(parser, HERE / "cpu.md")

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""How fast a GPU trains and detects: VGG16 at 600x1000, beside torchvision, and beside what the GPU could do at best.
+"""Speed of training and detection on a GPU: VGG16 at 600x1000, compared with torchvision and the hardware's floor.
 
     python experiments/benchmarks/gpu.py
 
-measures in float32, tf32 and bfloat16, each row in a process of its own: the four training stages with hard example
-mining, whose data layer reads JPEG files, and proposals and detection for images in memory. The pictures and the
-weights are random. It prints the tables and writes gpu.md beside this program. On a machine without a GPU
+measures in float32, tf32 and bfloat16, each row in a separate process: the four training stages with hard example
+mining, whose data layer reads JPEG files, and proposals and detection for images in memory. Pictures and weights are
+random. It prints the tables and writes gpu.md next to this program. On a machine without a GPU
 
     python experiments/benchmarks/gpu.py --cpu --net Tiny --size 96 128 --rois 60 --workers 0 --iterations 2 --warm_up 1
 
@@ -30,7 +30,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def measure(job: Job, precisions: Sequence[str] = PRECISIONS) -> dict[str, Any]:
-    """Do one job in this process; returns what it found, or {"missing": why it cannot be done here}."""
+    """Do one job in this process; returns its result, or {"missing": why it cannot be done here}."""
     try:
         use_device(job)
         if job.side == "rates":
@@ -43,7 +43,7 @@ def measure(job: Job, precisions: Sequence[str] = PRECISIONS) -> dict[str, Any]:
 
 
 def run(args: argparse.Namespace) -> str:
-    """Measure every row that was not kept; returns the report. It and what is kept are written after each row."""
+    """Measure every row without a kept result; returns the report. Report and results are written after each row."""
     def job(side: str, row: str, precision: str) -> Job:
         return Job(side, row, precision, **settings, warm_up=args.warm_up, cpu=args.cpu)
 
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> str:
 
 
 def kept_results(path: Path | None, settings: dict[str, Any]) -> Results:
-    """What an earlier run with the same settings kept in a file; empty without one."""
+    """Results that an earlier run with the same settings kept in a file; empty without one."""
     if path and path.exists():
         kept = Results.load(path)
         if kept.settings == settings:
@@ -78,27 +78,27 @@ def parser() -> argparse.ArgumentParser:
     """The options."""
     result = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = result.add_argument
-    add("--net", default="VGG16", help="net of models/ (default: VGG16; torchvision is measured beside it only)")
+    add("--net", default="VGG16", help="net of models/ (default: VGG16; torchvision is measured for it only)")
     add("--size", type=positive, nargs=2, default=[600, 1000], metavar=("HEIGHT", "WIDTH"), help="(default: 600 1000)")
-    add("--rois", type=positive, default=2000, metavar="N", help="proposals of an image (default: 2000)")
+    add("--rois", type=positive, default=2000, metavar="N", help="proposals per image (default: 2000)")
     add("--workers", type=int, default=8, metavar="N", help="processes that read images (default: 8)")
-    add("--iterations", type=positive, default=30, metavar="N", help="steps that are measured (default: 30)")
-    add("--warm_up", type=int, default=16, metavar="N", help="steps before them: 8 see every picture (default: "
+    add("--iterations", type=positive, default=30, metavar="N", help="measured steps (default: 30)")
+    add("--warm_up", type=int, default=16, metavar="N", help="steps before them: 8 cover every picture (default: "
                                                              "16)")
     add("--rows", nargs="+", choices=IMAGES_A_STEP, default=list(IMAGES_A_STEP), metavar="ROW",
         help=f"what to measure (default: all of {' '.join(IMAGES_A_STEP)})")
     add("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS), metavar="PRECISION",
         help=f"(default: {' '.join(PRECISIONS)})")
-    add("--report", type=Path, metavar="FILE", help="(default: gpu.md beside this program; none with --cpu)")
+    add("--report", type=Path, metavar="FILE", help="(default: gpu.md next to this program; none with --cpu)")
     add("--keep", type=Path, metavar="FILE", help="JSON file of results: what it holds is not measured again, so that "
-                                                  "several runs with other --precisions or --rows make one report")
+                                                  "runs with different --precisions or --rows share one report")
     add("--cpu", action="store_true", help="try the program out on the CPU: its figures mean nothing")
     add("--job", type=json.loads, help=argparse.SUPPRESS)
     return result
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark, or with --job one part of it; returns the exit status."""
+    """Run the benchmark, or a part of it with --job; returns the exit status."""
     args = parser().parse_args(argv)
     if args.job:
         print(json.dumps(measure(Job(**args.job))))

@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
-"""How time and memory grow with the number of images, the size of an image, and the number of RoIs.
+"""Growth of time and memory with the number of images, the size of an image, and the number of RoIs.
 
     python experiments/benchmarks/growth.py [--report] [--parts images files sizes rois]
 
-measures, each point in a process of its own:
+measures, each point in a separate process:
 
-    images  start-up of a Fast R-CNN training on synthetic data sets of up to 100,000 images, mirrored ones included,
-            with 2,000 proposals each: that takes 8 GB in the folder for temporary files (TMPDIR)
+    images  start-up of Fast R-CNN training on synthetic data sets of up to 100,000 images, mirrored ones included,
+            with 2,000 proposals each: needs 8 GB in the folder for temporary files (TMPDIR)
     files   reading data sets in VOC layout, up to 10,000 images
     sizes   an iteration of the Tiny net with OHEM, by the pixels of its image
     rois    the same by the number of RoIs
 
-and prints tables with fits. Memory is what no file backs: pages of the mapped proposals, which the system may drop at
-any time, are left out. `--report` writes growth.md beside this program. Fewer points: --images 100 1000.
+and prints tables with fits. Memory is anonymous memory: pages of the mapped proposals, which the system may drop at
+any time, do not count. `--report` writes growth.md next to this program. For fewer points: --images 100 1000.
 """
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ from growth_tasks import TASKS  # noqa: E402
 from measuring import add_report_option, exponent, in_a_process, line_through, publish  # noqa: E402
 
 GOAL_KB = 4             # of memory, for an image and its mirror image
-SIDES_ROIS = 300        # RoIs where the size of the image grows
-ROIS_SIDE = 300         # shorter side in pixels where the number of RoIs grows
+SIDES_ROIS = 300        # RoIs while the size of the image grows
+ROIS_SIDE = 300         # shorter side in pixels while the number of RoIs grows
 
 Rows = list[dict[str, Any]]
 
 
 def measured(task: str, folder: Path, **options: int) -> dict[str, Any]:
-    """Result of a task of growth_tasks.py in a process of its own, with the peak of its memory in MB."""
+    """Result of a task of growth_tasks.py in a separate process, with its peak memory in MB."""
     print(f"{task} {options}", file=sys.stderr, flush=True)
     return in_a_process(__file__, "--task", task, "--folder", str(folder), "--options", json.dumps(options),
                         interval=0.005)
@@ -59,7 +59,7 @@ def measure_images(options: argparse.Namespace) -> Rows:
 
 
 def check_space(boxes: int) -> None:
-    """Exit where the folder for temporary files has no room for proposals of so many boxes, twice while written."""
+    """Exit if the folder for temporary files has no room for that many proposals, stored twice while being written."""
     needed, folder = 2 * 20 * boxes, tempfile.gettempdir()
     if shutil.disk_usage(folder).free < needed:
         raise SystemExit(f"error: {folder} has not {needed / 2 ** 30:.1f} GB free: set TMPDIR, or give fewer --images")
@@ -89,7 +89,7 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def fits(rows: Rows, values: dict[str, Sequence[float]], of_what: str) -> list[str]:
-    """A line for each value: its straight line and its exponents over all points and the last two."""
+    """One line per value: its linear fit and its exponents over all points and the last two."""
     if len(rows) < 2:
         return []
     n, lines = [row["n"] for row in rows], []
@@ -101,7 +101,7 @@ def fits(rows: Rows, values: dict[str, Sequence[float]], of_what: str) -> list[s
 
 
 def kilobytes_an_image(rows: Rows) -> float:
-    """KB that each image more than in the first row takes, in the last row."""
+    """KB per additional image, from the first row to the last."""
     first, last = rows[0], rows[-1]
     return (last["memory"] - first["memory"]) * 1024 / max(1, last["n"] - first["n"])
 
@@ -120,8 +120,8 @@ def report_images(rows: Rows) -> list[str]:
                      "memory MB": [max(row["memory"], 0.1) for row in rows],
                      "seconds of writing": [row["write"] for row in rows]}, "images"),
         f"Each image takes {kilobytes:.2f} KB, its mirror image included; the goal is below {GOAL_KB} KB: "
-        f"{'met' if kilobytes < GOAL_KB else 'missed'}. Seconds are those of each step; a minibatch entry is one "
-        "image's, with mirroring, overlaps and regression targets.", ""]
+        f"{'met' if kilobytes < GOAL_KB else 'missed'}. Seconds are per step; a minibatch entry is for one "
+        "image, with mirroring, overlaps and regression targets.", ""]
 
 
 def report_files(rows: Rows) -> list[str]:
@@ -134,7 +134,7 @@ def report_files(rows: Rows) -> list[str]:
 
 def report_iterations(rows: Rows, title: str, of_what: str, points: Callable[[dict], str]) -> list[str]:
     return [f"## {title}", "",
-            *table([of_what, "seconds an iteration", "peak memory, MB"],
+            *table([of_what, "seconds per iteration", "peak memory, MB"],
                    [[points(row), f"{row['seconds']:.4f}", f"{row['peak']:.0f}"] for row in rows]),
             *fits(rows, {"seconds": [row["seconds"] for row in rows], "MB": [row["peak"] for row in rows]}, of_what)]
 
@@ -152,16 +152,16 @@ REPORTS: dict[str, tuple[Callable[[argparse.Namespace], Rows], Callable[[Rows], 
 
 
 def conditions() -> str:
-    """What the seconds depend on."""
+    """Conditions that the seconds depend on."""
     cores, load = os.cpu_count() or 1, os.getloadavg()[0]
     busy = " Others used the machine: seconds are upper bounds." if load > cores / 2 else ""
     return f"{cores} CPU cores, load {load:.1f}, OMP_NUM_THREADS {os.environ.get('OMP_NUM_THREADS', 'not set')}.{busy}"
 
 
 def make_report(options: argparse.Namespace) -> str:
-    """Measure the parts that are asked for; returns the text of the report."""
+    """Measure the selected parts; returns the text of the report."""
     lines = ["# Cost of growth", "", "```sh", f"python experiments/benchmarks/growth.py {' '.join(options.words)}",
-             "```", "", f"{conditions()} {options.proposals:,} proposals an image.", ""]
+             "```", "", f"{conditions()} {options.proposals:,} proposals per image.", ""]
     for part in options.parts:
         measure, describe = REPORTS[part]
         lines += describe(measure(options))
@@ -172,9 +172,9 @@ def main(argv: list[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--parts", nargs="+", choices=REPORTS, default=list(REPORTS), help="what is measured (default: all)")
+    add("--parts", nargs="+", choices=REPORTS, default=list(REPORTS), help="what to measure (default: all)")
     add("--images", nargs="+", type=int, default=[100, 1000, 10000, 100000], metavar="N", help="numbers of images")
-    add("--proposals", type=int, default=2000, metavar="N", help="proposals an image (default: 2000)")
+    add("--proposals", type=int, default=2000, metavar="N", help="proposals per image (default: 2000)")
     add("--files", nargs="+", type=int, default=[100, 1000, 10000], metavar="N", help="numbers of images with files")
     add("--sides", nargs="+", type=int, default=[150, 300, 600, 1200], metavar="N", help="shorter sides, in pixels")
     add("--rois", nargs="+", type=int, default=[250, 500, 1000, 2000, 4000], metavar="N", help="numbers of RoIs")

@@ -1,4 +1,4 @@
-"""What growth.py measures, each task in a process of its own: synthetic data sets, start-up, training iterations."""
+"""The tasks of growth.py, each run in a separate process: synthetic data sets, start-up, training iterations."""
 from __future__ import annotations
 
 import time
@@ -18,13 +18,13 @@ from utils.ragged import Ragged, Spool
 ROOT = Path(__file__).resolve().parents[2]
 SOLVER = ROOT / "models" / "Tiny" / "faster_rcnn_alt_opt" / "stage1_fast_rcnn_solver30k40k.pt"
 CLASSES = ("__background__", *(f"class{label}" for label in range(1, 21)))      # as many as the shipped nets have
-OBJECTS = 3                     # of an image
+OBJECTS = 3                     # per image
 WIDTH, HEIGHT = 1000, 600       # pixels of images without a file
-ITERATIONS, SECONDS = 10, 4.0   # an iteration is timed so often, or for so long
+ITERATIONS, SECONDS = 10, 4.0   # limits for timing an iteration: repeats and total time
 
 
 def box_pool(count: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
-    """(count, 4) boxes around twenty places in turn, so that objects and proposals taken from it overlap."""
+    """(count, 4) boxes around twenty places in turn, so that objects and proposals drawn from them overlap."""
     rng = np.random.default_rng(0)
     corners = rng.uniform(0, 0.7, (20, 2))
     places = np.hstack([corners, corners + rng.uniform(0.05, 0.3, (20, 2))]) * [width, height, width, height]
@@ -57,7 +57,7 @@ class SyntheticImages(imdb):
 
 
 class Steps:
-    """Seconds of named steps, one after the other, and the memory that they add."""
+    """Seconds of consecutive named steps, and the memory that they add."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -68,12 +68,12 @@ class Steps:
         self.seconds[name], self._last = now - self._last, now
 
     def result(self) -> dict[str, Any]:
-        """Steps, seconds in all, and MB more than at the beginning."""
+        """Steps, total seconds, and MB added since the beginning."""
         return {"steps": self.seconds, "seconds": sum(self.seconds.values()), "memory": anonymous_mb() - self._before}
 
 
 def use_tiny_settings(side: int) -> None:
-    """Settings of Fast R-CNN's training on all RoIs, of one image whose shorter side has so many pixels."""
+    """Settings to train Fast R-CNN on all RoIs of one image with the given shorter side in pixels."""
     import caffe
     from fast_rcnn.config import cfg_from_file, cfg_from_list, reset_cfg
     reset_cfg()
@@ -100,7 +100,7 @@ def write(folder: Path, images: int, proposals: int) -> dict[str, Any]:
 
 
 def start(folder: Path, images: int) -> dict[str, Any]:
-    """What a training of Fast R-CNN does before its first iteration, and what is then done for each of a few."""
+    """Start-up of Fast R-CNN training, and the median time of a minibatch entry."""
     from commands.data_set import use_proposals
     from fast_rcnn.checkpoints import run_fingerprint
     from fast_rcnn.train import SolverWrapper, filter_roidb, get_training_roidb
@@ -152,7 +152,7 @@ def write_voc_folder(folder: Path, images: int) -> None:
 
 
 def iterate(folder: Path, side: int, rois: int) -> dict[str, Any]:
-    """Iterations of the Tiny net with OHEM on one image of side x 4/3 side pixels, with so many RoIs."""
+    """Iterations of the Tiny net with OHEM on one image of side x 4/3 side pixels with `rois` RoIs."""
     from datasets.lazy_roidb import with_proposals
     from fast_rcnn.train import SolverWrapper
     use_tiny_settings(side)
@@ -168,7 +168,7 @@ def iterate(folder: Path, side: int, rois: int) -> dict[str, Any]:
 
 
 def median_seconds(do: Callable[[int], object], most: int) -> float:
-    """Median time of do(0), do(1), ... `most` times, or for SECONDS; two calls before it do not count."""
+    """Median time of do(0), do(1), ... over `most` calls or SECONDS, after two warm-up calls."""
     for number in range(2):
         do(number)
     times: list[float] = []

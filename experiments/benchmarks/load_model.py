@@ -3,11 +3,11 @@
 
     python experiments/benchmarks/load_model.py [--report] [--width 1.0]
 
-writes a caffemodel of the size of VGG16 into a temporary folder and, each in a process of its own and with the file in
+writes a caffemodel of the size of VGG16 into a temporary folder and, each in a separate process and with the file in
 the page cache, builds the net without weights, builds it with the weights, and parses the file with protobuf alone.
-Prints seconds, the anonymous memory that each takes when done and at its peak (pages of the file itself, which the
-system may drop at any time, are left out), and the ratio of the times. `--report` writes load_model.md beside this
-program; `--width 0.3` makes all layers narrower, for a quick look.
+Prints seconds, the anonymous memory of each at the end and at its peak (pages of the file itself, which the system may
+drop at any time, do not count), and the ratio of the times. `--report` writes load_model.md next to this program;
+`--width 0.3` makes all layers narrower, for a quick look.
 """
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MB = 2 ** 20
 
 
 def vgg16(width: float) -> caffe_pb2.NetParameter:
-    """VGG16 for 224 x 224 images, all numbers of outputs times `width`."""
+    """VGG16 for 224 x 224 images, with all numbers of outputs scaled by `width`."""
     def count(outputs: int) -> int:
         return max(1, int(outputs * width))
 
@@ -60,9 +60,9 @@ def write_files(folder: Path, width: float) -> None:
     net.save(str(folder / "net.caffemodel"))
 
 
-# ---- what is measured, each in a process of its own
+# ---- the tasks, each run in a separate process
 def net_alone(folder: Path) -> object:
-    """The net with the first values of its fillers."""
+    """The net as initialised by its fillers."""
     return caffe.Net(str(folder / "net.pt"), caffe.TEST)
 
 
@@ -81,7 +81,7 @@ TASKS: dict[str, Callable[[Path], object]] = {
 
 
 def measure(task: Callable[[Path], object], folder: Path) -> dict[str, float]:
-    """Seconds, MB before, and MB more when done."""
+    """Seconds, MB before, and MB added."""
     before, start = anonymous_mb(), time.perf_counter()
     result = task(folder)
     seconds, after = time.perf_counter() - start, anonymous_mb()
@@ -90,7 +90,7 @@ def measure(task: Callable[[Path], object], folder: Path) -> dict[str, float]:
 
 
 def measured(name: str, folder: Path) -> dict[str, float]:
-    """`measure` in a process of its own, and what is added to its memory at the peak."""
+    """`measure` in a separate process, with the memory added at its peak."""
     found = in_a_process(__file__, "--task", name, "--folder", str(folder))
     return {**found, "peak": found["peak"] - found["before"]}
 
@@ -114,7 +114,7 @@ def report(found: dict[str, dict[str, float]], size: float) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--width", type=float, default=1.0, help="factor of all layers' outputs")
+    parser.add_argument("--width", type=float, default=1.0, help="scale of all layers' outputs")
     add_report_option(parser, HERE / "load_model.md")
     parser.add_argument("--task", choices=TASKS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)

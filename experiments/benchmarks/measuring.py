@@ -1,4 +1,4 @@
-"""What the programs of this folder share: memory of a process, tasks in processes of their own, fits, options."""
+"""Helpers shared by the benchmarks: memory of a process, tasks in separate processes, fits, options."""
 from __future__ import annotations
 
 import argparse
@@ -15,14 +15,14 @@ import numpy as np
 
 
 def positive(text: str) -> int:
-    """A number on the command line that is at least 1, for argparse."""
+    """argparse type: a whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
     return int(text)
 
 
 def anonymous_mb(process: int | str = "self") -> float:
-    """Memory of a process that no file backs, in MB; 0 once it has ended (Linux)."""
+    """Anonymous memory of a process in MB; 0 once it has ended (Linux)."""
     for line in Path(f"/proc/{process}/status").read_text().splitlines():
         if line.startswith("RssAnon"):
             return int(line.split()[1]) / 1024
@@ -30,20 +30,20 @@ def anonymous_mb(process: int | str = "self") -> float:
 
 
 def add_report_option(parser: argparse.ArgumentParser, path: Path) -> None:
-    """--report [FILE]: where the report goes; without FILE, to `path`."""
+    """--report [FILE]: write the report to FILE, by default to `path`."""
     parser.add_argument("--report", type=Path, nargs="?", const=path, metavar="FILE",
-                        help=f"write the report to a file (default: {path.name} beside this program)")
+                        help=f"write the report to a file (default: {path.name} next to this program)")
 
 
 def publish(text: str, path: Path | None) -> None:
-    """Print a report and write it to a file, if one is given."""
+    """Print a report and, if a path is given, write it there."""
     print(text)
     if path:
         path.write_text(text, encoding="utf-8")
 
 
 class ProcessFailed(RuntimeError):
-    """A program did not end well; `reason` is its exit status and the last line of its messages."""
+    """A program failed; `reason` is its exit status and the last line of its messages."""
 
     def __init__(self, arguments: Sequence[str], reason: str) -> None:
         super().__init__(f"measuring {' '.join(arguments)} {reason}")
@@ -51,11 +51,11 @@ class ProcessFailed(RuntimeError):
 
 
 def in_a_process(program: str, *arguments: str, interval: float = 0.001) -> dict[str, Any]:
-    """Run a Python program; returns the JSON object that it prints last, and its `peak` memory in MB.
+    """Run a Python program; returns the JSON object that it prints last, with its `peak` memory in MB.
 
-    Its messages (stderr) are shown when it has ended.
+    Its messages (stderr) are shown after it has ended.
 
-    interval  seconds between two looks at its memory
+    interval  seconds between two readings of its memory
     Raises ProcessFailed if it fails.
     """
     peak = 0.0
@@ -76,7 +76,7 @@ def in_a_process(program: str, *arguments: str, interval: float = 0.001) -> dict
 
 
 def seconds(repeats: int, *functions: Callable[[], object]) -> list[float]:
-    """The shortest time of each function in so many runs after the first; they take turns."""
+    """The shortest time of each function over `repeats` runs after a first one; the functions take turns."""
     found: list[list[float]] = [[] for _ in functions]
     for _ in range(repeats + 1):
         for times, function in zip(found, functions, strict=True):
@@ -87,7 +87,7 @@ def seconds(repeats: int, *functions: Callable[[], object]) -> list[float]:
 
 
 def line_through(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
-    """a and b of y = a + b x with the smallest relative errors."""
+    """a and b of y = a + b x, fitted with least squares of relative errors."""
     weights = 1 / np.asarray(y, np.float64)
     columns = np.column_stack([np.ones(len(x)), np.asarray(x, np.float64)])
     (a, b), *_ = np.linalg.lstsq(columns * weights[:, None], np.ones(len(x)), rcond=None)
@@ -95,5 +95,5 @@ def line_through(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
 
 
 def exponent(x: Sequence[float], y: Sequence[float]) -> float:
-    """p of y = c x^p, fitted to the logarithms."""
+    """p of y = c x^p, fitted to logarithms."""
     return float(np.polyfit(np.log(x), np.log(y), 1)[0])

@@ -1,13 +1,12 @@
 #!/usr/bin/env python3
-"""What an iteration costs beside its arithmetic: the stages of VGG16 with 4 channels, on one thread of the CPU.
+"""The overhead of an iteration beyond its arithmetic: stages of VGG16 with 4 channels, on one CPU thread.
 
     python experiments/benchmarks/overhead.py --report
 
 The nets have all layers of VGG16, but so few channels, pixels and RoIs that there is next to nothing to compute. What
-is left is the time to go from layer to layer, find the arrays and call PyTorch. A GPU is kept busy only as long as this
-takes less time than its own work. Beside it stands the same step in plain PyTorch (eager, autograd;
-vgg16_parts/plain.py) with images that were prepared before; ours has its data layer. Prints the table; --report writes
-overhead.md.
+remains is the time to dispatch layers, look up arrays and call PyTorch. A GPU is kept busy only while this takes less
+time than its own work. The same step in plain PyTorch (eager, autograd; vgg16_parts/plain.py) is measured for
+comparison, with images prepared beforehand; ours includes its data layer. Prints a table; --report writes overhead.md.
 """
 from __future__ import annotations
 
@@ -30,12 +29,12 @@ from measuring import add_report_option, positive, publish, seconds
 
 HERE = Path(__file__).resolve().parent
 ROWS = {"stage1_rpn": "stage 1 RPN, 1 image", "stage1_fast_rcnn": "stage 1 Fast R-CNN with OHEM, 1 image"}
-WIDE, CHANNELS = (64, 128, 256, 512, 4096), 4       # layers with so many outputs get CHANNELS
-STEPS = 20          # between two looks at the clock
+WIDE, CHANNELS = (64, 128, 256, 512, 4096), 4       # layers with these numbers of outputs get CHANNELS
+STEPS = 20          # between two readings of the clock
 
 
 def narrow_nets(row: str, folder: Path) -> RunNets:
-    """The shipped nets of VGG16 with few channels, written to a folder."""
+    """Write the shipped nets of VGG16 with few channels to a folder."""
     def nets(models: str | None) -> RunNets:
         return find_nets("VGG16", NUM_CLASSES, True, models, ours.ROOT / "models", folder)
 
@@ -54,7 +53,7 @@ def narrow_nets(row: str, folder: Path) -> RunNets:
 
 
 def milliseconds(row: str, options: argparse.Namespace) -> list[float]:
-    """A step of plain PyTorch and one of ours."""
+    """Milliseconds per step of plain PyTorch and of ours."""
     height, width = options.size
     job = Job("ours", row, "float32", "VGG16", height, width, options.rois, 0, options.iterations, 0, True, 1)
     with tempfile.TemporaryDirectory() as name:
@@ -80,7 +79,7 @@ def report(options: argparse.Namespace) -> str:
     """The report, in Markdown."""
     lines = [f"# An iteration without its arithmetic: VGG16 with {CHANNELS} channels, {options.size[0]} x "
              f"{options.size[1]} pixels, {options.rois} RoIs", "",
-             f"{processor()}, one thread, load {os.getloadavg()[0]:.1f}. Milliseconds a step, the least of "
+             f"{processor()}, one thread, load {os.getloadavg()[0]:.1f}. Milliseconds per step, the minimum of "
              f"{options.iterations} means over {STEPS} steps; the ratio is that of plain PyTorch to ours.", "",
              "| step | plain PyTorch | ours | ratio |", "|---|---|---|---|"]
     for row, title in ROWS.items():
@@ -91,11 +90,11 @@ def report(options: argparse.Namespace) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure, print, and write the report if asked to; returns the exit status."""
+    """Measure, print, and write the report on request; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--size", type=positive, nargs=2, default=[64, 96], metavar=("HEIGHT", "WIDTH"), help="(default: 64 96)")
-    add("--rois", type=positive, default=16, metavar="N", help="proposals of an image (default: 16)")
+    add("--rois", type=positive, default=16, metavar="N", help="proposals per image (default: 16)")
     add("--iterations", type=positive, default=10, metavar="N", help=f"of {STEPS} steps each (default: 10)")
     add_report_option(parser, HERE / "overhead.md")
     options = parser.parse_args(argv)

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""How much more N processes train than one, on the CPU cores of this machine.
+"""Throughput of training in N processes compared with one, on the CPU cores of this machine.
 
     python experiments/benchmarks/parallel.py [--processes 2] [--net Tiny] [--iterations 30] [--report]
 
 trains stage 1's RPN on a small data set that it draws itself: in one process with all cores, then in N processes with
-an equal share of the cores each, which exchange gradients by gloo. Prints images a second and their ratio. The work is
-bound by the cores, so the ideal ratio is 1; what is missing is the price of the exchange, apart from what one process
-wastes when it uses several threads. On N machines, or N GPUs, the ideal would be N times this ratio. `--report` writes
-parallel.md beside this program.
+an equal share of the cores each, which exchange gradients with gloo. Prints images per second and their ratio. The work
+is bound by the cores, so the ideal ratio is 1; the difference is the cost of the exchange, less what one process loses
+by using several threads. On N machines, or N GPUs, the ideal would be N times this ratio. `--report` writes parallel.md
+next to this program.
 """
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ sys.path.insert(0, str(ROOT / "tools"))
 import _init_paths  # noqa: E402, F401
 from measuring import add_report_option, publish  # noqa: E402
 
-SETTINGS = {"Tiny": {"TRAIN.SCALES": (300,), "TRAIN.MAX_SIZE": 500}}     # of others those of experiments/cfgs
-WARM_UP = 3             # iterations before the watch starts
+SETTINGS = {"Tiny": {"TRAIN.SCALES": (300,), "TRAIN.MAX_SIZE": 500}}     # others: defaults
+WARM_UP = 3             # iterations before timing starts
 
 
 def write_files(folder: Path, net: str) -> None:
@@ -42,7 +42,7 @@ def write_files(folder: Path, net: str) -> None:
 
 
 def measure(folder: Path, net: str, iterations: int) -> dict[str, float]:
-    """Train in this process, with others if its environment says so; seconds an iteration, and what is exchanged."""
+    """Train in this process, with others if its environment says so; seconds per iteration and MB exchanged."""
     import caffe
     from alt_opt.settings import stage_settings
     from datasets.factory import get_imdb
@@ -65,7 +65,7 @@ def measure(folder: Path, net: str, iterations: int) -> dict[str, float]:
 
 
 def in_processes(folder: Path, options: argparse.Namespace, count: int) -> dict[str, float]:
-    """`measure` in `count` processes that share the cores evenly; what the first one found."""
+    """`measure` in `count` processes that share the cores evenly; the result of the first."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -89,9 +89,9 @@ def report(found: dict[int, dict[str, float]], options: argparse.Namespace) -> s
             for count, row in found.items()]
     alone, together = found[1], found[options.processes]
     return "\n".join([
-        f"# Training in {options.processes} processes against one: {options.net}, stage 1 RPN, CPU", "",
+        f"# Training in {options.processes} processes and in one: {options.net}, stage 1 RPN, CPU", "",
         "| processes | threads each | s/iteration | images/s |", "|---|---|---|---|", *rows, "",
-        f"Images a second: {together['rate'] / alone['rate']:.2f} times those of one process with as many cores. "
+        f"Images per second: {together['rate'] / alone['rate']:.2f} times those of one process with as many cores. "
         f"Each iteration sums {together['megabytes']:.1f} MB of gradients.", "",
         "```sh", f"python experiments/benchmarks/parallel.py --processes {options.processes} --net {options.net} "
         f"--iterations {options.iterations} --report", "```", ""])
@@ -101,7 +101,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--processes", type=int, default=2, metavar="N")
     parser.add_argument("--net", default="Tiny", help="one of models/ (default: Tiny)")
-    parser.add_argument("--iterations", type=int, default=30, metavar="N", help="that are measured (default: 30)")
+    parser.add_argument("--iterations", type=int, default=30, metavar="N", help="measured iterations (default: 30)")
     add_report_option(parser, HERE / "parallel.md")
     parser.add_argument("--task", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)

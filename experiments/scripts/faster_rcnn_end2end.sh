@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Trains RPN and Fast R-CNN together in one net, then tests it.
+# Trains RPN and Fast R-CNN jointly in one net, then tests it.
 #
 #   experiments/scripts/faster_rcnn_end2end.sh GPU NET DATASET [options] [--set KEY VALUE ...]
 #   experiments/scripts/faster_rcnn_end2end.sh 0 ZF pascal_voc --set RNG_SEED 42
 #
-# common.sh explains the arguments. For a data set of your own let tools/make_models.py write nets for its
-# classes, and name their folder: MODELS=my_models experiments/scripts/faster_rcnn_end2end.sh ...
+# common.sh explains the arguments. For your own data set write nets for its classes with tools/make_models.py
+# and name their folder: MODELS=my_models experiments/scripts/faster_rcnn_end2end.sh ...
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 folder=${MODELS:-models}/$net/faster_rcnn_end2end
@@ -15,7 +15,7 @@ weights=(--weights "data/imagenet_models/$net.v2.caffemodel")
 if [ "$net" = Tiny ]; then
   cfg=experiments/cfgs/tiny_end2end.yml
   iters=1200
-  weights=()          # starts from nothing
+  weights=()          # trains from scratch
 fi
 
 run train_net.py "${device[@]}" --solver "$folder/solver.pt" "${weights[@]}" \

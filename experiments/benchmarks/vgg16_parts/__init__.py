@@ -1,4 +1,4 @@
-"""The parts of gpu.py and cpu.py: what is measured on either side, the floor beneath it, and the report."""
+"""Parts of gpu.py and cpu.py: the steps measured on either side, the hardware's floor, and the report."""
 import sys
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The floor: the work of a net as counted from its layers, over the rates that this machine was measured to reach."""
+"""The floor: the work of a net, counted from its layers, over the measured rates of this machine."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -16,19 +16,19 @@ _VALUES_OF_UPDATE = 5       # reads weight, gradient and history, writes weight 
 
 @dataclass(frozen=True)
 class Work:
-    """flops; values that layers read and write; parameters that the solver updates."""
+    """FLOPs; values read and written by layers; parameters updated by the solver."""
 
     flops: int
     values: int
     updated: int = 0
 
     def bytes(self, precision: str) -> int:
-        """Bytes moved: values of layers in the type of the precision, updates in float32."""
+        """Bytes moved: values of layers in the precision's type, updates in float32."""
         return (2 if precision == "bfloat16" else 4) * self.values + 4 * _VALUES_OF_UPDATE * self.updated
 
 
 def count_work(net: Any, step: Callable[[], object], updates: bool) -> Work:
-    """The work of a step: of every call of a layer's forward and backward that the engine makes in it."""
+    """The work of a step, summed over every call of a layer's forward and backward."""
     counter = _Counter()
     for layer in net.engine_layers:
         counter.watch(layer)
@@ -36,13 +36,13 @@ def count_work(net: Any, step: Callable[[], object], updates: bool) -> Work:
         step()
     finally:
         for layer in net.engine_layers:
-            del layer.forward, layer.backward       # the class's own are seen again
+            del layer.forward, layer.backward       # restores the class's methods
     updated = sum(blob.count for blob, rate in zip(net.learnable_params, net.params_lr, strict=True) if rate)
     return Work(counter.flops, counter.values, updated if updates else 0)
 
 
 class _Counter:
-    """Counts what the layers do that it watches."""
+    """Counts the work of the layers that it watches."""
 
     def __init__(self) -> None:
         self.flops = self.values = 0
@@ -65,7 +65,7 @@ class _Counter:
 
 
 def matrix_rate(precision: str, size: int = 8192, products: int = 20) -> float:
-    """FLOP/s of the fastest of some products of square matrices of random numbers."""
+    """FLOP/s of the fastest of several products of random square matrices."""
     where = device.current_device()
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     before = torch.backends.cuda.matmul.allow_tf32
@@ -79,7 +79,7 @@ def matrix_rate(precision: str, size: int = 8192, products: int = 20) -> float:
 
 
 def copy_rate(values: int = 1 << 28, copies: int = 20) -> float:
-    """Bytes/s, read and written, of the fastest of some copies on the device."""
+    """Bytes/s, read and written, of the fastest of several copies on the device."""
     source = torch.zeros(values, device=device.current_device())
     target = torch.empty_like(source)
     return 2 * 4 * values / _fastest(lambda: target.copy_(source), copies)

@@ -1,4 +1,4 @@
-"""One measurement: what is run, on which pictures, and how it is timed."""
+"""One measurement: the step, its pictures, and its timing."""
 from __future__ import annotations
 
 import json
@@ -13,25 +13,25 @@ import caffe
 from caffe.spans import Recorder
 from measuring import ProcessFailed, in_a_process
 
-# Images in one step, as lib/alt_opt/settings.py has them for alternating optimisation
+# Images per step, as lib/alt_opt/settings.py sets them for alternating optimisation
 IMAGES_A_STEP = {"stage1_rpn": 1, "stage1_fast_rcnn": 2, "stage2_rpn": 1, "stage2_fast_rcnn": 2,
                  "proposals": 1, "detection": 1}
 TRAINED = tuple(row for row in IMAGES_A_STEP if row.startswith("stage"))
 PRECISIONS = ("float32", "tf32", "bfloat16")
 NUM_CLASSES = 21
-HARD_ROIS = 128         # that train Fast R-CNN in one step, all images together
-_SCENES = 8             # different pictures
+HARD_ROIS = 128         # that train Fast R-CNN per step, over all images
+_SCENES = 8             # distinct pictures
 _OBJECTS = 5            # in each of them
 
 
 class Missing(Exception):
-    """Something cannot be measured here; the message says why."""
+    """Cannot be measured here; the message says why."""
 
 
 @dataclass(frozen=True)
 class Job:
     """side 'ours', 'torchvision', 'plain' or 'rates' (of the machine); pixels and RoIs of an image; processes that read
-    images; images in one step, if not those of IMAGES_A_STEP."""
+    images; images per step, 0 for those of IMAGES_A_STEP."""
 
     side: str
     row: str
@@ -48,7 +48,7 @@ class Job:
 
     @property
     def images(self) -> int:
-        """Images in one step."""
+        """Images per step."""
         return self.batch or IMAGES_A_STEP[self.row]
 
 
@@ -63,7 +63,7 @@ class Scene:
 
 
 def scenes(job: Job) -> list[Scene]:
-    """Synthetic pictures; half of the proposals lie near objects. The same for every job of one size."""
+    """Synthetic pictures; half of the proposals are near objects. The same for every job of one size."""
     rng = np.random.default_rng(0)
     return [_scene(rng, job.height, job.width, job.rois) for _ in range(_SCENES)]
 
@@ -91,16 +91,16 @@ def _sorted_inside(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def measured(program: str, job: Job) -> dict[str, Any]:
-    """What `program --job` finds in a process of its own; one that fails counts as missing, and says why."""
+    """Result of `program --job` in a separate process; a failure counts as missing, with its reason."""
     try:
         found = in_a_process(program, "--job", json.dumps(asdict(job)), interval=0.05)
     except ProcessFailed as failed:
         return {"missing": failed.reason}
-    return {key: value for key, value in found.items() if key != "peak"}      # jobs tell their peak themselves
+    return {key: value for key, value in found.items() if key != "peak"}      # jobs report their own peak
 
 
 def use_device(job: Job) -> None:
-    """Let caffe compute where the job wants it. Raises Missing where there is no GPU."""
+    """Select caffe's device for the job. Raises Missing if there is no GPU."""
     if job.cpu:
         caffe.set_mode_cpu()
     elif caffe.has_gpu():
@@ -111,7 +111,7 @@ def use_device(job: Job) -> None:
 
 
 def seconds_a_step(step: Callable[[], object], job: Job) -> float:
-    """Mean seconds of a step in a row of them, after the warm-up; on CUDA between events of the stream."""
+    """Mean seconds per step over consecutive steps, after the warm-up; on CUDA between events of the stream."""
     for _ in range(job.warm_up):
         step()
     recorder = Recorder()

@@ -1,4 +1,4 @@
-"""Our side: the training stages with their data layer, proposals and detection, as the tools run them."""
+"""Our side: training stages with their data layer, proposals and detection, as the tools run them."""
 from __future__ import annotations
 
 import itertools
@@ -26,12 +26,12 @@ from vgg16_parts.job import NUM_CLASSES, TRAINED, Job, Missing, Scene, scenes, s
 
 ROOT = Path(__file__).resolve().parents[3]
 _PIXEL_SPREAD = 60          # of an image less its mean
-_MANY = 1_000_000           # iterations: every picture comes again
-_TINY_RATE = 1e-9           # random weights must not diverge; the update's work is the same
+_MANY = 1_000_000           # iterations: every picture is seen again
+_TINY_RATE = 1e-9           # keeps random weights from diverging; the update costs the same
 
 
 def measure(job: Job) -> dict[str, float]:
-    """Seconds a step, peak memory in MB, FLOPs and bytes of a step. Raises Missing where the precision is."""
+    """Seconds, peak memory in MB, FLOPs and bytes of a step. Raises Missing if the precision is unavailable."""
     trains = job.row in TRAINED
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -52,7 +52,7 @@ def measure(job: Job) -> dict[str, float]:
 
 
 def set_precision(precision: str) -> None:
-    """Let caffe compute in a precision. Raises Missing where it cannot."""
+    """Set caffe's precision. Raises Missing if it is unavailable."""
     choose = getattr(caffe, "set_precision", None)
     if choose is None:
         if precision != "float32":
@@ -65,7 +65,7 @@ def set_precision(precision: str) -> None:
 
 
 def apply_settings(job: Job, folder: Path) -> None:
-    """The settings of the row's step as the driver gives them, at the job's size."""
+    """Apply the driver's settings for the row's step, at the job's size."""
     stage = 1 if job.row.startswith("stage1") else 2
     kind = "rpn" if "rpn" in job.row else "proposals" if job.row == "proposals" else "fast_rcnn"
     short, long = sorted((job.height, job.width))
@@ -77,8 +77,8 @@ def apply_settings(job: Job, folder: Path) -> None:
 
 
 def write_weights(nets: RunNets, row: str, folder: Path) -> Path:
-    """A caffemodel for the net of a row: random numbers of He's deviation where its prototxt leaves zeros (the layers
-    that come with ImageNet), small in the first layer so that activations are near 1. Made on the CPU."""
+    """A caffemodel for the net of a row: He initialisation where its prototxt leaves zeros (the layers with ImageNet
+    weights), smaller in the first layer so that activations are near 1. Drawn on the CPU."""
     caffe.set_mode_cpu()
     caffe.set_random_seed(cfg.RNG_SEED)
     test_nets = {"proposals": nets.rpn_test, "detection": nets.detector_test}
@@ -94,17 +94,17 @@ def write_weights(nets: RunNets, row: str, folder: Path) -> Path:
 
 
 def training(job: Job, folder: Path, nets: RunNets, weights: Path) -> tuple[Any, Callable[[], object]]:
-    """The net that is trained, and one iteration of its solver, data included."""
+    """The trained net, and one iteration of its solver, data included."""
     roidb = [roidb_entry(scene, folder / f"{index}.jpg", job) for index, scene in enumerate(scenes(job))]
     wrapper = SolverWrapper(nets.solver(job.row), roidb, folder, weights)
-    if job.row.startswith("stage2"):        # as the driver does; in stage 1 it depends on the size of the data set
+    if job.row.startswith("stage2"):        # as in the driver; in stage 1 it depends on the size of the data set
         wrapper.reuse_features(folder / "features", _MANY)
     wrapper.solver.param.base_lr = _TINY_RATE
     return wrapper.solver.net, lambda: wrapper.solver.step(1)
 
 
 def roidb_entry(scene: Scene, path: Path, job: Job) -> dict[str, Any]:
-    """The roidb entry of a picture, which is written to `path`."""
+    """Write a picture to `path`; returns its roidb entry."""
     cv2.imwrite(str(path), scene.image)
     objects = objects_entry(scene.boxes, scene.classes)
     [entry] = (merge([objects], [proposals_entry(scene.proposals, objects)]) if "fast_rcnn" in job.row else [objects])
@@ -112,7 +112,7 @@ def roidb_entry(scene: Scene, path: Path, job: Job) -> dict[str, Any]:
 
 
 def _testing(job: Job, folder: Path, nets: RunNets, weights: Path) -> tuple[Any, Callable[[], object]]:
-    """The test net, and what is done for one image."""
+    """The test net, and its step for one image."""
     images = itertools.cycle(scene.image for scene in scenes(job))
     if job.row == "proposals":
         rpn = load_rpn(nets.rpn_test, weights)

@@ -1,7 +1,7 @@
-"""The other side: torchvision's Faster R-CNN on a VGG16 trunk, trained and used as its documents show.
+"""The other side: torchvision's Faster R-CNN on a VGG16 trunk, trained and used as its documentation shows.
 
-It gets the same images, RoIs and pixels, in its favour already decoded, with targets of the RoIs made beforehand. It
-has no OHEM: the step of Fast R-CNN scores all RoIs without gradients, then trains on those of largest loss, as ours.
+It gets the same images, RoIs and pixels; in its favour images are already decoded and RoI targets computed beforehand.
+It has no OHEM: the step of Fast R-CNN scores all RoIs without gradients, then trains on those of largest loss, as ours.
 """
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ALL = 1 << 20      # no limit before NMS
 
 
 def measure(job: Job) -> dict[str, float]:
-    """Seconds a step and peak memory in MB. Raises Missing where torchvision or the precision is."""
+    """Seconds per step and peak memory in MB. Raises Missing if torchvision or the precision is unavailable."""
     if job.net != "VGG16":
         raise Missing("measured beside VGG16 only")
     step = make_step(job, *vgg16(), device.current_device(), set_precision(job.precision))
@@ -31,13 +31,13 @@ def measure(job: Job) -> dict[str, float]:
 
 
 def set_precision(precision: str) -> Callable[[], contextlib.AbstractContextManager]:
-    """Let PyTorch multiply in a precision inside of contexts that this returns; bfloat16 is autocast."""
+    """Set PyTorch's precision; returns a maker of contexts to compute in (autocast for bfloat16)."""
     kind = device.current_device().type
     if precision == "tf32" and kind == "cpu":
         raise Missing("tf32 is for CUDA")
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
-    # A context for each step: inside of one autocast keeps the weights that it has converted
+    # A context for each step: autocast caches converted weights inside a context
     return (lambda: torch.autocast(kind, torch.bfloat16)) if precision == "bfloat16" else contextlib.nullcontext
 
 
@@ -45,19 +45,19 @@ def vgg16() -> tuple[nn.Sequential, nn.Sequential]:
     """The trunk, conv1_1 to relu5_3, and the layers from fc6 to drop7 of torchvision's VGG16, with random weights."""
     try:
         from torchvision.models import vgg16 as make
-    except (ImportError, RuntimeError) as error:      # RuntimeError: one that was built for another PyTorch
+    except (ImportError, RuntimeError) as error:      # RuntimeError: built for another PyTorch
         raise Missing(f"torchvision cannot be imported: {error}") from None
     whole = make(weights=None)
     return whole.features[:-1], whole.classifier[:-1]
 
 
 def faster_rcnn(trunk: nn.Sequential, head: nn.Sequential, job: Job) -> Any:
-    """torchvision's FasterRCNN with the numbers of boxes that ours has."""
+    """torchvision's FasterRCNN with our numbers of boxes."""
     from torchvision.models.detection.faster_rcnn import FasterRCNN, FastRCNNPredictor
     from torchvision.models.detection.rpn import AnchorGenerator
     from torchvision.ops import MultiScaleRoIAlign
     channels = [module for module in trunk if isinstance(module, nn.Conv2d)][-1].out_channels
-    trunk.out_channels = channels       # type: ignore[assignment]  # a number, where FasterRCNN looks for it
+    trunk.out_channels = channels       # type: ignore[assignment]  # an int, where FasterRCNN expects it
     width = [module for module in head if isinstance(module, nn.Linear)][-1].out_features
     kept, before = (job.rois, _ALL) if job.row == "proposals" else (300, 6000)
     return FasterRCNN(
@@ -71,7 +71,7 @@ def faster_rcnn(trunk: nn.Sequential, head: nn.Sequential, job: Job) -> Any:
 
 def make_step(job: Job, trunk: nn.Sequential, head: nn.Sequential, where: torch.device,
               precision: Callable[[], contextlib.AbstractContextManager]) -> Callable[[], object]:
-    """What is done in one step of the job's row; `precision` is the context of its forward pass."""
+    """One step of the job's row; `precision` makes the context of its forward pass."""
     model = faster_rcnn(trunk, head, job).to(where)
     batches = itertools.cycle(_batches(job, where))
     if job.row in ("proposals", "detection"):
@@ -100,7 +100,7 @@ def make_step(job: Job, trunk: nn.Sequential, head: nn.Sequential, where: torch.
 
 
 class _Batch:
-    """images on the host, (3, H, W) in 0..1; targets and proposals on the device, one of each an image."""
+    """Images on the host, (3, H, W) in 0..1; targets and proposals on the device, one of each per image."""
 
     def __init__(self, images: Sequence[torch.Tensor], targets: list[dict[str, torch.Tensor]],
                  proposals: list[torch.Tensor], where: torch.device) -> None:
@@ -135,7 +135,7 @@ def _rpn_losses(model: Any, batch: _Batch) -> torch.Tensor:
 
 
 def _fast_rcnn_losses(model: Any, batch: _Batch) -> torch.Tensor:
-    """Loss of the hard RoIs: all are scored without gradients first."""
+    """Loss of the hard RoIs, after scoring all without gradients."""
     images, features, targets = _features(model, batch)
     assert targets is not None      # the model is training
     heads = model.roi_heads
@@ -151,7 +151,7 @@ def _fast_rcnn_losses(model: Any, batch: _Batch) -> torch.Tensor:
 
 def _roi_targets(heads: Any, batch: _Batch,
                  targets: list[dict[str, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Class (R,) and regression targets (R, 4) of all proposals, kept from the batch's first use on."""
+    """Class (R,) and regression targets (R, 4) of all proposals, cached at the batch's first use."""
     if batch.roi_targets is None:
         boxes = [target["boxes"] for target in targets]
         matches, labels = heads.assign_targets_to_proposals(batch.proposals, boxes,
@@ -164,7 +164,7 @@ def _roi_targets(heads: Any, batch: _Batch,
 
 def _roi_losses(heads: Any, features: dict[str, torch.Tensor], proposals: list[torch.Tensor], sizes: Any,
                 labels: torch.Tensor, deltas: torch.Tensor) -> torch.Tensor:
-    """Loss of each RoI (R,): of its class, and of its box unless it is background."""
+    """Loss of each RoI (R,): class loss, plus box loss unless it is background."""
     scores, boxes = heads.box_predictor(heads.box_head(heads.box_roi_pool(features, proposals, sizes)))
     own = boxes.unflatten(1, (-1, 4))[torch.arange(len(labels), device=labels.device), labels]
     box_loss = smooth_l1_loss(own.float(), deltas, reduction="none").sum(dim=1)

@@ -22,7 +22,7 @@ _INPUT = 'layer {{ name: "{0}" type: "Input" top: "{0}" input_param {{ shape {{ 
 
 
 def make_step(job: Job, folder: Path) -> Callable[[], object]:
-    """One piece on the side of the job."""
+    """A step of one piece, on the job's side."""
     makers = {("ours", "trunk_forward"): _our_trunk, ("ours", "trunk_forward_backward"): _our_trunk,
               ("ours", "roi_pooling"): _our_pooling, ("plain", "roi_pooling"): _plain_pooling,
               ("ours", "ohem"): _our_mining, ("plain", "ohem"): _plain_mining,
@@ -111,7 +111,7 @@ def _our_mining(job: Job, folder: Path) -> Callable[[], object]:
 
 
 def _plain_mining(job: Job, folder: Path) -> Callable[[], object]:
-    """The loss of all columns, as those write it who keep Caffe's blobs."""
+    """The loss over all columns, as usually written for Caffe's blobs."""
     values = {name: torch.from_numpy(np.asarray(array)) for name, array in _mining(job).items()}
     labels, weights = values["labels"].long(), values["bbox_inside_weights"]
 

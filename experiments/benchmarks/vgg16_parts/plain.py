@@ -1,8 +1,8 @@
-"""The other side on a CPU: the same steps in plain PyTorch, eager and in float32, as its users write them.
+"""The other side on a CPU: the same steps in plain PyTorch, eager and in float32, as users write them.
 
 VGG16 is an nn.Sequential over NCHW tensors, gradients come from autograd, RoIs are pooled one by one with
-adaptive_max_pool2d, boxes go through NMS in NumPy. In its favour images are read and prepared beforehand. Targets of
-anchors are computed by the same functions as on our side.
+adaptive_max_pool2d, NMS runs in NumPy. In its favour images are read and prepared beforehand. Anchor targets are
+computed by the same functions as on our side.
 """
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MEAN = np.array([102.9801, 115.9465, 122.7717], np.float32)
 
 
 def vgg16_trunk(widths: Sequence[int] = _WIDTHS) -> nn.Sequential:
-    """conv1_1 .. relu5_3, with so many channels in each group."""
+    """conv1_1 .. relu5_3, with `widths` channels in the groups."""
     modules: list[nn.Module] = []
     channels = 3
     for count, output in zip(_GROUPS, widths, strict=True):
@@ -62,7 +62,7 @@ class Detector(nn.Module):
 
 
 def pool_rois(features: torch.Tensor, rois: list[np.ndarray]) -> torch.Tensor:
-    """(R, C, 7, 7): RoI after RoI."""
+    """(R, C, 7, 7), one RoI at a time."""
     pooled = []
     for image, boxes in zip(features, rois, strict=True):
         for x1, y1, x2, y2 in np.round(boxes / STRIDE).astype(int).tolist():
@@ -85,7 +85,7 @@ class Batch:
 
 
 def make_step(job: Job, make_model: Callable[[], Detector] = Detector) -> Callable[[], object]:
-    """What is done in one step of the job's row. Raises Missing for a row or precision that has no other side."""
+    """One step of the job's row. Raises Missing for a net or precision without a counterpart."""
     if job.precision != "float32" or job.net != "VGG16":
         raise Missing("plain PyTorch is measured with VGG16 in float32")
     found = scenes(job)
@@ -115,7 +115,7 @@ def make_step(job: Job, make_model: Callable[[], Detector] = Detector) -> Callab
 
 
 def measure(job: Job) -> dict[str, float]:
-    """Seconds a step and peak memory in MB."""
+    """Seconds per step and peak memory in MB."""
     return {"seconds": seconds_a_step(make_step(job), job), "peak_mb": caffe.peak_memory_mb()}
 
 
@@ -150,7 +150,7 @@ def _roi_losses(model: Detector, features: torch.Tensor, rois: list[np.ndarray],
 
 
 def _fast_rcnn_loss(model: Detector, batch: Batch) -> torch.Tensor:
-    """All RoIs are scored without gradients, those of largest loss train."""
+    """Score all RoIs without gradients, train on those of largest loss."""
     features = model.trunk(batch.images)
     with torch.no_grad():
         losses = _roi_losses(model, features, batch.proposals, batch.labels, batch.targets)
@@ -180,7 +180,7 @@ def _propose(model: Detector, batch: Batch, before: int, after: int) -> tuple[np
 
 def best_boxes(scores: np.ndarray, deltas: np.ndarray, anchors: np.ndarray, size: tuple[int, ...], before: int,
                after: int) -> np.ndarray:
-    """Decode, clip, sort, and suppress near copies: at most `after` boxes of the `before` best."""
+    """Decode, clip, sort and apply NMS: at most `after` boxes of the `before` best."""
     found = clip_boxes(bbox_transform_inv(anchors, deltas), size)
     large = np.flatnonzero((found[:, 2:] - found[:, :2] + 1 >= 16).all(1))
     order = large[np.argsort(-scores[large])][:before]

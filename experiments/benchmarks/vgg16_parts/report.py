@@ -1,4 +1,4 @@
-"""The report: tables of what both sides reached, and of the floor."""
+"""The report: tables of the speeds of both sides and of the floor."""
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -16,11 +16,11 @@ _HEADER = ("row", "per second", "ours", "torchvision", "ratio", "peak MB", "torc
 
 @dataclass
 class Results:
-    """What was measured.
+    """The measurements.
 
     settings  net, height, width, rois, workers, iterations
     rates     of the machine
-    found     by side, row and precision, what measure() found
+    found     results of measure() by side, row and precision
     """
 
     settings: dict[str, Any]
@@ -28,19 +28,19 @@ class Results:
     found: dict[tuple[str, str, str], dict[str, Any]] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
-        """Write all of it as JSON."""
+        """Write everything as JSON."""
         write_json(path, {"settings": self.settings, "rates": self.rates,
                           "found": [[*key, result] for key, result in self.found.items()]})
 
     @classmethod
     def load(cls, path: Path) -> Results:
-        """What `save` wrote, without what could not be measured then."""
+        """Read what `save` wrote, without what could not be measured."""
         kept = read_json(path)
         return cls(kept["settings"], {} if "missing" in kept["rates"] else kept["rates"],
                    {tuple(key): result for *key, result in kept["found"] if "missing" not in result})
 
     def speed(self, side: str, row: str, precision: str) -> float | None:
-        """Iterations a second of a training stage, images a second of the other rows."""
+        """Iterations per second of a training stage, images per second of the other rows."""
         seconds = self.found.get((side, row, precision), {}).get("seconds")
         return 1 / seconds if seconds else None
 
@@ -50,7 +50,7 @@ class Results:
         return ours / theirs if ours and theirs else None
 
     def floor(self, row: str, precision: str) -> float | None:
-        """The speed at which either the FLOPs or the bytes would take all of the time."""
+        """The speed at which either the FLOPs or the bytes alone would take all the time."""
         ours, rate = self.found.get(("ours", row, precision), {}), self.rates.get("matrix", {}).get(precision)
         if "flops" not in ours or not rate:
             return None
@@ -62,7 +62,7 @@ class Results:
         return ours / floor if ours and floor else None
 
     def line(self, row: str, precision: str) -> str:
-        """A row in words, for the screen."""
+        """A row as text, for the screen."""
         return f"{precision} {row}: " + ", ".join(
             f"{side} {_number(self.speed(side, row, precision), '.2f')}/s" for side in ("ours", "torchvision"))
 
@@ -73,12 +73,12 @@ def report(results: Results, command: str) -> str:
     precisions = [name for name in PRECISIONS if any(precision == name for _, _, precision in results.found)]
     lines = [f"# {settings['net']} at {settings['height']}x{settings['width']}: training, proposals, detection", "",
              f"{results.rates.get('machine', 'Unknown machine')}. {settings['iterations']} steps after a warm-up, a "
-             f"process for each row; {settings['rois']} proposals an image, of which {HARD_ROIS} a step train Fast "
+             f"process for each row; {settings['rois']} proposals per image, of which {HARD_ROIS} per step train Fast "
              f"R-CNN (hard example mining). Training reads JPEG files, in {settings['workers']} processes; torchvision "
-             "is given images in memory. A few pictures come again and again: features that a frozen trunk gave, where "
-             "they are reused, are there from the warm-up on.", "",
+             "is given images in memory. A few pictures repeat: features of a frozen trunk, where reused, are "
+             "available after the warm-up.", "",
              "The floor is the larger of two times: FLOPs of the layers that ran, over the rate of a product of large "
-             "matrices in the same precision; and bytes that they at least read and write, with the update, over the "
+             "matrices in the same precision; and the least bytes that they and the update read and write, over the "
              "rate of a copy.", ""]
     for precision in precisions:
         lines += [f"## {precision}", "", _rates(results, precision), "", *_table(results, precision), ""]
@@ -114,7 +114,7 @@ def _number(value: float | None, form: str, factor: float = 1.0) -> str:
 
 
 def _goals(results: Results, precisions: list[str]) -> list[str]:
-    """A sentence for each goal that something was measured for."""
+    """A sentence for each goal with measurements."""
     ratios = [(ratio, row, precision) for precision in precisions for row in TRAINED
               if (ratio := results.ratio(row, precision))]
     shares = [(share, row, "bfloat16") for row in TRAINED if row.startswith("stage1")

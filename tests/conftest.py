@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 for folder in (ROOT / "tools", ROOT / "lib", ROOT / "caffe-fast-rcnn" / "python"):
     sys.path.insert(0, str(folder))
 
-# A shell starts background jobs with Ctrl-C ignored, nohup with SIGHUP; the tests send both and wait for the effect
+# A shell starts background jobs with SIGINT ignored, nohup with SIGHUP; the tests send both and wait for the effect
 for number, handler in ((signal.SIGINT, signal.default_int_handler), (getattr(signal, "SIGHUP", None), signal.SIG_DFL)):
     if number is not None and signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, handler)
@@ -26,7 +26,7 @@ def pytest_addoption(parser):
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Folder of real photographs and caffemodels; tests that need it skip where it is missing."""
+    """Folder of real photographs and caffemodels; tests that need it are skipped if it is missing."""
     folder = Path(os.environ.get("FRCNN_SHARED_DATA", ROOT.parent / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}: set FRCNN_SHARED_DATA to the folder that holds BCCD and caffe")

@@ -1,11 +1,11 @@
-"""Makes caffe take a device of the tests for its GPU, so that what it does on one runs where there is none.
+"""Gives caffe a simulated device in place of a GPU, so that its GPU code paths run without one.
 
     DEVICE_APART=FOLDER PYTHONPATH=tests/device_apart/site:... python ...
 
-does so for any program and what it starts (site/sitecustomize.py). FOLDER is where `build` has compiled backend.cpp.
-On that device memory is out of the host's reach, tensors of both sides do not mix, PyTorch computes as on the CPU, and
-CUDA kernels run as C++. All is done when it is asked for, but where a GPU would be waited for can be told. The host's
-clock and random numbers take the place of the GPU's.
+does so for any program and its children (site/sitecustomize.py). FOLDER is where `build` has compiled backend.cpp.
+The host cannot access the device's memory, tensors of host and device do not mix, PyTorch computes as on the CPU, and
+CUDA kernels run as C++. Everything runs synchronously, but places that would wait for a GPU are detected. The host's
+clock and random numbers replace the GPU's.
 """
 import contextlib
 import ctypes
@@ -30,7 +30,7 @@ CPU = torch.device("cpu")
 
 
 def build(folder):
-    """Compile the device for the PyTorch at hand, and the kernels for the CPU."""
+    """Compile the device for the installed PyTorch, and the kernels for the CPU."""
     home = Path(torch.__file__).parent
     subprocess.run([cuda_emulator.compiler(), "-O1", "-std=c++20", "-fPIC", "-shared", HERE / "backend.cpp",
                     "-o", folder / "backend.so", "-isystem", home / "include", f"-L{home / 'lib'}",
@@ -39,13 +39,13 @@ def build(folder):
 
 
 def environment(folder):
-    """Environment variables for a process that is to have the device."""
+    """Environment variables for a process with the device."""
     return {**os.environ, "DEVICE_APART": str(folder), "PYTHONPATH": os.pathsep.join(map(str, FOLDERS)),
             "OMP_NUM_THREADS": "1"}
 
 
 def install():
-    """Load the device and let caffe and the tests find it where they look for CUDA."""
+    """Load the device and present it to caffe and the tests as CUDA."""
     folder = os.environ["DEVICE_APART"]
     apart = _load(f"{folder}/backend.so")
     backend = ctypes.CDLL(f"{folder}/backend.so")
@@ -82,7 +82,7 @@ def _generator():
 
 
 class Driver(cuda_emulator.StandInDriver):
-    """Runs kernels on the CPU, which may meanwhile touch the memory of the device."""
+    """Runs kernels on the CPU, which may access the device's memory meanwhile."""
 
     def __init__(self, backend, emulator):
         super().__init__(emulator)

@@ -1,6 +1,6 @@
-"""What caffe and the detector do on a GPU, done on a device of the tests: see device_apart.py.
+"""The GPU code of caffe and the detector on a simulated device: see device_apart.py.
 
-A GPU that is there is tested by the same tests directly.
+With a real GPU the same tests run on it directly.
 """
 import subprocess
 import sys
@@ -26,7 +26,7 @@ TESTS = {"layers": ["tests/engine/layers"],
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory):
-    """Runs Python where the device is; returns exit status and output."""
+    """Runs Python with the device; returns exit status and output."""
     folder = tmp_path_factory.mktemp("device")
     build(folder)
 
@@ -38,7 +38,7 @@ def run(tmp_path_factory):
 
 
 @pytest.mark.parametrize("what", TESTS)
-def test_passes_there(what, run):
+def test_passes_on_the_device(what, run):
     status, text = run("-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", *TESTS[what])
     assert status == 0 and "no GPU" not in text, text
 
@@ -47,7 +47,7 @@ def on_device(code, run):
     return run("-c", f"import torch, caffe; caffe.set_mode_gpu(); blob = caffe.Blob(2, 3); blob.data[...] = 7; {code}")
 
 
-def test_blobs_lie_there(run):
+def test_blobs_are_on_the_device(run):
     assert on_device("print(blob.tensor.device, blob.tensor.sum().item())", run) == (0, "apart:0 42.0\n")
 
 
@@ -65,12 +65,12 @@ def test_tensors_of_both_sides_do_not_mix(operation, error, run):
 
 @pytest.mark.parametrize("asking", ["blob.data", "blob.tensor.sum().item()", "blob.tensor.nonzero()",
                                     "torch.ones(2, 3).to(blob.tensor.device)"])
-def test_waits_can_be_told(asking, run):
+def test_waits_are_detected(asking, run):
     status, text = on_device(f"blob.tensor; torch.cuda.set_sync_debug_mode('error'); blob.tensor + 1; {asking}", run)
     assert status == 1 and "the host waits for the device apart" in text
 
 
-def test_the_four_stages_come_to_the_weights_of_the_cpu(run, tmp_path):
+def test_the_four_stages_reach_the_weights_of_the_cpu(run, tmp_path):
     data = make_demo_dataset(tmp_path / "data", num_train=3, num_test=1)
     weights = []
     for device in ("--gpu=0", "--cpu"):

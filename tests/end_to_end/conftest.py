@@ -47,7 +47,7 @@ def trainer(demo_data):
 
 @pytest.fixture(scope="session")
 def finished_run(trainer, tmp_path_factory):
-    """Output folder of a run that was never stopped, and what it printed."""
+    """Output folder of an uninterrupted run, and its output."""
     output = tmp_path_factory.mktemp("runs") / "finished"
     status, text = trainer.run(output)
     assert status == 0, text

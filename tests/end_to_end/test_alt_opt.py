@@ -21,7 +21,7 @@ def models(output):
 
 
 def wait_until_free(output, seconds=20):
-    """The child of a killed run ends by itself and lets the folder go."""
+    """The child of a killed run ends by itself and releases the folder."""
     end = time.monotonic() + seconds
     while True:
         try:
@@ -38,7 +38,7 @@ def wait_for(condition, process, seconds=120):
         time.sleep(0.005)
 
 
-def test_a_whole_run_leaves_a_detector_that_can_be_used(finished_run, demo_data, capsys):
+def test_a_whole_run_leaves_a_usable_detector(finished_run, demo_data, capsys):
     output, text = finished_run
     assert f"Final model: {output / FINAL}" in text and "writing nets for it" in text
     assert set(models(output)) == {
@@ -102,7 +102,7 @@ def test_a_second_run_needs_a_choice_and_resume_does_nothing_more(finished_run, 
     assert models(output) == before
 
 
-def test_a_run_that_is_killed_and_then_interrupted_comes_to_the_same_weights(finished_run, trainer, tmp_path):
+def test_a_run_that_is_killed_and_then_interrupted_reaches_the_same_weights(finished_run, trainer, tmp_path):
     output = tmp_path / "run"
     process = trainer.start(output)
     wait_for((output / "checkpoints" / "stage1_rpn" / "checkpoint.json").exists, process)
@@ -112,7 +112,7 @@ def test_a_run_that_is_killed_and_then_interrupted_comes_to_the_same_weights(fin
     wait_until_free(output)
 
     log_path = tmp_path / "printed"
-    with open(log_path, "w") as log:        # without checkpoints of its own, but Ctrl-C makes one
+    with open(log_path, "w") as log:        # no periodic checkpoints, but Ctrl-C writes one
         process = trainer.start(output, "--resume", settings=["TRAIN.SNAPSHOT_ITERS", "1000"], log=log)
         wait_for((output / "logs" / "stage2_fast_rcnn.jsonl").exists, process)
         process.send_signal(signal.SIGINT)
@@ -127,7 +127,7 @@ def test_a_run_that_is_killed_and_then_interrupted_comes_to_the_same_weights(fin
     assert models(output) == models(finished_run[0])
 
 
-def test_a_profiled_run_that_is_killed_in_every_stage_comes_to_the_same_weights(finished_run, trainer, tmp_path):
+def test_a_profiled_run_that_is_killed_in_every_stage_reaches_the_same_weights(finished_run, trainer, tmp_path):
     output = tmp_path / "run"
     for step in TRAINED:
         process = trainer.start(output, "--resume", "--profile")
@@ -149,7 +149,7 @@ def test_a_profiled_run_that_is_killed_in_every_stage_comes_to_the_same_weights(
     assert "Profile of iterations" in text and f"{output}/profile/stage2_fast_rcnn.txt" in text
 
 
-def test_steps_whose_inputs_changed_are_done_again_and_it_says_so(finished_run, trainer, tmp_path):
+def test_steps_whose_inputs_changed_are_repeated_and_reported(finished_run, trainer, tmp_path):
     output = tmp_path / "copy"
     shutil.copytree(finished_run[0], output)
     status, text = trainer.run(output, "--resume", settings=["TRAIN.BATCH_SIZE", "8"])
@@ -160,7 +160,7 @@ def test_steps_whose_inputs_changed_are_done_again_and_it_says_so(finished_run, 
     assert "stage2_rpn  is done anew: " in text
 
 
-def test_a_step_that_dies_is_told_at_once(trainer, tmp_path):
+def test_a_step_that_dies_is_reported_at_once(trainer, tmp_path):
     output = tmp_path / "run"
     with open(tmp_path / "printed", "w") as log:
         process = trainer.start(output, log=log)

@@ -29,14 +29,14 @@ class StandInDriver:
         assert (grid_z, block_y, block_z, shared, extra) == (1, 1, 1, 0, 0)
         held = [kind(value) for value, kind in zip(*arguments, strict=True)]
         pointers = (ctypes.c_void_p * len(held))(*map(ctypes.addressof, held))
-        block = min(block_x, 64)   # the grid-stride loops take any number of threads
+        block = min(block_x, 64)   # grid-stride loops work with any number of threads
         getattr(self.library, f"emulate_{name}")(min(grid_x, 3) if grid_y == 1 else grid_x, grid_y, block, pointers)
         self.launched.append(name)
         return (0,)
 
 
 def compiler():
-    """The C++ compiler; a test that asks for it where there is none is skipped."""
+    """The C++ compiler; tests that need it are skipped if there is none."""
     found = shutil.which("g++") or shutil.which("clang++")
     if not found:
         pytest.skip("no C++ compiler here")
@@ -53,7 +53,7 @@ def build(folder):
 
 @functools.cache
 def emulator():
-    """The library, compiled when it is first needed."""
+    """The library, compiled on first use."""
     folder = tempfile.mkdtemp()
     atexit.register(shutil.rmtree, folder)
     return ctypes.CDLL(str(build(folder)))

@@ -1,11 +1,11 @@
-"""Slow NumPy loops that say what the kernels must compute, and inputs to compare them on."""
+"""Slow NumPy loops as references for the kernels, and inputs to compare them on."""
 import math
 
 import numpy as np
 
 
 def random_rois(rng, count, images, width, height, scale):
-    """RoIs in image coordinates; some stick out, some are malformed or a single point."""
+    """RoIs in image coordinates; some extend beyond the image, some are malformed or a single point."""
     corners = rng.uniform(-0.2, 1.1, (count, 4)) * [width, height, width, height] / scale
     corners[:, 2:] = np.maximum(corners[:, 2:], corners[:, :2])
     corners[1::7, 2] = corners[1::7, 0] - 3 / scale
@@ -50,7 +50,7 @@ def roi_pool(x, rois, pooled_h, pooled_w, scale):
 
 
 def roi_pool_gradient(dy, argmax, rois, shape, scale):
-    """Gradient of each pixel from the RoIs that hold it and the bins that it may belong to, in that order."""
+    """Gradient of each pixel from the RoIs that contain it and the bins that it may belong to, in that order."""
     dx = np.zeros(shape, dy.dtype)
     bins = dy.shape[2:]
     for (r, roi), y, x in ((item, y, x) for item in enumerate(rois) for y in range(shape[2]) for x in range(shape[3])):
@@ -83,7 +83,7 @@ def smooth_l1(prediction, target, inside, outside, sigma):
 
 
 def iou(a, b):
-    """IoU of two boxes of inclusive corners, in float32 as the kernels; 0 where they do not meet."""
+    """IoU of two boxes with inclusive corners, in float32 like the kernels; 0 if they do not overlap."""
     a, b, one = a.astype(np.float32), b.astype(np.float32), np.float32(1)
     width = min(a[2], b[2]) - max(a[0], b[0]) + one
     height = min(a[3], b[3]) - max(a[1], b[1]) + one
@@ -105,7 +105,7 @@ def nms(dets, suppresses):
 
 
 def random_dets(rng, count, spread=60):
-    """Boxes of integer corners that overlap a lot, some without an area; some scores equal, some NaN."""
+    """Boxes with integer corners that overlap a lot, some without area; some scores equal, some NaN."""
     corners = rng.integers(0, spread, (count, 2))
     sizes = rng.integers(-1, 30, (count, 2))
     scores = rng.integers(0, 3 * count, count) / (3 * count)

@@ -1,12 +1,12 @@
-"""The shared checker of layers: a test gives a prototxt, inputs and a slow NumPy oracle, the checker does the rest.
+"""The shared checker of layers: a test gives a prototxt, inputs and a slow NumPy oracle; the checker does the rest.
 
     check("type: 'AbsVal'", [randn(2, 3, 4)], lambda x: abs(x), in_place=False)
 
 checks, without a Net: the values against the oracle in float32 and float64 (inputs contiguous and channels_last),
 numerical gradients of bottoms and parameters in float64, that `propagate_down: false` and frozen parameters leave
-gradients alone, that parameter gradients add up and bottom gradients are overwritten, another input size, in-place
-use, and CPU against CUDA where there is a GPU. Inputs whose dimensions are not all different are refused: equal
-dimensions hide mixed-up axes.
+gradients untouched, that parameter gradients accumulate and bottom gradients are overwritten, another input size,
+in-place use, and CPU against CUDA if there is a GPU. Inputs must have distinct dimensions: equal ones hide mixed-up
+axes.
 """
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Arrays = Sequence[np.ndarray]
 
 
 def randn(*shape: int, seed: int = 0) -> np.ndarray:
-    """Normal float64 numbers that are the same in every run."""
+    """Normal float64 numbers, the same in every run."""
     return np.random.default_rng([seed, *shape]).standard_normal(shape)
 
 
@@ -38,17 +38,17 @@ def distinct(*shape: int, seed: int = 0) -> np.ndarray:
 
 
 def refused(text: str, shapes: Sequence[tuple[int, ...]], match: str, num_tops: int = 1, phase: int = TEST) -> None:
-    """Assert that a layer refuses its parameters or bottoms of these shapes, naming itself and matching `match`."""
+    """Assert that a layer refuses its parameters or bottoms of these shapes, with its name and `match` in the error."""
     with pytest.raises(LayerError, match=match) as caught:
         Runner(text, [np.zeros(shape) for shape in shapes], num_tops, phase)
     assert "layer 'tested' (" in str(caught.value)
 
 
 class Runner:
-    """One layer with its blobs, driven as a Net would, with arrays on the outside.
+    """One layer with its blobs, run as by a Net, with arrays as interface.
 
     text      the inside of `layer { ... }`: type and parameters
-    bottoms   arrays for the bottoms; all of them in the blobs' float type
+    bottoms   arrays for the bottoms, converted to the blobs' float type
     in_place  top 0 is bottom 0
     """
 
@@ -81,7 +81,7 @@ class Runner:
             blob.tensor = torch.tensor(array, dtype=device.float_type(), device=device.current_device())
 
     def forward(self) -> list[np.ndarray]:
-        """Reshape and forward; the tops as arrays."""
+        """Reshape and forward; returns the tops as arrays."""
         self.layer.reshape(self.bottom, self.top)
         self.layer.forward(self.bottom, self.top)
         for blob in self.top:
@@ -90,7 +90,7 @@ class Runner:
         return [numpy(blob.tensor) for blob in self.top]
 
     def backward(self, top_diffs: Arrays, propagate_down: Sequence[bool]) -> list[np.ndarray | None]:
-        """Backward from these gradients of the tops; those of the bottoms, None where not asked for."""
+        """Backward from these gradients of the tops; returns those of the bottoms, None where not requested."""
         for blob, diff in zip(self.top, top_diffs, strict=True):
             blob.grad = torch.tensor(diff, dtype=device.float_type(), device=device.current_device())
         self.layer.backward(self.top, list(propagate_down), self.bottom)
@@ -202,7 +202,7 @@ class Check:
             self.only(runner, diffs, full, wanted)
 
     def only(self, runner: Runner, diffs: Arrays, full: Sequence[np.ndarray | None], wanted: int | None) -> None:
-        """Ask for the gradient of one bottom, or for none, and for no parameter: all others must stay."""
+        """Request the gradient of one bottom, or of none, and of no parameter: all others must stay."""
         runner.layer.param_propagate_down = [False] * len(runner.layer.blobs)
         for blob in (*runner.bottom, *runner.layer.blobs):
             blob.grad = torch.full_like(blob.tensor, _SENTINEL, memory_format=torch.contiguous_format)
@@ -242,18 +242,18 @@ class Check:
 def check(text: str, bottoms: Arrays, oracle: Callable, *, blobs: Arrays = (), num_tops: int = 1, phase: int = TEST,
           learns: Sequence[int] | None = None, learned: bool = True, gradient: bool = True,
           other: Arrays | None = None, in_place: bool | str = False, tolerance: float = 2e-5) -> None:
-    """Check one layer in every way that the module's text lists.
+    """Check one layer in every way listed in the module's docstring.
 
     text        the inside of `layer { ... }`
-    bottoms     float64 arrays, the dimensions of each all different
+    bottoms     float64 arrays, each with distinct dimensions
     oracle      (*bottoms, *blobs) -> the top, or a tuple of tops
     blobs       values for the layer's parameters, in order
     num_tops    number of tops
     learns      indices of the bottoms that get a gradient; all unless given
-    learned     False where the blobs are no learned parameters
-    gradient    False where the layer has no gradient, or its values are no smooth function
-    other       bottoms of another size; the given ones with their first item repeated, unless given
-    in_place    True: may work in place; "values": so may its values, but its gradient then differs, as in Caffe
+    learned     False if the blobs are not learned parameters
+    gradient    False if the layer has no gradient, or its values are not smooth
+    other       bottoms of another size; by default the given ones with their first item repeated
+    in_place    True: may run in place; "values": may run in place, but its gradient then differs, as in Caffe
     tolerance   relative and absolute, in float32
     """
     one = Check(text, [np.array(array, np.float64) for array in bottoms], oracle,

@@ -1,8 +1,8 @@
-"""Trains small nets and saves their weights; what tests/engine/test_parallel.py starts once and then in two processes.
+"""Trains small nets and saves their weights; tests/engine/test_parallel.py runs it in one and in two processes.
 
     python parallel_program.py OUTPUT_FOLDER PASSES
 
-PASSES is the number of passes of an iteration in all processes together.
+PASSES is the total number of passes per iteration over all processes.
 """
 import logging
 import sys
@@ -40,7 +40,7 @@ ITERATIONS = 5
 
 
 class Numbers(caffe.Layer):
-    """Tops: x (4, 50) and y (4, 3), functions of the number of the pass among those of all processes."""
+    """Tops: x (4, 50) and y (4, 3), functions of the number of the pass over all processes."""
 
     def setup(self, bottom, top):
         self.passes = 0
@@ -72,12 +72,12 @@ class Losses(logging.Handler):
 
 
 def train(name, iter_size):
-    """Weights by name, and the losses in the log, up to the iteration in which the last process is asked to stop."""
+    """Weights by name and logged losses, up to the iteration in which the last process is asked to stop."""
     param = prototxt.parse(SOLVERS[name] + f" lr_policy: 'fixed' random_seed: 3 display: 1 iter_size: {iter_size}",
                            caffe_pb2.SolverParameter())
     prototxt.parse(NET, param.net_param)
     solver = caffe.get_solver(param)
-    solver.net.params["large"][0].data[...] += caffe.solver_rank()      # the weights of process 0 are what counts
+    solver.net.params["large"][0].data[...] += caffe.solver_rank()      # only the weights of process 0 count
     is_last = caffe.solver_rank() == caffe.solver_count() - 1
     solver.set_action_function(lambda: "stop" if solver.iter == ITERATIONS and is_last else "none")
     losses = Losses()

@@ -35,7 +35,7 @@ def test_scalar_blob():
     assert float(blob.tensor) == 3
 
 
-def test_both_sides_see_what_was_written():
+def test_both_sides_see_writes():
     blob = Blob(2, 3)
     blob.data[1, 2] = 5
     assert blob.tensor[1, 2] == 5
@@ -83,14 +83,14 @@ def test_sharing_data_with_another_shape():
     assert not user.has_grad and not owner.has_grad
 
 
-def test_blobs_that_hold_one_tensor_are_written_on_their_own():
+def test_blobs_that_hold_one_tensor_are_written_separately():
     values = torch.ones(2, 3)
     first, second = Blob(2, 3), Blob(2, 3)
     first.tensor = values
-    second.tensor = first.tensor            # as a layer hands values on
+    second.tensor = first.tensor            # as a layer passes values on
     first.data[...] = 5
     assert (second.tensor == 1).all() and (values == 1).all()
-    second.tensor = first.tensor            # now of memory that NumPy sees
+    second.tensor = first.tensor            # now memory that NumPy sees
     first.data[...] = 6
     assert (second.data == 5).all()
     first.tensor = torch.zeros(2, 3)
@@ -106,7 +106,7 @@ def test_parts_of_a_tensor_with_a_view_are_copied():
     assert (part.grad == 4).all()
 
 
-def test_zeroing_a_gradient_leaves_other_blobs_that_hold_it_alone():
+def test_zeroing_a_gradient_does_not_affect_other_blobs_that_hold_it():
     first, second = Blob(2, 3), Blob(2, 3)
     first.grad = torch.ones(2, 3)
     second.grad = first.grad
@@ -114,7 +114,7 @@ def test_zeroing_a_gradient_leaves_other_blobs_that_hold_it_alone():
     assert first.grad.all() and not second.grad.any()
 
 
-def test_memory_of_a_blob_s_own_is_not_copied():
+def test_a_blobs_own_memory_is_not_copied():
     blob = Blob(2, 3)
     blob.tensor = torch.ones(2, 3)
     address = blob.tensor.data_ptr()
@@ -150,18 +150,18 @@ def test_an_array_is_copied_where_a_view_must_follow():
 
 @pytest.fixture
 def elsewhere(monkeypatch):
-    """A device in place of CUDA that takes values but never gives them back: NotImplementedError."""
+    """A device in place of CUDA that accepts values but raises NotImplementedError when they are fetched."""
     monkeypatch.setattr(device, "current_device", lambda: torch.device("meta"))
 
 
-def test_what_the_host_has_written_is_read_without_the_device(elsewhere):
+def test_values_written_by_the_host_are_read_without_the_device(elsewhere):
     blob, array = Blob(4), np.arange(6, dtype=np.float32).reshape(2, 3)
     blob.set_data(array)
     assert np.shares_memory(blob.data, array) and blob.data[1, 2] == 5
     piecewise = Blob(2, 3)
     piecewise.data[1] = 7
     np.testing.assert_array_equal(piecewise.data, [[0, 0, 0], [7, 7, 7]])
-    assert piecewise.tensor.is_meta and blob.tensor.is_meta     # now they are there
+    assert piecewise.tensor.is_meta and blob.tensor.is_meta     # now they are on the device
     with pytest.raises(NotImplementedError):
         np.sum(blob.data)
 
@@ -180,11 +180,11 @@ def test_inputs_of_a_net_are_overwritten_without_being_fetched(elsewhere):
     prototxt.parse('layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }', net, "net")
     net = Net(net, caffe.TEST)
     for value in (1, 2):
-        assert net.blobs["x"].tensor.is_meta        # for which nobody has a view at first
+        assert net.blobs["x"].tensor.is_meta        # which has no view at first
         assert (net.forward(x=np.full((2, 3), value))["x"] == value).all()
 
 
-def test_on_the_device_only_memory_of_a_blob_s_own_is_written_into(elsewhere):
+def test_on_the_device_only_a_blobs_own_memory_is_written_into(elsewhere):
     first, second = Blob(2, 3), Blob(2, 3)
     first.data[...] = 1
     first.tensor = second.tensor = torch.ones(2, 3, device="meta")
@@ -202,7 +202,7 @@ def test_views_follow_from_device_to_device(monkeypatch):
     assert (view == 6).all() and (blob.tensor == 6).all() and blob.data is view
 
 
-def test_sending_to_where_a_tensor_is_changes_nothing():
+def test_moving_a_tensor_to_its_own_device_changes_nothing():
     tensor = torch.ones(2, 3)
     assert device.send(tensor, torch.device("cpu")) is tensor
     assert device.send(tensor, torch.device("cpu"), torch.float64).dtype == torch.float64
@@ -210,7 +210,7 @@ def test_sending_to_where_a_tensor_is_changes_nothing():
 
 @needs_gpu
 def test_an_array_may_be_overwritten_while_it_travels():
-    array = np.ones((15, 1 << 20), np.float32)     # as large as what travels through pinned memory may be
+    array = np.ones((15, 1 << 20), np.float32)     # the largest size that is copied through pinned memory
     device.set_mode_gpu()
     try:
         sent = device.send(torch.from_numpy(array), device.current_device())
@@ -242,7 +242,7 @@ def test_gpu_views_follow_the_side_written_last():
         device.set_mode_cpu()
 
 
-def test_a_relu_in_place_leaves_tensors_alone_that_lie_in_the_same_memory():
+def test_a_relu_in_place_does_not_affect_tensors_that_share_its_memory():
     net = NetParameter()
     prototxt.parse('layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } } '
                    'layer { name: "r" type: "ReLU" bottom: "x" top: "x" }', net, "net")
@@ -273,7 +273,7 @@ print(resident_mb() - before)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="an option of glibc")
 @pytest.mark.parametrize("call, kept", [("", False), ("caffe.keep_freed_memory()", True)])
-def test_freed_memory_is_kept_if_asked_for(call, kept):
+def test_freed_memory_is_kept_on_request(call, kept):
     done = subprocess.run([sys.executable, "-c", MEMORY.format(call=call)], capture_output=True, text=True, check=True,
                           env={**os.environ, "PYTHONPATH": str(Path(caffe.__file__).parents[1])})
     assert (float(done.stdout) > 150) == kept        # of 200 MB

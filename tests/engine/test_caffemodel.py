@@ -1,4 +1,4 @@
-"""Binary caffemodel files: every way in which weights are stored, errors, loading and saving."""
+"""Binary caffemodel files: all encodings of weights, errors, loading and saving."""
 import logging
 import struct
 
@@ -189,7 +189,7 @@ def test_every_truncation_is_refused(tmp_path):
 
 @settings(max_examples=200, deadline=None)
 @given(st.integers(0, 10**6), st.integers(0, 255))
-def test_damage_never_raises_anything_else(tmp_path_factory, where, byte):
+def test_damaged_files_raise_no_other_error(tmp_path_factory, where, byte):
     data = bytearray(small_model().SerializeToString())
     data[where % len(data)] = byte
     path = tmp_path_factory.mktemp("damage") / "damaged"
@@ -251,7 +251,7 @@ def test_legacy_shapes_load(tmp_path):
     ([], "0 blobs in the file"),
     ([numbers(*FC), numbers(7), numbers(1)], "3 blobs in the file"),
 ])
-def test_weights_that_do_not_fit_change_nothing(tmp_path, blobs, reason):
+def test_mismatched_weights_change_nothing(tmp_path, blobs, reason):
     net = make_net()
     before = weights_of(net)
     with pytest.raises(WeightsError, match=reason):

@@ -1,4 +1,4 @@
-"""The CUDA kernels: compiled by nvcc and NVRTC where they exist, run as C++ on the CPU, and run on a GPU."""
+"""The CUDA kernels: compiled by nvcc and NVRTC if available, run as C++ on the CPU, and run on a GPU."""
 import contextlib
 import os
 import re
@@ -39,11 +39,11 @@ def test_nvcc_compiles(source, arch, tmp_path):
 
 @pytest.fixture
 def nvrtc():
-    """Supported compute capabilities of the NVRTC at hand."""
+    """Compute capabilities supported by the installed NVRTC."""
     try:
         bindings = cuda._bindings("nvrtc")
         return cuda._check(bindings, bindings.nvrtcGetSupportedArchs())
-    except RuntimeError as error:   # also raised by cuda-pathfinder where it finds no library
+    except RuntimeError as error:   # also raised by cuda-pathfinder if it finds no library
         pytest.skip(f"no NVRTC here: {error}")
 
 
@@ -64,7 +64,7 @@ def test_nvrtc_compiles_and_the_result_is_kept(source, nvrtc, cache, monkeypatch
     assert cuda.compiled(source, 9999) == text
 
 
-def test_an_error_of_the_compiler_is_shown(nvrtc, cache, tmp_path, monkeypatch):
+def test_a_compiler_error_is_shown(nvrtc, cache, tmp_path, monkeypatch):
     for path in cuda._headers():
         shutil.copy(path, tmp_path)
     (tmp_path / "broken.cu").write_text('#include "nms.h"\n__global__ void f() { undefined_name; }\n')
@@ -74,7 +74,7 @@ def test_an_error_of_the_compiler_is_shown(nvrtc, cache, tmp_path, monkeypatch):
 
 
 class StandInCompiler:
-    """Answers like cuda.bindings.nvrtc 13.0, which leaves signals in a way that waits go on after them."""
+    """Answers like cuda.bindings.nvrtc 13.0, after which signals no longer end waits."""
 
     __name__ = "nvrtc"
     nvrtcResult = types.SimpleNamespace(NVRTC_SUCCESS=0)
@@ -116,7 +116,7 @@ def test_architectures():
         cuda.architecture(52, [80, 90])
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(tmp_path):
+def test_a_cache_that_cannot_be_written_is_not_used(tmp_path):
     (tmp_path / "file").write_text("in the way")
     cuda._keep(tmp_path / "file" / "kernel", b"code")
     cuda._keep(tmp_path / "new" / "kernel", b"code")
@@ -129,10 +129,10 @@ def test_headers_shared_with_cuda_include_nothing_else():
         assert all(name.strip('"') in [header.name for header in cuda._headers()] for name in included), path.name
 
 
-# ---- running: the kernels as C++, reached through the real launch code and a stand-in for the driver
+# ---- running: the kernels as C++, called through the real launch code and a stand-in for the driver
 @pytest.fixture
 def as_cuda(monkeypatch):
-    """Inside `with as_cuda():` tensors of the CPU are taken for CUDA tensors."""
+    """Inside `with as_cuda():` CPU tensors count as CUDA tensors."""
     driver = StandInDriver()
     stream = types.SimpleNamespace(cuda_stream=0)
 
@@ -162,7 +162,7 @@ BACKENDS = ["as_cuda", pytest.param("gpu", marks=pytest.mark.skipif(not torch.cu
 
 @pytest.fixture(params=BACKENDS)
 def backend(request):
-    """(context manager, device): the kernels as C++, and the real ones where there is a GPU."""
+    """(context manager, device): the kernels as C++, and the real ones if there is a GPU."""
     if request.param == "gpu":
         return real_cuda, "cuda"
     return request.getfixturevalue("as_cuda"), "cpu"
@@ -174,7 +174,7 @@ def same(on_cuda, on_cpu):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-@pytest.mark.parametrize("count", [23, 300])        # a block has the windows of 128 at a time
+@pytest.mark.parametrize("count", [23, 300])        # a block handles the windows of 128 at a time
 def test_roi_pooling_is_that_of_the_cpu(backend, dtype, count):
     switch, device = backend
     rng = np.random.default_rng(5)
@@ -205,7 +205,7 @@ def test_a_bin_past_its_roi_gives_no_gradient_there(backend):
     assert y[0, 0, 0, 6] == 1 and dx[0, 0, 0, 57] == 0
 
 
-def test_an_image_that_the_batch_does_not_have_gives_nan(backend):
+def test_an_image_index_outside_the_batch_gives_nan(backend):
     switch, device = backend
     rois = torch.tensor([[0.0, 0, 0, 1, 1], [3, 0, 0, 1, 1], [-1, 0, 0, 1, 1]], device=device)
     with switch():

@@ -1,4 +1,4 @@
-"""Net: construction, sharing, what runs backward, messages for mistakes."""
+"""Net: construction, sharing, what runs backward, error messages."""
 import numpy as np
 import pytest
 
@@ -47,7 +47,7 @@ def test_forward_names_a_wrong_input(net_of):
         net.forward(x=np.zeros((2, 4)))
 
 
-def test_inputs_and_gradients_are_spread_as_by_numpy(net_of):
+def test_inputs_and_gradients_are_broadcast_as_by_numpy(net_of):
     net = net_of("force_backward: true " + DATA + inner("fc", "x", "y"))
     column = np.arange(3.0)[:, None]
     spread = net.forward(x=column)["y"].copy()
@@ -62,14 +62,14 @@ def test_inputs_and_gradients_are_spread_as_by_numpy(net_of):
 
 
 @pytest.mark.parametrize("names", [["nosuch"], ["x"], ["y", "x"]])
-def test_backward_takes_gradients_of_the_outputs_and_of_nothing_else(net_of, names):
+def test_backward_accepts_gradients_of_the_outputs_only(net_of, names):
     net = net_of(DATA + inner("fc", "x", "y"))
     with pytest.raises(ValueError, match=r"this net has the outputs \['y'\]"):
         net.backward(**{name: np.zeros((3, 5)) for name in names})
 
 
 @pytest.mark.parametrize("shape", ["shape { dim: 5 dim: 4 }", "num: 1 channels: 1 height: 5 width: 4"])
-def test_blobs_in_a_prototxt_take_the_place_of_fillers(net_of, tmp_path, shape):
+def test_blobs_in_a_prototxt_replace_fillers(net_of, tmp_path, shape):
     values = " ".join(f"data: {number}" for number in range(20))
     written = f"blobs {{ {shape} {values} }} blobs {{ shape {{ dim: 5 }} double_data: [1, 2, 3, 4, 5] }}"
     net = net_of(DATA + inner("fc", "x", "y", written))
@@ -84,7 +84,7 @@ def test_blobs_in_a_prototxt_take_the_place_of_fillers(net_of, tmp_path, shape):
     ("blobs { shape { dim: 4 dim: 5 } } blobs { shape { dim: 5 } }", r"blob 0: shape \(4, 5\) needs 20 values"),
     ("blobs { shape { dim: 1 } data: 2 } blobs { shape { dim: 5 } }", r"blob 0: expected shape \(5, 4\), found \(1,\)"),
 ])
-def test_blobs_in_a_prototxt_that_do_not_fit(net_of, written, message):
+def test_mismatched_blobs_in_a_prototxt(net_of, written, message):
     with pytest.raises(ValueError, match="layer 'fc' .*" + message):
         net_of(DATA + inner("fc", "x", "y", written))
 
@@ -137,7 +137,7 @@ def test_shared_weights_with_different_multipliers_are_refused(net_of):
     (DATA + inner("fc", "x", "y").replace("gaussian", "gauss"), r":2: layer 'fc'.*unknown filler type 'gauss'"),
     (DATA + inner("fc", "x", "y", "include { phase: TEST } exclude { phase: TRAIN }"), r":2: .*include and exclude"),
 ])
-def test_mistakes_name_file_line_and_layer(net_of, text, message):
+def test_errors_name_file_line_and_layer(net_of, text, message):
     with pytest.raises(caffe.LayerError, match=message) as found:
         net_of(text)
     assert (found.value.layer, found.value.line) == ("r" if "Relu" in text else "fc", 2)
@@ -170,8 +170,8 @@ def normalised(specs=""):
             + inner("fc", "n", "y") + LOSS)
 
 
-def test_batch_norm_without_param_blocks_lets_the_gradient_through(net_of):
-    """And writes that of its bottom, although the bottom is an input."""
+def test_batch_norm_without_param_blocks_propagates_the_gradient(net_of):
+    """And writes its bottom's gradient, although the bottom is an input."""
     net = net_of(normalised())
     assert runs_backward(net) == ["bn", "fc", "loss"] and net.params_lr == [0, 0, 0, 1, 1]
     net.forward(x=np.arange(12).reshape(3, 4) ** 2, t=np.ones((3, 5)))

@@ -1,4 +1,4 @@
-"""Which exceptions are mistakes of the user, and how users of other base classes still catch them."""
+"""Which exceptions are user errors, and that they can still be caught by their other base classes."""
 import importlib
 import pkgutil
 
@@ -24,7 +24,7 @@ def error_classes():
             if isinstance(value, type) and issubclass(value, Exception) and value.__module__ == module.__name__}
 
 
-def test_every_error_of_the_user_has_one_base():
+def test_every_user_error_has_one_base():
     classes = error_classes()
     assert {name for name, cls in classes.items() if issubclass(cls, caffe.CaffeError)} - {"CaffeError"} \
         == set(OTHER_BASES)
@@ -44,6 +44,6 @@ def test_commands_print_the_message_alone(capsys):
 
 
 @pytest.mark.parametrize("name", sorted(OTHER_BASES))
-def test_messages_stay_as_they_were_given(name):
+def test_messages_stay_as_given(name):
     if name != "PrototxtError":     # which puts file and line in front
         assert str(error_classes()[name]("what is wrong")) == "what is wrong"

@@ -1,4 +1,4 @@
-"""Freed intermediates: the same results with less memory, and errors that name what is gone."""
+"""Freed intermediates: the same results with less memory, and errors that name what was freed."""
 import numpy as np
 import pytest
 
@@ -55,7 +55,7 @@ def test_training_gives_the_same_bits():
 
 
 @pytest.mark.parametrize("side", ["data", "tensor"])
-def test_a_blob_that_was_not_computed_says_so(side):
+def test_a_blob_that_was_not_computed_reports_it(side):
     with pytest.raises(RuntimeError,
                        match=r"'extra' was freed .* not computed .*free_intermediates\(keep=\['extra'\]\)"):
         getattr(trained(True).blobs["extra"], side)
@@ -63,7 +63,7 @@ def test_a_blob_that_was_not_computed_says_so(side):
 
 def test_what_backward_reads_stays():
     freed, plain = trained(True), trained(False)
-    for name in ("data", "frozen", "learned", "score", "label", "loss"):      # `learned` reads frozen to train
+    for name in ("data", "frozen", "learned", "score", "label", "loss"):      # `learned` reads it to train
         np.testing.assert_array_equal(freed.blobs[name].data, plain.blobs[name].data)
 
 
@@ -79,7 +79,7 @@ def test_layers_that_end_in_silence_do_not_run():
     assert plain.blobs["extra"].data.any()
 
 
-def test_in_test_nets_only_inputs_outputs_and_what_is_named_stay():
+def test_in_test_nets_only_inputs_outputs_and_named_blobs_stay():
     net = Net(parsed(TRUNK + DEAD_END), caffe.TEST)
     net.blobs["data"].data[...] = np.random.default_rng(0).normal(size=(2, 3, 9, 7))
     plain = {name: array.copy() for name, array in net.forward(blobs=["extra", "frozen"]).items()}
@@ -90,11 +90,11 @@ def test_in_test_nets_only_inputs_outputs_and_what_is_named_stay():
         for name, array in outputs.items():
             np.testing.assert_array_equal(array, plain[name])
     with pytest.raises(RuntimeError, match="'frozen' was freed"):
-        net.forward(blobs=["flat"])       # shares the values of the first blob that had them
+        net.forward(blobs=["flat"])       # shares the values of the first blob that holds them
 
 
 class Halves(caffe.Layer):
-    """Writes its top in two pieces, as Python layers do."""
+    """Writes its top in two parts, as Python layers do."""
 
     def reshape(self, bottom, top):
         top[0].reshape(*bottom[0].shape)

@@ -1,4 +1,4 @@
-"""The frozen beginning of a net is computed once for each image: which layers, the same bits, and where it is kept."""
+"""The frozen prefix of a net is computed once per image: which layers, the same bits, and where it is cached."""
 import numpy as np
 import pytest
 import torch
@@ -39,7 +39,7 @@ def picture(key: str) -> np.ndarray:
 
 
 class Images(caffe.Layer):
-    """Gives the pictures of `batch`, padded to the largest; those that the prefix has are left out."""
+    """Provides the pictures of `batch`, padded to the largest; those that the prefix has are left out."""
 
     batch = ("a", "b")
     prefix = None
@@ -168,7 +168,7 @@ def test_padded_batches_hold_the_features_of_each_image_alone(tmp_path):
         np.testing.assert_array_equal(found[batch][1 - index], found["a"][0])
 
 
-def test_blobs_that_are_not_computed_say_so(tmp_path):
+def test_blobs_that_are_not_computed_report_it(tmp_path):
     solver = make_solver()
     reuse(solver.net, tmp_path)
     solver.step(1)
@@ -186,7 +186,7 @@ def test_a_pass_without_keys_computes_everything(tmp_path):
 
 
 # ---- what is kept
-def test_another_process_reads_what_one_has_written(tmp_path):
+def test_a_process_reads_features_written_by_another(tmp_path):
     first, second = make_solver(), make_solver()
     assert reuse(first.net, tmp_path).misses == 0
     steps(first, BATCHES)
@@ -204,25 +204,25 @@ def two_processes():
 
 
 def stores(folder, memory_mb, disk_mb):
-    """What two processes see of one folder, and features of 1/16 MB for it."""
+    """Views of two processes on one folder, and features of 1/16 MB for it."""
     cache = caffe.FeatureCache(folder, memory_mb, disk_mb)
     return cache.open("f"), cache.open("f"), torch.arange(2.0 ** 14).reshape(4, 64, 64)
 
 
 def test_two_processes_share_the_disk(tmp_path, two_processes):
-    """Room for 4 is room for 2 of each, and each reads those of the other."""
+    """Space for 4 is space for 2 of each process, and each reads those of the other."""
     one, two, features = stores(tmp_path, 0, 4.2 / 16)
     for index in range(4):
         one.put(f"one {index}", features + index)
     assert [f"one {index}" in one for index in range(4)] == [True, True, False, False]
     for index in range(2):
-        two.put(f"one {index}", features)           # is there already, and costs nothing
+        two.put(f"one {index}", features)           # exists already and takes no space
     for index in range(4):
         two.put(f"two {index}", features - index)
     assert len(list(tmp_path.glob("*/*.npy"))) == 4
     assert [f"two {index}" in one for index in range(4)] == [True, True, False, False]
     assert torch.equal(one.get("two 1"), features - 1) and torch.equal(two.get("one 1"), features + 1)
-    later = caffe.FeatureCache(tmp_path, 0, 8.4 / 16).open("f")     # 4 are there, which leaves 2 to each of two
+    later = caffe.FeatureCache(tmp_path, 0, 8.4 / 16).open("f")     # 4 exist, which leaves 2 to each of two
     for index in range(4):
         later.put(f"later {index}", features)
     assert [f"later {index}" in later for index in range(4)] == [True, True, False, False]
@@ -236,13 +236,13 @@ def test_two_processes_share_the_memory(tmp_path, two_processes):
         assert [f"{index}" in store for index in range(4)] == [True, True, False, False]
 
 
-def test_what_two_processes_can_keep_decides_whether_it_pays(tmp_path, two_processes):
+def test_the_space_of_two_processes_decides_whether_it_pays(tmp_path, two_processes):
     size, mb = 16 * 12 * 18, 4 * 16 * 12 * 18 / 2 ** 20
-    shared = caffe.FeatureCache(tmp_path, 2 * mb, mb)       # one of the memory, and the one of the disk
+    shared = caffe.FeatureCache(tmp_path, 2 * mb, mb)       # one in memory and the one on disk
     assert shared.fits(size, 4) and not shared.fits(size, 5)
 
 
-def test_a_file_of_another_process_that_is_damaged_is_written_anew(tmp_path, two_processes):
+def test_a_damaged_file_of_another_process_is_rewritten(tmp_path, two_processes):
     one, two, features = stores(tmp_path, 0, 1)
     one.put("a", features)
     (path,) = tmp_path.glob("*/*.npy")
@@ -271,7 +271,7 @@ def test_features_of_something_else_are_deleted(tmp_path, change):
     assert not prefix.has("a") and not before.exists()
 
 
-def test_a_file_that_is_damaged_is_computed_anew(tmp_path):
+def test_features_of_a_damaged_file_are_recomputed(tmp_path):
     first, second = make_solver(), make_solver()
     reuse(first.net, tmp_path)
     steps(first, ["a"])
@@ -279,13 +279,13 @@ def test_a_file_that_is_damaged_is_computed_anew(tmp_path):
     path.write_bytes(path.read_bytes()[:100])
     prefix = reuse(second.net, tmp_path)
     second.net.layers[0].batch = "a"
-    prefix.has = lambda key: False      # the image is at hand: the layer was told before the damage was seen
+    prefix.has = lambda key: False      # the image is available: the layer was asked before the damage was detected
     second.step(1)
     assert prefix.misses == 1
     np.testing.assert_array_equal(second.net.blobs["two"].data, first.net.blobs["two"].data)
 
 
-def test_features_that_are_lost_are_not_those_of_an_empty_image(tmp_path):
+def test_lost_features_are_not_those_of_an_empty_image(tmp_path):
     first = make_solver()
     reuse(first.net, tmp_path)
     steps(first, ["a"])
@@ -306,7 +306,7 @@ TEST_NET = ('layer { name: "input" type: "Input" top: "data" input_param { shape
             + TRUNK.replace(FROZEN, "") + convolution("learned", "two", "", 3))
 
 
-def test_a_test_net_uses_what_training_has_left(tmp_path):
+def test_a_test_net_uses_features_cached_by_training(tmp_path):
     solver, net = make_solver(), Net(parsed(TEST_NET), caffe.TEST)
     assert reuse(net, tmp_path) is None
     net.share_with(solver.net)
@@ -322,7 +322,7 @@ def test_a_test_net_uses_what_training_has_left(tmp_path):
 
 
 class Reader(caffe.Layer):
-    """Takes the image, of which it reads the shape only."""
+    """Has the image as bottom, but reads only its shape."""
 
     unread_bottoms = (0,)
 
@@ -334,7 +334,7 @@ class Reader(caffe.Layer):
 
 
 @pytest.mark.parametrize("unread, reads", [((0,), False), ((), True)])
-def test_who_else_reads_the_image(tmp_path, monkeypatch, unread, reads):
+def test_other_readers_of_the_image(tmp_path, monkeypatch, unread, reads):
     monkeypatch.setattr(Reader, "unread_bottoms", unread)
     text = NET + (f'layer {{ name: "reader" type: "Python" bottom: "data" top: "height" '
                   f'python_param {{ module: "{__name__}" layer: "Reader" }} }}')

@@ -1,9 +1,9 @@
 """Random valid nets from the catalogue: chains and branches, in-place layers, splits, shared parameters, losses.
 
-For each: forward and backward run; a caffemodel, binary and HDF5, brings the same outputs back; another batch size
-works, and back again nothing has changed; gradients in float64 agree with numerical ones for some values of every
-parameter and input, and with those of a backward pass in two parts with a look at every gradient in between.
-`FUZZ_EXAMPLES=1000 pytest tests/engine/test_fuzz.py` looks at other nets than the fixed 40.
+For each: forward and backward run; a caffemodel, binary and HDF5, restores the same outputs; another batch size works,
+and the first one then gives the same results as before; gradients in float64 agree with numerical ones for some values
+of every parameter and input, and with those of a backward pass in two parts with every gradient read in between.
+`FUZZ_EXAMPLES=1000 pytest tests/engine/test_fuzz.py` tests other nets than the fixed 40.
 """
 import os
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ SCALE = f"scale_param {{ bias_term: true filler {FILLER} bias_filler {FILLER} }}
 
 @dataclass
 class Wire:
-    """A blob that layers may read. `fresh`: its writer does not need it for backward, and nobody reads it yet."""
+    """A blob that layers may read. `fresh`: its writer does not need it for backward, and no layer reads it yet."""
 
     name: str
     shape: tuple[int, ...]
@@ -36,7 +36,7 @@ class Wire:
 
 @dataclass
 class NetText:
-    """A prototxt that grows layer by layer. Inputs: {name: (shape behind the batch, number of classes or 0)}."""
+    """A prototxt that grows layer by layer. Inputs: {name: (shape after the batch axis, number of classes or 0)}."""
 
     draw: st.DrawFn
     phase: int
@@ -67,7 +67,7 @@ class NetText:
         self.wires += tops
 
     def in_place(self, kind: str, wire: Wire, text: str = "", fresh: bool = False, other: Wire | None = None) -> None:
-        """A layer that overwrites the wire, and reads another one as its second bottom."""
+        """A layer that overwrites the wire and reads another one as its second bottom."""
         second = ""
         if other:
             second, other.read, other.fresh = f"bottom: '{other.name}'", True, False
@@ -79,7 +79,7 @@ class NetText:
         return self.draw(st.integers(low, high))
 
     def params(self, key: str) -> str:
-        """param blocks, sometimes those of an earlier layer with equal parameters, sometimes with other rates."""
+        """param blocks, sometimes shared with an earlier layer with equal parameters, sometimes with other rates."""
         choice = self.draw(st.sampled_from(["own", "shared", "rates"]))
         if choice == "shared":
             index = self.shared.setdefault(key, len(self.shared))
@@ -91,13 +91,13 @@ class NetText:
         return head + "\n".join(f"layer {{ {layer} }}" for layer in self.layers)
 
 
-# ---- what a layer does with a wire; each returns False where it does not fit
+# ---- what a layer does with a wire; each returns False if it is not applicable
 def is_image(wire: Wire) -> bool:
     return len(wire.shape) == 4 and min(wire.shape) > 0
 
 
 def neuron(kind: str, text: str = "", stays_fresh: bool | None = None):
-    """stays_fresh: may work in place; and is its top, in place, free to be overwritten again?"""
+    """stays_fresh: it may run in place, and its top may then be overwritten in place again."""
     def put(net: NetText, wire: Wire):
         if stays_fresh is not None and wire.fresh and not wire.read and net.draw(st.booleans()):
             net.in_place(kind, wire, text, stays_fresh)
@@ -106,7 +106,7 @@ def neuron(kind: str, text: str = "", stays_fresh: bool | None = None):
     return put
 
 
-# MVN wants a fresh wire: behind a ReLU a channel may be dead, and has no deviation to divide by
+# MVN needs a fresh wire: after a ReLU a channel may be dead, with no deviation to divide by
 def same_shape(kind: str, text: str = "", fits=is_image, phase: int | None = None):
     def put(net: NetText, wire: Wire):
         if not fits(wire) or phase not in (None, net.phase):
@@ -145,7 +145,7 @@ def inner_product(net: NetText, wire: Wire):
 
 
 def siblings(net: NetText, wire: Wire):
-    """Two layers that share their weights, and sometimes their bias, as in a siamese net; joined."""
+    """Two joined layers that share their weights, and sometimes their bias, as in a siamese net."""
     name, out = f"shared{len(net.layers)}", net.number(2, 3)
     bias = f"param {{ name: '{name}_bias' }}" if net.draw(st.booleans()) else ""
     text = f"inner_product_param {{ num_output: {out} {FILLERS} }} param {{ name: '{name}' }} {bias}"
@@ -155,7 +155,7 @@ def siblings(net: NetText, wire: Wire):
 
 
 def activated(net: NetText, wire: Wire):
-    """A convolution or inner product with one or two layers in place behind it."""
+    """A convolution or inner product followed by one or two layers in place."""
     if (convolution if is_image(wire) else inner_product)(net, wire) is False:
         return False
     if net.draw(st.booleans()):
@@ -182,7 +182,7 @@ def resizing(net: NetText, wire: Wire):
 
 
 def unpooling(net: NetText, wire: Wire):
-    """A pooling with a mask, and the layer that undoes it."""
+    """A pooling with a mask, and the layer that inverts it."""
     if not is_image(wire) or min(wire.shape[2:]) < 2 or any(length % 2 for length in wire.shape[2:]):
         return False
     half = (*wire.shape[:2], wire.shape[2] // 2, wire.shape[3] // 2)
@@ -215,7 +215,7 @@ def slicing(net: NetText, wire: Wire):
 
 
 def joining(net: NetText, wire: Wire):
-    """Concat, Eltwise or Axpy of this wire and another, which may be itself: a split."""
+    """Concat, Eltwise or Axpy of this wire and another, which may be the same: a split."""
     others = [other for other in net.wires if other.shape[2:] == wire.shape[2:] and len(other.shape) == len(wire.shape)]
     other = net.draw(st.sampled_from(others))
     channels = wire.shape[1] + other.shape[1]
@@ -286,7 +286,7 @@ LOSSES = [euclidean, smooth_l1, cross_entropy, softmax_loss, reduction]
 
 @st.composite
 def nets(draw) -> NetText:
-    """A net of four to ten parts behind one or two inputs, with a loss at least at the last unread blob."""
+    """A net of four to ten parts after one or two inputs, with a loss at least at the last unread blob."""
     net = NetText(draw, phase=draw(st.sampled_from([caffe.TRAIN, caffe.TEST])), force_backward=draw(st.booleans()))
     for _ in range(net.number(1, 2)):
         net.wires.append(net.input(draw(st.sampled_from([(2, 5, 4), (4, 4, 6), (3,), (1, 7, 3)]))))
@@ -308,7 +308,7 @@ def built(net: NetText) -> caffe.Net:
 
 
 def feed(net: NetText, made: caffe.Net, batch: int = BATCH) -> None:
-    """Reshape and fill the inputs with numbers that depend on name and batch size only."""
+    """Reshape and fill the inputs with numbers that depend only on name and batch size."""
     for index, (name, (shape, classes)) in enumerate(net.inputs.items()):
         source = np.random.default_rng([index, batch])
         made.blobs[name].reshape(batch, *shape)
@@ -346,7 +346,7 @@ def check_batch_sizes(net: NetText, made: caffe.Net, wanted: dict[str, np.ndarra
 
 
 def numerical(made: caffe.Net, array: np.ndarray, place: int) -> tuple[float, float]:
-    """The slope of the loss to the left and to the right of one value; they disagree at a kink."""
+    """The slopes of the loss to the left and right of one value; they differ at a kink."""
     kept, step, losses = array.flat[place], 1e-6, []
     for value in (kept - step, kept + step, kept):
         array.flat[place] = value
@@ -367,7 +367,7 @@ def check_backward_in_parts(made: caffe.Net, blobs: list) -> None:
 
 
 def is_saturated(made: caffe.Net) -> bool:
-    """Whether a probability may be at its floor, where the loss stays the same but has a gradient, as in Caffe."""
+    """Whether a probability may be at its floor, where the loss is constant but has a gradient, as in Caffe."""
     scores = [made.blobs[made.bottom_names[layer.name][0]].data for layer in made.engine_layers
               if layer.type == "SoftmaxWithLoss"]
     return any(np.ptp(array, 1).max() > 80 for array in scores)

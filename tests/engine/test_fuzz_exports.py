@@ -1,4 +1,4 @@
-"""The random nets of test_fuzz.py as ONNX models and torch modules: their outputs are those of the net."""
+"""The random nets of test_fuzz.py as ONNX models and torch modules, whose outputs equal the net's."""
 import os
 
 import numpy as np

@@ -40,7 +40,7 @@ def test_loading_fills_sharers_through_their_owner(tmp_path):
     net, other = make_net(), make_net()
     net.params["b"][1].data[...] = [1, 2, 3]
     hdf5.save_net_hdf5(net, tmp_path / "w")
-    assert copy_weights(other, tmp_path / "w") == ([], [])          # known by content, not by name
+    assert copy_weights(other, tmp_path / "w") == ([], [])          # recognised by content, not by name
     for name, blobs in net.params.items():
         for index, blob in enumerate(blobs):
             np.testing.assert_array_equal(other.params[name][index].data, blob.data)

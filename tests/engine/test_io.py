@@ -117,7 +117,7 @@ SPEC = {"shape": (1, 3, 4, 5), "transpose": (2, 0, 1), "channel_swap": (2, 1, 0)
         "input_scale": 0.5}
 
 
-def test_preprocess_leaves_the_image_as_it_is_and_deprocess_the_blob():
+def test_preprocess_does_not_change_the_image_nor_deprocess_the_blob():
     image = np.random.default_rng(0).random((4, 5, 3)).astype(np.float32)
     before = image.copy()
     subject = transformer(SPEC, np.array([10, 20, 30]))
@@ -143,7 +143,7 @@ def test_preprocess_resizes_images_and_means():
     (lambda t: t.set_mean("data", np.zeros(2)), "mean of 2 channels: 'data' has 3"),
     (lambda t: t.set_mean("data", np.zeros((2, 4, 5))), r"mean of shape \(2, 4, 5\)"),
 ])
-def test_transformer_refuses_what_does_not_fit(call, words):
+def test_transformer_refuses_mismatched_arguments(call, words):
     with pytest.raises(ValueError, match=words):
         call(transformer(SPEC))
 
@@ -171,8 +171,8 @@ def test_resize_image_keeps_values(channels):
 
 
 @pytest.mark.parametrize("channels", [2, 7])
-def test_with_other_numbers_of_channels_corners_stay_where_they_are(channels):
-    """pycaffe leaves such images to scipy.ndimage.zoom: 8 rows become 4 at 0, 7/3, 14/3 and 7."""
+def test_with_other_numbers_of_channels_corners_are_aligned(channels):
+    """pycaffe resizes such images with scipy.ndimage.zoom: 8 rows become 4 at 0, 7/3, 14/3 and 7."""
     ramp = np.linspace(-3, 7, 8, dtype=np.float32)[:, None, None] * np.ones((1, 5, channels), np.float32)
     got = caffe.io.resize_image(ramp, (4, 10))
     assert got.shape == (4, 10, channels) and got.dtype == np.float32
@@ -207,7 +207,7 @@ def test_load_image_of_a_gray_file(tmp_path, dtype, peak):
     assert caffe.io.load_image(path, color=False).shape == (4, 5, 1)
 
 
-def test_load_image_leaves_opacity_out(tmp_path):
+def test_load_image_drops_opacity(tmp_path):
     path = tmp_path / "clear.png"
     cv2.imwrite(str(path), np.dstack([np.full((3, 4), v, np.uint8) for v in (10, 20, 30, 40)]))
     np.testing.assert_allclose(caffe.io.load_image(path)[0, 0], np.array([30, 20, 10]) / 255, rtol=1e-6)

@@ -1,4 +1,4 @@
-"""The kernels on the CPU against slow loops, and the same for any number of threads."""
+"""The kernels on the CPU: equal to slow loops, and the same for any number of threads."""
 import kernel_oracles as oracle
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from caffe.kernels import nms, nms_sorted, roi_pool_backward, roi_pool_forward, 
 def pooling_case(dtype=np.float32, seed=0, images=3, channels=5, height=11, width=14, count=29, scale=0.25):
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((images, channels, height, width)).astype(dtype)
-    x[:, 0] = np.round(x[:, 0])   # equal values: the first must win
+    x[:, 0] = np.round(x[:, 0])   # equal values: the first must be chosen
     return x, oracle.random_rois(rng, count, images, width, height, scale), scale
 
 
@@ -33,7 +33,7 @@ def test_roi_pooling_equals_the_loops(dtype, bins):
 
 @pytest.mark.parametrize("length", [57, 114, 121])
 def test_a_bin_that_runs_past_its_roi(length):
-    """ceil(7 * (length / 7)) is length + 1 in float32 for lengths that 7 does not divide evenly there."""
+    """ceil(7 * (length / 7)) is length + 1 in float32 for lengths whose division by 7 is inexact."""
     overrun = oracle.bin_span(6, oracle.bin_size(0, length - 1, 7), 0, 1000)[1]
     assert overrun == length + 1
     x = np.zeros((1, 2, 3, length + 5), np.float32)
@@ -79,7 +79,7 @@ def test_any_number_of_threads_gives_the_same_bits():
         for threads in (1, 2, 5):
             torch.set_num_threads(threads)
             y, argmax = roi_pool_forward(torch.tensor(x), torch.tensor(rois), 4, 5, scale)
-            assert y.numel() > 1 << 15   # enough work for threads to be started
+            assert y.numel() > 1 << 15   # enough work to start threads
             results.append((y, argmax, roi_pool_backward(dy, argmax, torch.tensor(rois), x.shape, scale)))
     finally:
         torch.set_num_threads(before)
@@ -171,7 +171,7 @@ def test_nms_keeps_boxes_that_do_not_overlap(data):
 
 
 def below(threshold):
-    """The threshold of `nms` that drops boxes from an IoU of `threshold`, a double, on."""
+    """The threshold of `nms` that drops boxes with an IoU of at least `threshold`, a double."""
     least = np.float32(threshold)
     if least < np.float64(threshold):
         least = np.nextafter(least, np.float32(np.inf))
@@ -202,7 +202,7 @@ def test_nms_can_drop_boxes_at_the_threshold(threshold, max_keep):
 
 @pytest.mark.parametrize("arrange", [lambda dets: dets[::-1], lambda dets: dets.astype(np.float64), np.asfortranarray,
                                      lambda dets: np.hstack([dets, dets])[:, :5]])
-def test_nms_of_any_layout_leaves_the_array_alone(arrange):
+def test_nms_of_any_layout_does_not_change_the_array(arrange):
     dets = arrange(oracle.random_dets(np.random.default_rng(3), 50))
     dets.flags.writeable = False
     copy = dets.copy()
@@ -213,7 +213,7 @@ def test_nms_of_any_layout_leaves_the_array_alone(arrange):
 def test_nms_of_odd_input():
     assert nms(np.zeros((0, 5), np.float32), 0.5).shape == (0,)
     assert nms(np.full((3, 5), np.nan, np.float32), 0.5).tolist() == []
-    points = np.array([[5, 5, 4, 4, 0.9], [5, 5, 4, 4, 0.8]], np.float32)   # no area: 0 / 0 if it were computed
+    points = np.array([[5, 5, 4, 4, 0.9], [5, 5, 4, 4, 0.8]], np.float32)   # no area: would be 0 / 0
     assert nms(points, 0.5).tolist() == [0, 1]
     with pytest.raises(ValueError, match=r"\(N, 5\), got \(2, 4\)"):
         nms(np.zeros((2, 4), np.float32), 0.5)
@@ -222,7 +222,7 @@ def test_nms_of_odd_input():
 
 
 @pytest.mark.parametrize("max_keep", [0, 5, 70, 400])
-def test_nms_sorted_fills_up_the_places_left_over(max_keep):
+def test_nms_sorted_fills_the_remaining_places(max_keep):
     dets = oracle.random_dets(np.random.default_rng(9), 70)
     dets[:, 4] = np.linspace(1, 0, 70)
     dets = torch.tensor(dets)
@@ -239,7 +239,7 @@ def test_nms_sorted_of_odd_input():
         nms_sorted(torch.zeros(2, 5), 0.5)
 
 
-def test_gradients_of_the_caller_do_not_matter():
+def test_gradient_mode_of_the_caller_does_not_matter():
     x = torch.ones(1, 2, 3, 4, requires_grad=True)
     y, _ = roi_pool_forward(x, torch.tensor([[0.0, 0, 0, 3, 2]]), 1, 1, 1.0)
     assert not y.requires_grad

@@ -1,4 +1,4 @@
-"""The checker of layers must itself find faults."""
+"""The layer checker must find faults."""
 import numpy as np
 import pytest
 import torch
@@ -23,7 +23,7 @@ class Square(AutogradLayer):
 
 
 class Faulty(Layer):
-    """top = bottom^2, with a fault that the test chooses."""
+    """top = bottom^2, with a fault chosen by the test."""
 
     type = "CheckerFaulty"
     exact_bottoms = exact_tops = 1
@@ -59,7 +59,7 @@ def square(x):
     return x * x
 
 
-def test_accepts_a_right_layer():
+def test_accepts_a_correct_layer():
     check("type: 'CheckerSquare'", [randn(2, 3, 4, 5)], square, in_place="values")
 
 
@@ -86,7 +86,7 @@ def test_refuses_equal_dimensions():
         check("type: 'CheckerSquare'", [randn(2, 3, 2)], square)
 
 
-def test_refused_wants_the_layer_s_own_message():
+def test_refused_requires_the_layers_own_message():
     refused("type: 'CheckerSquare'", [()], "a scalar")
     with pytest.raises(BaseException, match="DID NOT RAISE"):
         refused("type: 'CheckerSquare'", [(2, 3)], "a scalar")

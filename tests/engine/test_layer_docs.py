@@ -1,4 +1,4 @@
-"""docs/layers.md is what the generator writes, and the generator reads catalogue and schema rightly."""
+"""docs/layers.md is up to date, and its generator reads catalogue and schema correctly."""
 from pathlib import Path
 
 import pytest
@@ -23,7 +23,7 @@ def test_every_layer_has_a_section_and_a_summary():
         assert f"\n## {name}\n" in text and section(text, name).split("```")[1].removeprefix("text\n").strip()
 
 
-def test_a_section_tells_bottoms_tops_and_settings():
+def test_a_section_lists_bottoms_tops_and_settings():
     text = section(layer_docs.document(), "SoftmaxWithLoss")
     assert "Bottoms: 2; tops: 1 (made where none is named); no gradient for bottom 1." in text
     assert "`loss_param`: see [LossParameter](#lossparameter)." in text

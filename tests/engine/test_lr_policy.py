@@ -10,7 +10,7 @@ from caffe.proto import caffe_pb2
 
 
 def rates(iterations, **settings):
-    """The rates at these iterations, of a run through all from 0 on."""
+    """The rates at these iterations, of a run through all iterations from 0."""
     param, step, found = caffe_pb2.SolverParameter(base_lr=0.5, **settings), 0, {}
     for iteration in range(max(iterations) + 1):
         step = lr_policy.current_step(param, iteration, step)

@@ -1,4 +1,4 @@
-"""NetSpec: the messages it builds, the names it gives, the mistakes it finds."""
+"""NetSpec: messages, names and errors."""
 import copy
 
 import pytest

@@ -1,4 +1,4 @@
-"""Layers from outside of the package: the example of docs/adding_a_layer.md, and what registration refuses."""
+"""Layers defined outside the package: the example of docs/adding_a_layer.md, and what registration refuses."""
 import re
 import sys
 import types
@@ -18,7 +18,7 @@ BLOCKS = dict(re.findall(r"```(\w*)\n(.*?)```", SECTION, re.DOTALL))
 
 
 def compiled() -> types.ModuleType:
-    """What protoc makes of the document's my_layers.proto; built by hand, because protoc is no requirement here."""
+    """What protoc generates from the document's my_layers.proto; built by hand, as protoc is not required here."""
     proto = BLOCKS["proto"]
     assert all(part in proto for part in ("package my;", "float limit = 1 [default = 1]", "gain_filler = 2",
                                           "soft_clip_param = 10100"))
@@ -39,7 +39,7 @@ def compiled() -> types.ModuleType:
 
 @pytest.fixture(scope="module")
 def my_layers(tmp_path_factory):
-    """The document's module, imported from a folder of its own; the registry is as before afterwards."""
+    """The document's module, imported from its own folder; the registry is restored afterwards."""
     folder, before = tmp_path_factory.mktemp("outside"), dict(engine._REGISTRY)
     (folder / "my_layers.py").write_text(BLOCKS["python"])
     sys.modules["my_layers_pb2"] = compiled()
@@ -72,7 +72,7 @@ def test_the_documented_layer_runs_and_learns(net_file):
     assert net.params_lr == [2]
 
 
-def test_settings_and_blobs_go_through_files(net_file, tmp_path):
+def test_settings_and_blobs_survive_files(net_file, tmp_path):
     net = caffe.Net(str(net_file), caffe.TEST)
     net.params["clip"][0].data[...] = [1, 2, 3]
     net.save(str(tmp_path / "w.caffemodel"))
@@ -93,7 +93,7 @@ def test_its_errors_name_file_line_and_layer(net_file):
         caffe.Net(str(net_file), caffe.TEST)
 
 
-def test_a_layer_with_a_gradient_of_its_own(my_layers):
+def test_a_layer_with_its_own_gradient(my_layers):
     @caffe.register_layer("Doubled")
     class Doubled(caffe.EngineLayer):
         exact_bottoms = exact_tops = 1

@@ -1,4 +1,4 @@
-"""Several processes compute what one computes with as many times the iter_size."""
+"""N processes compute what one computes with N times the iter_size."""
 import os
 import socket
 import subprocess
@@ -19,7 +19,7 @@ PROGRAM = HERE / "parallel_program.py"
 
 
 def run(folder, passes, count):
-    """The program in `count` processes that can find one another."""
+    """The program in `count` processes that find one another."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -36,7 +36,7 @@ def run(folder, passes, count):
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """{(solver, processes, rank): arrays} after training with four passes an iteration."""
+    """{(solver, processes, rank): arrays} after training with four passes per iteration."""
     folder = tmp_path_factory.mktemp("parallel")
     for count in (1, 2):
         run(folder, 4, count)
@@ -51,20 +51,20 @@ def test_two_processes_train_as_one_with_twice_the_passes(results, solver):
         if name != "losses":
             np.testing.assert_array_equal(first[name], second[name], err_msg=name)
         np.testing.assert_allclose(first[name], alone[name], rtol=2e-5, atol=2e-6, err_msg=name)
-    assert len(set(first["losses"])) == 5 and not len(second["losses"])     # one log; a stop asked of one ends both
+    assert len(set(first["losses"])) == 5 and not len(second["losses"])     # one log; stopping one ends both
     assert not first["frozen_has_gradient"]
 
 
 @pytest.mark.parametrize("error, told", [
     (RuntimeError("[/path/of/gloo/pair.cc:553] Connection closed by peer [127.0.0.1]:42. Check the logs!"),
      r"\(Connection closed by peer \[127.0.0.1\]:42\)"), (ValueError(""), r"\(ValueError\)")])
-def test_lost_connections_are_told_in_one_sentence(error, told):
+def test_lost_connections_are_reported_in_one_sentence(error, told):
     with pytest.raises(caffe.ParallelError, match="another process of this run has ended.*" + told), \
             parallel._connected():
         raise error
 
 
-def test_without_an_environment_of_several_there_is_one(monkeypatch):
+def test_without_a_parallel_environment_there_is_one_process(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     caffe.init_parallel()
     monkeypatch.setenv("WORLD_SIZE", "1")
@@ -83,7 +83,7 @@ def test_an_incomplete_environment_is_an_error(monkeypatch):
         caffe.init_parallel()
 
 
-# ---- the order in which gradients are sent, with a torch.distributed that only takes notes
+# ---- the order in which gradients are sent, with a torch.distributed that only records calls
 class FakeWork:
     def wait(self):
         FakeDist.events.append("wait")
@@ -108,7 +108,7 @@ class FakeDist:
     @classmethod
     def all_reduce(cls, tensor, op=None, async_op=False):
         cls.events.append(tensor.numel())
-        tensor.mul_(2)          # as if the other had the same
+        tensor.mul_(2)          # as if the other process had the same
         return FakeWork()
 
 
@@ -163,8 +163,8 @@ def test_sums_arrive_in_the_gradients(make_solver):
         np.testing.assert_array_equal(summed[name], 2 * values, err_msg=name)
 
 
-def test_copies_of_weights_are_made_anew_when_those_of_process_0_have_come(make_solver, monkeypatch):
-    """broadcast writes into the memory of a tensor and leaves its version, as PyTorch's own does."""
+def test_copies_of_weights_are_rebuilt_when_those_of_process_0_arrive(make_solver, monkeypatch):
+    """broadcast writes into the memory of a tensor and keeps its version, like PyTorch's own."""
     monkeypatch.setattr(FakeDist, "broadcast", lambda tensor, source: tensor.numpy().fill(0.5))
     solver = make_solver()
     with device.use_precision("bfloat16"):

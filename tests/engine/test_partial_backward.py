@@ -1,4 +1,4 @@
-"""Passes over parts of a net: every gradient has memory of its own, but where layers share it as in Caffe."""
+"""Passes over parts of a net: every gradient has its own memory, except where layers share it as in Caffe."""
 import numpy as np
 import pytest
 
@@ -31,7 +31,7 @@ def net_of(text: str) -> caffe.Net:
     return net
 
 
-def test_backward_in_two_parts_with_looks_at_gradients_equals_backward_at_once():
+def test_backward_in_two_parts_with_gradients_read_in_between_equals_one_pass():
     whole, parts = net_of(DIAMOND), net_of(DIAMOND)
     for net in whole, parts:
         net.forward()
@@ -61,7 +61,7 @@ def test_writing_a_gradient_changes_no_other(type_name, seen):
     assert (net.blobs["y"].diff == 5).all()
 
 
-def test_layers_that_share_a_gradient_go_on_sharing_it():
+def test_layers_that_share_a_gradient_keep_sharing_it():
     net = net_of("force_backward: true " + INPUT % ("x", "x") +
                  "layer { name: 'r' type: 'Reshape' bottom: 'x' top: 'y' reshape_param { shape { dim: -1 } } }")
     net.forward()

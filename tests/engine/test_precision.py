@@ -65,13 +65,13 @@ def gradients(net) -> np.ndarray:
     return np.concatenate([blob.diff.ravel() for blob in net.learnable_params])
 
 
-def test_bfloat16_is_near_float32_and_not_equal():
+def test_bfloat16_is_close_to_float32_but_not_equal():
     exact, rounded = trained("float32"), trained("bfloat16")
     for name in ("conv", "pool", "roi", "fc", "score", "loss"):
         a, b = exact.blobs[name].data, rounded.blobs[name].data
         np.testing.assert_allclose(b, a, atol=0.03 * np.abs(a).max(), err_msg=name)
         assert np.any(a != b), name
-    # One gradient for all: of two values that round to one, another may be the maximum, which moves single numbers
+    # One comparison for all gradients: values that round to the same number may change which one is the maximum
     a, b = gradients(exact), gradients(rounded)
     assert 0.98 < a @ b / np.linalg.norm(a) / np.linalg.norm(b) < 1 - 1e-6
 
@@ -112,7 +112,7 @@ def test_an_array_taken_before_follows_the_passes():
     np.testing.assert_array_equal(view, net.blobs["conv"].data)
 
 
-def test_training_runs_on_in_another_precision():
+def test_training_continues_in_another_precision():
     net = trained("bfloat16")
     caffe.set_precision("float32")
     net.forward()
@@ -124,7 +124,7 @@ def test_tf32_is_float32_on_the_cpu():
     np.testing.assert_array_equal(parameters(trained("tf32", 2)), parameters(trained("float32", 2)))
 
 
-def test_tf32_is_allowed_only_where_it_is_asked_for():
+def test_tf32_is_allowed_only_on_request():
     for name, allowed in (("float32", False), ("tf32", True), ("bfloat16", True), ("float32", False)):
         caffe.set_precision(name)
         assert torch.backends.cudnn.allow_tf32 == torch.backends.cuda.matmul.allow_tf32 == allowed
@@ -152,7 +152,7 @@ def test_the_copy_of_a_weight_is_kept_until_it_changes():
     assert blob.factor().float().flatten().tolist() == [1, 2, 3, 4, 5, 6]
     blob.tensor = torch.zeros(2, 3)
     assert not blob.factor().any()
-    blob.data[...] = 7              # from now on NumPy may write unseen
+    blob.data[...] = 7              # from now on NumPy may write unnoticed
     assert (blob.factor() == 7).all()
     blob.data[0, 1] = 9
     assert blob.factor().float().flatten().tolist() == [7, 9, 7, 7, 7, 7]
@@ -197,7 +197,7 @@ def test_products_of_parameters_have_a_gradient():
 
 @pytest.mark.parametrize("kind", ["SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam"])
 def test_rounded_weights_follow_every_update(kind):
-    """Copies of the weights in bfloat16 are kept until these change, which the solvers do in their own ways."""
+    """bfloat16 copies of the weights are kept until the weights change, which solvers do in different ways."""
     net = NetParameter()
     prototxt.parse(NET, net, "net")
     momentum = {} if kind in ("AdaGrad", "RMSProp") else {"momentum": 0.9}

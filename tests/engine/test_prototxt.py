@@ -1,4 +1,4 @@
-"""The schema, and prototxts: what is accepted, what errors say, how text is laid out."""
+"""The schema and prototxts: accepted input, error messages, layout of text."""
 import re
 import subprocess
 import sys
@@ -136,11 +136,11 @@ def test_layouts_as_caffe_reads_them(text):
     assert (layer.name, layer.phase) == ("ab", caffe_pb2.TEST)
 
 
-def test_minus_inside_of_text_stays():
+def test_minus_inside_text_stays():
     assert layer_of("name: 'a - 1' loss_weight: - 1").name == "a - 1"
 
 
-def test_parse_replaces_what_was_there():
+def test_parse_replaces_the_previous_content():
     net = net_of('name: "old" input: "x"')
     assert parse('name: "new"', net) is net and not net.input
 
@@ -211,13 +211,13 @@ def test_errors_say_where_and_what(text, words):
     ("layer { pooling_param < } }", "expected '>' for the block 'pooling_param <' opened in line 1, found '}'"),
     ('name: "a\nlayer { }', 'm/x.pt:1:7: text without a closing " on its line'),
 ])
-def test_braces_and_quotes_that_do_not_pair(text, words):
+def test_unbalanced_braces_and_quotes(text, words):
     with pytest.raises(PrototxtError) as caught:
         net_of(text)
     assert words in str(caught.value)
 
 
-def test_error_carries_its_parts():
+def test_error_has_its_parts():
     with pytest.raises(PrototxtError) as caught:
         net_of("\n  nam: 3")
     error = caught.value

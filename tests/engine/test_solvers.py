@@ -142,7 +142,7 @@ def test_clipping_to_0_without_gradient():
 
 @pytest.mark.parametrize("kind", ["AdaGrad", "RMSProp", "AdaDelta", "Adam"])
 def test_history_of_frozen_parameters_gathers_their_decay(kind):
-    """The weights stay; without weight decay the history stays zero."""
+    """The weights do not change; without weight decay the history stays zero."""
     for decay in (0, 0.5):
         solver = make(f"type: '{kind}' lr_policy: 'fixed' base_lr: 0.1 momentum2: 0.9 weight_decay: {decay}"
                       + ("" if kind in ("AdaGrad", "RMSProp") else " momentum: 0.9"))
@@ -152,7 +152,7 @@ def test_history_of_frozen_parameters_gathers_their_decay(kind):
         assert solver.history[2].data.any() == (decay > 0)
 
 
-def test_restored_multistep_goes_on_from_its_step(tmp_path):
+def test_restored_multistep_continues_from_its_step(tmp_path):
     text = "lr_policy: 'multistep' base_lr: 1 gamma: 0.5 "
     solver = make(text + "stepvalue: 1 stepvalue: 9", snapshot_prefix=str(tmp_path / "s"))
     solver.step(3)
@@ -183,7 +183,7 @@ def test_momentum_keeps_the_rate_of_its_time():
 
 
 # ---- the loop
-def test_frozen_parameters_stay_and_cost_nothing():
+def test_frozen_parameters_do_not_change_and_cost_nothing():
     solver = make(SGD + "weight_decay: 0.5")
     before = weights(solver.net)
     solver.step(2)
@@ -238,7 +238,7 @@ def test_dropout_masks_are_a_function_of_seed_and_iteration(tmp_path):
     net = NET.replace('bottom: "fc" top: "out"', 'bottom: "drop" top: "out"') + """
         layer { name: "drop" type: "Dropout" bottom: "fc" top: "drop" }"""
     blocks = net.split("layer {")
-    net = "layer {".join([*blocks[:3], blocks[5], *blocks[3:5]])        # dropout stands before its reader
+    net = "layer {".join([*blocks[:3], blocks[5], *blocks[3:5]])        # dropout comes before its reader
     whole = make(SGD, net=net, snapshot_prefix=str(tmp_path / "s"))
     whole.step(2)
     state = whole.snapshot()
@@ -337,7 +337,7 @@ def test_states_reach_the_nets():
     ("average_loss: 0", "average_loss must be at least 1"),
     ("snapshot: 1 snapshot_prefix: '/no/such/folder/x'", "cannot write into the folder /no/such/folder"),
 ])
-def test_settings_that_do_not_go_together(text, reason):
+def test_conflicting_settings(text, reason):
     with pytest.raises(SolverError, match=reason):
         get_solver(settings(text + " lr_policy: 'fixed'"))
 

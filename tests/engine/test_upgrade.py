@@ -1,4 +1,4 @@
-"""Old nets and solvers: the upgraded text is what Caffe's own tools wrote."""
+"""Old nets and solvers: the upgraded text equals the output of Caffe's own tools."""
 import importlib.util
 import json
 from pathlib import Path
@@ -98,7 +98,7 @@ def test_v0_data_layers():
     assert out.hdf5_output_param.file_name == "o.h5" and infogain.infogain_loss_param.source == "H"
 
 
-def test_v0_field_without_use_is_left_out_with_a_warning(caplog):
+def test_an_unused_v0_field_is_dropped_with_a_warning(caplog):
     net = upgraded('layers { layer { name: "r" type: "relu" num_output: 3 } top: "y" }')
     assert "layer 'r': 'relu' has no use for num_output" in caplog.text
     assert net.layer[0].type == "ReLU" and not net.layer[0].HasField("inner_product_param")

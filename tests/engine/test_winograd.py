@@ -1,4 +1,4 @@
-"""Winograd convolutions against loops, and where the engine uses it."""
+"""Winograd convolutions against loops, and when the engine uses them."""
 import kernel_oracles as oracle
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def case(num, channels, outputs, height, width, pad, seed=0):
 
 
 def assert_close(found, want, part=2e-6):
-    """To a part of the largest value; by default to the rounding of float32 sums."""
+    """Equal relative to the largest value; by default to the rounding of float32 sums."""
     assert found.shape == want.shape
     np.testing.assert_allclose(found, want, rtol=0, atol=part * np.abs(want).max())
 
@@ -145,8 +145,8 @@ def passed(path, settings, dtype, precision="float32"):
     ("kernel_size: 3 pad: 1", True), ("kernel_size: 3", True), ("kernel_size: 3 pad: 2", True),
     ("kernel_size: 3 pad: 1 stride: 2", False), ("kernel_size: 3 pad: 2 dilation: 2", False),
     ("kernel_size: 3 pad_h: 1 pad_w: 0", False), ("kernel_size: 3 group: 2", False), ("kernel_size: 2", False)])
-def test_the_layer_uses_it_where_it_can(settings, used, monkeypatch, tmp_path):
-    """Float64 never does, and is what the results are compared with."""
+def test_the_layer_uses_it_if_possible(settings, used, monkeypatch, tmp_path):
+    """float64 never uses it and is the reference."""
     calls = []
     for name in ("convolve", "input_gradient", "weight_gradient"):
         function = getattr(convolving.winograd, name)

@@ -26,7 +26,7 @@ solver_mode: GPU
 
 
 class Printed:
-    """What a command left: its exit status and the two streams."""
+    """Result of a command: its exit status and the two streams."""
 
     def __init__(self, status, captured):
         self.status, self.out, self.err = status, captured.out, captured.err
@@ -34,7 +34,7 @@ class Printed:
 
 @pytest.fixture
 def run(capsys):
-    """`run("train", "-solver", path)`: runs a command that is expected to end well; `fails=True` otherwise."""
+    """`run("train", "-solver", path)`: runs a command that is expected to succeed, or to fail with `fails=True`."""
     def call(*words, fails=False):
         capsys.readouterr()
         result = Printed(main([str(word) for word in words]), capsys.readouterr())

@@ -1,4 +1,4 @@
-"""convert_imageset, compute_image_mean and extract_features, on the recorded databases too."""
+"""convert_imageset, compute_image_mean and extract_features, also on the recorded databases."""
 import argparse
 import shutil
 
@@ -50,7 +50,7 @@ def test_encoded_images_are_the_files_themselves(run, photographs):
         assert (datum.channels, datum.height, datum.width) == (3, 6, 9)
 
 
-def test_encoded_again_where_anything_changes(run, photographs):
+def test_images_are_encoded_again_if_anything_changes(run, photographs):
     for key, datum in convert(run, photographs, "-encode_type=png").items():
         data = (photographs / key.partition("_")[2]).read_bytes()
         assert datum.encoded and (datum.data == data) == key.endswith("png")
@@ -137,7 +137,7 @@ def test_encoded_and_float_records_have_a_mean_too(run, tmp_path, golden_files, 
     assert f"mean_value channel [0]: {planes[0]:.6g}" in run("compute_image_mean", source).out
 
 
-def test_a_database_of_something_else(run, tmp_path):
+def test_a_database_of_another_kind(run, tmp_path):
     with lmdb.open(str(tmp_path / "db")) as environment, environment.begin(write=True) as transaction:
         transaction.put(b"key", b"\xff\xff no datum")
     assert "record 'key' is no Datum" in run("compute_image_mean", tmp_path / "db", fails=True).err

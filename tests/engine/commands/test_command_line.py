@@ -1,4 +1,4 @@
-"""Flags in Caffe's style, help, and mistakes at the command line."""
+"""Flags in Caffe's style, help, and errors on the command line."""
 import subprocess
 import sys
 
@@ -44,7 +44,7 @@ def test_a_negative_number_is_a_value(flags):
 @pytest.mark.parametrize("words, hint", [
     (["-numbre", "3"], "did you mean --number?"), (["-gray=maybe"], "expected true or false"),
     (["-number", "x"], "invalid int value"), (["-num", "3"], "--number")])
-def test_mistakes_are_told_in_one_line(flags, capsys, words, hint):
+def test_errors_are_reported_in_one_line(flags, capsys, words, hint):
     with pytest.raises(SystemExit) as stop:
         flags.read(words)
     told = capsys.readouterr().err
@@ -65,14 +65,14 @@ def test_commands_accept_the_flags_of_others(run):
     assert run("upgrade_net", "-logtostderr", "nosuch", "out", fails=True).err
 
 
-def test_flags_may_stand_before_the_command(run, project):
+def test_flags_may_precede_the_command(run, project):
     net = project / "net.prototxt"
     assert "Total time" in run("-iterations", 1, "-model", net, "--logtostderr", "time", "-phase=TEST").out
     assert "GPU" in run(*GLOBAL, "device_query").out
     assert "usage" in run("--help").out and "examples:" in run("-help", "train").out
 
 
-def test_unknown_flags_are_mistakes_all_the_same(run):
+def test_unknown_flags_are_still_errors(run):
     told = run("device_query", "-gppu", "0", fails=True).err
     assert "unexpected --gppu; did you mean --gpu?" in told
     assert main(["-gpu", "0"]) == 2
@@ -83,7 +83,7 @@ def test_version(run, words):
     assert run(*words).out == f"caffe version {caffe.__version__}\n"
 
 
-def test_the_least_level_of_the_log(run, project):
+def test_the_minimum_level_of_the_log(run, project):
     assert "Batch" not in run("time", "-model", project / "net.prototxt", "-iterations=1", "-minloglevel=1").err
     assert not run("time", "-model", project / "net.prototxt", "-iterations=1", "-minloglevel=1").err
     assert "expected 0 (INFO)" in run("device_query", "-minloglevel=9", fails=True).err
@@ -141,7 +141,7 @@ def main_error(words):
     (("convert_imageset", "photos/", "photos/list.txt", "new", "-resize_width=3"), "-resize_height"),
     (("convert_imageset", "photos/", "photos/list.txt", "new", "-encode_type", "nosuch"), "nosuch"),
     (("convert_imageset", "elsewhere/", "photos/list.txt", "new"), "is ROOT right")])
-def test_mistakes_end_in_a_message_and_leave_nothing(project, run, monkeypatch, words, told):
+def test_errors_end_in_a_message_and_leave_nothing(project, run, monkeypatch, words, told):
     monkeypatch.chdir(project)
     before = sorted(project.iterdir())
     assert told in run(*words, fails=True).err
@@ -149,7 +149,7 @@ def test_mistakes_end_in_a_message_and_leave_nothing(project, run, monkeypatch, 
 
 
 @pytest.mark.skipif(caffe.has_gpu(), reason="needs a machine without a GPU")
-def test_a_gpu_that_is_not_there(project, run):
+def test_a_missing_gpu(project, run):
     assert "PyTorch sees no CUDA GPU" in run("time", "-model", project / "net.prototxt", "-gpu", "0", fails=True).err
 
 

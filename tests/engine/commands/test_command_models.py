@@ -51,7 +51,7 @@ def test_costs_of_a_backward_pass(rate, down, products, moved):
     assert backward_values_moved(layer, *blobs, [down]) == moved
 
 
-def test_layers_without_values_of_their_own_move_none():
+def test_layers_without_own_values_move_none():
     net = net_of("layer { name: 'r' bottom: 'x' top: 'x' type: 'ReLU' }"
                  "layer { name: 'f' bottom: 'x' top: 'y' type: 'Flatten' } layer { bottom: 'y' type: 'Silence' }", 2, 3)
     net.forward()
@@ -94,7 +94,7 @@ def test_inspect_a_model_that_does_not_fit(project, run):
 
 
 class TickingClock:
-    """A clock in whose world every look at it takes a millisecond."""
+    """A clock that advances a millisecond at every reading."""
 
     ticks = itertools.count()
 
@@ -145,7 +145,7 @@ def test_upgrades(tmp_path, run):
 
 
 @pytest.mark.parametrize("name", ["upgrade_net", "upgrade_solver"])
-def test_upgrades_as_programs_of_their_own(name, tmp_path, monkeypatch):
+def test_upgrades_as_separate_programs(name, tmp_path, monkeypatch):
     from caffe import commands
     (tmp_path / "old").write_text("")
     monkeypatch.setattr("sys.argv", [f"{name}_proto_text", str(tmp_path / "old"), str(tmp_path / "new")])

@@ -28,7 +28,7 @@ def test_train_writes_a_model_beside_the_solver_file(project, run, monkeypatch, 
         "solver_iter_6.caffemodel", "solver_iter_6.solverstate"]
 
 
-def test_a_run_goes_on_from_a_snapshot(project, run):
+def test_a_run_resumes_from_a_snapshot(project, run):
     solver = project / "solver.prototxt"
     solver.write_text(solver.read_text() + f'snapshot: 3 snapshot_prefix: "{project}"')     # a folder
     run("train", "--solver", solver)
@@ -38,7 +38,7 @@ def test_a_run_goes_on_from_a_snapshot(project, run):
     assert (project / "solver_iter_6.caffemodel").is_file()
 
 
-def test_training_begins_with_the_given_weights(project, run):
+def test_training_starts_from_the_given_weights(project, run):
     run("train", "-solver", project / "solver.prototxt")
     start = project / "start.caffemodel"
     os.rename(project / "solver_iter_6.caffemodel", start)
@@ -48,7 +48,7 @@ def test_training_begins_with_the_given_weights(project, run):
     np.testing.assert_array_equal(weights(project / "solver_iter_0.caffemodel")["fc"][0], weights(start)["fc"][0])
 
 
-def test_a_seed_is_drawn_and_told(project, run):
+def test_a_seed_is_drawn_and_reported(project, run):
     solver = project / "solver.prototxt"
     solver.write_text(solver.read_text().replace("random_seed: 1", ""))
     found = {re.search(r"random_seed: (\d+)", run("train", "-solver", solver).err)[1] for _ in range(2)}
@@ -92,7 +92,7 @@ def test_signals(project, number, flag, expected):
 
 
 def parsed_log(lines):
-    """What the rules of Caffe's tools/extra/parse_log.py find: {(phase, output): [(iteration, value, rate), ...]}"""
+    """What Caffe's tools/extra/parse_log.py would extract: {(phase, output): [(iteration, value, rate), ...]}"""
     iteration, rate, start, found = -1, float("nan"), None, {}
     for line in lines:
         words = line.split()
@@ -138,7 +138,7 @@ def test_means_of_outputs(project, run):
     assert printed.err.count("Batch 2, ") == 2
 
 
-def test_outputs_that_change_their_size_have_no_mean(tmp_path, run, monkeypatch):
+def test_outputs_that_change_size_have_no_mean(tmp_path, run, monkeypatch):
     (tmp_path / "growing.py").write_text(
         "import caffe\n"
         "class Growing(caffe.Layer):\n"
@@ -159,7 +159,7 @@ def test_outputs_that_change_their_size_have_no_mean(tmp_path, run, monkeypatch)
 # ---- a net that BVLC Caffe trained in 2014
 @pytest.fixture
 def cifar(tmp_path, shared_data, golden_files, run):
-    """The folder of cifar10_quick with a small database of 32 x 32 images in place of its LevelDB ones."""
+    """The folder of cifar10_quick with a small database of 32 x 32 images instead of its LevelDB ones."""
     pytest.importorskip("lmdb")
     source = shared_data / "caffe" / "cifar10_quick"
     if not source.is_dir():
@@ -196,7 +196,7 @@ def test_cifar10_quick_is_tested_fine_tuned_and_continued(cifar, run):
 
 
 def continued(run, cifar, solver):
-    """Go on from the solver state, whose model carried another name when it was written."""
+    """Resume from the solver state, whose model had another name when it was written."""
     state = cifar / "cifar10_quick_iter_4000.solverstate"
     shutil.copy(cifar / "cifar10_quick_iter_4000.caffemodel", cifar / "cifar10_quick_iter_4000")
     result = run("train", "-solver", solver, "-snapshot", state)

@@ -1,4 +1,4 @@
-"""The programs in caffe/tools, which find a Python by themselves."""
+"""The programs in caffe/tools, which find a Python themselves."""
 import os
 import shutil
 import subprocess
@@ -30,7 +30,7 @@ def test_programs_run_under_the_python_that_calls_them(tmp_path, kind):
 
 @pytest.fixture
 def bare(tmp_path):
-    """A PATH with no Python, and the programs in a folder with no environment around."""
+    """A PATH without Python, and the programs in a folder outside any environment."""
     folder = tmp_path / "bin"
     folder.mkdir()
     for name in ("dirname", "head", "sh", "tr"):
@@ -40,14 +40,14 @@ def bare(tmp_path):
 
 
 def call(bare: Path, **environment: str) -> subprocess.CompletedProcess:
-    """Call one from a shell, which is no Python."""
+    """Call one from a shell instead of Python."""
     (bare / "old").write_text(OLD["solver"])
     command = f"'{bare}/python/caffe/tools/upgrade_solver_proto_text' old new; exit $?"
     return subprocess.run(["/bin/sh", "-c", command], cwd=bare, env={"PATH": str(bare / "bin"), **environment},
                           capture_output=True, text=True)
 
 
-def test_no_python_is_told(bare):
+def test_a_missing_python_is_reported(bare):
     found = call(bare)
     assert found.returncode == 2 and "upgrade_solver: found no Python with PyTorch" in found.stderr
 

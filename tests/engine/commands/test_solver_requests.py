@@ -1,4 +1,4 @@
-"""A running solver is asked to stop or to write a snapshot; what `debug_info` logs; observers of a net's layers."""
+"""Requests to a running solver to stop or to write a snapshot; the log of `debug_info`; observers of layers."""
 import logging
 import os
 import re
@@ -44,7 +44,7 @@ def test_requests_are_seen_after_each_iteration(tmp_path):
     assert (solver.iter, solver.stopped_early) == (5, False)
 
 
-def test_a_stopped_run_is_saved_and_can_go_on(tmp_path, caplog):
+def test_a_stopped_run_is_saved_and_can_be_resumed(tmp_path, caplog):
     solver = make(tmp_path, "max_iter: 9 display: 9")
     solver.set_action_function(lambda: "stop" if solver.iter == 3 else "none")
     with caplog.at_level(logging.INFO, "caffe"):
@@ -74,7 +74,7 @@ def test_an_unknown_action_is_an_error(tmp_path):
         solver.step(1)
 
 
-def test_signals_become_requests_and_handlers_are_put_back(tmp_path):
+def test_signals_become_requests_and_handlers_are_restored(tmp_path):
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)]
     solver = make(tmp_path, "max_iter: 9")
     send = {2: signal.SIGHUP, 5: signal.SIGINT}
@@ -144,7 +144,7 @@ def test_debug_info_of_a_net_file(caplog):
     assert len(debug_lines(caplog)) == 2 + 3 + 3 + 1
 
 
-def test_observers_are_told_of_every_layer():
+def test_observers_are_notified_of_every_layer():
     net = caffe.Net(prototxt.parse(NET, caffe_pb2.NetParameter()), caffe.TRAIN)
     told = []
     for event in ("before_forward", "after_forward", "before_backward", "after_backward"):

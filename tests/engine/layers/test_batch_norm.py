@@ -1,4 +1,4 @@
-"""BatchNorm: batch statistics, stored statistics, and how the one become the other."""
+"""BatchNorm: batch statistics, stored statistics, and how one is accumulated into the other."""
 import numpy as np
 import pytest
 from layer_checker import Runner, check, randn, refused

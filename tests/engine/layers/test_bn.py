@@ -1,4 +1,4 @@
-"""BN, of PSPNet and of SegNet."""
+"""BN of PSPNet and of SegNet."""
 import numpy as np
 import pytest
 from layer_checker import Runner, check, randn, refused
@@ -55,7 +55,7 @@ def test_pspnet_gradient_of_slope_and_bias_with_stored_statistics():
 
 
 def test_pspnet_moving_average():
-    """momentum of the old value, the rest of the batch's; the variance over all values."""
+    """momentum times the old value, the rest from the batch; the variance is over all values."""
     runner = Runner(f"type: 'BN' bn_param {{ {PSPNET} momentum: 0.75 }}", [randn(3, 4, 2)], phase=TRAIN)
     runner.forward()
     runner.forward()

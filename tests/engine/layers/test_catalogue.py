@@ -1,7 +1,7 @@
 """The catalogue: every layer type of BVLC Caffe 1.0 and of the forks has one file and tests of every kind.
 
-A test file must compare values (`check` with an oracle, or what `forward` of a Runner or a net gave with what it
-should be), test gradients (`check` without `gradient=False`, or `backward`) unless the layer declares that it has
+A test file must compare values (`check` with an oracle, or the result of `forward` of a Runner or a net with the
+expected one), test gradients (`check` without `gradient=False`, or `backward`) unless the layer declares that it has
 none, and bad input (`refused`, or `pytest.raises`).
 """
 import ast
@@ -22,7 +22,7 @@ Power Python RNN ROIPooling ReLU Reduction Reshape SPP Scale Sigmoid SigmoidCros
 Softmax SoftmaxWithLoss Split Swish TanH Threshold Tile WindowData
 Axpy BN ConvolutionDepthwise Interp Normalize PSROIPooling Permute PriorBox ROIAlign ShuffleChannel Upsample
 """.split()
-OTHER_NAMES = {"DepthwiseConvolution": "ConvolutionDepthwise"}      # in the file of the type they stand for
+OTHER_NAMES = {"DepthwiseConvolution": "ConvolutionDepthwise"}      # in the file of the type that they are aliases of
 FORK_NUMBERS = {"permute_param": 202, "prior_box_param": 203, "norm_param": 206, "psroi_pooling_param": 10001,
                 "shuffle_channel_param": 164, "bn_param": 152, "interp_param": 163, "upsample_param": 149,
                 "roi_align_param": 154, "roi_pooling_param": 8266711, "smooth_l1_loss_param": 8266712}
@@ -43,7 +43,7 @@ def called(node):
 
 
 def kinds_tested(source):
-    """The kinds of tests that a test file has, by the functions it calls and what it compares."""
+    """The kinds of tests in a test file, judged by the functions it calls and what it compares."""
     tree, kinds = ast.parse(source), set()
     for node in ast.walk(tree):
         name, keywords = called(node), {word.arg: word.value for word in getattr(node, "keywords", ())}
@@ -59,9 +59,9 @@ def kinds_tested(source):
 
 
 def compares_tops(function):
-    """Whether a function runs a layer forward and compares values, not only shapes, with what they should be.
+    """Whether a function runs a layer forward and compares values, not only shapes, with expected ones.
 
-    Either NumPy's asserts do it, or an `assert` with `==` of something that came out of `forward`.
+    This is done by NumPy's asserts, or by an `assert` with `==` of a result of `forward`.
     """
     if not any(called(node) == "forward" for node in ast.walk(function)):
         return False
@@ -83,7 +83,7 @@ def comes_from(node, names):
 
 
 def names_from_forward(function):
-    """The variables of a function that hold what `forward` returned, or are computed of it."""
+    """The variables of a function that hold results of `forward`, or values computed from them."""
     names, count = set(), -1
     while len(names) > count:
         count = len(names)
@@ -97,13 +97,13 @@ def names_from_forward(function):
 
 
 def has_gradient(cls):
-    """A layer has none where it has no bottoms, or declares `no_backward_to` for all of them."""
+    """A layer has none if it has no bottoms, or declares `no_backward_to` for all of them."""
     bottoms = next((count for count in (cls.exact_bottoms, cls.max_bottoms, cls.min_bottoms) if count is not None), 1)
     learns = bottoms - len(cls.no_backward_to)
     return learns > 0
 
 
-def test_all_types_are_there():
+def test_all_types_exist():
     assert sorted([*TYPES, *OTHER_NAMES]) == layer_docs.catalogue()
 
 
@@ -145,7 +145,7 @@ def test_values_gradients_and_bad_input_are_tested(name):
     ("def test():\n with pytest.raises(LayerError): Runner(text, [x])", {"bad input"}),
     ("# check(text), refused(text)", set()),
 ])
-def test_kinds_are_told_by_calls(source, kinds):
+def test_kinds_follow_from_calls(source, kinds):
     assert kinds_tested(source) == kinds
 
 

@@ -64,7 +64,7 @@ def test_axes_before_the_channels_are_independent_inputs():
 
 @pytest.mark.parametrize("settings, shape", [("axis: -1", (2, 3, 4)), ("axis: 1 kernel_size: 1", (3, 4))])
 def test_without_spatial_axes(settings, shape):
-    """Every row of channels on its own, as an InnerProduct."""
+    """Every row of channels separately, like an InnerProduct."""
     check(f"type: 'Convolution' convolution_param {{ num_output: 6 group: 2 {settings} }}", [randn(*shape)],
           lambda x, w, b: np.concatenate([x[..., :2] @ w[:3].T, x[..., 2:] @ w[3:].T], -1) + b,
           blobs=[randn(6, 2), randn(6)])

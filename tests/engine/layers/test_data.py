@@ -36,7 +36,7 @@ def runner(database, settings="", transform="", num_tops=2, phase=1):
                   f"transform_param {{ {transform} }}", [], num_tops, phase)
 
 
-def test_batches_run_on_over_the_end(database):
+def test_batches_wrap_around_the_end(database):
     layer = runner(database, "batch_size: 2")
     assert layer.top[0].shape == (2, 3, 6, 8)
     for batch in ([0, 1], [2, 3], [4, 0], [1, 2]):
@@ -127,7 +127,7 @@ def test_each_of_several_processes_takes_its_turn(database, monkeypatch):
     monkeypatch.setattr(device._Settings, "solver_rank", 1)
     layer = runner(database, "batch_size: 2", phase=0)
     assert [layer.forward()[1].tolist() for _ in range(3)] == [[1, 3], [0, 2], [4, 1]]
-    assert runner(database, "batch_size: 3").forward()[1].tolist() == [0, 1, 2]     # which test alone
+    assert runner(database, "batch_size: 3").forward()[1].tolist() == [0, 1, 2]     # the last process only tests
 
 
 def test_without_lmdb_it_says_what_to_install(database, monkeypatch):

@@ -39,7 +39,7 @@ def test_masks_follow_the_seed():
     assert masks[0] == masks[1] != masks[2]
 
 
-def test_the_top_is_no_second_name_of_the_bottom():
+def test_the_top_does_not_alias_the_bottom():
     runner = Runner("type: 'Dropout'", [np.ones((2, 3))])
     runner.forward()
     runner.top[0].data[...] = 5
@@ -54,7 +54,7 @@ def test_ratio_0_keeps_everything():
 
 @pytest.mark.parametrize("ratio", [0.5, 0.1, 0.9375])
 def test_values_are_dropped_one_by_one(ratio):
-    """As often as asked for at every place, whatever happens to the neighbours, which share a random number."""
+    """At the requested rate at every place, independently of the neighbours, which share a random number."""
     device.set_random_seed(1)
     runner = Runner(f"type: 'Dropout' dropout_param {{ dropout_ratio: {ratio} }}", [np.ones((1001, 99))], phase=TRAIN)
     kept = runner.forward()[0] != 0

@@ -35,7 +35,7 @@ def test_ties_of_a_maximum():
 
 @pytest.mark.parametrize("settings", ["", "coeff: 3 coeff: 1 coeff: 2", "operation: MAX", "operation: PROD",
                                       "operation: PROD stable_prod_grad: false"])
-def test_gradients_in_place_are_those_of_separate_blobs_though_somebody_looks_at_them(settings):
+def test_gradients_in_place_are_those_of_separate_blobs_even_if_they_are_read(settings):
     text = f"type: 'Eltwise' eltwise_param {{ {settings} }}"
     apart, within = Runner(text, list(distinct(3, 2, 4, 5))), Runner(text, list(distinct(3, 2, 4, 5)), in_place=True)
     apart.forward()

@@ -1,4 +1,4 @@
-"""Batches without items, as a Filter that lets nothing through makes them: every layer passes, there and back."""
+"""Batches without items, as from a Filter that selects nothing: every layer accepts them, forward and backward."""
 import numpy as np
 import pytest
 from layer_checker import Runner

@@ -25,7 +25,7 @@ def text(source, settings="", tops=("x", "y")):
     return f"type: 'HDF5Data' {names} hdf5_data_param {{ source: '{source}' {settings} }}"
 
 
-def test_batches_run_on_over_files(source):
+def test_batches_continue_across_files(source):
     runner = Runner(text(source, "batch_size: 5"), [], num_tops=2)
     assert [blob.shape for blob in runner.top] == [(5, 2, 4), (5,)]
     rows = np.concatenate(list(ROWS.values()))

@@ -29,7 +29,7 @@ def test_im2col(settings, shape, window):
     check(f"type: 'Im2col' convolution_param {{ {settings} }}", [randn(*shape)], lambda x: columns(x, *window))
 
 
-def test_the_gradient_is_written_though_nobody_asks():
+def test_the_gradient_is_written_even_if_not_requested():
     runner = Runner("type: 'Im2col' convolution_param { kernel_size: 2 }", [randn(1, 2, 3, 4)])
     runner.backward([np.ones(top.shape) for top in runner.forward()], [False])
     assert runner.bottom[0].diff.all()

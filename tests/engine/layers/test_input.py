@@ -10,7 +10,7 @@ def test_shapes():
     assert [blob.shape for blob in runner.top] == [(2, 3), (2, 3)]
 
 
-def test_values_and_shapes_of_the_user_stay():
+def test_values_and_shapes_set_by_the_user_stay():
     runner = Runner("type: 'Input'", [], num_tops=1)
     runner.top[0].reshape(2, 5)
     runner.top[0].data[...] = 3

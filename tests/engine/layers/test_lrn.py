@@ -37,7 +37,7 @@ def test_within_channel_ignores_k():
 
 
 @pytest.mark.parametrize("region, written", [("ACROSS_CHANNELS", True), ("WITHIN_CHANNEL", False)])
-def test_across_channels_the_gradient_is_written_though_nobody_asks(region, written):
+def test_across_channels_the_gradient_is_written_even_if_not_requested(region, written):
     runner = Runner(f"type: 'LRN' lrn_param {{ norm_region: {region} }}", [randn(1, 2, 3, 4)])
     runner.forward()
     runner.backward([randn(1, 2, 3, 4)], [False])

@@ -74,7 +74,7 @@ def test_bad_input(settings, shapes, match):
     refused(f"type: 'LSTM' recurrent_param {{ {settings} }}", shapes, match)
 
 
-def test_gradients_come_unasked():
+def test_gradients_are_written_even_if_not_requested():
     runner = Runner("type: 'LSTM' recurrent_param { num_output: 5 weight_filler { type: 'xavier' } }",
                     [randn(3, 2, 4), CONT, randn(2, 6)])
     runner.layer.param_propagate_down = [False] * len(runner.layer.blobs)

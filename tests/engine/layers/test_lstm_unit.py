@@ -33,7 +33,7 @@ def test_the_slope_of_a_gate_that_is_half_open():
 
 
 @pytest.mark.parametrize("asked", [[True, False], [False, True], [False, False]])
-def test_both_gradients_are_written_where_one_is_asked_for(asked):
+def test_both_gradients_are_written_if_one_is_requested(asked):
     runner = Runner("type: 'LSTMUnit'", [randn(1, 3, 4), randn(1, 3, 16), np.ones((1, 3))], num_tops=2)
     runner.forward()
     runner.backward([randn(1, 3, 4), randn(1, 3, 4, seed=1)], [*asked, False])

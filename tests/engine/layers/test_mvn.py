@@ -33,7 +33,7 @@ def test_eps_is_added_to_the_deviation_and_not_in_the_gradient():
                                rtol=1e-4, atol=1e-5)
 
 
-def test_the_gradient_is_written_though_nobody_asks():
+def test_the_gradient_is_written_even_if_not_requested():
     runner = Runner("type: 'MVN'", [randn(1, 2, 3, 4)])
     runner.forward()
     runner.backward([randn(1, 2, 3, 4, seed=1)], [False])

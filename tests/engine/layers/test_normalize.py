@@ -25,7 +25,7 @@ def test_values_and_gradients(shape, across, shared):
           lambda x, scale: normalised(x, scale, across), blobs=[np.array(1.5) if shared else randn(3, seed=1)])
 
 
-def test_eps_is_inside_of_the_root():
+def test_eps_is_inside_the_root():
     check("type: 'Normalize' norm_param { eps: 0.5 across_spatial: false }", [randn(2, 3, 4)],
           lambda x, scale: normalised(x, scale, False, 0.5), blobs=[np.array(2.0)])
 

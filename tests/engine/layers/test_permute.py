@@ -30,7 +30,7 @@ def test_the_old_order_shares_values_and_gradient():
     np.testing.assert_array_equal(found[0], randn(2, 3, 4, seed=1).astype(np.float32))
 
 
-def test_the_top_has_memory_of_its_own():
+def test_the_top_has_its_own_memory():
     runner = Runner("type: 'Permute' permute_param { order: 1 }", [randn(1, 4)])
     top, = runner.forward()
     runner.bottom[0].data[...] = 0

@@ -1,4 +1,4 @@
-"""Power, with the cases that Caffe computes in other ways."""
+"""Power, with the cases that Caffe computes separately."""
 import numpy as np
 import pytest
 from layer_checker import Runner, check, randn, refused

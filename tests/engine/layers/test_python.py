@@ -26,7 +26,7 @@ class Gain(caffe.Layer):
 
 
 class Strict(Gain):
-    """Says what is wrong with its settings."""
+    """Reports what is wrong with its settings."""
 
     def setup(self, bottom, top):
         raise caffe.LayerError("give a factor")
@@ -34,7 +34,7 @@ class Strict(Gain):
 
 @pytest.fixture(autouse=True)
 def module(monkeypatch):
-    """The class in a module `users_layers`."""
+    """The class, in a module `users_layers`."""
     made = types.ModuleType("users_layers")
     made.Gain, made.Strict, made.NoLayer = Gain, Strict, int
     made.make_gain, made.make_nothing = lambda param: Gain(param), lambda param: 3
@@ -46,7 +46,7 @@ def test_values_and_gradients():
           lambda x: 2.5 * x, in_place="values")
 
 
-def test_a_layer_error_of_a_users_layer_is_placed(tmp_path):
+def test_a_layer_error_of_a_users_layer_is_located(tmp_path):
     (tmp_path / "net.pt").write_text("layer {\n  name: 'strict' type: 'Python' top: 'x'\n"
                                      "  python_param { module: 'users_layers' layer: 'Strict' } }")
     with pytest.raises(caffe.LayerError, match=r"net.pt:1: layer 'strict' \(Python\): give a factor"):

@@ -46,7 +46,7 @@ def test_a_malformed_roi_pools_a_pixel_and_learns_nothing():
     assert not runner.backward([np.ones_like(top)], [True, False])[0].any()
 
 
-def test_a_gradient_asked_for_rois_is_left_alone():
+def test_a_gradient_requested_for_rois_is_untouched():
     runner = Runner(PARAM.format(2, 3, 0.25), [distinct(2, 3, 6, 7), ROIS])
     top, = runner.forward()
     gradients = runner.backward([np.ones_like(top)], [True, True])

@@ -45,7 +45,7 @@ def test_first_values():
 @pytest.mark.parametrize("settings, asked, in_place, left", [
     ("", False, False, True), ("", True, False, False), ("", False, True, False),
     ("axis: 0 num_axes: -1", False, False, False)])
-def test_the_product_stays_in_a_gradient_that_nobody_asked_for(settings, asked, in_place, left):
+def test_the_product_stays_in_a_gradient_that_was_not_requested(settings, asked, in_place, left):
     x, diff = randn(2, 3, 4), randn(2, 3, 4, seed=1)
     runner = Runner(f"type: 'Scale' scale_param {{ {settings} }}", [x], in_place=in_place)
     runner.forward()

@@ -2,7 +2,7 @@
 from layer_checker import Runner, randn, refused
 
 
-def test_gradients_are_zero_where_asked_for():
+def test_gradients_are_zero_where_requested():
     runner = Runner("type: 'Silence'", [randn(2, 3), randn(4)], num_tops=0)
     assert runner.forward() == []
     runner.bottom[0].diff[...] = 5

@@ -18,7 +18,7 @@ def test_axis_0():
     check("type: 'Slice' slice_param { axis: 0 slice_point: 2 }", [randn(3, 4)], lambda x: (x[:2], x[2:]), num_tops=2)
 
 
-def test_tops_are_copies_but_a_single_one_is_shared():
+def test_tops_are_copies_except_a_single_one_which_is_shared():
     runner = Runner("type: 'Slice' slice_param { axis: 0 }", [randn(2, 3)], num_tops=2)
     runner.forward()
     runner.top[0].data[...] = 9

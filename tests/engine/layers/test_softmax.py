@@ -24,7 +24,7 @@ def test_large_scores_do_not_overflow():
     np.testing.assert_allclose(values, softmax(np.array([[1.0, 0.0, -1999.0]]), 1), atol=1e-7)
 
 
-def test_the_gradient_is_written_though_nobody_asks():
+def test_the_gradient_is_written_even_if_not_requested():
     runner = Runner("type: 'Softmax'", [randn(2, 3)])
     runner.forward()
     runner.backward([randn(2, 3, seed=1)], [False])

@@ -44,7 +44,7 @@ def test_with_a_mask(settings, size):
           lambda x, mask: placed(x, mask, *size), learns=[0])
 
 
-def test_it_undoes_a_pooling():
+def test_it_inverts_a_pooling():
     pooling = Runner("type: 'Pooling' pooling_param { kernel_size: 2 stride: 2 }", [randn(2, 3, 4, 6)], num_tops=2)
     top, mask = pooling.forward()
     back, = Runner("type: 'Upsample'", [top, mask]).forward()

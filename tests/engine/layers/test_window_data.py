@@ -51,7 +51,7 @@ def test_mean_scale_and_mirror(source):
     assert 0 < sum(flipped) < 8
 
 
-def test_context_reaches_out_of_the_image(source):
+def test_context_extends_beyond_the_image(source):
     """Box (0, 0, 5, 3) with one pixel of context in a crop of 4 grows twofold: x -3..9, y -2..6."""
     source.write_text("# 0\nimage.png\n3\n8\n12\n1\n5 0.75 0 0 5 3\n")
     runner = Runner(text(source, "batch_size: 1 fg_fraction: 1 context_pad: 1"), [], num_tops=2)
@@ -80,7 +80,7 @@ def test_the_free_pixels_of_a_mirrored_window_are_those_of_its_other_side(source
     part = image[5:19, 27:40]
     plain, flipped = np.zeros((2, 3, 7, 7), np.float32)
     plain[:] = cv2.resize(part, (7, 7)).transpose(2, 0, 1)      # 13 of 14 columns round to 7 of 7
-    flipped[..., 1:] = cv2.resize(part, (6, 7)).transpose(2, 0, 1)[..., ::-1]       # behind 1 of 14, rounded to 1 of 7
+    flipped[..., 1:] = cv2.resize(part, (6, 7)).transpose(2, 0, 1)[..., ::-1]       # after 1 of 14, rounded to 1 of 7
     found = [[(item == wanted).all() for wanted in (plain, flipped)] for item in runner.forward()[0]]
     assert all(any(which) for which in found) and {which.index(True) for which in found} == {0, 1}
 

@@ -1,4 +1,4 @@
-"""Nets of one layer each, for tests that go over many layer types: {name: (layer, shapes of bottoms, tops)}."""
+"""Nets of one layer each, for tests of many layer types: {name: (layer, shapes of bottoms, tops)}."""
 import math
 
 import numpy as np
@@ -185,7 +185,7 @@ _REGIONS = (1, lambda random, shape: np.column_stack([random.integers(0, 2, shap
     random.uniform(0, 30, (shape[0], 2, 2)), axis=1).reshape(-1, 4)]))
 _SEQUENCE_STARTS = (1, lambda random, shape: np.arange(shape[0])[:, None] > np.array([0, 2]))
 _PROBABILITIES = (0, lambda random, shape: random.uniform(0, 1, shape) * (random.uniform(0, 1, shape) > 0.3))
-# Indices, flags and regions where a layer takes such: {type: (bottom, values)}; else normal numbers.
+# Indices, flags and regions for layers that take them: {type: (bottom, values)}; else normal numbers.
 _VALUES = {
     "Accuracy": [_LABELS], "HingeLoss": [_LABELS], "InfogainLoss": [_LABELS], "SoftmaxWithLoss": [_LABELS],
     "MultinomialLogisticLoss": [_LABELS, _PROBABILITIES], "Embed": [(0, _LABELS[1])],
@@ -204,7 +204,7 @@ _VALUES = {
 
 
 def net_of(example, phase=caffe.TEST, force_backward=False):
-    """A net with Input layers 'x0', 'x1', ... and this layer, whose tops are 'y0', ...; with random values."""
+    """A net with Input layers 'x0', 'x1', ... and this layer with tops 'y0', ...; with random values."""
     text, shapes, num_tops = example
     lines = [f"force_backward: {str(force_backward).lower()}"]
     lines += [f"layer {{ name: 'in{i}' type: 'Input' top: 'x{i}' input_param {{ shape {{ "
@@ -227,5 +227,5 @@ def net_of(example, phase=caffe.TEST, force_backward=False):
 
 
 def values_of(kind, index, shape, random):
-    """What a test gives to bottom `index` of a layer of this type."""
+    """Values of bottom `index` for a layer of this type."""
     return dict(_VALUES.get(kind, ())).get(index, lambda random, shape: random.standard_normal(shape))(random, shape)

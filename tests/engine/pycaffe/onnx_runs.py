@@ -1,4 +1,4 @@
-"""Runs ONNX models, and compares them with the nets that they were made of."""
+"""Runs ONNX models and compares them with the nets that they were exported from."""
 import numpy as np
 import onnx
 import onnxruntime
@@ -16,7 +16,7 @@ def run(path, arrays):
 
 
 def compare(net, path, tolerance=1e-5):
-    """The model's outputs for the net's inputs against the net's own."""
+    """Compare the model's outputs for the net's inputs with the net's own."""
     found = run(path, {name: net.blobs[name].data.copy() for name in net.inputs})
     expected = net.forward()
     assert list(found) == list(expected)
@@ -26,7 +26,7 @@ def compare(net, path, tolerance=1e-5):
 
 
 def check(net, path, tolerance=1e-5):
-    """Write the net, and compare onnxruntime's outputs with those of the net."""
+    """Export the net and compare onnxruntime's outputs with those of the net."""
     caffe.to_onnx(net, path)
     onnx.checker.check_model(str(path), full_check=True)
     compare(net, path, tolerance)

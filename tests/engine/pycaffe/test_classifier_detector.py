@@ -1,4 +1,4 @@
-"""Classifier and Detector against the same steps written out, on small nets and real ones."""
+"""Classifier and Detector against the same steps done by hand, on small nets and real ones."""
 import sys
 import types
 
@@ -102,7 +102,7 @@ def test_context_inside_the_image(files, photo):
     np.testing.assert_allclose(crop, caffe.io.resize_image(photo[1][8:20, 18:30], (6, 6)), rtol=1e-6)
 
 
-def test_context_outside_of_the_image_is_the_mean(files, photo):
+def test_context_outside_the_image_is_the_mean(files, photo):
     mean = np.array([10.0, 20.0, 30.0])
     net = caffe.Detector(*files["square"], mean=mean, raw_scale=255, channel_swap=(2, 1, 0), context_pad=1)
     crop = net.crop(photo[1], np.array([0, 0, 7, 7]))
@@ -120,13 +120,13 @@ def test_context_needs_room(files):
         caffe.Detector(*files["square"], context_pad=3)
 
 
-def test_windows_outside_are_named(files, photo):
+def test_windows_outside_are_reported(files, photo):
     net = caffe.Detector(*files["square"], context_pad=1)
     with pytest.raises(ValueError, match=r"\(100, 100, 110, 110\) lies outside"):
         net.crop(photo[1], (100, 100, 110, 110))
 
 
-def test_selective_search_is_asked_where_it_is(files, photo, monkeypatch):
+def test_selective_search_is_used_if_available(files, photo, monkeypatch):
     net = caffe.Detector(*files["net"])
     with pytest.raises(ImportError, match="detect_windows"):
         net.detect_selective_search([photo[0]])

@@ -1,4 +1,4 @@
-"""coord_map: maps between blobs against the positions that the layers really read, and the crops they give."""
+"""coord_map: maps between blobs against the positions that the layers actually read, and the resulting crops."""
 import numpy as np
 import pytest
 
@@ -131,7 +131,7 @@ def test_a_crop_of_a_crop():
     check(coord_map_from_to(first, x), 1, 1, 0)
 
 
-def test_crops_that_cannot_be():
+def test_impossible_crops():
     x = data()
     with pytest.raises(AssertionError, match="scale mismatch"):
         crop(L.Pooling(x, kernel_size=2, stride=2), x)

@@ -94,7 +94,7 @@ def test_picture_formats(net, ext, start):
     assert caffe.draw.draw_net(net, ext=ext).startswith(start)
 
 
-def test_layout_puts_every_node_behind_its_sources(net):
+def test_layout_puts_every_node_after_its_sources(net):
     graph = caffe.draw.get_graph(net, phase=caffe.TEST)
     edges = [edge[:2] for edge in graph.edges]
     places = caffe.draw.layered(graph.nodes, edges)
@@ -103,7 +103,7 @@ def test_layout_puts_every_node_behind_its_sources(net):
     assert all(places[a][0] < places[b][0] for a, b in edges if (a, b) != back)
 
 
-def test_graphviz_is_used_where_it_is(net, tmp_path, monkeypatch):
+def test_graphviz_is_used_if_available(net, tmp_path, monkeypatch):
     program = tmp_path / "dot"
     program.write_text('#!/bin/sh\necho "picture $1"\n')
     program.chmod(0o755)

@@ -35,7 +35,7 @@ def test_names_of_io(name):
     assert hasattr(caffe.io, name)
 
 
-def test_modules_are_there():
+def test_modules_exist():
     assert callable(coord_map_from_to) and callable(crop) and callable(caffe.draw.draw_net_to_file)
     assert P.Pooling.AVE == 1 and L.ReLU(L.Input()).fn.type_name == "ReLU"
 
@@ -173,7 +173,7 @@ def test_snapshot_and_restore(solver_file, tmp_path, monkeypatch):
 
 # ---------------------------------------------------------------------------------------------- Python layers
 class Offset(caffe.Layer):
-    """Adds a parameter of its own."""
+    """Adds its own parameter."""
 
     def setup(self, bottom, top):
         self.blobs.add_blob(1, 2)

@@ -1,4 +1,4 @@
-"""caffe.Net as scripts written for pycaffe use it: constructor, names, batches, callbacks, files."""
+"""caffe.Net as used by pycaffe scripts: constructor, names, batches, callbacks, files."""
 import numpy as np
 import pytest
 
@@ -150,7 +150,7 @@ def test_scalar_outputs_have_one_value_for_each_batch(loss_net):
 
 
 # ---------------------------------------------------------------------------------------------- callbacks
-def test_callbacks_are_told_the_layer(loss_net):
+def test_callbacks_receive_the_layer(loss_net):
     calls = []
     for event in ("before_forward", "after_forward", "before_backward", "after_backward"):
         getattr(loss_net, event)(lambda index, event=event: calls.append((event, index)))

@@ -1,4 +1,4 @@
-"""Layers behind a Filter as ONNX: one model for any number of items that it lets through."""
+"""Layers after a Filter as ONNX: one model for any number of selected items."""
 import numpy as np
 import pytest
 from layer_examples import EXAMPLES, X, values_of
@@ -39,7 +39,7 @@ REFUSED_ALONG_ITEMS = {
 
 
 def filtered_net(example):
-    """The example's layer over items (N, ...) that a Filter lets through: all bottoms of as many items as the first."""
+    """The example's layer on items (N, ...) selected by a Filter: all bottoms have as many items as the first."""
     text, shapes, num_tops = example
     is_item = [shape[0] == shapes[0][0] for shape in shapes] if "ROI" not in text else [False, True]
     shapes = [(ITEMS, *shape[1:]) if flag else shape for shape, flag in zip(shapes, is_item, strict=True)]
@@ -85,7 +85,7 @@ def test_layers_that_need_to_know_the_number(example, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["conv", "ip", "softmax_loss", "infogain_loss", "accuracy", "euclidean_loss"])
-def test_a_filter_that_lets_nothing_through(name, tmp_path):
+def test_a_filter_that_selects_nothing(name, tmp_path):
     net = filtered_net(EXAMPLES[name])
     net.blobs["selector"].data[...] = 0
     net.forward()

@@ -1,4 +1,4 @@
-"""Losses and Accuracy as ONNX and as torch modules at the ends of their ranges."""
+"""Losses and Accuracy as ONNX and as torch modules, at the limits of their ranges."""
 import numpy as np
 import pytest
 import torch
@@ -38,7 +38,7 @@ def test_normalisers_with_all_labels_ignored_and_with_some(mode, kind, shape, tm
 
 @pytest.mark.parametrize("text", ["type: 'HingeLoss'", "type: 'SoftmaxWithLoss' loss_param { ignore_label: 0 }",
                                   "type: 'Accuracy' accuracy_param { ignore_label: 4 }"])
-def test_labels_are_cut_off_to_integers(text, tmp_path):
+def test_labels_are_truncated_to_integers(text, tmp_path):
     scores = np.random.default_rng(0).standard_normal((4, 6))
     check(net_with((text, [(4, 6), (4,)], 1), scores, [0.9, 1.5, 4.99, -0.5]), tmp_path / "net.onnx")
 
@@ -85,7 +85,7 @@ def test_equal_pairs_of_contrastive_loss_have_a_finite_gradient(tmp_path):
 
 
 def test_a_hopeless_score_keeps_its_gradient():
-    """The loss is clipped at log(FLT_MIN), where autograd would stop; Caffe's gradient is that of softmax."""
+    """The loss is clipped at log(FLT_MIN), where autograd gives 0; Caffe's gradient is that of softmax."""
     module = caffe.to_torch(net_of(("type: 'SoftmaxWithLoss'", [(1, 3), (1,)], 1)))
     scores = torch.tensor([[0.0, 500, 0]], requires_grad=True)
     loss = module(scores, torch.zeros(1))

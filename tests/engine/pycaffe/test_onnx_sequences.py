@@ -1,4 +1,4 @@
-"""Recurrent layers as ONNX and as torch modules: where sequences begin, states, several layers."""
+"""Recurrent layers as ONNX and as torch modules: starts of sequences, states, several layers."""
 import numpy as np
 import pytest
 import torch
@@ -16,9 +16,9 @@ FILLERS = "weight_filler { type: 'uniform' min: -0.8 max: 0.8 } bias_filler { ty
 
 
 @pytest.mark.parametrize("name", ["lstm", "rnn"])
-def test_states_of_earlier_passes_stay_behind(name, tmp_path):
+def test_states_of_earlier_passes_are_left_out(name, tmp_path):
     net = net_of(EXAMPLES[name])
-    net.blobs["x1"].data[...] = 1       # nothing begins: every pass of the net goes on where the last one ended
+    net.blobs["x1"].data[...] = 1       # no sequence begins: every pass of the net continues where the last one ended
     first = net.forward()["y0"].copy()
     assert np.abs(net.forward()["y0"] - first).max() > 1e-3
     caffe.to_onnx(net, tmp_path / "net.onnx")

@@ -1,4 +1,4 @@
-"""caffe.Profile and caffe.span: what is measured, with a clock that the tests set."""
+"""caffe.Profile and caffe.span: measurements with a clock that the tests set."""
 import itertools
 import json
 import re
@@ -22,7 +22,7 @@ layer { name: "loss" type: "EuclideanLoss" bottom: "y" bottom: "t" top: "loss" }
 
 
 class FakeClock:
-    """Every mark is later than the one before by another number of seconds."""
+    """Every mark follows the one before by a different number of seconds."""
 
     def __init__(self, steps=(1,)):
         self.now, self.marks, self._steps = 0.0, 0, itertools.cycle(steps)
@@ -54,7 +54,7 @@ def measure(source, step, iterations=8, **options):
 
 
 # ---------------------------------------------------------------------------------------------- spans
-def test_what_a_span_has_of_its_own_excludes_what_is_inside():
+def test_the_own_time_of_a_span_excludes_inner_spans():
     recorder = Recorder(FakeClock(steps=(1, 2, 4, 8, 16, 32)))
     with recorder.span("outer"):                # begins at 1
         with recorder.span("first"):            # 3 .. 7
@@ -67,7 +67,7 @@ def test_what_a_span_has_of_its_own_excludes_what_is_inside():
     assert recorder.take() == []
 
 
-def test_spans_that_are_open_cannot_be_taken_but_forgotten():
+def test_open_spans_cannot_be_taken_but_discarded():
     recorder = Recorder(FakeClock())
     with recorder.span("kept"):
         pass
@@ -79,7 +79,7 @@ def test_spans_that_are_open_cannot_be_taken_but_forgotten():
     assert [span.name for span in recorder.take()] == ["kept"]
 
 
-def test_a_span_ends_what_an_exception_left_open():
+def test_a_span_closes_those_left_open_by_an_exception():
     recorder = Recorder(FakeClock())
     with recorder.span("outer"):
         recorder.begin("layer that fails")
@@ -97,7 +97,7 @@ def test_observing_ends(solver):
         ("data", "forward"), ("fc", "forward"), ("loss", "forward")]
 
 
-def test_gpu_times_are_read_from_events_and_waited_for_once(monkeypatch):
+def test_gpu_times_are_read_from_events_with_one_synchronisation(monkeypatch):
     waits, clock = [], itertools.count(start=5, step=250)
 
     class Event:
@@ -192,7 +192,7 @@ def test_a_net_without_a_solver_and_named_spans(solver):
     assert [span.name for span in profile.spans] == ["iteration", "read", "data", "fc", "loss"] * 2
 
 
-def test_span_is_nothing_without_a_profile_and_in_other_threads(solver):
+def test_span_does_nothing_without_a_profile_and_in_other_threads(solver):
     def elsewhere():
         with caffe.span("thread"):
             pass

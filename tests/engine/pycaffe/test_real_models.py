@@ -1,4 +1,4 @@
-"""Published models: loaded, run, saved, loaded again, classified with, and exported."""
+"""Published models: load, run, save, reload, classify and export."""
 import numpy as np
 import pytest
 import torch
@@ -65,7 +65,7 @@ def test_as_onnx_model_by_the_command(shared_data, tmp_path, name):
 
 
 def test_a_fully_convolutional_net_takes_other_sizes(shared_data):
-    """PNet over an image gives at every place what it gives for the window there."""
+    """PNet on an image gives at every place what it gives for the window there."""
     net = load(shared_data, "det1")
     image = np.random.default_rng(1).uniform(-1, 1, (1, 3, 31, 40)).astype(np.float32)
     net.blobs["data"].reshape(*image.shape)

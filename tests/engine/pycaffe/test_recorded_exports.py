@@ -50,7 +50,7 @@ def compare(net, found, entry, arrays, factor=1):
 
 
 def is_refused(net, export, is_suitable=True):
-    """Nets that hold a Python layer, or are not suitable, must be refused; nothing else may be."""
+    """Nets with a Python layer, or otherwise unsuitable ones, must be refused, and no others."""
     if is_suitable and "Python" not in [layer.type for layer in net.engine_layers]:
         return False
     with pytest.raises(ValueError, match="its code is not ours|no outputs|TEST phase"):

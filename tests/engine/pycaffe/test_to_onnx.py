@@ -30,7 +30,7 @@ def test_ties_of_arg_max(tmp_path):
 
 
 def test_odd_regions_of_psroi_pooling(tmp_path):
-    """Halves are rounded away from zero; points, RoIs turned round and RoIs outside of the image."""
+    """Halves are rounded away from zero; points, inverted RoIs and RoIs outside the image."""
     corners = [(0.5, 1.5, 2.5, 20.5), (-2.5, -0.5, -0.5, 3), (4, 4, 4, 4), (9, 9, 2, 3), (90, 90, 99, 99),
                (0, 0, 27, 35)]
     net = net_of((EXAMPLES["psroi_pooling"][0], [(2, 18, 9, 7), (len(corners), 5)], 1))
@@ -96,7 +96,7 @@ def test_an_output_that_is_an_input_is_copied(tmp_path):
     assert list(run(tmp_path / "net.onnx", {"x": np.ones((2, 3), np.float32)})) == ["x_2"]
 
 
-def test_layers_without_conversion_are_all_named():
+def test_all_layers_without_conversion_are_named():
     text = """
     layer { name: "d" type: "DummyData" top: "x" top: "z" dummy_data_param { shape { dim: 4 dim: 2 }
             data_filler { value: 1 } data_filler { type: "uniform" max: 1 } } }

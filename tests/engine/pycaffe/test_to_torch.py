@@ -14,7 +14,7 @@ from caffe.proto.prototxt import parse
 
 NO_GRADIENT = {"batch_reindex", "threshold", "arg_max", "arg_max_values", "arg_max_all", "prior_box", "embed",
                "stochastic_pool", "accuracy", "accuracy_of_classes", "dummy_data", "parameter"}
-# Bottoms that the engine gives no gradient, beside those that a layer's class names.
+# Bottoms that get no gradient from the engine, in addition to those that a layer's class names.
 CONSTANT_BOTTOMS = {"Crop": (1,), "Filter": (2,), "LSTM": (3, 4), "PSROIPooling": (1,), "RNN": (2,), "ROIAlign": (1,),
                     "ROIPooling": (1,), "SmoothL1Loss": (2, 3), "Upsample": (1,)}
 
@@ -54,7 +54,7 @@ def test_gradients_are_those_of_the_net(name):
     random, total = np.random.default_rng(7), 0
     for value, output in zip(outputs, net.outputs, strict=True):
         weight = random.standard_normal(net.blobs[output].shape).astype(np.float32)
-        weight *= layer.type != "BN" or output == "y0"       # the engine takes no gradient for BN's statistics
+        weight *= layer.type != "BN" or output == "y0"       # the engine computes no gradient of BN's statistics
         net.blobs[output].diff[...] = weight
         if value.requires_grad:
             total = total + (value * torch.tensor(weight)).sum()
@@ -149,7 +149,7 @@ def test_batch_norm_learns_its_statistics_in_training():
 
 
 def test_training_step_of_torch_is_that_of_the_net():
-    """One step of SGD on a loss inside of the net."""
+    """One step of SGD on a loss inside the net."""
     text = NET + ('layer { name: "t" type: "Input" top: "t" input_param { shape { dim: 2 dim: 5 } } }\n'
                   'layer { name: "loss" type: "EuclideanLoss" bottom: "sum" bottom: "t" top: "loss" }\n'
                   'layer { name: "quiet" type: "Silence" bottom: "other" }')
@@ -183,7 +183,7 @@ def test_export_and_tracing(name):
     module, inputs = caffe.to_torch(net), tuple(inputs_of(net))
     want = module(*inputs)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")         # sizes become constants; torch.jit says that it is old
+        warnings.simplefilter("ignore")         # sizes become constants; torch.jit is deprecated
         traced, exported = torch.jit.trace(module, inputs), torch.export.export(module, inputs, strict=False)
     other = [tensor + 1 for tensor in inputs]
     for program in (traced, exported.module()):
@@ -191,13 +191,13 @@ def test_export_and_tracing(name):
         torch.testing.assert_close(program(*other), module(*other))
 
 
-def test_constants_are_no_part_of_the_state():
+def test_constants_are_not_part_of_the_state():
     module = caffe.to_torch(net_of(EXAMPLES["dummy_data"]))
     assert not module.state_dict() and not list(module.parameters())
     assert all(value.dtype == torch.float64 for value in module.double()())
 
 
-def test_layers_that_cannot_be_modules_are_all_named():
+def test_all_layers_that_cannot_be_modules_are_named():
     text = """
     layer { name: "d" type: "DummyData" top: "x" dummy_data_param { shape { dim: 1 dim: 2 }
             data_filler { type: "gaussian" } } }

@@ -1,4 +1,4 @@
-"""Files of the engine and of the detector are written by the same rule: complete and on the disk, or not at all."""
+"""Files of the engine and the detector are written atomically: complete and synced to disk, or not at all."""
 import os
 import stat
 
@@ -22,7 +22,7 @@ def test_a_failed_write_keeps_the_old_file(atomic_path, tmp_path):
 
 
 @BOTH
-def test_content_and_then_name_reach_the_disk(atomic_path, tmp_path, monkeypatch):
+def test_content_reaches_the_disk_before_the_name(atomic_path, tmp_path, monkeypatch):
     done = []
 
     def fsync(descriptor):
@@ -38,7 +38,7 @@ def test_content_and_then_name_reach_the_disk(atomic_path, tmp_path, monkeypatch
 
 
 @BOTH
-def test_a_link_stays_and_its_file_is_replaced(atomic_path, tmp_path):
+def test_a_link_is_kept_and_its_file_is_replaced(atomic_path, tmp_path):
     real, link = tmp_path / "elsewhere" / "a.json", tmp_path / "link.json"
     real.parent.mkdir()
     real.write_text("old")

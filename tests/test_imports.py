@@ -1,4 +1,4 @@
-"""Imports go one way in both halves, and the detector knows the engine only by pycaffe's public names."""
+"""Imports follow one order in engine and detector; the detector knows the engine only by pycaffe's public names."""
 import ast
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -12,11 +12,11 @@ ENGINE_ORDER = [f"caffe.{part}" for part in (
     "errors", "atomic", "proto", "engine.device", "engine.blob", "engine.fillers", "kernels", "engine.layer",
     "engine.bases", "engine.layers", "engine.graph", "engine.files", "engine.construction", "engine.net",
     "engine.solvers", "engine.parallel", "pycaffe")]
-# py-faster-rcnn's names put what trains and tests beside the settings, above which they stand
+# py-faster-rcnn's names put training and test in the same package as the settings that they depend on
 LIB_ORDER = ["utils", "nms", "fast_rcnn", "datasets", "roi_data_layer", "fast_rcnn.train", "fast_rcnn.test", "rpn",
              "net_definitions", "checks", "commands", "alt_opt", "fast_rcnn.cli", "fast_rcnn.data_set"]
 PUBLIC = ("caffe", "caffe.io", "caffe.proto", "caffe.proto.caffe_pb2", "caffe.net_spec")
-OPTIONAL = {"prototxt.py": "caffe.proto.prototxt"}      # where our own modules are used if they are there
+OPTIONAL = {"prototxt.py": "caffe.proto.prototxt"}      # our own modules, used if available
 
 
 def modules_imported(path: Path, package: str) -> set[str]:
@@ -34,20 +34,20 @@ def modules_imported(path: Path, package: str) -> set[str]:
 
 
 def place(module: str, order: list[str]) -> int | None:
-    """Position of a module in an order; the longest matching entry counts."""
+    """Position of a module in an order, by the longest matching entry."""
     matches = [entry for entry in order if module == entry or module.startswith(entry + ".")]
     return order.index(max(matches, key=len)) if matches else None
 
 
 def later_imports(path: Path, module: str, order: list[str]) -> set[str]:
-    """What a module imports, anywhere in it, that has a later place than its own."""
+    """Imports of a module, at any level, that come later in the order than the module."""
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     own = place(module, order)
     return {name for name in modules_imported(path, package) if (place(name, order) or 0) > (own or 0)}
 
 
 def module_name(path: Path, root: Path) -> str:
-    """Full name of a module or package, from the folder that holds its outermost package."""
+    """Full name of a module or package, relative to the folder of its outermost package."""
     return ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
 
 
@@ -73,13 +73,13 @@ def test_lib_imports_only_what_comes_before(path):
     assert not later, f"{module} imports {sorted(later)}, which come after it"
 
 
-def test_no_module_of_lib_imports_itself_by_way_of_others():
+def test_no_module_of_lib_imports_itself_indirectly():
     imports = {}
     for path in LIB_FILES:
         module = module_name(path, LIB)
         imports[module] = modules_imported(path, module.rpartition(".")[0]) - {module}
     graph = {module: found & set(imports) for module, found in imports.items()}
-    TopologicalSorter(graph).prepare()      # raises CycleError, which names the circle
+    TopologicalSorter(graph).prepare()      # raises CycleError, which names the cycle
 
 
 @pytest.mark.parametrize("path", sorted((ENGINE / "engine" / "layers").glob("*.py")), ids=lambda path: path.name)

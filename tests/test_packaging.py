@@ -1,4 +1,4 @@
-"""The sdist and the wheel hold what they should, and the wheel works in an environment of its own."""
+"""The sdist and the wheel are complete, and the wheel works in a separate environment."""
 import importlib.metadata
 import os
 import re
@@ -42,7 +42,7 @@ def is_installed(name: str, oldest: tuple[int, int]) -> bool:
 
 
 def missing() -> list[str]:
-    """What this machine lacks for building and installing a wheel."""
+    """What this machine lacks to build and install a wheel."""
     compiler = (os.environ.get("CXX") or sysconfig.get_config_var("CXX") or "c++").split()[0]
     packages = [f"{name} {oldest[0]}.{oldest[1]}" for name, oldest in BUILT_WITH.items()
                 if not is_installed(name, oldest)]
@@ -54,7 +54,7 @@ pytestmark = [pytest.mark.slow,
 
 
 def run(*command: object, cwd: Path) -> str:
-    """Standard output of a program that must succeed; it sees nothing of the checkout."""
+    """Standard output of a program that must succeed; it cannot import from the checkout."""
     environment = {name: value for name, value in os.environ.items()
                    if name not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
     done = subprocess.run([str(word) for word in command], cwd=cwd, env=environment, capture_output=True, text=True)
@@ -68,7 +68,7 @@ def pip(*command: object, cwd: Path) -> str:
 
 @pytest.fixture(scope="module")
 def sdist(tmp_path_factory) -> Path:
-    """Built from a copy of the sources, as the checkout may hold what other builds left."""
+    """Built from a copy of the sources, as the checkout may contain other build products."""
     folder = tmp_path_factory.mktemp("sources")
     for path in ROOT.iterdir():
         if path.is_file():
@@ -84,7 +84,7 @@ def sdist(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def wheel(sdist, tmp_path_factory) -> Path:
-    """Built from the sdist: what that lacks is missing here too."""
+    """Built from the sdist: what the sdist lacks is missing here too."""
     out = tmp_path_factory.mktemp("wheel")
     pip("wheel", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--wheel-dir", out, sdist, cwd=out)
     [path] = out.iterdir()
@@ -93,9 +93,9 @@ def wheel(sdist, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def environment(wheel, tmp_path_factory) -> Path:
-    """A new environment with the wheel in it, that finds the other packages in those of the running Python.
+    """A new environment with the wheel, and with the other packages of the running Python.
 
-    A .pth file appends their folders to sys.path, after that of the wheel; .pth files in these folders, as that of an
+    A .pth file appends their folders to sys.path, after the wheel's; .pth files in these folders, such as that of an
     editable installation, are not read.
     """
     folder = tmp_path_factory.mktemp("environment")
@@ -114,7 +114,7 @@ def elsewhere(tmp_path) -> Path:
 
 
 def in_sdist(sdist: Path) -> set[str]:
-    """Files, without the folder that holds all of them."""
+    """Files, relative to the top folder."""
     with tarfile.open(sdist) as archive:
         return {name.partition("/")[2] for name in archive.getnames()}
 
@@ -125,12 +125,12 @@ def in_wheel(wheel: Path) -> set[str]:
 
 
 def engine_files(*patterns: str) -> set[str]:
-    """Files of the engine in the checkout, relative to its folder of packages."""
+    """Files of the engine in the checkout, relative to its package folder."""
     files = {path.relative_to(ROOT / ENGINE) for pattern in patterns for path in (ROOT / ENGINE).rglob(pattern)}
     return {path.as_posix() for path in files if "__pycache__" not in path.parts}
 
 
-def test_the_sdist_holds_the_engine_and_what_builds_it(sdist):
+def test_the_sdist_contains_the_engine_and_its_build_files(sdist):
     found = in_sdist(sdist)
     expected = {(ENGINE / name).as_posix() for name in engine_files(*PACKED, "*.pyx")}
     expected |= {"setup.py", "pyproject.toml", "LICENSE", "NOTICE", "caffe-fast-rcnn/README.md"}
@@ -139,7 +139,7 @@ def test_the_sdist_holds_the_engine_and_what_builds_it(sdist):
     assert not {name for name in found if name.startswith(("lib/", "tests/")) or name.endswith((".cpp", ".so"))}
 
 
-def test_the_wheel_holds_the_engine_alone(wheel):
+def test_the_wheel_contains_only_the_engine(wheel):
     found = in_wheel(wheel)
     packed, [kernels] = engine_files(*PACKED), [name for name in found if name.endswith(".so")]
     assert kernels.startswith("caffe/kernels/_cpu.")
@@ -154,7 +154,7 @@ def test_the_version_is_that_of_the_source(sdist, wheel):
     assert sdist.name == f"caffe-{version}.tar.gz" and wheel.name.startswith(f"caffe-{version}-")
 
 
-def test_cython_is_needed_for_the_build_alone(wheel):
+def test_cython_is_needed_only_for_the_build(wheel):
     with zipfile.ZipFile(wheel) as archive:
         [metadata] = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
         text = archive.read(metadata).decode().lower()

@@ -239,7 +239,7 @@ def test_nms_sorted_of_odd_input():
         nms_sorted(torch.zeros(2, 5), 0.5)
 
 
-def test_gradient_mode_of_the_caller_does_not_matter():
+def test_requires_grad_of_the_caller_does_not_matter():
     x = torch.ones(1, 2, 3, 4, requires_grad=True)
     y, _ = roi_pool_forward(x, torch.tensor([[0.0, 0, 0, 3, 2]]), 1, 1, 1.0)
     assert not y.requires_grad

@@ -71,7 +71,7 @@ def test_bfloat16_is_close_to_float32_but_not_equal():
         a, b = exact.blobs[name].data, rounded.blobs[name].data
         np.testing.assert_allclose(b, a, atol=0.03 * np.abs(a).max(), err_msg=name)
         assert np.any(a != b), name
-    # One comparison for all gradients: values that round to the same number may change which one is the maximum
+    # All gradients together: where values round to the same number another may be the maximum, which moves single ones
     a, b = gradients(exact), gradients(rounded)
     assert 0.98 < a @ b / np.linalg.norm(a) / np.linalg.norm(b) < 1 - 1e-6
 

@@ -283,7 +283,7 @@ def test_snapshot_prefix_that_is_a_folder(tmp_path):
     assert (tmp_path / "my_solver_iter_0.solverstate").exists()
 
 
-def test_weights_are_found_beside_a_moved_state(tmp_path):
+def test_weights_are_found_next_to_a_moved_state(tmp_path):
     solver = make(SGD, snapshot_prefix=str(tmp_path / "s"))
     solver.step(1)
     state = solver.snapshot()

@@ -6,9 +6,9 @@
     def test_losses(case):
         case.check("loss", roi_losses(case.inputs["cls_prob"], ...))
 
-Contract cases are chosen by their group and by the arrays they hold (`has`), never by their names, so that another
-folder of the same format can be checked: pytest tests --golden-detector DIR. A quirk is one particular question; its
-test names the case and is skipped where the folder has no such case.
+Contract cases are selected by their group and the arrays they hold (`has`), never by name, so that another folder of
+the same format can be checked: pytest tests --golden-detector DIR. A quirk is one particular question; its test names
+the case and is skipped if the folder does not have it.
 """
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ import numpy as np
 
 @dataclass
 class Case:
-    """One recorded call: inputs, outputs, the settings it read and the tolerance of each output."""
+    """One recorded call: inputs, outputs, settings and the tolerance of each output."""
     name: str
     group: str
     kind: str                       # 'contract', 'quirk' or 'seeded'
@@ -38,7 +38,7 @@ class Case:
         compare(self, name, got)
 
     def split(self, name: str, counts: str) -> list[np.ndarray]:
-        """Parts of a concatenated input or output by its `*_counts` array."""
+        """Parts of a concatenated input or output, split by its `*_counts` array."""
         arrays = {**self.outputs, **self.inputs}
         return np.split(arrays[name], np.cumsum(arrays[counts].reshape(-1))[:-1])
 
@@ -49,7 +49,7 @@ def read_index(folder: str | Path) -> list[dict[str, Any]]:
 
 
 def selects(entry: dict[str, Any], group: str, *kinds: str, name: str = "", has: str | None = None) -> bool:
-    """Whether an entry is of a group, of one of `kinds` (any if none), begins with `name`, holds the array `has`."""
+    """Whether an entry is of a group and one of `kinds` (any if none), starts with `name` and holds the array `has`."""
     return (entry["group"] == group and (not kinds or entry["kind"] in kinds) and entry["name"].startswith(name)
             and (has is None or has in entry["arrays"]))
 
@@ -60,7 +60,7 @@ def load_cases(folder: str | Path, *selection: str, **named: str) -> list[Case]:
 
 
 def load_case(folder: str | Path, entry: dict[str, Any]) -> Case:
-    """The case of an entry of the index."""
+    """Load the case of an index entry."""
     with np.load(Path(folder) / entry["file"], allow_pickle=False) as file:
         arrays = {key: file[key] for key in file.files}
     fields = {key: entry[key] for key in ("name", "group", "kind", "config", "params", "notes", "tolerance")}
@@ -85,7 +85,7 @@ def compare(case: Case, name: str, got: Any) -> None:
 
 
 def golden(*selection: str, **named: str):
-    """Run the decorated test once for every case that `selects` picks, handed over as `case`."""
+    """Run the decorated test once for every case that `selects` picks, passed as `case`."""
     def mark(function):
         function.golden = selection, named
         return function
@@ -93,7 +93,7 @@ def golden(*selection: str, **named: str):
 
 
 def generate(metafunc) -> None:
-    """To be imported by a test module under the name pytest_generate_tests."""
+    """For import by a test module under the name pytest_generate_tests."""
     selection = getattr(metafunc.function, "golden", None)
     if selection:
         cases = load_cases(metafunc.config.getoption("--golden-detector"), *selection[0], **selection[1])

@@ -1,12 +1,12 @@
-"""Trains each stage of the Tiny nets for 20 iterations on six small scenes, and records what happens.
+"""Trains each stage of the Tiny nets for 20 iterations on six small scenes and records losses and weights.
 
     python tests/golden/record_trajectories.py [STAGE ...]
 
-rewrites tests/golden/trajectories/<stage>.json; test_trajectories.py trains again and compares. Record anew only
-for a change that is meant to change the numbers of a training, and say so in its commit. Nothing here depends on
-the stage before, on PyTorch's random numbers or on an image codec that loses anything: weights and proposals come
-from NumPy's legacy generator, whose numbers are frozen, images are PNG files at the size they are trained at, and
-the Tiny nets have no dropout. Which images and examples make a batch follows from RNG_SEED.
+rewrites tests/golden/trajectories/<stage>.json; test_trajectories.py trains again and compares. Record again only
+for a change that is meant to change the numbers of training, and say so in its commit. Nothing here depends on the
+previous stage, on PyTorch's random numbers or on a lossy image codec: weights and proposals come from NumPy's legacy
+generator, whose numbers are frozen, images are PNG files at their training size, and the Tiny nets have no dropout.
+The images and examples of a batch follow from RNG_SEED.
 """
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from roi_data_layer.roidb import add_bbox_regression_targets
 
 STAGES = {"stage1_rpn": "60k80k", "stage1_fast_rcnn": "30k40k", "stage2_rpn": "60k80k", "stage2_fast_rcnn": "30k40k"}
 ITERATIONS = 20
-# A net of rectifiers jumps where rounding changes a sign, a pooling maximum or the order of two losses. With this seed,
-# these small outputs and this learning rate no such jump follows from a change of every weight by a millionth.
+# A ReLU net jumps where rounding changes a sign, a pooling maximum or the order of two losses. With this seed, these
+# small outputs and this learning rate, changing every weight by a millionth causes no such jump.
 SEED, OUTPUT_STD = 3, 0.01
-# The rate drops within the record, and the decay is large enough for twenty iterations to show it
+# The rate drops within the record, and the decay is large enough to show within twenty iterations
 SOLVER = {"base_lr": 0.0003, "stepsize": 12, "weight_decay": 0.05, "display": 0}
 NUM_CLASSES = 21                        # of the shipped nets; the scenes have objects of four of them
 CLASSES = {"ball": 1, "brick": 5, "ring": 14, "star": 20}
@@ -52,7 +52,7 @@ SETTINGS = {
 
 
 def load_roidb() -> list[Entry]:
-    """The six scenes: their objects, and sixty proposals each around the objects and anywhere."""
+    """The six scenes: their objects, and sixty proposals each, around the objects and at random."""
     random, roidb = np.random.RandomState(11), []
     for scene in json.loads((FOLDER / "scenes.json").read_text()):
         width, height = scene["width"], scene["height"]
@@ -68,7 +68,7 @@ def load_roidb() -> list[Entry]:
 
 
 def set_weights(net: Any) -> None:
-    """Uniform weights with the variance 2 / inputs, smaller for outputs; the same for a layer in every net."""
+    """Uniform weights with variance 2 / inputs, smaller for outputs; the same for a layer in every net."""
     for name, blobs in net.params.items():
         name, (weights, bias) = name.removesuffix("_readonly"), (blob.data for blob in blobs)
         random = np.random.RandomState([SEED, zlib.crc32(name.encode())])
@@ -78,7 +78,7 @@ def set_weights(net: Any) -> None:
 
 
 def make_solver(stage: str) -> Any:
-    """The shipped solver of a stage with its net, apart from the numbers in SOLVER."""
+    """The shipped solver of a stage with its net, except for the numbers in SOLVER."""
     shipped = ROOT / "models" / "Tiny" / "faster_rcnn_alt_opt" / f"{stage}_solver{STAGES[stage]}.pt"
     param = prototxt.read_solver(shipped)
     param.train_net = str(shipped.parent / f"{stage}_train.pt")
@@ -108,7 +108,7 @@ def set_up(stage: str, on_gpu: bool = False) -> Any:
 
 
 def losses_of(net: Any) -> dict[str, float]:
-    """The loss blobs; with hard example mining also the mean loss of all RoIs before the choice."""
+    """The loss blobs; with hard example mining also the mean loss of all RoIs before selection."""
     losses = {name: float(net.blobs[name].data) for name in net.outputs if "loss" in name}
     if "rois_hard" in net.blobs:
         names = ("cls_prob_readonly", "labels", "bbox_pred_readonly", "bbox_targets", "bbox_inside_weights",
@@ -118,7 +118,7 @@ def losses_of(net: Any) -> dict[str, float]:
 
 
 def examples_of(net: Any) -> list[int]:
-    """What was trained on, as counts: objects and background among the anchors, or RoIs, hard ones, hard objects."""
+    """Counts of training examples: objects and background among the anchors, or RoIs, hard ones, hard objects."""
     if "rois_hard" in net.blobs:
         return [len(net.blobs["rois"].data), len(net.blobs["rois_hard"].data),
                 int((net.blobs["labels_hard"].data > 0).sum())]
@@ -148,7 +148,7 @@ def train(stage: str, on_gpu: bool = False) -> dict[str, Any]:
 
 
 def make_scenes() -> None:
-    """Draw the six scenes, with 16 grey levels so that the files are small. Done once; the files are the data."""
+    """Draw the six scenes, with 16 grey levels to keep the files small. Done once; the files are the data."""
     import cv2
 
     from datasets.demo_scenes import make_scene

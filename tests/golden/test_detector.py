@@ -1,4 +1,4 @@
-"""Every recorded detector case that is a contract is run by a test of tests/lib, in whatever folder it lies."""
+"""Every recorded detector case that is a contract is run by a test in tests/lib, in any of its folders."""
 import ast
 from pathlib import Path
 
@@ -35,12 +35,12 @@ def test_every_contract_case_is_run(selections, folder):
 
 
 def test_contract_cases_are_not_chosen_by_name(selections):
-    """A test that names cases would be skipped, without a word, where a folder has other names."""
+    """A test that names cases would be skipped silently if a folder has other names."""
     assert selections and all("quirk" in words for words, named in selections if "name" in named)
 
 
 def test_arrays_are_those_of_the_index(folder):
-    """Types and shapes in index.json are the files' own: a case cannot be chosen for an array that it lacks."""
+    """Types and shapes in index.json match the files: a case cannot be selected for an array that it lacks."""
     for entry in read_index(folder):
         case = load_case(folder, entry)
         arrays = {**{f"in_{key}": value for key, value in case.inputs.items()},

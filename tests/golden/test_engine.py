@@ -1,4 +1,4 @@
-"""Every recorded engine case, run by tests/golden/check_golden.py in a worker process, also on a GPU where there is one."""
+"""Every recorded engine case, run by tests/golden/check_golden.py in a worker process, also on a GPU if available."""
 import argparse
 import json
 import os

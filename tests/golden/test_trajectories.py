@@ -1,9 +1,9 @@
-"""Twenty iterations of each training stage give the losses and weights that were recorded.
+"""Twenty iterations of each training stage give the recorded losses and weights.
 
-Measured on one machine, against the record: with two threads, without oneDNN and in float64 losses differ by up to
-1.0e-6 of their value and norms of weights by up to 1.2e-7, in the last iterations no more than in the first ones. The
-tolerances are ten to twenty times that, and on a GPU, which sums in another order, ten times as large again. What was
-trained on must agree exactly.
+Measured on one machine against the record: with two threads, without oneDNN and in float64 losses differ by up to
+1.0e-6 of their value and norms of weights by up to 1.2e-7, in the last iterations no more than in the first. The
+tolerances are ten to twenty times that, and ten times larger again on a GPU, which sums in another order. Counts of
+training examples must agree exactly.
 """
 import json
 
@@ -24,7 +24,7 @@ def where(request) -> str:
 
 @pytest.fixture(scope="module", params=STAGES)
 def records(request, where) -> tuple[dict, dict]:
-    """What was recorded of a stage, and what happens now."""
+    """The record of a stage, and the result of training it now."""
     recorded = json.loads((FOLDER / f"{request.param}.json").read_text())
     return recorded, train(request.param, on_gpu=where == "gpu")
 
@@ -40,7 +40,7 @@ def test_it_starts_from_the_same_weights(records, where):
 
 
 def test_batches_hold_the_same_examples(records):
-    """Where this fails from the first iteration on, sampling changed (or NumPy's random numbers), not the engine."""
+    """If this fails from the first iteration on, sampling changed (or NumPy's random numbers), not the engine."""
     recorded, now = records
     assert now["examples"] == recorded["examples"]
 
@@ -55,7 +55,7 @@ def test_weights_after_the_last_iteration(records, where):
 
 
 def test_the_record_can_show_changes(records):
-    """Losses fall, and every parameter either moves by more than the tolerance or is frozen and stays exactly."""
+    """Losses fall, and every parameter either moves by more than the tolerance or is frozen and does not move."""
     recorded, _ = records
     assert sum(recorded["losses"][-1].values()) < 0.8 * sum(recorded["losses"][0].values())
     for name, before in recorded["norms_before"].items():

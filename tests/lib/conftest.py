@@ -1,1 +1,1 @@
-"""Makes the helpers beside this file importable from the tests in the folders below it."""
+"""Makes the helpers in this folder importable from the tests in its subfolders."""

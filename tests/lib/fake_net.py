@@ -1,4 +1,4 @@
-"""A net that records what it is fed and answers with given arrays."""
+"""A net that records its inputs and returns given arrays."""
 import numpy as np
 
 
@@ -11,7 +11,7 @@ class FakeBlob:
 
 
 class FakeNet:
-    """`answers` are the outputs of every forward; those in `inner` are blobs that are no outputs."""
+    """`answers` are the outputs of every forward; those in `inner` are internal blobs."""
 
     def __init__(self, inputs, answers, inner=()):
         self.inputs, self.inner = inputs, inner

@@ -38,7 +38,7 @@ def run_layer(cls, param_str, bottoms, num_tops, phase=caffe.TRAIN):
 
 
 def set_config(config):
-    """Default settings, changed by those that a recorded case names."""
+    """Default settings, changed by those of a recorded case."""
     reset_cfg()
     cfg_from_list([word for pair in config.items() for word in pair])
     return cfg

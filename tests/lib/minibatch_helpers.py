@@ -1,4 +1,4 @@
-"""A data layer on some pictures, and its batches."""
+"""A data layer on a few pictures, and its batches."""
 import cv2
 import numpy as np
 from layer_runner import make_layer, set_config

@@ -1,4 +1,4 @@
-"""A program: trains, makes proposals and detects with lib on a Caffe that has no more than BVLC's public names.
+"""A program: trains, generates proposals and detects with lib on a Caffe with only BVLC's public names.
 
 Arguments: the data set, a folder for results, a folder of Tiny's nets for its classes.
 """
@@ -29,7 +29,7 @@ class Solver:
 
 
 def forget_ours():
-    """Take away what lib may use where it is there: our names, and our methods of nets, blobs and solvers."""
+    """Remove what lib uses only if available: our names, and our methods of nets, blobs and solvers."""
     blob = caffe.Blob
     for name in [name for name in vars(caffe) if not name.startswith("_") and name not in BVLC]:
         delattr(caffe, name)

@@ -1,6 +1,6 @@
-"""What Python layers do where values lie on a device: here one that takes them and never gives them back.
+"""Python layers with values on a device, here one from which values cannot be fetched.
 
-So what passes here does not wait for a GPU.
+What passes here does not wait for a GPU.
 """
 import importlib
 
@@ -20,7 +20,7 @@ from rpn.proposals import ProposalSettings
 
 @pytest.fixture(autouse=True)
 def elsewhere(monkeypatch):
-    """In place of CUDA; to fetch values from it is a NotImplementedError."""
+    """In place of CUDA; fetching values from it raises NotImplementedError."""
     reset_cfg()
     monkeypatch.setattr(device, "current_device", lambda: torch.device("meta"))
 
@@ -38,7 +38,7 @@ def device_blob(*shape):
 
 
 def run_passes(cls, param_str, bottom, num_tops):
-    """Two passes; between them other layers use the tops as tensors. Returns the tops' arrays."""
+    """Two passes, between which other layers use the tops as tensors; returns the tops' arrays."""
     layer, top = cls(), [caffe.Blob() for _ in range(num_tops)]
     layer.param_str, layer.phase = param_str, caffe.TRAIN
     layer.setup(bottom, top)
@@ -49,7 +49,7 @@ def run_passes(cls, param_str, bottom, num_tops):
     return [blob.data for blob in top]
 
 
-def test_anchor_targets_need_no_more_than_the_shape_of_scores_and_image():
+def test_anchor_targets_need_only_the_shape_of_scores_and_image():
     bottom = [device_blob(1, 18, 5, 7), host_blob([[20, 16, 70, 60, 3]]), host_blob([[80, 112, 1]]),
               device_blob(1, 3, 80, 112)]
     labels, *maps = run_passes(AnchorTargetLayer, "'feat_stride': 16\n'scales': [1, 2, 4]", bottom, 4)
@@ -57,7 +57,7 @@ def test_anchor_targets_need_no_more_than_the_shape_of_scores_and_image():
     assert [blob.shape for blob in maps] == [(1, 36, 5, 7)] * 3 and all(blob.any() for blob in maps)
 
 
-def test_proposal_targets_are_made_on_the_host():
+def test_proposal_targets_are_computed_on_the_host():
     bottom = [host_blob([[0, 22, 17, 70, 60], [0, 0, 0, 30, 20]]), host_blob([[20, 16, 70, 60, 3]])]
     rois, labels, *_ = run_passes(ProposalTargetLayer, "'num_classes': 4", bottom, 5)
     assert len(rois) == len(labels) and 3 in labels
@@ -67,7 +67,7 @@ def on_device(*shape):
     return torch.empty(shape, device="meta")
 
 
-def test_hard_examples_are_mined_without_a_look_at_a_value():
+def test_hard_examples_are_mined_without_reading_a_value():
     boxes = [on_device(31, 24) for _ in range(4)]
     losses = ohem_tensors.roi_losses(on_device(31, 6), on_device(31), *boxes)
     hard = ohem_tensors.select_hard_examples(losses, 13)
@@ -75,8 +75,8 @@ def test_hard_examples_are_mined_without_a_look_at_a_value():
     assert [tuple(row.shape) for row in rows] == [(13,), (13, 5), (13,), (13, 24), (13, 24), (13, 24)]
 
 
-def test_proposals_are_found_without_a_look_at_a_value(monkeypatch):
-    """The kernel, which has no twin there, left out."""
+def test_proposals_are_found_without_reading_a_value(monkeypatch):
+    """Without the kernel, which the device lacks."""
     monkeypatch.setattr(importlib.import_module("caffe.kernels.nms"), "_sweep_cpu", lambda *arguments: None)
     boxes, scores, number = proposal_tensors.proposals(
         on_device(90), on_device(90, 4), (80, 112, 1.5), on_device(90, 4), ProposalSettings(60, 20))

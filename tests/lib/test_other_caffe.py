@@ -1,4 +1,4 @@
-"""lib needs no more of Caffe than BVLC's public names; what ours has besides is used where it is there."""
+"""lib needs only BVLC's public names of Caffe; our extensions are used if available."""
 import os
 import subprocess
 import sys

@@ -9,7 +9,7 @@ from roi_data_layer.prefetch import Waits
 
 
 class Numbers(caffe.Layer):
-    """Tops: data (2, 5) and target (2, 12), functions of the number of the pass. May ask its process to stop."""
+    """Tops: data (2, 5) and target (2, 12), functions of the pass number. Can ask its process to stop."""
 
     stop_at = None
 

@@ -1,4 +1,4 @@
-"""The nets that the tests of this folder look at."""
+"""The nets used by the tests in this folder."""
 import shutil
 from pathlib import Path
 
@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory) -> Path:
-    """A copy of models/, with the nets that are made on demand beside those that are shipped."""
+    """A copy of models/, with the nets generated on demand next to the shipped ones."""
     folder = tmp_path_factory.mktemp("project") / "models"
     shutil.copytree(ROOT / "models", folder)
     for net in NETS:

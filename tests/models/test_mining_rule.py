@@ -1,4 +1,4 @@
-"""A mining rule of one's own: the example of docs/mining_rule.md passes the checks, trains and resumes exactly."""
+"""A custom mining rule: the example of docs/mining_rule.md passes the checks, trains and resumes exactly."""
 import os
 import re
 import signal

@@ -1,4 +1,4 @@
-"""The prototxts: those shipped equal to their definitions, all readable, with the right class and anchor counts."""
+"""The prototxts: shipped ones equal their definitions; all are readable, with the right class and anchor counts."""
 from pathlib import Path
 
 import make_models
@@ -27,14 +27,14 @@ def outputs(layer) -> int:
 
 
 @pytest.mark.parametrize("net", NETS)
-def test_shipped_files_are_the_generated_ones(net):
+def test_shipped_files_equal_the_generated_ones(net):
     shipped = {file: (MODELS / file).read_text() for file in SHIPPED_FILES if file.startswith(f"{net}/")}
     definition = {file: text for file, text in model_files(net).items() if is_shipped(file)}
     assert shipped == definition and len(shipped) == 13, "run tools/make_models.py"
 
 
 def test_no_setting_is_an_empty_list(monkeypatch):
-    """BVLC's NetSpec looks at the first entry of every list."""
+    """BVLC's NetSpec reads the first entry of every list."""
     class Function(net_spec.Function):
         def __init__(self, type_name, inputs, params):
             assert [] not in params.values(), (type_name, params)
@@ -172,7 +172,7 @@ def test_make_models_writes_files_that_name_each_other(tmp_path, capsys):
     assert "23 files" in capsys.readouterr().out
 
 
-def test_make_models_writes_models_anew(tmp_path, monkeypatch, capsys):
+def test_make_models_rewrites_models(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(make_models, "MODELS", tmp_path / "models")
     monkeypatch.setattr(make_models._init_paths, "ROOT", tmp_path)
     assert make_models.main([]) == 0
@@ -188,7 +188,7 @@ def test_make_models_writes_models_anew(tmp_path, monkeypatch, capsys):
     (dict(net="ZF", anchor_scales=(8, -1)), r"anchor scales \[8, -1\]"),
     (dict(net="ZF", anchor_ratios=(1, 1.0)), r"anchor ratios \[1, 1\]"),
 ])
-def test_impossible_tasks_are_named(tmp_path, settings, words):
+def test_impossible_tasks_are_reported(tmp_path, settings, words):
     with pytest.raises(ValueError, match=words):
         make_models.make_models(**settings, out_dir=tmp_path)
     assert not list(tmp_path.iterdir())

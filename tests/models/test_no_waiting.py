@@ -1,7 +1,7 @@
-"""Training on a GPU gives the CPU's losses, and waits only where tops get their shapes from values.
+"""Training on a GPU gives the CPU's losses, and waits only where shapes of tops depend on values.
 
-The waits are told without a GPU: arrays of blobs note on which side their values would be, and PyTorch tells of each
-value that is asked for.
+Waits are detected without a GPU: arrays of blobs record on which side their values would be, and PyTorch reports each
+value that is fetched.
 """
 import contextlib
 import traceback
@@ -25,17 +25,17 @@ from rpn import proposal_layer
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = (ROOT / "lib", ROOT / "caffe-fast-rcnn")
-HIDDEN = ("blob.py",)       # whose callers are meant
+HIDDEN = ("blob.py",)       # its callers are recorded instead
 ASKING = {"aten._local_scalar_dense.default", "aten.nonzero.default", "aten.masked_select.default"}
 
 
 class Waits(TorchDispatchMode):
-    """Gathers the files of lib and of the engine in which a GPU would be waited for."""
+    """Collects the files of lib and of the engine that would wait for a GPU."""
 
     def __init__(self, patch):
         super().__init__()
         self.found = set()
-        self._away = set()      # identities of the arrays whose values would lie on the GPU
+        self._away = set()      # identities of the arrays whose values would be on the GPU
         for name, moves in {"assign": self._away.add, "as_tensor": self._away.add, "as_numpy": self._fetch,
                             "adopt": self._away.discard, "discard": self._away.discard,
                             "clear": self._away.discard}.items():
@@ -65,7 +65,7 @@ class Waits(TorchDispatchMode):
 
 @pytest.fixture
 def as_gpu(monkeypatch):
-    """Layers take the CPU for a GPU, and leave out the checks that are for the CPU only."""
+    """Layers treat the CPU as a GPU and skip the checks that are for the CPU only."""
     monkeypatch.setattr(data_layers, "is_on_gpu", lambda blob: True)
     monkeypatch.setattr(proposal_layer, "is_on_gpu", lambda blob: True)
     monkeypatch.setattr(proposal_layer, "uses_gpu_nms", lambda: True)
@@ -86,7 +86,7 @@ def made(tiny, solver, entries, folder):
 
 @contextlib.contextmanager
 def trained(tiny, solver, entries, folder):
-    """A solver of Tiny and its losses after two iterations: the first ones make what is then kept, such as anchors."""
+    """A solver of Tiny and its losses after two iterations, which compute what is then cached, such as anchors."""
     with made(tiny, solver, entries, folder) as wrapper:
         wrapper.solver.step(2)
         yield wrapper
@@ -114,7 +114,7 @@ def test_iterations_wait_for_proposals_only(solver, roidb, as_gpu, tiny, tmp_pat
 
 @pytest.fixture
 def gpu():
-    """Blobs lie on the GPU, where there is one."""
+    """Blobs are on the GPU, if available."""
     if not torch.cuda.is_available():
         pytest.skip("no GPU")
     caffe.set_mode_gpu()
@@ -124,7 +124,7 @@ def gpu():
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("solver", WITHOUT_PROPOSALS)
-def test_a_gpu_is_not_waited_for(solver, precision, roidb, tiny, tmp_path, gpu):    # noqa: F811
+def test_training_does_not_wait_for_a_gpu(solver, precision, roidb, tiny, tmp_path, gpu):    # noqa: F811
     with device.use_precision(precision), trained(tiny, solver, roidb, tmp_path) as wrapper:
         torch.cuda.set_sync_debug_mode("error")
         try:

@@ -1,4 +1,4 @@
-"""The Tiny nets run on the CPU: every stage trains what it should and nothing else, the test nets detect."""
+"""The Tiny nets on the CPU: every stage trains what it should and nothing else, the test nets detect."""
 from pathlib import Path
 
 import cv2
@@ -30,7 +30,7 @@ def settings():
 
 @pytest.fixture
 def roidb(tmp_path) -> list[dict]:
-    """Two images of 120 x 96 pixels, two objects and forty proposals each, targets included."""
+    """Two images of 120 x 96 pixels with two objects and forty proposals each, including targets."""
     rng = np.random.default_rng(5)
     entries = []
     for number in range(2):
@@ -54,7 +54,7 @@ def train_once(file: Path, roidb) -> caffe.Net:
 
 
 def learned(net) -> list[str]:
-    """Layers whose weights have got a gradient."""
+    """Layers whose weights have a gradient."""
     return [name for name, blobs in net.params.items() if np.any(blobs[0].diff)]
 
 
@@ -67,7 +67,7 @@ def test_rpn_stages(file, expected, roidb, tiny):
     assert learned(net) == expected
     assert net.blobs["data"].data.shape == (2, 3, 96, 120)
     assert net.blobs["rpn_cls_score"].data.shape == (2, 18, 6, 8)
-    assert net.blobs["rpn_cls_loss"].data == pytest.approx(np.log(2), abs=0.05)    # both classes as likely
+    assert net.blobs["rpn_cls_loss"].data == pytest.approx(np.log(2), abs=0.05)    # both classes equally likely
     assert np.all(np.isfinite(net.blobs["rpn_loss_bbox"].data))
     assert set(net.params) == {*TRUNK, *RPN, "fc6", "fc7"}
 
@@ -81,7 +81,7 @@ def test_fast_rcnn_stages(method, stage, expected, roidb, tiny):
     assert [name for name in learned(net) if not name.endswith("_readonly")] == expected
     rois = net.blobs["rois_hard" if ohem else "rois"].data
     assert len(rois) <= 32 and set(rois[:, 0]) <= {0, 1}
-    assert 1 < net.blobs["loss_cls"].data < 6       # log(21) = 3.04 would be 21 classes as likely
+    assert 1 < net.blobs["loss_cls"].data < 6       # log(21) = 3.04 for 21 equally likely classes
     if ohem:
         assert len(net.blobs["rois"].data) > len(rois)
         for name in HEAD:

@@ -1,4 +1,4 @@
-"""A small data set, and what tests of the benchmarks share."""
+"""A small data set, and fixtures shared by the tests of the benchmarks."""
 import importlib
 import sys
 from pathlib import Path
@@ -13,22 +13,22 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / "experiments" / "benchmarks"
 
 @pytest.fixture(scope="module")
 def benchmarks():
-    """The folder of the benchmarks, whose modules can be imported by their names meanwhile."""
+    """The folder of the benchmarks, temporarily on sys.path."""
     before = list(sys.path)
     sys.path.insert(0, str(BENCHMARKS))
     yield BENCHMARKS
-    sys.path[:] = before            # the programs add to it too
+    sys.path[:] = before            # the programs extend it too
 
 
 @pytest.fixture(scope="module")
 def program(request, benchmarks):
-    """The benchmark whose name the test module has in BENCHMARK."""
+    """The benchmark named by the test module's BENCHMARK."""
     return importlib.import_module(request.module.BENCHMARK)
 
 
 @pytest.fixture
 def clean_settings():
-    """The defaults of cfg and of the engine, also afterwards."""
+    """Defaults of cfg and of the engine, also restored afterwards."""
     reset_cfg()
     yield
     reset_cfg()

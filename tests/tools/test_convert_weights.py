@@ -60,10 +60,10 @@ def test_features_away_from_the_border_equal_those_of_torch(state, image, tmp_pa
     net.forward()
     ours, expected = net.blobs["conv1_2"].data, torch_features(state, image)
     np.testing.assert_allclose(ours[:, :, 2:-2, 2:-2], expected[:, :, 2:-2, 2:-2], rtol=1e-4, atol=1e-4)
-    assert np.abs(ours - expected).max() < 0.1      # the padding: one grey level of difference
+    assert np.abs(ours - expected).max() < 0.1      # one grey level of difference from the padding
 
 
-def test_all_other_weights_stay_as_they_are(state):
+def test_all_other_weights_are_unchanged(state):
     weights = convert(state, CONVOLUTIONS)
     assert list(weights) == CONVOLUTIONS
     np.testing.assert_array_equal(weights["conv5_3"][0], state["features.28.weight"].numpy())

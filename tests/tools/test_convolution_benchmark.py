@@ -17,7 +17,7 @@ def test_both_sides_compute_the_same(program, name):
 
 @pytest.fixture
 def report(program, monkeypatch, capsys):
-    """Makes the report on one small layer with fixed times: its sections by type, and the lines of their tables."""
+    """Runs the report on one small layer with fixed times; returns its sections by type and their table lines."""
     monkeypatch.setattr(program, "LAYERS", [("conv9_9", 32, 64, 16)])
     monkeypatch.setattr(program, "seconds", lambda repeats, direct, ours: [0.003, 0.002])
 

@@ -1,4 +1,4 @@
-"""Settings files and scripts of experiments/ and data/: they load, and the scripts call the tools rightly."""
+"""Settings and scripts in experiments/ and data/: settings load, and scripts call the tools correctly."""
 import os
 import subprocess
 import sys
@@ -14,7 +14,7 @@ SCRIPTS = sorted([*(ROOT / "experiments" / "scripts").glob("*.sh"), *(ROOT / "da
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "experiments" / "cfgs").glob("*.yml")), ids=lambda path: path.name)
-def test_settings_load_and_fit_together(file):
+def test_settings_load_without_conflicts(file):
     reset_cfg()
     try:
         cfg_from_file(file)
@@ -30,7 +30,7 @@ def test_scripts_are_bash(script):
 
 @pytest.fixture
 def project(tmp_path) -> Path:
-    """The experiment scripts among tools that only print their arguments."""
+    """The experiment scripts with tools that only print their arguments."""
     for folder in ("tools", "models/Tiny", "models/VGG16", "experiments/scripts"):
         (tmp_path / folder).mkdir(parents=True)
     for script in (ROOT / "experiments" / "scripts").glob("*.sh"):
@@ -119,7 +119,7 @@ def fetch(folder: Path, *arguments: str, command: str = 'fetch "$@"') -> subproc
                           capture_output=True, text=True)
 
 
-def test_fetch_checks_what_comes(tmp_path):
+def test_fetch_checks_downloads(tmp_path):
     (tmp_path / "source.txt").write_text("hello\n")
     url, good = f"file://{tmp_path}/source.txt", "b1946ac92492d2347c6235b4d2611184"     # md5 of hello
     assert fetch(tmp_path, url, "sub/good.txt", "md5", good).returncode == 0
@@ -140,4 +140,4 @@ def test_an_archive_that_cannot_be_unpacked_is_an_error(tmp_path):
     assert done.returncode == 1 and "could not be unpacked" in done.stderr
     assert "unpacked data" not in done.stdout and "used" not in done.stdout
     assert "is damaged" in fetch(tmp_path, "models.tgz", "00", command=use).stderr
-    assert fetch(tmp_path, "other.tgz", "00", command=use).returncode == 0      # not there: fetched elsewhere
+    assert fetch(tmp_path, "other.tgz", "00", command=use).returncode == 0      # missing: fetched elsewhere

@@ -1,4 +1,4 @@
-"""experiments/benchmarks/gpu.py, tried out on the CPU with small sizes; what a GPU reaches is in gpu.md."""
+"""experiments/benchmarks/gpu.py on the CPU with small sizes; figures of a GPU are in gpu.md."""
 import importlib
 
 import numpy as np
@@ -43,7 +43,7 @@ def test_what_is_reused_does_not_count(program, parts):
         job = parts["job"].Job("ours", "stage2_rpn", "float32", **{**SMALL, "warm_up": warm_up})
         return program.measure(job)["flops"]
 
-    assert flops(8) < 0.5 * flops(1)        # 8 pictures: all have been seen, the trunk does not run
+    assert flops(8) < 0.5 * flops(1)        # all 8 pictures have been seen: the trunk does not run
 
 
 @pytest.mark.parametrize("row", ["stage1_rpn", "stage1_fast_rcnn", "stage2_rpn", "stage2_fast_rcnn", "proposals",
@@ -64,7 +64,7 @@ def test_every_row_of_torchvision(parts, row):
     assert all(np.allclose(a.detach(), b.detach(), atol=1e-3) for a, b in zip(before, trunk.parameters(), strict=True))
 
 
-def test_torchvision_stands_beside_vgg16_only(program, parts):
+def test_torchvision_is_compared_with_vgg16_only(program, parts):
     assert "VGG16" in program.measure(parts["job"].Job("torchvision", "proposals", "float32", **SMALL))["missing"]
 
 
@@ -130,7 +130,7 @@ def test_ratios_and_the_floor(parts):
     assert made.floor("stage1_rpn", "bfloat16") == pytest.approx(5)
 
 
-def test_what_is_missing_is_told(parts):
+def test_what_is_missing_is_reported(parts):
     made = results(parts, missing="torchvision cannot be imported")
     made.found["ours", "detection", "tf32"] = {"missing": "no tf32"}
     made.found["torchvision", "detection", "tf32"] = {"missing": "no tf32"}
@@ -170,7 +170,7 @@ def test_a_row_that_fails_does_not_end_the_others(program, parts, capsys):
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_without_a_gpu_it_says_so(program, monkeypatch, capsys):
+def test_a_missing_gpu_is_reported(program, monkeypatch, capsys):
     monkeypatch.setattr(caffe, "has_gpu", lambda: False)
     assert program.main([]) == 2
     assert "--cpu tries the program out" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""experiments/benchmarks/growth.py in small; the figures themselves are in growth.md."""
+"""experiments/benchmarks/growth.py with small sizes; the figures themselves are in growth.md."""
 from argparse import Namespace
 
 import pytest
@@ -22,7 +22,7 @@ def test_data_sets_with_files_and_iterations(program, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_task_in_a_process_of_its_own(program, tmp_path):
+def test_a_task_in_a_separate_process(program, tmp_path):
     found = program.measured("write", tmp_path, images=3, proposals=20)
     assert found["peak"] > 0 and list(found["steps"]) == ["gather", "save"]
     with pytest.raises(RuntimeError, match="measuring --task start"):
@@ -43,7 +43,7 @@ def rows(bytes_an_image):
              "memory": 5 + n * bytes_an_image / 2**20, "write peak": 40.0} for n in (100, 100000)]
 
 
-def test_the_report_tells_whether_the_goal_is_met(program):
+def test_the_report_says_whether_the_goal_is_met(program):
     text = "\n".join(program.report_images(rows(1024)))
     assert "| 100,000 | 1.00 | 2.00 | 3.00 | 103 | 200 | 0.50 | 40 |" in text
     assert "Each image takes 1.00 KB, its mirror image included; the goal is below 4 KB: met" in text
@@ -63,13 +63,13 @@ def test_parts_can_be_selected(program, monkeypatch, capsys):
     assert "## Images" not in text and "growth.py --parts sizes rois --sides 30 60 --rois 5 50" in text
 
 
-def test_too_little_space_is_told_before(program):
+def test_too_little_space_is_reported_before(program):
     with pytest.raises(SystemExit, match="GB free: set TMPDIR"):
         program.measure_images(Namespace(images=[10**9], proposals=10**6))
 
 
 @pytest.mark.parametrize("load, busy", [(0.1, False), (64.0, True)])
-def test_a_busy_machine_is_told(program, monkeypatch, load, busy):
+def test_a_busy_machine_is_reported(program, monkeypatch, load, busy):
     monkeypatch.setattr(program.os, "getloadavg", lambda: (load, 0, 0))
     monkeypatch.setattr(program.os, "cpu_count", lambda: 4)
     text = program.conditions()

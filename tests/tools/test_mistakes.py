@@ -1,4 +1,4 @@
-"""What users get wrong ends in a message that helps, and exit status 2."""
+"""User errors end in a helpful message and exit status 2."""
 import importlib.util
 import os
 import shutil
@@ -33,7 +33,7 @@ def load_tool(name):
 
 @pytest.fixture
 def run(capsys):
-    """Runs a tool in this process; returns its exit status and what it printed."""
+    """Runs a tool in this process; returns its exit status and output."""
     def call(name, *words):
         status = load_tool(name).main([str(word) for word in words])
         printed = capsys.readouterr()
@@ -49,12 +49,12 @@ def test_help_has_examples(run, name):
 
 
 @pytest.mark.parametrize("name", TOOLS)
-def test_an_unknown_option_is_a_mistake(run, name):
+def test_an_unknown_option_is_an_error(run, name):
     assert run(name, "--no_such_option")[0] == 2
 
 
 @pytest.mark.parametrize("name", [*TOOLS, "make_models", "convert_weights", "demo_job"])
-def test_a_forgotten_virtual_environment_is_told_in_one_line(name):
+def test_a_forgotten_virtual_environment_is_reported_in_one_line(name):
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     done = subprocess.run([sys.executable, "-S", str(ROOT / "tools" / f"{name}.py"), "--help"], env=environment,
                           capture_output=True, text=True)
@@ -62,7 +62,7 @@ def test_a_forgotten_virtual_environment_is_told_in_one_line(name):
     assert "has no numpy, opencv, pyyaml, protobuf" in done.stderr and ". .venv/bin/activate" in done.stderr
 
 
-def test_missing_data_and_weights_are_told_together_with_how_to_get_them(run, tmp_path):
+def test_missing_data_and_weights_are_reported_together_with_how_to_get_them(run, tmp_path):
     status, text = run("train_faster_rcnn_alt_opt", "--net_name", "VGG16", "--weights", tmp_path / "no.caffemodel",
                        "--output", tmp_path / "out", "--set", "DATA_DIR", tmp_path)
     assert status == 2
@@ -90,7 +90,7 @@ def test_how_to_get_voc_depends_on_the_year(run, tmp_path, name, how):
     assert (ROOT / how.split()[-1]).is_file()
 
 
-def test_end_to_end_training_tells_data_and_weights_together(run, tmp_path):
+def test_end_to_end_training_reports_data_and_weights_together(run, tmp_path):
     status, text = run("train_net", "--solver", ROOT / "models/ZF/faster_rcnn_end2end/solver.pt", "--weights",
                        "data/imagenet_models/ZF.v2.caffemodel", "--set", "DATA_DIR", tmp_path)
     assert status == 2 and "fetch_voc2007.sh" in text and "ZF's have no public address" in text
@@ -112,7 +112,7 @@ ALT_OPT = "train_faster_rcnn_alt_opt"
     (["--output", str(ROOT / "README.md")], "README.md cannot be made: file exists"),
     (["--models", "no/such/models"], "expected one stage1_rpn_solver*.pt, found none"),
 ])
-def test_mistakes_with_the_driver(run, tmp_path, demo_data, words, message):
+def test_errors_of_the_driver(run, tmp_path, demo_data, words, message):
     defaults = ["--net_name", "Tiny", "--imdb", f"{demo_data}:trainval", "--output", tmp_path / "out", "--cpu"]
     status, text = run(ALT_OPT, *defaults, *words)
     assert status == 2 and message in text, text
@@ -141,7 +141,7 @@ def test_modules_that_cannot_be_imported(run, tmp_path, monkeypatch, tool_name, 
     assert status == 2 and text == f"error: IMPORTS: {message.format(tmp_path)}"
 
 
-def test_your_own_nets_for_another_number_of_classes(run, tmp_path, demo_data):
+def test_user_nets_for_another_number_of_classes(run, tmp_path, demo_data):
     status, text = run(ALT_OPT, "--net_name", "Tiny", "--imdb", f"{demo_data}:trainval", "--output",
                        tmp_path / "out", "--models", ROOT / "models", "--cpu")
     assert status == 2
@@ -162,7 +162,7 @@ def test_the_solvers_of_a_copied_folder_train_the_copies(run, tmp_path, demo_dat
     assert status == 2 and "stage2_rpn_solver60k80k.pt: trains" in text and "change its train_net" in text
 
 
-def test_mistakes_with_the_other_tools(run, tmp_path, demo_data):
+def test_errors_of_the_other_tools(run, tmp_path, demo_data):
     from make_models import make_models
     imdb = ["--imdb", f"{demo_data}:test"]
     net = ROOT / "models" / "Tiny" / "faster_rcnn_alt_opt" / "faster_rcnn_test.pt"
@@ -214,7 +214,7 @@ def test_a_broken_image_is_named_before_the_first_is_tested(run, tmp_path, demo_
         caffe.Net(str(net), caffe.TEST).save(str(tmp_path / "w.caffemodel"))
         words = [tool_name, "--imdb", f"{data}:test", "--def", net, "--net", tmp_path / "w.caffemodel", "--output",
                  output, "--cpu", "--set", "TEST.HAS_RPN", "True", "NUM_WORKERS", "0", "TEST.SCALES", "(60,)"]
-        last.write_bytes(png[:33] + bytes(len(png) - 45) + png[-12:])       # a sound header, and nothing after it
+        last.write_bytes(png[:33] + bytes(len(png) - 45) + png[-12:])       # a valid header, and nothing after it
         reset_cfg()
         status, text = run(*words)
         assert status == 2 and f"--imdb {data}:test: images that cannot be decoded: mend or remove them\n{last}" in text
@@ -222,10 +222,10 @@ def test_a_broken_image_is_named_before_the_first_is_tested(run, tmp_path, demo_
         last.write_bytes(whole)
         reset_cfg()
         status, text = run(*words)
-        assert status == 0 and "decoding images once: 1/1" in text        # the other one has not changed
+        assert status == 0 and "decoding images once: 1/1" in text        # the other image has not changed
 
 
-def test_proposals_of_a_net_that_is_no_rpn(run, tmp_path, demo_data):
+def test_proposals_of_a_net_that_is_not_an_rpn(run, tmp_path, demo_data):
     import caffe
     net = ROOT / "models" / "Tiny" / "faster_rcnn_alt_opt" / "faster_rcnn_test.pt"
     caffe.Net(str(net), caffe.TEST).save(str(tmp_path / "w.caffemodel"))
@@ -269,7 +269,7 @@ def test_numbers_of_the_demo(run, tmp_path, option):
     assert status == 2 and f"{option[-1]} is less than 1" in text and not (tmp_path / "data").exists()
 
 
-def test_nets_without_mining_need_no_ohem(run, tmp_path, demo_data):
+def test_nets_without_mining_need_the_option_no_ohem(run, tmp_path, demo_data):
     from make_models import make_models
     make_models("Tiny", num_classes=5, out_dir=tmp_path)
     words = ["--net_name", "Tiny", "--imdb", f"{demo_data}:trainval", "--output", tmp_path / "out", "--cpu", "--models"]
@@ -306,8 +306,8 @@ def test_a_solver_that_would_learn_nothing(run, tmp_path, demo_data):
     assert status == 2 and "solver.pt:5: base_lr is -1" in text, text
 
 
-def test_results_that_cannot_be_written_are_told_before_they_are_computed(run, tmp_path, demo_data):
-    """The weights are no caffemodel: that would be told when the net is loaded."""
+def test_results_that_cannot_be_written_are_reported_before_they_are_computed(run, tmp_path, demo_data):
+    """The weights are not a caffemodel, which would be reported when the net is loaded."""
     from make_models import make_models
     folder = next(path for path in make_models("Tiny", 5, out_dir=tmp_path / "made") if path.name == "train.pt").parent
     weights = tmp_path / "w.caffemodel"
@@ -329,7 +329,7 @@ def test_results_that_cannot_be_written_are_told_before_they_are_computed(run, t
         assert status == 2 and message in text, (words, text)
 
 
-def test_a_gpu_that_is_not_there(run, demo_data):
+def test_a_missing_gpu(run, demo_data):
     import caffe
     if caffe.has_gpu():
         pytest.skip("this machine has a GPU")
@@ -340,7 +340,7 @@ def test_a_gpu_that_is_not_there(run, demo_data):
 
 @pytest.mark.parametrize("number, message", [("5", "--gpu 5: no GPU 5; there are 2, numbered from 0"),
                                              ("-1", "--gpu -1: GPUs are numbered from 0")])
-def test_a_gpu_number_that_is_not_there(run, tmp_path, demo_data, monkeypatch, number, message):
+def test_a_missing_gpu_number(run, tmp_path, demo_data, monkeypatch, number, message):
     import torch
 
     import caffe
@@ -351,7 +351,7 @@ def test_a_gpu_number_that_is_not_there(run, tmp_path, demo_data, monkeypatch, n
     assert status == 2 and message in text, text
 
 
-def test_a_caffe_that_cannot_tell_of_gpus(monkeypatch):
+def test_a_caffe_that_cannot_detect_gpus(monkeypatch):
     import caffe
     monkeypatch.delattr(caffe, "has_gpu")
     for words, device in [([], None), (["--gpu", "1"], 1), (["--cpu"], None)]:

@@ -19,8 +19,8 @@ def weights(path):
     return {name: arrays for name, arrays in read_weights(path) if arrays}
 
 
-def test_train_writes_a_model_beside_the_solver_file(project, run, monkeypatch, tmp_path_factory):
-    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))     # the net is found beside the solver file
+def test_train_writes_a_model_next_to_the_solver_file(project, run, monkeypatch, tmp_path_factory):
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))     # the net is found next to the solver file
     printed = run("train", "-solver", project / "solver.prototxt").err
     assert "Iteration 4 (" in printed and "Done: 6 iterations" in printed
     assert ("PyTorch sees no CUDA GPU" in printed) != caffe.has_gpu()

@@ -127,7 +127,7 @@ def test_each_of_several_processes_takes_its_turn(database, monkeypatch):
     monkeypatch.setattr(device._Settings, "solver_rank", 1)
     layer = runner(database, "batch_size: 2", phase=0)
     assert [layer.forward()[1].tolist() for _ in range(3)] == [[1, 3], [0, 2], [4, 1]]
-    assert runner(database, "batch_size: 3").forward()[1].tolist() == [0, 1, 2]     # the last process only tests
+    assert runner(database, "batch_size: 3").forward()[1].tolist() == [0, 1, 2]     # TEST is not shared out
 
 
 def test_without_lmdb_it_says_what_to_install(database, monkeypatch):

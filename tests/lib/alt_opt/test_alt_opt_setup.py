@@ -1,4 +1,4 @@
-"""Runs of the training tool up to the first step, which is not done here: what it reads, writes, refuses and keeps."""
+"""The training tool up to the first step, which does not run here: what it reads, writes, refuses and keeps."""
 import shutil
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def default_settings():
 
 @pytest.fixture
 def prepare(tmp_path, demo_data):
-    """Makes a run of 6, 4, 6 and 4 iterations in tmp_path/out with more options; its steps would fail."""
+    """Starts a run of 6, 4, 6 and 4 iterations in tmp_path/out with further options; its steps would fail."""
     opened = []
 
     def make(*options, iterations=("6", "4", "6", "4"), output=True):
@@ -60,7 +60,7 @@ def contents(folder):
     (["--cfg", ROOT / "experiments/cfgs/faster_rcnn_alt_opt.yml"], "faster_rcnn_alt_opt", "faster_rcnn_alt_opt"),
     (["--no_ohem", "--set", "EXP_DIR", "mine"], "mine_no_ohem", "faster_rcnn_alt_opt_no_ohem"),
 ])
-def test_hard_example_mining_is_chosen_by_settings_too_and_has_its_own_folder(prepare, tmp_path, options, folder, nets):
+def test_hard_example_mining_can_be_chosen_by_settings_and_has_its_own_folder(prepare, tmp_path, options, folder, nets):
     words = [*options, *([] if "--set" in options else ["--set"]), "ROOT_DIR", tmp_path]
     run = prepare(*words, output=False)
     assert run.output == tmp_path / "output" / folder / "demo_trainval" / "Tiny"
@@ -110,7 +110,7 @@ def test_a_refused_command_changes_nothing(prepare, tmp_path, demo_data):
     assert "stepsize: 6\n" in (tmp_path / "out" / SOLVER).read_text()
 
 
-def test_the_folder_is_free_again_after_a_mistake(prepare, tmp_path):
+def test_the_folder_is_released_after_an_error(prepare, tmp_path):
     with pytest.raises(CheckError, match="expected one"):
         prepare("--models", tmp_path)
     FolderLock(tmp_path / "out").release()
@@ -139,8 +139,8 @@ def test_files_that_were_not_written_by_the_tool_are_not_overwritten(prepare, tm
     assert contents(tmp_path) == {tmp_path / "out" / SOLVER: b"mine"}
 
 
-def test_a_run_with_shipped_nets_without_mining_goes_on_with_those_that_are_made(prepare, tmp_path, demo_data):
-    """Versions before had them in models/, with schedules that --max_iters does not change."""
+def test_a_run_with_shipped_nets_without_mining_resumes_with_generated_ones(prepare, tmp_path, demo_data):
+    """Earlier versions had them in models/, with schedules that --max_iters does not change."""
     data, classes = tmp_path / "data.yml", [*CLASSES, *(f"class{number}" for number in range(16))]
     write_json(data, {"root": str(demo_data), "images": "JPEGImages", "annotations": "Annotations", "classes": classes,
                       "image_sets": {"trainval": "ImageSets/Main/trainval.txt"}})
@@ -160,7 +160,7 @@ def test_a_run_with_shipped_nets_without_mining_goes_on_with_those_that_are_made
         assert step_inputs(after, step, manifest) == step_inputs(before, step, manifest)
 
 
-def test_edited_shipped_nets_that_have_no_effect_are_told(prepare, tmp_path, capsys):
+def test_edited_shipped_nets_that_have_no_effect_are_reported(prepare, tmp_path, capsys):
     shutil.copytree(ROOT / "models" / "Tiny", tmp_path / "nets" / "Tiny")
     words = ["--set", "MODELS_DIR", tmp_path / "nets"]
     prepare(*words).lock.release()
@@ -194,7 +194,7 @@ def edit(run, name, old, new):
 
 
 @pytest.mark.slow
-def test_all_nets_are_tried_out_and_their_mistakes_told_together(prepare, tmp_path):
+def test_all_nets_are_built_and_their_errors_reported_together(prepare, tmp_path):
     run = prepare()
     later = edit(run, "stage2_fast_rcnn_train.pt", 'type: "SmoothL1Loss"', 'type: "SmoothL2Loss"')
     rpn = edit(run, "rpn_test.pt", 'type: "Softmax"', 'type: "Sofmax"')
@@ -203,7 +203,7 @@ def test_all_nets_are_tried_out_and_their_mistakes_told_together(prepare, tmp_pa
         train_alt_opt(run)
     text = str(caught.value)
     assert f"{later}:" in text and "SmoothL2Loss" in text and f"{rpn}:" in text and "Sofmax" in text
-    assert "255" not in text        # what it begins with could not be built
+    assert "255" not in text        # initial weights, which could not be loaded
     assert not (tmp_path / "out" / "manifest.json").exists()
     edit(run, "stage2_fast_rcnn_train.pt", "SmoothL2Loss", "SmoothL1Loss")
     with pytest.raises(CheckError) as caught:
@@ -219,7 +219,7 @@ def test_all_nets_are_tried_out_and_their_mistakes_told_together(prepare, tmp_pa
     ("stage2_rpn_train.pt", 'name: "conv1_1"', 'name: "conv_1_1"',
      "rpn_test.pt:21: layer 'conv1_1': stage2_rpn trains no layer of this name"),
 ])
-def test_nets_must_fit_together(prepare, name, old, new, message):
+def test_nets_must_match(prepare, name, old, new, message):
     run = prepare()
     edit(run, name, old, new)
     with pytest.raises(CheckError, match=message):
@@ -227,7 +227,7 @@ def test_nets_must_fit_together(prepare, name, old, new, message):
 
 
 @pytest.mark.slow
-def test_initial_weights_are_tried_out(prepare, tmp_path):
+def test_initial_weights_are_loaded_first(prepare, tmp_path):
     other, same = tmp_path / "other.caffemodel", tmp_path / "same.caffemodel"
     net = ROOT / "models" / "Tiny" / "faster_rcnn_alt_opt" / "faster_rcnn_test.pt"
     caffe.Net(str(net), caffe.TEST).save(str(other))
@@ -243,7 +243,7 @@ def test_initial_weights_are_tried_out(prepare, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("restart", [True, False])
-def test_an_old_detector_is_removed_before_anything_is_done_anew(prepare, tmp_path, restart):
+def test_an_old_detector_is_removed_before_anything_is_repeated(prepare, tmp_path, restart):
     run = prepare("--restart" if restart else "--resume")
     model, note = run.output / "old.caffemodel", run.output / "detector.json"
     model.write_bytes(b"")
@@ -251,7 +251,7 @@ def test_an_old_detector_is_removed_before_anything_is_done_anew(prepare, tmp_pa
     edit(run, "rpn_test.pt", 'type: "Softmax"', 'type: "Sofmax"')
     with pytest.raises(CheckError):
         train_alt_opt(run, restart)
-    assert note.exists() and model.exists()     # nothing has begun
+    assert note.exists() and model.exists()     # nothing has started
     edit(run, "rpn_test.pt", 'type: "Sofmax"', 'type: "Softmax"')
     run.lock = FolderLock(run.output)
     with pytest.raises(ChildDied):

@@ -27,7 +27,7 @@ def test_a_step_from_pending_to_done_survives_reloading(tmp_path):
 @pytest.mark.parametrize("text, message", [
     ("{", "damaged JSON"), ("[]", "its 'format' is missing"), ('{"format": 1}', "its 'steps' is missing"),
     ('{"format": 1, "steps": {"rpn": {"state": "done"}}}', "its step 'rpn' is not complete")])
-def test_a_damaged_manifest_is_named_with_what_to_do(tmp_path, text, message):
+def test_a_damaged_manifest_is_reported_with_what_to_do(tmp_path, text, message):
     (tmp_path / "manifest.json").write_text(text)
     with pytest.raises((RunError, DamagedFileError), match=f"manifest.json: .*{message}.*; delete it to train from"):
         Manifest(tmp_path)
@@ -45,7 +45,7 @@ def test_differences_name_what_changed(tmp_path):
 @pytest.mark.parametrize("damage, word", [(lambda p: p.unlink(), "missing"),
                                           (lambda p: p.write_bytes(b"WEIGHTS"), "changed"),
                                           (lambda p: p.write_bytes(b"w"), "changed")])
-def test_outputs_that_were_damaged_are_found(tmp_path, damage, word):
+def test_damaged_outputs_are_detected(tmp_path, damage, word):
     manifest = Manifest(tmp_path)
     output = tmp_path / "w.caffemodel"
     output.write_bytes(b"weights")

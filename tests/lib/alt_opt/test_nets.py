@@ -1,4 +1,4 @@
-"""Which nets a run of alternating optimisation has: shipped, made, or the user's."""
+"""Which nets a run of alternating optimisation uses: shipped, generated, or the user's."""
 from pathlib import Path
 
 import pytest
@@ -19,18 +19,18 @@ def write(files, folder):
 
 @pytest.fixture
 def find(tmp_path):
-    """Finds the nets of Tiny, those that are made in tmp_path/made."""
+    """Finds the nets of Tiny; generated ones go to tmp_path/made."""
     def find(ohem=False, num_classes=21, models=None, shipped=MODELS, max_iters=None):
         return find_nets("Tiny", num_classes, ohem, models, shipped, tmp_path / "made", max_iters)
     return find
 
 
-def test_shipped_nets_are_used_where_they_are(find, tmp_path, capsys):
+def test_shipped_nets_are_used_in_place(find, tmp_path, capsys):
     assert find(ohem=True).folder == MODELS / "Tiny" / "faster_rcnn_alt_opt"
     assert not (tmp_path / "made").exists() and not capsys.readouterr().out
 
 
-def test_nets_without_mining_are_made(find, tmp_path, capsys):
+def test_nets_without_mining_are_generated(find, tmp_path, capsys):
     """With the schedules of the shipped nets, whatever --max_iters says."""
     nets = find(max_iters=(8, 8, 8, 8))
     assert nets.folder == tmp_path / "made" / NO_OHEM
@@ -58,14 +58,14 @@ def test_for_other_classes_the_reason_is_their_number(find, capsys):
 
 
 def test_a_folder_without_mining_among_the_shipped_nets_is_used(find, tmp_path, capsys):
-    """As versions before had, or as the user's MODELS_DIR has."""
+    """As in earlier versions, or in the user's MODELS_DIR."""
     write(model_files("Tiny", folder=str(tmp_path / "old")), tmp_path / "old")
     edited = tmp_path / "old" / NO_OHEM / "rpn_test.pt"
     edited.write_text(edited.read_text() + "# mine\n")
     nets = find(shipped=tmp_path / "old")
     assert nets.folder == tmp_path / "old" / NO_OHEM
     assert not (tmp_path / "made").exists() and not capsys.readouterr().out
-    (nets.folder / "stage1_rpn_train.pt").unlink()      # what is left of edited nets is not passed over
+    (nets.folder / "stage1_rpn_train.pt").unlink()      # the remaining edited nets are not ignored
     with pytest.raises(CheckError, match="stage1_rpn_train.pt does not exist"):
         find(shipped=tmp_path / "old")
 

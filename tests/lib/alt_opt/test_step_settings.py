@@ -39,19 +39,19 @@ def test_the_users_settings_win_over_defaults_but_not_over_the_nature_of_a_step(
              for kind in ("rpn", "fast_rcnn") for stage in (1, 2)]
     assert len(set(seeds)) == 4 and seeds[0] == 11
     assert stage_settings("rpn", 1, True, changes)["TRAIN"]["HAS_RPN"] is True
-    # How many proposals are made for training is a matter of TRAIN, not of the detector in use
+    # The number of proposals for training is set by TRAIN, not by TEST
     assert stage_settings("proposals", 1, True, changes)["TEST"]["RPN_POST_NMS_TOP_N"] == 600
     assert detector_settings(frcn)["TEST"]["RPN_POST_NMS_TOP_N"] == 300
 
 
-def test_the_users_infix_stands_before_that_of_the_stage():
+def test_the_users_infix_precedes_that_of_the_stage():
     frcn = stage_settings("fast_rcnn", 2, True, {"TRAIN.SNAPSHOT_INFIX": "mine"})
     assert frcn["TRAIN"]["SNAPSHOT_INFIX"] == "mine_stage2"
     with pytest.raises(ConfigError, match="becomes part of a file's name"):
         stage_settings("rpn", 1, True, {"TRAIN.SNAPSHOT_INFIX": "a/b"})
 
 
-def test_cfg_becomes_what_a_step_says_and_the_step_stays_as_it_is():
+def test_cfg_takes_the_settings_of_a_step_which_stays_unchanged():
     settings = stage_settings("fast_rcnn", 2, True, {"EXP_DIR": "other"})
     before, train, cfg.EXP_DIR = plain(settings), cfg.TRAIN, "mine"
     try:
@@ -85,7 +85,7 @@ def test_modules_to_import_go_to_every_step_and_the_detector(tmp_path):
         assert dict(flatten(plain(settings))).keys() - dict(flatten(plain(without))) == {"IMPORTS", "IMPORTS_DIR"}
 
 
-def test_cfg_itself_stays_as_it_is_also_after_an_error():
+def test_cfg_itself_stays_unchanged_also_after_an_error():
     with pytest.raises(ConfigError, match="multiple of TRAIN.IMS_PER_BATCH"):
         stage_settings("fast_rcnn", 1, True, {"TRAIN.IMS_PER_BATCH": 3})
     assert cfg.TRAIN.IMS_PER_BATCH == 2 and cfg.TRAIN.USE_OHEM is False

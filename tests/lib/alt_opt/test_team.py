@@ -1,4 +1,4 @@
-"""What the processes of a parallel run share out and tell one another, with one process that plays each of them."""
+"""What processes of a parallel run divide and exchange, with one process that acts as each of them."""
 import contextlib
 import io
 import json
@@ -26,7 +26,7 @@ from utils.errors import UserError
 
 @pytest.fixture
 def be(monkeypatch):
-    """be(rank, count) plays one of several processes."""
+    """be(rank, count) acts as one of several processes."""
     def play(rank, count):
         caffe.set_solver_count(count)
         caffe.set_solver_rank(rank)
@@ -39,7 +39,7 @@ def be(monkeypatch):
 
 
 @pytest.mark.parametrize("prefetch", [False, True])
-def test_minibatches_are_dealt_out(be, tmp_path, prefetch):
+def test_minibatches_are_distributed(be, tmp_path, prefetch):
     small_settings(IMS_PER_BATCH=2, USE_PREFETCH=prefetch)
 
     def batches(times, skip=0):
@@ -74,8 +74,8 @@ def test_layers_draw_what_one_process_draws_in_the_same_pass(be):
 
 
 @pytest.mark.parametrize("num_images", [1, 2, 7, 9])
-def test_proposals_are_put_together_in_order(be, monkeypatch, num_images):
-    """Image i has i % 4 proposals, which hold its number."""
+def test_proposals_are_gathered_in_order(be, monkeypatch, num_images):
+    """Image i has i % 4 proposals with its number as values."""
     @contextlib.contextmanager
     def pyramids_ahead(imdb, settings, images):
         yield (SimpleNamespace(data=number, scales=None) for number in images)
@@ -101,7 +101,7 @@ def test_proposals_are_put_together_in_order(be, monkeypatch, num_images):
             np.testing.assert_array_equal(values, expected)
 
 
-def test_only_the_first_process_prints_but_all_tell_their_errors(be, capsys):
+def test_only_the_first_process_prints_but_all_report_their_errors(be, capsys):
     @tool
     def speak(argv=None):
         print("spoken")
@@ -115,7 +115,7 @@ def test_only_the_first_process_prints_but_all_tell_their_errors(be, capsys):
         assert printed.err == f"error (rank {rank} of 2): a mistake\n"
 
 
-def test_each_process_has_a_gpu_of_its_own(be, monkeypatch):
+def test_each_process_has_its_own_gpu(be, monkeypatch):
     monkeypatch.setattr(caffe, "has_gpu", lambda: True)
     be(3, 4)
     monkeypatch.setenv("LOCAL_RANK", "1")
@@ -125,14 +125,14 @@ def test_each_process_has_a_gpu_of_its_own(be, monkeypatch):
         choose_device(SimpleNamespace(gpu=0, cpu=False))
 
 
-def test_a_caffe_without_parallel_training_says_so(be, monkeypatch):
+def test_a_caffe_without_parallel_training_is_reported(be, monkeypatch):
     be(0, 2)
     monkeypatch.delattr(caffe, "init_parallel")
     with pytest.raises(UserError, match="without torchrun"):
         parallel.join()
 
 
-# ---- leading and following: a child writes what it was told
+# ---- leading and following: a child writes the orders it received
 CHILD = """import json, os, sys
 names = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_USE_AGENT_STORE")
 with open(sys.argv[1] + os.environ["RANK"], "w") as file:
@@ -145,7 +145,7 @@ COMMAND = [sys.executable, "-c", CHILD]
 
 @pytest.fixture
 def told(monkeypatch, be):
-    """What processes gather: a follower hears of the orders in the list, then that there are no more."""
+    """What processes gather: a follower receives the orders in the list, then the end."""
     orders = []
 
     def gather(value):

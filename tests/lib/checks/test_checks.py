@@ -1,4 +1,4 @@
-"""Prototxts against settings and data set: every kind of mistake is found and placed."""
+"""Prototxts against settings and data set: every kind of error is found and located."""
 import re
 from pathlib import Path
 
@@ -29,14 +29,14 @@ def alt_opt(name, net="Tiny"):
 
 
 def with_classes_of_a_user(text):
-    """A prototxt whose Python layers have other names, classes and modules; all that they say by them is lost."""
+    """A prototxt whose Python layers have other names, classes and modules, which then carry no information."""
     text = re.sub(r'name: "[^"]+"(\s+type: "Python")', lambda match: f'name: "mine{match.start()}"{match[1]}', text)
     return re.sub(r'module: "[^"]+"(\s+)layer: "[^"]+"', r'module: "my.layers"\1layer: "Mine"', text)
 
 
 @pytest.fixture(params=["ours", "a user's"])
 def classes(request):
-    """Whose classes the Python layers of `edited` nets name."""
+    """Whether Python layers of `edited` nets have our classes or a user's."""
     return request.param
 
 
@@ -79,7 +79,7 @@ def test_classes_of_a_user_have_no_problem(tmp_path, net):
     assert "this net is for training" in problem
 
 
-LAYERS = {      # what the layers of a net do, by their names
+LAYERS = {      # layers of a net by what they do
     "stage1_rpn_train.pt": {"data": ["input-data"], "anchor_target": ["rpn-data"]},
     "stage1_fast_rcnn_train.pt": {"data": ["data"], "mining": ["hard_roi_mining"]},
     "rpn_test.pt": {"proposal": ["proposal"]},
@@ -121,14 +121,14 @@ SECOND = HEAD % {"n": 2, "rois": "chosen"}
 @pytest.mark.parametrize("text, mining", [
     (FED + PYTHON % ("mine", 'bottom: "score1" bottom: "rois" bottom: "classes" top: "chosen" top: "theirs"') + SECOND
      + LOSS % ("score2", "theirs"), ["mine"]),
-    # one head: what it is trained on is chosen by labels
+    # one head: its training examples are chosen by labels
     (FED + PYTHON % ("mine", 'bottom: "rois" bottom: "score1" bottom: "classes" top: "theirs"')
      + LOSS % ("score1", "theirs"), ["mine"]),
-    # RoIs that another layer moves between the miner and the second head
+    # another layer moves RoIs between the miner and the second head
     (FED + PYTHON % ("mine", 'bottom: "score1" bottom: "rois" bottom: "classes" top: "rois2" top: "theirs"')
      + PYTHON % ("move", 'bottom: "rois2" bottom: "theirs" top: "chosen"') + SECOND + LOSS % ("score2", "theirs"),
      ["mine"]),
-    # a second head on boxes that the first one has regressed; a loss, and a picture, of one's own
+    # a second head on boxes regressed by the first; a custom loss, and a custom picture
     (FED + PYTHON % ("refine", 'bottom: "score1" bottom: "rois" top: "chosen"') + SECOND, []),
     (FED + PYTHON % ("loss", 'bottom: "score1" bottom: "rois" bottom: "classes" top: "loss"'), []),
     (FED + PYTHON % ("draw", 'bottom: "data" bottom: "rois" bottom: "classes"'), []),
@@ -178,13 +178,13 @@ def edited(tmp_path, name, pattern, replacement, count=1, classes="ours"):
 
 
 def found_in(message, classes):
-    """The message; with a user's classes it names the layer by the user's name."""
+    """The message; with a user's classes it has the user's name of the layer."""
     return message if classes == "ours" else re.sub(
         "'(input-data|hard_roi_mining|proposal|rpn-data)'|.(input-data).", r"'mine\\d+'", message)
 
 
 def layer(name, inside):
-    """Pattern of a place inside a layer's block."""
+    """Pattern of a position inside a layer's block."""
     return rf'(name: "{name}".*?){inside}'
 
 
@@ -271,7 +271,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize("name, pattern, replacement, message", MISTAKES, ids=[m[3][:60] for m in MISTAKES])
-def test_a_mistake_is_found_and_placed(tmp_path, name, pattern, replacement, message, classes):
+def test_an_error_is_found_and_located(tmp_path, name, pattern, replacement, message, classes):
     path = edited(tmp_path, name, pattern, replacement, classes=classes)
     problems = check_train_net(path, KINDS[name], 21, 9) if name in KINDS else check_test_net(path, 21, 9)
     assert len(problems) >= 1 and re.search(found_in(message, classes), problems[0]), problems
@@ -338,14 +338,14 @@ def test_our_solvers_have_no_problem(net, tmp_path):
     ("base_lr: 1\nlr_policy: 'fixed'\n\niter_size: 0", ":4: iter_size is 0: it must be at least 1"),
     ("base_lr: 1\nlr_policy: 'fixed'\naverage_loss: -3", ":3: average_loss is -3: it must be at least 1"),
 ])
-def test_mistakes_of_a_solver(tmp_path, settings, message):
+def test_errors_of_a_solver(tmp_path, settings, message):
     path = tmp_path / "solver.pt"
     path.write_text(settings)
     (problem,) = check_solver(path)
     assert problem.startswith(f"{path}{message}"), problem
 
 
-def test_the_net_of_a_solver_is_looked_up_beside_it(tmp_path, monkeypatch):
+def test_the_net_of_a_solver_is_found_next_to_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models").mkdir()
     solver, net = tmp_path / "models" / "solver.pt", tmp_path / "models" / "net.pt"

@@ -1,4 +1,4 @@
-"""Images in which no anchor fits."""
+"""Images too small for any anchor."""
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ TINY = Path(__file__).resolve().parents[3] / "models" / "Tiny" / "faster_rcnn_al
 
 
 @pytest.mark.parametrize("border", [0, 5])
-def test_room_is_where_the_rpn_has_anchors_inside(border):
+def test_there_is_room_if_the_rpn_has_anchors_inside(border):
     anchors = generate_anchors(scales=(2, 4), ratios=(0.5, 1, 2))
     for width in range(17, 90, 3):
         for height in range(16, 80, 3):
@@ -27,6 +27,6 @@ def test_the_warning_counts_images_and_names_a_size():
     text = small_image_warning(net, sizes, (300,), 500)
     assert text.startswith("Warning: 3 of 4 images, such as those of 20 x 640 pixels, are too small")
     assert "at TRAIN.SCALES [300] and TRAIN.MAX_SIZE 500" in text
-    assert small_image_warning(net, sizes, (16, 300), 9000) == ""       # one of the scales will do
+    assert small_image_warning(net, sizes, (16, 300), 9000) == ""       # one of the scales suffices
     assert small_image_warning(net, sizes[:1], (300,), 500) == ""
     assert small_image_warning(TINY / "stage1_fast_rcnn_train.pt", sizes, (300,), 500) == ""

@@ -1,4 +1,4 @@
-"""Data sets in VOC's XML that tests write."""
+"""Writes data sets in VOC's XML for tests."""
 import cv2
 import numpy as np
 

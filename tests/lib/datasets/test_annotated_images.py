@@ -25,7 +25,7 @@ def test_class_names_may_differ_in_case(tmp_path):
     assert [entry["gt_classes"].tolist() for entry in data.gt_roidb()] == [[2, 2], [2, 1]]
     assert [(problem.what, problem.action) for problem in data.validate()] == [
         ("1 objects are named 'Cat'", "taken as 'cat'")]
-    both = get_imdb(str(root), classes=["cat", "Cat", "dog"])       # which differ on purpose
+    both = get_imdb(str(root), classes=["cat", "Cat", "dog"])       # differ on purpose
     assert [entry["gt_classes"].tolist() for entry in both.gt_roidb()] == [[2, 1], [1, 3]]
 
 
@@ -120,7 +120,7 @@ def test_broken_images_without_annotations_are_left_out(pets):
 
 
 def test_a_data_set_takes_little_memory(tmp_path):
-    """All that is kept of an image and its mirror image: names, files, sizes, objects, entries."""
+    """Everything kept of an image and its mirror image: names, files, sizes, objects, entries."""
     def kept(count):
         names = [f"image{index}" for index in range(count)]
         root = voc_folder(tmp_path / str(count), {"image0": [CAT]}, {"train": names})

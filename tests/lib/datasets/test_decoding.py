@@ -1,4 +1,4 @@
-"""Images whose headers are sound but whose data is not: found once, left out, reported."""
+"""Images with valid headers but broken data: detected once, left out, reported."""
 import os
 
 import cv2
@@ -19,7 +19,7 @@ XML = ("<annotation><object><name>{}</name><bndbox><xmin>5</xmin><ymin>5</ymin><
 
 
 def spoil(path):
-    """Leave a PNG file its header, and nothing that can be decoded after it."""
+    """Keep the header of a PNG file, with nothing decodable after it."""
     data = path.read_bytes()
     path.write_bytes(data[:33] + bytes(len(data) - 33 - 12) + data[-12:])
 
@@ -35,7 +35,7 @@ def photos(tmp_path):
     return folder
 
 
-def test_broken_images_are_found(photos):
+def test_broken_images_are_detected(photos):
     spoil(photos / "b.png")
     paths = [str(photos / f"{name}.png") for name in ("a", "b", "b", "c", "none")]
     assert broken_images(paths) == [paths[1], paths[4]]

@@ -1,4 +1,4 @@
-"""Sizes of images from the first bytes of their files, and files that are broken."""
+"""Sizes of images from the first bytes of their files, and broken files."""
 import cv2
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def test_image_sizes(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("order, orientation", [("II", 6), ("MM", 8), ("II", 1), ("MM", 3)])
-def test_image_size_is_that_of_the_turned_image(tmp_path, order, orientation):
+def test_image_size_is_that_of_the_rotated_image(tmp_path, order, orientation):
     write_image(tmp_path / "i.jpg", 37, 23)
     kind = "<" if order == "II" else ">"
     tiff = order.encode() + np.array([42], kind + "u2").tobytes() + np.array([8], kind + "u4").tobytes()

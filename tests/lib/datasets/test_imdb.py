@@ -1,4 +1,4 @@
-"""The base of data sets: joining, mirroring, proposals, data sets by name and those of py-faster-rcnn."""
+"""The base class of data sets: joining, mirroring, proposals, data sets by name and from py-faster-rcnn."""
 import numpy as np
 import pytest
 import scipy.sparse

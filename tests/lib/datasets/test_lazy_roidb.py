@@ -1,4 +1,4 @@
-"""Entries that are made when they are read: the same numbers as plain dictionaries, in a fraction of the memory."""
+"""Entries that are built on access: the same numbers as plain dictionaries, in a fraction of the memory."""
 import copy
 import pickle
 import tracemalloc
@@ -34,7 +34,7 @@ def random_boxes(rng, count, width=90, height=70):
 
 
 def proposals_near(rng, objects, count):
-    """A part anywhere, a part around objects, and one exactly an object."""
+    """Some at random, some around objects, and one equal to an object."""
     boxes = random_boxes(rng, count)
     if len(objects) and count > 1:
         near = rng.integers(0, len(objects), count // 2)
@@ -78,7 +78,7 @@ def photographs(tmp_path):
 
 
 def plain_roidb(data):
-    """What training reads of these images, every entry a dictionary made at once."""
+    """What training reads of these images, with every entry a dictionary built at once."""
     objects = [objects_entry(*pair) for pair in zip(data.objects, data.labels, strict=True)]
     boxes = Photographs.rpn_roidb(data)
     proposals = [proposals_entry(entry["boxes"][len(own["boxes"]):], own)
@@ -166,7 +166,7 @@ def test_copies_are_plain_dictionaries(photographs):
 
 
 def test_lists_of_entries_can_be_joined_and_changed(photographs):
-    """As py-faster-rcnn's users do: roidb.extend, entries of their own, targets of all together."""
+    """As py-faster-rcnn's users do: roidb.extend, own entries, targets over all of them."""
     roidb = get_training_roidb(photographs)
     own = {key: value.copy() if isinstance(value, np.ndarray) else value for key, value in roidb[2].items()}
     roidb.extend([own])
@@ -197,7 +197,7 @@ def test_the_roidb_of_older_code_is_mirrored_and_prepared(photographs):
 
 
 def test_the_layer_takes_lazy_entries(photographs, monkeypatch):
-    """Same minibatches, and each entry is computed once for one."""
+    """The minibatches are the same, and each computes its entries once."""
     set_config({"TRAIN.SCALES": [35], "TRAIN.MAX_SIZE": 50, "TRAIN.USE_OHEM": True, "TRAIN.BG_THRESH_LO": 0})
     monkeypatch.setattr(images, "read_image", lambda path, flipped: np.zeros((70, 90, 3), np.uint8))
     plain, lazy, blobs = plain_roidb(photographs), get_training_roidb(photographs), []
@@ -219,7 +219,7 @@ def test_the_layer_takes_lazy_entries(photographs, monkeypatch):
 
 
 def test_memory_stays_below_four_kilobytes_an_image(tmp_path):
-    """From the file of proposals to the layer's roidb, mirrored images and regression targets included."""
+    """From the proposals file to the layer's roidb, including mirrored images and regression targets."""
     def kept(count):
         path = tmp_path / f"{count}.npz"
         Photographs(count, path, 2000)                  # writes the file

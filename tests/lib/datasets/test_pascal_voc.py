@@ -16,14 +16,14 @@ from fast_rcnn.config import cfg, reset_cfg
 
 @pytest.fixture
 def devkit(tmp_path):
-    """A folder in which a case's development kit can be made."""
+    """A folder for a case's development kit."""
     cfg.DATA_DIR = str(tmp_path)
     yield tmp_path / "VOCdevkit"
     reset_cfg()
 
 
 def make_devkit(case, folder):
-    """Write the text files, and images of the right sizes (all black: nobody looks at them here)."""
+    """Write the text files, and black images of the right sizes (pixels are not read here)."""
     import cv2
     year = case.params["year"]
     for path, text in zip(case.inputs["file_paths"].tolist(), case.inputs["file_texts"].tolist(), strict=True):

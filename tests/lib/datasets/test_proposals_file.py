@@ -1,4 +1,4 @@
-"""Files of proposals: written image after image, memory-mapped where they are read, damage told."""
+"""Proposal files: written image by image, memory-mapped for reading, damage reported."""
 import contextlib
 import tracemalloc
 import zipfile
@@ -15,7 +15,7 @@ from utils.ragged import Ragged, Spool
 
 
 def proposals_of(*counts):
-    """Boxes and scores of images with so many proposals."""
+    """Boxes and scores of images with these numbers of proposals."""
     rng = np.random.default_rng(0)
     return [rng.random((count, 4)).astype(np.float32) for count in counts], [
         rng.random(count).astype(np.float32) for count in counts]
@@ -67,7 +67,7 @@ def test_proposals_that_numpy_compressed_are_read(tmp_path):
     np.testing.assert_array_equal(load_proposals(tmp_path / "p.npz")[0][0], boxes)
 
 
-def test_numbers_that_do_not_fit_together_are_refused(tmp_path):
+def test_inconsistent_numbers_are_refused(tmp_path):
     path = tmp_path / "p.npz"
     with pytest.raises(ValueError, match="1 images of boxes, 1 of scores, 2 names"):
         save_proposals(path, *proposals_of(2), ["a", "b"])
@@ -85,7 +85,7 @@ def test_numbers_that_do_not_fit_together_are_refused(tmp_path):
             load_proposals(path)
 
 
-def test_a_damaged_file_is_told(tmp_path):
+def test_a_damaged_file_is_reported(tmp_path):
     path = tmp_path / "p.npz"
     write_npz(path, boxes=np.arange(4000.0))
     content = path.read_bytes()
@@ -105,7 +105,7 @@ def test_a_damaged_file_is_told(tmp_path):
 
 
 def test_generating_and_saving_keep_no_proposals_in_memory(tmp_path, monkeypatch):
-    """Of 80 MB no more than one image's are in memory, and 1 KB of each."""
+    """Of 80 MB only one image's proposals are in memory, plus 1 KB per image."""
     rows = np.ones((20000, 4), np.float32), np.ones((20000, 1), np.float32)
     monkeypatch.setattr(generate, "_proposals", lambda net, data, scales: rows)
     monkeypatch.setattr(generate, "pyramids_ahead", lambda imdb, settings, images: contextlib.nullcontext(

@@ -49,7 +49,7 @@ def test_recorded_devkit(case, tmp_path):
 
 @golden("voc_eval", "quirk", name="voc_eval_no_positives")
 def test_a_class_with_nothing_to_find_has_no_ap(case, tmp_path):
-    """As the original except for its 11 point value, 0: both are NaN here, and left out of the mean."""
+    """As in the original except for its 11-point value, 0: both are NaN here and left out of the mean."""
     write_devkit(case, tmp_path)
     for name in sorted({output.rsplit("_prec", 1)[0] for output in case.outputs if output.endswith("_prec")}):
         for use_07_metric in (False, True):
@@ -93,7 +93,7 @@ def test_no_detections(use_07_metric):
 
 
 def slow_precision_recall(detections, objects, ovthresh):
-    """The rule, one detection at a time."""
+    """The definition, one detection at a time."""
     found, right, wrong, points = set(), 0, 0, []
     for row in sorted(range(len(detections.scores)), key=lambda i: -detections.scores[i]):
         name, (x1, y1, x2, y2) = detections.images[row], detections.boxes[row]
@@ -113,7 +113,7 @@ def slow_precision_recall(detections, objects, ovthresh):
     return np.array(points)
 
 
-def test_precision_and_recall_agree_with_the_rule():
+def test_precision_and_recall_agree_with_the_definition():
     rng = np.random.default_rng(5)
     objects = {}
     for name in ("a", "b c", "d"):
@@ -182,5 +182,5 @@ def test_recorded_box_operations(case):
 
 
 def test_large_coordinates_are_not_confused():
-    """The original's hash, x1 + 1e3 y1 + 1e6 x2 + ..., takes these two for one."""
+    """The original's hash, x1 + 1e3 y1 + 1e6 x2 + ..., is the same for these two."""
     assert ds_utils.unique_boxes(np.array([[1000, 0, 5, 5], [0, 1, 5, 5]])).tolist() == [0, 1]

@@ -27,7 +27,7 @@ def test_decoding(case):
     case.check("pred", got)
     if "clipped" in case.outputs:
         case.check("clipped", clip_boxes(got, case.inputs["im_shape"]))
-        case.check("pred", got)     # clip_boxes left its argument alone
+        case.check("pred", got)     # clip_boxes did not change its argument
 
 
 def test_decoding_agrees_with_the_formula_box_by_box():

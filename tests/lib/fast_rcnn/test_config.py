@@ -113,7 +113,7 @@ def test_command_line():
     ({"TRAIN.PROPOSAL_METHOD": "ss"}, "choose one of selective_search, gt, rpn"),
     ({"PRECISION": "half"}, "choose one of float32, tf32, bfloat16"),
 ])
-def test_settings_that_cannot_work_together(changes, message):
+def test_conflicting_settings(changes, message):
     cfg_from_list([word for pair in changes.items() for word in pair])
     with pytest.raises(ConfigError, match=message):
         check_cfg()
@@ -125,7 +125,7 @@ def test_all_conflicts_are_reported_together():
         check_cfg()
 
 
-def test_a_wrong_type_assigned_in_python_is_found():
+def test_a_wrong_type_assigned_in_python_is_detected():
     cfg.TRAIN.MAX_SIZE = "big"
     with pytest.raises(ConfigError, match="TRAIN.MAX_SIZE: expected int, found str 'big'"):
         check_cfg()
@@ -153,7 +153,7 @@ def test_copies_for_other_processes():
         assert cfg.TRAIN.MAX_SIZE == 1000
 
 
-def test_settings_from_changes_are_frozen_and_leave_cfg_alone(tmp_path):
+def test_settings_from_changes_are_frozen_and_do_not_change_cfg(tmp_path):
     (tmp_path / "own.yml").write_text("TRAIN: {BATCH_SIZE: 64, MAX_SIZE: 500}\n")
     settings = make_settings({"TRAIN.BATCH_SIZE": 32, "TRAIN.FG_THRESH": 1}, file_changes(tmp_path / "own.yml"),
                              pair_changes(["TRAIN.MAX_SIZE", "400"]))
@@ -199,7 +199,7 @@ def test_modules_to_import_are_a_list_of_names(text, message):
         cfg_from_list(["IMPORTS", text])
 
 
-def test_modules_are_searched_where_the_file_is_that_names_them(tmp_path, monkeypatch):
+def test_modules_are_searched_in_the_folder_of_the_file_that_names_them(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "a.yml").write_text("IMPORTS: [one]\n")

@@ -1,4 +1,4 @@
-"""Hooks of the training loop: when and in which order they are called, and the example of docs/training_hooks.md."""
+"""Hooks of the training loop: when and in which order they run, and the example of docs/training_hooks.md."""
 import json
 import re
 import sys
@@ -23,7 +23,7 @@ def nothing_registered(monkeypatch):
 
 
 class Recorder(Hook):
-    """Notes each call with the iteration, under a name."""
+    """Records each call with the iteration, under a name."""
 
     def __init__(self, calls, name):
         self._calls, self._name = calls, name
@@ -73,10 +73,10 @@ def test_the_order_of_all_hooks(tmp_path, monkeypatch):
     assert calls[-8:] == [
         ("registered", "before", 1), ("given", "before", 1), ("log", "report", 0), ("registered", "after", 2),
         ("given", "after", 2), ("snapshot", "snapshot", 0), ("checkpoint", "write", 0),
-        ("checkpoint", "write", 0)]     # the second one by stopping
+        ("checkpoint", "write", 0)]     # the second one on stopping
 
 
-def test_each_training_has_new_hooks_of_those_registered(tmp_path):
+def test_each_training_creates_the_registered_hooks_again(tmp_path):
     made = []
 
     @register_hook
@@ -111,7 +111,7 @@ def test_what_a_hook_does_to_the_weights_is_in_snapshot_and_checkpoint(tmp_path,
         np.testing.assert_array_equal(got, wanted)
 
 
-def test_losses_are_read_where_a_hook_asks(tmp_path):
+def test_losses_are_read_where_a_hook_requests_them(tmp_path):
     found = {}
 
     class Losses(Hook):
@@ -125,7 +125,7 @@ def test_losses_are_read_where_a_hook_asks(tmp_path):
 
 
 @pytest.mark.parametrize("diverges", [False, True])
-def test_contexts_are_left_in_whatever_way_training_ends(tmp_path, diverges):
+def test_contexts_are_exited_however_training_ends(tmp_path, diverges):
     calls = []
 
     class Contexts(Recorder):

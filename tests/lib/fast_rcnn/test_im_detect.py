@@ -1,4 +1,4 @@
-"""Detection in one image, and proposals for one."""
+"""Detection and proposals for one image."""
 import numpy as np
 import pytest
 from fake_net import FakeNet
@@ -20,7 +20,7 @@ def default_settings():
 
 
 def check_fed(case, net):
-    """What the net was given, whole or sampled."""
+    """The net's input, whole or sampled."""
     for name, array in net.fed.items():
         if f"net_{name}" in case.outputs:
             case.check(f"net_{name}", array)
@@ -74,8 +74,8 @@ def test_recorded_proposals(case):
     case.check("scores", scores)
 
 
-def test_duplicates_far_from_the_origin_are_told_apart():
-    """The original's hash adds columns times powers of 1000, so these two RoIs are one to it."""
+def test_duplicates_far_from_the_origin_are_distinguished():
+    """The original's hash adds columns times powers of 1000, which is the same for these two RoIs."""
     rois = np.array([[0, 1000, 5, 1500, 1600], [0, 0, 6, 1500, 1600], [0, 1000, 5, 1500, 1600]], np.float32)
     first, places = detection.find_duplicates(rois, 1.0)
     np.testing.assert_array_equal(first, [0, 1])
@@ -99,7 +99,7 @@ def test_no_boxes_no_detections(dedup):
     assert scores.shape == (0, 3) and boxes.shape == (0, 12)
 
 
-def test_missing_boxes_and_several_scales_are_explained():
+def test_missing_boxes_and_several_scales_are_reported():
     im = np.zeros((20, 30, 3), np.uint8)
     with pytest.raises(ValueError, match="im_detect needs boxes"):
         detection.im_detect(FakeNet([], {}), im)

@@ -1,4 +1,4 @@
-"""From scores to detections, and the files that keep detections and proposals."""
+"""From scores to detections, and the files of detections and proposals."""
 import cv2
 import numpy as np
 import pytest
@@ -138,7 +138,7 @@ def test_images_are_read_ahead_in_order_as_they_are_read_in_line(photographs, wo
         assert pyramid.file_size == (40, 60)
 
 
-def test_a_broken_image_ends_the_test_when_its_turn_comes(photographs, tmp_path, capsys):
+def test_a_broken_image_ends_the_test_when_it_is_reached(photographs, tmp_path, capsys):
     set_config({"TEST.HAS_RPN": True, "TEST.SCALES": (80,)})
     photographs[2].write_bytes(b"not an image")
     net = FakeNet(["data", "im_info"], detector(20), inner=("rois",))
@@ -163,7 +163,7 @@ def test_proposals_of_a_data_set_are_kept(photographs, tmp_path):
     np.testing.assert_allclose(boxes[0], rois[:, 1:] / 2)
 
 
-def test_bad_proposal_files_are_explained(tmp_path):
+def test_bad_proposal_files_are_reported(tmp_path):
     path = tmp_path / "proposals.npz"
     save_proposals(path, [np.zeros((1, 4))], [np.zeros(1)], ["a"])
     with pytest.raises(ValueError, match="no proposals for 1 of 2 images, such as 'b'"):

@@ -1,4 +1,4 @@
-"""Snapshots, checkpoints and the loop, on a solver of a few lines; and the real one with a small net."""
+"""Snapshots, checkpoints and the loop, with a minimal solver and with the real one on a small net."""
 import contextlib
 import os
 import signal
@@ -34,7 +34,7 @@ MEANS, STDS = np.linspace(-1, 1, 12), np.linspace(0.1, 2, 12)
 
 @pytest.fixture(autouse=True)
 def small_net(tmp_path, monkeypatch):
-    """A net that learns box regression from numbers that depend on the pass alone."""
+    """A net that learns box regression from numbers that depend only on the pass."""
     (tmp_path / "net.pt").write_text(NET)
     (tmp_path / "solver.pt").write_text(SOLVER % 0.01)
     monkeypatch.chdir(tmp_path)
@@ -92,7 +92,7 @@ def test_snapshots_are_named_and_predict_plain_targets(tmp_path):
     np.testing.assert_allclose(saved[1], trained[1] * STDS + MEANS, rtol=1e-6, atol=1e-7)
 
 
-def test_training_on_from_a_snapshot_normalises_its_box_regression_again(tmp_path):
+def test_fine_tuning_a_snapshot_normalises_its_box_regression_again(tmp_path):
     wrapper = SolverWrapper("solver.pt", [], tmp_path / "out")
     path = wrapper.train_model(2)[-1]
     again = SolverWrapper("solver.pt", [], tmp_path / "out", path)
@@ -107,7 +107,7 @@ def test_initial_weights_of_another_net_are_refused(tmp_path):
         SolverWrapper("solver.pt", [], tmp_path / "out", "other.caffemodel")
 
 
-def test_the_data_layer_may_stand_anywhere_and_must_take_images(tmp_path):
+def test_the_data_layer_may_be_anywhere_and_must_take_images(tmp_path):
     constant = 'layer { name: "constant" type: "DummyData" top: "constant" dummy_data_param { shape { dim: 1 } } }\n'
     (tmp_path / "net.pt").write_text(constant + NET)
     assert len(SolverWrapper("solver.pt", [], tmp_path / "out").train_model(1)) == 1
@@ -139,7 +139,7 @@ def test_a_profile_does_not_change_training(tmp_path):
     assert "bbox_pred " in (tmp_path / "profile" / "small.txt").read_text()
 
 
-def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, monkeypatch):
+def test_a_stopped_run_resumes_bit_for_bit(tmp_path, monkeypatch):
     straight = weights(run(tmp_path, "straight", 7)[-1])
     checkpoints = Checkpoints(tmp_path / "checkpoints", "run")
     monkeypatch.setattr("train_test_layers.Numbers.stop_at", 7)      # the 8th pass: in iteration 4
@@ -166,7 +166,7 @@ def test_only_the_newest_checkpoint_is_kept_and_only_for_its_run(tmp_path):
     assert wrapper.solver.param.snapshot_prefix.endswith("models/small")
 
 
-def test_the_log_tells_how_long_was_waited_for_data(tmp_path):
+def test_the_log_reports_the_wait_for_data(tmp_path):
     run(tmp_path, "waits", 3)
     assert [record["data"]["queue"] for record in read_json_lines(tmp_path / "waits.jsonl")] == [0.5, 2.5, 4.5]
 
@@ -186,7 +186,7 @@ def test_the_log_has_the_mean_loss_of_the_last_iterations_and_of_all_their_passe
 
 
 def test_all_passes_of_an_iteration_count(tmp_path):
-    """The net hardly learns: two iterations of one pass see what one of two passes sees."""
+    """The net hardly learns: two iterations of one pass see the same as one iteration of two."""
     def loss(iterations, iter_size, average_loss):
         (tmp_path / "solver.pt").write_text((SOLVER % 1e-9).replace("iter_size: 2", f"iter_size: {iter_size}")
                                             + f"average_loss: {average_loss}")
@@ -198,7 +198,7 @@ def test_all_passes_of_an_iteration_count(tmp_path):
     assert loss(1, 2, 1) != pytest.approx(loss(2, 1, 1), rel=1e-3)
 
 
-def test_other_caffes_give_one_value_an_iteration():
+def test_other_caffes_give_one_value_per_iteration():
     blob = SimpleNamespace(data=np.array([1.0, 2.0]))
     net = SimpleNamespace(outputs=["loss", "accuracy"], blob_loss_weights={"loss": 2, "accuracy": 0},
                           blobs={"loss": blob})
@@ -242,7 +242,7 @@ def test_sigterm_without_checkpoints_stops_too(tmp_path, monkeypatch):
 
 
 def stopped_run(tmp_path):
-    """Checkpoints of a training that was stopped after 2 iterations."""
+    """Checkpoints of a training stopped after 2 iterations."""
     checkpoints = Checkpoints(tmp_path / "checkpoints", "hash")
     wrapper = SolverWrapper("solver.pt", [], tmp_path)
     wrapper.solver.step(2)
@@ -251,7 +251,7 @@ def stopped_run(tmp_path):
 
 
 @pytest.mark.parametrize("pattern", ["iter_2/*.solverstate", "iter_2/*.caffemodel"])
-def test_a_damaged_checkpoint_is_told_with_what_to_do(tmp_path, pattern):
+def test_a_damaged_checkpoint_is_reported_with_what_to_do(tmp_path, pattern):
     checkpoints = stopped_run(tmp_path)
     [file] = checkpoints.folder.glob(pattern)
     file.write_bytes(file.read_bytes()[:-7])

@@ -1,4 +1,4 @@
-"""Lines for people and lines for programs."""
+"""Log lines for people and for programs."""
 import io
 import json
 
@@ -26,7 +26,7 @@ def test_a_report_is_printed_and_recorded(tmp_path):
     assert record["stats"]["OHEMDataLayer"]["hard"] == 1.92 and record["lr"] == 0.01
 
 
-def test_the_losses_are_told_where_no_layer_has_statistics(tmp_path):
+def test_losses_are_reported_if_no_layer_has_statistics(tmp_path):
     log = make(tmp_path)
     log.report(20, {"loss_cls": 0.5, "loss_bbox": 0.25}, 0.75, 0.001)
     assert "loss 0.75 (loss_cls 0.5, loss_bbox 0.25)" in log.stream.getvalue()
@@ -42,7 +42,7 @@ def test_seconds_are_per_iteration_since_the_line_before(tmp_path, monkeypatch):
     assert "ETA 0:00:16" in log.stream.getvalue() and "ETA 0:00:07" in log.stream.getvalue()
 
 
-def test_the_wait_for_data_is_told_as_a_share_of_the_time(tmp_path, monkeypatch):
+def test_the_wait_for_data_is_reported_as_a_share_of_the_time(tmp_path, monkeypatch):
     times = iter([10.0, 14.0, 15.0])
     monkeypatch.setattr("fast_rcnn.train_log.time.perf_counter", lambda: next(times))
     log = make(tmp_path)
@@ -62,7 +62,7 @@ def test_a_loss_that_is_not_finite_stops_with_advice(tmp_path, loss):
     assert len(read_json_lines(log.path)) == 1
 
 
-def test_going_on_removes_lines_of_the_run_that_died(tmp_path):
+def test_resuming_removes_lines_of_the_run_that_died(tmp_path):
     log = make(tmp_path)
     for iteration in (20, 40, 60):
         log.report(iteration, {"l": 1.0}, 1.0, 0.1)

@@ -1,4 +1,4 @@
-"""cpu_nms and py_cpu_nms against recorded results and against a slow loop; gpu_nms where there is a GPU."""
+"""cpu_nms and py_cpu_nms against recorded results and a slow loop; gpu_nms if there is a GPU."""
 import math
 import sys
 import types
@@ -52,7 +52,7 @@ def test_thresholds_of_0_and_1(case, function, prefix):
 @BOTH
 @golden("nms", "quirk", name="nms_tied_scores")
 def test_equal_scores_are_taken_in_the_order_of_the_input(case, function, prefix):
-    """The originals took them in no documented order."""
+    """The originals had no documented order."""
     dets, kept = case.inputs["dets"], at_every_threshold(function, case)
     for keep, threshold in zip(kept, case.inputs["thresholds"].astype(np.float32), strict=True):
         assert keep == oracle.nms(dets, lambda iou, limit=threshold: iou > limit)
@@ -87,7 +87,7 @@ def test_wrong_input():
         cpu_nms(np.zeros((2, 5)), float("nan"))
 
 
-def test_max_keep_cuts_the_list():
+def test_max_keep_limits_the_list():
     dets = oracle.random_dets(np.random.default_rng(0), 200)
     everything = cpu_nms(dets, 0.5)
     assert len(everything) > 7
@@ -103,7 +103,7 @@ def test_a_caffe_without_nms_keeps_the_same_boxes(monkeypatch, threshold):
     assert [cpu_nms(dets, threshold, max_keep) for max_keep in (0, 5)] == with_engine
 
 
-def test_gpu_nms_asks_the_engine(monkeypatch):
+def test_gpu_nms_calls_the_engine(monkeypatch):
     calls = []
 
     def nms(dets, thresh, max_keep, device):

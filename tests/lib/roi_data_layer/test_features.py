@@ -1,4 +1,4 @@
-"""Features that are kept: which images are read, what the net is told, and training that does not notice."""
+"""Cached features: which images are read, what the net is told, and training that is unaffected."""
 import contextlib
 import dataclasses
 import os
@@ -14,7 +14,7 @@ from utils.images import ImageRequest, read_in_line
 
 
 class Prefix:
-    """Keeps what it is told to."""
+    """Has the features that a test sets."""
 
     reads_image = False
 
@@ -41,7 +41,7 @@ def refusing(requests):
     yield []
 
 
-def test_images_whose_features_are_kept_are_not_read_again(requests):
+def test_images_with_cached_features_are_not_read_again(requests):
     prefix = Prefix()
     known = KnownImages(prefix)
     reader = FeatureReader(read_in_line, known)
@@ -68,7 +68,7 @@ def test_other_images_are_read(requests, why):
             assert all(image.pixels.any() for image in images)
 
 
-def test_the_key_tells_images_apart(requests):
+def test_the_key_distinguishes_images(requests):
     request = requests[0]
     others = [request._replace(**change) for change in (
         {"path": requests[1].path}, {"flipped": True}, {"size": 21}, {"max_size": 51})]
@@ -94,7 +94,7 @@ def test_features_can_be_turned_off(tmp_path):
 
 
 @pytest.mark.parametrize("stage", ["stage2_rpn", "stage2_fast_rcnn"])
-def test_training_does_not_notice(tmp_path, stage):
+def test_training_is_unaffected(tmp_path, stage):
     """One image a batch: padding plays no part, and the bits are the same."""
     weights = []
     for reuse in (False, True):

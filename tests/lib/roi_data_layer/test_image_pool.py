@@ -1,4 +1,4 @@
-"""Processes that prepare images: the same pixels, errors with names, and nothing left at the end, however it came."""
+"""Processes that prepare images: same pixels, errors with names, and nothing left however they end."""
 import gc
 import os
 import signal
@@ -49,7 +49,7 @@ def test_the_images_are_those_prepared_in_line(pool, photographs):
     with pool.read(requests) as images, read_in_line(requests) as wanted:
         for got, want in zip(images, wanted, strict=True):
             assert_same(got, want)
-    assert images[0].file_size == (30, 47) and images[1].pixels.shape == (53, 80, 3)     # as long as max_size allows
+    assert images[0].file_size == (30, 47) and images[1].pixels.shape == (53, 80, 3)     # limited by max_size
 
 
 def test_many_threads_get_the_images_they_asked_for(pool, photographs):
@@ -76,7 +76,7 @@ def test_the_largest_image_has_room(pool, tmp_path):
         pass
 
 
-def test_an_unreadable_image_is_named_and_the_process_goes_on(pool, photographs):
+def test_an_unreadable_image_is_named_and_the_process_continues(pool, photographs):
     before = pool.process_ids
     photographs[2].write_bytes(b"not an image")
     for _ in range(2):
@@ -96,7 +96,7 @@ def test_a_bug_keeps_its_traceback(pool, photographs):
         assert image.file_size == (31, 47)
 
 
-def test_a_process_that_died_is_told_with_its_image_and_replaced(photographs):
+def test_a_process_that_died_is_reported_with_its_image_and_replaced(photographs):
     pool, request = ImagePool(1, images=1, pixels=3200), request_for(photographs[1])
     (first,) = pool.process_ids
     os.kill(first, signal.SIGKILL)
@@ -163,7 +163,7 @@ def test_the_processes_end_with_their_parent(photographs, last, number, complain
         processes = [int(word) for word in parent.stdout.readline().split()]
         assert len(processes) == 2
         if number:
-            os.killpg(parent.pid, number)       # as Ctrl-C does: all processes of the terminal's job get it
+            os.killpg(parent.pid, number)       # like Ctrl-C, which reaches all processes of the terminal's job
         errors = parent.stderr.read().splitlines()
         parent.wait(20)
     wait_until(lambda: not any(map(is_running, processes)))

@@ -1,4 +1,4 @@
-"""Minibatches: images, RoIs and targets, which images come when, and the layer that feeds them."""
+"""Minibatches: images, RoIs and targets, the order of images, and the layer that feeds them."""
 import cv2
 import numpy as np
 import pytest
@@ -54,7 +54,7 @@ def check_blobs(case, blobs):
 
 
 def check_choice(case, roidb, choose, settings):
-    """Which RoIs of each image were taken, and the images' scales."""
+    """The RoIs sampled from each image, and the images' scales."""
     picks = [np.concatenate(choose(entry["max_overlaps"])) for entry in roidb]
     case.check("roi_index", np.concatenate(picks))
     case.check("im_scales", read_images(roidb, settings.images, np.random.default_rng(0))[2])
@@ -78,7 +78,7 @@ def test_recorded_minibatch_of_all_rois(case, tmp_path):
 
 
 def rows_of_all_rois(case):
-    """Labels, picked rows and regression labels of one entry."""
+    """Labels, chosen rows and regression labels of one entry."""
     train = set_config(case.config).TRAIN
     foreground, background = split_rois(case.inputs["max_overlaps"], RoISettings.from_cfg(train))
     picked = np.concatenate([foreground, background])
@@ -99,8 +99,8 @@ def test_recorded_rows_of_one_image(case):
 
 
 @golden("allrois_minibatch", "quirk", name="all_rois_hi")
-def test_no_roi_is_foreground_and_background(case):
-    """The original takes RoIs between the limits twice, once as background with class targets."""
+def test_no_roi_is_both_foreground_and_background(case):
+    """The original samples RoIs between the limits twice, once as background with class targets."""
     picked, labels, (targets, weights) = rows_of_all_rois(case)
     assert len(np.unique(picked)) == len(picked) < len(case.outputs["labels"])
     first = (labels > 0).sum()
@@ -109,7 +109,7 @@ def test_no_roi_is_foreground_and_background(case):
     assert not targets[labels == 0].any() and not weights[labels == 0].any()
 
 
-def test_minibatches_as_py_faster_rcnn_asks_for_them(tmp_path):
+def test_minibatches_with_the_call_of_py_faster_rcnn(tmp_path):
     from roi_data_layer import minibatch, ohem
     set_config({"RNG_SEED": 11, "TRAIN.HAS_RPN": False})
     for get in (get_minibatch, get_allrois_minibatch):
@@ -241,7 +241,7 @@ def test_prefetching_and_resuming_give_the_same_batches(tmp_path, ohem, per_batc
     assert_equal_batches(run(layer, bottom, top, 2), plain[7:])
 
 
-def test_the_layer_tells_how_long_it_waited_for_data(tmp_path):
+def test_the_layer_reports_the_wait_for_data(tmp_path):
     small_settings()
     layer, bottom, top = data_layer(tmp_path)
     run(layer, bottom, top, 3)
@@ -300,7 +300,7 @@ def test_tops_follow_the_settings(tmp_path):
         data_layer(tmp_path, tops=6)
 
 
-def test_data_layer_says_what_is_missing(tmp_path):
+def test_data_layer_reports_what_is_missing(tmp_path):
     small_settings()
     layer, bottom, top = make_layer(RoIDataLayer, "'num_classes': 3", [], 6)
     with pytest.raises(RuntimeError, match="set_roidb"):

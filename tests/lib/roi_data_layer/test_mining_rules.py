@@ -1,4 +1,4 @@
-"""The base class of mining rules: what a rule is given, what becomes of what it chooses."""
+"""The base class of mining rules: what a rule is given, and how its choice is used."""
 import numpy as np
 import pytest
 
@@ -16,7 +16,7 @@ def settings():
 
 
 class Rule(HardRoIMiner):
-    """Chooses what the test says."""
+    """Chooses what the test sets."""
 
     chosen = np.arange(3)
 
@@ -71,7 +71,7 @@ class TensorRule(Rule):
 
 
 def test_on_a_gpu_values_are_fetched_once_unless_the_rule_is_for_tensors(monkeypatch):
-    """With tensors of the CPU in place of a GPU's."""
+    """With CPU tensors in place of a GPU's."""
     fetched, data = [], caffe.Blob.data
     monkeypatch.setattr(layers, "is_on_gpu", lambda blob: True)
     tops = {}

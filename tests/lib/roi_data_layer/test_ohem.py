@@ -109,7 +109,7 @@ def test_no_rois():
 
 
 def calls_of(function):
-    """Number of Python and C functions that a function calls in all, without those that watch the garbage collector."""
+    """Total number of Python and C calls made by a function, without those of garbage collector callbacks."""
     calls = []
     gc.disable()
     sys.setprofile(lambda frame, event, argument: calls.append(event) if event in ("call", "c_call") else None)
@@ -123,7 +123,7 @@ def calls_of(function):
 
 @pytest.mark.parametrize("thresh", [None, 0.7])
 def test_no_loop_over_rois(thresh):
-    """2,000 RoIs take as many calls as 200: nothing is done in Python RoI by RoI."""
+    """2,000 RoIs take as many calls as 200: there is no Python loop over RoIs."""
     few = random_rois(200, 21, np.random.default_rng(2))
 
     def mine(arrays):
@@ -131,8 +131,8 @@ def test_no_loop_over_rois(thresh):
         get_ohem_minibatch(roi_losses(prob, labels, *boxes), rois, labels, *boxes[1:], batch_size=128,
                            nms_thresh=thresh)
 
-    many = [np.concatenate([array] * 10) for array in few]      # in the same images, of the same labels
-    mine(few)       # what the first call imports does not count
+    many = [np.concatenate([array] * 10) for array in few]      # same images, same labels
+    mine(few)       # imports of the first call do not count
     assert calls_of(lambda: mine(many)) == calls_of(lambda: mine(few)) > 10
 
 
@@ -164,7 +164,7 @@ def test_tensors_give_the_rows_of_arrays(classes, count):
 def test_tensors_with_ties_and_a_probability_of_0():
     prob, labels, pred, target, inside, outside, rois = random_rois(23, 6, np.random.default_rng(3))
     prob[np.arange(23), labels.astype(int)] = np.repeat([0, 0.25, 0.5], 8)[:23]
-    for array in (pred, target):        # errors that are the same in each class
+    for array in (pred, target):        # the same errors in each class
         array[...] = np.tile(array[:, :4].round(1), 6)
         array[12:] = array[:11]
     labels[12:] = labels[:11]
@@ -175,7 +175,7 @@ def test_tensors_with_ties_and_a_probability_of_0():
 
 
 def test_tensors_of_equal_errors_in_several_classes_tie():
-    """The sum of four errors does not depend on the columns in which they stand."""
+    """The sum of four errors does not depend on their columns."""
     errors = np.array([0.1, 0.7, 1.3, 0.3], np.float32)
     labels = np.arange(1, 6, dtype=np.float32)
     inside = np.kron(np.eye(6, dtype=np.float32)[1:], np.ones(4, np.float32))
@@ -185,7 +185,7 @@ def test_tensors_of_equal_errors_in_several_classes_tie():
     np.testing.assert_array_equal(ohem_tensors.roi_losses(*tensors(arrays))[0], roi_losses(*arrays)[0])
 
 
-def test_tensors_with_weights_of_all_classes_and_values_that_do_not_count():
+def test_tensors_with_weights_of_all_classes_and_ignored_values():
     prob, labels, pred, target, inside, outside, rois = random_rois(31, 6, np.random.default_rng(4))
     pred[inside == 0] = np.inf
     check_tensors(prob, labels, pred, target, inside, outside, rois=rois, count=7)
@@ -207,7 +207,7 @@ def test_tensors_of_no_rois():
 
 @pytest.mark.parametrize("regression", [True, False])
 def test_the_layer_on_a_gpu_gives_the_tops_of_the_host(regression, monkeypatch):
-    """With tensors of the CPU in place of a GPU's, whose values nobody may look at."""
+    """With CPU tensors in place of a GPU's, whose values must not be read."""
     cfg.TRAIN.HAS_RPN, cfg.TRAIN.BBOX_REG, cfg.TRAIN.OHEM_USE_NMS = False, regression, False
     cfg.TRAIN.BATCH_SIZE = 13
     prob, labels, pred, target, inside, outside, rois = random_rois(29, 6, np.random.default_rng(6))

@@ -1,4 +1,4 @@
-"""Prefetching: order, errors, jumping, ending."""
+"""Prefetching: order, errors, jumps, closing."""
 import threading
 import time
 
@@ -36,7 +36,7 @@ def test_items_are_prepared_ahead_but_not_without_limit():
     assert max(asked) == 4
 
 
-def test_an_error_surfaces_with_its_item_and_the_rest_goes_on():
+def test_an_error_surfaces_with_its_item_and_the_rest_continues():
     def make(number):
         if number == 2:
             raise ValueError("image two.jpg is broken")

@@ -63,7 +63,7 @@ def test_recorded_roidb(case):
 
 @golden("roidb", "quirk", name="roidb_zero_std")
 def test_a_class_without_spread_is_divided_by_one(case):
-    """The original's targets are NaN where the deviation is 0; ours stay 0 there."""
+    """The original's targets are NaN if the deviation is 0; ours stay 0."""
     overlaps = case.inputs["gt_overlaps"]
     entry = {"boxes": case.inputs["boxes"], "max_overlaps": overlaps.max(axis=1),
              "max_classes": overlaps.argmax(axis=1)}
@@ -80,7 +80,7 @@ def test_a_class_without_spread_is_divided_by_one(case):
 
 @golden("snapshot", "contract")
 def test_recorded_snapshot(case):
-    wrapper = SolverWrapper.__new__(SolverWrapper)      # without a solver: only the name is asked for
+    wrapper = SolverWrapper.__new__(SolverWrapper)      # without a solver: only the name is needed
     prefix, iteration = re.fullmatch(r"(.+?)_iter_(\d+)\.caffemodel", str(case.outputs["filename"])).groups()
     infix = case.config["TRAIN.SNAPSHOT_INFIX"]
     wrapper.solver_param = SimpleNamespace(snapshot_prefix=prefix.removesuffix(f"_{infix}"))
@@ -105,7 +105,7 @@ def test_mirroring_twice_gives_the_entry_back_and_keeps_areas():
     np.testing.assert_array_equal(mirror(once, 20)["boxes"], entry["boxes"])
 
 
-def test_merging_leaves_its_arguments_alone():
+def test_merging_does_not_change_its_arguments():
     objects = [objects_entry(np.array([[0, 0, 9, 9]]), np.array([1]))]
     proposals = [proposals_entry(np.array([[0, 0, 9, 4], [50, 50, 60, 60]]), objects[0])]
     merged = merge(objects, proposals)
@@ -121,7 +121,7 @@ def test_images_without_objects_and_without_proposals():
 
 
 class OldStyleImdb:
-    """What code written for py-faster-rcnn hands over: dense or sparse gt_overlaps."""
+    """As passed by code written for py-faster-rcnn: dense or sparse gt_overlaps."""
 
     def __init__(self, overlaps):
         self.roidb = [{"boxes": np.zeros((2, 4), np.float32), "gt_overlaps": overlaps}]

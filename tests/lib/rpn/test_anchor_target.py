@@ -48,7 +48,7 @@ def test_recorded_targets(case):
 
 
 @golden("anchor_target", "quirk", name="anchor_target_untouched_gt")
-def test_a_gt_box_that_no_anchor_touches_is_left_alone(case):
+def test_a_gt_box_that_no_anchor_touches_is_ignored(case):
     """The original makes every anchor that misses such a box an object; here it changes nothing."""
     set_config(case.config)
     blobs = bottoms(case)
@@ -114,7 +114,7 @@ def test_an_image_without_an_inside_anchor_is_ignored():
     assert not any(top.any() for top in tops[1:])
 
 
-def test_each_image_of_a_batch_is_as_if_alone():
+def test_each_image_of_a_batch_is_processed_as_if_alone():
     cfg = set_config({"TRAIN.RPN_BATCHSIZE": 10 ** 6})
     assert cfg.TRAIN.RPN_BATCHSIZE == 10 ** 6
     params = "'feat_stride': 16\n'scales': [1, 2, 4]"
@@ -155,7 +155,7 @@ def test_draws_depend_on_seed_and_pass_only():
         return np.stack(drawn)
 
     first = labels(4)
-    np.random.seed(0)       # the global generator has no part in it
+    np.random.seed(0)       # the global generator has no effect
     np.testing.assert_array_equal(labels(4), first)
     np.testing.assert_array_equal(labels(2, skip=2), first[2:])
     assert (first[0] != first[1]).any()
@@ -163,7 +163,7 @@ def test_draws_depend_on_seed_and_pass_only():
     assert (labels(1)[0] != first[0]).any()
 
 
-def test_targets_lead_from_anchors_to_their_best_box():
+def test_targets_map_anchors_to_their_best_box():
     anchors = shift_anchors(generate_anchors(scales=(2, 4)), 6, 8, 16)
     gt_boxes = np.array([[20, 16, 70, 60, 1], [60, 30, 110, 88, 2]], np.float32)
     labels, targets, inside, outside = anchor_targets(
@@ -181,6 +181,6 @@ def test_targets_lead_from_anchors_to_their_best_box():
 
 @pytest.mark.parametrize("params, message", [("", "needs 'feat_stride'"), ("- 1", "must be entries"),
                                              ("'a': [", "is not YAML")])
-def test_a_bad_param_str_is_explained(params, message):
+def test_a_bad_param_str_is_reported(params, message):
     with pytest.raises(ValueError, match="AnchorTargetLayer: param_str.*" + message):
         run_layer(AnchorTargetLayer, params, [np.zeros((1, 18, 3, 4))], 4)

@@ -62,7 +62,7 @@ def some_outputs(rng, num_images=1):
 PARAMS = "'feat_stride': 16\n'scales': [1, 2, 4]"
 
 
-def test_each_image_of_a_batch_is_as_if_alone():
+def test_each_image_of_a_batch_is_processed_as_if_alone():
     blobs = some_outputs(np.random.default_rng(0), 2)
     rois, scores = run_layer(ProposalLayer, PARAMS, blobs, 2, caffe.TEST)
     for image in (0, 1):
@@ -96,7 +96,7 @@ def test_nan_is_an_error_that_names_the_layer(bottom):
         run_layer(ProposalLayer, PARAMS, blobs, 1, caffe.TEST)
 
 
-def test_a_wrong_number_of_anchors_is_explained():
+def test_a_wrong_number_of_anchors_is_reported():
     with pytest.raises(ValueError, match="ProposalLayer: 3 anchors .* need 6 .* and 12 .*, found 18 and 36"):
         run_layer(ProposalLayer, "{'feat_stride': 16, 'scales': [8]}",
                   some_outputs(np.random.default_rng(4)), 1)
@@ -119,12 +119,12 @@ def test_best_first(top_n):
 # ---- the same on tensors
 @pytest.fixture
 def gpu_rule(monkeypatch):
-    """NMS of the function of arrays by the GPU's rule, which drops a box above the threshold."""
+    """Give the array function the GPU's NMS rule, which drops boxes above the threshold."""
     monkeypatch.setattr(rpn_proposals, "nms", lambda dets, thresh, max_keep: caffe.nms(dets, thresh, max_keep))
 
 
 def random_case(seed, height=6, width=9):
-    """Scores with ties, deltas and anchors of a map, of which some boxes are small, some leave the image."""
+    """Scores with ties, deltas and anchors of a map; some boxes are small, some extend beyond the image."""
     rng = np.random.default_rng(seed)
     anchors = shift_anchors(generate_anchors(scales=(1, 2, 4)), height, width, 16)
     scores = rng.integers(0, 40, len(anchors)).astype(np.float32) / 64
@@ -132,7 +132,7 @@ def random_case(seed, height=6, width=9):
 
 
 def check_tensors(scores, deltas, anchors, settings):
-    """The functions of arrays and of tensors give the same boxes and scores, which are returned."""
+    """Check that the functions of arrays and of tensors give the same boxes and scores, and return these."""
     im_info = np.array([90, 130, 1.5], np.float32)
     want, want_scores, _ = proposals(scores, deltas, im_info, anchors, settings)
     boxes, best, number = proposal_tensors.proposals(torch.from_numpy(scores), torch.from_numpy(deltas), im_info,
@@ -150,8 +150,8 @@ def test_tensors_give_the_boxes_of_arrays_in_their_order(pre, post, min_size, th
         check_tensors(*random_case(seed), ProposalSettings(pre, post, thresh, min_size))
 
 
-def test_tensors_leave_no_more_than_the_large_boxes(gpu_rule):
-    """Fewer large boxes than pre_nms_top_n, and fewer than places for what NMS keeps."""
+def test_tensors_keep_only_the_large_boxes(gpu_rule):
+    """Fewer large boxes than pre_nms_top_n, and fewer than post_nms_top_n."""
     boxes, scores = check_tensors(*random_case(5), ProposalSettings(200, 150, 0.99, 40))
     assert 10 < len(boxes) < 150 and len(set(scores)) < len(scores)
 
@@ -170,7 +170,7 @@ def test_tensors_with_huge_deltas_are_clipped(gpu_rule):
 
 @pytest.fixture
 def as_gpu(monkeypatch, gpu_rule):
-    """Tensors of the CPU in place of a GPU's, whose values NumPy may not see but for those of im_info."""
+    """CPU tensors in place of a GPU's, of which NumPy may read only im_info."""
     def propose(blobs):
         bottom, top = [caffe.Blob() for _ in blobs], [caffe.Blob(), caffe.Blob()]
         for blob, values in zip(bottom, blobs, strict=True):

@@ -1,4 +1,4 @@
-"""RoIs to train on, chosen among proposals: the pure functions and the layer."""
+"""RoIs to train on, sampled from proposals: the pure functions and the layer."""
 import numpy as np
 import pytest
 from golden.detector_cases import generate as pytest_generate_tests  # noqa: F401
@@ -25,7 +25,7 @@ def param_str(case):
 
 @golden("proposal_target", "contract")
 def test_recorded_rois(case):
-    """Choices are in ascending order within foreground and background, as the recorded ones."""
+    """Sampled rows are in ascending order within foreground and background, like the recorded ones."""
     set_config(case.config)
     tops = run_layer(ProposalTargetLayer, param_str(case), [case.inputs["rois"], case.inputs["gt_boxes"]], 5)
     for name, got in zip(TOPS, tops, strict=True):

@@ -1,4 +1,4 @@
-"""The three RPN layers inside a net, one after the other, as end-to-end training uses them."""
+"""The three RPN layers in one net, as in end-to-end training."""
 import numpy as np
 import pytest
 

@@ -30,7 +30,7 @@ def test_pairs(dtype):
     boxes, queries = (rng.uniform(0, 30, (count, 4)) for count in (9, 7))
     for array in (boxes, queries):
         array[:, 2:] += array[:, :2]
-    boxes[3], boxes[4, 2:] = queries[2], boxes[4, :2] - 1   # an equal pair; a box without an area
+    boxes[3], boxes[4, 2:] = queries[2], boxes[4, :2] - 1   # an equal pair; a box without area
     boxes, queries = boxes.astype(dtype), queries.astype(dtype)
     overlaps = bbox_overlaps(boxes, queries)
     assert overlaps.dtype == np.float64
@@ -39,7 +39,7 @@ def test_pairs(dtype):
     assert overlaps[3, 2] == 1 and not overlaps[4].any()
 
 
-def test_columns_behind_the_corners_are_not_read():
+def test_columns_after_the_corners_are_not_read():
     boxes = np.array([[0, 0, 9, 9, 3.0], [5, 5, 14, 14, 7.0]])
     np.testing.assert_array_equal(bbox_overlaps(boxes, boxes), bbox_overlaps(boxes[:, :4], boxes[:, :4]))
 

@@ -1,6 +1,6 @@
-"""Children that succeed, fail, are killed, are interrupted, and whose parent dies.
+"""Children that succeed, fail, are killed or interrupted, or whose parent dies.
 
-Where a child interrupts its parent it sleeps a second first, so that the parent is waiting for it by then.
+A child that interrupts its parent first sleeps a second, so that the parent is already waiting for it.
 """
 import io
 import os
@@ -47,7 +47,7 @@ def test_a_failure_shows_the_last_lines_and_the_log(tmp_path):
     assert caught.value.status == 1
 
 
-def test_a_child_killed_without_a_word_is_noticed_at_once(tmp_path):
+def test_a_child_killed_silently_is_noticed_at_once(tmp_path):
     start = time.monotonic()
     with pytest.raises(ChildDied, match="killed by SIGKILL, perhaps for want of memory"):
         run(tmp_path, "print('working', flush=True); os.kill(os.getpid(), signal.SIGKILL)")
@@ -61,7 +61,7 @@ def test_a_process_left_behind_that_holds_the_output_open_does_not_hang_the_pare
     assert time.monotonic() - start < 7
 
 
-def test_a_stop_request_is_passed_on_and_the_child_ends_in_order(tmp_path):
+def test_a_stop_request_is_passed_on_and_the_child_ends_cleanly(tmp_path):
     code = ("from utils.child_process import StopRequest, INTERRUPTED\n"
             "with StopRequest() as stop:\n"
             f"    time.sleep(1); os.kill({os.getpid()}, signal.SIGINT)\n"
@@ -78,7 +78,7 @@ def test_sigterm_to_the_parent_counts_as_ctrl_c(tmp_path):
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
-def test_a_child_that_ends_well_although_asked_to_stop_has_done_its_work(tmp_path):
+def test_a_child_that_succeeds_although_asked_to_stop_has_done_its_work(tmp_path):
     run(tmp_path, "signal.signal(signal.SIGTERM, lambda *a: sys.exit(0))\n"
                   f"time.sleep(1); os.kill({os.getpid()}, signal.SIGINT); time.sleep(30)")
 
@@ -108,6 +108,6 @@ def test_stop_request_only_raises_the_second_time():
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
-def test_exit_status_in_words():
+def test_exit_status_as_text():
     assert describe_status(1) == "exit status 1"
     assert describe_status(-11) == "killed by SIGSEGV"

@@ -23,7 +23,7 @@ def test_boxes_are_drawn_in_the_colour_of_their_class_on_a_copy():
     assert not picture[110, 100].any()                  # nothing inside the box
 
 
-def test_only_scores_from_the_threshold_on_are_drawn():
+def test_only_scores_of_at_least_the_threshold_are_drawn():
     im = np.zeros((200, 300, 3), np.uint8)
     found = [NOTHING, dets([50, 60, 150, 160, 0.49]), NOTHING]
     assert not draw_detections(im, found, CLASSES, thresh=0.5).any()
@@ -36,7 +36,7 @@ def test_labels_stay_inside_the_image(box):
     picture = draw_detections(im, [NOTHING, NOTHING, dets([*box, 1.0])], CLASSES)
     (width, height), _ = cv2.getTextSize("a long class name 1.00", cv2.FONT_HERSHEY_SIMPLEX, 0.35, 1)
     filled = (picture == class_colour(2)).all(axis=2).sum()
-    assert filled > 0.4 * width * height                # the label's ground, less its letters
+    assert filled > 0.4 * width * height                # the label's background, less its letters
 
 
 def test_letters_grow_with_the_image():
@@ -55,7 +55,7 @@ def test_a_montage_keeps_aspect_and_order():
         montage([])
 
 
-def test_images_are_written_by_their_ending(tmp_path):
+def test_images_are_written_by_their_extension(tmp_path):
     im = np.random.default_rng(0).integers(0, 255, (8, 9, 3)).astype(np.uint8)
     write_image(tmp_path / "new" / "a.png", im)
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / "new" / "a.png")), im)

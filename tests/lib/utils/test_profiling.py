@@ -1,4 +1,4 @@
-"""--profile: which iterations are measured, what is written where, and what a Caffe without profiles does."""
+"""--profile: which iterations are measured, which files are written, and a Caffe without profiles."""
 import contextlib
 from pathlib import Path
 
@@ -41,13 +41,13 @@ def test_files_of_the_measured_iterations(net, tmp_path, capsys, iterations, mea
     assert sorted(path.parent.iterdir()) == [table, trace]
 
 
-def test_nothing_is_written_unless_asked_for(net, tmp_path, capsys):
+def test_nothing_is_written_by_default(net, tmp_path, capsys):
     run(net, None, 3)
     run(net, tmp_path / "profile" / "none", 0)
     assert capsys.readouterr().out == "" and not (tmp_path / "profile").exists()
 
 
-def test_a_caffe_without_profiles_goes_on(net, tmp_path, monkeypatch, capsys):
+def test_a_caffe_without_profiles_continues(net, tmp_path, monkeypatch, capsys):
     monkeypatch.delattr(caffe, "Profile")
     run(net, tmp_path / "profile" / "none", 3)
     assert "no caffe.Profile" in capsys.readouterr().out and not (tmp_path / "profile").exists()

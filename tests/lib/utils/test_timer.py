@@ -1,4 +1,4 @@
-"""Timers and lines of progress."""
+"""Timers and progress lines."""
 import io
 import re
 import time
@@ -27,10 +27,10 @@ def test_progress_prints_the_first_the_last_and_now_and_then():
     assert re.fullmatch(r"work: 50/50 \d+\.\d{3}s ETA 0:00:00", last)
 
 
-def test_progress_of_a_quick_job_is_silent_and_of_a_long_one_begins_late(monkeypatch):
+def test_progress_of_a_quick_job_is_silent_and_of_a_long_one_starts_late(monkeypatch):
     stream = io.StringIO()
     assert list(with_progress("quick", [1, 2, 3], stream=stream)) == [1, 2, 3] and stream.getvalue() == ""
-    clock = iter(range(100))                                # a second an item
+    clock = iter(range(100))                                # a second per item
     monkeypatch.setattr(timer.time, "perf_counter", lambda: next(clock))
     assert list(with_progress("long", range(10), stream=stream)) == list(range(10))
     assert stream.getvalue().splitlines() == ["long: 3/10 1.000s ETA 0:00:07", "long: 8/10 1.000s ETA 0:00:02",

@@ -1,4 +1,4 @@
-"""Modules of the user's own that settings name."""
+"""The user's modules named in settings."""
 import sys
 
 import pytest
@@ -34,12 +34,12 @@ def test_without_a_folder_modules_are_on_the_path(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["a/b", "b.py/", "../b", "1b", "a-b", "", "a..b", ".b", "a b"])
-def test_paths_are_no_names(tmp_path, name):
+def test_paths_are_not_names(tmp_path, name):
     with pytest.raises(ImportsError, match="IMPORTS: .*: expected names of modules, such as my_module"):
         import_modules([name], str(tmp_path))
 
 
-def test_a_missing_module_is_told_with_where_it_was_searched(tmp_path):
+def test_a_missing_module_is_reported_with_where_it_was_searched(tmp_path):
     with pytest.raises(ImportsError) as caught:
         import_modules(["nowhere_to_be_found"], str(tmp_path))
     assert is_user_error(caught.value)
@@ -65,7 +65,7 @@ def test_an_exception_of_the_users_module_names_file_and_line(tmp_path, text, re
     assert str(caught.value).startswith(f"IMPORTS: {tmp_path}/broken_one.py:{reason}")
 
 
-def test_a_name_that_is_taken_is_told(tmp_path):
+def test_a_name_that_is_taken_is_reported(tmp_path):
     (tmp_path / "json.py").write_text("")
     with pytest.raises(ImportsError, match=f"{tmp_path}/json.py: another module has the name json, .*: rename yours"):
         import_modules(["json"], str(tmp_path))

@@ -1,4 +1,4 @@
-"""Caffemodels whose layers find no partner: told, or refused."""
+"""Caffemodels with unmatched layers: reported or refused."""
 import pytest
 
 import caffe
@@ -29,7 +29,7 @@ def stored(make, tmp_path):
     return path
 
 
-def test_what_training_begins_with_is_told(make, stored):
+def test_initial_weights_are_reported(make, stored):
     net = caffe.Net(make("new", "a", "b", "new", "new_readonly"), caffe.TRAIN)
     assert load_initial_weights(net, stored, "new.pt") == (
         f"2 of 3 layers begin with weights of {stored}; random: new; not in this net: old")
@@ -49,14 +49,14 @@ def test_a_test_net_needs_weights_for_every_layer(make, stored):
         load_all_weights(caffe.Net(make("more", "a", "new"), caffe.TEST), stored, "more.pt")
 
 
-def test_detectors_and_rpns_are_loaded_in_this_way(make, stored):
+def test_detectors_and_rpns_are_loaded_this_way(make, stored):
     with pytest.raises(CheckError, match="has no weights for new"):
         DetectorFiles(make("detector", "a", "new"), str(stored)).load(21)
     with pytest.raises(CheckError, match="has no weights for new"):
         load_rpn(make("rpn", "a", "new"), stored)
 
 
-def test_other_caffes_do_not_say(tmp_path):
+def test_other_caffes_report_nothing(tmp_path):
     class Net:
         params = {"a": [None]}
 

@@ -1,4 +1,4 @@
-"""The example of a format of one's own in docs/own_dataset.md: one function gets all that VOC's XML has."""
+"""The example of a custom format in docs/own_dataset.md: one function gets every feature of VOC's XML."""
 import importlib
 import sys
 from pathlib import Path
@@ -105,7 +105,7 @@ def test_joined_with_a_data_set_of_another_format(pets_csv, tmp_path):
     assert both.gt_roidb()[1]["boxes"].tolist() == [[0, 0, 19, 29]]     # VOC's coordinates count from 1
 
 
-def test_mistakes_are_reported_with_the_option(pets_csv, boxes_csv, tmp_path):
+def test_errors_are_reported_with_the_option(pets_csv, boxes_csv, tmp_path):
     with pytest.raises(UserError, match="--imdb .*pets_csv:val: .*val.csv: there is no such split"):
         find_imdb(f"{pets_csv}:val")
     with pytest.raises(DatasetError, match="there is no such folder or YAML file"):

@@ -32,7 +32,7 @@ def test_folder_of_images_and_xml_side_by_side(tmp_path):
     assert get_imdb(str(alone)).name == "photos_all"
 
 
-def test_splits_one_folder_further_down(tmp_path):
+def test_splits_in_subfolders(tmp_path):
     flat_folder(tmp_path / "boards" / "images" / "train", {"a": [CAT]})
     flat_folder(tmp_path / "boards" / "images" / "test", {"z": [CAT]})
     for name in ("boards", "boards/images", "boards:train", "boards/images/train"):
@@ -78,14 +78,14 @@ def test_yaml_file(tmp_path, pets):
 @pytest.mark.parametrize("name, message", [
     ("nowhere", "no such folder"), ("pets:val", "no split 'val'; there are: test, train"), ("empty", "expected"),
 ])
-def test_what_is_not_there_is_said(tmp_path, pets, name, message):
+def test_missing_files_are_reported(tmp_path, pets, name, message):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DatasetError, match=message):
         get_imdb(str(tmp_path / name))
 
 
-def test_zero_based_coordinates_are_found(tmp_path):
-    """One zero anywhere in the data set, in whichever split, decides for all of it."""
+def test_zero_based_coordinates_are_detected(tmp_path):
+    """One zero anywhere in the data set, in any split, decides for all of it."""
     root = voc_folder(tmp_path / "z", {"a": [("cat", 3, 4, 59, 39)], "b": [("cat", 0, 2, 10, 11)]},
                       {"train": ["a"], "test": ["b"]})
     train = get_imdb(f"{root}:train")
@@ -99,7 +99,7 @@ def test_lists_of_images(tmp_path):
     assert read_image_set(tmp_path / "set.txt", {"a", "b 1", "d"}) == ["a", "b 1", "c", "d"]
 
 
-def test_annotations_that_are_not_what_they_should_be(tmp_path):
+def test_malformed_annotations(tmp_path):
     file = tmp_path / "x.xml"
     for text, message in [("<annotation><object><name>a</name></object></annotation>", "no bndbox"),
                           (xml([("", 1, 2, 3, 4)]), "<object> has no <name>"),

@@ -178,8 +178,7 @@ def test_the_first_process_leads_and_the_others_do_the_same(told, be, tmp_path):
         assert (tmp_path / "logs" / name).read_text() == "printed by the child\n"
 
 
-def test_followers_are_dismissed_where_the_plan_fails_but_not_waited_for_where_a_step_does(told, be, tmp_path,
-                                                                                           monkeypatch):
+def test_followers_are_dismissed_if_the_plan_fails_but_not_awaited_if_a_step_does(told, be, tmp_path, monkeypatch):
     be(0, 2)
     with pytest.raises(UserError), team.leading():
         raise UserError("no such data set")

@@ -124,12 +124,11 @@ def test_errors_of_the_driver(run, tmp_path, demo_data, words, message):
     ("mine_broken", "import json\n\n1 / 0\n", "{0}/mine_broken.py:3: ZeroDivisionError: division by zero\n"),
     ("mine_cut", "def f(:\n", "{0}/mine_cut.py:1: SyntaxError: invalid syntax\n"),
     ("mine_taken", "from datasets.factory import register\nregister('mine', list)\nregister('mine', list)\n",
-     "{0}/mine_taken.py:3: ValueError: a data set named 'mine' is registered already\n"),
+     "{0}/mine_taken.py:3: DatasetError: a data set named 'mine' is registered already\n"),
     ("../up", None, "'../up': expected names of modules, such as my_module or my_package.data\n"),
 ])
 def test_modules_that_cannot_be_imported(run, tmp_path, monkeypatch, tool_name, name, content, message):
-    from datasets import factory
-    monkeypatch.setattr(factory, "_registered", {})
+    monkeypatch.setattr("datasets.registry.registered", {})
     monkeypatch.setattr(sys, "path", [*sys.path])
     if content:
         (tmp_path / f"{name}.py").write_text(content)

@@ -23,6 +23,7 @@ import _init_paths  # noqa: F401  # before all that may not be installed
 import numpy as np
 
 from caffe.proto import caffe_pb2
+from utils.errors import UserError
 from utils.files import atomic_path, sha256_file
 
 # Our layer, torchvision's name, shape of the weights (N outputs, C inputs, height, width)
@@ -43,7 +44,7 @@ _TORCH_MEAN, _TORCH_STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.22
 _CAFFE_MEAN = np.array([122.7717, 115.9465, 102.9801])
 
 
-class ConversionError(ValueError):
+class ConversionError(UserError, ValueError):
     """The file is not as expected; the message says what was expected and found."""
 
 

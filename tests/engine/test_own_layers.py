@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from google.protobuf import descriptor_pb2, descriptor_pool
+from google.protobuf import descriptor_pb2
 
 import caffe
 from caffe.engine import layer as engine
@@ -17,12 +17,22 @@ SECTION = (ROOT / "docs" / "adding_a_layer.md").read_text().split("## In your ow
 BLOCKS = dict(re.findall(r"```(\w*)\n(.*?)```", SECTION, re.DOTALL))
 
 
+GENERATED = """
+from google.protobuf.internal import builder as _builder
+from google.protobuf import descriptor_pool as _descriptor_pool
+from caffe.proto import caffe_pb2 as caffe_dot_proto_dot_caffe__pb2
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(SERIALIZED)
+_builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
+_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'my_layers_pb2', globals())
+"""
+
+
 def compiled() -> types.ModuleType:
     """What protoc generates from the document's my_layers.proto; built by hand, as protoc is not required here."""
     proto = BLOCKS["proto"]
     assert all(part in proto for part in ("package my;", "float limit = 1 [default = 1]", "gain_filler = 2",
                                           "soft_clip_param = 10100"))
-    pool, field = descriptor_pool.Default(), descriptor_pb2.FieldDescriptorProto
+    field = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name="my_layers.proto", package="my", syntax="proto2",
                                               dependency=["caffe/proto/caffe.proto"])
     message = file.message_type.add(name="SoftClipParameter")
@@ -31,9 +41,9 @@ def compiled() -> types.ModuleType:
                       type_name=".caffe.FillerParameter")
     file.extension.add(name="soft_clip_param", number=10100, type=field.TYPE_MESSAGE, label=field.LABEL_OPTIONAL,
                        type_name=".my.SoftClipParameter", extendee=".caffe.LayerParameter")
-    pool.AddSerializedFile(file.SerializeToString())
     module = types.ModuleType("my_layers_pb2")
-    module.soft_clip_param = pool.FindExtensionByName("my.soft_clip_param")
+    module.SERIALIZED = file.SerializeToString()
+    exec(GENERATED, vars(module))
     return module
 
 

@@ -110,7 +110,7 @@ class Check:
     """All checks of one layer; see `check`."""
 
     def __init__(self, text: str, bottoms: Arrays, oracle: Callable, blobs: Arrays, num_tops: int, phase: int,
-                 learns: Sequence[int] | None, learned: bool, gradient: bool, other: Arrays | None,
+                 learns: Sequence[int] | None, learned: bool | Sequence[int], gradient: bool, other: Arrays | None,
                  in_place: bool | str, tolerance: float) -> None:
         for array in bottoms:
             if len(set(array.shape)) != len(array.shape):
@@ -118,7 +118,9 @@ class Check:
         self.text, self.num_tops, self.phase = text, num_tops, phase
         self.bottoms, self.blobs, self.oracle = list(bottoms), list(blobs), oracle
         self.learns = list(range(len(bottoms))) if learns is None else list(learns)
-        self.learned, self.gradient, self.in_place, self.tolerance = learned, gradient, in_place, tolerance
+        every = range(len(self.blobs)) if learned else ()
+        self.learned = every if isinstance(learned, bool) else learned
+        self.gradient, self.in_place, self.tolerance = gradient, in_place, tolerance
         self.other = [np.concatenate([array, array[:1]]) for array in bottoms] if other is None else list(other)
 
     def runner(self, in_place: bool = False) -> Runner:
@@ -171,9 +173,10 @@ class Check:
             for index in self.learns:
                 wanted = self.numerical(self.bottoms[index], lambda: runner.set_bottoms(self.bottoms), runner, diffs)
                 self.same([found[index]], [wanted], f"gradient of bottom {index}", 1e-5)
-            for index, diff in enumerate(runner.parameter_diffs() if self.learned else []):
+            parameter_diffs = runner.parameter_diffs()
+            for index in self.learned:
                 wanted = self.numerical(self.blobs[index], lambda: runner.set_blobs(self.blobs), runner, diffs)
-                self.same([diff], [wanted], f"gradient of parameter {index}", 1e-5)
+                self.same([parameter_diffs[index]], [wanted], f"gradient of parameter {index}", 1e-5)
 
     def numerical(self, array: np.ndarray, send: Callable[[], None], runner: Runner, diffs: Arrays) -> np.ndarray:
         """Central differences of sum(top * diff) by each value of the array."""
@@ -240,7 +243,7 @@ class Check:
 
 
 def check(text: str, bottoms: Arrays, oracle: Callable, *, blobs: Arrays = (), num_tops: int = 1, phase: int = TEST,
-          learns: Sequence[int] | None = None, learned: bool = True, gradient: bool = True,
+          learns: Sequence[int] | None = None, learned: bool | Sequence[int] = True, gradient: bool = True,
           other: Arrays | None = None, in_place: bool | str = False, tolerance: float = 2e-5) -> None:
     """Check one layer in every way listed in the module's docstring.
 
@@ -250,7 +253,7 @@ def check(text: str, bottoms: Arrays, oracle: Callable, *, blobs: Arrays = (), n
     blobs       values for the layer's parameters, in order
     num_tops    number of tops
     learns      indices of the bottoms that get a gradient; all unless given
-    learned     False if the blobs are not learned parameters
+    learned     False if the blobs are not learned parameters; their indices if only some are
     gradient    False if the layer has no gradient, or its values are not smooth
     other       bottoms of another size; by default the given ones with their first item repeated
     in_place    True: may run in place; "values": may run in place, but its gradient then differs, as in Caffe

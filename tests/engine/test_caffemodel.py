@@ -8,9 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import caffe
 from caffe.engine import device
 from caffe.engine.files import wire
-from caffe.engine.files.blob_proto import blob_chunks, read_blob
+from caffe.engine.files.blob_proto import blob_chunks, read_blob, stored_blob
 from caffe.engine.files.caffemodel import copy_weights, read_weights, save_net
 from caffe.engine.files.matching import WeightsError
 from caffe.engine.files.wire import WireError, map_file, message, varint
@@ -170,12 +171,46 @@ def small_model():
     return caffe_pb2.NetParameter(name="n", layer=[{"name": "fc", "blobs": blobs}])
 
 
-def test_half_precision_is_refused(tmp_path):
-    raw = b"".join(message(12, [bytes(12)]))
-    data = b"".join(message(100, [b"\x0a\x02fc", *message(7, [shape_field(2, 3), raw])]))
-    path = tmp_path / "half.caffemodel"
-    path.write_bytes(data)
-    with pytest.raises(WireError, match="half.caffemodel: layer 'fc', blob 0: .*half-precision"):
+def raw_blob(values, kind):
+    """A BlobProto of NVIDIA Caffe: its type in field 10, its bytes in field 12."""
+    return shape_field(*values.shape) + varint(10, kind) + b"".join(message(12, [values.tobytes()]))
+
+
+def raw_model(path, *blobs):
+    layer = [b"\x0a\x02fc", *(part for blob in blobs for part in message(7, [blob]))]
+    path.write_bytes(b"".join(message(100, layer)))
+    return path
+
+
+@pytest.mark.parametrize("kind, dtype", [(0, "<f8"), (1, "<f4"), (2, "<f2")])
+def test_raw_values(tmp_path, caplog, kind, dtype):
+    weights, bias = np.arange(20).reshape(5, 4).astype(dtype) / 8, np.arange(5).astype(dtype)
+    path = raw_model(tmp_path / "raw.caffemodel", raw_blob(weights, kind), raw_blob(bias, kind))
+    net = make_net("""layer { name: 'd' type: 'Input' top: 'd' input_param { shape { dim: 3 dim: 4 } } }
+                    layer { name: 'fc' type: 'InnerProduct' bottom: 'd' top: 'o'
+                            inner_product_param { num_output: 5 } }""")
+    with caplog.at_level(logging.INFO, "caffe"):
+        copy_weights(net, path)
+    np.testing.assert_array_equal(net.params["fc"][0].data, weights.astype(np.float32))
+    np.testing.assert_array_equal(net.params["fc"][1].data, bias.astype(np.float32))
+    assert ("16-bit floats" in caplog.text) == (kind == 2)
+    [(_, read)] = read_weights(path)
+    assert [array.dtype for array in read] == [np.float64 if kind == 0 else np.float32] * 2
+    parsed = caffe_pb2.NetParameter.FromString(path.read_bytes()).layer[0].blobs[0]
+    np.testing.assert_array_equal(stored_blob(parsed).array, weights)
+    np.testing.assert_array_equal(caffe.io.blobproto_to_array(parsed), weights)
+    net.save(tmp_path / "own.caffemodel")               # raw values are not written
+    assert not caffe_pb2.NetParameter.FromString((tmp_path / "own.caffemodel").read_bytes()).layer[1].blobs[0].raw_data
+
+
+@pytest.mark.parametrize("kind, count, words", [
+    (3, 24, "raw values are of the type INT, no floats"), (9, 24, "raw values are of the type 9"),
+    (1, 23, "23 bytes are no whole number of values"), (2, 24, r"shape \(6,\) needs 6 values, the file holds 12"),
+])
+def test_raw_values_that_are_refused(tmp_path, kind, count, words):
+    blob = shape_field(6) + varint(10, kind) + b"".join(message(12, [bytes(count)]))
+    path = raw_model(tmp_path / "raw.caffemodel", blob)
+    with pytest.raises(WireError, match="raw.caffemodel: layer 'fc', blob 0: .*" + words):
         read_weights(path)
 
 

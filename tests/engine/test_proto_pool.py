@@ -37,8 +37,8 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, "{name}", globals())
 '''
 
 def generated(name, imports, module, alias, number):
-    file = descriptor_pb2.FileDescriptorProto(name=name + ".proto", package=name, syntax="proto2",
-                                              dependency=[imports, *(["caffe/proto/caffe.proto"] if number == 2 else [])])
+    imports = dict.fromkeys([imports, "caffe/proto/caffe.proto"])
+    file = descriptor_pb2.FileDescriptorProto(name=name + ".proto", package=name, syntax="proto2", dependency=imports)
     file.message_type.add(name="Settings").field.add(name="limit", number=1, type=2, label=1)
     file.extension.add(name="own", number=10100 + number, type=11, label=1, type_name=f".{name}.Settings",
                        extendee=".caffe.LayerParameter")
@@ -63,8 +63,9 @@ assert caffe_pb2.LayerParameter.FromString(layer.SerializeToString()) == layer
 def run(program: str, implementation: str) -> str:
     from caffe import __file__ as init
     package = init.rpartition("/caffe/")[0]
-    done = subprocess.run([sys.executable, "-c", f"import sys; sys.path.insert(0, {package!r})\n{program}"], text=True,
-                          capture_output=True, timeout=120, env={"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": implementation})
+    program = f"import sys; sys.path.insert(0, {package!r})\n{program}"
+    done = subprocess.run([sys.executable, "-c", program], text=True, capture_output=True, timeout=120,
+                          env={"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": implementation})
     assert done.returncode == 0, done.stderr
     return done.stdout
 

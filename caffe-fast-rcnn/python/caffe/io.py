@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from .proto import caffe_pb2
+from .proto.binary import blob_values
 
 _INTERPOLATION = {0: cv2.INTER_NEAREST_EXACT, 1: cv2.INTER_LINEAR, 2: cv2.INTER_CUBIC, 3: cv2.INTER_CUBIC}
 _LUMINANCE = np.array([0.2125, 0.7154, 0.0721], np.float32)     # of linear R, G, B (ITU-R BT.709)
@@ -20,13 +21,10 @@ _LUMINANCE = np.array([0.2125, 0.7154, 0.0721], np.float32)     # of linear R, G
 # ---------------------------------------------------------------------------------------------- messages
 def blobproto_to_array(blob: caffe_pb2.BlobProto, return_diff: bool = False) -> np.ndarray:
     """The values (or the gradient) of a BlobProto: float32, or float64 where it holds those."""
-    if return_diff:
-        values, dtype = (blob.double_diff, np.float64) if blob.double_diff else (blob.diff, np.float32)
-    else:
-        values, dtype = (blob.double_data, np.float64) if blob.double_data else (blob.data, np.float32)
+    values = blob_values(blob, return_diff)
     old = any(blob.HasField(axis) for axis in ("num", "channels", "height", "width"))
     shape = (blob.num, blob.channels, blob.height, blob.width) if old else tuple(blob.shape.dim)
-    array = np.array(values, dtype)
+    array = values.astype(np.float32 if values.itemsize < 8 else np.float64)
     if array.size != np.prod(shape, dtype=np.int64):
         raise ValueError(f"a BlobProto of shape {tuple(shape)} holds {array.size} values")
     return array.reshape(shape)

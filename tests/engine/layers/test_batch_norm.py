@@ -3,7 +3,9 @@ import numpy as np
 import pytest
 from layer_checker import Runner, check, randn, refused
 
+import caffe
 from caffe.engine.layer import TEST, TRAIN
+from caffe.proto import caffe_pb2, prototxt
 
 EPS = float(np.float32(1e-5))
 
@@ -62,6 +64,45 @@ def test_the_running_sums():
 def test_the_statistics_are_not_learned():
     assert [spec.lr_mult for spec in Runner("type: 'BatchNorm'", [randn(2, 3)]).layer.param.param] == [0, 0, 0]
     refused("type: 'BatchNorm' param { lr_mult: 0 } param { lr_mult: 1 }", [(2, 3)], "param 1 has lr_mult 1")
+
+
+@pytest.mark.parametrize("settings, learned", [
+    ("scale_bias: true", 2), ("scale_filler { type: 'uniform' }", 2), ("bias_filler { value: 3 }", 2),
+    ("use_weight_bias: true", 2), ("use_weight_bias: true bias_term: false filler { value: 2 }", 1),
+    ("use_weight_bias: false scale_bias: true", 0)])
+@pytest.mark.parametrize("shape", [(3, 4, 5, 2), (6, 5)])
+@pytest.mark.parametrize("stored", [False, True])
+def test_scale_and_bias_of_forks(settings, learned, shape, stored):
+    blobs = [randn(shape[1]), np.abs(randn(shape[1])) + 0.5, [2.0],
+             *(randn(shape[1], seed=seed) for seed in range(1, 1 + learned))]
+
+    def oracle(x, mean, variance, weight, scale=None, bias=None):
+        result = normalise(x, *((mean / weight, variance / weight) if stored else statistics(x)))
+        spread = (1, -1) + (1,) * (x.ndim - 2)
+        result = result if scale is None else result * scale.reshape(spread)
+        return result if bias is None else result + bias.reshape(spread)
+
+    text = f"{settings} use_global_stats: {str(stored).lower()}"
+    check(f"type: 'BatchNorm' batch_norm_param {{ {text} }}", [randn(*shape)], oracle, blobs=blobs,
+          learned=[3, 4][:learned], in_place=True, tolerance=1e-4)
+
+
+def test_first_values_of_scale_and_bias():
+    def first(settings):
+        blobs = Runner(f"type: 'BatchNorm' batch_norm_param {{ {settings} }}", [randn(2, 3)]).layer.blobs
+        return [blob.data.tolist() for blob in blobs[3:]]
+    assert first("scale_bias: true") == [[1, 1, 1], [0, 0, 0]]
+    assert first("scale_filler { value: 2 }") == [[2, 2, 2], [0, 0, 0]]
+    assert first("use_weight_bias: true filler { value: 4 } bias_filler { value: 5 }") == [[4, 4, 4], [5, 5, 5]]
+
+
+def test_multipliers_of_five_blobs():
+    net = caffe.Net(prototxt.parse("""
+        layer { name: 'in' type: 'Input' top: 'x' input_param { shape { dim: 2 dim: 3 } } }
+        layer { name: 'bn' type: 'BatchNorm' bottom: 'x' top: 'y' batch_norm_param { scale_bias: true }
+                param { } param { } param { lr_mult: 1 } param { lr_mult: 2 } param { lr_mult: 3 } }
+        """, caffe_pb2.NetParameter()), caffe.TRAIN)
+    assert net.params_lr == [0, 0, 0, 2, 3]
 
 
 def test_in_place_the_gradient_survives_a_later_write():

@@ -105,7 +105,8 @@ def test_rand_skip(database):
 
 def test_bad_input(database, tmp_path):
     refused("type: 'Data' data_param { source: 'nowhere' batch_size: 1 backend: LMDB }", [], "cannot open", num_tops=1)
-    refused("type: 'Data' data_param { source: 'db' batch_size: 1 }", [], "LMDB databases only", num_tops=1)
+    refused("type: 'Data' data_param { source: 'db' batch_size: 1 }", [], "'db': there is no such folder", num_tops=1)
+    refused(f"type: 'Data' data_param {{ source: '{database}' batch_size: 1 }}", [], "set `backend: LMDB`", num_tops=1)
     text = f"type: 'Data' data_param {{ source: '{database}' backend: LMDB"
     refused(text + "}", [], "batch_size", num_tops=1)
     refused(text + " batch_size: 1 } transform_param { crop_size: 7 }", [], "crop_size 7 is more", num_tops=1)
@@ -133,3 +134,35 @@ def test_each_of_several_processes_takes_its_turn(database, monkeypatch):
 def test_without_lmdb_it_says_what_to_install(database, monkeypatch):
     monkeypatch.setitem(sys.modules, "lmdb", None)
     refused(f"type: 'Data' data_param {{ source: '{database}' backend: LMDB batch_size: 1 }}", [], "pip install lmdb")
+
+
+# ---- LevelDB
+@pytest.fixture
+def level_database(tmp_path):
+    plyvel = pytest.importorskip("plyvel")
+    with plyvel.DB(str(tmp_path / "level"), create_if_missing=True) as level:
+        for n, image in enumerate(IMAGES):
+            level.put(f"{n:03}".encode(), plain(image, n).SerializeToString())
+    return tmp_path / "level"
+
+
+def test_leveldb_is_the_default_backend(level_database):
+    text = f"type: 'Data' data_param {{ source: '{level_database}' batch_size: 2 }}"
+    layer, other = Runner(text, [], 2), Runner(text, [], 2)     # LevelDB itself opens a folder once only
+    for batch in ([0, 1], [2, 3], [4, 0]):
+        data, labels = layer.forward()
+        assert (data == IMAGES[batch]).all() and labels.tolist() == batch
+    assert other.forward()[1].tolist() == [0, 1]
+
+
+def test_leveldb_errors(level_database):
+    refused(f"type: 'Data' data_param {{ source: '{level_database}' batch_size: 1 backend: LMDB }}", [],
+            "set `backend: LEVELDB`")
+    (level_database / "CURRENT").write_text("nothing\n")
+    refused(f"type: 'Data' data_param {{ source: '{level_database}' batch_size: 1 }}", [], "cannot open the LevelDB")
+
+
+def test_without_plyvel_it_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "plyvel", None)
+    (tmp_path / "CURRENT").touch()
+    refused(f"type: 'Data' data_param {{ source: '{tmp_path}' batch_size: 1 }}", [], "pip install plyvel")

@@ -78,3 +78,25 @@ def test_each_of_several_processes_takes_its_turn(source, monkeypatch):
     monkeypatch.setattr(device._Settings, "solver_rank", 1)
     layer = runner(source, "batch_size: 2", phase=TRAIN)
     assert [layer.forward()[1].tolist() for _ in range(2)] == [[11, 10], [13, 12]]
+
+
+# ---- several labels
+def test_several_labels(source):
+    source.write_text("an image 0.png 1 -2.5 3e1\nan image 1.png 4 5 .25\n")
+    layer = runner(source, "batch_size: 3")
+    assert layer.top[1].shape == (3, 3)
+    data, labels = layer.forward()
+    assert labels.tolist() == [[1, -2.5, 30], [4, 5, 0.25], [1, -2.5, 30]]
+    assert (data == IMAGES[[0, 1, 0]].transpose(0, 3, 1, 2)).all()
+
+
+def test_names_that_end_in_numbers_keep_one_label(source):
+    (source.parent / "an image 0.png").rename(source.parent / "frame 12 3")
+    source.write_text("frame 12 3 4\n")
+    assert runner(source).forward()[1].tolist() == [4]
+
+
+def test_lines_with_fewer_labels_are_named(source):
+    source.write_text("an image 0.png 1 2 3\nan image 1.png 4 5\n")
+    refused(f"type: 'ImageData' image_data_param {{ source: '{source}' root_folder: '{source.parent}/' }}", [],
+            "list.txt:2: expected a path and 3 labels, as in the first line", num_tops=2)

@@ -3,8 +3,6 @@ import numpy as np
 import pytest
 from layer_checker import Runner, check, randn, refused
 
-from caffe.engine.layer import LayerError
-
 CONT = np.array([[0.0, 0], [1, 1], [0, 1]])
 
 
@@ -83,8 +81,19 @@ def test_gradients_are_written_even_if_not_requested():
     assert all(blob.diff.any() for blob in (runner.bottom[0], runner.bottom[2], *runner.layer.blobs))
 
 
-def test_the_number_of_steps_is_fixed():
+def test_the_number_of_steps_may_change():
     runner = Runner("type: 'LSTM' recurrent_param { num_output: 5 }", [randn(3, 2, 4), CONT])
-    runner.set_bottoms([randn(2, 2, 4), CONT[:2]])
-    with pytest.raises(LayerError, match="3 at setup, now 2"):
-        runner.forward()
+    runner.set_blobs(BLOBS)
+    runner.forward()
+    for steps in (2, 5):
+        cont = np.concatenate([CONT, CONT])[:steps]
+        runner.set_bottoms([randn(steps, 2, 4), cont])
+        wanted = lstm(randn(steps, 2, 4), cont, 0, BLOBS)[0]
+        np.testing.assert_allclose(runner.forward()[0], wanted, rtol=1e-4, atol=1e-5)
+        assert runner.backward([np.ones_like(wanted)], [True, False])[0].shape == (steps, 2, 4)
+
+
+def test_gradients_with_another_number_of_steps():
+    check("type: 'LSTM' recurrent_param { num_output: 5 }", [randn(3, 2, 4), CONT],
+          lambda x, c, *blobs: lstm(x, c, 0, blobs)[0], blobs=BLOBS, learns=[0],
+          other=[randn(5, 2, 4), np.concatenate([CONT, CONT])[:5]])

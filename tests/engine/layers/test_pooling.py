@@ -51,6 +51,8 @@ def pool(x, method, kernel, stride, pad=(0, 0), ceil=True):
 CASES = {
     "rounded up": ("kernel_size: 3 stride: 2", (2, 3, 7, 8), (3, 3), (2, 2), (0, 0), True),
     "rounded down": ("kernel_size: 3 stride: 2 round_mode: FLOOR", (2, 3, 8, 6), (3, 3), (2, 2), (0, 0), False),
+    "ceil_mode: false": ("kernel_size: 3 stride: 2 ceil_mode: false", (2, 3, 8, 6), (3, 3), (2, 2), (0, 0), False),
+    "ceil_mode: true": ("kernel_size: 3 stride: 2 ceil_mode: true", (2, 3, 8, 6), (3, 3), (2, 2), (0, 0), True),
     "padded": ("kernel_size: 3 stride: 2 pad: 1", (1, 2, 6, 9), (3, 3), (2, 2), (1, 1), True),
     "last window dropped": ("kernel_size: 2 stride: 2 pad: 1", (1, 3, 5, 6), (2, 2), (2, 2), (1, 1), True),
     "wide padding": ("kernel_h: 3 kernel_w: 2 stride_h: 1 stride_w: 3 pad_h: 2 pad_w: 1",
@@ -140,6 +142,7 @@ def test_stochastic_draws_in_train():
     ("global_pooling: true pad: 1", "global_pooling"),
     ("pool: STOCHASTIC kernel_size: 2 pad: 1", "STOCHASTIC"),
     ("kernel_size: 9 round_mode: FLOOR", "does not fit"),
+    ("kernel_size: 2 round_mode: FLOOR ceil_mode: true", "contradict"),
 ])
 def test_bad_parameters(settings, match):
     refused(f"type: 'Pooling' pooling_param {{ {settings} }}", [(1, 2, 5, 6)], match)

@@ -16,12 +16,12 @@ def loss(sigma):
     return of
 
 
-def bottoms(*shape, weights=True):
-    return [randn(*shape, seed=seed) for seed in range(4 if weights else 2)]
+def bottoms(*shape, weights=2):
+    return [randn(*shape, seed=seed) for seed in range(2 + weights)]
 
 
 @pytest.mark.parametrize("sigma", [1.0, 3.0, 0.5])
-@pytest.mark.parametrize("weights", [False, True])
+@pytest.mark.parametrize("weights", [0, 1, 2])
 @pytest.mark.parametrize("shape", [(3, 8), (2, 4, 3, 5)])
 def test_values_and_gradients(sigma, weights, shape):
     check(f"type: 'SmoothL1Loss' smooth_l1_loss_param {{ sigma: {sigma} }}", bottoms(*shape, weights=weights),
@@ -30,7 +30,7 @@ def test_values_and_gradients(sigma, weights, shape):
 
 def test_there_is_no_default_loss_weight():
     assert SmoothL1Loss.default_loss_weight == 0
-    check("type: 'SmoothL1Loss'", bottoms(3, 4, weights=False), loss(1.0))
+    check("type: 'SmoothL1Loss'", bottoms(3, 4, weights=0), loss(1.0))
 
 
 def test_weights_get_no_gradient_and_no_items_no_loss():
@@ -44,7 +44,8 @@ def test_weights_get_no_gradient_and_no_items_no_loss():
 
 
 def test_bad_input():
-    refused("type: 'SmoothL1Loss'", [(3, 4)] * 3, "2 bottoms, or 4")
+    refused("type: 'SmoothL1Loss'", [(3, 4)] * 5, "at most 4 bottom")
+    refused("type: 'SmoothL1Loss'", [(3, 4), (3, 4), (3, 2)], "bottom 2 of the prediction's shape")
     refused("type: 'SmoothL1Loss'", [(3, 4)], "at least 2 bottom")
     refused("type: 'SmoothL1Loss'", [(3, 4), (4, 3)], r"bottom 1 of the prediction's shape \(3, 4\), found \(4, 3\)")
     refused("type: 'SmoothL1Loss' smooth_l1_loss_param { sigma: 0 }", [(3, 4), (3, 4)], "sigma above 0")

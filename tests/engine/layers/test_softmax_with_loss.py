@@ -6,7 +6,9 @@ import pytest
 import torch
 from layer_checker import Runner, check, randn, refused
 
+import caffe
 from caffe.engine import device
+from caffe.proto import caffe_pb2, prototxt
 
 FLT_MIN = 2.0 ** -126
 
@@ -54,6 +56,31 @@ def test_old_normalize(text, mode):
           lambda x, y: loss(x, y, 1, None, mode)[0], learns=[0])
 
 
+@pytest.mark.parametrize("axis", [1, 2])
+def test_the_second_top_holds_the_probabilities(axis):
+    def both(scores, labels):
+        shifted = np.exp(scores - scores.max(axis, keepdims=True))
+        return loss(scores, labels, axis)[0], shifted / shifted.sum(axis, keepdims=True)
+    found = labels(2, 4, 5, classes=3) if axis == 1 else labels(2, 3, 5, classes=4)
+    check(f"type: 'SoftmaxWithLoss' softmax_param {{ axis: {axis} }}", [randn(2, 3, 4, 5), found], both, learns=[0],
+          num_tops=2)
+
+
+def test_in_a_net_the_second_top_is_no_loss():
+    net = caffe.Net(prototxt.parse("""
+        layer { name: 'in' type: 'Input' top: 'x' input_param { shape { dim: 2 dim: 3 } } }
+        layer { name: 'labels' type: 'Input' top: 'y' input_param { shape { dim: 2 } } }
+        layer { name: 'loss' type: 'SoftmaxWithLoss' bottom: 'x' bottom: 'y' top: 'loss' top: 'prob' }
+        force_backward: true""", caffe_pb2.NetParameter()), caffe.TRAIN)
+    found = net.forward(x=randn(2, 3), y=np.array([0, 2]))
+    wanted, gradient = loss(randn(2, 3), np.array([0, 2]))
+    np.testing.assert_allclose(found["loss"], wanted, rtol=1e-6)
+    np.testing.assert_allclose(found["prob"].sum(1), 1, rtol=1e-6)
+    assert net.blob_loss_weights["loss"] == 1 and net.blob_loss_weights["prob"] == 0
+    net.backward()
+    np.testing.assert_allclose(net.blobs["x"].diff, gradient, rtol=1e-5, atol=1e-7)
+
+
 def test_all_labels_ignored():
     runner = Runner("type: 'SoftmaxWithLoss' loss_param { ignore_label: -1 }", [randn(3, 4), -np.ones(3)])
     assert runner.forward()[0] == 0
@@ -76,7 +103,7 @@ def test_labels_are_truncated():
 
 def test_bad_input():
     refused("type: 'SoftmaxWithLoss'", [(2, 3, 4), (2, 3)], "need 8 labels, found 6")
-    refused("type: 'SoftmaxWithLoss'", [(2, 3), (2,)], "takes 1 top", num_tops=2)
+    refused("type: 'SoftmaxWithLoss'", [(2, 3), (2,)], "takes at most 2 top", num_tops=3)
     refused("type: 'SoftmaxWithLoss'", [(2, 3), (3,)], "first dimension")
     refused("type: 'SoftmaxWithLoss' softmax_param { axis: 3 }", [(2, 3), (2,)], "axis 3")
     for wrong in (-1.0, 4.0):

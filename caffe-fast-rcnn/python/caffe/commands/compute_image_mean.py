@@ -9,11 +9,11 @@ import numpy as np
 from .. import io
 from ..atomic import atomic_path
 from ..proto import caffe_pb2
-from .database import check_backend, existing_database, records
+from .database import existing_database, records
 from .flags import Flags
 from .running import CommandError, Progress, log
 
-SUMMARY = "the mean image of an LMDB database, for mean_file, and the mean of each channel"
+SUMMARY = "the mean image of a database, for mean_file, and the mean of each channel"
 EXAMPLES = """\
   caffe compute_image_mean train_lmdb mean.binaryproto
   caffe compute_image_mean train_lmdb                      (only prints the means of the channels)
@@ -22,14 +22,13 @@ EXAMPLES = """\
 
 def add_flags(flags: Flags) -> None:
     """Add the command's flags."""
-    flags.add_argument("database", metavar="DB", help="LMDB folder with images of one size")
+    flags.add_argument("database", metavar="DB", help="LMDB or LevelDB folder with images of one size")
     flags.add_argument("output", metavar="OUT", nargs="?", help="binaryproto to write")
-    flags.add_argument("--backend", default="lmdb", help="lmdb")
+    flags.add_argument("--backend", default="lmdb", help="lmdb or leveldb; the folder tells it anyway")
 
 
 def run(args: argparse.Namespace) -> int:
     """Compute, write and print."""
-    check_backend(args.backend)
     mean = mean_image(args.database)
     if args.output:
         with atomic_path(args.output) as temporary:
@@ -43,19 +42,19 @@ def run(args: argparse.Namespace) -> int:
 
 def mean_image(path: str) -> np.ndarray:
     """The mean (channels, height, width), float64, of all records. Raises CommandError where sizes differ."""
-    with existing_database(path) as environment:
-        count = environment.stat()["entries"]
-        if not count:
-            raise CommandError(f"{path}: the database is empty")
-        total, progress = np.zeros(()), Progress(count, "images")
-        for key, datum in records(environment):
-            image = _pixels(path, key, datum).astype(np.float64)
-            if total.shape not in ((), image.shape):
-                raise CommandError(f"{path}: record '{key}' has the shape {image.shape}, those before it "
-                                   f"{total.shape}; only images of one size have a mean image: convert_imageset "
-                                   "has -resize_height and -resize_width")
-            total = total + image
-            progress.step()
+    database = existing_database(path)
+    count = len(database)
+    if not count:
+        raise CommandError(f"{path}: the database is empty")
+    total, progress = np.zeros(()), Progress(count, "images")
+    for key, datum in records(path, database):
+        image = _pixels(path, key, datum).astype(np.float64)
+        if total.shape not in ((), image.shape):
+            raise CommandError(f"{path}: record '{key}' has the shape {image.shape}, those before it "
+                               f"{total.shape}; only images of one size have a mean image: convert_imageset "
+                               "has -resize_height and -resize_width")
+        total = total + image
+        progress.step()
     return total / count
 
 

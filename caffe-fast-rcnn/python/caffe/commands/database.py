@@ -1,4 +1,4 @@
-"""LMDB databases of Datum records: reading them, and writing new ones atomically."""
+"""Databases of Datum records: reading LMDB and LevelDB, and writing new LMDB ones atomically."""
 from __future__ import annotations
 
 import contextlib
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
+from ..engine.bases.databases import Database, kind_of, open_database
 from ..proto import caffe_pb2
 from .running import CommandError
 
@@ -22,9 +23,9 @@ _RECORDS_AT_ONCE = 1000
 
 
 def check_backend(backend: str) -> None:
-    """Raises CommandError for an unsupported kind of database."""
+    """Raises CommandError for a kind of database that is not written."""
     if backend.lower() != "lmdb":
-        raise CommandError(f"-backend {backend}: only lmdb databases are read and written")
+        raise CommandError(f"-backend {backend}: only lmdb databases are written")
 
 
 def _check_lmdb(path: str) -> None:
@@ -32,31 +33,24 @@ def _check_lmdb(path: str) -> None:
         raise CommandError(f"{path}: databases need the package lmdb: pip install lmdb")
 
 
-@contextlib.contextmanager
-def existing_database(path: str) -> Iterator[lmdb.Environment]:
-    """Open a database for reading. Raises CommandError if there is none."""
-    _check_lmdb(path)
+def existing_database(path: str) -> Database:
+    """Open a database for reading, of the kind that it is. Raises CommandError if there is none."""
     if not os.path.isdir(path):
         raise CommandError(f"{path}: there is no such database folder")
-    if os.path.exists(os.path.join(path, "CURRENT")):
-        raise CommandError(f"{path}: this is a LevelDB database; only LMDB ones are read")
-    try:
-        environment = lmdb.open(path, readonly=True, lock=False, create=False)
-    except lmdb.Error as error:
-        raise CommandError(f"{path}: cannot be opened as an LMDB database: {error}") from None
-    with environment:
-        yield environment
+    kind = kind_of(path) or "LMDB"
+    if kind == "LMDB":
+        _check_lmdb(path)
+    return open_database(path, kind)
 
 
-def records(environment: lmdb.Environment) -> Iterator[tuple[str, caffe_pb2.Datum]]:
+def records(path: str, database: Database) -> Iterator[tuple[str, caffe_pb2.Datum]]:
     """The records in the order of their keys. Raises CommandError for one that is not a Datum."""
-    with environment.begin() as transaction:
-        for key, value in transaction.cursor():
-            name = key.decode("utf-8", "replace")
-            try:
-                yield name, caffe_pb2.Datum.FromString(value)
-            except DecodeError as error:
-                raise CommandError(f"{environment.path()}: record '{name}' is no Datum: {error}") from None
+    for key, value in database.items():
+        name = key.decode("utf-8", "replace")
+        try:
+            yield name, caffe_pb2.Datum.FromString(value)
+        except DecodeError as error:
+            raise CommandError(f"{path}: record '{name}' is no Datum: {error}") from None
 
 
 class Writer:

@@ -16,6 +16,7 @@ import torch
 from .. import pycaffe
 from ..errors import CaffeError
 from ..logs import LogFormatter
+from ..proto.binary import LFS_POINTER, is_lfs_pointer
 
 log = logging.getLogger("caffe")
 
@@ -80,9 +81,11 @@ def log_on_stderr() -> Iterator[None]:
 
 
 def existing_file(path: str, flag: str) -> str:
-    """The path. Raises CommandError if no file is there."""
+    """The path. Raises CommandError if no file is there, or a pointer of Git LFS."""
     if not Path(path).is_file():
         raise CommandError(f"{flag}: there is no file {path}")
+    if is_lfs_pointer(path):
+        raise CommandError(f"{flag}: {path}: this is {LFS_POINTER}")
     return path
 
 

@@ -118,7 +118,7 @@ class _Builder:
 def _set_up(layer: Layer, bottom: list[Blob], top: list[Blob]) -> None:
     layer.check_counts(len(bottom), len(top))
     if layer.default_loss_weight and not layer.param.loss_weight:
-        layer.param.loss_weight.append(layer.default_loss_weight)
+        layer.param.loss_weight.extend([layer.default_loss_weight] + [0.0] * (len(top) - 1))
     weights = list(layer.param.loss_weight)
     if weights and len(weights) != len(top):
         layer.fail(f"has {len(top)} tops but {len(weights)} loss_weight; give one for each top, or none")

@@ -90,7 +90,10 @@ def softmax_with_loss(step: Step):
     logarithms = step.node("Max", step.node("LogSoftmax", scores, axis=1), step.floats(LOG_FLT_MIN))
     labels = _labels(step, (layer.outer, 1, layer.inner))
     losses = step.node("Neg", _of_label(step, logarithms, labels, shape[1]))
-    return _normalised(step, losses, labels, _counts(step, labels), layer.outer, layer.inner)
+    loss = _normalised(step, losses, labels, _counts(step, labels), layer.outer, layer.inner)
+    if len(step.tops) == 1:
+        return loss
+    return [loss, step.restored(step.node("Softmax", scores, axis=1), shape, step.shape)]
 
 
 @converts("InfogainLoss")
@@ -210,7 +213,7 @@ def smooth_l1_loss(step: Step):
     curved = step.times(step.node("Mul", difference, difference), square / 2)
     losses = step.node("Where", step.node("Less", size, step.floats(1 / square)), curved,
                        step.plus(size, -0.5 / square))
-    if weights:
-        losses = step.node("Mul", weights[1], losses)
+    for outside in weights[1:]:
+        losses = step.node("Mul", outside, losses)
     items = _number(step, prediction, step.bottoms[0].count, math.prod(step.shape[1:]))
     return step.node("Div", step.total(losses), step.node("Max", items, step.floats(1)))

@@ -39,12 +39,15 @@ def axpy(step: Step):
 @converts("BatchNorm")
 def batch_norm(step: Step):
     layer, value = step.layer, step.inputs[0]
+    mean, variance, weight, *learned = (blob.data for blob in layer.blobs)
     if not layer.stored:
-        return _normalised(step, value, layer.averaged, layer.param.batch_norm_param.eps)[0]
-    mean, variance, weight = (blob.data for blob in layer.blobs)
+        normalised = _normalised(step, value, layer.averaged, layer.param.batch_norm_param.eps)[0]
+        for operation, array in zip(("Mul", "Add"), learned, strict=False):
+            normalised = step.node(operation, normalised, step.array(array.reshape(layer.spread)))
+        return normalised
     factor = 0 if weight[0] == 0 else 1 / weight[0]
-    return _batch_normalization(step, np.ones_like(mean), np.zeros_like(mean), mean * factor, variance * factor,
-                                layer.param.batch_norm_param.eps)
+    scale, bias = (*learned, *(np.ones_like(mean), np.zeros_like(mean))[len(learned):])
+    return _batch_normalization(step, scale, bias, mean * factor, variance * factor, layer.param.batch_norm_param.eps)
 
 
 def _batch_normalization(step: Step, scale, bias, mean, variance, eps: float) -> str:

@@ -18,8 +18,9 @@ from ..engine.blob import Blob
 from ..engine.layer import TEST, TRAIN, AutogradLayer, BlobVec, Layer
 from .unsupported import name_of, reason_against, refuse
 
-_BLOB_NAMES = {"BatchNorm": ("mean", "variance", "count"), "BN": ("weight", "bias", "mean", "variance"),
-               "Bias": ("bias",), "LSTM": ("weight", "bias", "weight_hidden"), "PReLU": ("weight",),
+_BLOB_NAMES = {"BatchNorm": ("mean", "variance", "count", "weight", "bias"),
+               "BN": ("weight", "bias", "mean", "variance"), "Bias": ("bias",),
+               "LSTM": ("weight", "bias", "weight_hidden"), "PReLU": ("weight",),
                "RNN": ("weight", "bias", "weight_hidden", "weight_output", "bias_output")}
 _STATISTICS = ("mean", "variance", "count")     # not learned: buffers of the module
 

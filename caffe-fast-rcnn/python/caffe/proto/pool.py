@@ -1,8 +1,8 @@
 """A descriptor pool of our own: another package's caffe.proto in the same process is no conflict.
 
 Protobuf registers what protoc generates in one pool for the whole process, where names are unique: a converter that
-brings a caffe.proto of its own could not be imported beside this package. `caffe_pb2`, and modules generated from schemas
-that import ours, are registered in `POOL` instead; everything else stays where it was.
+brings a caffe.proto of its own could not be imported beside this package. `caffe_pb2`, and modules generated from
+schemas that import ours, are registered in `POOL` instead; everything else stays where it was.
 """
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _pool_of_caller() -> Any:
 
 
 def _is_ours(name: str, value: Any) -> bool:
-    """Whether a global is a module in our pool, as generated code imports it: `import caffe_pb2 as caffe_..._caffe__pb2`."""
+    """Whether a global is a module in our pool, imported by generated code: `import caffe_pb2 as caffe_..._pb2`."""
     return name.endswith("__pb2") and getattr(getattr(value, "DESCRIPTOR", None), "pool", None) is POOL
 
 

@@ -18,6 +18,7 @@ from google.protobuf.message import Message
 from ..atomic import atomic_path
 from ..errors import CaffeError
 from . import caffe_pb2
+from .binary import LFS_POINTER, is_lfs_pointer
 from .explain import explain
 from .scan import layer_blocks, layer_line, line_of, tokens
 
@@ -101,8 +102,11 @@ def _read_text(path: PathLike) -> str:
     if not path.is_file():
         what = "is a folder, not a prototxt" if path.is_dir() else "no such file"
         raise FileNotFoundError(f"{path}: {what} (looked in {path.parent.resolve()})")
+    data = path.read_bytes()
+    if is_lfs_pointer(path):
+        raise PrototxtError(str(path), None, None, f"this is {LFS_POINTER}, not a prototxt")
     # Comments may be in any encoding: bytes that are not UTF-8 matter only inside quotes.
-    return path.read_bytes().decode("utf-8", errors="surrogateescape")
+    return data.decode("utf-8", errors="surrogateescape")
 
 
 def _unspaced_minus(text: str) -> str:

@@ -1,10 +1,13 @@
-"""Text files that list images: lines `path label`."""
+"""Text files that list images: lines `path label`, or `path label label ...`."""
 from __future__ import annotations
 
 import os
 import re
 
 from ...errors import CaffeError
+from ...proto.binary import LFS_POINTER, is_lfs_pointer
+
+_NUMBERS = re.compile(r"(?: [+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?){2,}$")      # at the end of a line
 
 
 class ImageListError(CaffeError, ValueError):
@@ -16,20 +19,65 @@ def read_image_list(source: str | os.PathLike) -> list[tuple[str, int]]:
 
     Labels are integers; a fraction, as in 1.0, is dropped. Raises ImageListError.
     """
+    return [_entry(source, number, line) for number, line in _lines(source)]
+
+
+def read_labels_list(source: str | os.PathLike, folder: str) -> list[tuple[str, list[float]]]:
+    """Read pairs (path, labels), with as many labels in each line. Raises ImageListError.
+
+    Numbers behind the path are labels, unless an image has the name that includes all but the last one: a path may end
+    in numbers too, as in `frame 12 3`. Of several labels fractions are kept.
+
+    folder  where the images are, put before each path as it is
+    """
+    lines = _lines(source)
+    count = _count_labels(lines[0][1], folder)
+    if count == 1:
+        return [(name, [label]) for name, label in (_entry(source, number, line) for number, line in lines)]
+    return [_several(source, number, line, count) for number, line in lines]
+
+
+def _lines(source: str | os.PathLike) -> list[tuple[int, str]]:
+    """The lines that are not empty, with their numbers."""
+    if is_lfs_pointer(source):
+        raise ImageListError(f"the list '{source}': this is {LFS_POINTER}")
     try:
         with open(source, encoding="utf-8", errors="surrogateescape") as file:
             lines = [line.rstrip() for line in file]
     except OSError as error:
         raise ImageListError(f"cannot read the list '{source}': {error.strerror}") from None
-    found = [_entry(source, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    found = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
     if not found:
         raise ImageListError(f"the list '{source}' names no image")
     return found
 
 
+def _count_labels(line: str, folder: str) -> int:
+    """How many labels a line has."""
+    if os.path.exists(folder + _entry_text(line)[0]):
+        return 1
+    several = _NUMBERS.search(line)
+    return len(several[0].split()) if several and os.path.exists(folder + line[:several.start()]) else 1
+
+
+def _several(source: str | os.PathLike, number: int, line: str, count: int) -> tuple[str, list[float]]:
+    found = _NUMBERS.search(line)
+    if not found or len(found[0].split()) < count:
+        raise ImageListError(f"{source}:{number}: expected a path and {count} labels, as in the first line, "
+                             f"found '{line}'")
+    name, *labels = line.rsplit(" ", count)
+    return name, [float(label) for label in labels]
+
+
 def _entry(source: str | os.PathLike, number: int, line: str) -> tuple[str, int]:
-    name, _, label = line.rpartition(" ")
+    name, label = _entry_text(line)
     found = re.fullmatch(r"([+-]?\d+)(\.\d*)?", label)
     if found is None:
         raise ImageListError(f"{source}:{number}: expected `path label`, found '{line}'")
     return name, int(found[1])
+
+
+def _entry_text(line: str) -> tuple[str, str]:
+    """The path and the text of the last label."""
+    name, _, label = line.rpartition(" ")
+    return name, label

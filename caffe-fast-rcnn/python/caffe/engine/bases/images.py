@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import torch
 
-from ...proto import caffe_pb2
+from ...proto.binary import BinaryError, blob_values, read_binaryproto
 from .. import device
 from ..layer import TEST, TRAIN, Layer
 
@@ -65,14 +65,14 @@ class Transformer:
         self.mean = self._mean_image() if self.param.mean_file else None
 
     def _mean_image(self) -> np.ndarray:
-        proto = caffe_pb2.BlobProto()
         try:
-            with open(self.param.mean_file, "rb") as file:
-                proto.ParseFromString(file.read())
+            proto = read_binaryproto(self.param.mean_file)
         except OSError as error:
             self.layer.fail(f"cannot read mean_file '{self.param.mean_file}': {error.strerror}")
+        except BinaryError as error:
+            self.layer.fail(f"mean_file: {error}")
         shape = list(proto.shape.dim) or [proto.num, proto.channels, proto.height, proto.width]
-        return np.array(proto.double_data or proto.data, np.float32).reshape(shape[-3:])
+        return blob_values(proto).astype(np.float32).reshape(shape[-3:])
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of a transformed image of shape (C, H, W)."""

@@ -31,7 +31,7 @@ class RecurrentLayer(AutogradLayer):
 
     Subclasses define `num_states`, the shapes of the parameters, and one step. The gradient stops at the first state.
     Backward gives the gradients of x, x_static and all parameters, whichever were requested. The number of time steps
-    is fixed in setup. Source: src/caffe/layers/recurrent_layer.cpp.
+    may change (BVLC fixes it in setup). Source: src/caffe/layers/recurrent_layer.cpp.
     """
 
     min_bottoms = 2
@@ -61,15 +61,12 @@ class RecurrentLayer(AutogradLayer):
         for shape in self.parameter_shapes(math.prod(bottom[0].shape[2:]), static):
             self.blobs.append(Blob(*shape))
             fill(self.blobs[-1], param.bias_filler if len(shape) == 1 else param.weight_filler)
-        self.num_steps = bottom[0].shape[0]
         self.last: tuple[torch.Tensor, ...] | None = None       # states behind the last step
 
     def reshape(self, bottom, top):
         sequence, cont, size = bottom[0].shape, bottom[1].shape, self.param.recurrent_param.num_output
         if len(sequence) < 2 or cont != sequence[:2]:
             self.fail(f"expected x of shape (T, N, ...) and cont (T, N), found {sequence} and {cont}")
-        if sequence[0] != self.num_steps:
-            self.fail(f"the number of time steps may not change: {self.num_steps} at setup, now {sequence[0]}")
         if self.has_static and bottom[2].shape[:1] != sequence[1:2]:
             self.fail(f"expected x_static of shape ({sequence[1]}, ...), found {bottom[2].shape}")
         for blob in bottom[2 + self.has_static:]:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ...proto import caffe_pb2
+from ...proto.binary import BinaryError, blob_values, raw_values
 from .wire import (
     LENGTH,
     VARINT,
@@ -25,12 +26,12 @@ from .wire import (
 # Field numbers in caffe.proto
 _LEGACY_DIMS = (1, 2, 3, 4)     # num, channels, height, width
 _DATA, _DIFF, _SHAPE, _DOUBLE_DATA, _DOUBLE_DIFF = 5, 6, 7, 8, 9
-_RAW_DATA = 12                  # NVIDIA Caffe: 16-bit floats
+_RAW_DATA_TYPE, _RAW_DATA = 10, 12     # NVIDIA Caffe: floats of 16, 32 or 64 bits
 
 
 @dataclass
 class StoredBlob:
-    """A blob in a file: flat values (a read-only view of the file where possible) and its shape.
+    """A blob in a file: flat values (a read-only view of the file where possible; float16, 32 or 64) and its shape.
 
     `legacy` marks the four numbers num, channels, height, width in files from before 2015, where a bias of
     length N is (1, 1, 1, N).
@@ -48,8 +49,14 @@ class StoredBlob:
 
     @property
     def array(self) -> np.ndarray:
-        """The values in their shape."""
-        return self.values.reshape(self.shape)
+        """The values in their shape; float32 where the file holds float16."""
+        values = self.values.astype(np.float32) if self.is_half else self.values
+        return values.reshape(self.shape)
+
+    @property
+    def is_half(self) -> bool:
+        """Whether the file holds 16-bit floats."""
+        return self.values.dtype.itemsize == 2
 
     def copy_to(self, tensor: torch.Tensor) -> None:
         """Overwrite a tensor with as many values; on the CPU directly from the file, without a second copy."""
@@ -70,6 +77,8 @@ def read_blob(data: mmap.mmap, begin: int, end: int) -> StoredBlob:
     dims: list[int] | None = None
     singles: list[np.ndarray] = []
     doubles: list[np.ndarray] = []
+    raw: Field | None = None
+    raw_type: int = caffe_pb2.DOUBLE         # the default of a Type
     while begin < end:
         field = next_field(data, begin, end)
         begin = field.end
@@ -80,12 +89,20 @@ def read_blob(data: mmap.mmap, begin: int, end: int) -> StoredBlob:
         elif field.number in (_DATA, _DOUBLE_DATA):
             values, begin = _read_values(data, field, end)
             (singles if field.number == _DATA else doubles).append(values)
-        elif field.number == _RAW_DATA:
-            raise WireError("the values are raw (half-precision) floats, a format of NVIDIA Caffe; save the "
-                            "net there in 32-bit floats")
-    values = _join(doubles or singles)
+        elif field.number == _RAW_DATA_TYPE and field.kind == VARINT:
+            raw_type = field.value
+        elif field.number == _RAW_DATA and field.kind == LENGTH:
+            raw = field
+    values = _join(doubles or singles) if raw is None else _raw(data, raw, raw_type)
     shape = tuple(legacy.get(number, 0) for number in _LEGACY_DIMS) if legacy else tuple(dims or ())
     return _checked(StoredBlob(values, shape, bool(legacy)))
+
+
+def _raw(data: mmap.mmap, field: Field, kind: int) -> np.ndarray:
+    try:
+        return raw_values(kind, data, field.end - field.begin, field.begin)
+    except BinaryError as error:
+        raise WireError(str(error)) from None
 
 
 def _checked(blob: StoredBlob) -> StoredBlob:
@@ -96,7 +113,10 @@ def _checked(blob: StoredBlob) -> StoredBlob:
 
 def stored_blob(message: caffe_pb2.BlobProto) -> StoredBlob:
     """The blob of a parsed message. Raises WireError if shape and number of values disagree."""
-    values = np.array(message.double_data or message.data, np.float64 if message.double_data else np.float32)
+    try:
+        values = blob_values(message)
+    except BinaryError as error:
+        raise WireError(str(error)) from None
     legacy = any(message.HasField(name) for name in ("num", "channels", "height", "width"))
     old, new = (message.num, message.channels, message.height, message.width), tuple(message.shape.dim)
     return _checked(StoredBlob(values, old if legacy else new, legacy))

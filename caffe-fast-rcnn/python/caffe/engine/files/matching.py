@@ -93,6 +93,8 @@ def _report(net, path, stored: StoredLayers, skip_layers: Collection[str]) -> Lo
     unfilled = [layer.name for layer in net.engine_layers if layer.name not in skip_layers
                 and any(id(blob._data) not in filled for blob in layer.blobs)]
     log.info("%s: weights loaded into net '%s'", path, net.name)
+    if any(blob.is_half for _, blobs in stored for blob in blobs.values()):
+        log.info("  the file holds 16-bit floats: weights have 11 significant bits")
     if unused:
         log.info("  in the file, but not in the net: %s", ", ".join(unused))
     if unfilled:

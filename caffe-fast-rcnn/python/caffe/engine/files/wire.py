@@ -14,19 +14,13 @@ from typing import IO, NamedTuple
 
 import torch
 
-from ...errors import CaffeError
+from ...proto.binary import BinaryError, other_kind
 
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 _PIECE = 1 << 26        # bytes
 
-_KINDS = ((b"\x89PNG", "a PNG image"), (b"\xff\xd8\xff", "a JPEG image"),
-          (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
-          (b"PK\x03\x04", "a zip archive or a PyTorch checkpoint"), (b"\x1f\x8b", "a gzip archive"),
-          (b"BZh", "a bzip2 archive"), (b"\x80\x02", "a Python pickle"), (b"\x80\x04", "a Python pickle"))
-_CONTROL = bytes(code for code in range(32) if code not in b"\t\n\f\r")
 
-
-class WireError(CaffeError, ValueError):
+class WireError(BinaryError):
     """A file is damaged, truncated or of another kind. The message names the file and the reason."""
 
 
@@ -36,23 +30,10 @@ def map_file(path: str | os.PathLike) -> mmap.mmap:
         raise WireError(f"{path}: the file is empty")
     with open(path, "rb") as file:
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    kind = _other_kind(data[:1024])
+    kind = other_kind(data[:1024])
     if kind:
         raise WireError(f"{path}: this is {kind}, not a binary protobuf file")
     return data
-
-
-def _other_kind(head: bytes) -> str | None:
-    for signature, kind in _KINDS:
-        if head.startswith(signature):
-            return kind
-    if head.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer (fetch the real file with git lfs pull)"
-    if head.lstrip()[:9].lower().startswith((b"<!doctype", b"<html")):
-        return "an HTML page (a download that failed?)"
-    if head.isascii() and not set(head) & set(_CONTROL):
-        return "text (a prototxt?)"
-    return None
 
 
 # ---- reading

@@ -178,9 +178,12 @@ def _input_shapes(net: NetParameter) -> list[list[int]]:
 
 
 def _upgrade_batch_norms(net: NetParameter) -> bool:
-    """The three stored statistics of BatchNorm are never learned: their multipliers become 0."""
-    layers = [layer for layer in net.layer if layer.type == "BatchNorm" and len(layer.param) == 3]
-    specs = [spec for layer in layers for spec in layer.param if spec.lr_mult or spec.decay_mult]
+    """The three stored statistics of BatchNorm are never learned: their multipliers become 0.
+
+    Five multipliers are those of statistics, scale and bias.
+    """
+    layers = [layer for layer in net.layer if layer.type == "BatchNorm" and len(layer.param) in (3, 5)]
+    specs = [spec for layer in layers for spec in layer.param[:3] if spec.lr_mult or spec.decay_mult]
     for spec in specs:
         spec.lr_mult = spec.decay_mult = 0
     return bool(specs)

@@ -3,25 +3,30 @@ from __future__ import annotations
 
 import torch
 
+from ...proto import caffe_pb2
 from ..blob import Blob
+from ..fillers import fill
 from ..layer import TEST, Layer, register
 
 
 @register("BatchNorm")
 class BatchNorm(Layer):
-    """top = (bottom - mean) / sqrt(variance + eps), for each channel (axis 1)
+    """top = (bottom - mean) / sqrt(variance + eps) [* scale + bias], for each channel (axis 1)
 
     bottoms  (N, C, ...), or (N,) as one channel
     tops     the same shape
-    blobs    sum of means (C), sum of variances (C), their weight (1): the stored statistics are blob / weight
+    blobs    sum of means (C), sum of variances (C), their weight (1): the stored statistics are blob / weight; with
+             scale_bias also scale (C) and bias (C)
     param    batch_norm_param: use_global_stats (true in TEST, false in TRAIN), moving_average_fraction (0.999),
-             eps (1e-5)
+             eps (1e-5); of NVIDIA Caffe scale_bias (false), scale_filler (1) and bias_filler (0), each of which implies
+             scale_bias; of Intel Caffe use_weight_bias, filler and bias_term (true) for the same
 
     With use_global_stats the stored statistics are used, 0 where the weight is 0. Without, those of the batch, and
     the blobs are updated in any phase: blob = fraction blob + statistic, with the variance times m / (m - 1) of m
-    values. The blobs are not learned: their lr_mult is set to 0, and any other is refused.
+    values. These blobs are not learned: their lr_mult is set to 0, and any other is refused.
     If backward runs, it writes the bottom's gradient even if it was not requested.
-    Scale and bias come from a Scale layer. Ioffe and Szegedy 2015; source: src/caffe/layers/batch_norm_layer.cpp.
+    In BVLC Caffe scale and bias come from a Scale layer. Ioffe and Szegedy 2015; source:
+    src/caffe/layers/batch_norm_layer.cpp.
     """
 
     exact_bottoms = exact_tops = 1
@@ -35,12 +40,28 @@ class BatchNorm(Layer):
         shape = bottom[0].shape
         self.channels = shape[1] if len(shape) > 1 else 1
         self.blobs.extend([Blob(self.channels), Blob(self.channels), Blob(1)])
+        self._add_scale_and_bias()
         for index in range(3):
             if index == len(specs):
                 specs.add().lr_mult = 0
             elif specs[index].lr_mult != 0:
                 self.fail(f"its blobs hold statistics and cannot be learned: param {index} has lr_mult "
                           f"{specs[index].lr_mult}, expected 0")
+
+    def _add_scale_and_bias(self) -> None:
+        param = self.param.batch_norm_param
+        is_intels = param.HasField("use_weight_bias")
+        scaled = param.use_weight_bias if is_intels else any(
+            (param.scale_bias, param.HasField("scale_filler"), param.HasField("bias_filler")))
+        if not scaled:
+            return
+        scale_filler = param.filler if is_intels else param.scale_filler
+        for filler, given, default in ((scale_filler, param.HasField("filler" if is_intels else "scale_filler"), 1.0),
+                                       (param.bias_filler, param.HasField("bias_filler"), 0.0)):
+            self.blobs.append(Blob(self.channels))
+            fill(self.blobs[-1], filler if given else caffe_pb2.FillerParameter(value=default))
+        if is_intels and not param.bias_term:
+            del self.blobs[4]
 
     def reshape(self, bottom, top):
         shape = bottom[0].shape
@@ -55,12 +76,22 @@ class BatchNorm(Layer):
         mean, variance = self._stored_statistics() if self.stored else self._batch_statistics(value)
         self.inverse = (variance + self.param.batch_norm_param.eps).rsqrt().reshape(self.spread)
         normalised = (value - mean.reshape(self.spread)) * self.inverse
-        top[0].tensor = normalised
-        # The gradient needs the present top; in place, later layers and users may overwrite it.
-        self.normalised = None if self.stored else normalised.clone()
+        scale, bias = self._scale_and_bias()
+        if scale is None:
+            top[0].tensor = normalised
+            # The gradient needs the present top; in place, later layers and users may overwrite it.
+            self.normalised = None if self.stored else normalised.clone()
+        else:
+            top[0].tensor = normalised * scale if bias is None else normalised * scale + bias
+            self.normalised = normalised
+
+    def _scale_and_bias(self) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """Learned factors and addends, shaped to broadcast over the bottom; None where there are none."""
+        scale, bias = (*(blob.tensor.reshape(self.spread) for blob in self.blobs[3:]), None, None)[:2]
+        return scale, bias
 
     def _stored_statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
-        mean, variance, weight = (blob.tensor for blob in self.blobs)
+        mean, variance, weight = (blob.tensor for blob in self.blobs[:3])
         factor = (1 / weight).where(weight != 0, 0)
         return mean * factor, variance * factor
 
@@ -70,12 +101,18 @@ class BatchNorm(Layer):
         count = value.numel() // self.channels
         corrected = variance * (count / (count - 1)) if count > 1 else variance
         fraction = self.param.batch_norm_param.moving_average_fraction
-        for blob, addend in zip(self.blobs, (mean, corrected, 1), strict=True):
+        for blob, addend in zip(self.blobs[:3], (mean, corrected, 1), strict=True):
             blob.tensor = blob.tensor * fraction + addend
         return mean, variance
 
     def backward(self, top, propagate_down, bottom):
         gradient = top[0].grad
+        scale, bias = self._scale_and_bias()
+        if scale is not None:
+            self.accumulate(3, (gradient * self.normalised).sum(self.averaged))
+            gradient = gradient * scale
+        if bias is not None:
+            self.accumulate(4, top[0].grad.sum(self.averaged))
         if not self.stored:
             mean = gradient.mean(self.averaged, keepdim=True)
             along = (gradient * self.normalised).mean(self.averaged, keepdim=True)

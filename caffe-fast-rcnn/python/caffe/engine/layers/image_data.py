@@ -3,20 +3,22 @@ from __future__ import annotations
 
 import cv2
 
-from ..bases.image_list import ImageListError, read_image_list
+from ..bases.image_list import ImageListError, read_labels_list
 from ..bases.images import ImageLayer, own_turns, planes, read_image
 from ..layer import register
 
 
 @register("ImageData")
 class ImageData(ImageLayer):
-    """Batches of the images of a text file with lines `path label`, cyclically.
+    """Batches of the images of a text file with lines `path label`, or `path label label ...`, cyclically.
 
-    tops     images (batch_size, C, H, W), BGR or grey, transformed by transform_param; labels (batch_size)
+    tops     images (batch_size, C, H, W), BGR or grey, transformed by transform_param; labels (batch_size), or
+             (batch_size, labels of a line) where lines have several
     param    image_data_param: source (the text file), batch_size (1), root_folder (put before each path as it is),
              new_height and new_width (size of all images), is_color (true), shuffle, rand_skip
 
-    The label follows the last blank: paths may contain blanks. Each of N processes that train together takes every
+    The label follows the last blank: paths may contain blanks. Fractions are dropped of one label, kept of several,
+    which are a format of forks. Each of N processes that train together takes every
     N-th image. Source: src/caffe/layers/image_data_layer.cpp.
     """
 
@@ -28,7 +30,7 @@ class ImageData(ImageLayer):
             self.fail(f"set both new_height and new_width, found {param.new_height} and {param.new_width}")
         self.batch_size = param.batch_size
         try:
-            self.lines = read_image_list(param.source)
+            self.lines = read_labels_list(param.source, param.root_folder)
         except ImageListError as error:
             self.fail(str(error))
         super().setup(bottom, top)
@@ -42,12 +44,18 @@ class ImageData(ImageLayer):
             self.fail(f"rand_skip {param.rand_skip} skips past the {len(self.lines)} images")
         turns = own_turns(self)
         while True:
-            for name, label in self.lines[skip:]:
+            for name, labels in self.lines[skip:]:
                 if next(turns):
-                    yield planes(self._read(param.root_folder + name)), label
+                    yield planes(self._read(param.root_folder + name)), labels[0] if len(labels) == 1 else labels
             skip = 0
             if param.shuffle:
                 self.random.shuffle(self.lines)
+
+    def _shape(self, top, image_shape):
+        super()._shape(top, image_shape)
+        count = len(self.lines[0][1])
+        if count > 1:
+            top[1].reshape(self.batch_size, count)
 
     def _read(self, path: str):
         param = self.param.image_data_param

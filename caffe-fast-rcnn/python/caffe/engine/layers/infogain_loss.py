@@ -1,9 +1,10 @@
 """InfogainLoss: a softmax loss whose rows weigh all classes."""
 from __future__ import annotations
 
+import numpy as np
 import torch
 
-from ...proto import caffe_pb2
+from ...proto.binary import BinaryError, blob_values, read_binaryproto
 from ..bases.losses import LEAST_PROBABILITY, LossLayer, outer_and_inner
 from ..layer import register
 
@@ -36,13 +37,13 @@ class InfogainLoss(LossLayer):
             self.matrix = self._read(source)
 
     def _read(self, path: str) -> torch.Tensor:
-        proto = caffe_pb2.BlobProto()
         try:
-            with open(path, "rb") as file:
-                proto.ParseFromString(file.read())
+            values = blob_values(read_binaryproto(path))
         except OSError as error:
             self.fail(f"cannot read infogain_loss_param.source '{path}': {error.strerror}")
-        return torch.tensor(list(proto.double_data or proto.data))
+        except BinaryError as error:
+            self.fail(f"infogain_loss_param.source: {error}")
+        return torch.from_numpy(values.astype(np.float32))
 
     def reshape(self, bottom, top):
         super().reshape(bottom, top)

@@ -24,7 +24,7 @@ class Pooling(Layer):
     tops     (N, C, ceil((H + 2 pad - kernel) / stride) + 1, the same of W); with MAX optionally a second top: where
              the maximum is, y W + x
     param    pooling_param: pool (MAX), kernel_size | kernel_h, kernel_w | global_pooling, stride, pad,
-             round_mode CEIL (default) or FLOOR
+             round_mode CEIL (default) or FLOOR, in forks ceil_mode: true or false
 
     With padding, a last window that starts behind the image is dropped. MAX takes the first of equal values; a
     window without pixels gives -FLT_MAX. AVE divides by the area of the window within image and padding.
@@ -66,8 +66,7 @@ class Pooling(Layer):
         param = self.param.pooling_param
         if param.global_pooling:
             return Pool((shape[2], shape[3]))
-        rounds_up = param.RoundMode.Name(param.round_mode) == "CEIL"
-        pool = Pool(self._pair("kernel", "kernel_size"), self._pair("stride"), self._pair("pad"), rounds_up)
+        pool = Pool(self._pair("kernel", "kernel_size"), self._pair("stride"), self._pair("pad"), self._rounds_up())
         if min(*pool.kernel, *pool.stride) < 1:
             self.fail(f"kernel and stride must be at least 1, found {pool.kernel} and {pool.stride}")
         if any(pad >= kernel for pad, kernel in zip(pool.pad, pool.kernel, strict=True)):
@@ -75,6 +74,15 @@ class Pooling(Layer):
         if any(pool.pad) and self.method == "STOCHASTIC":
             self.fail(f"STOCHASTIC takes no pad, found {pool.pad}")
         return pool
+
+    def _rounds_up(self) -> bool:
+        param = self.param.pooling_param
+        up = param.RoundMode.Name(param.round_mode) == "CEIL"
+        if not param.HasField("ceil_mode"):
+            return up
+        if param.HasField("round_mode") and up != param.ceil_mode:
+            self.fail("round_mode and ceil_mode contradict each other; remove one")
+        return param.ceil_mode
 
     def reshape(self, bottom, top):
         shape = bottom[0].shape

@@ -11,8 +11,8 @@ class SmoothL1Loss(Layer):
 
     f(d) = sigma^2 d^2 / 2  if |d| < 1 / sigma^2,  else |d| - 1 / (2 sigma^2)
 
-    bottoms  prediction and target (N, ...), optionally inside and outside weights of the same shape; the first two
-             receive a gradient, the weights never
+    bottoms  prediction and target (N, ...), optionally inside weights or inside and outside weights, of the same shape;
+             the first two receive a gradient, the weights never. Weights that are not given are 1
     tops     loss (); without a loss_weight in the prototxt there is no loss and no gradient
     param    smooth_l1_loss_param: sigma (1)
 
@@ -27,8 +27,6 @@ class SmoothL1Loss(Layer):
         self.sigma = self.param.smooth_l1_loss_param.sigma
         if not self.sigma > 0:
             self.fail(f"smooth_l1_loss_param needs a sigma above 0, found {self.sigma}")
-        if len(bottom) == 3:
-            self.fail("takes 2 bottoms, or 4 with inside and outside weights; found 3")
 
     def reshape(self, bottom, top):
         shape = bottom[0].shape

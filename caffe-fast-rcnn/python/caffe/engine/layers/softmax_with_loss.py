@@ -15,7 +15,7 @@ class SoftmaxWithLoss(LossLayer):
 
     bottoms  scores (N, ..., C, ...) with the classes at softmax_param.axis (1); labels, one for each position,
              0..C-1 or `ignore_label`
-    tops     loss (); a Softmax layer gives the probabilities (a second top stops BVLC in every case)
+    tops     loss (); optionally the probabilities, shaped like the scores, whose gradient counts too
     param    loss_param: ignore_label; normalization VALID (default: labels not ignored), FULL (all labels),
              BATCH_SIZE (positions before the axis) or NONE. The normaliser is at least 1.
 
@@ -23,8 +23,13 @@ class SoftmaxWithLoss(LossLayer):
     check would stop the device, it makes the loss NaN. Source: src/caffe/layers/softmax_loss_layer.cpp.
     """
 
+    exact_tops = None
+    min_tops, max_tops = 1, 2
+
     def reshape(self, bottom, top):
         super().reshape(bottom, top)
+        for blob in top[1:]:
+            blob.reshape(*bottom[0].shape)
         shape = bottom[0].shape
         self.softmax_axis = self.axis(self.param.softmax_param.axis, len(shape), "softmax_param.axis")
         self.outer, self.inner = outer_and_inner(shape, self.softmax_axis)
@@ -57,6 +62,8 @@ class SoftmaxWithLoss(LossLayer):
         self.normaliser = self.divisor(self.normalization(), self.outer, self.inner,
                                        None if valid is None else valid.sum())
         top[0].tensor = losses.sum() / self.normaliser
+        for blob in top[1:]:
+            blob.tensor = self.prob.reshape(blob.shape).clone()
 
     def backward(self, top, propagate_down, bottom):
         if not propagate_down[0]:
@@ -68,4 +75,7 @@ class SoftmaxWithLoss(LossLayer):
         gradient = self.prob.scatter_add(1, targets.clamp(0, classes - 1), -ones) * scale
         if valid is not None:
             gradient = gradient.where(valid, 0)
+        if len(top) > 1 and top[1].has_grad:
+            slope = top[1].grad.reshape(self.prob.shape) * self.prob
+            gradient = gradient + slope - self.prob * slope.sum(1, keepdim=True)
         bottom[0].grad = gradient.reshape(bottom[0].shape)

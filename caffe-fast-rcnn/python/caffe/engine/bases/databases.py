@@ -1,0 +1,100 @@
+"""Databases of records, LMDB or LevelDB: opened for reading, once in a process."""
+from __future__ import annotations
+
+import importlib
+import os
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+from ...errors import CaffeError
+from ...proto.binary import LFS_POINTER, is_lfs_pointer
+
+_open: weakref.WeakValueDictionary[str, Database] = weakref.WeakValueDictionary()
+
+
+class DatabaseError(CaffeError, ValueError):
+    """A database that cannot be opened. The message names the folder and the reason."""
+
+
+class Database:
+    """An open database; `items` are its (key, value) pairs in the order of the keys."""
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """Iterate over all records from the first one."""
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+
+class _LmdbDatabase(Database):
+    def __init__(self, path: str) -> None:
+        lmdb = _package("lmdb", "lmdb", path)
+        try:
+            self._environment = lmdb.open(path, readonly=True, lock=False, create=False)
+        except lmdb.Error as error:
+            raise DatabaseError(f"cannot open the LMDB database '{path}': {error}") from None
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        with self._environment.begin() as transaction:
+            yield from transaction.cursor()
+
+    def __len__(self) -> int:
+        return self._environment.stat()["entries"]
+
+
+class _LevelDatabase(Database):
+    """LevelDB lets one process at a time open a folder, and tidies up its files there."""
+
+    def __init__(self, path: str) -> None:
+        if not os.path.isdir(path):
+            raise DatabaseError(f"cannot open the LevelDB database '{path}': there is no such folder; LMDB databases "
+                                "need `backend: LMDB`")
+        plyvel = _package("plyvel", "LevelDB", path)
+        try:
+            self._database = plyvel.DB(path, create_if_missing=False)
+        except (plyvel.Error, OSError) as error:
+            raise DatabaseError(f"cannot open the LevelDB database '{path}': {_text(error)}") from None
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        yield from self._database.iterator()
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self._database.iterator(include_value=False))
+
+
+def kind_of(path: str) -> str:
+    """LMDB or LEVELDB: the kind of the database in a folder, by its files; empty for another folder, or none."""
+    if os.path.exists(os.path.join(path, "CURRENT")):
+        return "LEVELDB"
+    return "LMDB" if os.path.exists(os.path.join(path, "data.mdb")) else ""
+
+
+def open_database(path: str, kind: str) -> Database:
+    """Open a database of a kind, LMDB or LEVELDB. Raises DatabaseError."""
+    found = kind_of(path)
+    for name in ("data.mdb", "CURRENT"):
+        if is_lfs_pointer(os.path.join(path, name)):
+            raise DatabaseError(f"{os.path.join(path, name)}: this is {LFS_POINTER}, not a database")
+    if found and found != kind:
+        raise DatabaseError(f"'{path}' is a database of the other kind: set `backend: {found}`")
+    key = os.path.realpath(path)
+    database = _open.get(key)
+    if database is None:
+        database = _open[key] = (_LmdbDatabase if kind == "LMDB" else _LevelDatabase)(path)
+    return database
+
+
+def _package(name: str, kind: str, path: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        what = "package lmdb" if name == kind else f"package {name} for {kind} databases"
+        raise DatabaseError(f"reading the database '{path}' needs the {what}: pip install {name}") from None
+
+
+def _text(error: Exception) -> str:
+    """The message of an error of plyvel, which consists of bytes."""
+    said = error.args[0] if error.args else error
+    return said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)

@@ -18,7 +18,8 @@ _LFS_SIGNATURE = b"version https://git-lfs"
 LFS_POINTER = "a Git LFS pointer (fetch the real file with git lfs pull)"
 
 # Raw values by their `Type`, little-endian
-_RAW_TYPES: dict[int, np.dtype] = {caffe_pb2.DOUBLE: np.dtype("<f8"), caffe_pb2.FLOAT: np.dtype("<f4"), caffe_pb2.FLOAT16: np.dtype("<f2")}
+_RAW_TYPES: dict[int, np.dtype] = {
+    caffe_pb2.DOUBLE: np.dtype("<f8"), caffe_pb2.FLOAT: np.dtype("<f4"), caffe_pb2.FLOAT16: np.dtype("<f2")}
 
 
 class BinaryError(CaffeError, ValueError):

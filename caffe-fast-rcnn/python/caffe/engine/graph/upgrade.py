@@ -14,12 +14,13 @@ from ...errors import SolverError
 from ...proto.caffe_pb2 import LayerParameter, NetParameter, ParamSpec, SolverParameter, V1LayerParameter
 from ...proto.prototxt import read_net, read_solver, write_message
 from ..layer import LayerError
+from .upgrade_crop import align_crops
 from .upgrade_v0 import put, upgrade_v0_net
 
 LAYER_TYPES = {
     "NONE": "", "ABSVAL": "AbsVal", "ACCURACY": "Accuracy", "ARGMAX": "ArgMax", "BNLL": "BNLL",
-    "CONCAT": "Concat", "CONTRASTIVE_LOSS": "ContrastiveLoss", "CONVOLUTION": "Convolution", "DATA": "Data",
-    "DECONVOLUTION": "Deconvolution", "DROPOUT": "Dropout", "DUMMY_DATA": "DummyData",
+    "CONCAT": "Concat", "CONTRASTIVE_LOSS": "ContrastiveLoss", "CONVOLUTION": "Convolution", "CROP": "Crop",
+    "DATA": "Data", "DECONVOLUTION": "Deconvolution", "DROPOUT": "Dropout", "DUMMY_DATA": "DummyData",
     "EUCLIDEAN_LOSS": "EuclideanLoss", "ELTWISE": "Eltwise", "EXP": "Exp", "FLATTEN": "Flatten",
     "HDF5_DATA": "HDF5Data", "HDF5_OUTPUT": "HDF5Output", "HINGE_LOSS": "HingeLoss", "IM2COL": "Im2col",
     "IMAGE_DATA": "ImageData", "INFOGAIN_LOSS": "InfogainLoss", "INNER_PRODUCT": "InnerProduct", "LRN": "LRN",
@@ -131,6 +132,7 @@ def _upgrade_v1(net: NetParameter) -> bool:
     _refuse_both(net)
     for old in net.layers:
         _upgrade_v1_layer(old, net.layer.add())
+    align_crops(net, {old.name for old in net.layers if old.type == V1LayerParameter.CROP and old.bottom})
     net.ClearField("layers")
     return True
 

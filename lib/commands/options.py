@@ -2,11 +2,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -28,11 +29,12 @@ def tool(main: Main) -> Main:
 
     These are UserError, and errors in settings, prototxts, nets, weights and files; anything else is a bug and keeps
     its traceback. Ctrl-C returns status 130. In a parallel run only the first process prints, apart from errors.
+    Caffe's own log is quiet.
     """
     @functools.wraps(main)
     def guarded(argv: Sequence[str] | None = None) -> int:
         try:
-            with parallel.quiet_unless_first():
+            with parallel.quiet_unless_first(), quiet_caffe():
                 return main(argv)
         except SystemExit as stop:      # argparse: --help or a wrong option
             return stop.code if isinstance(stop.code, int) else int(bool(stop.code))
@@ -48,6 +50,21 @@ def tool(main: Main) -> Main:
             print(f"error{parallel.label()}: {message_of(error)}", file=sys.stderr)
             return 2
     return guarded
+
+
+@contextlib.contextmanager
+def quiet_caffe() -> Iterator[None]:
+    """Let Caffe, here and in processes started here, log warnings and errors only: the tools have their own log.
+
+    A GLOG_minloglevel that the user has set is kept.
+    """
+    chosen = os.environ.get("GLOG_minloglevel")
+    os.environ.setdefault("GLOG_minloglevel", "1")
+    try:
+        yield
+    finally:
+        if chosen is None:
+            os.environ.pop("GLOG_minloglevel", None)
 
 
 def make_parser(description: str, examples: str) -> argparse.ArgumentParser:

@@ -113,13 +113,34 @@ def test_wrong_settings_are_named(settings, words):
 
 def test_wrong_use_is_named():
     n = small_net()
-    with pytest.raises(TypeError, match="bottom 0 must be the top of a layer, got 8"):
+    with pytest.raises(TypeError, match=r"^Convolution input 0 is not a Top \(type is <class 'int'>\); settings are"):
         L.Convolution(8)
+    with pytest.raises(TypeError, match=r"^Silence input 1 is not a Top \(type is <class 'tuple'>\)"):
+        L.Silence(n.data, L.Data(ntop=2), ntop=0)
     with pytest.raises(TypeError, match="in-place layer has one bottom and one top, got 2 and 1"):
         L.Eltwise(n.data, n.conv1, in_place=True)
+    n.both = L.Python(ntop=2)
     with pytest.raises(TypeError, match="'both' must be a layer's top"):
-        n.both = L.Python(ntop=2)
-    with pytest.raises(AttributeError, match="no top 'conv'; did you mean conv1"):
-        _ = n.conv
+        n.to_proto()
+    for error in (KeyError, AttributeError):
+        with pytest.raises(error, match=r"^the net has no top 'conv'; did you mean conv1\?$"):
+            _ = n.conv
+    with pytest.raises(KeyError, match=r"^the net has no top 'conv'; did you mean conv1\?$"):
+        _ = n["conv"]
+    with pytest.raises(KeyError, match="no top 'conv'"):
+        del n.conv
+    assert not hasattr(n, "conv") and getattr(n, "conv", None) is None
     with pytest.raises(AttributeError, match="no PoolParameter; did you mean Pooling"):
         _ = P.Pool
+
+
+def test_anything_may_be_assigned_until_the_message_is_asked_for():
+    n = NetSpec()
+    n.data = L.Data(ntop=2)                     # as pynetbuilder does, which takes the tuple apart later
+    n.data, n["label"] = n.data
+    n.note = [1, 2]
+    with pytest.raises(TypeError, match=r"'note' must be a layer's top, got \[1, 2\]"):
+        n.to_proto()
+    del n.note
+    assert list(n.to_proto().layer[0].top) == ["data", "label"]
+    assert copy.deepcopy(n).to_proto() == n.to_proto()

@@ -8,7 +8,7 @@ _os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # PyTorch reads this at its first allocation.
 _os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
-from . import coord_map, io, proto
+from . import _caffe, coord_map, io, proto
 from .classifier import Classifier
 from .detector import Detector
 from .export import ExportError, to_onnx, to_torch

@@ -2,11 +2,16 @@
 
 Arrays of images are (height, width, channels), RGB, float32 between 0 and 1, as returned by `load_image`;
 `Transformer` converts them to a net's input, usually (channels, height, width), BGR, 0 to 255 minus a mean.
+
+`resize`, `zoom` and `skimage` are here because pycaffe imports them from other packages and scripts take them from it:
+they are SciPy's and scikit-image's where that is installed, else the functions of `without_skimage`.
 """
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,6 +21,21 @@ from .proto.binary import blob_values
 
 _INTERPOLATION = {0: cv2.INTER_NEAREST_EXACT, 1: cv2.INTER_LINEAR, 2: cv2.INTER_CUBIC, 3: cv2.INTER_CUBIC}
 _LUMINANCE = np.array([0.2125, 0.7154, 0.0721], np.float32)     # of linear R, G, B (ITU-R BT.709)
+
+
+def __getattr__(name: str) -> Any:
+    """The names of other packages, imported when they are first asked for."""
+    if name == "zoom":
+        return importlib.import_module("scipy.ndimage").zoom
+    if name not in ("resize", "skimage"):
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    try:
+        importlib.import_module("skimage.io")
+        transform = importlib.import_module("skimage.transform")
+    except ModuleNotFoundError:
+        substitute = importlib.import_module(".without_skimage", __package__)
+        return substitute.resize if name == "resize" else substitute
+    return transform.resize if name == "resize" else importlib.import_module("skimage")
 
 
 # ---------------------------------------------------------------------------------------------- messages
@@ -176,14 +196,23 @@ class Transformer:
 
 
 # ---------------------------------------------------------------------------------------------- images
-def load_image(filename: str | os.PathLike, color: bool = True) -> np.ndarray:
-    """An image file as (height, width, 3) RGB, or (height, width, 1) if not color; float32, 0 to 1."""
+def read_pixels(filename: str | os.PathLike) -> np.ndarray:
+    """An image file as OpenCV gives it: (height, width), or (height, width, channels) BGR or BGRA.
+
+    Raises FileNotFoundError, or ValueError for a file that OpenCV cannot read.
+    """
     name = os.fspath(filename)
     if not os.path.isfile(name):
         raise FileNotFoundError(f"{name}: no such image")
     image = cv2.imread(name, cv2.IMREAD_UNCHANGED)
     if image is None:
         raise ValueError(f"{name}: not an image that OpenCV can read")
+    return image
+
+
+def load_image(filename: str | os.PathLike, color: bool = True) -> np.ndarray:
+    """An image file as (height, width, 3) RGB, or (height, width, 1) if not color; float32, 0 to 1."""
+    image = read_pixels(filename)
     peak = {"uint8": 255, "uint16": 65535}.get(image.dtype.name, 1)
     image = image.astype(np.float32) / np.float32(peak)
     if image.ndim == 2:

@@ -1,9 +1,18 @@
-"""The engine's log, in Caffe's format, so that scripts that parse such logs keep working."""
+"""The engine's log, in Caffe's format, so that scripts that parse such logs keep working.
+
+As in pycaffe, it goes to stderr without being asked for. GLOG_minloglevel in the environment sets the least level: 0 is
+INFO, 1 WARNING, 2 ERROR, 3 FATAL. A program that configures Python's logging has the lines where it wants them.
+"""
 from __future__ import annotations
 
 import datetime
 import logging
+import os
+import sys
+from typing import Any
 
+LEVELS = (logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
+LEVEL_VARIABLE = "GLOG_minloglevel"
 _LOG = logging.getLogger("caffe")
 
 
@@ -17,6 +26,42 @@ class LogFormatter(logging.Formatter):
                 f"{super().format(record)}")
 
 
+def least_level() -> int:
+    """The level that the environment asks for; INFO where it asks for none, or for nonsense."""
+    wanted = os.environ.get(LEVEL_VARIABLE, "0").strip()
+    return LEVELS[min(int(wanted), len(LEVELS) - 1)] if wanted.isdecimal() else logging.INFO
+
+
+class _DefaultHandler(logging.StreamHandler):
+    """Prints to stderr what no other handler takes.
+
+    Where INFO lines are not wanted, the rest are messages for people: they come without the fields of a log.
+    """
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)      # not StreamHandler's, which would keep today's sys.stderr
+        self.setFormatter(LogFormatter())
+
+    @property
+    def stream(self) -> Any:        # type: ignore[override]
+        """The present stderr."""
+        return sys.stderr
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record, unless the program has handlers of its own."""
+        if record.levelno >= least_level() and not logging.getLogger().handlers:
+            super().emit(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        return super().format(record) if least_level() == logging.INFO else logging.Formatter().format(record)
+
+
+DEFAULT_HANDLER = _DefaultHandler()
+_LOG.addHandler(DEFAULT_HANDLER)
+_LOG.setLevel(logging.INFO)
+
+
 def init_log(level: int = 0, stderr: bool = True) -> None:
     """Print the engine's log to stderr: level 0 from INFO, 1 from WARNING, 2 from ERROR on.
 
@@ -25,7 +70,7 @@ def init_log(level: int = 0, stderr: bool = True) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(LogFormatter())
     logging.basicConfig(handlers=[handler])
-    _LOG.setLevel((logging.INFO, logging.WARNING, logging.ERROR)[min(max(level, 0), 2)])
+    _LOG.setLevel(LEVELS[min(max(level, 0), 2)])
 
 
 def log(message: str) -> None:

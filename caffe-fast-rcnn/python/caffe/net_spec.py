@@ -72,8 +72,8 @@ class Function:
         self.in_place = self.params.pop("in_place", False)
         for index, bottom in enumerate(inputs):
             if not isinstance(bottom, Top):
-                raise TypeError(f"{type_name}: bottom {index} must be the top of a layer, got {bottom!r}; "
-                                "settings are given by keyword")
+                raise TypeError(f"{type_name} input {index} is not a Top (type is {type(bottom)}); settings are given "
+                                "by keyword")
         if self.in_place and (len(inputs) != 1 or self.ntop != 1):
             raise TypeError(f"{type_name}: an in-place layer has one bottom and one top, "
                             f"got {len(inputs)} and {self.ntop}")
@@ -116,10 +116,18 @@ class _Names:
         return self.given[fn]
 
 
+class MissingTop(KeyError, AttributeError):
+    """A net has no top of this name: pycaffe's KeyError, and what hasattr and getattr expect."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])        # KeyError puts it in quotes
+
+
 class NetSpec:
     """The tops of a net by name, in order: `n.conv1 = L.Convolution(...)` or `n['rpn/output'] = ...`.
 
-    A layer without tops is kept as `n.quiet = L.Silence(n.conv1, ntop=0)`.
+    A layer without tops is kept as `n.quiet = L.Silence(n.conv1, ntop=0)`. Anything may be assigned for a while, such
+    as the tuple of all tops of a layer; `to_proto` takes tops only. Raises MissingTop for a name without one.
     """
 
     tops: dict[str, Any]
@@ -128,18 +136,16 @@ class NetSpec:
         super().__setattr__("tops", {})
 
     def __setattr__(self, name: str, top: Any) -> None:
-        if not isinstance(top, (Top, Function)):
-            raise TypeError(f"'{name}' must be a layer's top, got {top!r}; a layer with several tops needs "
-                            "as many names, as in `n.data, n.label = L.Data(ntop=2)`")
         self.tops[name] = top
 
     def __getattr__(self, name: str) -> Any:
         tops = self.__dict__.get("tops", {})        # empty while copy makes a NetSpec without __init__
         if name in tops:
             return tops[name]
-        raise AttributeError(f"the net has no top '{name}'{_nearest(name, tops)}")
+        raise MissingTop(f"the net has no top '{name}'{_nearest(name, tops)}")
 
     def __delattr__(self, name: str) -> None:
+        self.__getattr__(name)
         del self.tops[name]
 
     __setitem__ = __setattr__
@@ -153,7 +159,14 @@ class NetSpec:
         return iter(self.tops)
 
     def to_proto(self) -> caffe_pb2.NetParameter:
-        """The net's message: layers in the order of their definition, each after its bottoms."""
+        """The net's message: layers in the order of their definition, each after its bottoms.
+
+        Raises TypeError for names of something that is no top.
+        """
+        for name, top in self.tops.items():
+            if not isinstance(top, (Top, Function)):
+                raise TypeError(f"'{name}' must be a layer's top, got {top!r}; a layer with several tops needs "
+                                "as many names, as in `n.data, n.label = L.Data(ntop=2)`")
         names = _Names({top: name for name, top in self.tops.items()})
         return _net_of(self.tops.values(), names)
 

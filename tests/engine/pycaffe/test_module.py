@@ -22,7 +22,7 @@ NAMES = """Net SGDSolver NesterovSolver AdaGradSolver RMSPropSolver AdaDeltaSolv
  solver_rank set_solver_rank set_multiprocess has_nccl __version__ TRAIN TEST Classifier Detector io layers params
  NetSpec to_proto proto""".split()
 IO_NAMES = """blobproto_to_array array_to_blobproto arraylist_to_blobprotovector_str blobprotovector_str_to_arraylist
- array_to_datum datum_to_array Transformer load_image resize_image oversample caffe_pb2""".split()
+ array_to_datum datum_to_array Transformer load_image resize_image oversample caffe_pb2 resize zoom skimage""".split()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -80,6 +80,12 @@ def test_lines_of_the_log_have_the_form_of_glogs():
     record = logging.LogRecord("caffe", logging.WARNING, "/a/solver.py", 20, "Iteration %d", (3,), None)
     line = LogFormatter().format(record)
     assert re.fullmatch(r"W\d{4} \d\d:\d\d:\d\d\.\d{6} \d+ solver\.py:20\] Iteration 3", line)
+
+
+def test_the_compiled_module_is_there_after_import():
+    program = f"import sys; sys.path.insert(0, {str(Path(caffe.__file__).parent.parent)!r})\n" \
+              "import caffe; caffe._caffe.Net, caffe._caffe.set_mode_cpu"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
 
 
 def test_the_compiled_modules_names():

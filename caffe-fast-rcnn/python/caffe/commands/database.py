@@ -37,9 +37,11 @@ def existing_database(path: str) -> Database:
     """Open a database for reading, of the kind that it is. Raises CommandError if there is none."""
     if not os.path.isdir(path):
         raise CommandError(f"{path}: there is no such database folder")
-    kind = kind_of(path) or "LMDB"
-    if kind == "LMDB":
+    kind = kind_of(path)
+    if kind != "LEVELDB":
         _check_lmdb(path)
+    if not kind:
+        raise CommandError(f"{path}: cannot be opened: it has neither the data.mdb of LMDB nor the CURRENT of LevelDB")
     return open_database(path, kind)
 
 

@@ -15,12 +15,11 @@ import torch
 
 from .. import pycaffe
 from ..errors import CaffeError
-from ..logs import LogFormatter
+from ..logs import DEFAULT_HANDLER, LEVELS, LogFormatter, least_level
 from ..proto.binary import LFS_POINTER, is_lfs_pointer
 
 log = logging.getLogger("caffe")
 
-_LEVELS = {"0": logging.INFO, "1": logging.WARNING, "2": logging.ERROR, "3": logging.CRITICAL}
 _SECONDS_BETWEEN_LINES = 5.0
 
 
@@ -57,26 +56,28 @@ def _message(error: Exception) -> str:
 
 def apply_log_flags(args: argparse.Namespace) -> None:
     """Apply the flags of Caffe's log. Raises CommandError for an unknown level."""
-    least = args.global_minloglevel or "0"
-    if least not in _LEVELS:
+    least = args.global_minloglevel or ""
+    if least not in ("", "0", "1", "2", "3"):
         raise CommandError(f"-minloglevel {least}: expected 0 (INFO), 1 (WARNING), 2 (ERROR) or 3 (FATAL)")
-    log.setLevel(_LEVELS[least])
+    log.setLevel(LEVELS[int(least)] if least else least_level())
     if args.global_log_dir:
         log.info("-log_dir: no files are written there, the log goes to stderr only")
 
 
 @contextlib.contextmanager
 def log_on_stderr() -> Iterator[None]:
-    """Print the engine's log, from INFO on, to stderr."""
+    """Print the engine's log to stderr, from INFO on or from the level of the environment."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LogFormatter())
     before = log.level
+    log.removeHandler(DEFAULT_HANDLER)
     log.addHandler(handler)
-    log.setLevel(logging.INFO)
+    log.setLevel(least_level())
     try:
         yield
     finally:
         log.removeHandler(handler)
+        log.addHandler(DEFAULT_HANDLER)
         log.setLevel(before)
 
 

@@ -15,7 +15,7 @@ from ..layer import LayerError
 
 
 def align_crops(net: NetParameter, names: Collection[str]) -> None:
-    """Set the offsets of the layers with these names, in place. Raises LayerError where no offset aligns the bottoms."""
+    """Set the offsets of the layers with these names, in place. Raises LayerError where none aligns the bottoms."""
     tops: dict[str, Top] = {name: Function("Input", (), {}).tops[0] for name in net.input}
     for layer in net.layer:
         if layer.name in names:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
+from .forks import fork_of
 from .scan import Block, Scanner, line_of, scan, tokens
 
 _KINDS = {
@@ -113,4 +114,7 @@ def _explain_name(text: str, token: str, state: Scanner, types: list[Descriptor]
     if outer:
         said += f", {outer[-1]} has: is {_opened(text, state.blocks[-1])} closed where it should be?"
         return said
+    fork = fork_of(token)
+    if fork:
+        return f"{said}: it is one of {fork}, which this package does not have"
     return said + nearest(token, known)

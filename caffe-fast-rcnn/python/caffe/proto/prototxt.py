@@ -20,6 +20,7 @@ from ..errors import CaffeError
 from . import caffe_pb2
 from .binary import LFS_POINTER, is_lfs_pointer
 from .explain import explain
+from .forks import without_idle_fields
 from .scan import layer_blocks, layer_line, line_of, tokens
 
 M = TypeVar("M", bound=Message)
@@ -61,7 +62,7 @@ def parse(text: str, message: M, name: str = "<text>") -> M:
     """Fill the message from text and return it; errors refer to the text by `name`."""
     if "\0" in text:
         raise PrototxtError(name, None, None, "this is a binary file, not a prototxt")
-    text = _unspaced_minus(text.removeprefix("\ufeff"))
+    text = without_idle_fields(_unspaced_minus(text.removeprefix("\ufeff")), message.DESCRIPTOR, name)
     message.Clear()
     try:
         text_format.Parse(text, message)

@@ -147,6 +147,14 @@ class _Array:
         if self._is_away():
             self.tensor = None if self.host is None else torch.from_numpy(self.host)
 
+    def snapshot(self) -> _Array:
+        """The present values, which later writes into this array do not change. Copied only if memory is written into."""
+        found = _Array()
+        if self.tensor is not None:
+            is_written_into = self.host is not None and not self._is_away()
+            found.tensor = self.tensor.clone() if is_written_into else self.tensor.detach()
+        return found
+
     def adopt(self, values: np.ndarray) -> None:
         """Use an array as the values; if a view was handed out, copy into it instead, so that it stays valid."""
         self.discard()
@@ -287,6 +295,18 @@ class Blob:
     def shares_data_with(self, other: Blob) -> bool:
         """Whether both blobs use the same array of values."""
         return self._data is other._data
+
+    def snapshot(self) -> Blob:
+        """A blob of the present shape and values, which later writes do not change, and of this blob's gradient."""
+        found = Blob(*self.shape)
+        found._data, found._diff = self._data.snapshot(), self._diff
+        return found
+
+    def without_gradient(self) -> Blob:
+        """A blob of this blob's values and a gradient of zero."""
+        found = Blob(*self.shape)
+        found._data = self._data
+        return found
 
     def _check_same_count(self, other: Blob) -> None:
         if self.count != other.count:

@@ -11,6 +11,7 @@ from .fillers import FillerError
 from .graph.backward_plan import LayerPlan, prune
 from .graph.graph import Graph, seed_loss_gradients
 from .graph.phase_filter import filter_layers
+from .graph.saved_values import check_late_readers
 from .graph.splits import insert_splits
 from .graph.upgrade import upgrade_net
 from .layer import Layer, Phase, make_layer
@@ -46,6 +47,7 @@ def build(net_param: caffe_pb2.NetParameter, phase: Phase) -> Graph:
     graph = builder.graph
     _plan_backward(graph, net_param.force_backward)
     graph.parameters.tie()
+    check_late_readers(graph)
     graph.outputs = [graph.index_of[name] for name in sorted(builder.unread, key=str.encode)]
     return graph
 

@@ -82,6 +82,10 @@ class Layer:
     no_backward_to: tuple[int, ...] = ()    # bottoms without gradient, such as labels: requesting it is an error
     not_forced: tuple[int, ...] = ()        # bottoms that the net's force_backward does not affect
     runs_in_place = False               # whether a top may be its bottom
+    backward_reads_bottoms = True       # backward reads values of the bottoms: where layers work in place on them, saved
+    backward_reads_tops = True          # the same for the tops
+    backward_reads_signs = False        # of the values that it reads, backward only uses whether they are above 0
+    keeps_signs = False                 # in place, the same values are above 0 after it, but where it stops the gradient
     has_effects = False                 # forward does more than write the tops
     writes_unasked = False              # backward may write gradients that were not requested, as in Caffe
 
@@ -186,6 +190,8 @@ class AutogradLayer(Layer):
     A subclass writes `compute(*bottoms, *parameters)`, which returns a tensor, or a tuple for several tops, and
     must not change its inputs.
     """
+
+    backward_reads_tops = False
 
     def compute(self, *tensors: torch.Tensor):
         """The tops as a function of the bottoms and the parameters."""

@@ -18,6 +18,7 @@ from .graph.debug_info import show_backward, show_forward, show_norms
 from .graph.frozen_prefix import FrozenPrefix, make_prefix
 from .graph.graph import seed_loss_gradients
 from .graph.liveness import freed_after, idle_layers
+from .graph.saved_values import plan_saving
 from .graph.sharing import copies_of_trained, share_by_name
 from .layer import Layer, LayerError, Phase
 from .layers.memory_data import MemoryData
@@ -59,6 +60,7 @@ class Net:
             graph = self._graph = construction.build(net_param, self.phase)
         except LayerError as error:
             raise error.located(self.path) from None
+        self._saved = plan_saving(graph)
         self.name = net_param.name
         self.inputs, self.outputs = graph.names_of(graph.inputs), graph.names_of(graph.outputs)
         self.blobs = OrderedDict(zip(graph.blob_names, graph.blobs, strict=True))
@@ -178,7 +180,7 @@ class Net:
             for blob in top:
                 blob.allow_writing()
         if index not in self._idle:
-            layer.forward(bottom, top)
+            self._saved[index].forward(bottom, top)
             seed_loss_gradients(layer, top)
         if self.frees_intermediates:
             for freed in self._freed_after[index]:
@@ -200,6 +202,7 @@ class Net:
             if position < len(plan.propagate_down) and plan.propagate_down[position]:
                 layer.fail(f"has no gradient for its bottom {position} "
                            f"('{layer.param.bottom[position]}'); set propagate_down: false for it")
+        bottom, top = self._saved[index].restored(bottom, top)
         layer.backward(top, plan.propagate_down, bottom)
         if self.debug_info:
             show_backward(layer, plan, graph.named(graph.bottoms[index]))

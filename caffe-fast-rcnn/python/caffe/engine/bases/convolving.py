@@ -35,6 +35,7 @@ class ConvolvingLayer(Layer):
     equal_bottoms_and_tops = True
     transposed = False
     _bottom_shapes: Sequence[tuple[int, ...]] = ()      # for which the tops' shape is known
+    backward_reads_tops = False
 
     def setup(self, bottom, top):
         param = self.param.convolution_param

@@ -9,14 +9,12 @@ from ..layer import Layer
 class NeuronLayer(Layer):
     """A layer with one bottom and one top of its shape, defined by a function of single values and its derivative.
 
-    Backward reads the current bottom and top: in place both are the top, and types whose derivative needs
-    the bottom compute it from the overwritten values, as in Caffe, except those that save the bottom.
+    A type declares which of the two its gradient uses (`backward_reads_bottoms`, `backward_reads_tops`).
     Source: include/caffe/layers/neuron_layer.hpp.
     """
 
     exact_bottoms = exact_tops = 1
     runs_in_place = True
-    keeps_bottom = False    # whether it saves the bottom's values when working in place
     any_type = False        # whether it is exact in bfloat16, so that it works on values as stored
 
     def value(self, x: torch.Tensor) -> torch.Tensor:
@@ -31,10 +29,7 @@ class NeuronLayer(Layer):
         top[0].reshape(*bottom[0].shape)
 
     def forward(self, bottom, top):
-        value = bottom[0].stored if self.any_type else bottom[0].tensor
-        is_lost = self.keeps_bottom and self.needs_backward and top[0] is bottom[0]
-        self.kept = value.clone() if is_lost else None
-        top[0].tensor = self.value(value)
+        top[0].tensor = self.value(bottom[0].stored if self.any_type else bottom[0].tensor)
 
     def backward(self, top, propagate_down, bottom):
         if not propagate_down[0]:
@@ -44,5 +39,5 @@ class NeuronLayer(Layer):
             if dy.dtype != x.dtype:
                 dy = dy.to(x.dtype)
         else:
-            x, y, dy = bottom[0].tensor if self.kept is None else self.kept, top[0].tensor, top[0].grad
+            x, y, dy = bottom[0].tensor, top[0].tensor, top[0].grad
         bottom[0].grad = self.gradient(x, y, dy)

@@ -22,6 +22,7 @@ class RoiMeanLayer(Layer):
     bins = (0, 0)
     forward_rule = ""       # einsum of features, row weights (bins, H) and column weights (bins, W)
     backward_rule = ""      # einsum of the top's gradient and the weights
+    backward_reads_bottoms = backward_reads_tops = False
 
     def weights(self, first: torch.Tensor, last: torch.Tensor, bins: int, length: int) -> torch.Tensor:
         """(R, bins, length): the weight of every row, or column, in every bin of RoIs that go from first to last."""

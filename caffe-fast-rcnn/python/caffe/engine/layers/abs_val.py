@@ -10,6 +10,7 @@ class AbsVal(NeuronLayer):
     """top = |bottom|, with gradient 0 at 0; not in place. Source: src/caffe/layers/absval_layer.cpp."""
 
     runs_in_place = False
+    backward_reads_tops = False
 
     def value(self, x):
         return x.abs()

@@ -24,6 +24,7 @@ class Accuracy(Layer):
     min_tops = 1
     max_tops = 2
     no_backward_to = (0, 1)
+    backward_reads_bottoms = backward_reads_tops = False
 
     def reshape(self, bottom, top):
         param, shape = self.param.accuracy_param, bottom[0].shape

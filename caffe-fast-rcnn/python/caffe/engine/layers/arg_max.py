@@ -22,6 +22,7 @@ class ArgMax(Layer):
 
     exact_bottoms = exact_tops = 1
     no_backward_to = (0,)
+    backward_reads_bottoms = backward_reads_tops = False
 
     def reshape(self, bottom, top):
         param, shape = self.param.argmax_param, bottom[0].shape

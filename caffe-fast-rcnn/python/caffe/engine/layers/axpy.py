@@ -17,6 +17,7 @@ class Axpy(Layer):
 
     exact_bottoms = 3
     exact_tops = 1
+    backward_reads_tops = False
 
     def reshape(self, bottom, top):
         factors, shape, added = (blob.shape for blob in bottom)

@@ -33,6 +33,7 @@ class BatchNorm(Layer):
     runs_in_place = True
     has_effects = True      # statistics
     writes_unasked = True
+    backward_reads_bottoms = backward_reads_tops = False
 
     def setup(self, bottom, top):
         param, specs = self.param.batch_norm_param, self.param.param

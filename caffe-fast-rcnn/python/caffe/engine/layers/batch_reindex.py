@@ -17,6 +17,7 @@ class BatchReindex(Layer):
     exact_bottoms = 2
     exact_tops = 1
     no_backward_to = (1,)
+    backward_reads_tops = False
 
     def reshape(self, bottom, top):
         if len(bottom[1].shape) != 1:

@@ -23,6 +23,7 @@ class Bias(Layer):
     max_bottoms = 2
     exact_tops = 1
     runs_in_place = True
+    backward_reads_bottoms = backward_reads_tops = False
 
     def setup(self, bottom, top):
         param = self.param.bias_param

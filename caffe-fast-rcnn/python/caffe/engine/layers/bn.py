@@ -30,7 +30,7 @@ class BN(Layer):
     tops     the same shape
     param    bn_param, as above
 
-    In place, the gradient is that of the original values. The gradient in TEST is that of stored statistics; the forks
+    The gradient in TEST is that of stored statistics; the forks
     compute it as if they were the batch's. Stored variances are divided by the number of values, as on the CPU of
     the fork. Source: src/caffe/layers/bn_layer.cpp of PSPNet and of SegNet.
     """
@@ -40,6 +40,7 @@ class BN(Layer):
     max_tops = 3
     runs_in_place = True
     has_effects = True      # statistics
+    backward_reads_tops = False
 
     def setup(self, bottom, top):
         param, shape = self.param.bn_param, bottom[0].shape
@@ -114,12 +115,11 @@ class BN(Layer):
             for blob, found in zip(top[1:], (self.mean, variance), strict=False):
                 blob.tensor = found.reshape(blob.shape)
         normalised = (value - self.mean) * self.inverse
-        self.kept = normalised if top[0] is bottom[0] else None
         top[0].tensor = normalised * self._spread(self.blobs[0]) + self._spread(self.blobs[1])
 
     def backward(self, top, propagate_down, bottom):
         gradient = top[0].grad
-        normalised = (bottom[0].tensor - self.mean) * self.inverse if self.kept is None else self.kept
+        normalised = (bottom[0].tensor - self.mean) * self.inverse
         for index, product in ((0, gradient * normalised), (1, gradient)):
             if self.param_propagate_down[index]:
                 self.accumulate(index, product.sum(self.averaged))

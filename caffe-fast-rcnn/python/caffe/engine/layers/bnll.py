@@ -13,6 +13,8 @@ _LIMIT = 50.0       # Caffe's limit for exp: the gradient is 1 from here on
 class BNLL(NeuronLayer):
     """top = log(1 + exp(bottom)), without overflow. Source: src/caffe/layers/bnll_layer.cpp."""
 
+    backward_reads_tops = False
+
     def value(self, x):
         return x.clamp(min=0) + torch.log1p(torch.exp(-x.abs()))
 

@@ -12,6 +12,8 @@ class Clip(NeuronLayer):
     Source: src/caffe/layers/clip_layer.cpp.
     """
 
+    backward_reads_tops = False
+
     def setup(self, bottom, top):
         param = self.param.clip_param
         if not param.HasField("min") or not param.HasField("max") or param.min > param.max:

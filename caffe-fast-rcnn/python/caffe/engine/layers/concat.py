@@ -18,6 +18,7 @@ class Concat(Layer):
 
     min_bottoms = 1
     exact_tops = 1
+    backward_reads_bottoms = backward_reads_tops = False
 
     def setup(self, bottom, top):
         param = self.param.concat_param

@@ -21,6 +21,7 @@ class ContrastiveLoss(LossLayer):
     exact_bottoms = 3
     no_backward_to = ()
     not_forced = (2,)
+    backward_reads_bottoms = backward_reads_tops = False
 
     def reshape(self, bottom, top):
         shape = bottom[0].shape

@@ -17,6 +17,7 @@ class Crop(Layer):
 
     exact_bottoms = 2
     exact_tops = 1
+    backward_reads_bottoms = backward_reads_tops = False
 
     def reshape(self, bottom, top):
         param, shape, wanted = self.param.crop_param, bottom[0].shape, bottom[1].shape

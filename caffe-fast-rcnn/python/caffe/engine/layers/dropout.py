@@ -22,6 +22,8 @@ class Dropout(Layer):
 
     exact_bottoms = exact_tops = 1
     runs_in_place = True
+    backward_reads_bottoms = backward_reads_tops = False
+    keeps_signs = True
 
     def setup(self, bottom, top):
         ratio = self.param.dropout_param.dropout_ratio

@@ -16,8 +16,7 @@ class Eltwise(Layer):
              bottom)
 
     A tie of bottoms 0 and 1 in MAX goes to bottom 1; later ones must be strictly larger.
-    In place, values and gradients are those of two separate blobs; there BVLC loses bottom 0 (SUM and MAX), or its
-    values for the gradient (PROD).
+    In place, values and gradients are those of two separate blobs; there BVLC loses bottom 0.
     Source: src/caffe/layers/eltwise_layer.cpp.
     """
 
@@ -32,6 +31,8 @@ class Eltwise(Layer):
             self.fail(f"coeff is for SUM, one for each of {len(bottom)} bottoms; found {self.operation} with "
                       f"{len(param.coeff)}")
         self.coefficients = list(param.coeff) or [1.0] * len(bottom)
+        self.backward_reads_bottoms = self.operation == "PROD"
+        self.backward_reads_tops = self.operation == "PROD" and not param.stable_prod_grad
 
     def reshape(self, bottom, top):
         for blob in bottom[1:]:
@@ -41,8 +42,6 @@ class Eltwise(Layer):
 
     def forward(self, bottom, top):
         values = [blob.tensor for blob in bottom]
-        is_lost = self.operation == "PROD" and self.needs_backward and top[0] is bottom[0]
-        self.first = values[0].clone() if is_lost else None
         top[0].tensor = {"SUM": self._sum, "PROD": self._product, "MAX": self._maximum}[self.operation](values)
 
     def _sum(self, values: list[torch.Tensor]) -> torch.Tensor:
@@ -69,8 +68,6 @@ class Eltwise(Layer):
 
     def backward(self, top, propagate_down, bottom):
         gradient, values = top[0].grad, [blob.tensor for blob in bottom]
-        if self.first is not None:
-            values[0] = self.first
         for index in reversed(range(len(bottom))):      # bottom 0 last: in place its gradient is that of the top
             if propagate_down[index]:
                 bottom[index].grad = self._gradient(index, gradient, top[0].tensor, values)

@@ -14,8 +14,11 @@ class ELU(NeuronLayer):
     Clevert et al. 2015. Source: src/caffe/layers/elu_layer.cpp.
     """
 
+    def setup(self, bottom, top):
+        self.backward_reads_bottoms = self.param.elu_param.alpha < 0    # else the top has the bottom's sign
+
     def value(self, x):
         return x.where(x > 0, self.param.elu_param.alpha * torch.expm1(x.clamp(max=0)))
 
     def gradient(self, x, y, dy):
-        return dy * (y + self.param.elu_param.alpha).where(x <= 0, 1)
+        return dy * (y + self.param.elu_param.alpha).where((x if self.backward_reads_bottoms else y) <= 0, 1)

@@ -20,6 +20,7 @@ class Embed(Layer):
 
     exact_bottoms = exact_tops = 1
     no_backward_to = (0,)
+    backward_reads_tops = False
 
     def setup(self, bottom, top):
         param = self.param.embed_param

@@ -16,6 +16,7 @@ class EuclideanLoss(LossLayer):
     """
 
     no_backward_to = not_forced = ()
+    backward_reads_bottoms = backward_reads_tops = False
 
     def reshape(self, bottom, top):
         super().reshape(bottom, top)

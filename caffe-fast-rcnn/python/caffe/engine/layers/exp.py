@@ -16,6 +16,8 @@ class Exp(NeuronLayer):
     Source: src/caffe/layers/exp_layer.cpp.
     """
 
+    backward_reads_bottoms = False
+
     def setup(self, bottom, top):
         param = self.param.exp_param
         if param.base != -1 and param.base <= 0:

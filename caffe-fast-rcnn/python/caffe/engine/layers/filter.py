@@ -19,6 +19,7 @@ class Filter(Layer):
 
     min_bottoms = 2
     min_tops = 1
+    backward_reads_bottoms = backward_reads_tops = False
 
     def setup(self, bottom, top):
         if len(top) != len(bottom) - 1:

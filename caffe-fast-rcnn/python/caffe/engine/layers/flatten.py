@@ -14,6 +14,7 @@ class Flatten(Layer):
     """
 
     exact_bottoms = exact_tops = 1
+    backward_reads_bottoms = backward_reads_tops = False
 
     def reshape(self, bottom, top):
         param, shape = self.param.flatten_param, bottom[0].shape

@@ -16,6 +16,7 @@ class HDF5Output(Layer):
     exact_tops = 0
     has_effects = True
     not_forced = (0, 1)
+    backward_reads_bottoms = backward_reads_tops = False
 
     def setup(self, bottom, top):
         if not self.param.hdf5_output_param.file_name:

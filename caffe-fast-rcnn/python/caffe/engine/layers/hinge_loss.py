@@ -21,6 +21,8 @@ class HingeLoss(LossLayer):
     Source: src/caffe/layers/hinge_loss_layer.cpp.
     """
 
+    backward_reads_bottoms = backward_reads_tops = False
+
     def _signs(self, bottom) -> torch.Tensor:
         """d of each class, (N, K)."""
         num = bottom[0].shape[0]

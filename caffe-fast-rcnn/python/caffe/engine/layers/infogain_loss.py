@@ -22,6 +22,7 @@ class InfogainLoss(LossLayer):
     """
 
     exact_bottoms = exact_tops = None
+    backward_reads_tops = False
     min_bottoms, max_bottoms = 2, 3
     min_tops, max_tops = 1, 2
     no_backward_to = (1, 2)

@@ -25,6 +25,7 @@ class InnerProduct(Layer):
     """
 
     exact_bottoms = exact_tops = 1
+    backward_reads_tops = False
 
     def setup(self, bottom, top):
         param = self.param.inner_product_param

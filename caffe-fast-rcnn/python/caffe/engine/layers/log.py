@@ -13,11 +13,10 @@ from ..layer import register
 class Log(NeuronLayer):
     """top = log_base(shift + scale bottom), log_param: base (-1 stands for e), scale (1), shift (0).
 
-    In place the bottom is saved for the gradient; in BVLC the gradient then ignores the top's.
     Source: src/caffe/layers/log_layer.cpp.
     """
 
-    keeps_bottom = True
+    backward_reads_tops = False
 
     def setup(self, bottom, top):
         base = self.param.log_param.base

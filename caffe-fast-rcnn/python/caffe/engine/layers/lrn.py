@@ -24,6 +24,7 @@ class LRN(Layer):
 
     exact_bottoms = exact_tops = 1
     writes_unasked = True
+    backward_reads_tops = False
 
     def setup(self, bottom, top):
         param = self.param.lrn_param

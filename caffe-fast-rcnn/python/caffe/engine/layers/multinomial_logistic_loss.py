@@ -19,6 +19,8 @@ class MultinomialLogisticLoss(LossLayer):
     Source: src/caffe/layers/multinomial_logistic_loss_layer.cpp.
     """
 
+    backward_reads_tops = False
+
     def reshape(self, bottom, top):
         super().reshape(bottom, top)
         if bottom[1].count != bottom[0].shape[0]:

@@ -20,6 +20,7 @@ class MVN(Layer):
     exact_bottoms = exact_tops = 1
     runs_in_place = True
     writes_unasked = True
+    backward_reads_bottoms = False
 
     def reshape(self, bottom, top):
         blob = bottom[0]

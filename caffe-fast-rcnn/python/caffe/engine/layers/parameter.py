@@ -15,6 +15,7 @@ class Parameter(Layer):
 
     exact_bottoms = 0
     exact_tops = 1
+    backward_reads_bottoms = backward_reads_tops = False
 
     def setup(self, bottom, top):
         self.blobs.append(Blob(*self.param.parameter_param.shape.dim))

@@ -19,6 +19,7 @@ class Permute(Layer):
     """
 
     exact_bottoms = exact_tops = 1
+    backward_reads_bottoms = backward_reads_tops = False
 
     def reshape(self, bottom, top):
         shape, order = bottom[0].shape, list(self.param.permute_param.order)

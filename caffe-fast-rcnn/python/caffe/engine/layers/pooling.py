@@ -36,6 +36,7 @@ class Pooling(Layer):
     exact_bottoms = 1
     min_tops = 1
     max_tops = 2
+    backward_reads_bottoms = backward_reads_tops = False
 
     def setup(self, bottom, top):
         param = self.param.pooling_param

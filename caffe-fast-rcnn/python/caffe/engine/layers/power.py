@@ -10,12 +10,13 @@ class Power(NeuronLayer):
     """top = (shift + scale bottom) ^ power, power_param: power (1), scale (1), shift (0).
 
     The gradient is power scale top / (shift + scale bottom), except for powers 0, 1 and 2, which need no division:
-    a base of 0 gives NaN. In place the bottom is saved for it; in BVLC the gradient then ignores the top's.
+    a base of 0 gives NaN.
     Source: src/caffe/layers/power_layer.cpp.
     """
 
     def setup(self, bottom, top):
-        self.keeps_bottom = self.param.power_param.power not in (0, 1)
+        self.backward_reads_bottoms = self.param.power_param.power not in (0, 1)
+        self.backward_reads_tops = self.param.power_param.power not in (0, 1, 2)
 
     def value(self, x):
         param = self.param.power_param

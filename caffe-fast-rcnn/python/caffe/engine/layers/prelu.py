@@ -18,12 +18,12 @@ class PReLU(Layer):
     tops     the same shape
     blobs    slope (C), or () with `channel_shared: true`; 0.25 unless prelu_param.filler is given
 
-    In place, the bottom is saved for the gradient.
     He et al. 2015; source: src/caffe/layers/prelu_layer.cpp.
     """
 
     exact_bottoms = exact_tops = 1
     runs_in_place = True
+    backward_reads_tops = False
 
     def setup(self, bottom, top):
         param, shape = self.param.prelu_param, bottom[0].shape
@@ -45,12 +45,10 @@ class PReLU(Layer):
 
     def forward(self, bottom, top):
         value = bottom[0].tensor
-        self.kept = value.clone() if top[0] is bottom[0] else None
         top[0].tensor = value.where(value > 0, value * self._slope(value.dim()))
 
     def backward(self, top, propagate_down, bottom):
-        gradient = top[0].grad
-        value = bottom[0].tensor if self.kept is None else self.kept
+        gradient, value = top[0].grad, bottom[0].tensor
         if self.param_propagate_down[0]:
             below = gradient * value.clamp(max=0)
             self.accumulate(0, gather_sum(below, self.slope_axis, self.blobs[0].shape))

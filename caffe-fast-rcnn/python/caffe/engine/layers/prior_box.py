@@ -30,6 +30,7 @@ class PriorBox(Layer):
     exact_bottoms = 2
     exact_tops = 1
     no_backward_to = not_forced = (0, 1)
+    backward_reads_bottoms = backward_reads_tops = False
 
     def setup(self, bottom, top):
         param = self.param.prior_box_param

@@ -15,6 +15,10 @@ class ReLU(NeuronLayer):
     """
 
     any_type = True
+    backward_reads_tops = False
+
+    def setup(self, bottom, top):
+        self.backward_reads_signs = self.keeps_signs = self._slope >= 0
 
     @property
     def _slope(self) -> float:

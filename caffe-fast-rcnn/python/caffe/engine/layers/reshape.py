@@ -18,6 +18,7 @@ class Reshape(Layer):
     """
 
     exact_bottoms = exact_tops = 1
+    backward_reads_bottoms = backward_reads_tops = False
 
     def reshape(self, bottom, top):
         top[0].reshape(*self._new_shape(bottom[0].shape))

@@ -23,6 +23,7 @@ class ROIPooling(Layer):
 
     exact_bottoms = 2
     exact_tops = 1
+    backward_reads_tops = False
 
     def setup(self, bottom, top):
         param = self.param.roi_pooling_param

@@ -21,8 +21,8 @@ class Scale(Layer):
     param    scale_param: axis (1), num_axes (1; -1 all that follow, 0 a scalar), filler, bias_term (false),
              bias_filler
 
-    In place, the bottom is kept for the gradient. The product top gradient * bottom, whose sums are the scale's
-    gradient, stays in bottom 0's gradient where none was asked for. Source: src/caffe/layers/scale_layer.cpp.
+    The product top gradient * bottom, whose sums are the scale's gradient, stays in bottom 0's gradient where none was
+    asked for, but not in place. Source: src/caffe/layers/scale_layer.cpp.
     """
 
     min_bottoms = 1
@@ -30,6 +30,7 @@ class Scale(Layer):
     exact_tops = 1
     runs_in_place = True
     writes_unasked = True
+    backward_reads_tops = False
 
     def setup(self, bottom, top):
         param = self.param.scale_param
@@ -47,13 +48,13 @@ class Scale(Layer):
     def reshape(self, bottom, top):
         self.operand_axis = operand_axis(self, bottom[0], self._operand(bottom), self.param.scale_param.axis)
         top[0].reshape(*bottom[0].shape)
+        self.is_in_place = top[0] is bottom[0]
 
     def _spread(self, blob: Blob, num_axes: int) -> torch.Tensor:
         return spread(blob.tensor, self.operand_axis, num_axes)
 
     def forward(self, bottom, top):
         value = bottom[0].tensor
-        self.kept = value.clone() if top[0] is bottom[0] else None
         scale = self._spread(self._operand(bottom), value.dim())
         if self.param.scale_param.bias_term:
             top[0].tensor = torch.addcmul(self._spread(self.blobs[-1], value.dim()), value, scale)
@@ -72,8 +73,8 @@ class Scale(Layer):
 
     def _scale_gradient(self, gradient: torch.Tensor, propagate_down, bottom) -> None:
         operand = self._operand(bottom)
-        product = gradient * (bottom[0].tensor if self.kept is None else self.kept)
-        if not propagate_down[0] and self.kept is None and operand.count != bottom[0].count:
+        product = gradient * bottom[0].tensor
+        if not propagate_down[0] and not self.is_in_place and operand.count != bottom[0].count:
             bottom[0].grad = product
         found = gather_sum(product, self.operand_axis, operand.shape)
         if len(bottom) > 1:

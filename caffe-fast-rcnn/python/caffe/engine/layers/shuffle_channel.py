@@ -16,6 +16,7 @@ class ShuffleChannel(Layer):
     """
 
     exact_bottoms = exact_tops = 1
+    backward_reads_bottoms = backward_reads_tops = False
 
     def reshape(self, bottom, top):
         group, shape = self.param.shuffle_channel_param.group, bottom[0].shape

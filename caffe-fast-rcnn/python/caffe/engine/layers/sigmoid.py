@@ -11,6 +11,8 @@ from ..layer import register
 class Sigmoid(NeuronLayer):
     """top = 1 / (1 + exp(-bottom)). Source: src/caffe/layers/sigmoid_layer.cpp."""
 
+    backward_reads_bottoms = False
+
     def value(self, x):
         return torch.sigmoid(x)
 

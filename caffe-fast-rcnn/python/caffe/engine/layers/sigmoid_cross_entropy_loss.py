@@ -19,6 +19,8 @@ class SigmoidCrossEntropyLoss(LossLayer):
     Source: src/caffe/layers/sigmoid_cross_entropy_loss_layer.cpp.
     """
 
+    backward_reads_tops = False
+
     def reshape(self, bottom, top):
         super().reshape(bottom, top)
         if bottom[0].count != bottom[1].count:

@@ -13,6 +13,7 @@ class Silence(Layer):
 
     min_bottoms = 1
     exact_tops = 0
+    backward_reads_bottoms = backward_reads_tops = False
 
     def reshape(self, bottom, top):
         """No tops."""

@@ -18,6 +18,7 @@ class Slice(Layer):
 
     exact_bottoms = 1
     min_tops = 1
+    backward_reads_bottoms = backward_reads_tops = False
 
     def setup(self, bottom, top):
         param = self.param.slice_param

@@ -22,6 +22,7 @@ class SmoothL1Loss(Layer):
     min_bottoms = 2
     max_bottoms = 4
     exact_tops = 1
+    backward_reads_bottoms = backward_reads_tops = False
 
     def setup(self, bottom, top):
         self.sigma = self.param.smooth_l1_loss_param.sigma

@@ -18,6 +18,7 @@ class Softmax(Layer):
     exact_bottoms = exact_tops = 1
     runs_in_place = True
     writes_unasked = True
+    backward_reads_bottoms = False
 
     def reshape(self, bottom, top):
         self.softmax_axis = self.axis(self.param.softmax_param.axis, len(bottom[0].shape))

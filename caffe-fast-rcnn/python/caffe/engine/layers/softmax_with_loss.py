@@ -25,6 +25,7 @@ class SoftmaxWithLoss(LossLayer):
 
     exact_tops = None
     min_tops, max_tops = 1, 2
+    backward_reads_tops = False
 
     def reshape(self, bottom, top):
         super().reshape(bottom, top)

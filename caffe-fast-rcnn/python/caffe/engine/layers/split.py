@@ -14,6 +14,7 @@ class Split(Layer):
 
     exact_bottoms = 1
     min_tops = 1
+    backward_reads_bottoms = backward_reads_tops = False
 
     def reshape(self, bottom, top):
         for blob in top:

@@ -14,6 +14,8 @@ class Swish(NeuronLayer):
     Ramachandran et al. 2017. Source: src/caffe/layers/swish_layer.cpp.
     """
 
+    backward_reads_bottoms = False
+
     def value(self, x):
         self.gate = torch.sigmoid(x * self.param.swish_param.beta)
         return x * self.gate

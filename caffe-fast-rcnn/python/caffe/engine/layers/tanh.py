@@ -11,6 +11,8 @@ from ..layer import register
 class TanH(NeuronLayer):
     """top = tanh(bottom). Source: src/caffe/layers/tanh_layer.cpp."""
 
+    backward_reads_bottoms = False
+
     def value(self, x):
         return torch.tanh(x)
 

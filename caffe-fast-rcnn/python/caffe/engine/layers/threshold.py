@@ -13,6 +13,7 @@ class Threshold(NeuronLayer):
     """
 
     no_backward_to = (0,)
+    backward_reads_bottoms = backward_reads_tops = False
 
     def value(self, x):
         return (x > self.param.threshold_param.threshold).to(x.dtype)

@@ -14,6 +14,7 @@ class Tile(Layer):
     """
 
     exact_bottoms = exact_tops = 1
+    backward_reads_bottoms = backward_reads_tops = False
 
     def reshape(self, bottom, top):
         param, shape = self.param.tile_param, bottom[0].shape

@@ -26,6 +26,7 @@ class Upsample(Layer):
     min_bottoms = 1
     max_bottoms = 2
     exact_tops = 1
+    backward_reads_tops = False
 
     def setup(self, bottom, top):
         param = self.param.upsample_param

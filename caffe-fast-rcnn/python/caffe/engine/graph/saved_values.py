@@ -1,0 +1,96 @@
+"""Values that backward passes read and layers overwrite in place: which are saved, and which nets are refused.
+
+Blobs share their values behind Split, Flatten, Reshape and the like: writing to one of them changes all.
+"""
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from ..blob import Blob
+from ..layer import Layer
+from .graph import Graph
+
+Ends = tuple[list[Blob], list[Blob]]        # the bottoms and the tops of a layer
+
+
+class SavedValues:
+    """The values that the backward pass of one layer reads and that layers overwrite.
+
+    overwriters_of_bottoms, overwriters_of_tops  for each bottom and top the layers that overwrite it: of bottoms this
+                                                 layer and later ones, of tops later ones
+    """
+
+    def __init__(self, layer: Layer, overwriters_of_bottoms: Sequence[Sequence[Layer]],
+                 overwriters_of_tops: Sequence[Sequence[Layer]]) -> None:
+        def lost(overwriters: Sequence[Sequence[Layer]]) -> list[int]:
+            return [position for position, others in enumerate(overwriters)
+                    if any(not (layer.backward_reads_signs and other.keeps_signs) for other in others)]
+
+        self._layer = layer
+        self._bottoms = lost(overwriters_of_bottoms) if layer.backward_reads_bottoms else []
+        self._tops = lost(overwriters_of_tops) if layer.backward_reads_tops else []
+        self._saved_bottoms: dict[int, Blob] = {}
+        self._saved_tops: dict[int, Blob] = {}
+
+    def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        """Run the layer forward and save values."""
+        bottoms = {position: bottom[position].snapshot() for position in self._bottoms}
+        self._layer.forward(bottom, top)
+        self._saved_bottoms = bottoms
+        self._saved_tops = {position: top[position].snapshot() for position in self._tops}
+
+    def restored(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> Ends:
+        """The bottoms and tops for the backward pass, with the values that the last forward pass read and wrote."""
+        return ([self._saved_bottoms.get(position, blob) for position, blob in enumerate(bottom)],
+                [self._saved_tops.get(position, blob) for position, blob in enumerate(top)])
+
+
+def plan_saving(graph: Graph) -> list[SavedValues]:
+    """For each layer the values that it saves: none unless it runs backward. Only for a complete graph."""
+    writers: dict[int, list[int]] = defaultdict(list)       # of values by their identity: layers that work in place
+    for place, (bottoms, tops) in enumerate(zip(graph.bottoms, graph.tops, strict=True)):
+        for index in set(tops).intersection(bottoms):
+            writers[id(graph.blobs[index]._data)].append(place)
+
+    def overwriters(indices: Sequence[int], first: int) -> list[list[Layer]]:
+        return [[graph.layers[place] for place in writers[id(blob._data)] if place >= first]
+                for blob in graph.blobs_of(indices)]
+
+    return [SavedValues(layer, overwriters(bottoms, place), overwriters(tops, place + 1))
+            if bottoms and layer.needs_backward else SavedValues(layer, (), ())
+            for place, (layer, bottoms, tops) in enumerate(zip(graph.layers, graph.bottoms, graph.tops, strict=True))]
+
+
+def check_late_readers(graph: Graph) -> None:
+    """Raise LayerError where a gradient would pass by a layer that works in place.
+
+    A blob may share values with another one that a layer overwrites. Who reads it behind that layer reads the new
+    values, but its gradient would go to the blob as it was before.
+    """
+    written: dict[int, int] = {}        # the last layer that worked in place, by the identity of the values
+    seen: dict[int, int | None] = {}    # the last one of which a blob, by index, knows
+    for place, (layer, plan) in enumerate(zip(graph.layers, graph.plans, strict=True)):
+        bottoms, tops = graph.bottoms[place], graph.tops[place]
+        for index, wanted in zip(bottoms, plan.propagate_down, strict=True):
+            blob = graph.blobs[index]
+            passes_on = any(blob.shares_data_with(graph.blobs[top]) for top in tops if top not in bottoms)
+            last = written.get(id(blob._data))
+            if wanted and plan.needs_backward and not passes_on and last != seen[index]:
+                _refuse_late_reader(graph, place, index, last)
+        for top in tops:
+            blob = graph.blobs[top]
+            if top in bottoms:
+                written[id(blob._data)] = seen[top] = place
+            else:
+                seen[top] = next((seen[index] for index in bottoms if blob.shares_data_with(graph.blobs[index])), None)
+
+
+def _refuse_late_reader(graph: Graph, place: int, index: int, writer: int | None) -> None:
+    assert writer is not None
+    other = graph.layers[writer]
+    written = next(top for top in graph.tops[writer] if graph.blobs[top].shares_data_with(graph.blobs[index]))
+    graph.layers[place].fail(
+        f"reads '{graph.blob_names[index]}', which shares memory with '{graph.blob_names[written]}', after layer "
+        f"'{other.name}' ({other.type}) has overwritten both in place: its gradient would pass by that layer; give the top "
+        f"of '{other.name}' another name")

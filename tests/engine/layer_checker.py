@@ -19,6 +19,7 @@ import torch
 from caffe.engine import device
 from caffe.engine import layers as _catalogue  # noqa: F401  (fills the registry)
 from caffe.engine.blob import Blob
+from caffe.engine.graph.saved_values import SavedValues
 from caffe.engine.layer import TEST, LayerError, make_layer
 from caffe.proto import caffe_pb2, prototxt
 
@@ -66,6 +67,8 @@ class Runner:
         self.layer.setup(self.bottom, self.top)
         self.layer.param_propagate_down = [True] * len(self.layer.blobs)
         self.layer.reshape(self.bottom, self.top)
+        self._saved = SavedValues(self.layer, [[self.layer] if in_place and index == 0 else []
+                                               for index in range(len(bottoms))], ())
 
     def set_bottoms(self, arrays: Arrays, layout: torch.memory_format = torch.contiguous_format) -> None:
         """Reshape and fill the bottoms."""
@@ -83,7 +86,7 @@ class Runner:
     def forward(self) -> list[np.ndarray]:
         """Reshape and forward; returns the tops as arrays."""
         self.layer.reshape(self.bottom, self.top)
-        self.layer.forward(self.bottom, self.top)
+        self._saved.forward(self.bottom, self.top)
         for blob in self.top:
             stored = blob._data.tensor      # blob.tensor would convert it at every access
             assert stored is None or stored.dtype == device.float_type(), f"top of type {stored.dtype}"
@@ -93,8 +96,19 @@ class Runner:
         """Backward from these gradients of the tops; returns those of the bottoms, None where not requested."""
         for blob, diff in zip(self.top, top_diffs, strict=True):
             blob.grad = torch.tensor(diff, dtype=device.float_type(), device=device.current_device())
-        self.layer.backward(self.top, list(propagate_down), self.bottom)
+        bottom, top = self._saved.restored(self.bottom, self.top)
+        self.layer.backward(top, list(propagate_down), bottom)
         return [numpy(blob.grad) if down else None for blob, down in zip(self.bottom, propagate_down, strict=True)]
+
+    def spoil_unread_values(self) -> None:
+        """Overwrite the values that the layer declares not to read in backward; with NaN, or with others of their sign."""
+        layer = self.layer
+        for blobs, are_read in ((self.bottom, layer.backward_reads_bottoms), (self.top, layer.backward_reads_tops)):
+            for blob in blobs:
+                if not are_read:
+                    blob.tensor = torch.full_like(blob.tensor, torch.nan)
+                elif layer.backward_reads_signs:
+                    blob.tensor = 3 * blob.tensor.sign()
 
     def parameter_diffs(self) -> list[np.ndarray]:
         """The gradients of the parameters."""
@@ -111,7 +125,7 @@ class Check:
 
     def __init__(self, text: str, bottoms: Arrays, oracle: Callable, blobs: Arrays, num_tops: int, phase: int,
                  learns: Sequence[int] | None, learned: bool | Sequence[int], gradient: bool, other: Arrays | None,
-                 in_place: bool | str, tolerance: float) -> None:
+                 tolerance: float) -> None:
         for array in bottoms:
             if len(set(array.shape)) != len(array.shape):
                 raise ValueError(f"an input of shape {array.shape} has equal dimensions, which hide mixed-up axes")
@@ -120,7 +134,7 @@ class Check:
         self.learns = list(range(len(bottoms))) if learns is None else list(learns)
         every = range(len(self.blobs)) if learned else ()
         self.learned = every if isinstance(learned, bool) else learned
-        self.gradient, self.in_place, self.tolerance = gradient, in_place, tolerance
+        self.gradient, self.tolerance = gradient, tolerance
         self.other = [np.concatenate([array, array[:1]]) for array in bottoms] if other is None else list(other)
 
     def runner(self, in_place: bool = False) -> Runner:
@@ -204,6 +218,21 @@ class Check:
         for wanted in () if runner.layer.writes_unasked else (None, *self.learns):
             self.only(runner, diffs, full, wanted)
 
+    def reads(self) -> None:
+        """What backward does not read by its declaration may be overwritten; signs are kept where a gradient passes."""
+        plain, spoilt, diffs = self.runner(), self.runner(), self.top_diffs()
+        values, _ = plain.forward(), spoilt.forward()
+        found = plain.backward(diffs, self.asked())
+        spoilt.spoil_unread_values()
+        for one, other in zip(spoilt.backward(diffs, self.asked()), found, strict=True):
+            if other is not None:
+                self.same([one], [other], "gradient after unread values were overwritten: bottom", self.tolerance)
+        self.same(spoilt.parameter_diffs(), plain.parameter_diffs(),
+                  "gradient after unread values were overwritten: parameter", self.tolerance)
+        if plain.layer.keeps_signs:
+            changed = (values[0] > 0) != (self.bottoms[0] > 0)
+            assert not found[0][changed].any(), "a sign was changed where a gradient passes"
+
     def only(self, runner: Runner, diffs: Arrays, full: Sequence[np.ndarray | None], wanted: int | None) -> None:
         """Request the gradient of one bottom, or of none, and of no parameter: all others must stay."""
         runner.layer.param_propagate_down = [False] * len(runner.layer.blobs)
@@ -219,7 +248,7 @@ class Check:
     def in_place_use(self) -> None:
         apart, within, diffs = self.runner(), self.runner(in_place=True), self.top_diffs()
         self.same(within.forward(), apart.forward(), "top in place", self.tolerance)
-        if self.gradient and self.in_place != "values":
+        if self.gradient:
             asked = self.asked()
             self.same([within.backward(diffs, asked)[0]], [apart.backward(diffs, asked)[0]],
                       "gradient in place", self.tolerance)
@@ -244,7 +273,7 @@ class Check:
 
 def check(text: str, bottoms: Arrays, oracle: Callable, *, blobs: Arrays = (), num_tops: int = 1, phase: int = TEST,
           learns: Sequence[int] | None = None, learned: bool | Sequence[int] = True, gradient: bool = True,
-          other: Arrays | None = None, in_place: bool | str = False, tolerance: float = 2e-5) -> None:
+          other: Arrays | None = None, in_place: bool = False, tolerance: float = 2e-5) -> None:
     """Check one layer in every way listed in the module's docstring.
 
     text        the inside of `layer { ... }`
@@ -256,17 +285,18 @@ def check(text: str, bottoms: Arrays, oracle: Callable, *, blobs: Arrays = (), n
     learned     False if the blobs are not learned parameters; their indices if only some are
     gradient    False if the layer has no gradient, or its values are not smooth
     other       bottoms of another size; by default the given ones with their first item repeated
-    in_place    True: may run in place; "values": may run in place, but its gradient then differs, as in Caffe
+    in_place    whether it may run in place
     tolerance   relative and absolute, in float32
     """
     one = Check(text, [np.array(array, np.float64) for array in bottoms], oracle,
                 [np.array(blob, np.float64) for blob in blobs], num_tops, phase, learns, learned, gradient, other,
-                in_place, tolerance)
+                tolerance)
     one.values()
     one.reshaped()
     if gradient:
         one.gradients()
         one.flags()
+        one.reads()
     if in_place:
         one.in_place_use()
     if torch.cuda.is_available():

@@ -28,6 +28,7 @@ class Faulty(Layer):
     type = "CheckerFaulty"
     exact_bottoms = exact_tops = 1
     runs_in_place = True
+    backward_reads_bottoms = backward_reads_tops = False
     fault = ""
 
     def reshape(self, bottom, top):
@@ -42,6 +43,8 @@ class Faulty(Layer):
         if not propagate_down[0] and self.fault != "flag":
             return
         gradient = 2 * top[0].grad * (bottom[0].tensor if self.fault == "in place" else self.kept)
+        if self.fault == "reads":
+            gradient = gradient + 0 * top[0].tensor
         if self.fault == "gradient":
             gradient = gradient * 1.001
         if self.fault == "adds" and bottom[0].has_grad:
@@ -60,10 +63,10 @@ def square(x):
 
 
 def test_accepts_a_correct_layer():
-    check("type: 'CheckerSquare'", [randn(2, 3, 4, 5)], square, in_place="values")
+    check("type: 'CheckerSquare'", [randn(2, 3, 4, 5)], square, in_place=True)
 
 
-@pytest.mark.parametrize("fault", ["gradient", "flag", "adds", "in place", "type"])
+@pytest.mark.parametrize("fault", ["gradient", "flag", "adds", "in place", "reads", "type"])
 def test_finds_a_fault(fault, monkeypatch):
     check("type: 'CheckerFaulty'", [randn(2, 3)], square, in_place=True)
     monkeypatch.setattr(Faulty, "fault", fault)

@@ -8,7 +8,7 @@ from caffe.proto.prototxt import PrototxtError
 
 def test_clip():
     check("type: 'Clip' clip_param { min: -0.53125 max: 1.03125 }", [distinct(2, 3, 4, 5)],
-          lambda x: np.minimum(np.maximum(x, -0.53125), 1.03125), in_place="values", tolerance=1e-5)
+          lambda x: np.minimum(np.maximum(x, -0.53125), 1.03125), in_place=True, tolerance=1e-5)
 
 
 def test_the_gradient_passes_at_the_bounds():

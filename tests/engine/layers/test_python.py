@@ -43,7 +43,7 @@ def module(monkeypatch):
 
 def test_values_and_gradients():
     check("type: 'Python' python_param { module: 'users_layers' layer: 'Gain' param_str: '2.5' }", [randn(2, 3, 4, 5)],
-          lambda x: 2.5 * x, in_place="values")
+          lambda x: 2.5 * x, in_place=True)
 
 
 def test_a_layer_error_of_a_users_layer_is_located(tmp_path):

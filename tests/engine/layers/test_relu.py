@@ -6,6 +6,7 @@ from layer_checker import Runner, check, distinct, refused
 
 @pytest.mark.parametrize("settings, formula", [
     ("", lambda x: np.maximum(x, 0)),
+    ("relu_param { negative_slope: -0.5 }", lambda x: np.where(x > 0, x, -0.5 * x)),
     ("relu_param { negative_slope: 0.25 }", lambda x: np.where(x > 0, x, 0.25 * x)),
 ])
 def test_formula(settings, formula):

@@ -5,7 +5,7 @@ from layer_checker import Runner, check, randn, refused
 
 def test_threshold():
     check("type: 'Threshold' threshold_param { threshold: 0.3 }", [randn(2, 3, 4)], lambda x: np.where(x > 0.3, 1.0, 0),
-          gradient=False, in_place="values")
+          gradient=False, in_place=True)
 
 
 def test_strictly_greater_and_without_gradient():

@@ -16,6 +16,7 @@ from .files.feature_cache import FeatureCache
 from .files.hdf5 import copy_weights_hdf5, save_net_hdf5
 from .graph.debug_info import show_backward, show_forward, show_norms
 from .graph.frozen_prefix import FrozenPrefix, make_prefix
+from .graph.gradient_flow import GradientFlow
 from .graph.graph import seed_loss_gradients
 from .graph.liveness import freed_after, idle_layers
 from .graph.saved_values import plan_saving
@@ -60,7 +61,7 @@ class Net:
             graph = self._graph = construction.build(net_param, self.phase)
         except LayerError as error:
             raise error.located(self.path) from None
-        self._saved = plan_saving(graph)
+        self._saved, self._gradient_flow = plan_saving(graph), GradientFlow(graph)
         self.name = net_param.name
         self.inputs, self.outputs = graph.names_of(graph.inputs), graph.names_of(graph.outputs)
         self.blobs = OrderedDict(zip(graph.blob_names, graph.blobs, strict=True))
@@ -162,6 +163,7 @@ class Net:
 
     # ---- layer by layer
     def _forward_layers(self, first: int, last: int) -> None:
+        self._gradient_flow.end_pass()
         reused: frozenset[int] = frozenset()
         for index in range(first, last + 1):
             self._tell("before_forward", index)
@@ -189,6 +191,7 @@ class Net:
             show_forward(layer, dict(graph.named(graph.tops[index])))
 
     def _backward_layers(self, first: int, last: int) -> None:
+        self._gradient_flow.begin(first, last)
         for index in range(first, last - 1, -1):
             self._tell("before_backward", index)
             if self._graph.plans[index].needs_backward:
@@ -203,7 +206,7 @@ class Net:
                 layer.fail(f"has no gradient for its bottom {position} "
                            f"('{layer.param.bottom[position]}'); set propagate_down: false for it")
         bottom, top = self._saved[index].restored(bottom, top)
-        layer.backward(top, plan.propagate_down, bottom)
+        layer.backward(self._gradient_flow.tops(index, top), plan.propagate_down, bottom)
         if self.debug_info:
             show_backward(layer, plan, graph.named(graph.bottoms[index]))
 

@@ -19,11 +19,12 @@ class Parameter(Layer):
 
     def setup(self, bottom, top):
         self.blobs.append(Blob(*self.param.parameter_param.shape.dim))
+        self.unused = Blob(*self.blobs[0].shape)
 
     def reshape(self, bottom, top):
         top[0].reshape(*self.blobs[0].shape)
         top[0].share_data(self.blobs[0])
-        top[0].share_diff(self.blobs[0])
+        top[0].share_diff(self.blobs[0] if self.needs_backward else self.unused)
 
     def forward(self, bottom, top):
         """Nothing to do: the values are shared."""

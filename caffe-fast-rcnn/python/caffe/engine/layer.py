@@ -86,6 +86,7 @@ class Layer:
     backward_reads_tops = True          # the same for the tops
     backward_reads_signs = False        # of the values that it reads, backward only uses whether they are above 0
     keeps_signs = False                 # in place, the same values are above 0 after it, but where it stops the gradient
+    reshapes_in_place = False           # in place, it gives its bottom another shape
     has_effects = False                 # forward does more than write the tops
     writes_unasked = False              # backward may write gradients that were not requested, as in Caffe
 

@@ -23,13 +23,9 @@ class SavedValues:
 
     def __init__(self, layer: Layer, overwriters_of_bottoms: Sequence[Sequence[Layer]],
                  overwriters_of_tops: Sequence[Sequence[Layer]]) -> None:
-        def lost(overwriters: Sequence[Sequence[Layer]]) -> list[int]:
-            return [position for position, others in enumerate(overwriters)
-                    if any(not (layer.backward_reads_signs and other.keeps_signs) for other in others)]
-
         self._layer = layer
-        self._bottoms = lost(overwriters_of_bottoms) if layer.backward_reads_bottoms else []
-        self._tops = lost(overwriters_of_tops) if layer.backward_reads_tops else []
+        self._bottoms = _lost(layer, overwriters_of_bottoms, layer.backward_reads_bottoms)
+        self._tops = _lost(layer, overwriters_of_tops, layer.backward_reads_tops)
         self._saved_bottoms: dict[int, Blob] = {}
         self._saved_tops: dict[int, Blob] = {}
 
@@ -44,6 +40,13 @@ class SavedValues:
         """The bottoms and tops for the backward pass, with the values that the last forward pass read and wrote."""
         return ([self._saved_bottoms.get(position, blob) for position, blob in enumerate(bottom)],
                 [self._saved_tops.get(position, blob) for position, blob in enumerate(top)])
+
+
+def _lost(layer: Layer, overwriters: Sequence[Sequence[Layer]], are_read: bool) -> list[int]:
+    """The positions of the blobs whose shape, or whose values that the layer reads, are no longer there in backward."""
+    return [position for position, others in enumerate(overwriters)
+            if any(other.reshapes_in_place for other in others) or are_read and
+            any(not (layer.backward_reads_signs and other.keeps_signs) for other in others)]
 
 
 def plan_saving(graph: Graph) -> list[SavedValues]:

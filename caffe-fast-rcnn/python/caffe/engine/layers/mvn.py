@@ -22,6 +22,9 @@ class MVN(Layer):
     writes_unasked = True
     backward_reads_bottoms = False
 
+    def setup(self, bottom, top):
+        self.reshapes_in_place = len(bottom[0].shape) < 4
+
     def reshape(self, bottom, top):
         blob = bottom[0]
         if len(blob.shape) > 4:

@@ -1,0 +1,132 @@
+"""Gradients of nets in which layers overwrite what others read: equal to numerical derivatives, for all pairs of types.
+
+Each net runs in float64. Its gradients are compared with central differences of the loss along random directions in the
+space of all parameters, once untouched, once after somebody has looked at every blob.
+"""
+import functools
+import itertools
+import random
+
+import numpy as np
+import pytest
+import torch
+from in_place_nets import BEHIND, FIRST, IN_PLACE, NetText, Part, fits, top_shape, types_in_place, types_with_gradient
+
+import caffe
+from caffe import layer_docs
+from caffe.engine import device
+from caffe.engine.layer import layer_class
+
+STEP, DIRECTIONS, TOLERANCE = 1e-5, 2, 1e-4
+PAIRS_AT_LEAST, CHAINS = 1500, 150
+
+
+def loss_of(net: caffe.Net) -> float:
+    caffe.set_random_seed(3)
+    return float(net.forward_with_loss())
+
+
+def slope(net: caffe.Net, direction: list[torch.Tensor]) -> float:
+    """The loss's derivative along a direction in the space of the parameters."""
+    first, losses = [blob.tensor for blob in net.learnable_params], []
+    for step in (STEP, -STEP):
+        for blob, value, part in zip(net.learnable_params, first, direction, strict=True):
+            blob.tensor = value + step * part
+        losses.append(loss_of(net))
+    for blob, value in zip(net.learnable_params, first, strict=True):
+        blob.tensor = value
+    return (losses[0] - losses[1]) / (2 * STEP)
+
+
+def gradient(net: caffe.Net) -> list[torch.Tensor]:
+    net.clear_param_diffs()
+    loss_of(net)
+    net.run_backward()
+    return [blob.grad.clone() for blob in net.learnable_params]
+
+
+def difference(net: caffe.Net) -> float:
+    """The largest difference of the gradient from the numerical one, relative to 1 plus its size."""
+    source, worst = torch.Generator().manual_seed(1), 0.0
+    learned = [rate != 0 for rate in net.params_lr]
+    directions = [[torch.randn(blob.shape, generator=source, dtype=torch.float64) * learns
+                   for blob, learns in zip(net.learnable_params, learned, strict=True)] for _ in range(DIRECTIONS)]
+    for is_seen in (False, True):
+        if is_seen:
+            assert all(blob.data is not None and blob.diff is not None for blob in net.blobs.values())
+        found = gradient(net)
+        for direction in directions:
+            along = sum(float((one * other).sum()) for one, other in zip(found, direction, strict=True))
+            wanted = slope(net, direction)
+            assert np.isfinite(wanted)
+            worst = max(worst, abs(along - wanted) / (1 + abs(wanted)))
+    return worst
+
+
+@pytest.fixture(autouse=True)
+def in_float64():
+    with device.use_float_type(torch.float64):
+        yield
+
+
+@functools.cache
+def shape_of(place: int) -> tuple[int, ...]:
+    return top_shape(FIRST[place])
+
+
+@functools.cache
+def fitting(shape: tuple[int, ...]) -> list[str]:
+    return [text for text in BEHIND if fits(text, shape)]
+
+
+def chain(part: Part, shape: tuple[int, ...], behind: list[str], in_place: bool = False) -> caffe.Net:
+    text = NetText()
+    tops = text.first(part, in_place)
+    for place, layer in enumerate(behind):
+        text.behind(layer, tops[0], shape, f"b{place}")
+    # Of blobs that share memory, what is read after a layer worked in place is what it wrote
+    text.losses(tops[:1] if part.type == "Split" else tops)
+    return text.build()
+
+
+def test_every_type_is_here():
+    names = layer_docs.catalogue()
+    assert {part.type for part in FIRST} == types_with_gradient(names)
+    assert {text.split()[0] for text in BEHIND} == types_in_place(names)
+
+
+@pytest.mark.parametrize("place", range(len(FIRST)), ids=map(str, FIRST))
+def test_a_layer_and_any_layer_in_place_behind_it(place):
+    wrong = {text: error for text in fitting(shape_of(place))
+             if (error := difference(chain(FIRST[place], shape_of(place), [text]))) > TOLERANCE}
+    assert not wrong
+
+
+def test_these_are_many_pairs():
+    assert sum(len(fitting(shape_of(place))) for place in range(len(FIRST))) >= PAIRS_AT_LEAST
+
+
+@pytest.mark.parametrize("part", [part for part in FIRST if part.text in BEHIND], ids=str)
+def test_a_layer_in_place_by_itself_and_with_any_layer_behind_it(part):
+    wrong = {text: error for text in (None, *fitting(part.learned[0]))
+             if (error := difference(chain(part, part.learned[0], [text] if text else [], in_place=True))) > TOLERANCE}
+    assert not wrong
+
+
+def chains_of_three() -> list[tuple[int, str, str]]:
+    return [(place, *pair) for place in range(len(FIRST)) for pair in itertools.product(fitting(shape_of(place)), repeat=2)]
+
+
+def wrong_chains(chosen) -> dict:
+    return {(str(FIRST[place]), *pair): error for place, *pair in chosen
+            if (error := difference(chain(FIRST[place], shape_of(place), pair))) > TOLERANCE}
+
+
+def test_some_chains_of_three():
+    assert not wrong_chains(random.Random(1).sample(chains_of_three(), CHAINS))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(40))
+def test_all_chains_of_three(part):
+    assert not wrong_chains(chains_of_three()[part::40])

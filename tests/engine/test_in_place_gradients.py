@@ -1,10 +1,11 @@
 """Gradients of nets in which layers overwrite what others read: equal to numerical derivatives, for all pairs of types.
 
 Each net runs in float64. Its gradients are compared with central differences of the loss along random directions in the
-space of all parameters, once untouched, once after somebody has looked at every blob.
+space of all parameters, once untouched, once after somebody has looked at every blob. Of the 88,000 chains of three
+`IN_PLACE_CHAINS=88000 pytest -k more_chains` runs as many as it says.
 """
 import functools
-import itertools
+import os
 import random
 
 import numpy as np
@@ -18,7 +19,8 @@ from caffe.engine import device
 from caffe.engine.layer import layer_class
 
 STEP, DIRECTIONS, TOLERANCE = 1e-5, 2, 1e-4
-PAIRS_AT_LEAST, CHAINS = 1500, 150
+PAIRS_AT_LEAST, CHAINS = 2500, 150
+MORE_CHAINS = int(os.environ.get("IN_PLACE_CHAINS", "1000"))
 
 
 def loss_of(net: caffe.Net) -> float:
@@ -79,11 +81,17 @@ def fitting(shape: tuple[int, ...]) -> list[str]:
     return [text for text in BEHIND if fits(text, shape)]
 
 
+def shape_behind(text: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of a blob on which a layer has worked in place: MVN adds axes."""
+    return (*shape, *(1,) * (4 - len(shape))) if text.startswith("MVN") else shape
+
+
 def chain(part: Part, shape: tuple[int, ...], behind: list[str], in_place: bool = False) -> caffe.Net:
     text = NetText()
     tops = text.first(part, in_place)
     for place, layer in enumerate(behind):
         text.behind(layer, tops[0], shape, f"b{place}")
+        shape = shape_behind(layer, shape)
     # Of blobs that share memory, what is read after a layer worked in place is what it wrote
     text.losses(tops[:1] if part.type == "Split" else tops)
     return text.build()
@@ -114,7 +122,8 @@ def test_a_layer_in_place_by_itself_and_with_any_layer_behind_it(part):
 
 
 def chains_of_three() -> list[tuple[int, str, str]]:
-    return [(place, *pair) for place in range(len(FIRST)) for pair in itertools.product(fitting(shape_of(place)), repeat=2)]
+    return [(place, second, third) for place in range(len(FIRST)) for second in fitting(shape_of(place))
+            for third in fitting(shape_behind(second, shape_of(place)))]
 
 
 def wrong_chains(chosen) -> dict:
@@ -127,6 +136,5 @@ def test_some_chains_of_three():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", range(40))
-def test_all_chains_of_three(part):
-    assert not wrong_chains(chains_of_three()[part::40])
+def test_more_chains_of_three():
+    assert not wrong_chains(random.Random(2).sample(chains_of_three(), MORE_CHAINS))

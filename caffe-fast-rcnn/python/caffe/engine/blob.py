@@ -35,7 +35,7 @@ def _shares_memory(tensor: torch.Tensor) -> bool:
 class _Array:
     """One array of a blob (data or diff); several blobs may share one, each with a shape of its own."""
 
-    __slots__ = ("tensor", "host", "freed_as", "_factor", "__weakref__")
+    __slots__ = ("tensor", "host", "freed_as", "was_used", "_factor", "__weakref__")
 
     # Arrays with a NumPy view on the CPU, by memory address: others must not take over this memory.
     # A stale entry is harmless: it costs one superfluous copy.
@@ -48,10 +48,11 @@ class _Array:
         self.tensor: torch.Tensor | None = None     # the values, on the device of their last use
         self.host: np.ndarray | None = None         # the view handed out; stale while the tensor is on a device
         self.freed_as = ""                          # the blob's name, if the values were freed
+        self.was_used = False                       # read or written since somebody set this to False
         self._factor: tuple[torch.Tensor, int, torch.Tensor] | None = None      # tensor, its version, copy of it
 
     def as_tensor(self, shape: tuple[int, ...]) -> torch.Tensor:
-        tensor, where = self.tensor, device.current_device()
+        tensor, where, self.was_used = self.tensor, device.current_device(), True
         if tensor is not None and tensor.shape == shape and tensor.dtype == device.float_type() \
                 and tensor.device == where:
             return tensor       # hundreds of times in a pass
@@ -107,6 +108,7 @@ class _Array:
         return kept[2]
 
     def as_numpy(self, shape: tuple[int, ...]) -> np.ndarray:
+        self.was_used = True
         if self.host is not None and self._is_away() and torch.from_numpy(self.host).dtype == device.float_type():
             self.tensor = torch.from_numpy(self.host).copy_(self._shaped(self.host.shape))      # the view follows
         tensor = self._on(_CPU, shape)
@@ -127,7 +129,7 @@ class _Array:
             self.tensor = self.tensor.clone()
 
     def assign(self, value: torch.Tensor) -> None:
-        kept, on_cpu = self.tensor, value.device.type == "cpu"
+        kept, on_cpu, self.was_used = self.tensor, value.device.type == "cpu", True
         if on_cpu and self._seen_by_numpy:
             owner = self._seen_by_numpy.get(value.untyped_storage().data_ptr())
             if owner is not None and owner is not self:
@@ -263,6 +265,15 @@ class Blob:
     def has_grad(self) -> bool:
         """False if no gradient was ever written or read: it is then zero and takes no memory."""
         return self._diff.tensor is not None
+
+    def watch_grad(self) -> None:
+        """From now on, note whether the gradient is read or written: see `grad_was_used`."""
+        self._diff.was_used = False
+
+    @property
+    def grad_was_used(self) -> bool:
+        """Whether anything read or wrote the gradient since `watch_grad`."""
+        return self._diff.was_used
 
     def _assign(self, array: _Array, value: torch.Tensor) -> None:
         if value.shape != self.shape and value.numel() != self.count:

@@ -21,6 +21,7 @@ class GradientFlow:
     def __init__(self, graph: Graph) -> None:
         self._writers = _gradient_writers(graph)
         self._is_split = [layer.type == "Split" for layer in graph.layers]
+        self._is_users = [layer.type == "Python" and layer.needs_backward for layer in graph.layers]
         self._ran: set[int] = set()
         self._first = self._last = 0
 
@@ -33,6 +34,19 @@ class GradientFlow:
         if first >= self._last:
             self._ran.clear()
         self._first, self._last = first, last
+
+    def before_forward(self, index: int, bottom: Sequence[Blob]) -> None:
+        """Watch whether a user's layer writes the gradients of its bottoms, in forward or in backward."""
+        if self._is_users[index]:
+            for blob in bottom:
+                blob.watch_grad()
+
+    def before_backward(self, index: int, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        """Clear the gradients that a user's layer has left from an earlier pass: it may leave them alone in this one."""
+        if self._is_users[index]:
+            for blob in bottom:
+                if not blob.grad_was_used and blob not in top:
+                    blob.zero_grad()
 
     def tops(self, index: int, top: Sequence[Blob]) -> list[Blob]:
         """The tops of a layer that runs now; those whose gradient does not count with one of zero."""

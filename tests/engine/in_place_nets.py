@@ -1,7 +1,7 @@
 """Small nets for tests of layers that share memory: every layer type that has a gradient, and those that run in place.
 
-A net is `Input -> Bias (a learned value for each input value) -> layers -> square, weighted as a loss`: all gradients are
-those of parameters.
+A net is `Input -> Bias (a learned value for each input value) -> layers -> square, weighted as a loss`: all gradients
+are those of parameters.
 """
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ PYTHON = f"Python python_param {{ module: '{USERS.__name__}' layer: 'Cube' }}"
 # Settings of every type that may run in place; the second bottom of some has the first one's shape, or is (C)
 IN_PLACE = [
     "BNLL", "Clip clip_param { min: -0.5 max: 0.7 }", "Dropout", "ELU", "ELU elu_param { alpha: -0.6 }",
-    "Exp exp_param { base: 2 scale: 0.5 }", "Log log_param { scale: 0.02 shift: 3 }", "Power", "Power power_param { power: 2 }",
+    "Exp exp_param { base: 2 scale: 0.5 }", "Log log_param { scale: 0.02 shift: 3 }", "Power",
+    "Power power_param { power: 2 }",
     "Power power_param { power: 1.5 scale: 0.02 shift: 3 }", "ReLU", "ReLU relu_param { negative_slope: 0.25 }",
     "ReLU relu_param { negative_slope: -0.5 }", "Sigmoid", "Swish swish_param { beta: 0.7 }", "TanH", PYTHON,
     "PReLU", f"Scale scale_param {{ {OPERANDS} }}", f"Bias bias_param {{ filler {FILLER} }}", "Softmax", "MVN",
@@ -69,7 +70,8 @@ OTHERS: list[tuple[str, list[tuple[int, ...]], list[np.ndarray]]] = [
     ("Split", [IMAGE], []), ("Slice", [IMAGE], []), ("Flatten", [IMAGE], []),
     ("Reshape reshape_param { shape { dim: 0 dim: -1 dim: 3 } }", [IMAGE], []),
     ("Permute permute_param { order: 0 order: 2 }", [IMAGE], []), ("Permute permute_param { order: 0 }", [IMAGE], []),
-    ("Tile tile_param { tiles: 2 }", [IMAGE], []), ("Crop crop_param { axis: 2 offset: 1 }", [IMAGE], [np.zeros((2, 4, 2, 3))]),
+    ("Tile tile_param { tiles: 2 }", [IMAGE], []),
+    ("Crop crop_param { axis: 2 offset: 1 }", [IMAGE], [np.zeros((2, 4, 2, 3))]),
     ("ShuffleChannel shuffle_channel_param { group: 2 }", [IMAGE], []),
     (f"Convolution convolution_param {{ num_output: 3 kernel_size: 3 pad: 1 {FILLERS} }}", [IMAGE], []),
     (f"ConvolutionDepthwise convolution_param {{ num_output: 4 kernel_size: 3 {FILLERS} }}", [IMAGE], []),
@@ -80,7 +82,8 @@ OTHERS: list[tuple[str, list[tuple[int, ...]], list[np.ndarray]]] = [
     (f"Embed embed_param {{ num_output: 3 input_dim: 4 {FILLERS} }}", [], [np.array([0.0, 3, 1, 3])]),
     ("BatchReindex", [IMAGE], [np.array([1.0, 0, 1])]), ("Filter", [IMAGE], [np.array([1.0, 1])]),
     ("Pooling pooling_param { kernel_size: 2 }", [IMAGE], []),
-    ("Pooling pooling_param { pool: AVE kernel_size: 2 }", [IMAGE], []), ("SPP spp_param { pyramid_height: 2 }", [IMAGE], []),
+    ("Pooling pooling_param { pool: AVE kernel_size: 2 }", [IMAGE], []),
+    ("SPP spp_param { pyramid_height: 2 }", [IMAGE], []),
     ("Interp interp_param { height: 5 width: 7 }", [IMAGE], []), ("Upsample upsample_param { scale: 2 }", [IMAGE], []),
     ("ROIPooling roi_pooling_param { pooled_h: 2 pooled_w: 2 }", [IMAGE], [ROIS]),
     ("ROIAlign roi_align_param { pooled_h: 2 pooled_w: 2 }", [IMAGE], [ROIS]),
@@ -94,11 +97,14 @@ OTHERS: list[tuple[str, list[tuple[int, ...]], list[np.ndarray]]] = [
     ("HingeLoss hinge_loss_param { norm: L2 }", [(3, 4)], [np.array([0.0, 3, 2])]),
     ("SigmoidCrossEntropyLoss", [(3, 4)], [np.eye(3, 4)]), ("ContrastiveLoss", [(3, 4), (3, 4)], [np.ones(3)]),
 ]
-WITHOUT_GRADIENT = {"Accuracy", "ArgMax", "PriorBox", "Threshold", "Silence", "HDF5Output", "Data", "DummyData", "HDF5Data",
-                    "ImageData", "Input", "MemoryData", "WindowData"}
+WITHOUT_GRADIENT = {"Accuracy", "ArgMax", "PriorBox", "Threshold", "Silence", "HDF5Output", "Data", "DummyData",
+                    "HDF5Data", "ImageData", "Input", "MemoryData", "WindowData"}
 OF_PROBABILITIES = {"MultinomialLogisticLoss"}      # wants positive bottoms, and is at the end of nets
 STATEFUL = {"Parameter"}        # its top is the parameter itself: in place it would change with every pass
 TOPS = {"Split": 2, "Slice": 2, "LSTMUnit": 2}
+# Types whose top shares memory with the bottom
+SHARING = ["Split", "Flatten", "Reshape reshape_param { shape { dim: 0 dim: -1 dim: 5 } }", "Slice", "Concat",
+           "Permute permute_param { order: 0 }"]
 
 
 @dataclass
@@ -193,6 +199,32 @@ def fits(text: str, shape: tuple[int, ...]) -> bool:
     except LayerError:
         return False
     return True
+
+
+def shared(sharing: str, text: str, order: str) -> NetText:
+    """A blob c that shares memory with f, on which a layer works in place, and readers of c, f and what f becomes.
+
+    order  of the layers: s (shares), w (works in place), c (reads c), f (shares c's memory once more), r (reads that)
+    """
+    net = NetText()
+    source = net.learned(IMAGE)
+    net.text += Part("Power power_param { shift: 0.1 }", [], []).layer("c", [source], ["c"])
+    for letter in order:
+        if letter == "s":
+            net.text += Part(sharing, [], []).layer("s", ["c"], ["f", "e"] if sharing == "Split" else ["f"])
+        elif letter == "w":
+            net.behind(text, "f", shape_shared(sharing), "w")
+        elif letter == "f":
+            net.text += Part("Flatten", [], []).layer("g", ["c"], ["g"])
+        else:
+            read = {"c": "c", "r": "g"}[letter]
+            net.text += Part("Power power_param { scale: 2 }", [], []).layer(f"of_{read}", [read], [f"of_{read}"])
+    return net
+
+
+def shape_shared(sharing: str) -> tuple[int, ...]:
+    """The shape of f in `shared`."""
+    return shared(sharing, "", "s").build().blobs["f"].shape
 
 
 def types_with_gradient(names) -> set[str]:

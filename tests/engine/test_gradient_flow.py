@@ -1,14 +1,14 @@
 """Readers that pass no gradient back add nothing to that of the blob that they read, whatever memory holds."""
 import numpy as np
 import pytest
-from in_place_nets import FIRST, USERS, NetText, Part
+from in_place_nets import FIRST, TOPS, USERS, NetText, Part
 
 import caffe
 
 LOSSES = [part for part in FIRST if part.type.endswith("Loss")]
 NOT_ASKED = [part for part in FIRST if part.learned]
-BESIDE = [Part("Accuracy", [(3, 4)], [np.array([0.0, 3, 2])]), Part("ArgMax", [(3, 4)], []), Part("Threshold", [(3, 4)], []),
-          Part("Silence", [(3, 4)], [])]
+BESIDE = [Part("Accuracy", [(3, 4)], [np.array([0.0, 3, 2])]),
+          *(Part(kind, [(3, 4)], []) for kind in ("ArgMax", "Threshold", "Silence"))]
 
 
 class Still(caffe.Layer):
@@ -41,8 +41,7 @@ def net_with(part: Part, more: str, has_loss: bool, reader: bool = True, head: s
     bottoms = [*(net.learned(shape) for shape in part.learned), *(net.fixed(values) for values in part.fixed)]
     net.losses(bottoms[:1])
     if reader:
-        tops = [] if part.type == "Silence" else [f"a{index}" for index in range(2 if part.type in ("Slice", "Split",
-                                                                                                    "LSTMUnit") else 1)]
+        tops = [f"a{index}" for index in range(0 if part.type == "Silence" else TOPS.get(part.type, 1))]
         net.text += part.layer("a", bottoms, tops, more)
         net.losses(tops if has_loss else [])
     return net.build(head=head)
@@ -111,7 +110,8 @@ def test_what_a_users_layer_wrote_in_an_earlier_pass_does_not_count(written, is_
 
 SOURCE = """
 layer { name: "in" type: "Input" top: "in" input_param { shape { dim: 3 dim: 4 } } }
-layer { name: "x" type: "Bias" bottom: "in" top: "x" bias_param { axis: 0 num_axes: -1 filler { type: "gaussian" std: 1 } } }
+layer { name: "x" type: "Bias" bottom: "in" top: "x"
+        bias_param { axis: 0 num_axes: -1 filler { type: "gaussian" std: 1 } } }
 """
 SQUARE = 'layer { name: "%s" type: "Power" bottom: "%s" top: "%s" power_param { power: 2 } %s } '
 
@@ -125,8 +125,8 @@ def built(text: str) -> caffe.Net:
 @pytest.mark.parametrize("reader", ["Flatten", "Softmax", "Reshape reshape_param { shape { dim: 0 dim: -1 } }"])
 def test_one_of_two_tops_is_cut_off(reader):
     part = Part(reader, [], [])
-    net = built("layer { name: 's' type: 'Slice' bottom: 'x' top: 'l' top: 'r' }" + SQUARE % ("p", "l", "p", "loss_weight: 1")
-                + part.layer("f", ["r"], ["f"], "propagate_down: false") + SQUARE % ("q", "f", "q", "loss_weight: 1"))
+    net = built("layer { name: 's' type: 'Slice' bottom: 'x' top: 'l' top: 'r' }"
+                + SQUARE % ("p", "l", "p", "loss_weight: 1") + part.layer("f", ["r"], ["f"], "propagate_down: false") + SQUARE % ("q", "f", "q", "loss_weight: 1"))
     net.forward()
     net.backward()
     wanted = 2 * net.blobs["x"].data
@@ -173,7 +173,8 @@ def test_a_pass_in_parts_counts_all_of_them():
 
 
 def test_gradients_that_the_user_writes_count():
-    net = built("layer { name: 's' type: 'Split' bottom: 'x' top: 'l' top: 'r' }" + SQUARE % ("p", "r", "p", "loss_weight: 1"))
+    net = built("layer { name: 's' type: 'Split' bottom: 'x' top: 'l' top: 'r' }"
+                + SQUARE % ("p", "r", "p", "loss_weight: 1"))
     net.forward()
     net.backward(l=np.full((3, 4), 5.0), p=np.ones((3, 4)))
     np.testing.assert_allclose(net.params["x"][0].diff, 5 + 2 * net.blobs["x"].data, rtol=1e-6)

@@ -150,7 +150,7 @@ class _Array:
             self.tensor = None if self.host is None else torch.from_numpy(self.host)
 
     def snapshot(self) -> _Array:
-        """The present values, which later writes into this array do not change. Copied only if memory is written into."""
+        """The present values, which later writes do not change; copied only if memory is written into."""
         found = _Array()
         if self.tensor is not None:
             is_written_into = self.host is not None and not self._is_away()

@@ -82,10 +82,10 @@ class Layer:
     no_backward_to: tuple[int, ...] = ()    # bottoms without gradient, such as labels: requesting it is an error
     not_forced: tuple[int, ...] = ()        # bottoms that the net's force_backward does not affect
     runs_in_place = False               # whether a top may be its bottom
-    backward_reads_bottoms = True       # backward reads values of the bottoms: where layers work in place on them, saved
+    backward_reads_bottoms = True       # backward reads values of bottoms, which are saved where layers overwrite them
     backward_reads_tops = True          # the same for the tops
     backward_reads_signs = False        # of the values that it reads, backward only uses whether they are above 0
-    keeps_signs = False                 # in place, the same values are above 0 after it, but where it stops the gradient
+    keeps_signs = False                 # in place, the same values stay above 0, but where it stops the gradient
     reshapes_in_place = False           # in place, it gives its bottom another shape
     has_effects = False                 # forward does more than write the tops
     writes_unasked = False              # backward may write gradients that were not requested, as in Caffe

@@ -6,6 +6,7 @@ import os
 from ..atomic import atomic_path
 from ..engine.layer import TEST
 from ..errors import CaffeError
+from .shared_memory import changed_by_layers
 from .unsupported import ExportError, name_of, reason_against, refuse
 
 OPSET = 18
@@ -67,7 +68,9 @@ def _convert_layers(net, graph, converters, inputs: dict[int, str], outputs: dic
     from .onnx_graph import Step, Unsupported
     from .onnx_items import check_items
     blobs, values, reasons = net._blobs, dict(inputs), {}
-    last_writer = {index: number for number in range(len(net.engine_layers)) for index in net._top_ids(number)}
+    changed = changed_by_layers(net)
+    last_writer = {index: number for number, pairs in enumerate(changed)
+                   for index in (*net._top_ids(number), *(index for index, _ in pairs))}
     for number, layer in enumerate(net.engine_layers):
         bottoms, tops = net._bottom_ids(number), net._top_ids(number)
         if layer.type == "Input":
@@ -88,6 +91,8 @@ def _convert_layers(net, graph, converters, inputs: dict[int, str], outputs: dic
                 is_output = index in outputs and last_writer[index] == number
                 values[index] = outputs[index] if is_output else graph.unique(net._blob_names[index])
                 step.rename(name, values[index])
+        for index, top in changed[number]:
+            values[index] = step.restored(values[top], blobs[top].shape, blobs[index].shape)
     refuse("an ONNX model", reasons)
     return values
 

@@ -16,6 +16,7 @@ from ..engine.bases.losses import LossLayer
 from ..engine.bases.recurrent import RecurrentLayer
 from ..engine.blob import Blob
 from ..engine.layer import TEST, TRAIN, AutogradLayer, BlobVec, Layer
+from .shared_memory import changed_by_layers
 from .unsupported import name_of, reason_against, refuse
 
 _BLOB_NAMES = {"BatchNorm": ("mean", "variance", "count", "weight", "bias"),
@@ -207,13 +208,15 @@ class TorchNet(nn.Module):
                                   if (reason := reason_against(layer))})
         self.inputs, self.outputs = list(net.inputs), list(net.outputs)
         self._input_places, self._output_places = list(net._inputs), list(net._outputs)
-        self._steps: list[tuple[str, list[int], list[int]]] = []       # child's name, bottoms, tops
+        # Child's name, bottoms, tops, and pairs of a blob and the top whose values it takes
+        self._steps: list[tuple[str, list[int], list[int], list[tuple[int, int]]]] = []
         known: dict[int, torch.Tensor] = {}
+        changed = changed_by_layers(net)
         for index, layer in enumerate(net.engine_layers):
             if layer.type not in ("Input", "HDF5Output"):
                 name = self._free_name(layer.name)
                 self.add_module(name, _module_of(layer, known))
-                self._steps.append((name, list(net._bottom_ids(index)), list(net._top_ids(index))))
+                self._steps.append((name, list(net._bottom_ids(index)), list(net._top_ids(index)), changed[index]))
         self.train(net.phase == TRAIN)
 
     def _free_name(self, layer_name: str) -> str:
@@ -227,9 +230,11 @@ class TorchNet(nn.Module):
         if len(inputs) != len(self.inputs):
             raise ValueError(f"this net takes {len(self.inputs)} inputs ({', '.join(self.inputs)}), got {len(inputs)}")
         values: dict[int, torch.Tensor] = dict(zip(self._input_places, inputs, strict=True))
-        for name, bottoms, tops in self._steps:
+        for name, bottoms, tops, changed in self._steps:
             found = getattr(self, name)(*(values[place] for place in bottoms))
             values.update(zip(tops, found, strict=True))
+            for place, top in changed:
+                values[place] = values[top].reshape(values[place].shape)
         outputs = tuple(values[place] for place in self._output_places)
         return outputs[0] if len(outputs) == 1 else outputs
 

@@ -13,8 +13,8 @@ class GradientFlow:
     """Gives each layer the tops for its backward pass.
 
     The gradient of a top counts if its reader propagates down to it, if it has a loss weight, or if it has no reader,
-    so that it is the user's. That of a Split's top also needs its reader to have run in this pass, of which
-    several calls of `Net.backward` may each run a part. Layers may leave other things in gradients: values that were not
+    so that it is the user's. That of a Split's top also needs its reader to have run in this pass, of which several
+    calls of `Net.backward` may each run a part. Layers may leave other things in gradients: values that were not
     requested (Layer.writes_unasked), those of an earlier pass, or of a blob that shares the memory.
     """
 
@@ -30,7 +30,7 @@ class GradientFlow:
         self._last = 0
 
     def begin(self, first: int, last: int) -> None:
-        """The layers from `first` down to `last` are about to run: the rest of the pass if all ran before are later."""
+        """The layers from `first` down to `last` are about to run: a new pass, unless they are below the last ones."""
         if first >= self._last:
             self._ran.clear()
         self._first, self._last = first, last
@@ -42,7 +42,7 @@ class GradientFlow:
                 blob.watch_grad()
 
     def before_backward(self, index: int, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        """Clear the gradients that a user's layer has left from an earlier pass: it may leave them alone in this one."""
+        """Clear gradients that a user's layer wrote in an earlier pass: it may leave them alone in this one."""
         if self._is_users[index]:
             for blob in bottom:
                 if not blob.grad_was_used and blob not in top:
@@ -73,5 +73,6 @@ def _gradient_writers(graph: Graph) -> list[list[int | None]]:
 
 def _writer(graph: Graph, reader: int, blob: int) -> int:
     plan = graph.plans[reader]
-    asked = any(wanted for index, wanted in zip(graph.bottoms[reader], plan.propagate_down, strict=True) if index == blob)
+    asked = any(wanted and index == blob
+                for index, wanted in zip(graph.bottoms[reader], plan.propagate_down, strict=True))
     return reader if plan.needs_backward and asked else _NOBODY

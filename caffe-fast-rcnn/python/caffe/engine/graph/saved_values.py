@@ -29,6 +29,10 @@ class SavedValues:
         self._saved_bottoms: dict[int, Blob] = {}
         self._saved_tops: dict[int, Blob] = {}
 
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._bottoms or self._tops)
+
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         """Run the layer forward and save values."""
         bottoms = {position: bottom[position].snapshot() for position in self._bottoms}
@@ -73,7 +77,7 @@ def check_late_readers(graph: Graph) -> None:
     """
     written: dict[int, int] = {}        # the last layer that worked in place, by the identity of the values
     seen: dict[int, int | None] = {}    # the last one of which a blob, by index, knows
-    for place, (layer, plan) in enumerate(zip(graph.layers, graph.plans, strict=True)):
+    for place, plan in enumerate(graph.plans):
         bottoms, tops = graph.bottoms[place], graph.tops[place]
         for index, wanted in zip(bottoms, plan.propagate_down, strict=True):
             blob = graph.blobs[index]
@@ -95,5 +99,5 @@ def _refuse_late_reader(graph: Graph, place: int, index: int, writer: int | None
     written = next(top for top in graph.tops[writer] if graph.blobs[top].shares_data_with(graph.blobs[index]))
     graph.layers[place].fail(
         f"reads '{graph.blob_names[index]}', which shares memory with '{graph.blob_names[written]}', after layer "
-        f"'{other.name}' ({other.type}) has overwritten both in place: its gradient would pass by that layer; give the top "
-        f"of '{other.name}' another name")
+        f"'{other.name}' ({other.type}) has overwritten both in place: its gradient would pass by that layer; "
+        f"give the top of '{other.name}' another name")

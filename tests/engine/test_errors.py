@@ -8,7 +8,8 @@ import caffe
 from caffe.commands.running import guarded
 
 OTHER_BASES = {
-    "AxisMismatchException": (), "CommandError": (), "CropError": (AssertionError, ValueError),
+    "AxisMismatchException": (), "BinaryError": (ValueError,), "CommandError": (),
+    "CropError": (AssertionError, ValueError), "DatabaseError": (ValueError,),
     "ExportError": (ValueError,), "FillerError": (ValueError,), "ImageListError": (ValueError,),
     "LayerError": (ValueError,), "OnnxMissing": (ImportError,), "ParallelError": (RuntimeError,),
     "PrototxtError": (ValueError,), "SolverError": (ValueError,), "UndefinedMapException": (),

@@ -83,6 +83,10 @@ EXAMPLES = {
     "dropout": _simple("Dropout"),
     "dropout_scaled": _simple("Dropout", "dropout_param { dropout_ratio: 0.3 scale_train: false }"),
     "batch_norm": _simple("BatchNorm"),
+    "batch_norm_scale_bias": _simple("BatchNorm", "batch_norm_param { scale_bias: true }"),
+    "batch_norm_scale_of_batch": _simple("BatchNorm", "batch_norm_param { use_weight_bias: true bias_term: false "
+                                                      "use_global_stats: false }"),
+    "pool_ceil_mode": (_pool("kernel_size: 3 stride: 2 ceil_mode: false"), [X], 1),
     "batch_norm_vector": ("type: 'BatchNorm'", [(5,)], 1),
     "batch_norm_of_batch": _simple("BatchNorm", "batch_norm_param { use_global_stats: false eps: 0.01 }"),
     "bn": _simple("BN", f"bn_param {{ slope_filler {_RANDOM} bias_filler {_RANDOM} }}"),
@@ -155,6 +159,7 @@ EXAMPLES = {
     # ---- losses
     "euclidean_loss": ("type: 'EuclideanLoss'", [X, (2, 42, 5)], 1),
     "softmax_loss": ("type: 'SoftmaxWithLoss'", [X, (2, 7, 5)], 1),
+    "softmax_loss_and_probabilities": ("type: 'SoftmaxWithLoss' softmax_param { axis: 2 }", [X, (2, 6, 5)], 2),
     "softmax_loss_ignored": _loss("SoftmaxWithLoss", "ignore_label: 2", (2, 1, 7, 5)),
     "softmax_loss_full": _loss("SoftmaxWithLoss", "ignore_label: 2 normalization: FULL", (2, 7, 5)),
     "softmax_loss_batch": _loss("SoftmaxWithLoss", "normalize: false", (2, 7, 5)),
@@ -174,6 +179,7 @@ EXAMPLES = {
     "contrastive_loss_legacy": ("type: 'ContrastiveLoss' contrastive_loss_param { margin: 9 legacy_version: true }",
                                 [(7, 5, 1, 1), (7, 5, 1, 1), (7, 1)], 1),
     "smooth_l1": ("type: 'SmoothL1Loss' loss_weight: 1", [X, X, X, X], 1),
+    "smooth_l1_weighted": ("type: 'SmoothL1Loss' loss_weight: 1", [X, X, X], 1),
     "smooth_l1_plain": ("type: 'SmoothL1Loss' loss_weight: 1 smooth_l1_loss_param { sigma: 3 }", [X, (2, 42, 5)], 1),
     "accuracy": ("type: 'Accuracy'", [X, (2, 7, 5)], 1),
     "accuracy_of_classes": ("type: 'Accuracy' accuracy_param { top_k: 2 axis: -1 ignore_label: 1 }",
@@ -221,7 +227,7 @@ def net_of(example, phase=caffe.TEST, force_backward=False):
     if "'Parameter'" in text:
         net.params["tested"][0].data[...] = random.standard_normal(net.params["tested"][0].shape)
     if "'BatchNorm'" in text or "'BN'" in text:
-        for blob in net.params["tested"][-3 if "'BatchNorm'" in text else -2:]:
+        for blob in net.params["tested"][0 if "'BatchNorm'" in text else -2:]:
             blob.data[...] = random.uniform(0.5, 2, blob.shape)
     return net
 

@@ -54,6 +54,10 @@ class _Value(Blob):
         return self.tensor.contiguous(memory_format=layout)
 
     @property
+    def has_grad(self) -> bool:
+        return self._gradient is not None
+
+    @property
     def stored_grad(self):
         return self._gradient
 

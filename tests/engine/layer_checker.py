@@ -101,7 +101,7 @@ class Runner:
         return [numpy(blob.grad) if down else None for blob, down in zip(self.bottom, propagate_down, strict=True)]
 
     def spoil_unread_values(self) -> None:
-        """Overwrite the values that backward does not read by the layer's declaration; by NaN, or by others of one sign."""
+        """Overwrite the values that backward does not read by its declaration; by NaN, or by others of one sign."""
         layer = self.layer
         for blobs, are_read in ((self.bottom, layer.backward_reads_bottoms), (self.top, layer.backward_reads_tops)):
             for blob in blobs:

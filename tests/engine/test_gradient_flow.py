@@ -35,7 +35,7 @@ class Still(caffe.Layer):
 USERS.Still = Still
 
 
-def net_with(part: Part, more: str, has_loss: bool, reader: bool = True, head: str = "", forced: bool = False) -> caffe.Net:
+def net_with(part: Part, more: str, has_loss: bool, reader: bool = True, head: str = "") -> caffe.Net:
     """x, whose square is a loss, and another reader of it."""
     net = NetText()
     bottoms = [*(net.learned(shape) for shape in part.learned), *(net.fixed(values) for values in part.fixed)]
@@ -126,7 +126,8 @@ def built(text: str) -> caffe.Net:
 def test_one_of_two_tops_is_cut_off(reader):
     part = Part(reader, [], [])
     net = built("layer { name: 's' type: 'Slice' bottom: 'x' top: 'l' top: 'r' }"
-                + SQUARE % ("p", "l", "p", "loss_weight: 1") + part.layer("f", ["r"], ["f"], "propagate_down: false") + SQUARE % ("q", "f", "q", "loss_weight: 1"))
+                + SQUARE % ("p", "l", "p", "loss_weight: 1") + part.layer("f", ["r"], ["f"], "propagate_down: false")
+                + SQUARE % ("q", "f", "q", "loss_weight: 1"))
     net.forward()
     net.backward()
     wanted = 2 * net.blobs["x"].data

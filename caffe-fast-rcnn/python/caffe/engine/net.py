@@ -182,8 +182,8 @@ class Net:
             for blob in top:
                 blob.allow_writing()
         if index not in self._idle:
-            self._gradient_flow.before_forward(index, bottom)
-            self._saved[index].forward(bottom, top)
+            self._gradient_flow.before_forward(index)
+            self._saved.get(index, layer).forward(bottom, top)
             seed_loss_gradients(layer, top)
         if self.frees_intermediates:
             for freed in self._freed_after[index]:
@@ -206,8 +206,9 @@ class Net:
             if position < len(plan.propagate_down) and plan.propagate_down[position]:
                 layer.fail(f"has no gradient for its bottom {position} "
                            f"('{layer.param.bottom[position]}'); set propagate_down: false for it")
-        self._gradient_flow.before_backward(index, bottom, top)
-        bottom, top = self._saved[index].restored(bottom, top)
+        self._gradient_flow.before_backward(index)
+        if index in self._saved:
+            bottom, top = self._saved[index].restored(bottom, top)
         layer.backward(self._gradient_flow.tops(index, top), plan.propagate_down, bottom)
         if self.debug_info:
             show_backward(layer, plan, graph.named(graph.bottoms[index]))

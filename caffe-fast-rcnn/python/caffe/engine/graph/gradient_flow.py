@@ -1,8 +1,6 @@
 """Which gradients count: a top whose reader passes none back has a gradient of zero, whatever its memory holds."""
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ..blob import Blob
 from .graph import Graph
 
@@ -19,9 +17,10 @@ class GradientFlow:
     """
 
     def __init__(self, graph: Graph) -> None:
-        self._writers = _gradient_writers(graph)
-        self._is_split = [layer.type == "Split" for layer in graph.layers]
-        self._is_users = [layer.type == "Python" and layer.needs_backward for layer in graph.layers]
+        self._splits = {place for place, layer in enumerate(graph.layers) if layer.type == "Split"}
+        self._users = _bottoms_of_users_layers(graph)
+        self._writers = {place: writers for place, writers in enumerate(_gradient_writers(graph))
+                         if place in self._splits or _NOBODY in writers}     # of others all gradients count
         self._ran: set[int] = set()
         self._first = self._last = 0
 
@@ -35,29 +34,37 @@ class GradientFlow:
             self._ran.clear()
         self._first, self._last = first, last
 
-    def before_forward(self, index: int, bottom: Sequence[Blob]) -> None:
+    def before_forward(self, index: int) -> None:
         """Watch whether a user's layer writes the gradients of its bottoms, in forward or in backward."""
-        if self._is_users[index]:
-            for blob in bottom:
-                blob.watch_grad()
+        for blob in self._users.get(index, ()):
+            blob.watch_grad()
 
-    def before_backward(self, index: int, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+    def before_backward(self, index: int) -> None:
         """Clear gradients that a user's layer wrote in an earlier pass: it may leave them alone in this one."""
-        if self._is_users[index]:
-            for blob in bottom:
-                if not blob.grad_was_used and blob not in top:
-                    blob.zero_grad()
+        for blob in self._users.get(index, ()):
+            if not blob.grad_was_used:
+                blob.zero_grad()
 
-    def tops(self, index: int, top: Sequence[Blob]) -> list[Blob]:
+    def tops(self, index: int, top: list[Blob]) -> list[Blob]:
         """The tops of a layer that runs now; those whose gradient does not count with one of zero."""
         self._ran.add(index)
+        if index not in self._writers:
+            return top
         return [blob if self._counts(index, writer) else blob.without_gradient()
                 for blob, writer in zip(top, self._writers[index], strict=True)]
 
     def _counts(self, index: int, writer: int | None) -> bool:
-        if writer is None or not self._is_split[index]:
+        if writer is None or index not in self._splits:
             return writer != _NOBODY
         return writer in self._ran or (index == self._first and writer != _NOBODY)
+
+
+def _bottoms_of_users_layers(graph: Graph) -> dict[int, list[Blob]]:
+    """For each Python layer that runs backward the bottoms whose gradients it alone writes."""
+    losses = {index for index, weight in graph.loss_weights() if weight}
+    return {place: graph.blobs_of([index for index in bottoms if index not in losses.union(tops)])
+            for place, (layer, bottoms, tops) in enumerate(zip(graph.layers, graph.bottoms, graph.tops, strict=True))
+            if layer.type == "Python" and layer.needs_backward}
 
 
 def _gradient_writers(graph: Graph) -> list[list[int | None]]:

@@ -53,8 +53,8 @@ def _lost(layer: Layer, overwriters: Sequence[Sequence[Layer]], are_read: bool) 
             any(not (layer.backward_reads_signs and other.keeps_signs) for other in others)]
 
 
-def plan_saving(graph: Graph) -> list[SavedValues]:
-    """For each layer the values that it saves: none unless it runs backward. Only for a complete graph."""
+def plan_saving(graph: Graph) -> dict[int, SavedValues]:
+    """The layers, by index, that save values: they run backward. Only for a complete graph."""
     writers: dict[int, list[int]] = defaultdict(list)       # of values by their identity: layers that work in place
     for place, (bottoms, tops) in enumerate(zip(graph.bottoms, graph.tops, strict=True)):
         for index in set(tops).intersection(bottoms):
@@ -64,9 +64,10 @@ def plan_saving(graph: Graph) -> list[SavedValues]:
         return [[graph.layers[place] for place in writers[id(blob._data)] if place >= first]
                 for blob in graph.blobs_of(indices)]
 
-    return [SavedValues(layer, overwriters(bottoms, place), overwriters(tops, place + 1))
-            if bottoms and layer.needs_backward else SavedValues(layer, (), ())
-            for place, (layer, bottoms, tops) in enumerate(zip(graph.layers, graph.bottoms, graph.tops, strict=True))]
+    found = {place: SavedValues(layer, overwriters(bottoms, place), overwriters(tops, place + 1))
+             for place, (layer, bottoms, tops) in enumerate(zip(graph.layers, graph.bottoms, graph.tops, strict=True))
+             if bottoms and layer.needs_backward}
+    return {place: saved for place, saved in found.items() if saved}
 
 
 def check_late_readers(graph: Graph) -> None:

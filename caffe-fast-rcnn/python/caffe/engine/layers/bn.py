@@ -30,9 +30,9 @@ class BN(Layer):
     tops     the same shape
     param    bn_param, as above
 
-    The gradient in TEST is that of stored statistics; the forks
-    compute it as if they were the batch's. Stored variances are divided by the number of values, as on the CPU of
-    the fork. Source: src/caffe/layers/bn_layer.cpp of PSPNet and of SegNet.
+    The gradient in TEST is that of stored statistics; the forks compute it as if they were the batch's. Stored
+    variances are divided by the number of values, as on the CPU of the fork.
+    Source: src/caffe/layers/bn_layer.cpp of PSPNet and of SegNet.
     """
 
     exact_bottoms = 1

@@ -6,7 +6,7 @@ from ..layer import Layer, register
 
 @register("Split")
 class Split(Layer):
-    """Every top is the bottom; the gradients of the tops are summed.
+    """Every top is the bottom; the gradients of the tops are summed, as far as their readers pass one back.
 
     Nets insert it where a blob has several readers. Tops share the bottom's values, so an in-place layer on one
     of them is seen by all, as in Caffe. Source: src/caffe/layers/split_layer.cpp.

@@ -6,6 +6,7 @@ They are adapters: the computations are in minibatch.py, order.py and ohem.py. C
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -27,8 +28,18 @@ from utils.blob import as_rows
 from utils.images import Reader, most_pixels, read_in_line
 from utils.layer_params import class_count
 from utils.names import BOX_BLOBS, HARD, ROI_BLOBS, RPN_BLOBS
-from utils.other_caffe import Blob, FrozenPrefix, SettingError, is_on_gpu, set_blob, set_tensor, span
-from utils.python_layer import layer_name, layer_rng, layer_setting, pass_number
+from utils.other_caffe import (
+    Blob,
+    FrozenPrefix,
+    SettingError,
+    blob_list,
+    blob_shape,
+    is_on_gpu,
+    set_blobs,
+    set_tensors,
+    span,
+)
+from utils.python_layer import check_count, layer_name, layer_rng, layer_setting, pass_number
 
 
 class RoIDataLayer(caffe.Layer):
@@ -57,7 +68,7 @@ class RoIDataLayer(caffe.Layer):
         shapes = _data_shapes(self._settings, self._num_classes)
         _check_count(self, "tops", top, shapes)
         self._tops = list(shapes)
-        for blob, shape in zip(top, shapes.values(), strict=True):
+        for blob, shape in zip(blob_list(top), shapes.values(), strict=True):
             blob.reshape(*shape)
 
     def set_roidb(self, roidb: Sequence[Entry]) -> None:
@@ -128,7 +139,7 @@ class RoIDataLayer(caffe.Layer):
             blobs = self._feed.next() if self._feed else self._make_own(self.iteration)
         self.waits.add(time.perf_counter() - start, ready)
         self.iteration += 1
-        _fill(top, [blobs[name] for name in self._tops])
+        set_blobs(top, [blobs[name] for name in self._tops])
         if self._known:
             self._known.prefix.next_batch(*(blobs[name].tolist()
                                             for name in ("image_keys", "image_sizes", "absent_images")))
@@ -193,14 +204,16 @@ class HardRoIMiner(caffe.Layer):
         self.seek(0)
         shapes = {f"{name}{HARD}": shape for name, shape in _roi_shapes(train.BBOX_REG, num_classes).items()}
         _check_count(self, "tops", top, shapes)
-        _check_count(self, "bottoms", bottom, ["cls_prob", "bbox_pred", *_roi_shapes(train.BBOX_REG, num_classes)])
-        for blob, shape in zip(top, shapes.values(), strict=True):
+        self.bottom_names = ["cls_prob", "bbox_pred", *_roi_shapes(train.BBOX_REG, num_classes)]
+        _check_count(self, "bottoms", bottom, self.bottom_names)
+        for blob, shape in zip(blob_list(top), shapes.values(), strict=True):
             blob.reshape(*shape)
 
     def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         """Shapes depend on the selection: forward sets them."""
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
+        _check_rows(self, bottom)
         if self.has_tensor_rule and is_on_gpu(bottom[0]):
             self._forward_on_gpu(bottom, top)
         else:
@@ -208,21 +221,20 @@ class HardRoIMiner(caffe.Layer):
         self._passes += 1
 
     def _forward_on_host(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        cls_prob, bbox_pred, *rows = (blob.data for blob in bottom)
+        cls_prob, bbox_pred, *rows = (blob.data for blob in blob_list(bottom))
         rois, labels, *boxes = rows
         losses = roi_losses(cls_prob, labels, *([bbox_pred, *boxes] if boxes else []))
         hard = _as_indices(self, self.choose(losses, as_rows(rois), labels.reshape(-1)), len(losses))
         self._losses = (losses, losses[hard])
-        _fill(top, [values[hard] for values in rows])
+        set_blobs(top, [values[hard] for values in rows])
 
     def _forward_on_gpu(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
-        cls_prob, bbox_pred, *rows = (blob.tensor for blob in bottom)
+        cls_prob, bbox_pred, *rows = (blob.tensor for blob in blob_list(bottom))
         rois, labels, *boxes = rows
         losses = ohem_tensors.roi_losses(cls_prob, labels, *([bbox_pred, *boxes] if boxes else []))
         hard = self.choose_tensors(losses, rois.flatten(1), labels.flatten())
         self._losses = (losses, losses.index_select(0, hard))
-        for blob, values in zip(top, rows, strict=True):
-            set_tensor(blob, values.index_select(0, hard))
+        set_tensors(top, [values.index_select(0, hard) for values in rows])
 
     def backward(self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]) -> None:
         """The choice of RoIs has no gradient."""
@@ -275,12 +287,15 @@ def _roi_shapes(bbox_reg: bool, num_classes: int) -> dict[str, tuple[int, ...]]:
 
 
 def _check_count(layer: Any, kind: str, blobs: Sequence[Any], names: Collection[str]) -> None:
-    if len(blobs) != len(names):
-        raise SettingError(f"{layer_name(layer)}: the prototxt gives {len(blobs)} {kind}, cfg asks for "
-                         f"{len(names)}: {', '.join(names)} (TRAIN.HAS_RPN is {cfg.TRAIN.HAS_RPN}, "
-                         f"TRAIN.BBOX_REG is {cfg.TRAIN.BBOX_REG})")
+    check_count(layer, kind, blobs, names, wanted="cfg asks for",
+                note=f" (TRAIN.HAS_RPN is {cfg.TRAIN.HAS_RPN}, TRAIN.BBOX_REG is {cfg.TRAIN.BBOX_REG})")
 
 
-def _fill(top: Sequence[Any], arrays: Sequence[np.ndarray]) -> None:
-    for blob, array in zip(top, arrays, strict=True):
-        set_blob(blob, array)
+def _check_rows(layer: HardRoIMiner, bottom: Sequence[Blob]) -> None:
+    """Raise SettingError unless the bottoms have a row for each RoI, and those of boxes equal columns."""
+    shapes = dict(zip(layer.bottom_names, map(blob_shape, blob_list(bottom)), strict=True))
+    widths = {math.prod(shapes[name][1:]) for name in ("bbox_pred", *BOX_BLOBS) if name in shapes}
+    if len({shape[0] for shape in shapes.values()}) > 1 or len(widths) > 1:
+        found = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise SettingError(f"{layer_name(layer)}: expected a row for each RoI in every bottom, and as many columns in "
+                           f"box targets and their weights as in bbox_pred; found {found}")

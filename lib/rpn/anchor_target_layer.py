@@ -8,8 +8,8 @@ from fast_rcnn.config import cfg
 from rpn.anchor_targets import AnchorSettings, anchor_targets, gt_boxes_of_images, to_maps
 from rpn.generate_anchors import generate_anchors, shift_anchors
 from utils.layer_params import allowed_border, anchor_layout
-from utils.other_caffe import blob_shape, set_blob
-from utils.python_layer import layer_name, layer_rng, layer_setting
+from utils.other_caffe import blob_list, blob_shape, set_blobs
+from utils.python_layer import check_count, layer_name, layer_rng, layer_setting
 
 
 class AnchorTargetLayer(caffe.Layer):
@@ -29,6 +29,9 @@ class AnchorTargetLayer(caffe.Layer):
 
     def setup(self, bottom, top):
         self._stride, scales, ratios = layer_setting(self, anchor_layout)
+        check_count(self, "bottoms", bottom, ["rpn_cls_score", "gt_boxes", "im_info", "data"], optional=1)
+        check_count(self, "tops", top, ["rpn_labels", "rpn_bbox_targets", "rpn_bbox_inside_weights",
+                                        "rpn_bbox_outside_weights"])
         self._anchors = generate_anchors(ratios=ratios, scales=scales)
         self._settings = AnchorSettings.from_cfg(cfg.TRAIN, layer_setting(self, allowed_border))
         self._seed = cfg.RNG_SEED
@@ -43,7 +46,7 @@ class AnchorTargetLayer(caffe.Layer):
         num_images, _, height, width = blob_shape(bottom[0])
         num_anchors = len(self._anchors)
         top[0].reshape(num_images, 1, num_anchors * height, width)
-        for blob in top[1:4]:
+        for blob in blob_list(top)[1:]:
             blob.reshape(num_images, 4 * num_anchors, height, width)
 
     def forward(self, bottom, top):
@@ -60,8 +63,7 @@ class AnchorTargetLayer(caffe.Layer):
             labels, *others = anchor_targets(gt_boxes, im_info[image], anchors, self._settings, rng)
             maps.append([to_maps(labels, height, width).reshape(1, 1, -1, width),
                          *(to_maps(values, height, width) for values in others)])
-        for blob, of_images in zip(top, zip(*maps, strict=True), strict=True):
-            set_blob(blob, np.concatenate(of_images))
+        set_blobs(top, [np.concatenate(of_images) for of_images in zip(*maps, strict=True)])
 
     def backward(self, top, propagate_down, bottom):
         """Labels have no gradient."""

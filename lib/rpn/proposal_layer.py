@@ -10,8 +10,8 @@ from rpn import proposal_tensors
 from rpn.generate_anchors import generate_anchors, shift_anchors
 from rpn.proposals import NAN_MESSAGE, ProposalSettings, proposals
 from utils.layer_params import anchor_layout
-from utils.other_caffe import SettingError, blob_shape, is_on_gpu, set_blob, set_tensor
-from utils.python_layer import layer_name, layer_setting, phase_name
+from utils.other_caffe import SettingError, blob_list, blob_shape, is_on_gpu, set_blobs, set_tensors
+from utils.python_layer import check_count, layer_name, layer_setting, phase_name
 
 
 class ProposalLayer(caffe.Layer):
@@ -29,6 +29,8 @@ class ProposalLayer(caffe.Layer):
 
     def setup(self, bottom, top):
         self._stride, scales, ratios = layer_setting(self, anchor_layout)
+        check_count(self, "bottoms", bottom, ["rpn_cls_prob_reshape", "rpn_bbox_pred", "im_info"])
+        check_count(self, "tops", top, ["rois", "scores"], optional=1)
         self._anchors = generate_anchors(ratios=ratios, scales=scales)
         # On a GPU, the anchors of the largest map so far, (rows, columns, 4A)
         self._grid: proposal_tensors.Tensor | None = None
@@ -58,7 +60,7 @@ class ProposalLayer(caffe.Layer):
             self._propose(bottom, top)
 
     def _propose(self, bottom, top):
-        scores, deltas, im_info = (blob.data for blob in bottom[:3])
+        scores, deltas, im_info = (blob.data for blob in blob_list(bottom))
         num_images, _, height, width = scores.shape
         count = len(self._anchors)
         anchors = shift_anchors(self._anchors, height, width, self._stride)
@@ -70,8 +72,7 @@ class ProposalLayer(caffe.Layer):
             rois.append(np.insert(boxes, 0, image, axis=1))
             roi_scores.append(best)
         outputs = np.vstack(rois), np.concatenate(roi_scores)[:, None]
-        for blob, values in zip(top, outputs, strict=False):
-            set_blob(blob, values)
+        set_blobs(top, outputs[:len(top)])
 
     def _propose_on_gpu(self, bottom, top):
         scores, deltas = bottom[0].tensor, bottom[1].tensor
@@ -85,8 +86,7 @@ class ProposalLayer(caffe.Layer):
         if min(numbers) < 0:
             raise FloatingPointError(NAN_MESSAGE)
         outputs = proposal_tensors.as_rois([of_image[:2] for of_image in found], numbers, im_info)
-        for blob, values in zip(top, outputs, strict=False):
-            set_tensor(blob, values)
+        set_tensors(top, outputs[:len(top)])
 
     def _anchors_on_gpu(self, height, width, like):
         """`shift_anchors` of a map, on the device of the tensor `like`, where they are cached."""

@@ -8,8 +8,9 @@ from fast_rcnn.config import cfg
 from rpn.anchor_targets import gt_boxes_of_images
 from rpn.proposal_targets import RoITargetSettings, proposal_targets
 from utils.layer_params import class_count
-from utils.other_caffe import set_blob
-from utils.python_layer import layer_rng, layer_setting
+from utils.names import BOX_BLOBS
+from utils.other_caffe import blob_list, set_blobs
+from utils.python_layer import check_count, layer_rng, layer_setting
 
 
 class ProposalTargetLayer(caffe.Layer):
@@ -24,9 +25,11 @@ class ProposalTargetLayer(caffe.Layer):
 
     def setup(self, bottom, top):
         self._num_classes = layer_setting(self, class_count)
+        check_count(self, "bottoms", bottom, ["rpn_rois", "gt_boxes"])
+        check_count(self, "tops", top, ["rois", "labels", *BOX_BLOBS])
         self._settings, self._seed = RoITargetSettings.from_cfg(cfg.TRAIN), cfg.RNG_SEED
         self.seek(0)
-        for blob, shape in zip(top, [(1, 5), (1,), *[(1, 4 * self._num_classes)] * 3], strict=True):
+        for blob, shape in zip(blob_list(top), [(1, 5), (1,), *[(1, 4 * self._num_classes)] * 3], strict=True):
             blob.reshape(*shape)
 
     def seek(self, passes: int) -> None:
@@ -45,8 +48,7 @@ class ProposalTargetLayer(caffe.Layer):
         parts = [proposal_targets(rois[rois[:, 0] == image], gt_boxes, self._num_classes, per_image,
                                   self._settings, rng)
                  for image, gt_boxes in enumerate(gt_boxes_of_images(bottom[1].data, num_images))]
-        for blob, values in zip(top, zip(*parts, strict=True), strict=False):
-            set_blob(blob, np.concatenate(values))
+        set_blobs(top, [np.concatenate(values) for values in zip(*parts, strict=True)][:len(top)])
 
     def backward(self, top, propagate_down, bottom):
         """RoIs and targets are treated as constants."""

@@ -6,14 +6,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import h5py
 import numpy as np
 
 import caffe
+from caffe.proto import caffe_pb2
 
 # Of whatever Caffe is imported, whose classes differ
 Net = Any
@@ -88,6 +90,38 @@ def save_trained(net: Any, path: str | os.PathLike) -> None:
     getattr(net, "save_trained", net.save)(os.fspath(path))
 
 
+class Unmatched(NamedTuple):
+    """The layers that loading weights did not match, by name, in order."""
+
+    unused: list[str]       # layers of the file, with weights, that the net lacks
+    unfilled: list[str]     # layers of the net with parameters that the file lacks, directly and through sharing
+
+
+def copy_weights(net: Any, path: str | os.PathLike) -> Unmatched:
+    """Load a caffemodel into the layers of the same names. Other Caffes do not report unmatched layers."""
+    report = net.copy_from(os.fspath(path))
+    if report is not None:
+        return Unmatched(report.unused, report.unfilled)
+    stored, known = _stored_layers(path), set(net._layer_names)
+    filled = {_address(blob) for name in stored if name in net.params for blob in net.params[name]}
+    return Unmatched([name for name in stored if name not in known],
+                     [name for name, blobs in net.params.items() if not filled.issuperset(map(_address, blobs))])
+
+
+def _address(blob: Blob) -> int:
+    """Where a blob's values are: equal for parameters that layers share."""
+    return blob.data.ctypes.data
+
+
+def _stored_layers(path: str | os.PathLike) -> list[str]:
+    """Names of the layers of a caffemodel, binary or HDF5, that have weights."""
+    if h5py.is_hdf5(path):
+        with h5py.File(path, "r") as file:
+            return [name for name, blobs in file["data"].items() if len(blobs)]
+    param = caffe_pb2.NetParameter.FromString(Path(path).read_bytes())
+    return [layer.name for layer in [*param.layer, *param.layers] if layer.blobs]
+
+
 def reuse_frozen_prefix(net: Any, folder: str | os.PathLike, memory_mb: int, disk_mb: int, preprocessing: str,
                         images: int) -> Any:
     """Make a net compute its frozen layers once per image; None if this Caffe, or the net, cannot.
@@ -115,6 +149,14 @@ def after_every_pass(net: Any, function: Callable[[], None]) -> bool:
 
 
 # ---- blobs
+def blob_list(vector: Sequence[Blob]) -> list[Blob]:
+    """The blobs of a layer's `bottom` or `top`, or of a slice of them.
+
+    BVLC's vectors of blobs have a length and can be indexed and sliced, but not iterated.
+    """
+    return [vector[index] for index in range(len(vector))]
+
+
 def blob_shape(blob: Any) -> tuple[int, ...]:
     """Shape of a blob. Older Caffes only have that of its data, which may fetch values that are not needed."""
     return tuple(blob.shape if hasattr(blob, "shape") else blob.data.shape)
@@ -134,15 +176,22 @@ def set_blob(blob: Any, values: np.ndarray) -> None:
         blob.data[...] = values
 
 
+def set_blobs(top: Sequence[Blob], arrays: Iterable[np.ndarray]) -> None:
+    """`set_blob` for each of a layer's tops."""
+    for blob, values in zip(blob_list(top), arrays, strict=True):
+        set_blob(blob, values)
+
+
 def is_on_gpu(blob: Any) -> bool:
     """Whether the blob has a `tensor` on a CUDA device. Other Caffes expose blobs to Python on the host."""
     return hasattr(blob, "tensor") and bool(blob.tensor.is_cuda)
 
 
-def set_tensor(blob: Any, values: Any) -> None:
-    """Set a blob's shape and values from a tensor, which stays on its device."""
-    blob.reshape(*values.shape)
-    blob.tensor = values
+def set_tensors(top: Sequence[Blob], tensors: Iterable[Any]) -> None:
+    """Set shape and values of each of a layer's tops from a tensor, which stays on its device."""
+    for blob, values in zip(blob_list(top), tensors, strict=True):
+        blob.reshape(*values.shape)
+        blob.tensor = values
 
 
 # ---- solvers

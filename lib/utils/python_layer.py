@@ -2,14 +2,14 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
 from utils import parallel
 from utils.layer_params import parse_param_str
-from utils.other_caffe import SettingError
+from utils.other_caffe import Blob, SettingError
 
 Setting = TypeVar("Setting")
 
@@ -37,6 +37,19 @@ def phase_name(layer: Any) -> str:
 def layer_name(layer: Any) -> str:
     """The layer's name in messages: its class."""
     return type(layer).__name__
+
+
+def check_count(layer: Any, kind: str, blobs: Sequence[Blob], names: Collection[str], optional: int = 0,
+                wanted: str = "expected", note: str = "") -> None:
+    """Raise SettingError unless a layer has as many blobs as `names`, of which the last `optional` may be missing.
+
+    kind          'bottoms' or 'tops'
+    wanted, note  parts of the message: who wants these blobs, and why
+    """
+    if not len(names) - optional <= len(blobs) <= len(names):
+        count = f"{len(names) - optional} to {len(names)}" if optional else len(names)
+        raise SettingError(f"{layer_name(layer)}: the prototxt gives {len(blobs)} {kind}, {wanted} {count}: "
+                           f"{', '.join(names)}{note}")
 
 
 def pass_number(passes: int) -> int:

@@ -1,4 +1,5 @@
 """lib needs only BVLC's public names of Caffe; our extensions are used if available."""
+import json
 import os
 import subprocess
 import sys
@@ -14,19 +15,33 @@ from utils import prototxt
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.slow
-def test_training_and_detection_on_a_caffe_without_our_extensions(tmp_path):
+@pytest.fixture
+def run_program(tmp_path):
+    """Runs other_caffe.py on demonstration images; returns its lines of JSON as one dictionary, and its output."""
     data = make_demo_dataset(tmp_path / "demo", num_train=2, num_test=1)
     for name, text in model_files("Tiny", 5, None, (0.5, 1, 2), str(tmp_path)).items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     path = os.pathsep.join([str(ROOT / "lib"), str(ROOT / "caffe-fast-rcnn" / "python")])
-    done = subprocess.run([sys.executable, str(Path(__file__).with_name("other_caffe.py")), f"{data}:trainval",
-                           str(tmp_path / "out"), str(tmp_path / "Tiny" / "faster_rcnn_alt_opt")],
-                          env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "2 images" in done.stdout and "mean AP" in done.stdout
-    assert not (tmp_path / "out" / "checkpoints").exists()
+
+    def run(kind):
+        done = subprocess.run([sys.executable, str(Path(__file__).with_name("other_caffe.py")), kind,
+                               f"{data}:trainval", str(tmp_path / kind), str(tmp_path / "Tiny")],
+                              env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        return {key: value for entries in found for key, value in entries.items()}, done.stdout
+    return run
+
+
+@pytest.mark.slow
+def test_training_and_detection_on_a_caffe_without_our_extensions(run_program, tmp_path):
+    found, output = run_program("bvlc")
+    assert "mean AP" in output
+    assert not (tmp_path / "bvlc" / "checkpoints").exists()
+    assert set(found) == {"rpn", "proposals", "mining", "mining_nms", "end2end"}
+    assert found["mining"] != found["mining_nms"]
+    assert found == run_program("ours")[0]
 
 
 @pytest.fixture

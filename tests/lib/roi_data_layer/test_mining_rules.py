@@ -85,3 +85,15 @@ def test_on_a_gpu_values_are_fetched_once_unless_the_rule_is_for_tensors(monkeyp
         tops[rule] = [blob.data for blob in top]
     for mine, theirs in zip(tops[TensorRule], tops[Rule], strict=True):
         np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("index, shape, found", [
+    (0, (6, 3), "cls_prob .6, 3."), (3, (8,), "labels .8,."), (1, (7, 8), "bbox_pred .7, 8."),
+    (6, (7, 9), "outside_weights .7, 9.")])
+@pytest.mark.parametrize("on_gpu", [False, True])
+def test_bottoms_of_other_lengths(index, shape, found, on_gpu, monkeypatch):
+    monkeypatch.setattr(layers, "is_on_gpu", lambda blob: on_gpu)
+    layer, bottom, top = made(TensorRule)
+    bottom[index].set_data(np.zeros(shape, np.float32))
+    with pytest.raises(caffe.LayerError, match=f"TensorRule: expected a row for each RoI .*found .*{found}"):
+        layer.forward(bottom, top)

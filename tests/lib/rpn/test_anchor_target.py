@@ -184,3 +184,10 @@ def test_targets_map_anchors_to_their_best_box():
 def test_a_bad_param_str_is_reported(params, message):
     with pytest.raises(ValueError, match="AnchorTargetLayer: param_str.*" + message):
         run_layer(AnchorTargetLayer, params, [np.zeros((1, 18, 3, 4))], 4)
+
+
+@pytest.mark.parametrize("bottoms, tops, message", [(2, 4, "2 bottoms, expected 3 to 4: rpn_cls_score, gt_boxes"),
+                                                    (3, 5, "5 tops, expected 4: rpn_labels, rpn_bbox_targets")])
+def test_another_number_of_blobs_is_an_error(bottoms, tops, message):
+    with pytest.raises(ValueError, match=f"AnchorTargetLayer: the prototxt gives {message}"):
+        run_layer(AnchorTargetLayer, "'feat_stride': 16", [np.zeros((1, 18, 3, 4))] * bottoms, tops)

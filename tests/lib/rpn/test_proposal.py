@@ -207,3 +207,11 @@ def test_nan_is_an_error_on_a_gpu_as_well(bottom, as_gpu):
     blobs[bottom][0, 12, 1, 2] = np.nan
     with pytest.raises(FloatingPointError, match="ProposalLayer: .*NaN"):
         as_gpu(blobs)
+
+
+@pytest.mark.parametrize("bottoms, tops, message", [(2, 1, "2 bottoms, expected 3: rpn_cls_prob_reshape, rpn_bbox"),
+                                                    (3, 3, "3 tops, expected 1 to 2: rois, scores")])
+def test_another_number_of_blobs_is_an_error(bottoms, tops, message):
+    blobs = some_outputs(np.random.default_rng(3))[:bottoms]
+    with pytest.raises(ValueError, match=f"ProposalLayer: the prototxt gives {message}"):
+        run_layer(ProposalLayer, PARAMS, blobs, tops, caffe.TEST)

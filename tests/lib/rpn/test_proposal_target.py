@@ -90,3 +90,9 @@ def test_draws_depend_on_seed_and_pass_only():
 def test_a_class_beyond_num_classes_is_an_error():
     with pytest.raises(ValueError, match="labels lie in 2..2, but there are 2 classes"):
         run_layer(ProposalTargetLayer, "'num_classes': 2", [np.zeros((0, 5)), [[5, 6, 38, 41, 2]]], 5)
+
+
+@pytest.mark.parametrize("tops", [4, 6])
+def test_another_number_of_tops_is_an_error(tops):
+    with pytest.raises(ValueError, match=f"ProposalTargetLayer: the prototxt gives {tops} tops, expected 5: rois, "):
+        run_layer(ProposalTargetLayer, "'num_classes': 2", [np.zeros((0, 5)), [[5, 6, 38, 41, 1]]], tops)

@@ -81,10 +81,10 @@ class SolverWrapper:
         raise CheckError(f"{self.net_name}: no layer has a method set_roidb, as RoIDataLayer, to be given the images")
 
     def _load(self, pretrained_model: str) -> None:
-        before = [blob.data.copy() for blob in self._normalised_blobs()]
-        print(load_initial_weights(self.solver.net, pretrained_model, self.net_name), flush=True)
+        loaded = load_initial_weights(self.solver.net, pretrained_model, self.net_name)
+        print(loaded.summary, flush=True)
         blobs = self._normalised_blobs()
-        if any(np.any(blob.data != values) for blob, values in zip(blobs, before, strict=True)):
+        if blobs and "bbox_pred" not in loaded.unfilled:
             weights, bias = blobs
             _assign(blobs, normalize_weights(weights.data, bias.data, self.bbox_means, self.bbox_stds))
 

@@ -3,25 +3,31 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from utils.errors import CheckError
 from utils.names import READONLY
-from utils.other_caffe import Net
+from utils.other_caffe import Net, copy_weights
 
 _NAMED = 12         # most layers named in a message, which then counts the rest
 
 
-def load_initial_weights(net: Net, path: str | os.PathLike, name: str | os.PathLike) -> str:
-    """Load the initial weights of a training; returns a line naming the layers that keep random weights.
+class InitialWeights(NamedTuple):
+    """What `load_initial_weights` has loaded."""
+
+    summary: str            # a line that names the layers that keep random weights
+    unfilled: list[str]     # those layers, and readonly ones
+
+
+def load_initial_weights(net: Net, path: str | os.PathLike, name: str | os.PathLike) -> InitialWeights:
+    """Load the initial weights of a training.
 
     Readonly layers are not counted: they share the weights of others.
 
     name  of the net in messages, such as its file
     Raises CheckError if no layer is in the file.
     """
-    report = net.copy_from(os.fspath(path))
-    if report is None:          # other Caffes do not report them
-        return f"weights of {path}"
+    report = copy_weights(net, path)
     learned = [layer for layer, blobs in net.params.items() if len(blobs) and not layer.endswith(READONLY)]
     unfilled = [layer for layer in report.unfilled if layer in learned]
     if len(unfilled) == len(learned):
@@ -32,13 +38,13 @@ def load_initial_weights(net: Net, path: str | os.PathLike, name: str | os.PathL
         parts.append(f"random: {_listing(unfilled)}")
     if report.unused:
         parts.append(f"not in this net: {_listing(report.unused)}")
-    return "; ".join(parts)
+    return InitialWeights("; ".join(parts), report.unfilled)
 
 
 def load_all_weights(net: Net, path: str | os.PathLike, name: str | os.PathLike) -> None:
     """Load the weights of a net for inference. Raises CheckError if one of its layers is not in the file."""
-    report = net.copy_from(os.fspath(path))
-    if report and report.unfilled:
+    report = copy_weights(net, path)
+    if report.unfilled:
         raise CheckError(f"{path}: has no weights for {_listing(report.unfilled)} of {name}; "
                          f"it has others: {_listing(report.unused)}; weights are matched by layer name")
 

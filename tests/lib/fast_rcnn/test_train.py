@@ -100,6 +100,15 @@ def test_fine_tuning_a_snapshot_normalises_its_box_regression_again(tmp_path):
         np.testing.assert_allclose(mine.data, theirs.data, rtol=1e-5, atol=1e-6)
 
 
+def test_box_regression_of_a_file_is_normalised_even_if_its_values_are_those_of_the_net(tmp_path):
+    caffe.set_random_seed(5)
+    caffe.Net("net.pt", caffe.TRAIN).save("same.caffemodel")
+    caffe.set_random_seed(5)
+    wrapper = SolverWrapper("solver.pt", [], tmp_path / "out", "same.caffemodel")
+    np.testing.assert_allclose(wrapper.solver.net.params["bbox_pred"][0].data,
+                               weights("same.caffemodel")[0] / STDS[:, None], rtol=1e-6)
+
+
 def test_initial_weights_of_another_net_are_refused(tmp_path):
     (tmp_path / "other.pt").write_text(NET.replace('"bbox_pred"', '"other"'))
     caffe.Net("other.pt", caffe.TRAIN).save("other.caffemodel")

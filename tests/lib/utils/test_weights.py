@@ -31,10 +31,11 @@ def stored(make, tmp_path):
 
 def test_initial_weights_are_reported(make, stored):
     net = caffe.Net(make("new", "a", "b", "new", "new_readonly"), caffe.TRAIN)
-    assert load_initial_weights(net, stored, "new.pt") == (
-        f"2 of 3 layers begin with weights of {stored}; random: new; not in this net: old")
+    loaded = load_initial_weights(net, stored, "new.pt")
+    assert loaded.summary == f"2 of 3 layers begin with weights of {stored}; random: new; not in this net: old"
+    assert loaded.unfilled == ["new", "new_readonly"]
     same = caffe.Net(make("same", "a", "b", "old"), caffe.TRAIN)
-    assert load_initial_weights(same, stored, "same.pt") == f"3 of 3 layers begin with weights of {stored}"
+    assert load_initial_weights(same, stored, "same.pt").summary == f"3 of 3 layers begin with weights of {stored}"
 
 
 def test_weights_that_match_nothing_are_refused(make, stored):
@@ -56,12 +57,25 @@ def test_detectors_and_rpns_are_loaded_this_way(make, stored):
         load_rpn(make("rpn", "a", "new"), stored)
 
 
-def test_other_caffes_report_nothing(tmp_path):
-    class Net:
-        params = {"a": [None]}
+@pytest.fixture(params=["caffemodel", "caffemodel.h5"])
+def stored_for_another_caffe(request, make, tmp_path, monkeypatch):
+    """As `stored`, binary or HDF5, for a Caffe whose `copy_from` reports nothing."""
+    path, net = str(tmp_path / f"stored.{request.param}"), caffe.Net(make("stored", "a", "b", "old"), caffe.TRAIN)
+    (net.save_hdf5 if path.endswith("h5") else net.save)(path)
+    copy_from = caffe.Net.copy_from
+    monkeypatch.setattr(caffe.Net, "copy_from", lambda net, path: copy_from(net, path) and None)
+    return path
 
-        def copy_from(self, path):
-            assert path == "x.caffemodel"
 
-    assert load_initial_weights(Net(), "x.caffemodel", "n.pt") == "weights of x.caffemodel"
-    load_all_weights(Net(), "x.caffemodel", "n.pt")
+def test_another_caffe_reports_the_same(make, stored_for_another_caffe):
+    stored = stored_for_another_caffe
+    test_initial_weights_are_reported(make, stored)
+    test_weights_that_match_nothing_are_refused(make, stored)
+    test_a_test_net_needs_weights_for_every_layer(make, stored)
+
+
+def test_another_caffe_knows_weights_that_layers_share(tmp_path, stored_for_another_caffe):
+    shared = "param { name: 'w' } param { name: 'b' }"
+    text = NET.format(layers="".join(LAYER.format(name).replace("inner", f"{shared} inner", 1) for name in ("a", "c")))
+    (tmp_path / "shared.pt").write_text(text)
+    load_all_weights(caffe.Net(str(tmp_path / "shared.pt"), caffe.TEST), stored_for_another_caffe, "shared.pt")

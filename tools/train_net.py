@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
 
 @tool
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the tool; returns its exit status: 130 if it was stopped, after writing a checkpoint."""
+    """Run the tool; returns its exit status: 130 if it was stopped."""
     args = parser().parse_args(argv)
     existing_file(args.solver, "--solver")
     args.weights = None if args.weights == "none" else args.weights
@@ -93,7 +93,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         final = _train(args, imdb, output)
     except TrainingStopped as stopped:
-        print(f"{stopped}; the same command with --resume goes on", flush=True)
+        how = "with --resume goes on" if stopped.has_checkpoint else "begins anew: only our Caffe can resume"
+        print(f"{stopped}; the same command {how}", flush=True)
         return 130
     print(f"Final model: {final}", flush=True)
     return 0

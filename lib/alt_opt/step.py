@@ -39,7 +39,7 @@ def run_step(argv: Sequence[str] | None = None) -> int:
     try:
         path = do(job)
     except TrainingStopped as stopped:
-        print(f"{job['name']}  {stopped}; a checkpoint is written", flush=True)
+        print(f"{job['name']}  {stopped}{'; a checkpoint is written' if stopped.has_checkpoint else ''}", flush=True)
         return INTERRUPTED
     if parallel.is_first():
         write_json(job["result"], {"path": path})

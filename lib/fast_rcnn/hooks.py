@@ -11,16 +11,16 @@ from fast_rcnn.checkpoints import Checkpoints
 from fast_rcnn.train_log import RecentLosses, TrainLog
 from utils import parallel
 from utils.child_process import StopRequest
-from utils.other_caffe import learning_rate, peak_memory_mb, stop_function
+from utils.other_caffe import can_snapshot_to, learning_rate, peak_memory_mb, stop_function
 from utils.profiling import profiled
 
 
 class TrainingStopped(Exception):
-    """Training was asked to stop and has written a checkpoint, after `iteration`."""
+    """Training was asked to stop, after `iteration`; `has_checkpoint` if one was written, to resume from."""
 
-    def __init__(self, iteration: int) -> None:
-        super().__init__(f"stopped after iteration {iteration}")
-        self.iteration = iteration
+    def __init__(self, iteration: int, has_checkpoint: bool) -> None:
+        super().__init__(f"stopped after iteration {iteration}" + ("" if has_checkpoint else ", without a checkpoint"))
+        self.iteration, self.has_checkpoint = iteration, has_checkpoint
 
 
 @dataclass
@@ -147,9 +147,9 @@ class CheckpointHook(Hook):
 
 
 class StopHook(Hook):
-    """Handles SIGTERM and Ctrl-C, sent to any process, after the current iteration: writes a checkpoint.
+    """Handles SIGTERM and Ctrl-C, sent to any process, after the current iteration.
 
-    Raises TrainingStopped then.
+    Writes a checkpoint, if there are any and this Caffe can, and raises TrainingStopped.
     """
 
     def __init__(self, checkpoints: Checkpoints | None) -> None:
@@ -163,7 +163,8 @@ class StopHook(Hook):
         if self._is_stopped() and training.iteration < training.max_iters:
             if self._checkpoints:
                 self._checkpoints.write(training.solver)
-            raise TrainingStopped(training.iteration)
+            raise TrainingStopped(training.iteration,
+                                  self._checkpoints is not None and can_snapshot_to(training.solver))
 
 
 class ProfileHook(Hook):

@@ -90,7 +90,7 @@ def _copy_lines(source: TextIO, lines: deque[str], path: Path, stream: TextIO) -
 
 def _stop(process: subprocess.Popen, stream: TextIO) -> int:
     """Ask the child to stop and wait for it; kill it when asked again or if it takes too long."""
-    print("Stopping after a checkpoint (Ctrl-C again to stop at once) ...", file=stream, flush=True)
+    print("Stopping (Ctrl-C again to stop at once) ...", file=stream, flush=True)
     process.send_signal(signal.SIGTERM)
     try:
         return process.wait(timeout=_PATIENCE)

@@ -216,12 +216,14 @@ def stop_function(solver: Any, is_requested: Callable[[], bool]) -> Callable[[],
     return lambda: solver.stopped_early
 
 
-def snapshot_to(solver: Any, prefix: Path) -> Path | None:
-    """Write weights and solver state to `<prefix>_iter_<n>.*`; returns the state's file, None if this Caffe cannot.
+def can_snapshot_to(solver: Any) -> bool:
+    """Whether this Caffe allows choosing where a solver writes its state."""
+    return hasattr(getattr(solver, "param", None), "snapshot_prefix")
 
-    Other Caffes do not allow choosing the path.
-    """
-    if not hasattr(getattr(solver, "param", None), "snapshot_prefix"):
+
+def snapshot_to(solver: Any, prefix: Path) -> Path | None:
+    """Write weights and solver state to `<prefix>_iter_<n>.*`; returns the state's file, None if this Caffe cannot."""
+    if not can_snapshot_to(solver):
         return None
     prefix.parent.mkdir(parents=True, exist_ok=True)
     before = solver.param.snapshot_prefix

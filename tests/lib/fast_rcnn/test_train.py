@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from golden.detector_cases import generate as pytest_generate_tests  # noqa: F401
 from golden.detector_cases import golden
+from other_caffe import Solver
 
 import caffe
 from fast_rcnn import train
@@ -152,7 +153,7 @@ def test_a_stopped_run_resumes_bit_for_bit(tmp_path, monkeypatch):
     straight = weights(run(tmp_path, "straight", 7)[-1])
     checkpoints = Checkpoints(tmp_path / "checkpoints", "run")
     monkeypatch.setattr("train_test_layers.Numbers.stop_at", 7)      # the 8th pass: in iteration 4
-    with pytest.raises(TrainingStopped, match="after iteration 4"):
+    with pytest.raises(TrainingStopped, match="after iteration 4$"):
         run(tmp_path, "stopped", 7, checkpoints=checkpoints)
     monkeypatch.setattr("train_test_layers.Numbers.stop_at", None)
     paths = run(tmp_path, "stopped", 7, checkpoints=Checkpoints(tmp_path / "checkpoints", "run"), resume=True)
@@ -245,9 +246,17 @@ def test_images_without_usable_rois_are_left_out(monkeypatch, capsys):
 
 def test_sigterm_without_checkpoints_stops_too(tmp_path, monkeypatch):
     monkeypatch.setattr("train_test_layers.Numbers.stop_at", 3)
-    with pytest.raises(TrainingStopped):
+    with pytest.raises(TrainingStopped, match="without a checkpoint") as stopped:
         run(tmp_path, "stopped", 50)
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert not stopped.value.has_checkpoint and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_sigterm_on_another_caffe_leaves_no_checkpoint_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("train_test_layers.Numbers.stop_at", 3)
+    monkeypatch.setattr(caffe, "get_solver", lambda file, make=caffe.get_solver: Solver(make(file)))
+    with pytest.raises(TrainingStopped, match="after iteration 2, without a checkpoint") as stopped:
+        run(tmp_path, "stopped", 50, checkpoints=Checkpoints(tmp_path / "checkpoints", "run"))
+    assert not stopped.value.has_checkpoint and not (tmp_path / "checkpoints").exists()
 
 
 def stopped_run(tmp_path):

@@ -1,6 +1,8 @@
 """What our Caffe offers beyond BVLC's names, with fallbacks for a Caffe that lacks it.
 
-No other module in lib tests what a Caffe has.
+No other module in lib tests what a Caffe has. What any Caffe must have: pycaffe 1.0, ROIPooling, SmoothL1Loss, Python
+layers with `param_str` and `phase`, Input layers, item assignment in NetSpec (for making nets), and `scale_train` of
+dropout_param (for ZF).
 """
 from __future__ import annotations
 

@@ -1,0 +1,161 @@
+"""A program: damages valid inputs of every kind and reports what their readers do not refuse with an error of ours.
+
+  python tests/fuzz/run.py --count 100000 --seed 0
+  python tests/fuzz/run.py --count 20000 --kind xml --kind yaml --out failures
+  python tests/fuzz/run.py --kind xml --again 1234          the input number 1234 alone, with its traceback
+
+Inputs depend on the seed and their number only. Allowed are errors of ours (see utils/errors.py) and inputs that are
+read after all. Reported, with the smallest input of each, are other exceptions, the end of the process, more than 10 s,
+more than 2 GB of memory, and growth. The exit status is 1 if there are any.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import worker
+
+BATCH = 1000                # inputs in a process
+PATIENCE = 60.0             # seconds without progress: the process hangs in C code, which no signal interrupts
+_REPORT = "smallest input {size} bytes: {input}"
+
+
+class Failure(NamedTuple):
+    """An input that was not read as it should be."""
+
+    kind: str
+    error: str
+    where: str
+    message: str
+    size: int
+    path: Path
+
+
+def run_kind(kind: str, seed: int, count: int, out: Path, first: int = 0) -> list[Failure]:
+    """Read `count` inputs of a kind; the failing ones are kept in the folder `out`."""
+    folder = out / kind
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    end = first + count
+    while first < end:
+        first = _run_batch(kind, seed, first, min(BATCH, end - first), folder)
+    shutil.rmtree(folder / "work", ignore_errors=True)
+    return _failures(kind, folder)
+
+
+def _run_batch(kind: str, seed: int, first: int, count: int, folder: Path) -> int:
+    """Run a worker; returns the number of the next input."""
+    (folder / "progress").write_text("none")
+    command = [sys.executable, worker.__file__, kind, str(seed), str(first), str(count), str(folder)]
+    with open(folder / "stderr", "w") as stderr:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr,
+                                   env={**os.environ, "OMP_NUM_THREADS": "1"})
+        hangs = _wait(process, folder / "progress")
+    progress = (folder / "progress").read_text()
+    if progress == "done":
+        return first + count
+    if progress == "none":
+        raise RuntimeError(f"{kind}: the valid inputs cannot be made\n{(folder / 'stderr').read_text()}")
+    number, error = int(progress), "hang" if hangs else f"exit status {process.returncode}"
+    _note_death(kind, seed, number, error, folder)
+    return number + 1
+
+
+def _wait(process: subprocess.Popen, progress: Path) -> bool:
+    """Wait for a worker; returns whether it made no progress and was killed."""
+    seen, since = "", time.monotonic()
+    while process.poll() is None:
+        time.sleep(0.1)
+        now = progress.read_text()
+        if now != seen:
+            seen, since = now, time.monotonic()
+        elif time.monotonic() - since > PATIENCE:
+            process.kill()
+            process.wait()
+            return True
+    return False
+
+
+def _note_death(kind: str, seed: int, number: int, error: str, folder: Path) -> None:
+    """Keep the input at which a worker ended."""
+    from readers import make_target
+    target, valid = make_target(kind, folder / "work")
+    data = worker.make_input(kind, seed, number, valid, target.mutations)
+    name = f"{kind}_{seed}_{number}{target.path.suffix}"
+    (folder / name).write_bytes(data)
+    lines = (folder / "stderr").read_text(errors="replace").splitlines()
+    where = next((line.strip() for line in lines if line.lstrip().startswith("File ")), "")
+    with open(folder / "failures.jsonl", "a") as file:
+        file.write(json.dumps({"number": number, "size": len(data), "input": name, "error": error, "where": where,
+                               "message": " | ".join(lines[-3:])[:300]}) + "\n")
+
+
+def _failures(kind: str, folder: Path) -> list[Failure]:
+    path = folder / "failures.jsonl"
+    records = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [Failure(kind, record["error"], record["where"], record["message"], record["size"],
+                    folder / record["input"]) for record in records]
+
+
+def report(failures: list[Failure]) -> str:
+    """A paragraph for each kind of failure, with its smallest input, the most frequent first."""
+    alike: dict[Any, list[Failure]] = defaultdict(list)
+    for failure in failures:
+        alike[failure.kind, failure.error, failure.where].append(failure)
+    lines = []
+    for (kind, error, where), found in sorted(alike.items(), key=lambda item: -len(item[1])):
+        smallest = min(found, key=lambda failure: failure.size)
+        lines.append(f"{kind}: {error} at {where or 'an unknown place'}, {len(found)} times\n  {smallest.message!r}\n"
+                     f"  {_REPORT.format(size=smallest.size, input=smallest.path)}")
+    return "\n".join(lines)
+
+
+def read_again(kind: str, seed: int, number: int) -> None:
+    """Read one input in this process, without limits."""
+    from readers import make_target
+    with tempfile.TemporaryDirectory() as folder:
+        target, valid = make_target(kind, Path(folder, "work"))
+        os.chdir(target.folder)
+        target.path.write_bytes(worker.make_input(kind, seed, number, valid, target.mutations))
+        target.read()
+
+
+def main() -> int:
+    """Run the program; returns its exit status."""
+    from readers import KINDS
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=10000, help="number of inputs, of all kinds together")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kind", action="append", choices=list(KINDS), help="only this kind; may be repeated")
+    parser.add_argument("--first", type=int, default=0, help="number of the first input of each kind")
+    parser.add_argument("--again", type=int, metavar="NUMBER", help="read one input of --kind, and show its traceback")
+    parser.add_argument("--out", type=Path, help="folder for the failing inputs (default: a new temporary one)")
+    args = parser.parse_args()
+    kinds = args.kind or list(KINDS)
+    if args.again is not None:
+        read_again(kinds[0], args.seed, args.again)
+        return 0
+    out = args.out or Path(tempfile.mkdtemp(prefix="fuzz_"))
+    print(f"seed {args.seed}, inputs in {out}", flush=True)
+    failures: list[Failure] = []
+    for kind in kinds:
+        start, found = time.monotonic(), run_kind(kind, args.seed, args.count // len(kinds), out, args.first)
+        failures += found
+        errors = ", ".join(f"{count} {error}" for error, count in Counter(one.error for one in found).items())
+        print(f"{kind}: {args.count // len(kinds)} inputs, {time.monotonic() - start:.0f} s: {errors or 'nothing'}",
+              flush=True)
+    print(report(failures))
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""A program: reads damaged inputs of one kind in a process with little memory, and records what is no error of ours.
+
+Arguments: kind, seed, number of the first input, number of inputs, folder. In the folder it writes `progress`, the
+number of the current input, `failures.jsonl`, and the failing inputs.
+"""
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import json
+import logging
+import os
+import resource
+import signal
+import sys
+import traceback
+import warnings
+import zlib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "tests" / "fuzz"), str(ROOT / "tools"), str(ROOT / "lib"),
+                str(ROOT / "caffe-fast-rcnn" / "python")]
+
+MEMORY = 2 << 30            # bytes that the inputs may take, together with caches
+GROWTH = 300 << 20          # bytes by which this process may grow after its first inputs
+WARM_UP = 200               # inputs
+SECONDS = 10                # for one input
+
+
+class TooLong(BaseException):
+    """An input takes too long; not to be caught by `except Exception`."""
+
+
+def main(kind: str, seed: int, first: int, count: int, folder: Path) -> None:
+    """Read the inputs, one after the other."""
+    from readers import make_target
+    target, valid = make_target(kind, folder / "work")
+    os.chdir(folder / "work")
+    signal.signal(signal.SIGALRM, _too_long)
+    resource.setrlimit(resource.RLIMIT_AS, (_pages(0) + MEMORY,) * 2)
+    before = None
+    with open(folder / "failures.jsonl", "a") as failures:
+        for number in range(first, first + count):
+            (folder / "progress").write_text(str(number))
+            data = make_input(kind, seed, number, valid, target.mutations)
+            target.path.unlink(missing_ok=True)
+            target.path.write_bytes(data)
+            failure = read(target)
+            if failure:
+                name = f"{kind}_{seed}_{number}{target.suffix or target.path.suffix}"
+                (folder / name).write_bytes(data)
+                failures.write(json.dumps({"number": number, "size": len(data), "input": name, **failure}) + "\n")
+                failures.flush()
+            if number == first + WARM_UP:
+                before = _usage()
+        growth = _grown(before)
+        if growth:
+            failures.write(json.dumps({"number": first + count - 1, "size": 0, "input": "", **growth}) + "\n")
+    (folder / "progress").write_text("done")
+
+
+def make_input(kind: str, seed: int, number: int, valid, mutations) -> bytes:
+    """Input `number` of a kind: depends on seed and number only."""
+    import numpy as np
+    from mutations import damaged, pick
+    rng = np.random.default_rng([seed, zlib.crc32(kind.encode()), number])
+    return damaged(pick(rng, valid), mutations, rng)
+
+
+def read(target) -> dict[str, str] | None:
+    """What went wrong, if it is no error of ours."""
+    from utils.errors import is_user_error
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    try:
+        with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            target.read()
+        return None
+    except BaseException as error:      # noqa: BLE001
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        if isinstance(error, Exception) and is_user_error(error):
+            return None
+        return {"error": type(error).__name__, "where": _where(error), "message": str(error)[:300]}
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _where(error: BaseException) -> str:
+    """The innermost line of the project that was running."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if str(ROOT) in frame.filename and "/tests/fuzz/" not in frame.filename]
+    frame = (ours or frames)[-1]
+    return f"{frame.filename.removeprefix(str(ROOT) + '/')}:{frame.lineno} in {frame.name}"
+
+
+def _too_long(number, frame):
+    raise TooLong(f"more than {SECONDS} s")
+
+
+def _pages(column: int) -> int:
+    """Bytes of the address space (column 0) or in memory (1)."""
+    return int(Path("/proc/self/statm").read_text().split()[column]) * resource.getpagesize()
+
+
+def _usage() -> tuple[int, int]:
+    return _pages(1), len(os.listdir("/proc/self/fd"))
+
+
+def _grown(before: tuple[int, int] | None) -> dict[str, str] | None:
+    if before is None:
+        return None
+    memory, files = (now - then for now, then in zip(_usage(), before, strict=True))
+    if memory > GROWTH or files > 20:
+        return {"error": "growth", "where": "", "message": f"{memory >> 20} MB and {files} open files more"}
+    return None
+
+
+if __name__ == "__main__":
+    faulthandler.enable()
+    logging.disable(logging.CRITICAL)
+    main(sys.argv[1], *map(int, sys.argv[2:5]), Path(sys.argv[5]))

@@ -53,7 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if status:
         return status
     output = Path(args.output)
-    show(output, sorted(output.glob("logs/*.jsonl")), sample_pictures(data, args.pictures), _device(args))
+    status = show(output, sorted(output.glob("logs/*.jsonl")), sample_pictures(data, args.pictures), _device(args))
+    if status:
+        return status
     print(f"The whole demo took {time.monotonic() - start:.0f} s", flush=True)
     return 0
 
@@ -75,18 +77,21 @@ def sample_pictures(data: Path, count: int) -> list[Path]:
     return [data / "JPEGImages" / f"{name}.jpg" for name in names]
 
 
-def show(run: Path, logs: Sequence[Path], photographs: Sequence[Path], device: Sequence[str]) -> None:
-    """Draw detections on photographs, combined on one sheet, and the loss curves."""
+def show(run: Path, logs: Sequence[Path], photographs: Sequence[Path], device: Sequence[str]) -> int:
+    """Draw detections on photographs, combined on one sheet, and the loss curves; returns the demo's exit status."""
     import demo
 
     from utils.draw import montage, plot_losses, write_image
     from utils.images import read_image
     folder = run / "pictures"
-    demo.main(["--run", str(run), "--output", str(folder), *device, *map(str, photographs)])
+    status = demo.main(["--run", str(run), *device, *map(str, photographs)])
+    if status:
+        return status
     sheet = folder / "all.png"
     write_image(sheet, montage([read_image(str(folder / f"{path.stem}.png")) for path in photographs]))
     plot_losses(logs, run / "losses.png")
     print(f"Detections: {sheet}\nLoss curves: {run / 'losses.png'}", flush=True)
+    return 0
 
 
 if __name__ == "__main__":

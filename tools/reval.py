@@ -37,15 +37,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     apply_cfg(args)
     path = existing_file(str(Path(args.output_dir, "detections.npz")), "DIR", "tools/test_net.py writes it")
     from commands.data_set import load_imdb, print_report
-    from fast_rcnn.test import apply_nms, load_detections
-    imdb = load_imdb(args.imdb)
+    from fast_rcnn.test import apply_nms, evaluate_by_name, load_detections, stored_classes
     try:
-        detections = load_detections(path, imdb.image_index, imdb.classes)
+        classes = stored_classes(path)
+    except ValueError as error:
+        load_imdb(args.imdb)        # whatever is wrong with the data set comes first
+        raise UserError(str(error)) from None
+    imdb = load_imdb(args.imdb, classes)
+    try:
+        detections = load_detections(path, imdb.image_index, classes)
     except ValueError as error:
         raise UserError(str(error)) from None
     if args.nms:
         detections = apply_nms(detections, cfg.TEST.NMS)
-    print_report(imdb.evaluate_detections(detections, args.output_dir))
+    print_report(evaluate_by_name(imdb, detections, classes, args.output_dir))
     return 0
 
 

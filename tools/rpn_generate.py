@@ -20,7 +20,7 @@ from commands.options import (
     use_device,
     writable_folder,
 )
-from fast_rcnn.config import cfg, get_output_dir
+from fast_rcnn.config import get_output_dir
 from utils.errors import UserError
 
 EXAMPLES = """\
@@ -51,10 +51,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     existing_file(args.prototxt, "--def")
     existing_file(args.net, "--net")
-    cfg.TEST.RPN_PRE_NMS_TOP_N, cfg.TEST.RPN_POST_NMS_TOP_N = -1, 2000    # unless the user sets others
-    apply_cfg(args)
     from commands.data_set import check_images, load_imdb
-    from commands.detector import load_rpn
+    from commands.detector import load_rpn, record_beside
+    record = record_beside(args)
+    many = {"TEST.RPN_PRE_NMS_TOP_N": -1, "TEST.RPN_POST_NMS_TOP_N": 2000}      # unless the user sets others
+    apply_cfg(args, {**(record.settings if record else {}), **many})
     from rpn.generate import imdb_proposals, save_proposals
     from utils import parallel
     imdb = load_imdb(args.imdb)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import _init_paths  # noqa: F401
-from commands.detector import add_detector_options, find_detector
+from commands.detector import add_detector_options, class_names, find_detector
 from commands.options import (
     add_cfg_options,
     add_device_options,
@@ -57,20 +57,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; returns its exit status."""
     args = parser().parse_args(argv)
     files = find_detector(args)
-    apply_cfg(args)
+    apply_cfg(args, files.settings)
     from commands.data_set import check_images, load_imdb, print_report, use_proposals
+    from datasets.source import NothingToEvaluateError
     from fast_rcnn.test import test_net
-    imdb = load_imdb(args.imdb)
+    classes = class_names(files, args.classes)
+    imdb = load_imdb(args.imdb, classes)
+    if classes is None:
+        print(f"Note: the class names of the net are unknown, so they are the data set's, in its order: "
+              f"{', '.join(imdb.classes[1:])}", flush=True)
     output = writable_folder(args.output or _default_output(args, imdb, files.weights), "--output")
     use_device(choose_device(args))
-    net = files.load(imdb.num_classes)
+    net = files.load(*((imdb.num_classes,) if classes is None else (len(classes), "the detector")))
     if not cfg.TEST.HAS_RPN:
         use_proposals(imdb, cfg.TEST.PROPOSAL_METHOD, args.proposals)
     check_images(imdb, "--imdb", args.imdb, output / "decoded_images.json")
     print(f"Testing {files.weights} on {imdb.num_images} images of {imdb.name}", flush=True)
-    result = test_net(net, imdb, args.num_dets, args.thresh, args.vis, output,
-                      output / "profile" / "test" if args.profile else None)
-    print_report(result)
+    try:
+        print_report(test_net(net, imdb, args.num_dets, args.thresh, args.vis, output,
+                              output / "profile" / "test" if args.profile else None, classes=classes))
+    except NothingToEvaluateError as error:
+        print(error, flush=True)
     print(f"Results: {output}", flush=True)
     return 0
 

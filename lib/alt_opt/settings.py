@@ -13,7 +13,8 @@ import yaml
 
 from alt_opt.plan import STEPS
 from fast_rcnn.cfg_checks import check_cfg
-from fast_rcnn.config import Changes, Config, Settings, check_one_scale, make_settings, plain
+from fast_rcnn.config import Changes, Config, check_one_scale, make_settings, plain
+from fast_rcnn.detector_record import detector_settings as detector_settings
 from utils.files import atomic_path
 
 # Values of the blog post and of py-faster-rcnn that differ from the defaults of cfg
@@ -32,7 +33,6 @@ _FIXED: dict[str, Changes] = {
     "fast_rcnn": {"TRAIN.HAS_RPN": False, "TRAIN.PROPOSAL_METHOD": "rpn"},
 }
 _SEED_OFFSET = {"rpn": 0, "proposals": 0, "fast_rcnn": 500}
-_OF_THE_DETECTOR = ("PIXEL_MEANS", "PIXEL_STDS", "PRECISION", "IMPORTS", "IMPORTS_DIR")
 
 
 def step_settings(changes: Changes, ohem: bool, seed: int | None) -> dict[str, Config]:
@@ -59,11 +59,6 @@ def stage_settings(kind: str, stage: int, ohem: bool, changes: Changes, seed: in
     else:
         check_cfg(settings)
     return settings
-
-
-def detector_settings(settings: Config) -> Settings:
-    """Settings for using the finished detector, from those of a training step."""
-    return plain({"TEST": {**settings.TEST, "HAS_RPN": True}, **{key: settings[key] for key in _OF_THE_DETECTOR}})
 
 
 def write_settings(path: str | os.PathLike, settings: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ problems of several files into one error.
 """
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from caffe.proto.caffe_pb2 import TEST, TRAIN, LayerParameter
 from checks.net_file import NetFile
 from utils.errors import CheckError, raise_all
 from utils.names import BOX_BLOBS, READONLY, ROI_BLOBS, RPN_BLOBS
-from utils.other_caffe import Net
+from utils.other_caffe import Net, blob_shape
 
 NO_OHEM = "--no_ohem (of train_net.py: --set TRAIN.USE_OHEM False)"
 _TEST_NETS = "Detectors are tested with faster_rcnn_test.pt or test.pt, proposals made with rpn_test.pt"
@@ -58,6 +59,24 @@ def check_outputs(net: Net, path: str | os.PathLike, *wanted: str) -> None:
     if missing:
         raise CheckError(f"{path}: has no output {' and no '.join(missing)}; it has {', '.join(net.outputs) or 'none'}."
                          f" {_TEST_NETS}")
+
+
+def check_widths(net: Net, path: str | os.PathLike, num_classes: int, of: str, *outputs: str) -> list[str]:
+    """Outputs of a test net whose columns do not match the classes, whatever the layers before them are called.
+
+    outputs  'cls_prob' or 'cls_score', one column per class; 'bbox_pred', four per class, or eight (background, object)
+             for boxes that the classes share
+    of       what has `num_classes` classes
+    """
+    problems = []
+    for name in [name for name in outputs if name in net.blobs]:
+        columns = math.prod(blob_shape(net.blobs[name])[1:])
+        wanted = [4 * num_classes, 8] if name == "bbox_pred" else [num_classes]
+        if columns not in wanted:
+            more = ", or 8 for boxes that they share" if name == "bbox_pred" else ""
+            problems.append(f"{path}: its output {name} has {columns} columns, expected {wanted[0]}{more}: {of} has "
+                            f"{num_classes} classes with the background")
+    return problems
 
 
 def check_frozen(path: str | os.PathLike, part: str, stage: int) -> list[str]:

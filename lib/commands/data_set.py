@@ -12,20 +12,33 @@ if TYPE_CHECKING:       # imported on use, so that --help is fast
     from datasets.imdb import imdb as Imdb
 
 
-def find_imdb(name: str, option: str = "--imdb") -> Imdb:
-    """The data set with this name or path, given by `option`. Raises UserError that says how to get it."""
+def find_imdb(name: str, option: str = "--imdb", classes: Sequence[str] | None = None) -> Imdb:
+    """The data set with this name or path, given by `option`; its objects are matched to the names `classes`, if any.
+
+    Raises UserError that says how to get it.
+    """
     from datasets.factory import DatasetError, get_imdb
     try:
-        return get_imdb(name)
+        return get_imdb(name, classes)
     except (DatasetError, FileNotFoundError) as error:
         raise UserError(f"{option} {name}: {error}") from None
 
 
-def load_imdb(name: str) -> Imdb:
-    """`find_imdb`, and print a summary of the data set."""
-    imdb = find_imdb(name)
+def load_imdb(name: str, classes: Sequence[str] | None = None) -> Imdb:
+    """`find_imdb`, and print a summary of the data set. Raises UserError also if it has no object of the classes."""
+    imdb = find_imdb(name, classes=classes)
     print(imdb.summary(), flush=True)
+    if classes:
+        check_has_classes(imdb, "--imdb", name, classes)
     return imdb
+
+
+def check_has_classes(imdb: Imdb, option: str, name: str, classes: Sequence[str]) -> None:
+    """Raise UserError if a data set has annotated objects, but none of a class that the detector has."""
+    others = imdb.other_classes(classes)
+    if others:
+        raise UserError(f"{option} {name}: none of its objects has a class of the detector, which has "
+                        f"{', '.join(classes[1:])}; they are {', '.join(others)}")
 
 
 def find_inputs(imdb: str, weights: Path | None, test_imdb: str | None = None) -> tuple[Imdb, Imdb | None]:
@@ -39,8 +52,9 @@ def find_inputs(imdb: str, weights: Path | None, test_imdb: str | None = None) -
     if test_imdb:
         options.setdefault(test_imdb, "--test_imdb")
     for name, option in options.items():
+        trained = found.get(imdb)       # whose class names the detector will have
         try:
-            found[name] = find_imdb(name, option)
+            found[name] = find_imdb(name, option, trained.classes if trained else None)
         except UserError as error:
             problems.append(str(error))
     if weights and not weights.is_file():

@@ -9,86 +9,159 @@ from pathlib import Path
 
 from caffe.proto.caffe_pb2 import TEST
 from checks.net_file import NetFile
-from checks.nets import check_for_tests, check_outputs, check_test_net
+from checks.nets import check_for_tests, check_outputs, check_test_net, check_widths
 from commands.options import existing_file
-from fast_rcnn.config import cfg, check_one_scale
+from fast_rcnn.config import Changes, cfg, check_one_scale
+from fast_rcnn.detector_record import (
+    RUN_RECORD,
+    RUN_SETTINGS,
+    DetectorRecord,
+    defaults_in_use,
+    find_record,
+    run_record,
+)
+from fast_rcnn.net_settings import bind_settings
 from utils.errors import UserError, raise_all
-from utils.files import read_record
 from utils.other_caffe import Net, free_intermediates
 from utils.weights import load_all_weights
 
 
 @dataclass
 class DetectorFiles:
-    """The files of a detector: test net, weights, settings (None: defaults), class names (None: unknown)."""
+    """The files of a detector: test net, weights, and what is known of it (None: nothing)."""
 
     net: str
     weights: str
-    cfg: str | None = None
-    classes: Sequence[str] | None = None
+    record: DetectorRecord | None = None
+
+    @property
+    def settings(self) -> Changes:
+        """Its settings, as changes of the defaults."""
+        return self.record.settings if self.record else {}
+
+    @property
+    def classes(self) -> Sequence[str] | None:
+        """Its class names, background first; None if they are unknown."""
+        return self.record.classes if self.record else None
 
     def load(self, num_classes: int, of: str = "the data set", hint: str = "") -> Net:
-        """Load the net, after checking it against the number of classes of `of`.
+        """Load the net, after checking it against the number of classes of `of`. The settings of cfg stay with it.
 
         `hint` is appended to the message if a check fails. Raises CheckError, ConfigError, or what caffe raises for
         bad files.
         """
         import caffe
-        raise_all([*check_test_net(self.net, num_classes, of=of), *self._rpn_problems()], hint)
+        from fast_rcnn.test import DetectionSettings
+        raise_all([*check_test_net(self.net, num_classes, of=of), *self._anchor_problems(), *self._rpn_problems()],
+                  hint)
         if cfg.TEST.HAS_RPN:
             check_one_scale(cfg.TEST.SCALES)
         net = caffe.Net(self.net, caffe.TEST)
         load_all_weights(net, self.weights, self.net)
-        check_outputs(net, self.net, *([] if cfg.TEST.SVM else ["cls_prob"]),
-                             *(["bbox_pred"] if cfg.TEST.BBOX_REG else []))
+        scores = "cls_score" if cfg.TEST.SVM else "cls_prob"
+        boxes = ["bbox_pred"] if cfg.TEST.BBOX_REG else []
+        check_outputs(net, self.net, *([] if cfg.TEST.SVM else [scores]), *boxes)
+        raise_all(check_widths(net, self.net, num_classes, of, scores, *boxes), hint)
+        bind_settings(net, DetectionSettings.from_cfg(cfg))
         return free_intermediates(net, keep=["rois", "cls_score"])       # read by im_detect
+
+    def _anchor_problems(self) -> Iterator[str]:
+        """The anchors of the test net must be those that were trained, not only as many."""
+        file, trained = NetFile(self.net, TEST), self.record and self.record.anchors
+        for layer, layout in [] if file.param_problems or not trained else file.anchor_layouts():
+            if layout != trained:
+                yield file.problem(layer, f"feat_stride, scales and ratios are {layout}, those of the trained net "
+                                          f"{trained}, says {self.record and self.record.source}")
 
     def _rpn_problems(self) -> Iterator[str]:
         has_rpn = bool(NetFile(self.net, TEST).proposal_layers())
-        if has_rpn != cfg.TEST.HAS_RPN:
-            yield (f"{self.net}: {'makes its own proposals' if has_rpn else 'has no RPN'}, but TEST.HAS_RPN is "
-                   f"{cfg.TEST.HAS_RPN}; add --set TEST.HAS_RPN {has_rpn}")
+        if has_rpn and not cfg.TEST.HAS_RPN:
+            yield (f"{self.net}: makes its own proposals, but TEST.HAS_RPN is False: the settings of this detector are "
+                   f"missing, and so are the sizes and means of its images. Give those it was trained with, --cfg FILE "
+                   f"({RUN_SETTINGS} in the folder of its run). Only if it was trained with {_inputs()}, "
+                   f"add --set TEST.HAS_RPN True")
+        elif cfg.TEST.HAS_RPN and not has_rpn:
+            yield f"{self.net}: has no RPN, but TEST.HAS_RPN is True; add --set TEST.HAS_RPN False"
 
 
 def add_detector_options(parser: argparse.ArgumentParser) -> None:
-    """--run, or --def and --net."""
+    """--run, or --def and --net; --classes."""
     parser.add_argument("--run", metavar="DIR", help="output folder of tools/train_faster_rcnn_alt_opt.py: its "
                                                      "detector with its settings; instead of --def and --net")
     parser.add_argument("--def", dest="prototxt", metavar="FILE", help="prototxt of the test net")
-    parser.add_argument("--net", metavar="FILE", help="caffemodel")
+    parser.add_argument("--net", metavar="FILE", help="caffemodel; its settings and class names are taken from the "
+                                                      f"<caffemodel>.detector.json, {RUN_RECORD} or {RUN_SETTINGS} "
+                                                      "beside it, if there is one")
+    parser.add_argument("--classes", nargs="+", metavar="NAME",
+                        help="class names of the net without the background, if they are not known")
 
 
 def find_detector(args: argparse.Namespace) -> DetectorFiles:
-    """The detector named by the options; sets args.cfg to its settings unless the user gave others.
+    """The detector named by the options, with its settings and class names as far as they are known.
 
-    Raises UserError that says what is missing.
+    Prints where these come from unless the user gave --run. Raises UserError that says what is missing.
     """
     if args.run:
         return _of_run(args)
     if not (args.prototxt and args.net):
         raise UserError("which detector? Give --run DIR, or --def FILE and --net FILE")
-    return DetectorFiles(existing_file(args.prototxt, "--def"), existing_file(args.net, "--net"), args.cfg)
+    net, weights = existing_file(args.prototxt, "--def"), existing_file(args.net, "--net")
+    return DetectorFiles(net, weights, record_beside(args))
+
+
+def record_beside(args: argparse.Namespace) -> DetectorRecord | None:
+    """The record beside --net or --def. Prints its path; if there is none, and no --cfg, which settings are used."""
+    record = find_record(args.net, args.prototxt)
+    if record:
+        print(f"Settings{' and class names' if record.classes else ''} of the net: {record.source}", flush=True)
+    elif not args.cfg:
+        print(f"Note: nothing beside {args.net} says with which settings it was trained; unless --set says otherwise, "
+              f"they are {_inputs()}. Give others by --cfg FILE", flush=True)
+    return record
+
+
+def _inputs() -> str:
+    return ", ".join(defaults_in_use(cfg))
 
 
 def _of_run(args: argparse.Namespace) -> DetectorFiles:
-    note = Path(args.run, "detector.json")
+    note = Path(args.run, RUN_RECORD)
     if not note.is_file():
         raise UserError(f"--run {args.run}: has no finished detector ({note.name}); finish the run with --resume")
-    parts = read_record(note, "the command that trained it, with --resume, writes it anew",
-                        cfg=str, net=str, model=str, classes=list)
-    args.cfg = args.cfg or str(note.parent / parts["cfg"])
-    return DetectorFiles(args.prototxt or str(note.parent / parts["net"]),
-                         args.net or str(note.parent / parts["model"]), args.cfg, parts["classes"])
+    record = run_record(note.parent)
+    return DetectorFiles(args.prototxt or str(record.net), args.net or str(record.model), record)
+
+
+def class_names(files: DetectorFiles, given: Sequence[str] | None) -> Sequence[str] | None:
+    """Names of a detector's classes, background first: those it was trained with, else the `given` ones, if any.
+
+    Given names of the same classes in another order are taken in the detector's; other names rename them, which is
+    printed. Raises UserError for another number of names.
+    """
+    names = ["__background__", *given] if given else None
+    known = files.classes
+    if not known or not names:
+        return known or names
+    if len(names) != len(known):
+        raise UserError(f"--classes: has {len(names)} classes with the background, the detector has {len(known)}: "
+                        f"{', '.join(known[1:])}")
+    if set(names) == set(known):
+        return known
+    pairs = ", ".join(f"{old} -> {new}" for old, new in zip(known[1:], names[1:], strict=True))
+    print(f"Classes renamed by --classes: {pairs}", flush=True)
+    return names
 
 
 def load_rpn(net_file: str | os.PathLike, weights: str | os.PathLike) -> Net:
-    """Load a region proposal net for `im_proposals`.
+    """Load a region proposal net for `im_proposals`. The settings of cfg stay with it.
 
     Raises CheckError if it is a training net, or lacks outputs or weights.
     """
     import caffe
+    from rpn.generate import GenerationSettings
     check_for_tests(net_file)
     net = caffe.Net(os.fspath(net_file), caffe.TEST)
     load_all_weights(net, weights, net_file)
     check_outputs(net, net_file, "rois", "scores")
+    bind_settings(net, GenerationSettings.from_cfg(cfg))
     return free_intermediates(net)

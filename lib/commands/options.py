@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from fast_rcnn.cfg_checks import check_cfg
-from fast_rcnn.config import cfg, cfg_from_file, cfg_from_list
+from fast_rcnn.config import Changes, cfg, cfg_from_file, cfg_from_list, change_cfg
 from utils import parallel
 from utils.errors import UserError, is_user_error, message_of
 from utils.user_modules import import_modules
@@ -95,8 +95,9 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
                         help="settings, such as TRAIN.SCALES '(400,)' TRAIN.MAX_SIZE 600; they override --cfg")
 
 
-def apply_cfg(args: argparse.Namespace) -> None:
-    """Apply --cfg, then --set, to cfg; check it, and import the user modules that it names."""
+def apply_cfg(args: argparse.Namespace, beneath: Changes | None = None) -> None:
+    """Apply the changes `beneath`, then --cfg, then --set, to cfg; check it, and import the user modules it names."""
+    change_cfg(beneath or {})
     if args.cfg:
         cfg_from_file(existing_file(args.cfg, "--cfg"))
     cfg_from_list(args.set_cfgs)

@@ -18,7 +18,7 @@ from datasets.lazy_roidb import objects_roidb
 from datasets.problems import LEFT_OUT, Problem, report
 from datasets.records import Record, Records
 from datasets.roidb import Entry
-from datasets.source import DatasetError, Source, SourceImage
+from datasets.source import DatasetError, NothingToEvaluateError, Source, SourceImage
 from utils.ragged import Ragged
 from utils.timer import with_progress
 
@@ -75,6 +75,16 @@ class AnnotatedImages(imdb):
             self.problems.append(Problem(self.source.split, f"{count} names of images are listed twice", "used once"))
         return list(images.values())
 
+    def use_classes(self, names: Sequence[str]) -> None:
+        self.classes, self.problems = with_background(names), []
+        self._load()
+
+    def other_classes(self, names: Sequence[str]) -> list[str]:
+        found = {name for label, name in enumerate(self.classes) if label and self._records.count_of(label)}
+        if found.intersection(names):
+            return []
+        return sorted(found.union(problem.label for problem in self.problems if problem.label))
+
     def leave_out(self, files: Collection[str]) -> None:
         broken = {name: os.path.basename(file) for name, file in self.source.images if file and file in files}
         if broken:
@@ -126,8 +136,9 @@ class AnnotatedImages(imdb):
                       for name, boxes in list(zip(self.classes, all_boxes, strict=True))[1:]}
         self.write_detections(detections, output_dir)
         if not self.source.annotated:
-            raise DatasetError(f"{self.name}: no {self.source.noun} in {self.source.annotations_in}, so there is "
-                               f"nothing to evaluate against; the detections are in {output_dir}")
+            raise NothingToEvaluateError(
+                f"{self.name}: no {self.source.noun} in {self.source.annotations_in}, so there is "
+                f"nothing to evaluate against; the detections are in {output_dir}")
         objects = {name: self.objects_of_class(name) for name in detections}
         return evaluate(detections, objects, use_07_metric=self.use_07_metric)
 

@@ -53,7 +53,10 @@ def _make(found: Source | str, classes: Sequence[str] | None) -> imdb:
     if isinstance(found, Source):
         return AnnotatedImages(found, classes)
     if found in registered:
-        return registered[found]()
+        made = registered[found]()
+        if classes is not None:
+            made.use_classes(classes)
+        return made
     _, year, image_set = found.split("_", 2)
     return pascal_voc(image_set, year, classes=classes)
 

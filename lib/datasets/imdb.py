@@ -92,6 +92,17 @@ class imdb:
             raise ValueError(f"{self.name} has no proposals {method!r}: choose one of {', '.join(known)}")
         return handler
 
+    def use_classes(self, names: Sequence[str]) -> None:
+        """Match the annotated objects to these names, background first, instead of its own classes.
+
+        A data set that cannot do that keeps its own classes.
+        """
+
+    def other_classes(self, names: Sequence[str]) -> list[str]:
+        """The classes of the annotated objects if none of them is in `names`; [] if one is, or there are no objects."""
+        known = {name.lower() for name in names}
+        return [] if any(name.lower() in known for name in self.classes[1:]) else sorted(self.classes[1:])
+
     def image_path_at(self, i: int) -> str:
         """File of image i."""
         raise NotImplementedError

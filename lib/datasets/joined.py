@@ -38,6 +38,16 @@ class JoinedImdb(imdb):
         self.image_index = names
         self._paths = [part.image_path_at(i) for part in parts for i in range(part.num_images)]
 
+    def use_classes(self, names: Sequence[str]) -> None:
+        for part in self.parts:
+            part.use_classes(names)
+        self.classes = self.parts[0].classes
+        self._load()
+
+    def other_classes(self, names: Sequence[str]) -> list[str]:
+        found = [part.other_classes(names) for part in self.parts]
+        return sorted({name for names in found for name in names}) if all(found) else []
+
     def image_path_at(self, i: int) -> str:
         return self._paths[i % len(self._paths)]
 

@@ -16,6 +16,10 @@ class DatasetError(UserError, ValueError):
     """A data set is missing or not as expected."""
 
 
+class NothingToEvaluateError(DatasetError):
+    """A data set has no annotations; its detections are written."""
+
+
 class AnnotationError(UserError, ValueError):
     """An annotation file is missing or not as expected; the message names the file."""
 

@@ -239,6 +239,16 @@ def pair_changes(pairs: Sequence[Any]) -> Changes:
     return _checked((key, _parse(key, value)) for key, value in zip(pairs[::2], pairs[1::2], strict=True))
 
 
+def checked_changes(settings: Mapping[str, Any]) -> Changes:
+    """The changes in a tree of settings with any subset of the keys. Raises ConfigError that lists all problems."""
+    return _checked(flatten(settings))
+
+
+def change_cfg(changes: Changes) -> None:
+    """Update `cfg` by checked changes, such as those of `file_changes`."""
+    _assign(cfg, changes)
+
+
 def get_output_dir(imdb: Named | str, net: Named | str | None = None) -> str:
     """Folder output/<EXP_DIR>/<data set>[/<net>] of the project, created if missing.
 

@@ -2,20 +2,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from datasets.class_names import ClassNames
+from datasets.evaluation import Evaluation
 from datasets.imdb import imdb as Imdb
 from fast_rcnn.bbox_transform import bbox_transform_inv, clip_boxes
 from fast_rcnn.config import Config, cfg, check_one_scale, get_output_dir
-from fast_rcnn.nms_wrapper import nms
+from fast_rcnn.net_settings import settings_of
+from fast_rcnn.nms_wrapper import nms, nms_gpu, nms_on
 from roi_data_layer.pyramids import Pyramid, pyramids_ahead
 from utils.blob import as_rows
 from utils.draw import draw_detections, write_image
+from utils.errors import CheckError, NotFiniteError
 from utils.images import ImageSettings, prepare_pyramid, read_image
 from utils.npz import read_npz, texts, write_npz
 from utils.other_caffe import Net, span
@@ -34,15 +39,16 @@ class DetectionSettings:
     has_rpn: bool
     svm: bool
     bbox_reg: bool
-    nms: float
+    nms: float = field(compare=False)                           # after the net: see `settings_of`
     dedup_boxes: float
+    nms_gpu: int | None = field(default=None, compare=False)    # on which NMS runs; None: on the CPU
 
     @classmethod
     def from_cfg(cls, settings: Config) -> DetectionSettings:
         """The settings in a cfg tree."""
         test = settings.TEST
         return cls(ImageSettings.from_cfg(settings, "TEST"), test.HAS_RPN, test.SVM, test.BBOX_REG, test.NMS,
-                   settings.DEDUP_BOXES)
+                   settings.DEDUP_BOXES, nms_gpu(settings))
 
 
 def im_detect(net: Net, im: np.ndarray, boxes: np.ndarray | None = None,
@@ -50,13 +56,15 @@ def im_detect(net: Net, im: np.ndarray, boxes: np.ndarray | None = None,
     """Class scores and boxes of the objects that a net detects in an image.
 
     net       a test net with inputs `data` and `im_info` (with `has_rpn`) or `rois`, and the outputs `cls_prob` (with
-              `svm` a blob `cls_score`) and, with `bbox_reg`, `bbox_pred`
+              `svm` a blob `cls_score`) and, with `bbox_reg`, `bbox_pred`: four columns per class, or eight (background,
+              object) for boxes that all classes share
     im        (height, width, 3) BGR
     boxes     (R, 4) proposals in image pixels; None with `has_rpn`
-    settings  default: those of cfg
+    settings  default: those bound to the net (see `net_settings`), else those of cfg
     returns   scores (R, K), boxes (R, 4K) in image pixels; class 0 is the background
+    Raises NotFiniteError if the net's outputs are NaN or infinite, CheckError if their widths differ from the above.
     """
-    settings = settings or DetectionSettings.from_cfg(cfg)
+    settings = settings or settings_of(net, DetectionSettings.from_cfg(cfg))
     return _detect(net, Pyramid(*prepare_pyramid(im, settings.images), im.shape[:2]), boxes, settings)
 
 
@@ -72,12 +80,30 @@ def _detect(net: Net, image: Pyramid, boxes: np.ndarray | None,
         outputs = _forward(net, {**blobs, "rois": blobs["rois"][first]})
         rois = np.asarray(boxes)[first]
     scores = net.blobs["cls_score"].data if settings.svm else outputs["cls_prob"]
-    scores = as_rows(scores)
+    scores = _finite(as_rows(scores), "cls_score" if settings.svm else "cls_prob")
     if settings.bbox_reg:
-        pred_boxes = clip_boxes(bbox_transform_inv(rois, as_rows(outputs["bbox_pred"])), image.file_size)
+        deltas = _of_each_class(_finite(as_rows(outputs["bbox_pred"]), "bbox_pred"), scores.shape[1])
+        pred_boxes = clip_boxes(bbox_transform_inv(rois, deltas), image.file_size)
     else:
         pred_boxes = np.tile(rois, (1, scores.shape[1]))
     return scores[copies].copy(), pred_boxes[copies]
+
+
+def _finite(values: np.ndarray, name: str) -> np.ndarray:
+    if not np.isfinite(values).all():
+        raise NotFiniteError(f"the net's output {name} is NaN or infinite: its weights are bad, or PIXEL_MEANS and "
+                             "PIXEL_STDS are not those it was trained with")
+    return values
+
+
+def _of_each_class(deltas: np.ndarray, num_classes: int) -> np.ndarray:
+    """Deltas (R, 4K); those for any object, the last four of eight columns, are repeated for each class."""
+    if deltas.shape[1] == 4 * num_classes:
+        return deltas
+    if deltas.shape[1] == 8:
+        return np.tile(deltas[:, 4:], (1, num_classes))
+    raise CheckError(f"bbox_pred has {deltas.shape[1]} columns, expected {4 * num_classes}, 4 for each of "
+                     f"{num_classes} classes, or 8 for boxes that they share")
 
 
 def find_duplicates(rois: np.ndarray, factor: float) -> tuple[np.ndarray, np.ndarray]:
@@ -128,22 +154,24 @@ def _forward(net: Net, blobs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def detections_per_class(scores: np.ndarray, boxes: np.ndarray, num_classes: int, thresh: float,
-                         nms_thresh: float, max_per_image: int) -> list[np.ndarray]:
+                         nms_thresh: float, max_per_image: int,
+                         suppress: Callable[[np.ndarray, float], list[int]] = nms) -> list[np.ndarray]:
     """The final detections of one image.
 
     For each class but the background, boxes that score above `thresh` go through NMS. If more than max_per_image
     (0: no limit) are left over all classes, those below the max_per_image-th best score are dropped; ties with it
     are kept.
 
-    scores   (R, K)
-    boxes    (R, 4K)
-    returns  for each class (n, 5) float32 x1, y1, x2, y2, score, by descending score; class 0 has none
+    scores    (R, K)
+    boxes     (R, 4K)
+    suppress  the function for NMS; default: on the device that cfg chooses
+    returns   for each class (n, 5) float32 x1, y1, x2, y2, score, by descending score; class 0 has none
     """
     detections = [np.zeros((0, 5), np.float32)]
     for label in range(1, num_classes):
         good = np.flatnonzero(scores[:, label] > thresh)
         dets = np.column_stack([boxes[good, 4 * label:4 * label + 4], scores[good, label]]).astype(np.float32)
-        detections.append(dets[nms(dets, nms_thresh)])
+        detections.append(dets[suppress(dets, nms_thresh)])
     found = np.concatenate([dets[:, 4] for dets in detections])
     if 0 < max_per_image < len(found):
         cut = np.sort(found)[-max_per_image]
@@ -159,17 +187,19 @@ def apply_nms(all_boxes: Sequence[Sequence[np.ndarray]], thresh: float) -> Detec
 
 def test_net(net: Net, imdb: Imdb, max_per_image: int = 100, thresh: float = 0.05, vis: bool = False,
              output_dir: str | os.PathLike | None = None, profile: Path | None = None,
-             settings: DetectionSettings | None = None) -> Any:
+             settings: DetectionSettings | None = None, classes: Sequence[str] | None = None) -> Any:
     """Detect in all images of a data set, store the detections, and evaluate them.
 
     Writes output_dir/detections.npz (see `save_detections`) and, with `vis`, a picture of each image's detections to
-    output_dir/vis. output_dir defaults to get_output_dir(imdb, net), settings to those of cfg. max_per_image and thresh
-    are those of `detections_per_class`; profile: see `profiled`.
-    Returns what imdb.evaluate_detections(detections, output_dir) returns.
+    output_dir/vis. output_dir defaults to get_output_dir(imdb, net), settings to those bound to the net or of cfg, classes, the
+    names of the net's classes with the background, to the data set's. max_per_image and thresh are those of
+    `detections_per_class`; profile: see `profiled`.
+    Returns what `evaluate_by_name` returns.
     """
+    classes = tuple(classes or imdb.classes)
     output_dir = output_dir or get_output_dir(imdb, net)
-    all_boxes: Detections = [[] for _ in range(imdb.num_classes)]
-    settings = settings or DetectionSettings.from_cfg(cfg)
+    all_boxes: Detections = [[] for _ in classes]
+    settings = settings or settings_of(net, DetectionSettings.from_cfg(cfg))
     roidb = None if settings.has_rpn else imdb.roidb
     progress = Progress("im_detect", imdb.num_images)
     with pyramids_ahead(imdb, settings.images) as pyramids, profiled(net, profile, imdb.num_images) as iteration:
@@ -178,16 +208,16 @@ def test_net(net: Net, imdb: Imdb, max_per_image: int = 100, thresh: float = 0.0
             with iteration():
                 with span("data wait"):
                     image = next(pyramids)
-                detections = _detections(net, image, proposals, settings, imdb.num_classes, thresh, max_per_image)
+                detections = _detections(net, image, proposals, settings, len(classes), thresh, max_per_image)
             for of_class, dets in zip(all_boxes, detections, strict=True):
                 of_class.append(dets)
             if vis:
                 write_image(Path(output_dir, "vis", f"{index:06d}.png"),
-                            draw_detections(read_image(imdb.image_path_at(index)), detections, imdb.classes,
+                            draw_detections(read_image(imdb.image_path_at(index)), detections, classes,
                                             thresh=0.3))
             progress.step()
-    save_detections(Path(output_dir, "detections.npz"), all_boxes, imdb.image_index, imdb.classes)
-    return imdb.evaluate_detections(all_boxes, os.fspath(output_dir))
+    save_detections(Path(output_dir, "detections.npz"), all_boxes, imdb.image_index, classes)
+    return evaluate_by_name(imdb, all_boxes, classes, output_dir)
 
 
 def _detections(net: Net, image: Pyramid, proposals: np.ndarray | None, settings: DetectionSettings, num_classes: int,
@@ -197,7 +227,31 @@ def _detections(net: Net, image: Pyramid, proposals: np.ndarray | None, settings
         return [np.zeros((0, 5), np.float32)] * num_classes
     scores, boxes = _detect(net, image, proposals, settings)
     with span("NMS of classes"):
-        return detections_per_class(scores, boxes, num_classes, thresh, settings.nms, max_per_image)
+        return detections_per_class(scores, boxes, num_classes, thresh, settings.nms, max_per_image,
+                                    partial(nms_on, settings.nms_gpu))
+
+
+def evaluate_by_name(imdb: Imdb, all_boxes: Detections, classes: Sequence[str], output_dir: str | os.PathLike) -> Any:
+    """What imdb.evaluate_detections returns for detections [class][image] of a detector with these class names.
+
+    Classes of the data set that the detector lacks are reported and left out of an `Evaluation`; those that the data
+    set lacks are not evaluated. Names may differ in case.
+    """
+    if tuple(imdb.classes) == tuple(classes):
+        return imdb.evaluate_detections(all_boxes, os.fspath(output_dir))
+    of_class, find = dict(zip(classes, all_boxes, strict=True)), ClassNames(classes).find
+    missing = [name for name in imdb.classes if find(name) not in of_class]
+    unasked = sorted({*classes} - {find(name) for name in imdb.classes})
+    if missing:
+        print(f"not evaluated, the detector has no such classes: {', '.join(missing)}", flush=True)
+    if unasked:
+        print(f"not evaluated, the data set has no such classes: {', '.join(unasked)}", flush=True)
+    none = [np.zeros((0, 5), np.float32)] * imdb.num_images
+    result = imdb.evaluate_detections([of_class.get(find(name), none) for name in imdb.classes],
+                                      os.fspath(output_dir))
+    if isinstance(result, Evaluation):
+        result = Evaluation({name: found for name, found in result.classes.items() if name not in missing})
+    return result
 
 
 def save_detections(path: str | os.PathLike, all_boxes: Sequence[Sequence[np.ndarray]],
@@ -211,6 +265,11 @@ def save_detections(path: str | os.PathLike, all_boxes: Sequence[Sequence[np.nda
     counts = np.array([len(dets) for dets in flat], np.int64).reshape(len(classes), len(image_index))
     write_npz(path, dets=np.concatenate([np.zeros((0, 5), np.float32), *flat]), counts=counts,
               images=texts(image_index), classes=texts(classes))
+
+
+def stored_classes(path: str | os.PathLike) -> tuple[str, ...]:
+    """The class names in a file of `save_detections`. Raises ValueError if it is of another kind."""
+    return tuple(read_npz(path, "detections", "classes")[0].tolist())
 
 
 def load_detections(path: str | os.PathLike, image_index: Sequence[str] | None = None,

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from datasets.imdb import imdb as Imdb
 from datasets.proposals_file import load_proposals as load_proposals
 from datasets.proposals_file import save_proposals as save_proposals
 from fast_rcnn.config import Config, cfg, check_one_scale
+from fast_rcnn.net_settings import settings_of
 from roi_data_layer.features import FeatureSettings, reuse_features
 from roi_data_layer.pyramids import Pyramid, pyramids_ahead
 from utils import parallel
@@ -29,7 +30,7 @@ class GenerationSettings:
     """How a region proposal net is run over images."""
 
     images: ImageSettings
-    features: FeatureSettings
+    features: FeatureSettings = field(compare=False)
 
     @classmethod
     def from_cfg(cls, settings: Config) -> GenerationSettings:
@@ -44,10 +45,10 @@ def im_proposals(net: Net, im: np.ndarray,
 
     net       a test net with inputs `data` and `im_info`, outputs `rois` and `scores`
     im        (height, width, 3) BGR
-    settings  default: those of cfg
+    settings  default: those bound to the net (see `net_settings`), else those of cfg
     returns   boxes (R, 4) in image pixels, scores (R, 1), by descending score
     """
-    settings = settings or GenerationSettings.from_cfg(cfg)
+    settings = settings or settings_of(net, GenerationSettings.from_cfg(cfg))
     return _proposals(net, *prepare_pyramid(im, settings.images))
 
 
@@ -67,9 +68,9 @@ def imdb_proposals(net: Net, imdb: Imdb, profile: Path | None = None, features: 
 
     profile   see `profiled`
     features  folder in which training may have cached the outputs of the net's frozen layers
-    settings  default: those of cfg
+    settings  as there
     """
-    settings = settings or GenerationSettings.from_cfg(cfg)
+    settings = settings or settings_of(net, GenerationSettings.from_cfg(cfg))
     keep_freed_memory()
     prefix = reuse_features(net, features, imdb.num_images, settings.features) if features else None
     with Spool((4,), np.float32) as boxes, Spool((1,), np.float32) as scores:

@@ -5,10 +5,10 @@ import numpy as np
 
 import caffe
 from fast_rcnn.config import cfg
-from fast_rcnn.nms_wrapper import uses_gpu_nms
 from rpn import proposal_tensors
 from rpn.generate_anchors import generate_anchors, shift_anchors
 from rpn.proposals import NAN_MESSAGE, ProposalSettings, proposals
+from utils.errors import NotFiniteError
 from utils.layer_params import anchor_layout
 from utils.other_caffe import SettingError, blob_list, blob_shape, is_on_gpu, set_blobs, set_tensors
 from utils.python_layer import check_count, layer_name, layer_setting, phase_name
@@ -34,7 +34,7 @@ class ProposalLayer(caffe.Layer):
         self._anchors = generate_anchors(ratios=ratios, scales=scales)
         # On a GPU, the anchors of the largest map so far, (rows, columns, 4A)
         self._grid: proposal_tensors.Tensor | None = None
-        self._settings = ProposalSettings.from_cfg(cfg[phase_name(self)])
+        self._settings = ProposalSettings.from_cfg(cfg, phase_name(self))
         self._check(bottom)
         top[0].reshape(1, 5)
         if len(top) > 1:
@@ -54,7 +54,7 @@ class ProposalLayer(caffe.Layer):
         """Shapes depend on the number of RoIs: forward sets them."""
 
     def forward(self, bottom, top):
-        if is_on_gpu(bottom[0]) and uses_gpu_nms():
+        if is_on_gpu(bottom[0]) and self._settings.gpu is not None:
             self._propose_on_gpu(bottom, top)
         else:
             self._propose(bottom, top)
@@ -84,7 +84,7 @@ class ProposalLayer(caffe.Layer):
                                             self._settings) for image in range(num_images)]
         numbers = [int(number) for _, _, number in found]       # synchronises with the GPU: tops need shapes
         if min(numbers) < 0:
-            raise FloatingPointError(NAN_MESSAGE)
+            raise NotFiniteError(NAN_MESSAGE)
         outputs = proposal_tensors.as_rois([of_image[:2] for of_image in found], numbers, im_info)
         set_tensors(top, outputs[:len(top)])
 

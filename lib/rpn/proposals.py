@@ -11,7 +11,8 @@ import numpy as np
 
 from fast_rcnn.bbox_transform import bbox_transform_inv, clip_boxes
 from fast_rcnn.config import Config
-from fast_rcnn.nms_wrapper import nms
+from fast_rcnn.nms_wrapper import nms_gpu, nms_on
+from utils.errors import NotFiniteError
 
 NAN_MESSAGE = ("ProposalLayer: scores or deltas of the region proposal network are NaN: its weights are bad, or "
                "training diverged (lower base_lr; start from a good snapshot)")
@@ -25,12 +26,14 @@ class ProposalSettings:
     post_nms_top_n: int = 300
     nms_thresh: float = 0.7
     min_size: float = 16        # pixels of the original image
+    gpu: int | None = None      # on which NMS runs if the net's outputs are on the host; None: on the CPU
 
     @classmethod
-    def from_cfg(cls, section: Config) -> ProposalSettings:
-        """The settings in cfg.TRAIN or cfg.TEST."""
+    def from_cfg(cls, settings: Config, phase: str) -> ProposalSettings:
+        """The settings in a cfg tree, with its section TRAIN or TEST."""
+        section = settings[phase]
         return cls(section.RPN_PRE_NMS_TOP_N, section.RPN_POST_NMS_TOP_N, section.RPN_NMS_THRESH,
-                   section.RPN_MIN_SIZE)
+                   section.RPN_MIN_SIZE, nms_gpu(settings))
 
 
 def proposals(scores: np.ndarray, deltas: np.ndarray, im_info: Sequence[float], anchors: np.ndarray,
@@ -43,16 +46,16 @@ def proposals(scores: np.ndarray, deltas: np.ndarray, im_info: Sequence[float], 
     anchors  (K, 4)
     returns  boxes (R, 4), scores (R,) in descending order, and the anchors' indices (R,).
              R is at least 1: if no box is large enough, the whole image with score 0 and index -1.
-    Raises FloatingPointError if a score or delta is NaN.
+    Raises NotFiniteError if a score or delta is NaN.
     """
     if np.isnan(scores).any() or np.isnan(deltas).any():
-        raise FloatingPointError(NAN_MESSAGE)
+        raise NotFiniteError(NAN_MESSAGE)
     height, width, scale = im_info[:3]
     boxes = clip_boxes(bbox_transform_inv(anchors, deltas), (height, width))
     large = np.flatnonzero((boxes[:, 2:] - boxes[:, :2] + 1 >= settings.min_size * scale).all(axis=1))
     order = large[best_first(scores[large], settings.pre_nms_top_n)]
-    kept = order[nms(np.column_stack([boxes[order], scores[order]]), settings.nms_thresh,
-                     max_keep=max(settings.post_nms_top_n, 0))]
+    kept = order[nms_on(settings.gpu, np.column_stack([boxes[order], scores[order]]), settings.nms_thresh,
+                        max_keep=max(settings.post_nms_top_n, 0))]
     if not len(kept):
         whole = np.array([[0, 0, width - 1, height - 1]], boxes.dtype)
         return whole, np.zeros(1, scores.dtype), np.array([-1])

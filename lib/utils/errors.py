@@ -18,6 +18,10 @@ class CheckError(UserError, ValueError):
     """Prototxts, settings and data set are inconsistent; the message lists every problem."""
 
 
+class NotFiniteError(UserError, FloatingPointError):
+    """Weights, or what a net computes from them, are NaN or infinite; the message names the layer or blob."""
+
+
 def raise_all(problems: Iterable[str], hint: str = "") -> None:
     """Raise one CheckError for all problems (each once), followed by `hint`; nothing if there are none."""
     lines = list(dict.fromkeys(problems))

@@ -4,7 +4,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import cv2
@@ -26,13 +26,13 @@ class ImageSettings:
     max_size: int               # most pixels of the longer side
     means: tuple[float, ...]    # one number or three (B, G, R), as are the deviations
     stds: tuple[float, ...]
-    workers: int = 0            # processes that prepare them in advance; 0: threads do
+    workers: int = field(default=0, compare=False)      # processes that prepare them in advance; 0: threads do
 
     @classmethod
     def from_cfg(cls, settings: Mapping[str, Any], phase: str) -> ImageSettings:
         """The settings in a cfg tree, with its section TRAIN or TEST."""
         section = settings[phase]
-        return cls(section["SCALES"], section["MAX_SIZE"], tuple(np.ravel(settings["PIXEL_MEANS"]).tolist()),
+        return cls(tuple(section["SCALES"]), section["MAX_SIZE"], tuple(np.ravel(settings["PIXEL_MEANS"]).tolist()),
                    tuple(np.ravel(settings["PIXEL_STDS"]).tolist()), settings["NUM_WORKERS"])
 
 

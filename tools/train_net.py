@@ -74,8 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.rand:
         cfg.RNG_SEED = parallel.from_first(secrets.randbelow(2**31))
         print(f"RNG_SEED: {cfg.RNG_SEED}", flush=True)
-    from checks.data import small_image_warning
-    from checks.solver import check_solver
+    from checks.data import object_size_warning, small_image_warning
+    from checks.solver import check_solver, rate_warning
     from commands.data_set import find_inputs, prepare_to_train
     from fast_rcnn.train import TrainingStopped
     imdb, _ = find_inputs(args.imdb, Path(args.weights) if args.weights else None)
@@ -85,9 +85,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     raise_all(check_solver(args.solver))
     raise_all(check_train_net(net_of_solver(args.solver), cfg.TRAIN, imdb.num_classes),
                      f"To make nets for this data set: tools/make_models.py --classes {imdb.num_classes} --out DIR")
-    warning = small_image_warning(net_of_solver(args.solver), imdb.image_sizes(), cfg.TRAIN.SCALES,
-                                  cfg.TRAIN.MAX_SIZE)
-    if warning:
+    net, sizes = net_of_solver(args.solver), imdb.image_sizes()
+    warnings = [rate_warning(args.solver, args.iters),
+                small_image_warning(net, sizes, cfg.TRAIN.SCALES, cfg.TRAIN.MAX_SIZE),
+                object_size_warning(net, sizes, imdb.gt_roidb(), cfg.TRAIN,
+                                    ("TRAIN.RPN_MIN_SIZE", cfg.TRAIN.RPN_MIN_SIZE))]
+    for warning in filter(None, warnings):
         print(warning, flush=True)
     caffe.set_random_seed(cfg.RNG_SEED)
     try:

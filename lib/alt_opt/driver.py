@@ -26,6 +26,7 @@ from alt_opt.settings import detector_settings, write_settings
 from alt_opt.team import run_step
 from checks.net_file import NetFile
 from checks.nets import NO_OHEM, check_frozen, check_test_net, check_train_net
+from checks.shared import check_shared
 from checks.solver import check_solver
 from fast_rcnn.checkpoints import net_fingerprint, relevant_settings, solver_fingerprint
 from fast_rcnn.config import plain
@@ -50,6 +51,8 @@ def check_run(run: Run) -> None:
             problems += check_solver(nets.solver(step.name))
     for path in (nets.rpn_test, nets.detector_test):
         problems += check_test_net(path, num_classes, anchors)
+    problems += check_shared([nets.train_net(step.name) for step in STEPS if step.trains],
+                             [nets.rpn_test, nets.detector_test])
     others = [problem for problem in problems if NO_OHEM not in problem]     # those say what to do
     raise_all(problems, "To make nets for other classes or anchors: tools/make_models.py "
                                f"--net {nets.net_name} --classes {num_classes} --out DIR, then --models DIR"
@@ -206,7 +209,7 @@ def _finish(run: Run, manifest: Manifest) -> Path:
                 run.output / "losses.png")
     shutil.rmtree(run.output / FEATURES, ignore_errors=True)
     write_json(run.output / DETECTOR, {"model": final.name, "net": net.name, "cfg": "test_cfg.yml",
-                                              "classes": list(run.classes)})
+                                              "classes": list(run.classes), "anchors": NetFile(net).anchors()})
     return final
 
 

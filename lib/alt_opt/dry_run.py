@@ -9,7 +9,7 @@ from pathlib import Path
 
 from alt_opt.plan import Run, Step
 from checks.net_file import NetFile
-from checks.nets import check_outputs
+from checks.nets import check_outputs, check_widths
 from fast_rcnn.config import set_cfg
 from utils.errors import is_user_error, message_of, raise_all
 from utils.other_caffe import Net
@@ -36,7 +36,8 @@ def dry_run(run: Run, steps: Sequence[Step]) -> None:
             shapes[step.name] = _train_shapes(run, step) if step.trains else _test_shapes(
                 run.nets.rpn_test, "rois", "scores")
     with _collected(run.nets.detector_test, problems):
-        shapes[_DETECTOR] = _test_shapes(run.nets.detector_test, "cls_prob", "bbox_pred")
+        shapes[_DETECTOR] = _test_shapes(run.nets.detector_test, "cls_prob", "bbox_pred",
+                                         num_classes=len(run.classes))
     for step in steps:
         if step.init:
             problems += _misfits(_path(run, step), shapes.get(step.name), shapes.get(step.init), step.init,
@@ -72,10 +73,13 @@ def _train_shapes(run: Run, step: Step) -> Shapes:
     return _shapes(solver.net)
 
 
-def _test_shapes(path: Path, *outputs: str) -> Shapes:
+def _test_shapes(path: Path, *outputs: str, num_classes: int = 0) -> Shapes:
+    """`num_classes` to which the columns of the outputs belong; 0 for an RPN's."""
     import caffe
     net = caffe.Net(os.fspath(path), caffe.TEST)
     check_outputs(net, path, *outputs)
+    if num_classes:
+        raise_all(check_widths(net, path, num_classes, "the data set", *outputs))
     return _shapes(net)
 
 

@@ -120,7 +120,7 @@ def find_nets(net_name: str, num_classes: int, ohem: bool, models: str | None, s
         if ohem or any(folder.glob("*.pt")):    # without mining: of an older version, or of the user's MODELS_DIR
             return RunNets(net_name, folder, max_iters)
         print(f"Nets without hard example mining are not shipped: writing them to {made}", flush=True)
-        make_nets(net_name, num_classes, made)
+        make_nets(net_name, num_classes, made, max_iters)
         return RunNets(net_name, made / net_name / method, max_iters)
     falls = "; their learning rates fall after three quarters of the iterations" if max_iters else ""
     print(f"The data set has {num_classes} classes with the background, the shipped nets {SHIPPED_CLASSES}: writing "

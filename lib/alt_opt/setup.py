@@ -10,7 +10,8 @@ from alt_opt.manifest import FolderLock
 from alt_opt.nets import check_net_name, find_nets
 from alt_opt.plan import Run
 from alt_opt.settings import step_settings
-from checks.data import small_image_warning
+from checks.data import object_size_warning, small_image_warning
+from checks.solver import rate_warning
 from commands.data_set import check_images, find_inputs, prepare_to_train
 from commands.options import choose_device, writable_folder
 from datasets.imdb import imdb as Imdb
@@ -71,11 +72,19 @@ def _checked_run(args: Namespace, imdb: Imdb, test_imdb: Imdb | None, weights: P
               classes=imdb.classes, settings=settings, gpu_id=choose_device(args), output=output, lock=lock,
               command=step_command(), processes=parallel.count(), profile=args.profile)
     check_run(run)
-    train = settings["stage1_rpn"].TRAIN
-    warning = small_image_warning(nets.train_net("stage1_rpn"), imdb.image_sizes(), train.SCALES, train.MAX_SIZE)
-    if warning:
+    for warning in _warnings(run, imdb):
         print(warning, flush=True)
     return run
+
+
+def _warnings(run: Run, imdb: Imdb) -> list[str]:
+    """What would keep the run from learning as much as it could."""
+    net, sizes = run.nets.train_net("stage1_rpn"), imdb.image_sizes()
+    train, smallest = run.settings["stage1_rpn"].TRAIN, run.settings["stage1_proposals"].TEST.RPN_MIN_SIZE
+    found = [rate_warning(run.nets.solver(step), iterations) for step, iterations in run.nets.max_iters.items()]
+    found += [small_image_warning(net, sizes, train.SCALES, train.MAX_SIZE),
+              object_size_warning(net, sizes, imdb.gt_roidb(), train, ("TEST.RPN_MIN_SIZE", smallest))]
+    return [warning for warning in found if warning]
 
 
 def step_command() -> list[str]:

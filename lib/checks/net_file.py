@@ -119,6 +119,24 @@ class NetFile:
         return self.data_layers() + [layer for layer in self._python_layers
                                      if self._rois.intersection(layer.top) and self._targets.intersection(layer.top)]
 
+    def score_layers(self) -> list[LayerParameter]:
+        """Inner products whose outputs a softmax loss compares with the classes of RoIs, or become `cls_prob`."""
+        judged = [layer.bottom[0] for layer in self.layers if layer.type == "SoftmaxWithLoss"
+                  and any(self._is_of_rois(blob) for blob in layer.bottom[1:2])]
+        judged += [layer.bottom[0] for layer in self.layers if layer.type == "Softmax" and "cls_prob" in layer.top]
+        makers = [self._maker.get(blob) for blob in judged]
+        return [layer for layer in makers if layer is not None and layer.type == "InnerProduct"]
+
+    def box_losses(self) -> list[LayerParameter]:
+        """Layers that compare an output with the regression targets of RoIs."""
+        return [layer for layer in self.layers if layer.type == "SmoothL1Loss"
+                and any(self._is_of_rois(blob) for blob in layer.bottom[1:2])]
+
+    def _is_of_rois(self, blob: str) -> bool:
+        """Whether the blob follows RoIs in the tops of the layer that produces it, as labels and targets do."""
+        tops = list(self._maker[blob].top) if blob in self._maker else []
+        return bool(self._rois.intersection(tops[:tops.index(blob)])) if blob in tops else False
+
     # ---- strides and anchors
     def stride(self, blob: str) -> int | None:
         """Stride of a blob's cells in image pixels; None if the blob is not computed from `data`."""
@@ -131,14 +149,19 @@ class NetFile:
             blob = layer.bottom[0]
         return stride if blob == "data" else None
 
-    def anchor_layouts(self) -> list[tuple[LayerParameter, tuple]]:
+    def anchor_layouts(self) -> list[tuple[LayerParameter, tuple[float, tuple[float, ...], tuple[float, ...]]]]:
         """Each layer that lays out anchors, with its (feat_stride, scales, ratios)."""
         return [(layer, anchor_layout(self.params(layer))) for layer in self.anchor_layers()]
 
+    def anchors(self) -> tuple[float, tuple[float, ...], tuple[float, ...]] | None:
+        """(feat_stride, scales, ratios) of the anchors; None if no layer specifies them, or one does so wrongly."""
+        layouts = [] if self.param_problems else self.anchor_layouts()
+        return layouts[0][1] if layouts else None
+
     def num_anchors(self) -> int | None:
         """Number of anchors at each position; None if no layer specifies them, or one does so wrongly."""
-        layouts = [] if self.param_problems else self.anchor_layouts()
-        return len(layouts[0][1][1]) * len(layouts[0][1][2]) if layouts else None
+        layout = self.anchors()
+        return len(layout[1]) * len(layout[2]) if layout else None
 
 
 def _is_in_phase(layer: LayerParameter, phase: Phase | None) -> bool:

@@ -32,7 +32,8 @@ def check_train_net(path: str | os.PathLike, train: Any, num_classes: int,
     net = NetFile(path, TRAIN)
     return net.param_problems or [
         *_class_problems(net, num_classes), *_anchor_problems(net, num_anchors), *_stride_problems(net),
-        *_data_problems(net, train), *_ohem_problems(net, train), *_readonly_problems(net)]
+        *_data_problems(net, train), *_box_problems(net, train), *_ohem_problems(net, train),
+        *_readonly_problems(net)]
 
 
 def check_test_net(path: str | os.PathLike, num_classes: int, num_anchors: int | None = None,
@@ -73,7 +74,7 @@ def check_widths(net: Net, path: str | os.PathLike, num_classes: int, of: str, *
         columns = math.prod(blob_shape(net.blobs[name])[1:])
         wanted = [4 * num_classes, 8] if name == "bbox_pred" else [num_classes]
         if columns not in wanted:
-            more = ", or 8 for boxes that they share" if name == "bbox_pred" else ""
+            more = ", or 8 for boxes that they share" if 8 in wanted[1:] and wanted[0] != 8 else ""
             problems.append(f"{path}: its output {name} has {columns} columns, expected {wanted[0]}{more}: {of} has "
                             f"{num_classes} classes with the background")
     return problems
@@ -120,6 +121,10 @@ def _class_problems(net: NetFile, num_classes: int, of: str = "the data set") ->
             outputs = layer.inner_product_param.num_output
             if layer.type == "InnerProduct" and layer.name.startswith(name) and outputs != wanted:
                 yield net.problem(layer, f"num_output is {outputs}, expected {wanted}: {why}")
+    for layer in net.score_layers():
+        outputs = layer.inner_product_param.num_output
+        if not layer.name.startswith("cls_score") and outputs != num_classes:
+            yield net.problem(layer, f"num_output is {outputs}, expected {num_classes}: {why}")
 
 
 def _anchor_problems(net: NetFile, num_anchors: int | None) -> Iterator[str]:
@@ -171,6 +176,16 @@ def _data_problems(net: NetFile, train: Any) -> Iterator[str]:
         if not _tops_fit(list(layer.top), wanted):
             yield net.problem(layer, f"its tops are {', '.join(layer.top)}; expected {', '.join(wanted)}, as "
                                      f"TRAIN.HAS_RPN is {train.HAS_RPN}, TRAIN.BBOX_REG {train.BBOX_REG}")
+
+
+def _box_problems(net: NetFile, train: Any) -> Iterator[str]:
+    """Snapshots turn the weights of the layer 'bbox_pred' back from normalised targets: no other layer is found."""
+    if not (train.BBOX_REG and train.get("BBOX_NORMALIZE_TARGETS", True)):
+        return
+    if net.box_losses() and not any(layer.name == "bbox_pred" for layer in net.layers):
+        yield (f"{net.path}: has no layer 'bbox_pred'. With TRAIN.BBOX_NORMALIZE_TARGETS box regression is trained on "
+               "normalised targets, and saved for plain ones, in the layer of this name; name yours so, or set "
+               "TRAIN.BBOX_NORMALIZE_TARGETS to False")
 
 
 def _tops_fit(tops: Sequence[str], wanted: Sequence[str]) -> bool:

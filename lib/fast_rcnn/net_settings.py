@@ -1,6 +1,7 @@
 """Settings that stay with a net: another detector's, read into cfg later, do not change its results."""
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import Any, TypeVar
 
@@ -30,7 +31,8 @@ def settings_of(net: Net, current: Value) -> Value:
         raise ConfigError(f"cfg has changed since this net was used first: {_differences(used, current)}. Several "
                           "detectors in one process need their own settings: give "
                           f"settings={type(current).__name__}.from_cfg(...) with each call")
-    setattr(net, _USED, current)
+    with contextlib.suppress(AttributeError):       # another Caffe's nets may take no attributes
+        setattr(net, _USED, current)
     return current
 
 

@@ -23,8 +23,13 @@ def roi_losses(cls_prob: np.ndarray, labels: np.ndarray, *boxes: np.ndarray) -> 
     labels    (R,) classes, integers of any type
     boxes     bbox_pred, bbox_targets, bbox_inside_weights, bbox_outside_weights, (R, 4K) each; or nothing, to
               omit the box loss
+    Raises ValueError if their numbers of rows differ.
     """
     labels = labels.reshape(-1).astype(np.int64)
+    rows = [len(array) for array in (cls_prob, labels, *boxes)]
+    if len(set(rows)) > 1 or len(boxes) not in (0, 4):
+        raise ValueError(f"roi_losses: expected one row for each RoI in cls_prob and labels, and in four arrays of boxes "
+                         f"or none; found {', '.join(map(str, rows))} rows")
     probability = as_rows(cls_prob)[np.arange(len(labels)), labels].astype(np.float64)
     losses = -np.log(np.maximum(probability, LEAST_PROBABILITY))
     if boxes:

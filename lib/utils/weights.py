@@ -5,7 +5,9 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from utils.errors import CheckError
+import numpy as np
+
+from utils.errors import CheckError, NotFiniteError
 from utils.names import READONLY
 from utils.other_caffe import Net, copy_weights
 
@@ -25,9 +27,16 @@ def load_initial_weights(net: Net, path: str | os.PathLike, name: str | os.PathL
     Readonly layers are not counted: they share the weights of others.
 
     name  of the net in messages, such as its file
-    Raises CheckError if no layer is in the file.
+    Raises CheckError if no layer is in the file, NotFiniteError for weights that are NaN or infinite.
     """
+<<<<<<< HEAD
     report = copy_weights(net, path)
+=======
+    report = net.copy_from(os.fspath(path))
+    check_finite(net, path)
+    if report is None:          # other Caffes do not report them
+        return f"weights of {path}"
+>>>>>>> ba7efa8 (Nets of a run are compared by content; rates that never fall, objects out of reach and wrong numbers of blobs are told)
     learned = [layer for layer, blobs in net.params.items() if len(blobs) and not layer.endswith(READONLY)]
     unfilled = [layer for layer in report.unfilled if layer in learned]
     if len(unfilled) == len(learned):
@@ -42,11 +51,30 @@ def load_initial_weights(net: Net, path: str | os.PathLike, name: str | os.PathL
 
 
 def load_all_weights(net: Net, path: str | os.PathLike, name: str | os.PathLike) -> None:
+<<<<<<< HEAD
     """Load the weights of a net for inference. Raises CheckError if one of its layers is not in the file."""
     report = copy_weights(net, path)
     if report.unfilled:
+=======
+    """Load the weights of a net for inference.
+
+    Raises CheckError if one of its layers is not in the file, NotFiniteError for weights that are NaN or infinite.
+    """
+    report = net.copy_from(os.fspath(path))
+    check_finite(net, path)
+    if report and report.unfilled:
+>>>>>>> ba7efa8 (Nets of a run are compared by content; rates that never fall, objects out of reach and wrong numbers of blobs are told)
         raise CheckError(f"{path}: has no weights for {_listing(report.unfilled)} of {name}; "
                          f"it has others: {_listing(report.unused)}; weights are matched by layer name")
+
+
+def check_finite(net: Net, path: str | os.PathLike) -> None:
+    """Raise NotFiniteError that names the layers whose weights, loaded from `path`, are NaN or infinite."""
+    bad = [name for name, blobs in net.params.items()
+           if not all(np.isfinite(blob.data).all() for blob in blobs)]
+    if bad:
+        raise NotFiniteError(f"{path}: the weights of {_listing(bad)} are NaN or infinite: the training that wrote it "
+                             "has diverged; use an earlier snapshot, or train again with a lower base_lr")
 
 
 def _listing(names: Sequence[str]) -> str:

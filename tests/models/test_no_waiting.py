@@ -22,6 +22,7 @@ from fast_rcnn.config import cfg
 from fast_rcnn.train import SolverWrapper
 from roi_data_layer import layer as data_layers
 from rpn import proposal_layer
+from rpn import proposals as rpn_proposals
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = (ROOT / "lib", ROOT / "caffe-fast-rcnn")
@@ -68,7 +69,7 @@ def as_gpu(monkeypatch):
     """Layers treat the CPU as a GPU and skip the checks that are for the CPU only."""
     monkeypatch.setattr(data_layers, "is_on_gpu", lambda blob: True)
     monkeypatch.setattr(proposal_layer, "is_on_gpu", lambda blob: True)
-    monkeypatch.setattr(proposal_layer, "uses_gpu_nms", lambda: True)
+    monkeypatch.setattr(rpn_proposals, "nms_gpu", lambda settings: 0)
     monkeypatch.setattr(LossLayer, "check_labels", lambda *arguments: None)
     monkeypatch.setattr(roi_pooling, "_check_values", lambda *arguments: None)
     return monkeypatch

@@ -120,7 +120,7 @@ def test_best_first(top_n):
 @pytest.fixture
 def gpu_rule(monkeypatch):
     """Give the array function the GPU's NMS rule, which drops boxes above the threshold."""
-    monkeypatch.setattr(rpn_proposals, "nms", lambda dets, thresh, max_keep: caffe.nms(dets, thresh, max_keep))
+    monkeypatch.setattr(rpn_proposals, "nms_on", lambda gpu, dets, thresh, max_keep: caffe.nms(dets, thresh, max_keep))
 
 
 def random_case(seed, height=6, width=9):
@@ -177,11 +177,11 @@ def as_gpu(monkeypatch, gpu_rule):
             blob.set_data(np.array(values, np.float32))
         layer = ProposalLayer()
         layer.param_str, layer.phase = PARAMS, caffe.TEST
-        layer.setup(bottom, top)
         data = caffe.Blob.data
         with monkeypatch.context() as patch:
             patch.setattr(proposal_layer, "is_on_gpu", lambda blob: True)
-            patch.setattr(proposal_layer, "uses_gpu_nms", lambda: True)
+            patch.setattr(rpn_proposals, "nms_gpu", lambda settings: 0)
+            layer.setup(bottom, top)
             patch.setattr(caffe.Blob, "data", property(lambda blob: data.fget(blob) if blob is bottom[2] else None))
             for map_size in ((2, 3), blobs[0].shape[2:]):       # the anchors of a smaller map first, then more
                 layer._anchors_on_gpu(*map_size, torch.zeros(1))

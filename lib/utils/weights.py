@@ -29,14 +29,8 @@ def load_initial_weights(net: Net, path: str | os.PathLike, name: str | os.PathL
     name  of the net in messages, such as its file
     Raises CheckError if no layer is in the file, NotFiniteError for weights that are NaN or infinite.
     """
-<<<<<<< HEAD
     report = copy_weights(net, path)
-=======
-    report = net.copy_from(os.fspath(path))
     check_finite(net, path)
-    if report is None:          # other Caffes do not report them
-        return f"weights of {path}"
->>>>>>> ba7efa8 (Nets of a run are compared by content; rates that never fall, objects out of reach and wrong numbers of blobs are told)
     learned = [layer for layer, blobs in net.params.items() if len(blobs) and not layer.endswith(READONLY)]
     unfilled = [layer for layer in report.unfilled if layer in learned]
     if len(unfilled) == len(learned):
@@ -51,19 +45,13 @@ def load_initial_weights(net: Net, path: str | os.PathLike, name: str | os.PathL
 
 
 def load_all_weights(net: Net, path: str | os.PathLike, name: str | os.PathLike) -> None:
-<<<<<<< HEAD
-    """Load the weights of a net for inference. Raises CheckError if one of its layers is not in the file."""
-    report = copy_weights(net, path)
-    if report.unfilled:
-=======
     """Load the weights of a net for inference.
 
     Raises CheckError if one of its layers is not in the file, NotFiniteError for weights that are NaN or infinite.
     """
-    report = net.copy_from(os.fspath(path))
+    report = copy_weights(net, path)
     check_finite(net, path)
-    if report and report.unfilled:
->>>>>>> ba7efa8 (Nets of a run are compared by content; rates that never fall, objects out of reach and wrong numbers of blobs are told)
+    if report.unfilled:
         raise CheckError(f"{path}: has no weights for {_listing(report.unfilled)} of {name}; "
                          f"it has others: {_listing(report.unused)}; weights are matched by layer name")
 

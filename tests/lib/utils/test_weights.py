@@ -57,7 +57,6 @@ def test_detectors_and_rpns_are_loaded_this_way(make, stored):
         load_rpn(make("rpn", "a", "new"), stored)
 
 
-<<<<<<< HEAD
 @pytest.fixture(params=["caffemodel", "caffemodel.h5"])
 def stored_for_another_caffe(request, make, tmp_path, monkeypatch):
     """As `stored`, binary or HDF5, for a Caffe whose `copy_from` reports nothing."""
@@ -66,11 +65,6 @@ def stored_for_another_caffe(request, make, tmp_path, monkeypatch):
     copy_from = caffe.Net.copy_from
     monkeypatch.setattr(caffe.Net, "copy_from", lambda net, path: copy_from(net, path) and None)
     return path
-=======
-def test_other_caffes_report_nothing(tmp_path):
-    class Net:
-        params = {}
->>>>>>> ba7efa8 (Nets of a run are compared by content; rates that never fall, objects out of reach and wrong numbers of blobs are told)
 
 
 def test_another_caffe_reports_the_same(make, stored_for_another_caffe):

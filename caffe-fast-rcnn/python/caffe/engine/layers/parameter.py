@@ -10,7 +10,8 @@ class Parameter(Layer):
     """The top is the layer's parameter, of shape parameter_param.shape and zero at first.
 
     Values and gradient are shared: the layer that reads the top overwrites the parameter's gradient, which
-    therefore does not accumulate over backward passes. Without a loss behind it the parameter has none. Source: include/caffe/layers/parameter_layer.hpp.
+    therefore does not accumulate over backward passes. Without a loss behind it the parameter has none.
+    Source: include/caffe/layers/parameter_layer.hpp.
     """
 
     exact_bottoms = 0

@@ -26,10 +26,10 @@ def roi_losses(cls_prob: np.ndarray, labels: np.ndarray, *boxes: np.ndarray) -> 
     Raises ValueError if their numbers of rows differ.
     """
     labels = labels.reshape(-1).astype(np.int64)
-    rows = [len(array) for array in (cls_prob, labels, *boxes)]
-    if len(set(rows)) > 1 or len(boxes) not in (0, 4):
+    counts = [len(array) for array in (cls_prob, labels, *boxes)]
+    if len(set(counts)) > 1 or len(boxes) not in (0, 4):
         raise ValueError("roi_losses: expected one row for each RoI in cls_prob and labels, and in four arrays of "
-                         f"boxes or none; found {', '.join(map(str, rows))} rows")
+                         f"boxes or none; found {', '.join(map(str, counts))} rows")
     probability = as_rows(cls_prob)[np.arange(len(labels)), labels].astype(np.float64)
     losses = -np.log(np.maximum(probability, LEAST_PROBABILITY))
     if boxes:

@@ -25,6 +25,8 @@ import yaml
 from easydict import EasyDict
 
 from utils.errors import UserError
+from utils.safe_yaml import load_yaml
+from utils.text import TextError, read_text
 
 Settings = dict[str, Any]      # a tree of settings as plain values, see `plain`
 Changes = dict[str, Any]       # checked values by full key, such as 'TRAIN.BATCH_SIZE'
@@ -214,10 +216,12 @@ def cfg_from_list(pairs: Sequence[Any]) -> None:
 def file_changes(filename: str | os.PathLike) -> Changes:
     """The changes in a YAML file with any subset of the keys; all its errors are reported together."""
     try:
-        content = yaml.safe_load(Path(filename).read_text(encoding="utf-8"))
+        content = load_yaml(read_text(filename))
     except OSError as error:
         raise ConfigError(f"--cfg: {filename} cannot be read: {(error.strerror or str(error)).lower()}") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+    except TextError as error:
+        raise ConfigError(str(error)) from None
+    except yaml.YAMLError as error:
         raise ConfigError(f"{filename}: cannot be read as YAML: {error}") from error
     if content is None:
         return {}
@@ -393,7 +397,7 @@ def _parse(key: str, text: Any) -> Any:
 def _parse_texts(text: str) -> Any:
     """A list of unquoted strings in YAML's notation: [a, b]."""
     try:
-        return yaml.safe_load(text)
+        return load_yaml(text)
     except yaml.YAMLError:
         return text
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import yaml
 
+from utils.safe_yaml import load_yaml
+
 Params = dict[str, Any]
 ANCHOR_SCALES: tuple[float, ...] = (8, 16, 32)      # times 16 pixels
 ANCHOR_RATIOS: tuple[float, ...] = (0.5, 1, 2)      # height / width
@@ -24,7 +26,7 @@ def parse_param_str(text: str) -> Params:
     An empty text has none. Raises ValueError, with the text, if it is anything else.
     """
     try:
-        params = yaml.load(text, _Loader)   # noqa: S506  # derives from SafeLoader
+        params = load_yaml(text, _Loader)
     except yaml.YAMLError as error:
         problem = " ".join(str(getattr(error, "problem", None) or error).split())
         raise ValueError(f"param_str {text!r} is not YAML: {problem}") from None

@@ -8,6 +8,9 @@ from typing import Any
 
 import yaml
 
+from utils.safe_yaml import load_yaml
+from utils.text import read_text
+
 
 @dataclass(frozen=True)
 class Description:
@@ -27,8 +30,8 @@ def read_description(path: Path) -> Description:
     Raises ValueError naming the key and what was found.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = load_yaml(read_text(path)) or {}
+    except yaml.YAMLError as error:
         raise ValueError(f"not readable as YAML: {error}") from error
     if not isinstance(content, dict) or set(content) - set(_READERS):
         found = sorted(map(str, set(content) - set(_READERS))) if isinstance(content, dict) else content

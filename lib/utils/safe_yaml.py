@@ -1,0 +1,56 @@
+"""Loads YAML that may come from strangers: plain values only, of the size that the text suggests."""
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+_MAX_DEPTH = 50             # of lists in lists; PyYAML recurses
+_MAX_REPEATED = 10_000      # values that aliases may add
+
+
+class RefusedYaml(yaml.YAMLError):
+    """The text would expand beyond measure, or holds a value that cannot be read; the message names the line."""
+
+
+def load_yaml(text: str, loader: type = yaml.SafeLoader) -> Any:
+    """The value of a YAML document.
+
+    loader  derives from SafeLoader
+    Raises yaml.YAMLError for what is not YAML, expands too much by aliases, contains itself, or is nested too deep.
+    """
+    try:
+        _check(text, loader)
+        return yaml.load(text, loader)  # noqa: S506  # a SafeLoader
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+        # raised for values such as the date 2001-99-99, or a number of 5000 digits
+        raise RefusedYaml(f"a value cannot be read: {error}") from None
+
+
+def _check(text: str, loader: type) -> None:
+    """Count the values without building them."""
+    sizes: dict[str, int] = {}          # values below each anchor
+    nested: list[tuple[str | None, int]] = []       # anchor of each open collection, and the values before it
+    total = repeated = 0
+    for event in yaml.parse(text, loader):
+        line = event.start_mark.line + 1
+        if isinstance(event, yaml.AliasEvent):
+            if any(anchor == event.anchor for anchor, _ in nested):
+                raise RefusedYaml(f"line {line}: *{event.anchor} contains itself")
+            size = sizes.get(event.anchor, 1)
+            total, repeated = total + size, repeated + size
+            if repeated > _MAX_REPEATED:
+                raise RefusedYaml(f"line {line}: aliases expand to more than {_MAX_REPEATED} values")
+        elif isinstance(event, yaml.CollectionStartEvent):
+            nested.append((event.anchor, total))
+            total += 1
+            if len(nested) > _MAX_DEPTH:
+                raise RefusedYaml(f"line {line}: nested more than {_MAX_DEPTH} deep")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = nested.pop()
+            if anchor:
+                sizes[anchor] = total - before
+        elif isinstance(event, yaml.ScalarEvent):
+            total += 1
+            if event.anchor:
+                sizes[event.anchor] = 1

@@ -15,6 +15,7 @@ from fast_rcnn.cfg_checks import check_cfg
 from fast_rcnn.config import Changes, cfg, cfg_from_file, cfg_from_list, change_cfg
 from utils import parallel
 from utils.errors import UserError, is_user_error, message_of
+from utils.text import printable_output
 from utils.user_modules import import_modules
 
 
@@ -29,9 +30,10 @@ def tool(main: Main) -> Main:
 
     These are UserError, and errors in settings, prototxts, nets, weights and files; anything else is a bug and keeps
     its traceback. Ctrl-C returns status 130. In a parallel run only the first process prints, apart from errors.
-    Caffe's own log is quiet.
+    Caffe's own log is quiet. Control characters in names of files, classes and layers are printed as escapes.
     """
     @functools.wraps(main)
+    @printable_output()
     def guarded(argv: Sequence[str] | None = None) -> int:
         try:
             with parallel.quiet_unless_first(), quiet_caffe():

@@ -1,7 +1,10 @@
 """Finds the images of a data set that cannot be decoded although their headers are valid."""
 from __future__ import annotations
 
+import contextlib
+import math
 import os
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,9 +12,12 @@ from pathlib import Path
 import cv2
 
 from utils.files import read_json, write_json
+from utils.images import BrokenImage, ImageError, check_file, decode
 from utils.timer import Progress
 
 MAX_THREADS = 16
+_LARGE = 1 << 26            # pixels of images that are decoded one at a time, as each takes gigabytes
+_LARGE_ONES = threading.Lock()
 
 
 def broken_images(paths: Sequence[str], record: str | os.PathLike | None = None) -> list[str]:
@@ -53,7 +59,17 @@ def _decode_all(paths: Sequence[str]) -> list[bool]:
 
 def can_be_decoded(path: str) -> bool:
     """Whether OpenCV returns an image, perhaps with parts missing."""
+    return problem_with(path) is None
+
+
+def problem_with(path: str) -> str | None:
+    """Why a file cannot be used as an image; None if it can."""
     try:
-        return cv2.imread(path, cv2.IMREAD_REDUCED_COLOR_8) is not None
-    except cv2.error:       # such as too many pixels
-        return False
+        header = check_file(path)
+        with _LARGE_ONES if header and math.prod(header.size) > _LARGE else contextlib.nullcontext():
+            decode(path, cv2.IMREAD_REDUCED_COLOR_8)
+    except BrokenImage:
+        return "cannot be decoded"
+    except ImageError as error:
+        return str(error).removeprefix(f"{path}: ")
+    return None

@@ -168,7 +168,8 @@ def make_demo_dataset(folder: str | os.PathLike, num_train: int = 240, num_test:
         names = [f"scene_{first + i:05d}" for i in range(count)]
         for offset, name in enumerate(names):
             image, objects = make_scene(np.random.default_rng([seed, first + offset]))
-            cv2.imwrite(str(partial / "JPEGImages" / f"{name}.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, 90])
+            picture = np.asarray(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 90])[1])
+            (partial / "JPEGImages" / f"{name}.jpg").write_bytes(picture.tobytes())
             (partial / "Annotations" / f"{name}.xml").write_text(annotation_xml(f"{name}.jpg", image, objects))
         (partial / "ImageSets" / "Main" / f"{split}.txt").write_text("\n".join(names) + "\n")
     (partial / "demo.json").write_text(json.dumps(recipe))

@@ -6,6 +6,12 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from utils.errors import UserError
+
+
+class ImageError(UserError, ValueError):
+    """An image cannot be read, or is not what a net can take."""
+
 
 def im_list_to_blob(ims: Sequence[np.ndarray]) -> np.ndarray:
     """Stack images of different sizes, padded with zeros at the bottom and the right.
@@ -39,14 +45,15 @@ def prep_im_for_blob(im: np.ndarray, pixel_means: np.ndarray, target_size: float
 
     Scaling is bilinear without antialiasing; sizes are rounded, halves to even.
 
-    im                       (height, width, 3) BGR, any number type
+    im                       (height, width, 3) BGR, values in 0..255 of any number type
     pixel_means, pixel_stds  one number or (1, 1, 3) in BGR order
     target_size, max_size    pixels, see `im_scale_for`
     returns                  the float32 image and its scale
-    Raises ValueError if the image has another number of axes or no pixels.
+    Raises ImageError, a ValueError, for anything else, and if no pixels are left.
     """
-    if im.ndim != 3 or not im.size:
-        raise ValueError(f"expected an image of shape (height, width, 3), found shape {im.shape}")
+    check_image(im)
+    if not has_pixels(im.shape[0], im.shape[1], target_size, max_size):
+        raise ImageError(f"no pixels are left of {im.shape[1]} x {im.shape[0]} when scaled to at most {max_size}")
     scale = im_scale_for(im.shape[0], im.shape[1], target_size, max_size)
     pixels = im.astype(np.float32, order="C")
     rows = pixels.reshape(len(pixels), -1)      # whole rows: NumPy is slow if the last axis has three values
@@ -54,6 +61,25 @@ def prep_im_for_blob(im: np.ndarray, pixel_means: np.ndarray, target_size: float
     if np.any(np.not_equal(pixel_stds, 1)):
         rows /= _row_of(pixel_stds, im.shape)
     return cv2.resize(pixels, None, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR), scale
+
+
+def check_image(im: np.ndarray) -> None:
+    """Raise ImageError, which says what was expected and found, unless an array is an image, see `prep_im_for_blob`."""
+    if im is None:
+        raise ImageError("expected an image, found None: cv2.imread returns it for a file that cannot be read")
+    if not isinstance(im, np.ndarray) or im.dtype.kind not in "buif":
+        raise ImageError("expected an image as an array of numbers, found "
+                         f"{getattr(im, 'dtype', type(im).__name__)}")
+    if im.ndim != 3 or im.shape[2] != 3 or not im.size:
+        raise ImageError(f"expected an image of shape (height, width, 3), found shape {im.shape}")
+    if im.dtype.kind in "ui" and im.itemsize > 1 and im.max() > 255:
+        raise ImageError(f"expected an image with values in 0..255, found {im.dtype} up to {im.max()}; scale the "
+                         "values to 8 bits")
+
+
+def has_pixels(height: int, width: int, target_size: float, max_size: float) -> bool:
+    """Whether an image of this size has any pixels after scaling."""
+    return bool(np.round(min(height, width) * im_scale_for(height, width, target_size, max_size)) >= 1)
 
 
 def _row_of(values: np.ndarray | float, shape: tuple[int, ...]) -> np.ndarray:

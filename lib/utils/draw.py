@@ -76,13 +76,14 @@ def montage(images: Sequence[np.ndarray], columns: int = 3, height: int = 300, g
 
 def write_image(path: str | os.PathLike, im: np.ndarray) -> None:
     """Write a picture; the format follows from the name. Raises ValueError if OpenCV does not know it."""
-    with atomic_path(path) as temporary:
-        try:
-            written = cv2.imwrite(str(temporary), im)
-        except cv2.error:
-            written = False
-        if not written:
-            raise ValueError(f"{path}: cannot be written as an image; use a name that ends in .png or .jpg")
+    try:
+        written, data = cv2.imencode(Path(path).suffix, im)
+    except cv2.error:
+        written = False
+    if not written:
+        raise ValueError(f"{path}: cannot be written as an image; use a name that ends in .png or .jpg")
+    with atomic_path(path) as temporary:        # by Python: OpenCV crashes on names that are not UTF-8
+        temporary.write_bytes(np.asarray(data).tobytes())
 
 
 def plot_losses(logs: Sequence[str | os.PathLike], path: str | os.PathLike) -> None:

@@ -2,6 +2,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import re
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -10,12 +13,14 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from utils.blob import image_pyramid, prep_im_for_blob
-from utils.errors import UserError
+from utils.blob import ImageError, image_pyramid, prep_im_for_blob
+from utils.image_header import Header, read_header
+from utils.text import is_utf8
 
-
-class ImageError(UserError, ValueError):
-    """An image of the data set cannot be read."""
+_LARGE = 1 << 24            # pixels from which on an image must have a file of some size
+_DENSEST = 4096             # pixels a byte; photographs have at most 100, drawings in one colour some 1000
+_DARKEST = 15               # highest value of 12 bits stored in 16, when read as 8
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,10 @@ class PreparedImage(NamedTuple):
     file_size: tuple[int, int]  # height and width before scaling
 
 
+class BrokenImage(ImageError):
+    """There is nothing in a file that OpenCV can decode."""
+
+
 # Returns the images of some requests, which are valid inside a `with` block only.
 Reader = Callable[[Sequence[ImageRequest]], AbstractContextManager[list[PreparedImage]]]
 
@@ -71,17 +80,85 @@ def most_pixels(sizes: Sequence[int], max_size: int) -> int:
 
 def read_image(path: str, flipped: bool = False) -> np.ndarray:
     """Image (height, width, 3) BGR uint8, mirrored if `flipped`. Raises ImageError with the path."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise ImageError(f"{path}: the image is missing or broken")
+    image = decode(path, cv2.IMREAD_COLOR)
     return image[:, ::-1] if flipped else image
+
+
+def decode(path: str | os.PathLike, flags: int) -> np.ndarray:
+    """What cv2.imread returns for a file, after `check_file`.
+
+    Raises ImageError with the path if that is nothing, or 12-bit data stored in 16 bits, which is black in 8 bits.
+    """
+    check_file(path)
+    try:
+        image = cv2.imread(str(path), flags)
+        if image is None:
+            raise BrokenImage(f"{path}: the image is missing or broken")
+        array = np.asarray(image)
+        if array.dtype == np.uint8 and 0 < array.max(initial=0) <= _DARKEST:
+            _check_depth(path)
+        return array
+    except cv2.error as error:
+        raise ImageError(f"{path}: OpenCV cannot read the image: {error.err or error}") from None
+
+
+def _check_depth(path: str | os.PathLike) -> None:
+    values = np.asarray(cv2.imread(str(path), cv2.IMREAD_UNCHANGED))
+    if values.dtype == np.uint16:
+        raise ImageError(f"{path}: the highest of its 16-bit values is {values.max()}, so that it is black in the 8 "
+                         "bits of a net's input; scale the values to 0..65535, or store 8 bits")
+
+
+def check_file(path: str | os.PathLike) -> Header | None:
+    """The header of an image, None if unknown; to be called before the decoder takes memory for it.
+
+    Raises ImageError for a file that OpenCV must not be given: its name is not UTF-8 (OpenCV would crash), it is no
+    file, it has more pixels than OpenCV reads, or so many that it cannot hold a picture of them.
+    """
+    if not is_utf8(os.fspath(path)):
+        raise ImageError(f"{path}: the file's name is not UTF-8; rename it")
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            raise ImageError(f"{path}: is not a file")
+        header = read_header(path)
+    except FileNotFoundError:
+        raise ImageError(f"{path}: the image is missing or broken: there is no such file") from None
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from None
+    if header is None:
+        return None
+    width, height = header.size
+    _check_limits(path, width, height)
+    if width * height > max(_LARGE, _DENSEST * status.st_size):
+        raise ImageError(f"{path}: a file of {status.st_size} bytes that claims {width} x {height} pixels")
+    return header
+
+
+def _check_limits(path: str | os.PathLike, width: int, height: int) -> None:
+    for name, found, default in (("PIXELS", width * height, 1 << 30), ("WIDTH", width, 1 << 20),
+                                 ("HEIGHT", height, 1 << 20)):
+        variable = f"OPENCV_IO_MAX_IMAGE_{name}"
+        limit = _limit(os.environ.get(variable, ""), default)
+        if found > limit:
+            raise ImageError(f"{path}: {width} x {height} pixels are more than OpenCV reads; the environment "
+                             f"variable {variable}, now {limit}, raises that")
+
+
+def _limit(text: str, default: int) -> int:
+    """A limit as OpenCV reads it from the environment: a number, perhaps with a unit such as 'MB'."""
+    found = re.fullmatch(r"(\d+)([kmg]?)b?", text.strip().lower())
+    return int(found[1]) * _UNITS[found[2]] if found else default
 
 
 def prepare_image(request: ImageRequest) -> PreparedImage:
     """Read and prepare an image. Raises ImageError with the path."""
     image = read_image(request.path, request.flipped)
-    pixels, scale = prep_im_for_blob(image, np.array(request.means), request.size, request.max_size,
-                                     np.array(request.stds))
+    try:
+        pixels, scale = prep_im_for_blob(image, np.array(request.means), request.size, request.max_size,
+                                         np.array(request.stds))
+    except ImageError as error:
+        raise ImageError(f"{request.path}: {error}") from None
     return PreparedImage(pixels, scale, image.shape[:2])
 
 

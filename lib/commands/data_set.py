@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.errors import UserError
+from utils.files import atomic_path
 
 if TYPE_CHECKING:       # imported on use, so that --help is fast
     from datasets.imdb import imdb as Imdb
+    from datasets.problems import Problem
 
 
 def find_imdb(name: str, option: str = "--imdb", classes: Sequence[str] | None = None) -> Imdb:
@@ -84,30 +86,62 @@ def print_report(result: object) -> None:
 
 
 def prepare_to_train(imdb: Imdb, name: str, record: str | os.PathLike | None = None) -> list[str]:
-    """Decode each image once, leave out those that cannot be decoded, and print a summary of the data set.
+    """Decode each image once, leave out those that cannot be used, and print a summary of the data set.
 
-    record   file that records which images were decoded; see `broken_images`
+    Those are the ones that cannot be decoded, or have no pixels left when scaled as cfg says for TRAIN and for TEST.
+
+    record   file that records which images were decoded; see `broken_images`. If the summary is too long to list all
+             problems, they are written to a file beside it
     returns  the files left out
     Raises UserError, listing everything that is wrong with the data set, if nothing is left to train on.
     """
-    from datasets.decoding import broken_images
+    from datasets.decoding import broken_images, problem_with
     from datasets.factory import DatasetError
-    broken = broken_images(image_files(imdb), record)
+    broken = {file: problem_with(file) or "cannot be decoded" for file in broken_images(image_files(imdb), record)}
     try:
         imdb.leave_out(broken)
-        imdb.validate()
+        vanishing = {**_vanishing(imdb, "TEST"), **_vanishing(imdb, "TRAIN")}
+        imdb.leave_out(vanishing)
+        problems = imdb.validate()
     except DatasetError as error:
         raise UserError(f"--imdb {name}: {error}") from None
     print(imdb.summary(), flush=True)
-    return broken
+    if record:
+        _write_problems(problems, Path(record).with_name("data_set_problems.txt"))
+    return [*broken, *vanishing]
+
+
+def _vanishing(imdb: Imdb, phase: str) -> dict[str, str]:
+    """The files of images that have no pixels left when scaled for TRAIN or TEST, and why."""
+    from fast_rcnn.config import cfg
+    from utils.blob import has_pixels
+    scales, most = cfg[phase].SCALES, cfg[phase].MAX_SIZE
+    return {file: f"has {width} x {height} pixels, and none when scaled to {phase}.SCALES {list(scales)} and "
+                  f"{phase}.MAX_SIZE {most}"
+            for file, (width, height) in zip(image_files(imdb), imdb.image_sizes(), strict=True)
+            if not all(has_pixels(height, width, scale, most) for scale in scales)}
+
+
+def _write_problems(problems: Sequence[Problem], path: Path) -> None:
+    """Write all problems of a data set to a file, unless its summary lists them."""
+    from datasets.problems import is_shortened, report
+    if is_shortened(problems):
+        with atomic_path(path) as temporary:
+            temporary.write_text(report(problems, None) + "\n", encoding="utf-8")
+        print(f"all {len(problems)} problems: {path}", flush=True)
 
 
 def check_images(imdb: Imdb, option: str, name: str, record: str | os.PathLike | None = None) -> None:
-    """Decode each image once (see `prepare_to_train`). Raises UserError listing those that cannot be decoded."""
-    from datasets.decoding import broken_images
-    broken = broken_images(image_files(imdb), record)
+    """Decode each image once (see `prepare_to_train`). Raises UserError listing those that cannot be used."""
+    from datasets.decoding import broken_images, problem_with
+    broken = {file: problem_with(file) or "" for file in broken_images(image_files(imdb), record)}
     if broken:
-        raise UserError("\n".join([f"{option} {name}: images that cannot be decoded: mend or remove them", *broken]))
+        lines = [f"{file}: {why}" if why not in ("", "cannot be decoded") else file for file, why in broken.items()]
+        raise UserError("\n".join([f"{option} {name}: images that cannot be decoded: mend or remove them", *lines]))
+    vanishing = _vanishing(imdb, "TEST")
+    if vanishing:
+        raise UserError("\n".join([f"{option} {name}: images that cannot be tested: change the settings, or remove them",
+                                   *(f"{file} {why}" for file, why in vanishing.items())]))
 
 
 def image_files(imdb: Imdb) -> Sequence[str]:

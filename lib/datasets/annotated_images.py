@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from datasets.average_precision import Detections, Objects
 from datasets.class_names import ClassNames, find_classes, with_background
 from datasets.cleaning import make_record
-from datasets.detection_files import detections_file_name, write_detections
+from datasets.detection_files import detections_file_names, write_detections
 from datasets.evaluation import Evaluation, class_detections, evaluate
 from datasets.imdb import imdb
 from datasets.lazy_roidb import objects_roidb
@@ -44,6 +44,7 @@ class AnnotatedImages(imdb):
         self.use_difficult = use_difficult if source.use_difficult is None else source.use_difficult
         self.use_07_metric = use_07_metric
         self.problems: list[Problem] = []
+        self._left_out: list[Problem] = []      # by `leave_out`
         self.zero_based = source.is_zero_based() if zero_based is None else zero_based
         classes = classes if classes is not None else source.classes
         self.classes = with_background(find_classes([source]) if classes is None else classes)
@@ -86,10 +87,12 @@ class AnnotatedImages(imdb):
         return sorted(found.union(problem.label for problem in self.problems if problem.label))
 
     def leave_out(self, files: Collection[str]) -> None:
-        broken = {name: os.path.basename(file) for name, file in self.source.images if file and file in files}
+        reasons = files if isinstance(files, Mapping) else dict.fromkeys(files, "cannot be decoded")
+        broken = {image.name: f"{os.path.basename(image.file)} {reasons[image.file]}" for image in self.source.images
+                  if image.file and image.file in reasons}
         if broken:
-            self.problems = [Problem(name, f"{file} cannot be decoded", LEFT_OUT)
-                             for name, file in sorted(broken.items())]
+            self._left_out += [Problem(name, what, LEFT_OUT) for name, what in sorted(broken.items())]
+            self.problems = list(self._left_out)
             self.source = dataclasses.replace(
                 self.source, images=[image for image in self.source.images if image.name not in broken])
             self._load()
@@ -100,8 +103,10 @@ class AnnotatedImages(imdb):
         Raises DatasetError if there is nothing to train on.
         """
         if not self._objects()[0].counts.any():
-            raise DatasetError(f"{self.name}: no image has an object to train on\n"
-                               f"{report(self.problems)}")
+            difficult = len(self._records.difficult.flat)
+            reason = (f"all {difficult} objects are marked as difficult; 'use_difficult: true' in a YAML file "
+                      "(docs/own_dataset.md) trains on them" if difficult else "no image has an object to train on")
+            raise DatasetError(f"{self.name}: {reason}\n{report(self.problems)}".rstrip())
         return self.problems
 
     def summary(self) -> str:
@@ -109,6 +114,9 @@ class AnnotatedImages(imdb):
         counts = [f"{self._records.count_of(label)} {name}" for label, name in enumerate(self.classes) if label]
         lines = [f"{self.name}: {len(self._records)} images, {', '.join(counts)}",
                  f"coordinates count from {0 if self.zero_based else 1}"]
+        empty = int(np.sum(self._records.labels.counts == 0))
+        if empty and self.source.annotated:
+            lines.append(f"{empty} images have no object")
         ignored = int(self._records.difficult.flat.sum())
         if ignored and not self.use_difficult:
             lines.append(f"{ignored} objects are marked as difficult: not trained on, and need not be found")
@@ -152,6 +160,6 @@ class AnnotatedImages(imdb):
     def write_detections(self, detections: dict[str, Detections], output_dir: str | os.PathLike) -> None:
         """Write the detections of each class in VOC's format: coordinates count from 1."""
         Path(output_dir).mkdir(parents=True, exist_ok=True)
-        for name, found in detections.items():
-            write_detections(Path(output_dir) / detections_file_name(self.source.split, name),
-                             Detections(found.images, found.scores, found.boxes + 1))
+        files = detections_file_names(self.source.split, list(detections))
+        for file, found in zip(files, detections.values(), strict=True):
+            write_detections(Path(output_dir) / file, Detections(found.images, found.scores, found.boxes + 1))

@@ -1,28 +1,32 @@
 """The class names of a data set, and how names in annotations are matched to them."""
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from datasets.source import DatasetError, Source
+from utils.text import has_unprintable, printable
 
 BACKGROUND = "__background__"
 
 
 class ClassNames:
-    """Finds the class of a name: the exact match, or else the first one that differs in case only.
+    """Finds the class of a name: the exact match, or else the first one that is only spelled differently.
 
-    respelled  number of matches of each (name, class) that differ in case
+    Spellings differ in case, or in the Unicode form of accents.
+
+    respelled  number of matches of each (name, class) that are spelled differently
     """
 
     def __init__(self, classes: Sequence[str]) -> None:
         self.classes = tuple(classes)
-        self._by_lower = {name.lower(): name for name in reversed(self.classes)}
+        self._by_spelling = {_spelling(name): name for name in reversed(self.classes)}
         self.respelled: Counter[tuple[str, str]] = Counter()
 
     def find(self, name: str) -> str:
         """The class of a name; the name itself if there is none."""
-        found = name if name in self.classes else self._by_lower.get(name.lower(), name)
+        found = name if name in self.classes else self._by_spelling.get(_spelling(name), name)
         if found != name:
             self.respelled[name, found] += 1
         return found
@@ -31,32 +35,39 @@ class ClassNames:
 def find_classes(sources: Sequence[Source]) -> list[str]:
     """Sorted names of the annotated classes in the training splits of data sets. Raises DatasetError if there are none.
 
-    Of spellings that differ in case only, the most frequent one is used.
+    Of several spellings of a name (see `ClassNames`) the most frequent one is used. The background is no class.
     """
     counts: Counter[str] = Counter()
     for source in sources:
         counts.update(source.training_names())
+    counts.pop(BACKGROUND, None)
     if not counts:
         raise DatasetError(f"{sources[0].training_in}: no annotated object found, so no class names; give the classes")
     return merge_spellings(counts)
 
 
 def merge_spellings(counts: Mapping[str, int]) -> list[str]:
-    """Sorted names; of those that differ in case only, the most frequent one."""
-    by_lower: dict[str, str] = {}
+    """Sorted names; of several spellings of one, see `ClassNames`, the most frequent."""
+    by_spelling: dict[str, str] = {}
     for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
-        by_lower.setdefault(name.lower(), name)
-    return sorted(by_lower.values())
+        by_spelling.setdefault(_spelling(name), name)
+    return sorted(by_spelling.values())
+
+
+def _spelling(name: str) -> str:
+    return unicodedata.normalize("NFC", name).lower()
 
 
 def with_background(classes: Sequence[str]) -> tuple[str, ...]:
-    """The names, background first. Raises DatasetError unless they are a list of distinct names."""
+    """The names, background first. Raises DatasetError unless they are a list of distinct, printable names."""
     if isinstance(classes, str):
         raise DatasetError(f"classes: expected a list of names, found the text {classes!r}")
     names = [str(name).strip() for name in classes]
     names = names if names and names[0] == BACKGROUND else [BACKGROUND, *names]
     if len(set(names)) < len(names):
         raise DatasetError(f"class names must differ: {', '.join(names)}")
+    for name in filter(has_unprintable, names):
+        raise DatasetError(f"the class name '{printable(name)}' has control characters; rename the class")
     if len(names) == 1:
         raise DatasetError("classes: no name but the background's; name at least one class")
     return tuple(names)

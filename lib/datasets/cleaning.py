@@ -8,11 +8,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from datasets.class_names import ClassNames
-from datasets.image_size import ends_early, image_size
-from datasets.problems import CLIPPED, DROPPED, LEFT_OUT, Problem
+from datasets.class_names import BACKGROUND, ClassNames
+from datasets.image_size import ends_early, exif_orientation, image_size
+from datasets.problems import CLIPPED, DROPPED, EXCHANGED, LEFT_OUT, SCALED, TURNED, Problem
 from datasets.records import Record
-from datasets.source import Annotation, Source, SourceImage
+from datasets.source import Annotation, DatasetError, Source, SourceImage
+from utils.errors import message_of
+from utils.image_header import Size, turned_boxes
+from utils.text import has_unprintable
 
 
 def make_record(image: SourceImage, source: Source, classes: ClassNames, origin: int,
@@ -22,51 +25,106 @@ def make_record(image: SourceImage, source: Source, classes: ClassNames, origin:
     classes  the known names
     origin   coordinate of the first pixel in the annotation, 0 or 1
     """
-    name, file = image
-    if file is None:
-        problems.append(Problem(name, "no image file of this name", LEFT_OUT))
+    name, file, problem = image
+    if file is None or has_unprintable(name):
+        problem = problem if file is None else "its name has control characters, or is not UTF-8; rename it"
+        problems.append(Problem(name, problem, LEFT_OUT))
         return None
     try:
         size = image_size(file)
         annotation = source.read(name, size) if source.annotated else Annotation.of([], [])
-    except ValueError as error:
-        problems.append(Problem(name, str(error), LEFT_OUT))
+        boxes = ordered(name, annotation, origin, problems)
+        if annotation.size not in (None, size):
+            boxes = fitted(name, file, boxes, annotation.size, size, source.noun, problems)
+    except (ValueError, OSError) as error:
+        problems.append(Problem(name, message_of(error), LEFT_OUT))
         return None
     if ends_early(file):
         problems.append(Problem(name, f"{os.path.basename(file)} ends early", "used as far as it can be decoded"))
-    if annotation.size not in (None, size):
-        problems.append(Problem(name, f"the {source.noun} says {annotation.size}, the image's size is {size}",
-                                "the image's size is used"))
     annotation = dataclasses.replace(annotation, names=[classes.find(label) for label in annotation.names])
-    boxes, keep = clean_boxes(name, annotation, size, classes, origin, problems)
+    boxes, keep = clean_boxes(name, annotation, boxes, size, classes, problems)
     return Record(name, file, size, boxes[keep], [annotation.names[i] for i in keep], annotation.difficult[keep])
 
 
-def clean_boxes(name: str, annotation: Annotation, size: tuple[int, int], classes: ClassNames,
-                origin: int, problems: list[Problem]) -> tuple[np.ndarray, np.ndarray]:
-    """Zero-based boxes (N, 4), clipped, and the indices of those to keep. Appends to `problems`."""
-    width, height = size
+def ordered(name: str, annotation: Annotation, origin: int, problems: list[Problem]) -> np.ndarray:
+    """Zero-based boxes (N, 4) whose first corner is the upper left one. Appends to `problems`."""
     boxes = annotation.boxes - np.float32(origin)
+    low, high = np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])
+    for index in np.flatnonzero((boxes[:, :2] > boxes[:, 2:]).any(axis=1)):
+        box, swapped = annotation.boxes[index], boxes[index, :2] > boxes[index, 2:]
+        what = " and ".join(f"{axis}min {box[i]:g} > {axis}max {box[i + 2]:g}" for i, axis in enumerate("xy")
+                            if swapped[i])
+        problems.append(Problem(name, f"{_named(annotation, index)} has {what}", EXCHANGED, kind=EXCHANGED))
+    return np.hstack([low, high])
+
+
+def fitted(name: str, file: str, boxes: np.ndarray, said: Size, size: Size, noun: str,
+           problems: list[Problem]) -> np.ndarray:
+    """Zero-based boxes (N, 4) for an image of another size than its annotation says. Appends to `problems`.
+
+    A difference of a pixel is ignored. Boxes of an image that EXIF turns by a quarter are turned with it, those of one
+    that was resized are scaled. Raises DatasetError for anything else: nobody knows where the boxes are.
+    """
+    what = f"the {noun} says {said}, the image's size is {size}"
+    if all(abs(a - b) <= 1 for a, b in zip(said, size, strict=True)):
+        problems.append(Problem(name, what, "the image's size is used"))
+        return boxes
+    turn, ratios = exif_orientation(file), [b / a for a, b in zip(said, size, strict=True)]
+    if said == size[::-1] and turn >= 5:
+        action, result = TURNED, turned_boxes(boxes, said, turn)
+        what += f", turned by its EXIF orientation {turn}"
+    elif _one_factor(said, size):
+        action = SCALED
+        result = (boxes + [0, 0, 1, 1]) * [*ratios, *ratios] - [0, 0, 1, 1]     # edges, not centres, of pixels
+    else:
+        raise DatasetError(f"{what}: after it was annotated it was cropped, turned "
+                           "(perhaps by EXIF) or exchanged")
+    if len(boxes) and (boxes[:, 2:].max(axis=0) > said).any():
+        raise DatasetError(f"{what}, and there are boxes beyond the size that it says")
+    problems.append(Problem(name, what, action))
+    return result.astype(np.float32)
+
+
+def _one_factor(said: Size, size: Size) -> bool:
+    """Whether one factor makes both sides of the first size those of the second, but for rounding."""
+    lowest = max((new - 1) / old for old, new in zip(said, size, strict=True))
+    highest = min((new + 1) / old for old, new in zip(said, size, strict=True))
+    return lowest < highest
+
+
+def clean_boxes(name: str, annotation: Annotation, boxes: np.ndarray, size: Size, classes: ClassNames,
+                problems: list[Problem]) -> tuple[np.ndarray, np.ndarray]:
+    """Zero-based boxes (N, 4), clipped, and the indices of those to keep. Appends to `problems`.
+
+    That a box extends beyond the image by a pixel is rounding, and not reported.
+    """
+    width, height = size
     clipped = np.clip(boxes, 0, np.array([width - 1, height - 1, width - 1, height - 1], np.float32))
     keep = []
     for index, label in enumerate(annotation.names):
-        corners = ", ".join(f"{value:g}" for value in annotation.boxes[index])
-        box, problem = f"{label} ({corners})", None
+        box, problem = _named(annotation, index), None
         outside = float(np.abs(boxes[index] - clipped[index]).max())
-        if label not in classes.classes:
+        if label == BACKGROUND:
+            problem = Problem(name, f"{label!r} is the name of the background, not of a class", DROPPED, label)
+        elif label not in classes.classes:
             problem = Problem(name, f"unknown class {label!r}{_nearest(label, classes.classes)}", DROPPED, label)
         elif not _has_area(boxes[index]):
-            problem = Problem(name, f"{box} has no area", DROPPED)
+            problem = Problem(name, f"{box} has no area", DROPPED, kind="no area")
         elif not _has_area(clipped[index]):
-            problem = Problem(name, f"{box} lies outside the image ({width} x {height})", DROPPED)
-        elif outside > 0:
+            problem = Problem(name, f"{box} lies outside the image ({width} x {height})", DROPPED, kind="outside")
+        elif outside > 1:
             what = f"{box} sticks out of the image ({width} x {height}) by {outside:g}"
-            problems.append(Problem(name, what, CLIPPED))
+            problems.append(Problem(name, what, CLIPPED, kind=CLIPPED))
         if problem:
             problems.append(problem)
         else:
             keep.append(index)
     return clipped, np.array(keep, np.int64)
+
+
+def _named(annotation: Annotation, index: int) -> str:
+    """An object by its class and its box in the annotation."""
+    return f"{annotation.names[index]} ({', '.join(f'{value:g}' for value in annotation.boxes[index])})"
 
 
 def _has_area(box: np.ndarray) -> bool:

@@ -1,12 +1,14 @@
 """Average precision of every class of a data set, and its summary."""
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from datasets.average_precision import Detections, Objects, average_precision, voc_ap
+from datasets.source import DatasetError
 
 
 @dataclass
@@ -48,8 +50,19 @@ class Evaluation:
         return "\n".join(lines)
 
 
+def check_distinct(image_index: Sequence[str], of: str = "the data set") -> None:
+    """Raise DatasetError if two images have the same name: their objects could not be told apart."""
+    if len(set(image_index)) < len(image_index):
+        name, count = Counter(image_index).most_common(1)[0]
+        raise DatasetError(f"{of} has {count} images named {name!r}; give each its own name")
+
+
 def class_detections(image_index: Sequence[str], boxes: Sequence[np.ndarray]) -> Detections:
-    """Detections of one class from (N, 5) arrays x1, y1, x2, y2, score for each image."""
+    """Detections of one class from (N, 5) arrays x1, y1, x2, y2, score for each image.
+
+    Raises DatasetError if two images have the same name.
+    """
+    check_distinct(image_index)
     rows = [np.reshape(image_boxes, (-1, 5)) for image_boxes in boxes]
     images = [name for name, image_rows in zip(image_index, rows, strict=True) for _ in image_rows]
     flat = np.concatenate([np.zeros((0, 5), np.float32), *rows])

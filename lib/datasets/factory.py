@@ -1,6 +1,7 @@
 """Data sets by name or path."""
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 
@@ -25,7 +26,7 @@ def get_imdb(name: str, classes: Sequence[str] | None = None) -> imdb:
              of all joined paths
     Raises DatasetError that says what is missing.
     """
-    parts = [_find(part) for part in name.split("+")]
+    parts = [_find(part) for part in _parts(name)]
     if len(parts) == 1:
         return _make(parts[0], classes)
     sources = [part for part in parts if isinstance(part, Source) and part.classes is None]
@@ -34,12 +35,28 @@ def get_imdb(name: str, classes: Sequence[str] | None = None) -> imdb:
     return JoinedImdb([_make(part, classes) for part in parts])
 
 
+def _parts(name: str) -> list[str]:
+    """The names of joined data sets; a '+' may also be part of an existing path."""
+    pieces, parts = name.split("+"), []
+    while pieces:
+        counts = range(len(pieces), 0, -1)
+        count = next((count for count in counts if _is_path("+".join(pieces[:count]))), 1)
+        parts.append("+".join(pieces[:count]))
+        pieces = pieces[count:]
+    return parts
+
+
+def _is_path(name: str) -> bool:
+    """Whether a name is that of a file or folder, perhaps followed by a split."""
+    return os.path.exists(name) or os.path.exists(name.rpartition(":")[0])
+
+
 def _find(name: str) -> Source | str:
     """The source at a path; a name that is not a path is returned as it is."""
     if name in registered or re.fullmatch(r"voc_\d{4}_\w+", name):
         return name
     path, separator, split = name.rpartition(":")
-    if not separator or "/" in split or "\\" in split:      # no split; nor is C:\data
+    if not separator or "/" in split or "\\" in split or os.path.exists(name):      # no split; nor is C:\data
         path, split = name, ""
     try:
         return find_source(path, split or None)

@@ -4,16 +4,22 @@ File names are strings: for a large data set Paths would take too much memory.
 """
 from __future__ import annotations
 
+import difflib
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections import defaultdict
+from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from datasets.source import DatasetError
+from datasets.source import DatasetError, SourceImage
+from utils.image_header import IMAGE_SUFFIXES
+from utils.text import TextError, printable, read_lines
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 TRAINING_SPLITS = ("trainval", "train")     # where class names are looked up, in this order
 _NO_NAMES = {"images", "data", "dataset", "jpegimages"}     # generic folder names
+_NO_PICTURES = (".xml", ".txt", ".json", ".csv", ".yml", ".yaml")
+_SHOWN = 3      # names that a message gives as examples
+_SEARCHED = 10_000      # names among which a similar one is looked for
 
 
 def file_names(folder: Path) -> list[str]:
@@ -22,9 +28,63 @@ def file_names(folder: Path) -> list[str]:
 
 
 def image_files(folder: Path) -> dict[str, str]:
-    """The image files in a folder, by name without extension."""
-    parts = ((file, *os.path.splitext(file)) for file in file_names(folder))
-    return {stem: os.path.join(folder, file) for file, stem, suffix in parts if suffix.lower() in IMAGE_SUFFIXES}
+    """The image files in a folder, by name without extension. Raises DatasetError if two have the same name."""
+    files = _files_by_name(folder, "")
+    for name, found in files.items():
+        if len(found) > 1:
+            raise DatasetError(f"{folder}: {_alike(found)}")
+    return {name: os.path.join(folder, found[0]) for name, found in files.items() if found}
+
+
+def image_names(folder: Path) -> list[str]:
+    """Names of the image files in a folder, without extension."""
+    parts = map(os.path.splitext, file_names(folder))
+    return [stem for stem, suffix in parts if suffix.lower() in IMAGE_SUFFIXES]
+
+
+def find_images(folder: Path, names: Iterable[str]) -> list[SourceImage]:
+    """The images of these names in a folder, or below it if a name has folders: 'day/0001'.
+
+    Each has its file or, if there is not exactly one, the reason.
+    """
+    names = list(names)
+    inner = {os.path.dirname(name) for name in names}
+    files = {name: found for part in inner if is_inside(part) for name, found in _files_by_name(folder, part).items()}
+    return [_find_image(folder, name, files.get(name)) for name in names]
+
+
+def _find_image(folder: Path, name: str, found: list[str] | None) -> SourceImage:
+    if found is None:
+        return SourceImage(name, None)
+    if len(found) > 1:
+        return SourceImage(name, None, _alike(found))
+    if os.path.splitext(found[0])[1].lower() not in IMAGE_SUFFIXES:
+        return SourceImage(name, None, f"{os.path.basename(found[0])}: this ending is not known; known are "
+                                       f"{' '.join(IMAGE_SUFFIXES)}")
+    return SourceImage(name, os.path.join(folder, found[0]))
+
+
+def _files_by_name(folder: Path, inner: str) -> dict[str, list[str]]:
+    """The image files in folder/inner, with `inner`, by name without extension; where there are none, other files."""
+    images: defaultdict[str, list[str]] = defaultdict(list)
+    others: dict[str, list[str]] = {}
+    for file in file_names(folder / inner):
+        name = os.path.join(inner, file)
+        stem, suffix = os.path.splitext(name)
+        if suffix.lower() in IMAGE_SUFFIXES:
+            images[stem].append(name)
+        elif suffix.lower() not in _NO_PICTURES and not file.startswith("."):
+            others[stem] = [name]
+    return {**others, **images}
+
+
+def _alike(files: Iterable[str]) -> str:
+    return f"{' and '.join(map(os.path.basename, files))} have the same name apart from the ending; keep one"
+
+
+def is_inside(folder: str) -> bool:
+    """Whether a relative path stays below the folder that it starts from."""
+    return not os.path.isabs(folder) and ".." not in folder.split("/")
 
 
 def entries(folder: Path) -> Iterator[Path]:
@@ -52,18 +112,62 @@ def telling_name(folder: Path) -> str:
     return folder.parent.name if folder.name.lower() in _NO_NAMES and folder.parent.name else folder.name
 
 
-def read_image_set(path: Path, known: Collection[str] = ()) -> list[str]:
+def read_image_set(path: Path, known: Container[str] = (), folder: str | os.PathLike | None = None) -> list[str]:
     """Names of images, one per line.
 
     A label 1, 0 or -1 after the name, as in VOC's files of one class, is ignored, unless it is part of a `known` name
-    such as 'photo 1'.
+    such as 'photo 1'. Paths of images in `folder` become names relative to it.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_lines(path)
+    except TextError as error:
+        raise DatasetError(str(error)) from None
     except OSError as error:
         raise DatasetError(f"{path}: the list of images cannot be read: {error}") from error
-    names = [_without_suffix(line.strip()) for line in lines if line.strip()]
-    return [name if name in known else _without_suffix(re.sub(r"\s+(-?1|0)$", "", name)) for name in names]
+    names = [_without_suffix(line) for line in lines]
+    names = [name if name in known else _without_suffix(re.sub(r"\s+(-?1|0)$", "", name)) for name in names]
+    return [name if name in known else _relative(name, folder) for name in names] if folder else names
+
+
+def _relative(name: str, folder: str | os.PathLike) -> str:
+    """'./JPEGImages/a', 'JPEGImages\\a' and '/data/cells/JPEGImages/a' as 'a', if `folder` is that JPEGImages."""
+    path = os.path.normpath(name.replace("\\", "/"))
+    if os.path.isabs(path):
+        relative = os.path.relpath(os.path.realpath(path), os.path.realpath(folder))
+        return relative if is_inside(relative) else path
+    first, separator, rest = path.partition("/")
+    return rest if separator and first == os.path.basename(folder) else path
+
+
+class FileNames:
+    """The names of the files in some folders, without extension; with an inner folder: 'day/0001'."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self.folders = folders
+        self._names: dict[str, set[str]] = {}       # by inner folder, listed on demand
+
+    def __contains__(self, name: object) -> bool:
+        inner, base = os.path.split(str(name))
+        return base in self.names(inner)
+
+    def names(self, inner: str = "") -> set[str]:
+        """The names in an inner folder, without it."""
+        if inner not in self._names:
+            files = [file for folder in self.folders for file in file_names(folder / inner)] if is_inside(inner) else []
+            self._names[inner] = {os.path.splitext(file)[0] for file in files}
+        return self._names[inner]
+
+
+def check_list(path: Path, names: Sequence[str], known: FileNames) -> None:
+    """Raise DatasetError unless a list of images has names, and one of them is that of a known file."""
+    if not names:
+        raise DatasetError(f"{path}: the list of images is empty")
+    if any(name in known for name in names):
+        return
+    first, where, there = names[0], " or ".join(map(str, known.folders)), sorted(known.names())
+    near = difflib.get_close_matches(first, there[:_SEARCHED], 1) or there[:_SHOWN]
+    raise DatasetError(f"{path}: none of its {len(names)} names, such as {printable(first)!r}, is that of a file in "
+                       f"{where}, without its ending; there are: {printable(', '.join(near)) or 'none'}")
 
 
 def _without_suffix(name: str) -> str:

@@ -145,6 +145,7 @@ class imdb:
     def leave_out(self, files: Collection[str]) -> None:
         """Leave out the images of these files, which cannot be decoded; to be called before the roidb is built.
 
+        files  a mapping also says for each why it is left out
         Raises DatasetError if this data set does not support that, or nothing would be left.
         """
         if files:

@@ -2,13 +2,12 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from datasets.average_precision import Objects
-from datasets.evaluation import Evaluation, class_detections, evaluate
+from datasets.evaluation import Evaluation, check_distinct, class_detections, evaluate
 from datasets.imdb import imdb
 from datasets.problems import Problem
 from datasets.roidb import Entry
@@ -18,7 +17,8 @@ from datasets.source import DatasetError
 class JoinedImdb(imdb):
     """The images of several data sets, one after the other; all must have the same classes.
 
-    Where two data sets use the same image name, all names are prefixed with the data set's.
+    Where two data sets use the same image name, all names are prefixed with the data set's and, if these are the same,
+    its number.
     """
 
     def __init__(self, parts: Sequence[imdb]):
@@ -32,10 +32,13 @@ class JoinedImdb(imdb):
 
     def _load(self) -> None:
         parts = self.parts
-        names = [name for part in parts for name in part.image_index]
-        if Counter(names).most_common(1)[0][1] > 1:
-            names = [f"{part.name}/{name}" for part in parts for name in part.image_index]
-        self.image_index = names
+        for part in parts:
+            check_distinct(part.image_index, part.name)
+        prefixes = [[""] * len(parts), [f"{part.name}/" for part in parts],
+                    [f"{number}_{part.name}/" for number, part in enumerate(parts, 1)]]
+        candidates = ([prefix + name for prefix, part in zip(row, parts, strict=True) for name in part.image_index]
+                      for row in prefixes)
+        self.image_index = next(names for names in candidates if len(set(names)) == len(names))
         self._paths = [part.image_path_at(i) for part in parts for i in range(part.num_images)]
 
     def use_classes(self, names: Sequence[str]) -> None:

@@ -46,6 +46,8 @@ def load_proposals(path: str | os.PathLike, image_index: Sequence[str] | None = 
 
 def _rows_of(image_index: Sequence[str], images: list[str], path: str | os.PathLike) -> np.ndarray:
     row_of = {name: row for row, name in enumerate(images)}
+    if len(row_of) < len(images):
+        raise ValueError(f"{path}: two of its images have the same name: generate proposals for this data set")
     missing = [name for name in image_index if name not in row_of]
     if missing:
         raise ValueError(f"{path}: no proposals for {len(missing)} of {len(image_index)} images, such as "

@@ -49,7 +49,8 @@ class Annotation:
 class SourceImage(NamedTuple):
     """An image listed in a split."""
     name: str           # without folder and extension
-    file: str | None    # None: there is no image file of this name
+    file: str | None    # None: there is no image file of this name, or several
+    problem: str = "no image file of this name"     # why there is no file
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import numpy as np
 from datasets.average_precision import Objects, average_precision
 from datasets.average_precision import voc_ap as voc_ap
 from datasets.detection_files import read_detections
+from datasets.folders import read_image_set
 from datasets.formats.voc.annotation import read_annotation
 
 
@@ -22,7 +23,7 @@ def voc_eval(detpath: str, annopath: str, imagesetfile: str, classname: str, cac
     cachedir      kept for py-faster-rcnn's callers; nothing is cached
     """
     objects = {}
-    for name in Path(imagesetfile).read_text(encoding="utf-8").split():
+    for name in read_image_set(Path(imagesetfile)):
         annotation = read_annotation(annopath.format(name))
         mine = [index for index, found in enumerate(annotation.names) if found.lower() == classname.lower()]
         objects[name] = Objects(annotation.boxes[mine], annotation.difficult[mine])

@@ -39,4 +39,6 @@ def find_source(path: str | os.PathLike, split: str | None = None) -> Source:
         source = reader(path, split)
         if source is not None:
             return source
+    if path.exists():
+        raise DatasetError(f"{path}: is neither a folder nor a YAML file (.yml, .yaml)")
     raise DatasetError(f"{path}: there is no such folder or YAML file")

@@ -40,14 +40,14 @@ def test_every_problem_is_reported_at_once(tmp_path):
         "fine": [CAT],
         "line": [("cat", 9, 9, 9, 20), CAT],
         "beyond": [("cat", 70, 5, 90, 20)],
-        "sticks": [("cat", 10.5, 5, 61, 40)],
+        "sticks": [("cat", 10.5, 5, 62, 40)], "rounded": [("cat", 10, 5, 61, 41)],
         "typo": [("cta", 1, 1, 9, 9)],
         "broken": "<annotation><object>",
         "text": [("cat", "left", 1, 9, 9)],
         "size": xml([CAT], size=(40, 60)),
         "lost": [CAT], "garbage": [CAT],
-    }, {"train": ["fine", "line", "beyond", "sticks", "typo", "broken", "text", "size", "lost", "garbage", "fine",
-                  "absent"]})
+    }, {"train": ["fine", "line", "beyond", "sticks", "rounded", "typo", "broken", "text", "size", "lost", "garbage",
+                  "fine", "absent"]})
     (root / "JPEGImages" / "lost.jpg").unlink()
     (root / "JPEGImages" / "garbage.jpg").write_bytes(b"\xff\xd8 nonsense")
     write_image(root / "JPEGImages" / "absent.jpg")
@@ -55,12 +55,13 @@ def test_every_problem_is_reported_at_once(tmp_path):
     found = {(problem.image, problem.action) for problem in data.validate()}
     assert found == {("line", "box dropped"), ("beyond", "box dropped"), ("sticks", "box clipped"),
                      ("typo", "box dropped"), ("broken", "image left out"), ("text", "image left out"),
-                     ("size", "the image's size is used"), ("lost", "image left out"),
+                     ("size", "image left out"), ("lost", "image left out"),
                      ("garbage", "image left out"), ("absent", "image left out"), ("train", "used once")}
-    assert data.image_index == ["fine", "line", "beyond", "sticks", "typo", "size"]
+    assert data.image_index == ["fine", "line", "beyond", "sticks", "rounded", "typo"]
     np.testing.assert_array_equal(data.gt_roidb()[3]["boxes"], [[9.5, 4, 59, 39]])
+    np.testing.assert_array_equal(data.gt_roidb()[4]["boxes"], [[9, 4, 59, 39]])
     summary = data.summary()
-    for words in ("cta' (near: 'cat')", "(9, 9, 9, 20) has no area", "sticks out of the image (60 x 40) by 1",
+    for words in ("cta' (near: 'cat')", "(9, 9, 9, 20) has no area", "sticks out of the image (60 x 40) by 2",
                   "lies outside", "broken.xml: not readable", "xmin of object 'cat' is 'left'"):
         assert words in summary
 

@@ -17,10 +17,14 @@ from pathlib import Path
 
 from datasets.folders import (
     TRAINING_SPLITS,
+    FileNames,
+    check_list,
     choose_split,
     entries,
     file_names,
-    image_files,
+    find_images,
+    image_names,
+    is_inside,
     read_image_set,
     telling_name,
     training_split,
@@ -28,6 +32,7 @@ from datasets.folders import (
 from datasets.formats.voc.annotation import has_zero, read_annotation
 from datasets.formats.voc.description import read_description
 from datasets.source import Annotation, AnnotationError, DatasetError, Source, SourceImage
+from utils.text import TextError, printable
 from utils.timer import with_progress
 
 
@@ -38,17 +43,27 @@ def read(path: Path, split: str | None) -> Source | None:
     """
     if path.is_dir():
         return read_folder(path, split)
-    if path.is_file() and path.suffix in (".yml", ".yaml"):
+    if path.is_file() and path.suffix.lower() in (".yml", ".yaml"):
         return _described(path, split)
     return None
 
 
 def read_folder(path: Path, split: str | None) -> Source:
     """A split of a folder in VOC's or the flat layout, see `read`."""
-    if (path / "Annotations").is_dir():
-        sets = {file.stem: file for file in entries(path / "ImageSets" / "Main") if file.suffix == ".txt"}
-        return _listed(path, path / "JPEGImages", path / "Annotations", sets, split)
-    return _flat(path, split)
+    annotations = _folder(path, "Annotations")
+    if not annotations.is_dir():
+        inner = [] if _stems(path) else sorted(entry for entry in entries(path) if (entry / "Annotations").is_dir())
+        if len(inner) > 1:
+            raise DatasetError(f"{path}: holds several data sets; name one of {', '.join(map(str, inner))}")
+        return read_folder(inner[0], split) if inner else _flat(path, split)
+    sets = {file.stem: file for file in entries(path / "ImageSets" / "Main") if file.suffix == ".txt"}
+    return _listed(path, _folder(path, "JPEGImages"), annotations, sets, split)
+
+
+def _folder(path: Path, name: str) -> Path:
+    """The folder of this name, perhaps written in small letters."""
+    small = path / name.lower()
+    return small if small.is_dir() and not (path / name).is_dir() else path / name
 
 
 # ---- layouts
@@ -56,6 +71,8 @@ def _described(path: Path, split: str | None) -> Source:
     """The split described by a YAML file."""
     try:
         content = read_description(path)
+    except TextError as error:
+        raise DatasetError(str(error)) from None
     except ValueError as error:
         raise DatasetError(f"{path}: {error}") from error
     root = path.parent / content.root
@@ -68,12 +85,29 @@ def _described(path: Path, split: str | None) -> Source:
 
 def _listed(root: Path, images: Path, annotations: Path, sets: dict[str, Path], split: str | None) -> Source:
     """A split of a layout whose splits are files of image names."""
-    chosen = choose_split(split, sets, root)
-    known = {os.path.splitext(file)[0] for folder in (images, annotations) for file in file_names(folder)}
-    index = read_image_set(sets[chosen], known) if chosen else _stems(annotations)
+    for folder in (images, annotations):
+        if not folder.is_dir():
+            there = ", ".join(sorted(entry.name for entry in entries(root) if entry.is_dir())) or "none"
+            raise DatasetError(f"{root}: there is no folder {os.path.relpath(folder, root)}; its folders are: {there}. "
+                               "A YAML file can name others, see docs/own_dataset.md")
+    chosen, known = choose_split(split, sets, root), FileNames([images, annotations])
+    index = _read_list(sets[chosen], known) if chosen else _stems(annotations) or _stems_below(annotations)
+    if not index:
+        raise DatasetError(f"{annotations}: holds no XML files")
     training = training_split(sets) or chosen
-    names = read_image_set(sets[training], known) if training and training != chosen else index
-    return _source(root, chosen, images, annotations, index, annotations, names, [annotations])
+    names = _read_list(sets[training], known) if training and training != chosen else index
+    nested = any(map(os.path.dirname, [*index, *names]))
+    return _source(root, chosen, images, annotations, index, annotations, names,
+                   _folders_below(annotations) if nested else [annotations])
+
+
+def _read_list(path: Path, known: FileNames) -> list[str]:
+    names = read_image_set(path, known, known.folders[0])
+    check_list(path, names, known)
+    outside = next((name for name in names if not is_inside(name)), None)
+    if outside is not None:
+        raise DatasetError(f"{path}: {printable(outside)!r} leads out of {known.folders[0]}")
+    return names
 
 
 def _flat(path: Path, split: str | None) -> Source:
@@ -87,11 +121,12 @@ def _flat(path: Path, split: str | None) -> Source:
     else:
         chosen = choose_split(split, splits, path)
         if chosen is None:
+            there = ", ".join(sorted(entry.name for entry in entries(path) if entry.is_dir())) or "none"
             raise DatasetError(f"{path}: expected folders Annotations and JPEGImages, or XML files next to the "
-                               f"images; splits found: {', '.join(sorted(splits)) or 'none'}")
+                               f"images; folders found: {there}; splits found: {', '.join(sorted(splits)) or 'none'}")
         split, folder = chosen, splits[chosen]
     training = splits.get(training_split(splits) or "", folder)
-    index = sorted({*image_files(folder), *_stems(folder)})
+    index = sorted({*image_names(folder), *_stems(folder)})
     return _source(path, split, folder, folder, index, training, _stems(training),
                    list(dict.fromkeys([*splits.values(), folder])))
 
@@ -120,23 +155,30 @@ def _source(root: Path, split: str | None, images: Path, annotations: Path, inde
     def read_one(name: str, size: tuple[int, int]) -> Annotation:
         return read_annotation(_annotation_file(annotations, name))
 
-    files, split = image_files(images), split or "all"
+    split, found = split or "all", find_images(images, index)
     where = os.path.dirname(_annotation_file(training, training_names[0])) if training_names else "the data set"
-    return Source(f"{telling_name(root)}_{split}", split, [SourceImage(name, files.get(name)) for name in index],
-                  read_one, training_names=partial(_count_names, training, training_names),
+    return Source(f"{telling_name(root)}_{split}", split, found, read_one,
+                  training_names=partial(_count_names, training, training_names),
                   is_zero_based=partial(_any_zero, folders),
                   annotated=any(os.path.isfile(_annotation_file(annotations, name)) for name in index),
                   noun="XML file", images_in=images, annotations_in=annotations, training_in=where)
 
 
 def _count_names(folder: Path, names: Sequence[str]) -> Counter[str]:
-    """Number of objects of each class in these XML files; broken and missing files are skipped."""
+    """Number of objects of each class in these XML files; broken and missing files are skipped.
+
+    Raises DatasetError if nothing is found in them, and there are such files.
+    """
     counts: Counter[str] = Counter()
+    errors = []
     for name in with_progress("class names", names):
         try:
             counts.update(read_annotation(_annotation_file(folder, name)).names)
-        except AnnotationError:
-            continue
+        except AnnotationError as error:
+            errors.append(str(error))
+    if errors and not counts:
+        raise DatasetError(f"no class names: {len(errors)} of {len(names)} XML files are missing or cannot be used, "
+                           f"such as {errors[0]}")
     return counts
 
 
@@ -146,9 +188,21 @@ def _any_zero(folders: Sequence[Path]) -> bool:
 
 
 def _annotation_file(folder: Path, name: str) -> str:
-    return os.path.join(folder, f"{name}.xml")
+    """The XML file of an image, whose ending may be in capital letters."""
+    path, capital = os.path.join(folder, f"{name}.xml"), os.path.join(folder, f"{name}.XML")
+    return capital if not os.path.exists(path) and os.path.exists(capital) else path
 
 
 def _stems(folder: Path) -> list[str]:
     """Names of the XML files in a folder, without extension."""
-    return [stem for stem, suffix in map(os.path.splitext, file_names(folder)) if suffix == ".xml"]
+    return [stem for stem, suffix in map(os.path.splitext, file_names(folder)) if suffix.lower() == ".xml"]
+
+
+def _stems_below(folder: Path) -> list[str]:
+    """Names of the XML files below a folder, with their inner folders."""
+    return [os.path.join(inner.relative_to(folder), stem) for inner in _folders_below(folder) for stem in _stems(inner)]
+
+
+def _folders_below(folder: Path) -> list[Path]:
+    """The folder and those inside."""
+    return sorted(Path(path) for path, _, _ in os.walk(folder))

@@ -1,6 +1,7 @@
 """The YAML file that describes a custom data set."""
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import yaml
 
 from utils.safe_yaml import load_yaml
-from utils.text import read_text
+from utils.text import has_unprintable, read_text
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,15 @@ def _classes(key: str, value: object) -> list[str]:
 def _image_sets(key: str, value: object) -> dict[str, str]:
     if not isinstance(value, dict):
         raise _wrong(key, "splits and the files that list their images, as {train: train.txt}", value)
-    return {_text(key, name): _list_file(f"{key}, {name}", file) for name, file in value.items()}
+    return {_split(key, name): _list_file(f"{key}, {name}", file) for name, file in value.items()}
+
+
+def _split(key: str, value: object) -> str:
+    """The name of a split becomes part of files' names."""
+    name = _text(key, value)
+    if "/" in name or "\\" in name or has_unprintable(name):
+        raise _wrong(key, "names of splits without slashes", value)
+    return name
 
 
 def _list_file(key: str, value: object) -> str:
@@ -71,7 +80,7 @@ def _list_file(key: str, value: object) -> str:
 
 
 def _wrong(key: str, expected: str, value: object) -> ValueError:
-    return ValueError(f"{key}: expected {expected}; found {value!r}")
+    return ValueError(f"{key}: expected {expected}; found {reprlib.repr(value)}")
 
 
 _READERS: dict[str, Callable[[str, object], Any]] = {

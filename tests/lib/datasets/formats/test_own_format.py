@@ -60,6 +60,7 @@ def test_cleaning_and_report(pets_csv):
                                                                       [[30, 10, 59, 20]], []]
     assert data.summary() == """pets_csv_train: 3 images, 2 cat, 1 dog
 coordinates count from 0
+1 images have no object
 box clipped (1):
   b: cat (30, 10, 70, 20) sticks out of the image (60 x 40) by 11
 box dropped (2):

@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     apply_cfg(args)
     path = existing_file(str(Path(args.output_dir, "detections.npz")), "DIR", "tools/test_net.py writes it")
-    from commands.data_set import load_imdb, print_report
+    from commands.data_set import check_results, load_imdb, print_report
     from fast_rcnn.test import apply_nms, evaluate_by_name, load_detections, stored_classes
     try:
         classes = stored_classes(path)
@@ -44,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         load_imdb(args.imdb)        # whatever is wrong with the data set comes first
         raise UserError(str(error)) from None
     imdb = load_imdb(args.imdb, classes)
+    check_results(Path(args.output_dir), imdb)
     try:
         detections = load_detections(path, imdb.image_index, classes)
     except ValueError as error:

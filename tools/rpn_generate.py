@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     existing_file(args.prototxt, "--def")
     existing_file(args.net, "--net")
-    from commands.data_set import check_images, load_imdb
+    from commands.data_set import check_images, claim_results, load_imdb
     from commands.detector import load_rpn, record_beside
     record = record_beside(args)
     many = {"TEST.RPN_PRE_NMS_TOP_N": -1, "TEST.RPN_POST_NMS_TOP_N": 2000}      # unless the user sets others
@@ -63,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     writable_folder(output.parent, "--output")
     if output.is_dir():
         raise UserError(f"--output {output}: is a folder, expected the name of a file")
+    if not args.output:         # several data sets may have this folder
+        claim_results(output.parent, imdb)
     use_device(choose_device(args))
     parallel.join()
     profile = output.parent / "profile" / output.stem if args.profile else None

@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     files = find_detector(args)
     apply_cfg(args, files.settings)
-    from commands.data_set import check_images, load_imdb, print_report, use_proposals
+    from commands.data_set import check_images, claim_results, load_imdb, print_report, use_proposals
     from datasets.source import NothingToEvaluateError
     from fast_rcnn.test import test_net
     classes = class_names(files, args.classes)
@@ -67,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"Note: the class names of the net are unknown, so they are the data set's, in its order: "
               f"{', '.join(imdb.classes[1:])}", flush=True)
     output = writable_folder(args.output or _default_output(args, imdb, files.weights), "--output")
+    claim_results(output, imdb)
     use_device(choose_device(args))
     net = files.load(*((imdb.num_classes,) if classes is None else (len(classes), "the detector")))
     if not cfg.TEST.HAS_RPN:

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.errors import UserError
-from utils.files import atomic_path
+from utils.files import atomic_path, read_record, write_json
 
 if TYPE_CHECKING:       # imported on use, so that --help is fast
     from datasets.imdb import imdb as Imdb
     from datasets.problems import Problem
+
+_RESULTS_OF = "data_set.json"      # names the data set whose results are in a folder
 
 
 def find_imdb(name: str, option: str = "--imdb", classes: Sequence[str] | None = None) -> Imdb:
@@ -159,3 +161,23 @@ def use_proposals(imdb: Imdb, method: str, file: str | None) -> None:
         len(imdb.roidb)
     except ValueError as error:
         raise UserError(f"{error} (PROPOSAL_METHOD is {method})") from None
+
+
+def claim_results(folder: Path, imdb: Imdb) -> None:
+    """Record that a folder holds results of this data set. Raises UserError if it holds those of another one."""
+    check_results(folder, imdb)
+    write_json(folder / _RESULTS_OF, {"data set": imdb.location})
+
+
+def check_results(folder: Path, imdb: Imdb) -> None:
+    """Raise UserError if a folder holds results of another data set, perhaps of the same name.
+
+    A data set that is no longer where it was may have been moved, and is taken as the same.
+    """
+    note = folder / _RESULTS_OF
+    if not note.is_file():
+        return
+    other = read_record(note, "delete it", **{"data set": str})["data set"]
+    if other != imdb.location and os.path.exists(other.split("+")[0].rpartition(":")[0] or os.sep):
+        raise UserError(f"{folder} holds results of {other}, not of {imdb.location}: name another folder, or delete "
+                        f"{note}")

@@ -86,6 +86,10 @@ class AnnotatedImages(imdb):
             return []
         return sorted(found.union(problem.label for problem in self.problems if problem.label))
 
+    @property
+    def location(self) -> str:
+        return f"{self.source.location}:{self.source.split}" if self.source.location else self.name
+
     def leave_out(self, files: Collection[str]) -> None:
         reasons = files if isinstance(files, Mapping) else dict.fromkeys(files, "cannot be decoded")
         broken = {image.name: f"{os.path.basename(image.file)} {reasons[image.file]}" for image in self.source.images

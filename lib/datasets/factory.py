@@ -61,6 +61,8 @@ def _find(name: str) -> Source | str:
     try:
         return find_source(path, split or None)
     except DatasetError as error:
+        if os.path.exists(path):
+            raise
         known = f"; registered names: {', '.join(registered)}" if registered else ""
         raise DatasetError(f"{error}. Names look like voc_2007_trainval, paths like "
                            f"path/to/folder:train{known}") from None

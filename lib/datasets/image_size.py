@@ -39,12 +39,16 @@ def ends_early(path: str | os.PathLike) -> bool:
 
     Cameras append films to photographs, so a JPEG's marker may come long before the end of the file.
     """
+    size = Path(path).stat().st_size
     with open(path, "rb") as file:
         start = file.read(4)
-        file.seek(max(0, Path(path).stat().st_size - _TAIL))
-        tail = file.read()
-        if start[:2] == b"\xff\xd8" and b"\xff\xd9" not in tail:
+        if start[:2] == b"\xff\xd8":
             header = read_header(path)
-            file.seek(header.scan if header else 0)
-            return b"\xff\xd9" not in file.read()
-    return start == b"\x89PNG" and b"IEND" not in tail
+            scan = header.scan if header else 0     # thumbnails, which have an end of their own, are before it
+            for first in (max(scan, size - _TAIL), scan):
+                file.seek(first)
+                if b"\xff\xd9" in file.read():
+                    return False
+            return True
+        file.seek(max(0, size - _TAIL))
+        return start == b"\x89PNG" and b"IEND" not in file.read()

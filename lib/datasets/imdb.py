@@ -103,6 +103,11 @@ class imdb:
         known = {name.lower() for name in names}
         return [] if any(name.lower() in known for name in self.classes[1:]) else sorted(self.classes[1:])
 
+    @property
+    def location(self) -> str:
+        """What tells the data set from others of the same name: its path and split, if any."""
+        return self.name
+
     def image_path_at(self, i: int) -> str:
         """File of image i."""
         raise NotImplementedError

@@ -51,6 +51,10 @@ class JoinedImdb(imdb):
         found = [part.other_classes(names) for part in self.parts]
         return sorted({name for names in found for name in names}) if all(found) else []
 
+    @property
+    def location(self) -> str:
+        return "+".join(part.location for part in self.parts)
+
     def image_path_at(self, i: int) -> str:
         return self._paths[i % len(self._paths)]
 

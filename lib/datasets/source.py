@@ -67,6 +67,7 @@ class Source:
     is_zero_based   whether coordinates count from 0, not from 1, in the whole data set
     annotated       whether any image has an annotation; otherwise the split can be tested on, but not evaluated
     use_difficult   train on objects marked as difficult; None: not specified
+    location        the path, filled in where the format is found: several data sets may have the same name
 
     For messages: `noun` is what holds the annotation of an image, such as 'XML file'; `images_in`, `annotations_in` and
     `training_in` say where images, annotations and class names were looked for.
@@ -80,6 +81,7 @@ class Source:
     is_zero_based: Callable[[], bool] = lambda: True
     annotated: bool = True
     use_difficult: bool | None = None
+    location: str = ""
     noun: str = "annotation"
     images_in: str | Path = "the data set"
     annotations_in: str | Path = "the data set"

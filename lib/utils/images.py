@@ -19,7 +19,7 @@ from utils.text import is_utf8
 
 _LARGE = 1 << 24            # pixels from which on an image must have a file of some size
 _DENSEST = 4096             # pixels a byte; photographs have at most 100, drawings in one colour some 1000
-_DARKEST = 15               # highest value of 12 bits stored in 16, when read as 8
+_DARKEST = 16               # highest value of 12 bits stored in 16, when read as 8
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
@@ -104,7 +104,7 @@ def decode(path: str | os.PathLike, flags: int) -> np.ndarray:
 
 def _check_depth(path: str | os.PathLike) -> None:
     values = np.asarray(cv2.imread(str(path), cv2.IMREAD_UNCHANGED))
-    if values.dtype == np.uint16:
+    if values.dtype == np.uint16 and values.max() < 1 << 12:
         raise ImageError(f"{path}: the highest of its 16-bit values is {values.max()}, so that it is black in the 8 "
                          "bits of a net's input; scale the values to 0..65535, or store 8 bits")
 

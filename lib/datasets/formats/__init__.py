@@ -5,6 +5,7 @@ format. Cleaning, reports, training and evaluation work on the Source.
 """
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -38,7 +39,7 @@ def find_source(path: str | os.PathLike, split: str | None = None) -> Source:
     for reader in _readers:
         source = reader(path, split)
         if source is not None:
-            return source
+            return dataclasses.replace(source, location=str(path.resolve()))
     if path.exists():
         raise DatasetError(f"{path}: is neither a folder nor a YAML file (.yml, .yaml)")
     raise DatasetError(f"{path}: there is no such folder or YAML file")

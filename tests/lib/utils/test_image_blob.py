@@ -74,3 +74,22 @@ def test_pyramid_pads_the_smaller_levels():
 def test_a_grey_image_is_refused():
     with pytest.raises(ValueError, match=r"shape \(height, width, 3\), found shape \(20, 30\)"):
         prep_im_for_blob(np.zeros((20, 30)), 0, 10, 20)
+
+
+@pytest.mark.parametrize("image, message", [
+    (None, "found None: cv2.imread returns it"), ([[1]], "array of numbers, found list"),
+    (np.zeros((20, 30, 1), np.uint8), r"shape \(height, width, 3\), found shape \(20, 30, 1\)"),
+    (np.zeros((20, 30, 2), np.uint8), r"found shape \(20, 30, 2\)"), (np.zeros((20, 30, 4)), r"found shape \(20, 30, 4\)"),
+    (np.zeros((0, 30, 3)), r"found shape \(0, 30, 3\)"), (np.zeros((20, 30, 3), complex), "found complex128"),
+    (np.full((20, 30, 3), 4095, np.uint16), r"values in 0..255, found uint16 up to 4095"),
+    (np.zeros((2, 2001, 3), np.uint8), "no pixels are left of 2001 x 2 when scaled to at most 500")])
+def test_what_is_no_image_is_named(image, message):
+    with pytest.raises(ValueError, match=message):
+        prep_im_for_blob(image, np.array([[[100.0, 110, 120]]]), 300, 500)
+
+
+def test_images_of_other_number_types():
+    im = np.random.default_rng(0).integers(0, 256, (20, 30, 3))
+    want, _ = prep_im_for_blob(im.astype(np.uint8), 0, 10, 20)
+    for kind in (np.int64, np.uint16, np.float32, np.float64):
+        np.testing.assert_array_equal(prep_im_for_blob(im.astype(kind), 0, 10, 20)[0], want)

@@ -142,8 +142,9 @@ def check_images(imdb: Imdb, option: str, name: str, record: str | os.PathLike |
         raise UserError("\n".join([f"{option} {name}: images that cannot be decoded: mend or remove them", *lines]))
     vanishing = _vanishing(imdb, "TEST")
     if vanishing:
-        raise UserError("\n".join([f"{option} {name}: images that cannot be tested: change the settings, or remove them",
-                                   *(f"{file} {why}" for file, why in vanishing.items())]))
+        lines = [f"{file} {why}" for file, why in vanishing.items()]
+        raise UserError("\n".join([f"{option} {name}: images that cannot be tested: change the settings or remove them",
+                                   *lines]))
 
 
 def image_files(imdb: Imdb) -> Sequence[str]:

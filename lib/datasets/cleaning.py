@@ -50,7 +50,7 @@ def ordered(name: str, annotation: Annotation, origin: int, problems: list[Probl
     """Zero-based boxes (N, 4) whose first corner is the upper left one. Appends to `problems`."""
     boxes = annotation.boxes - np.float32(origin)
     low, high = np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])
-    for index in np.flatnonzero((boxes[:, :2] > boxes[:, 2:]).any(axis=1)):
+    for index in np.flatnonzero((boxes[:, :2] > boxes[:, 2:]).any(axis=1)).tolist():
         box, swapped = annotation.boxes[index], boxes[index, :2] > boxes[index, 2:]
         what = " and ".join(f"{axis}min {box[i]:g} > {axis}max {box[i + 2]:g}" for i, axis in enumerate("xy")
                             if swapped[i])

@@ -30,7 +30,7 @@ def file_names(folder: Path) -> list[str]:
 def image_files(folder: Path) -> dict[str, str]:
     """The image files in a folder, by name without extension. Raises DatasetError if two have the same name."""
     files = _files_by_name(folder, "")
-    for name, found in files.items():
+    for found in files.values():
         if len(found) > 1:
             raise DatasetError(f"{folder}: {_alike(found)}")
     return {name: os.path.join(folder, found[0]) for name, found in files.items() if found}
@@ -124,9 +124,15 @@ def read_image_set(path: Path, known: Container[str] = (), folder: str | os.Path
         raise DatasetError(str(error)) from None
     except OSError as error:
         raise DatasetError(f"{path}: the list of images cannot be read: {error}") from error
-    names = [_without_suffix(line) for line in lines]
-    names = [name if name in known else _without_suffix(re.sub(r"\s+(-?1|0)$", "", name)) for name in names]
-    return [name if name in known else _relative(name, folder) for name in names] if folder else names
+    return [_image_name(line, known, folder) for line in lines]
+
+
+def _image_name(line: str, known: Container[str], folder: str | os.PathLike | None) -> str:
+    """The first reading of a line that is a known name, else the last one."""
+    readings = [_without_suffix(line), _without_suffix(re.sub(r"\s+(-?1|0)$", "", line))]
+    if folder:
+        readings += [_relative(reading, folder) for reading in readings]
+    return next((reading for reading in readings if reading in known), readings[-1])
 
 
 def _relative(name: str, folder: str | os.PathLike) -> str:
@@ -148,7 +154,7 @@ class FileNames:
 
     def __contains__(self, name: object) -> bool:
         inner, base = os.path.split(str(name))
-        return base in self.names(inner)
+        return base in self.names(inner) and str(name) == os.path.normpath(str(name))
 
     def names(self, inner: str = "") -> set[str]:
         """The names in an inner folder, without it."""

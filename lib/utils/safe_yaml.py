@@ -33,11 +33,11 @@ def _check(text: str, loader: type) -> None:
     nested: list[tuple[str | None, int]] = []       # anchor of each open collection, and the values before it
     total = repeated = 0
     for event in yaml.parse(text, loader):
-        line = event.start_mark.line + 1
+        line = event.start_mark.line + 1 if event.start_mark else 0
         if isinstance(event, yaml.AliasEvent):
             if any(anchor == event.anchor for anchor, _ in nested):
                 raise RefusedYaml(f"line {line}: *{event.anchor} contains itself")
-            size = sizes.get(event.anchor, 1)
+            size = sizes.get(event.anchor or "", 1)
             total, repeated = total + size, repeated + size
             if repeated > _MAX_REPEATED:
                 raise RefusedYaml(f"line {line}: aliases expand to more than {_MAX_REPEATED} values")

@@ -79,7 +79,8 @@ def test_a_grey_image_is_refused():
 @pytest.mark.parametrize("image, message", [
     (None, "found None: cv2.imread returns it"), ([[1]], "array of numbers, found list"),
     (np.zeros((20, 30, 1), np.uint8), r"shape \(height, width, 3\), found shape \(20, 30, 1\)"),
-    (np.zeros((20, 30, 2), np.uint8), r"found shape \(20, 30, 2\)"), (np.zeros((20, 30, 4)), r"found shape \(20, 30, 4\)"),
+    (np.zeros((20, 30, 2), np.uint8), r"found shape \(20, 30, 2\)"),
+    (np.zeros((20, 30, 4)), r"found shape \(20, 30, 4\)"),
     (np.zeros((0, 30, 3)), r"found shape \(0, 30, 3\)"), (np.zeros((20, 30, 3), complex), "found complex128"),
     (np.full((20, 30, 3), 4095, np.uint16), r"values in 0..255, found uint16 up to 4095"),
     (np.zeros((2, 2001, 3), np.uint8), "no pixels are left of 2001 x 2 when scaled to at most 500")])

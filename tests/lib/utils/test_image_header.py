@@ -83,7 +83,8 @@ def test_every_known_format(tmp_path, suffix):
 @pytest.mark.parametrize("kind", ["grey", "alpha", "16 bit", "bilevel"])
 def test_kinds_of_png(tmp_path, kind):
     image = noise()
-    image = {"grey": image[:, :, 0], "alpha": np.dstack([image, image[:, :, 0]]), "bilevel": image[:, :, 0] // 128 * 255,
+    grey = image[:, :, 0]
+    image = {"grey": grey, "alpha": np.dstack([image, grey]), "bilevel": grey // 128 * 255,
              "16 bit": image.astype(np.uint16) * 257}[kind]
     file = tmp_path / "i.png"
     file.write_bytes(cv2.imencode(".png", image, [cv2.IMWRITE_PNG_BILEVEL, int(kind == "bilevel")])[1].tobytes())

@@ -43,7 +43,8 @@ def test_control_characters_are_escaped():
     assert is_utf8("猫") and not is_utf8("\udce9")
 
 
-@pytest.mark.parametrize("encoding, expected", [("utf-8", "\\x1b[2J\t猫\\xe9\n"), ("ascii", "\\x1b[2J\t\\u732b\\xe9\n")])
+@pytest.mark.parametrize("encoding, expected", [("utf-8", "\\x1b[2J\t猫\\xe9\n"),
+                                                ("ascii", "\\x1b[2J\t\\u732b\\xe9\n")])
 def test_a_stream_never_gets_them(encoding, expected):
     data = io.BytesIO()
     stream = PrintableStream(io.TextIOWrapper(data, encoding=encoding))

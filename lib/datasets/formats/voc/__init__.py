@@ -31,7 +31,7 @@ from datasets.folders import (
 )
 from datasets.formats.voc.annotation import has_zero, read_annotation
 from datasets.formats.voc.description import read_description
-from datasets.source import Annotation, AnnotationError, DatasetError, Source, SourceImage
+from datasets.source import Annotation, AnnotationError, DatasetError, Source
 from utils.text import TextError, printable
 from utils.timer import with_progress
 

@@ -106,10 +106,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _train(args: argparse.Namespace, imdb: Imdb, output: Path) -> str:
     """Train; returns the path of the final model."""
     from commands.data_set import use_proposals
+    from commands.records import RecordHook
     from fast_rcnn.checkpoints import Checkpoints, run_fingerprint
+    from fast_rcnn.detector_record import detector_settings
     from fast_rcnn.train import get_training_roidb, train_net
     from fast_rcnn.train_log import TrainLog
     from utils import parallel
+    from utils.prototxt import net_of_solver
     name = Path(args.solver).resolve().parent.name + "_" + Path(args.solver).stem
     use_proposals(imdb, cfg.TRAIN.PROPOSAL_METHOD, args.proposals)
     checkpoints = Checkpoints(output / "checkpoints" / name,
@@ -117,6 +120,8 @@ def _train(args: argparse.Namespace, imdb: Imdb, output: Path) -> str:
     return train_net(args.solver, get_training_roidb(imdb), output, args.weights, args.iters,
                      log=TrainLog(name, args.iters, output / "logs" / f"{name}.jsonl" if parallel.is_first() else None),
                      checkpoints=checkpoints, resume=args.resume,
+                     hooks=[RecordHook(net_of_solver(args.solver), imdb.classes,
+                                       detector_settings(cfg, cfg.TRAIN.HAS_RPN))],
                      profile=output / "profile" / name if args.profile else None)[-1]
 
 

@@ -12,7 +12,7 @@ from alt_opt.plan import Run
 from alt_opt.settings import step_settings
 from checks.data import object_size_warning, small_image_warning
 from checks.solver import rate_warning
-from commands.data_set import check_images, find_inputs, prepare_to_train
+from commands.data_set import check_has_classes, check_images, find_inputs, prepare_to_train
 from commands.options import choose_device, writable_folder
 from datasets.imdb import imdb as Imdb
 from fast_rcnn.checkpoints import data_digest
@@ -65,6 +65,7 @@ def _checked_run(args: Namespace, imdb: Imdb, test_imdb: Imdb | None, weights: P
     left_out = prepare_to_train(imdb, args.imdb, output / "decoded_images.json")
     if test_imdb:
         print(test_imdb.summary(), flush=True)
+        check_has_classes(test_imdb, "--test_imdb", args.test_imdb, imdb.classes)
         check_images(test_imdb, "--test_imdb", args.test_imdb, output / "decoded_test_images.json")
     nets = find_nets(args.net_name, imdb.num_classes, cfg.TRAIN.USE_OHEM, args.models, Path(cfg.MODELS_DIR),
                      output / "models", args.max_iters)

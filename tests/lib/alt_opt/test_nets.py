@@ -31,13 +31,14 @@ def test_shipped_nets_are_used_in_place(find, tmp_path, capsys):
 
 
 def test_nets_without_mining_are_generated(find, tmp_path, capsys):
-    """With the schedules of the shipped nets, whatever --max_iters says."""
+    """With schedules that follow --max_iters, as those for other classes."""
     nets = find(max_iters=(8, 8, 8, 8))
     assert nets.folder == tmp_path / "made" / NO_OHEM
     assert capsys.readouterr().out == (
         f"Nets without hard example mining are not shipped: writing them to {tmp_path / 'made'}\n")
-    definition = model_files("Tiny", folder=str(tmp_path / "made"))
+    definition = model_files("Tiny", folder=str(tmp_path / "made"), iterations=(8, 8, 8, 8))
     for step in TRAINED:
+        assert "stepsize: 6\n" in nets.solver(step).read_text()
         for path in (nets.solver(step), nets.train_net(step)):
             assert path.read_text() == definition[str(path.relative_to(tmp_path / "made"))]
     assert nets.max_iters["stage1_rpn"] == 8

@@ -61,12 +61,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[:1] == ["--run-step"]:
         from alt_opt.step import run_step
         return run_step(words[1:])
+    from utils.output import lasting_output
     args = parser().parse_args(words)
+    with lasting_output():
+        return _train_and_test(args)
+
+
+def _train_and_test(args: argparse.Namespace) -> int:
     from utils import parallel
-    from utils.child_process import ChildDied
+    from utils.child_process import ChildDied, terminations_as_interrupts
     parallel.join()
     try:
-        run = _train(args)
+        with terminations_as_interrupts():
+            run = _train(args)
     except ChildDied as error:
         print(f"\n{error}\nWhen the cause is mended, the same command with --resume goes on.", file=sys.stderr)
         return 1

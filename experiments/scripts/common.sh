@@ -49,11 +49,12 @@ log="output/logs/${method}_${net}_${dataset//[^[:alnum:]_-]/_}_$(date +%Y-%m-%d_
 echo "log: $log"
 
 # run TOOL ARGUMENTS...: runs a program of tools/; command, output and time go to the screen and the log.
+# Ctrl-C leaves tee (-i) to write what the tool says while it stops.
 run() {
   local tool=tools/$1
   shift
   {
     echo "+ $tool $*"
     time "$python" "$tool" "$@"
-  } 2>&1 | tee -a "$log"
+  } 2>&1 | tee -i -a "$log"
 }

@@ -19,11 +19,14 @@ from pathlib import Path
 from typing import TextIO
 
 from utils.errors import UserError
+from utils.output import say
 
 USER_ERROR = 2          # exit status of a child that ended with a user error
 INTERRUPTED = 130       # ... that was asked to stop and shut down in order
 LAST_LINES = 12
 _PATIENCE = 120.0       # seconds that an interrupted child may take to write its checkpoint
+_AGAIN = 1.0            # seconds after which another Ctrl-C is a second one: torchrun passes each on once more
+_HANGUP = getattr(signal, "SIGHUP", None)
 
 
 class ChildDied(UserError):
@@ -45,53 +48,62 @@ def describe_status(status: int) -> str:
 
 def run_child(command: Sequence[str], name: str, log_path: str | os.PathLike, *, cwd: str | None = None,
               keep_open: Sequence[int] = (), stream: TextIO | None = None,
-              environment: Mapping[str, str] | None = None) -> None:
+              environment: Mapping[str, str] | None = None) -> bool:
     """Run a command to completion; its output goes to `stream` (default: ours) and is appended to the log.
+
+    Output that cannot be written, such as that to a closed terminal, is dropped.
 
     keep_open    descriptors that the child inherits, such as that of a lock
     environment  variables in addition to ours
+    Returns whether we were asked to stop, which came too late for the child: it has done its work.
     Raises ChildDied if it fails, and KeyboardInterrupt, after the child has stopped, if we are asked to stop
     by SIGINT (Ctrl-C), SIGTERM or SIGHUP. A second Ctrl-C kills the child.
     """
     path, lines = Path(log_path), deque[str](maxlen=LAST_LINES)
     path.parent.mkdir(parents=True, exist_ok=True)
+    log = open(path, "a", encoding="utf-8")
     variables = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", **(environment or {})}
-    # A session of its own: Ctrl-C reaches only the parent, which passes it on once.
-    process = subprocess.Popen(command, cwd=cwd, env=variables, text=True, errors="replace",
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                               pass_fds=tuple(keep_open), start_new_session=True)
-    reader = threading.Thread(target=_copy_lines, daemon=True,
-                              args=(process.stdout, lines, path, stream or sys.stdout))
-    reader.start()
-    with _ended_at_last(process), terminations_as_interrupts():
-        try:
-            # Not for the end of its output, which a process left behind may keep open.
-            status = process.wait()
-        except KeyboardInterrupt:
-            status = _stop(process, stream or sys.stdout)
-            if status in (INTERRUPTED, -signal.SIGTERM, -signal.SIGKILL):
-                raise
-        finally:
-            reader.join(timeout=2)
+    is_stopped = False
+    with terminations_as_interrupts():
+        # A session of its own: Ctrl-C reaches only the parent, which passes it on once.
+        process = subprocess.Popen(command, cwd=cwd, env=variables, text=True, errors="replace",
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                   pass_fds=tuple(keep_open), start_new_session=True)
+        with _ended_at_last(process):
+            reader = threading.Thread(target=_copy_lines, daemon=True,
+                                      args=(process.stdout, lines, log, stream or sys.stdout))
+            reader.start()
+            try:
+                # Not for the end of its output, which a process left behind may keep open.
+                status = process.wait()
+            except KeyboardInterrupt:
+                is_stopped = True
+                status = _stop(process, stream or sys.stdout)
+                if status in (INTERRUPTED, -signal.SIGTERM, -signal.SIGKILL):
+                    raise
+            finally:
+                reader.join(timeout=2)
     if status == INTERRUPTED:           # the child itself was signalled
         raise KeyboardInterrupt
     if status:
         raise ChildDied(name, status, lines, path)
+    return is_stopped
 
 
-def _copy_lines(source: TextIO, lines: deque[str], path: Path, stream: TextIO) -> None:
-    with source, open(path, "a", encoding="utf-8") as log:
+def _copy_lines(source: TextIO, lines: deque[str], log: TextIO, stream: TextIO) -> None:
+    with source:
         for line in source:
             lines.append(line.rstrip("\n"))
-            log.write(line)
-            log.flush()
-            print(line, end="", file=stream, flush=True)
+            for target in (log, stream):
+                say(line, target, end="")
+    with contextlib.suppress(OSError):
+        log.close()
 
 
 def _stop(process: subprocess.Popen, stream: TextIO) -> int:
     """Ask the child to stop and wait for it; kill it when asked again or if it takes too long."""
-    print("Stopping (Ctrl-C again to stop at once) ...", file=stream, flush=True)
     process.send_signal(signal.SIGTERM)
+    say("Stopping (Ctrl-C again to stop at once) ...", stream)
     try:
         return process.wait(timeout=_PATIENCE)
     except (KeyboardInterrupt, subprocess.TimeoutExpired):
@@ -114,20 +126,36 @@ def _ended_at_last(process: subprocess.Popen) -> Iterator[None]:
 
 @contextlib.contextmanager
 def terminations_as_interrupts() -> Iterator[None]:
-    """Inside the block SIGTERM and SIGHUP raise KeyboardInterrupt, as Ctrl-C does (main thread only)."""
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
+    """Inside the block SIGTERM and SIGHUP raise KeyboardInterrupt, as Ctrl-C does (main thread only).
 
-    with _handlers({signal.SIGTERM: interrupt, signal.SIGHUP: interrupt}):
+    A terminal that closes sends several: only the first one does, and after it another Ctrl-C.
+    """
+    first: list[float] = []
+
+    def interrupt(number: int, frame: object) -> None:
+        if not first or _is_second_ctrl_c(number, first[0]):
+            first.append(time.monotonic())
+            raise KeyboardInterrupt
+
+    with _handlers(dict.fromkeys(_STOPPING, interrupt)):
         yield
+
+
+_STOPPING = (signal.SIGTERM, signal.SIGINT, *([_HANGUP] if _HANGUP else []))
+
+
+def _is_second_ctrl_c(number: int, first: float) -> bool:
+    return number == signal.SIGINT and time.monotonic() > first + _AGAIN
 
 
 @contextlib.contextmanager
 def _handlers(handlers: dict[int, Callable]) -> Iterator[None]:
+    """Handle signals inside the block (main thread only); an ignored SIGINT or SIGHUP (nohup) stays ignored."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()
+              if number == signal.SIGTERM or signal.getsignal(number) != signal.SIG_IGN}
     try:
         yield
     finally:
@@ -136,7 +164,7 @@ def _handlers(handlers: dict[int, Callable]) -> Iterator[None]:
 
 
 class StopRequest:
-    """Turns SIGTERM and Ctrl-C into a flag for a loop to check; the second one interrupts as usual.
+    """Turns SIGTERM, SIGHUP and Ctrl-C into a flag for a loop to check; a second SIGTERM or Ctrl-C interrupts as usual.
 
         with StopRequest() as stop:
             while not stop.requested: ...
@@ -144,14 +172,16 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.requested = False
+        self._first = 0.0
 
     def _handle(self, number: int, frame: object) -> None:
-        if self.requested:
+        if self.requested and (number == signal.SIGTERM or _is_second_ctrl_c(number, self._first)):
             raise KeyboardInterrupt
-        self.requested = True
+        if not self.requested:
+            self.requested, self._first = True, time.monotonic()
 
     def __enter__(self) -> StopRequest:
-        self._context = _handlers({signal.SIGTERM: self._handle, signal.SIGINT: self._handle})
+        self._context = _handlers(dict.fromkeys(_STOPPING, self._handle))
         self._context.__enter__()
         return self
 

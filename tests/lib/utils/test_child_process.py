@@ -111,3 +111,83 @@ def test_stop_request_only_raises_the_second_time():
 def test_exit_status_as_text():
     assert describe_status(1) == "exit status 1"
     assert describe_status(-11) == "killed by SIGSEGV"
+
+
+CHILD_WITH_CHECKPOINT = (
+    "from utils.child_process import StopRequest, INTERRUPTED\n"
+    "with StopRequest() as stop:\n"
+    "    print('training', flush=True)\n"
+    "    while not stop.requested: time.sleep(0.01)\n"
+    "for _ in range(50): print('writing', flush=True); time.sleep(0.02)\n"
+    "open(sys.argv[1], 'w').close(); sys.exit(INTERRUPTED)")
+
+
+def start_parent(tmp_path, child, prelude="", **options):
+    """A process that runs a child in `run_child`, with the path of a file that it writes as its checkpoint."""
+    command = [sys.executable, "-c", PRELUDE + child, str(tmp_path / "checkpoint")]
+    code = (f"{prelude}\nfrom utils.child_process import run_child\n"
+            f"try: run_child({command!r}, 'step', {str(tmp_path / 'log')!r})\n"
+            "except KeyboardInterrupt: sys.exit(130)")
+    return subprocess.Popen(python(code), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGHUP] * 3, [signal.SIGINT] * 2, [signal.SIGTERM, signal.SIGHUP]])
+def test_a_closed_terminal_leaves_the_child_the_time_for_its_checkpoint(tmp_path, signals):
+    """Shells and torchrun pass signals on once more, and nobody reads what is printed."""
+    process = start_parent(tmp_path, CHILD_WITH_CHECKPOINT)
+    assert process.stdout.readline() == "training\n"
+    process.stdout.close()
+    process.stderr.close()
+    for number in signals:
+        process.send_signal(number)
+        time.sleep(0.1)
+    assert process.wait(timeout=30) == 130
+    assert (tmp_path / "checkpoint").exists()
+
+
+def test_a_second_ctrl_c_kills_the_child(tmp_path):
+    child = "signal.signal(signal.SIGTERM, lambda *a: print('asked', flush=True))\nprint('on', flush=True); time.sleep(60)\n"
+    with start_parent(tmp_path, child + "time.sleep(60)") as process:
+        assert process.stdout.readline() == "on\n"
+        process.send_signal(signal.SIGINT)
+        while process.stdout.readline() != "asked\n":
+            pass
+        time.sleep(1.1)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=10) == 130
+
+
+def test_a_hangup_that_was_ignored_before_stays_ignored(tmp_path):
+    """As `nohup` does; Ctrl-C still stops the child."""
+    ignore = "signal.signal(signal.SIGHUP, signal.SIG_IGN)"
+    with start_parent(tmp_path, CHILD_WITH_CHECKPOINT, prelude=ignore) as process:
+        assert process.stdout.readline() == "training\n"
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.5)
+        assert process.poll() is None and not (tmp_path / "checkpoint").exists()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 130
+    assert (tmp_path / "checkpoint").exists()
+
+
+def test_hangups_request_a_stop_and_never_interrupt_it():
+    with StopRequest() as stop:
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(0.05)
+        assert stop.requested
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(0.05)
+            assert not stop.requested
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_stop_that_comes_too_late_for_the_child_is_reported(tmp_path):
+    assert run_child(python("pass"), "step", tmp_path / "log", stream=io.StringIO()) is False
+    late = (f"signal.signal(signal.SIGTERM, lambda *a: sys.exit(0))\n"
+            f"time.sleep(1); os.kill({os.getpid()}, signal.SIGINT); time.sleep(30)")
+    assert run_child(python(late), "step", tmp_path / "log", stream=io.StringIO()) is True

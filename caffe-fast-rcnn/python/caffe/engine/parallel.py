@@ -14,6 +14,7 @@ import datetime
 import json
 import os
 import re
+import socket
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -43,8 +44,8 @@ def init_parallel() -> None:
     """Join the processes started by torchrun; solvers created afterwards train together.
 
     Does nothing if there is only one. Environment variables: WORLD_SIZE (how many), RANK (which one this is),
-    MASTER_ADDR and MASTER_PORT (where process 0 is reached). Call it after choosing the device: on GPUs gradients
-    go through NCCL. Sets `solver_count` and `solver_rank`.
+    MASTER_ADDR and MASTER_PORT (where process 0 is reached; if that is a loopback address, nothing listens on others).
+    Call it after choosing the device: on GPUs gradients go through NCCL. Sets `solver_count` and `solver_rank`.
     Raises ParallelError.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) < 2 or _joined():
@@ -59,11 +60,37 @@ def init_parallel() -> None:
         torch.cuda.set_device(device.current_device())
     with _connected():
         dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu and dist.is_nccl_available() else "gloo",
-                                timeout=_PATIENCE)
+                                timeout=_PATIENCE, **_rendezvous())
     atexit.register(_leave)
     device.set_solver_count(dist.get_world_size())
     device.set_solver_rank(dist.get_rank())
     Solver.exchange_type = GradientExchange
+
+
+def _rendezvous() -> dict[str, Any]:
+    """Arguments of init_process_group for processes on one machine that meet at a loopback address; {} for others.
+
+    PyTorch's own store and connections listen on all interfaces. torchrun's store, which may exist, is used as it is.
+    """
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    if not _is_loopback(address):
+        return {}
+    for library in ("GLOO", "NCCL"):
+        os.environ.setdefault(f"{library}_SOCKET_IFNAME", _loopback_interface())
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        return {}
+    rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    listening = socket.create_server((address, port)).detach() if rank == 0 else None
+    store = dist.TCPStore(address, port, count, is_master=rank == 0, timeout=_PATIENCE, master_listen_fd=listening)
+    return {"store": store, "rank": rank, "world_size": count}
+
+
+def _is_loopback(address: str) -> bool:
+    return address == "localhost" or address.startswith("127.")
+
+
+def _loopback_interface() -> str:
+    return next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), "lo")
 
 
 def _joined() -> bool:
@@ -80,7 +107,7 @@ def _connected() -> Iterator[None]:
     """Report errors of torch.distributed in one sentence."""
     try:
         yield
-    except (RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         reason = re.sub(r"^\[\S+\] ", "", str(error)).split(". ")[0].split("\n")[0]    # without its source line
         raise ParallelError("another process of this run has ended or cannot be reached; its own error is shown where "
                             f"it ran ({reason or type(error).__name__})") from None

@@ -9,14 +9,14 @@ from __future__ import annotations
 import colorsys
 import json
 import os
-import shutil
+import tempfile
 from pathlib import Path
 from xml.sax.saxutils import escape
 
 import cv2
 import numpy as np
 
-from utils.files import read_json
+from utils.files import naming, read_record
 
 CLASSES = ("ball", "brick", "ring", "star")
 HUES = {"ball": (130, 30), "brick": (8, 12), "ring": (215, 25), "star": (50, 12)}     # mean and spread in degrees
@@ -151,29 +151,44 @@ def make_demo_dataset(folder: str | os.PathLike, num_train: int = 240, num_test:
     """Write the data set into `folder`: Annotations, JPEGImages, ImageSets/Main/{trainval,test}.txt.
 
     A folder that already holds this data set is left alone; a new one appears atomically.
-    Raises FileExistsError if the folder holds anything else.
+    Raises FileExistsError if the folder holds anything else, such as one of another recipe.
     """
     folder = Path(folder)
     recipe = {"num_train": num_train, "num_test": num_test, "seed": seed, "version": 2}
     stamp = folder / "demo.json"
-    if stamp.is_file() and read_json(stamp) == recipe:
-        return folder
-    if folder.exists() and not stamp.is_file() and any(folder.iterdir()):
+    if stamp.is_file():
+        found = read_record(stamp, "give another folder, or remove this one")
+        if found == recipe:
+            return folder
+        raise FileExistsError(f"{folder} holds a demo data set of another recipe, {found} instead of {recipe}; give "
+                              "another folder, or remove this one")
+    if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
         raise FileExistsError(f"{folder} holds something else than the demo data set; give another folder")
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    target = Path(os.path.realpath(folder))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as partial:
+        _write(Path(partial, "data"), recipe)
+        Path(partial, "data").rename(target)        # replaces an empty folder at most
+    return folder
+
+
+def _write(folder: Path, recipe: dict[str, int]) -> None:
+    """Write a data set into a new folder."""
     for part in ("Annotations", "JPEGImages", "ImageSets/Main"):
-        (partial / part).mkdir(parents=True)
-    for split, count, first in (("trainval", num_train, 0), ("test", num_test, num_train)):
+        (folder / part).mkdir(parents=True)
+    num_train = recipe["num_train"]
+    for split, count, first in (("trainval", num_train, 0), ("test", recipe["num_test"], num_train)):
         names = [f"scene_{first + i:05d}" for i in range(count)]
         for offset, name in enumerate(names):
-            image, objects = make_scene(np.random.default_rng([seed, first + offset]))
-            picture = np.asarray(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 90])[1])
-            (partial / "JPEGImages" / f"{name}.jpg").write_bytes(picture.tobytes())
-            (partial / "Annotations" / f"{name}.xml").write_text(annotation_xml(f"{name}.jpg", image, objects))
-        (partial / "ImageSets" / "Main" / f"{split}.txt").write_text("\n".join(names) + "\n")
-    (partial / "demo.json").write_text(json.dumps(recipe))
-    if folder.exists():
-        shutil.rmtree(folder)
-    partial.rename(folder)
-    return folder
+            image, objects = make_scene(np.random.default_rng([recipe["seed"], first + offset]))
+            jpeg = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
+            _write_file(folder / "JPEGImages" / f"{name}.jpg", jpeg.tobytes())
+            _write_file(folder / "Annotations" / f"{name}.xml",
+                        annotation_xml(f"{name}.jpg", image, objects).encode())
+        _write_file(folder / "ImageSets" / "Main" / f"{split}.txt", ("\n".join(names) + "\n").encode())
+    _write_file(folder / "demo.json", json.dumps(recipe).encode())
+
+
+def _write_file(path: Path, content: bytes) -> None:
+    with naming(path):
+        path.write_bytes(content)

@@ -1,10 +1,11 @@
 """A cache of image features, in memory up to a budget and on disk up to a limit."""
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
-import shutil
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,15 @@ from .. import device
 log = logging.getLogger("caffe")
 
 _MB = 2 ** 20
+_FORMAT = 2             # of the files: features of another format are those of another fingerprint
+_OWN_FOLDER = re.compile(r"[0-9a-f]{16}")
+_OWN_FILE = re.compile(r"[0-9a-f]{32}\.npy|\.[0-9a-f]{32}\.npy\.\d+\.tmp")
 
 
 class FeatureCache:
     """A folder with features of several nets or weights, each set in a subfolder named by its fingerprint.
+
+    Only what has such names is deleted.
 
     folder     created when the first features are written
     memory_mb  size of the cache in memory; the rest is read from disk
@@ -36,7 +42,7 @@ class FeatureCache:
         self._processes = device.solver_count()
 
     def _path(self, fingerprint: str) -> Path:
-        return self.folder / fingerprint[:16]
+        return self.folder / hashlib.sha256(f"{_FORMAT} {fingerprint}".encode()).hexdigest()[:16]
 
     def holds(self, fingerprint: str) -> bool:
         """Whether features of this fingerprint exist."""
@@ -44,10 +50,24 @@ class FeatureCache:
 
     def open(self, fingerprint: str) -> FeatureStore:
         """The features of this fingerprint; all others are deleted."""
-        for other in self.folder.glob("*"):
-            if other.is_dir() and other != self._path(fingerprint):
-                shutil.rmtree(other, ignore_errors=True)
+        self._delete_all_but(self._path(fingerprint))
         return FeatureStore(self._path(fingerprint), self.memory_mb, self.disk_mb, self._processes)
+
+    def clear(self) -> None:
+        """Delete all features, and the folder if it is then empty."""
+        self._delete_all_but(None)
+        with contextlib.suppress(OSError):
+            self.folder.rmdir()
+
+    def _delete_all_but(self, kept: Path | None) -> None:
+        for folder in self.folder.glob("*"):
+            if folder == kept or not _OWN_FOLDER.fullmatch(folder.name) or folder.is_symlink() or not folder.is_dir():
+                continue
+            with contextlib.suppress(OSError):      # such as files of the user among them, or another process
+                for path in folder.iterdir():
+                    if _OWN_FILE.fullmatch(path.name):
+                        path.unlink(missing_ok=True)
+                folder.rmdir()
 
     def fits(self, values: int, images: int) -> bool:
         """Whether at least half of this many images, with this many values each, fit where this process reads."""
@@ -56,7 +76,10 @@ class FeatureCache:
 
 
 class FeatureStore:
-    """Features (C, H, W) by key, one file each; written atomically, so other processes may read them meanwhile."""
+    """Features (C, H, W) by key, one file each; written atomically, so other processes may read them meanwhile.
+
+    A file ends with a digest of its content, which is compared when a process first reads it.
+    """
 
     def __init__(self, folder: Path, memory_mb: float, disk_mb: float, processes: int = 1) -> None:
         """For one of several processes that fill the folder together and divide the remaining space."""
@@ -64,6 +87,7 @@ class FeatureStore:
         self._memory: dict[str, torch.Tensor] = {}
         self._files: set[str] = set()       # known stems; other processes add more
         self._unreadable: set[str] = set()
+        self._sound: set[str] = set()       # stems of files whose digest was right, or that this process wrote
         taken = 0
         for path in folder.glob("*.npy"):
             self._files.add(path.stem)
@@ -89,12 +113,14 @@ class FeatureStore:
         if not self._has_file(name):
             return None
         try:
-            features = _read(self._path(name))
-        except (OSError, ValueError, EOFError) as error:        # the folder was cleared, or the disk failed
+            features = _read(self._path(name), check=name not in self._sound)
+        except (OSError, ValueError, EOFError, MemoryError, OverflowError, TypeError) as error:
+            # the folder was cleared, or the disk failed; a damaged header may describe anything
             log.warning("%s cannot be read, its features are computed anew: %s", self._path(name), error)
             self._files.remove(name)
             self._unreadable.add(name)
             return None
+        self._sound.add(name)
         self._remember(key, features)
         return features
 
@@ -108,13 +134,16 @@ class FeatureStore:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with atomic_path(self._path(name)) as temporary, open(temporary, "wb") as file:
-                np.save(file, _as_array(features), allow_pickle=False)
+                array = _as_array(features)
+                np.save(file, array, allow_pickle=False)
+                file.write(_digest(name, array))
         except OSError as error:        # training continues without caching more features
             log.warning("No more features are kept in %s: %s", self.folder, error.strerror)
             self._disk_left = 0
             return
         self._disk_left -= size
         self._files.add(name)
+        self._sound.add(name)
         self._unreadable.discard(name)
 
     def _remember(self, key: str, features: torch.Tensor) -> None:
@@ -134,6 +163,17 @@ def _as_array(features: torch.Tensor) -> np.ndarray:
     return pixels.view(torch.uint16).numpy() if features.dtype == torch.bfloat16 else pixels.numpy()
 
 
-def _read(path: Path) -> torch.Tensor:
-    pixels = torch.from_numpy(np.load(path, allow_pickle=False))
+def _digest(name: str, array: np.ndarray) -> bytes:
+    """Of the values, their type and shape, and the name: 32 bytes."""
+    digest = hashlib.sha256(f"{name} {array.dtype.str} {array.shape}".encode())
+    digest.update(np.ascontiguousarray(array))
+    return digest.digest()
+
+
+def _read(path: Path, check: bool) -> torch.Tensor:
+    with open(path, "rb") as file:
+        array = np.load(file, allow_pickle=False)
+        if check and file.read() != _digest(path.stem, array):
+            raise ValueError("its content is not what was written")
+    pixels = torch.from_numpy(array)
     return (pixels.view(torch.bfloat16) if pixels.dtype == torch.uint16 else pixels).permute(2, 0, 1)

@@ -8,7 +8,7 @@ from pathlib import Path
 from net_definitions import NETS, SHIPPED_CLASSES, alt_opt_method, model_files
 from utils import prototxt
 from utils.errors import CheckError
-from utils.files import atomic_path, read_json, write_json
+from utils.files import atomic_path, read_table, write_json
 from utils.prototxt import net_of_solver
 
 RECORD = "written.json"     # fingerprints of the generated files, as written
@@ -161,7 +161,7 @@ def write_files(texts: Mapping[str, str], folder: Path) -> list[Path]:
     or not by this function.
     """
     record = folder / RECORD
-    written = read_json(record) if record.is_file() else {}
+    written = read_table(record, "delete it, and the nets beside it, to have them written anew", str)
     edited: list[Path] = []
     lost: list[Path] = []
     for name, text in texts.items():

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import cv2
 
-from utils.files import read_json, write_json
+from utils.files import read_table, write_json
 from utils.images import BrokenImage, ImageError, check_file, decode
 from utils.timer import Progress
 
@@ -28,7 +28,7 @@ def broken_images(paths: Sequence[str], record: str | os.PathLike | None = None)
     record  JSON file that lists the files decoded so far; those unchanged since are skipped
     """
     record = Path(record) if record else None
-    known = read_json(record) if record and record.is_file() else {}
+    known = read_table(record, "delete it to have the images decoded again", list) if record else {}
     now = {path: stamp for path in dict.fromkeys(paths) if (stamp := _stamp(path))}
     new = [path for path in dict.fromkeys(paths) if path not in now or known.get(path) != now[path]]
     broken = {path for path, good in zip(new, _decode_all(new), strict=True) if not good}

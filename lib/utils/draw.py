@@ -90,7 +90,8 @@ def plot_losses(logs: Sequence[str | os.PathLike], path: str | os.PathLike) -> N
     """Draw the losses in training logs (JSON lines, see fast_rcnn/train_log.py) into a PNG, one panel per stage."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # takes a second to load; needs no screen
     from matplotlib.figure import Figure
-    records = [record for log in logs for record in read_json_lines(log)]
+    records = [record for log in logs for record in
+               read_json_lines(log, stage=str, iteration=int, loss=(int, float), losses=dict)]
     stages = list(dict.fromkeys(record["stage"] for record in records))
     if not stages:
         raise ValueError(f"no records in {', '.join(str(Path(log)) for log in logs) or 'no files'}")

@@ -30,8 +30,9 @@ def raise_all(problems: Iterable[str], hint: str = "") -> None:
 
 
 def is_user_error(error: Exception) -> bool:
-    """Whether the cause lies outside of the program: a UserError, or the operating system's about a file."""
-    return getattr(error, "is_user_error", False) or (isinstance(error, OSError) and error.filename is not None)
+    """Whether the cause lies outside of the program: a UserError, NaN, or the operating system's about a file."""
+    return (getattr(error, "is_user_error", False) or isinstance(error, FloatingPointError)
+            or (isinstance(error, OSError) and error.filename is not None))
 
 
 def message_of(error: Exception) -> str:

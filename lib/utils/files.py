@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,24 +17,44 @@ class DamagedFileError(UserError, ValueError):
     """A file's content is damaged; the message names it."""
 
 
+def inside(folder: str | os.PathLike, name: str) -> Path:
+    """The path of a file that a record of a folder names. Raises DamagedFileError if it lies elsewhere."""
+    path = Path(folder, name)
+    if not name or "\0" in name or not path.resolve().is_relative_to(Path(folder).resolve()):
+        raise DamagedFileError(f"the file '{name}' lies outside of {folder}")
+    return path
+
+
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary path beside `path`, with its extension; on success that file replaces `path` atomically.
 
     The content reaches the disk before the name does, so that after a power cut there is the old file or the new one.
     On an exception the temporary file is removed and the old file stays. Missing folders are created; the target of a
-    symbolic link is replaced, not the link.
+    symbolic link is replaced, not the link. Errors of the operating system name the file, such as that of a full disk.
     """
     target = Path(os.path.realpath(path))
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix}")
     try:
-        yield temporary
-        _sync(temporary)
-        os.replace(temporary, target)
-        _sync(target.parent)
+        with naming(target):
+            yield temporary
+            _sync(temporary)
+            os.replace(temporary, target)
+            _sync(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def naming(path: str | os.PathLike) -> Iterator[None]:
+    """Errors of the operating system in the block that name no file are about this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = os.fspath(path)
+        raise
 
 
 def _sync(path: Path) -> None:
@@ -45,6 +66,12 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def copy_file(source: str | os.PathLike, target: str | os.PathLike) -> None:
+    """Copy a file's content; errors of writing are about the target."""
+    with open(source, "rb") as reader, naming(target), open(target, "wb") as writer:
+        shutil.copyfileobj(reader, writer)
+
+
 def write_json(path: str | os.PathLike, value: Any) -> None:
     """Write `value` as indented JSON, atomically."""
     with atomic_path(path) as temporary:
@@ -54,8 +81,9 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
 def read_json(path: str | os.PathLike) -> Any:
     """Content of a JSON file. Raises DamagedFileError."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        with naming(path):
+            return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:       # no UTF-8, no JSON, a number of too many digits; too deep
         raise DamagedFileError(f"{path}: damaged JSON: {error}") from error
 
 
@@ -68,18 +96,46 @@ def read_record(path: str | os.PathLike, hint: str, **types: type) -> dict[str, 
         record = read_json(path)
     except DamagedFileError as error:
         raise DamagedFileError(f"{error}; {hint}") from error
+    if not types and not isinstance(record, dict):
+        raise DamagedFileError(f"{path}: damaged, it is no JSON object; {hint}")
     for key, kind in types.items():
         if not (isinstance(record, dict) and isinstance(record.get(key), kind)):
             raise DamagedFileError(f"{path}: damaged, its '{key}' is missing or of another type; {hint}")
     return record
 
 
-def read_json_lines(path: str | os.PathLike) -> list[Any]:
-    """One value per line; a line cut off by the death of its writer is skipped."""
+def read_table(path: str | os.PathLike, hint: str, kind: type) -> dict[str, Any]:
+    """A JSON object from a file, empty if there is none, all of whose values are of a type.
+
+    Raises DamagedFileError, whose message ends in `hint`, if it is anything else.
+    """
+    if not os.path.exists(path):
+        return {}
+    table = read_record(path, hint)
+    for key, value in table.items():
+        if not isinstance(value, kind):
+            raise DamagedFileError(f"{path}: damaged, its '{key}' is of another type; {hint}")
+    return table
+
+
+def read_json_lines(path: str | os.PathLike, **types: type | tuple[type, ...]) -> list[dict[str, Any]]:
+    """One object per line, with values of these types under these keys.
+
+    A last line cut off by the death of its writer is skipped. Raises DamagedFileError naming the line.
+    """
+    lines = Path(path).read_bytes().split(b"\n")
     values = []
-    for line in Path(path).read_text(encoding="utf-8").splitlines():
-        with contextlib.suppress(json.JSONDecodeError):
-            values.append(json.loads(line))
+    for number, line in enumerate(lines, start=1):
+        try:
+            value = json.loads(line) if line.strip() else None
+        except (ValueError, RecursionError) as error:
+            if number == len(lines):
+                break
+            raise DamagedFileError(f"{path}:{number}: damaged JSON: {error}; remove this line") from error
+        if value is not None:
+            if not (isinstance(value, dict) and all(isinstance(value.get(key), kind) for key, kind in types.items())):
+                raise DamagedFileError(f"{path}:{number}: damaged, this is no record; remove this line")
+            values.append(value)
     return values
 
 

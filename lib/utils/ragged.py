@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from utils.errors import UserError
+from utils.files import naming
+
 
 class Ragged(Sequence[np.ndarray]):
     """Arrays that are consecutive rows of one array, which may be memory-mapped.
@@ -37,8 +40,19 @@ class Ragged(Sequence[np.ndarray]):
         return Ragged(self.flat, self.counts[indices], self.starts[indices])
 
 
+def _temporary_folder() -> str:
+    """The system's folder for temporary files. Raises UserError if there is none that can be written."""
+    try:
+        return tempfile.gettempdir()
+    except OSError as error:
+        raise UserError(f"no temporary files can be written ({error.strerror}): set TMPDIR to a folder with "
+                        "space") from None
+
+
 class Spool:
     """Collects rows in an unnamed temporary file, to save memory; the file is deleted with its last reader.
+
+    Errors of the operating system name the folder, such as that of a full disk.
 
     row_shape  shape of a row
     dtype      of the rows
@@ -47,13 +61,16 @@ class Spool:
 
     def __init__(self, row_shape: tuple[int, ...], dtype: Any, folder: str | os.PathLike[str] | None = None) -> None:
         self._row_shape, self._dtype = row_shape, np.dtype(dtype)
-        self._file = tempfile.TemporaryFile(dir=os.fspath(folder) if folder else None)
+        self._folder = _temporary_folder() if folder is None else os.fspath(folder)
+        with naming(self._folder):
+            self._file = tempfile.TemporaryFile(dir=self._folder)
         self._counts: list[int] = []
 
     def append(self, rows: Any) -> None:
         """Append one array."""
         array = np.ascontiguousarray(rows, self._dtype).reshape(-1, *self._row_shape)
-        self._file.write(array.data)
+        with naming(self._folder):
+            self._file.write(array.data)
         self._counts.append(len(array))
 
     def extend(self, arrays: Iterable[Any]) -> Spool:
@@ -66,7 +83,8 @@ class Spool:
         """The appended arrays, memory-mapped and read-only."""
         counts = np.array(self._counts, np.int64)
         shape = (int(counts.sum()), *self._row_shape)
-        self._file.flush()
+        with naming(self._folder):
+            self._file.flush()
         flat = np.memmap(self._file, self._dtype, "r", shape=shape) if counts.any() else np.zeros(shape, self._dtype)
         return Ragged(flat.view(np.ndarray), counts)
 
@@ -74,4 +92,5 @@ class Spool:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._file.close()
+        with naming(self._folder):
+            self._file.close()

@@ -20,7 +20,8 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Yield the name of a temporary file beside `path`; on success that file replaces `path`.
 
     The contents are flushed to disk before the rename, so a crash or a power cut leaves the old file or the new
-    one, never a partial one. On an exception the temporary file is removed and the old file is kept.
+    one, never a partial one. On an exception the temporary file is removed and the old file is kept. Errors of the
+    operating system name the file, such as that of a full disk.
 
     Raises FileNotFoundError where the folder does not exist.
     """
@@ -33,5 +34,9 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         _sync(temporary)
         os.replace(temporary, target)
         _sync(target.parent)
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(target)
+        raise
     finally:
         temporary.unlink(missing_ok=True)

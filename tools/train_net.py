@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import secrets
 import sys
 from collections.abc import Sequence
@@ -60,26 +61,40 @@ def parser() -> argparse.ArgumentParser:
 @tool
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; returns its exit status: 130 if it was stopped."""
+    from utils.output import lasting_output
     args = parser().parse_args(argv)
+    with lasting_output():
+        return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
     existing_file(args.solver, "--solver")
     args.weights = None if args.weights == "none" else args.weights
     apply_cfg(args)
     use_device(choose_device(args))
-    import caffe
-    from checks.nets import check_train_net
+    from commands.data_set import find_inputs
     from utils import parallel
-    from utils.errors import raise_all
-    from utils.prototxt import net_of_solver
+    from utils.folder_lock import FolderLock
     parallel.join()
     if args.rand:
         cfg.RNG_SEED = parallel.from_first(secrets.randbelow(2**31))
         print(f"RNG_SEED: {cfg.RNG_SEED}", flush=True)
-    from checks.data import object_size_warning, small_image_warning
-    from checks.solver import check_solver, rate_warning
-    from commands.data_set import find_inputs, prepare_to_train
-    from fast_rcnn.train import TrainingStopped
     imdb, _ = find_inputs(args.imdb, Path(args.weights) if args.weights else None)
     output = writable_folder(args.output or get_output_dir(imdb), "--output")
+    with FolderLock(output) if parallel.is_first() else contextlib.nullcontext():
+        return _check_and_train(args, imdb, output)
+
+
+def _check_and_train(args: argparse.Namespace, imdb: Imdb, output: Path) -> int:
+    import caffe
+    from checks.data import object_size_warning, small_image_warning
+    from checks.nets import check_train_net
+    from checks.solver import check_solver, rate_warning
+    from commands.data_set import prepare_to_train
+    from fast_rcnn.train import TrainingStopped
+    from utils import parallel
+    from utils.errors import raise_all
+    from utils.prototxt import net_of_solver
     with parallel.after_the_first():        # the others use its record
         prepare_to_train(imdb, args.imdb, output / "decoded_images.json")
     raise_all(check_solver(args.solver))
@@ -107,16 +122,25 @@ def _train(args: argparse.Namespace, imdb: Imdb, output: Path) -> str:
     """Train; returns the path of the final model."""
     from commands.data_set import use_proposals
     from commands.records import RecordHook
-    from fast_rcnn.checkpoints import Checkpoints, run_fingerprint
+    from fast_rcnn.checkpoints import IMAGE_DIGESTS, Checkpoints, run_fingerprint
     from fast_rcnn.detector_record import detector_settings
     from fast_rcnn.train import get_training_roidb, train_net
     from fast_rcnn.train_log import TrainLog
     from utils import parallel
+    from utils.own_files import OwnFiles
     from utils.prototxt import net_of_solver
     name = Path(args.solver).resolve().parent.name + "_" + Path(args.solver).stem
     use_proposals(imdb, cfg.TRAIN.PROPOSAL_METHOD, args.proposals)
-    checkpoints = Checkpoints(output / "checkpoints" / name,
-                              run_fingerprint(args.solver, args.weights, args.proposals, imdb, parallel.count()))
+    if parallel.is_first():
+        own, log = OwnFiles(output), f"logs/{name}.jsonl"
+        if args.resume and not own.exists and (output / "checkpoints" / name).is_dir():
+            own.adopt([log, *(path.name for path in output.glob("*_iter_*.caffemodel"))])   # of version 1.0.0
+        own.claim(log, *([f"profile/{name}.txt", f"profile/{name}_trace.json"] if args.profile else []))
+        own.sweep()
+    with parallel.after_the_first():        # the others use its record
+        run_hash = run_fingerprint(args.solver, args.weights, args.proposals, imdb, parallel.count(),
+                                   output / IMAGE_DIGESTS)
+    checkpoints = Checkpoints(output / "checkpoints" / name, run_hash)
     return train_net(args.solver, get_training_roidb(imdb), output, args.weights, args.iters,
                      log=TrainLog(name, args.iters, output / "logs" / f"{name}.jsonl" if parallel.is_first() else None),
                      checkpoints=checkpoints, resume=args.resume,

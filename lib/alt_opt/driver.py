@@ -13,26 +13,31 @@ of its own (team.py). The manifest records the inputs of each step, so that an i
 """
 from __future__ import annotations
 
+import contextlib
 import itertools
-import shutil
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from alt_opt.dry_run import dry_run
-from alt_opt.manifest import DONE, PENDING, FolderLock, Manifest, RunError
-from alt_opt.plan import STEPS, Run, Step
+from alt_opt.manifest import DONE, PENDING, RUNNING, FolderLock, Manifest, RunError
+from alt_opt.plan import STEPS, Run, Step, proposals_name
 from alt_opt.settings import detector_settings, write_settings
 from alt_opt.team import run_step
 from checks.net_file import NetFile
 from checks.nets import NO_OHEM, check_frozen, check_test_net, check_train_net
 from checks.shared import check_shared
 from checks.solver import check_solver
-from fast_rcnn.checkpoints import net_fingerprint, relevant_settings, solver_fingerprint
+from fast_rcnn.checkpoints import Checkpoints, net_fingerprint, relevant_settings, solver_fingerprint
 from fast_rcnn.config import plain
+from fast_rcnn.snapshots import snapshot_name, snapshots_to_come
+from utils import prototxt
 from utils.draw import plot_losses
 from utils.errors import raise_all
-from utils.files import atomic_path, read_json, sha256_file, sha256_json, write_json
+from utils.files import atomic_path, copy_file, read_json, read_record, sha256_file, sha256_json, write_json
+from utils.other_caffe import clear_features
+from utils.own_files import OwnFiles
 
 DETECTOR = "detector.json"  # lists the files of the finished detector; absent until then
 FEATURES = "features"       # subfolder for the cached outputs of frozen layers
@@ -78,32 +83,57 @@ def open_folder(output: Path, may_hold_a_run: bool) -> FolderLock:
 def train_alt_opt(run: Run, restart: bool = False) -> Path:
     """Run the steps that are not done yet; returns the path of the final model.
 
-    Steps whose inputs have changed are repeated. Before the first step all nets are built in a dry run, and a detector
-    finished earlier is removed, as it would be out of date.
+    Steps whose inputs have changed are repeated. Before the first step all nets are built in a dry run. A detector
+    finished earlier stays until the new one replaces it.
 
-    restart  discard the contents of the output folder
-    Raises CheckError for nets that do not work or do not fit together, ChildDied if a step fails, KeyboardInterrupt
-    if stopped.
+    restart  discard the results of the run in the output folder
+    Raises UserError if a file would be replaced that no run has made, CheckError for nets that do not work or do not
+    fit together, ChildDied if a step fails, KeyboardInterrupt if stopped.
     """
     with run.lock:
         manifest = Manifest(run.output)
+        _claim_files(run, manifest)
         todo = STEPS if restart else tuple(itertools.dropwhile(lambda step: _is_kept(run, step, manifest), STEPS))
         if todo:
             dry_run(run, STEPS)
-            _remove_detector(run.output)
         if restart:
-            _throw_away(manifest)
+            _throw_away(run, manifest)
         for step in todo:
             if not _is_kept(run, step, manifest):
                 _do_step(run, step, manifest)
         return _finish(run, manifest)
 
 
-def _remove_detector(output: Path) -> None:
-    note = output / DETECTOR
-    if note.is_file():
-        (output / read_json(note)["model"]).unlink(missing_ok=True)
-        note.unlink()
+def _claim_files(run: Run, manifest: Manifest) -> None:
+    """Record the files that the run will write, and delete what writers that were killed have left of them."""
+    own, names = OwnFiles(run.output), _file_names(run)
+    if manifest.existed and not own.exists:     # of version 1.0.0, which kept no record
+        own.adopt(names)
+    own.claim(*names)
+    own.sweep()
+
+
+def _file_names(run: Run) -> list[str]:
+    """Files of the output folder that the run writes, apart from those that have records of their own."""
+    present = os.listdir(run.output)
+    names = [*_detector_files(run), "losses.png", DETECTOR]
+    for step in STEPS:
+        names += [f"logs/{step.name}.log", f"steps/{step.name}.json", f"steps/{step.name}_cfg.yml",
+                  f"steps/{step.name}_result.json"]
+        if run.profile:
+            names += [f"profile/{step.name}.txt", f"profile/{step.name}_trace.json"]
+        if step.trains:
+            names += [f"logs/{step.name}.jsonl", f"steps/{step.name}_solver.pt"]
+            solver, train = prototxt.read_solver(run.nets.solver(step.name)), run.settings[step.name].TRAIN
+            names += snapshots_to_come(solver, train, run.nets.max_iters[step.name], present)
+            final = snapshot_name(solver, train, run.nets.max_iters[step.name])
+            names += [final, proposals_name(final)]
+    return names
+
+
+def _detector_files(run: Run) -> list[str]:
+    """Names of the finished detector's weights, test net and settings."""
+    return [run.final_name, "faster_rcnn_test.pt", "test_cfg.yml"]
 
 
 def _folder_is_taken(manifest: Manifest, output: Path) -> str:
@@ -112,10 +142,15 @@ def _folder_is_taken(manifest: Manifest, output: Path) -> str:
             "away, --output DIR begins another one elsewhere")
 
 
-def _throw_away(manifest: Manifest) -> None:
+def _throw_away(run: Run, manifest: Manifest) -> None:
     manifest.forget(*(step.name for step in STEPS))
-    for name in ("checkpoints", FEATURES):
-        shutil.rmtree(manifest.folder / name, ignore_errors=True)
+    for step in STEPS:
+        _checkpoints(run, step).remove()
+    clear_features(run.output / FEATURES)
+
+
+def _checkpoints(run: Run, step: Step, run_hash: str = "") -> Checkpoints:
+    return Checkpoints(run.output / "checkpoints" / step.name, run_hash)
 
 
 def step_inputs(run: Run, step: Step, manifest: Manifest) -> dict[str, str]:
@@ -150,15 +185,36 @@ def _do_step(run: Run, step: Step, manifest: Manifest) -> None:
     reasons = list(_reasons_to_repeat(step, manifest, inputs))
     if reasons:
         print(f"{step.name}  is done anew: {'; '.join(reasons)}", flush=True)
+    run_hash = sha256_json(inputs)
+    result = _unrecorded_result(run, step, run_hash) if manifest.state(step.name) == RUNNING and not reasons else None
+    is_stopped = False
     manifest.start(step.name, inputs)
-    job = _write_job(run, step, manifest, sha256_json(inputs))
-    start = time.monotonic()
-    try:
-        run_step(run.command, job, step.name, run.output / "logs" / f"{step.name}.log",
-                 keep_open=[run.lock.fileno()])
-    finally:
-        manifest.add_seconds(step.name, time.monotonic() - start)
-    manifest.finish(step.name, {step.output: read_json(_result_file(run, step))["path"]})
+    if result is None:
+        job = _write_job(run, step, manifest, run_hash)
+        start = time.monotonic()
+        try:
+            is_stopped = run_step(run.command, job, step.name, run.output / "logs" / f"{step.name}.log",
+                                  keep_open=[run.lock.fileno()])
+        finally:
+            manifest.add_seconds(step.name, time.monotonic() - start)
+        result = Path(read_json(_result_file(run, step))["path"])
+    manifest.finish(step.name, {step.output: result})
+    _checkpoints(run, step).remove()
+    if is_stopped:
+        raise KeyboardInterrupt
+
+
+def _unrecorded_result(run: Run, step: Step, run_hash: str) -> Path | None:
+    """The output of a step that ended while the driver was killed; None if it has not ended."""
+    file = _result_file(run, step)
+    if not file.is_file():
+        return None
+    result = read_record(file, "delete it", path=str)
+    path = run.output / Path(result["path"]).name       # the folder may have been moved
+    is_complete = result.get("run") == run_hash and path.is_file() and sha256_file(path) == result.get("sha256")
+    if is_complete:
+        print(f"{step.name}  had ended when the run was killed: kept", flush=True)
+    return path if is_complete else None
 
 
 def _reasons_to_repeat(step: Step, manifest: Manifest, inputs: dict[str, str]) -> Iterator[str]:
@@ -200,16 +256,19 @@ def _write_job(run: Run, step: Step, manifest: Manifest, run_hash: str) -> Path:
 
 def _finish(run: Run, manifest: Manifest) -> Path:
     """Assemble the detector: final model, test net, settings, a list of these files, and the loss curves."""
-    final, net = run.output / run.final_name, run.output / "faster_rcnn_test.pt"
-    for source, target in ((manifest.output("stage2_fast_rcnn", "model"), final), (run.nets.detector_test, net)):
-        with atomic_path(target) as temporary:
-            shutil.copyfile(source, temporary)
-    write_settings(run.output / "test_cfg.yml", detector_settings(run.settings["stage2_fast_rcnn"]))
+    final, net, settings = (run.output / name for name in _detector_files(run))
+    note = run.output / DETECTOR
+    with contextlib.ExitStack() as replacements:        # all are complete before the first replaces an old one
+        for source, target in ((manifest.output("stage2_fast_rcnn", "model"), final), (run.nets.detector_test, net)):
+            copy_file(source, replacements.enter_context(atomic_path(target)))
+        write_settings(replacements.enter_context(atomic_path(settings)),
+                       detector_settings(run.settings["stage2_fast_rcnn"]))
+        note.unlink(missing_ok=True)                    # no detector is made of old and new files
+    write_json(note, {"model": final.name, "net": net.name, "cfg": settings.name, "classes": list(run.classes),
+                      "anchors": NetFile(net).anchors()})
     plot_losses([run.output / "logs" / f"{step.name}.jsonl" for step in STEPS if step.trains],
                 run.output / "losses.png")
-    shutil.rmtree(run.output / FEATURES, ignore_errors=True)
-    write_json(run.output / DETECTOR, {"model": final.name, "net": net.name, "cfg": "test_cfg.yml",
-                                              "classes": list(run.classes), "anchors": NetFile(net).anchors()})
+    clear_features(run.output / FEATURES)
     return final
 
 

@@ -8,63 +8,21 @@ It is the file `manifest.json` in the run's output folder, replaced atomically a
         "outputs": {"model": {"path": "vgg16_rpn_stage1_iter_80000.caffemodel", "sha256": ..., "size": ...}},
         "seconds": 8123.4}}}                                total of all attempts
 
-Paths are relative to the folder, so that it can be moved. A lock on the file `lock` keeps other runs out.
+Paths are relative to the folder, so that it can be moved, and stay inside it.
 """
 from __future__ import annotations
 
-import fcntl
 import os
-import socket
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from utils.errors import UserError
-from utils.files import read_record, sha256_file, write_json
+from utils.files import DamagedFileError, inside, read_record, sha256_file, write_json
+from utils.folder_lock import FolderLock as FolderLock
+from utils.folder_lock import RunError as RunError
 
 FORMAT = 1
 PENDING, RUNNING, DONE = "pending", "running", "done"
-
-
-class RunError(UserError):
-    """A run cannot start or resume; the message says why and what to do."""
-
-
-class FolderLock:
-    """Keeps other runs out of an output folder for as long as this process, or a child given `fileno`, lives.
-
-    Raises RunError naming the holder of the lock.
-    """
-
-    def __init__(self, folder: str | os.PathLike) -> None:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        self.path = Path(folder, "lock")
-        self._file = open(self.path, "a+", encoding="utf-8")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._file.seek(0)
-            holder = self._file.read().strip() or "another process"
-            self._file.close()
-            raise RunError(f"{folder} is in use by {holder}; wait, or choose another --output") from None
-        self._file.truncate(0)
-        self._file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%F %T')}\n")
-        self._file.flush()
-
-    def fileno(self) -> int:
-        """Descriptor for a child to inherit, so that it holds the lock too."""
-        return self._file.fileno()
-
-    def release(self) -> None:
-        """Release the lock; the file stays, its content is only a hint."""
-        self._file.close()
-
-    def __enter__(self) -> FolderLock:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.release()
 
 
 class Manifest:
@@ -82,8 +40,13 @@ class Manifest:
         if content["format"] != FORMAT:
             raise RunError(f"{self.path} is no manifest of format {FORMAT}; choose another --output")
         for name, step in content["steps"].items():
-            if not (isinstance(step, dict) and {"state", "inputs", "outputs", "seconds"} <= set(step)):
+            if not _is_complete(step):
                 raise RunError(f"{self.path}: damaged, its step '{name}' is not complete; {hint}")
+            for entry in step["outputs"].values():
+                try:
+                    inside(self.folder, entry["path"])
+                except DamagedFileError as error:
+                    raise DamagedFileError(f"{self.path}: damaged, its step '{name}': {error}; {hint}") from None
         return content["steps"]
 
     def state(self, step: str) -> str:
@@ -137,6 +100,8 @@ class Manifest:
         self._write()
 
     def _describe(self, path: Path) -> dict[str, Any]:
+        if not path.resolve().is_relative_to(self.folder.resolve()):
+            raise RunError(f"{path}: lies outside of {self.folder}, whose manifest is to name it")
         return {"path": str(path.resolve().relative_to(self.folder.resolve())),
                 "sha256": sha256_file(path), "size": path.stat().st_size}
 
@@ -148,6 +113,18 @@ class Manifest:
 
     def _write(self) -> None:
         write_json(self.path, {"format": FORMAT, "steps": self.steps})
+
+
+def _is_complete(step: Any) -> bool:
+    """Whether the record of a step has everything, of the right types."""
+    return (isinstance(step, dict) and step.get("state") in (PENDING, RUNNING, DONE)
+            and isinstance(step.get("inputs"), dict) and isinstance(step.get("outputs"), dict)
+            and isinstance(step.get("seconds"), (int, float))
+            and all(isinstance(value, str) for value in step["inputs"].values())
+            and all(isinstance(entry, dict) and isinstance(entry.get("path"), str)
+                    and isinstance(entry.get("sha256"), str) and isinstance(entry.get("size"), int)
+                    for entry in step["outputs"].values())
+            and bool(step["outputs"]) == (step["state"] == DONE))
 
 
 def _short(value: str | None) -> str:

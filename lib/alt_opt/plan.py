@@ -41,13 +41,18 @@ STEPS = (
 )
 
 
+def proposals_name(model: str) -> str:
+    """Name of the file of proposals of an RPN."""
+    return f"{model.removesuffix('.caffemodel')}_proposals.npz"
+
+
 @dataclass
 class Run:
     """The inputs of a run.
 
     nets       the prototxts and the numbers of iterations
     weights    caffemodel that stage 1 starts from; None for random weights
-    imdb_name  data set; data_digest  fingerprint of its annotations; classes  its class names
+    imdb_name  data set; data_digest  fingerprint of its annotations and images; classes  its class names
     left_out   its image files that cannot be decoded
     settings   of each step by name (see settings.py)
     command    starts a step; the path of its job file is appended (see step.py)

@@ -15,7 +15,7 @@ from checks.solver import rate_warning
 from commands.data_set import check_has_classes, check_images, find_inputs, prepare_to_train
 from commands.options import choose_device, writable_folder
 from datasets.imdb import imdb as Imdb
-from fast_rcnn.checkpoints import data_digest
+from fast_rcnn.checkpoints import IMAGE_DIGESTS, data_digest
 from fast_rcnn.config import (
     Changes,
     Config,
@@ -69,8 +69,8 @@ def _checked_run(args: Namespace, imdb: Imdb, test_imdb: Imdb | None, weights: P
         check_images(test_imdb, "--test_imdb", args.test_imdb, output / "decoded_test_images.json")
     nets = find_nets(args.net_name, imdb.num_classes, cfg.TRAIN.USE_OHEM, args.models, Path(cfg.MODELS_DIR),
                      output / "models", args.max_iters)
-    run = Run(nets=nets, weights=weights, imdb_name=args.imdb, data_digest=data_digest(imdb), left_out=left_out,
-              classes=imdb.classes, settings=settings, gpu_id=choose_device(args), output=output, lock=lock,
+    run = Run(nets=nets, weights=weights, imdb_name=args.imdb, data_digest=data_digest(imdb, output / IMAGE_DIGESTS),
+              left_out=left_out, classes=imdb.classes, settings=settings, gpu_id=choose_device(args), output=output, lock=lock,
               command=step_command(), processes=parallel.count(), profile=args.profile)
     check_run(run)
     for warning in _warnings(run, imdb):

@@ -1,7 +1,7 @@
 """One step of alternating optimisation, in a child process of its own.
 
 The job file is JSON, written by driver.py. The path of the step's output is written to the job's `result` file, also
-JSON: {"path": ...}.
+JSON: {"path": ..., "run": fingerprint of the step's inputs, "sha256": of the output}.
 """
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from alt_opt.plan import proposals_name
 from commands.options import tool, use_device
 from datasets.imdb import imdb as Imdb
+from fast_rcnn.checkpoints import Checkpoints
 from fast_rcnn.config import cfg, file_changes, make_settings, set_cfg
+from fast_rcnn.snapshots import others_of_the_same_training
+from fast_rcnn.train_log import TrainLog
 from utils import parallel
 from utils.child_process import INTERRUPTED, end_with_parent
-from utils.files import read_json, write_json
+from utils.files import DamagedFileError, read_json, sha256_file, write_json
+from utils.own_files import OwnFiles
 from utils.user_modules import import_modules
 
 Job = dict[str, Any]     # parsed JSON, see driver._write_job
@@ -42,29 +47,42 @@ def run_step(argv: Sequence[str] | None = None) -> int:
         print(f"{job['name']}  {stopped}{'; a checkpoint is written' if stopped.has_checkpoint else ''}", flush=True)
         return INTERRUPTED
     if parallel.is_first():
-        write_json(job["result"], {"path": path})
+        write_json(job["result"], {"path": path, "run": job["run_hash"], "sha256": sha256_file(path)})
     parallel.wait()
     return 0
 
 
 def _train(job: Job) -> str:
-    """Train an RPN or Fast R-CNN; returns the path of its model. Snapshots of other iterations are removed."""
-    from fast_rcnn.checkpoints import Checkpoints
+    """Train an RPN or Fast R-CNN; returns the path of its model. Snapshots of other iterations are removed.
+
+    Checkpoints stay until the driver has recorded the model.
+    """
     from fast_rcnn.train import get_training_roidb, train_net
-    from fast_rcnn.train_log import TrainLog
     imdb = _imdb(job)
     roidb = get_training_roidb(imdb)
     print(f"{job['name']}  trains on {len(roidb)} images of {imdb.name}, from "
           f"{job['weights'] or 'random weights'}", flush=True)
-    paths = train_net(job["solver"], roidb, job["output"], job["weights"], job["max_iters"],
-                      log=TrainLog(job["name"], job["max_iters"], job["log"] if parallel.is_first() else None),
-                      checkpoints=Checkpoints(job["checkpoints"], job["run_hash"]), resume=True,
-                      features=job["features"], profile=_profile(job))
+    checkpoints = Checkpoints(job["checkpoints"], job["run_hash"])
+    log = TrainLog(job["name"], job["max_iters"], job["log"] if parallel.is_first() else None)
+    paths = train_net(job["solver"], roidb, job["output"], job["weights"], job["max_iters"], log=log,
+                      checkpoints=checkpoints, resume=_can_resume(checkpoints, log), features=job["features"],
+                      profile=_profile(job), keep_checkpoints=True)
     final = Path(paths[-1])
-    for other in final.parent.glob(final.name.rsplit("_iter_", 1)[0] + "_iter_*.caffemodel"):
-        if other != final and parallel.is_first():
-            other.unlink()
+    if parallel.is_first():
+        own = OwnFiles(final.parent)
+        own.remove(*others_of_the_same_training(final.name, own.names()))
     return str(final)
+
+
+def _can_resume(checkpoints: Checkpoints, log: TrainLog) -> bool:
+    """Whether there is a good checkpoint; if all are damaged, which is reported, the step begins anew."""
+    found = False
+    if parallel.is_first():
+        try:
+            found = checkpoints.newest() is not None
+        except DamagedFileError:
+            log.say(f"begins anew, as its checkpoints are damaged: {'; '.join(checkpoints.damage) or checkpoints.folder}")
+    return parallel.from_first(found)
 
 
 def _generate_proposals(job: Job) -> str:
@@ -73,7 +91,7 @@ def _generate_proposals(job: Job) -> str:
     from rpn.generate import imdb_proposals, save_proposals
     imdb = _imdb(job)
     boxes, scores = imdb_proposals(load_rpn(job["net"], job["weights"]), imdb, _profile(job), job["features"])
-    path = Path(job["output"], f"{Path(job['weights']).stem}_proposals.npz")
+    path = Path(job["output"], proposals_name(Path(job["weights"]).name))
     if parallel.is_first():
         save_proposals(path, boxes, scores, imdb.image_index)
         print(f"{job['name']}  wrote {sum(map(len, boxes))} proposals for {imdb.num_images} images", flush=True)

@@ -4,18 +4,23 @@ Equal fingerprints mean an equal result.
 """
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-import shutil
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fast_rcnn.config import Settings, cfg, flatten, plain
+from fast_rcnn.train_log import check_weights
 from utils import other_caffe, parallel, prototxt
-from utils.files import read_record, sha256_file, sha256_json, write_json
+from utils.file_digests import content_digests
+from utils.files import DamagedFileError, inside, read_record, sha256_file, sha256_json, write_json
+from utils.own_files import remove_leftovers
 
+IMAGE_DIGESTS = "image_digests.json"        # in an output folder: the record for `data_digest`
 # Without effect on results: locations, speed, how often files are written
 _IRRELEVANT = {"ROOT_DIR", "DATA_DIR", "MODELS_DIR", "EXP_DIR", "MATLAB", "GPU_ID", "USE_GPU_NMS", "NUM_WORKERS",
                "FEATURE_MEMORY_MB", "FEATURE_DISK_MB", "TRAIN.USE_PREFETCH", "TRAIN.SNAPSHOT_ITERS", "IMPORTS_DIR"}
@@ -29,45 +34,88 @@ _UNREAD = {
 
 
 class Checkpoints:
-    """The newest checkpoint of a run, in its own folder. In a parallel run the first process writes it.
+    """The two newest checkpoints of a run, in their own folder. In a parallel run the first process writes them.
 
-    `checkpoint.json` names the files and is written last, so that it never names incomplete files.
+    `checkpoint.json` names the files of the newest, with their fingerprints, and under `previous` those of the one
+    before. It is written last, so that it never names incomplete files. Nothing else in the folder is deleted.
 
     folder    where checkpoints are kept; created with the first one
     run_hash  fingerprint of the run's inputs; checkpoints of other runs are not used
+    damage    what `newest` has found
     """
 
     def __init__(self, folder: str | os.PathLike, run_hash: str = "") -> None:
         self.folder, self.run_hash = Path(folder), run_hash
+        self.damage: list[str] = []
         self._note = self.folder / "checkpoint.json"
+        self._good: dict[str, Any] | None = None        # the newest entry that was read or written
 
     def write(self, solver: Any) -> None:
-        """Save weights, history and iteration of a solver, and remove the previous checkpoint.
+        """Save weights, history and iteration of a solver, and remove the checkpoint before the previous one.
 
         No checkpoint is written on other Caffes, which do not allow choosing the folder.
+        Raises LossError if the weights are not finite.
         """
         if parallel.is_first():
             self._write(solver)
         parallel.wait()     # no process may leave, which would end the run, before it is complete
 
     def _write(self, solver: Any) -> None:
+        check_weights(solver.net, f"after iteration {solver.iter}")
+        if self._good:      # the previous one of it has a successor: its space may be needed
+            self._good.pop("previous", None)
+            self._remove_all_but(self._good["iteration"], solver.iter)
         target = self.folder / f"iter_{solver.iter}"
         state = other_caffe.snapshot_to(solver, target.resolve() / "checkpoint")
         if state is None:
             return
-        write_json(self._note, {"iteration": solver.iter, "run": self.run_hash, "seed": cfg.RNG_SEED,
-                                "state": f"{target.name}/{state.name}"})
-        for other in self.folder.glob("iter_*"):
-            if other != target:
-                shutil.rmtree(other)
+        files = [f"{target.name}/{name}" for name in (state.name, weights_of(state).name)]
+        entry = {"iteration": solver.iter, "run": self.run_hash, "seed": cfg.RNG_SEED, "state": files[0],
+                 "files": {name: sha256_file(self.folder / name) for name in files}}
+        if self._good and self._good["iteration"] != solver.iter:
+            entry["previous"] = self._good
+        write_json(self._note, entry)
+        self._good = {**entry}
+        self._remove_all_but(solver.iter, entry.get("previous", entry)["iteration"])
 
     def newest(self) -> Path | None:
-        """The solver state to resume from; None if there is none of this run."""
+        """The solver state to resume from, the newest that is not damaged; None if there is none of this run.
+
+        Raises DamagedFileError if all are damaged.
+        """
+        self._good, self.damage = None, []
         if not self._note.exists():
             return None
         note = read_record(self._note, self.how_to_begin_anew, run=str, state=str)
-        state = self.folder / note["state"]
-        return state if note["run"] == self.run_hash and state.exists() else None
+        if note["run"] != self.run_hash:
+            return None
+        for entry in (note, note.get("previous")):
+            problem = self._problem(entry) if entry else ""
+            if entry and not problem:
+                self._good = entry
+                return self.folder / entry["state"]
+            self.damage += [problem] if problem else []
+        raise DamagedFileError("; ".join([*self.damage, self.how_to_begin_anew]))
+
+    def _problem(self, entry: Any) -> str:
+        """What is wrong with a checkpoint; '' if nothing is."""
+        damaged = f"{self._note}: damaged"
+        if not (isinstance(entry, dict) and isinstance(entry.get("state"), str)
+                and isinstance(entry.get("files", {}), dict)):
+            return damaged
+        files = entry.get("files", {entry["state"]: None})      # version 1.0.0 recorded no fingerprints
+        try:
+            paths = {name: inside(self.folder, name) for name in [entry["state"], *files]}
+        except DamagedFileError as error:
+            return f"{damaged}, {error}"
+        if entry["state"] not in files or iteration_of(paths[entry["state"]]) != entry.get("iteration"):
+            return damaged
+        for name, wanted in files.items():
+            if not paths[name].is_file():
+                return f"{paths[name]}: is missing"
+            if wanted is not None and sha256_file(paths[name]) != wanted:
+                return f"{paths[name]}: damaged, its content is not what was written"
+        return ""
 
     @property
     def how_to_begin_anew(self) -> str:
@@ -76,8 +124,39 @@ class Checkpoints:
 
     def remove(self) -> None:
         """Delete all of them."""
-        if parallel.is_first():
-            shutil.rmtree(self.folder, ignore_errors=True)
+        if parallel.is_first() and self.folder.is_dir():
+            self._remove_all_but()
+            remove_leftovers(self._note)
+            self._note.unlink(missing_ok=True)
+            _remove_if_empty(self.folder)
+
+    def _remove_all_but(self, *iterations: int) -> None:
+        """Delete the files of checkpoints of other iterations, also those that were not completed."""
+        for folder in self.folder.glob("iter_*"):
+            iteration = folder.name.removeprefix("iter_")
+            ours = re.compile(rf"\.?checkpoint_iter_{re.escape(iteration)}\.(caffemodel|solverstate)(\.h5)?(\.\d+\.tmp)?")
+            if iteration.isdecimal() and folder.is_dir() and not folder.is_symlink():
+                for path in folder.iterdir():
+                    is_kept = int(iteration) in iterations and not path.name.endswith(".tmp")
+                    if ours.fullmatch(path.name) and not is_kept:
+                        path.unlink()
+                _remove_if_empty(folder)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+def weights_of(state: Path) -> Path:
+    """The file with the weights of a solver state, beside it."""
+    return state.with_name(state.name.replace(".solverstate", ".caffemodel"))
+
+
+def iteration_of(state: Path) -> int | None:
+    """The iteration in the name of a checkpoint's solver state."""
+    found = re.search(r"_iter_(\d+)\.solverstate", state.name)
+    return int(found[1]) if found else None
 
 
 def net_fingerprint(path: str | os.PathLike) -> str:
@@ -93,21 +172,32 @@ def solver_fingerprint(path: str | os.PathLike) -> str:
     return hashlib.sha256(param.SerializeToString(deterministic=True)).hexdigest()
 
 
-def data_digest(imdb: Any) -> str:
-    """Fingerprint of the images' names and their annotated objects."""
+def data_digest(imdb: Any, record: str | os.PathLike | None = None) -> str:
+    """Fingerprint of the images' names, their annotated objects and, given a record for it, their content.
+
+    record  see `content_digests`
+    """
     digest = hashlib.sha256("\n".join([*imdb.classes, "", *imdb.image_index]).encode())
     for entry in imdb.gt_roidb():
         digest.update(np.ascontiguousarray(entry["boxes"], np.float32).tobytes())
         digest.update(np.ascontiguousarray(entry["gt_classes"], np.int32).tobytes())
+    if record is not None:
+        paths = [imdb.image_path_at(index) for index in range(imdb.num_images)]
+        found = content_digests(paths, record)
+        digest.update("".join(found[path] for path in paths).encode())
     return digest.hexdigest()
 
 
 def run_fingerprint(solver: str | os.PathLike, weights: str | os.PathLike | None,
-                    proposals: str | os.PathLike | None, imdb: Any, processes: int = 1) -> str:
-    """Fingerprint of the inputs of a solver's run: files, data set, the current cfg, and the number of processes."""
+                    proposals: str | os.PathLike | None, imdb: Any, processes: int = 1,
+                    record: str | os.PathLike | None = None) -> str:
+    """Fingerprint of the inputs of a solver's run: files, data set, the current cfg, and the number of processes.
+
+    record  of the images' content, see `data_digest`
+    """
     files = [sha256_file(path) for path in (weights, proposals) if path]
     return sha256_json([solver_fingerprint(solver), net_fingerprint(prototxt.net_of_solver(solver)), *files,
-                        data_digest(imdb), relevant_settings(plain(cfg), "both"),
+                        data_digest(imdb, record), relevant_settings(plain(cfg), "both"),
                         *([processes] if processes > 1 else [])])
 
 

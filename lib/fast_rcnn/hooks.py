@@ -13,6 +13,7 @@ from utils import parallel
 from utils.child_process import StopRequest
 from utils.other_caffe import can_snapshot_to, learning_rate, peak_memory_mb, stop_function
 from utils.profiling import profiled
+from utils.weights import weights_problem
 
 
 class TrainingStopped(Exception):
@@ -92,7 +93,8 @@ def registered_hooks() -> list[Hook]:
 class LogHook(Hook):
     """Reports every `display` iterations, and the first and the last one.
 
-    It is the only built-in hook that reads losses: the others do not synchronise with the device.
+    It is the only built-in hook that reads losses: the others do not synchronise with the device. A loss that is not
+    finite is reported with the iteration where it was computed.
     """
 
     def __init__(self, log: TrainLog, display: int) -> None:
@@ -100,6 +102,7 @@ class LogHook(Hook):
 
     def at_start(self, training: Training) -> None:
         self._log.start(training.iteration)
+        training.losses.start(training.iteration)
 
     def before_iteration(self, training: Training) -> None:
         self._lr = learning_rate(training.solver)
@@ -113,7 +116,11 @@ class LogHook(Hook):
         loss = sum(value * training.losses.weights[name] for name, value in losses.items())
         stats = {type(layer).__name__: found for layer in layers if (found := getattr(layer, "stats", None))}
         waits = next((layer.waits for layer in layers if hasattr(layer, "waits")), None)
-        self._log.report(training.iteration, losses, loss, self._lr, stats, peak_memory_mb(), waits and waits.take())
+        found = [training.losses.trouble(), weights_problem(training.solver.net)]
+        if found[1]:
+            found[1] += f" after iteration {training.iteration}"
+        self._log.report(training.iteration, losses, loss, self._lr, stats, peak_memory_mb(), waits and waits.take(),
+                         ", ".join(filter(None, found)))
 
 
 class SnapshotHook(Hook):
@@ -147,7 +154,7 @@ class CheckpointHook(Hook):
 
 
 class StopHook(Hook):
-    """Handles SIGTERM and Ctrl-C, sent to any process, after the current iteration.
+    """Handles SIGTERM, SIGHUP and Ctrl-C, sent to any process, after the current iteration.
 
     Writes a checkpoint, if there are any and this Caffe can, and raises TrainingStopped.
     """

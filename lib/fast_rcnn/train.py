@@ -18,7 +18,7 @@ import numpy as np
 import caffe
 from datasets.roidb import Entry
 from fast_rcnn.bbox_transform import normalize_weights, unnormalize_weights
-from fast_rcnn.checkpoints import Checkpoints
+from fast_rcnn.checkpoints import Checkpoints, iteration_of, weights_of
 from fast_rcnn.config import ConfigError, cfg
 from fast_rcnn.hooks import (
     CheckpointHook,
@@ -32,7 +32,8 @@ from fast_rcnn.hooks import (
     register_hook,  # noqa: F401
     registered_hooks,
 )
-from fast_rcnn.train_log import RecentLosses, TrainLog
+from fast_rcnn.snapshots import snapshot_name, snapshots_to_come
+from fast_rcnn.train_log import LossError, RecentLosses, TrainLog, check_weights
 from roi_data_layer import roidb as rdl_roidb
 from roi_data_layer.features import FeatureSettings, reuse_features
 from roi_data_layer.sampling import RoISettings
@@ -40,9 +41,10 @@ from utils import parallel, prototxt
 from utils.errors import CheckError
 from utils.files import DamagedFileError
 from utils.layer_params import class_count
-from utils.other_caffe import Blob, free_intermediates, keep_freed_memory, save_trained
+from utils.other_caffe import Blob, free_intermediates, keep_freed_memory, restore, save_trained
+from utils.own_files import OwnFiles
 from utils.python_layer import layer_setting
-from utils.weights import load_initial_weights
+from utils.weights import load_initial_weights, weights_problem
 
 DISPLAY = 20        # iterations between two log lines if the solver sets none
 
@@ -97,19 +99,21 @@ class SolverWrapper:
     @property
     def snapshot_name(self) -> str:
         """<prefix>[_<infix>]_iter_<n>.caffemodel."""
-        infix = f"_{cfg.TRAIN.SNAPSHOT_INFIX}" if cfg.TRAIN.SNAPSHOT_INFIX else ""
-        prefix = Path(self.solver_param.snapshot_prefix or "net").name
-        return f"{prefix}{infix}_iter_{self.solver.iter}.caffemodel"
+        return snapshot_name(self.solver_param, cfg.TRAIN, self.solver.iter)
 
     def snapshot(self) -> str:
         """Save the net for inference; returns the path. The weights in training are not changed.
 
         In a parallel run the first process writes it.
+        Raises UserError if there is such a file that no training has made, and LossError for weights that are not
+        finite.
         """
         path = self.output_dir / self.snapshot_name
         if not parallel.is_first():
             return str(path)
+        check_weights(self.solver.net, f"after iteration {self.solver.iter}")
         self.output_dir.mkdir(parents=True, exist_ok=True)
+        OwnFiles(self.output_dir).claim(path.name)
         blobs = self._normalised_blobs()
         trained = [blob.data.copy() for blob in blobs]
         try:
@@ -121,8 +125,14 @@ class SolverWrapper:
         return str(path)
 
     def restore(self, state: str | os.PathLike) -> None:
-        """Resume from a checkpoint's solver state, with the minibatches that follow it."""
-        self.solver.restore(os.fspath(state))
+        """Resume from a checkpoint's solver state and the weights beside it, with the minibatches that follow it.
+
+        Raises DamagedFileError if its iteration is not that in its name.
+        """
+        state = Path(state)
+        restore(self.solver, state, weights_of(state))
+        if self.solver.iter != iteration_of(state):
+            raise DamagedFileError(f"{state}: damaged, it is of iteration {self.solver.iter}")
         passes = self.solver.iter * max(1, self.solver_param.iter_size)
         for layer in self.solver.net.layers:
             if hasattr(layer, "seek"):
@@ -153,20 +163,29 @@ class SolverWrapper:
                     hooks: Sequence[Hook] = ()) -> list[str]:
         """Train until iteration `max_iters`; returns the paths of the snapshots, the final one last.
 
-        Snapshots and checkpoints are written every TRAIN.SNAPSHOT_ITERS iterations. SIGTERM or Ctrl-C, sent to any
-        process, stops all of them after the current iteration: with `checkpoints` one is written. `profile`: see
+        Snapshots and checkpoints are written every TRAIN.SNAPSHOT_ITERS iterations. SIGTERM, SIGHUP or Ctrl-C, sent to
+        any process, stops all of them after the current iteration: with `checkpoints` one is written. `profile`: see
         `profiled`.
         Hooks are called in this order: the log, those of `register_hook`, `hooks`, snapshots, checkpoints, stopping and
         the profile. Changes that a hook makes to the weights after an iteration are in that iteration's snapshot and
         checkpoint; its work before an iteration is not in the profile.
-        Raises TrainingStopped when stopped, and LossError if the loss is not finite.
+        Raises TrainingStopped when stopped, LossError if the loss is not finite, and UserError, before training, if a
+        snapshot would replace a file that no training has made.
         """
+        if parallel.is_first() and self.output_dir.is_dir():
+            OwnFiles(self.output_dir).claim(*snapshots_to_come(
+                self.solver_param, cfg.TRAIN, max_iters, os.listdir(self.output_dir), self.solver.iter))
+        log = log or TrainLog("train", max_iters)
         interval, snapshots = cfg.TRAIN.SNAPSHOT_ITERS, SnapshotHook(cfg.TRAIN.SNAPSHOT_ITERS)
-        self._run(max_iters, [
-            LogHook(log or TrainLog("train", max_iters), self.solver_param.display or DISPLAY),
-            *registered_hooks(), *hooks, snapshots,
-            *([CheckpointHook(checkpoints, interval)] if checkpoints else []), StopHook(checkpoints),
-            *([ProfileHook(profile)] if profile else [])])
+        try:
+            self._run(max_iters, [
+                LogHook(log, self.solver_param.display or DISPLAY),
+                *registered_hooks(), *hooks, snapshots,
+                *([CheckpointHook(checkpoints, interval)] if checkpoints else []), StopHook(checkpoints),
+                *([ProfileHook(profile)] if profile else [])])
+        except FloatingPointError as error:         # of a layer, which does not compute with NaN
+            found = ", ".join(filter(None, [self.losses.trouble(), weights_problem(self.solver.net)]))
+            raise LossError(f"{log.stage}: iteration {self.solver.iter + 1}: {error}{'; ' if found else ''}{found}") from error
         return snapshots.paths
 
     def _run(self, max_iters: int, hooks: Sequence[Hook]) -> None:
@@ -218,7 +237,7 @@ def train_net(solver_prototxt: str | os.PathLike, roidb: Sequence[Entry], output
               pretrained_model: str | os.PathLike | None = None, max_iters: int = 40000, *,
               log: TrainLog | None = None, checkpoints: Checkpoints | None = None,
               resume: bool = False, features: str | os.PathLike | None = None,
-              profile: Path | None = None, hooks: Sequence[Hook] = ()) -> list[str]:
+              profile: Path | None = None, hooks: Sequence[Hook] = (), keep_checkpoints: bool = False) -> list[str]:
     """Train a net; returns the paths of its snapshots, the final one last.
 
     Call `caffe.set_random_seed` with the seed (cfg.RNG_SEED) first.
@@ -229,23 +248,32 @@ def train_net(solver_prototxt: str | os.PathLike, roidb: Sequence[Entry], output
     features     folder for the cached outputs of frozen layers; None: not cached
     profile      the profile is written to <profile>.txt and <profile>_trace.json; None: not profiled
     hooks        called around each iteration, in addition to those of `register_hook`
-    Raises what `SolverWrapper.train_model` raises.
+    keep_checkpoints  leave them to the caller at the end, who records the result first
+    Raises what `SolverWrapper.train_model` raises, and DamagedFileError if all checkpoints are damaged.
     """
     keep_freed_memory()
     wrapper = SolverWrapper(solver_prototxt, filter_roidb(roidb), output_dir, pretrained_model)
     log = log or TrainLog(Path(solver_prototxt).stem, max_iters)
-    state = parallel.from_first(str(checkpoints.newest() or "")) if checkpoints and resume else None
+    state = _state_to_resume(checkpoints) if checkpoints and resume else None
     with contextlib.closing(wrapper):
         prefix = wrapper.reuse_features(features, max_iters) if features else None
         if prefix:
             log.say(f"{prefix.num_layers} layers up to {prefix.blob} are frozen: computed once for each image")
         if checkpoints and state:
+            for damage in checkpoints.damage:
+                log.say(f"{damage}: goes on from the checkpoint before")
             try:
                 wrapper.restore(state)
             except (OSError, ValueError) as error:
                 raise DamagedFileError(f"{error}; {checkpoints.how_to_begin_anew}") from error
             log.say(f"goes on after iteration {wrapper.solver.iter}, from {state}")
         paths = wrapper.train_model(max_iters, log, checkpoints, profile, hooks)
-    if checkpoints:
+    if checkpoints and not keep_checkpoints:
         checkpoints.remove()
     return paths
+
+
+def _state_to_resume(checkpoints: Checkpoints) -> str:
+    """The newest solver state, which the first process chooses; '' if there is none."""
+    found = checkpoints.newest() if parallel.is_first() else None
+    return parallel.from_first(str(found or ""))

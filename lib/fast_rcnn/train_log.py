@@ -15,10 +15,19 @@ from typing import Any, TextIO
 from utils import other_caffe
 from utils.errors import UserError
 from utils.files import atomic_path, read_json_lines
+from utils.weights import weights_problem
 
 
 class LossError(UserError):
     """Training has diverged: the loss is NaN or infinite."""
+
+
+def check_weights(net: other_caffe.Net, when: str) -> None:
+    """Raise LossError if a net that is to be saved has weights that are NaN or infinite; `when` ends the sentence."""
+    problem = weights_problem(net)
+    if problem:
+        raise LossError(f"{problem} {when}, and are not saved: training has diverged. Lower base_lr in the solver, and "
+                        "resume from an older checkpoint or begin anew")
 
 
 class TrainLog:
@@ -48,16 +57,17 @@ class TrainLog:
         """Training starts at `iteration`: later lines, left by a run that died, are removed from the file."""
         self._last = (iteration, time.perf_counter())
         if self.path and self.path.exists():
-            kept = [record for record in read_json_lines(self.path) if record["iteration"] <= iteration]
+            kept = [record for record in read_json_lines(self.path, iteration=int) if record["iteration"] <= iteration]
             with atomic_path(self.path) as temporary:
                 temporary.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
 
     def report(self, iteration: int, losses: Mapping[str, float], loss: float, lr: float,
                stats: Mapping[str, Mapping[str, float]] | None = None, peak_mb: float | None = None,
-               data: Mapping[str, float] | None = None) -> None:
+               data: Mapping[str, float] | None = None, trouble: str = "") -> None:
         """Print and record one line. Raises LossError, after recording it, if the loss is not finite.
 
-        `data` is the result of the data layer's `Waits.take` since the previous line.
+        data     the result of the data layer's `Waits.take` since the previous line
+        trouble  what is not finite, with its layer and iteration, if that is known: also raises LossError
         """
         iterations, seconds = self._interval(iteration)
         record = {"iteration": iteration, "stage": self.stage, "loss": loss, "losses": dict(losses), "lr": lr,
@@ -68,9 +78,9 @@ class TrainLog:
                               "queue": round(data["queue"], 2)}
         print(self._line(record), file=self.stream, flush=True)
         self._append(record)
-        if not math.isfinite(loss):
+        if trouble or not math.isfinite(loss):
             raise LossError(
-                f"{self.stage}: the loss is {loss} at iteration {iteration}: training has diverged. Lower "
+                f"{self.stage}: {trouble or f'the loss is {loss} at iteration {iteration}'}: training has diverged. Lower "
                 f"base_lr in the solver (the learning rate is {lr:g}), and check that the annotated boxes "
                 "and the initial weights are sound")
 
@@ -96,10 +106,14 @@ class TrainLog:
                 + (f"  peak {record['peak_mb']} MB" if "peak_mb" in record else ""))
 
     def _append(self, record: Mapping[str, Any]) -> None:
+        """Append to the file; a line that cannot be written, for want of space, is left out."""
         if self.path:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with open(self.path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                with open(self.path, "a", encoding="utf-8") as file:
+                    file.write(json.dumps(record) + "\n")
+            except OSError as error:
+                self.say(f"{self.path}: {(error.strerror or '').lower()}: this line is not recorded")
 
 
 class RecentLosses:
@@ -117,15 +131,35 @@ class RecentLosses:
         self._every_pass = other_caffe.after_every_pass(net, self._add)
         passes = max(1, average_loss) * (max(1, iter_size) if self._every_pass else 1)
         self._values: dict[str, deque[Any]] = {name: deque(maxlen=passes) for name in self.weights}
+        self._iteration = 0
+        self._unchecked: list[tuple[int, str, Any]] = []    # iteration, output and loss of each pass
+
+    def start(self, iteration: int) -> None:
+        """Training starts, or resumes, after `iteration`."""
+        self._iteration = iteration
 
     def iteration_done(self) -> None:
         """An iteration has ended."""
         if not self._every_pass:
             self._add()
+        self._iteration += 1
 
     def _add(self) -> None:
         for name, values in self._values.items():
             values.append(other_caffe.blob_sum(self._net.blobs[name]))
+            self._unchecked.append((self._iteration + 1, name, values[-1]))
+
+    def trouble(self) -> str:
+        """The first loss since the last call that is NaN or infinite, with its iteration; '' if there is none.
+
+        Synchronises with the device, once if all are finite.
+        """
+        unchecked, self._unchecked = self._unchecked, []
+        if math.isfinite(float(sum(value for _, _, value in unchecked))):
+            return ""
+        found = ((iteration, name, float(value)) for iteration, name, value in unchecked)
+        return next((f"the loss is {value} at iteration {iteration} (output {name})"
+                     for iteration, name, value in found if not math.isfinite(value)), "")
 
     def means(self) -> dict[str, float]:
         """Mean of each loss output, without its weight."""

@@ -7,6 +7,8 @@ dropout_param (for ZF).
 from __future__ import annotations
 
 import contextlib
+import functools
+import operator
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -135,6 +137,12 @@ def reuse_frozen_prefix(net: Any, folder: str | os.PathLike, memory_mb: int, dis
     return net.reuse_frozen_prefix(caffe.FeatureCache(folder, memory_mb, disk_mb), preprocessing, images)
 
 
+def clear_features(folder: str | os.PathLike) -> None:
+    """Delete the cached features of `reuse_frozen_prefix`, and nothing else, from a folder."""
+    if hasattr(caffe, "FeatureCache"):
+        caffe.FeatureCache(folder, 0, 0).clear()
+
+
 def loss_weights(net: Any) -> dict[str, float]:
     """Loss weight of each output of a net that has one; 1 if this Caffe does not expose it."""
     known = getattr(net, "blob_loss_weights", {})
@@ -167,6 +175,13 @@ def blob_shape(blob: Any) -> tuple[int, ...]:
 def blob_sum(blob: Any) -> Any:
     """The sum of a blob's values: a tensor on its device, without synchronising, or a number."""
     return blob.tensor.sum() if hasattr(blob, "tensor") else float(blob.data.sum())
+
+
+def all_finite(blobs: Iterable[Any]) -> bool:
+    """Whether no value of the blobs is NaN or infinite; on a GPU it is waited for once."""
+    flags = [blob.tensor.isfinite().all() if hasattr(blob, "tensor") else np.isfinite(blob.data).all()
+             for blob in blobs]
+    return bool(functools.reduce(operator.and_, flags, True))
 
 
 def set_blob(blob: Any, values: np.ndarray) -> None:
@@ -234,6 +249,11 @@ def snapshot_to(solver: Any, prefix: Path) -> Path | None:
         return Path(solver.snapshot())
     finally:
         solver.param.snapshot_prefix = before
+
+
+def restore(solver: Any, state: Path, weights: Path) -> None:
+    """Restore a solver from a file that `snapshot_to` wrote, with these weights, wherever the file says they are."""
+    solver.restore(os.fspath(state), os.fspath(weights))
 
 
 # ---- profiles

@@ -5,11 +5,9 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from utils.errors import CheckError, NotFiniteError
 from utils.names import READONLY
-from utils.other_caffe import Net, copy_weights
+from utils.other_caffe import Net, all_finite, copy_weights
 
 _NAMED = 12         # most layers named in a message, which then counts the rest
 
@@ -58,11 +56,23 @@ def load_all_weights(net: Net, path: str | os.PathLike, name: str | os.PathLike)
 
 def check_finite(net: Net, path: str | os.PathLike) -> None:
     """Raise NotFiniteError that names the layers whose weights, loaded from `path`, are NaN or infinite."""
-    bad = [name for name, blobs in net.params.items()
-           if not all(np.isfinite(blob.data).all() for blob in blobs)]
+    bad = layers_not_finite(net)
     if bad:
         raise NotFiniteError(f"{path}: the weights of {_listing(bad)} are NaN or infinite: the training that wrote it "
                              "has diverged; use an earlier snapshot, or train again with a lower base_lr")
+
+
+def layers_not_finite(net: Net) -> list[str]:
+    """Layers with weights that are NaN or infinite; on a GPU this synchronises once if there are none."""
+    if all_finite(blob for blobs in net.params.values() for blob in blobs):
+        return []
+    return [name for name, blobs in net.params.items() if not all_finite(blobs)]
+
+
+def weights_problem(net: Net) -> str:
+    """The layers with weights that are NaN or infinite, as words for a message; '' if there are none."""
+    layers = layers_not_finite(net)
+    return f"the weights of {_listing(layers)} are not finite" if layers else ""
 
 
 def _listing(names: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from net_definitions import model_files
 from utils.child_process import ChildDied
 from utils.errors import CheckError, UserError
 from utils.files import write_json
+from utils.own_files import OwnFiles
 
 ROOT = Path(__file__).resolve().parents[3]
 SOLVER = "models/Tiny/faster_rcnn_alt_opt/stage1_rpn_solver60k80k.pt"
@@ -244,9 +245,10 @@ def test_initial_weights_are_loaded_first(prepare, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("restart", [True, False])
-def test_an_old_detector_is_removed_before_anything_is_repeated(prepare, tmp_path, restart):
+def test_an_old_detector_stays_until_its_successor_is_there(prepare, tmp_path, restart):
     run = prepare("--restart" if restart else "--resume")
-    model, note = run.output / "old.caffemodel", run.output / "detector.json"
+    model, note = run.output / run.final_name, run.output / "detector.json"
+    OwnFiles(run.output).adopt([model.name, note.name])
     model.write_bytes(b"")
     write_json(note, {"model": model.name})
     edit(run, "rpn_test.pt", 'type: "Softmax"', 'type: "Sofmax"')
@@ -257,4 +259,4 @@ def test_an_old_detector_is_removed_before_anything_is_repeated(prepare, tmp_pat
     run.lock = FolderLock(run.output)
     with pytest.raises(ChildDied):
         train_alt_opt(run, restart)
-    assert not note.exists() and not model.exists()
+    assert note.exists() and model.exists()     # nothing has replaced it

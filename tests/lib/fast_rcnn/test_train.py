@@ -163,13 +163,14 @@ def test_a_stopped_run_resumes_bit_for_bit(tmp_path, monkeypatch):
     assert not (tmp_path / "checkpoints").exists()
 
 
-def test_only_the_newest_checkpoint_is_kept_and_only_for_its_run(tmp_path):
+def test_the_two_newest_checkpoints_are_kept_and_only_for_their_run(tmp_path):
     cfg.TRAIN.SNAPSHOT_ITERS = 2
     wrapper = SolverWrapper("solver.pt", [], tmp_path / "out")
     checkpoints = Checkpoints(tmp_path / "checkpoints", "run")
-    wrapper.train_model(5, checkpoints=checkpoints)
-    assert sorted(path.name for path in checkpoints.folder.iterdir()) == ["checkpoint.json", "iter_4"]
-    assert read_json(checkpoints.folder / "checkpoint.json")["iteration"] == 4
+    wrapper.train_model(7, checkpoints=checkpoints)
+    assert sorted(path.name for path in checkpoints.folder.iterdir()) == ["checkpoint.json", "iter_4", "iter_6"]
+    note = read_json(checkpoints.folder / "checkpoint.json")
+    assert note["iteration"] == 6 and note["previous"]["iteration"] == 4
     assert checkpoints.newest().exists()
     assert Checkpoints(checkpoints.folder, "another").newest() is None
     assert Checkpoints(tmp_path / "nothing").newest() is None

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 import torch
@@ -39,14 +40,16 @@ def _history(solver) -> list[torch.Tensor]:
             for blob, frozen in zip(solver.history, _frozen(solver), strict=True)]
 
 
-def restore(solver, state_file: Path) -> None:
-    """Load the weights named by a solver state, then its history and iteration.
+def restore(solver, state_file: Path, weights: str | os.PathLike | None = None) -> None:
+    """Load the weights named by a solver state, or the given ones, then its history and iteration.
 
     Raises WireError, WeightsError or SolverError if the files cannot be read or do not match.
     """
     state = solverstate.read_state(state_file)
     _check_history(solver, state, state_file)
-    if state.learned_net:
+    if weights is not None:
+        solver.net.copy_from(os.fspath(weights))
+    elif state.learned_net:
         solver.net.copy_from(_find_model(state.learned_net, state_file))
     for blob, stored, frozen in zip(solver.history, state.history, _frozen(solver), strict=True):
         if not frozen:

@@ -308,12 +308,12 @@ class Solver:
         """
         return snapshots.write(self, snapshot_prefix(self.param, self._path))
 
-    def restore(self, state_file: str | os.PathLike) -> None:
+    def restore(self, state_file: str | os.PathLike, weights: str | os.PathLike | None = None) -> None:
         """Resume from a solver state: load the weights that it names, then its history and iteration.
 
-        The weights file is searched for in the working directory, then beside the state.
+        The weights file is searched for in the working directory, then beside the state; `weights` is used instead.
         Raises WireError, WeightsError or SolverError if the files cannot be read or do not match.
         """
-        snapshots.restore(self, Path(state_file))
+        snapshots.restore(self, Path(state_file), weights)
         self._losses.clear()
         self._progress = display.Progress()

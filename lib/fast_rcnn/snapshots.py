@@ -1,0 +1,30 @@
+"""Names of the snapshots of a training: <prefix>[_<infix>]_iter_<n>.caffemodel."""
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from fast_rcnn.config import Config
+
+
+def snapshot_name(solver: Any, settings: Config, iteration: int) -> str:
+    """Name of the snapshot at an iteration, for a SolverParameter and settings of TRAIN."""
+    infix = f"_{settings.SNAPSHOT_INFIX}" if settings.SNAPSHOT_INFIX else ""
+    return f"{Path(solver.snapshot_prefix or 'net').name}{infix}_iter_{iteration}.caffemodel"
+
+
+def snapshots_to_come(solver: Any, settings: Config, max_iters: int, names: Iterable[str], done: int = 0) -> list[str]:
+    """Those of the names that training from iteration `done` to `max_iters` will write."""
+    stem = snapshot_name(solver, settings, 0).removesuffix("0.caffemodel")
+    alike = re.compile(re.escape(stem) + r"(\d+)\.caffemodel")
+    numbers = {name: int(match[1]) for name in names if (match := alike.fullmatch(name))}
+    return [name for name, number in numbers.items()
+            if number == max_iters or (done < number < max_iters and number % settings.SNAPSHOT_ITERS == 0)]
+
+
+def others_of_the_same_training(name: str, names: Iterable[str]) -> list[str]:
+    """Those of the names that are snapshots of other iterations than `name`, which is a snapshot too."""
+    alike = re.compile(re.escape(name.rpartition("_iter_")[0]) + r"_iter_\d+\.caffemodel")
+    return [other for other in names if other != name and alike.fullmatch(other)]

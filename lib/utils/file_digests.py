@@ -1,0 +1,29 @@
+"""Fingerprints of the content of many files, computed again only for those that have changed."""
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from utils.files import read_table, sha256_file, write_json
+from utils.timer import with_progress
+
+
+def content_digests(paths: Sequence[str], record: str | os.PathLike) -> dict[str, str]:
+    """SHA-256 of each file; "" for those that cannot be read.
+
+    record  JSON file of what is known, path -> [size, modification time in ns, SHA-256]; files with the recorded size
+            and time are not read again
+    """
+    known = read_table(record, "delete it to have the images read again", list)
+    found: dict[str, list] = {}
+    for path in with_progress("reading images", list(dict.fromkeys(paths))):
+        try:
+            status = os.stat(path)
+            stamp = [status.st_size, status.st_mtime_ns]
+            old = known.get(path, [])
+            found[path] = old if old[:2] == stamp and len(old) == 3 else [*stamp, sha256_file(path)]
+        except OSError:         # reported when the image is decoded
+            found[path] = [0, 0, ""]
+    if found != known:
+        write_json(record, found)
+    return {path: entry[2] for path, entry in found.items()}

@@ -1,0 +1,67 @@
+"""The lock of an output folder."""
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import socket
+import time
+from pathlib import Path
+
+from utils.errors import UserError
+
+_IN_USE = (errno.EAGAIN, errno.EACCES)
+_HOLDER = re.compile(r"process \d+ on .* since .*\n")      # what the file holds
+
+
+class RunError(UserError):
+    """A run cannot start or resume; the message says why and what to do."""
+
+
+class FolderLock:
+    """Keeps other runs out of an output folder for as long as this process, or a child given `fileno`, lives.
+
+    Raises RunError naming the holder of the lock, or the file if it is something else or cannot be locked.
+    """
+
+    def __init__(self, folder: str | os.PathLike) -> None:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        self.path = Path(folder, "lock")
+        self._file = open(self.path, "a+", encoding="utf-8", errors="replace")
+        try:
+            self._take(folder)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _take(self, folder: str | os.PathLike) -> None:
+        self._file.seek(0)
+        holder = self._file.read(1000)
+        if holder and not _HOLDER.fullmatch(holder):
+            raise RunError(f"{self.path}: is not the lock of a run; choose another --output, or move this file")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in _IN_USE:
+                raise RunError(f"{folder} is in use by {holder.strip() or 'another process'}; wait, or choose another "
+                               "--output") from None
+            raise RunError(f"{self.path}: cannot be locked ({(error.strerror or '').lower()}): its file system has no "
+                           "locks, as NFS may; choose an --output on another disk") from None
+        self._file.truncate(0)
+        self._file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%F %T')}\n")
+        self._file.flush()
+
+    def fileno(self) -> int:
+        """Descriptor for a child to inherit, so that it holds the lock too."""
+        return self._file.fileno()
+
+    def release(self) -> None:
+        """Release the lock; the file stays, its content is only a hint."""
+        self._file.close()
+
+    def __enter__(self) -> FolderLock:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.release()

@@ -1,0 +1,71 @@
+"""The record of the files that the tools have made in an output folder: nothing else there is replaced or deleted."""
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from utils.errors import UserError
+from utils.files import read_record, write_json
+
+RECORD = "own_files.json"
+
+
+class OwnFiles:
+    """The record `own_files.json` of a folder: {"files": ["models/a.pt", ...]}, paths in the folder.
+
+    A file is recorded before it is written. The caller holds the lock of the folder, or is a child of who does.
+    """
+
+    def __init__(self, folder: str | os.PathLike) -> None:
+        self.folder = Path(folder)
+        self._record = self.folder / RECORD
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a record."""
+        return self._record.exists()
+
+    def names(self) -> set[str]:
+        """The recorded paths. Raises DamagedFileError."""
+        if not self.exists:
+            return set()
+        files = read_record(self._record, "choose another --output", files=list)["files"]
+        return {name for name in files if isinstance(name, str)}
+
+    def claim(self, *names: str) -> None:
+        """Record files that will be written. Raises UserError naming those that exist but are not recorded."""
+        known = self.names()
+        others = [name for name in names if name not in known and os.path.lexists(self.folder / name)]
+        if others:
+            listed = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
+            raise UserError(f"{self.folder} holds files that would be overwritten, and that were not made by a run in "
+                            f"it: {listed}. Choose another --output, or move them")
+        self.adopt(names)
+
+    def adopt(self, names: Iterable[str]) -> None:
+        """Record files, whoever made them."""
+        known = self.names()
+        if not known.issuperset(names):
+            write_json(self._record, {"files": sorted(known.union(names))})
+
+    def remove(self, *names: str) -> None:
+        """Delete those of the files that are recorded."""
+        for name in self.names().intersection(names):
+            (self.folder / name).unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Delete what writers of recorded files that were killed have left: see `atomic_path`, here and in caffe."""
+        for name in self.names():
+            remove_leftovers(self.folder / name)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Delete the temporary files of writers of `path` that were killed."""
+    if not path.parent.is_dir():
+        return
+    ours = re.compile(rf"\.({re.escape(path.stem)}\.\d+\.tmp{re.escape(path.suffix)}|{re.escape(path.name)}\.\d+\.tmp)")
+    for found in path.parent.iterdir():
+        if ours.fullmatch(found.name) and found.is_file():
+            found.unlink()

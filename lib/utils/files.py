@@ -87,7 +87,7 @@ def read_json(path: str | os.PathLike) -> Any:
         raise DamagedFileError(f"{path}: damaged JSON: {error}") from error
 
 
-def read_record(path: str | os.PathLike, hint: str, **types: type) -> dict[str, Any]:
+def read_record(path: str | os.PathLike, hint: str, /, **types: type) -> dict[str, Any]:
     """A JSON object from a file, with values of these types under these keys.
 
     Raises DamagedFileError, whose message ends in `hint`, if it is anything else.

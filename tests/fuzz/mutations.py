@@ -4,8 +4,10 @@ from __future__ import annotations
 import io
 import math
 import re
+import struct
 import xml.etree.ElementTree as ElementTree
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,6 +26,7 @@ WORDS = ["", " ", "a", "true", "false", "null", "None", "TRAIN", "TEST", "../.."
 TOKEN = re.compile(r"\s+|[A-Za-z_][\w]*|[+-]?\d[\w.+-]*|.", re.DOTALL)
 ENCODINGS = ["utf-16", "utf-16-le", "latin-1", "utf-8-sig", "utf-32", "gb18030", "shift_jis"]
 CODES = np.array([0, 1, 0x7F, 0x80, 0xFF, 0x0A, 0x20])
+SIDES = [0, 1, 2, 47, 49, 1000, 20000, 40000, 65535, 65536, 2**30, 2**31 - 1, 2**31, 2**32 - 1]    # of an image
 DTYPES = ["f4", "f8", "f2", "i1", "u1", "i8", "u8", "?", "c8", "S3", "U2", ">f4"]
 MOST_BYTES = 1 << 20        # of a mutated input
 
@@ -243,8 +246,10 @@ def _scalar(field: Any, rng: np.random.Generator) -> Any:
 def damage_npz(data: bytes, rng: np.random.Generator) -> bytes:
     """Replaces an array by one of another shape, type or content, removes or renames it, or compresses the file."""
     try:
-        arrays = dict(np.load(io.BytesIO(data)))
+        arrays = {name: array for name, array in np.load(io.BytesIO(data)).items() if isinstance(array, np.ndarray)}
     except Exception:       # noqa: BLE001  # of many classes
+        arrays = {}
+    if not arrays:
         return damage_bytes(data, rng)
     name = pick(rng, sorted(arrays))
     array = arrays.pop(name)
@@ -312,6 +317,26 @@ def _damage_item(file: h5py.File, name: str, rng: np.random.Generator) -> None:
                             chunks=(1, 1) if rng.random() < 0.5 else None)
     elif operation == 4:
         file.create_dataset(name, data=np.asarray(_other_array(np.atleast_1d(array), rng)))
+
+
+# ---- images
+def damage_image(data: bytes, rng: np.random.Generator) -> bytes:
+    """Other sides, depths or kinds of pixels in the header, with a right checksum; a JPEG turned by its EXIF tag."""
+    if data[12:16] == b"IHDR" and len(data) > 33:
+        fields = list(struct.unpack(">IIBBBBB", data[16:29]))
+        place = int(rng.integers(5))
+        fields[place] = pick(rng, SIDES if place < 2 else [0, 1, 2, 3, 4, 6, 8, 16, 255])
+        header = b"IHDR" + struct.pack(">IIBBBBB", *fields)
+        return data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
+    frame = re.search(rb"\xff[\xc0-\xc2]\0.", data)
+    if data[:2] == b"\xff\xd8" and rng.random() < 0.4:
+        tag = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<HHHIII", 1, 0x112, 3, 1, int(rng.integers(0, 10)), 0)
+        return data[:2] + b"\xff\xe1" + struct.pack(">H", len(tag) + 2) + tag + data[2:]
+    if data[:2] == b"\xff\xd8" and frame:
+        place = frame.end() + 1 + 2 * int(rng.integers(2))
+        return data[:place] + struct.pack(">H", pick(rng, SIDES) % 65536) + data[place + 2:]
+    place = int(rng.integers(max(1, min(len(data), 120) - 4)))
+    return data[:place] + struct.pack("<I", pick(rng, SIDES)) + data[place + 4:]
 
 
 # ---- all together

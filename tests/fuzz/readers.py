@@ -11,6 +11,7 @@ from mutations import (
     Mutation,
     damage_bytes,
     damage_hdf5,
+    damage_image,
     damage_message,
     damage_npz,
     damage_text,
@@ -324,6 +325,7 @@ class Image(DataSet):
     """An image file: what the data set says of its size is what is decoded."""
 
     file = "JPEGImages/a.png"
+    mutations = (damage_image, damage_bytes)
 
     def seeds(self):
         pixels = cv2.imread(str(self.path))

@@ -167,8 +167,16 @@ def _containers(content: Any, depth: int = 0):
 def _yaml_value(rng: np.random.Generator, content: Any, holders: list) -> Any:
     made = [lambda: pick(rng, WORDS), lambda: yaml.safe_load(pick(rng, NUMBERS)), lambda: None, lambda: True,
             lambda: [], lambda: {}, lambda: [1, "a", None], lambda: {"a": 1}, lambda: pick(rng, holders),
-            lambda: math.nan, lambda: [[0.5]] * 3, lambda: 10**400, lambda: b"\0\1"]
+            lambda: math.nan, lambda: [[0.5]] * 3, lambda: 10**400, lambda: b"\0\1", _billion]
     return pick(rng, made)()
+
+
+def _billion() -> list:
+    """A list of 10^9 words, which YAML's aliases write in a few lines."""
+    made: list = ["a"]
+    for _ in range(9):
+        made = [made] * 10
+    return made
 
 
 # ---- protobuf

@@ -139,7 +139,9 @@ class Solver(Target):
         return [SOLVER.encode(), OTHER_SOLVER.encode()]
 
     def read(self):
-        caffe.get_solver(str(self.path)).step(2)
+        solver = caffe.get_solver(str(self.path))
+        if solver.param.iter_size <= 100:       # more are a wish, not a fault
+            solver.step(2)
 
 
 class Caffemodel(Target):

@@ -81,7 +81,8 @@ def _can_resume(checkpoints: Checkpoints, log: TrainLog) -> bool:
         try:
             found = checkpoints.newest() is not None
         except DamagedFileError:
-            log.say(f"begins anew, as its checkpoints are damaged: {'; '.join(checkpoints.damage) or checkpoints.folder}")
+            damage = "; ".join(checkpoints.damage) or checkpoints.folder
+            log.say(f"begins anew, as its checkpoints are damaged: {damage}")
     return parallel.from_first(found)
 
 

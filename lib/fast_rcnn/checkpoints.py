@@ -62,9 +62,12 @@ class Checkpoints:
 
     def _write(self, solver: Any) -> None:
         check_weights(solver.net, f"after iteration {solver.iter}")
-        if self._good:      # the previous one of it has a successor: its space may be needed
-            self._good.pop("previous", None)
-            self._remove_all_but(self._good["iteration"], solver.iter)
+        previous = self._good
+        if previous and previous["iteration"] == solver.iter:       # written once more
+            previous = previous.get("previous")
+        if previous:        # the one before it has a successor: its space may be needed
+            previous.pop("previous", None)
+            self._remove_all_but(previous["iteration"], solver.iter)
         target = self.folder / f"iter_{solver.iter}"
         state = other_caffe.snapshot_to(solver, target.resolve() / "checkpoint")
         if state is None:
@@ -72,11 +75,11 @@ class Checkpoints:
         files = [f"{target.name}/{name}" for name in (state.name, weights_of(state).name)]
         entry = {"iteration": solver.iter, "run": self.run_hash, "seed": cfg.RNG_SEED, "state": files[0],
                  "files": {name: sha256_file(self.folder / name) for name in files}}
-        if self._good and self._good["iteration"] != solver.iter:
-            entry["previous"] = self._good
+        if previous:
+            entry["previous"] = previous
         write_json(self._note, entry)
-        self._good = {**entry}
-        self._remove_all_but(solver.iter, entry.get("previous", entry)["iteration"])
+        self._good = entry
+        self._remove_all_but(solver.iter, *([previous["iteration"]] if previous else []))
 
     def newest(self) -> Path | None:
         """The solver state to resume from, the newest that is not damaged; None if there is none of this run.
@@ -134,7 +137,8 @@ class Checkpoints:
         """Delete the files of checkpoints of other iterations, also those that were not completed."""
         for folder in self.folder.glob("iter_*"):
             iteration = folder.name.removeprefix("iter_")
-            ours = re.compile(rf"\.?checkpoint_iter_{re.escape(iteration)}\.(caffemodel|solverstate)(\.h5)?(\.\d+\.tmp)?")
+            ours = re.compile(rf"\.?checkpoint_iter_{re.escape(iteration)}\.(caffemodel|solverstate)(\.h5)?"
+                              r"(\.\d+\.tmp)?")
             if iteration.isdecimal() and folder.is_dir() and not folder.is_symlink():
                 for path in folder.iterdir():
                     is_kept = int(iteration) in iterations and not path.name.endswith(".tmp")

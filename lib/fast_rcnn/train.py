@@ -185,7 +185,8 @@ class SolverWrapper:
                 *([ProfileHook(profile)] if profile else [])])
         except FloatingPointError as error:         # of a layer, which does not compute with NaN
             found = ", ".join(filter(None, [self.losses.trouble(), weights_problem(self.solver.net)]))
-            raise LossError(f"{log.stage}: iteration {self.solver.iter + 1}: {error}{'; ' if found else ''}{found}") from error
+            raise LossError("; ".join(filter(None, [f"{log.stage}: iteration {self.solver.iter + 1}: {error}", found]))
+                            ) from error
         return snapshots.paths
 
     def _run(self, max_iters: int, hooks: Sequence[Hook]) -> None:

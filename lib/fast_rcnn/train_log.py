@@ -79,8 +79,9 @@ class TrainLog:
         print(self._line(record), file=self.stream, flush=True)
         self._append(record)
         if trouble or not math.isfinite(loss):
+            trouble = trouble or f"the loss is {loss} at iteration {iteration}"
             raise LossError(
-                f"{self.stage}: {trouble or f'the loss is {loss} at iteration {iteration}'}: training has diverged. Lower "
+                f"{self.stage}: {trouble}: training has diverged. Lower "
                 f"base_lr in the solver (the learning rate is {lr:g}), and check that the annotated boxes "
                 "and the initial weights are sound")
 

@@ -118,7 +118,7 @@ def read_table(path: str | os.PathLike, hint: str, kind: type) -> dict[str, Any]
     return table
 
 
-def read_json_lines(path: str | os.PathLike, **types: type | tuple[type, ...]) -> list[dict[str, Any]]:
+def read_json_lines(path: str | os.PathLike, /, **types: type | tuple[type, ...]) -> list[dict[str, Any]]:
     """One object per line, with values of these types under these keys.
 
     A last line cut off by the death of its writer is skipped. Raises DamagedFileError naming the line.

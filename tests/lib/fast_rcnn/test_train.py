@@ -1,6 +1,8 @@
 """Snapshots, checkpoints and the loop, with a minimal solver and with the real one on a small net."""
 import contextlib
+import json
 import os
+import shutil
 import signal
 from types import SimpleNamespace
 
@@ -14,9 +16,9 @@ import caffe
 from fast_rcnn import train
 from fast_rcnn.checkpoints import Checkpoints
 from fast_rcnn.config import ConfigError, cfg, reset_cfg
-from fast_rcnn.train import SolverWrapper, TrainingStopped, filter_roidb, train_net
+from fast_rcnn.train import Hook, SolverWrapper, TrainingStopped, filter_roidb, train_net
 from fast_rcnn.train_log import LossError, RecentLosses, TrainLog
-from utils.errors import CheckError
+from utils.errors import CheckError, UserError
 from utils.files import DamagedFileError, read_json, read_json_lines
 
 NET = """
@@ -284,3 +286,179 @@ def test_a_damaged_note_of_a_checkpoint(tmp_path, text):
     (checkpoints.folder / "checkpoint.json").write_text(text)
     with pytest.raises(DamagedFileError, match="checkpoint.json: damaged.*delete the folder"):
         checkpoints.newest()
+
+
+# ---- damage
+def interrupted(tmp_path, monkeypatch, name="stopped"):
+    """Checkpoints after iterations 2 and 4 of a training to 7 that was stopped, and the weights it should end with."""
+    cfg.TRAIN.SNAPSHOT_ITERS = 2
+    straight = weights(run(tmp_path, "straight", 7)[-1])
+    checkpoints = Checkpoints(tmp_path / "checkpoints", "run")
+    with monkeypatch.context() as patch, pytest.raises(TrainingStopped, match="after iteration 4"):
+        patch.setattr("train_test_layers.Numbers.stop_at", 7)
+        run(tmp_path, name, 7, checkpoints=checkpoints)
+    assert sorted(path.name for path in checkpoints.folder.iterdir()) == ["checkpoint.json", "iter_2", "iter_4"]
+    return checkpoints.folder, straight
+
+
+def flip(path, offset=-20):
+    content = bytearray(path.read_bytes())
+    content[offset] ^= 4
+    path.write_bytes(content)
+
+
+def change_note(folder, **values):
+    note = folder / "checkpoint.json"
+    note.write_text(json.dumps(read_json(note) | values))
+
+
+DAMAGE = {
+    "weights": lambda folder: flip(folder / "iter_4" / "checkpoint_iter_4.caffemodel"),
+    "history": lambda folder: flip(folder / "iter_4" / "checkpoint_iter_4.solverstate"),
+    "iteration": lambda folder: flip(folder / "iter_4" / "checkpoint_iter_4.solverstate", 1),
+    "shorter": lambda folder: os.truncate(folder / "iter_4" / "checkpoint_iter_4.caffemodel", 50),
+    "missing": lambda folder: (folder / "iter_4" / "checkpoint_iter_4.caffemodel").unlink(),
+    "noted iteration": lambda folder: change_note(folder, iteration=7),
+    "another file": lambda folder: change_note(folder, state="../../elsewhere.solverstate"),
+    "no hash": lambda folder: change_note(folder, files={}),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_after_damage_training_goes_on_from_the_checkpoint_before(tmp_path, monkeypatch, capsys, kind):
+    folder, straight = interrupted(tmp_path, monkeypatch)
+    DAMAGE[kind](folder)
+    capsys.readouterr()
+    paths = run(tmp_path, "stopped", 7, checkpoints=Checkpoints(folder, "run"), resume=True)
+    text = capsys.readouterr().out
+    assert "goes on from the checkpoint before" in text and "goes on after iteration 2," in text, text
+    assert str(folder) in text
+    for got, wanted in zip(weights(paths[-1]), straight, strict=True):
+        np.testing.assert_array_equal(got, wanted)
+
+
+def test_both_checkpoints_damaged(tmp_path, monkeypatch):
+    folder, _ = interrupted(tmp_path, monkeypatch)
+    DAMAGE["weights"](folder)
+    flip(folder / "iter_2" / "checkpoint_iter_2.solverstate")
+    with pytest.raises(DamagedFileError, match="(?s)iter_4.*damaged.*iter_2.*damaged.*delete the folder"):
+        run(tmp_path, "stopped", 7, checkpoints=Checkpoints(folder, "run"), resume=True)
+
+
+def test_a_checkpoint_of_version_1_is_compared_by_iteration(tmp_path, monkeypatch):
+    folder, straight = interrupted(tmp_path, monkeypatch)
+    note = read_json(folder / "checkpoint.json")
+    (folder / "checkpoint.json").write_text(json.dumps({key: note[key] for key in ("run", "state", "iteration", "seed")}))
+    paths = run(tmp_path, "stopped", 7, checkpoints=Checkpoints(folder, "run"), resume=True, keep_checkpoints=True)
+    np.testing.assert_array_equal(weights(paths[-1])[0], straight[0])
+    flip(folder / "iter_6" / "checkpoint_iter_6.solverstate", 1)
+    note = read_json(folder / "checkpoint.json")
+    (folder / "checkpoint.json").write_text(json.dumps({key: note[key] for key in ("run", "state", "iteration")}))
+    with pytest.raises(DamagedFileError, match="checkpoint_iter_6.solverstate: damaged, it is of iteration 2; delete"):
+        run(tmp_path, "stopped", 7, checkpoints=Checkpoints(folder, "run"), resume=True)
+
+
+def test_a_copied_checkpoint_resumes_with_its_own_weights(tmp_path, monkeypatch):
+    folder, straight = interrupted(tmp_path, monkeypatch)
+    shutil.copytree(folder, tmp_path / "copy")
+    for name in ("iter_2/checkpoint_iter_2.caffemodel", "iter_4/checkpoint_iter_4.caffemodel"):
+        net = caffe.Net("net.pt", caffe.TRAIN, weights=str(folder / name))
+        net.params["bbox_pred"][0].data[...] = 0
+        net.save(str(folder / name))
+    paths = run(tmp_path, "stopped", 7, checkpoints=Checkpoints(tmp_path / "copy", "run"), resume=True)
+    for got, wanted in zip(weights(paths[-1]), straight, strict=True):
+        np.testing.assert_array_equal(got, wanted)
+
+
+# ---- files of others
+def test_files_of_the_user_among_checkpoints_stay(tmp_path):
+    cfg.TRAIN.SNAPSHOT_ITERS = 1
+    folder, elsewhere = tmp_path / "checkpoints", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    mine = [folder / "iter_1" / "mine.caffemodel", folder / "iter_9" / "checkpoint_iter_3.caffemodel",
+            folder / "iter_best" / "a", folder / "notes.txt", elsewhere / "checkpoint_iter_8.caffemodel"]
+    for path in mine:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("mine")
+    (folder / "iter_8").symlink_to(elsewhere)
+    (folder / "iter_1" / ".checkpoint_iter_1.caffemodel.77.tmp").write_text("left by a kill")
+    (folder / "iter_6").mkdir()
+    (folder / "iter_6" / "checkpoint_iter_6.caffemodel").write_text("not complete")
+    run(tmp_path, "out", 4, checkpoints=Checkpoints(folder, "run"))
+    assert [path.read_text() for path in mine] == ["mine"] * 5
+    assert sorted(path.name for path in folder.iterdir()) == ["iter_1", "iter_8", "iter_9", "iter_best", "notes.txt"]
+    assert [path.name for path in (folder / "iter_1").iterdir()] == ["mine.caffemodel"]
+
+
+def test_a_snapshot_never_replaces_a_file_of_the_user(tmp_path):
+    cfg.TRAIN.SNAPSHOT_ITERS = 2
+    run(tmp_path, "out", 4)
+    run(tmp_path, "out", 4)         # its own are replaced
+    mine, other = tmp_path / "out" / "small_iter_6.caffemodel", tmp_path / "out" / "small_iter_7.caffemodel"
+    mine.write_text("mine")
+    other.write_text("mine")
+    with pytest.raises(UserError, match="holds files that would be overwritten.*: small_iter_6.caffemodel. Choose"):
+        run(tmp_path, "out", 8)
+    assert mine.read_text() == other.read_text() == "mine"
+    mine.unlink()
+    run(tmp_path, "out", 8)
+    assert other.read_text() == "mine"
+
+
+# ---- divergence
+def test_weights_that_are_not_finite_never_reach_a_file(tmp_path):
+    """The loss is not reported before iteration 100; the checkpoint before stays."""
+    (tmp_path / "solver.pt").write_text((SOLVER % 0.01).replace("display: 2", "display: 100"))
+    cfg.TRAIN.SNAPSHOT_ITERS = 2
+
+    class Poison(Hook):
+        def after_iteration(self, training):
+            if training.iteration == 3:
+                training.solver.net.params["bbox_pred"][0].data[1, 2] = np.nan
+
+    checkpoints = Checkpoints(tmp_path / "checkpoints", "run")
+    with pytest.raises(LossError, match="the weights of bbox_pred are not finite after iteration 4, and are not saved"):
+        run(tmp_path, "out", 9, checkpoints=checkpoints, hooks=[Poison()])
+    assert [path.name for path in (tmp_path / "out").glob("*.caffemodel")] == ["small_iter_2.caffemodel"]
+    assert read_json(checkpoints.folder / "checkpoint.json")["iteration"] == 2 and checkpoints.newest()
+
+
+def test_the_iteration_of_a_bad_loss_and_the_layers_are_named(tmp_path):
+    (tmp_path / "solver.pt").write_text((SOLVER % 0.01).replace("display: 2", "display: 5"))
+
+    class Poison(Hook):
+        def before_iteration(self, training):
+            if training.iteration == 2:
+                training.solver.net.params["bbox_pred"][1].data[3] = np.inf
+
+    message = (r"out: the loss is (inf|nan) at iteration 3 \(output loss\), the weights of bbox_pred are not finite after "
+               "iteration 5: training has diverged. Lower base_lr")
+    with pytest.raises(LossError, match=message):
+        run(tmp_path, "out", 9, hooks=[Poison()])
+
+
+def test_a_loss_that_is_not_finite_for_one_iteration_is_told(tmp_path, monkeypatch):
+    losses = RecentLosses(SimpleNamespace(outputs=["loss"], blob_loss_weights={"loss": 1},
+                                          blobs={"loss": SimpleNamespace(data=np.array(2.0))}), 1, 1)
+    losses.start(20)
+    for value in (1.0, np.nan, 3.0):
+        losses._net.blobs["loss"].data = np.array(value)
+        losses.iteration_done()
+    assert losses.means() == {"loss": 3.0}
+    assert losses.trouble() == "the loss is nan at iteration 22 (output loss)" and losses.trouble() == ""
+
+
+def test_initial_weights_that_are_not_finite(tmp_path):
+    net = caffe.Net("net.pt", caffe.TRAIN)
+    net.params["bbox_pred"][0].data[0, 0] = np.nan
+    net.save("nan.caffemodel")
+    with pytest.raises(CheckError, match="nan.caffemodel: the weights of bbox_pred are not finite: it was saved after"):
+        SolverWrapper("solver.pt", [], tmp_path, "nan.caffemodel")
+
+
+def test_a_layer_that_refuses_nan_ends_the_training_with_advice(tmp_path, monkeypatch):
+    def forward(layer, bottom, top):
+        raise FloatingPointError("Numbers: NaN (lower base_lr)")
+    monkeypatch.setattr("train_test_layers.Numbers.forward", forward)
+    with pytest.raises(LossError, match=r"^out: iteration 1: Numbers: NaN \(lower base_lr\)$"):
+        run(tmp_path, "out", 2)

@@ -146,8 +146,9 @@ def test_a_closed_terminal_leaves_the_child_the_time_for_its_checkpoint(tmp_path
 
 
 def test_a_second_ctrl_c_kills_the_child(tmp_path):
-    child = "signal.signal(signal.SIGTERM, lambda *a: print('asked', flush=True))\nprint('on', flush=True); time.sleep(60)\n"
-    with start_parent(tmp_path, child + "time.sleep(60)") as process:
+    child = ("signal.signal(signal.SIGTERM, lambda *a: print('asked', flush=True))\n"
+             "print('on', flush=True); time.sleep(60)\n")
+    with start_parent(tmp_path, child) as process:
         assert process.stdout.readline() == "on\n"
         process.send_signal(signal.SIGINT)
         while process.stdout.readline() != "asked\n":

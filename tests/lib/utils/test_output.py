@@ -53,7 +53,8 @@ def test_a_reader_that_leaves_ends_nothing(tmp_path):
 
 def test_closed_streams_and_no_streams():
     for code in ("sys.stdout.close()", "sys.stdout = None", "os.close(1)"):
-        program = (f"import os, sys; sys.path.insert(0, {str(LIB)!r})\nfrom utils.output import lasting_output\n{code}\n"
+        program = (f"import os, sys; sys.path.insert(0, {str(LIB)!r})\n"
+                   f"from utils.output import lasting_output\n{code}\n"
                    "with lasting_output():\n    print('x', flush=True)\n    sys.stderr.write('still here')")
         done = subprocess.run([sys.executable, "-c", program], stderr=subprocess.PIPE, env=os.environ)
         assert done.stderr.startswith(b"still here"), (code, done.stderr)

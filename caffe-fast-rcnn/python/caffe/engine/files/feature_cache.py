@@ -166,7 +166,7 @@ def _as_array(features: torch.Tensor) -> np.ndarray:
 def _digest(name: str, array: np.ndarray) -> bytes:
     """Of the values, their type and shape, and the name: 32 bytes."""
     digest = hashlib.sha256(f"{name} {array.dtype.str} {array.shape}".encode())
-    digest.update(np.ascontiguousarray(array))
+    digest.update(np.ascontiguousarray(array).data)
     return digest.digest()
 
 

@@ -121,8 +121,7 @@ def _anchor_layout(path: Path, parts: Mapping[str, Any], hint: str) -> AnchorLay
         stride, scales, ratios = layout
         return float(stride), tuple(map(float, scales)), tuple(map(float, ratios))
     except (TypeError, ValueError):
-        raise DamagedFileError(f"{path}: damaged, its 'anchors' are not [feat_stride, scales, ratios]; "
-                               f"{hint}") from None
+        raise DamagedFileError(f"{path}: damaged, its 'anchors' are not [stride, scales, ratios]; {hint}") from None
 
 
 def defaults_in_use(settings: Config) -> Iterator[str]:

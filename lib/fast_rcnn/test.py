@@ -191,9 +191,11 @@ def test_net(net: Net, imdb: Imdb, max_per_image: int = 100, thresh: float = 0.0
     """Detect in all images of a data set, store the detections, and evaluate them.
 
     Writes output_dir/detections.npz (see `save_detections`) and, with `vis`, a picture of each image's detections to
-    output_dir/vis. output_dir defaults to get_output_dir(imdb, net), settings to those bound to the net or of cfg,
-    classes, the names of the net's classes with the background, to the data set's. max_per_image and thresh are those
-    of `detections_per_class`; profile: see `profiled`.
+    output_dir/vis. max_per_image and thresh are those of `detections_per_class`; profile: see `profiled`.
+
+    output_dir  default: get_output_dir(imdb, net)
+    settings    default: those bound to the net (see `net_settings`), else those of cfg
+    classes     names of the net's classes, background first; default: the data set's
     Returns what `evaluate_by_name` returns.
     """
     classes = tuple(classes or imdb.classes)

@@ -69,7 +69,7 @@ def as_gpu(monkeypatch):
     """Layers treat the CPU as a GPU and skip the checks that are for the CPU only."""
     monkeypatch.setattr(data_layers, "is_on_gpu", lambda blob: True)
     monkeypatch.setattr(proposal_layer, "is_on_gpu", lambda blob: True)
-    monkeypatch.setattr(rpn_proposals, "nms_gpu", lambda config: 0)
+    monkeypatch.setattr(rpn_proposals, "nms_gpu", lambda _: 0)
     monkeypatch.setattr(LossLayer, "check_labels", lambda *arguments: None)
     monkeypatch.setattr(roi_pooling, "_check_values", lambda *arguments: None)
     return monkeypatch

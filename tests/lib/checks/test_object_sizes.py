@@ -17,8 +17,9 @@ def boxes(*sides):
 
 
 def warning(roidb, least=0.0, **train):
-    settings = make_settings({"TRAIN.SCALES": (300,), "TRAIN.MAX_SIZE": 900, **{f"TRAIN.{k}": v for k, v in train.items()}})
-    return object_size_warning(RPN, [(600, 600)] * len(roidb), roidb, settings.TRAIN, ("TEST.RPN_MIN_SIZE", least))
+    changes = {f"TRAIN.{key}": value for key, value in {"SCALES": (300,), "MAX_SIZE": 900, **train}.items()}
+    return object_size_warning(RPN, [(600, 600)] * len(roidb), roidb, make_settings(changes).TRAIN,
+                               ("TEST.RPN_MIN_SIZE", least))
 
 
 def test_objects_smaller_or_larger_than_all_anchors():
@@ -37,7 +38,7 @@ def test_some_objects_may_be_out_of_reach():
 def test_objects_whose_proposals_are_dropped():
     """Sides count in pixels of the original image."""
     (line,) = warning([boxes((60, 15), (100, 100))], 16.0, SCALES=(600,)).splitlines()
-    assert line.startswith("Warning: 1 of 2 objects have a side shorter than TEST.RPN_MIN_SIZE 16, and proposals of that")
+    assert line.startswith("Warning: 1 of 2 objects have a side shorter than TEST.RPN_MIN_SIZE 16, and proposals of")
     assert warning([boxes((60, 16))], 16.0, SCALES=(600,)) == ""
     assert len(warning([boxes((8, 8))], 16.0).splitlines()) == 2
 
@@ -50,12 +51,12 @@ def test_a_net_without_anchor_targets_has_no_such_objects():
 
 @pytest.mark.parametrize("policy, max_iters, message", [
     ("lr_policy: 'step' gamma: 0.1\nstepsize: 100", 100,
-     ":2: the learning rate falls for the first time after 100 iterations, but training ends after 100: it never falls. "
-     "Set stepsize to 75"),
+     ":2: the learning rate falls for the first time after 100 iterations, but training ends after 100: it never falls."
+     " Set stepsize to 75"),
     ("lr_policy: 'step' gamma: 0.1\nstepsize: 100", 101, ""),
     ("lr_policy: 'step' gamma: 1\nstepsize: 100", 100, ""),
     ("lr_policy: 'step' gamma: 0.1\nstepsize: 1", 1, ""),
-    ("lr_policy: 'multistep' gamma: 0.1\nstepvalue: 200\nstepvalue: 300", 150, ":2: the learning rate falls for the first "),
+    ("lr_policy: 'multistep' gamma: 0.1\nstepvalue: 200\nstepvalue: 300", 150, ":2: the learning rate falls for the"),
     ("lr_policy: 'multistep' gamma: 0.1\nstepvalue: 100\nstepvalue: 300", 150, ""),
     ("lr_policy: 'poly' power: 1\nmax_iter: 100", 150,
      ":2: the learning rate is 0 after max_iter = 100 iterations, but training ends after 150"),

@@ -61,7 +61,8 @@ def test_layers_that_compute_something_else(edited, old, new, found):
 
 
 @pytest.mark.parametrize("old, new", [
-    ("pad: 1", "pad: 1 pad: 1"), ("kernel_size: 3", "kernel_h: 3 kernel_w: 3"), ("kernel_size: 3", "kernel_size: 3 stride: 1"),
+    ("pad: 1", "pad: 1 pad: 1"), ("kernel_size: 3", "kernel_h: 3 kernel_w: 3"),
+    ("kernel_size: 3", "kernel_size: 3 stride: 1"),
     ("kernel_size: 3", 'kernel_size: 3 weight_filler { type: "msra" }'), ("dropout_ratio: 0.5", "dropout_ratio: 0.4"),
     ('type: "ReLU"', 'type: "ReLU" relu_param { negative_slope: 0 }')])
 def test_what_may_differ(edited, old, new):
@@ -73,7 +74,7 @@ def test_scores_of_a_layer_of_another_name(tmp_path):
     for text, settings in [(model_files("Tiny", 3)["Tiny/faster_rcnn_alt_opt/stage1_fast_rcnn_train.pt"], FAST_RCNN),
                            (model_files("Tiny", 3)["Tiny/faster_rcnn_end2end/train.pt"], END2END)]:
         path = tmp_path / "net.pt"
-        renamed = text.replace('name: "cls_score"', 'name: "marks"').replace('name: "cls_score_readonly"', 'name: "m_r"')
+        renamed = text.replace('name: "cls_score"', 'name: "marks"').replace('name: "cls_score_', 'name: "m_')
         path.write_text(renamed.replace("'num_classes': 3", "'num_classes': 4"))
         problems = [problem for problem in check_train_net(path, settings, 4) if "'marks'" in problem]
         assert len(problems) == 1 and "num_output is 3, expected 4: the data set has 4 classes" in problems[0]

@@ -230,3 +230,13 @@ def test_the_layer_on_a_gpu_gives_the_tops_of_the_host(regression, monkeypatch):
         assert stats.keys() == {"all RoIs", "hard"} and stats["hard"] > stats["all RoIs"]
     for mine, theirs in zip(tops[True], tops[False], strict=True):
         np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("short", range(6))
+def test_arrays_of_other_lengths_are_refused(short):
+    arrays = [np.full((5, 3), 1 / 3), np.ones(5, int), *[np.zeros((5, 12))] * 4]
+    arrays[short] = arrays[short][:4]
+    with pytest.raises(ValueError, match="roi_losses: expected one row for each RoI .* found .*4"):
+        roi_losses(*arrays)
+    with pytest.raises(ValueError, match="four arrays of boxes or none"):
+        roi_losses(*arrays[:4])

@@ -1,9 +1,12 @@
 """Caffemodels with unmatched layers: reported or refused."""
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 import caffe
 from commands.detector import DetectorFiles, load_rpn
-from utils.errors import CheckError
+from utils.errors import CheckError, NotFiniteError
 from utils.weights import load_all_weights, load_initial_weights
 
 NET = 'layer {{ name: "data" type: "Input" top: "data" input_param {{ shape {{ dim: 1 dim: 2 }} }} }}\n{layers}'
@@ -79,3 +82,21 @@ def test_another_caffe_knows_weights_that_layers_share(tmp_path, stored_for_anot
     text = NET.format(layers="".join(LAYER.format(name).replace("inner", f"{shared} inner", 1) for name in ("a", "c")))
     (tmp_path / "shared.pt").write_text(text)
     load_all_weights(caffe.Net(str(tmp_path / "shared.pt"), caffe.TEST), stored_for_another_caffe, "shared.pt")
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+@pytest.mark.parametrize("load", [load_all_weights, load_initial_weights])
+def test_weights_that_are_not_finite_are_refused_by_name(make, tmp_path, value, load):
+    net = caffe.Net(make("net", "a", "b", "c"), caffe.TRAIN)
+    net.params["b"][1].data[2] = net.params["c"][0].data[1, 1] = value
+    net.save(str(tmp_path / "bad.caffemodel"))
+    with pytest.raises(NotFiniteError, match="bad.caffemodel: the weights of b, c are NaN or infinite"):
+        load(caffe.Net(make("net", "a", "b", "c"), caffe.TRAIN), tmp_path / "bad.caffemodel", "net.pt")
+
+
+def test_weights_that_fit_a_layer_by_name_alone_are_refused(make, stored, tmp_path):
+    wide = make("wide", "b")
+    Path(wide).write_text(Path(wide).read_text().replace("num_output: 3", "num_output: 4"))
+    for load in (load_all_weights, load_initial_weights):
+        with pytest.raises(ValueError, match=r"stored.*: layer 'b', blob 0: expected shape \(4, 2\).*\(3, 2\)"):
+            load(caffe.Net(wide, caffe.TEST), stored, wide)

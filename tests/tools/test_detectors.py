@@ -1,0 +1,260 @@
+"""Detectors as the tools find them: class names, settings, outputs and weights that do not fit, photographs."""
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from test_mistakes import ROOT, load_tool
+
+import caffe
+from fast_rcnn.config import cfg, reset_cfg
+from fast_rcnn.test import stored_classes
+from net_definitions import model_files
+
+BOX = {"xmin": 20, "ymin": 20, "xmax": 90, "ymax": 90}
+RUN_SETTINGS = (ROOT / "experiments" / "cfgs" / "tiny.yml").read_text().replace("[300]", "[120]") + "NUM_WORKERS: 0\n"
+
+
+@pytest.fixture(autouse=True)
+def default_settings():
+    reset_cfg()
+    yield
+    reset_cfg()
+
+
+@pytest.fixture
+def run(capsys):
+    """Runs a tool in this process with default settings; returns its exit status and output."""
+    def call(name, *words):
+        reset_cfg()
+        status = load_tool(name).main([str(word) for word in words])
+        printed = capsys.readouterr()
+        return status, printed.out + printed.err
+    return call
+
+
+def noise(seed=0):
+    return np.random.default_rng(seed).integers(0, 255, (120, 160, 3), np.uint8)
+
+
+def folder_of(path, **images):
+    """A data set in one folder: the names of the objects of each image."""
+    path.mkdir()
+    for name, labels in images.items():
+        cv2.imwrite(str(path / f"{name}.png"), noise())
+        corners = "".join(f"<{tag}>{value}</{tag}>" for tag, value in BOX.items())
+        objects = "".join(f"<object><name>{label}</name><bndbox>{corners}</bndbox></object>" for label in labels)
+        (path / f"{name}.xml").write_text(f"<annotation><size><width>160</width><height>120</height></size>{objects}"
+                                          "</annotation>")
+    return path
+
+
+@pytest.fixture
+def detector(tmp_path):
+    """A run's folder with a detector of random weights for 'cat' and 'dog'."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    net = folder / "faster_rcnn_test.pt"
+    net.write_text(model_files("Tiny", 3)["Tiny/faster_rcnn_alt_opt/faster_rcnn_test.pt"])
+    caffe.set_random_seed(1)
+    caffe.Net(str(net), caffe.TEST).save(str(folder / "model.caffemodel"))
+    (folder / "test_cfg.yml").write_text(RUN_SETTINGS)
+    (folder / "detector.json").write_text(json.dumps({
+        "cfg": "test_cfg.yml", "net": net.name, "model": "model.caffemodel",
+        "classes": ["__background__", "cat", "dog"], "anchors": [16, [2, 4, 8], [0.5, 1, 2]]}))
+    return folder
+
+
+def files_of(folder):
+    return ["--def", folder / "faster_rcnn_test.pt", "--net", folder / "model.caffemodel"]
+
+
+# ---- class names
+def test_tests_and_revaluations_match_classes_by_name(run, detector, tmp_path):
+    other = folder_of(tmp_path / "other", a=["dog", "zebra"], b=["dog"])
+    status, text = run("test_net", "--run", detector, "--imdb", other, "--cpu", "--thresh", "0")
+    assert status == 0 and "unknown class 'zebra': 1 objects" in text and "no objects to find: cat" in text, text
+    results = detector / "test" / "other_all"
+    assert stored_classes(results / "detections.npz") == ("__background__", "cat", "dog")
+    assert sorted(path.name for path in results.glob("comp4*")) == ["comp4_det_all_cat.txt", "comp4_det_all_dog.txt"]
+    table = text[text.index("area"):text.index("Results")]
+    status, text = run("reval", results, "--imdb", other)
+    assert status == 0 and text[text.index("area"):] == table
+
+
+def test_a_data_set_of_other_things_is_refused_before_the_test(run, detector, tmp_path):
+    zoo = folder_of(tmp_path / "zoo", a=["emu"])
+    status, text = run("test_net", "--run", detector, "--imdb", zoo, "--cpu")
+    assert status == 2 and "none of its objects has a class of the detector, which has cat, dog; they are emu" in text
+
+
+@pytest.mark.parametrize("test, message", [("zoo", "--test_imdb {}: none of its objects"), ("pets", "1 cat, 0 dog")])
+def test_the_classes_of_the_test_are_settled_before_training(run, tmp_path, test, message):
+    train = folder_of(tmp_path / "train", a=["cat", "dog"])
+    tested = folder_of(tmp_path / test, a=["emu"] if test == "zoo" else ["cat"])
+    status, text = run("train_faster_rcnn_alt_opt", "--net_name", "Tiny", "--imdb", train, "--test_imdb", tested,
+                       "--cpu", "--output", tmp_path / "out", "--models", tmp_path)
+    assert status == 2 and message.format(tested) in text, text
+    assert ("expected one stage1_rpn" in text) == (test == "pets")
+
+
+def test_photographs_without_annotations_are_tested(run, detector, tmp_path):
+    for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
+        (tmp_path / "bare" / folder).mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "bare/JPEGImages/a.jpg"), noise())
+    (tmp_path / "bare/ImageSets/Main/test.txt").write_text("a\n")
+    status, text = run("test_net", "--run", detector, "--imdb", f"{tmp_path}/bare:test", "--cpu")
+    assert status == 0 and "nothing to evaluate against; the detections are in" in text
+    assert (detector / "test" / "bare_test" / "detections.npz").is_file()
+
+
+def test_given_names_never_change_the_order_of_the_classes(run, detector, tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), noise())
+    words = ["--run", detector, "--cpu", "--thresh", "0.1", "--output", tmp_path / "out"]
+
+    def found(*names):
+        status, text = run("demo", *words, "--classes", *names, "--", tmp_path / "a.png")
+        return status, text, sorted({line.split()[0] for line in text.splitlines() if " x " in line})
+    status, text, labels = found("dog", "cat")
+    assert status == 0 and "renamed" not in text and labels == ["cat", "dog"]
+    known = [line for line in text.splitlines() if " x " in line]
+    status, text, labels = found("Katze", "Hund")
+    assert status == 0 and "Classes renamed by --classes: cat -> Katze, dog -> Hund" in text
+    assert [line.split()[1:] for line in text.splitlines() if " x " in line] == [line.split()[1:] for line in known]
+    status, text, _ = found("cat")
+    assert status == 2 and "has 2 classes with the background, the detector has 3: cat, dog" in text
+
+
+def test_unknown_names_are_told(run, detector, tmp_path):
+    (detector / "detector.json").unlink()
+    pets = folder_of(tmp_path / "pets", a=["cat", "dog"])
+    status, text = run("test_net", *files_of(detector), "--imdb", pets, "--cpu", "--output", tmp_path / "out")
+    assert status == 0 and "names of the net are unknown, so they are the data set's, in its order: cat, dog" in text
+    status, text = run("test_net", *files_of(detector), "--imdb", pets, "--cpu", "--output", tmp_path / "out",
+                       "--classes", "dog", "cat")
+    assert status == 0 and "are unknown" not in text
+
+
+# ---- settings
+def test_settings_are_found_beside_the_model(run, detector, tmp_path):
+    pets = ["--imdb", folder_of(tmp_path / "pets", a=["cat", "dog"]), "--cpu", "--thresh", "0"]
+
+    def detections(*words):
+        status, text = run("test_net", *pets, "--output", tmp_path / "out", *words)
+        assert status == 0, text
+        return (tmp_path / "out" / "detections.npz").read_bytes(), text
+    wanted, _ = detections("--run", detector)
+    got, text = detections(*files_of(detector))
+    assert got == wanted and f"Settings and class names of the net: {detector}/detector.json" in text
+    shutil.copy(detector / "model.caffemodel", tmp_path / "copy.caffemodel")
+    got, text = detections("--def", detector / "faster_rcnn_test.pt", "--net", tmp_path / "copy.caffemodel")
+    assert got == wanted
+    (tmp_path / "mine.yml").write_text("TEST: {RPN_POST_NMS_TOP_N: 7}\n")       # the rest is the detector's
+    detections("--run", detector, "--cfg", tmp_path / "mine.yml")
+    assert (cfg.TEST.SCALES, cfg.TEST.RPN_POST_NMS_TOP_N, cfg.PIXEL_STDS.max()) == ((120,), 7, 60)
+
+
+def test_missing_settings_are_told_and_no_half_of_them_is_advised(run, detector, tmp_path):
+    for name in ("detector.json", "test_cfg.yml"):
+        (detector / name).unlink()
+    pets = folder_of(tmp_path / "pets", a=["cat", "dog"])
+    status, text = run("test_net", *files_of(detector), "--imdb", pets, "--cpu", "--output", tmp_path / "out")
+    assert status == 2 and "--cfg FILE (test_cfg.yml in the folder of its run)" in text
+    assert "Only if it was trained with TEST.SCALES [600], TEST.MAX_SIZE 1000, PIXEL_MEANS" in text
+    cv2.imwrite(str(tmp_path / "a.png"), noise())
+    status, text = run("demo", tmp_path / "a.png", *files_of(detector), "--cpu", "--output", tmp_path / "out",
+                       "--classes", "cat", "dog")
+    assert status == 0 and "says with which settings it was trained" in text and "PIXEL_STDS [1.0, 1.0, 1.0]" in text
+
+
+def test_proposals_are_generated_with_the_settings_of_the_run(run, detector, tmp_path):
+    net = detector / "rpn_test.pt"
+    net.write_text(model_files("Tiny", 3)["Tiny/faster_rcnn_alt_opt/rpn_test.pt"])
+    pets = folder_of(tmp_path / "pets", a=["cat", "dog"])
+    status, text = run("rpn_generate", "--def", net, "--net", detector / "model.caffemodel", "--imdb", pets, "--cpu",
+                       "--output", tmp_path / "p.npz")
+    assert status == 0 and f"of the net: {detector}/detector.json" in text
+    assert (cfg.TEST.SCALES, cfg.TEST.RPN_PRE_NMS_TOP_N, cfg.TEST.RPN_POST_NMS_TOP_N) == ((120,), -1, 2000)
+
+
+# ---- nets and weights
+def test_other_anchors_than_the_trained_ones_are_refused(run, detector, tmp_path):
+    net = detector / "faster_rcnn_test.pt"
+    net.write_text(net.read_text().replace("'scales': [2, 4, 8]", "'scales': [1, 2, 4]"))
+    pets = folder_of(tmp_path / "pets", a=["cat"])
+    for words in (["--run", detector], files_of(detector)):
+        status, text = run("test_net", *words, "--imdb", pets, "--cpu")
+        assert status == 2 and "faster_rcnn_test.pt:" in text
+        assert "(16, (1, 2, 4), (0.5, 1, 2)), those of the trained net (16" in text
+
+
+AGNOSTIC = """
+layer { name: "pool" type: "ROIPooling" bottom: "conv5_2" bottom: "rois" top: "pool"
+        roi_pooling_param { pooled_h: 3 pooled_w: 3 spatial_scale: 0.0625 } }
+layer { name: "score" type: "Convolution" bottom: "pool" top: "score"
+        convolution_param { num_output: %d kernel_size: 3 } }
+layer { name: "cls_prob" type: "Softmax" bottom: "score" top: "cls_prob" }
+layer { name: "boxes" type: "InnerProduct" bottom: "pool" top: "bbox_pred" inner_product_param { num_output: %d } }
+"""
+
+
+@pytest.mark.parametrize("scores, boxes, message", [
+    (3, 12, ""), (3, 8, ""), (2, 12, "its output cls_prob has 2 columns, expected 3: the run has 3 classes"),
+    (4, 16, "its output cls_prob has 4 columns, expected 3"),
+    (3, 16, "its output bbox_pred has 16 columns, expected 12, or 8 for boxes that they share")])
+def test_outputs_are_checked_whatever_their_layers_are_called(run, detector, tmp_path, scores, boxes, message):
+    net = detector / "faster_rcnn_test.pt"
+    text = net.read_text()
+    net.write_text(text[:text.index("# ---- RoI head")] + AGNOSTIC % (scores, boxes))
+    caffe.Net(str(net), caffe.TEST).save(str(detector / "model.caffemodel"))
+    cv2.imwrite(str(tmp_path / "a.png"), noise())
+    status, text = run("demo", "--run", detector, "--cpu", "--thresh", "0.1", tmp_path / "a.png")
+    assert (status, message in text) == (2 if message else 0, True), text
+    assert message or ("cat " in text and "dog " in text)
+
+
+@pytest.mark.parametrize("tool", ["test_net", "demo", "rpn_generate"])
+def test_weights_that_are_not_finite(run, detector, tmp_path, tool):
+    net = caffe.Net(*map(str, (detector / "faster_rcnn_test.pt", detector / "model.caffemodel")), caffe.TEST)
+    net.params["conv3_1"][0].data[0, 0, 0, 0] = np.nan
+    net.save(str(detector / "model.caffemodel"))
+    pets = folder_of(tmp_path / "pets", a=["cat"])
+    words = {"demo": [*files_of(detector), pets]}.get(tool, [*files_of(detector), "--imdb", pets])
+    status, text = run(tool, *words, "--cpu", "--output", tmp_path / "out" / "p.npz")
+    assert status == 2 and "model.caffemodel: the weights of conv3_1 are NaN or infinite" in text, text
+
+
+# ---- photographs
+def test_the_demo_goes_on_after_bad_photographs(run, detector, tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(4):
+        cv2.imwrite(str(photos / f"im{number}.jpg"), noise(number))
+    (photos / "im1.jpg").write_bytes(b"")
+    (photos / "im2.jpg").write_bytes(b"GIF89a")
+    status, text = run("demo", "--run", detector, "--cpu", photos)
+    assert status == 2 and "error: 2 of 4 photographs are left out:" in text and text.count("im1.jpg") == 2
+    assert sorted(path.name for path in (detector / "pictures").iterdir()) == ["im0.png", "im3.png"]
+
+
+def test_pictures_replace_no_file_of_the_user(run, detector, tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), noise())
+    before = (tmp_path / "a.png").read_bytes()
+    words = ["--run", detector, "--cpu", tmp_path / "a.png", "--output"]
+    status, text = run("demo", *words, tmp_path)
+    assert status == 2 and f"{tmp_path}/a.png: is there already and not a picture of this tool" in text
+    assert (tmp_path / "a.png").read_bytes() == before and not (tmp_path / "pictures.json").exists()
+    assert [run("demo", *words, tmp_path / "out")[0] for _ in range(2)] == [0, 0]
+
+
+def test_names_of_pictures_differ(tmp_path):
+    from pathlib import Path
+    names = ["x/a.jpg", "x/a.png", "x/a_1.png", "y/a_0.jpg", "y/b.jpg"]
+    found = [path.name for path in load_tool("demo").picture_names([Path(name) for name in names], tmp_path)]
+    assert len(set(found)) == 5 and found[2:] == ["a_1.png", "a_0.png", "b.png"]
+
+
+def test_the_demo_does_not_write_into_the_run_of_make_demo():
+    args = load_tool("demo").parser().parse_args(["--run", "x", "a.png"])
+    assert args.output is None

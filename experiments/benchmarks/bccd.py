@@ -56,9 +56,10 @@ def run(data: Path, output: Path, seed: int, kind: str) -> dict:
 def average_precisions(data: Path, output: Path) -> dict:
     """Evaluate the detections of a run with both definitions of AP."""
     from datasets.factory import get_imdb
-    from fast_rcnn.test import load_detections
-    imdb = get_imdb(f"{data}:test")
-    detections = load_detections(next(output.rglob("detections.npz")), imdb.image_index, imdb.classes)
+    from fast_rcnn.test import load_detections, stored_classes
+    path = next(output.rglob("detections.npz"))
+    imdb = get_imdb(f"{data}:test", stored_classes(path))
+    detections = load_detections(path, imdb.image_index, imdb.classes)
     evaluation = imdb.evaluate_detections(detections, output / "test")
     return {"points": evaluation.aps(True), "area": evaluation.aps(False)}
 

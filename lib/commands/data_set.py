@@ -68,7 +68,18 @@ def find_inputs(imdb: str, weights: Path | None, test_imdb: str | None = None) -
         raise UserError("several things are missing or wrong:\n" + "\n".join(f"- {problem}" for problem in problems))
     if problems:
         raise UserError(problems[0])
+    if weights:
+        _tell_other_classes(weights, found[imdb].classes)
     return found[imdb], found[test_imdb] if test_imdb else None
+
+
+def _tell_other_classes(weights: Path, classes: Sequence[str]) -> None:
+    """Print a note if the initial weights are a detector's of as many, but other classes: it fits by name and shape."""
+    from fast_rcnn.detector_record import find_record
+    record = find_record(weights, weights)
+    if record and record.classes and len(record.classes) == len(classes) and record.classes != tuple(classes):
+        print(f"Note: {weights} is of a detector of {', '.join(record.classes[1:])}; if the net has its cls_score and "
+              f"bbox_pred, they begin as those of {', '.join(classes[1:])}, in this order", flush=True)
 
 
 def _how_to_get(weights: Path) -> str:

@@ -258,3 +258,11 @@ def test_names_of_pictures_differ(tmp_path):
 def test_the_demo_does_not_write_into_the_run_of_make_demo():
     args = load_tool("demo").parser().parse_args(["--run", "x", "a.png"])
     assert args.output is None
+
+
+def test_initial_weights_of_other_classes_are_told(run, detector, tmp_path):
+    for name, labels, told in [("pets", ["cat", "dog"], False), ("birds", ["emu", "owl"], True)]:
+        data = folder_of(tmp_path / name, a=labels)
+        _, text = run("train_faster_rcnn_alt_opt", "--net_name", "Tiny", "--imdb", data, "--cpu", "--models", tmp_path,
+                      "--weights", detector / "model.caffemodel", "--output", tmp_path / "out")
+        assert ("is of a detector of cat, dog; if the net has" in text) == told

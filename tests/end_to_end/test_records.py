@@ -1,0 +1,48 @@
+"""A model of train_net.py is tested with nothing but its files."""
+import json
+
+import pytest
+
+from fast_rcnn.config import cfg, reset_cfg
+from fast_rcnn.test import stored_classes
+
+pytestmark = pytest.mark.slow
+CLASSES = ["__background__", "ball", "brick", "ring", "star"]
+
+
+@pytest.fixture(autouse=True)
+def default_settings():
+    reset_cfg()
+    yield
+    reset_cfg()
+
+
+def test_snapshots_carry_class_names_anchors_and_settings(demo_data, tmp_path, capsys):
+    import test_net
+    import train_net
+    from make_models import make_models
+    nets = make_models("Tiny", 5, out_dir=tmp_path / "models")
+    folder = next(path.parent for path in nets if path.name == "train.pt")
+    output, imdb = tmp_path / "out", ["--imdb", f"{demo_data}:test", "--cpu"]
+    assert train_net.main([*imdb, "--solver", str(folder / "solver.pt"), "--iters", "2", "--output", str(output),
+                           "--cfg", "experiments/cfgs/tiny_end2end.yml", "--set", "TRAIN.SCALES", "(96,)",
+                           "TEST.SCALES", "(128,)", "TRAIN.SNAPSHOT_ITERS", "1"]) == 0
+    assert "it never falls" in capsys.readouterr().out
+    for model in ("tiny_faster_rcnn_iter_1", "tiny_faster_rcnn_iter_2"):
+        record = json.loads((output / f"{model}.detector.json").read_text())
+        assert record["classes"] == CLASSES and record["anchors"] == [16, [2, 4, 8], [0.5, 1, 2]]
+    reset_cfg()
+    words = [*imdb, "--net", str(output / "tiny_faster_rcnn_iter_2.caffemodel"), "--output", str(tmp_path / "test")]
+    assert test_net.main([*words, "--def", str(folder / "test.pt")]) == 0
+    assert f"Settings and class names of the net: {output}" in capsys.readouterr().out
+    assert stored_classes(tmp_path / "test" / "detections.npz") == tuple(CLASSES)
+    assert (cfg.TEST.HAS_RPN, cfg.TEST.SCALES, cfg.PIXEL_STDS.max()) == (True, (128,), 60)
+    other = tmp_path / "other.pt"
+    other.write_text((folder / "test.pt").read_text().replace("[2, 4, 8]", "[2, 4, 9]"))
+    assert test_net.main([*words, "--def", str(other)]) == 2
+    assert "those of the trained net" in capsys.readouterr().err
+
+
+def test_a_finished_run_knows_its_anchors(finished_run):
+    note = json.loads((finished_run[0] / "detector.json").read_text())
+    assert note["classes"] == CLASSES and note["anchors"] == [16, [2, 4, 8], [0.5, 1, 2]]

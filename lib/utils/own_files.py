@@ -37,7 +37,7 @@ class OwnFiles:
     def claim(self, *names: str) -> None:
         """Record files that will be written. Raises UserError naming those that exist but are not recorded."""
         known = self.names()
-        others = [name for name in names if name not in known and os.path.lexists(self.folder / name)]
+        others = [name for name in dict.fromkeys(names) if name not in known and os.path.lexists(self.folder / name)]
         if others:
             listed = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
             raise UserError(f"{self.folder} holds files that would be overwritten, and that were not made by a run in "

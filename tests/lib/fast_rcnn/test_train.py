@@ -348,7 +348,8 @@ def test_both_checkpoints_damaged(tmp_path, monkeypatch):
 def test_a_checkpoint_of_version_1_is_compared_by_iteration(tmp_path, monkeypatch):
     folder, straight = interrupted(tmp_path, monkeypatch)
     note = read_json(folder / "checkpoint.json")
-    (folder / "checkpoint.json").write_text(json.dumps({key: note[key] for key in ("run", "state", "iteration", "seed")}))
+    note = {key: note[key] for key in ("run", "state", "iteration", "seed")}
+    (folder / "checkpoint.json").write_text(json.dumps(note))
     paths = run(tmp_path, "stopped", 7, checkpoints=Checkpoints(folder, "run"), resume=True, keep_checkpoints=True)
     np.testing.assert_array_equal(weights(paths[-1])[0], straight[0])
     flip(folder / "iter_6" / "checkpoint_iter_6.solverstate", 1)
@@ -431,8 +432,8 @@ def test_the_iteration_of_a_bad_loss_and_the_layers_are_named(tmp_path):
             if training.iteration == 2:
                 training.solver.net.params["bbox_pred"][1].data[3] = np.inf
 
-    message = (r"out: the loss is (inf|nan) at iteration 3 \(output loss\), the weights of bbox_pred are not finite after "
-               "iteration 5: training has diverged. Lower base_lr")
+    message = (r"out: the loss is (inf|nan) at iteration 3 \(output loss\), the weights of bbox_pred are not finite "
+               "after iteration 5: training has diverged. Lower base_lr")
     with pytest.raises(LossError, match=message):
         run(tmp_path, "out", 9, hooks=[Poison()])
 

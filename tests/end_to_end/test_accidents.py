@@ -1,0 +1,168 @@
+"""Closed terminals, damage, copies and kills at random moments: the models are those of an undisturbed run."""
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from test_alt_opt import FINAL, models, wait_for, wait_until_free
+
+from utils.files import read_json
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.slow
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def children(process):
+    return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+
+
+def stop_in(trainer, output, step="stage1_rpn"):
+    """A run that is killed after the first checkpoint of a step."""
+    process = trainer.start(output)
+    wait_for((output / "checkpoints" / step / "checkpoint.json").exists, process)
+    process.kill()
+    process.wait()
+    wait_until_free(output)
+
+
+def test_a_closed_terminal_leaves_a_checkpoint(finished_run, trainer, tmp_path):
+    """The terminal's end is closed, and the kernel and the shell each send SIGHUP."""
+    output = tmp_path / "run"
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(trainer.command(output, settings=["TRAIN.SNAPSHOT_ITERS", "1000"]), stdout=theirs,
+                               stderr=theirs, env=ENVIRONMENT)
+    os.close(theirs)
+    wait_for((output / "logs" / "stage2_fast_rcnn.jsonl").exists, process)
+    os.close(ours)
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.1)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=60) == 130
+    assert read_json(output / "checkpoints" / "stage2_fast_rcnn" / "checkpoint.json")["iteration"] > 0
+    status, text = trainer.run(output, "--resume")
+    assert status == 0 and "stage2_fast_rcnn  goes on after iteration" in text
+    assert models(output) == models(finished_run[0])
+
+
+def test_a_reader_that_leaves_does_not_end_the_run(finished_run, trainer, tmp_path):
+    output = tmp_path / "run"
+    with subprocess.Popen(trainer.command(output), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          env=ENVIRONMENT) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(timeout=300) == 0
+    assert models(output) == models(finished_run[0])
+
+
+def test_a_copied_run_goes_on_with_its_own_weights(finished_run, trainer, tmp_path):
+    original, copy = tmp_path / "original", tmp_path / "copy"
+    stop_in(trainer, original)
+    shutil.copytree(original, copy)
+    [weights] = original.glob(f"checkpoints/stage1_rpn/iter_{iteration(original)}/*.caffemodel")
+    other = next(original.glob("tiny_rpn_stage1_iter_2.caffemodel"))
+    shutil.copy(other if iteration(original) != 2 else finished_run[0] / FINAL, weights)
+    status, text = trainer.run(copy, "--resume")
+    assert status == 0 and "stage1_rpn  goes on after iteration" in text, text
+    assert models(copy) == models(finished_run[0])
+
+
+def iteration(output, step="stage1_rpn"):
+    return read_json(output / "checkpoints" / step / "checkpoint.json")["iteration"]
+
+
+def test_a_step_whose_only_checkpoint_is_damaged_begins_anew(finished_run, trainer, tmp_path):
+    output = tmp_path / "run"
+    stop_in(trainer, output)
+    for path in output.glob("checkpoints/stage1_rpn/iter_*/*.caffemodel"):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 16
+        path.write_bytes(content)
+    status, text = trainer.run(output, "--resume")
+    assert status == 0 and "stage1_rpn  begins anew, as its checkpoints are damaged: " in text, text
+    assert models(output) == models(finished_run[0])
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_kills_at_random_moments(finished_run, trainer, tmp_path, seed):
+    """Each signal goes to the driver or to its child, and the run is resumed."""
+    rng, output = random.Random(seed), tmp_path / "run"
+    for _ in range(5):
+        process = trainer.start(output, "--resume")
+        end = time.monotonic() + rng.uniform(3, 12)
+        while process.poll() is None and time.monotonic() < end:
+            time.sleep(0.01)
+        if process.poll() is None:
+            number = rng.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+            targets = children(process) if rng.random() < 0.4 else [process.pid]
+            for pid in targets[:1]:
+                os.kill(pid, number)
+            process.wait(timeout=120)
+        wait_until_free(output)
+    status, text = trainer.run(output, "--resume")
+    assert status == 0, text
+    assert models(output) == models(finished_run[0])
+    assert not [path for path in output.rglob(".*.tmp*") if "features" not in path.parts]
+
+
+# ---- the other training tool
+@pytest.fixture
+def train_net(finished_run, demo_data, tmp_path):
+    """Starts tools/train_net.py."""
+    def start(*options, **popen):
+        command = [sys.executable, str(ROOT / "tools" / "train_net.py"), "--cpu", "--imdb", f"{demo_data}:test",
+                   "--solver", str(finished_run[0] / "models/Tiny/faster_rcnn_end2end/solver.pt"), "--cfg",
+                   str(ROOT / "experiments/cfgs/tiny_end2end.yml"), "--output", str(tmp_path / "out"), *options,
+                   "--set", "TRAIN.SCALES", "(96,)", "TRAIN.SNAPSHOT_ITERS", "1000"]
+        return subprocess.Popen(command, env=ENVIRONMENT, text=True, **popen)
+    return start
+
+
+def test_the_other_tool_stops_for_a_closed_terminal_and_locks_its_folder(train_net, tmp_path):
+    log = tmp_path / "out" / "logs" / "faster_rcnn_end2end_solver.jsonl"
+    process = train_net("--iters", "100000", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    wait_for(log.exists, process)
+    second = train_net("--iters", "2", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    text = second.communicate(timeout=120)[0]
+    assert second.returncode == 2 and f"is in use by process {process.pid}" in text, text
+    process.stdout.close()
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=60) == 130
+    note = tmp_path / "out" / "checkpoints" / "faster_rcnn_end2end_solver" / "checkpoint.json"
+    done = read_json(note)["iteration"]
+    resumed = train_net("--iters", str(done + 2), "--resume", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    text = resumed.communicate(timeout=120)[0]
+    assert resumed.returncode == 0 and f"goes on after iteration {done}," in text, text
+
+
+def test_the_other_tool_ignores_hangups_with_nohup(train_net, tmp_path):
+    log = tmp_path / "out" / "logs" / "faster_rcnn_end2end_solver.jsonl"
+    process = train_net("--iters", "100000", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    wait_for(log.exists, process)
+    process.send_signal(signal.SIGHUP)
+    time.sleep(2)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 130
+
+
+def test_the_other_tool_keeps_files_of_the_user(train_net, tmp_path):
+    mine = tmp_path / "out" / "tiny_faster_rcnn_iter_2.caffemodel"
+    mine.parent.mkdir()
+    process = train_net("--iters", "2", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    text = process.communicate(timeout=120)[0]
+    assert process.returncode == 0, text
+    final = Path(text.rsplit("Final model: ", 1)[1].strip())
+    (tmp_path / "out" / "own_files.json").unlink()
+    final.write_text("mine")
+    process = train_net("--iters", "2", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    text = process.communicate(timeout=120)[0]
+    assert process.returncode == 2 and "holds files that would be overwritten" in text, text
+    assert final.read_text() == "mine"

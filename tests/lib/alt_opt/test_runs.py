@@ -1,0 +1,238 @@
+"""Runs whose steps only write files: what the driver records, keeps, replaces and deletes."""
+import os
+import shutil
+import signal
+import sys
+
+import pytest
+from test_alt_opt_setup import contents, default_settings, prepare  # noqa: F401  (fixtures)
+
+from alt_opt import driver
+from alt_opt.driver import train_alt_opt
+from alt_opt.manifest import Manifest, RunError
+from alt_opt.plan import STEPS
+from utils.errors import UserError
+from utils.files import DamagedFileError, read_json, write_json
+
+STEP = f"""
+import hashlib, json, os, signal, sys
+sys.path.insert(0, {str(driver.Path(driver.__file__).parents[1])!r})
+from pathlib import Path
+from utils.own_files import OwnFiles
+job = json.loads(Path(sys.argv[1]).read_text())
+output = Path(job["output"])
+print("training", job["name"], flush=True)
+with open(output.parent / "done", "a") as file:
+    file.write(job["name"] + " ")
+if job["kind"] == "proposals":
+    path = output / (Path(job["weights"]).stem + "_proposals.npz")
+else:
+    stage = job["name"].split("_")[0]
+    path = output / f"tiny_{{job['kind']}}_{{stage}}_iter_{{job['max_iters']}}.caffemodel"
+    record = {{"iteration": 1, "stage": job["name"], "loss": 1, "losses": {{"a": 1}}}}
+    Path(job["log"]).write_text(json.dumps(record) + chr(10))
+    folder = Path(job["checkpoints"], "iter_1")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "checkpoint_iter_1.caffemodel").write_text("x")
+    assert path.name in OwnFiles(output).names()
+content = json.dumps([job["run_hash"], job["name"]]).encode()
+path.write_bytes(content)
+Path(job["result"]).write_text(json.dumps({{"path": str(path), "run": job["run_hash"],
+                                          "sha256": hashlib.sha256(content).hexdigest()}}))
+if os.environ.get("STOP_IN") == job["name"]:
+    signal.signal(signal.SIGTERM, lambda *a: sys.exit(0))
+    os.kill(os.getppid(), signal.SIGINT)
+    signal.pause()
+"""
+
+
+@pytest.fixture
+def start(prepare, tmp_path, monkeypatch):      # noqa: F811
+    """Starts a run in tmp_path/out; returns the names of the steps that were done."""
+    monkeypatch.setattr(driver, "dry_run", lambda run, steps: None)
+
+    def go(*options, restart=False, **more):
+        run = prepare(*options, **more)
+        run.command = [sys.executable, "-c", STEP]
+        (tmp_path / "done").unlink(missing_ok=True)
+        train_alt_opt(run, restart)
+        return (tmp_path / "done").read_text().split() if (tmp_path / "done").exists() else []
+    return go
+
+
+NAMES = [step.name for step in STEPS]
+
+
+def test_files_of_the_user_stay(start, tmp_path):
+    output, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    elsewhere.mkdir(parents=True)
+    mine = [output / "features" / "notes.txt", output / "features" / "0123456789abcdef" / "mine.npy",
+            output / "checkpoints" / "mine", output / "checkpoints" / "stage1_rpn" / "iter_1" / "best.caffemodel",
+            output / "tiny_rpn_stage1_iter_77.caffemodel", elsewhere / "x"]
+    for path in mine:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("mine")
+    (output / "features" / "fedcba9876543210").symlink_to(elsewhere)
+    assert start() == NAMES
+    assert start("--resume") == []
+    assert start("--restart", restart=True) == NAMES
+    assert [path.read_text() for path in mine] == ["mine"] * len(mine)
+    assert not list(output.rglob("checkpoint_iter_1.caffemodel"))
+
+
+@pytest.mark.parametrize("name", [
+    "Tiny_faster_rcnn_final.caffemodel", "faster_rcnn_test.pt", "detector.json", "losses.png", "test_cfg.yml",
+    "logs/stage1_rpn.log", "logs/stage2_rpn.jsonl", "steps/stage1_rpn.json", "tiny_rpn_stage1_iter_6.caffemodel",
+    "tiny_rpn_stage2_iter_6_proposals.npz"])
+def test_files_of_the_user_with_our_names_are_refused_before_anything_is_written(start, tmp_path, name):
+    path = tmp_path / "out" / name
+    path.parent.mkdir(parents=True)
+    target = tmp_path / "precious"
+    target.write_text("mine")
+    path.symlink_to(target)
+    with pytest.raises(UserError, match=f"not made by a run in it: {name}. Choose another --output"):
+        start()
+    assert target.read_text() == "mine" and not (tmp_path / "done").exists()
+
+
+def test_a_run_of_version_1_which_has_no_record_of_its_files_is_resumed(start, tmp_path):
+    start()
+    (tmp_path / "out" / "own_files.json").unlink()
+    assert start("--resume") == []
+    assert start("--restart", restart=True) == NAMES
+
+
+def test_a_detector_is_replaced_when_its_successor_is_complete(start, tmp_path, monkeypatch):
+    output = tmp_path / "out"
+    start()
+    before = {path: path.read_bytes() for path in output.iterdir() if path.is_file() and path.name != "lock"}
+    monkeypatch.setenv("STOP_IN", "stage2_rpn")
+    with pytest.raises(KeyboardInterrupt):
+        start("--resume", "--set", "TRAIN.BATCH_SIZE", "8")
+    for name in ("detector.json", "Tiny_faster_rcnn_final.caffemodel", "faster_rcnn_test.pt", "test_cfg.yml"):
+        assert (output / name).read_bytes() == before[output / name], name
+    monkeypatch.delenv("STOP_IN")
+    assert start("--resume", "--set", "TRAIN.BATCH_SIZE", "8") == ["stage2_proposals", "stage2_fast_rcnn"]
+    assert (output / "Tiny_faster_rcnn_final.caffemodel").read_bytes() != before[
+        output / "Tiny_faster_rcnn_final.caffemodel"]
+    assert read_json(output / "detector.json")["model"] == "Tiny_faster_rcnn_final.caffemodel"
+
+
+def test_a_kill_while_the_detector_is_replaced_leaves_none_that_is_mixed(start, tmp_path, monkeypatch):
+    start()
+    replace = os.replace
+
+    def killed(source, target):
+        if str(target).endswith("final.caffemodel"):
+            raise SystemExit("killed")
+        replace(source, target)
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(os, "replace", killed)
+        start("--resume", "--set", "TRAIN.BATCH_SIZE", "8")
+    assert not (tmp_path / "out" / "detector.json").exists()
+    assert start("--resume", "--set", "TRAIN.BATCH_SIZE", "8") == []
+    assert (tmp_path / "out" / "detector.json").exists()
+
+
+def test_files_named_outside_of_the_run_are_not_touched(start, tmp_path):
+    start()
+    output, precious = tmp_path / "out", tmp_path / "precious"
+    precious.write_text("mine")
+    for name in ("../precious", str(precious)):
+        write_json(output / "detector.json", read_json(output / "detector.json") | {"model": name})
+        assert start("--resume", "--set", "TRAIN.BATCH_SIZE", "8" if name.startswith("..") else "16")
+        assert precious.read_text() == "mine"
+    manifest = read_json(output / "manifest.json")
+    manifest["steps"]["stage1_rpn"]["outputs"]["model"]["path"] = "../precious"
+    write_json(output / "manifest.json", manifest)
+    with pytest.raises(DamagedFileError, match="manifest.json: damaged, its step 'stage1_rpn'.*lies outside of"):
+        start("--resume")
+
+
+def test_a_stop_in_the_last_iteration_of_a_step_stops_the_run(start, tmp_path, monkeypatch):
+    monkeypatch.setenv("STOP_IN", "stage1_fast_rcnn")
+    with pytest.raises(KeyboardInterrupt):
+        start()
+    manifest = Manifest(tmp_path / "out")
+    assert [manifest.state(name) for name in NAMES] == ["done"] * 3 + ["pending"] * 3
+    monkeypatch.delenv("STOP_IN")
+    assert start("--resume") == NAMES[3:]
+
+
+@pytest.mark.parametrize("step", ["stage1_rpn", "stage1_proposals", "stage2_fast_rcnn"])
+def test_a_step_that_ended_when_the_driver_was_killed_is_not_done_again(start, tmp_path, monkeypatch, step, capsys):
+    def killed(manifest, name, outputs):
+        if name == step:
+            raise SystemExit("killed")
+        finish(manifest, name, outputs)
+    finish = Manifest.finish
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(Manifest, "finish", killed)
+        start()
+    output = tmp_path / "out"
+    checkpoints = list(output.rglob("checkpoint_iter_1.caffemodel"))
+    assert len(checkpoints) == (step != "stage1_proposals")     # the checkpoint goes last
+    if step == "stage2_fast_rcnn":
+        moved = tmp_path / "moved"
+        shutil.move(output, moved)
+        shutil.move(moved, output)
+    assert start("--resume") == NAMES[NAMES.index(step) + 1:]
+    assert f"{step}  had ended when the run was killed: kept" in capsys.readouterr().out
+    assert not list(output.rglob("checkpoint_iter_1.caffemodel"))
+
+
+def test_a_damaged_result_of_a_step_that_ended_unrecorded_is_not_kept(start, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(Manifest, "finish", lambda *arguments: sys.exit("killed"))
+        start()
+    model = tmp_path / "out" / "tiny_rpn_stage1_iter_6.caffemodel"
+    model.write_bytes(b"damaged")
+    assert start("--resume") == NAMES
+
+
+def test_replaced_pixels_are_another_data_set(start, tmp_path, demo_data, capsys):
+    data = tmp_path / "demo"
+    shutil.copytree(demo_data, data)
+    words = ["--imdb", f"{data}:trainval"]
+    assert start(*words) == NAMES
+    image = data / "JPEGImages" / "scene_00001.jpg"
+    os.utime(image)         # touched, or copied: the content counts
+    assert start("--resume", *words) == []
+    shutil.copy(data / "JPEGImages" / "scene_00002.jpg", image)
+    assert start("--resume", *words) == NAMES
+    assert "stage1_rpn  is done anew: data set:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name, hint", [("decoded_images.json", "delete it to have the images decoded again"),
+                                        ("image_digests.json", "delete it to have the images read again"),
+                                        ("models/written.json", "delete it, and the nets beside it")])
+@pytest.mark.parametrize("text", ["{", "[]", '{"a": 7}', "\xff"])
+def test_damaged_records_are_named(start, tmp_path, name, hint, text):
+    path = tmp_path / "out" / name
+    path.parent.mkdir(parents=True)
+    path.write_text(text, encoding="latin-1")
+    with pytest.raises(DamagedFileError, match=f"{name}: damaged.*{hint}"):
+        start()
+    assert path.read_text(encoding="latin-1") == text
+
+
+def test_signals_arrive_as_interrupts_between_steps(start, tmp_path, monkeypatch):
+    from utils.child_process import terminations_as_interrupts
+    finish = Manifest.finish
+
+    def closed(manifest, name, outputs):
+        finish(manifest, name, outputs)
+        os.kill(os.getpid(), signal.SIGHUP)
+    monkeypatch.setattr(Manifest, "finish", closed)
+    with pytest.raises(KeyboardInterrupt), terminations_as_interrupts():
+        start()
+    assert Manifest(tmp_path / "out").state("stage1_rpn") == "done"
+
+
+def test_a_result_outside_of_the_run_is_not_recorded(tmp_path):
+    manifest = Manifest(tmp_path / "run")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "model").write_text("")
+    manifest.start("stage1_rpn", {})
+    with pytest.raises(RunError, match="lies outside of"):
+        manifest.finish("stage1_rpn", {"model": tmp_path / "model"})

@@ -136,7 +136,7 @@ def _train(args: argparse.Namespace, imdb: Imdb, output: Path) -> str:
         if args.resume and not own.exists and (output / "checkpoints" / name).is_dir():
             own.adopt([log, *(path.name for path in output.glob("*_iter_*.caffemodel"))])   # of version 1.0.0
         own.claim(log, *([f"profile/{name}.txt", f"profile/{name}_trace.json"] if args.profile else []))
-        own.sweep()
+        own.sweep(IMAGE_DIGESTS, "decoded_images.json")
     with parallel.after_the_first():        # the others use its record
         run_hash = run_fingerprint(args.solver, args.weights, args.proposals, imdb, parallel.count(),
                                    output / IMAGE_DIGESTS)

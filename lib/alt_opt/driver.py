@@ -29,7 +29,7 @@ from checks.net_file import NetFile
 from checks.nets import NO_OHEM, check_frozen, check_test_net, check_train_net
 from checks.shared import check_shared
 from checks.solver import check_solver
-from fast_rcnn.checkpoints import Checkpoints, net_fingerprint, relevant_settings, solver_fingerprint
+from fast_rcnn.checkpoints import IMAGE_DIGESTS, Checkpoints, net_fingerprint, relevant_settings, solver_fingerprint
 from fast_rcnn.config import plain
 from fast_rcnn.snapshots import snapshot_name, snapshots_to_come
 from utils import prototxt
@@ -110,7 +110,7 @@ def _claim_files(run: Run, manifest: Manifest) -> None:
     if manifest.existed and not own.exists:     # of version 1.0.0, which kept no record
         own.adopt(names)
     own.claim(*names)
-    own.sweep()
+    own.sweep(manifest.path.name, IMAGE_DIGESTS, "decoded_images.json", "decoded_test_images.json")
 
 
 def _file_names(run: Run) -> list[str]:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from utils.child_process import describe_status
+from utils.files import naming
 from utils.images import ImageError, ImageRequest, PreparedImage
 
 _CHANNELS = 3
@@ -96,9 +97,11 @@ class _Worker:
 
     def _start(self) -> None:
         size = self._floats * self._images * np.dtype(np.float32).itemsize
-        descriptor = _shared_memory(size)
+        with naming(f"memory for prepared images ({size >> 20} MB for each of NUM_WORKERS processes)"):
+            descriptor = _shared_memory(size)
         try:
-            self._memory = np.frombuffer(mmap.mmap(descriptor, size), np.float32)
+            with naming("memory for prepared images"):
+                self._memory = np.frombuffer(mmap.mmap(descriptor, size), np.float32)
             # A session of its own: Ctrl-C should reach only the parent, which shuts the worker down in order.
             self.process = subprocess.Popen(
                 [sys.executable, "-c", _START, str(descriptor), *sys.path], stdin=subprocess.PIPE,

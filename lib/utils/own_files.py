@@ -55,9 +55,12 @@ class OwnFiles:
         for name in self.names().intersection(names):
             (self.folder / name).unlink(missing_ok=True)
 
-    def sweep(self) -> None:
-        """Delete what writers of recorded files that were killed have left: see `atomic_path`, here and in caffe."""
-        for name in self.names():
+    def sweep(self, *names: str) -> None:
+        """Delete what killed writers of the recorded files, and of those with these names, have left.
+
+        See `atomic_path`, here and in caffe.
+        """
+        for name in {RECORD, *names, *self.names()}:
             remove_leftovers(self.folder / name)
 
 

@@ -285,6 +285,63 @@ def test_features_of_a_damaged_file_are_recomputed(tmp_path):
     np.testing.assert_array_equal(second.net.blobs["two"].data, first.net.blobs["two"].data)
 
 
+def flipped(content):
+    return content[:-40] + bytes([content[-40] ^ 1]) + content[-39:]
+
+
+@pytest.mark.parametrize("damage", [
+    flipped, lambda content: content.replace(b"(12, 18, 16)", b"(18, 12, 16)"),
+    lambda content: content.replace(b"(12, 18, 16)", b"(9912, 9918, 9916)"), lambda content: content[:-1],
+    lambda content: content[:-32], lambda content: content + b"x"])
+def test_changed_features_are_told_and_not_used(tmp_path, caplog, damage):
+    cache = caffe.FeatureCache(tmp_path, 0, 1)
+    features = torch.arange(16 * 12 * 18.0).reshape(16, 12, 18)
+    cache.open("f").put("a", features)
+    (path,) = tmp_path.glob("*/*.npy")
+    content = path.read_bytes()
+    assert torch.equal(cache.open("f").get("a"), features)
+    path.write_bytes(damage(content))
+    assert path.read_bytes() != content
+    store = cache.open("f")
+    assert store.get("a") is None and "a" not in store and f"{path} cannot be read" in caplog.text
+    store.put("a", features)
+    assert torch.equal(cache.open("f").get("a"), features)
+
+
+def test_features_of_another_image_are_noticed(tmp_path):
+    cache = caffe.FeatureCache(tmp_path, 0, 1)
+    store = cache.open("f")
+    store.put("a", torch.zeros(2, 3, 4))
+    (path,) = tmp_path.glob("*/*.npy")
+    content = path.read_bytes()
+    store.put("b", torch.ones(2, 3, 4))
+    (other,) = {*tmp_path.glob("*/*.npy")} - {path}
+    other.write_bytes(content)
+    assert cache.open("f").get("a") is not None and cache.open("f").get("b") is None
+
+
+def test_only_features_are_deleted(tmp_path):
+    folder, elsewhere = tmp_path / "features", tmp_path / "elsewhere"
+    cache = caffe.FeatureCache(folder, 0, 1)
+    cache.open("f").put("a", torch.zeros(2, 3, 4))
+    (old,) = folder.iterdir()
+    elsewhere.mkdir()
+    mine = [folder / "notes" / "a.txt", folder / "note.npy", old / "mine.npy", elsewhere / f"{'0' * 32}.npy"]
+    for path in mine:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+    (folder / ("0" * 16)).symlink_to(elsewhere)
+    (old / f".{'1' * 32}.npy.77.tmp").write_text("left by a kill")
+    cache.open("g").put("a", torch.zeros(2, 3, 4))
+    assert [path.name for path in old.iterdir()] == ["mine.npy"]
+    cache.clear()
+    assert all(path.read_text() == "mine" for path in mine) and not list(folder.glob("*/[0-9a-f]*.npy"))[1:]
+    other = caffe.FeatureCache(tmp_path / "others", 0, 1)
+    other.open("f").put("a", torch.zeros(2, 3, 4))
+    other.clear()
+    assert not other.folder.exists()
+
+
 def test_lost_features_are_not_those_of_an_empty_image(tmp_path):
     first = make_solver()
     reuse(first.net, tmp_path)

@@ -1,4 +1,5 @@
 """N processes compute what one computes with N times the iter_size."""
+import ast
 import os
 import socket
 import subprocess
@@ -178,3 +179,38 @@ def test_gradients_that_are_logged_are_sent_afterwards(make_solver):
     solver = make_solver("debug_info: true display: 1")
     solver.step(1)
     assert FakeDist.events.index(600 * 60) > FakeDist.events.index("data")
+
+
+LISTENING = """
+import os, sys
+import caffe
+caffe.set_mode_cpu()
+caffe.init_parallel()
+files = [f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd")]
+own = {os.stat(file).st_ino for file in files if os.path.exists(file)}
+found = []
+for table in ("tcp", "tcp6"):
+    for line in open(f"/proc/net/{table}").read().splitlines()[1:]:
+        words = line.split()
+        if words[3] == "0A" and int(words[9]) in own:
+            found.append(words[1].split(":")[0])
+assert caffe.gather_values(os.environ["RANK"]) == ["0", "1"]
+print(found)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="needs Linux")
+def test_processes_on_one_machine_listen_on_the_loopback_only():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    environment = {key: value for key, value in os.environ.items() if not key.endswith("SOCKET_IFNAME")}
+    processes = [subprocess.Popen([sys.executable, "-c", LISTENING], text=True, stdout=subprocess.PIPE,
+                                  env={**environment, "RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
+                                       "MASTER_PORT": port, "PYTHONPATH": os.pathsep.join(sys.path)})
+                 for rank in ("0", "1")]
+    found = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    addresses = {address for text in found for address in ast.literal_eval(text)}
+    assert addresses == {"0100007F"}

@@ -211,3 +211,24 @@ def test_the_number_of_processes_counts_where_it_changes_the_result(monkeypatch)
         alone = alt_opt.step_inputs(run, step, manifest)
         run.processes = 2
         assert alt_opt.step_inputs(run, step, manifest) == alone | ({"processes": "2"} if step.trains else {})
+
+
+def test_a_stop_that_came_too_late_for_one_process_stops_all(told, be, tmp_path, monkeypatch):
+    stopped = iter([True, False])
+    monkeypatch.setattr(team, "run_child", lambda *arguments, **options: next(stopped))
+    be(0, 2)
+    assert team.run_step(COMMAND, tmp_path / "job", "stage1_rpn", tmp_path / "log") is True
+    assert [type(order) for order in told] == [dict, bool]
+    be(1, 2)
+    monkeypatch.setattr(caffe, "gather_values", lambda value: [told.pop(0), value])
+    with pytest.raises(KeyboardInterrupt):
+        team.follow(COMMAND)
+
+
+@pytest.mark.parametrize("local, address", [("2", "127.0.0.1"), ("1", "head")])
+def test_the_children_of_one_machine_meet_at_its_loopback(told, be, tmp_path, monkeypatch, local, address):
+    monkeypatch.setenv("MASTER_ADDR", "head")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", local)
+    be(0, 2)
+    team.run_step(COMMAND, tmp_path / "job", "stage1_rpn", tmp_path / "log")
+    assert json.loads((tmp_path / "job0").read_text())["MASTER_ADDR"] == address

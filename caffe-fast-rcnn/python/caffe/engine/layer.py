@@ -160,7 +160,13 @@ class PythonLayer:
     blobs        the layer's parameters; `self.blobs.add_blob(3, 4)` in `setup` adds one
 
     A subclass defines `setup`, `reshape`, `forward` and `backward` over blobs seen as NumPy arrays. `forward` may
-    reshape the tops.
+    reshape the tops. A layer without `forward` is refused when its net is built, one without `backward` when a
+    gradient has to pass through it; neither has a default, which would hide a misspelt name.
+
+    setup(bottom, top)                      called once, before the first reshape
+    reshape(bottom, top)                    called before every forward: give the tops their shapes
+    forward(bottom, top)                    write `top[i].data`
+    backward(top, propagate_down, bottom)   write `bottom[i].diff` where `propagate_down[i]`
     """
 
     type = "Python"
@@ -177,12 +183,6 @@ class PythonLayer:
 
     def reshape(self, bottom, top):
         """Called before every forward: give the tops their shapes."""
-
-    def forward(self, bottom, top):
-        """Write `top[i].data`."""
-
-    def backward(self, top, propagate_down, bottom):
-        """Write `bottom[i].diff` where `propagate_down[i]`."""
 
 
 class AutogradLayer(Layer):

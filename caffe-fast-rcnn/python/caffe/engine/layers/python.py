@@ -1,10 +1,18 @@
 """Python: a layer implemented by a user's class."""
 from __future__ import annotations
 
+import difflib
 import importlib
+import inspect
 import sys
+from collections.abc import Callable
+from typing import NoReturn
 
 from ..layer import Layer, LayerError, PythonLayer, register
+
+_STEPS = {"setup": ("bottom", "top"), "reshape": ("bottom", "top"), "forward": ("bottom", "top"),
+          "backward": ("top", "propagate_down", "bottom")}
+_ALIKE = 0.8        # of difflib: `foward`, `set_up` and `backwards` are near misses, `backprop` is a name of its own
 
 
 @register("Python")
@@ -13,7 +21,9 @@ class Python(Layer):
 
     A function that returns such an object may take the place of the class. The module is found as by `import`, and in
     the working directory too. A LayerError of the class is prefixed with the layer's name, and in `setup` its file and
-    line; any other exception passes through unchanged, with a note that names the layer.
+    line; any other exception passes through unchanged, with a note that names the layer. Refused are a class without
+    `forward`, one without `backward` where a gradient is asked for, and methods that take other arguments or whose
+    name is nearly one of the four.
     Source: include/caffe/layers/python_layer.hpp.
     """
 
@@ -23,6 +33,7 @@ class Python(Layer):
     def __init__(self, param, phase):
         super().__init__(param, phase)
         self.user = self._make_user(param)
+        self._check_methods()
         self.user.param_str = self.user.param_str_ = param.python_param.param_str
         self.user.phase = self.phase
         self.user.blobs = self.blobs
@@ -47,6 +58,37 @@ class Python(Layer):
             self.fail(f"'{names.layer}' of module '{names.module}' returned a {type(user).__name__}, no caffe.Layer")
         return user
 
+    def _check_methods(self) -> None:
+        """Refuse a missing `forward`, near misses of all four names, and methods with other arguments."""
+        for step, arguments in _STEPS.items():
+            method = getattr(self.user, step, None)
+            if step == "forward" and not callable(method) or self._near_names(step):
+                self._fail_without(step)
+            if callable(method) and not _takes(method, arguments):
+                self.fail(f"{self._place()}: expected `{step}({', '.join(arguments)})` besides self, "
+                          f"found `{step}{inspect.signature(method)}`")
+
+    def _fail_without(self, step: str) -> NoReturn:
+        near = "".join(f"; is `{name}` meant?" for name in self._near_names(step)[:1])
+        self.fail(f"{self._place()} has no method `{step}(self, {', '.join(_STEPS[step])})`{near}")
+
+    def _near_names(self, step: str) -> list[str]:
+        """The public methods of the user's class whose name is nearly that of a step which it does not define."""
+        if getattr(type(self.user), step, None) is not getattr(PythonLayer, step, None) or step in vars(self.user):
+            return []
+        names = {_plain(name): name for name in dir(type(self.user))
+                 if not name.startswith("_") and name not in _STEPS and callable(getattr(self.user, name))}
+        return [names[near] for near in difflib.get_close_matches(step, names, cutoff=_ALIKE)]
+
+    def _place(self) -> str:
+        """`module.py:12: class Name`."""
+        cls = type(self.user)
+        try:
+            file, line = inspect.getsourcefile(cls), inspect.getsourcelines(cls)[1]
+        except (OSError, TypeError):        # typed at the prompt
+            return f"class '{cls.__name__}'"
+        return f"{file}:{line}: class '{cls.__name__}'"
+
     def _run(self, step: str, *arguments) -> None:
         try:
             getattr(self.user, step)(*arguments)
@@ -67,4 +109,25 @@ class Python(Layer):
         self._run("forward", bottom, top)
 
     def backward(self, top, propagate_down, bottom):
+        if not hasattr(self.user, "backward"):
+            if not any((*propagate_down, *self.param_propagate_down)):
+                return
+            self._fail_without("backward")
         self._run("backward", top, propagate_down, bottom)
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", "").lower()
+
+
+def _takes(method: Callable, arguments: tuple[str, ...]) -> bool:
+    """Whether a method can be called with so many arguments; true where Python cannot tell."""
+    try:
+        signature = inspect.signature(method)
+    except ValueError:
+        return True
+    try:
+        signature.bind(*arguments)
+    except TypeError:
+        return False
+    return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..proto import caffe_pb2
+from . import device
 from . import layers as _catalogue  # noqa: F401  (fills the registry)
 from .blob import Blob
 from .files.matching import take_written_blobs
@@ -41,6 +42,7 @@ def build(net_param: caffe_pb2.NetParameter, phase: Phase) -> Graph:
 
     phase  of layers that do not set it
     """
+    device.survive_forks()
     builder = _Builder(phase)
     for layer_param in net_param.layer:
         builder.add_layer(layer_param)

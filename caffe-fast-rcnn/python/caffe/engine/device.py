@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import os
 import resource
 import sys
 from collections.abc import Iterator
@@ -188,6 +189,15 @@ def set_solver_rank(rank: int) -> None:
 def is_own_turn(number: int) -> bool:
     """Whether the record or batch with this number, from 0, belongs to this process: each takes every N-th."""
     return number % _Settings.solver_count == _Settings.solver_rank
+
+
+@functools.cache
+def survive_forks() -> None:
+    """From now on a forked child computes on one thread; without this it hangs in its first large operation.
+
+    The threads that OpenMP keeps for its next loop are not copied by a fork, and the child would wait for them.
+    """
+    os.register_at_fork(after_in_child=functools.partial(torch.set_num_threads, 1))
 
 
 def keep_freed_memory() -> None:

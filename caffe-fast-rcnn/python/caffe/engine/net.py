@@ -1,9 +1,10 @@
 """Net: a graph of layers made from a prototxt, which runs forward and backward."""
 from __future__ import annotations
 
+import logging
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -19,11 +20,13 @@ from .graph.frozen_prefix import FrozenPrefix, make_prefix
 from .graph.gradient_flow import GradientFlow
 from .graph.graph import seed_loss_gradients
 from .graph.liveness import freed_after, idle_layers
+from .graph.missing_gradients import missing_gradients
 from .graph.saved_values import plan_saving
 from .graph.sharing import copies_of_trained, share_by_name
 from .layer import Layer, LayerError, Phase
 from .layers.memory_data import MemoryData
 
+log = logging.getLogger("caffe")
 EVENTS = ("before_forward", "after_forward", "before_backward", "after_backward")
 
 
@@ -35,6 +38,7 @@ class Net:
     level         overrides the level of the file's state; 0 unless given
     stages        names added to the stages of the file's state
     weights       a caffemodel (binary or HDF5), or several separated by commas; matched by layer name
+    force_backward  compute the gradients of the inputs and of frozen layers too, as the file's field does (ours)
 
     blobs         OrderedDict: blob name -> Blob, in the order of creation, including the copies made by splits
     params        OrderedDict: layer name -> its parameter blobs
@@ -48,7 +52,7 @@ class Net:
     """
 
     def __init__(self, network_file, phase=None, level: int = 0, stages: Sequence[str] | None = None,
-                 weights: str | os.PathLike | None = None) -> None:
+                 weights: str | os.PathLike | None = None, force_backward: bool = False) -> None:
         if isinstance(phase, (str, os.PathLike)):       # the older form: Net(network_file, weights, phase)
             phase, weights, level = level, phase, 0
         if phase not in (0, 1):
@@ -58,6 +62,7 @@ class Net:
         definition = network_file if self.path is None else prototxt.read_net(self.path)
         try:
             net_param = construction.prepare(definition, self.phase, level, stages or ())
+            net_param.force_backward |= force_backward
             graph = self._graph = construction.build(net_param, self.phase)
         except LayerError as error:
             raise error.located(self.path) from None
@@ -68,6 +73,7 @@ class Net:
         self.params = OrderedDict((layer.name, layer.blobs) for layer in graph.layers if layer.blobs)
         self.debug_info = net_param.debug_info
         self._observers: dict[str, list[Callable[[int], None]]] = {event: [] for event in EVENTS}
+        self._told_missing: set[str] = set()        # blobs, see `_tell_missing_gradients`
         self._prefix: FrozenPrefix | None = None
         self._idle: set[int] = set()                # layers that `free_intermediates` skips
         self._freed_after: list[list[int]] = []     # for each layer; empty before `free_intermediates`
@@ -113,7 +119,8 @@ class Net:
 
         diffs    names of blobs whose gradients to return in addition to those of the inputs
         outputs  gradients of the net's outputs, by name; all of them or none, shaped as `forward` takes inputs
-        Returns  {name: blob.diff} of the inputs (of the bottoms of `end`, where given) and of `diffs`.
+        Returns  {name: blob.diff} of the inputs (of the bottoms of `end`, where given) and of `diffs`. Those that no
+                 layer computes, since nothing below is learned, are zero; the log says so once, and what to do.
         Raises ValueError for gradients of the wrong shape.
         """
         if outputs and set(outputs) != set(self.outputs):
@@ -124,8 +131,18 @@ class Net:
         first = self._layer_index(start) if start is not None else len(self._graph.layers) - 1
         last = self._layer_index(end) if end is not None else 0
         self._backward_layers(first, last)
-        names = list(self.bottom_names[end]) if end is not None else list(self.inputs)
-        return {name: self.blobs[name].diff for name in [*names, *(diffs or ())]}
+        names = [*(self.bottom_names[end] if end is not None else self.inputs), *(diffs or ())]
+        found = {name: self.blobs[name].diff for name in names}
+        self._tell_missing_gradients(found)
+        return found
+
+    def _tell_missing_gradients(self, names: Iterable[str]) -> None:
+        missing = [name for name in missing_gradients(self._graph, names) if name not in self._told_missing]
+        if missing:
+            self._told_missing.update(missing)
+            log.warning("%s: backward: no layer computes the gradient of %s, which is zero: nothing below is learned. "
+                         "Set `force_backward: true` in the net, or use caffe.Net(..., force_backward=True)",
+                         self.path or "net", ", ".join(f"'{name}'" for name in missing))
 
     def forward_with_loss(self) -> torch.Tensor:
         """Run all layers; returns the weighted sum of the losses, a 0-d tensor on the device."""

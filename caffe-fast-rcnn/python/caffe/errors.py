@@ -13,3 +13,7 @@ class CaffeError(Exception):
 
 class SolverError(CaffeError, ValueError):
     """Invalid or conflicting solver settings. The message names them and says what is expected."""
+
+
+class WireError(CaffeError, ValueError):
+    """A file is damaged, truncated or of another kind. The message names the file and the reason."""

@@ -77,11 +77,12 @@ def test_train_crops_and_mirrors_at_random(database):
     assert len(seen) > 15
 
 
-@pytest.mark.parametrize("transform, channels", [("", 1), ("force_color: true", 3)])
-def test_encoded_images(tmp_path, transform, channels):
+@pytest.mark.parametrize("settings, transform, channels", [
+    ("", "", 1), ("", "force_color: true", 3), ("force_encoded_color: true", "", 3)])
+def test_encoded_images(tmp_path, settings, transform, channels):
     grey = IMAGES[0, 0]
     datum = caffe_pb2.Datum(encoded=True, label=7, data=cv2.imencode(".png", grey)[1].tobytes())
-    data, labels = runner(write(tmp_path / "db", [("a", datum)]), "batch_size: 1", transform).forward()
+    data, labels = runner(write(tmp_path / "db", [("a", datum)]), f"batch_size: 1 {settings}", transform).forward()
     assert data.shape == (1, channels, 6, 8) and (data == grey).all() and labels == [7]
 
 
@@ -121,6 +122,54 @@ def test_bad_input(database, tmp_path):
     mixed = write(tmp_path / "mixed", [("a", plain(IMAGES[0], 0)), ("b", plain(IMAGES[0, :, :4], 0))])
     with pytest.raises(ValueError, match="one shape"):
         runner(mixed, "batch_size: 2").forward()
+
+
+def raw(folder, *values):
+    with lmdb.open(str(folder), map_size=1 << 22) as environment, environment.begin(write=True) as transaction:
+        for number, value in enumerate(values):
+            transaction.put(b"%03d" % number, value)
+    return folder
+
+
+DATUM = plain(IMAGES[0], 7).SerializeToString()
+BAD = {"cannot decode": caffe_pb2.Datum(encoded=True, data=b"junk").SerializeToString(),
+       "has 4 values": caffe_pb2.Datum(channels=3, height=2, width=2, data=b"1234").SerializeToString(),
+       r"is no Datum with channels.*\(0, 0, 0\)$": caffe_pb2.Datum(data=b"1234").SerializeToString(),
+       r"channels.*\(3, 0, 2\)$": caffe_pb2.Datum(channels=3, width=2).SerializeToString(),
+       r"channels.*\(-3, -2, 2\)$": caffe_pb2.Datum(channels=-3, height=-2, width=2, data=b"1" * 12
+                                                    ).SerializeToString(),
+       "AnnotatedDatum of SSD": b"\x0a" + bytes([len(DATUM) & 0x7F | 0x80, len(DATUM) >> 7]) + DATUM,
+       "is no Datum: ": b"hello world!!"}
+
+
+@pytest.mark.parametrize("told", BAD)
+def test_a_bad_record_is_named_and_the_next_pass_goes_on(tmp_path, told):
+    layer = runner(raw(tmp_path / "db", DATUM, BAD[told], DATUM), "batch_size: 1")
+    for _ in range(2):
+        assert layer.forward()[1] == [7]
+        with pytest.raises(ValueError, match=rf"layer 'tested' .*database '.*db', record '001'.*{told}"):
+            layer.forward()
+        assert layer.forward()[1] == [7]
+
+
+@pytest.mark.parametrize("told", BAD)
+def test_a_bad_first_record(tmp_path, told):
+    folder = raw(tmp_path / "db", BAD[told])
+    refused(f"type: 'Data' data_param {{ source: '{folder}' backend: LMDB batch_size: 1 }}", [],
+            f"record '000'.*{told}")
+
+
+def test_a_damaged_database_repeats_its_error(tmp_path):
+    folder = raw(tmp_path / "db", *[DATUM] * 100)
+    layer = runner(folder, "batch_size: 30")
+    data = bytearray((folder / "data.mdb").read_bytes())
+    for page in range(3, len(data) // 4096):
+        data[page * 4096 + 10] ^= 8
+    (folder / "data.mdb").write_bytes(data)
+    for _ in range(3):
+        with pytest.raises(ValueError, match="layer 'tested' .*data.mdb is damaged"):
+            for _ in range(4):
+                layer.forward()
 
 
 def test_each_of_several_processes_takes_its_turn(database, monkeypatch):

@@ -47,6 +47,48 @@ def test_shuffle_gives_each_row_once_an_epoch(source):
     assert len({tuple(epoch) for epoch in epochs}) > 2 and len({epoch[0] < 10 for epoch in epochs}) == 2
 
 
+def files(folder, *arrays):
+    for index, array in enumerate(arrays):
+        with h5py.File(folder / f"{index}.h5", "w") as file:
+            file["x"] = array
+    (folder / "files.txt").write_text("\n".join(f"{folder}/{index}.h5" for index in range(len(arrays))))
+    return folder / "files.txt"
+
+
+@pytest.mark.parametrize("shapes", [[(2, 3), (3, 2)], [(2,), (3,)], [(2, 3), (6,)], [(), (4,)]])
+def test_files_whose_rows_have_other_shapes(tmp_path, shapes):
+    rows = [np.arange(np.prod(shape)).reshape(1, *shape) for shape in shapes]
+    source = files(tmp_path, *rows)
+    layer = Runner(text(source, "batch_size: 1", ["x"]), [])
+    for row in rows * 2:
+        found, = layer.forward()
+        assert found.shape == row.shape and (found == row).all()
+    refused(text(source, "batch_size: 1", ["y"]), [], r"0.h5.*no dataset \['y'\]")
+    layer = Runner(text(source, "batch_size: 2", ["x"]), [])
+    with pytest.raises(ValueError, match=r"layer 'tested' .*one shape: 'x' has .* in .*0.h5 and .* in .*1.h5"):
+        layer.forward()
+
+
+def test_a_bad_file_is_named_and_the_next_pass_goes_on(tmp_path):
+    source = files(tmp_path, np.ones((1, 2)), np.zeros((1, 2)), np.full((1, 2), 3))
+    (tmp_path / "1.h5").write_bytes(b"damaged")
+    layer = Runner(text(source, "batch_size: 1", ["x"]), [])
+    for _ in range(2):
+        assert (layer.forward()[0] == 1).all()
+        with pytest.raises(ValueError, match="layer 'tested' .*1.h5.*is it cut short"):
+            layer.forward()
+        assert (layer.forward()[0] == 3).all()
+
+
+def test_a_list_that_is_no_list(tmp_path):
+    source = files(tmp_path, np.ones((1, 2)))
+    refused(text(tmp_path / "0.h5", "batch_size: 1"), [], "'.*0.h5' is an HDF5 file: expected a text file", num_tops=2)
+    source.write_bytes(b"caf\xe9.h5")
+    refused(text(source, "batch_size: 1"), [], "cannot read the HDF5 file 'caf.*h5'", num_tops=2)
+    source.write_bytes(b"\xef\xbb\xbf" + f"{tmp_path}/0.h5\r\n".encode())
+    assert (Runner(text(source, "batch_size: 1", ["x"]), []).forward()[0] == 1).all()
+
+
 def test_bad_input(source):
     refused(text(source), [], "batch_size", num_tops=2)
     refused(text("nowhere", "batch_size: 1"), [], "cannot read the list", num_tops=2)

@@ -60,6 +60,20 @@ def test_the_fraction_of_a_label_is_dropped(source):
     refused(f"type: 'ImageData' image_data_param {{ source: '{source}' }}", [], ":1: expected `path label`", num_tops=2)
 
 
+@pytest.mark.parametrize("content, told", [(None, "No such file"), (b"", "0 bytes"), (b"junk", "4 bytes"),
+                                           (b"\x89PNG\r\n\x1a\n", "8 bytes")])
+def test_a_bad_image_is_named_and_the_next_pass_goes_on(source, content, told):
+    source.write_text("an image 1.png 1\nbad.png 2\nan image 1.png 3\n")
+    if content is not None:
+        (source.parent / "bad.png").write_bytes(content)
+    layer = runner(source, "batch_size: 1")
+    for _ in range(2):
+        assert layer.forward()[1] == [1]
+        with pytest.raises(ValueError, match=f"layer 'tested' .*list '.*list.txt'.*bad.png': .*{told}"):
+            layer.forward()
+        assert layer.forward()[1] == [3]
+
+
 def test_bad_input(source):
     refused("type: 'ImageData' image_data_param { source: 'nowhere' }", [], "cannot read the list", num_tops=2)
     refused(f"type: 'ImageData' image_data_param {{ source: '{source}' new_height: 3 }}", [], "both new_height",

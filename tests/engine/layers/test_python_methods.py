@@ -65,7 +65,8 @@ def test_without_backward_a_net_runs_until_a_gradient_is_needed(tmp_path, monkey
 
 def test_methods_with_other_arguments(tmp_path, monkeypatch):
     for step, method in (("setup", lambda self: None), ("reshape", lambda self, bottom: None),
-                         ("forward", lambda self, bottom, top, more: None), ("backward", lambda self, top, bottom: None)):
+                         ("forward", lambda self, bottom, top, more: None),
+                         ("backward", lambda self, top, bottom: None)):
         with pytest.raises(caffe.LayerError, match=rf"layer 'user' .*: expected `{step}\(.*\)` besides self, found"):
             net(tmp_path, monkeypatch, **{step: method})
 

@@ -3,11 +3,11 @@ from __future__ import annotations
 
 import argparse
 
-import cv2
 import numpy as np
 
-from .. import io
 from ..atomic import atomic_path
+from ..engine.bases.datum import datum_pixels
+from ..errors import WireError
 from ..proto import caffe_pb2
 from .database import existing_database, records
 from .flags import Flags
@@ -59,13 +59,11 @@ def mean_image(path: str) -> np.ndarray:
 
 
 def _pixels(path: str, key: str, datum: caffe_pb2.Datum) -> np.ndarray:
-    """The (channels, height, width) values of a record."""
-    if not datum.encoded:
-        return io.datum_to_array(datum)
-    image = cv2.imdecode(np.frombuffer(datum.data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if image is None:
-        raise CommandError(f"{path}: record '{key}' holds an image that OpenCV cannot decode")
-    return image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
+    """The (channels, height, width) values of a record. Raises CommandError where they cannot be decoded."""
+    try:
+        return datum_pixels(datum)
+    except WireError as error:
+        raise CommandError(f"{path}: record '{key}' {error}") from None
 
 
 def _message(mean: np.ndarray) -> caffe_pb2.BlobProto:

@@ -7,9 +7,9 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from google.protobuf.message import DecodeError
-
 from ..engine.bases.databases import Database, kind_of, open_database
+from ..engine.bases.datum import parse_datum
+from ..errors import WireError
 from ..proto import caffe_pb2
 from .running import CommandError
 
@@ -34,7 +34,7 @@ def _check_lmdb(path: str) -> None:
 
 
 def existing_database(path: str) -> Database:
-    """Open a database for reading, of the kind that it is. Raises CommandError if there is none."""
+    """Open a database for reading, of the kind that it is. Raises CaffeError if there is none, or a damaged one."""
     if not os.path.isdir(path):
         raise CommandError(f"{path}: there is no such database folder")
     kind = kind_of(path)
@@ -46,13 +46,12 @@ def existing_database(path: str) -> Database:
 
 
 def records(path: str, database: Database) -> Iterator[tuple[str, caffe_pb2.Datum]]:
-    """The records in the order of their keys. Raises CommandError for one that is not a Datum."""
-    for key, value in database.items():
-        name = key.decode("utf-8", "replace")
+    """The records in the order of their keys. Raises CommandError for one that is not a Datum with a size."""
+    for name, value in database.records():
         try:
-            yield name, caffe_pb2.Datum.FromString(value)
-        except DecodeError as error:
-            raise CommandError(f"{path}: record '{name}' is no Datum: {error}") from None
+            yield name, parse_datum(value)
+        except WireError as error:
+            raise CommandError(f"{path}: record '{name}' {error}") from None
 
 
 class Writer:

@@ -212,6 +212,22 @@ def keep_freed_memory() -> None:
         allocator(_MALLOC_TRIM_THRESHOLD, -1)   # the top of the heap is not trimmed
 
 
+def memory_size() -> int:
+    """The bytes of memory that blobs can take: this machine's or container's, or more where a GPU in use has more."""
+    gpu = torch.cuda.get_device_properties(_Settings.gpu_id).total_memory if _Settings.use_gpu else 0
+    return max(_host_memory(), gpu)
+
+
+@functools.cache
+def _host_memory() -> int:
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        with open("/sys/fs/cgroup/memory.max", encoding="ascii") as file:
+            return min(machine, int(file.read()))
+    except (OSError, ValueError):       # no container, or none with a limit
+        return machine
+
+
 def peak_memory_mb() -> float:
     """The most memory used so far, in MB: of the GPU while one is used, else of this process."""
     if _Settings.use_gpu:

@@ -1,12 +1,13 @@
 """Binary files of messages: what else a file may be, a BlobProto's values, and reading `.binaryproto` files."""
 from __future__ import annotations
 
+import math
 import os
 
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from ..errors import CaffeError
+from ..errors import WireError
 from . import caffe_pb2
 
 _KINDS = ((b"\x89PNG", "a PNG image"), (b"\xff\xd8\xff", "a JPEG image"),
@@ -20,10 +21,6 @@ LFS_POINTER = "a Git LFS pointer (fetch the real file with git lfs pull)"
 # Raw values by their `Type`, little-endian
 _RAW_TYPES: dict[int, np.dtype] = {
     caffe_pb2.DOUBLE: np.dtype("<f8"), caffe_pb2.FLOAT: np.dtype("<f4"), caffe_pb2.FLOAT16: np.dtype("<f2")}
-
-
-class BinaryError(CaffeError, ValueError):
-    """A file is damaged, truncated or of another kind. The message names the file and the reason."""
 
 
 def other_kind(head: bytes) -> str | None:
@@ -49,13 +46,13 @@ def is_lfs_pointer(path: str | os.PathLike) -> bool:
 
 
 def raw_values(kind: int, data, count: int, offset: int) -> np.ndarray:
-    """A read-only view of `count` bytes of `raw_data` of this Type. Raises BinaryError."""
+    """A read-only view of `count` bytes of `raw_data` of this Type. Raises WireError."""
     dtype = _RAW_TYPES.get(kind)
     if dtype is None:
         name = caffe_pb2.Type.Name(kind) if kind in caffe_pb2.Type.values() else kind
-        raise BinaryError(f"its raw values are of the type {name}, no floats")
+        raise WireError(f"its raw values are of the type {name}, no floats")
     if count % dtype.itemsize:
-        raise BinaryError(f"damaged: {count} bytes are no whole number of values")
+        raise WireError(f"damaged: {count} bytes are no whole number of values")
     return np.frombuffer(data, dtype, count // dtype.itemsize, offset)
 
 
@@ -69,13 +66,29 @@ def blob_values(blob: caffe_pb2.BlobProto, of_diff: bool = False) -> np.ndarray:
     return np.array(doubles, np.float64) if doubles else np.array(singles, np.float32)
 
 
-def read_binaryproto(path: str | os.PathLike) -> caffe_pb2.BlobProto:
-    """Read a `.binaryproto` file. Raises OSError, or BinaryError for another kind of file."""
-    with open(path, "rb") as file:
-        data = file.read()
-    if kind := other_kind(data[:1024]) if data else "an empty file":
-        raise BinaryError(f"{path}: this is {kind}, not a binaryproto")
+def read_binaryproto(path: str | os.PathLike) -> np.ndarray:
+    """The array of a `.binaryproto` file, float32, in its shape, with one axis if it has none. Raises WireError."""
     try:
-        return caffe_pb2.BlobProto.FromString(data)
+        with open(path, "rb") as file:
+            data = file.read()
+        if kind := other_kind(data[:1024]) if data else "an empty file":
+            raise WireError(f"this is {kind}, not a binaryproto")
+        return _array(caffe_pb2.BlobProto.FromString(data))
+    except OSError as error:
+        raise WireError(f"{path}: {error.strerror}") from None
     except DecodeError:
-        raise BinaryError(f"{path}: damaged, cut short, or no binaryproto") from None
+        raise WireError(f"{path}: damaged, cut short, or no binaryproto") from None
+    except WireError as error:
+        raise WireError(f"{path}: {error}") from None
+
+
+def _array(blob: caffe_pb2.BlobProto) -> np.ndarray:
+    values = blob_values(blob).astype(np.float32)
+    shape = tuple(blob.shape.dim) or (blob.num, blob.channels, blob.height, blob.width)
+    if not values.size:
+        raise WireError("no binaryproto of an array: it holds no values")
+    if not any(shape):
+        return values
+    if min(shape) < 0 or math.prod(shape) != values.size:
+        raise WireError(f"damaged: shape {shape} with {values.size} values")
+    return values.reshape(shape)

@@ -1,64 +1,53 @@
-"""Databases of records, LMDB or LevelDB: opened for reading, once in a process."""
+"""Databases of records, LMDB or LevelDB, opened for reading."""
 from __future__ import annotations
 
 import importlib
 import os
 import weakref
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
-from ...errors import CaffeError
+from ...errors import CaffeError, WireError
 from ...proto.binary import LFS_POINTER, is_lfs_pointer
+from .lmdb_database import LmdbDatabase
 
-_open: weakref.WeakValueDictionary[str, Database] = weakref.WeakValueDictionary()
+_open: weakref.WeakValueDictionary[str, _LevelDatabase] = weakref.WeakValueDictionary()     # by their real paths
 
 
 class DatabaseError(CaffeError, ValueError):
     """A database that cannot be opened. The message names the folder and the reason."""
 
 
-class Database:
-    """An open database; `items` are its (key, value) pairs in the order of the keys."""
+class Database(Protocol):
+    """A database that is open for reading."""
 
-    def items(self) -> Iterator[tuple[bytes, bytes]]:
-        """Iterate over all records from the first one."""
-        raise NotImplementedError
-
-    def __len__(self) -> int:
-        raise NotImplementedError
-
-
-class _LmdbDatabase(Database):
-    def __init__(self, path: str) -> None:
-        lmdb = _package("lmdb", "lmdb", path)
-        try:
-            self._environment = lmdb.open(path, readonly=True, lock=False, create=False)
-        except lmdb.Error as error:
-            raise DatabaseError(f"cannot open the LMDB database '{path}': {error}") from None
-
-    def items(self) -> Iterator[tuple[bytes, bytes]]:
-        with self._environment.begin() as transaction:
-            yield from transaction.cursor()
+    def records(self) -> Iterator[tuple[str, bytes]]:
+        """The (key, value) pairs in the order of their keys. Raises WireError for a damaged database."""
 
     def __len__(self) -> int:
-        return self._environment.stat()["entries"]
+        """The number of records."""
 
 
-class _LevelDatabase(Database):
-    """LevelDB lets one process at a time open a folder, and tidies up its files there."""
+class _LevelDatabase:
+    """LevelDB lets one process at a time open a folder, once, and tidies up its files there."""
 
     def __init__(self, path: str) -> None:
         if not os.path.isdir(path):
             raise DatabaseError(f"cannot open the LevelDB database '{path}': there is no such folder; LMDB databases "
                                 "need `backend: LMDB`")
         plyvel = _package("plyvel", "LevelDB", path)
+        self._path, self._errors = path, (plyvel.Error, OSError)
         try:
             self._database = plyvel.DB(path, create_if_missing=False)
-        except (plyvel.Error, OSError) as error:
+        except self._errors as error:
             raise DatabaseError(f"cannot open the LevelDB database '{path}': {_text(error)}") from None
 
-    def items(self) -> Iterator[tuple[bytes, bytes]]:
-        yield from self._database.iterator()
+    def records(self) -> Iterator[tuple[str, bytes]]:
+        try:
+            for key, value in self._database.iterator():
+                yield key.decode("utf-8", "replace"), value
+        except self._errors as error:
+            raise WireError(f"cannot read the LevelDB database '{self._path}': {_text(error)}") from None
 
     def __len__(self) -> int:
         return sum(1 for _ in self._database.iterator(include_value=False))
@@ -79,10 +68,22 @@ def open_database(path: str, kind: str) -> Database:
             raise DatabaseError(f"{os.path.join(path, name)}: this is {LFS_POINTER}, not a database")
     if found and found != kind:
         raise DatabaseError(f"'{path}' is a database of the other kind: set `backend: {found}`")
+    return _lmdb_database(path) if kind == "LMDB" else _level_database(path)
+
+
+def _lmdb_database(path: str) -> LmdbDatabase:
+    _package("lmdb", "lmdb", path)
+    try:
+        return LmdbDatabase(path)
+    except WireError as error:
+        raise DatabaseError(f"cannot open the LMDB database '{path}': {error}") from None
+
+
+def _level_database(path: str) -> _LevelDatabase:
     key = os.path.realpath(path)
     database = _open.get(key)
     if database is None:
-        database = _open[key] = (_LmdbDatabase if kind == "LMDB" else _LevelDatabase)(path)
+        database = _open[key] = _LevelDatabase(path)
     return database
 
 

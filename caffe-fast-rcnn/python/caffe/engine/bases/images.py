@@ -1,17 +1,18 @@
-"""Layers that feed images: decoding, cropping, mirroring, mean and scale, and batches."""
+"""Layers that feed images: cropping, mirroring, mean and scale, and batches."""
 from __future__ import annotations
 
 import itertools
 import random
 from collections.abc import Iterator
+from typing import Any
 
-import cv2
 import numpy as np
 import torch
 
-from ...proto.binary import BinaryError, blob_values, read_binaryproto
+from ...errors import WireError
+from ...proto.binary import read_binaryproto
 from .. import device
-from ..layer import TEST, TRAIN, Layer
+from ..layer import TEST, TRAIN, Layer, LayerError
 
 
 def random_source() -> random.Random:
@@ -26,22 +27,6 @@ def own_turns(layer: Layer) -> Iterator[bool]:
     Each of N processes that train together takes every N-th record; tests run in one process, which takes all.
     """
     return (layer.phase == TEST or device.is_own_turn(number) for number in itertools.count())
-
-
-def read_image(layer: Layer, path: str, color: bool) -> np.ndarray:
-    """An image file as (H, W, 3) BGR or (H, W) uint8. Raises LayerError if it cannot be read."""
-    image = cv2.imread(path, cv2.IMREAD_COLOR if color else cv2.IMREAD_GRAYSCALE)
-    if image is None:
-        layer.fail(f"cannot read the image '{path}': no such file, or no image that OpenCV knows")
-    return image
-
-
-def decode_image(layer: Layer, data: bytes, flag: str) -> np.ndarray:
-    """An encoded image, as `read_image`; flag: COLOR, GRAYSCALE or UNCHANGED. Raises LayerError."""
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), getattr(cv2, f"IMREAD_{flag}"))
-    if image is None:
-        layer.fail(f"cannot decode an image of {len(data)} bytes")
-    return image
 
 
 def planes(image: np.ndarray) -> np.ndarray:
@@ -66,13 +51,13 @@ class Transformer:
 
     def _mean_image(self) -> np.ndarray:
         try:
-            proto = read_binaryproto(self.param.mean_file)
-        except OSError as error:
-            self.layer.fail(f"cannot read mean_file '{self.param.mean_file}': {error.strerror}")
-        except BinaryError as error:
-            self.layer.fail(f"mean_file: {error}")
-        shape = list(proto.shape.dim) or [proto.num, proto.channels, proto.height, proto.width]
-        return blob_values(proto).astype(np.float32).reshape(shape[-3:])
+            mean = read_binaryproto(self.param.mean_file)
+        except WireError as error:
+            self.layer.fail(f"cannot read mean_file: {error}")
+        if mean.ndim < 3 or mean.ndim > 3 and mean.shape[:-3] != (1,) * (mean.ndim - 3):
+            self.layer.fail(f"mean_file '{self.param.mean_file}': expected one image (channels, height, width), found "
+                            f"shape {mean.shape}")
+        return mean.reshape(mean.shape[-3:])
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of a transformed image of shape (C, H, W)."""
@@ -110,7 +95,8 @@ class Transformer:
 class ImageLayer(Layer):
     """A layer whose tops are batches of transformed images and, optionally, labels.
 
-    A subclass defines `batch_size` and `records`. The shape of a batch is that of its images.
+    A subclass defines `batch_size`, `references` and `read`. The shape of a batch is that of its images. After a record
+    that cannot be read, the next pass goes on with the next one.
     """
 
     exact_bottoms = 0
@@ -118,17 +104,23 @@ class ImageLayer(Layer):
     max_tops = 2
     batch_size = 0
 
-    def records(self) -> Iterator[tuple[np.ndarray, int]]:
-        """An endless stream of images (C, H, W) with labels."""
-        raise NotImplementedError(f"{type(self).__name__} has no records")
+    def references(self) -> Iterator[Any]:
+        """An endless stream of what `read` takes. An error ends it: every further pass repeats the error."""
+        raise NotImplementedError(f"{type(self).__name__} has no references")
+
+    def read(self, reference: Any) -> tuple[np.ndarray, int]:
+        """An image (C, H, W) with its label. Raises LayerError, after which the next record can be read."""
+        raise NotImplementedError(f"{type(self).__name__} has no read")
 
     def setup(self, bottom, top):
         if self.batch_size < 1:
             self.fail(f"batch_size must be given and at least 1, found {self.batch_size}")
         self.random = random_source()
         self.transformer = Transformer(self, self.random)
-        self._records = self.records()
-        self._first: tuple[np.ndarray, int] | None = next(self._records)     # its shape is needed before forward
+        self._references = self.references()
+        self._end: LayerError | None = None         # of the stream
+        self._first: tuple[np.ndarray, int] | None = None
+        self._first = self._next()                  # its shape is needed before forward
         self._shape(top, self.transformer.output_shape(self._first[0].shape))
 
     def _shape(self, top, image_shape: tuple[int, ...]) -> None:
@@ -141,7 +133,16 @@ class ImageLayer(Layer):
 
     def _next(self) -> tuple[np.ndarray, int]:
         record, self._first = self._first, None
-        return next(self._records) if record is None else record
+        return self.read(self._next_reference()) if record is None else record
+
+    def _next_reference(self) -> Any:
+        if self._end is not None:
+            raise LayerError(str(self._end), self.name)
+        try:
+            return next(self._references)
+        except LayerError as error:
+            self._end = error
+            raise
 
     def forward(self, bottom, top):
         batch = [self._next() for _ in range(self.batch_size)]

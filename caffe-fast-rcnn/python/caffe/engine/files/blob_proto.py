@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ...errors import WireError
 from ...proto import caffe_pb2
-from ...proto.binary import BinaryError, blob_values, raw_values
+from ...proto.binary import blob_values, raw_values
 from .wire import (
     LENGTH,
     VARINT,
     Chunk,
     Field,
-    WireError,
     encode_varint,
     fields,
     message,
@@ -93,16 +93,10 @@ def read_blob(data: mmap.mmap, begin: int, end: int) -> StoredBlob:
             raw_type = field.value
         elif field.number == _RAW_DATA and field.kind == LENGTH:
             raw = field
-    values = _join(doubles or singles) if raw is None else _raw(data, raw, raw_type)
+    values = _join(doubles or singles) if raw is None else \
+        raw_values(raw_type, data, raw.end - raw.begin, raw.begin)
     shape = tuple(legacy.get(number, 0) for number in _LEGACY_DIMS) if legacy else tuple(dims or ())
     return _checked(StoredBlob(values, shape, bool(legacy)))
-
-
-def _raw(data: mmap.mmap, field: Field, kind: int) -> np.ndarray:
-    try:
-        return raw_values(kind, data, field.end - field.begin, field.begin)
-    except BinaryError as error:
-        raise WireError(str(error)) from None
 
 
 def _checked(blob: StoredBlob) -> StoredBlob:
@@ -113,10 +107,7 @@ def _checked(blob: StoredBlob) -> StoredBlob:
 
 def stored_blob(message: caffe_pb2.BlobProto) -> StoredBlob:
     """The blob of a parsed message. Raises WireError if shape and number of values disagree."""
-    try:
-        values = blob_values(message)
-    except BinaryError as error:
-        raise WireError(str(error)) from None
+    values = blob_values(message)
     legacy = any(message.HasField(name) for name in ("num", "channels", "height", "width"))
     old, new = (message.num, message.channels, message.height, message.width), tuple(message.shape.dim)
     return _checked(StoredBlob(values, old if legacy else new, legacy))

@@ -12,11 +12,13 @@ import numpy as np
 import torch
 
 from ...atomic import atomic_path
+from ...errors import WireError
 from ...proto import caffe_pb2
+from ..bases.hdf5_reading import is_hdf5
 from . import hdf5, wire
 from .blob_proto import StoredBlob, blob_chunks, read_blob
 from .matching import LoadReport, load_into
-from .wire import Field, WireError
+from .wire import Field
 
 # Field numbers of caffe.proto: NetParameter, then (name, blobs) of the three kinds of layers
 _NET_NAME, _NET_LAYERS_V1, _NET_LAYER = 1, 2, 100
@@ -41,7 +43,7 @@ def copy_weights(net, path: str | os.PathLike, skip_layers: Collection[str] = ()
     Returns a report of unmatched layers on both sides, which is also logged. Raises WireError for a file that cannot be
     read and WeightsError for one that does not match; the net then keeps its weights.
     """
-    return load_into(net, path, _stored_layers(path), skip_layers, owners_only=hdf5.is_hdf5(path))
+    return load_into(net, path, _stored_layers(path), skip_layers, owners_only=is_hdf5(path))
 
 
 def save_net(net, path: str | os.PathLike, write_diff: bool = False,
@@ -77,7 +79,7 @@ def _layer_message(layer, write_diff: bool) -> list[wire.Chunk]:
 
 # ---- reading
 def _stored_layers(path: str | os.PathLike) -> list[tuple[str, dict[int, StoredBlob]]]:
-    if hdf5.is_hdf5(path):
+    if is_hdf5(path):
         return hdf5.read_layers(path)
     data = wire.map_file(path)
     try:

@@ -15,50 +15,47 @@ import numpy as np
 import torch
 
 from ...atomic import atomic_path
+from ...errors import WireError
+from ..bases.hdf5_reading import check_datasets, hdf5_file, member
 from .blob_proto import StoredBlob
 from .matching import LoadReport, load_into
-from .wire import WireError
-
-_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
-def is_hdf5(path: str | os.PathLike) -> bool:
-    """Whether the file starts with HDF5's signature."""
-    with open(path, "rb") as file:
-        return file.read(len(_SIGNATURE)) == _SIGNATURE
-
-
-def _open(path: str | os.PathLike, mode: str) -> Any:
+def _created(path: str | os.PathLike) -> Any:
     import h5py  # not at the top: importing it takes longer than loading most nets
-    try:
-        return h5py.File(path, mode)
-    except OSError as error:
-        if not os.path.exists(path):
-            raise
-        raise WireError(f"{path}: HDF5 cannot open this file; is it cut short? ({error})") from None
+    return h5py.File(path, "w")
 
 
 # ---- models
 def read_layers(path: str | os.PathLike) -> list[tuple[str, dict[int, StoredBlob]]]:
-    """Read pairs (layer name, {blob index: blob}). Raises WireError if there is no `data` group."""
-    with _open(path, "r") as file:
-        if "data" not in file:
-            raise WireError(f"{path}: this HDF5 file has no group 'data'; is it a caffemodel?")
-        return [(name, {index: _stored(dataset) for index, dataset in _numbered(group)})
-                for name, group in _groups(file["data"])]
+    """Read pairs (layer name, {blob index: blob}).
+
+    Raises WireError if there is no `data` group, and for a file that is damaged or expands to much more memory.
+    """
+    with hdf5_file(path) as file:
+        data = member(file, "data")
+        if not hasattr(data, "items"):
+            raise WireError("this HDF5 file has no group 'data'; is it a caffemodel?")
+        layers = [(name, _numbered(group)) for name, group in _groups(data, "", {data})]
+        check_datasets(path, [dataset for _, blobs in layers for dataset in blobs.values()])
+        return [(name, {index: _stored(dataset) for index, dataset in blobs.items()}) for name, blobs in layers]
 
 
-def _groups(parent, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _groups(parent, prefix: str, seen: set) -> Iterator[tuple[str, Any]]:
     """All groups below `parent` by path: a layer named inception/1x1 is a group in a group."""
-    for name, child in parent.items():
+    for name in parent:
+        child = member(parent, name)
         if hasattr(child, "items"):
+            if child in seen:
+                raise WireError(f"its group '{prefix}{name}' is there under another name too")
+            seen.add(child)
             yield prefix + name, child
-            yield from _groups(child, f"{prefix}{name}/")
+            yield from _groups(child, f"{prefix}{name}/", seen)
 
 
-def _numbered(group) -> list[tuple[int, Any]]:
-    return sorted((int(name), child) for name, child in group.items()
-                  if name.isdecimal() and hasattr(child, "dtype"))
+def _numbered(group) -> dict[int, Any]:
+    children = {int(name): member(group, name) for name in group if name.isdecimal()}
+    return {index: child for index, child in sorted(children.items()) if hasattr(child, "dtype")}
 
 
 def _stored(dataset) -> StoredBlob:
@@ -76,7 +73,7 @@ def save_net_hdf5(net, path: str | os.PathLike, write_diff: bool = False) -> Non
     write_diff   write the gradients too, including those of sharing layers
     """
     owners = {id(blob) for blob in net.learnable_params}
-    with atomic_path(path) as temporary, _open(temporary, "w") as file:
+    with atomic_path(path) as temporary, _created(temporary) as file:
         data = file.create_group("data")
         diff = file.create_group("diff") if write_diff else None
         for layer in net.engine_layers:
@@ -93,19 +90,33 @@ def save_net_hdf5(net, path: str | os.PathLike, write_diff: bool = False) -> Non
 # ---- solver states
 def read_state(path: str | os.PathLike) -> tuple[int, str, int, list[StoredBlob]]:
     """Read (iter, learned_net, current_step, history). Raises WireError if one is missing."""
-    with _open(path, "r") as file:
-        missing = [name for name in ("iter", "current_step", "history") if name not in file]
+    with hdf5_file(path) as file:
+        found = {name: member(file, name) for name in ("iter", "current_step", "history", "learned_net")}
+        missing = [name for name, value in found.items() if value is None and name != "learned_net"]
         if missing:
-            raise WireError(f"{path}: this HDF5 file has no '{missing[0]}'; is it a solver state?")
-        learned_net = file["learned_net"].asstr()[()] if "learned_net" in file else ""
-        history = [_stored(dataset) for _, dataset in _numbered(file["history"])]
-        return int(file["iter"][()].item()), learned_net, int(file["current_step"][()].item()), history
+            raise WireError(f"this HDF5 file has no '{missing[0]}'; is it a solver state?")
+        history = _numbered(found["history"])
+        check_datasets(path, [found["iter"], found["current_step"], *history.values()])
+        return (_number(found["iter"]), _text(found["learned_net"]), _number(found["current_step"]),
+                [_stored(dataset) for dataset in history.values()])
+
+
+def _number(dataset) -> int:
+    return int(dataset[()].item())
+
+
+def _text(dataset) -> str:
+    if dataset is None:
+        return ""
+    if dataset.shape != () or dataset.external or dataset.is_virtual:
+        raise WireError("'learned_net' is no text")
+    return dataset.asstr()[()]
 
 
 def write_state(path: str | os.PathLike, iteration: int, learned_net: str, current_step: int,
                 history: list[torch.Tensor]) -> None:
     """Write a solver state; an existing file is replaced atomically."""
-    with atomic_path(path) as temporary, _open(temporary, "w") as file:
+    with atomic_path(path) as temporary, _created(temporary) as file:
         file["iter"] = np.array([iteration], np.int32)
         file["learned_net"] = np.bytes_(learned_net.encode())
         file["current_step"] = np.array([current_step], np.int32)

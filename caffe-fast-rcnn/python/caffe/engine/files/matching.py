@@ -6,10 +6,9 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from ...errors import CaffeError
+from ...errors import CaffeError, WireError
 from ..blob import Blob
 from .blob_proto import StoredBlob, stored_blob
-from .wire import WireError
 
 log = logging.getLogger("caffe")
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 import torch
 
 from ...atomic import atomic_path
+from ...errors import WireError
+from ..bases.hdf5_reading import is_hdf5
 from . import hdf5, wire
 from .blob_proto import StoredBlob, blob_chunks, read_blob
-from .wire import WireError
 
 _ITER, _LEARNED_NET, _HISTORY, _CURRENT_STEP = 1, 2, 3, 4      # SolverState of caffe.proto
 
@@ -36,7 +37,7 @@ def read_state(path: str | os.PathLike) -> SolverState:
 
     Raises WireError (a ValueError) for a file that is damaged, truncated or not a solver state.
     """
-    if hdf5.is_hdf5(path):
+    if is_hdf5(path):
         return SolverState(*hdf5.read_state(path))
     data = wire.map_file(path)
     try:

@@ -14,14 +14,11 @@ from typing import IO, NamedTuple
 
 import torch
 
-from ...proto.binary import BinaryError, other_kind
+from ...errors import WireError
+from ...proto.binary import other_kind
 
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 _PIECE = 1 << 26        # bytes
-
-
-class WireError(BinaryError):
-    """A file is damaged, truncated or of another kind. The message names the file and the reason."""
 
 
 def map_file(path: str | os.PathLike) -> mmap.mmap:

@@ -23,7 +23,8 @@ class BatchNorm(Layer):
 
     With use_global_stats the stored statistics are used, 0 where the weight is 0. Without, those of the batch, and
     the blobs are updated in any phase: blob = fraction blob + statistic, with the variance times m / (m - 1) of m
-    values. These blobs are not learned: their lr_mult is set to 0, and any other is refused.
+    values; a batch without values, which has no statistics, leaves them as they are. These blobs are not learned: their
+    lr_mult is set to 0, and any other is refused.
     If backward runs, it writes the bottom's gradient even if it was not requested.
     In BVLC Caffe scale and bias come from a Scale layer. Ioffe and Szegedy 2015; source:
     src/caffe/layers/batch_norm_layer.cpp.
@@ -97,7 +98,9 @@ class BatchNorm(Layer):
         return mean * factor, variance * factor
 
     def _batch_statistics(self, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and variance of the batch, (C,); adds them to the blobs."""
+        """Mean and variance of the batch, (C,); adds them to the blobs. 0 and 1 without values, which nothing reads."""
+        if not value.numel():
+            return value.new_zeros(self.channels), value.new_ones(self.channels)
         variance, mean = torch.var_mean(value, self.averaged, correction=0)
         count = value.numel() // self.channels
         corrected = variance * (count / (count - 1)) if count > 1 else variance

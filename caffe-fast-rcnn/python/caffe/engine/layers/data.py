@@ -1,11 +1,10 @@
 """Data: images from a database."""
 from __future__ import annotations
 
-import numpy as np
-
-from ...proto import caffe_pb2
+from ...errors import WireError
 from ..bases.databases import DatabaseError, open_database
-from ..bases.images import ImageLayer, decode_image, own_turns, planes
+from ..bases.datum import datum_pixels, parse_datum
+from ..bases.images import ImageLayer, own_turns
 from ..layer import register
 
 
@@ -15,7 +14,7 @@ class Data(ImageLayer):
 
     tops     images (batch_size, C, H, W), transformed by transform_param; optionally labels (batch_size)
     param    data_param: source (folder), batch_size, backend: LEVELDB (default) or LMDB, rand_skip (start at a random
-             record below it)
+             record below it), force_encoded_color (as transform_param.force_color)
 
     LevelDB needs the package plyvel, and allows only one process to open a database. Encoded records are decoded by
     OpenCV. Each of N processes that train together takes every N-th record.
@@ -31,29 +30,34 @@ class Data(ImageLayer):
             self.fail(str(error))
         super().setup(bottom, top)
 
-    def records(self):
-        skip = self.random.randrange(self.param.data_param.rand_skip) if self.param.data_param.rand_skip else 0
+    def references(self):
+        param = self.param.data_param
+        skip = self.random.randrange(param.rand_skip) if param.rand_skip else 0
         turns = own_turns(self)
-        if next(self.database.items(), None) is None:
-            self.fail(f"the database '{self.param.data_param.source}' is empty")
-        while True:
-            for _, value in self.database.items():
-                if skip:
-                    skip -= 1
-                    continue
-                if next(turns):
-                    datum = caffe_pb2.Datum.FromString(value)
-                    yield self._image(datum), datum.label
+        try:
+            if next(self.database.records(), None) is None:
+                self.fail(f"the database '{param.source}' is empty")
+            while True:
+                for record in self.database.records():
+                    if skip:
+                        skip -= 1
+                    elif next(turns):
+                        yield record
+        except WireError as error:
+            self.fail(str(error))
 
-    def _image(self, datum) -> np.ndarray:
-        if datum.encoded:
-            param = self.param.transform_param
-            if param.force_color and param.force_gray:
-                self.fail("transform_param: give either force_color or force_gray")
-            flag = "COLOR" if param.force_color else "GRAYSCALE" if param.force_gray else "UNCHANGED"
-            return planes(decode_image(self, datum.data, flag))
-        shape = (datum.channels, datum.height, datum.width)
-        values = np.frombuffer(datum.data, np.uint8) if datum.data else np.array(datum.float_data, np.float32)
-        if values.size != np.prod(shape):
-            self.fail(f"a record of shape {shape} has {values.size} values")
-        return values.reshape(shape)
+    def read(self, reference):
+        key, value = reference
+        try:
+            datum = parse_datum(value)
+            return datum_pixels(datum, self._flag()), datum.label
+        except WireError as error:
+            self.fail(f"database '{self.param.data_param.source}', record '{key}' {error}")
+
+    def _flag(self) -> str:
+        """How OpenCV decodes an image."""
+        param = self.param.transform_param
+        color = param.force_color or self.param.data_param.force_encoded_color
+        if color and param.force_gray:
+            self.fail("transform_param: give either force_color or force_gray")
+        return "COLOR" if color else "GRAYSCALE" if param.force_gray else "UNCHANGED"

@@ -3,8 +3,10 @@ from __future__ import annotations
 
 import cv2
 
+from ...errors import WireError
+from ..bases.image_files import read_image
 from ..bases.image_list import ImageListError, read_labels_list
-from ..bases.images import ImageLayer, own_turns, planes, read_image
+from ..bases.images import ImageLayer, own_turns, planes
 from ..layer import register
 
 
@@ -35,7 +37,7 @@ class ImageData(ImageLayer):
             self.fail(str(error))
         super().setup(bottom, top)
 
-    def records(self):
+    def references(self):
         param = self.param.image_data_param
         if param.shuffle:
             self.random.shuffle(self.lines)
@@ -44,9 +46,9 @@ class ImageData(ImageLayer):
             self.fail(f"rand_skip {param.rand_skip} skips past the {len(self.lines)} images")
         turns = own_turns(self)
         while True:
-            for name, labels in self.lines[skip:]:
+            for line in self.lines[skip:]:
                 if next(turns):
-                    yield planes(self._read(param.root_folder + name)), labels[0] if len(labels) == 1 else labels
+                    yield line
             skip = 0
             if param.shuffle:
                 self.random.shuffle(self.lines)
@@ -57,9 +59,12 @@ class ImageData(ImageLayer):
         if count > 1:
             top[1].reshape(self.batch_size, count)
 
-    def _read(self, path: str):
-        param = self.param.image_data_param
-        image = read_image(self, path, param.is_color)
+    def read(self, reference):
+        param, (name, labels) = self.param.image_data_param, reference
+        try:
+            image = read_image(param.root_folder + name, param.is_color)
+        except WireError as error:
+            self.fail(f"list '{param.source}': {error}")
         if param.new_height:
             image = cv2.resize(image, (param.new_width, param.new_height))
-        return image
+        return planes(image), labels[0] if len(labels) == 1 else labels

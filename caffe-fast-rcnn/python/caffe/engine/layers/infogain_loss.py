@@ -1,10 +1,10 @@
 """InfogainLoss: a softmax loss whose rows weigh all classes."""
 from __future__ import annotations
 
-import numpy as np
 import torch
 
-from ...proto.binary import BinaryError, blob_values, read_binaryproto
+from ...errors import WireError
+from ...proto.binary import read_binaryproto
 from ..bases.losses import LEAST_PROBABILITY, LossLayer, outer_and_inner
 from ..layer import register
 
@@ -39,12 +39,9 @@ class InfogainLoss(LossLayer):
 
     def _read(self, path: str) -> torch.Tensor:
         try:
-            values = blob_values(read_binaryproto(path))
-        except OSError as error:
-            self.fail(f"cannot read infogain_loss_param.source '{path}': {error.strerror}")
-        except BinaryError as error:
-            self.fail(f"infogain_loss_param.source: {error}")
-        return torch.from_numpy(values.astype(np.float32))
+            return torch.from_numpy(read_binaryproto(path).reshape(-1))
+        except WireError as error:
+            self.fail(f"cannot read infogain_loss_param.source: {error}")
 
     def reshape(self, bottom, top):
         super().reshape(bottom, top)

@@ -7,7 +7,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from ..bases.images import Transformer, planes, random_source, read_image, to_tensor
+from ...errors import WireError
+from ..bases.image_files import read_image
+from ..bases.images import Transformer, planes, random_source, to_tensor
 from ..layer import Layer, LayerError, register
 
 
@@ -66,7 +68,7 @@ class WindowData(Layer):
 
     def _read_windows(self, source: str) -> None:
         try:
-            with open(source, encoding="utf-8") as file:
+            with open(source, encoding="utf-8-sig", errors="surrogateescape") as file:
                 words = iter(file.read().split())
         except OSError as error:
             self.fail(f"cannot read the window file '{source}': {error.strerror}")
@@ -107,7 +109,10 @@ class WindowData(Layer):
     def _warped(self, window: Window) -> np.ndarray:
         """One item of the top, (C, crop_size, crop_size) float32."""
         mirror = self.param.transform_param.mirror and bool(self.random.randrange(2))
-        image = read_image(self, window.path, color=True)
+        try:
+            image = read_image(window.path, color=True)
+        except WireError as error:
+            self.fail(f"{self.param.window_data_param.source}: {error}")
         (x1, y1, x2, y2), (width, height), (left, above) = self._placement(window, image.shape, mirror)
         part = cv2.resize(image[y1:y2 + 1, x1:x2 + 1], (width, height), interpolation=cv2.INTER_LINEAR)
         if mirror:

@@ -15,15 +15,37 @@ from __future__ import annotations
 
 import math
 import weakref
+from collections.abc import Iterable
 
 import numpy as np
 import torch
 
+from ..errors import CaffeError
 from . import device
 
 _CPU = torch.device("cpu")
+_MOST_IN_AN_AXIS = 2**31 - 1        # as in Caffe
+_MOST_UNCHECKED = 2**28             # bytes, which every machine has
 _COUNT_OF_ONE_TENSOR = 2        # references to a storage: the tensor's, and the one used to ask
 _storage_references = getattr(torch._C, "_storage_Use_Count", None)     # not public in PyTorch
+
+
+class BlobError(CaffeError, ValueError):
+    """A shape that no blob can have: a negative dimension, or more values than the memory holds."""
+
+
+def checked_shape(shape: Iterable[int]) -> tuple[int, ...]:
+    """The shape of a blob, or of what a layer computes on the way, as a tuple. Raises BlobError."""
+    new = tuple(int(dim) for dim in shape)
+    if any(dim < 0 for dim in new):
+        raise BlobError(f"reshape: every dimension must be at least 0, got {new}")
+    if max(new, default=0) > _MOST_IN_AN_AXIS:
+        raise BlobError(f"a dimension of {new} is above {_MOST_IN_AN_AXIS}")
+    size = math.prod(new) * device.float_type().itemsize
+    if size > _MOST_UNCHECKED and size > device.memory_size():
+        raise BlobError(f"a blob of shape {new} takes {size / 2**30:,.0f} GiB, this machine has "
+                        f"{device.memory_size() / 2**30:,.0f}")
+    return new
 
 
 def _shares_memory(tensor: torch.Tensor) -> bool:
@@ -180,7 +202,7 @@ class Blob:
     """
 
     def __init__(self, *shape: int) -> None:
-        self.shape = tuple(int(dim) for dim in shape)
+        self.shape = checked_shape(shape)
         self._data = _Array()
         self._diff = _Array()
 
@@ -209,12 +231,10 @@ class Blob:
     width = property(lambda self: self._legacy_axis(3), doc="Length of axis 3, 1 if there is none.")
 
     def reshape(self, *shape: int) -> None:
-        """Change the shape: the values are kept if their number does not change, else they become zeros."""
+        """Change the shape: the values are kept if their number does not change, else they become zeros. BlobError."""
         if shape == self.shape:
             return
-        new = tuple(int(dim) for dim in shape)
-        if any(dim < 0 for dim in new):
-            raise ValueError(f"reshape: every dimension must be at least 0, got {new}")
+        new = checked_shape(shape)
         if math.prod(new) != self.count:
             self._data, self._diff = _Array(), _Array()
         self.shape = new

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from ..proto import caffe_pb2
 from . import device
 from . import layers as _catalogue  # noqa: F401  (fills the registry)
-from .blob import Blob
+from .blob import Blob, BlobError
 from .files.matching import take_written_blobs
 from .fillers import FillerError
 from .graph.backward_plan import LayerPlan, prune
 from .graph.graph import Graph, seed_loss_gradients
+from .graph.number_ranges import check_numbers
 from .graph.phase_filter import filter_layers
 from .graph.saved_values import check_late_readers
 from .graph.splits import insert_splits
@@ -127,12 +128,13 @@ def _set_up(layer: Layer, bottom: list[Blob], top: list[Blob]) -> None:
     if weights and len(weights) != len(top):
         layer.fail(f"has {len(top)} tops but {len(weights)} loss_weight; give one for each top, or none")
     layer.loss_weights = weights or [0.0] * len(top)
+    check_numbers(layer)
     try:
         layer.setup(bottom, top)
-    except FillerError as error:
+        take_written_blobs(layer)
+        layer.reshape(bottom, top)
+    except (BlobError, FillerError) as error:
         layer.fail(str(error))
-    take_written_blobs(layer)
-    layer.reshape(bottom, top)
     seed_loss_gradients(layer, top)
 
 

@@ -21,19 +21,21 @@ def fill(blob: Blob, filler_param) -> None:
     Types: constant, uniform, gaussian, positive_unitball, xavier, msra, bilinear. Raises FillerError for an unknown
     type, for `sparse` with a type other than gaussian, and for a shape that the type does not support.
     """
-    check_filler(filler_param)
+    check_filler(filler_param, blob.shape)
+    blob.tensor = _FILLERS[filler_param.type](blob.shape, filler_param)
+
+
+def check_filler(filler_param, shape: tuple[int, ...]) -> None:
+    """Raise FillerError for what `fill` refuses, without drawing a number."""
     name = filler_param.type
-    if not blob.count:
-        raise FillerError(f"filler '{name}': there is nothing to fill in a blob of shape {blob.shape}")
+    if name not in _FILLERS:
+        raise FillerError(f"unknown filler type '{name}'; the types are {', '.join(sorted(_FILLERS))}")
+    if not math.prod(shape):
+        raise FillerError(f"filler '{name}': there is nothing to fill in a blob of shape {shape}")
     if filler_param.sparse != -1 and name != "gaussian":
         raise FillerError(f"filler '{name}': `sparse` goes with gaussian only, found sparse: {filler_param.sparse}")
-    blob.tensor = _FILLERS[name](blob.shape, filler_param)
-
-
-def check_filler(filler_param) -> None:
-    """Raise FillerError if the type is unknown."""
-    if filler_param.type not in _FILLERS:
-        raise FillerError(f"unknown filler type '{filler_param.type}'; the types are {', '.join(sorted(_FILLERS))}")
+    if name in _CHECKS:
+        _CHECKS[name](shape, filler_param)
 
 
 def _empty(shape: tuple[int, ...]) -> torch.Tensor:
@@ -52,29 +54,40 @@ def _constant(shape, param) -> torch.Tensor:
     return _empty(shape).fill_(param.value)
 
 
-def _uniform(shape, param) -> torch.Tensor:
+def _check_uniform(shape, param) -> None:
     if param.min > param.max:
         raise FillerError(f"filler 'uniform': min {param.min} is above max {param.max}")
+    if not param.max - param.min <= torch.finfo(torch.float32).max:
+        raise FillerError(f"filler 'uniform': expected finite numbers, found min {param.min} and max {param.max}")
+
+
+def _uniform(shape, param) -> torch.Tensor:
     return _draw_uniform(shape, param.min, param.max)
+
+
+def _check_gaussian(shape, param) -> None:
+    if not 0 < param.std < math.inf:
+        raise FillerError(f"filler 'gaussian': std must be above 0, found {param.std}; "
+                          "type 'constant' gives equal values")
+    if param.sparse >= 0 and (not shape or param.sparse > shape[0]):
+        raise FillerError(f"filler 'gaussian': sparse {param.sparse} is more than the first dimension of {shape}")
 
 
 def _gaussian(shape, param) -> torch.Tensor:
     """Normal numbers; with `sparse` each is kept with probability sparse / shape[0], else it is 0."""
-    if param.std <= 0:
-        raise FillerError(f"filler 'gaussian': std must be above 0, found {param.std}; "
-                          "type 'constant' gives equal values")
     values = _draw_gaussian(shape, param.mean, param.std)
     if param.sparse < 0:
         return values
-    if not shape or param.sparse > shape[0]:
-        raise FillerError(f"filler 'gaussian': sparse {param.sparse} is more than the first dimension of {shape}")
     return values * _empty(shape).bernoulli_(param.sparse / shape[0], generator=device.generator())
+
+
+def _check_axes(shape, param) -> None:
+    if not shape:
+        raise FillerError(f"filler '{param.type}': needs a blob of at least one axis")
 
 
 def _positive_unitball(shape, param) -> torch.Tensor:
     """Uniform numbers of [0, 1), divided so that those of each index of axis 0 sum to 1."""
-    if not shape:
-        raise FillerError("filler 'positive_unitball': needs a blob of at least one axis")
     values = _draw_uniform(shape, 0.0, 1.0)
     rows = values.reshape(shape[0], -1)
     return (rows / rows.sum(dim=1, keepdim=True)).reshape(shape)
@@ -82,8 +95,6 @@ def _positive_unitball(shape, param) -> torch.Tensor:
 
 def _fan(shape: tuple[int, ...], param) -> float:
     """Inputs of one output (FAN_IN), outputs of one input (FAN_OUT), or their mean (AVERAGE)."""
-    if not shape:
-        raise FillerError(f"filler '{param.type}': cannot tell inputs from outputs in a blob of shape {shape}")
     count = math.prod(shape)
     fan_in = count // shape[0]
     fan_out = count // shape[1] if len(shape) > 1 else count
@@ -102,19 +113,31 @@ def _msra(shape, param) -> torch.Tensor:
     return _draw_gaussian(shape, 0.0, math.sqrt(2 / _fan(shape, param)))
 
 
+def _check_bilinear(shape, param) -> None:
+    if len(shape) != 4 or shape[2] != shape[3]:
+        raise FillerError(f"filler 'bilinear': needs 4 axes and square kernels, found shape {shape}")
+
+
 def _bilinear(shape, param) -> torch.Tensor:
     """Every 2-D kernel is the tent that makes a Deconvolution interpolate: (1 - |x/f - c|)(1 - |y/f - c|).
 
     f = ceil(width / 2), c = (width - 1) / 2f.
     """
-    if len(shape) != 4 or shape[2] != shape[3]:
-        raise FillerError(f"filler 'bilinear': needs 4 axes and square kernels, found shape {shape}")
     factor = math.ceil(shape[3] / 2)
     center = (shape[3] - 1) / (2 * factor)
     line = 1 - (torch.arange(shape[3], dtype=torch.float64) / factor - center).abs()
     return _empty(shape).copy_(torch.outer(line, line).expand(shape))
 
 
+def _check_fan(shape, param) -> None:
+    if not shape:
+        raise FillerError(f"filler '{param.type}': cannot tell inputs from outputs in a blob of shape {shape}")
+
+
+_CHECKS: dict[str, Callable[..., None]] = {
+    "uniform": _check_uniform, "gaussian": _check_gaussian, "positive_unitball": _check_axes, "xavier": _check_fan,
+    "msra": _check_fan, "bilinear": _check_bilinear,
+}
 _FILLERS: dict[str, Callable[..., torch.Tensor]] = {
     "constant": _constant, "uniform": _uniform, "gaussian": _gaussian, "positive_unitball": _positive_unitball,
     "xavier": _xavier, "msra": _msra, "bilinear": _bilinear,

@@ -1,17 +1,18 @@
 """Net: a graph of layers made from a prototxt, which runs forward and backward."""
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
 
 from ..proto import caffe_pb2, prototxt
 from . import construction
-from .blob import Blob
+from .blob import Blob, BlobError
 from .files.caffemodel import LoadReport, copy_weights, save_net
 from .files.feature_cache import FeatureCache
 from .files.hdf5 import copy_weights_hdf5, save_net_hdf5
@@ -164,7 +165,8 @@ class Net:
     def reshape(self) -> None:
         """Update the shapes of all blobs after an input was reshaped."""
         for layer, bottoms, tops in self._graph.connected():
-            layer.reshape(bottoms, tops)
+            with _blobs_of(layer):
+                layer.reshape(bottoms, tops)
 
     def set_input_arrays(self, data: np.ndarray, labels: np.ndarray) -> None:
         """Give the MemoryData layer, which must come first, its data (N, C, H, W) and N labels."""
@@ -194,14 +196,15 @@ class Net:
     def _forward_layer(self, index: int) -> None:
         graph = self._graph
         layer, (bottom, top) = graph.layers[index], graph.ends[index]
-        layer.reshape(bottom, top)
-        if self.frees_intermediates:
-            for blob in top:
-                blob.allow_writing()
-        if index not in self._idle:
-            self._gradient_flow.before_forward(index)
-            self._saved.get(index, layer).forward(bottom, top)
-            seed_loss_gradients(layer, top)
+        with _blobs_of(layer):
+            layer.reshape(bottom, top)
+            if self.frees_intermediates:
+                for blob in top:
+                    blob.allow_writing()
+            if index not in self._idle:
+                self._gradient_flow.before_forward(index)
+                self._saved.get(index, layer).forward(bottom, top)
+                seed_loss_gradients(layer, top)
         if self.frees_intermediates:
             for freed in self._freed_after[index]:
                 graph.blobs[freed].free(graph.blob_names[freed])
@@ -378,6 +381,15 @@ class Net:
         weights = OrderedDict((name, 0.0) for name in self._graph.blob_names)
         weights.update((self._graph.blob_names[index], weight) for index, weight in self._graph.loss_weights())
         return weights
+
+
+@contextlib.contextmanager
+def _blobs_of(layer: Layer) -> Iterator[None]:
+    """Inside the block, a shape that no blob can have is an error of the layer."""
+    try:
+        yield
+    except BlobError as error:
+        layer.fail(str(error))
 
 
 def _put(what: str, values: np.ndarray, target: np.ndarray, advice: str = "") -> None:

@@ -8,7 +8,7 @@ import torch
 
 from ...kernels import winograd
 from .. import device
-from ..blob import Blob
+from ..blob import Blob, checked_shape
 from ..fillers import fill
 from ..layer import Layer
 from . import many_axes
@@ -79,6 +79,7 @@ class ConvolvingLayer(Layer):
         if min(spatial, default=1) < 1:
             self.fail(f"{self.window} does not fit a bottom of shape {shape}: the top would be {spatial}")
         self.lacking = (0,) if self.transposed else self.window.lacking(shape[axis + 1:])
+        checked_shape([*shape[:axis + 1], *map(sum, zip(shape[axis + 1:], self.lacking, strict=False))])
         return *shape[:axis], self.num_output, *spatial
 
     def _folded(self, tensor: torch.Tensor) -> torch.Tensor:

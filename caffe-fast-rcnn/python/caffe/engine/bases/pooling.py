@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
+from ..blob import checked_shape
+
 _LOWEST = torch.finfo(torch.float32).min      # -FLT_MAX: Caffe's value of a window without pixels
 
 
@@ -40,10 +42,15 @@ class Pool:
         return (clipped == self.output_size(height, width)
                 and all(2 * pad <= kernel for pad, kernel in zip(self.pad, self.kernel, strict=True)))
 
+    def covered(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns from the first window's begin to the last one's end."""
+        rows, columns = self.output_size(height, width)
+        return (rows - 1) * self.stride[0] + self.kernel[0], (columns - 1) * self.stride[1] + self.kernel[1]
+
     def padded(self, image: torch.Tensor, value: float) -> torch.Tensor:
-        """The image with a border, cut or padded to exactly the pixels that the windows cover."""
-        sizes = self.output_size(*image.shape[2:])
-        after = [(sizes[i] - 1) * self.stride[i] + self.kernel[i] - image.shape[2 + i] - self.pad[i] for i in (0, 1)]
+        """The image with a border, cut or padded to exactly the pixels that the windows cover. BlobError."""
+        lengths = checked_shape((*image.shape[:2], *self.covered(*image.shape[2:])))[2:]
+        after = [lengths[i] - image.shape[2 + i] - self.pad[i] for i in (0, 1)]
         return functional.pad(image, (self.pad[1], after[1], self.pad[0], after[0]), value=value)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..blob import checked_shape
 from ..layer import Layer
 
 
@@ -67,9 +68,14 @@ def _numbers(layer: Layer, name: str, repeated: Sequence[int], num_axes: int, de
 
 
 def windows_of(value: torch.Tensor, window: Window, first: int) -> torch.Tensor:
-    """The taps of every window: a view (..., *output size, *kernel) where the spatial axes were, from `first` on."""
+    """The taps of every window: a view (..., *output size, *kernel) where the spatial axes were, from `first` on.
+
+    Raises BlobError where the bottom with its border is too large.
+    """
     count = len(window.kernel)
     lacking = window.lacking(value.shape[first:])
+    checked_shape((*value.shape[:first], *(size + 2 * pad + more for size, pad, more in zip(
+        value.shape[first:], window.pad, lacking, strict=False))))
     value = torch.nn.functional.pad(value, [pad for i in reversed(range(count))
                                             for pad in (window.pad[i], window.pad[i] + lacking[i])])
     for index in range(count):

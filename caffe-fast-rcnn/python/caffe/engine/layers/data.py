@@ -32,11 +32,11 @@ class Data(ImageLayer):
 
     def references(self):
         param = self.param.data_param
-        skip = self.random.randrange(param.rand_skip) if param.rand_skip else 0
         turns = own_turns(self)
         try:
             if next(self.database.records(), None) is None:
                 self.fail(f"the database '{param.source}' is empty")
+            skip = self.random.randrange(param.rand_skip) % len(self.database) if param.rand_skip else 0
             while True:
                 for record in self.database.records():
                     if skip:

@@ -28,7 +28,7 @@ class DummyData(Layer):
         for blob, shape in zip(top, self._shapes(len(top)), strict=True):
             blob.reshape(*shape)
         for blob, filler in zip(top, self.fillers, strict=True):
-            check_filler(filler)
+            check_filler(filler, blob.shape)
             if filler.type == "constant":
                 fill(blob, filler)
 

@@ -8,6 +8,8 @@ import torch
 from ..bases.neuron import NeuronLayer
 from ..layer import register
 
+_MOST_SHIFT = math.log(torch.finfo(torch.float32).max)
+
 
 @register("Exp")
 class Exp(NeuronLayer):
@@ -24,6 +26,8 @@ class Exp(NeuronLayer):
             self.fail(f"base must be positive, or -1 for e, found {param.base}")
         log_base = 1.0 if param.base == -1 else math.log(param.base)
         self.scale, self.shift = log_base * param.scale, log_base * param.shift
+        if self.shift > _MOST_SHIFT:
+            self.fail(f"base {param.base:g} to the power of shift {param.shift:g} is too large for a float")
 
     def value(self, x):
         return torch.exp(x * self.scale) * math.exp(self.shift)

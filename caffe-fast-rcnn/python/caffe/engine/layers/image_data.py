@@ -7,6 +7,7 @@ from ...errors import WireError
 from ..bases.image_files import read_image
 from ..bases.image_list import ImageListError, read_labels_list
 from ..bases.images import ImageLayer, own_turns, planes
+from ..blob import checked_shape
 from ..layer import register
 
 
@@ -30,6 +31,7 @@ class ImageData(ImageLayer):
         param = self.param.image_data_param
         if bool(param.new_height) != bool(param.new_width):
             self.fail(f"set both new_height and new_width, found {param.new_height} and {param.new_width}")
+        checked_shape((param.new_height, param.new_width, 3))
         self.batch_size = param.batch_size
         try:
             self.lines = read_labels_list(param.source, param.root_folder)
@@ -66,5 +68,9 @@ class ImageData(ImageLayer):
         except WireError as error:
             self.fail(f"list '{param.source}': {error}")
         if param.new_height:
-            image = cv2.resize(image, (param.new_width, param.new_height))
+            try:
+                image = cv2.resize(image, (param.new_width, param.new_height))
+            except cv2.error as error:      # more rows or columns than OpenCV takes
+                self.fail(f"cannot resize an image to new_height {param.new_height} and new_width {param.new_width}: "
+                          f"{error.err}")
         return planes(image), labels[0] if len(labels) == 1 else labels

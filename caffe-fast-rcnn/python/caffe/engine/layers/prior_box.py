@@ -9,6 +9,8 @@ import torch
 from .. import device
 from ..layer import Layer, register
 
+_MOST_SIDE = 2**31 - 1      # int in SSD's Caffe
+
 
 @register("PriorBox")
 class PriorBox(Layer):
@@ -37,6 +39,8 @@ class PriorBox(Layer):
         smallest, largest = list(param.min_size), list(param.max_size)
         if not smallest or min(smallest) <= 0:
             self.fail(f"needs one min_size or more, all above 0, found {smallest}")
+        if max(smallest + largest) > _MOST_SIDE:
+            self.fail(f"min_size and max_size are at most {_MOST_SIDE} pixels, found {smallest} and {largest}")
         if largest and (len(largest) != len(smallest)
                         or any(high <= low for low, high in zip(smallest, largest, strict=True))):
             self.fail(f"expected a max_size for every min_size, larger than it; found {smallest} and {largest}")

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from ..blob import BlobError
 from ..layer import Layer, LayerError, PythonLayer, register
 
 _STEPS = {"setup": ("bottom", "top"), "reshape": ("bottom", "top"), "forward": ("bottom", "top"),
@@ -92,7 +93,7 @@ class Python(Layer):
     def _run(self, step: str, *arguments) -> None:
         try:
             getattr(self.user, step)(*arguments)
-        except LayerError as error:
+        except (BlobError, LayerError) as error:
             self.fail(str(error))
         except Exception as error:
             if hasattr(error, "add_note"):      # Python 3.11

@@ -4,6 +4,7 @@ from __future__ import annotations
 import torch
 
 from ..bases.rois import RoiMeanLayer
+from ..blob import checked_shape
 from ..layer import register
 
 
@@ -43,8 +44,11 @@ class ROIAlign(RoiMeanLayer):
     def weights(self, first, last, bins, length):
         start = first * self.scale
         size = (last * self.scale - start).clamp(min=1) / bins
+        if not size.isfinite().all():
+            self.fail(f"spatial_scale {self.scale:g} is too large for the RoIs")
         counts = torch.full_like(size, self.ratio) if self.ratio > 0 else size.ceil()
         most = int(counts.max()) if len(counts) else 1
+        checked_shape((len(counts), bins, most))
         index = torch.arange(bins, device=first.device, dtype=first.dtype)[:, None]
         sample = torch.arange(most, device=first.device, dtype=first.dtype)
         start, size, counts = (value[:, None, None] for value in (start, size, counts))

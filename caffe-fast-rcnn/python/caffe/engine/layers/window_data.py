@@ -50,6 +50,8 @@ class WindowData(Layer):
         if param.crop_mode not in ("warp", "square") or 2 * param.context_pad >= self.size:
             self.fail(f"crop_mode must be warp or square, and context_pad below half of crop_size {self.size}; found "
                       f"'{param.crop_mode}' and {param.context_pad}")
+        if not 0 <= param.fg_fraction <= 1:
+            self.fail(f"fg_fraction must be within 0 and 1, found {param.fg_fraction}")
         self.random = random_source()
         self.mean = Transformer(self, self.random).mean
         self.foreground: list[Window] = []

@@ -18,8 +18,8 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from .engine import layers as _catalogue  # noqa: F401  (fills the registry)
 from .engine.layer import Layer, layer_class, layer_types
-from .net_spec import settings_field
 from .proto import caffe_pb2
+from .proto.layer_settings import settings_field
 
 _LAYER = caffe_pb2.LayerParameter.DESCRIPTOR
 _SCALARS = {FieldDescriptor.TYPE_INT32: "int32", FieldDescriptor.TYPE_INT64: "int64",
@@ -100,10 +100,9 @@ def catalogue() -> list[str]:
 
 
 def settings_of(name: str) -> list[str]:
-    """The fields of LayerParameter that a layer type reads: its own, and those in its docstring."""
-    own = settings_field(name)
-    told = re.findall(r"\w+_param\b", layer_class(name).__doc__ or "")
-    return [field.name for field in _LAYER.fields if field.name == own or field.name in told]
+    """The fields of LayerParameter that a layer type reads: its own, and `other_settings`."""
+    read = {settings_field(name), *layer_class(name).other_settings}
+    return [field.name for field in _LAYER.fields if field.name in read]
 
 
 def _count(exact: int | None, least: int | None, most: int | None) -> str:

@@ -24,26 +24,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from .proto import caffe_pb2
-
-# Layer types whose settings are in another type's message.
-_BORROWED_PARAM = {"ConvolutionDepthwise": "convolution_param", "Deconvolution": "convolution_param",
-                   "DepthwiseConvolution": "convolution_param", "LSTM": "recurrent_param", "RNN": "recurrent_param"}
-
-
-def _param_fields() -> dict[str, str]:
-    """LayerParameter's field with the settings of a layer type: {'Convolution': 'convolution_param', ...}."""
-    fields = {field.message_type.name.removesuffix("Parameter"): field.name
-              for field in caffe_pb2.LayerParameter.DESCRIPTOR.fields
-              if field.name.endswith("_param") and field.message_type is not None}
-    return fields | _BORROWED_PARAM
-
-
-_PARAM_FIELDS = _param_fields()
-
-
-def settings_field(type_name: str) -> str | None:
-    """The field of LayerParameter with the settings of a layer type, such as 'convolution_param'; None without one."""
-    return _PARAM_FIELDS.get(type_name)
+from .proto.layer_settings import PARAM_FIELDS, settings_field
 
 
 class Top:
@@ -196,13 +177,13 @@ class Parameters:
     def __getattr__(self, name: str):
         message = getattr(caffe_pb2, f"{name}Parameter", None)
         if message is None:
-            raise AttributeError(f"the schema has no {name}Parameter{_nearest(name, _PARAM_FIELDS)}")
+            raise AttributeError(f"the schema has no {name}Parameter{_nearest(name, PARAM_FIELDS)}")
         return message
 
 
 def param_name_dict() -> dict[str, str]:
     """Layer type -> its settings' field without `_param`: {'Convolution': 'convolution', ...}."""
-    return {type_name: field.removesuffix("_param") for type_name, field in _PARAM_FIELDS.items()}
+    return {type_name: field.removesuffix("_param") for type_name, field in PARAM_FIELDS.items()}
 
 
 def assign_proto(proto: Message, name: str, val: Any) -> None:
@@ -228,7 +209,7 @@ def _net_of(tops, names: _Names) -> caffe_pb2.NetParameter:
 
 def _owner_of(layer: Message, key: str) -> Message:
     """The message that holds setting `key`: the type's own one if it has such a field, else the layer."""
-    field = _PARAM_FIELDS.get(layer.type)
+    field = settings_field(layer.type)
     own = getattr(layer, field) if field else None
     if own is not None and key in own.DESCRIPTOR.fields_by_name:
         return own

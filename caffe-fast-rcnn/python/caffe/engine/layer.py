@@ -88,6 +88,8 @@ class Layer:
     keeps_signs = False                 # in place, the same values stay above 0, but where it stops the gradient
     reshapes_in_place = False           # in place, it gives its bottom another shape
     has_effects = False                 # forward does more than write the tops
+    other_settings: tuple[str, ...] = ()    # messages that it reads besides its own, such as transform_param
+    unread_settings: tuple[str, ...] = ()   # fields of its messages that have no effect, "message.field"
     writes_unasked = False              # backward may write gradients that were not requested, as in Caffe
 
     def __init__(self, param, phase: int) -> None:

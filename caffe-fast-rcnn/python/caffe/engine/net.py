@@ -24,6 +24,7 @@ from .graph.liveness import freed_after, idle_layers
 from .graph.missing_gradients import missing_gradients
 from .graph.saved_values import plan_saving
 from .graph.sharing import copies_of_trained, share_by_name
+from .graph.unread_settings import unread_settings
 from .layer import Layer, LayerError, Phase
 from .layers.memory_data import MemoryData
 
@@ -67,6 +68,7 @@ class Net:
             graph = self._graph = construction.build(net_param, self.phase)
         except LayerError as error:
             raise error.located(self.path) from None
+        self._tell_unread_settings()
         self._saved, self._gradient_flow = plan_saving(graph), GradientFlow(graph)
         self.name = net_param.name
         self.inputs, self.outputs = graph.names_of(graph.inputs), graph.names_of(graph.outputs)
@@ -80,6 +82,13 @@ class Net:
         self._freed_after: list[list[int]] = []     # for each layer; empty before `free_intermediates`
         for path in filter(None, os.fspath(weights or "").split(",")):
             self.copy_from(path)
+
+    def _tell_unread_settings(self) -> None:
+        for layer in self._graph.layers:
+            if unread := unread_settings(layer):
+                line = prototxt.line_of_layer(self.path, layer.name) if self.path else None
+                log.warning("%s: layer '%s' (%s) does not read %s: no effect", f"{self.path}:{line}" if line else
+                            self.path or "net", layer.name, layer.type, ", ".join(unread))
 
     # ---- running
     def _layer_index(self, name: str) -> int:

@@ -9,8 +9,9 @@ from collections.abc import Collection
 from typing import Any
 
 from ...coord_map import AxisMismatchException, CropError, UndefinedMapException, crop
-from ...net_spec import Function, Top, settings_field
+from ...net_spec import Function, Top
 from ...proto.caffe_pb2 import LayerParameter, NetParameter
+from ...proto.layer_settings import settings_field
 from ..layer import LayerError
 
 

@@ -21,6 +21,9 @@ class Data(ImageLayer):
     Source: src/caffe/layers/data_layer.cpp.
     """
 
+    other_settings = ("transform_param",)
+    unread_settings = ("data_param.prefetch",)
+
     def setup(self, bottom, top):
         param = self.param.data_param
         self.batch_size = param.batch_size

@@ -23,6 +23,9 @@ class Im2col(AutogradLayer):
 
     exact_bottoms = exact_tops = 1
     writes_unasked = True
+    other_settings = ("convolution_param",)
+    unread_settings = tuple(f"convolution_param.{name}" for name in (
+        "num_output", "bias_term", "group", "weight_filler", "bias_filler"))
 
     def setup(self, bottom, top):
         axes = len(bottom[0].shape)

@@ -26,6 +26,8 @@ class ImageData(ImageLayer):
     """
 
     exact_tops = 2
+    other_settings = ("transform_param",)
+    unread_settings = ("transform_param.force_color", "transform_param.force_gray")
 
     def setup(self, bottom, top):
         param = self.param.image_data_param

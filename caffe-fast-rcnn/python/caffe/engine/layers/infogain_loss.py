@@ -21,6 +21,7 @@ class InfogainLoss(LossLayer):
     Source: src/caffe/layers/infogain_loss_layer.cpp.
     """
 
+    other_settings = ("loss_param",)
     exact_bottoms = exact_tops = None
     backward_reads_tops = False
     min_bottoms, max_bottoms = 2, 3

@@ -19,6 +19,7 @@ class LSTM(RecurrentLayer):
     Hochreiter and Schmidhuber 1997; source: src/caffe/layers/lstm_layer.cpp.
     """
 
+    unread_settings = ("recurrent_param.debug_info",)
     num_states = 2
 
     def parameter_shapes(self, inputs, static):

@@ -21,6 +21,7 @@ class RNN(RecurrentLayer):
     Source: src/caffe/layers/rnn_layer.cpp.
     """
 
+    unread_settings = ("recurrent_param.debug_info",)
     num_states = 1
 
     def parameter_shapes(self, inputs, static):

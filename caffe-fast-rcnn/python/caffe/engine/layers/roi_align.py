@@ -25,6 +25,7 @@ class ROIAlign(RoiMeanLayer):
     al., "Mask R-CNN", 2017, section 3, with the arithmetic of Caffe2's RoIAlign.
     """
 
+    other_settings = ("roi_pooling_param",)
     forward_rule = "chw,ph,qw->cpq"
     backward_rule = "cpq,ph,qw->chw"
 

@@ -20,6 +20,7 @@ class SigmoidCrossEntropyLoss(LossLayer):
     """
 
     backward_reads_tops = False
+    other_settings = ("loss_param",)
 
     def reshape(self, bottom, top):
         super().reshape(bottom, top)

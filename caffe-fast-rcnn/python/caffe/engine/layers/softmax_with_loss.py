@@ -26,6 +26,7 @@ class SoftmaxWithLoss(LossLayer):
     exact_tops = None
     min_tops, max_tops = 1, 2
     backward_reads_tops = False
+    other_settings = ("softmax_param", "loss_param")
 
     def reshape(self, bottom, top):
         super().reshape(bottom, top)

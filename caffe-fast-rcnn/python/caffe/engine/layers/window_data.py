@@ -41,6 +41,9 @@ class WindowData(Layer):
 
     exact_bottoms = 0
     exact_tops = 2
+    other_settings = ("transform_param",)
+    unread_settings = ("transform_param.force_color", "transform_param.force_gray", "transform_param.scale",
+                       "window_data_param.cache_images")
 
     def setup(self, bottom, top):
         param, self.size = self.param.window_data_param, self.param.transform_param.crop_size

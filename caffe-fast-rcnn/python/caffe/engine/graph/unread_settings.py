@@ -1,0 +1,27 @@
+"""Settings in a net that have no effect, since the layer that has them does not read them."""
+from __future__ import annotations
+
+from ...proto.layer_settings import settings_field
+from .. import layers as _catalogue
+from ..layer import Layer
+
+
+def unread_settings(layer: Layer) -> list[str]:
+    """The settings of a layer that it does not read: messages of other types, and fields without effect.
+
+    What users' layers read is unknown: they have none.
+    """
+    cls = type(layer)
+    if not cls.__module__.startswith(f"{_catalogue.__name__}.") or layer.type == "Python":
+        return []
+    read = {settings_field(layer.type), *cls.other_settings}
+    found = []
+    for field, message in layer.param.ListFields():
+        if field.is_extension or not field.name.endswith("_param"):
+            continue
+        if field.name not in read:
+            found.append(field.name)
+        else:
+            paths = [f"{field.name}.{inner.name}" for inner, _ in message.ListFields()]
+            found += [path for path in paths if path in cls.unread_settings]
+    return found

@@ -23,7 +23,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     one, never a partial one. On an exception the temporary file is removed and the old file is kept. Errors of the
     operating system name the file, such as that of a full disk.
 
-    Raises FileNotFoundError where the folder does not exist. An OSError of a write is given the file's name.
+    Raises FileNotFoundError where the folder does not exist.
     """
     target = Path(os.path.realpath(path))
     if not target.parent.is_dir():

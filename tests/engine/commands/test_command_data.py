@@ -110,6 +110,16 @@ def test_nothing_is_left_of_an_interrupted_database(tmp_path):
 
 
 # ---- mean
+def test_a_database_that_cannot_be_written(tmp_path, monkeypatch):
+    def fail(*arguments, **settings):
+        raise lmdb.DiskError("No space left on device")
+    monkeypatch.setattr(lmdb, "open", fail)
+    with pytest.raises(caffe.CaffeError, match="new: cannot write this database: No space left"), \
+            database.new_database(str(tmp_path / "new")):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
 def test_mean_of_a_recorded_database(run, tmp_path, golden_files):
     source = shutil.copytree(golden_files / "db_raw.d" / "db", tmp_path / "db")
     printed = run("compute_image_mean", source, tmp_path / "mean.binaryproto").out.splitlines()

@@ -1,7 +1,10 @@
 """HDF5Output."""
 import h5py
 import numpy as np
+import pytest
 from layer_checker import Runner, randn, refused
+
+from caffe.engine.layer import LayerError
 
 
 def test_rows_of_every_forward_are_kept(tmp_path):
@@ -30,3 +33,11 @@ def test_gradients_are_left_alone(tmp_path):
 def test_bad_input():
     refused("type: 'HDF5Output'", [(2, 3), (2,)], "file_name", num_tops=0)
     refused("type: 'HDF5Output' hdf5_output_param { file_name: 'x' }", [(2, 3), (3,)], "first dimension", num_tops=0)
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path):
+    for path in (tmp_path / "no folder" / "out.h5", tmp_path):
+        runner = Runner(f"type: 'HDF5Output' hdf5_output_param {{ file_name: '{path}' }}", [randn(2, 3), randn(2)],
+                        num_tops=0)
+        with pytest.raises(LayerError, match=f"layer 'tested' .*cannot write '{path}'"):
+            runner.forward()

@@ -89,7 +89,7 @@ class Writer:
 def new_database(path: str) -> Iterator[Writer]:
     """Write a database. It is renamed into place when complete; on an exception nothing is left.
 
-    Raises CommandError if the name is taken or its folder is missing.
+    Raises CommandError if the name is taken, its folder is missing, or it cannot be written.
     """
     _check_lmdb(path)
     target = Path(path)
@@ -106,5 +106,7 @@ def new_database(path: str) -> Iterator[Writer]:
             environment.sync(True)
         (temporary / "lock.mdb").unlink(missing_ok=True)
         os.rename(temporary, target)
+    except lmdb.Error as error:     # no space left, a file system without memory maps
+        raise CommandError(f"{path}: cannot write this database: {error}") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -214,7 +214,8 @@ def keep_freed_memory() -> None:
 
 def memory_size() -> int:
     """The bytes of memory that blobs can take: this machine's or container's, or more where a GPU in use has more."""
-    gpu = torch.cuda.get_device_properties(_Settings.gpu_id).total_memory if _Settings.use_gpu else 0
+    on_gpu = _Settings.use_gpu and has_gpu()
+    gpu = torch.cuda.get_device_properties(_Settings.gpu_id).total_memory if on_gpu else 0
     return max(_host_memory(), gpu)
 
 

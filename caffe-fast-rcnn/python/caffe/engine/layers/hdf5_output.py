@@ -30,9 +30,13 @@ class HDF5Output(Layer):
 
     def forward(self, bottom, top):
         import h5py
-        with h5py.File(self.param.hdf5_output_param.file_name, "a" if self.started else "w") as file:
-            for name, blob in zip(("data", "label"), bottom, strict=True):
-                self._append(file, name, blob.data.reshape(blob.num, blob.channels, blob.height, blob.width))
+        path = self.param.hdf5_output_param.file_name
+        try:
+            with h5py.File(path, "a" if self.started else "w") as file:
+                for name, blob in zip(("data", "label"), bottom, strict=True):
+                    self._append(file, name, blob.data.reshape(blob.num, blob.channels, blob.height, blob.width))
+        except (OSError, RuntimeError) as error:        # no folder, no space left, a lock that is refused
+            self.fail(f"cannot write '{path}': {error}")
         self.started = True
 
     @staticmethod

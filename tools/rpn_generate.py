@@ -21,7 +21,7 @@ from commands.options import (
     writable_folder,
 )
 from fast_rcnn.config import get_output_dir
-from utils.errors import UserError
+from utils.errors import UserError, raise_all
 
 EXAMPLES = """\
   tools/rpn_generate.py --def models/VGG16/faster_rcnn_alt_opt/rpn_test.pt --net rpn.caffemodel \\
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     existing_file(args.prototxt, "--def")
     existing_file(args.net, "--net")
     from commands.data_set import check_images, claim_results, load_imdb
-    from commands.detector import load_rpn, record_beside
+    from commands.detector import anchor_problems, load_rpn, record_beside
     record = record_beside(args)
     many = {"TEST.RPN_PRE_NMS_TOP_N": -1, "TEST.RPN_POST_NMS_TOP_N": 2000}      # unless the user sets others
     apply_cfg(args, {**(record.settings if record else {}), **many})
@@ -68,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     use_device(choose_device(args))
     parallel.join()
     profile = output.parent / "profile" / output.stem if args.profile else None
+    raise_all(anchor_problems(args.prototxt, record))
     net = load_rpn(args.prototxt, args.net)
     with parallel.after_the_first():        # the others use its record
         check_images(imdb, "--imdb", args.imdb, output.parent / "decoded_images.json")

@@ -52,8 +52,8 @@ class DetectorFiles:
         """
         import caffe
         from fast_rcnn.test import DetectionSettings
-        raise_all([*check_test_net(self.net, num_classes, of=of), *self._anchor_problems(), *self._rpn_problems()],
-                  hint)
+        raise_all([*check_test_net(self.net, num_classes, of=of), *anchor_problems(self.net, self.record),
+                   *self._rpn_problems()], hint)
         if cfg.TEST.HAS_RPN:
             check_one_scale(cfg.TEST.SCALES)
         net = caffe.Net(self.net, caffe.TEST)
@@ -65,14 +65,6 @@ class DetectorFiles:
         bind_settings(net, DetectionSettings.from_cfg(cfg))
         return free_intermediates(net, keep=["rois", "cls_score"])       # read by im_detect
 
-    def _anchor_problems(self) -> Iterator[str]:
-        """The anchors of the test net must be those that were trained, not only as many."""
-        file, trained = NetFile(self.net, TEST), self.record and self.record.anchors
-        for layer, layout in [] if file.param_problems or not trained else file.anchor_layouts():
-            if layout != trained:
-                yield file.problem(layer, f"feat_stride, scales and ratios are {layout}, those of the trained net "
-                                          f"{trained}, says {self.record and self.record.source}")
-
     def _rpn_problems(self) -> Iterator[str]:
         has_rpn = bool(NetFile(self.net, TEST).proposal_layers())
         if has_rpn and not cfg.TEST.HAS_RPN:
@@ -82,6 +74,17 @@ class DetectorFiles:
                    f"add --set TEST.HAS_RPN True")
         elif cfg.TEST.HAS_RPN and not has_rpn:
             yield f"{self.net}: has no RPN, but TEST.HAS_RPN is True; add --set TEST.HAS_RPN False"
+
+
+def anchor_problems(net: str | os.PathLike, record: DetectorRecord | None) -> Iterator[str]:
+    """The anchors of a test net must be those that were trained, not only as many."""
+    file = NetFile(net, TEST)
+    if record is None or record.anchors is None or file.param_problems:
+        return
+    for layer, layout in file.anchor_layouts():
+        if layout != record.anchors:
+            yield file.problem(layer, f"feat_stride, scales and ratios are {layout}, those of the trained net "
+                                      f"{record.anchors}, says {record.source}")
 
 
 def add_detector_options(parser: argparse.ArgumentParser) -> None:

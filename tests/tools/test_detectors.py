@@ -187,6 +187,8 @@ def test_other_anchors_than_the_trained_ones_are_refused(run, detector, tmp_path
         status, text = run("test_net", *words, "--imdb", pets, "--cpu")
         assert status == 2 and "faster_rcnn_test.pt:" in text
         assert "(16, (1, 2, 4), (0.5, 1, 2)), those of the trained net (16" in text
+    status, text = run("rpn_generate", *files_of(detector), "--imdb", pets, "--cpu", "--output", tmp_path / "p.npz")
+    assert status == 2 and "(16, (1, 2, 4), (0.5, 1, 2)), those of the trained net (16" in text
 
 
 AGNOSTIC = """

@@ -22,6 +22,9 @@ class LossError(UserError):
     """Training has diverged: the loss is NaN or infinite."""
 
 
+_UNCHECKED = 4096   # most losses kept until they are looked at
+
+
 def check_weights(net: other_caffe.Net, when: str) -> None:
     """Raise LossError if a net that is to be saved has weights that are NaN or infinite; `when` ends the sentence."""
     problem = weights_problem(net)
@@ -133,7 +136,7 @@ class RecentLosses:
         passes = max(1, average_loss) * (max(1, iter_size) if self._every_pass else 1)
         self._values: dict[str, deque[Any]] = {name: deque(maxlen=passes) for name in self.weights}
         self._iteration = 0
-        self._unchecked: list[tuple[int, str, Any]] = []    # iteration, output and loss of each pass
+        self._unchecked: deque[tuple[int, str, Any]] = deque(maxlen=_UNCHECKED)     # iteration, output, loss
 
     def start(self, iteration: int) -> None:
         """Training starts, or resumes, after `iteration`."""
@@ -151,11 +154,12 @@ class RecentLosses:
             self._unchecked.append((self._iteration + 1, name, values[-1]))
 
     def trouble(self) -> str:
-        """The first loss since the last call that is NaN or infinite, with its iteration; '' if there is none.
+        """The first of the last losses since the last call that is NaN or infinite, with its iteration; '' if none is.
 
         Synchronises with the device, once if all are finite.
         """
-        unchecked, self._unchecked = self._unchecked, []
+        unchecked = list(self._unchecked)
+        self._unchecked.clear()
         if math.isfinite(float(sum(value for _, _, value in unchecked))):
             return ""
         found = ((iteration, name, float(value)) for iteration, name, value in unchecked)

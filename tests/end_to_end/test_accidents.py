@@ -88,7 +88,7 @@ def test_a_step_whose_only_checkpoint_is_damaged_begins_anew(finished_run, train
     assert models(output) == models(finished_run[0])
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])       # others: seeds 2 and up
 def test_kills_at_random_moments(finished_run, trainer, tmp_path, seed):
     """Each signal goes to the driver or to its child, and the run is resumed."""
     rng, output = random.Random(seed), tmp_path / "run"

@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     existing_file(args.prototxt, "--def")
     existing_file(args.net, "--net")
-    from commands.data_set import check_images, claim_results, load_imdb
+    from commands.data_set import check_images, check_results, claim_results, load_imdb
     from commands.detector import anchor_problems, load_rpn, record_beside
     record = record_beside(args)
     many = {"TEST.RPN_PRE_NMS_TOP_N": -1, "TEST.RPN_POST_NMS_TOP_N": 2000}      # unless the user sets others
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if output.is_dir():
         raise UserError(f"--output {output}: is a folder, expected the name of a file")
     if not args.output:         # several data sets may have this folder
-        claim_results(output.parent, imdb)
+        check_results(output.parent, imdb)
     use_device(choose_device(args))
     parallel.join()
     profile = output.parent / "profile" / output.stem if args.profile else None
@@ -72,6 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     net = load_rpn(args.prototxt, args.net)
     with parallel.after_the_first():        # the others use its record
         check_images(imdb, "--imdb", args.imdb, output.parent / "decoded_images.json")
+        if not args.output:
+            claim_results(output.parent, imdb)
     boxes, scores = imdb_proposals(net, imdb, profile)
     if not parallel.is_first():
         return 0

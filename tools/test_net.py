@@ -58,7 +58,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     files = find_detector(args)
     apply_cfg(args, files.settings)
-    from commands.data_set import check_images, claim_results, load_imdb, print_report, use_proposals
+    from commands.data_set import (
+        check_images,
+        check_results,
+        claim_results,
+        load_imdb,
+        print_report,
+        use_proposals,
+    )
     from datasets.source import NothingToEvaluateError
     from fast_rcnn.test import test_net
     classes = class_names(files, args.classes)
@@ -67,12 +74,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"Note: the class names of the net are unknown, so they are the data set's, in its order: "
               f"{', '.join(imdb.classes[1:])}", flush=True)
     output = writable_folder(args.output or _default_output(args, imdb, files.weights), "--output")
-    claim_results(output, imdb)
+    check_results(output, imdb)
     use_device(choose_device(args))
     net = files.load(*((imdb.num_classes,) if classes is None else (len(classes), "the detector")))
     if not cfg.TEST.HAS_RPN:
         use_proposals(imdb, cfg.TEST.PROPOSAL_METHOD, args.proposals)
     check_images(imdb, "--imdb", args.imdb, output / "decoded_images.json")
+    claim_results(output, imdb)
     print(f"Testing {files.weights} on {imdb.num_images} images of {imdb.name}", flush=True)
     try:
         print_report(test_net(net, imdb, args.num_dets, args.thresh, args.vis, output,

@@ -1,6 +1,8 @@
 """What is read: for each kind of input some valid ones, how they are damaged, and the program's reader."""
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 from pathlib import Path
 
@@ -441,9 +443,14 @@ class Checkpoint(Target):
     def __init__(self, folder):
         super().__init__(folder)
         self.path = folder / "checkpoint.json"
+        (folder / "iter_10").mkdir()
+        (folder / "iter_10" / "checkpoint_iter_10.solverstate").write_bytes(b"state")
 
     def seeds(self):
-        return [b'{\n "iteration": 10,\n "run": "hash",\n "seed": 3,\n "state": "iter_10/checkpoint.solverstate"\n}\n']
+        state = "iter_10/checkpoint_iter_10.solverstate"
+        entry = {"iteration": 10, "run": "hash", "seed": 3, "state": state}
+        hashed = {**entry, "files": {state: hashlib.sha256(b"state").hexdigest()}}
+        return [json.dumps(value, indent=1).encode() for value in (entry, {**hashed, "previous": hashed})]
 
     def read(self):
         from fast_rcnn.checkpoints import Checkpoints

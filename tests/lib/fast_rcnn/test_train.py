@@ -18,7 +18,7 @@ from fast_rcnn.checkpoints import Checkpoints
 from fast_rcnn.config import ConfigError, cfg, reset_cfg
 from fast_rcnn.train import Hook, SolverWrapper, TrainingStopped, filter_roidb, train_net
 from fast_rcnn.train_log import LossError, RecentLosses, TrainLog
-from utils.errors import CheckError, UserError
+from utils.errors import CheckError, NotFiniteError, UserError
 from utils.files import DamagedFileError, read_json, read_json_lines
 
 NET = """
@@ -453,7 +453,7 @@ def test_initial_weights_that_are_not_finite(tmp_path):
     net = caffe.Net("net.pt", caffe.TRAIN)
     net.params["bbox_pred"][0].data[0, 0] = np.nan
     net.save("nan.caffemodel")
-    with pytest.raises(CheckError, match="nan.caffemodel: the weights of bbox_pred are not finite: it was saved after"):
+    with pytest.raises(NotFiniteError, match="nan.caffemodel: the weights of bbox_pred are NaN or infinite"):
         SolverWrapper("solver.pt", [], tmp_path, "nan.caffemodel")
 
 

@@ -64,7 +64,7 @@ def test_a_rule_that_chooses_no_indices(chosen, found, monkeypatch):
 def test_bottoms_of_other_lengths_are_refused(short):
     layer, bottom, top = made(Rule)
     bottom[short].set_data(np.array(bottom[short].data[:6]))
-    with pytest.raises(ValueError, match=r"Rule: expected a row for each RoI in every bottom.*; found cls_prob .*\(6, "):
+    with pytest.raises(ValueError, match=r"Rule: expected a row for each RoI in every bottom.* cls_prob .*\(6, "):
         layer.forward(bottom, top)
 
 

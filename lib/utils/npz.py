@@ -1,10 +1,12 @@
 """Files of several arrays: written atomically, read without executing code."""
 from __future__ import annotations
 
+import errno
 import math
 import os
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import IO, Any, TypeVar
 
@@ -16,6 +18,8 @@ Value = TypeVar("Value")
 
 _CHUNK = 1 << 20
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+_DAMAGED = (AttributeError, EOFError, KeyError, NotImplementedError, TypeError, ValueError, struct.error,
+            zipfile.BadZipFile, zlib.error)     # what NumPy and zipfile raise for damaged files
 _LOCAL_HEADER = 30      # bytes before the name; its length and that of the extra field are at offset 26
 
 
@@ -72,8 +76,12 @@ def texts(values: Iterable[object]) -> np.ndarray:
 def _explained(path: str | os.PathLike, content: str, read: Callable[[], Value]) -> Value:
     try:
         return read()
-    except (AttributeError, EOFError, KeyError, TypeError, ValueError, struct.error, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         raise ValueError(f"{path}: not a file of {content}: {error}") from error
+    except OSError as error:
+        if error.filename is not None or error.errno != errno.EINVAL:
+            raise
+        raise ValueError(f"{path}: not a file of {content}: it names a place before its beginning") from error
 
 
 def _read(path: str | os.PathLike, names: Iterable[str]) -> list[np.ndarray]:

@@ -68,7 +68,10 @@ def check_datasets(path: str | os.PathLike, datasets: Collection[Any]) -> None:
 
     Raises WireError.
     """
+    import h5py
     for dataset in datasets:
+        if not isinstance(dataset, h5py.Dataset):
+            raise WireError(f"'{dataset.name}' is a group, where a dataset belongs")
         if dataset.external or dataset.is_virtual:
             raise WireError(f"dataset '{dataset.name}' is stored in other files, which are not read: copy the data "
                             "into this file")

@@ -38,3 +38,12 @@ def demo_data(tmp_path_factory):
     """Six training and two test pictures of four kinds of shapes."""
     from datasets.demo_scenes import make_demo_dataset
     return make_demo_dataset(tmp_path_factory.mktemp("data") / "demo", num_train=6, num_test=2)
+
+
+@pytest.fixture
+def default_settings():
+    """cfg has its defaults in the test and after it; modules ask for it in their `pytestmark`."""
+    from fast_rcnn.config import reset_cfg
+    reset_cfg()
+    yield
+    reset_cfg()

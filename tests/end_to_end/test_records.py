@@ -6,15 +6,8 @@ import pytest
 from fast_rcnn.config import cfg, reset_cfg
 from fast_rcnn.test import stored_classes
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("default_settings")]
 CLASSES = ["__background__", "ball", "brick", "ring", "star"]
-
-
-@pytest.fixture(autouse=True)
-def default_settings():
-    reset_cfg()
-    yield
-    reset_cfg()
 
 
 def test_snapshots_carry_class_names_anchors_and_settings(demo_data, tmp_path, capsys):

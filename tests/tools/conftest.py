@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 import caffe
-from fast_rcnn.config import reset_cfg
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "experiments" / "benchmarks"
 
@@ -27,10 +26,8 @@ def program(request, benchmarks):
 
 
 @pytest.fixture
-def clean_settings():
+def clean_settings(default_settings):
     """Defaults of cfg and of the engine, also restored afterwards."""
-    reset_cfg()
     yield
-    reset_cfg()
     caffe.set_precision("float32")
     caffe.set_mode_cpu()

@@ -14,13 +14,7 @@ from net_definitions import model_files
 
 BOX = {"xmin": 20, "ymin": 20, "xmax": 90, "ymax": 90}
 RUN_SETTINGS = (ROOT / "experiments" / "cfgs" / "tiny.yml").read_text().replace("[300]", "[120]") + "NUM_WORKERS: 0\n"
-
-
-@pytest.fixture(autouse=True)
-def default_settings():
-    reset_cfg()
-    yield
-    reset_cfg()
+pytestmark = pytest.mark.usefixtures("default_settings")
 
 
 @pytest.fixture

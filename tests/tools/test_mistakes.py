@@ -14,13 +14,7 @@ from utils.errors import UserError, is_user_error
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ["train_faster_rcnn_alt_opt", "train_net", "test_net", "rpn_generate", "reval", "demo"]
-
-
-@pytest.fixture(autouse=True)
-def default_settings():
-    reset_cfg()
-    yield
-    reset_cfg()
+pytestmark = pytest.mark.usefixtures("default_settings")
 
 
 def load_tool(name):

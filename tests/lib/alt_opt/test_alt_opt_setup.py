@@ -12,7 +12,7 @@ from alt_opt.manifest import FolderLock, Manifest, RunError
 from alt_opt.plan import STEPS
 from alt_opt.setup import make_run
 from datasets.demo_scenes import CLASSES
-from fast_rcnn.config import cfg, plain, reset_cfg
+from fast_rcnn.config import cfg, plain
 from net_definitions import model_files
 from utils.child_process import ChildDied
 from utils.errors import CheckError, UserError
@@ -21,13 +21,7 @@ from utils.own_files import OwnFiles
 
 ROOT = Path(__file__).resolve().parents[3]
 SOLVER = "models/Tiny/faster_rcnn_alt_opt/stage1_rpn_solver60k80k.pt"
-
-
-@pytest.fixture(autouse=True)
-def default_settings():
-    reset_cfg()
-    yield
-    reset_cfg()
+pytestmark = pytest.mark.usefixtures("default_settings")
 
 
 @pytest.fixture

@@ -9,15 +9,10 @@ from folders_made import CAT, DOG, voc_folder, write_image, xml
 from commands.data_set import check_images, prepare_to_train
 from datasets.factory import get_imdb
 from datasets.problems import Problem, is_shortened, report
-from fast_rcnn.config import cfg, reset_cfg
+from fast_rcnn.config import cfg
 from utils.errors import UserError
 
-
-@pytest.fixture(autouse=True)
-def default_settings():
-    reset_cfg()
-    yield
-    reset_cfg()
+pytestmark = pytest.mark.usefixtures("default_settings")
 
 
 def one_image(tmp_path, objects, said, size, orientation=0):

@@ -11,7 +11,7 @@ from datasets.imdb import imdb
 from datasets.lazy_roidb import LazyEntry, annotated, as_dict, objects_roidb
 from datasets.proposals_file import save_proposals
 from datasets.roidb import merge, mirror, objects_entry, proposals_entry
-from fast_rcnn.config import cfg, reset_cfg
+from fast_rcnn.config import cfg
 from fast_rcnn.train import filter_roidb, get_training_roidb
 from roi_data_layer.layer import RoIDataLayer
 from roi_data_layer.roidb import add_bbox_regression_targets, compute_targets, prepare_roidb, target_statistics
@@ -19,13 +19,7 @@ from utils import images
 from utils.ragged import Ragged
 
 CLASSES = ("background", "cat", "dog", "ox")
-
-
-@pytest.fixture(autouse=True)
-def default_settings():
-    reset_cfg()
-    yield
-    reset_cfg()
+pytestmark = pytest.mark.usefixtures("default_settings")
 
 
 def random_boxes(rng, count, width=90, height=70):

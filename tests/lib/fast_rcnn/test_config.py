@@ -20,12 +20,7 @@ from fast_rcnn.config import (
     reset_cfg,
 )
 
-
-@pytest.fixture(autouse=True)
-def default_settings():
-    reset_cfg()
-    yield
-    reset_cfg()
+pytestmark = pytest.mark.usefixtures("default_settings")
 
 
 def test_defaults_work_together_and_are_those_of_py_faster_rcnn():

@@ -11,12 +11,7 @@ from fast_rcnn.config import reset_cfg
 from rpn.generate import im_proposals
 from utils.images import prepare_pyramid
 
-
-@pytest.fixture(autouse=True)
-def default_settings():
-    reset_cfg()
-    yield
-    reset_cfg()
+pytestmark = pytest.mark.usefixtures("default_settings")
 
 
 def check_fed(case, net):

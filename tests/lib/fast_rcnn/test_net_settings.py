@@ -5,7 +5,7 @@ from fake_net import FakeNet
 from layer_runner import set_config
 
 from fast_rcnn import nms_wrapper
-from fast_rcnn.config import ConfigError, reset_cfg
+from fast_rcnn.config import ConfigError
 from fast_rcnn.net_settings import bind_settings
 from fast_rcnn.test import DetectionSettings, detections_per_class, im_detect
 from rpn.generate import GenerationSettings, im_proposals
@@ -13,13 +13,7 @@ from rpn.proposals import ProposalSettings
 from utils.errors import CheckError, NotFiniteError
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (30, 50, 3)).astype(np.uint8)
-
-
-@pytest.fixture(autouse=True)
-def default_settings():
-    reset_cfg()
-    yield
-    reset_cfg()
+pytestmark = pytest.mark.usefixtures("default_settings")
 
 
 def net(columns=12, **changed):

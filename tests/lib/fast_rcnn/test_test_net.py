@@ -8,19 +8,13 @@ from golden.detector_cases import golden
 from layer_runner import set_config
 
 from fast_rcnn import test as detection
-from fast_rcnn.config import reset_cfg
 from fast_rcnn.test import load_detections, save_detections
 from roi_data_layer.pyramids import pyramids_ahead
 from rpn.generate import imdb_proposals, load_proposals, save_proposals
 from utils.blob import image_pyramid
 from utils.images import ImageError, ImageSettings, read_image
 
-
-@pytest.fixture(autouse=True)
-def default_settings():
-    reset_cfg()
-    yield
-    reset_cfg()
+pytestmark = pytest.mark.usefixtures("default_settings")
 
 
 def flat(all_boxes):

@@ -10,7 +10,7 @@ from process_helpers import wait_until
 
 import caffe
 from fast_rcnn.bbox_transform import per_class_targets
-from fast_rcnn.config import cfg, reset_cfg
+from fast_rcnn.config import cfg
 from roi_data_layer.layer import OHEMDataLayer, RoIDataLayer
 from roi_data_layer.minibatch import MinibatchSettings, get_allrois_minibatch, get_minibatch, read_images
 from roi_data_layer.order import BatchOrder, epoch_batches
@@ -20,12 +20,7 @@ from utils.images import ImageError
 BLOBS = ("data", "rois", "labels", "bbox_targets", "bbox_inside_weights", "bbox_outside_weights", "gt_boxes",
          "im_info")
 
-
-@pytest.fixture(autouse=True)
-def default_settings():
-    reset_cfg()
-    yield
-    reset_cfg()
+pytestmark = pytest.mark.usefixtures("default_settings")
 
 
 def roidb_of(case, folder):

@@ -5,7 +5,6 @@ from golden.detector_cases import generate as pytest_generate_tests  # noqa: F40
 from golden.detector_cases import golden
 from layer_runner import make_layer, run_layer, set_config
 
-from fast_rcnn.config import reset_cfg
 from rpn.anchor_target_layer import AnchorTargetLayer
 from rpn.anchor_targets import (
     AnchorSettings,
@@ -19,13 +18,7 @@ from rpn.generate_anchors import generate_anchors, shift_anchors
 from utils.cython_bbox import bbox_overlaps
 
 TOPS = ("labels", "bbox_targets", "bbox_inside_weights", "bbox_outside_weights")
-
-
-@pytest.fixture(autouse=True)
-def default_settings():
-    reset_cfg()
-    yield
-    reset_cfg()
+pytestmark = pytest.mark.usefixtures("default_settings")
 
 
 def bottoms(case):

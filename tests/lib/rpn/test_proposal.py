@@ -7,19 +7,13 @@ from golden.detector_cases import golden
 from layer_runner import run_layer, set_config
 
 import caffe
-from fast_rcnn.config import reset_cfg
 from rpn import proposal_layer, proposal_tensors
 from rpn import proposals as rpn_proposals
 from rpn.generate_anchors import generate_anchors, shift_anchors
 from rpn.proposal_layer import ProposalLayer
 from rpn.proposals import ProposalSettings, best_first, proposals
 
-
-@pytest.fixture(autouse=True)
-def default_settings():
-    reset_cfg()
-    yield
-    reset_cfg()
+pytestmark = pytest.mark.usefixtures("default_settings")
 
 
 def param_str(params):

@@ -5,18 +5,11 @@ from golden.detector_cases import generate as pytest_generate_tests  # noqa: F40
 from golden.detector_cases import golden
 from layer_runner import make_layer, run_layer, set_config
 
-from fast_rcnn.config import reset_cfg
 from rpn.proposal_target_layer import ProposalTargetLayer
 from rpn.proposal_targets import RoITargetSettings, proposal_targets
 
 TOPS = ("rois", "labels", "bbox_targets", "bbox_inside_weights", "bbox_outside_weights")
-
-
-@pytest.fixture(autouse=True)
-def default_settings():
-    reset_cfg()
-    yield
-    reset_cfg()
+pytestmark = pytest.mark.usefixtures("default_settings")
 
 
 def param_str(case):

@@ -5,7 +5,7 @@ import signal
 import sys
 
 import pytest
-from test_alt_opt_setup import contents, default_settings, prepare  # noqa: F401  (fixtures)
+from test_alt_opt_setup import contents, prepare  # noqa: F401  (fixtures)
 
 from alt_opt import driver
 from alt_opt.driver import train_alt_opt

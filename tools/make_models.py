@@ -2,7 +2,7 @@
 """Writes the prototxts of our nets, for any number of classes and any anchors.
 
     tools/make_models.py                                    rewrites models/
-    tools/make_models.py --net VGG16 --classes 4 --scales 2 4 8 --out my_models
+    tools/make_models.py --net VGG16 --classes 4 --scales 2 4 8 --fc6 1024 --fc7 1024 --out my_models
 
 The second form writes the folders faster_rcnn_alt_opt, faster_rcnn_alt_opt_no_ohem and faster_rcnn_end2end of
 my_models/VGG16; models/ has no faster_rcnn_alt_opt_no_ohem. The nets are defined in lib/net_definitions/nets.py.
@@ -16,28 +16,26 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import _init_paths
-from commands.options import tool, writable_folder
-from net_definitions import NETS, SHIPPED_CLASSES, is_shipped, model_files
-from net_definitions.task import as_words
+from commands.options import add_net_options, net_sizes, tool, writable_folder
+from net_definitions import NETS, SHIPPED_CLASSES, USUAL, Sizes, is_shipped, model_files
 from utils.errors import UserError
 from utils.files import atomic_path
-from utils.layer_params import ANCHOR_RATIOS
 
 MODELS = _init_paths.ROOT / "models"
 
 
-def make_models(net: str, num_classes: int = SHIPPED_CLASSES, anchor_scales: Sequence[float] | None = None,
-                anchor_ratios: Sequence[float] = ANCHOR_RATIOS, out_dir: str | os.PathLike | None = None) -> list[Path]:
+def make_models(net: str, num_classes: int = SHIPPED_CLASSES, sizes: Sizes = USUAL,
+                out_dir: str | os.PathLike | None = None) -> list[Path]:
     """Write every file of a net into `out_dir`/<net>/<method>/ and return their paths.
 
-    `num_classes` includes the background. `anchor_scales` (times 16 pixels) default to the net's own, `out_dir` to
-    models/, for the shipped files. The solvers name their nets by a path relative to the project's root if they are
-    inside it, else by an absolute one.
-    Raises ValueError for an unknown net or an impossible number of classes or anchors.
+    `num_classes` includes the background. `sizes` default to the net's own, `out_dir` to models/, for the shipped
+    files. The solvers name their nets by a path relative to the project's root if they are inside it, else by an
+    absolute one.
+    Raises ValueError for an unknown net or impossible sizes.
     """
     out = Path(out_dir or MODELS).resolve()
     folder = out.relative_to(_init_paths.ROOT) if out.is_relative_to(_init_paths.ROOT) else out
-    files = model_files(net, num_classes, anchor_scales, anchor_ratios, folder.as_posix())
+    files = model_files(net, num_classes, sizes, folder.as_posix())
     if out_dir is None:
         files = {name: text for name, text in files.items() if is_shipped(name)}
     for name, text in files.items():
@@ -52,10 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--net", choices=NETS, help="one net only (default: all)")
     parser.add_argument("--classes", type=int, default=SHIPPED_CLASSES, metavar="N",
                         help=f"number of classes with the background (default: {SHIPPED_CLASSES}, PASCAL VOC)")
-    parser.add_argument("--scales", type=float, nargs="+", metavar="S",
-                        help="anchor scales, in units of 16 pixels (default: the net's own)")
-    parser.add_argument("--ratios", type=float, nargs="+", default=ANCHOR_RATIOS, metavar="R",
-                        help=f"anchor height / width (default: {as_words(ANCHOR_RATIOS)})")
+    add_net_options(parser, short=True)
     parser.add_argument("--out", metavar="DIR", help="folder for <net>/<method>/*.pt (default: models/ of the "
                                                    "project, which has no nets without hard example mining)")
     return parser
@@ -68,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     writable_folder(args.out or MODELS, "--out")
     for net in [args.net] if args.net else NETS:
         try:
-            paths = make_models(net, args.classes, args.scales, args.ratios, args.out)
+            paths = make_models(net, args.classes, net_sizes(args), args.out)
         except ValueError as error:
             raise UserError(str(error)) from None
         print(f"{net}: {len(paths)} files in {paths[0].parents[1]}")

@@ -8,7 +8,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import _init_paths  # noqa: F401
-from commands.options import add_cfg_options, add_device_options, add_profile_option, make_parser, positive, tool
+from commands.options import (
+    add_cfg_options,
+    add_device_options,
+    add_net_options,
+    add_profile_option,
+    make_parser,
+    positive,
+    tool,
+)
 
 if TYPE_CHECKING:
     from alt_opt.plan import Run
@@ -18,6 +26,8 @@ EXAMPLES = """\
       VOC 2007 trainval, ImageNet weights, the original numbers of iterations
   tools/train_faster_rcnn_alt_opt.py --net_name Tiny --imdb path/to/BCCD:train --max_iters 800 400 800 400
       a custom data set; nets for its classes are generated
+  tools/train_faster_rcnn_alt_opt.py --net_name SqueezeNet --imdb path/to/PCB:trainval --anchor_scales 1 2 4 --fc6 256
+      nets with anchors for small objects and a smaller head
   tools/train_faster_rcnn_alt_opt.py --net_name VGG16 --resume
       resume a run that was stopped or died
   torchrun --nproc_per_node 4 tools/train_faster_rcnn_alt_opt.py --net_name VGG16
@@ -37,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
     add("--imdb", default="voc_2007_trainval", metavar="NAME", help="data set, or path of one: folder[:split]")
     add("--test_imdb", metavar="NAME", help="data set to test the finished detector on")
     add("--models", metavar="DIR", help="your own prototxts, used as they are")
+    add_net_options(result)
     add("--no_ohem", action="store_true", help="train on random RoIs instead of hard ones; so does "
                                                  "TRAIN.USE_OHEM False")
     add("--max_iters", type=positive, nargs=4, metavar=("RPN1", "FRCN1", "RPN2", "FRCN2"),

@@ -5,7 +5,8 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from net_definitions import NETS, SHIPPED_CLASSES, alt_opt_method, model_files
+from net_definitions import NETS, SHIPPED_CLASSES, USUAL, Sizes, alt_opt_method, model_files
+from net_definitions.task import as_words
 from utils import prototxt
 from utils.errors import CheckError
 from utils.files import atomic_path, read_table, write_json
@@ -103,29 +104,36 @@ def check_net_name(net_name: str) -> None:
 
 
 def find_nets(net_name: str, num_classes: int, ohem: bool, models: str | None, shipped: Path, made: Path,
-              max_iters: Sequence[int] | None = None) -> RunNets:
+              max_iters: Sequence[int] | None = None, sizes: Sizes = USUAL) -> RunNets:
     """The nets of a run.
 
     models   the user's folder, which holds the files or <net>/<method>/; they are used as they are
     shipped  folder of the shipped nets
-    made     folder for generated nets: for other numbers of classes, or without mining (see `make_nets`)
-    Raises CheckError if they are missing.
+    made     folder for generated nets: for other numbers of classes or other sizes, or without mining (see `make_nets`)
+    Raises CheckError if they are missing, and for sizes beside `models`.
     """
     method = alt_opt_method(ohem)
     if models is not None:
+        if sizes != USUAL:
+            raise CheckError(f"--models {models}: these nets are used as they are; {_words(sizes)} belong to nets that "
+                             "are made: leave them out, or give them to tools/make_models.py")
         return RunNets(net_name, _folder_of_user(Path(models), net_name, method), max_iters)
     check_net_name(net_name)
-    if num_classes == SHIPPED_CLASSES:
+    if num_classes == SHIPPED_CLASSES and sizes == USUAL:
         folder = shipped / net_name / method
         if ohem or any(folder.glob("*.pt")):    # without mining: of an older version, or of the user's MODELS_DIR
             return RunNets(net_name, folder, max_iters)
         print(f"Nets without hard example mining are not shipped: writing them to {made}", flush=True)
         make_nets(net_name, num_classes, made, max_iters)
         return RunNets(net_name, made / net_name / method, max_iters)
+    if num_classes == SHIPPED_CLASSES:
+        reason = f"Writing nets with {_words(sizes)}"
+    else:
+        reason = (f"The data set has {num_classes} classes with the background, the shipped nets {SHIPPED_CLASSES}: "
+                  "writing nets for it")
     falls = "; their learning rates fall after three quarters of the iterations" if max_iters else ""
-    print(f"The data set has {num_classes} classes with the background, the shipped nets {SHIPPED_CLASSES}: writing "
-          f"nets for it to {made}{falls}", flush=True)
-    make_nets(net_name, num_classes, made, max_iters)
+    print(f"{reason} to {made}{falls}", flush=True)
+    make_nets(net_name, num_classes, made, max_iters, sizes)
     edited = edited_shipped_files(net_name, shipped, method)
     if edited:
         print(f"Note: {', '.join(map(str, edited))}: edited, which has no effect on nets for {num_classes} classes. "
@@ -143,13 +151,23 @@ def _folder_of_user(models: Path, net_name: str, method: str) -> Path:
     return models
 
 
-def make_nets(net_name: str, num_classes: int, made: Path, max_iters: Sequence[int] | None = None) -> None:
+def _words(sizes: Sizes) -> str:
+    """The options of the sizes given, as on a command line."""
+    return " ".join(f"--{name} {as_words(value if isinstance(value, Sequence) else [value])}"
+                    for name, value in sizes._asdict().items() if value is not None)
+
+
+def make_nets(net_name: str, num_classes: int, made: Path, max_iters: Sequence[int] | None = None,
+              sizes: Sizes = USUAL) -> None:
     """Write a net's files to `made`/<net>/<method>/; edited files there are kept.
 
     max_iters  of the four stages, whose learning rates drop after three quarters; None: as in the net's definition
-    Raises CheckError if an edited file no longer matches the command.
+    Raises CheckError if an edited file no longer matches the command, and for impossible sizes.
     """
-    texts = model_files(net_name, num_classes, folder=made.resolve().as_posix(), iterations=max_iters)
+    try:
+        texts = model_files(net_name, num_classes, sizes, made.resolve().as_posix(), max_iters)
+    except ValueError as error:
+        raise CheckError(f"{_words(sizes)}: {error}") from None
     for path in write_files(texts, made):
         print(f"Kept as you have edited it: {path}", flush=True)
 

@@ -13,7 +13,7 @@ from alt_opt.settings import step_settings
 from checks.data import object_size_warning, small_image_warning
 from checks.solver import rate_warning
 from commands.data_set import check_has_classes, check_images, find_inputs, prepare_to_train
-from commands.options import choose_device, writable_folder
+from commands.options import choose_device, net_sizes, writable_folder
 from datasets.imdb import imdb as Imdb
 from fast_rcnn.checkpoints import IMAGE_DIGESTS, data_digest
 from fast_rcnn.config import (
@@ -68,7 +68,7 @@ def _checked_run(args: Namespace, imdb: Imdb, test_imdb: Imdb | None, weights: P
         check_has_classes(test_imdb, "--test_imdb", args.test_imdb, imdb.classes)
         check_images(test_imdb, "--test_imdb", args.test_imdb, output / "decoded_test_images.json")
     nets = find_nets(args.net_name, imdb.num_classes, cfg.TRAIN.USE_OHEM, args.models, Path(cfg.MODELS_DIR),
-                     output / "models", args.max_iters)
+                     output / "models", args.max_iters, net_sizes(args))
     run = Run(nets=nets, weights=weights, imdb_name=args.imdb, data_digest=data_digest(imdb, output / IMAGE_DIGESTS),
               left_out=left_out, classes=imdb.classes, settings=settings, gpu_id=choose_device(args), output=output,
               lock=lock, command=step_command(), processes=parallel.count(), profile=args.profile)

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from fast_rcnn.cfg_checks import check_cfg
 from fast_rcnn.config import Changes, cfg, cfg_from_file, cfg_from_list, change_cfg
@@ -17,6 +17,9 @@ from utils import parallel
 from utils.errors import UserError, is_user_error, message_of
 from utils.text import printable_output
 from utils.user_modules import import_modules
+
+if TYPE_CHECKING:
+    from net_definitions import Sizes
 
 
 class Main(Protocol):
@@ -95,6 +98,24 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cfg", metavar="FILE", help="YAML file of settings (see lib/fast_rcnn/config.py)")
     parser.add_argument("--set", nargs="+", default=[], metavar=("KEY", "VALUE"), dest="set_cfgs",
                         help="settings, such as TRAIN.SCALES '(400,)' TRAIN.MAX_SIZE 600; they override --cfg")
+
+
+def add_net_options(parser: argparse.ArgumentParser, short: bool = False) -> None:
+    """--anchor_scales, --anchor_ratios, --fc6, --fc7: sizes of a net that is made; `short` adds --scales, --ratios."""
+    add = parser.add_argument
+    add("--anchor_scales", *["--scales"] * short, type=float, nargs="+", metavar="S",
+        help="anchor scales, in units of 16 pixels (default: the net's own)")
+    add("--anchor_ratios", *["--ratios"] * short, type=float, nargs="+", metavar="R",
+        help="anchor height / width (default: the net's own)")
+    for layer in ("fc6", "fc7"):
+        add(f"--{layer}", type=positive, metavar="N",
+            help=f"outputs of {layer} (default: the net's own); fewer are enough for few classes, and faster")
+
+
+def net_sizes(args: argparse.Namespace) -> Sizes:
+    """The sizes that the options of `add_net_options` give."""
+    from net_definitions import Sizes  # imports caffe, which --help need not wait for
+    return Sizes(args.anchor_scales, args.anchor_ratios, args.fc6, args.fc7)
 
 
 def apply_cfg(args: argparse.Namespace, beneath: Changes | None = None) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from textwrap import dedent
+from typing import NamedTuple
 
 from caffe import layers as L
 from caffe.net_spec import Top
@@ -49,20 +50,32 @@ def is_shipped(file: str) -> bool:
     return file.split("/")[1] != _NO_OHEM
 
 
-def model_files(net_name: str, num_classes: int = SHIPPED_CLASSES, anchor_scales: Sequence[float] | None = None,
-                anchor_ratios: Sequence[float] = ANCHOR_RATIOS, folder: str = "models",
+class Sizes(NamedTuple):
+    """Sizes that a net may be made with; None for those of its definition."""
+
+    anchor_scales: Sequence[float] | None = None        # times 16 pixels
+    anchor_ratios: Sequence[float] | None = None        # height / width
+    fc6: int | None = None                              # outputs
+    fc7: int | None = None
+
+
+USUAL = Sizes()
+
+
+def model_files(net_name: str, num_classes: int = SHIPPED_CLASSES, sizes: Sizes = USUAL, folder: str = "models",
                 iterations: Sequence[int] | None = None) -> dict[str, str]:
     """Text of every prototxt of a net, by its path under `folder`: {'ZF/faster_rcnn_end2end/test.pt': ...}.
 
-    `num_classes` includes the background; `anchor_scales` default to those of the shipped files. `folder` is the path
-    of the nets in the solvers. With `iterations`, those of the four stages of alternating optimisation, the learning
-    rate drops after three quarters of them, else where the net's definition says.
-    Raises ValueError for an unknown net or an impossible task.
+    `num_classes` includes the background. `folder` is the path of the nets in the solvers. With `iterations`, those of
+    the four stages of alternating optimisation, the learning rate drops after three quarters of them, else where the
+    net's definition says.
+    Raises ValueError for an unknown net, an impossible task or a size below 1.
     """
     if net_name not in NETS:
         raise ValueError(f"there is no net '{net_name}'; choose one of {', '.join(NETS)}")
-    net = NETS[net_name]
-    task = Task(num_classes, tuple(anchor_scales or net.scales), tuple(anchor_ratios))
+    net = NETS[net_name].with_fc_sizes(sizes.fc6, sizes.fc7)
+    task = Task(num_classes, tuple(net.scales if sizes.anchor_scales is None else sizes.anchor_scales),
+                tuple(ANCHOR_RATIOS if sizes.anchor_ratios is None else sizes.anchor_ratios))
     files: dict[str, str] = {}
     for ohem in (True, False):
         files |= _alt_opt_files(net, task, ohem, folder, iterations)
@@ -170,12 +183,14 @@ def _faster_rcnn_test(draft: Draft, names: tuple[str, str, str]) -> None:
 def _net_file(net: Net, task: Task, title: str, build: Callable[[Draft], object]) -> str:
     draft = Draft(net, task)
     build(draft)
+    sizes = "".join(f"--fc{number} {size} " for number, size, usual in
+                    zip("67", net.fc_sizes, NETS[net.name].fc_sizes, strict=True) if size != usual)
     return draft.text([
         f"{net.name}: {title}.",
         f"For {task.classes_text} and {task.anchors_text}.",
         "Written by tools/make_models.py. For other classes or anchors change the marked layers, or run",
         f"  tools/make_models.py --net {net.name} --classes {task.num_classes} "
-        f"--scales {as_words(task.scales)} --ratios {as_words(task.ratios)} --out DIR"])
+        f"--scales {as_words(task.scales)} --ratios {as_words(task.ratios)} {sizes}--out DIR"])
 
 
 def _solver_file(net: Net, title: str, train_net: str, schedule: Schedule, part: str) -> str:

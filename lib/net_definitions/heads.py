@@ -8,6 +8,7 @@ from caffe.net_spec import Top
 from utils.names import BOX_BLOBS, HARD, READONLY, ROI_BLOBS, RPN_BLOBS
 
 from .draft import Draft
+from .nets import gaussian
 from .trunks import Settings
 
 # `param` of a layer with weights and bias: learned (biases twice as fast), frozen, none in test nets
@@ -29,11 +30,9 @@ def readonly(layer: str) -> Settings:
     return dict(param=[dict(name=f"{layer}_w"), dict(name=f"{layer}_b")])
 
 
-def _gaussian(std: float, param: Settings) -> Settings:
-    """Fillers of a new layer; none in a test net."""
-    if not param:
-        return {}
-    return dict(weight_filler=dict(type="gaussian", std=std), bias_filler=dict(type="constant", value=0))
+def _fillers(param: Settings, fillers: Settings) -> Settings:
+    """The fillers of a layer; none in a test net."""
+    return fillers if param else {}
 
 
 def _python(draft: Draft, name: str, module: str, layer: str, tops: Sequence[str], param_str: str,
@@ -80,7 +79,7 @@ def trunk(draft: Draft, frozen_groups: int | None) -> Top:
     if frozen_groups is None:
         return draft.net.trunk(draft.n, draft.n.data, lambda group: NONE, {})
     return draft.net.trunk(draft.n, draft.n.data, lambda group: FROZEN if group <= frozen_groups else LEARNED,
-                           draft.net.filler)
+                           draft.net.trunk_filler)
 
 
 def rpn(draft: Draft, features: Top, names: tuple[str, str, str], param: Settings) -> None:
@@ -88,11 +87,12 @@ def rpn(draft: Draft, features: Top, names: tuple[str, str, str], param: Setting
     n, anchors = draft.n, draft.task.num_anchors
     conv, relu, blob = names
     n[blob] = L.Convolution(features, name=conv, num_output=draft.net.rpn_channels, pad=1, kernel_size=3,
-                            **param, **_gaussian(0.01, param))
+                            **param, **_fillers(param, gaussian(0.01)))
     n["rpn_relu"] = L.ReLU(n[blob], name=relu, in_place=True)
     for layer, count, meaning in (("rpn_cls_score", 2 * anchors, "2 (background, object)"),
                                   ("rpn_bbox_pred", 4 * anchors, "4 (dx, dy, dw, dh)")):
-        n[layer] = L.Convolution(n.rpn_relu, num_output=count, kernel_size=1, **param, **_gaussian(0.01, param))
+        n[layer] = L.Convolution(n.rpn_relu, num_output=count, kernel_size=1, **param,
+                                 **_fillers(param, gaussian(0.01)))
         draft.remark(layer, f"{meaning} x {anchors} anchors = {count}")
 
 
@@ -139,16 +139,16 @@ def roi_head(draft: Draft, features: Top, rois: Top, param: Callable[[str], Sett
     layer, blob = net.pool_names
     n[blob + suffix] = top = L.ROIPooling(features, rois, name=layer + suffix, pooled_w=net.pool_size,
                                           pooled_h=net.pool_size, spatial_scale=1 / 16, **pool_settings)
-    for number, size in zip("67", net.fc_sizes, strict=True):
+    for number, size, fillers in zip("67", net.fc_sizes, net.fc_fillers, strict=True):
         settings = param(f"fc{number}")
         n[f"fc{number}{suffix}"] = L.InnerProduct(top, num_output=size, **settings, **blocked,
-                                                  **(net.filler if settings else {}))
+                                                  **_fillers(settings, fillers))
         n[f"relu{number}{suffix}"] = top = L.ReLU(n[f"fc{number}{suffix}"], in_place=True, **blocked)
         if net.dropout:
             n[f"drop{number}{suffix}"] = top = L.Dropout(top, in_place=True, **net.dropout, **blocked)
     for name, count, std in (("cls_score", classes, 0.01), ("bbox_pred", 4 * classes, 0.001)):
         n[name + suffix] = L.InnerProduct(top, num_output=count, **param(name), **blocked,
-                                          **_gaussian(std, param(name)))
+                                          **_fillers(param(name), gaussian(std)))
     draft.remark("cls_score" + suffix, draft.task.classes_text)
     draft.remark("bbox_pred" + suffix, f"4 (dx, dy, dw, dh) x {classes} classes = {4 * classes}")
 
@@ -187,8 +187,8 @@ def untrained_fc(draft: Draft) -> None:
     n.dummy_roi_pool_conv5 = L.DummyData(shape=dict(dim=[1, inputs]),
                                          data_filler=dict(type="gaussian", std=0.01))
     draft.remark("dummy_roi_pool_conv5", f"{net.feature_channels} channels x {net.pool_size}^2 = {inputs}")
-    fc6, fc7 = net.fc_sizes
-    n.fc6 = L.InnerProduct(n.dummy_roi_pool_conv5, num_output=fc6, **FROZEN, **net.filler)
+    (fc6, fc7), (fillers6, fillers7) = net.fc_sizes, net.fc_fillers
+    n.fc6 = L.InnerProduct(n.dummy_roi_pool_conv5, num_output=fc6, **FROZEN, **fillers6)
     n.relu6 = L.ReLU(n.fc6, in_place=True)
-    n.fc7 = L.InnerProduct(n.relu6, num_output=fc7, **FROZEN, **net.filler)
+    n.fc7 = L.InnerProduct(n.relu6, num_output=fc7, **FROZEN, **fillers7)
     n.silence_fc7 = L.Silence(n.fc7, ntop=0)

@@ -1,11 +1,18 @@
 """Our nets: one short definition each."""
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from utils.layer_params import ANCHOR_SCALES
 
-from .trunks import Settings, Trunk, tiny_trunk, vgg16_trunk, vgg_cnn_m_trunk, zf_trunk
+from .trunks import Settings, Trunk, squeezenet_trunk, tiny_trunk, vgg16_trunk, vgg_cnn_m_trunk, zf_trunk
+
+_MSRA: Settings = dict(weight_filler=dict(type="msra"))
+
+
+def gaussian(std: float) -> Settings:
+    """Fillers of a layer: normal weights, biases of zero."""
+    return dict(weight_filler=dict(type="gaussian", std=std), bias_filler=dict(type="constant", value=0))
 
 
 @dataclass(frozen=True)
@@ -35,11 +42,20 @@ class Net:
     rpn_names: tuple[str, str, str] = ("rpn_conv/3x3", "rpn_relu/3x3", "rpn/output")
     alt_opt_rpn_names: tuple[str, str, str] | None = None       # if different after alternating optimisation
     dropout: Settings = field(default_factory=lambda: dict(dropout_ratio=0.5))      # {} for none
-    filler: Settings = field(default_factory=dict)      # of trunk, fc6 and fc7, if trained from scratch
+    # Initial values where no weights are loaded: of the trunk's convolutions; of fc6 and fc7
+    trunk_filler: Settings = field(default_factory=lambda: _MSRA)
+    fc_fillers: tuple[Settings, Settings] = field(default_factory=lambda: (gaussian(0.005), gaussian(0.01)))
     scales: tuple[float, ...] = ANCHOR_SCALES                   # anchors of the shipped files
     rpn: Schedule = Schedule(0.001, 60000)
     fast_rcnn: Schedule = Schedule(0.001, 30000)
     end2end: Schedule = Schedule(0.001, 50000, iter_size=2)
+
+    def with_fc_sizes(self, fc6: int | None, fc7: int | None) -> Net:
+        """The net with other numbers of outputs; None keeps a number. Raises ValueError for one below 1."""
+        for name, size in (("fc6", fc6), ("fc7", fc7)):
+            if size is not None and size < 1:
+                raise ValueError(f"{name} with {size} outputs: at least 1 is needed")
+        return replace(self, fc_sizes=(fc6 or self.fc_sizes[0], fc7 or self.fc_sizes[1]))
 
 
 NETS = {net.name: net for net in (
@@ -53,9 +69,12 @@ NETS = {net.name: net for net in (
         fc_sizes=(4096, 4096), pool_names=("roi_pool_conv5", "roi_pool_conv5"),
         alt_opt_rpn_names=("rpn_conv1", "rpn_relu1", "rpn_conv1"),
         dropout=dict(dropout_ratio=0.5, scale_train=False)),
+    # Starts from 5 MB of ImageNet weights and trains in minutes on two CPU cores.
+    Net("SqueezeNet", "SqueezeNet v1.1", squeezenet_trunk, frozen_groups=1, feature_channels=512, rpn_channels=256,
+        pool_size=7, fc_sizes=(512, 512)),
     # For small objects, trained from scratch on two CPU cores in 800, 400, 800 and 400 iterations.
     Net("Tiny", "Tiny", tiny_trunk, frozen_groups=0, feature_channels=128, rpn_channels=128, pool_size=7,
-        fc_sizes=(256, 256), dropout={}, filler=dict(weight_filler=dict(type="msra")), scales=(2, 4, 8),
+        fc_sizes=(256, 256), dropout={}, fc_fillers=(_MSRA, _MSRA), scales=(2, 4, 8),
         rpn=Schedule(0.02, 600, average_loss=20), fast_rcnn=Schedule(0.005, 300, average_loss=20),
         end2end=Schedule(0.01, 900, average_loss=20)),
 )}

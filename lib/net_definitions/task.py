@@ -1,6 +1,7 @@
 """What a data set requires of a net: the number of classes and the anchors."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from utils.layer_params import ANCHOR_RATIOS, ANCHOR_SCALES
@@ -58,6 +59,6 @@ class Task:
         return f"{self.num_anchors} anchors: scales {as_words(self.scales)}, ratios {as_words(self.ratios)}"
 
 
-def as_words(values: tuple[float, ...]) -> str:
+def as_words(values: Sequence[float]) -> str:
     """(0.5, 1, 2) as '0.5 1 2', as on a command line."""
     return " ".join(f"{value:g}" for value in values)

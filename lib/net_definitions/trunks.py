@@ -69,3 +69,32 @@ zf_trunk = partial(
     _five_convolutions, channels=(384, 384, 256), pool=dict(pad=1),
     first=dict(num_output=96, pad=3, kernel_size=7), second=dict(num_output=256, pad=2, kernel_size=5),
     norm=dict(local_size=3, alpha=0.00005, beta=0.75, norm_region=P.LRN.WITHIN_CHANNEL))
+
+
+def _fire(n: NetSpec, name: str, bottom: Top, squeezed: int, expanded: int, **settings: object) -> Top:
+    """A 1x1 convolution to few channels; a 1x1 and a 3x3 convolution of these, concatenated."""
+    tops = []
+    for part, source, shape in (("squeeze1x1", None, dict(num_output=squeezed, kernel_size=1)),
+                                ("expand1x1", "squeeze1x1", dict(num_output=expanded, kernel_size=1)),
+                                ("expand3x3", "squeeze1x1", dict(num_output=expanded, pad=1, kernel_size=3))):
+        layer = f"{name}/{part}"
+        n[layer] = L.Convolution(n[f"{name}/relu_{source}"] if source else bottom, **shape, **settings)
+        n[f"{name}/relu_{part}"] = L.ReLU(n[layer], in_place=True)
+        tops.append(n[f"{name}/relu_{part}"])
+    n[f"{name}/concat"] = L.Concat(*tops[1:])
+    return n[f"{name}/concat"]
+
+
+def squeezenet_trunk(n: NetSpec, data: Top, param: Param, filler: Settings) -> Top:
+    """SqueezeNet v1.1 (Iandola et al., arXiv:1602.07360) to fire9: stride 16, 512 channels.
+
+    Group 1 is conv1, fire2 and fire3; groups 2 to 5 are fire4 and fire5, fire6 and fire7, fire8, fire9.
+    """
+    top = _convolution(n, "1", data, num_output=64, kernel_size=3, stride=2, **param(1), **filler)
+    for index, group, squeezed, expanded in ((2, 1, 16, 64), (3, 1, 16, 64), (4, 2, 32, 128), (5, 2, 32, 128),
+                                             (6, 3, 48, 192), (7, 3, 48, 192), (8, 4, 64, 256), (9, 5, 64, 256)):
+        if index in (2, 4, 6):
+            pool = f"pool{index - 1}"
+            n[pool] = top = L.Pooling(top, pool=P.Pooling.MAX, kernel_size=3, stride=2)
+        top = _fire(n, f"fire{index}", top, squeezed, expanded, **param(group), **filler)
+    return top

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def run_program(tmp_path):
     """Runs other_caffe.py on demonstration images; returns its lines of JSON as one dictionary, and its output."""
     data = make_demo_dataset(tmp_path / "demo", num_train=2, num_test=1)
-    for name, text in model_files("Tiny", 5, None, (0.5, 1, 2), str(tmp_path)).items():
+    for name, text in model_files("Tiny", 5, folder=str(tmp_path)).items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     path = os.pathsep.join([str(ROOT / "lib"), str(ROOT / "caffe-fast-rcnn" / "python")])

@@ -8,7 +8,7 @@ import caffe
 from caffe import net_spec
 from caffe.proto import caffe_pb2
 from caffe.proto.prototxt import parse, read_net, read_solver, write_message
-from net_definitions import NETS, is_shipped, model_files
+from net_definitions import NETS, Sizes, is_shipped, model_files
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
 SHIPPED_FILES = sorted(path.relative_to(MODELS).as_posix() for path in MODELS.glob("*/*/*.pt"))
@@ -86,7 +86,7 @@ def test_schedules(file, base_lr, stepsize, prefix):
 @pytest.mark.parametrize("net", NETS)
 def test_class_and_anchor_counts_follow_everywhere(net):
     """4 classes; 5 scales x 2 ratios = 10 anchors."""
-    for name, text in model_files(net, 4, (1, 2, 3, 4, 5), (0.7, 1.5)).items():
+    for name, text in model_files(net, 4, Sizes((1, 2, 3, 4, 5), (0.7, 1.5), 8, 9)).items():
         if "solver" in name:
             continue
         for layer in layers_of(text).values():

@@ -1,12 +1,17 @@
 #!/usr/bin/env python3
-"""Converts torchvision's VGG16 weights to a caffemodel for our VGG16 nets.
+"""Converts weights that torchvision publishes to a caffemodel for our nets.
 
     tools/convert_weights.py vgg16-397923af.pth data/imagenet_models/VGG16.v2.caffemodel
+    tools/convert_weights.py vgg16_features-amdegroot-88682ab5.pth data/imagenet_models/VGG16_convs.v2.caffemodel
+    tools/convert_weights.py squeezenet1_1-b8a52dc0.pth data/imagenet_models/SqueezeNet.v2.caffemodel
 
-torchvision's net takes RGB images, divided by 255, minus a mean, divided by a standard deviation; Caffe's
-nets take BGR images in 0..255 minus another mean. Both differences are folded into the first convolution, so
-that the same image yields the same features. They differ slightly only next to the image's border: padding with
-zeros means padding with the mean, and the two means differ by up to one grey level.
+The first is torchvision's own VGG16, the second has the convolutions of the original, trained with Caffe, without fc6
+and fc7; the third is SqueezeNet v1.1.
+
+torchvision's own nets take RGB images, divided by 255, minus a mean, divided by a standard deviation; Caffe's nets take
+BGR images in 0..255 minus another mean. Both differences are folded into the first convolution, so that the same image
+yields the same features. VGG16's differ slightly next to the image's border: padding with zeros means padding with the
+mean, and the two means differ by up to one grey level. In the original's convolutions only the channels are exchanged.
 """
 from __future__ import annotations
 
@@ -15,7 +20,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import _init_paths  # noqa: F401  # before all that may not be installed
 
@@ -27,7 +32,7 @@ from utils.errors import UserError
 from utils.files import atomic_path, sha256_file
 
 # Our layer, torchvision's name, shape of the weights (N outputs, C inputs, height, width)
-_LAYERS = {
+_VGG16_CONVOLUTIONS = {
     "conv1_1": ("features.0", (64, 3, 3, 3)), "conv1_2": ("features.2", (64, 64, 3, 3)),
     "conv2_1": ("features.5", (128, 64, 3, 3)), "conv2_2": ("features.7", (128, 128, 3, 3)),
     "conv3_1": ("features.10", (256, 128, 3, 3)), "conv3_2": ("features.12", (256, 256, 3, 3)),
@@ -35,10 +40,43 @@ _LAYERS = {
     "conv4_2": ("features.19", (512, 512, 3, 3)), "conv4_3": ("features.21", (512, 512, 3, 3)),
     "conv5_1": ("features.24", (512, 512, 3, 3)), "conv5_2": ("features.26", (512, 512, 3, 3)),
     "conv5_3": ("features.28", (512, 512, 3, 3)),
+}
+_VGG16_CLASSIFIER = {
     # fc6 reads 512 channels x 7 x 7 cells, in this order in both
     "fc6": ("classifier.0", (4096, 25088)), "fc7": ("classifier.3", (4096, 4096)),
     "fc8": ("classifier.6", (1000, 4096)),
 }
+
+
+def _squeezenet_layers() -> dict[str, tuple[str, tuple[int, ...]]]:
+    layers: dict[str, tuple[str, tuple[int, ...]]] = {"conv1": ("features.0", (64, 3, 3, 3))}
+    inputs = 64
+    for fire, index, squeezed, expanded in ((2, 3, 16, 64), (3, 4, 16, 64), (4, 6, 32, 128), (5, 7, 32, 128),
+                                            (6, 9, 48, 192), (7, 10, 48, 192), (8, 11, 64, 256), (9, 12, 64, 256)):
+        for ours, theirs, shape in (("squeeze1x1", "squeeze", (squeezed, inputs, 1, 1)),
+                                    ("expand1x1", "expand1x1", (expanded, squeezed, 1, 1)),
+                                    ("expand3x3", "expand3x3", (expanded, squeezed, 3, 3))):
+            layers[f"fire{fire}/{ours}"] = (f"features.{index}.{theirs}", shape)
+        inputs = 2 * expanded
+    return layers | {"conv10": ("classifier.1", (1000, 512, 1, 1))}
+
+
+class Source(NamedTuple):
+    """A kind of file that can be converted."""
+
+    title: str
+    caffe_name: str                 # `name` of the caffemodel
+    layers: Mapping[str, tuple[str, tuple[int, ...]]]
+    scaled: bool                    # trained on torchvision's images; else on Caffe's, with RGB channels
+
+
+VGG16 = Source("torchvision's VGG16", "VGG_ILSVRC_16_layers", _VGG16_CONVOLUTIONS | _VGG16_CLASSIFIER, scaled=True)
+VGG16_CONVOLUTIONS = Source("the convolutions of the original VGG16", "VGG_ILSVRC_16_layers", _VGG16_CONVOLUTIONS,
+                            scaled=False)
+SQUEEZENET = Source("torchvision's SqueezeNet v1.1", "SqueezeNet_v1.1", _squeezenet_layers(), scaled=True)
+# The original's conv1_1: output 0, channel R, upper left
+_ORIGINAL_WEIGHT = 0.4800154
+
 # Per channel R, G, B; torchvision's are for images in 0..1, cfg.PIXEL_MEANS for 0..255
 _TORCH_MEAN, _TORCH_STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 _CAFFE_MEAN = np.array([122.7717, 115.9465, 102.9801])
@@ -48,16 +86,35 @@ class ConversionError(UserError, ValueError):
     """The file is not as expected; the message says what was expected and found."""
 
 
-def convert(state: Mapping[str, Any], layers: Sequence[str] = tuple(_LAYERS)) -> dict[str, list[np.ndarray]]:
-    """Weights and bias, float32, of each of our layers from torchvision's state dict.
+def source_of(state: Mapping[str, Any]) -> Source:
+    """What the weights are: judged by their names, and for VGG16 by whether its classifier has values.
+
+    torchvision publishes the original's convolutions with a classifier whose values are missing.
+    """
+    if "features.3.squeeze.weight" in state:
+        return SQUEEZENET
+    if "classifier.0.weight" in state:
+        outputs = np.asarray(state["classifier.0.weight"][0], dtype=np.float32)
+        has_values = bool(np.isfinite(outputs).all() and np.ptp(outputs) > 0)
+    else:
+        first = state.get("features.0.weight")
+        has_values = first is None or abs(float(np.ravel(first)[0]) - _ORIGINAL_WEIGHT) > 1e-6
+    return VGG16 if has_values else VGG16_CONVOLUTIONS
+
+
+def convert(state: Mapping[str, Any], source: Source) -> dict[str, list[np.ndarray]]:
+    """Weights and bias, float32, of each of our layers from a state dict of torchvision.
 
     Raises ConversionError listing every missing key and wrong shape.
     """
-    _check(state, layers)
-    weights = {layer: [np.asarray(state[f"{_LAYERS[layer][0]}.{part}"], dtype=np.float32)
-                       for part in ("weight", "bias")] for layer in layers}
-    if "conv1_1" in weights:
-        weights["conv1_1"] = _for_caffe_images(*weights["conv1_1"])
+    _check(state, source)
+    weights = {layer: [np.asarray(state[f"{name}.{part}"], dtype=np.float32) for part in ("weight", "bias")]
+               for layer, (name, _) in source.layers.items()}
+    first = next(iter(weights))
+    if source.scaled:
+        weights[first] = _for_caffe_images(*weights[first])
+    else:
+        weights[first][0] = np.ascontiguousarray(weights[first][0][:, ::-1])
     return weights
 
 
@@ -73,18 +130,17 @@ def _for_caffe_images(weight: np.ndarray, bias: np.ndarray) -> list[np.ndarray]:
     return [np.ascontiguousarray(folded[:, ::-1], dtype=np.float32), offset.astype(np.float32)]
 
 
-def _check(state: Mapping[str, Any], layers: Sequence[str]) -> None:
+def _check(state: Mapping[str, Any], source: Source) -> None:
     problems = []
-    for layer in layers:
-        source, shape = _LAYERS[layer]
-        for key, expected in ((f"{source}.weight", shape), (f"{source}.bias", shape[:1])):
+    for layer, (name, shape) in source.layers.items():
+        for key, expected in ((f"{name}.weight", shape), (f"{name}.bias", shape[:1])):
             if key not in state:
                 problems.append(f"'{key}' ({layer}) is missing")
             elif tuple(state[key].shape) != expected:
                 problems.append(f"'{key}' ({layer}) has shape {tuple(state[key].shape)}, expected {expected}")
     if problems:
-        raise ConversionError("this is no VGG16 of torchvision (without batch normalisation):\n  "
-                              + "\n  ".join(problems))
+        raise ConversionError("this is no VGG16 (without batch normalisation) or SqueezeNet v1.1 of torchvision; "
+                              f"compared with {source.title}:\n  " + "\n  ".join(problems))
 
 
 def write_caffemodel(path: str | Path, name: str, weights: Mapping[str, list[np.ndarray]]) -> None:
@@ -141,15 +197,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", help="torchvision's VGG16: .pth or .safetensors")
+    parser.add_argument("source", help="weights of torchvision: .pth or .safetensors")
     parser.add_argument("target", help="the caffemodel to write")
     args = parser.parse_args(argv)
     try:
-        write_caffemodel(args.target, "VGG_ILSVRC_16_layers", convert(load_state(args.source)))
+        state = load_state(args.source)
+        source = source_of(state)
+        write_caffemodel(args.target, source.caffe_name, convert(state, source))
     except (ConversionError, OSError) as error:
         print(f"convert_weights: {error}", file=sys.stderr)
         return 1
-    print(f"wrote {args.target}: {len(_LAYERS)} layers")
+    print(f"{args.source} has {source.title}; wrote {args.target}: {len(source.layers)} layers")
     return 0
 
 

@@ -3,7 +3,7 @@
 #   GPU NET DATASET [options of the training tool] [--set KEY VALUE ...]
 #
 # GPU      number of the GPU, or cpu
-# NET      a folder of models/: VGG16, VGG_CNN_M_1024, ZF, Tiny
+# NET      a folder of models/: VGG16, VGG_CNN_M_1024, ZF, SqueezeNet, Tiny
 # DATASET  pascal_voc, or two data sets as TRAIN,TEST: voc_2007_train,voc_2007_val or cells:train,cells:test
 # Settings after --set go to training and testing, other options to training only.
 # PYTHON names the interpreter; by default it is that of .venv if it exists, else python3.

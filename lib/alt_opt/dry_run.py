@@ -13,7 +13,7 @@ from checks.nets import check_outputs, check_widths
 from fast_rcnn.config import set_cfg
 from utils.errors import is_user_error, message_of, raise_all
 from utils.other_caffe import Net
-from utils.weights import load_initial_weights
+from utils.weights import check_varied, load_initial_weights
 
 Shapes = dict[str, list[list[int]]]     # parameter shapes of each layer
 _DETECTOR = "detector"
@@ -68,8 +68,11 @@ def _collected(path: Path, problems: list[str]) -> Iterator[None]:
 def _train_shapes(run: Run, step: Step) -> Shapes:
     import caffe
     solver = caffe.get_solver(os.fspath(run.nets.solver_to_run(step.name, run.output / "steps")))
-    if step.init is None and run.weights:
-        load_initial_weights(solver.net, run.weights, run.nets.train_net(step.name))
+    net = run.nets.train_net(step.name)
+    if step.init is None:
+        if run.weights:
+            load_initial_weights(solver.net, run.weights, net)
+        check_varied(solver.net, net)
     return _shapes(solver.net)
 
 

@@ -88,8 +88,11 @@ def _how_to_get(weights: Path) -> str:
         if weights.name.startswith(f"{net}."):
             return (f"{net}'s have no public address any more: put py-faster-rcnn's imagenet_models.tgz into data/, "
                     "and data/scripts/fetch_imagenet_models.sh unpacks it")
-    return ("VGG16: data/scripts/fetch_imagenet_models.sh, or make it from torchvision's weights with "
-            "tools/convert_weights.py; other nets: data/README.md")
+    for net in ("VGG16_convs", "VGG16", "SqueezeNet"):
+        if weights.name.startswith(f"{net}."):
+            return f"data/scripts/fetch_imagenet_models.sh {net} fetches them"
+    return ("data/scripts/fetch_imagenet_models.sh fetches those of VGG16 and SqueezeNet, tools/convert_weights.py "
+            "converts torchvision's; other nets: data/README.md")
 
 
 def print_report(result: object) -> None:

@@ -44,7 +44,7 @@ from utils.layer_params import class_count
 from utils.other_caffe import Blob, free_intermediates, keep_freed_memory, restore, save_trained
 from utils.own_files import OwnFiles
 from utils.python_layer import layer_setting
-from utils.weights import load_initial_weights, weights_problem
+from utils.weights import check_varied, load_initial_weights, weights_problem
 
 DISPLAY = 20        # iterations between two log lines if the solver sets none
 
@@ -73,6 +73,7 @@ class SolverWrapper:
                 roidb, layer_setting(self._data_layer, class_count), cfg.TRAIN)
         if pretrained_model is not None:
             self._load(os.fspath(pretrained_model))
+        check_varied(self.solver.net, self.net_name)
         self._data_layer.set_roidb(roidb)
         self.num_images = len(roidb)
 

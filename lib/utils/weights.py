@@ -5,11 +5,18 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from utils.errors import CheckError, NotFiniteError
+from caffe.proto.caffe_pb2 import FillerParameter, LayerParameter
+from utils import prototxt
+from utils.errors import CheckError, NotFiniteError, raise_all
 from utils.names import READONLY
 from utils.other_caffe import Net, all_finite, copy_weights
 
 _NAMED = 12         # most layers named in a message, which then counts the rest
+# Layer types that start from random weights, with the message that holds their filler
+_WITH_FILLER = {"Convolution": "convolution_param", "Deconvolution": "convolution_param",
+                "ConvolutionDepthwise": "convolution_param", "DepthwiseConvolution": "convolution_param",
+                "InnerProduct": "inner_product_param", "Embed": "embed_param", "LSTM": "recurrent_param",
+                "RNN": "recurrent_param"}
 
 
 class InitialWeights(NamedTuple):
@@ -40,6 +47,54 @@ def load_initial_weights(net: Net, path: str | os.PathLike, name: str | os.PathL
     if report.unused:
         parts.append(f"not in this net: {_listing(report.unused)}")
     return InitialWeights("; ".join(parts), report.unfilled)
+
+
+def check_varied(net: Net, path: str | os.PathLike) -> None:
+    """Raise CheckError that names the learned layers whose weights are all equal: these would not learn.
+
+    Outputs computed with equal weights are equal, and so are their gradients; weights of 0 before a ReLU have none.
+    Weights that the prototxt itself sets to 0 are allowed where no ReLU follows, as in layers that begin by
+    predicting nothing.
+
+    path  the net's prototxt
+    """
+    layers = prototxt.read_net(path).layer
+    before_relu = {blob for layer in layers if layer.type == "ReLU" for blob in layer.bottom}
+    raise_all(f"{path}:{prototxt.line_of_layer(path, layer.name)}: layer '{layer.name}': {_equal_text(net, layer)}, so "
+              "that it would not learn: add weight_filler { type: \"msra\" }, or start from a file that has its "
+              "weights (--weights)"
+              for layer in layers if _is_learned(layer) and _is_equal(net, layer.name)
+              and not (_begins_at_zero(layer) and before_relu.isdisjoint(layer.top)))
+
+
+def _is_learned(layer: LayerParameter) -> bool:
+    return (layer.type in _WITH_FILLER and not layer.name.endswith(READONLY)
+            and (not layer.param or layer.param[0].lr_mult != 0))
+
+
+def _is_equal(net: Net, layer: str) -> bool:
+    """Whether a layer of the net has several weights, all of one value."""
+    blobs = net.params.get(layer)
+    if not blobs:
+        return False
+    weights = blobs[0].data
+    return weights.size > 1 and bool((weights == weights.flat[0]).all())
+
+
+def _equal_text(net: Net, layer: LayerParameter) -> str:
+    reason = "" if _filler(layer) else ", as it has no weight_filler and no weights were loaded"
+    return f"all its weights are {net.params[layer.name][0].data.flat[0]:g}{reason}"
+
+
+def _begins_at_zero(layer: LayerParameter) -> bool:
+    filler = _filler(layer)
+    return filler is not None and filler.HasField("type") and filler.type == "constant" and filler.value == 0
+
+
+def _filler(layer: LayerParameter) -> FillerParameter | None:
+    """The `weight_filler` in the layer's own message; None if it has none."""
+    param = getattr(layer, _WITH_FILLER[layer.type])
+    return param.weight_filler if param.HasField("weight_filler") else None
 
 
 def load_all_weights(net: Net, path: str | os.PathLike, name: str | os.PathLike) -> None:

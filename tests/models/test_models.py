@@ -85,7 +85,7 @@ def test_schedules(file, base_lr, stepsize, prefix):
 
 @pytest.mark.parametrize("net", NETS)
 def test_class_and_anchor_counts_follow_everywhere(net):
-    """4 classes; 5 scales x 2 ratios = 10 anchors."""
+    """4 classes; 5 scales x 2 ratios = 10 anchors; 8 outputs of fc6, 9 of fc7."""
     for name, text in model_files(net, 4, Sizes((1, 2, 3, 4, 5), (0.7, 1.5), 8, 9)).items():
         if "solver" in name:
             continue
@@ -95,6 +95,8 @@ def test_class_and_anchor_counts_follow_everywhere(net):
             assert role != "bbox_pred" or outputs(layer) == 16
             assert role != "rpn_cls_score" or outputs(layer) == 20
             assert role != "rpn_bbox_pred" or outputs(layer) == 40
+            assert role != "fc6" or outputs(layer) == 8
+            assert role != "fc7" or outputs(layer) == 9
             assert role != "rpn_cls_prob_reshape" or list(layer.reshape_param.shape.dim) == [0, 20, -1, 0]
             if layer.type == "Python" and role in ("rpn-data", "proposal"):
                 assert layer.python_param.param_str == ("'feat_stride': 16\n'scales': [1, 2, 3, 4, 5]\n"
@@ -185,8 +187,9 @@ def test_make_models_rewrites_models(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("settings, words", [
     (dict(net="VGG"), "there is no net 'VGG'; choose one of VGG16"),
     (dict(net="ZF", num_classes=1), "1 classes: at least 2"),
-    (dict(net="ZF", anchor_scales=(8, -1)), r"anchor scales \[8, -1\]"),
-    (dict(net="ZF", anchor_ratios=(1, 1.0)), r"anchor ratios \[1, 1\]"),
+    (dict(net="ZF", sizes=Sizes(anchor_scales=(8, -1))), r"anchor scales \[8, -1\]"),
+    (dict(net="ZF", sizes=Sizes(anchor_ratios=(1, 1.0))), r"anchor ratios \[1, 1\]"),
+    (dict(net="ZF", sizes=Sizes(fc7=0)), "fc7 with 0 outputs"),
 ])
 def test_impossible_tasks_are_reported(tmp_path, settings, words):
     with pytest.raises(ValueError, match=words):

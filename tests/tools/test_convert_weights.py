@@ -1,33 +1,53 @@
-"""Weights of torchvision's VGG16: the same features for the same image, and clear errors for other files."""
+"""Weights that torchvision publishes: the same features for the same image, and clear errors for other files."""
+from pathlib import Path
+
 import convert_weights
 import numpy as np
 import pytest
 import torch
-from convert_weights import ConversionError, convert, load_state, write_caffemodel
+from convert_weights import (
+    SQUEEZENET,
+    VGG16,
+    VGG16_CONVOLUTIONS,
+    ConversionError,
+    convert,
+    load_state,
+    source_of,
+    write_caffemodel,
+)
 from torch.nn import functional as F
 
 import caffe
 from caffe.proto import caffe_pb2
 
-CONVOLUTIONS = [layer for layer in convert_weights._LAYERS if layer.startswith("conv")]
+ROOT = Path(__file__).resolve().parents[2]
+CONVOLUTIONS = list(VGG16_CONVOLUTIONS.layers)
 
 
-@pytest.fixture(scope="module")
-def state() -> dict[str, torch.Tensor]:
-    """Random weights with the keys and shapes of the convolutions; activations stay near 1."""
+def random_state(source) -> dict[str, torch.Tensor]:
+    """Random weights with the keys and shapes of a source; activations stay near 1."""
     generator = torch.Generator().manual_seed(1)
     arrays = {}
-    for layer in CONVOLUTIONS:
-        key, shape = convert_weights._LAYERS[layer]
+    for key, shape in source.layers.values():
         arrays[f"{key}.weight"] = torch.randn(shape, generator=generator) * (2 / np.prod(shape[1:])) ** 0.5
         arrays[f"{key}.bias"] = torch.randn(shape[0], generator=generator) * 0.1
     return arrays
 
 
 @pytest.fixture(scope="module")
+def state() -> dict[str, torch.Tensor]:
+    return random_state(VGG16_CONVOLUTIONS)
+
+
+@pytest.fixture(scope="module")
 def image() -> np.ndarray:
     """Height 26, width 30, B G R in 0..255."""
     return np.random.default_rng(2).integers(0, 256, (26, 30, 3)).astype(np.float64)
+
+
+def scaled(layers):
+    """torchvision's VGG16 with these layers alone."""
+    return VGG16._replace(layers={layer: VGG16.layers[layer] for layer in layers})
 
 
 def torch_features(state, image) -> np.ndarray:
@@ -53,7 +73,7 @@ NET = """
 
 def test_features_away_from_the_border_equal_those_of_torch(state, image, tmp_path):
     model = tmp_path / "vgg16.caffemodel"
-    write_caffemodel(model, "VGG16", convert(state, CONVOLUTIONS[:2]))
+    write_caffemodel(model, "VGG16", convert(state, scaled(CONVOLUTIONS[:2])))
     (tmp_path / "net.prototxt").write_text(NET)
     net = caffe.Net(str(tmp_path / "net.prototxt"), str(model), caffe.TEST)
     net.blobs["data"].data[0] = (image - [102.9801, 115.9465, 122.7717]).transpose(2, 0, 1)
@@ -64,7 +84,7 @@ def test_features_away_from_the_border_equal_those_of_torch(state, image, tmp_pa
 
 
 def test_all_other_weights_are_unchanged(state):
-    weights = convert(state, CONVOLUTIONS)
+    weights = convert(state, scaled(CONVOLUTIONS))
     assert list(weights) == CONVOLUTIONS
     np.testing.assert_array_equal(weights["conv5_3"][0], state["features.28.weight"].numpy())
     np.testing.assert_array_equal(weights["conv2_1"][1], state["features.5.bias"].numpy())
@@ -87,7 +107,7 @@ def test_every_missing_key_and_wrong_shape_is_named(state):
     broken = {key: value for key, value in state.items() if key != "features.7.bias"}
     broken["features.0.weight"] = torch.zeros(64, 3, 7, 7)
     with pytest.raises(ConversionError) as error:
-        convert(broken)
+        convert(broken, VGG16)
     message = str(error.value)
     assert "'features.7.bias' (conv2_2) is missing" in message
     assert "'features.0.weight' (conv1_1) has shape (64, 3, 7, 7), expected (64, 3, 3, 3)" in message
@@ -124,3 +144,55 @@ def test_code_in_a_file_is_refused(tmp_path):
     torch.save({"features.0.weight": Code()}, tmp_path / "evil.pth")
     with pytest.raises(ConversionError, match="cannot be read as weights"):
         load_state(tmp_path / "evil.pth")
+
+
+def test_the_kind_of_weights_is_found(state):
+    fc6 = torch.arange(12.).reshape(3, 4)
+    assert source_of(state | {"classifier.0.weight": fc6}) is VGG16
+    assert source_of(state) is VGG16            # which then misses its classifier
+    for missing in (torch.full((3, 4), float("nan")), torch.zeros(3, 4)):
+        assert source_of(state | {"classifier.0.weight": missing}) is VGG16_CONVOLUTIONS
+    original = state["features.0.weight"].clone()
+    original[0, 0, 0, 0] = 0.4800154            # of the channel R
+    assert source_of(state | {"features.0.weight": original}) is VGG16_CONVOLUTIONS
+    assert source_of(random_state(SQUEEZENET)) is SQUEEZENET
+
+
+def test_the_originals_convolutions_only_exchange_their_channels(state, tmp_path, capsys):
+    torch.save(state | {"classifier.0.weight": torch.full((3, 4), float("nan"))}, tmp_path / "vgg16.pth")
+    target = tmp_path / "vgg16.caffemodel"
+    assert convert_weights.main([str(tmp_path / "vgg16.pth"), str(target)]) == 0
+    assert "has the convolutions of the original VGG16; wrote" in capsys.readouterr().out
+    layers = {layer.name: layer for layer in caffe_pb2.NetParameter.FromString(target.read_bytes()).layer}
+    assert list(layers) == CONVOLUTIONS
+    first = np.array(layers["conv1_1"].blobs[0].data, np.float32).reshape(64, 3, 3, 3)
+    np.testing.assert_array_equal(first, state["features.0.weight"].numpy()[:, [2, 1, 0]])
+    np.testing.assert_array_equal(layers["conv1_1"].blobs[1].data, state["features.0.bias"].numpy())
+    np.testing.assert_array_equal(layers["conv3_2"].blobs[0].data, state["features.12.weight"].numpy().ravel())
+
+
+def test_squeezenet_has_the_features_of_torch(image, tmp_path):
+    """The first convolution has no padding, so that nothing differs at the border."""
+    state = random_state(SQUEEZENET)
+    model = tmp_path / "squeezenet.caffemodel"
+    write_caffemodel(model, "SqueezeNet", convert(state, SQUEEZENET))
+    net = caffe.Net(str(ROOT / "models/SqueezeNet/faster_rcnn_end2end/test.pt"), caffe.TEST)
+    net.copy_from(str(model))
+    large = np.kron(image, np.ones((4, 4, 1)))      # 104 x 120
+    net.blobs["data"].reshape(1, 3, *large.shape[:2])
+    net.blobs["data"].data[0] = (large - [102.9801, 115.9465, 122.7717]).transpose(2, 0, 1)
+    net.blobs["im_info"].data[...] = [*large.shape[:2], 1]
+    net.forward(end="fire9/concat")
+    top = (large[:, :, ::-1] / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    top = torch.from_numpy(top.transpose(2, 0, 1)[None].astype(np.float32))
+    top = F.relu(F.conv2d(top, state["features.0.weight"], state["features.0.bias"], stride=2))
+    for index in (3, 4, 6, 7, 9, 10, 11, 12):
+        if index in (3, 6, 9):
+            top = F.max_pool2d(top, 3, 2, ceil_mode=True)
+        parts = {name: (state[f"features.{index}.{name}.weight"], state[f"features.{index}.{name}.bias"])
+                 for name in ("squeeze", "expand1x1", "expand3x3")}
+        squeezed = F.relu(F.conv2d(top, *parts["squeeze"]))
+        top = torch.cat([F.relu(F.conv2d(squeezed, *parts["expand1x1"])),
+                         F.relu(F.conv2d(squeezed, *parts["expand3x3"], padding=1))], 1)
+    assert top.shape == (1, 512, 6, 7)
+    np.testing.assert_allclose(net.blobs["fire9/concat"].data, top.numpy(), rtol=1e-3, atol=1e-3)

@@ -7,7 +7,7 @@ import pytest
 import caffe
 from commands.detector import DetectorFiles, load_rpn
 from utils.errors import CheckError, NotFiniteError
-from utils.weights import load_all_weights, load_initial_weights
+from utils.weights import check_varied, load_all_weights, load_initial_weights
 
 NET = 'layer {{ name: "data" type: "Input" top: "data" input_param {{ shape {{ dim: 1 dim: 2 }} }} }}\n{layers}'
 LAYER = ('layer {{ name: "{0}" type: "InnerProduct" bottom: "data" top: "{0}"'
@@ -100,3 +100,44 @@ def test_weights_that_fit_a_layer_by_name_alone_are_refused(make, stored, tmp_pa
     for load in (load_all_weights, load_initial_weights):
         with pytest.raises(ValueError, match=r"stored.*: layer 'b', blob 0: expected shape \(4, 2\).*\(3, 2\)"):
             load(caffe.Net(wide, caffe.TEST), stored, wide)
+
+
+CONVOLUTION = """layer {{ name: "{name}" type: "Convolution" bottom: "data" top: "{name}" {more}
+  convolution_param {{ num_output: 3 kernel_size: 1 {filler} }}
+}}
+{relu}"""
+RELU = 'layer { name: "relu" type: "ReLU" bottom: "c" top: "c" }\n'
+IMAGE = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 2 dim: 4 dim: 5 } } }\n'
+
+
+@pytest.mark.parametrize("filler, relu, more, message", [
+    ("", RELU, "", "net.pt:2: layer 'c': all its weights are 0, as it has no weight_filler and no weights were "
+                   "loaded"),
+    ("", "", "", "layer 'c': all its weights are 0"),
+    ('weight_filler { type: "constant" value: 0.5 }', "", "", "layer 'c': all its weights are 0.5, so that"),
+    ('weight_filler { type: "constant" }', RELU, "", "layer 'c': all its weights are 0, so that"),
+    ("weight_filler { value: 0 }", "", "", "layer 'c': all its weights are 0, so that"),
+    ('weight_filler { type: "constant" }', "", "", None),                    # begins by predicting nothing
+    ('weight_filler { type: "gaussian" std: 0.01 }', RELU, "", None),
+    ("", RELU, "param { lr_mult: 0 }", None),                               # never learns
+])
+def test_learned_layers_with_equal_weights(tmp_path, filler, relu, more, message):
+    path = tmp_path / "net.pt"
+    path.write_text(IMAGE + CONVOLUTION.format(name="c", filler=filler, relu=relu, more=more))
+    net = caffe.Net(str(path), caffe.TRAIN)
+    if message is None:
+        check_varied(net, path)
+    else:
+        with pytest.raises(CheckError, match=message):
+            check_varied(net, path)
+    net.params["c"][0].data[0, 1, 0, 0] += 1        # as if loaded
+    check_varied(net, path)
+
+
+def test_every_layer_with_equal_weights_is_named(make, tmp_path):
+    path = make("net", "a", "b", "c_readonly", "d")
+    net = caffe.Net(path, caffe.TRAIN)
+    net.params["b"][0].data[1, 1] = 1
+    with pytest.raises(CheckError) as error:
+        check_varied(net, path)
+    assert [line.split(": ")[1] for line in str(error.value).splitlines()] == ["layer 'a'", "layer 'd'"]

@@ -2,6 +2,7 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import train_faster_rcnn_alt_opt as tool
 
@@ -222,15 +223,22 @@ def test_nets_must_match(prepare, name, old, new, message):
         dry_run(run, STEPS)
 
 
+def save_random(net_file, path):
+    net = caffe.Net(str(net_file), caffe.TEST)
+    for blobs in net.params.values():
+        blobs[0].data[...] = np.random.default_rng(1).normal(size=blobs[0].data.shape)
+    net.save(str(path))
+
+
 @pytest.mark.slow
 def test_initial_weights_are_loaded_first(prepare, tmp_path):
     other, same = tmp_path / "other.caffemodel", tmp_path / "same.caffemodel"
     net = ROOT / "models" / "Tiny" / "faster_rcnn_alt_opt" / "faster_rcnn_test.pt"
-    caffe.Net(str(net), caffe.TEST).save(str(other))
+    save_random(net, other)
     run = prepare("--weights", other)
     with pytest.raises(CheckError, match="(?s)stage1_fast_rcnn_train.pt.*layer 'cls_score', blob 0: expected shape"):
         dry_run(run, STEPS)
-    caffe.Net(str(run.nets.detector_test), caffe.TEST).save(str(same))
+    save_random(run.nets.detector_test, same)
     run.weights = same
     assert cfg.EXP_DIR == "tiny"
     dry_run(run, STEPS)

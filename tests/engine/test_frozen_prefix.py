@@ -15,10 +15,28 @@ layer {{ name: "data" type: "Python" top: "data" top: "label"
 """
 
 
-def convolution(name: str, bottom: str, params: str = FROZEN, outputs: int = 12) -> str:
+def convolution(name: str, bottom: str, params: str = FROZEN, outputs: int = 12, kernel: int = 3) -> str:
     return (f'layer {{ name: "{name}" type: "Convolution" bottom: "{bottom}" top: "{name}" {params} '
-            f'convolution_param {{ num_output: {outputs} kernel_size: 3 pad: 1 '
+            f'convolution_param {{ num_output: {outputs} kernel_size: {kernel} pad: {kernel // 2} '
             'weight_filler { type: "gaussian" std: 0.4 } bias_filler { type: "constant" value: 0.3 } } }')
+
+
+def relu(blob: str) -> str:
+    return f'layer {{ name: "{blob}/relu" type: "ReLU" bottom: "{blob}" top: "{blob}" }}'
+
+
+def join(kind: str, top: str, *bottoms: str, settings: str = "") -> str:
+    """A Concat or an Eltwise."""
+    named = " ".join(f'bottom: "{bottom}"' for bottom in bottoms)
+    return f'layer {{ name: "{top}/join" type: "{kind}" {named} top: "{top}" {settings} }}'
+
+
+def fire(name: str, bottom: str, params: str, squeeze: int, narrow: int, wide: int) -> str:
+    """A convolution, then two of different size side by side, whose results are concatenated."""
+    return (convolution(f"{name}/squeeze", bottom, params, squeeze, 1) + relu(f"{name}/squeeze")
+            + convolution(f"{name}/1x1", f"{name}/squeeze", params, narrow, 1) + relu(f"{name}/1x1")
+            + convolution(f"{name}/3x3", f"{name}/squeeze", params, wide) + relu(f"{name}/3x3")
+            + join("Concat", name, f"{name}/1x1", f"{name}/3x3"))
 
 
 POOL = 'layer { name: "pool" type: "Pooling" bottom: "one" top: "pool" pooling_param { kernel_size: 2 stride: 2 } }'
@@ -31,6 +49,33 @@ layer { name: "loss" type: "SoftmaxWithLoss" bottom: "score" bottom: "label" top
 """
 TRUNK = convolution("one", "data") + POOL + convolution("two", "pool", outputs=16) + RELU
 NET = DATA + TRUNK + convolution("learned", "two", "", 3) + HEAD
+STEM = convolution("one", "data", outputs=8) + POOL
+FIRE_TRUNK = STEM + fire("fire", "pool", FROZEN, 4, 5, 6)
+FIRE_OF_EQUALS = (DATA + STEM + fire("fire", "pool", FROZEN, 4, 5, 5) + convolution("learned", "fire", "", 3) + HEAD)
+FIRE = DATA + FIRE_TRUNK + convolution("learned", "fire", "", 3) + HEAD
+READER = f"""layer {{ name: "reader" type: "Python" bottom: "data" top: "height"
+                      python_param {{ module: "{__name__}" layer: "Reader" }} }}"""
+SPLIT = 'layer { name: "split" type: "Split" bottom: "pool" top: "copy" top: "other" }'
+OTHER_COPY, SUM = convolution("side", "other", outputs=8, kernel=1), join("Eltwise", "sum", "copy", "side")
+BRANCHED = {
+    "one fire": FIRE,
+    "second learns": (DATA + FIRE_TRUNK + fire("second", "fire", "", 7, 9, 10)
+                      + convolution("learned", "second", "", 3) + HEAD),
+    "second frozen": (DATA + FIRE_TRUNK + fire("second", "fire", FROZEN, 7, 9, 10)
+                      + convolution("learned", "second", "", 3) + HEAD),
+    "residual": (DATA + STEM + convolution("side", "pool", outputs=8) + relu("side")
+                 + join("Eltwise", "sum", "pool", "side", settings="eltwise_param { coeff: 1 coeff: -2 }") + relu("sum")
+                 + convolution("learned", "sum", "", 3) + HEAD),
+    "sum in place": (DATA + STEM + convolution("side", "pool", outputs=8) + join("Eltwise", "side", "side", "pool")
+                     + convolution("learned", "side", "", 3) + HEAD),
+    "from the image": (DATA + convolution("left", "data", outputs=4) + convolution("right", "data", outputs=5, kernel=1)
+                       + relu("right") + join("Concat", "wide", "left", "right") + convolution("learned", "wide", "", 2)
+                       + HEAD),
+    "others between": FIRE.replace(relu("fire/1x1"), READER + relu("fire/1x1")),
+    # the tops of a Split share their values, so the other one is read after the ReLU as well
+    "in place on a copy": (DATA + STEM + SPLIT + relu("copy") + OTHER_COPY + SUM
+                           + convolution("learned", "sum", "", 3) + HEAD),
+}
 SIZES = {"a": (24, 36), "b": (24, 36), "c": (18, 27)}
 
 
@@ -109,6 +154,34 @@ def steps(solver, batches) -> np.ndarray:
      + convolution("learned", "pool", "") + HEAD, "one", 1),
     (NET + 'layer { name: "quiet" type: "Silence" bottom: "one" }', "one", 1),
     (NET + 'layer { name: "quiet" type: "Silence" bottom: "data" }', "two", 4),
+    # in place on the image, which others may read
+    (NET.replace(TRUNK, relu("data") + TRUNK), None, 0),
+    # branches
+    (FIRE.replace(FROZEN, "", 1), None, 0),
+    (BRANCHED["one fire"], "fire", 9),
+    (BRANCHED["second learns"], "fire", 9),
+    (BRANCHED["second frozen"], "second", 16),
+    (BRANCHED["residual"], "sum", 6),
+    (BRANCHED["sum in place"], "side", 4),
+    (BRANCHED["from the image"], "wide", 4),
+    (BRANCHED["others between"], "fire", 9),
+    (BRANCHED["in place on a copy"], "sum", 5),
+    # that leave: to a layer outside, to an output, to a loss
+    (FIRE + 'layer { name: "quiet" type: "Silence" bottom: "fire/1x1" }', "fire/squeeze", 4),
+    (FIRE + convolution("aside", "fire/squeeze"), "fire/squeeze", 4),
+    (BRANCHED["second frozen"] + 'layer { name: "quiet" type: "Silence" bottom: "second/1x1" }', "second/squeeze", 11),
+    (BRANCHED["second frozen"] + convolution("aside", "fire"), "fire", 9),
+    (BRANCHED["from the image"].replace('top: "left"', 'top: "left" loss_weight: 2'), "right", 2),
+    (DATA + STEM + SPLIT + convolution("learned", "other", "", 3) + HEAD, "pool", 2),
+    # one of which learns or is random
+    (FIRE.replace(convolution("fire/3x3", "fire/squeeze", FROZEN, 6),
+                  convolution("fire/3x3", "fire/squeeze", "", 6)), "fire/squeeze", 4),
+    (FIRE.replace(relu("fire/3x3"), relu("fire/3x3").replace("ReLU", "Dropout")), "fire/squeeze", 4),
+    (BRANCHED["in place on a copy"].replace(relu("copy"), relu("copy").replace("ReLU", "Dropout")), "pool", 2),
+    # joined along places, or along channels
+    (FIRE_OF_EQUALS.replace('"Concat"', '"Concat" concat_param { axis: 2 }'), "fire/squeeze", 4),
+    (FIRE_OF_EQUALS.replace('"Concat"', '"Concat" concat_param { concat_dim: 3 }'), "fire/squeeze", 4),
+    (FIRE_OF_EQUALS.replace('"Concat"', '"Concat" concat_param { axis: -3 }'), "fire", 9),
 ])
 def test_the_prefix_ends_where_something_learns_or_is_random(tmp_path, text, blob, layers):
     prefix = reuse(make_solver(text).net, tmp_path)
@@ -142,6 +215,19 @@ def test_training_gives_the_same_bits(tmp_path, budget, freeing):
         assert prefix.misses == 3
 
 
+@pytest.mark.parametrize("text", BRANCHED.values(), ids=BRANCHED)
+@pytest.mark.parametrize("freeing", [False, True])
+def test_branches_give_the_same_bits(tmp_path, text, freeing):
+    solver, plain = make_solver(text), make_solver(text)
+    if freeing:
+        solver.net.free_intermediates()
+    prefix = reuse(solver.net, tmp_path)
+    for batch in "abcabcc":     # PyTorch rounds convolutions of these sizes differently for several images
+        np.testing.assert_array_equal(steps(solver, batch), steps(plain, batch))
+        np.testing.assert_array_equal(solver.net.blobs["loss"].data, plain.net.blobs["loss"].data)
+    assert (prefix.hits, prefix.misses) == (4, 3)
+
+
 def test_bfloat16_gives_the_same_bits(tmp_path):
     caffe.set_precision("bfloat16")
     try:
@@ -154,35 +240,40 @@ def test_bfloat16_gives_the_same_bits(tmp_path):
         caffe.set_precision("float32")
 
 
-def test_padded_batches_hold_the_features_of_each_image_alone(tmp_path):
-    solver = make_solver()
+@pytest.mark.parametrize("text, blob", [(NET, "two"), (FIRE, "fire"), (BRANCHED["residual"], "sum")])
+def test_padded_batches_hold_the_features_of_each_image_alone(tmp_path, text, blob):
+    solver = make_solver(text)
     reuse(solver.net, tmp_path)
     found = {}
     for batch in ("a", "c", "ac", "ca"):
         solver.net.layers[0].batch = batch
         solver.net.forward()
-        found[batch] = solver.net.blobs["two"].data.copy()
+        found[batch] = solver.net.blobs[blob].data.copy()
     for index, batch in ((1, "ac"), (0, "ca")):
         np.testing.assert_array_equal(found[batch][index][:, :9, :14], found["c"][0])
         assert not found[batch][index][:, 9:].any() and not found[batch][index][:, :, 14:].any()
         np.testing.assert_array_equal(found[batch][1 - index], found["a"][0])
 
 
-def test_blobs_that_are_not_computed_report_it(tmp_path):
-    solver = make_solver()
+@pytest.mark.parametrize("text, blob, skipped", [
+    (NET, "two", ["one", "pool"]), (FIRE, "fire", ["one", "pool", "fire/squeeze", "fire/1x1", "fire/3x3"])])
+def test_blobs_that_are_not_computed_report_it(tmp_path, text, blob, skipped):
+    solver = make_solver(text)
     reuse(solver.net, tmp_path)
     solver.step(1)
-    with pytest.raises(RuntimeError, match="'one' was freed"):
-        _ = solver.net.blobs["one"].data
-    assert solver.net.blobs["two"].data.any()
+    for name in skipped:
+        with pytest.raises(RuntimeError, match=f"'{name}' was freed"):
+            _ = solver.net.blobs[name].data
+    assert solver.net.blobs[blob].data.any()
 
 
-def test_a_pass_without_keys_computes_everything(tmp_path):
-    solver = make_solver()
+@pytest.mark.parametrize("text, blob", [(NET, "one"), (FIRE, "fire/1x1")])
+def test_a_pass_without_keys_computes_everything(tmp_path, text, blob):
+    solver = make_solver(text)
     prefix = reuse(solver.net, tmp_path)
     solver.net.layers[0].prefix = None
     solver.step(1)
-    assert solver.net.blobs["one"].data.any() and prefix.hits == prefix.misses == 0
+    assert solver.net.blobs[blob].data.any() and prefix.hits == prefix.misses == 0
 
 
 # ---- what is kept
@@ -269,6 +360,28 @@ def test_features_of_something_else_are_deleted(tmp_path, change):
     finally:
         caffe.set_precision("float32")
     assert not prefix.has("a") and not before.exists()
+
+
+TWO_SIDES = DATA + STEM + convolution("left", "pool", outputs=8) + convolution("right", "pool", outputs=8)
+LEARNED = convolution("learned", "sum", "", 3) + HEAD
+COEFFICIENTS = "eltwise_param { coeff: 1 coeff: 2 }"
+
+
+@pytest.mark.parametrize("one, other", [
+    [TWO_SIDES + join("Eltwise", "sum", *sides, settings=COEFFICIENTS) + LEARNED
+     for sides in (("left", "right"), ("right", "left"))],
+    [TWO_SIDES + convolution("last", side, outputs=7) + join("Concat", "sum", "left", "right", "last") + LEARNED
+     for side in ("left", "right")],
+    [DATA + STEM + SPLIT + part + SUM + LEARNED for part in (relu("copy") + OTHER_COPY, OTHER_COPY + relu("copy"))],
+], ids=["order of bottoms", "bottom", "before and after a layer in place"])
+def test_features_of_other_connections_are_not_used(tmp_path, one, other):
+    """The layers are the same."""
+    first, again, second = make_solver(one), make_solver(one), make_solver(other)
+    reuse(first.net, tmp_path)
+    steps(first, ["a"])
+    assert reuse(again.net, tmp_path).has("a")
+    prefix = reuse(second.net, tmp_path)
+    assert (prefix.blob, prefix.has("a")) == ("sum", False)
 
 
 def test_features_of_a_damaged_file_are_recomputed(tmp_path):
@@ -359,12 +472,13 @@ def test_lost_features_are_not_those_of_an_empty_image(tmp_path):
     assert str(tmp_path) in str(caught.value.filename)
 
 
-TEST_NET = ('layer { name: "input" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 24 dim: 36 } } }'
-            + TRUNK.replace(FROZEN, "") + convolution("learned", "two", "", 3))
+INPUT = 'layer { name: "input" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 24 dim: 36 } } }'
 
 
-def test_a_test_net_uses_features_cached_by_training(tmp_path):
-    solver, net = make_solver(), Net(parsed(TEST_NET), caffe.TEST)
+@pytest.mark.parametrize("text, trunk, blob", [(NET, TRUNK, "two"), (FIRE, FIRE_TRUNK, "fire")])
+def test_a_test_net_uses_features_cached_by_training(tmp_path, text, trunk, blob):
+    test_net = INPUT + trunk.replace(FROZEN, "") + convolution("learned", blob, "", 3)
+    solver, net = make_solver(text), Net(parsed(test_net), caffe.TEST)
     assert reuse(net, tmp_path) is None
     net.share_with(solver.net)
     reuse(solver.net, tmp_path)
@@ -372,7 +486,7 @@ def test_a_test_net_uses_features_cached_by_training(tmp_path):
     net.blobs["data"].data[0] = picture("a")
     want = net.forward()["learned"].copy()
     prefix = net.reuse_frozen_prefix(caffe.FeatureCache(tmp_path, 1, 1), "mean 0", 3)
-    assert prefix.blob == "two" and prefix.has("a")
+    assert prefix.blob == blob and prefix.has("a")
     net.blobs["data"].data[...] = 0
     prefix.next_batch(["a"], [SIZES["a"]])
     np.testing.assert_array_equal(net.forward()["learned"], want)
@@ -393,7 +507,6 @@ class Reader(caffe.Layer):
 @pytest.mark.parametrize("unread, reads", [((0,), False), ((), True)])
 def test_other_readers_of_the_image(tmp_path, monkeypatch, unread, reads):
     monkeypatch.setattr(Reader, "unread_bottoms", unread)
-    text = NET + (f'layer {{ name: "reader" type: "Python" bottom: "data" top: "height" '
-                  f'python_param {{ module: "{__name__}" layer: "Reader" }} }}')
-    assert reuse(make_solver(text).net, tmp_path).reads_image is reads
+    assert reuse(make_solver(NET + READER).net, tmp_path).reads_image is reads
+    assert reuse(make_solver(BRANCHED["others between"]).net, tmp_path).reads_image is reads
     assert reuse(make_solver().net, tmp_path).reads_image is False

@@ -260,6 +260,8 @@ class Net:
     def reuse_frozen_prefix(self, cache: FeatureCache, preprocessing: str, images: int) -> FrozenPrefix | None:
         """Compute the frozen layers after the image once per image, and cache the result (ours).
 
+        They may branch; the result is the last blob that alone leads from them to the rest of the net.
+
         cache          where features are stored. Those of other weights or another preprocessing are deleted there
         preprocessing  what the image depends on besides its key, such as the subtracted mean
         images         number of different images

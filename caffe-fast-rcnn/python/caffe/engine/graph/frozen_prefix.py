@@ -2,12 +2,14 @@
 
 In stage 2 of alternating optimisation the convolutions of the trunk are frozen: their result for an image is the same
 in every epoch. The layers here process each image of a batch independently, so results can be cached per image.
+They may branch and join again; one blob is cached, which alone leads to the rest of the net.
 """
 from __future__ import annotations
 
 import errno
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -15,11 +17,15 @@ from ...proto import caffe_pb2
 from .. import device
 from ..blob import Blob
 from ..layer import Layer
+from ..layers.concat import Concat
 from .graph import Graph
 
 # Types whose top for an image depends on that image and the parameters alone, and keeps their places
-_TYPES = frozenset("""AbsVal BNLL Bias Clip Convolution ConvolutionDepthwise DepthwiseConvolution ELU Exp LRN Log PReLU
-                      Pooling Power ReLU Scale Sigmoid Swish TanH Threshold""".split())
+_TYPES = frozenset("""AbsVal BNLL Bias Clip Concat Convolution ConvolutionDepthwise DepthwiseConvolution ELU Eltwise Exp
+                      LRN Log PReLU Pooling Power ReLU Scale Sigmoid Split Swish TanH Threshold""".split())
+_JOINING = frozenset(("Concat", "Eltwise"))     # those that may have several bottoms
+_IMAGE = 0                                      # the layer whose top 0 is the image
+_NOT_FROZEN = -1
 _WORTH_READING = {"cpu": 4.0, "cuda": 2.0}      # maximum number of cached values per value of the image
 _UNIMPORTANT = ("name", "bottom", "top", "param", "phase", "include", "exclude", "propagate_down", "loss_weight",
                 "blobs")
@@ -27,56 +33,81 @@ _UNIMPORTANT = ("name", "bottom", "top", "param", "phase", "include", "exclude",
 
 def make_prefix(graph: Graph, is_test: bool, cache, preprocessing: str, images: int) -> FrozenPrefix | None:
     """The frozen beginning of a net, run from features in a FeatureCache; see `Net.reuse_frozen_prefix`."""
-    places = _frozen_chain(graph, lambda layer: is_test or not graph.parameters.learns(layer))
-    chain = [graph.layers[place] for place in places]
-    prints = list(_fingerprints(chain, preprocessing))
-    known = [length for length, fingerprint in enumerate(prints, 1) if cache.holds(fingerprint)]
-    length = max(known) if known else len(prints)
-    if not any(layer.type == "Convolution" for layer in chain[:length]) or (is_test and not known):
+    if not graph.tops or not graph.tops[_IMAGE]:
         return None
-    places = places[:length]
-    blobs = [(graph.blobs[graph.bottoms[place][0]], graph.blobs[graph.tops[place][0]]) for place in places]
-    source, target = blobs[0][0], blobs[-1][1]
+    writers, readers = _frozen_layers(graph, lambda layer: is_test or not graph.parameters.learns(layer))
+    parts = _separable_parts(graph, writers, readers)
+    prints = _fingerprints(graph, writers, preprocessing)
+    known = [part for part in parts if cache.holds(prints[part[-1]])]
+    part = max(known or parts, key=len, default=[])
+    if not any(graph.layers[place].type == "Convolution" for place in part) or (is_test and not known):
+        return None
+    source, target = graph.ends[part[0]][0][0], graph.ends[part[-1]][1][0]
     if not _is_worth_reading(source, target) or not cache.fits(target.count // source.shape[0], images):
         return None
-    return FrozenPrefix(chain[:length], blobs, graph.names_of([graph.tops[place][0] for place in places]), places,
-                        cache.open(prints[length - 1]), _image_has_readers(graph, places[0]))
+    return FrozenPrefix(graph, part, cache.open(prints[part[-1]]))
 
 
-def _frozen_chain(graph: Graph, is_frozen: Callable[[Layer], bool]) -> list[int]:
-    """Indices of the chain of layers from top 0 of the first layer that neither learn nor draw random numbers.
+def _frozen_layers(graph: Graph, is_frozen: Callable[[Layer], bool]) -> tuple[dict[int, list[int]],
+                                                                              dict[int, set[int]]]:
+    """The layers whose tops depend on the image and on frozen parameters alone, by index in the net.
 
-    Each has one bottom and one top. The chain may begin after a Split, at the copy that leads furthest, and ends
-    before the next one. Empty if there is no such layer.
+    Returns for each the layers that wrote the values of its bottoms, in the order of the bottoms, and the layers that
+    read the values of its top. _IMAGE stands for the image, and for its copies behind a Split. Outputs of the net count
+    as read by a layer behind the last. Values are identified by their array and the last layer that wrote it: layers in
+    place overwrite it, and the tops of a Split share it.
     """
-    layers, bottoms, tops = graph.layers, graph.bottoms, graph.tops
+    last_writer = {id(graph.ends[_IMAGE][1][0]._data): _IMAGE}
+    writers: dict[int, list[int]] = {}
+    readers: dict[int, set[int]] = defaultdict(set)
 
-    def follow(blob: int, place: int) -> list[int]:
-        found: list[int] = []
-        while True:
-            place = next((index for index in range(place + 1, len(layers)) if blob in bottoms[index]), len(layers))
-            if place < len(layers) and layers[place].type == "Split" and not found:
-                return max((follow(copy, place) for copy in tops[place]), key=len)
-            if place == len(layers) or not _may_be_kept(layers[place], bottoms[place], tops[place], is_frozen):
-                return found
-            found.append(place)
-            blob = tops[place][0]
+    def writers_of(blobs: Sequence[Blob]) -> list[int]:
+        return [last_writer.get(id(blob._data), _NOT_FROZEN) for blob in blobs]
 
-    return follow(tops[0][0], 0) if layers and tops[0] else []
+    for place in range(_IMAGE + 1, len(graph.layers)):
+        layer, (bottoms, tops) = graph.layers[place], graph.ends[place]
+        found, writer = writers_of(bottoms), _NOT_FROZEN
+        for source in found:
+            readers[source].add(place)
+        if layer.type == "Split" and found == [_IMAGE]:
+            writer = _IMAGE
+        elif _may_be_kept(layer, bottoms, tops, is_frozen) and _NOT_FROZEN not in found \
+                and _IMAGE not in writers_of(tops):     # in place on the image, which others may read
+            writers[place], writer = found, place
+        last_writer.update((id(blob._data), writer) for blob in tops)
+    for writer in writers_of(graph.blobs_of(graph.outputs)):
+        readers[writer].add(len(graph.layers))
+    return writers, readers
 
 
-def _may_be_kept(layer: Layer, bottom: Sequence[int], top: Sequence[int], is_frozen: Callable[[Layer], bool]) -> bool:
+def _may_be_kept(layer: Layer, bottoms: Sequence[Blob], tops: Sequence[Blob],
+                 is_frozen: Callable[[Layer], bool]) -> bool:
     is_random = layer.type == "Pooling" and layer.param.pooling_param.pool == caffe_pb2.PoolingParameter.STOCHASTIC
-    return (layer.type in _TYPES and len(bottom) == len(top) == 1 and not is_random and not layer.needs_backward
-            and is_frozen(layer))
+    mixes_places = isinstance(layer, Concat) and layer.concat_axis != 1
+    return (layer.type in _TYPES and (len(bottoms) == 1 or layer.type in _JOINING)
+            and (len(tops) == 1 or layer.type == "Split") and not is_random and not mixes_places
+            and not layer.needs_backward and not any(layer.loss_weights) and is_frozen(layer))
 
 
-def _image_has_readers(graph: Graph, trunk: int) -> bool:
-    """Whether a layer other than the trunk's first reads the values of the image; Split only passes them on."""
-    image = graph.blobs[graph.tops[0][0]]
+def _separable_parts(graph: Graph, writers: dict[int, list[int]],
+                     readers: dict[int, set[int]]) -> list[list[int]]:
+    """The parts of the frozen layers of which other layers read the last top and no other; ascending indices.
+
+    A part is what its last layer depends on. None ends in a Split.
+    """
+    needed: dict[int, set[int]] = {_IMAGE: set()}
+    for place, found in writers.items():
+        needed[place] = {place}.union(*(needed[index] for index in found))
+    return [sorted(needed[last]) for last in writers if graph.layers[last].type != "Split"
+            and all(readers[place] <= needed[last] for place in needed[last] - {last})]
+
+
+def _image_has_readers(graph: Graph, part: frozenset[int]) -> bool:
+    """Whether a layer outside the part reads the values of the image; Split only passes them on."""
+    image = graph.ends[_IMAGE][1][0]
     for place, (layer, bottoms, _) in enumerate(graph.connected()):
         unread = getattr(getattr(layer, "user", None), "unread_bottoms", ())
-        if place != trunk and layer.type != "Split" and any(
+        if place not in part and layer.type != "Split" and any(
                 blob.shares_data_with(image) and position not in unread for position, blob in enumerate(bottoms)):
             return True
     return False
@@ -87,18 +118,21 @@ def _is_worth_reading(source: Blob, target: Blob) -> bool:
     return target.count <= _WORTH_READING[device.current_device().type] * source.count
 
 
-def _fingerprints(chain: Sequence[Layer], preprocessing: str) -> Iterator[str]:
-    """For each layer of the chain, a hash of everything but the image that the result so far depends on."""
-    digest = hashlib.sha256(f"{preprocessing} {device.precision()} {device.float_type()}".encode())
-    for layer in chain:
-        param = caffe_pb2.LayerParameter()
+def _fingerprints(graph: Graph, writers: dict[int, list[int]], preprocessing: str) -> dict[int, str]:
+    """For each frozen layer a hash of everything but the image that its top depends on, connections included."""
+    start = f"{preprocessing} {device.precision()} {device.float_type()}"
+    prints = {_IMAGE: hashlib.sha256(start.encode()).hexdigest()}
+    for place, found in writers.items():
+        layer, param = graph.layers[place], caffe_pb2.LayerParameter()
         param.CopyFrom(layer.param)
         for name in _UNIMPORTANT:
             param.ClearField(name)      # type: ignore[arg-type]
+        digest = hashlib.sha256(" ".join(prints[index] for index in found).encode())
         digest.update(param.SerializeToString(deterministic=True))
         for blob in layer.blobs:
             digest.update(blob.tensor.contiguous().cpu().numpy())
-        yield digest.hexdigest()
+        prints[place] = digest.hexdigest()
+    return prints
 
 
 class FrozenPrefix:
@@ -107,18 +141,20 @@ class FrozenPrefix:
     The code that feeds the net calls `next_batch` before each pass; without that call everything is computed.
 
     blob         name of the cached blob
-    num_layers   number of layers that are skipped
+    num_layers   number of layers that are skipped, without Splits
     reads_image  whether other layers read the image too, so it is always needed
     hits, misses numbers of images whose features were cached, or had to be computed
     """
 
-    def __init__(self, layers: Sequence[Layer], blobs: Sequence[tuple[Blob, Blob]], names: Sequence[str],
-                 places: Sequence[int], store, reads_image: bool) -> None:
-        """layers, their (bottom, top), names of the tops, and indices in the net; where features are kept."""
-        self._layers, self._blobs, self._names, self._store = layers, blobs, names, store
-        self.places = frozenset(places)
-        self.first = min(places)
-        self.blob, self.num_layers, self.reads_image = names[-1], len(layers), reads_image
+    def __init__(self, graph: Graph, part: Sequence[int], store) -> None:
+        """part  ascending indices of the layers, of which the last writes the cached blob; store  where it is kept."""
+        self._graph, self._part, self._store = graph, part, store
+        self._source, self._target = graph.ends[part[0]][0][0], graph.ends[part[-1]][1][0]
+        self._last_reader = {index: place for place in part for index in graph.bottoms[place]}
+        self.places, self.first = frozenset(part), part[0]
+        self.blob = graph.blob_names[graph.tops[part[-1]][0]]
+        self.num_layers = sum(graph.layers[place].type != "Split" for place in part)
+        self.reads_image = _image_has_readers(graph, self.places)
         self.hits = self.misses = 0
         self._batch: tuple[Sequence[str], Sequence[tuple[int, int]], Sequence[int]] | None = None
 
@@ -146,17 +182,17 @@ class FrozenPrefix:
         """Fill the last blob with cached or, image by image, computed features; the other blobs are not computed."""
         assert self._batch is not None
         (keys, sizes, absent), self._batch = self._batch, None
-        source, target = self._blobs[0][0], self._blobs[-1][1]
-        features = [self._features(key, size, source, index, index in absent)
+        features = [self._features(key, size, index, index in absent)
                     for index, (key, size) in enumerate(zip(keys, sizes, strict=True))]
-        for layer, (bottom, top) in zip(self._layers, self._blobs, strict=True):
-            layer.reshape([bottom], [top])
-        for name, (_, top) in zip(self._names, self._blobs, strict=True):
-            if top is not target:
-                top.free(name)
-        target.tensor = _stacked(features, target.shape)
+        for place in self._part:
+            self._graph.layers[place].reshape(*self._graph.ends[place])
+        for place in self._part:
+            for name, top in self._graph.named(self._graph.tops[place]):
+                if top is not self._target:
+                    top.free(name)
+        self._target.tensor = _stacked(features, self._target.shape)
 
-    def _features(self, key: str, size: tuple[int, int], source: Blob, index: int, is_absent: bool) -> torch.Tensor:
+    def _features(self, key: str, size: tuple[int, int], index: int, is_absent: bool) -> torch.Tensor:
         """(C, H, W) of one image."""
         kept = self._store.get(key)
         if kept is not None:
@@ -166,15 +202,24 @@ class FrozenPrefix:
             raise OSError(errno.EIO, "the features of an image were here and can no longer be read; start again",
                           str(self._store.folder))
         self.misses += 1
-        blob = Blob(1, source.shape[1], *size)
-        blob.tensor = source.tensor[index:index + 1, :, :size[0], :size[1]]
-        for layer, (bottom, top) in zip(self._layers, self._blobs, strict=True):
-            result = blob if top is bottom else Blob()
-            layer.reshape([blob], [result])
-            layer.forward([blob], [result])
-            blob = result
-        self._store.put(key, blob.stored[0])
-        return blob.stored[0]
+        image = Blob(1, self._source.shape[1], *size)
+        image.tensor = self._source.tensor[index:index + 1, :, :size[0], :size[1]]
+        features = self._computed(image).stored[0]
+        self._store.put(key, features)
+        return features
+
+    def _computed(self, image: Blob) -> Blob:
+        """The features of one image (1, C, H, W). Other blobs live until their last reader has run."""
+        graph, blobs = self._graph, dict[int, Blob]()
+        for place in self._part:
+            bottom = [blobs.get(index, image) for index in graph.bottoms[place]]
+            top = [blobs.setdefault(index, Blob()) for index in graph.tops[place]]
+            graph.layers[place].reshape(bottom, top)
+            graph.layers[place].forward(bottom, top)
+            for index in graph.bottoms[place]:
+                if self._last_reader[index] == place:
+                    blobs.pop(index, None)
+        return top[0]
 
 
 def _stacked(features: Sequence[torch.Tensor], shape: tuple[int, ...]) -> torch.Tensor:

@@ -28,12 +28,13 @@ from fast_rcnn.config import cfg, get_output_dir
 
 if TYPE_CHECKING:
     from datasets.imdb import imdb as Imdb
+    from fast_rcnn.checkpoints import Checkpoints
 
 EXAMPLES = """\
   tools/train_net.py --solver models/VGG16/faster_rcnn_end2end/solver.pt --iters 70000 \\
       --weights data/imagenet_models/VGG16.v2.caffemodel --cfg experiments/cfgs/faster_rcnn_end2end.yml
   tools/train_net.py ... --resume
-      resume from the last checkpoint
+      resume from the last checkpoint; --restart discards it
   torchrun --nproc_per_node 4 tools/train_net.py ...
       on four GPUs: four times as many images per iteration
 """
@@ -50,7 +51,10 @@ def parser() -> argparse.ArgumentParser:
                                                                     "join several with +")
     add("--proposals", metavar="FILE", help="proposals from tools/rpn_generate.py, for TRAIN.PROPOSAL_METHOD rpn")
     add("--rand", action="store_true", help="draw a new seed instead of using cfg.RNG_SEED")
-    add("--resume", action="store_true", help="resume from the newest checkpoint, if nothing else has changed")
+    group = result.add_mutually_exclusive_group()
+    group.add_argument("--resume", action="store_true", help="resume from the newest checkpoint, if nothing else has "
+                                                             "changed")
+    group.add_argument("--restart", action="store_true", help="discard the run in the output folder and start again")
     add("--output", metavar="DIR", help="folder for models (default: output/<EXP_DIR>/<data set>)")
     add_profile_option(result)
     add_device_options(result)
@@ -82,7 +86,34 @@ def _run(args: argparse.Namespace) -> int:
     imdb, _ = find_inputs(args.imdb, Path(args.weights) if args.weights else None)
     output = writable_folder(args.output or get_output_dir(imdb), "--output")
     with FolderLock(output) if parallel.is_first() else contextlib.nullcontext():
+        if parallel.is_first() and not (args.resume or args.restart):
+            _check_is_free(args, output)
         return _check_and_train(args, imdb, output)
+
+
+def _check_is_free(args: argparse.Namespace, output: Path) -> None:
+    """Raise RunError if the output folder holds a run of this solver."""
+    from fast_rcnn.snapshots import snapshots_to_come
+    from utils.folder_lock import folder_is_taken
+    from utils.own_files import OwnFiles
+    from utils.prototxt import read_solver
+    checkpoints, own = _checkpoints(args, output), OwnFiles(output).names()
+    files = own.intersection([f"logs/{_name(args)}.jsonl",
+                              *snapshots_to_come(read_solver(args.solver), cfg.TRAIN, args.iters, own)])
+    found = [str(checkpoints.folder.relative_to(output))] if checkpoints.exist else []
+    found += sorted(file for file in files if (output / file).exists())
+    if found:
+        raise folder_is_taken(output, ", ".join(found))
+
+
+def _name(args: argparse.Namespace) -> str:
+    """Name of the training, in its log and for its checkpoints."""
+    return Path(args.solver).resolve().parent.name + "_" + Path(args.solver).stem
+
+
+def _checkpoints(args: argparse.Namespace, output: Path, run_hash: str = "") -> Checkpoints:
+    from fast_rcnn.checkpoints import Checkpoints
+    return Checkpoints(output / "checkpoints" / _name(args), run_hash)
 
 
 def _check_and_train(args: argparse.Namespace, imdb: Imdb, output: Path) -> int:
@@ -111,8 +142,8 @@ def _check_and_train(args: argparse.Namespace, imdb: Imdb, output: Path) -> int:
     try:
         final = _train(args, imdb, output)
     except TrainingStopped as stopped:
-        how = "with --resume goes on" if stopped.has_checkpoint else "begins anew: only our Caffe can resume"
-        print(f"{stopped}; the same command {how}", flush=True)
+        how = "--resume goes on" if stopped.has_checkpoint else "--restart begins anew: only our Caffe can resume"
+        print(f"{stopped}; the same command with {how}", flush=True)
         return 130
     print(f"Final model: {final}", flush=True)
     return 0
@@ -122,14 +153,14 @@ def _train(args: argparse.Namespace, imdb: Imdb, output: Path) -> str:
     """Train; returns the path of the final model."""
     from commands.data_set import use_proposals
     from commands.records import RecordHook
-    from fast_rcnn.checkpoints import IMAGE_DIGESTS, Checkpoints, run_fingerprint
+    from fast_rcnn.checkpoints import IMAGE_DIGESTS, run_fingerprint
     from fast_rcnn.detector_record import detector_settings
     from fast_rcnn.train import get_training_roidb, train_net
     from fast_rcnn.train_log import TrainLog
     from utils import parallel
     from utils.own_files import OwnFiles
     from utils.prototxt import net_of_solver
-    name = Path(args.solver).resolve().parent.name + "_" + Path(args.solver).stem
+    name = _name(args)
     use_proposals(imdb, cfg.TRAIN.PROPOSAL_METHOD, args.proposals)
     if parallel.is_first():
         own, log = OwnFiles(output), f"logs/{name}.jsonl"
@@ -140,13 +171,26 @@ def _train(args: argparse.Namespace, imdb: Imdb, output: Path) -> str:
     with parallel.after_the_first():        # the others use its record
         run_hash = run_fingerprint(args.solver, args.weights, args.proposals, imdb, parallel.count(),
                                    output / IMAGE_DIGESTS)
-    checkpoints = Checkpoints(output / "checkpoints" / name, run_hash)
+    checkpoints = _checkpoints(args, output, run_hash)
+    if args.resume and parallel.is_first():
+        _check_can_resume(checkpoints)
     return train_net(args.solver, get_training_roidb(imdb), output, args.weights, args.iters,
                      log=TrainLog(name, args.iters, output / "logs" / f"{name}.jsonl" if parallel.is_first() else None),
                      checkpoints=checkpoints, resume=args.resume,
                      hooks=[RecordHook(net_of_solver(args.solver), imdb.classes,
                                        detector_settings(cfg, cfg.TRAIN.HAS_RPN))],
                      profile=output / "profile" / name if args.profile else None)[-1]
+
+
+def _check_can_resume(checkpoints: Checkpoints) -> None:
+    """Raise RunError if the checkpoints are of another run; say so if there are none."""
+    from utils.folder_lock import RunError
+    if checkpoints.are_of_another_run():
+        raise RunError(f"{checkpoints.folder}: its checkpoint is of a training with other settings, nets, weights, "
+                       "data, seed or number of processes. Choose: --resume with those goes on with it, --restart "
+                       "throws it away, --output DIR begins another one elsewhere")
+    if not checkpoints.exist:
+        print(f"there is no checkpoint in {checkpoints.folder}: begins from the start", flush=True)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ from utils import prototxt
 from utils.draw import plot_losses
 from utils.errors import raise_all
 from utils.files import atomic_path, copy_file, read_json, read_record, sha256_file, sha256_json, write_json
+from utils.folder_lock import folder_is_taken
 from utils.other_caffe import clear_features
 from utils.own_files import OwnFiles
 
@@ -73,7 +74,7 @@ def open_folder(output: Path, may_hold_a_run: bool) -> FolderLock:
     try:
         manifest = Manifest(output)
         if manifest.steps and not may_hold_a_run:
-            raise RunError(_folder_is_taken(manifest, output))
+            raise _other_run(manifest, output)
     except BaseException:
         lock.release()
         raise
@@ -136,10 +137,9 @@ def _detector_files(run: Run) -> list[str]:
     return [run.final_name, "faster_rcnn_test.pt", "test_cfg.yml"]
 
 
-def _folder_is_taken(manifest: Manifest, output: Path) -> str:
+def _other_run(manifest: Manifest, output: Path) -> RunError:
     states = ", ".join(f"{step.name} {manifest.state(step.name)}" for step in STEPS)
-    return (f"{output} holds a run already ({states}). Choose: --resume goes on with it, --restart throws it "
-            "away, --output DIR begins another one elsewhere")
+    return folder_is_taken(output, states)
 
 
 def _throw_away(run: Run, manifest: Manifest) -> None:

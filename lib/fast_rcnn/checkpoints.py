@@ -81,17 +81,24 @@ class Checkpoints:
         self._good = entry
         self._remove_all_but(solver.iter, *([previous["iteration"]] if previous else []))
 
+    @property
+    def exist(self) -> bool:
+        """Whether there are any."""
+        return self._note.exists()
+
+    def are_of_another_run(self) -> bool:
+        """Whether there are any, but of a run with other inputs. Raises DamagedFileError."""
+        return self.exist and self._read()["run"] != self.run_hash
+
     def newest(self) -> Path | None:
         """The solver state to resume from, the newest that is not damaged; None if there is none of this run.
 
         Raises DamagedFileError if all are damaged.
         """
         self._good, self.damage = None, []
-        if not self._note.exists():
+        if not self.exist or self.are_of_another_run():
             return None
-        note = read_record(self._note, self.how_to_begin_anew, run=str, state=str)
-        if note["run"] != self.run_hash:
-            return None
+        note = self._read()
         for entry in (note, note.get("previous")):
             problem = self._problem(entry) if entry else ""
             if entry and not problem:
@@ -99,6 +106,9 @@ class Checkpoints:
                 return self.folder / entry["state"]
             self.damage += [problem] if problem else []
         raise DamagedFileError("; ".join([*self.damage, self.how_to_begin_anew]))
+
+    def _read(self) -> dict[str, Any]:
+        return read_record(self._note, self.how_to_begin_anew, run=str, state=str)
 
     def _problem(self, entry: Any) -> str:
         """What is wrong with a checkpoint; '' if nothing is."""

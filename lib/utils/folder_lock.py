@@ -19,6 +19,12 @@ class RunError(UserError):
     """A run cannot start or resume; the message says why and what to do."""
 
 
+def folder_is_taken(folder: str | os.PathLike, found: str) -> RunError:
+    """The error for a folder that holds a run already; `found` says what of it."""
+    return RunError(f"{folder} holds a run already ({found}). Choose: --resume goes on with it, --restart throws it "
+                    "away, --output DIR begins another one elsewhere")
+
+
 class FolderLock:
     """Keeps other runs out of an output folder for as long as this process, or a child given `fileno`, lives.
 

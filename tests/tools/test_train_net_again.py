@@ -1,0 +1,72 @@
+"""tools/train_net.py in a folder that holds an earlier run: nothing of it is lost unless the user says so."""
+import pytest
+
+from fast_rcnn.config import reset_cfg
+from fast_rcnn.hooks import Hook
+from utils.errors import UserError
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("default_settings")]
+
+
+class Fails(Hook):
+    """Training fails after its third iteration."""
+
+    def after_iteration(self, training):
+        if training.iteration == 3:
+            raise UserError("failed as wanted")
+
+
+@pytest.fixture
+def train(demo_data, tmp_path, capsys):
+    """Trains the Tiny net for some iterations with a checkpoint after two; returns the exit status and the output."""
+    import train_net
+    from make_models import make_models
+    folder = next(path.parent for path in make_models("Tiny", 5, out_dir=tmp_path / "nets") if path.name == "train.pt")
+
+    def call(iterations, *options):
+        reset_cfg()
+        status = train_net.main(["--imdb", f"{demo_data}:test", "--cpu", "--solver", str(folder / "solver.pt"),
+                                 "--iters", str(iterations), "--output", str(tmp_path / "out"), "--cfg",
+                                 "experiments/cfgs/tiny_end2end.yml", *options, "--set", "TRAIN.SCALES", "(96,)",
+                                 "TRAIN.SNAPSHOT_ITERS", "2"])
+        printed = capsys.readouterr()
+        return status, printed.out + printed.err
+    return call
+
+
+def content(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != "lock"}
+
+
+def check_is_refused(result, output, before):
+    status, text = result
+    assert status == 2 and text.count("\n") <= 2, text
+    assert f"error: {output} holds a run already (" in text
+    assert "Choose: --resume goes on with it, --restart throws it away, --output DIR begins another one" in text
+    assert content(output) == before
+
+
+def test_a_checkpoint_is_kept_until_the_user_decides(train, tmp_path, monkeypatch):
+    output = tmp_path / "out"
+    with monkeypatch.context() as patched:
+        patched.setattr("fast_rcnn.hooks._makers", [Fails])
+        assert train(4)[0] == 2
+    before = content(output)
+    assert output / "checkpoints/faster_rcnn_end2end_solver/checkpoint.json" in before
+    check_is_refused(train(4), output, before)
+    status, text = train(4, "--resume", "--rand")       # another seed
+    assert status == 2 and "its checkpoint is of a training with other settings" in text, text
+    assert content(output) == before
+    status, text = train(4, "--resume")
+    assert status == 0 and "goes on after iteration 2," in text, text
+
+
+def test_a_finished_run_is_kept_until_the_user_decides(train, tmp_path):
+    output = tmp_path / "out"
+    status, text = train(1, "--resume")
+    assert status == 0 and "begins from the start" in text, text
+    before = content(output)
+    check_is_refused(train(1), output, before)
+    status, text = train(2, "--restart")
+    assert status == 0 and "goes on after" not in text, text
+    assert (output / "tiny_faster_rcnn_iter_2.caffemodel").exists()

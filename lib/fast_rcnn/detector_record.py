@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from fast_rcnn.config import Changes, Config, ConfigError, Settings, checked_changes, file_changes, plain
-from utils.files import DamagedFileError, read_record, write_json
+from utils.files import DamagedFileError, inside, read_record, write_json
 
 RUN_RECORD, RUN_SETTINGS, _SUFFIX = "detector.json", "test_cfg.yml", ".detector.json"
 _OF_THE_DETECTOR = ("PIXEL_MEANS", "PIXEL_STDS", "PRECISION", "IMPORTS", "IMPORTS_DIR")
@@ -97,10 +97,14 @@ def _of_model(path: Path) -> DetectorRecord:
 
 
 def _inside(path: Path, key: str, name: str) -> Path:
-    """A file that a run's record names. Raises DamagedFileError unless it is in the run's folder."""
-    if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise DamagedFileError(f"{path}: damaged, its '{key}' {name!r} is not in this folder; {_RUN_HINT}")
-    return path.parent / name
+    """A file that a run's record names. Raises DamagedFileError unless it is in the run's folder.
+
+    A link that leads elsewhere is refused too: in a copy of the run it would give the files of the original.
+    """
+    try:
+        return inside(path.parent, name)
+    except DamagedFileError:
+        raise DamagedFileError(f"{path}: damaged, its '{key}' {name!r} is not in this folder; {_RUN_HINT}") from None
 
 
 def _class_names(path: Path, parts: Mapping[str, Any], hint: str) -> tuple[str, ...] | None:

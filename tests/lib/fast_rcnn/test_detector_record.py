@@ -1,5 +1,6 @@
 """The record beside a model: class names, anchors and settings."""
 import json
+import shutil
 
 import pytest
 
@@ -47,12 +48,30 @@ def test_where_a_record_is_looked_for(tmp_path):
 @pytest.mark.parametrize("changes, message", [
     ({"net": "../n.pt"}, "'net' '../n.pt' is not in this folder"),
     ({"model": "/tmp/m.caffemodel"}, "'model' '/tmp/m.caffemodel' is not in this folder"),
+    ({"cfg": ""}, "'cfg' '' is not in this folder"), ({"cfg": "a\0b"}, r"'cfg' 'a\\x00b' is not in this folder"),
     ({"classes": ["a", 3]}, "'classes' are not a list of different names"),
     ({"classes": ["a", "a"]}, "'classes' are not a list of different names"),
     ({"anchors": [16, 8]}, "'anchors' are not"), ({"anchors": [16, ["x"], [1]]}, "'anchors' are not")])
 def test_a_damaged_record_of_a_run(tmp_path, changes, message):
     with pytest.raises(DamagedFileError, match=f"detector.json: damaged, its {message}.*with --resume, writes it anew"):
         run_record(write_run(tmp_path / "run", **changes))
+
+
+def test_a_run_that_is_linked_moved_or_copied(tmp_path):
+    """Links inside of the run are followed, those that lead out of it are not."""
+    run = write_run(tmp_path / "run")
+    (run / "weights").mkdir()
+    (run / "m.caffemodel").symlink_to("weights/m.caffemodel")
+    (tmp_path / "link").symlink_to(run)
+    run.rename(tmp_path / "moved")
+    shutil.copytree(tmp_path / "moved", tmp_path / "copy", symlinks=True)
+    (tmp_path / "moved").rename(run)
+    for folder in (run, tmp_path / "link", tmp_path / "copy"):
+        assert run_record(folder).model == folder / "m.caffemodel"
+    (run / "m.caffemodel").unlink()
+    (run / "m.caffemodel").symlink_to(tmp_path / "copy" / "weights" / "m.caffemodel")
+    with pytest.raises(DamagedFileError, match="detector.json: damaged, its 'model' 'm.caffemodel' is not in this fold"):
+        run_record(run)
 
 
 def test_a_damaged_record_of_a_model(tmp_path):

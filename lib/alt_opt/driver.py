@@ -31,6 +31,7 @@ from checks.shared import check_shared
 from checks.solver import check_solver
 from fast_rcnn.checkpoints import IMAGE_DIGESTS, Checkpoints, net_fingerprint, relevant_settings, solver_fingerprint
 from fast_rcnn.config import plain
+from fast_rcnn.detector_record import record_of
 from fast_rcnn.snapshots import snapshot_name, snapshots_to_come
 from utils import prototxt
 from utils.draw import plot_losses
@@ -128,7 +129,7 @@ def _file_names(run: Run) -> list[str]:
             solver, train = prototxt.read_solver(run.nets.solver(step.name)), run.settings[step.name].TRAIN
             names += snapshots_to_come(solver, train, run.nets.max_iters[step.name], present)
             final = snapshot_name(solver, train, run.nets.max_iters[step.name])
-            names += [final, proposals_name(final)]
+            names += [final, record_of(final).name, proposals_name(final)]
     return names
 
 
@@ -247,7 +248,8 @@ def _write_job(run: Run, step: Step, manifest: Manifest, run_hash: str) -> Path:
         "profile": str(run.output / "profile" / step.name) if run.profile else None,
     }
     if step.trains:
-        job |= {"solver": str(run.nets.solver_to_run(step.name, folder)), "max_iters": run.nets.max_iters[step.name]}
+        job |= {"solver": str(run.nets.solver_to_run(step.name, folder)), "max_iters": run.nets.max_iters[step.name],
+                "has_rpn": step.has_rpn}
     else:
         job |= {"net": str(run.nets.rpn_test)}
     write_json(folder / f"{step.name}.json", job)

@@ -26,6 +26,11 @@ class Step:
         return self.kind != "proposals"
 
     @property
+    def has_rpn(self) -> bool:
+        """Whether its model has an RPN that was trained, there or in a step before."""
+        return self.kind == "rpn" or self.init is not None
+
+    @property
     def output(self) -> str:
         """Name of its output in the manifest."""
         return "model" if self.trains else "proposals"

@@ -16,12 +16,14 @@ from commands.options import tool, use_device
 from datasets.imdb import imdb as Imdb
 from fast_rcnn.checkpoints import Checkpoints
 from fast_rcnn.config import cfg, file_changes, make_settings, set_cfg
+from fast_rcnn.detector_record import detector_settings
 from fast_rcnn.snapshots import others_of_the_same_training
 from fast_rcnn.train_log import TrainLog
 from utils import parallel
 from utils.child_process import INTERRUPTED, end_with_parent
 from utils.files import DamagedFileError, read_json, sha256_file, write_json
 from utils.own_files import OwnFiles
+from utils.prototxt import net_of_solver
 from utils.user_modules import import_modules
 
 Job = dict[str, Any]     # parsed JSON, see driver._write_job
@@ -57,6 +59,7 @@ def _train(job: Job) -> str:
 
     Checkpoints stay until the driver has recorded the model.
     """
+    from commands.records import RecordHook
     from fast_rcnn.train import get_training_roidb, train_net
     imdb = _imdb(job)
     roidb = get_training_roidb(imdb)
@@ -66,7 +69,9 @@ def _train(job: Job) -> str:
     log = TrainLog(job["name"], job["max_iters"], job["log"] if parallel.is_first() else None)
     paths = train_net(job["solver"], roidb, job["output"], job["weights"], job["max_iters"], log=log,
                       checkpoints=checkpoints, resume=_can_resume(checkpoints, log), features=job["features"],
-                      profile=_profile(job), keep_checkpoints=True)
+                      profile=_profile(job), keep_checkpoints=True,
+                      hooks=[RecordHook(net_of_solver(job["solver"]), imdb.classes,
+                                        detector_settings(cfg, job["has_rpn"]))])
     final = Path(paths[-1])
     if parallel.is_first():
         own = OwnFiles(final.parent)

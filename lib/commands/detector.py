@@ -67,7 +67,11 @@ class DetectorFiles:
 
     def _rpn_problems(self) -> Iterator[str]:
         has_rpn = bool(NetFile(self.net, TEST).proposal_layers())
-        if has_rpn and not cfg.TEST.HAS_RPN:
+        if has_rpn and not cfg.TEST.HAS_RPN and self.settings.get("TEST.HAS_RPN") is False and self.record:
+            yield (f"{self.net}: makes its own proposals, but {self.weights} was trained without an RPN, says "
+                   f"{self.record.source}; give a test net that reads proposals. Only if there is a trained RPN in it, "
+                   "add --set TEST.HAS_RPN True")
+        elif has_rpn and not cfg.TEST.HAS_RPN:
             yield (f"{self.net}: makes its own proposals, but TEST.HAS_RPN is False: the settings of this detector are "
                    f"missing, and so are the sizes and means of its images. Give those it was trained with, --cfg FILE "
                    f"({RUN_SETTINGS} in the folder of its run). Only if it was trained with {_inputs()}, "

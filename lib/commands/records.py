@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from caffe.proto.caffe_pb2 import TRAIN
 from checks.net_file import NetFile
 from fast_rcnn.config import Settings
-from fast_rcnn.detector_record import write_model_record
+from fast_rcnn.detector_record import record_of, write_model_record
 from fast_rcnn.hooks import Hook, Training
 from utils import parallel
+from utils.own_files import OwnFiles
 
 
 class RecordHook(Hook):
@@ -28,6 +29,8 @@ class RecordHook(Hook):
         def save_with_record() -> str:
             path = save()
             if parallel.is_first():
+                record = record_of(path)
+                OwnFiles(record.parent).claim(record.name)
                 write_model_record(path, self._settings, self._classes, self._anchors)
             return path
         training.save = save_with_record

@@ -1,6 +1,6 @@
 """What a trained net needs to be used, in a file beside it: class names, anchors, and the settings of its inputs.
 
-`<model>.detector.json`, beside each `<model>.caffemodel` that train_net.py saves:
+`<model>.detector.json`, beside each snapshot `<model>.caffemodel`:
 
     {"classes": ["__background__", "cat"],              None if unknown
      "anchors": [16, [8, 16, 32], [0.5, 1, 2]],         feat_stride, scales, ratios; None for a net without an RPN
@@ -20,7 +20,7 @@ from typing import Any
 from fast_rcnn.config import Changes, Config, ConfigError, Settings, checked_changes, file_changes, plain
 from utils.files import DamagedFileError, inside, read_record, write_json
 
-RUN_RECORD, RUN_SETTINGS, _SUFFIX = "detector.json", "test_cfg.yml", ".detector.json"
+RUN_RECORD, RUN_SETTINGS, MODEL_RECORD = "detector.json", "test_cfg.yml", ".detector.json"
 _OF_THE_DETECTOR = ("PIXEL_MEANS", "PIXEL_STDS", "PRECISION", "IMPORTS", "IMPORTS_DIR")
 _RUN_HINT = "the command that trained it, with --resume, writes it anew"
 _MODEL_HINT = "remove it, and give --cfg FILE and --classes NAME ... instead"
@@ -53,10 +53,15 @@ def detector_settings(settings: Config, has_rpn: bool = True) -> Settings:
                   **{key: settings[key] for key in _OF_THE_DETECTOR}})
 
 
+def record_of(model: str | os.PathLike) -> Path:
+    """The file of a model's own record."""
+    return Path(model).with_suffix(MODEL_RECORD)
+
+
 def write_model_record(model: str | os.PathLike, settings: Settings, classes: Sequence[str] | None,
                        anchors: AnchorLayout | None) -> Path:
     """Write the record of a model beside it; `settings` are those of `detector_settings`. Returns its path."""
-    path = Path(model).with_suffix(_SUFFIX)
+    path = record_of(model)
     write_json(path, {"classes": classes and list(classes), "anchors": anchors, "settings": settings})
     return path
 
@@ -66,7 +71,7 @@ def find_record(model: str | os.PathLike, net: str | os.PathLike) -> DetectorRec
 
     Raises DamagedFileError or ConfigError for a record that cannot be read.
     """
-    own = Path(model).with_suffix(_SUFFIX)
+    own = record_of(model)
     if own.is_file():
         return _of_model(own)
     for folder in dict.fromkeys((Path(model).parent, Path(net).parent)):

@@ -1,4 +1,4 @@
-"""Names of the snapshots of a training: <prefix>[_<infix>]_iter_<n>.caffemodel."""
+"""Names of the snapshots of a training: <prefix>[_<infix>]_iter_<n>.caffemodel, and of the records beside them."""
 from __future__ import annotations
 
 import re
@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from fast_rcnn.config import Config
+from fast_rcnn.detector_record import MODEL_RECORD, record_of
+
+_SUFFIXES = rf"(\.caffemodel|{re.escape(MODEL_RECORD)})"
 
 
 def snapshot_name(solver: Any, settings: Config, iteration: int) -> str:
@@ -16,15 +19,16 @@ def snapshot_name(solver: Any, settings: Config, iteration: int) -> str:
 
 
 def snapshots_to_come(solver: Any, settings: Config, max_iters: int, names: Iterable[str], done: int = 0) -> list[str]:
-    """Those of the names that training from iteration `done` to `max_iters` will write."""
+    """Those of the names that training from iteration `done` to `max_iters` will write, for models and records."""
     stem = snapshot_name(solver, settings, 0).removesuffix("0.caffemodel")
-    alike = re.compile(re.escape(stem) + r"(\d+)\.caffemodel")
+    alike = re.compile(re.escape(stem) + r"(\d+)" + _SUFFIXES)
     numbers = {name: int(match[1]) for name in names if (match := alike.fullmatch(name))}
     return [name for name, number in numbers.items()
             if number == max_iters or (done < number < max_iters and number % settings.SNAPSHOT_ITERS == 0)]
 
 
 def others_of_the_same_training(name: str, names: Iterable[str]) -> list[str]:
-    """Those of the names that are snapshots of other iterations than `name`, which is a snapshot too."""
-    alike = re.compile(re.escape(name.rpartition("_iter_")[0]) + r"_iter_\d+\.caffemodel")
-    return [other for other in names if other != name and alike.fullmatch(other)]
+    """Those of the names that are models and records of other iterations than `name`, which is a model too."""
+    alike = re.compile(re.escape(name.rpartition("_iter_")[0]) + r"_iter_\d+" + _SUFFIXES)
+    kept = {name, record_of(name).name}
+    return [other for other in names if other not in kept and alike.fullmatch(other)]

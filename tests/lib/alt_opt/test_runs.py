@@ -83,7 +83,7 @@ def test_files_of_the_user_stay(start, tmp_path):
 @pytest.mark.parametrize("name", [
     "Tiny_faster_rcnn_final.caffemodel", "faster_rcnn_test.pt", "detector.json", "losses.png", "test_cfg.yml",
     "logs/stage1_rpn.log", "logs/stage2_rpn.jsonl", "steps/stage1_rpn.json", "tiny_rpn_stage1_iter_6.caffemodel",
-    "tiny_rpn_stage2_iter_6_proposals.npz"])
+    "tiny_rpn_stage1_iter_6.detector.json", "tiny_rpn_stage2_iter_6_proposals.npz"])
 def test_files_of_the_user_with_our_names_are_refused_before_anything_is_written(start, tmp_path, name):
     path = tmp_path / "out" / name
     path.parent.mkdir(parents=True)

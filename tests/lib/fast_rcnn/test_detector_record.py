@@ -70,7 +70,7 @@ def test_a_run_that_is_linked_moved_or_copied(tmp_path):
         assert run_record(folder).model == folder / "m.caffemodel"
     (run / "m.caffemodel").unlink()
     (run / "m.caffemodel").symlink_to(tmp_path / "copy" / "weights" / "m.caffemodel")
-    with pytest.raises(DamagedFileError, match="detector.json: damaged, its 'model' 'm.caffemodel' is not in this fold"):
+    with pytest.raises(DamagedFileError, match="detector.json: damaged, its 'model' 'm.caffemodel' is not in this"):
         run_record(run)
 
 

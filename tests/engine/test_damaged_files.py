@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import caffe
+from caffe.__main__ import main
 from caffe.atomic import atomic_path
 from caffe.commands.running import guarded
 from caffe.engine.bases.image_files import declared_size, decode_image
@@ -16,6 +17,7 @@ from caffe.engine.files.caffemodel import read_weights
 from caffe.engine.files.solverstate import read_state
 from caffe.errors import WireError
 from caffe.proto import caffe_pb2
+from caffe.without_skimage import imread
 
 lmdb = pytest.importorskip("lmdb")
 PAGE = 4096
@@ -277,6 +279,20 @@ def test_images_of_many_pixels_in_few_bytes(tmp_path, data):
                       f"source: '{tmp_path}/list.txt' root_folder: '{tmp_path}/' }} }}")
 
 
+def test_images_of_many_pixels_in_few_bytes_elsewhere(tmp_path, capsys):
+    """caffe.io and convert_imageset look at the header before they decode, too."""
+    (tmp_path / "a.png").write_bytes(huge_png())
+    cv2.imwrite(str(tmp_path / "b.png"), np.full((2, 3, 3), 7, np.uint8))
+    for read in (caffe.io.load_image, caffe.io.read_pixels, imread):
+        with pytest.raises(ValueError, match="a.png: not an image .* 32768 x 32768 pixels in"):
+            read(tmp_path / "a.png")
+    (tmp_path / "list.txt").write_text("a.png 0\nb.png 1\n")
+    assert main(["convert_imageset", f"{tmp_path}/", str(tmp_path / "list.txt"), str(tmp_path / "db")]) == 0
+    printed = capsys.readouterr().err
+    assert "a.png is no image that OpenCV can read: an image of 32768 x 32768 pixels in" in printed
+    assert "left out: 1" in printed
+
+
 def test_an_image_file_whose_name_is_not_utf_8(tmp_path):
     name = os.fsdecode(b"caf\xe9.png")
     (tmp_path / name).write_bytes(cv2.imencode(".png", np.full((2, 3, 3), 7, np.uint8))[1].tobytes())
@@ -284,6 +300,7 @@ def test_an_image_file_whose_name_is_not_utf_8(tmp_path):
     made = net(tmp_path, f"layer {{ name: 'in' type: 'ImageData' top: 'x' top: 'y' image_data_param {{ "
                          f"source: '{tmp_path}/list.txt' root_folder: '{tmp_path}/' }} }}")
     assert (made.forward()["x"] == 7).all()
+    assert (caffe.io.read_pixels(tmp_path / name) == 7).all()
 
 
 # ---- operating system errors

@@ -16,6 +16,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from .engine.bases.image_files import decode_image
+from .errors import WireError
 from .proto import caffe_pb2
 from .proto.binary import blob_values
 
@@ -199,15 +201,17 @@ class Transformer:
 def read_pixels(filename: str | os.PathLike) -> np.ndarray:
     """An image file as OpenCV gives it: (height, width), or (height, width, channels) BGR or BGRA.
 
-    Raises FileNotFoundError, or ValueError for a file that OpenCV cannot read.
+    Raises FileNotFoundError, or ValueError for a file that OpenCV cannot read, or whose size is not to be believed.
     """
     name = os.fspath(filename)
     if not os.path.isfile(name):
         raise FileNotFoundError(f"{name}: no such image")
-    image = cv2.imread(name, cv2.IMREAD_UNCHANGED)
-    if image is None:
-        raise ValueError(f"{name}: not an image that OpenCV can read")
-    return image
+    with open(name, "rb") as file:
+        data = file.read()
+    try:
+        return decode_image(data, "UNCHANGED")
+    except WireError as error:
+        raise ValueError(f"{name}: not an image that OpenCV can read: {error}") from None
 
 
 def load_image(filename: str | os.PathLike, color: bool = True) -> np.ndarray:

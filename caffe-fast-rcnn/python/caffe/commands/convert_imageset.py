@@ -9,7 +9,9 @@ import cv2
 import numpy as np
 
 from .. import io
+from ..engine.bases.image_files import decode_image
 from ..engine.bases.image_list import read_image_list
+from ..errors import WireError
 from ..proto import caffe_pb2
 from .database import check_backend, new_database
 from .flags import Flags
@@ -50,9 +52,11 @@ def run(args: argparse.Namespace) -> int:
     with new_database(args.database) as database:
         for index, (name, label) in enumerate(lines):
             progress.step()
-            datum = read_datum(args.root + name, args)
-            if datum is None:
-                log.warning("left out: %s is no image that OpenCV can read", args.root + name)
+            try:
+                datum = read_datum(args.root + name, args)
+            except (OSError, WireError) as error:
+                log.warning("left out: %s is no image that OpenCV can read: %s", args.root + name,
+                            getattr(error, "strerror", error))
                 continue
             datum.label = label
             shapes.add((datum.channels, datum.height, datum.width))
@@ -75,19 +79,15 @@ def _lines(args: argparse.Namespace) -> list[tuple[str, int]]:
     return lines
 
 
-def read_datum(path: str, args: argparse.Namespace) -> caffe_pb2.Datum | None:
-    """An image as a Datum without a label, as the flags say; None if it cannot be read.
+def read_datum(path: str, args: argparse.Namespace) -> caffe_pb2.Datum:
+    """An image as a Datum without a label, as the flags say.
 
     A file is stored unchanged if neither its size, format nor number of channels would change.
+    Raises OSError or WireError if it cannot be read.
     Source: ReadImageToDatum in src/caffe/util/io.cpp.
     """
-    try:
-        data = Path(path).read_bytes()
-    except OSError:
-        return None
-    image = _decoded(data, cv2.IMREAD_GRAYSCALE if args.gray else cv2.IMREAD_COLOR)
-    if image is None:
-        return None
+    data = Path(path).read_bytes()
+    image = decode_image(data, "GRAYSCALE" if args.gray else "COLOR")
     if args.resize_height:
         image = cv2.resize(image, (args.resize_width, args.resize_height))
     if not (args.encoded or args.encode_type):
@@ -99,19 +99,14 @@ def read_datum(path: str, args: argparse.Namespace) -> caffe_pb2.Datum | None:
     return datum
 
 
-def _decoded(data: bytes, flag: int) -> np.ndarray | None:
-    return cv2.imdecode(np.frombuffer(data, np.uint8), flag) if data else None
-
-
 def _is_kept(data: bytes, path: str, ending: str, args: argparse.Namespace) -> bool:
     """Whether the file can be stored unchanged."""
     same = {"jpeg": "jpg"}
     own = Path(path).suffix.lower().lstrip(".")
     if args.resize_height or same.get(ending, ending) != same.get(own, own):
         return False
-    stored = _decoded(data, cv2.IMREAD_UNCHANGED)
-    return stored is not None and stored.dtype == np.uint8 and stored.ndim == (2 if args.gray else 3) \
-        and stored.shape[2:] in ((), (3,))
+    stored = decode_image(data, "UNCHANGED")
+    return stored.dtype == np.uint8 and stored.ndim == (2 if args.gray else 3) and stored.shape[2:] in ((), (3,))
 
 
 def _encoded(image: np.ndarray, ending: str, path: str) -> bytes:

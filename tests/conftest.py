@@ -1,4 +1,5 @@
 """Makes `caffe` and the detector's packages importable from the checkout; adds the golden-set options."""
+import logging
 import os
 import signal
 import sys
@@ -9,6 +10,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 for folder in (ROOT / "tools", ROOT / "lib", ROOT / "caffe-fast-rcnn" / "python"):
     sys.path.insert(0, str(folder))
+
+logging.getLogger("caffe.net").setLevel(logging.WARNING)     # the lines of every net would fill the reports of failures
 
 # A shell starts background jobs with SIGINT ignored, nohup with SIGHUP; the tests send both and wait for the effect
 for number, handler in ((signal.SIGINT, signal.default_int_handler), (getattr(signal, "SIGHUP", None), signal.SIG_DFL)):

@@ -1,4 +1,5 @@
 """The engine's log reaches stderr by itself, as pycaffe's does, and can be quietened."""
+import logging
 import os
 import re
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import caffe
+from caffe.proto import caffe_pb2, prototxt
 
 PACKAGE = str(Path(caffe.__file__).parent.parent)
 LIB = str(Path(PACKAGE).parent.parent / "lib")
@@ -32,6 +34,35 @@ def train():
     return 0
 train()
 """
+BUILT = """Creating layer in
+Creating Layer in
+in -> x
+in -> y
+Setting up in
+Top shape: 2 3 (6)
+Top shape: 2 4 (8)
+Memory required for data: 56
+Creating layer fc
+Creating Layer fc
+fc <- x
+fc -> z
+Setting up fc
+Top shape: 2 4 (8)
+Memory required for data: 88
+Creating layer loss
+Creating Layer loss
+loss <- z
+loss <- y
+loss -> loss
+Setting up loss
+Top shape: (1)
+    with loss weight 1
+Memory required for data: 92
+loss needs backward computation.
+fc needs backward computation.
+in does not need backward computation.
+This network produces output loss
+Network initialization done.""".splitlines()
 LINE = r"[IW]\d{4} \d\d:\d\d:\d\d\.\d{6} \d+ \w+\.py:\d+\] "
 
 
@@ -50,6 +81,8 @@ def test_losses_and_rates_are_shown_without_being_asked_for(tmp_path):
     lines = stderr(tmp_path).splitlines()
     assert all(re.match(LINE, line) for line in lines), lines
     said = [re.sub(LINE, "", line) for line in lines]
+    assert said[:len(BUILT)] == BUILT
+    said = said[len(BUILT):]
     assert said[:3] == ["Iteration 0, loss = 2", "    Train net output #0: loss = 2 (* 1 = 2 loss)",
                         "Iteration 0, lr = 0.1"]
     assert said[3].startswith("Iteration 1 (") and "an own line" in said and "has no weights" in lines[-1]
@@ -61,6 +94,42 @@ def test_the_environment_sets_the_level(tmp_path, level, shown):
     said = stderr(tmp_path, GLOG_minloglevel=level)
     assert ("has no weights" in said) == shown and "Iteration" not in said and len(said.splitlines()) == shown
     assert not re.match(LINE, said)
+
+
+def test_in_place_layers_and_splits_are_told(caplog):
+    net = prototxt.parse("""
+        layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 2 } } }
+        layer { name: "r" type: "ReLU" bottom: "x" top: "x" }
+        layer { name: "a" type: "Power" bottom: "x" top: "a" }
+        layer { name: "b" type: "Power" bottom: "x" top: "b" }""",
+                         caffe_pb2.NetParameter())
+    with caplog.at_level(logging.INFO, "caffe.net"):
+        caffe.Net(net, caffe.TEST)
+    assert {"r -> x (in-place)", "x_r_0_split <- x", "x_r_0_split -> x_r_0_split_1", "b <- x_r_0_split_1",
+            "This network produces output a", "Memory required for data: 48"} <= set(caplog.messages)
+
+
+def test_what_nobody_sees_is_not_made(tmp_path):
+    """No record is made, so that construction costs the same as without a log."""
+    program = TRAINS.replace("\ntrain()\n", """
+import logging
+made = []
+logging.setLogRecordFactory(lambda *args, **more: made.append(args[0]) or logging.LogRecord(*args, **more))
+caffe.Net(net, caffe.TEST)
+assert ("caffe.net" in made) == SHOWN, made
+""")
+    assert stderr(tmp_path, program.replace("SHOWN", "False"), GLOG_minloglevel="1") == ""
+    quiet = "import logging; logging.getLogger('caffe.net').setLevel('WARNING')"
+    assert stderr(tmp_path, program.replace("SHOWN", "False"), quiet) == ""
+    assert "Network initialization done." in stderr(tmp_path, program.replace("SHOWN", "True"))
+
+
+@pytest.mark.parametrize("words, shown", [(["inspect"], False), (["time", "-iterations", "1", "-model"], True)])
+def test_commands_show_it_where_those_of_caffe_do(tmp_path, words, shown):
+    (tmp_path / "net.pt").write_text('layer { name: "a" type: "Input" top: "x" input_param { shape { dim: 1 } } }')
+    program = f"import sys; sys.path[:0] = [{PACKAGE!r}]; from caffe.commands import main; main({[*words, 'net.pt']})"
+    done = subprocess.run([sys.executable, "-c", program], text=True, capture_output=True, cwd=tmp_path, env=clean({}))
+    assert done.returncode == 0 and ("Top shape: 1 (1)" in done.stderr) == shown, done.stderr
 
 
 def test_nonsense_in_the_environment_is_as_nothing(tmp_path):

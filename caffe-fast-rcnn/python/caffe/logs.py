@@ -5,10 +5,12 @@ INFO, 1 WARNING, 2 ERROR, 3 FATAL. A program that configures Python's logging ha
 """
 from __future__ import annotations
 
+import contextlib
 import datetime
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 LEVELS = (logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
@@ -60,6 +62,24 @@ class _DefaultHandler(logging.StreamHandler):
 DEFAULT_HANDLER = _DefaultHandler()
 _LOG.addHandler(DEFAULT_HANDLER)
 _LOG.setLevel(logging.INFO)
+
+
+def is_shown(logger: logging.Logger, level: int) -> bool:
+    """Whether anybody sees lines of this level; asked where making them takes a while."""
+    others = logging.getLogger().handlers or any(handler is not DEFAULT_HANDLER for handler in _LOG.handlers)
+    return logger.isEnabledFor(level) and (bool(others) or level >= least_level())
+
+
+@contextlib.contextmanager
+def quiet_construction() -> Iterator[None]:
+    """Nets that are built in the block log warnings only."""
+    log = logging.getLogger("caffe.net")
+    before = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def init_log(level: int = 0, stderr: bool = True) -> None:

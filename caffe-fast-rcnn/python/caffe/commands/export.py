@@ -5,6 +5,7 @@ import argparse
 
 from .. import pycaffe
 from ..export import to_onnx
+from ..logs import quiet_construction
 from .flags import Flags, stages
 from .running import existing_file, log
 
@@ -27,8 +28,9 @@ def add_flags(flags: Flags) -> None:
 def run(args: argparse.Namespace) -> int:
     """Export."""
     weights = ",".join(existing_file(path, "WEIGHTS") for path in args.weights.split(","))
-    net = pycaffe.Net(existing_file(args.model, "MODEL"), pycaffe.TEST, level=args.level or 0, stages=stages(args),
-                      weights=weights)
+    with quiet_construction():
+        net = pycaffe.Net(existing_file(args.model, "MODEL"), pycaffe.TEST, level=args.level or 0, stages=stages(args),
+                          weights=weights)
     to_onnx(net, args.target)
     log.info("wrote %s: inputs %s, outputs %s", args.target, ", ".join(net.inputs), ", ".join(net.outputs))
     return 0

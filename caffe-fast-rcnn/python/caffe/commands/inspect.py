@@ -9,6 +9,7 @@ from .. import pycaffe
 from ..costs import backward_multiply_adds, multiply_adds, values_kept
 from ..engine.files.caffemodel import read_weights
 from ..engine.net import Net
+from ..logs import quiet_construction
 from ..tables import memory_text, shape_text, table
 from .flags import Flags, names, stages
 from .running import CommandError, existing_file
@@ -43,8 +44,9 @@ def run(args: argparse.Namespace) -> int:
         for path in weights:
             print(describe_weights(path))
         return 0
-    net = pycaffe.Net(existing_file(models[0], "-model"), getattr(pycaffe, args.phase), level=args.level or 0,
-                      stages=stages(args), weights=",".join(existing_file(path, "-weights") for path in weights))
+    with quiet_construction():
+        net = pycaffe.Net(existing_file(models[0], "-model"), getattr(pycaffe, args.phase), level=args.level or 0,
+                          stages=stages(args), weights=",".join(existing_file(path, "-weights") for path in weights))
     _reshape_inputs(net, args.input)
     print(describe_net(net))
     return 0

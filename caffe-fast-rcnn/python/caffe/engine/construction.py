@@ -10,6 +10,7 @@ from .blob import Blob, BlobError
 from .files.matching import take_written_blobs
 from .fillers import FillerError
 from .graph.backward_plan import LayerPlan, prune
+from .graph.construction_log import ConstructionLog
 from .graph.graph import Graph, seed_loss_gradients
 from .graph.number_ranges import check_numbers
 from .graph.phase_filter import filter_layers
@@ -48,10 +49,11 @@ def build(net_param: caffe_pb2.NetParameter, phase: Phase) -> Graph:
     for layer_param in net_param.layer:
         builder.add_layer(layer_param)
     graph = builder.graph
-    _plan_backward(graph, net_param.force_backward)
+    _plan_backward(graph, net_param.force_backward, builder.log)
     graph.parameters.tie()
     check_late_readers(graph)
     graph.outputs = [graph.index_of[name] for name in sorted(builder.unread, key=str.encode)]
+    builder.log.done(graph)
     return graph
 
 
@@ -59,11 +61,13 @@ class _Builder:
     """A graph to which layers are added one by one.
 
     unread  names of blobs that no layer has read yet
+    log     of what is added
     """
 
     def __init__(self, phase: Phase) -> None:
         self.graph = Graph()
         self.unread: set[str] = set()
+        self.log = ConstructionLog()
         self._phase = phase
         self._needs_gradient: list[bool] = []       # for each blob
 
@@ -85,7 +89,9 @@ class _Builder:
         graph.bottoms.append(bottoms)
         graph.tops.append(tops)
         specs = list(layer_param.param)     # as written: the zeros that BatchNorm adds do not stop the backward pass
+        self.log.connected(layer, layer_param.bottom, graph.names_of(tops))
         _set_up(layer, graph.blobs_of(bottoms), graph.blobs_of(tops))
+        self.log.set_up(layer, graph.blobs_of(tops))
         graph.parameters.add_layer(layer)
         layer.param_propagate_down = [index >= len(specs) or specs[index].lr_mult != 0
                                       for index in range(len(layer.blobs))]
@@ -138,9 +144,10 @@ def _set_up(layer: Layer, bottom: list[Blob], top: list[Blob]) -> None:
     seed_loss_gradients(layer, top)
 
 
-def _plan_backward(graph: Graph, force_backward: bool) -> None:
+def _plan_backward(graph: Graph, force_backward: bool, log: ConstructionLog) -> None:
     prune(graph.plans, [graph.names_of(indices) for indices in graph.bottoms],
           [graph.names_of(indices) for indices in graph.tops], [layer.loss_weights for layer in graph.layers])
+    log.planned(graph)
     for layer, plan in zip(graph.layers, graph.plans, strict=True):
         if force_backward:
             plan.needs_backward = True

@@ -2,6 +2,7 @@
 import logging
 import struct
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -201,6 +202,53 @@ def test_raw_values(tmp_path, caplog, kind, dtype):
     np.testing.assert_array_equal(caffe.io.blobproto_to_array(parsed), weights)
     net.save(tmp_path / "own.caffemodel")               # raw values are not written
     assert not caffe_pb2.NetParameter.FromString((tmp_path / "own.caffemodel").read_bytes()).layer[1].blobs[0].raw_data
+
+
+HALF = """input: 'd' input_shape { dim: 1 dim: 3 dim: 5 dim: 4 }
+          layer { name: 'conv' type: 'Convolution' bottom: 'd' top: 'c'
+                  convolution_param { num_output: 2 kernel_size: 3 weight_filler { type: 'gaussian' std: 1 } } }
+          layer { name: 'fc' type: 'InnerProduct' bottom: 'c' top: 'o'
+                  inner_product_param { num_output: 7 weight_filler { type: 'gaussian' std: 1 } } }"""
+
+
+def test_weights_in_half_precision(tmp_path):
+    """They are those that NumPy rounds; read by us, and as the message of NVIDIA's caffe.proto."""
+    net = make_net(HALF)
+    wanted = {name: [np.array(blob.data).astype(np.float16) for blob in blobs] for name, blobs in net.params.items()}
+    path = tmp_path / "half.caffemodel"
+    net.save(path, half=True)
+    message = caffe_pb2.NetParameter.FromString(path.read_bytes())
+    for layer in message.layer:
+        for blob, values in zip(layer.blobs, wanted.get(layer.name, []), strict=True):
+            assert (blob.raw_data_type, blob.raw_data, len(blob.data)) == (caffe_pb2.FLOAT16, values.tobytes(), 0)
+            assert tuple(blob.shape.dim) == values.shape
+    copy = make_net(HALF)
+    copy.copy_from(path)
+    for name, values in wanted.items():
+        for blob, array in zip(copy.params[name], values, strict=True):
+            np.testing.assert_array_equal(blob.data, array.astype(np.float32))
+
+
+@pytest.mark.skipif(not hasattr(cv2.dnn, "readNetFromCaffe"), reason="OpenCV 5 reads no caffemodels")
+def test_opencv_reads_weights_in_half_precision(tmp_path):
+    net, path = make_net(HALF), tmp_path / "half.caffemodel"
+    net.save(path, half=True)
+    net.copy_from(path)
+    image = np.random.default_rng(0).normal(size=(1, 3, 5, 4)).astype(np.float32)
+    (tmp_path / "net.prototxt").write_text(HALF)
+    other = cv2.dnn.readNetFromCaffe(str(tmp_path / "net.prototxt"), str(path))
+    other.setInput(image)
+    np.testing.assert_allclose(other.forward(), net.forward(d=image)["o"], rtol=1e-4, atol=1e-5)
+
+
+def test_weights_that_are_too_large_for_half_precision(tmp_path):
+    net, path = make_net(HALF), tmp_path / "half.caffemodel"
+    net.params["fc"][0].data[0, 0] = -65520
+    with pytest.raises(WeightsError, match="layer 'fc' has weights up to 65520: 16-bit floats end at 65504"):
+        net.save(path, half=True)
+    assert not list(tmp_path.iterdir())
+    net.params["fc"][0].data[0, 0] = np.inf          # is infinite in 16 bits as well
+    net.save(path, half=True)
 
 
 @pytest.mark.parametrize("kind, count, words", [

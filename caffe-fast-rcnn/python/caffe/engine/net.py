@@ -333,9 +333,15 @@ class Net:
         """Load the weights of an HDF5 caffemodel into the layers of the same names."""
         copy_weights_hdf5(self, path)
 
-    def save(self, path) -> None:
-        """Write the net and its weights as a binary caffemodel; the file is replaced atomically."""
-        save_net(self, path)
+    def save(self, path, half: bool = False) -> None:
+        """Write the net and its weights as a binary caffemodel; the file is replaced atomically.
+
+        half  round the weights to 16-bit floats, half the size, as NVIDIA's Caffe and cv2.dnn.shrinkCaffeModel write
+              them; BVLC's Caffe cannot read them (ours)
+
+        Raises ValueError for weights that are too large for 16 bits.
+        """
+        save_net(self, path, half=half)
 
     def save_trained(self, path) -> None:
         """As `save`, without the layers that never run backward and use weights of a layer that does (ours).

@@ -21,6 +21,7 @@ from .wire import (
     message,
     next_field,
     read_varint,
+    varint,
 )
 
 # Field numbers in caffe.proto
@@ -151,12 +152,15 @@ def _read_values(data: mmap.mmap, field: Field, end: int) -> tuple[np.ndarray, i
 
 
 def blob_chunks(values: torch.Tensor, gradient: torch.Tensor | None = None) -> list[Chunk]:
-    """The chunks of a BlobProto. One without axes is written without a shape, as Caffe does."""
+    """The chunks of a BlobProto; values of 16 bits are raw. One without axes has no shape, as Caffe writes it."""
     double = values.dtype == torch.float64
     chunks: list[Chunk] = []
     if values.dim():
         chunks += message(_SHAPE, message(1, [b"".join(map(encode_varint, values.shape))]))
-    chunks += message(_DOUBLE_DATA if double else _DATA, [values])
+    if values.dtype == torch.float16:
+        chunks += [varint(_RAW_DATA_TYPE, caffe_pb2.FLOAT16), *message(_RAW_DATA, [values])]
+    else:
+        chunks += message(_DOUBLE_DATA if double else _DATA, [values])
     if gradient is not None:
         chunks += message(_DOUBLE_DIFF if double else _DIFF, [gradient])
     return chunks

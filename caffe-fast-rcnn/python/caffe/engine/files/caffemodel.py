@@ -17,7 +17,7 @@ from ...proto import caffe_pb2
 from ..bases.hdf5_reading import is_hdf5
 from . import hdf5, wire
 from .blob_proto import StoredBlob, blob_chunks, read_blob
-from .matching import LoadReport, load_into
+from .matching import LoadReport, WeightsError, load_into
 from .wire import Field
 
 # Field numbers of caffe.proto: NetParameter, then (name, blobs) of the three kinds of layers
@@ -47,7 +47,7 @@ def copy_weights(net, path: str | os.PathLike, skip_layers: Collection[str] = ()
 
 
 def save_net(net, path: str | os.PathLike, write_diff: bool = False,
-             skip_layers: Collection[str] = ()) -> None:
+             skip_layers: Collection[str] = (), half: bool = False) -> None:
     """Write the net and its weights as a binary caffemodel.
 
     Every layer is written, including automatic splits; shared weights are written with each layer that uses them. The
@@ -55,15 +55,17 @@ def save_net(net, path: str | os.PathLike, write_diff: bool = False,
 
     write_diff    write the gradients too
     skip_layers   names of layers to omit, such as copies that share all their weights with another layer
+    half          write the weights as raw values of 16 bits
+    Raises WeightsError for weights that are too large for 16 bits.
     """
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         wire.write(file, wire.message(_NET_NAME, [net.name.encode()]))
         for layer in net.engine_layers:
             if layer.name not in skip_layers:
-                wire.write(file, _layer_message(layer, write_diff))
+                wire.write(file, _layer_message(layer, write_diff, half))
 
 
-def _layer_message(layer, write_diff: bool) -> list[wire.Chunk]:
+def _layer_message(layer, write_diff: bool, half: bool) -> list[wire.Chunk]:
     header = caffe_pb2.LayerParameter()
     header.CopyFrom(layer.param)
     header.ClearField("blobs")
@@ -73,8 +75,17 @@ def _layer_message(layer, write_diff: bool) -> list[wire.Chunk]:
         gradient = None
         if write_diff:
             gradient = blob.grad if blob.has_grad else torch.zeros_like(blob.tensor)
-        chunks += wire.message(_V2[1], blob_chunks(blob.tensor, gradient))
+        values = _rounded(layer.name, blob.tensor) if half else blob.tensor
+        chunks += wire.message(_V2[1], blob_chunks(values, gradient))
     return wire.message(_NET_LAYER, chunks)
+
+
+def _rounded(name: str, values: torch.Tensor) -> torch.Tensor:
+    half = values.half()
+    if not torch.equal(half.isfinite(), values.isfinite()):
+        raise WeightsError(f"layer '{name}' has weights up to {values.abs().max():g}: 16-bit floats end at 65504, so "
+                           "that it cannot be saved in half precision")
+    return half
 
 
 # ---- reading

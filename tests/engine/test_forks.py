@@ -6,6 +6,7 @@ import pytest
 
 import caffe
 from caffe.proto import caffe_pb2
+from caffe.proto.forks import fork_of_layer
 from caffe.proto.prototxt import PrototxtError, parse
 
 NVIDIA = """
@@ -76,6 +77,20 @@ def test_files_of_bvlc_are_not_touched(caplog):
 def test_fields_with_effect_are_told_by_their_fork(text, fork):
     with pytest.raises(PrototxtError, match=rf"m/x.pt:2:\d+: \w+ has no field '\w+': it is one of {fork}, which"):
         net_of(text)
+
+
+@pytest.mark.parametrize("kind, fork", [
+    ("DetectionOutput", "the SSD fork"), ("MultiBoxLoss", "the SSD fork"), ("BoxAnnotatorOHEM", "the R-FCN fork"),
+    ("RegionLoss", "a YOLO fork"), ("DenseCRF", "DeepLab's fork"), ("DetectNetTransformation", "NVIDIA Caffe")])
+def test_types_of_layers_are_told_by_their_fork(tmp_path, kind, fork):
+    (tmp_path / "x.pt").write_text(f"name: 'n'\nlayer {{ name: 'b' type: '{kind}' }}")
+    with pytest.raises(caffe.LayerError, match=f"x.pt:2: layer 'b' has the unknown type '{kind}': it is one of {fork}, "
+                                               "which this package does not have"):
+        caffe.Net(str(tmp_path / "x.pt"), caffe.TEST)
+
+
+def test_no_type_that_there_is_counts_as_of_a_fork():
+    assert not [kind for kind in caffe.layer_type_list() if fork_of_layer(kind)]
 
 
 def test_columns_stay_and_other_mistakes_are_told_as_ever():

@@ -14,6 +14,7 @@ from typing import NoReturn
 import torch
 
 from ..errors import CaffeError
+from ..proto.forks import fork_of_layer
 from ..proto.prototxt import line_of_layer
 from . import device
 from .blob import Blob
@@ -270,8 +271,12 @@ def make_layer(param, phase: int) -> Layer:
     """Create the layer that a LayerParameter describes. Raises LayerError for an unknown type."""
     cls = _REGISTRY.get(param.type)
     if cls is None:
+        said = f"layer '{param.name}' has the unknown type '{param.type}'"
+        fork = fork_of_layer(param.type)
+        if fork:
+            raise LayerError(f"{said}: it is one of {fork}, which this package does not have", param.name)
         near = difflib.get_close_matches(param.type, _REGISTRY, n=3, cutoff=0.5)
         lower = [name for name in _REGISTRY if name.lower() == param.type.lower()]
         hint = ", ".join(dict.fromkeys(lower + near)) or ", ".join(layer_types())
-        raise LayerError(f"layer '{param.name}' has the unknown type '{param.type}'; did you mean: {hint}?", param.name)
+        raise LayerError(f"{said}; did you mean: {hint}?", param.name)
     return cls(param, phase)

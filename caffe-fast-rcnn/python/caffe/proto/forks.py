@@ -1,4 +1,4 @@
-"""Fields of other Caffes in prototxts: those that change no number are left out, the others are told by their fork.
+"""What other Caffes have in prototxts: fields that change no number are left out, the rest is told by its fork.
 
 NVIDIA Caffe and Intel Caffe add settings of precision, speed and memory, which have no effect here. What changes a
 result is not among them: such a field is an error that names its fork.
@@ -66,6 +66,17 @@ _WITH_EFFECT: dict[str, tuple[str, tuple[str, ...]]] = {
     SEGNET: ("", ("dense_image_data_param",)),
 }
 
+# Types of layers, by their widely used names
+_LAYERS: dict[str, tuple[str, ...]] = {
+    NVIDIA: ("DetectNetTransformation", "L1Loss"),
+    SSD: ("AnnotatedData", "DetectionEvaluate", "DetectionOutput", "MultiBoxLoss", "VideoData"),
+    RFCN: ("BoxAnnotatorOHEM", "SmoothL1LossOHEM", "SoftmaxWithLossOHEM"),
+    YOLO: ("BoxData", "DetectionLoss", "EvalDetection", "Region", "RegionLoss", "Reorg", "YoloDetectionOutput",
+           "Yolov3", "Yolov3DetectionOutput"),
+    DEEPLAB: ("DenseCRF", "ImageSegData", "MatRead", "MatWrite", "SegAccuracy", "UniqueLabel"),
+    SEGNET: ("DenseImageData",),
+}
+
 _CANDIDATE = re.compile(r"\b(" + "|".join({name for _, name in _WITHOUT_EFFECT}) + r")\b")
 _OPENING, _CLOSING = ("{", "<"), ("}", ">")
 log = logging.getLogger("caffe")
@@ -77,6 +88,11 @@ def fork_of(field: str) -> str | None:
         if field in names or (part and part in field.lower()):
             return fork
     return None
+
+
+def fork_of_layer(kind: str) -> str | None:
+    """The fork that has layers of this type; None for an unknown type."""
+    return next((fork for fork, kinds in _LAYERS.items() if kind in kinds), None)
 
 
 def without_idle_fields(text: str, root: Descriptor, name: str) -> str:

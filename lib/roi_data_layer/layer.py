@@ -17,6 +17,7 @@ import caffe
 from datasets.lazy_roidb import annotated, as_dict
 from datasets.roidb import Entry
 from fast_rcnn.config import cfg
+from fast_rcnn.nms_wrapper import nms_gpu
 from roi_data_layer import ohem_tensors
 from roi_data_layer.features import FeatureReader, KnownImages
 from roi_data_layer.minibatch import Blobs, MinibatchSettings, get_allrois_minibatch, get_minibatch
@@ -250,10 +251,11 @@ class OHEMDataLayer(HardRoIMiner):
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         super().setup(bottom, top)
         self._nms_thresh = cfg.TRAIN.OHEM_NMS_THRESH if cfg.TRAIN.OHEM_USE_NMS else None
+        self._nms_gpu = nms_gpu(cfg)
         self.has_tensor_rule = self._nms_thresh is None
 
     def choose(self, losses: np.ndarray, rois: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        return select_hard_rois(losses, rois, labels, self.batch_size, self._nms_thresh)
+        return select_hard_rois(losses, rois, labels, self.batch_size, self._nms_thresh, self._nms_gpu)
 
     def choose_tensors(self, losses: Tensor, rois: Tensor, labels: Tensor) -> Tensor:
         return ohem_tensors.select_hard_examples(losses, self.batch_size)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fast_rcnn.nms_wrapper import nms
+from fast_rcnn.nms_wrapper import nms_on
 from utils.blob import as_rows
 from utils.names import BOX_BLOBS, HARD, ROI_BLOBS
 
@@ -51,35 +51,37 @@ def select_hard_examples(losses: np.ndarray, count: int) -> np.ndarray:
 
 
 def select_hard_rois(losses: np.ndarray, rois: np.ndarray, labels: np.ndarray, count: int,
-                     nms_thresh: float | None = None) -> np.ndarray:
+                     nms_thresh: float | None = None, gpu: int | None = None) -> np.ndarray:
     """Indices of the RoIs to train on, largest loss first.
 
     count       RoIs of all images together
     nms_thresh  if given, RoIs that overlap one of higher loss with at least this IoU are removed first, separately for
                 each image and label
+    gpu         on which NMS runs; None for the CPU
     """
     if nms_thresh is None:
         return select_hard_examples(losses, count)
-    kept = _suppress(losses, rois, labels.reshape(-1).astype(np.int64), nms_thresh)
+    kept = _suppress(losses, rois, labels.reshape(-1).astype(np.int64), nms_thresh, gpu)
     return kept[select_hard_examples(losses[kept], count)]
 
 
-def _suppress(losses: np.ndarray, rois: np.ndarray, labels: np.ndarray, threshold: float) -> np.ndarray:
+def _suppress(losses: np.ndarray, rois: np.ndarray, labels: np.ndarray, threshold: float,
+              gpu: int | None) -> np.ndarray:
     """Ascending indices that survive NMS by loss within each (image, label) group."""
     boxes = np.column_stack([rois[:, 1:5], losses]).astype(np.float32)
     order = np.lexsort((labels, rois[:, 0]))
     changes = np.any(np.diff(np.column_stack([rois[order, 0], labels[order]]), axis=0) != 0, axis=1)
     groups = np.split(order, np.flatnonzero(changes) + 1)
-    kept = [group[nms(boxes[group], threshold)] for group in groups if len(group)]
+    kept = [group[nms_on(gpu, boxes[group], threshold)] for group in groups if len(group)]
     return np.sort(np.concatenate(kept)) if kept else np.zeros(0, np.int64)
 
 
 def get_ohem_minibatch(losses: np.ndarray, rois: np.ndarray, labels: np.ndarray,
                        bbox_targets: np.ndarray | None = None, bbox_inside_weights: np.ndarray | None = None,
                        bbox_outside_weights: np.ndarray | None = None, *, batch_size: int,
-                       nms_thresh: float | None = None) -> dict[str, np.ndarray]:
+                       nms_thresh: float | None = None, gpu: int | None = None) -> dict[str, np.ndarray]:
     """The rows of the hardest RoIs as `losses_hard`, `rois_hard`, `labels_hard` and, if given, `bbox_*_hard`."""
-    hard = select_hard_rois(losses, rois, labels, batch_size, nms_thresh)
+    hard = select_hard_rois(losses, rois, labels, batch_size, nms_thresh, gpu)
     arrays = (losses, rois, labels, bbox_targets, bbox_inside_weights, bbox_outside_weights)
     return {f"{name}{HARD}": array[hard] for name, array in zip(("losses", *ROI_BLOBS, *BOX_BLOBS), arrays, strict=True)
             if array is not None}

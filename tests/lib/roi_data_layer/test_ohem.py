@@ -7,6 +7,7 @@ import pytest
 import torch
 from golden.detector_cases import generate as pytest_generate_tests  # noqa: F401
 from golden.detector_cases import golden
+from layer_runner import make_layer
 
 import caffe
 from fast_rcnn.config import cfg, reset_cfg
@@ -100,6 +101,26 @@ def test_nms_looks_at_one_image_and_label_at_a_time():
     labels = np.array([1, 1, 1, 2], np.float32)
     kept = select_hard_rois(np.array([0.1, 0.4, 0.3, 0.2]), rois, labels, 10, 0.7)
     assert kept.tolist() == [1, 2, 3]
+
+
+def test_the_device_of_nms_is_that_of_the_setup(monkeypatch):
+    """Another detector's settings, read into cfg later, do not move it."""
+    monkeypatch.setattr("fast_rcnn.nms_wrapper.has_gpu", lambda: True)
+    monkeypatch.setattr("fast_rcnn.nms_wrapper.has_nms", lambda: True)
+    used = []
+
+    def keep_first(gpu, boxes, threshold):
+        used.append(gpu)
+        return [0]
+    monkeypatch.setattr("roi_data_layer.ohem.nms_on", keep_first)
+    cfg.USE_GPU_NMS, cfg.GPU_ID, cfg.TRAIN.OHEM_USE_NMS, cfg.TRAIN.HAS_RPN = True, 3, True, False
+    rois, labels = np.array([[0, 0, 0, 9, 9]], np.float32), np.ones(1, np.float32)
+    boxes = [np.zeros((1, 8), np.float32)] * 3 if cfg.TRAIN.BBOX_REG else []
+    bottoms = [np.full((1, 2), 0.5), np.zeros((1, 8)), rois, labels, *boxes]
+    layer, bottom, top = make_layer(layers.OHEMDataLayer, "'num_classes': 2", bottoms, len(bottoms) - 2)
+    cfg.USE_GPU_NMS = False
+    layer.forward(bottom, top)
+    assert used == [3]
 
 
 def test_no_rois():

@@ -29,6 +29,7 @@ from commands.options import (
 from fast_rcnn.config import cfg
 from utils.errors import UserError, message_of
 from utils.files import read_record, write_json
+from utils.image_header import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     from utils.other_caffe import Net
@@ -38,7 +39,6 @@ EXAMPLES = """\
   tools/demo.py --def models/VGG16/faster_rcnn_alt_opt/faster_rcnn_test.pt --net VGG16_final.caffemodel photo.jpg
 """
 PICTURES = "pictures.json"      # names the pictures in the output folder that this tool has written
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -83,13 +83,13 @@ def image_files(names: Sequence[str]) -> list[Path]:
     files: list[Path] = []
     for path in map(Path, names):
         if path.is_dir():
-            files += sorted(entry for entry in path.iterdir() if entry.suffix.lower() in _SUFFIXES)
+            files += sorted(entry for entry in path.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES)
         elif path.is_file():
             files.append(path)
         else:
             raise UserError(f"{path}: there is no such photograph or folder")
     if not files:
-        raise UserError(f"no photographs in {', '.join(names)}; looked for {' '.join(sorted(_SUFFIXES))}")
+        raise UserError(f"no photographs in {', '.join(names)}; looked for {' '.join(IMAGE_SUFFIXES)}")
     return files
 
 

@@ -11,6 +11,8 @@ import caffe
 from fast_rcnn.config import cfg, reset_cfg
 from fast_rcnn.test import stored_classes
 from net_definitions import model_files
+from utils.errors import UserError
+from utils.image_header import IMAGE_SUFFIXES
 
 BOX = {"xmin": 20, "ymin": 20, "xmax": 90, "ymax": 90}
 RUN_SETTINGS = (ROOT / "experiments" / "cfgs" / "tiny.yml").read_text().replace("[300]", "[120]") + "NUM_WORKERS: 0\n"
@@ -249,6 +251,17 @@ def test_names_of_pictures_differ(tmp_path):
     names = ["x/a.jpg", "x/a.png", "x/a_1.png", "y/a_0.jpg", "y/b.jpg"]
     found = [path.name for path in load_tool("demo").picture_names([Path(name) for name in names], tmp_path)]
     assert len(set(found)) == 5 and found[2:] == ["a_1.png", "a_0.png", "b.png"]
+
+
+def test_the_demo_finds_the_photographs_that_data_sets_may_have(tmp_path):
+    wanted = sorted(tmp_path / f"a{number}{suffix}" for number, suffix in enumerate(IMAGE_SUFFIXES))
+    for path in [*wanted, tmp_path / "B.JFIF", tmp_path / "notes.txt"]:
+        path.touch()
+    demo = load_tool("demo")
+    assert demo.image_files([str(tmp_path)]) == [tmp_path / "B.JFIF", *wanted]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"no photographs in .*empty; looked for .*\.jfif .*\.ppm"):
+        demo.image_files([str(tmp_path / "empty")])
 
 
 def test_the_demo_does_not_write_into_the_run_of_make_demo():

@@ -7,6 +7,7 @@ from folders_made import CAT, OX, flat_folder, write_image
 from datasets.factory import get_imdb, register
 from datasets.imdb import imdb
 from datasets.joined import JoinedImdb
+from datasets.roidb import gt_overlaps
 from roi_data_layer.roidb import prepare_roidb
 from rpn.generate import save_proposals
 
@@ -41,6 +42,36 @@ def test_flipping_float_boxes_at_the_border(pets):
     assert data.num_images == 4 and data.image_index == ["a", "b 1"] * 2
     assert data.roidb[2]["boxes"].tolist() == [[40, 0, 59, 29], [0, 5, 55, 39]]
     assert data.roidb[2]["seg_areas"].tolist() == data.roidb[0]["seg_areas"].tolist()
+
+
+def slow_iou(a, b):
+    """Of two boxes of inclusive corners, one pixel at a time."""
+    pixels = [{(x, y) for x in range(box[0], box[2] + 1) for y in range(box[1], box[3] + 1)} for box in (a, b)]
+    return len(pixels[0] & pixels[1]) / len(pixels[0] | pixels[1])
+
+
+def test_entries_of_proposals_alone(pets):
+    """Each has the class and the IoU of the object that it overlaps most, or the background's where there is none."""
+    data = get_imdb(str(pets))
+    rng = np.random.default_rng(0)
+    corners = rng.integers(0, (40, 30), (30, 2))
+    boxes = [np.hstack([corners, corners + rng.integers(0, (20, 10), (30, 2))]), np.array([[57, 0, 59, 2]])]
+    objects = [({"cat": 1, "dog": 2}[name], box) for name, box in (("cat", (0, 0, 19, 29)), ("dog", (4, 5, 59, 39)))]
+    roidb = data.create_roidb_from_box_list(boxes, data.gt_roidb())
+    for entry, proposals, known in zip(roidb, boxes, (objects, objects[1:]), strict=True):
+        found = [max(((slow_iou(box, other), label) for label, other in known), key=lambda pair: pair[0])
+                 for box in proposals.tolist()]
+        wanted = np.zeros((len(proposals), data.num_classes))
+        for row, (overlap, label) in enumerate(found):
+            wanted[row, label if overlap else 0] = overlap
+        np.testing.assert_array_equal(entry["boxes"], proposals)
+        np.testing.assert_allclose(gt_overlaps(entry, data.num_classes), wanted, rtol=1e-6)
+        assert not entry["gt_classes"].any() and not entry["seg_areas"].any() and not entry["flipped"]
+    assert len({*roidb[0]["max_classes"].tolist()}) == 3 and roidb[1]["max_classes"].tolist() == [0]
+    without = data.create_roidb_from_box_list(boxes, None)
+    assert [entry["max_overlaps"].any() for entry in without] == [False, False]
+    with pytest.raises(ValueError, match="has 2 images, proposals are for 1"):
+        data.create_roidb_from_box_list(boxes[:1], data.gt_roidb())
 
 
 def test_proposals_of_an_rpn(tmp_path, pets):

@@ -74,6 +74,23 @@ def test_refused_when_the_values_are_known(kind, settings, told):
         net.forward(start="tested")
 
 
+def test_parameters_that_fit_only_one_by_one(tmp_path, monkeypatch):
+    """Refused before the memory of the last is taken; blobs that are not filled take none yet, and do not count."""
+    text = INPUT + "".join(f"layer {{ name: 'fc{index}' type: 'InnerProduct' bottom: 'x' top: 'y{index}' "
+                           "inner_product_param { num_output: 10 bias_term: false } }\n" for index in range(3))
+    (tmp_path / "net.pt").write_text(text)
+    size = 10 * 4 * 6 * 7 * 4
+    monkeypatch.setattr("caffe.engine.device.memory_size", lambda: 3 * size)
+    assert len(caffe.Net(str(tmp_path / "net.pt"), caffe.TRAIN).params) == 3
+    monkeypatch.setattr("caffe.engine.device.memory_size", lambda: 3 * size - 1)
+    with pytest.raises(caffe.LayerError, match=r"net.pt:4: layer 'fc2' .*a blob of \S+ GiB takes, with those filled "
+                                               r"before it, \S+ GiB; this machine has"):
+        caffe.Net(str(tmp_path / "net.pt"), caffe.TRAIN)
+    caffe.fill_blob(Blob(10**4), caffe_pb2.FillerParameter())      # outside of a net that is being built
+    monkeypatch.setattr("caffe.engine.device.memory_size", lambda: 100)
+    caffe.Net(prototxt.parse(INPUT, caffe_pb2.NetParameter()), caffe.TRAIN)
+
+
 def test_a_window_without_a_pixel_far_away():
     text = INPUT + layer("Pooling", "pooling_param { pool: AVE kernel_size: 5 stride: 2000000 }")
     net = caffe.Net(prototxt.parse(text, caffe_pb2.NetParameter()), caffe.TEST)

@@ -8,7 +8,7 @@ from . import device
 from . import layers as _catalogue  # noqa: F401  (fills the registry)
 from .blob import Blob, BlobError
 from .files.matching import take_written_blobs
-from .fillers import FillerError
+from .fillers import FillerError, within_memory
 from .graph.backward_plan import LayerPlan, prune
 from .graph.construction_log import ConstructionLog
 from .graph.graph import Graph, seed_loss_gradients
@@ -46,8 +46,9 @@ def build(net_param: caffe_pb2.NetParameter, phase: Phase) -> Graph:
     """
     device.survive_forks()
     builder = _Builder(phase)
-    for layer_param in net_param.layer:
-        builder.add_layer(layer_param)
+    with within_memory():
+        for layer_param in net_param.layer:
+            builder.add_layer(layer_param)
     graph = builder.graph
     _plan_backward(graph, net_param.force_backward, builder.log)
     graph.parameters.tie()

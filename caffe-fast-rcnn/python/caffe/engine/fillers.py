@@ -1,8 +1,10 @@
 """Fillers: the initial values of parameters (include/caffe/filler.hpp)."""
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 
 import torch
 
@@ -15,13 +17,48 @@ class FillerError(CaffeError, ValueError):
     """A filler cannot use its settings or the given shape."""
 
 
+class _Allowance:
+    """The memory that is left for what is filled, in bytes."""
+
+    def __init__(self) -> None:
+        self._total = self._left = device.memory_size()
+
+    def take(self, size: int) -> None:
+        """Count a blob. Raises FillerError if it does not fit."""
+        self._left -= size
+        if self._left < 0:
+            taken, total = (self._total - self._left) / 2**30, self._total / 2**30
+            raise FillerError(f"a blob of {size / 2**30:.3g} GiB takes, with those filled before it, {taken:.3g} GiB; "
+                              f"this machine has {total:.3g}")
+
+
+_allowance: ContextVar[_Allowance | None] = ContextVar("allowance", default=None)
+
+
+@contextlib.contextmanager
+def within_memory() -> Iterator[None]:
+    """What is filled in the block must fit into the memory together.
+
+    Other blobs do not count: they take memory when they are first used, may share it, and may be freed before the next.
+    """
+    token = _allowance.set(_Allowance())
+    try:
+        yield
+    finally:
+        _allowance.reset(token)
+
+
 def fill(blob: Blob, filler_param) -> None:
     """Fill a blob as a FillerParameter says, drawing from `device.generator()`.
 
     Types: constant, uniform, gaussian, positive_unitball, xavier, msra, bilinear. Raises FillerError for an unknown
-    type, for `sparse` with a type other than gaussian, and for a shape that the type does not support.
+    type, for `sparse` with a type other than gaussian, for a shape that the type does not support, and for more than
+    the memory in `within_memory`.
     """
     check_filler(filler_param, blob.shape)
+    allowance = _allowance.get()
+    if allowance:
+        allowance.take(blob.count * device.float_type().itemsize)
     blob.tensor = _FILLERS[filler_param.type](blob.shape, filler_param)
 
 

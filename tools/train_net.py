@@ -173,6 +173,8 @@ def _train(args: argparse.Namespace, imdb: Imdb, output: Path) -> str:
                                    output / IMAGE_DIGESTS)
     checkpoints = _checkpoints(args, output, run_hash)
     if args.resume and parallel.is_first():
+        # of version 1.0.0, which did not record the content of the images
+        checkpoints.take_over(run_fingerprint(args.solver, args.weights, args.proposals, imdb, parallel.count()))
         _check_can_resume(checkpoints)
     return train_net(args.solver, get_training_roidb(imdb), output, args.weights, args.iters,
                      log=TrainLog(name, args.iters, output / "logs" / f"{name}.jsonl" if parallel.is_first() else None),

@@ -95,6 +95,7 @@ def train_alt_opt(run: Run, restart: bool = False) -> Path:
     with run.lock:
         manifest = Manifest(run.output)
         _claim_files(run, manifest)
+        _take_over_version_1(run, manifest)
         todo = STEPS if restart else tuple(itertools.dropwhile(lambda step: _is_kept(run, step, manifest), STEPS))
         if todo:
             dry_run(run, STEPS)
@@ -113,6 +114,19 @@ def _claim_files(run: Run, manifest: Manifest) -> None:
         own.adopt(names)
     own.claim(*names)
     own.sweep(manifest.path.name, IMAGE_DIGESTS, "decoded_images.json", "decoded_test_images.json")
+
+
+def _take_over_version_1(run: Run, manifest: Manifest) -> None:
+    """Add the content of the images to what version 1.0.0 recorded of the data set, so that its steps are kept.
+
+    As there, images that were replaced before this resume are not noticed.
+    """
+    for step in STEPS:
+        before = manifest.steps.get(step.name, {}).get("inputs", {})
+        if before.get("data set") == run.annotation_digest:
+            after = {**before, "data set": run.data_digest}
+            _checkpoints(run, step, sha256_json(after)).take_over(sha256_json(before))
+            manifest.replace_inputs(step.name, after)
 
 
 def _file_names(run: Run) -> list[str]:

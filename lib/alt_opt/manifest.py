@@ -88,6 +88,11 @@ class Manifest:
         self.steps[step] = {"state": RUNNING, "inputs": dict(inputs), "outputs": {}, "seconds": seconds}
         self._write()
 
+    def replace_inputs(self, step: str, inputs: Mapping[str, str]) -> None:
+        """Record the same inputs of a started step in another form."""
+        self.steps[step]["inputs"] = dict(inputs)
+        self._write()
+
     def add_seconds(self, step: str, seconds: float) -> None:
         """Record time spent on a step, including failed attempts."""
         self.steps[step]["seconds"] += seconds

@@ -57,7 +57,8 @@ class Run:
 
     nets       the prototxts and the numbers of iterations
     weights    caffemodel that stage 1 starts from; None for random weights
-    imdb_name  data set; data_digest  fingerprint of its annotations and images; classes  its class names
+    imdb_name  data set; classes  its class names
+    data_digest  fingerprint of its annotations and images; annotation_digest  of its annotations alone
     left_out   its image files that cannot be decoded
     settings   of each step by name (see settings.py)
     command    starts a step; the path of its job file is appended (see step.py)
@@ -70,6 +71,7 @@ class Run:
     weights: Path | None
     imdb_name: str
     data_digest: str
+    annotation_digest: str
     left_out: Sequence[str]
     classes: Sequence[str]
     settings: dict[str, Config]

@@ -70,8 +70,9 @@ def _checked_run(args: Namespace, imdb: Imdb, test_imdb: Imdb | None, weights: P
     nets = find_nets(args.net_name, imdb.num_classes, cfg.TRAIN.USE_OHEM, args.models, Path(cfg.MODELS_DIR),
                      output / "models", args.max_iters, net_sizes(args))
     run = Run(nets=nets, weights=weights, imdb_name=args.imdb, data_digest=data_digest(imdb, output / IMAGE_DIGESTS),
-              left_out=left_out, classes=imdb.classes, settings=settings, gpu_id=choose_device(args), output=output,
-              lock=lock, command=step_command(), processes=parallel.count(), profile=args.profile)
+              annotation_digest=data_digest(imdb), left_out=left_out, classes=imdb.classes, settings=settings,
+              gpu_id=choose_device(args), output=output, lock=lock, command=step_command(),
+              processes=parallel.count(), profile=args.profile)
     check_run(run)
     for warning in _warnings(run, imdb):
         print(warning, flush=True)

@@ -90,6 +90,11 @@ class Checkpoints:
         """Whether there are any, but of a run with other inputs. Raises DamagedFileError."""
         return self.exist and self._read()["run"] != self.run_hash
 
+    def take_over(self, run_hash: str) -> None:
+        """Count the checkpoints of a run with this other fingerprint as this run's."""
+        if self.exist and (note := self._read())["run"] == run_hash:
+            write_json(self._note, {**note, "run": self.run_hash})
+
     def newest(self) -> Path | None:
         """The solver state to resume from, the newest that is not damaged; None if there is none of this run.
 

@@ -12,7 +12,7 @@ from alt_opt.driver import train_alt_opt
 from alt_opt.manifest import Manifest, RunError
 from alt_opt.plan import STEPS
 from utils.errors import UserError
-from utils.files import DamagedFileError, read_json, write_json
+from utils.files import DamagedFileError, read_json, sha256_json, write_json
 
 STEP = f"""
 import hashlib, json, os, signal, sys
@@ -100,6 +100,27 @@ def test_a_run_of_version_1_which_has_no_record_of_its_files_is_resumed(start, t
     (tmp_path / "out" / "own_files.json").unlink()
     assert start("--resume") == []
     assert start("--restart", restart=True) == NAMES
+
+
+def test_the_first_resume_of_a_run_of_version_1_repeats_nothing(start, prepare, tmp_path, monkeypatch):    # noqa: F811
+    """That version recorded nothing of the images' content, which counts from then on."""
+    output, note = tmp_path / "out", tmp_path / "out" / "checkpoints" / "stage2_proposals" / "checkpoint.json"
+    monkeypatch.setenv("STOP_IN", "stage2_rpn")
+    with pytest.raises(KeyboardInterrupt):
+        start()
+    monkeypatch.delenv("STOP_IN")
+    manifest, run = Manifest(output), prepare("--resume")
+    run.lock.release()
+    for name, step in manifest.steps.items():
+        manifest.replace_inputs(name, {**step["inputs"], "data set": run.annotation_digest})
+    manifest.start("stage2_proposals", manifest.steps["stage2_rpn"]["inputs"])      # has a checkpoint, say
+    write_json(note, {"run": sha256_json(manifest.steps["stage2_proposals"]["inputs"]), "state": "x"})
+    monkeypatch.setattr(driver, "_do_step", lambda run, step, manifest: pytest.fail(f"{step.name} is done"))
+    with pytest.raises(pytest.fail.Exception, match="stage2_proposals is done"):
+        start("--resume")
+    inputs = Manifest(output).steps["stage2_proposals"]["inputs"]
+    assert inputs["data set"] == run.data_digest != run.annotation_digest
+    assert read_json(note) == {"run": sha256_json(inputs), "state": "x"}
 
 
 def test_a_detector_is_replaced_when_its_successor_is_complete(start, tmp_path, monkeypatch):

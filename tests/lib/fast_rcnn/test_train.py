@@ -359,6 +359,17 @@ def test_a_checkpoint_of_version_1_is_compared_by_iteration(tmp_path, monkeypatc
         run(tmp_path, "stopped", 7, checkpoints=Checkpoints(folder, "run"), resume=True)
 
 
+def test_a_checkpoint_is_taken_over_from_another_fingerprint(tmp_path, monkeypatch):
+    folder, straight = interrupted(tmp_path, monkeypatch)
+    checkpoints = Checkpoints(folder, "new")
+    checkpoints.take_over("other")
+    assert checkpoints.are_of_another_run() and checkpoints.newest() is None
+    checkpoints.take_over("run")
+    paths = run(tmp_path, "stopped", 7, checkpoints=checkpoints, resume=True)
+    for got, wanted in zip(weights(paths[-1]), straight, strict=True):
+        np.testing.assert_array_equal(got, wanted)
+
+
 def test_a_copied_checkpoint_resumes_with_its_own_weights(tmp_path, monkeypatch):
     folder, straight = interrupted(tmp_path, monkeypatch)
     shutil.copytree(folder, tmp_path / "copy")

@@ -60,6 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     files = find_detector(args)
     apply_cfg(args, files.settings)
+    if untrained := files.untrained_rpn():
+        raise UserError(f"this tool needs a detector that makes its own proposals; {untrained}")
     cfg.TEST.HAS_RPN = True
     paths = image_files(args.images)
     output = writable_folder(args.output or Path(args.run or "output", "pictures"), "--output")

@@ -65,12 +65,17 @@ class DetectorFiles:
         bind_settings(net, DetectionSettings.from_cfg(cfg))
         return free_intermediates(net, keep=["rois", "cls_score"])       # read by im_detect
 
+    def untrained_rpn(self) -> str:
+        """What says that the weights have no trained RPN, and what to do; '' if nothing does, or cfg overrides it."""
+        if cfg.TEST.HAS_RPN or self.settings.get("TEST.HAS_RPN") is not False or not self.record:
+            return ""
+        return (f"{self.weights} was trained without an RPN, says {self.record.source}. Only if there is a trained RPN "
+                "in it, add --set TEST.HAS_RPN True")
+
     def _rpn_problems(self) -> Iterator[str]:
         has_rpn = bool(NetFile(self.net, TEST).proposal_layers())
-        if has_rpn and not cfg.TEST.HAS_RPN and self.settings.get("TEST.HAS_RPN") is False and self.record:
-            yield (f"{self.net}: makes its own proposals, but {self.weights} was trained without an RPN, says "
-                   f"{self.record.source}; give a test net that reads proposals. Only if there is a trained RPN in it, "
-                   "add --set TEST.HAS_RPN True")
+        if has_rpn and (untrained := self.untrained_rpn()):
+            yield f"{self.net}: makes its own proposals; give a test net that reads them, as {untrained}"
         elif has_rpn and not cfg.TEST.HAS_RPN:
             yield (f"{self.net}: makes its own proposals, but TEST.HAS_RPN is False: the settings of this detector are "
                    f"missing, and so are the sizes and means of its images. Give those it was trained with, --cfg FILE "

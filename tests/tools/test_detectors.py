@@ -164,6 +164,19 @@ def test_missing_settings_are_told_and_no_half_of_them_is_advised(run, detector,
     assert status == 0 and "says with which settings it was trained" in text and "PIXEL_STDS [1.0, 1.0, 1.0]" in text
 
 
+def test_a_model_without_a_trained_rpn_needs_proposals(run, detector, tmp_path):
+    """Its test net has random proposals; the user may know better than the record."""
+    settings = {"TEST": {"HAS_RPN": False, "SCALES": [120]}, "PIXEL_STDS": 60}
+    (detector / "model.detector.json").write_text(json.dumps({"settings": settings, "classes": None}))
+    cv2.imwrite(str(tmp_path / "a.png"), noise())
+    pets = folder_of(tmp_path / "pets", a=["cat", "dog"])
+    words = [*files_of(detector), "--cpu", "--output", tmp_path / "out", "--classes", "cat", "dog"]
+    for tool, options in (("test_net", ["--imdb", pets]), ("demo", ["--", tmp_path / "a.png"])):
+        status, text = run(tool, *words, *options)
+        assert status == 2 and f"model.caffemodel was trained without an RPN, says {detector}/model.detector" in text
+        assert run(tool, *words, "--set", "TEST.HAS_RPN", "True", *options)[0] == 0
+
+
 def test_proposals_are_generated_with_the_settings_of_the_run(run, detector, tmp_path):
     net = detector / "rpn_test.pt"
     net.write_text(model_files("Tiny", 3)["Tiny/faster_rcnn_alt_opt/rpn_test.pt"])

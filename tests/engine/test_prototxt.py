@@ -154,6 +154,16 @@ def test_comments_in_any_encoding(tmp_path):
         read_net(path)
 
 
+@pytest.mark.parametrize("line, column", [
+    ('layer { na\xefme: "x" }', 9), ("layer { \xc3 }", 9), ("layer { phase: TR\xc4IN }", 16),
+    ("force_backward: \xff", 17), ("layer { cach\xe9 { } }", 9), ("bl\xf6ck { layer { } }", 1),
+    ("layer { [\xe9.b]: 1 }", 10)])
+def test_words_that_are_not_utf8(tmp_path, line, column):
+    (tmp_path / "net.pt").write_bytes(f"# caf\xe9\n{line}".encode("latin-1"))
+    with pytest.raises(PrototxtError, match=rf"net\.pt:2:{column}: a word that is not UTF-8"):
+        read_net(tmp_path / "net.pt")
+
+
 def test_read_solver(tmp_path):
     path = tmp_path / "solver.pt"
     path.write_text('base_lr: 0.25\nlr_policy: "step"\nstepvalue: [1, 2]')

@@ -123,7 +123,7 @@ def _idle_fields(text: str, root: Descriptor) -> Iterator[tuple[int, int, str, s
         kind, token, start = marks[index]
         if token in _CLOSING:
             del opened[max(len(opened) - 1, 1):]
-        if kind != "word" or not token.isascii():       # descriptors cannot look up a name that is not UTF-8
+        if kind != "word":
             index += 1
             continue
         first = index + 1 + (index + 1 < len(marks) and marks[index + 1][1] == ":")

@@ -27,6 +27,7 @@ M = TypeVar("M", bound=Message)
 PathLike = str | os.PathLike
 
 _LINE_LENGTH = 80           # blocks that fit are written on one line
+_NOT_UTF8 = re.compile("[\ud800-\udfff]")     # how bytes that are not UTF-8 are decoded
 _NEVER_IN_ONE_LINE = {"LayerParameter", "V1LayerParameter", "NetParameter"}
 
 
@@ -62,6 +63,7 @@ def parse(text: str, message: M, name: str = "<text>") -> M:
     """Fill the message from text and return it; errors refer to the text by `name`."""
     if "\0" in text:
         raise PrototxtError(name, None, None, "this is a binary file, not a prototxt")
+    _check_encoding(text, name)
     text = without_idle_fields(_unspaced_minus(text.removeprefix("\ufeff")), message.DESCRIPTOR, name)
     message.Clear()
     try:
@@ -106,8 +108,19 @@ def _read_text(path: PathLike) -> str:
     data = path.read_bytes()
     if is_lfs_pointer(path):
         raise PrototxtError(str(path), None, None, f"this is {LFS_POINTER}, not a prototxt")
-    # Comments may be in any encoding: bytes that are not UTF-8 matter only inside quotes.
+    # Comments may be in any encoding: bytes that are not UTF-8 become surrogates, which parse refuses elsewhere.
     return data.decode("utf-8", errors="surrogateescape")
+
+
+def _check_encoding(text: str, name: str) -> None:
+    """Refuse bytes that are not UTF-8 outside of comments: protobuf fails on them in many ways."""
+    if not _NOT_UTF8.search(text):
+        return
+    for kind, token, offset in tokens(text):
+        if _NOT_UTF8.search(token):
+            what, column = "text in quotes" if kind == "string" else "a word", offset - text.rfind("\n", 0, offset)
+            raise PrototxtError(name, line_of(text, offset), column,
+                                f"{what} that is not UTF-8: save the file as UTF-8")
 
 
 def _unspaced_minus(text: str) -> str:
@@ -129,11 +142,7 @@ def _error(text: str, message: Message, name: str, error: text_format.ParseError
         return PrototxtError(name, None, None, reason)
     lines = text.split("\n")
     offset = sum(len(part) + 1 for part in lines[:line - 1]) + column - 1
-    if "surrogates not allowed" in reason:
-        said = "text in quotes that is not UTF-8: save the file as UTF-8"
-    else:
-        said = explain(text, offset, message.DESCRIPTOR, reason)
-    return PrototxtError(name, line, column, said)
+    return PrototxtError(name, line, column, explain(text, offset, message.DESCRIPTOR, reason))
 
 
 def _check_required(text: str, message: Message, name: str) -> None:

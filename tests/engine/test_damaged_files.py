@@ -200,6 +200,30 @@ def test_hdf5_groups_that_hold_each_other(tmp_path):
         read_weights(tmp_path / "w.h5")
 
 
+def of_text(file, name):
+    file[name] = np.bytes_("12")
+
+
+@pytest.mark.parametrize("name, make, told", [
+    ("history", lambda file, name: file.create_dataset(name, (2 ** 33,), "f4", chunks=(1,)), "'/history' is no group"),
+    ("iter", lambda file, name: file.create_group(name), "'/iter' is a group"),
+    ("iter", lambda file, name: file.create_dataset(name, data=np.inf), "'/iter' is not one whole number"),
+    ("iter", of_text, "'/iter' holds no numbers"),
+    ("current_step", lambda file, name: file.create_dataset(name, (3,), "i4"), "step' is not one whole number"),
+    ("learned_net", lambda file, name: file.create_group(name), "'learned_net' is no text"),
+    ("learned_net", lambda file, name: file.create_dataset(name, (3,), "i4"), "'learned_net' is no text"),
+    ("learned_net", lambda file, name: file.create_dataset(name, data=[b"a"]), "'learned_net' is no text"),
+    ("learned_net", lambda file, name: file.create_dataset(name, data=3), "s.h5: this HDF5 file is damaged"),
+    ("learned_net", lambda file, name: file.__setitem__(name, h5py.SoftLink("/")), "'learned_net' is no text")])
+def test_members_of_a_solver_state_of_another_kind(tmp_path, name, make, told):
+    with h5py.File(tmp_path / "s.h5", "w") as file:
+        file["iter"], file["current_step"], file["history/0"], file["learned_net"] = [3], [0], np.ones(2), "net"
+        del file[name]
+        make(file, name)
+    with pytest.raises(WireError, match=f"s.h5: .*{told}|{told}"):
+        read_state(tmp_path / "s.h5")
+
+
 @pytest.mark.parametrize("kind", ["caffemodel", "caffemodel.h5", "binaryproto", "solverstate.h5", "data.h5"])
 def test_damaged_bytes_are_told_or_harmless(tmp_path, kind):
     """Flipped bits and cut files: nothing but our own errors, which name the file."""

@@ -54,6 +54,8 @@ def _groups(parent, prefix: str, seen: set) -> Iterator[tuple[str, Any]]:
 
 
 def _numbered(group) -> dict[int, Any]:
+    if not hasattr(group, "items"):
+        raise WireError(f"'{group.name}' is no group")
     children = {int(name): member(group, name) for name in group if name.isdecimal()}
     return {index: child for index, child in sorted(children.items()) if hasattr(child, "dtype")}
 
@@ -102,13 +104,15 @@ def read_state(path: str | os.PathLike) -> tuple[int, str, int, list[StoredBlob]
 
 
 def _number(dataset) -> int:
+    if dataset.size != 1 or dataset.dtype.kind not in "iu":
+        raise WireError(f"'{dataset.name}' is not one whole number")
     return int(dataset[()].item())
 
 
 def _text(dataset) -> str:
     if dataset is None:
         return ""
-    if dataset.shape != () or dataset.external or dataset.is_virtual:
+    if not hasattr(dataset, "asstr") or dataset.shape != () or dataset.external or dataset.is_virtual:
         raise WireError("'learned_net' is no text")
     return dataset.asstr()[()]
 

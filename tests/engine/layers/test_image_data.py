@@ -94,6 +94,16 @@ def test_each_of_several_processes_takes_its_turn(source, monkeypatch):
     assert [layer.forward()[1].tolist() for _ in range(2)] == [[11, 10], [13, 12]]
 
 
+@pytest.mark.parametrize("labels, told", [("2147483648", "32 bits"), ("-9999999999", "32 bits"),
+                                          ("9" * 5000, "expected `path label`"), ("1e9 2 1e39", "at most 3.40282e.38"),
+                                          ("1 2 -" + "9" * 5000, "at most 3.40282e.38")])
+def test_labels_that_are_too_large_are_named(source, labels, told):
+    before = " ".join(["1"] * len(labels.split()))
+    source.write_text(f"an image 1.png {before}\nan image 1.png {labels}\n")
+    refused(f"type: 'ImageData' image_data_param {{ source: '{source}' root_folder: '{source.parent}/' }}", [],
+            f":2: .*{told}", num_tops=2)
+
+
 # ---- several labels
 def test_several_labels(source):
     source.write_text("an image 0.png 1 -2.5 3e1\nan image 1.png 4 5 .25\n")

@@ -4,9 +4,14 @@ from __future__ import annotations
 import os
 import re
 
+import numpy as np
+
 from ...errors import CaffeError
 from ...proto.binary import LFS_POINTER, is_lfs_pointer
 
+_WHOLE = re.compile(r"([+-]?0*\d{1,10})(\.\d*)?")
+_LABELS = range(-2 ** 31, 2 ** 31)      # Caffe's are whole numbers of 32 bits
+_LARGEST = float(np.finfo(np.float32).max)
 _NUMBERS = re.compile(r"(?: [+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?){2,}$")      # at the end of a line
 
 
@@ -17,7 +22,7 @@ class ImageListError(CaffeError, ValueError):
 def read_image_list(source: str | os.PathLike) -> list[tuple[str, int]]:
     """Read pairs (path, label). The label follows the last blank: paths may contain blanks.
 
-    Labels are integers; a fraction, as in 1.0, is dropped. Raises ImageListError.
+    Labels are integers of 32 bits; a fraction, as in 1.0, is dropped. Raises ImageListError.
     """
     return [_entry(source, number, line) for number, line in _lines(source)]
 
@@ -66,14 +71,19 @@ def _several(source: str | os.PathLike, number: int, line: str, count: int) -> t
         raise ImageListError(f"{source}:{number}: expected a path and {count} labels, as in the first line, "
                              f"found '{line}'")
     name, *labels = line.rsplit(" ", count)
-    return name, [float(label) for label in labels]
+    values = [float(label) for label in labels]
+    if max(map(abs, values)) > _LARGEST:
+        raise ImageListError(f"{source}:{number}: labels are at most {_LARGEST:g}, found '{line}'")
+    return name, values
 
 
 def _entry(source: str | os.PathLike, number: int, line: str) -> tuple[str, int]:
     name, label = _entry_text(line)
-    found = re.fullmatch(r"([+-]?\d+)(\.\d*)?", label)
+    found = _WHOLE.fullmatch(label)
     if found is None:
         raise ImageListError(f"{source}:{number}: expected `path label`, found '{line}'")
+    if int(found[1]) not in _LABELS:
+        raise ImageListError(f"{source}:{number}: a label is a whole number of 32 bits, found {label}")
     return name, int(found[1])
 
 

@@ -16,6 +16,7 @@ import difflib
 import functools
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -363,7 +364,7 @@ def _to_type(key: str, value: Any, wanted: type) -> Any:
     if type(value) is wanted:
         return value
     if wanted is float:
-        if type(value) is int:
+        if type(value) is int and abs(value) <= sys.float_info.max:
             return float(value)
         if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
             return float(value)         # YAML 1.1 reads 1e-3 as text
@@ -374,7 +375,7 @@ def _to_pixel_array(key: str, value: Any) -> np.ndarray:
     """A number or three (B, G, R), however nested, as an array (1, 1, 3)."""
     try:
         numbers = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         raise _wrong_type(key, "one or three numbers", value) from None
     if numbers.size not in (1, 3) or not np.isfinite(numbers).all() or np.asarray(value).dtype == bool:
         raise _wrong_type(key, "one or three numbers", value)

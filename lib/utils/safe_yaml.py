@@ -1,12 +1,14 @@
 """Loads YAML that may come from strangers: plain values only, of the size that the text suggests."""
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
 
 _MAX_DEPTH = 50             # of lists in lists; PyYAML recurses
 _MAX_REPEATED = 10_000      # values that aliases may add
+_LONG_NUMBER = re.compile(r"[-+]?[0-9][0-9A-Fa-fx_:]{1000,}")      # which Python reads, but does not print
 
 
 class RefusedYaml(yaml.YAMLError):
@@ -54,3 +56,5 @@ def _check(text: str, loader: type) -> None:
             total += 1
             if event.anchor:
                 sizes[event.anchor] = 1
+            if not event.implicit[1] and _LONG_NUMBER.fullmatch(event.value):      # text in quotes may be as long
+                raise RefusedYaml(f"line {line}: a number of {len(event.value)} digits")

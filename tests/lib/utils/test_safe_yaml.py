@@ -37,11 +37,16 @@ def test_wherever_yaml_is_read(tmp_path, name):
         parse_param_str(f"'scales': {text}")
 
 
-@pytest.mark.parametrize("text", ["2001-99-99", "9" * 5000, "!!bool x", "!!timestamp x", "!!int ''",
+@pytest.mark.parametrize("text", ["2001-99-99", "9" * 5000, "0x" + "f" * 5000, "1" + ":59" * 3000,
+                                  "!!int '0x" + "f" * 5000 + "'", "!!bool x", "!!timestamp x", "!!int ''",
                                   "!!python/name:os.x", "*b", "a: b: c", "\x1b"])
 def test_values_that_cannot_be_read(text):
     with pytest.raises(yaml.YAMLError):
         load_yaml(f"a: {text}")
+
+
+def test_long_text_of_digits_in_quotes():
+    assert load_yaml(f"'{'9' * 5000}'") == "9" * 5000
 
 
 def test_aliases_of_everyday():

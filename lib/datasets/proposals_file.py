@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from utils.npz import Rows, map_npz, texts, write_npz
+from utils.npz import Rows, map_npz, require_kinds, texts, write_npz
 from utils.ragged import Ragged
 
 
@@ -33,7 +33,9 @@ def load_proposals(path: str | os.PathLike, image_index: Sequence[str] | None = 
     Raises ValueError if the file is of another kind or damaged, or lacks an image.
     """
     boxes, scores, counts, images = map_npz(path, "proposals", "boxes", "scores", "counts", "images")
-    if boxes.shape != (len(scores), 4) or counts.shape != images.shape or np.any(counts < 0) or (
+    require_kinds(path, "proposals", boxes=(boxes, "fiu"), scores=(scores, "fiu"), counts=(counts, "iu"),
+                  images=(images, "U"))
+    if boxes.shape != (*scores.shape, 4) or counts.shape != images.shape or counts.ndim != 1 or np.any(counts < 0) or (
             counts.sum() != len(boxes)):
         raise ValueError(f"{path}: not a file of proposals: boxes {boxes.shape}, scores {scores.shape}, counts "
                          f"{counts.shape} of {counts.sum()} rows, images {images.shape} do not fit together")

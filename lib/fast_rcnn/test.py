@@ -22,7 +22,7 @@ from utils.blob import as_rows
 from utils.draw import draw_detections, write_image
 from utils.errors import CheckError, NotFiniteError
 from utils.images import ImageSettings, prepare_pyramid, read_image
-from utils.npz import read_npz, texts, write_npz
+from utils.npz import read_npz, require_kinds, texts, write_npz
 from utils.other_caffe import Net, span
 from utils.profiling import profiled
 from utils.timer import Progress
@@ -281,6 +281,11 @@ def load_detections(path: str | os.PathLike, image_index: Sequence[str] | None =
     Raises ValueError if the file is of another kind, or if its images or classes differ from the given ones in order.
     """
     dets, counts, images, names = read_npz(path, "detections", "dets", "counts", "images", "classes")
+    require_kinds(path, "detections", dets=(dets, "f"), counts=(counts, "iu"), images=(images, "U"),
+                  classes=(names, "U"))
+    if counts.shape != (*names.shape, *images.shape) or np.any(counts < 0) or dets.shape != (counts.sum(), 5):
+        raise ValueError(f"{path}: not a file of detections: dets {dets.shape}, counts {counts.shape} of "
+                         f"{counts.sum()} rows, images {images.shape}, classes {names.shape} do not fit together")
     for what, wanted, found in (("images", image_index, images), ("classes", classes, names)):
         if wanted is not None and list(wanted) != found.tolist():
             raise ValueError(f"{path}: its {len(found)} {what} are not the {len(wanted)} of this data set: "

@@ -68,6 +68,13 @@ def map_npz(path: str | os.PathLike, content: str, *names: str) -> list[np.ndarr
     return _explained(path, content, lambda: _map(path, names))
 
 
+def require_kinds(path: str | os.PathLike, content: str, **arrays: tuple[np.ndarray, str]) -> None:
+    """Raise ValueError that names the expected `content` unless each array's `dtype.kind` is among the given ones."""
+    for name, (array, kinds) in arrays.items():
+        if array.dtype.kind not in kinds:
+            raise ValueError(f"{path}: not a file of {content}: {name} are of type {array.dtype}")
+
+
 def texts(values: Iterable[object]) -> np.ndarray:
     """An array of strings, such as image names, that can be stored without pickle."""
     return np.array([str(value) for value in values], dtype=np.str_)

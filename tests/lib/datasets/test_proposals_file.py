@@ -1,5 +1,6 @@
 """Proposal files: written image by image, memory-mapped for reading, damage reported."""
 import contextlib
+import re
 import tracemalloc
 import zipfile
 
@@ -79,10 +80,24 @@ def test_inconsistent_numbers_are_refused(tmp_path):
     good = {"boxes": np.zeros((3, 4)), "scores": np.zeros(3), "counts": np.array([1, 2]),
             "images": np.array(["a", "b"])}
     for wrong in ({"boxes": np.zeros((3, 5))}, {"scores": np.zeros(2)}, {"counts": np.array([1, 1])},
-                  {"counts": np.array([4, -1])}, {"images": np.array(["a"])}):
+                  {"counts": np.array([4, -1])}, {"images": np.array(["a"])}, {"scores": np.zeros((3, 1))},
+                  {"counts": np.array([[1, 2]]), "images": np.array([["a", "b"]])},
+                  {"counts": np.array(3), "images": np.array("a")}):
         write_npz(path, **{**good, **wrong})
         with pytest.raises(ValueError, match="p.npz: not a file of proposals: .* do not fit together"):
             load_proposals(path)
+
+
+@pytest.mark.parametrize("wrong", [
+    {"boxes": np.zeros((3, 4), complex)}, {"boxes": np.zeros((3, 4), bool)}, {"scores": np.array([b"a", b"b", b"c"])},
+    {"counts": np.array([b"1", b"2"])}, {"counts": np.array([1.0, 2.0])}, {"images": np.array([1, 2])}])
+def test_arrays_of_another_type_are_named(tmp_path, wrong):
+    write_npz(tmp_path / "p.npz", **{"boxes": np.zeros((3, 4)), "scores": np.zeros(3), "counts": np.array([1, 2]),
+                                     "images": np.array(["a", "b"]), **wrong})
+    [(name, array)] = wrong.items()
+    told = re.escape(f"p.npz: not a file of proposals: {name} are of type {array.dtype}")
+    with pytest.raises(ValueError, match=told):
+        load_proposals(tmp_path / "p.npz")
 
 
 def test_a_damaged_file_is_reported(tmp_path):

@@ -328,6 +328,10 @@ def test_states_reach_the_nets():
     ("type: 'AdaGrad' momentum: 0.9", "AdaGradSolver does not use momentum"),
     ("type: 'RMSProp' momentum: 0.9", "RMSPropSolver does not use momentum"),
     ("type: 'RMSProp' rms_decay: 1", "rms_decay"),
+    ("type: 'Adam' momentum: 1", "Adam needs a momentum of at least 0 and below 1, found 1"),
+    ("type: 'Adam' momentum: 256", "Adam needs a momentum"),
+    ("type: 'Adam' momentum2: 256", "Adam needs a momentum2 of at least 0 and below 1, found 256"),
+    ("type: 'Adam' momentum2: nan", "Adam needs a momentum2 .*found nan"),
     ("type: 'Sgd'", "unknown type 'Sgd'; choose one of .*SGD"),
     ("net: 'x'", "exactly one of .*found net_param, net"),
     ("test_iter: 1", "test_interval"),
@@ -347,6 +351,23 @@ def test_regularization_type_and_policy_are_checked_at_the_first_step():
         solver = make(text)
         with pytest.raises(SolverError, match="choose"):
             solver.step(1)
+
+
+@pytest.mark.parametrize("kind", ["SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam"])
+@pytest.mark.parametrize("text, told", [
+    ("base_lr: 3e38", "the learning rate of iteration 0 times lr_mult is 6e.38, which is no finite torch.float32"),
+    ("base_lr: nan", "is nan, which is no finite torch.float32"),
+    ("base_lr: 1 weight_decay: inf", "weight_decay times decay_mult is inf")])
+def test_rates_that_no_float_holds(kind, text, told):
+    solver = make(f"lr_policy: 'fixed' type: '{kind}' {text}")
+    with pytest.raises(SolverError, match=told):
+        solver.step(1)
+
+
+def test_adams_correction_of_a_large_rate():
+    solver = make("lr_policy: 'fixed' type: 'Adam' base_lr: 1e38 momentum: 0.99999")
+    with pytest.raises(SolverError, match="Adam's corrected rate is 3.*e.41"):
+        solver.step(1)
 
 
 def test_net_file_is_found_from_the_solver_files_folders(tmp_path, monkeypatch):

@@ -132,4 +132,7 @@ def learning_rate(param: caffe_pb2.SolverParameter, iteration: int, step: int) -
         raise SolverError(f"unknown lr_policy '{param.lr_policy}'; choose one of {', '.join(POLICIES)}")
     if _refuses_gamma(param):
         raise SolverError(f"lr_policy '{param.lr_policy}' needs a gamma of at least 0, found {param.gamma:g}")
-    return POLICIES[param.lr_policy].rate(param, iteration, step)
+    try:
+        return POLICIES[param.lr_policy].rate(param, iteration, step)
+    except (OverflowError, ZeroDivisionError):
+        raise SolverError(f"lr_policy '{param.lr_policy}' has no finite rate at iteration {iteration}") from None

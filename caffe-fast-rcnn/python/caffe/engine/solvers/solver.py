@@ -19,7 +19,7 @@ from . import display, lr_policy, snapshots
 from .actions import Action, SignalActions
 from .exchange import Exchange
 from .param import load_net, read_param, snapshot_prefix, test_net_sources, train_net_source
-from .updates import clip, make_groups, normalise, regularise
+from .updates import clip, in_range, make_groups, normalise, regularise
 
 log = logging.getLogger("caffe")
 
@@ -140,8 +140,10 @@ class Solver:
             normalise(gradients, self.param.iter_size * self.exchange.count)
             histories = [[self.history[first + index].tensor for index in group.indices]
                          for first in range(0, len(self.history), len(blobs))]
-            self.regularise_and_update(rate * group.lr_mult, self.param.weight_decay * group.decay_mult, weights,
-                                       gradients, histories)
+            self.regularise_and_update(
+                in_range(rate * group.lr_mult, f"the learning rate of iteration {self.iter} times lr_mult"),
+                in_range(self.param.weight_decay * group.decay_mult, "weight_decay times decay_mult"),
+                weights, gradients, histories)
         self.iter += 1
 
     # ---- the loop

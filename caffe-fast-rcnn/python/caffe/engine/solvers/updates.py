@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from ...errors import SolverError
+from .. import device
 
 
 @dataclass
@@ -29,6 +30,13 @@ def make_groups(lr_mults: list[float], decay_mults: list[float], frozen: bool = 
     for index, key in enumerate(zip(lr_mults, decay_mults, strict=True)):
         members[key].append(index)
     return [Group(*key, indices) for key, indices in members.items() if key[0] != 0 or (frozen and key[1] != 0)]
+
+
+def in_range(value: float, what: str) -> float:
+    """The value, if the engine's floats can hold it. Raises SolverError that says `what` it is."""
+    if not abs(value) <= torch.finfo(device.float_type()).max:
+        raise SolverError(f"{what} is {value:g}, which is no finite {device.float_type()}")
+    return value
 
 
 def clip(gradients: list[torch.Tensor], limit: float) -> None:

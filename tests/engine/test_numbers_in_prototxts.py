@@ -4,9 +4,12 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 import caffe
+from caffe.engine import device
 from caffe.engine.blob import Blob, BlobError
+from caffe.engine.layers.tile import Tile
 from caffe.proto import caffe_pb2, prototxt
 
 INPUT = "layer { name: 'in' type: 'Input' top: 'x' input_param { shape { dim: 2 dim: 4 dim: 6 dim: 7 } } }\n"
@@ -113,6 +116,34 @@ def test_blobs_of_impossible_shapes():
         with pytest.raises(ValueError, match="dimension|GiB"):
             blob.reshape(*shape)
         assert blob.shape == (2, 3)
+
+
+def test_weights_beyond_the_memory_that_is_left(monkeypatch):
+    monkeypatch.setattr(device, "memory_size", lambda: 2**62)
+    text = INPUT.replace("dim: 7", f"dim: {2**15}") + layer(
+        "InnerProduct", f"inner_product_param {{ num_output: {2**30} }}")
+    with pytest.raises(caffe.LayerError, match="layer 'tested' .*there is too little memory: .*allocate"):
+        caffe.Net(prototxt.parse(text, caffe_pb2.NetParameter()), caffe.TEST)
+
+
+@pytest.mark.parametrize("error", [MemoryError("of an array"), torch.OutOfMemoryError("of a GPU")])
+@pytest.mark.parametrize("method", ["setup", "reshape", "forward", "backward"])
+def test_memory_that_runs_out_is_an_error_of_the_layer(monkeypatch, method, error):
+    def fail(*arguments):
+        raise error
+    net = prototxt.parse(f"force_backward: true {INPUT}" + layer("Tile", "tile_param { tiles: 2 }"),
+                         caffe_pb2.NetParameter())
+    monkeypatch.setattr(Tile, method, fail)
+    with pytest.raises(caffe.LayerError, match=f"layer 'tested' .*there is too little memory: {error}"):
+        made = caffe.Net(net, caffe.TRAIN)
+        made.forward()
+        made.backward()
+
+
+def test_other_errors_of_a_layer_stay(monkeypatch):
+    monkeypatch.setattr(Tile, "setup", lambda *arguments: torch.zeros(2) @ torch.zeros(3))
+    with pytest.raises(RuntimeError, match="size"):
+        caffe.Net(prototxt.parse(INPUT + layer("Tile", ""), caffe_pb2.NetParameter()), caffe.TEST)
 
 
 # ---- every number of many layers, replaced by extreme ones

@@ -1,7 +1,8 @@
 """Builds the graph of a net from its message, as Caffe does. Source: Net::Init in src/caffe/net.cpp."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 
 from ..proto import caffe_pb2
 from . import device
@@ -136,13 +137,24 @@ def _set_up(layer: Layer, bottom: list[Blob], top: list[Blob]) -> None:
         layer.fail(f"has {len(top)} tops but {len(weights)} loss_weight; give one for each top, or none")
     layer.loss_weights = weights or [0.0] * len(top)
     check_numbers(layer)
-    try:
+    with errors_of(layer):
         layer.setup(bottom, top)
         take_written_blobs(layer)
         layer.reshape(bottom, top)
+    seed_loss_gradients(layer, top)
+
+
+@contextlib.contextmanager
+def errors_of(layer: Layer) -> Iterator[None]:
+    """Inside the block, a shape that no blob can have, a bad filler and a lack of memory are errors of the layer."""
+    try:
+        yield
     except (BlobError, FillerError) as error:
         layer.fail(str(error))
-    seed_loss_gradients(layer, top)
+    except (MemoryError, RuntimeError) as error:
+        if not device.is_out_of_memory(error):
+            raise
+        layer.fail(f"there is too little memory: {error}")
 
 
 def _plan_backward(graph: Graph, force_backward: bool, log: ConstructionLog) -> None:

@@ -229,6 +229,11 @@ def _host_memory() -> int:
         return machine
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory could not be allocated, on the host (for which PyTorch has no type of error) or on a GPU."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
 def peak_memory_mb() -> float:
     """The most memory used so far, in MB: of the GPU while one is used, else of this process."""
     if _Settings.use_gpu:

@@ -1,18 +1,17 @@
 """Net: a graph of layers made from a prototxt, which runs forward and backward."""
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
 
 from ..proto import caffe_pb2, prototxt
 from . import construction
-from .blob import Blob, BlobError
+from .blob import Blob
 from .files.caffemodel import LoadReport, copy_weights, save_net
 from .files.feature_cache import FeatureCache
 from .files.hdf5 import copy_weights_hdf5, save_net_hdf5
@@ -174,7 +173,7 @@ class Net:
     def reshape(self) -> None:
         """Update the shapes of all blobs after an input was reshaped."""
         for layer, bottoms, tops in self._graph.connected():
-            with _blobs_of(layer):
+            with construction.errors_of(layer):
                 layer.reshape(bottoms, tops)
 
     def set_input_arrays(self, data: np.ndarray, labels: np.ndarray) -> None:
@@ -205,7 +204,7 @@ class Net:
     def _forward_layer(self, index: int) -> None:
         graph = self._graph
         layer, (bottom, top) = graph.layers[index], graph.ends[index]
-        with _blobs_of(layer):
+        with construction.errors_of(layer):
             layer.reshape(bottom, top)
             if self.frees_intermediates:
                 for blob in top:
@@ -238,7 +237,8 @@ class Net:
         self._gradient_flow.before_backward(index)
         if index in self._saved:
             bottom, top = self._saved[index].restored(bottom, top)
-        layer.backward(self._gradient_flow.tops(index, top), plan.propagate_down, bottom)
+        with construction.errors_of(layer):
+            layer.backward(self._gradient_flow.tops(index, top), plan.propagate_down, bottom)
         if self.debug_info:
             show_backward(layer, plan, graph.named(graph.bottoms[index]))
 
@@ -398,15 +398,6 @@ class Net:
         weights = OrderedDict((name, 0.0) for name in self._graph.blob_names)
         weights.update((self._graph.blob_names[index], weight) for index, weight in self._graph.loss_weights())
         return weights
-
-
-@contextlib.contextmanager
-def _blobs_of(layer: Layer) -> Iterator[None]:
-    """Inside the block, a shape that no blob can have is an error of the layer."""
-    try:
-        yield
-    except BlobError as error:
-        layer.fail(str(error))
 
 
 def _put(what: str, values: np.ndarray, target: np.ndarray, advice: str = "") -> None:

@@ -282,9 +282,12 @@ def _other_array(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
             return array.astype(pick(rng, DTYPES)) if array.dtype.kind in "fiu" else array.astype("S5")
     if operation == 3 and array.size and array.dtype.kind in "fiu":
         array = array.copy()
-        values = [-1, 0, 2**62] if array.dtype.kind in "iu" else [math.nan, math.inf, -1e30, 0]
-        array.flat[int(rng.integers(array.size))] = pick(rng, [value for value in values
-                                                               if array.dtype != np.int32 or value < 2**31])
+        values = [math.nan, math.inf, -1e30, 0]
+        if array.dtype.kind in "iu":
+            limits = np.iinfo(array.dtype)
+            values = [value for value in (-1, 0, 2**62) if limits.min <= value <= limits.max]
+        with np.errstate(all="ignore"):
+            array.flat[int(rng.integers(array.size))] = pick(rng, values)
         return array
     if operation == 4:
         return np.zeros((0, *array.shape[1:]), array.dtype)

@@ -106,6 +106,8 @@ def _jpeg(file: BinaryIO) -> Header | None:
             continue
         length = file.read(2)
         body = _unpack(">H", length)[0] - 2
+        if body < 0:
+            return None
         if marker[1] in _FRAMES:
             height, width = _unpack(">xHH", file.read(body))
             size = width, height
@@ -141,7 +143,7 @@ def _other(file: BinaryIO) -> Header | None:
 
 
 def _bmp(head: bytes, file: BinaryIO) -> Size:
-    width, height = _unpack("<HH" if head[14] == 12 else "<ii", head, 18)
+    width, height = _unpack("<HH" if head[14:15] == b"\x0c" else "<ii", head, 18)
     return width, height
 
 
@@ -160,7 +162,10 @@ def _tiff(head: bytes, file: BinaryIO) -> Size | None:
     """ImageWidth (256) and ImageLength (257) of the first directory."""
     order = "<" if head[:2] == b"II" else ">"
     big = _unpack(order + "H", head, 2)[0] == 43
-    file.seek(_unpack(order + ("Q" if big else "I"), head, 8 if big else 4)[0])
+    start = _unpack(order + ("Q" if big else "I"), head, 8 if big else 4)[0]
+    if start >= os.fstat(file.fileno()).st_size:        # not every number can be sought
+        return None
+    file.seek(start)
     count = _unpack(order + ("Q" if big else "H"), file.read(8 if big else 2))[0]
     length, found = 20 if big else 12, {}
     for _ in range(min(count, 1000)):

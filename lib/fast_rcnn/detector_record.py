@@ -11,6 +11,7 @@ A run of alternating optimisation has `detector.json`, which names the files of 
 """
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -128,8 +129,11 @@ def _anchor_layout(path: Path, parts: Mapping[str, Any], hint: str) -> AnchorLay
         return None
     try:
         stride, scales, ratios = layout
-        return float(stride), tuple(map(float, scales)), tuple(map(float, ratios))
-    except (TypeError, ValueError):
+        found = float(stride), tuple(map(float, scales)), tuple(map(float, ratios))
+        if not all(map(math.isfinite, (found[0], *found[1], *found[2]))):
+            raise ValueError("JSON knows infinity and NaN")
+        return found
+    except (OverflowError, TypeError, ValueError):
         raise DamagedFileError(f"{path}: damaged, its 'anchors' are not [stride, scales, ratios]; {hint}") from None
 
 

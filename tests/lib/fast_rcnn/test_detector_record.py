@@ -51,7 +51,10 @@ def test_where_a_record_is_looked_for(tmp_path):
     ({"cfg": ""}, "'cfg' '' is not in this folder"), ({"cfg": "a\0b"}, r"'cfg' 'a\\x00b' is not in this folder"),
     ({"classes": ["a", 3]}, "'classes' are not a list of different names"),
     ({"classes": ["a", "a"]}, "'classes' are not a list of different names"),
-    ({"anchors": [16, 8]}, "'anchors' are not"), ({"anchors": [16, ["x"], [1]]}, "'anchors' are not")])
+    ({"anchors": [16, 8]}, "'anchors' are not"), ({"anchors": [16, ["x"], [1]]}, "'anchors' are not"),
+    ({"anchors": [16, [8, float("inf")], [1]]}, "'anchors' are not"),
+    ({"anchors": [float("nan"), [8], [1]]}, "'anchors' are not"),
+    ({"anchors": [16, [10 ** 400], [1]]}, "'anchors' are not")])
 def test_a_damaged_record_of_a_run(tmp_path, changes, message):
     with pytest.raises(DamagedFileError, match=f"detector.json: damaged, its {message}.*with --resume, writes it anew"):
         run_record(write_run(tmp_path / "run", **changes))

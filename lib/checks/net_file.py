@@ -140,8 +140,9 @@ class NetFile:
     # ---- strides and anchors
     def stride(self, blob: str) -> int | None:
         """Stride of a blob's cells in image pixels; None if the blob is not computed from `data`."""
-        stride = 1
-        while blob in self._maker:
+        stride, seen = 1, set[str]()
+        while blob in self._maker and blob not in seen:     # layers may form a loop
+            seen.add(blob)
             layer = self._maker[blob]
             stride *= _layer_stride(layer)
             if not layer.bottom or blob == "data":

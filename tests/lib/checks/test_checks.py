@@ -60,6 +60,12 @@ def test_strides_and_anchors_are_read_from_the_net():
     assert NetFile(alt_opt("stage1_fast_rcnn_train.pt")).num_anchors() is None
 
 
+def test_layers_in_a_loop_have_no_stride(tmp_path):
+    (tmp_path / "net.pt").write_text("layer { name: 'a' type: 'ReLU' bottom: 'y' top: 'x' }\n"
+                                     "layer { name: 'b' type: 'ReLU' bottom: 'x' top: 'y' }")
+    assert NetFile(tmp_path / "net.pt").stride("x") is None
+
+
 @pytest.mark.parametrize("net", ["VGG16", "VGG_CNN_M_1024", "ZF", "Tiny"])
 def test_classes_of_a_user_have_no_problem(tmp_path, net):
     def copied(path):

@@ -74,7 +74,8 @@ JP2, ISPE = b"\0\0\0\x0cjP  \r\n\x87\n", b"\0\0\0 ftypavifispe"
 
 @pytest.mark.parametrize("data", [
     *(b"II" + struct.pack("<HHHQ", 43, 8, 0, start) for start in (16, 2**62, 2**63, 2**64 - 1)),
-    b"II" + struct.pack("<HI", 42, 2**32 - 1), b"BM" + bytes(12), b"RIFF....WEBPVP8 ", b"RIFF....WEBPVP8L", b"P7\n", b"P6\n",
+    b"II" + struct.pack("<HI", 42, 2**32 - 1), b"BM" + bytes(12), b"RIFF....WEBPVP8 ", b"RIFF....WEBPVP8L", b"P7\n",
+    b"P6\n",
     *(b"\xff\xd8\xff" + bytes([marker, 0, length]) * 3 for marker in (0xE1, 0xC0) for length in (0, 1)),
     b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"GIF89a", JP2, ISPE])
 def test_headers_that_are_cut_short_or_lead_astray(tmp_path, data):

@@ -104,9 +104,25 @@ def test_bad_parameters(source, settings, transform, match):
     refused(text(source, settings, transform), [], match, num_tops=2)
 
 
+@pytest.mark.parametrize("corners, settings", [
+    ("0 0 12 7", ""), ("0 0 11 8", ""), ("-1 0 5 5", ""), ("3 -2 5 5", ""), ("20 0 30 5", "context_pad: 1"),
+    ("0 0 3000 5", "context_pad: 1"), (f"0 0 {2**31 - 1} 5", "crop_mode: 'square'")])
+def test_windows_that_do_not_fit_into_their_image(source, corners, settings):
+    source.write_text(f"# 0\nimage.png\n3\n8\n12\n1\n5 0.75 {corners}\n")
+    runner = Runner(text(source, f"batch_size: 1 fg_fraction: 1 {settings}"), [], num_tops=2)
+    numbers = corners.replace(" ", ", ")
+    with pytest.raises(ValueError, match=rf"windows.txt: the window \({numbers}\) of '.*image.png' does not fit"):
+        runner.forward()
+
+
 @pytest.mark.parametrize("content, match", [
     ("image.png", "expected `# index`"), ("# 0 image.png 3 8", "missing or wrong"),
-    ("# 0 image.png 3 8 x 1", "missing or wrong"), ("# 0 image.png 3 8 12 1 0 0.9 1 1 2 2", "has the class 0")])
+    ("# 0 image.png 3 8 x 1", "missing or wrong"),
+    ("# 0 image.png 1 8 12 0", "'.*image.png' has 1 channels, expected 3"),
+    ("# 0 image.png 3 8 12 1 1 0.9 3 1 2 2", r"has the class 1 and the corners \(3, 1, 2, 2\)"),
+    (f"# 0 image.png 3 8 12 1 1 0.9 1 1 {2**31} 2", r"the corners \(1, 1, 2147483648, 2\)"),
+    (f"# 0 image.png 3 8 12 1 {2**31} 0.9 1 1 2 2", "has the class 2147483648"),
+    ("# 0 image.png 3 8 12 1 0 0.9 1 1 2 2", "has the class 0")])
 def test_bad_files(source, content, match):
     source.write_text(content)
     refused(text(source, "batch_size: 2"), [], match, num_tops=2)

@@ -12,6 +12,8 @@ from ..bases.image_files import read_image
 from ..bases.images import Transformer, planes, random_source, to_tensor
 from ..layer import Layer, LayerError, register
 
+_MOST = 2 ** 31 - 1     # class and corners, as in Caffe
+
 
 class Window(NamedTuple):
     """A box in an image: class (0 is background), and inclusive pixel corners."""
@@ -83,7 +85,9 @@ class WindowData(Layer):
                     self.fail(f"{source}: expected `# index` of an image, found '{mark}'")
                 next(words)
                 path = self.param.window_data_param.root_folder + next(words)
-                self.channels, _, _, count = [int(next(words)) for _ in range(4)]
+                channels, _, _, count = [int(next(words)) for _ in range(4)]
+                if channels != self.channels:
+                    self.fail(f"{source}: '{path}' has {channels} channels, expected {self.channels}")
                 for _ in range(count):
                     label, overlap, *corners = [next(words) for _ in range(6)]
                     self._sort(Window(path, int(label), *map(int, corners)), np.float32(overlap))
@@ -97,9 +101,15 @@ class WindowData(Layer):
         if overlap >= np.float32(param.fg_threshold):
             if window.label < 1:
                 self.fail(f"{param.source}: a foreground window of '{window.path}' has the class {window.label}")
-            self.foreground.append(window)
+            self.foreground.append(self._checked(window))
         elif overlap < np.float32(param.bg_threshold):
-            self.background.append(window._replace(label=0))
+            self.background.append(self._checked(window)._replace(label=0))
+
+    def _checked(self, window: Window) -> Window:
+        if max(map(abs, window[1:])) > _MOST or window.x1 > window.x2 or window.y1 > window.y2:
+            self.fail(f"{self.param.window_data_param.source}: a window of '{window.path}' has the class "
+                      f"{window.label} and the corners {window[2:]}")
+        return window
 
     def reshape(self, bottom, top):
         """The shapes are set in setup."""
@@ -119,13 +129,17 @@ class WindowData(Layer):
         except WireError as error:
             self.fail(f"{self.param.window_data_param.source}: {error}")
         (x1, y1, x2, y2), (width, height), (left, above) = self._placement(window, image.shape, mirror)
+        rows, columns = image.shape[:2]
+        if not (0 <= x1 <= x2 < columns and 0 <= y1 <= y2 < rows and min(width, height) > 0):
+            self.fail(f"{self.param.window_data_param.source}: the window {window[2:]} of '{window.path}' does not fit "
+                      f"into its image of {columns} x {rows} pixels")
         part = cv2.resize(image[y1:y2 + 1, x1:x2 + 1], (width, height), interpolation=cv2.INTER_LINEAR)
         if mirror:
             part = part[:, ::-1]
-        rows, columns = slice(above, above + height), slice(left, left + width)
+        place = ..., slice(above, above + height), slice(left, left + width)
         found = np.zeros((self.channels, self.size, self.size), np.float32)
         scale = np.float32(self.param.window_data_param.scale)
-        found[:, rows, columns] = (planes(part) - self._mean()[..., rows, columns]) * scale
+        found[place] = (planes(part) - self._mean()[place]) * scale
         return found
 
     def _mean(self) -> np.ndarray:
@@ -163,8 +177,6 @@ class WindowData(Layer):
         before, behind = max(0, -first), max(0, last - limit + 1)
         scale = np.float32(self.size) / np.float32(last - first + 1)
         first, last = first + before, last - behind
-        if first > last:
-            self.fail("a window lies outside of its image")
         free = _round(np.float32(behind if flipped else before) * scale)
         length = min(_round(np.float32(last - first + 1) * scale), self.size - free)
         return first, last, length, free

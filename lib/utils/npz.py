@@ -5,6 +5,7 @@ import errno
 import math
 import os
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Sequence
@@ -19,7 +20,7 @@ Value = TypeVar("Value")
 _CHUNK = 1 << 20
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _DAMAGED = (AttributeError, EOFError, KeyError, NotImplementedError, TypeError, ValueError, struct.error,
-            zipfile.BadZipFile, zlib.error)     # what NumPy and zipfile raise for damaged files
+            tokenize.TokenError, zipfile.BadZipFile, zlib.error)     # what NumPy and zipfile raise for damaged files
 _LOCAL_HEADER = 30      # bytes before the name; its length and that of the extra field are at offset 26
 
 

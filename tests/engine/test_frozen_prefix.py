@@ -405,7 +405,8 @@ def flipped(content):
 @pytest.mark.parametrize("damage", [
     flipped, lambda content: content.replace(b"(12, 18, 16)", b"(18, 12, 16)"),
     lambda content: content.replace(b"(12, 18, 16)", b"(9912, 9918, 9916)"), lambda content: content[:-1],
-    lambda content: content[:-32], lambda content: content + b"x"])
+    lambda content: content[:-32], lambda content: content + b"x", lambda content: b"PK\3\4" + content[4:],
+    lambda content: content.replace(b"}", b"(")])
 def test_changed_features_are_told_and_not_used(tmp_path, caplog, damage):
     cache = caffe.FeatureCache(tmp_path, 0, 1)
     features = torch.arange(16 * 12 * 18.0).reshape(16, 12, 18)

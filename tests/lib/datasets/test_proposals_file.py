@@ -11,7 +11,7 @@ from fake_net import FakeImdb
 from datasets.proposals_file import load_proposals, save_proposals
 from roi_data_layer.pyramids import Pyramid
 from rpn import generate
-from utils.npz import map_npz, write_npz
+from utils.npz import map_npz, read_npz, write_npz
 from utils.ragged import Ragged, Spool
 
 
@@ -115,6 +115,11 @@ def test_a_damaged_file_is_reported(tmp_path):
         member.write(bytes(16))
     with pytest.raises(ValueError, match="boxes.npy has 16 bytes, expected 24"):
         map_npz(path, "boxes", "boxes")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("boxes.npy", b"\x93NUMPY\x01\x00\x76\x00{'descr': ('<f8'".ljust(128))
+    for read in (map_npz, read_npz):
+        with pytest.raises(ValueError, match="p.npz: not a file of boxes"):
+            read(path, "boxes", "boxes")
     with pytest.raises(ValueError, match="scores"):
         map_npz(path, "boxes", "scores")
 

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import re
+import tokenize
 from pathlib import Path
 
 import numpy as np
@@ -114,7 +115,7 @@ class FeatureStore:
             return None
         try:
             features = _read(self._path(name), check=name not in self._sound)
-        except (OSError, ValueError, EOFError, MemoryError, OverflowError, TypeError) as error:
+        except (OSError, ValueError, EOFError, MemoryError, OverflowError, TypeError, tokenize.TokenError) as error:
             # the folder was cleared, or the disk failed; a damaged header may describe anything
             log.warning("%s cannot be read, its features are computed anew: %s", self._path(name), error)
             self._files.remove(name)
@@ -172,7 +173,7 @@ def _digest(name: str, array: np.ndarray) -> bytes:
 
 def _read(path: Path, check: bool) -> torch.Tensor:
     with open(path, "rb") as file:
-        array = np.load(file, allow_pickle=False)
+        array = np.lib.format.read_array(file, allow_pickle=False)
         if check and file.read() != _digest(path.stem, array):
             raise ValueError("its content is not what was written")
     pixels = torch.from_numpy(array)

@@ -1,25 +1,37 @@
 #!/usr/bin/env bash
 # Trains RPN and Fast R-CNN jointly in one net, then tests it.
 #
-#   experiments/scripts/faster_rcnn_end2end.sh GPU NET DATASET [options] [--set KEY VALUE ...]
+#   experiments/scripts/faster_rcnn_end2end.sh GPU NET DATASET [--ohem] [options] [--set KEY VALUE ...]
 #   experiments/scripts/faster_rcnn_end2end.sh 0 ZF pascal_voc --set RNG_SEED 42
+#   experiments/scripts/faster_rcnn_end2end.sh 0 VGG16 pascal_voc --ohem
 #
+# --ohem trains with online hard example mining.
 # common.sh explains the arguments. For your own data set write nets for its classes with tools/make_models.py
 # and name their folder: MODELS=my_models experiments/scripts/faster_rcnn_end2end.sh ...
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-folder=${MODELS:-models}/$net/faster_rcnn_end2end
-cfg=experiments/cfgs/faster_rcnn_end2end.yml
+ohem=
+training=()
+for option in "${options[@]}"; do
+  if [ "$option" = --ohem ]; then
+    ohem=_ohem
+  else
+    training+=("$option")
+  fi
+done
+
+folder=${MODELS:-models}/$net/faster_rcnn_end2end$ohem
+cfg=experiments/cfgs/faster_rcnn_end2end$ohem.yml
 iters=70000
 weights=(--weights "data/imagenet_models/$net.v2.caffemodel")
 if [ "$net" = Tiny ]; then
-  cfg=experiments/cfgs/tiny_end2end.yml
+  cfg=experiments/cfgs/tiny_end2end$ohem.yml
   iters=1200
   weights=()          # trains from scratch
 fi
 
 run train_net.py "${device[@]}" --solver "$folder/solver.pt" "${weights[@]}" \
-  --imdb "$train_imdb" --iters $iters --cfg $cfg "${options[@]}" "${settings[@]}"
+  --imdb "$train_imdb" --iters $iters --cfg $cfg "${training[@]}" "${settings[@]}"
 
 final=$(sed -n 's/^Final model: //p' "$log" | tail -n 1)
 : "${final:?the training tool printed no line 'Final model: FILE'}"

@@ -115,9 +115,13 @@ class NetFile:
         return {"gt_boxes"}.union(*(layer.top[2:] for layer in self.data_layers()))
 
     def _class_layers(self) -> list[LayerParameter]:
-        """Layers that need the number of classes: data layers, and those that output RoIs together with labels."""
+        """Layers that need the number of classes: data layers, and those that output RoIs together with labels.
+
+        Losses or mining layers read the labels.
+        """
+        read = self._targets.union(*(layer.bottom for layer in self.mining_layers())) - self._rois
         return self.data_layers() + [layer for layer in self._python_layers
-                                     if self._rois.intersection(layer.top) and self._targets.intersection(layer.top)]
+                                     if self._rois.intersection(layer.top) and read.intersection(layer.top)]
 
     def score_layers(self) -> list[LayerParameter]:
         """Inner products whose outputs a softmax loss compares with the classes of RoIs, or become `cls_prob`."""

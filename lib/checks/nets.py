@@ -202,7 +202,7 @@ def _ohem_problems(net: NetFile, train: Any) -> Iterator[str]:
     for layer in layers:
         if not train.USE_OHEM:
             yield net.problem(layer, "mines hard examples, but TRAIN.USE_OHEM is False: it would see only a "
-                                     f"random sample of RoIs; leave out {NO_OHEM}")
+                                     f"random sample of RoIs; leave out {NO_OHEM}, or set it to True")
         if list(layer.propagate_down) != [False] * len(layer.bottom):
             yield net.problem(layer, "needs propagate_down: false once for each of its "
                                      f"{len(layer.bottom)} bottoms: it has no gradient")

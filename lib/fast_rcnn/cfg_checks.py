@@ -10,11 +10,11 @@ from fast_rcnn.config import Config, ConfigError, cfg, get, type_problems
 
 _SHARES = ("TRAIN.FG_FRACTION TRAIN.FG_THRESH TRAIN.BG_THRESH_HI TRAIN.BG_THRESH_LO TRAIN.BBOX_THRESH "
            "TRAIN.RPN_POSITIVE_OVERLAP TRAIN.RPN_NEGATIVE_OVERLAP TRAIN.RPN_FG_FRACTION TRAIN.RPN_NMS_THRESH "
-           "TRAIN.OHEM_NMS_THRESH TEST.NMS TEST.RPN_NMS_THRESH").split()
+           "TRAIN.OHEM_NMS_THRESH TRAIN.OHEM_RANDOM_SHARE TEST.NMS TEST.RPN_NMS_THRESH").split()
 _AT_LEAST_ONE = ("TRAIN.MAX_SIZE TRAIN.IMS_PER_BATCH TRAIN.BATCH_SIZE TRAIN.SNAPSHOT_ITERS "
                  "TRAIN.RPN_BATCHSIZE TEST.MAX_SIZE").split()
 _AT_LEAST_ZERO = ("TRAIN.RPN_MIN_SIZE TEST.RPN_MIN_SIZE DEDUP_BOXES RNG_SEED EPS GPU_ID NUM_WORKERS "
-                  "FEATURE_MEMORY_MB FEATURE_DISK_MB "
+                  "FEATURE_MEMORY_MB FEATURE_DISK_MB TRAIN.OHEM_WARMUP "
                   "TRAIN.BBOX_INSIDE_WEIGHTS TRAIN.RPN_BBOX_INSIDE_WEIGHTS").split()
 _POSITIVE = "TRAIN.SCALES TEST.SCALES TRAIN.BBOX_NORMALIZE_STDS PIXEL_STDS".split()
 _CHOICES = {
@@ -66,9 +66,6 @@ def _combination_problems(train: Config) -> Iterator[str]:
                "or be -1 for equal weights")
     if "/" in train.SNAPSHOT_INFIX:
         yield f"TRAIN.SNAPSHOT_INFIX is {train.SNAPSHOT_INFIX!r}: it becomes part of a file's name, without '/'"
-    if train.USE_OHEM and train.HAS_RPN:
-        yield ("TRAIN.USE_OHEM works on RoIs from a file; set TRAIN.HAS_RPN to False (train by alternating "
-               "optimisation) or TRAIN.USE_OHEM to False")
     if train.USE_OHEM and train.BG_THRESH_LO != 0:
         yield (f"TRAIN.BG_THRESH_LO is {train.BG_THRESH_LO}: with TRAIN.USE_OHEM all background takes part, "
                "set it to 0.0")

@@ -132,6 +132,9 @@ _TRAIN = dict(
     # Online hard example mining: whether to use it (alternating optimisation does, unless a file or --set says False);
     # whether to remove near-duplicate RoIs first, by NMS on the loss at this threshold
     USE_OHEM=False, OHEM_USE_NMS=True, OHEM_NMS_THRESH=0.7,
+    # Ours: iterations that train on random RoIs before mining begins; share of random RoIs in each mined batch. Of the
+    # random ones at most FG_FRACTION is foreground
+    OHEM_WARMUP=0, OHEM_RANDOM_SHARE=0.0,
 )
 
 _TEST = dict(
@@ -171,7 +174,8 @@ _MISC = dict(
     # file that names them, filled in when it is read
     IMPORTS=(), IMPORTS_DIR="",
 )
-_ADDED_LATER = ("IMPORTS", "IMPORTS_DIR")   # files and fingerprints of older versions lack them
+# Files and fingerprints of older versions lack them
+_ADDED_LATER = ("IMPORTS", "IMPORTS_DIR", "OHEM_WARMUP", "OHEM_RANDOM_SHARE")
 
 _DEFAULTS = Config(TRAIN=Config(_TRAIN), TEST=Config(_TEST), **_MISC).freeze()
 

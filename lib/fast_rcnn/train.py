@@ -65,6 +65,10 @@ class SolverWrapper:
         self.solver = caffe.get_solver(os.fspath(solver_prototxt))
         free_intermediates(self.solver.net)
         self.solver_param = prototxt.read_solver(solver_prototxt)
+        self.iter_size = max(1, self.solver_param.iter_size)
+        for layer in self.solver.net.layers:
+            if hasattr(layer, "iter_size"):
+                layer.iter_size = self.iter_size
         self.losses = RecentLosses(self.solver.net, self.solver_param.average_loss, self.solver_param.iter_size)
         self.net_name = self.solver_param.train_net or self.solver_param.net
         self._data_layer = self._find_data_layer()
@@ -134,7 +138,7 @@ class SolverWrapper:
         restore(self.solver, state, weights_of(state))
         if self.solver.iter != iteration_of(state):
             raise DamagedFileError(f"{state}: damaged, it is of iteration {self.solver.iter}")
-        passes = self.solver.iter * max(1, self.solver_param.iter_size)
+        passes = self.solver.iter * self.iter_size
         for layer in self.solver.net.layers:
             if hasattr(layer, "seek"):
                 layer.seek(passes)
@@ -145,7 +149,7 @@ class SolverWrapper:
         Returns the cache of the features, in `folder`; None if they are not cached.
         """
         images = self.num_images * len(cfg.TRAIN.SCALES)
-        passes = max_iters * max(1, self.solver_param.iter_size) * parallel.count()
+        passes = max_iters * self.iter_size * parallel.count()
         if passes * cfg.TRAIN.IMS_PER_BATCH <= images or not hasattr(self._data_layer, "use_features"):
             return None
         prefix = reuse_features(self.solver.net, folder, images, FeatureSettings.from_cfg(cfg))

@@ -37,7 +37,8 @@ from .task import Task, as_words
 
 SHIPPED_CLASSES = 21        # of the nets in models/: PASCAL VOC's 20 and the background
 ALL_GROUPS = 5              # every trunk has five groups of convolutions
-_ALT_OPT, _NO_OHEM, _END2END = "faster_rcnn_alt_opt", "faster_rcnn_alt_opt_no_ohem", "faster_rcnn_end2end"
+_ALT_OPT, _NO_OHEM = "faster_rcnn_alt_opt", "faster_rcnn_alt_opt_no_ohem"
+_END2END, _END2END_OHEM = "faster_rcnn_end2end", "faster_rcnn_end2end_ohem"
 
 
 def alt_opt_method(ohem: bool) -> str:
@@ -46,7 +47,7 @@ def alt_opt_method(ohem: bool) -> str:
 
 
 def is_shipped(file: str) -> bool:
-    """Whether a file of `model_files` is in models/; those without hard example mining are generated on demand."""
+    """Whether a file of `model_files` is in models/; alternating nets without mining are generated on demand."""
     return file.split("/")[1] != _NO_OHEM
 
 
@@ -79,7 +80,9 @@ def model_files(net_name: str, num_classes: int = SHIPPED_CLASSES, sizes: Sizes 
     files: dict[str, str] = {}
     for ohem in (True, False):
         files |= _alt_opt_files(net, task, ohem, folder, iterations)
-    return files | _end2end_files(net, task, folder)
+    for ohem in (False, True):
+        files |= _end2end_files(net, task, ohem, folder)
+    return files
 
 
 def _alt_opt_files(net: Net, task: Task, ohem: bool, folder: str,
@@ -109,11 +112,11 @@ def _alt_opt_files(net: Net, task: Task, ohem: bool, folder: str,
     return files
 
 
-def _end2end_files(net: Net, task: Task, folder: str) -> dict[str, str]:
-    method = f"{net.name}/{_END2END}"
-    title = "RPN and Fast R-CNN trained together"
+def _end2end_files(net: Net, task: Task, ohem: bool, folder: str) -> dict[str, str]:
+    method = f"{net.name}/{_END2END_OHEM if ohem else _END2END}"
+    title = f"RPN and Fast R-CNN trained together{', with online hard example mining' if ohem else ''}"
     return {
-        f"{method}/train.pt": _net_file(net, task, title, _end2end_train),
+        f"{method}/train.pt": _net_file(net, task, title, partial(_end2end_train, ohem=ohem)),
         f"{method}/test.pt": _net_file(net, task, "the detector for test images",
                                        partial(_faster_rcnn_test, names=net.rpn_names)),
         f"{method}/solver.pt": _solver_file(net, title, f"{folder}/{method}/train.pt", net.end2end,
@@ -134,6 +137,12 @@ def _rpn_train(draft: Draft, names: tuple[str, str, str], frozen: int) -> None:
 def _fast_rcnn_train(draft: Draft, names: tuple[str, str, str], frozen: int, ohem: bool) -> None:
     roi_data(draft)
     features = trunk(draft, frozen)
+    _trained_head(draft, features, ohem)
+    untrained_rpn(draft, features, names)
+
+
+def _trained_head(draft: Draft, features: Top, ohem: bool) -> None:
+    """The RoI head and its losses, on `rois` or on the hard ones among them."""
     if ohem:
         draft.section("readonly RoI head: judges all RoIs with the weights of the head below")
         hard_mining(draft, features)
@@ -144,10 +153,9 @@ def _fast_rcnn_train(draft: Draft, names: tuple[str, str, str], frozen: int, ohe
         draft.section("RoI head")
         roi_head(draft, features, draft.n.rois, lambda layer: LEARNED)
         roi_losses(draft)
-    untrained_rpn(draft, features, names)
 
 
-def _end2end_train(draft: Draft) -> None:
+def _end2end_train(draft: Draft, ohem: bool) -> None:
     rpn_data(draft)
     features = trunk(draft, draft.net.frozen_groups)
     draft.section("RPN")
@@ -157,9 +165,7 @@ def _end2end_train(draft: Draft) -> None:
     draft.section("proposals")
     proposals(draft, ["rpn_rois"])
     proposal_targets(draft)
-    draft.section("RoI head")
-    roi_head(draft, features, draft.n.rois, lambda layer: LEARNED)
-    roi_losses(draft)
+    _trained_head(draft, features, ohem)
 
 
 def _rpn_test(draft: Draft, names: tuple[str, str, str], tops: tuple[str, ...] = ("rois", "scores")) -> Top:

@@ -124,7 +124,7 @@ def proposals(draft: Draft, tops: Sequence[str]) -> None:
 
 
 def proposal_targets(draft: Draft) -> None:
-    """A sample of the proposals and ground-truth boxes with its targets."""
+    """Proposals and ground-truth boxes with their targets: a sample, or all of them for hard example mining."""
     _class_layer(draft, "roi-data", "rpn.proposal_target_layer", "ProposalTargetLayer", ROI_TOPS,
                  draft.n.rpn_rois, draft.n.gt_boxes)
 

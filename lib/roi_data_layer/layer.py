@@ -21,10 +21,11 @@ from fast_rcnn.nms_wrapper import nms_gpu
 from roi_data_layer import ohem_tensors
 from roi_data_layer.features import FeatureReader, KnownImages
 from roi_data_layer.minibatch import Blobs, MinibatchSettings, get_allrois_minibatch, get_minibatch
-from roi_data_layer.ohem import roi_losses, select_hard_rois
+from roi_data_layer.ohem import add_random_rois, roi_losses, select_hard_rois
 from roi_data_layer.ohem_tensors import Tensor
 from roi_data_layer.order import BatchOrder
 from roi_data_layer.prefetch import ImageFeed, Waits
+from roi_data_layer.sampling import RoISettings
 from utils.blob import as_rows
 from utils.images import Reader, most_pixels, read_in_line
 from utils.layer_params import class_count
@@ -33,6 +34,7 @@ from utils.other_caffe import (
     Blob,
     FrozenPrefix,
     SettingError,
+    as_tensor,
     blob_list,
     blob_shape,
     is_on_gpu,
@@ -111,7 +113,8 @@ class RoIDataLayer(caffe.Layer):
 
     def make_minibatch(self, iteration: int, read: Reader = read_in_line) -> Blobs:
         """Blobs of any minibatch, with images prepared by `read`; does not change the layer."""
-        make = get_allrois_minibatch if self._settings.use_ohem else get_minibatch
+        all_rois = self._settings.use_ohem and not self._settings.has_rpn
+        make = get_allrois_minibatch if all_rois else get_minibatch
         rng = np.random.default_rng([self._settings.seed, 1, iteration])
         entries = self.batch_entries(iteration)
         if self._known is None:
@@ -159,10 +162,12 @@ class HardRoIMiner(caffe.Layer):
     There is no gradient: the prototxt must set `propagate_down: false` for every bottom.
 
     batch_size       TRAIN.BATCH_SIZE: number of RoIs to choose, of all images together
+    iter_size        forward passes in an iteration of the solver, which SolverWrapper sets
     has_tensor_rule  whether there is a `choose_tensors`, which avoids fetching values from the GPU
     """
 
     batch_size: int
+    iter_size = 1
     has_tensor_rule = False
     _losses: tuple[np.ndarray | Tensor, ...] = ()       # of all and of hard RoIs in the last forward
 
@@ -188,6 +193,11 @@ class HardRoIMiner(caffe.Layer):
         self._passes = passes
 
     @property
+    def iteration(self) -> int:
+        """The number of iterations before that of this forward pass."""
+        return self._passes // self.iter_size
+
+    @property
     def stats(self) -> dict[str, float]:
         """Mean loss of all RoIs and of the hard ones in the last minibatch, for the training log.
 
@@ -199,8 +209,6 @@ class HardRoIMiner(caffe.Layer):
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         num_classes = layer_setting(self, class_count)
         train = copy.deepcopy(cfg.TRAIN)
-        if train.HAS_RPN:
-            raise SettingError(f"{layer_name(self)}: TRAIN.HAS_RPN must be False, RoIs come from a file")
         self.batch_size, self._seed = train.BATCH_SIZE, cfg.RNG_SEED
         self.seek(0)
         shapes = {f"{name}{HARD}": shape for name, shape in _roi_shapes(train.BBOX_REG, num_classes).items()}
@@ -246,19 +254,38 @@ class OHEMDataLayer(HardRoIMiner):
 
     TRAIN.OHEM_USE_NMS first removes near-duplicates, at an IoU of TRAIN.OHEM_NMS_THRESH. Without this NMS, whose groups
     are formed on the host, RoIs on a GPU are chosen there without synchronising with it.
+
+    With TRAIN.OHEM_RANDOM_SHARE above 0 this share of the RoIs is drawn from those that are not among the hard ones, and
+    in the first TRAIN.OHEM_WARMUP iterations all of them are: see `ohem.add_random_rois`, with TRAIN.FG_FRACTION of them
+    foreground at most.
     """
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         super().setup(bottom, top)
-        self._nms_thresh = cfg.TRAIN.OHEM_NMS_THRESH if cfg.TRAIN.OHEM_USE_NMS else None
+        train = cfg.TRAIN
+        self._nms_thresh = train.OHEM_NMS_THRESH if train.OHEM_USE_NMS else None
         self._nms_gpu = nms_gpu(cfg)
+        self._warmup, self._random_share = train.OHEM_WARMUP, train.OHEM_RANDOM_SHARE
+        self._most_foreground = RoISettings.from_cfg(train).most_foreground
         self.has_tensor_rule = self._nms_thresh is None
 
+    @property
+    def _random_count(self) -> int:
+        """How many of this pass's RoIs are random."""
+        share = 1 if self.iteration < self._warmup else self._random_share
+        return round(share * self.batch_size)
+
     def choose(self, losses: np.ndarray, rois: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        return select_hard_rois(losses, rois, labels, self.batch_size, self._nms_thresh, self._nms_gpu)
+        count = self._random_count
+        hard = select_hard_rois(losses, rois, labels, self.batch_size - count, self._nms_thresh, self._nms_gpu)
+        return add_random_rois(hard, labels, count, self._most_foreground(count),
+                               self.rng().permutation(len(losses))) if count else hard
 
     def choose_tensors(self, losses: Tensor, rois: Tensor, labels: Tensor) -> Tensor:
-        return ohem_tensors.select_hard_examples(losses, self.batch_size)
+        count = self._random_count
+        hard = ohem_tensors.select_hard_examples(losses, self.batch_size - count)
+        return ohem_tensors.add_random_rois(hard, labels, count, self._most_foreground(count),
+                                            as_tensor(self.rng().permutation(len(losses))).long()) if count else hard
 
 
 def _as_indices(layer: HardRoIMiner, chosen: Any, count: int) -> np.ndarray:

@@ -76,6 +76,20 @@ def _suppress(losses: np.ndarray, rois: np.ndarray, labels: np.ndarray, threshol
     return np.sort(np.concatenate(kept)) if kept else np.zeros(0, np.int64)
 
 
+def add_random_rois(hard: np.ndarray, labels: np.ndarray, count: int, most_foreground: int,
+                    order: np.ndarray) -> np.ndarray:
+    """Indices of the hard RoIs, followed by `count` of the others (or all), foreground first.
+
+    most_foreground  of these; more only where background is lacking
+    order            (R,) a random order of all RoIs: earlier ones are taken
+    """
+    others = order[~np.isin(order, hard)]
+    foreground = labels.reshape(-1)[others] > 0
+    surplus = foreground & (np.cumsum(foreground) > most_foreground)
+    ranks = ~foreground + 2 * surplus
+    return np.concatenate([hard, others[np.argsort(ranks, kind="stable")[:count]]])
+
+
 def get_ohem_minibatch(losses: np.ndarray, rois: np.ndarray, labels: np.ndarray,
                        bbox_targets: np.ndarray | None = None, bbox_inside_weights: np.ndarray | None = None,
                        bbox_outside_weights: np.ndarray | None = None, *, batch_size: int,

@@ -37,3 +37,17 @@ def select_hard_examples(losses: Tensor, count: int) -> Tensor:
     Ties keep their order; NaN losses come last, as in NumPy.
     """
     return (-losses).argsort(dim=0, stable=True)[:count]
+
+
+def add_random_rois(hard: Tensor, labels: Tensor, count: int, most_foreground: int, order: Tensor) -> Tensor:
+    """As `ohem.add_random_rois`."""
+    is_hard = labels.new_zeros(len(labels)).index_fill(0, hard, 1)
+    by_choice = is_hard.index_select(0, order).argsort(dim=0, stable=True)
+    others = order.index_select(0, by_choice[:len(labels) - len(hard)])
+    foreground = labels.index_select(0, others) > 0
+    surplus = foreground & (foreground.cumsum(0) > most_foreground)
+    ranks = (~foreground).long() + 2 * surplus.long()
+    chosen = others.index_select(0, ranks.argsort(dim=0, stable=True)[:count])
+    both = hard.new_empty(len(hard) + len(chosen))
+    both[:len(hard)], both[len(hard):] = hard, chosen
+    return both

@@ -11,7 +11,7 @@ import numpy as np
 
 from fast_rcnn.bbox_transform import bbox_transform, per_class_targets
 from fast_rcnn.config import Config
-from roi_data_layer.sampling import RoISettings, sample_rois
+from roi_data_layer.sampling import RoISettings, sample_rois, split_rois
 from utils.cython_bbox import bbox_overlaps
 
 
@@ -20,6 +20,7 @@ class RoITargetSettings:
     """The rules of `proposal_targets`; names as cfg.TRAIN.BBOX_*."""
 
     rois: RoISettings = RoISettings()
+    use_ohem: bool = False      # all RoIs instead of a sample
     inside_weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)
     normalize: bool = False     # with these numbers
     means: Sequence[float] = (0.0, 0.0, 0.0, 0.0)
@@ -28,7 +29,7 @@ class RoITargetSettings:
     @classmethod
     def from_cfg(cls, train: Config) -> RoITargetSettings:
         """The settings in cfg.TRAIN."""
-        return cls(RoISettings.from_cfg(train), train.BBOX_INSIDE_WEIGHTS,
+        return cls(RoISettings.from_cfg(train), train.USE_OHEM, train.BBOX_INSIDE_WEIGHTS,
                    train.BBOX_NORMALIZE_TARGETS_PRECOMPUTED, train.BBOX_NORMALIZE_MEANS,
                    train.BBOX_NORMALIZE_STDS)
 
@@ -60,7 +61,7 @@ def proposal_targets(rois: np.ndarray, gt_boxes: np.ndarray, num_classes: int, n
     """RoIs of one image with their labels and regression targets.
 
     Candidates are the proposals and the gt boxes, so that every object has a good one; `sample_rois` draws num_rois of
-    these.
+    these. With `use_ohem` all are kept but those that are neither foreground nor background (see `split_rois`).
 
     rois      (n, 5) image index, x1, y1, x2, y2
     gt_boxes  (G, 5 or more) x1, y1, x2, y2, class; G may be 0
@@ -70,7 +71,10 @@ def proposal_targets(rois: np.ndarray, gt_boxes: np.ndarray, num_classes: int, n
     image = rois[0, 0] if len(rois) else 0
     candidates = np.vstack([rois, np.insert(gt_boxes[:, :4], 0, image, axis=1)])
     overlaps, best = best_gt_boxes(candidates[:, 1:], gt_boxes, settings.rois.bg_thresh_lo)
-    foreground, background = sample_rois(overlaps, num_rois, settings.rois, rng)
+    if settings.use_ohem:
+        foreground, background = split_rois(overlaps, settings.rois)
+    else:
+        foreground, background = sample_rois(overlaps, num_rois, settings.rois, rng)
     chosen = np.concatenate([foreground, background])
     labels, targets = np.zeros(len(chosen), np.float32), np.zeros((len(chosen), 4), np.float32)
     labels[:len(foreground)] = best[foreground, 4]

@@ -204,6 +204,13 @@ def is_on_gpu(blob: Any) -> bool:
     return hasattr(blob, "tensor") and bool(blob.tensor.is_cuda)
 
 
+def as_tensor(values: np.ndarray) -> Any:
+    """The values as a float32 tensor where layers of our Caffe compute, without waiting for a GPU."""
+    blob = caffe.Blob()
+    blob.set_data(values)
+    return blob.tensor
+
+
 def set_tensors(top: Sequence[Blob], tensors: Iterable[Any]) -> None:
     """Set shape and values of each of a layer's tops from a tensor, which stays on its device."""
     for blob, values in zip(blob_list(top), tensors, strict=True):

@@ -173,6 +173,8 @@ def main(imdb_name, output, models):
     cfg_from_file(CFGS / "tiny_end2end.yml")
     cfg.NUM_WORKERS = 0
     stages.detect(stages.train("end2end", "faster_rcnn_end2end/solver.pt"))
+    stages.detect(stages.train("end2end_ohem", "faster_rcnn_end2end_ohem/solver.pt", USE_OHEM=True, OHEM_USE_NMS=False,
+                               OHEM_WARMUP=1, OHEM_RANDOM_SHARE=0.25))
 
 
 if __name__ == "__main__":

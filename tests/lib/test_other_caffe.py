@@ -39,7 +39,7 @@ def test_training_and_detection_on_a_caffe_without_our_extensions(run_program, t
     found, output = run_program("bvlc")
     assert "mean AP" in output
     assert not (tmp_path / "bvlc" / "checkpoints").exists()
-    assert set(found) == {"rpn", "proposals", "mining", "mining_nms", "end2end"}
+    assert set(found) == {"rpn", "proposals", "mining", "mining_nms", "end2end", "end2end_ohem"}
     assert found["mining"] != found["mining_nms"]
     assert found == run_program("ours")[0]
 

@@ -30,7 +30,7 @@ def outputs(layer) -> int:
 def test_shipped_files_equal_the_generated_ones(net):
     shipped = {file: (MODELS / file).read_text() for file in SHIPPED_FILES if file.startswith(f"{net}/")}
     definition = {file: text for file, text in model_files(net).items() if is_shipped(file)}
-    assert shipped == definition and len(shipped) == 13, "run tools/make_models.py"
+    assert shipped == definition and len(shipped) == 16, "run tools/make_models.py"
 
 
 def test_no_setting_is_an_empty_list(monkeypatch):
@@ -123,10 +123,14 @@ def test_frozen_convolutions(net, first_stage, trunk, method, models):
     assert frozen_convolutions(models / f"{net}/faster_rcnn_end2end/train.pt") == (first_stage, trunk)
 
 
+MINING_NETS = ["faster_rcnn_alt_opt/stage1_fast_rcnn_train.pt", "faster_rcnn_alt_opt/stage2_fast_rcnn_train.pt",
+               "faster_rcnn_end2end_ohem/train.pt"]
+
+
 @pytest.mark.parametrize("net", NETS)
-@pytest.mark.parametrize("stage", [1, 2])
-def test_readonly_head_shares_all_parameters_and_blocks_all_gradients(net, stage):
-    layers = layers_of((MODELS / net / f"faster_rcnn_alt_opt/stage{stage}_fast_rcnn_train.pt").read_text())
+@pytest.mark.parametrize("file", MINING_NETS)
+def test_readonly_head_shares_all_parameters_and_blocks_all_gradients(net, file):
+    layers = layers_of((MODELS / net / file).read_text())
     readonly = [layer for name, layer in layers.items() if name.endswith("_readonly")]
     for layer in [*readonly, layers["hard_roi_mining"]]:
         assert list(layer.propagate_down) == [False] * len(layer.bottom)
@@ -158,8 +162,26 @@ def test_every_stage_saves_what_the_next_one_needs(net, method, models):
     for stage in (1, 2):
         assert weights_of(folder / f"stage{stage}_fast_rcnn_train.pt") == final
         assert weights_of(folder / f"stage{stage}_rpn_train.pt") == rpn | {"fc6", "fc7"}
-    end2end = models / net / "faster_rcnn_end2end"
-    assert weights_of(end2end / "train.pt") == weights_of(end2end / "test.pt") >= final - rpn
+    for end2end in (models / net / "faster_rcnn_end2end", models / net / "faster_rcnn_end2end_ohem"):
+        assert weights_of(end2end / "train.pt") == weights_of(end2end / "test.pt") >= final - rpn
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_end_to_end_nets_with_and_without_mining_differ_in_the_head_only(net):
+    """RPN and proposals are the same; the first head reads all RoIs, the second the hard ones."""
+    plain, mining = (layers_of((MODELS / net / f"faster_rcnn_end2end{ohem}/train.pt").read_text())
+                     for ohem in ("", "_ohem"))
+    names = list(plain)
+    common = names[:names.index("roi-data") + 1]
+    assert common == list(mining)[:len(common)] and all(plain[name] == mining[name] for name in common)
+    readonly = [name for name in mining if name.endswith("_readonly")]
+    rest = names[len(common):]
+    assert list(mining) == [*common, *readonly, "hard_roi_mining", *rest]
+    pool = plain[names[len(common)]].name
+    assert list(mining[f"{pool}_readonly"].bottom)[1] == "rois" and list(mining[pool].bottom)[1] == "rois_hard"
+    assert list(mining["hard_roi_mining"].bottom)[2:] == list(plain["roi-data"].top)
+    test_nets = [(MODELS / net / f"faster_rcnn_end2end{ohem}/test.pt").read_text() for ohem in ("", "_ohem")]
+    assert test_nets[0] == test_nets[1]
 
 
 def test_make_models_writes_files_that_name_each_other(tmp_path, capsys):
@@ -171,7 +193,7 @@ def test_make_models_writes_files_that_name_each_other(tmp_path, capsys):
     layers = layers_of((folder / "faster_rcnn_test.pt").read_text())
     assert outputs(layers["cls_score"]) == 4
     assert layers["proposal"].python_param.param_str == "'feat_stride': 16\n'scales': [2, 4.5]"
-    assert "23 files" in capsys.readouterr().out
+    assert "26 files" in capsys.readouterr().out
 
 
 def test_make_models_rewrites_models(tmp_path, monkeypatch, capsys):
@@ -181,7 +203,7 @@ def test_make_models_rewrites_models(tmp_path, monkeypatch, capsys):
     written = {path.relative_to(tmp_path / "models").as_posix(): path.read_text()
                for path in tmp_path.rglob("*") if path.is_file()}
     assert written == {file: (MODELS / file).read_text() for file in SHIPPED_FILES}
-    assert "13 files" in capsys.readouterr().out
+    assert "16 files" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("settings, words", [

@@ -79,7 +79,7 @@ def as_gpu(monkeypatch):
 def made(tiny, solver, entries, folder):
     """A solver of Tiny."""
     cfg.TRAIN.HAS_RPN = "rpn_solver" in solver or "end2end" in solver
-    cfg.TRAIN.USE_OHEM = "alt_opt/stage1_fast" in solver
+    cfg.TRAIN.USE_OHEM = "alt_opt/stage1_fast" in solver or "end2end_ohem" in solver
     cfg.TRAIN.BBOX_REG, cfg.NUM_WORKERS = "rpn_solver" not in solver, 0
     with contextlib.closing(SolverWrapper(tiny / solver, entries, folder)) as wrapper:
         yield wrapper
@@ -97,10 +97,10 @@ def trained(tiny, solver, entries, folder):
 WITHOUT_PROPOSALS = ["faster_rcnn_alt_opt/stage1_rpn_solver60k80k.pt",
                      "faster_rcnn_alt_opt/stage1_fast_rcnn_solver30k40k.pt",
                      "faster_rcnn_alt_opt_no_ohem/stage2_fast_rcnn_solver30k40k.pt"]
-END_TO_END = "faster_rcnn_end2end/solver.pt"
+END_TO_END = ["faster_rcnn_end2end/solver.pt", "faster_rcnn_end2end_ohem/solver.pt"]
 
 
-@pytest.mark.parametrize("solver", [*WITHOUT_PROPOSALS, END_TO_END])
+@pytest.mark.parametrize("solver", [*WITHOUT_PROPOSALS, *END_TO_END])
 def test_iterations_wait_for_proposals_only(solver, roidb, as_gpu, tiny, tmp_path):     # noqa: F811
     waits = Waits(as_gpu)
     with trained(tiny, solver, roidb, tmp_path) as wrapper:
@@ -109,7 +109,7 @@ def test_iterations_wait_for_proposals_only(solver, roidb, as_gpu, tiny, tmp_pat
             for _ in range(3):
                 wrapper.solver.step(1)
                 wrapper.losses.iteration_done()
-        proposing = {"proposal_layer.py", "proposal_target_layer.py"} if solver == END_TO_END else set()
+        proposing = {"proposal_layer.py", "proposal_target_layer.py"} if solver in END_TO_END else set()
         assert waits.found == proposing
 
 
@@ -134,7 +134,7 @@ def test_training_does_not_wait_for_a_gpu(solver, precision, roidb, tiny, tmp_pa
             torch.cuda.set_sync_debug_mode("default")
 
 
-@pytest.mark.parametrize("solver", [*WITHOUT_PROPOSALS, END_TO_END])
+@pytest.mark.parametrize("solver", [*WITHOUT_PROPOSALS, *END_TO_END])
 def test_a_gpu_trains_as_the_cpu_does(solver, roidb, tiny, tmp_path, gpu):  # noqa: F811
     losses = []
     for mode in (caffe.set_mode_gpu, caffe.set_mode_cpu):

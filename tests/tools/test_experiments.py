@@ -96,6 +96,18 @@ def test_end_to_end(project):
     assert str(train) in done.stdout and str(test) in done.stdout
 
 
+@pytest.mark.parametrize("net, cfg", [("VGG16", "faster_rcnn_end2end_ohem"), ("Tiny", "tiny_end2end_ohem")])
+def test_end_to_end_with_mining(project, net, cfg):
+    done = run(project, "faster_rcnn_end2end", "cpu", net, "pascal_voc", "--resume", "--ohem", "--iters", "9",
+               "--set", "RNG_SEED", "7")
+    folder, settings = f"models/{net}/faster_rcnn_end2end_ohem", ["--set", "RNG_SEED", "7"]
+    assert done.returncode == 0, done.stderr
+    assert f"'--solver', '{folder}/solver.pt'" in done.stdout and f"'--def', '{folder}/test.pt'" in done.stdout
+    assert str(["--cfg", f"experiments/cfgs/{cfg}.yml", "--resume", "--iters", "9", *settings])[1:] in done.stdout
+    assert str(["--imdb", "voc_2007_test", "--cfg", f"experiments/cfgs/{cfg}.yml", *settings])[1:] in done.stdout
+    assert "'--ohem'" not in done.stdout
+
+
 def test_a_failed_training_is_not_tested(project):
     (project / "tools" / "train_net.py").write_text("raise SystemExit(3)\n")
     done = run(project, "faster_rcnn_end2end", "0", "VGG16", "pascal_voc")

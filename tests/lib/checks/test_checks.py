@@ -22,6 +22,7 @@ KINDS = {
     "stage2_fast_rcnn_train.pt": Config(HAS_RPN=False, BBOX_REG=True, USE_OHEM=True),
 }
 END2END = Config(HAS_RPN=True, BBOX_REG=True, USE_OHEM=False)
+END2END_OHEM = Config(HAS_RPN=True, BBOX_REG=True, USE_OHEM=True)
 
 
 def alt_opt(name, net="Tiny"):
@@ -51,6 +52,8 @@ def test_the_shipped_nets_have_no_problem(net):
     end2end = MODELS / net / "faster_rcnn_end2end"
     assert check_train_net(end2end / "train.pt", END2END, 21) == []
     assert check_test_net(end2end / "test.pt", 21) == []
+    assert check_train_net(MODELS / net / "faster_rcnn_end2end_ohem" / "train.pt", END2END_OHEM, 21) == []
+    assert check_test_net(MODELS / net / "faster_rcnn_end2end_ohem" / "test.pt", 21) == []
 
 
 def test_strides_and_anchors_are_read_from_the_net():
@@ -81,6 +84,7 @@ def test_classes_of_a_user_have_no_problem(tmp_path, net):
     end2end = MODELS / net / "faster_rcnn_end2end"
     assert check_train_net(copied(end2end / "train.pt"), END2END, 21) == []
     assert check_test_net(copied(end2end / "test.pt"), 21) == []
+    assert check_train_net(copied(MODELS / net / "faster_rcnn_end2end_ohem" / "train.pt"), END2END_OHEM, 21) == []
     (problem,) = check_test_net(copied(end2end / "train.pt"), 21)
     assert "this net is for training" in problem
 
@@ -92,6 +96,8 @@ LAYERS = {      # layers of a net by what they do
     "faster_rcnn_test.pt": {"proposal": ["proposal"]},
     "../faster_rcnn_end2end/train.pt": {"data": ["input-data"], "anchor_target": ["rpn-data"],
                                         "proposal": ["proposal"]},
+    "../faster_rcnn_end2end_ohem/train.pt": {"data": ["input-data"], "anchor_target": ["rpn-data"],
+                                             "proposal": ["proposal"], "mining": ["hard_roi_mining"]},
 }
 
 
@@ -178,7 +184,7 @@ def edited(tmp_path, name, pattern, replacement, count=1, classes="ours"):
     text = alt_opt(name).read_text()
     changed, times = re.subn(pattern, replacement, text, count=count, flags=re.S)
     assert times
-    path = tmp_path / name
+    path = tmp_path / Path(name).name
     path.write_text(changed if classes == "ours" else with_classes_of_a_user(changed))
     return path
 
@@ -307,6 +313,29 @@ def test_mining_and_settings_must_agree(tmp_path, classes):
     assert "has no OHEMDataLayer" in check_train_net(plain, KINDS["stage1_fast_rcnn_train.pt"], 21)[0]
 
 
+@pytest.mark.parametrize("method, train, message", [
+    ("faster_rcnn_end2end_ohem", END2END, r"train.pt:\d+: layer 'hard_roi_mining': mines hard examples, but "
+                                          r"TRAIN.USE_OHEM is False: .* random sample of RoIs; .*, or set it to True$"),
+    ("faster_rcnn_end2end", END2END_OHEM, r"train.pt: has no OHEMDataLayer, but TRAIN.USE_OHEM is True"),
+    ("faster_rcnn_end2end_ohem", KINDS["stage1_fast_rcnn_train.pt"],
+     r"train.pt:\d+: layer 'input-data': its tops are data, im_info, gt_boxes; .* as TRAIN.HAS_RPN is False"),
+    ("faster_rcnn_end2end_ohem", KINDS["stage1_rpn_train.pt"], "TRAIN.USE_OHEM is False"),
+])
+def test_end_to_end_nets_and_settings_must_agree(tmp_path, method, train, message, classes):
+    path = edited(tmp_path, f"../{method}/train.pt", "^", "", classes=classes)
+    (problem,) = check_train_net(path, train, 21)
+    assert re.search(found_in(message, classes), problem), problem
+
+
+@pytest.mark.parametrize("where", ["roi-data", "hard_roi_mining"])
+def test_the_number_of_classes_of_an_end_to_end_net_that_mines(tmp_path, where):
+    name = "../faster_rcnn_end2end_ohem/train.pt"
+    path = edited(tmp_path, name, layer(where, "'num_classes': 21"), r"\1'num_classes': few")
+    assert re.search(f"layer '{where}': .* is 'few', expected a whole", *check_train_net(path, END2END_OHEM, 21))
+    path = edited(tmp_path, name, layer(where, "'num_classes': 21"), r"\1'num_classes': 4")
+    assert re.search(f"layer '{where}': .* is 4, but the data set has 21", *check_train_net(path, END2END_OHEM, 21))
+
+
 def test_layers_that_should_be_frozen(tmp_path):
     path = edited(tmp_path, "stage2_rpn_train.pt", layer("conv3_1", r"lr_mult: 0"), r"\1lr_mult: 1")
     (problem,) = check_frozen(path, "rpn", 2)
@@ -328,7 +357,7 @@ def test_all_problems_come_in_one_error():
 def test_our_solvers_have_no_problem(net, tmp_path):
     make_models(net, out_dir=tmp_path)
     shipped, made = (sorted((folder / net).glob("*/*solver*.pt")) for folder in (MODELS, tmp_path))
-    assert (len(shipped), len(made)) == (5, 9) and not any(check_solver(path) for path in shipped + made)
+    assert (len(shipped), len(made)) == (6, 10) and not any(check_solver(path) for path in shipped + made)
 
 
 @pytest.mark.parametrize("settings, message", [

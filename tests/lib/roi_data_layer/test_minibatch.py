@@ -322,7 +322,12 @@ def test_recorded_ohem_layer(case):
         case.check(name, blob.data)
 
 
-def test_ohem_layer_refuses_a_net_with_rpn():
-    set_config({"TRAIN.HAS_RPN": True})
-    with pytest.raises(ValueError, match="HAS_RPN"):
-        make_layer(OHEMDataLayer, "'num_classes': 3", [np.zeros((2, 3))] * 7, 5)
+def test_minibatches_of_a_net_with_rpn_do_not_depend_on_mining(tmp_path):
+    """Its RoIs are made in the net."""
+    batches = []
+    for ohem in (False, True):
+        small_settings(HAS_RPN=True, IMS_PER_BATCH=1, USE_OHEM=ohem)
+        batches.append(run(*data_layer(tmp_path, tops=3), 2))
+    for mine, theirs in zip(*batches, strict=True):
+        for array, other in zip(mine, theirs, strict=True):
+            np.testing.assert_array_equal(array, other)

@@ -13,7 +13,13 @@ import caffe
 from fast_rcnn.config import cfg, reset_cfg
 from roi_data_layer import layer as layers
 from roi_data_layer import ohem_tensors
-from roi_data_layer.ohem import get_ohem_minibatch, roi_losses, select_hard_examples, select_hard_rois
+from roi_data_layer.ohem import (
+    add_random_rois,
+    get_ohem_minibatch,
+    roi_losses,
+    select_hard_examples,
+    select_hard_rois,
+)
 
 BOXES = ("bbox_pred", "bbox_targets", "bbox_inside_weights", "bbox_outside_weights")
 
@@ -157,6 +163,36 @@ def test_no_loop_over_rois(thresh):
     assert calls_of(lambda: mine(many)) == calls_of(lambda: mine(few)) > 10
 
 
+# ---- random RoIs beside the hard ones
+def slow_random_rois(hard, labels, count, most_foreground, order):
+    """The definition, one RoI at a time: foreground up to its limit, then background, then more foreground."""
+    others = [index for index in order if index not in hard]
+    foreground = [index for index in others if labels[index] > 0]
+    background = [index for index in others if labels[index] == 0]
+    return [*hard, *[*foreground[:most_foreground], *background, *foreground[most_foreground:]][:count]]
+
+
+@pytest.mark.parametrize("num_hard, count, most_foreground", [
+    (0, 16, 4), (12, 4, 1), (5, 9, 0), (0, 57, 3), (7, 80, 10), (57, 3, 1), (20, 0, 0)])
+def test_random_rois_of_arrays_and_tensors(num_hard, count, most_foreground):
+    rng = np.random.default_rng(num_hard)
+    labels = (rng.integers(0, 6, 57) * (rng.random(57) < 0.3)).astype(np.float32)
+    hard, order = rng.permutation(57)[:num_hard], rng.permutation(57)
+    expected = slow_random_rois(hard, labels, count, most_foreground, order)
+    assert add_random_rois(hard, labels[:, None], count, most_foreground, order).tolist() == expected
+    assert ohem_tensors.add_random_rois(*tensors([hard, labels]), count, most_foreground,
+                                        torch.from_numpy(order)).tolist() == expected
+
+
+def test_random_rois_where_one_kind_is_lacking():
+    order, none = np.array([2, 0, 3, 1]), np.zeros(0, np.int64)
+    assert add_random_rois(none, np.zeros(4), 3, 1, order).tolist() == [2, 0, 3]
+    assert add_random_rois(none, np.ones(4), 3, 1, order).tolist() == [2, 0, 3]
+    assert add_random_rois(none, np.array([0, 1, 1, 0]), 3, 1, order).tolist() == [2, 0, 3]
+    assert add_random_rois(none, np.array([0, 1, 1, 0]), 4, 1, order).tolist() == [2, 0, 3, 1]
+    assert add_random_rois(none, np.zeros(0), 3, 1, none).tolist() == []
+
+
 # ---- the same on tensors
 def tensors(arrays):
     return [torch.from_numpy(array) for array in arrays]
@@ -226,11 +262,12 @@ def test_tensors_of_no_rois():
     check_tensors(*none, rois=np.zeros((0, 5), np.float32), count=8)
 
 
+@pytest.mark.parametrize("warmup, share", [(0, 0.0), (1, 0.0), (0, 0.25)])
 @pytest.mark.parametrize("regression", [True, False])
-def test_the_layer_on_a_gpu_gives_the_tops_of_the_host(regression, monkeypatch):
+def test_the_layer_on_a_gpu_gives_the_tops_of_the_host(regression, warmup, share, monkeypatch):
     """With CPU tensors in place of a GPU's, whose values must not be read."""
     cfg.TRAIN.HAS_RPN, cfg.TRAIN.BBOX_REG, cfg.TRAIN.OHEM_USE_NMS = False, regression, False
-    cfg.TRAIN.BATCH_SIZE = 13
+    cfg.TRAIN.BATCH_SIZE, cfg.TRAIN.OHEM_WARMUP, cfg.TRAIN.OHEM_RANDOM_SHARE = 13, warmup, share
     prob, labels, pred, target, inside, outside, rois = random_rois(29, 6, np.random.default_rng(6))
     arrays = [prob, pred, rois, labels, *([target, inside, outside] if regression else [])]
     tops = {}
@@ -248,7 +285,7 @@ def test_the_layer_on_a_gpu_gives_the_tops_of_the_host(regression, monkeypatch):
             layer.forward(bottom, top)
         tops[on_gpu] = [blob.data for blob in top]
         stats = layer.stats
-        assert stats.keys() == {"all RoIs", "hard"} and stats["hard"] > stats["all RoIs"]
+        assert stats.keys() == {"all RoIs", "hard"} and (warmup or stats["hard"] > stats["all RoIs"])
     for mine, theirs in zip(tops[True], tops[False], strict=True):
         np.testing.assert_array_equal(mine, theirs)
 
@@ -261,3 +298,67 @@ def test_arrays_of_other_lengths_are_refused(short):
         roi_losses(*arrays)
     with pytest.raises(ValueError, match="four arrays of boxes or none"):
         roi_losses(*arrays[:4])
+
+
+# ---- the layer's settings for random RoIs
+def mining_layer(**settings):
+    """An OHEMDataLayer with these settings of cfg.TRAIN, and blobs with 61 RoIs of two images for it."""
+    cfg.TRAIN.update(BATCH_SIZE=16, OHEM_USE_NMS=False, **settings)
+    prob, labels, pred, target, inside, outside, rois = random_rois(61, 6, np.random.default_rng(7))
+    bottom, top = [caffe.Blob() for _ in range(7)], [caffe.Blob() for _ in range(5)]
+    for blob, values in zip(bottom, [prob, pred, rois, labels, target, inside, outside], strict=True):
+        blob.set_data(values)
+    layer = layers.OHEMDataLayer()
+    layer.param_str = "'num_classes': 6"
+    layer.setup(bottom, top)
+    return layer, bottom, top, roi_losses(prob, labels, pred, target, inside, outside)
+
+
+def chosen(layer, bottom, top):
+    """Indices of the RoIs that the layer chooses in its next pass."""
+    layer.forward(bottom, top)
+    all_rois = bottom[2].data.tolist()
+    return [all_rois.index(roi) for roi in top[0].data.tolist()]
+
+
+@pytest.mark.parametrize("has_rpn", [False, True])
+def test_the_layer_mines_after_the_warmup(has_rpn):
+    """Of 16 random RoIs a quarter is foreground."""
+    layer, bottom, top, losses = mining_layer(OHEM_WARMUP=2, HAS_RPN=has_rpn)
+    layer.iter_size = 3
+    hard, passes = select_hard_examples(losses, 16).tolist(), [chosen(layer, bottom, top) for _ in range(8)]
+    assert [found == hard for found in passes] == [False] * 6 + [True] * 2
+    for found in passes[:6]:
+        assert len(set(found)) == 16 and (bottom[3].data[found] > 0).tolist() == [True] * 4 + [False] * 12
+    assert len(set(map(tuple, passes[:6]))) == 6        # other numbers in each pass
+    for start in (0, 4, 6):
+        layer.seek(start)
+        assert [chosen(layer, bottom, top) for _ in range(8 - start)] == passes[start:]
+
+
+@pytest.mark.parametrize("use_nms", [False, True])
+def test_a_share_of_random_rois(use_nms):
+    layer, bottom, top, losses = mining_layer(OHEM_RANDOM_SHARE=0.25, OHEM_NMS_THRESH=0.5)
+    layer._nms_thresh = 0.5 if use_nms else None
+    hard = select_hard_rois(losses, bottom[2].data, bottom[3].data, 12, layer._nms_thresh).tolist()
+    passes = [chosen(layer, bottom, top) for _ in range(3)]
+    for found in passes:
+        assert found[:12] == hard and len(set(found)) == 16
+        assert (bottom[3].data[found[12:]] > 0).tolist() == [True, False, False, False]
+    assert len({tuple(found[12:]) for found in passes}) == 3
+    layer.seek(1)
+    assert chosen(layer, bottom, top) == passes[1]
+
+
+def test_the_random_rois_do_not_depend_on_the_number_of_processes(monkeypatch):
+    """Two processes draw, pass by pass, what one draws with iter_size 2; both leave the warm-up together."""
+    layer, bottom, top, _ = mining_layer(OHEM_WARMUP=2, OHEM_RANDOM_SHARE=0.5)
+    layer.iter_size = 2
+    alone, shared = [chosen(layer, bottom, top) for _ in range(8)], {}
+    monkeypatch.setattr("utils.parallel.count", lambda: 2)
+    for rank in range(2):
+        monkeypatch.setattr("utils.parallel.rank", lambda rank=rank: rank)
+        layer.seek(0)
+        layer.iter_size = 1
+        shared.update({2 * number + rank: chosen(layer, bottom, top) for number in range(4)})
+    assert [shared[number] for number in range(8)] == alone

@@ -65,6 +65,38 @@ def test_images_share_the_batch():
     assert set(labels[chosen[:, 0] == 0]) == {0, 1} and set(labels[chosen[:, 0] == 1]) == {0, 2}
 
 
+def iou(box, other):
+    width, height = (min(box[i + 2], other[i + 2]) - max(box[i], other[i]) + 1 for i in range(2))
+    areas = [(b[2] - b[0] + 1) * (b[3] - b[1] + 1) for b in (box, other)]
+    common = max(width, 0) * max(height, 0)
+    return common / (sum(areas) - common)
+
+
+@pytest.mark.parametrize("hi", [0.5, 0.4])
+def test_all_rois_are_kept_for_hard_example_mining(hi):
+    """Foreground first, proposals before gt boxes; those with an IoU between the thresholds are dropped."""
+    set_config({"TRAIN.BATCH_SIZE": 8, "TRAIN.BG_THRESH_LO": 0.0, "TRAIN.BG_THRESH_HI": hi, "TRAIN.USE_OHEM": True})
+    rng = np.random.default_rng(2)
+    corners = rng.integers(0, 12, (60, 2))
+    rois = np.column_stack([np.repeat([0, 1], [25, 35]), corners, corners + rng.integers(20, 50, (60, 2))])
+    gt_boxes = np.array([[3, 4, 40, 50, 1, 0], [20, 10, 60, 70, 2, 1], [0, 0, 30, 30, 1, 1]])
+    tops = run_layer(ProposalTargetLayer, "'num_classes': 3", [rois, gt_boxes], 5)
+    expected = []
+    for image in (0, 1):
+        objects = gt_boxes[gt_boxes[:, 5] == image]
+        candidates = [*rois[rois[:, 0] == image].tolist(), *[[image, *box] for box in objects[:, :4].tolist()]]
+        overlaps = [[iou(candidate[1:], box) for box in objects] for candidate in candidates]
+        best = [(max(row), int(objects[int(np.argmax(row)), 4])) for row in overlaps]
+        expected += [(roi, label) for roi, (overlap, label) in zip(candidates, best, strict=True) if overlap >= 0.5]
+        expected += [(roi, 0) for roi, (overlap, _) in zip(candidates, best, strict=True) if overlap < hi]
+    assert tops[0].tolist() == [roi for roi, _ in expected]
+    assert tops[1].tolist() == [label for _, label in expected] and 30 < len(expected)
+    assert (len(expected) == 63) == (hi == 0.5)
+    weighted = tops[3].reshape(-1, 3, 4).any(axis=2)
+    assert (weighted.argmax(axis=1) * weighted.any(axis=1)).tolist() == tops[1].tolist()
+    assert [len(top) for top in tops] == [len(expected)] * 5
+
+
 def test_draws_depend_on_seed_and_pass_only():
     set_config({"TRAIN.BATCH_SIZE": 4})
     corners = np.random.default_rng(0).uniform(0, 20, (60, 2))

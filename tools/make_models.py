@@ -5,7 +5,8 @@
     tools/make_models.py --net VGG16 --classes 4 --scales 2 4 8 --fc6 1024 --fc7 1024 --out my_models
 
 The second form writes the folders faster_rcnn_alt_opt, faster_rcnn_alt_opt_no_ohem, faster_rcnn_end2end and
-faster_rcnn_end2end_ohem of my_models/VGG16; models/ has no faster_rcnn_alt_opt_no_ohem. The nets are defined in lib/net_definitions/nets.py.
+faster_rcnn_end2end_ohem of my_models/VGG16; models/ has no faster_rcnn_alt_opt_no_ohem. The nets are defined in
+lib/net_definitions/nets.py.
 """
 from __future__ import annotations
 

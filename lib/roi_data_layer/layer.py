@@ -255,9 +255,8 @@ class OHEMDataLayer(HardRoIMiner):
     TRAIN.OHEM_USE_NMS first removes near-duplicates, at an IoU of TRAIN.OHEM_NMS_THRESH. Without this NMS, whose groups
     are formed on the host, RoIs on a GPU are chosen there without synchronising with it.
 
-    With TRAIN.OHEM_RANDOM_SHARE above 0 this share of the RoIs is drawn from those that are not among the hard ones, and
-    in the first TRAIN.OHEM_WARMUP iterations all of them are: see `ohem.add_random_rois`, with TRAIN.FG_FRACTION of them
-    foreground at most.
+    TRAIN.OHEM_RANDOM_SHARE of the RoIs, and all in the first TRAIN.OHEM_WARMUP iterations, are drawn at random instead,
+    at most TRAIN.FG_FRACTION of these from the foreground: see `ohem.add_random_rois`.
     """
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:

@@ -14,13 +14,14 @@ from utils.python_layer import check_count, layer_rng, layer_setting
 
 
 class ProposalTargetLayer(caffe.Layer):
-    """Samples RoIs to train on, or keeps all for hard example mining, and assigns labels and regression targets.
+    """Samples RoIs to train on, and assigns labels and regression targets to them.
 
     bottom  rpn_rois (n, 5) image index, x1, y1, x2, y2; gt_boxes, see `rpn.anchor_targets.gt_boxes_of_images`
     top     rois (R, 5), labels (R,), bbox_targets, bbox_inside_weights, bbox_outside_weights (R, 4K)
 
     param_str: num_classes (K, with the background).
-    The images share cfg.TRAIN.BATCH_SIZE RoIs evenly; with cfg.TRAIN.USE_OHEM all RoIs are kept. Settings are read at setup. There is no gradient.
+    The images share cfg.TRAIN.BATCH_SIZE RoIs evenly; with cfg.TRAIN.USE_OHEM all are kept. Settings are read at setup.
+    There is no gradient.
     """
 
     def setup(self, bottom, top):

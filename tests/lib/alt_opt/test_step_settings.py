@@ -111,3 +111,13 @@ def test_only_what_a_step_reads_counts_as_its_input():
     assert "TRAIN.OHEM_USE_NMS" not in train and "TRAIN.OHEM_USE_NMS" in fast_rcnn
     assert "TRAIN.RPN_BATCHSIZE" in train and "TRAIN.RPN_BATCHSIZE" not in fast_rcnn
     assert not {"DATA_DIR", "GPU_ID", "NUM_WORKERS", "TRAIN.SNAPSHOT_ITERS", "TRAIN.USE_PREFETCH"} & {*train, *test}
+
+
+def test_random_rois_count_as_input_of_the_steps_that_mine_if_they_are_used():
+    """Runs of versions without these settings go on."""
+    used = stage_settings("fast_rcnn", 1, True, {"TRAIN.OHEM_WARMUP": 200})
+    default = stage_settings("fast_rcnn", 1, True, {})
+    assert used.TRAIN.OHEM_WARMUP == 200 and default.TRAIN.OHEM_RANDOM_SHARE == 0
+    inputs = [relevant_settings(plain(settings), "fast_rcnn") for settings in (used, default)]
+    assert inputs[0].keys() - inputs[1].keys() == {"TRAIN.OHEM_WARMUP"} and "TRAIN.OHEM_RANDOM_SHARE" not in inputs[1]
+    assert "TRAIN.OHEM_WARMUP" not in relevant_settings(plain(used), "rpn")

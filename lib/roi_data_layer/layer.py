@@ -277,14 +277,18 @@ class OHEMDataLayer(HardRoIMiner):
     def choose(self, losses: np.ndarray, rois: np.ndarray, labels: np.ndarray) -> np.ndarray:
         count = self._random_count
         hard = select_hard_rois(losses, rois, labels, self.batch_size - count, self._nms_thresh, self._nms_gpu)
-        return add_random_rois(hard, labels, count, self._most_foreground(count),
-                               self.rng().permutation(len(losses))) if count else hard
+        if not count:
+            return hard
+        order = self.rng().permutation(len(losses))
+        return add_random_rois(hard, labels, count, self._most_foreground(count), order)
 
     def choose_tensors(self, losses: Tensor, rois: Tensor, labels: Tensor) -> Tensor:
         count = self._random_count
         hard = ohem_tensors.select_hard_examples(losses, self.batch_size - count)
-        return ohem_tensors.add_random_rois(hard, labels, count, self._most_foreground(count),
-                                            as_tensor(self.rng().permutation(len(losses))).long()) if count else hard
+        if not count:
+            return hard
+        order = as_tensor(self.rng().permutation(len(losses))).long()
+        return ohem_tensors.add_random_rois(hard, labels, count, self._most_foreground(count), order)
 
 
 def _as_indices(layer: HardRoIMiner, chosen: Any, count: int) -> np.ndarray:

@@ -78,9 +78,10 @@ def _suppress(losses: np.ndarray, rois: np.ndarray, labels: np.ndarray, threshol
 
 def add_random_rois(hard: np.ndarray, labels: np.ndarray, count: int, most_foreground: int,
                     order: np.ndarray) -> np.ndarray:
-    """Indices of the hard RoIs, followed by `count` of the others (or all), foreground first.
+    """Indices of the hard RoIs, followed by `count` random ones of the others (or all), foreground first.
 
-    most_foreground  of these; more only where background is lacking
+    labels           (R,) classes, 0 for the background
+    most_foreground  of the random ones; more only where background is lacking
     order            (R,) a random order of all RoIs: earlier ones are taken
     """
     others = order[~np.isin(order, hard)]

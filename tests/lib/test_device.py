@@ -16,6 +16,7 @@ from rpn import proposal_tensors
 from rpn.anchor_target_layer import AnchorTargetLayer
 from rpn.proposal_target_layer import ProposalTargetLayer
 from rpn.proposals import ProposalSettings
+from utils.other_caffe import as_tensor
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +71,8 @@ def on_device(*shape):
 def test_hard_examples_are_mined_without_reading_a_value():
     boxes = [on_device(31, 24) for _ in range(4)]
     losses = ohem_tensors.roi_losses(on_device(31, 6), on_device(31), *boxes)
-    hard = ohem_tensors.select_hard_examples(losses, 13)
+    hard = ohem_tensors.select_hard_examples(losses, 9)
+    hard = ohem_tensors.add_random_rois(hard, on_device(31), 4, 1, as_tensor(np.arange(31)).long())
     rows = [tensor.index_select(0, hard) for tensor in (losses, on_device(31, 5), on_device(31), *boxes[1:])]
     assert [tuple(row.shape) for row in rows] == [(13,), (13, 5), (13,), (13, 24), (13, 24), (13, 24)]
 

@@ -56,6 +56,8 @@ def parser() -> argparse.ArgumentParser:
                                                              "changed")
     group.add_argument("--restart", action="store_true", help="discard the run in the output folder and start again")
     add("--output", metavar="DIR", help="folder for models (default: output/<EXP_DIR>/<data set>)")
+    add("--features", metavar="DIR", help="cache the outputs of frozen layers in this folder, which may be that of "
+                                          "other trainings from the same weights (default: not cached)")
     add_profile_option(result)
     add_device_options(result)
     add_cfg_options(result)
@@ -85,6 +87,8 @@ def _run(args: argparse.Namespace) -> int:
         print(f"RNG_SEED: {cfg.RNG_SEED}", flush=True)
     imdb, _ = find_inputs(args.imdb, Path(args.weights) if args.weights else None)
     output = writable_folder(args.output or get_output_dir(imdb), "--output")
+    if args.features:
+        writable_folder(args.features, "--features")
     with FolderLock(output) if parallel.is_first() else contextlib.nullcontext():
         if parallel.is_first() and not (args.resume or args.restart):
             _check_is_free(args, output)
@@ -178,7 +182,7 @@ def _train(args: argparse.Namespace, imdb: Imdb, output: Path) -> str:
         _check_can_resume(checkpoints)
     return train_net(args.solver, get_training_roidb(imdb), output, args.weights, args.iters,
                      log=TrainLog(name, args.iters, output / "logs" / f"{name}.jsonl" if parallel.is_first() else None),
-                     checkpoints=checkpoints, resume=args.resume,
+                     checkpoints=checkpoints, resume=args.resume, features=args.features,
                      hooks=[RecordHook(net_of_solver(args.solver), imdb.classes,
                                        detector_settings(cfg, cfg.TRAIN.HAS_RPN))],
                      profile=output / "profile" / name if args.profile else None)[-1]

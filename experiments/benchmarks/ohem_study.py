@@ -1,0 +1,152 @@
+#!/usr/bin/env python3
+"""What hard example mining is worth: the Fast R-CNN stage trained in several ways, paired over seeds.
+
+    python experiments/benchmarks/ohem_study.py path/to/voc2012_animals path/to/DeepPCB \\
+        --weights path/to/squeezenet_v1.1.caffemodel
+
+The RPN and its proposals are made once for each data set; then Fast R-CNN is trained and tested for every condition (a
+line in study/conditions.py) and seed. `trainval` is divided into a part to train on and one to test on, or the splits
+`fit` and `val` are used if both exist; --final trains on `trainval` and tests on `test`. Writes ohem_study.md, and a
+picture for each data set, next to this program. Finished runs in the output folder are kept, an interrupted one
+resumes.
+"""
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+sys.path[:0] = [str(ROOT / "tools"), str(HERE)]
+import _init_paths  # noqa: E402, F401
+from alt_opt.nets import check_net_name  # noqa: E402
+from alt_opt.setup import initial_weights  # noqa: E402
+from commands.options import (  # noqa: E402
+    add_cfg_options,
+    add_device_options,
+    add_net_options,
+    existing_file,
+    net_sizes,
+    positive,
+    tool,
+    writable_folder,
+)
+from fast_rcnn.config import file_changes, pair_changes  # noqa: E402
+from net_definitions import USUAL  # noqa: E402
+from study.conditions import CONDITIONS, MISSING, comparisons, usual  # noqa: E402
+from study.data_sets import DataSets, make_data_sets  # noqa: E402
+from study.report import Results, plot_differences, report  # noqa: E402
+from study.runs import Task, first_stage, run  # noqa: E402
+from utils.child_process import ChildDied, terminations_as_interrupts  # noqa: E402
+from utils.errors import UserError  # noqa: E402
+from utils.files import atomic_path  # noqa: E402
+from utils.other_caffe import clear_features  # noqa: E402
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of the program."""
+    result = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = result.add_argument
+    add("data", type=Path, nargs="+", metavar="DATASET", help="folder of a data set in VOC's layout")
+    add("--net", default="SqueezeNet", help="name of the net (default: SqueezeNet)")
+    add("--weights", metavar="FILE", help="caffemodel that both stages start from, or none (default: as for "
+                                          "tools/train_faster_rcnn_alt_opt.py)")
+    add("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5], metavar="N")
+    add("--conditions", nargs="+", choices=CONDITIONS, default=list(CONDITIONS), metavar="NAME",
+        help=f"some of {', '.join(CONDITIONS)} (default: all)")
+    add("--max_iters", type=positive, nargs=2, default=[1500, 1500], metavar=("RPN", "FRCN"),
+        help="iterations of the RPN and of each Fast R-CNN (default: 1500 1500)")
+    add("--base_lr", type=float, metavar="RATE", help="learning rate of Fast R-CNN (default: the net's own)")
+    add("--final", action="store_true", help="train on trainval and test on test")
+    add("--output", type=Path, default=ROOT / "output" / "ohem_study", metavar="DIR")
+    add("--report", type=Path, default=HERE / "ohem_study.md", metavar="FILE", help="the report to write")
+    add_net_options(result)
+    add_device_options(result)
+    add_cfg_options(result)
+    return result
+
+
+@tool
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the study; returns the exit status: 1 if a tool died, 2 for a user error, 130 if it was stopped."""
+    args = parser().parse_args(argv)
+    command = shlex.join(["python", "experiments/benchmarks/ohem_study.py", *(sys.argv[1:] if argv is None else argv)])
+    try:
+        with terminations_as_interrupts():
+            study(args, command)
+    except ChildDied as error:
+        print(f"\n{error}\nWhen the cause is mended, the same command goes on.", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped. The same command goes on.", file=sys.stderr)
+        return 130
+    print(args.report.read_text(encoding="utf-8"))
+    return 0
+
+
+def study(args: argparse.Namespace, command: str) -> None:
+    """All runs; the report is written after each."""
+    tasks = make_tasks(args)
+    results: list[Results] = []
+    for task in tasks:
+        results.append(Results(task.folder.name, setup(task)))
+        first = first_stage(task)
+        for seed in args.seeds:
+            for name in args.conditions:
+                results[-1].runs[name, seed] = run(task, name, CONDITIONS[name], seed, first)
+                write_report(results, command, args.report)
+        clear_features(task.features)
+
+
+def make_tasks(args: argparse.Namespace) -> list[Task]:
+    """What to do on each data set. Raises UserError before anything is trained."""
+    check_net_name(args.net)
+    weights = initial_weights(args.net, args.weights)
+    if weights:
+        existing_file(str(weights), "--weights")
+    names = [path.resolve().name for path in args.data]
+    if len(set(names)) < len(names):
+        raise UserError(f"{', '.join(map(str, args.data))}: two data sets have the same name: study one at a time, "
+                        "each with its own --output and --report")
+    return [_make_task(args, path.resolve(), weights) for path in args.data]
+
+
+def _make_task(args: argparse.Namespace, source: Path, weights: Path | None) -> Task:
+    folder = writable_folder(args.output / source.name, "--output").resolve()
+    known, given = usual(source.name), net_sizes(args)
+    changes = {**known.settings, **(file_changes(args.cfg) if args.cfg else {}), **pair_changes(args.set_cfgs)}
+    device = ["--cpu"] if args.cpu else [] if args.gpu is None else ["--gpu", str(args.gpu)]
+    return Task(make_data_sets(source, folder / "data", args.final, MISSING), folder, args.net,
+                weights and weights.resolve(), changes, known.sizes if given == USUAL else given,
+                tuple(args.max_iters), args.base_lr, device)
+
+
+def setup(task: Task) -> str:
+    """How the runs on a data set were made, in words."""
+    data: DataSets = task.data
+    sizes = ", ".join(f"{name} {value}" for name, value in task.sizes._asdict().items() if value is not None)
+    settings = ", ".join(f"{key} {value}" for key, value in task.settings.items())
+    return (f"{task.net}, {data.num_train} photographs to train on and {data.num_test} to test on; "
+            f"{task.iterations[0]} iterations of the RPN, {task.iterations[1]} of Fast R-CNN"
+            f"{f', base_lr {task.base_lr:g}' if task.base_lr else ''}; {data.removed} of {data.num_boxes} boxes are "
+            f"removed where boxes are missing. {sizes or 'Sizes of the net: its own'}; "
+            f"{settings or 'default settings'}.")
+
+
+def write_report(results: Sequence[Results], command: str, path: Path) -> None:
+    """Write the report, and beside it the picture of each data set."""
+    def picture(name: str) -> str:
+        return f"{path.stem}_{name}.png"
+
+    for found in results:
+        if comparisons(found.conditions()):
+            plot_differences(found, path.with_name(picture(found.name)))
+    with atomic_path(path) as temporary:
+        temporary.write_text(report(results, command, picture), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

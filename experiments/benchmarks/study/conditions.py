@@ -1,0 +1,92 @@
+"""What the study compares: one line for each condition, and the settings of the data sets that it knows."""
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from fast_rcnn.config import Changes
+from net_definitions import USUAL, Sizes
+
+MISSING = 0.1           # share of the boxes that an incomplete data set lacks
+
+
+@dataclass(frozen=True)
+class Condition:
+    """How the Fast R-CNN stage is trained, and with what that is compared.
+
+    references  names of conditions
+    ohem        hard RoIs, not random ones
+    settings    changes of the data set's settings
+    rate        factor of the learning rate
+    rule        mining rule instead of OHEMDataLayer's, a class in mining_rules.py
+    incomplete  trains on the data set that lacks boxes
+    """
+
+    title: str
+    references: tuple[str, ...] = ()
+    ohem: bool = True
+    settings: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    rate: float = 1.0
+    rule: str | None = None
+    incomplete: bool = False
+
+    def words(self) -> str:
+        """Its settings, for a table."""
+        found = [f"{key.removeprefix('TRAIN.')} {value}" for key, value in self.settings.items()]
+        found += [f"base_lr x {self.rate:g}"] if self.rate != 1 else []
+        found += [f"rule {self.rule}"] if self.rule else []
+        found += [f"{MISSING:.0%} of the boxes removed"] if self.incomplete else []
+        return ", ".join([f"USE_OHEM {self.ohem}", *found])
+
+
+def _random(lowest_background: float) -> Changes:
+    return {"TRAIN.FG_FRACTION": 0.25, "TRAIN.BG_THRESH_LO": lowest_background}
+
+
+# OHEM: 128 RoIs, all background (BG_THRESH_LO 0), no NMS, as in the Fast R-CNN steps of alternating optimisation
+CONDITIONS = {
+    "random": Condition("random RoIs", ohem=False, settings=_random(0.1)),
+    "random_lo0": Condition("random RoIs, all background", ("random",), ohem=False, settings=_random(0.0)),
+    "ohem": Condition("OHEM", ("random", "random_lo0")),
+    "ohem_64": Condition("OHEM, batch of 64", ("ohem",), settings={"TRAIN.BATCH_SIZE": 64}),
+    "ohem_256": Condition("OHEM, batch of 256", ("ohem",), settings={"TRAIN.BATCH_SIZE": 256}),
+    "ohem_nms": Condition("OHEM, loss-NMS", ("ohem",), settings={"TRAIN.OHEM_USE_NMS": True}),
+    "ohem_class": Condition("OHEM, ranked without the box loss", ("ohem",), rule="HardByClass"),
+    "ohem_half": Condition("OHEM, half the learning rate", ("ohem", "random"), rate=0.5),
+    "random_missing": Condition("random RoIs, boxes missing", ("random",), ohem=False, settings=_random(0.1),
+                                incomplete=True),
+    "ohem_missing": Condition("OHEM, boxes missing", ("ohem", "random_missing"), incomplete=True),
+}
+
+
+@dataclass(frozen=True)
+class Usual:
+    """What is used for a data set unless the command line says otherwise: settings and the net's sizes."""
+
+    settings: Changes
+    sizes: Sizes = USUAL
+
+
+def _settings(scale: int, max_size: int, min_size: int, proposals: int) -> Changes:
+    """Shorter and longest side of the images, smallest side of a proposal, proposals per image in training."""
+    return {"TRAIN.SCALES": (scale,), "TEST.SCALES": (scale,), "TRAIN.MAX_SIZE": max_size, "TEST.MAX_SIZE": max_size,
+            "TRAIN.RPN_MIN_SIZE": min_size, "TEST.RPN_MIN_SIZE": min_size, "TRAIN.RPN_POST_NMS_TOP_N": proposals}
+
+
+USUAL_OF = {
+    "voc2012_animals": Usual(_settings(320, 640, 8, 600), Sizes(anchor_scales=(4, 8, 16))),
+    "DeepPCB": Usual(_settings(640, 640, 4, 600), Sizes(anchor_scales=(1.5, 2.25, 3.5))),
+}
+
+
+def usual(data_set: str) -> Usual:
+    """What is used for a data set of this name; for an unknown one the defaults of cfg and of the net."""
+    return USUAL_OF.get(data_set, Usual({}))
+
+
+def comparisons(names: Iterable[str]) -> list[tuple[str, str]]:
+    """The pairs (condition, reference) among conditions of these names."""
+    chosen = list(names)
+    return [(name, reference) for name in chosen for reference in CONDITIONS[name].references if reference in chosen]

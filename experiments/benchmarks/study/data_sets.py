@@ -1,0 +1,117 @@
+"""The data sets of the study: a split to train on, one to test on, and the former with a part of its boxes removed."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import yaml
+
+from datasets.factory import get_imdb
+from utils.errors import UserError
+from utils.files import atomic_path
+
+HELD_OUT = 0.2          # share of `trainval` that the study tests on
+SEED = 3                # of the split and of the missing boxes
+
+
+@dataclass(frozen=True)
+class DataSets:
+    """Names of the data sets, as in --imdb; `removed` is the number of boxes that `incomplete` lacks."""
+
+    train: str
+    test: str
+    incomplete: str
+    num_train: int
+    num_test: int
+    num_boxes: int
+    removed: int
+
+    def trained(self, incomplete: bool) -> str:
+        """The data set to train on."""
+        return self.incomplete if incomplete else self.train
+
+
+def make_data_sets(source: Path, folder: Path, final: bool, share: float) -> DataSets:
+    """Describe the data sets of a run in YAML files in `folder`; the images stay where they are.
+
+    source  folder in VOC's layout. Its splits `fit` and `val` are used if it has both, else `trainval` is divided;
+            `final`: trained on `trainval`, tested on `test`
+    share   of the boxes to remove
+    Raises UserError for another layout, DatasetError for a missing split.
+    """
+    if not (source / "Annotations").is_dir() or not (source / "JPEGImages").is_dir():
+        raise UserError(f"{source}: expected a data set in VOC's layout: folders Annotations, JPEGImages and "
+                        "ImageSets/Main")
+    trained, train, test = _splits(source, final)
+    sets = {"fit": _write_list(folder / "fit.txt", train), "val": _write_list(folder / "val.txt", test)}
+    removed, count = remove_boxes(source / "Annotations", folder / "incomplete", train, share)
+    common = {"images": str(source / "JPEGImages"), "image_sets": {name: path.name for name, path in sets.items()},
+              # as in the complete data set, whichever boxes are left
+              "classes": list(trained.classes[1:]), "zero_based": trained.zero_based}
+    complete = _describe(folder / "complete.yml", annotations=str(source / "Annotations"), **common)
+    lacking = _describe(folder / "incomplete.yml", annotations="incomplete", **common)
+    return DataSets(f"{complete}:fit", f"{complete}:val", f"{lacking}:fit", len(train), len(test), count, removed)
+
+
+def _splits(source: Path, final: bool) -> tuple[Any, Sequence[str], Sequence[str]]:
+    """The data set of the images to train on, or of all, and the names of those to train and to test on."""
+    is_divided = all((source / "ImageSets" / "Main" / f"{split}.txt").is_file() for split in ("fit", "val"))
+    if final or is_divided:
+        trained, tested = (get_imdb(f"{source}:{split}")
+                           for split in (("trainval", "test") if final else ("fit", "val")))
+        return trained, trained.image_index, tested.image_index
+    imdb = get_imdb(f"{source}:trainval")
+    return imdb, *divide(imdb.image_index)
+
+
+def divide(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Two parts of a list, in its order; which names are HELD_OUT is drawn with SEED."""
+    drawn = np.random.default_rng(SEED).permutation(len(names))[:round(HELD_OUT * len(names))]
+    held_out = {names[index] for index in drawn}
+    return [name for name in names if name not in held_out], [name for name in names if name in held_out]
+
+
+def remove_boxes(annotations: Path, target: Path, names: Sequence[str], share: float) -> tuple[int, int]:
+    """Copy the XML files of images without a `share` of their objects, drawn with SEED from all of them alike.
+
+    Returns the number of objects removed, and of all.
+    """
+    trees = {name: ElementTree.parse(annotations / f"{name}.xml") for name in names}
+    objects = [(tree.getroot(), element) for tree in trees.values() for element in tree.getroot().findall("object")]
+    gone = np.random.default_rng(SEED).choice(len(objects), round(share * len(objects)), replace=False)
+    for index in gone:
+        root, element = objects[index]
+        root.remove(element)
+    for name, tree in trees.items():
+        path = target / f"{name}.xml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tree.write(path, encoding="utf-8")
+    return len(gone), len(objects)
+
+
+def evaluate(data_set: str, detections: Path, output: Path) -> dict[str, float]:
+    """Average precisions of stored detections, each the mean over the classes.
+
+    `ap50`: at an IoU of 0.5, the area under the curve; `ap75` and `ap`, over 0.50:0.95, as COCO defines them.
+    """
+    from fast_rcnn.test import load_detections, stored_classes
+    imdb = get_imdb(data_set, stored_classes(detections))
+    found = imdb.evaluate_detections(load_detections(detections, imdb.image_index, imdb.classes), output)
+    coco = found.coco_means() if hasattr(found, "coco_means") else {}
+    return {**coco, "ap50": float(np.mean([*found.aps(False).values()]))}
+
+
+def _write_list(path: Path, names: Sequence[str]) -> Path:
+    with atomic_path(path) as temporary:
+        temporary.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    return path
+
+
+def _describe(path: Path, **content: object) -> Path:
+    with atomic_path(path) as temporary:
+        temporary.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    return path

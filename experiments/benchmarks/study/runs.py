@@ -1,0 +1,210 @@
+"""The runs of the study: the first stage, once for a data set, and the Fast R-CNN stage of each condition and seed.
+
+Each step runs a tool in a process of its own and is kept in a note, `<step>.json`; an interrupted training resumes from
+its checkpoint.
+"""
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alt_opt.nets import RunNets, make_nets
+from alt_opt.settings import stage_settings, write_settings
+from datasets.factory import get_imdb
+from fast_rcnn.checkpoints import data_digest, net_fingerprint, relevant_settings, solver_fingerprint
+from fast_rcnn.config import Changes, Config, make_settings, plain
+from fast_rcnn.snapshots import others_of_the_same_training, snapshot_name
+from net_definitions import Sizes, alt_opt_method
+from study import mining_rules
+from study.conditions import Condition
+from study.data_sets import DataSets, evaluate
+from study.nets import fast_rcnn_test_net, with_rule
+from utils import prototxt
+from utils.child_process import run_child
+from utils.files import atomic_path, read_json, sha256_file, sha256_json, write_json
+from utils.own_files import OwnFiles
+
+TOOLS = Path(__file__).resolve().parents[3] / "tools"
+FIRST_SEED = 3          # of the RPN, which all runs share
+CHECKPOINTS = 3         # in each training
+
+
+@dataclass(frozen=True)
+class Task:
+    """What all runs on a data set have in common.
+
+    folder      of their files
+    weights     caffemodel that both stages start from; None for random weights
+    settings    changes of the defaults
+    iterations  of the RPN and of Fast R-CNN; learning rates fall after three quarters of them
+    base_lr     of Fast R-CNN; None: the net's own
+    device      --cpu or --gpu N
+    """
+
+    data: DataSets
+    folder: Path
+    net: str
+    weights: Path | None
+    settings: Changes
+    sizes: Sizes
+    iterations: tuple[int, int]
+    base_lr: float | None
+    device: Sequence[str]
+
+    def nets(self, ohem: bool) -> RunNets:
+        """The prototxts of alternating optimisation with or without hard example mining."""
+        return RunNets(self.net, self.folder / "nets" / self.net / alt_opt_method(ohem))
+
+    @property
+    def features(self) -> Path:
+        """Folder for the outputs of the frozen layers."""
+        return self.folder / "features"
+
+    def stage_settings(self, kind: str, ohem: bool, changes: Changes, seed: int = FIRST_SEED) -> Config:
+        """The settings of a step of stage 1, `changes` after the task's own."""
+        iterations = self.iterations[kind == "fast_rcnn"]
+        return stage_settings(kind, 1, ohem, {"TRAIN.SNAPSHOT_ITERS": max(1, iterations // CHECKPOINTS),
+                                              **self.settings, **changes}, seed)
+
+
+@dataclass(frozen=True)
+class FirstStage:
+    """Files of proposals of the images to train and to test on."""
+
+    train: Path
+    test: Path
+
+
+def first_stage(task: Task) -> FirstStage:
+    """Write the nets, train the RPN and make the proposals, unless that is done."""
+    folder = task.folder / "first_stage"
+    iterations = (*task.iterations, *task.iterations)
+    make_nets(task.net, get_imdb(task.data.train).num_classes, task.folder / "nets", iterations, task.sizes)
+    nets = task.nets(ohem=False)
+    model = _trained(task, folder, "rpn", nets.solver("stage1_rpn"), task.stage_settings("rpn", False, {}),
+                     task.data.train)["model"]
+    many = task.stage_settings("proposals", False, {})
+    few = make_settings(task.settings)      # as many as the finished detector makes
+    return FirstStage(_proposals(task, nets.rpn_test, Path(model), task.data.train, many, folder / "train.npz"),
+                      _proposals(task, nets.rpn_test, Path(model), task.data.test, few, folder / "test.npz"))
+
+
+def run(task: Task, name: str, condition: Condition, seed: int, first: FirstStage) -> dict[str, float]:
+    """Train and test Fast R-CNN once; returns the average precisions (see `evaluate`) and the seconds of training."""
+    folder = task.folder / f"{name}_{seed}"
+    settings = task.stage_settings("fast_rcnn", condition.ohem, {
+        "TEST.PROPOSAL_METHOD": "rpn", **_imports(condition), **condition.settings}, seed)
+    solver, data = _write_solver(task, condition, folder), task.data.trained(condition.incomplete)
+    trained = _trained(task, folder, "fast_rcnn", solver, settings, data, first.train)
+    tested = _tested(task, folder, Path(trained["model"]), first.test)
+    return {**tested, "seconds": trained["seconds"]}
+
+
+def _imports(condition: Condition) -> Changes:
+    """Settings with which the tools find the condition's mining rule."""
+    module = mining_rules.__name__
+    folder = str(Path(__file__).resolve().parents[1])
+    return {"IMPORTS": (module,), "IMPORTS_DIR": folder} if condition.rule else {}
+
+
+def _write_solver(task: Task, condition: Condition, folder: Path) -> Path:
+    """The solver of a condition, and its net where that differs from the usual one."""
+    nets = task.nets(condition.ohem)
+    solver, net = prototxt.read_solver(nets.solver("stage1_fast_rcnn")), nets.train_net("stage1_fast_rcnn")
+    if condition.rule:
+        net = _write(folder / "train.pt", with_rule(net, mining_rules.__name__, condition.rule))
+    solver.train_net = str(net)
+    solver.base_lr = (task.base_lr or solver.base_lr) * condition.rate
+    return _write(folder / "solver.pt", prototxt.to_text(solver))
+
+
+def _trained(task: Task, folder: Path, name: str, solver: Path, settings: Config, data: str,
+             proposals: Path | None = None) -> dict[str, Any]:
+    """Train with tools/train_net.py; returns the path `model` and the `seconds`. Only the last snapshot stays."""
+    iterations = task.iterations[proposals is not None]
+    model = folder / snapshot_name(prototxt.read_solver(solver), settings.TRAIN, iterations)
+    inputs = {"data": data_digest(get_imdb(data)), "iterations": iterations, "solver": solver_fingerprint(solver),
+              "net": net_fingerprint(prototxt.net_of_solver(solver)),
+              "settings": relevant_settings(plain(settings), "fast_rcnn" if proposals else "rpn"),
+              "weights": task.weights and sha256_file(task.weights), "proposals": proposals and sha256_file(proposals)}
+
+    def train() -> dict[str, Any]:
+        weights = ["--weights", str(task.weights)] if task.weights else []
+        files = ["--proposals", str(proposals)] if proposals else []
+        _run_tool(folder, name, settings, "train_net.py", "--solver", str(solver), "--iters", str(iterations),
+                  "--imdb", data, *weights, *files, "--output", str(folder), "--features", str(task.features),
+                  "--resume", *task.device)
+        own = OwnFiles(folder)
+        own.remove(*others_of_the_same_training(model.name, own.names()))
+        return {"model": str(model)}
+
+    return kept(folder / f"{name}.json", inputs, train, model)
+
+
+def _proposals(task: Task, net: Path, model: Path, data: str, settings: Config, output: Path) -> Path:
+    """Make proposals with tools/rpn_generate.py; returns `output`."""
+    inputs = {"data": data_digest(get_imdb(data)), "net": net_fingerprint(net), "model": sha256_file(model),
+              "settings": relevant_settings(plain(settings), "proposals")}
+
+    def propose() -> dict[str, Any]:
+        _run_tool(output.parent, output.stem, settings, "rpn_generate.py", "--def", str(net), "--net", str(model),
+                  "--imdb", data, "--output", str(output), *task.device)
+        return {}
+
+    kept(output.with_suffix(".json"), inputs, propose, output)
+    return output
+
+
+def _tested(task: Task, folder: Path, model: Path, proposals: Path) -> dict[str, float]:
+    """Test with tools/test_net.py on the given proposals; returns the average precisions."""
+    net = _write(folder / "test.pt", fast_rcnn_test_net(task.nets(ohem=True).detector_test))
+    inputs = {"data": data_digest(get_imdb(task.data.test)), "model": sha256_file(model),
+              "proposals": sha256_file(proposals)}
+    results = folder / "test"
+
+    def test() -> dict[str, Any]:
+        _run_tool(folder, "test", None, "test_net.py", "--def", str(net), "--net", str(model), "--imdb",
+                  task.data.test, "--proposals", str(proposals), "--output", str(results), *task.device)
+        return evaluate(task.data.test, results / "detections.npz", results)
+
+    return kept(folder / "test.json", inputs, test, results / "detections.npz")
+
+
+def kept(note: Path, inputs: Mapping[str, Any], work: Callable[[], dict[str, Any]], output: Path) -> dict[str, Any]:
+    """What `work` returned, and the `seconds` that it took in all, as in `note`.
+
+    It is done, or done anew, if the note is missing or incomplete or of other `inputs`, and if `output` is missing.
+    """
+    digest = sha256_json(inputs)
+    found = read_json(note) if note.is_file() else {}
+    if found.get("inputs") != digest or ("result" in found and not output.exists()):
+        found = {"inputs": digest, "seconds": 0.0}
+    if "result" not in found:
+        start = time.monotonic()
+        try:
+            found["result"] = work()
+        finally:
+            found["seconds"] += time.monotonic() - start
+            write_json(note, found)
+    return {**found["result"], "seconds": found["seconds"]}
+
+
+def _run_tool(folder: Path, name: str, settings: Config | None, tool: str, *options: str) -> None:
+    """Run a tool; its log is <folder>/logs/<name>.log. Raises ChildDied, and KeyboardInterrupt if stopped."""
+    words = [sys.executable, str(TOOLS / tool), *options]
+    if settings is not None:
+        path = folder / f"{name}.yml"
+        write_settings(path, settings)
+        words += ["--cfg", str(path)]
+    print(" ".join(words), flush=True)
+    run_child(words, f"{folder.name} {name}", folder / "logs" / f"{name}.log")
+
+
+def _write(path: Path, text: str) -> Path:
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path

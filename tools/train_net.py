@@ -56,8 +56,9 @@ def parser() -> argparse.ArgumentParser:
                                                              "changed")
     group.add_argument("--restart", action="store_true", help="discard the run in the output folder and start again")
     add("--output", metavar="DIR", help="folder for models (default: output/<EXP_DIR>/<data set>)")
-    add("--features", metavar="DIR", help="cache the outputs of frozen layers in this folder, which may be that of "
-                                          "other trainings from the same weights (default: not cached)")
+    add("--features", metavar="DIR", help="cache the outputs of frozen layers in this folder, also for other trainings "
+                                          "from the same weights; those of other weights there are deleted (default: "
+                                          "not cached)")
     add_profile_option(result)
     add_device_options(result)
     add_cfg_options(result)

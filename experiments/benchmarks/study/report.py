@@ -48,12 +48,12 @@ def report(results: Sequence[Results], command: str, picture: Callable[[str], st
     """The report as Markdown; `picture` gives the name of a data set's picture."""
     lines = ["# What hard example mining is worth", "",
              "The same RPN, proposals, initial weights and seeds for all conditions of a data set: only the Fast R-CNN "
-             "stage is trained anew. It is tested on the RPN's proposals of the photographs held out. AP50 is the area "
-             "under the curve at an IoU of 0.5, AP75 and AP (mean over 0.50:0.95) are COCO's; all in percent, mean "
-             "over the classes. A difference is the mean over the seeds, in points, with its 95 % interval (Student's t "
-             "of the paired differences); **bold**: 0 lies outside. The intervals are about seeds, not about other "
-             "photographs, and one in twenty misses by chance. The proposals are those of an RPN that has seen all "
-             "boxes, also where Fast R-CNN lacks some.", "",
+             "stage is trained anew. It is tested on the RPN's proposals of the photographs held out. The RPN has seen "
+             "all boxes, also where Fast R-CNN lacks some. AP50 is the area under the curve at an IoU of 0.5, AP75 and "
+             "AP (mean over 0.50:0.95) are COCO's; all in percent, means over the classes, ± the standard deviation "
+             "over the seeds. A difference is the mean over the seeds, in points, ± its 95 % interval (Student's t of "
+             "the paired differences); **bold**: 0 lies outside. The intervals are about seeds, not about other "
+             "photographs, and one in twenty misses by chance.", "",
              "| condition | settings | compared with |", "|---|---|---|"]
     chosen = [name for name in CONDITIONS if any(name in found.conditions() for found in results)]
     lines += [f"| {CONDITIONS[name].title} | {CONDITIONS[name].words()} | "

@@ -13,6 +13,7 @@ resumes.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shlex
 import sys
 from collections.abc import Sequence
@@ -43,6 +44,7 @@ from study.runs import Task, first_stage, run  # noqa: E402
 from utils.child_process import ChildDied, terminations_as_interrupts  # noqa: E402
 from utils.errors import UserError  # noqa: E402
 from utils.files import atomic_path  # noqa: E402
+from utils.folder_lock import FolderLock  # noqa: E402
 from utils.other_caffe import clear_features  # noqa: E402
 
 
@@ -88,40 +90,43 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def study(args: argparse.Namespace, command: str) -> None:
-    """All runs; the report is written after each."""
-    tasks = make_tasks(args)
-    results: list[Results] = []
-    for task in tasks:
-        results.append(Results(task.folder.name, setup(task)))
-        first = first_stage(task)
-        for seed in args.seeds:
-            for name in args.conditions:
-                results[-1].runs[name, seed] = run(task, name, CONDITIONS[name], seed, first)
-                write_report(results, command, args.report)
-        clear_features(task.features)
+    """All runs; the report is written after each.
 
-
-def make_tasks(args: argparse.Namespace) -> list[Task]:
-    """What to do on each data set. Raises UserError before anything is trained."""
-    check_net_name(args.net)
-    weights = initial_weights(args.net, args.weights)
-    if weights:
-        existing_file(str(weights), "--weights")
+    Raises UserError, before anything is trained, for mistakes in the options and for a folder that is in use.
+    """
+    weights = _initial_weights(args)
     names = [path.resolve().name for path in args.data]
     if len(set(names)) < len(names):
         raise UserError(f"{', '.join(map(str, args.data))}: two data sets have the same name: study one at a time, "
                         "each with its own --output and --report")
-    return [_make_task(args, path.resolve(), weights) for path in args.data]
+    with contextlib.ExitStack() as locks:
+        for name in names:
+            locks.enter_context(FolderLock(writable_folder(args.output / name, "--output")))
+        results: list[Results] = []
+        for task in [make_task(args, path.resolve(), weights) for path in args.data]:
+            results.append(Results(task.folder.name, setup(task)))
+            first = first_stage(task)
+            for seed in args.seeds:
+                for name in args.conditions:
+                    results[-1].runs[name, seed] = run(task, name, CONDITIONS[name], seed, first)
+                    write_report(results, command, args.report)
+            clear_features(task.features)
 
 
-def _make_task(args: argparse.Namespace, source: Path, weights: Path | None) -> Task:
-    folder = writable_folder(args.output / source.name, "--output").resolve()
+def _initial_weights(args: argparse.Namespace) -> Path | None:
+    check_net_name(args.net)
+    weights = initial_weights(args.net, args.weights)
+    return Path(existing_file(str(weights), "--weights")).resolve() if weights else None
+
+
+def make_task(args: argparse.Namespace, source: Path, weights: Path | None) -> Task:
+    """What to do on a data set; writes its descriptions. Raises UserError for settings or data that do not work."""
+    folder = (args.output / source.name).resolve()
     known, given = usual(source.name), net_sizes(args)
     changes = {**known.settings, **(file_changes(args.cfg) if args.cfg else {}), **pair_changes(args.set_cfgs)}
     device = ["--cpu"] if args.cpu else [] if args.gpu is None else ["--gpu", str(args.gpu)]
-    return Task(make_data_sets(source, folder / "data", args.final, MISSING), folder, args.net,
-                weights and weights.resolve(), changes, known.sizes if given == USUAL else given,
-                tuple(args.max_iters), args.base_lr, device)
+    return Task(make_data_sets(source, folder / "data", args.final, MISSING), folder, args.net, weights, changes,
+                known.sizes if given == USUAL else given, tuple(args.max_iters), args.base_lr, device)
 
 
 def setup(task: Task) -> str:

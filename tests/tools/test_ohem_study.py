@@ -295,6 +295,12 @@ def test_two_data_sets_of_one_name(program, fake, demo_data, tmp_path, capsys):
     assert "two data sets have the same name" in capsys.readouterr().err
 
 
+def test_a_folder_in_use(program, fake, demo_data, tmp_path, capsys):
+    with program.FolderLock(tmp_path / "out" / "demo"):
+        assert program.main(arguments(demo_data, tmp_path)) == 2
+    assert "is in use by process" in capsys.readouterr().err and not fake
+
+
 # ---- a real run
 @pytest.mark.slow
 def test_a_real_run_is_kept(part, demo_data, tmp_path, capfd):

@@ -87,9 +87,9 @@ def remove_boxes(annotations: Path, target: Path, names: Sequence[str], share: f
         root, element = objects[index]
         root.remove(element)
     for name, tree in trees.items():
-        path = target / f"{name}.xml"
+        path, text = target / f"{name}.xml", ElementTree.tostring(tree.getroot(), encoding="unicode")
         path.parent.mkdir(parents=True, exist_ok=True)
-        tree.write(path, encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
     return len(gone), len(objects)
 
 

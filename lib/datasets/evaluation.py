@@ -2,21 +2,38 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from datasets.average_precision import Detections, Objects, average_precision, voc_ap
+from datasets.coco_ap import IOU_THRESHOLDS, coco_aps
 from datasets.source import DatasetError
+
+# COCO's figures and the thresholds, by index, that they are means over
+COCO_FIGURES = {"ap50": [0], "ap75": [5], "ap": list(range(len(IOU_THRESHOLDS)))}
+
+
+def _unknown_aps() -> np.ndarray:
+    return np.full(len(IOU_THRESHOLDS), np.nan)
 
 
 @dataclass
 class ClassResult:
-    """Result of one class; `ap` is NaN if it has no objects (difficult ones do not count)."""
+    """Result of one class; `ap` is NaN if it has no objects (difficult ones do not count).
+
+    coco  average precision by COCO's definition at each of its IOU_THRESHOLDS; NaN likewise
+    """
     recall: np.ndarray
     precision: np.ndarray
     ap: float
+    coco: np.ndarray = field(default_factory=_unknown_aps)
+
+    def coco_figures(self) -> dict[str, float]:
+        """`ap50`, `ap75`, and `ap`, the mean over IoU 0.50, 0.55, .. 0.95."""
+        return {name: float(self.coco[which].mean()) for name, which in COCO_FIGURES.items()}
 
 
 @dataclass
@@ -35,8 +52,25 @@ class Evaluation:
         return {name: voc_ap(result.recall, result.precision, use_07_metric)
                 for name, result in self.classes.items() if not np.isnan(result.ap)}
 
+    def coco_means(self) -> dict[str, float]:
+        """COCO's figures (see `coco_figures`), each the mean over the classes that have objects; NaN if none has."""
+        found = [result.coco_figures() for result in self.classes.values() if not np.isnan(result.coco).all()]
+        return {name: float(np.mean([figures[name] for figures in found] or [np.nan])) for name in COCO_FIGURES}
+
+    def as_json(self) -> dict[str, Any]:
+        """Average precisions of each class and their means; null for a class that has no objects.
+
+            {"classes": {"cat": {"ap50", "ap75", "ap", "voc_area", "voc_11_points"}, ...}, "mean": {the same}}
+        """
+        area, points, nothing = self.aps(False), self.aps(True), [np.nan]
+        classes = {name: {**result.coco_figures(), "voc_area": area.get(name, np.nan),
+                          "voc_11_points": points.get(name, np.nan)} for name, result in self.classes.items()}
+        mean = {**self.coco_means(), "voc_area": np.mean([*area.values()] or nothing),
+                "voc_11_points": np.mean([*points.values()] or nothing)}
+        return {"classes": {name: _for_json(figures) for name, figures in classes.items()}, "mean": _for_json(mean)}
+
     def report(self) -> str:
-        """A table of average precisions by both definitions, their means, and the classes left out."""
+        """A table of average precisions by both definitions, their means, the classes left out, and COCO's means."""
         width = max(map(len, [*self.classes, "mean AP"]))
         area, points = self.aps(False), self.aps(True)
         area["mean AP"], points["mean AP"] = (float(np.mean([*column.values()] or [np.nan]))
@@ -47,7 +81,15 @@ class Evaluation:
         empty = [name for name in self.classes if name not in area]
         if empty:
             lines.append(f"not in the mean, no objects to find: {', '.join(empty)}")
+        coco = self.coco_means()
+        lines.append(f"mAP as COCO defines it: {coco['ap50']:.4f} at IoU 0.5, {coco['ap75']:.4f} at 0.75, "
+                     f"{coco['ap']:.4f} over 0.50:0.95")
         return "\n".join(lines)
+
+
+def _for_json(figures: Mapping[str, float]) -> dict[str, float | None]:
+    """JSON has no NaN."""
+    return {name: None if np.isnan(value) else float(value) for name, value in figures.items()}
 
 
 def check_distinct(image_index: Sequence[str], of: str = "the data set") -> None:
@@ -71,6 +113,6 @@ def class_detections(image_index: Sequence[str], boxes: Sequence[np.ndarray]) ->
 
 def evaluate(detections: dict[str, Detections], objects: dict[str, dict[str, Objects]], ovthresh: float = 0.5,
              use_07_metric: bool = False) -> Evaluation:
-    """Evaluate each class: its detections, and its objects by image name (see average_precision.py)."""
-    return Evaluation({name: ClassResult(*average_precision(detections[name], objects[name], ovthresh,
-                                                            use_07_metric)) for name in detections})
+    """Evaluate each class: its detections, and its objects by image name (see average_precision.py, coco_ap.py)."""
+    return Evaluation({name: ClassResult(*average_precision(found, objects[name], ovthresh, use_07_metric),
+                                         coco_aps(found, objects[name])) for name, found in detections.items()})

@@ -21,6 +21,7 @@ from roi_data_layer.pyramids import Pyramid, pyramids_ahead
 from utils.blob import as_rows
 from utils.draw import draw_detections, write_image
 from utils.errors import CheckError, NotFiniteError
+from utils.files import write_json
 from utils.images import ImageSettings, prepare_pyramid, read_image
 from utils.npz import read_npz, require_kinds, texts, write_npz
 from utils.other_caffe import Net, span
@@ -28,6 +29,7 @@ from utils.profiling import profiled
 from utils.timer import Progress
 
 Detections = list[list[np.ndarray]]        # [class][image], each (n, 5): x1, y1, x2, y2, score
+EVALUATION = "evaluation.json"      # average precisions, beside detections.npz
 ROI_SIDE = 224      # with several scales each RoI uses the one at which its area is nearest to this many pixels squared
 
 
@@ -190,8 +192,9 @@ def test_net(net: Net, imdb: Imdb, max_per_image: int = 100, thresh: float = 0.0
              settings: DetectionSettings | None = None, classes: Sequence[str] | None = None) -> Any:
     """Detect in all images of a data set, store the detections, and evaluate them.
 
-    Writes output_dir/detections.npz (see `save_detections`) and, with `vis`, a picture of each image's detections to
-    output_dir/vis. max_per_image and thresh are those of `detections_per_class`; profile: see `profiled`.
+    Writes output_dir/detections.npz (see `save_detections`), evaluation.json (see `evaluate_by_name`) and, with `vis`,
+    a picture of each image's detections to output_dir/vis. max_per_image and thresh are those of
+    `detections_per_class`; profile: see `profiled`.
 
     output_dir  default: get_output_dir(imdb, net)
     settings    default: those bound to the net (see `net_settings`), else those of cfg
@@ -236,9 +239,17 @@ def _detections(net: Net, image: Pyramid, proposals: np.ndarray | None, settings
 def evaluate_by_name(imdb: Imdb, all_boxes: Detections, classes: Sequence[str], output_dir: str | os.PathLike) -> Any:
     """What imdb.evaluate_detections returns for detections [class][image] of a detector with these class names.
 
-    Classes of the data set that the detector lacks are reported and left out of an `Evaluation`; those that the data
-    set lacks are not evaluated. Names may differ in case.
+    An `Evaluation` is also written to output_dir/evaluation.json (see `Evaluation.as_json`). Classes of the data set
+    that the detector lacks are reported and left out of it; those that the data set lacks are not evaluated. Names may
+    differ in case.
     """
+    result = _evaluated(imdb, all_boxes, classes, output_dir)
+    if isinstance(result, Evaluation):
+        write_json(Path(output_dir, EVALUATION), result.as_json())
+    return result
+
+
+def _evaluated(imdb: Imdb, all_boxes: Detections, classes: Sequence[str], output_dir: str | os.PathLike) -> Any:
     if tuple(imdb.classes) == tuple(classes):
         return imdb.evaluate_detections(all_boxes, os.fspath(output_dir))
     of_class, find = dict(zip(classes, all_boxes, strict=True)), ClassNames(classes).find

@@ -1,0 +1,77 @@
+"""Average precision as COCO defines it, at ten IoU thresholds.
+
+Source: Lin et al., "Microsoft COCO: Common Objects in Context", 2014, and the evaluation of https://cocodataset.org.
+"""
+from __future__ import annotations
+
+import numpy as np
+
+from datasets.average_precision import Detections, Objects
+from utils.cython_bbox import bbox_overlaps
+
+IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+RECALLS = np.linspace(0, 1, 101)
+MAX_DETECTIONS = 100        # of a class in an image, those with the highest scores
+
+
+def coco_aps(detections: Detections, objects: dict[str, Objects]) -> np.ndarray:
+    """Average precision of one class at each of IOU_THRESHOLDS, (10,) float64; NaN if no object counts.
+
+    It is the mean, over recalls 0, 0.01, .. 1, of the highest precision at any recall >= that one. A detection that is
+    matched to a difficult object is ignored, and so is that object (see `match`).
+    """
+    positives = sum(int((~things.difficult).sum()) for things in objects.values())
+    if not positives:
+        return np.full(len(IOU_THRESHOLDS), np.nan)
+    order = np.argsort(-detections.scores, kind="stable")
+    kept, found, ignored = _matched(np.asarray(detections.images, dtype=str)[order], detections.boxes[order], objects)
+    right = np.cumsum((found & ~ignored)[kept], axis=0).T.astype(np.float64)
+    wrong = np.cumsum((~found & ~ignored)[kept], axis=0).T
+    return np.array([_interpolated(hits / positives, hits / np.maximum(hits + misses, 1))
+                     for hits, misses in zip(right, wrong, strict=True)])
+
+
+def _interpolated(recall: np.ndarray, precision: np.ndarray) -> float:
+    """Mean over RECALLS of the highest precision at any recall of at least that value, 0 where there is none."""
+    envelope = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0)
+    return float(envelope[np.searchsorted(recall, RECALLS)].mean())
+
+
+def _matched(names: np.ndarray, boxes: np.ndarray,
+             objects: dict[str, Objects]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Match the detections, by descending score, in each image.
+
+    returns  kept (N,): the first MAX_DETECTIONS of their images; found and ignored (N, thresholds), see `match`
+    """
+    shape = len(names), len(IOU_THRESHOLDS)
+    kept, found, ignored = np.zeros(len(names), bool), np.zeros(shape, bool), np.zeros(shape, bool)
+    images, numbers = np.unique(names, return_inverse=True)
+    by_image = np.argsort(numbers, kind="stable")
+    first = np.searchsorted(numbers[by_image], range(len(images) + 1))
+    for name, start, end in zip(images, first, first[1:], strict=False):
+        best, things = by_image[start:end][:MAX_DETECTIONS], objects.get(str(name))
+        kept[best] = True
+        if things is not None and len(things.boxes):
+            found[best], ignored[best] = match(bbox_overlaps(boxes[best], things.boxes), things.difficult)
+    return kept, found, ignored
+
+
+def match(overlaps: np.ndarray, difficult: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Match the detections of an image to its objects, one to one, at each of IOU_THRESHOLDS.
+
+    Each detection in turn takes, of the objects that are not taken and have an IoU of at least the threshold, one that
+    is not difficult if there is any, and of these the one with the highest IoU (of equal ones the last).
+
+    overlaps   (N, M) IoU, detections by descending score; difficult  (M,) bool
+    returns    found (N, thresholds): has an object; ignored (N, thresholds): it is difficult
+    """
+    found = np.zeros((len(overlaps), len(IOU_THRESHOLDS)), bool)
+    ignored, free = found.copy(), np.ones((len(IOU_THRESHOLDS), overlaps.shape[1]), bool)
+    for row in np.flatnonzero(overlaps.max(axis=1) >= IOU_THRESHOLDS[0]):
+        best_first = np.lexsort((overlaps[row], ~difficult))[::-1]
+        possible = (free & (overlaps[row] >= IOU_THRESHOLDS[:, None]))[:, best_first]
+        found[row] = possible.any(axis=1)
+        taken = best_first[possible.argmax(axis=1)]
+        free[found[row], taken[found[row]]] = False
+        ignored[row] = found[row] & difficult[taken]
+    return found, ignored

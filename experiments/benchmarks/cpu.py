@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ from typing import Any
 from vgg16_parts.job import Job, Missing, measured, use_device
 from vgg16_parts.pieces import PIECES
 
-from measuring import add_report_option, positive, publish
+from measuring import add_report_option, positive, processor, publish
 
 HERE = Path(__file__).resolve().parent
 
@@ -148,15 +147,6 @@ def _line(row: Row, ours: dict[str, Any] | None, low: dict[str, Any] | None, pla
 
 def _short(seconds: float) -> str:
     return f"{seconds:.2f}" if seconds >= 0.1 else f"{seconds:.4f}"
-
-
-def processor() -> str:
-    """The processor's name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,8 +1,9 @@
-"""Helpers shared by the benchmarks: memory of a process, tasks in separate processes, fits, options."""
+"""Helpers shared by the benchmarks: the processor, memory of a process, tasks in separate processes, fits, options."""
 from __future__ import annotations
 
 import argparse
 import json
+import platform
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,15 @@ def anonymous_mb(process: int | str = "self") -> float:
         if line.startswith("RssAnon"):
             return int(line.split()[1]) / 1024
     return 0.0
+
+
+def processor() -> str:
+    """The processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
 
 
 def add_report_option(parser: argparse.ArgumentParser, path: Path) -> None:

@@ -62,11 +62,10 @@ class Evaluation:
 
             {"classes": {"cat": {"ap50", "ap75", "ap", "voc_area", "voc_11_points"}, ...}, "mean": {the same}}
         """
-        area, points, nothing = self.aps(False), self.aps(True), [np.nan]
-        classes = {name: {**result.coco_figures(), "voc_area": area.get(name, np.nan),
-                          "voc_11_points": points.get(name, np.nan)} for name, result in self.classes.items()}
-        mean = {**self.coco_means(), "voc_area": np.mean([*area.values()] or nothing),
-                "voc_11_points": np.mean([*points.values()] or nothing)}
+        voc = {"voc_area": self.aps(False), "voc_11_points": self.aps(True)}
+        classes = {name: {**result.coco_figures(), **{key: aps.get(name, np.nan) for key, aps in voc.items()}}
+                   for name, result in self.classes.items()}
+        mean = {**self.coco_means(), **{key: float(np.mean([*aps.values()] or [np.nan])) for key, aps in voc.items()}}
         return {"classes": {name: _for_json(figures) for name, figures in classes.items()}, "mean": _for_json(mean)}
 
     def report(self) -> str:

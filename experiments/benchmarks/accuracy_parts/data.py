@@ -1,0 +1,76 @@
+"""Where the data sets and weights are, and the parts of `trainval` on which schedules are chosen."""
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from accuracy_parts.recipes import DataSet
+from datasets.factory import get_imdb
+from utils.errors import UserError
+from utils.files import atomic_path
+
+SHARED_DATA = "FRCNN_SHARED_DATA"       # environment variable: folder of data sets, and of weights in its `imagenet`
+_VALIDATION = 4                         # one of so many images of trainval is in `val`
+
+
+@dataclass(frozen=True)
+class Split:
+    """A data set, by its name in the recipes, and what to train and to test on: names for --imdb."""
+
+    name: str
+    train: str
+    test: str
+
+
+def shared_data(root: Path) -> Path:
+    """The folder of data sets and weights; default: ../shared/data beside the checkout `root`."""
+    return Path(os.environ.get(SHARED_DATA, root.parent / "shared" / "data"))
+
+
+def find_data_set(given: str, known: Mapping[str, DataSet], folder: Path) -> tuple[str, Path]:
+    """Name and folder of a data set given by name, to be found in `folder`, or by path. Raises UserError."""
+    path = Path(given) if Path(given).is_dir() else folder / given
+    name = path.resolve().name
+    if name not in known:
+        raise UserError(f"{given}: there is no recipe for a data set {name}: choose {', '.join(known)}, or add one to "
+                        f"{Path(__file__).with_name('recipes.py')}")
+    if not path.is_dir():
+        raise UserError(f"{given}: there is no folder {path}; give a path, or set {SHARED_DATA}")
+    return name, path.resolve()
+
+
+def published_split(name: str, path: Path) -> Split:
+    """Train on trainval, test on test."""
+    return Split(name, f"{path}:trainval", f"{path}:test")
+
+
+def choosing_split(name: str, path: Path, folder: Path) -> Split:
+    """Train on three quarters of trainval, test on the last; lists and their description are written to `folder`.
+
+    The same images in every run, whatever their order: those whose names have the smallest SHA-256.
+    """
+    train, val = parts_of(get_imdb(f"{path}:trainval").image_index)
+    _write_lines(folder / "train.txt", train)
+    _write_lines(folder / "val.txt", val)
+    content = {"root": str(path), "image_sets": {part: str((folder / f"{part}.txt").resolve())
+                                                 for part in ("train", "val")}}
+    description = folder / f"{name}.yml"
+    _write_lines(description, [yaml.safe_dump(content).rstrip()])
+    return Split(name, f"{description.resolve()}:train", f"{description.resolve()}:val")
+
+
+def parts_of(names: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Names to train on and to validate on, sorted."""
+    ordered = sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+    count = len(ordered) // _VALIDATION
+    return sorted(ordered[count:]), sorted(ordered[:count])
+
+
+def _write_lines(path: Path, lines: Sequence[str]) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -1,0 +1,130 @@
+"""What is trained on which data set, how, and what it is compared with. The numbers are to be tuned here.
+
+Iterations, sizes and settings are chosen with `accuracy.py --choose`, which never reads `test`.
+"""
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+SQUEEZENET, VGG16 = "squeezenet_v1.1.caffemodel", "VGG16_convs.caffemodel"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training by tools/train_faster_rcnn_alt_opt.py.
+
+    net         --net_name; weights  file in the folder of weights, None for random ones
+    iterations  --max_iters of the four stages
+    settings    --set, over those of the file `cfg` in experiments/cfgs
+    others      --anchor_scales (in units of 16 pixels), --anchor_ratios, --fc6, --fc7; None for the net's own
+    """
+
+    net: str
+    weights: str | None
+    iterations: tuple[int, int, int, int]
+    settings: Mapping[str, Any]
+    anchor_scales: tuple[float, ...] | None = None
+    anchor_ratios: tuple[float, ...] | None = None
+    fc6: int | None = None
+    fc7: int | None = None
+    cfg: str = "faster_rcnn_alt_opt.yml"
+
+    def words(self, cfgs: str | os.PathLike, more: Mapping[str, Any] | None = None) -> list[str]:
+        """Its options for the driver, apart from --weights; `cfgs` is the folder of `cfg`, `more` are settings too."""
+        options: dict[str, Sequence[Any] | None] = {
+            "--net_name": [self.net], "--max_iters": self.iterations, "--anchor_scales": self.anchor_scales,
+            "--anchor_ratios": self.anchor_ratios, "--fc6": [self.fc6] if self.fc6 else None,
+            "--fc7": [self.fc7] if self.fc7 else None,
+            "--cfg": [f"{cfgs}/{self.cfg}"],
+            "--set": [word for pair in {**self.settings, **(more or {})}.items() for word in pair]}
+        return [str(word) for option, values in options.items() if values for word in (option, *values)]
+
+    def changed(self, **settings: Any) -> Recipe:
+        """The same with other settings; their dots are written as `__`."""
+        return replace(self, settings={**self.settings, **{key.replace("__", "."): value
+                                                           for key, value in settings.items()}})
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A mean AP50 over the seeds, for the best net, within so many minutes of training (None: no limit)."""
+
+    ap50: float
+    minutes: float | None = None
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set in VOC layout with the splits `trainval` and `test`.
+
+    recipes    by the name in tables, as given to --nets
+    peers      torchvision's detectors: name -> the recipe whose input size, images seen and weights they share
+    published  (whose, mAP at IoU 0.5) of the same test split
+    is_free    whether its licence allows pictures of it in the report
+    """
+
+    recipes: Mapping[str, Recipe]
+    is_free: bool
+    peers: Mapping[str, str] = field(default_factory=dict)
+    published: tuple[tuple[str, str], ...] = ()
+    goals: tuple[Goal, ...] = ()
+
+    @property
+    def nets(self) -> list[str]:
+        """All that can be trained on it."""
+        return [*self.recipes, *self.peers]
+
+
+def image_size(shorter: int, longer: int) -> dict[str, Any]:
+    """Settings that scale images to a shorter side, as long as the longer one stays within a limit (pixels)."""
+    return {f"{phase}.{key}": value for phase in ("TRAIN", "TEST")
+            for key, value in (("SCALES", [shorter]), ("MAX_SIZE", longer))}
+
+
+def proposals(smallest: int, training: int) -> dict[str, Any]:
+    """Settings for proposals: the smallest side in pixels of the photograph, and their number in training."""
+    return {"TRAIN.RPN_MIN_SIZE": smallest, "TEST.RPN_MIN_SIZE": smallest, "TRAIN.RPN_PRE_NMS_TOP_N": 6000,
+            "TRAIN.RPN_POST_NMS_TOP_N": training}
+
+
+# ---- DeepPCB: binarised boards of 640 x 640 pixels, defects of 20 to 60 pixels
+_PCB = {**image_size(640, 640), **proposals(4, 600)}
+_PCB_SQUEEZENET = Recipe("SqueezeNet", SQUEEZENET, (1000, 800, 600, 800), _PCB, anchor_scales=(1, 2, 4), fc6=256,
+                         fc7=256)
+_PCB_VGG16 = Recipe("VGG16", VGG16, (1500, 1000, 1000, 1500), _PCB, anchor_scales=(1, 2, 4), fc6=512, fc7=512)
+
+# ---- voc2012_animals: photographs with a shorter side of 320 pixels
+_ANIMALS = {**image_size(320, 600), **proposals(8, 1000)}
+_ANIMALS_SQUEEZENET = Recipe("SqueezeNet", SQUEEZENET, (2000, 1500, 1500, 1500), _ANIMALS, anchor_scales=(2, 4, 8, 16),
+                             fc6=512, fc7=512)
+_ANIMALS_VGG16 = Recipe("VGG16", VGG16, (2000, 1500, 1500, 2000), _ANIMALS, anchor_scales=(2, 4, 8, 16), fc6=1024,
+                        fc7=1024)
+
+# ---- BCCD: photographs of 640 x 480 pixels, cells of 24 to 300 pixels
+_BCCD_SQUEEZENET = Recipe("SqueezeNet", SQUEEZENET, (1000, 800, 800, 800), proposals(8, 600),
+                          anchor_scales=(2, 4, 8, 16), fc6=256, fc7=256, cfg="bccd.yml")
+
+DATA_SETS = {
+    "DeepPCB": DataSet(
+        {"SqueezeNet": _PCB_SQUEEZENET, "VGG16": _PCB_VGG16,
+         "SqueezeNet_bfloat16": _PCB_SQUEEZENET.changed(PRECISION="bfloat16")},
+        is_free=True,
+        published=(("Faster R-CNN, ResNet-101", "0.977"), ("other Faster R-CNN", "0.926 to 0.969"),
+                   ("YOLOv11", "0.964")),
+        goals=(Goal(0.977, 180), Goal(0.95, 30))),
+    "voc2012_animals": DataSet(
+        # VGG16's convolutions 1 and 2 are frozen, as in the paper
+        {"SqueezeNet": _ANIMALS_SQUEEZENET, "VGG16": _ANIMALS_VGG16,
+         "SqueezeNet_bfloat16": _ANIMALS_SQUEEZENET.changed(PRECISION="bfloat16"),
+         "VGG16_bfloat16": _ANIMALS_VGG16.changed(PRECISION="bfloat16")},
+        is_free=False,
+        peers={"torchvision_VGG16": "VGG16"}),
+    "BCCD": DataSet(
+        {"SqueezeNet": _BCCD_SQUEEZENET, "SqueezeNet_bfloat16": _BCCD_SQUEEZENET.changed(PRECISION="bfloat16")},
+        is_free=True,
+        published=(("this toolkit, Tiny from random weights (`bccd.md`)", "0.638"),),
+        goals=(Goal(0.80),)),
+}

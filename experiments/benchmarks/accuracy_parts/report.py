@@ -1,0 +1,219 @@
+"""The report on finished runs: tables, goals, curves and pictures."""
+from __future__ import annotations
+
+import os
+import shlex
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from accuracy_parts.recipes import DataSet, Goal, Recipe
+from accuracy_parts.runs import PEER_POINTS, POINTS, Run
+from datasets.factory import get_imdb
+from fast_rcnn.test import load_detections, stored_classes
+from measuring import processor
+from utils.draw import draw_detections, montage, plot_losses, write_image
+from utils.files import atomic_path
+from utils.images import read_image
+
+Result = dict[str, Any]
+Results = Mapping[str, Sequence[Result]]    # of one data set, by net; each net's by seed
+
+FIGURES = {"ap50": "AP50", "ap75": "AP75", "ap": "AP"}
+LEVELS = (0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.96, 0.97, 0.98)   # of AP50
+PICTURES, SCORE = 6, 0.5        # photographs shown, and the lowest score of a detection on them
+
+
+def write_report(path: Path, known: Mapping[str, DataSet], runs: Sequence[Run], is_choice: bool) -> None:
+    """Write the report on finished runs, and its pictures beside it.
+
+    is_choice  whether they were trained and tested on parts of trainval
+    """
+    text = [f"# Accuracy{', on a part of trainval' if is_choice else ''}", "", *_introduction(runs, is_choice)]
+    of_data_set: dict[str, list[Run]] = {name: [run for run in runs if run.split.name == name] for name in known}
+    for name, mine in of_data_set.items():
+        if mine:
+            text += [f"## {name}", "", *_section(path, known[name], mine, is_choice)]
+    words = ["python experiments/benchmarks/accuracy.py", *(name for name, mine in of_data_set.items() if mine),
+             *["--choose"] * is_choice]
+    text += ["Command:", "", "```sh", " ".join(words), "```", ""]
+    with atomic_path(path) as temporary:
+        temporary.write_text("\n".join(text), encoding="utf-8")
+
+
+def _introduction(runs: Sequence[Run], is_choice: bool) -> list[str]:
+    loads = [result["load"] for run in runs if (result := run.result())]
+    cores = os.cpu_count() or 1
+    busy = " Others used it too: minutes are upper bounds." if loads and max(loads) > cores + 1 else ""
+    split = ("Trained on three quarters of `trainval`, tested on the last; `test` is not read." if is_choice else
+             "Trained on `trainval`, tested on `test`.")
+    load = f", load {min(loads):.1f} to {max(loads):.1f} during the runs" if loads else ""
+    return [f"{processor()}, {cores} cores{load}.{busy}", "",
+            f"{split} Minutes are wall time of all steps of the training, without tests. AP50, AP75 and AP, the mean "
+            "over IoU 0.50:0.95, are as COCO defines them; those of classes are AP50.", ""]
+
+
+def _section(path: Path, data_set: DataSet, runs: Sequence[Run], is_choice: bool) -> list[str]:
+    results: dict[str, list[Result]] = defaultdict(list)
+    for run in runs:
+        results[run.net].append(run.result() or {})
+    lines = [*table(results), *recipes({run.net: run for run in runs})]
+    if not is_choice:
+        lines += [f"* published: {whose}: {figure}" for whose, figure in data_set.published]
+        lines += [goal_line(goal, results) for goal in data_set.goals]
+    lines += [line for peer, ours in data_set.peers.items() for line in peer_lines(results, ours, peer)]
+    return [*lines, "", *times(results), *_images(path, data_set, runs, results)]
+
+
+# ---- tables
+def table(results: Results) -> list[str]:
+    """One row for each run, then mean and deviation of each net."""
+    classes = list(next(iter(results.values()))[0]["classes"])
+    head = ["net", "seed", "minutes", *FIGURES.values(), *classes]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for net, found in results.items():
+        lines += [_row(net, str(result["seed"]), [result], classes) for result in found]
+    for net, found in results.items():
+        if len(found) > 1:
+            lines += [_row(net, "**mean**", found, classes), _row(net, "deviation", found, classes, _deviation)]
+    return [*lines, ""]
+
+
+def _row(net: str, seed: str, results: Sequence[Result], classes: Sequence[str],
+         over: Callable[[list[float]], float] = np.mean) -> str:
+    figures = [[result["mean"][key] for result in results] for key in FIGURES]
+    figures += [[result["classes"][name]["ap50"] for result in results] for name in classes]
+    columns = [net, seed, f"{over([result['seconds'] / 60 for result in results]):.1f}",
+               *(_figure(over([np.nan if value is None else value for value in values])) for values in figures)]
+    return f"| {' | '.join(columns)} |"
+
+
+def _deviation(values: list[float]) -> float:
+    return float(np.std(values, ddof=1))
+
+
+def _figure(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.3f}"
+
+
+def recipes(runs: Mapping[str, Run]) -> list[str]:
+    """How each net was trained, a line each."""
+    return [*(f"* {net}: {_peer_words(run) if run.is_peer else _words(run.recipe)}" for net, run in runs.items()), ""]
+
+
+def _words(recipe: Recipe) -> str:
+    return f"`{shlex.join(recipe.words('experiments/cfgs'))}`, from {recipe.weights or 'random weights'}"
+
+
+def _peer_words(run: Run) -> str:
+    return (f"torchvision's Faster R-CNN on {run.recipe.weights}, {sum(run.images_seen()):,} images seen, as by ours "
+            "in its four stages, of the same size (its settings: `accuracy_parts/torchvision_peer.py`)")
+
+
+# ---- goals
+def best_within(results: Results, minutes: float | None) -> tuple[float, str]:
+    """The highest mean AP50 over the seeds of a net that was reached within so many minutes, and that net."""
+    limit = 60 * (np.inf if minutes is None else minutes)
+    reached = {net: float(np.mean([max([point["ap50"] for point in result["points"] if point["seconds"] <= limit],
+                                       default=0.0) for result in found])) for net, found in results.items()}
+    net = max(reached, key=lambda name: reached[name])
+    return reached[net], net
+
+
+def goal_line(goal: Goal, results: Results) -> str:
+    """Whether a goal is met, and by which net or by how much not."""
+    value, net = best_within(results, goal.minutes)
+    within = f" in {goal.minutes:g} minutes" if goal.minutes else ""
+    return (f"* goal: AP50 {goal.ap50:.3f}{within}: **{'met' if value >= goal.ap50 else 'missed'}** "
+            + (f"({value:.3f}, {net})" if value else "(no net was tested by then)"))
+
+
+def peer_lines(results: Results, ours: str, peer: str) -> list[str]:
+    """Whether our net has at least the peer's AP50 in at most half of its time; nothing if one is missing."""
+    if ours not in results or peer not in results:
+        return []
+    ap, minutes = ({net: float(np.mean([read(result) for result in results[net]])) for net in (ours, peer)}
+                   for read in (lambda result: result["mean"]["ap50"], lambda result: result["seconds"] / 60))
+    is_met = ap[ours] >= ap[peer] and minutes[ours] <= minutes[peer] / 2
+    return [f"* goal: {ours}'s AP50 not below {peer}'s in half of its time: **{'met' if is_met else 'missed'}** "
+            f"({ap[ours]:.3f} in {minutes[ours]:.1f} minutes, the peer {ap[peer]:.3f} in {minutes[peer]:.1f})"]
+
+
+def times(results: Results) -> list[str]:
+    """A table of the minutes after which each net first reached an AP50, means over its seeds."""
+    reached = [(level, [_minutes_to(level, found) for found in results.values()]) for level in LEVELS]
+    rows = [[f"{level:g}", *("" if value is None else f"{value:.1f}" for value in minutes)]
+            for level, minutes in reached if any(value is not None for value in minutes)]
+    if not rows:
+        return []
+    return ["Minutes until a test found that AP50, if all seeds did. Ours are tested at "
+            f"{POINTS} points of the last stage, the only one whose snapshots are complete detectors, a peer at "
+            f"{PEER_POINTS} points of its training.", "",
+            f"| AP50 | {' | '.join(results)} |", "|---" * (len(results) + 1) + "|",
+            *(f"| {' | '.join(row)} |" for row in rows), ""]
+
+
+def _minutes_to(level: float, results: Sequence[Result]) -> float | None:
+    firsts = [min((point["seconds"] for point in result["points"] if (point["ap50"] or 0) >= level), default=None)
+              for result in results]
+    known = [first for first in firsts if first is not None]
+    return float(np.mean(known)) / 60 if len(known) == len(firsts) else None
+
+
+# ---- curves and pictures
+def _images(path: Path, data_set: DataSet, runs: Sequence[Run], results: Results) -> list[str]:
+    name = runs[0].split.name
+    curves = path.with_name(f"{path.stem}_{name}_curves.png")
+    plot_curves(results, curves)
+    lines = ["AP50 over time:", "", f"![curves]({curves.name})", ""]
+    first = {run.net: run for run in reversed(runs) if not run.is_peer}
+    for net, run in first.items():
+        losses = path.with_name(f"{path.stem}_{name}_{net}_losses.png")
+        logs = sorted((run.folder / "run" / "logs").glob("*.jsonl"))
+        if logs:
+            plot_losses(logs, losses)
+            lines += [f"Losses, {net}, seed {run.seed}:", "", f"![losses]({losses.name})", ""]
+    best = first.get(best_within({net: results[net] for net in first}, None)[1]) if first else None
+    if best is None:
+        return lines
+    shown = path if data_set.is_free else best.folder / path.name       # others' photographs are not published
+    picture = shown.with_name(f"{path.stem}_{name}_detections.jpg")
+    if not draw_examples(best, picture) or not data_set.is_free:
+        return lines
+    return [*lines, f"Detections of {best.net}, seed {best.seed}, with scores of at least {SCORE}, on photographs that "
+                    "it was not trained on:", "", f"![detections]({picture.name})", ""]
+
+
+def plot_curves(results: Results, path: Path) -> None:
+    """AP50 over minutes, a line for each run, a colour for each net."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # takes a second to load; needs no screen
+    from matplotlib.figure import Figure
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    for number, (net, found) in enumerate(results.items()):
+        for index, result in enumerate(found):
+            axes.plot([point["seconds"] / 60 for point in result["points"]],
+                      [point["ap50"] for point in result["points"]], color=f"C{number % 10}", marker="o",
+                      markersize=3, linewidth=1, label=net if not index else None)
+    axes.set(xlabel="minutes of training", ylabel="AP50", xlim=(0, None), ylim=(0, 1))
+    axes.legend()
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=100)
+
+
+def draw_examples(run: Run, path: Path) -> bool:
+    """Draw the finished detector's detections on a few photographs, evenly spread; False if they are gone."""
+    found = sorted((run.folder / "tests").glob("*/detections.npz"), key=lambda file: int(file.parent.name))
+    if not found:
+        return False
+    classes = stored_classes(found[-1])
+    imdb = get_imdb(run.split.test, classes)
+    detections = load_detections(found[-1], imdb.image_index, classes)
+    chosen = np.unique(np.linspace(0, imdb.num_images - 1, PICTURES).astype(int))
+    write_image(path, montage([draw_detections(read_image(imdb.image_path_at(index)), [of[index] for of in detections],
+                                               classes, SCORE) for index in chosen]))
+    return True

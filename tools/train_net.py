@@ -123,9 +123,10 @@ def _checkpoints(args: argparse.Namespace, output: Path, run_hash: str = "") -> 
 
 def _check_and_train(args: argparse.Namespace, imdb: Imdb, output: Path) -> int:
     import caffe
-    from checks.data import object_size_warning, small_image_warning
+    from checks.data import data_warnings
     from checks.nets import check_train_net
     from checks.solver import check_solver, rate_warning
+    from commands.advice import TrainingOptions, look_command
     from commands.data_set import prepare_to_train
     from fast_rcnn.train import TrainingStopped
     from utils import parallel
@@ -136,11 +137,10 @@ def _check_and_train(args: argparse.Namespace, imdb: Imdb, output: Path) -> int:
     raise_all(check_solver(args.solver))
     raise_all(check_train_net(net_of_solver(args.solver), cfg.TRAIN, imdb.num_classes),
                      f"To make nets for this data set: tools/make_models.py --classes {imdb.num_classes} --out DIR")
-    net, sizes = net_of_solver(args.solver), imdb.image_sizes()
+    net = net_of_solver(args.solver)
+    look = look_command(TrainingOptions(args.imdb, models=str(net.parent), cfg_file=args.cfg, pairs=args.set_cfgs))
     warnings = [rate_warning(args.solver, args.iters),
-                small_image_warning(net, sizes, cfg.TRAIN.SCALES, cfg.TRAIN.MAX_SIZE),
-                object_size_warning(net, sizes, imdb.gt_roidb(), cfg.TRAIN,
-                                    ("TRAIN.RPN_MIN_SIZE", cfg.TRAIN.RPN_MIN_SIZE))]
+                *data_warnings(net, imdb, cfg.TRAIN, ("TRAIN.RPN_MIN_SIZE", cfg.TRAIN.RPN_MIN_SIZE), look)]
     for warning in filter(None, warnings):
         print(warning, flush=True)
     caffe.set_random_seed(cfg.RNG_SEED)

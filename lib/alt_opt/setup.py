@@ -10,8 +10,9 @@ from alt_opt.manifest import FolderLock
 from alt_opt.nets import check_net_name, find_nets
 from alt_opt.plan import Run
 from alt_opt.settings import step_settings
-from checks.data import object_size_warning, small_image_warning
+from checks.data import data_warnings
 from checks.solver import rate_warning
+from commands.advice import TrainingOptions, look_command
 from commands.data_set import check_has_classes, check_images, find_inputs, prepare_to_train
 from commands.options import choose_device, net_sizes, writable_folder
 from datasets.imdb import imdb as Imdb
@@ -40,10 +41,8 @@ def make_run(args: Namespace) -> Run:
     """
     if args.models is None:
         check_net_name(args.net_name)
-    if args.cfg is None and args.net_name == "Tiny":
-        args.cfg = str(ROOT / "experiments" / "cfgs" / "tiny.yml")
-        print(f"Settings: {args.cfg}, made for the net Tiny (--cfg FILE for others)", flush=True)
-    of_file, of_pairs = file_changes(args.cfg) if args.cfg else {}, pair_changes(args.set_cfgs)
+    cfg_file = args.cfg or cfg_of_net(args.net_name)
+    of_file, of_pairs = file_changes(cfg_file) if cfg_file else {}, pair_changes(args.set_cfgs)
     user = _user_settings(of_file, of_pairs, args.no_ohem)
     settings = step_settings({**of_file, **of_pairs}, user.TRAIN.USE_OHEM, args.seed)
     set_cfg(user)       # locations of data, nets and output
@@ -57,6 +56,15 @@ def make_run(args: Namespace) -> Run:
     except BaseException:
         lock.release()
         raise
+
+
+def cfg_of_net(net_name: str | None) -> str | None:
+    """The file of settings made for a net, which is printed; None if it has none."""
+    if net_name != "Tiny":
+        return None
+    file = str(ROOT / "experiments" / "cfgs" / "tiny.yml")
+    print(f"Settings: {file}, made for the net Tiny (--cfg FILE for others)", flush=True)
+    return file
 
 
 def _checked_run(args: Namespace, imdb: Imdb, test_imdb: Imdb | None, weights: Path | None, output: Path,
@@ -74,19 +82,19 @@ def _checked_run(args: Namespace, imdb: Imdb, test_imdb: Imdb | None, weights: P
               gpu_id=choose_device(args), output=output, lock=lock, command=step_command(),
               processes=parallel.count(), profile=args.profile)
     check_run(run)
-    for warning in _warnings(run, imdb):
+    models = str(nets.folder) if args.models else None
+    look = look_command(TrainingOptions(args.imdb, None if models else args.net_name, models, args.cfg, args.set_cfgs))
+    for warning in _warnings(run, imdb, look):
         print(warning, flush=True)
     return run
 
 
-def _warnings(run: Run, imdb: Imdb) -> list[str]:
-    """What would keep the run from learning as much as it could."""
-    net, sizes = run.nets.train_net("stage1_rpn"), imdb.image_sizes()
+def _warnings(run: Run, imdb: Imdb, look: str) -> list[str]:
+    """What would keep the run from learning as much as it could; the command `look` shows more about the data."""
     train, smallest = run.settings["stage1_rpn"].TRAIN, run.settings["stage1_proposals"].TEST.RPN_MIN_SIZE
-    found = [rate_warning(run.nets.solver(step), iterations) for step, iterations in run.nets.max_iters.items()]
-    found += [small_image_warning(net, sizes, train.SCALES, train.MAX_SIZE),
-              object_size_warning(net, sizes, imdb.gt_roidb(), train, ("TEST.RPN_MIN_SIZE", smallest))]
-    return [warning for warning in found if warning]
+    rates = [rate_warning(run.nets.solver(step), iterations) for step, iterations in run.nets.max_iters.items()]
+    return [*filter(None, rates), *data_warnings(run.nets.train_net("stage1_rpn"), imdb, train,
+                                                 ("TEST.RPN_MIN_SIZE", smallest), look)]
 
 
 def step_command() -> list[str]:

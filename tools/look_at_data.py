@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""Shows the sizes of a data set's objects beside a net's anchors, and proposes anchors and settings that fit them."""
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import _init_paths  # noqa: F401
+from commands.options import add_cfg_options, apply_cfg, make_parser, tool
+from fast_rcnn.config import cfg
+from utils.errors import UserError
+
+EXAMPLES = """\
+  tools/look_at_data.py --imdb path/to/BCCD:train --net_name Tiny
+      with the settings that training Tiny starts from
+  tools/look_at_data.py --imdb path/to/DeepPCB:trainval --net_name VGG16 --set TRAIN.SCALES "(800,)"
+  tools/look_at_data.py --imdb voc_2007_trainval --models my_nets --json > figures.json
+      the anchors of your own prototxts
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of the tool."""
+    result = make_parser(__doc__ or "", EXAMPLES)
+    add = result.add_argument
+    add("--imdb", default="voc_2007_trainval", metavar="NAME", help="data set, or path of one: folder[:split]")
+    group = result.add_mutually_exclusive_group()
+    group.add_argument("--net_name", default="VGG16", metavar="NET", help="net whose anchors are shown, a folder in "
+                                                                          "cfg.MODELS_DIR, which is models (default: "
+                                                                          "VGG16)")
+    group.add_argument("--models", metavar="DIR", help="folder of your own prototxts, whose anchors are shown instead")
+    add("--json", action="store_true", help="print the figures and the words of the commands as JSON")
+    add_cfg_options(result)
+    return result
+
+
+@tool
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; returns its exit status."""
+    args = parser().parse_args(argv)
+    with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
+        text = _look(args)
+    print(text, flush=True)
+    return 0
+
+
+def _look(args: argparse.Namespace) -> str:
+    from alt_opt.nets import check_net_name
+    from alt_opt.setup import cfg_of_net
+    from checks.data_advice import study
+    from commands.advice import TrainingOptions, advice_commands, anchors_of_folder, net_of_folder
+    from commands.data_report import report
+    from commands.data_set import find_imdb
+    from datasets.objects import ObjectTable
+    net_name = net_of_folder(Path(args.models)) if args.models else args.net_name
+    options = TrainingOptions(args.imdb, net_name, args.models, args.cfg, args.set_cfgs)
+    args.cfg = args.cfg or cfg_of_net(net_name)
+    apply_cfg(args)
+    if not args.models:
+        check_net_name(args.net_name)
+    layout, net = anchors_of_folder(Path(args.models) if args.models else Path(cfg.MODELS_DIR, args.net_name))
+    imdb = find_imdb(args.imdb)
+    objects = ObjectTable.from_roidb(imdb.gt_roidb(), imdb.image_sizes())
+    if not len(objects):
+        raise UserError(f"--imdb {args.imdb}: no image has an object to train on")
+    figures = study(objects, imdb.classes, layout, cfg)
+    commands = advice_commands(figures, imdb.num_classes, options, net, f"output/nets/{imdb.name}")
+    if args.json:
+        return json.dumps({"data set": imdb.name, "net": str(net), **asdict(figures), "commands": commands}, indent=1)
+    return report(figures, imdb.name, net_name or str(net), commands,
+                  f"TRAIN.SCALES {list(cfg.TRAIN.SCALES)}, TRAIN.MAX_SIZE {cfg.TRAIN.MAX_SIZE}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -21,7 +21,8 @@ from utils.blob import im_scale_for
 
 OUT_OF_REACH = (0.5, 0.7)       # further IoUs for which objects are counted
 _FEW = 0.1          # share of the objects out of reach that is not reported
-_MANY = 0.5         # share of those of one class that is reported all the same
+_MANY = 0.5         # share of those of one class that is reported all the same,
+_COUNTED = 10       # if it has so many
 _CHUNK = 50_000     # objects at once, to limit memory
 
 
@@ -68,8 +69,8 @@ def object_size_warning(layout: AnchorLayout, objects: ObjectTable, classes: Seq
     """A warning if many objects are out of reach of the anchors or of the proposals; else ''.
 
     Out of reach of the anchors are those that overlap every anchor in the image by less than TRAIN.RPN_NEGATIVE_OVERLAP
-    at all training scales. Many is more than a tenth of all objects, or half of a class. Proposals whose sides are
-    shorter than `min_size` are dropped.
+    at all training scales. Many is more than a tenth of all objects, or half of a class of at least ten. Proposals whose
+    sides are shorter than `min_size` are dropped.
 
     classes   names, background first
     train     cfg.TRAIN
@@ -105,7 +106,7 @@ def _anchor_part(overlaps: np.ndarray, layout: AnchorLayout, objects: ObjectTabl
     count, missed = len(overlaps), overlaps < train.RPN_NEGATIVE_OVERLAP
     totals = np.bincount(objects.labels, minlength=len(classes))
     shares = np.bincount(objects.labels[missed], minlength=len(classes)) / np.maximum(totals, 1)
-    if missed.sum() <= count * _FEW and shares.max() <= _MANY:
+    if missed.sum() <= count * _FEW and not (shares[totals >= _COUNTED] > _MANY).any():
         return ""
     sides = _sides(layout.anchors)
     least, most = sides.min(axis=0), sides.max(axis=0)

@@ -56,7 +56,8 @@ class DataFigures:
     objects: int
     thresholds: tuple[float, ...]               # IoUs: TRAIN.RPN_NEGATIVE_OVERLAP, 0.5 and 0.7
     classes: tuple[ClassFigures, ...]
-    sizes: dict[str, tuple[float, ...]]         # width, height, height / width of the scaled objects at QUANTILES
+    quantiles: tuple[float, ...]
+    sizes: dict[str, tuple[float, ...]]         # their values for width, height, height / width of the scaled objects
     present: SizeOption                         # the present anchors and settings
     options: tuple[SizeOption, ...]             # the best anchors for each of some TRAIN.SCALES
     advised: SizeOption
@@ -94,7 +95,7 @@ def study(objects: ObjectTable, classes: Sequence[str], layout: AnchorLayout, se
     overlaps = anchor_overlaps(objects, layout, train.SCALES, train.MAX_SIZE)
     return DataFigures(len(objects.im_sizes), len(objects), thresholds,
                        tuple(_class_figures(objects, classes, overlaps, thresholds, train)),
-                       _size_quantiles(objects, train), present, tuple(options), advised,
+                       QUANTILES, _size_quantiles(objects, train), present, tuple(options), advised,
                        _changes(settings, present, advised, smallest_proposal(objects)))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from checks.data_advice import QUANTILES, ClassFigures, DataFigures, SizeOption
+from checks.data_advice import ClassFigures, DataFigures, SizeOption
 from commands.advice import anchors_in_words
 
 _MOST_CLASSES = 20      # rows of the table
@@ -40,7 +40,7 @@ def _class_row(each: ClassFigures) -> list[str]:
 
 
 def _size_lines(figures: DataFigures) -> Iterator[str]:
-    rows = [["quantile", *(f"{quantile:.0%}" for quantile in QUANTILES)]]
+    rows = [["quantile", *(f"{quantile:.0%}" for quantile in figures.quantiles)]]
     rows += [[name, *(f"{value:.2f}" if "/" in name else f"{value:.0f}" for value in values)]
              for name, values in figures.sizes.items()]
     yield from _aligned(rows)

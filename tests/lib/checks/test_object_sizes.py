@@ -43,10 +43,12 @@ def test_some_objects_may_be_out_of_reach():
 
 def test_a_class_out_of_reach_is_reported_however_rare():
     classes = ("__background__", "cell", "platelet")
-    cells = boxes(*[(100, 100)] * 38)
-    text = warning([cells, boxes((12, 12), (12, 12), label=2)], classes=classes)
-    assert text.startswith("Warning: 2 of 40 objects") and "The most are platelet: 2 of 2." in text
-    assert warning([cells, boxes((12, 12), (100, 100), label=2)], classes=classes) == ""        # half of them
+    cells = boxes(*[(100, 100)] * 138)
+    platelets = [(12, 12)] * 6 + [(100, 100)] * 4
+    text = warning([cells, boxes(*platelets, label=2)], classes=classes)
+    assert text.startswith("Warning: 6 of 148 objects") and "The most are platelet: 6 of 10." in text
+    assert warning([cells, boxes(*platelets[1:], (100, 100), label=2)], classes=classes) == ""      # half of them
+    assert warning([cells, boxes(*platelets[:9], label=2)], classes=classes) == ""                  # too few to tell
 
 
 def test_objects_whose_proposals_are_dropped():

@@ -69,8 +69,8 @@ def object_size_warning(layout: AnchorLayout, objects: ObjectTable, classes: Seq
     """A warning if many objects are out of reach of the anchors or of the proposals; else ''.
 
     Out of reach of the anchors are those that overlap every anchor in the image by less than TRAIN.RPN_NEGATIVE_OVERLAP
-    at all training scales. Many is more than a tenth of all objects, or half of a class of at least ten. Proposals whose
-    sides are shorter than `min_size` are dropped.
+    at all training scales. Many is more than a tenth of all objects, or half of a class of at least ten. Proposals
+    whose sides are shorter than `min_size` are dropped.
 
     classes   names, background first
     train     cfg.TRAIN

@@ -129,8 +129,9 @@ class _Trial:
         overlaps = anchor_overlaps(self.objects, layout, scales, max_size)
         pixels = self._pixels(scales, max_size) / self._pixels(self.scales, self.max_size)
         weights = _weights(self.objects)
-        missed, fit = (overlaps < 0.5) @ weights, np.minimum(overlaps, self.thresholds[-1]) @ weights
-        return SizeOption(scales, max_size, layout, _below(overlaps, self.thresholds), float(missed), float(fit), pixels)
+        missed = float((overlaps < 0.5) @ weights)
+        fit = float(np.minimum(overlaps, self.thresholds[-1]) @ weights)
+        return SizeOption(scales, max_size, layout, _below(overlaps, self.thresholds), missed, fit, pixels)
 
     def max_size_for(self, scales: tuple[int, ...]) -> int:
         """TRAIN.MAX_SIZE, which grows and shrinks with TRAIN.SCALES, in tens."""

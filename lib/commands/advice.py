@@ -51,7 +51,7 @@ def anchors_of_folder(folder: Path) -> tuple[AnchorLayout, Path]:
     Raises UserError if there is none, or they differ.
     """
     if not folder.is_dir():
-        raise UserError(f"--models: there is no folder {folder}")
+        raise UserError(f"there is no folder {folder}")
     found: dict[AnchorLayout, Path] = {}
     for path in sorted(path for path in folder.rglob("*") if path.suffix in (".pt", ".prototxt", ".pbtxt")):
         if _LAYERS.search(path.read_text(encoding="utf-8", errors="replace")):
@@ -59,10 +59,11 @@ def anchors_of_folder(folder: Path) -> tuple[AnchorLayout, Path]:
             if layout:
                 found.setdefault(layout, path)
     if not found:
-        raise UserError(f"--models {folder}: holds no training net with a layer that labels anchors")
+        raise UserError(f"{folder}: holds no training net with a layer that labels anchors")
     if len(found) > 1:
         nets = "; ".join(f"{path}: {anchors_in_words(layout)}" for layout, path in found.items())
-        raise UserError(f"--models {folder}: its nets have different anchors ({nets}); name the folder of one of them")
+        raise UserError(f"{folder}: its nets have different anchors ({nets}); give the folder of one of them as "
+                        "--models")
     return next(iter(found.items()))
 
 

@@ -21,9 +21,10 @@ def choose_anchors(boxes: np.ndarray, im_sizes: np.ndarray, weights: np.ndarray,
     """The layout with scales and ratios for these objects, from SCALES and RATIOS; the same input gives the same.
 
     They maximise the mean over objects of min(IoU with the best anchor, enough), less 0.002 for each of at most 12
-    anchors: every anchor beyond `enough` is labelled as an object. All sets of up to three ratios are tried. For each of
-    them scales are added one by one, the best first, and after each step exchanged for others while that helps: k-means
-    whose distance is 1 - IoU, on the cells and values that a net can have.
+    anchors: every anchor beyond `enough` is labelled as an object. All sets of up to three ratios are tried. For each
+    of them scales are added one by one, the best first, and after each step exchanged for others while that helps.
+    This is k-means with the distance 1 - IoU, confined to the anchors that a net can have and the cells where they
+    stand.
 
     boxes, im_sizes  see `best_overlaps`; at least one object
     weights          (G,) of the objects in the mean

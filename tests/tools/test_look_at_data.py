@@ -137,11 +137,11 @@ def test_nets_of_the_user_are_changed_by_hand(run, data, tmp_path):
 
 def test_folders_without_usable_nets(run, data, tmp_path):
     status, _, text = run("look_at_data", "--imdb", data, "--models", tmp_path / "none")
-    assert (status, text) == (2, f"error: --models: there is no folder {tmp_path}/none\n")
+    assert (status, text) == (2, f"error: there is no folder {tmp_path}/none\n")
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "solver.pt").write_text('train_net: "x"\n')
     status, _, text = run("look_at_data", "--imdb", data, "--models", tmp_path / "empty")
-    assert status == 2 and f"--models {tmp_path}/empty: holds no training net with a layer that labels anchors" in text
+    assert status == 2 and f"error: {tmp_path}/empty: holds no training net with a layer that labels anchors" in text
     status, _, text = run("look_at_data", "--imdb", data, "--models", ROOT / "models")
     assert status == 2 and "have different anchors (" in text and "scales 2 4 8, ratios 0.5 1 2; " in text
     status, _, text = run("look_at_data", "--imdb", data, "--net_name", "VGG61")

@@ -6,7 +6,8 @@ from roi_data_layer.minibatch import rpn_blobs
 from utils.blob import prep_im_for_blob
 
 SIZES = [(97, 61), (64, 64), (40, 120)]
-ROIDB = [{"boxes": np.array([[3, 5, 60, 41], [0, 0, 96, 60], [7, 7, 9, 12]], np.uint16), "gt_classes": np.array([2, 0, 1])},
+ROIDB = [{"boxes": np.array([[3, 5, 60, 41], [0, 0, 96, 60], [7, 7, 9, 12]], np.uint16),
+          "gt_classes": np.array([2, 0, 1])},
          {"boxes": np.zeros((0, 4), np.uint16), "gt_classes": np.zeros(0, np.int32)},
          {"boxes": np.array([[1.5, 2.5, 30, 110]], np.float32), "gt_classes": np.array([3])}]
 

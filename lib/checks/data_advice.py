@@ -134,10 +134,12 @@ class _Trial:
         return SizeOption(scales, max_size, layout, _below(overlaps, self.thresholds), missed, fit, pixels)
 
     def max_size_for(self, scales: tuple[int, ...]) -> int:
-        """TRAIN.MAX_SIZE, which grows and shrinks with TRAIN.SCALES, in tens."""
+        """TRAIN.MAX_SIZE, in tens: in proportion to TRAIN.SCALES, and more if it would shrink 5 % of the images."""
         if scales == self.scales:
             return self.max_size
-        return int(-(-max(scales) * self.max_size // (10 * max(self.scales))) * 10)
+        long, short = self.objects.im_sizes.max(axis=1), self.objects.im_sizes.min(axis=1)
+        ratio = max(self.max_size / max(self.scales), np.quantile(long / short, 0.95))
+        return int(np.ceil(round(max(scales) * ratio / 10, 6)) * 10)
 
     def _pixels(self, scales: tuple[int, ...], max_size: int) -> float:
         """Mean number of pixels of a scaled image."""

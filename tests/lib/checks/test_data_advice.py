@@ -70,6 +70,15 @@ def test_images_are_enlarged_for_objects_smaller_than_cells():
     assert after.pixels == pytest.approx((after.scales[0] / 400) ** 2)
 
 
+def test_max_size_leaves_the_images_their_scale():
+    table = objects((1, 90, 20, 24), size=(1000, 400))
+    found = study(table, CLASSES, VGG16, settings(MAX_SIZE=400))        # scaled to 400 x 160
+    assert found.present.pixels == 1 and found.present.below == tuple(
+        int((highest(table, VGG16, 400, 400) < limit).sum()) for limit in (0.3, 0.5, 0.7))
+    assert found.advised.max_size == 2.5 * found.advised.scales[0]
+    assert found.advised.pixels == pytest.approx((found.advised.scales[0] / 160) ** 2)
+
+
 def test_no_larger_than_twice_the_photographs_and_only_as_far_as_it_helps():
     found = study(objects((1, 90, 4, 6)), CLASSES, VGG16, settings())
     assert [option.scales for option in found.options] == [(400,), (500,), (600,), (800,)]

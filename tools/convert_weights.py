@@ -31,8 +31,9 @@ from caffe.proto import caffe_pb2
 from utils.errors import UserError
 from utils.files import atomic_path, sha256_file
 
-# Our layer, torchvision's name, shape of the weights (N outputs, C inputs, height, width)
-_VGG16_CONVOLUTIONS = {
+# Our layer: torchvision's name, shape of the weights (N outputs, C inputs, height, width)
+Layers = dict[str, tuple[str, tuple[int, ...]]]
+_VGG16_CONVOLUTIONS: Layers = {
     "conv1_1": ("features.0", (64, 3, 3, 3)), "conv1_2": ("features.2", (64, 64, 3, 3)),
     "conv2_1": ("features.5", (128, 64, 3, 3)), "conv2_2": ("features.7", (128, 128, 3, 3)),
     "conv3_1": ("features.10", (256, 128, 3, 3)), "conv3_2": ("features.12", (256, 256, 3, 3)),
@@ -41,15 +42,15 @@ _VGG16_CONVOLUTIONS = {
     "conv5_1": ("features.24", (512, 512, 3, 3)), "conv5_2": ("features.26", (512, 512, 3, 3)),
     "conv5_3": ("features.28", (512, 512, 3, 3)),
 }
-_VGG16_CLASSIFIER = {
+_VGG16_CLASSIFIER: Layers = {
     # fc6 reads 512 channels x 7 x 7 cells, in this order in both
     "fc6": ("classifier.0", (4096, 25088)), "fc7": ("classifier.3", (4096, 4096)),
     "fc8": ("classifier.6", (1000, 4096)),
 }
 
 
-def _squeezenet_layers() -> dict[str, tuple[str, tuple[int, ...]]]:
-    layers: dict[str, tuple[str, tuple[int, ...]]] = {"conv1": ("features.0", (64, 3, 3, 3))}
+def _squeezenet_layers() -> Layers:
+    layers: Layers = {"conv1": ("features.0", (64, 3, 3, 3))}
     inputs = 64
     for fire, index, squeezed, expanded in ((2, 3, 16, 64), (3, 4, 16, 64), (4, 6, 32, 128), (5, 7, 32, 128),
                                             (6, 9, 48, 192), (7, 10, 48, 192), (8, 11, 64, 256), (9, 12, 64, 256)):
@@ -66,7 +67,7 @@ class Source(NamedTuple):
 
     title: str
     caffe_name: str                 # `name` of the caffemodel
-    layers: Mapping[str, tuple[str, tuple[int, ...]]]
+    layers: Layers
     scaled: bool                    # trained on torchvision's images; else on Caffe's, with RGB channels
 
 

@@ -139,13 +139,14 @@ def show(net: Net, path: Path, classes: Sequence[str], thresh: float, target: Pa
     """
     from fast_rcnn.test import detections_per_class, im_detect
     from utils.draw import draw_detections, write_image
-    from utils.images import ImageError, read_image
+    from utils.images import ImageError, naming, read_image
     from utils.timer import Timer
     timer = Timer()
     try:
         im = read_image(str(path))
         timer.tic()
-        scores, boxes = im_detect(net, im)
+        with naming(path):
+            scores, boxes = im_detect(net, im)
     except (ImageError, OSError) as error:
         print(f"{message_of(error)}: left out", flush=True)
         return message_of(error)

@@ -13,9 +13,10 @@ from datasets.class_names import ClassNames, find_classes, with_background
 from datasets.cleaning import make_record
 from datasets.detection_files import detections_file_names, write_detections
 from datasets.evaluation import Evaluation, class_detections, evaluate
+from datasets.image_size import exif_orientation
 from datasets.imdb import imdb
 from datasets.lazy_roidb import objects_roidb
-from datasets.problems import LEFT_OUT, Problem, report
+from datasets.problems import LEFT_OUT, TURNED, Problem, report
 from datasets.records import Record, Records
 from datasets.roidb import Entry
 from datasets.source import DatasetError, NothingToEvaluateError, Source, SourceImage
@@ -56,6 +57,22 @@ class AnnotatedImages(imdb):
             raise DatasetError(f"{self.name}: no usable image in {self.source.images_in}\n"
                                f"{report(self.problems) or 'the list of images is empty'}")
         self.image_index = list(self._records.names)
+        if any(problem.action == TURNED for problem in self.problems):
+            self.leave_out(self._turned_unseen())
+
+    def _turned_unseen(self) -> dict[str, str]:
+        """Files with objects whose size is the same before and after EXIF turns them, and why they are left out.
+
+        Where others were annotated unturned, nobody knows whether the boxes of these were.
+        """
+        records, found = self._records, {}
+        for path, (width, height), objects in zip(records.paths, records.sizes.tolist(), records.labels.counts,
+                                                  strict=True):
+            turn = exif_orientation(path) if objects else 1
+            if 2 <= turn <= 4 or turn >= 5 and width == height:
+                found[path] = (f"is turned by its EXIF orientation {turn} without a change of its size: its boxes may "
+                               "be those of the stored picture, as others of this data set are")
+        return found
 
     def _read(self) -> Iterator[Record]:
         source, classes, origin = self.source, ClassNames(self.classes[1:]), 0 if self.zero_based else 1
@@ -77,7 +94,7 @@ class AnnotatedImages(imdb):
         return list(images.values())
 
     def use_classes(self, names: Sequence[str]) -> None:
-        self.classes, self.problems = with_background(names), []
+        self.classes, self.problems = with_background(names), list(self._left_out)
         self._load()
 
     def other_classes(self, names: Sequence[str]) -> list[str]:

@@ -151,14 +151,21 @@ def _limit(text: str, default: int) -> int:
     return int(found[1]) * _UNITS[found[2]] if found else default
 
 
+@contextlib.contextmanager
+def naming(path: str | os.PathLike) -> Iterator[None]:
+    """Prefix ImageErrors about an image with its path."""
+    try:
+        yield
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from None
+
+
 def prepare_image(request: ImageRequest) -> PreparedImage:
     """Read and prepare an image. Raises ImageError with the path."""
     image = read_image(request.path, request.flipped)
-    try:
+    with naming(request.path):
         pixels, scale = prep_im_for_blob(image, np.array(request.means), request.size, request.max_size,
                                          np.array(request.stds))
-    except ImageError as error:
-        raise ImageError(f"{request.path}: {error}") from None
     return PreparedImage(pixels, scale, image.shape[:2])
 
 

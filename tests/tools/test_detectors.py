@@ -249,6 +249,21 @@ def test_the_demo_goes_on_after_bad_photographs(run, detector, tmp_path):
     assert sorted(path.name for path in (detector / "pictures").iterdir()) == ["im0.png", "im3.png"]
 
 
+def test_the_demo_names_a_photograph_of_which_no_pixels_are_left(run, detector, tmp_path):
+    thin = tmp_path / "thin.png"
+    cv2.imwrite(str(thin), np.zeros((1, 1500, 3), np.uint8))
+    status, text = run("demo", "--run", detector, "--cpu", thin)
+    assert status == 2 and text.count(f"{thin}: no pixels are left of 1500 x 1") == 2, text
+
+
+@pytest.mark.parametrize("suffix, encoder", [(".ppm", ".ppm"), (".PNM", ".ppm"), (".jfif", ".jpg"), (".jp2", ".jp2")])
+def test_the_demo_finds_photographs_of_all_endings_that_data_sets_may_have(tmp_path, suffix, encoder):
+    photo = tmp_path / f"a{suffix}"
+    photo.write_bytes(cv2.imencode(encoder, noise())[1].tobytes())
+    (tmp_path / "notes.txt").write_text("no photograph")
+    assert load_tool("demo").image_files([str(tmp_path)]) == [photo]
+
+
 def test_pictures_replace_no_file_of_the_user(run, detector, tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), noise())
     before = (tmp_path / "a.png").read_bytes()

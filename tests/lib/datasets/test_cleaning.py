@@ -20,11 +20,14 @@ def one_image(tmp_path, objects, said, size, orientation=0):
     root = voc_folder(tmp_path / "d", {"a": [CAT], "x": xml(objects, said)}, {"train": ["a", "x"]})
     write_image(root / "JPEGImages" / "x.jpg", *size)
     if orientation:
-        body = b"Exif\0\0II" + struct.pack("<HIHHHIHHI", 42, 8, 1, 0x0112, 3, 1, orientation, 0, 0)
-        data = (root / "JPEGImages" / "x.jpg").read_bytes()
-        (root / "JPEGImages" / "x.jpg").write_bytes(data[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body
-                                                    + data[2:])
+        set_orientation(root / "JPEGImages" / "x.jpg", orientation)
     return get_imdb(str(root), classes=["cat"])
+
+
+def set_orientation(file, orientation):
+    body = b"Exif\0\0II" + struct.pack("<HIHHHIHHI", 42, 8, 1, 0x0112, 3, 1, orientation, 0, 0)
+    data = file.read_bytes()
+    file.write_bytes(data[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + data[2:])
 
 
 @pytest.mark.parametrize("orientation, box", [(5, [4, 10, 14, 50]), (6, [25, 10, 35, 50]), (7, [25, 9, 35, 49]),
@@ -40,6 +43,26 @@ def test_boxes_of_the_turned_picture_stay(tmp_path, orientation):
     size = (40, 60) if orientation == 6 else (60, 40)
     data = one_image(tmp_path, [("cat", 11, 5, 31, 15)], size, (60, 40), orientation)
     assert data.gt_roidb()[1]["boxes"].tolist() == [[10, 4, 30, 14]] and data.problems == []
+
+
+@pytest.mark.parametrize("quarter, orientation, size, objects, kept", [
+    (True, 2, (60, 40), [CAT], False), (True, 3, (60, 40), [CAT], False), (True, 4, (60, 40), [CAT], False),
+    (True, 8, (40, 40), [CAT], False), (True, 3, (60, 40), [], True), (True, 1, (60, 40), [CAT], True),
+    (False, 3, (60, 40), [CAT], True)])
+def test_turns_that_no_size_shows_where_others_were_annotated_unturned(tmp_path, quarter, orientation, size, objects,
+                                                                       kept):
+    images = {"upright": [CAT], "quarter": [CAT], "x": xml(objects, size)}
+    root = voc_folder(tmp_path / "d", images, {"train": list(images)})
+    write_image(root / "JPEGImages" / "x.jpg", *size)
+    set_orientation(root / "JPEGImages" / "x.jpg", orientation)
+    if quarter:
+        set_orientation(root / "JPEGImages" / "quarter.jpg", 6)
+    data = get_imdb(str(root), classes=["cat"])
+    assert data.image_index == ["upright", "quarter", *(["x"] if kept else [])]
+    message = f"x: x.jpg is turned by its EXIF orientation {orientation} without a change of its size"
+    assert (message in data.summary()) == (not kept)
+    data.use_classes(["cat"])
+    assert (message in data.summary()) == (not kept)
 
 
 @pytest.mark.parametrize("said, size, box", [

@@ -192,7 +192,7 @@ def damage_message(make: Callable[[], Message]) -> Mutation:
         while (inside := _submessages(found)) and rng.random() < 0.85:
             found = pick(rng, inside)
         _damage_field(found, rng)
-        return message.SerializeToString()
+        return message.SerializePartialToString()
     return damage
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 SQUEEZENET, VGG16 = "squeezenet_v1.1.caffemodel", "VGG16_convs.caffemodel"
+BFLOAT16 = "_bfloat16"
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,6 @@ class Recipe:
             "--set": [word for pair in {**self.settings, **(more or {})}.items() for word in pair]}
         return [str(word) for option, values in options.items() if values for word in (option, *values)]
 
-    def changed(self, **settings: Any) -> Recipe:
-        """The same with other settings; their dots are written as `__`."""
-        return replace(self, settings={**self.settings, **{key.replace("__", "."): value
-                                                           for key, value in settings.items()}})
-
 
 @dataclass(frozen=True)
 class Goal:
@@ -78,6 +74,12 @@ class DataSet:
         return [*self.recipes, *self.peers]
 
 
+def in_bfloat16(recipes: Mapping[str, Recipe]) -> dict[str, Recipe]:
+    """The same recipes computed in bfloat16, their names with BFLOAT16 appended."""
+    return {name + BFLOAT16: replace(recipe, settings={**recipe.settings, "PRECISION": "bfloat16"})
+            for name, recipe in recipes.items()}
+
+
 def image_size(shorter: int, longer: int) -> dict[str, Any]:
     """Settings that scale images to a shorter side, as long as the longer one stays within a limit (pixels)."""
     return {f"{phase}.{key}": value for phase in ("TRAIN", "TEST")
@@ -92,38 +94,40 @@ def proposals(smallest: int, training: int) -> dict[str, Any]:
 
 # ---- DeepPCB: binarised boards of 640 x 640 pixels, defects of 20 to 60 pixels
 _PCB = {**image_size(640, 640), **proposals(4, 600)}
-_PCB_SQUEEZENET = Recipe("SqueezeNet", SQUEEZENET, (1000, 800, 600, 800), _PCB, anchor_scales=(1, 2, 4), fc6=256,
-                         fc7=256)
-_PCB_VGG16 = Recipe("VGG16", VGG16, (1500, 1000, 1000, 1500), _PCB, anchor_scales=(1, 2, 4), fc6=512, fc7=512)
+_PCB_RECIPES = {
+    "SqueezeNet": Recipe("SqueezeNet", SQUEEZENET, (1000, 800, 600, 800), _PCB, anchor_scales=(1, 2, 4), fc6=256,
+                         fc7=256),
+    "VGG16": Recipe("VGG16", VGG16, (1500, 1000, 1000, 1500), _PCB, anchor_scales=(1, 2, 4), fc6=512, fc7=512),
+}
 
-# ---- voc2012_animals: photographs with a shorter side of 320 pixels
+# ---- voc2012_animals: photographs with a shorter side of 320 pixels (VGG16's convolutions 1-2 frozen, as published)
 _ANIMALS = {**image_size(320, 600), **proposals(8, 1000)}
-_ANIMALS_SQUEEZENET = Recipe("SqueezeNet", SQUEEZENET, (2000, 1500, 1500, 1500), _ANIMALS, anchor_scales=(2, 4, 8, 16),
-                             fc6=512, fc7=512)
-_ANIMALS_VGG16 = Recipe("VGG16", VGG16, (2000, 1500, 1500, 2000), _ANIMALS, anchor_scales=(2, 4, 8, 16), fc6=1024,
-                        fc7=1024)
+_ANIMALS_RECIPES = {
+    "SqueezeNet": Recipe("SqueezeNet", SQUEEZENET, (2000, 1500, 1500, 1500), _ANIMALS, anchor_scales=(2, 4, 8, 16),
+                         fc6=512, fc7=512),
+    "VGG16": Recipe("VGG16", VGG16, (2000, 1500, 1500, 2000), _ANIMALS, anchor_scales=(2, 4, 8, 16), fc6=1024,
+                    fc7=1024),
+}
 
 # ---- BCCD: photographs of 640 x 480 pixels, cells of 24 to 300 pixels
-_BCCD_SQUEEZENET = Recipe("SqueezeNet", SQUEEZENET, (1000, 800, 800, 800), proposals(8, 600),
-                          anchor_scales=(2, 4, 8, 16), fc6=256, fc7=256, cfg="bccd.yml")
+_BCCD_RECIPES = {
+    "SqueezeNet": Recipe("SqueezeNet", SQUEEZENET, (1000, 800, 800, 800), proposals(8, 600),
+                         anchor_scales=(2, 4, 8, 16), fc6=256, fc7=256, cfg="bccd.yml"),
+}
 
 DATA_SETS = {
     "DeepPCB": DataSet(
-        {"SqueezeNet": _PCB_SQUEEZENET, "VGG16": _PCB_VGG16,
-         "SqueezeNet_bfloat16": _PCB_SQUEEZENET.changed(PRECISION="bfloat16")},
+        {**_PCB_RECIPES, **in_bfloat16({"SqueezeNet": _PCB_RECIPES["SqueezeNet"]})},
         is_free=True,
         published=(("Faster R-CNN, ResNet-101", "0.977"), ("other Faster R-CNN", "0.926 to 0.969"),
                    ("YOLOv11", "0.964")),
         goals=(Goal(0.977, 180), Goal(0.95, 30))),
     "voc2012_animals": DataSet(
-        # VGG16's convolutions 1 and 2 are frozen, as in the paper
-        {"SqueezeNet": _ANIMALS_SQUEEZENET, "VGG16": _ANIMALS_VGG16,
-         "SqueezeNet_bfloat16": _ANIMALS_SQUEEZENET.changed(PRECISION="bfloat16"),
-         "VGG16_bfloat16": _ANIMALS_VGG16.changed(PRECISION="bfloat16")},
+        {**_ANIMALS_RECIPES, **in_bfloat16(_ANIMALS_RECIPES)},
         is_free=False,
         peers={"torchvision_VGG16": "VGG16"}),
     "BCCD": DataSet(
-        {"SqueezeNet": _BCCD_SQUEEZENET, "SqueezeNet_bfloat16": _BCCD_SQUEEZENET.changed(PRECISION="bfloat16")},
+        _BCCD_RECIPES,
         is_free=True,
         published=(("this toolkit, Tiny from random weights (`bccd.md`)", "0.638"),),
         goals=(Goal(0.80),)),

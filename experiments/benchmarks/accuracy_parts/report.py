@@ -5,12 +5,13 @@ import os
 import shlex
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from accuracy_parts.recipes import DataSet, Goal, Recipe
+from accuracy_parts.recipes import BFLOAT16, DataSet, Recipe
 from accuracy_parts.runs import PEER_POINTS, POINTS, Run
 from datasets.factory import get_imdb
 from fast_rcnn.test import load_detections, stored_classes
@@ -38,7 +39,7 @@ def write_report(path: Path, known: Mapping[str, DataSet], runs: Sequence[Run], 
         if mine:
             text += [f"## {name}", "", *_section(path, known[name], mine, is_choice)]
     words = ["python experiments/benchmarks/accuracy.py", *(name for name, mine in of_data_set.items() if mine),
-             *["--choose"] * is_choice]
+             "--seeds", *(str(seed) for seed in sorted({run.seed for run in runs})), *["--choose"] * is_choice]
     text += ["Command:", "", "```sh", " ".join(words), "```", ""]
     with atomic_path(path) as temporary:
         temporary.write_text("\n".join(text), encoding="utf-8")
@@ -60,12 +61,9 @@ def _section(path: Path, data_set: DataSet, runs: Sequence[Run], is_choice: bool
     results: dict[str, list[Result]] = defaultdict(list)
     for run in runs:
         results[run.net].append(run.result() or {})
-    lines = [*table(results), *recipes({run.net: run for run in runs})]
-    if not is_choice:
-        lines += [f"* published: {whose}: {figure}" for whose, figure in data_set.published]
-        lines += [goal_line(goal, results) for goal in data_set.goals]
-    lines += [line for peer, ours in data_set.peers.items() for line in peer_lines(results, ours, peer)]
-    return [*lines, "", *times(results), *_images(path, data_set, runs, results)]
+    compared = replace(data_set, published=(), goals=()) if is_choice else data_set
+    return [*table(results), *comparisons(compared, results), *precisions(results), *times(results),
+            *recipes({run.net: run for run in runs}), *_images(path, data_set, runs, results)]
 
 
 # ---- tables
@@ -115,31 +113,57 @@ def _peer_words(run: Run) -> str:
 
 # ---- goals
 def best_within(results: Results, minutes: float | None) -> tuple[float, str]:
-    """The highest mean AP50 over the seeds of a net that was reached within so many minutes, and that net."""
+    """The best net of those trained for so many minutes, and its AP50, the mean over the seeds.
+
+    It is that of the last test by then, 0 if there was none; None: of the finished detector.
+    """
     limit = 60 * (np.inf if minutes is None else minutes)
-    reached = {net: float(np.mean([max([point["ap50"] for point in result["points"] if point["seconds"] <= limit],
-                                       default=0.0) for result in found])) for net, found in results.items()}
-    net = max(reached, key=lambda name: reached[name])
-    return reached[net], net
+
+    def reached(result: Result) -> float:
+        return [0.0, *(point["ap50"] for point in result["points"] if point["seconds"] <= limit)][-1]
+
+    means = {net: float(np.mean([reached(result) for result in found])) for net, found in results.items()}
+    net = max(means, key=lambda name: means[name])
+    return means[net], net
 
 
-def goal_line(goal: Goal, results: Results) -> str:
-    """Whether a goal is met, and by which net or by how much not."""
-    value, net = best_within(results, goal.minutes)
-    within = f" in {goal.minutes:g} minutes" if goal.minutes else ""
-    return (f"* goal: AP50 {goal.ap50:.3f}{within}: **{'met' if value >= goal.ap50 else 'missed'}** "
-            + (f"({value:.3f}, {net})" if value else "(no net was tested by then)"))
+def comparisons(data_set: DataSet, results: Results) -> list[str]:
+    """A table of what is published, and of the goals: whether they are met, and by which net or by how much not."""
+    rows = [[whose, figure, "", "{:.3f} ({})".format(*best_within(results, None)), ""]
+            for whose, figure in data_set.published]
+    for goal in data_set.goals:
+        value, net = best_within(results, goal.minutes)
+        rows.append(["goal", f"{goal.ap50:.3f}", f"{goal.minutes:g}" if goal.minutes else "", f"{value:.3f} ({net})",
+                     _met(value >= goal.ap50)])
+    for peer, ours in data_set.peers.items():
+        if peer in results and ours in results:
+            theirs, mine = ([float(np.mean(values)) for values in zip(*(
+                (result["mean"]["ap50"], result["seconds"] / 60) for result in results[net]), strict=True)]
+                for net in (peer, ours))
+            rows.append([f"goal: as good as {peer} in half of its {theirs[1]:.1f} minutes", f"{theirs[0]:.3f}",
+                         f"{theirs[1] / 2:.1f}", f"{mine[0]:.3f} in {mine[1]:.1f} minutes ({ours})",
+                         _met(mine[0] >= theirs[0] and mine[1] <= theirs[1] / 2)])
+    head = ["compared with", "AP50", "minutes", "ours", ""]
+    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)] + [""] if rows else []
 
 
-def peer_lines(results: Results, ours: str, peer: str) -> list[str]:
-    """Whether our net has at least the peer's AP50 in at most half of its time; nothing if one is missing."""
-    if ours not in results or peer not in results:
-        return []
-    ap, minutes = ({net: float(np.mean([read(result) for result in results[net]])) for net in (ours, peer)}
-                   for read in (lambda result: result["mean"]["ap50"], lambda result: result["seconds"] / 60))
-    is_met = ap[ours] >= ap[peer] and minutes[ours] <= minutes[peer] / 2
-    return [f"* goal: {ours}'s AP50 not below {peer}'s in half of its time: **{'met' if is_met else 'missed'}** "
-            f"({ap[ours]:.3f} in {minutes[ours]:.1f} minutes, the peer {ap[peer]:.3f} in {minutes[peer]:.1f})"]
+def _met(is_met: bool) -> str:
+    return "**met**" if is_met else "**missed**"
+
+
+def precisions(results: Results) -> list[str]:
+    """For each net that was also trained in bfloat16: whether their AP50 differ by more than the noise."""
+    lines = []
+    for net, low in results.items():
+        full = results.get(net.removesuffix(BFLOAT16), []) if net.endswith(BFLOAT16) else []
+        if min(len(full), len(low)) > 1:
+            values = [[result["mean"]["ap50"] for result in found] for found in (low, full)]
+            difference = float(np.mean(values[0]) - np.mean(values[1]))
+            noise = 2 * float(np.sqrt(sum(np.var(found, ddof=1) / len(found) for found in values)))
+            within = "within" if abs(difference) <= noise else "beyond"
+            lines.append(f"* bfloat16 changes {net.removesuffix(BFLOAT16)}'s AP50 by {difference:+.3f}, {within} the "
+                         f"noise of its seeds ({noise:.3f}, two standard errors)")
+    return [*lines, ""] if lines else []
 
 
 def times(results: Results) -> list[str]:

@@ -1,0 +1,335 @@
+"""experiments/benchmarks/accuracy.py with runs that are played; the figures themselves are in accuracy.md."""
+import importlib
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.usefixtures("clean_settings")
+BENCHMARK = "accuracy"
+CLASSES = ("__background__", "ball", "brick", "ring", "star")
+
+
+def part(name):
+    return importlib.import_module(f"accuracy_parts.{name}")
+
+
+@pytest.fixture
+def data_sets(program, monkeypatch):
+    """Recipes for the demo's pictures: a net, the same in bfloat16, and a peer."""
+    recipes = part("recipes")
+    tiny = recipes.Recipe("Tiny", "some.caffemodel", (6, 4, 5, 8), {"TRAIN.SCALES": [96], "TRAIN.IMS_PER_BATCH": 2},
+                          cfg="demo.yml", fc6=64, anchor_scales=(1, 2.5))
+    found = {"demo": recipes.DataSet({"Tiny": tiny, **recipes.in_bfloat16({"Tiny": tiny})}, is_free=True,
+                                     peers={"peer": "Tiny"}, published=(("somebody", "0.9"),),
+                                     goals=(recipes.Goal(0.6, 180), recipes.Goal(0.7)))}
+    monkeypatch.setattr(program, "DATA_SETS", found)
+    return found
+
+
+def evaluation(ap50):
+    figures = {"ap50": ap50, "ap75": ap50 / 2, "ap": ap50 / 2 + 0.05}
+    return {"mean": figures, "classes": {"ball": figures, "ring": {**figures, "ap50": None}}}
+
+
+class Player:
+    """Plays the tools: writes what they write, and counts them."""
+
+    def __init__(self):
+        self.commands, self.stop_at, self.ap50 = [], None, lambda seed, iteration: 0.5 + iteration / 80 + seed / 100
+
+    def __call__(self, command, name, log):
+        options = {word: command[index + 1] for index, word in enumerate(command[:-1]) if word.startswith("--")}
+        self.commands.append((Path(command[1]).name, options))
+        if len(self.commands) == self.stop_at:
+            raise KeyboardInterrupt
+        output = Path(options["--output"])
+        {"train_faster_rcnn_alt_opt.py": self.train, "test_net.py": self.test,
+         "torchvision_peer.py": self.peer}[Path(command[1]).name](output, options)
+
+    def train(self, output, options):
+        (output / "logs").mkdir(parents=True)
+        record = {"stage": "stage1_rpn", "iteration": 1, "loss": 0.5, "losses": {"a": 0.5}}
+        (output / "logs" / "stage1_rpn.jsonl").write_text(json.dumps(record) + "\n")
+        for iteration in (2, 4, 6, 8):
+            (output / f"tiny_fast_rcnn_stage2_iter_{iteration}.caffemodel").write_bytes(b"")
+        (output / "detector.json").write_text("{}")
+
+    def test(self, output, options):
+        from datasets.factory import get_imdb
+        from fast_rcnn.test import save_detections
+        output.mkdir(parents=True)
+        iteration, seed = int(Path(options["--net"]).stem), int(output.parents[1].name.split("_")[-2])
+        (output / "evaluation.json").write_text(json.dumps(evaluation(self.ap50(seed, iteration))))
+        boxes = [[np.array([[5, 5, 60, 60, 0.9]], np.float32)] * 2 for _ in CLASSES]
+        save_detections(output / "detections.npz", boxes, get_imdb(options["--imdb"]).image_index, CLASSES)
+
+    def peer(self, output, options):
+        result = output / "tests" / options["--images"]
+        result.mkdir(parents=True)
+        (result / "evaluation.json").write_text(json.dumps(evaluation(0.4)))
+        points = [{"seconds": 60.0 * number, "images": int(options["--images"]) * number // 2,
+                   **evaluation(0.2 * number)["mean"]} for number in (1, 2)]
+        (output / "points.json").write_text(json.dumps(points))
+
+
+@pytest.fixture
+def player(program, monkeypatch):
+    played = Player()
+    monkeypatch.setattr(part("runs"), "run_child", played)
+    return played
+
+
+@pytest.fixture
+def call(program, data_sets, player, demo_data, tmp_path, monkeypatch):
+    """Call the program on the demo's pictures, in a folder of its own."""
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "some.caffemodel").write_bytes(b"")
+    monkeypatch.setattr(program.importlib.util, "find_spec", lambda name: object())
+    return lambda *words: program.main([str(demo_data), "--weights", str(tmp_path / "weights"), "--output",
+                                        str(tmp_path / "out"), "--report", str(tmp_path / "report" / "accuracy.md"),
+                                        *words])
+
+
+def test_the_report(call, player, tmp_path):
+    assert call("--seeds", "3", "4") == 0
+    text = (tmp_path / "report" / "accuracy.md").read_text()
+    assert "| net | seed | minutes | AP50 | AP75 | AP | ball | ring |" in text
+    assert "| Tiny | 4 | 0.0 | 0.640 | 0.320 | 0.370 | 0.640 |  |" in text
+    assert "| Tiny | **mean** | 0.0 | 0.635 |" in text and "| Tiny | deviation | 0.0 | 0.007 |" in text
+    assert "| somebody | 0.9 |  | 0.635 (Tiny) |  |" in text
+    assert "| goal | 0.600 | 180 | 0.635 (Tiny) | **met** |" in text
+    assert "| goal | 0.700 |  | 0.635 (Tiny) | **missed** |" in text
+    goal = "| goal: as good as peer in half of its 2.0 minutes | 0.400 | 1.0 | 0.635 in 0.0 minutes (Tiny) | **met** |"
+    assert goal in text
+    assert "* bfloat16 changes Tiny's AP50 by +0.000, within the noise of its seeds (0.014, two" in text
+    assert "| 0.4 | 0.0 | 0.0 | 2.0 |" in text and "| 0.6 | 0.0 | 0.0 |  |" in text
+    assert "--net_name Tiny --max_iters 6 4 5 8 --anchor_scales 1 2.5 --fc6 64 --cfg experiments/cfgs/demo.yml" in text
+    assert "python experiments/benchmarks/accuracy.py demo --seeds 3 4" in text
+    pictures = {path.name for path in (tmp_path / "report").iterdir()} - {"accuracy.md"}
+    assert pictures == {"accuracy_demo_curves.png", "accuracy_demo_Tiny_losses.png", "accuracy_demo_detections.jpg",
+                        "accuracy_demo_Tiny_bfloat16_losses.png"}
+    assert all(name in text for name in pictures)
+
+
+def test_what_the_tools_are_told(call, player, demo_data, tmp_path):
+    assert call("--seeds", "5", "--nets", "Tiny_bfloat16", "peer") == 0
+    names = [name for name, _ in player.commands]
+    assert names == ["train_faster_rcnn_alt_opt.py", *["test_net.py"] * 4, "torchvision_peer.py"]
+    train, *tests, peer = [options for _, options in player.commands]
+    assert train["--imdb"] == f"{demo_data}:trainval" and train["--seed"] == "5" and "--resume" in train
+    assert {options["--imdb"] for options in tests} == {f"{demo_data}:test"}
+    assert [Path(options["--net"]).stem for options in tests] == ["2", "4", "6", "8"]
+    assert peer["--images"] == str(2 * (6 + 4 + 5 + 8)) and peer["--size"] == "96"
+    [folder] = (tmp_path / "out" / "demo").glob("Tiny_bfloat16_5_*")
+    assert not (folder / "snapshots").exists()
+
+
+def test_finished_runs_are_not_repeated_and_an_interrupted_one_goes_on(call, player, tmp_path):
+    player.stop_at = 9
+    assert call("--nets", "Tiny", "--seeds", "3", "4") == 130
+    text = (tmp_path / "report" / "accuracy.md").read_text()
+    assert "| Tiny | 3 |" in text and "| Tiny | 4 |" not in text
+    player.stop_at = None
+    assert call("--nets", "Tiny", "--seeds", "3", "4") == 0
+    seeds_tests = [Path(options["--output"]).name for name, options in player.commands if name == "test_net.py"]
+    assert seeds_tests == ["2", "4", "6", "8", "2", "4", "6", "6", "8"]       # one was stopped in the test of 6
+    assert [name for name, _ in player.commands].count("train_faster_rcnn_alt_opt.py") == 2
+    count = len(player.commands)
+    assert call("--nets", "Tiny", "--seeds", "4") == 0 and len(player.commands) == count
+    assert "| Tiny | 3 |" in (tmp_path / "report" / "accuracy.md").read_text()    # what earlier calls have finished
+
+
+def test_another_recipe_is_another_run(call, player, data_sets, program, monkeypatch, tmp_path):
+    assert call("--nets", "Tiny", "--seeds", "3") == 0
+    old = data_sets["demo"]
+    player.ap50 = lambda seed, iteration: 0.1
+    changed = part("recipes").replace(old.recipes["Tiny"], fc6=32)
+    monkeypatch.setitem(data_sets, "demo", part("recipes").replace(old, recipes={"Tiny": changed}))
+    assert call("--nets", "Tiny", "--seeds", "3") == 0
+    rows = [line for line in (tmp_path / "report" / "accuracy.md").read_text().splitlines() if "| Tiny | 3 |" in line]
+    assert rows == ["| Tiny | 3 | 0.0 | 0.100 | 0.050 | 0.100 | 0.100 |  |"]
+
+
+def test_choosing_never_reads_the_test_split(program, data_sets, player, demo_data, tmp_path, monkeypatch):
+    from datasets import factory
+    asked = []
+    find = factory.get_imdb
+    for module in ("data", "report"):
+        monkeypatch.setattr(part(module), "get_imdb", lambda name, *more: asked.append(name) or find(name, *more))
+    (tmp_path / "some.caffemodel").write_bytes(b"")
+    words = [str(demo_data), "--nets", "Tiny", "--seeds", "3", "--choose", "--weights", str(tmp_path), "--output",
+             str(tmp_path / "out")]
+    monkeypatch.setattr(player, "test", lambda output, options: (output.mkdir(parents=True), (
+        output / "evaluation.json").write_text(json.dumps(evaluation(0.3)))))
+    assert program.main(words) == 0
+    names = [options["--imdb"] for _, options in player.commands] + asked
+    assert {name.rpartition(":")[2] for name in names} == {"train", "val", "trainval"}
+    train, val = (factory.get_imdb(f"{tmp_path}/out/choose/demo/demo.yml:{split}").image_index
+                  for split in ("train", "val"))
+    assert len(train) == 5 and len(val) == 1
+    assert sorted([*train, *val]) == sorted(factory.get_imdb(f"{demo_data}:trainval").image_index)
+    text = (tmp_path / "out" / "choose" / "accuracy.md").read_text()
+    assert "`test` is not read" in text and "goal" not in text and text.rstrip().endswith("--choose\n```")
+
+
+def test_parts_do_not_depend_on_the_order(program):
+    names = [f"photo {number}" for number in range(103)]
+    train, val = part("data").parts_of(names)
+    assert part("data").parts_of(reversed(names)) == (train, val)
+    assert len(val) == 25 and sorted(train + val) == sorted(names) and val != names[:25]
+
+
+def test_what_is_missing_is_said_before_anything_runs(call, program, player, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(program.importlib.util, "find_spec", lambda name: None)
+    assert call() == 2
+    assert "peer needs torchvision, which is not installed: pip install torchvision" in capsys.readouterr().err
+    assert call("--weights", str(tmp_path / "other")) == 2
+    assert "some.caffemodel; --weights DIR names their folder" in capsys.readouterr().err
+    assert program.main(["nowhere"]) == 2
+    assert "there is no recipe for a data set nowhere: choose demo" in capsys.readouterr().err
+    assert player.commands == []
+
+
+def test_pictures_of_photographs_that_are_not_free_stay_in_the_run(call, data_sets, monkeypatch, tmp_path):
+    monkeypatch.setitem(data_sets, "demo", part("recipes").replace(data_sets["demo"], is_free=False))
+    assert call("--nets", "Tiny", "--seeds", "3") == 0
+    assert not list((tmp_path / "report").glob("*.jpg")) and list((tmp_path / "out").rglob("*_detections.jpg"))
+    assert ".jpg" not in (tmp_path / "report" / "accuracy.md").read_text()
+
+
+def test_a_time_limit_counts_what_was_tested_by_then(program):
+    points = [{"seconds": 60 * number, "ap50": ap} for number, ap in ((10, 0.8), (20, 0.7), (30, 0.9))]
+    results = {"one": [{"points": points}], "two": [{"points": points[:1]}, {"points": points[1:]}]}
+    within = part("report").best_within
+    assert within(results, 25) == (0.75, "two") and within(results, 5)[0] == 0 and within(results, None)[0] == 0.9
+
+
+def test_the_clock_adds_attempts(program, tmp_path):
+    clock = part("clock").Clock(tmp_path)
+    assert clock.seconds() == 0 and np.isnan(clock.load)
+    looks = []
+    with clock.running(lambda: looks.append(1)):
+        time.sleep(0.05)
+    middle = time.time()
+    again = part("clock").Clock(tmp_path)
+    with pytest.raises(KeyboardInterrupt), again.running():
+        time.sleep(0.05)
+        raise KeyboardInterrupt
+    assert 0.05 <= clock.seconds() < again.seconds() and looks and again.load > 0
+    assert again.seconds(middle) == pytest.approx(clock.seconds())
+    assert part("clock").Clock(tmp_path).seconds() == again.seconds()
+
+
+def test_snapshots_of_the_last_stage_are_kept(program, tmp_path):
+    for name in ("squeezenet_fast_rcnn_stage2_iter_20", "x_fast_rcnn_stage1_iter_20", "x_rpn_stage2_iter_30"):
+        (tmp_path / f"{name}.caffemodel").write_bytes(name.encode())
+    for _ in range(2):
+        part("runs").keep_snapshots(tmp_path, tmp_path / "kept")
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["20.caffemodel"]
+
+
+def test_all_recipes_have_settings_that_exist(program, tmp_path):
+    runs, known = part("runs"), part("recipes").DATA_SETS
+    for name, data_set in known.items():
+        for net in data_set.nets:
+            run = runs.make_run(known, part("data").published_split(name, tmp_path), net, 3, tmp_path, tmp_path)
+            settings = run.settings()["stage2_fast_rcnn"]
+            assert (settings.PRECISION == "bfloat16") == net.endswith("bfloat16")
+            assert settings.TRAIN.SCALES == settings.TEST.SCALES and len(run.images_seen()) == 4
+
+
+@pytest.mark.slow
+def test_the_tools_themselves(program, data_sets, demo_data, tmp_path, monkeypatch):
+    recipes = part("recipes")
+    tiny = recipes.Recipe("Tiny", None, (1, 1, 1, 1), {
+        **recipes.image_size(64, 100), "NUM_WORKERS": 0, "TRAIN.RPN_POST_NMS_TOP_N": 20}, cfg="demo.yml", fc6=16)
+    monkeypatch.setitem(data_sets, "demo", recipes.DataSet({"Tiny": tiny}, is_free=True))
+    monkeypatch.setenv("PYTHONPATH", "")
+    assert program.main([str(demo_data), "--seeds", "3", "--output", str(tmp_path), "--report",
+                         str(tmp_path / "r" / "a.md")]) == 0
+    [result] = [json.loads(path.read_text()) for path in tmp_path.glob("demo/*/result.json")]
+    assert result["seconds"] > 1 and result["points"][-1]["images"] == 4 * 2
+    assert set(result["mean"]) == {"ap50", "ap75", "ap", "voc_area", "voc_11_points"}
+    pictures = {path.name for path in (tmp_path / "r").iterdir()}
+    assert pictures == {"a.md", "a_demo_Tiny_losses.png", "a_demo_curves.png", "a_demo_detections.jpg"}
+
+
+# ---- the peer
+@pytest.fixture
+def peer(program):
+    pytest.importorskip("torchvision")
+    return part("torchvision_peer")
+
+
+def test_batches_of_the_peer(peer, demo_data):
+    from datasets.factory import get_imdb
+    imdb = get_imdb(f"{demo_data}:trainval")
+    imdb.image_sizes = lambda: [(10, 10), (30, 10), (10, 10), (30, 10), (10, 10), (10, 10)]
+    order = peer.batches(imdb, 3)
+    found = [next(order) for _ in range(60)]
+    wide = [{index in (1, 3) for index, _ in batch} for batch in found]
+    assert all(len(shapes) == 1 for shapes in wide) and {True} in wide and {False} in wide
+    counts = np.bincount([index for batch in found for index, _ in batch])
+    assert counts.min() >= 19 and counts.max() <= 21
+    assert 0.3 < np.mean([mirrored for batch in found for _, mirrored in batch]) < 0.7
+
+
+def test_mirrored_examples_of_the_peer(peer, demo_data):
+    from datasets.factory import get_imdb
+    imdb = get_imdb(f"{demo_data}:trainval")
+    objects = imdb.gt_roidb()
+    image, target = peer.load_example(imdb, objects, 0, False)
+    mirrored, turned = peer.load_example(imdb, objects, 0, True)
+    x1, y1, x2, y2 = target["boxes"][0].int().tolist()
+    a1, b1, a2, b2 = turned["boxes"][0].int().tolist()
+    assert (image[:, y1:y2, x1:x2].flip(2) == mirrored[:, b1:b2, a1:a2]).all()
+    assert target["boxes"][0].tolist() == (np.array(objects[0]["boxes"][0]) + (0, 0, 1, 1)).tolist()
+
+
+def test_the_peer_computes_what_the_weights_were_trained_for(peer, shared_data):
+    import torch
+    weights = shared_data / "imagenet" / "VGG16_convs.caffemodel"
+    model = peer.make_model(3, weights, (40, 60))
+    rng = np.random.default_rng(0)
+    bgr = rng.integers(0, 256, (40, 50, 3)).astype(np.float32)
+    rgb = torch.from_numpy(np.ascontiguousarray(bgr[:, :, ::-1])).permute(2, 0, 1) / 255
+    images, _ = model.transform([rgb])
+    first = model.backbone[0]
+    found = first(images.tensors)[:, :, :40, :50]
+    blob = torch.from_numpy(bgr - np.array(peer.MEANS[::-1], np.float32)).permute(2, 0, 1)[None]
+    expected = torch.nn.functional.conv2d(blob, first.weight.flip(1), first.bias, padding=1)
+    np.testing.assert_allclose(found.detach().numpy()[:, :, :-1, :-1], expected.detach().numpy()[:, :, :-1, :-1],
+                               atol=0.01)
+    assert float(first.weight[0, 2, 0, 0]) == pytest.approx(0.42947057)
+    frozen = [name for name, weight in model.backbone.named_parameters() if not weight.requires_grad]
+    assert frozen == [f"{index}.{kind}" for index in (0, 2, 5, 7) for kind in ("weight", "bias")]
+
+
+def test_the_peer_resumes(peer, tmp_path):
+    import torch
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(3, 2)
+
+        def forward(self, images, targets):
+            return {"loss": (self.layer(torch.stack(images)) + torch.randn(2)).square().sum()}
+
+    def training():
+        torch.manual_seed(1)
+        return peer.Training(Model(), 26, 4)
+
+    examples = [(torch.arange(3.0) + row, {}) for row in range(2)]
+    straight = training()
+    losses = [straight.step(examples) for _ in range(26)]
+    stopped = training()
+    first = [stopped.step(examples) for _ in range(5)]
+    stopped.save(tmp_path / "c.npz")
+    resumed = training()
+    resumed.load(tmp_path / "c.npz")
+    assert first + [resumed.step(examples) for _ in range(21)] == losses
+    assert straight.solver.param_groups[0]["lr"] == pytest.approx(0.0025 * 0.01)

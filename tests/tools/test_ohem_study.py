@@ -126,9 +126,8 @@ def task(part, demo_data, tmp_path):
     return task
 
 
-def test_every_condition_passes_the_checks_and_trains(part, task, tmp_path):
-    runs = part("runs")
-    rates = {}
+def test_every_condition_passes_the_checks_and_begins_with_the_same_weights(part, task, tmp_path):
+    runs, rates, weights = part("runs"), {}, {}
     for name, condition in part("conditions").CONDITIONS.items():
         solver = runs._write_solver(task, condition, tmp_path / name)
         settings = task.stage_settings("fast_rcnn", condition.ohem, dict(condition.settings), 7)
@@ -136,8 +135,11 @@ def test_every_condition_passes_the_checks_and_trains(part, task, tmp_path):
         assert settings.TRAIN.BG_THRESH_LO == (0.1 if name in ("random", "random_missing") else 0)
         assert check_train_net(prototxt.net_of_solver(solver), settings.TRAIN, 5) == []
         set_cfg(settings)
-        assert caffe.get_solver(str(solver)).net.layers
+        caffe.set_random_seed(settings.RNG_SEED)
+        params = caffe.get_solver(str(solver)).net.params
+        weights[name] = [params[layer][0].data.tolist() for layer in ("fc6", "fc7", "cls_score", "bbox_pred")]
         rates[name] = prototxt.read_solver(solver).base_lr
+    assert all(values == weights["random"] for values in weights.values())
     usual = rates.pop("ohem_half") * 2
     assert rates == dict.fromkeys(rates, pytest.approx(usual)) and usual == pytest.approx(0.005)
 
@@ -248,7 +250,7 @@ def test_the_report(program, fake, demo_data, tmp_path, capsys):
     assert fake[:5] == [("demo", name, 1) for name in ("random", "random_lo0", "ohem", "ohem_64")] + [
         ("demo", "random", 2)]
     text = (tmp_path / "report" / "study.md").read_text()
-    assert "| OHEM | USE_OHEM True | random RoIs, random RoIs, all background |" in text
+    assert "| OHEM | USE_OHEM True | random RoIs; random RoIs, all background |" in text
     assert "Tiny, 5 photographs to train on and 1 to test on; 1500 iterations of the RPN, 1500 of Fast R-CNN" in text
     assert "| random RoIs | 2 | 53.0 ± 1.4 | 150 |" in text
     # differences 0.22 and 0.24: t(1) = 12.706, times 0.01

@@ -53,11 +53,12 @@ def report(results: Sequence[Results], command: str, picture: Callable[[str], st
              "AP (mean over 0.50:0.95) are COCO's; all in percent, means over the classes, ± the standard deviation "
              "over the seeds. A difference is the mean over the seeds, in points, ± its 95 % interval (Student's t of "
              "the paired differences); **bold**: 0 lies outside. The intervals are about seeds, not about other "
-             "photographs, and one in twenty misses by chance.", "",
+             "photographs, and one in twenty misses by chance. Unless a line says otherwise, a batch has 128 RoIs of 2 "
+             "photographs, and OHEM ranks all RoIs, background of any overlap, by both losses and without NMS.", "",
              "| condition | settings | compared with |", "|---|---|---|"]
     chosen = [name for name in CONDITIONS if any(name in found.conditions() for found in results)]
     lines += [f"| {CONDITIONS[name].title} | {CONDITIONS[name].words()} | "
-              f"{', '.join(CONDITIONS[other].title for other in CONDITIONS[name].references) or '-'} |"
+              f"{'; '.join(CONDITIONS[other].title for other in CONDITIONS[name].references) or '-'} |"
               for name in chosen]
     for found in results:
         lines += ["", f"## {found.name}", "", found.setup, "", *means_table(found), "", *differences_table(found)]
@@ -132,5 +133,5 @@ def _draw(axes: Any, row: int, found: Results, name: str, reference: str, figure
     ours, theirs = found.of(name, figure), found.of(reference, figure)
     seeds = [100 * (ours[seed] - theirs[seed]) for seed in ours if seed in theirs]
     width = 100 * difference.half_width if difference.pairs > 1 else 0
-    axes.plot(seeds, [row] * len(seeds), ".", color="lightgrey")
+    axes.plot(seeds, [row] * len(seeds), ".", color="black", zorder=3)
     axes.errorbar(100 * difference.mean, row, xerr=width, fmt="o", capsize=3, color="tab:blue")

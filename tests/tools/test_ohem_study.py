@@ -271,6 +271,18 @@ def test_figures_that_every_run_has(part):
     assert found.figures() == ["ap50", "ap75"]
 
 
+def test_the_cost_of_missing_boxes(part):
+    """Lost by OHEM 0.03 and 0.05, by random RoIs 0.01 and 0.02: 0.02 and 0.03 more; t(1) = 12.706, times 0.005."""
+    lost = {"random": (0, 0), "random_missing": (0.01, 0.02), "ohem": (0, 0), "ohem_missing": (0.03, 0.05)}
+    runs = {(name, seed): {"ap50": 0.5 + 0.1 * seed - lost[name][seed], "seconds": 1.0}
+            for name in lost for seed in (0, 1)}
+    cost = part("report").cost_of_missing_boxes
+    assert cost(part("report").Results("cats", "", runs)) == [
+        "", "Missing boxes change OHEM by this much more than random RoIs: AP50 -2.5 ± 6.4."]
+    del runs["random", 0], runs["random", 1]
+    assert cost(part("report").Results("cats", "", runs)) == []
+
+
 def test_a_stopped_study_says_so(program, fake, demo_data, tmp_path, monkeypatch, capsys):
     run = program.run
 

@@ -43,6 +43,11 @@ class Results:
         ours, theirs = self.of(condition, figure), self.of(reference, figure)
         return paired_difference(ours, theirs) if ours.keys() & theirs.keys() else None
 
+    def gains(self, condition: str, reference: str, figure: str) -> dict[int, float]:
+        """The differences by seed."""
+        ours, theirs = self.of(condition, figure), self.of(reference, figure)
+        return {seed: ours[seed] - theirs[seed] for seed in ours if seed in theirs}
+
 
 def report(results: Sequence[Results], command: str, picture: Callable[[str], str]) -> str:
     """The report as Markdown; `picture` gives the name of a data set's picture."""
@@ -61,7 +66,8 @@ def report(results: Sequence[Results], command: str, picture: Callable[[str], st
               f"{'; '.join(CONDITIONS[other].title for other in CONDITIONS[name].references) or '-'} |"
               for name in chosen]
     for found in results:
-        lines += ["", f"## {found.name}", "", found.setup, "", *means_table(found), "", *differences_table(found)]
+        lines += ["", f"## {found.name}", "", found.setup, "", *means_table(found), "", *differences_table(found),
+                  *cost_of_missing_boxes(found)]
         if comparisons(found.conditions()):
             lines += ["", f"![differences]({picture(found.name)})"]
     return "\n".join([*lines, "", "Command:", "", "```sh", command, "```", ""])
@@ -92,6 +98,20 @@ def differences_table(found: Results) -> list[str]:
             lines.append(f"| {CONDITIONS[name].title} | {CONDITIONS[reference].title} | {known[0].pairs} | "
                          f"{' | '.join(map(_words, known))} |")
     return lines
+
+
+def cost_of_missing_boxes(found: Results) -> list[str]:
+    """A line that says how much more the missing boxes change OHEM than random RoIs; nothing without such runs."""
+    differences = {}
+    for figure in found.figures():
+        ours = found.gains("ohem_missing", "ohem", figure)
+        theirs = found.gains("random_missing", "random", figure)
+        if ours.keys() & theirs.keys():
+            differences[figure] = paired_difference(ours, theirs)
+    if not differences:
+        return []
+    values = ", ".join(f"{FIGURES[figure]} {_words(difference)}" for figure, difference in differences.items())
+    return ["", f"Missing boxes change OHEM by this much more than random RoIs: {values}."]
 
 
 def _mean(values: Mapping[int, float]) -> str:
@@ -130,8 +150,7 @@ def _draw(axes: Any, row: int, found: Results, name: str, reference: str, figure
     difference = found.difference(name, reference, figure)
     if difference is None:
         return
-    ours, theirs = found.of(name, figure), found.of(reference, figure)
-    seeds = [100 * (ours[seed] - theirs[seed]) for seed in ours if seed in theirs]
+    seeds = [100 * gain for gain in found.gains(name, reference, figure).values()]
     width = 100 * difference.half_width if difference.pairs > 1 else 0
     axes.plot(seeds, [row] * len(seeds), ".", color="black", zorder=3)
     axes.errorbar(100 * difference.mean, row, xerr=width, fmt="o", capsize=3, color="tab:blue")

@@ -62,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
     add("--max_iters", type=positive, nargs=2, default=[1500, 1500], metavar=("RPN", "FRCN"),
         help="iterations of the RPN and of each Fast R-CNN (default: 1500 1500)")
     add("--base_lr", type=float, metavar="RATE", help="learning rate of Fast R-CNN (default: the net's own)")
-    add("--final", action="store_true", help="train on trainval and test on test")
+    add("--final", action="store_true", help="train on trainval and test on test, in a folder of its own")
     add("--output", type=Path, default=ROOT / "output" / "ohem_study", metavar="DIR")
     add("--report", type=Path, default=HERE / "ohem_study.md", metavar="FILE", help="the report to write")
     add_net_options(result)
@@ -100,8 +100,8 @@ def study(args: argparse.Namespace, command: str) -> None:
         raise UserError(f"{', '.join(map(str, args.data))}: two data sets have the same name: study one at a time, "
                         "each with its own --output and --report")
     with contextlib.ExitStack() as locks:
-        for name in names:
-            locks.enter_context(FolderLock(writable_folder(args.output / name, "--output")))
+        for path in args.data:
+            locks.enter_context(FolderLock(writable_folder(_folder(args, path.resolve()), "--output")))
         results: list[Results] = []
         for task in [make_task(args, path.resolve(), weights) for path in args.data]:
             results.append(Results(task.folder.name, setup(task)))
@@ -113,6 +113,11 @@ def study(args: argparse.Namespace, command: str) -> None:
             clear_features(task.features)
 
 
+def _folder(args: argparse.Namespace, source: Path) -> Path:
+    """Folder for the files of a data set; the final figures have another one than the validation."""
+    return (args.output / f"{source.name}{'_final' if args.final else ''}").resolve()
+
+
 def _initial_weights(args: argparse.Namespace) -> Path | None:
     check_net_name(args.net)
     weights = initial_weights(args.net, args.weights)
@@ -121,7 +126,7 @@ def _initial_weights(args: argparse.Namespace) -> Path | None:
 
 def make_task(args: argparse.Namespace, source: Path, weights: Path | None) -> Task:
     """What to do on a data set; writes its descriptions. Raises UserError for settings or data that do not work."""
-    folder = (args.output / source.name).resolve()
+    folder = _folder(args, source)
     known, given = usual(source.name), net_sizes(args)
     changes = {**known.settings, **(file_changes(args.cfg) if args.cfg else {}), **pair_changes(args.set_cfgs)}
     device = ["--cpu"] if args.cpu else [] if args.gpu is None else ["--gpu", str(args.gpu)]

@@ -309,6 +309,13 @@ def test_two_data_sets_of_one_name(program, fake, demo_data, tmp_path, capsys):
     assert "two data sets have the same name" in capsys.readouterr().err
 
 
+def test_final_figures_are_kept_apart(program, fake, demo_data, tmp_path):
+    assert program.main(arguments(demo_data, tmp_path, "--final", "--seeds", "1", "--conditions", "ohem")) == 0
+    assert fake == [("demo_final", "ohem", 1)]
+    text = (tmp_path / "report" / "study.md").read_text()
+    assert "## demo_final" in text and "6 photographs to train on and 2 to test on" in text and "![" not in text
+
+
 def test_a_folder_in_use(program, fake, demo_data, tmp_path, capsys):
     with program.FolderLock(tmp_path / "out" / "demo"):
         assert program.main(arguments(demo_data, tmp_path)) == 2

@@ -19,7 +19,7 @@ def objects(rng, sides, size=(640, 480)):
 
 def objective(boxes, sizes, weights, layout):
     overlaps = np.minimum(best_overlaps(boxes, sizes, layout).max(axis=1), 0.7)
-    return overlaps @ weights / weights.sum() - 0.002 * len(layout.anchors)
+    return overlaps @ weights / weights.sum() - 0.004 * len(layout.anchors)
 
 
 def test_objects_of_the_size_of_anchors_get_these_anchors():

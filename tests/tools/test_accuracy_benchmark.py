@@ -241,6 +241,22 @@ def test_all_recipes_have_settings_that_exist(program, tmp_path):
             assert settings.TRAIN.SCALES == settings.TEST.SCALES and len(run.images_seen()) == 4
 
 
+def test_learning_rates_are_in_the_solvers(program, data_sets, demo_data, tmp_path):
+    runs, split = part("runs"), part("data").published_split("demo", demo_data)
+    tiny = part("recipes").replace(data_sets["demo"].recipes["Tiny"], base_lr=(0.003, 0.0007), weights=None)
+    run = runs.Run(split, "Tiny", tiny, False, 3, tmp_path, tmp_path)
+    command = runs.train_command(run)
+    folder = Path(command[command.index("--models") + 1])
+    assert "--fc6" not in command and "--anchor_scales" not in command
+    from alt_opt.nets import TRAINED, RunNets
+    from utils import prototxt
+    nets = RunNets("Tiny", folder / "Tiny" / "faster_rcnn_alt_opt")
+    solvers = [prototxt.read_solver(nets.solver(step)) for step in TRAINED]
+    assert [solver.base_lr for solver in solvers] == pytest.approx([0.003, 0.0007] * 2)
+    assert [solver.stepsize for solver in solvers] == [4, 3, 3, 6]
+    assert "num_output: 64" in nets.detector_test.read_text()
+
+
 @pytest.mark.slow
 def test_the_tools_themselves(program, data_sets, demo_data, tmp_path, monkeypatch):
     recipes = part("recipes")

@@ -75,8 +75,12 @@ def test_tests_and_revaluations_match_classes_by_name(run, detector, tmp_path):
     assert stored_classes(results / "detections.npz") == ("__background__", "cat", "dog")
     assert sorted(path.name for path in results.glob("comp4*")) == ["comp4_det_all_cat.txt", "comp4_det_all_dog.txt"]
     table = text[text.index("area"):text.index("Results")]
+    assert "mAP as COCO defines it: " in table.splitlines()[-1]
+    record = (results / "evaluation.json").read_text()
+    (results / "evaluation.json").unlink()
     status, text = run("reval", results, "--imdb", other)
     assert status == 0 and text[text.index("area"):] == table
+    assert (results / "evaluation.json").read_text() == record and json.loads(record)["classes"]["cat"]["ap"] is None
 
 
 def test_a_data_set_of_other_things_is_refused_before_the_test(run, detector, tmp_path):

@@ -1,6 +1,7 @@
 """What is trained on which data set, how, and what it is compared with. The numbers are to be tuned here.
 
-Iterations, sizes and settings are chosen with `accuracy.py --choose`, which never reads `test`.
+Iterations, sizes and settings are chosen with `accuracy.py --choose`, which never reads `test`; anchors are those that
+`tools/look_at_data.py` advises for `trainval`.
 """
 from __future__ import annotations
 
@@ -20,7 +21,9 @@ class Recipe:
     net         --net_name; weights  file in the folder of weights, None for random ones
     iterations  --max_iters of the four stages
     settings    --set, over those of the file `cfg` in experiments/cfgs
-    others      --anchor_scales (in units of 16 pixels), --anchor_ratios, --fc6, --fc7; None for the net's own
+    base_lr     learning rates of the RPN and of Fast R-CNN; they fall to a tenth after three quarters of a stage
+    others      --anchor_scales (in units of 16 pixels), --anchor_ratios, --fc6, --fc7
+    None stands for the net's own.
     """
 
     net: str
@@ -31,16 +34,21 @@ class Recipe:
     anchor_ratios: tuple[float, ...] | None = None
     fc6: int | None = None
     fc7: int | None = None
+    base_lr: tuple[float, float] | None = None
     cfg: str = "faster_rcnn_alt_opt.yml"
 
-    def words(self, cfgs: str | os.PathLike, more: Mapping[str, Any] | None = None) -> list[str]:
-        """Its options for the driver, apart from --weights; `cfgs` is the folder of `cfg`, `more` are settings too."""
-        options: dict[str, Sequence[Any] | None] = {
-            "--net_name": [self.net], "--max_iters": self.iterations, "--anchor_scales": self.anchor_scales,
-            "--anchor_ratios": self.anchor_ratios, "--fc6": [self.fc6] if self.fc6 else None,
-            "--fc7": [self.fc7] if self.fc7 else None,
-            "--cfg": [f"{cfgs}/{self.cfg}"],
-            "--set": [word for pair in {**self.settings, **(more or {})}.items() for word in pair]}
+    def words(self, cfgs: str | os.PathLike, more: Mapping[str, Any] | None = None,
+              models: str | os.PathLike | None = None) -> list[str]:
+        """Its options for the driver, apart from --weights and `base_lr`, which are in the solvers.
+
+        cfgs  the folder of `cfg`; more  further settings; models  a folder of nets of these sizes
+        """
+        made: dict[str, Sequence[Any] | None] = {
+            "--anchor_scales": self.anchor_scales, "--anchor_ratios": self.anchor_ratios,
+            "--fc6": [self.fc6] if self.fc6 else None, "--fc7": [self.fc7] if self.fc7 else None}
+        options = {"--net_name": [self.net], "--max_iters": self.iterations,
+                   **({"--models": [models]} if models else made), "--cfg": [f"{cfgs}/{self.cfg}"],
+                   "--set": [word for pair in {**self.settings, **(more or {})}.items() for word in pair]}
         return [str(word) for option, values in options.items() if values for word in (option, *values)]
 
 
@@ -95,24 +103,25 @@ def proposals(smallest: int, training: int) -> dict[str, Any]:
 # ---- DeepPCB: binarised boards of 640 x 640 pixels, defects of 20 to 60 pixels
 _PCB = {**image_size(640, 640), **proposals(4, 600)}
 _PCB_RECIPES = {
-    "SqueezeNet": Recipe("SqueezeNet", SQUEEZENET, (1000, 800, 600, 800), _PCB, anchor_scales=(1, 2, 4), fc6=256,
-                         fc7=256),
-    "VGG16": Recipe("VGG16", VGG16, (1500, 1000, 1000, 1500), _PCB, anchor_scales=(1, 2, 4), fc6=512, fc7=512),
+    "SqueezeNet": Recipe("SqueezeNet", SQUEEZENET, (1000, 800, 600, 800), _PCB, anchor_scales=(2, 2.5, 3.5),
+                         anchor_ratios=(0.67, 1, 1.5), fc6=256, fc7=256),
+    "VGG16": Recipe("VGG16", VGG16, (1500, 1000, 1000, 1500), _PCB, anchor_scales=(2, 2.5, 3.5),
+                    anchor_ratios=(0.67, 1, 1.5), fc6=512, fc7=512),
 }
 
 # ---- voc2012_animals: photographs with a shorter side of 320 pixels (VGG16's convolutions 1-2 frozen, as published)
 _ANIMALS = {**image_size(320, 600), **proposals(8, 1000)}
 _ANIMALS_RECIPES = {
-    "SqueezeNet": Recipe("SqueezeNet", SQUEEZENET, (2000, 1500, 1500, 1500), _ANIMALS, anchor_scales=(2, 4, 8, 16),
-                         fc6=512, fc7=512),
-    "VGG16": Recipe("VGG16", VGG16, (2000, 1500, 1500, 2000), _ANIMALS, anchor_scales=(2, 4, 8, 16), fc6=1024,
-                    fc7=1024),
+    "SqueezeNet": Recipe("SqueezeNet", SQUEEZENET, (2000, 1500, 1500, 1500), _ANIMALS,
+                         anchor_scales=(2, 3.5, 6, 10, 14, 20), anchor_ratios=(0.67, 1.5), fc6=512, fc7=512),
+    "VGG16": Recipe("VGG16", VGG16, (2000, 1500, 1500, 2000), _ANIMALS, anchor_scales=(2, 3.5, 6, 10, 14, 20),
+                    anchor_ratios=(0.67, 1.5), fc6=1024, fc7=1024),
 }
 
 # ---- BCCD: photographs of 640 x 480 pixels, cells of 24 to 300 pixels
 _BCCD_RECIPES = {
     "SqueezeNet": Recipe("SqueezeNet", SQUEEZENET, (1000, 800, 800, 800), proposals(8, 600),
-                         anchor_scales=(2, 4, 8, 16), fc6=256, fc7=256, cfg="bccd.yml"),
+                         anchor_scales=(2.5, 3, 5, 7, 10, 14), anchor_ratios=(1,), fc6=256, fc7=256, cfg="bccd.yml"),
 }
 
 DATA_SETS = {

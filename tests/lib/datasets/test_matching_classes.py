@@ -1,4 +1,6 @@
 """A detector and a data set meet by class name."""
+import json
+
 import numpy as np
 import pytest
 from folders_made import CAT, DOG, OX, flat_folder, voc_folder
@@ -66,6 +68,8 @@ def test_classes_that_the_detector_lacks_do_not_count(tmp_path, pets):
     data = get_imdb(f"{pets}:test")     # cat, dog, ox in its own order
     result = evaluate_by_name(data, found(data), DETECTOR, tmp_path)
     assert list(result.classes) == ["cat", "dog"] and result.mean_ap == 1
+    record = json.loads((tmp_path / "evaluation.json").read_text())
+    assert list(record["classes"]) == ["cat", "dog"] and record["mean"] == dict.fromkeys(record["mean"], 1)
 
 
 def test_a_registered_data_set_is_matched_too(pets):

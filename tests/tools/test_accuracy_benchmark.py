@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import caffe
+
 pytestmark = pytest.mark.usefixtures("clean_settings")
 BENCHMARK = "accuracy"
 CLASSES = ("__background__", "ball", "brick", "ring", "star")
@@ -79,6 +81,7 @@ class Player:
 def player(program, monkeypatch):
     played = Player()
     monkeypatch.setattr(part("runs"), "run_child", played)
+    monkeypatch.setattr(part("runs"), "first_detector", lambda trained, path: path.write_bytes(b""))
     return played
 
 
@@ -117,25 +120,25 @@ def test_the_report(call, player, tmp_path):
 def test_what_the_tools_are_told(call, player, demo_data, tmp_path):
     assert call("--seeds", "5", "--nets", "Tiny_bfloat16", "peer") == 0
     names = [name for name, _ in player.commands]
-    assert names == ["train_faster_rcnn_alt_opt.py", *["test_net.py"] * 4, "torchvision_peer.py"]
+    assert names == ["train_faster_rcnn_alt_opt.py", *["test_net.py"] * 5, "torchvision_peer.py"]
     train, *tests, peer = [options for _, options in player.commands]
     assert train["--imdb"] == f"{demo_data}:trainval" and train["--seed"] == "5" and "--resume" in train
     assert {options["--imdb"] for options in tests} == {f"{demo_data}:test"}
-    assert [Path(options["--net"]).stem for options in tests] == ["2", "4", "6", "8"]
+    assert [Path(options["--net"]).stem for options in tests] == ["0", "2", "4", "6", "8"]
     assert peer["--images"] == str(2 * (6 + 4 + 5 + 8)) and peer["--size"] == "96"
     [folder] = (tmp_path / "out" / "demo").glob("Tiny_bfloat16_5_*")
     assert not (folder / "snapshots").exists()
 
 
 def test_finished_runs_are_not_repeated_and_an_interrupted_one_goes_on(call, player, tmp_path):
-    player.stop_at = 9
+    player.stop_at = 11
     assert call("--nets", "Tiny", "--seeds", "3", "4") == 130
     text = (tmp_path / "report" / "accuracy.md").read_text()
     assert "| Tiny | 3 |" in text and "| Tiny | 4 |" not in text
     player.stop_at = None
     assert call("--nets", "Tiny", "--seeds", "3", "4") == 0
     seeds_tests = [Path(options["--output"]).name for name, options in player.commands if name == "test_net.py"]
-    assert seeds_tests == ["2", "4", "6", "8", "2", "4", "6", "6", "8"]       # one was stopped in the test of 6
+    assert seeds_tests == [*"02468", *"0246", *"68"]        # the second was stopped in the test of 6
     assert [name for name, _ in player.commands].count("train_faster_rcnn_alt_opt.py") == 2
     count = len(player.commands)
     assert call("--nets", "Tiny", "--seeds", "4") == 0 and len(player.commands) == count
@@ -269,6 +272,13 @@ def test_the_tools_themselves(program, data_sets, demo_data, tmp_path, monkeypat
     [result] = [json.loads(path.read_text()) for path in tmp_path.glob("demo/*/result.json")]
     assert result["seconds"] > 1 and result["points"][-1]["images"] == 4 * 2
     assert set(result["mean"]) == {"ap50", "ap75", "ap", "voc_area", "voc_11_points"}
+    run_folder = next(tmp_path.glob("demo/*/run"))
+    part("runs").first_detector(run_folder, tmp_path / "first.caffemodel")
+    weights = [caffe.Net(str(run_folder / "faster_rcnn_test.pt"), caffe.TEST, weights=str(path)).params
+               for path in (tmp_path / "first.caffemodel", *sorted(run_folder.glob("tiny_*_iter_1.caffemodel")))]
+    first, (early, _, _, rpn) = weights[0], weights[1:]         # fast_rcnn_stage1, _stage2, rpn_stage1, _stage2
+    assert all((first[name][0].data == early[name][0].data).all() for name in ("conv1_1", "cls_score", "bbox_pred"))
+    assert all((first[name][0].data == rpn[name][0].data).all() for name in first if name.startswith("rpn"))
     pictures = {path.name for path in (tmp_path / "r").iterdir()}
     assert pictures == {"a.md", "a_demo_Tiny_losses.png", "a_demo_curves.png", "a_demo_detections.jpg"}
 

@@ -174,9 +174,9 @@ def times(results: Results) -> list[str]:
             for level, minutes in reached if any(value is not None for value in minutes)]
     if not rows:
         return []
-    return ["Minutes until a test found that AP50, if all seeds did. Ours are tested at "
-            f"{POINTS} points of the last stage, the only one whose snapshots are complete detectors, a peer at "
-            f"{PEER_POINTS} points of its training.", "",
+    return ["Minutes until a test found that AP50, if all seeds did. Ours are tested "
+            "before the last stage, when RPN and Fast R-CNN share their convolutions for the first time, and "
+            f"{POINTS} times in it, a peer {PEER_POINTS} times in its training.", "",
             f"| AP50 | {' | '.join(results)} |", "|---" * (len(results) + 1) + "|",
             *(f"| {' | '.join(row)} |" for row in rows), ""]
 

@@ -10,9 +10,11 @@ from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
+import caffe
 from accuracy_parts.clock import Clock
 from accuracy_parts.data import Split
 from accuracy_parts.recipes import DataSet, Recipe
+from alt_opt.manifest import Manifest
 from alt_opt.plan import STEPS
 from alt_opt.settings import step_settings
 from datasets.factory import get_imdb
@@ -27,8 +29,8 @@ from utils.files import atomic_path, read_json, sha256_json, write_json
 ROOT = Path(__file__).resolve().parents[3]
 CFGS = ROOT / "experiments" / "cfgs"
 RESULT, SNAPSHOTS = "result.json", "snapshots"
-POINTS = 4          # tests of a training: of the last stage's snapshots, the only ones that are complete detectors
-PEER_POINTS = 8     # the peer is one throughout its training
+POINTS = 4          # tests in the last stage, of its snapshots, besides the one before it (see `first_detector`)
+PEER_POINTS = 8     # tests in the peer's training
 _SNAPSHOT = re.compile(r".*fast_rcnn_stage2_iter_(\d+)\.caffemodel")
 
 
@@ -126,9 +128,10 @@ def _our_run(run: Run) -> dict[str, Any]:
         with clock.running(lambda: keep_snapshots(run.folder / "run", kept)):
             run_child(train_command(run), f"{run.net} {run.seed}", run.folder / "train.log")
     total, *before = _iterations(run, kept)
+    first_detector(run.folder / "run", _snapshot(kept, 0))
     earlier = sum(run.images_seen()[:3])
     points, evaluation = [], {}
-    for iteration in sorted([*before, total]):
+    for iteration in sorted({0, *before, total}):
         file = _snapshot(kept, iteration)
         seconds = clock.seconds() if iteration == total else clock.seconds(file.stat().st_mtime)
         evaluation = _tested(run, file, run.folder / "tests" / str(iteration))
@@ -169,6 +172,19 @@ def keep_snapshots(source: Path, target: Path) -> None:
         match = _SNAPSHOT.fullmatch(file.name)
         if match and not _snapshot(target, int(match[1])).exists():
             os.link(file, _snapshot(target, int(match[1])))
+
+
+def first_detector(trained: Path, path: Path) -> None:
+    """Write the first complete detector of a run: stage 1's Fast R-CNN, and stage 2's RPN on the same convolutions.
+
+    The file has the time of that RPN's.
+    """
+    manifest = Manifest(trained)
+    net = caffe.Net(str(trained / "faster_rcnn_test.pt"), caffe.TEST)
+    for step in ("stage1_fast_rcnn", "stage2_rpn"):
+        net.copy_from(str(manifest.output(step, "model")))
+    net.save(str(path))
+    os.utime(path, (manifest.output("stage2_rpn", "model").stat().st_mtime,) * 2)
 
 
 def _snapshot(folder: Path, iteration: int) -> Path:

@@ -41,11 +41,12 @@ def chosen_nets(name: str, wanted: Sequence[str] | None) -> list[str]:
 
 def check_inputs(runs: Sequence[Run]) -> None:
     """Raise UserError before anything is trained if weights, or torchvision for a peer, are missing."""
-    missing = sorted({str(run.initial_weights) for run in runs if run.initial_weights
+    todo = [run for run in runs if run.result() is None]
+    missing = sorted({str(run.initial_weights) for run in todo if run.initial_weights
                       and not run.initial_weights.is_file()})
     if missing:
         raise UserError(f"weights are missing: {', '.join(missing)}; --weights DIR names their folder")
-    peers = sorted({run.net for run in runs if run.is_peer and not run.result()})
+    peers = sorted({run.net for run in todo if run.is_peer})
     if peers and importlib.util.find_spec("torchvision") is None:
         raise UserError(f"{', '.join(peers)} needs torchvision, which is not installed: pip install torchvision, or "
                         "leave it out with --nets")

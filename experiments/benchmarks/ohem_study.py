@@ -5,10 +5,9 @@
         --weights path/to/squeezenet_v1.1.caffemodel
 
 The RPN and its proposals are made once for each data set; then Fast R-CNN is trained and tested for every condition (a
-line in study/conditions.py) and seed. `trainval` is divided into a part to train on and one to test on, or the splits
-`fit` and `val` are used if both exist; --final trains on `trainval` and tests on `test`. Writes ohem_study.md, and a
-picture for each data set, next to this program. Finished runs in the output folder are kept, an interrupted one
-resumes.
+line in study/conditions.py) and seed, on three quarters of `trainval`, and tested on the last; --final trains on
+`trainval` and tests on `test`. Writes ohem_study.md, and a picture for each data set, next to this program. Finished
+runs in the output folder are kept, an interrupted one resumes.
 """
 from __future__ import annotations
 

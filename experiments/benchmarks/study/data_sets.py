@@ -10,12 +10,12 @@ from xml.etree import ElementTree
 import numpy as np
 import yaml
 
+from accuracy_parts.data import parts_of
 from datasets.factory import get_imdb
 from utils.errors import UserError
 from utils.files import atomic_path
 
-HELD_OUT = 0.2          # share of `trainval` that the study tests on
-SEED = 3                # of the split and of the missing boxes
+SEED = 3                # of the missing boxes
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class DataSets:
 def make_data_sets(source: Path, folder: Path, final: bool, share: float) -> DataSets:
     """Describe the data sets of a run in YAML files in `folder`; the images stay where they are.
 
-    source  folder in VOC's layout. Its splits `fit` and `val` are used if it has both, else `trainval` is divided;
-            `final`: trained on `trainval`, tested on `test`
+    source  folder in VOC's layout
+    final   trained on `trainval` and tested on `test`, else on parts of `trainval`
     share   of the boxes to remove
     Raises UserError for another layout, DatasetError for a missing split.
     """
@@ -59,20 +59,10 @@ def make_data_sets(source: Path, folder: Path, final: bool, share: float) -> Dat
 
 def _splits(source: Path, final: bool) -> tuple[Any, Sequence[str], Sequence[str]]:
     """The data set of the images to train on, or of all, and the names of those to train and to test on."""
-    is_divided = all((source / "ImageSets" / "Main" / f"{split}.txt").is_file() for split in ("fit", "val"))
-    if final or is_divided:
-        trained, tested = (get_imdb(f"{source}:{split}")
-                           for split in (("trainval", "test") if final else ("fit", "val")))
-        return trained, trained.image_index, tested.image_index
     imdb = get_imdb(f"{source}:trainval")
-    return imdb, *divide(imdb.image_index)
-
-
-def divide(names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Two parts of a list, in its order; which names are HELD_OUT is drawn with SEED."""
-    drawn = np.random.default_rng(SEED).permutation(len(names))[:round(HELD_OUT * len(names))]
-    held_out = {names[index] for index in drawn}
-    return [name for name in names if name not in held_out], [name for name in names if name in held_out]
+    if final:
+        return imdb, imdb.image_index, get_imdb(f"{source}:test").image_index
+    return imdb, *parts_of(imdb.image_index)
 
 
 def remove_boxes(annotations: Path, target: Path, names: Sequence[str], share: float) -> tuple[int, int]:
@@ -96,13 +86,11 @@ def remove_boxes(annotations: Path, target: Path, names: Sequence[str], share: f
 def evaluate(data_set: str, detections: Path, output: Path) -> dict[str, float]:
     """Average precisions of stored detections, each the mean over the classes.
 
-    `ap50`: at an IoU of 0.5, the area under the curve; `ap75` and `ap`, over 0.50:0.95, as COCO defines them.
+    `ap50`, `ap75` and `ap`, over 0.50:0.95, as COCO defines them.
     """
     from fast_rcnn.test import load_detections, stored_classes
     imdb = get_imdb(data_set, stored_classes(detections))
-    found = imdb.evaluate_detections(load_detections(detections, imdb.image_index, imdb.classes), output)
-    coco = found.coco_means() if hasattr(found, "coco_means") else {}
-    return {**coco, "ap50": float(np.mean([*found.aps(False).values()]))}
+    return imdb.evaluate_detections(load_detections(detections, imdb.image_index, imdb.classes), output).coco_means()
 
 
 def _write_list(path: Path, names: Sequence[str]) -> Path:

@@ -26,7 +26,6 @@ from accuracy_parts.data import SHARED_DATA, choosing_split, find_data_set, publ
 from accuracy_parts.recipes import DATA_SETS
 from accuracy_parts.report import write_report
 from accuracy_parts.runs import Run, do, finished_runs, make_run
-
 from commands.options import tool, writable_folder
 from utils.errors import UserError
 

@@ -60,11 +60,11 @@ def check_varied(net: Net, path: str | os.PathLike) -> None:
     """
     layers = prototxt.read_net(path).layer
     before_relu = {blob for layer in layers if layer.type == "ReLU" for blob in layer.bottom}
-    raise_all(f"{path}:{prototxt.line_of_layer(path, layer.name)}: layer '{layer.name}': {_equal_text(net, layer)}, so "
-              "that it would not learn: add weight_filler { type: \"msra\" }, or start from a file that has its "
-              "weights (--weights)"
-              for layer in layers if _is_learned(layer) and _is_equal(net, layer.name)
-              and not (_begins_at_zero(layer) and before_relu.isdisjoint(layer.top)))
+    raise_all([f"{path}:{prototxt.line_of_layer(path, layer.name)}: layer '{layer.name}': {_equal_text(net, layer)}"
+               for layer in layers if _is_learned(layer) and _is_equal(net, layer.name)
+               and not (_begins_at_zero(layer) and before_relu.isdisjoint(layer.top))],
+              hint="Layers with equal weights do not learn: add weight_filler { type: \"msra\" }, or start from a file "
+                   "that has their weights (--weights)")
 
 
 def _is_learned(layer: LayerParameter) -> bool:

@@ -1,72 +1,36 @@
-"""An ONNX graph under construction, and one layer's part in it."""
+"""A layer's part in an ONNX graph, and the conversions of all layer types."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NoReturn
 
-import numpy as np
 import onnx
-from numpy.typing import ArrayLike
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from ..engine.bases.broadcast import operand_axis
 from ..engine.blob import Blob
 from ..engine.layer import Layer
-
-Shape = tuple[int, ...]
+from .onnx_part import Graph, Part, Shape
 
 
 class Unsupported(Exception):
     """A layer's setting that cannot be converted; the message is the reason."""
 
 
-class Graph:
-    """Nodes, weights and the names in use.
-
-    varying  values whose first dimension is only known at run time, because a Filter decides it
-    """
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.initializers: list[onnx.TensorProto] = []
-        self.varying: set[str] = set()
-        self._names: set[str] = set()
-        self._weights: dict[tuple[int, Shape], str] = {}
-
-    def unique(self, name: str) -> str:
-        """The name, with a number appended if it is taken."""
-        found, count = name, 1
-        while found in self._names:
-            count += 1
-            found = f"{name}_{count}"
-        self._names.add(found)
-        return found
-
-    def constant(self, array: np.ndarray, name: str) -> str:
-        """Store an array; returns its name."""
-        name = self.unique(name)
-        self.initializers.append(numpy_helper.from_array(np.asarray(array, order="C"), name))
-        return name
-
-    def weight(self, blob: Blob, name: str) -> str:
-        """Store a layer's blob; blobs that share values and shape are stored once."""
-        key = id(blob._data), blob.shape
-        if key not in self._weights:
-            self._weights[key] = self.constant(blob.data, name)
-        return self._weights[key]
-
-
-class Step:
+class Step(Part):
     """A layer being added to the graph.
 
     inputs   names of the values of its bottoms
     bottoms  the bottom blobs, with the net's current shapes
     tops     the top blobs
+    free     the axes of each bottom whose lengths are only known at run time
     """
 
-    def __init__(self, graph: Graph, layer: Layer, inputs: list[str], bottoms: list[Blob], tops: list[Blob]) -> None:
-        self.graph, self.inputs, self.bottoms, self.tops = graph, inputs, bottoms, tops
+    def __init__(self, graph: Graph, layer: Layer, inputs: list[str], bottoms: list[Blob], tops: list[Blob],
+                 free: Sequence[Collection[int]]) -> None:
+        super().__init__(graph, layer.name)
+        self.inputs, self.bottoms, self.tops, self.free = inputs, bottoms, tops, free
         self.layer: Any = layer         # each converter knows the class of its layers
         self._first = len(graph.nodes)
 
@@ -81,71 +45,13 @@ class Step:
         """The shape of the first top."""
         return self.tops[0].shape
 
-    def nodes(self, op: str, inputs: Sequence[str], count: int, **attributes: Any) -> list[str]:
-        """Add an operation with `count` results; returns their names."""
-        outputs = [self.graph.unique(f"{self.layer.name}/{op}") for _ in range(count)]
-        self.graph.nodes.append(helper.make_node(op, list(inputs), outputs, f"{outputs[0]}:node", **attributes))
-        if not self.graph.varying.isdisjoint(inputs):
-            self.graph.varying.update(outputs)
-        return outputs
-
-    def node(self, op: str, *inputs: str, **attributes: Any) -> str:
-        """Add an operation with one result; returns its name."""
-        return self.nodes(op, inputs, 1, **attributes)[0]
-
-    def array(self, values: np.ndarray, name: str = "constant") -> str:
-        """A constant array."""
-        return self.graph.constant(values, f"{self.layer.name}.{name}")
-
-    def floats(self, values: ArrayLike) -> str:
-        """A constant of float32."""
-        return self.array(np.array(values, np.float32))
-
-    def ints(self, *values: int) -> str:
-        """A constant list of int64."""
-        return self.array(np.array(values, np.int64))
-
-    def filled(self, shape: Sequence[int], value: float) -> str:
-        """An array of one value, which the model stores once."""
-        return self.node("Expand", self.floats(value), self.ints(*shape))
-
-    def as_ints(self, value: str) -> str:
-        """The value truncated to int64."""
-        return self.node("Cast", value, to=onnx.TensorProto.INT64)
-
-    def as_floats(self, value: str) -> str:
-        """The value as float32; booleans become 0 or 1."""
-        return self.node("Cast", value, to=onnx.TensorProto.FLOAT)
-
-    def as_flags(self, value: str) -> str:
-        """Where the value is not 0."""
-        return self.node("Cast", value, to=onnx.TensorProto.BOOL)
-
-    def times(self, value: str, factor: float) -> str:
-        """value * factor"""
-        return value if factor == 1 else self.node("Mul", value, self.floats(factor))
-
-    def plus(self, value: str, addend: float) -> str:
-        """value + addend"""
-        return value if addend == 0 else self.node("Add", value, self.floats(addend))
-
     def varies(self, value: str) -> bool:
         """Whether the number of items in this value is known only at run time."""
         return value in self.graph.varying
 
-    def reduced(self, op: str, value: str, axes: Sequence[int] | None = None, keepdims: bool = True) -> str:
-        """A reduction over the axes, or over all of them to a scalar."""
-        if axes is None:
-            result = self.node(op, value, keepdims=0)
-        else:
-            result = self.node(op, value, self.ints(*axes), keepdims=int(keepdims))
-        if axes is None or 0 in axes:
-            self.graph.varying.discard(result)
-        return result
-
-    def total(self, value: str) -> str:
-        """The sum of all values."""
-        return self.reduced("ReduceSum", value)
+    def set_varying(self, *values: str) -> None:
+        """Declare that the number of items in these values is known only at run time."""
+        self.graph.varying.update(values)
 
     def reshaped(self, value: str, old: Shape, new: Shape) -> str:
         """The value reshaped; if a Filter decides the number of items, these stay separate."""
@@ -157,17 +63,14 @@ class Step:
         """A value reshaped to the shape of a top."""
         if tuple(old) == tuple(new):
             return value
-        return self.node("Reshape", value, self.ints(*((-1, *new[1:]) if new and self.varies(value) else new)))
-
-    def cut(self, value: str, start: Sequence[int], end: Sequence[int], axes: Sequence[int], step: int = 1) -> str:
-        """value[start:end:step] along the axes."""
-        return self.node("Slice", value, self.ints(*start), self.ints(*end), self.ints(*axes),
-                         self.ints(*[step] * len(axes)))
+        target = self.ints(*((-1, *new[1:]) if new and self.varies(value) else new))
+        self.graph.reshapes[target] = tuple(old), tuple(new)
+        return self.node("Reshape", value, target)
 
     def weight(self, index: int) -> str:
         """Parameter `index` of the layer."""
-        return self.graph.weight(self.layer.blobs[index], f"{self.layer.name}.{('weight', 'bias')[index]}"
-                                 if index < 2 else f"{self.layer.name}.blob{index}")
+        return self.graph.weight(self.layer.blobs[index], f"{self.name}.{('weight', 'bias')[index]}"
+                                 if index < 2 else f"{self.name}.blob{index}")
 
     def weights(self) -> list[str]:
         """All parameters of the layer."""
@@ -186,7 +89,7 @@ class Step:
         body(states, slices) adds the nodes of one step and returns its new states and its outputs.
         """
         outer, self.graph.nodes = self.graph.nodes, []
-        inputs = [self.graph.unique(f"{self.layer.name}/slice") for _ in (*states, *sequences)]
+        inputs = [self.graph.unique(f"{self.name}/slice") for _ in (*states, *sequences)]
         try:
             new_states, outputs = body(inputs[:len(states)], inputs[len(states):])
             results = [*new_states, *(self.node("Identity", output) for output in outputs)]     # no name twice
@@ -195,7 +98,7 @@ class Step:
         begin, end = ([helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names]
                       for names in (inputs, results))
         return self.nodes("Scan", [*states, *sequences], len(results), num_scan_inputs=len(sequences),
-                          body=helper.make_graph(inner, f"{self.layer.name}/body", begin, end))
+                          body=helper.make_graph(inner, f"{self.name}/body", begin, end))
 
     def refuse(self, reason: str) -> NoReturn:
         """Raise Unsupported with the reason why this layer has no conversion."""
@@ -218,7 +121,12 @@ class Step:
 
 
 Converter = Callable[[Step], list[str]]
-CONVERTERS: dict[str, Converter] = {}
+CONVERTERS: dict[str, Converter] = {}        # Python layers convert themselves, see `python_layer`
+
+
+def as_list(values: str | list[str]) -> list[str]:
+    """The values of all tops; a single one may come without a list."""
+    return values if isinstance(values, list) else [values]
 
 
 def converts(*types: str) -> Callable[[Callable], Callable]:
@@ -230,6 +138,14 @@ def converts(*types: str) -> Callable[[Callable], Callable]:
         for name in types:
             if name in CONVERTERS:
                 raise ValueError(f"layer type '{name}' has a conversion already")
-            CONVERTERS[name] = lambda step: found if isinstance(found := function(step), list) else [found]
+            CONVERTERS[name] = lambda step: as_list(function(step))
         return function
     return decorate
+
+
+def python_layer(step: Step) -> list[str]:
+    """Python layers: the method `to_onnx(step)` of the user's class adds the layer."""
+    convert = getattr(step.layer.user, "to_onnx", None)
+    if convert is None:
+        step.refuse("its code is not ours; a method `to_onnx(self, step)` of its class would add it to a model")
+    return as_list(convert(step))

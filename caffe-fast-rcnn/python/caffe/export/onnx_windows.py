@@ -55,11 +55,26 @@ def im2col(step: Step):
 
 
 # ---------------------------------------------------------------------------------------------- pooling
-def _pads(pool: Pool, shape: Shape) -> list[int]:
+def _is_free(step: Step) -> bool:
+    """Whether the size of the bottom's image is only known at run time."""
+    return not {2, 3}.isdisjoint(step.free[0])
+
+
+def _pads(step: Step, pool: Pool, shape: Shape) -> list[int]:
     """Padding before and after both axes with which rounding down gives Caffe's windows: [top, left, bottom, right]."""
+    if _is_free(step):
+        return _pads_of_any_size(step, pool)
     sizes = pool.output_size(*shape[2:])
     behind = [max(0, (sizes[i] - 1) * pool.stride[i] + pool.kernel[i] - shape[2 + i] - pool.pad[i]) for i in (0, 1)]
     return [*pool.pad, *behind]
+
+
+def _pads_of_any_size(step: Step, pool: Pool) -> list[int]:
+    """`_pads` where a stride that is not full has its window by padding alone."""
+    rest = [stride - 1 if pool.ceil else 0 for stride in pool.stride]
+    if any(pool.pad) and any(pool.pad[i] + rest[i] >= pool.kernel[i] for i in (0, 1)):
+        step.refuse("at some sizes of the image its last window lies in the padding, and then Caffe drops it")
+    return [*pool.pad, *(pool.pad[i] + rest[i] for i in (0, 1))]
 
 
 def _padded(step: Step, value: str, pads: list[int], fill: float) -> str:
@@ -69,7 +84,7 @@ def _padded(step: Step, value: str, pads: list[int], fill: float) -> str:
 
 def max_pool(step: Step, value: str, pool: Pool, shape: Shape, places: bool = False) -> list[str]:
     """The maximum of each window, and optionally its position y W + x."""
-    pads, size, origin = _pads(pool, shape), shape[2:], [0, 0]
+    pads, size, origin = _pads(step, pool, shape), shape[2:], [0, 0]
     if any(pad >= kernel for pad, kernel in zip(pads, pool.kernel * 2, strict=True)):
         size, origin = (shape[2] + pads[0] + pads[2], shape[3] + pads[1] + pads[3]), pads[:2]
         value, pads = _padded(step, value, pads, _LOWEST), [0] * 4
@@ -95,15 +110,25 @@ def _inside(step: Step, pixel: str, size: Shape, origin: list[int], inner: Shape
 
 def average_pool(step: Step, value: str, pool: Pool, shape: Shape) -> str:
     """The sum of each window over its area within image and padding."""
-    pads = _pads(pool, shape)
+    pads = _pads(step, pool, shape)
     if all(behind <= pad for pad, behind in zip(pads[:2], pads[2:], strict=True)):
         return step.node("AveragePool", value, kernel_shape=pool.kernel, strides=pool.stride, pads=pads,
                          count_include_pad=1)
     means = step.node("AveragePool", _padded(step, value, pads, 0), kernel_shape=pool.kernel, strides=pool.stride)
+    if _is_free(step):
+        return step.node("Div", means, _covered(step, value, pool, pads))
     lengths = [np.array([_window_length(pool, axis, shape, index) for index in range(count)])
                for axis, count in enumerate(pool.output_size(*shape[2:]))]
     factors = math.prod(pool.kernel) / np.outer(*lengths)
     return step.node("Mul", means, step.array(factors.astype(np.float32), "areas"))
+
+
+def _covered(step: Step, value: str, pool: Pool, pads: list[int]) -> str:
+    """The part of each window that lies within image and padding."""
+    plane = step.node("Concat", step.ints(1, 1), step.node("Shape", value, start=2), axis=0)
+    area = _padded(step, step.node("Expand", step.floats(1), plane), [*pool.pad, *pool.pad], 1)
+    rest = [0, 0, *(behind - pad for pad, behind in zip(pads[:2], pads[2:], strict=True))]
+    return step.node("AveragePool", _padded(step, area, rest, 0), kernel_shape=pool.kernel, strides=pool.stride)
 
 
 def _window_length(pool: Pool, axis: int, shape: Shape, index: int) -> int:
@@ -114,6 +139,8 @@ def _window_length(pool: Pool, axis: int, shape: Shape, index: int) -> int:
 @converts("Pooling")
 def pooling(step: Step):
     layer, value = step.layer, step.inputs[0]
+    if layer.param.pooling_param.global_pooling and _is_free(step) and len(step.tops) == 1:
+        return _pool_of_everything(step)
     if layer.method == "MAX":
         return max_pool(step, value, layer.pool, step.shape, places=len(step.tops) > 1)
     if layer.method == "AVE":
@@ -122,6 +149,13 @@ def pooling(step: Step):
     means = average_pool(step, value, layer.pool, step.shape)
     zero = step.floats(0)
     return step.node("Where", step.node("Greater", means, zero), step.node("Div", squares, means), zero)
+
+
+def _pool_of_everything(step: Step) -> str:
+    value = step.inputs[0]
+    if step.layer.method == "STOCHASTIC":
+        step.refuse("its global window has no fixed size")
+    return step.reduced("ReduceMax" if step.layer.method == "MAX" else "ReduceMean", value, [2, 3])
 
 
 @converts("SPP")

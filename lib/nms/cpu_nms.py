@@ -26,11 +26,11 @@ def cpu_nms(dets: np.ndarray, thresh: float, max_keep: int = 0) -> list[int]:
     if math.isnan(thresh):
         raise ValueError("cpu_nms: thresh is NaN")
     if has_nms():
-        return caffe.nms(dets, _just_below(thresh), max_keep).tolist()
-    return py_cpu_nms(dets, _just_below(thresh))[:max_keep or None]
+        return caffe.nms(dets, just_below(thresh), max_keep).tolist()
+    return py_cpu_nms(dets, just_below(thresh))[:max_keep or None]
 
 
-def _just_below(thresh: float) -> float:
+def just_below(thresh: float) -> float:
     """The largest float32 below `thresh`: a float32 is at least `thresh` if it is greater than that."""
     thresh = min(thresh, 2)         # no IoU is above 1, and infinity has no float32 after it
     limit = np.float32(thresh)

@@ -96,5 +96,14 @@ class ProposalLayer(caffe.Layer):
             self._grid = like.new_tensor(anchors.reshape(rows, columns, -1))
         return self._grid[:height, :width].reshape(-1, 4).to(like)
 
+    def to_onnx(self, step):
+        """Add the layer to an ONNX graph of one image; called by the engine's export."""
+        from onnx_export.proposals import add_proposals
+        if blob_shape(step.bottoms[0])[0] != 1:
+            step.refuse("it is exported for a batch of one image")
+        found = add_proposals(step, *step.inputs, self._anchors, self._stride, self._settings)[:len(step.tops)]
+        step.set_varying(*found)
+        return list(found)
+
     def backward(self, top, propagate_down, bottom):
         """RoIs are treated as constants."""

@@ -12,7 +12,7 @@ from ..errors import CaffeError
 from .shared_memory import changed_by_layers
 from .unsupported import ExportError, name_of, reason_against, refuse
 
-OPSET, NEWEST_OPSET = 18, 23        # the oldest version has all operators that the conversions use
+OPSET, NEWEST_OPSET = 18, 21        # from the first with all operators that are used; onnxruntime lacks the RoI ones of 22
 _LARGEST_FILE = 2_000_000_000       # protobuf holds no more than 2 GiB in one message
 
 

@@ -1,0 +1,64 @@
+#!/usr/bin/env python3
+"""Writes a detector as one ONNX model, from the image to the boxes of objects, for onnxruntime and others."""
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import _init_paths  # noqa: F401
+from commands.detector import add_detector_options, class_names, find_detector
+from commands.options import add_cfg_options, apply_cfg, make_parser, positive, tool, use_device
+from fast_rcnn.config import cfg
+from utils.errors import UserError
+
+EXAMPLES = """\
+  tools/export_detector.py --run output/faster_rcnn_alt_opt/voc_2007_trainval/VGG16 --preprocess
+  tools/export_detector.py --def models/VGG16/faster_rcnn_alt_opt/faster_rcnn_test.pt --net VGG16_final.caffemodel \\
+      --output detector.onnx
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of the tool."""
+    result = make_parser(__doc__ or "", EXAMPLES)
+    add_detector_options(result)
+    add = result.add_argument
+    add("--output", metavar="FILE", help="model to write (default: the caffemodel's name with .onnx)")
+    add("--preprocess", action="store_true", help="the model takes an image (height, width, 3) uint8 in BGR order, and "
+                                                  "subtracts the mean and scales it; else it takes the net's inputs")
+    add("--thresh", type=float, default=0.05, help="minimum score of a detection (default: 0.05)")
+    add("--num_dets", type=int, default=100, metavar="N", help="keep at most N per image; 0: no limit (default: 100)")
+    add("--opset", type=positive, metavar="N", help="version of ONNX's operators, from 18 on (default: 18)")
+    add_cfg_options(result)
+    return result
+
+
+@tool
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; returns its exit status."""
+    args = parser().parse_args(argv)
+    files = find_detector(args)
+    apply_cfg(args, files.settings)
+    if untrained := files.untrained_rpn():
+        raise UserError(f"this tool needs a detector that makes its own proposals; {untrained}")
+    cfg.TEST.HAS_RPN = True
+    classes = class_names(files, args.classes)
+    if classes is None:
+        raise UserError("the class names of the net are unknown: --classes NAME ... gives them, without the background")
+    output = Path(args.output or Path(files.weights).with_suffix(".onnx"))
+    use_device(None)
+    net = files.load(len(classes), "the detector", "--classes NAME ... gives the names of the net's classes, without "
+                     "the background")
+    from fast_rcnn.test import DetectionSettings
+    from onnx_export.detector import ExportSettings, export_detector
+    export_detector(net, output, classes, DetectionSettings.from_cfg(cfg),
+                    ExportSettings(args.thresh, args.num_dets, args.preprocess, args.opset))
+    print(f"Wrote {output}: inputs {'image' if args.preprocess else 'data, im_info, image_size'}; outputs boxes, "
+          "scores, labels", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

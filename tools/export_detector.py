@@ -9,7 +9,7 @@ from pathlib import Path
 
 import _init_paths  # noqa: F401
 from commands.detector import add_detector_options, class_names, find_detector
-from commands.options import add_cfg_options, apply_cfg, make_parser, positive, tool, use_device
+from commands.options import add_cfg_options, apply_cfg, make_parser, positive, tool, use_device, writable_folder
 from fast_rcnn.config import cfg
 from utils.errors import UserError
 
@@ -48,6 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if classes is None:
         raise UserError("the class names of the net are unknown: --classes NAME ... gives them, without the background")
     output = Path(args.output or Path(files.weights).with_suffix(".onnx"))
+    writable_folder(output.parent, "--output")
+    if output.exists() and output.suffix != ".onnx":
+        raise UserError(f"--output {output}: is there already, and its name is not that of an ONNX model, *.onnx")
     use_device(None)
     net = files.load(len(classes), "the detector", "--classes NAME ... gives the names of the net's classes, without "
                      "the background")

@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 
-import caffe
 from fast_rcnn.config import check_one_scale
 from fast_rcnn.test import DetectionSettings
 from onnx_export.boxes import Part, clipped, column, columns, decoded, sorted_by, suppressed
 from onnx_export.images import Prepared, add_preparation
 from utils.errors import UserError
-from utils.other_caffe import Net, blob_shape
+from utils.other_caffe import Net, blob_shape, to_onnx
 
 _IMAGE, _SIZE = "image", "image_size"
 _OUTPUTS = ("boxes", "scores", "labels")
@@ -38,26 +37,23 @@ class ExportSettings:
 
 def export_detector(net: Net, path: str | os.PathLike, classes: Sequence[str], settings: DetectionSettings,
                     export: ExportSettings) -> None:
-    """Write a detector as an ONNX model of one image of any size, which gives what `im_detect` and
-    `detections_per_class` give.
+    """Write a detector as an ONNX model for one image of any size: `im_detect` and `detections_per_class`.
 
-    inputs   with `preprocess` an image (height, width, 3) uint8 in BGR order; else data, im_info and image_size
-    outputs  boxes (D, 4) float32 in pixels of the image, scores (D,) float32, labels (D,) int64, best first
-    metadata classes, and settings of inputs and detections, as JSON
+    inputs    with `preprocess` an image (height, width, 3) uint8 in BGR order; else data, im_info and image_size
+    outputs   boxes (D, 4) float32 in pixels of the image, scores (D,) float32, labels (D,) int64, best first
+    metadata  classes, and the settings of inputs and detections, as JSON
 
     Raises UserError for a detector that needs proposals, and on a Caffe that does not export to ONNX; what `to_onnx`
     raises for a layer that it does not support.
     """
-    if not hasattr(caffe, "to_onnx"):
-        raise UserError("this Caffe does not export to ONNX")
     if not settings.has_rpn:
         raise UserError("this detector has no RPN (TEST.HAS_RPN is False): a model would need proposals for each image")
     check_one_scale(settings.images.scales)
     shapes = {"data": (1, 3, "height", "width")}
     options = {} if export.opset is None else {"opset": export.opset}
-    caffe.to_onnx(net, path, shapes, before=partial(_before, settings=settings, export=export),
-                  after=partial(_after, net=net, settings=settings, export=export),
-                  metadata=_metadata(classes, settings, export), **options)
+    to_onnx(net, path, shapes=shapes, before=partial(_before, settings=settings, export=export),
+            after=partial(_after, net=net, settings=settings, export=export),
+            metadata=_metadata(classes, settings, export), **options)
 
 
 def _before(part: Part, settings: DetectionSettings, export: ExportSettings) -> Mapping[str, str]:
@@ -68,7 +64,8 @@ def _before(part: Part, settings: DetectionSettings, export: ExportSettings) -> 
     return Prepared(*add_preparation(part, image, settings.images))._asdict()
 
 
-def _after(part: Part, values: Mapping[str, str], net: Net, settings: DetectionSettings, export: ExportSettings) -> None:
+def _after(part: Part, values: Mapping[str, str], net: Net, settings: DetectionSettings,
+           export: ExportSettings) -> None:
     """`im_detect` behind the net's forward pass, and `detections_per_class`."""
     scores = "cls_score" if settings.svm else "cls_prob"
     count = _width(net, scores)
@@ -77,8 +74,8 @@ def _after(part: Part, values: Mapping[str, str], net: Net, settings: DetectionS
     rois = part.node("Div", columns(part, values["rois"], 1, 5), scale)
     boxes = _boxes_of_classes(part, rois, values, net, settings, count)
     found = _best_of_classes(part, boxes, columns(part, scores, 1, count), settings.nms, export)
-    for name, value, dtype, dims in zip(_OUTPUTS, found, (np.float32, np.float32, np.int64), ([4], [], []), strict=True):
-        part.output(value, name, dtype, ["detections", *dims])
+    for name, value, dtype in zip(_OUTPUTS, found, (np.float32, np.float32, np.int64), strict=True):
+        part.output(value, name, dtype, ["detections", *([4] if name == "boxes" else [])])
 
 
 def _width(net: Net, name: str) -> int:

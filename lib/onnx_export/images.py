@@ -20,8 +20,8 @@ class Prepared(NamedTuple):
 def add_preparation(part: Part, image: str, settings: ImageSettings) -> Prepared:
     """Mean subtraction and scaling of an image (height, width, 3) uint8 in BGR order.
 
-    Scaling follows cv2.resize: coordinates in float64, weights in float32, columns first. ONNX's Resize computes its
-    coordinates in float32, and misses that by several hundredths of a grey level.
+    Scaling follows cv2.resize, up to the rounding of its fused products (5e-5 grey levels): coordinates in float64,
+    fractions in float32, columns first. ONNX's Resize has other sizes, or with these sizes another scale.
     """
     pixels = part.node("Sub", part.as_floats(image), part.floats(settings.means))
     if any(std != 1 for std in settings.stds):
@@ -52,22 +52,20 @@ def _scale(part: Part, lengths: str, settings: ImageSettings) -> str:
 
 
 def _resized(part: Part, pixels: str, axis: int, scale: str) -> str:
-    """Pixels (height, width, 3) scaled along an axis: p[i] (1 - f) + p[i + 1] f at place i + f of each new pixel."""
+    """Pixels (height, width, 3) scaled along an axis: p[i] + (p[i + 1] - p[i]) f for a new pixel at i + f."""
     length = part.length(pixels, axis)
     count = part.as_ints(part.node("Round", part.node("Mul", part.typed(length, np.float64), scale)))
     new = part.node("Range", part.array(np.array(0)), part.node("Squeeze", count), part.array(np.array(1)))
     middle = part.node("Add", part.typed(new, np.float64), _double(part, 0.5))
     step = part.node("Div", _double(part, 1), scale)
-    place = part.as_floats(part.node("Sub", part.node("Mul", middle, step), _double(part, 0.5)))
+    place = part.node("Sub", part.node("Mul", middle, step), _double(part, 0.5))
     whole = part.node("Floor", place)
     index, last = part.as_ints(whole), part.node("Sub", length, part.ints(1))
     is_inside = part.node("And", part.node("GreaterOrEqual", index, part.ints(0)), part.node("Less", index, last))
-    fraction = part.node("Where", is_inside, part.node("Sub", place, whole), part.floats(0))
+    fraction = part.node("Where", is_inside, part.as_floats(part.node("Sub", place, whole)), part.floats(0))
     first = part.node("Min", part.node("Max", index, part.ints(0)), last)
     second = part.node("Min", part.node("Add", first, part.ints(1)), last)
-    weights = part.node("Sub", part.floats(1), fraction), fraction
-    behind = part.ints(*range(1, 3 - axis))
-    products = [part.node("Mul", part.node("Gather", pixels, place, axis=axis),
-                          part.node("Unsqueeze", weight, behind))
-                for place, weight in zip((first, second), weights, strict=True)]
-    return part.node("Add", *products)
+    before, after = (part.node("Gather", pixels, index, axis=axis) for index in (first, second))
+    change = part.node("Mul", part.node("Sub", after, before),
+                       part.node("Unsqueeze", fraction, part.ints(*range(1, 3 - axis))))
+    return part.node("Add", before, change)

@@ -7,6 +7,7 @@ import caffe
 from fast_rcnn.config import cfg
 from rpn import proposal_tensors
 from rpn.generate_anchors import generate_anchors, shift_anchors
+from rpn.proposal_onnx import add_proposals
 from rpn.proposals import NAN_MESSAGE, ProposalSettings, proposals
 from utils.errors import NotFiniteError
 from utils.layer_params import anchor_layout
@@ -98,10 +99,11 @@ class ProposalLayer(caffe.Layer):
 
     def to_onnx(self, step):
         """Add the layer to an ONNX graph of one image; called by the engine's export."""
-        from onnx_export.proposals import add_proposals
         if blob_shape(step.bottoms[0])[0] != 1:
             step.refuse("it is exported for a batch of one image")
-        found = add_proposals(step, *step.inputs, self._anchors, self._stride, self._settings)[:len(step.tops)]
+        scores, deltas, im_info = step.inputs
+        found = add_proposals(step, scores, deltas, im_info, self._anchors, self._stride,
+                              self._settings)[:len(step.tops)]
         step.set_varying(*found)
         return list(found)
 

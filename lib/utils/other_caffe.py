@@ -20,6 +20,7 @@ import numpy as np
 
 import caffe
 from caffe.proto import caffe_pb2
+from utils.errors import UserError
 
 # Of whatever Caffe is imported, whose classes differ
 Net = Any
@@ -124,6 +125,13 @@ def _stored_layers(path: str | os.PathLike) -> list[str]:
             return [name for name, blobs in file["data"].items() if len(blobs)]
     param = caffe_pb2.NetParameter.FromString(Path(path).read_bytes())
     return [layer.name for layer in [*param.layer, *param.layers] if layer.blobs]
+
+
+def to_onnx(net: Any, path: str | os.PathLike, **options: Any) -> None:
+    """`caffe.to_onnx`. Raises UserError if this Caffe lacks it."""
+    if not hasattr(caffe, "to_onnx"):
+        raise UserError("this Caffe does not export to ONNX")
+    caffe.to_onnx(net, path, **options)
 
 
 def reuse_frozen_prefix(net: Any, folder: str | os.PathLike, memory_mb: int, disk_mb: int, preprocessing: str,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -16,23 +17,26 @@ from .onnx_part import Dims, Graph, Section, Shape
 from .unsupported import ExportError, refuse
 
 InputShapes = Mapping[str, Dims]        # "data": (1, 3, "height", "width")
-_STEPS = ((0, 0), (33, 2), (70, 3))     # a free axis is longer by a + number * b: odd and even, none a multiple of 16
-_REASON = "it cannot be converted for lengths of its axes that are not known: give them numbers"
+_GROWTH = ((0, 0), (33, 2), (70, 3))    # the n-th free axis is longer by a + n b: odd and even, no multiples of 16
+_REASON = "it cannot be converted for axes of any length: give them numbers"
 
 
 class FreeAxes:
     """The shapes at which a net is converted: one, or three with free axes."""
 
     def __init__(self, net, wanted: InputShapes) -> None:
-        self._net, self._blobs = net, {name: net._blobs[index] for name, index in zip(
-            net.inputs, net._inputs, strict=True)}
-        self.words: dict[str, int] = {}         # the names of free axes, and their current lengths
+        self._net = net
+        self._blobs = {name: net._blobs[index] for name, index in zip(net.inputs, net._inputs, strict=True)}
+        current: dict[str, int] = {}            # the length of each axis that a word names
         for name, dims in wanted.items():
-            self._read(name, dims)
-        self._sizes = [self._at(wanted, step) for step in (_STEPS if self.words else _STEPS[:1])]
+            self._check(name, dims, current)
+        self._lengths = {word: tuple(length + fixed + number * more for fixed, more in _GROWTH)
+                         for number, (word, length) in enumerate(current.items())}
+        self._sizes = [{name: tuple(self._lengths[dim][size] if isinstance(dim, str) else dim for dim in dims)
+                        for name, dims in wanted.items()} for size in range(len(_GROWTH) if current else 1)]
         self.shapes: list[list[Shape]] = []     # of each blob, at each size
 
-    def _read(self, name: str, dims: Dims) -> None:
+    def _check(self, name: str, dims: Dims, current: dict[str, int]) -> None:
         if name not in self._blobs:
             raise ExportError(f"shapes: the net has no input '{name}', its inputs are {', '.join(self._blobs)}")
         shape = self._blobs[name].shape
@@ -40,19 +44,13 @@ class FreeAxes:
             raise ExportError(f"shapes: input '{name}' has {len(shape)} axes, found {len(dims)}: {tuple(dims)}")
         for found, length in zip(dims, shape, strict=True):
             if isinstance(found, str):
-                if self.words.setdefault(found, length) != length:
-                    raise ExportError(f"shapes: '{found}' names axes of lengths {self.words[found]} and {length}")
+                if current.setdefault(found, length) != length:
+                    raise ExportError(f"shapes: '{found}' names axes of lengths {current[found]} and {length}")
             elif found < 1:
                 raise ExportError(f"shapes: input '{name}' has an axis of length {found}; expected at least 1")
 
-    def _at(self, wanted: InputShapes, step: tuple[int, int]) -> dict[str, Shape]:
-        lengths = {word: length + step[0] + number * step[1]
-                   for number, (word, length) in enumerate(self.words.items())}
-        return {name: tuple(lengths[dim] if isinstance(dim, str) else dim for dim in dims)
-                for name, dims in wanted.items()}
-
     @contextlib.contextmanager
-    def sizes(self) -> Iterator[Iterator[None]]:
+    def sizes(self) -> Iterator[Iterator[Mapping[str, Shape]]]:
         """An iterator that gives the net one size after the other; behind the block it has its own shapes and inputs.
 
         Raises ExportError if the net does not take a size.
@@ -60,19 +58,18 @@ class FreeAxes:
         before = {name: np.array(self._blobs[name].data) for name in self._sizes[0]}
         try:
             self.shapes = [self._measured(size) for size in self._sizes]
-            yield (self._reshape(size) for size in self._sizes)
+            yield map(self._reshape, self._sizes)
         finally:
-            if before:
-                for name, values in before.items():
-                    self._blobs[name].reshape(*values.shape)
-                    self._blobs[name].data[...] = values
-                self._net.reshape()
+            self._reshape({name: values.shape for name, values in before.items()})
+            for name, values in before.items():
+                self._blobs[name].data[...] = values
 
-    def _reshape(self, size: Mapping[str, Shape]) -> None:
+    def _reshape(self, size: Mapping[str, Shape]) -> Mapping[str, Shape]:
         for name, shape in size.items():
             self._blobs[name].reshape(*shape)
         if size:
             self._net.reshape()
+        return size
 
     def _measured(self, size: Mapping[str, Shape]) -> list[Shape]:
         try:
@@ -84,18 +81,17 @@ class FreeAxes:
 
     def free(self, index: int) -> frozenset[int]:
         """The axes of a blob whose lengths differ from size to size."""
-        return frozenset(axis for axis, lengths in enumerate(zip(*(shapes[index] for shapes in self.shapes),
-                                                                 strict=True)) if len({*lengths}) > 1)
+        return frozenset(axis for axis, lengths in self._axes(index) if len({*lengths}) > 1)
 
     def dims(self, index: int, name: str) -> list[int | str]:
         """The shape of a blob, with names for free axes: those of inputs that are always as long, or new ones."""
-        known = {self._lengths(word): word for word in self.words}
-        return [known.get(lengths, f"{name} axis {axis}") if len({*lengths}) > 1 else lengths[0]
-                for axis, lengths in enumerate(zip(*(shapes[index] for shapes in self.shapes), strict=True))]
+        words = {lengths: word for word, lengths in self._lengths.items()}
+        return [words.get(lengths, f"{name} axis {axis}") if len({*lengths}) > 1 else lengths[0]
+                for axis, lengths in self._axes(index)]
 
-    def _lengths(self, word: str) -> tuple[int, ...]:
-        number = list(self.words).index(word)
-        return tuple(self.words[word] + step[0] + number * step[1] for step in _STEPS)
+    def _axes(self, index: int) -> Iterator[tuple[int, tuple[int, ...]]]:
+        """Each axis of a blob and its length at each size."""
+        return enumerate(zip(*(shapes[index] for shapes in self.shapes), strict=True))
 
 
 def merged(graphs: Sequence[Graph]) -> Graph:
@@ -113,7 +109,8 @@ def merged(graphs: Sequence[Graph]) -> Graph:
             values = [section.constants[name] for section in sections]
             if all(_are_equal(values[0], value) for value in values[1:]):
                 continue
-            target = _target([graph.reshapes.get(name) for graph in graphs], values)
+            target = _target([(graph.reshapes[name], section.constants[name]) for graph, section in zip(
+                graphs, sections, strict=True)]) if name in first.reshapes else None
             if target is None:
                 reasons[sections[0].title] = _REASON
             else:
@@ -132,13 +129,13 @@ def _are_equal(one: np.ndarray | Blob, other: np.ndarray | Blob) -> bool:
     return one is other
 
 
-def _target(shapes: Sequence[tuple[Shape, Shape] | None], values: Sequence[np.ndarray | Blob]) -> np.ndarray | None:
-    """What Reshape takes for all of these targets: 0 for an axis that stays as it is, -1 for one that follows."""
-    if any(found is None for found in shapes) or len({len(value) for value in values}) > 1:
+def _target(found: Sequence[tuple[Shape, Any]]) -> np.ndarray | None:
+    """What Reshape takes at all sizes, from the shape before it and the target at each: 0 for an axis that stays as it
+    is, -1 for one that follows from the others. None if two would have to follow."""
+    if len({len(target) for _, target in found}) > 1:
         return None
-    target = []
-    for axis, lengths in enumerate(zip(*values, strict=True)):
-        kept = all(axis < len(old) and old[axis] == length
-                   for (old, _), length in zip(shapes, lengths, strict=True))
-        target.append(lengths[0] if len({*lengths}) == 1 else 0 if kept else -1)
-    return np.array(target, np.int64) if target.count(-1) < 2 else None
+    merged = []
+    for axis, lengths in enumerate(zip(*(target for _, target in found), strict=True)):
+        is_kept = all(axis < len(old) and old[axis] == target[axis] for old, target in found)
+        merged.append(lengths[0] if len({*lengths}) == 1 else 0 if is_kept else -1)
+    return np.array(merged, np.int64) if merged.count(-1) < 2 else None

@@ -64,7 +64,7 @@ class Step(Part):
         if tuple(old) == tuple(new):
             return value
         target = self.ints(*((-1, *new[1:]) if new and self.varies(value) else new))
-        self.graph.reshapes[target] = tuple(old), tuple(new)
+        self.graph.reshapes[target] = tuple(old)
         return self.node("Reshape", value, target)
 
     def weight(self, index: int) -> str:

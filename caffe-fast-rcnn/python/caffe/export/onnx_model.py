@@ -12,7 +12,8 @@ from ..errors import CaffeError
 from .shared_memory import changed_by_layers
 from .unsupported import ExportError, name_of, reason_against, refuse
 
-OPSET, NEWEST_OPSET = 18, 21        # from the first with all operators that are used; onnxruntime lacks the RoI ones of 22
+# The first has all operators that are used; from 22 on onnxruntime lacks those for RoIs
+OPSET, NEWEST_OPSET = 18, 21
 _LARGEST_FILE = 2_000_000_000       # protobuf holds no more than 2 GiB in one message
 
 
@@ -82,7 +83,8 @@ def _graph(net, axes, converters: dict, before: Callable | None, after: Callable
     graph = Graph()
     graph.begin_section("the part before the net")
     given = before(Part(graph, "before")) if before else {}
-    names = {index: graph.unique(net._blob_names[index]) for index in net._inputs if net._blob_names[index] not in given}
+    own = [index for index in net._inputs if net._blob_names[index] not in given]
+    names = {index: graph.unique(net._blob_names[index]) for index in own}
     inputs = {index: names.get(index) or given[net._blob_names[index]] for index in net._inputs}
     outputs = {} if after else {index: graph.unique(name)
                                 for index, name in zip(net._outputs, net.outputs, strict=True)}

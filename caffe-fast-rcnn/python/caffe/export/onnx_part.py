@@ -28,7 +28,7 @@ class Graph:
 
     inputs, outputs  those that a program adds to the model's
     constants        arrays by name; parameters as the net's blobs
-    reshapes         the shapes before and after each Reshape, by the name of the constant that says it
+    reshapes         the shape before a Reshape, by the name of its target
     varying          values whose first dimension is only known at run time, because a layer decides it
     """
 
@@ -37,7 +37,7 @@ class Graph:
         self.inputs: list[onnx.ValueInfoProto] = []
         self.outputs: list[onnx.ValueInfoProto] = []
         self.constants: dict[str, np.ndarray | Blob] = {}
-        self.reshapes: dict[str, tuple[Shape, Shape]] = {}
+        self.reshapes: dict[str, Shape] = {}
         self.varying: set[str] = set()
         self._names: set[str] = set()
         self._weights: dict[tuple[int, Shape], str] = {}

@@ -32,9 +32,8 @@ def add_proposals(part: Part, scores: str, deltas: str, im_info: str, anchors: n
     best = sorted_by(part, part.node("Gather", scores, large), settings.pre_nms_top_n)
     order = part.node("Gather", large, best)
     boxes, scores = part.node("Gather", boxes, order), part.node("Gather", scores, order)
-    rows = suppressed(part, *(part.node("Unsqueeze", value, part.ints(0)) for value in (boxes, scores)),
-                      settings.nms_thresh, settings.post_nms_top_n)
-    kept = column(part, rows, 2)
+    alone = part.node("Unsqueeze", boxes, part.ints(0)), part.node("Unsqueeze", scores, part.ints(0))
+    kept = column(part, suppressed(part, *alone, settings.nms_thresh, settings.post_nms_top_n), 2)
 
     last = part.node("Gather", part.plus(size, -1), part.ints(1, 0))
     whole = part.node("Unsqueeze", part.node("Concat", part.floats([0, 0]), last, axis=0), part.ints(0))

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import _init_paths  # noqa: F401
+from caffe.proto.caffe_pb2 import TEST
+from checks.net_file import NetFile
 from commands.detector import add_detector_options, class_names, find_detector
 from commands.options import add_cfg_options, apply_cfg, make_parser, positive, tool, use_device, writable_folder
 from fast_rcnn.config import cfg
@@ -43,6 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     apply_cfg(args, files.settings)
     if untrained := files.untrained_rpn():
         raise UserError(f"this tool needs a detector that makes its own proposals; {untrained}")
+    if not NetFile(files.net, TEST).proposal_layers():
+        raise UserError(f"{files.net}: has no RPN: a model of it would need proposals for each image; give the test "
+                        "net of a detector that makes its own")
     cfg.TEST.HAS_RPN = True
     classes = class_names(files, args.classes)
     if classes is None:

@@ -49,6 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(f"{files.net}: has no RPN: a model of it would need proposals for each image; give the test "
                         "net of a detector that makes its own")
     cfg.TEST.HAS_RPN = True
+    if cfg.PRECISION != "float32":
+        print(f"Note: the model computes in float32, not in {cfg.PRECISION} as the detector does: scores differ a little",
+              flush=True)
     classes = class_names(files, args.classes)
     if classes is None:
         raise UserError("the class names of the net are unknown: --classes NAME ... gives them, without the background")

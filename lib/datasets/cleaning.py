@@ -12,7 +12,7 @@ from datasets.class_names import BACKGROUND, ClassNames
 from datasets.image_size import ends_early, exif_orientation, image_size
 from datasets.problems import CLIPPED, DROPPED, EXCHANGED, LEFT_OUT, SCALED, TURNED, Problem
 from datasets.records import Record
-from datasets.source import Annotation, DatasetError, Source, SourceImage
+from datasets.source import ANY_CLASS, Annotation, DatasetError, Source, SourceImage
 from utils.errors import message_of
 from utils.image_header import Size, turned_boxes
 from utils.text import has_unprintable
@@ -106,7 +106,7 @@ def clean_boxes(name: str, annotation: Annotation, boxes: np.ndarray, size: Size
         outside = float(np.abs(boxes[index] - clipped[index]).max())
         if label == BACKGROUND:
             problem = Problem(name, f"{label!r} is the name of the background, not of a class", DROPPED, label)
-        elif label not in classes.classes:
+        elif label not in classes.classes and label != ANY_CLASS:
             problem = Problem(name, f"unknown class {label!r}{_nearest(label, classes.classes)}", DROPPED, label)
         elif not _has_area(boxes[index]):
             problem = Problem(name, f"{box} has no area", DROPPED, kind="no area")

@@ -27,3 +27,14 @@ def filter_small_boxes(boxes: np.ndarray, min_size: float) -> np.ndarray:
     """
     width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     return np.flatnonzero((width >= min_size) & (height > min_size))
+
+
+def edges_to_corners(edges: np.ndarray) -> np.ndarray:
+    """(N, 4) edges x1, y1, x2, y2 of boxes to inclusive corners: pixel 0 lies between the edges 0 and 1.
+
+    Exchanged edges give exchanged corners, edges less than a pixel apart equal corners.
+    """
+    first, last = edges[:, :2], edges[:, 2:]
+    swapped = last < first
+    return np.hstack([np.where(swapped, np.maximum(first - 1, last), first),
+                      np.where(swapped, last, np.maximum(last - 1, first))])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from datasets.source import ANY_CLASS
 from utils.ragged import Ragged
 
 
@@ -27,12 +28,12 @@ class Records:
     classes    class names, background first; include the names of all objects
     names      of the images; paths  their files; sizes  (I, 2) int32 width, height
     boxes      (N, 4) float32 of each image, see `Record`
-    labels     (N,) int32 of each image, indices of `classes`
+    labels     (N,) int32 of each image, indices of `classes`; 0 for a region of any class, which is difficult
     difficult  (N,) bool of each image
     """
 
     def __init__(self, records: Iterable[Record], classes: Sequence[str]) -> None:
-        label_of = {name: label for label, name in enumerate(classes)}
+        label_of = {**{name: label for label, name in enumerate(classes)}, ANY_CLASS: 0}
         self.names: list[str] = []
         self.paths: list[str] = []
         sizes, counts, boxes, labels, difficult = array("i"), array("q"), array("f"), array("i"), array("b")

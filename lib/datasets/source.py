@@ -12,6 +12,9 @@ from numpy.typing import ArrayLike
 from utils.errors import UserError
 
 
+ANY_CLASS = "__any__"       # class of a region whose objects are unknown, such as KITTI's DontCare; always difficult
+
+
 class DatasetError(UserError, ValueError):
     """A data set is missing or not as expected."""
 
@@ -27,9 +30,9 @@ class AnnotationError(UserError, ValueError):
 @dataclass
 class Annotation:
     """The objects of one image, as found in the file."""
-    names: list[str]            # class of each object, without surrounding spaces
+    names: list[str]            # class of each object, without surrounding spaces; may be ANY_CLASS
     boxes: np.ndarray           # (N, 4) float32 x1, y1, x2, y2: inclusive corners, see `Source.is_zero_based`
-    difficult: np.ndarray       # (N,) bool
+    difficult: np.ndarray       # (N,) bool: the object may be found or not (difficult, crowd, ignored)
     size: tuple[int, int] | None    # width, height; None if the file does not say
 
     @classmethod
@@ -67,6 +70,9 @@ class Source:
     is_zero_based   whether coordinates count from 0, not from 1, in the whole data set
     annotated       whether any image has an annotation; otherwise the split can be tested on, but not evaluated
     use_difficult   train on objects marked as difficult; None: not specified
+    format          its name, such as 'COCO', for the summary
+    split_sizes     number of images in each split, if there are splits
+    faults          what cannot be used in the split's files as a whole: (what, how it is handled)
     location        the path, filled in where the format is found: several data sets may have the same name
 
     For messages: `noun` is what holds the annotation of an image, such as 'XML file'; `images_in`, `annotations_in` and
@@ -81,6 +87,9 @@ class Source:
     is_zero_based: Callable[[], bool] = lambda: True
     annotated: bool = True
     use_difficult: bool | None = None
+    format: str = ""
+    split_sizes: Callable[[], Mapping[str, int]] = dict
+    faults: Sequence[tuple[str, str]] = ()
     location: str = ""
     noun: str = "annotation"
     images_in: str | Path = "the data set"

@@ -10,13 +10,14 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from datasets.formats import voc
+from datasets.formats import coco, csv_boxes, voc, yolo
+from datasets.formats.unknown import not_understood
 from datasets.source import DatasetError, Source
 
 Reader = Callable[[Path, str | None], Source | None]
 
-_readers: list[Reader] = [      # in the order in which they are tried
-    voc.read,       # last: it accepts any folder, and reports what is missing
+_readers: list[Reader] = [      # in the order in which they are tried: VOC first, as its folders may hold other formats too
+    voc.read, coco.read, yolo.read, csv_boxes.read,
 ]
 
 
@@ -40,6 +41,4 @@ def find_source(path: str | os.PathLike, split: str | None = None) -> Source:
         source = reader(path, split)
         if source is not None:
             return dataclasses.replace(source, location=str(path.resolve()))
-    if path.exists():
-        raise DatasetError(f"{path}: is neither a folder nor a YAML file (.yml, .yaml)")
-    raise DatasetError(f"{path}: there is no such folder or YAML file")
+    raise DatasetError(f"{path}: {not_understood(path)}")

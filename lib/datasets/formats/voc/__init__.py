@@ -1,6 +1,8 @@
-"""PASCAL VOC's XML, with one annotation file per image. Three layouts are supported:
+"""PASCAL VOC's XML, with one annotation file per image. Four layouts are supported:
 
-  VOC        Annotations/*.xml, JPEGImages/*, ImageSets/Main/<split>.txt
+  VOC        Annotations/*.xml, JPEGImages/*, ImageSets/Main/<split>.txt; also with other names, such as annots, images
+  pairs      images and XML files in two folders, once for each split: train/images and train/annotations, or
+             images/train and annotations/train
   flat       images and XML files side by side in one folder, or in one folder per split (train, test, ...), perhaps
              inside another folder (images/train, images/test)
   YAML file  keys: root (default: the file's folder), images, annotations (folders), image_sets (split: file of
@@ -8,10 +10,11 @@
 """
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -31,42 +34,110 @@ from datasets.folders import (
 )
 from datasets.formats.voc.annotation import has_zero, read_annotation
 from datasets.formats.voc.description import read_description
-from datasets.source import Annotation, AnnotationError, DatasetError, Source
-from utils.text import TextError, printable
+from datasets.source import Annotation, AnnotationError, DatasetError, Source, SourceImage
+from datasets.splits import ALL, find_split, is_split_name, split_of_classes
+from utils.image_header import IMAGE_SUFFIXES
+from utils.text import TextError, printable, read_lines
 from utils.timer import with_progress
+
+_IMAGES = ("JPEGImages", "images", "image", "imgs", "img")
+_ANNOTATIONS = ("Annotations", "annots", "annotation", "labels", "xmls", "xml")
 
 
 def read(path: Path, split: str | None) -> Source | None:
     """A split of a folder or YAML file: without `split`, 'trainval', else 'train', else all images.
 
-    None if it is neither; raises DatasetError that says what was expected and what was found.
+    None if it is neither, or a folder without XML files; raises DatasetError that says what was expected and what was
+    found.
     """
     if path.is_dir():
-        return read_folder(path, split)
+        return read_folder(path, split) if _is_voc(path) else None
     if path.is_file() and path.suffix.lower() in (".yml", ".yaml"):
         return _described(path, split)
     return None
 
 
 def read_folder(path: Path, split: str | None) -> Source:
-    """A split of a folder in VOC's or the flat layout, see `read`."""
-    annotations = _folder(path, "Annotations")
-    if not annotations.is_dir():
-        inner = [] if _stems(path) else sorted(entry for entry in entries(path) if (entry / "Annotations").is_dir())
-        if len(inner) > 1:
-            raise DatasetError(f"{path}: holds several data sets; name one of {', '.join(map(str, inner))}")
-        return read_folder(inner[0], split) if inner else _flat(path, split)
-    sets = {file.stem: file for file in entries(path / "ImageSets" / "Main") if file.suffix == ".txt"}
-    return _listed(path, _folder(path, "JPEGImages"), annotations, sets, split)
+    """A split of a folder in one of the layouts of folders, see `read`."""
+    annotations = _annotations_of(path)
+    if annotations.is_dir():
+        return _side_by_side(path, split, _folder(path, _IMAGES), annotations)
+    pairs = _pairs(path)
+    if pairs:
+        return _paired(path, split, pairs)
+    inner = [] if _stems(path) else sorted(entry for entry in entries(path) if _annotations_of(entry).is_dir())
+    if len(inner) > 1:
+        raise DatasetError(f"{path}: holds several data sets; name one of {', '.join(map(str, inner))}")
+    return read_folder(inner[0], split) if inner else _flat(path, split)
 
 
-def _folder(path: Path, name: str) -> Path:
-    """The folder of this name, perhaps written in small letters."""
-    small = path / name.lower()
-    return small if small.is_dir() and not (path / name).is_dir() else path / name
+def _is_voc(path: Path) -> bool:
+    """Whether a folder has a layout of `read_folder`."""
+    if _is_standard(path) or _annotations_of(path).is_dir() and _stems_below(_annotations_of(path)) or _pairs(path):
+        return True
+    return bool(_stems(path) or _flat_splits(_folder_of_splits(path))
+                or any(_annotations_of(entry).is_dir() and (_is_standard(entry) or _stems_below(_annotations_of(entry)))
+                       for entry in entries(path)))
+
+
+def _is_standard(path: Path) -> bool:
+    """Whether VOC's own folders are there, perhaps without annotations: images can be tested on."""
+    return (path / "Annotations").is_dir() and ((path / "JPEGImages").is_dir() or (path / "ImageSets").is_dir())
+
+
+def _annotations_of(path: Path) -> Path:
+    """The folder of XML files in VOC's layout; folders of other names must hold some."""
+    standard = _folder(path, ["Annotations"])
+    if standard.is_dir() and (_stems_below(standard) or _is_standard(path)):
+        return _innermost(standard)
+    others = [folder for folder in (_folder(path, [name]) for name in _ANNOTATIONS[1:]) if _stems_below(folder)]
+    return _innermost(others[0]) if others else path / "Annotations"
+
+
+def _innermost(folder: Path) -> Path:
+    """The folder, or that inside which alone has its XML files: annotations/xmls."""
+    inner = [folder / entry.name for entry in entries(folder) if entry.is_dir()]
+    return inner[0] if len(inner) == 1 and inner[0].name.lower() in _ANNOTATIONS[1:] and not _stems(folder) else folder
+
+
+def _folder(path: Path, names: Sequence[str]) -> Path:
+    """The folder of the first of these names that there is, whatever their case; the first name if there is none."""
+    there = {entry.name.lower(): entry for entry in sorted(entries(path), reverse=True) if entry.is_dir()}
+    found = [path / name if (path / name).is_dir() else there[name.lower()] for name in names if name.lower() in there]
+    return found[0] if found else path / names[0]
 
 
 # ---- layouts
+def _side_by_side(path: Path, split: str | None, images: Path, annotations: Path) -> Source:
+    """A split of a folder of images and one of XML files; splits are lists of names, or folders in both."""
+    folder = path / "ImageSets"
+    sets = {file.stem: file for file in entries(folder / "Main" if (folder / "Main").is_dir() else folder)
+            if file.suffix == ".txt"}
+    inner = {entry.name: (images / entry.name, entry) for entry in entries(annotations)
+             if _stems_below(entry) and (images / entry.name).is_dir()}
+    if not sets and not _stems(annotations) and any(name in inner for name in TRAINING_SPLITS):
+        return _paired(path, split, inner)
+    return _listed(path, images, annotations, sets, split)
+
+
+def _pairs(path: Path) -> dict[str, tuple[Path, Path]]:
+    """Folders of images and of XML files by split, if the splits are folders: train/images, train/annotations."""
+    folders = {entry.name: (_folder(entry, _IMAGES), _annotations_of(entry)) for entry in entries(path)
+               if entry.is_dir() and entry.name not in ("Annotations", "JPEGImages") and not _is_standard(entry)}
+    found = {name: pair for name, pair in folders.items() if all(map(Path.is_dir, pair))}
+    return found if any(name in found for name in TRAINING_SPLITS) else {}
+
+
+def _paired(path: Path, split: str | None, pairs: dict[str, tuple[Path, Path]]) -> Source:
+    """A split of a layout with two folders for each split."""
+    chosen = find_split(split, pairs, path)
+    images, annotations = pairs[chosen]
+    training = pairs[split_of_classes(pairs, chosen)][1]
+    return _source(path, chosen, images, annotations, _stems_below(annotations), training, _stems_below(training),
+                   [inner for _, folder in pairs.values() for inner in _folders_below(folder)],
+                   lambda: {name: len(_stems_below(folder)) for name, (_, folder) in pairs.items()})
+
+
 def _described(path: Path, split: str | None) -> Source:
     """The split described by a YAML file."""
     try:
@@ -98,7 +169,18 @@ def _listed(root: Path, images: Path, annotations: Path, sets: dict[str, Path], 
     names = _read_list(sets[training], known) if training and training != chosen else index
     nested = any(map(os.path.dirname, [*index, *names]))
     return _source(root, chosen, images, annotations, index, annotations, names,
-                   _folders_below(annotations) if nested else [annotations])
+                   _folders_below(annotations) if nested else [annotations],
+                   lambda: _list_lengths(sets))
+
+
+def _list_lengths(sets: Mapping[str, Path]) -> dict[str, int]:
+    """Number of images in each split; VOC's lists of one class, such as cat_train, and unreadable ones are none."""
+    found = {}
+    for name, file in sets.items():
+        if not name.endswith(("_train", "_val", "_trainval", "_test")):
+            with contextlib.suppress(TextError, OSError):
+                found[name] = len(read_lines(file))
+    return found
 
 
 def _read_list(path: Path, known: FileNames) -> list[str]:
@@ -120,6 +202,9 @@ def _flat(path: Path, split: str | None) -> Source:
         splits, folder = {}, path
     else:
         chosen = choose_split(split, splits, path)
+        if chosen is None and splits and not any(is_split_name(name) for name in splits):       # folders by topic
+            names = _stems_below(path)
+            return _source(path, None, path, path, names, path, names, _folders_below(path), dict)
         if chosen is None:
             there = ", ".join(sorted(entry.name for entry in entries(path) if entry.is_dir())) or "none"
             raise DatasetError(f"{path}: expected folders Annotations and JPEGImages, or XML files next to the "
@@ -128,7 +213,8 @@ def _flat(path: Path, split: str | None) -> Source:
     training = splits.get(training_split(splits) or "", folder)
     index = sorted({*image_names(folder), *_stems(folder)})
     return _source(path, split, folder, folder, index, training, _stems(training),
-                   list(dict.fromkeys([*splits.values(), folder])))
+                   list(dict.fromkeys([*splits.values(), folder])),
+                   lambda: {name: len(image_names(each)) for name, each in splits.items()})
 
 
 def _flat_splits(path: Path) -> dict[str, Path]:
@@ -150,18 +236,30 @@ def _folder_of_splits(path: Path) -> Path:
 
 # ---- reading the files
 def _source(root: Path, split: str | None, images: Path, annotations: Path, index: Sequence[str],
-            training: Path, training_names: Sequence[str], folders: Sequence[Path]) -> Source:
+            training: Path, training_names: Sequence[str], folders: Sequence[Path],
+            split_sizes: Callable[[], Mapping[str, int]]) -> Source:
     """The images `index` of a split; `training` has the XML files of its training split, `folders` those of all."""
     def read_one(name: str, size: tuple[int, int]) -> Annotation:
         return read_annotation(_annotation_file(annotations, name))
 
-    split, found = split or "all", find_images(images, index)
+    split, found = split or ALL, find_images(images, index)
+    if not any(image.file for image in found):
+        found = _found_below(images, index) or found
     where = os.path.dirname(_annotation_file(training, training_names[0])) if training_names else "the data set"
     return Source(f"{telling_name(root)}_{split}", split, found, read_one,
                   training_names=partial(_count_names, training, training_names),
                   is_zero_based=partial(_any_zero, folders),
                   annotated=any(os.path.isfile(_annotation_file(annotations, name)) for name in index),
-                  noun="XML file", images_in=images, annotations_in=annotations, training_in=where)
+                  format="PASCAL VOC", split_sizes=split_sizes, noun="XML file", images_in=images, annotations_in=annotations, training_in=where)
+
+
+def _found_below(images: Path, index: Sequence[str]) -> list[SourceImage]:
+    """The images of these names anywhere below a folder, for annotations that are not in folders; [] if none is."""
+    paths = [os.path.join(folder, name) for folder, _, names in os.walk(images) for name in names]
+    by_name = {os.path.splitext(os.path.basename(path))[0]: path for path in sorted(paths)
+               if path.lower().endswith(IMAGE_SUFFIXES)}
+    found = [SourceImage(name, by_name.get(os.path.basename(name))) for name in index]
+    return found if any(image.file for image in found) else []
 
 
 def _count_names(folder: Path, names: Sequence[str]) -> Counter[str]:

@@ -1,0 +1,138 @@
+"""The objects of a file that annotates many images, in a few arrays, and the Source made of them."""
+from __future__ import annotations
+
+import os
+from array import array
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from datasets.folders import telling_name
+from datasets.listed_files import ListedFiles, named_by_files
+from datasets.source import ANY_CLASS, Annotation, AnnotationError, Source
+from utils.ragged import Ragged
+
+FARTHEST = 1e9      # coordinate, in pixels
+
+
+class BoxTable:
+    """Images in the order of the file, each with its objects.
+
+    images   row of each image by the path that the file gives
+    classes  names of the objects' classes, by label
+    faults   parts of the file that cannot be used, counted: (what, how it is handled)
+    """
+
+    def __init__(self) -> None:
+        self.images: dict[str, int] = {}
+        self.classes: dict[str, int] = {}
+        self.faults: Counter[tuple[str, str]] = Counter()
+        self._sizes: dict[int, tuple[int, int]] = {}
+        self._errors: dict[int, str] = {}
+        self._unknown: set[str] = set()
+        self._image_of, self._labels, self._boxes, self._difficult = array("i"), array("i"), array("d"), array("b")
+
+    def add_image(self, path: str, size: tuple[object, object] | None = None) -> int:
+        """Row of the image with this path, new or known. A size that is not two positive numbers is unknown."""
+        row = self.images.setdefault(os.path.normpath(path), len(self.images))
+        width, height = (_positive(side) for side in size or (None, None))
+        if width and height:
+            self._sizes[row] = (width, height)
+        return row
+
+    def add(self, row: int, name: str, box: Sequence[float], difficult: bool = False) -> None:
+        """Add an object: its class, and four numbers of its box. Raises ValueError unless these are finite."""
+        if not all(-FARTHEST <= value <= FARTHEST for value in box):
+            raise ValueError(f"the box of object {name!r} is {list(box)}, not finite numbers")
+        self._image_of.append(row)
+        self._labels.append(self.classes.setdefault(name, len(self.classes)))
+        self._boxes.extend(box)
+        self._difficult.append(difficult)
+
+    def fail(self, row: int, error: str) -> None:
+        """Have the image left out, for this reason."""
+        self._errors.setdefault(row, error)
+
+    def is_no_class(self, name: str) -> None:
+        """Make no class of this name: its objects are reported as of an unknown one."""
+        self._unknown.add(name)
+
+    def class_counts(self) -> Counter[str]:
+        """Number of objects of each class."""
+        counts = np.bincount(np.frombuffer(self._labels, np.int32), minlength=len(self.classes)).tolist()
+        return Counter({name: counts[label] for name, label in self.classes.items()
+                        if name != ANY_CLASS and name not in self._unknown})
+
+    @property
+    def has_zero(self) -> bool:
+        """Whether an x1 or y1 is 0."""
+        return bool(np.any(self._corners[:, :2] == 0))
+
+    @property
+    def _corners(self) -> np.ndarray:
+        return np.frombuffer(self._boxes, np.float64).reshape(-1, 4)
+
+    @cached_property
+    def _rows_of(self) -> Ragged:
+        images = np.frombuffer(self._image_of, np.int32)
+        return Ragged(np.argsort(images, kind="stable"), np.bincount(images, minlength=len(self.images)))
+
+    @cached_property
+    def _names(self) -> list[str]:
+        return list(self.classes)
+
+    def annotation(self, row: int, corners: Callable[[np.ndarray], np.ndarray]) -> Annotation:
+        """The objects of an image; `corners` computes boxes (N, 4) from the numbers of the file.
+
+        Raises AnnotationError.
+        """
+        if row in self._errors:
+            raise AnnotationError(self._errors[row])
+        rows = self._rows_of[row]
+        return Annotation.of([self._names[self._labels[index]] for index in rows.tolist()], corners(self._corners[rows]),
+                             np.frombuffer(self._difficult, np.int8)[rows].astype(bool), self._sizes.get(row))
+
+
+def _positive(side: object) -> int:
+    try:
+        number = float(side)  # type: ignore[arg-type]  # anything else raises TypeError
+        return int(number) if 0 < number < FARTHEST else 0
+    except (TypeError, ValueError):
+        return 0
+
+
+def as_corners(boxes: np.ndarray) -> np.ndarray:
+    """For files that hold inclusive corners."""
+    return boxes
+
+
+def table_source(table: BoxTable, format_name: str, root: Path, split: str, folders: Sequence[Path],
+                 corners: Callable[[np.ndarray], np.ndarray], file: str | os.PathLike,
+                 training: Callable[[], BoxTable], split_sizes: Callable[[], Mapping[str, int]] = dict,
+                 is_zero_based: Callable[[], bool] = lambda: True, limits: Path | None = None,
+                 annotated: bool = True) -> Source:
+    """The Source of a table.
+
+    root      gives the data set's name
+    folders   where the images are looked for
+    corners   see `BoxTable.annotation`
+    file      that was read, for messages
+    training  returns the table of the split that gives the class names
+    limits    relative paths must not lead out of this folder; default: root
+    """
+    finder = ListedFiles(folders, limits or root)
+    listed = [finder.find(path) for path in table.images]
+    images = named_by_files(listed)
+    rows = {image.name: row for row, image in reversed([*enumerate(images)])}     # of those listed twice the first
+
+    def read(name: str, size: tuple[int, int]) -> Annotation:
+        return table.annotation(rows[name], corners)
+
+    return Source(f"{telling_name(root)}_{split}", split, images, read,
+                  training_names=lambda: training().class_counts(), is_zero_based=is_zero_based, annotated=annotated,
+                  format=format_name, split_sizes=split_sizes, noun=f"{format_name} file", images_in=folders[0],
+                  annotations_in=file, training_in=file,
+                  faults=[(what.format(count), action) for (what, action), count in table.faults.items()])

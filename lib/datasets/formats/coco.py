@@ -1,0 +1,179 @@
+"""COCO's JSON: one file, or a folder with one file for each split.
+
+  COCO      annotations/instances_<split>.json, images in <split>/ or images/<split>/
+  Roboflow  <split>/_annotations.coco.json beside the images
+  others    JSON files beside the images, or beside a folder images/
+
+x, y, width and height count from the left upper edge of the image. Crowd regions are difficult objects. Objects without
+a box have that of their polygons. The class names are those of the categories that have objects.
+"""
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datasets.box_table import BoxTable, table_source
+from datasets.ds_utils import edges_to_corners
+from datasets.folders import file_names
+from datasets.source import DatasetError, Source
+from datasets.splits import ALL, find_split, split_folders, split_of_classes
+from utils.text import TextError, printable, read_text
+
+_EXPORT = "_annotations.coco.json"
+_ANNOTATIONS = ("annotations", "annotation", "labels")      # names of folders beside those of images
+_OTHER_TASKS = ("captions_", "panoptic_", "image_info_", "stuff_", "person_keypoints_")
+_KEYS = (b'"images"', b'"categories"', b'"annotations"')
+_MOST_FILES = 40    # more JSON files in a folder are annotations of one image each
+_LEFT_OUT = "left out"
+
+
+def read(path: Path, split: str | None) -> Source | None:
+    """A split of a COCO file or folder; without `split` that to train on, or the only one. None if it is neither."""
+    if path.is_file():
+        return _of_file(path, split) if path.suffix.lower() == ".json" and _is_coco(path) else None
+    if not path.is_dir():
+        return None
+    root, split, folders = split_folders(path, split, lambda folder: (folder / _EXPORT).is_file())
+    if folders:
+        return _source(root, {name: folder / _EXPORT for name, folder in folders.items()}, split)
+    for folder in (path, *(path / name for name in _ANNOTATIONS)):
+        files = _files_of(folder)
+        if files:
+            return _source(path, files, split)
+    return None
+
+
+def _of_file(path: Path, split: str | None) -> Source:
+    """A file; if it is one of several of a folder, its class names are those of the training split's."""
+    folder = path.parent
+    beside = _files_of(folder)
+    names = [name for name, file in beside.items() if file == path]
+    root = folder.parent if folder.name.lower() in _ANNOTATIONS else folder
+    if names and len(beside) > 1:
+        return _source(root, beside, split or names[0])
+    return _source(root, {_split_of(path): path}, split)
+
+
+def _files_of(folder: Path) -> dict[str, Path]:
+    """The COCO files in a folder by split; of several tasks, those of detection."""
+    names = [name for name in file_names(folder) if name.lower().endswith(".json")]
+    if len(names) > _MOST_FILES:
+        return {}
+    instances = [name for name in names if name.startswith("instances")]
+    names = instances or [name for name in names if not name.startswith(_OTHER_TASKS[:3])]
+    return {_split_of(folder / name): folder / name for name in names if _is_coco(folder / name)}
+
+
+def _split_of(path: Path) -> str:
+    """instances_train2017.json: train2017; train_coco.json: train."""
+    stem = re.sub(r"[._-]?(annotations|annotation|coco|instances|labels)(?=$|[._-])", "", path.stem, flags=re.I)
+    return stem.strip("._-") or ALL
+
+
+def _is_coco(path: Path) -> bool:
+    """Whether a JSON file has COCO's keys."""
+    data = path.read_bytes().replace(b"\0", b"")        # UTF-16 too
+    return all(key in data for key in _KEYS[:2])
+
+
+def _source(root: Path, files: Mapping[str, Path], split: str | None) -> Source:
+    table = lru_cache(maxsize=None)(_read_table)        # each file once
+    chosen = find_split(split, files, root)
+    file = files[chosen]
+    names, whole = [chosen, file.parent.name], chosen if len(files) > 1 else (split or ALL)
+    folders = [base / part for base in dict.fromkeys((file.parent, root))
+               for part in (*[os.path.join("images", name) for name in names], *names, "images", ".", "data")]
+    training = files[split_of_classes(files, chosen)]
+    return table_source(
+        table(file), "COCO", root, whole, [folder for folder in folders if folder.is_dir()], _corners, file,
+        training=lambda: table(training), limits=root,
+        split_sizes=lambda: {name: len(table(each).images) for name, each in files.items()} if len(files) > 1 else {},
+        annotated=table(file).is_annotated)
+
+
+class _Table(BoxTable):
+    is_annotated = True     # whether there is a list of annotations
+
+
+def _corners(boxes: np.ndarray) -> np.ndarray:
+    """Corners of (N, 4) x, y, width, height."""
+    return edges_to_corners(np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]]))
+
+
+def _read_table(path: Path) -> _Table:
+    content, table = _read_json(path), _Table()
+    table.is_annotated = isinstance(content.get("annotations"), list)
+    categories = {_key(entry, "id"): " ".join(str(entry.get("name", "")).split())
+                  for entry in _entries(path, content, "categories")}
+    images: dict[Any, int] = {}
+    for entry in _entries(path, content, "images"):
+        file, key = entry.get("file_name"), _key(entry, "id")
+        if not isinstance(file, str) or not file or key is None:
+            table.faults["{} images have no file_name or no id", _LEFT_OUT] += 1
+        else:
+            images[key] = table.add_image(file, (entry.get("width"), entry.get("height")))
+    for entry in _entries(path, content, "annotations") if table.is_annotated else ():
+        _add(table, entry, images.get(_key(entry, "image_id")), categories)
+    return table
+
+
+def _add(table: BoxTable, entry: Mapping[str, Any], row: int | None, categories: Mapping[Any, str]) -> None:
+    """Add an annotation to the table."""
+    category = _key(entry, "category_id")
+    if row is None:
+        table.faults["{} annotations are of images that the file does not list", _LEFT_OUT] += 1
+        return
+    name = categories.get(category, "")
+    if not name:
+        name = f"category {category}"
+        table.is_no_class(name)
+    try:
+        table.add(row, name, _box(entry), bool(entry.get("iscrowd") or entry.get("ignore")))
+    except (ValueError, TypeError) as error:
+        table.fail(row, f"annotation {printable(str(entry.get('id')))}: {error}")
+
+
+def _box(entry: Mapping[str, Any]) -> Sequence[float]:
+    """x, y, width, height of an annotation. Raises ValueError."""
+    box = entry.get("bbox")
+    if isinstance(box, list) and len(box) == 4:
+        return [float(value) for value in box]
+    polygons = entry.get("segmentation")
+    if not box and isinstance(polygons, list) and polygons:
+        points = np.concatenate([np.asarray(polygon, np.float64).reshape(-1, 2) for polygon in polygons])
+        low, high = points.min(axis=0), points.max(axis=0)
+        return [*low.tolist(), *(high - low).tolist()]
+    raise ValueError(f"expected bbox [x, y, width, height], found {printable(repr(box)[:60])}")
+
+
+def _key(entry: Mapping[str, Any], name: str) -> int | str | None:
+    """An id, which may be a number or a text."""
+    key = entry.get(name)
+    return key if isinstance(key, int | str) else None
+
+
+def _entries(path: Path, content: Mapping[str, Any], key: str) -> Iterable[Mapping[str, Any]]:
+    entries = content.get(key)
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise DatasetError(f"{path}: expected a list of objects under {key!r}, as COCO's; found "
+                           f"{type(entries).__name__}")
+    return entries
+
+
+def _read_json(path: Path) -> Mapping[str, Any]:
+    try:
+        content = json.loads(read_text(path))
+    except TextError as error:
+        raise DatasetError(str(error)) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise DatasetError(f"{path}: not readable as JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise DatasetError(f"{path}: expected an object with images, annotations and categories, as COCO's")
+    return content

@@ -1,0 +1,172 @@
+"""CSV: one line for each object, or one with empty fields for an image without objects. Two forms:
+
+  with a header  filename,width,height,class,xmin,ymin,xmax,ymax in any order, also under other common names; width and
+                 height may be missing. As in VOC's XML, from which it is usually made, coordinates count from 0 if any
+                 xmin or ymin is 0, and else from 1
+  without        image,x1,y1,x2,y2,class, as RetinaNet reads it; coordinates count from 0
+
+Corners are inclusive. A folder has one file, or one for each split: train.csv or train_labels.csv, or a CSV file in each
+folder of images (train/_annotations.csv). Fields may be separated by commas, semicolons or tabs.
+"""
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from datasets.box_table import BoxTable, as_corners, table_source
+from datasets.folders import file_names
+from datasets.source import DatasetError, Source
+from datasets.splits import ALL, find_split, split_folders, split_of_classes
+from utils.text import TextError, printable, read_text
+
+_COLUMNS = {        # names of columns in small letters, without spaces and underscores
+    "image": ("filename", "image", "imagename", "imagepath", "imageid", "filepath", "file", "path", "img", "name"),
+    "class": ("class", "label", "classname", "labelname", "category", "categoryname", "object"),
+    "x1": ("xmin", "x1", "left", "xtl", "bboxxmin"), "y1": ("ymin", "y1", "top", "ytl", "bboxymin"),
+    "x2": ("xmax", "x2", "right", "xbr", "bboxxmax"), "y2": ("ymax", "y2", "bottom", "ybr", "bboxymax"),
+    "width": ("width", "imagewidth", "imgwidth"), "height": ("height", "imageheight", "imgheight"),
+}
+_CORNERS = ("x1", "y1", "x2", "y2")
+_HEADLESS = ["image", *_CORNERS, "class"]
+_SUFFIXES = (".csv", ".tsv")
+
+
+def read(path: Path, split: str | None) -> Source | None:
+    """A split of a CSV file or a folder; without `split` that to train on, or the only one. None for other tables."""
+    if path.is_file():
+        if path.suffix.lower() not in _SUFFIXES or _columns(path) is None:
+            return None
+        beside = _files_of(path.parent)
+        names = [name for name, file in beside.items() if file == path]
+        files = beside if len(beside) > 1 else {ALL: path}
+        return _source(path.parent, files, split or (names[0] if len(beside) > 1 else None))
+    if not path.is_dir():
+        return None
+    root, split, folders = split_folders(path, split, lambda folder: bool(_files_of(folder)))
+    if folders:
+        return _source(root, {name: next(iter(_files_of(folder).values())) for name, folder in folders.items()}, split)
+    files = _files_of(path)
+    return _source(path, files, split) if files else None
+
+
+def _files_of(folder: Path) -> dict[str, Path]:
+    """The files of boxes in a folder, by split."""
+    files = [folder / name for name in file_names(folder) if name.lower().endswith(_SUFFIXES)]
+    found = {_split_of(file): file for file in files if _columns(file)}
+    return found if len(found) != 1 else {ALL: next(iter(found.values()))} if ALL in found else found
+
+
+def _split_of(file: Path) -> str:
+    """train_labels.csv: train; _annotations.csv: all."""
+    stem = re.sub(r"[._-]?(annotations|annotation|labels|boxes|bboxes|bbox|data)(?=$|[._-])", "", file.stem, flags=re.I)
+    return stem.strip("._-") or ALL
+
+
+def _columns(path: Path) -> tuple[str, list[str], bool] | None:
+    """Delimiter, columns (see `_COLUMNS`; '' for others) and whether there is a header; None for another table."""
+    with open(path, "rb") as file:
+        start = file.read(4096)
+    try:
+        first = _first_line(start)
+    except UnicodeDecodeError:
+        return None
+    for delimiter in (",", ";", "\t"):
+        words = next(csv.reader([first], delimiter=delimiter), [])
+        keys = [next((key for key, names in _COLUMNS.items() if re.sub(r"[\W_]", "", word.lower()) in names), "")
+                for word in words]
+        if {"image", "class", *_CORNERS} <= set(keys):
+            return delimiter, keys, True
+        numbers = words[1:5]
+        if len(words) == 6 and words[0] and (all(map(_is_number, numbers)) or not any(words[1:])):
+            return delimiter, _HEADLESS, False
+    return None
+
+
+def _first_line(start: bytes) -> str:
+    encoding = "utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    text = start[:len(start) // 2 * 2].decode(encoding, "ignore")
+    return next((line for line in text.splitlines() if line.strip()), "")
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def _source(root: Path, files: Mapping[str, Path], split: str | None) -> Source:
+    table = lru_cache(maxsize=None)(_read_table)
+    chosen = find_split(split, files, root)
+    file, training = files[chosen], files[split_of_classes(files, chosen)]
+    folders = [base / part for base in dict.fromkeys((file.parent, root))
+               for part in (f"images/{chosen}", chosen, "images", ".")]
+
+    def is_zero_based() -> bool:
+        return not _has_header(file) or any(table(each).has_zero for each in files.values())
+
+    return table_source(
+        table(file), "CSV", root, chosen, [folder for folder in folders if folder.is_dir()], as_corners, file,
+        training=lambda: table(training), is_zero_based=is_zero_based, limits=root.parent,
+        split_sizes=lambda: {name: len(table(each).images) for name, each in files.items()} if len(files) > 1 else {})
+
+
+def _has_header(file: Path) -> bool:
+    found = _columns(file)
+    return found is not None and found[2]
+
+
+def _read_table(path: Path) -> BoxTable:
+    table = BoxTable()
+    for number, row in _rows(path):
+        where = f"{path.name}:{number}"
+        if not row["image"]:
+            table.faults["{} lines name no image", "left out"] += 1
+            continue
+        index = table.add_image(row["image"], (row.get("width"), row.get("height")))
+        values = [row[key] for key in _CORNERS]
+        if not any(values) and row["class"] in ("", "background"):
+            continue        # an image without objects
+        try:
+            if not row["class"]:
+                raise ValueError("no class name")
+            table.add(index, row["class"], [_number(value) for value in values])
+        except ValueError as error:
+            table.fail(index, f"{where}: {error}")
+    return table
+
+
+def _number(text: str) -> float:
+    if not _is_number(text):
+        raise ValueError(f"{printable(text)!r} is not a number")
+    return float(text)
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line numbers and fields by column. Raises DatasetError."""
+    found = _columns(path)
+    if found is None:
+        raise DatasetError(f"{path}: expected the columns filename, class, xmin, ymin, xmax, ymax, or lines "
+                           "image,x1,y1,x2,y2,class")
+    delimiter, keys, has_header = found
+    try:
+        reader = csv.reader(read_text(path).split("\n"), delimiter=delimiter)
+        for words in reader:
+            if any(words) and not (has_header and reader.line_num == 1):
+                yield reader.line_num, _fields(keys, words)
+    except TextError as error:
+        raise DatasetError(str(error)) from None
+    except csv.Error as error:
+        raise DatasetError(f"{path}:{reader.line_num}: not readable as CSV: {error}") from None
+
+
+def _fields(keys: Sequence[str], words: Sequence[str]) -> dict[str, str]:
+    """Fields by column; missing ones are empty. Of two columns for one key the first counts."""
+    fields = dict.fromkeys(keys, "")
+    for key, word in reversed([*zip(keys, words, strict=False)]):
+        fields[key] = " ".join(word.split())
+    return fields

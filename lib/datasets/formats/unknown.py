@@ -1,0 +1,49 @@
+"""Says what was seen at a path that no reader understands, and the way on."""
+from __future__ import annotations
+
+import os
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+
+from utils.image_header import IMAGE_SUFFIXES
+from utils.text import printable
+
+_KNOWN = ("expected PASCAL VOC, COCO, YOLO, LabelMe, CVAT, CSV, KITTI or WIDER FACE, in the layouts that "
+          "docs/own_dataset.md lists, where a reader of your own format is a function")
+_SEARCHED = 10_000      # files at which the search stops
+_NAMED = 6
+_HINTS = {
+    ".tfrecord": "TFRecords hold the images too: export the data set as COCO or VOC",
+    ".parquet": "Parquet holds tables of any kind: export the data set as COCO or VOC",
+    ".mat": "MATLAB's boxes have no common form: write them as CSV (filename,width,height,class,xmin,ymin,xmax,ymax)",
+    ".zip": "unpack the archive", ".tar": "unpack the archive", ".gz": "unpack the archive", ".7z": "unpack the archive",
+    ".rar": "unpack the archive",
+}
+
+
+def not_understood(path: Path) -> str:
+    """The rest of a message that begins with the path."""
+    if not path.exists():
+        return "there is no such folder or YAML file"
+    if path.is_file():
+        hint = _HINTS.get(path.suffix.lower())
+        return f"is no annotation file of a known format; {hint or _KNOWN}"
+    kinds, images, shown = _seen(path)
+    seen = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(_NAMED))
+    inside = f"; its folders: {', '.join(shown)}" if shown else ""
+    hints = list(dict.fromkeys(_HINTS[kind] for kind in kinds if kind in _HINTS))
+    if images and len(kinds) == 1:
+        hints.append("the images have no annotations there")
+    return printable(f"no annotations in a known format; seen: {seen or 'nothing'}{inside}. "
+                     f"{'; '.join([*hints, _KNOWN])}")
+
+
+def _seen(path: Path) -> tuple[Counter[str], int, list[str]]:
+    """Number of files below a folder by ending, that of images among them, and the names of its folders."""
+    files = islice((name for _, _, names in os.walk(path) for name in names if not name.startswith(".")), _SEARCHED)
+    endings = Counter(os.path.splitext(name)[1].lower() or "without ending" for name in files)
+    images = sum(count for ending, count in endings.items() if ending in IMAGE_SUFFIXES)
+    kinds = Counter({ending: count for ending, count in endings.items() if ending not in IMAGE_SUFFIXES})
+    kinds.update({"images": images} if images else {})
+    return kinds, images, sorted(entry.name for entry in path.iterdir() if entry.is_dir())[:_NAMED]

@@ -1,0 +1,317 @@
+"""YOLO's text files, one for each image: lines `class x y width height`, centres and sides as shares of the image's.
+
+  Ultralytics  data.yaml with names, train, val, test: folders, lists of files, or several of these; path is their root
+  darknet      obj.data with names, train, valid
+  folders      images/ and labels/ (perhaps with a folder for each split in both), or <split>/images and <split>/labels,
+               or images and text files side by side; the class names, one a line, in classes.txt, obj.names or the like
+
+A label file stands beside its image, or below `labels` instead of `images`. An image whose file is empty or missing has
+no objects. Polygons (class x1 y1 x2 y2 x3 y3 ...) count by their bounds; of key points only the box is read.
+"""
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from datasets.ds_utils import edges_to_corners
+from datasets.folders import entries, file_names, telling_name
+from datasets.listed_files import ListedFiles, named_by_files
+from datasets.source import Annotation, AnnotationError, DatasetError, Source, SourceImage
+from datasets.splits import ALL, find_split, is_split_name, split_of_classes
+from utils.image_header import IMAGE_SUFFIXES
+from utils.safe_yaml import load_yaml
+from utils.text import TextError, read_lines, read_text
+from utils.timer import with_progress
+
+_IMAGES, _LABELS = "images", "labels"
+_NAMES = ("classes.txt", "obj.names", "names.txt", "class_names.txt", "labels.txt", "predefined_classes.txt")
+_NO_LABELS = {*_NAMES, "readme.txt", "requirements.txt", "license.txt", "notes.txt", "train.txt", "val.txt", "test.txt",
+              "valid.txt", "trainval.txt"}
+_YAML_SPLITS = ("train", "val", "valid", "test")
+_LOW, _HIGH = -0.01, 1.01       # shares between which the program that trains YOLO accepts coordinates
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A data set: the images of each split are listed on demand."""
+    root: Path
+    splits: Mapping[str, Callable[[], list[SourceImage]]]
+    names: Mapping[int, str] | None     # None: there is no file of names
+    key_points: bool = False    # lines have key points after the box
+
+
+def read(path: Path, split: str | None) -> Source | None:
+    """A split of a YAML or data file, or a folder; without `split` that to train on, or the only one.
+
+    None for anything else. Raises DatasetError, also for a data set without class names.
+    """
+    found, part = _find(path), _part_of_split(path) if split is None and path.is_dir() else None
+    if part:
+        found, split = part
+    if found is None:
+        return None
+    if found.names is None:
+        raise DatasetError(f"{found.root}: YOLO's label files have numbers for classes, and there is no file with "
+                           f"their names: put {_NAMES[0]} there, one name a line, or a data.yaml with "
+                           "names: [cat, dog]")
+    chosen = find_split(split, found.splits, path)
+    images = {image.name: image for image in found.splits[chosen]()}
+    training = split_of_classes(found.splits, chosen)
+    several = len(found.splits) > 1
+    return Source(
+        f"{telling_name(found.root)}_{chosen}", chosen, list(images.values()),
+        lambda name, size: _annotation(images[name], size, found), format="YOLO", noun="label file",
+        training_names=lambda: _count_classes(found.splits[training](), found), images_in=found.root,
+        split_sizes=lambda: {name: len(list_images()) for name, list_images in found.splits.items()} if several else {},
+        annotated=any(os.path.isfile(_label_file(image.file)) for image in images.values() if image.file),
+        annotations_in=found.root, training_in=f"{found.root}, split {training}")
+
+
+def _part_of_split(path: Path) -> tuple[_Found, str] | None:
+    """The data set and the split that a folder such as .../test/images or .../images/test is a part of."""
+    for folder in list(path.parents)[:2]:
+        names = [name for name in path.relative_to(folder).parts if is_split_name(name)]
+        outer = _find(folder) if names else None
+        if outer and names[0] in outer.splits:
+            return outer, names[0]
+    return None
+
+
+def _find(path: Path) -> _Found | None:
+    if path.is_file():
+        if path.suffix.lower() in (".yml", ".yaml"):
+            return _of_yaml(path)
+        return _of_darknet(path) if path.suffix.lower() == ".data" else None
+    for file in sorted(entries(path)):
+        if file.suffix.lower() in (".yml", ".yaml", ".data") and file.is_file():
+            found = _find(file)
+            if found:
+                return found
+    return _of_folder(path)
+
+
+# ---- layouts
+def _of_yaml(path: Path) -> _Found | None:
+    """The data set of a YAML file of Ultralytics' keys; None for any other file."""
+    try:
+        content = load_yaml(read_text(path))
+    except (yaml.YAMLError, TextError, OSError):
+        return None         # VOC's reader says what is wrong
+    if not isinstance(content, dict) or "names" not in content and not {"train", "nc"} <= set(content):
+        return None
+    root = _yaml_root(path, content.get("path"))
+    splits = {key: _strings(path, key, content[key]) for key in _YAML_SPLITS if content.get(key)}
+    if not splits:
+        raise DatasetError(f"{path}: expected folders or lists of images under train, val and test; found none")
+    return _Found(root, {name: partial(_images_of, places, root, path) for name, places in splits.items()},
+                  _names_in(path, content.get("names")), bool(content.get("kpt_shape")))
+
+
+def _yaml_root(path: Path, given: Any) -> Path:
+    """The folder that the paths in a YAML file start from: `path`, if it is there, or that of the file."""
+    choices = [path.parent / str(given), path.parent.parent / "datasets" / str(given)] if given else []
+    return next((choice for choice in choices if choice.is_dir()), path.parent)
+
+
+def _strings(path: Path, key: str, value: Any) -> list[str]:
+    values = value if isinstance(value, list) else [value]
+    if not all(isinstance(each, str) for each in values):
+        raise DatasetError(f"{path}: {key}: expected a path or a list of them, found {value!r}")
+    return values
+
+
+def _names_in(path: Path, names: Any) -> dict[int, str]:
+    """The class names: a list, or a mapping from numbers."""
+    pairs = list(names.items()) if isinstance(names, dict) else list(enumerate(names)) if isinstance(names, list) else []
+    try:
+        found = {int(number): " ".join(str(name).split()) for number, name in pairs}
+    except (TypeError, ValueError):
+        found = {}
+    if not found or not all(found.values()):
+        raise DatasetError(f"{path}: names: expected the class names as a list or by number, as {{0: cat, 1: dog}}; "
+                           f"found {str(names)[:60]}")
+    return found
+
+
+def _of_darknet(path: Path) -> _Found | None:
+    try:
+        pairs = [line.partition("=")[::2] for line in read_lines(path)]
+    except (TextError, OSError):
+        return None
+    content = {key.strip(): value.strip() for key, value in pairs}
+    splits = [key for key in ("train", "valid", "val", "test") if content.get(key)]
+    if not splits or not content.get("names"):
+        return None
+    root, lists = path.parent, {}
+    for key in splits:
+        lists[key] = _existing(root, content[key], path)
+    names = dict(enumerate(read_lines(_existing(root, content["names"], path))))
+    return _Found(root, {key: partial(_images_of, [str(file)], root, path) for key, file in lists.items()}, names)
+
+
+def _existing(root: Path, listed: str, where: Path) -> Path:
+    """A file that a list names relative to it or, as darknet does, to a folder above it."""
+    parts = Path(listed.replace("\\", "/")).parts
+    for first in range(len(parts)):
+        file = root.joinpath(*parts[first:])
+        if file.exists():
+            return file
+    raise DatasetError(f"{where}: {listed}: there is no such file or folder in {root}")
+
+
+def _of_folder(path: Path) -> _Found | None:
+    """The data set of a folder without a description; None if there are no label files."""
+    splits = {name: partial(_images_of, [str(folder)], path, path) for name, folder in _folders(path).items()}
+    return _Found(path, splits, _names_beside(path)) if splits else None
+
+
+def _folders(path: Path) -> dict[str, Path]:
+    """Folders of images by split."""
+    if _are_labels(path / _LABELS) and (path / _IMAGES).is_dir():
+        return {ALL: path / _IMAGES}
+    inner = {entry.name: path / _IMAGES / entry.name for entry in sorted(entries(path / _LABELS))
+             if _are_labels(entry) and (path / _IMAGES / entry.name).is_dir()}
+    if inner:
+        return inner
+    pairs = {entry.name: entry / _IMAGES for entry in sorted(entries(path))
+             if _are_labels(entry / _LABELS) and (entry / _IMAGES).is_dir()}
+    if pairs:
+        return pairs
+    if _are_labels(path):
+        return {ALL: path}
+    return {entry.name: entry for entry in sorted(entries(path))
+            if entry.is_dir() and entry.name not in (_IMAGES, _LABELS) and _are_labels(entry)}
+
+
+def _are_labels(folder: Path) -> bool:
+    """Whether the first text file with a line in a folder has YOLO's."""
+    for name in file_names(folder):
+        if name.lower().endswith(".txt") and name.lower() not in _NO_LABELS:
+            try:
+                lines = read_lines(folder / name)
+            except (TextError, OSError):
+                continue
+            if lines:
+                return re.fullmatch(r"\d+(\s+[-+.\deE]+){4,}", lines[0]) is not None
+    return False
+
+
+def _names_beside(path: Path) -> dict[int, str] | None:
+    """The class names in a file of the folder, or of a folder in it."""
+    for folder in (path, path / _LABELS, *sorted(entry for entry in entries(path) if entry.is_dir())):
+        there = file_names(folder)
+        for name in [*_NAMES, *(name for name in there if name.endswith(".names"))]:
+            if name in there:
+                lines = read_lines(folder / name)
+                if lines and not all(re.fullmatch(r"[\d\s.eE+-]+", line) for line in lines):
+                    return dict(enumerate(lines))
+    return None
+
+
+def _images_of(places: Sequence[str], root: Path, where: Path) -> list[SourceImage]:
+    """The images in folders, and those that lists name."""
+    images: list[SourceImage] = []
+    for place in places:
+        found = _existing(root, place, where) if not os.path.isabs(place) or not os.path.exists(place) else Path(place)
+        if found.is_dir():
+            images += [SourceImage(file, file) for file in _image_files_below(found)]
+        else:
+            finder = ListedFiles([found.parent, root], root.parent)
+            images += map(finder.find, read_lines(found))
+    return named_by_files(images)
+
+
+def _image_files_below(folder: Path) -> Iterator[str]:
+    for inner, folders, names in os.walk(folder):
+        folders.sort()
+        yield from (os.path.join(inner, name) for name in sorted(names)
+                    if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."))
+
+
+# ---- label files
+def _label_file(image: str) -> str:
+    """The label file of an image: below `labels` for one below `images`, or else beside it."""
+    beside = os.path.splitext(image)[0] + ".txt"
+    head, separator, tail = beside.rpartition(f"{os.sep}{_IMAGES}{os.sep}")
+    mirrored = f"{head}{os.sep}{_LABELS}{os.sep}{tail}" if separator else beside
+    return beside if not os.path.isfile(mirrored) and os.path.isfile(beside) else mirrored
+
+
+def _read_labels(image: str, key_points: bool) -> tuple[list[int], np.ndarray]:
+    """Class numbers, and edges x1, y1, x2, y2 (N, 4) as shares of the image's width and height.
+
+    Raises AnnotationError with file and line.
+    """
+    file, classes, boxes = _label_file(image), [], []
+    try:
+        lines = read_lines(file)
+    except FileNotFoundError:
+        lines = []
+    except (TextError, OSError) as error:
+        raise AnnotationError(f"{file}: {error}") from None
+    for number, line in enumerate(lines, 1):
+        try:
+            words = line.split()
+            classes.append(_class_number(words[0]))
+            boxes.append(_edges([float(word) for word in words[1:]], key_points))
+        except ValueError as error:
+            raise AnnotationError(f"{file}: object {number}: {error}") from None
+    return classes, np.array(boxes, np.float64).reshape(-1, 4)
+
+
+def _class_number(word: str) -> int:
+    number = float(word)        # some programs write 3.0
+    if not number.is_integer() or number < 0:
+        raise ValueError(f"expected the number of a class, found {word!r}")
+    return int(number)
+
+
+def _edges(values: list[float], key_points: bool) -> list[float]:
+    if key_points and len(values) > 4:
+        values = values[:4]
+    if len(values) != 4 and (len(values) < 6 or len(values) % 2):
+        raise ValueError(f"expected x, y, width, height, or the points of a polygon; found {len(values)} numbers")
+    if not all(_LOW <= value <= _HIGH for value in values):
+        wrong = next(value for value in values if not _LOW <= value <= _HIGH)
+        raise ValueError(f"{wrong:g} is no share of the image's size: coordinates must lie between 0 and 1")
+    if len(values) > 4:
+        return [min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2])]
+    x, y, width, height = values
+    return [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
+
+
+def _annotation(image: SourceImage, size: tuple[int, int], found: _Found) -> Annotation:
+    classes, edges = _read_labels(str(image.file), found.key_points)
+    # Text of six digits is as good as a thousandth of a pixel
+    pixels = np.round(edges * [*size, *size], 3)
+    return Annotation.of([(found.names or {}).get(number, f"class {number}") for number in classes], edges_to_corners(pixels))
+
+
+def _count_classes(images: Sequence[SourceImage], found: _Found) -> Counter[str]:
+    """Number of objects of each class that has a name; files that cannot be used are skipped.
+
+    Raises DatasetError if none can, or no class has a name.
+    """
+    counts: Counter[int] = Counter()
+    error: AnnotationError | None = None
+    for image in with_progress("class names", images):
+        try:
+            counts.update(_read_labels(image.file, found.key_points)[0] if image.file else [])
+        except AnnotationError as wrong:
+            error = error or wrong
+    if error and not counts:
+        raise DatasetError(f"no label file can be used, such as {error}")
+    named = Counter({name: counts[number] for number, name in (found.names or {}).items() if counts[number]})
+    if counts and not named:
+        raise DatasetError(f"{found.root}: the label files have the classes {', '.join(map(str, sorted(counts)))}, the "
+                           f"names those of {', '.join(map(str, sorted(found.names or ())))}")
+    return named

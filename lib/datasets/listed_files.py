@@ -1,0 +1,90 @@
+"""Finds the image files that an annotation file lists, wherever the data set was when it was written."""
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from datasets.folders import file_names, is_inside
+from datasets.source import SourceImage
+from utils.image_header import IMAGE_SUFFIXES
+
+
+class ListedFiles:
+    """Looks for files in some folders, each of which is listed once.
+
+    folders  in the order in which they are searched
+    root     relative paths must not lead out of this folder
+    """
+
+    def __init__(self, folders: Sequence[Path], root: Path) -> None:
+        self._folders = list(dict.fromkeys(map(str, folders)))
+        self._root = os.path.abspath(root)
+        self._listings: dict[str, dict[str, str]] = {}
+
+    def find(self, listed: str) -> SourceImage:
+        """The image of a path as it is listed; its name is preliminary.
+
+        Paths may have slashes of either kind, be addresses, or be absolute ones of the machine where the list was
+        written: then the longest end of the path that is found in a folder counts.
+        """
+        path = re.sub(r"^\w[\w+.-]+://[^/]*/?|[?#].*$", "", listed) if "://" in listed else listed
+        path = path.replace("\\", "/")
+        if os.path.isabs(path) and os.path.isfile(path):
+            return _usable(listed, os.path.normpath(path))
+        parts = [part for part in path.split("/") if part not in ("", ".")]
+        if ".." in parts:
+            return self._find_beside(listed, parts)
+        for first in range(len(parts)):
+            for folder in self._folders:
+                found = self._existing(os.path.join(folder, *parts[first:]))
+                if found:
+                    return _usable(listed, found)
+        return self._missing(listed)
+
+    def _find_beside(self, listed: str, parts: Sequence[str]) -> SourceImage:
+        """The image of a path with '..'."""
+        files = [os.path.abspath(os.path.join(folder, *parts)) for folder in self._folders]
+        inside = [file for file in files if is_inside(os.path.relpath(file, self._root))]
+        found = next(filter(None, map(self._existing, inside)), None)
+        if found:
+            return _usable(listed, found)
+        return self._missing(listed) if inside else SourceImage(listed, None, f"leads out of {self._root}")
+
+    def _missing(self, listed: str) -> SourceImage:
+        return SourceImage(listed, None, f"there is no such image in {' or '.join(self._folders[:3])}")
+
+    def _existing(self, file: str) -> str | None:
+        """The path of a file, whose ending may be missing or differ in case."""
+        folder, name = os.path.split(file)
+        if folder not in self._listings:
+            names = file_names(Path(folder))
+            images = [entry for entry in names if os.path.splitext(entry)[1].lower() in IMAGE_SUFFIXES]
+            self._listings[folder] = {**{os.path.splitext(entry)[0]: entry for entry in images},
+                                      **{entry.lower(): entry for entry in names}, **{entry: entry for entry in names}}
+        known = self._listings[folder]
+        found = known.get(name) or known.get(name.lower())
+        return os.path.join(folder, found) if found else None
+
+
+def _usable(listed: str, file: str) -> SourceImage:
+    if os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES:
+        return SourceImage(listed, file)
+    return SourceImage(listed, None, f"{os.path.basename(file)}: this ending is not known; known are "
+                                     f"{' '.join(IMAGE_SUFFIXES)}")
+
+
+def named_by_files(images: Iterable[SourceImage]) -> list[SourceImage]:
+    """The images named by their files: relative to the folder that holds all of them, without the ending.
+
+    The ending stays where names would be equal without. Images without a file keep what the list says.
+    """
+    images = list(images)
+    files = [os.path.abspath(image.file) for image in images if image.file]
+    folder = os.path.commonpath({os.path.dirname(file) for file in files}) if files else ""
+    names = {file: os.path.relpath(file, folder) for file in files}
+    stems = Counter(os.path.splitext(name)[0] for name in set(names.values()))
+    unique = {file: stem if stems[stem := os.path.splitext(name)[0]] == 1 else name for file, name in names.items()}
+    return [SourceImage(unique[os.path.abspath(image.file)], image.file) if image.file else image for image in images]

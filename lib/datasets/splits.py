@@ -1,0 +1,91 @@
+"""Finds the splits of a data set, and makes them where there are none."""
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import re
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from datasets.folders import TRAINING_SPLITS, entries, training_split
+from datasets.source import DatasetError, Source
+
+ALL = "all"     # split of a data set without splits
+_SYNONYMS = ({"train", "training"}, {"val", "valid", "validation", "dev"}, {"test", "testing"})
+
+
+def find_split(split: str | None, splits: Collection[str], where: str | os.PathLike) -> str:
+    """The split of this name, or that it is another word for: 'val' for 'valid', 'train' for 'train2017'.
+
+    None is the split to train on or, if there is no such split, the only one. Raises DatasetError that names those
+    that there are.
+    """
+    wanted = [split] if split is not None else [*TRAINING_SPLITS]
+    for name in wanted:
+        found = [name] if name in splits else [known for known in splits if _same_split(name, known)]
+        if len(found) == 1:
+            return found[0]
+    if split is None and len(splits) == 1:
+        return next(iter(splits))
+    missing = f"no split {split!r}" if split is not None else "there is no split train; name another one"
+    raise DatasetError(f"{where}: {missing}; there are: {', '.join(sorted(splits)) or 'none'}")
+
+
+def split_of_classes(splits: Collection[str], chosen: str) -> str:
+    """The split whose objects give the class names: that to train on, or else the chosen one."""
+    exact = training_split(splits)
+    found = [name for name in splits if _same_split("train", name)]
+    return exact or (found[0] if len(found) == 1 else chosen)
+
+
+def is_split_name(name: str) -> bool:
+    """Whether a folder's name says that it is a split."""
+    return any(_same_split(wanted, name) for group in _SYNONYMS for wanted in group)
+
+
+def _same_split(wanted: str, name: str) -> bool:
+    plain = re.sub(r"[-_]?\d+$", "", name).lower()
+    return plain in next((group for group in _SYNONYMS if wanted in group), {wanted})
+
+
+def split_folders(path: Path, split: str | None,
+                  holds: Callable[[Path], bool]) -> tuple[Path, str | None, dict[str, Path]]:
+    """The data set's folder, the split and the folder of each split; no splits if the data set is one folder.
+
+    holds  whether a folder holds a split
+    A folder beside that of a training split is a split of the folder above.
+    """
+    if not holds(path):
+        return path, split, {entry.name: entry for entry in sorted(entries(path)) if entry.is_dir() and holds(entry)}
+    beside = [path.parent / name for name in TRAINING_SPLITS]
+    if split is None and any(folder.is_dir() and holds(folder) for folder in beside):
+        return split_folders(path.parent, path.name, lambda folder: folder != path.parent and holds(folder))
+    return path, split, {}
+
+
+def part_of(source: Source, split: str | None, share: float) -> Source:
+    """A split of a data set that has none: 'train' (also None) is this share of its images, 'val' or 'test' the rest.
+
+    The images are ordered by a hash of their names, so a split depends on nothing but these, and is the same in every
+    run. The class names are those of all images. Raises DatasetError if the data set has splits, or one would be empty.
+    """
+    if source.split != ALL:
+        there = ", ".join(source.split_sizes()) or source.split
+        raise DatasetError(f"{source.location}: has the splits {there}: --split is for data sets without; name one of "
+                           "them instead")
+    split = split or "train"
+    if not any(_same_split(name, split) for name in ("train", "val", "test")):
+        raise DatasetError(f"{source.location}: no split {split!r}; --split makes train and test (or val)")
+    images = {image.name: image for image in source.images}
+    order = sorted(images, key=lambda name: hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest())
+    count = round(share * len(order))
+    if not 0 < count < len(order):
+        raise DatasetError(f"{source.location}: {share:g} of its {len(order)} images are {count}: one split would be "
+                           "empty")
+    rest = "test" if _same_split("train", split) else split
+    sizes = {"train": count, rest: len(order) - count}
+    chosen = set(order[:count] if _same_split("train", split) else order[count:])
+    return dataclasses.replace(source, name=f"{source.name.removesuffix(f'_{ALL}')}_{split}", split=split,
+                               images=[image for name, image in images.items() if name in chosen],
+                               split_sizes=lambda: sizes)

@@ -14,6 +14,7 @@ from commands.options import (
     add_cfg_options,
     add_device_options,
     add_profile_option,
+    add_split_option,
     apply_cfg,
     choose_device,
     make_parser,
@@ -39,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
     add_detector_options(result)
     add = result.add_argument
     add("--imdb", default="voc_2007_test", metavar="NAME", help="data set, or path of one: folder[:split]")
+    add_split_option(result, "Tests on test")
     add("--proposals", metavar="FILE", help="proposals from tools/rpn_generate.py, for TEST.PROPOSAL_METHOD rpn")
     add("--num_dets", type=int, default=100, metavar="N", help="keep at most N per image; 0: no limit (default: 100)")
     add("--thresh", type=float, default=0.05, help="minimum score of a detection (default: 0.05)")
@@ -56,6 +58,9 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; returns its exit status."""
     args = parser().parse_args(argv)
+    if args.split:
+        from datasets.factory import with_share
+        args.imdb = with_share(args.imdb, args.split, "test")
     files = find_detector(args)
     apply_cfg(args, files.settings)
     from commands.data_set import (

@@ -13,6 +13,7 @@ from commands.options import (
     add_device_options,
     add_net_options,
     add_profile_option,
+    add_split_option,
     make_parser,
     positive,
     tool,
@@ -46,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
                                           "for Tiny)")
     add("--imdb", default="voc_2007_trainval", metavar="NAME", help="data set, or path of one: folder[:split]")
     add("--test_imdb", metavar="NAME", help="data set to test the finished detector on")
+    add_split_option(result, "Trains on train; without --test_imdb it tests on test")
     add("--models", metavar="DIR", help="your own prototxts, used as they are")
     add_net_options(result)
     add("--no_ohem", action="store_true", help="train on random RoIs instead of hard ones; so does "
@@ -74,6 +76,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run_step(words[1:])
     from utils.output import lasting_output
     args = parser().parse_args(words)
+    if args.split:
+        from datasets.factory import with_share
+        given = args.imdb
+        args.imdb, args.test_imdb = with_share(given, args.split), args.test_imdb or with_share(given, args.split, "test")
     with lasting_output():
         return _train_and_test(args)
 

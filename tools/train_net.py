@@ -15,6 +15,7 @@ from commands.options import (
     add_cfg_options,
     add_device_options,
     add_profile_option,
+    add_split_option,
     apply_cfg,
     choose_device,
     existing_file,
@@ -49,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
     add("--weights", metavar="FILE", help="initial caffemodel, or none (default: none, random weights)")
     add("--imdb", default="voc_2007_trainval", metavar="NAME", help="data set, or path of one: folder[:split]; "
                                                                     "join several with +")
+    add_split_option(result, "Trains on train")
     add("--proposals", metavar="FILE", help="proposals from tools/rpn_generate.py, for TRAIN.PROPOSAL_METHOD rpn")
     add("--rand", action="store_true", help="draw a new seed instead of using cfg.RNG_SEED")
     group = result.add_mutually_exclusive_group()
@@ -70,6 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; returns its exit status: 130 if it was stopped."""
     from utils.output import lasting_output
     args = parser().parse_args(argv)
+    if args.split:
+        from datasets.factory import with_share
+        args.imdb = with_share(args.imdb, args.split)
     with lasting_output():
         return _run(args)
 

@@ -100,6 +100,20 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
                         help="settings, such as TRAIN.SCALES '(400,)' TRAIN.MAX_SIZE 600; they override --cfg")
 
 
+def add_split_option(parser: argparse.ArgumentParser, makes: str) -> None:
+    """--split; `makes` says what it does."""
+    parser.add_argument("--split", type=_share, metavar="SHARE",
+                        help="for a data set without splits: share of its images that are the split train, such as "
+                             f"0.8; the others are test. {makes}")
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
 def add_net_options(parser: argparse.ArgumentParser, short: bool = False) -> None:
     """--anchor_scales, --anchor_ratios, --fc6, --fc7: sizes of a net that is made; `short` adds --scales, --ratios."""
     add = parser.add_argument

@@ -106,7 +106,8 @@ class AnnotatedImages(imdb):
 
     @property
     def location(self) -> str:
-        return f"{self.source.location}:{self.source.split}" if self.source.location else self.name
+        share = f"@{self.source.share:g}" if self.source.share else ""
+        return f"{self.source.location}:{self.source.split}{share}" if self.source.location else self.name
 
     def leave_out(self, files: Collection[str]) -> None:
         reasons = files if isinstance(files, Mapping) else dict.fromkeys(files, "cannot be decoded")

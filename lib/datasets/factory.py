@@ -14,6 +14,7 @@ from datasets.pascal_voc import pascal_voc
 from datasets.registry import register as register
 from datasets.registry import registered
 from datasets.source import DatasetError, Source
+from datasets.splits import part_of
 
 
 def get_imdb(name: str, classes: Sequence[str] | None = None) -> imdb:
@@ -21,7 +22,8 @@ def get_imdb(name: str, classes: Sequence[str] | None = None) -> imdb:
 
     name     'voc_2007_trainval', 'voc_2012_test' (development kit in data/VOCdevkit<year> or data/VOCdevkit),
              a name given to `register`, or a path with an optional split: 'path/to/BCCD:train',
-             'path/images/train', 'path/to/data.yml:test' in one of the formats of datasets/formats
+             'path/images/train', 'path/to/data.yml:test' in one of the formats of datasets/formats;
+             'path:train@0.8' and 'path:test@0.8' are 0.8 of the images and the rest, where there are no splits
     classes  names, background first. Default: VOC's own; for a path those annotated in its training split, or in those
              of all joined paths
     Raises DatasetError that says what is missing.
@@ -48,17 +50,35 @@ def _parts(name: str) -> list[str]:
 
 def _is_path(name: str) -> bool:
     """Whether a name is that of a file or folder, perhaps followed by a split."""
-    return os.path.exists(name) or os.path.exists(name.rpartition(":")[0])
+    name = _without_share(name)[0]
+    path, _, split = name.rpartition(":")
+    return os.path.exists(name) or os.path.exists(path) and not {"+", "/"} & set(split)
+
+
+def _without_share(name: str) -> tuple[str, float | None]:
+    """'path:train@0.8' as 'path:train' and 0.8; None if there is no such end, or it is part of a path."""
+    found = None if os.path.exists(name) else re.fullmatch(r"(.+)@(0?\.\d+)", name)
+    return (found[1], float(found[2])) if found else (name, None)
+
+
+def with_share(name: str, share: float, split: str = "train") -> str:
+    """The name of the share of a data set, or of each that is joined; one with a split keeps it."""
+    parts = [part if ":" in os.path.basename(part) and not os.path.exists(part) else f"{part}:{split}"
+             for part in _parts(name)]
+    return "+".join(f"{part}@{share:g}" for part in parts)
 
 
 def _find(name: str) -> Source | str:
     """The source at a path; a name that is not a path is returned as it is."""
     if name in registered or re.fullmatch(r"voc_\d{4}_\w+", name):
         return name
-    path, separator, split = name.rpartition(":")
-    if not separator or "/" in split or "\\" in split or os.path.exists(name):      # no split; nor is C:\data
-        path, split = name, ""
+    whole, share = _without_share(name)
+    path, separator, split = whole.rpartition(":")
+    if not separator or "/" in split or "\\" in split or os.path.exists(whole):     # no split; nor is C:\data
+        path, split = whole, ""
     try:
+        if share is not None:
+            return part_of(find_source(path), split or None, share)
         return find_source(path, split or None)
     except DatasetError as error:
         if os.path.exists(path):

@@ -73,6 +73,7 @@ class Source:
     format          its name, such as 'COCO', for the summary
     split_sizes     number of images in each split, if there are splits
     faults          what cannot be used in the split's files as a whole: (what, how it is handled)
+    share           of the images that are in 'train', if the splits were made by `splits.part_of`
     location        the path, filled in where the format is found: several data sets may have the same name
 
     For messages: `noun` is what holds the annotation of an image, such as 'XML file'; `images_in`, `annotations_in` and
@@ -90,6 +91,7 @@ class Source:
     format: str = ""
     split_sizes: Callable[[], Mapping[str, int]] = dict
     faults: Sequence[tuple[str, str]] = ()
+    share: float | None = None
     location: str = ""
     noun: str = "annotation"
     images_in: str | Path = "the data set"

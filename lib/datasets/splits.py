@@ -70,8 +70,8 @@ def part_of(source: Source, split: str | None, share: float) -> Source:
     The images are ordered by a hash of their names, so a split depends on nothing but these, and is the same in every
     run. The class names are those of all images. Raises DatasetError if the data set has splits, or one would be empty.
     """
-    if source.split != ALL:
-        there = ", ".join(source.split_sizes()) or source.split
+    if source.split != ALL and len(source.split_sizes()) > 1:
+        there = ", ".join(source.split_sizes())
         raise DatasetError(f"{source.location}: has the splits {there}: --split is for data sets without; name one of "
                            "them instead")
     split = split or "train"
@@ -86,6 +86,7 @@ def part_of(source: Source, split: str | None, share: float) -> Source:
     rest = "test" if _same_split("train", split) else split
     sizes = {"train": count, rest: len(order) - count}
     chosen = set(order[:count] if _same_split("train", split) else order[count:])
-    return dataclasses.replace(source, name=f"{source.name.removesuffix(f'_{ALL}')}_{split}", split=split,
+    return dataclasses.replace(source, name=f"{source.name.removesuffix(f'_{source.split}')}_{split}", split=split,
+                               share=share,
                                images=[image for name, image in images.items() if name in chosen],
                                split_sizes=lambda: sizes)

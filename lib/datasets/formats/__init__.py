@@ -10,14 +10,15 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from datasets.formats import coco, csv_boxes, voc, yolo
+from datasets.formats import coco, csv_boxes, cvat, kitti, labelme, voc, wider_face, yolo
 from datasets.formats.unknown import not_understood
 from datasets.source import DatasetError, Source
 
 Reader = Callable[[Path, str | None], Source | None]
 
-_readers: list[Reader] = [      # in the order in which they are tried: VOC first, as its folders may hold other formats too
-    voc.read, coco.read, yolo.read, csv_boxes.read,
+_readers: list[Reader] = [      # in the order in which they are tried: a folder of VOC may hold other formats too
+    cvat.read,      # XML as well
+    voc.read, labelme.read, coco.read, yolo.read, csv_boxes.read, kitti.read, wider_face.read,
 ]
 
 

@@ -35,7 +35,7 @@ def not_understood(path: Path) -> str:
     hints = list(dict.fromkeys(_HINTS[kind] for kind in kinds if kind in _HINTS))
     if images and len(kinds) == 1:
         hints.append("the images have no annotations there")
-    return printable(f"no annotations in a known format; seen: {seen or 'nothing'}{inside}. "
+    return printable(f"no annotations in a known format; seen: {seen or 'nothing'}{inside}; "
                      f"{'; '.join([*hints, _KNOWN])}")
 
 

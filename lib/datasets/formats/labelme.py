@@ -1,0 +1,113 @@
+"""LabelMe's JSON, one file for each image, beside it or in a folder of their own; or folders of these for each split.
+
+Rectangles count, polygons, circles and masks by their bounds; points and lines are no objects. Positions of the mouse are
+taken as edges: pixel 0 lies between 0 and 1. Shapes named __ignore__ are regions of any class, those with the flag
+`difficult` difficult objects. An image without a JSON file is not annotated, and left out.
+"""
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datasets.box_table import BoxTable, table_source
+from datasets.ds_utils import edges_to_corners
+from datasets.folders import file_names
+from datasets.source import ANY_CLASS, Source
+from datasets.splits import ALL, find_split, split_folders, split_of_classes
+from utils.image_header import IMAGE_SUFFIXES
+from utils.text import TextError, read_text
+from utils.timer import with_progress
+
+_FOLDERS = ("annotations", "labels", "json", "jsons")
+_WITHOUT_AREA = ("point", "points", "line", "linestrip")
+_IGNORE, _BACKGROUND = "__ignore__", "_background_"     # names that LabelMe's own converters know
+
+
+def read(path: Path, split: str | None) -> Source | None:
+    """A split of a folder; None for a path without LabelMe's files."""
+    if not path.is_dir():
+        return None
+    root, split, folders = split_folders(path, split, _is_labelme)
+    if not folders:
+        inner = [folder for folder in (path, *(path / name for name in _FOLDERS)) if _is_labelme(folder)]
+        if not inner:
+            return None
+        folders = {ALL: inner[0]}
+    table = lru_cache(maxsize=None)(_read_folder)
+    chosen = find_split(split, folders, root)
+    folder, training = folders[chosen], folders[split_of_classes(folders, chosen)]
+    images = [each for each in (folder, root / "images" / chosen, root / "images", root) if each.is_dir()]
+    return table_source(
+        table(folder), "LabelMe", root, chosen, images, edges_to_corners, folder, training=lambda: table(training),
+        split_sizes=lambda: {name: _count(each) for name, each in folders.items()} if len(folders) > 1 else {},
+        limits=root.parent)
+
+
+def _is_labelme(folder: Path) -> bool:
+    """Whether the first JSON file in a folder has LabelMe's keys."""
+    name = next((name for name in file_names(folder) if name.lower().endswith(".json")), None)
+    if name is None:
+        return False
+    data = (folder / name).read_bytes().replace(b"\0", b"")
+    return b'"shapes"' in data and (b'"imagePath"' in data or b'"imageData"' in data)
+
+
+def _count(folder: Path) -> int:
+    return sum(name.lower().endswith(".json") for name in file_names(folder))
+
+
+def _read_folder(folder: Path) -> BoxTable:
+    table, names = BoxTable(), file_names(folder)
+    files = [name for name in names if name.lower().endswith(".json")]
+    for name in with_progress("LabelMe files", files):
+        _read_file(folder, name, table)
+    annotated = {os.path.splitext(name)[0] for name in files}
+    for name in names:
+        stem, suffix = os.path.splitext(name)
+        if suffix.lower() in IMAGE_SUFFIXES and stem not in annotated and name not in table.images:
+            table.fail(table.add_image(name), f"{folder / stem}.json: there is no such file")
+    return table
+
+
+def _read_file(folder: Path, name: str, table: BoxTable) -> None:
+    stem = os.path.splitext(name)[0]
+    try:
+        content = json.loads(read_text(folder / name))
+        if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
+            raise ValueError("expected an object with shapes, as LabelMe's")
+    except (TextError, OSError, ValueError, RecursionError) as error:
+        table.fail(table.add_image(stem), f"{folder / name}: {error}")
+        return
+    image = str(content.get("imagePath") or stem).replace("\\", "/")
+    row = table.add_image(image if (folder / image).is_file() else stem,    # else the files were renamed
+                          (content.get("imageWidth"), content.get("imageHeight")))
+    for number, shape in enumerate(content["shapes"], 1):
+        try:
+            _add(table, row, shape)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            table.fail(row, f"{folder / name}: shape {number}: {error}")
+
+
+def _add(table: BoxTable, row: int, shape: Mapping[str, Any]) -> None:
+    kind, label = shape.get("shape_type") or "polygon", " ".join(str(shape["label"]).split())
+    if kind in _WITHOUT_AREA or label == _BACKGROUND:
+        table.faults[f"{{}} shapes are a {label if label == _BACKGROUND else kind}, not objects", "left out"] += 1
+        return
+    if not label:
+        raise ValueError("no label")
+    points = np.asarray(shape["points"], np.float64).reshape(-1, 2)
+    if len(points) < 2:
+        raise ValueError(f"expected at least 2 points, found {len(points)}")
+    if kind == "circle":
+        radius = np.hypot(*(points[1] - points[0]))
+        points = points[:1] + [[-radius], [radius]]
+    low, high = points.min(axis=0), points.max(axis=0) + (kind == "mask")    # masks have pixels, not edges
+    flags = shape.get("flags") or {}
+    table.add(row, ANY_CLASS if label == _IGNORE else label, [*low.tolist(), *high.tolist()],
+              label == _IGNORE or bool(shape.get("difficult") or flags.get("difficult")))

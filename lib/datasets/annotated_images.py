@@ -19,7 +19,7 @@ from datasets.lazy_roidb import objects_roidb
 from datasets.problems import LEFT_OUT, TURNED, Problem, report
 from datasets.records import Record, Records
 from datasets.roidb import Entry
-from datasets.source import DatasetError, NothingToEvaluateError, Source, SourceImage
+from datasets.source import ANY_CLASS, DatasetError, NothingToEvaluateError, Source, SourceImage
 from utils.ragged import Ragged
 from utils.timer import with_progress
 
@@ -162,6 +162,15 @@ class AnnotatedImages(imdb):
     def image_sizes(self) -> list[tuple[int, int]]:
         sizes = [(width, height) for width, height in self._records.sizes.tolist()]
         return [sizes[i % len(sizes)] for i in range(self.num_images)]
+
+    def records(self) -> list[Record]:
+        """The images with their objects."""
+        known = self._records
+        names = [ANY_CLASS, *self.classes[1:]]
+        return [Record(name, path, (width, height), boxes, [names[label] for label in labels.tolist()], difficult)
+                for name, path, (width, height), boxes, labels, difficult in
+                zip(known.names, known.paths, known.sizes.tolist(), known.boxes, known.labels, known.difficult,
+                    strict=True)]
 
     def gt_roidb(self) -> list[Entry]:
         """Entries of the objects, difficult ones only with `use_difficult`."""

@@ -68,18 +68,36 @@ def with_share(name: str, share: float, split: str = "train") -> str:
     return "+".join(f"{part}@{share:g}" for part in parts)
 
 
+def splits_of(name: str) -> list[str]:
+    """The splits of the data set at a path; none if the name has one, or is not that of one path."""
+    path, split, share = _divided(name)
+    if split or share or not os.path.exists(path) or len(_parts(name)) > 1:
+        return []
+    source = find_source(path)
+    names = [*source.split_sizes()]
+    try:
+        find_source(path, source.split)
+    except DatasetError:        # the path is that of the folder of a split
+        return []
+    return names
+
+
+def _divided(name: str) -> tuple[str, str | None, float | None]:
+    """A path, the split and the share of a name."""
+    whole, share = _without_share(name)
+    path, separator, split = whole.rpartition(":")
+    if not separator or "/" in split or "\\" in split or os.path.exists(whole):     # no split; nor is C:\data
+        return whole, None, share
+    return path, split or None, share
+
+
 def _find(name: str) -> Source | str:
     """The source at a path; a name that is not a path is returned as it is."""
     if name in registered or re.fullmatch(r"voc_\d{4}_\w+", name):
         return name
-    whole, share = _without_share(name)
-    path, separator, split = whole.rpartition(":")
-    if not separator or "/" in split or "\\" in split or os.path.exists(whole):     # no split; nor is C:\data
-        path, split = whole, ""
+    path, split, share = _divided(name)
     try:
-        if share is not None:
-            return part_of(find_source(path), split or None, share)
-        return find_source(path, split or None)
+        return find_source(path, split) if share is None else part_of(find_source(path), split, share)
     except DatasetError as error:
         if os.path.exists(path):
             raise

@@ -1,0 +1,51 @@
+"""Writes data sets as PASCAL VOC, COCO and YOLO.
+
+A writer is a function of a folder, the splits and the class names. Images are copied as they are.
+"""
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from datasets.records import Record
+from datasets.writers import coco, voc, yolo
+from datasets.writers.records import plain_names
+from utils.errors import UserError
+from utils.files import naming
+
+Splits = Mapping[str, Sequence[Record]]
+Writer = Callable[[Path, Splits, Sequence[str]], None]
+
+WRITERS: Mapping[str, Writer] = {"voc": voc.write, "coco": coco.write, "yolo": yolo.write}
+
+
+def write(format_name: str, folder: str | os.PathLike, splits: Splits, classes: Sequence[str]) -> None:
+    """Write splits into a new or empty folder, which is there when all is written, or not at all.
+
+    format_name  a key of WRITERS
+    splits       the images by split, see `records_of`
+    classes      their class names, without the background
+    Raises UserError if there is something in the folder.
+    """
+    target = Path(os.path.abspath(folder))
+    if os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
+        raise UserError(f"{folder} exists, and is not an empty folder: name another one, nothing is overwritten")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with naming(target):
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
+    try:
+        temporary.chmod(0o777 & ~_umask())
+        with naming(target):
+            WRITERS[format_name](temporary, {split: plain_names(records) for split, records in splits.items()}, classes)
+            os.replace(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

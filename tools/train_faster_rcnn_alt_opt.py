@@ -78,8 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(words)
     if args.split:
         from datasets.factory import with_share
-        given = args.imdb
-        args.imdb, args.test_imdb = with_share(given, args.split), args.test_imdb or with_share(given, args.split, "test")
+        args.test_imdb = args.test_imdb or with_share(args.imdb, args.split, "test")
+        args.imdb = with_share(args.imdb, args.split)
     with lasting_output():
         return _train_and_test(args)
 

@@ -147,7 +147,7 @@ class AnnotatedImages(imdb):
         return "\n".join([*lines, report(self.problems)]).rstrip()
 
     def _format_line(self) -> list[str]:
-        """What was found, if the format has a name: 'COCO: 12 classes, 200 images, 1,911 boxes; train 200, valid 40'."""
+        """What was found, if the format has a name: 'COCO: 2 classes, 20 images, 1,911 boxes in train; splits: ...'."""
         if not self.source.format:
             return []
         sizes = self.source.split_sizes()
@@ -173,12 +173,18 @@ class AnnotatedImages(imdb):
                     strict=True)]
 
     def gt_roidb(self) -> list[Entry]:
-        """Entries of the objects, difficult ones only with `use_difficult`."""
-        return objects_roidb(*self._objects())
+        """Entries of the objects, difficult ones only with `use_difficult`; the others are the ignored boxes."""
+        trained = self._is_trained_on()
+        return objects_roidb(*self._objects(), None if trained.all() else self._records.select(~trained)[0])
 
     def _objects(self) -> tuple[Ragged, Ragged]:
         """Boxes and classes of the objects of each image to train on."""
-        return (self._records.boxes, self._records.labels) if self.use_difficult else self._records.without_difficult()
+        return self._records.select(self._is_trained_on())
+
+    def _is_trained_on(self) -> np.ndarray:
+        """(n,) bool for the objects of all images: whether they are examples of their class."""
+        labels, difficult = self._records.labels.flat, self._records.difficult.flat
+        return labels > 0 if self.use_difficult else ~difficult
 
     def evaluate_detections(self, all_boxes: Sequence[Sequence[np.ndarray]],
                             output_dir: str | os.PathLike) -> Evaluation:

@@ -110,7 +110,7 @@ def as_corners(boxes: np.ndarray) -> np.ndarray:
 
 
 def table_source(table: BoxTable, format_name: str, root: Path, split: str, folders: Sequence[Path],
-                 corners: Callable[[np.ndarray], np.ndarray], file: str | os.PathLike,
+                 corners: Callable[[np.ndarray], np.ndarray], file: Path,
                  training: Callable[[], BoxTable], split_sizes: Callable[[], Mapping[str, int]] = dict,
                  is_zero_based: Callable[[], bool] = lambda: True, limits: Path | None = None,
                  annotated: bool = True) -> Source:

@@ -124,10 +124,11 @@ def annotated(entry: Entry) -> Fields:
 
 
 # ---- roidbs
-def objects_roidb(boxes: Sequence[np.ndarray], classes: Sequence[np.ndarray]) -> list[Entry]:
-    """Entries of annotated objects: boxes (N, 4) and classes (N,) of each image; see `objects_entry`."""
+def objects_roidb(boxes: Sequence[np.ndarray], classes: Sequence[np.ndarray],
+                  ignored: Sequence[np.ndarray] | None = None) -> list[Entry]:
+    """Entries of annotated objects: boxes (N, 4), classes (N,) and ignored boxes of each image; see `objects_entry`."""
     def make(row: int) -> Entry:
-        return objects_entry(boxes[row], classes[row])
+        return objects_entry(boxes[row], classes[row], None if ignored is None else ignored[row])
 
     return _entries(len(boxes), Recipe(make, {"flipped": lambda row: False}, make))
 

@@ -54,9 +54,9 @@ class Records:
     def __len__(self) -> int:
         return len(self.names)
 
-    def without_difficult(self) -> tuple[Ragged, Ragged]:
-        """Boxes and labels of the objects that are not difficult."""
-        keep = np.flatnonzero(~self.difficult.flat)
+    def select(self, chosen: np.ndarray) -> tuple[Ragged, Ragged]:
+        """Boxes and labels of chosen objects: (n,) bool for the objects of all images."""
+        keep = np.flatnonzero(chosen)
         image_of = np.repeat(np.arange(len(self)), self.difficult.counts)
         counts = np.bincount(image_of[keep], minlength=len(self))
         return Ragged(self.boxes.flat[keep], counts), Ragged(self.labels.flat[keep], counts)

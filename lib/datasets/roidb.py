@@ -8,6 +8,7 @@ An entry is a dictionary, or behaves like one (see lazy_roidb.py). N RoIs (annot
     max_classes   (N,) int32, class of that object, 0 if no object overlaps
     seg_areas     (N,) float32, area of an object in pixels, 0 for a proposal
     flipped       whether boxes are those of the mirrored image
+    ignored       (M, 4) float32, optional: boxes that are neither objects nor, with TRAIN.IGNORED_OVERLAP, background
 """
 from __future__ import annotations
 
@@ -23,12 +24,13 @@ Entry = MutableMapping[str, Any]
 PER_ROI = ("boxes", "gt_classes", "max_overlaps", "max_classes", "seg_areas")
 
 
-def objects_entry(boxes: np.ndarray, classes: np.ndarray) -> Entry:
-    """Entry of annotated objects only; `boxes` (N, 4), `classes` (N,) in 1 .. K-1."""
+def objects_entry(boxes: np.ndarray, classes: np.ndarray, ignored: np.ndarray | None = None) -> Entry:
+    """Entry of annotated objects only; `boxes` (N, 4), `classes` (N,) in 1 .. K-1, `ignored` (M, 4)."""
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
     classes = np.asarray(classes, np.int32).reshape(-1)
-    return {"boxes": boxes, "gt_classes": classes, "max_overlaps": np.ones(len(boxes), np.float32),
-            "max_classes": classes.copy(), "seg_areas": areas(boxes), "flipped": False}
+    entry = {"boxes": boxes, "gt_classes": classes, "max_overlaps": np.ones(len(boxes), np.float32),
+             "max_classes": classes.copy(), "seg_areas": areas(boxes), "flipped": False}
+    return entry if ignored is None else {**entry, "ignored": np.asarray(ignored, np.float32).reshape(-1, 4)}
 
 
 def proposals_entry(boxes: np.ndarray, objects: Mapping[str, Any] | None = None) -> Entry:
@@ -56,10 +58,16 @@ def merge_entries(first: Mapping[str, Any], second: Mapping[str, Any]) -> Entry:
 
 def mirror(entry: Mapping[str, Any], width: int) -> Entry:
     """The entry of the mirrored image: x1' = width - x2 - 1, x2' = width - x1 - 1."""
-    boxes = entry["boxes"].copy()
-    boxes[:, 0] = width - entry["boxes"][:, 2] - 1
-    boxes[:, 2] = width - entry["boxes"][:, 0] - 1
-    return {**entry, "boxes": boxes, "flipped": not entry["flipped"]}
+    mirrored = {key: mirror_boxes(entry[key], width) for key in ("boxes", "ignored") if key in entry}
+    return {**entry, **mirrored, "flipped": not entry["flipped"]}
+
+
+def mirror_boxes(boxes: np.ndarray, width: int) -> np.ndarray:
+    """Boxes (N, 4) in the mirrored image."""
+    mirrored = boxes.copy()
+    mirrored[:, 0] = width - boxes[:, 2] - 1
+    mirrored[:, 2] = width - boxes[:, 0] - 1
+    return mirrored
 
 
 def areas(boxes: np.ndarray) -> np.ndarray:

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike
 
 from utils.errors import UserError
 
-
-ANY_CLASS = "__any__"       # class of a region whose objects are unknown, such as KITTI's DontCare; always difficult
+# Class of a region in which objects of any class are not marked, such as KITTI's DontCare; always difficult
+ANY_CLASS = "__any__"
 
 
 class DatasetError(UserError, ValueError):

@@ -200,6 +200,8 @@ def data_digest(imdb: Any, record: str | os.PathLike | None = None) -> str:
     for entry in imdb.gt_roidb():
         digest.update(np.ascontiguousarray(entry["boxes"], np.float32).tobytes())
         digest.update(np.ascontiguousarray(entry["gt_classes"], np.int32).tobytes())
+        if cfg.TRAIN.IGNORED_OVERLAP:
+            digest.update(np.ascontiguousarray(entry.get("ignored", ()), np.float32).tobytes())
     if record is not None:
         paths = [imdb.image_path_at(index) for index in range(imdb.num_images)]
         found = content_digests(paths, record)

@@ -112,6 +112,9 @@ _TRAIN = dict(
     # RoIs per batch (all images together), maximum fraction of foreground, IoU thresholds: fg >= FG_THRESH,
     # bg in [BG_THRESH_LO, BG_THRESH_HI)
     BATCH_SIZE=128, FG_FRACTION=0.25, FG_THRESH=0.5, BG_THRESH_HI=0.5, BG_THRESH_LO=0.1,
+    # Ours: RoIs and anchors of which at least this share lies in an object that is not trained on (difficult, crowd,
+    # DontCare) are left out instead of being background; 0: they are background
+    IGNORED_OVERLAP=0.0,
     # Box regression: whether to train it; minimum IoU of an example; weights of dx, dy, dw, dh
     BBOX_REG=True, BBOX_THRESH=0.5, BBOX_INSIDE_WEIGHTS=(1.0, 1.0, 1.0, 1.0),
     # Normalise regression targets, with the numbers below if PRECOMPUTED, else with the training set's statistics
@@ -175,7 +178,7 @@ _MISC = dict(
     IMPORTS=(), IMPORTS_DIR="",
 )
 # Files and fingerprints of older versions lack them
-_ADDED_LATER = ("IMPORTS", "IMPORTS_DIR", "OHEM_WARMUP", "OHEM_RANDOM_SHARE")
+_ADDED_LATER = ("IMPORTS", "IMPORTS_DIR", "OHEM_WARMUP", "OHEM_RANDOM_SHARE", "IGNORED_OVERLAP")
 
 _DEFAULTS = Config(TRAIN=Config(_TRAIN), TEST=Config(_TEST), **_MISC).freeze()
 

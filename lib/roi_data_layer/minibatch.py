@@ -14,6 +14,7 @@ from datasets.roidb import Entry
 from fast_rcnn.bbox_transform import per_class_targets
 from fast_rcnn.config import Config, cfg
 from roi_data_layer.ohem import get_ohem_minibatch, select_hard_examples  # noqa: F401  # re-exported
+from roi_data_layer.roidb import ignored_rois
 from roi_data_layer.sampling import RoISettings, sample_rois, split_rois
 from utils.blob import im_list_to_blob
 from utils.images import ImageSettings, Reader, image_request, read_in_line
@@ -56,9 +57,10 @@ def get_minibatch(roidb: Sequence[Entry], num_classes: int, settings: MinibatchS
     data, sizes, scales = read_images(roidb, settings.images, rng, read)
     blobs = {"data": data}
     if settings.has_rpn:
-        return {**blobs, **rpn_blobs(roidb, sizes, scales)}
+        return {**blobs, **rpn_blobs(roidb, sizes, scales, settings.rois.ignored_overlap > 0)}
     per_image = settings.rois.batch_size // len(roidb)
-    picks = [sample_rois(entry["max_overlaps"], per_image, settings.rois, rng) for entry in roidb]
+    picks = [sample_rois(entry["max_overlaps"], per_image, settings.rois, rng, ignored_rois(entry, settings.rois))
+             for entry in roidb]
     return {**blobs, **roi_blobs(roidb, picks, scales, num_classes, settings.inside_weights)}
 
 
@@ -71,7 +73,7 @@ def get_allrois_minibatch(roidb: Sequence[Entry], num_classes: int, settings: Mi
     """
     settings, rng = _or_defaults(settings, rng)
     data, _, scales = read_images(roidb, settings.images, rng, read)
-    picks = [split_rois(entry["max_overlaps"], settings.rois) for entry in roidb]
+    picks = [split_rois(entry["max_overlaps"], settings.rois, ignored_rois(entry, settings.rois)) for entry in roidb]
     return {"data": data, **roi_blobs(roidb, picks, scales, num_classes, settings.inside_weights)}
 
 
@@ -95,11 +97,13 @@ def read_images(roidb: Sequence[Entry], settings: ImageSettings, rng: np.random.
                 [image.pixels.shape[:2] for image in images], [image.scale for image in images])
 
 
-def rpn_blobs(roidb: Sequence[Entry], sizes: Sequence[tuple[int, int]], scales: Sequence[float]) -> Blobs:
+def rpn_blobs(roidb: Sequence[Entry], sizes: Sequence[tuple[int, int]], scales: Sequence[float],
+              with_ignored: bool = False) -> Blobs:
     """Blobs for training a region proposal network on images with these sizes (height, width) and scales.
 
     im_info   (N, 3) height and width of each image as scaled, without padding, and its scale
-    gt_boxes  (G, 5) x1, y1, x2, y2 in the scaled image, class; for N > 1 a sixth column, the image's index
+    gt_boxes  (G, 5) x1, y1, x2, y2 in the scaled image, class; for N > 1 a sixth column, the image's index;
+              `with_ignored` also the entries' ignored boxes, with class -1
     """
     info = [(*size, scale) for size, scale in zip(sizes, scales, strict=True)]
     rows = []
@@ -107,6 +111,9 @@ def rpn_blobs(roidb: Sequence[Entry], sizes: Sequence[tuple[int, int]], scales: 
         objects = np.flatnonzero(entry["gt_classes"])
         columns = [entry["boxes"][objects] * scale, entry["gt_classes"][objects, None]]
         rows.append(np.hstack(columns + [np.full((len(objects), 1), index)] * (len(roidb) > 1)))
+        ignored = entry.get("ignored", ()) if with_ignored else ()
+        if len(ignored):
+            rows.append(np.hstack([ignored * scale, np.tile([-1, index], (len(ignored), 1))])[:, :rows[-1].shape[1]])
     return {"im_info": np.array(info, np.float32), "gt_boxes": np.concatenate(rows).astype(np.float32)}
 
 

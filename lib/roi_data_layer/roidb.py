@@ -15,7 +15,7 @@ from datasets.lazy_roidb import LazyEntry, annotated, derived_roidb
 from datasets.roidb import Entry
 from fast_rcnn.bbox_transform import bbox_transform
 from fast_rcnn.config import Config
-from roi_data_layer.sampling import RoISettings, is_usable
+from roi_data_layer.sampling import RoISettings, is_usable, on_ignored
 from utils.cython_bbox import bbox_overlaps
 from utils.timer import with_progress
 
@@ -59,7 +59,15 @@ def _check_entry(entry: Mapping[str, Any]) -> None:
 def filter_roidb(roidb: Sequence[Entry], settings: RoISettings) -> list[Entry]:
     """Entries with a RoI that can be foreground or background."""
     return [entry for entry in with_progress("images with usable RoIs", roidb)
-            if is_usable(annotated(entry)["max_overlaps"], settings) or is_usable(entry["max_overlaps"], settings)]
+            if is_usable(annotated(entry)["max_overlaps"], settings)
+            or is_usable(entry["max_overlaps"], settings, ignored_rois(entry, settings))]
+
+
+def ignored_rois(entry: Mapping[str, Any], settings: RoISettings) -> np.ndarray | None:
+    """Whether each RoI of an entry lies on one of its ignored boxes, see `on_ignored`; None if none does."""
+    if not settings.ignored_overlap:
+        return None
+    return on_ignored(entry["boxes"], entry.get("ignored"), settings.ignored_overlap)
 
 
 def add_bbox_regression_targets(roidb: Sequence[Entry], num_classes: int,

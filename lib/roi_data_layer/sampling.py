@@ -17,38 +17,56 @@ class RoISettings:
     fg_thresh: float = 0.5
     bg_thresh_hi: float = 0.5
     bg_thresh_lo: float = 0.1
+    ignored_overlap: float = 0.0    # 0: ignored boxes are background as any other
 
     @classmethod
     def from_cfg(cls, train: Config) -> RoISettings:
         """The settings in cfg.TRAIN."""
         return cls(train.BATCH_SIZE, train.FG_FRACTION, train.FG_THRESH, train.BG_THRESH_HI,
-                   train.BG_THRESH_LO)
+                   train.BG_THRESH_LO, train.IGNORED_OVERLAP)
 
     def most_foreground(self, total: int) -> int:
         """The maximum number of foreground RoIs among `total`."""
         return int(np.round(self.fg_fraction * total))
 
 
-def is_usable(overlaps: np.ndarray, settings: RoISettings) -> bool:
-    """Whether any overlap is >= fg_thresh or lies in [bg_thresh_lo, bg_thresh_hi)."""
-    background = (overlaps >= settings.bg_thresh_lo) & (overlaps < settings.bg_thresh_hi)
-    return bool(np.any(background | (overlaps >= settings.fg_thresh)))
+def on_ignored(boxes: np.ndarray, ignored: np.ndarray | None, least: float) -> np.ndarray | None:
+    """Whether at least this share of each box (N, 4) lies in one ignored box (M, 4): (N,) bool.
+
+    None if there is none, or `least` is 0. The share is of the box, not the union: a crowd holds many boxes.
+    """
+    if ignored is None or not len(ignored) or least <= 0:
+        return None
+    low = np.maximum(boxes[:, None, :2], ignored[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:4], ignored[None, :, 2:4])
+    common = np.prod(np.maximum(high - low + 1, 0), axis=2)
+    return common.max(axis=1) >= least * np.prod(boxes[:, 2:4] - boxes[:, :2] + 1, axis=1)
 
 
-def split_rois(overlaps: np.ndarray, settings: RoISettings) -> tuple[np.ndarray, np.ndarray]:
+def is_usable(overlaps: np.ndarray, settings: RoISettings, ignored: np.ndarray | None = None) -> bool:
+    """Whether any RoI is foreground or background, see `split_rois`."""
+    return any(map(len, split_rois(overlaps, settings, ignored)))
+
+
+def split_rois(overlaps: np.ndarray, settings: RoISettings,
+               ignored: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Indices of foreground (IoU >= fg_thresh) and background RoIs (IoU in [bg_thresh_lo, bg_thresh_hi)).
 
     With bg_thresh_hi > fg_thresh a RoI would be both; it counts as foreground only.
+
+    ignored  (N,) bool, RoIs that are not background, see `on_ignored`
     """
     foreground = overlaps >= settings.fg_thresh
     background = (overlaps >= settings.bg_thresh_lo) & (overlaps < settings.bg_thresh_hi) & ~foreground
+    if ignored is not None:
+        background &= ~ignored
     return np.flatnonzero(foreground), np.flatnonzero(background)
 
 
-def sample_rois(overlaps: np.ndarray, total: int, settings: RoISettings,
-                rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Random foreground (see `most_foreground`) and background indices, `total` in all or fewer."""
-    foreground, background = split_rois(overlaps, settings)
+def sample_rois(overlaps: np.ndarray, total: int, settings: RoISettings, rng: np.random.Generator,
+                ignored: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Random foreground (see `most_foreground`) and background indices, `total` in all or fewer; see `split_rois`."""
+    foreground, background = split_rois(overlaps, settings, ignored)
     foreground = _draw(foreground, settings.most_foreground(total), rng)
     return foreground, _draw(background, total - len(foreground), rng)
 

@@ -59,8 +59,9 @@ class AnchorTargetLayer(caffe.Layer):
         rng = layer_rng(self, self._seed, self._passes)
         self._passes += 1
         maps = []
-        for image, gt_boxes in enumerate(gt_boxes_of_images(bottom[1].data, num_images)):
-            labels, *others = anchor_targets(gt_boxes, im_info[image], anchors, self._settings, rng)
+        boxes = [gt_boxes_of_images(bottom[1].data, num_images, ignored) for ignored in (False, True)]
+        for image, (gt_boxes, ignored) in enumerate(zip(*boxes, strict=True)):
+            labels, *others = anchor_targets(gt_boxes, im_info[image], anchors, self._settings, rng, ignored)
             maps.append([to_maps(labels, height, width).reshape(1, 1, -1, width),
                          *(to_maps(values, height, width) for values in others)])
         set_blobs(top, [np.concatenate(of_images) for of_images in zip(*maps, strict=True)])

@@ -11,6 +11,7 @@ import numpy as np
 
 from fast_rcnn.bbox_transform import bbox_transform
 from fast_rcnn.config import Config
+from roi_data_layer.sampling import on_ignored
 from utils.cython_bbox import bbox_overlaps
 
 
@@ -26,13 +27,14 @@ class AnchorSettings:
     inside_weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)
     positive_weight: float = -1.0
     allowed_border: float = 0       # pixels by which an anchor may extend beyond the image; a layer parameter
+    ignored_overlap: float = 0.0    # see `roi_data_layer.sampling.on_ignored`
 
     @classmethod
     def from_cfg(cls, train: Config, allowed_border: float = 0) -> AnchorSettings:
         """The settings in cfg.TRAIN."""
         return cls(train.RPN_POSITIVE_OVERLAP, train.RPN_NEGATIVE_OVERLAP, train.RPN_CLOBBER_POSITIVES,
                    train.RPN_BATCHSIZE, train.RPN_FG_FRACTION, train.RPN_BBOX_INSIDE_WEIGHTS,
-                   train.RPN_POSITIVE_WEIGHT, allowed_border)
+                   train.RPN_POSITIVE_WEIGHT, allowed_border, train.IGNORED_OVERLAP)
 
 
 def anchors_inside(anchors: np.ndarray, im_info: Sequence[float], border: float = 0) -> np.ndarray:
@@ -97,20 +99,26 @@ def example_weights(labels: np.ndarray, positive_weight: float) -> np.ndarray:
 
 def anchor_targets(
         gt_boxes: np.ndarray, im_info: Sequence[float], anchors: np.ndarray, settings: AnchorSettings,
-        rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        rng: np.random.Generator,
+        ignored: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Labels, regression targets and weights of the anchors of one image.
 
     gt_boxes  (G, 4 or more) boxes in pixels of the scaled image; G may be 0
     im_info   (height, width, ...) of the scaled image
     anchors   (K, 4); those outside the image are ignored: label -1, all else 0
     rng       chooses the examples if there are more than settings.batch_size allows
+    ignored   (M, 4 or more) boxes on which an anchor is no background
     returns   labels (K,); targets, inside weights, outside weights (K, 4); float32
     """
     labels = np.full(len(anchors), -1, np.float32)
     targets, inside_weights, outside_weights = np.zeros((3, len(anchors), 4), np.float32)
     inside = anchors_inside(anchors, im_info, settings.allowed_border)
     overlaps = bbox_overlaps(anchors[inside], gt_boxes[:, :4])
-    labels[inside] = subsample_labels(label_anchors(overlaps, settings), settings, rng)
+    found = label_anchors(overlaps, settings)
+    left_out = on_ignored(anchors[inside], ignored, settings.ignored_overlap)
+    if left_out is not None:
+        found[left_out & (found == 0)] = -1
+    labels[inside] = subsample_labels(found, settings, rng)
     if overlaps.size:
         targets[inside] = bbox_transform(anchors[inside], gt_boxes[overlaps.argmax(axis=1), :4])
     inside_weights[labels == 1] = settings.inside_weights
@@ -118,15 +126,15 @@ def anchor_targets(
     return labels, targets, inside_weights, outside_weights
 
 
-def gt_boxes_of_images(gt_boxes: np.ndarray, num_images: int) -> list[np.ndarray]:
-    """The gt boxes of each image of a batch.
+def gt_boxes_of_images(gt_boxes: np.ndarray, num_images: int, ignored: bool = False) -> list[np.ndarray]:
+    """The gt boxes, or with `ignored` the ignored boxes, of each image of a batch.
 
     gt_boxes  (G, 5) x1, y1, x2, y2, class for one image; (G, 6) for any number, with the image's index in the batch as
-              the sixth column. Rows of class 0 are padding.
+              the sixth column. Rows of class 0 are padding, those of class -1 ignored boxes.
     Raises ValueError for several images without indices.
     """
     gt_boxes = gt_boxes.reshape(-1, gt_boxes.shape[-1])
-    gt_boxes = gt_boxes[gt_boxes[:, 4] > 0]
+    gt_boxes = gt_boxes[gt_boxes[:, 4] < 0 if ignored else gt_boxes[:, 4] > 0]
     if gt_boxes.shape[1] > 5:
         return [gt_boxes[gt_boxes[:, 5] == image] for image in range(num_images)]
     if num_images != 1:

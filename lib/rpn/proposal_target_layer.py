@@ -46,9 +46,10 @@ class ProposalTargetLayer(caffe.Layer):
         per_image = self._settings.rois.batch_size // num_images
         rng = layer_rng(self, self._seed, self._passes)
         self._passes += 1
+        boxes = [gt_boxes_of_images(bottom[1].data, num_images, ignored) for ignored in (False, True)]
         parts = [proposal_targets(rois[rois[:, 0] == image], gt_boxes, self._num_classes, per_image,
-                                  self._settings, rng)
-                 for image, gt_boxes in enumerate(gt_boxes_of_images(bottom[1].data, num_images))]
+                                  self._settings, rng, ignored)
+                 for image, (gt_boxes, ignored) in enumerate(zip(*boxes, strict=True))]
         set_blobs(top, [np.concatenate(values) for values in zip(*parts, strict=True)][:len(top)])
 
     def backward(self, top, propagate_down, bottom):

@@ -11,7 +11,7 @@ import numpy as np
 
 from fast_rcnn.bbox_transform import bbox_transform, per_class_targets
 from fast_rcnn.config import Config
-from roi_data_layer.sampling import RoISettings, sample_rois, split_rois
+from roi_data_layer.sampling import RoISettings, is_usable, on_ignored, sample_rois, split_rois
 from utils.cython_bbox import bbox_overlaps
 
 
@@ -57,7 +57,8 @@ def normalised_targets(rois: np.ndarray, gt_boxes: np.ndarray, settings: RoITarg
 
 
 def proposal_targets(rois: np.ndarray, gt_boxes: np.ndarray, num_classes: int, num_rois: int,
-                     settings: RoITargetSettings, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+                     settings: RoITargetSettings, rng: np.random.Generator,
+                     ignored: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
     """RoIs of one image with their labels and regression targets.
 
     Candidates are the proposals and the gt boxes, so that every object has a good one; `sample_rois` draws num_rois of
@@ -65,16 +66,20 @@ def proposal_targets(rois: np.ndarray, gt_boxes: np.ndarray, num_classes: int, n
 
     rois      (n, 5) image index, x1, y1, x2, y2
     gt_boxes  (G, 5 or more) x1, y1, x2, y2, class; G may be 0
+    ignored   (M, 4 or more) boxes on which a RoI is no background, unless no RoI were left
     returns   rois (R, 5), foreground first; labels (R,); targets, inside weights, outside weights
               (R, 4 * num_classes), see `per_class_targets`; the candidates' indices (R,)
     """
     image = rois[0, 0] if len(rois) else 0
     candidates = np.vstack([rois, np.insert(gt_boxes[:, :4], 0, image, axis=1)])
     overlaps, best = best_gt_boxes(candidates[:, 1:], gt_boxes, settings.rois.bg_thresh_lo)
+    left_out = on_ignored(candidates[:, 1:], ignored, settings.rois.ignored_overlap)
+    if left_out is not None and not is_usable(overlaps, settings.rois, left_out):
+        left_out = None
     if settings.use_ohem:
-        foreground, background = split_rois(overlaps, settings.rois)
+        foreground, background = split_rois(overlaps, settings.rois, left_out)
     else:
-        foreground, background = sample_rois(overlaps, num_rois, settings.rois, rng)
+        foreground, background = sample_rois(overlaps, num_rois, settings.rois, rng, left_out)
     chosen = np.concatenate([foreground, background])
     labels, targets = np.zeros(len(chosen), np.float32), np.zeros((len(chosen), 4), np.float32)
     labels[:len(foreground)] = best[foreground, 4]

@@ -5,8 +5,8 @@
                  xmin or ymin is 0, and else from 1
   without        image,x1,y1,x2,y2,class, as RetinaNet reads it; coordinates count from 0
 
-Corners are inclusive. A folder has one file, or one for each split: train.csv or train_labels.csv, or a CSV file in each
-folder of images (train/_annotations.csv). Fields may be separated by commas, semicolons or tabs.
+Corners are inclusive. A folder has one file, or one for each split: train.csv or train_labels.csv, or a CSV file in
+each folder of images (train/_annotations.csv). Fields may be separated by commas, semicolons or tabs.
 """
 from __future__ import annotations
 

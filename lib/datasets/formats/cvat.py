@@ -1,7 +1,8 @@
 """CVAT's XML for images, version 1.1: annotations.xml with the images beside it or in images/; splits are its subsets.
 
-Boxes count, turned ones, polygons, ellipses and masks by their bounds; points, lines, cuboids and skeletons are no objects.
-Coordinates are edges: pixel 0 lies between 0 and 1. Objects with the attribute difficult, ignore or iscrowd are difficult.
+Boxes count, and turned ones, polygons, ellipses and masks by their bounds; points, lines, cuboids and skeletons are no
+objects. Coordinates are edges: pixel 0 lies between 0 and 1. Objects with the attribute difficult, ignore or iscrowd
+are difficult.
 """
 from __future__ import annotations
 
@@ -35,8 +36,8 @@ def read(path: Path, split: str | None) -> Source | None:
     folders = [root / name for name in (f"images/{chosen}", "images", chosen, ".")]
     training = subsets[split_of_classes(subsets, chosen)]
     return table_source(
-        subsets[chosen], "CVAT", root, chosen, [folder for folder in folders if folder.is_dir()], edges_to_corners, file,
-        training=lambda: training,
+        subsets[chosen], "CVAT", root, chosen, [folder for folder in folders if folder.is_dir()], edges_to_corners,
+        file, training=lambda: training,
         split_sizes=lambda: {name: len(table.images) for name, table in subsets.items()} if len(subsets) > 1 else {})
 
 
@@ -112,7 +113,8 @@ def _around(centre: np.ndarray, half: np.ndarray, degrees: float) -> np.ndarray:
 
 
 def _of_points(shape: ElementTree.Element) -> np.ndarray:
-    points = np.array([[float(value) for value in point.split(",")] for point in (shape.get("points") or "").split(";")])
+    pairs = [point.split(",") for point in (shape.get("points") or "").split(";")]
+    points = np.array([[float(x), float(y)] for x, y in pairs])
     return np.concatenate([points.min(axis=0), points.max(axis=0)])
 
 

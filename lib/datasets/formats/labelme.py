@@ -1,8 +1,8 @@
 """LabelMe's JSON, one file for each image, beside it or in a folder of their own; or folders of these for each split.
 
-Rectangles count, polygons, circles and masks by their bounds; points and lines are no objects. Positions of the mouse are
-taken as edges: pixel 0 lies between 0 and 1. Shapes named __ignore__ are regions of any class, those with the flag
-`difficult` difficult objects. An image without a JSON file is not annotated, and left out.
+Rectangles count, and polygons, circles and masks by their bounds; points and lines are no objects. Positions of the
+mouse are taken as edges: pixel 0 lies between 0 and 1. Shapes named __ignore__ are regions of any class, those with the
+flag `difficult` difficult objects. An image without a JSON file is not annotated, and left out.
 """
 from __future__ import annotations
 

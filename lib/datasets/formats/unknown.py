@@ -17,8 +17,7 @@ _HINTS = {
     ".tfrecord": "TFRecords hold the images too: export the data set as COCO or VOC",
     ".parquet": "Parquet holds tables of any kind: export the data set as COCO or VOC",
     ".mat": "MATLAB's boxes have no common form: write them as CSV (filename,width,height,class,xmin,ymin,xmax,ymax)",
-    ".zip": "unpack the archive", ".tar": "unpack the archive", ".gz": "unpack the archive", ".7z": "unpack the archive",
-    ".rar": "unpack the archive",
+    **dict.fromkeys((".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"), "unpack the archive"),
 }
 
 

@@ -1,5 +1,7 @@
-"""WIDER FACE's lists: a path, the number of faces, and for each a line x y width height blur expression illumination invalid
-occlusion pose. A path with 0 faces is followed by a line of zeros all the same.
+"""WIDER FACE's lists: a path, the number of faces, and for each a line of 10 numbers.
+
+These are x y width height blur expression illumination invalid occlusion pose. A path with 0 faces is followed by a line
+of zeros all the same.
 
   wider_face_split/wider_face_<split>_bbx_gt.txt, WIDER_<split>/images/
 

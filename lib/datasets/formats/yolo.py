@@ -131,7 +131,7 @@ def _strings(path: Path, key: str, value: Any) -> list[str]:
 
 def _names_in(path: Path, names: Any) -> dict[int, str]:
     """The class names: a list, or a mapping from numbers."""
-    pairs = list(names.items()) if isinstance(names, dict) else list(enumerate(names)) if isinstance(names, list) else []
+    pairs = names.items() if isinstance(names, dict) else enumerate(names if isinstance(names, list) else [])
     try:
         found = {int(number): " ".join(str(name).split()) for number, name in pairs}
     except (TypeError, ValueError):
@@ -293,7 +293,8 @@ def _annotation(image: SourceImage, size: tuple[int, int], found: _Found) -> Ann
     classes, edges = _read_labels(str(image.file), found.key_points)
     # Text of six digits is as good as a thousandth of a pixel
     pixels = np.round(edges * [*size, *size], 3)
-    return Annotation.of([(found.names or {}).get(number, f"class {number}") for number in classes], edges_to_corners(pixels))
+    names = [(found.names or {}).get(number, f"class {number}") for number in classes]
+    return Annotation.of(names, edges_to_corners(pixels))
 
 
 def _count_classes(images: Sequence[SourceImage], found: _Found) -> Counter[str]:

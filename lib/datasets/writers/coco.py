@@ -1,4 +1,4 @@
-"""COCO: annotations/instances_<split>.json, images in <split>/; difficult objects are crowds, which need not be found."""
+"""COCO: annotations/instances_<split>.json, images in <split>/; difficult objects are crowds: they need not be found."""
 from __future__ import annotations
 
 import json

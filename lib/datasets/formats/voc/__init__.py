@@ -250,7 +250,8 @@ def _source(root: Path, split: str | None, images: Path, annotations: Path, inde
                   training_names=partial(_count_names, training, training_names),
                   is_zero_based=partial(_any_zero, folders),
                   annotated=any(os.path.isfile(_annotation_file(annotations, name)) for name in index),
-                  format="PASCAL VOC", split_sizes=split_sizes, noun="XML file", images_in=images, annotations_in=annotations, training_in=where)
+                  format="PASCAL VOC", split_sizes=split_sizes, noun="XML file", images_in=images,
+                  annotations_in=annotations, training_in=where)
 
 
 def _found_below(images: Path, index: Sequence[str]) -> list[SourceImage]:

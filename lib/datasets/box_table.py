@@ -92,7 +92,8 @@ class BoxTable:
         if row in self._errors:
             raise AnnotationError(self._errors[row])
         rows = self._rows_of[row]
-        return Annotation.of([self._names[self._labels[index]] for index in rows.tolist()], corners(self._corners[rows]),
+        names = [self._names[self._labels[index]] for index in rows.tolist()]
+        return Annotation.of(names, corners(self._corners[rows]),
                              np.frombuffer(self._difficult, np.int8)[rows].astype(bool), self._sizes.get(row))
 
 

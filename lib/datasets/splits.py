@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from datasets.folders import TRAINING_SPLITS, entries, training_split
+from datasets.folders import TRAINING_SPLITS, subfolders, training_split
 from datasets.source import DatasetError, Source
 
 ALL = "all"     # split of a data set without splits
@@ -57,7 +57,7 @@ def split_folders(path: Path, split: str | None,
     A folder beside that of a training split is a split of the folder above.
     """
     if not holds(path):
-        return path, split, {entry.name: entry for entry in sorted(entries(path)) if entry.is_dir() and holds(entry)}
+        return path, split, {entry.name: entry for entry in subfolders(path) if holds(entry)}
     beside = [path.parent / name for name in TRAINING_SPLITS]
     if split is None and any(folder.is_dir() and holds(folder) for folder in beside):
         return split_folders(path.parent, path.name, lambda folder: folder != path.parent and holds(folder))

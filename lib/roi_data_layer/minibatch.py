@@ -111,8 +111,8 @@ def rpn_blobs(roidb: Sequence[Entry], sizes: Sequence[tuple[int, int]], scales: 
         objects = np.flatnonzero(entry["gt_classes"])
         columns = [entry["boxes"][objects] * scale, entry["gt_classes"][objects, None]]
         rows.append(np.hstack(columns + [np.full((len(objects), 1), index)] * (len(roidb) > 1)))
-        ignored = entry.get("ignored", ()) if with_ignored else ()
-        if len(ignored):
+        ignored = entry.get("ignored") if with_ignored else None
+        if ignored is not None:
             rows.append(np.hstack([ignored * scale, np.tile([-1, index], (len(ignored), 1))])[:, :rows[-1].shape[1]])
     return {"im_info": np.array(info, np.float32), "gt_boxes": np.concatenate(rows).astype(np.float32)}
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from datasets.box_table import BoxTable, as_corners, table_source
-from datasets.folders import entries, file_names, image_names, read_image_set
+from datasets.folders import entries, file_names, image_names, read_image_set, subfolders
 from datasets.source import ANY_CLASS, DatasetError, Source
 from datasets.splits import ALL, find_split, split_of_classes
 from utils.text import TextError, read_lines
@@ -49,11 +49,11 @@ def _parts(path: Path) -> Mapping[str, Part]:
     if _pair(path):
         labels, images = _pair(path) or (path, path)
         return {ALL: (labels, images, tuple(image_names(images)))}
-    found = {entry.name: pair for entry in sorted(entries(path)) if (pair := _pair(entry))}
+    found = {entry.name: pair for entry in subfolders(path) if (pair := _pair(entry))}
     if not found:
         return {}
     name = next(iter(found.values()))[1].name
-    for entry in entries(path):         # images without labels
+    for entry in subfolders(path):         # images without labels
         if entry.name not in found and (entry / name).is_dir():
             found[entry.name] = (entry / next(iter(found.values()))[0].name, entry / name)
     return {split: (*pair, tuple(image_names(pair[1]))) for split, pair in found.items()}

@@ -6,6 +6,7 @@ from collections import Counter
 from itertools import islice
 from pathlib import Path
 
+from datasets.folders import subfolders
 from utils.image_header import IMAGE_SUFFIXES
 from utils.text import printable
 
@@ -45,4 +46,4 @@ def _seen(path: Path) -> tuple[Counter[str], int, list[str]]:
     images = sum(count for ending, count in endings.items() if ending in IMAGE_SUFFIXES)
     kinds = Counter({ending: count for ending, count in endings.items() if ending not in IMAGE_SUFFIXES})
     kinds.update({"images": images} if images else {})
-    return kinds, images, sorted(entry.name for entry in path.iterdir() if entry.is_dir())[:_NAMED]
+    return kinds, images, [entry.name for entry in subfolders(path)][:_NAMED]

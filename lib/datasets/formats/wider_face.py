@@ -1,7 +1,7 @@
 """WIDER FACE's lists: a path, the number of faces, and for each a line of 10 numbers.
 
-These are x y width height blur expression illumination invalid occlusion pose. A path with 0 faces is followed by a line
-of zeros all the same.
+These are x y width height blur expression illumination invalid occlusion pose. A path with 0 faces is followed by a
+line of zeros all the same.
 
   wider_face_split/wider_face_<split>_bbx_gt.txt, WIDER_<split>/images/
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from datasets.box_table import BoxTable, table_source
 from datasets.ds_utils import edges_to_corners
-from datasets.folders import entries
+from datasets.folders import file_names
 from datasets.source import DatasetError, Source
 from datasets.splits import find_split, split_of_classes
 from utils.text import TextError, read_lines
@@ -53,7 +53,7 @@ def _split_of(file: Path) -> str | None:
 
 
 def _files_in(folder: Path) -> dict[str, Path]:
-    found = {_split_of(file): file for file in sorted(entries(folder))}
+    found = {_split_of(folder / name): folder / name for name in file_names(folder)}
     return {split: file for split, file in found.items() if split}
 
 

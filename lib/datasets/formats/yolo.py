@@ -23,7 +23,7 @@ import numpy as np
 import yaml
 
 from datasets.ds_utils import edges_to_corners
-from datasets.folders import entries, file_names, telling_name
+from datasets.folders import file_names, subfolders, telling_name
 from datasets.listed_files import ListedFiles, named_by_files
 from datasets.source import Annotation, AnnotationError, DatasetError, Source, SourceImage
 from datasets.splits import ALL, find_split, is_split_name, split_of_classes
@@ -91,9 +91,9 @@ def _find(path: Path) -> _Found | None:
         if path.suffix.lower() in (".yml", ".yaml"):
             return _of_yaml(path)
         return _of_darknet(path) if path.suffix.lower() == ".data" else None
-    for file in sorted(entries(path)):
-        if file.suffix.lower() in (".yml", ".yaml", ".data") and file.is_file():
-            found = _find(file)
+    for name in file_names(path):
+        if name.lower().endswith((".yml", ".yaml", ".data")) and (path / name).is_file():
+            found = _find(path / name)
             if found:
                 return found
     return _of_folder(path)
@@ -178,18 +178,18 @@ def _folders(path: Path) -> dict[str, Path]:
     """Folders of images by split."""
     if _are_labels(path / _LABELS) and (path / _IMAGES).is_dir():
         return {ALL: path / _IMAGES}
-    inner = {entry.name: path / _IMAGES / entry.name for entry in sorted(entries(path / _LABELS))
+    inner = {entry.name: path / _IMAGES / entry.name for entry in subfolders(path / _LABELS)
              if _are_labels(entry) and (path / _IMAGES / entry.name).is_dir()}
     if inner:
         return inner
-    pairs = {entry.name: entry / _IMAGES for entry in sorted(entries(path))
+    pairs = {entry.name: entry / _IMAGES for entry in subfolders(path)
              if _are_labels(entry / _LABELS) and (entry / _IMAGES).is_dir()}
     if pairs:
         return pairs
     if _are_labels(path):
         return {ALL: path}
-    return {entry.name: entry for entry in sorted(entries(path))
-            if entry.is_dir() and entry.name not in (_IMAGES, _LABELS) and _are_labels(entry)}
+    return {entry.name: entry for entry in subfolders(path)
+            if entry.name not in (_IMAGES, _LABELS) and _are_labels(entry)}
 
 
 def _are_labels(folder: Path) -> bool:
@@ -207,7 +207,7 @@ def _are_labels(folder: Path) -> bool:
 
 def _names_beside(path: Path) -> dict[int, str] | None:
     """The class names in a file of the folder, or of a folder in it."""
-    for folder in (path, path / _LABELS, *sorted(entry for entry in entries(path) if entry.is_dir())):
+    for folder in (path, path / _LABELS, *subfolders(path)):
         there = file_names(folder)
         for name in [*_NAMES, *(name for name in there if name.endswith(".names"))]:
             if name in there:

@@ -1,4 +1,4 @@
-"""COCO: annotations/instances_<split>.json, images in <split>/; difficult objects are crowds: they need not be found."""
+"""COCO: annotations/instances_<split>.json, images in <split>/; difficult objects are crowds, to be ignored."""
 from __future__ import annotations
 
 import json

@@ -29,6 +29,7 @@ from datasets.folders import (
     image_names,
     is_inside,
     read_image_set,
+    subfolders,
     telling_name,
     training_split,
 )
@@ -65,7 +66,7 @@ def read_folder(path: Path, split: str | None) -> Source:
     pairs = _pairs(path)
     if pairs:
         return _paired(path, split, pairs)
-    inner = [] if _stems(path) else sorted(entry for entry in entries(path) if _annotations_of(entry).is_dir())
+    inner = [] if _stems(path) else [entry for entry in subfolders(path) if _annotations_of(entry).is_dir()]
     if len(inner) > 1:
         raise DatasetError(f"{path}: holds several data sets; name one of {', '.join(map(str, inner))}")
     return read_folder(inner[0], split) if inner else _flat(path, split)
@@ -77,7 +78,7 @@ def _is_voc(path: Path) -> bool:
         return True
     return bool(_stems(path) or _flat_splits(_folder_of_splits(path))
                 or any(_annotations_of(entry).is_dir() and (_is_standard(entry) or _stems_below(_annotations_of(entry)))
-                       for entry in entries(path)))
+                       for entry in subfolders(path)))
 
 
 def _is_standard(path: Path) -> bool:
@@ -96,13 +97,13 @@ def _annotations_of(path: Path) -> Path:
 
 def _innermost(folder: Path) -> Path:
     """The folder, or that inside which alone has its XML files: annotations/xmls."""
-    inner = [folder / entry.name for entry in entries(folder) if entry.is_dir()]
+    inner = subfolders(folder)
     return inner[0] if len(inner) == 1 and inner[0].name.lower() in _ANNOTATIONS[1:] and not _stems(folder) else folder
 
 
 def _folder(path: Path, names: Sequence[str]) -> Path:
     """The folder of the first of these names that there is, whatever their case; the first name if there is none."""
-    there = {entry.name.lower(): entry for entry in sorted(entries(path), reverse=True) if entry.is_dir()}
+    there = {entry.name.lower(): entry for entry in reversed(subfolders(path))}
     found = [path / name if (path / name).is_dir() else there[name.lower()] for name in names if name.lower() in there]
     return found[0] if found else path / names[0]
 
@@ -113,7 +114,7 @@ def _side_by_side(path: Path, split: str | None, images: Path, annotations: Path
     folder = path / "ImageSets"
     sets = {file.stem: file for file in entries(folder / "Main" if (folder / "Main").is_dir() else folder)
             if file.suffix == ".txt"}
-    inner = {entry.name: (images / entry.name, entry) for entry in entries(annotations)
+    inner = {entry.name: (images / entry.name, entry) for entry in subfolders(annotations)
              if _stems_below(entry) and (images / entry.name).is_dir()}
     if not sets and not _stems(annotations) and any(name in inner for name in TRAINING_SPLITS):
         return _paired(path, split, inner)
@@ -122,8 +123,8 @@ def _side_by_side(path: Path, split: str | None, images: Path, annotations: Path
 
 def _pairs(path: Path) -> dict[str, tuple[Path, Path]]:
     """Folders of images and of XML files by split, if the splits are folders: train/images, train/annotations."""
-    folders = {entry.name: (_folder(entry, _IMAGES), _annotations_of(entry)) for entry in entries(path)
-               if entry.is_dir() and entry.name not in ("Annotations", "JPEGImages") and not _is_standard(entry)}
+    folders = {entry.name: (_folder(entry, _IMAGES), _annotations_of(entry)) for entry in subfolders(path)
+               if entry.name not in ("Annotations", "JPEGImages") and not _is_standard(entry)}
     found = {name: pair for name, pair in folders.items() if all(map(Path.is_dir, pair))}
     return found if any(name in found for name in TRAINING_SPLITS) else {}
 
@@ -158,7 +159,7 @@ def _listed(root: Path, images: Path, annotations: Path, sets: dict[str, Path], 
     """A split of a layout whose splits are files of image names."""
     for folder in (images, annotations):
         if not folder.is_dir():
-            there = ", ".join(sorted(entry.name for entry in entries(root) if entry.is_dir())) or "none"
+            there = ", ".join(entry.name for entry in subfolders(root)) or "none"
             raise DatasetError(f"{root}: there is no folder {os.path.relpath(folder, root)}; its folders are: {there}. "
                                "A YAML file can name others, see docs/own_dataset.md")
     chosen, known = choose_split(split, sets, root), FileNames([images, annotations])
@@ -206,7 +207,7 @@ def _flat(path: Path, split: str | None) -> Source:
             names = _stems_below(path)
             return _source(path, None, path, path, names, path, names, _folders_below(path), dict)
         if chosen is None:
-            there = ", ".join(sorted(entry.name for entry in entries(path) if entry.is_dir())) or "none"
+            there = ", ".join(entry.name for entry in subfolders(path)) or "none"
             raise DatasetError(f"{path}: expected folders Annotations and JPEGImages, or XML files next to the "
                                f"images; folders found: {there}; splits found: {', '.join(sorted(splits)) or 'none'}")
         split, folder = chosen, splits[chosen]
@@ -218,7 +219,7 @@ def _flat(path: Path, split: str | None) -> Source:
 
 
 def _flat_splits(path: Path) -> dict[str, Path]:
-    return {folder.name: folder for folder in entries(path) if folder.is_dir() and _stems(folder)}
+    return {folder.name: folder for folder in subfolders(path) if _stems(folder)}
 
 
 def _folder_of_splits(path: Path) -> Path:
@@ -228,7 +229,7 @@ def _folder_of_splits(path: Path) -> Path:
     """
     if _stems(path) or _flat_splits(path):
         return path
-    inner = sorted(folder for folder in entries(path) if folder.is_dir() and _flat_splits(folder))
+    inner = [folder for folder in subfolders(path) if _flat_splits(folder)]
     if len(inner) > 1:
         raise DatasetError(f"{path}: holds several data sets; name one of {', '.join(map(str, inner))}")
     return inner[0] if inner else path

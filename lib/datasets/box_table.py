@@ -37,7 +37,7 @@ class BoxTable:
 
     def add_image(self, path: str, size: tuple[object, object] | None = None) -> int:
         """Row of the image with this path, new or known. A size that is not two positive numbers is unknown."""
-        row = self.images.setdefault(os.path.normpath(path), len(self.images))
+        row = self.images.setdefault(path if "://" in path else os.path.normpath(path), len(self.images))
         width, height = (_positive(side) for side in size or (None, None))
         if width and height:
             self._sizes[row] = (width, height)

@@ -17,7 +17,7 @@ from datasets.source import DatasetError, Source
 Reader = Callable[[Path, str | None], Source | None]
 
 _readers: list[Reader] = [      # in the order in which they are tried: a folder of VOC may hold other formats too
-    cvat.read,      # XML as well
+    cvat.read, yolo.read_file,      # XML and YAML too, but not VOC's
     voc.read, labelme.read, coco.read, yolo.read, csv_boxes.read, kitti.read, wider_face.read,
 ]
 

@@ -28,7 +28,7 @@ from utils.text import TextError, printable, read_text
 
 _EXPORT = "_annotations.coco.json"
 _ANNOTATIONS = ("annotations", "annotation", "labels")      # names of folders beside those of images
-_OTHER_TASKS = ("captions_", "panoptic_", "image_info_", "stuff_", "person_keypoints_")
+_OTHER_TASKS = ("captions_", "panoptic_", "stuff_")
 _KEYS = (b'"images"', b'"categories"', b'"annotations"')
 _MOST_FILES = 40    # more JSON files in a folder are annotations of one image each
 _LEFT_OUT = "left out"
@@ -67,13 +67,13 @@ def _files_of(folder: Path) -> dict[str, Path]:
     if len(names) > _MOST_FILES:
         return {}
     instances = [name for name in names if name.startswith("instances")]
-    names = instances or [name for name in names if not name.startswith(_OTHER_TASKS[:3])]
+    names = instances or [name for name in names if not name.startswith(_OTHER_TASKS)]
     return {_split_of(folder / name): folder / name for name in names if _is_coco(folder / name)}
 
 
 def _split_of(path: Path) -> str:
     """instances_train2017.json: train2017; train_coco.json: train."""
-    stem = re.sub(r"[._-]?(annotations|annotation|coco|instances|labels)(?=$|[._-])", "", path.stem, flags=re.I)
+    stem = re.sub(r"[._-]?(annotations|annotation|coco|instances|image_info|labels)(?=$|[._-])", "", path.stem, flags=re.I)
     return stem.strip("._-") or ALL
 
 

@@ -76,6 +76,11 @@ def read(path: Path, split: str | None) -> Source | None:
         annotations_in=found.root, training_in=f"{found.root}, split {training}")
 
 
+def read_file(path: Path, split: str | None) -> Source | None:
+    """As `read`; None for a folder."""
+    return read(path, split) if path.is_file() else None
+
+
 def _part_of_split(path: Path) -> tuple[_Found, str] | None:
     """The data set and the split that a folder such as .../test/images or .../images/test is a part of."""
     for folder in list(path.parents)[:2]:

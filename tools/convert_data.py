@@ -42,11 +42,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; returns its exit status."""
     args = parser().parse_args(argv)
     apply_cfg(args)
-    from datasets.writers import WRITERS, write
+    from datasets.writers import WRITERS, check_free, write
     from datasets.writers.records import records_of
     format_name, folder = args.to
     if format_name not in WRITERS:
         raise UserError(f"--to {format_name}: choose one of {', '.join(WRITERS)}")
+    check_free(folder)
     found = _with_all_classes(_find_splits(args))
     for imdb in found.values():
         print(imdb.summary(), flush=True)
@@ -75,10 +76,10 @@ def _find_splits(args: argparse.Namespace) -> dict[str, Imdb]:
 
 
 def _distinct(splits: Mapping[str, Imdb]) -> dict[str, Imdb]:
-    """The splits without those that have only images of others, as trainval has; larger ones go first."""
+    """The splits without those that have only images of others, as trainval has; it and larger ones go first."""
     files = {split: {imdb.image_path_at(index) for index in range(imdb.num_images)} for split, imdb in splits.items()}
     kept = dict(files)
-    for split in sorted(files, key=lambda name: -len(files[name])):
+    for split in sorted(reversed(files), key=lambda name: (name != "trainval", -len(files[name]))):
         others = set().union(*(kept[name] for name in kept if name != split))
         if files[split] <= others:
             print(f"{split} has the images of other splits: not written", flush=True)

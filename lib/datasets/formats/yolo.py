@@ -114,7 +114,7 @@ def _of_yaml(path: Path) -> _Found | None:
     if not isinstance(content, dict) or "names" not in content and not {"train", "nc"} <= set(content):
         return None
     root = _yaml_root(path, content.get("path"))
-    splits = {key: _strings(path, key, content[key]) for key in _YAML_SPLITS if content.get(key)}
+    splits = {key: _strings(path, key, content[key]) for key in content if key in _YAML_SPLITS and content[key]}
     if not splits:
         raise DatasetError(f"{path}: expected folders or lists of images under train, val and test; found none")
     return _Found(root, {name: partial(_images_of, places, root, path) for name, places in splits.items()},

@@ -30,9 +30,8 @@ def write(format_name: str, folder: str | os.PathLike, splits: Splits, classes: 
     classes      their class names, without the background
     Raises UserError if there is something in the folder.
     """
+    check_free(folder)
     target = Path(os.path.abspath(folder))
-    if os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
-        raise UserError(f"{folder} exists, and is not an empty folder: name another one, nothing is overwritten")
     target.parent.mkdir(parents=True, exist_ok=True)
     with naming(target):
         temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
@@ -43,6 +42,12 @@ def write(format_name: str, folder: str | os.PathLike, splits: Splits, classes: 
             os.replace(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_free(folder: str | os.PathLike) -> None:
+    """Raise UserError unless a folder does not exist, or is empty."""
+    if os.path.lexists(folder) and not (os.path.isdir(folder) and not os.listdir(folder)):
+        raise UserError(f"{folder} exists, and is not an empty folder: name another one, nothing is overwritten")
 
 
 def _umask() -> int:

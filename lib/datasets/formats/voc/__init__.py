@@ -162,7 +162,7 @@ def _listed(root: Path, images: Path, annotations: Path, sets: dict[str, Path], 
             there = ", ".join(entry.name for entry in subfolders(root)) or "none"
             raise DatasetError(f"{root}: there is no folder {os.path.relpath(folder, root)}; its folders are: {there}. "
                                "A YAML file can name others, see docs/own_dataset.md")
-    chosen, known = choose_split(split, sets, root), FileNames([images, annotations])
+    chosen, known = choose_split(split, sets, root) or (ALL if ALL in sets else None), FileNames([images, annotations])
     index = _read_list(sets[chosen], known) if chosen else _stems(annotations) or _stems_below(annotations)
     if not index:
         raise DatasetError(f"{annotations}: holds no XML files")
@@ -300,7 +300,8 @@ def _stems(folder: Path) -> list[str]:
 
 def _stems_below(folder: Path) -> list[str]:
     """Names of the XML files below a folder, with their inner folders."""
-    return [os.path.join(inner.relative_to(folder), stem) for inner in _folders_below(folder) for stem in _stems(inner)]
+    return [os.path.normpath(os.path.join(inner.relative_to(folder), stem))
+            for inner in _folders_below(folder) for stem in _stems(inner)]
 
 
 def _folders_below(folder: Path) -> list[Path]:

@@ -25,6 +25,7 @@ from .engine.layer import Layer as EngineLayer
 from .engine.layer import PythonLayer as Layer
 from .engine.layer import layer_types as layer_type_list
 from .engine.layer import register as register_layer
+from .engine.layers.python import layer_modules
 from .engine.parallel import ParallelError, gather_arrays, gather_values, init_parallel
 from .engine.solvers import (
     AdaDeltaSolver,

@@ -94,3 +94,23 @@ def test_the_message_names_file_and_line_of_the_class(tmp_path, monkeypatch):
     with pytest.raises(caffe.LayerError, match=r"users_layers.py:4: class 'Users' has no method `forward"):
         caffe.Net(str(tmp_path / "net.pt"), caffe.TEST)
     sys.modules.pop("users_layers", None)
+
+
+def test_modules_may_be_taken_from_a_package(tmp_path, monkeypatch):
+    """Another module of the same name may be loaded already; the block holds for its thread and names alone."""
+    module = types.ModuleType("some_package.users_layers")
+    module.Users = type("Users", (caffe.Layer,), {**GOOD, "forward": lambda self, bottom, top: top[0].data.fill(7)})
+    monkeypatch.setitem(sys.modules, "some_package", types.ModuleType("some_package"))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+
+    def value():
+        return float(net(tmp_path, monkeypatch, phase=caffe.TEST).forward()["loss"])
+    plain = value()
+    with caffe.layer_modules("some_package", ["users_layers"]):
+        assert value() != plain
+        with caffe.layer_modules("elsewhere", ["others_layers"]):
+            assert value() != plain
+    assert value() == plain
+    with caffe.layer_modules("elsewhere", ["users_layers"]), pytest.raises(
+            caffe.CaffeError, match="no module 'elsewhere.users_layers' on sys.path"):
+        value()

@@ -1,11 +1,14 @@
 """Python: a layer implemented by a user's class."""
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import difflib
 import importlib
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator, Mapping
+from types import MappingProxyType
 from typing import NoReturn
 
 from ..blob import BlobError
@@ -14,6 +17,28 @@ from ..layer import Layer, LayerError, PythonLayer, register
 _STEPS = {"setup": ("bottom", "top"), "reshape": ("bottom", "top"), "forward": ("bottom", "top"),
           "backward": ("top", "propagate_down", "bottom")}
 _ALIKE = 0.8        # of difflib: `foward`, `set_up` and `backwards` are near misses, `backprop` is a name of its own
+_PACKAGES: contextvars.ContextVar[Mapping[str, str]] = contextvars.ContextVar("package of a module",
+                                                                              default=MappingProxyType({}))
+
+
+@contextlib.contextmanager
+def layer_modules(package: str, names: Collection[str]) -> Iterator[None]:
+    """Nets built inside the block, in this thread, take these modules of Python layers from a package.
+
+    names  of modules and packages as they stand in prototxts, without dots: 'rpn' covers 'rpn.proposal_layer'
+
+    For a project whose modules have become part of an installed package; other modules are found as by `import`.
+    """
+    token = _PACKAGES.set({**_PACKAGES.get(), **dict.fromkeys(names, package)})
+    try:
+        yield
+    finally:
+        _PACKAGES.reset(token)
+
+
+def _full_name(module: str) -> str:
+    package = _PACKAGES.get().get(module.partition(".")[0])
+    return f"{package}.{module}" if package else module
 
 
 @register("Python")
@@ -45,12 +70,13 @@ class Python(Layer):
             self.fail("python_param needs `module` and `layer`")
         if "" not in sys.path:
             sys.path.append("")
+        full_name = _full_name(names.module)
         try:
-            module = importlib.import_module(names.module)
+            module = importlib.import_module(full_name)
         except ModuleNotFoundError as error:
-            if error.name is None or not (names.module + ".").startswith(error.name + "."):
+            if error.name is None or not f"{full_name}.".startswith(f"{error.name}."):
                 raise
-            self.fail(f"no module '{names.module}' on sys.path; add its folder to PYTHONPATH")
+            self.fail(f"no module '{full_name}' on sys.path; add its folder to PYTHONPATH")
         make = getattr(module, names.layer, None)
         if not callable(make) or isinstance(make, type) and not issubclass(make, PythonLayer):
             self.fail(f"module '{names.module}' has no class '{names.layer}' that derives from caffe.Layer")

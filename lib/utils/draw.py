@@ -6,6 +6,7 @@ import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -15,20 +16,49 @@ from utils.files import atomic_path, read_json_lines
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
+class Box(NamedTuple):
+    """A box to be drawn: corners in pixels, the text of its label, its BGR colour."""
+
+    corners: Sequence[float]
+    text: str
+    colour: tuple[int, int, int]
+
+
 def draw_detections(im: np.ndarray, detections: Sequence[np.ndarray], classes: Sequence[str],
                     thresh: float = 0.5) -> np.ndarray:
     """A copy of an image with boxes, class names and scores of its detections, the best on top.
-
-    Lines and letters scale with the image, so that they stay readable when it is shown as a whole. Labels stay inside.
 
     im          (height, width, 3) uint8 BGR
     detections  for each class (n, 5) x1, y1, x2, y2, score; only scores of at least `thresh` are drawn
     classes     their names; each has its own colour
     """
-    picture = im.copy(order="C")
     found = [(row[4], index, row[:4]) for index, rows in enumerate(detections) for row in rows if row[4] >= thresh]
-    for score, index, box in sorted(found, key=lambda item: item[0]):
-        _draw_box(picture, box, f"{classes[index]} {score:.2f}", class_colour(index))
+    return draw_boxes(im, [Box(corners, f"{classes[index]} {score:.2f}", class_colour(index))
+                           for score, index, corners in sorted(found, key=lambda item: item[0])])
+
+
+def draw_boxes(im: np.ndarray, boxes: Sequence[Box]) -> np.ndarray:
+    """A copy of an image (height, width, 3) uint8 BGR with boxes and their labels, the last on top.
+
+    Lines and letters scale with the image, so that they stay readable when it is shown as a whole. Labels stay inside,
+    and where there is room they cover neither another label nor another box.
+    """
+    picture = im.copy(order="C")
+    size = max(min(picture.shape[:2]) / 700, 0.35)
+    line = max(1, round(2 * size))
+    sides = [_whole(box.corners) for box in boxes]
+    for (left, top, right, bottom), box in zip(sides, boxes, strict=True):
+        cv2.rectangle(picture, (left, top), (right, bottom), box.colour, line)
+    labels: list[_Sides] = []
+    for index in reversed(range(len(boxes))):
+        text_size, base = cv2.getTextSize(boxes[index].text, _FONT, size, max(1, line // 2))
+        extent = text_size[0], text_size[1] + base
+        labels.append(_place_label(sides[index], extent, picture.shape[:2], sides[:index] + sides[index + 1:], labels))
+    for box, (left, top, right, bottom) in zip(boxes, reversed(labels), strict=True):
+        _, base = cv2.getTextSize(box.text, _FONT, size, max(1, line // 2))
+        cv2.rectangle(picture, (left, top), (right, bottom), box.colour, cv2.FILLED)
+        ink = (0, 0, 0) if np.dot(box.colour, (0.114, 0.587, 0.299)) > 128 else (255, 255, 255)
+        cv2.putText(picture, box.text, (left, bottom - base // 2), _FONT, size, ink, max(1, line // 2), cv2.LINE_AA)
     return picture
 
 
@@ -38,18 +68,33 @@ def class_colour(index: int) -> tuple[int, int, int]:
     return int(blue * 255), int(green * 255), int(red * 255)
 
 
-def _draw_box(picture: np.ndarray, box: np.ndarray, label: str, colour: tuple[int, int, int]) -> None:
-    height, width = picture.shape[:2]
-    size = max(min(height, width) / 700, 0.35)
-    line = max(1, round(2 * size))
-    left, top, right, bottom = (int(round(float(side))) for side in box)
-    cv2.rectangle(picture, (left, top), (right, bottom), colour, line)
-    (text_width, text_height), base = cv2.getTextSize(label, _FONT, size, max(1, line // 2))
-    x = min(max(left, 0), max(width - text_width, 0))
-    y = top if top >= text_height + base else min(max(top, 0) + text_height + base, height)
-    cv2.rectangle(picture, (x, y - text_height - base), (x + text_width, y), colour, cv2.FILLED)
-    ink = (0, 0, 0) if np.dot(colour, (0.114, 0.587, 0.299)) > 128 else (255, 255, 255)
-    cv2.putText(picture, label, (x, y - base // 2), _FONT, size, ink, max(1, line // 2), cv2.LINE_AA)
+_Sides = tuple[int, int, int, int]      # left, top, right, bottom
+
+
+def _whole(corners: Sequence[float]) -> _Sides:
+    left, top, right, bottom = (int(round(float(side))) for side in corners)
+    return left, top, right, bottom
+
+
+def _place_label(box: _Sides, extent: tuple[int, int], shape: tuple[int, int], others: Sequence[_Sides],
+                 labels: Sequence[_Sides]) -> _Sides:
+    """Where a label of this width and height hides least: above, in, below or beside its box.
+
+    others, labels  the other boxes, and the labels placed so far, which count four times
+    """
+    (left, top, right, bottom), (width, height) = box, extent
+    corners = [(left, top - height), (left, top), (right - width, top - height), (left, bottom),
+               (left, bottom - height), (right, top), (left - width, top)]
+    most_x, most_y = max(shape[1] - width, 0), max(shape[0] - height, 0)
+    inside = dict.fromkeys((min(max(x, 0), most_x), min(max(y, 0), most_y)) for x, y in corners)
+    # First those that need not be moved into the image
+    places = [(x, y, x + width, y + height) for x, y in sorted(inside, key=lambda corner: corner not in corners)]
+    return min(places, key=lambda place: sum(_shared_area(place, other) for other in others)
+               + 4 * sum(_shared_area(place, label) for label in labels))
+
+
+def _shared_area(a: _Sides, b: _Sides) -> int:
+    return max(0, min(a[2], b[2]) - max(a[0], b[0])) * max(0, min(a[3], b[3]) - max(a[1], b[1]))
 
 
 def montage(images: Sequence[np.ndarray], columns: int = 3, height: int = 300, gap: int = 6) -> np.ndarray:

@@ -1,13 +1,18 @@
-"""The compiled modules: the engine's kernels, and in place also the detector's. All else is in pyproject.toml."""
+"""The packages and the compiled modules. All else is in pyproject.toml.
+
+`caffe` is the engine. `frcnn` is the detector: lib/frcnn, with the other packages of lib below its name.
+"""
 from pathlib import Path
 
-from setuptools import Distribution, Extension, setup
-from setuptools.command.build_ext import build_ext
+from setuptools import Extension, find_packages, setup
 
-KERNELS = "caffe-fast-rcnn/python/caffe/kernels"
+ENGINE = "caffe-fast-rcnn/python"
+KERNELS = f"{ENGINE}/caffe/kernels"
 HEADERS = sorted(path.as_posix() for path in Path(KERNELS).glob("*.h"))
 # Never fuse a*b+c: the same source must give the same bits on every machine and on CUDA
 FLAGS = ["-O3", "-std=c++17", "-ffp-contract=off", "-fno-trapping-math"]
+# The four stages are run by tools/ and have no use without them
+LIB = find_packages("lib", exclude=["frcnn", "alt_opt"])
 
 
 def extension(module: str, source: str) -> Extension:
@@ -15,21 +20,9 @@ def extension(module: str, source: str) -> Extension:
                      extra_compile_args=FLAGS, extra_link_args=["-pthread"])
 
 
-DETECTOR = [extension("utils.cython_bbox", "lib/utils/bbox.pyx")]
-
-
-class BuildExtensions(build_ext):
-    """In place, builds the detector's modules too: it runs from the checkout and is in no wheel."""
-
-    def run(self) -> None:
-        super().run()
-        if self.inplace:
-            detector = build_ext(Distribution({"package_dir": {"": "lib"}, "ext_modules": DETECTOR}))
-            detector.inplace = True
-            detector.build_lib = f"{self.build_temp}/detector"      # what lies in build_lib gets into wheels
-            detector.ensure_finalized()
-            detector.run()
-
-
-setup(license="MIT", ext_modules=[extension("caffe.kernels._cpu", f"{KERNELS}/_cpu.pyx")],
-      cmdclass={"build_ext": BuildExtensions})
+setup(license="MIT",
+      packages=[*find_packages(ENGINE), "frcnn", *(f"frcnn.{name}" for name in LIB)],
+      package_dir={"": ENGINE, "frcnn": "lib/frcnn",
+                   **{f"frcnn.{name}": f"lib/{name.replace('.', '/')}" for name in LIB}},
+      ext_modules=[extension("caffe.kernels._cpu", f"{KERNELS}/_cpu.pyx"),
+                   extension("frcnn.utils.cython_bbox", "lib/utils/bbox.pyx")])

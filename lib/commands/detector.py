@@ -22,7 +22,7 @@ from fast_rcnn.detector_record import (
 )
 from fast_rcnn.net_settings import bind_settings
 from utils.errors import UserError, raise_all
-from utils.other_caffe import Net, free_intermediates
+from utils.other_caffe import Net, free_intermediates, make_test_net
 from utils.weights import load_all_weights
 
 
@@ -50,13 +50,12 @@ class DetectorFiles:
         `hint` is appended to the message if a check fails. Raises CheckError, ConfigError, or what caffe raises for
         bad files.
         """
-        import caffe
         from fast_rcnn.test import DetectionSettings
         raise_all([*check_test_net(self.net, num_classes, of=of), *anchor_problems(self.net, self.record),
                    *self._rpn_problems()], hint)
         if cfg.TEST.HAS_RPN:
             check_one_scale(cfg.TEST.SCALES)
-        net = caffe.Net(self.net, caffe.TEST)
+        net = make_test_net(self.net)
         load_all_weights(net, self.weights, self.net)
         scores = "cls_score" if cfg.TEST.SVM else "cls_prob"
         boxes = ["bbox_pred"] if cfg.TEST.BBOX_REG else []
@@ -169,10 +168,9 @@ def load_rpn(net_file: str | os.PathLike, weights: str | os.PathLike) -> Net:
 
     Raises CheckError if it is a training net, or lacks outputs or weights.
     """
-    import caffe
     from rpn.generate import GenerationSettings
     check_for_tests(net_file)
-    net = caffe.Net(os.fspath(net_file), caffe.TEST)
+    net = make_test_net(net_file)
     load_all_weights(net, weights, net_file)
     check_outputs(net, net_file, "rois", "scores")
     bind_settings(net, GenerationSettings.from_cfg(cfg))

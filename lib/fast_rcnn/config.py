@@ -98,7 +98,8 @@ for _name in ("__setitem__", "__delitem__", "__ior__", "clear", "pop", "popitem"
     setattr(Config, _name, _guarded(getattr(dict, _name)))
 
 
-_ROOT = str(Path(__file__).resolve().parents[2])
+# Installed, lib is part of a package (lib/frcnn/_modules.py) and has no checkout around it: the working directory
+_ROOT = str(Path(__file__).resolve().parents[2]) if __package__ == "fast_rcnn" else ""
 
 _TRAIN = dict(
     # Images: shorter side in pixels (one is drawn per image), longest allowed side, images per batch

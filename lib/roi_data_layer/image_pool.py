@@ -27,7 +27,7 @@ from utils.images import ImageError, ImageRequest, PreparedImage
 _CHANNELS = 3
 _PATIENCE = 5.0         # seconds that a process may take for its last image before it is killed
 _START = ("import sys; sys.path[:] = sys.argv[2:]; "
-          "from roi_data_layer.image_worker import main; main(int(sys.argv[1]))")
+          f"from {__package__}.image_worker import main; main(int(sys.argv[1]))")
 _ENVIRONMENT = {
     # A worker computes in one thread; on import NumPy's library would start one per core.
     "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",

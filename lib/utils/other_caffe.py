@@ -32,6 +32,10 @@ FrozenPrefix = Any      # the cache of features of a net's frozen layers
 # user error.
 SettingError: type[ValueError] = getattr(caffe, "LayerError", ValueError)
 
+# The package that the packages of lib are part of; '' in the checkout. See lib/frcnn/_modules.py
+_PARENT = __name__.removesuffix("utils.other_caffe").rstrip(".")
+_WITH_LAYERS = ("roi_data_layer", "rpn")        # the packages whose Python layers prototxts name
+
 # A context that labels its block in the profile
 span: Callable[[str], AbstractContextManager] = getattr(caffe, "span", contextlib.nullcontext)
 
@@ -80,6 +84,12 @@ def solver_rank() -> int:
 
 
 # ---- nets
+def make_test_net(path: str | os.PathLike) -> Net:
+    """The net of a prototxt in the TEST phase. Its Python layers from lib are these, wherever lib is installed."""
+    with caffe.layer_modules(_PARENT, _WITH_LAYERS) if _PARENT else contextlib.nullcontext():
+        return caffe.Net(os.fspath(path), caffe.TEST)
+
+
 def free_intermediates(net: Any, keep: Sequence[str] = ()) -> Any:
     """Make a net free each blob after its last use, except its outputs and the blobs in `keep`; returns the net.
 

@@ -1,0 +1,51 @@
+"""A data set to look at."""
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from commands.data_set import find_imdb
+from frcnn.mistakes import one_exception
+from frcnn.pictures import Picture
+from utils.draw import Box, class_colour, draw_boxes, montage
+from utils.images import read_image
+
+
+class Dataset:
+    """Images with annotated objects.
+
+    location  its name or path, perhaps with a split: 'data/mine:train'
+    classes   class names, without the background
+    """
+
+    @one_exception
+    def __init__(self, location: str | os.PathLike, classes: Sequence[str] | None = None) -> None:
+        """Find it, as --imdb does; `classes` are the names that its objects are matched to. Raises UserError."""
+        self.location = os.fspath(location)
+        self.imdb = find_imdb(self.location, "Dataset", ["__background__", *classes] if classes else None)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.imdb.classes[1:]
+
+    def __len__(self) -> int:
+        return self.imdb.num_images
+
+    @one_exception
+    def draw(self, index: int) -> Picture:
+        """An image with its annotated boxes."""
+        entry, names = self.imdb.gt_roidb()[index], self.imdb.classes
+        boxes = [Box(box, names[number], class_colour(number))
+                 for box, number in zip(np.asarray(entry["boxes"]), entry["gt_classes"], strict=True)]
+        return Picture(draw_boxes(read_image(self.imdb.image_path_at(index)), boxes))
+
+    @one_exception
+    def show(self, count: int = 9, seed: int = 0) -> Picture:
+        """A sheet of `count` of its images, drawn with a seed, with their boxes; all of them if there are fewer."""
+        chosen = np.random.default_rng(seed).choice(len(self), min(count, len(self)), replace=False)
+        return Picture(montage([self.draw(index) for index in sorted(chosen.tolist())]))
+
+    def __repr__(self) -> str:
+        return self.imdb.summary()

@@ -1,0 +1,241 @@
+"""A detector: `load` it, call it with images, draw, evaluate."""
+from __future__ import annotations
+
+import argparse
+import contextlib
+import copy
+import os
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+
+from commands.data_set import check_has_classes, check_images, check_results, claim_results, find_imdb
+from commands.detector import DetectorFiles, class_names
+from commands.options import choose_device, quiet_caffe, use_device, writable_folder
+from datasets.evaluation import Evaluation
+from fast_rcnn import config
+from fast_rcnn.cfg_checks import check_cfg
+from fast_rcnn.detector_record import RUN_RECORD, DetectorRecord, find_record, run_record
+from fast_rcnn.test import detections_per_class, im_detect, test_net
+from frcnn.data import Dataset
+from frcnn.mistakes import one_exception
+from frcnn.photographs import image_files
+from frcnn.pictures import Picture
+from frcnn.results import Results
+from frcnn.videos import frames, open_video
+from utils.errors import UserError
+from utils.images import naming, read_image
+from utils.timer import Timer
+from utils.user_modules import import_modules
+
+Image = str | os.PathLike | np.ndarray
+# Settings, device and precision belong to the process: one detector at a time uses them
+_IN_USE = threading.RLock()
+
+
+@one_exception
+def load(detector: str | os.PathLike, weights: str | os.PathLike | None = None, *, device: str | int | None = None,
+         classes: Sequence[str] | None = None, cfg: str | os.PathLike | None = None,
+         settings: Mapping[str, Any] | None = None) -> Detector:
+    """The detector of a run, of a model file, or of a test net's prototxt with `weights`.
+
+    detector  the output folder of tools/train_faster_rcnn_alt_opt.py; or a caffemodel in it; or, with `weights`, a
+              prototxt. Settings and class names come from the record beside them
+    device    'cpu', or the number of a GPU; default: GPU 0 if there is one
+    classes   class names without the background, if they are not known
+    cfg       YAML file of settings, such as test_cfg.yml of a run; they replace those of the record
+    settings  more of them by full name: {'TEST.SCALES': (400,)}
+    Raises UserError.
+    """
+    files = _files(Path(detector), weights)
+    names = class_names(files, classes)
+    if not names:
+        raise UserError(f"{files.weights}: nothing beside it says its class names: give classes=[...], without the "
+                        "background")
+    changes = config.file_changes(cfg) if cfg else {}
+    more = config.checked_changes(settings or {})
+    with _settings(config.make_settings(files.settings, changes, more)):
+        check_cfg()
+        import_modules(config.cfg.IMPORTS, config.cfg.IMPORTS_DIR)
+        check_makes_proposals(files)
+        with quiet_caffe():
+            return Detector(files, names, _gpu(device))
+
+
+def check_makes_proposals(files: DetectorFiles) -> None:
+    """Raise UserError if it is known that a detector has no trained RPN."""
+    if untrained := files.untrained_rpn():
+        raise UserError(f"a detector that makes its own proposals is needed; {untrained}")
+
+
+def _files(detector: Path, weights: str | os.PathLike | None) -> DetectorFiles:
+    if weights is not None:
+        for path in (detector, Path(weights)):
+            if not path.is_file():
+                raise UserError(f"{path}: there is no such file")
+        return DetectorFiles(str(detector), str(weights), find_record(weights, detector))
+    if detector.is_dir():
+        if not (detector / RUN_RECORD).is_file():
+            raise UserError(f"{detector}: has no finished detector ({RUN_RECORD}); finish the run with --resume, or "
+                            "give the prototxt of a test net and a caffemodel")
+        record = run_record(detector)
+        return DetectorFiles(str(record.net), str(record.model), record)
+    if not detector.is_file():
+        raise UserError(f"{detector}: there is no such file or folder")
+    return _files_of_model(detector)
+
+
+def _files_of_model(model: Path) -> DetectorFiles:
+    """A model whose test net is that of the run in its folder."""
+    record: DetectorRecord | None = find_record(model, model)
+    net = record and record.net
+    if not net and (model.parent / RUN_RECORD).is_file():
+        net = run_record(model.parent).net
+    if not net:
+        raise UserError(f"{model}: nothing beside it names its test net: load('test.pt', '{model.name}')")
+    return DetectorFiles(str(net), str(model), record)
+
+
+def _gpu(device: str | int | None) -> int | None:
+    """Number of a GPU, None for the CPU. Raises UserError if there is no such device."""
+    word = "" if device is None else str(device).removeprefix("cuda:").removeprefix("cuda")
+    if device not in (None, "cpu", "cuda") and not word.isdecimal():
+        raise UserError(f"device={device!r}: expected 'cpu', or the number of a GPU")
+    try:
+        return choose_device(argparse.Namespace(cpu=device == "cpu", gpu=int(word) if word.isdecimal() else None))
+    except UserError as error:
+        raise UserError(str(error).replace("--gpu ", "device=", 1)) from None
+
+
+@contextlib.contextmanager
+def _settings(settings: config.Config) -> Iterator[None]:
+    """`cfg` equal to these settings inside the block, as before after it; other threads wait."""
+    with _IN_USE:
+        before = copy.deepcopy(config.cfg)
+        config.set_cfg(settings)
+        try:
+            yield
+        finally:
+            config.set_cfg(before)
+
+
+class Detector:
+    """A trained net with its settings, class names and device: `detector(image)`.
+
+    Several detectors in a process do not change one another, nor `cfg`. Calls from several threads take turns.
+
+    classes   class names, without the background
+    settings  all settings, frozen
+    gpu       number of the GPU; None: the CPU
+    """
+
+    def __init__(self, files: DetectorFiles, names: Sequence[str], gpu: int | None, of: str = "the detector",
+                 hint: str = "") -> None:
+        """Load the net with the settings in `cfg`, which stay with it.
+
+        names     class names, background first, and `of`, where they come from
+        Raises UserError, or what caffe raises for bad files; `hint` is appended to messages about the classes.
+        """
+        with _IN_USE:
+            use_device(gpu)
+            self.net = files.load(len(names), of, hint)
+            self.settings = copy.deepcopy(config.cfg).freeze()
+        if not self.settings.TEST.HAS_RPN:
+            raise UserError(f"{files.net}: reads its proposals; a detector that makes its own is needed")
+        self.files, self.gpu = files, gpu
+        self._names = tuple(names)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self._names[1:]
+
+    @overload
+    def __call__(self, image: np.ndarray, thresh: float = 0.5) -> Results: ...
+
+    @overload
+    def __call__(self, image: Any, thresh: float = 0.5) -> Results | list[Results]: ...
+
+    @one_exception
+    def __call__(self, image: Any, thresh: float = 0.5) -> Results | list[Results]:
+        """Detect the objects that score above `thresh`.
+
+        image    a file; an array (height, width, 3) uint8 BGR, as cv2.imread returns; a folder or a pattern such as
+                 'photos/*.jpg'; or a list of these
+        returns  `Results` for one image, a list of them for anything else
+        Raises UserError, which names the image.
+        """
+        if isinstance(image, np.ndarray) and image.ndim != 4:
+            return self._detect(image, "", thresh)
+        if isinstance(image, str | os.PathLike):
+            if Path(image).is_file():
+                return self.detect_in_file(Path(image), thresh)
+            return [self.detect_in_file(path, thresh) for path in image_files([image])]
+        found = [self(item, thresh) for item in image]
+        return [result for item in found for result in ([item] if isinstance(item, Results) else item)]
+
+    def stream(self, video: str | os.PathLike | int, thresh: float = 0.5) -> Iterator[Results]:
+        """The objects in each frame of a video, or of the camera with this number. Raises UserError."""
+        with open_video(video) as capture:
+            for frame in frames(capture):
+                yield self._detect(frame, "", thresh)
+
+    def detect_in_file(self, path: Path, thresh: float) -> Results:
+        """As a call with a file, but errors are raised as they are: ImageError and OSError are about this file."""
+        pixels = read_image(str(path))
+        with naming(path):
+            return self._detect(pixels, str(path), thresh)
+
+    def _detect(self, pixels: np.ndarray, path: str, thresh: float) -> Results:
+        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
+            raise UserError(f"expected an image (height, width, 3) uint8 BGR, as cv2.imread returns; got "
+                            f"{pixels.shape} {pixels.dtype}")
+        timer = Timer()
+        timer.tic()
+        with self._in_use():
+            scores, boxes = im_detect(self.net, pixels)
+            per_class = detections_per_class(scores, boxes, len(self._names), thresh, config.cfg.TEST.NMS, 0)
+        best = float(scores[:, 1:].max(initial=0))
+        return Results(pixels, path, self._names, per_class, thresh, best, timer.toc(average=False))
+
+    @contextlib.contextmanager
+    def _in_use(self) -> Iterator[None]:
+        """This detector's settings and device, for this thread alone."""
+        with _settings(self.settings):
+            use_device(self.gpu)
+            yield
+
+    @one_exception
+    def draw(self, image: Image, thresh: float = 0.5) -> Picture:
+        """One image with the boxes of the objects that score above `thresh`."""
+        found = self(image, thresh)
+        if not isinstance(found, Results):
+            raise UserError(f"draw takes one image; for several: [found.draw() for found in detector({image!r})]")
+        return found.draw()
+
+    @one_exception
+    def evaluate(self, data: str | os.PathLike | Dataset, output: str | os.PathLike | None = None,
+                 thresh: float = 0.05, max_per_image: int = 100) -> Evaluation:
+        """Average precisions on a data set, as tools/test_net.py computes them.
+
+        data    a `Dataset`, or a name or path of one: 'data/mine:test'
+        output  folder for the detections and evaluation.json; default: they are not kept
+        """
+        name = data.location if isinstance(data, Dataset) else os.fspath(data)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self._in_use())
+            imdb = find_imdb(name, "evaluate", self._names)
+            check_has_classes(imdb, "evaluate", name, self._names)
+            folder = writable_folder(output or stack.enter_context(tempfile.TemporaryDirectory()), "output")
+            check_results(folder, imdb)
+            check_images(imdb, "evaluate", name, folder / "decoded_images.json")
+            claim_results(folder, imdb)
+            return test_net(self.net, imdb, max_per_image, thresh, output_dir=folder, classes=self._names)
+
+    def __repr__(self) -> str:
+        where = "CPU" if self.gpu is None else f"GPU {self.gpu}"
+        return (f"Detector of {', '.join(self.classes)}: {self.files.weights}, TEST.SCALES "
+                f"{list(self.settings.TEST.SCALES)}, on the {where}")

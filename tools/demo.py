@@ -1,20 +1,19 @@
 #!/usr/bin/env python3
-"""Detects objects in photographs and draws them; works without a screen."""
+"""Detects objects in photographs, videos and camera pictures, and draws them; works without a screen."""
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import _init_paths  # noqa: F401  # before all that may not be installed
 
 # isort: split
-import numpy as np
-
 from commands.detector import DetectorFiles, add_detector_options, class_names, find_detector
 from commands.options import (
     add_cfg_options,
@@ -22,23 +21,35 @@ from commands.options import (
     apply_cfg,
     choose_device,
     make_parser,
+    positive,
     tool,
-    use_device,
     writable_folder,
 )
 from fast_rcnn.config import cfg
+from frcnn.detector import Detector, check_makes_proposals
+from frcnn.photographs import image_files
+from frcnn.results import Results
+from frcnn.tables import Row, for_json, rows, write_csv, write_txt
+from frcnn.videos import VIDEO_SUFFIXES, VideoError, frame_rate, frames, open_video, video_writer
+from utils.draw import write_image
 from utils.errors import UserError, message_of
-from utils.files import read_record, write_json
+from utils.files import atomic_path, read_record, write_json
 from utils.image_header import IMAGE_SUFFIXES
-
-if TYPE_CHECKING:
-    from utils.other_caffe import Net
+from utils.images import ImageError
+from utils.timer import Timer
 
 EXAMPLES = """\
-  tools/demo.py --run output/faster_rcnn_alt_opt/voc_2007_trainval/VGG16 photo.jpg holiday/
+  tools/demo.py --run output/faster_rcnn_alt_opt/voc_2007_trainval/VGG16 photo.jpg holiday/ 'more/**/*.jpg'
   tools/demo.py --def models/VGG16/faster_rcnn_alt_opt/faster_rcnn_test.pt --net VGG16_final.caffemodel photo.jpg
+  tools/demo.py --run output/demo street.mp4 --csv --json
+      street.mp4 with boxes, and street.frames.csv with the objects of each frame
+  tools/demo.py --run output/demo 0 --frames 500
+      camera 0, until 500 frames or Ctrl-C
 """
-PICTURES = "pictures.json"      # names the pictures in the output folder that this tool has written
+PICTURES = "pictures.json"      # names the files in the output folder that this tool has written
+JSON, CSV = "detections.json", "detections.csv"
+
+Source = Path | int     # a photograph or video, or the number of a camera
 
 
 def parser() -> argparse.ArgumentParser:
@@ -46,9 +57,14 @@ def parser() -> argparse.ArgumentParser:
     result = make_parser(__doc__ or "", EXAMPLES)
     add_detector_options(result)
     add = result.add_argument
-    add("images", nargs="+", metavar="IMAGE", help="photographs, or folders of them")
+    add("images", nargs="+", metavar="IMAGE", help="photographs, videos, folders of them, patterns in quotes; or the "
+                                                   "number of a camera")
     add("--output", metavar="DIR", help="folder for the pictures (default: pictures in --run, else output/pictures)")
     add("--thresh", type=float, default=0.5, help="minimum score of detections to draw (default: 0.5)")
+    add("--json", action="store_true", help=f"write all detections into {JSON}")
+    add("--csv", action="store_true", help=f"write all detections into {CSV}")
+    add("--txt", action="store_true", help="write a text file for each photograph: label score x1 y1 x2 y2")
+    add("--frames", type=positive, metavar="N", help="stop after N frames of each video or camera")
     add_device_options(result)
     add_cfg_options(result)
     return result
@@ -60,39 +76,58 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     files = find_detector(args)
     apply_cfg(args, files.settings)
-    if untrained := files.untrained_rpn():
-        raise UserError(f"this tool needs a detector that makes its own proposals; {untrained}")
+    check_makes_proposals(files)
     cfg.TEST.HAS_RPN = True
-    paths = image_files(args.images)
+    sources = find_sources(args.images)
     output = writable_folder(args.output or Path(args.run or "output", "pictures"), "--output")
-    targets = picture_names(paths, output)
+    targets = picture_names([_name_of(source) for source in sources], output)
     if args.output:
-        record_pictures(output, targets)
-    classes, source = _class_names(files, args.classes)
-    use_device(choose_device(args))
-    net = files.load(len(classes), source, "--classes NAME ... gives the names of the net's classes, without the "
-                     "background")
-    failed = [problem for path, target in zip(paths, targets, strict=True)
-              if (problem := show(net, path, classes, args.thresh, target))]
+        record_pictures(output, [*targets, *_tables(args, output, targets)])
+    classes, origin = _class_names(files, args.classes)
+    detector = Detector(files, classes, choose_device(args), origin, "--classes NAME ... gives the names of the net's "
+                        "classes, without the background")
+    demo = Demo(detector, args)
+    for source, target in zip(sources, targets, strict=True):
+        demo.show(source, target)
+    demo.write_tables(output)
     print(f"Pictures: {output}", flush=True)
-    if failed:
-        raise UserError("\n".join([f"{len(failed)} of {len(paths)} photographs are left out:", *failed]))
+    if demo.failed:
+        raise UserError("\n".join([f"{len(demo.failed)} of {len(sources)} photographs are left out:", *demo.failed]))
     return 0
 
 
-def image_files(names: Sequence[str]) -> list[Path]:
-    """The named photographs, and those in named folders. Raises UserError for a name that is neither."""
-    files: list[Path] = []
-    for path in map(Path, names):
-        if path.is_dir():
-            files += sorted(entry for entry in path.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES)
-        elif path.is_file():
-            files.append(path)
+def find_sources(names: Sequence[str]) -> list[Source]:
+    """The files and cameras that the user names. Raises UserError for a name that is neither."""
+    found: list[Source] = []
+    for name in names:
+        if name.isdecimal() and not Path(name).exists():
+            found.append(int(name))
         else:
-            raise UserError(f"{path}: there is no such photograph or folder")
-    if not files:
-        raise UserError(f"no photographs in {', '.join(names)}; looked for {' '.join(IMAGE_SUFFIXES)}")
-    return files
+            found += image_files([name], IMAGE_SUFFIXES + VIDEO_SUFFIXES)
+    return found
+
+
+def _name_of(source: Source) -> Path:
+    return Path(f"camera_{source}.mp4") if isinstance(source, int) else source
+
+
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def _tables(args: argparse.Namespace, output: Path, targets: Sequence[Path]) -> list[Path]:
+    """The files to be written besides the pictures."""
+    return [*([output / JSON] if args.json else []), *([output / CSV] if args.csv else []),
+            *(_frames_of(target) for target in targets if _is_video(target)),
+            *(_txt_of(target) for target in targets if args.txt and not _is_video(target))]
+
+
+def _frames_of(target: Path) -> Path:
+    return target.with_name(f"{target.stem}.frames.csv")
+
+
+def _txt_of(target: Path) -> Path:
+    return target.with_name(f"{target.stem}.txt")
 
 
 def _class_names(files: DetectorFiles, given: Sequence[str] | None) -> tuple[Sequence[str], str]:
@@ -107,7 +142,7 @@ def _class_names(files: DetectorFiles, given: Sequence[str] | None) -> tuple[Seq
 
 
 def picture_names(paths: Sequence[Path], output: Path) -> list[Path]:
-    """<name>.png in the output folder, with a number appended if photographs have the same name: all differ."""
+    """<name>.png in the output folder, .mp4 for videos; a number is appended to names that are equal: all differ."""
     counts = Counter(path.stem for path in paths)
     taken = {stem for stem, count in counts.items() if count == 1}      # these names stay as they are
     names = []
@@ -115,7 +150,8 @@ def picture_names(paths: Sequence[Path], output: Path) -> list[Path]:
         numbered = (f"{path.stem}_{number}" for number in itertools.count(index))
         names.append(path.stem if counts[path.stem] == 1 else next(name for name in numbered if name not in taken))
         taken.add(names[-1])
-    return [output / f"{name}.png" for name in names]
+    return [output / f"{name}{'.mp4' if _is_video(path) else '.png'}"
+            for name, path in zip(names, paths, strict=True)]
 
 
 def record_pictures(output: Path, targets: Sequence[Path]) -> None:
@@ -132,39 +168,74 @@ def record_pictures(output: Path, targets: Sequence[Path]) -> None:
     write_json(record, {"pictures": sorted({*ours, *(target.name for target in targets)})})
 
 
-def show(net: Net, path: Path, classes: Sequence[str], thresh: float, target: Path) -> str:
-    """Detect objects in one photograph; print a table and write a picture of them.
+class Demo:
+    """What has been found so far.
 
-    Returns what is wrong with the photograph if it cannot be used, else ''.
+    entries  for the JSON file
+    table    for the CSV file
+    failed   what is wrong with each photograph that is left out
     """
-    from fast_rcnn.test import detections_per_class, im_detect
-    from utils.draw import draw_detections, write_image
-    from utils.images import ImageError, naming, read_image
-    from utils.timer import Timer
-    timer = Timer()
-    try:
-        im = read_image(str(path))
+
+    def __init__(self, detector: Detector, args: argparse.Namespace) -> None:
+        self.detector, self.args = detector, args
+        self.entries: list[dict[str, Any]] = []
+        self.table: list[Row] = []
+        self.failed: list[str] = []
+
+    def show(self, source: Source, target: Path) -> None:
+        """Detect objects in one photograph or video; print what is found and write it. A broken one is left out."""
+        try:
+            if _is_video(target):
+                self._show_video(source, target)
+            else:
+                self._show_photograph(Path(str(source)), target)
+        except (ImageError, VideoError, OSError) as error:
+            print(f"{message_of(error)}: left out", flush=True)
+            self.failed.append(message_of(error))
+
+    def _show_photograph(self, path: Path, target: Path) -> None:
+        found = self.detector.detect_in_file(path, self.args.thresh)
+        write_image(target, found.draw())
+        if self.args.txt:
+            write_txt(_txt_of(target), found)
+        self._add(found, str(path))
+        print(f"{path}: {len(found)} objects in {found.seconds:.2f} s -> {target}")
+        for line in [*found.table()] or [found.why_empty("--thresh")]:
+            print(f"  {line}", flush=True)
+
+    def _show_video(self, source: Source, target: Path) -> None:
+        """Write the frames with their boxes, and a table of the objects by frame. Ctrl-C ends a camera's video."""
+        name, timer = f"camera {source}" if isinstance(source, int) else str(source), Timer()
         timer.tic()
-        with naming(path):
-            scores, boxes = im_detect(net, im)
-    except (ImageError, OSError) as error:
-        print(f"{message_of(error)}: left out", flush=True)
-        return message_of(error)
-    detections = detections_per_class(scores, boxes, len(classes), thresh, cfg.TEST.NMS, 0)
-    seconds = timer.toc(average=False)
-    write_image(target, draw_detections(im, detections, classes, thresh))
-    print(f"{path}: {sum(map(len, detections))} objects in {seconds:.2f} s -> {target}")
-    for line in table(detections, classes):
-        print(f"  {line}", flush=True)
-    return ""
+        table: list[Row] = []
+        count = 0
+        with (open_video(source) as capture, atomic_path(target) as temporary,
+              video_writer(temporary, frame_rate(capture)) as write,
+              contextlib.suppress(*([KeyboardInterrupt] if isinstance(source, int) else []))):
+            for frame in itertools.islice(frames(capture), self.args.frames):
+                found = self.detector(frame, self.args.thresh)
+                write(found.draw())
+                table += rows(found, name, count)
+                self._add(found, name, count)
+                count += 1
+            if not count:
+                raise VideoError(f"{name}: has no frames that OpenCV can read")
+        write_csv(_frames_of(target), table)
+        print(f"{name}: {len(table)} objects in {count} frames, {timer.toc(average=False):.2f} s -> {target}",
+              flush=True)
 
+    def _add(self, found: Results, image: str, frame: int | None = None) -> None:
+        if self.args.json:
+            self.entries.append(for_json(found, image, frame))
+        if self.args.csv:
+            self.table += rows(found, image, frame)
 
-def table(detections: Sequence[np.ndarray], classes: Sequence[str]) -> Iterator[str]:
-    """One line per object: class, score and box in pixels, best first."""
-    width = max(map(len, classes))
-    rows = [(row, name) for name, found in zip(classes, detections, strict=True) for row in found]
-    for (x1, y1, x2, y2, score), name in sorted(rows, key=lambda item: -item[0][4]):
-        yield f"{name:<{width}} {score:.3f}  x {x1:.0f}..{x2:.0f}  y {y1:.0f}..{y2:.0f}"
+    def write_tables(self, output: Path) -> None:
+        """Write the files of --json and --csv."""
+        if self.args.json:
+            write_json(output / JSON, self.entries)
+        if self.args.csv:
+            write_csv(output / CSV, self.table)
 
 
 if __name__ == "__main__":

@@ -106,6 +106,7 @@ def _train(args: argparse.Namespace) -> Run | None:
     from alt_opt import team
     from alt_opt.driver import train_alt_opt
     from alt_opt.setup import make_run, step_command
+    from commands.next_steps import next_steps
     from utils import parallel
     if not parallel.is_first():
         team.follow(step_command())
@@ -115,6 +116,7 @@ def _train(args: argparse.Namespace) -> Run | None:
         print(f"Output: {run.output}", flush=True)
         final = train_alt_opt(run, args.restart)
     print(f"Final model: {final}\nTest net: {run.output / 'faster_rcnn_test.pt'}", flush=True)
+    print(next_steps(["--run", str(run.output)], tested=bool(args.test_imdb)), flush=True)
     return run
 
 

@@ -133,6 +133,7 @@ def _check_and_train(args: argparse.Namespace, imdb: Imdb, output: Path) -> int:
     from checks.solver import check_solver, rate_warning
     from commands.advice import TrainingOptions, look_command
     from commands.data_set import prepare_to_train
+    from commands.next_steps import next_steps
     from fast_rcnn.train import TrainingStopped
     from utils import parallel
     from utils.errors import raise_all
@@ -155,7 +156,10 @@ def _check_and_train(args: argparse.Namespace, imdb: Imdb, output: Path) -> int:
         how = "--resume goes on" if stopped.has_checkpoint else "--restart begins anew: only our Caffe can resume"
         print(f"{stopped}; the same command with {how}", flush=True)
         return 130
-    print(f"Final model: {final}", flush=True)
+    test_net = Path(args.solver).with_name("test.pt")
+    if test_net.is_file():
+        print(next_steps(["--def", str(test_net), "--net", final]))
+    print(f"Final model: {final}", flush=True)      # last: scripts read it
     return 0
 
 

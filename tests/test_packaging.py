@@ -15,6 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 ENGINE = Path("caffe-fast-rcnn") / "python"
+LEFT_OUT = "alt_opt"      # of lib: it runs tools/
 PACKED = ("*.py", "*.pyi", "*.h", "*.cu", "*.proto", "caffe/tools/*")
 BUILT_WITH = {"pip": (22, 3), "setuptools": (64, 0), "Cython": (3, 0)}      # the oldest versions
 BUILD_SDIST = "import sys; from setuptools import build_meta; print(build_meta.build_sdist(sys.argv[1]))"
@@ -23,6 +24,18 @@ layer { name: "input" type: "Input" top: "data" top: "rois"
         input_param { shape { dim: 1 dim: 2 dim: 4 dim: 6 } shape { dim: 1 dim: 5 } } }
 layer { name: "pool" type: "ROIPooling" bottom: "data" bottom: "rois" top: "pool"
         roi_pooling_param { pooled_h: 2 pooled_w: 3 } }
+"""
+# With a data set of four classes, and in a process in which another project's `utils` is loaded
+USE_DETECTOR = """
+import sys
+import utils
+import frcnn
+detector = frcnn.load("run", device="cpu")
+for found in detector("photos"):
+    print(*found.scores)
+print(detector.evaluate("data:test").mean_ap, frcnn.Dataset("data:test").show(2).shape)
+assert utils.MINE and "datasets" not in sys.modules and "rpn" not in sys.modules
+print(frcnn.__file__)
 """
 RUN_NET = """
 import sys
@@ -130,20 +143,29 @@ def engine_files(*patterns: str) -> set[str]:
     return {path.as_posix() for path in files if "__pycache__" not in path.parts}
 
 
-def test_the_sdist_contains_the_engine_and_its_build_files(sdist):
+def detector_files() -> set[str]:
+    """Modules of the detector in the checkout, relative to lib."""
+    files = {path.relative_to(ROOT / "lib") for path in (ROOT / "lib").rglob("*.py")}
+    return {path.as_posix() for path in files if path.parts[0] != LEFT_OUT}
+
+
+def test_the_sdist_contains_engine_and_detector_and_their_build_files(sdist):
     found = in_sdist(sdist)
     expected = {(ENGINE / name).as_posix() for name in engine_files(*PACKED, "*.pyx")}
+    expected |= {f"lib/{name}" for name in detector_files()} | {"lib/utils/bbox.pyx"}
     expected |= {"setup.py", "pyproject.toml", "LICENSE", "NOTICE", "caffe-fast-rcnn/README.md"}
     assert {".h", ".cu", ".proto", ".pyx", ".py"} <= {PurePosixPath(name).suffix for name in expected}
     assert not expected - found
-    assert not {name for name in found if name.startswith(("lib/", "tests/")) or name.endswith((".cpp", ".so"))}
+    assert not {name for name in found
+                if name.startswith((f"lib/{LEFT_OUT}", "tests/")) or name.endswith((".cpp", ".so"))}
 
 
-def test_the_wheel_contains_only_the_engine(wheel):
+def test_the_wheel_contains_the_engine_and_below_one_name_the_detector(wheel):
     found = in_wheel(wheel)
-    packed, [kernels] = engine_files(*PACKED), [name for name in found if name.endswith(".so")]
-    assert kernels.startswith("caffe/kernels/_cpu.")
-    assert {name for name in found if ".dist-info/" not in name} == packed | {kernels}
+    kernels, overlaps = sorted(name for name in found if name.endswith(".so"))
+    assert kernels.startswith("caffe/kernels/_cpu.") and overlaps.startswith("frcnn/utils/cython_bbox.")
+    packed = engine_files(*PACKED) | {f"frcnn/{name.removeprefix('frcnn/')}" for name in detector_files()}
+    assert {name for name in found if ".dist-info/" not in name} == packed | {kernels, overlaps}
     licenses = {name.rpartition("/")[2] for name in found if "/licenses/" in name}
     assert licenses == {"LICENSE", "NOTICE"}
 
@@ -174,3 +196,17 @@ def test_the_programs_run(environment, elsewhere):
     for number, program in enumerate((environment / "bin" / "upgrade_net_proto_text", tool)):
         run(program, "net.pt", f"new{number}.pt", cwd=elsewhere)
         assert "ROIPooling" in (elsewhere / f"new{number}.pt").read_text()
+
+
+def test_a_detector_works_in_another_folder(environment, tmp_path, monkeypatch):
+    """Relative paths are of the working directory; modules of the names of lib's packages may be there."""
+    monkeypatch.syspath_prepend(ROOT / "tests" / "lib")
+    from frcnn_runs import make_run
+
+    from datasets.demo_scenes import make_demo_dataset
+    data = make_demo_dataset(tmp_path / "data", num_train=1, num_test=2)
+    make_run(tmp_path / "run", ("ball", "brick", "ring", "star"))
+    (tmp_path / "photos").symlink_to(data / "JPEGImages")
+    (tmp_path / "utils.py").write_text("MINE = True")
+    lines = run(environment / "bin" / "python", "-c", USE_DETECTOR, cwd=tmp_path).splitlines()
+    assert Path(lines[-1]).is_relative_to(environment) and "(300, 806, 3)" in lines[-2]

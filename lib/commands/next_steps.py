@@ -6,7 +6,11 @@ from collections.abc import Sequence
 
 
 def next_steps(detector: Sequence[str], tested: bool = False) -> str:
-    """Commands for a detector given by its options, such as ['--run', 'output/demo']; `tested`: testing is under way."""
+    """Commands for a detector.
+
+    detector  its options, such as ['--run', 'output/demo']
+    tested    whether it is being tested anyway
+    """
     options = shlex.join(detector)
     lines = [f"look at detections: python tools/demo.py {options} PHOTO.jpg FOLDER",
              f"in Python: frcnn.load({', '.join(repr(word) for word in detector[1::2])})(\"PHOTO.jpg\")"]

@@ -85,6 +85,9 @@ class Evaluation:
                      f"{coco['ap']:.4f} over 0.50:0.95")
         return "\n".join(lines)
 
+    def __repr__(self) -> str:
+        return self.report()
+
 
 def _for_json(figures: Mapping[str, float]) -> dict[str, float | None]:
     """JSON has no NaN."""

@@ -7,7 +7,7 @@ import copy
 import os
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -126,7 +126,8 @@ def _settings(settings: config.Config) -> Iterator[None]:
 class Detector:
     """A trained net with its settings, class names and device: `detector(image)`.
 
-    Several detectors in a process do not change one another, nor `cfg`. Calls from several threads take turns.
+    Several detectors in a process do not change one another, nor `cfg`. Calls from several threads take turns. Caffe's
+    mode and precision stay those of the last call.
 
     classes   class names, without the background
     settings  all settings, frozen
@@ -174,6 +175,10 @@ class Detector:
             if Path(image).is_file():
                 return self.detect_in_file(Path(image), thresh)
             return [self.detect_in_file(path, thresh) for path in image_files([image])]
+        if not isinstance(image, Iterable):
+            raise UserError("expected an image: a file, a folder, a pattern, an array as cv2.imread returns, or a list "
+                            f"of these; got {type(image).__name__}. Of a PIL image: "
+                            "numpy.asarray(image.convert('RGB'))[..., ::-1]")
         found = [self(item, thresh) for item in image]
         return [result for item in found for result in ([item] if isinstance(item, Results) else item)]
 

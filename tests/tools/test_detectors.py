@@ -1,5 +1,8 @@
 """Detectors as the tools find them: class names, settings, outputs and weights that do not fit, photographs."""
+import csv
 import json
+import os
+import re
 import shutil
 
 import cv2
@@ -299,6 +302,73 @@ def test_the_demo_finds_the_photographs_that_data_sets_may_have(tmp_path):
 def test_the_demo_does_not_write_into_the_run_of_make_demo():
     args = load_tool("demo").parser().parse_args(["--run", "x", "a.png"])
     assert args.output is None
+
+
+def test_the_demo_says_how_near_an_empty_photograph_was(run, detector, tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), noise())
+    status, text = run("demo", "--run", detector, "--cpu", tmp_path / "a.png", "--thresh", "0.99")
+    assert status == 0 and ": 0 objects in " in text and re.search(r"best score 0\.\d\d is below --thresh 0.99", text)
+
+
+def test_the_demo_writes_tables(run, detector, tmp_path):
+    for number in range(2):
+        cv2.imwrite(str(tmp_path / f"im{number}.png"), noise(number))
+    out, words = tmp_path / "out", ["--run", detector, "--cpu", "--thresh", "0.1", "--output", tmp_path / "out"]
+    status, text = run("demo", *words, "--json", "--csv", "--txt", f"{tmp_path}/im*.png")
+    assert status == 0, text
+    printed = [line.split() for line in text.splitlines() if " x " in line]
+    with open(out / "detections.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    entries = json.loads((out / "detections.json").read_text())
+    objects = [(entry["image"], found) for entry in entries for found in entry["objects"]]
+    assert len(printed) == len(rows) == len(objects) > 4 and [entry["width"] for entry in entries] == [160, 160]
+    for line, row, (image, found) in zip(printed, rows, objects, strict=True):
+        assert line[0] == row["label"] == found["label"] and row["image"] == image and row["frame"] == ""
+        assert line[1] == f"{float(row['score']):.3f}" and float(row["score"]) == found["score"]
+        assert [float(row[side]) for side in ("x1", "y1", "x2", "y2")] == found["box"]
+    lines = [line.split() for number in range(2) for line in (out / f"im{number}.txt").read_text().splitlines()]
+    assert [(line[0], f"{float(line[1]):.3f}") for line in lines] == [(line[0], line[1]) for line in printed]
+    assert sorted(json.loads((out / "pictures.json").read_text())["pictures"]) == [
+        "detections.csv", "detections.json", "im0.png", "im0.txt", "im1.png", "im1.txt"]
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "im1.txt").write_text("mine")
+    status, text = run("demo", *words[:-1], tmp_path / "mine", "--txt", f"{tmp_path}/im*.png")
+    assert status == 2 and "im1.txt: is there already and not a picture of this tool" in text
+
+
+def test_the_demo_draws_videos_and_goes_on_after_broken_ones(run, detector, tmp_path):
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    writer = cv2.VideoWriter(str(videos / "a.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 5, (160, 120))
+    for number in range(4):
+        writer.write(noise(number))
+    writer.release()
+    (videos / "b.mp4").write_bytes(b"no video")
+    cv2.imwrite(str(videos / "c.png"), noise())
+    out = tmp_path / "out"
+    status, text = run("demo", "--run", detector, "--cpu", "--thresh", "0.1", "--output", out, "--csv", "--frames", "3",
+                       videos)
+    assert status == 2 and f"1 of 3 photographs are left out:\n{videos}/b.mp4: OpenCV cannot open it" in text, text
+    assert "objects in 3 frames, " in text
+    assert sorted(path.name for path in out.iterdir()) == ["a.frames.csv", "a.mp4", "c.png", "detections.csv",
+                                                            "pictures.json"]
+    capture = cv2.VideoCapture(str(out / "a.mp4"))
+    assert (capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)) == (3, 5)
+    with open(out / "a.frames.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["frame"] for row in rows} == {"0", "1", "2"} and {row["label"] for row in rows} <= {"cat", "dog"}
+    with open(out / "detections.csv", newline="") as file:
+        assert list(csv.DictReader(file))[:len(rows)] == rows
+
+
+def test_a_camera_that_is_not_there(run, detector):
+    status, text = run("demo", "--run", detector, "--cpu", "77")
+    assert status == 2 and "camera 77: OpenCV cannot open it" in text
+
+
+def test_tools_are_executable():
+    for path in (ROOT / "tools").glob("*.py"):
+        assert os.access(path, os.X_OK) == path.read_text().startswith("#!"), path
 
 
 def test_initial_weights_of_other_classes_are_told(run, detector, tmp_path):

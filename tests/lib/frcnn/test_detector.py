@@ -1,0 +1,179 @@
+"""`frcnn.load` and what a detector does with images."""
+import copy
+import shutil
+import threading
+
+import cv2
+import numpy as np
+import pytest
+from frcnn_runs import make_run
+
+import frcnn
+from fast_rcnn.config import cfg, change_cfg, file_changes, reset_cfg
+from fast_rcnn.test import detections_per_class, im_detect
+
+THRESH = 0.1        # which random weights exceed
+
+
+def same(a, b):
+    return (a.boxes.tobytes(), a.scores.tobytes(), list(a.labels)) == (b.boxes.tobytes(), b.scores.tobytes(),
+                                                                       list(b.labels))
+
+
+@pytest.fixture(scope="module")
+def detector(run_folder):
+    return frcnn.load(run_folder, device="cpu")
+
+
+# ---- images
+def test_objects_come_with_label_score_and_box_the_best_first(detector, photos):
+    found = detector(photos / "im0.png", thresh=THRESH)
+    assert len(found) > 2 and found.path == str(photos / "im0.png") and detector.classes == ("cat", "dog")
+    assert found.boxes.shape == (len(found), 4) and list(found.scores) == sorted(found.scores, reverse=True)
+    for row, (label, score, box) in enumerate(found):
+        assert label == found.labels[row] and score == found.scores[row] and box == tuple(found.boxes[row])
+    assert found[-1] == list(found)[-1] and found[:2] == list(found)[:2] and found[0].label in ("cat", "dog")
+    assert found.as_json()["objects"][0] == {"label": found[0].label, "score": found[0].score, "box": [*found[0].box]}
+
+
+def test_the_numbers_are_those_of_im_detect(detector, run_folder, photos):
+    image = cv2.imread(str(photos / "im1.png"))
+    reset_cfg()
+    change_cfg(file_changes(run_folder / "test_cfg.yml"))
+    scores, boxes = im_detect(detector.net, image)
+    wanted = detections_per_class(scores, boxes, 3, THRESH, cfg.TEST.NMS, 0)
+    reset_cfg()
+    found = detector(image, THRESH)
+    assert [rows.tobytes() for rows in found.per_class] == [rows.tobytes() for rows in wanted]
+
+
+def test_paths_arrays_lists_folders_and_patterns(detector, photos):
+    files = sorted(photos.iterdir())
+    wanted = [detector(str(path), THRESH) for path in files]
+    arrays = [cv2.imread(str(path)) for path in files]
+    for images in (photos, f"{photos}/*.png", files, arrays, np.stack(arrays), [photos], iter(files), tuple(files)):
+        found = detector(images, THRESH)
+        assert [same(*pair) for pair in zip(found, wanted, strict=True)] == [True] * 3
+    assert isinstance(detector(arrays[0]), frcnn.Results) and detector([], THRESH) == []
+
+
+def test_nothing_found_says_how_far_away_it_was(detector, photos):
+    found = detector(photos / "im0.png", thresh=0.999)
+    best = detector(photos / "im0.png", thresh=0).scores[0]
+    assert len(found) == 0 and found.best_score == best and list(found) == []
+    assert f"0 objects\n  best score {best:.2f} is below thresh 0.999" in repr(found)
+
+
+def test_pictures_are_arrays_that_notebooks_show_and_that_can_be_saved(detector, photos, tmp_path):
+    image = photos / "im0.png"
+    picture = detector.draw(image, THRESH)
+    assert picture.shape == (120, 160, 3) and (picture != cv2.imread(str(image))).any()
+    assert picture.tobytes() == detector(image, THRESH).draw().tobytes()
+    picture.save(tmp_path / "out.png")
+    shown = cv2.imdecode(np.frombuffer(picture._repr_png_(), np.uint8), cv2.IMREAD_COLOR)
+    assert np.array_equal(shown, picture) and np.array_equal(cv2.imread(str(tmp_path / "out.png")), picture)
+    assert detector(image, THRESH)._repr_png_() == picture._repr_png_() and picture[0]._repr_png_() is None
+    with pytest.raises(frcnn.UserError, match=r"out.xyz: cannot be written as an image"):
+        picture.save(tmp_path / "out.xyz")
+
+
+def test_videos_are_detected_frame_by_frame(detector, photos, tmp_path):
+    writer = cv2.VideoWriter(str(tmp_path / "a.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 5, (160, 120))
+    for path in sorted(photos.iterdir()):
+        writer.write(cv2.imread(str(path)))
+    writer.release()
+    found = list(detector.stream(tmp_path / "a.avi", THRESH))
+    assert len(found) == 3 and all(result.image.shape == (120, 160, 3) for result in found)
+    with pytest.raises(frcnn.UserError, match="im0.png.*|no such video"):
+        list(detector.stream(tmp_path / "no.avi"))
+
+
+@pytest.mark.parametrize("image, message", [
+    ("no.jpg", "no.jpg: there is no such photograph or folder"), ("*.tif", r"\*.tif: no file matches"),
+    (np.zeros((9, 9), np.uint8), r"\(height, width, 3\) uint8 BGR, as cv2.imread returns; got \(9, 9\) uint8"),
+    (np.zeros((9, 9, 3)), r"got \(9, 9, 3\) float64"), (np.zeros((0, 9, 3), np.uint8), r"got \(0, 9, 3\)"),
+    (np.zeros((1, 5000, 3), np.uint8), "no pixels are left of 5000 x 1"), ([__file__], "detector.py: the image"),
+    (7, "expected an image"), ([None], "expected an image")])
+def test_wrong_images_raise_one_exception(detector, tmp_path, monkeypatch, image, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(frcnn.UserError, match=message):
+        detector(image)
+
+
+# ---- loading
+def test_a_detector_is_found_by_its_run_its_model_or_its_files(detector, run_folder, photos, tmp_path):
+    net, model, image = run_folder / "faster_rcnn_test.pt", run_folder / "model.caffemodel", photos / "im0.png"
+    wanted = detector(image, THRESH)
+    for words in ([run_folder], [str(model)], [net, model]):
+        assert same(frcnn.load(*words, device="cpu")(image, THRESH), wanted)
+    for path in (net, model):
+        shutil.copy(path, tmp_path)
+    with pytest.raises(frcnn.UserError, match=r"nothing beside it names its test net: load\('test.pt', 'model.caffe"):
+        frcnn.load(tmp_path / model.name)
+    with pytest.raises(frcnn.UserError, match=r"nothing beside it says its class names: give classes=\[...\]"):
+        frcnn.load(tmp_path / net.name, tmp_path / model.name)
+    alone = frcnn.load(tmp_path / net.name, tmp_path / model.name, device="cpu", classes=["cat", "dog"],
+                       cfg=run_folder / "test_cfg.yml")
+    assert same(alone(image, THRESH), wanted)
+
+
+@pytest.mark.parametrize("words, keys, message", [
+    (["no"], {}, "no: there is no such file or folder"), (["."], {}, "has no finished detector"),
+    (["no.pt", "no.caffemodel"], {}, "no.pt: there is no such file"),
+    (["RUN"], {"device": "tpu"}, "device='tpu': expected 'cpu', or the number of a GPU"),
+    (["RUN"], {"classes": ["cat"]}, "has 2 classes with the background, the detector has 3: cat, dog"),
+    (["RUN"], {"settings": {"TEST.SCALE": 5}}, "TEST.SCALES"), (["RUN"], {"cfg": "no.yml"}, "no.yml cannot be read"),
+    (["RUN"], {"settings": {"TEST.NMS": 7.0}}, r"TEST.NMS is 7.0: it must lie in 0..1"),
+    (["RUN"], {"settings": {"TEST.HAS_RPN": False}}, "makes its own proposals, but TEST.HAS_RPN is False")])
+def test_mistakes_in_loading_raise_one_exception_and_leave_cfg(run_folder, tmp_path, monkeypatch, words, keys, message):
+    monkeypatch.chdir(tmp_path)
+    before = copy.deepcopy(cfg)
+    with pytest.raises(frcnn.UserError, match=message):
+        frcnn.load(*[str(run_folder) if word == "RUN" else word for word in words], **keys)
+    assert repr(cfg) == repr(before)
+
+
+def test_a_missing_gpu_is_named(run_folder):
+    import caffe
+    if caffe.has_gpu():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(frcnn.UserError, match="device=1: PyTorch sees no CUDA GPU here"):
+        frcnn.load(run_folder, device=1)
+
+
+# ---- several in one process
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """A detector with other classes, sizes, means, limits of its RPN, NMS and precision."""
+    settings = ("TEST: {SCALES: [90], HAS_RPN: true, RPN_POST_NMS_TOP_N: 20, RPN_MIN_SIZE: 1, NMS: 0.9}\n"
+                "PIXEL_MEANS: 0\nPIXEL_STDS: 200\nPRECISION: bfloat16\n")
+    return make_run(tmp_path_factory.mktemp("others") / "run", ("ant", "bee", "fly"), settings, seed=5)
+
+
+def test_two_detectors_do_not_disturb_each_other(run_folder, other, photos):
+    alone = {}
+    for folder in (run_folder, other):
+        alone[folder] = frcnn.load(folder, device="cpu")(photos, THRESH)
+    before = copy.deepcopy(cfg)
+    one, two = frcnn.load(run_folder, device="cpu"), frcnn.load(other, device="cpu")
+    for _ in range(2):
+        for detector, folder in ((one, run_folder), (two, other)):
+            assert all(same(*pair) for pair in zip(detector(photos, THRESH), alone[folder], strict=True))
+    assert repr(cfg) == repr(before) and {*two(photos, 0)[0].labels} <= {"ant", "bee", "fly"}
+
+
+def test_threads_take_turns(run_folder, other, photos):
+    detectors = [frcnn.load(folder, device="cpu") for folder in (run_folder, other)]
+    wanted, found = [detector(photos, THRESH) for detector in detectors], [[], []]
+
+    def detect(index):
+        for _ in range(3):
+            found[index].append(detectors[index](photos, THRESH))
+    threads = [threading.Thread(target=detect, args=(index,)) for index in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for index in (0, 1):
+        assert len(found[index]) == 3
+        assert all(same(*pair) for results in found[index] for pair in zip(results, wanted[index], strict=True))

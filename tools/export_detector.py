@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                         "net of a detector that makes its own")
     cfg.TEST.HAS_RPN = True
     if cfg.PRECISION != "float32":
-        print(f"Note: the model computes in float32, the detector in {cfg.PRECISION}: scores differ a little", flush=True)
+        print(f"Note: the model computes in float32, the detector in {cfg.PRECISION}: scores differ", flush=True)
     classes = class_names(files, args.classes)
     if classes is None:
         raise UserError("the class names of the net are unknown: --classes NAME ... gives them, without the background")

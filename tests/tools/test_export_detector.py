@@ -219,3 +219,17 @@ def test_a_missing_package(run, detector, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without_onnx)
     status, text = run(*words, "--set", *SETTINGS)
     assert status == 2 and text.splitlines()[-1].endswith("needs the package onnx: pip install onnx")
+
+
+def test_another_caffe(run, detector, monkeypatch):
+    words = detector()
+    monkeypatch.delattr(caffe, "to_onnx")
+    status, text = run(*words, "--set", *SETTINGS)
+    assert status == 2 and text.splitlines()[-1] == "error: this Caffe does not export to ONNX"
+
+
+def test_proposals_of_several_images(detector, tmp_path):
+    words = detector()
+    net = caffe.Net(str(words[1]), caffe.TEST)
+    with pytest.raises(ValueError, match=r"layer 'proposal' \(Python\): it is exported for a batch of one image"):
+        caffe.to_onnx(net, tmp_path / "m.onnx", {"data": ("batch", 3, 120, 120), "im_info": ("batch", 3)})

@@ -13,6 +13,7 @@ from checks.net_file import NetFile
 from commands.detector import add_detector_options, class_names, find_detector
 from commands.options import add_cfg_options, apply_cfg, make_parser, positive, tool, use_device, writable_folder
 from fast_rcnn.config import cfg
+from fast_rcnn.detector_record import detector_settings
 from utils.errors import UserError
 
 EXAMPLES = """\
@@ -64,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from fast_rcnn.test import DetectionSettings
     from onnx_export.detector import ExportSettings, export_detector
     export_detector(net, output, classes, DetectionSettings.from_cfg(cfg),
-                    ExportSettings(args.thresh, args.num_dets, args.preprocess, args.opset))
+                    ExportSettings(args.thresh, args.num_dets, args.preprocess, args.opset), detector_settings(cfg))
     print(f"Wrote {output}: inputs {'image' if args.preprocess else 'data, im_info, image_size'}; outputs boxes, "
           "scores, labels", flush=True)
     return 0

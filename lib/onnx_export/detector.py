@@ -36,12 +36,12 @@ class ExportSettings:
 
 
 def export_detector(net: Net, path: str | os.PathLike, classes: Sequence[str], settings: DetectionSettings,
-                    export: ExportSettings) -> None:
+                    export: ExportSettings, record: Mapping[str, Any] | None = None) -> None:
     """Write a detector as an ONNX model for one image of any size: `im_detect` and `detections_per_class`.
 
     inputs    with `preprocess` an image (height, width, 3) uint8 in BGR order; else data, im_info and image_size
     outputs   boxes (D, 4) float32 in pixels of the image, scores (D,) float32, labels (D,) int64, best first
-    metadata  classes, and the settings of inputs and detections, as JSON
+    metadata  classes, the settings of inputs and detections, and `record`, the detector's own, as JSON
 
     Raises UserError for a detector that needs proposals, and on a Caffe that does not export to ONNX; what `to_onnx`
     raises for a layer that it does not support.
@@ -53,7 +53,7 @@ def export_detector(net: Net, path: str | os.PathLike, classes: Sequence[str], s
     options = {} if export.opset is None else {"opset": export.opset}
     to_onnx(net, path, shapes=shapes, before=partial(_before, settings=settings, export=export),
             after=partial(_after, net=net, settings=settings, export=export),
-            metadata=_metadata(classes, settings, export), **options)
+            metadata=_metadata(classes, settings, export, record or {}), **options)
 
 
 def _before(part: Part, settings: DetectionSettings, export: ExportSettings) -> Mapping[str, str]:
@@ -120,10 +120,11 @@ def _without_the_worst(part: Part, scores: str, order: str, at_most: int) -> str
     return part.node("Compress", order, part.node("GreaterOrEqual", ranked, last), axis=0)
 
 
-def _metadata(classes: Sequence[str], settings: DetectionSettings, export: ExportSettings) -> dict[str, str]:
+def _metadata(classes: Sequence[str], settings: DetectionSettings, export: ExportSettings,
+              record: Mapping[str, Any]) -> dict[str, str]:
     images = settings.images
     inputs: dict[str, Any] = {"scale": images.scales[0], "max_size": images.max_size, "pixel_means": images.means,
                               "pixel_stds": images.stds, "channels": "BGR"}
-    found = {"classes": list(classes), "inputs": inputs, "nms": settings.nms, **asdict(export)}
+    found = {"classes": list(classes), "inputs": inputs, "nms": settings.nms, "settings": record, **asdict(export)}
     found = {name: json.dumps(value) for name, value in found.items() if name != "opset"}
     return {**found, "preprocessing": "done by the model" if export.preprocess else _PREPROCESSING}

@@ -165,6 +165,7 @@ def test_the_record_becomes_metadata(run, detector, tmp_path):
     assert [value.name for value in model.graph.input] == ["image_size", "data", "im_info"]
     found = {prop.key: prop.value for prop in model.metadata_props}
     assert "subtract pixel_means" in found.pop("preprocessing")
+    assert json.loads(found.pop("settings"))["TEST"]["RPN_PRE_NMS_TOP_N"] == 150
     assert {key: json.loads(value) for key, value in found.items()} == {
         "classes": CLASSES, "nms": 0.3, "thresh": 0.3, "max_per_image": 100, "preprocess": False,
         "inputs": {"scale": 120, "max_size": 180, "pixel_means": cfg.PIXEL_MEANS.ravel().tolist(),

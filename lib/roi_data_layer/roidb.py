@@ -59,7 +59,7 @@ def _check_entry(entry: Mapping[str, Any]) -> None:
 def filter_roidb(roidb: Sequence[Entry], settings: RoISettings) -> list[Entry]:
     """Entries with a RoI that can be foreground or background."""
     return [entry for entry in with_progress("images with usable RoIs", roidb)
-            if is_usable(annotated(entry)["max_overlaps"], settings)
+            if (is_usable(annotated(entry)["max_overlaps"], settings) and not settings.ignored_overlap)
             or is_usable(entry["max_overlaps"], settings, ignored_rois(entry, settings))]
 
 

@@ -318,6 +318,101 @@ class Xml(DataSet):
     mutations = (damage_xml, damage_text, damage_bytes)
 
 
+class OtherFormat(DataSet):
+    """A data set in another format than VOC's: two images and the damaged file."""
+
+    content = ""
+    mutations = (damage_text, damage_bytes)
+    others: dict[str, str] = {}     # files that stay as they are
+
+    def __init__(self, folder):
+        Target.__init__(self, folder)
+        self.root = folder / "set"
+        (self.root / "images").mkdir(parents=True, exist_ok=True)
+        make_images(self.root / "images")
+        for name, text in {**self.others, self.file: self.content}.items():
+            (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.root / name).write_text(text)
+        self.path = self.root / self.file
+
+
+class Coco(OtherFormat):
+    """COCO's JSON."""
+
+    file = "annotations/instances_train.json"
+    content = json.dumps({
+        "images": [{"id": 1, "file_name": "a.png", "width": 48, "height": 36}, {"id": 5, "file_name": "b.jpg"}],
+        "categories": [{"id": 3, "name": "cat"}, {"id": 90, "name": "dog", "supercategory": "pet"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 3, "bbox": [1, 2.5, 10, 12], "iscrowd": 0},
+                        {"id": 2, "image_id": 1, "category_id": 90, "bbox": [4, 5, 20, 20], "iscrowd": 1},
+                        {"id": 3, "image_id": 5, "category_id": 90, "segmentation": [[1, 2, 9, 2, 9, 8]]}]}, indent=1)
+
+
+class YoloLabels(OtherFormat):
+    """YOLO's label file."""
+
+    file = "labels/a.txt"
+    content = "0 0.5 0.5 0.25 0.25\n1 0.4 0.4 0.1 0.2\n1 0.1 0.1 0.5 0.1 0.5 0.5\n"
+    others = {"labels/b.txt": "1 0.5 0.5 0.5 0.5\n", "classes.txt": "cat\ndog\n"}
+
+
+class YoloYaml(OtherFormat):
+    """YOLO's description."""
+
+    file = "data.yaml"
+    content = "path: .\ntrain: images\nval: [images]\nnames:\n  0: cat\n  1: dog\nnc: 2\n"
+    others = {"labels/a.txt": "0 0.5 0.5 0.25 0.25\n", "labels/b.txt": "1 0.5 0.5 0.5 0.5\n"}
+    mutations = (damage_yaml, damage_text, damage_bytes)
+
+
+class CsvBoxes(OtherFormat):
+    """A CSV file with a header."""
+
+    file = "train.csv"
+    content = ("filename,width,height,class,xmin,ymin,xmax,ymax\na.png,48,36,cat,1,2,20,30\na.png,48,36,dog,4,5,9,9\n"
+               "b.jpg,48,36,cat,3,4,20,20\n")
+
+
+class LabelMe(OtherFormat):
+    """LabelMe's JSON."""
+
+    file = "annotations/a.json"
+    content = json.dumps({
+        "version": "5.4.1", "flags": {}, "imagePath": "..\\images\\a.png", "imageData": None, "imageWidth": 48, "imageHeight": 36,
+        "shapes": [{"label": "cat", "points": [[1, 2], [20, 30.5]], "shape_type": "rectangle", "flags": {}},
+                   {"label": "dog", "points": [[1, 2], [9, 9], [20, 3]], "shape_type": "polygon", "group_id": None},
+                   {"label": "__ignore__", "points": [[5, 5], [7, 7]], "shape_type": "circle"}]}, indent=1)
+    others = {"annotations/b.json": content.replace("a.png", "b.jpg")}
+
+
+class Cvat(OtherFormat):
+    """CVAT's XML for images."""
+
+    file = "annotations.xml"
+    content = ('<annotations><version>1.1</version>\n<image id="0" name="a.png" width="48" height="36">'
+               '<box label="cat" xtl="1.0" ytl="2.0" xbr="20.0" ybr="30.0" rotation="30"/>'
+               '<polygon label="dog" points="1.0,2.0;9.0,9.0;4.0,20.0"/></image>\n<image id="1" name="b.jpg">'
+               '<box label="dog" xtl="1" ytl="2" xbr="9" ybr="9"><attribute name="difficult">true</attribute></box>'
+               '<ellipse label="cat" cx="9" cy="9" rx="4" ry="5"/></image></annotations>')
+    mutations = (damage_xml, damage_text, damage_bytes)
+
+
+class Kitti(OtherFormat):
+    """KITTI's label file."""
+
+    file = "labels/a.txt"
+    content = ("Car 0.00 0 -1.58 1.00 2.00 20.00 30.00 1.65 1.67 3.64 -0.65 1.71 46.70 -1.59\n"
+               "DontCare -1 -1 -10 5.00 6.00 30.00 30.00 -1 -1 -1 -1000 -1000 -1000 -10\n")
+    others = {"labels/b.txt": content}
+
+
+class WiderFace(OtherFormat):
+    """WIDER FACE's list."""
+
+    file = "wider_face_train_bbx_gt.txt"
+    content = "a.png\n2\n1 2 20 20 0 0 0 0 0 0\n4 5 9 9 0 0 0 1 0 0\nb.jpg\n1\n3 3 9 9 0 0 0 0 0 0\n"
+
+
 class ImageList(DataSet):
     """The list of a split's images."""
 
@@ -460,7 +555,9 @@ class Checkpoint(Target):
 KINDS: dict[str, type[Target]] = {
     "prototxt": Prototxt, "solver": Solver, "caffemodel": Caffemodel, "caffemodel_h5": CaffemodelHDF5,
     "solverstate": Solverstate, "solverstate_h5": SolverstateHDF5, "hdf5": HDF5Data, "image_data": ImageDataList,
-    "xml": Xml, "list": ImageList, "image": Image, "yaml": Description, "npz": Proposals, "cfg": Cfg,
+    "xml": Xml, "coco": Coco, "yolo": YoloLabels, "yolo_yaml": YoloYaml, "csv": CsvBoxes, "labelme": LabelMe,
+    "cvat": Cvat, "kitti": Kitti, "wider_face": WiderFace,
+    "list": ImageList, "image": Image, "yaml": Description, "npz": Proposals, "cfg": Cfg,
     "train_net": TrainNet, "test_net": TestNet, "checkpoint": Checkpoint}
 
 

@@ -30,8 +30,8 @@ def pets(tmp_path):
         file = root / "Annotations" / f"{name}.xml"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("<annotation>" + "".join(
-            f"<object><name>{label.replace('&', '&amp;')}</name><difficult>{(*rest, 0)[0]}</difficult><bndbox><xmin>{x1}"
-            f"</xmin><ymin>{y1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax></bndbox></object>"
+            f"<object><name>{label.replace('&', '&amp;')}</name><difficult>{(*rest, 0)[0]}</difficult><bndbox>"
+            f"<xmin>{x1}</xmin><ymin>{y1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax></bndbox></object>"
             for label, x1, y1, x2, y2, *rest in rows) + "</annotation>")
     (root / "ImageSets" / "Main").mkdir(parents=True)
     for split, names in (("train", ["a", "b 1"]), ("test", ["c", "day/d"]), ("trainval", ["a", "b 1"])):
@@ -69,7 +69,8 @@ def test_round_trip(pets, tmp_path):
     for file in (voc / "ImageSets" / "Main").iterdir():
         assert file.read_bytes() == (again / "ImageSets" / "Main" / file.name).read_bytes()
     for name in PETS:
-        assert (voc / "Annotations" / f"{name}.xml").read_bytes() == (again / "Annotations" / f"{name}.xml").read_bytes()
+        annotations = [(folder / "Annotations" / f"{name}.xml").read_bytes() for folder in (voc, again)]
+        assert annotations[0] == annotations[1]
         picture = (pets / "JPEGImages" / f"{name}.png").read_bytes()
         assert (voc / "JPEGImages" / f"{name}.png").read_bytes() == picture
 
@@ -84,7 +85,7 @@ def test_what_is_written(pets, tmp_path, capsys):
     yolo = convert(f"{pets}:test", "yolo", tmp_path / "yolo")
     assert (yolo / "data.yaml").read_text() == ("test: images/test\nval: images/test\nnames:\n  0: cat\n  1: dog\n"
                                                  "  2: dog & co\n  3: ox\n")
-    assert (yolo / "labels" / "test" / "day" / "d.txt").read_text() == "3 0.658333333 0.5 0.35 0.925\n"
+    assert (yolo / "labels" / "test" / "day" / "d.txt").read_text() == "3 0.658333333 0.4875 0.35 0.925\n"
     assert (yolo / "labels" / "test" / "c.txt").read_text() == ""
     voc = convert(coco, "voc", tmp_path / "voc")
     root = ElementTree.parse(voc / "Annotations" / "a.xml").getroot()

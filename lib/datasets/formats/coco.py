@@ -73,7 +73,8 @@ def _files_of(folder: Path) -> dict[str, Path]:
 
 def _split_of(path: Path) -> str:
     """instances_train2017.json: train2017; train_coco.json: train."""
-    stem = re.sub(r"[._-]?(annotations|annotation|coco|instances|image_info|labels)(?=$|[._-])", "", path.stem, flags=re.I)
+    words = r"[._-]?(annotations|annotation|coco|instances|image_info|labels)(?=$|[._-])"
+    stem = re.sub(words, "", path.stem, flags=re.I)
     return stem.strip("._-") or ALL
 
 

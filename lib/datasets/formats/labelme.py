@@ -34,7 +34,7 @@ def read(path: Path, split: str | None) -> Source | None:
     if not path.is_dir():
         return None
     root, split, folders = split_folders(path, split, _is_labelme)
-    if not folders:
+    if set(folders) <= {*_FOLDERS}:
         inner = [folder for folder in (path, *(path / name for name in _FOLDERS)) if _is_labelme(folder)]
         if not inner:
             return None

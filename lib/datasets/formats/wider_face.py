@@ -80,8 +80,8 @@ def _read_table(path: Path) -> BoxTable:
                 if len(words) < 4:
                     raise ValueError(f"expected a line of a face, found {' '.join(words)!r}")
                 numbers = [float(word) for word in words]
+                if int(count):
+                    table.add(row, FACE, numbers[:4], bool(numbers[_INVALID]) if len(numbers) > _INVALID else False)
             except ValueError as error:
                 raise DatasetError(f"{path}: {image}: {error}") from None
-            if int(count):
-                table.add(row, FACE, numbers[:4], bool(numbers[_INVALID]) if len(numbers) > _INVALID else False)
     return table

@@ -20,7 +20,7 @@ def write(root, images, name="annotations.xml"):
     body = "".join(f'<image id="{k}" {attributes} width="60" height="40">{shapes}</image>'
                    for k, (attributes, shapes) in enumerate(images))
     root.mkdir(parents=True, exist_ok=True)
-    (root / name).write_text(f'<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n<version>1.1</version><meta><task>'
+    (root / name).write_text('<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n<version>1.1</version><meta><task>'
                              f"<size>2</size><labels><label><name>cat</name></label></labels></task></meta>{body}"
                              "</annotations>\n")
     return root
@@ -43,7 +43,8 @@ def test_subsets_are_splits(tmp_path):
     for split, name in (("Train", "a"), ("Validation", "b")):
         write_image(tmp_path / "d" / "images" / split / f"{name}.jpg")
     box = '<box label="cat" xtl="1" ytl="2" xbr="9" ybr="9"/>'
-    root = write(tmp_path / "d", [('name="a.jpg" subset="Train" task_id="1"', box), ('name="b.jpg" subset="Validation"', "")])
+    root = write(tmp_path / "d", [('name="a.jpg" subset="Train" task_id="1"', box),
+                                  ('name="b.jpg" subset="Validation"', "")])
     assert get_imdb(str(root)).image_index == ["a"]
     data = get_imdb(f"{root}:val")
     assert data.image_index == ["b"] and data.classes == ("__background__", "cat")
@@ -53,7 +54,8 @@ def test_subsets_are_splits(tmp_path):
 @pytest.mark.parametrize("shape, message", [
     ('<box label="cat" xtl="1" ytl="2" xbr="9"/>', "shape 1 of b.jpg: <box>: no ybr"),
     ('<box label="cat" xtl="1" ytl="2" xbr="9" ybr="x"/>', "could not convert string to float: 'x'"),
-    ('<box xtl="1" ytl="2" xbr="9" ybr="9"/>', "no label"), ('<polygon label="cat" points="1,2;3"/>', "shape 1 of b.jpg"),
+    ('<box xtl="1" ytl="2" xbr="9" ybr="9"/>', "no label"),
+    ('<polygon label="cat" points="1,2;3"/>', "shape 1 of b.jpg"),
     ('<blob label="cat"/>', "<blob>: expected one of box, polygon, ellipse, mask"),
     ('<box label="cat" xtl="1" ytl="2" xbr="9" ybr="nan"/>', "not finite numbers")])
 def test_shapes_that_cannot_be_used(tmp_path, shape, message):

@@ -52,7 +52,8 @@ def test_lists_of_names_and_folders_of_other_names(kitti, tmp_path):
 
 
 @pytest.mark.parametrize("line, message", [
-    ("Car 0 0 0 1 2 3 4\n", "object 2: expected 15 columns, found 8"), (CAR.replace("20.00", "x"), "object 2: could not"),
+    ("Car 0 0 0 1 2 3 4\n", "object 2: expected 15 columns, found 8"),
+    (CAR.replace("20.00", "x"), "object 2: could not"),
     (CAR.replace("20.00", "nan"), "object 2: the box of object 'Car'")])
 def test_lines_that_cannot_be_used(kitti, line, message):
     (kitti / "training" / "label_2" / "000000.txt").write_text(CAR + line)

@@ -113,7 +113,8 @@ def test_class_numbers_without_a_name(ultralytics):
 
 
 @pytest.mark.parametrize("yaml, message", [
-    ("names: [a]\n", "expected folders or lists of images under train"), ("train: images/train\nnames: 5\n", "names: exp"),
+    ("names: [a]\n", "expected folders or lists of images under train"),
+    ("train: images/train\nnames: 5\n", "names: exp"),
     ("train: nowhere\nnames: [a]\n", "nowhere: there is no such file or folder"),
     ("train: 5\nnames: [a]\n", "train: expected a path or a list of them"),
     ("train: images/train\nnc: 2\n", "names: expected the class names"),

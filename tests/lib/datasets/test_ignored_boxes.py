@@ -1,0 +1,26 @@
+"""Boxes that are not trained on, from annotations to the entries of a roidb."""
+import numpy as np
+import pytest
+from folders_made import CAT, DOG, voc_folder
+
+from datasets.factory import get_imdb
+from datasets.lazy_roidb import objects_roidb
+from fast_rcnn.checkpoints import data_digest
+from fast_rcnn.config import cfg
+from roi_data_layer.roidb import prepare_roidb
+
+pytestmark = pytest.mark.usefixtures("default_settings")
+
+
+def test_from_annotations_to_mirrored_entries(tmp_path):
+    root = voc_folder(tmp_path / "d", {"a": [CAT, (*DOG, 1)], "b": [DOG]}, {"train": ["a", "b"]})
+    data = get_imdb(str(root))
+    before = data_digest(data)
+    data.append_flipped_images()
+    roidb = prepare_roidb(data)
+    assert [entry["ignored"].tolist() for entry in roidb] == [[[4, 5, 59, 39]], [], [[0, 5, 55, 39]], []]
+    proposals = get_imdb(str(root)).with_proposals([np.array([[1, 2, 9, 9]])] * 2)
+    assert proposals[0]["ignored"].tolist() == [[4, 5, 59, 39]] and len(proposals[0]["boxes"]) == 2
+    cfg.TRAIN.IGNORED_OVERLAP = 0.5
+    assert data_digest(get_imdb(str(root))) != before
+    assert "ignored" not in objects_roidb([np.ones((1, 4))], [np.array([1])])[0]

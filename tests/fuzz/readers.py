@@ -378,7 +378,8 @@ class LabelMe(OtherFormat):
 
     file = "annotations/a.json"
     content = json.dumps({
-        "version": "5.4.1", "flags": {}, "imagePath": "..\\images\\a.png", "imageData": None, "imageWidth": 48, "imageHeight": 36,
+        "version": "5.4.1", "flags": {}, "imagePath": "..\\images\\a.png", "imageData": None,
+        "imageWidth": 48, "imageHeight": 36,
         "shapes": [{"label": "cat", "points": [[1, 2], [20, 30.5]], "shape_type": "rectangle", "flags": {}},
                    {"label": "dog", "points": [[1, 2], [9, 9], [20, 3]], "shape_type": "polygon", "group_id": None},
                    {"label": "__ignore__", "points": [[5, 5], [7, 7]], "shape_type": "circle"}]}, indent=1)

@@ -90,10 +90,11 @@ def _distinct(splits: Mapping[str, Imdb]) -> dict[str, Imdb]:
 def _with_all_classes(splits: dict[str, Imdb]) -> dict[str, Imdb]:
     """The data sets with the classes of all splits: a split may have objects of a class that train lacks."""
     from datasets.class_names import BACKGROUND, merge_spellings
+    from datasets.source import ANY_CLASS
     parts = [part for imdb in splits.values() for part in getattr(imdb, "parts", [imdb])]
     unknown = [problem.label for part in parts for problem in getattr(part, "problems", ())]
     names = [name for part in parts for name in part.classes[1:]] + [name for name in unknown if name]
-    classes = merge_spellings(dict.fromkeys((name for name in names if name != BACKGROUND), 1))
+    classes = merge_spellings(dict.fromkeys((name for name in names if name not in (BACKGROUND, ANY_CLASS)), 1))
     for imdb in splits.values():
         if list(imdb.classes[1:]) != classes:
             imdb.use_classes([BACKGROUND, *classes])

@@ -5,7 +5,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from datasets.source import DatasetError, Source
+from datasets.source import ANY_CLASS, DatasetError, Source
 from utils.text import has_unprintable, printable
 
 BACKGROUND = "__background__"
@@ -40,7 +40,8 @@ def find_classes(sources: Sequence[Source]) -> list[str]:
     counts: Counter[str] = Counter()
     for source in sources:
         counts.update(source.training_names())
-    counts.pop(BACKGROUND, None)
+    for name in (BACKGROUND, ANY_CLASS):
+        counts.pop(name, None)
     if not counts:
         raise DatasetError(f"{sources[0].training_in}: no annotated object found, so no class names; give the classes")
     return merge_spellings(counts)

@@ -106,6 +106,8 @@ def clean_boxes(name: str, annotation: Annotation, boxes: np.ndarray, size: Size
         outside = float(np.abs(boxes[index] - clipped[index]).max())
         if label == BACKGROUND:
             problem = Problem(name, f"{label!r} is the name of the background, not of a class", DROPPED, label)
+        elif label == ANY_CLASS and not annotation.difficult[index]:
+            problem = Problem(name, f"{label!r} is the name of a region to ignore, not of a class", DROPPED, label)
         elif label not in classes.classes and label != ANY_CLASS:
             problem = Problem(name, f"unknown class {label!r}{_nearest(label, classes.classes)}", DROPPED, label)
         elif not _has_area(boxes[index]):

@@ -168,7 +168,7 @@ def _existing(root: Path, listed: str, where: Path) -> Path:
     parts = Path(listed.replace("\\", "/")).parts
     for first in range(len(parts)):
         file = root.joinpath(*parts[first:])
-        if file.exists():
+        if file.is_dir() or file.is_file():     # neither a device nor a pipe
             return file
     raise DatasetError(f"{where}: {listed}: there is no such file or folder in {root}")
 
@@ -226,8 +226,10 @@ def _images_of(places: Sequence[str], root: Path, where: Path) -> list[SourceIma
     """The images in folders, and those that lists name."""
     images: list[SourceImage] = []
     for place in places:
-        found = _existing(root, place, where) if not os.path.isabs(place) or not os.path.exists(place) else Path(place)
+        found = _existing(root, place, where)
         if found.is_dir():
+            if root.resolve().parent.is_relative_to(found.resolve()):
+                raise DatasetError(f"{where}: {place}: is a folder above the data set's; name the folder of its images")
             images += [SourceImage(file, file) for file in _image_files_below(found)]
         else:
             finder = ListedFiles([found.parent, root], root.parent)

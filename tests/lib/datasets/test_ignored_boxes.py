@@ -24,3 +24,14 @@ def test_from_annotations_to_mirrored_entries(tmp_path):
     cfg.TRAIN.IGNORED_OVERLAP = 0.5
     assert data_digest(get_imdb(str(root))) != before
     assert "ignored" not in objects_roidb([np.ones((1, 4))], [np.array([1])])[0]
+
+
+def test_the_name_of_a_region_is_no_class(tmp_path):
+    any_class = ("__any__", 1, 2, 30, 30)
+    root = voc_folder(tmp_path / "d", {"a": [CAT, any_class], "b": [CAT, (*any_class, 1)]}, {"train": ["a", "b"]})
+    data = get_imdb(str(root))
+    assert data.classes == ("__background__", "cat") and [len(entry["boxes"]) for entry in data.gt_roidb()] == [1, 1]
+    assert "'__any__' is the name of a region to ignore, not of a class: 1 objects in 1 images: a" in data.summary()
+    assert data.gt_roidb()[1]["ignored"].tolist() == [[0, 1, 29, 29]]
+    data.use_difficult = True
+    assert data.gt_roidb()[1]["gt_classes"].tolist() == [1] and len(data.gt_roidb()[1]["ignored"]) == 1

@@ -72,6 +72,11 @@ class BoxTable:
         return bool(np.any(self._corners[:, :2] == 0))
 
     @property
+    def farthest(self) -> float | None:
+        """The largest number of all boxes; None if there are none."""
+        return float(self._corners.max()) if len(self._boxes) else None
+
+    @property
     def _corners(self) -> np.ndarray:
         return np.frombuffer(self._boxes, np.float64).reshape(-1, 4)
 

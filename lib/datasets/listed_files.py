@@ -35,26 +35,22 @@ class ListedFiles:
         if os.path.isabs(path) and os.path.isfile(path):
             return _usable(listed, os.path.normpath(path))
         parts = [part for part in path.split("/") if part not in ("", ".")]
-        if ".." in parts:
-            return self._find_beside(listed, parts)
-        for first in range(len(parts)):
+        found = self._beside(parts) if ".." in parts else None
+        below = parts[len(parts) - parts[::-1].index(".."):] if ".." in parts else parts
+        for first in range(len(below)):
             for folder in self._folders:
-                found = self._existing(os.path.join(folder, *parts[first:]))
-                if found:
-                    return _usable(listed, found)
-        return self._missing(listed)
-
-    def _find_beside(self, listed: str, parts: Sequence[str]) -> SourceImage:
-        """The image of a path with '..'."""
-        files = [os.path.abspath(os.path.join(folder, *parts)) for folder in self._folders]
-        inside = [file for file in files if is_inside(os.path.relpath(file, self._root))]
-        found = next(filter(None, map(self._existing, inside)), None)
+                found = found or self._existing(os.path.join(folder, *below[first:]))
         if found:
             return _usable(listed, found)
-        return self._missing(listed) if inside else SourceImage(listed, None, f"leads out of {self._root}")
-
-    def _missing(self, listed: str) -> SourceImage:
+        if ".." in parts:
+            return SourceImage(listed, None, f"leads out of {self._root}, or to no image")
         return SourceImage(listed, None, f"there is no such image in {' or '.join(self._folders[:3])}")
+
+    def _beside(self, parts: Sequence[str]) -> str | None:
+        """The file of a path with '..' that stays below the root."""
+        files = [os.path.abspath(os.path.join(folder, *parts)) for folder in self._folders]
+        inside = [file for file in files if is_inside(os.path.relpath(file, self._root))]
+        return next(filter(None, map(self._existing, inside)), None)
 
     def _existing(self, file: str) -> str | None:
         """The path of a file, whose ending may be missing or differ in case."""

@@ -1,15 +1,19 @@
 """Finds the splits of a data set, and makes them where there are none."""
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import os
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from datasets.folders import TRAINING_SPLITS, subfolders, training_split
 from datasets.source import DatasetError, Source
+
+T = TypeVar("T")
 
 ALL = "all"     # split of a data set without splits
 _SYNONYMS = ({"train", "training"}, {"val", "valid", "validation", "dev"}, {"test", "testing"})
@@ -47,6 +51,20 @@ def is_split_name(name: str) -> bool:
 def _same_split(wanted: str, name: str) -> bool:
     plain = re.sub(r"[-_]?\d+$", "", name).lower()
     return plain in next((group for group in _SYNONYMS if wanted in group), {wanted})
+
+
+def split_sizes(splits: Mapping[str, T], count: Callable[[T], int]) -> Callable[[], dict[str, int]]:
+    """A function for `Source.split_sizes`; `count` gives the number of images of a split.
+
+    A split alone is none. Splits that cannot be read are left out.
+    """
+    def sizes() -> dict[str, int]:
+        found = {}
+        for name, split in splits.items() if len(splits) > 1 else ():
+            with contextlib.suppress(DatasetError):
+                found[name] = count(split)
+        return found
+    return sizes
 
 
 def split_folders(path: Path, split: str | None,

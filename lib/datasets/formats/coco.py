@@ -23,7 +23,7 @@ from datasets.box_table import BoxTable, table_source
 from datasets.ds_utils import edges_to_corners
 from datasets.folders import file_names
 from datasets.source import DatasetError, Source
-from datasets.splits import ALL, find_split, split_folders, split_of_classes
+from datasets.splits import ALL, find_split, split_folders, split_of_classes, split_sizes
 from utils.text import TextError, printable, read_text
 
 _EXPORT = "_annotations.coco.json"
@@ -95,7 +95,7 @@ def _source(root: Path, files: Mapping[str, Path], split: str | None) -> Source:
     return table_source(
         table(file), "COCO", root, whole, [folder for folder in folders if folder.is_dir()], _corners, file,
         training=lambda: table(training), limits=root,
-        split_sizes=lambda: {name: len(table(each).images) for name, each in files.items()} if len(files) > 1 else {},
+        split_sizes=split_sizes(files, lambda each: len(table(each).images)),
         annotated=table(file).is_annotated)
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from datasets.box_table import BoxTable, as_corners, table_source
 from datasets.folders import file_names
 from datasets.source import DatasetError, Source
-from datasets.splits import ALL, find_split, split_folders, split_of_classes
+from datasets.splits import ALL, find_split, split_folders, split_of_classes, split_sizes
 from utils.text import TextError, printable, read_text
 
 _COLUMNS = {        # names of columns in small letters, without spaces and underscores
@@ -112,7 +112,7 @@ def _source(root: Path, files: Mapping[str, Path], split: str | None) -> Source:
     return table_source(
         table(file), "CSV", root, chosen, [folder for folder in folders if folder.is_dir()], as_corners, file,
         training=lambda: table(training), is_zero_based=is_zero_based, limits=root.parent,
-        split_sizes=lambda: {name: len(table(each).images) for name, each in files.items()} if len(files) > 1 else {})
+        split_sizes=split_sizes(files, lambda each: len(table(each).images)))
 
 
 def _has_header(file: Path) -> bool:
@@ -137,6 +137,8 @@ def _read_table(path: Path) -> BoxTable:
             table.add(index, row["class"], [_number(value) for value in values])
         except ValueError as error:
             table.fail(index, f"{where}: {error}")
+    if table.farthest is not None and table.farthest <= 1:
+        raise DatasetError(f"{path}: no coordinate is above 1: they are shares of the image's size; expected pixels")
     return table
 
 

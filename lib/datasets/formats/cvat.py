@@ -16,7 +16,7 @@ from datasets.box_table import BoxTable, table_source
 from datasets.ds_utils import edges_to_corners
 from datasets.folders import file_names
 from datasets.source import DatasetError, Source
-from datasets.splits import ALL, find_split, split_of_classes
+from datasets.splits import ALL, find_split, split_of_classes, split_sizes
 from utils.text import TextError, read_text
 
 _HEAD = 4096        # bytes in which the root's tag is
@@ -38,7 +38,7 @@ def read(path: Path, split: str | None) -> Source | None:
     return table_source(
         subsets[chosen], "CVAT", root, chosen, [folder for folder in folders if folder.is_dir()], edges_to_corners,
         file, training=lambda: training,
-        split_sizes=lambda: {name: len(table.images) for name, table in subsets.items()} if len(subsets) > 1 else {})
+        split_sizes=split_sizes(subsets, lambda table: len(table.images)))
 
 
 def _is_cvat(path: Path) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 from datasets.box_table import BoxTable, as_corners, table_source
 from datasets.folders import entries, file_names, image_names, read_image_set, subfolders
 from datasets.source import ANY_CLASS, DatasetError, Source
-from datasets.splits import ALL, find_split, split_of_classes
+from datasets.splits import ALL, find_split, split_of_classes, split_sizes
 from utils.text import TextError, read_lines
 from utils.timer import with_progress
 
@@ -36,7 +36,7 @@ def read(path: Path, split: str | None) -> Source | None:
     training = parts[split_of_classes(parts, chosen)]
     return table_source(
         table(part), "KITTI", path, chosen, [images], as_corners, labels, training=lambda: table(training),
-        split_sizes=lambda: {name: len(each[2]) for name, each in parts.items()} if len(parts) > 1 else {},
+        split_sizes=split_sizes(parts, lambda each: len(each[2])),
         annotated=labels.is_dir())
 
 

@@ -19,12 +19,13 @@ from datasets.box_table import BoxTable, table_source
 from datasets.ds_utils import edges_to_corners
 from datasets.folders import file_names
 from datasets.source import ANY_CLASS, Source
-from datasets.splits import ALL, find_split, split_folders, split_of_classes
+from datasets.splits import ALL, find_split, split_folders, split_of_classes, split_sizes
 from utils.image_header import IMAGE_SUFFIXES
 from utils.text import TextError, read_text
 from utils.timer import with_progress
 
 _FOLDERS = ("annotations", "labels", "json", "jsons")
+_TRIED = 3      # files of other kinds that may go first
 _WITHOUT_AREA = ("point", "points", "line", "linestrip")
 _IGNORE, _BACKGROUND = "__ignore__", "_background_"     # names that LabelMe's own converters know
 
@@ -45,17 +46,15 @@ def read(path: Path, split: str | None) -> Source | None:
     images = [each for each in (folder, root / "images" / chosen, root / "images", root) if each.is_dir()]
     return table_source(
         table(folder), "LabelMe", root, chosen, images, edges_to_corners, folder, training=lambda: table(training),
-        split_sizes=lambda: {name: _count(each) for name, each in folders.items()} if len(folders) > 1 else {},
+        split_sizes=split_sizes(folders, _count),
         limits=root.parent)
 
 
 def _is_labelme(folder: Path) -> bool:
-    """Whether the first JSON file in a folder has LabelMe's keys."""
-    name = next((name for name in file_names(folder) if name.lower().endswith(".json")), None)
-    if name is None:
-        return False
-    data = (folder / name).read_bytes().replace(b"\0", b"")
-    return b'"shapes"' in data and (b'"imagePath"' in data or b'"imageData"' in data)
+    """Whether one of the first JSON files in a folder has LabelMe's keys."""
+    names = [name for name in file_names(folder) if name.lower().endswith(".json")][:_TRIED]
+    files = [(folder / name).read_bytes().replace(b"\0", b"") for name in names if (folder / name).is_file()]
+    return any(b'"shapes"' in data and (b'"imagePath"' in data or b'"imageData"' in data) for data in files)
 
 
 def _count(folder: Path) -> int:

@@ -19,7 +19,7 @@ from datasets.box_table import BoxTable, table_source
 from datasets.ds_utils import edges_to_corners
 from datasets.folders import file_names
 from datasets.source import DatasetError, Source
-from datasets.splits import find_split, split_of_classes
+from datasets.splits import find_split, split_of_classes, split_sizes
 from utils.text import TextError, read_lines
 
 FACE = "face"       # the only class
@@ -44,7 +44,7 @@ def read(path: Path, split: str | None) -> Source | None:
     return table_source(
         table(files[chosen]), "WIDER FACE", root, chosen, [folder for folder in folders if folder.is_dir()], _corners,
         files[chosen], training=lambda: table(training),
-        split_sizes=lambda: {name: len(table(file).images) for name, file in files.items()} if len(files) > 1 else {})
+        split_sizes=split_sizes(files, lambda file: len(table(file).images)))
 
 
 def _split_of(file: Path) -> str | None:

@@ -26,7 +26,7 @@ from datasets.ds_utils import edges_to_corners
 from datasets.folders import file_names, subfolders, telling_name
 from datasets.listed_files import ListedFiles, named_by_files
 from datasets.source import Annotation, AnnotationError, DatasetError, Source, SourceImage
-from datasets.splits import ALL, find_split, is_split_name, split_of_classes
+from datasets.splits import ALL, find_split, is_split_name, split_of_classes, split_sizes
 from utils.image_header import IMAGE_SUFFIXES
 from utils.safe_yaml import load_yaml
 from utils.text import TextError, read_lines, read_text
@@ -66,12 +66,11 @@ def read(path: Path, split: str | None) -> Source | None:
     chosen = find_split(split, found.splits, path)
     images = {image.name: image for image in found.splits[chosen]()}
     training = split_of_classes(found.splits, chosen)
-    several = len(found.splits) > 1
     return Source(
         f"{telling_name(found.root)}_{chosen}", chosen, list(images.values()),
         lambda name, size: _annotation(images[name], size, found), format="YOLO", noun="label file",
         training_names=lambda: _count_classes(found.splits[training](), found), images_in=found.root,
-        split_sizes=lambda: {name: len(list_images()) for name, list_images in found.splits.items()} if several else {},
+        split_sizes=split_sizes(found.splits, lambda list_images: len(list_images())),
         annotated=any(os.path.isfile(_label_file(image.file)) for image in images.values() if image.file),
         annotations_in=found.root, training_in=f"{found.root}, split {training}")
 
@@ -212,7 +211,8 @@ def _are_labels(folder: Path) -> bool:
 
 def _names_beside(path: Path) -> dict[int, str] | None:
     """The class names in a file of the folder, or of a folder in it."""
-    for folder in (path, path / _LABELS, *subfolders(path)):
+    inner = subfolders(path)
+    for folder in (path, path / _LABELS, *inner, *subfolders(path / _LABELS), *(each / _LABELS for each in inner)):
         there = file_names(folder)
         for name in [*_NAMES, *(name for name in there if name.endswith(".names"))]:
             if name in there:

@@ -85,9 +85,6 @@ def test_roboflow(tmp_path):
 def test_where_images_are(tmp_path, file, image, listed):
     write_image(tmp_path / "d" / image)
     path = write(tmp_path / "d" / file, content({5: listed}, [(5, 7, [1, 2, 3, 4])]))
-    if ".." in listed:
-        assert "leads out of" in str(pytest.raises(DatasetError, get_imdb, str(path)).value)
-        return
     for name in (tmp_path / "d", path):
         data = get_imdb(str(name))
         assert data.image_index == ["a"] and data.image_path_at(0) == str(tmp_path / "d" / image)

@@ -59,12 +59,19 @@ def test_retinanet(tmp_path):
 @pytest.mark.parametrize("line, message", [
     ("a.jpg,1,2,x,4,cat", "boxes.csv:2: 'x' is not a number"), ("a.jpg,1,2,3,4,", "boxes.csv:2: no class name"),
     ("a.jpg,1,2,,4,cat", "boxes.csv:2: '' is not a number"), (",1,2,3,4,cat", "1 lines name no image"),
-    ("a.jpg,1,inf,3,4,cat", "not finite numbers"), ("../../../a.jpg,1,2,3,4,cat", "leads out of"),
+    ("a.jpg,1,inf,3,4,cat", "not finite numbers"), ("../../../lost.jpg,1,2,3,4,cat", "leads out of"),
     ("lost.jpg,1,2,3,4,cat", "there is no such image in"), ("a.jpg,1,2", "boxes.csv:2: no class name")])
 def test_lines_that_cannot_be_used(tmp_path, line, message):
     root = write(tmp_path / "d", ["a.jpg", "b.jpg"], boxes=f"b.jpg,1,2,20,30,cat\n{line}\n")
     data = get_imdb(str(root))
     assert data.image_index == ["b"] and message in data.summary()
+
+
+def test_shares_of_the_size_are_refused(tmp_path):
+    """As Open Images has them."""
+    root = write(tmp_path / "d", ["a.jpg"], boxes="ImageID,LabelName,XMin,XMax,YMin,YMax\na,/m/01,0.1,0.5,0.2,1\n")
+    with pytest.raises(DatasetError, match="boxes.csv: no coordinate is above 1: they are shares of the image's size"):
+        get_imdb(str(root))
 
 
 def test_the_size_in_the_file_is_checked(tmp_path):

@@ -40,6 +40,12 @@ def test_ultralytics(ultralytics):
         assert [len(entry["boxes"]) for entry in data.gt_roidb()] == [2, 0, 0]
     assert data.summary().startswith("YOLO: 2 classes, 3 images, 2 boxes in train; splits: train 3, val 1\n")
     assert get_imdb(f"{ultralytics}:val").image_index == ["b"]
+    yaml = ultralytics / "data.yaml"        # a folder that was not unpacked
+    yaml.write_text(yaml.read_text().replace("test:", "test: images/nowhere"))
+    assert "splits: train 3, val 1\n" in get_imdb(str(ultralytics)).summary()
+    with pytest.raises(DatasetError, match="data.yaml: images/nowhere: there is no such file or folder"):
+        get_imdb(f"{ultralytics}:test")
+    yaml.write_text(yaml.read_text().replace("test: images/nowhere", "test:"))
     assert get_imdb(f"{ultralytics}/data.yaml:valid").classes == ("__background__", "cat", "dog")
     with pytest.raises(DatasetError, match="no split 'test'; there are: train, val"):
         get_imdb(f"{ultralytics}:test")

@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(words)
     if args.split:
         from datasets.factory import with_share
-        args.test_imdb = args.test_imdb or with_share(args.imdb, args.split, "test")
+        args.test_imdb = args.test_imdb or with_share(args.imdb, args.split, rest=True)
         args.imdb = with_share(args.imdb, args.split)
     with lasting_output():
         return _train_and_test(args)

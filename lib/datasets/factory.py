@@ -61,11 +61,13 @@ def _without_share(name: str) -> tuple[str, float | None]:
     return (found[1], float(found[2])) if found else (name, None)
 
 
-def with_share(name: str, share: float, split: str = "train") -> str:
-    """The name of the share of a data set, or of each that is joined; one with a split keeps it."""
-    parts = [part if ":" in os.path.basename(part) and not os.path.exists(part) else f"{part}:{split}"
-             for part in _parts(name)]
-    return "+".join(f"{part}@{share:g}" for part in parts)
+def with_share(name: str, share: float, default: str = "train", rest: bool = False) -> str:
+    """The name of the share of a data set, or of each that is joined: of the split that it names, or the default.
+
+    rest  the split test, whatever the name says
+    """
+    divided = [_divided(part) for part in _parts(name)]
+    return "+".join(f"{path}:{'test' if rest else split or default}@{share:g}" for path, split, _ in divided)
 
 
 def splits_of(name: str) -> list[str]:

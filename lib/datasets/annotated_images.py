@@ -202,9 +202,9 @@ class AnnotatedImages(imdb):
     def objects_of_class(self, name: str) -> dict[str, Objects]:
         """The objects of a class by image name, with difficult ones and regions of any class."""
         label, records = self.classes.index(name), self._records
-        mine = [(labels == label) | (labels == 0) for labels in records.labels]
-        return {image: Objects(boxes[rows], difficult[rows]) for image, boxes, difficult, rows in
-                zip(records.names, records.boxes, records.difficult, mine, strict=True)}
+        return {image: Objects(boxes[labels == label], difficult[labels == label], boxes[labels == 0])
+                for image, boxes, labels, difficult in
+                zip(records.names, records.boxes, records.labels, records.difficult, strict=True)}
 
     def write_detections(self, detections: dict[str, Detections], output_dir: str | os.PathLike) -> None:
         """Write the detections of each class in VOC's format: coordinates count from 1."""

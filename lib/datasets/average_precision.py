@@ -5,10 +5,11 @@ development kits of 2007 (11 points) and of 2010 and later (area under the curve
 """
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from datasets.ds_utils import covered_shares
 from utils.cython_bbox import bbox_overlaps
 
 
@@ -22,9 +23,13 @@ class Detections:
 
 @dataclass
 class Objects:
-    """Annotated objects of one class in one image; difficult ones need not be found."""
+    """Annotated objects of one class in one image; difficult ones need not be found.
+
+    regions  (R, 4) where objects are not annotated: wrong detections in them are ignored
+    """
     boxes: np.ndarray       # (M, 4)
     difficult: np.ndarray   # (M,) bool
+    regions: np.ndarray = field(default_factory=lambda: np.zeros((0, 4), np.float32))
 
 
 def voc_ap(recall: np.ndarray, precision: np.ndarray, use_07_metric: bool = False) -> float:
@@ -49,7 +54,8 @@ def precision_recall(detections: Detections, objects: dict[str, Objects],
     """Recall and precision, (N,) each, after each detection by descending score (ties in given order).
 
     A detection whose best object has an IoU > ovthresh is right if it is the first to find that object, wrong if it is
-    a later one, and ignored if the object is difficult. Every other detection is wrong.
+    a later one, and ignored if the object is difficult. Every other detection is wrong, unless more than the share
+    ovthresh of it lies in a region without annotations: then it is ignored.
     recall = right so far / objects that are not difficult; NaN if there are none.
     """
     order = np.argsort(-detections.scores, kind="stable")
@@ -63,7 +69,8 @@ def precision_recall(detections: Detections, objects: dict[str, Objects],
                               return_index=True)
     first[np.flatnonzero(hit)[first_rows]] = True
     right = np.cumsum(first & ~difficult).astype(np.float64)
-    wrong = np.cumsum(~difficult & ~first)
+    unknown = ~hit & (shares_in_regions(names, detections.boxes[order], objects) > ovthresh)
+    wrong = np.cumsum(~difficult & ~first & ~unknown)
     positives = sum(int((~things.difficult).sum()) for things in objects.values())
     recall = right / positives if positives else np.full(len(order), np.nan)
     return recall, right / np.maximum(right + wrong, np.finfo(np.float64).eps)
@@ -79,6 +86,15 @@ def _best_objects(names: np.ndarray, boxes: np.ndarray,
             iou = bbox_overlaps(boxes[rows], objects[name].boxes)
             best[rows], overlap[rows] = iou.argmax(axis=1), iou.max(axis=1)
     return best, overlap
+
+
+def shares_in_regions(names: np.ndarray, boxes: np.ndarray, objects: dict[str, Objects]) -> np.ndarray:
+    """(N,) the share of each detection that lies in a region of its image without annotations."""
+    shares = np.zeros(len(names))
+    for name in {name for name, things in objects.items() if len(things.regions)}:
+        rows = np.flatnonzero(names == name)
+        shares[rows] = covered_shares(boxes[rows], objects[name].regions)
+    return shares
 
 
 def average_precision(detections: Detections, objects: dict[str, Objects], ovthresh: float = 0.5,

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from datasets.average_precision import Detections, Objects
+from datasets.average_precision import Detections, Objects, shares_in_regions
 from utils.cython_bbox import bbox_overlaps
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -18,13 +18,16 @@ def coco_aps(detections: Detections, objects: dict[str, Objects]) -> np.ndarray:
     """Average precision of one class at each of IOU_THRESHOLDS, (10,) float64; NaN if no object counts.
 
     It is the mean, over recalls 0, 0.01, .. 1, of the highest precision at any recall >= that one. A detection that is
-    matched to a difficult object is ignored, and so is that object (see `match`).
+    matched to a difficult object is ignored, and so is that object (see `match`), as are other detections of which at
+    least the threshold's share lies in a region without annotations.
     """
     positives = sum(int((~things.difficult).sum()) for things in objects.values())
     if not positives:
         return np.full(len(IOU_THRESHOLDS), np.nan)
     order = np.argsort(-detections.scores, kind="stable")
     kept, found, ignored = _matched(np.asarray(detections.images, dtype=str)[order], detections.boxes[order], objects)
+    unknown = shares_in_regions(np.asarray(detections.images, dtype=str)[order], detections.boxes[order], objects)
+    ignored |= ~found & (unknown[:, None] >= IOU_THRESHOLDS)
     right = np.cumsum((found & ~ignored)[kept], axis=0).T.astype(np.float64)
     wrong = np.cumsum((~found & ~ignored)[kept], axis=0).T
     return np.array([_interpolated(hits / positives, hits / np.maximum(hits + misses, 1))

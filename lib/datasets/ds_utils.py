@@ -38,3 +38,13 @@ def edges_to_corners(edges: np.ndarray) -> np.ndarray:
     swapped = last < first
     return np.hstack([np.where(swapped, np.maximum(first - 1, last), first),
                       np.where(swapped, last, np.maximum(last - 1, first))])
+
+
+def covered_shares(boxes: np.ndarray, regions: np.ndarray) -> np.ndarray:
+    """(N,) the largest share of each box (N, 4) that lies in one region (M, 4); 0 without regions."""
+    if not len(regions):
+        return np.zeros(len(boxes))
+    low = np.maximum(boxes[:, None, :2], regions[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:4], regions[None, :, 2:4])
+    common = np.prod(np.maximum(high - low + 1, 0), axis=2).max(axis=1)
+    return common / np.prod(boxes[:, 2:4] - boxes[:, :2] + 1, axis=1)

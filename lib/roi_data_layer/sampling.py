@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from datasets.ds_utils import covered_shares
 from fast_rcnn.config import Config
 
 
@@ -37,10 +38,7 @@ def on_ignored(boxes: np.ndarray, ignored: np.ndarray | None, least: float) -> n
     """
     if ignored is None or not len(ignored) or least <= 0:
         return None
-    low = np.maximum(boxes[:, None, :2], ignored[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:4], ignored[None, :, 2:4])
-    common = np.prod(np.maximum(high - low + 1, 0), axis=2)
-    return common.max(axis=1) >= least * np.prod(boxes[:, 2:4] - boxes[:, :2] + 1, axis=1)
+    return covered_shares(boxes, ignored) >= least
 
 
 def is_usable(overlaps: np.ndarray, settings: RoISettings, ignored: np.ndarray | None = None) -> bool:

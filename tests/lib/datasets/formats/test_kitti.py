@@ -38,8 +38,13 @@ def test_official_layout(kitti):
 
 def test_detections_in_a_region_of_any_class_count_nothing(kitti, tmp_path):
     data = get_imdb(str(kitti))
-    found = [[], [np.array([[1, 2, 20, 30, 0.8], [40, 0, 59, 39, 0.9]]), np.zeros((0, 5))]]
-    assert data.evaluate_detections(found, tmp_path / "out").classes["Car"].ap == 1
+    inside, outside = [45, 5, 50, 9, 0.9], [30, 5, 44, 9, 0.95]
+    found = [[], [np.array([[1, 2, 20, 30, 0.8], [40, 0, 59, 39, 0.9], inside]), np.zeros((0, 5))]]
+    result = data.evaluate_detections(found, tmp_path / "out").classes["Car"]
+    assert result.ap == 1 and result.coco_figures() == {"ap50": 1, "ap75": 1, "ap": 1}
+    found[1][0] = np.vstack([found[1][0], outside])
+    result = data.evaluate_detections(found, tmp_path / "out").classes["Car"]
+    assert result.ap == result.coco_figures()["ap"] == 0.5
 
 
 def test_lists_of_names_and_folders_of_other_names(kitti, tmp_path):

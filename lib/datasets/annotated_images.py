@@ -167,10 +167,11 @@ class AnnotatedImages(imdb):
         """The images with their objects."""
         known = self._records
         names = [ANY_CLASS, *self.classes[1:]]
-        return [Record(name, path, (width, height), boxes, [names[label] for label in labels.tolist()], difficult)
-                for name, path, (width, height), boxes, labels, difficult in
+        return [Record(name, path, (width, height), boxes, [names[label] for label in labels.tolist()], difficult,
+                       crowd)
+                for name, path, (width, height), boxes, labels, difficult, crowd in
                 zip(known.names, known.paths, known.sizes.tolist(), known.boxes, known.labels, known.difficult,
-                    strict=True)]
+                    known.crowd, strict=True)]
 
     def gt_roidb(self) -> list[Entry]:
         """Entries of the objects, difficult ones only with `use_difficult`; the others are the ignored boxes."""
@@ -202,9 +203,10 @@ class AnnotatedImages(imdb):
     def objects_of_class(self, name: str) -> dict[str, Objects]:
         """The objects of a class by image name, with difficult ones and regions of any class."""
         label, records = self.classes.index(name), self._records
-        return {image: Objects(boxes[labels == label], difficult[labels == label], boxes[labels == 0])
-                for image, boxes, labels, difficult in
-                zip(records.names, records.boxes, records.labels, records.difficult, strict=True)}
+        return {image: Objects(boxes[labels == label], difficult[labels == label],
+                               boxes[(labels == 0) | (labels == label) & crowd])
+                for image, boxes, labels, difficult, crowd in
+                zip(records.names, records.boxes, records.labels, records.difficult, records.crowd, strict=True)}
 
     def write_detections(self, detections: dict[str, Detections], output_dir: str | os.PathLike) -> None:
         """Write the detections of each class in VOC's format: coordinates count from 1."""

@@ -16,6 +16,7 @@ from datasets.source import ANY_CLASS, Annotation, AnnotationError, Source
 from utils.ragged import Ragged
 
 FARTHEST = 1e9      # coordinate, in pixels
+_CROWD = 2          # among flags of difficult objects
 
 
 class BoxTable:
@@ -43,14 +44,15 @@ class BoxTable:
             self._sizes[row] = (width, height)
         return row
 
-    def add(self, row: int, name: str, box: Sequence[float], difficult: bool = False) -> None:
+    def add(self, row: int, name: str, box: Sequence[float], difficult: bool = False,
+            crowd: bool = False) -> None:
         """Add an object: its class, and four numbers of its box. Raises ValueError unless these are finite."""
         if not all(-FARTHEST <= value <= FARTHEST for value in box):
             raise ValueError(f"the box of object {name!r} is {list(box)}, not finite numbers")
         self._image_of.append(row)
         self._labels.append(self.classes.setdefault(name, len(self.classes)))
         self._boxes.extend(box)
-        self._difficult.append(difficult)
+        self._difficult.append(_CROWD if crowd else difficult)
 
     def fail(self, row: int, error: str) -> None:
         """Have the image left out, for this reason."""
@@ -98,8 +100,9 @@ class BoxTable:
             raise AnnotationError(self._errors[row])
         rows = self._rows_of[row]
         names = [self._names[self._labels[index]] for index in rows.tolist()]
-        return Annotation.of(names, corners(self._corners[rows]),
-                             np.frombuffer(self._difficult, np.int8)[rows].astype(bool), self._sizes.get(row))
+        difficult = np.frombuffer(self._difficult, np.int8)[rows]
+        return Annotation.of(names, corners(self._corners[rows]), difficult > 0, self._sizes.get(row),
+                             difficult == _CROWD)
 
 
 def _positive(side: object) -> int:

@@ -43,7 +43,9 @@ def make_record(image: SourceImage, source: Source, classes: ClassNames, origin:
         problems.append(Problem(name, f"{os.path.basename(file)} ends early", "used as far as it can be decoded"))
     annotation = dataclasses.replace(annotation, names=[classes.find(label) for label in annotation.names])
     boxes, keep = clean_boxes(name, annotation, boxes, size, classes, problems)
-    return Record(name, file, size, boxes[keep], [annotation.names[i] for i in keep], annotation.difficult[keep])
+    crowd = np.zeros(len(annotation.names), bool) if annotation.crowd is None else annotation.crowd
+    return Record(name, file, size, boxes[keep], [annotation.names[i] for i in keep], annotation.difficult[keep],
+                  crowd[keep])
 
 
 def ordered(name: str, annotation: Annotation, origin: int, problems: list[Problem]) -> np.ndarray:

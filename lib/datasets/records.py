@@ -20,6 +20,7 @@ class Record:
     boxes: np.ndarray           # (N, 4) float32, zero-based inclusive corners inside the image
     names: list[str]            # class names
     difficult: np.ndarray       # (N,) bool
+    crowd: np.ndarray           # (N,) bool, of the difficult ones those that are regions of many objects
 
 
 class Records:
@@ -29,14 +30,15 @@ class Records:
     names      of the images; paths  their files; sizes  (I, 2) int32 width, height
     boxes      (N, 4) float32 of each image, see `Record`
     labels     (N,) int32 of each image, indices of `classes`; 0 for a region of any class, which is difficult
-    difficult  (N,) bool of each image
+    difficult  (N,) bool of each image; crowd  likewise
     """
 
     def __init__(self, records: Iterable[Record], classes: Sequence[str]) -> None:
         label_of = {**{name: label for label, name in enumerate(classes)}, ANY_CLASS: 0}
         self.names: list[str] = []
         self.paths: list[str] = []
-        sizes, counts, boxes, labels, difficult = array("i"), array("q"), array("f"), array("i"), array("b")
+        sizes, counts, boxes, labels = array("i"), array("q"), array("f"), array("i")
+        difficult, crowd = array("b"), array("b")
         for record in records:
             self.names.append(record.name)
             self.paths.append(record.path)
@@ -45,11 +47,13 @@ class Records:
             boxes.frombytes(record.boxes.tobytes())
             labels.extend(label_of[name] for name in record.names)
             difficult.frombytes(record.difficult.tobytes())
+            crowd.frombytes(record.crowd.tobytes())
         self.sizes = _as_numpy(sizes, np.int32).reshape(-1, 2)
         of_each = _as_numpy(counts, np.int64)
         self.boxes = Ragged(_as_numpy(boxes, np.float32).reshape(-1, 4), of_each)
         self.labels = Ragged(_as_numpy(labels, np.int32), of_each)
         self.difficult = Ragged(_as_numpy(difficult, np.bool_), of_each)
+        self.crowd = Ragged(_as_numpy(crowd, np.bool_), of_each)
 
     def __len__(self) -> int:
         return len(self.names)

@@ -34,10 +34,11 @@ class Annotation:
     boxes: np.ndarray           # (N, 4) float32 x1, y1, x2, y2: inclusive corners, see `Source.is_zero_based`
     difficult: np.ndarray       # (N,) bool: the object may be found or not (difficult, crowd, ignored)
     size: tuple[int, int] | None    # width, height; None if the file does not say
+    crowd: np.ndarray | None = None     # (N,) bool: a difficult object is a region of many; None: none is
 
     @classmethod
     def of(cls, names: Sequence[str], boxes: ArrayLike, difficult: ArrayLike | None = None,
-           size: tuple[int, int] | None = None) -> Annotation:
+           size: tuple[int, int] | None = None, crowd: ArrayLike | None = None) -> Annotation:
         """An annotation from lists, possibly empty; without `difficult` no object is difficult.
 
         Raises AnnotationError if their lengths differ.
@@ -46,7 +47,7 @@ class Annotation:
         corners = np.array(boxes, np.float32).reshape(-1, 4)
         if not len(names) == len(corners) == len(hard):
             raise AnnotationError(f"{len(names)} class names, {len(corners)} boxes, {len(hard)} flags 'difficult'")
-        return cls(list(names), corners, hard, size)
+        return cls(list(names), corners, hard, size, None if crowd is None else np.array(crowd, bool))
 
 
 class SourceImage(NamedTuple):

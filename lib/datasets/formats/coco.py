@@ -136,7 +136,8 @@ def _add(table: BoxTable, entry: Mapping[str, Any], row: int | None, categories:
         name = f"category {category}"
         table.is_no_class(name)
     try:
-        table.add(row, name, _box(entry), bool(entry.get("iscrowd") or entry.get("ignore")))
+        crowd = bool(entry.get("iscrowd"))
+        table.add(row, name, _box(entry), crowd or bool(entry.get("ignore")), crowd)
     except (ValueError, TypeError) as error:
         table.fail(row, f"annotation {printable(str(entry.get('id')))}: {error}")
 

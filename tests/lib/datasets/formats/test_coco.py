@@ -1,6 +1,7 @@
 """COCO's JSON: the layouts that tools write, coordinates, crowds, ids, files that cannot be used."""
 import json
 
+import numpy as np
 import pytest
 from folders_made import write_image
 
@@ -52,6 +53,19 @@ def test_official_layout(official):
     assert data.objects_of_class("dog")["00a"].difficult.tolist() == [True]
     assert data.summary().startswith(
         "COCO: 2 classes, 2 images, 3 boxes in train2017; splits: train2017 2, val2017 1\ncoco_train2017: 2 images")
+
+
+def test_detections_in_a_crowd_count_nothing(official, tmp_path):
+    """Those of which at least half lies in it, as in COCO's evaluation; an object marked `ignore` is one object."""
+    file = official / "annotations" / "instances_val2017.json"
+    file.write_text(content({1: "00c.jpg"}, [(1, 7, [3, 4, 5, 6]), (1, 7, [10, 10, 40, 20], {"iscrowd": 1}),
+                                             (1, 18, [0, 0, 30, 30], {"ignore": 1}), (1, 18, [40, 0, 9, 9])]))
+    data = get_imdb(f"{official}:val")
+    found = [[], [np.array([[3, 4, 7, 9, 0.5], [12, 12, 16, 18, 0.9], [20, 12, 25, 18, 0.8]])],
+             [np.array([[40, 0, 48, 8, 0.5], [1, 1, 9, 9, 0.9]])]]
+    result = data.evaluate_detections(found, tmp_path / "out").classes
+    assert result["cat"].ap == result["cat"].coco_figures()["ap"] == 1
+    assert result["dog"].ap == result["dog"].coco_figures()["ap"] == 0.5
 
 
 @pytest.mark.parametrize("name", ["{}:val", "{}:val2017", "{}:valid", "{}/annotations/instances_val2017.json"])

@@ -102,8 +102,8 @@ def _files_of_model(model: Path) -> DetectorFiles:
 
 def _gpu(device: str | int | None) -> int | None:
     """Number of a GPU, None for the CPU. Raises UserError if there is no such device."""
-    word = "" if device is None else str(device).removeprefix("cuda:").removeprefix("cuda")
-    if device not in (None, "cpu", "cuda") and not word.isdecimal():
+    word = "0" if device == "cuda" else str(device).removeprefix("cuda:")
+    if device not in (None, "cpu") and not word.isdecimal():
         raise UserError(f"device={device!r}: expected 'cpu', or the number of a GPU")
     try:
         return choose_device(argparse.Namespace(cpu=device == "cpu", gpu=int(word) if word.isdecimal() else None))
@@ -138,8 +138,9 @@ class Detector:
                  hint: str = "") -> None:
         """Load the net with the settings in `cfg`, which stay with it.
 
-        names     class names, background first, and `of`, where they come from
-        Raises UserError, or what caffe raises for bad files; `hint` is appended to messages about the classes.
+        names  class names, background first
+        of     where they come from, and `hint`, what to do if they do not fit, for messages
+        Raises UserError, or what caffe raises for bad files.
         """
         with _IN_USE:
             use_device(gpu)

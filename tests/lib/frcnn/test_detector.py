@@ -120,6 +120,7 @@ def test_a_detector_is_found_by_its_run_its_model_or_its_files(detector, run_fol
 @pytest.mark.parametrize("words, keys, message", [
     (["no"], {}, "no: there is no such file or folder"), (["."], {}, "has no finished detector"),
     (["no.pt", "no.caffemodel"], {}, "no.pt: there is no such file"),
+    (["RUN"], {"device": -1}, "device=-1: expected 'cpu'"),
     (["RUN"], {"device": "tpu"}, "device='tpu': expected 'cpu', or the number of a GPU"),
     (["RUN"], {"classes": ["cat"]}, "has 2 classes with the background, the detector has 3: cat, dog"),
     (["RUN"], {"settings": {"TEST.SCALE": 5}}, "TEST.SCALES"), (["RUN"], {"cfg": "no.yml"}, "no.yml cannot be read"),
@@ -133,12 +134,13 @@ def test_mistakes_in_loading_raise_one_exception_and_leave_cfg(run_folder, tmp_p
     assert repr(cfg) == repr(before)
 
 
-def test_a_missing_gpu_is_named(run_folder):
+@pytest.mark.parametrize("device, number", [(1, 1), ("cuda:1", 1), ("cuda", 0), ("0", 0)])
+def test_a_missing_gpu_is_named(run_folder, device, number):
     import caffe
     if caffe.has_gpu():
         pytest.skip("this machine has a GPU")
-    with pytest.raises(frcnn.UserError, match="device=1: PyTorch sees no CUDA GPU here"):
-        frcnn.load(run_folder, device=1)
+    with pytest.raises(frcnn.UserError, match=f"device={number}: PyTorch sees no CUDA GPU here"):
+        frcnn.load(run_folder, device=device)
 
 
 # ---- several in one process

@@ -78,8 +78,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if classes is None:
         print(f"Note: the class names of the net are unknown, so they are the data set's, in its order: "
               f"{', '.join(imdb.classes[1:])}", flush=True)
+    from reports.page import check_page
+    from reports.run_report import PAGE, write_test_report
     output = writable_folder(args.output or _default_output(args, imdb, files.weights), "--output")
     check_results(output, imdb)
+    check_page(output / PAGE)
     use_device(choose_device(args))
     net = files.load(*((imdb.num_classes,) if classes is None else (len(classes), "the detector")))
     if not cfg.TEST.HAS_RPN:
@@ -90,6 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         print_report(test_net(net, imdb, args.num_dets, args.thresh, args.vis, output,
                               output / "profile" / "test" if args.profile else None, classes=classes))
+        write_test_report(output, imdb, Path(args.run) if args.run else None)
     except NothingToEvaluateError as error:
         print(error, flush=True)
     print(f"Results: {output}", flush=True)

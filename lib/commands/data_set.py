@@ -184,15 +184,19 @@ def claim_results(folder: Path, imdb: Imdb) -> None:
     write_json(folder / _RESULTS_OF, {"data set": imdb.location})
 
 
+def data_set_of_results(folder: Path) -> str:
+    """The data set whose results a folder holds, as it was named when they were made; '' if that is unknown."""
+    note = folder / _RESULTS_OF
+    return str(read_record(note, "delete it", **{"data set": str})["data set"]) if note.is_file() else ""
+
+
 def check_results(folder: Path, imdb: Imdb) -> None:
     """Raise UserError if a folder holds results of another data set, perhaps of the same name.
 
     A data set that is no longer where it was may have been moved, and is taken as the same.
     """
     note = folder / _RESULTS_OF
-    if not note.is_file():
-        return
-    other = read_record(note, "delete it", **{"data set": str})["data set"]
-    if other != imdb.location and os.path.exists(other.split("+")[0].rpartition(":")[0] or os.sep):
+    other = data_set_of_results(folder)
+    if other and other != imdb.location and os.path.exists(other.split("+")[0].rpartition(":")[0] or os.sep):
         raise UserError(f"{folder} holds results of {other}, not of {imdb.location}: name another folder, or delete "
                         f"{note}")

@@ -4,6 +4,8 @@ Source: Lin et al., "Microsoft COCO: Common Objects in Context", 2014, and the e
 """
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from datasets.average_precision import Detections, Objects, shares_in_regions
@@ -12,26 +14,43 @@ from utils.cython_bbox import bbox_overlaps
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)
 MAX_DETECTIONS = 100        # of a class in an image, those with the highest scores
+# Areas in square pixels, from and to, inclusive
+ANY_AREA = (0.0, math.inf)
+AREAS = {"small": (0.0, 32.0 ** 2), "medium": (32.0 ** 2, 96.0 ** 2), "large": (96.0 ** 2, math.inf)}
 
 
-def coco_aps(detections: Detections, objects: dict[str, Objects]) -> np.ndarray:
+def coco_aps(detections: Detections, objects: dict[str, Objects],
+             area: tuple[float, float] = ANY_AREA) -> np.ndarray:
     """Average precision of one class at each of IOU_THRESHOLDS, (10,) float64; NaN if no object counts.
 
     It is the mean, over recalls 0, 0.01, .. 1, of the highest precision at any recall >= that one. A detection that is
     matched to a difficult object is ignored, and so is that object (see `match`), as are other detections of which at
     least the threshold's share lies in a region without annotations.
+
+    area  of the objects that count, from and to: others are taken as difficult ones, and a detection of another area
+          that has no object is ignored
     """
+    if area != ANY_AREA:
+        objects = {name: Objects(things.boxes, things.difficult | ~_in_range(things.boxes, area), things.regions)
+                   for name, things in objects.items()}
     positives = sum(int((~things.difficult).sum()) for things in objects.values())
     if not positives:
         return np.full(len(IOU_THRESHOLDS), np.nan)
     order = np.argsort(-detections.scores, kind="stable")
-    kept, found, ignored = _matched(np.asarray(detections.images, dtype=str)[order], detections.boxes[order], objects)
-    unknown = shares_in_regions(np.asarray(detections.images, dtype=str)[order], detections.boxes[order], objects)
-    ignored |= ~found & (unknown[:, None] >= IOU_THRESHOLDS)
+    images, boxes = np.asarray(detections.images, dtype=str)[order], detections.boxes[order]
+    kept, found, ignored = _matched(images, boxes, objects)
+    unknown = shares_in_regions(images, boxes, objects)[:, None] >= IOU_THRESHOLDS
+    ignored |= ~found & (unknown | ~_in_range(boxes, area)[:, None])
     right = np.cumsum((found & ~ignored)[kept], axis=0).T.astype(np.float64)
     wrong = np.cumsum((~found & ~ignored)[kept], axis=0).T
     return np.array([_interpolated(hits / positives, hits / np.maximum(hits + misses, 1))
                      for hits, misses in zip(right, wrong, strict=True)])
+
+
+def _in_range(boxes: np.ndarray, area: tuple[float, float]) -> np.ndarray:
+    sides = boxes[:, 2:] - boxes[:, :2] + 1
+    areas = sides[:, 0] * sides[:, 1]
+    return (areas >= area[0]) & (areas <= area[1])
 
 
 def _interpolated(recall: np.ndarray, precision: np.ndarray) -> float:

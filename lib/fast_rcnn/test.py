@@ -29,6 +29,7 @@ from utils.profiling import profiled
 from utils.timer import Progress
 
 Detections = list[list[np.ndarray]]        # [class][image], each (n, 5): x1, y1, x2, y2, score
+DETECTIONS = "detections.npz"
 EVALUATION = "evaluation.json"      # average precisions, beside detections.npz
 ROI_SIDE = 224      # with several scales each RoI uses the one at which its area is nearest to this many pixels squared
 
@@ -221,7 +222,7 @@ def test_net(net: Net, imdb: Imdb, max_per_image: int = 100, thresh: float = 0.0
                             draw_detections(read_image(imdb.image_path_at(index)), detections, classes,
                                             thresh=0.3))
             progress.step()
-    save_detections(Path(output_dir, "detections.npz"), all_boxes, imdb.image_index, classes)
+    save_detections(Path(output_dir, DETECTIONS), all_boxes, imdb.image_index, classes)
     return evaluate_by_name(imdb, all_boxes, classes, output_dir)
 
 
@@ -252,19 +253,27 @@ def evaluate_by_name(imdb: Imdb, all_boxes: Detections, classes: Sequence[str], 
 def _evaluated(imdb: Imdb, all_boxes: Detections, classes: Sequence[str], output_dir: str | os.PathLike) -> Any:
     if tuple(imdb.classes) == tuple(classes):
         return imdb.evaluate_detections(all_boxes, os.fspath(output_dir))
-    of_class, find = dict(zip(classes, all_boxes, strict=True)), ClassNames(classes).find
-    missing = [name for name in imdb.classes if find(name) not in of_class]
+    find = ClassNames(classes).find
+    missing = [name for name in imdb.classes if find(name) not in classes]
     unasked = sorted({*classes} - {find(name) for name in imdb.classes})
     if missing:
         print(f"not evaluated, the detector has no such classes: {', '.join(missing)}", flush=True)
     if unasked:
         print(f"not evaluated, the data set has no such classes: {', '.join(unasked)}", flush=True)
-    none = [np.zeros((0, 5), np.float32)] * imdb.num_images
-    result = imdb.evaluate_detections([of_class.get(find(name), none) for name in imdb.classes],
-                                      os.fspath(output_dir))
+    result = imdb.evaluate_detections(in_classes_of(imdb, all_boxes, classes), os.fspath(output_dir))
     if isinstance(result, Evaluation):
         result = Evaluation({name: found for name, found in result.classes.items() if name not in missing})
     return result
+
+
+def in_classes_of(imdb: Imdb, all_boxes: Detections, classes: Sequence[str]) -> Detections:
+    """Detections [class][image] of a detector with these class names, by the classes of a data set.
+
+    Names may differ in case; classes that the detector lacks have no detections.
+    """
+    of_class, find = dict(zip(classes, all_boxes, strict=True)), ClassNames(classes).find
+    none = [np.zeros((0, 5), np.float32)] * imdb.num_images
+    return [of_class.get(find(name), none) for name in imdb.classes]
 
 
 def save_detections(path: str | os.PathLike, all_boxes: Sequence[Sequence[np.ndarray]],

@@ -1,0 +1,180 @@
+"""What a detector gets wrong: the confusion matrix, and each false alarm, missed object and confusion."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from datasets.imdb import imdb as Imdb
+from utils.cython_bbox import bbox_overlaps
+
+MIN_IOU = 0.5       # of a detection with the object it finds
+_POOR_IOU = 0.1     # from which a false alarm is about an object, with a poor box
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The objects of an image."""
+
+    boxes: np.ndarray       # (M, 4)
+    labels: np.ndarray      # (M,) classes
+    difficult: np.ndarray   # (M,) bool: need not be found
+
+
+@dataclass(frozen=True)
+class Found:
+    """The detections of an image, by descending score."""
+
+    boxes: np.ndarray       # (N, 4)
+    labels: np.ndarray      # (N,) classes
+    scores: np.ndarray      # (N,)
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A false alarm (no `truth`), a missed object (no `label`) or an object found as another class."""
+
+    image: int
+    box: np.ndarray         # (4,) of the detection, or of the missed object
+    label: int = 0          # class of the detection
+    truth: int = 0          # class of the object
+    score: float = 0.0      # of the detection; of a missed object the highest of its class there, 0 if there is none
+    reason: str = ""        # of a false alarm
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Mistakes of a detector at a score; the worst come first.
+
+    matrix        (K, K) numbers of objects, rows: class of the object, columns: class of the detection. Row 0 counts
+                  the false alarms, column 0 the missed objects
+    false_alarms  by score; missed  by area; confused  by score
+    """
+
+    score: float
+    matrix: np.ndarray
+    false_alarms: list[Mistake] = field(default_factory=list)
+    missed: list[Mistake] = field(default_factory=list)
+    confused: list[Mistake] = field(default_factory=list)
+
+
+def truths_of(imdb: Imdb) -> list[Truth]:
+    """The objects of each image of a data set."""
+    of_class = [imdb.objects_of_class(name) for name in imdb.classes[1:]]
+    truths = []
+    for image in imdb.image_index:
+        parts = [objects[image] for objects in of_class]
+        truths.append(Truth(np.concatenate([np.zeros((0, 4)), *(part.boxes for part in parts)]),
+                            np.repeat(np.arange(1, len(parts) + 1), [len(part.boxes) for part in parts]),
+                            np.concatenate([np.zeros(0, bool), *(part.difficult for part in parts)])))
+    return truths
+
+
+def found_in_images(all_boxes: Sequence[Sequence[np.ndarray]]) -> list[Found]:
+    """The detections of each image, from rows x1, y1, x2, y2, score by class and image."""
+    found = []
+    for of_image in zip(*all_boxes, strict=True):
+        rows = np.concatenate([np.zeros((0, 5)), *(np.reshape(dets, (-1, 5)) for dets in of_image)])
+        labels = np.repeat(np.arange(len(of_image)), [len(dets) for dets in of_image])
+        order = np.argsort(-rows[:, 4], kind="stable")
+        found.append(Found(rows[order, :4], labels[order], rows[order, 4]))
+    return found
+
+
+def assign(found: Found, truth: Truth) -> np.ndarray:
+    """Index of the object that each detection finds, -1 for none, (N,).
+
+    By descending score each takes the free object of its class with the highest IoU >= MIN_IOU; then those that have
+    none take free objects of other classes in the same way.
+    """
+    taken = np.full(len(found.boxes), -1)
+    if not len(found.boxes) or not len(truth.boxes):
+        return taken
+    overlaps = bbox_overlaps(found.boxes, truth.boxes)
+    same, near = found.labels[:, None] == truth.labels, overlaps.max(axis=1) >= MIN_IOU
+    free = np.ones(len(truth.boxes), bool)
+    for allowed in (same, ~same):
+        for row in np.flatnonzero(near & (taken < 0)):
+            possible = np.where(allowed[row] & free, overlaps[row], 0)
+            best = possible.argmax()
+            if possible[best] >= MIN_IOU:
+                taken[row], free[best] = best, False
+    return taken
+
+
+def best_score(founds: Sequence[Found], truths: Sequence[Truth]) -> float:
+    """The lowest score to keep for the highest F1 of all classes together; 0 without right detections."""
+    scores, right = [], []
+    for found, truth in zip(founds, truths, strict=True):
+        taken = assign(found, truth)
+        counts = ~_is_difficult(taken, truth)
+        scores.append(found.scores[counts])
+        right.append(_is_right(taken, found, truth)[counts])
+    objects = sum(int((~truth.difficult).sum()) for truth in truths)
+    all_scores, hits = np.concatenate([np.zeros(0), *scores]), np.concatenate([np.zeros(0, bool), *right])
+    order = np.argsort(-all_scores, kind="stable")
+    f1 = 2 * np.cumsum(hits[order]) / (np.arange(1, len(order) + 1) + objects)
+    return float(all_scores[order[f1.argmax()]]) if hits.any() else 0.0
+
+
+def _is_difficult(taken: np.ndarray, truth: Truth) -> np.ndarray:
+    return (taken >= 0) & np.append(truth.difficult, False)[taken]
+
+
+def _is_right(taken: np.ndarray, found: Found, truth: Truth) -> np.ndarray:
+    return (taken >= 0) & (np.append(truth.labels, -1)[taken] == found.labels)
+
+
+def diagnose(founds: Sequence[Found], truths: Sequence[Truth], num_classes: int, score: float) -> Diagnosis:
+    """The mistakes among detections of at least this score; those on difficult objects are ignored."""
+    result = Diagnosis(score, np.zeros((num_classes, num_classes), np.int64))
+    for image, (found, truth) in enumerate(zip(founds, truths, strict=True)):
+        kept = found.scores >= score
+        _add_image(result, image, Found(found.boxes[kept], found.labels[kept], found.scores[kept]), found, truth)
+    for mistakes in (result.false_alarms, result.confused):
+        mistakes.sort(key=lambda mistake: -mistake.score)
+    result.missed.sort(key=lambda mistake: -_area(mistake.box))
+    return result
+
+
+def _add_image(result: Diagnosis, image: int, found: Found, every: Found, truth: Truth) -> None:
+    taken = assign(found, truth)
+    for row in np.flatnonzero(~_is_difficult(taken, truth)):
+        label, score = int(found.labels[row]), float(found.scores[row])
+        real = int(truth.labels[taken[row]]) if taken[row] >= 0 else 0
+        result.matrix[real, label] += 1
+        if not real:
+            reason = _reason(found.boxes[row], label, truth)
+            result.false_alarms.append(Mistake(image, found.boxes[row], label, score=score, reason=reason))
+        elif real != label:
+            result.confused.append(Mistake(image, found.boxes[row], label, real, score))
+    for index in np.setdiff1d(np.flatnonzero(~truth.difficult), taken):
+        box, real = truth.boxes[index], int(truth.labels[index])
+        result.matrix[real, 0] += 1
+        result.missed.append(Mistake(image, box, truth=real, score=_score_at(box, real, every)))
+
+
+def _reason(box: np.ndarray, label: int, truth: Truth) -> str:
+    if not len(truth.boxes):
+        return "no object"
+    overlaps = bbox_overlaps(box[None], truth.boxes)[0]
+    same = overlaps[truth.labels == label].max(initial=0)
+    if same >= MIN_IOU:
+        return "found twice"
+    if same >= _POOR_IOU:
+        return f"poor box, IoU {same:.2f}"
+    return "no object" if overlaps.max() < _POOR_IOU else "beside another class"
+
+
+def _score_at(box: np.ndarray, label: int, found: Found) -> float:
+    """The highest score of a class at a box."""
+    mine = found.labels == label
+    if not mine.any():
+        return 0.0
+    near = bbox_overlaps(found.boxes[mine], box[None].astype(found.boxes.dtype))[:, 0] >= MIN_IOU
+    return float(found.scores[mine][near].max(initial=0))
+
+
+def _area(box: np.ndarray) -> float:
+    return float((box[2] - box[0] + 1) * (box[3] - box[1] + 1))

@@ -1,0 +1,53 @@
+"""The page of a run: results on its test sets, curves of the training, recall of the proposals, hard examples."""
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from datasets.imdb import imdb as Imdb
+from fast_rcnn.test import DETECTIONS, load_detections, stored_classes
+from reports.page import write_page
+from reports.proposals import ProposalRecall, recall_parts
+from reports.result_parts import result_parts
+from reports.results import TestResults, has_objects, test_results
+from reports.training import Stage, read_stages, stage_charts
+from utils.errors import UserError
+
+PAGE = "report.html"
+
+
+def write_run_report(path: str | os.PathLike, title: str, run: Path | None, results: Sequence[TestResults],
+                     recalls: Sequence[ProposalRecall] = ()) -> None:
+    """Write the page. Raises DamagedFileError for a damaged log.
+
+    run  folder whose logs are shown; None: there is none
+    """
+    stages = read_stages(run) if run else []
+    write_page(path, "run.html", title=title, subtitle=_subtitle(stages, results), stages=stage_charts(stages),
+               results=[result_parts(each) for each in results], recalls=recall_parts(recalls), hard=None)
+
+
+def write_test_report(folder: Path, imdb: Imdb, run: Path | None) -> None:
+    """Write the page of the test in a folder, if the data set has objects. Prints its path, or why there is none.
+
+    run  of the detector; None: it is of none
+    """
+    if not has_objects(imdb):
+        return
+    try:
+        boxes, classes = load_detections(folder / DETECTIONS), stored_classes(folder / DETECTIONS)
+        write_run_report(folder / PAGE, run.resolve().name if run else imdb.name, run,
+                         [test_results(imdb, boxes, classes)])
+        print(f"Page: {folder / PAGE}", flush=True)
+    except (UserError, OSError) as error:       # the results are complete without it
+        print(f"there is no page of the results: {error}", flush=True)
+
+
+def _subtitle(stages: Sequence[Stage], results: Sequence[TestResults]) -> str:
+    time = datetime.timedelta(seconds=round(sum(stage.seconds for stage in stages)))
+    iterations = sum(stage.iterations for stage in stages)
+    trained = [f"{iterations} iterations in {len(stages)} stages, {time}"] if stages else []
+    tested = [f"tested on {', '.join(each.imdb.name for each in results)}"] if results else ["not tested yet"]
+    return "; ".join([*trained, *tested])

@@ -1,0 +1,76 @@
+"""The curves of a training: losses and learning rates of its stages, from their logs."""
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from alt_opt.plan import STEPS
+from reports.charts import INK, Axis, Line, Point, colour, legend, line_chart
+from utils.files import read_json_lines
+
+_WIDTH = 256        # of a chart: four stand side by side
+
+
+@dataclass
+class Stage:
+    """A stage of a training."""
+
+    name: str
+    losses: dict[str, list[Point]] = field(default_factory=dict)    # points (iteration, loss) by name, and of the sum
+    rates: list[Point] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def iterations(self) -> int:
+        """The last iteration that is logged."""
+        return int(self.rates[-1][0]) if self.rates else 0
+
+    @property
+    def final_loss(self) -> float:
+        """The last loss that is logged: the weighted sum."""
+        return self.losses["sum"][-1][1]
+
+
+def read_stages(run: Path) -> list[Stage]:
+    """The stages that are logged in logs/*.jsonl of a run, in the order of the plan. Raises DamagedFileError."""
+    order = {step.name: index for index, step in enumerate(STEPS)}
+    logs = sorted((run / "logs").glob("*.jsonl"), key=lambda log: (order.get(log.stem, len(order)), log.stem))
+    stages = []
+    for log in logs:
+        records = read_json_lines(log, stage=str, iteration=int, loss=(int, float), losses=dict, lr=(int, float),
+                                  seconds=(int, float))
+        if records:
+            stages.append(_stage(log.stem, records))
+    return stages
+
+
+def _stage(name: str, records: list[dict[str, Any]]) -> Stage:
+    stage, losses, before = Stage(name), defaultdict(list), 0
+    for record in records:
+        iteration = record["iteration"]
+        for loss, value in {**record["losses"], "sum": record["loss"]}.items():
+            losses[loss].append((iteration, float(value)))
+        stage.rates.append((iteration, float(record["lr"])))
+        stage.seconds += record["seconds"] * max(iteration - before, 0)
+        before = iteration
+    stage.losses = dict(losses)
+    return stage
+
+
+def stage_charts(stages: list[Stage]) -> list[dict[str, Any]]:
+    """For each stage a chart of its losses, and one of its learning rate."""
+    return [{"title": stage.name, "svg": _losses(stage), "legend": legend(_lines(stage)),
+             "rate": line_chart([Line("learning rate", stage.rates)], Axis("iteration", 0), Axis("", 0), _WIDTH, 100)}
+            for stage in stages]
+
+
+def _losses(stage: Stage) -> Any:
+    return line_chart(_lines(stage), Axis("iteration", 0), Axis("loss", 0), _WIDTH)
+
+
+def _lines(stage: Stage) -> list[Line]:
+    parts = {name: points for name, points in stage.losses.items() if name != "sum"}
+    lines = [Line(name, points, colour(index)) for index, (name, points) in enumerate(parts.items())]
+    return [*lines, Line("sum", stage.losses["sum"], INK)] if len(parts) > 1 else lines

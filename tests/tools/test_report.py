@@ -1,0 +1,72 @@
+"""tools/report.py on a run of which only the records are made."""
+import json
+import shutil
+
+import numpy as np
+import pytest
+from test_look_at_data import run  # noqa: F401  (fixture)
+
+from datasets.factory import get_imdb
+from fast_rcnn.test import save_detections
+
+pytestmark = pytest.mark.usefixtures("default_settings")
+
+
+@pytest.fixture
+def made_run(tmp_path, demo_data):
+    """A run whose detections are the objects, somewhat displaced, with one false alarm per image; and its test set."""
+    imdb = get_imdb(f"{demo_data}:test")
+    boxes = [[np.zeros((0, 5))] * imdb.num_images]
+    for name in imdb.classes[1:]:
+        objects = imdb.objects_of_class(name)
+        boxes.append([np.column_stack([np.vstack([[[0, 0, 9, 9]], objects[image].boxes + 2]),
+                                       np.linspace(0.9, 0.3, len(objects[image].boxes) + 1)])
+                      for image in imdb.image_index])
+    folder = tmp_path / "trained" / "test" / imdb.name
+    folder.mkdir(parents=True)
+    save_detections(folder / "detections.npz", boxes, imdb.image_index, imdb.classes)
+    (folder / "data_set.json").write_text(json.dumps({"data set": imdb.location}))
+    logs = tmp_path / "trained" / "logs"
+    logs.mkdir()
+    for stage in ("stage1_rpn", "stage1_fast_rcnn"):
+        records = [{"iteration": number, "stage": stage, "loss": 3 / number, "losses": {"a": 1.0, "b": 2.0}, "lr": 0.01,
+                    "seconds": 0.1} for number in (1, 20, 40)]
+        (logs / f"{stage}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    return tmp_path / "trained"
+
+
+def test_the_page_of_a_run(run, made_run):      # noqa: F811
+    status, printed, _ = run("report", "--run", made_run)
+    assert (status, printed.splitlines()[-1]) == (0, f"Page: {made_run}/report.html")
+    page = (made_run / "report.html").read_text()
+    assert page.index("stage1_rpn") < page.index("stage1_fast_rcnn") and "80 iterations in 2 stages" in page
+    assert "False alarms: 8" in page and page.count("data:image/jpeg") == 8 and "AP50:95" in page
+
+
+def test_the_page_of_a_test_alone(run, made_run):   # noqa: F811
+    [folder] = (made_run / "test").iterdir()
+    assert run("report", "--run", folder)[0] == 0 and "False alarms: 8" in (folder / "report.html").read_text()
+
+
+def test_a_test_set_that_is_gone_is_named(run, made_run, demo_data, tmp_path):     # noqa: F811
+    moved = shutil.copytree(demo_data, tmp_path / "moved")
+    [note] = (made_run / "test").glob("*/data_set.json")
+    note.write_text(json.dumps({"data set": f"{tmp_path}/gone:test"}))
+    status, printed, _ = run("report", "--run", made_run)
+    assert status == 0 and "its results are not shown" in printed and "/gone" in printed
+    run("report", "--run", made_run, "--imdb", f"{moved}:test")
+    assert "False alarms: 8" in (made_run / "report.html").read_text()
+
+
+def test_what_is_refused(run, made_run, tmp_path):     # noqa: F811
+    (tmp_path / "empty").mkdir()
+    for folder, told in (("gone", "there is no folder"), ("empty", "holds no training")):
+        status, _, errors = run("report", "--run", tmp_path / folder)
+        assert status == 2 and told in errors
+    (made_run / "report.html").write_text("mine")
+    status, _, errors = run("report", "--run", made_run)
+    assert status == 2 and "would be overwritten" in errors and (made_run / "report.html").read_text() == "mine"
+    (made_run / "report.html").unlink()
+    (made_run / "logs" / "stage1_rpn.jsonl").write_text("{}\n")
+    status, _, errors = run("report", "--run", made_run)
+    assert status == 2 and "stage1_rpn.jsonl:1: damaged" in errors

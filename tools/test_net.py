@@ -93,10 +93,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         print_report(test_net(net, imdb, args.num_dets, args.thresh, args.vis, output,
                               output / "profile" / "test" if args.profile else None, classes=classes))
-        write_test_report(output, imdb, Path(args.run) if args.run else None)
     except NothingToEvaluateError as error:
         print(error, flush=True)
     print(f"Results: {output}", flush=True)
+    write_test_report(output, imdb, Path(args.run) if args.run else None)
     return 0
 
 

@@ -171,6 +171,7 @@ def _train(args: argparse.Namespace, imdb: Imdb, output: Path) -> str:
     from fast_rcnn.detector_record import detector_settings
     from fast_rcnn.train import get_training_roidb, train_net
     from fast_rcnn.train_log import TrainLog
+    from roi_data_layer.gallery import HARD_ROIS
     from utils import parallel
     from utils.own_files import OwnFiles
     from utils.prototxt import net_of_solver
@@ -180,7 +181,8 @@ def _train(args: argparse.Namespace, imdb: Imdb, output: Path) -> str:
         own, log = OwnFiles(output), f"logs/{name}.jsonl"
         if args.resume and not own.exists and (output / "checkpoints" / name).is_dir():
             own.adopt([log, *(path.name for path in output.glob("*_iter_*.caffemodel"))])   # of version 1.0.0
-        own.claim(log, *([f"profile/{name}.txt", f"profile/{name}_trace.json"] if args.profile else []))
+        own.claim(log, f"logs/{HARD_ROIS}/{name}.jsonl",
+                  *([f"profile/{name}.txt", f"profile/{name}_trace.json"] if args.profile else []))
         own.sweep(IMAGE_DIGESTS, "decoded_images.json")
     with parallel.after_the_first():        # the others use its record
         run_hash = run_fingerprint(args.solver, args.weights, args.proposals, imdb, parallel.count(),

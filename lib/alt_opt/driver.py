@@ -33,6 +33,7 @@ from fast_rcnn.checkpoints import IMAGE_DIGESTS, Checkpoints, net_fingerprint, r
 from fast_rcnn.config import plain
 from fast_rcnn.detector_record import record_of
 from fast_rcnn.snapshots import snapshot_name, snapshots_to_come
+from roi_data_layer.gallery import HARD_ROIS
 from utils import prototxt
 from utils.draw import plot_losses
 from utils.errors import raise_all
@@ -139,7 +140,8 @@ def _file_names(run: Run) -> list[str]:
         if run.profile:
             names += [f"profile/{step.name}.txt", f"profile/{step.name}_trace.json"]
         if step.trains:
-            names += [f"logs/{step.name}.jsonl", f"steps/{step.name}_solver.pt"]
+            names += [f"logs/{step.name}.jsonl", f"logs/{HARD_ROIS}/{step.name}.jsonl",
+                      f"steps/{step.name}_solver.pt"]
             solver, train = prototxt.read_solver(run.nets.solver(step.name)), run.settings[step.name].TRAIN
             names += snapshots_to_come(solver, train, run.nets.max_iters[step.name], present)
             final = snapshot_name(solver, train, run.nets.max_iters[step.name])

@@ -21,9 +21,10 @@ from utils.files import DamagedFileError, inside, read_record, sha256_file, sha2
 from utils.own_files import remove_leftovers
 
 IMAGE_DIGESTS = "image_digests.json"        # in an output folder: the record for `data_digest`
-# Without effect on results: locations, speed, how often files are written
+# Without effect on results: locations, speed, what is recorded, how often files are written
 _IRRELEVANT = {"ROOT_DIR", "DATA_DIR", "MODELS_DIR", "EXP_DIR", "MATLAB", "GPU_ID", "USE_GPU_NMS", "NUM_WORKERS",
-               "FEATURE_MEMORY_MB", "FEATURE_DISK_MB", "TRAIN.USE_PREFETCH", "TRAIN.SNAPSHOT_ITERS", "IMPORTS_DIR"}
+               "FEATURE_MEMORY_MB", "FEATURE_DISK_MB", "TRAIN.USE_PREFETCH", "TRAIN.SNAPSHOT_ITERS",
+               "TRAIN.OHEM_GALLERY", "IMPORTS_DIR"}
 # Prefixes of the settings that a step never reads
 _UNREAD = {
     "rpn": ("TEST.", "TRAIN.OHEM_", "TRAIN.BATCH_SIZE", "TRAIN.FG_FRACTION", "TRAIN.BBOX_"),

@@ -139,6 +139,8 @@ _TRAIN = dict(
     # Ours: iterations that train on random RoIs before mining begins; share of random RoIs in each mined batch. Of the
     # random ones at most FG_FRACTION is foreground
     OHEM_WARMUP=0, OHEM_RANDOM_SHARE=0.0,
+    # Ours: iterations of which the hard RoIs are recorded, for the page of the run; 0: none
+    OHEM_GALLERY=200,
 )
 
 _TEST = dict(

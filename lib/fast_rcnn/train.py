@@ -36,6 +36,7 @@ from fast_rcnn.snapshots import snapshot_name, snapshots_to_come
 from fast_rcnn.train_log import LossError, RecentLosses, TrainLog, check_weights
 from roi_data_layer import roidb as rdl_roidb
 from roi_data_layer.features import FeatureSettings, reuse_features
+from roi_data_layer.gallery import gallery_hooks
 from roi_data_layer.sampling import RoISettings
 from utils import parallel, prototxt
 from utils.errors import CheckError
@@ -171,9 +172,9 @@ class SolverWrapper:
         Snapshots and checkpoints are written every TRAIN.SNAPSHOT_ITERS iterations. SIGTERM, SIGHUP or Ctrl-C, sent to
         any process, stops all of them after the current iteration: with `checkpoints` one is written. `profile`: see
         `profiled`.
-        Hooks are called in this order: the log, those of `register_hook`, `hooks`, snapshots, checkpoints, stopping and
-        the profile. Changes that a hook makes to the weights after an iteration are in that iteration's snapshot and
-        checkpoint; its work before an iteration is not in the profile.
+        Hooks are called in this order: the log, the gallery of hard RoIs, those of `register_hook`, `hooks`, snapshots,
+        checkpoints, stopping and the profile. Changes that a hook makes to the weights after an iteration are in that
+        iteration's snapshot and checkpoint; its work before an iteration is not in the profile.
         Raises TrainingStopped when stopped, LossError if the loss is not finite, and UserError, before training, if a
         snapshot would replace a file that no training has made.
         """
@@ -181,10 +182,11 @@ class SolverWrapper:
             OwnFiles(self.output_dir).claim(*snapshots_to_come(
                 self.solver_param, cfg.TRAIN, max_iters, os.listdir(self.output_dir), self.solver.iter))
         log = log or TrainLog("train", max_iters)
+        display = self.solver_param.display or DISPLAY
         interval, snapshots = cfg.TRAIN.SNAPSHOT_ITERS, SnapshotHook(cfg.TRAIN.SNAPSHOT_ITERS)
         try:
             self._run(max_iters, [
-                LogHook(log, self.solver_param.display or DISPLAY),
+                LogHook(log, display), *gallery_hooks(log.path, display),
                 *registered_hooks(), *hooks, snapshots,
                 *([CheckpointHook(checkpoints, interval)] if checkpoints else []), StopHook(checkpoints),
                 *([ProfileHook(profile)] if profile else [])])

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import math
 import os
 import sys
@@ -14,7 +13,7 @@ from typing import Any, TextIO
 
 from utils import other_caffe
 from utils.errors import UserError
-from utils.files import atomic_path, read_json_lines
+from utils.files import append_json_lines, read_json_lines, write_json_lines
 from utils.weights import weights_problem
 
 
@@ -61,8 +60,7 @@ class TrainLog:
         self._last = (iteration, time.perf_counter())
         if self.path and self.path.exists():
             kept = [record for record in read_json_lines(self.path, iteration=int) if record["iteration"] <= iteration]
-            with atomic_path(self.path) as temporary:
-                temporary.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+            write_json_lines(self.path, kept)
 
     def report(self, iteration: int, losses: Mapping[str, float], loss: float, lr: float,
                stats: Mapping[str, Mapping[str, float]] | None = None, peak_mb: float | None = None,
@@ -113,9 +111,7 @@ class TrainLog:
         """Append to the file; a line that cannot be written, for want of space, is left out."""
         if self.path:
             try:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                with open(self.path, "a", encoding="utf-8") as file:
-                    file.write(json.dumps(record) + "\n")
+                append_json_lines(self.path, [record])
             except OSError as error:
                 self.say(f"{self.path}: {(error.strerror or '').lower()}: this line is not recorded")
 

@@ -20,13 +20,14 @@ from fast_rcnn.config import cfg
 from fast_rcnn.nms_wrapper import nms_gpu
 from roi_data_layer import ohem_tensors
 from roi_data_layer.features import FeatureReader, KnownImages
-from roi_data_layer.minibatch import Blobs, MinibatchSettings, get_allrois_minibatch, get_minibatch
+from roi_data_layer.gallery import Choice
+from roi_data_layer.minibatch import Blobs, MinibatchSettings, draw_sizes, get_allrois_minibatch, get_minibatch
 from roi_data_layer.ohem import add_random_rois, roi_losses, select_hard_rois
 from roi_data_layer.ohem_tensors import Tensor
 from roi_data_layer.order import BatchOrder
 from roi_data_layer.prefetch import ImageFeed, Waits
 from roi_data_layer.sampling import RoISettings
-from utils.blob import as_rows
+from utils.blob import as_rows, im_scale_for
 from utils.images import Reader, most_pixels, read_in_line
 from utils.layer_params import class_count
 from utils.names import BOX_BLOBS, HARD, ROI_BLOBS, RPN_BLOBS
@@ -111,11 +112,21 @@ class RoIDataLayer(caffe.Layer):
             raise RuntimeError(f"{layer_name(self)}: no training data; call set_roidb before forward")
         return [as_dict(self._roidb[index]) for index in self._order[iteration]]
 
+    def batch_scales(self, iteration: int) -> list[float]:
+        """The scale of each image of a minibatch: pixels of the net's input for one of the file."""
+        entries, images = self.batch_entries(iteration), self._settings.images
+        sizes = draw_sizes(len(entries), images, self._rng(iteration))
+        return [im_scale_for(entry["height"], entry["width"], size, images.max_size)
+                for entry, size in zip(entries, sizes, strict=True)]
+
+    def _rng(self, iteration: int) -> np.random.Generator:
+        return np.random.default_rng([self._settings.seed, 1, iteration])
+
     def make_minibatch(self, iteration: int, read: Reader = read_in_line) -> Blobs:
         """Blobs of any minibatch, with images prepared by `read`; does not change the layer."""
         all_rois = self._settings.use_ohem and not self._settings.has_rpn
         make = get_allrois_minibatch if all_rois else get_minibatch
-        rng = np.random.default_rng([self._settings.seed, 1, iteration])
+        rng = self._rng(iteration)
         entries = self.batch_entries(iteration)
         if self._known is None:
             return make(entries, self._num_classes, self._settings, rng, read)
@@ -164,11 +175,13 @@ class HardRoIMiner(caffe.Layer):
     batch_size       TRAIN.BATCH_SIZE: number of RoIs to choose, of all images together
     iter_size        forward passes in an iteration of the solver, which SolverWrapper sets
     has_tensor_rule  whether there is a `choose_tensors`, which avoids fetching values from the GPU
+    choices          if a list, each forward pass appends its `Choice` (see gallery.py)
     """
 
     batch_size: int
     iter_size = 1
     has_tensor_rule = False
+    choices: list[Choice] | None = None
     _losses: tuple[np.ndarray | Tensor, ...] = ()       # of all and of hard RoIs in the last forward
 
     def choose(self, losses: np.ndarray, rois: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -236,6 +249,8 @@ class HardRoIMiner(caffe.Layer):
         hard = _as_indices(self, self.choose(losses, as_rows(rois), labels.reshape(-1)), len(losses))
         self._losses = (losses, losses[hard])
         set_blobs(top, [values[hard] for values in rows])
+        if self.choices is not None:
+            self.choices.append(Choice(self._passes, self._losses[1], as_rows(rois)[hard], labels.reshape(-1)[hard]))
 
     def _forward_on_gpu(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         cls_prob, bbox_pred, *rows = (blob.tensor for blob in blob_list(bottom))
@@ -244,6 +259,9 @@ class HardRoIMiner(caffe.Layer):
         hard = self.choose_tensors(losses, rois.flatten(1), labels.flatten())
         self._losses = (losses, losses.index_select(0, hard))
         set_tensors(top, [values.index_select(0, hard) for values in rows])
+        if self.choices is not None:
+            self.choices.append(Choice(self._passes, self._losses[1], rois.flatten(1).index_select(0, hard),
+                                       labels.flatten().index_select(0, hard)))
 
     def backward(self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]) -> None:
         """The choice of RoIs has no gradient."""

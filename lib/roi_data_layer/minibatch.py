@@ -89,12 +89,17 @@ def read_images(roidb: Sequence[Entry], settings: ImageSettings, rng: np.random.
 
     Returns their blob, the height and width of each image in it, and the scales. Raises ImageError.
     """
-    sizes = rng.choice(np.asarray(settings.scales), size=len(roidb))
+    sizes = draw_sizes(len(roidb), settings, rng)
     requests = [image_request(entry["image"], entry["flipped"], size, settings)
                 for entry, size in zip(roidb, sizes, strict=True)]
     with read(requests) as images:
         return (im_list_to_blob([image.pixels for image in images]),
                 [image.pixels.shape[:2] for image in images], [image.scale for image in images])
+
+
+def draw_sizes(count: int, settings: ImageSettings, rng: np.random.Generator) -> np.ndarray:
+    """Draw for each image of a minibatch one of the scales, (count,): the first use of the minibatch's generator."""
+    return rng.choice(np.asarray(settings.scales), size=count)
 
 
 def rpn_blobs(roidb: Sequence[Entry], sizes: Sequence[tuple[int, int]], scales: Sequence[float],

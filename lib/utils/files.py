@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +137,19 @@ def read_json_lines(path: str | os.PathLike, /, **types: type | tuple[type, ...]
                 raise DamagedFileError(f"{path}:{number}: damaged, this is no record; remove this line")
             values.append(value)
     return values
+
+
+def write_json_lines(path: str | os.PathLike, values: Iterable[Any]) -> None:
+    """Write one JSON value per line, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text("".join(json.dumps(value) + "\n" for value in values), encoding="utf-8")
+
+
+def append_json_lines(path: str | os.PathLike, values: Iterable[Any]) -> None:
+    """Append one JSON value per line; the folder is made if it is missing."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a", encoding="utf-8") as file:
+        file.write("".join(json.dumps(value) + "\n" for value in values))
 
 
 def sha256_file(path: str | os.PathLike) -> str:

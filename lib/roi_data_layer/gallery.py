@@ -1,0 +1,160 @@
+"""Records which RoIs hard example mining picks, in some iterations of a training.
+
+`logs/hard_rois/<stage>.jsonl` has a line for each forward pass of the iterations drawn by `sampled_iterations`:
+
+    {"iteration": 60, "pass": 118,
+     "images": [{"file": ..., "flipped": false, "kept": 70, "loss": 0.53}, ...],    RoIs kept of each, their mean loss
+     "classes": {"0": 90, "3": 38},                                                 RoIs kept of each class
+     "rois": [{"image": 0, "box": [x1, y1, x2, y2], "class": 3, "loss": 2.1, "iou": 0.62}, ...]}
+
+`rois` are the MOST_ROIS of highest loss: boxes are in pixels of the photograph as stored, also where it was mirrored;
+the class is the one it is trained as, 0 for the background; iou is that with the best object. The draw depends on the
+seed alone, so that a resumed training writes what an uninterrupted one does.
+"""
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fast_rcnn.config import cfg
+from fast_rcnn.hooks import Hook, Training
+from utils import parallel
+from utils.cython_bbox import bbox_overlaps
+from utils.files import append_json_lines, read_json_lines, write_json_lines
+from utils.python_layer import pass_number
+
+HARD_ROIS = "hard_rois"     # folder beside the logs
+MOST_ROIS = 16              # of a forward pass
+
+
+class Choice(NamedTuple):
+    """The RoIs that a forward pass trains on: arrays, or tensors on the device, of a row each."""
+
+    number: int     # of the pass, in this process
+    losses: Any     # (n,)
+    rois: Any       # (n, 5) image, x1, y1, x2, y2 in pixels of the scaled image
+    labels: Any     # (n,)
+
+
+def gallery_hooks(log: Path | None, display: int) -> list[Hook]:
+    """The hook that records hard RoIs beside a training's log; none without a log, or with TRAIN.OHEM_GALLERY 0.
+
+    display  iterations between two lines of the log
+    """
+    if log is None or not cfg.TRAIN.OHEM_GALLERY or not parallel.is_first():
+        return []
+    return [GalleryHook(log.parent / HARD_ROIS / log.name, cfg.TRAIN.OHEM_GALLERY, cfg.RNG_SEED,
+                        (display, cfg.TRAIN.SNAPSHOT_ITERS))]
+
+
+class GalleryHook(Hook):
+    """Records the choices of a net's `HardRoIMiner`, if it has one.
+
+    path       JSON lines file to append to
+    count      iterations to record
+    seed       with which they are drawn
+    intervals  values are fetched, and written, only in iterations that are a multiple of one of these, as the log and
+               checkpoints wait for the device there, and when training ends
+    """
+
+    def __init__(self, path: str | os.PathLike, count: int, seed: int, intervals: Sequence[int]) -> None:
+        self._path, self._count, self._seed, self._intervals = Path(path), count, seed, intervals
+        self._pending: list[tuple[int, Choice]] = []
+        self._miner: Any = None
+
+    def at_start(self, training: Training) -> None:
+        layers = training.solver.net.layers
+        self._miner = next((layer for layer in layers if hasattr(layer, "choices")), None)
+        self._data = next((layer for layer in layers if hasattr(layer, "batch_scales")), None)
+        if self._miner is None or self._data is None:
+            self._miner = None
+            return
+        self._iterations = sampled_iterations(training.max_iters, self._count, self._seed)
+        if self._path.exists():
+            write_json_lines(self._path, [record for record in read_json_lines(self._path, iteration=int)
+                                          if record["iteration"] <= training.iteration])
+        training.contexts.callback(self._write)
+
+    def before_iteration(self, training: Training) -> None:
+        if self._miner is not None and training.iteration + 1 in self._iterations:
+            self._miner.choices = []
+
+    def after_iteration(self, training: Training) -> None:
+        if self._miner is None:
+            return
+        self._pending += [(training.iteration, choice) for choice in self._miner.choices or []]
+        self._miner.choices = None
+        if any(training.iteration % interval == 0 for interval in self._intervals):
+            self._write()
+
+    def _write(self) -> None:
+        """Write what is not written yet; records for which there is no space are left out."""
+        pending, self._pending = self._pending, []
+        if pending:
+            try:
+                append_json_lines(self._path, [self._record(*each) for each in pending])
+            except OSError as error:
+                print(f"{self._path}: {(error.strerror or '').lower()}: hard RoIs are not recorded", flush=True)
+
+    def _record(self, iteration: int, choice: Choice) -> dict[str, Any]:
+        number = pass_number(choice.number)
+        return {"iteration": iteration, "pass": choice.number,
+                **choice_record(self._data.batch_entries(number), self._data.batch_scales(number),
+                                *map(_on_host, choice[1:]))}
+
+
+def _on_host(values: Any) -> np.ndarray:
+    return values if isinstance(values, np.ndarray) else values.cpu().numpy()
+
+
+def sampled_iterations(max_iters: int, count: int, seed: int) -> frozenset[int]:
+    """The iterations, from 1 to max_iters, to record: one drawn from each of `count` equal parts, and the last one.
+
+    They are all if there are no more.
+    """
+    if count >= max_iters:
+        return frozenset(range(1, max_iters + 1))
+    edges = np.linspace(0, max_iters, count + 1).astype(int)
+    drawn = np.random.default_rng([seed, 2]).integers(edges[:-1] + 1, edges[1:] + 1)
+    return frozenset([*drawn[:-1].tolist(), max_iters])
+
+
+def choice_record(entries: Sequence[Mapping[str, Any]], scales: Sequence[float], losses: np.ndarray, rois: np.ndarray,
+                  labels: np.ndarray) -> dict[str, Any]:
+    """The record of the RoIs chosen from a minibatch, without iteration and pass; see the module.
+
+    entries  of the minibatch's images; scales  of each
+    losses, rois, labels  see `Choice`
+    """
+    images, labels = rois[:, 0].astype(int), labels.astype(int)
+    boxes = rois[:, 1:] / np.asarray(scales, np.float32)[images, None]
+    worst = np.argsort(-losses, kind="stable")[:MOST_ROIS]
+    return {"images": [_image_record(entry, losses[images == index]) for index, entry in enumerate(entries)],
+            "classes": {str(label): int(count) for label, count in enumerate(np.bincount(labels)) if count},
+            "rois": [{"image": int(images[row]), "box": _stored(boxes[row], entries[images[row]]),
+                      "class": int(labels[row]), "loss": round(float(losses[row]), 4),
+                      "iou": _best_iou(boxes[row], entries[images[row]])} for row in worst]}
+
+
+def _image_record(entry: Mapping[str, Any], losses: np.ndarray) -> dict[str, Any]:
+    return {"file": entry["image"], "flipped": bool(entry["flipped"]), "kept": len(losses),
+            "loss": round(float(losses.mean()), 4) if len(losses) else 0.0}
+
+
+def _stored(box: np.ndarray, entry: Mapping[str, Any]) -> list[float]:
+    """A box in the photograph as it is stored, in tenths of a pixel."""
+    x1, y1, x2, y2 = (float(side) for side in box)
+    if entry["flipped"]:
+        x1, x2 = entry["width"] - 1 - x2, entry["width"] - 1 - x1
+    return [round(side, 1) for side in (x1, y1, x2, y2)]
+
+
+def _best_iou(box: np.ndarray, entry: Mapping[str, Any]) -> float:
+    objects = entry["boxes"][np.asarray(entry["gt_classes"]) > 0]
+    if not len(objects):
+        return 0.0
+    return round(float(bbox_overlaps(box[None].astype(objects.dtype), np.ascontiguousarray(objects)).max()), 3)

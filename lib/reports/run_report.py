@@ -7,13 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from datasets.imdb import imdb as Imdb
+from fast_rcnn.detector_record import MODEL_RECORD, RUN_RECORD
 from fast_rcnn.test import DETECTIONS, load_detections, stored_classes
+from reports.hard_examples import read_passes
+from reports.hard_parts import hard_parts
 from reports.page import write_page
 from reports.proposals import ProposalRecall, recall_parts
 from reports.result_parts import result_parts
 from reports.results import TestResults, has_objects, test_results
 from reports.training import Stage, read_stages, stage_charts
 from utils.errors import UserError
+from utils.files import read_record
 
 PAGE = "report.html"
 
@@ -26,7 +30,15 @@ def write_run_report(path: str | os.PathLike, title: str, run: Path | None, resu
     """
     stages = read_stages(run) if run else []
     write_page(path, "run.html", title=title, subtitle=_subtitle(stages, results), stages=stage_charts(stages),
-               results=[result_parts(each) for each in results], recalls=recall_parts(recalls), hard=None)
+               results=[result_parts(each) for each in results], recalls=recall_parts(recalls),
+               hard=hard_parts(read_passes(run), _classes(run)) if run else None)
+
+
+def _classes(run: Path) -> Sequence[str] | None:
+    """The class names of a run's detector, background first; None before it is finished."""
+    records = [run / RUN_RECORD] if (run / RUN_RECORD).is_file() else sorted(run.glob(f"*{MODEL_RECORD}"))
+    names = read_record(records[-1], "train again").get("classes") if records else None
+    return list(map(str, names)) if isinstance(names, list) else None
 
 
 def write_test_report(folder: Path, imdb: Imdb, run: Path | None) -> None:

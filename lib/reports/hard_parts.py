@@ -1,0 +1,90 @@
+"""The part of a run's page about the hard examples."""
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from reports.charts import INK, Axis, Line, colour, legend, line_chart
+from reports.hard_examples import (
+    HardPhotograph,
+    HardPlace,
+    HardRoI,
+    Pass,
+    chosen_passes,
+    class_shares,
+    hard_photographs,
+    lasting_places,
+    stages_of,
+)
+from reports.pictures import FOUND, Box, crop, photograph
+
+_ITERATIONS = 4         # of a stage, whose RoIs are shown
+_ROIS = 8               # of each
+_PHOTOGRAPHS = 8
+_PLACES = 16
+_PARTS = 8              # of a stage, in the curves
+_MOST_CLASSES = 9       # with a curve
+_BESIDE = 0.1           # IoU from which a RoI is about an object
+_WIDTH = 340
+
+
+def hard_parts(passes: Sequence[Pass], classes: Sequence[str] | None) -> dict[str, Any] | None:
+    """What the template shows of the hard RoIs; None if none are recorded.
+
+    classes  names, background first; None: unknown
+    """
+    if not passes:
+        return None
+    by_stage = {stage: [each for each in passes if each.stage == stage] for stage in stages_of(passes)}
+    return {"count": len(passes),
+            "stages": [{"name": stage, "svg": line_chart(lines, Axis("iteration", 0), Axis("share of RoIs", 0), _WIDTH),
+                        "legend": legend(lines), "passes": [_pass(each, classes) for each in
+                                                            chosen_passes(of_stage, _ITERATIONS)]}
+                       for stage, of_stage in by_stage.items() for lines in [_lines(of_stage, classes)]],
+            "photographs": [_photograph(each, passes) for each in hard_photographs(passes)[:_PHOTOGRAPHS]],
+            "places": [_place(each, classes) for each in lasting_places(passes)[:_PLACES]]}
+
+
+def _name(label: int, classes: Sequence[str] | None) -> str:
+    if label == 0:
+        return "background"
+    return classes[label] if classes and label < len(classes) else f"class {label}"
+
+
+def _lines(passes: Sequence[Pass], classes: Sequence[str] | None) -> list[Line]:
+    """The background, and the classes of most RoIs."""
+    shares = class_shares(passes, _PARTS)
+    most = sorted((label for label in shares if label), key=lambda label: -sum(share for _, share in shares[label]))
+    shown = [label for label in (0, *most[:_MOST_CLASSES]) if label in shares]
+    return [Line(_name(label, classes), shares[label], colour(index) if label else INK)
+            for index, label in enumerate(shown, start=-1)]
+
+
+def _pass(each: Pass, classes: Sequence[str] | None) -> dict[str, Any]:
+    pictures = [_picture(roi, _name(roi.label, classes), f"loss {roi.loss:.2f}, IoU {roi.iou:.2f}")
+                for roi in each.rois[:_ROIS]]
+    return {"iteration": each.iteration, "pictures": pictures}
+
+
+def _photograph(each: HardPhotograph, passes: Sequence[Pass]) -> dict[str, str]:
+    latest = next(found for found in reversed(passes) if each.file in found.kept)
+    boxes = [Box(roi.box, FOUND) for roi in latest.rois if roi.file == each.file]
+    name = os.path.basename(each.file)
+    return {"picture": photograph(each.file, boxes), "name": name, "title": name,
+            "note": f"{each.kept:.0f} RoIs kept, mean loss {each.loss:.2f}, {each.visits} visits"}
+
+
+def _place(place: HardPlace, classes: Sequence[str] | None) -> dict[str, str]:
+    roi = place.worst
+    if roi.label:
+        guess = "wrong class or box?"
+    else:
+        guess = "unlabelled object?" if roi.iou < _BESIDE else "box of the object beside it?"
+    note = f"{guess} loss {place.loss:.2f}, in {len(place.losses)} of {place.visits} visits, IoU {roi.iou:.2f}"
+    return _picture(roi, _name(roi.label, classes), note, height=150)
+
+
+def _picture(roi: HardRoI, name: str, note: str, height: int = 118) -> dict[str, str]:
+    return {"picture": crop(roi.file, roi.box, [Box(roi.box, FOUND)], height), "name": name, "note": note,
+            "title": os.path.basename(roi.file)}

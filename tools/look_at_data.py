@@ -9,11 +9,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import _init_paths  # noqa: F401
-from commands.options import add_cfg_options, apply_cfg, make_parser, tool
+from commands.options import add_cfg_options, apply_cfg, make_parser, tool, writable_folder
 from fast_rcnn.config import cfg
 from utils.errors import UserError
+
+if TYPE_CHECKING:
+    from reports.data_page import DataStudy
 
 EXAMPLES = """\
   tools/look_at_data.py --imdb path/to/BCCD:train --net_name Tiny
@@ -21,6 +25,8 @@ EXAMPLES = """\
   tools/look_at_data.py --imdb path/to/DeepPCB:trainval --net_name VGG16 --set TRAIN.SCALES "(800,)"
   tools/look_at_data.py --imdb voc_2007_trainval --models my_nets --json > figures.json
       the anchors of your own prototxts
+  tools/look_at_data.py --imdb path/to/BCCD:train --net_name Tiny --output output/BCCD_data
+      also a page with pictures, charts and problems
 """
 
 
@@ -35,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
                                                                           "VGG16)")
     group.add_argument("--models", metavar="DIR", help="folder of your own prototxts, whose anchors are shown instead")
     add("--json", action="store_true", help="print the figures and the words of the commands as JSON")
+    add("--output", metavar="DIR", help="also write a page into this folder: data.html, and sheet.png")
     add_cfg_options(result)
     return result
 
@@ -57,6 +64,7 @@ def _look(args: argparse.Namespace) -> str:
     from commands.data_report import report
     from commands.data_set import find_imdb
     from datasets.objects import ObjectTable
+    from reports.data_page import DataStudy
     net_name = net_of_folder(Path(args.models)) if args.models else args.net_name
     options = TrainingOptions(args.imdb, net_name, args.models, args.cfg, args.set_cfgs)
     args.cfg = args.cfg or cfg_of_net(net_name)
@@ -70,10 +78,23 @@ def _look(args: argparse.Namespace) -> str:
         raise UserError(f"--imdb {args.imdb}: no image has an object to train on")
     figures = study(objects, imdb.classes, layout, cfg)
     commands = advice_commands(figures, imdb.num_classes, options, net, f"output/nets/{imdb.name}")
+    scales = f"TRAIN.SCALES {list(cfg.TRAIN.SCALES)}, TRAIN.MAX_SIZE {cfg.TRAIN.MAX_SIZE}"
+    if args.output:
+        _write_page(args.output, DataStudy(imdb, objects, figures, cfg.TRAIN, scales, net_name or str(net), commands))
     if args.json:
         return json.dumps({"data set": imdb.name, "net": str(net), **asdict(figures), "commands": commands}, indent=1)
-    return report(figures, imdb.name, net_name or str(net), commands,
-                  f"TRAIN.SCALES {list(cfg.TRAIN.SCALES)}, TRAIN.MAX_SIZE {cfg.TRAIN.MAX_SIZE}")
+    return report(figures, imdb.name, net_name or str(net), commands, scales)
+
+
+def _write_page(output: str, study: DataStudy) -> None:
+    from reports.data_page import PAGE, SHEET, write_data_page
+    from reports.page import check_page
+    from utils.own_files import OwnFiles
+    folder = writable_folder(output, "--output")
+    check_page(folder / PAGE)
+    OwnFiles(folder).claim(SHEET)
+    write_data_page(folder, study)
+    print(f"Page: {folder / PAGE}", flush=True)
 
 
 if __name__ == "__main__":

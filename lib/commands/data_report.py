@@ -18,7 +18,7 @@ def report(figures: DataFigures, name: str, net: str, commands: Sequence[Sequenc
     settings  the present TRAIN.SCALES and TRAIN.MAX_SIZE in words
     """
     return "\n".join([*_class_lines(figures, name, settings), "", *_size_lines(figures), "",
-                      *_option_lines(figures, net), "", *_advice_lines(figures, commands)])
+                      *_option_lines(figures, net), "", *advice_lines(figures, commands)])
 
 
 def _class_lines(figures: DataFigures, name: str, settings: str) -> Iterator[str]:
@@ -48,11 +48,16 @@ def _size_lines(figures: DataFigures) -> Iterator[str]:
 
 def _option_lines(figures: DataFigures, net: str) -> Iterator[str]:
     yield f"Objects that no anchor reaches, with the anchors of {net} now and with the best ones"
+    rows = option_rows(figures)
+    yield from _aligned(rows, left=(0, len(rows[0]) - 1))
+
+
+def option_rows(figures: DataFigures) -> list[list[str]]:
+    """A table of the present TRAIN.SCALES and anchors and of better ones, headings first."""
     rows = [["TRAIN.SCALES", "pixels", *(f"IoU < {limit:g}" for limit in figures.thresholds), "anchors"]]
     rows.append(_option_row(figures.present, figures.objects, " now"))
-    rows += [_option_row(option, figures.objects,
-                         " advised" if option == figures.advised else "") for option in figures.options]
-    yield from _aligned(rows, left=(0, len(rows[0]) - 1))
+    return rows + [_option_row(option, figures.objects,
+                               " advised" if option == figures.advised else "") for option in figures.options]
 
 
 def _option_row(option: SizeOption, objects: int, mark: str) -> list[str]:
@@ -60,7 +65,8 @@ def _option_row(option: SizeOption, objects: int, mark: str) -> list[str]:
     return [scales, f"{option.pixels:.2f}", *_shares(option.below, objects), anchors_in_words(option.layout)]
 
 
-def _advice_lines(figures: DataFigures, commands: Sequence[Sequence[str]]) -> Iterator[str]:
+def advice_lines(figures: DataFigures, commands: Sequence[Sequence[str]]) -> Iterator[str]:
+    """What to do, and the commands for it, which are indented."""
     if figures.keeps_anchors and not figures.settings:
         yield "Anchors and sizes fit the data. To train:"
     else:

@@ -54,8 +54,9 @@ def line_chart(lines: Sequence[Line], x: Axis, y: Axis, width: int = 340, height
     return _svg(width, height, parts)
 
 
-def histogram(values: Sequence[float], x: Axis, width: int = 340, height: int = 180, bins: int = 24) -> Markup:
-    """How many of the values lie in each of `bins` equal parts of the axis."""
+def histogram(values: Sequence[float], x: Axis, of: str = "", width: int = 256, height: int = 220,
+              bins: int = 24) -> Markup:
+    """How many of the values, one for each of the things `of`, lie in each of `bins` equal parts of the axis."""
     found = [value for value, _ in _finite([(value, 1.0) for value in values], x, Axis())]
     if not found:
         return Markup('<p class="note">nothing to draw</p>')
@@ -64,7 +65,7 @@ def histogram(values: Sequence[float], x: Axis, width: int = 340, height: int = 
     step = (across.end - across.start) / bins
     for value in found:
         counts[min(max(int((across.at(value) - across.start) / step), 0), bins - 1)] += 1
-    y = Axis("objects", 0)
+    y = Axis(of, 0)
     up = _Scale.of(y, [max(counts)], height - _MARGIN["bottom"], _MARGIN["top"])
     parts = [*_grid(across, up, x.label, y.label, width, height)]
     parts += [f'<rect x="{across.start + index * step + 0.5:.1f}" y="{up.at(count):.1f}" width="{step - 1:.1f}" '

@@ -34,6 +34,12 @@ def photograph(path: str, boxes: Sequence[Box] = (), height: int = 190) -> str:
     return "" if image is None else _encoded(image, (0, 0, image.shape[1], image.shape[0]), boxes, height)
 
 
+def drawn(path: str, boxes: Sequence[Box], height: int) -> np.ndarray | None:
+    """A photograph with boxes, (height, width, 3) BGR; None if it cannot be read."""
+    image = _read(path)
+    return None if image is None else _drawn(image, (0, 0, image.shape[1], image.shape[0]), boxes, height)
+
+
 def crop(path: str, about: Sequence[float], boxes: Sequence[Box] = (), height: int = 150) -> str:
     """The part of a photograph around the box `about`, with boxes, as a data URI; '' if it cannot be read."""
     image = _read(path)
@@ -59,6 +65,12 @@ def _window(about: Sequence[float], width: int, height: int) -> tuple[int, int, 
 
 
 def _encoded(image: np.ndarray, window: tuple[int, int, int, int], boxes: Sequence[Box], height: int) -> str:
+    picture = _drawn(image, window, boxes, height)
+    _, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    return "data:image/jpeg;base64," + base64.b64encode(np.asarray(data).tobytes()).decode("ascii")
+
+
+def _drawn(image: np.ndarray, window: tuple[int, int, int, int], boxes: Sequence[Box], height: int) -> np.ndarray:
     left, top, right, bottom = window
     factor = height / (bottom - top)
     shape = max(1, min(round((right - left) * factor), 4 * height)), height
@@ -69,5 +81,4 @@ def _encoded(image: np.ndarray, window: tuple[int, int, int, int], boxes: Sequen
                           zip(box.corners, (0, 0, 1, 1), (left, top, left, top), strict=True))
         for colour, line in (((255, 255, 255), 4), (box.colour, 2)):
             cv2.rectangle(scaled, (x1, y1), (x2 - 1, y2 - 1), colour, line)
-    _, data = cv2.imencode(".jpg", scaled, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-    return "data:image/jpeg;base64," + base64.b64encode(np.asarray(data).tobytes()).decode("ascii")
+    return np.asarray(scaled)

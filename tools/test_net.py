@@ -44,7 +44,9 @@ def parser() -> argparse.ArgumentParser:
     add("--proposals", metavar="FILE", help="proposals from tools/rpn_generate.py, for TEST.PROPOSAL_METHOD rpn")
     add("--num_dets", type=int, default=100, metavar="N", help="keep at most N per image; 0: no limit (default: 100)")
     add("--thresh", type=float, default=0.05, help="minimum score of a detection (default: 0.05)")
-    add("--vis", action="store_true", help="write a picture of each image's detections")
+    add("--vis", action="store_true", help="write a picture of each image's detections, with its objects in white")
+    add("--json", action="store_true", help="also write the detections as detections.json")
+    add("--csv", action="store_true", help="also write the detections as detections.csv")
     add("--comp", action="store_true", help="no effect: results are always named for VOC's evaluation server")
     add("--output", metavar="DIR", help="folder for results (default: test/<data set> in --run, else "
                                        "output/<EXP_DIR>/<data set>/<net>)")
@@ -95,9 +97,20 @@ def main(argv: Sequence[str] | None = None) -> int:
                               output / "profile" / "test" if args.profile else None, classes=classes))
     except NothingToEvaluateError as error:
         print(error, flush=True)
+    write_tables(output, [name for name in ("json", "csv") if getattr(args, name)])
     print(f"Results: {output}", flush=True)
     write_test_report(output, imdb, Path(args.run) if args.run else None)
     return 0
+
+
+def write_tables(output: Path, kinds: Sequence[str]) -> None:
+    """Write the stored detections of a folder as detections.json or detections.csv."""
+    from datasets.detection_files import write_detection_table
+    from fast_rcnn.test import DETECTIONS, load_detections, stored_classes, stored_images
+    path = output / DETECTIONS
+    for kind in kinds:
+        write_detection_table(path.with_suffix(f".{kind}"), load_detections(path), stored_images(path),
+                              stored_classes(path))
 
 
 def _default_output(args: argparse.Namespace, imdb: Imdb, weights: str) -> str | Path:

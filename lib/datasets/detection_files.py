@@ -1,17 +1,19 @@
 """Detections of one class in PASCAL VOC's file format: lines `image score x1 y1 x2 y2`."""
 from __future__ import annotations
 
+import csv
+import json
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
 
 from datasets.average_precision import Detections
-from utils.files import sha256_json
+from utils.files import atomic_path, sha256_json
 from utils.text import read_text
 
 _LONGEST = 180      # bytes of a class name in a file's name, of which a file system allows 255
@@ -42,13 +44,45 @@ def write_detections(path: str | os.PathLike, detections: Detections) -> None:
 
 
 def detections_file_names(image_set: str, classes: Sequence[str]) -> list[str]:
-    """VOC's names for the detections of each class, such as comp4_det_test_person.txt.
+    """VOC's names for the detections of each class, such as comp4_det_test_person.txt; see `safe_names`."""
+    return [f"comp4_det_{image_set}_{part}.txt" for part in safe_names(classes)]
+
+
+def safe_names(names: Sequence[str]) -> list[str]:
+    """Parts of the names of files, different for different names, that tell what a file is about.
 
     Characters that are unsafe in a file's name become '_' or, if two names would then be the same, '%2F' and the like.
     """
-    safe = [re.sub(r"[^\w.+-]", "_", name) for name in classes]
+    safe = [re.sub(r"[^\w.+-]", "_", name) for name in names]
     count = Counter(safe)
-    parts = [quote(name, safe="") if count[plain] > 1 else plain for name, plain in zip(classes, safe, strict=True)]
-    parts = [part if len(part.encode()) <= _LONGEST else sha256_json(name)
-             for name, part in zip(classes, parts, strict=True)]
-    return [f"comp4_det_{image_set}_{part}.txt" for part in parts]
+    parts = [quote(name, safe="", errors="surrogateescape") if count[plain] > 1 else plain
+             for name, plain in zip(names, safe, strict=True)]
+    return [part if len(part.encode()) <= _LONGEST else sha256_json(name)
+            for name, part in zip(names, parts, strict=True)]
+
+
+def write_detection_table(path: str | os.PathLike, all_boxes: Sequence[Sequence[np.ndarray]],
+                          image_index: Sequence[str], classes: Sequence[str]) -> None:
+    """Write detections [class][image] as CSV (`image,class,score,x1,y1,x2,y2`) or, to a name in .json, as a list.
+
+    Images are in their order, and detections by descending score; coordinates count from 0.
+    """
+    rows = list(_table_rows(all_boxes, image_index, classes))
+    with atomic_path(path) as temporary:
+        if Path(path).suffix == ".json":
+            values = [{"image": image, "class": name, "score": score, "box": box} for image, name, score, box in rows]
+            temporary.write_text(json.dumps(values, indent=0) + "\n", encoding="utf-8")
+        else:
+            with open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+                table = csv.writer(file)
+                table.writerow(["image", "class", "score", "x1", "y1", "x2", "y2"])
+                table.writerows([image, name, score, *box] for image, name, score, box in rows)
+
+
+def _table_rows(all_boxes: Sequence[Sequence[np.ndarray]], image_index: Sequence[str],
+                classes: Sequence[str]) -> Iterator[tuple[str, str, float, list[float]]]:
+    for image, of_image in zip(image_index, zip(*all_boxes, strict=True), strict=True):
+        found = [(name, row) for name, dets in zip(classes, of_image, strict=True)
+                 for row in np.reshape(dets, (-1, 5)).tolist()]
+        for name, row in sorted(found, key=lambda item: -item[1][4]):
+            yield image, name, round(row[4], 6), [round(value, 3) for value in row[:4]]

@@ -71,6 +71,14 @@ def truths_of(imdb: Imdb) -> list[Truth]:
     return truths
 
 
+def known_truths(imdb: Imdb) -> list[Truth] | None:
+    """`truths_of` a data set; None for one that cannot tell its objects."""
+    try:
+        return truths_of(imdb)
+    except (AttributeError, NotImplementedError):       # written for py-faster-rcnn
+        return None
+
+
 def found_in_images(all_boxes: Sequence[Sequence[np.ndarray]]) -> list[Found]:
     """The detections of each image, from rows x1, y1, x2, y2, score by class and image."""
     found = []

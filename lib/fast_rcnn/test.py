@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from datasets.class_names import ClassNames
+from datasets.detection_files import safe_names
+from datasets.diagnosis import known_truths
 from datasets.evaluation import Evaluation
 from datasets.imdb import imdb as Imdb
 from fast_rcnn.bbox_transform import bbox_transform_inv, clip_boxes
@@ -19,7 +21,7 @@ from fast_rcnn.net_settings import settings_of
 from fast_rcnn.nms_wrapper import nms, nms_gpu, nms_on
 from roi_data_layer.pyramids import Pyramid, pyramids_ahead
 from utils.blob import as_rows
-from utils.draw import draw_detections, write_image
+from utils.draw import draw_detections, draw_objects, write_image
 from utils.errors import CheckError, NotFiniteError
 from utils.files import write_json
 from utils.images import ImageSettings, prepare_pyramid, read_image
@@ -194,8 +196,8 @@ def test_net(net: Net, imdb: Imdb, max_per_image: int = 100, thresh: float = 0.0
     """Detect in all images of a data set, store the detections, and evaluate them.
 
     Writes output_dir/detections.npz (see `save_detections`), evaluation.json (see `evaluate_by_name`) and, with `vis`,
-    a picture of each image's detections to output_dir/vis. max_per_image and thresh are those of
-    `detections_per_class`; profile: see `profiled`.
+    a picture of each image's detections and objects to output_dir/vis, named as the image (see `safe_names`).
+    max_per_image and thresh are those of `detections_per_class`; profile: see `profiled`.
 
     output_dir  default: get_output_dir(imdb, net)
     settings    default: those bound to the net (see `net_settings`), else those of cfg
@@ -207,6 +209,7 @@ def test_net(net: Net, imdb: Imdb, max_per_image: int = 100, thresh: float = 0.0
     all_boxes: Detections = [[] for _ in classes]
     settings = settings or settings_of(net, DetectionSettings.from_cfg(cfg))
     roidb = None if settings.has_rpn else imdb.roidb
+    truths, names = (known_truths(imdb), safe_names(imdb.image_index)) if vis else (None, [])
     progress = Progress("im_detect", imdb.num_images)
     with pyramids_ahead(imdb, settings.images) as pyramids, profiled(net, profile, imdb.num_images) as iteration:
         for index in range(imdb.num_images):
@@ -218,9 +221,11 @@ def test_net(net: Net, imdb: Imdb, max_per_image: int = 100, thresh: float = 0.0
             for of_class, dets in zip(all_boxes, detections, strict=True):
                 of_class.append(dets)
             if vis:
-                write_image(Path(output_dir, "vis", f"{index:06d}.png"),
-                            draw_detections(read_image(imdb.image_path_at(index)), detections, classes,
-                                            thresh=0.3))
+                picture = read_image(imdb.image_path_at(index))
+                if truths:
+                    picture = draw_objects(picture, truths[index].boxes)
+                write_image(Path(output_dir, "vis", f"{names[index]}.png"),
+                            draw_detections(picture, detections, classes, thresh=0.3))
             progress.step()
     save_detections(Path(output_dir, DETECTIONS), all_boxes, imdb.image_index, classes)
     return evaluate_by_name(imdb, all_boxes, classes, output_dir)
@@ -292,6 +297,11 @@ def save_detections(path: str | os.PathLike, all_boxes: Sequence[Sequence[np.nda
 def stored_classes(path: str | os.PathLike) -> tuple[str, ...]:
     """The class names in a file of `save_detections`. Raises ValueError if it is of another kind."""
     return tuple(read_npz(path, "detections", "classes")[0].tolist())
+
+
+def stored_images(path: str | os.PathLike) -> list[str]:
+    """The names of the images in a file of `save_detections`. Raises ValueError if it is of another kind."""
+    return list(read_npz(path, "detections", "images")[0].tolist())
 
 
 def load_detections(path: str | os.PathLike, image_index: Sequence[str] | None = None,

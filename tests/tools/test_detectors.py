@@ -86,6 +86,25 @@ def test_tests_and_revaluations_match_classes_by_name(run, detector, tmp_path):
     assert (results / "evaluation.json").read_text() == record and json.loads(record)["classes"]["cat"]["ap"] is None
 
 
+def test_detections_as_tables_and_a_page(run, detector, tmp_path):
+    folder_of(tmp_path / "pets", a=["dog"], b=["cat", "dog"])
+    status, text = run("test_net", "--run", detector, "--imdb", tmp_path / "pets", "--cpu", "--json", "--csv", "--vis")
+    results = detector / "test" / "pets_all"
+    assert status == 0 and text.endswith(f"Page: {results}/report.html\n"), text
+    with open(results / "detections.csv", newline="") as file:
+        header, *rows = csv.reader(file)
+    found = json.loads((results / "detections.json").read_text())
+    assert header == ["image", "class", "score", "x1", "y1", "x2", "y2"] and len(rows) == len(found) > 0
+    for row, each in zip(rows, found, strict=True):
+        assert row == [each["image"], each["class"], *map(str, [each["score"], *each["box"]])]
+    assert {each["image"] for each in found} == {"a", "b"} and {each["class"] for each in found} <= {"cat", "dog"}
+    assert sorted(path.name for path in (results / "vis").iterdir()) == ["a.png", "b.png"]
+    assert "Results on pets_all" in (results / "report.html").read_text()
+    (results / "report.html").write_text("mine")
+    status, text = run("test_net", "--run", detector, "--imdb", tmp_path / "pets", "--cpu")
+    assert status == 2 and "report.html: would be overwritten" in text
+
+
 def test_a_data_set_of_other_things_is_refused_before_the_test(run, detector, tmp_path):
     zoo = folder_of(tmp_path / "zoo", a=["emu"])
     status, text = run("test_net", "--run", detector, "--imdb", zoo, "--cpu")

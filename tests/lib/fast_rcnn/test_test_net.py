@@ -7,6 +7,7 @@ from golden.detector_cases import generate as pytest_generate_tests  # noqa: F40
 from golden.detector_cases import golden
 from layer_runner import set_config
 
+from datasets.average_precision import Objects
 from fast_rcnn import test as detection
 from fast_rcnn.test import load_detections, save_detections
 from roi_data_layer.pyramids import pyramids_ahead
@@ -80,8 +81,22 @@ def test_test_net_stores_and_evaluates(photographs, tmp_path, capsys):
     stored = load_detections(tmp_path / "out" / "detections.npz", imdb.image_index, CLASSES)
     for got, want in zip(flat(stored), flat(all_boxes), strict=True):
         np.testing.assert_array_equal(got, want)
-    assert len(list((tmp_path / "out" / "vis").glob("*.png"))) == 3
+    assert sorted(path.name for path in (tmp_path / "out" / "vis").iterdir()) == ["a.png", "b.png", "c.png"]
     assert "im_detect: 3/3" in capsys.readouterr().out
+
+
+def test_pictures_show_the_objects_and_have_safe_names(photographs, tmp_path):
+    set_config({"TEST.HAS_RPN": True, "TEST.SCALES": (80,)})
+    imdb = FakeImdb(photographs, CLASSES)
+    imdb.image_index = ["../x", "x/y", "x_y"]
+    imdb.objects_of_class = lambda name: {
+        image: Objects(np.array([[10.0, 10, 50, 30]]), np.zeros(1, bool)) for image in imdb.image_index}
+    answers = {**detector(2), "cls_prob": np.tile(np.float32([1, 0, 0]), (2, 1))}
+    net = FakeNet(["data", "im_info"], answers, inner=("rois",))
+    detection.test_net(net, imdb, vis=True, output_dir=tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out" / "vis").iterdir()) == [".._x.png", "x%2Fy.png", "x_y.png"]
+    picture = cv2.imread(str(tmp_path / "out" / "vis" / "x_y.png"))
+    assert (picture[10, 10:51] == 255).all() and (picture[30, 10:51] == 255).all()
 
 
 def test_results_go_into_the_output_folder_of_data_set_and_net(photographs, tmp_path):

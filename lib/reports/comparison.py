@@ -1,0 +1,154 @@
+"""Several runs side by side: results, losses, and the settings in which they differ."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from alt_opt.manifest import Manifest
+from alt_opt.plan import STEPS
+from fast_rcnn.test import EVALUATION
+from reports.charts import Axis, Line, colour, legend, line_chart
+from reports.page import figure, write_page
+from reports.training import Stage, read_stages
+from utils.files import DamagedFileError, read_record
+
+MEASURES = {"ap50": "AP50", "ap75": "AP75", "ap": "AP50:95", "voc_area": "VOC"}
+_HASH = 64          # length of a fingerprint, of which the page shows the start
+_SHOWN = 10
+_FROM_STEPS = {"weights", "proposals"}      # inputs that are outputs of steps, but for the initial weights
+
+Figures = dict[str, float | None]       # by the keys of MEASURES
+
+
+@dataclass(frozen=True)
+class TestFigures:
+    """The figures of a test: means over the classes, and those of each class."""
+
+    mean: Figures = field(default_factory=dict)
+    classes: dict[str, Figures] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunResults:
+    """What is stored of a run.
+
+    tests   by test set
+    inputs  of its steps, by 'step key'
+    """
+
+    name: str
+    tests: dict[str, TestFigures]
+    stages: list[Stage]
+    inputs: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+def read_run(run: Path, name: str) -> RunResults:
+    """What a run's folder holds. Raises DamagedFileError."""
+    manifest = Manifest(run)
+    tests = {file.parent.name: _figures(file) for file in sorted((run / "test").glob(f"*/{EVALUATION}"))}
+    return RunResults(name, tests, read_stages(run),
+                      {step: dict(record["inputs"]) for step, record in manifest.steps.items()})
+
+
+def _figures(file: Path) -> TestFigures:
+    hint = "test again, or use tools/reval.py"
+    parts = read_record(file, hint, classes=dict, mean=dict)
+    for of_class in (parts["mean"], *parts["classes"].values()):
+        if not isinstance(of_class, dict) or not all(
+                of_class.get(key) is None or isinstance(of_class[key], (int, float)) for key in MEASURES):
+            raise DamagedFileError(f"{file}: damaged; {hint}")
+    return TestFigures(parts["mean"], parts["classes"])
+
+
+def run_names(runs: Sequence[Path]) -> list[str]:
+    """Names of runs that differ: the last parts of their paths."""
+    paths = [run.resolve() for run in runs]
+    for count in range(1, max(len(path.parts) for path in paths)):
+        names = ["/".join(path.parts[-count:]) for path in paths]
+        if len(set(names)) == len(names):
+            return names
+    return [f"{index}: {path}" for index, path in enumerate(paths, start=1)]
+
+
+def setting_differences(runs: Sequence[RunResults]) -> list[tuple[str, str, list[str]]]:
+    """Settings, steps, and the value in each run, of the inputs that differ; '' for one that a run lacks.
+
+    Runs that have not reached a step are not compared in it. What steps get from others, which always differs, is left
+    out.
+    """
+    reached_by_any = {step for run in runs for step in run.inputs}
+    found: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for step in [each.name for each in STEPS if each.name in reached_by_any]:
+        reached = [run.inputs[step] for run in runs if step in run.inputs]
+        left_out = _FROM_STEPS if step != STEPS[0].name else set()
+        for key in sorted({key for inputs in reached for key in inputs} - left_out):
+            if len({inputs.get(key, "") for inputs in reached}) > 1:
+                values = tuple(run.inputs.get(step, {}).get(key, "") for run in runs)
+                found.setdefault((key, values), []).append(step)
+    return [(key.removeprefix("cfg."), ", ".join(of_steps), [_short(value) for value in values])
+            for (key, values), of_steps in found.items()]
+
+
+def _short(value: str) -> str:
+    is_hash = len(value) == _HASH and not value.strip("0123456789abcdef")
+    return f"{value[:_SHOWN]}…" if is_hash else value
+
+
+def test_tables(runs: Sequence[RunResults]) -> list[dict[str, Any]]:
+    """For each test set the figures of each run with the difference from the first one, and AP50:95 of each class."""
+    tables = []
+    for test in dict.fromkeys(name for run in runs for name in run.tests):
+        of_runs = [run.tests.get(test, TestFigures()) for run in runs]
+        classes = sorted({name for of_run in of_runs for name in of_run.classes})
+        means = [[_cell(of_run.mean.get(key), of_runs[0].mean.get(key)) for key in MEASURES] for of_run in of_runs]
+        tables.append({"name": test, "rows": list(zip([run.name for run in runs], means, strict=True)),
+                       "classes": [(name, [_cell(_ap(of_run, name), _ap(of_runs[0], name)) for of_run in of_runs])
+                                   for name in classes]})
+    return tables
+
+
+def _ap(test: TestFigures, name: str) -> float | None:
+    return test.classes.get(name, {}).get("ap")
+
+
+def _cell(value: float | None, first: float | None) -> dict[str, Any]:
+    difference = 0.0 if value is None or first is None else value - first
+    return {"value": value, "difference": difference if abs(difference) >= 0.0005 else 0.0}
+
+
+def loss_charts(runs: Sequence[RunResults]) -> list[dict[str, Any]]:
+    """For each stage the sums of the losses of all runs."""
+    names = dict.fromkeys(stage.name for run in runs for stage in run.stages)
+    charts = []
+    for name in names:
+        lines = [Line(run.name, stage.losses["sum"], colour(index))
+                 for index, run in enumerate(runs) for stage in run.stages if stage.name == name]
+        charts.append({"title": name, "legend": legend(lines),
+                       "svg": line_chart(lines, Axis("iteration", 0), Axis("loss", 0), 256)})
+    return charts
+
+
+def text_report(runs: Sequence[RunResults]) -> str:
+    """The comparison as text."""
+    lines: list[str] = []
+    width = max(len(run.name) for run in runs)
+    for table in test_tables(runs):
+        lines += [table["name"], f"  {'':<{width}}" + "".join(f"{name:>18}" for name in MEASURES.values())]
+        lines += [f"  {name:<{width}}" + "".join(f"{_as_text(cell):>18}" for cell in cells)
+                  for name, cells in table["rows"]]
+    for key, steps, values in setting_differences(runs):
+        lines.append(f"{key} ({steps}): {' | '.join(value or '-' for value in values)}")
+    return "\n".join(lines) or "no results and no differences of settings are recorded"
+
+
+def _as_text(cell: dict[str, Any]) -> str:
+    return figure(cell["value"]) + (f" ({cell['difference']:+.3f})" if cell["difference"] else "")
+
+
+def write_comparison(path: Path, runs: Sequence[RunResults]) -> None:
+    """Write the comparison as a page."""
+    write_page(path, "compare.html", title=f"{len(runs)} runs side by side", runs=[run.name for run in runs],
+               measures=list(MEASURES.values()), tests=test_tables(runs), charts=loss_charts(runs),
+               differences=setting_differences(runs))

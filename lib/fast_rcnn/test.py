@@ -271,14 +271,14 @@ def _evaluated(imdb: Imdb, all_boxes: Detections, classes: Sequence[str], output
     return result
 
 
-def in_classes_of(imdb: Imdb, all_boxes: Detections, classes: Sequence[str]) -> Detections:
+def in_classes_of(imdb: Imdb, all_boxes: Sequence[Sequence[np.ndarray]], classes: Sequence[str]) -> Detections:
     """Detections [class][image] of a detector with these class names, by the classes of a data set.
 
     Names may differ in case; classes that the detector lacks have no detections.
     """
     of_class, find = dict(zip(classes, all_boxes, strict=True)), ClassNames(classes).find
     none = [np.zeros((0, 5), np.float32)] * imdb.num_images
-    return [of_class.get(find(name), none) for name in imdb.classes]
+    return [list(of_class.get(find(name), none)) for name in imdb.classes]
 
 
 def save_detections(path: str | os.PathLike, all_boxes: Sequence[Sequence[np.ndarray]],

@@ -11,8 +11,9 @@ from utils.text import printable
 
 COLOURS = ("#2f6fb5", "#d9722b", "#3a9a5c", "#b5436f", "#7d5bb8", "#8a6a3a", "#2a9aa8", "#a3a020", "#5a6472", "#cf4040")
 INK = "#22272e"
-_MARGIN = {"left": 46, "right": 10, "top": 8, "bottom": 34}
-_TICK_GAP = 42      # pixels between ticks, about
+_MARGIN = {"left": 46, "right": 16, "top": 8, "bottom": 34}
+_TICK_GAP = 42      # pixels between ticks, about,
+_LEAST_TICKS = 3    # if there are so many, about
 _MOST_POINTS = 400      # of a line; more are thinned out
 
 Point = tuple[float, float]
@@ -116,7 +117,7 @@ class _Scale:
                                                               math.ceil(math.log10(self.high)) + 1)
                      for digit in ((1, 2, 5) if self.high / self.low < 300 else (1,))]
             return [value for value in steps if self.low <= value <= self.high]
-        rough = (self.high - self.low) * _TICK_GAP / abs(self.end - self.start)
+        rough = (self.high - self.low) * min(_TICK_GAP / abs(self.end - self.start), 1 / _LEAST_TICKS)
         power = 10.0 ** math.floor(math.log10(rough))
         step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)

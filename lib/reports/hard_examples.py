@@ -15,6 +15,8 @@ from utils.cython_bbox import bbox_overlaps
 from utils.files import DamagedFileError, read_json_lines
 
 _SAME_PLACE = 0.5       # IoU of two RoIs about the same thing
+_OBJECT = 0.7           # IoU from which a RoI surely shows its object
+_BACKGROUND = 0.3       # IoU below which it surely shows none: between them mistakes are no surprise
 _OFTEN = 0.5            # share of a photograph's visits in which a place must be among the hardest
 
 
@@ -107,8 +109,9 @@ def stages_of(passes: Sequence[Pass]) -> list[str]:
 
 def chosen_passes(passes: Sequence[Pass], count: int) -> list[Pass]:
     """Passes of a stage spread evenly from the first to the last."""
-    places = np.unique(np.linspace(0, len(passes) - 1, count).round().astype(int)) if passes else []
-    return [passes[place] for place in places]
+    if not passes:
+        return []
+    return [passes[place] for place in np.unique(np.linspace(0, len(passes) - 1, count).round().astype(int))]
 
 
 def hard_photographs(passes: Sequence[Pass]) -> list[HardPhotograph]:
@@ -143,7 +146,8 @@ def class_shares(passes: Sequence[Pass], parts: int) -> dict[int, list[tuple[flo
 def lasting_places(passes: Sequence[Pass]) -> list[HardPlace]:
     """The places that are among the hardest RoIs in most visits of the second half of each stage, the hardest first.
 
-    RoIs of one class in a photograph are about one place if their IoU is at least 0.5.
+    RoIs of one class in a photograph are about one place if their IoU is at least 0.5. Only those count that show an
+    object, by their IoU with it, or none, so that a high loss contradicts the labels.
     """
     late = _second_halves(passes)
     visits: defaultdict[str, int] = defaultdict(int)
@@ -151,7 +155,8 @@ def lasting_places(passes: Sequence[Pass]) -> list[HardPlace]:
         for file in each.kept:
             visits[file] += 1
     places: defaultdict[tuple[str, int], list[HardPlace]] = defaultdict(list)
-    everything = [(roi, (each.stage, each.iteration)) for each in late for roi in each.rois]
+    everything = [(roi, (each.stage, each.iteration)) for each in late for roi in each.rois
+                  if (roi.iou >= _OBJECT if roi.label else roi.iou < _BACKGROUND)]
     for roi, visit in sorted(everything, key=lambda item: -item[0].loss):
         place = _place_of(roi, places[roi.file, roi.label])
         if place is None:

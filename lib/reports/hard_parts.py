@@ -25,7 +25,6 @@ _PHOTOGRAPHS = 8
 _PLACES = 16
 _PARTS = 8              # of a stage, in the curves
 _MOST_CLASSES = 9       # with a curve
-_BESIDE = 0.1           # IoU from which a RoI is about an object
 _WIDTH = 340
 
 
@@ -72,15 +71,12 @@ def _photograph(each: HardPhotograph, passes: Sequence[Pass]) -> dict[str, str]:
     boxes = [Box(roi.box, FOUND) for roi in latest.rois if roi.file == each.file]
     name = os.path.basename(each.file)
     return {"picture": photograph(each.file, boxes), "name": name, "title": name,
-            "note": f"{each.kept:.0f} RoIs kept, mean loss {each.loss:.2f}, {each.visits} visits"}
+            "note": f"{each.kept:.0f} RoIs kept, mean loss {each.loss:.2f}; visits: {each.visits}"}
 
 
 def _place(place: HardPlace, classes: Sequence[str] | None) -> dict[str, str]:
     roi = place.worst
-    if roi.label:
-        guess = "wrong class or box?"
-    else:
-        guess = "unlabelled object?" if roi.iou < _BESIDE else "box of the object beside it?"
+    guess = "wrong class or box?" if roi.label else "unlabelled object?"
     note = f"{guess} loss {place.loss:.2f}, in {len(place.losses)} of {place.visits} visits, IoU {roi.iou:.2f}"
     return _picture(roi, _name(roi.label, classes), note, height=150)
 

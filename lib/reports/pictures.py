@@ -12,6 +12,7 @@ import numpy as np
 from utils.images import ImageError, read_image
 
 Colour = tuple[int, int, int]       # BGR
+Corners = Sequence[float] | np.ndarray      # x1, y1, x2, y2
 
 TRUTH: Colour = (60, 190, 60)
 FOUND: Colour = (30, 110, 240)
@@ -24,7 +25,7 @@ _QUALITY = 82           # of JPEG
 class Box:
     """A box to draw, x1, y1, x2, y2 in pixels of the photograph."""
 
-    corners: Sequence[float]
+    corners: Corners
     colour: Colour = TRUTH
 
 
@@ -40,7 +41,7 @@ def drawn(path: str, boxes: Sequence[Box], height: int) -> np.ndarray | None:
     return None if image is None else _drawn(image, (0, 0, image.shape[1], image.shape[0]), boxes, height)
 
 
-def crop(path: str, about: Sequence[float], boxes: Sequence[Box] = (), height: int = 150) -> str:
+def crop(path: str, about: Corners, boxes: Sequence[Box] = (), height: int = 150) -> str:
     """The part of a photograph around the box `about`, with boxes, as a data URI; '' if it cannot be read."""
     image = _read(path)
     return "" if image is None else _encoded(image, _window(about, image.shape[1], image.shape[0]), boxes, height)
@@ -54,7 +55,7 @@ def _read(path: str) -> np.ndarray | None:
         return None
 
 
-def _window(about: Sequence[float], width: int, height: int) -> tuple[int, int, int, int]:
+def _window(about: Corners, width: int, height: int) -> tuple[int, int, int, int]:
     """A square around a box, moved and cut to lie inside of the photograph: x1, y1, x2, y2, the latter exclusive."""
     x1, y1, x2, y2 = (float(side) for side in about)
     side = max(max(x2 - x1, y2 - y1) * (1 + 2 * _SURROUND), _LEAST)

@@ -65,6 +65,7 @@ class GalleryHook(Hook):
         self._path, self._count, self._seed, self._intervals = Path(path), count, seed, intervals
         self._pending: list[tuple[int, Choice]] = []
         self._miner: Any = None
+        self._data: Any = None
 
     def at_start(self, training: Training) -> None:
         layers = training.solver.net.layers

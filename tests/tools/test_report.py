@@ -32,6 +32,12 @@ def made_run(tmp_path, demo_data):
         records = [{"iteration": number, "stage": stage, "loss": 3 / number, "losses": {"a": 1.0, "b": 2.0}, "lr": 0.01,
                     "seconds": 0.1} for number in (1, 20, 40)]
         (logs / f"{stage}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    photograph = {"file": imdb.image_path_at(0), "flipped": False, "kept": 8, "loss": 1.5}
+    roi = {"image": 0, "box": [5.0, 5.0, 60.0, 40.0], "class": 0, "loss": 3.0, "iou": 0.0}
+    (logs / "hard_rois").mkdir()
+    (logs / "hard_rois" / "stage1_fast_rcnn.jsonl").write_text("".join(json.dumps(
+        {"iteration": number, "pass": number - 1, "images": [photograph], "classes": {"0": 6, "2": 2}, "rois": [roi]})
+        + "\n" for number in (1, 30, 40)))
     return tmp_path / "trained"
 
 
@@ -40,7 +46,9 @@ def test_the_page_of_a_run(run, made_run):      # noqa: F811
     assert (status, printed.splitlines()[-1]) == (0, f"Page: {made_run}/report.html")
     page = (made_run / "report.html").read_text()
     assert page.index("stage1_rpn") < page.index("stage1_fast_rcnn") and "80 iterations in 2 stages" in page
-    assert "False alarms: 8" in page and page.count("data:image/jpeg") == 8 and "AP50:95" in page
+    assert "in 3 recorded passes" in page and "unlabelled object? loss 3.00, in 2 of 2 visits" in page
+    assert "class 2" in page and "stage1_fast_rcnn, iteration 40" in page
+    assert "False alarms: 8" in page and page.count("data:image/jpeg") == 8 + 1 + 1 + 3 and "AP50:95" in page
 
 
 def test_the_page_of_a_test_alone(run, made_run):   # noqa: F811

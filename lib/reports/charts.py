@@ -55,8 +55,8 @@ def line_chart(lines: Sequence[Line], x: Axis, y: Axis, width: int = 340, height
     return _svg(width, height, parts)
 
 
-def histogram(values: Sequence[float], x: Axis, of: str = "", width: int = 256, height: int = 220,
-              bins: int = 24) -> Markup:
+def histogram(values: Sequence[float], x: Axis, of: str = "", bins: int = 24, width: int = 256,
+              height: int = 220) -> Markup:
     """How many of the values, one for each of the things `of`, lie in each of `bins` equal parts of the axis."""
     found = [value for value, _ in _finite([(value, 1.0) for value in values], x, Axis())]
     if not found:

@@ -25,6 +25,7 @@ _PICTURES = 24
 _OUT_OF_REACH = 12      # objects shown
 _PROBLEMS = 12          # images shown
 _DOTS = 1500            # objects in a chart
+_BINS = 24              # bars of a histogram, at most
 _ANCHORS = "#d9322b"
 
 
@@ -113,11 +114,11 @@ def _charts(study: DataStudy, counts: np.ndarray) -> Iterator[dict[str, Any]]:
              Line("anchors", _points(*(anchors[:, 2:] - anchors[:, :2] + 1).T), _ANCHORS, 4, dots=True)]
     yield {"title": "Sizes beside the anchors", "legend": legend(lines),
            "svg": line_chart(lines, Axis("width", log=True), Axis("height", log=True), 256)}
-    for title, values, axis, of in (
-            ("Sizes", np.sqrt(width * height), Axis("square root of the area", log=True), "objects"),
-            ("Shapes", height / width, Axis("height / width", log=True), "objects"),
-            ("Objects per image", counts, Axis("objects", 0), "images")):
-        yield {"title": title, "svg": histogram(values.tolist(), axis, of), "legend": ""}
+    for title, values, axis, of, bins in (
+            ("Sizes", np.sqrt(width * height), Axis("square root of the area", log=True), "objects", _BINS),
+            ("Shapes", height / width, Axis("height / width", log=True), "objects", _BINS),
+            ("Objects per image", counts, Axis("objects", 0), "images", min(int(counts.max()) + 1, _BINS))):
+        yield {"title": title, "svg": histogram(values.tolist(), axis, of, bins), "legend": ""}
 
 
 def _points(width: np.ndarray, height: np.ndarray) -> list[tuple[float, float]]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from datasets.average_precision import Detections, Objects
-from datasets.coco_ap import IOU_THRESHOLDS, coco_aps, match
+from datasets.coco_ap import AREAS, IOU_THRESHOLDS, coco_aps, match
 from datasets.evaluation import evaluate
 
 SIDE = 90
@@ -85,7 +85,7 @@ def test_only_the_best_hundred_of_an_image_count():
     np.testing.assert_allclose(coco_aps(detections, objects), expected, atol=1e-12)
 
 
-def pycocotools_aps(detections, objects):
+def pycocotools_aps(detections, objects, area="all"):
     """pycocotools' own figures; it ignores difficult objects by their area, outside of all ranges."""
     coco = pytest.importorskip("pycocotools.coco")
     evaluation = pytest.importorskip("pycocotools.cocoeval")
@@ -96,7 +96,7 @@ def pycocotools_aps(detections, objects):
         return [x1, y1, x2 - x1 + 1, y2 - y1 + 1]
 
     annotations = [{"image_id": numbers[name], "category_id": 1, "iscrowd": 0, "bbox": xywh(box),
-                    "area": 1e11 if is_difficult else 100.0}
+                    "area": 1e11 if is_difficult else np.prod(xywh(box)[2:])}
                    for name, things in objects.items()
                    for box, is_difficult in zip(things.boxes, things.difficult, strict=True)]
     truth, rows = coco.COCO(), zip(detections.images, detections.scores, detections.boxes, strict=True)
@@ -110,7 +110,8 @@ def pycocotools_aps(detections, objects):
         run.evaluate()
         run.accumulate()
     np.testing.assert_allclose(run.params.iouThrs, IOU_THRESHOLDS, atol=1e-12)
-    return run.eval["precision"][:, :, 0, 0, 2].mean(axis=1)      # thresholds, recalls, classes, areas, limits
+    place = run.params.areaRngLbl.index(area)
+    return run.eval["precision"][:, :, 0, place, 2].mean(axis=1)      # thresholds, recalls, classes, areas, limits
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -119,6 +120,16 @@ def pycocotools_aps(detections, objects):
 def test_agrees_with_pycocotools(options):
     detections, objects = scene(**options)
     np.testing.assert_allclose(coco_aps(detections, objects), pycocotools_aps(detections, objects), atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("area", ["small", "medium"])
+@pytest.mark.parametrize("seed", range(6))
+def test_areas_agree_with_pycocotools(seed, area):
+    detections, objects = scene(seed, images=20)
+    expected = pycocotools_aps(detections, objects, area)
+    assert 0 < expected.mean() < 1
+    np.testing.assert_allclose(coco_aps(detections, objects, AREAS[area]), expected, atol=1e-12)
 
 
 def test_an_object_that_is_not_difficult_is_preferred():

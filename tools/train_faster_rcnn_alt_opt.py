@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 import _init_paths  # noqa: F401
 from commands.options import (
+    OneForAll,
     add_cfg_options,
     add_device_options,
     add_net_options,
     add_profile_option,
     make_parser,
     positive,
+    positive_number,
     tool,
 )
 
@@ -50,8 +52,14 @@ def parser() -> argparse.ArgumentParser:
     add_net_options(result)
     add("--no_ohem", action="store_true", help="train on random RoIs instead of hard ones; so does "
                                                  "TRAIN.USE_OHEM False")
-    add("--max_iters", type=positive, nargs=4, metavar=("RPN1", "FRCN1", "RPN2", "FRCN2"),
-        help="iterations of the four stages (default: the solvers', for VGG16 80000 40000 80000 40000)")
+    length = result.add_mutually_exclusive_group()
+    length.add_argument("--max_iters", type=positive, nargs=4, metavar=("RPN1", "FRCN1", "RPN2", "FRCN2"),
+                        help="iterations of the four stages (default: the solvers', for VGG16 80000 40000 80000 40000)")
+    length.add_argument("--epochs", type=positive_number, nargs="+", action=OneForAll, metavar="N",
+                        help="passes over the images, mirror images included, instead of iterations: one number for "
+                             "all four stages, or four")
+    add("--lr", type=positive_number, nargs="+", action=OneForAll, metavar="RATE",
+        help="first learning rate, instead of the solvers' base_lr: one for all four stages, or four")
     add("--output", metavar="DIR", help="folder of the run (default: output/<EXP_DIR>/<data set>/<NET>; EXP_DIR is "
                                         "faster_rcnn_alt_opt, or for Tiny tiny, unless the settings say otherwise; "
                                         "without hard example mining _no_ohem is appended)")

@@ -20,6 +20,7 @@ from commands.options import (
     existing_file,
     make_parser,
     positive,
+    positive_number,
     tool,
     use_device,
     writable_folder,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from datasets.imdb import imdb as Imdb
     from fast_rcnn.checkpoints import Checkpoints
 
+ITERATIONS = 40000
 EXAMPLES = """\
   tools/train_net.py --solver models/VGG16/faster_rcnn_end2end/solver.pt --iters 70000 \\
       --weights data/imagenet_models/VGG16.v2.caffemodel --cfg experiments/cfgs/faster_rcnn_end2end.yml
@@ -45,7 +47,11 @@ def parser() -> argparse.ArgumentParser:
     result = make_parser(__doc__ or "", EXAMPLES)
     add = result.add_argument
     add("--solver", required=True, metavar="FILE", help="solver prototxt")
-    add("--iters", type=positive, default=40000, metavar="N", help="iterations (default: 40000)")
+    length = result.add_mutually_exclusive_group()
+    length.add_argument("--iters", "--max_iters", type=positive, metavar="N", help="iterations (default: 40000)")
+    length.add_argument("--epochs", type=positive_number, metavar="N",
+                        help="passes over the images, mirror images included, instead of iterations")
+    add("--lr", type=positive_number, metavar="RATE", help="first learning rate, instead of the solver's base_lr")
     add("--weights", metavar="FILE", help="initial caffemodel, or none (default: none, random weights)")
     add("--imdb", default="voc_2007_trainval", metavar="NAME", help="data set, or path of one: folder[:split]; "
                                                                     "join several with +")
@@ -92,11 +98,44 @@ def _run(args: argparse.Namespace) -> int:
         writable_folder(args.features, "--features")
     with FolderLock(output) if parallel.is_first() else contextlib.nullcontext():
         if parallel.is_first() and not (args.resume or args.restart):
-            _check_is_free(args, output)
+            _check_is_free(args, output, _iterations(args, imdb))
         return _check_and_train(args, imdb, output)
 
 
-def _check_is_free(args: argparse.Namespace, output: Path) -> None:
+def _iterations(args: argparse.Namespace, imdb: Imdb) -> int:
+    """Iterations that the options give, for the images that the data set has now."""
+    from fast_rcnn.schedule import iterations_of
+    from utils import parallel
+    from utils.prototxt import read_solver
+    if not args.epochs:
+        return args.iters or ITERATIONS
+    return iterations_of(args.epochs, imdb.num_images, cfg.TRAIN, read_solver(args.solver).iter_size, parallel.count())
+
+
+def _solver_to_run(args: argparse.Namespace, output: Path, iterations: int) -> str:
+    """The solver's file, or a copy in the output folder with the numbers that the options change, which are printed."""
+    from checks.solver import late_reason, rate_warning
+    from fast_rcnn.schedule import change_solver, write_solver
+    from utils import parallel
+    from utils.own_files import OwnFiles
+    from utils.prototxt import net_of_solver, read_solver
+    param, is_given = read_solver(args.solver), bool(args.iters or args.epochs)
+    changes = change_solver(param, iterations if is_given else None, args.lr)
+    if not changes:
+        warning = rate_warning(args.solver, iterations)
+        print(warning + "\n" if warning else "", end="", flush=True)
+        return args.solver
+    reason = late_reason(args.solver, iterations) if is_given else ""
+    print(f"Note: {reason or args.solver}. This run trains with {', '.join(changes)}", flush=True)
+    name = f"steps/{_name(args)}.pt"
+    if parallel.is_first():
+        OwnFiles(output).claim(name)
+        write_solver(param, net_of_solver(args.solver), output / name)
+    parallel.wait()
+    return str(output / name)
+
+
+def _check_is_free(args: argparse.Namespace, output: Path, iterations: int) -> None:
     """Raise RunError if the output folder holds a run of this solver."""
     from fast_rcnn.snapshots import snapshots_to_come
     from utils.folder_lock import folder_is_taken
@@ -104,7 +143,7 @@ def _check_is_free(args: argparse.Namespace, output: Path) -> None:
     from utils.prototxt import read_solver
     checkpoints, own = _checkpoints(args, output), OwnFiles(output).names()
     files = own.intersection([f"logs/{_name(args)}.jsonl",
-                              *snapshots_to_come(read_solver(args.solver), cfg.TRAIN, args.iters, own)])
+                              *snapshots_to_come(read_solver(args.solver), cfg.TRAIN, iterations, own)])
     found = [str(checkpoints.folder.relative_to(output))] if checkpoints.exist else []
     found += sorted(file for file in files if (output / file).exists())
     if found:
@@ -125,27 +164,30 @@ def _check_and_train(args: argparse.Namespace, imdb: Imdb, output: Path) -> int:
     import caffe
     from checks.data import data_warnings
     from checks.nets import check_train_net
-    from checks.solver import check_solver, rate_warning
+    from checks.solver import check_solver
     from commands.advice import TrainingOptions, look_command
     from commands.data_set import prepare_to_train
+    from fast_rcnn.schedule import epochs_in_words
     from fast_rcnn.train import TrainingStopped
     from utils import parallel
     from utils.errors import raise_all
-    from utils.prototxt import net_of_solver
+    from utils.prototxt import net_of_solver, read_solver
     with parallel.after_the_first():        # the others use its record
         prepare_to_train(imdb, args.imdb, output / "decoded_images.json")
-    raise_all(check_solver(args.solver))
+    iterations = _iterations(args, imdb)
+    if args.epochs:
+        print(f"{epochs_in_words(args.epochs, imdb.num_images, cfg.TRAIN)} are {iterations} iterations", flush=True)
+    solver = _solver_to_run(args, output, iterations)
+    raise_all(check_solver(args.solver, read_solver(solver)))
     raise_all(check_train_net(net_of_solver(args.solver), cfg.TRAIN, imdb.num_classes),
                      f"To make nets for this data set: tools/make_models.py --classes {imdb.num_classes} --out DIR")
     net = net_of_solver(args.solver)
     look = look_command(TrainingOptions(args.imdb, models=str(net.parent), cfg_file=args.cfg, pairs=args.set_cfgs))
-    warnings = [rate_warning(args.solver, args.iters),
-                *data_warnings(net, imdb, cfg.TRAIN, ("TRAIN.RPN_MIN_SIZE", cfg.TRAIN.RPN_MIN_SIZE), look)]
-    for warning in filter(None, warnings):
+    for warning in data_warnings(net, imdb, cfg.TRAIN, ("TRAIN.RPN_MIN_SIZE", cfg.TRAIN.RPN_MIN_SIZE), look):
         print(warning, flush=True)
     caffe.set_random_seed(cfg.RNG_SEED)
     try:
-        final = _train(args, imdb, output)
+        final = _train(args, imdb, output, solver, iterations)
     except TrainingStopped as stopped:
         how = "--resume goes on" if stopped.has_checkpoint else "--restart begins anew: only our Caffe can resume"
         print(f"{stopped}; the same command with {how}", flush=True)
@@ -154,7 +196,7 @@ def _check_and_train(args: argparse.Namespace, imdb: Imdb, output: Path) -> int:
     return 0
 
 
-def _train(args: argparse.Namespace, imdb: Imdb, output: Path) -> str:
+def _train(args: argparse.Namespace, imdb: Imdb, output: Path, solver: str, iterations: int) -> str:
     """Train; returns the path of the final model."""
     from commands.data_set import use_proposals
     from commands.records import RecordHook
@@ -174,15 +216,15 @@ def _train(args: argparse.Namespace, imdb: Imdb, output: Path) -> str:
         own.claim(log, *([f"profile/{name}.txt", f"profile/{name}_trace.json"] if args.profile else []))
         own.sweep(IMAGE_DIGESTS, "decoded_images.json")
     with parallel.after_the_first():        # the others use its record
-        run_hash = run_fingerprint(args.solver, args.weights, args.proposals, imdb, parallel.count(),
+        run_hash = run_fingerprint(solver, args.weights, args.proposals, imdb, parallel.count(),
                                    output / IMAGE_DIGESTS)
     checkpoints = _checkpoints(args, output, run_hash)
     if args.resume and parallel.is_first():
         # of version 1.0.0, which did not record the content of the images
-        checkpoints.take_over(run_fingerprint(args.solver, args.weights, args.proposals, imdb, parallel.count()))
+        checkpoints.take_over(run_fingerprint(solver, args.weights, args.proposals, imdb, parallel.count()))
         _check_can_resume(checkpoints)
-    return train_net(args.solver, get_training_roidb(imdb), output, args.weights, args.iters,
-                     log=TrainLog(name, args.iters, output / "logs" / f"{name}.jsonl" if parallel.is_first() else None),
+    return train_net(solver, get_training_roidb(imdb), output, args.weights, iterations,
+                     log=TrainLog(name, iterations, output / "logs" / f"{name}.jsonl" if parallel.is_first() else None),
                      checkpoints=checkpoints, resume=args.resume, features=args.features,
                      hooks=[RecordHook(net_of_solver(args.solver), imdb.classes,
                                        detector_settings(cfg, cfg.TRAIN.HAS_RPN))],

@@ -29,11 +29,10 @@ from checks.net_file import NetFile
 from checks.nets import NO_OHEM, check_frozen, check_test_net, check_train_net
 from checks.shared import check_shared
 from checks.solver import check_solver
-from fast_rcnn.checkpoints import IMAGE_DIGESTS, Checkpoints, net_fingerprint, relevant_settings, solver_fingerprint
+from fast_rcnn.checkpoints import IMAGE_DIGESTS, Checkpoints, net_fingerprint, param_fingerprint, relevant_settings
 from fast_rcnn.config import plain
 from fast_rcnn.detector_record import record_of
 from fast_rcnn.snapshots import snapshot_name, snapshots_to_come
-from utils import prototxt
 from utils.draw import plot_losses
 from utils.errors import raise_all
 from utils.files import atomic_path, copy_file, read_json, read_record, sha256_file, sha256_json, write_json
@@ -55,7 +54,7 @@ def check_run(run: Run) -> None:
             path = nets.train_net(step.name)
             problems += check_train_net(path, run.settings[step.name].TRAIN, num_classes, anchors)
             problems += check_frozen(path, step.kind, step.stage)
-            problems += check_solver(nets.solver(step.name))
+            problems += check_solver(nets.solver(step.name), nets.solver_param(step.name))
     for path in (nets.rpn_test, nets.detector_test):
         problems += check_test_net(path, num_classes, anchors)
     problems += check_shared([nets.train_net(step.name) for step in STEPS if step.trains],
@@ -140,7 +139,7 @@ def _file_names(run: Run) -> list[str]:
             names += [f"profile/{step.name}.txt", f"profile/{step.name}_trace.json"]
         if step.trains:
             names += [f"logs/{step.name}.jsonl", f"steps/{step.name}_solver.pt"]
-            solver, train = prototxt.read_solver(run.nets.solver(step.name)), run.settings[step.name].TRAIN
+            solver, train = run.nets.solver_param(step.name), run.settings[step.name].TRAIN
             names += snapshots_to_come(solver, train, run.nets.max_iters[step.name], present)
             final = snapshot_name(solver, train, run.nets.max_iters[step.name])
             names += [final, record_of(final).name, proposals_name(final)]
@@ -175,7 +174,7 @@ def step_inputs(run: Run, step: Step, manifest: Manifest) -> dict[str, str]:
     inputs["data set"] = run.data_digest
     if step.trains:
         inputs["max_iters"] = str(run.nets.max_iters[step.name])
-        inputs["solver"] = solver_fingerprint(run.nets.solver(step.name))
+        inputs["solver"] = param_fingerprint(run.nets.solver_param(step.name))
         if run.processes > 1:       # each adds its passes to an iteration; proposals do not depend on the number
             inputs["processes"] = str(run.processes)
     inputs["net"] = net_fingerprint(run.nets.train_net(step.name) if step.trains else run.nets.rpn_test)

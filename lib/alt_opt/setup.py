@@ -3,11 +3,12 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 from alt_opt.driver import check_run, open_folder
 from alt_opt.manifest import FolderLock
-from alt_opt.nets import check_net_name, find_nets
+from alt_opt.nets import TRAINED, RunNets, check_net_name, find_nets
 from alt_opt.plan import Run
 from alt_opt.settings import step_settings
 from checks.data import data_warnings
@@ -27,6 +28,7 @@ from fast_rcnn.config import (
     pair_changes,
     set_cfg,
 )
+from fast_rcnn.schedule import epochs_in_words, iterations_of
 from utils import parallel
 from utils.errors import UserError
 from utils.user_modules import import_modules
@@ -75,8 +77,7 @@ def _checked_run(args: Namespace, imdb: Imdb, test_imdb: Imdb | None, weights: P
         print(test_imdb.summary(), flush=True)
         check_has_classes(test_imdb, "--test_imdb", args.test_imdb, imdb.classes)
         check_images(test_imdb, "--test_imdb", args.test_imdb, output / "decoded_test_images.json")
-    nets = find_nets(args.net_name, imdb.num_classes, cfg.TRAIN.USE_OHEM, args.models, Path(cfg.MODELS_DIR),
-                     output / "models", args.max_iters, net_sizes(args))
+    nets = _find_nets(args, imdb, output / "models", settings)
     run = Run(nets=nets, weights=weights, imdb_name=args.imdb, data_digest=data_digest(imdb, output / IMAGE_DIGESTS),
               annotation_digest=data_digest(imdb), left_out=left_out, classes=imdb.classes, settings=settings,
               gpu_id=choose_device(args), output=output, lock=lock, command=step_command(),
@@ -89,11 +90,31 @@ def _checked_run(args: Namespace, imdb: Imdb, test_imdb: Imdb | None, weights: P
     return run
 
 
+def _find_nets(args: Namespace, imdb: Imdb, made: Path, settings: dict[str, Config]) -> RunNets:
+    """The nets of the run, with the iterations that the options give."""
+    def iterations(iter_sizes: Sequence[int]) -> list[int] | None:
+        if not args.epochs:
+            return args.max_iters
+        return [iterations_of(epochs, imdb.num_images, settings[step].TRAIN, iter_size, parallel.count())
+                for step, epochs, iter_size in zip(TRAINED, args.epochs, iter_sizes, strict=True)]
+
+    nets = find_nets(args.net_name, imdb.num_classes, cfg.TRAIN.USE_OHEM, args.models, Path(cfg.MODELS_DIR), made,
+                     iterations([1, 1, 1, 1]), net_sizes(args), args.lr)
+    if args.epochs:
+        iter_sizes = [nets.solver_param(step).iter_size for step in TRAINED]
+        nets = RunNets(nets.net_name, nets.folder, iterations(iter_sizes), args.lr)
+        for step, epochs in zip(TRAINED, args.epochs, strict=True):
+            print(f"{step}: {epochs_in_words(epochs, imdb.num_images, settings[step].TRAIN)} are "
+                  f"{nets.max_iters[step]} iterations", flush=True)
+    return nets
+
+
 def _warnings(run: Run, imdb: Imdb, look: str) -> list[str]:
     """What would keep the run from learning as much as it could; the command `look` shows more about the data."""
     train, smallest = run.settings["stage1_rpn"].TRAIN, run.settings["stage1_proposals"].TEST.RPN_MIN_SIZE
-    rates = [rate_warning(run.nets.solver(step), iterations) for step, iterations in run.nets.max_iters.items()]
-    return [*filter(None, rates), *data_warnings(run.nets.train_net("stage1_rpn"), imdb, train,
+    rates = [] if run.nets.has_own_iterations else [
+        rate_warning(run.nets.solver(step), iterations) for step, iterations in run.nets.max_iters.items()]
+    return [*run.nets.notes, *filter(None, rates), *data_warnings(run.nets.train_net("stage1_rpn"), imdb, train,
                                                  ("TEST.RPN_MIN_SIZE", smallest), look)]
 
 

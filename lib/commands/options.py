@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fast_rcnn.cfg_checks import check_cfg
 from fast_rcnn.config import Changes, cfg, cfg_from_file, cfg_from_list, change_cfg
@@ -128,11 +128,29 @@ def apply_cfg(args: argparse.Namespace, beneath: Changes | None = None) -> None:
     import_modules(cfg.IMPORTS, cfg.IMPORTS_DIR)
 
 
+class OneForAll(argparse.Action):
+    """One value for all four stages of alternating optimisation, or four."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any,
+                 option_string: str | None = None) -> None:
+        if len(values) not in (1, 4):
+            parser.error(f"argument {option_string}: expected one value, or four, found {len(values)}")
+        setattr(namespace, self.dest, values * 4 if len(values) == 1 else values)
+
+
 def positive(text: str) -> int:
     """Parse a positive integer, for add_argument(type=positive)."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return value
+
+
+def positive_number(text: str) -> float:
+    """Parse a finite number above 0, for add_argument(type=positive_number)."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a finite number above 0")
     return value
 
 

@@ -184,8 +184,14 @@ def net_fingerprint(path: str | os.PathLike) -> str:
 
 
 def solver_fingerprint(path: str | os.PathLike) -> str:
-    """Fingerprint of a solver's settings, ignoring the path of its net."""
-    param = prototxt.read_solver(path)
+    """Fingerprint of the settings in a solver's file, ignoring the path of its net."""
+    return param_fingerprint(prototxt.read_solver(path))
+
+
+def param_fingerprint(solver: Any) -> str:
+    """Fingerprint of a SolverParameter, ignoring the path of its net."""
+    param = type(solver)()
+    param.CopyFrom(solver)
     param.ClearField("train_net")
     param.ClearField("net")
     return hashlib.sha256(param.SerializeToString(deterministic=True)).hexdigest()

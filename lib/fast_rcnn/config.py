@@ -135,6 +135,8 @@ _TRAIN = dict(
     # Ours: iterations that train on random RoIs before mining begins; share of random RoIs in each mined batch. Of the
     # random ones at most FG_FRACTION is foreground
     OHEM_WARMUP=0, OHEM_RANDOM_SHARE=0.0,
+    # Ours: iterations in which the learning rate rises in equal steps to that of the solver's policy
+    WARMUP_ITERS=0,
 )
 
 _TEST = dict(
@@ -175,7 +177,7 @@ _MISC = dict(
     IMPORTS=(), IMPORTS_DIR="",
 )
 # Files and fingerprints of older versions lack them
-_ADDED_LATER = ("IMPORTS", "IMPORTS_DIR", "OHEM_WARMUP", "OHEM_RANDOM_SHARE")
+_ADDED_LATER = ("IMPORTS", "IMPORTS_DIR", "OHEM_WARMUP", "OHEM_RANDOM_SHARE", "WARMUP_ITERS")
 
 _DEFAULTS = Config(TRAIN=Config(_TRAIN), TEST=Config(_TEST), **_MISC).freeze()
 

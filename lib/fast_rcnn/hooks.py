@@ -11,7 +11,7 @@ from fast_rcnn.checkpoints import Checkpoints
 from fast_rcnn.train_log import RecentLosses, TrainLog
 from utils import parallel
 from utils.child_process import StopRequest
-from utils.other_caffe import can_snapshot_to, learning_rate, peak_memory_mb, stop_function
+from utils.other_caffe import can_snapshot_to, learning_rate, peak_memory_mb, set_base_lr, stop_function
 from utils.profiling import profiled
 from utils.weights import weights_problem
 
@@ -88,6 +88,21 @@ def register_hook(make: Maker) -> Maker:
 def registered_hooks() -> list[Hook]:
     """A new hook of each registered kind, in the order of registration."""
     return [make() for make in _makers]
+
+
+class WarmupHook(Hook):
+    """Raises the learning rate in equal steps to the policy's, which it reaches in iteration `iterations`."""
+
+    def __init__(self, base_lr: float, iterations: int) -> None:
+        self._base_lr, self._iterations = base_lr, iterations
+
+    def before_iteration(self, training: Training) -> None:
+        if training.iteration < self._iterations:
+            set_base_lr(training.solver, self._base_lr * (training.iteration + 1) / self._iterations)
+
+    def after_iteration(self, training: Training) -> None:
+        if training.iteration == self._iterations:
+            set_base_lr(training.solver, self._base_lr)
 
 
 class LogHook(Hook):

@@ -29,6 +29,7 @@ from fast_rcnn.hooks import (
     StopHook,
     Training,
     TrainingStopped,  # noqa: F401  # re-exported
+    WarmupHook,
     register_hook,  # noqa: F401
     registered_hooks,
 )
@@ -171,9 +172,9 @@ class SolverWrapper:
         Snapshots and checkpoints are written every TRAIN.SNAPSHOT_ITERS iterations. SIGTERM, SIGHUP or Ctrl-C, sent to
         any process, stops all of them after the current iteration: with `checkpoints` one is written. `profile`: see
         `profiled`.
-        Hooks are called in this order: the log, those of `register_hook`, `hooks`, snapshots, checkpoints, stopping and
-        the profile. Changes that a hook makes to the weights after an iteration are in that iteration's snapshot and
-        checkpoint; its work before an iteration is not in the profile.
+        Hooks are called in this order: the warm-up of the learning rate, the log, those of `register_hook`, `hooks`,
+        snapshots, checkpoints, stopping and the profile. Changes that a hook makes to the weights after an iteration
+        are in that iteration's snapshot and checkpoint; its work before an iteration is not in the profile.
         Raises TrainingStopped when stopped, LossError if the loss is not finite, and UserError, before training, if a
         snapshot would replace a file that no training has made.
         """
@@ -184,7 +185,7 @@ class SolverWrapper:
         interval, snapshots = cfg.TRAIN.SNAPSHOT_ITERS, SnapshotHook(cfg.TRAIN.SNAPSHOT_ITERS)
         try:
             self._run(max_iters, [
-                LogHook(log, self.solver_param.display or DISPLAY),
+                *self._warmup(), LogHook(log, self.solver_param.display or DISPLAY),
                 *registered_hooks(), *hooks, snapshots,
                 *([CheckpointHook(checkpoints, interval)] if checkpoints else []), StopHook(checkpoints),
                 *([ProfileHook(profile)] if profile else [])])
@@ -193,6 +194,10 @@ class SolverWrapper:
             raise LossError("; ".join(filter(None, [f"{log.stage}: iteration {self.solver.iter + 1}: {error}", found]))
                             ) from error
         return snapshots.paths
+
+    def _warmup(self) -> list[Hook]:
+        iterations = cfg.TRAIN.WARMUP_ITERS
+        return [WarmupHook(self.solver_param.base_lr, iterations)] if iterations else []
 
     def _run(self, max_iters: int, hooks: Sequence[Hook]) -> None:
         """The training loop."""

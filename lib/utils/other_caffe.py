@@ -232,6 +232,15 @@ def learning_rate(solver: Any) -> float:
     return solver.lr if hasattr(solver, "lr") else float("nan")
 
 
+def set_base_lr(solver: Any, rate: float) -> None:
+    """Set the rate that a solver's policy scales, from the next iteration on. Raises SettingError if it cannot be."""
+    param = solver.param
+    if not hasattr(param, "base_lr"):
+        raise SettingError("TRAIN.WARMUP_ITERS: this Caffe cannot change base_lr while it trains; leave the setting 0")
+    param.base_lr = rate
+    solver.param = param        # BVLC's is a copy
+
+
 def stop_function(solver: Any, is_requested: Callable[[], bool]) -> Callable[[], bool]:
     """A function that returns, after an iteration, whether to stop. Our solvers agree on it across all processes."""
     if not hasattr(solver, "set_action_function"):

@@ -14,6 +14,7 @@ from commands.options import (
     add_device_options,
     add_net_options,
     add_profile_option,
+    add_validation_options,
     make_parser,
     positive,
     positive_number,
@@ -47,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
                                           "imagenet_models/<NET>.v2.caffemodel in cfg.DATA_DIR, which is data; none "
                                           "for Tiny)")
     add("--imdb", default="voc_2007_trainval", metavar="NAME", help="data set, or path of one: folder[:split]")
+    add_validation_options(result)
     add("--test_imdb", metavar="NAME", help="data set to test the finished detector on")
     add("--models", metavar="DIR", help="your own prototxts, used as they are")
     add_net_options(result)

@@ -9,13 +9,13 @@ from pathlib import Path
 from alt_opt.driver import check_run, open_folder
 from alt_opt.manifest import FolderLock
 from alt_opt.nets import TRAINED, RunNets, check_net_name, find_nets
-from alt_opt.plan import Run
+from alt_opt.plan import Run, Validation
 from alt_opt.settings import step_settings
 from checks.data import data_warnings
 from checks.solver import rate_warning
 from commands.advice import TrainingOptions, look_command
-from commands.data_set import check_has_classes, check_images, find_inputs, prepare_to_train
-from commands.options import choose_device, net_sizes, writable_folder
+from commands.data_set import check_has_classes, check_images, find_inputs, find_validation_set, prepare_to_train
+from commands.options import check_validation_options, choose_device, net_sizes, writable_folder
 from datasets.imdb import imdb as Imdb
 from fast_rcnn.checkpoints import IMAGE_DIGESTS, data_digest
 from fast_rcnn.config import (
@@ -43,6 +43,7 @@ def make_run(args: Namespace) -> Run:
     """
     if args.models is None:
         check_net_name(args.net_name)
+    check_validation_options(args)
     cfg_file = args.cfg or cfg_of_net(args.net_name)
     of_file, of_pairs = file_changes(cfg_file) if cfg_file else {}, pair_changes(args.set_cfgs)
     user = _user_settings(of_file, of_pairs, args.no_ohem)
@@ -51,10 +52,11 @@ def make_run(args: Namespace) -> Run:
     import_modules(user.IMPORTS, user.IMPORTS_DIR)
     weights = initial_weights(args.net_name, args.weights)
     imdb, test_imdb = find_inputs(args.imdb, weights, args.test_imdb)   # fail before the training, not after
+    val_imdb = find_validation_set(args.val_imdb, imdb.classes) if args.val_imdb else None
     output = writable_folder(args.output or get_output_dir(imdb, args.net_name), "--output").resolve()
     lock = open_folder(output, may_hold_a_run=args.resume or args.restart)
     try:
-        return _checked_run(args, imdb, test_imdb, weights, output, lock, settings)
+        return _checked_run(args, imdb, test_imdb, val_imdb, weights, output, lock, settings)
     except BaseException:
         lock.release()
         raise
@@ -69,19 +71,24 @@ def cfg_of_net(net_name: str | None) -> str | None:
     return file
 
 
-def _checked_run(args: Namespace, imdb: Imdb, test_imdb: Imdb | None, weights: Path | None, output: Path,
-                 lock: FolderLock, settings: dict[str, Config]) -> Run:
+def _checked_run(args: Namespace, imdb: Imdb, test_imdb: Imdb | None, val_imdb: Imdb | None, weights: Path | None,
+                 output: Path, lock: FolderLock, settings: dict[str, Config]) -> Run:
     """The part that needs the output folder: the record of decoded images, and nets generated for the data set."""
     left_out = prepare_to_train(imdb, args.imdb, output / "decoded_images.json")
     if test_imdb:
         print(test_imdb.summary(), flush=True)
         check_has_classes(test_imdb, "--test_imdb", args.test_imdb, imdb.classes)
         check_images(test_imdb, "--test_imdb", args.test_imdb, output / "decoded_test_images.json")
+    if val_imdb:
+        print(val_imdb.summary(), flush=True)
+        check_images(val_imdb, "--val_imdb", args.val_imdb, output / "decoded_val_images.json")
     nets = _find_nets(args, imdb, output / "models", settings)
     run = Run(nets=nets, weights=weights, imdb_name=args.imdb, data_digest=data_digest(imdb, output / IMAGE_DIGESTS),
               annotation_digest=data_digest(imdb), left_out=left_out, classes=imdb.classes, settings=settings,
               gpu_id=choose_device(args), output=output, lock=lock, command=step_command(),
-              processes=parallel.count(), profile=args.profile)
+              processes=parallel.count(), profile=args.profile,
+              validation=Validation(args.val_imdb, data_digest(val_imdb), args.val_every, args.patience)
+              if val_imdb else None)
     check_run(run)
     models = str(nets.folder) if args.models else None
     look = look_command(TrainingOptions(args.imdb, None if models else args.net_name, models, args.cfg, args.set_cfgs))

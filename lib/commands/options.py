@@ -100,6 +100,24 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
                         help="settings, such as TRAIN.SCALES '(400,)' TRAIN.MAX_SIZE 600; they override --cfg")
 
 
+def add_validation_options(parser: argparse.ArgumentParser) -> None:
+    """--val_imdb, --val_every, --patience."""
+    add = parser.add_argument
+    add("--val_imdb", metavar="NAME",
+        help="data set to validate on while training: detections by average precision, proposals by recall; the best "
+             "model is kept beside the last")
+    add("--val_every", type=positive, metavar="N", help="iterations between two validations (default: a tenth of all)")
+    add("--patience", type=positive, metavar="N", help="stop a training after N validations without a new best one "
+                                                       "(default: never)")
+
+
+def check_validation_options(args: argparse.Namespace) -> None:
+    """Raise UserError for options of validation without a data set for it."""
+    given = [option for option, value in (("--val_every", args.val_every), ("--patience", args.patience)) if value]
+    if given and not args.val_imdb:
+        raise UserError(f"{' and '.join(given)}: there is no data set to validate on; give --val_imdb NAME")
+
+
 def add_net_options(parser: argparse.ArgumentParser, short: bool = False) -> None:
     """--anchor_scales, --anchor_ratios, --fc6, --fc7: sizes of a net that is made; `short` adds --scales, --ratios."""
     add = parser.add_argument

@@ -29,7 +29,7 @@ class Training:
     """The state of a training run, as hooks see it.
 
     solver         with its `net` and `iter`
-    max_iters      the last iteration
+    max_iters      the last iteration; a hook that sets it to the current one ends the training
     losses         of the last iterations, on the device
     save           writes a snapshot and returns its path
     contexts       contexts that `at_start` enters here are closed when training ends, is stopped or fails
@@ -166,6 +166,20 @@ class CheckpointHook(Hook):
     def after_iteration(self, training: Training) -> None:
         if training.iteration % self._interval == 0 and training.iteration < training.max_iters:
             self._checkpoints.write(training.solver)
+
+
+class EndStateHook(Hook):
+    """Writes a checkpoint at the end, from which a longer training goes on; a full disk costs only this."""
+
+    def __init__(self, end_state: Checkpoints, log: TrainLog) -> None:
+        self._end_state, self._log = end_state, log
+
+    def at_end(self, training: Training) -> None:
+        try:
+            self._end_state.write(training.solver)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            self._log.say(f"{self._end_state.folder}: {reason}: a longer training would begin anew")
 
 
 class StopHook(Hook):

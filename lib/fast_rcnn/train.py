@@ -205,7 +205,7 @@ class SolverWrapper:
         with training.contexts:
             for hook in hooks:
                 hook.at_start(training)
-            while training.iteration < max_iters:
+            while training.iteration < training.max_iters:
                 with training.step_contexts:
                     for hook in hooks:
                         hook.before_iteration(training)

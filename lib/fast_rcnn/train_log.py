@@ -88,6 +88,11 @@ class TrainLog:
                 f"base_lr in the solver (the learning rate is {lr:g}), and check that the annotated boxes "
                 "and the initial weights are sound")
 
+    def leave_out(self, seconds: float) -> None:
+        """Do not count these seconds, which were not spent on training, in the next line."""
+        iteration, then = self._last
+        self._last = (iteration, then + seconds)
+
     def say(self, message: str) -> None:
         """Print a line that is not about losses."""
         print(f"{self.stage}  {message}", file=self.stream, flush=True)

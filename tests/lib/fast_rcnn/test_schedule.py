@@ -6,8 +6,10 @@ from test_train import SOLVER, run, small_net, weights  # noqa: F401  (fixture)
 import caffe
 from fast_rcnn.checkpoints import Checkpoints
 from fast_rcnn.config import cfg, make_settings
+from fast_rcnn.hooks import EndStateHook
 from fast_rcnn.schedule import change_solver, epochs_in_words, iterations_of, write_solver
 from fast_rcnn.train import Hook, SolverWrapper, TrainingStopped
+from fast_rcnn.train_log import TrainLog
 from utils import prototxt
 from utils.files import read_json_lines
 
@@ -93,3 +95,25 @@ def test_without_a_warm_up_the_rate_is_not_touched(tmp_path, monkeypatch):
     monkeypatch.setattr("fast_rcnn.hooks.set_base_lr", lambda *values: pytest.fail("touched"))
     caffe.set_random_seed(5)
     run(tmp_path, "plain", 3)
+
+
+def test_a_training_that_goes_on_from_its_end_reaches_the_weights_of_one_in_one_go(tmp_path):
+    whole, log = run(tmp_path, "whole", 6)[-1], TrainLog("short", 4)
+    end, checkpoints = Checkpoints(tmp_path / "end", "short"), Checkpoints(tmp_path / "checkpoints", "long")
+    run(tmp_path, "parts", 4, hooks=[EndStateHook(end, log)])
+    assert end.newest() is not None and end.iteration == 4
+    checkpoints.copy_newest(Checkpoints(tmp_path / "end", "another"))
+    assert not checkpoints.exist
+    checkpoints.copy_newest(end)
+    longer = run(tmp_path, "parts", 6, checkpoints=checkpoints, resume=True, hooks=[EndStateHook(end, log)])[-1]
+    for mine, theirs in zip(weights(longer), weights(whole), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert end.newest() is not None and end.iteration == 6 and not checkpoints.exist
+
+
+def test_a_full_disk_costs_the_end_state_only(tmp_path, monkeypatch, capsys):
+    def full(checkpoints, solver):
+        raise OSError(28, "No space left on device")
+    monkeypatch.setattr(Checkpoints, "write", full)
+    run(tmp_path, "out", 2, hooks=[EndStateHook(Checkpoints(tmp_path / "end"), TrainLog("short", 4))])
+    assert "end: no space left on device: a longer training would begin anew" in capsys.readouterr().out

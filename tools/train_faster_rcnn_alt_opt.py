@@ -14,6 +14,7 @@ from commands.options import (
     add_device_options,
     add_net_options,
     add_profile_option,
+    add_tensorboard_option,
     add_validation_options,
     make_parser,
     positive,
@@ -69,6 +70,7 @@ def parser() -> argparse.ArgumentParser:
     group = result.add_mutually_exclusive_group()
     group.add_argument("--resume", action="store_true", help="resume the run in the output folder")
     group.add_argument("--restart", action="store_true", help="discard the run in the output folder and start again")
+    add_tensorboard_option(result)
     add_profile_option(result)
     add_device_options(result)
     add_cfg_options(result)

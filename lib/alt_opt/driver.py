@@ -59,6 +59,7 @@ from utils.other_caffe import clear_features
 from utils.own_files import OwnFiles
 
 DETECTOR = "detector.json"  # lists the files of the finished detector; absent until then
+_TRAINING = [step for step in STEPS if step.trains]
 FEATURES = "features"       # subfolder for the cached outputs of frozen layers
 
 
@@ -352,11 +353,35 @@ def _write_job(run: Run, step: Step, manifest: Manifest, run_hash: str) -> Path:
     }
     if step.trains:
         job |= {"solver": str(run.nets.solver_to_run(step.name, folder)), "max_iters": run.nets.max_iters[step.name],
-                "has_rpn": step.has_rpn, "validation": _validation_job(run, step, manifest)}
+                "has_rpn": step.has_rpn, "validation": _validation_job(run, step, manifest),
+                "step": _step_of_run(run, step, manifest),
+                "curves": [str(path) for path in _logs(run)[:_TRAINING.index(step) + 1]],
+                "tensorboard": str(run.output / "tensorboard" / step.name) if run.tensorboard else None}
     else:
         job |= {"net": str(run.nets.rpn_test)}
     write_json(folder / f"{step.name}.json", job)
     return folder / f"{step.name}.json"
+
+
+def _logs(run: Run) -> list[Path]:
+    """The logs of the training steps, in their order."""
+    return [run.output / "logs" / f"{step.name}.jsonl" for step in _TRAINING]
+
+
+def _iterations(run: Run, step: Step) -> int:
+    """Iterations of a training step; an image for proposals, which are not trained on, counts as half of one."""
+    return run.nets.max_iters[step.name] if step.trains else (run.num_images + 1) // 2
+
+
+def _step_of_run(run: Run, step: Step, manifest: Manifest) -> dict[str, float]:
+    """The fields of the step's StepOfRun."""
+    done = {each.kind: manifest.steps[each.name]["seconds"] / max(_iterations(run, each), 1)
+            for each in STEPS if manifest.state(each.name) == DONE}
+    number = STEPS.index(step) + 1
+    later = STEPS[number:]
+    return {"number": number, "of": len(STEPS),
+            "seconds": sum(done[each.kind] * _iterations(run, each) for each in later if each.kind in done),
+            "iterations": sum(_iterations(run, each) for each in later if each.kind not in done)}
 
 
 def _validation_job(run: Run, step: Step, manifest: Manifest) -> dict[str, Any] | None:
@@ -382,8 +407,7 @@ def _finish(run: Run, manifest: Manifest) -> Path:
         note.unlink(missing_ok=True)                    # no detector is made of old and new files
     write_json(note, {"model": final.name, "net": net.name, "cfg": settings.name, "classes": list(run.classes),
                       "anchors": NetFile(net).anchors()})
-    plot_losses([run.output / "logs" / f"{step.name}.jsonl" for step in STEPS if step.trains],
-                run.output / "losses.png")
+    plot_losses(_logs(run), run.output / "losses.png")
     clear_features(run.output / FEATURES)
     return final
 

@@ -72,7 +72,7 @@ class Validation:
 
 def validation_log(step: str) -> str:
     """Name of the file with the results of a step's validations."""
-    return f"logs/{step}_validation.jsonl"
+    return f"validation/{step}.jsonl"
 
 
 @dataclass
@@ -81,13 +81,14 @@ class Run:
 
     nets       the prototxts and the numbers of iterations
     weights    caffemodel that stage 1 starts from; None for random weights
-    imdb_name  data set; classes  its class names
+    imdb_name  data set; classes  its class names; num_images  their number
     data_digest  fingerprint of its annotations and images; annotation_digest  of its annotations alone
     left_out   its image files that cannot be decoded
     settings   of each step by name (see settings.py)
     command    starts a step; the path of its job file is appended (see step.py)
     processes  number of processes, of which this is the first (see team.py)
     validation  of the training steps; None: none
+    tensorboard  whether to write for TensorBoard into <output>/tensorboard
     profile    whether to profile each step into <output>/profile
     lock       of the output folder (see open_folder); released at the end
     """
@@ -108,6 +109,8 @@ class Run:
     processes: int = 1
     profile: bool = False
     validation: Validation | None = None
+    num_images: int = 0
+    tensorboard: bool = False
 
     def __post_init__(self) -> None:
         self.final_name = self.final_name or f"{self.nets.net_name}_faster_rcnn_final.caffemodel"

@@ -14,6 +14,7 @@ from alt_opt.settings import step_settings
 from checks.data import data_warnings
 from checks.solver import rate_warning
 from commands.advice import TrainingOptions, look_command
+from commands.curves import check_tensorboard
 from commands.data_set import check_has_classes, check_images, find_inputs, find_validation_set, prepare_to_train
 from commands.options import check_validation_options, choose_device, net_sizes, writable_folder
 from datasets.imdb import imdb as Imdb
@@ -44,6 +45,8 @@ def make_run(args: Namespace) -> Run:
     if args.models is None:
         check_net_name(args.net_name)
     check_validation_options(args)
+    if args.tensorboard:
+        check_tensorboard()
     cfg_file = args.cfg or cfg_of_net(args.net_name)
     of_file, of_pairs = file_changes(cfg_file) if cfg_file else {}, pair_changes(args.set_cfgs)
     user = _user_settings(of_file, of_pairs, args.no_ohem)
@@ -87,6 +90,7 @@ def _checked_run(args: Namespace, imdb: Imdb, test_imdb: Imdb | None, val_imdb: 
               annotation_digest=data_digest(imdb), left_out=left_out, classes=imdb.classes, settings=settings,
               gpu_id=choose_device(args), output=output, lock=lock, command=step_command(),
               processes=parallel.count(), profile=args.profile,
+              num_images=imdb.num_images, tensorboard=args.tensorboard,
               validation=Validation(args.val_imdb, data_digest(val_imdb), args.val_every, args.patience)
               if val_imdb else None)
     check_run(run)

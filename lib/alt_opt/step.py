@@ -19,7 +19,7 @@ from fast_rcnn.config import cfg, file_changes, make_settings, set_cfg
 from fast_rcnn.detector_record import detector_settings
 from fast_rcnn.hooks import EndStateHook, Hook
 from fast_rcnn.snapshots import others_of_the_same_training
-from fast_rcnn.train_log import TrainLog
+from fast_rcnn.train_log import StepOfRun, TrainLog
 from fast_rcnn.validation import Measure, ValidationHook, ValidationPlan
 from utils import parallel
 from utils.child_process import INTERRUPTED, end_with_parent
@@ -61,6 +61,7 @@ def _train(job: Job) -> str:
 
     Checkpoints stay until the driver has recorded the model.
     """
+    from commands.curves import PlotHook, TensorBoard
     from commands.records import RecordHook
     from fast_rcnn.train import get_training_roidb, train_net
     imdb = _imdb(job)
@@ -68,13 +69,16 @@ def _train(job: Job) -> str:
     print(f"{job['name']}  trains on {len(roidb)} images of {imdb.name}, from "
           f"{job['weights'] or 'random weights'}", flush=True)
     checkpoints = Checkpoints(job["checkpoints"], job["run_hash"])
-    log = TrainLog(job["name"], job["max_iters"], job["log"] if parallel.is_first() else None)
+    listeners = [TensorBoard(Path(job["tensorboard"]))] if job["tensorboard"] and parallel.is_first() else []
+    log = TrainLog(job["name"], job["max_iters"], job["log"] if parallel.is_first() else None,
+                   step=StepOfRun(**job["step"]), listeners=listeners)
     paths = train_net(job["solver"], roidb, job["output"], job["weights"], job["max_iters"], log=log,
                       checkpoints=checkpoints, resume=_can_resume(checkpoints, log), features=job["features"],
                       profile=_profile(job), keep_checkpoints=True,
                       hooks=[RecordHook(net_of_solver(job["solver"]), imdb.classes,
                                         detector_settings(cfg, job["has_rpn"])),
                              *_validation(job, imdb.classes, log),
+                             PlotHook([Path(path) for path in job["curves"]], Path(job["output"], "losses.png"), log),
                              EndStateHook(Checkpoints(job["end_state"], job["run_hash"]), log)])
     final = Path(paths[-1])
     if parallel.is_first():

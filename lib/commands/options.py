@@ -111,6 +111,13 @@ def add_validation_options(parser: argparse.ArgumentParser) -> None:
                                                        "(default: never)")
 
 
+def add_tensorboard_option(parser: argparse.ArgumentParser) -> None:
+    """--tensorboard."""
+    parser.add_argument("--tensorboard", action="store_true",
+                        help="write losses, rates, validations and pictures of detections for TensorBoard to "
+                             "tensorboard/ in the output folder (needs the package tensorboard)")
+
+
 def check_validation_options(args: argparse.Namespace) -> None:
     """Raise UserError for options of validation without a data set for it."""
     given = [option for option, value in (("--val_every", args.val_every), ("--patience", args.patience)) if value]

@@ -14,14 +14,17 @@ from commands.data_set import use_proposals
 from datasets.evaluation import Evaluation
 from datasets.imdb import imdb as Imdb
 from fast_rcnn.config import cfg
-from fast_rcnn.test import DetectionSettings, test_net
+from fast_rcnn.test import DetectionSettings, load_detections, test_net
 from rpn.generate import GenerationSettings, imdb_proposals, save_proposals
 from utils import parallel, prototxt
+from utils.draw import draw_detections
 from utils.errors import UserError
 from utils.files import atomic_path
+from utils.images import read_image
 from utils.other_caffe import Net, free_intermediates
 from utils.weights import load_all_weights
 
+_PICTURES = 4
 _OUTPUTS = {"cls_prob", "bbox_pred", "cls_score"}
 
 
@@ -52,6 +55,14 @@ class DetectionMeasure:
             raise UserError(f"{self._imdb.name}: its evaluate_detections returns {type(result).__name__} instead of an "
                             "Evaluation, so that models cannot be compared: leave --val_imdb out")
         return {"AP50": result.mean_ap, "AP": result.coco_means()["ap"]}
+
+    def pictures(self) -> list[np.ndarray]:
+        """The first images of the validation set with the last model's detections, BGR; in the first process only."""
+        if not parallel.is_first():
+            return []
+        found = load_detections(self._output / "detections.npz")
+        return [draw_detections(read_image(self._imdb.image_path_at(index)), [images[index] for images in found],
+                                self._classes, thresh=0.3) for index in range(min(_PICTURES, self._imdb.num_images))]
 
 
 class RecallMeasure:

@@ -17,7 +17,8 @@ from utils import parallel
 from utils.files import atomic_path, copy_file, read_json_lines
 from utils.own_files import OwnFiles
 
-Measure = Callable[[Path], Mapping[str, float]]     # figures of a model, that to be highest first
+# Figures of a model, that to be highest first. A method `pictures` gives images with what it has detected
+Measure = Callable[[Path], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,8 @@ class ValidationHook(Hook):
                                    "best": self._iterations[best]})
             if training.iteration % self._interval and training.iteration != training.max_iters:
                 OwnFiles(model.parent).remove(model.name, record_of(model).name)
+        for listener in self._log.listeners:
+            listener.validation(training.iteration, figures, getattr(self._measure, "pictures", list)())
         words = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
         self._log.say(f"validation after iteration {training.iteration}: {words}; best so far "
                       f"{self._values[best]:.4f} after {self._iterations[best]}")

@@ -192,7 +192,7 @@ def test_validation_keeps_the_best_models_and_changes_no_other(finished_run, tra
     best = {name for name in found if name.endswith("_best.caffemodel")}
     assert len(best) == 4 and {name: found[name] for name in found.keys() - best} == plain
     for step, iterations in TRAINED.items():
-        lines = read_json_lines(output / "logs" / f"{step}_validation.jsonl")
+        lines = read_json_lines(output / "validation" / f"{step}.jsonl")
         assert [line["iteration"] for line in lines] == sorted({*range(4, iterations + 1, 4), iterations})
         assert set(lines[0]["figures"]) == ({"AR", "recall"} if "rpn" in step else {"AP50", "AP"})
     assert "stage2_fast_rcnn  validation after iteration 60: AP50 " in text
@@ -200,7 +200,7 @@ def test_validation_keeps_the_best_models_and_changes_no_other(finished_run, tra
     [model] = output.glob("tiny_fast_rcnn_stage2_best.caffemodel")
     assert test_net.main(["--def", str(output / "faster_rcnn_test.pt"), "--net", str(model), "--cpu", "--imdb",
                           f"{demo_data}:test", "--output", str(tmp_path / "test")]) == 0
-    last = read_json_lines(output / "logs" / "stage2_fast_rcnn_validation.jsonl")[-1]
+    last = read_json_lines(output / "validation" / "stage2_fast_rcnn.jsonl")[-1]
     assert last["best"] <= 60
 
 

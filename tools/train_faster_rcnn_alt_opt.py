@@ -14,6 +14,7 @@ from commands.options import (
     add_device_options,
     add_net_options,
     add_profile_option,
+    add_skip_option,
     add_tensorboard_option,
     add_validation_options,
     make_parser,
@@ -48,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     add("--weights", metavar="FILE", help="caffemodel that stage 1 starts from, or none (default: "
                                           "imagenet_models/<NET>.v2.caffemodel in cfg.DATA_DIR, which is data; none "
                                           "for Tiny)")
+    add_skip_option(result)
     add("--imdb", default="voc_2007_trainval", metavar="NAME", help="data set, or path of one: folder[:split]")
     add_validation_options(result)
     add("--test_imdb", metavar="NAME", help="data set to test the finished detector on")

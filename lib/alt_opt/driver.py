@@ -41,7 +41,7 @@ from fast_rcnn.checkpoints import (
 from fast_rcnn.config import plain
 from fast_rcnn.detector_record import record_of
 from fast_rcnn.snapshots import snapshot_name, snapshots_to_come
-from fast_rcnn.validation import best_model
+from fast_rcnn.validation import best_files
 from utils.draw import plot_losses
 from utils.errors import raise_all
 from utils.files import (
@@ -164,8 +164,7 @@ def _file_names(run: Run) -> list[str]:
             final = snapshot_name(solver, train, run.nets.max_iters[step.name])
             names += [final, record_of(final).name, proposals_name(final)]
             if run.validation:
-                best = best_model(final).name
-                names += [best, record_of(best).name, validation_log(step.name), *_validation_files(step)]
+                names += [*best_files(final), validation_log(step.name), *_validation_files(step)]
     return names
 
 
@@ -354,7 +353,7 @@ def _write_job(run: Run, step: Step, manifest: Manifest, run_hash: str) -> Path:
     if step.trains:
         job |= {"solver": str(run.nets.solver_to_run(step.name, folder)), "max_iters": run.nets.max_iters[step.name],
                 "has_rpn": step.has_rpn, "validation": _validation_job(run, step, manifest),
-                "step": _step_of_run(run, step, manifest),
+                "skip_unfitting": run.skip_unfitting, "step": _step_of_run(run, step, manifest),
                 "curves": [str(path) for path in _logs(run)[:_TRAINING.index(step) + 1]],
                 "tensorboard": str(run.output / "tensorboard" / step.name) if run.tensorboard else None}
     else:
@@ -389,7 +388,8 @@ def _validation_job(run: Run, step: Step, manifest: Manifest) -> dict[str, Any] 
     if not run.validation:
         return None
     rpn = next((each.init for each in STEPS if each.name == step.proposals), None)
-    return {"imdb": run.validation.imdb_name, "every": run.validation.interval(run.nets.max_iters[step.name]),
+    return {"imdb": run.validation.imdb_name, "data": run.validation.digest,
+            "every": run.validation.interval(run.nets.max_iters[step.name]),
             "patience": run.validation.patience, "log": str(run.output / validation_log(step.name)),
             "folder": str(run.output / "validation" / step.name), "rpn_net": str(run.nets.rpn_test),
             "detector": str(run.nets.detector_test), "rpn": str(manifest.output(rpn, "model")) if rpn else None}

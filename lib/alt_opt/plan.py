@@ -88,6 +88,7 @@ class Run:
     command    starts a step; the path of its job file is appended (see step.py)
     processes  number of processes, of which this is the first (see team.py)
     validation  of the training steps; None: none
+    skip_unfitting  whether to leave out layers of the weights whose shapes differ
     tensorboard  whether to write for TensorBoard into <output>/tensorboard
     profile    whether to profile each step into <output>/profile
     lock       of the output folder (see open_folder); released at the end
@@ -111,6 +112,7 @@ class Run:
     validation: Validation | None = None
     num_images: int = 0
     tensorboard: bool = False
+    skip_unfitting: bool = False
 
     def __post_init__(self) -> None:
         self.final_name = self.final_name or f"{self.nets.net_name}_faster_rcnn_final.caffemodel"

@@ -90,7 +90,7 @@ def _checked_run(args: Namespace, imdb: Imdb, test_imdb: Imdb | None, val_imdb: 
               annotation_digest=data_digest(imdb), left_out=left_out, classes=imdb.classes, settings=settings,
               gpu_id=choose_device(args), output=output, lock=lock, command=step_command(),
               processes=parallel.count(), profile=args.profile,
-              num_images=imdb.num_images, tensorboard=args.tensorboard,
+              num_images=imdb.num_images, tensorboard=args.tensorboard, skip_unfitting=args.skip_unfitting,
               validation=Validation(args.val_imdb, data_digest(val_imdb), args.val_every, args.patience)
               if val_imdb else None)
     check_run(run)

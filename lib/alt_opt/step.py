@@ -74,7 +74,7 @@ def _train(job: Job) -> str:
                    step=StepOfRun(**job["step"]), listeners=listeners)
     paths = train_net(job["solver"], roidb, job["output"], job["weights"], job["max_iters"], log=log,
                       checkpoints=checkpoints, resume=_can_resume(checkpoints, log), features=job["features"],
-                      profile=_profile(job), keep_checkpoints=True,
+                      profile=_profile(job), keep_checkpoints=True, skip_unfitting=job["skip_unfitting"],
                       hooks=[RecordHook(net_of_solver(job["solver"]), imdb.classes,
                                         detector_settings(cfg, job["has_rpn"])),
                              *_validation(job, imdb.classes, log),
@@ -108,7 +108,8 @@ def _validation(job: Job, classes: Sequence[str], log: TrainLog) -> list[Hook]:
         return DetectionMeasure(net, imdb, classes, folder, proposals)
 
     plan = ValidationPlan(job_of_val["every"], job_of_val["patience"])
-    return [ValidationHook(prepare, plan, log, Path(job_of_val["log"]), cfg.TRAIN.SNAPSHOT_ITERS)]
+    return [ValidationHook(prepare, plan, log, Path(job_of_val["log"]), cfg.TRAIN.SNAPSHOT_ITERS,
+                           job_of_val["data"])]
 
 
 def _can_resume(checkpoints: Checkpoints, log: TrainLog) -> bool:

@@ -111,6 +111,13 @@ def add_validation_options(parser: argparse.ArgumentParser) -> None:
                                                        "(default: never)")
 
 
+def add_skip_option(parser: argparse.ArgumentParser) -> None:
+    """--skip_unfitting."""
+    parser.add_argument("--skip_unfitting", action="store_true",
+                        help="leave out all layers of --weights whose shapes differ in the net; without it only "
+                             "cls_score and bbox_pred, which differ for other classes, and others are refused")
+
+
 def add_tensorboard_option(parser: argparse.ArgumentParser) -> None:
     """--tensorboard."""
     parser.add_argument("--tensorboard", action="store_true",

@@ -52,19 +52,28 @@ def best_model(snapshot: str | os.PathLike) -> Path:
     return path.with_name(f"{path.name.rpartition('_iter_')[0]}_best.caffemodel")
 
 
+def best_files(snapshot: str) -> list[str]:
+    """Names of the best model and its record, for the name of a snapshot."""
+    best = best_model(snapshot).name
+    return [best, record_of(best).name]
+
+
 class ValidationHook(Hook):
     """Validates, keeps the best model with its record beside the snapshots, and may stop the training.
 
-    The results are lines of JSON {"iteration", "stage", "figures", "best"}. A resumed training reads those up to its
-    iteration, so that it keeps and stops as an uninterrupted one.
+    The results are lines of JSON {"iteration", "stage", "data", "figures", "best"}. A resumed training reads those of
+    the same data up to its iteration, so that it keeps and stops as an uninterrupted one.
 
     prepare  makes the function that measures a model; called when the training's solver exists, whose random numbers
              it cannot change
+    record   file of the results
     interval  iterations between the training's own snapshots, which stay
+    data     what identifies the validation set
     """
 
     def __init__(self, prepare: Callable[[], Measure], plan: ValidationPlan, log: TrainLog, record: Path,
-                 interval: int) -> None:
+                 interval: int, data: str) -> None:
+        self._data = data
         self._prepare, self._plan, self._log = prepare, plan, log
         self._record, self._interval = record, interval
         self._values: list[float] = []
@@ -76,7 +85,7 @@ class ValidationHook(Hook):
         if not self._record.exists():
             return
         kept = [line for line in read_json_lines(self._record, iteration=int, figures=dict)
-                if line["iteration"] <= training.iteration]
+                if line["iteration"] <= training.iteration and line.get("data") == self._data]
         self._values = [_first(line["figures"]) for line in kept]
         self._iterations = [line["iteration"] for line in kept]
         if parallel.is_first():
@@ -111,8 +120,8 @@ class ValidationHook(Hook):
         if parallel.is_first():
             if best == len(self._values) - 1:
                 _copy_with_record(model, self._best)
-            _append(self._record, {"iteration": training.iteration, "stage": self._log.stage, "figures": figures,
-                                   "best": self._iterations[best]})
+            _append(self._record, {"iteration": training.iteration, "stage": self._log.stage, "data": self._data,
+                                   "figures": figures, "best": self._iterations[best]})
             if training.iteration % self._interval and training.iteration != training.max_iters:
                 OwnFiles(model.parent).remove(model.name, record_of(model).name)
         for listener in self._log.listeners:

@@ -27,13 +27,13 @@ class Stop(Hook):
             raise TrainingStopped(self._iteration, True)
 
 
-def hook(tmp_path, patience=None, every=1):
+def hook(tmp_path, patience=None, every=1, data="val"):
     """Measures VALUES, by the iteration in the model's name, with a net of random weights that is made beforehand."""
     def prepare():
         caffe.Net("net.pt", caffe.TRAIN)
         return lambda model: {"AP50": VALUES[int(model.stem.rpartition("_")[2])], "AP": 0.0}
     return ValidationHook(prepare, ValidationPlan(every, patience), TrainLog("small", 8),
-                          tmp_path / "validation.jsonl", cfg.TRAIN.SNAPSHOT_ITERS)
+                          tmp_path / "validation.jsonl", cfg.TRAIN.SNAPSHOT_ITERS, data)
 
 
 def test_the_best_model_is_kept_and_nothing_else_changes(tmp_path, capsys):
@@ -65,12 +65,20 @@ def test_a_resumed_training_keeps_and_stops_as_one_in_one_go(tmp_path, stop, pat
     with pytest.raises(TrainingStopped):
         run(tmp_path, "parts", 8, hooks=[hook(tmp_path, patience), Stop(stop, checkpoints)], checkpoints=checkpoints)
     with open(tmp_path / "validation.jsonl", "a") as file:      # of a training that was killed after its checkpoint
-        file.write('{"iteration": 7, "stage": "small", "figures": {"AP50": 1.0}, "best": 7}\n')
+        file.write('{"iteration": 7, "stage": "small", "data": "val", "figures": {"AP50": 1.0}, "best": 7}\n')
     parts = run(tmp_path, "parts", 8, hooks=[hook(tmp_path, patience)], checkpoints=checkpoints, resume=True)
     assert (tmp_path / "validation.jsonl").read_bytes() == record
     for name in (f"small_iter_{last}.caffemodel", "small_best.caffemodel"):
         assert sha256_file(tmp_path / "whole" / name) == sha256_file(tmp_path / "parts" / name)
     assert parts[-1].endswith(f"small_iter_{last}.caffemodel") and not checkpoints.exist
+
+
+def test_results_on_another_data_set_do_not_count(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    with pytest.raises(TrainingStopped):
+        run(tmp_path, "out", 8, hooks=[hook(tmp_path), Stop(3, checkpoints)], checkpoints=checkpoints)
+    run(tmp_path, "out", 4, hooks=[hook(tmp_path, data="other")], checkpoints=checkpoints, resume=True)
+    assert [line["best"] for line in read_json_lines(tmp_path / "validation.jsonl")] == [4]
 
 
 def test_every_how_many_iterations(tmp_path):

@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING
 
 import _init_paths  # noqa: F401
 from commands.options import (
+    OneForAll,
     add_cfg_options,
     add_device_options,
     add_net_options,
     add_profile_option,
+    add_skip_option,
     add_split_option,
+    add_tensorboard_option,
+    add_validation_options,
     make_parser,
     positive,
+    positive_number,
     tool,
 )
 
@@ -45,15 +50,23 @@ def parser() -> argparse.ArgumentParser:
     add("--weights", metavar="FILE", help="caffemodel that stage 1 starts from, or none (default: "
                                           "imagenet_models/<NET>.v2.caffemodel in cfg.DATA_DIR, which is data; none "
                                           "for Tiny)")
+    add_skip_option(result)
     add("--imdb", default="voc_2007_trainval", metavar="NAME", help="data set, or path of one: folder[:split]")
+    add_validation_options(result)
     add("--test_imdb", metavar="NAME", help="data set to test the finished detector on")
     add_split_option(result, "Trains on train; without --test_imdb it tests on test")
     add("--models", metavar="DIR", help="your own prototxts, used as they are")
     add_net_options(result)
     add("--no_ohem", action="store_true", help="train on random RoIs instead of hard ones; so does "
                                                  "TRAIN.USE_OHEM False")
-    add("--max_iters", type=positive, nargs=4, metavar=("RPN1", "FRCN1", "RPN2", "FRCN2"),
-        help="iterations of the four stages (default: the solvers', for VGG16 80000 40000 80000 40000)")
+    length = result.add_mutually_exclusive_group()
+    length.add_argument("--max_iters", type=positive, nargs=4, metavar=("RPN1", "FRCN1", "RPN2", "FRCN2"),
+                        help="iterations of the four stages (default: the solvers', for VGG16 80000 40000 80000 40000)")
+    length.add_argument("--epochs", type=positive_number, nargs="+", action=OneForAll, metavar="N",
+                        help="passes over the images, mirror images included, instead of iterations: one number for "
+                             "all four stages, or four")
+    add("--lr", type=positive_number, nargs="+", action=OneForAll, metavar="RATE",
+        help="first learning rate, instead of the solvers' base_lr: one for all four stages, or four")
     add("--output", metavar="DIR", help="folder of the run (default: output/<EXP_DIR>/<data set>/<NET>; EXP_DIR is "
                                         "faster_rcnn_alt_opt, or for Tiny tiny, unless the settings say otherwise; "
                                         "without hard example mining _no_ohem is appended)")
@@ -61,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
     group = result.add_mutually_exclusive_group()
     group.add_argument("--resume", action="store_true", help="resume the run in the output folder")
     group.add_argument("--restart", action="store_true", help="discard the run in the output folder and start again")
+    add_tensorboard_option(result)
     add_profile_option(result)
     add_device_options(result)
     add_cfg_options(result)

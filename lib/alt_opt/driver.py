@@ -19,30 +19,48 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from alt_opt.dry_run import dry_run
-from alt_opt.manifest import DONE, PENDING, RUNNING, FolderLock, Manifest, RunError
-from alt_opt.plan import STEPS, Run, Step, proposals_name
+from alt_opt.manifest import DONE, GOES_ON_FROM, PENDING, RUNNING, FolderLock, Manifest, RunError
+from alt_opt.plan import STEPS, Run, Step, proposals_name, validation_log
 from alt_opt.settings import detector_settings, write_settings
 from alt_opt.team import run_step
 from checks.net_file import NetFile
 from checks.nets import NO_OHEM, check_frozen, check_test_net, check_train_net
 from checks.shared import check_shared
 from checks.solver import check_solver
-from fast_rcnn.checkpoints import IMAGE_DIGESTS, Checkpoints, net_fingerprint, relevant_settings, solver_fingerprint
+from fast_rcnn.checkpoints import (
+    END_STATES,
+    IMAGE_DIGESTS,
+    Checkpoints,
+    net_fingerprint,
+    param_fingerprint,
+    relevant_settings,
+)
 from fast_rcnn.config import plain
 from fast_rcnn.detector_record import record_of
 from fast_rcnn.snapshots import snapshot_name, snapshots_to_come
+from fast_rcnn.validation import best_files
 from roi_data_layer.gallery import HARD_ROIS
-from utils import prototxt
 from utils.draw import plot_losses
 from utils.errors import raise_all
-from utils.files import atomic_path, copy_file, read_json, read_record, sha256_file, sha256_json, write_json
+from utils.files import (
+    DamagedFileError,
+    atomic_path,
+    copy_file,
+    read_json,
+    read_record,
+    sha256_file,
+    sha256_json,
+    write_json,
+)
 from utils.folder_lock import folder_is_taken
 from utils.other_caffe import clear_features
 from utils.own_files import OwnFiles
 
 DETECTOR = "detector.json"  # lists the files of the finished detector; absent until then
+_TRAINING = [step for step in STEPS if step.trains]
 FEATURES = "features"       # subfolder for the cached outputs of frozen layers
 
 
@@ -56,7 +74,7 @@ def check_run(run: Run) -> None:
             path = nets.train_net(step.name)
             problems += check_train_net(path, run.settings[step.name].TRAIN, num_classes, anchors)
             problems += check_frozen(path, step.kind, step.stage)
-            problems += check_solver(nets.solver(step.name))
+            problems += check_solver(nets.solver(step.name), nets.solver_param(step.name))
     for path in (nets.rpn_test, nets.detector_test):
         problems += check_test_net(path, num_classes, anchors)
     problems += check_shared([nets.train_net(step.name) for step in STEPS if step.trains],
@@ -114,7 +132,8 @@ def _claim_files(run: Run, manifest: Manifest) -> None:
     if manifest.existed and not own.exists:     # of version 1.0.0, which kept no record
         own.adopt(names)
     own.claim(*names)
-    own.sweep(manifest.path.name, IMAGE_DIGESTS, "decoded_images.json", "decoded_test_images.json")
+    own.sweep(manifest.path.name, IMAGE_DIGESTS, "decoded_images.json", "decoded_test_images.json",
+              "decoded_val_images.json")
 
 
 def _take_over_version_1(run: Run, manifest: Manifest) -> None:
@@ -142,11 +161,19 @@ def _file_names(run: Run) -> list[str]:
         if step.trains:
             names += [f"logs/{step.name}.jsonl", f"logs/{HARD_ROIS}/{step.name}.jsonl",
                       f"steps/{step.name}_solver.pt"]
-            solver, train = prototxt.read_solver(run.nets.solver(step.name)), run.settings[step.name].TRAIN
+            solver, train = run.nets.solver_param(step.name), run.settings[step.name].TRAIN
             names += snapshots_to_come(solver, train, run.nets.max_iters[step.name], present)
             final = snapshot_name(solver, train, run.nets.max_iters[step.name])
             names += [final, record_of(final).name, proposals_name(final)]
+            if run.validation:
+                names += [*best_files(final), validation_log(step.name), *_validation_files(step)]
     return names
+
+
+def _validation_files(step: Step) -> list[str]:
+    folder = f"validation/{step.name}"
+    return [] if step.kind == "rpn" else [f"{folder}/{name}" for name in (
+        "test.pt", "proposals.npz", "detections.npz", "evaluation.json")]
 
 
 def _detector_files(run: Run) -> list[str]:
@@ -163,11 +190,17 @@ def _throw_away(run: Run, manifest: Manifest) -> None:
     manifest.forget(*(step.name for step in STEPS))
     for step in STEPS:
         _checkpoints(run, step).remove()
+        _end_state(run, step).remove()
     clear_features(run.output / FEATURES)
 
 
 def _checkpoints(run: Run, step: Step, run_hash: str = "") -> Checkpoints:
     return Checkpoints(run.output / "checkpoints" / step.name, run_hash)
+
+
+def _end_state(run: Run, step: Step, run_hash: str = "") -> Checkpoints:
+    """The last checkpoint of a step that has ended."""
+    return Checkpoints(run.output / END_STATES / step.name, run_hash)
 
 
 def step_inputs(run: Run, step: Step, manifest: Manifest) -> dict[str, str]:
@@ -177,9 +210,12 @@ def step_inputs(run: Run, step: Step, manifest: Manifest) -> dict[str, str]:
     inputs["data set"] = run.data_digest
     if step.trains:
         inputs["max_iters"] = str(run.nets.max_iters[step.name])
-        inputs["solver"] = solver_fingerprint(run.nets.solver(step.name))
+        inputs["solver"] = param_fingerprint(run.nets.solver_param(step.name))
         if run.processes > 1:       # each adds its passes to an iteration; proposals do not depend on the number
             inputs["processes"] = str(run.processes)
+        if run.validation and run.validation.patience:
+            inputs |= {"val_imdb": run.validation.digest, "patience": str(run.validation.patience),
+                       "val_every": str(run.validation.interval(run.nets.max_iters[step.name]))}
     inputs["net"] = net_fingerprint(run.nets.train_net(step.name) if step.trains else run.nets.rpn_test)
     if step.init:
         inputs["weights"] = manifest.output_hash(step.init, "model")
@@ -190,22 +226,47 @@ def step_inputs(run: Run, step: Step, manifest: Manifest) -> dict[str, str]:
     return inputs
 
 
+def _inputs_and_history(run: Run, step: Step, manifest: Manifest) -> dict[str, str]:
+    """`step_inputs`, and where the step had ended before if it was trained longer."""
+    inputs = step_inputs(run, step, manifest)
+    return {**inputs, **manifest.history(step.name, inputs)}
+
+
+def _solver_settings(run: Run, step: Step) -> dict[str, str]:
+    """The settings of a step's solver as text; {} for a step that trains nothing."""
+    if not step.trains:
+        return {}
+    fields = run.nets.solver_param(step.name).ListFields()
+    return {field.name: _as_text(value) for field, value in fields if field.name not in ("net", "train_net")}
+
+
+def _as_text(value: Any) -> str:
+    """A value of a prototxt's field, or its values."""
+    if hasattr(value, "append"):
+        return " ".join(map(_as_text, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def _is_kept(run: Run, step: Step, manifest: Manifest) -> bool:
-    if manifest.state(step.name) != DONE or any(_reasons_to_repeat(step, manifest, step_inputs(run, step, manifest))):
+    inputs = step_inputs(run, step, manifest)
+    if manifest.state(step.name) != DONE or any(_reasons_to_repeat(run, step, manifest, inputs)):
         return False
     print(f"{step.name}  is done ({manifest.steps[step.name]['seconds']:.0f} s): kept", flush=True)
     return True
 
 
 def _do_step(run: Run, step: Step, manifest: Manifest) -> None:
-    inputs = step_inputs(run, step, manifest)
-    reasons = list(_reasons_to_repeat(step, manifest, inputs))
+    inputs = _inputs_and_history(run, step, manifest)
+    reasons = list(_reasons_to_repeat(run, step, manifest, inputs))
     if reasons:
-        print(f"{step.name}  is done anew: {'; '.join(reasons)}", flush=True)
+        longer = _train_longer(run, step, manifest, inputs)
+        how = f"goes on from iteration {longer[GOES_ON_FROM].split()[-1]}, its end" if longer else "is done anew"
+        print(f"{step.name}  {how}: {'; '.join(reasons)}", flush=True)
+        inputs = longer or inputs
     run_hash = sha256_json(inputs)
     result = _unrecorded_result(run, step, run_hash) if manifest.state(step.name) == RUNNING and not reasons else None
     is_stopped = False
-    manifest.start(step.name, inputs)
+    manifest.start(step.name, inputs, _solver_settings(run, step))
     if result is None:
         job = _write_job(run, step, manifest, run_hash)
         start = time.monotonic()
@@ -221,6 +282,33 @@ def _do_step(run: Run, step: Step, manifest: Manifest) -> None:
         raise KeyboardInterrupt
 
 
+def _train_longer(run: Run, step: Step, manifest: Manifest, inputs: dict[str, str]) -> dict[str, str] | None:
+    """Let a finished step go on where it had ended, if it is to train longer and else changes only when its rate falls.
+
+    Its result is then not that of as many iterations in one go, whose rate would have fallen elsewhere: the inputs
+    record the iterations where it had ended. Returns them; None if the step must be done anew.
+    """
+    if manifest.state(step.name) != DONE or not {"max_iters"} <= set(manifest.changed(step.name, inputs)) <= {
+            "max_iters", "solver"}:
+        return None
+    before, solver = manifest.steps[step.name]["inputs"], manifest.steps[step.name].get("solver", {})
+    found = _solver_settings(run, step)
+    if int(before["max_iters"]) >= int(inputs["max_iters"]) or any(
+            solver.get(key) != found.get(key) for key in {*solver, *found} - {"stepsize", "stepvalue", "max_iter"}):
+        return None
+    end = _end_state(run, step, sha256_json(before))
+    try:
+        if end.newest() is None:
+            return None
+        ended = end.iteration
+        longer = {**inputs, GOES_ON_FROM: f"{before.get(GOES_ON_FROM, '')} {ended}".strip()}
+        _checkpoints(run, step, sha256_json(longer)).copy_newest(end)
+    except DamagedFileError as error:
+        print(f"{step.name}  cannot go on where it had ended: {error}", flush=True)
+        return None
+    return longer
+
+
 def _unrecorded_result(run: Run, step: Step, run_hash: str) -> Path | None:
     """The output of a step that ended while the driver was killed; None if it has not ended."""
     file = _result_file(run, step)
@@ -234,10 +322,10 @@ def _unrecorded_result(run: Run, step: Step, run_hash: str) -> Path | None:
     return path if is_complete else None
 
 
-def _reasons_to_repeat(step: Step, manifest: Manifest, inputs: dict[str, str]) -> Iterator[str]:
+def _reasons_to_repeat(run: Run, step: Step, manifest: Manifest, inputs: dict[str, str]) -> Iterator[str]:
     if manifest.state(step.name) == PENDING:
         return
-    yield from manifest.differences(step.name, inputs)
+    yield from manifest.differences(step.name, inputs, _solver_settings(run, step))
     if manifest.state(step.name) == DONE:
         yield from manifest.damaged_outputs(step.name)
 
@@ -252,7 +340,7 @@ def _write_job(run: Run, step: Step, manifest: Manifest, run_hash: str) -> Path:
     settings_path = folder / f"{step.name}_cfg.yml"
     write_settings(settings_path, run.settings[step.name])
     weights = manifest.output(step.init, "model") if step.init else run.weights
-    job = {
+    job: dict[str, Any] = {
         "name": step.name, "kind": step.kind, "run_hash": run_hash, "imdb": run.imdb_name,
         "cfg": str(settings_path), "gpu_id": run.gpu_id, "output": str(run.output),
         "result": str(_result_file(run, step)),
@@ -260,16 +348,53 @@ def _write_job(run: Run, step: Step, manifest: Manifest, run_hash: str) -> Path:
         "proposals": str(manifest.output(step.proposals, "proposals")) if step.proposals else None,
         "log": str(run.output / "logs" / f"{step.name}.jsonl"),
         "checkpoints": str(run.output / "checkpoints" / step.name),
+        "end_state": str(run.output / END_STATES / step.name),
         "features": str(run.output / FEATURES), "left_out": list(run.left_out),
         "profile": str(run.output / "profile" / step.name) if run.profile else None,
     }
     if step.trains:
         job |= {"solver": str(run.nets.solver_to_run(step.name, folder)), "max_iters": run.nets.max_iters[step.name],
-                "has_rpn": step.has_rpn}
+                "has_rpn": step.has_rpn, "validation": _validation_job(run, step, manifest),
+                "skip_unfitting": run.skip_unfitting, "step": _step_of_run(run, step, manifest),
+                "curves": [str(path) for path in _logs(run)[:_TRAINING.index(step) + 1]],
+                "tensorboard": str(run.output / "tensorboard" / step.name) if run.tensorboard else None}
     else:
         job |= {"net": str(run.nets.rpn_test)}
     write_json(folder / f"{step.name}.json", job)
     return folder / f"{step.name}.json"
+
+
+def _logs(run: Run) -> list[Path]:
+    """The logs of the training steps, in their order."""
+    return [run.output / "logs" / f"{step.name}.jsonl" for step in _TRAINING]
+
+
+def _iterations(run: Run, step: Step) -> int:
+    """Iterations of a training step; an image for proposals, which are not trained on, counts as half of one."""
+    return run.nets.max_iters[step.name] if step.trains else (run.num_images + 1) // 2
+
+
+def _step_of_run(run: Run, step: Step, manifest: Manifest) -> dict[str, float]:
+    """The fields of the step's StepOfRun."""
+    done = {each.kind: manifest.steps[each.name]["seconds"] / max(_iterations(run, each), 1)
+            for each in STEPS if manifest.state(each.name) == DONE}
+    number = STEPS.index(step) + 1
+    later = STEPS[number:]
+    return {"number": number, "of": len(STEPS),
+            "seconds": sum(done[each.kind] * _iterations(run, each) for each in later if each.kind in done),
+            "iterations": sum(_iterations(run, each) for each in later if each.kind not in done)}
+
+
+def _validation_job(run: Run, step: Step, manifest: Manifest) -> dict[str, Any] | None:
+    """How to validate a training step: detectors on the proposals of the RPN before them, RPNs by their own."""
+    if not run.validation:
+        return None
+    rpn = next((each.init for each in STEPS if each.name == step.proposals), None)
+    return {"imdb": run.validation.imdb_name, "data": run.validation.digest,
+            "every": run.validation.interval(run.nets.max_iters[step.name]),
+            "patience": run.validation.patience, "log": str(run.output / validation_log(step.name)),
+            "folder": str(run.output / "validation" / step.name), "rpn_net": str(run.nets.rpn_test),
+            "detector": str(run.nets.detector_test), "rpn": str(manifest.output(rpn, "model")) if rpn else None}
 
 
 def _finish(run: Run, manifest: Manifest) -> Path:
@@ -284,8 +409,7 @@ def _finish(run: Run, manifest: Manifest) -> Path:
         note.unlink(missing_ok=True)                    # no detector is made of old and new files
     write_json(note, {"model": final.name, "net": net.name, "cfg": settings.name, "classes": list(run.classes),
                       "anchors": NetFile(net).anchors()})
-    plot_losses([run.output / "logs" / f"{step.name}.jsonl" for step in STEPS if step.trains],
-                run.output / "losses.png")
+    plot_losses(_logs(run), run.output / "losses.png")
     clear_features(run.output / FEATURES)
     return final
 

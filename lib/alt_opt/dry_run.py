@@ -71,7 +71,7 @@ def _train_shapes(run: Run, step: Step) -> Shapes:
     net = run.nets.train_net(step.name)
     if step.init is None:
         if run.weights:
-            load_initial_weights(solver.net, run.weights, net)
+            load_initial_weights(solver.net, run.weights, net, run.skip_unfitting)
         check_varied(solver.net, net)
     return _shapes(solver.net)
 

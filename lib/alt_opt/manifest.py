@@ -6,6 +6,7 @@ It is the file `manifest.json` in the run's output folder, replaced atomically a
         "state": "done",                                    pending, running or done
         "inputs": {"max_iters": "80000", ...},              name -> value or fingerprint, all strings
         "outputs": {"model": {"path": "vgg16_rpn_stage1_iter_80000.caffemodel", "sha256": ..., "size": ...}},
+        "solver": {"base_lr": "0.001", ...},                its settings, to say what has changed; absent: not known
         "seconds": 8123.4}}}                                total of all attempts
 
 Paths are relative to the folder, so that it can be moved, and stay inside it.
@@ -13,6 +14,7 @@ Paths are relative to the folder, so that it can be moved, and stay inside it.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,11 @@ from utils.folder_lock import RunError as RunError
 
 FORMAT = 1
 PENDING, RUNNING, DONE = "pending", "running", "done"
+GOES_ON_FROM = "goes on from"       # the input of a step that was trained longer: the iterations where it had ended
+# What it means that the fingerprint of an input differs
+_CHANGED = {"data set": "its images or annotations have changed", "net": "the prototxt has changed",
+            "solver": "its settings have changed", "weights": "it starts from others",
+            "proposals": "it trains on others", "val_imdb": "its annotations have changed"}
 
 
 class Manifest:
@@ -53,13 +60,40 @@ class Manifest:
         """pending, running (started, possibly dead) or done."""
         return self.steps.get(step, {}).get("state", PENDING)
 
-    def differences(self, step: str, inputs: Mapping[str, str]) -> list[str]:
-        """Inputs that changed since the step was started, such as 'max_iters: 400 -> 800'; [] if it never was."""
+    def changed(self, step: str, inputs: Mapping[str, str]) -> list[str]:
+        """Names of the inputs that changed since the step was started; [] if it never was."""
         if step not in self.steps:
             return []
         old = self.steps[step]["inputs"]
-        return [f"{key}: {_short(old.get(key))} -> {_short(inputs.get(key))}"
-                for key in sorted({*old, *inputs}) if old.get(key) != inputs.get(key)]
+        return [key for key in sorted({*old, *inputs} - {GOES_ON_FROM}) if old.get(key) != inputs.get(key)]
+
+    def differences(self, step: str, inputs: Mapping[str, str], solver: Mapping[str, str] | None = None) -> list[str]:
+        """What changed since the step was started, such as 'max_iters: 400 -> 800', in words; [] if it never was.
+
+        solver  the settings of the step's solver
+        """
+        changes = []
+        for key in self.changed(step, inputs):
+            old, new = self.steps[step]["inputs"].get(key), inputs.get(key)
+            words = ", ".join(self.solver_changes(step, solver or {})) if key == "solver" else ""
+            if not words and _is_fingerprint(old) and _is_fingerprint(new):
+                words = _CHANGED.get(key, "has changed")
+            changes.append(f"{key}: {words or f'{_in_words(old)} -> {_in_words(new)}'}")
+        return changes
+
+    def solver_changes(self, step: str, solver: Mapping[str, str]) -> list[str]:
+        """What changed in the settings of a started step's solver, as 'base_lr 0.1 -> 0.2'; [] if that is not known."""
+        old = self.steps[step].get("solver")
+        if not old or not solver:
+            return []
+        return [f"{key} {old.get(key, '(absent)')} -> {solver.get(key, '(absent)')}"
+                for key in sorted({*old, *solver}) if old.get(key) != solver.get(key)]
+
+    def history(self, step: str, inputs: Mapping[str, str]) -> dict[str, str]:
+        """The input GOES_ON_FROM of a step that was started with these inputs otherwise, if it has one."""
+        if step not in self.steps or self.changed(step, inputs):
+            return {}
+        return {key: value for key, value in self.steps[step]["inputs"].items() if key == GOES_ON_FROM}
 
     def damaged_outputs(self, step: str) -> list[str]:
         """Outputs of a finished step that are missing or modified."""
@@ -81,11 +115,12 @@ class Manifest:
         """Fingerprint of an output of a finished step."""
         return self.steps[step]["outputs"][name]["sha256"]
 
-    def start(self, step: str, inputs: Mapping[str, str]) -> None:
-        """Record that a step starts, or resumes with the same inputs."""
+    def start(self, step: str, inputs: Mapping[str, str], solver: Mapping[str, str] | None = None) -> None:
+        """Record that a step starts, or resumes with the same inputs; `solver`: its solver's settings."""
         same = step in self.steps and self.steps[step]["inputs"] == dict(inputs)
         seconds = self.steps[step]["seconds"] if same else 0.0
-        self.steps[step] = {"state": RUNNING, "inputs": dict(inputs), "outputs": {}, "seconds": seconds}
+        self.steps[step] = {"state": RUNNING, "inputs": dict(inputs), "outputs": {}, "seconds": seconds,
+                            **({"solver": dict(solver)} if solver else {})}
         self._write()
 
     def replace_inputs(self, step: str, inputs: Mapping[str, str]) -> None:
@@ -124,7 +159,7 @@ def _is_complete(step: Any) -> bool:
     """Whether the record of a step has everything, of the right types."""
     return (isinstance(step, dict) and step.get("state") in (PENDING, RUNNING, DONE)
             and isinstance(step.get("inputs"), dict) and isinstance(step.get("outputs"), dict)
-            and isinstance(step.get("seconds"), (int, float))
+            and isinstance(step.get("seconds"), (int, float)) and isinstance(step.get("solver", {}), dict)
             and all(isinstance(value, str) for value in step["inputs"].values())
             and all(isinstance(entry, dict) and isinstance(entry.get("path"), str)
                     and isinstance(entry.get("sha256"), str) and isinstance(entry.get("size"), int)
@@ -132,7 +167,11 @@ def _is_complete(step: Any) -> bool:
             and bool(step["outputs"]) == (step["state"] == DONE))
 
 
-def _short(value: str | None) -> str:
+def _is_fingerprint(value: str | None) -> bool:
+    return value is not None and re.fullmatch("[0-9a-f]{64}", value) is not None
+
+
+def _in_words(value: str | None) -> str:
     if value is None:
         return "(absent)"
-    return value if len(value) <= 40 else f"{value[:16]}..."
+    return "a file" if _is_fingerprint(value) else value

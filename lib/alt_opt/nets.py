@@ -4,7 +4,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from checks.solver import late_reason
+from fast_rcnn.schedule import change_solver, write_solver
 from net_definitions import NETS, SHIPPED_CLASSES, USUAL, Sizes, alt_opt_method, model_files
 from net_definitions.task import as_words
 from utils import prototxt
@@ -20,21 +23,37 @@ class RunNets:
     """The prototxts in a folder, and the number of iterations of each training step.
 
     folder     holds stage{1,2}_{rpn,fast_rcnn}_solver*.pt, rpn_test.pt and faster_rcnn_test.pt
-    max_iters  of the four training steps; None for those of the solvers (see `solver_iters`)
+    max_iters  of the four training steps, whose rates fall before the end (see `change_solver`); None for those of the
+               solvers (see `solver_iters`)
+    lr         the first learning rates of the four; None for those of the solvers
     Raises CheckError for missing files, and for a solver whose net is not in the folder.
     """
 
-    def __init__(self, net_name: str, folder: Path, max_iters: Sequence[int] | None = None) -> None:
+    def __init__(self, net_name: str, folder: Path, max_iters: Sequence[int] | None = None,
+                 lr: Sequence[float] | None = None) -> None:
         self.net_name, self.folder = net_name, folder
         self.rpn_test, self.detector_test = folder / "rpn_test.pt", folder / "faster_rcnn_test.pt"
         self._solvers = {step: _only_solver(folder, step) for step in TRAINED}
         missing = [path.name for path in (self.rpn_test, self.detector_test) if not path.is_file()]
         if missing:
             raise CheckError(f"{folder}: has no {' and no '.join(missing)}")
-        self._moved: set[str] = set()       # steps whose solvers name a net elsewhere
+        self._moved: set[str] = set()       # steps whose solvers name a net elsewhere, or are changed for the run
         self._nets = {step: self._net_of(step) for step in TRAINED}
         given = max_iters or [solver_iters(self._solvers[step]) for step in TRAINED]
         self.max_iters = dict(zip(TRAINED, given, strict=True))
+        self.has_own_iterations = max_iters is not None
+        self.notes: list[str] = []          # what differs from the solvers' files, in words
+        self._params = {step: prototxt.read_solver(path) for step, path in self._solvers.items()}
+        for number, step in enumerate(TRAINED):
+            self._change(step, max_iters[number] if max_iters else None, lr[number] if lr else None)
+
+    def _change(self, step: str, max_iters: int | None, lr: float | None) -> None:
+        changes = change_solver(self._params[step], max_iters, lr)
+        if not changes:
+            return
+        self._moved.add(step)
+        reason = late_reason(self._solvers[step], max_iters) if max_iters else ""
+        self.notes.append(f"Note: {reason or self._solvers[step]}. This run trains with {', '.join(changes)}")
 
     def _net_of(self, step: str) -> Path:
         """The net that a solver names; in a copied folder, whose solvers name the original nets, its copy."""
@@ -56,20 +75,18 @@ class RunNets:
         return copy
 
     def solver(self, step: str) -> Path:
-        """The solver of a training step."""
+        """The file with the solver of a training step."""
         return self._solvers[step]
 
+    def solver_param(self, step: str) -> Any:
+        """The SolverParameter of the run, which may differ from the file in its numbers."""
+        return self._params[step]
+
     def solver_to_run(self, step: str, folder: Path) -> Path:
-        """The solver to run: if it names a net elsewhere, a copy in `folder` that names ours."""
+        """The solver to run: a copy in `folder` if the file names a net elsewhere or has other numbers."""
         if step not in self._moved:
             return self._solvers[step]
-        param = prototxt.read_solver(self._solvers[step])
-        param.ClearField("net")
-        param.train_net = str(self._nets[step])
-        folder.mkdir(parents=True, exist_ok=True)
-        with atomic_path(folder / f"{step}_solver.pt") as temporary:
-            temporary.write_text(prototxt.to_text(param), encoding="utf-8")
-        return folder / f"{step}_solver.pt"
+        return write_solver(self._params[step], self._nets[step], folder / f"{step}_solver.pt")
 
     def train_net(self, step: str) -> Path:
         """The net of a training step."""
@@ -104,7 +121,8 @@ def check_net_name(net_name: str) -> None:
 
 
 def find_nets(net_name: str, num_classes: int, ohem: bool, models: str | None, shipped: Path, made: Path,
-              max_iters: Sequence[int] | None = None, sizes: Sizes = USUAL) -> RunNets:
+              max_iters: Sequence[int] | None = None, sizes: Sizes = USUAL,
+              lr: Sequence[float] | None = None) -> RunNets:
     """The nets of a run.
 
     models   the user's folder, which holds the files or <net>/<method>/; they are used as they are
@@ -117,15 +135,15 @@ def find_nets(net_name: str, num_classes: int, ohem: bool, models: str | None, s
         if sizes != USUAL:
             raise CheckError(f"--models {models}: these nets are used as they are; {_words(sizes)} belong to nets that "
                              "are made: leave them out, or give them to tools/make_models.py")
-        return RunNets(net_name, _folder_of_user(Path(models), net_name, method), max_iters)
+        return RunNets(net_name, _folder_of_user(Path(models), net_name, method), max_iters, lr)
     check_net_name(net_name)
     if num_classes == SHIPPED_CLASSES and sizes == USUAL:
         folder = shipped / net_name / method
         if ohem or any(folder.glob("*.pt")):    # without mining: of an older version, or of the user's MODELS_DIR
-            return RunNets(net_name, folder, max_iters)
+            return RunNets(net_name, folder, max_iters, lr)
         print(f"Nets without hard example mining are not shipped: writing them to {made}", flush=True)
         make_nets(net_name, num_classes, made, max_iters)
-        return RunNets(net_name, made / net_name / method, max_iters)
+        return RunNets(net_name, made / net_name / method, max_iters, lr)
     if num_classes == SHIPPED_CLASSES:
         reason = f"Writing nets with {_words(sizes)}"
     else:
@@ -138,7 +156,7 @@ def find_nets(net_name: str, num_classes: int, ohem: bool, models: str | None, s
     if edited:
         print(f"Note: {', '.join(map(str, edited))}: edited, which has no effect on nets for {num_classes} classes. "
               f"Edit those in {made / net_name / method}, or give --models DIR with your own", flush=True)
-    return RunNets(net_name, made / net_name / method, max_iters)
+    return RunNets(net_name, made / net_name / method, max_iters, lr)
 
 
 def _folder_of_user(models: Path, net_name: str, method: str) -> Path:

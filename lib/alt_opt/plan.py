@@ -51,18 +51,45 @@ def proposals_name(model: str) -> str:
     return f"{model.removesuffix('.caffemodel')}_proposals.npz"
 
 
+@dataclass(frozen=True)
+class Validation:
+    """Validation of the training steps.
+
+    imdb_name  data set; digest  fingerprint of its annotations
+    every      iterations between two validations; None: a tenth of the step's
+    patience   validations without a new best one after which a step ends; None: it never does
+    """
+
+    imdb_name: str
+    digest: str
+    every: int | None = None
+    patience: int | None = None
+
+    def interval(self, max_iters: int) -> int:
+        """Iterations between two validations of a step."""
+        return self.every or max(1, max_iters // 10)
+
+
+def validation_log(step: str) -> str:
+    """Name of the file with the results of a step's validations."""
+    return f"validation/{step}.jsonl"
+
+
 @dataclass
 class Run:
     """The inputs of a run.
 
     nets       the prototxts and the numbers of iterations
     weights    caffemodel that stage 1 starts from; None for random weights
-    imdb_name  data set; classes  its class names
+    imdb_name  data set; classes  its class names; num_images  their number
     data_digest  fingerprint of its annotations and images; annotation_digest  of its annotations alone
     left_out   its image files that cannot be decoded
     settings   of each step by name (see settings.py)
     command    starts a step; the path of its job file is appended (see step.py)
     processes  number of processes, of which this is the first (see team.py)
+    validation  of the training steps; None: none
+    skip_unfitting  whether to leave out layers of the weights whose shapes differ
+    tensorboard  whether to write for TensorBoard into <output>/tensorboard
     profile    whether to profile each step into <output>/profile
     lock       of the output folder (see open_folder); released at the end
     """
@@ -82,6 +109,10 @@ class Run:
     final_name: str = field(default="")
     processes: int = 1
     profile: bool = False
+    validation: Validation | None = None
+    num_images: int = 0
+    tensorboard: bool = False
+    skip_unfitting: bool = False
 
     def __post_init__(self) -> None:
         self.final_name = self.final_name or f"{self.nets.net_name}_faster_rcnn_final.caffemodel"

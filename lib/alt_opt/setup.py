@@ -3,18 +3,20 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 from alt_opt.driver import check_run, open_folder
 from alt_opt.manifest import FolderLock
-from alt_opt.nets import check_net_name, find_nets
-from alt_opt.plan import Run
+from alt_opt.nets import TRAINED, RunNets, check_net_name, find_nets
+from alt_opt.plan import Run, Validation
 from alt_opt.settings import step_settings
 from checks.data import data_warnings
 from checks.solver import rate_warning
 from commands.advice import TrainingOptions, look_command
-from commands.data_set import check_has_classes, check_images, find_inputs, prepare_to_train
-from commands.options import choose_device, net_sizes, writable_folder
+from commands.curves import check_tensorboard
+from commands.data_set import check_has_classes, check_images, find_inputs, find_validation_set, prepare_to_train
+from commands.options import check_validation_options, choose_device, net_sizes, writable_folder
 from datasets.imdb import imdb as Imdb
 from fast_rcnn.checkpoints import IMAGE_DIGESTS, data_digest
 from fast_rcnn.config import (
@@ -27,6 +29,7 @@ from fast_rcnn.config import (
     pair_changes,
     set_cfg,
 )
+from fast_rcnn.schedule import epochs_in_words, iterations_of
 from utils import parallel
 from utils.errors import UserError
 from utils.user_modules import import_modules
@@ -41,6 +44,9 @@ def make_run(args: Namespace) -> Run:
     """
     if args.models is None:
         check_net_name(args.net_name)
+    check_validation_options(args)
+    if args.tensorboard:
+        check_tensorboard()
     cfg_file = args.cfg or cfg_of_net(args.net_name)
     of_file, of_pairs = file_changes(cfg_file) if cfg_file else {}, pair_changes(args.set_cfgs)
     user = _user_settings(of_file, of_pairs, args.no_ohem)
@@ -49,10 +55,11 @@ def make_run(args: Namespace) -> Run:
     import_modules(user.IMPORTS, user.IMPORTS_DIR)
     weights = initial_weights(args.net_name, args.weights)
     imdb, test_imdb = find_inputs(args.imdb, weights, args.test_imdb)   # fail before the training, not after
+    val_imdb = find_validation_set(args.val_imdb, imdb.classes) if args.val_imdb else None
     output = writable_folder(args.output or get_output_dir(imdb, args.net_name), "--output").resolve()
     lock = open_folder(output, may_hold_a_run=args.resume or args.restart)
     try:
-        return _checked_run(args, imdb, test_imdb, weights, output, lock, settings)
+        return _checked_run(args, imdb, test_imdb, val_imdb, weights, output, lock, settings)
     except BaseException:
         lock.release()
         raise
@@ -67,20 +74,25 @@ def cfg_of_net(net_name: str | None) -> str | None:
     return file
 
 
-def _checked_run(args: Namespace, imdb: Imdb, test_imdb: Imdb | None, weights: Path | None, output: Path,
-                 lock: FolderLock, settings: dict[str, Config]) -> Run:
+def _checked_run(args: Namespace, imdb: Imdb, test_imdb: Imdb | None, val_imdb: Imdb | None, weights: Path | None,
+                 output: Path, lock: FolderLock, settings: dict[str, Config]) -> Run:
     """The part that needs the output folder: the record of decoded images, and nets generated for the data set."""
     left_out = prepare_to_train(imdb, args.imdb, output / "decoded_images.json")
     if test_imdb:
         print(test_imdb.summary(), flush=True)
         check_has_classes(test_imdb, "--test_imdb", args.test_imdb, imdb.classes)
         check_images(test_imdb, "--test_imdb", args.test_imdb, output / "decoded_test_images.json")
-    nets = find_nets(args.net_name, imdb.num_classes, cfg.TRAIN.USE_OHEM, args.models, Path(cfg.MODELS_DIR),
-                     output / "models", args.max_iters, net_sizes(args))
+    if val_imdb:
+        print(val_imdb.summary(), flush=True)
+        check_images(val_imdb, "--val_imdb", args.val_imdb, output / "decoded_val_images.json")
+    nets = _find_nets(args, imdb, output / "models", settings)
     run = Run(nets=nets, weights=weights, imdb_name=args.imdb, data_digest=data_digest(imdb, output / IMAGE_DIGESTS),
               annotation_digest=data_digest(imdb), left_out=left_out, classes=imdb.classes, settings=settings,
               gpu_id=choose_device(args), output=output, lock=lock, command=step_command(),
-              processes=parallel.count(), profile=args.profile)
+              processes=parallel.count(), profile=args.profile,
+              num_images=imdb.num_images, tensorboard=args.tensorboard, skip_unfitting=args.skip_unfitting,
+              validation=Validation(args.val_imdb, data_digest(val_imdb), args.val_every, args.patience)
+              if val_imdb else None)
     check_run(run)
     models = str(nets.folder) if args.models else None
     look = look_command(TrainingOptions(args.imdb, None if models else args.net_name, models, args.cfg, args.set_cfgs))
@@ -89,11 +101,31 @@ def _checked_run(args: Namespace, imdb: Imdb, test_imdb: Imdb | None, weights: P
     return run
 
 
+def _find_nets(args: Namespace, imdb: Imdb, made: Path, settings: dict[str, Config]) -> RunNets:
+    """The nets of the run, with the iterations that the options give."""
+    def iterations(iter_sizes: Sequence[int]) -> list[int] | None:
+        if not args.epochs:
+            return args.max_iters
+        return [iterations_of(epochs, imdb.num_images, settings[step].TRAIN, iter_size, parallel.count())
+                for step, epochs, iter_size in zip(TRAINED, args.epochs, iter_sizes, strict=True)]
+
+    nets = find_nets(args.net_name, imdb.num_classes, cfg.TRAIN.USE_OHEM, args.models, Path(cfg.MODELS_DIR), made,
+                     iterations([1, 1, 1, 1]), net_sizes(args), args.lr)
+    if args.epochs:
+        iter_sizes = [nets.solver_param(step).iter_size for step in TRAINED]
+        nets = RunNets(nets.net_name, nets.folder, iterations(iter_sizes), args.lr)
+        for step, epochs in zip(TRAINED, args.epochs, strict=True):
+            print(f"{step}: {epochs_in_words(epochs, imdb.num_images, settings[step].TRAIN)} are "
+                  f"{nets.max_iters[step]} iterations", flush=True)
+    return nets
+
+
 def _warnings(run: Run, imdb: Imdb, look: str) -> list[str]:
     """What would keep the run from learning as much as it could; the command `look` shows more about the data."""
     train, smallest = run.settings["stage1_rpn"].TRAIN, run.settings["stage1_proposals"].TEST.RPN_MIN_SIZE
-    rates = [rate_warning(run.nets.solver(step), iterations) for step, iterations in run.nets.max_iters.items()]
-    return [*filter(None, rates), *data_warnings(run.nets.train_net("stage1_rpn"), imdb, train,
+    rates = [] if run.nets.has_own_iterations else [
+        rate_warning(run.nets.solver(step), iterations) for step, iterations in run.nets.max_iters.items()]
+    return [*run.nets.notes, *filter(None, rates), *data_warnings(run.nets.train_net("stage1_rpn"), imdb, train,
                                                  ("TEST.RPN_MIN_SIZE", smallest), look)]
 
 

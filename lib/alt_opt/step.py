@@ -17,8 +17,10 @@ from datasets.imdb import imdb as Imdb
 from fast_rcnn.checkpoints import Checkpoints
 from fast_rcnn.config import cfg, file_changes, make_settings, set_cfg
 from fast_rcnn.detector_record import detector_settings
+from fast_rcnn.hooks import EndStateHook, Hook
 from fast_rcnn.snapshots import others_of_the_same_training
-from fast_rcnn.train_log import TrainLog
+from fast_rcnn.train_log import StepOfRun, TrainLog
+from fast_rcnn.validation import Measure, ValidationHook, ValidationPlan
 from utils import parallel
 from utils.child_process import INTERRUPTED, end_with_parent
 from utils.files import DamagedFileError, read_json, sha256_file, write_json
@@ -59,6 +61,7 @@ def _train(job: Job) -> str:
 
     Checkpoints stay until the driver has recorded the model.
     """
+    from commands.curves import PlotHook, TensorBoard
     from commands.records import RecordHook
     from fast_rcnn.train import get_training_roidb, train_net
     imdb = _imdb(job)
@@ -66,17 +69,47 @@ def _train(job: Job) -> str:
     print(f"{job['name']}  trains on {len(roidb)} images of {imdb.name}, from "
           f"{job['weights'] or 'random weights'}", flush=True)
     checkpoints = Checkpoints(job["checkpoints"], job["run_hash"])
-    log = TrainLog(job["name"], job["max_iters"], job["log"] if parallel.is_first() else None)
+    listeners = [TensorBoard(Path(job["tensorboard"]))] if job["tensorboard"] and parallel.is_first() else []
+    log = TrainLog(job["name"], job["max_iters"], job["log"] if parallel.is_first() else None,
+                   step=StepOfRun(**job["step"]), listeners=listeners)
     paths = train_net(job["solver"], roidb, job["output"], job["weights"], job["max_iters"], log=log,
                       checkpoints=checkpoints, resume=_can_resume(checkpoints, log), features=job["features"],
-                      profile=_profile(job), keep_checkpoints=True,
+                      profile=_profile(job), keep_checkpoints=True, skip_unfitting=job["skip_unfitting"],
                       hooks=[RecordHook(net_of_solver(job["solver"]), imdb.classes,
-                                        detector_settings(cfg, job["has_rpn"]))])
+                                        detector_settings(cfg, job["has_rpn"])),
+                             *_validation(job, imdb.classes, log),
+                             PlotHook([Path(path) for path in job["curves"]], Path(job["output"], "losses.png"), log),
+                             EndStateHook(Checkpoints(job["end_state"], job["run_hash"]), log)])
     final = Path(paths[-1])
     if parallel.is_first():
         own = OwnFiles(final.parent)
         own.remove(*others_of_the_same_training(final.name, own.names()))
     return str(final)
+
+
+def _validation(job: Job, classes: Sequence[str], log: TrainLog) -> list[Hook]:
+    """The hook that validates, if the job asks for it.
+
+    RPNs are measured by the recall of their proposals, detectors by their detections among the proposals of the RPN
+    that made those they train on: that in their own net is not trained there, in stage 1 not at all.
+    """
+    job_of_val = job["validation"]
+    if not job_of_val:
+        return []
+
+    def prepare() -> Measure:
+        from commands.validation import DetectionMeasure, RecallMeasure, write_net_on_rois, write_proposals
+        from datasets.factory import get_imdb
+        imdb, folder = get_imdb(job_of_val["imdb"], classes), Path(job_of_val["folder"])
+        if not job_of_val["rpn"]:
+            return RecallMeasure(job_of_val["rpn_net"], imdb)
+        proposals = write_proposals(job_of_val["rpn_net"], job_of_val["rpn"], imdb, folder / "proposals.npz")
+        net = write_net_on_rois(job_of_val["detector"], folder / "test.pt")
+        return DetectionMeasure(net, imdb, classes, folder, proposals)
+
+    plan = ValidationPlan(job_of_val["every"], job_of_val["patience"])
+    return [ValidationHook(prepare, plan, log, Path(job_of_val["log"]), cfg.TRAIN.SNAPSHOT_ITERS,
+                           job_of_val["data"])]
 
 
 def _can_resume(checkpoints: Checkpoints, log: TrainLog) -> bool:
@@ -99,6 +132,7 @@ def _generate_proposals(job: Job) -> str:
     boxes, scores = imdb_proposals(load_rpn(job["net"], job["weights"]), imdb, _profile(job), job["features"])
     path = Path(job["output"], proposals_name(Path(job["weights"]).name))
     if parallel.is_first():
+        OwnFiles(path.parent).claim(path.name)      # of a training that stopped early
         save_proposals(path, boxes, scores, imdb.image_index)
         print(f"{job['name']}  wrote {sum(map(len, boxes))} proposals for {imdb.num_images} images", flush=True)
     return str(path)

@@ -2,29 +2,43 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
+from fast_rcnn.schedule import late_setting
 from utils import prototxt
 from utils.other_caffe import solver_problems
 
 
-def check_solver(path: str | os.PathLike) -> list[str]:
-    """Problems of a solver, each with file and line: its learning rate and policy, average_loss and iter_size."""
+def check_solver(path: str | os.PathLike, param: Any = None) -> list[str]:
+    """Problems of a solver, each with file and line: its learning rate and policy, average_loss and iter_size.
+
+    param  the solver of the run, if it is not that of the file
+    """
     return [f"{path}:{prototxt.line_with(path, key)}: {message}"
-            for key, message in solver_problems(prototxt.read_solver(path))]
+            for key, message in solver_problems(param or prototxt.read_solver(path))]
 
 
 def rate_warning(path: str | os.PathLike, max_iters: int) -> str:
     """A warning if all steps of a solver's learning rate lie behind the last iteration, or it is 0 before; else ''."""
+    reason = late_reason(path, max_iters)
+    if not reason:
+        return ""
+    key = late_setting(prototxt.read_solver(path), max_iters)
+    advice = "Set max_iter to this number" if key == "max_iter" else (
+        f"Set {key} to {max(1, max_iters * 3 // 4)}, say, or train longer")
+    return f"Warning: {reason}. {advice}"
+
+
+def late_reason(path: str | os.PathLike, max_iters: int) -> str:
+    """Why the rate of a solver file does not fall before the last iteration, or is 0 before; '' if it does fall."""
     param = prototxt.read_solver(path)
-    if param.lr_policy == "poly" and param.max_iter < max_iters:
-        return (f"Warning: {path}:{prototxt.line_with(path, 'max_iter')}: the learning rate is 0 after max_iter = "
-                f"{param.max_iter} iterations, but training ends after {max_iters}. Set max_iter to this number")
-    key = {"step": "stepsize", "multistep": "stepvalue"}.get(param.lr_policy)
-    if key is None:
+    key = late_setting(param, max_iters)
+    if not key:
         return ""
-    first = min(param.stepvalue, default=0) if key == "stepvalue" else param.stepsize
-    if first < max_iters or max_iters == 1 or param.gamma == 1:
-        return ""
-    return (f"Warning: {path}:{prototxt.line_with(path, key)}: the learning rate falls for the first time after "
-            f"{first} iterations, but training ends after {max_iters}: it never falls. Set {key} to "
-            f"{max(1, max_iters * 3 // 4)}, say, or train longer")
+    where = f"{path}:{prototxt.line_with(path, key)}"
+    if key == "max_iter":
+        return (f"{where}: the learning rate is 0 after max_iter = {param.max_iter} iterations, but training ends "
+                f"after {max_iters}")
+    first = min(param.stepvalue) if key == "stepvalue" else param.stepsize
+    return (f"{where}: the learning rate falls for the first time after {first} iterations, but training ends after "
+            f"{max_iters}: it never falls")

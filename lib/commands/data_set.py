@@ -73,6 +73,18 @@ def find_inputs(imdb: str, weights: Path | None, test_imdb: str | None = None) -
     return found[imdb], found[test_imdb] if test_imdb else None
 
 
+def find_validation_set(name: str, classes: Sequence[str]) -> Imdb:
+    """The data set of --val_imdb, whose objects are matched to the class names of the training.
+
+    Raises UserError if it is missing or has no object of these classes.
+    """
+    imdb = find_imdb(name, "--val_imdb", classes)
+    check_has_classes(imdb, "--val_imdb", name, classes)
+    if not any((entry["gt_classes"] > 0).any() for entry in imdb.gt_roidb()):
+        raise UserError(f"--val_imdb {name}: has no annotated object, so that nothing can be measured on it")
+    return imdb
+
+
 def _tell_other_classes(weights: Path, classes: Sequence[str]) -> None:
     """Print a note if the initial weights are a detector's of as many, but other classes: it fits by name and shape."""
     from fast_rcnn.detector_record import find_record

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fast_rcnn.cfg_checks import check_cfg
 from fast_rcnn.config import Changes, cfg, cfg_from_file, cfg_from_list, change_cfg
@@ -114,6 +114,38 @@ def _share(text: str) -> float:
     return value
 
 
+def add_validation_options(parser: argparse.ArgumentParser) -> None:
+    """--val_imdb, --val_every, --patience."""
+    add = parser.add_argument
+    add("--val_imdb", metavar="NAME",
+        help="data set to validate on while training: detections by average precision, proposals by recall; the best "
+             "model is kept beside the last")
+    add("--val_every", type=positive, metavar="N", help="iterations between two validations (default: a tenth of all)")
+    add("--patience", type=positive, metavar="N", help="stop a training after N validations without a new best one "
+                                                       "(default: never)")
+
+
+def add_skip_option(parser: argparse.ArgumentParser) -> None:
+    """--skip_unfitting."""
+    parser.add_argument("--skip_unfitting", action="store_true",
+                        help="leave out all layers of --weights whose shapes differ in the net; without it only "
+                             "cls_score and bbox_pred, which differ for other classes, and others are refused")
+
+
+def add_tensorboard_option(parser: argparse.ArgumentParser) -> None:
+    """--tensorboard."""
+    parser.add_argument("--tensorboard", action="store_true",
+                        help="write losses, rates, validations and pictures of detections for TensorBoard to "
+                             "tensorboard/ in the output folder (needs the package tensorboard)")
+
+
+def check_validation_options(args: argparse.Namespace) -> None:
+    """Raise UserError for options of validation without a data set for it."""
+    given = [option for option, value in (("--val_every", args.val_every), ("--patience", args.patience)) if value]
+    if given and not args.val_imdb:
+        raise UserError(f"{' and '.join(given)}: there is no data set to validate on; give --val_imdb NAME")
+
+
 def add_net_options(parser: argparse.ArgumentParser, short: bool = False) -> None:
     """--anchor_scales, --anchor_ratios, --fc6, --fc7: sizes of a net that is made; `short` adds --scales, --ratios."""
     add = parser.add_argument
@@ -142,11 +174,29 @@ def apply_cfg(args: argparse.Namespace, beneath: Changes | None = None) -> None:
     import_modules(cfg.IMPORTS, cfg.IMPORTS_DIR)
 
 
+class OneForAll(argparse.Action):
+    """One value for all four stages of alternating optimisation, or four."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any,
+                 option_string: str | None = None) -> None:
+        if len(values) not in (1, 4):
+            parser.error(f"argument {option_string}: expected one value, or four, found {len(values)}")
+        setattr(namespace, self.dest, values * 4 if len(values) == 1 else values)
+
+
 def positive(text: str) -> int:
     """Parse a positive integer, for add_argument(type=positive)."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return value
+
+
+def positive_number(text: str) -> float:
+    """Parse a finite number above 0, for add_argument(type=positive_number)."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a finite number above 0")
     return value
 
 

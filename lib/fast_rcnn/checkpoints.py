@@ -17,9 +17,10 @@ from fast_rcnn.config import Settings, cfg, flatten, plain
 from fast_rcnn.train_log import check_weights
 from utils import other_caffe, parallel, prototxt
 from utils.file_digests import content_digests
-from utils.files import DamagedFileError, inside, read_record, sha256_file, sha256_json, write_json
+from utils.files import DamagedFileError, copy_file, inside, read_record, sha256_file, sha256_json, write_json
 from utils.own_files import remove_leftovers
 
+END_STATES = "end_states"                   # in an output folder: the last checkpoint of each training that has ended
 IMAGE_DIGESTS = "image_digests.json"        # in an output folder: the record for `data_digest`
 # Without effect on results: locations, speed, what is recorded, how often files are written
 _IRRELEVANT = {"ROOT_DIR", "DATA_DIR", "MODELS_DIR", "EXP_DIR", "MATLAB", "GPU_ID", "USE_GPU_NMS", "NUM_WORKERS",
@@ -95,6 +96,23 @@ class Checkpoints:
         """Count the checkpoints of a run with this other fingerprint as this run's."""
         if self.exist and (note := self._read())["run"] == run_hash:
             write_json(self._note, {**note, "run": self.run_hash})
+
+    @property
+    def iteration(self) -> int:
+        """Iteration of the checkpoint that `newest` has found."""
+        return int(self._good["iteration"]) if self._good else 0
+
+    def copy_newest(self, source: Checkpoints) -> None:
+        """Take the newest checkpoint of another folder, if it has one, as this run's. Raises DamagedFileError."""
+        if source.newest() is None:
+            return
+        entry = source._good or {}
+        self.remove()
+        for name in entry.get("files", {}):
+            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            copy_file(source.folder / name, self.folder / name)
+        write_json(self._note, {**{key: entry[key] for key in ("iteration", "seed", "state", "files") if key in entry},
+                                "run": self.run_hash})
 
     def newest(self) -> Path | None:
         """The solver state to resume from, the newest that is not damaged; None if there is none of this run.
@@ -185,8 +203,14 @@ def net_fingerprint(path: str | os.PathLike) -> str:
 
 
 def solver_fingerprint(path: str | os.PathLike) -> str:
-    """Fingerprint of a solver's settings, ignoring the path of its net."""
-    param = prototxt.read_solver(path)
+    """Fingerprint of the settings in a solver's file, ignoring the path of its net."""
+    return param_fingerprint(prototxt.read_solver(path))
+
+
+def param_fingerprint(solver: Any) -> str:
+    """Fingerprint of a SolverParameter, ignoring the path of its net."""
+    param = type(solver)()
+    param.CopyFrom(solver)
     param.ClearField("train_net")
     param.ClearField("net")
     return hashlib.sha256(param.SerializeToString(deterministic=True)).hexdigest()

@@ -141,6 +141,8 @@ _TRAIN = dict(
     OHEM_WARMUP=0, OHEM_RANDOM_SHARE=0.0,
     # Ours: iterations of which the hard RoIs are recorded, for the page of the run; 0: none
     OHEM_GALLERY=200,
+    # Ours: iterations in which the learning rate rises in equal steps to that of the solver's policy
+    WARMUP_ITERS=0,
 )
 
 _TEST = dict(
@@ -181,7 +183,7 @@ _MISC = dict(
     IMPORTS=(), IMPORTS_DIR="",
 )
 # Files and fingerprints of older versions lack them
-_ADDED_LATER = ("IMPORTS", "IMPORTS_DIR", "OHEM_WARMUP", "OHEM_RANDOM_SHARE", "IGNORED_OVERLAP")
+_ADDED_LATER = ("IMPORTS", "IMPORTS_DIR", "OHEM_WARMUP", "OHEM_RANDOM_SHARE", "IGNORED_OVERLAP", "WARMUP_ITERS")
 
 _DEFAULTS = Config(TRAIN=Config(_TRAIN), TEST=Config(_TEST), **_MISC).freeze()
 

@@ -11,7 +11,7 @@ from fast_rcnn.checkpoints import Checkpoints
 from fast_rcnn.train_log import RecentLosses, TrainLog
 from utils import parallel
 from utils.child_process import StopRequest
-from utils.other_caffe import can_snapshot_to, learning_rate, peak_memory_mb, stop_function
+from utils.other_caffe import can_snapshot_to, learning_rate, peak_memory_mb, set_base_lr, stop_function
 from utils.profiling import profiled
 from utils.weights import weights_problem
 
@@ -29,7 +29,7 @@ class Training:
     """The state of a training run, as hooks see it.
 
     solver         with its `net` and `iter`
-    max_iters      the last iteration
+    max_iters      the last iteration; a hook that sets it to the current one ends the training
     losses         of the last iterations, on the device
     save           writes a snapshot and returns its path
     contexts       contexts that `at_start` enters here are closed when training ends, is stopped or fails
@@ -88,6 +88,21 @@ def register_hook(make: Maker) -> Maker:
 def registered_hooks() -> list[Hook]:
     """A new hook of each registered kind, in the order of registration."""
     return [make() for make in _makers]
+
+
+class WarmupHook(Hook):
+    """Raises the learning rate in equal steps to the policy's, which it reaches in iteration `iterations`."""
+
+    def __init__(self, base_lr: float, iterations: int) -> None:
+        self._base_lr, self._iterations = base_lr, iterations
+
+    def before_iteration(self, training: Training) -> None:
+        if training.iteration < self._iterations:
+            set_base_lr(training.solver, self._base_lr * (training.iteration + 1) / self._iterations)
+
+    def after_iteration(self, training: Training) -> None:
+        if training.iteration == self._iterations:
+            set_base_lr(training.solver, self._base_lr)
 
 
 class LogHook(Hook):
@@ -151,6 +166,20 @@ class CheckpointHook(Hook):
     def after_iteration(self, training: Training) -> None:
         if training.iteration % self._interval == 0 and training.iteration < training.max_iters:
             self._checkpoints.write(training.solver)
+
+
+class EndStateHook(Hook):
+    """Writes a checkpoint at the end, from which a longer training goes on; a full disk costs only this."""
+
+    def __init__(self, end_state: Checkpoints, log: TrainLog) -> None:
+        self._end_state, self._log = end_state, log
+
+    def at_end(self, training: Training) -> None:
+        try:
+            self._end_state.write(training.solver)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            self._log.say(f"{self._end_state.folder}: {reason}: a longer training would begin anew")
 
 
 class StopHook(Hook):

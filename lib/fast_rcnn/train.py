@@ -29,6 +29,7 @@ from fast_rcnn.hooks import (
     StopHook,
     Training,
     TrainingStopped,  # noqa: F401  # re-exported
+    WarmupHook,
     register_hook,  # noqa: F401
     registered_hooks,
 )
@@ -58,10 +59,12 @@ class SolverWrapper:
     output_dir        folder for snapshots
     pretrained_model  initial caffemodel; layers that it lacks keep random weights, which is reported; at least one must
                       match. Its box regression, if any, predicts plain targets and is converted to normalised ones
+    skip_unfitting    leave out layers whose shapes differ there; those for the classes always are
     """
 
     def __init__(self, solver_prototxt: str | os.PathLike, roidb: Sequence[Entry],
-                 output_dir: str | os.PathLike, pretrained_model: str | os.PathLike | None = None) -> None:
+                 output_dir: str | os.PathLike, pretrained_model: str | os.PathLike | None = None,
+                 skip_unfitting: bool = False) -> None:
         self.output_dir = Path(output_dir)
         self.solver = caffe.get_solver(os.fspath(solver_prototxt))
         free_intermediates(self.solver.net)
@@ -77,7 +80,7 @@ class SolverWrapper:
             self.bbox_means, self.bbox_stds = rdl_roidb.add_bbox_regression_targets(
                 roidb, layer_setting(self._data_layer, class_count), cfg.TRAIN)
         if pretrained_model is not None:
-            self._load(os.fspath(pretrained_model))
+            self._load(os.fspath(pretrained_model), skip_unfitting)
         check_varied(self.solver.net, self.net_name)
         self._data_layer.set_roidb(roidb)
         self.num_images = len(roidb)
@@ -88,8 +91,8 @@ class SolverWrapper:
                 return layer
         raise CheckError(f"{self.net_name}: no layer has a method set_roidb, as RoIDataLayer, to be given the images")
 
-    def _load(self, pretrained_model: str) -> None:
-        loaded = load_initial_weights(self.solver.net, pretrained_model, self.net_name)
+    def _load(self, pretrained_model: str, skip_unfitting: bool) -> None:
+        loaded = load_initial_weights(self.solver.net, pretrained_model, self.net_name, skip_unfitting)
         print(loaded.summary, flush=True)
         blobs = self._normalised_blobs()
         if blobs and "bbox_pred" not in loaded.unfilled:
@@ -172,9 +175,10 @@ class SolverWrapper:
         Snapshots and checkpoints are written every TRAIN.SNAPSHOT_ITERS iterations. SIGTERM, SIGHUP or Ctrl-C, sent to
         any process, stops all of them after the current iteration: with `checkpoints` one is written. `profile`: see
         `profiled`.
-        Hooks are called in this order: the log, the gallery of hard RoIs, those of `register_hook`, `hooks`, snapshots,
-        checkpoints, stopping and the profile. Changes that a hook makes to the weights after an iteration are in that
-        iteration's snapshot and checkpoint; its work before an iteration is not in the profile.
+        Hooks are called in this order: the warm-up of the learning rate, the log, the gallery of hard RoIs, those of
+        `register_hook`, `hooks`, snapshots, checkpoints, stopping and the profile. Changes that a hook makes to the
+        weights after an iteration are in that iteration's snapshot and checkpoint; its work before an iteration is not
+        in the profile.
         Raises TrainingStopped when stopped, LossError if the loss is not finite, and UserError, before training, if a
         snapshot would replace a file that no training has made.
         """
@@ -186,7 +190,7 @@ class SolverWrapper:
         interval, snapshots = cfg.TRAIN.SNAPSHOT_ITERS, SnapshotHook(cfg.TRAIN.SNAPSHOT_ITERS)
         try:
             self._run(max_iters, [
-                LogHook(log, display), *gallery_hooks(log.path, display),
+                *self._warmup(), LogHook(log, display), *gallery_hooks(log.path, display),
                 *registered_hooks(), *hooks, snapshots,
                 *([CheckpointHook(checkpoints, interval)] if checkpoints else []), StopHook(checkpoints),
                 *([ProfileHook(profile)] if profile else [])])
@@ -196,13 +200,17 @@ class SolverWrapper:
                             ) from error
         return snapshots.paths
 
+    def _warmup(self) -> list[Hook]:
+        iterations = cfg.TRAIN.WARMUP_ITERS
+        return [WarmupHook(self.solver_param.base_lr, iterations)] if iterations else []
+
     def _run(self, max_iters: int, hooks: Sequence[Hook]) -> None:
         """The training loop."""
         training = Training(self.solver, max_iters, self.losses, self.snapshot)
         with training.contexts:
             for hook in hooks:
                 hook.at_start(training)
-            while training.iteration < max_iters:
+            while training.iteration < training.max_iters:
                 with training.step_contexts:
                     for hook in hooks:
                         hook.before_iteration(training)
@@ -245,7 +253,8 @@ def train_net(solver_prototxt: str | os.PathLike, roidb: Sequence[Entry], output
               pretrained_model: str | os.PathLike | None = None, max_iters: int = 40000, *,
               log: TrainLog | None = None, checkpoints: Checkpoints | None = None,
               resume: bool = False, features: str | os.PathLike | None = None,
-              profile: Path | None = None, hooks: Sequence[Hook] = (), keep_checkpoints: bool = False) -> list[str]:
+              profile: Path | None = None, hooks: Sequence[Hook] = (), keep_checkpoints: bool = False,
+              skip_unfitting: bool = False) -> list[str]:
     """Train a net; returns the paths of its snapshots, the final one last.
 
     Call `caffe.set_random_seed` with the seed (cfg.RNG_SEED) first.
@@ -256,11 +265,12 @@ def train_net(solver_prototxt: str | os.PathLike, roidb: Sequence[Entry], output
     features     folder for the cached outputs of frozen layers; None: not cached
     profile      the profile is written to <profile>.txt and <profile>_trace.json; None: not profiled
     hooks        called around each iteration, in addition to those of `register_hook`
+    skip_unfitting  see `SolverWrapper`
     keep_checkpoints  leave them to the caller at the end, who records the result first
     Raises what `SolverWrapper.train_model` raises, and DamagedFileError if all checkpoints are damaged.
     """
     keep_freed_memory()
-    wrapper = SolverWrapper(solver_prototxt, filter_roidb(roidb), output_dir, pretrained_model)
+    wrapper = SolverWrapper(solver_prototxt, filter_roidb(roidb), output_dir, pretrained_model, skip_unfitting)
     log = log or TrainLog(Path(solver_prototxt).stem, max_iters)
     state = _state_to_resume(checkpoints) if checkpoints and resume else None
     with contextlib.closing(wrapper):

@@ -7,9 +7,12 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
+
+import numpy as np
 
 from utils import other_caffe
 from utils.errors import UserError
@@ -32,6 +35,34 @@ def check_weights(net: other_caffe.Net, when: str) -> None:
                         "resume from an older checkpoint or begin anew")
 
 
+@dataclass(frozen=True)
+class StepOfRun:
+    """Where a stage is in a run of several steps, and what is left after it.
+
+    number, of   of the step, from 1, and of all
+    seconds      that steps to come will take, as those of their kind took before
+    iterations   of steps to come of whose kind none has ended: each is taken to last as long as one of this stage
+    """
+
+    number: int
+    of: int
+    seconds: float = 0.0
+    iterations: int = 0
+
+
+class Listener(Protocol):
+    """Receives what a TrainLog reports, such as a writer for TensorBoard."""
+
+    def start(self, iteration: int) -> None:
+        """Training starts, or resumes, after an iteration."""
+
+    def report(self, record: Mapping[str, Any]) -> None:
+        """A line of the log."""
+
+    def validation(self, iteration: int, figures: Mapping[str, float], pictures: Sequence[np.ndarray]) -> None:
+        """The result of a validation, and images (height, width, 3) BGR with detections."""
+
+
 class TrainLog:
     """Reports the progress of one stage.
 
@@ -39,6 +70,8 @@ class TrainLog:
     max_iters  last iteration of the stage
     path       JSON lines file to append to; None for none
     stream     for the lines of text; None for the standard output
+    step       where the stage is in a run; None: alone
+    listeners  receive the reports too
 
     Losses are means over the last `average_loss` iterations of the solver, stats are those of the last minibatch.
     Each JSON line holds iteration, stage, loss (their weighted sum), losses (by output blob), stats (by layer: the
@@ -49,7 +82,9 @@ class TrainLog:
     """
 
     def __init__(self, stage: str, max_iters: int, path: str | os.PathLike | None = None,
-                 stream: TextIO | None = None) -> None:
+                 stream: TextIO | None = None, step: StepOfRun | None = None,
+                 listeners: Sequence[Listener] = ()) -> None:
+        self.step, self.listeners = step, listeners
         self.stage, self.max_iters = stage, max_iters
         self.path = Path(path) if path else None
         self.stream = stream or sys.stdout
@@ -61,6 +96,8 @@ class TrainLog:
         if self.path and self.path.exists():
             kept = [record for record in read_json_lines(self.path, iteration=int) if record["iteration"] <= iteration]
             write_json_lines(self.path, kept)
+        for listener in self.listeners:
+            listener.start(iteration)
 
     def report(self, iteration: int, losses: Mapping[str, float], loss: float, lr: float,
                stats: Mapping[str, Mapping[str, float]] | None = None, peak_mb: float | None = None,
@@ -79,12 +116,19 @@ class TrainLog:
                               "queue": round(data["queue"], 2)}
         print(self._line(record), file=self.stream, flush=True)
         self._append(record)
+        for listener in self.listeners:
+            listener.report(record)
         if trouble or not math.isfinite(loss):
             trouble = trouble or f"the loss is {loss} at iteration {iteration}"
             raise LossError(
                 f"{self.stage}: {trouble}: training has diverged. Lower "
                 f"base_lr in the solver (the learning rate is {lr:g}), and check that the annotated boxes "
                 "and the initial weights are sound")
+
+    def leave_out(self, seconds: float) -> None:
+        """Do not count these seconds, which were not spent on training, in the next line."""
+        iteration, then = self._last
+        self._last = (iteration, then + seconds)
 
     def say(self, message: str) -> None:
         """Print a line that is not about losses."""
@@ -101,11 +145,19 @@ class TrainLog:
         groups = list(record["stats"].values()) or [record["losses"]]
         details = [f"{name} {value:.3g}" for values in groups for name, value in values.items()]
         data = "  data {wait:.1%} queue {queue:.2g}".format(**record["data"]) if "data" in record else ""
-        left = datetime.timedelta(seconds=round(record["seconds"] * (self.max_iters - record["iteration"])))
+        left = record["seconds"] * (self.max_iters - record["iteration"])
         return (f"{self.stage}  iter {record['iteration']}/{self.max_iters}  loss {record['loss']:.4g}"
                 + (f" ({', '.join(details)})" if details else "")
-                + f"  lr {record['lr']:g}  {record['seconds']:.2f} s/iter{data}  ETA {left}"
+                + f"  lr {record['lr']:g}  {record['seconds']:.2f} s/iter{data}  ETA {_clock(left)}"
+                + self._rest(left, record["seconds"])
                 + (f"  peak {record['peak_mb']} MB" if "peak_mb" in record else ""))
+
+    def _rest(self, left: float, seconds: float) -> str:
+        """Where the stage is in its run, and when all will be done; `seconds` per iteration."""
+        if not self.step:
+            return ""
+        left += self.step.seconds + self.step.iterations * seconds
+        return f"  step {self.step.number} of {self.step.of}, all done in {_clock(left)}"
 
     def _append(self, record: Mapping[str, Any]) -> None:
         """Append to the file; a line that cannot be written, for want of space, is left out."""
@@ -114,6 +166,10 @@ class TrainLog:
                 append_json_lines(self.path, [record])
             except OSError as error:
                 self.say(f"{self.path}: {(error.strerror or '').lower()}: this line is not recorded")
+
+
+def _clock(seconds: float) -> str:
+    return str(datetime.timedelta(seconds=round(seconds)))
 
 
 class RecentLosses:

@@ -10,13 +10,16 @@ import contextlib
 import functools
 import operator
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import shutil
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
+from google.protobuf.message import DecodeError
 
 import caffe
 from caffe.proto import caffe_pb2
@@ -121,6 +124,49 @@ def copy_weights(net: Any, path: str | os.PathLike) -> Unmatched:
     filled = {_address(blob) for name in stored if name in net.params for blob in net.params[name]}
     return Unmatched([name for name in stored if name not in known],
                      [name for name, blobs in net.params.items() if not filled.issuperset(map(_address, blobs))])
+
+
+def stored_shapes(path: str | os.PathLike) -> dict[str, list[tuple[int, ...]]]:
+    """Shapes of the blobs of each layer of a caffemodel, binary or HDF5, that has any; {} if it cannot be read."""
+    if h5py.is_hdf5(path):
+        with h5py.File(path, "r") as file:
+            return {name: [blobs[key].shape for key in sorted(blobs, key=int)]
+                    for name, blobs in file["data"].items() if len(blobs)}
+    try:
+        param = caffe_pb2.NetParameter.FromString(Path(path).read_bytes())
+    except DecodeError:
+        return {}
+    return {layer.name: [_stored_shape(blob) for blob in layer.blobs]
+            for layer in [*param.layers, *param.layer] if layer.blobs}
+
+
+def _stored_shape(blob: Any) -> tuple[int, ...]:
+    """Shape of a BlobProto; files of older Caffes give four lengths."""
+    return tuple(blob.shape.dim) if blob.HasField("shape") else (blob.num, blob.channels, blob.height, blob.width)
+
+
+def fits(stored: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Whether a stored blob fits a blob: of the same shape, or of four lengths of which the first ones are 1."""
+    return stored == shape or (len(stored) == 4 and stored == (1,) * (4 - len(shape)) + shape)
+
+
+def copy_weights_without(net: Any, path: str | os.PathLike, layers: Collection[str]) -> Unmatched:
+    """`copy_weights`, as if the file did not have these layers."""
+    with tempfile.TemporaryDirectory() as folder:
+        rest = Path(folder, Path(path).name)
+        if h5py.is_hdf5(path):
+            shutil.copyfile(path, rest)
+            with h5py.File(rest, "r+") as file:
+                for name in layers:
+                    del file["data"][name]
+        else:
+            param = caffe_pb2.NetParameter.FromString(Path(path).read_bytes())
+            for of_version in (param.layer, param.layers):
+                kept = [layer for layer in of_version if layer.name not in layers]
+                del of_version[:]
+                of_version.extend(kept)
+            rest.write_bytes(param.SerializeToString())
+        return copy_weights(net, rest)
 
 
 def _address(blob: Blob) -> int:
@@ -248,6 +294,15 @@ def solver_problems(param: Any) -> list[tuple[str, str]]:
 def learning_rate(solver: Any) -> float:
     """The rate of the next iteration; NaN if this Caffe does not expose it."""
     return solver.lr if hasattr(solver, "lr") else float("nan")
+
+
+def set_base_lr(solver: Any, rate: float) -> None:
+    """Set the rate that a solver's policy scales, from the next iteration on. Raises SettingError if it cannot be."""
+    param = solver.param
+    if not hasattr(param, "base_lr"):
+        raise SettingError("TRAIN.WARMUP_ITERS: this Caffe cannot change base_lr while it trains; leave the setting 0")
+    param.base_lr = rate
+    solver.param = param        # BVLC's is a copy
 
 
 def stop_function(solver: Any, is_requested: Callable[[], bool]) -> Callable[[], bool]:

@@ -9,8 +9,9 @@ from caffe.proto.caffe_pb2 import FillerParameter, LayerParameter
 from utils import prototxt
 from utils.errors import CheckError, NotFiniteError, raise_all
 from utils.names import READONLY
-from utils.other_caffe import Net, all_finite, copy_weights
+from utils.other_caffe import Net, all_finite, blob_shape, copy_weights, copy_weights_without, fits, stored_shapes
 
+CLASS_LAYERS = ("cls_score", "bbox_pred")      # whose outputs are as many as the classes
 _NAMED = 12         # most layers named in a message, which then counts the rest
 # Layer types that start from random weights, with the message that holds their filler
 _WITH_FILLER = {"Convolution": "convolution_param", "Deconvolution": "convolution_param",
@@ -26,15 +27,25 @@ class InitialWeights(NamedTuple):
     unfilled: list[str]     # those layers, and readonly ones
 
 
-def load_initial_weights(net: Net, path: str | os.PathLike, name: str | os.PathLike) -> InitialWeights:
+def load_initial_weights(net: Net, path: str | os.PathLike, name: str | os.PathLike,
+                         skip_unfitting: bool = False) -> InitialWeights:
     """Load the initial weights of a training.
 
-    Readonly layers are not counted: they share the weights of others.
+    Readonly layers are not counted: they share the weights of others. Those of the file whose shapes differ are left
+    out: the layers for the classes, with `skip_unfitting` all of them.
 
     name  of the net in messages, such as its file
-    Raises CheckError if no layer is in the file, NotFiniteError for weights that are NaN or infinite.
+    Raises CheckError if no layer is in the file, or others do not fit, NotFiniteError for weights that are NaN or
+    infinite.
     """
-    report = copy_weights(net, path)
+    unfitting = {layer: words for layer, words in _unfitting_layers(net, path).items()
+                 if skip_unfitting or layer.removesuffix(READONLY) in CLASS_LAYERS}
+    try:
+        report = copy_weights_without(net, path, unfitting) if unfitting else copy_weights(net, path)
+    except ValueError as error:
+        if skip_unfitting or not _unfitting_layers(net, path):
+            raise
+        raise CheckError(f"{error}; or give --skip_unfitting, which leaves out layers of other shapes") from None
     check_finite(net, path)
     learned = [layer for layer, blobs in net.params.items() if len(blobs) and not layer.endswith(READONLY)]
     unfilled = [layer for layer in report.unfilled if layer in learned]
@@ -44,9 +55,25 @@ def load_initial_weights(net: Net, path: str | os.PathLike, name: str | os.PathL
     parts = [f"{len(learned) - len(unfilled)} of {len(learned)} layers begin with weights of {path}"]
     if unfilled:
         parts.append(f"random: {_listing(unfilled)}")
+    if unfitting:
+        parts.append(f"left out, of other shapes: {'; '.join([*unfitting.values()][:_NAMED])}")
     if report.unused:
         parts.append(f"not in this net: {_listing(report.unused)}")
     return InitialWeights("; ".join(parts), report.unfilled)
+
+
+def _unfitting_layers(net: Net, path: str | os.PathLike) -> dict[str, str]:
+    """The layers of the net whose weights in the file have other shapes, by name, each with both in words."""
+    found = {}
+    for layer, stored in stored_shapes(path).items():
+        shapes = [blob_shape(blob) for blob in net.params[layer]] if layer in net.params else []
+        if shapes and (len(stored) != len(shapes) or not all(map(fits, stored, shapes))):
+            found[layer] = f"{layer} has {_shapes_in_words(stored)} there, {_shapes_in_words(shapes)} here"
+    return found
+
+
+def _shapes_in_words(shapes: Sequence[Sequence[int]]) -> str:
+    return " and ".join(" x ".join(map(str, shape)) for shape in shapes)
 
 
 def check_varied(net: Net, path: str | os.PathLike) -> None:

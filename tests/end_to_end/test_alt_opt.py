@@ -162,6 +162,62 @@ def test_steps_whose_inputs_changed_are_repeated_and_reported(finished_run, trai
     assert "stage2_rpn  is done anew: " in text
 
 
+def test_a_larger_number_of_iterations_goes_on_where_a_step_had_ended(finished_run, trainer, tmp_path):
+    output = tmp_path / "copy"
+    shutil.copytree(finished_run[0], output)
+    status, text = trainer.run(output, "--resume", "--max_iters", "12", "3", "4", "80")
+    assert status == 0, text
+    assert text.count(": kept") == 5
+    assert ("stage2_fast_rcnn  goes on from iteration 60, its end: max_iters: 60 -> 80; solver: stepsize 45 -> 60"
+            in text), text
+    assert "stage2_fast_rcnn  goes on after iteration 60" in text and "iter 80/80" in text
+    assert set(models(output)) - set(models(finished_run[0])) == {"tiny_fast_rcnn_stage2_iter_80.caffemodel"}
+    before = models(output)
+    status, text = trainer.run(output, "--resume", "--max_iters", "12", "3", "4", "80")
+    assert status == 0 and text.count(": kept") == 6 and models(output) == before, text
+    status, text = trainer.run(output, "--resume", "--max_iters", "14", "3", "4", "80")
+    assert "stage1_rpn  goes on from iteration 12, its end: max_iters: 12 -> 14" in text, text
+    assert "stage1_fast_rcnn  is done anew: proposals: it trains on others" in text
+    assert "stage2_fast_rcnn  is done anew: proposals: it trains on others; weights: it starts from others" in text
+
+
+def test_validation_keeps_the_best_models_and_changes_no_other(finished_run, trainer, demo_data, tmp_path):
+    output, words = tmp_path / "run", ["--val_imdb", f"{demo_data}:test", "--val_every", "4"]
+    process = trainer.start(output, *words)
+    wait_for((output / "checkpoints" / "stage1_rpn" / "checkpoint.json").exists, process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    wait_until_free(output)
+    status, text = trainer.run(output, "--resume", *words)
+    assert status == 0, text
+    found, plain = models(output), models(finished_run[0])
+    best = {name for name in found if name.endswith("_best.caffemodel")}
+    assert len(best) == 4 and {name: found[name] for name in found.keys() - best} == plain
+    for step, iterations in TRAINED.items():
+        lines = read_json_lines(output / "validation" / f"{step}.jsonl")
+        assert [line["iteration"] for line in lines] == sorted({*range(4, iterations + 1, 4), iterations})
+        assert set(lines[0]["figures"]) == ({"AR", "recall"} if "rpn" in step else {"AP50", "AP"})
+    assert "stage2_fast_rcnn  validation after iteration 60: AP50 " in text
+    import test_net
+    [model] = output.glob("tiny_fast_rcnn_stage2_best.caffemodel")
+    assert test_net.main(["--def", str(output / "faster_rcnn_test.pt"), "--net", str(model), "--cpu", "--imdb",
+                          f"{demo_data}:test", "--output", str(tmp_path / "test")]) == 0
+    last = read_json_lines(output / "validation" / "stage2_fast_rcnn.jsonl")[-1]
+    assert last["best"] <= 60
+
+
+def test_a_step_stops_early_and_the_next_ones_follow(trainer, demo_data, tmp_path):
+    output = tmp_path / "run"
+    words = ["--val_imdb", f"{demo_data}:test", "--val_every", "1", "--patience", "1"]
+    status, text = trainer.run(output, *words)
+    assert status == 0, text
+    assert "stops after iteration" in text and (output / FINAL).exists()
+    status, again = trainer.run(output, "--resume", *words)
+    assert status == 0 and again.count(": kept") == 6, again
+    status, again = trainer.run(output, "--resume", *words[:-1], "2")
+    assert "stage1_rpn  is done anew: patience: 1 -> 2" in again, again
+
+
 def test_a_step_that_dies_is_reported_at_once(trainer, tmp_path):
     output = tmp_path / "run"
     with open(tmp_path / "printed", "w") as log:

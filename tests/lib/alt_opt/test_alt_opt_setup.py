@@ -15,6 +15,7 @@ from alt_opt.setup import make_run
 from datasets.demo_scenes import CLASSES
 from fast_rcnn.config import cfg, plain
 from net_definitions import model_files
+from utils import prototxt
 from utils.child_process import ChildDied
 from utils.errors import CheckError, UserError
 from utils.files import write_json
@@ -32,7 +33,8 @@ def prepare(tmp_path, demo_data):
 
     def make(*options, iterations=("6", "4", "6", "4"), output=True):
         run = make_run(tool.parser().parse_args([
-            "--net_name", "Tiny", "--imdb", f"{demo_data}:trainval", "--cpu", "--max_iters", *iterations,
+            "--net_name", "Tiny", "--imdb", f"{demo_data}:trainval", "--cpu",
+            *(["--max_iters", *iterations] if iterations else []),
             *(["--output", str(tmp_path / "out")] if output else []), *map(str, options)]))
         run.command = ["false"]
         opened.append(run.lock)
@@ -179,6 +181,31 @@ def test_the_solver_of_a_copied_net_is_run_with_the_copy(prepare, tmp_path):
     assert f'train_net: "{tmp_path}/mine/Tiny/faster_rcnn_alt_opt/stage1_rpn_train.pt"' in solver.read_text()
     assert made.nets.solver_to_run("stage1_rpn", tmp_path / "steps") == tmp_path / "out" / SOLVER
     dry_run(run, STEPS)
+
+
+@pytest.mark.slow
+def test_epochs_and_rates_of_the_command_line(prepare, tmp_path, capsys):
+    run = prepare("--epochs", "3", "--lr", "0.5", "0.25", "0.125", "0.0625", iterations=None)
+    assert run.nets.max_iters == dict.fromkeys(run.nets.max_iters, 18)
+    text = capsys.readouterr().out
+    assert "stage1_fast_rcnn: 3 epochs of 12 images (6 and their mirror images) are 18 iterations" in text
+    assert "base_lr 0.02 -> 0.5" in text
+    solver = run.nets.solver_to_run("stage2_rpn", tmp_path / "steps")
+    assert solver == tmp_path / "steps" / "stage2_rpn_solver.pt"
+    assert prototxt.read_solver(solver).base_lr == 0.125 and prototxt.read_solver(solver).stepsize == 13
+    dry_run(run, STEPS)
+
+
+def test_the_rate_of_nets_used_as_they_are_falls_before_the_end_too(prepare, tmp_path, capsys):
+    for name, text in model_files("Tiny", 5, folder=str(tmp_path / "mine")).items():
+        (tmp_path / "mine" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "mine" / name).write_text(text)
+    run = prepare("--models", tmp_path / "mine", iterations=("100", "400", "6", "4"))
+    steps = {step: run.nets.solver_param(step).stepsize for step in run.nets.max_iters}
+    assert steps == {"stage1_rpn": 75, "stage1_fast_rcnn": 300, "stage2_rpn": 4, "stage2_fast_rcnn": 3}
+    text = capsys.readouterr().out
+    assert "stage1_rpn_solver60k80k.pt:8: the learning rate falls for the first time after 600 iterations" in text
+    assert "This run trains with stepsize 600 -> 75" in text and "Warning" not in text
 
 
 # ---- before the first step

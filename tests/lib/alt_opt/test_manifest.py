@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from alt_opt.manifest import DONE, PENDING, RUNNING, FolderLock, Manifest, RunError
+from alt_opt.manifest import DONE, GOES_ON_FROM, PENDING, RUNNING, FolderLock, Manifest, RunError
 from utils.files import DamagedFileError, sha256_json, write_json
 
 
@@ -40,6 +40,28 @@ def test_differences_name_what_changed(tmp_path):
     assert manifest.differences("rpn", {"iters": "7", "seed": "3", "new": "y"}) == [
         "iters: 5 -> 7", "new: (absent) -> y", "old: x -> (absent)"]
     assert manifest.differences("never started", {"iters": "7"}) == []
+
+
+def test_differences_of_fingerprints_are_words(tmp_path):
+    manifest = Manifest(tmp_path)
+    before = {key: sha256_json(key) for key in ("data set", "net", "proposals", "solver", "weights")}
+    manifest.start("rpn", {**before, "cfg.TRAIN.SCALES": str([100] * 20)}, {"base_lr": "0.1", "stepsize": "60"})
+    after = {key: sha256_json([key]) for key in before}
+    assert manifest.differences("rpn", {**after, "cfg.TRAIN.SCALES": str([200] * 20)}, {"base_lr": "0.2"}) == [
+        f"cfg.TRAIN.SCALES: {[100] * 20} -> {[200] * 20}", "data set: its images or annotations have changed",
+        "net: the prototxt has changed", "proposals: it trains on others",
+        "solver: base_lr 0.1 -> 0.2, stepsize 60 -> (absent)", "weights: it starts from others"]
+    assert "solver: its settings have changed" in manifest.differences("rpn", after)
+    assert "weights: a file -> none" in manifest.differences("rpn", {**before, "weights": "none"})
+
+
+def test_where_a_step_had_ended_is_kept_with_the_same_inputs(tmp_path):
+    manifest = Manifest(tmp_path)
+    manifest.start("rpn", {"max_iters": "8", GOES_ON_FROM: "4"})
+    assert manifest.history("rpn", {"max_iters": "8"}) == {GOES_ON_FROM: "4"}
+    assert manifest.history("rpn", {"max_iters": "9"}) == manifest.history("other", {}) == {}
+    assert manifest.differences("rpn", {"max_iters": "8"}) == []
+    assert manifest.differences("rpn", {"max_iters": "9"}) == ["max_iters: 8 -> 9"]
 
 
 @pytest.mark.parametrize("damage, word", [(lambda p: p.unlink(), "missing"),

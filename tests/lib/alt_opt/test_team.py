@@ -203,11 +203,12 @@ def test_one_process_needs_no_others(be, tmp_path, monkeypatch):
 
 def test_the_number_of_processes_counts_where_it_changes_the_result(monkeypatch):
     monkeypatch.setattr(alt_opt, "net_fingerprint", lambda path: "net")
-    monkeypatch.setattr(alt_opt, "solver_fingerprint", lambda path: "solver")
-    nets = SimpleNamespace(max_iters=dict.fromkeys(TRAINED, 1), solver=str, train_net=str, rpn_test="")
+    monkeypatch.setattr(alt_opt, "param_fingerprint", lambda solver: "solver")
+    nets = SimpleNamespace(max_iters=dict.fromkeys(TRAINED, 1), solver_param=str, train_net=str, rpn_test="")
     for step in alt_opt.STEPS:
         manifest = SimpleNamespace(output_hash=lambda step, name: "hash")
-        run = SimpleNamespace(nets=nets, weights=None, data_digest="", settings={step.name: {}}, processes=1)
+        run = SimpleNamespace(nets=nets, weights=None, data_digest="", settings={step.name: {}}, processes=1,
+                              validation=None)
         alone = alt_opt.step_inputs(run, step, manifest)
         run.processes = 2
         assert alt_opt.step_inputs(run, step, manifest) == alone | ({"processes": "2"} if step.trains else {})

@@ -1,10 +1,11 @@
 """Log lines for people and for programs."""
 import io
 import json
+from types import SimpleNamespace
 
 import pytest
 
-from fast_rcnn.train_log import LossError, TrainLog
+from fast_rcnn.train_log import LossError, StepOfRun, TrainLog
 from utils.files import read_json_lines
 from utils.other_caffe import peak_memory_mb
 
@@ -40,6 +41,26 @@ def test_seconds_are_per_iteration_since_the_line_before(tmp_path, monkeypatch):
     log.report(30, {"l": 1.0}, 1.0, 0.1)
     assert [record["seconds"] for record in read_json_lines(log.path)] == [0.2, 0.1]
     assert "ETA 0:00:16" in log.stream.getvalue() and "ETA 0:00:07" in log.stream.getvalue()
+
+
+def test_a_stage_of_a_run_tells_when_all_will_be_done(tmp_path, monkeypatch):
+    times = iter([0.0, 10.0, 14.0])
+    monkeypatch.setattr("fast_rcnn.train_log.time.perf_counter", lambda: next(times))
+    log = make(tmp_path, step=StepOfRun(number=2, of=6, seconds=100.0, iterations=50))
+    log.start(360)
+    log.leave_out(2.0)      # a validation, say
+    log.report(380, {"a": 1.0}, 1.0, 0.01)
+    assert "  0.10 s/iter  ETA 0:00:02  step 2 of 6, all done in 0:01:47" in log.stream.getvalue()
+
+
+def test_listeners_receive_what_is_reported(tmp_path):
+    calls = []
+    listener = SimpleNamespace(start=lambda iteration: calls.append(iteration),
+                               report=lambda record: calls.append(record["loss"]))
+    log = make(tmp_path, listeners=[listener])
+    log.start(360)
+    log.report(380, {"a": 1.0}, 1.5, 0.01)
+    assert calls == [360, 1.5]
 
 
 def test_the_wait_for_data_is_reported_as_a_share_of_the_time(tmp_path, monkeypatch):

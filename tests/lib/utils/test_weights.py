@@ -41,6 +41,47 @@ def test_initial_weights_are_reported(make, stored):
     assert load_initial_weights(same, stored, "same.pt").summary == f"3 of 3 layers begin with weights of {stored}"
 
 
+@pytest.fixture(params=["binary", "hdf5"])
+def detector(request, make, tmp_path):
+    """A caffemodel with the layers 'a', 'cls_score' and 'b', of three outputs each."""
+    path = tmp_path / "detector.caffemodel"
+    net = caffe.Net(make("detector", "a", "cls_score", "b"), caffe.TRAIN)
+    (net.save if request.param == "binary" else net.save_hdf5)(str(path))
+    return path
+
+
+def resized(path, *layers):
+    """The net of this prototxt with four outputs in these layers."""
+    text = Path(path).read_text()
+    for layer in layers:
+        text = text.replace(f'top: "{layer}" inner_product_param {{ num_output: 3',
+                            f'top: "{layer}" inner_product_param {{ num_output: 4')
+    Path(path).write_text(text)
+    return caffe.Net(path, caffe.TRAIN)
+
+
+def test_layers_for_other_classes_are_left_out_by_themselves(make, detector):
+    net = resized(make("new", "a", "cls_score", "b"), "cls_score")
+    loaded = load_initial_weights(net, detector, "new.pt")
+    assert loaded.summary == (
+        f"2 of 3 layers begin with weights of {detector}; random: cls_score; left out, of other shapes: cls_score has "
+        "3 x 2 and 3 there, 4 x 2 and 4 here")
+    assert loaded.unfilled == ["cls_score"]
+    assert not any(path.name.startswith("tmp") for path in detector.parent.iterdir())
+
+
+def test_other_layers_that_do_not_fit_are_left_out_if_asked_for(make, detector):
+    net = resized(make("new", "a", "cls_score", "b"), "cls_score", "b")
+    before = net.params["a"][0].data.copy()
+    with pytest.raises(CheckError, match="layer 'b', blob 0: expected shape .*; or give --skip_unfitting"):
+        load_initial_weights(net, detector, "new.pt")
+    np.testing.assert_array_equal(net.params["a"][0].data, before)
+    loaded = load_initial_weights(net, detector, "new.pt", skip_unfitting=True)
+    assert loaded.unfilled == ["cls_score", "b"] and "b has 3 x 2 and 3 there" in loaded.summary
+    same = caffe.Net(make("same", "a", "cls_score", "b"), caffe.TRAIN)
+    assert "left out" not in load_initial_weights(same, detector, "same.pt", skip_unfitting=True).summary
+
+
 def test_weights_that_match_nothing_are_refused(make, stored):
     net = caffe.Net(make("new", *(f"c{number}" for number in range(20))), caffe.TRAIN)
     with pytest.raises(CheckError, match=r"not one of its layers \(a, b, old\) is in new.pt, .* c0, .* and 8 more"):

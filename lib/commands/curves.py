@@ -1,0 +1,78 @@
+"""Curves of a training while it runs: the picture of the losses, and TensorBoard."""
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fast_rcnn.hooks import Hook, Training
+from fast_rcnn.train_log import TrainLog
+from utils import parallel
+from utils.draw import plot_losses
+from utils.errors import UserError
+
+
+class PlotHook(Hook):
+    """Draws the losses of a run's stages into a PNG again when `seconds` have passed since the last time.
+
+    logs  JSON lines of the stages, in order; those that do not exist yet are left out
+    """
+
+    def __init__(self, logs: Sequence[Path], picture: Path, log: TrainLog, seconds: float = 60.0) -> None:
+        self._logs, self._picture, self._log, self._seconds = logs, picture, log, seconds
+
+    def at_start(self, training: Training) -> None:
+        self._last = time.perf_counter()
+
+    def after_iteration(self, training: Training) -> None:
+        start = time.perf_counter()
+        if start - self._last < self._seconds or not parallel.is_first():
+            return
+        try:
+            plot_losses([path for path in self._logs if path.exists()], self._picture)
+        except (OSError, ValueError) as error:      # no space, or no line yet: the next one may work
+            self._log.say(f"{self._picture.name} is not drawn: {error}")
+        self._last = time.perf_counter()
+        self._log.leave_out(self._last - start)
+
+
+def check_tensorboard() -> None:
+    """Raise UserError if the package that writes TensorBoard's files is missing."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter  # noqa: F401
+    except ImportError:
+        raise UserError("--tensorboard: the package tensorboard is missing; pip install tensorboard") from None
+
+
+class TensorBoard:
+    """Writes a stage's reports into a folder for TensorBoard, as scalars and pictures; a `Listener` of its log."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def start(self, iteration: int) -> None:
+        """Begin a file; what a stopped run wrote of later iterations is hidden."""
+        from torch.utils.tensorboard import SummaryWriter
+        self._writer = SummaryWriter(str(self._folder), purge_step=iteration + 1)
+
+    def report(self, record: Mapping[str, Any]) -> None:
+        """Write the losses, the rate, the times and what the layers tell."""
+        values = {"loss/sum": record["loss"], "lr": record["lr"], "seconds per iteration": record["seconds"],
+                  **{f"loss/{name}": value for name, value in record["losses"].items()},
+                  **{f"{layer}/{name}": value for layer, stats in record["stats"].items()
+                     for name, value in stats.items()}}
+        self._add(values, record["iteration"])
+
+    def validation(self, iteration: int, figures: Mapping[str, float], pictures: Sequence[np.ndarray]) -> None:
+        """Write the figures and the pictures of a validation."""
+        for number, picture in enumerate(pictures):
+            self._writer.add_image(f"detections/{number}", picture[:, :, ::-1].copy(), iteration, dataformats="HWC")
+        self._add({f"validation/{name}": value for name, value in figures.items()}, iteration)
+
+    def _add(self, values: Mapping[str, float], iteration: int) -> None:
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, iteration)
+        self._writer.flush()

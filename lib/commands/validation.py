@@ -1,0 +1,124 @@
+"""Measures models on a validation set while they train: average precision of detections, recall of proposals."""
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+import caffe
+from caffe.proto import caffe_pb2
+from commands.data_set import use_proposals
+from datasets.evaluation import Evaluation
+from datasets.imdb import imdb as Imdb
+from fast_rcnn.config import cfg
+from fast_rcnn.test import DetectionSettings, load_detections, test_net
+from rpn.generate import GenerationSettings, imdb_proposals, save_proposals
+from utils import parallel, prototxt
+from utils.draw import draw_detections
+from utils.errors import UserError
+from utils.files import atomic_path
+from utils.images import read_image
+from utils.other_caffe import Net, free_intermediates
+from utils.weights import load_all_weights
+
+_PICTURES = 4
+_OUTPUTS = {"cls_prob", "bbox_pred", "cls_score"}
+
+
+class DetectionMeasure:
+    """AP50, the mean over the classes, and AP, that over IoU 0.50, 0.55, .. 0.95, of a detector.
+
+    net        test prototxt
+    classes    its class names, background first
+    proposals  file of proposals for the images, for a net with the input `rois`; None for one with an RPN
+    output     folder for the detections
+    """
+
+    def __init__(self, net: str | os.PathLike, imdb: Imdb, classes: Sequence[str], output: Path,
+                 proposals: Path | None = None) -> None:
+        self._file, self._imdb, self._classes, self._output = net, imdb, tuple(classes), output
+        if proposals:
+            use_proposals(imdb, "rpn", str(proposals))
+        self._net = free_intermediates(caffe.Net(os.fspath(net), caffe.TEST), keep=["rois", "cls_score"])
+        self._settings = dataclasses.replace(DetectionSettings.from_cfg(cfg), has_rpn=proposals is None)
+
+    def __call__(self, model: Path) -> Mapping[str, float]:
+        if not parallel.is_first():
+            return {}
+        load_all_weights(self._net, model, self._file)
+        result = test_net(self._net, self._imdb, output_dir=self._output, settings=self._settings,
+                          classes=self._classes)
+        if not isinstance(result, Evaluation):
+            raise UserError(f"{self._imdb.name}: its evaluate_detections returns {type(result).__name__} instead of an "
+                            "Evaluation, so that models cannot be compared: leave --val_imdb out")
+        return {"AP50": result.mean_ap, "AP": result.coco_means()["ap"]}
+
+    def pictures(self) -> list[np.ndarray]:
+        """The first images of the validation set with the last model's detections, BGR; in the first process only."""
+        if not parallel.is_first():
+            return []
+        found = load_detections(self._output / "detections.npz")
+        return [draw_detections(read_image(self._imdb.image_path_at(index)), [images[index] for images in found],
+                                self._classes, thresh=0.3) for index in range(min(_PICTURES, self._imdb.num_images))]
+
+
+class RecallMeasure:
+    """AR, the mean recall at IoU 0.50, 0.55, .. 0.95 of the objects by an RPN's proposals, and the recall at 0.5."""
+
+    def __init__(self, net: str | os.PathLike, imdb: Imdb) -> None:
+        self._file, self._imdb = net, imdb
+        use_proposals(imdb, "gt", None)
+        self._net = free_intermediates(caffe.Net(os.fspath(net), caffe.TEST))
+        self._settings = GenerationSettings.from_cfg(cfg)
+
+    def __call__(self, model: Path) -> Mapping[str, float]:
+        boxes = propose(self._net, self._file, model, self._imdb, self._settings)[0]
+        if not parallel.is_first():
+            return {}
+        found = self._imdb.evaluate_recall(boxes)
+        return {"AR": float(found["ar"]), "recall": float(np.asarray(found["recalls"])[0])}
+
+
+def propose(net: Net, file: str | os.PathLike, model: str | os.PathLike, imdb: Imdb,
+            settings: GenerationSettings) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Boxes and scores of `imdb_proposals` by an RPN with the weights of a model."""
+    load_all_weights(net, model, file)
+    return imdb_proposals(net, imdb, settings=settings)
+
+
+def write_proposals(net: str | os.PathLike, model: str | os.PathLike, imdb: Imdb, path: Path) -> Path:
+    """Write the proposals of an RPN for a validation set, those that TEST asks for; returns the path."""
+    rpn = free_intermediates(caffe.Net(os.fspath(net), caffe.TEST))
+    boxes, scores = propose(rpn, net, model, imdb, GenerationSettings.from_cfg(cfg))
+    if parallel.is_first():
+        save_proposals(path, boxes, scores, imdb.image_index)
+    parallel.wait()
+    return path
+
+
+def write_net_on_rois(detector: str | os.PathLike, path: Path) -> Path:
+    """Write a detector's test net without its RPN, with an input `rois` (R, 5) instead; returns the path."""
+    net = prototxt.read_net(detector)
+    needed, kept = set(_OUTPUTS), []
+    for layer in reversed(net.layer):
+        if needed & set(layer.top) and "rois" not in layer.top:
+            kept.append(layer)
+            needed |= set(layer.bottom)
+    shapes = [list(shape.dim) for shape in net.input_shape] or [
+        list(net.input_dim[start:start + 4]) for start in range(0, len(net.input_dim), 4)]
+    inputs = list(zip(net.input, shapes, strict=False))
+    inputs = [(name, shape) for name, shape in inputs if name in needed] + [("rois", [1, 5])]
+    result = caffe_pb2.NetParameter(name=net.name, layer=[*map(_input_layer, inputs), *reversed(kept)])
+    with atomic_path(path) as temporary:
+        temporary.write_text(prototxt.to_text(result), encoding="utf-8")
+    return path
+
+
+def _input_layer(named: tuple[str, list[int]]) -> caffe_pb2.LayerParameter:
+    name, shape = named
+    layer = caffe_pb2.LayerParameter(name=name, type="Input", top=[name])
+    layer.input_param.shape.add().dim.extend(shape)
+    return layer

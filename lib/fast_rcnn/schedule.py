@@ -1,0 +1,87 @@
+"""How long a training lasts and how fast it learns: numbers of the command line that replace those of a solver file.
+
+A run trains with a copy of the solver that has these numbers; the file itself is never changed.
+"""
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from fast_rcnn.config import Config
+from utils import prototxt
+from utils.files import atomic_path
+
+# The settings that decide when the rate of a policy falls
+_FALLS = {"step": "stepsize", "multistep": "stepvalue", "poly": "max_iter"}
+
+
+def late_setting(param: Any, max_iters: int) -> str:
+    """The setting of a SolverParameter by which the rate never falls before the end, or is 0 before it; '' if none."""
+    key = _FALLS.get(param.lr_policy, "")
+    if key == "max_iter":
+        return key if param.max_iter < max_iters else ""
+    if not key or max_iters == 1 or param.gamma == 1:
+        return ""
+    first = min(param.stepvalue, default=0) if key == "stepvalue" else param.stepsize
+    return key if first >= max_iters else ""
+
+
+def change_solver(param: Any, max_iters: int | None = None, lr: float | None = None) -> list[str]:
+    """Change a SolverParameter to train `max_iters` iterations from the rate `lr` (None: as it says).
+
+    Steps of the rate that all lie behind the end move in front of it: `stepsize` to three quarters of the iterations,
+    `stepvalue` in proportion. Returns what was changed, such as 'stepsize 60000 -> 300'.
+    """
+    changes = []
+    if lr is not None:
+        before = param.base_lr
+        param.base_lr = lr
+        changes += [f"base_lr {before:g} -> {lr:g}"] if param.base_lr != before else []
+    key = late_setting(param, max_iters) if max_iters else ""
+    if max_iters and key:
+        words = _words(param, key)
+        _move(param, key, max_iters)
+        changes.append(f"{key} {words} -> {_words(param, key)}")
+    return changes
+
+
+def _move(param: Any, key: str, max_iters: int) -> None:
+    if key == "stepvalue":
+        last = max(param.stepvalue)
+        whole = param.max_iter if param.max_iter > last else last * 4 // 3
+        param.stepvalue[:] = [max(1, value * max_iters // whole) for value in param.stepvalue]
+    else:
+        setattr(param, key, max_iters if key == "max_iter" else max(1, max_iters * 3 // 4))
+
+
+def _words(param: Any, key: str) -> str:
+    value = getattr(param, key)
+    return str(value) if isinstance(value, int) else " ".join(map(str, value))
+
+
+def write_solver(param: Any, net: str | os.PathLike, path: Path) -> Path:
+    """Write a solver that trains the prototxt `net`; returns its path."""
+    param.ClearField("net")
+    param.train_net = str(Path(net).resolve())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        temporary.write_text(prototxt.to_text(param), encoding="utf-8")
+    return path
+
+
+def images_per_epoch(num_images: int, train: Config) -> int:
+    """Number of training images with the mirror images, for settings of TRAIN."""
+    return num_images * (2 if train.USE_FLIPPED else 1)
+
+
+def iterations_of(epochs: float, num_images: int, train: Config, iter_size: int = 1, processes: int = 1) -> int:
+    """The iterations that see each image, and each mirror image, `epochs` times: rounded up, at least 1."""
+    images = images_per_epoch(num_images, train) * epochs
+    return max(1, -int(-images // (train.IMS_PER_BATCH * max(1, iter_size) * processes)))
+
+
+def epochs_in_words(epochs: float, num_images: int, train: Config) -> str:
+    """'2 epochs of 480 images (240 and their mirror images)'."""
+    mirrored = f" ({num_images} and their mirror images)" if train.USE_FLIPPED else ""
+    return f"{epochs:g} epochs of {images_per_epoch(num_images, train)} images{mirrored}"

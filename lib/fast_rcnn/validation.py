@@ -1,0 +1,151 @@
+"""Validation while training: figures on a validation set, the best model so far, and an early stop."""
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fast_rcnn.detector_record import record_of
+from fast_rcnn.hooks import Hook, Training
+from fast_rcnn.train_log import TrainLog
+from utils import parallel
+from utils.files import atomic_path, copy_file, read_json_lines
+from utils.own_files import OwnFiles
+
+# Figures of a model, that to be highest first. A method `pictures` gives images with what it has detected
+Measure = Callable[[Path], Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class ValidationPlan:
+    """When to validate, and when to give up.
+
+    every     iterations between two validations; there is one more at the end
+    patience  validations without a new best after which training stops; None: it never stops early
+    """
+
+    every: int
+    patience: int | None = None
+
+    def is_due(self, training: Training) -> bool:
+        """Whether to validate after the current iteration."""
+        return training.iteration % self.every == 0 or training.iteration == training.max_iters
+
+    def is_over(self, values: list[float]) -> bool:
+        """Whether these results, in order, are reason to stop."""
+        return self.patience is not None and len(values) - 1 - index_of_best(values) >= self.patience
+
+
+def index_of_best(values: list[float]) -> int:
+    """Index of the first highest value; those that are NaN count as the lowest."""
+    return max(range(len(values)), key=lambda index: -math.inf if math.isnan(values[index]) else values[index])
+
+
+def best_model(snapshot: str | os.PathLike) -> Path:
+    """Path of the best model of the training that a snapshot belongs to: <prefix>[_<infix>]_best.caffemodel."""
+    path = Path(snapshot)
+    return path.with_name(f"{path.name.rpartition('_iter_')[0]}_best.caffemodel")
+
+
+def best_files(snapshot: str) -> list[str]:
+    """Names of the best model and its record, for the name of a snapshot."""
+    best = best_model(snapshot).name
+    return [best, record_of(best).name]
+
+
+class ValidationHook(Hook):
+    """Validates, keeps the best model with its record beside the snapshots, and may stop the training.
+
+    The results are lines of JSON {"iteration", "stage", "data", "figures", "best"}. A resumed training reads those of
+    the same data up to its iteration, so that it keeps and stops as an uninterrupted one.
+
+    prepare  makes the function that measures a model; called when the training's solver exists, whose random numbers
+             it cannot change
+    record   file of the results
+    interval  iterations between the training's own snapshots, which stay
+    data     what identifies the validation set
+    """
+
+    def __init__(self, prepare: Callable[[], Measure], plan: ValidationPlan, log: TrainLog, record: Path,
+                 interval: int, data: str) -> None:
+        self._data = data
+        self._prepare, self._plan, self._log = prepare, plan, log
+        self._record, self._interval = record, interval
+        self._values: list[float] = []
+        self._iterations: list[int] = []
+        self._best: Path | None = None
+
+    def at_start(self, training: Training) -> None:
+        self._measure = self._prepare()
+        if not self._record.exists():
+            return
+        kept = [line for line in read_json_lines(self._record, iteration=int, figures=dict)
+                if line["iteration"] <= training.iteration and line.get("data") == self._data]
+        self._values = [_first(line["figures"]) for line in kept]
+        self._iterations = [line["iteration"] for line in kept]
+        if parallel.is_first():
+            with atomic_path(self._record) as temporary:
+                temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        parallel.wait()
+
+    def after_iteration(self, training: Training) -> None:
+        if self._plan.is_due(training) and training.iteration not in self._iterations:
+            start = time.perf_counter()
+            self._validate(training)
+            self._log.leave_out(time.perf_counter() - start)
+            if self._plan.is_over(self._values):
+                self._log.say(f"stops after iteration {training.iteration}: no better result in the last "
+                              f"{self._plan.patience} validations")
+                training.max_iters = training.iteration
+
+    def at_end(self, training: Training) -> None:
+        if self._best:
+            best = index_of_best(self._values)
+            self._log.say(f"the best model, {self._values[best]:.4f} after iteration {self._iterations[best]}, is "
+                          f"{self._best}")
+
+    def _validate(self, training: Training) -> None:
+        model = Path(training.save())
+        self._best = best_model(model)
+        parallel.wait()     # until the first process has written it
+        figures = parallel.from_first(dict(self._measure(model)))
+        self._values.append(_first(figures))
+        self._iterations.append(training.iteration)
+        best = index_of_best(self._values)
+        if parallel.is_first():
+            if best == len(self._values) - 1:
+                _copy_with_record(model, self._best)
+            _append(self._record, {"iteration": training.iteration, "stage": self._log.stage, "data": self._data,
+                                   "figures": figures, "best": self._iterations[best]})
+            if training.iteration % self._interval and training.iteration != training.max_iters:
+                OwnFiles(model.parent).remove(model.name, record_of(model).name)
+        for listener in self._log.listeners:
+            listener.validation(training.iteration, figures, getattr(self._measure, "pictures", list)())
+        words = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
+        self._log.say(f"validation after iteration {training.iteration}: {words}; best so far "
+                      f"{self._values[best]:.4f} after {self._iterations[best]}")
+
+
+def _first(figures: Mapping[str, Any]) -> float:
+    value = next(iter(figures.values()), None)
+    return math.nan if value is None else float(value)
+
+
+def _append(path: Path, line: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def _copy_with_record(model: Path, target: Path) -> None:
+    pairs = [(model, target), (record_of(model), record_of(target))]
+    OwnFiles(target.parent).claim(*(new.name for _, new in pairs))
+    for old, new in pairs:
+        if old.is_file():
+            with atomic_path(new) as temporary:
+                copy_file(old, temporary)

@@ -1,0 +1,75 @@
+"""Curves of a training while it runs."""
+import io
+import json
+import sys
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+
+from commands.curves import PlotHook, TensorBoard, check_tensorboard
+from fast_rcnn.train_log import TrainLog
+from utils.errors import UserError
+
+MODULE = "torch.utils.tensorboard"
+
+
+class Writer:
+    """Records what a SummaryWriter is given."""
+
+    calls: list = []
+
+    def __init__(self, folder, purge_step):
+        self.calls.append(("new", folder, purge_step))
+
+    def add_scalar(self, name, value, iteration):
+        self.calls.append((name, value, iteration))
+
+    def add_image(self, name, picture, iteration, dataformats):
+        self.calls.append((name, picture.shape, picture[0, 0].tolist(), iteration, dataformats))
+
+    def flush(self):
+        pass
+
+
+@pytest.fixture
+def writer(monkeypatch):
+    module = ModuleType(MODULE)
+    module.SummaryWriter = Writer
+    monkeypatch.setitem(sys.modules, MODULE, module)
+    monkeypatch.setattr(Writer, "calls", [])
+    return Writer
+
+
+def test_without_the_package_tensorboard_one_message_says_what_to_do(monkeypatch):
+    monkeypatch.setitem(sys.modules, MODULE, None)
+    with pytest.raises(UserError, match="--tensorboard: the package tensorboard is missing; pip install tensorboard"):
+        check_tensorboard()
+
+
+def test_scalars_and_pictures_for_tensorboard(writer, tmp_path):
+    check_tensorboard()
+    log = TrainLog("s", 40, stream=io.StringIO(), listeners=[TensorBoard(tmp_path)])
+    log.start(20)
+    log.report(40, {"loss_cls": 0.5}, 1.0, 0.25, {"OHEMDataLayer": {"hard": 2.0}})
+    [board] = log.listeners
+    board.validation(40, {"AP50": 0.5}, [np.arange(12, dtype=np.uint8).reshape(2, 2, 3)])
+    assert writer.calls[0] == ("new", str(tmp_path), 21)
+    assert {("loss/sum", 1.0, 40), ("loss/loss_cls", 0.5, 40), ("lr", 0.25, 40), ("OHEMDataLayer/hard", 2.0, 40)} <= {
+        call for call in writer.calls if len(call) == 3}
+    assert writer.calls[-2:] == [("detections/0", (2, 2, 3), [2, 1, 0], 40, "HWC"), ("validation/AP50", 0.5, 40)]
+
+
+def test_the_picture_of_losses_is_renewed_while_a_stage_runs(tmp_path):
+    logs, stream = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"], io.StringIO()
+    hook = PlotHook(logs, tmp_path / "losses.png", TrainLog("b", 40, stream=stream), seconds=0)
+    hook.at_start(SimpleNamespace())
+    hook.after_iteration(SimpleNamespace())
+    assert "b  losses.png is not drawn: no records in no files" in stream.getvalue()
+    logs[0].write_text(json.dumps({"iteration": 1, "stage": "a", "loss": 1, "losses": {"x": 1}}) + "\n")
+    hook.after_iteration(SimpleNamespace())
+    assert (tmp_path / "losses.png").stat().st_size > 1000
+    late = PlotHook(logs, tmp_path / "late.png", TrainLog("b", 40, stream=stream))
+    late.at_start(SimpleNamespace())
+    late.after_iteration(SimpleNamespace())
+    assert not (tmp_path / "late.png").exists()

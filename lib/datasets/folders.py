@@ -100,15 +100,6 @@ def subfolders(folder: Path) -> list[Path]:
         return [folder / name for name in sorted(entry.name for entry in found if entry.is_dir())]
 
 
-def choose_split(split: str | None, splits: Collection[str], where: Path) -> str | None:
-    """`split`, or if None the one to train on, if any. Raises DatasetError if there is no such split."""
-    if split is None:
-        return training_split(splits)
-    if split not in splits:
-        raise DatasetError(f"{where}: no split {split!r}; there are: {', '.join(sorted(splits)) or 'none'}")
-    return split
-
-
 def training_split(splits: Collection[str]) -> str | None:
     """The split to train on, which determines the class names; None if there is none."""
     return next((name for name in TRAINING_SPLITS if name in splits), None)

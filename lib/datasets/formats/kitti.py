@@ -43,7 +43,7 @@ def read(path: Path, split: str | None) -> Source | None:
 def _parts(path: Path) -> Mapping[str, Part]:
     """The folders and the names of images of each split."""
     pair = _pair(path) or _pair(path / "training")
-    lists = {file.stem: file for file in entries(path / "ImageSets") if file.suffix == ".txt"}
+    lists = {file.stem: file for file in sorted(entries(path / "ImageSets")) if file.suffix == ".txt"}
     if pair and lists:
         return {name: (*pair, tuple(read_image_set(file))) for name, file in lists.items()}
     if _pair(path):

@@ -22,7 +22,6 @@ from datasets.folders import (
     TRAINING_SPLITS,
     FileNames,
     check_list,
-    choose_split,
     entries,
     file_names,
     find_images,
@@ -87,11 +86,12 @@ def _is_standard(path: Path) -> bool:
 
 
 def _annotations_of(path: Path) -> Path:
-    """The folder of XML files in VOC's layout; folders of other names must hold some."""
+    """The folder of XML files in VOC's layout; folders of other names must hold some, beside one of images."""
     standard = _folder(path, ["Annotations"])
     if standard.is_dir() and (_stems_below(standard) or _is_standard(path)):
         return _innermost(standard)
-    others = [folder for folder in (_folder(path, [name]) for name in _ANNOTATIONS[1:]) if _stems_below(folder)]
+    names = _ANNOTATIONS[1:] if _folder(path, _IMAGES).is_dir() else ()
+    others = [folder for folder in (_folder(path, [name]) for name in names) if _stems_below(folder)]
     return _innermost(others[0]) if others else path / "Annotations"
 
 
@@ -112,7 +112,7 @@ def _folder(path: Path, names: Sequence[str]) -> Path:
 def _side_by_side(path: Path, split: str | None, images: Path, annotations: Path) -> Source:
     """A split of a folder of images and one of XML files; splits are lists of names, or folders in both."""
     folder = path / "ImageSets"
-    sets = {file.stem: file for file in entries(folder / "Main" if (folder / "Main").is_dir() else folder)
+    sets = {file.stem: file for file in sorted(entries(folder / "Main" if (folder / "Main").is_dir() else folder))
             if file.suffix == ".txt"}
     inner = {entry.name: (images / entry.name, entry) for entry in subfolders(annotations)
              if _stems_below(entry) and (images / entry.name).is_dir()}
@@ -162,7 +162,7 @@ def _listed(root: Path, images: Path, annotations: Path, sets: dict[str, Path], 
             there = ", ".join(entry.name for entry in subfolders(root)) or "none"
             raise DatasetError(f"{root}: there is no folder {os.path.relpath(folder, root)}; its folders are: {there}. "
                                "A YAML file can name others, see docs/own_dataset.md")
-    chosen, known = choose_split(split, sets, root) or (ALL if ALL in sets else None), FileNames([images, annotations])
+    chosen, known = _choose(split, sets, root) or (ALL if ALL in sets else None), FileNames([images, annotations])
     index = _read_list(sets[chosen], known) if chosen else _stems(annotations) or _stems_below(annotations)
     if not index:
         raise DatasetError(f"{annotations}: holds no XML files")
@@ -172,6 +172,11 @@ def _listed(root: Path, images: Path, annotations: Path, sets: dict[str, Path], 
     return _source(root, chosen, images, annotations, index, annotations, names,
                    _folders_below(annotations) if nested else [annotations],
                    lambda: _list_lengths(sets))
+
+
+def _choose(split: str | None, splits: Mapping[str, Path], where: Path) -> str | None:
+    """The split of this name, or of another word for it; for None that to train on, if any. Raises DatasetError."""
+    return training_split(splits) if split is None else find_split(split, splits, where)
 
 
 def _list_lengths(sets: Mapping[str, Path]) -> dict[str, int]:
@@ -202,7 +207,7 @@ def _flat(path: Path, split: str | None) -> Source:
     if split is None and _stems(path):
         splits, folder = {}, path
     else:
-        chosen = choose_split(split, splits, path)
+        chosen = _choose(split, splits, path)
         if chosen is None and splits and not any(is_split_name(name) for name in splits):       # folders by topic
             names = _stems_below(path)
             return _source(path, None, path, path, names, path, names, _folders_below(path), dict)

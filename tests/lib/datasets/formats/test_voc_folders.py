@@ -59,6 +59,12 @@ def test_lists_beside_folders_of_other_names(tmp_path):
     assert get_imdb(str(root)).image_index == ["a", "b"] and get_imdb(f"{root}:val").image_index == ["c"]
 
 
+def test_images_and_xml_side_by_side_beside_other_folders(tmp_path):
+    root = write(tmp_path / "d", ".", ".", {"a": [CAT]})
+    write(root, "labels", "labels", {"old": [DOG]})
+    assert get_imdb(str(root)).image_index == ["a"]
+
+
 def test_other_formats_in_a_folder_of_voc(tmp_path):
     root = write(tmp_path / "d", "JPEGImages", "Annotations", {"a": [CAT]})
     (root / "labels").mkdir()

@@ -109,7 +109,7 @@ def _positive(side: object) -> int:
     try:
         number = float(side)  # type: ignore[arg-type]  # anything else raises TypeError
         return int(number) if 0 < number < FARTHEST else 0
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return 0
 
 

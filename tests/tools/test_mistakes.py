@@ -14,7 +14,7 @@ from utils.errors import UserError, is_user_error
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ["train_faster_rcnn_alt_opt", "train_net", "test_net", "rpn_generate", "reval", "demo", "look_at_data",
-         "export_detector"]
+         "export_detector", "convert_data"]
 pytestmark = pytest.mark.usefixtures("default_settings")
 
 

@@ -138,7 +138,7 @@ def _add(table: BoxTable, entry: Mapping[str, Any], row: int | None, categories:
     try:
         crowd = bool(entry.get("iscrowd"))
         table.add(row, name, _box(entry), crowd or bool(entry.get("ignore")), crowd)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         table.fail(row, f"annotation {printable(str(entry.get('id')))}: {error}")
 
 
@@ -155,10 +155,10 @@ def _box(entry: Mapping[str, Any]) -> Sequence[float]:
     raise ValueError(f"expected bbox [x, y, width, height], found {printable(repr(box)[:60])}")
 
 
-def _key(entry: Mapping[str, Any], name: str) -> int | str | None:
+def _key(entry: Mapping[str, Any], name: str) -> float | str | None:
     """An id, which may be a number or a text."""
     key = entry.get(name)
-    return key if isinstance(key, int | str) else None
+    return key if isinstance(key, int | float | str) else None
 
 
 def _entries(path: Path, content: Mapping[str, Any], key: str) -> Iterable[Mapping[str, Any]]:

@@ -89,7 +89,7 @@ def _read_file(folder: Path, name: str, table: BoxTable) -> None:
     for number, shape in enumerate(content["shapes"], 1):
         try:
             _add(table, row, shape)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
             table.fail(row, f"{folder / name}: shape {number}: {error}")
 
 

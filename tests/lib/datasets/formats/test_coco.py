@@ -118,10 +118,13 @@ def test_names_that_differ_in_folder_or_ending(tmp_path):
 def test_what_is_wrong_in_a_file(tmp_path):
     for name in "abcde":
         write_image(tmp_path / "d" / f"{name}.jpg")
+    huge = 10 ** 400
     objects = [(1, 7, [1, 2, 3, 4]), (1, 99, [1, 2, 3, 4]), (77, 7, [1, 2, 3, 4]), (2, 7, [1, 2, 3]),
                (3, 7, [1, 2, float("nan"), 4]), (4, 7, [50, 10, -20, 5]), (4, 7, [5, 5, 0, 9]), (4, 7, [50, 0, 30, 5]),
-               (5, 7, [], {"segmentation": [[1, 2, 11, 2, 11, 8]]})]
-    write(tmp_path / "d" / "x.json", content({k: f"{'-abcde'[k]}.jpg" for k in range(1, 6)} | {6: "lost.jpg"}, objects))
+               (7, 7, [1, 2, huge, 4]), (5, 7, [], {"segmentation": [[1, 2, 11, 2, 11, 8]]})]
+    write(tmp_path / "d" / "x.json", content(
+        {k: f"{'-abcde'[k]}.jpg" for k in range(1, 6)} | {6: "lost.jpg", 7: "f.jpg"}, objects))
+    write_image(tmp_path / "d" / "f.jpg")
     data = get_imdb(str(tmp_path / "d"))
     assert data.image_index == ["a", "d", "e"]
     assert [entry["boxes"].tolist() for entry in data.gt_roidb()] == [
@@ -129,7 +132,8 @@ def test_what_is_wrong_in_a_file(tmp_path):
     for line in ("unknown class 'category 99'", "all: 1 annotations are of images that the file does not list",
                  "b: annotation 4: expected bbox [x, y, width, height], found [1, 2, 3]", "has no area",
                  "c: annotation 5: the box of object 'cat' is", "not finite", "sticks out of the image (60 x 40) by 20",
-                 "d: cat (49, 10, 30, 14) has xmin 49 > xmax 30", "lost.jpg: there is no such image in"):
+                 "d: cat (49, 10, 30, 14) has xmin 49 > xmax 30",
+                 "lost.jpg: there is no such image in", "f: annotation 9: int too large"):
         assert line in data.summary()
 
 

@@ -45,15 +45,18 @@ _ANNOTATIONS = ("Annotations", "annots", "annotation", "labels", "xmls", "xml")
 
 
 def read(path: Path, split: str | None) -> Source | None:
-    """A split of a folder or YAML file: without `split`, 'trainval', else 'train', else all images.
+    """A split of a folder or YAML file: without `split`, 'trainval', else 'train', else all images; or of a list.
 
-    None if it is neither, or a folder without XML files; raises DatasetError that says what was expected and what was
-    found.
+    None if it is none of these, or a folder without XML files; raises DatasetError that says what was expected and what
+    was found.
     """
     if path.is_dir():
         return read_folder(path, split) if _is_voc(path) else None
     if path.is_file() and path.suffix.lower() in (".yml", ".yaml"):
         return _described(path, split)
+    root = next((parent.parent for parent in list(path.parents)[:2] if parent.name == "ImageSets"), None)
+    if path.is_file() and path.suffix == ".txt" and root and _is_voc(root):
+        return read_folder(root, split or path.stem)
     return None
 
 

@@ -59,6 +59,15 @@ def test_lists_beside_folders_of_other_names(tmp_path):
     assert get_imdb(str(root)).image_index == ["a", "b"] and get_imdb(f"{root}:val").image_index == ["c"]
 
 
+def test_the_path_of_a_list(tmp_path):
+    root = write(tmp_path / "d", "JPEGImages", "Annotations", {"a": [CAT], "b": [DOG]})
+    (root / "ImageSets" / "Main").mkdir(parents=True)
+    for name, images in (("train", "a"), ("val", "b")):
+        (root / "ImageSets" / "Main" / f"{name}.txt").write_text(f"{images}\n")
+    data = get_imdb(f"{root}/ImageSets/Main/val.txt")
+    assert data.image_index == ["b"] and data.classes == ("__background__", "cat") and data.name == "d_val"
+
+
 def test_images_and_xml_side_by_side_beside_other_folders(tmp_path):
     root = write(tmp_path / "d", ".", ".", {"a": [CAT]})
     write(root, "labels", "labels", {"old": [DOG]})

@@ -55,7 +55,8 @@ def parser() -> argparse.ArgumentParser:
     add = result.add_argument
     add("--solver", required=True, metavar="FILE", help="solver prototxt")
     length = result.add_mutually_exclusive_group()
-    length.add_argument("--iters", "--max_iters", type=positive, metavar="N", help="iterations (default: 40000)")
+    length.add_argument("--iters", type=positive, metavar="N", help="iterations (default: 40000)")
+    length.add_argument("--max_iters", type=positive, dest="iters", metavar="N", help="the same")
     length.add_argument("--epochs", type=positive_number, metavar="N",
                         help="passes over the images, mirror images included, instead of iterations")
     add("--lr", type=positive_number, metavar="RATE", help="first learning rate, instead of the solver's base_lr")

@@ -4,12 +4,14 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from alt_opt.plan import Run, Step
 from checks.net_file import NetFile
 from checks.nets import check_outputs, check_widths
+from commands.validation import write_net_on_rois
 from fast_rcnn.config import set_cfg
 from utils.errors import is_user_error, message_of, raise_all
 from utils.other_caffe import Net
@@ -38,6 +40,9 @@ def dry_run(run: Run, steps: Sequence[Step]) -> None:
     with _collected(run.nets.detector_test, problems):
         shapes[_DETECTOR] = _test_shapes(run.nets.detector_test, "cls_prob", "bbox_pred",
                                          num_classes=len(run.classes))
+    if run.validation:
+        with _collected(run.nets.detector_test, problems), tempfile.TemporaryDirectory() as folder:
+            _test_shapes(write_net_on_rois(run.nets.detector_test, Path(folder, "test.pt")), "cls_prob", "bbox_pred")
     for step in steps:
         if step.init:
             problems += _misfits(_path(run, step), shapes.get(step.name), shapes.get(step.init), step.init,

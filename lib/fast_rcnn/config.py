@@ -106,6 +106,9 @@ _TRAIN = dict(
     SCALES=(600,), MAX_SIZE=1000, IMS_PER_BATCH=2,
     # Add the mirror image of every photograph
     USE_FLIPPED=True,
+    # Ours: add every photograph, and mirror image, upside down; draw the length of the shorter side from SCALES times
+    # 1 - SCALE_JITTER .. 1 + SCALE_JITTER; likewise factors of brightness, contrast and saturation
+    USE_UPSIDE_DOWN=False, SCALE_JITTER=0.0, COLOUR_JITTER=0.0,
     # Group wide images with wide and tall with tall ones in a batch, to reduce padding
     ASPECT_GROUPING=True,
     # Prepare the next batches in the background, see NUM_WORKERS
@@ -183,7 +186,8 @@ _MISC = dict(
     IMPORTS=(), IMPORTS_DIR="",
 )
 # Files and fingerprints of older versions lack them
-_ADDED_LATER = ("IMPORTS", "IMPORTS_DIR", "OHEM_WARMUP", "OHEM_RANDOM_SHARE", "IGNORED_OVERLAP", "WARMUP_ITERS")
+_ADDED_LATER = ("IMPORTS", "IMPORTS_DIR", "OHEM_WARMUP", "OHEM_RANDOM_SHARE", "IGNORED_OVERLAP", "WARMUP_ITERS",
+                "USE_UPSIDE_DOWN", "SCALE_JITTER", "COLOUR_JITTER")
 
 _DEFAULTS = Config(TRAIN=Config(_TRAIN), TEST=Config(_TEST), **_MISC).freeze()
 

@@ -71,8 +71,8 @@ def write_solver(param: Any, net: str | os.PathLike, path: Path) -> Path:
 
 
 def images_per_epoch(num_images: int, train: Config) -> int:
-    """Number of training images with the mirror images, for settings of TRAIN."""
-    return num_images * (2 if train.USE_FLIPPED else 1)
+    """Number of training images with those mirrored and upside down, for settings of TRAIN."""
+    return num_images * (2 if train.USE_FLIPPED else 1) * (2 if train.USE_UPSIDE_DOWN else 1)
 
 
 def iterations_of(epochs: float, num_images: int, train: Config, iter_size: int = 1, processes: int = 1) -> int:
@@ -83,5 +83,7 @@ def iterations_of(epochs: float, num_images: int, train: Config, iter_size: int 
 
 def epochs_in_words(epochs: float, num_images: int, train: Config) -> str:
     """'2 epochs of 480 images (240 and their mirror images)'."""
-    mirrored = f" ({num_images} and their mirror images)" if train.USE_FLIPPED else ""
-    return f"{epochs:g} epochs of {images_per_epoch(num_images, train)} images{mirrored}"
+    added = "mirror images" * train.USE_FLIPPED + " and " * (train.USE_FLIPPED and train.USE_UPSIDE_DOWN)
+    added += "images upside down" * train.USE_UPSIDE_DOWN
+    return f"{epochs:g} epochs of {images_per_epoch(num_images, train)} images" + (
+        f" ({num_images} and their {added})" if added else "")

@@ -150,8 +150,11 @@ class SolverWrapper:
     def reuse_features(self, folder: str | os.PathLike, max_iters: int) -> Any:
         """Compute the frozen layers once per image, if images recur before `max_iters`.
 
-        Returns the cache of the features, in `folder`; None if they are not cached.
+        Returns the cache of the features, in `folder`; None if they are not cached, as with images that differ in
+        every pass.
         """
+        if cfg.TRAIN.SCALE_JITTER or cfg.TRAIN.COLOUR_JITTER:
+            return None
         images = self.num_images * len(cfg.TRAIN.SCALES)
         passes = max_iters * self.iter_size * parallel.count()
         if passes * cfg.TRAIN.IMS_PER_BATCH <= images or not hasattr(self._data_layer, "use_features"):
@@ -228,11 +231,15 @@ def _assign(blobs: Sequence[Blob], arrays: Sequence[np.ndarray]) -> None:
 
 
 def get_training_roidb(imdb: Any) -> list[Entry]:
-    """The data set's roidb prepared for training, with mirror images if TRAIN.USE_FLIPPED."""
+    """The data set's roidb prepared for training, with what TRAIN.USE_FLIPPED and TRAIN.USE_UPSIDE_DOWN add."""
     if cfg.TRAIN.USE_FLIPPED:
         print("Adding the mirror image of every photograph", flush=True)
         imdb.append_flipped_images()
-    return rdl_roidb.prepare_roidb(imdb)
+    roidb = rdl_roidb.prepare_roidb(imdb)
+    if cfg.TRAIN.USE_UPSIDE_DOWN:
+        print("Adding every image upside down", flush=True)
+        roidb += rdl_roidb.upside_down_roidb(roidb)
+    return roidb
 
 
 def filter_roidb(roidb: Sequence[Entry]) -> list[Entry]:

@@ -44,12 +44,13 @@ def reuse_features(net: Net, folder: str | os.PathLike, images: int, settings: F
 
 
 def image_key(request: ImageRequest) -> str:
-    """Key for the pixels of a prepared image; changes when the file does."""
+    """Key for the pixels of a prepared image, whose colours are as in the file; changes when the file does."""
     try:
         changed = os.stat(request.path).st_mtime_ns
     except OSError:         # reported when the image is read
         changed = 0
-    return f"{request.path} {changed} {request.flipped} {request.size} {request.max_size}"
+    turned = " upside down" if request.upside_down else ""
+    return f"{request.path} {changed} {request.flipped} {request.size} {request.max_size}{turned}"
 
 
 class KnownImages:

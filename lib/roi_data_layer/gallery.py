@@ -151,6 +151,8 @@ def _stored(box: np.ndarray, entry: Mapping[str, Any]) -> list[float]:
     x1, y1, x2, y2 = (float(side) for side in box)
     if entry["flipped"]:
         x1, x2 = entry["width"] - 1 - x2, entry["width"] - 1 - x1
+    if entry.get("upside_down"):
+        y1, y2 = entry["height"] - 1 - y2, entry["height"] - 1 - y1
     return [round(side, 1) for side in (x1, y1, x2, y2)]
 
 

@@ -90,7 +90,7 @@ class RoIDataLayer(caffe.Layer):
         self.close()
         if settings.use_prefetch:
             self._feed = ImageFeed(self._make_own, images.workers, settings.ims_per_batch,
-                                   most_pixels(images.scales, images.max_size))
+                                   most_pixels(images.largest_sizes, images.max_size))
         self.seek(0)
 
     def seek(self, iteration: int) -> None:

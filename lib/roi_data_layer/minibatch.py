@@ -85,21 +85,33 @@ def _or_defaults(settings: MinibatchSettings | None,
 
 def read_images(roidb: Sequence[Entry], settings: ImageSettings, rng: np.random.Generator,
                 read: Reader = read_in_line) -> tuple[np.ndarray, list[tuple[int, int]], list[float]]:
-    """Read each image, mirror it if `flipped`, and prepare it at one of the scales.
+    """Read each image, mirror it if `flipped`, turn it over if `upside_down`, and prepare it at one of the scales.
 
+    `rng` draws the scales and, if there is any jitter, its factors.
     Returns their blob, the height and width of each image in it, and the scales. Raises ImageError.
     """
     sizes = draw_sizes(len(roidb), settings, rng)
-    requests = [image_request(entry["image"], entry["flipped"], size, settings)
-                for entry, size in zip(roidb, sizes, strict=True)]
+    colours = _factors(rng, settings.colour_jitter, (len(roidb), 3)) if settings.colour_jitter else [()] * len(roidb)
+    requests = [image_request(entry["image"], entry["flipped"], size, settings, entry.get("upside_down", False), colour)
+                for entry, size, colour in zip(roidb, sizes, colours, strict=True)]
     with read(requests) as images:
         return (im_list_to_blob([image.pixels for image in images]),
                 [image.pixels.shape[:2] for image in images], [image.scale for image in images])
 
 
 def draw_sizes(count: int, settings: ImageSettings, rng: np.random.Generator) -> np.ndarray:
-    """Draw for each image of a minibatch one of the scales, (count,): the first use of the minibatch's generator."""
-    return rng.choice(np.asarray(settings.scales), size=count)
+    """Draw a size for each image of a minibatch, (count,): one of the scales, with jitter if there is any.
+
+    It is the first use of the minibatch's generator.
+    """
+    sizes = rng.choice(np.asarray(settings.scales), size=count)
+    if settings.scale_jitter:
+        sizes = np.maximum(np.rint(sizes * _factors(rng, settings.scale_jitter, count)), 1)
+    return sizes
+
+
+def _factors(rng: np.random.Generator, jitter: float, shape: int | tuple[int, ...]) -> np.ndarray:
+    return rng.uniform(1 - jitter, 1 + jitter, shape)
 
 
 def rpn_blobs(roidb: Sequence[Entry], sizes: Sequence[tuple[int, int]], scales: Sequence[float],

@@ -1,11 +1,13 @@
 """Prepares a roidb for training: image sizes, filtering of usable images, and box regression targets.
 
 The fields of an entry are described in datasets/roidb.py; this module adds `image` (path), `width`, `height`
-and `bbox_targets` (N, 5) float32 = class, dx, dy, dw, dh (class 0: the RoI trains no regression).
+and `bbox_targets` (N, 5) float32 = class, dx, dy, dw, dh (class 0: the RoI trains no regression); entries of images
+upside down have `upside_down`, which is True.
 """
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,6 +35,24 @@ def prepare_roidb(imdb: Imdb) -> list[Entry]:
         entries, lambda entry, row: _prepare(entry, images[row], *sizes[row].tolist()),
         {"image": images.__getitem__, "width": lambda row: int(sizes[row, 0]),
          "height": lambda row: int(sizes[row, 1]), "flipped": lambda row: entries[row]["flipped"]})
+
+
+def upside_down_roidb(roidb: Sequence[Entry]) -> list[Entry]:
+    """The prepared entries of the images upside down: y1' = height - y2 - 1, y2' = height - y1 - 1."""
+    entries = list(roidb)
+    quick: dict[str, Callable[[int], Any]] = {
+        key: partial(lambda key, row: entries[row][key], key) for key in ("image", "width", "height", "flipped")}
+    return derived_roidb(entries, lambda entry, row: _turn_over(entry), {**quick, "upside_down": lambda row: True})
+
+
+def _turn_over(entry: dict[str, Any]) -> Entry:
+    turned: Entry = {}
+    for key in ("boxes", "ignored"):
+        if key in entry:
+            turned[key] = entry[key].copy()
+            turned[key][:, 1] = entry["height"] - entry[key][:, 3] - 1
+            turned[key][:, 3] = entry["height"] - entry[key][:, 1] - 1
+    return {**entry, **turned, "upside_down": True}
 
 
 def _prepare(entry: dict[str, Any], image: str, width: int, height: int) -> Entry:

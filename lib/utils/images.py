@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import stat
@@ -32,13 +33,21 @@ class ImageSettings:
     means: tuple[float, ...]    # one number or three (B, G, R), as are the deviations
     stds: tuple[float, ...]
     workers: int = field(default=0, compare=False)      # processes that prepare them in advance; 0: threads do
+    scale_jitter: float = 0.0   # in training `scales` are multiplied by 1 - jitter .. 1 + jitter
+    colour_jitter: float = 0.0  # likewise brightness, contrast and saturation
+
+    @property
+    def largest_sizes(self) -> list[int]:
+        """The `scales`, each with the most jitter."""
+        return [math.ceil(scale * (1 + self.scale_jitter)) for scale in self.scales]
 
     @classmethod
     def from_cfg(cls, settings: Mapping[str, Any], phase: str) -> ImageSettings:
         """The settings in a cfg tree, with its section TRAIN or TEST."""
         section = settings[phase]
         return cls(tuple(section["SCALES"]), section["MAX_SIZE"], tuple(np.ravel(settings["PIXEL_MEANS"]).tolist()),
-                   tuple(np.ravel(settings["PIXEL_STDS"]).tolist()), settings["NUM_WORKERS"])
+                   tuple(np.ravel(settings["PIXEL_STDS"]).tolist()), settings["NUM_WORKERS"],
+                   section.get("SCALE_JITTER", 0.0), section.get("COLOUR_JITTER", 0.0))
 
 
 class ImageRequest(NamedTuple):
@@ -50,6 +59,8 @@ class ImageRequest(NamedTuple):
     max_size: int       # most pixels of the longer side
     means: Sequence[float]
     stds: Sequence[float]
+    upside_down: bool = False           # turn it over
+    colour: Sequence[float] = ()        # factors of brightness, contrast and saturation; (): as it is
 
 
 class PreparedImage(NamedTuple):
@@ -68,9 +79,24 @@ class BrokenImage(ImageError):
 Reader = Callable[[Sequence[ImageRequest]], AbstractContextManager[list[PreparedImage]]]
 
 
-def image_request(path: str, flipped: bool, size: int, settings: ImageSettings) -> ImageRequest:
+def image_request(path: str, flipped: bool, size: int, settings: ImageSettings, upside_down: bool = False,
+                  colour: Sequence[float] = ()) -> ImageRequest:
     """The request for an image at one of the sizes in `settings.scales`."""
-    return ImageRequest(str(path), bool(flipped), int(size), int(settings.max_size), settings.means, settings.stds)
+    return ImageRequest(str(path), bool(flipped), int(size), int(settings.max_size), settings.means, settings.stds,
+                        bool(upside_down), tuple(map(float, colour)))
+
+
+def change_colours(image: np.ndarray, brightness: float, contrast: float, saturation: float) -> np.ndarray:
+    """An image (height, width, 3) BGR uint8 with changed colours, rounded and clipped to 0..255.
+
+    Each pixel moves away from its grey by the factor `saturation`, from the mean of all greys by `contrast`, and is
+    multiplied by `brightness`.
+    """
+    values = image.astype(np.float32)
+    grey = values @ np.array([0.114, 0.587, 0.299], np.float32)
+    values = grey[..., None] + saturation * (values - grey[..., None])
+    values = (grey.mean() + contrast * (values - grey.mean())) * brightness
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
 def most_pixels(sizes: Sequence[int], max_size: int) -> int:
@@ -163,6 +189,10 @@ def naming(path: str | os.PathLike) -> Iterator[None]:
 def prepare_image(request: ImageRequest) -> PreparedImage:
     """Read and prepare an image. Raises ImageError with the path."""
     image = read_image(request.path, request.flipped)
+    if request.upside_down:
+        image = image[::-1]
+    if request.colour:
+        image = change_colours(image, *request.colour)
     with naming(request.path):
         pixels, scale = prep_im_for_blob(image, np.array(request.means), request.size, request.max_size,
                                          np.array(request.stds))

@@ -35,6 +35,16 @@ else:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "checkpoint_iter_1.caffemodel").write_text("x")
     assert path.name in OwnFiles(output).names()
+    end = Path(job["end_state"])
+    state = f"iter_{{job['max_iters']}}/checkpoint_iter_{{job['max_iters']}}.solverstate"
+    (end / state).parent.mkdir(parents=True, exist_ok=True)
+    (end / state).write_text("end")
+    note = {{"iteration": job["max_iters"], "run": job["run_hash"], "state": state,
+            "files": {{state: hashlib.sha256(b"end").hexdigest()}}}}
+    (end / "checkpoint.json").write_text(json.dumps(note))
+    notes = Path(job["checkpoints"], "checkpoint.json")
+    if notes.exists() and json.loads(notes.read_text())["run"] == job["run_hash"]:
+        print("resumes", json.loads(notes.read_text())["state"], flush=True)
 content = json.dumps([job["run_hash"], job["name"]]).encode()
 path.write_bytes(content)
 Path(job["result"]).write_text(json.dumps({{"path": str(path), "run": job["run_hash"],
@@ -153,6 +163,40 @@ def test_a_kill_while_the_detector_is_replaced_leaves_none_that_is_mixed(start, 
     assert not (tmp_path / "out" / "detector.json").exists()
     assert start("--resume", "--set", "TRAIN.BATCH_SIZE", "8") == []
     assert (tmp_path / "out" / "detector.json").exists()
+
+
+def test_a_step_that_is_to_train_longer_goes_on_from_its_end(start, tmp_path, capsys):
+    output, longer = tmp_path / "out", {"iterations": ("8", "4", "6", "4")}
+    start()
+    capsys.readouterr()
+    assert start("--resume", **longer) == NAMES
+    text = capsys.readouterr().out
+    assert "stage1_rpn  goes on from iteration 6, its end: max_iters: 6 -> 8; solver: stepsize 4 -> 6" in text
+    assert "resumes iter_6/checkpoint_iter_6.solverstate" in (output / "logs" / "stage1_rpn.log").read_text()
+    assert "stage1_proposals  is done anew: weights: it starts from others" in text
+    assert Manifest(output).steps["stage1_rpn"]["inputs"]["goes on from"] == "6"
+    assert start("--resume", **longer) == []
+    assert start("--resume", iterations=("10", "4", "6", "4")) == NAMES
+    assert Manifest(output).steps["stage1_rpn"]["inputs"]["goes on from"] == "6 8"
+
+
+@pytest.mark.parametrize("options, iterations", [
+    ((), ("5", "4", "6", "4")), (("--lr", "0.5"), ("8", "4", "6", "4")),
+    (("--set", "TRAIN.RPN_BATCHSIZE", "32"), ("8", "4", "6", "4"))])
+def test_a_step_begins_anew_if_it_is_shorter_or_more_has_changed(start, tmp_path, capsys, options, iterations):
+    start()
+    assert start("--resume", *options, iterations=iterations) == NAMES
+    assert "stage1_rpn  is done anew: " in capsys.readouterr().out
+    assert "goes on from" not in Manifest(tmp_path / "out").steps["stage1_rpn"]["inputs"]
+
+
+@pytest.mark.parametrize("damage", [lambda folder: shutil.rmtree(folder), lambda folder: (
+    folder / "iter_6" / "checkpoint_iter_6.solverstate").write_text("x")])
+def test_a_step_without_its_end_state_begins_anew(start, tmp_path, capsys, damage):
+    start()
+    damage(tmp_path / "out" / "end_states" / "stage1_rpn")
+    assert start("--resume", iterations=("8", "4", "6", "4")) == NAMES
+    assert "stage1_rpn  is done anew: max_iters: 6 -> 8" in capsys.readouterr().out
 
 
 def test_files_named_outside_of_the_run_are_not_touched(start, tmp_path):

@@ -74,8 +74,6 @@ def test_a_finished_run_is_kept_until_the_user_decides(train, tmp_path):
 
 
 def test_a_longer_training_goes_on_from_its_end_and_is_validated(train, tmp_path, demo_data):
-    solver = tmp_path / "nets" / "Tiny" / "faster_rcnn_end2end" / "solver.pt"
-    solver.write_text(solver.read_text().replace('lr_policy: "step"', 'lr_policy: "fixed"'))
     assert train(2)[0] == 0
     status, text = train(4, "--resume", "--val_imdb", f"{demo_data}:test", "--val_every", "1")
     assert status == 0 and "goes on after iteration 2," in text, text

@@ -245,12 +245,13 @@ def _train(args: argparse.Namespace, imdb: Imdb, output: Path, solver: str, iter
                   *([f"profile/{name}.txt", f"profile/{name}_trace.json"] if args.profile else []))
         own.sweep(IMAGE_DIGESTS, "decoded_images.json")
     with parallel.after_the_first():        # the others use its record
-        run_hash = run_fingerprint(solver, args.weights, args.proposals, imdb, parallel.count(),
-                                   output / IMAGE_DIGESTS)
+        run_hash = run_fingerprint(args.solver, args.weights, args.proposals, imdb, parallel.count(),
+                                   output / IMAGE_DIGESTS, args.lr)
     checkpoints, end_state = _checkpoints(args, output, run_hash), Checkpoints(output / END_STATES / name, run_hash)
     if args.resume and parallel.is_first():
         # of version 1.0.0, which did not record the content of the images
-        checkpoints.take_over(run_fingerprint(solver, args.weights, args.proposals, imdb, parallel.count()))
+        checkpoints.take_over(run_fingerprint(args.solver, args.weights, args.proposals, imdb, parallel.count(),
+                                              lr=args.lr))
         _check_can_resume(checkpoints, end_state, iterations)
     listeners = [TensorBoard(output / "tensorboard" / name)] if args.tensorboard and parallel.is_first() else []
     log = TrainLog(name, iterations, output / "logs" / f"{name}.jsonl" if parallel.is_first() else None,

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from fast_rcnn.config import Settings, cfg, flatten, plain
+from fast_rcnn.schedule import change_solver
 from fast_rcnn.train_log import check_weights
 from utils import other_caffe, parallel, prototxt
 from utils.file_digests import content_digests
@@ -236,13 +237,18 @@ def data_digest(imdb: Any, record: str | os.PathLike | None = None) -> str:
 
 def run_fingerprint(solver: str | os.PathLike, weights: str | os.PathLike | None,
                     proposals: str | os.PathLike | None, imdb: Any, processes: int = 1,
-                    record: str | os.PathLike | None = None) -> str:
+                    record: str | os.PathLike | None = None, lr: float | None = None) -> str:
     """Fingerprint of the inputs of a solver's run: files, data set, the current cfg, and the number of processes.
 
+    The iterations, and where the learning rate falls because of them, do not count: a training may become longer.
+
     record  of the images' content, see `data_digest`
+    lr      the first learning rate, if it is not the solver's
     """
+    param = prototxt.read_solver(solver)
+    change_solver(param, lr=lr)
     files = [sha256_file(path) for path in (weights, proposals) if path]
-    return sha256_json([solver_fingerprint(solver), net_fingerprint(prototxt.net_of_solver(solver)), *files,
+    return sha256_json([param_fingerprint(param), net_fingerprint(prototxt.net_of_solver(solver)), *files,
                         data_digest(imdb, record), relevant_settings(plain(cfg), "both"),
                         *([processes] if processes > 1 else [])])
 

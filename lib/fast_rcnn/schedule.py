@@ -85,5 +85,5 @@ def epochs_in_words(epochs: float, num_images: int, train: Config) -> str:
     """'2 epochs of 480 images (240 and their mirror images)'."""
     added = "mirror images" * train.USE_FLIPPED + " and " * (train.USE_FLIPPED and train.USE_UPSIDE_DOWN)
     added += "images upside down" * train.USE_UPSIDE_DOWN
-    return f"{epochs:g} epochs of {images_per_epoch(num_images, train)} images" + (
+    return f"{epochs:g} epoch{'s' * (epochs != 1)} of {images_per_epoch(num_images, train)} images" + (
         f" ({num_images} and their {added})" if added else "")

@@ -4,6 +4,7 @@ import pytest
 from fast_rcnn.config import reset_cfg
 from fast_rcnn.hooks import Hook
 from utils.errors import UserError
+from utils.files import read_json_lines
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("default_settings")]
 
@@ -70,3 +71,17 @@ def test_a_finished_run_is_kept_until_the_user_decides(train, tmp_path):
     status, text = train(2, "--restart")
     assert status == 0 and "goes on after" not in text, text
     assert (output / "tiny_faster_rcnn_iter_2.caffemodel").exists()
+
+
+def test_a_longer_training_goes_on_from_its_end_and_is_validated(train, tmp_path, demo_data):
+    assert train(2)[0] == 0
+    status, text = train(4, "--resume", "--val_imdb", f"{demo_data}:test", "--val_every", "1")
+    assert status == 0 and "goes on after iteration 2," in text, text
+    lines = read_json_lines(tmp_path / "out" / "validation" / "faster_rcnn_end2end_solver.jsonl")
+    assert [line["iteration"] for line in lines] == [3, 4]
+    assert not (tmp_path / "out" / "tiny_faster_rcnn_iter_3.caffemodel").exists()
+    assert (tmp_path / "out" / "tiny_faster_rcnn_best.detector.json").exists()
+    status, text = train(4, "--resume", "--lr", "0.5")
+    assert status == 0 and "begins from the start" in text and "base_lr 0.01 -> 0.5" in text
+    status, text = train(4, "--restart", "--val_imdb", f"{demo_data}:test", "--val_net", str(tmp_path / "none.pt"))
+    assert status == 2 and "--val_net: there is no file" in text

@@ -76,7 +76,7 @@ def test_a_training_adds_the_images_upside_down_if_asked_for(tmp_path, monkeypat
     assert blobs["data"].shape[0] == 2
     settings = make_settings({"TRAIN.USE_UPSIDE_DOWN": True}).TRAIN
     assert iterations_of(1, 5, settings) == 10
-    assert epochs_in_words(1, 5, settings) == "1 epochs of 20 images (5 and their mirror images and images upside down)"
+    assert epochs_in_words(1, 5, settings) == "1 epoch of 20 images (5 and their mirror images and images upside down)"
 
 
 def test_scales_are_drawn_around_those_of_the_settings(tmp_path):

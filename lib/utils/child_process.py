@@ -72,8 +72,8 @@ def run_child(command: Sequence[str], name: str, log_path: str | os.PathLike, *,
         with _ended_at_last(process):
             reader = threading.Thread(target=_copy_lines, daemon=True,
                                       args=(process.stdout, lines, log, stream or sys.stdout))
-            reader.start()
             try:
+                reader.start()
                 # Not for the end of its output, which a process left behind may keep open.
                 status = process.wait()
             except KeyboardInterrupt:
@@ -82,7 +82,8 @@ def run_child(command: Sequence[str], name: str, log_path: str | os.PathLike, *,
                 if status in (INTERRUPTED, -signal.SIGTERM, -signal.SIGKILL):
                     raise
             finally:
-                reader.join(timeout=2)
+                if reader.ident is not None:        # Ctrl-C may come before it has begun
+                    reader.join(timeout=2)
     if status == INTERRUPTED:           # the child itself was signalled
         raise KeyboardInterrupt
     if status:

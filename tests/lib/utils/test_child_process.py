@@ -151,8 +151,7 @@ def test_a_second_ctrl_c_kills_the_child(tmp_path):
     with start_parent(tmp_path, child) as process:
         assert process.stdout.readline() == "on\n"
         process.send_signal(signal.SIGINT)
-        while process.stdout.readline() != "asked\n":
-            pass
+        assert "asked\n" in iter(process.stdout.readline, "")
         time.sleep(1.1)
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=10) == 130

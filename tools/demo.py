@@ -14,7 +14,13 @@ from typing import Any
 import _init_paths  # noqa: F401  # before all that may not be installed
 
 # isort: split
-from commands.detector import DetectorFiles, add_detector_options, class_names, find_detector
+from commands.detector import (
+    DetectorFiles,
+    add_detector_options,
+    check_makes_proposals,
+    class_names,
+    find_detector,
+)
 from commands.options import (
     add_cfg_options,
     add_device_options,
@@ -26,7 +32,7 @@ from commands.options import (
     writable_folder,
 )
 from fast_rcnn.config import cfg
-from frcnn.detector import Detector, check_makes_proposals
+from frcnn.detector import Detector
 from frcnn.photographs import image_files
 from frcnn.results import Results
 from frcnn.tables import Row, for_json, rows, write_csv, write_txt

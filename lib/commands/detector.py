@@ -84,6 +84,12 @@ class DetectorFiles:
             yield f"{self.net}: has no RPN, but TEST.HAS_RPN is True; add --set TEST.HAS_RPN False"
 
 
+def check_makes_proposals(files: DetectorFiles) -> None:
+    """Raise UserError if it is known that a detector has no trained RPN."""
+    if untrained := files.untrained_rpn():
+        raise UserError(f"a detector that makes its own proposals is needed; {untrained}")
+
+
 def anchor_problems(net: str | os.PathLike, record: DetectorRecord | None) -> Iterator[str]:
     """The anchors of a test net must be those that were trained, not only as many."""
     file = NetFile(net, TEST)

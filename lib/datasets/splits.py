@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import os
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -82,6 +82,11 @@ def split_folders(path: Path, split: str | None,
     return path, split, {}
 
 
+def shuffled_by_name(names: Iterable[str]) -> list[str]:
+    """Names in the order of their SHA-256: the same in every run, whatever order they come in."""
+    return sorted(names, key=lambda name: hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest())
+
+
 def part_of(source: Source, split: str | None, share: float) -> Source:
     """A split of a data set that has none: 'train' (also None) is this share of its images, 'val' or 'test' the rest.
 
@@ -96,7 +101,7 @@ def part_of(source: Source, split: str | None, share: float) -> Source:
     if not any(_same_split(name, split) for name in ("train", "val", "test")):
         raise DatasetError(f"{source.location}: no split {split!r}; --split makes train and test (or val)")
     images = {image.name: image for image in source.images}
-    order = sorted(images, key=lambda name: hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest())
+    order = shuffled_by_name(images)
     count = round(share * len(order))
     if not 0 < count < len(order):
         raise DatasetError(f"{source.location}: {share:g} of its {len(order)} images are {count}: one split would be "

@@ -14,7 +14,7 @@ from typing import Any, overload
 import numpy as np
 
 from commands.data_set import check_has_classes, check_images, check_results, claim_results, find_imdb
-from commands.detector import DetectorFiles, class_names
+from commands.detector import DetectorFiles, check_makes_proposals, class_names
 from commands.options import choose_device, quiet_caffe, use_device, writable_folder
 from datasets.evaluation import Evaluation
 from fast_rcnn import config
@@ -64,12 +64,6 @@ def load(detector: str | os.PathLike, weights: str | os.PathLike | None = None, 
         check_makes_proposals(files)
         with quiet_caffe():
             return Detector(files, names, _gpu(device))
-
-
-def check_makes_proposals(files: DetectorFiles) -> None:
-    """Raise UserError if it is known that a detector has no trained RPN."""
-    if untrained := files.untrained_rpn():
-        raise UserError(f"a detector that makes its own proposals is needed; {untrained}")
 
 
 def _files(detector: Path, weights: str | os.PathLike | None) -> DetectorFiles:

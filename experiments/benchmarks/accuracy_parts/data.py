@@ -1,7 +1,6 @@
 """Where the data sets and weights are, and the parts of `trainval` on which schedules are chosen."""
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import yaml
 
 from accuracy_parts.recipes import DataSet
 from datasets.factory import get_imdb
+from datasets.splits import shuffled_by_name
 from utils.errors import UserError
 from utils.files import atomic_path
 
@@ -55,22 +55,24 @@ def choosing_split(name: str, path: Path, folder: Path) -> Split:
     The same images in every run, whatever their order: those whose names have the smallest SHA-256.
     """
     train, val = parts_of(get_imdb(f"{path}:trainval").image_index)
-    _write_lines(folder / "train.txt", train)
-    _write_lines(folder / "val.txt", val)
+    write_lines(folder / "train.txt", train)
+    write_lines(folder / "val.txt", val)
     content = {"root": str(path), "image_sets": {part: str((folder / f"{part}.txt").resolve())
                                                  for part in ("train", "val")}}
     description = folder / f"{name}.yml"
-    _write_lines(description, [yaml.safe_dump(content).rstrip()])
+    write_lines(description, [yaml.safe_dump(content).rstrip()])
     return Split(name, f"{description.resolve()}:train", f"{description.resolve()}:val")
 
 
 def parts_of(names: Iterable[str]) -> tuple[list[str], list[str]]:
     """Names to train on and to validate on, sorted."""
-    ordered = sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+    ordered = shuffled_by_name(names)
     count = len(ordered) // _VALIDATION
     return sorted(ordered[count:]), sorted(ordered[:count])
 
 
-def _write_lines(path: Path, lines: Sequence[str]) -> None:
+def write_lines(path: Path, lines: Sequence[str]) -> Path:
+    """Write a text file, replacing it atomically; returns its path."""
     with atomic_path(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path

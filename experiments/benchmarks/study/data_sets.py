@@ -10,10 +10,9 @@ from xml.etree import ElementTree
 import numpy as np
 import yaml
 
-from accuracy_parts.data import parts_of
+from accuracy_parts.data import parts_of, write_lines
 from datasets.factory import get_imdb
 from utils.errors import UserError
-from utils.files import atomic_path
 
 SEED = 3                # of the missing boxes
 
@@ -47,7 +46,7 @@ def make_data_sets(source: Path, folder: Path, final: bool, share: float) -> Dat
         raise UserError(f"{source}: expected a data set in VOC's layout: folders Annotations, JPEGImages and "
                         "ImageSets/Main")
     trained, train, test = _splits(source, final)
-    sets = {"fit": _write_list(folder / "fit.txt", train), "val": _write_list(folder / "val.txt", test)}
+    sets = {"fit": write_lines(folder / "fit.txt", train), "val": write_lines(folder / "val.txt", test)}
     removed, count = remove_boxes(source / "Annotations", folder / "incomplete", train, share)
     common = {"images": str(source / "JPEGImages"), "image_sets": {name: path.name for name, path in sets.items()},
               # as in the complete data set, whichever boxes are left
@@ -93,13 +92,5 @@ def evaluate(data_set: str, detections: Path, output: Path) -> dict[str, float]:
     return imdb.evaluate_detections(load_detections(detections, imdb.image_index, imdb.classes), output).coco_means()
 
 
-def _write_list(path: Path, names: Sequence[str]) -> Path:
-    with atomic_path(path) as temporary:
-        temporary.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
-    return path
-
-
 def _describe(path: Path, **content: object) -> Path:
-    with atomic_path(path) as temporary:
-        temporary.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-    return path
+    return write_lines(path, [yaml.safe_dump(content, sort_keys=False).rstrip()])

@@ -58,15 +58,23 @@ def merge_entries(first: Mapping[str, Any], second: Mapping[str, Any]) -> Entry:
 
 def mirror(entry: Mapping[str, Any], width: int) -> Entry:
     """The entry of the mirrored image: x1' = width - x2 - 1, x2' = width - x1 - 1."""
-    mirrored = {key: mirror_boxes(entry[key], width) for key in ("boxes", "ignored") if key in entry}
-    return {**entry, **mirrored, "flipped": not entry["flipped"]}
+    return {**entry, **_mirrored(entry, width, 0), "flipped": not entry["flipped"]}
 
 
-def mirror_boxes(boxes: np.ndarray, width: int) -> np.ndarray:
-    """Boxes (N, 4) in the mirrored image."""
+def turn_over(entry: Mapping[str, Any], height: int) -> Entry:
+    """The entry of the image upside down: y1' = height - y2 - 1, y2' = height - y1 - 1."""
+    return {**entry, **_mirrored(entry, height, 1), "upside_down": True}
+
+
+def _mirrored(entry: Mapping[str, Any], size: int, axis: int) -> Entry:
+    return {key: mirror_boxes(entry[key], size, axis) for key in ("boxes", "ignored") if key in entry}
+
+
+def mirror_boxes(boxes: np.ndarray, size: int, axis: int = 0) -> np.ndarray:
+    """Boxes (N, 4) in the image of this size mirrored left to right (axis 0, its width) or upside down (1, height)."""
     mirrored = boxes.copy()
-    mirrored[:, 0] = width - boxes[:, 2] - 1
-    mirrored[:, 2] = width - boxes[:, 0] - 1
+    mirrored[:, axis] = size - boxes[:, axis + 2] - 1
+    mirrored[:, axis + 2] = size - boxes[:, axis] - 1
     return mirrored
 
 

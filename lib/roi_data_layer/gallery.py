@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from datasets.roidb import mirror_boxes
 from fast_rcnn.config import cfg
 from fast_rcnn.hooks import Hook, Training
 from utils import parallel
@@ -148,12 +149,12 @@ def _image_record(entry: Mapping[str, Any], losses: np.ndarray) -> dict[str, Any
 
 def _stored(box: np.ndarray, entry: Mapping[str, Any]) -> list[float]:
     """A box in the photograph as it is stored, in tenths of a pixel."""
-    x1, y1, x2, y2 = (float(side) for side in box)
+    boxes = box.astype(np.float64)[None]
     if entry["flipped"]:
-        x1, x2 = entry["width"] - 1 - x2, entry["width"] - 1 - x1
+        boxes = mirror_boxes(boxes, entry["width"])
     if entry.get("upside_down"):
-        y1, y2 = entry["height"] - 1 - y2, entry["height"] - 1 - y1
-    return [round(side, 1) for side in (x1, y1, x2, y2)]
+        boxes = mirror_boxes(boxes, entry["height"], axis=1)
+    return [round(float(side), 1) for side in boxes[0]]
 
 
 def _best_iou(box: np.ndarray, entry: Mapping[str, Any]) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 
 from datasets.imdb import imdb as Imdb
 from datasets.lazy_roidb import LazyEntry, annotated, derived_roidb
-from datasets.roidb import Entry
+from datasets.roidb import Entry, turn_over
 from fast_rcnn.bbox_transform import bbox_transform
 from fast_rcnn.config import Config
 from roi_data_layer.sampling import RoISettings, is_usable, on_ignored
@@ -38,21 +38,12 @@ def prepare_roidb(imdb: Imdb) -> list[Entry]:
 
 
 def upside_down_roidb(roidb: Sequence[Entry]) -> list[Entry]:
-    """The prepared entries of the images upside down: y1' = height - y2 - 1, y2' = height - y1 - 1."""
+    """The prepared entries of the images upside down."""
     entries = list(roidb)
     quick: dict[str, Callable[[int], Any]] = {
         key: partial(lambda key, row: entries[row][key], key) for key in ("image", "width", "height", "flipped")}
-    return derived_roidb(entries, lambda entry, row: _turn_over(entry), {**quick, "upside_down": lambda row: True})
-
-
-def _turn_over(entry: dict[str, Any]) -> Entry:
-    turned: Entry = {}
-    for key in ("boxes", "ignored"):
-        if key in entry:
-            turned[key] = entry[key].copy()
-            turned[key][:, 1] = entry["height"] - entry[key][:, 3] - 1
-            turned[key][:, 3] = entry["height"] - entry[key][:, 1] - 1
-    return {**entry, **turned, "upside_down": True}
+    return derived_roidb(entries, lambda entry, row: turn_over(entry, entry["height"]),
+                         {**quick, "upside_down": lambda row: True})
 
 
 def _prepare(entry: dict[str, Any], image: str, width: int, height: int) -> Entry:

@@ -19,6 +19,16 @@ def write_image(path, width=WIDTH, height=HEIGHT):
     cv2.imwrite(str(path), np.full((height, width, 3), 90, np.uint8))
 
 
+def write_split(root, images, labels, files, ending=".jpg"):
+    """Images and label files in two folders of `root` from {name: text, or None for no label file}; returns `root`."""
+    for name, text in files.items():
+        write_image(root / images / f"{name}{ending}")
+        if text is not None:
+            (root / labels).mkdir(parents=True, exist_ok=True)
+            (root / labels / f"{name}.txt").write_text(text)
+    return root
+
+
 def voc_folder(root, images, splits):
     """A data set in VOC layout from {name: objects or XML text} and {split: names}."""
     for name, content in images.items():

@@ -1,7 +1,7 @@
 """KITTI's label files: columns, DontCare, layouts, lines that cannot be used."""
 import numpy as np
 import pytest
-from folders_made import write_image
+from folders_made import write_split
 
 from datasets.factory import get_imdb
 from datasets.source import DatasetError
@@ -11,12 +11,7 @@ CARE = "DontCare -1 -1 -10 40.00 0.00 59.00 39.00 -1 -1 -1 -1000 -1000 -1000 -10
 
 
 def write(root, labels, images, files):
-    for name, text in files.items():
-        write_image(root / images / f"{name}.png")
-        if text is not None:
-            (root / labels).mkdir(parents=True, exist_ok=True)
-            (root / labels / f"{name}.txt").write_text(text)
-    return root
+    return write_split(root, images, labels, files, ending=".png")
 
 
 @pytest.fixture

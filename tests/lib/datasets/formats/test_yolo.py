@@ -3,23 +3,13 @@ import shutil
 
 import numpy as np
 import pytest
-from folders_made import write_image
+from folders_made import write_split
 
 from datasets.factory import get_imdb
 from datasets.source import DatasetError
 
 CAT = "0 0.5 0.5 0.5 0.25\n"      # in 60 x 40: edges 15, 15, 45, 25
 DOG = "1 0.25 0.25 0.1 0.1\n"
-
-
-def write_split(root, images, labels, files):
-    """Images and label files from {name: text, or None for no file}."""
-    for name, text in files.items():
-        write_image(root / images / f"{name}.jpg")
-        if text is not None:
-            (root / labels).mkdir(parents=True, exist_ok=True)
-            (root / labels / f"{name}.txt").write_text(text)
-    return root
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 TORCH  ?= torch==2.13.0
 NVCC   ?= nvcc
-WORKERS ?= 2
+WORKERS ?= 3
 TESTS  ?= tests
 TEST_FLAGS ?=
 CUDA_ARCHS ?= sm_80 sm_90 sm_100
@@ -42,7 +42,7 @@ build/extensions.stamp: $(EXTENSION_SOURCES)
 
 test: install  ## Run the tests (TESTS=path, TEST_FLAGS="-m 'not slow'", WORKERS=n)
 	OMP_NUM_THREADS=1 $(PY) -m pytest $(TESTS) $(TEST_FLAGS) \
-	    $$($(PY) -c "import xdist" 2>/dev/null && echo "-n $(WORKERS)")
+	    $$($(PY) -c "import xdist" 2>/dev/null && echo "-n $(WORKERS) --dist loadfile --no-loadscope-reorder")
 
 check: install  ## Lint (ruff) and check types (mypy)
 	$(PY) -m ruff check .

@@ -109,7 +109,7 @@ def test_the_report(call, player, tmp_path):
     assert goal in text
     assert "* bfloat16 changes Tiny's AP50 by +0.000, within the noise of its seeds (0.014, two" in text
     assert "| 0.4 | 0.0 | 0.0 | 2.0 |" in text and "| 0.6 | 0.0 | 0.0 |  |" in text
-    assert "--net_name Tiny --max_iters 6 4 5 8 --anchor_scales 1 2.5 --fc6 64 --cfg experiments/cfgs/demo.yml" in text
+    assert "--net_name Tiny --anchor_scales 1 2.5 --fc6 64 --max_iters 6 4 5 8 --cfg experiments/cfgs/demo.yml" in text
     assert "python experiments/benchmarks/accuracy.py demo --seeds 3 4" in text
     pictures = {path.name for path in (tmp_path / "report").iterdir()} - {"accuracy.md"}
     assert pictures == {"accuracy_demo_curves.png", "accuracy_demo_Tiny_losses.png", "accuracy_demo_detections.jpg",
@@ -244,20 +244,12 @@ def test_all_recipes_have_settings_that_exist(program, tmp_path):
             assert settings.TRAIN.SCALES == settings.TEST.SCALES and len(run.images_seen()) == 4
 
 
-def test_learning_rates_are_in_the_solvers(program, data_sets, demo_data, tmp_path):
-    runs, split = part("runs"), part("data").published_split("demo", demo_data)
-    tiny = part("recipes").replace(data_sets["demo"].recipes["Tiny"], base_lr=(0.003, 0.0007), weights=None)
-    run = runs.Run(split, "Tiny", tiny, False, 3, tmp_path, tmp_path)
-    command = runs.train_command(run)
-    folder = Path(command[command.index("--models") + 1])
-    assert "--fc6" not in command and "--anchor_scales" not in command
-    from alt_opt.nets import TRAINED, RunNets
-    from utils import prototxt
-    nets = RunNets("Tiny", folder / "Tiny" / "faster_rcnn_alt_opt")
-    solvers = [prototxt.read_solver(nets.solver(step)) for step in TRAINED]
-    assert [solver.base_lr for solver in solvers] == pytest.approx([0.003, 0.0007] * 2)
-    assert [solver.stepsize for solver in solvers] == [4, 3, 3, 6]
-    assert "num_output: 64" in nets.detector_test.read_text()
+def test_a_recipe_is_a_command_line(program):
+    recipe = part("recipes").Recipe("Tiny", None, (4, 3, 2, 5), {"TRAIN.BATCH_SIZE": 8}, anchor_ratios=(0.5, 2), fc6=64,
+                                    lr=(0.003, 0.0007, 0.003, 0.0007))
+    assert recipe.words("cfgs", {"NUM_WORKERS": 0}) == (
+        "--net_name Tiny --anchor_ratios 0.5 2 --fc6 64 --max_iters 4 3 2 5 --lr 0.003 0.0007 0.003 0.0007 --cfg "
+        "cfgs/faster_rcnn_alt_opt.yml --set TRAIN.BATCH_SIZE 8 NUM_WORKERS 0").split()
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ class Recipe:
     net         --net_name; weights  file in the folder of weights, None for random ones
     iterations  --max_iters of the four stages
     settings    --set, over those of the file `cfg` in experiments/cfgs
-    base_lr     learning rates of the RPN and of Fast R-CNN; they fall to a tenth after three quarters of a stage
+    lr          --lr, of the four stages; it falls to a tenth after three quarters of a stage
     others      --anchor_scales (in units of 16 pixels), --anchor_ratios, --fc6, --fc7
     None stands for the net's own.
     """
@@ -34,21 +34,19 @@ class Recipe:
     anchor_ratios: tuple[float, ...] | None = None
     fc6: int | None = None
     fc7: int | None = None
-    base_lr: tuple[float, float] | None = None
+    lr: tuple[float, ...] | None = None
     cfg: str = "faster_rcnn_alt_opt.yml"
 
-    def words(self, cfgs: str | os.PathLike, more: Mapping[str, Any] | None = None,
-              models: str | os.PathLike | None = None) -> list[str]:
-        """Its options for the driver, apart from --weights and `base_lr`, which are in the solvers.
+    def words(self, cfgs: str | os.PathLike, more: Mapping[str, Any] | None = None) -> list[str]:
+        """Its options for the driver, apart from --weights.
 
-        cfgs  the folder of `cfg`; more  further settings; models  a folder of nets of these sizes
+        cfgs  the folder of `cfg`; more  further settings
         """
-        made: dict[str, Sequence[Any] | None] = {
-            "--anchor_scales": self.anchor_scales, "--anchor_ratios": self.anchor_ratios,
-            "--fc6": [self.fc6] if self.fc6 else None, "--fc7": [self.fc7] if self.fc7 else None}
-        options = {"--net_name": [self.net], "--max_iters": self.iterations,
-                   **({"--models": [models]} if models else made), "--cfg": [f"{cfgs}/{self.cfg}"],
-                   "--set": [word for pair in {**self.settings, **(more or {})}.items() for word in pair]}
+        options: dict[str, Sequence[Any] | None] = {
+            "--net_name": [self.net], "--anchor_scales": self.anchor_scales, "--anchor_ratios": self.anchor_ratios,
+            "--fc6": [self.fc6] if self.fc6 else None, "--fc7": [self.fc7] if self.fc7 else None,
+            "--max_iters": self.iterations, "--lr": self.lr, "--cfg": [f"{cfgs}/{self.cfg}"],
+            "--set": [word for pair in {**self.settings, **(more or {})}.items() for word in pair]}
         return [str(word) for option, values in options.items() if values for word in (option, *values)]
 
 

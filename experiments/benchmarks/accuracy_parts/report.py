@@ -103,8 +103,7 @@ def recipes(runs: Mapping[str, Run]) -> list[str]:
 
 
 def _words(recipe: Recipe) -> str:
-    rates = "; base_lr {:g} for the RPN, {:g} for Fast R-CNN".format(*recipe.base_lr) if recipe.base_lr else ""
-    return f"`{shlex.join(recipe.words('experiments/cfgs'))}`, from {recipe.weights or 'random weights'}{rates}"
+    return f"`{shlex.join(recipe.words('experiments/cfgs'))}`, from {recipe.weights or 'random weights'}"
 
 
 def _peer_words(run: Run) -> str:

@@ -17,14 +17,12 @@ from accuracy_parts.recipes import DataSet, Recipe
 from alt_opt.manifest import Manifest
 from alt_opt.plan import STEPS
 from alt_opt.settings import step_settings
-from datasets.factory import get_imdb
 from fast_rcnn.config import Config, file_changes, pair_changes
 from fast_rcnn.detector_record import RUN_RECORD
 from fast_rcnn.test import EVALUATION
-from net_definitions import Sizes, model_files
 from utils.child_process import run_child
 from utils.errors import UserError
-from utils.files import atomic_path, read_json, sha256_json, write_json
+from utils.files import read_json, sha256_json, write_json
 
 ROOT = Path(__file__).resolve().parents[3]
 CFGS = ROOT / "experiments" / "cfgs"
@@ -145,24 +143,8 @@ def train_command(run: Run) -> list[str]:
     snapshots = {"TRAIN.SNAPSHOT_ITERS": -(-run.recipe.iterations[3] // POINTS)}
     words = [sys.executable, ROOT / "tools" / "train_faster_rcnn_alt_opt.py", "--resume", "--cpu",
              "--weights", run.initial_weights or "none", "--imdb", run.split.train, "--seed", run.seed,
-             "--output", run.folder / "run", *run.recipe.words(CFGS, snapshots, models_with_rates(run))]
+             "--output", run.folder / "run", *run.recipe.words(CFGS, snapshots)]
     return [str(word) for word in words]
-
-
-def models_with_rates(run: Run) -> Path | None:
-    """The folder of nets whose solvers have the recipe's learning rates; None if the driver makes the nets."""
-    recipe, folder = run.recipe, run.folder / "nets"
-    if recipe.base_lr is None:
-        return None
-    sizes = Sizes(recipe.anchor_scales, recipe.anchor_ratios, recipe.fc6, recipe.fc7)
-    num_classes = get_imdb(run.split.train).num_classes
-    for name, text in model_files(recipe.net, num_classes, sizes, folder.as_posix(), recipe.iterations).items():
-        for part, rate in zip(("_rpn_solver", "_fast_rcnn_solver"), recipe.base_lr, strict=True):
-            if part in name:
-                text = re.sub(r"^base_lr: .*$", f"base_lr: {rate:g}", text, flags=re.MULTILINE)
-        with atomic_path(folder / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    return folder
 
 
 def keep_snapshots(source: Path, target: Path) -> None:

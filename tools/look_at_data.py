@@ -27,6 +27,8 @@ EXAMPLES = """\
       the anchors of your own prototxts
   tools/look_at_data.py --imdb path/to/BCCD:train --net_name Tiny --output output/BCCD_data
       also a page with pictures, charts and problems
+  tools/look_at_data.py --imdb path/to/BCCD:train --net_name Tiny --output output/BCCD_data --set TRAIN.CROP 0.4
+      with pictures as training sees them, if there is augmentation
 """
 
 
@@ -80,7 +82,7 @@ def _look(args: argparse.Namespace) -> str:
     commands = advice_commands(figures, imdb.num_classes, options, net, f"output/nets/{imdb.name}")
     scales = f"TRAIN.SCALES {list(cfg.TRAIN.SCALES)}, TRAIN.MAX_SIZE {cfg.TRAIN.MAX_SIZE}"
     if args.output:
-        _write_page(args.output, DataStudy(imdb, objects, figures, cfg.TRAIN, scales, net_name or str(net), commands))
+        _write_page(args.output, DataStudy(imdb, objects, figures, cfg, scales, net_name or str(net), commands))
     if args.json:
         return json.dumps({"data set": imdb.name, "net": str(net), **asdict(figures), "commands": commands}, indent=1)
     return report(figures, imdb.name, net_name or str(net), commands, scales)

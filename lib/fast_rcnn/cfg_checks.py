@@ -41,6 +41,7 @@ def _range_problems(settings: Config) -> Iterator[str]:
         (_SHARES, lambda v: 0 <= v <= 1, "lie in 0..1"),
         (_AT_LEAST_ONE, lambda v: v >= 1, "be at least 1"),
         (_AT_LEAST_ZERO, lambda v: np.all(np.asarray(v) >= 0), "not be negative"),
+        (["TRAIN.CROP"], lambda v: 0 <= v < 1, "be at least 0 and below 1"),
         (_POSITIVE, lambda v: np.size(v) > 0 and np.all(np.asarray(v) > 0),
          "not be empty and hold positive numbers only")]
     for keys, holds, demand in rules:

@@ -109,6 +109,9 @@ _TRAIN = dict(
     # Ours: add every photograph, and mirror image, upside down; draw the length of the shorter side from SCALES times
     # 1 - SCALE_JITTER .. 1 + SCALE_JITTER; likewise factors of brightness, contrast and saturation
     USE_UPSIDE_DOWN=False, SCALE_JITTER=0.0, COLOUR_JITTER=0.0,
+    # Ours: train on random parts of the photographs, of 1 - CROP .. 1 of their width and of their height, that hold an
+    # object; objects keep most of their area or are not in them at all. 0: on the whole photographs
+    CROP=0.0,
     # Group wide images with wide and tall with tall ones in a batch, to reduce padding
     ASPECT_GROUPING=True,
     # Prepare the next batches in the background, see NUM_WORKERS
@@ -187,7 +190,7 @@ _MISC = dict(
 )
 # Files and fingerprints of older versions lack them
 _ADDED_LATER = ("IMPORTS", "IMPORTS_DIR", "OHEM_WARMUP", "OHEM_RANDOM_SHARE", "IGNORED_OVERLAP", "WARMUP_ITERS",
-                "USE_UPSIDE_DOWN", "SCALE_JITTER", "COLOUR_JITTER")
+                "USE_UPSIDE_DOWN", "SCALE_JITTER", "COLOUR_JITTER", "CROP")
 
 _DEFAULTS = Config(TRAIN=Config(_TRAIN), TEST=Config(_TEST), **_MISC).freeze()
 

@@ -153,7 +153,7 @@ class SolverWrapper:
         Returns the cache of the features, in `folder`; None if they are not cached, as with images that differ in
         every pass.
         """
-        if cfg.TRAIN.SCALE_JITTER or cfg.TRAIN.COLOUR_JITTER:
+        if cfg.TRAIN.SCALE_JITTER or cfg.TRAIN.COLOUR_JITTER or cfg.TRAIN.CROP:
             return None
         images = self.num_images * len(cfg.TRAIN.SCALES)
         passes = max_iters * self.iter_size * parallel.count()

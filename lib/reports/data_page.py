@@ -15,6 +15,8 @@ from commands.data_report import advice_lines, option_rows
 from datasets.imdb import imdb as Imdb
 from datasets.objects import ObjectTable
 from datasets.problems import Problem, report
+from fast_rcnn.config import Config
+from reports.augmentation import augmentation_in_words, augmented_pictures
 from reports.charts import COLOURS, Axis, Line, histogram, legend, line_chart
 from reports.page import write_page
 from reports.pictures import FOUND, Box, Colour, crop, drawn, photograph
@@ -22,6 +24,7 @@ from utils.draw import class_colour, montage, write_image
 
 PAGE, SHEET = "data.html", "sheet.png"
 _PICTURES = 24
+_AUGMENTED = 4          # photographs shown as training sees them
 _OUT_OF_REACH = 12      # objects shown
 _PROBLEMS = 12          # images shown
 _DOTS = 1500            # objects in a chart
@@ -33,7 +36,7 @@ _ANCHORS = "#d9322b"
 class DataStudy:
     """A data set with what is known of its objects.
 
-    train     cfg.TRAIN
+    cfg       the settings
     settings  the present TRAIN.SCALES and MAX_SIZE in words; net  whose anchors are shown
     commands  words of the commands to follow the advice
     """
@@ -41,10 +44,15 @@ class DataStudy:
     imdb: Imdb
     objects: ObjectTable
     figures: DataFigures
-    train: Any
+    cfg: Config
     settings: str
     net: str
     commands: Sequence[Sequence[str]]
+
+    @property
+    def train(self) -> Config:
+        """The settings of training."""
+        return self.cfg.TRAIN
 
 
 def write_data_page(folder: Path, study: DataStudy) -> None:
@@ -59,6 +67,7 @@ def write_data_page(folder: Path, study: DataStudy) -> None:
                classes=sorted(figures.classes, key=lambda each: -each.objects),
                most=max(each.objects for each in figures.classes),
                sheet=[_picture(study, index) for index in shown], colours=list(_colours(study)),
+               augmentation=augmentation_in_words(study.train), augmented=_augmented(study),
                charts=list(_charts(study, counts)), reach=list(_out_of_reach(study, overlaps)),
                problems=report(problems).splitlines(), problem_pictures=list(_problem_pictures(study, problems)),
                options=option_rows(figures), advice=_advice(study))
@@ -92,6 +101,14 @@ def _boxes(study: DataStudy, index: int) -> list[Box]:
 def _picture(study: DataStudy, index: int) -> dict[str, str]:
     path, boxes = study.imdb.image_path_at(index), _boxes(study, index)
     return {"picture": photograph(path, boxes), "name": "", "note": os.path.basename(path), "title": path}
+
+
+def _augmented(study: DataStudy) -> list[dict[str, str]]:
+    """Some photographs with objects as training sees them, if there is augmentation."""
+    if not augmentation_in_words(study.train):
+        return []
+    shown = [index for index in pictures_to_show(study.objects, _PICTURES) if (study.objects.images == index).any()]
+    return augmented_pictures(study.imdb, shown[:_AUGMENTED], study.cfg)
 
 
 def _colours(study: DataStudy) -> Iterator[Line]:

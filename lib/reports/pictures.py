@@ -32,7 +32,12 @@ class Box:
 def photograph(path: str, boxes: Sequence[Box] = (), height: int = 190) -> str:
     """A photograph with boxes, as a data URI; '' if it cannot be read."""
     image = _read(path)
-    return "" if image is None else _encoded(image, (0, 0, image.shape[1], image.shape[0]), boxes, height)
+    return "" if image is None else picture_of(image, boxes, height)
+
+
+def picture_of(image: np.ndarray, boxes: Sequence[Box], height: int) -> str:
+    """An image (height, width, 3) BGR uint8 with boxes, as a data URI."""
+    return _encoded(image, (0, 0, image.shape[1], image.shape[0]), boxes, height)
 
 
 def drawn(path: str, boxes: Sequence[Box], height: int) -> np.ndarray | None:

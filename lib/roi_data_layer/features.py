@@ -44,7 +44,7 @@ def reuse_features(net: Net, folder: str | os.PathLike, images: int, settings: F
 
 
 def image_key(request: ImageRequest) -> str:
-    """Key for the pixels of a prepared image, whose colours are as in the file; changes when the file does."""
+    """Key for the pixels of a whole prepared image, whose colours are as in the file; changes when the file does."""
     try:
         changed = os.stat(request.path).st_mtime_ns
     except OSError:         # reported when the image is read

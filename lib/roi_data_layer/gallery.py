@@ -7,9 +7,9 @@
      "classes": {"0": 90, "3": 38},                                                 RoIs kept of each class
      "rois": [{"image": 0, "box": [x1, y1, x2, y2], "class": 3, "loss": 2.1, "iou": 0.62}, ...]}
 
-`rois` are the MOST_ROIS of highest loss: boxes are in pixels of the photograph as stored, also where it was mirrored;
-the class is the one it is trained as, 0 for the background; iou is that with the best object. The draw depends on the
-seed alone, so that a resumed training writes what an uninterrupted one does.
+`rois` are the MOST_ROIS of highest loss: boxes are in pixels of the photograph as stored, also where it was mirrored or
+cropped; the class is the one it is trained as, 0 for the background; iou is that with the best object. The draw depends
+on the seed alone, so that a resumed training writes what an uninterrupted one does.
 """
 from __future__ import annotations
 
@@ -149,7 +149,8 @@ def _image_record(entry: Mapping[str, Any], losses: np.ndarray) -> dict[str, Any
 
 def _stored(box: np.ndarray, entry: Mapping[str, Any]) -> list[float]:
     """A box in the photograph as it is stored, in tenths of a pixel."""
-    boxes = box.astype(np.float64)[None]
+    left, top = entry.get("window", (0, 0))[:2]
+    boxes = box.astype(np.float64)[None] + [left, top, left, top]
     if entry["flipped"]:
         boxes = mirror_boxes(boxes, entry["width"])
     if entry.get("upside_down"):

@@ -19,6 +19,7 @@ from datasets.roidb import Entry
 from fast_rcnn.config import cfg
 from fast_rcnn.nms_wrapper import nms_gpu
 from roi_data_layer import ohem_tensors
+from roi_data_layer.crops import crop_entries, size_seen
 from roi_data_layer.features import FeatureReader, KnownImages
 from roi_data_layer.gallery import Choice
 from roi_data_layer.minibatch import Blobs, MinibatchSettings, draw_sizes, get_allrois_minibatch, get_minibatch
@@ -107,16 +108,23 @@ class RoIDataLayer(caffe.Layer):
         self._known = KnownImages(prefix)
 
     def batch_entries(self, iteration: int) -> list[Entry]:
-        """The roidb entries of a minibatch."""
+        """The roidb entries of a minibatch; with TRAIN.CROP those of the crops."""
+        return list(self._cropped(iteration, self._rng(iteration)))
+
+    def _entries(self, iteration: int) -> list[Entry]:
         if self._order is None:
             raise RuntimeError(f"{layer_name(self)}: no training data; call set_roidb before forward")
         return [as_dict(self._roidb[index]) for index in self._order[iteration]]
 
+    def _cropped(self, iteration: int, rng: np.random.Generator) -> Sequence[Entry]:
+        return crop_entries(self._entries(iteration), self._settings.crop, rng)
+
     def batch_scales(self, iteration: int) -> list[float]:
         """The scale of each image of a minibatch: pixels of the net's input for one of the file."""
-        entries, images = self.batch_entries(iteration), self._settings.images
-        sizes = draw_sizes(len(entries), images, self._rng(iteration))
-        return [im_scale_for(entry["height"], entry["width"], size, images.max_size)
+        rng, images = self._rng(iteration), self._settings.images
+        entries = self._cropped(iteration, rng)
+        sizes = draw_sizes(len(entries), images, rng)
+        return [im_scale_for(*size_seen(entry), size, images.max_size)
                 for entry, size in zip(entries, sizes, strict=True)]
 
     def _rng(self, iteration: int) -> np.random.Generator:
@@ -127,7 +135,7 @@ class RoIDataLayer(caffe.Layer):
         all_rois = self._settings.use_ohem and not self._settings.has_rpn
         make = get_allrois_minibatch if all_rois else get_minibatch
         rng = self._rng(iteration)
-        entries = self.batch_entries(iteration)
+        entries = self._entries(iteration)
         if self._known is None:
             return make(entries, self._num_classes, self._settings, rng, read)
         reader = FeatureReader(read, self._known)

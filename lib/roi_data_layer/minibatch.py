@@ -13,6 +13,7 @@ import numpy as np
 from datasets.roidb import Entry
 from fast_rcnn.bbox_transform import per_class_targets
 from fast_rcnn.config import Config, cfg
+from roi_data_layer.crops import crop_entries
 from roi_data_layer.ohem import get_ohem_minibatch, select_hard_examples  # noqa: F401  # re-exported
 from roi_data_layer.roidb import ignored_rois
 from roi_data_layer.sampling import RoISettings, sample_rois, split_rois
@@ -35,6 +36,7 @@ class MinibatchSettings:
     aspect_grouping: bool
     use_prefetch: bool
     seed: int
+    crop: float = 0.0       # most of a photograph's width and height that is cut off
 
     @classmethod
     def from_cfg(cls, settings: Config) -> MinibatchSettings:
@@ -42,7 +44,7 @@ class MinibatchSettings:
         train = settings.TRAIN
         return cls(ImageSettings.from_cfg(settings, "TRAIN"), RoISettings.from_cfg(train), train.HAS_RPN,
                    train.USE_OHEM, train.BBOX_INSIDE_WEIGHTS if train.BBOX_REG else None, train.IMS_PER_BATCH,
-                   train.ASPECT_GROUPING, train.USE_PREFETCH, settings.RNG_SEED)
+                   train.ASPECT_GROUPING, train.USE_PREFETCH, settings.RNG_SEED, train.CROP)
 
 
 def get_minibatch(roidb: Sequence[Entry], num_classes: int, settings: MinibatchSettings | None = None,
@@ -51,9 +53,10 @@ def get_minibatch(roidb: Sequence[Entry], num_classes: int, settings: MinibatchS
 
     With `has_rpn`: `data`, `im_info`, `gt_boxes`. Otherwise `data` and `rois.batch_size` sampled RoIs, the same
     number from every image (fewer if an image has too few): see `roi_blobs` and `sample_rois`.
-    `rng` draws the scale of each image, then the RoIs; `read` prepares the images.
+    `rng` draws the crops, if any, the scale of each image, then the RoIs; `read` prepares the images.
     """
     settings, rng = _or_defaults(settings, rng)
+    roidb = crop_entries(roidb, settings.crop, rng)
     data, sizes, scales = read_images(roidb, settings.images, rng, read)
     blobs = {"data": data}
     if settings.has_rpn:
@@ -68,10 +71,11 @@ def get_allrois_minibatch(roidb: Sequence[Entry], num_classes: int, settings: Mi
                           rng: np.random.Generator | None = None, read: Reader = read_in_line) -> Blobs:
     """Blobs with all RoIs, for hard example mining: per image foreground, then background.
 
-    RoIs that are neither (see `split_rois`) are dropped. `rng` draws the scale of each image; `read` prepares the
-    images.
+    RoIs that are neither (see `split_rois`) are dropped. `rng` draws the crops, if any, and the scale of each image;
+    `read` prepares the images.
     """
     settings, rng = _or_defaults(settings, rng)
+    roidb = crop_entries(roidb, settings.crop, rng)
     data, _, scales = read_images(roidb, settings.images, rng, read)
     picks = [split_rois(entry["max_overlaps"], settings.rois, ignored_rois(entry, settings.rois)) for entry in roidb]
     return {"data": data, **roi_blobs(roidb, picks, scales, num_classes, settings.inside_weights)}
@@ -87,12 +91,15 @@ def read_images(roidb: Sequence[Entry], settings: ImageSettings, rng: np.random.
                 read: Reader = read_in_line) -> tuple[np.ndarray, list[tuple[int, int]], list[float]]:
     """Read each image, mirror it if `flipped`, turn it over if `upside_down`, and prepare it at one of the scales.
 
+    Of an entry with `window` only this part is prepared.
+
     `rng` draws the scales and, if there is any jitter, its factors.
     Returns their blob, the height and width of each image in it, and the scales. Raises ImageError.
     """
     sizes = draw_sizes(len(roidb), settings, rng)
     colours = _factors(rng, settings.colour_jitter, (len(roidb), 3)) if settings.colour_jitter else [()] * len(roidb)
-    requests = [image_request(entry["image"], entry["flipped"], size, settings, entry.get("upside_down", False), colour)
+    requests = [image_request(entry["image"], entry["flipped"], size, settings, entry.get("upside_down", False), colour,
+                              entry.get("window", ()))
                 for entry, size, colour in zip(roidb, sizes, colours, strict=True)]
     with read(requests) as images:
         return (im_list_to_blob([image.pixels for image in images]),
@@ -102,7 +109,7 @@ def read_images(roidb: Sequence[Entry], settings: ImageSettings, rng: np.random.
 def draw_sizes(count: int, settings: ImageSettings, rng: np.random.Generator) -> np.ndarray:
     """Draw a size for each image of a minibatch, (count,): one of the scales, with jitter if there is any.
 
-    It is the first use of the minibatch's generator.
+    It is the first use of the minibatch's generator after the crops.
     """
     sizes = rng.choice(np.asarray(settings.scales), size=count)
     if settings.scale_jitter:

@@ -1,12 +1,13 @@
 """Prepares a roidb for training: image sizes, filtering of usable images, and box regression targets.
 
-The fields of an entry are described in datasets/roidb.py; this module adds `image` (path), `width`, `height`
-and `bbox_targets` (N, 5) float32 = class, dx, dy, dw, dh (class 0: the RoI trains no regression); entries of images
-upside down have `upside_down`, which is True.
+The fields of an entry are described in datasets/roidb.py; this module adds `image` (path), `width`, `height`,
+`bbox_targets` (N, 5) float32 = class, dx, dy, dw, dh (class 0: the RoI trains no regression), with TRAIN.CROP also
+`target_rule`, the `TargetRule` that computes them; entries of images upside down have `upside_down`, which is True.
 """
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -81,34 +82,47 @@ def ignored_rois(entry: Mapping[str, Any], settings: RoISettings) -> np.ndarray 
     return on_ignored(entry["boxes"], entry.get("ignored"), settings.ignored_overlap)
 
 
+@dataclass(frozen=True)
+class TargetRule:
+    """How the regression targets of entries are computed.
+
+    threshold   least IoU of an example
+    statistics  means and stds of each class, (num_classes, 4) each; None: targets are not normalised
+    """
+
+    threshold: float
+    statistics: tuple[np.ndarray, np.ndarray] | None = None
+
+    def targets(self, entry: Mapping[str, Any]) -> np.ndarray:
+        """The `bbox_targets` of an entry."""
+        raw = compute_targets(entry["boxes"], entry["max_overlaps"], entry["max_classes"], self.threshold)
+        return raw if self.statistics is None else normalize_targets(raw, *self.statistics)
+
+
 def add_bbox_regression_targets(roidb: Sequence[Entry], num_classes: int,
                                 train: Config) -> tuple[np.ndarray, np.ndarray]:
     """Add `bbox_targets` to every entry; if BBOX_NORMALIZE_TARGETS, (target - mean) / std per class.
 
-    train    the current cfg.TRAIN: BBOX_THRESH and the BBOX_NORMALIZE_* keys
+    train    the current cfg.TRAIN: BBOX_THRESH and the BBOX_NORMALIZE_* keys; with CROP `target_rule` is added too
     returns  means and stds, (4 * num_classes,) float64: BBOX_NORMALIZE_MEANS and _STDS for every class if
              ..._PRECOMPUTED, else those of the targets found (population standard deviation; see `target_statistics`)
     """
-    threshold, normalize = train.BBOX_THRESH, train.BBOX_NORMALIZE_TARGETS
-
-    def raw(entry: Mapping[str, Any]) -> np.ndarray:
-        return compute_targets(entry["boxes"], entry["max_overlaps"], entry["max_classes"], threshold)
-
-    def final(entry: Mapping[str, Any]) -> np.ndarray:
-        return normalize_targets(raw(entry), means, stds) if normalize else raw(entry)
-
+    raw = TargetRule(train.BBOX_THRESH)
     if train.BBOX_NORMALIZE_TARGETS_PRECOMPUTED:
         means = np.tile(np.asarray(train.BBOX_NORMALIZE_MEANS, np.float64), (num_classes, 1))
         stds = np.tile(np.asarray(train.BBOX_NORMALIZE_STDS, np.float64), (num_classes, 1))
     else:
         means, stds = target_statistics(
-            lambda what: (raw(entry) for entry in with_progress(f"box regression {what}", roidb)), num_classes)
-    deferred = {"bbox_targets": final}
+            lambda what: (raw.targets(entry) for entry in with_progress(f"box regression {what}", roidb)), num_classes)
+    rule = replace(raw, statistics=(means, stds)) if train.BBOX_NORMALIZE_TARGETS else raw
+    added: dict[str, Callable[[Any], Any]] = {"bbox_targets": rule.targets}
+    if train.CROP:
+        added["target_rule"] = lambda entry: rule
     for entry in roidb:
         if isinstance(entry, LazyEntry):
-            entry.defer(deferred)
+            entry.defer(added)
         else:
-            entry["bbox_targets"] = final(entry)
+            entry.update({key: function(entry) for key, function in added.items()})
     return means.ravel(), stds.ravel()
 
 

@@ -61,6 +61,7 @@ class ImageRequest(NamedTuple):
     stds: Sequence[float]
     upside_down: bool = False           # turn it over
     colour: Sequence[float] = ()        # factors of brightness, contrast and saturation; (): as it is
+    window: Sequence[int] = ()          # then its part x1, y1, x2, y2, inclusive; (): all of it
 
 
 class PreparedImage(NamedTuple):
@@ -68,7 +69,7 @@ class PreparedImage(NamedTuple):
 
     pixels: np.ndarray  # (height, width, 3) float32, scaled
     scale: float
-    file_size: tuple[int, int]  # height and width before scaling
+    file_size: tuple[int, int]  # height and width before scaling: of the file, or of its part
 
 
 class BrokenImage(ImageError):
@@ -80,10 +81,10 @@ Reader = Callable[[Sequence[ImageRequest]], AbstractContextManager[list[Prepared
 
 
 def image_request(path: str, flipped: bool, size: int, settings: ImageSettings, upside_down: bool = False,
-                  colour: Sequence[float] = ()) -> ImageRequest:
+                  colour: Sequence[float] = (), window: Sequence[int] = ()) -> ImageRequest:
     """The request for an image at one of the sizes in `settings.scales`."""
     return ImageRequest(str(path), bool(flipped), int(size), int(settings.max_size), settings.means, settings.stds,
-                        bool(upside_down), tuple(map(float, colour)))
+                        bool(upside_down), tuple(map(float, colour)), tuple(map(int, window)))
 
 
 def change_colours(image: np.ndarray, brightness: float, contrast: float, saturation: float) -> np.ndarray:
@@ -191,6 +192,9 @@ def prepare_image(request: ImageRequest) -> PreparedImage:
     image = read_image(request.path, request.flipped)
     if request.upside_down:
         image = image[::-1]
+    if request.window:
+        x1, y1, x2, y2 = request.window
+        image = image[y1:y2 + 1, x1:x2 + 1]
     if request.colour:
         image = change_colours(image, *request.colour)
     with naming(request.path):

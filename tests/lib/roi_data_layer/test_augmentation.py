@@ -102,8 +102,8 @@ def test_colours_are_changed_around_those_of_the_file(tmp_path):
 @pytest.mark.parametrize("changes", [{"SCALE_JITTER": 0.3}, {"COLOUR_JITTER": 0.3}])
 @pytest.mark.parametrize("prefetch", [False, True])
 def test_batches_depend_on_seed_and_pass_alone(tmp_path, changes, prefetch):
-    cfg.NUM_WORKERS = 0
     small_settings(**changes, BBOX_REG=False, USE_PREFETCH=prefetch)
+    cfg.NUM_WORKERS = 0
     whole = run(*data_layer(tmp_path, tops=3), 5)
     layer, bottom, top = data_layer(tmp_path, tops=3)
     layer.seek(2)

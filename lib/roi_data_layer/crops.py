@@ -1,0 +1,122 @@
+"""Crops for training: random windows of photographs that keep objects, and what they leave of an entry.
+
+The entry of a crop has `window`: x1, y1, x2, y2, the crop's first and last pixels in the photograph as mirrored and
+turned over. Its boxes are those in the crop; `width` and `height` stay the photograph's.
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from datasets.ds_utils import covered_shares
+from datasets.lazy_roidb import as_dict
+from datasets.roidb import Entry, merge_entries, objects_entry, proposals_entry
+from fast_rcnn.bbox_transform import clip_boxes
+from fast_rcnn.config import ConfigError
+
+KEPT = 0.6      # least share of an object, or proposal, in the crop; of other objects there is nothing in it
+_DRAWS = 10
+
+Window = tuple[int, int, int, int]
+
+
+def crop_entries(roidb: Sequence[Entry], crop: float, rng: np.random.Generator) -> Sequence[Entry]:
+    """The entries of random crops, see `draw_window`. With a `crop` of 0 nothing is drawn or changed.
+
+    Photographs without objects stay whole.
+    """
+    return [_random_crop(as_dict(entry), crop, rng) for entry in roidb] if crop else roidb
+
+
+def _random_crop(entry: Entry, crop: float, rng: np.random.Generator) -> Entry:
+    objects = entry["boxes"][entry["gt_classes"] > 0]
+    if not len(objects):
+        return entry
+    return crop_entry(entry, draw_window(objects, entry["width"], entry["height"], crop, rng))
+
+
+def draw_window(objects: np.ndarray, width: int, height: int, crop: float, rng: np.random.Generator) -> Window:
+    """A random window of a photograph with at least one object, and at least KEPT or nothing of the others.
+
+    Its sides are 1 - crop .. 1 of the photograph's, and it lies anywhere around the centre of some object. If it
+    cuts objects, the best of some such windows grows, see `grow_window`: that which grows least.
+
+    objects  (N, 4), N > 0
+    """
+    objects = clip_boxes(objects, (height, width))
+    best, least = np.array([0, 0, width - 1, height - 1]), np.inf
+    for _ in range(_DRAWS):
+        drawn = _draw_around(objects[rng.integers(len(objects))], np.array([width, height]), crop, rng)
+        grown = grow_window(drawn, objects)
+        growth = _area(grown) / _area(drawn)
+        if growth < least:
+            best, least = grown, growth
+        if growth == 1:
+            break
+    x1, y1, x2, y2 = best.tolist()
+    return x1, y1, x2, y2
+
+
+def _draw_around(box: np.ndarray, size: np.ndarray, crop: float, rng: np.random.Generator) -> np.ndarray:
+    """A random window with the centre of a box; `size` is the photograph's, (2,)."""
+    extent = np.maximum(np.rint(size * rng.uniform(1 - crop, 1, 2)), 1).astype(int)
+    centre = ((box[:2] + box[2:]) // 2).astype(int)
+    first = rng.integers(np.maximum(centre - extent + 1, 0), np.minimum(centre, size - extent) + 1)
+    return np.concatenate([first, first + extent - 1])
+
+
+def _area(window: np.ndarray) -> int:
+    return int(np.prod(window[2:] - window[:2] + 1))
+
+
+def grow_window(window: np.ndarray, objects: np.ndarray) -> np.ndarray:
+    """The window (4,), enlarged to hold all of each object (N, 4) of which it has something, but less than KEPT."""
+    while True:
+        shares = covered_shares(objects, window[None])
+        cut = objects[(shares > 0) & (shares < KEPT)]
+        if not len(cut):
+            return window
+        window = np.concatenate([np.minimum(window[:2], np.floor(cut[:, :2]).min(axis=0)),
+                                 np.maximum(window[2:], np.ceil(cut[:, 2:]).max(axis=0))]).astype(int)
+
+
+def crop_entry(entry: Mapping[str, Any], window: Window) -> Entry:
+    """The entry of a crop.
+
+    Objects and proposals of which at least KEPT lies in the window are moved and clipped, the others dropped; ignored
+    boxes are moved and clipped, and dropped if nothing is left. Proposals are labelled anew, and regression targets
+    computed anew, by the clipped boxes.
+    Raises ConfigError for regression targets without the rule that computes them.
+    """
+    whole = clip_boxes(entry["boxes"], (entry["height"], entry["width"]))
+    stays = covered_shares(whole, np.array([window])) >= KEPT
+    is_object = entry["gt_classes"] > 0
+    boxes = _moved(whole, window)
+    objects = objects_entry(boxes[stays & is_object], entry["gt_classes"][stays & is_object])
+    cropped = {**entry, **merge_entries(objects, proposals_entry(boxes[stays & ~is_object], objects)),
+               "flipped": entry["flipped"], "window": window}
+    if "ignored" in entry:
+        left = covered_shares(entry["ignored"], np.array([window])) > 0
+        cropped["ignored"] = _moved(entry["ignored"][left], window)
+    if "bbox_targets" in entry:
+        if "target_rule" not in entry:
+            raise ConfigError(f"{entry['image']}: TRAIN.CROP needs the rule of its regression targets: set TRAIN.CROP "
+                              "before add_bbox_regression_targets adds them")
+        cropped["bbox_targets"] = entry["target_rule"].targets(cropped)
+    return cropped
+
+
+def size_seen(entry: Mapping[str, Any]) -> tuple[int, int]:
+    """Height and width of what training sees of a photograph: the crop, or all of it."""
+    if "window" not in entry:
+        return entry["height"], entry["width"]
+    x1, y1, x2, y2 = entry["window"]
+    return y2 - y1 + 1, x2 - x1 + 1
+
+
+def _moved(boxes: np.ndarray, window: Window) -> np.ndarray:
+    """Boxes (N, 4) of a photograph in its crop, clipped to it."""
+    x1, y1, x2, y2 = window
+    return clip_boxes(boxes - np.array([x1, y1, x1, y1], boxes.dtype), (y2 - y1 + 1, x2 - x1 + 1))

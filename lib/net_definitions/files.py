@@ -17,6 +17,7 @@ from .heads import (
     LEARNED,
     NONE,
     hard_mining,
+    head_features,
     proposal_targets,
     proposals,
     roi_data,
@@ -143,6 +144,7 @@ def _fast_rcnn_train(draft: Draft, names: tuple[str, str, str], frozen: int, ohe
 
 def _trained_head(draft: Draft, features: Top, ohem: bool) -> None:
     """The RoI head and its losses, on `rois` or on the hard ones among them."""
+    features = head_features(draft, features)
     if ohem:
         draft.section("readonly RoI head: judges all RoIs with the weights of the head below")
         hard_mining(draft, features)
@@ -182,7 +184,7 @@ def _rpn_test(draft: Draft, names: tuple[str, str, str], tops: tuple[str, ...] =
 def _faster_rcnn_test(draft: Draft, names: tuple[str, str, str]) -> None:
     features = _rpn_test(draft, names, tops=("rois",))
     draft.section("RoI head")
-    roi_head(draft, features, draft.n.rois, lambda layer: NONE)
+    roi_head(draft, head_features(draft, features), draft.n.rois, lambda layer: NONE)
     draft.n.cls_prob = L.Softmax(draft.n.cls_score)
 
 

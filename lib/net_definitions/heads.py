@@ -129,6 +129,14 @@ def proposal_targets(draft: Draft) -> None:
                  draft.n.rpn_rois, draft.n.gt_boxes)
 
 
+def head_features(draft: Draft, features: Top) -> Top:
+    """The features from which RoIs are pooled: the trunk's, times the net's factor."""
+    if draft.net.feature_scale == 1:
+        return features
+    draft.n.head_features = L.Power(features, scale=draft.net.feature_scale)
+    return draft.n.head_features
+
+
 def roi_head(draft: Draft, features: Top, rois: Top, param: Callable[[str], Settings], suffix: str = "",
              **pool_settings: object) -> None:
     """Class scores and box deltas of each RoI. With a suffix its layers never have a backward pass."""

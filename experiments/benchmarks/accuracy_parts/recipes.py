@@ -99,10 +99,10 @@ def proposals(smallest: int, training: int) -> dict[str, Any]:
 
 
 # ---- DeepPCB: binarised boards of 640 x 640 pixels, defects of 20 to 60 pixels
-_PCB = {**image_size(640, 640), **proposals(4, 600)}
+_PCB = {**image_size(800, 800), **proposals(8, 300)}
 _PCB_RECIPES = {
-    "SqueezeNet": Recipe("SqueezeNet", SQUEEZENET, (1000, 800, 600, 800), _PCB, anchor_scales=(2, 2.5, 3.5),
-                         anchor_ratios=(0.67, 1, 1.5), fc6=256, fc7=256),
+    "SqueezeNet": Recipe("SqueezeNet", SQUEEZENET, (1000, 2000, 800, 1200), _PCB, anchor_scales=(2.5, 3, 4),
+                         anchor_ratios=(0.5, 1), lr=(0.004, 0.002, 0.004, 0.002)),
     "VGG16": Recipe("VGG16", VGG16, (1500, 1000, 1000, 1500), _PCB, anchor_scales=(2, 2.5, 3.5),
                     anchor_ratios=(0.67, 1, 1.5), fc6=512, fc7=512),
 }

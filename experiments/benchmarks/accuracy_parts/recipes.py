@@ -98,28 +98,31 @@ def proposals(smallest: int, training: int) -> dict[str, Any]:
             "TRAIN.RPN_POST_NMS_TOP_N": training}
 
 
+_SQUEEZENET_RATES = (0.004, 0.002, 0.004, 0.002)
+
 # ---- DeepPCB: binarised boards of 640 x 640 pixels, defects of 20 to 60 pixels
 _PCB = {**image_size(800, 800), **proposals(8, 300)}
 _PCB_RECIPES = {
     "SqueezeNet": Recipe("SqueezeNet", SQUEEZENET, (1000, 2000, 800, 1200), _PCB, anchor_scales=(2.5, 3, 4),
-                         anchor_ratios=(0.5, 1), lr=(0.004, 0.002, 0.004, 0.002)),
+                         anchor_ratios=(0.5, 1), lr=_SQUEEZENET_RATES),
     "VGG16": Recipe("VGG16", VGG16, (1500, 1000, 1000, 1500), _PCB, anchor_scales=(2, 2.5, 3.5),
                     anchor_ratios=(0.67, 1, 1.5), fc6=512, fc7=512),
 }
 
 # ---- voc2012_animals: photographs with a shorter side of 320 pixels (VGG16's convolutions 1-2 frozen, as published)
-_ANIMALS = {**image_size(320, 600), **proposals(8, 1000)}
+_ANIMALS = {**image_size(320, 600), **proposals(8, 300)}
 _ANIMALS_RECIPES = {
-    "SqueezeNet": Recipe("SqueezeNet", SQUEEZENET, (2000, 1500, 1500, 1500), _ANIMALS,
-                         anchor_scales=(2, 3.5, 6, 10, 14, 20), anchor_ratios=(0.67, 1.5), fc6=512, fc7=512),
+    "SqueezeNet": Recipe("SqueezeNet", SQUEEZENET, (1500, 3000, 1000, 1500), _ANIMALS,
+                         anchor_scales=(2, 3.5, 6, 10, 14, 20), anchor_ratios=(0.67, 1.5), lr=_SQUEEZENET_RATES),
     "VGG16": Recipe("VGG16", VGG16, (2000, 1500, 1500, 2000), _ANIMALS, anchor_scales=(2, 3.5, 6, 10, 14, 20),
                     anchor_ratios=(0.67, 1.5), fc6=1024, fc7=1024),
 }
 
 # ---- BCCD: photographs of 640 x 480 pixels, cells of 24 to 300 pixels
 _BCCD_RECIPES = {
-    "SqueezeNet": Recipe("SqueezeNet", SQUEEZENET, (1000, 800, 800, 800), proposals(8, 600),
-                         anchor_scales=(2.5, 3, 5, 7, 10, 14), anchor_ratios=(1,), fc6=256, fc7=256, cfg="bccd.yml"),
+    "SqueezeNet": Recipe("SqueezeNet", SQUEEZENET, (800, 1500, 600, 1000),
+                         {**image_size(600, 800), **proposals(8, 300)}, anchor_scales=(3, 4, 8, 12, 16),
+                         anchor_ratios=(1,), lr=_SQUEEZENET_RATES),
 }
 
 DATA_SETS = {

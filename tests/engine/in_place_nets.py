@@ -97,8 +97,8 @@ OTHERS: list[tuple[str, list[tuple[int, ...]], list[np.ndarray]]] = [
     ("HingeLoss hinge_loss_param { norm: L2 }", [(3, 4)], [np.array([0.0, 3, 2])]),
     ("SigmoidCrossEntropyLoss", [(3, 4)], [np.eye(3, 4)]), ("ContrastiveLoss", [(3, 4), (3, 4)], [np.ones(3)]),
 ]
-WITHOUT_GRADIENT = {"Accuracy", "ArgMax", "PriorBox", "Threshold", "Silence", "HDF5Output", "Data", "DummyData",
-                    "HDF5Data", "ImageData", "Input", "MemoryData", "WindowData"}
+WITHOUT_GRADIENT = {"Accuracy", "ArgMax", "DetectionOutput", "PriorBox", "Threshold", "Silence", "HDF5Output", "Data",
+                    "DummyData", "HDF5Data", "ImageData", "Input", "MemoryData", "WindowData"}
 OF_PROBABILITIES = {"MultinomialLogisticLoss"}      # wants positive bottoms, and is at the end of nets
 STATEFUL = {"Parameter"}        # its top is the parameter itself: in place it would change with every pass
 TOPS = {"Split": 2, "Slice": 2, "LSTMUnit": 2}

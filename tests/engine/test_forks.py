@@ -80,7 +80,7 @@ def test_fields_with_effect_are_told_by_their_fork(text, fork):
 
 
 @pytest.mark.parametrize("kind, fork", [
-    ("DetectionOutput", "the SSD fork"), ("MultiBoxLoss", "the SSD fork"), ("BoxAnnotatorOHEM", "the R-FCN fork"),
+    ("DetectionEvaluate", "the SSD fork"), ("MultiBoxLoss", "the SSD fork"), ("BoxAnnotatorOHEM", "the R-FCN fork"),
     ("RegionLoss", "a YOLO fork"), ("DenseCRF", "DeepLab's fork"), ("DetectNetTransformation", "NVIDIA Caffe")])
 def test_types_of_layers_are_told_by_their_fork(tmp_path, kind, fork):
     (tmp_path / "x.pt").write_text(f"name: 'n'\nlayer {{ name: 'b' type: '{kind}' }}")

@@ -176,6 +176,11 @@ NETS += [INPUT + ROIS + layer(kind, settings, "bottom: 'x' bottom: 'r'") for kin
     ("ROIPooling", "roi_pooling_param { pooled_h: 2 pooled_w: 2 spatial_scale: 0.5 }"),
     ("ROIAlign", "roi_align_param { pooled_h: 2 pooled_w: 2 spatial_scale: 0.5 sampling_ratio: 2 }"),
     ("PSROIPooling", "psroi_pooling_param { spatial_scale: 0.5 output_dim: 1 group_size: 2 }"))]
+NETS.append("input: 'x' input_shape { dim: 2 dim: 12 } input: 's' input_shape { dim: 2 dim: 9 }\n"
+            "input: 'p' input_shape { dim: 1 dim: 2 dim: 12 }\n"
+            + layer("DetectionOutput", "detection_output_param { num_classes: 3 background_label_id: 0 keep_top_k: 5 "
+                    "confidence_threshold: -1 nms_param { nms_threshold: 0.5 top_k: 4 eta: 0.9 } }",
+                    "bottom: 'x' bottom: 's' bottom: 'p'"))
 EXTREMES = {"INT32": (-1, 0, 2**31 - 1, -2**31), "INT64": (-3, 0, 2**31, 2**63 - 1),
             "UINT32": (0, 2**31 - 1, 2**32 - 1), "FLOAT": (0, -1, math.nan, -math.inf, 1e38, 1e-40)}
 

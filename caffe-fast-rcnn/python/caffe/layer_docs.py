@@ -144,8 +144,9 @@ def _shared(names: Iterable[str]) -> list[Descriptor]:
     found = {_LAYER.fields_by_name[field].message_type for field, count in used.items() if count > 1}
     queue = [_LAYER, *messages]
     while queue:
-        inner = {field.message_type for field in queue.pop().fields
-                 if field.message_type and not field.name.endswith("_param")} - found
+        message = queue.pop()
+        inner = {field.message_type for field in message.fields
+                 if field.message_type and not (message == _LAYER and field.name.endswith("_param"))} - found
         found |= inner
         queue += inner
     return sorted(found, key=lambda message: message.name)

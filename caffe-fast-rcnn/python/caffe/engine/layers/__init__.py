@@ -20,6 +20,7 @@ from . import (  # noqa: F401
     crop,
     data,
     deconvolution,
+    detection_output,
     dropout,
     dummy_data,
     eltwise,

@@ -1,0 +1,147 @@
+"""DetectionOutput: from offsets and scores of default boxes to detections."""
+from __future__ import annotations
+
+import math
+
+import torch
+
+from ..bases.default_boxes import decoded, overlaps
+from ..layer import Layer, register
+
+_LEAST_SCORE = torch.finfo(torch.float32).min
+
+
+@register("DetectionOutput")
+class DetectionOutput(Layer):
+    """The detections of SSD: in each class boxes that overlap no better one, then the best of each image.
+
+    bottoms  offsets (N, P L 4) of P default boxes, with L = 1 or, without share_location, L = num_classes; scores
+             (N, P num_classes); the default boxes and their variances (1, 2, 4 P), see PriorBox. Axes behind the first
+             may be divided otherwise. A fourth bottom, SSD's image for pictures, is not read
+    tops     (1, 1, D, 7): image within the batch, class, score, x1, y1, x2, y2 as shares of the image's width and
+             height, which may lie outside of it; by image, then class, then descending score. Without any detection
+             one row for each image: its number and six times -1. In setup, before there are values, (1, 1, 1, 7)
+    param    detection_output_param: num_classes, share_location (true), background_label_id (0; -1 for none),
+             confidence_threshold; code_type CORNER (default), CENTER_SIZE or CORNER_SIZE, variance_encoded_in_target
+             (false; true: offsets are not multiplied by the variances); nms_param: nms_threshold (0.3), top_k, eta (1);
+             keep_top_k (-1: all)
+
+    Scores of one class and image above confidence_threshold are sorted, and the top_k best compared: a box is dropped
+    if its IoU with one kept before it is above nms_threshold. With eta < 1 every box that is kept multiplies a
+    threshold above 0.5 by eta. Equal scores keep the order of the default boxes, and of classes for keep_top_k.
+    save_output_param, visualize, visualize_threshold and save_file have no effect: the layer writes no files.
+    No gradient.
+    Liu et al., "SSD", 2016, section 2.2. Source: src/caffe/layers/detection_output_layer.cpp of SSD.
+    """
+
+    min_bottoms = 3
+    max_bottoms = 4
+    exact_tops = 1
+    no_backward_to = not_forced = (0, 1, 2, 3)
+    backward_reads_bottoms = backward_reads_tops = False
+
+    def setup(self, bottom, top):
+        param = self.param.detection_output_param
+        self.classes, self.background = param.num_classes, param.background_label_id
+        self.locations = 1 if param.share_location else self.classes
+        if self.classes < 1 or self.classes == 1 and self.background == 0:
+            self.fail(f"num_classes must leave a class besides the background, found {self.classes}")
+        if self.background >= self.classes:
+            self.fail(f"background_label_id must be below num_classes {self.classes}, found {self.background}")
+        self.least_score = param.confidence_threshold if param.HasField("confidence_threshold") else _LEAST_SCORE
+        if math.isnan(self.least_score):
+            self.fail("confidence_threshold must be a number, found nan")
+        nms = param.nms_param
+        if not nms.nms_threshold >= 0:
+            self.fail(f"nms_threshold must be at least 0, found {nms.nms_threshold}")
+        if not 0 < nms.eta <= 1:
+            self.fail(f"eta must be above 0 and at most 1, found {nms.eta}")
+        self.top_k = nms.top_k if nms.HasField("top_k") else -1
+
+    def reshape(self, bottom, top):
+        offsets, scores, priors = (blob.shape for blob in bottom[:3])
+        rows = (1, 2) if self.param.detection_output_param.variance_encoded_in_target else (2,)
+        if len(priors) != 3 or priors[0] != 1 or priors[1] not in rows or priors[2] < 4 or priors[2] % 4:
+            self.fail(f"expected default boxes and variances (1, 2, 4 P), as of PriorBox, found shape {priors}")
+        self.count = priors[2] // 4
+        for what, shape, each in (("offsets", offsets, 4 * self.locations), ("scores", scores, self.classes)):
+            if not shape or math.prod(shape[1:]) != self.count * each:
+                self.fail(f"{self.count} default boxes need {self.count * each} {what} for each image, {each} for each "
+                          f"box, found shape {shape}")
+        if offsets[0] != scores[0]:
+            self.fail(f"offsets of {offsets[0]} images do not fit scores of {scores[0]}")
+        top[0].reshape(1, 1, 1, 7)
+
+    def forward(self, bottom, top):
+        with torch.no_grad():
+            found = self._detections(*(blob.tensor for blob in bottom[:3]))
+        top[0].reshape(1, 1, *found.shape)
+        top[0].tensor = found[None, None]
+
+    def _detections(self, offsets: torch.Tensor, scores: torch.Tensor, priors: torch.Tensor) -> torch.Tensor:
+        """The rows of the top, (D, 7)."""
+        param = self.param.detection_output_param
+        scores, order = self._candidates(scores)
+        boxes = self._boxes(offsets, priors).expand(-1, self.classes, -1, -1)
+        boxes = boxes.gather(2, order[..., None].expand(*order.shape, 4))
+        kept = _suppressed(boxes, scores > -torch.inf, param.nms_param.nms_threshold, param.nms_param.eta)
+        if param.keep_top_k >= 0:
+            kept = _best_of_image(scores, kept, param.keep_top_k)
+        image, label, _ = kept.nonzero(as_tuple=True)
+        if not len(image):
+            none = scores.new_full((len(scores), 7), -1)
+            none[:, 0] = torch.arange(len(scores), device=scores.device)
+            return none
+        return torch.cat([torch.stack([image, label], 1).to(scores.dtype), scores[kept][:, None], boxes[kept]], 1)
+
+    def _boxes(self, offsets: torch.Tensor, priors: torch.Tensor) -> torch.Tensor:
+        """The predicted boxes, (N, L, P, 4)."""
+        param = self.param.detection_output_param
+        offsets = offsets.reshape(-1, self.count, self.locations, 4).transpose(1, 2)
+        if not param.variance_encoded_in_target:
+            offsets = priors[0, 1].reshape(-1, 4) * offsets
+        return decoded(offsets, priors[0, 0].reshape(-1, 4), param.code_type)
+
+    def _candidates(self, scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The scores of each class that enter the suppression, best first and then -inf, and their boxes: (N, C, K)."""
+        scores = scores.reshape(-1, self.count, self.classes).transpose(1, 2)
+        scores = scores.where(scores > self.least_score, -torch.inf)
+        if self.background >= 0:
+            scores[:, self.background] = -torch.inf
+        scores, order = scores.sort(dim=-1, descending=True, stable=True)
+        most = int((scores > -torch.inf).any(1).any(0).sum())
+        if self.top_k >= 0:
+            most = min(most, self.top_k)
+        return scores[..., :most], order[..., :most]
+
+    def backward(self, top, propagate_down, bottom):
+        """No gradient."""
+
+
+def _suppressed(boxes: torch.Tensor, is_candidate: torch.Tensor, threshold: float, eta: float) -> torch.Tensor:
+    """Which candidates (N, C, K) of each class are kept by greedy suppression; boxes (N, C, K, 4), best first.
+
+    All classes and images at once: each step keeps the next box of each, so there are as many as the most that are
+    kept in one class.
+    """
+    place = torch.arange(boxes.shape[2], device=boxes.device)
+    kept, left = torch.zeros_like(is_candidate), is_candidate
+    largest = torch.zeros_like(boxes[..., 0])               # IoU with the boxes kept so far
+    limit = torch.full_like(largest[..., :1], threshold)
+    while True:
+        possible = left & (largest <= limit)
+        if not possible.any():
+            return kept
+        best = possible.byte().argmax(-1, keepdim=True)     # the first
+        is_found = possible.gather(-1, best)
+        kept = kept | (is_found & (place == best))
+        left = left & (place > best)
+        largest = torch.maximum(largest, overlaps(boxes, boxes.gather(2, best[..., None].expand(-1, -1, -1, 4))))
+        if eta < 1:
+            limit = (limit * eta).where(is_found & (limit > 0.5), limit)
+
+
+def _best_of_image(scores: torch.Tensor, kept: torch.Tensor, most: int) -> torch.Tensor:
+    """`kept` (N, C, K), limited to the boxes with the highest scores of each image."""
+    order = scores.where(kept, -torch.inf).flatten(1).argsort(dim=-1, descending=True, stable=True)[:, :most]
+    return kept & torch.zeros_like(kept).flatten(1).scatter(1, order, True).view_as(kept)

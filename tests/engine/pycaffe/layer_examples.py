@@ -32,6 +32,12 @@ def _recurrent(kind, settings, *others, tops=1):
     return f"type: '{kind}' recurrent_param {{ num_output: 4 {settings} {_FILLERS} }}", [(5, 2, 3), *others], tops
 
 
+def _detections(settings, locations=1):
+    """Of 13 default boxes, 4 classes and 2 images."""
+    return (f"type: 'DetectionOutput' detection_output_param {{ num_classes: 4 {settings} }}",
+            [(2, 13 * 4 * locations), (2, 13 * 4), (1, 2, 13 * 4)], 1)
+
+
 EXAMPLES = {
     "conv": (_conv("Convolution", "num_output: 4 kernel_size: 3 pad: 1 stride: 2 group: 2"), [X], 1),
     "conv_dilated": (_conv("Convolution", "num_output: 4 kernel_h: 2 kernel_w: 3 dilation: 2 bias_term: false"),
@@ -140,6 +146,13 @@ EXAMPLES = {
                       [(2, 18, 9, 7), (4, 5)], 1),
     "prior_box": ("type: 'PriorBox' prior_box_param { min_size: 4 aspect_ratio: 2 }",
                   [(1, 3, 2, 4), (1, 3, 16, 24)], 1),
+    "detection_output": _detections("code_type: CENTER_SIZE nms_param { nms_threshold: 0.45 top_k: 9 } keep_top_k: 15 "
+                                    "confidence_threshold: 0.1"),
+    "detection_output_corner": _detections("background_label_id: 1 nms_param { nms_threshold: 0.2 }"),
+    "detection_output_of_classes": _detections(
+        "share_location: false code_type: CORNER_SIZE variance_encoded_in_target: true background_label_id: -1 "
+        "nms_param { nms_threshold: 0.6 top_k: -1 } keep_top_k: 500", 4),
+    "detection_output_empty": _detections("confidence_threshold: 100"),
     "max_pool_mask_outside": (_pool("pool: MAX kernel_size: 1 stride: 3"), [(2, 3, 5, 6)], 2),
     "max_pool_mask_padded": (_pool("pool: MAX kernel_size: 3 stride: 4 pad_h: 2 pad_w: 1"), [(2, 3, 5, 7)], 2),
     "unpooling": ("type: 'Upsample' upsample_param { scale: 2 }", [(2, 3, 5, 6), (2, 3, 5, 6)], 1),
@@ -189,6 +202,8 @@ EXAMPLES = {
 _LABELS = (1, lambda random, shape: random.integers(0, 5, shape))
 _REGIONS = (1, lambda random, shape: np.column_stack([random.integers(0, 2, shape[0]), np.sort(
     random.uniform(0, 30, (shape[0], 2, 2)), axis=1).reshape(-1, 4)]))
+_DEFAULT_BOXES = (2, lambda random, shape: np.stack([np.sort(
+    random.uniform(0, 1, (shape[2] // 4, 2, 2)), axis=1).ravel(), random.uniform(0.1, 0.5, shape[2])])[None])
 _SEQUENCE_STARTS = (1, lambda random, shape: np.arange(shape[0])[:, None] > np.array([0, 2]))
 _PROBABILITIES = (0, lambda random, shape: random.uniform(0, 1, shape) * (random.uniform(0, 1, shape) > 0.3))
 # Indices, flags and regions for layers that take them: {type: (bottom, values)}; else normal numbers.
@@ -197,6 +212,7 @@ _VALUES = {
     "MultinomialLogisticLoss": [_LABELS, _PROBABILITIES], "Embed": [(0, _LABELS[1])],
     "BatchReindex": [(1, lambda random, shape: random.integers(0, 2, shape))],
     "ContrastiveLoss": [(2, lambda random, shape: random.integers(0, 2, shape))],
+    "DetectionOutput": [_DEFAULT_BOXES],
     "Filter": [(2, lambda random, shape: np.arange(shape[0]).reshape(shape) % 3)],
     "LSTM": [_SEQUENCE_STARTS], "RNN": [_SEQUENCE_STARTS],
     "LSTMUnit": [(2, lambda random, shape: np.arange(shape[1])[None] % 2)],

@@ -13,7 +13,8 @@ pytest.importorskip("onnxruntime", reason="needs the package onnxruntime")
 from onnx_runs import compare  # noqa: E402  (it needs both packages)
 
 ITEMS = 4
-REFUSED = {"lstm", "lstm_static", "lstm_exposed", "lstm_one_step", "rnn", "rnn_exposed", "unpooling"}
+REFUSED = {"lstm", "lstm_static", "lstm_exposed", "lstm_one_step", "rnn", "rnn_exposed", "unpooling",
+           "detection_output", "detection_output_corner", "detection_output_of_classes", "detection_output_empty"}
 IMPOSSIBLE = {"dummy_data", "parameter", "lstm_unit"}      # no bottoms, or only ever one item
 
 

@@ -38,6 +38,35 @@ def test_odd_regions_of_psroi_pooling(tmp_path):
     check(net, tmp_path / "net.onnx")
 
 
+def test_detections_that_depend_on_ties_and_inverted_boxes(tmp_path):
+    net = net_of(EXAMPLES["detection_output_corner"])
+    random = np.random.default_rng(0)
+    net.blobs["x0"].data[...] *= 3
+    net.blobs["x1"].data[...] = random.integers(0, 3, net.blobs["x1"].shape)
+    boxes = net.blobs["x2"].data[0, 0].reshape(-1, 4)
+    boxes[::3] = boxes[::3, ::-1]
+    check(net, tmp_path / "net.onnx")
+    dims = onnx.load(str(tmp_path / "net.onnx")).graph.output[0].type.tensor_type.shape.dim
+    assert [dim.dim_param or dim.dim_value for dim in dims] == [1, 1, "items of y0", 7]
+
+
+@pytest.mark.parametrize("settings, reason", [("eta: 0.5", "one threshold"), ("top_k: 0", "never find anything")])
+def test_detections_that_onnx_cannot_choose(settings, reason, tmp_path):
+    text = EXAMPLES["detection_output_corner"][0].replace("nms_param {", f"nms_param {{ {settings}")
+    with pytest.raises(ExportError, match=rf"layer 'tested' \(DetectionOutput\): .*{reason}"):
+        caffe.to_onnx(net_of((text, *EXAMPLES["detection_output_corner"][1:])), tmp_path / "net.onnx")
+
+
+def test_a_layer_behind_detections_is_refused(tmp_path):
+    text = """layer { name: "in" type: "Input" top: "loc" top: "conf" top: "prior" input_param {
+                shape { dim: 1 dim: 8 } shape { dim: 1 dim: 6 } shape { dim: 1 dim: 2 dim: 8 } } }
+              layer { name: "out" type: "DetectionOutput" bottom: "loc" bottom: "conf" bottom: "prior" top: "out"
+                detection_output_param { num_classes: 3 } }
+              layer { name: "behind" type: "Power" bottom: "out" top: "behind" }"""
+    with pytest.raises(ExportError, match=r"layer 'behind' \(Power\): a DetectionOutput before it decides the number"):
+        caffe.to_onnx(caffe.Net(parsed(text), caffe.TEST), tmp_path / "net.onnx")
+
+
 def test_every_supported_type_has_an_example():
     from caffe.export.onnx_graph import CONVERTERS
     tested = {net_of(example).engine_layers[-1].type for example in EXAMPLES.values()}

@@ -49,9 +49,9 @@ class Step(Part):
         """Whether the number of items in this value is known only at run time."""
         return value in self.graph.varying
 
-    def set_varying(self, *values: str) -> None:
-        """Declare that the number of items in these values is known only at run time."""
-        self.graph.varying.update(values)
+    def set_varying(self, *values: str, axis: int = 0) -> None:
+        """Declare that the number of items in these values, the length of an axis, is known only at run time."""
+        self.graph.varying.update(dict.fromkeys(values, axis))
 
     def reshaped(self, value: str, old: Shape, new: Shape) -> str:
         """The value reshaped; if a Filter decides the number of items, these stay separate."""
@@ -112,7 +112,7 @@ class Step(Part):
     def rename(self, old: str, new: str) -> None:
         """Rename a result of this step's nodes; the name must be free."""
         if self.varies(old):
-            self.graph.varying.add(new)
+            self.graph.varying[new] = self.graph.varying[old]
         for node in self.graph.nodes[self._first:]:
             for names in (node.input, node.output):
                 for index, name in enumerate(names):

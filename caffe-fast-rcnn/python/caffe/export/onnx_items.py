@@ -10,12 +10,14 @@ def filter_(step: Step):
     shape = step.bottoms[-1].shape
     flags = step.as_flags(step.reshaped(selector, shape, shape[:1]))
     found = [step.node("Compress", value, flags, axis=0) for value in values]
-    step.graph.varying.update(found)
+    step.set_varying(*found)
     return found
 
 
 def check_items(step: Step) -> None:
-    """Raise Unsupported if a layer after a Filter needs to know the number of items."""
+    """Raise Unsupported if a layer after a Filter needs to know the number of items, or follows a DetectionOutput."""
+    if any(step.graph.varying.get(value) for value in step.inputs):
+        step.refuse("a DetectionOutput before it decides the number of detections")
     if any(map(step.varies, step.inputs)) and _needs_their_number(step):
         step.refuse("a Filter before it decides the number of items, which this layer needs to know")
 
@@ -23,7 +25,7 @@ def check_items(step: Step) -> None:
 def _needs_their_number(step: Step) -> bool:
     layer = step.layer
     match layer.type:
-        case "LSTM" | "RNN":
+        case "DetectionOutput" | "LSTM" | "RNN":
             return True
         case "ArgMax":
             return layer.along == 0

@@ -54,7 +54,7 @@ def _number(step: Step, value: str, count: int, unit: int = 1) -> str:
     if not step.varies(value):
         return step.floats(count / unit)
     found = step.as_floats(step.node("Size", value))
-    step.graph.varying.discard(found)
+    step.graph.varying.pop(found, None)
     return found if unit == 1 else step.node("Div", found, step.floats(unit))
 
 

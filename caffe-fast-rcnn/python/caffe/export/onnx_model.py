@@ -27,6 +27,7 @@ def _converters() -> dict:
     except ImportError as error:
         raise OnnxMissing("export to ONNX needs the package onnx: pip install onnx") from error
     from . import (  # noqa: F401  (they register their conversions)
+        onnx_detections,
         onnx_items,
         onnx_losses,
         onnx_regions,
@@ -90,8 +91,9 @@ def _graph(net, axes, converters: dict, before: Callable | None, after: Callable
                                 for index, name in zip(net._outputs, net.outputs, strict=True)}
     values = _convert_layers(net, graph, axes, converters, inputs, outputs)
     graph.begin_section("the part after the net")
-    graph.inputs += _infos(axes, names, set())
-    graph.outputs += _infos(axes, outputs, {index for index in outputs if values[index] in graph.varying})
+    graph.inputs += _infos(axes, names, {})
+    graph.outputs += _infos(axes, outputs, {index: graph.varying[values[index]] for index in outputs
+                                            if values[index] in graph.varying})
     for index, name in outputs.items():
         if values[index] != name:       # a value that layers only pass through
             graph.nodes.append(helper.make_node("Identity", [values[index]], [name], f"{name}:node"))
@@ -136,13 +138,16 @@ def _convert_layers(net, graph, axes, converters, inputs: dict[int, str], output
     return values
 
 
-def _infos(axes, names: Mapping[int, str], varying: set[int]) -> list:
-    """Names and shapes; the first dimension of varying blobs is symbolic."""
+def _infos(axes, names: Mapping[int, str], varying: Mapping[int, int]) -> list:
+    """Names and shapes; the axis of each varying blob is symbolic."""
     from onnx import TensorProto, helper
-    return [helper.make_tensor_value_info(
-        name, TensorProto.FLOAT,
-        [f"items of {name}", *axes.dims(index, name)[1:]] if index in varying else axes.dims(index, name))
-        for index, name in names.items()]
+    infos = []
+    for index, name in names.items():
+        dims = axes.dims(index, name)
+        if index in varying:
+            dims[varying[index]] = f"items of {name}"
+        infos.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, dims))
+    return infos
 
 
 def _size(model) -> int:

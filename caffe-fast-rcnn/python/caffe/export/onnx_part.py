@@ -29,7 +29,7 @@ class Graph:
     inputs, outputs  those that a program adds to the model's
     constants        arrays by name; parameters as the net's blobs
     reshapes         the shape before a Reshape, by the name of its target
-    varying          values whose first dimension is only known at run time, because a layer decides it
+    varying          values with an axis whose length is only known at run time, because a layer decides it: that axis
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class Graph:
         self.outputs: list[onnx.ValueInfoProto] = []
         self.constants: dict[str, np.ndarray | Blob] = {}
         self.reshapes: dict[str, Shape] = {}
-        self.varying: set[str] = set()
+        self.varying: dict[str, int] = {}
         self._names: set[str] = set()
         self._weights: dict[tuple[int, Shape], str] = {}
         self._sections: list[tuple[str, int, int]] = []
@@ -89,8 +89,8 @@ class Part:
         """Add an operation with `count` results; returns their names."""
         outputs = [self.graph.unique(f"{self.name}/{op}") for _ in range(count)]
         self.graph.nodes.append(helper.make_node(op, list(inputs), outputs, f"{outputs[0]}:node", **attributes))
-        if not self.graph.varying.isdisjoint(inputs):
-            self.graph.varying.update(outputs)
+        if any(value in self.graph.varying for value in inputs):
+            self.graph.varying.update(dict.fromkeys(outputs, 0))
         return outputs
 
     def node(self, op: str, *inputs: str, **attributes: Any) -> str:
@@ -140,7 +140,7 @@ class Part:
         else:
             result = self.node(op, value, self.ints(*axes), keepdims=int(keepdims))
         if axes is None or 0 in axes:
-            self.graph.varying.discard(result)
+            self.graph.varying.pop(result, None)
         return result
 
     def total(self, value: str) -> str:

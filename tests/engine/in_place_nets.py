@@ -96,6 +96,9 @@ OTHERS: list[tuple[str, list[tuple[int, ...]], list[np.ndarray]]] = [
     ("InfogainLoss", [(3, 2)], [np.array([0.0, 1, 1]), np.array([[1.0, 0.5], [0.2, 2]])]),
     ("HingeLoss hinge_loss_param { norm: L2 }", [(3, 4)], [np.array([0.0, 3, 2])]),
     ("SigmoidCrossEntropyLoss", [(3, 4)], [np.eye(3, 4)]), ("ContrastiveLoss", [(3, 4), (3, 4)], [np.ones(3)]),
+    ("MultiBoxLoss multibox_loss_param { num_classes: 3 }", [(2, 8), (2, 6)],
+     [np.array([[[0.1, 0.1, 0.5, 0.5, 0.4, 0.4, 0.9, 0.9], [0.5] * 8]]),
+      np.array([[1.0, 2, 0, 0.2, 0.1, 0.5, 0.6, 0]])]),
 ]
 WITHOUT_GRADIENT = {"Accuracy", "ArgMax", "DetectionOutput", "PriorBox", "Threshold", "Silence", "HDF5Output", "Data",
                     "DummyData", "HDF5Data", "ImageData", "Input", "MemoryData", "WindowData"}

@@ -181,6 +181,11 @@ NETS.append("input: 'x' input_shape { dim: 2 dim: 12 } input: 's' input_shape { 
             + layer("DetectionOutput", "detection_output_param { num_classes: 3 background_label_id: 0 keep_top_k: 5 "
                     "confidence_threshold: -1 nms_param { nms_threshold: 0.5 top_k: 4 eta: 0.9 } }",
                     "bottom: 'x' bottom: 's' bottom: 'p'"))
+NETS.append("input: 'x' input_shape { dim: 2 dim: 12 } input: 's' input_shape { dim: 2 dim: 9 }\n"
+            "input: 'p' input_shape { dim: 1 dim: 2 dim: 12 } input: 'g' input_shape { dim: 1 dim: 1 dim: 2 dim: 8 }"
+            + layer("MultiBoxLoss", "multibox_loss_param { num_classes: 3 background_label_id: 1 loc_weight: 2 "
+                    "overlap_threshold: 0.5 neg_pos_ratio: 3 neg_overlap: 0.5 sample_size: 4 }",
+                    "bottom: 'x' bottom: 's' bottom: 'p' bottom: 'g'"))
 EXTREMES = {"INT32": (-1, 0, 2**31 - 1, -2**31), "INT64": (-3, 0, 2**31, 2**63 - 1),
             "UINT32": (0, 2**31 - 1, 2**32 - 1), "FLOAT": (0, -1, math.nan, -math.inf, 1e38, 1e-40)}
 

@@ -4,6 +4,7 @@ import logging
 import numpy as np
 import pytest
 from layer_checker import Runner, check, randn, refused
+from ssd_boxes import decode, overlap, priors
 
 import caffe
 from caffe.proto import caffe_pb2
@@ -11,37 +12,6 @@ from caffe.proto.prototxt import parse
 
 IMAGES, PRIORS, CLASSES = 2, 23, 5
 FIELD = caffe_pb2.DetectionOutputParameter
-
-
-def priors(count=PRIORS, seed=0):
-    """Default boxes of 0.2 to 0.5, half of them close to another one, and their variances, (1, 2, 4 count)."""
-    random = np.random.default_rng(seed)
-    centres, halves = random.uniform(0.2, 0.8, (count, 2)), random.uniform(0.1, 0.25, (count, 2))
-    centres[count // 2:], halves[count // 2:] = centres[:-(count // 2)] + 0.004, halves[:-(count // 2)]
-    variances = random.uniform(0.1, 0.3, (count, 4))
-    return np.stack([np.hstack([centres - halves, centres + halves]).ravel(), variances.ravel()])[None]
-
-
-def decode(offset, prior, variance, code):
-    """One box."""
-    a, b, c, d = (float(o) * float(v) for o, v in zip(offset, variance, strict=True))
-    x1, y1, x2, y2 = prior
-    width, height = x2 - x1, y2 - y1
-    if code == "CORNER":
-        return x1 + a, y1 + b, x2 + c, y2 + d
-    if code == "CORNER_SIZE":
-        return x1 + a * width, y1 + b * height, x2 + c * width, y2 + d * height
-    x, y, width, height = (x1 + x2) / 2 + a * width, (y1 + y2) / 2 + b * height, width * np.exp(c), height * np.exp(d)
-    return x - width / 2, y - height / 2, x + width / 2, y + height / 2
-
-
-def overlap(one, other):
-    def size(x1, y1, x2, y2):
-        return 0 if x2 < x1 or y2 < y1 else (x2 - x1) * (y2 - y1)
-    x1, y1, x2, y2 = (max(one[0], other[0]), max(one[1], other[1]), min(one[2], other[2]), min(one[3], other[3]))
-    if x2 <= x1 or y2 <= y1:
-        return 0
-    return (x2 - x1) * (y2 - y1) / (size(*one) + size(*other) - (x2 - x1) * (y2 - y1))
 
 
 def suppressed(boxes, scores, least, threshold, top_k, eta):
@@ -85,8 +55,8 @@ def detections(offsets, scores, boxes, text):
 
 
 def bottoms(locations=1, classes=CLASSES, images=IMAGES):
-    return [randn(images, PRIORS * locations * 4) / 10,
-            np.random.default_rng(7).permutation(images * PRIORS * classes).reshape(images, -1) / 1000 + 0.1, priors()]
+    scores = np.random.default_rng(7).permutation(images * PRIORS * classes).reshape(images, -1) / 1000 + 0.1
+    return [randn(images, PRIORS * locations * 4) / 10, scores, priors(PRIORS)]
 
 
 SSD = "num_classes: 5 code_type: CENTER_SIZE nms_param { nms_threshold: 0.45 top_k: 9 } confidence_threshold: 0.12 "
@@ -114,7 +84,8 @@ CASES = {
 def test_values(case):
     text, locations = CASES[case]
     given = bottoms(locations)
-    other = [np.concatenate([given[0], given[0][:1] + 1]), np.concatenate([given[1], given[1][:1]]), priors(seed=1)]
+    other = [np.concatenate([given[0], given[0][:1] + 1]), np.concatenate([given[1], given[1][:1]]),
+             priors(PRIORS, seed=1)]
     check(f"type: 'DetectionOutput' detection_output_param {{ {text} }}", given,
           lambda *arrays: detections(*arrays, text), gradient=False, other=other)
 
@@ -169,7 +140,8 @@ def test_axes_may_be_divided_and_the_image_is_not_read():
 
 
 def test_an_empty_batch():
-    assert run("num_classes: 5", np.zeros((0, PRIORS * 4)), np.zeros((0, PRIORS * CLASSES)), priors()).shape == (0, 7)
+    found = run("num_classes: 5", np.zeros((0, PRIORS * 4)), np.zeros((0, PRIORS * CLASSES)), priors(PRIORS))
+    assert found.shape == (0, 7)
 
 
 def test_what_writes_files_is_left_out_with_a_message(tmp_path, caplog):

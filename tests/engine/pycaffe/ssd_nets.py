@@ -38,8 +38,8 @@ def _predictions(source: str, kind: str, outputs: int) -> str:
                 flatten_param {{ axis: 1 }} }}\n"""
 
 
-def head(maps: Iterable[FeatureMap], classes: int, settings: str) -> str:
-    """All that follows the feature maps, down to `detection_out`."""
+def _head(maps: Iterable[FeatureMap], classes: int) -> str:
+    """What follows the feature maps, down to `mbox_loc`, `mbox_conf` and `mbox_priorbox`."""
     text, sources = "", []
     for one in maps:
         source = one.blob
@@ -59,7 +59,11 @@ def head(maps: Iterable[FeatureMap], classes: int, settings: str) -> str:
         bottoms = " ".join(f'bottom: "{source}_mbox_{name}{suffix}"' for source in sources)
         text += (f'layer {{ name: "mbox_{name}" type: "Concat" {bottoms} top: "mbox_{name}" '
                  f"concat_param {{ axis: {axis} }} }}\n")
-    return text + f"""
+    return text
+
+
+def _detections(classes: int, settings: str) -> str:
+    return f"""
         layer {{ name: "mbox_conf_reshape" type: "Reshape" bottom: "mbox_conf" top: "mbox_conf_reshape"
                 reshape_param {{ shape {{ dim: 0 dim: -1 dim: {classes} }} }} }}
         layer {{ name: "mbox_conf_softmax" type: "Softmax" bottom: "mbox_conf_reshape" top: "mbox_conf_softmax"
@@ -75,14 +79,31 @@ def _data(batch: int, height: int, width: int) -> str:
     return f'input: "data" input_shape {{ dim: {batch} dim: 3 dim: {height} dim: {width} }}\n'
 
 
-def small(least_score: float = 0.3) -> str:
-    """Three feature maps of two images of 48 x 64 pixels, four classes."""
+def small_trunk() -> str:
+    """Three feature maps of two images of 48 x 64 pixels, with predictions for four classes."""
     text = _data(2, 48, 64) + convolution("conv1", "data", 8, stride=2) + convolution("conv2", "conv1", 12, stride=2)
     text += convolution("conv3", "conv2", 16, stride=2) + convolution("conv4", "conv3", 16, pad=0)
     maps = [FeatureMap("conv2", (8, 14), (2,), 4, normalise=True), FeatureMap("conv3", (14, 24), (2, 3), 8),
             FeatureMap("conv4", (24, 40), (2,), 16)]
-    return text + head(maps, 4, f"""share_location: true background_label_id: 0 code_type: CENTER_SIZE keep_top_k: 60
-        nms_param {{ nms_threshold: 0.45 top_k: 100 }} confidence_threshold: {least_score}""")
+    return text + _head(maps, 4)
+
+
+def small(least_score: float = 0.3) -> str:
+    """The deploy net of `small_trunk`."""
+    return small_trunk() + _detections(4, f"""share_location: true background_label_id: 0 code_type: CENTER_SIZE
+        keep_top_k: 60 nms_param {{ nms_threshold: 0.45 top_k: 100 }} confidence_threshold: {least_score}""")
+
+
+def small_train(objects: int) -> str:
+    """The train net of `small_trunk`, whose `label` is an input too."""
+    return f"""input: "label" input_shape {{ dim: 1 dim: 1 dim: {objects} dim: 8 }}\n""" + small_trunk() + """
+        layer { name: "mbox_loss" type: "MultiBoxLoss" bottom: "mbox_loc" bottom: "mbox_conf" bottom: "mbox_priorbox"
+                bottom: "label" top: "mbox_loss" propagate_down: true propagate_down: true propagate_down: false
+                propagate_down: false loss_param { normalization: VALID } multibox_loss_param { loc_loss_type: SMOOTH_L1
+                conf_loss_type: SOFTMAX loc_weight: 1.0 num_classes: 4 share_location: true match_type: PER_PREDICTION
+                overlap_threshold: 0.5 use_prior_for_matching: true background_label_id: 0 use_difficult_gt: true
+                neg_pos_ratio: 3.0 neg_overlap: 0.5 code_type: CENTER_SIZE ignore_cross_boundary_bbox: false
+                mining_type: MAX_NEGATIVE } }\n"""
 
 
 def vgg16_300() -> str:
@@ -104,6 +125,6 @@ def vgg16_300() -> str:
     maps = [FeatureMap("conv4_3", (30, 60), (2,), 8, normalise=True), FeatureMap("fc7", (60, 111), (2, 3), 16),
             FeatureMap("conv6_2", (111, 162), (2, 3), 32), FeatureMap("conv7_2", (162, 213), (2, 3), 64),
             FeatureMap("conv8_2", (213, 264), (2,), 100), FeatureMap("conv9_2", (264, 315), (2,), 300)]
-    return text + head(maps, 21, """share_location: true background_label_id: 0 code_type: CENTER_SIZE keep_top_k: 200
-        nms_param { nms_threshold: 0.45 top_k: 400 } confidence_threshold: 0.01
+    return text + _head(maps, 21) + _detections(21, """share_location: true background_label_id: 0
+        code_type: CENTER_SIZE keep_top_k: 200 nms_param { nms_threshold: 0.45 top_k: 400 } confidence_threshold: 0.01
         save_output_param { output_directory: "results" output_format: "VOC" num_test_image: 4952 }""")

@@ -63,6 +63,40 @@ def test_vgg16_ssd300_detects_what_opencv_does(tmp_path, shared_data):
     assert len(same_detections(net, tmp_path)) == 200
 
 
+@pytest.mark.slow
+def test_what_a_small_net_learned_it_detects(tmp_path):
+    objects = np.array([[0, 1, 0, 0.1, 0.2, 0.4, 0.7, 0], [0, 3, 0, 0.6, 0.5, 0.8, 0.9, 0],
+                        [1, 2, 0, 0.3, 0.1, 0.9, 0.6, 0]])
+    (tmp_path / "train.prototxt").write_text(ssd_nets.small_train(len(objects)))
+    (tmp_path / "solver.prototxt").write_text(
+        f'train_net: "{tmp_path}/train.prototxt" type: "Adam" base_lr: 0.01 lr_policy: "fixed" random_seed: 1')
+    solver = caffe.get_solver(str(tmp_path / "solver.prototxt"))
+    images = np.random.default_rng(0).standard_normal((2, 3, 48, 64))
+    solver.net.blobs["data"].data[...], solver.net.blobs["label"].data[...] = images, objects
+    solver.step(40)
+    solver.net.save(str(tmp_path / "net.caffemodel"))
+    (tmp_path / "net.prototxt").write_text(ssd_nets.small(0.5))
+    net = caffe.Net(str(tmp_path / "net.prototxt"), str(tmp_path / "net.caffemodel"), caffe.TEST)
+    found = net.forward(data=images)["detection_out"][0, 0]
+    assert found[:, :2].tolist() == objects[:, :2].tolist()
+    np.testing.assert_allclose(found[:, 3:], objects[:, 3:7], atol=0.1)
+
+
+def test_a_small_train_net_as_a_torch_module(tmp_path):
+    (tmp_path / "train.prototxt").write_text(ssd_nets.small_train(2))
+    net = caffe.Net(str(tmp_path / "train.prototxt"), caffe.TRAIN)
+    net.blobs["data"].data[...] = np.random.default_rng(0).standard_normal((2, 3, 48, 64))
+    net.blobs["label"].data[...] = [[0, 1, 0, 0.1, 0.2, 0.4, 0.7, 0], [1, 3, 0, 0.6, 0.5, 0.8, 0.9, 0]]
+    module = caffe.to_torch(net)
+    found = module(*(net.blobs[name].tensor for name in net.inputs))
+    found.backward()
+    np.testing.assert_allclose(found.detach(), net.forward()["mbox_loss"], rtol=1e-5)
+    net.backward()
+    for name in ("conv1", "conv4_mbox_loc", "conv2_norm_mbox_conf"):
+        found, wanted = module.get_submodule(name).weight.grad, net.params[name][0].diff
+        np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-5)
+
+
 def test_a_small_net_becomes_one_onnx_model(tmp_path):
     pytest.importorskip("onnxruntime")
     from onnx_runs import check

@@ -58,9 +58,9 @@ _WITH_EFFECT: dict[str, tuple[str, tuple[str, ...]]] = {
                  "warmup_start_lr", "disabled_update", "label_smoothing", "random_resize_param",
                  "random_aspect_ratio_param", "relu", "stats_batch_size", "bn_stats_batch_size", "avg_include_pad",
                  "min_height", "min_width")),
-    SSD: ("", ("annotated_data_param", "multibox_loss_param", "detection_evaluate_param", "video_data_param",
-               "resize_param", "noise_param", "distort_param", "expand_param", "emit_constraint", "crop_h", "crop_w",
-               "eval_type", "ap_version", "show_per_class_result", "plateau_winsize")),
+    SSD: ("", ("annotated_data_param", "detection_evaluate_param", "video_data_param", "resize_param", "noise_param",
+               "distort_param", "expand_param", "emit_constraint", "crop_h", "crop_w", "eval_type", "ap_version",
+               "show_per_class_result", "plateau_winsize")),
     RFCN: ("", ("box_annotator_ohem_param", "pre_fixed_normalizer")),
     YOLO: ("yolo", ("region_loss_param", "detection_loss_param", "eval_detection_param", "box_data_param")),
     DEEPLAB: ("", ("seg_accuracy_param", "image_seg_data_param", "mat_read_param", "mat_write_param",
@@ -71,7 +71,7 @@ _WITH_EFFECT: dict[str, tuple[str, tuple[str, ...]]] = {
 # Types of layers, by their widely used names
 _LAYERS: dict[str, tuple[str, ...]] = {
     NVIDIA: ("DetectNetTransformation", "L1Loss"),
-    SSD: ("AnnotatedData", "DetectionEvaluate", "MultiBoxLoss", "VideoData"),
+    SSD: ("AnnotatedData", "DetectionEvaluate", "VideoData"),
     RFCN: ("BoxAnnotatorOHEM", "SmoothL1LossOHEM", "SoftmaxWithLossOHEM"),
     YOLO: ("BoxData", "DetectionLoss", "EvalDetection", "Region", "RegionLoss", "Reorg", "YoloDetectionOutput",
            "Yolov3", "Yolov3DetectionOutput"),

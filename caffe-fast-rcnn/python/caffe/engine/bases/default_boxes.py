@@ -1,11 +1,36 @@
 """Boxes of SSD (x1, y1, x2, y2, from corner to corner): how a net's offsets encode them, and how much they overlap."""
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 
 from ...proto import caffe_pb2
+from ..blob import Blob
+from ..layer import Layer
 
 _Codes = caffe_pb2.PriorBoxParameter
+
+
+def count_of_boxes(layer: Layer, bottom: Sequence[Blob], locations: int, classes: int, rows: Sequence[int]) -> int:
+    """The number of default boxes P, to which the bottoms must fit. Raises LayerError.
+
+    bottom     offsets (N, P locations 4), scores (N, P classes), default boxes (1, 2, 4 P)
+    locations  boxes that the net predicts for each default box
+    rows       possible lengths of the default boxes' second axis: without variances it may be 1
+    """
+    offsets, scores, priors = (blob.shape for blob in bottom[:3])
+    if len(priors) != 3 or priors[0] != 1 or priors[1] not in rows or priors[2] < 4 or priors[2] % 4:
+        layer.fail(f"expected default boxes and variances (1, 2, 4 P), as of PriorBox, found shape {priors}")
+    count = priors[2] // 4
+    for what, shape, each in (("offsets", offsets, 4 * locations), ("scores", scores, classes)):
+        if not shape or math.prod(shape[1:]) != count * each:
+            layer.fail(f"{count} default boxes need {count * each} {what} for each image, {each} for each box, found "
+                       f"shape {shape}")
+    if offsets[0] != scores[0]:
+        layer.fail(f"offsets of {offsets[0]} images do not fit scores of {scores[0]}")
+    return count
 
 
 def decoded(offsets: torch.Tensor, priors: torch.Tensor, code: int) -> torch.Tensor:
@@ -23,6 +48,16 @@ def decoded(offsets: torch.Tensor, priors: torch.Tensor, code: int) -> torch.Ten
         halves = offsets[..., 2:].exp() * size / 2
         return torch.cat([centres - halves, centres + halves], -1)
     return priors + (offsets * torch.cat([size, size], -1) if code == _Codes.CORNER_SIZE else offsets)
+
+
+def encoded(boxes: torch.Tensor, priors: torch.Tensor, code: int) -> torch.Tensor:
+    """The offsets that stand for boxes (..., 4) beside default boxes (..., 4): `decoded` inverted."""
+    first, last = priors[..., :2], priors[..., 2:]
+    size = last - first
+    if code == _Codes.CENTER_SIZE:
+        moves = ((boxes[..., :2] + boxes[..., 2:]) / 2 - (first + last) / 2) / size
+        return torch.cat([moves, ((boxes[..., 2:] - boxes[..., :2]) / size).log()], -1)
+    return (boxes - priors) / torch.cat([size, size], -1) if code == _Codes.CORNER_SIZE else boxes - priors
 
 
 def overlaps(boxes: torch.Tensor, others: torch.Tensor) -> torch.Tensor:

@@ -44,6 +44,7 @@ from . import (  # noqa: F401
     lstm,
     lstm_unit,
     memory_data,
+    multibox_loss,
     multinomial_logistic_loss,
     mvn,
     normalize,

@@ -5,7 +5,7 @@ import math
 
 import torch
 
-from ..bases.default_boxes import decoded, overlaps
+from ..bases.default_boxes import count_of_boxes, decoded, overlaps
 from ..layer import Layer, register
 
 _LEAST_SCORE = torch.finfo(torch.float32).min
@@ -59,17 +59,8 @@ class DetectionOutput(Layer):
         self.top_k = nms.top_k if nms.HasField("top_k") else -1
 
     def reshape(self, bottom, top):
-        offsets, scores, priors = (blob.shape for blob in bottom[:3])
         rows = (1, 2) if self.param.detection_output_param.variance_encoded_in_target else (2,)
-        if len(priors) != 3 or priors[0] != 1 or priors[1] not in rows or priors[2] < 4 or priors[2] % 4:
-            self.fail(f"expected default boxes and variances (1, 2, 4 P), as of PriorBox, found shape {priors}")
-        self.count = priors[2] // 4
-        for what, shape, each in (("offsets", offsets, 4 * self.locations), ("scores", scores, self.classes)):
-            if not shape or math.prod(shape[1:]) != self.count * each:
-                self.fail(f"{self.count} default boxes need {self.count * each} {what} for each image, {each} for each "
-                          f"box, found shape {shape}")
-        if offsets[0] != scores[0]:
-            self.fail(f"offsets of {offsets[0]} images do not fit scores of {scores[0]}")
+        self.count = count_of_boxes(self, bottom, self.locations, self.classes, rows)
         top[0].reshape(1, 1, 1, 7)
 
     def forward(self, bottom, top):

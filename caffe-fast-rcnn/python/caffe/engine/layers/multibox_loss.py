@@ -1,0 +1,215 @@
+"""MultiBoxLoss: the loss of SSD."""
+from __future__ import annotations
+
+import math
+
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits, one_hot
+
+from ...proto import caffe_pb2
+from ..bases.box_matching import matched, objects_by_image
+from ..bases.default_boxes import count_of_boxes, decoded, encoded, overlaps
+from ..bases.losses import LOG_FLT_MIN, LossLayer
+from ..layer import register
+
+_Settings = caffe_pb2.MultiBoxLossParameter
+_LEAST_OVERLAP = 1e-6       # SSD ignores smaller ones
+_OBJECT = 8                 # values of an object: image, class, instance, x1, y1, x2, y2, difficult
+
+
+@register("MultiBoxLoss")
+class MultiBoxLoss(LossLayer):
+    """loss = (loc_weight * sum of the offsets' losses + sum of the scores' losses) / normaliser
+
+    bottoms  offsets (N, P L 4) of P default boxes, with L = 1 or, without share_location, L = num_classes; scores
+             (N, P num_classes), before Softmax; default boxes and their variances (1, 2, 4 P), see PriorBox; objects
+             (1, 1, G, 8): image within the batch (-1: no object), class, instance, x1, y1, x2, y2 as shares of the
+             image's width and height, difficult (0 or 1). Axes may be divided otherwise. The first two learn
+    tops     loss ()
+    param    multibox_loss_param: num_classes, share_location (true), background_label_id (0), loc_weight (1);
+             loc_loss_type SMOOTH_L1 (default) or L2, the half square; conf_loss_type SOFTMAX (default) or LOGISTIC;
+             code_type CORNER (default), CENTER_SIZE or CORNER_SIZE, encode_variance_in_target (false);
+             match_type, overlap_threshold (0.5), use_prior_for_matching (true), use_difficult_gt (true),
+             ignore_cross_boundary_bbox, map_object_to_agnostic, bp_inside (all false);
+             mining_type, neg_pos_ratio (3), neg_overlap (0.5), sample_size (64);
+             loss_param: normalization VALID (default: boxes with an object), FULL (N P), BATCH_SIZE (N) or NONE. The
+             normaliser is at least 1
+
+    Matching: each object has the box that overlaps it most, pair by pair, the largest IoU first. With PER_PREDICTION
+    (default; else BIPARTITE) other boxes have the object that they overlap most, if IoU >= overlap_threshold. These
+    boxes, the positives, learn the object's class and its offsets, encoded as DetectionOutput decodes them.
+    Mining: MAX_NEGATIVE (default) adds as many as neg_pos_ratio times the positives of an image: among those that
+    overlap all objects less than neg_overlap the ones with the largest losses; they learn the background.
+    HARD_EXAMPLE takes the sample_size boxes of an image with the largest losses, positives or not. NONE takes
+    all boxes; with mining an image without objects adds nothing. Mining needs share_location. Of equal losses the first
+    counts.
+    A class out of range raises LayerError on the CPU; on CUDA, where the check would stop the device, it makes the loss
+    NaN. Not here: nms_param.
+    Liu et al., "SSD", 2016, section 2.2. Source: src/caffe/layers/multibox_loss_layer.cpp of SSD.
+    """
+
+    exact_bottoms = 4
+    no_backward_to = not_forced = (2, 3)
+    backward_reads_bottoms = backward_reads_tops = False
+    other_settings = ("loss_param",)
+    unread_settings = ("loss_param.ignore_label", "multibox_loss_param.use_prior_for_nms")
+
+    def setup(self, bottom, top):
+        param = self.settings = self.param.multibox_loss_param
+        self.classes, self.background = param.num_classes, param.background_label_id
+        self.locations = 1 if param.share_location else self.classes
+        if self.background >= self.classes:
+            self.fail(f"background_label_id must be below num_classes {self.classes}, found {self.background}")
+        if param.map_object_to_agnostic and (self.classes, self.background) != (2, 0):
+            self.fail(f"map_object_to_agnostic needs num_classes 2 and background_label_id 0, found {self.classes} "
+                      f"and {self.background}")
+        self._check_mining()
+
+    def _check_mining(self) -> None:
+        param, mines = self.settings, self.settings.mining_type != _Settings.NONE
+        if param.HasField("do_neg_mining") and param.do_neg_mining != mines:
+            self.fail(f"do_neg_mining: {str(param.do_neg_mining).lower()} contradicts mining_type "
+                      f"{_Settings.MiningType.Name(param.mining_type)}")
+        if not param.share_location and (mines or not param.use_prior_for_matching):
+            self.fail("share_location: false needs mining_type: NONE and use_prior_for_matching: true")
+        if param.HasField("nms_param") and mines and param.nms_param.nms_threshold > 0:
+            self.fail("nms_param, suppression before mining, is not supported; leave it out")
+        if param.sample_size < 1:
+            self.fail(f"sample_size must be at least 1, found {param.sample_size}")
+        if not 0 <= param.neg_pos_ratio < math.inf:
+            self.fail(f"neg_pos_ratio must be a number from 0 on, found {param.neg_pos_ratio}")
+
+    def reshape(self, bottom, top):
+        top[0].reshape()
+        self.count = count_of_boxes(self, bottom, self.locations, self.classes, (2,))
+        if bottom[3].shape[-1:] != (_OBJECT,):
+            self.fail(f"expected objects of {_OBJECT} values (1, 1, G, {_OBJECT}), found shape {bottom[3].shape}")
+
+    def forward(self, bottom, top):
+        offsets = bottom[0].tensor.reshape(-1, self.count, self.locations, 4)
+        scores = bottom[1].tensor.reshape(-1, self.count, self.classes)
+        priors, self.variances = bottom[2].tensor.reshape(2, self.count, 4)
+        objects = self._objects(bottom[3].tensor.reshape(-1, _OBJECT), len(offsets))
+        compared = priors[None] if self.settings.use_prior_for_matching else self._predicted(offsets, priors)
+        match, most = self._matches(compared, objects)
+        own = objects.gather(1, match.clamp(min=0)[..., None].expand(-1, -1, _OBJECT))      # means nothing without one
+        labels = own[..., 1].long().where(match >= 0, self.background)
+        self.targets = labels.clamp(0, self.classes - 1)
+        learned = (match >= 0)[..., None]
+        if self.settings.bp_inside:
+            learned = learned & _is_inside(compared)
+        self.difference = self._difference(offsets, own[..., 3:7], priors).where(learned, 0)
+        offset_losses = self._offset_losses()
+        score_losses = self._score_losses(scores).where(labels == self.targets, math.nan)
+        has_objects = (objects[..., 0] >= 0).any(1, keepdim=True)
+        self.positive, self.counted = self._mined(match, most, has_objects, offset_losses, score_losses)
+        self.normaliser = self.divisor(self.normalization(), len(offsets), self.count, self.positive.sum())
+        total = self.settings.loc_weight * offset_losses.where(self.positive, 0).sum()
+        top[0].tensor = (total + score_losses.where(self.counted, 0).sum()) / self.normaliser
+
+    def backward(self, top, propagate_down, bottom):
+        scale = top[0].grad / self.normaliser
+        if propagate_down[0]:
+            is_l2 = self.settings.loc_loss_type == _Settings.L2
+            slope = self.difference if is_l2 else self.difference.clamp(-1, 1)
+            slope = slope.where(self.positive[..., None], 0) * (scale * self.settings.loc_weight)
+            if self.settings.encode_variance_in_target:
+                slope = slope / self.variances
+            total = slope.new_zeros(*slope.shape[:2], self.locations, 4)
+            bottom[0].grad = total.scatter_(2, self._places(), slope[:, :, None]).reshape(bottom[0].shape)
+        if propagate_down[1]:
+            slope = (self.probabilities - self._one_hot()) * scale
+            bottom[1].grad = slope.where(self.counted[..., None], 0).reshape(bottom[1].shape)
+
+    # ---- objects and boxes
+    def _objects(self, rows: torch.Tensor, images: int) -> torch.Tensor:
+        """The objects of each image (N, G, 8), -1 behind the last. Raises LayerError on the CPU."""
+        if not self.settings.use_difficult_gt:
+            rows = rows[rows[:, 7] == 0]
+        found = objects_by_image(rows, images)
+        if self.settings.map_object_to_agnostic:
+            found[..., 1] = self.background + 1
+        elif rows.device.type == "cpu":
+            labels = found[..., 1][found[..., 0] >= 0].long()
+            self.check_labels(labels, self.classes)
+            if (labels == self.background).any():
+                self.fail(f"an object is of the background's class {self.background}")
+        return found
+
+    def _predicted(self, offsets: torch.Tensor, priors: torch.Tensor) -> torch.Tensor:
+        """The predicted boxes (N, P, 4)."""
+        factors = 1 if self.settings.encode_variance_in_target else self.variances
+        return decoded(offsets[:, :, 0] * factors, priors, self.settings.code_type)
+
+    def _matches(self, boxes: torch.Tensor, objects: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """For each box its object, -1 for none, or -2 if it is left out; and its largest overlap with one: (N, P)."""
+        param = self.settings
+        overlap = overlaps(boxes[:, :, None], objects[:, None, :, 3:7])
+        overlap = overlap.where(overlap > _LEAST_OVERLAP, 0)
+        threshold = param.overlap_threshold if param.match_type == _Settings.PER_PREDICTION else None
+        if not param.ignore_cross_boundary_bbox:
+            return matched(overlap, threshold), overlap.amax(2)
+        is_inside = _is_inside(boxes).all(-1)
+        overlap = overlap.where(is_inside[..., None], 0)
+        return matched(overlap, threshold).where(is_inside, -2), overlap.amax(2)
+
+    def _places(self) -> torch.Tensor:
+        """Which of a box's offsets learn, for gather and scatter: (N, P, 1, 4)."""
+        place = self.targets if self.locations > 1 else torch.zeros_like(self.targets)
+        return place[..., None, None].expand(-1, -1, 1, 4)
+
+    # ---- losses
+    def _difference(self, offsets: torch.Tensor, boxes: torch.Tensor, priors: torch.Tensor) -> torch.Tensor:
+        """Predicted minus wanted offsets, in units of the variances, (N, P, 4)."""
+        own = offsets.gather(2, self._places())[:, :, 0]
+        target = encoded(boxes, priors, self.settings.code_type)
+        if self.settings.encode_variance_in_target:
+            return (own - target) / self.variances
+        return own - target / self.variances
+
+    def _offset_losses(self) -> torch.Tensor:
+        """The loss of each box's offsets, (N, P)."""
+        squares = self.difference.square() / 2
+        if self.settings.loc_loss_type == _Settings.L2:
+            return squares.sum(-1)
+        size = self.difference.abs()
+        return squares.where(size < 1, size - 0.5).sum(-1)
+
+    def _score_losses(self, scores: torch.Tensor) -> torch.Tensor:
+        """The loss of each box's scores, (N, P)."""
+        if self.settings.conf_loss_type == _Settings.LOGISTIC:
+            self.probabilities = scores.sigmoid()
+            return binary_cross_entropy_with_logits(scores, self._one_hot(), reduction="none").sum(-1)
+        logarithms = scores.log_softmax(-1)
+        self.probabilities = logarithms.exp()
+        return -logarithms.gather(-1, self.targets[..., None])[..., 0].clamp(min=LOG_FLT_MIN)
+
+    def _one_hot(self) -> torch.Tensor:
+        return one_hot(self.targets, self.classes).to(self.difference.dtype)
+
+    # ---- mining
+    def _mined(self, match: torch.Tensor, most: torch.Tensor, has_objects: torch.Tensor, offset_losses: torch.Tensor,
+               score_losses: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Which boxes learn offsets, and which learn scores: (N, P) each."""
+        param, positive = self.settings, match >= 0
+        if param.mining_type == _Settings.NONE:
+            return positive, torch.ones_like(positive)
+        if param.mining_type == _Settings.MAX_NEGATIVE:
+            may_be_negative = (match == -1) & (most < param.neg_overlap)
+            numbers = (positive.sum(1, keepdim=True) * param.neg_pos_ratio).floor()
+            return positive, positive | _largest(score_losses, may_be_negative, numbers)
+        chosen = _largest(offset_losses + score_losses, has_objects.expand_as(match), param.sample_size)
+        return positive & chosen, chosen & (match >= -1)
+
+
+def _is_inside(boxes: torch.Tensor) -> torch.Tensor:
+    """Which coordinates are within the image."""
+    return (boxes >= 0) & (boxes <= 1)
+
+
+def _largest(losses: torch.Tensor, candidates: torch.Tensor, numbers: torch.Tensor | int) -> torch.Tensor:
+    """The candidates (N, P) with the largest losses, up to a number (N, 1) for each image."""
+    order = losses.where(candidates, -math.inf).argsort(dim=1, descending=True, stable=True)
+    places = torch.arange(order.shape[1], device=order.device).expand_as(order)
+    rank = torch.empty_like(order).scatter_(1, order, places)
+    return candidates & (rank < numbers)

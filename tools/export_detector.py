@@ -5,15 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import _init_paths  # noqa: F401
 from caffe.proto.caffe_pb2 import TEST
 from checks.net_file import NetFile
 from commands.detector import add_detector_options, check_makes_proposals, class_names, find_detector
-from commands.options import add_cfg_options, apply_cfg, make_parser, positive, tool, use_device, writable_folder
+from commands.options import add_cfg_options, apply_cfg, make_parser, positive, tool, use_device
 from fast_rcnn.config import cfg
-from fast_rcnn.detector_record import detector_settings
 from utils.errors import UserError
 
 EXAMPLES = """\
@@ -49,22 +47,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(f"{files.net}: has no RPN: a model of it would need proposals for each image; give the test "
                         "net of a detector that makes its own")
     cfg.TEST.HAS_RPN = True
-    if cfg.PRECISION != "float32":
-        print(f"Note: the model computes in float32, the detector in {cfg.PRECISION}: scores differ", flush=True)
     classes = class_names(files, args.classes)
     if classes is None:
         raise UserError("the class names of the net are unknown: --classes NAME ... gives them, without the background")
-    output = Path(args.output or Path(files.weights).with_suffix(".onnx"))
-    writable_folder(output.parent, "--output")
-    if output.exists() and output.suffix != ".onnx":
-        raise UserError(f"--output {output}: is there already, and its name is not that of an ONNX model, *.onnx")
+    from commands.onnx_file import onnx_file, write_onnx
+    from onnx_export.detector import ExportSettings
+    output = onnx_file(files, args.output, "--output")
     use_device(None)
     net = files.load(len(classes), "the detector", "--classes NAME ... gives the names of the net's classes, without "
                      "the background")
-    from fast_rcnn.test import DetectionSettings
-    from onnx_export.detector import ExportSettings, export_detector
-    export_detector(net, output, classes, DetectionSettings.from_cfg(cfg),
-                    ExportSettings(args.thresh, args.num_dets, args.preprocess, args.opset), detector_settings(cfg))
+    write_onnx(net, output, classes, ExportSettings(args.thresh, args.num_dets, args.preprocess, args.opset))
     print(f"Wrote {output}: inputs {'image' if args.preprocess else 'data, im_info, image_size'}; outputs boxes, "
           "scores, labels", flush=True)
     return 0

@@ -15,6 +15,7 @@ import numpy as np
 
 from commands.data_set import check_has_classes, check_images, check_results, claim_results, find_imdb
 from commands.detector import DetectorFiles, check_makes_proposals, class_names
+from commands.onnx_file import onnx_file, write_onnx
 from commands.options import choose_device, quiet_caffe, use_device, writable_folder
 from datasets.evaluation import Evaluation
 from fast_rcnn import config
@@ -27,6 +28,7 @@ from frcnn.photographs import image_files
 from frcnn.pictures import Picture
 from frcnn.results import Results
 from frcnn.videos import frames, open_video
+from onnx_export.detector import ExportSettings
 from utils.errors import UserError
 from utils.images import naming, read_image
 from utils.timer import Timer
@@ -234,6 +236,22 @@ class Detector:
             check_images(imdb, "evaluate", name, folder / "decoded_images.json")
             claim_results(folder, imdb)
             return test_net(self.net, imdb, max_per_image, thresh, output_dir=folder, classes=self._names)
+
+    @one_exception
+    def export(self, path: str | os.PathLike | None = None, preprocess: bool = False, thresh: float = 0.05,
+               max_per_image: int = 100, opset: int | None = None) -> Path:
+        """Write the detector as one ONNX model, as tools/export_detector.py does; returns its path.
+
+        path           file to write; default: the caffemodel's name with .onnx
+        preprocess     the model takes an image (height, width, 3) uint8 BGR, else the net's inputs
+        thresh         minimum score of a detection, and `max_per_image` the most in an image (0: no limit)
+        opset          version of ONNX's operators; default: 18
+        Raises UserError, also without the package onnx.
+        """
+        with self._in_use():
+            file = onnx_file(self.files, path, "path")
+            write_onnx(self.net, file, self._names, ExportSettings(thresh, max_per_image, preprocess, opset))
+        return file
 
     def __repr__(self) -> str:
         where = "CPU" if self.gpu is None else f"GPU {self.gpu}"

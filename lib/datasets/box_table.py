@@ -12,7 +12,7 @@ import numpy as np
 
 from datasets.folders import telling_name
 from datasets.listed_files import ListedFiles, named_by_files
-from datasets.source import ANY_CLASS, Annotation, AnnotationError, Source
+from datasets.source import ANY_CLASS, Annotation, AnnotationError, Source, SourceImage
 from utils.ragged import Ragged
 
 FARTHEST = 1e9      # coordinate, in pixels
@@ -22,15 +22,17 @@ _CROWD = 2          # among flags of difficult objects
 class BoxTable:
     """Images in the order of the file, each with its objects.
 
-    images   row of each image by the path that the file gives
-    classes  names of the objects' classes, by label
-    faults   parts of the file that cannot be used, counted: (what, how it is handled)
+    images    row of each image by the path that the file gives
+    classes   names of the objects' classes, by label
+    faults    parts of the file that cannot be used, counted: (what, how it is handled)
+    embedded  the annotation file that holds an image too, by row; used where there is no image file
     """
 
     def __init__(self) -> None:
         self.images: dict[str, int] = {}
         self.classes: dict[str, int] = {}
         self.faults: Counter[tuple[str, str]] = Counter()
+        self.embedded: dict[int, str] = {}
         self._sizes: dict[int, tuple[int, int]] = {}
         self._errors: dict[int, str] = {}
         self._unknown: set[str] = set()
@@ -133,8 +135,12 @@ def table_source(table: BoxTable, format_name: str, root: Path, split: str, fold
     limits    relative paths must not lead out of this folder; default: root
     """
     finder = ListedFiles(folders, limits or root)
-    listed = [finder.find(path) for path in table.images]
-    images = named_by_files(listed)
+    found = [finder.find(path) for path in table.images]
+    images = named_by_files(SourceImage(image.name, image.file or table.embedded.get(row), image.problem)
+                            for row, image in enumerate(found))
+    embedded = sum(not image.file and row in table.embedded for row, image in enumerate(found))
+    if embedded:
+        table.faults["{} images have no file but are embedded in their annotations", "read from there"] = embedded
     rows = {image.name: row for row, image in reversed([*enumerate(images)])}     # of those listed twice the first
 
     def read(name: str, size: tuple[int, int]) -> Annotation:

@@ -2,11 +2,11 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import cv2
 
-from utils.image_header import Size, orientation_of, read_header, turned
+from utils.embedded_images import open_image
+from utils.image_header import Size, header_in, orientation_of, turned
 from utils.images import BrokenImage, check_file, decode
 
 _TAIL = 4096        # bytes at the end that hold the marker of most files
@@ -39,11 +39,13 @@ def ends_early(path: str | os.PathLike) -> bool:
 
     Cameras append films to photographs, so a JPEG's marker may come long before the end of the file.
     """
-    size = Path(path).stat().st_size
-    with open(path, "rb") as file:
+    with open_image(path) as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
         start = file.read(4)
         if start[:2] == b"\xff\xd8":
-            header = read_header(path)
+            file.seek(0)
+            header = header_in(file)
             scan = header.scan if header else 0     # thumbnails, which have an end of their own, are before it
             for first in (max(scan, size - _TAIL), scan):
                 file.seek(first)

@@ -30,11 +30,11 @@ from frcnn.results import Results
 from frcnn.videos import frames, open_video
 from onnx_export.detector import ExportSettings
 from utils.errors import UserError
-from utils.images import naming, read_image
+from utils.images import decode_bytes, naming, read_image
 from utils.timer import Timer
 from utils.user_modules import import_modules
 
-Image = str | os.PathLike | np.ndarray
+Image = str | os.PathLike | bytes | np.ndarray
 # Settings, device and precision belong to the process: one detector at a time uses them
 _IN_USE = threading.RLock()
 
@@ -161,13 +161,15 @@ class Detector:
     def __call__(self, image: Any, thresh: float = 0.5) -> Results | list[Results]:
         """Detect the objects that score above `thresh`.
 
-        image    a file; an array (height, width, 3) uint8 BGR, as cv2.imread returns; a folder or a pattern such as
-                 'photos/*.jpg'; or a list of these
+        image    a file; its content as bytes; an array (height, width, 3) uint8 BGR, as cv2.imread returns; a folder or
+                 a pattern such as 'photos/*.jpg'; or a list of these
         returns  `Results` for one image, a list of them for anything else
         Raises UserError, which names the image.
         """
         if isinstance(image, np.ndarray) and image.ndim != 4:
             return self._detect(image, "", thresh)
+        if isinstance(image, bytes):
+            return self._detect(decode_bytes(image), "", thresh)
         if isinstance(image, str | os.PathLike):
             if Path(image).is_file():
                 return self.detect_in_file(Path(image), thresh)

@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from utils.errors import UserError
 
@@ -68,7 +68,13 @@ def _sync(path: Path) -> None:
 
 def copy_file(source: str | os.PathLike, target: str | os.PathLike) -> None:
     """Copy a file's content; errors of writing are about the target."""
-    with open(source, "rb") as reader, naming(target), open(target, "wb") as writer:
+    with open(source, "rb") as reader:
+        copy_content(reader, target)
+
+
+def copy_content(reader: BinaryIO, target: str | os.PathLike) -> None:
+    """Copy what is left to read into a file; errors of writing are about that file."""
+    with naming(target), open(target, "wb") as writer:
         shutil.copyfileobj(reader, writer)
 
 

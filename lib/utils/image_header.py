@@ -11,6 +11,8 @@ from typing import BinaryIO, NamedTuple
 import cv2
 import numpy as np
 
+from utils.embedded_images import open_image
+
 Size = tuple[int, int]      # width, height
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif",
@@ -32,18 +34,23 @@ class Header(NamedTuple):
 
 
 def read_header(path: str | os.PathLike) -> Header | None:
-    """The header of a file; None for unknown and broken ones. Raises OSError."""
-    with open(path, "rb") as file:
-        start = file.read(8)
-        file.seek(0)
-        try:
-            if start == _PNG:
-                return _png(file)
-            if start[:2] == _JPEG:
-                return _jpeg(file)
-            return _other(file)
-        except struct.error:        # the file is too short
-            return None
+    """The header of a file; None for unknown and broken ones. Raises OSError, and what `open_image` raises."""
+    with open_image(path) as file:
+        return header_in(file)
+
+
+def header_in(file: BinaryIO) -> Header | None:
+    """The header of an image in an open file; None for unknown and broken ones."""
+    start = file.read(8)
+    file.seek(0)
+    try:
+        if start == _PNG:
+            return _png(file)
+        if start[:2] == _JPEG:
+            return _jpeg(file)
+        return _other(file)
+    except struct.error:        # the file is too short
+        return None
 
 
 def orientation_of(header: Header) -> int:
@@ -163,7 +170,7 @@ def _tiff(head: bytes, file: BinaryIO) -> Size | None:
     order = "<" if head[:2] == b"II" else ">"
     big = _unpack(order + "H", head, 2)[0] == 43
     start = _unpack(order + ("Q" if big else "I"), head, 8 if big else 4)[0]
-    if start >= os.fstat(file.fileno()).st_size:        # not every number can be sought
+    if start >= file.seek(0, os.SEEK_END):      # not every number can be sought
         return None
     file.seek(start)
     count = _unpack(order + ("Q" if big else "H"), file.read(8 if big else 2))[0]

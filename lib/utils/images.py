@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import math
 import os
 import re
@@ -9,18 +10,21 @@ import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
 from utils.blob import ImageError, image_pyramid, prep_im_for_blob
-from utils.image_header import Header, read_header
+from utils.embedded_images import embedded_image, is_embedding
+from utils.image_header import Header, Size, header_in, read_header
 from utils.text import is_utf8
 
 _LARGE = 1 << 24            # pixels from which on an image must have a file of some size
 _DENSEST = 4096             # pixels a byte; photographs have at most 100, drawings in one colour some 1000
 _DARKEST = 16               # highest value of 12 bits stored in 16, when read as 8
+_NAMELESS = "the image"     # its name in messages if there is no file
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
@@ -112,27 +116,45 @@ def read_image(path: str, flipped: bool = False) -> np.ndarray:
 
 
 def decode(path: str | os.PathLike, flags: int) -> np.ndarray:
-    """What cv2.imread returns for a file, after `check_file`.
+    """What cv2.imread returns for a file, or for the image that a LabelMe file embeds, after `check_file`.
 
     Raises ImageError with the path if that is nothing, or 12-bit data stored in 16 bits, which is black in 8 bits.
     """
     check_file(path)
+    if is_embedding(path):
+        return _decoded(path, partial(_decode_bytes, embedded_image(path)), flags)
+    return _decoded(path, partial(cv2.imread, str(path)), flags)
+
+
+def decode_bytes(data: bytes) -> np.ndarray:
+    """`read_image` of the content of an image file. Raises ImageError."""
+    header = header_in(io.BytesIO(data))
+    if header:
+        _check_size(_NAMELESS, header.size, len(data))
+    return _decoded(_NAMELESS, partial(_decode_bytes, data), cv2.IMREAD_COLOR)
+
+
+def _decode_bytes(data: bytes, flags: int) -> np.ndarray | None:
+    return cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+
+
+def _decoded(name: str | os.PathLike, decoder: Callable[[int], Any], flags: int) -> np.ndarray:
+    """What a decoder returns for these flags; `name` is for messages."""
     try:
-        image = cv2.imread(str(path), flags)
+        image = decoder(flags)
         if image is None:
-            raise BrokenImage(f"{path}: the image is missing or broken")
+            raise BrokenImage(f"{name}: the image is missing or broken")
         array = np.asarray(image)
         if array.dtype == np.uint8 and 0 < array.max(initial=0) <= _DARKEST:
-            _check_depth(path)
+            _check_depth(name, np.asarray(decoder(cv2.IMREAD_UNCHANGED)))
         return array
     except cv2.error as error:
-        raise ImageError(f"{path}: OpenCV cannot read the image: {error.err or error}") from None
+        raise ImageError(f"{name}: OpenCV cannot read the image: {error.err or error}") from None
 
 
-def _check_depth(path: str | os.PathLike) -> None:
-    values = np.asarray(cv2.imread(str(path), cv2.IMREAD_UNCHANGED))
+def _check_depth(name: str | os.PathLike, values: np.ndarray) -> None:
     if values.dtype == np.uint16 and values.max() < 1 << 12:
-        raise ImageError(f"{path}: the highest of its 16-bit values is {values.max()}, so that it is black in the 8 "
+        raise ImageError(f"{name}: the highest of its 16-bit values is {values.max()}, so that it is black in the 8 "
                          "bits of a net's input; scale the values to 0..65535, or store 8 bits")
 
 
@@ -153,13 +175,16 @@ def check_file(path: str | os.PathLike) -> Header | None:
         raise ImageError(f"{path}: the image is missing or broken: there is no such file") from None
     except OSError as error:
         raise ImageError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from None
-    if header is None:
-        return None
-    width, height = header.size
-    _check_limits(path, width, height)
-    if width * height > max(_LARGE, _DENSEST * status.st_size):
-        raise ImageError(f"{path}: a file of {status.st_size} bytes that claims {width} x {height} pixels")
+    if header:
+        _check_size(path, header.size, status.st_size)
     return header
+
+
+def _check_size(name: str | os.PathLike, size: Size, num_bytes: int) -> None:
+    width, height = size
+    _check_limits(name, width, height)
+    if width * height > max(_LARGE, _DENSEST * num_bytes):
+        raise ImageError(f"{name}: a file of {num_bytes} bytes that claims {width} x {height} pixels")
 
 
 def _check_limits(path: str | os.PathLike, width: int, height: int) -> None:

@@ -2,7 +2,8 @@
 
 Rectangles count, and polygons, circles and masks by their bounds; points and lines are no objects. Positions of the
 mouse are taken as edges: pixel 0 lies between 0 and 1. Shapes named __ignore__ are regions of any class, those with the
-flag `difficult` difficult objects. An image without a JSON file is not annotated, and left out.
+flag `difficult` difficult objects. An image without a JSON file is not annotated, and left out. Where there is no image
+file, the image that the JSON file embeds is used.
 """
 from __future__ import annotations
 
@@ -86,6 +87,8 @@ def _read_file(folder: Path, name: str, table: BoxTable) -> None:
     image = str(content.get("imagePath") or stem).replace("\\", "/")
     row = table.add_image(image if (folder / image).is_file() else stem,    # else the files were renamed
                           (content.get("imageWidth"), content.get("imageHeight")))
+    if content.get("imageData"):
+        table.embedded[row] = str(folder / name)
     for number, shape in enumerate(content["shapes"], 1):
         try:
             _add(table, row, shape)

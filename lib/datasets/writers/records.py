@@ -13,7 +13,8 @@ from datasets.imdb import imdb
 from datasets.joined import JoinedImdb
 from datasets.records import Record
 from datasets.source import ANY_CLASS, DatasetError
-from utils.files import copy_file
+from utils.embedded_images import ending_of, open_image
+from utils.files import copy_content
 from utils.image_header import IMAGE_SUFFIXES
 
 
@@ -47,15 +48,16 @@ def _plain(name: str, taken: set[str]) -> str:
 
 def file_of(record: Record) -> str:
     """Relative path of the copy of an image."""
-    return record.name + os.path.splitext(record.path)[1]
+    return record.name + ending_of(record.path)
 
 
 def copy_images(records: Iterable[Record], folder: Path) -> None:
-    """Copy the files of images into a folder, by name."""
+    """Copy the files of images into a folder, by name; images that annotation files embed become files."""
     for record in records:
         target = folder / file_of(record)
         target.parent.mkdir(parents=True, exist_ok=True)
-        copy_file(record.path, target)
+        with open_image(record.path) as source:
+            copy_content(source, target)
 
 
 def of_classes(record: Record) -> np.ndarray:

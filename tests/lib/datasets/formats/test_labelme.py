@@ -1,10 +1,17 @@
 """LabelMe's JSON: shapes, versions, where the image is, files that cannot be used."""
+import base64
 import json
 
+import cv2
+import numpy as np
 import pytest
 from folders_made import write_image
 
+from datasets.decoding import broken_images
 from datasets.factory import get_imdb
+from datasets.writers import write as write_data
+from datasets.writers.records import records_of
+from utils.images import read_image
 
 
 def write(root, name, shapes, image=True, **more):
@@ -78,6 +85,52 @@ def test_files_that_cannot_be_used(tmp_path, shapes, message):
     assert data.image_index == ["a"]
     assert message in data.summary() and "c.json: there is no such file" in data.summary()
     assert "z.json: Expecting" in data.summary()
+
+
+# ---- images that are embedded only
+def noise(ending):
+    """A file of 60 x 40 pixels, as bytes."""
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)
+    return cv2.imencode(ending, pixels)[1].tobytes()
+
+
+def embed(root, name, data, **more):
+    write(root, name, [shape("cat", [[1, 2], [11, 12]])], image=False,
+          **{"imageData": base64.b64encode(data).decode(), **more})
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".png", ".bmp"])
+def test_embedded_images_are_read_and_written_out(tmp_path, ending):
+    embed(tmp_path / "d", "a", noise(ending))
+    write(tmp_path / "d", "b", [shape("dog", [[1, 2], [3, 4]])], imageData="not read, as there is a file")
+    data = get_imdb(f"{tmp_path}/d")
+    assert data.image_index == ["a", "b"] and data.image_sizes() == [(60, 40)] * 2
+    assert data.gt_roidb()[0]["boxes"].tolist() == [[1, 2, 10, 11]]
+    assert "1 images have no file but are embedded in their annotations" in data.summary()
+    pixels = cv2.imdecode(np.frombuffer(noise(ending), np.uint8), cv2.IMREAD_COLOR)
+    np.testing.assert_array_equal(read_image(data.image_path_at(0)), pixels)
+    assert broken_images([data.image_path_at(0)]) == []
+    write_data("voc", tmp_path / "voc", {"all": records_of(data)}, data.classes[1:])
+    assert (tmp_path / "voc" / "JPEGImages" / f"a{ending}").read_bytes() == noise(ending)
+    assert get_imdb(f"{tmp_path}/voc:all").gt_roidb()[0]["boxes"].tolist() == [[1, 2, 10, 11]]
+
+
+def test_embedded_images_are_checked_as_files_are(tmp_path):
+    embed(tmp_path / "d", "good", noise(".jpg"), imagePath="../elsewhere/good.jpg")
+    embed(tmp_path / "d", "early", noise(".jpg")[:-300])
+    embed(tmp_path / "d", "half_as_large", noise(".jpg"), imageWidth=120, imageHeight=80)
+    embed(tmp_path / "d", "other", noise(".jpg"), imageWidth=99)
+    embed(tmp_path / "d", "huge", noise(".png").replace(b"\0\0\0<\0\0\0(", b"\0\0\x80\0\0\0\x40\0"))
+    embed(tmp_path / "d", "text", b"no image")
+    embed(tmp_path / "d", "odd", b"", imageData="AAAAA")
+    write(tmp_path / "d", "none", [shape("cat", [[1, 2], [3, 4]])], image=False)
+    data = get_imdb(f"{tmp_path}/d")
+    assert data.image_index == ["early", "good", "half_as_large"]
+    for line in ("early: early.json ends early", "half_as_large: the LabelMe file says (120, 80)",
+                 "other: the LabelMe file says (99, 40)", "that claims 32768 x 16384 pixels",
+                 "text.json: not an image, or a broken one", "none: there is no such image in",
+                 "odd.json: the image that it embeds, imageData, cannot be read: "):
+        assert line in data.summary()
 
 
 def test_people(shared_data):

@@ -73,25 +73,55 @@ def im_detect(net: Net, im: np.ndarray, boxes: np.ndarray | None = None,
     return _detect(net, Pyramid(*prepare_pyramid(im, settings.images), im.shape[:2]), boxes, settings)
 
 
+def detect_together(net: Net, ims: Sequence[np.ndarray],
+                    settings: DetectionSettings | None = None) -> list[tuple[np.ndarray, np.ndarray]]:
+    """`im_detect` of images of one size (height, width, 3) BGR in one forward pass; needs `has_rpn`."""
+    settings = settings or settings_of(net, DetectionSettings.from_cfg(cfg))
+    return _propose_and_detect(net, [Pyramid(*prepare_pyramid(im, settings.images), im.shape[:2]) for im in ims],
+                               settings)
+
+
 def _detect(net: Net, image: Pyramid, boxes: np.ndarray | None,
             settings: DetectionSettings) -> tuple[np.ndarray, np.ndarray]:
-    blobs = _get_blobs(image, boxes, settings)
-    copies: Any = slice(None)
     if settings.has_rpn:
-        outputs = _forward(net, blobs)
-        rois = net.blobs["rois"].data[:, 1:5] / np.float32(image.scales[0])
-    else:
-        first, copies = find_duplicates(blobs["rois"], settings.dedup_boxes)
-        outputs = _forward(net, {**blobs, "rois": blobs["rois"][first]})
-        rois = np.asarray(boxes)[first]
+        return _propose_and_detect(net, [image], settings)[0]
+    blobs = _get_blobs(image, boxes, settings)
+    first, copies = find_duplicates(blobs["rois"], settings.dedup_boxes)
+    scores, deltas = _outputs(net, {**blobs, "rois": blobs["rois"][first]}, settings)
+    return scores[copies], _moved(np.asarray(boxes)[first], deltas, image, scores.shape[1])[copies]
+
+
+def _propose_and_detect(net: Net, images: Sequence[Pyramid],
+                        settings: DetectionSettings) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Scores and boxes in each image, all of one prepared size, at the net's own proposals."""
+    inputs = [_get_blobs(image, None, settings) for image in images]
+    blobs = {name: np.concatenate([each[name] for each in inputs]) for name in inputs[0]}
+    scores, deltas = _outputs(net, blobs, settings)
+    rois, found = net.blobs["rois"].data, []
+    for number, image in enumerate(images):
+        rows = rois[:, 0] == number if len(images) > 1 else slice(None)
+        own = rois[rows, 1:5] / np.float32(image.scales[0])
+        found.append((scores[rows].copy(),
+                      _moved(own, None if deltas is None else deltas[rows], image, scores.shape[1])))
+    return found
+
+
+def _outputs(net: Net, blobs: dict[str, np.ndarray],
+             settings: DetectionSettings) -> tuple[np.ndarray, np.ndarray | None]:
+    """Scores (R, K) and, with `bbox_reg`, deltas (R, 4K) of the net's RoIs."""
+    outputs = _forward(net, blobs)
     scores = net.blobs["cls_score"].data if settings.svm else outputs["cls_prob"]
     scores = _finite(as_rows(scores), "cls_score" if settings.svm else "cls_prob")
-    if settings.bbox_reg:
-        deltas = _of_each_class(_finite(as_rows(outputs["bbox_pred"]), "bbox_pred"), scores.shape[1])
-        pred_boxes = clip_boxes(bbox_transform_inv(rois, deltas), image.file_size)
-    else:
-        pred_boxes = np.tile(rois, (1, scores.shape[1]))
-    return scores[copies].copy(), pred_boxes[copies]
+    if not settings.bbox_reg:
+        return scores, None
+    return scores, _of_each_class(_finite(as_rows(outputs["bbox_pred"]), "bbox_pred"), scores.shape[1])
+
+
+def _moved(rois: np.ndarray, deltas: np.ndarray | None, image: Pyramid, num_classes: int) -> np.ndarray:
+    """The boxes (R, 4K) of all classes: RoIs (R, 4) in image pixels, moved by the deltas if there are any."""
+    if deltas is None:
+        return np.tile(rois, (1, num_classes))
+    return clip_boxes(bbox_transform_inv(rois, deltas), image.file_size)
 
 
 def _finite(values: np.ndarray, name: str) -> np.ndarray:

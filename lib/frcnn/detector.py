@@ -21,16 +21,16 @@ from datasets.evaluation import Evaluation
 from fast_rcnn import config
 from fast_rcnn.cfg_checks import check_cfg
 from fast_rcnn.detector_record import RUN_RECORD, DetectorRecord, find_record, run_record
-from fast_rcnn.test import detections_per_class, im_detect, test_net
+from fast_rcnn.test import detect_together, detections_per_class, test_net
 from frcnn.data import Dataset
 from frcnn.mistakes import one_exception
-from frcnn.photographs import image_files
+from frcnn.photographs import Photograph, batches, is_one_photograph, photographs
 from frcnn.pictures import Picture
 from frcnn.results import Results
 from frcnn.videos import frames, open_video
 from onnx_export.detector import ExportSettings
 from utils.errors import UserError
-from utils.images import decode_bytes, naming, read_image
+from utils.images import naming, read_image
 from utils.timer import Timer
 from utils.user_modules import import_modules
 
@@ -152,58 +152,56 @@ class Detector:
         return self._names[1:]
 
     @overload
-    def __call__(self, image: np.ndarray, thresh: float = 0.5) -> Results: ...
+    def __call__(self, image: np.ndarray, thresh: float = 0.5, batch: int = 1) -> Results: ...
 
     @overload
-    def __call__(self, image: Any, thresh: float = 0.5) -> Results | list[Results]: ...
+    def __call__(self, image: Any, thresh: float = 0.5, batch: int = 1) -> Results | list[Results]: ...
 
     @one_exception
-    def __call__(self, image: Any, thresh: float = 0.5) -> Results | list[Results]:
+    def __call__(self, image: Any, thresh: float = 0.5, batch: int = 1) -> Results | list[Results]:
         """Detect the objects that score above `thresh`.
 
         image    a file; its content as bytes; an array (height, width, 3) uint8 BGR, as cv2.imread returns; a folder or
                  a pattern such as 'photos/*.jpg'; or a list of these
+        batch    most images in a forward pass: consecutive ones that have the same width and height
         returns  `Results` for one image, a list of them for anything else
         Raises UserError, which names the image.
         """
-        if isinstance(image, np.ndarray) and image.ndim != 4:
-            return self._detect(image, "", thresh)
-        if isinstance(image, bytes):
-            return self._detect(decode_bytes(image), "", thresh)
-        if isinstance(image, str | os.PathLike):
-            if Path(image).is_file():
-                return self.detect_in_file(Path(image), thresh)
-            return [self.detect_in_file(path, thresh) for path in image_files([image])]
-        if not isinstance(image, Iterable):
-            raise UserError("expected an image: a file, a folder, a pattern, an array as cv2.imread returns, or a list "
-                            f"of these; got {type(image).__name__}. Of a PIL image: "
-                            "numpy.asarray(image.convert('RGB'))[..., ::-1]")
-        found = [self(item, thresh) for item in image]
-        return [result for item in found for result in ([item] if isinstance(item, Results) else item)]
+        found = list(self._detect_all(photographs(image), thresh, batch))
+        return found[0] if is_one_photograph(image) else found
 
-    def stream(self, video: str | os.PathLike | int, thresh: float = 0.5) -> Iterator[Results]:
-        """The objects in each frame of a video, or of the camera with this number. Raises UserError."""
+    def stream(self, video: str | os.PathLike | int, thresh: float = 0.5, batch: int = 1) -> Iterator[Results]:
+        """The objects in each frame of a video, or of the camera with this number. Raises UserError.
+
+        batch  frames in a forward pass; with more than one the results come as many frames later
+        """
         with open_video(video) as capture:
-            for frame in frames(capture):
-                yield self._detect(frame, "", thresh)
+            yield from self._detect_all(((frame, "") for frame in frames(capture)), thresh, batch)
 
     def detect_in_file(self, path: Path, thresh: float) -> Results:
         """As a call with a file, but errors are raised as they are: ImageError and OSError are about this file."""
-        pixels = read_image(str(path))
-        with naming(path):
-            return self._detect(pixels, str(path), thresh)
+        return next(self._detect_all([(read_image(str(path)), str(path))], thresh, 1))
 
-    def _detect(self, pixels: np.ndarray, path: str, thresh: float) -> Results:
-        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
-            raise UserError(f"expected an image (height, width, 3) uint8 BGR, as cv2.imread returns; got "
-                            f"{pixels.shape} {pixels.dtype}")
-        timer = Timer()
+    def _detect_all(self, images: Iterable[Photograph], thresh: float, most: int) -> Iterator[Results]:
+        """The objects in images, in order; those of one size share forward passes, see `batches`."""
+        if not isinstance(most, int) or most < 1:
+            raise UserError(f"batch={most!r}: expected a whole number above 0")
+        for batch in batches(images, most):
+            path = batch[0][1]
+            with naming(path) if path else contextlib.nullcontext():
+                found = self._detect(batch, thresh)
+            yield from found
+
+    def _detect(self, batch: Sequence[Photograph], thresh: float) -> list[Results]:
+        """The objects in images of one size."""
+        timer, names = Timer(), self._names
         timer.tic()
         with self._in_use():
-            scores, boxes = im_detect(self.net, pixels)
-            per_class = detections_per_class(scores, boxes, len(self._names), thresh, config.cfg.TEST.NMS, 0)
-        best = float(scores[:, 1:].max(initial=0))
-        return Results(pixels, path, self._names, per_class, thresh, best, timer.toc(average=False))
+            found = [(scores, detections_per_class(scores, boxes, len(names), thresh, config.cfg.TEST.NMS, 0))
+                     for scores, boxes in detect_together(self.net, [pixels for pixels, _ in batch])]
+        seconds = timer.toc(average=False) / len(batch)
+        return [Results(pixels, path, names, per_class, thresh, float(scores[:, 1:].max(initial=0)), seconds)
+                for (pixels, path), (scores, per_class) in zip(batch, found, strict=True)]
 
     @contextlib.contextmanager
     def _in_use(self) -> Iterator[None]:

@@ -1,13 +1,67 @@
-"""The photographs that a user names: files, folders, patterns."""
+"""The photographs that a user gives: files, folders, patterns, arrays, bytes, and lists of these."""
 from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from utils.errors import UserError
 from utils.image_header import IMAGE_SUFFIXES
+from utils.images import decode_bytes, read_image
+
+Photograph = tuple[np.ndarray, str]     # (height, width, 3) uint8 BGR, and its file; '' if there is none
+
+
+def is_one_photograph(given: Any) -> bool:
+    """Whether this is one photograph: an array, the content of a file, or the path of one."""
+    if isinstance(given, np.ndarray):
+        return given.ndim != 4
+    return isinstance(given, bytes) or isinstance(given, str | os.PathLike) and Path(given).is_file()
+
+
+def photographs(given: Any) -> Iterator[Photograph]:
+    """All photographs in what a user gives, read one at a time.
+
+    given  a file, its content as bytes, an array as cv2.imread returns, a folder, a pattern, or a list of these
+    Raises UserError, which names the file.
+    """
+    if isinstance(given, bytes):
+        yield decode_bytes(given), ""
+    elif isinstance(given, np.ndarray) and given.ndim != 4:
+        yield _checked(given), ""
+    elif isinstance(given, str | os.PathLike):
+        for path in image_files([given]):
+            yield read_image(str(path)), str(path)
+    elif isinstance(given, Iterable):
+        for each in given:
+            yield from photographs(each)
+    else:
+        raise UserError("expected an image: a file, a folder, a pattern, an array as cv2.imread returns, or a list "
+                        f"of these; got {type(given).__name__}. Of a PIL image: "
+                        "numpy.asarray(image.convert('RGB'))[..., ::-1]")
+
+
+def _checked(pixels: np.ndarray) -> np.ndarray:
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
+        raise UserError(f"expected an image (height, width, 3) uint8 BGR, as cv2.imread returns; got "
+                        f"{pixels.shape} {pixels.dtype}")
+    return pixels
+
+
+def batches(images: Iterable[Photograph], most: int) -> Iterator[list[Photograph]]:
+    """Consecutive images of one size together, at most so many."""
+    batch: list[Photograph] = []
+    for image in images:
+        if batch and (len(batch) == most or image[0].shape != batch[0][0].shape):
+            yield batch
+            batch = []
+        batch.append(image)
+    if batch:
+        yield batch
 
 
 def image_files(names: Sequence[str | os.PathLike], suffixes: Sequence[str] = IMAGE_SUFFIXES) -> list[Path]:

@@ -51,10 +51,32 @@ def test_paths_arrays_lists_folders_and_patterns(detector, photos):
     files = sorted(photos.iterdir())
     wanted = [detector(str(path), THRESH) for path in files]
     arrays = [cv2.imread(str(path)) for path in files]
-    for images in (photos, f"{photos}/*.png", files, arrays, np.stack(arrays), [photos], iter(files), tuple(files)):
+    contents = [path.read_bytes() for path in files]
+    assert same(detector(contents[0], THRESH), wanted[0])
+    for images in (photos, f"{photos}/*.png", files, arrays, np.stack(arrays), [photos], iter(files), tuple(files),
+                   contents):
         found = detector(images, THRESH)
         assert [same(*pair) for pair in zip(found, wanted, strict=True)] == [True] * 3
     assert isinstance(detector(arrays[0]), frcnn.Results) and detector([], THRESH) == []
+
+
+def test_batches_are_forward_passes_with_the_same_results(detector, photos, monkeypatch):
+    cv2.imwrite(str(photos / "im2.png"), np.full((90, 160, 3), 99, np.uint8))      # another size
+    files = sorted(photos.iterdir())
+    wanted, sizes = [detector(path, THRESH) for path in files], []
+    forward = detector.net.forward
+    monkeypatch.setattr(detector.net, "forward", lambda **blobs: sizes.append(len(blobs["data"])) or forward(**blobs))
+    for batch, passes in ((1, [1, 1, 1]), (8, [2, 1])):
+        sizes.clear()
+        found = detector(files, THRESH, batch=batch)
+        assert sizes == passes and [result.path for result in found] == [str(path) for path in files]
+        for one, other in zip(found, wanted, strict=True):
+            assert list(one.labels) == list(other.labels) and one.best_score == pytest.approx(other.best_score)
+            np.testing.assert_allclose(one.boxes, other.boxes, atol=1e-3)
+            np.testing.assert_allclose(one.scores, other.scores, atol=1e-5)
+    for batch in (0, 2.5, None):
+        with pytest.raises(frcnn.UserError, match=r"batch=.*: expected a whole number above 0"):
+            detector(files, batch=batch)
 
 
 def test_nothing_found_says_how_far_away_it_was(detector, photos):
@@ -84,6 +106,7 @@ def test_videos_are_detected_frame_by_frame(detector, photos, tmp_path):
     writer.release()
     found = list(detector.stream(tmp_path / "a.avi", THRESH))
     assert len(found) == 3 and all(result.image.shape == (120, 160, 3) for result in found)
+    assert [len(result) for result in detector.stream(tmp_path / "a.avi", THRESH, batch=2)] == [*map(len, found)]
     with pytest.raises(frcnn.UserError, match="im0.png.*|no such video"):
         list(detector.stream(tmp_path / "no.avi"))
 
@@ -93,6 +116,7 @@ def test_videos_are_detected_frame_by_frame(detector, photos, tmp_path):
     (np.zeros((9, 9), np.uint8), r"\(height, width, 3\) uint8 BGR, as cv2.imread returns; got \(9, 9\) uint8"),
     (np.zeros((9, 9, 3)), r"got \(9, 9, 3\) float64"), (np.zeros((0, 9, 3), np.uint8), r"got \(0, 9, 3\)"),
     (np.zeros((1, 5000, 3), np.uint8), "no pixels are left of 5000 x 1"), ([__file__], "detector.py: the image"),
+    (b"", "the image: the image is missing or broken"), (b"text", "the image: the image is missing or broken"),
     (7, "expected an image"), ([None], "expected an image")])
 def test_wrong_images_raise_one_exception(detector, tmp_path, monkeypatch, image, message):
     monkeypatch.chdir(tmp_path)
@@ -143,6 +167,28 @@ def test_a_missing_gpu_is_named(run_folder, device, number):
         frcnn.load(run_folder, device=device)
 
 
+# ---- one file for onnxruntime
+def test_a_detector_is_exported(detector, photos, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime", reason="needs the package onnxruntime")
+    pytest.importorskip("onnx", reason="needs the package onnx")
+    image, before = cv2.imread(str(photos / "im0.png")), copy.deepcopy(cfg)
+    path = detector.export(tmp_path / "new" / "det.onnx", preprocess=True, thresh=THRESH, max_per_image=0)
+    assert path == tmp_path / "new" / "det.onnx" and repr(cfg) == repr(before)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    boxes, scores, labels = session.run(["boxes", "scores", "labels"], {"image": image})
+    wanted = detector(image, THRESH)
+    assert sorted(labels) == sorted(wanted.class_indices)
+    np.testing.assert_allclose(scores, wanted.scores, atol=1e-4)
+    (tmp_path / "photo.jpg").write_text("mine")
+    for file, message in ((tmp_path / "photo.jpg", "path .*photo.jpg: is there already, and its name is not"),
+                          (tmp_path, "is a folder, expected the name of a file"),
+                          (tmp_path / "photo.jpg" / "a.onnx", "path: the folder .*photo.jpg cannot be made")):
+        with pytest.raises(frcnn.UserError, match=message):
+            detector.export(file)
+    with pytest.raises(frcnn.UserError, match="opset: expected 18 to 21, found 30"):
+        detector.export(tmp_path / "a.onnx", opset=30)
+
+
 # ---- several in one process
 @pytest.fixture(scope="module")
 def other(tmp_path_factory):
@@ -162,6 +208,20 @@ def test_two_detectors_do_not_disturb_each_other(run_folder, other, photos):
         for detector, folder in ((one, run_folder), (two, other)):
             assert all(same(*pair) for pair in zip(detector(photos, THRESH), alone[folder], strict=True))
     assert repr(cfg) == repr(before) and {*two(photos, 0)[0].labels} <= {"ant", "bee", "fly"}
+
+
+def test_threads_share_a_detector(run_folder, photos):
+    detector, found = frcnn.load(run_folder, device="cpu"), {}
+    wanted = {path: detector(path, THRESH) for path in sorted(photos.iterdir())[:2]}
+
+    def detect(path):
+        found[path] = [detector(path, THRESH) for _ in range(2)]
+    threads = [threading.Thread(target=detect, args=(path,)) for path in wanted]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(same(result, wanted[path]) for path in wanted for result in found[path])
 
 
 def test_threads_take_turns(run_folder, other, photos):

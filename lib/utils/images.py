@@ -24,7 +24,7 @@ from utils.text import is_utf8
 _LARGE = 1 << 24            # pixels from which on an image must have a file of some size
 _DENSEST = 4096             # pixels a byte; photographs have at most 100, drawings in one colour some 1000
 _DARKEST = 16               # highest value of 12 bits stored in 16, when read as 8
-_NAMELESS = "the image"     # its name in messages if there is no file
+_NAMELESS = "image data"    # its name in messages if there is no file
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 

@@ -116,7 +116,7 @@ def test_videos_are_detected_frame_by_frame(detector, photos, tmp_path):
     (np.zeros((9, 9), np.uint8), r"\(height, width, 3\) uint8 BGR, as cv2.imread returns; got \(9, 9\) uint8"),
     (np.zeros((9, 9, 3)), r"got \(9, 9, 3\) float64"), (np.zeros((0, 9, 3), np.uint8), r"got \(0, 9, 3\)"),
     (np.zeros((1, 5000, 3), np.uint8), "no pixels are left of 5000 x 1"), ([__file__], "detector.py: the image"),
-    (b"", "the image: the image is missing or broken"), (b"text", "the image: the image is missing or broken"),
+    (b"", "image data: the image is missing or broken"), (b"text", "image data: the image is missing or broken"),
     (7, "expected an image"), ([None], "expected an image")])
 def test_wrong_images_raise_one_exception(detector, tmp_path, monkeypatch, image, message):
     monkeypatch.chdir(tmp_path)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import _init_paths  # noqa: F401
-from commands.options import add_cfg_options, add_split_option, apply_cfg, make_parser, tool
+from commands.options import add_cfg_options, add_split_options, apply_cfg, make_parser, share_of, tool
 from utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--imdb", required=True, metavar="NAME", help="data set, or path of one: folder[:split]")
     result.add_argument("--to", required=True, nargs=2, metavar=("FORMAT", "DIR"),
                         help="voc, coco or yolo, and a folder that does not exist, or is empty")
-    add_split_option(result, "Writes both")
+    add_split_options(result, "Writes both")
     add_cfg_options(result)
     return result
 
@@ -66,8 +66,8 @@ def _find_splits(args: argparse.Namespace) -> dict[str, Imdb]:
     from commands.data_set import find_imdb
     from datasets.annotated_images import AnnotatedImages
     from datasets.factory import splits_of, with_share
-    if args.split:
-        return {split: find_imdb(with_share(args.imdb, args.split, split)) for split in ("train", "test")}
+    if share := share_of(args):
+        return {split: find_imdb(with_share(args.imdb, share, split)) for split in ("train", "test")}
     first = find_imdb(args.imdb)
     names = splits_of(args.imdb)
     if not names:

@@ -14,10 +14,11 @@ from commands.options import (
     add_cfg_options,
     add_device_options,
     add_profile_option,
-    add_split_option,
+    add_split_options,
     apply_cfg,
     choose_device,
     make_parser,
+    share_of,
     tool,
     use_device,
     writable_folder,
@@ -40,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     add_detector_options(result)
     add = result.add_argument
     add("--imdb", default="voc_2007_test", metavar="NAME", help="data set, or path of one: folder[:split]")
-    add_split_option(result, "Tests on test")
+    add_split_options(result, "Tests on test")
     add("--proposals", metavar="FILE", help="proposals from tools/rpn_generate.py, for TEST.PROPOSAL_METHOD rpn")
     add("--num_dets", type=int, default=100, metavar="N", help="keep at most N per image; 0: no limit (default: 100)")
     add("--thresh", type=float, default=0.05, help="minimum score of a detection (default: 0.05)")
@@ -60,12 +61,13 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; returns its exit status."""
     args = parser().parse_args(argv)
-    if args.split:
+    if share := share_of(args):
         from datasets.factory import with_share
-        args.imdb = with_share(args.imdb, args.split, "test")
+        args.imdb = with_share(args.imdb, share, "test")
     files = find_detector(args)
     apply_cfg(args, files.settings)
     from commands.data_set import (
+        check_division,
         check_images,
         check_results,
         claim_results,
@@ -75,6 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     from datasets.source import NothingToEvaluateError
     from fast_rcnn.test import test_net
+    check_division(files.record.data_set if files.record else "", args.imdb)
     classes = class_names(files, args.classes)
     imdb = load_imdb(args.imdb, classes)
     if classes is None:

@@ -15,12 +15,13 @@ from commands.options import (
     add_net_options,
     add_profile_option,
     add_skip_option,
-    add_split_option,
+    add_split_options,
     add_tensorboard_option,
     add_validation_options,
     make_parser,
     positive,
     positive_number,
+    share_of,
     tool,
 )
 
@@ -54,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     add("--imdb", default="voc_2007_trainval", metavar="NAME", help="data set, or path of one: folder[:split]")
     add_validation_options(result)
     add("--test_imdb", metavar="NAME", help="data set to test the finished detector on")
-    add_split_option(result, "Trains on train; without --test_imdb it tests on test")
+    add_split_options(result, "Trains on train; without --test_imdb it tests on test")
     add("--models", metavar="DIR", help="your own prototxts, used as they are")
     add_net_options(result)
     add("--no_ohem", action="store_true", help="train on random RoIs instead of hard ones; so does "
@@ -90,10 +91,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run_step(words[1:])
     from utils.output import lasting_output
     args = parser().parse_args(words)
-    if args.split:
+    if share := share_of(args):
         from datasets.factory import with_share
-        args.test_imdb = args.test_imdb or with_share(args.imdb, args.split, rest=True)
-        args.imdb = with_share(args.imdb, args.split)
+        args.test_imdb = args.test_imdb or with_share(args.imdb, share, rest=True)
+        args.imdb = with_share(args.imdb, share)
     with lasting_output():
         return _train_and_test(args)
 

@@ -16,7 +16,7 @@ from commands.options import (
     add_device_options,
     add_profile_option,
     add_skip_option,
-    add_split_option,
+    add_split_options,
     add_tensorboard_option,
     add_validation_options,
     apply_cfg,
@@ -26,6 +26,7 @@ from commands.options import (
     make_parser,
     positive,
     positive_number,
+    share_of,
     tool,
     use_device,
     writable_folder,
@@ -64,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
     add_skip_option(result)
     add("--imdb", default="voc_2007_trainval", metavar="NAME", help="data set, or path of one: folder[:split]; "
                                                                     "join several with +")
-    add_split_option(result, "Trains on train")
+    add_split_options(result, "Trains on train")
     add("--proposals", metavar="FILE", help="proposals from tools/rpn_generate.py, for TRAIN.PROPOSAL_METHOD rpn")
     add("--rand", action="store_true", help="draw a new seed instead of using cfg.RNG_SEED")
     group = result.add_mutually_exclusive_group()
@@ -90,9 +91,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; returns its exit status: 130 if it was stopped."""
     from utils.output import lasting_output
     args = parser().parse_args(argv)
-    if args.split:
+    if share := share_of(args):
         from datasets.factory import with_share
-        args.imdb = with_share(args.imdb, args.split)
+        args.imdb = with_share(args.imdb, share)
     with lasting_output():
         return _run(args)
 

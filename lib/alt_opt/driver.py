@@ -266,7 +266,7 @@ def _do_step(run: Run, step: Step, manifest: Manifest) -> None:
     run_hash = sha256_json(inputs)
     result = _unrecorded_result(run, step, run_hash) if manifest.state(step.name) == RUNNING and not reasons else None
     is_stopped = False
-    manifest.start(step.name, inputs, _solver_settings(run, step))
+    manifest.start(step.name, inputs, _solver_settings(run, step), run.imdb_name)
     if result is None:
         job = _write_job(run, step, manifest, run_hash)
         start = time.monotonic()
@@ -325,7 +325,7 @@ def _unrecorded_result(run: Run, step: Step, run_hash: str) -> Path | None:
 def _reasons_to_repeat(run: Run, step: Step, manifest: Manifest, inputs: dict[str, str]) -> Iterator[str]:
     if manifest.state(step.name) == PENDING:
         return
-    yield from manifest.differences(step.name, inputs, _solver_settings(run, step))
+    yield from manifest.differences(step.name, inputs, _solver_settings(run, step), run.imdb_name)
     if manifest.state(step.name) == DONE:
         yield from manifest.damaged_outputs(step.name)
 
@@ -408,7 +408,7 @@ def _finish(run: Run, manifest: Manifest) -> Path:
                        detector_settings(run.settings["stage2_fast_rcnn"]))
         note.unlink(missing_ok=True)                    # no detector is made of old and new files
     write_json(note, {"model": final.name, "net": net.name, "cfg": settings.name, "classes": list(run.classes),
-                      "anchors": NetFile(net).anchors()})
+                      "anchors": NetFile(net).anchors(), "data set": run.imdb_name})
     plot_losses(_logs(run), run.output / "losses.png")
     clear_features(run.output / FEATURES)
     return final

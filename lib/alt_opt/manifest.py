@@ -7,6 +7,7 @@ It is the file `manifest.json` in the run's output folder, replaced atomically a
         "inputs": {"max_iters": "80000", ...},              name -> value or fingerprint, all strings
         "outputs": {"model": {"path": "vgg16_rpn_stage1_iter_80000.caffemodel", "sha256": ..., "size": ...}},
         "solver": {"base_lr": "0.001", ...},                its settings, to say what has changed; absent: not known
+        "imdb": "voc_2007_trainval",                        the data set's name, likewise
         "seconds": 8123.4}}}                                total of all attempts
 
 Paths are relative to the folder, so that it can be moved, and stay inside it.
@@ -67,15 +68,20 @@ class Manifest:
         old = self.steps[step]["inputs"]
         return [key for key in sorted({*old, *inputs} - {GOES_ON_FROM}) if old.get(key) != inputs.get(key)]
 
-    def differences(self, step: str, inputs: Mapping[str, str], solver: Mapping[str, str] | None = None) -> list[str]:
+    def differences(self, step: str, inputs: Mapping[str, str], solver: Mapping[str, str] | None = None,
+                    imdb: str = "") -> list[str]:
         """What changed since the step was started, such as 'max_iters: 400 -> 800', in words; [] if it never was.
 
         solver  the settings of the step's solver
+        imdb    the name of the data set
         """
         changes = []
         for key in self.changed(step, inputs):
             old, new = self.steps[step]["inputs"].get(key), inputs.get(key)
             words = ", ".join(self.solver_changes(step, solver or {})) if key == "solver" else ""
+            named = self.steps[step].get("imdb", imdb)
+            if key == "data set" and named != imdb:
+                words = f"{named} -> {imdb}"
             if not words and _is_fingerprint(old) and _is_fingerprint(new):
                 words = _CHANGED.get(key, "has changed")
             changes.append(f"{key}: {words or f'{_in_words(old)} -> {_in_words(new)}'}")
@@ -115,12 +121,13 @@ class Manifest:
         """Fingerprint of an output of a finished step."""
         return self.steps[step]["outputs"][name]["sha256"]
 
-    def start(self, step: str, inputs: Mapping[str, str], solver: Mapping[str, str] | None = None) -> None:
-        """Record that a step starts, or resumes with the same inputs; `solver`: its solver's settings."""
+    def start(self, step: str, inputs: Mapping[str, str], solver: Mapping[str, str] | None = None,
+              imdb: str = "") -> None:
+        """Record that a step starts, or resumes with the same inputs; see `differences` for the others."""
         same = step in self.steps and self.steps[step]["inputs"] == dict(inputs)
         seconds = self.steps[step]["seconds"] if same else 0.0
         self.steps[step] = {"state": RUNNING, "inputs": dict(inputs), "outputs": {}, "seconds": seconds,
-                            **({"solver": dict(solver)} if solver else {})}
+                            **({"solver": dict(solver)} if solver else {}), **({"imdb": imdb} if imdb else {})}
         self._write()
 
     def replace_inputs(self, step: str, inputs: Mapping[str, str]) -> None:

@@ -45,6 +45,21 @@ def check_has_classes(imdb: Imdb, option: str, name: str, classes: Sequence[str]
                         f"{', '.join(classes[1:])}; they are {', '.join(others)}")
 
 
+def check_division(trained: str, tested: str) -> None:
+    """Raise UserError if the data set to test is one that was divided otherwise to train; '' if that is unknown.
+
+    Prints a note if it is tested undivided.
+    """
+    from datasets.factory import divisions_of_both
+    for path, share, other in divisions_of_both(trained, tested):
+        if other and other != share:
+            raise UserError(f"--imdb {tested}: the detector was trained with another division of {path}, and has seen "
+                            f"some of these images; give {share.options}")
+        if not other:
+            print(f"Note: the detector was trained on images of {path}; {share.options} tests on the others only",
+                  flush=True)
+
+
 def find_inputs(imdb: str, weights: Path | None, test_imdb: str | None = None) -> tuple[Imdb, Imdb | None]:
     """The data sets to train and, if any, to test on.
 

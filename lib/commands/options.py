@@ -19,6 +19,7 @@ from utils.text import printable_output
 from utils.user_modules import import_modules
 
 if TYPE_CHECKING:
+    from datasets.source import Share
     from net_definitions import Sizes
 
 
@@ -100,11 +101,30 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
                         help="settings, such as TRAIN.SCALES '(400,)' TRAIN.MAX_SIZE 600; they override --cfg")
 
 
-def add_split_option(parser: argparse.ArgumentParser, makes: str) -> None:
-    """--split; `makes` says what it does."""
+def add_split_options(parser: argparse.ArgumentParser, makes: str) -> None:
+    """--split and --split_seed; `makes` says what the tool does with the splits."""
     parser.add_argument("--split", type=_share, metavar="SHARE",
                         help="for a data set without splits: share of its images that are the split train, such as "
                              f"0.8; the others are test. {makes}")
+    parser.add_argument("--split_seed", type=_natural, metavar="N",
+                        help="other images for --split, which all tools must be given alike (default: none)")
+
+
+def share_of(args: argparse.Namespace) -> Share | None:
+    """How --split and --split_seed divide a data set; None if they do not. Raises UserError for the second alone."""
+    from datasets.source import Share
+    if args.split:
+        return Share(args.split, args.split_seed)
+    if args.split_seed is not None:
+        raise UserError("--split_seed: there is nothing to divide; give --split SHARE, such as 0.8")
+    return None
+
+
+def _natural(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is less than 0")
+    return value
 
 
 def _share(text: str) -> float:

@@ -106,8 +106,8 @@ class AnnotatedImages(imdb):
 
     @property
     def location(self) -> str:
-        share = f"@{self.source.share:g}" if self.source.share else ""
-        return f"{self.source.location}:{self.source.split}{share}" if self.source.location else self.name
+        found = self.source
+        return f"{found.location}:{found.split}{found.share or ''}" if found.location else self.name
 
     def leave_out(self, files: Collection[str]) -> None:
         reasons = files if isinstance(files, Mapping) else dict.fromkeys(files, "cannot be decoded")

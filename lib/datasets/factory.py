@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from datasets.annotated_images import AnnotatedImages
 from datasets.class_names import find_classes
@@ -13,7 +13,7 @@ from datasets.joined import JoinedImdb
 from datasets.pascal_voc import pascal_voc
 from datasets.registry import register as register
 from datasets.registry import registered
-from datasets.source import DatasetError, Source
+from datasets.source import DatasetError, Share, Source
 from datasets.splits import part_of
 
 
@@ -23,7 +23,8 @@ def get_imdb(name: str, classes: Sequence[str] | None = None) -> imdb:
     name     'voc_2007_trainval', 'voc_2012_test' (development kit in data/VOCdevkit<year> or data/VOCdevkit),
              a name given to `register`, or a path with an optional split: 'path/to/BCCD:train',
              'path/images/train', 'path/to/data.yml:test' in one of the formats of datasets/formats;
-             'path:train@0.8' and 'path:test@0.8' are 0.8 of the images and the rest, where there are no splits
+             'path:train@0.8' and 'path:test@0.8' are 0.8 of the images and the rest, where there are no splits;
+             'path:train@0.8@7' are others, chosen by the seed 7
     classes  names, background first. Default: VOC's own; for a path those annotated in its training split, or in those
              of all joined paths
     Raises DatasetError that says what is missing.
@@ -55,19 +56,19 @@ def _is_path(name: str) -> bool:
     return os.path.exists(name) or os.path.exists(path) and not {"+", "/"} & set(split)
 
 
-def _without_share(name: str) -> tuple[str, float | None]:
-    """'path:train@0.8' as 'path:train' and 0.8; None if there is no such end, or it is part of a path."""
-    found = None if os.path.exists(name) else re.fullmatch(r"(.+)@(0?\.\d+)", name)
-    return (found[1], float(found[2])) if found else (name, None)
+def _without_share(name: str) -> tuple[str, Share | None]:
+    """'path:train@0.8' as 'path:train' and its share; None if there is no such end, or it is part of a path."""
+    found = None if os.path.exists(name) else re.fullmatch(r"(.+)@(0?\.\d+)(?:@(\d+))?", name)
+    return (found[1], Share(float(found[2]), int(found[3]) if found[3] else None)) if found else (name, None)
 
 
-def with_share(name: str, share: float, default: str = "train", rest: bool = False) -> str:
+def with_share(name: str, share: Share, default: str = "train", rest: bool = False) -> str:
     """The name of the share of a data set, or of each that is joined: of the split that it names, or the default.
 
     rest  the split test, whatever the name says
     """
     divided = [_divided(part) for part in _parts(name)]
-    return "+".join(f"{path}:{'test' if rest else split or default}@{share:g}" for path, split, _ in divided)
+    return "+".join(f"{path}:{'test' if rest else split or default}{share}" for path, split, _ in divided)
 
 
 def splits_of(name: str) -> list[str]:
@@ -84,7 +85,15 @@ def splits_of(name: str) -> list[str]:
     return names
 
 
-def _divided(name: str) -> tuple[str, str | None, float | None]:
+def divisions_of_both(trained: str, tested: str) -> Iterator[tuple[str, Share, Share | None]]:
+    """Each path of a data set that was divided to train, if it is also tested: the path, and how it is for either."""
+    shares = {os.path.realpath(path): share for path, _, share in map(_divided, _parts(tested))}
+    for path, _, share in map(_divided, _parts(trained)):
+        if share and os.path.realpath(path) in shares:
+            yield path, share, shares[os.path.realpath(path)]
+
+
+def _divided(name: str) -> tuple[str, str | None, Share | None]:
     """A path, the split and the share of a name."""
     whole, share = _without_share(name)
     path, separator, split = whole.rpartition(":")

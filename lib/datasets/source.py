@@ -50,6 +50,20 @@ class Annotation:
         return cls(list(names), corners, hard, size, None if crowd is None else np.array(crowd, bool))
 
 
+class Share(NamedTuple):
+    """How a data set without splits is divided, written '@0.8' or '@0.8@7' at the end of its name."""
+    train: float                # of its images that are 'train'
+    seed: int | None = None     # of their order
+
+    def __str__(self) -> str:
+        return f"@{self.train:g}" + ("" if self.seed is None else f"@{self.seed}")
+
+    @property
+    def options(self) -> str:
+        """The options of the tools that say the same."""
+        return f"--split {self.train:g}" + ("" if self.seed is None else f" --split_seed {self.seed}")
+
+
 class SourceImage(NamedTuple):
     """An image listed in a split."""
     name: str           # without folder and extension
@@ -74,7 +88,7 @@ class Source:
     format          its name, such as 'COCO', for the summary
     split_sizes     number of images in each split, if there are splits
     faults          what cannot be used in the split's files as a whole: (what, how it is handled)
-    share           of the images that are in 'train', if the splits were made by `splits.part_of`
+    share           how the images were divided, if the splits were made by `splits.part_of`
     location        the path, filled in where the format is found: several data sets may have the same name
 
     For messages: `noun` is what holds the annotation of an image, such as 'XML file'; `images_in`, `annotations_in` and
@@ -92,7 +106,7 @@ class Source:
     format: str = ""
     split_sizes: Callable[[], Mapping[str, int]] = dict
     faults: Sequence[tuple[str, str]] = ()
-    share: float | None = None
+    share: Share | None = None
     location: str = ""
     noun: str = "annotation"
     images_in: str | Path = "the data set"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from datasets.folders import TRAINING_SPLITS, subfolders, training_split
-from datasets.source import DatasetError, Source
+from datasets.source import DatasetError, Share, Source
 
 T = TypeVar("T")
 
@@ -82,16 +82,18 @@ def split_folders(path: Path, split: str | None,
     return path, split, {}
 
 
-def shuffled_by_name(names: Iterable[str]) -> list[str]:
-    """Names in the order of their SHA-256: the same in every run, whatever order they come in."""
-    return sorted(names, key=lambda name: hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest())
+def shuffled_by_name(names: Iterable[str], seed: int | None = None) -> list[str]:
+    """Names in the order of their SHA-256, with the seed before them: the same in every run, however they come in."""
+    prefix = "" if seed is None else f"{seed} "
+    return sorted(names, key=lambda name: hashlib.sha256(f"{prefix}{name}".encode("utf-8", "surrogateescape")).digest())
 
 
-def part_of(source: Source, split: str | None, share: float) -> Source:
+def part_of(source: Source, split: str | None, share: Share) -> Source:
     """A split of a data set that has none: 'train' (also None) is this share of its images, 'val' or 'test' the rest.
 
-    The images are ordered by a hash of their names, so a split depends on nothing but these, and is the same in every
-    run. The class names are those of all images. Raises DatasetError if the data set has splits, or one would be empty.
+    The images are ordered by a hash of the seed and their names, so a split depends on nothing but these, and is the
+    same in every run. The class names are those of all images. Raises DatasetError if the data set has splits, or one
+    would be empty.
     """
     if source.split != ALL and len(source.split_sizes()) > 1:
         there = ", ".join(source.split_sizes())
@@ -101,11 +103,11 @@ def part_of(source: Source, split: str | None, share: float) -> Source:
     if not any(_same_split(name, split) for name in ("train", "val", "test")):
         raise DatasetError(f"{source.location}: no split {split!r}; --split makes train and test (or val)")
     images = {image.name: image for image in source.images}
-    order = shuffled_by_name(images)
-    count = round(share * len(order))
+    order = shuffled_by_name(images, share.seed)
+    count = round(share.train * len(order))
     if not 0 < count < len(order):
-        raise DatasetError(f"{source.location}: {share:g} of its {len(order)} images are {count}: one split would be "
-                           "empty")
+        raise DatasetError(f"{source.location}: {share.train:g} of its {len(order)} images are {count}: one split "
+                           "would be empty")
     rest = "test" if _same_split("train", split) else split
     sizes = {"train": count, rest: len(order) - count}
     chosen = set(order[:count] if _same_split("train", split) else order[count:])

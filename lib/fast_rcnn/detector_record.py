@@ -38,6 +38,7 @@ class DetectorRecord:
     classes   names, background first; None: unknown
     anchors   of its RPN; None: unknown
     net       test prototxt, and `model`, of a run's detector; None: not named
+    data_set  that the run was trained on, as it was named; '': unknown
     """
 
     source: Path
@@ -46,6 +47,7 @@ class DetectorRecord:
     anchors: AnchorLayout | None = None
     net: Path | None = None
     model: Path | None = None
+    data_set: str = ""
 
 
 def detector_settings(settings: Config, has_rpn: bool = True) -> Settings:
@@ -89,7 +91,8 @@ def run_record(folder: Path) -> DetectorRecord:
     parts = read_record(path, _RUN_HINT, cfg=str, net=str, model=str, classes=list)
     files = {key: _inside(path, key, parts[key]) for key in ("cfg", "net", "model")}
     return DetectorRecord(path, file_changes(files["cfg"]), _class_names(path, parts, _RUN_HINT),
-                          _anchor_layout(path, parts, _RUN_HINT), files["net"], files["model"])
+                          _anchor_layout(path, parts, _RUN_HINT), files["net"], files["model"],
+                          str(parts.get("data set", "")))
 
 
 def _of_model(path: Path) -> DetectorRecord:

@@ -40,6 +40,7 @@ def test_snapshots_carry_class_names_anchors_and_settings(demo_data, tmp_path, c
 def test_a_finished_run_knows_its_anchors(finished_run):
     note = json.loads((finished_run[0] / "detector.json").read_text())
     assert note["classes"] == CLASSES and note["anchors"] == [16, [2, 4, 8], [0.5, 1, 2]]
+    assert note["data set"].endswith(":trainval")
 
 
 STAGES = {"tiny_rpn_stage1_iter_12": True, "tiny_fast_rcnn_stage1_iter_3": False, "tiny_rpn_stage2_iter_4": True,

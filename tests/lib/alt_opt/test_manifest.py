@@ -52,6 +52,10 @@ def test_differences_of_fingerprints_are_words(tmp_path):
         "net: the prototxt has changed", "proposals: it trains on others",
         "solver: base_lr 0.1 -> 0.2, stepsize 60 -> (absent)", "weights: it starts from others"]
     assert "solver: its settings have changed" in manifest.differences("rpn", after)
+    manifest.start("named", before, imdb="a:train@0.8")
+    for imdb, words in (("a:train@0.8@7", "a:train@0.8 -> a:train@0.8@7"),
+                        ("a:train@0.8", "its images or annotations have changed")):
+        assert f"data set: {words}" in manifest.differences("named", after, imdb=imdb)
     assert "weights: a file -> none" in manifest.differences("rpn", {**before, "weights": "none"})
 
 

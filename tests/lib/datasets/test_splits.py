@@ -3,7 +3,7 @@ import pytest
 from folders_made import CAT, DOG, OX, flat_folder, voc_folder, write_image
 
 from datasets.factory import get_imdb, splits_of, with_share
-from datasets.source import DatasetError
+from datasets.source import DatasetError, Share
 from datasets.splits import find_split
 
 
@@ -51,6 +51,17 @@ def test_a_share_depends_on_names_only(photos, tmp_path):
     assert get_imdb(f"{tmp_path}/other:test@0.8").image_index == chosen
 
 
+def test_a_seed_chooses_other_images(photos):
+    parts = {seed: [get_imdb(f"{photos}:{split}@0.6{seed}").image_index for split in ("train", "test")]
+             for seed in ("", "@0", "@2", "@12")}
+    names = [f"p{number}" for number in range(10)]
+    assert all(sorted([*train, *test]) == names for train, test in parts.values())
+    assert len({tuple(test) for _, test in parts.values()}) == 4
+    one = get_imdb(f"{photos}:test@0.6@12")
+    assert one.image_index == parts["@12"][1] and one.location == f"{photos}:test@0.6@12"
+    assert get_imdb(one.location).image_index == one.image_index
+
+
 @pytest.mark.parametrize("name, message", [
     ("photos:train@0.01", "photos: 0.01 of its 10 images are 0: one split would be empty"),
     ("photos:day@0.5", "photos: no split 'day'; --split makes train and test"),
@@ -62,8 +73,8 @@ def test_shares_that_cannot_be_made(photos, pets, tmp_path, name, message):
 
 
 def test_names_of_shares(photos, pets, tmp_path):
-    assert with_share(str(photos), 0.8) == f"{photos}:train@0.8"
-    assert with_share(f"{photos}:test+{photos}", 0.75, "train") == f"{photos}:test@0.75+{photos}:train@0.75"
+    assert with_share(str(photos), Share(0.8)) == f"{photos}:train@0.8"
+    assert with_share(f"{photos}:test+{photos}", Share(0.75), "train") == f"{photos}:test@0.75+{photos}:train@0.75"
     odd = flat_folder(tmp_path / "a@0.5", {"x": [CAT]})
     assert get_imdb(str(odd)).num_images == 1
     assert splits_of(str(photos)) == [] and sorted(splits_of(str(pets))) == ["test", "train"]

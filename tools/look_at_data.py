@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import _init_paths  # noqa: F401
-from commands.options import add_cfg_options, apply_cfg, make_parser, tool, writable_folder
+from commands.options import (
+    add_cfg_options,
+    add_split_options,
+    apply_cfg,
+    make_parser,
+    share_of,
+    tool,
+    writable_folder,
+)
 from fast_rcnn.config import cfg
 from utils.errors import UserError
 
@@ -37,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     result = make_parser(__doc__ or "", EXAMPLES)
     add = result.add_argument
     add("--imdb", default="voc_2007_trainval", metavar="NAME", help="data set, or path of one: folder[:split]")
+    add_split_options(result, "Shows train")
     group = result.add_mutually_exclusive_group()
     group.add_argument("--net_name", default="VGG16", metavar="NET", help="net whose anchors are shown, a folder in "
                                                                           "cfg.MODELS_DIR, which is models (default: "
@@ -52,6 +61,9 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; returns its exit status."""
     args = parser().parse_args(argv)
+    if share := share_of(args):
+        from datasets.factory import with_share
+        args.imdb = with_share(args.imdb, share)
     with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
         text = _look(args)
     print(text, flush=True)
@@ -85,7 +97,7 @@ def _look(args: argparse.Namespace) -> str:
         _write_page(args.output, DataStudy(imdb, objects, figures, cfg, scales, net_name or str(net), commands))
     if args.json:
         return json.dumps({"data set": imdb.name, "net": str(net), **asdict(figures), "commands": commands}, indent=1)
-    return report(figures, imdb.name, net_name or str(net), commands, scales)
+    return report(figures, imdb, net_name or str(net), commands, scales)
 
 
 def _write_page(output: str, study: DataStudy) -> None:

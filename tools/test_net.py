@@ -118,7 +118,8 @@ def write_tables(output: Path, kinds: Sequence[str]) -> None:
 
 def _default_output(args: argparse.Namespace, imdb: Imdb, weights: str) -> str | Path:
     """The folder for results: inside the run's if the detector belongs to one."""
-    return Path(args.run, "test", imdb.name) if args.run else get_output_dir(imdb, Path(weights).stem)
+    from commands.data_set import results_folder
+    return results_folder(args.run, imdb) if args.run else get_output_dir(imdb, Path(weights).stem)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,15 @@ from checks.data import data_warnings
 from checks.solver import rate_warning
 from commands.advice import TrainingOptions, look_command
 from commands.curves import check_tensorboard
-from commands.data_set import check_has_classes, check_images, find_inputs, find_validation_set, prepare_to_train
+from commands.data_set import (
+    check_has_classes,
+    check_images,
+    check_results,
+    find_inputs,
+    find_validation_set,
+    prepare_to_train,
+    results_folder,
+)
 from commands.options import check_validation_options, choose_device, net_sizes, writable_folder
 from datasets.imdb import imdb as Imdb
 from fast_rcnn.checkpoints import IMAGE_DIGESTS, data_digest
@@ -81,6 +89,7 @@ def _checked_run(args: Namespace, imdb: Imdb, test_imdb: Imdb | None, val_imdb: 
     if test_imdb:
         print(test_imdb.summary(), flush=True)
         check_has_classes(test_imdb, "--test_imdb", args.test_imdb, imdb.classes)
+        check_results(results_folder(output, test_imdb), test_imdb)
         check_images(test_imdb, "--test_imdb", args.test_imdb, output / "decoded_test_images.json")
     if val_imdb:
         print(val_imdb.summary(), flush=True)

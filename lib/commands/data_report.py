@@ -8,16 +8,17 @@ import numpy as np
 
 from checks.data_advice import ClassFigures, DataFigures, SizeOption
 from commands.advice import anchors_in_words
+from datasets.imdb import imdb as Imdb
 
 _MOST_CLASSES = 20      # rows of the table
 
 
-def report(figures: DataFigures, name: str, net: str, commands: Sequence[Sequence[str]], settings: str) -> str:
-    """The figures of data set `name` for the anchors of `net`, and the advice.
+def report(figures: DataFigures, imdb: Imdb, net: str, commands: Sequence[Sequence[str]], settings: str) -> str:
+    """The figures of a data set for the anchors of `net`, what was found in its files, and the advice.
 
     settings  the present TRAIN.SCALES and TRAIN.MAX_SIZE in words
     """
-    return "\n".join([*_class_lines(figures, name, settings), "", *_size_lines(figures), "",
+    return "\n".join([*_class_lines(figures, imdb.name, settings), "", imdb.summary(), "", *_size_lines(figures), "",
                       *_option_lines(figures, net), "", *advice_lines(figures, commands)])
 
 

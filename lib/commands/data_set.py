@@ -217,6 +217,11 @@ def data_set_of_results(folder: Path) -> str:
     return str(read_record(note, "delete it", **{"data set": str})["data set"]) if note.is_file() else ""
 
 
+def results_folder(run: str | os.PathLike, imdb: Imdb) -> Path:
+    """The folder for the results of a run's detector on a data set."""
+    return Path(run, "test", imdb.name)
+
+
 def check_results(folder: Path, imdb: Imdb) -> None:
     """Raise UserError if a folder holds results of another data set, perhaps of the same name.
 

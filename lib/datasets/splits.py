@@ -32,6 +32,9 @@ def find_split(split: str | None, splits: Collection[str], where: str | os.PathL
             return found[0]
     if split is None and len(splits) == 1:
         return next(iter(splits))
+    if [*splits] == [ALL]:
+        raise DatasetError(f"{where}: no split {split!r}, as it is not divided: leave ':{split}' out, or divide it by "
+                           "--split 0.8")
     missing = f"no split {split!r}" if split is not None else "there is no split train; name another one"
     raise DatasetError(f"{where}: {missing}; there are: {', '.join(sorted(splits)) or 'none'}")
 

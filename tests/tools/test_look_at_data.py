@@ -59,6 +59,7 @@ def test_the_report(run, data):
     rows = {line.split()[0]: line.split() for line in text.splitlines() if line.startswith("  ")}
     assert rows["chip"][1:6] == ["22", "11", "26", "x", "26"] and rows["chip"][-3:] == ["100.0%"] * 3
     assert rows["board"][1:6] == ["11", "11", "135", "x", "135"] and rows["all"][1:3] == ["33", "11"]
+    assert "\n\nPASCAL VOC: 2 classes, 11 images, 33 boxes\n" in text
     assert rows["300"][-1] != "" and " now " in text and " advised " in text
 
 

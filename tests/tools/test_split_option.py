@@ -1,6 +1,7 @@
 """--split of the tools: which share of which data set is trained and tested on."""
 import json
 
+import look_at_data
 import pytest
 import test_net
 import train_faster_rcnn_alt_opt
@@ -36,6 +37,7 @@ def test_training(monkeypatch, argv, expected):
 
 def test_training_of_one_net_and_testing(monkeypatch):
     argv = ["--imdb", "a", "--split", "0.8"]
+    assert names(monkeypatch, look_at_data, "_look", argv)[0] == "a:train@0.8"
     assert names(monkeypatch, train_net, "_run", [*argv, "--solver", "s"])[0] == "a:train@0.8"
     assert names(monkeypatch, test_net, "find_detector", [*argv, "--run", "r"])[0] == "a:test@0.8"
     assert names(monkeypatch, test_net, "find_detector", [*argv, "--split_seed", "0"])[0] == "a:test@0.8@0"

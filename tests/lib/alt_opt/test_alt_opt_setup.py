@@ -92,6 +92,13 @@ def test_images_of_both_data_sets_are_decoded_once(prepare, tmp_path, demo_data,
     assert "decoding images once" not in capsys.readouterr().out
 
 
+def test_results_of_another_data_set_are_told_before_the_training(prepare, tmp_path, demo_data):
+    results = tmp_path / "out" / "test" / "demo_test"
+    write_json(results / "data_set.json", {"data set": f"{demo_data}:trainval"})
+    with pytest.raises(UserError, match=f"{results} holds results of {demo_data}:trainval, not of {demo_data}:test"):
+        prepare("--test_imdb", f"{demo_data}:test")
+
+
 # ---- nets in the output folder
 def test_a_refused_command_changes_nothing(prepare, tmp_path, demo_data):
     running = prepare()

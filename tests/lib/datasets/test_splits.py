@@ -19,7 +19,8 @@ def test_words_for_splits(wanted, splits, found):
 @pytest.mark.parametrize("wanted, splits, message", [
     ("val", ["train"], "d: no split 'val'; there are: train"),
     (None, ["a", "b"], "d: there is no split train; name an"),
-    ("train", ["train2014", "train2017"], "no split 'train'; there are: train2014, train2017"), ("a", [], "are: none")])
+    ("train", ["train2014", "train2017"], "no split 'train'; there are: train2014, train2017"), ("a", [], "are: none"),
+    ("train", ["all"], "d: no split 'train', as it is not divided: leave ':train' out, or divide it by --split 0.8")])
 def test_splits_that_are_missing(wanted, splits, message):
     with pytest.raises(DatasetError, match=message):
         find_split(wanted, splits, "d")

@@ -143,6 +143,8 @@ def _inputs() -> str:
 
 def _of_run(args: argparse.Namespace) -> DetectorFiles:
     note = Path(args.run, RUN_RECORD)
+    if not note.parent.is_dir():
+        raise UserError(f"--run: there is no folder {args.run}")
     if not note.is_file():
         raise UserError(f"--run {args.run}: has no finished detector ({note.name}); finish the run with --resume")
     record = run_record(note.parent)

@@ -164,6 +164,19 @@ def test_all_or_nothing(pets, tmp_path, monkeypatch, format_name):
     assert get_imdb(f"{tmp_path}/out").num_images == 1 and sorted(os.listdir(tmp_path)) == ["out", "pets"]
 
 
+@pytest.mark.parametrize("format_name", WRITERS)
+def test_an_undivided_data_set(tmp_path, format_name):
+    """YOLO's file names train and val, which the program that trains it demands."""
+    for name in "ab":
+        picture(tmp_path / "d" / f"{name}.png")
+        (tmp_path / "d" / f"{name}.xml").write_text("<annotation><object><name>cat</name><bndbox><xmin>1</xmin>"
+                                                    "<ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></object></annotation>")
+    out = convert(tmp_path / "d", format_name, tmp_path / "out")
+    assert get_imdb(str(out)).image_index == ["a", "b"]
+    if format_name == "yolo":
+        assert (out / "data.yaml").read_text() == "train: images/all\nval: images/all\nnames:\n  0: cat\n"
+
+
 def test_real_data(shared_data, tmp_path):
     source = f"{shared_data}/formats/coco_roboflow"
     yolo = convert(source, "yolo", tmp_path / "yolo")

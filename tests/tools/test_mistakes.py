@@ -167,6 +167,7 @@ def test_errors_of_the_other_tools(run, tmp_path, demo_data):
     for words, message in [
             (["test_net", *imdb], "which detector? Give --run DIR, or --def FILE and --net FILE"),
             (["test_net", *imdb, "--run", tmp_path], "has no finished detector"),
+            (["test_net", *imdb, "--run", tmp_path / "no"], f"error: --run: there is no folder {tmp_path}/no"),
             (["test_net", *imdb, "--def", net, "--net", "no.caffemodel"], "--net: there is no file no.caffemodel"),
             (["test_net", *imdb, "--def", net, "--net", weights, "--cpu", "--set", "TEST.HAS_RPN", "True"],
              "num_output is 21, expected 5"),

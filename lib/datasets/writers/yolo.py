@@ -8,9 +8,10 @@ import numpy as np
 import yaml
 
 from datasets.records import Record
+from datasets.splits import ALL
 from datasets.writers.records import copy_images, of_classes
 
-_KEYS = {"trainval": "train", "training": "train", "valid": "val", "validation": "val", "testing": "test"}
+_KEYS = {ALL: "train", "trainval": "train", "training": "train", "valid": "val", "validation": "val", "testing": "test"}
 _DIGITS = 9     # of a share: less than a thousandth of a pixel, times any width
 
 

@@ -6,8 +6,8 @@
      "anchors": [16, [8, 16, 32], [0.5, 1, 2]],         feat_stride, scales, ratios; None for a net without an RPN
      "settings": {"TEST": {...}, "PIXEL_MEANS": ..., ...}}
 
-A run of alternating optimisation has `detector.json`, which names the files of its detector, and the settings in
-`test_cfg.yml`.
+A run of alternating optimisation has `detector.json`, which names the files of its detector and the data set that it
+was trained on, and the settings in `test_cfg.yml`.
 """
 from __future__ import annotations
 

@@ -53,13 +53,16 @@ def _checked(pixels: np.ndarray) -> np.ndarray:
 
 
 def batches(images: Iterable[Photograph], most: int) -> Iterator[list[Photograph]]:
-    """Consecutive images of one size together, at most so many."""
+    """Consecutive images of one size together, at most so many; full batches before the next image is read."""
     batch: list[Photograph] = []
     for image in images:
-        if batch and (len(batch) == most or image[0].shape != batch[0][0].shape):
+        if batch and image[0].shape != batch[0][0].shape:
             yield batch
             batch = []
         batch.append(image)
+        if len(batch) == most:
+            yield batch
+            batch = []
     if batch:
         yield batch
 

@@ -11,6 +11,7 @@ from frcnn_runs import make_run
 import frcnn
 from fast_rcnn.config import cfg, change_cfg, file_changes, reset_cfg
 from fast_rcnn.test import detections_per_class, im_detect
+from frcnn.photographs import batches
 
 THRESH = 0.1        # which random weights exceed
 
@@ -77,6 +78,14 @@ def test_batches_are_forward_passes_with_the_same_results(detector, photos, monk
     for batch in (0, 2.5, None):
         with pytest.raises(frcnn.UserError, match=r"batch=.*: expected a whole number above 0"):
             detector(files, batch=batch)
+
+
+@pytest.mark.parametrize("most, sizes, read", [(1, [1] * 5, [1, 2, 3, 4, 5]), (2, [2, 1, 1, 1], [2, 4, 5, 5]),
+                                               (3, [3, 1, 1], [3, 5, 5])])
+def test_no_more_images_are_read_than_a_batch_needs(most, sizes, read):
+    images = iter([(np.zeros((height, 9, 3), np.uint8), "") for height in (5, 5, 5, 8, 5)])
+    found = [(len(batch), 5 - len(list(copy.copy(images)))) for batch in batches(images, most)]
+    assert found == list(zip(sizes, read, strict=True))
 
 
 def test_nothing_found_says_how_far_away_it_was(detector, photos):

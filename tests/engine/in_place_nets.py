@@ -92,7 +92,8 @@ OTHERS: list[tuple[str, list[tuple[int, ...]], list[np.ndarray]]] = [
     ("LSTMUnit", [(1, 2, 3), (1, 2, 12)], [np.ones((1, 2))]),
     ("Reduction reduction_param { axis: 2 operation: SUMSQ }", [IMAGE], []),
     ("EuclideanLoss", [IMAGE, IMAGE], []), ("SmoothL1Loss", [IMAGE, IMAGE], []),
-    ("SoftmaxWithLoss", [(3, 4)], [np.array([0.0, 3, 2])]),
+    ("SmoothL1LossOHEM", [IMAGE, IMAGE], []), ("SoftmaxWithLoss", [(3, 4)], [np.array([0.0, 3, 2])]),
+    ("SoftmaxWithLossOHEM", [(3, 4)], [np.array([0.0, 3, 2])]),
     ("InfogainLoss", [(3, 2)], [np.array([0.0, 1, 1]), np.array([[1.0, 0.5], [0.2, 2]])]),
     ("HingeLoss hinge_loss_param { norm: L2 }", [(3, 4)], [np.array([0.0, 3, 2])]),
     ("SigmoidCrossEntropyLoss", [(3, 4)], [np.eye(3, 4)]), ("ContrastiveLoss", [(3, 4), (3, 4)], [np.ones(3)]),
@@ -100,8 +101,8 @@ OTHERS: list[tuple[str, list[tuple[int, ...]], list[np.ndarray]]] = [
      [np.array([[[0.1, 0.1, 0.5, 0.5, 0.4, 0.4, 0.9, 0.9], [0.5] * 8]]),
       np.array([[1.0, 2, 0, 0.2, 0.1, 0.5, 0.6, 0]])]),
 ]
-WITHOUT_GRADIENT = {"Accuracy", "ArgMax", "DetectionOutput", "PriorBox", "Threshold", "Silence", "HDF5Output", "Data",
-                    "DummyData", "HDF5Data", "ImageData", "Input", "MemoryData", "WindowData"}
+WITHOUT_GRADIENT = {"Accuracy", "ArgMax", "BoxAnnotatorOHEM", "DetectionOutput", "PriorBox", "Threshold", "Silence",
+                    "HDF5Output", "Data", "DummyData", "HDF5Data", "ImageData", "Input", "MemoryData", "WindowData"}
 OF_PROBABILITIES = {"MultinomialLogisticLoss"}      # wants positive bottoms, and is at the end of nets
 STATEFUL = {"Parameter"}        # its top is the parameter itself: in place it would change with every pass
 TOPS = {"Split": 2, "Slice": 2, "LSTMUnit": 2}

@@ -20,12 +20,13 @@ Dropout DummyData ELU Eltwise Embed EuclideanLoss Exp Filter Flatten HDF5Data HD
 InfogainLoss InnerProduct Input LRN LSTM LSTMUnit Log MVN MemoryData MultinomialLogisticLoss PReLU Parameter Pooling
 Power Python RNN ROIPooling ReLU Reduction Reshape SPP Scale Sigmoid SigmoidCrossEntropyLoss Silence Slice SmoothL1Loss
 Softmax SoftmaxWithLoss Split Swish TanH Threshold Tile WindowData
-Axpy BN ConvolutionDepthwise DetectionOutput Interp MultiBoxLoss Normalize PSROIPooling Permute PriorBox ROIAlign
-ShuffleChannel Upsample
+Axpy BN BoxAnnotatorOHEM ConvolutionDepthwise DetectionOutput Interp MultiBoxLoss Normalize PSROIPooling Permute PriorBox
+ROIAlign ShuffleChannel SmoothL1LossOHEM SoftmaxWithLossOHEM Upsample
 """.split()
 OTHER_NAMES = {"DepthwiseConvolution": "ConvolutionDepthwise"}      # in the file of the type that they are aliases of
 FORK_NUMBERS = {"multibox_loss_param": 201, "permute_param": 202, "prior_box_param": 203, "detection_output_param": 204,
-                "norm_param": 206, "psroi_pooling_param": 10001, "shuffle_channel_param": 164, "bn_param": 152,
+                "norm_param": 206, "psroi_pooling_param": 10001, "box_annotator_ohem_param": 10000,
+                "shuffle_channel_param": 164, "bn_param": 152,
                 "interp_param": 163, "upsample_param": 149, "roi_align_param": 154, "roi_pooling_param": 8266711,
                 "smooth_l1_loss_param": 8266712}
 FOLDER, TESTS = Path(layers.__file__).parent, Path(__file__).parent

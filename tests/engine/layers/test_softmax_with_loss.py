@@ -13,7 +13,7 @@ from caffe.proto import caffe_pb2, prototxt
 FLT_MIN = 2.0 ** -126
 
 
-def loss(scores, labels, axis=1, ignore=None, mode="VALID"):
+def loss(scores, labels, axis=1, ignore=None, mode="VALID", fixed=1.0):
     """(loss, gradient of the loss), by loops."""
     moved = np.moveaxis(scores, axis, -1)
     classes = moved.shape[-1]
@@ -27,7 +27,7 @@ def loss(scores, labels, axis=1, ignore=None, mode="VALID"):
         total -= math.log(max(prob[target], FLT_MIN))
         gradient[n] = prob - np.eye(classes)[target]
         valid += 1
-    divisor = max(1, {"VALID": valid, "FULL": len(rows), "BATCH_SIZE": outer, "NONE": 1}[mode])
+    divisor = max(1, {"VALID": valid, "FULL": len(rows), "BATCH_SIZE": outer, "NONE": 1, "PRE_FIXED": fixed}[mode])
     return total / divisor, np.moveaxis(gradient.reshape(moved.shape), -1, axis) / divisor
 
 
@@ -41,6 +41,13 @@ def test_normalisers(mode, ignore):
     text = f"normalization: {mode}" + (f" ignore_label: {ignore}" if ignore is not None else "")
     check(f"type: 'SoftmaxWithLoss' loss_param {{ {text} }}", [randn(2, 4, 3, 5), labels(2, 3, 5)],
           lambda x, y: loss(x, y, 1, ignore, mode)[0], learns=[0])
+
+
+@pytest.mark.parametrize("fixed, number", [
+    ("pre_fixed_normalizer: 2.5", 2.5), ("pre_fixed_normalizer: 0.5", 1), ("", 1)])
+def test_a_normaliser_given_as_a_number(fixed, number):
+    check(f"type: 'SoftmaxWithLoss' loss_param {{ normalization: PRE_FIXED {fixed} }}",
+          [randn(2, 4, 3, 5), labels(2, 3, 5)], lambda x, y: loss(x, y, 1, None, "PRE_FIXED", number)[0], learns=[0])
 
 
 def test_other_axis_and_plain_scores():

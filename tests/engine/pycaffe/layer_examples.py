@@ -157,6 +157,8 @@ EXAMPLES = {
     "max_pool_mask_padded": (_pool("pool: MAX kernel_size: 3 stride: 4 pad_h: 2 pad_w: 1"), [(2, 3, 5, 7)], 2),
     "unpooling": ("type: 'Upsample' upsample_param { scale: 2 }", [(2, 3, 5, 6), (2, 3, 5, 6)], 1),
     "bn_statistics": ("type: 'BN' bn_param { bn_mode: LEARN }", [X], 3),
+    "box_annotator": ("type: 'BoxAnnotatorOHEM' box_annotator_ohem_param { roi_per_img: 2 ignore_label: 7 }",
+                      [(6, 5), (6, 1), (6,), (6, 8)], 2),
     "filter": ("type: 'Filter'", [(5, 2, 3), (5, 4), (5, 1, 1)], 2),
     "dummy_data": ("type: 'DummyData' dummy_data_param { shape { dim: 2 dim: 3 } shape { dim: 1 dim: 2 dim: 4 dim: 4 }"
                    " data_filler { value: 2.5 } data_filler { type: 'bilinear' } }", [], 2),
@@ -178,6 +180,9 @@ EXAMPLES = {
     "softmax_loss_batch": _loss("SoftmaxWithLoss", "normalize: false", (2, 7, 5)),
     "softmax_loss_summed": _loss("SoftmaxWithLoss", "normalization: NONE", (2, 7, 5), "softmax_param { axis: -3 }"),
     "softmax_loss_last": _loss("SoftmaxWithLoss", "normalization: BATCH_SIZE", (2, 6, 7), "softmax_param { axis: 3 }"),
+    "softmax_loss_fixed": _loss("SoftmaxWithLoss", "normalization: PRE_FIXED pre_fixed_normalizer: 2.5", (2, 7, 5)),
+    "softmax_loss_ohem": ("type: 'SoftmaxWithLossOHEM' loss_param { ignore_label: 2 }", [(4, 6), (4,)], 3),
+    "softmax_loss_ohem_maps": ("type: 'SoftmaxWithLossOHEM' softmax_param { axis: 2 }", [X, (2, 6, 5)], 3),
     "sigmoid_loss": ("type: 'SigmoidCrossEntropyLoss'", [X, X], 1),
     "sigmoid_loss_ignored": _loss("SigmoidCrossEntropyLoss", "ignore_label: 0 normalization: VALID", X),
     "sigmoid_loss_full": _loss("SigmoidCrossEntropyLoss", "normalization: FULL", (2, 42, 5)),
@@ -194,6 +199,9 @@ EXAMPLES = {
     "smooth_l1": ("type: 'SmoothL1Loss' loss_weight: 1", [X, X, X, X], 1),
     "smooth_l1_weighted": ("type: 'SmoothL1Loss' loss_weight: 1", [X, X, X], 1),
     "smooth_l1_plain": ("type: 'SmoothL1Loss' loss_weight: 1 smooth_l1_loss_param { sigma: 3 }", [X, (2, 42, 5)], 1),
+    "smooth_l1_ohem": ("type: 'SmoothL1LossOHEM' loss_param { normalization: PRE_FIXED pre_fixed_normalizer: 3 }",
+                       [X, X, X], 2),
+    "smooth_l1_ohem_plain": ("type: 'SmoothL1LossOHEM' loss_weight: 1", [(4, 8), (4, 8)], 1),
     "accuracy": ("type: 'Accuracy'", [X, (2, 7, 5)], 1),
     "accuracy_of_classes": ("type: 'Accuracy' accuracy_param { top_k: 2 axis: -1 ignore_label: 1 }",
                             [(2, 7, 3, 5), (2, 7, 3)], 2),
@@ -208,7 +216,9 @@ _SEQUENCE_STARTS = (1, lambda random, shape: np.arange(shape[0])[:, None] > np.a
 _PROBABILITIES = (0, lambda random, shape: random.uniform(0, 1, shape) * (random.uniform(0, 1, shape) > 0.3))
 # Indices, flags and regions for layers that take them: {type: (bottom, values)}; else normal numbers.
 _VALUES = {
-    "Accuracy": [_LABELS], "HingeLoss": [_LABELS], "InfogainLoss": [_LABELS], "SoftmaxWithLoss": [_LABELS],
+    "Accuracy": [_LABELS], "SoftmaxWithLossOHEM": [_LABELS],
+    "BoxAnnotatorOHEM": [(0, _REGIONS[1]), (1, lambda random, shape: np.arange(shape[0]).reshape(shape) % 4)],
+    "HingeLoss": [_LABELS], "InfogainLoss": [_LABELS], "SoftmaxWithLoss": [_LABELS],
     "MultinomialLogisticLoss": [_LABELS, _PROBABILITIES], "Embed": [(0, _LABELS[1])],
     "BatchReindex": [(1, lambda random, shape: random.integers(0, 2, shape))],
     "ContrastiveLoss": [(2, lambda random, shape: random.integers(0, 2, shape))],

@@ -26,7 +26,7 @@ def test_large_scores(name, size, tmp_path):
     check(net, tmp_path / "net.onnx")
 
 
-@pytest.mark.parametrize("mode", ["VALID", "FULL", "BATCH_SIZE", "NONE"])
+@pytest.mark.parametrize("mode", ["VALID", "FULL", "BATCH_SIZE", "NONE", "PRE_FIXED pre_fixed_normalizer: 3"])
 @pytest.mark.parametrize(("kind", "shape"), [("SoftmaxWithLoss", (3, 2)), ("SigmoidCrossEntropyLoss", (3, 4, 2))])
 def test_normalisers_with_all_labels_ignored_and_with_some(mode, kind, shape, tmp_path):
     example = f"type: '{kind}' loss_param {{ ignore_label: 1 normalization: {mode} }}", [(3, 4, 2), shape], 1

@@ -16,8 +16,9 @@ NO_GRADIENT = {"batch_reindex", "threshold", "arg_max", "arg_max_values", "arg_m
                "stochastic_pool", "accuracy", "accuracy_of_classes", "dummy_data", "parameter", "detection_output",
                "detection_output_corner", "detection_output_of_classes", "detection_output_empty"}
 # Bottoms that get no gradient from the engine, in addition to those that a layer's class names.
-CONSTANT_BOTTOMS = {"Crop": (1,), "Filter": (2,), "LSTM": (3, 4), "PSROIPooling": (1,), "RNN": (2,), "ROIAlign": (1,),
-                    "ROIPooling": (1,), "SmoothL1Loss": (2, 3), "Upsample": (1,)}
+CONSTANT_BOTTOMS = {"BoxAnnotatorOHEM": (0, 1), "Crop": (1,), "Filter": (2,), "LSTM": (3, 4), "PSROIPooling": (1,),
+                    "RNN": (2,), "ROIAlign": (1,), "ROIPooling": (1,), "SmoothL1Loss": (2, 3), "SmoothL1LossOHEM": (2,),
+                    "Upsample": (1,)}
 
 
 def inputs_of(net):

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from ..engine.bases.losses import LEAST_PROBABILITY, LOG_FLT_MIN, LossLayer
+from ..engine.bases.losses import LEAST_PROBABILITY, LOG_FLT_MIN
 from .onnx_graph import Shape, Step, converts
 
 
@@ -64,36 +64,42 @@ def _per_item(step: Step, total: str, factor: float = 1) -> str:
     return step.node("Div", total, step.times(items, factor))
 
 
+def _counted(step: Step, losses: str, counts: str | None) -> str:
+    """The losses, 0 where a label is ignored."""
+    return losses if counts is None else step.node("Where", counts, losses, step.floats(0))
+
+
 def _normalised(step: Step, losses: str, labels: str, counts: str | None, outer: int, inner: int,
                 default: str = "VALID") -> str:
-    """The sum of the losses of labels that are not ignored, normalised as loss_param says."""
+    """The sum of the losses, see `_counted`, normalised as loss_param says."""
     mode = step.layer.normalization(default)
-    if counts is not None:
-        losses = step.node("Where", counts, losses, step.floats(0))
     total = step.total(losses)
     if mode == "VALID" and counts is not None:
         divisor = step.node("Max", step.total(step.as_floats(counts)), step.floats(1))
-    elif mode != "NONE" and step.varies(labels):
+    elif mode not in ("NONE", "PRE_FIXED") and step.varies(labels):
         number = _number(step, labels, outer * inner, inner if mode == "BATCH_SIZE" else 1)
         divisor = step.node("Max", number, step.floats(1))
     else:
-        divisor = step.floats(LossLayer.divisor(mode, outer, inner, None))
+        divisor = step.floats(step.layer.divisor(mode, outer, inner, None))
     return step.node("Div", total, divisor)
 
 
 # ---------------------------------------------------------------------------------------------- classes
-@converts("SoftmaxWithLoss")
+@converts("SoftmaxWithLoss", "SoftmaxWithLossOHEM")
 def softmax_with_loss(step: Step):
     layer = step.layer
     shape = (layer.outer, step.shape[layer.softmax_axis], layer.inner)
     scores = step.reshaped(step.inputs[0], step.shape, shape)
     logarithms = step.node("Max", step.node("LogSoftmax", scores, axis=1), step.floats(LOG_FLT_MIN))
     labels = _labels(step, (layer.outer, 1, layer.inner))
-    losses = step.node("Neg", _of_label(step, logarithms, labels, shape[1]))
-    loss = _normalised(step, losses, labels, _counts(step, labels), layer.outer, layer.inner)
-    if len(step.tops) == 1:
-        return loss
-    return [loss, step.restored(step.node("Softmax", scores, axis=1), shape, step.shape)]
+    losses, counts = step.node("Neg", _of_label(step, logarithms, labels, shape[1])), _counts(step, labels)
+    losses = _counted(step, losses, counts)
+    tops = [_normalised(step, losses, labels, counts, layer.outer, layer.inner)]
+    if len(step.tops) > 1:
+        tops.append(step.restored(step.node("Softmax", scores, axis=1), shape, step.shape))
+    if len(step.tops) > 2:
+        tops.append(step.restored(losses, (layer.outer, 1, layer.inner), step.tops[2].shape))
+    return tops
 
 
 @converts("InfogainLoss")
@@ -112,7 +118,8 @@ def infogain_loss(step: Step):
     weights = step.node("Squeeze", step.node("Transpose", rows, perm=[0, 3, 2, 1]), step.ints(3))
     terms = step.node("Neg", step.reduced("ReduceSum", step.node("Mul", weights, logarithms), [1]))
     losses = step.node("Where", _is_class(step, labels, classes), terms, step.floats(math.nan))
-    loss = _normalised(step, losses, labels, _counts(step, labels), layer.outer, layer.inner)
+    counts = _counts(step, labels)
+    loss = _normalised(step, _counted(step, losses, counts), labels, counts, layer.outer, layer.inner)
     if len(step.tops) == 1:
         return loss
     return [loss, step.restored(probabilities, (layer.outer, classes, layer.inner), step.shape)]
@@ -184,8 +191,9 @@ def sigmoid_cross_entropy_loss(step: Step):
     scores, targets = step.inputs[0], step.reshaped(step.inputs[1], step.bottoms[1].shape, step.shape)
     linear = step.node("Sub", step.node("Relu", scores), step.node("Mul", scores, targets))
     rest = step.node("Softplus", step.node("Neg", step.node("Abs", scores)))
-    return _normalised(step, step.node("Add", linear, rest), targets, _counts(step, step.as_ints(targets)),
-                       step.shape[0], math.prod(step.shape[1:]), "BATCH_SIZE")
+    losses, counts = step.node("Add", linear, rest), _counts(step, step.as_ints(targets))
+    return _normalised(step, _counted(step, losses, counts), targets, counts, step.shape[0],
+                       math.prod(step.shape[1:]), "BATCH_SIZE")
 
 
 @converts("ContrastiveLoss")
@@ -203,10 +211,23 @@ def contrastive_loss(step: Step):
 
 @converts("SmoothL1Loss")
 def smooth_l1_loss(step: Step):
+    items = _number(step, step.inputs[0], step.bottoms[0].count, math.prod(step.shape[1:]))
+    return step.node("Div", step.total(_smooth_l1(step, step.layer.sigma)), step.node("Max", items, step.floats(1)))
+
+
+@converts("SmoothL1LossOHEM")
+def smooth_l1_loss_ohem(step: Step):
+    of_rois = step.reduced("ReduceSum", _smooth_l1(step, 1), [1])
+    loss = _normalised(step, of_rois, of_rois, None, step.shape[0], math.prod(step.shape[2:]))
+    return [loss, of_rois][:len(step.tops)]
+
+
+def _smooth_l1(step: Step, sigma: float) -> str:
+    """The loss of each value of the prediction."""
     prediction, *others = step.inputs
     target, *weights = (step.reshaped(value, blob.shape, step.shape)
                         for value, blob in zip(others, step.bottoms[1:], strict=True))
-    difference, square = step.node("Sub", prediction, target), step.layer.sigma ** 2
+    difference, square = step.node("Sub", prediction, target), sigma ** 2
     if weights:
         difference = step.node("Mul", weights[0], difference)
     size = step.node("Abs", difference)
@@ -215,5 +236,4 @@ def smooth_l1_loss(step: Step):
                        step.plus(size, -0.5 / square))
     for outside in weights[1:]:
         losses = step.node("Mul", outside, losses)
-    items = _number(step, prediction, step.bottoms[0].count, math.prod(step.shape[1:]))
-    return step.node("Div", step.total(losses), step.node("Max", items, step.floats(1)))
+    return losses

@@ -53,6 +53,25 @@ def psroi_pooling(step: Step):
     return step.restored(step.node("Transpose", found, perm=[0, 2, 1, 3]), (), step.top_shape)
 
 
+@converts("BoxAnnotatorOHEM")
+def box_annotator_ohem(step: Step):
+    """A RoI is kept if fewer than roi_per_img of its image come before it: by a higher loss, or an equal one."""
+    param, places = step.layer.param.box_annotator_ohem_param, math.prod(step.top_shape)
+    images = step.as_ints(step.reshaped(step.cut(step.inputs[0], [0], [1], [1]), step.top_shape, (places,)))
+    losses = step.reshaped(step.inputs[1], step.bottoms[1].shape, (places,))
+    (image, other_image), (loss, other_loss) = ([step.node("Unsqueeze", value, step.ints(axis)) for axis in (1, 0)]
+                                                for value in (images, losses))
+    tied = step.as_floats(step.node("Equal", loss, other_loss))
+    earlier = step.as_flags(step.node("Trilu", tied, step.array(np.array(-1)), upper=0))
+    first = step.node("Or", step.node("Greater", other_loss, loss), earlier)
+    before = step.as_floats(step.node("And", step.node("Equal", image, other_image), first))
+    rank = step.reduced("ReduceSum", before, [1], keepdims=False)
+    kept = step.restored(step.node("Less", rank, step.floats(param.roi_per_img)), (places,), step.top_shape)
+    labels = step.reshaped(step.inputs[2], step.bottoms[2].shape, step.top_shape)
+    return [step.node("Where", kept, labels, step.floats(param.ignore_label)),
+            step.node("Where", kept, step.inputs[3], step.floats(0))]
+
+
 def _bin_weights(step: Step, first: str, last: str, bins: int, length: int) -> str:
     """(R, bins, length): the weight of every row, or column, in every bin; first and last are (R, 1)."""
     start = step.times(_rounded(step, first), step.layer.scale)

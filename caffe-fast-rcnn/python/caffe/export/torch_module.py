@@ -152,7 +152,7 @@ def _has_own_gradient(layer: Layer) -> bool:
 
     torch.jit.trace cannot record custom gradients: traced losses have autograd's.
     """
-    if layer.type in ("ROIPooling", "SmoothL1Loss"):
+    if layer.type in ("ROIPooling", "SmoothL1Loss", "SmoothL1LossOHEM"):
         return True
     return isinstance(layer, LossLayer) and not torch.jit.is_tracing()
 

@@ -13,8 +13,8 @@ from google.protobuf.descriptor import Descriptor
 
 from .scan import tokens
 
-NVIDIA, INTEL, SSD, RFCN, YOLO, DEEPLAB, SEGNET = (
-    "NVIDIA Caffe", "Intel Caffe", "the SSD fork", "the R-FCN fork", "a YOLO fork", "DeepLab's fork", "SegNet's fork")
+NVIDIA, INTEL, SSD, YOLO, DEEPLAB, SEGNET = (
+    "NVIDIA Caffe", "Intel Caffe", "the SSD fork", "a YOLO fork", "DeepLab's fork", "SegNet's fork")
 
 # (message, field): (fork, the value without effect; None: all of them)
 _WITHOUT_EFFECT: dict[tuple[str, str], tuple[str, str | None]] = {
@@ -61,7 +61,6 @@ _WITH_EFFECT: dict[str, tuple[str, tuple[str, ...]]] = {
     SSD: ("", ("annotated_data_param", "detection_evaluate_param", "video_data_param", "resize_param", "noise_param",
                "distort_param", "expand_param", "emit_constraint", "crop_h", "crop_w", "eval_type", "ap_version",
                "show_per_class_result", "plateau_winsize")),
-    RFCN: ("", ("box_annotator_ohem_param", "pre_fixed_normalizer")),
     YOLO: ("yolo", ("region_loss_param", "detection_loss_param", "eval_detection_param", "box_data_param")),
     DEEPLAB: ("", ("seg_accuracy_param", "image_seg_data_param", "mat_read_param", "mat_write_param",
                    "dense_crf_param", "unique_label_param")),
@@ -72,7 +71,6 @@ _WITH_EFFECT: dict[str, tuple[str, tuple[str, ...]]] = {
 _LAYERS: dict[str, tuple[str, ...]] = {
     NVIDIA: ("DetectNetTransformation", "L1Loss"),
     SSD: ("AnnotatedData", "DetectionEvaluate", "VideoData"),
-    RFCN: ("BoxAnnotatorOHEM", "SmoothL1LossOHEM", "SoftmaxWithLossOHEM"),
     YOLO: ("BoxData", "DetectionLoss", "EvalDetection", "Region", "RegionLoss", "Reorg", "YoloDetectionOutput",
            "Yolov3", "Yolov3DetectionOutput"),
     DEEPLAB: ("DenseCRF", "ImageSegData", "MatRead", "MatWrite", "SegAccuracy", "UniqueLabel"),

@@ -52,7 +52,7 @@ class LossLayer(Layer):
                 self.fail(f"labels must be in 0..{classes - 1}, found {low if low < 0 else high}")
 
     def normalization(self, default: str = "VALID") -> str:
-        """FULL, VALID, BATCH_SIZE or NONE, from loss_param; its older `normalize` is VALID or BATCH_SIZE."""
+        """FULL, VALID, BATCH_SIZE, NONE or PRE_FIXED, from loss_param; its older `normalize`: VALID or BATCH_SIZE."""
         param = self.param.loss_param
         if param.HasField("normalization"):
             return param.NormalizationMode.Name(param.normalization)
@@ -60,14 +60,22 @@ class LossLayer(Layer):
             return "VALID" if param.normalize else "BATCH_SIZE"
         return default
 
-    @staticmethod
-    def divisor(mode: str, outer: int, inner: int, valid: torch.Tensor | None):
+    def divisor(self, mode: str, outer: int, inner: int, valid: torch.Tensor | None):
         """The divisor of a summed loss, at least 1; `valid` counts the labels that are not ignored."""
         if mode == "VALID" and valid is not None:
             return valid.clamp(min=1)
-        return max(1, {"FULL": outer * inner, "VALID": outer * inner, "BATCH_SIZE": outer, "NONE": 1}[mode])
+        return max(1, {"FULL": outer * inner, "VALID": outer * inner, "BATCH_SIZE": outer, "NONE": 1,
+                       "PRE_FIXED": self.param.loss_param.pre_fixed_normalizer}[mode])
 
 
 def outer_and_inner(shape: tuple[int, ...], axis: int) -> tuple[int, int]:
     """Number of values before and after `axis`."""
     return math.prod(shape[:axis]), math.prod(shape[axis + 1:])
+
+
+def check_like_prediction(layer: Layer, bottom) -> None:
+    """Raise LayerError for a target or weights that do not fit the prediction, bottom 0."""
+    shape = bottom[0].shape
+    for index, blob in enumerate(bottom[1:], 1):
+        if blob.count != bottom[0].count or blob.shape[0] != shape[0]:
+            layer.fail(f"expected bottom {index} of the prediction's shape {shape}, found {blob.shape}")

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from ...kernels import smooth_l1
+from ..bases.losses import check_like_prediction
 from ..layer import Layer, register
 
 
@@ -30,12 +31,9 @@ class SmoothL1Loss(Layer):
             self.fail(f"smooth_l1_loss_param needs a sigma above 0, found {self.sigma}")
 
     def reshape(self, bottom, top):
-        shape = bottom[0].shape
-        if not shape:
+        if not bottom[0].shape:
             self.fail("the prediction needs a first axis that counts items, found a scalar")
-        for index, blob in enumerate(bottom[1:], 1):
-            if blob.count != bottom[0].count or blob.shape[0] != shape[0]:
-                self.fail(f"expected bottom {index} of the prediction's shape {shape}, found {blob.shape}")
+        check_like_prediction(self, bottom)
         top[0].reshape()
 
     def forward(self, bottom, top):

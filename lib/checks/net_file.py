@@ -5,7 +5,7 @@ The role of a layer follows from its bottoms, tops and `param_str`; its class an
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from caffe.proto.caffe_pb2 import LayerParameter, NetStateRule, Phase
 from utils import prototxt
@@ -124,17 +124,43 @@ class NetFile:
                                      if self._rois.intersection(layer.top) and read.intersection(layer.top)]
 
     def score_layers(self) -> list[LayerParameter]:
-        """Inner products whose outputs a softmax loss compares with the classes of RoIs, or become `cls_prob`."""
-        judged = [layer.bottom[0] for layer in self.layers if layer.type == "SoftmaxWithLoss"
-                  and any(self._is_of_rois(blob) for blob in layer.bottom[1:2])]
-        judged += [layer.bottom[0] for layer in self.layers if layer.type == "Softmax" and "cls_prob" in layer.top]
-        makers = [self._maker.get(blob) for blob in judged]
-        return [layer for layer in makers if layer is not None and layer.type == "InnerProduct"]
+        """Layers whose columns a softmax loss compares with the classes of RoIs, or become `cls_prob`."""
+        losses = self._roi_losses("SoftmaxWithLoss", "SoftmaxWithLossOHEM")
+        return self._column_layers([*(layer.bottom[0] for layer in losses), "cls_prob"])
 
     def box_losses(self) -> list[LayerParameter]:
         """Layers that compare an output with the regression targets of RoIs."""
-        return [layer for layer in self.layers if layer.type == "SmoothL1Loss"
+        return self._roi_losses("SmoothL1Loss", "SmoothL1LossOHEM")
+
+    def box_layers(self) -> list[LayerParameter]:
+        """Layers whose columns are compared with the regression targets of RoIs, or become `bbox_pred`."""
+        return self._column_layers([*(layer.bottom[0] for layer in self.box_losses()), "bbox_pred"])
+
+    def _roi_losses(self, *types: str) -> list[LayerParameter]:
+        return [layer for layer in self.layers if layer.type in types
                 and any(self._is_of_rois(blob) for blob in layer.bottom[1:2])]
+
+    def _column_layers(self, blobs: Iterable[str]) -> list[LayerParameter]:
+        """The layers that decide how many columns these blobs have, as far as known; each once."""
+        found = [layer for layer in map(self._column_layer, blobs) if layer is not None]
+        return list({layer.name: layer for layer in found}.values())
+
+    def _column_layer(self, blob: str) -> LayerParameter | None:
+        """An inner product, before a softmax or not, or the PSROIPooling of which means are taken."""
+        layer = self._source(blob, "Softmax")
+        if layer is not None and layer.type == "InnerProduct":
+            return layer
+        layer = self._source(blob, "Softmax", "Reshape", "Pooling")
+        return layer if layer is not None and layer.type == "PSROIPooling" else None
+
+    def _source(self, blob: str, *passed: str) -> LayerParameter | None:
+        """The layer that produces a blob, or the first one before it that is not of these types."""
+        layer = self._maker.get(blob)
+        for _ in self.layers:       # which may form a loop
+            if layer is None or layer.type not in passed or not layer.bottom:
+                break
+            layer = self._maker.get(layer.bottom[0])
+        return layer
 
     def _is_of_rois(self, blob: str) -> bool:
         """Whether the blob follows RoIs in the tops of the layer that produces it, as labels and targets do."""

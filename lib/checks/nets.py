@@ -14,7 +14,7 @@ from typing import Any
 from caffe.proto.caffe_pb2 import TEST, TRAIN, LayerParameter
 from checks.net_file import NetFile
 from utils.errors import CheckError, raise_all
-from utils.names import BOX_BLOBS, READONLY, ROI_BLOBS, RPN_BLOBS
+from utils.names import BOX_BLOBS, BOX_LAYERS, READONLY, ROI_BLOBS, RPN_BLOBS
 from utils.other_caffe import Net, blob_shape
 
 NO_OHEM = "--no_ohem (of train_net.py: --set TRAIN.USE_OHEM False)"
@@ -30,8 +30,11 @@ def check_train_net(path: str | os.PathLike, train: Any, num_classes: int,
     num_anchors  of the RPN whose weights the net carries; None if unknown
     """
     net = NetFile(path, TRAIN)
+    agnostic = train.get("AGNOSTIC", False)
     return net.param_problems or [
-        *_class_problems(net, num_classes), *_anchor_problems(net, num_anchors), *_stride_problems(net),
+        *_class_problems(net, (num_classes, 2) if agnostic else (num_classes,)),
+        *_box_width_problems(net, num_classes, (8,) if agnostic else (4 * num_classes,)),
+        *_anchor_problems(net, num_anchors), *_stride_problems(net),
         *_data_problems(net, train), *_box_problems(net, train), *_ohem_problems(net, train),
         *_readonly_problems(net)]
 
@@ -41,7 +44,8 @@ def check_test_net(path: str | os.PathLike, num_classes: int, num_anchors: int |
     """Problems of a test net; `of` names what has this number of classes."""
     net = NetFile(path, TEST)
     return _training_problems(net) or net.param_problems or [
-        *_class_problems(net, num_classes, of), *_anchor_problems(net, num_anchors), *_stride_problems(net)]
+        *_class_problems(net, (num_classes,), of), *_box_width_problems(net, num_classes, (4 * num_classes, 8), of),
+        *_anchor_problems(net, num_anchors), *_stride_problems(net)]
 
 
 def check_for_tests(path: str | os.PathLike) -> None:
@@ -111,20 +115,38 @@ def _num_params(layer: LayerParameter) -> int:
     return 1 + param.bias_term
 
 
-def _class_problems(net: NetFile, num_classes: int, of: str = "the data set") -> Iterator[str]:
+def _class_problems(net: NetFile, counts: Sequence[int], of: str = "the data set") -> Iterator[str]:
+    """Layers for another number of classes than counts[0]; param_str may give any of the counts."""
+    num_classes = counts[0]
     why = f"{of} has {num_classes} classes with the background"
     for layer in net.layers:
         found = net.params(layer).get("num_classes", num_classes)
-        if found != num_classes:
+        if found not in counts:
             yield net.problem(layer, f"'num_classes' in param_str is {found}, but {why}")
-        for name, wanted in (("cls_score", num_classes), ("bbox_pred", 4 * num_classes)):
-            outputs = layer.inner_product_param.num_output
-            if layer.type == "InnerProduct" and layer.name.startswith(name) and outputs != wanted:
-                yield net.problem(layer, f"num_output is {outputs}, expected {wanted}: {why}")
-    for layer in net.score_layers():
-        outputs = layer.inner_product_param.num_output
-        if not layer.name.startswith("cls_score") and outputs != num_classes:
-            yield net.problem(layer, f"num_output is {outputs}, expected {num_classes}: {why}")
+    named = [layer for layer in net.layers if layer.type == "InnerProduct" and layer.name.startswith("cls_score")]
+    for layer in [*named, *(layer for layer in net.score_layers() if not layer.name.startswith("cls_score"))]:
+        field, columns = _columns(layer)
+        if columns != num_classes:
+            yield net.problem(layer, f"{field} is {columns}, expected {num_classes}: {why}")
+
+
+def _box_width_problems(net: NetFile, num_classes: int, wanted: Sequence[int],
+                        of: str = "the data set") -> Iterator[str]:
+    """Layers that predict boxes for another number of classes; `wanted` are the numbers of columns that fit."""
+    named = [layer for layer in net.layers if layer.type == "InnerProduct" and layer.name.startswith("bbox_pred")]
+    for layer in [*named, *(layer for layer in net.box_layers() if layer.type == "PSROIPooling")]:
+        field, columns = _columns(layer)
+        if columns not in wanted:
+            hint = ". For boxes that classes share set TRAIN.AGNOSTIC to True" if columns == 8 else ""
+            yield net.problem(layer, f"{field} is {columns}, expected {wanted[0]}: {of} has {num_classes} classes with "
+                                     f"the background{hint}")
+
+
+def _columns(layer: LayerParameter) -> tuple[str, int]:
+    """The setting that says how many columns the layer's outputs have, and its value."""
+    if layer.type == "PSROIPooling":
+        return "output_dim", layer.psroi_pooling_param.output_dim
+    return "num_output", layer.inner_product_param.num_output
 
 
 def _anchor_problems(net: NetFile, num_anchors: int | None) -> Iterator[str]:
@@ -161,8 +183,9 @@ def _stride_problems(net: NetFile) -> Iterator[str]:
         if stride is not None and feat_stride != stride:
             yield net.problem(layer, f"feat_stride is {feat_stride}, but a cell is {stride} pixels wide")
     for layer in net.layers:
-        stride = net.stride(layer.bottom[0]) if layer.type == "ROIPooling" and layer.bottom else None
-        scale = layer.roi_pooling_param.spatial_scale
+        stride = net.stride(layer.bottom[0]) if layer.type in ("ROIPooling", "PSROIPooling") and layer.bottom else None
+        param = layer.roi_pooling_param if layer.type == "ROIPooling" else layer.psroi_pooling_param
+        scale = param.spatial_scale
         if stride is not None and abs(scale * stride - 1) > 1e-3:
             yield net.problem(layer, f"spatial_scale is {scale:g}, expected 1/{stride} = {1 / stride:g}")
 
@@ -179,10 +202,10 @@ def _data_problems(net: NetFile, train: Any) -> Iterator[str]:
 
 
 def _box_problems(net: NetFile, train: Any) -> Iterator[str]:
-    """Snapshots turn the weights of the layer 'bbox_pred' back from normalised targets: no other layer is found."""
+    """Snapshots turn the weights of one of BOX_LAYERS back from normalised targets: no other layer is found."""
     if not (train.BBOX_REG and train.get("BBOX_NORMALIZE_TARGETS", True)):
         return
-    if net.box_losses() and not any(layer.name == "bbox_pred" for layer in net.layers):
+    if net.box_losses() and not any(layer.name in BOX_LAYERS for layer in net.layers):
         yield (f"{net.path}: has no layer 'bbox_pred'. With TRAIN.BBOX_NORMALIZE_TARGETS box regression is trained on "
                "normalised targets, and saved for plain ones, in the layer of this name; name yours so, or set "
                "TRAIN.BBOX_NORMALIZE_TARGETS to False")

@@ -56,6 +56,11 @@ def clip_boxes(boxes: np.ndarray, im_shape: Sequence[float]) -> np.ndarray:
     return np.clip(corners, 0, last).reshape(boxes.shape)
 
 
+def num_box_classes(num_classes: int, agnostic: bool) -> int:
+    """The number of classes, with the background, that have boxes of their own: 2 if all objects share theirs."""
+    return 2 if agnostic else num_classes
+
+
 def per_class_targets(labels: np.ndarray, targets: np.ndarray, num_classes: int,
                       inside_weights: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     """Place each row's four regression targets in the columns of its class.
@@ -82,18 +87,26 @@ def unnormalize_weights(weights: np.ndarray, bias: np.ndarray, means: np.ndarray
                 stds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Weights that predict plain targets from those that predict normalised ones: W * std, b * std + mean.
 
-    weights  (4K, ...) one row for each target of each class; bias, means, stds (4K,)
+    weights      (4K n, ...) n rows for each target of each class, those of one after the other; bias (4K n,)
+    means, stds  (4K,)
     """
-    scale = np.asarray(stds, np.float64).reshape(-1, *[1] * (weights.ndim - 1))
+    means, stds = _of_rows(means, len(bias)), _of_rows(stds, len(bias))
+    scale = stds.reshape(-1, *[1] * (weights.ndim - 1))
     return (weights * scale).astype(weights.dtype), (bias * stds + means).astype(bias.dtype)
 
 
 def normalize_weights(weights: np.ndarray, bias: np.ndarray, means: np.ndarray,
               stds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The inverse of `unnormalize_weights`, to continue training from published weights; a std of 0 counts as 1."""
-    divisor = np.where(np.asarray(stds) > 0, stds, 1.0)
+    means, stds = _of_rows(means, len(bias)), _of_rows(stds, len(bias))
+    divisor = np.where(stds > 0, stds, 1.0)
     scale = divisor.reshape(-1, *[1] * (weights.ndim - 1))
     return (weights / scale).astype(weights.dtype), ((bias - means) / divisor).astype(bias.dtype)
+
+
+def _of_rows(values: np.ndarray, rows: int) -> np.ndarray:
+    """The value of each row, from those of the targets."""
+    return np.repeat(np.asarray(values, np.float64), rows // len(values))
 
 
 def _as_float(boxes: np.ndarray) -> np.ndarray:

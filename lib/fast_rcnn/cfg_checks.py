@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from fast_rcnn.config import Config, ConfigError, cfg, get, type_problems
+from fast_rcnn.config import ALL_ROIS, Config, ConfigError, cfg, get, type_problems
 
 _SHARES = ("TRAIN.FG_FRACTION TRAIN.FG_THRESH TRAIN.BG_THRESH_HI TRAIN.BG_THRESH_LO TRAIN.BBOX_THRESH "
            "TRAIN.RPN_POSITIVE_OVERLAP TRAIN.RPN_NEGATIVE_OVERLAP TRAIN.RPN_FG_FRACTION TRAIN.RPN_NMS_THRESH "
            "TRAIN.OHEM_NMS_THRESH TRAIN.OHEM_RANDOM_SHARE TRAIN.IGNORED_OVERLAP TRAIN.SCALE_JITTER TRAIN.COLOUR_JITTER "
            "TEST.NMS TEST.RPN_NMS_THRESH").split()
-_AT_LEAST_ONE = ("TRAIN.MAX_SIZE TRAIN.IMS_PER_BATCH TRAIN.BATCH_SIZE TRAIN.SNAPSHOT_ITERS "
+_AT_LEAST_ONE = ("TRAIN.MAX_SIZE TRAIN.IMS_PER_BATCH TRAIN.SNAPSHOT_ITERS "
                  "TRAIN.RPN_BATCHSIZE TEST.MAX_SIZE").split()
 _AT_LEAST_ZERO = ("TRAIN.RPN_MIN_SIZE TEST.RPN_MIN_SIZE DEDUP_BOXES RNG_SEED EPS GPU_ID NUM_WORKERS "
                   "FEATURE_MEMORY_MB FEATURE_DISK_MB TRAIN.OHEM_WARMUP TRAIN.OHEM_GALLERY TRAIN.WARMUP_ITERS "
@@ -40,6 +40,7 @@ def _range_problems(settings: Config) -> Iterator[str]:
     rules: list[tuple[list[str], Callable[[Any], Any], str]] = [
         (_SHARES, lambda v: 0 <= v <= 1, "lie in 0..1"),
         (_AT_LEAST_ONE, lambda v: v >= 1, "be at least 1"),
+        (["TRAIN.BATCH_SIZE"], lambda v: v >= 1 or v == ALL_ROIS, f"be at least 1, or {ALL_ROIS} for all RoIs"),
         (_AT_LEAST_ZERO, lambda v: np.all(np.asarray(v) >= 0), "not be negative"),
         (["TRAIN.CROP"], lambda v: 0 <= v < 1, "be at least 0 and below 1"),
         (_POSITIVE, lambda v: np.size(v) > 0 and np.all(np.asarray(v) > 0),
@@ -55,7 +56,11 @@ def _range_problems(settings: Config) -> Iterator[str]:
 
 
 def _combination_problems(train: Config) -> Iterator[str]:
-    if train.IMS_PER_BATCH >= 1 and train.BATCH_SIZE % train.IMS_PER_BATCH:
+    if train.BATCH_SIZE == ALL_ROIS:
+        if train.USE_OHEM:
+            yield (f"TRAIN.BATCH_SIZE is {ALL_ROIS}, all RoIs: with TRAIN.USE_OHEM it is the number of hard ones to "
+                   "choose, such as 128")
+    elif train.IMS_PER_BATCH >= 1 and train.BATCH_SIZE % train.IMS_PER_BATCH:
         yield (f"TRAIN.BATCH_SIZE ({train.BATCH_SIZE}) must be a multiple of TRAIN.IMS_PER_BATCH "
                f"({train.IMS_PER_BATCH}): each image gives the same number of RoIs")
     if train.BG_THRESH_LO > train.BG_THRESH_HI:

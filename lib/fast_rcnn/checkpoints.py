@@ -29,7 +29,7 @@ _IRRELEVANT = {"ROOT_DIR", "DATA_DIR", "MODELS_DIR", "EXP_DIR", "MATLAB", "GPU_I
                "TRAIN.OHEM_GALLERY", "IMPORTS_DIR"}
 # Prefixes of the settings that a step never reads
 _UNREAD = {
-    "rpn": ("TEST.", "TRAIN.OHEM_", "TRAIN.BATCH_SIZE", "TRAIN.FG_FRACTION", "TRAIN.BBOX_"),
+    "rpn": ("TEST.", "TRAIN.OHEM_", "TRAIN.BATCH_SIZE", "TRAIN.FG_FRACTION", "TRAIN.BBOX_", "TRAIN.AGNOSTIC"),
     "fast_rcnn": ("TEST.", "TRAIN.RPN_"),
     "proposals": ("TRAIN.",),
     "both": ("TEST.",),

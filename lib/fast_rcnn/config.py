@@ -29,6 +29,7 @@ from utils.errors import UserError
 from utils.safe_yaml import load_yaml
 from utils.text import TextError, read_text
 
+ALL_ROIS = -1                  # as TRAIN.BATCH_SIZE: all RoIs that are foreground or background
 Settings = dict[str, Any]      # a tree of settings as plain values, see `plain`
 Changes = dict[str, Any]       # checked values by full key, such as 'TRAIN.BATCH_SIZE'
 
@@ -116,14 +117,16 @@ _TRAIN = dict(
     ASPECT_GROUPING=True,
     # Prepare the next batches in the background, see NUM_WORKERS
     USE_PREFETCH=True,
-    # RoIs per batch (all images together), maximum fraction of foreground, IoU thresholds: fg >= FG_THRESH,
-    # bg in [BG_THRESH_LO, BG_THRESH_HI)
+    # RoIs per batch (all images together; -1: all, from which R-FCN's nets with OHEM choose), maximum fraction of
+    # foreground, IoU thresholds: fg >= FG_THRESH, bg in [BG_THRESH_LO, BG_THRESH_HI)
     BATCH_SIZE=128, FG_FRACTION=0.25, FG_THRESH=0.5, BG_THRESH_HI=0.5, BG_THRESH_LO=0.1,
     # Ours: RoIs and anchors of which at least this share lies in an object that is not trained on (difficult, crowd,
     # DontCare) are left out instead of being background; 0: they are background
     IGNORED_OVERLAP=0.0,
     # Box regression: whether to train it; minimum IoU of an example; weights of dx, dy, dw, dh
     BBOX_REG=True, BBOX_THRESH=0.5, BBOX_INSIDE_WEIGHTS=(1.0, 1.0, 1.0, 1.0),
+    # Classes share their boxes: bbox_pred has eight columns, four for the background and four for objects (R-FCN)
+    AGNOSTIC=False,
     # Normalise regression targets, with the numbers below if PRECOMPUTED, else with the training set's statistics
     BBOX_NORMALIZE_TARGETS=True, BBOX_NORMALIZE_TARGETS_PRECOMPUTED=False,
     BBOX_NORMALIZE_MEANS=(0.0, 0.0, 0.0, 0.0), BBOX_NORMALIZE_STDS=(0.1, 0.1, 0.2, 0.2),
@@ -158,6 +161,8 @@ _TEST = dict(
     NMS=0.3, SVM=False, BBOX_REG=True,
     HAS_RPN=False, PROPOSAL_METHOD="selective_search",
     RPN_NMS_THRESH=0.7, RPN_PRE_NMS_TOP_N=6000, RPN_POST_NMS_TOP_N=300, RPN_MIN_SIZE=16,
+    # Accepted as of R-FCN; the columns of bbox_pred tell whether classes share their boxes
+    AGNOSTIC=False,
 )
 
 _MISC = dict(
@@ -190,7 +195,7 @@ _MISC = dict(
 )
 # Files and fingerprints of older versions lack them
 _ADDED_LATER = ("IMPORTS", "IMPORTS_DIR", "OHEM_WARMUP", "OHEM_RANDOM_SHARE", "IGNORED_OVERLAP", "WARMUP_ITERS",
-                "USE_UPSIDE_DOWN", "SCALE_JITTER", "COLOUR_JITTER", "CROP")
+                "USE_UPSIDE_DOWN", "SCALE_JITTER", "COLOUR_JITTER", "CROP", "AGNOSTIC")
 
 _DEFAULTS = Config(TRAIN=Config(_TRAIN), TEST=Config(_TEST), **_MISC).freeze()
 

@@ -43,6 +43,7 @@ from utils import parallel, prototxt
 from utils.errors import CheckError
 from utils.files import DamagedFileError
 from utils.layer_params import class_count
+from utils.names import BOX_LAYERS
 from utils.other_caffe import Blob, free_intermediates, keep_freed_memory, restore, save_trained
 from utils.own_files import OwnFiles
 from utils.python_layer import layer_setting
@@ -95,15 +96,16 @@ class SolverWrapper:
         loaded = load_initial_weights(self.solver.net, pretrained_model, self.net_name, skip_unfitting)
         print(loaded.summary, flush=True)
         blobs = self._normalised_blobs()
-        if blobs and "bbox_pred" not in loaded.unfilled:
+        if blobs and not set(BOX_LAYERS).intersection(loaded.unfilled):
             weights, bias = blobs
             _assign(blobs, normalize_weights(weights.data, bias.data, self.bbox_means, self.bbox_stds))
 
     def _normalised_blobs(self) -> list[Blob]:
-        """Weights and bias of `bbox_pred` if they learn normalised targets, else nothing."""
+        """Weights and bias of the layer that predicts boxes if it learns normalised targets, else nothing."""
         if not (cfg.TRAIN.BBOX_REG and cfg.TRAIN.BBOX_NORMALIZE_TARGETS):
             return []
-        return list(self.solver.net.params.get("bbox_pred", []))
+        params = self.solver.net.params
+        return next((list(params[name]) for name in BOX_LAYERS if name in params), [])
 
     @property
     def snapshot_name(self) -> str:

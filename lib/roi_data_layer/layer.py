@@ -16,6 +16,7 @@ import numpy as np
 import caffe
 from datasets.lazy_roidb import annotated, as_dict
 from datasets.roidb import Entry
+from fast_rcnn.bbox_transform import num_box_classes
 from fast_rcnn.config import cfg
 from fast_rcnn.nms_wrapper import nms_gpu
 from roi_data_layer import ohem_tensors
@@ -48,7 +49,7 @@ from utils.python_layer import check_count, layer_name, layer_rng, layer_setting
 
 
 class RoIDataLayer(caffe.Layer):
-    """Minibatches of images and RoIs. No bottoms; param_str "'num_classes': K".
+    """Minibatches of images and RoIs. No bottoms; param_str "'num_classes': K", with TRAIN.AGNOSTIC that or 2.
 
     Tops, in this order:
       with TRAIN.HAS_RPN  data, im_info, gt_boxes
@@ -79,7 +80,7 @@ class RoIDataLayer(caffe.Layer):
     def set_roidb(self, roidb: Sequence[Entry]) -> None:
         """Train on these entries, from minibatch 0. Raises ValueError for a class beyond num_classes."""
         highest = max((int(annotated(entry)["max_classes"].max(initial=0)) for entry in roidb), default=0)
-        if highest >= self._num_classes:
+        if highest >= self._num_classes and not self._settings.agnostic:
             raise SettingError(f"{layer_name(self)}: the roidb has a RoI of class {highest}, but num_classes "
                              f"is {self._num_classes}: in the prototxt, set it to the data set's number of "
                              "classes, background included")
@@ -175,8 +176,9 @@ class HardRoIMiner(caffe.Layer):
     """Base of the layers that choose the RoIs to train on. A mining rule is a subclass with one method, `choose`.
 
     Bottoms: cls_prob (R, K), bbox_pred (R, 4K), rois (R, 5), labels (R,) and, if TRAIN.BBOX_REG, bbox_targets,
-    bbox_inside_weights, bbox_outside_weights (R, 4K). Tops: rois_hard, labels_hard and, if TRAIN.BBOX_REG,
-    bbox_targets_hard, bbox_inside_weights_hard, bbox_outside_weights_hard: the chosen rows of the bottoms.
+    bbox_inside_weights, bbox_outside_weights (R, 4K); with TRAIN.AGNOSTIC boxes have 8 columns. Tops: rois_hard,
+    labels_hard and, if TRAIN.BBOX_REG, bbox_targets_hard, bbox_inside_weights_hard, bbox_outside_weights_hard: the
+    chosen rows of the bottoms.
     param_str "'num_classes': K"; a rule may read other entries, after the setup of this class.
     There is no gradient: the prototxt must set `propagate_down: false` for every bottom.
 
@@ -232,9 +234,10 @@ class HardRoIMiner(caffe.Layer):
         train = copy.deepcopy(cfg.TRAIN)
         self.batch_size, self._seed = train.BATCH_SIZE, cfg.RNG_SEED
         self.seek(0)
-        shapes = {f"{name}{HARD}": shape for name, shape in _roi_shapes(train.BBOX_REG, num_classes).items()}
+        roi_shapes = _roi_shapes(train.BBOX_REG, num_box_classes(num_classes, train.AGNOSTIC))
+        shapes = {f"{name}{HARD}": shape for name, shape in roi_shapes.items()}
         _check_count(self, "tops", top, shapes)
-        self.bottom_names = ["cls_prob", "bbox_pred", *_roi_shapes(train.BBOX_REG, num_classes)]
+        self.bottom_names = ["cls_prob", "bbox_pred", *roi_shapes]
         _check_count(self, "bottoms", bottom, self.bottom_names)
         for blob, shape in zip(blob_list(top), shapes.values(), strict=True):
             blob.reshape(*shape)
@@ -336,12 +339,13 @@ def _data_shapes(settings: MinibatchSettings, num_classes: int) -> dict[str, tup
     images = (count, 3, max(settings.images.scales), settings.images.max_size)
     if settings.has_rpn:
         return dict(zip(RPN_BLOBS, (images, (count, 3), (1, 5 + (count > 1))), strict=True))
-    return {"data": images, **_roi_shapes(settings.inside_weights is not None, num_classes)}
+    box_classes = num_box_classes(num_classes, settings.agnostic)
+    return {"data": images, **_roi_shapes(settings.inside_weights is not None, box_classes)}
 
 
-def _roi_shapes(bbox_reg: bool, num_classes: int) -> dict[str, tuple[int, ...]]:
+def _roi_shapes(bbox_reg: bool, box_classes: int) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = dict(zip(ROI_BLOBS, ((1, 5), (1,)), strict=True))
-    return shapes | (dict.fromkeys(BOX_BLOBS, (1, 4 * num_classes)) if bbox_reg else {})
+    return shapes | (dict.fromkeys(BOX_BLOBS, (1, 4 * box_classes)) if bbox_reg else {})
 
 
 def _check_count(layer: Any, kind: str, blobs: Sequence[Any], names: Collection[str]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from datasets.roidb import Entry
-from fast_rcnn.bbox_transform import per_class_targets
+from fast_rcnn.bbox_transform import num_box_classes, per_class_targets
 from fast_rcnn.config import Config, cfg
 from roi_data_layer.crops import crop_entries
 from roi_data_layer.ohem import get_ohem_minibatch, select_hard_examples  # noqa: F401  # re-exported
@@ -36,7 +36,8 @@ class MinibatchSettings:
     aspect_grouping: bool
     use_prefetch: bool
     seed: int
-    crop: float = 0.0       # most of a photograph's width and height that is cut off
+    crop: float = 0.0                       # most of a photograph's width and height that is cut off
+    agnostic: bool = False                  # classes share their boxes: box blobs have 8 columns
 
     @classmethod
     def from_cfg(cls, settings: Config) -> MinibatchSettings:
@@ -44,7 +45,7 @@ class MinibatchSettings:
         train = settings.TRAIN
         return cls(ImageSettings.from_cfg(settings, "TRAIN"), RoISettings.from_cfg(train), train.HAS_RPN,
                    train.USE_OHEM, train.BBOX_INSIDE_WEIGHTS if train.BBOX_REG else None, train.IMS_PER_BATCH,
-                   train.ASPECT_GROUPING, train.USE_PREFETCH, settings.RNG_SEED, train.CROP)
+                   train.ASPECT_GROUPING, train.USE_PREFETCH, settings.RNG_SEED, train.CROP, train.AGNOSTIC)
 
 
 def get_minibatch(roidb: Sequence[Entry], num_classes: int, settings: MinibatchSettings | None = None,
@@ -64,7 +65,8 @@ def get_minibatch(roidb: Sequence[Entry], num_classes: int, settings: MinibatchS
     per_image = settings.rois.batch_size // len(roidb)
     picks = [sample_rois(entry["max_overlaps"], per_image, settings.rois, rng, ignored_rois(entry, settings.rois))
              for entry in roidb]
-    return {**blobs, **roi_blobs(roidb, picks, scales, num_classes, settings.inside_weights)}
+    box_classes = num_box_classes(num_classes, settings.agnostic)
+    return {**blobs, **roi_blobs(roidb, picks, scales, box_classes, settings.inside_weights)}
 
 
 def get_allrois_minibatch(roidb: Sequence[Entry], num_classes: int, settings: MinibatchSettings | None = None,
@@ -78,7 +80,8 @@ def get_allrois_minibatch(roidb: Sequence[Entry], num_classes: int, settings: Mi
     roidb = crop_entries(roidb, settings.crop, rng)
     data, _, scales = read_images(roidb, settings.images, rng, read)
     picks = [split_rois(entry["max_overlaps"], settings.rois, ignored_rois(entry, settings.rois)) for entry in roidb]
-    return {"data": data, **roi_blobs(roidb, picks, scales, num_classes, settings.inside_weights)}
+    box_classes = num_box_classes(num_classes, settings.agnostic)
+    return {"data": data, **roi_blobs(roidb, picks, scales, box_classes, settings.inside_weights)}
 
 
 def _or_defaults(settings: MinibatchSettings | None,
@@ -142,12 +145,12 @@ def rpn_blobs(roidb: Sequence[Entry], sizes: Sequence[tuple[int, int]], scales: 
 
 
 def roi_blobs(roidb: Sequence[Entry], picks: Sequence[tuple[np.ndarray, np.ndarray]], scales: Sequence[float],
-              num_classes: int, inside_weights: Sequence[float] | None) -> Blobs:
+              box_classes: int, inside_weights: Sequence[float] | None) -> Blobs:
     """Blobs of the picked RoIs; `picks` holds indices of foreground and background per image.
 
     rois      (R, 5) index of the image, x1, y1, x2, y2 in the scaled image
     labels    (R,) class of a foreground RoI, 0 for background
-    and, if inside weights are given, (R, 4 * num_classes) each:
+    and, if inside weights are given, (R, 4 * box_classes) each:
     bbox_targets          the entry's normalised targets in the columns of their class; 0 for RoIs with an IoU
                           below BBOX_THRESH (if that is below FG_THRESH, background RoIs above it still train
                           regression)
@@ -159,7 +162,7 @@ def roi_blobs(roidb: Sequence[Entry], picks: Sequence[tuple[np.ndarray, np.ndarr
     rois, labels, targets = (np.concatenate(parts) for parts in zip(*rows, strict=True))
     blobs = {"rois": rois.astype(np.float32), "labels": labels.astype(np.float32)}
     if inside_weights is not None:
-        expanded, weights = per_class_targets(targets[:, 0], targets[:, 1:], num_classes, inside_weights)
+        expanded, weights = per_class_targets(targets[:, 0], targets[:, 1:], box_classes, inside_weights)
         blobs.update(bbox_targets=expanded, bbox_inside_weights=weights,
                      bbox_outside_weights=(weights > 0).astype(np.float32))
     return blobs

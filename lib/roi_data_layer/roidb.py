@@ -16,7 +16,7 @@ import numpy as np
 from datasets.imdb import imdb as Imdb
 from datasets.lazy_roidb import LazyEntry, annotated, derived_roidb
 from datasets.roidb import Entry, turn_over
-from fast_rcnn.bbox_transform import bbox_transform
+from fast_rcnn.bbox_transform import bbox_transform, num_box_classes
 from fast_rcnn.config import Config
 from roi_data_layer.sampling import RoISettings, is_usable, on_ignored
 from utils.cython_bbox import bbox_overlaps
@@ -87,15 +87,18 @@ class TargetRule:
     """How the regression targets of entries are computed.
 
     threshold   least IoU of an example
+    agnostic    all objects are of class 1
     statistics  means and stds of each class, (num_classes, 4) each; None: targets are not normalised
     """
 
     threshold: float
+    agnostic: bool = False
     statistics: tuple[np.ndarray, np.ndarray] | None = None
 
     def targets(self, entry: Mapping[str, Any]) -> np.ndarray:
         """The `bbox_targets` of an entry."""
-        raw = compute_targets(entry["boxes"], entry["max_overlaps"], entry["max_classes"], self.threshold)
+        classes = np.minimum(entry["max_classes"], 1) if self.agnostic else entry["max_classes"]
+        raw = compute_targets(entry["boxes"], entry["max_overlaps"], classes, self.threshold)
         return raw if self.statistics is None else normalize_targets(raw, *self.statistics)
 
 
@@ -103,11 +106,13 @@ def add_bbox_regression_targets(roidb: Sequence[Entry], num_classes: int,
                                 train: Config) -> tuple[np.ndarray, np.ndarray]:
     """Add `bbox_targets` to every entry; if BBOX_NORMALIZE_TARGETS, (target - mean) / std per class.
 
-    train    the current cfg.TRAIN: BBOX_THRESH and the BBOX_NORMALIZE_* keys; with CROP `target_rule` is added too
+    train    the current cfg.TRAIN: BBOX_THRESH, the BBOX_NORMALIZE_* keys, and AGNOSTIC, with which all objects are of
+             class 1 of two; with CROP `target_rule` is added too
     returns  means and stds, (4 * num_classes,) float64: BBOX_NORMALIZE_MEANS and _STDS for every class if
              ..._PRECOMPUTED, else those of the targets found (population standard deviation; see `target_statistics`)
     """
-    raw = TargetRule(train.BBOX_THRESH)
+    num_classes = num_box_classes(num_classes, train.AGNOSTIC)
+    raw = TargetRule(train.BBOX_THRESH, train.AGNOSTIC)
     if train.BBOX_NORMALIZE_TARGETS_PRECOMPUTED:
         means = np.tile(np.asarray(train.BBOX_NORMALIZE_MEANS, np.float64), (num_classes, 1))
         stds = np.tile(np.asarray(train.BBOX_NORMALIZE_STDS, np.float64), (num_classes, 1))

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from datasets.ds_utils import covered_shares
-from fast_rcnn.config import Config
+from fast_rcnn.config import ALL_ROIS, Config
 
 
 @dataclass(frozen=True)
 class RoISettings:
     """The rules of sampling; names and defaults are those of cfg.TRAIN."""
 
-    batch_size: int = 128       # of all images together
+    batch_size: int = 128       # of all images together, or ALL_ROIS
     fg_fraction: float = 0.25
     fg_thresh: float = 0.5
     bg_thresh_hi: float = 0.5
@@ -63,8 +63,13 @@ def split_rois(overlaps: np.ndarray, settings: RoISettings,
 
 def sample_rois(overlaps: np.ndarray, total: int, settings: RoISettings, rng: np.random.Generator,
                 ignored: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Random foreground (see `most_foreground`) and background indices, `total` in all or fewer; see `split_rois`."""
+    """Random foreground (see `most_foreground`) and background indices, `total` in all or fewer; see `split_rois`.
+
+    If the batch size is ALL_ROIS, all indices.
+    """
     foreground, background = split_rois(overlaps, settings, ignored)
+    if settings.batch_size == ALL_ROIS:
+        return foreground, background
     foreground = _draw(foreground, settings.most_foreground(total), rng)
     return foreground, _draw(background, total - len(foreground), rng)
 

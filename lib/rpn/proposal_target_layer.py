@@ -4,6 +4,7 @@ from __future__ import annotations
 import numpy as np
 
 import caffe
+from fast_rcnn.bbox_transform import num_box_classes
 from fast_rcnn.config import cfg
 from rpn.anchor_targets import gt_boxes_of_images
 from rpn.proposal_targets import RoITargetSettings, proposal_targets
@@ -19,9 +20,10 @@ class ProposalTargetLayer(caffe.Layer):
     bottom  rpn_rois (n, 5) image index, x1, y1, x2, y2; gt_boxes, see `rpn.anchor_targets.gt_boxes_of_images`
     top     rois (R, 5), labels (R,), bbox_targets, bbox_inside_weights, bbox_outside_weights (R, 4K)
 
-    param_str: num_classes (K, with the background).
-    The images share cfg.TRAIN.BATCH_SIZE RoIs evenly; with cfg.TRAIN.USE_OHEM all are kept. Settings are read at setup.
-    There is no gradient.
+    param_str: num_classes (K, with the background). With cfg.TRAIN.AGNOSTIC, where R-FCN's nets give 2, classes share
+    their boxes, which have 8 columns.
+    The images share cfg.TRAIN.BATCH_SIZE RoIs evenly; with -1, and with cfg.TRAIN.USE_OHEM, all are kept. Settings are
+    read at setup. There is no gradient.
     """
 
     def setup(self, bottom, top):
@@ -30,7 +32,8 @@ class ProposalTargetLayer(caffe.Layer):
         check_count(self, "tops", top, ["rois", "labels", *BOX_BLOBS])
         self._settings, self._seed = RoITargetSettings.from_cfg(cfg.TRAIN), cfg.RNG_SEED
         self.seek(0)
-        for blob, shape in zip(blob_list(top), [(1, 5), (1,), *[(1, 4 * self._num_classes)] * 3], strict=True):
+        columns = 4 * num_box_classes(self._num_classes, self._settings.agnostic)
+        for blob, shape in zip(blob_list(top), [(1, 5), (1,), *[(1, columns)] * 3], strict=True):
             blob.reshape(*shape)
 
     def seek(self, passes: int) -> None:

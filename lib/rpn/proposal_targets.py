@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fast_rcnn.bbox_transform import bbox_transform, per_class_targets
+from fast_rcnn.bbox_transform import bbox_transform, num_box_classes, per_class_targets
 from fast_rcnn.config import Config
 from roi_data_layer.sampling import RoISettings, is_usable, on_ignored, sample_rois, split_rois
 from utils.cython_bbox import bbox_overlaps
@@ -25,13 +25,14 @@ class RoITargetSettings:
     normalize: bool = False     # with these numbers
     means: Sequence[float] = (0.0, 0.0, 0.0, 0.0)
     stds: Sequence[float] = (0.1, 0.1, 0.2, 0.2)
+    agnostic: bool = False      # classes share their boxes
 
     @classmethod
     def from_cfg(cls, train: Config) -> RoITargetSettings:
         """The settings in cfg.TRAIN."""
         return cls(RoISettings.from_cfg(train), train.USE_OHEM, train.BBOX_INSIDE_WEIGHTS,
                    train.BBOX_NORMALIZE_TARGETS_PRECOMPUTED, train.BBOX_NORMALIZE_MEANS,
-                   train.BBOX_NORMALIZE_STDS)
+                   train.BBOX_NORMALIZE_STDS, train.AGNOSTIC)
 
 
 def best_gt_boxes(boxes: np.ndarray, gt_boxes: np.ndarray, bg_thresh_lo: float) -> tuple[np.ndarray, np.ndarray]:
@@ -68,7 +69,7 @@ def proposal_targets(rois: np.ndarray, gt_boxes: np.ndarray, num_classes: int, n
     gt_boxes  (G, 5 or more) x1, y1, x2, y2, class; G may be 0
     ignored   (M, 4 or more) boxes on which a RoI is no background, unless no RoI were left
     returns   rois (R, 5), foreground first; labels (R,); targets, inside weights, outside weights
-              (R, 4 * num_classes), see `per_class_targets`; the candidates' indices (R,)
+              (R, 4 * num_classes), or (R, 8) if `agnostic`, see `per_class_targets`; the candidates' indices (R,)
     """
     image = rois[0, 0] if len(rois) else 0
     candidates = np.vstack([rois, np.insert(gt_boxes[:, :4], 0, image, axis=1)])
@@ -84,5 +85,7 @@ def proposal_targets(rois: np.ndarray, gt_boxes: np.ndarray, num_classes: int, n
     labels, targets = np.zeros(len(chosen), np.float32), np.zeros((len(chosen), 4), np.float32)
     labels[:len(foreground)] = best[foreground, 4]
     targets[:len(foreground)] = normalised_targets(candidates[foreground, 1:], best[foreground, :4], settings)
-    expanded, weights = per_class_targets(labels, targets, num_classes, settings.inside_weights)
+    box_labels = np.minimum(labels, 1) if settings.agnostic else labels
+    expanded, weights = per_class_targets(box_labels, targets, num_box_classes(num_classes, settings.agnostic),
+                                          settings.inside_weights)
     return candidates[chosen], labels, expanded, weights, (weights > 0).astype(np.float32), chosen

@@ -8,10 +8,10 @@ from typing import NamedTuple
 from caffe.proto.caffe_pb2 import FillerParameter, LayerParameter
 from utils import prototxt
 from utils.errors import CheckError, NotFiniteError, raise_all
-from utils.names import READONLY
+from utils.names import BOX_LAYERS, READONLY
 from utils.other_caffe import Net, all_finite, blob_shape, copy_weights, copy_weights_without, fits, stored_shapes
 
-CLASS_LAYERS = ("cls_score", "bbox_pred")      # whose outputs are as many as the classes
+CLASS_LAYERS = ("cls_score", "rfcn_cls", *BOX_LAYERS)      # whose outputs are as many as the classes
 _NAMED = 12         # most layers named in a message, which then counts the rest
 # Layer types that start from random weights, with the message that holds their filler
 _WITH_FILLER = {"Convolution": "convolution_param", "Deconvolution": "convolution_param",

@@ -3,7 +3,7 @@ import sys
 
 import numpy as np
 import pytest
-from layer_examples import EXAMPLES, net_of
+from layer_examples import EXAMPLES, net_of, values_of
 
 import caffe
 from caffe.commands import main
@@ -76,6 +76,20 @@ def test_layers_over_images_of_any_size(name, tmp_path):
         found = run(tmp_path / "net.onnx", {"x0": net.blobs["x0"].data.copy()})
         for key, want in net.forward().items():
             np.testing.assert_allclose(found[key], want, rtol=1e-5, atol=1e-5)
+
+
+def test_regions_of_images_of_any_size(tmp_path):
+    net = net_of(EXAMPLES["psroi_pooling"])
+    caffe.to_onnx(net, tmp_path / "net.onnx", {"x0": ("n", 18, "h", "w"), "x1": ("r", 5)})
+    for shape, rois in (((2, 18, 9, 7), 4), ((3, 18, 5, 12), 6)):
+        net.blobs["x0"].reshape(*shape)
+        net.blobs["x1"].reshape(rois, 5)
+        for name in net.inputs:
+            net.blobs[name].data[...] = values_of("PSROIPooling", int(name[1]), net.blobs[name].shape,
+                                                  np.random.default_rng(rois))
+        net.reshape()
+        found = run(tmp_path / "net.onnx", {name: net.blobs[name].data.copy() for name in net.inputs})
+        np.testing.assert_allclose(found["y0"], net.forward()["y0"], rtol=1e-5, atol=1e-5)
 
 
 def test_another_fixed_shape(tmp_path):

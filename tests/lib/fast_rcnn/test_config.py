@@ -107,6 +107,9 @@ def test_command_line():
     ({"TRAIN.SCALES": []}, "TRAIN.SCALES is ..: it must not be empty"),
     ({"TEST.SCALES": [600, 0]}, "positive numbers only"),
     ({"TRAIN.IMS_PER_BATCH": 0}, "at least 1"),
+    ({"TRAIN.BATCH_SIZE": -2}, "TRAIN.BATCH_SIZE is -2: it must be at least 1, or -1 for all RoIs"),
+    ({"TRAIN.BATCH_SIZE": -1, "TRAIN.USE_OHEM": True, "TRAIN.BG_THRESH_LO": 0.0}, "TRAIN.BATCH_SIZE is -1, all RoIs: "
+     "with TRAIN.USE_OHEM it is the number of hard ones"),
     ({"PIXEL_STDS": 0}, "PIXEL_STDS"),
     ({"NUM_WORKERS": -1}, "NUM_WORKERS is -1: it must not be negative"),
     ({"TRAIN.BBOX_INSIDE_WEIGHTS": [1, 1]}, "has 2 numbers, 4 are needed"),

@@ -14,6 +14,7 @@ from fast_rcnn.config import cfg
 from roi_data_layer.layer import OHEMDataLayer, RoIDataLayer
 from roi_data_layer.minibatch import MinibatchSettings, get_allrois_minibatch, get_minibatch, read_images
 from roi_data_layer.order import BatchOrder, epoch_batches
+from roi_data_layer.roidb import add_bbox_regression_targets
 from roi_data_layer.sampling import RoISettings, sample_rois, split_rois
 from utils.images import ImageError
 
@@ -331,3 +332,21 @@ def test_minibatches_of_a_net_with_rpn_do_not_depend_on_mining(tmp_path):
     for mine, theirs in zip(*batches, strict=True):
         for array, other in zip(mine, theirs, strict=True):
             np.testing.assert_array_equal(array, other)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_boxes_that_classes_share(tmp_path, classes):
+    """Labels stay; targets of all objects have the last four of eight columns."""
+    small_settings(AGNOSTIC=True, BATCH_SIZE=-1)
+    roidb = scene(tmp_path)
+    add_bbox_regression_targets(roidb, 3, cfg.TRAIN)
+    layer, bottom, top = make_layer(RoIDataLayer, f"'num_classes': {classes}", [], 6)
+    layer.set_roidb(roidb)
+    (_, rois, labels, targets, inside, outside), = run(layer, bottom, top, 1)
+    assert len(rois) == 10 and set(labels) == {0, 1, 2}         # all RoIs of two images
+    assert targets.shape == inside.shape == (10, 8) and not targets[:, :4].any()
+    np.testing.assert_array_equal(outside, np.outer(labels > 0, [0] * 4 + [1] * 4))
+    np.testing.assert_array_equal(inside, outside)
+    entries = layer.batch_entries(0)
+    wanted = [entry["bbox_targets"][row, 1:] for entry in entries for row in (0, 1, 2, 3, 4)]
+    np.testing.assert_array_equal(targets[:, 4:], wanted)

@@ -139,3 +139,17 @@ def test_prepare_roidb_accepts_gt_overlaps_and_checks_them():
     assert (entry["image"], entry["width"], entry["height"]) == ("a.jpg", 30, 20)
     with pytest.raises(ValueError, match="a.jpg"):
         prepare_roidb(OldStyleImdb(np.array([[0.5, 0, 0], [0, 0, 0]], np.float32)))
+
+
+def test_statistics_of_boxes_that_classes_share():
+    """They are those of the targets of all classes together."""
+    boxes = np.array([[0, 0, 20, 30], [40, 10, 70, 50], [2, 3, 20, 28], [38, 12, 75, 49], [0, 5, 22, 33]], np.float32)
+    overlaps = np.array([1, 1, 0.8, 0.8, 0.8])
+    entry = {"boxes": boxes, "max_overlaps": overlaps, "max_classes": np.array([1, 2, 1, 2, 1])}
+    means, stds = add_bbox_regression_targets([entry], 3, make_settings({"TRAIN.AGNOSTIC": True}).TRAIN)
+    raw = compute_targets(boxes, overlaps, np.ones(5, int), 0.5)
+    assert means.shape == stds.shape == (8,) and not means[:4].any()
+    np.testing.assert_allclose(means[4:], raw[:, 1:].astype(np.float64).mean(0))
+    np.testing.assert_allclose(stds[4:], raw[:, 1:].astype(np.float64).std(0))
+    assert entry["bbox_targets"][:, 0].tolist() == [1] * 5
+    np.testing.assert_allclose(entry["bbox_targets"][:, 1:], (raw[:, 1:] - means[4:]) / stds[4:], rtol=1e-5, atol=1e-6)

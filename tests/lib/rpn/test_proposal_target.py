@@ -97,6 +97,31 @@ def test_all_rois_are_kept_for_hard_example_mining(hi):
     assert [len(top) for top in tops] == [len(expected)] * 5
 
 
+def test_minus_one_as_the_batch_size_keeps_all_rois():
+    rng = np.random.default_rng(2)
+    corners = rng.integers(0, 12, (60, 2))
+    blobs = [np.column_stack([np.repeat([0, 1], [25, 35]), corners, corners + rng.integers(20, 50, (60, 2))]),
+             np.array([[3, 4, 40, 50, 1, 0], [20, 10, 60, 70, 2, 1], [0, 0, 30, 30, 1, 1]])]
+    set_config({"TRAIN.BATCH_SIZE": -1, "TRAIN.BG_THRESH_LO": 0.0})
+    found = run_layer(ProposalTargetLayer, "'num_classes': 3", blobs, 5)
+    set_config({"TRAIN.BATCH_SIZE": 8, "TRAIN.BG_THRESH_LO": 0.0, "TRAIN.USE_OHEM": True})
+    for mine, mined in zip(found, run_layer(ProposalTargetLayer, "'num_classes': 3", blobs, 5), strict=True):
+        np.testing.assert_array_equal(mine, mined)
+    assert len(found[0]) == 63
+
+
+@pytest.mark.parametrize("num_classes", [2, 4])
+def test_classes_share_their_boxes(num_classes):
+    """Labels stay; targets are those of the object's class, in the last four of eight columns."""
+    blobs = [np.zeros((0, 5)), [[5, 6, 38, 41, 3], [50, 6, 78, 41, 1]]]
+    _, labels, *own = run_layer(ProposalTargetLayer, "'num_classes': 4", blobs, 5)
+    set_config({"TRAIN.AGNOSTIC": True, "TRAIN.BBOX_INSIDE_WEIGHTS": (1.0, 2.0, 3.0, 4.0)})
+    _, found, targets, inside, outside = run_layer(ProposalTargetLayer, f"'num_classes': {num_classes}", blobs, 5)
+    assert found.tolist() == labels.tolist() == [3, 1] and targets.shape == (2, 8)
+    np.testing.assert_array_equal(targets[:, 4:], own[0].reshape(2, 4, 4)[[0, 1], [3, 1]])
+    assert inside.tolist() == [[0, 0, 0, 0, 1, 2, 3, 4]] * 2 and outside.tolist() == [[0] * 4 + [1] * 4] * 2
+
+
 def test_draws_depend_on_seed_and_pass_only():
     set_config({"TRAIN.BATCH_SIZE": 4})
     corners = np.random.default_rng(0).uniform(0, 20, (60, 2))

@@ -45,11 +45,11 @@ def psroi_pooling(step: Step):
                             step.node("Unsqueeze", columns, step.ints(0, 2)))       # (bins, bins, H, W)
         index = step.node("Squeeze", step.as_ints(image), step.ints(0))
         found = step.node("MatMul", step.node("Gather", features, index, axis=0),
-                          step.node("Reshape", weights, step.ints(bins, height * width, 1)))
+                          step.node("Reshape", weights, step.ints(bins, -1, 1)))
         return [], [found]
 
-    found = step.scan(one, [], [image, _bin_weights(step, above, below, layer.bins[0], height),
-                                _bin_weights(step, left, right, layer.bins[1], width)])[0]
+    found = step.scan(one, [], [image, _bin_weights(step, above, below, layer.bins[0], 2),
+                                _bin_weights(step, left, right, layer.bins[1], 3)])[0]
     return step.restored(step.node("Transpose", found, perm=[0, 2, 1, 3]), (), step.top_shape)
 
 
@@ -72,23 +72,27 @@ def box_annotator_ohem(step: Step):
             step.node("Where", kept, step.inputs[3], step.floats(0))]
 
 
-def _bin_weights(step: Step, first: str, last: str, bins: int, length: int) -> str:
-    """(R, bins, length): the weight of every row, or column, in every bin; first and last are (R, 1)."""
+def _bin_weights(step: Step, first: str, last: str, bins: int, axis: int) -> str:
+    """(R, bins, length): the weight of every row, or column, in every bin; first and last are (R, 1).
+
+    axis  of the features, of which this is the length
+    """
+    length = step.node("Squeeze", step.length(step.inputs[0], axis), step.ints(0))
     start = step.times(_rounded(step, first), step.layer.scale)
     size = step.node("Sub", step.times(step.plus(_rounded(step, last), 1), step.layer.scale), start)
     size = step.node("Div", step.node("Max", size, step.floats(0.1)), step.floats(bins))
     begin, end = (_border(step, rounding, start, size, np.arange(bins) + ahead, length)
                   for ahead, rounding in enumerate(("Floor", "Ceil")))
-    pixels = step.floats(range(length))
+    pixels = step.as_floats(step.node("Range", step.array(np.array(0)), length, step.array(np.array(1))))
     touched = step.node("And", step.node("GreaterOrEqual", pixels, begin), step.node("Less", pixels, end))
     count = step.node("Max", step.node("Sub", end, begin), step.floats(1))
     return step.node("Div", step.as_floats(touched), count)
 
 
-def _border(step: Step, rounding: str, start: str, size: str, index: np.ndarray, length: int) -> str:
+def _border(step: Step, rounding: str, start: str, size: str, index: np.ndarray, length: str) -> str:
     """Whole pixels (R, bins, 1) at which bins begin or end, within 0..length."""
     place = step.node("Add", step.node("Mul", size, step.floats(index)), start)
-    place = step.node("Clip", step.node(rounding, place), step.floats(0), step.floats(length))
+    place = step.node("Clip", step.node(rounding, place), step.floats(0), step.as_floats(length))
     return step.node("Unsqueeze", place, step.ints(2))
 
 

@@ -149,7 +149,8 @@ def add_skip_option(parser: argparse.ArgumentParser) -> None:
     """--skip_unfitting."""
     parser.add_argument("--skip_unfitting", action="store_true",
                         help="leave out all layers of --weights whose shapes differ in the net; without it only "
-                             "cls_score and bbox_pred, which differ for other classes, and others are refused")
+                             "cls_score and bbox_pred (R-FCN: rfcn_cls and rfcn_bbox), which differ for other classes, "
+                             "and others are refused")
 
 
 def add_tensorboard_option(parser: argparse.ArgumentParser) -> None:

@@ -56,6 +56,21 @@ def test_the_shipped_nets_have_no_problem(net):
     assert check_test_net(MODELS / net / "faster_rcnn_end2end_ohem" / "test.pt", 21) == []
 
 
+def test_boxes_that_classes_share(tmp_path):
+    path, shared = tmp_path / "train.pt", Config({**END2END, "AGNOSTIC": True})
+    text = (MODELS / "Tiny" / "faster_rcnn_end2end" / "train.pt").read_text()
+    path.write_text(text)
+    (problem,) = check_train_net(path, shared, 21)
+    assert "layer 'bbox_pred': num_output is 84, expected 8" in problem
+    path.write_text(text.replace("num_output: 84", "num_output: 8"))
+    assert check_train_net(path, shared, 21) == []
+    (problem,) = check_train_net(path, END2END, 21)
+    assert "num_output is 8, expected 84" in problem and problem.endswith("set TRAIN.AGNOSTIC to True")
+    test = (MODELS / "Tiny" / "faster_rcnn_end2end" / "test.pt").read_text()
+    path.write_text(test.replace("num_output: 84", "num_output: 8"))
+    assert check_test_net(path, 21) == []
+
+
 def test_strides_and_anchors_are_read_from_the_net():
     net = NetFile(alt_opt("stage1_rpn_train.pt", "VGG16"))
     assert net.num_anchors() == 9

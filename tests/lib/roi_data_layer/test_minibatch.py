@@ -350,3 +350,17 @@ def test_boxes_that_classes_share(tmp_path, classes):
     entries = layer.batch_entries(0)
     wanted = [entry["bbox_targets"][row, 1:] for entry in entries for row in (0, 1, 2, 3, 4)]
     np.testing.assert_array_equal(targets[:, 4:], wanted)
+
+
+def test_hard_rois_with_boxes_that_classes_share():
+    small_settings(AGNOSTIC=True, BATCH_SIZE=2)
+    rng, labels = np.random.default_rng(0), np.array([2.0, 0, 1, 0])
+    boxes = [rng.standard_normal((4, 8)), rng.standard_normal((4, 8)), *[np.outer(labels > 0, [0] * 4 + [1] * 4)] * 2]
+    rois = np.column_stack([np.zeros(4), rng.uniform(0, 9, (4, 2)), rng.uniform(20, 40, (4, 2))])
+    layer, bottom, top = make_layer(OHEMDataLayer, "'num_classes': 3",
+                                    [rng.dirichlet([1, 1, 1], 4), boxes[0], rois, labels, *boxes[1:]], 5)
+    assert [blob.data.shape for blob in top[2:]] == [(1, 8)] * 3
+    layer.forward(bottom, top)
+    assert top[2].data.shape == (2, 8)
+    for row, wanted in zip(top[0].data, top[2].data, strict=True):
+        np.testing.assert_allclose(boxes[1][np.abs(rois - row).sum(1).argmin()], wanted, rtol=1e-6)

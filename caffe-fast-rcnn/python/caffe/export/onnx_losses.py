@@ -211,8 +211,9 @@ def contrastive_loss(step: Step):
 
 @converts("SmoothL1Loss")
 def smooth_l1_loss(step: Step):
+    losses = _smooth_l1(step, step.layer.sigma)
     items = _number(step, step.inputs[0], step.bottoms[0].count, math.prod(step.shape[1:]))
-    return step.node("Div", step.total(_smooth_l1(step, step.layer.sigma)), step.node("Max", items, step.floats(1)))
+    return step.node("Div", step.total(losses), step.node("Max", items, step.floats(1)))
 
 
 @converts("SmoothL1LossOHEM")

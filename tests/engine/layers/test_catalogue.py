@@ -20,8 +20,8 @@ Dropout DummyData ELU Eltwise Embed EuclideanLoss Exp Filter Flatten HDF5Data HD
 InfogainLoss InnerProduct Input LRN LSTM LSTMUnit Log MVN MemoryData MultinomialLogisticLoss PReLU Parameter Pooling
 Power Python RNN ROIPooling ReLU Reduction Reshape SPP Scale Sigmoid SigmoidCrossEntropyLoss Silence Slice SmoothL1Loss
 Softmax SoftmaxWithLoss Split Swish TanH Threshold Tile WindowData
-Axpy BN BoxAnnotatorOHEM ConvolutionDepthwise DetectionOutput Interp MultiBoxLoss Normalize PSROIPooling Permute PriorBox
-ROIAlign ShuffleChannel SmoothL1LossOHEM SoftmaxWithLossOHEM Upsample
+Axpy BN BoxAnnotatorOHEM ConvolutionDepthwise DetectionOutput Interp MultiBoxLoss Normalize PSROIPooling Permute
+PriorBox ROIAlign ShuffleChannel SmoothL1LossOHEM SoftmaxWithLossOHEM Upsample
 """.split()
 OTHER_NAMES = {"DepthwiseConvolution": "ConvolutionDepthwise"}      # in the file of the type that they are aliases of
 FORK_NUMBERS = {"multibox_loss_param": 201, "permute_param": 202, "prior_box_param": 203, "detection_output_param": 204,

@@ -24,7 +24,7 @@ def data_sets(program, monkeypatch):
     recipes = part("recipes")
     tiny = recipes.Recipe("Tiny", "some.caffemodel", (6, 4, 5, 8), {"TRAIN.SCALES": [96], "TRAIN.IMS_PER_BATCH": 2},
                           cfg="demo.yml", fc6=64, anchor_scales=(1, 2.5))
-    found = {"demo": recipes.DataSet({"Tiny": tiny, **recipes.in_bfloat16({"Tiny": tiny})}, is_free=True,
+    found = {"demo": recipes.DataSet({"Tiny": tiny, **recipes.in_bfloat16({"Tiny": tiny})}, is_shown=True,
                                      peers={"peer": "Tiny"}, published=(("somebody", "0.9"),),
                                      goals=(recipes.Goal(0.6, 180), recipes.Goal(0.7)))}
     monkeypatch.setattr(program, "DATA_SETS", found)
@@ -197,7 +197,7 @@ def test_what_is_missing_is_said_before_anything_runs(call, program, player, tmp
 
 
 def test_pictures_of_photographs_that_are_not_free_stay_in_the_run(call, data_sets, monkeypatch, tmp_path):
-    monkeypatch.setitem(data_sets, "demo", part("recipes").replace(data_sets["demo"], is_free=False))
+    monkeypatch.setitem(data_sets, "demo", part("recipes").replace(data_sets["demo"], is_shown=False))
     assert call("--nets", "Tiny", "--seeds", "3") == 0
     assert not list((tmp_path / "report").glob("*.jpg")) and list((tmp_path / "out").rglob("*_detections.jpg"))
     assert ".jpg" not in (tmp_path / "report" / "accuracy.md").read_text()
@@ -257,7 +257,7 @@ def test_the_tools_themselves(program, data_sets, demo_data, tmp_path, monkeypat
     recipes = part("recipes")
     tiny = recipes.Recipe("Tiny", None, (1, 1, 1, 1), {
         **recipes.image_size(64, 100), "NUM_WORKERS": 0, "TRAIN.RPN_POST_NMS_TOP_N": 20}, cfg="demo.yml", fc6=16)
-    monkeypatch.setitem(data_sets, "demo", recipes.DataSet({"Tiny": tiny}, is_free=True))
+    monkeypatch.setitem(data_sets, "demo", recipes.DataSet({"Tiny": tiny}, is_shown=True))
     monkeypatch.setenv("PYTHONPATH", "")
     assert program.main([str(demo_data), "--seeds", "3", "--output", str(tmp_path), "--report",
                          str(tmp_path / "r" / "a.md")]) == 0

@@ -65,11 +65,11 @@ class DataSet:
     recipes    by the name in tables, as given to --nets
     peers      torchvision's detectors: name -> the recipe whose input size, images seen and weights they share
     published  (whose, mAP at IoU 0.5) of the same test split
-    is_free    whether its licence allows pictures of it in the report
+    is_shown   whether photographs of it may be in the report
     """
 
     recipes: Mapping[str, Recipe]
-    is_free: bool
+    is_shown: bool
     peers: Mapping[str, str] = field(default_factory=dict)
     published: tuple[tuple[str, str], ...] = ()
     goals: tuple[Goal, ...] = ()
@@ -128,17 +128,17 @@ _BCCD_RECIPES = {
 DATA_SETS = {
     "DeepPCB": DataSet(
         {**_PCB_RECIPES, **in_bfloat16({"SqueezeNet": _PCB_RECIPES["SqueezeNet"]})},
-        is_free=True,
+        is_shown=True,
         published=(("Faster R-CNN, ResNet-101", "0.977"), ("other Faster R-CNN", "0.926 to 0.969"),
                    ("YOLOv11", "0.964")),
         goals=(Goal(0.977, 180), Goal(0.95, 30))),
     "voc2012_animals": DataSet(
         {**_ANIMALS_RECIPES, **in_bfloat16(_ANIMALS_RECIPES)},
-        is_free=False,
+        is_shown=False,
         peers={"torchvision_VGG16": "VGG16"}),
     "BCCD": DataSet(
         _BCCD_RECIPES,
-        is_free=True,
+        is_shown=False,
         published=(("this toolkit, Tiny from random weights (`bccd.md`)", "0.638"),),
         goals=(Goal(0.80),)),
 }

@@ -203,9 +203,9 @@ def _images(path: Path, data_set: DataSet, runs: Sequence[Run], results: Results
     best = first.get(best_within({net: results[net] for net in first}, None)[1]) if first else None
     if best is None:
         return lines
-    shown = path if data_set.is_free else best.folder / path.name       # others' photographs are not published
+    shown = path if data_set.is_shown else best.folder / path.name       # others' photographs are not published
     picture = shown.with_name(f"{path.stem}_{name}_detections.jpg")
-    if not draw_examples(best, picture) or not data_set.is_free:
+    if not draw_examples(best, picture) or not data_set.is_shown:
         return lines
     return [*lines, f"Detections of {best.net}, seed {best.seed}, with scores of at least {SCORE}, on photographs that "
                     "it was not trained on:", "", f"![detections]({picture.name})", ""]

@@ -90,6 +90,11 @@ OTHERS: list[tuple[str, list[tuple[int, ...]], list[np.ndarray]]] = [
     ("PSROIPooling psroi_pooling_param { output_dim: 1 group_size: 2 spatial_scale: 1 }", [IMAGE], [ROIS]),
     ("LSTM " + RECURRENT, [(3, 2, 4)], [BEGINS]), ("RNN " + RECURRENT, [(3, 2, 4)], [BEGINS]),
     ("LSTMUnit", [(1, 2, 3), (1, 2, 12)], [np.ones((1, 2))]),
+    ("Reverse", [IMAGE], []), ("Transpose transpose_param { dim: 3 dim: 2 dim: 0 dim: 1 }", [IMAGE], []),
+    (f"Lstm lstm_param {{ num_output: 3 {FILLERS} }}", [(3, 2, 4)], [BEGINS]),
+    ("WarpCTCLoss", [(3, 2, 4)], [np.array([[1.0, 0], [2, 3]])]),
+    ("CtcLoss", [(3, 2, 4)], [np.array([[1.0, 0], [2, 3]])]),
+    ("CTCLoss", [(3, 2, 4)], [BEGINS, np.array([[1.0, 2], [-1, 3]])]),
     ("Reduction reduction_param { axis: 2 operation: SUMSQ }", [IMAGE], []),
     ("EuclideanLoss", [IMAGE, IMAGE], []), ("SmoothL1Loss", [IMAGE, IMAGE], []),
     ("SmoothL1LossOHEM", [IMAGE, IMAGE], []), ("SoftmaxWithLoss", [(3, 4)], [np.array([0.0, 3, 2])]),
@@ -101,8 +106,9 @@ OTHERS: list[tuple[str, list[tuple[int, ...]], list[np.ndarray]]] = [
      [np.array([[[0.1, 0.1, 0.5, 0.5, 0.4, 0.4, 0.9, 0.9], [0.5] * 8]]),
       np.array([[1.0, 2, 0, 0.2, 0.1, 0.5, 0.6, 0]])]),
 ]
-WITHOUT_GRADIENT = {"Accuracy", "ArgMax", "BoxAnnotatorOHEM", "DetectionOutput", "PriorBox", "Threshold", "Silence",
-                    "HDF5Output", "Data", "DummyData", "HDF5Data", "ImageData", "Input", "MemoryData", "WindowData"}
+WITHOUT_GRADIENT = {"Accuracy", "ArgMax", "BoxAnnotatorOHEM", "CTCGreedyDecoder", "DetectionOutput", "PriorBox",
+                    "Threshold", "Silence", "HDF5Output", "Data", "DummyData", "HDF5Data", "ImageData", "Input",
+                    "MemoryData", "WindowData"}
 OF_PROBABILITIES = {"MultinomialLogisticLoss"}      # wants positive bottoms, and is at the end of nets
 STATEFUL = {"Parameter"}        # its top is the parameter itself: in place it would change with every pass
 TOPS = {"Split": 2, "Slice": 2, "LSTMUnit": 2}

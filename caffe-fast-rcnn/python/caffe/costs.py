@@ -1,14 +1,13 @@
 """What a layer costs: multiply-adds of its matrix products, values it moves, and memory of a net's blobs."""
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from .engine.blob import Blob
 from .engine.layer import Layer
 
 _BY_OUTPUT = ("Convolution", "ConvolutionDepthwise", "DepthwiseConvolution", "InnerProduct")
-_BY_STEP = ("LSTM", "RNN")
+_BY_STEP = ("LSTM", "Lstm", "RNN")
 
 
 def multiply_adds(layer: Layer, bottoms: Sequence[Blob], tops: Sequence[Blob]) -> int:
@@ -25,7 +24,7 @@ def multiply_adds(layer: Layer, bottoms: Sequence[Blob], tops: Sequence[Blob]) -
     if layer.type == "Deconvolution":
         return sum(bottom.count for bottom in bottoms) // weight.shape[0] * weight.count
     if layer.type in _BY_STEP:
-        return math.prod(bottoms[0].shape[:2]) * sum(blob.count for blob in layer.blobs if blob.num_axes > 1)
+        return tops[0].count // tops[0].shape[-1] * sum(blob.count for blob in layer.blobs if blob.num_axes > 1)
     return 0
 
 

@@ -22,13 +22,16 @@ Power Python RNN ROIPooling ReLU Reduction Reshape SPP Scale Sigmoid SigmoidCros
 Softmax SoftmaxWithLoss Split Swish TanH Threshold Tile WindowData
 Axpy BN BoxAnnotatorOHEM ConvolutionDepthwise DetectionOutput Interp MultiBoxLoss Normalize PSROIPooling Permute
 PriorBox ROIAlign ShuffleChannel SmoothL1LossOHEM SoftmaxWithLossOHEM Upsample
+CTCGreedyDecoder CTCLoss Reverse Transpose WarpCTCLoss
 """.split()
-OTHER_NAMES = {"DepthwiseConvolution": "ConvolutionDepthwise"}      # in the file of the type that they are aliases of
+# In the file of another type: an alias, and names that differ from it in capital letters only
+OTHER_NAMES = {"CtcLoss": "CTCLoss", "DepthwiseConvolution": "ConvolutionDepthwise", "Lstm": "LSTM"}
 FORK_NUMBERS = {"multibox_loss_param": 201, "permute_param": 202, "prior_box_param": 203, "detection_output_param": 204,
                 "norm_param": 206, "psroi_pooling_param": 10001, "box_annotator_ohem_param": 10000,
                 "shuffle_channel_param": 164, "bn_param": 152,
                 "interp_param": 163, "upsample_param": 149, "roi_align_param": 154, "roi_pooling_param": 8266711,
-                "smooth_l1_loss_param": 8266712}
+                "smooth_l1_loss_param": 8266712,
+                "ctc_decoder_param": 158, "ctc_loss_param": 159, "reverse_param": 160, "transpose_param": 8266710}
 FOLDER, TESTS = Path(layers.__file__).parent, Path(__file__).parent
 FILES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
 

@@ -1,7 +1,11 @@
-"""LSTM against a loop over time."""
+"""LSTM and Lstm against loops over time."""
 import numpy as np
 import pytest
+import torch
 from layer_checker import Runner, check, randn, refused
+
+from caffe.engine import device
+from caffe.engine.layer import LayerError
 
 CONT = np.array([[0.0, 0], [1, 1], [0, 1]])
 
@@ -97,3 +101,100 @@ def test_gradients_with_another_number_of_steps():
     check("type: 'LSTM' recurrent_param { num_output: 5 }", [randn(3, 2, 4), CONT],
           lambda x, c, *blobs: lstm(x, c, 0, blobs)[0], blobs=BLOBS, learns=[0],
           other=[randn(5, 2, 4), np.concatenate([CONT, CONT])[:5]])
+
+
+# ---- Lstm
+OTHER = [BLOBS[0], BLOBS[2], BLOBS[1]]      # the same parameters in the order of Lstm
+
+
+def caffe_lstm(x, clip, blobs, steps, hidden=0.0, cell=0.0):
+    items = clip.size // steps
+    found = lstm(x.reshape(steps, items, -1), clip.reshape(steps, items) != 0, 0, [blobs[0], blobs[2], blobs[1]],
+                 hidden, cell)
+    return found[0].reshape(*x.shape[:-1] if x.ndim == 3 else x.shape[:1], -1), *found[1:]
+
+
+def gradients_of_caffe_lstm(x, blobs, top_diff, most):
+    """Those of x and of the parameters, without clip: backwards through time, with gates clipped at every step."""
+    weight, recurrent, bias = blobs
+    (steps, items, _), size = x.shape, recurrent.shape[1]
+    hiddens, cells, gates = [np.zeros((items, size))], [np.zeros((items, size))], []
+    for step in x:
+        before = step @ weight.T + bias + hiddens[-1] @ recurrent.T
+        gates.append(np.hstack([sigmoid(before[:, :3 * size]), np.tanh(before[:, 3 * size:])]))
+        i, f, o, g = np.split(gates[-1], 4, axis=1)
+        cells.append(f * cells[-1] + i * g)
+        hiddens.append(o * np.tanh(cells[-1]))
+    x_diff, diffs = np.zeros_like(x), [np.zeros_like(blob) for blob in blobs]
+    hidden_diff, cell_diff = np.zeros((items, size)), np.zeros((items, size))
+    for t in reversed(range(steps)):
+        i, f, o, g = np.split(gates[t], 4, axis=1)
+        hidden_diff = hidden_diff + top_diff[t]
+        cell_diff = cell_diff + hidden_diff * o * (1 - np.tanh(cells[t + 1]) ** 2)
+        gate_diff = np.hstack([cell_diff * g * i * (1 - i), cell_diff * cells[t] * f * (1 - f),
+                               hidden_diff * np.tanh(cells[t + 1]) * o * (1 - o), cell_diff * i * (1 - g ** 2)])
+        gate_diff = np.clip(gate_diff, -most, most)
+        cell_diff, hidden_diff = cell_diff * f, gate_diff @ recurrent
+        x_diff[t] = gate_diff @ weight
+        for diff, add in zip(diffs, (gate_diff.T @ x[t], gate_diff.T @ hiddens[t], gate_diff.sum(0)), strict=True):
+            diff += add
+    return x_diff, diffs
+
+
+def test_lstm_of_caffe_lstm():
+    check("type: 'Lstm' lstm_param { num_output: 5 }", [randn(3, 2, 4)],
+          lambda x, *blobs: caffe_lstm(x, np.ones(x.shape[:2]), blobs, len(x))[0], blobs=OTHER, other=[randn(6, 1, 4)])
+
+
+@pytest.mark.parametrize("settings, shape", [("batch_size: 2", (6, 4)), ("", (3, 4)), ("batch_size: 2", (6, 4, 1))])
+def test_without_an_axis_of_items_batch_size_tells(settings, shape):
+    clip = np.array([0.0, 0, 1, 0, 2, 1])[-shape[0]:, None]
+    steps = 3
+    check(f"type: 'Lstm' lstm_param {{ num_output: 5 {settings} }}", [randn(*shape), clip],
+          lambda x, c, *blobs: caffe_lstm(x.reshape(len(x), -1), c, blobs, steps)[0], blobs=OTHER, learns=[0],
+          other=[randn(*shape, seed=4), clip[::-1].copy() * (np.arange(len(clip)) > 1)[:, None]])
+
+
+def test_without_clip_every_pass_begins_anew_and_with_it_the_state_carries_over():
+    x, ones = randn(3, 2, 4), np.ones(6)
+    first = caffe_lstm(x, ones, OTHER, 3)
+    for bottoms, second in (([x], first), ([x, ones], caffe_lstm(x, ones, OTHER, 3, *first[1:]))):
+        runner = Runner("type: 'Lstm' lstm_param { num_output: 5 }", bottoms)
+        runner.set_blobs(OTHER)
+        for wanted in (first, second):
+            np.testing.assert_allclose(runner.forward()[0], wanted[0], rtol=1e-4, atol=1e-5)
+            runner.backward([np.ones((3, 2, 5))], [True, False][:len(bottoms)])
+
+
+@pytest.mark.parametrize("most", [1e9, 0.3, 0.02])
+def test_gradients_of_gates_are_clipped(most):
+    x, diff = randn(4, 2, 3), 2 * randn(4, 2, 5, seed=5)
+    blobs = [randn(20, 3), OTHER[1], OTHER[2]]
+    with device.use_float_type(torch.float64):
+        runner = Runner(f"type: 'Lstm' lstm_param {{ num_output: 5 clipping_threshold: {most} }}", [x])
+        runner.set_blobs(blobs)
+        runner.forward()
+        found = runner.backward([diff], [True])[0]
+        wanted, parameters = gradients_of_caffe_lstm(x, blobs, diff, np.float32(most))
+        np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-12)
+        for value, want in zip(runner.parameter_diffs(), parameters, strict=True):
+            np.testing.assert_allclose(value, want, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("settings, shapes, match", [
+    ("", [(3, 2, 4)], "lstm_param: num_output must be at least 1, found 0"),
+    ("num_output: 5 batch_size: 0", [(3, 4)], "batch_size must be at least 1, found 0"),
+    ("num_output: 5 batch_size: 2", [(3, 4)], r"time steps of batch_size 2 each, found x of shape \(3, 4\)"),
+    ("num_output: 5", [(0, 2, 4)], r"with a time step, found \(0, 2, 4\)"), ("num_output: 5", [()], "with a time step"),
+    ("num_output: 5", [(3, 2, 4), (3, 1)], r"clip of 6 numbers, .* found shape \(3, 1\)"),
+    ("num_output: 5", [(3, 2, 4), (3, 2), (3, 2)], "at most 2 bottom"),
+])
+def test_bad_input_of_caffe_lstm(settings, shapes, match):
+    refused(f"type: 'Lstm' lstm_param {{ {settings} }}", shapes, match)
+
+
+def test_other_inputs_than_at_first_are_refused():
+    runner = Runner("type: 'Lstm' lstm_param { num_output: 5 }", [randn(3, 2, 4)])
+    runner.set_bottoms([randn(3, 2, 6)])
+    with pytest.raises(LayerError, match=r"expected 4 inputs at each time step, found x of shape \(3, 2, 6\)"):
+        runner.forward()

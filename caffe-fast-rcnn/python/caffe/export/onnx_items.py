@@ -25,13 +25,13 @@ def check_items(step: Step) -> None:
 def _needs_their_number(step: Step) -> bool:
     layer = step.layer
     match layer.type:
-        case "DetectionOutput" | "LSTM" | "RNN":
+        case "CTCGreedyDecoder" | "DetectionOutput" | "LSTM" | "Lstm" | "RNN":
             return True
         case "ArgMax":
             return layer.along == 0
         case "Crop":
             return layer.part[0].start is not None
-        case "Permute":
+        case "Permute" | "Transpose":
             return layer.order[0] != 0
         case "Power":
             return layer.param.power_param.power * layer.param.power_param.scale == 0

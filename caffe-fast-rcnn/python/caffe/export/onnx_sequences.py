@@ -1,7 +1,9 @@
-"""ONNX for recurrent layers: one Scan over the time steps. States without a bottom start at zero."""
+"""ONNX for layers of sequences. Recurrent ones are a Scan over time steps; states without a bottom start at zero."""
 from __future__ import annotations
 
 import math
+
+import numpy as np
 
 from .onnx_graph import Step, converts
 
@@ -50,18 +52,37 @@ def _tops(step: Step, output: str, states: list[str]) -> list[str]:
     return [output, *(step.restored(state, (), blob.shape) for state, blob in zip(states, step.tops[1:], strict=False))]
 
 
-@converts("LSTM")
-def lstm(step: Step):
-    recurrent = step.weight(len(step.layer.blobs) - 1)
-
+def _lstm_step(step: Step, recurrent: str):
+    """The body of LSTM and Lstm, for `Step.scan`."""
     def one(states, slices):
         (hidden, cell), (gate_input, cont) = states, slices
         gates = step.node("Gemm", step.node("Mul", cont, hidden), recurrent, gate_input, transB=1)
         cell, hidden = _lstm_unit(step, cell, gates, cont)
         return [hidden, cell], [hidden]
+    return one
 
-    *states, output = _run(step, one)
+
+@converts("LSTM")
+def lstm(step: Step):
+    *states, output = _run(step, _lstm_step(step, step.weight(len(step.layer.blobs) - 1)))
     return _tops(step, output, states)
+
+
+@converts("Lstm")
+def lstm_of_caffe_lstm(step: Step):
+    layer = step.layer
+    (steps, items), (gates, inputs) = (layer.steps, layer.items), layer.blobs[0].shape
+    weight, recurrent, bias = step.weights()
+    rows = step.reshaped(step.inputs[0], step.shape, (steps * items, inputs))
+    gate_inputs = step.restored(step.node("Gemm", rows, weight, bias, transB=1), (), (steps, items, gates))
+    if len(step.inputs) > 1:
+        flags = step.as_floats(step.as_flags(step.inputs[1]))
+        cont = step.reshaped(flags, step.bottoms[1].shape, (steps, items, 1))
+    else:
+        cont = step.filled((steps, items, 1), 1)
+    zeros = step.filled((items, gates // 4), 0)
+    *_, output = step.scan(_lstm_step(step, recurrent), [zeros, zeros], [gate_inputs, cont])
+    return step.restored(output, (steps, items, gates // 4), step.top_shape)
 
 
 @converts("RNN")
@@ -78,3 +99,23 @@ def rnn(step: Step):
     rows = step.restored(hidden, (), (-1, step.top_shape[2]))
     output = step.node("Tanh", step.node("Gemm", rows, weight, bias, transB=1))
     return _tops(step, step.restored(output, (), step.top_shape), [state])
+
+
+@converts("CTCGreedyDecoder")
+def ctc_greedy_decoder(step: Step):
+    if len(step.inputs) > 1:
+        step.refuse("true labels, which it compares with those that it finds")
+    layer, (steps, items, classes) = step.layer, step.shape[:3]
+    scores = step.reshaped(step.inputs[0], step.shape, (steps, items, classes))
+    path = step.node("Transpose", step.node("ArgMax", scores, axis=2, keepdims=0), perm=[1, 0])
+    kept = step.node("Not", step.node("Equal", path, step.ints(layer.blank)))
+    if layer.param.ctc_decoder_param.ctc_merge_repeated and steps > 1:
+        before = step.node("Concat", step.node("Sub", step.cut(path, [0], [1], [1]), step.ints(1)),
+                           step.cut(path, [0], [steps - 1], [1]), axis=1)       # no class at the first step
+        kept = step.node("And", kept, step.node("Not", step.node("Equal", path, before)))
+    # What is kept goes before the rest, both in their order
+    place = step.node("Where", kept, step.array(np.arange(steps)), step.array(np.arange(steps, 2 * steps)))
+    _, order = step.nodes("TopK", [place, step.ints(steps)], 2, axis=1, largest=0)
+    found = step.node("Where", kept, path, step.ints(-1))
+    top = step.as_floats(step.node("GatherElements", found, order, axis=1))
+    return step.restored(top, (items, steps), step.top_shape)

@@ -1,6 +1,8 @@
 """ONNX for layers that move values without changing them."""
 from __future__ import annotations
 
+import numpy as np
+
 from .onnx_graph import Step, converts
 
 
@@ -39,7 +41,7 @@ def parameter(step: Step):
     return step.weight(0)
 
 
-@converts("Permute")
+@converts("Permute", "Transpose")
 def permute(step: Step):
     return step.node("Transpose", step.inputs[0], perm=step.layer.order)
 
@@ -49,6 +51,11 @@ def prior_box(step: Step):
     """The boxes depend only on shapes, which are fixed here."""
     step.layer.forward(step.bottoms, step.tops)
     return step.array(step.tops[0].data, "boxes")
+
+
+@converts("Reverse")
+def reverse(step: Step):
+    return step.cut(step.inputs[0], [-1], [np.iinfo(np.int64).min], [step.layer.along], -1)
 
 
 @converts("ShuffleChannel")

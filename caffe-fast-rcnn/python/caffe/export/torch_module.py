@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from ..engine import device
+from ..engine.bases.caffe_lstm import LstmLayer
 from ..engine.bases.losses import LossLayer
 from ..engine.bases.recurrent import RecurrentLayer
 from ..engine.blob import Blob
@@ -21,7 +22,8 @@ from .unsupported import name_of, reason_against, refuse
 
 _BLOB_NAMES = {"BatchNorm": ("mean", "variance", "count", "weight", "bias"),
                "BN": ("weight", "bias", "mean", "variance"), "Bias": ("bias",),
-               "LSTM": ("weight", "bias", "weight_hidden"), "PReLU": ("weight",),
+               "LSTM": ("weight", "bias", "weight_hidden"), "Lstm": ("weight", "weight_hidden", "bias"),
+               "PReLU": ("weight",),
                "RNN": ("weight", "bias", "weight_hidden", "weight_output", "bias_output")}
 _STATISTICS = ("mean", "variance", "count")     # not learned: buffers of the module
 
@@ -127,7 +129,7 @@ class TorchLayer(nn.Module):
         stored = [getattr(self, name) for name in self.blob_names]
         layer.blobs = BlobVec(_Value(tensor.reshape(shape)) for tensor, shape in zip(stored, self.shapes, strict=True))
         _set_phase(layer, self.training)
-        if isinstance(layer, RecurrentLayer):
+        if isinstance(layer, (LstmLayer, RecurrentLayer)):
             layer.last = None       # every pass begins with states of zero
         if isinstance(layer, AutogradLayer) and torch.is_grad_enabled():
             layer.compute = torch.enable_grad()(layer.compute)      # type: ignore[method-assign]

@@ -15,6 +15,7 @@ from .scan import tokens
 
 NVIDIA, INTEL, SSD, YOLO, DEEPLAB, SEGNET = (
     "NVIDIA Caffe", "Intel Caffe", "the SSD fork", "a YOLO fork", "DeepLab's fork", "SegNet's fork")
+CRNN = "a fork for CRNN"
 
 # (message, field): (fork, the value without effect; None: all of them)
 _WITHOUT_EFFECT: dict[tuple[str, str], tuple[str, str | None]] = {
@@ -65,6 +66,7 @@ _WITH_EFFECT: dict[str, tuple[str, tuple[str, ...]]] = {
     DEEPLAB: ("", ("seg_accuracy_param", "image_seg_data_param", "mat_read_param", "mat_write_param",
                    "dense_crf_param", "unique_label_param")),
     SEGNET: ("", ("dense_image_data_param",)),
+    CRNN: ("", ("ctc_param", "denseblock_param", "labelsequence_accuracy_param", "reverse_time_param")),
 }
 
 # Types of layers, by their widely used names
@@ -75,6 +77,7 @@ _LAYERS: dict[str, tuple[str, ...]] = {
            "Yolov3", "Yolov3DetectionOutput"),
     DEEPLAB: ("DenseCRF", "ImageSegData", "MatRead", "MatWrite", "SegAccuracy", "UniqueLabel"),
     SEGNET: ("DenseImageData",),
+    CRNN: ("CTCBeamSearchDecoder", "CTCDecoder", "DenseBlock", "LabelsequenceAccuracy", "ReverseTime"),
 }
 
 _CANDIDATE = re.compile(r"\b(" + "|".join({name for _, name in _WITHOUT_EFFECT}) + r")\b")

@@ -5,6 +5,8 @@ from . import caffe_pb2
 
 # Layer types whose settings are in another type's message.
 _BORROWED_PARAM = {"ConvolutionDepthwise": "convolution_param", "Deconvolution": "convolution_param",
+                   "CTCGreedyDecoder": "ctc_decoder_param", "CtcLoss": "ctc_loss_param",
+                   "WarpCTCLoss": "ctc_loss_param",
                    "DepthwiseConvolution": "convolution_param", "LSTM": "recurrent_param", "RNN": "recurrent_param"}
 
 

@@ -40,6 +40,11 @@ class RecurrentLayer(AutogradLayer):
     writes_unasked = True
     num_states = 0
 
+    @property
+    def num_output(self) -> int:
+        """The size of the hidden state."""
+        return self.param.recurrent_param.num_output
+
     def parameter_shapes(self, inputs: int, static: int | None) -> list[tuple[int, ...]]:
         """Shapes of all parameters, of which the first two are those of x and the third, if any, of x_static."""
         raise NotImplementedError

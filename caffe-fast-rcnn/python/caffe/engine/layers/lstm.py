@@ -1,6 +1,7 @@
-"""LSTM: long short-term memory over a sequence."""
+"""LSTM and Lstm: long short-term memory over a sequence, of BVLC and of caffe-lstm."""
 from __future__ import annotations
 
+from ..bases.caffe_lstm import LstmLayer
 from ..bases.recurrent import RecurrentLayer, lstm_unit
 from ..layer import register
 
@@ -23,7 +24,7 @@ class LSTM(RecurrentLayer):
     num_states = 2
 
     def parameter_shapes(self, inputs, static):
-        size = 4 * self.param.recurrent_param.num_output
+        size = 4 * self.num_output
         shapes = [(size, inputs), (size,)]
         if static is not None:
             shapes.append((size, static))
@@ -34,3 +35,20 @@ class LSTM(RecurrentLayer):
         gates = gate_input + (cont * hidden) @ parameters[-1].T
         cell, hidden = lstm_unit(cell, gates, cont)
         return hidden, (hidden, cell)
+
+
+@register("Lstm")
+class Lstm(LstmLayer):
+    """h_t, c_t = LSTMUnit(c_{t-1}, W_h (cont_t h_{t-1}) + W_x x_t + b, cont_t): LSTM with other settings and parameters
+
+    bottoms  x (T, N, I), or, where it has another number of axes or batch_size is set, (T batch_size, ...), time step
+             by time step; optionally clip, one number for each time step and item, 0 where a sequence begins
+    tops     h (T, N, num_output), or (T batch_size, num_output)
+    blobs    W_x (4 D, I), W_h (4 D, D), b (4 D), with the gates in the order of LSTM: i, f, o, g; D = num_output
+    param    lstm_param: num_output, weight_filler, bias_filler, batch_size (1), and clipping_threshold (0, off): the
+             gradients of the gates' inputs are kept within -clipping_threshold and clipping_threshold at every step
+
+    Without clip, every pass begins with states of zero. With clip, the last state of a pass is the first of the next
+    one where clip is not 0. Source: src/caffe/layers/lstm_layer.cpp of caffe-lstm and caffe_ocr, where the gradient of
+    W_h does not stop at a clip of 0, and clip is mixed up for several sequences.
+    """

@@ -21,11 +21,16 @@ class Permute(Layer):
     exact_bottoms = exact_tops = 1
     backward_reads_bottoms = backward_reads_tops = False
 
-    def reshape(self, bottom, top):
-        shape, order = bottom[0].shape, list(self.param.permute_param.order)
+    def new_order(self, shape: tuple[int, ...]) -> list[int]:
+        """For each axis of the top, that of the bottom. Raises LayerError."""
+        order = list(self.param.permute_param.order)
         if len(set(order)) != len(order) or any(axis >= len(shape) for axis in order):
             self.fail(f"order must name axes of the bottom, each once: found {order} for a bottom of shape {shape}")
-        self.order = [*order, *(axis for axis in range(len(shape)) if axis not in order)]
+        return [*order, *(axis for axis in range(len(shape)) if axis not in order)]
+
+    def reshape(self, bottom, top):
+        shape = bottom[0].shape
+        self.order = self.new_order(shape)
         top[0].reshape(*(shape[axis] for axis in self.order))
         self.keeps = self.order == sorted(self.order)
         if self.keeps:

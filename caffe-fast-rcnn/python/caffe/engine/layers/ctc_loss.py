@@ -1,0 +1,85 @@
+"""CTCLoss and CtcLoss: connectionist temporal classification, by the settings of two forks."""
+from __future__ import annotations
+
+import torch
+
+from ..bases.ctc import CTCLossLayer, check_table, checked_blank, to_front
+from ..layer import register
+
+
+@register("CTCLoss")
+class CTCLoss(CTCLossLayer):
+    """loss = mean over items of -log p(labels), for sequences whose length an indicator tells
+
+    bottoms  scores (T, N, C); indicators (T, N), 0 where a sequence begins: it ends before the next 0; labels (L, N),
+             which end at the first negative label or blank
+    tops     loss (). The gradient is that of the sum over items
+    param    ctc_loss_param: blank_index, the class that stands between labels, the last one unless given;
+             preprocess_collapse_repeated (false): equal labels in a row are one
+
+    Items without labels do not count: loss 0, no gradient. The same holds for labels that the time steps cannot hold.
+    Source: src/caffe/layers/ctc_loss_layer.cpp of ChWick's Caffe, which refuses labels longer than their sequence and
+    ignores the loss weight in backward.
+    """
+
+    exact_bottoms = 3
+    skips_empty = True
+    no_backward_to = not_forced = (1, 2)
+    unread_settings = tuple(f"ctc_loss_param.{name}" for name in (
+        "loss_calculation_t", "alphabet_size", "time_step", "blank_label"))
+
+    def setup(self, bottom, top):
+        param = self.param.ctc_loss_param
+        if param.output_delay:
+            self.fail(f"ctc_loss_param: only output_delay 0 is supported, found {param.output_delay}")
+        if not param.ctc_merge_repeated:
+            self.fail("ctc_loss_param: only ctc_merge_repeated true is supported, found false")
+
+    def reshape(self, bottom, top):
+        super().reshape(bottom, top)
+        param = self.param.ctc_loss_param
+        index = param.blank_index if param.HasField("blank_index") else -1
+        self.blank = checked_blank(self, index, self.classes, "blank_index")
+        check_table(self, bottom[1], "indicators", (self.steps, self.items))
+        check_table(self, bottom[2], "labels", (None, self.items))
+
+    def targets(self, *bottoms):
+        begins, labels = bottoms[0].flatten(1).T == 0, bottoms[1].flatten(1).T
+        steps = _before_first(begins[:, 1:]) + 1
+        kept = torch.arange(labels.shape[1], device=labels.device) < _before_first(
+            (labels < 0) | (labels == self.blank))[:, None]
+        if self.param.ctc_loss_param.preprocess_collapse_repeated:
+            kept[:, 1:] &= labels[:, 1:] != labels[:, :-1]
+        return *to_front(labels, kept), steps
+
+
+def _before_first(flags: torch.Tensor) -> torch.Tensor:
+    """How many values of each row (N, L) are before the first that is set, (N,)."""
+    return (flags.cumsum(1) == 0).sum(1)
+
+
+@register("CtcLoss")
+class CtcLoss(CTCLossLayer):
+    """loss = mean over items of -log p(labels), with p of the labels by softmax(scores), in any alignment
+
+    bottoms  scores (T, N, C); labels (N, L), in which blanks do not count, wherever they are
+    tops     loss (). The gradient is that of the sum over items
+    param    ctc_loss_param: blank_label (0), the class that stands between labels; alphabet_size, C where it is given;
+             time_step, at most T, the number of time steps that count (all)
+
+    WarpCTCLoss with other settings. Source: src/caffe/layers/ctc_loss_layer.cpp of crnn.caffe.
+    """
+
+    unread_settings = tuple(f"ctc_loss_param.{name}" for name in (
+        "output_delay", "blank_index", "preprocess_collapse_repeated", "ctc_merge_repeated", "loss_calculation_t"))
+
+    def reshape(self, bottom, top):
+        super().reshape(bottom, top)
+        param = self.param.ctc_loss_param
+        if param.alphabet_size not in (0, self.classes):
+            self.fail(f"alphabet_size is {param.alphabet_size}, but the scores have {self.classes} classes")
+        if param.time_step > self.steps:
+            self.fail(f"time_step is {param.time_step}, but the scores have {self.steps} time steps")
+        self.steps = param.time_step or self.steps
+        self.blank = checked_blank(self, param.blank_label, self.classes, "blank_label")
+        check_table(self, bottom[1], "labels", (self.items, None))

@@ -108,7 +108,7 @@ OTHERS: list[tuple[str, list[tuple[int, ...]], list[np.ndarray]]] = [
 ]
 WITHOUT_GRADIENT = {"Accuracy", "ArgMax", "BoxAnnotatorOHEM", "CTCGreedyDecoder", "DetectionOutput", "PriorBox",
                     "Threshold", "Silence", "HDF5Output", "Data", "DummyData", "HDF5Data", "ImageData", "Input",
-                    "MemoryData", "WindowData"}
+                    "ImageLabelmapData", "ImageSegData", "MemoryData", "SegAccuracy", "WindowData"}
 OF_PROBABILITIES = {"MultinomialLogisticLoss"}      # wants positive bottoms, and is at the end of nets
 STATEFUL = {"Parameter"}        # its top is the parameter itself: in place it would change with every pass
 TOPS = {"Split": 2, "Slice": 2, "LSTMUnit": 2}

@@ -158,9 +158,12 @@ def document() -> str:
     names = catalogue()
     shared = _shared(names)
     lines = [_HEAD, "| type | |", "|---|---|"]
+    anchors = Counter[str]()     # names that differ in capital letters only get numbers, as on GitHub
     for name in names:
+        anchor, number = name.lower(), anchors[name.lower()]
+        anchors[anchor] += 1
         summary = inspect.cleandoc(layer_class(name).__doc__ or "").split("\n")[0]
-        lines.append(f"| [{name}](#{name.lower()}) | {_escaped(summary)} |")
+        lines.append(f"| [{name}](#{anchor}{f'-{number}' if number else ''}) | {_escaped(summary)} |")
     general = [field for field in _LAYER.fields if not field.name.endswith("_param")]
     lines += ["", "## Every layer", "", *_table(general, "LayerParameter", comments)]
     for name in names:

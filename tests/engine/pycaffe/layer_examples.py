@@ -213,6 +213,8 @@ EXAMPLES = {
     "accuracy": ("type: 'Accuracy'", [X, (2, 7, 5)], 1),
     "accuracy_of_classes": ("type: 'Accuracy' accuracy_param { top_k: 2 axis: -1 ignore_label: 1 }",
                             [(2, 7, 3, 5), (2, 7, 3)], 2),
+    "seg_accuracy": ("type: 'SegAccuracy' seg_accuracy_param { ignore_label: 1 ignore_label: 3 }",
+                     [(2, 6, 3, 4), (2, 1, 3, 4)], 1),
 }
 
 _LABELS = (1, lambda random, shape: random.integers(0, 5, shape))
@@ -224,7 +226,7 @@ _SEQUENCE_STARTS = (1, lambda random, shape: np.arange(shape[0])[:, None] > np.a
 _PROBABILITIES = (0, lambda random, shape: random.uniform(0, 1, shape) * (random.uniform(0, 1, shape) > 0.3))
 # Indices, flags and regions for layers that take them: {type: (bottom, values)}; else normal numbers.
 _VALUES = {
-    "Accuracy": [_LABELS], "SoftmaxWithLossOHEM": [_LABELS],
+    "Accuracy": [_LABELS], "SegAccuracy": [_LABELS], "SoftmaxWithLossOHEM": [_LABELS],
     "BoxAnnotatorOHEM": [(0, _REGIONS[1]), (1, lambda random, shape: np.arange(shape[0]).reshape(shape) % 4)],
     "HingeLoss": [_LABELS], "InfogainLoss": [_LABELS], "SoftmaxWithLoss": [_LABELS],
     "MultinomialLogisticLoss": [_LABELS, _PROBABILITIES], "Embed": [(0, _LABELS[1])],

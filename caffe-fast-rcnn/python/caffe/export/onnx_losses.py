@@ -1,4 +1,4 @@
-"""ONNX for losses and Accuracy.
+"""ONNX for losses, Accuracy and SegAccuracy.
 
 Labels are float32 and truncated to integers. An invalid one makes a loss NaN, because a model cannot raise errors.
 """
@@ -171,6 +171,34 @@ def accuracy(step: Step):
     sums = [step.reduced("ReduceSum", step.as_floats(step.node("And", own, flags)), [0, 2], keepdims=False)
             for flags in counted]
     return [share, _share(step, *sums)]
+
+
+@converts("SegAccuracy")
+def seg_accuracy(step: Step):
+    param, classes = step.layer.param.seg_accuracy_param, step.shape[1]
+    if not param.reset:
+        step.refuse("reset: false counts the pixels of earlier passes")
+    pixels = math.prod(step.shape[2:])
+    scores = step.reshaped(step.inputs[0], step.shape, (step.shape[0], classes, pixels))
+    labels = _labels(step, (step.shape[0], 1, pixels))
+    known, counted = _is_class(step, labels, classes), step.array(np.array(True))
+    for label in param.ignore_label:
+        is_other = step.node("Not", step.node("Equal", labels, step.ints(label)))
+        known = step.node("Or", known, step.node("Not", is_other))
+        counted = step.node("And", counted, is_other)
+    best = step.node("ArgMax", scores, axis=1, keepdims=1)
+    of_label, found = (step.node("And", _one_hot(step, value, classes, 2), counted) for value in (labels, best))
+    right, of_label, found = (step.reduced("ReduceSum", step.as_floats(flags), [0, 2], keepdims=False)
+                              for flags in (step.node("And", of_label, found), of_label, found))
+    present = step.total(step.as_floats(step.as_flags(of_label)))
+    union = step.node("Sub", step.node("Add", of_label, found), right)
+    overlap = step.node("Where", step.as_flags(union), _share(step, right, union), step.floats(1))
+    measures = [_share(step, step.total(right), step.total(of_label)),
+                _share(step, step.total(_share(step, right, of_label)), present),
+                step.times(step.total(overlap), 1 / classes)]
+    top = step.node("Concat", *(step.node("Unsqueeze", value, step.ints(0)) for value in measures), axis=0)
+    unknown = step.as_flags(step.total(step.as_floats(step.node("Not", known))))
+    return step.restored(step.node("Where", unknown, step.floats(math.nan), top), (3,), step.top_shape)
 
 
 def _share(step: Step, part: str, number: str) -> str:

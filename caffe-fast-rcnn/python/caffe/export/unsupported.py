@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from ..errors import CaffeError
 
-_DATA = ("Data", "HDF5Data", "ImageData", "MemoryData", "WindowData")
+_DATA = ("Data", "HDF5Data", "ImageData", "ImageLabelmapData", "ImageSegData", "MemoryData", "WindowData")
 
 
 class ExportError(CaffeError, ValueError):

@@ -63,7 +63,7 @@ _WITH_EFFECT: dict[str, tuple[str, tuple[str, ...]]] = {
                "distort_param", "expand_param", "emit_constraint", "crop_h", "crop_w", "eval_type", "ap_version",
                "show_per_class_result", "plateau_winsize")),
     YOLO: ("yolo", ("region_loss_param", "detection_loss_param", "eval_detection_param", "box_data_param")),
-    DEEPLAB: ("", ("seg_accuracy_param", "image_seg_data_param", "mat_read_param", "mat_write_param",
+    DEEPLAB: ("", ("image_seg_data_param", "mat_read_param", "mat_write_param",
                    "dense_crf_param", "unique_label_param")),
     SEGNET: ("", ("dense_image_data_param",)),
     CRNN: ("", ("ctc_param", "denseblock_param", "labelsequence_accuracy_param", "reverse_time_param")),
@@ -75,7 +75,7 @@ _LAYERS: dict[str, tuple[str, ...]] = {
     SSD: ("AnnotatedData", "DetectionEvaluate", "VideoData"),
     YOLO: ("BoxData", "DetectionLoss", "EvalDetection", "Region", "RegionLoss", "Reorg", "YoloDetectionOutput",
            "Yolov3", "Yolov3DetectionOutput"),
-    DEEPLAB: ("DenseCRF", "ImageSegData", "MatRead", "MatWrite", "SegAccuracy", "UniqueLabel"),
+    DEEPLAB: ("DenseCRF", "MatRead", "MatWrite", "UniqueLabel"),
     SEGNET: ("DenseImageData",),
     CRNN: ("CTCBeamSearchDecoder", "CTCDecoder", "DenseBlock", "LabelsequenceAccuracy", "ReverseTime"),
 }

@@ -7,6 +7,7 @@ from . import caffe_pb2
 _BORROWED_PARAM = {"ConvolutionDepthwise": "convolution_param", "Deconvolution": "convolution_param",
                    "CTCGreedyDecoder": "ctc_decoder_param", "CtcLoss": "ctc_loss_param",
                    "WarpCTCLoss": "ctc_loss_param",
+                   "ImageLabelmapData": "image_data_param", "ImageSegData": "image_data_param",
                    "DepthwiseConvolution": "convolution_param", "LSTM": "recurrent_param", "RNN": "recurrent_param"}
 
 

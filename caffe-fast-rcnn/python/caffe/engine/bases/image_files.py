@@ -43,6 +43,13 @@ def decode_image(data: bytes, flag: str) -> np.ndarray:
     return image
 
 
+def has_palette(path: str) -> bool:
+    """Whether a file is a PNG whose pixels are numbers of colours in a palette."""
+    with open(path, "rb") as file:
+        head = file.read(26)
+    return head.startswith(b"\x89PNG\r\n\x1a\n") and head[25:] == b"\x03"
+
+
 def declared_size(data: bytes) -> tuple[int, int]:
     """(width, height) as the header says; (0, 0) where it cannot be told."""
     for signature, size in _SIZES.items():

@@ -1,4 +1,4 @@
-"""Text files that list images: lines `path label`, or `path label label ...`."""
+"""Text files that list images: lines `path label`, `path label label ...`, `path path` or `path`."""
 from __future__ import annotations
 
 import os
@@ -40,6 +40,22 @@ def read_labels_list(source: str | os.PathLike, folder: str) -> list[tuple[str, 
     if count == 1:
         return [(name, [label]) for name, label in (_entry(source, number, line) for number, line in lines)]
     return [_several(source, number, line, count) for number, line in lines]
+
+
+def read_pairs_list(source: str | os.PathLike) -> list[tuple[str, str]]:
+    """Read pairs (image, image of its labels) of paths without blanks. Raises ImageListError."""
+    found = []
+    for number, line in _lines(source):
+        if len(line.split()) != 2:
+            raise ImageListError(f"{source}:{number}: expected two paths without blanks, `image labels`, "
+                                 f"found '{line}'")
+        found.append((line.split()[0], line.split()[1]))
+    return found
+
+
+def read_names_list(source: str | os.PathLike) -> list[str]:
+    """Read paths, the first word of each line. Raises ImageListError."""
+    return [line.split()[0] for _, line in _lines(source)]
 
 
 def _lines(source: str | os.PathLike) -> list[tuple[int, str]]:

@@ -47,7 +47,13 @@ class Transformer:
         self.param = layer.param.transform_param
         if self.param.mean_file and self.param.mean_value:
             layer.fail("transform_param: give either mean_file or mean_value")
+        self.check_settings()
         self.mean = self._mean_image() if self.param.mean_file else None
+
+    def check_settings(self) -> None:
+        """Raise LayerError for settings that others have."""
+        if self.param.crop_width or self.param.crop_height or self.param.scale_factors:
+            self.layer.fail("transform_param: crop_width, crop_height and scale_factors are settings of ImageSegData")
 
     def _mean_image(self) -> np.ndarray:
         try:
@@ -68,16 +74,30 @@ class Transformer:
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Transform one image (C, H, W), float32."""
-        _, height, width = self.output_shape(image.shape)
-        top, left = self._corner(image.shape[1] - height, image.shape[2] - width)
+        return self._transformed(image, *self._choice(image.shape))
+
+    def pair(self, image: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Transform an image (C, H, W), and crop and mirror labels (1, H, W) with it."""
+        part, mirrored = self._choice(image.shape)
+        return self._transformed(image, part, mirrored), labels[part][:, :, ::-1 if mirrored else 1]
+
+    def _choice(self, shape: tuple[int, ...]) -> tuple[tuple[slice, ...], bool]:
+        """The part to crop of an image of this shape, and whether to mirror it."""
+        _, height, width = self.output_shape(shape)
+        top, left = self._corner(shape[1] - height, shape[2] - width)
         part = (slice(None), slice(top, top + height), slice(left, left + width))
+        return part, bool(self.param.mirror and self.random.randrange(2))
+
+    def _transformed(self, image: np.ndarray, part: tuple[slice, ...], mirrored: bool) -> np.ndarray:
         result = (image[part].astype(np.float32) - self._mean_for(image.shape, part)) * np.float32(self.param.scale)
-        if self.param.mirror and self.random.randrange(2):
-            result = result[:, :, ::-1]
-        return result
+        return result[:, :, ::-1] if mirrored else result
+
+    def crops(self) -> bool:
+        """Whether images are cropped."""
+        return self.param.crop_size > 0
 
     def _corner(self, rows: int, columns: int) -> tuple[int, int]:
-        if self.param.crop_size and self.layer.phase == TRAIN:
+        if self.crops() and self.layer.phase == TRAIN:
             return self.random.randint(0, rows), self.random.randint(0, columns)
         return rows // 2, columns // 2
 
@@ -103,12 +123,13 @@ class ImageLayer(Layer):
     min_tops = 1
     max_tops = 2
     batch_size = 0
+    transformer_type = Transformer
 
     def references(self) -> Iterator[Any]:
         """An endless stream of what `read` takes. An error ends it: every further pass repeats the error."""
         raise NotImplementedError(f"{type(self).__name__} has no references")
 
-    def read(self, reference: Any) -> tuple[np.ndarray, int]:
+    def read(self, reference: Any) -> tuple[np.ndarray, Any]:
         """An image (C, H, W) with its label. Raises LayerError, after which the next record can be read."""
         raise NotImplementedError(f"{type(self).__name__} has no read")
 
@@ -116,10 +137,10 @@ class ImageLayer(Layer):
         if self.batch_size < 1:
             self.fail(f"batch_size must be given and at least 1, found {self.batch_size}")
         self.random = random_source()
-        self.transformer = Transformer(self, self.random)
+        self.transformer = self.transformer_type(self, self.random)
         self._references = self.references()
         self._end: LayerError | None = None         # of the stream
-        self._first: tuple[np.ndarray, int] | None = None
+        self._first: tuple[np.ndarray, Any] | None = None
         self._first = self._next()                  # its shape is needed before forward
         self._shape(top, self.transformer.output_shape(self._first[0].shape))
 
@@ -131,7 +152,7 @@ class ImageLayer(Layer):
     def reshape(self, bottom, top):
         """Forward sets the shapes: batches may differ."""
 
-    def _next(self) -> tuple[np.ndarray, int]:
+    def _next(self) -> tuple[np.ndarray, Any]:
         record, self._first = self._first, None
         return self.read(self._next_reference()) if record is None else record
 
@@ -144,16 +165,18 @@ class ImageLayer(Layer):
             self._end = error
             raise
 
+    def transformed(self, image: np.ndarray, label: Any) -> tuple[Any, ...]:
+        """What a record adds to each top."""
+        return self.transformer(image), label
+
     def forward(self, bottom, top):
-        batch = [self._next() for _ in range(self.batch_size)]
-        images = [self.transformer(image) for image, _ in batch]
-        shapes = {image.shape for image in images}
+        batch = [self.transformed(*self._next()) for _ in range(self.batch_size)]
+        shapes = {image.shape for image, *_ in batch}
         if len(shapes) > 1:
             self.fail(f"the images of a batch need one shape, found {sorted(shapes)}; set crop_size, or batch_size: 1")
-        self._shape(top, images[0].shape)
-        top[0].tensor = to_tensor(np.stack(images))
-        if len(top) > 1:
-            top[1].tensor = to_tensor(np.array([label for _, label in batch]))
+        self._shape(top, batch[0][0].shape)
+        for index, blob in enumerate(top):
+            blob.tensor = to_tensor(np.array([record[index] for record in batch]))
 
     def backward(self, top, propagate_down, bottom):
         """No bottoms."""

@@ -23,7 +23,7 @@ Softmax SoftmaxWithLoss Split Swish TanH Threshold Tile WindowData
 Axpy BN BoxAnnotatorOHEM ConvolutionDepthwise DetectionOutput Interp MultiBoxLoss Normalize PSROIPooling Permute
 PriorBox ROIAlign ShuffleChannel SmoothL1LossOHEM SoftmaxWithLossOHEM Upsample
 CTCGreedyDecoder CTCLoss Reverse Transpose WarpCTCLoss
-ImageLabelmapData ImageSegData SegAccuracy
+ContinuationIndicator ImageLabelmapData ImageSegData LabelsequenceAccuracy SegAccuracy
 """.split()
 # In the file of another type: an alias, and names that differ from it in capital letters only
 OTHER_NAMES = {"CtcLoss": "CTCLoss", "DepthwiseConvolution": "ConvolutionDepthwise", "Lstm": "LSTM"}

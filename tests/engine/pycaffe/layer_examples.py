@@ -174,6 +174,11 @@ EXAMPLES = {
     "lstm_with_clip": (f"type: 'Lstm' lstm_param {{ num_output: 4 batch_size: 2 {_FILLERS} }}", [(10, 3), (10, 1)], 1),
     "reverse": _simple("Reverse", "reverse_param { axis: -2 }"),
     "transpose": _simple("Transpose", "transpose_param { dim: 3 dim: 2 dim: 0 dim: 1 }"),
+    "labelsequence_accuracy": ("type: 'LabelsequenceAccuracy'", [(40, 2, 3), (40, 3)], 1),
+    "labelsequence_accuracy_long": ("type: 'LabelsequenceAccuracy' labelsequence_accuracy_param { blank_label: 2 }",
+                                    [(40, 3, 3), (40, 2)], 1),
+    "continuation_indicator": ("type: 'ContinuationIndicator' continuation_indicator_param { time_step: 4 "
+                               "batch_size: 2 }", [], 1),
     "ctc_decoder": ("type: 'CTCGreedyDecoder'", [(9, 2, 3)], 1),
     "ctc_decoder_repeated": ("type: 'CTCGreedyDecoder' ctc_decoder_param { blank_index: -1 ctc_merge_repeated: false }",
                              [(9, 2, 3, 1)], 1),
@@ -226,7 +231,9 @@ _SEQUENCE_STARTS = (1, lambda random, shape: np.arange(shape[0])[:, None] > np.a
 _PROBABILITIES = (0, lambda random, shape: random.uniform(0, 1, shape) * (random.uniform(0, 1, shape) > 0.3))
 # Indices, flags and regions for layers that take them: {type: (bottom, values)}; else normal numbers.
 _VALUES = {
-    "Accuracy": [_LABELS], "SegAccuracy": [_LABELS], "SoftmaxWithLossOHEM": [_LABELS],
+    "Accuracy": [_LABELS], "SegAccuracy": [_LABELS],
+    "LabelsequenceAccuracy": [(1, lambda random, shape: random.integers(0, 3, shape))],
+    "SoftmaxWithLossOHEM": [_LABELS],
     "BoxAnnotatorOHEM": [(0, _REGIONS[1]), (1, lambda random, shape: np.arange(shape[0]).reshape(shape) % 4)],
     "HingeLoss": [_LABELS], "InfogainLoss": [_LABELS], "SoftmaxWithLoss": [_LABELS],
     "MultinomialLogisticLoss": [_LABELS, _PROBABILITIES], "Embed": [(0, _LABELS[1])],

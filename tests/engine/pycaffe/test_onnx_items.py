@@ -15,8 +15,9 @@ from onnx_runs import compare  # noqa: E402  (it needs both packages)
 ITEMS = 4
 REFUSED = {"lstm", "lstm_static", "lstm_exposed", "lstm_one_step", "rnn", "rnn_exposed", "unpooling",
            "detection_output", "detection_output_corner", "detection_output_of_classes", "detection_output_empty",
-           "lstm_of_crnn", "lstm_with_clip", "transpose", "ctc_decoder", "ctc_decoder_repeated", "ctc_decoder_one_step"}
-IMPOSSIBLE = {"dummy_data", "parameter", "lstm_unit"}      # no bottoms, or only ever one item
+           "lstm_of_crnn", "lstm_with_clip", "transpose", "ctc_decoder", "ctc_decoder_repeated", "ctc_decoder_one_step",
+           "labelsequence_accuracy", "labelsequence_accuracy_long"}
+IMPOSSIBLE = {"continuation_indicator", "dummy_data", "parameter", "lstm_unit"}      # no bottoms, or only ever one item
 
 
 ALONG_ITEMS = {

@@ -101,21 +101,54 @@ def rnn(step: Step):
     return _tops(step, step.restored(output, (), step.top_shape), [state])
 
 
+# ---------------------------------------------------------------------------------------------- labels of paths
 @converts("CTCGreedyDecoder")
 def ctc_greedy_decoder(step: Step):
     if len(step.inputs) > 1:
         step.refuse("true labels, which it compares with those that it finds")
-    layer, (steps, items, classes) = step.layer, step.shape[:3]
+    steps, items, classes = step.shape[:3]
     scores = step.reshaped(step.inputs[0], step.shape, (steps, items, classes))
     path = step.node("Transpose", step.node("ArgMax", scores, axis=2, keepdims=0), perm=[1, 0])
-    kept = step.node("Not", step.node("Equal", path, step.ints(layer.blank)))
-    if layer.param.ctc_decoder_param.ctc_merge_repeated and steps > 1:
+    found = _labels_of_paths(step, path, steps, step.layer.param.ctc_decoder_param.ctc_merge_repeated)
+    return step.restored(step.as_floats(found), (items, steps), step.top_shape)
+
+
+@converts("LabelsequenceAccuracy")
+def labelsequence_accuracy(step: Step):
+    items, steps, _ = step.shape
+    length = step.bottoms[1].shape[1]
+    path = step.node("ArgMax", step.inputs[0], axis=2, keepdims=0)
+    found = _labels_of_paths(step, path, steps, merge=True)
+    labels = step.as_ints(step.reshaped(step.inputs[1], step.bottoms[1].shape, (items, length)))
+    true = _to_front(step, labels, _is_label(step, labels), length)
+    width = max(steps, length)
+    found, true = (step.node("Concat", value, step.array(np.full((items, width - number), -1)), axis=1)
+                   for value, number in ((found, steps), (true, length)))
+    wrong = step.reduced("ReduceMax", step.as_floats(step.node("Not", step.node("Equal", found, true))), [1])
+    return step.node("Sub", step.floats(1), step.times(step.total(wrong), 1 / items))
+
+
+def _is_label(step: Step, values: str) -> str:
+    return step.node("Not", step.node("Equal", values, step.ints(step.layer.blank)))
+
+
+def _labels_of_paths(step: Step, path: str, steps: int, merge: bool) -> str:
+    """The labels of paths (N, T), -1 behind the last of each."""
+    kept = _is_label(step, path)
+    if merge and steps > 1:
         before = step.node("Concat", step.node("Sub", step.cut(path, [0], [1], [1]), step.ints(1)),
-                           step.cut(path, [0], [steps - 1], [1]), axis=1)       # no class at the first step
+                           step.cut(path, [0], [steps - 1], [1]), axis=1)       # another one at the first step
         kept = step.node("And", kept, step.node("Not", step.node("Equal", path, before)))
-    # What is kept goes before the rest, both in their order
-    place = step.node("Where", kept, step.array(np.arange(steps)), step.array(np.arange(steps, 2 * steps)))
-    _, order = step.nodes("TopK", [place, step.ints(steps)], 2, axis=1, largest=0)
-    found = step.node("Where", kept, path, step.ints(-1))
-    top = step.as_floats(step.node("GatherElements", found, order, axis=1))
-    return step.restored(top, (items, steps), step.top_shape)
+    return _to_front(step, path, kept, steps)
+
+
+def _to_front(step: Step, values: str, kept: str, length: int) -> str:
+    """The values (N, length) that are kept, in their order, then -1."""
+    place = step.node("Where", kept, step.array(np.arange(length)), step.array(np.arange(length, 2 * length)))
+    _, order = step.nodes("TopK", [place, step.ints(length)], 2, axis=1, largest=0)
+    return step.node("GatherElements", step.node("Where", kept, values, step.ints(-1)), order, axis=1)
+
+
+@converts("ContinuationIndicator")
+def continuation_indicator(step: Step):
+    return step.array(step.layer.fresh_values()[0].float().cpu().numpy(), "begins")

@@ -160,12 +160,13 @@ def _has_own_gradient(layer: Layer) -> bool:
 
 
 class TorchConstants(nn.Module):
-    """The tops of a DummyData layer; not part of the state."""
+    """The tops of a layer that always gives the same values; not part of the state."""
 
     def __init__(self, layer: Any) -> None:
         super().__init__()
-        self.names = [f"top{index}" for index in range(len(layer.fillers))]
-        for name, tensor in zip(self.names, layer.fresh_values(), strict=True):
+        values = layer.fresh_values()
+        self.names = [f"top{index}" for index in range(len(values))]
+        for name, tensor in zip(self.names, values, strict=True):
             self.register_buffer(name, tensor, persistent=False)
 
     def forward(self) -> tuple[torch.Tensor, ...]:
@@ -248,7 +249,7 @@ class TorchNet(nn.Module):
 def _module_of(layer: Layer, known: dict[int, torch.Tensor]) -> nn.Module:
     if layer.type == "Dropout":
         return TorchDropout(layer)
-    if layer.type == "DummyData":
+    if layer.type in ("ContinuationIndicator", "DummyData"):
         return TorchConstants(layer)
     return TorchLayer(layer, [_tensor_of(blob, known) for blob in layer.blobs])
 

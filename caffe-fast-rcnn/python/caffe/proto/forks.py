@@ -55,7 +55,7 @@ _WITH_EFFECT: dict[str, tuple[str, tuple[str, ...]]] = {
                   "momentum_policy", "max_momentum", "momentum_power", "local_lr_auto", "local_gw_ratio", "max_epoch",
                   "epoch_size", "test_epoch_size", "lambda", "shuffle", "rand_rel_ar_lower", "rand_rel_ar_upper",
                   "rand_wscale_lower", "rand_wscale_upper", "rand_hscale_lower", "rand_hscale_upper")),
-    INTEL: ("", ("quantization_param", "spatial_dropout_param", "continuation_indicator_param", "warmup_iter",
+    INTEL: ("", ("quantization_param", "spatial_dropout_param", "warmup_iter",
                  "warmup_start_lr", "disabled_update", "label_smoothing", "random_resize_param",
                  "random_aspect_ratio_param", "relu", "stats_batch_size", "bn_stats_batch_size", "avg_include_pad",
                  "min_height", "min_width")),
@@ -66,7 +66,7 @@ _WITH_EFFECT: dict[str, tuple[str, tuple[str, ...]]] = {
     DEEPLAB: ("", ("image_seg_data_param", "mat_read_param", "mat_write_param",
                    "dense_crf_param", "unique_label_param")),
     SEGNET: ("", ("dense_image_data_param",)),
-    CRNN: ("", ("ctc_param", "denseblock_param", "labelsequence_accuracy_param", "reverse_time_param")),
+    CRNN: ("", ("ctc_param", "denseblock_param", "reverse_time_param")),
 }
 
 # Types of layers, by their widely used names
@@ -77,7 +77,7 @@ _LAYERS: dict[str, tuple[str, ...]] = {
            "Yolov3", "Yolov3DetectionOutput"),
     DEEPLAB: ("DenseCRF", "MatRead", "MatWrite", "UniqueLabel"),
     SEGNET: ("DenseImageData",),
-    CRNN: ("CTCBeamSearchDecoder", "CTCDecoder", "DenseBlock", "LabelsequenceAccuracy", "ReverseTime"),
+    CRNN: ("CTCBeamSearchDecoder", "CTCDecoder", "DenseBlock", "ReverseTime"),
 }
 
 _CANDIDATE = re.compile(r"\b(" + "|".join({name for _, name in _WITHOUT_EFFECT}) + r")\b")

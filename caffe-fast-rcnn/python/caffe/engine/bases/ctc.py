@@ -41,6 +41,14 @@ def to_front(values: torch.Tensor, kept: torch.Tensor) -> tuple[torch.Tensor, to
     return values.gather(1, order), kept.sum(1)
 
 
+def labels_of_paths(path: torch.Tensor, blank: int, merge: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
+    """The labels of paths (N, T), first in each row, and the number of them, (N,): without blanks and repetitions."""
+    kept = path != blank
+    if merge:
+        kept[:, 1:] &= path[:, 1:] != path[:, :-1]
+    return to_front(path, kept)
+
+
 class CTCLossLayer(LossLayer, AutogradLayer):
     """loss = mean over items of -log(sum over all paths of the labels of the product of softmax(scores))
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import torch
 
-from ..bases.ctc import check_table, checked_blank, steps_items_classes, to_front
+from ..bases.ctc import check_table, checked_blank, labels_of_paths, steps_items_classes, to_front
 from ..layer import AutogradLayer, register
 
 
@@ -38,11 +38,8 @@ class CTCGreedyDecoder(AutogradLayer):
             top[0].reshape(items, self.steps, 1, 1)
 
     def compute(self, *tensors: torch.Tensor):
-        path = tensors[0].flatten(2).argmax(2).T
-        kept = path != self.blank
-        if self.param.ctc_decoder_param.ctc_merge_repeated:
-            kept[:, 1:] &= path[:, 1:] != path[:, :-1]
-        found, counts = to_front(path, kept)
+        found, counts = labels_of_paths(tensors[0].flatten(2).argmax(2).T, self.blank,
+                                        self.param.ctc_decoder_param.ctc_merge_repeated)
         if len(tensors) > 1:
             return self._match(found, counts, tensors[1].flatten(1))
         filled = torch.arange(self.steps, device=found.device) < counts[:, None]

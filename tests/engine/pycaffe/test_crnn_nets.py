@@ -1,5 +1,6 @@
 """Nets of CRNN's form: convolutions, two directions of Lstm, a loss of labels without places, and the labels found."""
 import numpy as np
+import pytest
 
 import caffe
 from caffe.proto import caffe_pb2
@@ -62,3 +63,20 @@ def test_weights_that_were_saved_are_read(tmp_path):
     assert [blob.data.shape for blob in second.params["lstm"]] == [(32, 6), (32, 8), (32,)]
     for one, other in zip(first.params["rlstm"], second.params["rlstm"], strict=True):
         np.testing.assert_array_equal(one.data, other.data)
+
+
+def test_one_onnx_model_reads_images_of_any_width(tmp_path):
+    pytest.importorskip("onnx", reason="needs the package onnx")
+    pytest.importorskip("onnxruntime", reason="needs the package onnxruntime")
+    from onnx_runs import run
+    param = parse(NET, caffe_pb2.NetParameter())
+    del param.layer[-3:-1]      # the loss and what is known of it
+    del param.layer[0].top[1], param.layer[0].input_param.shape[1]
+    net = caffe.Net(param, caffe.TEST)
+    caffe.to_onnx(net, tmp_path / "net.onnx", {"image": (5, 1, 4, "width")})
+    for width in (1, 2, 6, 31):
+        net.blobs["image"].reshape(5, 1, 4, width)
+        net.blobs["image"].data[...] = 3 * np.random.default_rng(width).standard_normal((5, 1, 4, width))
+        net.reshape()
+        found = run(tmp_path / "net.onnx", {"image": net.blobs["image"].data.copy()})
+        np.testing.assert_array_equal(found["result"], net.forward()["result"])

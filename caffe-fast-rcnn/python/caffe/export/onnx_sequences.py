@@ -8,13 +8,17 @@ import numpy as np
 from .onnx_graph import Step, converts
 
 
-def _lstm_unit(step: Step, cell: str, gates: str, cont: str) -> tuple[str, str]:
-    """The new cell and hidden state; cell (..., D), gates (..., 4 D), cont (..., 1)."""
+def _lstm_unit(step: Step, cell: str, gates: str, *cont: str) -> tuple[str, str]:
+    """The new cell and hidden state; cell (..., D), gates (..., 4 D), cont (..., 1), 1 where it is left out."""
     i, f, o, g = step.nodes("Split", [gates], 4, axis=-1, num_outputs=4)
-    kept = step.node("Mul", step.node("Mul", cont, step.node("Sigmoid", f)), cell)
+    kept = step.node("Mul", _marked(step, step.node("Sigmoid", f), *cont), cell)
     added = step.node("Mul", step.node("Sigmoid", i), step.node("Tanh", g))
     cell = step.node("Add", kept, added)
     return cell, step.node("Mul", step.node("Sigmoid", o), step.node("Tanh", cell))
+
+
+def _marked(step: Step, value: str, *cont: str) -> str:
+    return step.node("Mul", *cont, value) if cont else value
 
 
 @converts("LSTMUnit")
@@ -53,11 +57,11 @@ def _tops(step: Step, output: str, states: list[str]) -> list[str]:
 
 
 def _lstm_step(step: Step, recurrent: str):
-    """The body of LSTM and Lstm, for `Step.scan`."""
+    """The body of LSTM and Lstm, for `Step.scan`: slices are gate inputs (N, 4 D) and, for marks, cont (N, 1)."""
     def one(states, slices):
-        (hidden, cell), (gate_input, cont) = states, slices
-        gates = step.node("Gemm", step.node("Mul", cont, hidden), recurrent, gate_input, transB=1)
-        cell, hidden = _lstm_unit(step, cell, gates, cont)
+        (hidden, cell), (gate_input, *cont) = states, slices
+        gates = step.node("Gemm", _marked(step, hidden, *cont), recurrent, gate_input, transB=1)
+        cell, hidden = _lstm_unit(step, cell, gates, *cont)
         return [hidden, cell], [hidden]
     return one
 
@@ -75,13 +79,10 @@ def lstm_of_caffe_lstm(step: Step):
     weight, recurrent, bias = step.weights()
     rows = step.reshaped(step.inputs[0], step.shape, (steps * items, inputs))
     gate_inputs = step.restored(step.node("Gemm", rows, weight, bias, transB=1), (), (steps, items, gates))
-    if len(step.inputs) > 1:
-        flags = step.as_floats(step.as_flags(step.inputs[1]))
-        cont = step.reshaped(flags, step.bottoms[1].shape, (steps, items, 1))
-    else:
-        cont = step.filled((steps, items, 1), 1)
+    cont = [step.reshaped(step.as_floats(step.as_flags(clip)), blob.shape, (steps, items, 1))
+            for clip, blob in zip(step.inputs[1:], step.bottoms[1:], strict=True)]
     zeros = step.filled((items, gates // 4), 0)
-    *_, output = step.scan(_lstm_step(step, recurrent), [zeros, zeros], [gate_inputs, cont])
+    *_, output = step.scan(_lstm_step(step, recurrent), [zeros, zeros], [gate_inputs, *cont])
     return step.restored(output, (steps, items, gates // 4), step.top_shape)
 
 
@@ -106,11 +107,10 @@ def rnn(step: Step):
 def ctc_greedy_decoder(step: Step):
     if len(step.inputs) > 1:
         step.refuse("true labels, which it compares with those that it finds")
-    steps, items, classes = step.shape[:3]
-    scores = step.reshaped(step.inputs[0], step.shape, (steps, items, classes))
+    scores = step.reshaped(step.inputs[0], step.shape, step.shape[:3])
     path = step.node("Transpose", step.node("ArgMax", scores, axis=2, keepdims=0), perm=[1, 0])
-    found = _labels_of_paths(step, path, steps, step.layer.param.ctc_decoder_param.ctc_merge_repeated)
-    return step.restored(step.as_floats(found), (items, steps), step.top_shape)
+    found = _labels_of_paths(step, path, step.layer.param.ctc_decoder_param.ctc_merge_repeated)
+    return step.node("Unsqueeze", step.as_floats(found), step.ints(2, 3))
 
 
 @converts("LabelsequenceAccuracy")
@@ -118,9 +118,9 @@ def labelsequence_accuracy(step: Step):
     items, steps, _ = step.shape
     length = step.bottoms[1].shape[1]
     path = step.node("ArgMax", step.inputs[0], axis=2, keepdims=0)
-    found = _labels_of_paths(step, path, steps, merge=True)
+    found = _labels_of_paths(step, path, merge=True)
     labels = step.as_ints(step.reshaped(step.inputs[1], step.bottoms[1].shape, (items, length)))
-    true = _to_front(step, labels, _is_label(step, labels), length)
+    true = _to_front(step, labels, _is_label(step, labels))
     width = max(steps, length)
     found, true = (step.node("Concat", value, step.array(np.full((items, width - number), -1)), axis=1)
                    for value, number in ((found, steps), (true, length)))
@@ -132,20 +132,23 @@ def _is_label(step: Step, values: str) -> str:
     return step.node("Not", step.node("Equal", values, step.ints(step.layer.blank)))
 
 
-def _labels_of_paths(step: Step, path: str, steps: int, merge: bool) -> str:
+def _labels_of_paths(step: Step, path: str, merge: bool) -> str:
     """The labels of paths (N, T), -1 behind the last of each."""
     kept = _is_label(step, path)
-    if merge and steps > 1:
+    if merge:
         before = step.node("Concat", step.node("Sub", step.cut(path, [0], [1], [1]), step.ints(1)),
-                           step.cut(path, [0], [steps - 1], [1]), axis=1)       # another one at the first step
+                           step.cut(path, [0], [-1], [1]), axis=1)      # another one at the first step
         kept = step.node("And", kept, step.node("Not", step.node("Equal", path, before)))
-    return _to_front(step, path, kept, steps)
+    return _to_front(step, path, kept)
 
 
-def _to_front(step: Step, values: str, kept: str, length: int) -> str:
-    """The values (N, length) that are kept, in their order, then -1."""
-    place = step.node("Where", kept, step.array(np.arange(length)), step.array(np.arange(length, 2 * length)))
-    _, order = step.nodes("TopK", [place, step.ints(length)], 2, axis=1, largest=0)
+def _to_front(step: Step, values: str, kept: str) -> str:
+    """The values (N, L) that are kept, in their order, then -1."""
+    length = step.length(values, 1)
+    end = step.node("Squeeze", length, step.ints(0))
+    place = step.node("Range", step.array(np.array(0)), end, step.array(np.array(1)))
+    place = step.node("Where", kept, place, step.node("Add", place, end))
+    _, order = step.nodes("TopK", [place, length], 2, axis=1, largest=0)
     return step.node("GatherElements", step.node("Where", kept, values, step.ints(-1)), order, axis=1)
 
 

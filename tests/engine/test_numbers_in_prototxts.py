@@ -169,6 +169,8 @@ NETS = [INPUT + layer(kind, settings) for kind, settings in (
     ("SPP", "spp_param { pyramid_height: 2 }"), ("Upsample", "upsample_param { scale: 2 }"),
     ("Interp", "interp_param { zoom_factor: 2 shrink_factor: 1 pad_beg: 0 pad_end: 0 }"),
     ("Permute", "permute_param { order: 0 order: 2 }"), ("ShuffleChannel", "shuffle_channel_param { group: 2 }"),
+    ("Reverse", "reverse_param { axis: 1 }"), ("Transpose", "transpose_param { dim: 3 dim: 2 dim: 0 dim: 1 }"),
+    ("Lstm", f"lstm_param {{ num_output: 3 batch_size: 2 clipping_threshold: 1 {XAVIER} }}"),
     ("Reduction", "reduction_param { axis: 1 coeff: 2 }"), ("ArgMax", "argmax_param { top_k: 2 axis: 1 }"),
     ("DummyData", "dummy_data_param { shape { dim: 2 dim: 3 } data_filler { type: 'gaussian' std: 1 sparse: 1 } }"))]
 NETS[-1] = NETS[-1].replace("bottom: 'x' ", "")
@@ -186,6 +188,14 @@ NETS.append("input: 'x' input_shape { dim: 2 dim: 12 } input: 's' input_shape { 
             + layer("MultiBoxLoss", "multibox_loss_param { num_classes: 3 background_label_id: 1 loc_weight: 2 "
                     "overlap_threshold: 0.5 neg_pos_ratio: 3 neg_overlap: 0.5 sample_size: 4 }",
                     "bottom: 'x' bottom: 's' bottom: 'p' bottom: 'g'"))
+SCORES = "input: 'x' input_shape { dim: 4 dim: 2 dim: 3 } input: 'y' input_shape { dim: 2 dim: 3 }\n"
+NETS += [SCORES + layer("CTCGreedyDecoder", "ctc_decoder_param { blank_index: 1 }"),
+         *(SCORES + layer(kind, settings, "bottom: 'x' bottom: 'y'") for kind, settings in (
+             ("WarpCTCLoss", "ctc_loss_param { blank_index: 1 }"), ("CtcLoss", "ctc_loss_param { blank_label: 1 "
+              "alphabet_size: 3 time_step: 3 }"))),
+         "input: 'x' input_shape { dim: 2 dim: 4 dim: 3 } input: 'y' input_shape { dim: 2 dim: 3 }\n" + layer(
+             "LabelsequenceAccuracy", "labelsequence_accuracy_param { blank_label: 1 }", "bottom: 'x' bottom: 'y'"),
+         layer("ContinuationIndicator", "continuation_indicator_param { time_step: 4 batch_size: 2 }", "")]
 EXTREMES = {"INT32": (-1, 0, 2**31 - 1, -2**31), "INT64": (-3, 0, 2**31, 2**63 - 1),
             "UINT32": (0, 2**31 - 1, 2**32 - 1), "FLOAT": (0, -1, math.nan, -math.inf, 1e38, 1e-40)}
 

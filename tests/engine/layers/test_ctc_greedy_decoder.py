@@ -47,6 +47,12 @@ def test_repetitions_blanks_and_ties():
                   [np.zeros((2, 1, 3))]).forward()[0].ravel().tolist() == [0, -1]
 
 
+def test_no_items():
+    assert Runner("type: 'CTCGreedyDecoder'", [np.zeros((4, 0, 3))]).forward()[0].shape == (0, 4, 1, 1)
+    assert Runner("type: 'CTCGreedyDecoder'", [np.zeros((4, 0, 3)), np.zeros((0, 2))]).forward()[0].ravel().tolist() \
+        == [1, 0]
+
+
 def test_how_well_labels_match():
     paths = [[1, 1, 0, 1, 2], [0, 0, 0, 0, 0], [2, 0, 2, 1, 1], [0, 0, 0, 3, 0]]    # 1 1 2; none; 2 2 1; 3
     labels = np.array([[1, 1, 2, 0], [0, 0, 0, 0], [0, 2, 1, 3], [1, 2, -1, 3]], float)

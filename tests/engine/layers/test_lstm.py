@@ -193,6 +193,12 @@ def test_bad_input_of_caffe_lstm(settings, shapes, match):
     refused(f"type: 'Lstm' lstm_param {{ {settings} }}", shapes, match)
 
 
+def test_no_sequences():
+    runner = Runner("type: 'Lstm' lstm_param { num_output: 5 }", [np.zeros((3, 0, 4))])
+    assert runner.forward()[0].shape == (3, 0, 5)
+    assert runner.backward([np.zeros((3, 0, 5))], [True])[0].shape == (3, 0, 4)
+
+
 def test_other_inputs_than_at_first_are_refused():
     runner = Runner("type: 'Lstm' lstm_param { num_output: 5 }", [randn(3, 2, 4)])
     runner.set_bottoms([randn(3, 2, 6)])

@@ -61,7 +61,7 @@ class LstmLayer(AutogradLayer):
 
     def compute(self, *tensors: torch.Tensor):
         weight, recurrent, bias = tensors[-3:]
-        inputs = tensors[0].reshape(self.steps, self.items, -1) @ weight.T + bias
+        inputs = tensors[0].reshape(self.steps, self.items, weight.shape[1]) @ weight.T + bias
         cont = (tensors[1] != 0).to(inputs.dtype) if len(tensors) > 4 else inputs.new_ones(inputs.shape[:2])
         outputs, (hidden, cell) = [], self.first
         for gate_input, flags in zip(inputs, cont.reshape(self.steps, self.items, 1), strict=True):
@@ -69,7 +69,7 @@ class LstmLayer(AutogradLayer):
             cell, hidden = lstm_unit(cell, gates, flags)
             outputs.append(hidden)
         self.last = hidden.detach(), cell.detach()
-        return torch.stack(outputs).reshape(*self.lead, -1)
+        return torch.stack(outputs).reshape(*self.lead, recurrent.shape[1])
 
     def _clipped(self, gates: torch.Tensor) -> torch.Tensor:
         """The gates' inputs, whose gradient is clipped."""

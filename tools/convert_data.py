@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes a data set of any format as PASCAL VOC, COCO or YOLO.
+"""Writes a data set of any format as PASCAL VOC, COCO or YOLO, or as the databases that train SSD.
 
 All splits are written, or only that which is named; the images are copied. Objects are those that a training would see:
 what is wrong with them is printed, and mended or left out. Nothing that exists is overwritten.
@@ -23,6 +23,7 @@ EXAMPLES = """\
   tools/convert_data.py --imdb path/to/yolo/data.yaml --to coco path/to/new_folder
   tools/convert_data.py --imdb path/to/BCCD:test --to yolo path/to/new_folder
   tools/convert_data.py --imdb path/to/labelme --split 0.8 --to voc path/to/new_folder
+  tools/convert_data.py --imdb path/to/VOC2007 --to ssd path/to/new_folder       (LMDB of AnnotatedDatum, label map)
 """
 
 
@@ -31,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     result = make_parser(__doc__ or "", EXAMPLES)
     result.add_argument("--imdb", required=True, metavar="NAME", help="data set, or path of one: folder[:split]")
     result.add_argument("--to", required=True, nargs=2, metavar=("FORMAT", "DIR"),
-                        help="voc, coco or yolo, and a folder that does not exist, or is empty")
+                        help="voc, coco, yolo or ssd, and a folder that does not exist, or is empty")
     add_split_options(result, "Writes both")
     add_cfg_options(result)
     return result

@@ -3,6 +3,7 @@
 
     tools/make_models.py                                    rewrites models/
     tools/make_models.py --net VGG16 --classes 4 --scales 2 4 8 --fc6 1024 --fc7 1024 --out my_models
+    tools/make_models.py --net SSD300 --data DIR --out my_models    SSD, for data of tools/convert_data.py --to ssd
 
 The second form writes the folders faster_rcnn_alt_opt, faster_rcnn_alt_opt_no_ohem, faster_rcnn_end2end and
 faster_rcnn_end2end_ohem of my_models/VGG16; models/ has no faster_rcnn_alt_opt_no_ohem. The nets are defined in
@@ -13,12 +14,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import _init_paths
 from commands.options import add_net_options, net_sizes, tool, writable_folder
-from net_definitions import NETS, SHIPPED_CLASSES, USUAL, Sizes, is_shipped, model_files
+from net_definitions import NETS, SHIPPED_CLASSES, SSD, USUAL, Sizes, is_shipped, model_files, ssd_files
+from net_definitions.ssd_data import read_ssd_data
 from utils.errors import UserError
 from utils.files import atomic_path
 
@@ -39,6 +41,16 @@ def make_models(net: str, num_classes: int = SHIPPED_CLASSES, sizes: Sizes = USU
     files = model_files(net, num_classes, sizes, folder.as_posix())
     if out_dir is None:
         files = {name: text for name, text in files.items() if is_shipped(name)}
+    return _written(files, out)
+
+
+def make_ssd(data: str | os.PathLike, out_dir: str | os.PathLike) -> list[Path]:
+    """Write the nets and the solver of SSD into `out_dir`/SSD300/ssd/ and return their paths. Raises UserError."""
+    out = Path(out_dir).resolve()
+    return _written(ssd_files(read_ssd_data(data), out.as_posix()), out)
+
+
+def _written(files: Mapping[str, str], out: Path) -> list[Path]:
     for name, text in files.items():
         with atomic_path(out / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -48,7 +60,9 @@ def make_models(net: str, num_classes: int = SHIPPED_CLASSES, sizes: Sizes = USU
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--net", choices=NETS, help="one net only (default: all)")
+    parser.add_argument("--net", choices=[*NETS, SSD], help=f"one net only (default: all but {SSD})")
+    parser.add_argument("--data", metavar="DIR",
+                        help=f"{SSD}: folder of its databases and label map, written by convert_data.py --to ssd")
     parser.add_argument("--classes", type=int, default=SHIPPED_CLASSES, metavar="N",
                         help=f"number of classes with the background (default: {SHIPPED_CLASSES}, PASCAL VOC)")
     add_net_options(parser, short=True)
@@ -61,7 +75,13 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; returns its exit status."""
     args = _parser().parse_args(argv)
+    if (args.net == SSD) != bool(args.data) or args.net == SSD and not args.out:
+        raise UserError(f"--net {SSD} needs --data and --out, no other net takes --data")
     writable_folder(args.out or MODELS, "--out")
+    if args.net == SSD:
+        paths = make_ssd(args.data, args.out)
+        print(f"{SSD}: {len(paths)} files in {paths[0].parent}")
+        return 0
     for net in [args.net] if args.net else NETS:
         try:
             paths = make_models(net, args.classes, net_sizes(args), args.out)

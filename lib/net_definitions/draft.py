@@ -14,12 +14,11 @@ from .task import Task
 _WIDTH = 100        # of headings, and of layers on one line
 
 
-class Draft:
-    """Layers of net `net` for task `task`, added to the NetSpec `n` in file order."""
+class Sheet:
+    """Layers, added to the NetSpec `n` in file order, of a prototxt with this title."""
 
-    def __init__(self, net: Net, task: Task) -> None:
-        self.net = net
-        self.task = task
+    def __init__(self, title: str) -> None:
+        self.title = title
         self.n = NetSpec()
         self._headings: dict[int, str] = {}     # by the index of the layer below
         self._remarks: dict[str, str] = {}      # by the name of the layer
@@ -34,12 +33,21 @@ class Draft:
 
     def text(self, header: Sequence[str]) -> str:
         """The file's text, with the header lines as a comment on top."""
-        blocks = [*(f"# {line}\n" for line in header), f'name: "{self.net.title}"\n']
+        blocks = [*(f"# {line}\n" for line in header), f'name: "{self.title}"\n']
         for index, layer in enumerate(self.n.to_proto().layer):
             if index in self._headings:
                 blocks.append(f"\n# ---- {self._headings[index]} ".ljust(_WIDTH, "-") + "\n\n")
             blocks.append(_layer_text(layer, self._remarks.get(layer.name)))
         return "".join(blocks)
+
+
+class Draft(Sheet):
+    """A prototxt of net `net` for task `task`."""
+
+    def __init__(self, net: Net, task: Task) -> None:
+        super().__init__(net.title)
+        self.net = net
+        self.task = task
 
 
 def _layer_text(layer: Message, remark: str | None) -> str:

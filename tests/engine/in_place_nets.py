@@ -107,9 +107,9 @@ OTHERS: list[tuple[str, list[tuple[int, ...]], list[np.ndarray]]] = [
       np.array([[1.0, 2, 0, 0.2, 0.1, 0.5, 0.6, 0]])]),
 ]
 WITHOUT_GRADIENT = {"Accuracy", "ArgMax", "BoxAnnotatorOHEM", "CTCGreedyDecoder", "ContinuationIndicator",
-                    "DetectionOutput", "LabelsequenceAccuracy", "PriorBox", "SegAccuracy", "Threshold", "Silence",
-                    "HDF5Output", "Data", "DummyData", "HDF5Data", "ImageData", "ImageLabelmapData", "ImageSegData",
-                    "Input", "MemoryData", "WindowData"}
+                    "DetectionEvaluate", "DetectionOutput", "LabelsequenceAccuracy", "PriorBox", "SegAccuracy",
+                    "Threshold", "Silence", "HDF5Output", "AnnotatedData", "Data", "DummyData", "HDF5Data", "ImageData",
+                    "ImageLabelmapData", "ImageSegData", "Input", "MemoryData", "WindowData"}
 OF_PROBABILITIES = {"MultinomialLogisticLoss"}      # wants positive bottoms, and is at the end of nets
 STATEFUL = {"Parameter"}        # its top is the parameter itself: in place it would change with every pass
 TOPS = {"Split": 2, "Slice": 2, "LSTMUnit": 2}

@@ -63,8 +63,8 @@ def test_files_of_bvlc_are_not_touched(caplog):
 
 
 @pytest.mark.parametrize("text, fork", [
-    ("layer {\n  detection_evaluate_param { num_classes: 3 } }", "the SSD fork"),
-    ("layer {\n  transform_param { resize_param { prob: 1 } } }", "the SSD fork"),
+    ("layer {\n  video_data_param { skip_frames: 3 } }", "the SSD fork"),
+    ("layer {\n  transform_param { noise_param { prob: 1 } } }", "the SSD fork"),
     ("layer {\n  region_loss_param { side: 13 } }", "a YOLO fork"),
     ("layer {\n  yolov3_detection_output_param { num_classes: 3 } }", "a YOLO fork"),
     ("layer {\n  convolution_param { relu: true } }", "Intel Caffe"),
@@ -78,7 +78,7 @@ def test_fields_with_effect_are_told_by_their_fork(text, fork):
 
 
 @pytest.mark.parametrize("kind, fork", [
-    ("DetectionEvaluate", "the SSD fork"), ("AnnotatedData", "the SSD fork"),
+    ("VideoData", "the SSD fork"),
     ("RegionLoss", "a YOLO fork"), ("DenseCRF", "DeepLab's fork"), ("DetectNetTransformation", "NVIDIA Caffe")])
 def test_types_of_layers_are_told_by_their_fork(tmp_path, kind, fork):
     (tmp_path / "x.pt").write_text(f"name: 'n'\nlayer {{ name: 'b' type: '{kind}' }}")

@@ -67,6 +67,8 @@ def test_databases(pointer, tmp_path):
     ["train", "-solver", "FILE"], ["upgrade_net", "FILE", "out"], ["upgrade_solver", "FILE", "out"],
     ["export", "NET", "FILE", "out.onnx"], ["compute_image_mean", "DB"],
     ["extract_features", "FILE", "NET", "d", "out", "1"], ["convert_imageset", "/", "FILE", "out"],
+    ["convert_annoset", "/", "FILE", "out"],
+    ["convert_annoset", "-anno_type=detection", "-label_map_file", "FILE", "/", "NET", "out"],
 ])
 def test_every_command(words, pointer, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)

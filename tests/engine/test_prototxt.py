@@ -92,7 +92,7 @@ def test_generated_module_agrees_with_caffe_proto():
     for (message, name), (_, kind, default) in fields.items():
         field = messages[message].fields_by_name[name]
         named = field.message_type or field.enum_type
-        assert named.name == kind if named else field.type == _KINDS[kind], (message, name)
+        assert named.full_name.endswith(f".{kind}") if named else field.type == _KINDS[kind], (message, name)
         assert field.has_default_value == (default is not None), (message, name)
         assert default is None or _same_default(field, default), (message, name)
 

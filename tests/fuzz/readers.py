@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import h5py
+import lmdb
 import numpy as np
 from mutations import (
     Mutation,
@@ -22,6 +23,8 @@ from mutations import (
 )
 
 import caffe
+from caffe.commands import convert_annoset
+from caffe.commands.flags import Flags
 from caffe.proto import caffe_pb2
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -255,6 +258,64 @@ class ImageDataList(Target):
         net = caffe.Net(str(self.folder / "net.pt"), caffe.TRAIN)
         for _ in range(3):
             net.forward()
+
+
+class AnnotatedRecord(Target):
+    """A record of an AnnotatedData layer, with all of its steps."""
+
+    mutations = (damage_message(caffe_pb2.AnnotatedDatum), damage_bytes)
+
+    def seeds(self):
+        pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
+        (self.folder / "net.pt").write_text(
+            'layer { name: "data" type: "AnnotatedData" top: "x" top: "y" data_param { batch_size: 2 backend: LMDB '
+            f'source: "{self.folder}/db" }} annotated_data_param {{ batch_sampler {{ sampler {{ min_scale: 0.3 }} '
+            'sample_constraint { min_jaccard_overlap: 0.5 } } } transform_param { mirror: true distort_param { '
+            'hue_prob: 0.5 hue_delta: 9 } expand_param { max_expand_ratio: 2 } resize_param { height: 6 width: 5 } '
+            'emit_constraint { } } }')
+        found = []
+        for datum in (caffe_pb2.Datum(encoded=True, data=cv2.imencode(".png", pixels)[1].tobytes(), label=3),
+                      caffe_pb2.Datum(channels=3, height=6, width=8, data=pixels.tobytes())):
+            record = caffe_pb2.AnnotatedDatum(datum=datum, type=caffe_pb2.AnnotatedDatum.BBOX)
+            for label in (1, 2):
+                record.annotation_group.add(group_label=label).annotation.add(
+                    instance_id=1, bbox=dict(xmin=0.2, ymin=0.1, xmax=0.7, ymax=0.8, difficult=True))
+            found.append(record.SerializeToString())
+        return found
+
+    def read(self):
+        shutil.rmtree(self.folder / "db", ignore_errors=True)
+        with lmdb.open(str(self.folder / "db"), map_size=1 << 22) as environment, \
+                environment.begin(write=True) as transaction:
+            transaction.put(b"0", self.path.read_bytes())
+        net = caffe.Net(str(self.folder / "net.pt"), caffe.TRAIN)
+        for _ in range(3):
+            net.forward()
+
+
+class AnnotatedSet(Target):
+    """A file of objects for convert_annoset: XML, JSON or text."""
+
+    mutations = (damage_xml, damage_text, damage_bytes)
+
+    def seeds(self):
+        cv2.imwrite(str(self.folder / "a.png"), np.zeros((36, 48, 3), np.uint8))
+        (self.folder / "list.txt").write_text(f"a.png {self.path.name}\n")
+        (self.folder / "labels").write_text("item { name: 'cat' label: 1 } item { name: 'dog' label: 2 }")
+        objects = [{"category_id": "cat", "bbox": [1, 2, 9, 9.5]},
+                   {"category_id": "dog", "iscrowd": 1, "bbox": [0, 0, 48, 36]}]
+        content = {"image": {"width": 48, "height": 36}, "annotation": objects}
+        return [annotation("a.png").encode(), json.dumps(content, indent=1).encode(), b"1 2 3 20 30\n2 0 0 48 36\n"]
+
+    def read(self):
+        """Raises the error that the command would print."""
+        shutil.rmtree(self.folder / "db", ignore_errors=True)
+        kind = {b"<": "xml", b"{": "json"}.get(self.path.read_bytes()[:1], "txt")
+        flags = Flags("convert_annoset", "", "")
+        convert_annoset.add_flags(flags)
+        convert_annoset.run(flags.read([
+            "-anno_type=detection", f"-label_type={kind}", f"-label_map_file={self.folder}/labels", f"{self.folder}/",
+            f"{self.folder}/list.txt", f"{self.folder}/db"]))
 
 
 # ---- data sets
@@ -556,6 +617,7 @@ class Checkpoint(Target):
 KINDS: dict[str, type[Target]] = {
     "prototxt": Prototxt, "solver": Solver, "caffemodel": Caffemodel, "caffemodel_h5": CaffemodelHDF5,
     "solverstate": Solverstate, "solverstate_h5": SolverstateHDF5, "hdf5": HDF5Data, "image_data": ImageDataList,
+    "annotated_data": AnnotatedRecord, "annoset": AnnotatedSet,
     "xml": Xml, "coco": Coco, "yolo": YoloLabels, "yolo_yaml": YoloYaml, "csv": CsvBoxes, "labelme": LabelMe,
     "cvat": Cvat, "kitti": Kitti, "wider_face": WiderFace,
     "list": ImageList, "image": Image, "yaml": Description, "npz": Proposals, "cfg": Cfg,

@@ -1,12 +1,16 @@
-"""Data sets of any format written as VOC, COCO and YOLO."""
+"""Data sets of any format written as VOC, COCO, YOLO and SSD's databases."""
 import json
 import os
 import xml.etree.ElementTree as ElementTree
 
 import convert_data
+import cv2
+import lmdb
 import numpy as np
 import pytest
+from google.protobuf import text_format
 
+from caffe.proto import caffe_pb2
 from datasets.factory import get_imdb
 from datasets.writers import WRITERS, write
 from datasets.writers.records import records_of
@@ -16,7 +20,6 @@ PETS = {"a": [("cat", 1, 1, 20, 30), ("dog", 5, 6, 60, 40)], "b 1": [("dog & co"
 
 
 def picture(path):
-    import cv2
     path.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(path), np.full((40, 60, 3), 90, np.uint8))
 
@@ -55,6 +58,13 @@ def objects(path, difficult=True):
             zip(record.names, record.boxes, record.difficult, strict=True) if difficult or not hard)
             for record in records_of(data)}
     return found
+
+
+def ssd_records(folder, split="train"):
+    """{key: AnnotatedDatum} of a database."""
+    with lmdb.open(str(folder / f"{split}_lmdb"), readonly=True, lock=False) as environment, \
+            environment.begin() as transaction:
+        return {key.decode(): caffe_pb2.AnnotatedDatum.FromString(value) for key, value in transaction.cursor()}
 
 
 def test_round_trip(pets, tmp_path):
@@ -148,7 +158,7 @@ def test_refusals(pets, tmp_path, capsys, target, options, message):
 
 def test_unknown_formats_are_refused(pets, tmp_path, capsys):
     assert convert_data.main(["--imdb", str(pets), "--to", "kitti", str(tmp_path / "x")]) == 2
-    assert "--to kitti: choose one of voc, coco, yolo" in capsys.readouterr().err
+    assert "--to kitti: choose one of voc, coco, yolo, ssd" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("format_name", WRITERS)
@@ -161,10 +171,43 @@ def test_all_or_nothing(pets, tmp_path, monkeypatch, format_name):
     assert os.listdir(tmp_path) == ["pets"]
     (tmp_path / "out").mkdir()
     write(format_name, tmp_path / "out", {"train": records[:1]}, ["cat", "dog"])
-    assert get_imdb(f"{tmp_path}/out").num_images == 1 and sorted(os.listdir(tmp_path)) == ["out", "pets"]
+    count = len(ssd_records(tmp_path / "out")) if format_name == "ssd" else get_imdb(f"{tmp_path}/out").num_images
+    assert count == 1 and sorted(os.listdir(tmp_path)) == ["out", "pets"]
 
 
-@pytest.mark.parametrize("format_name", WRITERS)
+def test_databases_of_ssd(pets, tmp_path, monkeypatch):
+    """Images as they are, or in colour of 8 bits; boxes from edge to edge, difficult ones too; classes from 1 on."""
+    monkeypatch.setattr("datasets.writers.ssd._FIRST_SIZE", 1 << 15)
+    cv2.imwrite(str(pets / "JPEGImages" / "b 1.png"), np.full((40, 60), 50_000, np.uint16))
+    folder = convert(pets, "ssd", tmp_path / "ssd")
+    assert sorted(os.listdir(folder)) == ["labelmap.prototxt", "test_lmdb", "test_name_size.txt", "train_lmdb",
+                                          "train_name_size.txt"]
+    items = text_format.Parse((folder / "labelmap.prototxt").read_text(), caffe_pb2.LabelMap()).item
+    assert [(item.name, item.label, item.display_name) for item in items] == [
+        ("none_of_the_above", 0, "background"), ("cat", 1, "cat"), ("dog", 2, "dog"), ("dog & co", 3, "dog & co"),
+        ("ox", 4, "ox")]
+    assert (folder / "train_name_size.txt").read_text() == "a 40 60\nb_1 40 60\n"
+    first, second = ssd_records(folder).values()
+    assert list(ssd_records(folder)) == ["00000000_a.png", "00000001_b 1.png"]
+    assert len(ssd_records(folder, "test")) == 2 and os.listdir(folder / "train_lmdb") == ["data.mdb"]
+    assert first.datum.data == (pets / "JPEGImages" / "a.png").read_bytes() and first.datum.encoded
+    stored = cv2.imdecode(np.frombuffer(second.datum.data, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert stored.shape == (40, 60, 3) and (stored == stored[0, 0, 0]).all()
+    assert (first.datum.channels, first.datum.height, first.datum.width, first.type) == (3, 40, 60, 0)
+    found = [(group.group_label, item.instance_id, item.bbox.difficult, *np.round(
+        [item.bbox.xmin * 60, item.bbox.ymin * 40, item.bbox.xmax * 60, item.bbox.ymax * 40], 4).tolist())
+        for record in (first, second) for group in record.annotation_group for item in group.annotation]
+    assert found == [(1, 0, False, 0, 0, 20, 30), (2, 0, False, 4, 5, 60, 40), (3, 0, False, 4, 5, 7, 8),
+                     (1, 0, True, 1, 1, 9, 9)]
+
+
+def test_another_caffe_without_annotated_datum(pets, tmp_path, monkeypatch, capsys):
+    monkeypatch.delattr(caffe_pb2, "AnnotatedDatum")
+    assert convert_data.main(["--imdb", str(pets), "--to", "ssd", str(tmp_path / "x")]) == 2
+    assert "needs a Caffe that has SSD's AnnotatedDatum" in capsys.readouterr().err and not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("format_name", sorted(set(WRITERS) - {"ssd"}))       # whose databases --imdb does not read
 def test_an_undivided_data_set(tmp_path, format_name):
     """YOLO's file names train and val, which the program that trains it demands."""
     for name in "ab":

@@ -1,4 +1,4 @@
-"""Writes data sets as PASCAL VOC, COCO and YOLO.
+"""Writes data sets as PASCAL VOC, COCO, YOLO and SSD's databases.
 
 A writer is a function of a folder, the splits and the class names. Images are copied as they are.
 """
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from datasets.records import Record
-from datasets.writers import coco, voc, yolo
+from datasets.writers import coco, ssd, voc, yolo
 from datasets.writers.records import plain_names
 from utils.errors import UserError
 from utils.files import naming
@@ -19,7 +19,7 @@ from utils.files import naming
 Splits = Mapping[str, Sequence[Record]]
 Writer = Callable[[Path, Splits, Sequence[str]], None]
 
-WRITERS: Mapping[str, Writer] = {"voc": voc.write, "coco": coco.write, "yolo": yolo.write}
+WRITERS: Mapping[str, Writer] = {"voc": voc.write, "coco": coco.write, "yolo": yolo.write, "ssd": ssd.write}
 
 
 def write(format_name: str, folder: str | os.PathLike, splits: Splits, classes: Sequence[str]) -> None:

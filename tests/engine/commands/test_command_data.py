@@ -84,7 +84,8 @@ def test_check_size(run, photographs):
 
 
 def test_alpha_and_16_bit_files_are_not_stored_as_they_are(tmp_path):
-    flags = argparse.Namespace(gray=False, encoded=True, encode_type="", resize_height=0, resize_width=0)
+    flags = argparse.Namespace(gray=False, encoded=True, encode_type="", resize_height=0, resize_width=0, min_dim=0,
+                               max_dim=0)
     for image in (np.full((4, 5, 4), 200, np.uint8), np.full((4, 5, 3), 60000, np.uint16), np.zeros((4, 5), np.uint8)):
         path = tmp_path / "image.png"
         cv2.imwrite(str(path), image)

@@ -20,15 +20,16 @@ Dropout DummyData ELU Eltwise Embed EuclideanLoss Exp Filter Flatten HDF5Data HD
 InfogainLoss InnerProduct Input LRN LSTM LSTMUnit Log MVN MemoryData MultinomialLogisticLoss PReLU Parameter Pooling
 Power Python RNN ROIPooling ReLU Reduction Reshape SPP Scale Sigmoid SigmoidCrossEntropyLoss Silence Slice SmoothL1Loss
 Softmax SoftmaxWithLoss Split Swish TanH Threshold Tile WindowData
-Axpy BN BoxAnnotatorOHEM ConvolutionDepthwise DetectionOutput Interp MultiBoxLoss Normalize PSROIPooling Permute
-PriorBox ROIAlign ShuffleChannel SmoothL1LossOHEM SoftmaxWithLossOHEM Upsample
+AnnotatedData Axpy BN BoxAnnotatorOHEM ConvolutionDepthwise DetectionEvaluate DetectionOutput Interp MultiBoxLoss
+Normalize PSROIPooling Permute PriorBox ROIAlign ShuffleChannel SmoothL1LossOHEM SoftmaxWithLossOHEM Upsample
 CTCGreedyDecoder CTCLoss Reverse Transpose WarpCTCLoss
 ContinuationIndicator ImageLabelmapData ImageSegData LabelsequenceAccuracy SegAccuracy
 """.split()
 # In the file of another type: an alias, and names that differ from it in capital letters only
 OTHER_NAMES = {"CtcLoss": "CTCLoss", "DepthwiseConvolution": "ConvolutionDepthwise", "Lstm": "LSTM"}
-FORK_NUMBERS = {"multibox_loss_param": 201, "permute_param": 202, "prior_box_param": 203, "detection_output_param": 204,
-                "norm_param": 206, "psroi_pooling_param": 10001, "box_annotator_ohem_param": 10000,
+FORK_NUMBERS = {"annotated_data_param": 200, "multibox_loss_param": 201, "permute_param": 202, "prior_box_param": 203,
+                "detection_output_param": 204, "detection_evaluate_param": 205, "norm_param": 206,
+                "psroi_pooling_param": 10001, "box_annotator_ohem_param": 10000,
                 "shuffle_channel_param": 164, "bn_param": 152,
                 "interp_param": 163, "upsample_param": 149, "roi_align_param": 154, "roi_pooling_param": 8266711,
                 "smooth_l1_loss_param": 8266712,

@@ -215,3 +215,11 @@ def test_without_plyvel_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "plyvel", None)
     (tmp_path / "CURRENT").touch()
     refused(f"type: 'Data' data_param {{ source: '{tmp_path}' batch_size: 1 }}", [], "pip install plyvel")
+
+
+def test_resize_param(database):
+    layer = runner(database, "batch_size: 2", "crop_size: 4 resize_param { height: 9 width: 5 "
+                                              "resize_mode: FIT_SMALL_SIZE }")
+    resized = [cv2.resize(image.transpose(1, 2, 0), (12, 9)).transpose(2, 0, 1) for image in IMAGES[:2]]
+    wanted = np.stack(resized)[:, :, 2:6, 4:8]
+    assert layer.top[0].shape == (2, 3, 4, 4) and (layer.forward()[0] == wanted).all()

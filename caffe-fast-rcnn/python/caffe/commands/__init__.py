@@ -8,6 +8,7 @@ from types import ModuleType
 
 from . import (
     compute_image_mean,
+    convert_annoset,
     convert_imageset,
     device_query,
     draw,
@@ -24,8 +25,8 @@ from .flags import Flags, command_first, version
 from .running import apply_log_flags, guarded
 
 COMMANDS: dict[str, ModuleType] = {module.__name__.rpartition(".")[2]: module for module in (
-    train, test, time, inspect, draw, export, convert_imageset, compute_image_mean, extract_features,
-    upgrade_net, upgrade_solver, device_query)}
+    train, test, time, inspect, draw, export, convert_imageset, convert_annoset, compute_image_mean,
+    extract_features, upgrade_net, upgrade_solver, device_query)}
 
 
 def usage() -> str:

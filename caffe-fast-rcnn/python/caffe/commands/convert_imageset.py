@@ -3,7 +3,9 @@ from __future__ import annotations
 
 import argparse
 import random
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -24,12 +26,18 @@ EXAMPLES = """\
 
 train.txt has lines `path label`; ROOT is put before each path as it is, so end it with a slash.
 """
+Label = TypeVar("Label")
 
 
 def add_flags(flags: Flags) -> None:
     """Add the command's flags."""
+    add_image_flags(flags, "text file with lines `path label`")
+
+
+def add_image_flags(flags: Flags, of_list: str) -> None:
+    """Add the flags of commands that write images into a database."""
     flags.add_argument("root", metavar="ROOT", help="prefix of each path in the list, such as a folder/")
-    flags.add_argument("list", metavar="LIST", help="text file with lines `path label`")
+    flags.add_argument("list", metavar="LIST", help=of_list)
     flags.add_argument("database", metavar="DB", help="folder to write")
     flags.switch("gray", "read images as grey")
     flags.switch("shuffle", "write them in random order")
@@ -39,15 +47,40 @@ def add_flags(flags: Flags) -> None:
                        help="png, jpg, ...: format of stored files; implies -encoded (default: that of each image)")
     flags.add_argument("--resize_height", type=int, default=0, metavar="N", help="0 keeps the height")
     flags.add_argument("--resize_width", type=int, default=0, metavar="N", help="0 keeps the width")
+    flags.add_argument("--min_dim", type=int, default=0, metavar="N",
+                       help="enlarge images whose shorter side is below; keeps the aspect ratio, 0 for none")
+    flags.add_argument("--max_dim", type=int, default=0, metavar="N",
+                       help="then shrink images whose longer side is above; 0 for none")
     flags.add_argument("--backend", default="lmdb", help="lmdb")
 
 
 def run(args: argparse.Namespace) -> int:
     """Convert; unreadable images are reported and skipped."""
+    check_image_flags(args)
+
+    def labelled(datum: caffe_pb2.Datum, name: str, label: int) -> caffe_pb2.Datum:
+        datum.label = label
+        return datum
+    return convert(args, read_image_list(args.list), labelled)
+
+
+def check_image_flags(args: argparse.Namespace) -> None:
+    """Raises CommandError for sizes and a backend that are impossible."""
     check_backend(args.backend)
     if bool(args.resize_height) != bool(args.resize_width) or min(args.resize_height, args.resize_width) < 0:
         raise CommandError("give both -resize_height and -resize_width, above 0")
-    lines = _lines(args)
+    if min(args.min_dim, args.max_dim) < 0 or (args.min_dim or args.max_dim) and args.resize_height:
+        raise CommandError("give either -min_dim and -max_dim, above 0, or -resize_height and -resize_width")
+
+
+def convert(args: argparse.Namespace, lines: Sequence[tuple[str, Label]],
+            record_of: Callable[[caffe_pb2.Datum, str, Label], caffe_pb2.Datum | caffe_pb2.AnnotatedDatum]) -> int:
+    """Write the images of a list; those that cannot be read are reported and skipped. Returns the exit status.
+
+    lines      path and label, whatever `record_of` takes as such
+    record_of  the record of an image, of its path in the list, and of its label
+    """
+    lines = random.sample(lines, len(lines)) if args.shuffle else lines
     progress, written, shapes = Progress(len(lines), "images"), 0, set()
     with new_database(args.database) as database:
         for index, (name, label) in enumerate(lines):
@@ -58,25 +91,17 @@ def run(args: argparse.Namespace) -> int:
                 log.warning("left out: %s is no image that OpenCV can read: %s", args.root + name,
                             getattr(error, "strerror", error))
                 continue
-            datum.label = label
             shapes.add((datum.channels, datum.height, datum.width))
             if args.check_size and len(shapes) > 1:
                 raise CommandError(f"{args.root + name}: its size differs from that of the images before; "
                                    f"found (channels, height, width) {sorted(shapes)}")
-            database.put(f"{index:08d}_{name}", datum)
+            database.put(f"{index:08d}_{name}", record_of(datum, name, label))
             written += 1
         if not written:
             raise CommandError(f"none of the {len(lines)} images of {args.list} can be read; is ROOT right? "
                                f"The first is looked for at {args.root + lines[0][0]}")
     log.info("wrote %d images to %s; left out: %d", written, args.database, len(lines) - written)
     return 0
-
-
-def _lines(args: argparse.Namespace) -> list[tuple[str, int]]:
-    lines = read_image_list(args.list)
-    if args.shuffle:
-        random.shuffle(lines)
-    return lines
 
 
 def read_datum(path: str, args: argparse.Namespace) -> caffe_pb2.Datum:
@@ -88,22 +113,35 @@ def read_datum(path: str, args: argparse.Namespace) -> caffe_pb2.Datum:
     """
     data = Path(path).read_bytes()
     image = decode_image(data, "GRAYSCALE" if args.gray else "COLOR")
-    if args.resize_height:
-        image = cv2.resize(image, (args.resize_width, args.resize_height))
+    width, height = stored_size(image.shape[1], image.shape[0], args)
+    is_resized = (height, width) != image.shape[:2]
+    if is_resized:
+        image = cv2.resize(image, (width, height))
     if not (args.encoded or args.encode_type):
         return io.array_to_datum(image[None] if image.ndim == 2 else image.transpose(2, 0, 1))
     channels = 1 if image.ndim == 2 else image.shape[2]
     datum = caffe_pb2.Datum(channels=channels, height=image.shape[0], width=image.shape[1], encoded=True)
     ending = (args.encode_type or Path(path).suffix).lower().lstrip(".")
-    datum.data = data if _is_kept(data, path, ending, args) else _encoded(image, ending, path)
+    is_kept = not is_resized and _is_kept(data, path, ending, args)
+    datum.data = data if is_kept else _encoded(image, ending, path)
     return datum
 
 
+def stored_size(width: int, height: int, args: argparse.Namespace) -> tuple[int, int]:
+    """(width, height) of an image in the database."""
+    if args.resize_height:
+        return args.resize_width, args.resize_height
+    factor = max(1.0, args.min_dim / min(width, height))
+    if args.max_dim and int(factor * max(width, height)) > args.max_dim:
+        factor = args.max_dim / max(width, height)
+    return max(1, round(factor * width)), max(1, round(factor * height))
+
+
 def _is_kept(data: bytes, path: str, ending: str, args: argparse.Namespace) -> bool:
-    """Whether the file can be stored unchanged."""
+    """Whether the file of an image that keeps its size can be stored unchanged."""
     same = {"jpeg": "jpg"}
     own = Path(path).suffix.lower().lstrip(".")
-    if args.resize_height or same.get(ending, ending) != same.get(own, own):
+    if same.get(ending, ending) != same.get(own, own):
         return False
     stored = decode_image(data, "UNCHANGED")
     return stored.dtype == np.uint8 and stored.ndim == (2 if args.gray else 3) and stored.shape[2:] in ((), (3,))

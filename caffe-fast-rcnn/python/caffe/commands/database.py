@@ -1,4 +1,4 @@
-"""Databases of Datum records: reading LMDB and LevelDB, and writing new LMDB ones atomically."""
+"""Databases of records: reading LMDB and LevelDB, and writing new LMDB ones atomically."""
 from __future__ import annotations
 
 import contextlib
@@ -62,7 +62,7 @@ class Writer:
         self._pending: list[tuple[bytes, bytes]] = []
         self._longest = environment.max_key_size()
 
-    def put(self, key: str, datum: caffe_pb2.Datum) -> None:
+    def put(self, key: str, datum: caffe_pb2.Datum | caffe_pb2.AnnotatedDatum) -> None:
         """Add a record; keys must be ascending, and are truncated to LMDB's limit."""
         encoded = key.encode("utf-8", "surrogateescape")[:self._longest]
         self._pending.append((encoded, datum.SerializeToString()))

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 from ..errors import CaffeError
 
-_DATA = ("Data", "HDF5Data", "ImageData", "ImageLabelmapData", "ImageSegData", "MemoryData", "WindowData")
+_DATA = ("AnnotatedData", "Data", "HDF5Data", "ImageData", "ImageLabelmapData", "ImageSegData", "MemoryData",
+         "WindowData")
 
 
 class ExportError(CaffeError, ValueError):

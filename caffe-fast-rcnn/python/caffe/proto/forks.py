@@ -59,9 +59,7 @@ _WITH_EFFECT: dict[str, tuple[str, tuple[str, ...]]] = {
                  "warmup_start_lr", "disabled_update", "label_smoothing", "random_resize_param",
                  "random_aspect_ratio_param", "relu", "stats_batch_size", "bn_stats_batch_size", "avg_include_pad",
                  "min_height", "min_width")),
-    SSD: ("", ("annotated_data_param", "detection_evaluate_param", "video_data_param", "resize_param", "noise_param",
-               "distort_param", "expand_param", "emit_constraint", "crop_h", "crop_w", "eval_type", "ap_version",
-               "show_per_class_result", "plateau_winsize")),
+    SSD: ("", ("video_data_param", "noise_param", "crop_h", "crop_w", "plateau_winsize")),
     YOLO: ("yolo", ("region_loss_param", "detection_loss_param", "eval_detection_param", "box_data_param")),
     DEEPLAB: ("", ("image_seg_data_param", "mat_read_param", "mat_write_param",
                    "dense_crf_param", "unique_label_param")),
@@ -72,7 +70,7 @@ _WITH_EFFECT: dict[str, tuple[str, tuple[str, ...]]] = {
 # Types of layers, by their widely used names
 _LAYERS: dict[str, tuple[str, ...]] = {
     NVIDIA: ("DetectNetTransformation", "L1Loss"),
-    SSD: ("AnnotatedData", "DetectionEvaluate", "VideoData"),
+    SSD: ("VideoData",),
     YOLO: ("BoxData", "DetectionLoss", "EvalDetection", "Region", "RegionLoss", "Reorg", "YoloDetectionOutput",
            "Yolov3", "Yolov3DetectionOutput"),
     DEEPLAB: ("DenseCRF", "MatRead", "MatWrite", "UniqueLabel"),

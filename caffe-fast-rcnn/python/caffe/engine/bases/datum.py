@@ -20,17 +20,21 @@ def parse_datum(value: bytes) -> caffe_pb2.Datum:
         datum = caffe_pb2.Datum.FromString(value)
     except DecodeError as error:
         raise WireError(f"is no Datum: {error}") from None
+    check_datum(datum, "; it looks like an AnnotatedDatum of SSD, which layers of type AnnotatedData read"
+                if value.startswith(_ANNOTATED_DATUM) else "")
+    return datum
+
+
+def check_datum(datum: caffe_pb2.Datum, hint: str = "") -> None:
+    """Raises WireError for a Datum without a size or values."""
     if datum.encoded:
-        return datum
+        return
     shape = (datum.channels, datum.height, datum.width)
     if min(shape) < 1:
-        hint = "; it looks like an AnnotatedDatum of SSD: write the images as Datum, as caffe convert_imageset does" \
-            if value.startswith(_ANNOTATED_DATUM) else ""
         raise WireError(f"is no Datum with channels, height and width; they are {shape}{hint}")
     found = len(datum.data) or len(datum.float_data)
     if found != math.prod(shape):
         raise WireError(f"of shape {shape} has {found} values")
-    return datum
 
 
 def datum_pixels(datum: caffe_pb2.Datum, flag: str = "UNCHANGED") -> np.ndarray:

@@ -27,6 +27,17 @@ def read_image_list(source: str | os.PathLike) -> list[tuple[str, int]]:
     return [_entry(source, number, line) for number, line in _lines(source)]
 
 
+def read_pairs(source: str | os.PathLike) -> list[tuple[str, str]]:
+    """Read pairs of paths. The second follows the last blank. Raises ImageListError."""
+    found = []
+    for number, line in _lines(source):
+        first, second = _entry_text(line)
+        if not first.strip():
+            raise ImageListError(f"{source}:{number}: expected two paths, found '{line}'")
+        found.append((first.rstrip(), second))
+    return found
+
+
 def read_labels_list(source: str | os.PathLike, folder: str) -> list[tuple[str, list[float]]]:
     """Read pairs (path, labels), with as many labels in each line. Raises ImageListError.
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +13,10 @@ from ...errors import WireError
 from ...proto.binary import read_binaryproto
 from .. import device
 from ..layer import TEST, TRAIN, Layer, LayerError
+from .resizing import check_resize, resized, resized_size, resized_window
+
+# What transform_param says to AnnotatedData only
+FOR_OBJECTS = ("transform_param.distort_param", "transform_param.expand_param", "transform_param.emit_constraint")
 
 
 def random_source() -> random.Random:
@@ -34,12 +38,22 @@ def planes(image: np.ndarray) -> np.ndarray:
     return image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
 
 
+class View(NamedTuple):
+    """What a transformed image shows: a window, as shares of the image before (x1, y1, x2, y2), and whether mirrored.
+
+    With a border the window extends beyond the image.
+    """
+
+    window: np.ndarray
+    is_mirrored: bool
+
+
 class Transformer:
-    """Applies transform_param: crop, mirror, subtract the mean, multiply by the scale.
+    """Applies transform_param: resize, crop, mirror, subtract the mean, multiply by the scale.
 
     TRAIN crops at a random place and mirrors half of the images; TEST crops the middle. The mean is a value for all
     channels, one for each, or an image from `mean_file` cropped at the same place. Raises LayerError.
-    Source: src/caffe/data_transformer.cpp.
+    Source: src/caffe/data_transformer.cpp, of BVLC and of SSD.
     """
 
     def __init__(self, layer: Layer, source: random.Random) -> None:
@@ -48,6 +62,9 @@ class Transformer:
         if self.param.mean_file and self.param.mean_value:
             layer.fail("transform_param: give either mean_file or mean_value")
         self.check_settings()
+        self.resize = self.param.resize_param if self.param.HasField("resize_param") else None
+        if self.resize is not None:
+            check_resize(layer, self.resize)
         self.mean = self._mean_image() if self.param.mean_file else None
 
     def check_settings(self) -> None:
@@ -67,6 +84,8 @@ class Transformer:
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of a transformed image of shape (C, H, W)."""
+        if self.resize is not None:
+            shape = (shape[0], *resized_size(shape[1], shape[2], self.resize))
         crop = self.param.crop_size
         if crop > min(shape[1:]):
             self.layer.fail(f"crop_size {crop} is more than an image of {shape[1]} x {shape[2]}")
@@ -74,23 +93,37 @@ class Transformer:
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Transform one image (C, H, W), float32."""
-        return self._transformed(image, *self._choice(image.shape))
+        return self.viewed(image)[0]
+
+    def viewed(self, image: np.ndarray) -> tuple[np.ndarray, View]:
+        """Transform one image (C, H, W), float32; with what the result shows of it."""
+        size = self.output_shape(image.shape)[1:]
+        window = np.array([0.0, 0, 1, 1])
+        if self.resize is not None:
+            window = resized_window(image.shape[1], image.shape[2], self.resize)
+            image = planes(resized(self.layer, image.transpose(1, 2, 0), self.resize, self.random))
+        part, is_mirrored = self._choice(image.shape, size)
+        _, rows, columns = part
+        shares = np.array([columns.start, rows.start, columns.stop, rows.stop]) / [*image.shape[:0:-1] * 2]
+        start, extent = window[:2], window[2:] - window[:2]
+        view = View(np.concatenate([start, start]) + shares * np.concatenate([extent, extent]), is_mirrored)
+        return self._transformed(image, part, is_mirrored), view
 
     def pair(self, image: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Transform an image (C, H, W), and crop and mirror labels (1, H, W) with it."""
-        part, mirrored = self._choice(image.shape)
-        return self._transformed(image, part, mirrored), labels[part][:, :, ::-1 if mirrored else 1]
+        """Transform an image (C, H, W), and crop and mirror labels (1, H, W) with it; resize_param is not read."""
+        part, is_mirrored = self._choice(image.shape, self.output_shape(image.shape)[1:])
+        return self._transformed(image, part, is_mirrored), labels[part][:, :, ::-1 if is_mirrored else 1]
 
-    def _choice(self, shape: tuple[int, ...]) -> tuple[tuple[slice, ...], bool]:
-        """The part to crop of an image of this shape, and whether to mirror it."""
-        _, height, width = self.output_shape(shape)
+    def _choice(self, shape: tuple[int, ...], size: tuple[int, ...]) -> tuple[tuple[slice, slice, slice], bool]:
+        """The part of this size (height, width) to crop of an image of this shape, and whether to mirror it."""
+        height, width = size
         top, left = self._corner(shape[1] - height, shape[2] - width)
         part = (slice(None), slice(top, top + height), slice(left, left + width))
         return part, bool(self.param.mirror and self.random.randrange(2))
 
-    def _transformed(self, image: np.ndarray, part: tuple[slice, ...], mirrored: bool) -> np.ndarray:
+    def _transformed(self, image: np.ndarray, part: tuple[slice, slice, slice], is_mirrored: bool) -> np.ndarray:
         result = (image[part].astype(np.float32) - self._mean_for(image.shape, part)) * np.float32(self.param.scale)
-        return result[:, :, ::-1] if mirrored else result
+        return result[:, :, ::-1] if is_mirrored else result
 
     def crops(self) -> bool:
         """Whether images are cropped."""
@@ -106,9 +139,13 @@ class Transformer:
             if self.mean.shape != shape:
                 self.layer.fail(f"mean_file is for images of shape {self.mean.shape}, found one of {shape}")
             return self.mean[part]
+        return self.mean_values(shape[0])
+
+    def mean_values(self, channels: int) -> np.ndarray:
+        """mean_value, (1 or channels, 1, 1)."""
         values = np.array(self.param.mean_value or [0], np.float32)
-        if len(values) not in (1, shape[0]):
-            self.layer.fail(f"expected one mean_value, or one for each of {shape[0]} channels, found {len(values)}")
+        if len(values) not in (1, channels):
+            self.layer.fail(f"expected one mean_value, or one for each of {channels} channels, found {len(values)}")
         return values[:, None, None]
 
 
@@ -132,6 +169,10 @@ class ImageLayer(Layer):
     def read(self, reference: Any) -> tuple[np.ndarray, Any]:
         """An image (C, H, W) with its label. Raises LayerError, after which the next record can be read."""
         raise NotImplementedError(f"{type(self).__name__} has no read")
+
+    def labels_of_batch(self, labels: Sequence[Any]) -> np.ndarray:
+        """The values of another top than the first, from those of each record."""
+        return np.array(labels)
 
     def setup(self, bottom, top):
         if self.batch_size < 1:
@@ -173,10 +214,13 @@ class ImageLayer(Layer):
         batch = [self.transformed(*self._next()) for _ in range(self.batch_size)]
         shapes = {image.shape for image, *_ in batch}
         if len(shapes) > 1:
-            self.fail(f"the images of a batch need one shape, found {sorted(shapes)}; set crop_size, or batch_size: 1")
+            self.fail(f"the images of a batch need one shape, found {sorted(shapes)}; set crop_size "
+                      "or resize_param, or batch_size: 1")
         self._shape(top, batch[0][0].shape)
-        for index, blob in enumerate(top):
-            blob.tensor = to_tensor(np.array([record[index] for record in batch]))
+        images, *labels = zip(*batch, strict=True)
+        for blob, values in zip(top, [np.stack(images), *map(self.labels_of_batch, labels)], strict=False):
+            blob.reshape(*values.shape)
+            blob.tensor = to_tensor(values)
 
     def backward(self, top, propagate_down, bottom):
         """No bottoms."""

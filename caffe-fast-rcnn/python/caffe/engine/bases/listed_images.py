@@ -10,14 +10,14 @@ from ...errors import WireError
 from ..blob import checked_shape
 from .image_files import read_image
 from .image_list import ImageListError
-from .images import ImageLayer, own_turns
+from .images import FOR_OBJECTS, ImageLayer, own_turns
 
 
 class ListedImageLayer(ImageLayer):
     """An ImageLayer with image_data_param; a subclass defines `read_lines` and `read`."""
 
     other_settings = ("transform_param",)
-    unread_settings: tuple[str, ...] = ("transform_param.force_color", "transform_param.force_gray")
+    unread_settings: tuple[str, ...] = ("transform_param.force_color", "transform_param.force_gray", *FOR_OBJECTS)
 
     def read_lines(self) -> list[Any]:
         """What `read` takes, for each line of the list. Raises ImageListError."""
@@ -69,6 +69,8 @@ class ListedImageLayer(ImageLayer):
 
 class LabelledPixelsLayer(ListedImageLayer):
     """A ListedImageLayer whose second top (N, 1, H, W) labels each pixel, cropped and mirrored as the image."""
+
+    unread_settings = (*ListedImageLayer.unread_settings, "transform_param.resize_param")
 
     def transformed(self, image, label):
         return self.transformer.pair(image, label)

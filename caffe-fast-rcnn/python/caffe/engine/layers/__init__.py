@@ -5,6 +5,7 @@ One file per type, named after the type in snake case.
 from . import (  # noqa: F401
     abs_val,
     accuracy,
+    annotated_data,
     arg_max,
     axpy,
     batch_norm,
@@ -24,6 +25,7 @@ from . import (  # noqa: F401
     ctc_loss,
     data,
     deconvolution,
+    detection_evaluate,
     detection_output,
     dropout,
     dummy_data,

@@ -1,12 +1,12 @@
 """Transpose: reorder all axes."""
 from __future__ import annotations
 
+from ..bases.reordering import ReorderingLayer
 from ..layer import register
-from .permute import Permute
 
 
 @register("Transpose")
-class Transpose(Permute):
+class Transpose(ReorderingLayer):
     """The bottom with its axes in another order: axis i of the top is axis dim[i] of the bottom.
 
     bottoms  any shape

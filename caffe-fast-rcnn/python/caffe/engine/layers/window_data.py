@@ -9,7 +9,7 @@ import numpy as np
 
 from ...errors import WireError
 from ..bases.image_files import read_image
-from ..bases.images import Transformer, planes, random_source, to_tensor
+from ..bases.images import FOR_OBJECTS, Transformer, planes, random_source, to_tensor
 from ..layer import Layer, LayerError, register
 
 _MOST = 2 ** 31 - 1     # class and corners, as in Caffe
@@ -45,7 +45,7 @@ class WindowData(Layer):
     exact_tops = 2
     other_settings = ("transform_param",)
     unread_settings = ("transform_param.force_color", "transform_param.force_gray", "transform_param.scale",
-                       "window_data_param.cache_images")
+                       "transform_param.resize_param", *FOR_OBJECTS, "window_data_param.cache_images")
 
     def setup(self, bottom, top):
         param, self.size = self.param.window_data_param, self.param.transform_param.crop_size

@@ -17,6 +17,7 @@ from ..files.caffemodel import copy_weights
 from ..net import Net
 from . import display, lr_policy, snapshots
 from .actions import Action, SignalActions
+from .evaluation import check_evaluation, make_evaluation
 from .exchange import Exchange
 from .param import load_net, read_param, snapshot_prefix, test_net_sources, train_net_source
 from .updates import clip, in_range, make_groups, normalise, regularise
@@ -85,6 +86,7 @@ class Solver:
             raise SolverError(f"average_loss must be at least 1, found {self.param.average_loss}")
         if self.param.iter_size < 1:
             raise SolverError(f"iter_size must be at least 1, found {self.param.iter_size}")
+        check_evaluation(self.param)
         folder = Path(snapshot_prefix(self.param, self._path)).parent
         if self.param.snapshot and not os.access(folder, os.W_OK):
             raise SolverError(f"snapshot_prefix: cannot write into the folder {folder}; does it exist?")
@@ -277,12 +279,13 @@ class Solver:
     def test(self, index: int = 0) -> dict[str, torch.Tensor]:
         """Run a test net on test_iter batches with the current weights.
 
-        Returns and logs the mean of each output; nothing if it was stopped.
+        Returns and logs the mean of each output, with eval_type "detection" the mean average precision; nothing if it
+        was stopped.
         """
         net, count = self.test_nets[index], self.param.test_iter[index]
         log.info("Iteration %d, Testing net (#%d)", self.iter, index)
         net.share_with(self.net)
-        totals: dict[str, torch.Tensor] = {}
+        evaluation = make_evaluation(self.param, count)
         loss = 0.0
         for _ in range(count):
             if self.exchange.count == 1 and self._act_on_request():
@@ -290,13 +293,12 @@ class Solver:
                 return {}
             loss += net.forward_with_loss()
             for name in net.outputs:
-                value = net.blobs[name].tensor
-                totals[name] = totals[name] + value if name in totals else value.clone()
-        means = {name: total / count for name, total in totals.items()}
+                evaluation.add(name, net.blobs[name].tensor)
         if self.param.test_compute_loss:
             log.info("Test loss: %.6g", float(loss) / count)
-        display.show_outputs("Test", means, net.blob_loss_weights)
-        return means
+        results = evaluation.results()
+        display.show_outputs("Test", results, net.blob_loss_weights)
+        return results
 
     def share_weights(self, net: Net) -> None:
         """Make another net use the trained weights, matched by layer name."""

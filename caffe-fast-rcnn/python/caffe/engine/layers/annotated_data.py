@@ -1,0 +1,130 @@
+"""AnnotatedData: images with objects from a database, augmented."""
+from __future__ import annotations
+
+import numpy as np
+
+from ...errors import WireError
+from ...proto import caffe_pb2
+from ..bases.annotations import BOX, OBJECT, objects_of, parse_annotated_datum, projected
+from ..bases.batch_sampling import check_samplers, sampled_windows
+from ..bases.colours import check_distortion, distorted
+from ..bases.database_images import DatabaseLayer
+from ..bases.images import planes
+from ..blob import checked_shape
+from ..layer import register
+
+
+@register("AnnotatedData")
+class AnnotatedData(DatabaseLayer):
+    """Batches of the AnnotatedDatum records of an LMDB or LevelDB database, in key order, cyclically: data of SSD.
+
+    tops     images (batch_size, C, H, W); optionally objects (1, 1, G, 8): image within the batch, class, instance, x1,
+             y1, x2, y2 as shares of the image's width and height, difficult (0 or 1); without any object one row of -1.
+             In setup, before there are values, (1, 1, 1, 8). Records without a type have labels (batch_size)
+    param    data_param as of Data: source, batch_size, backend, rand_skip; annotated_data_param: batch_sampler
+             (several), anno_type (of all records, instead of their own); transform_param
+
+    Each image passes these steps, objects with it, where their settings are given:
+    distort_param     colours change: brightness, contrast, saturation, hue, order of channels
+    expand_param      the image is put at a random place into one of mean_value, up to max_expand_ratio times as large
+    batch_sampler     each draws max_trials random windows and keeps the first max_sample that satisfy sample_constraint
+                      with at least one object; one window of all samplers is cropped, or none if there is none
+    resize_param      to height and width, by an interpolation of interp_mode chosen at random
+    the rest          crop_size, mirror, mean_value, scale, as in Data
+    Objects are moved and cut off with the image; those that emit_constraint excludes, and those without area, go.
+    All choices follow from the random seed. TRAIN and TEST differ in crop_size only.
+    Liu et al., "SSD", 2016, section 2.2. Source: src/caffe/layers/annotated_data_layer.cpp of SSD.
+    """
+
+    unread_settings = (*DatabaseLayer.unread_settings, "annotated_data_param.label_map_file")
+
+    def setup(self, bottom, top):
+        param = self.param.transform_param
+        self.emit = param.emit_constraint if param.HasField("emit_constraint") else None
+        self.samplers = self.param.annotated_data_param.batch_sampler
+        check_samplers(self, self.samplers)
+        check_distortion(self, param.distort_param)
+        if param.HasField("expand_param") and (param.expand_param.max_expand_ratio < 1 or param.mean_file):
+            self.fail("expand_param needs max_expand_ratio from 1 on, and mean_value instead of mean_file; found "
+                      f"max_expand_ratio {param.expand_param.max_expand_ratio:g}, mean_file '{param.mean_file}'")
+        self.has_objects: bool | None = None        # known from the first record on
+        super().setup(bottom, top)
+        self.numbers = np.random.default_rng(self.random.getrandbits(64))
+
+    def parsed(self, value):
+        record = parse_annotated_datum(value)
+        is_annotated = record.HasField("type") or self.param.annotated_data_param.HasField("anno_type")
+        if self.has_objects is None:
+            self.has_objects = is_annotated
+        if self.has_objects and not is_annotated:
+            raise WireError("has no type, unlike the first one; set anno_type: BBOX")
+        return record.datum, objects_of(record) if self.has_objects else record.datum.label
+
+    def _shape(self, top, image_shape):
+        super()._shape(top, image_shape)
+        if len(top) > 1 and self.has_objects:
+            top[1].reshape(1, 1, 1, 1 + OBJECT)
+
+    def labels_of_batch(self, labels):
+        if not self.has_objects:
+            return super().labels_of_batch(labels)
+        rows = np.concatenate([np.insert(objects, 0, item, axis=1) for item, objects in enumerate(labels)])
+        return (rows if len(rows) else np.full((1, 1 + OBJECT), -1.0))[None, None]
+
+    def transformed(self, image, label):
+        objects = label if self.has_objects else np.empty((0, OBJECT))
+        image, objects = self._expanded(self._distorted(image), objects)
+        image, objects = self._sampled(image, objects)
+        objects[:, BOX] = objects[:, BOX].clip(0, 1)
+        image, view = self.transformer.viewed(image)
+        objects = projected(objects, view.window, self.emit)
+        if view.is_mirrored:
+            objects[:, [2, 4]] = 1 - objects[:, [4, 2]]
+        self._scale_boxes(objects, image.shape)
+        return image, objects if self.has_objects else label
+
+    # ---- the steps
+    def _distorted(self, image: np.ndarray) -> np.ndarray:
+        if not self.param.transform_param.HasField("distort_param"):
+            return image
+        if image.dtype != np.uint8 or len(image) != 3:
+            self.fail(f"distort_param needs images of 3 channels of uint8, found {len(image)} of {image.dtype}")
+        return planes(distorted(np.ascontiguousarray(image.transpose(1, 2, 0)),
+                                self.param.transform_param.distort_param, self.random))
+
+    def _expanded(self, image: np.ndarray, objects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        param = self.param.transform_param.expand_param
+        if not self.param.transform_param.HasField("expand_param") or self.random.random() > param.prob:
+            return image, objects
+        ratio, (channels, height, width) = self.random.uniform(1, param.max_expand_ratio), image.shape
+        _, rows, columns = checked_shape((channels, int(height * ratio), int(width * ratio)))
+        top, left = (int(self.random.uniform(0, most)) for most in (rows - height, columns - width))
+        mean = self.transformer.mean_values(channels)
+        if image.dtype != np.float32:
+            mean = np.rint(mean).clip(0, np.iinfo(image.dtype).max)
+        found = np.broadcast_to(mean.astype(image.dtype), (channels, rows, columns)).copy()
+        found[:, top:top + height, left:left + width] = image
+        window = np.array([-left, -top, columns - left, rows - top]) / [width, height, width, height]
+        return found, projected(objects, window, self.emit)
+
+    def _sampled(self, image: np.ndarray, objects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        windows = sampled_windows(objects[:, BOX], self.samplers, self.numbers)
+        if not len(windows):
+            return image, objects
+        window = windows[self.random.randrange(len(windows))]
+        sides = np.array([image.shape[2], image.shape[1]])
+        left, top = np.minimum((window[:2] * sides).astype(int), sides - 1)
+        width, height = np.maximum(((window[2:] - window[:2]) * sides).astype(int), 1)
+        return image[:, top:top + height, left:left + width], projected(objects, window, self.emit)
+
+    def _scale_boxes(self, objects: np.ndarray, shape: tuple[int, ...]) -> None:
+        """FIT_SMALL_SIZE: boxes as shares of height_scale and width_scale."""
+        param = self.param.transform_param.resize_param
+        scales = np.array([param.width_scale, param.height_scale])
+        if param.resize_mode != caffe_pb2.ResizeParameter.FIT_SMALL_SIZE or not scales.all():
+            return
+        size = np.array(shape[:0:-1])
+        if (size < scales).any():
+            self.fail(f"resize_param: width_scale and height_scale {scales.tolist()} are more than an image of "
+                      f"{size[0]} x {size[1]} pixels")
+        objects[:, BOX] *= np.tile(size / scales, 2)

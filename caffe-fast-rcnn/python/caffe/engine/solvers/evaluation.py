@@ -1,0 +1,91 @@
+"""What a solver's test says about the outputs of a net, batch by batch: their means, or mean average precisions."""
+from __future__ import annotations
+
+import logging
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from ...errors import SolverError
+from ...proto import caffe_pb2
+from .average_precision import AP_VERSIONS, average_precision
+
+log = logging.getLogger("caffe")
+_ROW = 5        # of DetectionEvaluate: image, class, score, right, wrong; or -1, class, number of objects, -1, -1
+
+
+class Evaluation(Protocol):
+    """Collects the values of outputs by name."""
+
+    def add(self, name: str, value: torch.Tensor) -> None:
+        """The value of an output in the next batch. Raises SolverError for one that it cannot use."""
+
+    def results(self) -> dict[str, torch.Tensor]:
+        """What is shown of each output, after all batches."""
+
+
+class Means:
+    """The mean of each output over `count` batches."""
+
+    def __init__(self, count: int) -> None:
+        self._totals: dict[str, torch.Tensor] = {}
+        self._count = count
+
+    def add(self, name: str, value: torch.Tensor) -> None:
+        """Add a value; all of a name have one shape."""
+        self._totals[name] = self._totals[name] + value if name in self._totals else value.clone()
+
+    def results(self) -> dict[str, torch.Tensor]:
+        """The means."""
+        return {name: total / self._count for name, total in self._totals.items()}
+
+
+class MeanAveragePrecisions:
+    """SSD's mean average precision of each output, which must be of DetectionEvaluate.
+
+    All classes count; one without objects or detections has the average precision 0. Detections that are neither right
+    nor wrong do not count.
+    """
+
+    def __init__(self, version: str, shows_classes: bool) -> None:
+        self._version, self._shows_classes = version, shows_classes
+        self._rows: dict[str, list[np.ndarray]] = {}
+
+    def add(self, name: str, value: torch.Tensor) -> None:
+        """Add the rows (..., 5) of a batch. Raises SolverError for other outputs."""
+        if value.shape[-1:] != (_ROW,):
+            raise SolverError(f"eval_type: \"detection\" needs outputs of DetectionEvaluate only; the output '{name}' "
+                              f"has the shape {tuple(value.shape)}: pass it to a layer of type Silence")
+        self._rows.setdefault(name, []).append(value.detach().cpu().numpy().reshape(-1, _ROW))
+
+    def results(self) -> dict[str, torch.Tensor]:
+        """The means over the classes; those of the classes are logged if they are to be shown."""
+        return {name: torch.tensor(self._mean(np.concatenate(rows))) for name, rows in self._rows.items()}
+
+    def _mean(self, rows: np.ndarray) -> float:
+        counts, detections = rows[rows[:, 0] == -1], rows[rows[:, 0] != -1]
+        detections = detections[(detections[:, 3] != 0) | (detections[:, 4] != 0)]
+        values = []
+        for label in np.unique(counts[:, 1]):
+            own = detections[detections[:, 1] == label]
+            number = int(counts[counts[:, 1] == label, 2].sum())
+            values.append(average_precision(own[:, 2], own[:, 3] == 1, number, self._version))
+            if self._shows_classes:
+                log.info("class%d: %.6g", label, values[-1])
+        return float(np.mean(values)) if values else 0.0
+
+
+def check_evaluation(param: caffe_pb2.SolverParameter) -> None:
+    """Raises SolverError for unknown eval_type and ap_version."""
+    if param.eval_type not in ("classification", "detection"):
+        raise SolverError(f"eval_type must be \"classification\" or \"detection\", found \"{param.eval_type}\"")
+    if param.ap_version not in AP_VERSIONS:
+        raise SolverError(f"ap_version must be one of {', '.join(AP_VERSIONS)}; found \"{param.ap_version}\"")
+
+
+def make_evaluation(param: caffe_pb2.SolverParameter, count: int) -> Evaluation:
+    """The evaluation that a solver's settings ask for, of a test of so many batches."""
+    if param.eval_type == "detection":
+        return MeanAveragePrecisions(param.ap_version, param.show_per_class_result)
+    return Means(count)

@@ -1,0 +1,59 @@
+"""What SSD's nets need to know of a folder that `tools/convert_data.py --to ssd` has written."""
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from google.protobuf import text_format
+
+from caffe.proto import caffe_pb2
+from utils.errors import UserError
+
+_TRAIN, _TEST = ("trainval", "train", "training"), ("test", "val", "valid", "validation", "testing")
+_MOST_AT_ONCE = 8       # images in a batch of the test net
+
+
+class SsdData(NamedTuple):
+    """Databases of a data set; `test` is None if there is none to test on."""
+
+    folder: Path
+    num_classes: int            # with the background
+    train: str                  # split
+    test: str | None            # split
+    num_test: int               # images of `test`
+
+    def database(self, split: str) -> str:
+        """Folder of the database of a split."""
+        return (self.folder / f"{split}_lmdb").as_posix()
+
+    def sizes(self, split: str) -> str:
+        """File of the sizes of its images."""
+        return (self.folder / f"{split}_name_size.txt").as_posix()
+
+    @property
+    def label_map(self) -> str:
+        """File of the classes."""
+        return (self.folder / "labelmap.prototxt").as_posix()
+
+    @property
+    def test_batch(self) -> int:
+        """The most images, up to 8, with which batches end where the test images do: each is judged once."""
+        return max(size for size in range(1, _MOST_AT_ONCE + 1) if self.num_test % size == 0)
+
+
+def read_ssd_data(folder: str | os.PathLike) -> SsdData:
+    """Look at a folder. Raises UserError for another one."""
+    root = Path(folder).resolve()
+    splits = [path.name.removesuffix("_lmdb") for path in sorted(root.glob("*_lmdb"))]
+    train = next((split for split in _TRAIN if split in splits), None)
+    if train is None:
+        raise UserError(f"{folder}: expected databases {' or '.join(f'{split}_lmdb' for split in _TRAIN)}, as "
+                        f"tools/convert_data.py --to ssd writes; found {', '.join(splits) or 'none'}")
+    test = next((split for split in _TEST if split in splits), None)
+    try:
+        items = text_format.Parse((root / "labelmap.prototxt").read_text("utf-8"), caffe_pb2.LabelMap()).item
+        num_test = len((root / f"{test}_name_size.txt").read_text("utf-8").splitlines()) if test else 0
+    except (OSError, text_format.ParseError) as error:
+        raise UserError(f"{folder}: cannot read what tools/convert_data.py --to ssd writes: {error}") from None
+    return SsdData(root, 1 + max(item.label for item in items), train, test if num_test else None, num_test)

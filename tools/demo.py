@@ -25,6 +25,7 @@ from commands.options import (
     add_cfg_options,
     add_device_options,
     apply_cfg,
+    check_thresh,
     choose_device,
     make_parser,
     positive,
@@ -82,6 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     files = find_detector(args)
     apply_cfg(args, files.settings)
+    check_thresh(args.thresh, cfg)
     check_makes_proposals(files)
     cfg.TEST.HAS_RPN = True
     sources = find_sources(args.images)

@@ -10,7 +10,7 @@ import _init_paths  # noqa: F401
 from caffe.proto.caffe_pb2 import TEST
 from checks.net_file import NetFile
 from commands.detector import add_detector_options, check_makes_proposals, class_names, find_detector
-from commands.options import add_cfg_options, apply_cfg, make_parser, positive, tool, use_device
+from commands.options import add_cfg_options, apply_cfg, check_thresh, make_parser, positive, tool, use_device
 from fast_rcnn.config import cfg
 from utils.errors import UserError
 
@@ -42,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     files = find_detector(args)
     apply_cfg(args, files.settings)
+    check_thresh(args.thresh, cfg)
     check_makes_proposals(files)
     if not NetFile(files.net, TEST).proposal_layers():
         raise UserError(f"{files.net}: has no RPN: a model of it would need proposals for each image; give the test "

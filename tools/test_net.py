@@ -16,6 +16,7 @@ from commands.options import (
     add_profile_option,
     add_split_options,
     apply_cfg,
+    check_thresh,
     choose_device,
     make_parser,
     share_of,
@@ -66,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.imdb = with_share(args.imdb, share, "test")
     files = find_detector(args)
     apply_cfg(args, files.settings)
+    check_thresh(args.thresh, cfg)
     from commands.data_set import (
         check_division,
         check_images,

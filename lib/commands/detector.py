@@ -44,15 +44,16 @@ class DetectorFiles:
         """Its class names, background first; None if they are unknown."""
         return self.record.classes if self.record else None
 
-    def load(self, num_classes: int, of: str = "the data set", hint: str = "") -> Net:
+    def load(self, num_classes: int, of: str = "the data set", hint: str = "", needs_rpn: bool = False) -> Net:
         """Load the net, after checking it against the number of classes of `of`. The settings of cfg stay with it.
 
-        `hint` is appended to the message if a check fails. Raises CheckError, ConfigError, or what caffe raises for
-        bad files.
+        hint       appended to the message if its classes or anchors do not fit
+        needs_rpn  refuse a net that reads its proposals
+        Raises CheckError, ConfigError, or what caffe raises for bad files.
         """
         from fast_rcnn.test import DetectionSettings
-        raise_all([*check_test_net(self.net, num_classes, of=of), *anchor_problems(self.net, self.record),
-                   *self._rpn_problems()], hint)
+        problems = [*check_test_net(self.net, num_classes, of=of), *anchor_problems(self.net, self.record)]
+        raise_all([*problems, *self._rpn_problems(needs_rpn)], hint if problems else "")
         if cfg.TEST.HAS_RPN:
             check_one_scale(cfg.TEST.SCALES)
         net = make_test_net(self.net)
@@ -71,7 +72,7 @@ class DetectorFiles:
         return (f"{self.weights} was trained without an RPN, says {self.record.source}. Only if there is a trained RPN "
                 "in it, add --set TEST.HAS_RPN True")
 
-    def _rpn_problems(self) -> Iterator[str]:
+    def _rpn_problems(self, needs_rpn: bool) -> Iterator[str]:
         has_rpn = bool(NetFile(self.net, TEST).proposal_layers())
         if has_rpn and (untrained := self.untrained_rpn()):
             yield f"{self.net}: makes its own proposals; give a test net that reads them, as {untrained}"
@@ -80,6 +81,8 @@ class DetectorFiles:
                    f"missing, and so are the sizes and means of its images. Give those it was trained with, --cfg FILE "
                    f"({RUN_SETTINGS} in the folder of its run). Only if it was trained with {_inputs()}, "
                    f"add --set TEST.HAS_RPN True")
+        elif needs_rpn and not has_rpn:
+            yield f"{self.net}: reads its proposals; a detector that makes its own is needed"
         elif cfg.TEST.HAS_RPN and not has_rpn:
             yield f"{self.net}: has no RPN, but TEST.HAS_RPN is True; add --set TEST.HAS_RPN False"
 

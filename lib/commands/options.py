@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fast_rcnn.cfg_checks import check_cfg
-from fast_rcnn.config import Changes, cfg, cfg_from_file, cfg_from_list, change_cfg
+from fast_rcnn.config import Changes, Config, cfg, cfg_from_file, cfg_from_list, change_cfg
 from utils import parallel
 from utils.errors import UserError, is_user_error, message_of
 from utils.text import printable_output
@@ -219,6 +219,12 @@ def positive_number(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not a finite number above 0")
     return value
+
+
+def check_thresh(thresh: float, settings: Config, option: str = "--thresh") -> None:
+    """Raise UserError for a score that is no probability, unless the scores are those of SVMs."""
+    if not settings.TEST.SVM and not 0 <= thresh <= 1:
+        raise UserError(f"{option} {thresh:g}: scores are between 0 and 1")
 
 
 def existing_file(path: str, option: str, hint: str = "") -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from commands.data_set import check_has_classes, check_images, check_results, claim_results, find_imdb
 from commands.detector import DetectorFiles, check_makes_proposals, class_names
 from commands.onnx_file import onnx_file, write_onnx
-from commands.options import choose_device, quiet_caffe, use_device, writable_folder
+from commands.options import check_thresh, choose_device, quiet_caffe, use_device, writable_folder
 from datasets.evaluation import Evaluation
 from fast_rcnn import config
 from fast_rcnn.cfg_checks import check_cfg
@@ -140,10 +140,8 @@ class Detector:
         """
         with _IN_USE:
             use_device(gpu)
-            self.net = files.load(len(names), of, hint)
+            self.net = files.load(len(names), of, hint, needs_rpn=True)
             self.settings = copy.deepcopy(config.cfg).freeze()
-        if not self.settings.TEST.HAS_RPN:
-            raise UserError(f"{files.net}: reads its proposals; a detector that makes its own is needed")
         self.files, self.gpu = files, gpu
         self._names = tuple(names)
 
@@ -186,6 +184,7 @@ class Detector:
         """The objects in images, in order; those of one size share forward passes, see `batches`."""
         if not isinstance(most, int) or most < 1:
             raise UserError(f"batch={most!r}: expected a whole number above 0")
+        check_thresh(thresh, self.settings, "thresh")
         for batch in batches(images, most):
             path = batch[0][1]
             with naming(path) if path else contextlib.nullcontext():
@@ -229,6 +228,7 @@ class Detector:
         name = data.location if isinstance(data, Dataset) else os.fspath(data)
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._in_use())
+            check_thresh(thresh, self.settings, "thresh")
             imdb = find_imdb(name, "evaluate", self._names)
             check_has_classes(imdb, "evaluate", name, self._names)
             folder = writable_folder(output or stack.enter_context(tempfile.TemporaryDirectory()), "output")
@@ -249,6 +249,7 @@ class Detector:
         Raises UserError, also without the package onnx.
         """
         with self._in_use():
+            check_thresh(thresh, self.settings, "thresh")
             file = onnx_file(self.files, path, "path")
             write_onnx(self.net, file, self._names, ExportSettings(thresh, max_per_image, preprocess, opset))
         return file

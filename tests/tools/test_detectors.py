@@ -329,6 +329,24 @@ def test_the_demo_says_how_near_an_empty_photograph_was(run, detector, tmp_path)
     assert status == 0 and ": 0 objects in " in text and re.search(r"best score 0\.\d\d is below --thresh 0.99", text)
 
 
+@pytest.mark.parametrize("tool, words", [("demo", ["a.png"]), ("test_net", ["--imdb", "a"]), ("export_detector", [])])
+@pytest.mark.parametrize("thresh", ["2", "-0.1", "nan"])
+def test_a_threshold_that_is_no_score(run, detector, tool, words, thresh):
+    status, text = run(tool, "--run", detector, *words, "--thresh", thresh)
+    assert status == 2 and f"--thresh {thresh}: scores are between 0 and 1" in text
+
+
+def test_the_demo_of_a_net_that_reads_its_proposals(run, detector, tmp_path):
+    net = detector / "faster_rcnn_test.pt"
+    rois = 'layer { name: "rois" type: "Input" top: "rois" input_param { shape { dim: 1 dim: 5 } } }'
+    net.write_text(re.sub(r'layer \{[^{}]*name: "proposal".*?\n\}', rois, net.read_text(), flags=re.DOTALL))
+    cv2.imwrite(str(tmp_path / "a.png"), noise())
+    for setting in ("True", "False"):
+        status, text = run("demo", "--run", detector, "--cpu", tmp_path / "a.png", "--set", "TEST.HAS_RPN", setting)
+        assert status == 2 and "reads its proposals; a detector that makes its own is needed" in text
+        assert "--set" not in text and "--classes" not in text
+
+
 def test_the_demo_writes_tables(run, detector, tmp_path):
     for number in range(2):
         cv2.imwrite(str(tmp_path / f"im{number}.png"), noise(number))

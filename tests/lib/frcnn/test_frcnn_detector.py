@@ -93,6 +93,8 @@ def test_nothing_found_says_how_far_away_it_was(detector, photos):
     best = detector(photos / "im0.png", thresh=0).scores[0]
     assert len(found) == 0 and found.best_score == best and list(found) == []
     assert f"0 objects\n  best score {best:.2f} is below thresh 0.999" in repr(found)
+    with pytest.raises(frcnn.UserError, match="^thresh 50: scores are between 0 and 1$"):
+        detector(photos / "im0.png", thresh=50)
 
 
 def test_pictures_are_arrays_that_notebooks_show_and_that_can_be_saved(detector, photos, tmp_path):

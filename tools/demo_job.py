@@ -11,7 +11,7 @@ from pathlib import Path
 import train_faster_rcnn_alt_opt
 
 import _init_paths  # noqa: F401
-from commands.options import add_device_options, make_parser, positive, tool
+from commands.options import OneForAll, add_device_options, make_parser, positive, tool
 from utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,8 +29,8 @@ def parser() -> argparse.ArgumentParser:
     add = result.add_argument
     add("--data", default=str(ROOT / "data" / "demo"), metavar="DIR", help="data set (default: data/demo)")
     add("--output", default=str(ROOT / "output/demo"), metavar="DIR", help="folder of the run (default: output/demo)")
-    add("--max_iters", type=positive, nargs=4, default=[600, 1000, 500, 600],
-        metavar=("RPN1", "FRCN1", "RPN2", "FRCN2"), help="iterations of the four stages (default: 600 1000 500 600)")
+    add("--max_iters", type=positive, nargs="+", action=OneForAll, default=[600, 1000, 500, 600], metavar="N",
+        help="iterations of the four stages, or one number for all (default: 600 1000 500 600)")
     add("--seed", type=int, default=3, help="seed of the training (default: 3)")
     add("--pictures", type=positive, default=9, metavar="N", help="pictures to draw (default: 9)")
     add("--no_ohem", action="store_true", help="train on random RoIs instead of hard ones")

@@ -61,8 +61,9 @@ def parser() -> argparse.ArgumentParser:
     add("--no_ohem", action="store_true", help="train on random RoIs instead of hard ones; so does "
                                                  "TRAIN.USE_OHEM False")
     length = result.add_mutually_exclusive_group()
-    length.add_argument("--max_iters", type=positive, nargs=4, metavar=("RPN1", "FRCN1", "RPN2", "FRCN2"),
-                        help="iterations of the four stages (default: the solvers', for VGG16 80000 40000 80000 40000)")
+    length.add_argument("--max_iters", type=positive, nargs="+", action=OneForAll, metavar="N",
+                        help="iterations of the four stages, or one number for all (default: the solvers', for VGG16 "
+                             "80000 40000 80000 40000)")
     length.add_argument("--epochs", type=positive_number, nargs="+", action=OneForAll, metavar="N",
                         help="passes over the images, mirror images included, instead of iterations: one number for "
                              "all four stages, or four")

@@ -346,6 +346,15 @@ def test_a_missing_gpu_number(run, tmp_path, demo_data, monkeypatch, number, mes
     assert status == 2 and message in text, text
 
 
+@pytest.mark.parametrize("name, option", [(ALT_OPT, "--max_iters"), (ALT_OPT, "--epochs"), ("demo_job", "--max_iters")])
+def test_one_length_of_training_for_all_stages_or_four(name, option, run, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    parse = load_tool(name).parser().parse_args
+    assert parse([option, "20"]) == parse([option, "20", "20", "20", "20"]) != parse([option, "20", "20", "20", "30"])
+    status, text = run(name, option, "1", "2")
+    assert status == 2 and f"argument {option}: expected one value, or four, found 2" in text
+
+
 def test_a_caffe_that_cannot_detect_gpus(monkeypatch):
     import caffe
     monkeypatch.delattr(caffe, "has_gpu")

@@ -10,9 +10,11 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from datasets.folders import subfolders
 from datasets.formats import coco, csv_boxes, cvat, kitti, labelme, voc, wider_face, yolo
 from datasets.formats.unknown import not_understood
 from datasets.source import DatasetError, Source
+from datasets.splits import is_split_name
 
 Reader = Callable[[Path, str | None], Source | None]
 
@@ -20,6 +22,8 @@ _readers: list[Reader] = [      # in the order in which they are tried: a folder
     cvat.read, yolo.read_file,      # XML and YAML too, but not VOC's
     voc.read, labelme.read, coco.read, yolo.read, csv_boxes.read, kitti.read, wider_face.read,
 ]
+_PARTS = {"images", "image", "imgs", "img", "jpegimages", "imagesets", "annotations", "annotation", "annots", "labels",
+          "xmls", "xml", "json", "jsons"}       # folders of a data set
 
 
 def register(reader: Reader) -> Reader:
@@ -38,8 +42,37 @@ def register(reader: Reader) -> Reader:
 def find_source(path: str | os.PathLike, split: str | None = None) -> Source:
     """A split of the data set at a path, by the first format that recognises it. Raises DatasetError."""
     path = Path(path)
-    for reader in _readers:
-        source = reader(path, split)
-        if source is not None:
-            return dataclasses.replace(source, location=str(path.resolve()))
+    several = _data_sets_in(path)
+    if len({*several.values()} - {""}) > 1:
+        there = [f"{folder} ({kind})" if kind else str(folder) for folder, kind in several.items()]
+        raise DatasetError(f"{path}: holds several data sets; name one of {', '.join(there)}")
+    source = _read(path, split)
+    if source is not None:
+        return dataclasses.replace(source, location=str(path.resolve()))
+    if any(several.values()):
+        raise DatasetError(f"{path}: is no data set itself; name {' or '.join(map(str, several))}")
     raise DatasetError(f"{path}: {not_understood(path)}")
+
+
+def _read(path: Path, split: str | None) -> Source | None:
+    return next((source for reader in _readers if (source := reader(path, split)) is not None), None)
+
+
+def _data_sets_in(path: Path) -> dict[Path, str]:
+    """The folders in a folder that are data sets, with their formats; none if one of them is a part, or a split.
+
+    The format of one that cannot be read is ''.
+    """
+    folders = subfolders(path)
+    if any(folder.name.lower() in _PARTS or is_split_name(folder.name) for folder in folders):
+        return {}
+    found = {}
+    for folder in folders:
+        try:
+            source = _read(folder, None)
+        except DatasetError:
+            found[folder] = ""
+            continue
+        if source and any(image.file for image in source.images):
+            found[folder] = source.format
+    return found

@@ -196,6 +196,28 @@ def test_what_a_folder_has_instead(tmp_path, pets):
     assert get_imdb(f"{tmp_path}/cats+dogs:2:test+{pets}:train", classes=["cat"]).num_images == 3
 
 
+def test_a_folder_above_data_sets_of_several_formats(tmp_path, pets):
+    inner = tmp_path / "above" / "all"
+    yolo, tables = inner / "yolo", inner / "tables"
+    shutil.copytree(pets / "JPEGImages", yolo / "images")
+    (yolo / "labels").mkdir()
+    (yolo / "labels" / "a.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    (yolo / "classes.txt").write_text("cat\n")
+    with pytest.raises(DatasetError, match=f"above: is no data set itself; name {inner}$"):
+        get_imdb(str(inner.parent))
+    (yolo / "classes.txt").unlink()
+    shutil.copytree(pets / "JPEGImages", tables)
+    (tables / "boxes.csv").write_text("a.jpg,1,2,20,30,cat\n")
+    shutil.copytree(pets, inner / "voc")
+    (inner / "notes").mkdir()
+    for name in (inner, f"{inner}:train"):
+        with pytest.raises(DatasetError, match=rf"all: holds several data sets; name one of {tables} \(CSV\), "
+                                               rf"{inner}/voc \(PASCAL VOC\), {yolo}$"):
+            get_imdb(str(name))
+    shutil.copytree(tables, pets / "tables")        # beside the parts of a data set
+    assert get_imdb(f"{pets}:train").name == "pets_train"
+
+
 def test_splits_are_safe_in_names_of_files(tmp_path, pets):
     (tmp_path / "own.yml").write_text("root: pets\nimage_sets: {../up: ImageSets/Main/train.txt}\n")
     with pytest.raises(DatasetError, match="image_sets: expected names of splits without slashes; found '../up'"):

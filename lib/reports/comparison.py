@@ -1,7 +1,7 @@
 """Several runs side by side: results, losses, and the settings in which they differ."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from utils.files import DamagedFileError, read_record
 MEASURES = {"ap50": "AP50", "ap75": "AP75", "ap": "AP50:95", "voc_area": "VOC"}
 _HASH = 64          # length of a fingerprint, of which the page shows the start
 _SHOWN = 10
+_SOLVER = "solver."     # before the names of its settings
 _FROM_STEPS = {"weights", "proposals"}      # inputs that are outputs of steps, but for the initial weights
 
 Figures = dict[str, float | None]       # by the keys of MEASURES
@@ -34,22 +35,29 @@ class TestFigures:
 class RunResults:
     """What is stored of a run.
 
-    tests   by test set
-    inputs  of its steps, by 'step key'
+    tests      by test set
+    inputs     of its steps, with the settings of their solvers, if recorded, as solver.base_lr
+    data_sets  names by fingerprint
     """
 
     name: str
     tests: dict[str, TestFigures]
     stages: list[Stage]
     inputs: dict[str, dict[str, str]] = field(default_factory=dict)
+    data_sets: dict[str, str] = field(default_factory=dict)
 
 
 def read_run(run: Path, name: str) -> RunResults:
     """What a run's folder holds. Raises DamagedFileError."""
-    manifest = Manifest(run)
+    steps = Manifest(run).steps
     tests = {file.parent.name: _figures(file) for file in sorted((run / "test").glob(f"*/{EVALUATION}"))}
-    return RunResults(name, tests, read_stages(run),
-                      {step: dict(record["inputs"]) for step, record in manifest.steps.items()})
+    return RunResults(name, tests, read_stages(run), {step: _inputs(record) for step, record in steps.items()},
+                      {record["inputs"].get("data set", ""): str(record["imdb"]) for record in steps.values()
+                       if "imdb" in record})
+
+
+def _inputs(record: Mapping[str, Any]) -> dict[str, str]:
+    return {**record["inputs"], **{_SOLVER + key: str(value) for key, value in record.get("solver", {}).items()}}
 
 
 def _figures(file: Path) -> TestFigures:
@@ -78,17 +86,32 @@ def setting_differences(runs: Sequence[RunResults]) -> list[tuple[str, str, list
     Runs that have not reached a step are not compared in it. What steps get from others, which always differs, is left
     out.
     """
+    names = {key: name for run in runs for key, name in run.data_sets.items()}
     reached_by_any = {step for run in runs for step in run.inputs}
     found: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for step in [each.name for each in STEPS if each.name in reached_by_any]:
         reached = [run.inputs[step] for run in runs if step in run.inputs]
         left_out = _FROM_STEPS if step != STEPS[0].name else set()
-        for key in sorted({key for inputs in reached for key in inputs} - left_out):
+        for key in sorted({key for inputs in reached for key in inputs} - left_out - _other_form(reached)):
             if len({inputs.get(key, "") for inputs in reached}) > 1:
                 values = tuple(run.inputs.get(step, {}).get(key, "") for run in runs)
                 found.setdefault((key, values), []).append(step)
-    return [(key.removeprefix("cfg."), ", ".join(of_steps), [_short(value) for value in values])
+    return [(key.removeprefix("cfg."), ", ".join(of_steps), _in_words(values, names))
             for (key, values), of_steps in found.items()]
+
+
+def _other_form(inputs: Sequence[Mapping[str, str]]) -> set[str]:
+    """The solver's fingerprint, or its settings if a run does not tell them."""
+    settings = {key for each in inputs for key in each if key.startswith(_SOLVER)}
+    return {"solver"} if all(settings.intersection(each) for each in inputs) else settings
+
+
+def _in_words(values: Sequence[str], names: Mapping[str, str]) -> list[str]:
+    """Values, with names instead of fingerprints, or beside these if different data sets have one name."""
+    words = [names.get(value, _short(value)) for value in values]
+    if len({*words}) == len({*values}):
+        return words
+    return [f"{word} ({_short(value)})" if value in names else word for value, word in zip(values, words, strict=True)]
 
 
 def _short(value: str) -> str:

@@ -38,6 +38,31 @@ def test_the_comparison(run, runs, tmp_path):       # noqa: F811
     assert "<b>car" not in page and "&lt;b&gt;car" in page and "stage1_rpn" in page and "+0.150" in page
 
 
+def test_data_sets_and_solvers_are_told_in_words(run, runs):    # noqa: F811
+    def record(folder, data, name, **solver):
+        path = folder / "manifest.json"
+        content = json.loads(path.read_text())
+        for step in content["steps"].values():
+            step["inputs"] |= {"data set": data * 64, "solver": solver["stepsize"][0] * 64}
+            step.update(imdb=name, solver=solver)
+        path.write_text(json.dumps(content))
+    steps = "(stage1_rpn, stage2_rpn)"
+    record(runs[0], "b", "data/one:train", stepsize="7", gamma="0.1")
+    record(runs[1], "c", "data/two:train", stepsize="8", gamma="0.1")
+    text = run("compare_runs", *runs)[1]
+    assert f"data set {steps}: data/one:train | data/two:train\n" in text
+    assert f"solver.stepsize {steps}: 7 | 8\n" in text and "gamma" not in text and "solver (" not in text
+    record(runs[1], "c", "data/one:train", stepsize="8", gamma="0.1")       # its annotations have changed
+    assert (f"data set {steps}: data/one:train ({'b' * 10}…) | data/one:train ({'c' * 10}…)\n"
+            in run("compare_runs", *runs)[1])
+    content = json.loads((runs[0] / "manifest.json").read_text())
+    for step in content["steps"].values():
+        del step["solver"]
+    (runs[0] / "manifest.json").write_text(json.dumps(content))
+    text = run("compare_runs", *runs)[1]
+    assert f"solver {steps}: {'7' * 10}… | {'8' * 10}…\n" in text and "stepsize" not in text
+
+
 def test_a_run_without_results(run, runs, tmp_path):    # noqa: F811
     (tmp_path / "new").mkdir()
     status, text, _ = run("compare_runs", runs[0], tmp_path / "new")

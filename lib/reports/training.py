@@ -1,4 +1,4 @@
-"""The curves of a training: losses and learning rates of its stages, from their logs."""
+"""The curves of a training: losses, learning rates and validations of its stages, from their logs."""
 from __future__ import annotations
 
 from collections import defaultdict
@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from alt_opt.plan import STEPS
+from alt_opt.plan import STEPS, validation_log
+from fast_rcnn.validation import index_of_best
 from reports.charts import INK, Axis, Line, Point, colour, legend, line_chart
 from utils.files import read_json_lines
 
@@ -20,6 +21,7 @@ class Stage:
     name: str
     losses: dict[str, list[Point]] = field(default_factory=dict)    # points (iteration, loss) by name, and of the sum
     rates: list[Point] = field(default_factory=list)
+    figures: dict[str, list[Point]] = field(default_factory=dict)   # of its validations, the one to be high first
     seconds: float = 0.0
 
     @property
@@ -43,7 +45,17 @@ def read_stages(run: Path) -> list[Stage]:
                                   seconds=(int, float))
         if records:
             stages.append(_stage(log.stem, records))
+            stages[-1].figures = _figures(run / validation_log(log.stem))
     return stages
+
+
+def _figures(record: Path) -> dict[str, list[Point]]:
+    found: defaultdict[str, list[Point]] = defaultdict(list)
+    for line in read_json_lines(record, iteration=int, figures=dict) if record.is_file() else ():
+        for name, value in line["figures"].items():
+            if isinstance(value, (int, float)):
+                found[name].append((line["iteration"], float(value)))
+    return dict(found)
 
 
 def _stage(name: str, records: list[dict[str, Any]]) -> Stage:
@@ -60,10 +72,19 @@ def _stage(name: str, records: list[dict[str, Any]]) -> Stage:
 
 
 def stage_charts(stages: list[Stage]) -> list[dict[str, Any]]:
-    """For each stage a chart of its losses, and one of its learning rate."""
+    """For each stage a chart of its losses, one of its learning rate and, if there are any, one of its validations."""
     return [{"title": stage.name, "svg": _losses(stage), "legend": legend(_lines(stage)),
-             "rate": line_chart([Line("learning rate", stage.rates)], Axis("iteration", 0), Axis("", 0), _WIDTH, 100)}
-            for stage in stages]
+             "rate": line_chart([Line("learning rate", stage.rates)], Axis("iteration", 0), Axis("", 0), _WIDTH, 100),
+             "validations": _validations(stage)} for stage in stages]
+
+
+def _validations(stage: Stage) -> dict[str, Any] | None:
+    lines = [Line(name, points, colour(index)) for index, (name, points) in enumerate(stage.figures.items())]
+    if not lines:
+        return None
+    iteration, value = lines[0].points[index_of_best([value for _, value in lines[0].points])]
+    return {"svg": line_chart(lines, Axis("iteration", 0), Axis("", 0), _WIDTH, 150), "legend": legend(lines),
+            "best": f"best {lines[0].name} {value:.3f}, after iteration {iteration}"}
 
 
 def _losses(stage: Stage) -> Any:

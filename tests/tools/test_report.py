@@ -32,6 +32,10 @@ def made_run(tmp_path, demo_data):
         records = [{"iteration": number, "stage": stage, "loss": 3 / number, "losses": {"a": 1.0, "b": 2.0}, "lr": 0.01,
                     "seconds": 0.1} for number in (1, 20, 40)]
         (logs / f"{stage}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    (tmp_path / "trained" / "validation").mkdir()
+    (tmp_path / "trained" / "validation" / "stage1_rpn.jsonl").write_text("".join(json.dumps(
+        {"iteration": number, "figures": {"AR": value, "recall": 0.5}}) + "\n"
+        for number, value in ((10, float("nan")), (20, 0.25), (30, 0.125))))
     photograph = {"file": imdb.image_path_at(0), "flipped": False, "kept": 8, "loss": 1.5}
     roi = {"image": 0, "box": [5.0, 5.0, 60.0, 40.0], "class": 0, "loss": 3.0, "iou": 0.0}
     (logs / "hard_rois").mkdir()
@@ -46,6 +50,7 @@ def test_the_page_of_a_run(run, made_run):      # noqa: F811
     assert (status, printed.splitlines()[-1]) == (0, f"Page: {made_run}/report.html")
     page = (made_run / "report.html").read_text()
     assert page.index("stage1_rpn") < page.index("stage1_fast_rcnn") and "80 iterations in 2 stages" in page
+    assert page.count("<h3>Validation") == 1 and "best AR 0.250, after iteration 20" in page
     assert "in 3 recorded passes" in page and "unlabelled object? loss 3.00, in 2 of 2 visits" in page
     assert "class 2" in page and "stage1_fast_rcnn, iteration 40" in page
     assert "False alarms: 8" in page and page.count("data:image/jpeg") == 8 + 1 + 1 + 3 and "AP50:95" in page
@@ -75,6 +80,9 @@ def test_what_is_refused(run, made_run, tmp_path):     # noqa: F811
     status, _, errors = run("report", "--run", made_run)
     assert status == 2 and "would be overwritten" in errors and (made_run / "report.html").read_text() == "mine"
     (made_run / "report.html").unlink()
+    (made_run / "validation" / "stage1_rpn.jsonl").write_text('{"iteration": 3}\n')
+    status, _, errors = run("report", "--run", made_run)
+    assert status == 2 and "validation/stage1_rpn.jsonl:1: damaged" in errors
     (made_run / "logs" / "stage1_rpn.jsonl").write_text("{}\n")
     status, _, errors = run("report", "--run", made_run)
     assert status == 2 and "stage1_rpn.jsonl:1: damaged" in errors

@@ -2,10 +2,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reports.charts import INK, Axis, Line, colour, legend, line_chart
+from reports.charts import Axis, Line, Point, colour, legend, line_chart
 from reports.hard_examples import (
     HardPhotograph,
     HardPlace,
@@ -24,7 +24,7 @@ _ROIS = 8               # of each
 _PHOTOGRAPHS = 8
 _PLACES = 16
 _PARTS = 8              # of a stage, in the curves
-_MOST_CLASSES = 9       # with a curve
+_MOST_CLASSES = 10       # with a curve
 _WIDTH = 340
 
 
@@ -36,13 +36,18 @@ def hard_parts(passes: Sequence[Pass], classes: Sequence[str] | None) -> dict[st
     if not passes:
         return None
     by_stage = {stage: [each for each in passes if each.stage == stage] for stage in stages_of(passes)}
-    return {"count": len(passes),
-            "stages": [{"name": stage, "svg": line_chart(lines, Axis("iteration", 0), Axis("share of RoIs", 0), _WIDTH),
-                        "legend": legend(lines), "passes": [_pass(each, classes) for each in
-                                                            chosen_passes(of_stage, _ITERATIONS)]}
-                       for stage, of_stage in by_stage.items() for lines in [_lines(of_stage, classes)]],
+    return {"count": len(passes), "stages": [_stage(*each, classes) for each in by_stage.items()],
             "photographs": [_photograph(each, passes) for each in hard_photographs(passes)[:_PHOTOGRAPHS]],
             "places": [_place(each, classes) for each in lasting_places(passes)[:_PLACES]]}
+
+
+def _stage(name: str, passes: Sequence[Pass], classes: Sequence[str] | None) -> dict[str, Any]:
+    shares = class_shares(passes, _PARTS)
+    lines = _lines(shares, classes)
+    background = [share for _, share in shares.get(0, [])] or [0.0]
+    return {"name": name, "svg": line_chart(lines, Axis("iteration", 0), Axis("share of RoIs", 0), _WIDTH),
+            "legend": legend(lines), "background": (background[0], background[-1]),
+            "passes": [_pass(each, classes) for each in chosen_passes(passes, _ITERATIONS)]}
 
 
 def _name(label: int, classes: Sequence[str] | None) -> str:
@@ -51,13 +56,11 @@ def _name(label: int, classes: Sequence[str] | None) -> str:
     return classes[label] if classes and label < len(classes) else f"class {label}"
 
 
-def _lines(passes: Sequence[Pass], classes: Sequence[str] | None) -> list[Line]:
-    """The background, and the classes of most RoIs."""
-    shares = class_shares(passes, _PARTS)
+def _lines(shares: Mapping[int, Sequence[Point]], classes: Sequence[str] | None) -> list[Line]:
+    """The classes of most RoIs, without the background, beside which they would lie flat."""
     most = sorted((label for label in shares if label), key=lambda label: -sum(share for _, share in shares[label]))
-    shown = [label for label in (0, *most[:_MOST_CLASSES]) if label in shares]
-    return [Line(_name(label, classes), shares[label], colour(index) if label else INK)
-            for index, label in enumerate(shown, start=-1)]
+    return [Line(_name(label, classes), shares[label], colour(index))
+            for index, label in enumerate(most[:_MOST_CLASSES])]
 
 
 def _pass(each: Pass, classes: Sequence[str] | None) -> dict[str, Any]:

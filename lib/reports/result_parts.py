@@ -26,7 +26,8 @@ def result_parts(results: TestResults) -> dict[str, Any]:
             "sizes": list(AREAS), "means": {of: results.mean(of) for of in ("ap50", "ap75", "ap", "voc")},
             "by_size": results.mean_by_size(), "score": results.diagnosis.score,
             "curves": line_chart(curves, Axis("recall", 0, 1), Axis("precision", 0, 1), 460, 300),
-            "curve_names": legend(curves), "left_out": len(results.classes) - len(curves),
+            "curve_names": legend(curves), "shown": len(curves),
+            "left_out": len(results.classes) - len(curves), "detected": any(line.points for line in curves),
             "matrix": _matrix(results), "mistakes": list(_mistakes(results))}
 
 

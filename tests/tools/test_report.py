@@ -52,8 +52,19 @@ def test_the_page_of_a_run(run, made_run):      # noqa: F811
     assert page.index("stage1_rpn") < page.index("stage1_fast_rcnn") and "80 iterations in 2 stages" in page
     assert page.count("<h3>Validation") == 1 and "best AR 0.250, after iteration 20" in page
     assert "in 3 recorded passes" in page and "unlabelled object? loss 3.00, in 2 of 2 visits" in page
+    assert "The rest is background: 75 % at first,\n75 % at the end." in page
     assert "class 2" in page and "stage1_fast_rcnn, iteration 40" in page
     assert "False alarms: 8" in page and page.count("data:image/jpeg") == 8 + 1 + 1 + 3 and "AP50:95" in page
+
+
+def test_the_page_of_a_detector_that_found_nothing(run, made_run):   # noqa: F811
+    [folder] = (made_run / "test").iterdir()
+    imdb = get_imdb(json.loads((folder / "data_set.json").read_text())["data set"])
+    save_detections(folder / "detections.npz", [[np.zeros((0, 5))] * imdb.num_images] * imdb.num_classes,
+                    imdb.image_index, imdb.classes)
+    assert run("report", "--run", folder)[0] == 0
+    page = (folder / "report.html").read_text()
+    assert "There are no detections" in page and "No object is found." in page and "highest F1" not in page
 
 
 def test_the_page_of_a_test_alone(run, made_run):   # noqa: F811

@@ -16,9 +16,10 @@ HOSTILE = "<script>alert('&\"')</script>\udce9\x1b[31m"
 def test_names_are_text(tmp_path):
     chart = line_chart([Line(HOSTILE, [(0, 1), (1, 2)])], Axis(HOSTILE), Axis())
     write_page(tmp_path / "a.html", "run.html", title=HOSTILE, subtitle="", results=[], recalls=None, hard=None,
-               stages=[{"title": HOSTILE, "svg": chart, "legend": legend([Line(HOSTILE, [])]), "rate": ""}])
+               stages=[{"title": HOSTILE, "svg": chart, "legend": legend([Line(HOSTILE, [])]), "rate": "",
+                        "validations": {"svg": chart, "legend": "", "best": HOSTILE}}])
     text = (tmp_path / "a.html").read_text(encoding="utf-8")
-    assert "<script" not in text and "\x1b" not in text and text.count("&lt;script&gt;") == 6
+    assert "<script" not in text and "\x1b" not in text and text.count("&lt;script&gt;") == 9
     assert "<svg" in text and "http" not in text.replace("http-equiv", "")
 
 

@@ -104,7 +104,7 @@ def _gpu(device: str | int | None) -> int | None:
     try:
         return choose_device(argparse.Namespace(cpu=device == "cpu", gpu=int(word) if word.isdecimal() else None))
     except UserError as error:
-        raise UserError(str(error).replace("--gpu ", "device=", 1)) from None
+        raise UserError(str(error).replace("--gpu ", "device=", 1).replace("--gpu", "device")) from None
 
 
 @contextlib.contextmanager

@@ -174,7 +174,7 @@ def test_a_missing_gpu_is_named(run_folder, device, number):
     import caffe
     if caffe.has_gpu():
         pytest.skip("this machine has a GPU")
-    with pytest.raises(frcnn.UserError, match=f"device={number}: PyTorch sees no CUDA GPU here"):
+    with pytest.raises(frcnn.UserError, match=f"device={number}: PyTorch sees no CUDA GPU here; without device "):
         frcnn.load(run_folder, device=device)
 
 

@@ -123,6 +123,7 @@ def _train(args: argparse.Namespace) -> Run | None:
     from alt_opt.driver import train_alt_opt
     from alt_opt.setup import make_run, step_command
     from commands.next_steps import next_steps
+    from datasets.factory import unseen_part_of
     from utils import parallel
     if not parallel.is_first():
         team.follow(step_command())
@@ -132,7 +133,8 @@ def _train(args: argparse.Namespace) -> Run | None:
         print(f"Output: {run.output}", flush=True)
         final = train_alt_opt(run, args.restart)
     print(f"Final model: {final}\nTest net: {run.output / 'faster_rcnn_test.pt'}", flush=True)
-    print(next_steps(["--run", str(run.output)], tested=bool(args.test_imdb)), flush=True)
+    print(next_steps(["--run", str(run.output)], tested=bool(args.test_imdb),
+                     test_set=unseen_part_of(args.imdb)), flush=True)
     return run
 
 

@@ -190,6 +190,7 @@ def _check_and_train(args: argparse.Namespace, imdb: Imdb, output: Path) -> int:
     from commands.advice import TrainingOptions, look_command
     from commands.data_set import prepare_to_train
     from commands.next_steps import next_steps
+    from datasets.factory import unseen_part_of
     from fast_rcnn.schedule import epochs_in_words
     from fast_rcnn.train import TrainingStopped
     from utils import parallel
@@ -217,7 +218,7 @@ def _check_and_train(args: argparse.Namespace, imdb: Imdb, output: Path) -> int:
         return 130
     test_net = Path(args.solver).with_name("test.pt")
     if test_net.is_file():
-        print(next_steps(["--def", str(test_net), "--net", final]))
+        print(next_steps(["--def", str(test_net), "--net", final], test_set=unseen_part_of(args.imdb)))
     print(f"Final model: {final}", flush=True)      # last: scripts read it
     return 0
 

@@ -14,7 +14,7 @@ from datasets.pascal_voc import pascal_voc
 from datasets.registry import register as register
 from datasets.registry import registered
 from datasets.source import DatasetError, Share, Source
-from datasets.splits import part_of
+from datasets.splits import is_same_split, part_of
 
 
 def get_imdb(name: str, classes: Sequence[str] | None = None) -> imdb:
@@ -83,6 +83,22 @@ def splits_of(name: str) -> list[str]:
     except DatasetError:        # the path is that of the folder of a split
         return []
     return names
+
+
+def unseen_part_of(name: str) -> str | None:
+    """The part of a data set that is to be tested, such as 'data/cells:test', if another one is trained; else None."""
+    path, split, share = _divided(name)
+    if len(_parts(name)) > 1 or not os.path.exists(path):
+        return None
+    if share:
+        return f"{path}:test{share}"
+    try:
+        source = find_source(path, split)
+    except DatasetError:        # gone since
+        return None
+    others = [other for other in source.split_sizes() if other != source.split]
+    return next((f"{path}:{other}" for wanted in ("test", *(["val"] if source.split != "trainval" else []))
+                 for other in others if is_same_split(wanted, other)), None)
 
 
 def divisions_of_both(trained: str, tested: str) -> Iterator[tuple[str, Share, Share | None]]:

@@ -27,7 +27,7 @@ def find_split(split: str | None, splits: Collection[str], where: str | os.PathL
     """
     wanted = [split] if split is not None else [*TRAINING_SPLITS]
     for name in wanted:
-        found = [name] if name in splits else [known for known in splits if _same_split(name, known)]
+        found = [name] if name in splits else [known for known in splits if is_same_split(name, known)]
         if len(found) == 1:
             return found[0]
     if split is None and len(splits) == 1:
@@ -42,16 +42,17 @@ def find_split(split: str | None, splits: Collection[str], where: str | os.PathL
 def split_of_classes(splits: Collection[str], chosen: str) -> str:
     """The split whose objects give the class names: that to train on, or else the chosen one."""
     exact = training_split(splits)
-    found = [name for name in splits if _same_split("train", name)]
+    found = [name for name in splits if is_same_split("train", name)]
     return exact or (found[0] if len(found) == 1 else chosen)
 
 
 def is_split_name(name: str) -> bool:
     """Whether a folder's name says that it is a split."""
-    return any(_same_split(wanted, name) for group in _SYNONYMS for wanted in group)
+    return any(is_same_split(wanted, name) for group in _SYNONYMS for wanted in group)
 
 
-def _same_split(wanted: str, name: str) -> bool:
+def is_same_split(wanted: str, name: str) -> bool:
+    """Whether a split's name is this word, or another one for it."""
     plain = re.sub(r"[-_]?\d+$", "", name).lower()
     return plain in next((group for group in _SYNONYMS if wanted in group), {wanted})
 
@@ -103,7 +104,7 @@ def part_of(source: Source, split: str | None, share: Share) -> Source:
         raise DatasetError(f"{source.location}: has the splits {there}: --split is for data sets without; name one of "
                            "them instead")
     split = split or "train"
-    if not any(_same_split(name, split) for name in ("train", "val", "test")):
+    if not any(is_same_split(name, split) for name in ("train", "val", "test")):
         raise DatasetError(f"{source.location}: no split {split!r}; --split makes train and test (or val)")
     images = {image.name: image for image in source.images}
     order = shuffled_by_name(images, share.seed)
@@ -111,9 +112,9 @@ def part_of(source: Source, split: str | None, share: Share) -> Source:
     if not 0 < count < len(order):
         raise DatasetError(f"{source.location}: {share.train:g} of its {len(order)} images are {count}: one split "
                            "would be empty")
-    rest = "test" if _same_split("train", split) else split
+    rest = "test" if is_same_split("train", split) else split
     sizes = {"train": count, rest: len(order) - count}
-    chosen = set(order[:count] if _same_split("train", split) else order[count:])
+    chosen = set(order[:count] if is_same_split("train", split) else order[count:])
     return dataclasses.replace(source, name=f"{source.name.removesuffix(f'_{source.split}')}_{split}", split=split,
                                share=share,
                                images=[image for name, image in images.items() if name in chosen],

@@ -41,7 +41,7 @@ def wait_for(condition, process, seconds=120):
 def test_a_whole_run_leaves_a_usable_detector(finished_run, demo_data, capsys):
     output, text = finished_run
     assert f"Final model: {output / FINAL}" in text and "writing nets for it" in text
-    assert f"Next:\n  test it: python tools/test_net.py --run {output} --imdb NAME\n" in text
+    assert f"Next:\n  test it: python tools/test_net.py --run {output} --imdb {demo_data}:test\n" in text
     assert f"python tools/demo.py --run {output} PHOTO.jpg FOLDER\n" in text
     assert set(models(output)) == {
         "tiny_rpn_stage1_iter_12.caffemodel", "tiny_fast_rcnn_stage1_iter_3.caffemodel",

@@ -2,7 +2,7 @@
 import pytest
 from folders_made import CAT, DOG, OX, flat_folder, voc_folder, write_image
 
-from datasets.factory import get_imdb, splits_of, with_share
+from datasets.factory import get_imdb, splits_of, unseen_part_of, with_share
 from datasets.source import DatasetError, Share
 from datasets.splits import find_split
 
@@ -80,6 +80,18 @@ def test_names_of_shares(photos, pets, tmp_path):
     assert get_imdb(str(odd)).num_images == 1
     assert splits_of(str(photos)) == [] and sorted(splits_of(str(pets))) == ["test", "train"]
     assert splits_of(f"{pets}:train") == splits_of(f"{photos}+{pets}") == splits_of("voc_2007_test") == []
+
+
+def test_the_part_to_test_after_training(photos, pets, tmp_path):
+    for name in (pets, f"{pets}:train"):
+        assert unseen_part_of(str(name)) == f"{pets}:test"
+    assert unseen_part_of(f"{photos}:train@0.8@3") == f"{photos}:test@0.8@3"
+    for name in (photos, f"{pets}:test", f"{pets}:train+{photos}", "voc_2007_trainval", f"{tmp_path}/gone:train"):
+        assert unseen_part_of(str(name)) is None
+    for split, text in (("valid", "c\n"), ("trainval", "a\nb 1\nc\n")):
+        (pets / "ImageSets" / "Main" / f"{split}.txt").write_text(text)
+    (pets / "ImageSets" / "Main" / "test.txt").unlink()
+    assert unseen_part_of(f"{pets}:train") == f"{pets}:valid" and unseen_part_of(str(pets)) is None
 
 
 def test_joined_with_a_path_without_a_slash(photos, tmp_path, monkeypatch):

@@ -51,6 +51,7 @@ IN_PLACE = [
     "Power power_param { power: 2 }",
     "Power power_param { power: 1.5 scale: 0.02 shift: 3 }", "ReLU", "ReLU relu_param { negative_slope: 0.25 }",
     "ReLU relu_param { negative_slope: -0.5 }", "Sigmoid", "Swish swish_param { beta: 0.7 }", "TanH", PYTHON,
+    "ReLU6 relu6_param { n: 0.7 }",
     "PReLU", f"Scale scale_param {{ {OPERANDS} }}", f"Bias bias_param {{ filler {FILLER} }}", "Softmax", "MVN",
     "MVN mvn_param { across_channels: true normalize_variance: false }",
     "BatchNorm batch_norm_param { eps: 0.01 }", "BatchNorm batch_norm_param { use_global_stats: true eps: 1 }",
@@ -73,6 +74,7 @@ OTHERS: list[tuple[str, list[tuple[int, ...]], list[np.ndarray]]] = [
     ("Tile tile_param { tiles: 2 }", [IMAGE], []),
     ("Crop crop_param { axis: 2 offset: 1 }", [IMAGE], [np.zeros((2, 4, 2, 3))]),
     ("ShuffleChannel shuffle_channel_param { group: 2 }", [IMAGE], []),
+    ("Reorg reorg_param { stride: 2 reverse: true }", [IMAGE], []),
     (f"Convolution convolution_param {{ num_output: 3 kernel_size: 3 pad: 1 {FILLERS} }}", [IMAGE], []),
     (f"ConvolutionDepthwise convolution_param {{ num_output: 4 kernel_size: 3 {FILLERS} }}", [IMAGE], []),
     (f"DepthwiseConvolution convolution_param {{ num_output: 4 group: 4 kernel_size: 2 {FILLERS} }}", [IMAGE], []),
@@ -109,7 +111,8 @@ OTHERS: list[tuple[str, list[tuple[int, ...]], list[np.ndarray]]] = [
 WITHOUT_GRADIENT = {"Accuracy", "ArgMax", "BoxAnnotatorOHEM", "CTCGreedyDecoder", "ContinuationIndicator",
                     "DetectionEvaluate", "DetectionOutput", "LabelsequenceAccuracy", "PriorBox", "SegAccuracy",
                     "Threshold", "Silence", "HDF5Output", "AnnotatedData", "Data", "DummyData", "HDF5Data", "ImageData",
-                    "ImageLabelmapData", "ImageSegData", "Input", "MemoryData", "WindowData"}
+                    "ImageLabelmapData", "ImageSegData", "Input", "MemoryData", "WindowData", "Proposal",
+                    "YoloDetectionOutput", "Yolov3DetectionOutput"}
 OF_PROBABILITIES = {"MultinomialLogisticLoss"}      # wants positive bottoms, and is at the end of nets
 STATEFUL = {"Parameter"}        # its top is the parameter itself: in place it would change with every pass
 TOPS = {"Split": 2, "Slice": 2, "LSTMUnit": 2}

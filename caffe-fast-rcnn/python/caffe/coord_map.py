@@ -16,7 +16,8 @@ from .net_spec import Function, Top
 from .net_spec import layers as L
 
 PASS_THROUGH_LAYERS = ["AbsVal", "BatchNorm", "Bias", "BNLL", "Clip", "Dropout", "Eltwise", "ELU", "Exp", "Log", "LRN",
-                       "MVN", "Power", "PReLU", "ReLU", "Scale", "Sigmoid", "Split", "Swish", "TanH", "Threshold"]
+                       "MVN", "Power", "PReLU", "ReLU", "ReLU6", "Scale", "Sigmoid", "Split", "Swish", "TanH",
+                       "Threshold"]
 _OLD_FIELDS = {f"{name}_{axis}" for name in ("kernel", "stride", "pad") for axis in "hw"}
 
 Map = tuple

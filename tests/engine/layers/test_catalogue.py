@@ -21,7 +21,8 @@ InfogainLoss InnerProduct Input LRN LSTM LSTMUnit Log MVN MemoryData Multinomial
 Power Python RNN ROIPooling ReLU Reduction Reshape SPP Scale Sigmoid SigmoidCrossEntropyLoss Silence Slice SmoothL1Loss
 Softmax SoftmaxWithLoss Split Swish TanH Threshold Tile WindowData
 AnnotatedData Axpy BN BoxAnnotatorOHEM ConvolutionDepthwise DetectionEvaluate DetectionOutput Interp MultiBoxLoss
-Normalize PSROIPooling Permute PriorBox ROIAlign ShuffleChannel SmoothL1LossOHEM SoftmaxWithLossOHEM Upsample
+Normalize PSROIPooling Permute PriorBox Proposal ReLU6 ROIAlign Reorg ShuffleChannel SmoothL1LossOHEM
+SoftmaxWithLossOHEM Upsample YoloDetectionOutput Yolov3DetectionOutput
 CTCGreedyDecoder CTCLoss Reverse Transpose WarpCTCLoss
 ContinuationIndicator ImageLabelmapData ImageSegData LabelsequenceAccuracy SegAccuracy
 """.split()
@@ -29,10 +30,11 @@ ContinuationIndicator ImageLabelmapData ImageSegData LabelsequenceAccuracy SegAc
 OTHER_NAMES = {"CtcLoss": "CTCLoss", "DepthwiseConvolution": "ConvolutionDepthwise", "Lstm": "LSTM"}
 FORK_NUMBERS = {"annotated_data_param": 200, "multibox_loss_param": 201, "permute_param": 202, "prior_box_param": 203,
                 "detection_output_param": 204, "detection_evaluate_param": 205, "norm_param": 206,
-                "psroi_pooling_param": 10001, "box_annotator_ohem_param": 10000,
+                "psroi_pooling_param": 10001, "box_annotator_ohem_param": 10000, "relu6_param": 211,
                 "shuffle_channel_param": 164, "bn_param": 152,
                 "interp_param": 163, "upsample_param": 149, "roi_align_param": 154, "roi_pooling_param": 8266711,
-                "smooth_l1_loss_param": 8266712,
+                "smooth_l1_loss_param": 8266712, "proposal_param": 8266717, "reorg_param": 155,
+                "yolo_detection_output_param": 601, "yolov3_detection_output_param": 602,
                 "ctc_decoder_param": 158, "ctc_loss_param": 159, "reverse_param": 160, "transpose_param": 8266710}
 FOLDER, TESTS = Path(layers.__file__).parent, Path(__file__).parent
 FILES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")

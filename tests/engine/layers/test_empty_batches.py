@@ -9,7 +9,7 @@ ONE = [(0, 3, 4, 5)]
 CASES = {
     "AbsVal": ONE, "ArgMax": ONE, "BatchNorm": ONE, "Bias": ONE, "Concat": ONE * 2, "Eltwise": ONE * 2,
     "ELU": ONE, "Flatten": ONE,
-    "LRN": ONE, "MVN": ONE, "PReLU": ONE, "ReLU": ONE, "Scale": ONE, "Sigmoid": ONE, "Softmax": ONE,
+    "LRN": ONE, "MVN": ONE, "PReLU": ONE, "ReLU": ONE, "ReLU6": ONE, "Scale": ONE, "Sigmoid": ONE, "Softmax": ONE,
     "Convolution convolution_param { num_output: 2 kernel_size: 3 }": ONE,
     "Deconvolution convolution_param { num_output: 2 kernel_size: 3 }": ONE,
     "InnerProduct inner_product_param { num_output: 2 }": ONE,

@@ -38,6 +38,18 @@ def _detections(settings, locations=1):
             [(2, 13 * 4 * locations), (2, 13 * 4), (1, 2, 13 * 4)], 1)
 
 
+def _yolo(version, settings):
+    """Of 2 boxes of 3 classes in 5 x 4 and 8 x 6 cells, of 2 images."""
+    return (f"type: 'Yolo{version}DetectionOutput' yolo{version}_detection_output_param {{ num_classes: 3 num_box: 2 "
+            f"biases: 1.5 biases: 2 biases: 3 biases: 1 {settings} }}", [(2, 16, 5, 4), (2, 16, 8, 6)], 1)
+
+
+def _proposals(settings, images, tops):
+    """Of 3 anchors in 5 x 7 cells, of 2 images."""
+    return (f"type: 'Proposal' proposal_param {{ ratio: 0.5 ratio: 1 ratio: 1.5 scale: 3 {settings} }}",
+            [(2, 6, 5, 7), (2, 12, 5, 7), images], tops)
+
+
 EXAMPLES = {
     "conv": (_conv("Convolution", "num_output: 4 kernel_size: 3 pad: 1 stride: 2 group: 2"), [X], 1),
     "conv_dilated": (_conv("Convolution", "num_output: 4 kernel_h: 2 kernel_w: 3 dilation: 2 bias_term: false"),
@@ -72,6 +84,8 @@ EXAMPLES = {
     "ip_no_bias": (f"type: 'InnerProduct' inner_product_param {{ num_output: 4 bias_term: false {_FILLERS} }}", [X], 1),
     "relu": _simple("ReLU"),
     "leaky_relu": _simple("ReLU", "relu_param { negative_slope: 0.2 }"),
+    "relu6": _simple("ReLU6", "relu6_param { n: 0.8 }"),
+    "leaky_relu6": _simple("ReLU6", "relu6_param { n: 0.8 negative_slope: 0.2 }"),
     "prelu": _simple("PReLU", f"prelu_param {{ filler {_RANDOM} }}"),
     "prelu_shared": _simple("PReLU", "prelu_param { channel_shared: true }"),
     "elu": _simple("ELU", "elu_param { alpha: 0.5 }"),
@@ -122,6 +136,8 @@ EXAMPLES = {
     "reshape": _simple("Reshape", "reshape_param { shape { dim: 0 dim: -1 dim: 3 } axis: 0 num_axes: 2 }"),
     "permute": _simple("Permute", "permute_param { order: 0 order: 2 order: 3 order: 1 }"),
     "shuffle": _simple("ShuffleChannel", "shuffle_channel_param { group: 2 }"),
+    "reorg": ("type: 'Reorg' reorg_param { stride: 2 }", [(2, 12, 6, 4)], 1),
+    "reorg_reverse": ("type: 'Reorg' reorg_param { stride: 2 reverse: true }", [(2, 12, 3, 5)], 1),
     "crop": ("type: 'Crop' crop_param { offset: 2 offset: 1 }", [X, (2, 9, 4, 3)], 1),
     "tile": _simple("Tile", "tile_param { axis: 2 tiles: 3 }"),
     "upsample": _simple("Upsample", "upsample_param { scale_h: 2 scale_w: 3 }"),
@@ -144,6 +160,12 @@ EXAMPLES = {
                         [(2, 3, 9, 8), (4, 5)], 1),
     "psroi_pooling": ("type: 'PSROIPooling' psroi_pooling_param { output_dim: 2 group_size: 3 spatial_scale: 0.25 }",
                       [(2, 18, 9, 7), (4, 5)], 1),
+    "proposal": _proposals("min_size: 20", (2, 3), 2),
+    "proposal_of_few": _proposals("pre_nms_topn: 30 post_nms_topn: 5 nms_thresh: 0.3", (2, 6), 1),
+    "yolo_v2_output": _yolo("", "confidence_threshold: 0.4"),
+    "yolo_v3_output": _yolo("v3", "mask: 1 mask: 0 mask: 0 mask: 0 anchors_scale: 1 anchors_scale: 2"),
+    "yolo_v3_output_empty": _yolo("v3", "mask: 1 mask: 0 mask: 0 mask: 0 anchors_scale: 1 anchors_scale: 2 "
+                                        "confidence_threshold: 2"),
     "prior_box": ("type: 'PriorBox' prior_box_param { min_size: 4 aspect_ratio: 2 }",
                   [(1, 3, 2, 4), (1, 3, 16, 24)], 1),
     "detection_output": _detections("code_type: CENTER_SIZE nms_param { nms_threshold: 0.45 top_k: 9 } keep_top_k: 15 "
@@ -244,6 +266,7 @@ _VALUES = {
     "LSTM": [_SEQUENCE_STARTS], "RNN": [_SEQUENCE_STARTS],
     "Lstm": [(1, lambda random, shape: np.resize([0, 0, 1, 0, 2, 1, 1, 1, 0, 1], shape))],
     "LSTMUnit": [(2, lambda random, shape: np.arange(shape[1])[None] % 2)],
+    "Proposal": [(2, lambda random, shape: np.tile([70.0, 100, 1.5, 0.5, 1.5, 0.5], (shape[0], 1))[:, :shape[1]])],
     "PSROIPooling": [_REGIONS], "ROIAlign": [_REGIONS], "ROIPooling": [_REGIONS],
     "SigmoidCrossEntropyLoss": [(1, lambda random, shape: random.integers(0, 3, shape) / 2)],
     "Upsample": [(1, lambda random, shape: np.reshape(

@@ -92,6 +92,19 @@ def test_regions_of_images_of_any_size(tmp_path):
         np.testing.assert_allclose(found["y0"], net.forward()["y0"], rtol=1e-5, atol=1e-5)
 
 
+def test_proposals_of_maps_of_any_size(tmp_path):
+    net = net_of(EXAMPLES["proposal"])
+    caffe.to_onnx(net, tmp_path / "net.onnx", {"x0": (2, 6, "h", "w"), "x1": (2, 12, "h", "w")})
+    for size in ((5, 7), (3, 9)):
+        for name, channels in (("x0", 6), ("x1", 12)):
+            net.blobs[name].reshape(2, channels, *size)
+            net.blobs[name].data[...] = 0.4 * np.random.default_rng(channels).standard_normal((2, channels, *size))
+        net.reshape()
+        found = run(tmp_path / "net.onnx", {name: net.blobs[name].data.copy() for name in net.inputs})
+        for name, want in net.forward().items():
+            np.testing.assert_allclose(found[name], want, rtol=1e-5, atol=1e-4)
+
+
 def test_another_fixed_shape(tmp_path):
     net = parsed(NET)
     caffe.to_onnx(net, tmp_path / "net.onnx", {"x": (1, 3, 20, 30)})

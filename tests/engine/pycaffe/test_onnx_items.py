@@ -16,7 +16,8 @@ ITEMS = 4
 REFUSED = {"lstm", "lstm_static", "lstm_exposed", "lstm_one_step", "rnn", "rnn_exposed", "unpooling",
            "detection_output", "detection_output_corner", "detection_output_of_classes", "detection_output_empty",
            "lstm_of_crnn", "lstm_with_clip", "transpose", "ctc_decoder", "ctc_decoder_repeated", "ctc_decoder_one_step",
-           "labelsequence_accuracy", "labelsequence_accuracy_long"}
+           "labelsequence_accuracy", "labelsequence_accuracy_long",
+           "yolo_v2_output", "yolo_v3_output", "yolo_v3_output_empty"}
 IMPOSSIBLE = {"continuation_indicator", "dummy_data", "parameter", "lstm_unit"}      # no bottoms, or only ever one item
 
 

@@ -14,9 +14,10 @@ from caffe.proto.prototxt import parse
 
 NO_GRADIENT = {"batch_reindex", "threshold", "arg_max", "arg_max_values", "arg_max_all", "prior_box", "embed",
                "stochastic_pool", "accuracy", "accuracy_of_classes", "dummy_data", "parameter", "detection_output",
-               "detection_output_corner", "detection_output_of_classes", "detection_output_empty",
-               "seg_accuracy", "labelsequence_accuracy", "labelsequence_accuracy_long", "continuation_indicator",
-               "ctc_decoder", "ctc_decoder_repeated", "ctc_decoder_one_step"}
+               "detection_output_corner", "detection_output_of_classes", "detection_output_empty", "seg_accuracy",
+               "labelsequence_accuracy", "labelsequence_accuracy_long", "continuation_indicator", "ctc_decoder",
+               "ctc_decoder_repeated", "ctc_decoder_one_step", "proposal", "proposal_of_few", "yolo_v2_output",
+               "yolo_v3_output", "yolo_v3_output_empty"}
 # Bottoms that get no gradient from the engine, in addition to those that a layer's class names.
 CONSTANT_BOTTOMS = {"BoxAnnotatorOHEM": (0, 1), "Crop": (1,), "Filter": (2,), "LSTM": (3, 4), "PSROIPooling": (1,),
                     "RNN": (2,), "ROIAlign": (1,), "ROIPooling": (1,), "SmoothL1Loss": (2, 3), "SmoothL1LossOHEM": (2,),

@@ -29,7 +29,7 @@ def detection_output(step: Step):
     label = step.node("Gather", step.array(np.array(labels, np.float32)), index, axis=0)
     score = step.node("Unsqueeze", step.node("GatherND", scores, places), step.ints(1))
     rows = step.node("Concat", step.as_floats(image), label, score, step.node("GatherND", boxes, places), axis=1)
-    top = step.node("Unsqueeze", step.node("Concat", rows, _without_detections(step, rows, images), axis=0),
+    top = step.node("Unsqueeze", step.node("Concat", rows, without_detections(step, rows, images), axis=0),
                     step.ints(0, 1))
     step.set_varying(top, axis=2)
     return top
@@ -103,7 +103,7 @@ def _best_of_images(step: Step, scores: str, kept: str, most: int, images: int) 
     return step.node("And", kept, step.as_flags(step.node("Reshape", best, step.node("Shape", kept))))
 
 
-def _without_detections(step: Step, rows: str, images: int) -> str:
+def without_detections(step: Step, rows: str, images: int) -> str:
     """A row for each image where there are none for any, else no row."""
     none = np.full((images, 7), -1, np.float32)
     none[:, 0] = np.arange(images)

@@ -25,7 +25,8 @@ def check_items(step: Step) -> None:
 def _needs_their_number(step: Step) -> bool:
     layer = step.layer
     match layer.type:
-        case "CTCGreedyDecoder" | "DetectionOutput" | "LabelsequenceAccuracy" | "LSTM" | "Lstm" | "RNN":
+        case ("CTCGreedyDecoder" | "DetectionOutput" | "LabelsequenceAccuracy" | "LSTM" | "Lstm" | "RNN"
+              | "YoloDetectionOutput" | "Yolov3DetectionOutput"):
             return True
         case "ArgMax":
             return layer.along == 0

@@ -30,12 +30,14 @@ def _converters() -> dict:
         onnx_detections,
         onnx_items,
         onnx_losses,
+        onnx_proposals,
         onnx_regions,
         onnx_sequences,
         onnx_shapes,
         onnx_sums,
         onnx_values,
         onnx_windows,
+        onnx_yolo,
     )
     from .onnx_graph import CONVERTERS, python_layer
     return {**CONVERTERS, "Python": python_layer}

@@ -58,6 +58,15 @@ def reverse(step: Step):
     return step.cut(step.inputs[0], [-1], [np.iinfo(np.int64).min], [step.layer.along], -1)
 
 
+@converts("Reorg")
+def reorg(step: Step):
+    layer = step.layer
+    if layer.reverse:
+        return step.node("DepthToSpace", step.inputs[0], blocksize=layer.stride)
+    spread = step.reshaped(step.inputs[0], step.shape, layer.spread)
+    return step.restored(step.node("SpaceToDepth", spread, blocksize=layer.stride), step.shape, step.top_shape)
+
+
 @converts("ShuffleChannel")
 def shuffle_channel(step: Step):
     apart = (step.shape[0], step.layer.group, step.shape[1] // step.layer.group, *step.shape[2:])

@@ -68,6 +68,13 @@ def relu(step: Step):
     return step.node("LeakyRelu", *step.inputs, alpha=slope) if slope else step.node("Relu", *step.inputs)
 
 
+@converts("ReLU6")
+def relu6(step: Step):
+    layer = step.layer
+    value = step.node("LeakyRelu", *step.inputs, alpha=layer.slope) if layer.slope else step.inputs[0]
+    return step.node("Clip", value, "" if layer.slope else step.floats(0), step.floats(layer.most))
+
+
 @converts("Sigmoid")
 def sigmoid(step: Step):
     return step.node("Sigmoid", *step.inputs)

@@ -5,7 +5,8 @@ import math
 
 import torch
 
-from ..bases.default_boxes import count_of_boxes, decoded, overlaps
+from ..bases.default_boxes import count_of_boxes, decoded
+from ..bases.detections import detection_rows, suppressed
 from ..layer import Layer, register
 
 _LEAST_SCORE = torch.finfo(torch.float32).min
@@ -75,15 +76,11 @@ class DetectionOutput(Layer):
         scores, order = self._candidates(scores)
         boxes = self._boxes(offsets, priors).expand(-1, self.classes, -1, -1)
         boxes = boxes.gather(2, order[..., None].expand(*order.shape, 4))
-        kept = _suppressed(boxes, scores > -torch.inf, param.nms_param.nms_threshold, param.nms_param.eta)
+        kept = suppressed(boxes, scores > -torch.inf, param.nms_param.nms_threshold, param.nms_param.eta)
         if param.keep_top_k >= 0:
             kept = _best_of_image(scores, kept, param.keep_top_k)
         image, label, _ = kept.nonzero(as_tuple=True)
-        if not len(image):
-            none = scores.new_full((len(scores), 7), -1)
-            none[:, 0] = torch.arange(len(scores), device=scores.device)
-            return none
-        return torch.cat([torch.stack([image, label], 1).to(scores.dtype), scores[kept][:, None], boxes[kept]], 1)
+        return detection_rows(image, label, scores[kept], boxes[kept], len(scores))
 
     def _boxes(self, offsets: torch.Tensor, priors: torch.Tensor) -> torch.Tensor:
         """The predicted boxes, (N, L, P, 4)."""
@@ -107,29 +104,6 @@ class DetectionOutput(Layer):
 
     def backward(self, top, propagate_down, bottom):
         """No gradient."""
-
-
-def _suppressed(boxes: torch.Tensor, is_candidate: torch.Tensor, threshold: float, eta: float) -> torch.Tensor:
-    """Which candidates (N, C, K) of each class are kept by greedy suppression; boxes (N, C, K, 4), best first.
-
-    All classes and images at once: each step keeps the next box of each, so there are as many as the most that are
-    kept in one class.
-    """
-    place = torch.arange(boxes.shape[2], device=boxes.device)
-    kept, left = torch.zeros_like(is_candidate), is_candidate
-    largest = torch.zeros_like(boxes[..., 0])               # IoU with the boxes kept so far
-    limit = torch.full_like(largest[..., :1], threshold)
-    while True:
-        possible = left & (largest <= limit)
-        if not possible.any():
-            return kept
-        best = possible.byte().argmax(-1, keepdim=True)     # the first
-        is_found = possible.gather(-1, best)
-        kept = kept | (is_found & (place == best))
-        left = left & (place > best)
-        largest = torch.maximum(largest, overlaps(boxes, boxes.gather(2, best[..., None].expand(-1, -1, -1, 4))))
-        if eta < 1:
-            limit = (limit * eta).where(is_found & (limit > 0.5), limit)
 
 
 def _best_of_image(scores: torch.Tensor, kept: torch.Tensor, most: int) -> torch.Tensor:

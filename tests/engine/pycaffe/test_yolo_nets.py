@@ -1,0 +1,89 @@
+"""YOLO nets: the numbers of cv2.dnn's Darknet layers, and a whole net of the published layers as ONNX."""
+import numpy as np
+import pytest
+
+import caffe
+from caffe.proto import caffe_pb2
+from caffe.proto.prototxt import parse
+
+CLASSES, BOXES, SIDE = 3, 3, 6
+BIASES = [10, 14, 23, 27, 37, 58]
+CHANNELS = BOXES * (5 + CLASSES)
+DARKNET = {
+    "": "[region]\nsoftmax=1\nbias_match=1\ncoords=4",
+    "v3": "[yolo]\nmask=0,1,2\nnms_threshold=0",
+}
+SETTINGS = {"": "", "v3": "mask_group_num: 1 mask: 0 mask: 1 mask: 2 anchors_scale: 1"}
+
+
+def net_of(text):
+    return caffe.Net(parse(text, caffe_pb2.NetParameter()), caffe.TEST)
+
+
+def boxes_of_opencv(version, value):
+    """Rows of x, y, w, h, the object's score, and those of the classes, 0 where they are too low or suppressed."""
+    cv2 = pytest.importorskip("cv2")
+    if not hasattr(cv2.dnn, "readNetFromDarknet"):
+        pytest.skip("this OpenCV does not read Darknet's nets")
+    cfg = (f"[net]\nwidth={SIDE}\nheight={SIDE}\nchannels={CHANNELS}\n{DARKNET[version]}\nclasses={CLASSES}\n"
+           f"num={BOXES}\nthresh=0.1\nanchors={','.join(map(str, BIASES))}\n")
+    net = cv2.dnn.readNetFromDarknet(np.frombuffer(cfg.encode(), np.uint8))
+    net.setInput(value)
+    return net.forward()
+
+
+@pytest.mark.parametrize("version, share", [("", 0.6), ("v3", 1)])
+def test_boxes_and_scores_of_opencv(version, share):
+    """Boxes whose best class OpenCV keeps: after YOLO v2 it suppresses within each class."""
+    value = 1.5 * np.random.default_rng(0).standard_normal((1, CHANNELS, SIDE, SIDE)).astype(np.float32)
+    wanted = boxes_of_opencv(version, value)
+    biases = " ".join(f"biases: {size}" for size in BIASES)
+    net = net_of(f"""
+        layer {{ name: "in" type: "Input" top: "x" input_param {{ shape {{ dim: 1 dim: {CHANNELS} dim: {SIDE}
+          dim: {SIDE} }} }} }}
+        layer {{ name: "out" type: "Yolo{version}DetectionOutput" bottom: "x" top: "out"
+          yolo{version}_detection_output_param {{ num_classes: {CLASSES} num_box: {BOXES} {biases} {SETTINGS[version]}
+            confidence_threshold: 0.1 nms_threshold: 1 }} }}""")
+    net.blobs["x"].data[...] = value
+    found, matched = net.forward()["out"][0, 0], 0
+    for x, y, width, height, _, *scores in wanted:
+        corners = x - width / 2, y - height / 2, x + width / 2, y + height / 2
+        (place,) = np.nonzero(np.abs(found[:, 3:] - corners).max(1) < 1e-5)
+        if place.size and scores[int(found[place[0], 1]) - 1]:
+            np.testing.assert_allclose(found[place[0], 2], max(scores), rtol=1e-5)
+            matched += 1
+    assert matched >= share * len(found) > 50
+
+
+NET = """
+layer { name: "data" type: "Input" top: "data" input_param { shape: { dim: 1 dim: 3 dim: 32 dim: 32 } } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv" convolution_param { num_output: 8 kernel_size: 3
+  pad: 1 stride: 2 weight_filler { type: "msra" } } }
+layer { name: "relu" type: "ReLU6" bottom: "conv" top: "conv" }
+layer { name: "deep" type: "DepthwiseConvolution" bottom: "conv" top: "deep" convolution_param { num_output: 8 group: 8
+  kernel_size: 3 pad: 1 stride: 2 weight_filler { type: "msra" } } }
+layer { name: "reorg" type: "Reorg" bottom: "conv" top: "reorg" reorg_param { stride: 2 } }
+layer { name: "both" type: "Concat" bottom: "deep" bottom: "reorg" top: "both" }
+layer { name: "coarse" type: "Convolution" bottom: "both" top: "coarse" convolution_param { num_output: 16
+  kernel_size: 3 pad: 1 stride: 2 weight_filler { type: "msra" } } }
+layer { name: "up" type: "Upsample" bottom: "coarse" top: "up" upsample_param { scale: 2 } }
+layer { name: "fine" type: "Convolution" bottom: "up" top: "fine" convolution_param { num_output: 16 kernel_size: 3
+  pad: 1 weight_filler { type: "msra" } } }
+layer { name: "detection_out" type: "Yolov3DetectionOutput" bottom: "coarse" bottom: "fine" top: "detection_out"
+  include { phase: TEST }
+  yolov3_detection_output_param { num_classes: 3 num_box: 2 confidence_threshold: 0.2 nms_threshold: 0.45
+    biases: 4 biases: 5 biases: 8 biases: 6 biases: 12 biases: 9 biases: 20 biases: 14
+    anchors_scale: 8 anchors_scale: 4 mask_group_num: 2 mask: 2 mask: 3 mask: 0 mask: 1 } }
+"""
+
+
+def test_a_whole_net_and_its_onnx_model(tmp_path):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    from onnx_runs import check
+    caffe.set_random_seed(1)
+    net = net_of(NET)
+    net.blobs["data"].data[...] = np.random.default_rng(2).standard_normal((1, 3, 32, 32))
+    found = net.forward()["detection_out"]
+    assert found.shape[:2] == (1, 1) and found.shape[2] > 5 and set(found[0, 0, :, 1]) <= {1, 2, 3}
+    check(net, tmp_path / "net.onnx")

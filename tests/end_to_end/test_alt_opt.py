@@ -104,19 +104,24 @@ def test_a_second_run_needs_a_choice_and_resume_does_nothing_more(finished_run, 
     assert models(output) == before
 
 
-def test_a_run_that_is_killed_and_then_interrupted_reaches_the_same_weights(finished_run, trainer, tmp_path):
-    output = tmp_path / "run"
-    process = trainer.start(output)
-    wait_for((output / "checkpoints" / "stage1_rpn" / "checkpoint.json").exists, process)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert read_json(output / "manifest.json")["steps"]["stage1_rpn"]["state"] == "running"
-    wait_until_free(output)
+def test_a_profiled_run_that_is_killed_or_interrupted_in_every_stage_reaches_the_same_weights(finished_run, trainer,
+                                                                                              tmp_path):
+    output, log_path = tmp_path / "run", tmp_path / "printed"
+    *killed, interrupted = TRAINED
+    with open(log_path, "w") as log:
+        for step in killed:
+            process = trainer.start(output, "--resume", "--profile", log=log)
+            wait_for((output / "checkpoints" / step / "checkpoint.json").exists, process)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            if step == "stage1_rpn":        # others may have ended meanwhile
+                assert read_json(output / "manifest.json")["steps"][step]["state"] == "running"
+            wait_until_free(output)
+            assert not (output / FINAL).exists()
 
-    log_path = tmp_path / "printed"
-    with open(log_path, "w") as log:        # no periodic checkpoints, but Ctrl-C writes one
-        process = trainer.start(output, "--resume", settings=["TRAIN.SNAPSHOT_ITERS", "1000"], log=log)
-        wait_for((output / "logs" / "stage2_fast_rcnn.jsonl").exists, process)
+        # No periodic checkpoints, but Ctrl-C writes one
+        process = trainer.start(output, "--resume", "--profile", settings=["TRAIN.SNAPSHOT_ITERS", "1000"], log=log)
+        wait_for((output / "logs" / f"{interrupted}.jsonl").exists, process)
         process.send_signal(signal.SIGINT)
         assert process.wait() == 130
     text = log_path.read_text()
@@ -124,22 +129,8 @@ def test_a_run_that_is_killed_and_then_interrupted_reaches_the_same_weights(fini
     assert "The same command with --resume goes on." in text
     assert not (output / FINAL).exists()
 
-    status, text = trainer.run(output, "--resume")
-    assert status == 0 and "stage2_fast_rcnn  goes on after iteration" in text, text
-    assert models(output) == models(finished_run[0])
-
-
-def test_a_profiled_run_that_is_killed_in_every_stage_reaches_the_same_weights(finished_run, trainer, tmp_path):
-    output = tmp_path / "run"
-    for step in TRAINED:
-        process = trainer.start(output, "--resume", "--profile")
-        wait_for((output / "checkpoints" / step / "checkpoint.json").exists, process)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        wait_until_free(output)
-        assert not (output / FINAL).exists()
     status, text = trainer.run(output, "--resume", "--profile")
-    assert status == 0, text
+    assert status == 0 and f"{interrupted}  goes on after iteration" in text, text
     assert models(output) == models(finished_run[0])
     for step in ("stage1_proposals", "stage2_proposals", "stage2_fast_rcnn"):
         trace = read_json(output / "profile" / f"{step}_trace.json")

@@ -8,7 +8,7 @@ import caffe
 from caffe.commands.running import guarded
 
 OTHER_BASES = {
-    "AxisMismatchException": (), "BlobError": (ValueError,), "CommandError": (),
+    "AnnotationError": (ValueError,), "AxisMismatchException": (), "BlobError": (ValueError,), "CommandError": (),
     "CropError": (AssertionError, ValueError), "DatabaseError": (ValueError,),
     "ExportError": (ValueError,), "FillerError": (ValueError,), "ImageListError": (ValueError,),
     "LayerError": (ValueError,), "OnnxMissing": (ImportError,), "ParallelError": (RuntimeError,),

@@ -36,7 +36,7 @@ def test_multiply_adds_of_a_recurrent_layer():
     net = net_of("layer { name: 'c' type: 'Input' top: 'c' input_param { shape { dim: 5 dim: 2 } } }"
                  "layer { name: 'l' type: 'LSTM' bottom: 'x' bottom: 'c' top: 'y' recurrent_param { num_output: 3 } }",
                  5, 2, 7)
-    assert multiply_adds(net.engine_layers[2], [net.blobs["x"]], []) == 5 * 2 * (4 * 3 * 7 + 4 * 3 * 3)
+    assert multiply_adds(net.engine_layers[2], [net.blobs["x"]], [net.blobs["y"]]) == 5 * 2 * (4 * 3 * 7 + 4 * 3 * 3)
 
 
 @pytest.mark.parametrize("rate, down, products, moved", [

@@ -13,6 +13,8 @@ NET = 'layer {{ name: "data" type: "Input" top: "data" input_param {{ shape {{ d
 LAYER = ('layer {{ name: "{0}" type: "InnerProduct" bottom: "data" top: "{0}"'
          ' inner_product_param {{ num_output: 3 }} }}\n')
 
+pytestmark = pytest.mark.usefixtures("default_settings")
+
 
 @pytest.fixture
 def make(tmp_path):

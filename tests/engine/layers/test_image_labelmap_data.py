@@ -74,3 +74,8 @@ def test_bad_input(source, lines, match):
 
 def test_labels_need_a_top(source):
     refused(text(source), [], "takes 2 top")
+
+
+def test_labels_are_not_resized(source):
+    resized = text(source, transform="resize_param { height: 4 width: 4 }")
+    refused(resized, [], "set new_height and new_width", num_tops=2)

@@ -176,3 +176,8 @@ def test_other_layers_refuse_its_settings(source):
     for settings in ("crop_width: 3", "crop_height: 3", "scale_factors: 2"):
         refused(text(source, "", settings).replace("ImageSegData", "ImageData"), [],
                 "crop_width, crop_height and scale_factors are settings of ImageSegData", num_tops=2)
+
+
+def test_labels_are_not_resized(source):
+    resized = text(source, transform="resize_param { height: 4 width: 4 }")
+    refused(resized, [], "set new_height and new_width", num_tops=2)

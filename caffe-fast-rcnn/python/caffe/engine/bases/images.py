@@ -110,7 +110,7 @@ class Transformer:
         return self._transformed(image, part, is_mirrored), view
 
     def pair(self, image: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Transform an image (C, H, W), and crop and mirror labels (1, H, W) with it; resize_param is not read."""
+        """Transform an image (C, H, W), and crop and mirror labels (1, H, W) with it, without resize_param."""
         part, is_mirrored = self._choice(image.shape, self.output_shape(image.shape)[1:])
         return self._transformed(image, part, is_mirrored), labels[part][:, :, ::-1 if is_mirrored else 1]
 

@@ -70,7 +70,10 @@ class ListedImageLayer(ImageLayer):
 class LabelledPixelsLayer(ListedImageLayer):
     """A ListedImageLayer whose second top (N, 1, H, W) labels each pixel, cropped and mirrored as the image."""
 
-    unread_settings = (*ListedImageLayer.unread_settings, "transform_param.resize_param")
+    def setup(self, bottom, top):
+        if self.param.transform_param.HasField("resize_param"):
+            self.fail("transform_param: resize_param does not resize labels; set new_height and new_width")
+        super().setup(bottom, top)
 
     def transformed(self, image, label):
         return self.transformer.pair(image, label)

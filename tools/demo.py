@@ -14,25 +14,16 @@ from typing import Any
 import _init_paths  # noqa: F401  # before all that may not be installed
 
 # isort: split
-from commands.detector import (
-    DetectorFiles,
-    add_detector_options,
-    check_makes_proposals,
-    class_names,
-    find_detector,
-)
+from commands.detector import DetectorFiles, add_detector_options, class_names, find_proposing_detector
 from commands.options import (
     add_cfg_options,
     add_device_options,
-    apply_cfg,
-    check_thresh,
     choose_device,
     make_parser,
     positive,
     tool,
     writable_folder,
 )
-from fast_rcnn.config import cfg
 from frcnn.detector import Detector
 from frcnn.photographs import image_files
 from frcnn.results import Results
@@ -81,11 +72,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; returns its exit status."""
     args = parser().parse_args(argv)
-    files = find_detector(args)
-    apply_cfg(args, files.settings)
-    check_thresh(args.thresh, cfg)
-    check_makes_proposals(files)
-    cfg.TEST.HAS_RPN = True
+    files = find_proposing_detector(args)
     sources = find_sources(args.images)
     output = writable_folder(args.output or Path(args.run or "output", "pictures"), "--output")
     targets = picture_names([_name_of(source) for source in sources], output)

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 import _init_paths  # noqa: F401
 from caffe.proto.caffe_pb2 import TEST
 from checks.net_file import NetFile
-from commands.detector import add_detector_options, check_makes_proposals, class_names, find_detector
-from commands.options import add_cfg_options, apply_cfg, check_thresh, make_parser, positive, tool, use_device
-from fast_rcnn.config import cfg
+from commands.detector import add_detector_options, class_names, find_proposing_detector
+from commands.options import add_cfg_options, make_parser, positive, tool, use_device
 from utils.errors import UserError
 
 EXAMPLES = """\
@@ -40,14 +39,10 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; returns its exit status."""
     args = parser().parse_args(argv)
-    files = find_detector(args)
-    apply_cfg(args, files.settings)
-    check_thresh(args.thresh, cfg)
-    check_makes_proposals(files)
+    files = find_proposing_detector(args)
     if not NetFile(files.net, TEST).proposal_layers():
         raise UserError(f"{files.net}: has no RPN: a model of it would need proposals for each image; give the test "
                         "net of a detector that makes its own")
-    cfg.TEST.HAS_RPN = True
     classes = class_names(files, args.classes)
     if classes is None:
         raise UserError("the class names of the net are unknown: --classes NAME ... gives them, without the background")

@@ -10,7 +10,7 @@ from pathlib import Path
 from caffe.proto.caffe_pb2 import TEST
 from checks.net_file import NetFile
 from checks.nets import check_for_tests, check_outputs, check_test_net, check_widths
-from commands.options import existing_file
+from commands.options import apply_cfg, check_thresh, existing_file
 from fast_rcnn.config import Changes, cfg, check_one_scale
 from fast_rcnn.detector_record import (
     RUN_RECORD,
@@ -127,6 +127,19 @@ def find_detector(args: argparse.Namespace) -> DetectorFiles:
         raise UserError("which detector? Give --run DIR, or --def FILE and --net FILE")
     net, weights = existing_file(args.prototxt, "--def"), existing_file(args.net, "--net")
     return DetectorFiles(net, weights, record_beside(args))
+
+
+def find_proposing_detector(args: argparse.Namespace) -> DetectorFiles:
+    """As `find_detector`, for a tool that needs a detector with an RPN of its own; cfg gets its settings.
+
+    Raises UserError, also for a wrong --thresh and if it is known that the RPN is not trained.
+    """
+    files = find_detector(args)
+    apply_cfg(args, files.settings)
+    check_thresh(args.thresh, cfg)
+    check_makes_proposals(files)
+    cfg.TEST.HAS_RPN = True
+    return files
 
 
 def record_beside(args: argparse.Namespace) -> DetectorRecord | None:

@@ -121,10 +121,7 @@ def share_of(args: argparse.Namespace) -> Share | None:
 
 
 def _natural(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is less than 0")
-    return value
+    return _at_least(0, text)
 
 
 def _share(text: str) -> float:
@@ -207,9 +204,13 @@ class OneForAll(argparse.Action):
 
 def positive(text: str) -> int:
     """Parse a positive integer, for add_argument(type=positive)."""
+    return _at_least(1, text)
+
+
+def _at_least(least: int, text: str) -> int:
     value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    if value < least:
+        raise argparse.ArgumentTypeError(f"{text} is less than {least}")
     return value
 
 

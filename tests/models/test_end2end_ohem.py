@@ -1,16 +1,15 @@
 """Hard example mining end to end, in the net Tiny: what is chosen, what learns from it, and resuming in the warm-up."""
-import os
-import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
+from stopping import StopIn
 from test_tiny import HEAD, RPN, TRUNK, learned, roidb, settings  # noqa: F401  (fixtures)
 
 import caffe
 from fast_rcnn.checkpoints import Checkpoints
 from fast_rcnn.config import cfg, cfg_from_file, cfg_from_list, reset_cfg
-from fast_rcnn.hooks import Hook, TrainingStopped
+from fast_rcnn.hooks import TrainingStopped
 from fast_rcnn.train import train_net
 from roi_data_layer import layer as layers
 
@@ -87,17 +86,6 @@ def test_gradients_are_those_of_a_net_that_is_given_the_hard_rois(roidb, tiny): 
     for name, blobs in plain.params.items():
         for mine, theirs in zip(net.params[name], blobs, strict=True):
             np.testing.assert_array_equal(mine.diff, theirs.diff, name)
-
-
-class StopIn(Hook):
-    """Stops this process in an iteration, counted from 1."""
-
-    def __init__(self, iteration):
-        self.iteration = iteration
-
-    def before_iteration(self, training):
-        if training.iteration + 1 == self.iteration:
-            os.kill(os.getpid(), signal.SIGTERM)
 
 
 @pytest.fixture

@@ -1,11 +1,10 @@
 """R-FCN with and without hard examples, in nets as those of py-R-FCN: training, resuming, detecting, checks."""
-import os
-import signal
 
 import cv2
 import numpy as np
 import pytest
 from rfcn_nets import BINS, HEAD, write_rfcn
+from stopping import StopIn
 
 import caffe
 from checks.nets import check_test_net, check_train_net
@@ -172,17 +171,6 @@ def test_a_detector_of_other_classes_begins_with_new_scores(roidb, write, tiny, 
     train(roidb, "others", iterations=0, pretrained_model=model)
     text = capsys.readouterr().out
     assert "random: rfcn_cls; left out, of other shapes: rfcn_cls has 45 x 32 x 1 x 1 and 45 there, 63 x 32" in text
-
-
-class StopIn(Hook):
-    """Stops this process in an iteration, counted from 1."""
-
-    def __init__(self, iteration):
-        self.iteration = iteration
-
-    def before_iteration(self, training):
-        if training.iteration + 1 == self.iteration:
-            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_a_run_of_a_class_aware_net_resumes_exactly(roidb, write, tmp_path):

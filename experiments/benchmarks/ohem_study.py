@@ -31,6 +31,7 @@ from commands.options import (  # noqa: E402
     existing_file,
     net_sizes,
     positive,
+    positive_number,
     tool,
     writable_folder,
 )
@@ -60,7 +61,9 @@ def parser() -> argparse.ArgumentParser:
         help=f"some of {', '.join(CONDITIONS)} (default: all)")
     add("--max_iters", type=positive, nargs=2, default=[1500, 1500], metavar=("RPN", "FRCN"),
         help="iterations of the RPN and of each Fast R-CNN (default: 1500 1500)")
-    add("--base_lr", type=float, metavar="RATE", help="learning rate of Fast R-CNN (default: the net's own)")
+    add("--lr", type=positive_number, nargs=2, metavar=("RPN", "FRCN"),
+        help="first learning rates of the RPN and of Fast R-CNN, which fall to a tenth after three quarters of the "
+             "iterations (default: the net's own)")
     add("--final", action="store_true", help="train on trainval and test on test, in a folder of its own")
     add("--output", type=Path, default=ROOT / "output" / "ohem_study", metavar="DIR")
     add("--report", type=Path, default=HERE / "ohem_study.md", metavar="FILE", help="the report to write")
@@ -130,7 +133,7 @@ def make_task(args: argparse.Namespace, source: Path, weights: Path | None) -> T
     changes = {**known.settings, **(file_changes(args.cfg) if args.cfg else {}), **pair_changes(args.set_cfgs)}
     device = ["--cpu"] if args.cpu else [] if args.gpu is None else ["--gpu", str(args.gpu)]
     return Task(make_data_sets(source, folder / "data", args.final, MISSING), folder, args.net, weights, changes,
-                known.sizes if given == USUAL else given, tuple(args.max_iters), args.base_lr, device)
+                known.sizes if given == USUAL else given, tuple(args.max_iters), args.lr and tuple(args.lr), device)
 
 
 def setup(task: Task) -> str:
@@ -140,8 +143,8 @@ def setup(task: Task) -> str:
     settings = ", ".join(f"{key} {value}" for key, value in task.settings.items())
     return (f"{task.net}, {data.num_train} photographs to train on and {data.num_test} to test on; "
             f"{task.iterations[0]} iterations of the RPN, {task.iterations[1]} of Fast R-CNN"
-            f"{f', base_lr {task.base_lr:g}' if task.base_lr else ''}; {data.removed} of {data.num_boxes} boxes are "
-            f"removed where boxes are missing. {sizes or 'Sizes of the net: its own'}; "
+            f"{', learning rates {:g} and {:g}'.format(*task.rates) if task.rates else ''}; {data.removed} of "
+            f"{data.num_boxes} boxes are removed where boxes are missing. {sizes or 'Sizes of the net: its own'}; "
             f"{settings or 'default settings'}.")
 
 

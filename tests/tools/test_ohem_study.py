@@ -115,7 +115,7 @@ def make_task(part, folder, data_set, **changes):
     settings = {"TRAIN.SCALES": (120,), "TEST.SCALES": (120,), "NUM_WORKERS": 0, "TRAIN.RPN_POST_NMS_TOP_N": 40,
                 "PIXEL_STDS": np.full((1, 1, 3), 60.0)}
     values = dict(data=sets, folder=folder, net="Tiny", weights=None, settings=settings,
-                  sizes=part("runs").Sizes(fc6=16, fc7=16), iterations=(2, 2), base_lr=None, device=["--cpu"])
+                  sizes=part("runs").Sizes(fc6=16, fc7=16), iterations=(2, 2), rates=None, device=["--cpu"])
     return part("runs").Task(**{**values, **changes})
 
 
@@ -145,7 +145,7 @@ def test_every_condition_passes_the_checks_and_begins_with_the_same_weights(part
 
 
 def test_a_rate_of_the_command_line(part, demo_data, tmp_path, task):
-    fast = make_task(part, tmp_path, demo_data, base_lr=0.02)
+    fast = make_task(part, tmp_path, demo_data, rates=(0.1, 0.02))
     solver = part("runs")._write_solver(fast, part("conditions").CONDITIONS["ohem_half"], tmp_path / "a")
     assert prototxt.read_solver(solver).base_lr == pytest.approx(0.01)
 

@@ -41,7 +41,7 @@ class Task:
     weights     caffemodel that both stages start from; None for random weights
     settings    changes of the defaults
     iterations  of the RPN and of Fast R-CNN; learning rates fall after three quarters of them
-    base_lr     of Fast R-CNN; None: the net's own
+    rates       first learning rates of the RPN and of Fast R-CNN; None: the net's own
     device      --cpu or --gpu N
     """
 
@@ -52,7 +52,7 @@ class Task:
     settings: Changes
     sizes: Sizes
     iterations: tuple[int, int]
-    base_lr: float | None
+    rates: tuple[float, float] | None
     device: Sequence[str]
 
     def nets(self, ohem: bool) -> RunNets:
@@ -118,7 +118,7 @@ def _write_solver(task: Task, condition: Condition, folder: Path) -> Path:
     if condition.rule:
         net = _write(folder / "train.pt", with_rule(net, mining_rules.__name__, condition.rule))
     solver.train_net = str(net)
-    solver.base_lr = (task.base_lr or solver.base_lr) * condition.rate
+    solver.base_lr = (task.rates[1] if task.rates else solver.base_lr) * condition.rate
     return _write(folder / "solver.pt", prototxt.to_text(solver))
 
 
@@ -127,16 +127,19 @@ def _trained(task: Task, folder: Path, name: str, solver: Path, settings: Config
     """Train with tools/train_net.py; returns the path `model` and the `seconds`. Only the last snapshot stays."""
     iterations = task.iterations[proposals is not None]
     model = folder / snapshot_name(prototxt.read_solver(solver), settings.TRAIN, iterations)
+    rate = None if proposals or not task.rates else task.rates[0]       # Fast R-CNN's is in its solver
     inputs = {"data": data_digest(get_imdb(data)), "iterations": iterations, "solver": solver_fingerprint(solver),
               "net": net_fingerprint(prototxt.net_of_solver(solver)),
               "settings": relevant_settings(plain(settings), "fast_rcnn" if proposals else "rpn"),
-              "weights": task.weights and sha256_file(task.weights), "proposals": proposals and sha256_file(proposals)}
+              "weights": task.weights and sha256_file(task.weights), "proposals": proposals and sha256_file(proposals),
+              "rate": rate}
 
     def train() -> dict[str, Any]:
         weights = ["--weights", str(task.weights)] if task.weights else []
         files = ["--proposals", str(proposals)] if proposals else []
+        rates = ["--lr", str(rate)] if rate else []
         _run_tool(folder, name, settings, "train_net.py", "--solver", str(solver), "--iters", str(iterations),
-                  "--imdb", data, *weights, *files, "--output", str(folder), "--features", str(task.features),
+                  "--imdb", data, *weights, *files, *rates, "--output", str(folder), "--features", str(task.features),
                   "--resume", *task.device)
         own = OwnFiles(folder)
         own.remove(*others_of_the_same_training(model.name, own.names()))

@@ -86,6 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"Note: the class names of the net are unknown, so they are the data set's, in its order: "
               f"{', '.join(imdb.classes[1:])}", flush=True)
     from reports.page import check_page
+    from reports.proposals import proposal_recalls
     from reports.run_report import PAGE, write_test_report
     output = writable_folder(args.output or _default_output(args, imdb, files.weights), "--output")
     check_results(output, imdb)
@@ -104,7 +105,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(error, flush=True)
     write_tables(output, [name for name in ("json", "csv") if getattr(args, name)])
     print(f"Results: {output}", flush=True)
-    write_test_report(output, imdb, Path(args.run) if args.run else None)
+    run = Path(args.run) if args.run else None
+    write_test_report(output, imdb, run, proposal_recalls(run) if run else ())
     return 0
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from datasets.imdb import imdb as Imdb
@@ -41,17 +41,18 @@ def _classes(run: Path) -> Sequence[str] | None:
     return list(map(str, names)) if isinstance(names, list) else None
 
 
-def write_test_report(folder: Path, imdb: Imdb, run: Path | None) -> None:
+def write_test_report(folder: Path, imdb: Imdb, run: Path | None, recalls: Iterable[ProposalRecall] = ()) -> None:
     """Write the page of the test in a folder, if the data set has objects. Prints its path, or why there is none.
 
-    run  of the detector; None: it is of none
+    run      of the detector; None: it is of none
+    recalls  of its proposals
     """
     if not has_objects(imdb):
         return
     try:
         boxes, classes = load_detections(folder / DETECTIONS), stored_classes(folder / DETECTIONS)
         write_run_report(folder / PAGE, run.resolve().name if run else imdb.name, run,
-                         [test_results(imdb, boxes, classes)])
+                         [test_results(imdb, boxes, classes)], list(recalls))
         print(f"Page: {folder / PAGE}", flush=True)
     except (UserError, OSError) as error:       # the results are complete without it
         print(f"there is no page of the results: {error}", flush=True)

@@ -56,6 +56,8 @@ def test_a_whole_run_leaves_a_usable_detector(finished_run, demo_data, capsys):
     assert "mean AP" in capsys.readouterr().out
     [table] = (output / "test").rglob("profile/test.txt")
     assert "NMS of classes" in table.read_text()
+    [page] = (output / "test").rglob("report.html")
+    assert all(f"<td>{step}</td>" in page.read_text() for step in ("stage1_proposals", "stage2_proposals"))
     import demo
     pictures = output.parent / "pictures"
     assert demo.main(["--run", str(output), str(demo_data / "JPEGImages" / "scene_00000.jpg"), "--cpu",

@@ -186,13 +186,14 @@ def report(cases: list[Case], found: list[Found], command: str) -> str:
     """The report, in Markdown."""
     lines = [
         "# Two ways to mine hard examples", "",
-        f"{processor()}, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}. The RoI head of a shipped net on "
-        f"random feature maps, {KEPT} RoIs of a batch chosen, dropout off. Ours: the readonly head scores all RoIs, the "
-        "head runs on the chosen ones. One pass: the head runs on all, forward and backward, and BoxAnnotatorOHEM leaves "
-        f"the easy ones out; it chooses {KEPT} / images of each photograph, ours {KEPT} of all together. The differences "
-        "are relative to the largest value. Times of forward and backward; the ratio is that of one pass to ours.", "",
-        "| net | images | RoIs each | same RoIs | difference of loss | of gradients | ours, ms | one pass, ms | ratio |",
-        "|---|---|---|---|---|---|---|---|---|"]
+        f"{processor()}, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}. The RoI head of a shipped "
+        f"net on random feature maps, {KEPT} RoIs of a batch chosen, dropout off. Ours: the readonly head scores all "
+        "RoIs, the head runs on the chosen ones. One pass: the head runs on all, forward and backward, and "
+        f"BoxAnnotatorOHEM leaves the easy ones out; it chooses {KEPT} / images of each photograph, ours {KEPT} of all "
+        "together. The differences are relative to the largest value. Times of forward and backward; the ratio is that "
+        "of one pass to ours.", "",
+        "| net | images | RoIs each | same RoIs | difference of loss | of gradients | ours, ms | one pass, ms | "
+        "ratio |", "|---|---|---|---|---|---|---|---|---|"]
     for case, row in zip(cases, found, strict=True):
         lines.append(f"| {case.net} | {case.images} | {case.rois} | {100 * row.same:.0f} % | {row.loss:.1g} | "
                      f"{row.gradient:.1g} | {1000 * row.readonly:.1f} | {1000 * row.one_pass:.1f} | "

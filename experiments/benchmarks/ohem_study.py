@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""What hard example mining is worth: the Fast R-CNN stage trained in several ways, paired over seeds.
+"""What hard example mining is worth: Fast R-CNN trained in several ways, paired over seeds.
 
     python experiments/benchmarks/ohem_study.py path/to/voc2012_animals path/to/DeepPCB \\
         --weights path/to/squeezenet_v1.1.caffemodel
 
 The RPN and its proposals are made once for each data set; then Fast R-CNN is trained and tested for every condition (a
 line in study/conditions.py) and seed, on three quarters of `trainval`, and tested on the last; --final trains on
-`trainval` and tests on `test`. Writes ohem_study.md, and a picture for each data set, next to this program. Finished
-runs in the output folder are kept, an interrupted one resumes.
+`trainval` and tests on `test`. In the conditions called joint the RPN is trained in the same net, end to end. Writes
+ohem_study.md, and a picture for each data set, next to this program. Finished runs in the output folder are kept, an
+interrupted one resumes.
 """
 from __future__ import annotations
 
@@ -60,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
     add("--conditions", nargs="+", choices=CONDITIONS, default=list(CONDITIONS), metavar="NAME",
         help=f"some of {', '.join(CONDITIONS)} (default: all)")
     add("--max_iters", type=positive, nargs=2, default=[1500, 1500], metavar=("RPN", "FRCN"),
-        help="iterations of the RPN and of each Fast R-CNN (default: 1500 1500)")
+        help="iterations of the RPN and of each Fast R-CNN, or of both end to end (default: 1500 1500)")
     add("--lr", type=positive_number, nargs=2, metavar=("RPN", "FRCN"),
         help="first learning rates of the RPN and of Fast R-CNN, which fall to a tenth after three quarters of the "
              "iterations (default: the net's own)")

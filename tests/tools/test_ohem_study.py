@@ -41,6 +41,7 @@ def test_settings_of_a_condition_in_words(part):
     assert words["ohem_half"] == "USE_OHEM True, base_lr x 0.5"
     assert words["ohem_missing"] == "USE_OHEM True, 10% of the boxes removed"
     assert words["ohem_class"] == "USE_OHEM True, rule HardByClass"
+    assert words["joint_warm_up"] == "USE_OHEM True, OHEM_WARMUP 500, end to end"
 
 
 # ---- statistics
@@ -130,8 +131,13 @@ def test_every_condition_passes_the_checks_and_begins_with_the_same_weights(part
     runs, rates, weights = part("runs"), {}, {}
     for name, condition in part("conditions").CONDITIONS.items():
         solver = runs._write_solver(task, condition, tmp_path / name)
-        settings = task.stage_settings("fast_rcnn", condition.ohem, dict(condition.settings), 7)
-        assert settings.RNG_SEED == 507 and settings.TRAIN.PROPOSAL_METHOD == "rpn"
+        if condition.end_to_end:
+            settings = task.joint_settings(condition.ohem, dict(condition.settings), 7)
+            assert settings.RNG_SEED == 7 and settings.TRAIN.HAS_RPN and settings.TRAIN.USE_OHEM == condition.ohem
+            assert prototxt.read_solver(solver).stepsize == 1
+        else:
+            settings = task.stage_settings("fast_rcnn", condition.ohem, dict(condition.settings), 7)
+            assert settings.RNG_SEED == 507 and settings.TRAIN.PROPOSAL_METHOD == "rpn"
         assert settings.TRAIN.BG_THRESH_LO == (0.1 if name in ("random", "random_missing") else 0)
         assert check_train_net(prototxt.net_of_solver(solver), settings.TRAIN, 5) == []
         set_cfg(settings)
@@ -139,7 +145,10 @@ def test_every_condition_passes_the_checks_and_begins_with_the_same_weights(part
         params = caffe.get_solver(str(solver)).net.params
         weights[name] = [params[layer][0].data.tolist() for layer in ("fc6", "fc7", "cls_score", "bbox_pred")]
         rates[name] = prototxt.read_solver(solver).base_lr
-    assert all(values == weights["random"] for values in weights.values())
+    joint = [name for name in weights if name.startswith("joint")]
+    for first, names in (("random", weights.keys() - joint), ("joint", joint)):
+        assert all(weights[name] == weights[first] for name in names)
+    assert [rates.pop(name) for name in joint] == pytest.approx([0.01] * len(joint))
     usual = rates.pop("ohem_half") * 2
     assert rates == dict.fromkeys(rates, pytest.approx(usual)) and usual == pytest.approx(0.005)
 

@@ -10,6 +10,7 @@ from fast_rcnn.config import Changes
 from net_definitions import USUAL, Sizes
 
 MISSING = 0.1           # share of the boxes that an incomplete data set lacks
+WARM_UP = 500           # iterations
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Condition:
     rate        factor of the learning rate
     rule        mining rule instead of OHEMDataLayer's, a class in mining_rules.py
     incomplete  trains on the data set that lacks boxes
+    end_to_end  trains the RPN in the same net, not Fast R-CNN on proposals made before
     """
 
     title: str
@@ -31,6 +33,7 @@ class Condition:
     rate: float = 1.0
     rule: str | None = None
     incomplete: bool = False
+    end_to_end: bool = False
 
     def words(self) -> str:
         """Its settings, for a table."""
@@ -38,6 +41,7 @@ class Condition:
         found += [f"base_lr x {self.rate:g}"] if self.rate != 1 else []
         found += [f"rule {self.rule}"] if self.rule else []
         found += [f"{MISSING:.0%} of the boxes removed"] if self.incomplete else []
+        found += ["end to end"] if self.end_to_end else []
         return ", ".join([f"USE_OHEM {self.ohem}", *found])
 
 
@@ -56,8 +60,14 @@ CONDITIONS = {
     "ohem_class": Condition("OHEM, ranked without the box loss", ("ohem",), rule="HardByClass"),
     "ohem_half": Condition("OHEM, half the learning rate", ("ohem", "random"), rate=0.5),
     "random_missing": Condition("random RoIs, boxes missing", ("random",), ohem=False, settings=_random(0.1),
-                                incomplete=True),
+                                  incomplete=True),
     "ohem_missing": Condition("OHEM, boxes missing", ("ohem", "random_missing"), incomplete=True),
+    "joint": Condition("end to end, random RoIs", ohem=False, end_to_end=True),
+    "joint_ohem": Condition("end to end, OHEM", ("joint",), end_to_end=True),
+    "joint_warm_up": Condition("end to end, OHEM after a warm-up", ("joint", "joint_ohem"), end_to_end=True,
+                               settings={"TRAIN.OHEM_WARMUP": WARM_UP}),
+    "joint_share": Condition("end to end, half OHEM, half random RoIs", ("joint", "joint_ohem"), end_to_end=True,
+                             settings={"TRAIN.OHEM_RANDOM_SHARE": 0.5}),
 }
 
 

@@ -53,13 +53,15 @@ def report(results: Sequence[Results], command: str, picture: Callable[[str], st
     """The report as Markdown; `picture` gives the name of a data set's picture."""
     lines = ["# What hard example mining is worth", "",
              "The same RPN, proposals, initial weights and seeds for all conditions of a data set: only the Fast R-CNN "
-             "stage is trained anew. It is tested on the RPN's proposals of the photographs held out. The RPN has seen "
-             "all boxes, also where Fast R-CNN lacks some. AP50 is the area under the curve at an IoU of 0.5, AP75 and "
-             "AP (mean over 0.50:0.95) are COCO's; all in percent, means over the classes, ± the standard deviation "
-             "over the seeds. A difference is the mean over the seeds, in points, ± its 95 % interval (Student's t of "
-             "the paired differences); **bold**: 0 lies outside. The intervals are about seeds, not about other "
-             "photographs, and one in twenty misses by chance. Unless a line says otherwise, a batch has 128 RoIs of 2 "
-             "photographs, and OHEM ranks all RoIs, background of any overlap, by both losses and without NMS.", "",
+             "stage is trained anew. It is tested on the RPN's proposals of the photographs held out. The RPN has "
+             "seen all boxes, also where Fast R-CNN lacks some. End to end, the RPN is trained in the same net, two "
+             "passes of one photograph an iteration with 128 RoIs each, background of any overlap, and proposes in "
+             "the test. AP50 is the area under the curve at an IoU of 0.5, AP75 and AP (mean over 0.50:0.95) are "
+             "COCO's; all in percent, means over the classes, ± the standard deviation over the seeds. A difference "
+             "is the mean over the seeds, in points, ± its 95 % interval (Student's t of the paired differences); "
+             "**bold**: 0 lies outside. The intervals are about seeds, not about other photographs, and one in twenty "
+             "misses by chance. Unless a line says otherwise, a batch has 128 RoIs of 2 photographs, and OHEM ranks "
+             "all RoIs, background of any overlap, by both losses and without NMS.", "",
              "| condition | settings | compared with |", "|---|---|---|"]
     chosen = [name for name in CONDITIONS if any(name in found.conditions() for found in results)]
     lines += [f"| {CONDITIONS[name].title} | {CONDITIONS[name].words()} | "

@@ -16,7 +16,7 @@ from alt_opt.nets import RunNets, make_nets
 from alt_opt.settings import stage_settings, write_settings
 from datasets.factory import get_imdb
 from fast_rcnn.checkpoints import data_digest, net_fingerprint, relevant_settings, solver_fingerprint
-from fast_rcnn.config import Changes, Config, make_settings, plain
+from fast_rcnn.config import Changes, Config, file_changes, make_settings, plain
 from fast_rcnn.snapshots import others_of_the_same_training, snapshot_name
 from net_definitions import Sizes, alt_opt_method
 from study import mining_rules
@@ -28,7 +28,8 @@ from utils.child_process import run_child
 from utils.files import atomic_path, read_json, sha256_file, sha256_json, write_json
 from utils.own_files import OwnFiles
 
-TOOLS = Path(__file__).resolve().parents[3] / "tools"
+ROOT = Path(__file__).resolve().parents[3]
+TOOLS = ROOT / "tools"
 FIRST_SEED = 3          # of the RPN, which all runs share
 CHECKPOINTS = 3         # in each training
 
@@ -66,9 +67,20 @@ class Task:
 
     def stage_settings(self, kind: str, ohem: bool, changes: Changes, seed: int = FIRST_SEED) -> Config:
         """The settings of a step of stage 1, `changes` after the task's own."""
-        iterations = self.iterations[kind == "fast_rcnn"]
-        return stage_settings(kind, 1, ohem, {"TRAIN.SNAPSHOT_ITERS": max(1, iterations // CHECKPOINTS),
-                                              **self.settings, **changes}, seed)
+        return stage_settings(kind, 1, ohem, {**self._common(kind != "rpn"), **changes}, seed)
+
+    def joint_settings(self, ohem: bool, changes: Changes, seed: int) -> Config:
+        """The settings of RPN and Fast R-CNN in one net, `changes` after the task's own."""
+        usual = file_changes(ROOT / "experiments" / "cfgs" / f"{joint_method(ohem)}.yml")
+        return make_settings({**usual, **self._common(True), "RNG_SEED": seed, **changes})
+
+    def _common(self, fast_rcnn: bool) -> Changes:
+        return {"TRAIN.SNAPSHOT_ITERS": max(1, self.iterations[fast_rcnn] // CHECKPOINTS), **self.settings}
+
+
+def joint_method(ohem: bool) -> str:
+    """Name of the nets, and of the settings, of RPN and Fast R-CNN in one net."""
+    return "faster_rcnn_end2end_ohem" if ohem else "faster_rcnn_end2end"
 
 
 @dataclass(frozen=True)
@@ -94,13 +106,16 @@ def first_stage(task: Task) -> FirstStage:
 
 
 def run(task: Task, name: str, condition: Condition, seed: int, first: FirstStage) -> dict[str, float]:
-    """Train and test Fast R-CNN once; returns the average precisions (see `evaluate`) and the seconds of training."""
-    folder = task.folder / f"{name}_{seed}"
-    settings = task.stage_settings("fast_rcnn", condition.ohem, {
-        "TEST.PROPOSAL_METHOD": "rpn", **_imports(condition), **condition.settings}, seed)
-    solver, data = _write_solver(task, condition, folder), task.data.trained(condition.incomplete)
-    trained = _trained(task, folder, "fast_rcnn", solver, settings, data, first.train)
-    tested = _tested(task, folder, Path(trained["model"]), first.test)
+    """Train and test a detector once; returns the average precisions (see `evaluate`) and the seconds of training."""
+    folder, data = task.folder / f"{name}_{seed}", task.data.trained(condition.incomplete)
+    solver = _write_solver(task, condition, folder)
+    if condition.end_to_end:
+        kind, proposals, settings = "both", None, task.joint_settings(condition.ohem, condition.settings, seed)
+    else:
+        kind, proposals, settings = "fast_rcnn", first, task.stage_settings("fast_rcnn", condition.ohem, {
+            "TEST.PROPOSAL_METHOD": "rpn", **_imports(condition), **condition.settings}, seed)
+    trained = _trained(task, folder, kind, solver, settings, data, proposals and proposals.train)
+    tested = _tested(task, folder, Path(trained["model"]), proposals and proposals.test)
     return {**tested, "seconds": trained["seconds"]}
 
 
@@ -114,7 +129,12 @@ def _imports(condition: Condition) -> Changes:
 def _write_solver(task: Task, condition: Condition, folder: Path) -> Path:
     """The solver of a condition, and its net where that differs from the usual one."""
     nets = task.nets(condition.ohem)
-    solver, net = prototxt.read_solver(nets.solver("stage1_fast_rcnn")), nets.train_net("stage1_fast_rcnn")
+    if condition.end_to_end:
+        joint = task.folder / "nets" / task.net / joint_method(condition.ohem)
+        solver, net = prototxt.read_solver(joint / "solver.pt"), joint / "train.pt"
+        solver.stepsize = max(1, task.iterations[1] * 3 // 4)
+    else:
+        solver, net = prototxt.read_solver(nets.solver("stage1_fast_rcnn")), nets.train_net("stage1_fast_rcnn")
     if condition.rule:
         net = _write(folder / "train.pt", with_rule(net, mining_rules.__name__, condition.rule))
     solver.train_net = str(net)
@@ -122,15 +142,18 @@ def _write_solver(task: Task, condition: Condition, folder: Path) -> Path:
     return _write(folder / "solver.pt", prototxt.to_text(solver))
 
 
-def _trained(task: Task, folder: Path, name: str, solver: Path, settings: Config, data: str,
+def _trained(task: Task, folder: Path, kind: str, solver: Path, settings: Config, data: str,
              proposals: Path | None = None) -> dict[str, Any]:
-    """Train with tools/train_net.py; returns the path `model` and the `seconds`. Only the last snapshot stays."""
-    iterations = task.iterations[proposals is not None]
+    """Train with tools/train_net.py; returns the path `model` and the `seconds`. Only the last snapshot stays.
+
+    kind  'rpn', 'fast_rcnn' or 'both'
+    """
+    iterations = task.iterations[kind != "rpn"]
     model = folder / snapshot_name(prototxt.read_solver(solver), settings.TRAIN, iterations)
-    rate = None if proposals or not task.rates else task.rates[0]       # Fast R-CNN's is in its solver
+    rate = task.rates[0] if task.rates and kind == "rpn" else None      # Fast R-CNN's is in its solver
     inputs = {"data": data_digest(get_imdb(data)), "iterations": iterations, "solver": solver_fingerprint(solver),
               "net": net_fingerprint(prototxt.net_of_solver(solver)),
-              "settings": relevant_settings(plain(settings), "fast_rcnn" if proposals else "rpn"),
+              "settings": relevant_settings(plain(settings), kind),
               "weights": task.weights and sha256_file(task.weights), "proposals": proposals and sha256_file(proposals),
               "rate": rate}
 
@@ -138,14 +161,14 @@ def _trained(task: Task, folder: Path, name: str, solver: Path, settings: Config
         weights = ["--weights", str(task.weights)] if task.weights else []
         files = ["--proposals", str(proposals)] if proposals else []
         rates = ["--lr", str(rate)] if rate else []
-        _run_tool(folder, name, settings, "train_net.py", "--solver", str(solver), "--iters", str(iterations),
+        _run_tool(folder, kind, settings, "train_net.py", "--solver", str(solver), "--iters", str(iterations),
                   "--imdb", data, *weights, *files, *rates, "--output", str(folder), "--features", str(task.features),
                   "--resume", *task.device)
         own = OwnFiles(folder)
         own.remove(*others_of_the_same_training(model.name, own.names()))
         return {"model": str(model)}
 
-    return kept(folder / f"{name}.json", inputs, train, model)
+    return kept(folder / f"{kind}.json", inputs, train, model)
 
 
 def _proposals(task: Task, net: Path, model: Path, data: str, settings: Config, output: Path) -> Path:
@@ -162,16 +185,18 @@ def _proposals(task: Task, net: Path, model: Path, data: str, settings: Config, 
     return output
 
 
-def _tested(task: Task, folder: Path, model: Path, proposals: Path) -> dict[str, float]:
-    """Test with tools/test_net.py on the given proposals; returns the average precisions."""
-    net = _write(folder / "test.pt", fast_rcnn_test_net(task.nets(ohem=True).detector_test))
+def _tested(task: Task, folder: Path, model: Path, proposals: Path | None) -> dict[str, float]:
+    """Test with tools/test_net.py, on `proposals` or on those of the detector's RPN; returns the average precisions."""
+    net, words = task.nets(ohem=True).detector_test, []
+    if proposals:
+        net, words = _write(folder / "test.pt", fast_rcnn_test_net(net)), ["--proposals", str(proposals)]
     inputs = {"data": data_digest(get_imdb(task.data.test)), "model": sha256_file(model),
-              "proposals": sha256_file(proposals)}
+              "proposals": proposals and sha256_file(proposals)}
     results = folder / "test"
 
     def test() -> dict[str, Any]:
         _run_tool(folder, "test", None, "test_net.py", "--def", str(net), "--net", str(model), "--imdb",
-                  task.data.test, "--proposals", str(proposals), "--output", str(results), *task.device)
+                  task.data.test, *words, "--output", str(results), *task.device)
         return evaluate(task.data.test, results / "detections.npz", results)
 
     return kept(folder / "test.json", inputs, test, results / "detections.npz")

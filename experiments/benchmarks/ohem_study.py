@@ -64,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
         help="iterations of the RPN and of each Fast R-CNN, or of both end to end (default: 1500 1500)")
     add("--lr", type=positive_number, nargs=2, metavar=("RPN", "FRCN"),
         help="first learning rates of the RPN and of Fast R-CNN, which fall to a tenth after three quarters of the "
-             "iterations (default: the net's own)")
+             "iterations (default: as in accuracy.py, else the net's own)")
     add("--final", action="store_true", help="train on trainval and test on test, in a folder of its own")
     add("--output", type=Path, default=ROOT / "output" / "ohem_study", metavar="DIR")
     add("--report", type=Path, default=HERE / "ohem_study.md", metavar="FILE", help="the report to write")
@@ -130,11 +130,12 @@ def _initial_weights(args: argparse.Namespace) -> Path | None:
 def make_task(args: argparse.Namespace, source: Path, weights: Path | None) -> Task:
     """What to do on a data set; writes its descriptions. Raises UserError for settings or data that do not work."""
     folder = _folder(args, source)
-    known, given = usual(source.name), net_sizes(args)
+    known, given = usual(source.name, args.net), net_sizes(args)
     changes = {**known.settings, **(file_changes(args.cfg) if args.cfg else {}), **pair_changes(args.set_cfgs)}
     device = ["--cpu"] if args.cpu else [] if args.gpu is None else ["--gpu", str(args.gpu)]
     return Task(make_data_sets(source, folder / "data", args.final, MISSING), folder, args.net, weights, changes,
-                known.sizes if given == USUAL else given, tuple(args.max_iters), args.lr and tuple(args.lr), device)
+                known.sizes if given == USUAL else given, tuple(args.max_iters),
+                tuple(args.lr) if args.lr else known.rates, device)
 
 
 def setup(task: Task) -> str:

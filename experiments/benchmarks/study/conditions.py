@@ -1,4 +1,4 @@
-"""What the study compares: one line for each condition, and the settings of the data sets that it knows."""
+"""What the study compares: one line for each condition, and the settings for known data sets."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from accuracy_parts.recipes import DATA_SETS
 from fast_rcnn.config import Changes
 from net_definitions import USUAL, Sizes
 
@@ -60,7 +61,7 @@ CONDITIONS = {
     "ohem_class": Condition("OHEM, ranked without the box loss", ("ohem",), rule="HardByClass"),
     "ohem_half": Condition("OHEM, half the learning rate", ("ohem", "random"), rate=0.5),
     "random_missing": Condition("random RoIs, boxes missing", ("random",), ohem=False, settings=_random(0.1),
-                                  incomplete=True),
+                                incomplete=True),
     "ohem_missing": Condition("OHEM, boxes missing", ("ohem", "random_missing"), incomplete=True),
     "joint": Condition("end to end, random RoIs", ohem=False, end_to_end=True),
     "joint_ohem": Condition("end to end, OHEM", ("joint",), end_to_end=True),
@@ -73,27 +74,25 @@ CONDITIONS = {
 
 @dataclass(frozen=True)
 class Usual:
-    """What is used for a data set unless the command line says otherwise: settings and the net's sizes."""
+    """What is used for a data set unless the command line says otherwise.
+
+    settings  changes of the defaults
+    sizes     of the net
+    rates     first learning rates of the RPN and of Fast R-CNN; None: the net's own
+    """
 
     settings: Changes
     sizes: Sizes = USUAL
+    rates: tuple[float, float] | None = None
 
 
-def _settings(scale: int, max_size: int, min_size: int, proposals: int) -> Changes:
-    """Shorter and longest side of the images, smallest side of a proposal, proposals per image in training."""
-    return {"TRAIN.SCALES": (scale,), "TEST.SCALES": (scale,), "TRAIN.MAX_SIZE": max_size, "TEST.MAX_SIZE": max_size,
-            "TRAIN.RPN_MIN_SIZE": min_size, "TEST.RPN_MIN_SIZE": min_size, "TRAIN.RPN_POST_NMS_TOP_N": proposals}
-
-
-USUAL_OF = {
-    "voc2012_animals": Usual(_settings(320, 640, 8, 600), Sizes(anchor_scales=(4, 8, 16))),
-    "DeepPCB": Usual(_settings(640, 640, 4, 600), Sizes(anchor_scales=(1.5, 2.25, 3.5))),
-}
-
-
-def usual(data_set: str) -> Usual:
-    """What is used for a data set of this name; for an unknown one the defaults of cfg and of the net."""
-    return USUAL_OF.get(data_set, Usual({}))
+def usual(data_set: str, net: str) -> Usual:
+    """As in the accuracy report; for what is not in it, the defaults of cfg and of the net."""
+    recipe = DATA_SETS[data_set].recipes.get(net) if data_set in DATA_SETS else None
+    if recipe is None:
+        return Usual({})
+    sizes = Sizes(recipe.anchor_scales, recipe.anchor_ratios, recipe.fc6, recipe.fc7)
+    return Usual(dict(recipe.settings), sizes, recipe.lr and (recipe.lr[0], recipe.lr[1]))
 
 
 def comparisons(names: Iterable[str]) -> list[tuple[str, str]]:

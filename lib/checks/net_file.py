@@ -107,8 +107,11 @@ class NetFile:
         return [layer for layer in self.anchor_layers() if self._annotations().intersection(layer.bottom)]
 
     def proposal_layers(self) -> list[LayerParameter]:
-        """Anchor layers that turn anchors into proposals."""
-        return [layer for layer in self.anchor_layers() if not self._annotations().intersection(layer.bottom)]
+        """Layers that turn anchors into proposals: anchor layers, others that read im_info and output pooled RoIs."""
+        native = [layer for layer in self.layers if layer.type != "Python" and "im_info" in layer.bottom
+                  and self._rois.intersection(layer.top)]
+        return [layer for layer in [*self.anchor_layers(), *native]
+                if not self._annotations().intersection(layer.bottom)]
 
     def _annotations(self) -> set[str]:
         """`gt_boxes`, and all tops of data layers but the first two (the image, and its size or the RoIs)."""

@@ -347,6 +347,18 @@ def test_the_demo_of_a_net_that_reads_its_proposals(run, detector, tmp_path):
         assert "--set" not in text and "--classes" not in text
 
 
+def test_a_net_whose_proposals_a_layer_of_caffe_makes(run, detector, tmp_path):
+    net = detector / "faster_rcnn_test.pt"
+    param = "proposal_param { scale: 2 scale: 4 scale: 8 ratio: 0.5 ratio: 1 ratio: 2 min_size: 6 }"
+    net.write_text(re.sub(r'type: "Python"(.*?)python_param \{[^{}]*\}', rf'type: "Proposal"\1{param}', net.read_text(),
+                          flags=re.DOTALL))
+    folder_of(tmp_path / "pets", a=["dog"], b=["cat"])
+    status, text = run("test_net", "--run", detector, "--imdb", tmp_path / "pets", "--cpu")
+    assert status == 0 and "mAP as COCO defines it" in text, text
+    status, text = run("demo", "--run", detector, "--cpu", tmp_path / "pets" / "a.png", "--output", tmp_path / "found")
+    assert status == 0 and (tmp_path / "found").exists(), text
+
+
 def test_the_demo_writes_tables(run, detector, tmp_path):
     for number in range(2):
         cv2.imwrite(str(tmp_path / f"im{number}.png"), noise(number))

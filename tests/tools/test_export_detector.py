@@ -129,6 +129,26 @@ def test_boxes_that_classes_share(run, detector, tmp_path):
     assert min(check(tmp_path / "m.onnx", words, IMAGES[:2])) > 5
 
 
+def native_proposals(text):
+    """The C++ layer of PVANET's nets, with the settings of `SETTINGS`."""
+    param = """proposal_param { scale: 2 scale: 4 scale: 8 ratio: 0.5 ratio: 1 ratio: 2 min_size: 8
+        pre_nms_topn: 150 post_nms_topn: 40 }"""
+    changed = re.sub(r'type: "Python"(.*?)python_param \{[^{}]*\}', rf'type: "Proposal"\1{param}', text, flags=re.S)
+    assert changed != text
+    return changed
+
+
+def test_proposals_of_a_layer_of_caffe(run, detector, tmp_path):
+    words = detector()
+    status, _ = run(*words, "--preprocess", "--output", tmp_path / "python.onnx", "--set", *SETTINGS)
+    assert status == 0 and min(check(tmp_path / "python.onnx", words, IMAGES[:2])) > 5
+    words[1].write_text(native_proposals(words[1].read_text()))
+    assert min(check(tmp_path / "python.onnx", words, IMAGES[:2])) > 5        # they propose the same
+    status, text = run(*words, "--preprocess", "--output", tmp_path / "native.onnx", "--set", *SETTINGS)
+    assert status == 0, text
+    assert min(check(tmp_path / "native.onnx", words, IMAGES[:2])) > 5
+
+
 def test_a_net_in_use(run, detector, tmp_path):
     """The export changes nothing in a net that has run and freed its blobs."""
     words = detector()

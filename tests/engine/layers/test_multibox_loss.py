@@ -82,8 +82,10 @@ def loss(offsets, scores, boxes, rows, text="", mode="VALID"):
     offset_total = score_total = positives = 0
     for image in range(len(offsets)):
         own = [row for row in rows.reshape(-1, 8) if row[0] == image and (param.use_difficult_gt or not row[7])]
-        compared = boxes if param.use_prior_for_matching else np.array(
+        predicted = np.array(
             [decode(offsets[image, box, 0], boxes[box], factors[box], name["code_type"]) for box in range(count)])
+        compared = boxes if param.use_prior_for_matching else predicted
+        rivals = boxes if param.use_prior_for_nms else predicted
         threshold = param.overlap_threshold if name["match_type"] == "PER_PREDICTION" else None
         found, most = match(compared, [row[3:7] for row in own], threshold, param.ignore_cross_boundary_bbox)
         labels, offset_losses = np.full(count, param.background_label_id), np.zeros(count)
@@ -102,10 +104,10 @@ def loss(offsets, scores, boxes, rows, text="", mode="VALID"):
         learn, negative = found >= 0, found < 0
         if name["mining_type"] == "MAX_NEGATIVE":
             candidates = np.flatnonzero((found == -1) & (most < param.neg_overlap))
-            best = candidates[np.argsort(-score_losses[candidates], kind="stable")]
-            negative = np.isin(np.arange(count), best[:int(learn.sum() * param.neg_pos_ratio)])
+            best = hardest(score_losses, candidates, rivals, int(learn.sum() * param.neg_pos_ratio), param)
+            negative = np.isin(np.arange(count), best)
         elif name["mining_type"] == "HARD_EXAMPLE":
-            best = np.argsort(-(offset_losses + score_losses), kind="stable")[:param.sample_size if own else 0]
+            best = hardest(offset_losses + score_losses, range(count) if own else [], rivals, param.sample_size, param)
             chosen = np.isin(np.arange(count), best)
             learn, negative = learn & chosen, (found == -1) & chosen
         positives += learn.sum()
@@ -113,6 +115,20 @@ def loss(offsets, scores, boxes, rows, text="", mode="VALID"):
         score_total += score_losses[learn | negative].sum()
     divisor = {"VALID": positives, "FULL": len(offsets) * count, "BATCH_SIZE": len(offsets), "NONE": 1}[mode]
     return (param.loc_weight * offset_total + score_total) / max(1, divisor)
+
+
+def hardest(losses, candidates, boxes, number, param):
+    """The candidates with the largest losses, none of which overlaps a harder one too much."""
+    best = sorted(candidates, key=lambda box: -losses[box])
+    if not param.HasField("nms_param") or param.nms_param.nms_threshold <= 0:
+        return best[:number]
+    kept = []
+    for box in best[:param.nms_param.top_k] if param.nms_param.HasField("top_k") else best:
+        x1, y1, x2, y2 = boxes[box]
+        if (x2 - x1) * (y2 - y1) >= 1e-5 and all(
+                overlap(boxes[box], boxes[other]) <= param.nms_param.nms_threshold for other in kept):
+            kept.append(box)
+    return kept[:number]
 
 
 def bottoms(locations=1, classes=CLASSES):
@@ -131,6 +147,11 @@ CASES = {
     "no mining": (SSD + "mining_type: NONE", 1),
     "a box for each class": (SSD + "mining_type: NONE do_neg_mining: false share_location: false", CLASSES),
     "hard examples": (SSD + "mining_type: HARD_EXAMPLE sample_size: 5", 1),
+    "hard examples apart": (SSD + "mining_type: HARD_EXAMPLE sample_size: 5 nms_param {}", 1),
+    "hard default boxes apart": (SSD + "mining_type: HARD_EXAMPLE sample_size: 9 use_prior_for_nms: true "
+                                 "nms_param { nms_threshold: 0.6 top_k: 12 }", 1),
+    "negatives apart": (SSD + "use_prior_for_nms: true nms_param { nms_threshold: 0.5 }", 1),
+    "suppression of nothing": (SSD + "mining_type: HARD_EXAMPLE sample_size: 5 nms_param { nms_threshold: 0 }", 1),
     "difficult objects left out": (SSD + "use_difficult_gt: false", 1),
     "boxes beyond the image left out": (SSD + "ignore_cross_boundary_bbox: true", 1),
     "predictions are matched": (SSD + "use_prior_for_matching: false overlap_threshold: 0.3", 1),
@@ -219,7 +240,6 @@ def test_two_objects_do_not_share_a_box_and_ties_go_to_the_first():
     ("num_classes: 3 do_neg_mining: false", "do_neg_mining: false contradicts mining_type MAX_NEGATIVE"),
     ("num_classes: 3 share_location: false", "needs mining_type: NONE"),
     ("num_classes: 3 share_location: false mining_type: NONE use_prior_for_matching: false", "use_prior_for_matching"),
-    ("num_classes: 3 nms_param { nms_threshold: 0.7 }", "suppression before mining, is not supported"),
     ("num_classes: 3 mining_type: HARD_EXAMPLE sample_size: 0", "sample_size must be at least 1, found 0"),
     ("num_classes: 3 neg_pos_ratio: -1", "neg_pos_ratio must be a number from 0 on, found -1"),
     ("num_classes: 3 map_object_to_agnostic: true", "needs num_classes 2 and background_label_id 0, found 3"),

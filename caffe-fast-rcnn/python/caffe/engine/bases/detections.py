@@ -6,20 +6,21 @@ import torch
 from .default_boxes import overlaps
 
 
-def suppressed(boxes: torch.Tensor, is_candidate: torch.Tensor, threshold: float, eta: float = 1) -> torch.Tensor:
+def suppressed(boxes: torch.Tensor, is_candidate: torch.Tensor, threshold: float, eta: float = 1,
+               most: int | None = None) -> torch.Tensor:
     """Which candidates (N, C, K) of each class are kept by greedy suppression; boxes (N, C, K, 4), best first.
 
     All classes and images at once: each step keeps the next box of each, so there are as many as the most that are
-    kept in one class.
+    kept in one class; after `most` steps it ends.
     """
     place = torch.arange(boxes.shape[2], device=boxes.device)
     kept, left = torch.zeros_like(is_candidate), is_candidate
     largest = torch.zeros_like(boxes[..., 0])               # IoU with the boxes kept so far
     limit = torch.full_like(largest[..., :1], threshold)
-    while True:
+    for _ in range(boxes.shape[2] if most is None else most):
         possible = left & (largest <= limit)
         if not possible.any():
-            return kept
+            break
         best = possible.byte().argmax(-1, keepdim=True)     # the first
         is_found = possible.gather(-1, best)
         kept = kept | (is_found & (place == best))
@@ -27,6 +28,7 @@ def suppressed(boxes: torch.Tensor, is_candidate: torch.Tensor, threshold: float
         largest = torch.maximum(largest, overlaps(boxes, boxes.gather(2, best[..., None].expand(-1, -1, -1, 4))))
         if eta < 1:
             limit = (limit * eta).where(is_found & (limit > 0.5), limit)
+    return kept
 
 
 def detection_rows(image: torch.Tensor, label: torch.Tensor, scores: torch.Tensor, boxes: torch.Tensor,

@@ -9,11 +9,13 @@ from torch.nn.functional import binary_cross_entropy_with_logits, one_hot
 from ...proto import caffe_pb2
 from ..bases.box_matching import matched, objects_by_image
 from ..bases.default_boxes import count_of_boxes, decoded, encoded, overlaps
+from ..bases.detections import suppressed
 from ..bases.losses import LOG_FLT_MIN, LossLayer
 from ..layer import register
 
 _Settings = caffe_pb2.MultiBoxLossParameter
 _LEAST_OVERLAP = 1e-6       # SSD ignores smaller ones
+_LEAST_AREA = 1e-5          # smaller boxes do not enter the suppression
 _OBJECT = 8                 # values of an object: image, class, instance, x1, y1, x2, y2, difficult
 
 
@@ -31,7 +33,7 @@ class MultiBoxLoss(LossLayer):
              code_type CORNER (default), CENTER_SIZE or CORNER_SIZE, encode_variance_in_target (false);
              match_type, overlap_threshold (0.5), use_prior_for_matching (true), use_difficult_gt (true),
              ignore_cross_boundary_bbox, map_object_to_agnostic, bp_inside (all false);
-             mining_type, neg_pos_ratio (3), neg_overlap (0.5), sample_size (64);
+             mining_type, neg_pos_ratio (3), neg_overlap (0.5), sample_size (64), nms_param, use_prior_for_nms (false);
              loss_param: normalization VALID (default: boxes with an object), FULL (N P), BATCH_SIZE (N) or NONE. The
              normaliser is at least 1
 
@@ -42,9 +44,11 @@ class MultiBoxLoss(LossLayer):
     overlap all objects less than neg_overlap the ones with the largest losses; they learn the background.
     HARD_EXAMPLE takes the sample_size boxes of an image with the largest losses, positives or not. NONE takes
     all boxes; with mining an image without objects adds nothing. Mining needs share_location. Of equal losses the first
-    counts.
+    counts. With nms_param, if its nms_threshold is above 0, only boxes that suppression by loss keeps can be chosen:
+    of the candidates, or of the top_k with the largest losses, a predicted box (with use_prior_for_nms the default box)
+    is dropped if its area is below 1e-5 or its IoU with one of a larger loss that is kept is above nms_threshold.
     A class out of range raises LayerError on the CPU; on CUDA, where the check would stop the device, it makes the loss
-    NaN. Not here: nms_param.
+    NaN.
     Liu et al., "SSD", 2016, section 2.2. Source: src/caffe/layers/multibox_loss_layer.cpp of SSD.
     """
 
@@ -52,7 +56,7 @@ class MultiBoxLoss(LossLayer):
     no_backward_to = not_forced = (2, 3)
     backward_reads_bottoms = backward_reads_tops = False
     other_settings = ("loss_param",)
-    unread_settings = ("loss_param.ignore_label", "multibox_loss_param.use_prior_for_nms")
+    unread_settings = ("loss_param.ignore_label",)
 
     def setup(self, bottom, top):
         param = self.settings = self.param.multibox_loss_param
@@ -72,8 +76,6 @@ class MultiBoxLoss(LossLayer):
                       f"{_Settings.MiningType.Name(param.mining_type)}")
         if not param.share_location and (mines or not param.use_prior_for_matching):
             self.fail("share_location: false needs mining_type: NONE and use_prior_for_matching: true")
-        if param.HasField("nms_param") and mines and param.nms_param.nms_threshold > 0:
-            self.fail("nms_param, suppression before mining, is not supported; leave it out")
         if param.sample_size < 1:
             self.fail(f"sample_size must be at least 1, found {param.sample_size}")
         if not 0 <= param.neg_pos_ratio < math.inf:
@@ -102,7 +104,8 @@ class MultiBoxLoss(LossLayer):
         offset_losses = self._offset_losses()
         score_losses = self._score_losses(scores).where(labels == self.targets, math.nan)
         has_objects = (objects[..., 0] >= 0).any(1, keepdim=True)
-        self.positive, self.counted = self._mined(match, most, has_objects, offset_losses, score_losses)
+        rivals = self._rivals(offsets, priors)
+        self.positive, self.counted = self._mined(match, most, has_objects, offset_losses, score_losses, rivals)
         self.normaliser = self.divisor(self.normalization(), len(offsets), self.count, self.positive.sum())
         total = self.settings.loc_weight * offset_losses.where(self.positive, 0).sum()
         top[0].tensor = (total + score_losses.where(self.counted, 0).sum()) / self.normaliser
@@ -189,7 +192,7 @@ class MultiBoxLoss(LossLayer):
 
     # ---- mining
     def _mined(self, match: torch.Tensor, most: torch.Tensor, has_objects: torch.Tensor, offset_losses: torch.Tensor,
-               score_losses: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+               score_losses: torch.Tensor, rivals: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
         """Which boxes learn offsets, and which learn scores: (N, P) each."""
         param, positive = self.settings, match >= 0
         if param.mining_type == _Settings.NONE:
@@ -197,19 +200,36 @@ class MultiBoxLoss(LossLayer):
         if param.mining_type == _Settings.MAX_NEGATIVE:
             may_be_negative = (match == -1) & (most < param.neg_overlap)
             numbers = (positive.sum(1, keepdim=True) * param.neg_pos_ratio).floor()
-            return positive, positive | _largest(score_losses, may_be_negative, numbers)
-        chosen = _largest(offset_losses + score_losses, has_objects.expand_as(match), param.sample_size)
+            return positive, positive | self._hardest(score_losses, may_be_negative, numbers, rivals)
+        numbers = torch.full_like(has_objects, param.sample_size, dtype=torch.long)
+        chosen = self._hardest(offset_losses + score_losses, has_objects.expand_as(match), numbers, rivals)
         return positive & chosen, chosen & (match >= -1)
+
+    def _rivals(self, offsets: torch.Tensor, priors: torch.Tensor) -> torch.Tensor | None:
+        """The boxes (N, P, 4) that suppress each other before mining; None without suppression."""
+        param = self.settings
+        suppresses = param.HasField("nms_param") and param.nms_param.nms_threshold > 0
+        if not suppresses or param.mining_type == _Settings.NONE:
+            return None
+        return priors.expand(len(offsets), -1, -1) if param.use_prior_for_nms else self._predicted(offsets, priors)
+
+    def _hardest(self, losses: torch.Tensor, candidates: torch.Tensor, numbers: torch.Tensor,
+                 rivals: torch.Tensor | None) -> torch.Tensor:
+        """The candidates (N, P) with the largest losses, up to a number (N, 1) for each image."""
+        order = losses.where(candidates, -math.inf).argsort(dim=1, descending=True, stable=True)
+        may_be_chosen = candidates.gather(1, order)
+        if rivals is not None:
+            nms = self.settings.nms_param
+            ranked = rivals.gather(1, order[..., None].expand_as(rivals))
+            may_be_chosen &= (ranked[..., 2:] - ranked[..., :2]).clamp(min=0).prod(-1) >= _LEAST_AREA
+            if nms.HasField("top_k") and nms.top_k >= 0:
+                may_be_chosen[:, nms.top_k:] = False
+            may_be_chosen = suppressed(ranked[:, None], may_be_chosen[:, None], nms.nms_threshold,
+                                       most=int(numbers.max()))[:, 0]
+        may_be_chosen &= may_be_chosen.cumsum(1) <= numbers
+        return torch.zeros_like(candidates).scatter_(1, order, may_be_chosen)
 
 
 def _is_inside(boxes: torch.Tensor) -> torch.Tensor:
     """Which coordinates are within the image."""
     return (boxes >= 0) & (boxes <= 1)
-
-
-def _largest(losses: torch.Tensor, candidates: torch.Tensor, numbers: torch.Tensor | int) -> torch.Tensor:
-    """The candidates (N, P) with the largest losses, up to a number (N, 1) for each image."""
-    order = losses.where(candidates, -math.inf).argsort(dim=1, descending=True, stable=True)
-    places = torch.arange(order.shape[1], device=order.device).expand_as(order)
-    rank = torch.empty_like(order).scatter_(1, order, places)
-    return candidates & (rank < numbers)

@@ -14,7 +14,7 @@ from typing import Any
 from caffe.proto.caffe_pb2 import TEST, TRAIN, LayerParameter
 from checks.net_file import NetFile
 from utils.errors import CheckError, raise_all
-from utils.names import BOX_BLOBS, BOX_LAYERS, READONLY, ROI_BLOBS, RPN_BLOBS
+from utils.names import BOX_BLOBS, BOX_LAYERS, READONLY, ROI_BLOBS, RPN_BLOBS, RPN_BOX_LAYER
 from utils.other_caffe import Net, blob_shape
 
 NO_OHEM = "--no_ohem (of train_net.py: --set TRAIN.USE_OHEM False)"
@@ -35,8 +35,8 @@ def check_train_net(path: str | os.PathLike, train: Any, num_classes: int,
         *_class_problems(net, (num_classes, 2) if agnostic else (num_classes,)),
         *_box_width_problems(net, num_classes, (8,) if agnostic else (4 * num_classes,)),
         *_anchor_problems(net, num_anchors), *_stride_problems(net),
-        *_data_problems(net, train), *_box_problems(net, train), *_ohem_problems(net, train),
-        *_readonly_problems(net)]
+        *_data_problems(net, train), *_box_problems(net, train), *_rpn_box_problems(net, train),
+        *_ohem_problems(net, train), *_readonly_problems(net)]
 
 
 def check_test_net(path: str | os.PathLike, num_classes: int, num_anchors: int | None = None,
@@ -209,6 +209,25 @@ def _box_problems(net: NetFile, train: Any) -> Iterator[str]:
         yield (f"{net.path}: has no layer 'bbox_pred'. With TRAIN.BBOX_NORMALIZE_TARGETS box regression is trained on "
                "normalised targets, and saved for plain ones, in the layer of this name; name yours so, or set "
                "TRAIN.BBOX_NORMALIZE_TARGETS to False")
+
+
+def _rpn_box_problems(net: NetFile, train: Any) -> Iterator[str]:
+    """With normalised targets of anchors nothing may decode the predictions, and snapshots turn these weights back."""
+    if not (train.get("RPN_NORMALIZE_TARGETS", False) and train.HAS_RPN):
+        return
+    for layer in net.proposal_layers():
+        yield net.problem(layer, "makes proposals from predictions of plain box targets, but with "
+                                 "TRAIN.RPN_NORMALIZE_TARGETS they are normalised in training: set it to False; it is "
+                                 "for nets that train an RPN alone")
+    predicting = [layer for layer in net.layers if layer.name == RPN_BOX_LAYER]
+    if not predicting:
+        yield (f"{net.path}: has no layer '{RPN_BOX_LAYER}'. With TRAIN.RPN_NORMALIZE_TARGETS the boxes of anchors are "
+               "trained on normalised targets, and saved for plain ones, in the layer of this name; name yours so, or "
+               "set TRAIN.RPN_NORMALIZE_TARGETS to False")
+    for layer in predicting:
+        if not layer.convolution_param.bias_term:
+            yield net.problem(layer, "needs its bias (bias_term: true) with TRAIN.RPN_NORMALIZE_TARGETS: it takes the "
+                                     "mean of the targets")
 
 
 def _tops_fit(tops: Sequence[str], wanted: Sequence[str]) -> bool:

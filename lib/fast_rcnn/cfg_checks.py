@@ -71,6 +71,12 @@ def _combination_problems(train: Config) -> Iterator[str]:
     if train.RPN_POSITIVE_WEIGHT >= 0 and not 0 < train.RPN_POSITIVE_WEIGHT < 1:
         yield (f"TRAIN.RPN_POSITIVE_WEIGHT is {train.RPN_POSITIVE_WEIGHT}: it must lie between 0 and 1, "
                "or be -1 for equal weights")
+    means, stds = train.RPN_NORMALIZE_MEANS, train.RPN_NORMALIZE_STDS
+    if (len(means), len(stds)) not in ((0, 0), (4, 4)):
+        yield (f"TRAIN.RPN_NORMALIZE_MEANS and TRAIN.RPN_NORMALIZE_STDS have {len(means)} and {len(stds)} numbers: "
+               "give four each (dx, dy, dw, dh), or none for the statistics of the training set")
+    if any(std <= 0 for std in stds):
+        yield f"TRAIN.RPN_NORMALIZE_STDS is {stds}: it must hold positive numbers only"
     if "/" in train.SNAPSHOT_INFIX:
         yield f"TRAIN.SNAPSHOT_INFIX is {train.SNAPSHOT_INFIX!r}: it becomes part of a file's name, without '/'"
     if train.USE_OHEM and train.BG_THRESH_LO != 0:

@@ -142,6 +142,9 @@ _TRAIN = dict(
     RPN_NMS_THRESH=0.7, RPN_PRE_NMS_TOP_N=12000, RPN_POST_NMS_TOP_N=2000, RPN_MIN_SIZE=16,
     # Its regression weights; total weight p of the positives (negatives 1 - p), or -1 for equal weights
     RPN_BBOX_INSIDE_WEIGHTS=(1.0, 1.0, 1.0, 1.0), RPN_POSITIVE_WEIGHT=-1.0,
+    # Normalise its regression targets, in nets that train an RPN alone (R-FCN): with these means and deviations of dx,
+    # dy, dw, dh, without them with the training set's statistics
+    RPN_NORMALIZE_TARGETS=False, RPN_NORMALIZE_MEANS=(), RPN_NORMALIZE_STDS=(),
     # Online hard example mining: whether to use it (alternating optimisation does, unless a file or --set says False);
     # whether to remove near-duplicate RoIs first, by NMS on the loss at this threshold
     USE_OHEM=False, OHEM_USE_NMS=True, OHEM_NMS_THRESH=0.7,
@@ -193,9 +196,11 @@ _MISC = dict(
     # file that names them, filled in when it is read
     IMPORTS=(), IMPORTS_DIR="",
 )
+_ITEMS = {"IMPORTS": str, "TRAIN.RPN_NORMALIZE_MEANS": float, "TRAIN.RPN_NORMALIZE_STDS": float}    # of empty tuples
 # Files and fingerprints of older versions lack them
 _ADDED_LATER = ("IMPORTS", "IMPORTS_DIR", "OHEM_WARMUP", "OHEM_RANDOM_SHARE", "IGNORED_OVERLAP", "WARMUP_ITERS",
-                "USE_UPSIDE_DOWN", "SCALE_JITTER", "COLOUR_JITTER", "CROP", "AGNOSTIC")
+                "USE_UPSIDE_DOWN", "SCALE_JITTER", "COLOUR_JITTER", "CROP", "AGNOSTIC", "RPN_NORMALIZE_TARGETS",
+                "RPN_NORMALIZE_MEANS", "RPN_NORMALIZE_STDS")
 
 _DEFAULTS = Config(TRAIN=Config(_TRAIN), TEST=Config(_TEST), **_MISC).freeze()
 
@@ -375,7 +380,7 @@ def _convert(key: str, value: Any) -> Any:
     if isinstance(default, tuple):
         if not isinstance(value, (list, tuple)):
             raise _wrong_type(key, "a list", value)
-        wanted = type(default[0]) if default else str
+        wanted = type(default[0]) if default else _ITEMS[key]
         return tuple(_to_type(f"{key}[{i}]", item, wanted) for i, item in enumerate(value))
     return _to_type(key, value, type(default))
 

@@ -17,7 +17,6 @@ import numpy as np
 
 import caffe
 from datasets.roidb import Entry
-from fast_rcnn.bbox_transform import normalize_weights, unnormalize_weights
 from fast_rcnn.checkpoints import Checkpoints, iteration_of, weights_of
 from fast_rcnn.config import ConfigError, cfg
 from fast_rcnn.hooks import (
@@ -33,6 +32,7 @@ from fast_rcnn.hooks import (
     register_hook,  # noqa: F401
     registered_hooks,
 )
+from fast_rcnn.normalised_layer import NormalisedLayer
 from fast_rcnn.snapshots import snapshot_name, snapshots_to_come
 from fast_rcnn.train_log import LossError, RecentLosses, TrainLog, check_weights
 from roi_data_layer import roidb as rdl_roidb
@@ -43,8 +43,8 @@ from utils import parallel, prototxt
 from utils.errors import CheckError
 from utils.files import DamagedFileError
 from utils.layer_params import class_count
-from utils.names import BOX_LAYERS
-from utils.other_caffe import Blob, free_intermediates, keep_freed_memory, restore, save_trained
+from utils.names import BOX_LAYERS, RPN_BOX_LAYER
+from utils.other_caffe import free_intermediates, keep_freed_memory, restore, save_trained
 from utils.own_files import OwnFiles
 from utils.python_layer import layer_setting
 from utils.weights import check_varied, load_initial_weights, weights_problem
@@ -63,6 +63,8 @@ class SolverWrapper:
     skip_unfitting    leave out layers whose shapes differ there; those for the classes always are
     """
 
+    _rpn_statistics: tuple[np.ndarray, np.ndarray] | None = None    # of normalised targets of anchors
+
     def __init__(self, solver_prototxt: str | os.PathLike, roidb: Sequence[Entry],
                  output_dir: str | os.PathLike, pretrained_model: str | os.PathLike | None = None,
                  skip_unfitting: bool = False) -> None:
@@ -80,6 +82,7 @@ class SolverWrapper:
         if cfg.TRAIN.BBOX_REG:
             self.bbox_means, self.bbox_stds = rdl_roidb.add_bbox_regression_targets(
                 roidb, layer_setting(self._data_layer, class_count), cfg.TRAIN)
+        self._rpn_statistics = self._normalise_rpn_targets(roidb)
         if pretrained_model is not None:
             self._load(os.fspath(pretrained_model), skip_unfitting)
         check_varied(self.solver.net, self.net_name)
@@ -95,17 +98,34 @@ class SolverWrapper:
     def _load(self, pretrained_model: str, skip_unfitting: bool) -> None:
         loaded = load_initial_weights(self.solver.net, pretrained_model, self.net_name, skip_unfitting)
         print(loaded.summary, flush=True)
-        blobs = self._normalised_blobs()
-        if blobs and not set(BOX_LAYERS).intersection(loaded.unfilled):
-            weights, bias = blobs
-            _assign(blobs, normalize_weights(weights.data, bias.data, self.bbox_means, self.bbox_stds))
+        for layer in self._normalised_layers():
+            if layer.name not in loaded.unfilled:
+                layer.predict_normalised()
 
-    def _normalised_blobs(self) -> list[Blob]:
-        """Weights and bias of the layer that predicts boxes if it learns normalised targets, else nothing."""
-        if not (cfg.TRAIN.BBOX_REG and cfg.TRAIN.BBOX_NORMALIZE_TARGETS):
-            return []
-        params = self.solver.net.params
-        return next((list(params[name]) for name in BOX_LAYERS if name in params), [])
+    def _normalise_rpn_targets(self, roidb: Sequence[Entry]) -> tuple[np.ndarray, np.ndarray] | None:
+        """Let the layer that assigns targets to anchors normalise them, if cfg asks for it; returns means and stds."""
+        if not (cfg.TRAIN.RPN_NORMALIZE_TARGETS and cfg.TRAIN.HAS_RPN):
+            return None
+        layer = next((layer for layer in self.solver.net.layers if hasattr(layer, "normalize_targets")), None)
+        if layer is None:
+            raise CheckError(f"{self.net_name}: TRAIN.RPN_NORMALIZE_TARGETS is True, but no layer has a method "
+                             "normalize_targets, as AnchorTargetLayer; set it to False")
+        means, stds = layer.normalize_targets(roidb)
+        print(f"RPN box targets (dx, dy, dw, dh) are normalised: means {np.round(means, 4).tolist()}, deviations "
+              f"{np.round(stds, 4).tolist()}", flush=True)
+        return means, stds
+
+    def _normalised_layers(self) -> list[NormalisedLayer]:
+        """The layers that predict boxes and learn normalised targets."""
+        params, layers = self.solver.net.params, []
+        if cfg.TRAIN.BBOX_REG and cfg.TRAIN.BBOX_NORMALIZE_TARGETS:
+            names = [name for name in BOX_LAYERS if name in params]
+            layers += [NormalisedLayer(name, params[name], self.bbox_means, self.bbox_stds) for name in names[:1]]
+        if self._rpn_statistics and RPN_BOX_LAYER in params:
+            anchors = len(params[RPN_BOX_LAYER][1].data) // 4
+            layers.append(NormalisedLayer(RPN_BOX_LAYER, params[RPN_BOX_LAYER],
+                                          *(np.tile(values, anchors) for values in self._rpn_statistics)))
+        return layers
 
     @property
     def snapshot_name(self) -> str:
@@ -125,14 +145,15 @@ class SolverWrapper:
         check_weights(self.solver.net, f"after iteration {self.solver.iter}")
         self.output_dir.mkdir(parents=True, exist_ok=True)
         OwnFiles(self.output_dir).claim(path.name)
-        blobs = self._normalised_blobs()
-        trained = [blob.data.copy() for blob in blobs]
+        layers = self._normalised_layers()
+        trained = [layer.values for layer in layers]
         try:
-            if blobs:
-                _assign(blobs, unnormalize_weights(trained[0], trained[1], self.bbox_means, self.bbox_stds))
+            for layer in layers:
+                layer.predict_plain()
             save_trained(self.solver.net, path)     # without the readonly head, a copy of the trained one
         finally:
-            _assign(blobs, trained)
+            for layer, values in zip(layers, trained, strict=True):
+                layer.assign(values)
         return str(path)
 
     def restore(self, state: str | os.PathLike) -> None:
@@ -225,11 +246,6 @@ class SolverWrapper:
                     hook.after_iteration(training)
         for hook in hooks:
             hook.at_end(training)
-
-
-def _assign(blobs: Sequence[Blob], arrays: Sequence[np.ndarray]) -> None:
-    for blob, values in zip(blobs, arrays, strict=True):
-        blob.data[...] = values
 
 
 def get_training_roidb(imdb: Any) -> list[Entry]:

@@ -1,12 +1,18 @@
 """The layer that assigns training targets to anchors; the computation is in anchor_targets.py."""
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 
 import caffe
+from datasets.roidb import Entry
 from fast_rcnn.config import cfg
+from rpn.anchor_statistics import target_statistics
 from rpn.anchor_targets import AnchorSettings, anchor_targets, gt_boxes_of_images, to_maps
 from rpn.generate_anchors import generate_anchors, shift_anchors
+from utils.images import ImageSettings
 from utils.layer_params import allowed_border, anchor_layout
 from utils.other_caffe import blob_list, blob_shape, set_blobs
 from utils.python_layer import check_count, layer_name, layer_rng, layer_setting
@@ -34,9 +40,23 @@ class AnchorTargetLayer(caffe.Layer):
                                         "rpn_bbox_outside_weights"])
         self._anchors = generate_anchors(ratios=ratios, scales=scales)
         self._settings = AnchorSettings.from_cfg(cfg.TRAIN, layer_setting(self, allowed_border))
+        self._images = ImageSettings.from_cfg(cfg, "TRAIN")
+        self._given = (cfg.TRAIN.RPN_NORMALIZE_MEANS, cfg.TRAIN.RPN_NORMALIZE_STDS)
         self._seed = cfg.RNG_SEED
         self.seek(0)
         self.reshape(bottom, top)
+
+    def normalize_targets(self, roidb: Sequence[Entry]) -> tuple[np.ndarray, np.ndarray]:
+        """Output (target - mean) / deviation from now on, for anchors inside the image.
+
+        Returns means and deviations, (4,) float64: those that cfg gave at setup, else those of the roidb (see
+        `target_statistics`).
+        """
+        means, stds = (np.array(values, np.float64) for values in self._given)
+        if not len(stds):
+            means, stds = target_statistics(roidb, self._anchors, self._stride, self._settings, self._images)
+        self._settings = replace(self._settings, statistics=(means, stds))
+        return means, stds
 
     def seek(self, passes: int) -> None:
         """Continue with the random numbers after `passes` forward passes: resumes training exactly."""

@@ -28,6 +28,8 @@ class AnchorSettings:
     positive_weight: float = -1.0
     allowed_border: float = 0       # pixels by which an anchor may extend beyond the image; a layer parameter
     ignored_overlap: float = 0.0    # see `roi_data_layer.sampling.on_ignored`
+    # Means and deviations (4,) by which targets are normalised; None: they are not
+    statistics: tuple[np.ndarray, np.ndarray] | None = None
 
     @classmethod
     def from_cfg(cls, train: Config, allowed_border: float = 0) -> AnchorSettings:
@@ -120,7 +122,11 @@ def anchor_targets(
         found[left_out & (found == 0)] = -1
     labels[inside] = subsample_labels(found, settings, rng)
     if overlaps.size:
-        targets[inside] = bbox_transform(anchors[inside], gt_boxes[overlaps.argmax(axis=1), :4])
+        raw = bbox_transform(anchors[inside], gt_boxes[overlaps.argmax(axis=1), :4])
+        if settings.statistics is not None:
+            means, stds = settings.statistics
+            raw = (raw - means) / stds
+        targets[inside] = raw
     inside_weights[labels == 1] = settings.inside_weights
     outside_weights[:] = example_weights(labels, settings.positive_weight)[:, None]
     return labels, targets, inside_weights, outside_weights

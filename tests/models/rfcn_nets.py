@@ -67,16 +67,26 @@ layer {{ name: "bbox_pred_reshape" type: "Reshape" bottom: "bbox_pred_pre" top: 
 """
 
 
+def _trunk_apart(folder: Path) -> dict[str, str]:
+    """Training and test net up to the RoI head."""
+    train, test = ((folder / name).read_text() for name in ("stage1_fast_rcnn_train.pt", "rpn_test.pt"))
+    return {"train.pt": train.partition("# ---- readonly RoI head")[0],
+            "test.pt": test.partition("# ---- RPN")[0].replace("im_info", "rois").replace("dim: 1 dim: 3 }",
+                                                                                         "dim: 1 dim: 5 }")}
+
+
 def write_rfcn(folder: Path, tiny: Path, classes: int, ohem: bool = True, agnostic: bool = True,
-               count: int = 8) -> None:
+               count: int = 8, apart: bool = False) -> None:
     """Write train.pt and test.pt.
 
     tiny   the folder of the net Tiny
     count  RoIs of each image that OHEM chooses; without it, what the box loss is divided by
+    apart  without an RPN, on proposals
     """
     box_classes = 2 if agnostic else classes
-    trunk = {name: (tiny / "faster_rcnn_end2end" / name).read_text().partition("# ---- RoI head")[0]
-             for name in ("train.pt", "test.pt")}
+    trunk = _trunk_apart(tiny / "faster_rcnn_alt_opt") if apart else {
+        name: (tiny / "faster_rcnn_end2end" / name).read_text().partition("# ---- RoI head")[0]
+        for name in ("train.pt", "test.pt")}
     train = trunk["train.pt"].replace("'num_classes': 21", f"'num_classes': {box_classes}")
     train += _head(classes, box_classes)
     if ohem:

@@ -127,6 +127,16 @@ def test_nothing_mines_in_a_net_without_mining(tmp_path):
     check_layers(path, {"data": ["data"]})
 
 
+def test_proposals_of_a_layer_of_caffe(tmp_path):
+    """As PVANET's: what it reads and who reads its top tell what it does. The scores of RoIs are no proposals."""
+    path, text = tmp_path / "test.pt", alt_opt("faster_rcnn_test.pt").read_text()
+    native = re.sub(r'python_param \{[^{}]*ProposalLayer[^{}]*\}', "proposal_param { ratio: 1 scale: 4 }", text)
+    path.write_text(native.replace('type: "Python"', 'type: "Proposal"'))
+    check_layers(path, {"proposal": ["proposal"]})
+    path.write_text(path.read_text().replace('bottom: "im_info"', 'bottom: "other"'))
+    check_layers(path, {})
+
+
 def check_layers(path, expected):
     net = NetFile(path)
     for kind in ("data", "mining", "anchor_target", "proposal"):
@@ -340,6 +350,20 @@ def test_end_to_end_nets_and_settings_must_agree(tmp_path, method, train, messag
     path = edited(tmp_path, f"../{method}/train.pt", "^", "", classes=classes)
     (problem,) = check_train_net(path, train, 21)
     assert re.search(found_in(message, classes), problem), problem
+
+
+@pytest.mark.parametrize("name, pattern, replacement, message", [
+    ("stage1_rpn_train.pt", "^", "", ""),
+    ("stage1_rpn_train.pt", "rpn_bbox_pred", "mine", "has no layer 'rpn_bbox_pred'. With TRAIN.RPN_NORMALIZE_TARGETS"),
+    ("stage1_rpn_train.pt", "num_output: 36", r"\g<0> bias_term: false", "layer 'rpn_bbox_pred': needs its bias"),
+    ("../faster_rcnn_end2end/train.pt", "^", "", "layer 'proposal': makes proposals from predictions of plain box"),
+])
+def test_normalised_targets_of_anchors(tmp_path, name, pattern, replacement, message, classes):
+    path = edited(tmp_path, name, pattern, replacement, classes=classes)
+    train = KINDS[name] if name in KINDS else END2END
+    assert check_train_net(path, train, 21) == []
+    problems = check_train_net(path, Config({**train, "RPN_NORMALIZE_TARGETS": True}), 21)
+    assert len(problems) == bool(message) and all(re.search(found_in(message, classes), each) for each in problems)
 
 
 @pytest.mark.parametrize("where", ["roi-data", "hard_roi_mining"])

@@ -113,6 +113,8 @@ def test_command_line():
     ({"PIXEL_STDS": 0}, "PIXEL_STDS"),
     ({"NUM_WORKERS": -1}, "NUM_WORKERS is -1: it must not be negative"),
     ({"TRAIN.BBOX_INSIDE_WEIGHTS": [1, 1]}, "has 2 numbers, 4 are needed"),
+    ({"TRAIN.RPN_NORMALIZE_STDS": [1, 1, 1, 1]}, "RPN_NORMALIZE_STDS have 0 and 4 numbers: give four each"),
+    ({"TRAIN.RPN_NORMALIZE_MEANS": [0] * 4, "TRAIN.RPN_NORMALIZE_STDS": [1, 1, 1, 0]}, "hold positive numbers only"),
     ({"TRAIN.PROPOSAL_METHOD": "ss"}, "choose one of selective_search, gt, rpn"),
     ({"PRECISION": "half"}, "choose one of float32, tf32, bfloat16"),
 ])

@@ -1,4 +1,7 @@
-"""Every recorded engine case, run by tests/golden/check_golden.py in a worker process, also on a GPU if available."""
+"""Every recorded engine case, run by tests/golden/check_golden.py in a worker process, also on a GPU if available.
+
+Old prototxts are upgraded here instead: check_golden.py would start a program, and PyTorch with it, for each of them.
+"""
 import argparse
 import json
 import os
@@ -10,6 +13,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 import check_golden
+
+from caffe.commands import main
 
 PACKAGES = Path(check_golden.__file__).parent.parent.parent / "caffe-fast-rcnn" / "python"
 
@@ -44,11 +49,19 @@ def pool(request, folder):
         os.environ["PYTHONPATH"] = before
 
 
-def test_case(number, index, pool):
+def upgrade(case, folder, target):
+    """Upgrade a prototxt; the answer of a worker that runs the program."""
+    assert main([f"upgrade_{case['what']}", str(folder / case["prototxt"]), str(target)]) == 0
+    found, expected = (check_golden.parse_text(path.read_text()) for path in (target, folder / case["expected"]))
+    difference = check_golden.diff_text(found, expected)
+    return {"problems": [f"upgraded text differs at {difference}"] if difference else []}
+
+
+def test_case(number, index, folder, pool, tmp_path):
     case = index[number]
     if "lmdb" in case["name"]:
         pytest.importorskip("lmdb")
-    answer = pool.run(number)
+    answer = upgrade(case, folder, tmp_path / "new.prototxt") if case.get("kind") == "upgrade" else pool.run(number)
     problems = answer["problems"]
     if answer.get("crashed") or answer.get("raised"):
         refused = case.get("kind") == "reject" and answer.get("control")

@@ -2,11 +2,10 @@
 import logging
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from forked_python import run_python
 
 import caffe
 from caffe.proto import caffe_pb2, prototxt
@@ -67,8 +66,7 @@ LINE = r"[IW]\d{4} \d\d:\d\d:\d\d\.\d{6} \d+ \w+\.py:\d+\] "
 
 
 def stderr(tmp_path, program=TRAINS, before="", **environment):
-    done = subprocess.run([sys.executable, "-c", program.replace("BEFORE", before)], text=True, capture_output=True,
-                          cwd=tmp_path, env=clean(environment), timeout=120)
+    done = run_python(program.replace("BEFORE", before), clean(environment), tmp_path)
     assert done.returncode == 0 and done.stdout == "", done.stderr
     return done.stderr
 
@@ -128,7 +126,7 @@ assert ("caffe.net" in made) == SHOWN, made
 def test_commands_show_it_where_those_of_caffe_do(tmp_path, words, shown):
     (tmp_path / "net.pt").write_text('layer { name: "a" type: "Input" top: "x" input_param { shape { dim: 1 } } }')
     program = f"import sys; sys.path[:0] = [{PACKAGE!r}]; from caffe.commands import main; main({[*words, 'net.pt']})"
-    done = subprocess.run([sys.executable, "-c", program], text=True, capture_output=True, cwd=tmp_path, env=clean({}))
+    done = run_python(program, clean({}), tmp_path)
     assert done.returncode == 0 and ("Top shape: 1 (1)" in done.stderr) == shown, done.stderr
 
 

@@ -1,10 +1,9 @@
 """caffe.proto lives in a descriptor pool of its own: schemas of other packages with the same names are no conflict."""
 import copy
 import pickle
-import subprocess
-import sys
 
 import pytest
+from forked_python import run_python
 from google.protobuf import descriptor_pool
 
 from caffe.proto import caffe_pb2, pool
@@ -64,8 +63,7 @@ def run(program: str, implementation: str) -> str:
     from caffe import __file__ as init
     package = init.rpartition("/caffe/")[0]
     program = f"import sys; sys.path.insert(0, {package!r})\n{program}"
-    done = subprocess.run([sys.executable, "-c", program], text=True, capture_output=True, timeout=120,
-                          env={"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": implementation})
+    done = run_python(program, {"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": implementation})
     assert done.returncode == 0, done.stderr
     return done.stdout
 

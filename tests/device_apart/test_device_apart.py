@@ -2,6 +2,8 @@
 
 With a real GPU the same tests run on it directly.
 """
+import json
+import re
 import subprocess
 import sys
 
@@ -17,11 +19,41 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(torch.cuda.is_available(), re
 SETTINGS = ["TRAIN.SCALES", "(160,)", "TRAIN.MAX_SIZE", "240", "TEST.SCALES", "(160,)", "TEST.MAX_SIZE", "240",
             "TRAIN.RPN_PRE_NMS_TOP_N", "192", "TRAIN.RPN_POST_NMS_TOP_N", "60", "TRAIN.BATCH_SIZE", "16",
             "NUM_WORKERS", "0"]
-TESTS = {"layers": ["tests/engine/layers"],
-         "blobs": ["tests/engine/test_blob.py", "-k", "gpu or travels"],
+LAYERS = [path for path in sorted((ROOT / "tests" / "engine" / "layers").glob("test_*.py"))
+          if re.search(r"^from layer_checker import .*\bcheck\b", path.read_text(encoding="utf-8"), re.MULTILINE)]
+TESTS = {"layers": LAYERS,
          "recorded cases": ["tests/golden/test_engine.py", "-k", "gpu"],
-         "recorded trainings": ["tests/golden/test_trajectories.py", "-k", "gpu"],
-         "training": ["tests/models/test_no_waiting.py", "-k", "gpu"]}
+         "blobs and training": ["tests/engine/test_blob.py", "tests/golden/test_trajectories.py",
+                                "tests/models/test_no_waiting.py", "-k", "gpu or travels"]}
+WHERE = "(str(blob.tensor.device), blob.tensor.sum().item())"
+MIXING = {"blob.tensor + torch.ones(2, 3)": "Expected all tensors to be on the same device",
+          "blob.tensor @ torch.ones(3, 2)": "aten::mm: expected all tensors on one device"}
+ASKING = ["blob.data", "blob.tensor.sum().item()", "blob.tensor.nonzero()",
+          "torch.ones(2, 3).to(blob.tensor.device)"]
+MAKE_BLOB = """
+import caffe
+def make_blob():
+    caffe.set_mode_gpu()
+    blob = caffe.Blob(2, 3)
+    blob.data[...] = 7
+    blob.tensor     # sends them
+    return blob
+"""
+OUTCOMES = MAKE_BLOB + f"""
+import json, torch
+def outcome(operation, mode):
+    blob = make_blob()
+    torch.cuda.set_sync_debug_mode(mode)
+    try:
+        blob.tensor + 1
+        return str(eval(operation))
+    except Exception as error:
+        return str(error)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+print(json.dumps([{{operation: outcome(operation, mode) for operation in operations}}
+                  for mode, operations in (("default", {[WHERE, *MIXING]}), ("error", {ASKING}))]))
+"""
 
 
 @pytest.fixture(scope="session")
@@ -43,31 +75,31 @@ def test_passes_on_the_device(what, run):
     assert status == 0 and "no GPU" not in text, text
 
 
-def on_device(code, run):
-    return run("-c", f"import torch, caffe; caffe.set_mode_gpu(); blob = caffe.Blob(2, 3); blob.data[...] = 7; {code}")
+@pytest.fixture(scope="module")
+def outcomes(run):
+    """The value of each operation on a blob, or its error: at first, and when waiting for the device is an error."""
+    status, text = run("-c", OUTCOMES)
+    assert status == 0, text
+    return json.loads(text.splitlines()[-1])
 
 
-def test_blobs_are_on_the_device(run):
-    assert on_device("print(blob.tensor.device, blob.tensor.sum().item())", run) == (0, "apart:0 42.0\n")
+def test_blobs_are_on_the_device(outcomes):
+    assert outcomes[0][WHERE] == "('apart:0', 42.0)"
 
 
 def test_the_host_cannot_reach_its_memory(run):
-    status, _ = on_device("import ctypes; ctypes.string_at(blob.tensor.data_ptr(), 4)", run)
+    status, _ = run("-c", f"{MAKE_BLOB}import ctypes; ctypes.string_at(make_blob().tensor.data_ptr(), 4)")
     assert status == -11    # segmentation fault
 
 
-@pytest.mark.parametrize("operation, error", [("+ torch.ones(2, 3)", "Expected all tensors to be on the same device"),
-                                              ("@ torch.ones(3, 2)", "aten::mm: expected all tensors on one device")])
-def test_tensors_of_both_sides_do_not_mix(operation, error, run):
-    status, text = on_device(f"blob.tensor {operation}", run)
-    assert status == 1 and error in text
+@pytest.mark.parametrize("operation, error", MIXING.items())
+def test_tensors_of_both_sides_do_not_mix(operation, error, outcomes):
+    assert error in outcomes[0][operation]
 
 
-@pytest.mark.parametrize("asking", ["blob.data", "blob.tensor.sum().item()", "blob.tensor.nonzero()",
-                                    "torch.ones(2, 3).to(blob.tensor.device)"])
-def test_waits_are_detected(asking, run):
-    status, text = on_device(f"blob.tensor; torch.cuda.set_sync_debug_mode('error'); blob.tensor + 1; {asking}", run)
-    assert status == 1 and "the host waits for the device apart" in text
+@pytest.mark.parametrize("asking", ASKING)
+def test_waits_are_detected(asking, outcomes):
+    assert "the host waits for the device apart" in outcomes[1][asking]
 
 
 def test_the_four_stages_reach_the_weights_of_the_cpu(run, tmp_path):

@@ -1,5 +1,12 @@
-"""A small data set, and runs of the training tool on it."""
+"""A small data set, and runs of the training tool on it.
+
+The data set and the finished run are made once for all processes of pytest-xdist: the first that needs them does it,
+while the others wait.
+"""
+import contextlib
+import fcntl
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -35,9 +42,26 @@ class Trainer:
 
 
 @pytest.fixture(scope="session")
-def demo_data(tmp_path_factory):
+def common(tmp_path_factory):
+    """A folder for all processes of pytest-xdist."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "end_to_end"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@contextlib.contextmanager
+def locked(folder):
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture(scope="session")
+def demo_data(common):
     """Six training and two test pictures of four kinds of shapes."""
-    return make_demo_dataset(tmp_path_factory.mktemp("data") / "demo", num_train=6, num_test=2)
+    with locked(common):
+        return make_demo_dataset(common / "demo", num_train=6, num_test=2)
 
 
 @pytest.fixture(scope="session")
@@ -46,9 +70,14 @@ def trainer(demo_data):
 
 
 @pytest.fixture(scope="session")
-def finished_run(trainer, tmp_path_factory):
-    """Output folder of an uninterrupted run, and its output."""
+def finished_run(trainer, common, tmp_path_factory):
+    """Output folder of an uninterrupted run, a copy for this process, and its output."""
+    original, printed = common / "finished", common / "printed"
+    with locked(common):
+        if not printed.exists():
+            status, text = trainer.run(original)
+            assert status == 0, text
+            printed.write_text(text)
     output = tmp_path_factory.mktemp("runs") / "finished"
-    status, text = trainer.run(output)
-    assert status == 0, text
-    return output, text
+    shutil.copytree(original, output)
+    return output, printed.read_text().replace(str(original), str(output))

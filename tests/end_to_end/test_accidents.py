@@ -11,81 +11,103 @@ from pathlib import Path
 import pytest
 from test_alt_opt import FINAL, models, wait_for, wait_until_free
 
+from alt_opt.driver import DETECTOR
+from alt_opt.manifest import Manifest
+from fast_rcnn.checkpoints import END_STATES
 from utils.files import read_json
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+LAST = "stage2_fast_rcnn"
 
 
 def children(process):
     return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
 
 
-def stop_in(trainer, output, step="stage1_rpn"):
-    """A run that is killed after the first checkpoint of a step."""
-    process = trainer.start(output)
-    wait_for((output / "checkpoints" / step / "checkpoint.json").exists, process)
+def checkpoint(output):
+    """The weights of the newest checkpoint of the last step."""
+    iteration = read_json(output / "checkpoints" / LAST / "checkpoint.json")["iteration"]
+    [weights] = output.glob(f"checkpoints/{LAST}/iter_{iteration}/*.caffemodel")
+    return weights
+
+
+def copy_without_last_step(finished, output):
+    """Copy a finished run as if its last step had not begun."""
+    shutil.copytree(finished, output)
+    Manifest(output).forget(LAST)
+    shutil.rmtree(output / END_STATES / LAST)
+    for path in (output / FINAL, output / DETECTOR, output / "logs" / f"{LAST}.jsonl",
+                 output / "steps" / f"{LAST}_result.json", *output.glob("tiny_fast_rcnn_stage2_*")):
+        path.unlink()
+
+
+@pytest.fixture(scope="module")
+def killed(finished_run, trainer, tmp_path_factory):
+    """A copy of a run that was killed in its last step, after a checkpoint; the original has other weights there."""
+    original = tmp_path_factory.mktemp("killed") / "original"
+    copy_without_last_step(finished_run[0], original)
+    process = trainer.start(original, "--resume")
+    wait_for((original / "checkpoints" / LAST / "checkpoint.json").exists, process)
     process.kill()
     process.wait()
-    wait_until_free(output)
+    wait_until_free(original)
+    copy = original.with_name("copy")
+    shutil.copytree(original, copy)
+    shutil.copy(finished_run[0] / FINAL, checkpoint(original))
+    return copy
+
+
+@pytest.fixture
+def killed_run(killed, tmp_path):
+    """The copy once more, for one test."""
+    return Path(shutil.copytree(killed, tmp_path / "run"))
 
 
 def test_a_closed_terminal_leaves_a_checkpoint(finished_run, trainer, tmp_path):
     """The terminal's end is closed, and the kernel and the shell each send SIGHUP."""
     output = tmp_path / "run"
+    copy_without_last_step(finished_run[0], output)
     ours, theirs = os.openpty()
-    process = subprocess.Popen(trainer.command(output, settings=["TRAIN.SNAPSHOT_ITERS", "1000"]), stdout=theirs,
-                               stderr=theirs, env=ENVIRONMENT)
+    process = subprocess.Popen(trainer.command(output, "--resume", settings=["TRAIN.SNAPSHOT_ITERS", "1000"]),
+                               stdout=theirs, stderr=theirs, env=ENVIRONMENT)
     os.close(theirs)
-    wait_for((output / "logs" / "stage2_fast_rcnn.jsonl").exists, process)
+    wait_for((output / "logs" / f"{LAST}.jsonl").exists, process)
     os.close(ours)
     process.send_signal(signal.SIGHUP)
     time.sleep(0.1)
     process.send_signal(signal.SIGHUP)
     assert process.wait(timeout=60) == 130
-    assert read_json(output / "checkpoints" / "stage2_fast_rcnn" / "checkpoint.json")["iteration"] > 0
+    assert read_json(output / "checkpoints" / LAST / "checkpoint.json")["iteration"] > 0
     status, text = trainer.run(output, "--resume")
-    assert status == 0 and "stage2_fast_rcnn  goes on after iteration" in text
+    assert status == 0 and f"{LAST}  goes on after iteration" in text
     assert models(output) == models(finished_run[0])
 
 
-def test_a_reader_that_leaves_does_not_end_the_run(finished_run, trainer, tmp_path):
-    output = tmp_path / "run"
-    with subprocess.Popen(trainer.command(output), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+def test_a_reader_that_leaves_does_not_end_the_run(finished_run, trainer, killed_run):
+    with subprocess.Popen(trainer.command(killed_run, "--resume"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           env=ENVIRONMENT) as process:
         process.stdout.readline()
         process.stdout.close()
         assert process.wait(timeout=300) == 0
-    assert models(output) == models(finished_run[0])
+    assert models(killed_run) == models(finished_run[0])
 
 
-def test_a_copied_run_goes_on_with_its_own_weights(finished_run, trainer, tmp_path):
-    original, copy = tmp_path / "original", tmp_path / "copy"
-    stop_in(trainer, original)
-    shutil.copytree(original, copy)
-    [weights] = original.glob(f"checkpoints/stage1_rpn/iter_{iteration(original)}/*.caffemodel")
-    other = next(original.glob("tiny_rpn_stage1_iter_2.caffemodel"))
-    shutil.copy(other if iteration(original) != 2 else finished_run[0] / FINAL, weights)
-    status, text = trainer.run(copy, "--resume")
-    assert status == 0 and "stage1_rpn  goes on after iteration" in text, text
-    assert models(copy) == models(finished_run[0])
+def test_a_copied_run_goes_on_with_its_own_weights(finished_run, trainer, killed_run):
+    status, text = trainer.run(killed_run, "--resume")
+    assert status == 0 and f"{LAST}  goes on after iteration" in text, text
+    assert models(killed_run) == models(finished_run[0])
 
 
-def iteration(output, step="stage1_rpn"):
-    return read_json(output / "checkpoints" / step / "checkpoint.json")["iteration"]
-
-
-def test_a_step_whose_only_checkpoint_is_damaged_begins_anew(finished_run, trainer, tmp_path):
-    output = tmp_path / "run"
-    stop_in(trainer, output)
-    for path in output.glob("checkpoints/stage1_rpn/iter_*/*.caffemodel"):
+def test_a_step_whose_only_checkpoint_is_damaged_begins_anew(finished_run, trainer, killed_run):
+    for path in killed_run.glob(f"checkpoints/{LAST}/iter_*/*.caffemodel"):
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 16
         path.write_bytes(content)
-    status, text = trainer.run(output, "--resume")
-    assert status == 0 and "stage1_rpn  begins anew, as its checkpoints are damaged: " in text, text
-    assert models(output) == models(finished_run[0])
+    status, text = trainer.run(killed_run, "--resume")
+    assert status == 0 and f"{LAST}  begins anew, as its checkpoints are damaged: " in text, text
+    assert models(killed_run) == models(finished_run[0])
 
 
 @pytest.mark.parametrize("seed", [1])       # others: seeds 2 and up

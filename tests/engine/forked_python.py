@@ -1,4 +1,4 @@
-"""Runs programs in processes of their own, as `python -c` does, but faster: they are forks of one with PyTorch loaded."""
+"""Runs programs in processes of their own, as `python -c` does, but faster: in forks of one that has loaded PyTorch."""
 from __future__ import annotations
 
 import multiprocessing

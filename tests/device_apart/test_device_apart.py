@@ -107,7 +107,7 @@ def test_the_four_stages_reach_the_weights_of_the_cpu(run, tmp_path):
     weights = []
     for device in ("--gpu=0", "--cpu"):
         output = tmp_path / device
-        status, text = run("tools/train_faster_rcnn_alt_opt.py", "--net_name", "Tiny", device, "--imdb",
+        status, text = run("tests/end_to_end/forked_steps.py", "--net_name", "Tiny", device, "--imdb",
                            f"{data}:trainval", "--max_iters", 2, 2, 2, 8, "--output", output, "--set", *SETTINGS)
         assert status == 0, text
         assert "computed once for each image" in text

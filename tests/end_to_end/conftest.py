@@ -16,6 +16,7 @@ import pytest
 from datasets.demo_scenes import make_demo_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
+TOOL, FORKED_STEPS = ROOT / "tools" / "train_faster_rcnn_alt_opt.py", Path(__file__).with_name("forked_steps.py")
 SETTINGS = ["TRAIN.SCALES", "(160,)", "TRAIN.MAX_SIZE", "240", "TEST.SCALES", "(160,)", "TEST.MAX_SIZE", "240",
             "TRAIN.RPN_POST_NMS_TOP_N", "60", "TRAIN.BATCH_SIZE", "16", "TRAIN.SNAPSHOT_ITERS", "2"]
 
@@ -26,19 +27,22 @@ class Trainer:
     def __init__(self, data: Path):
         self.imdb = f"{data}:trainval"
 
-    def command(self, output, *options, settings=()):
-        return [sys.executable, str(ROOT / "tools" / "train_faster_rcnn_alt_opt.py"), "--net_name", "Tiny", "--cpu",
-                "--imdb", self.imdb, "--max_iters", "12", "3", "4", "60", "--output", str(output), *options,
-                "--set", *SETTINGS, *settings]
+    def command(self, output, *options, settings=(), program=TOOL):
+        return [sys.executable, str(program), "--net_name", "Tiny", "--cpu", "--imdb", self.imdb, "--max_iters", "12",
+                "3", "4", "60", "--output", str(output), *options, "--set", *SETTINGS, *settings]
 
     def start(self, output, *options, settings=(), log=subprocess.DEVNULL):
         return subprocess.Popen(self.command(output, *options, settings=settings), stdout=log,
                                 stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
-    def run(self, output, *options, settings=()):
-        done = subprocess.run(self.command(output, *options, settings=settings), text=True, capture_output=True,
-                              timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    def run(self, output, *options, **more):
+        done = subprocess.run(self.command(output, *options, **more), text=True, capture_output=True, timeout=300,
+                              env={**os.environ, "OMP_NUM_THREADS": "1"})
         return done.returncode, done.stdout + done.stderr
+
+    def run_forked(self, output, *options, **more):
+        """As `run`, by forked_steps.py."""
+        return self.run(output, *options, program=FORKED_STEPS, **more)
 
 
 @pytest.fixture(scope="session")

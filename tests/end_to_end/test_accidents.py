@@ -38,8 +38,8 @@ def copy_without_last_step(finished, output):
     shutil.copytree(finished, output)
     Manifest(output).forget(LAST)
     shutil.rmtree(output / END_STATES / LAST)
-    for path in (output / FINAL, output / DETECTOR, output / "logs" / f"{LAST}.jsonl",
-                 output / "steps" / f"{LAST}_result.json", *output.glob("tiny_fast_rcnn_stage2_*")):
+    for path in (output / FINAL, output / DETECTOR, output / "steps" / f"{LAST}_result.json",
+                 *output.glob(f"logs/**/{LAST}.jsonl"), *output.glob("tiny_fast_rcnn_stage2_*")):
         path.unlink()
 
 

@@ -1,0 +1,44 @@
+"""tools/train_faster_rcnn_alt_opt.py whose steps are forks of it, so that they need not import PyTorch again.
+
+For tests of what a run computes and keeps, and not of its processes. The steps have no logs.
+"""
+import os
+import sys
+import traceback
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
+import train_faster_rcnn_alt_opt as tool  # noqa: E402
+
+from alt_opt import step, team  # noqa: E402
+from utils.child_process import ChildDied  # noqa: E402
+
+
+def run_forked(command, name, log, **_options):
+    """In place of `run_child`."""
+    sys.stdout.flush()
+    child = os.fork()
+    if not child:
+        os._exit(run_step(command[-1]))
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status:
+        raise ChildDied(name, status, [], log)
+    return False
+
+
+def run_step(job):
+    """The exit status of a step, all of whose output is written."""
+    try:
+        status = step.run_step([job])
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return status
+
+
+if __name__ == "__main__":
+    step.end_with_parent = lambda: None     # would watch a pipe from the parent
+    team.run_child = run_forked
+    sys.exit(tool.main())

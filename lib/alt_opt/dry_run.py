@@ -21,6 +21,17 @@ Shapes = dict[str, list[list[int]]]     # parameter shapes of each layer
 _DETECTOR = "detector"
 
 
+@contextlib.contextmanager
+def _old_objects_frozen() -> Iterator[None]:
+    """Garbage collections in the block search only what is made there: to search PyTorch's modules takes them long."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+@_old_objects_frozen()
 def dry_run(run: Run, steps: Sequence[Step]) -> None:
     """Build the nets of all steps and of the detector in turn, on the CPU; load the initial weights.
 

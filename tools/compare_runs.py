@@ -31,12 +31,14 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; returns its exit status."""
     args = parser().parse_args(argv)
+    from reports.comparison import is_run, read_run, run_names, text_report, write_comparison
+    from reports.page import check_page
     folders = [Path(run) for run in args.runs]
     for folder in folders:
         if not folder.is_dir():
             raise UserError(f"there is no folder {folder}")
-    from reports.comparison import read_run, run_names, text_report, write_comparison
-    from reports.page import check_page
+        if not is_run(folder):
+            raise UserError(f"{folder}: holds no training, and no results of a test")
     if args.output:
         check_page(args.output)
     runs = [read_run(folder, name) for folder, name in zip(folders, run_names(folders), strict=True)]

@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     demo.write_tables(output)
     print(f"Pictures: {output}", flush=True)
     if demo.failed:
-        raise UserError("\n".join([f"{len(demo.failed)} of {len(sources)} photographs are left out:", *demo.failed]))
+        raise UserError("\n".join([f"{len(demo.failed)} of {_in_words(sources)} are left out:", *demo.failed]))
     return 0
 
 
@@ -100,6 +100,14 @@ def find_sources(names: Sequence[str]) -> list[Source]:
         else:
             found += image_files([name], IMAGE_SUFFIXES + VIDEO_SUFFIXES)
     return found
+
+
+def _in_words(sources: Sequence[Source]) -> str:
+    """'3 photographs', or '3 photographs, videos and cameras', as far as there are some of each."""
+    kinds = {"cameras" if isinstance(source, int) else "videos" if _is_video(source) else "photographs"
+             for source in sources}
+    *first, last = sorted(kinds, key=["photographs", "videos", "cameras"].index)
+    return f"{len(sources)} {' and '.join([*([', '.join(first)] if first else []), last])}"
 
 
 def _name_of(source: Source) -> Path:

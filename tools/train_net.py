@@ -188,7 +188,7 @@ def _check_and_train(args: argparse.Namespace, imdb: Imdb, output: Path) -> int:
     from checks.nets import check_train_net
     from checks.solver import check_solver
     from commands.advice import TrainingOptions, look_command
-    from commands.data_set import prepare_to_train
+    from commands.data_set import prepare_to_train, tell_validation_set
     from commands.next_steps import next_steps
     from datasets.factory import unseen_part_of
     from fast_rcnn.schedule import epochs_in_words
@@ -198,6 +198,8 @@ def _check_and_train(args: argparse.Namespace, imdb: Imdb, output: Path) -> int:
     from utils.prototxt import net_of_solver, read_solver
     with parallel.after_the_first():        # the others use its record
         prepare_to_train(imdb, args.imdb, output / "decoded_images.json")
+    if not args.val_imdb and cfg.TRAIN.HAS_RPN and cfg.TEST.HAS_RPN:
+        tell_validation_set(imdb, args.imdb)
     iterations = _iterations(args, imdb)
     if args.epochs:
         print(f"{epochs_in_words(args.epochs, imdb.num_images, cfg.TRAIN)} are {iterations} iterations", flush=True)

@@ -36,9 +36,11 @@ _CHANGED = {"data set": "its images or annotations have changed", "net": "the pr
 class Manifest:
     """The manifest of one output folder."""
 
+    FILE = "manifest.json"
+
     def __init__(self, folder: str | os.PathLike) -> None:
         self.folder = Path(folder)
-        self.path = self.folder / "manifest.json"
+        self.path = self.folder / self.FILE
         self.existed = self.path.exists()
         self.steps: dict[str, dict[str, Any]] = self._read() if self.existed else {}
 

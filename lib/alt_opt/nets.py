@@ -53,7 +53,8 @@ class RunNets:
             return
         self._moved.add(step)
         reason = late_reason(self._solvers[step], max_iters) if max_iters else ""
-        self.notes.append(f"Note: {reason or self._solvers[step]}. This run trains with {', '.join(changes)}")
+        start = f"{reason}. This" if reason else f"{self._solvers[step]}: this"
+        self.notes.append(f"Note: {start} run trains with {', '.join(changes)}")
 
     def _net_of(self, step: str) -> Path:
         """The net that a solver names; in a copied folder, whose solvers name the original nets, its copy."""

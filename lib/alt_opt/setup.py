@@ -23,6 +23,7 @@ from commands.data_set import (
     find_validation_set,
     prepare_to_train,
     results_folder,
+    tell_validation_set,
 )
 from commands.options import check_validation_options, choose_device, net_sizes, writable_folder
 from datasets.imdb import imdb as Imdb
@@ -86,6 +87,8 @@ def _checked_run(args: Namespace, imdb: Imdb, test_imdb: Imdb | None, val_imdb: 
                  output: Path, lock: FolderLock, settings: dict[str, Config]) -> Run:
     """The part that needs the output folder: the record of decoded images, and nets generated for the data set."""
     left_out = prepare_to_train(imdb, args.imdb, output / "decoded_images.json")
+    if not args.val_imdb:
+        tell_validation_set(imdb, args.imdb, test_imdb)
     if test_imdb:
         print(test_imdb.summary(), flush=True)
         check_has_classes(test_imdb, "--test_imdb", args.test_imdb, imdb.classes)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -86,6 +87,20 @@ def find_inputs(imdb: str, weights: Path | None, test_imdb: str | None = None) -
     if weights:
         _tell_other_classes(weights, found[imdb].classes)
     return found[imdb], found[test_imdb] if test_imdb else None
+
+
+def tell_validation_set(imdb: Imdb, name: str, test_imdb: Imdb | None = None) -> None:
+    """Print how to validate on the data set's split for that, if it has one that is neither trained nor tested."""
+    from datasets.factory import validation_part_of
+    from datasets.source import Source
+    source = getattr(imdb, "source", None)
+    part = validation_part_of(name, source) if isinstance(source, Source) else None
+    if not part:
+        return
+    path, _, split = part.rpartition(":")
+    if not test_imdb or test_imdb.location != f"{Path(path).resolve()}:{split}":
+        print(f"To measure the models on a split of its own while they train: --val_imdb {shlex.quote(part)}",
+              flush=True)
 
 
 def find_validation_set(name: str, classes: Sequence[str]) -> Imdb:

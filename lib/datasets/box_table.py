@@ -12,7 +12,7 @@ import numpy as np
 
 from datasets.folders import telling_name
 from datasets.listed_files import ListedFiles, named_by_files
-from datasets.source import ANY_CLASS, Annotation, AnnotationError, Source, SourceImage
+from datasets.source import ANY_CLASS, Annotation, AnnotationError, DatasetError, Source, SourceImage
 from utils.ragged import Ragged
 
 FARTHEST = 1e9      # coordinate, in pixels
@@ -65,7 +65,9 @@ class BoxTable:
         self._unknown.add(name)
 
     def class_counts(self) -> Counter[str]:
-        """Number of objects of each class."""
+        """Number of objects of each class. Raises DatasetError if there is none, and something cannot be used."""
+        if self._errors and not self._labels:
+            raise DatasetError(f"no annotation can be used, such as {next(iter(self._errors.values()))}")
         counts = np.bincount(np.frombuffer(self._labels, np.int32), minlength=len(self.classes)).tolist()
         return Counter({name: counts[label] for name, label in self.classes.items()
                         if name != ANY_CLASS and name not in self._unknown})

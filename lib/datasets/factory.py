@@ -96,9 +96,34 @@ def unseen_part_of(name: str) -> str | None:
         source = find_source(path, split)
     except DatasetError:        # gone since
         return None
-    others = [other for other in source.split_sizes() if other != source.split]
-    return next((f"{path}:{other}" for wanted in ("test", *(["val"] if source.split != "trainval" else []))
-                 for other in others if is_same_split(wanted, other)), None)
+    return _other_part(path, source, ["test", "val"])
+
+
+def validation_part_of(name: str, source: Source) -> str | None:
+    """The part of a data set to validate on, such as 'data/cells:val', while the one in `source` is trained; or None.
+
+    name  of the training data
+    """
+    path, _, share = _divided(name)
+    return None if share or len(_parts(name)) > 1 else _other_part(path, source, ["val"])
+
+
+def _other_part(path: str, source: Source, words: Sequence[str]) -> str | None:
+    """The name of the first split by one of these words, other than that in `source`, which was found at `path`.
+
+    Of a path of one split it begins with the folder above. None if there is none.
+    """
+    others = [(other, place) for wanted in words if not (wanted == "val" and source.split == "trainval")
+              for other in source.split_sizes() if other != source.split and is_same_split(wanted, other)
+              for place in (path, os.path.dirname(os.path.abspath(path)))]
+    return next((f"{place}:{other}" for other, place in others if _has_split(place, other)), None)
+
+
+def _has_split(path: str, split: str) -> bool:
+    try:
+        return find_source(path, split).split == split
+    except DatasetError:
+        return False
 
 
 def divisions_of_both(trained: str, tested: str) -> Iterator[tuple[str, Share, Share | None]]:

@@ -31,12 +31,23 @@ def find_split(split: str | None, splits: Collection[str], where: str | os.PathL
         if len(found) == 1:
             return found[0]
     if split is None and len(splits) == 1:
-        return next(iter(splits))
+        only = next(iter(splits))
+        _refuse_unread_training(Path(where), only)
+        return only
     if [*splits] == [ALL]:
         raise DatasetError(f"{where}: no split {split!r}, as it is not divided: leave ':{split}' out, or divide it by "
                            "--split 0.8")
     missing = f"no split {split!r}" if split is not None else "there is no split train; name another one"
     raise DatasetError(f"{where}: {missing}; there are: {', '.join(sorted(splits)) or 'none'}")
+
+
+def _refuse_unread_training(where: Path, only: str) -> None:
+    """Raise DatasetError if the only split of a folder is held out, and there is a folder of another to train on."""
+    held_out = is_split_name(only) and not is_same_split("train", only)
+    unread = [folder for folder in subfolders(where) if is_same_split("train", folder.name)] if held_out else []
+    if unread:
+        raise DatasetError(f"{unread[0]}: no annotations of the kind that the split '{only}' has: mend them, or name "
+                           f"the split '{only}'")
 
 
 def split_of_classes(splits: Collection[str], chosen: str) -> str:

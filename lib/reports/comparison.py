@@ -47,10 +47,19 @@ class RunResults:
     data_sets: dict[str, str] = field(default_factory=dict)
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a folder holds a training, or results of a test in it."""
+    return (folder / Manifest.FILE).is_file() or (folder / "logs").is_dir() or any(_tests_of(folder))
+
+
+def _tests_of(run: Path) -> list[Path]:
+    return sorted((run / "test").glob(f"*/{EVALUATION}"))
+
+
 def read_run(run: Path, name: str) -> RunResults:
     """What a run's folder holds. Raises DamagedFileError."""
     steps = Manifest(run).steps
-    tests = {file.parent.name: _figures(file) for file in sorted((run / "test").glob(f"*/{EVALUATION}"))}
+    tests = {file.parent.name: _figures(file) for file in _tests_of(run)}
     return RunResults(name, tests, read_stages(run), {step: _inputs(record) for step, record in steps.items()},
                       {record["inputs"].get("data set", ""): str(record["imdb"]) for record in steps.values()
                        if "imdb" in record})

@@ -3,12 +3,11 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import os
 from typing import BinaryIO
 
 from utils.blob import ImageError
-from utils.text import TextError, read_text
+from utils.text import TextError, load_json
 
 _ENDINGS = {b"\x89PNG": ".png", b"BM": ".bmp", b"GIF8": ".gif", b"RIFF": ".webp", b"II*\0": ".tif", b"MM\0*": ".tif"}
 
@@ -21,11 +20,12 @@ def is_embedding(path: str | os.PathLike) -> bool:
 def embedded_image(path: str | os.PathLike) -> bytes:
     """The content of the image file that a LabelMe file embeds. Raises ImageError with the path, and OSError."""
     try:
-        content = json.loads(read_text(path))
-        return base64.b64decode(content["imageData"])
+        return base64.b64decode(load_json(path)["imageData"])
     except (KeyError, TypeError):
         raise ImageError(f"{path}: embeds no image: there is no imageData") from None
-    except (TextError, ValueError, RecursionError) as error:
+    except TextError as error:
+        raise ImageError(str(error)) from None
+    except ValueError as error:
         raise ImageError(f"{path}: the image that it embeds, imageData, cannot be read: {error}") from None
 
 

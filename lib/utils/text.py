@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import json
 import os
 import re
 import sys
@@ -77,6 +78,19 @@ def _decode(data: bytes, encoding: str) -> str:
 def read_lines(path: str | os.PathLike) -> list[str]:
     """Lines of a text file that are not blank, without surrounding blanks; see `read_text`."""
     return [line.strip() for line in read_text(path).split("\n") if line.strip()]
+
+
+def load_json(path: str | os.PathLike) -> Any:
+    """Value of a JSON file; see `read_text`. Raises TextError with file and line, and OSError."""
+    text = read_text(path)
+    if not text.strip():
+        raise TextError(f"{path}: not readable as JSON: the file is empty")
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise TextError(f"{path}:{error.lineno}: not readable as JSON: {error.msg}, column {error.colno}") from None
+    except (ValueError, RecursionError) as error:       # a number of too many digits; too deep
+        raise TextError(f"{path}: not readable as JSON: {error}") from None
 
 
 def printable(text: str, keep: str = "") -> str:

@@ -64,7 +64,7 @@ def test_data_sets_and_solvers_are_told_in_words(run, runs):    # noqa: F811
 
 
 def test_a_run_without_results(run, runs, tmp_path):    # noqa: F811
-    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "logs").mkdir(parents=True)
     status, text, _ = run("compare_runs", runs[0], tmp_path / "new")
     assert status == 0 and "new" in text
     assert "no results" in run("compare_runs", tmp_path / "new")[1]
@@ -72,6 +72,9 @@ def test_a_run_without_results(run, runs, tmp_path):    # noqa: F811
 
 def test_what_is_refused(run, runs, tmp_path):      # noqa: F811
     assert "there is no folder" in run("compare_runs", tmp_path / "none")[2]
+    (tmp_path / "photos").mkdir()
+    status, _, errors = run("compare_runs", runs[0], tmp_path / "photos")
+    assert status == 2 and errors == f"error: {tmp_path}/photos: holds no training, and no results of a test\n"
     evaluation = runs[0] / "test" / "street_test" / "evaluation.json"
     for damaged in ("{", '{"mean": {"ap": "x"}, "classes": {}}', '{"mean": {}, "classes": {"a": 1}}'):
         evaluation.write_text(damaged)

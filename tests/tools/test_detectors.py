@@ -397,7 +397,8 @@ def test_the_demo_draws_videos_and_goes_on_after_broken_ones(run, detector, tmp_
     out = tmp_path / "out"
     status, text = run("demo", "--run", detector, "--cpu", "--thresh", "0.1", "--output", out, "--csv", "--frames", "3",
                        videos)
-    assert status == 2 and f"1 of 3 photographs are left out:\n{videos}/b.mp4: OpenCV cannot open it" in text, text
+    assert status == 2 and f"1 of 3 photographs and videos are left out:\n{videos}/b.mp4: OpenCV " in text, text
+    assert "b.mp4: OpenCV cannot open it" in text
     assert "objects in 3 frames, " in text
     assert sorted(path.name for path in out.iterdir()) == ["a.frames.csv", "a.mp4", "c.png", "detections.csv",
                                                             "pictures.json"]
@@ -413,6 +414,7 @@ def test_the_demo_draws_videos_and_goes_on_after_broken_ones(run, detector, tmp_
 def test_a_camera_that_is_not_there(run, detector):
     status, text = run("demo", "--run", detector, "--cpu", "77")
     assert status == 2 and "camera 77: OpenCV cannot open it" in text
+    assert "1 of 1 cameras are left out:\ncamera 77: OpenCV" in text
 
 
 def test_tools_are_executable():

@@ -9,7 +9,6 @@ a box have that of their polygons. The class names are those of the categories t
 """
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +23,8 @@ from datasets.ds_utils import edges_to_corners
 from datasets.folders import file_names
 from datasets.source import DatasetError, Source
 from datasets.splits import ALL, find_split, split_folders, split_of_classes, split_sizes
-from utils.text import TextError, printable, read_text
+from utils.errors import message_of
+from utils.text import TextError, load_json, printable
 
 _EXPORT = "_annotations.coco.json"
 _ANNOTATIONS = ("annotations", "annotation", "labels")      # names of folders beside those of images
@@ -171,11 +171,9 @@ def _entries(path: Path, content: Mapping[str, Any], key: str) -> Iterable[Mappi
 
 def _read_json(path: Path) -> Mapping[str, Any]:
     try:
-        content = json.loads(read_text(path))
-    except TextError as error:
-        raise DatasetError(str(error)) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise DatasetError(f"{path}: not readable as JSON: {error}") from None
+        content = load_json(path)
+    except (TextError, OSError) as error:
+        raise DatasetError(message_of(error)) from None
     if not isinstance(content, dict):
         raise DatasetError(f"{path}: expected an object with images, annotations and categories, as COCO's")
     return content

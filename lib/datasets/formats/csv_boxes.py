@@ -12,14 +12,22 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 from datasets.box_table import BoxTable, as_corners, table_source
-from datasets.folders import file_names
+from datasets.folders import file_names, subfolders
 from datasets.source import DatasetError, Source
-from datasets.splits import ALL, find_split, split_folders, split_of_classes, split_sizes
+from datasets.splits import (
+    ALL,
+    find_split,
+    is_same_split,
+    is_split_name,
+    split_folders,
+    split_of_classes,
+    split_sizes,
+)
 from utils.text import TextError, printable, read_text
 
 _COLUMNS = {        # names of columns in small letters, without spaces and underscores
@@ -32,6 +40,8 @@ _COLUMNS = {        # names of columns in small letters, without spaces and unde
 _CORNERS = ("x1", "y1", "x2", "y2")
 _HEADLESS = ["image", *_CORNERS, "class"]
 _SUFFIXES = (".csv", ".tsv")
+_START = 4096       # bytes in which the first line ends
+_SHOWN = 80         # characters of it that a message shows
 
 
 def read(path: Path, split: str | None) -> Source | None:
@@ -47,16 +57,31 @@ def read(path: Path, split: str | None) -> Source | None:
         return None
     root, split, folders = split_folders(path, split, lambda folder: bool(_files_of(folder)))
     if folders:
+        names = {file.name for folder in folders.values() for file in _files_of(folder).values()}
+        _refuse_other_forms(file for folder in subfolders(root) if folder.name not in folders
+                            and is_split_name(folder.name) for file in _tables_in(folder) if file.name in names)
         return _source(root, {name: next(iter(_files_of(folder).values())) for name, folder in folders.items()}, split)
     files = _files_of(path)
+    if any(map(is_split_name, files)):      # a table of the images to test, without boxes, may lie beside them
+        _refuse_other_forms(file for file in _tables_in(path) if is_same_split("train", _split_of(file)))
     return _source(path, files, split) if files else None
 
 
 def _files_of(folder: Path) -> dict[str, Path]:
     """The files of boxes in a folder, by split."""
-    files = [folder / name for name in file_names(folder) if name.lower().endswith(_SUFFIXES)]
-    found = {_split_of(file): file for file in files if _columns(file)}
+    found = {_split_of(file): file for file in _tables_in(folder) if _columns(file)}
     return found if len(found) != 1 else {ALL: next(iter(found.values()))} if ALL in found else found
+
+
+def _tables_in(folder: Path) -> list[Path]:
+    return [folder / name for name in file_names(folder) if name.lower().endswith(_SUFFIXES)]
+
+
+def _refuse_other_forms(files: Iterable[Path]) -> None:
+    """Raise DatasetError for a file that is named as that of a split, but has another form."""
+    for file in files:
+        if _columns(file) is None:
+            raise DatasetError(_other_form(file))
 
 
 def _split_of(file: Path) -> str:
@@ -68,11 +93,7 @@ def _split_of(file: Path) -> str:
 def _columns(path: Path) -> tuple[str, list[str], bool] | None:
     """Delimiter, columns (see `_COLUMNS`; '' for others) and whether there is a header; None for another table."""
     with open(path, "rb") as file:
-        start = file.read(4096)
-    try:
-        first = _first_line(start)
-    except UnicodeDecodeError:
-        return None
+        first = _first_line(file.read(_START))
     for delimiter in (",", ";", "\t"):
         words = next(csv.reader([first], delimiter=delimiter), [])
         keys = [next((key for key, names in _COLUMNS.items() if re.sub(r"[\W_]", "", word.lower()) in names), "")
@@ -152,8 +173,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Line numbers and fields by column. Raises DatasetError."""
     found = _columns(path)
     if found is None:
-        raise DatasetError(f"{path}: expected the columns filename, class, xmin, ymin, xmax, ymax, or lines "
-                           "image,x1,y1,x2,y2,class")
+        raise DatasetError(_other_form(path))
     delimiter, keys, has_header = found
     try:
         reader = csv.reader(read_text(path).split("\n"), delimiter=delimiter)
@@ -164,6 +184,13 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         raise DatasetError(str(error)) from None
     except csv.Error as error:
         raise DatasetError(f"{path}:{reader.line_num}: not readable as CSV: {error}") from None
+
+
+def _other_form(path: Path) -> str:
+    with open(path, "rb") as file:
+        first = _first_line(file.read(_START))
+    return (f"{path}: expected the columns filename, class, xmin, ymin, xmax, ymax, or lines image,x1,y1,x2,y2,class; "
+            f"found {printable(first[:_SHOWN])!r}")
 
 
 def _fields(keys: Sequence[str], words: Sequence[str]) -> dict[str, str]:

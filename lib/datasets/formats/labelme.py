@@ -7,7 +7,6 @@ file, the image that the JSON file embeds is used.
 """
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from functools import lru_cache
@@ -21,8 +20,9 @@ from datasets.ds_utils import edges_to_corners
 from datasets.folders import file_names
 from datasets.source import ANY_CLASS, Source
 from datasets.splits import ALL, find_split, split_folders, split_of_classes, split_sizes
+from utils.errors import message_of
 from utils.image_header import IMAGE_SUFFIXES
-from utils.text import TextError, read_text
+from utils.text import TextError, load_json
 from utils.timer import with_progress
 
 _FOLDERS = ("annotations", "labels", "json", "jsons")
@@ -78,11 +78,11 @@ def _read_folder(folder: Path) -> BoxTable:
 def _read_file(folder: Path, name: str, table: BoxTable) -> None:
     stem = os.path.splitext(name)[0]
     try:
-        content = json.loads(read_text(folder / name))
+        content = load_json(folder / name)
         if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
-            raise ValueError("expected an object with shapes, as LabelMe's")
-    except (TextError, OSError, ValueError, RecursionError) as error:
-        table.fail(table.add_image(stem), f"{folder / name}: {error}")
+            raise TextError(f"{folder / name}: expected an object with shapes, as LabelMe's")
+    except (TextError, OSError) as error:
+        table.fail(table.add_image(stem), message_of(error))
         return
     image = str(content.get("imagePath") or stem).replace("\\", "/")
     row = table.add_image(image if (folder / image).is_file() else stem,    # else the files were renamed

@@ -3,17 +3,21 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
 from datasets.folders import subfolders
+from utils.errors import message_of
 from utils.image_header import IMAGE_SUFFIXES
-from utils.text import printable
+from utils.text import TextError, load_json, printable
 
 _KNOWN = ("expected PASCAL VOC, COCO, YOLO, LabelMe, CVAT, CSV, KITTI or WIDER FACE, in the layouts that "
           "docs/own_dataset.md lists, where a reader of your own format is a function")
 _SEARCHED = 10_000      # files at which the search stops
 _NAMED = 6
+_TRIED = 3      # JSON files that are read
+_ANNOTATIONS = (".json", ".xml", ".csv", ".tsv", ".txt", ".data")
 _HINTS = {
     ".tfrecord": "TFRecords hold the images too: export the data set as COCO or VOC",
     ".parquet": "Parquet holds tables of any kind: export the data set as COCO or VOC",
@@ -25,18 +29,32 @@ _HINTS = {
 def not_understood(path: Path) -> str:
     """The rest of a message that begins with the path."""
     if not path.exists():
-        return "there is no such folder or YAML file"
+        return f"there is no such {'file' if path.suffix.lower() in _ANNOTATIONS else 'folder or YAML file'}"
     if path.is_file():
         hint = _HINTS.get(path.suffix.lower())
-        return f"is no annotation file of a known format; {hint or _KNOWN}"
+        return _broken_json([path]) or f"is no annotation file of a known format; {hint or _KNOWN}"
     kinds, images, shown = _seen(path)
     seen = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(_NAMED))
     inside = f"; its folders: {', '.join(shown)}" if shown else ""
     hints = list(dict.fromkeys(_HINTS[kind] for kind in kinds if kind in _HINTS))
     if images and len(kinds) == 1:
         hints.append("the images have no annotations there")
+    broken = _broken_json(islice(path.glob("*.json"), _TRIED))
+    if broken:
+        hints.append(broken)
     return printable(f"no annotations in a known format; seen: {seen or 'nothing'}{inside}; "
                      f"{'; '.join([*hints, _KNOWN])}")
+
+
+def _broken_json(files: Iterable[Path]) -> str:
+    """What is wrong with the first JSON file that cannot be read; '' if there is none."""
+    for file in files:
+        if file.suffix.lower() == ".json":
+            try:
+                load_json(file)
+            except (TextError, OSError) as error:
+                return message_of(error)
+    return ""
 
 
 def _seen(path: Path) -> tuple[Counter[str], int, list[str]]:

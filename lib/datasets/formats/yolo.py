@@ -27,6 +27,7 @@ from datasets.folders import file_names, subfolders, telling_name
 from datasets.listed_files import ListedFiles, named_by_files
 from datasets.source import Annotation, AnnotationError, DatasetError, Source, SourceImage
 from datasets.splits import ALL, find_split, is_split_name, split_of_classes, split_sizes
+from utils.errors import message_of
 from utils.image_header import IMAGE_SUFFIXES
 from utils.safe_yaml import load_yaml
 from utils.text import TextError, read_lines, read_text
@@ -60,9 +61,7 @@ def read(path: Path, split: str | None) -> Source | None:
     if found is None:
         return None
     if found.names is None:
-        raise DatasetError(f"{found.root}: YOLO's label files have numbers for classes, and there is no file with "
-                           f"their names: put {_NAMES[0]} there, one name a line, or a data.yaml with "
-                           "names: [cat, dog]")
+        raise DatasetError(_why_no_names(found.root))
     chosen = find_split(split, found.splits, path)
     images = {image.name: image for image in found.splits[chosen]()}
     training = split_of_classes(found.splits, chosen)
@@ -209,6 +208,20 @@ def _are_labels(folder: Path) -> bool:
     return False
 
 
+def _why_no_names(root: Path) -> str:
+    """What keeps the class names of a folder of label files from being known."""
+    for name in file_names(root):
+        if name.lower().endswith((".yml", ".yaml")):
+            try:
+                load_yaml(read_text(root / name))
+            except yaml.YAMLError as error:
+                return f"{root / name}: not readable as YAML: {error}"
+            except (TextError, OSError) as error:
+                return message_of(error)
+    return (f"{root}: YOLO's label files have numbers for classes, and there is no file with their names: put "
+            f"{_NAMES[0]} there, one name a line, or a data.yaml with names: [cat, dog]")
+
+
 def _names_beside(path: Path) -> dict[int, str] | None:
     """The class names in a file of the folder, or of a folder in it."""
     inner = subfolders(path)
@@ -264,7 +277,7 @@ def _read_labels(image: str, key_points: bool) -> tuple[list[int], np.ndarray]:
     except FileNotFoundError:
         lines = []
     except (TextError, OSError) as error:
-        raise AnnotationError(f"{file}: {error}") from None
+        raise AnnotationError(message_of(error)) from None
     for number, line in enumerate(lines, 1):
         try:
             words = line.split()

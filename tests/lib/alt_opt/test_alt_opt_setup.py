@@ -12,7 +12,9 @@ from alt_opt.dry_run import dry_run
 from alt_opt.manifest import FolderLock, Manifest, RunError
 from alt_opt.plan import STEPS
 from alt_opt.setup import make_run
+from commands.data_set import tell_validation_set
 from datasets.demo_scenes import CLASSES
+from datasets.factory import get_imdb
 from fast_rcnn.config import cfg, plain
 from net_definitions import model_files
 from utils import prototxt
@@ -90,6 +92,19 @@ def test_images_of_both_data_sets_are_decoded_once(prepare, tmp_path, demo_data,
     assert "decoding images once: 6/6" in text and "decoding images once: 2/2" in text
     prepare(*words)
     assert "decoding images once" not in capsys.readouterr().out
+
+
+def test_a_split_to_validate_on_is_named(prepare, tmp_path, demo_data, capsys):
+    data = tmp_path / "data"
+    shutil.copytree(demo_data, data)
+    (data / "ImageSets" / "Main" / "test.txt").rename(data / "ImageSets" / "Main" / "val.txt")
+    (data / "ImageSets" / "Main" / "trainval.txt").rename(data / "ImageSets" / "Main" / "train.txt")
+    prepare("--imdb", f"{data}:train")
+    told = f"To measure the models on a split of its own while they train: --val_imdb {data}:val\n"
+    assert told in capsys.readouterr().out
+    for tested, line in ((f"{data}:train", told), (f"{data}:val", "")):
+        tell_validation_set(get_imdb(f"{data}:train"), f"{data}:train", get_imdb(tested))
+        assert capsys.readouterr().out == line
 
 
 def test_results_of_another_data_set_are_told_before_the_training(prepare, tmp_path, demo_data):

@@ -2,7 +2,7 @@
 import pytest
 from folders_made import CAT, DOG, OX, flat_folder, voc_folder, write_image
 
-from datasets.factory import get_imdb, splits_of, unseen_part_of, with_share
+from datasets.factory import get_imdb, splits_of, unseen_part_of, validation_part_of, with_share
 from datasets.source import DatasetError, Share
 from datasets.splits import find_split
 
@@ -24,6 +24,14 @@ def test_words_for_splits(wanted, splits, found):
 def test_splits_that_are_missing(wanted, splits, message):
     with pytest.raises(DatasetError, match=message):
         find_split(wanted, splits, "d")
+
+
+def test_a_training_split_that_is_not_read_is_not_replaced_by_another(tmp_path):
+    (tmp_path / "train2017").mkdir()
+    with pytest.raises(DatasetError, match="train2017: no annotations of the kind that the split 'val2017' has"):
+        find_split(None, ["val2017"], tmp_path)
+    assert find_split("val", ["val2017"], tmp_path) == find_split(None, ["val2017"], tmp_path / "x") == "val2017"
+    assert find_split(None, ["day"], tmp_path) == "day"
 
 
 @pytest.fixture
@@ -94,6 +102,18 @@ def test_the_part_to_test_after_training(photos, pets, tmp_path):
     assert unseen_part_of(f"{pets}:train") == f"{pets}:valid" and unseen_part_of(str(pets)) is None
 
 
+def test_the_part_to_validate_on(photos, pets, tmp_path):
+    def part(name):
+        return validation_part_of(name, get_imdb(name).source)
+    for split, text in (("val", "c\n"), ("trainval", "a\nb 1\nc\n")):
+        (pets / "ImageSets" / "Main" / f"{split}.txt").write_text(text)
+    assert part(f"{pets}:train") == f"{pets}:val"
+    assert {part(f"{pets}:trainval"), part(f"{pets}:val"), part(str(photos)), part(f"{photos}:train@0.8")} == {None}
+    for split in ("train", "valid"):
+        flat_folder(tmp_path / "more" / split, {split: [CAT]})
+    assert part(f"{tmp_path}/more/train") == part(f"{tmp_path}/more") == f"{tmp_path}/more:valid"
+
+
 def test_joined_with_a_path_without_a_slash(photos, tmp_path, monkeypatch):
     voc_folder(tmp_path / "more", {"x": [CAT]}, {"train": ["x"]})
     monkeypatch.chdir(tmp_path)
@@ -104,6 +124,7 @@ def test_joined_with_a_path_without_a_slash(photos, tmp_path, monkeypatch):
     ([], "no annotations in a known format; seen: nothing; expected PASCAL VOC, COCO, YOLO, LabelMe, CVAT, CSV, KITTI"),
     (["a.jpg", "b/c.png"], "seen: 2 images; its folders: b; the images have no annotations there; expected"),
     (["a.jpg", "x.tfrecord"], "seen: .*1 .tfrecord.*; TFRecords hold the images too: export the data set"),
+    (["a.json", "a.jpg"], "seen: 1 .json, 1 images; .*a.json:1: not readable as JSON: Expecting value, column 1; exp"),
     (["all.zip"], "seen: 1 .zip; unpack the archive; expected"),
     (["readme"], "seen: 1 without ending; .* docs/own_dataset.md lists, where a reader of your own .* function$")])
 def test_what_was_seen_where_no_format_fits(tmp_path, files, message):
@@ -116,6 +137,11 @@ def test_what_was_seen_where_no_format_fits(tmp_path, files, message):
 
 
 def test_files_of_no_format(tmp_path):
+    (tmp_path / "x.json").write_text('{"images": [')
+    with pytest.raises(DatasetError, match="x.json:1: not readable as JSON: "):
+        get_imdb(str(tmp_path / "x.json"))
+    with pytest.raises(DatasetError, match="y.json: there is no such file"):
+        get_imdb(str(tmp_path / "y.json"))
     (tmp_path / "x.zip").write_bytes(b"PK")
     with pytest.raises(DatasetError, match="x.zip: is no annotation file of a known format; unpack the archive$"):
         get_imdb(str(tmp_path / "x.zip"))

@@ -67,6 +67,31 @@ def test_lines_that_cannot_be_used(tmp_path, line, message):
     assert data.image_index == ["b"] and message in data.summary()
 
 
+@pytest.mark.parametrize("text", ["a.jpg,1,x,3,4,cat\n", "a.jpg,1,2\n", ""])
+def test_a_training_split_of_another_form_is_not_replaced_by_the_others(tmp_path, text):
+    folders, files = tmp_path / "d", tmp_path / "e"
+    for root in (folders, files):
+        write(root, ["train/a.jpg", "valid/b.jpg"])
+    for path, content in ((folders / "train" / "_annotations.csv", text), (files / "train.csv", text),
+                          (folders / "valid" / "_annotations.csv", "b.jpg,1,2,3,4,cat\n"),
+                          (files / "valid.csv", "b.jpg,1,2,3,4,cat\n")):
+        path.write_text(content)
+    for root, file in ((folders, "train/_annotations.csv"), (files, "train.csv")):
+        with pytest.raises(DatasetError, match=f"{root}/{file}: expected the columns .*; found '{text.strip()}'"):
+            get_imdb(str(root))
+
+
+def test_a_table_of_images_to_test_may_lie_beside(tmp_path):
+    root = write(tmp_path / "d", ["a.jpg"], train="a.jpg,1,2,3,4,cat\n", test="id,name\n1,b.jpg\n")
+    assert get_imdb(str(root)).image_index == ["a"]
+
+
+def test_where_no_line_can_be_used_the_first_reason_is_told(tmp_path):
+    root = write(tmp_path / "d", ["a.jpg"], boxes="image,label,left,top,right,bottom\na.jpg,1,2,3,4,cat\n")
+    with pytest.raises(DatasetError, match="no annotation can be used, such as boxes.csv:2: 'cat' is not a number"):
+        get_imdb(str(root))
+
+
 def test_shares_of_the_size_are_refused(tmp_path):
     """As Open Images has them."""
     root = write(tmp_path / "d", ["a.jpg"], boxes="ImageID,LabelName,XMin,XMax,YMin,YMax\na,/m/01,0.1,0.5,0.2,1\n")

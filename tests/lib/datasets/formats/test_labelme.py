@@ -84,7 +84,7 @@ def test_files_that_cannot_be_used(tmp_path, shapes, message):
     data = get_imdb(str(tmp_path / "d"))
     assert data.image_index == ["a"]
     assert message in data.summary() and "c.json: there is no such file" in data.summary()
-    assert "z.json: Expecting" in data.summary()
+    assert f"z: {tmp_path}/d/z.json:1: not readable as JSON: Expecting" in data.summary()
 
 
 # ---- images that are embedded only

@@ -125,6 +125,12 @@ def test_yaml_files_that_cannot_be_used(ultralytics, yaml, message):
         get_imdb(str(ultralytics / "data.yaml"))
 
 
+def test_a_description_that_is_no_yaml_is_named(ultralytics):
+    (ultralytics / "data.yaml").write_text("names: [a, b\n  c: d")
+    with pytest.raises(DatasetError, match="data.yaml: not readable as YAML: "):
+        get_imdb(str(ultralytics))
+
+
 def test_vegetables(shared_data, tmp_path):
     """Without their names they are refused; data.yaml gives these and the paths."""
     folder = shared_data / "formats" / "yolo"

@@ -106,7 +106,7 @@ class WarmupHook(Hook):
 
 
 class LogHook(Hook):
-    """Reports every `display` iterations, and the first and the last one.
+    """Reports every `display` iterations, and the first and the last one, also of a training that another hook ends.
 
     It is the only built-in hook that reads losses: the others do not synchronise with the device. A loss that is not
     finite is reported with the iteration where it was computed.
@@ -117,6 +117,7 @@ class LogHook(Hook):
 
     def at_start(self, training: Training) -> None:
         self._log.start(training.iteration)
+        self._reported = training.iteration
         training.losses.start(training.iteration)
 
     def before_iteration(self, training: Training) -> None:
@@ -126,7 +127,12 @@ class LogHook(Hook):
         if training.iteration % self._display == 0 or training.iteration in (1, training.max_iters):
             self._report(training)
 
+    def at_end(self, training: Training) -> None:
+        if training.iteration != self._reported:
+            self._report(training)
+
     def _report(self, training: Training) -> None:
+        self._reported = training.iteration
         layers, losses = training.solver.net.layers, training.mean_losses()
         loss = sum(value * training.losses.weights[name] for name, value in losses.items())
         stats = {type(layer).__name__: found for layer in layers if (found := getattr(layer, "stats", None))}

@@ -51,7 +51,10 @@ def line_chart(lines: Sequence[Line], x: Axis, y: Axis, width: int = 340, height
     parts = [*_grid(across, up, x.label, y.label, width, height)]
     for line, of_line in kept:
         places = [(across.at(a), up.at(b)) for a, b in _thinned(of_line)]
-        parts.append(_dots(line, places) if line.dots else _polyline(line, places))
+        if not line.dots:
+            parts.append(_polyline(line, places))
+        if line.dots or len(places) == 1:       # a line of one point has no length
+            parts.append(_dots(line, places))
     return _svg(width, height, parts)
 
 

@@ -141,6 +141,11 @@ def test_tables(runs: Sequence[RunResults]) -> list[dict[str, Any]]:
     return tables
 
 
+def runs_without_tests(runs: Sequence[RunResults]) -> list[str]:
+    """The names of the runs in which no results of a test are stored."""
+    return [run.name for run in runs if not run.tests]
+
+
 def _ap(test: TestFigures, name: str) -> float | None:
     return test.classes.get(name, {}).get("ap")
 
@@ -172,7 +177,8 @@ def text_report(runs: Sequence[RunResults]) -> str:
                   for name, cells in table["rows"]]
     for key, steps, values in setting_differences(runs):
         lines.append(f"{key} ({steps}): {' | '.join(value or '-' for value in values)}")
-    return "\n".join(lines) or "no results and no differences of settings are recorded"
+    untested = runs_without_tests(runs)
+    return "\n".join([*lines, *([f"no results of a test: {', '.join(untested)}"] if untested else [])])
 
 
 def _as_text(cell: dict[str, Any]) -> str:
@@ -183,4 +189,4 @@ def write_comparison(path: Path, runs: Sequence[RunResults]) -> None:
     """Write the comparison as a page."""
     write_page(path, "compare.html", title=f"{len(runs)} runs side by side", runs=[run.name for run in runs],
                measures=list(MEASURES.values()), tests=test_tables(runs), charts=loss_charts(runs),
-               differences=setting_differences(runs))
+               differences=setting_differences(runs), untested=runs_without_tests(runs))

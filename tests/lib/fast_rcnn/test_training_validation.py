@@ -60,6 +60,7 @@ def test_a_resumed_training_keeps_and_stops_as_one_in_one_go(tmp_path, stop, pat
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     whole = run(tmp_path, "whole", 8, hooks=[hook(tmp_path, patience)])
     assert whole[-1].endswith(f"small_iter_{last}.caffemodel")
+    assert read_json_lines(tmp_path / "whole.jsonl")[-1]["iteration"] == last
     record = (tmp_path / "validation.jsonl").read_bytes()
     (tmp_path / "validation.jsonl").unlink()
     with pytest.raises(TrainingStopped):

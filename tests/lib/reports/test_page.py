@@ -36,6 +36,7 @@ def test_values_that_are_not_finite_are_left_out_of_charts():
     chart = line_chart([Line("a", [(0, 1), (1, math.nan), (2, math.inf), (3, 4)])], Axis(), Axis())
     assert "nan" not in chart and "inf" not in chart and chart.count(",") == 2
     assert "nothing to draw" in line_chart([Line("a", [(0, math.nan)])], Axis(), Axis())
+    assert "<circle" not in chart and line_chart([Line("a", [(1, 2)])], Axis(), Axis()).count("<circle") == 1
     assert "nothing to draw" in histogram([], Axis()) and "nothing to draw" in histogram([0.0], Axis(log=True))
 
 

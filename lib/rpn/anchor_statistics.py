@@ -49,7 +49,8 @@ def _object_targets(entry: Entry, anchors: np.ndarray, stride: float, settings: 
     gt_boxes = blobs["gt_boxes"][:, :4].astype(np.float64)
     if not len(gt_boxes):
         return np.zeros((0, 4))
-    placed = shift_anchors(anchors, *(int(np.ceil(side / stride)) for side in (height, width)), stride)
+    rows, columns = (int(np.ceil(side / stride)) for side in (height, width))
+    placed = shift_anchors(anchors, rows, columns, stride)
     placed = placed[anchors_inside(placed, (height, width), settings.allowed_border)]
     overlaps = bbox_overlaps(placed, gt_boxes)
     objects = np.flatnonzero(label_anchors(overlaps, settings) == 1)

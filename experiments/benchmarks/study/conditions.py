@@ -92,7 +92,7 @@ def usual(data_set: str, net: str) -> Usual:
     if recipe is None:
         return Usual({})
     sizes = Sizes(recipe.anchor_scales, recipe.anchor_ratios, recipe.fc6, recipe.fc7)
-    return Usual(dict(recipe.settings), sizes, recipe.lr and (recipe.lr[0], recipe.lr[1]))
+    return Usual(dict(recipe.settings), sizes, (recipe.lr[0], recipe.lr[1]) if recipe.lr else None)
 
 
 def comparisons(names: Iterable[str]) -> list[tuple[str, str]]:

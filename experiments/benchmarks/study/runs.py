@@ -110,12 +110,14 @@ def run(task: Task, name: str, condition: Condition, seed: int, first: FirstStag
     folder, data = task.folder / f"{name}_{seed}", task.data.trained(condition.incomplete)
     solver = _write_solver(task, condition, folder)
     if condition.end_to_end:
-        kind, proposals, settings = "both", None, task.joint_settings(condition.ohem, condition.settings, seed)
+        settings = task.joint_settings(condition.ohem, dict(condition.settings), seed)
+        trained = _trained(task, folder, "both", solver, settings, data)
+        tested = _tested(task, folder, Path(trained["model"]))
     else:
-        kind, proposals, settings = "fast_rcnn", first, task.stage_settings("fast_rcnn", condition.ohem, {
+        settings = task.stage_settings("fast_rcnn", condition.ohem, {
             "TEST.PROPOSAL_METHOD": "rpn", **_imports(condition), **condition.settings}, seed)
-    trained = _trained(task, folder, kind, solver, settings, data, proposals and proposals.train)
-    tested = _tested(task, folder, Path(trained["model"]), proposals and proposals.test)
+        trained = _trained(task, folder, "fast_rcnn", solver, settings, data, first.train)
+        tested = _tested(task, folder, Path(trained["model"]), first.test)
     return {**tested, "seconds": trained["seconds"]}
 
 
@@ -185,7 +187,7 @@ def _proposals(task: Task, net: Path, model: Path, data: str, settings: Config, 
     return output
 
 
-def _tested(task: Task, folder: Path, model: Path, proposals: Path | None) -> dict[str, float]:
+def _tested(task: Task, folder: Path, model: Path, proposals: Path | None = None) -> dict[str, float]:
     """Test with tools/test_net.py, on `proposals` or on those of the detector's RPN; returns the average precisions."""
     net, words = task.nets(ohem=True).detector_test, []
     if proposals:

@@ -57,9 +57,9 @@ def read(path: Path, split: str | None) -> Source | None:
         return None
     root, split, folders = split_folders(path, split, lambda folder: bool(_files_of(folder)))
     if folders:
-        names = {file.name for folder in folders.values() for file in _files_of(folder).values()}
+        tables = {file.name for folder in folders.values() for file in _files_of(folder).values()}
         _refuse_other_forms(file for folder in subfolders(root) if folder.name not in folders
-                            and is_split_name(folder.name) for file in _tables_in(folder) if file.name in names)
+                            and is_split_name(folder.name) for file in _tables_in(folder) if file.name in tables)
         return _source(root, {name: next(iter(_files_of(folder).values())) for name, folder in folders.items()}, split)
     files = _files_of(path)
     if any(map(is_split_name, files)):      # a table of the images to test, without boxes, may lie beside them

@@ -14,7 +14,7 @@ from utils.files import atomic_path
 
 FIGURES = {"ap50": "AP50", "ap75": "AP75", "ap": "AP"}
 
-Runs = dict[tuple[str, int], dict[str, float]]      # figures and seconds, by condition and seed
+Runs = dict[tuple[str, int], dict[str, float]]      # figures, by condition and seed
 
 
 @dataclass
@@ -76,15 +76,13 @@ def report(results: Sequence[Results], command: str, picture: Callable[[str], st
 
 
 def means_table(found: Results) -> list[str]:
-    """One line for each condition: mean and standard deviation over the seeds, and the seconds of training."""
+    """One line for each condition: mean and standard deviation over the seeds."""
     figures = found.figures()
-    lines = [f"| condition | seeds | {' | '.join(FIGURES[figure] for figure in figures)} | seconds |",
-             "|---|---|" + "---|" * (len(figures) + 1)]
+    lines = [f"| condition | seeds | {' | '.join(FIGURES[figure] for figure in figures)} |",
+             "|---|---|" + "---|" * len(figures)]
     for name in found.conditions():
-        values = [_mean(found.of(name, figure)) for figure in figures]
-        seconds = found.of(name, "seconds")
-        lines.append(f"| {CONDITIONS[name].title} | {len(seconds)} | {' | '.join(values)} | "
-                     f"{np.mean([*seconds.values()]):.0f} |")
+        values = [found.of(name, figure) for figure in figures]
+        lines.append(f"| {CONDITIONS[name].title} | {len(values[0])} | {' | '.join(map(_mean, values))} |")
     return lines
 
 

@@ -6,7 +6,6 @@ its checkpoint.
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,27 +97,25 @@ def first_stage(task: Task) -> FirstStage:
     make_nets(task.net, get_imdb(task.data.train).num_classes, task.folder / "nets", iterations, task.sizes)
     nets = task.nets(ohem=False)
     model = _trained(task, folder, "rpn", nets.solver("stage1_rpn"), task.stage_settings("rpn", False, {}),
-                     task.data.train)["model"]
+                     task.data.train)
     many = task.stage_settings("proposals", False, {})
     few = make_settings(task.settings)      # as many as the finished detector makes
-    return FirstStage(_proposals(task, nets.rpn_test, Path(model), task.data.train, many, folder / "train.npz"),
-                      _proposals(task, nets.rpn_test, Path(model), task.data.test, few, folder / "test.npz"))
+    return FirstStage(_proposals(task, nets.rpn_test, model, task.data.train, many, folder / "train.npz"),
+                      _proposals(task, nets.rpn_test, model, task.data.test, few, folder / "test.npz"))
 
 
 def run(task: Task, name: str, condition: Condition, seed: int, first: FirstStage) -> dict[str, float]:
-    """Train and test a detector once; returns the average precisions (see `evaluate`) and the seconds of training."""
+    """Train and test a detector once; returns the average precisions, see `evaluate`."""
     folder, data = task.folder / f"{name}_{seed}", task.data.trained(condition.incomplete)
     solver = _write_solver(task, condition, folder)
     if condition.end_to_end:
         settings = task.joint_settings(condition.ohem, dict(condition.settings), seed)
-        trained = _trained(task, folder, "both", solver, settings, data)
-        tested = _tested(task, folder, Path(trained["model"]))
-    else:
-        settings = task.stage_settings("fast_rcnn", condition.ohem, {
-            "TEST.PROPOSAL_METHOD": "rpn", **_imports(condition), **condition.settings}, seed)
-        trained = _trained(task, folder, "fast_rcnn", solver, settings, data, first.train)
-        tested = _tested(task, folder, Path(trained["model"]), first.test)
-    return {**tested, "seconds": trained["seconds"]}
+        model = _trained(task, folder, "both", solver, settings, data)
+        return _tested(task, folder, model)
+    settings = task.stage_settings("fast_rcnn", condition.ohem, {
+        "TEST.PROPOSAL_METHOD": "rpn", **_imports(condition), **condition.settings}, seed)
+    model = _trained(task, folder, "fast_rcnn", solver, settings, data, first.train)
+    return _tested(task, folder, model, first.test)
 
 
 def _imports(condition: Condition) -> Changes:
@@ -145,8 +142,8 @@ def _write_solver(task: Task, condition: Condition, folder: Path) -> Path:
 
 
 def _trained(task: Task, folder: Path, kind: str, solver: Path, settings: Config, data: str,
-             proposals: Path | None = None) -> dict[str, Any]:
-    """Train with tools/train_net.py; returns the path `model` and the `seconds`. Only the last snapshot stays.
+             proposals: Path | None = None) -> Path:
+    """Train with tools/train_net.py; returns the last snapshot, the only one that stays.
 
     kind  'rpn', 'fast_rcnn' or 'both'
     """
@@ -168,9 +165,10 @@ def _trained(task: Task, folder: Path, kind: str, solver: Path, settings: Config
                   "--resume", *task.device)
         own = OwnFiles(folder)
         own.remove(*others_of_the_same_training(model.name, own.names()))
-        return {"model": str(model)}
+        return {}
 
-    return kept(folder / f"{kind}.json", inputs, train, model)
+    kept(folder / f"{kind}.json", inputs, train, model)
+    return model
 
 
 def _proposals(task: Task, net: Path, model: Path, data: str, settings: Config, output: Path) -> Path:
@@ -205,22 +203,16 @@ def _tested(task: Task, folder: Path, model: Path, proposals: Path | None = None
 
 
 def kept(note: Path, inputs: Mapping[str, Any], work: Callable[[], dict[str, Any]], output: Path) -> dict[str, Any]:
-    """What `work` returned, and the `seconds` that it took in all, as in `note`.
+    """What `work` returned, as in `note`.
 
-    It is done, or done anew, if the note is missing or incomplete or of other `inputs`, and if `output` is missing.
+    It is done, or done anew, if the note is missing or of other `inputs`, and if `output` is missing.
     """
     digest = sha256_json(inputs)
     found = read_json(note) if note.is_file() else {}
-    if found.get("inputs") != digest or ("result" in found and not output.exists()):
-        found = {"inputs": digest, "seconds": 0.0}
-    if "result" not in found:
-        start = time.monotonic()
-        try:
-            found["result"] = work()
-        finally:
-            found["seconds"] += time.monotonic() - start
-            write_json(note, found)
-    return {**found["result"], "seconds": found["seconds"]}
+    if found.get("inputs") != digest or "result" not in found or not output.exists():
+        found = {"inputs": digest, "result": work()}
+        write_json(note, found)
+    return found["result"]
 
 
 def _run_tool(folder: Path, name: str, settings: Config | None, tool: str, *options: str) -> None:

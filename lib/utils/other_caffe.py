@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import operator
 import os
 import shutil
@@ -116,14 +117,25 @@ class Unmatched(NamedTuple):
 
 
 def copy_weights(net: Any, path: str | os.PathLike) -> Unmatched:
-    """Load a caffemodel into the layers of the same names. Other Caffes do not report unmatched layers."""
-    report = net.copy_from(os.fspath(path))
-    if report is not None:
+    """Load a caffemodel into the layers of the same names. The caller reports unmatched layers, the log does not."""
+    with _errors_only(logging.getLogger("caffe")):
+        report = net.copy_from(os.fspath(path))
+    if report is not None:      # other Caffes return nothing
         return Unmatched(report.unused, report.unfilled)
     stored, known = _stored_layers(path), set(net._layer_names)
     filled = {_address(blob) for name in stored if name in net.params for blob in net.params[name]}
     return Unmatched([name for name in stored if name not in known],
                      [name for name, blobs in net.params.items() if not filled.issuperset(map(_address, blobs))])
+
+
+@contextlib.contextmanager
+def _errors_only(log: logging.Logger) -> Iterator[None]:
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def stored_shapes(path: str | os.PathLike) -> dict[str, list[tuple[int, ...]]]:

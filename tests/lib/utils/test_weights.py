@@ -62,9 +62,11 @@ def resized(path, *layers):
     return caffe.Net(path, caffe.TRAIN)
 
 
-def test_layers_for_other_classes_are_left_out_by_themselves(make, detector):
+def test_layers_for_other_classes_are_left_out_by_themselves(make, detector, caplog):
     net = resized(make("new", "a", "cls_score", "b"), "cls_score")
+    caplog.clear()
     loaded = load_initial_weights(net, detector, "new.pt")
+    assert not caplog.records       # the summary says it
     assert loaded.summary == (
         f"2 of 3 layers begin with weights of {detector}; random: cls_score; left out, of other shapes: cls_score has "
         "3 x 2 and 3 there, 4 x 2 and 4 here")

@@ -72,8 +72,16 @@ def error_along(net: caffe.Net, direction: list[torch.Tensor], gradient: list[to
     return found if found <= TOLERANCE else min(found, error(along, slope(net, direction, SMALL_STEP)))
 
 
+def divides(net: caffe.Net) -> bool:
+    return any(layer.param.HasField("eltwise_param") and not layer.param.eltwise_param.stable_prod_grad
+               for layer in net.engine_layers)
+
+
 def difference(net: caffe.Net) -> float:
-    """The largest difference of the gradient from the numerical one, relative to 1 plus its size."""
+    """The largest difference of the gradient from the numerical one, relative to 1 plus its size.
+
+    A gradient that is not finite differs by infinity, unless a layer divides by its bottom, which may be 0.
+    """
     source, worst = torch.Generator().manual_seed(1), 0.0
     learned = [rate != 0 for rate in net.params_lr]
     directions = [[torch.randn(blob.shape, generator=source, dtype=torch.float64) * learns
@@ -82,6 +90,8 @@ def difference(net: caffe.Net) -> float:
         if is_seen:
             assert all(blob.data is not None and blob.diff is not None for blob in net.blobs.values())
         found = gradient(net)
+        if not all(one.isfinite().all() for one in found):
+            return 0.0 if divides(net) else np.inf
         worst = max(worst, *(error_along(net, direction, found) for direction in directions))
     return worst
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -33,12 +34,11 @@ from alt_opt.settings import stage_settings  # noqa: E402
 from caffe.proto import caffe_pb2, prototxt  # noqa: E402
 from fast_rcnn.config import set_cfg  # noqa: E402
 from net_definitions import model_files  # noqa: E402
+from utils.names import BOX_BLOBS, HARD, READONLY, ROI_BLOBS  # noqa: E402
 
 CLASSES, STRIDE = 7, 16
 KEPT = 128              # RoIs of a batch
 FOREGROUND = 0.2        # share of the RoIs
-READONLY, HARD = "_readonly", "_hard"
-ROI_TOPS = "rois", "labels", "bbox_targets", "bbox_inside_weights", "bbox_outside_weights"
 
 MINING = """
 layer { name: "loss_cls_of_rois" type: "SoftmaxWithLossOHEM" bottom: "cls_score" bottom: "labels" top: "a" top: "b"
@@ -98,13 +98,13 @@ def make_nets(case: Case) -> tuple[Any, Any]:
     mining = prototxt.parse(MINING % {"per_image": KEPT // case.images, "kept": KEPT}, caffe_pb2.NetParameter())
     one_pass = _with_inputs(case, [*head, *mining.layer])
     for layer in one_pass.layer:
-        layer.bottom[:] = ["rois" if bottom == "rois_hard" else bottom for bottom in layer.bottom]
+        layer.bottom[:] = ["rois" if bottom == f"rois{HARD}" else bottom for bottom in layer.bottom]
     return readonly, one_pass
 
 
 def _with_inputs(case: Case, layers: Any) -> Any:
     net = caffe_pb2.NetParameter()
-    for name, array in zip(("trunk", *ROI_TOPS), inputs(case), strict=True):
+    for name, array in zip(("trunk", *ROI_BLOBS, *BOX_BLOBS), inputs(case), strict=True):
         net.layer.add(name=name, type="Input", top=[name]).input_param.shape.add(dim=array.shape)
     features = next(layer for layer in layers if layer.type == "ROIPooling").bottom[0]
     net.layer.add(name=features, type="Scale", bottom=["trunk"], top=[features])    # learned, for the gradient's sake
@@ -176,9 +176,9 @@ def learned(net: Any) -> list[Any]:
 
 def picked_rois(net: Any) -> set[int]:
     """Indices of the RoIs that train the net."""
-    if "rois_hard" in net.blobs:
+    if f"rois{HARD}" in net.blobs:
         rows = {roi.tobytes(): index for index, roi in enumerate(net.blobs["rois"].data)}
-        return {rows[roi.tobytes()] for roi in net.blobs["rois_hard"].data}
+        return {rows[roi.tobytes()] for roi in net.blobs[f"rois{HARD}"].data}
     return set(np.flatnonzero(net.blobs["labels_hard"].data >= 0).tolist())
 
 
@@ -212,11 +212,12 @@ def main(argv: list[str] | None = None) -> int:
     add("--repeats", type=positive, default=10, metavar="N", help="(default: 10)")
     add_report_option(parser, HERE / "ohem_ways.md")
     options = parser.parse_args(argv)
+    command = ["python", "experiments/benchmarks/ohem_ways.py", *(sys.argv[1:] if argv is None else argv)]
     caffe.set_mode_cpu()
     set_cfg(stage_settings("fast_rcnn", 1, True, {"TRAIN.BATCH_SIZE": KEPT}))
     cases = [Case(net, images, options.rois, tuple(options.size)) for net in options.nets for images in (1, 2)]
     publish(report(cases, [compare(case, options.repeats) for case in cases],
-                   "python experiments/benchmarks/ohem_ways.py --report"), options.report)
+                   shlex.join(command)), options.report)
     return 0
 
 

@@ -47,6 +47,11 @@ def alt_opt_method(ohem: bool) -> str:
     return _ALT_OPT if ohem else _NO_OHEM
 
 
+def end2end_method(ohem: bool) -> str:
+    """Name of the folder of end-to-end training with or without hard example mining."""
+    return _END2END_OHEM if ohem else _END2END
+
+
 def is_shipped(file: str) -> bool:
     """Whether a file of `model_files` is in models/; alternating nets without mining are generated on demand."""
     return file.split("/")[1] != _NO_OHEM
@@ -114,7 +119,7 @@ def _alt_opt_files(net: Net, task: Task, ohem: bool, folder: str,
 
 
 def _end2end_files(net: Net, task: Task, ohem: bool, folder: str) -> dict[str, str]:
-    method = f"{net.name}/{_END2END_OHEM if ohem else _END2END}"
+    method = f"{net.name}/{end2end_method(ohem)}"
     title = f"RPN and Fast R-CNN trained together{', with online hard example mining' if ohem else ''}"
     return {
         f"{method}/train.pt": _net_file(net, task, title, partial(_end2end_train, ohem=ohem)),

@@ -16,8 +16,9 @@ from alt_opt.settings import stage_settings, write_settings
 from datasets.factory import get_imdb
 from fast_rcnn.checkpoints import data_digest, net_fingerprint, relevant_settings, solver_fingerprint
 from fast_rcnn.config import Changes, Config, file_changes, make_settings, plain
+from fast_rcnn.schedule import change_solver
 from fast_rcnn.snapshots import others_of_the_same_training, snapshot_name
-from net_definitions import Sizes, alt_opt_method
+from net_definitions import Sizes, alt_opt_method, end2end_method
 from study import mining_rules
 from study.conditions import Condition
 from study.data_sets import DataSets, evaluate
@@ -70,16 +71,11 @@ class Task:
 
     def joint_settings(self, ohem: bool, changes: Changes, seed: int) -> Config:
         """The settings of RPN and Fast R-CNN in one net, `changes` after the task's own."""
-        usual = file_changes(ROOT / "experiments" / "cfgs" / f"{joint_method(ohem)}.yml")
+        usual = file_changes(ROOT / "experiments" / "cfgs" / f"{end2end_method(ohem)}.yml")
         return make_settings({**usual, **self._common(True), "RNG_SEED": seed, **changes})
 
     def _common(self, fast_rcnn: bool) -> Changes:
         return {"TRAIN.SNAPSHOT_ITERS": max(1, self.iterations[fast_rcnn] // CHECKPOINTS), **self.settings}
-
-
-def joint_method(ohem: bool) -> str:
-    """Name of the nets, and of the settings, of RPN and Fast R-CNN in one net."""
-    return "faster_rcnn_end2end_ohem" if ohem else "faster_rcnn_end2end"
 
 
 @dataclass(frozen=True)
@@ -129,15 +125,14 @@ def _write_solver(task: Task, condition: Condition, folder: Path) -> Path:
     """The solver of a condition, and its net where that differs from the usual one."""
     nets = task.nets(condition.ohem)
     if condition.end_to_end:
-        joint = task.folder / "nets" / task.net / joint_method(condition.ohem)
+        joint = task.folder / "nets" / task.net / end2end_method(condition.ohem)
         solver, net = prototxt.read_solver(joint / "solver.pt"), joint / "train.pt"
-        solver.stepsize = max(1, task.iterations[1] * 3 // 4)
     else:
         solver, net = prototxt.read_solver(nets.solver("stage1_fast_rcnn")), nets.train_net("stage1_fast_rcnn")
     if condition.rule:
         net = _write(folder / "train.pt", with_rule(net, mining_rules.__name__, condition.rule))
     solver.train_net = str(net)
-    solver.base_lr = (task.rates[1] if task.rates else solver.base_lr) * condition.rate
+    change_solver(solver, task.iterations[1], (task.rates[1] if task.rates else solver.base_lr) * condition.rate)
     return _write(folder / "solver.pt", prototxt.to_text(solver))
 
 

@@ -77,12 +77,8 @@ def splits_of(name: str) -> list[str]:
     if split or share or not os.path.exists(path) or len(_parts(name)) > 1:
         return []
     source = find_source(path)
-    names = [*source.split_sizes()]
-    try:
-        find_source(path, source.split)
-    except DatasetError:        # the path is that of the folder of a split
-        return []
-    return names
+    # Otherwise the path is that of the folder of a split
+    return [*source.split_sizes()] if _has_split(path, source.split) else []
 
 
 def unseen_part_of(name: str) -> str | None:

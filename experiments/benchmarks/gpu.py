@@ -25,6 +25,7 @@ from vgg16_parts.job import IMAGES_A_STEP, PRECISIONS, Job, Missing, measured, u
 from vgg16_parts.report import Results, report
 
 from measuring import positive
+from net_definitions import NETS
 
 HERE = Path(__file__).resolve().parent
 
@@ -78,7 +79,8 @@ def parser() -> argparse.ArgumentParser:
     """The options."""
     result = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = result.add_argument
-    add("--net", default="VGG16", help="net of models/ (default: VGG16; torchvision is measured for it only)")
+    add("--net", choices=NETS, default="VGG16", metavar="NET",
+        help=f"one of {', '.join(NETS)} (default: VGG16; torchvision is measured for it only)")
     add("--size", type=positive, nargs=2, default=[600, 1000], metavar=("HEIGHT", "WIDTH"), help="(default: 600 1000)")
     add("--rois", type=positive, default=2000, metavar="N", help="proposals per image (default: 2000)")
     add("--workers", type=int, default=8, metavar="N", help="processes that read images (default: 8)")

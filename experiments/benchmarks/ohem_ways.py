@@ -33,7 +33,7 @@ import caffe  # noqa: E402
 from alt_opt.settings import stage_settings  # noqa: E402
 from caffe.proto import caffe_pb2, prototxt  # noqa: E402
 from fast_rcnn.config import set_cfg  # noqa: E402
-from net_definitions import model_files  # noqa: E402
+from net_definitions import NETS, model_files  # noqa: E402
 from utils.names import BOX_BLOBS, HARD, READONLY, ROI_BLOBS  # noqa: E402
 
 CLASSES, STRIDE = 7, 16
@@ -205,7 +205,8 @@ def main(argv: list[str] | None = None) -> int:
     """Measure, print, and write the report on request; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--nets", nargs="+", default=["SqueezeNet", "VGG16"], metavar="NET", help="(default: SqueezeNet VGG16)")
+    add("--nets", nargs="+", choices=NETS, default=["SqueezeNet", "VGG16"], metavar="NET",
+        help=f"some of {', '.join(NETS)} (default: SqueezeNet VGG16)")
     add("--rois", type=positive, default=300, metavar="N", help="proposals of a photograph (default: 300)")
     add("--size", type=positive, nargs=2, default=[24, 32], metavar=("HEIGHT", "WIDTH"),
         help="of the feature maps (default: 24 32)")

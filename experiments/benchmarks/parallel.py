@@ -26,6 +26,7 @@ ROOT = HERE.parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 import _init_paths  # noqa: E402, F401
 from measuring import add_report_option, publish  # noqa: E402
+from net_definitions import NETS  # noqa: E402
 
 SETTINGS = {"Tiny": {"TRAIN.SCALES": (300,), "TRAIN.MAX_SIZE": 500}}     # others: defaults
 WARM_UP = 3             # iterations before timing starts
@@ -100,7 +101,8 @@ def report(found: dict[int, dict[str, float]], options: argparse.Namespace) -> s
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--processes", type=int, default=2, metavar="N")
-    parser.add_argument("--net", default="Tiny", help="one of models/ (default: Tiny)")
+    parser.add_argument("--net", choices=NETS, default="Tiny", metavar="NET",
+                        help=f"one of {', '.join(NETS)} (default: Tiny)")
     parser.add_argument("--iterations", type=int, default=30, metavar="N", help="measured iterations (default: 30)")
     add_report_option(parser, HERE / "parallel.md")
     parser.add_argument("--task", type=Path, help=argparse.SUPPRESS)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import caffe
+from caffe.engine.device import precision, use_precision
 from caffe.engine.files.caffemodel import read_weights
 
 
@@ -46,6 +47,17 @@ def test_training_starts_from_the_given_weights(project, run):
     solver.write_text(solver.read_text().replace("max_iter: 6", "max_iter: 0"))
     run("train", "-solver", solver, "-weights", f"{start},{start}")
     np.testing.assert_array_equal(weights(project / "solver_iter_0.caffemodel")["fc"][0], weights(start)["fc"][0])
+
+
+def test_precision(project, run):
+    solver, trained = project / "solver.prototxt", {}
+    with use_precision("float32"):          # which the flag changes for the process
+        for name in ("bfloat16", "float32"):
+            printed = run("train", "-solver", solver, *["-precision", name] * (name != "float32")).err
+            assert ("Precision: bfloat16" in printed) == (name == "bfloat16") and precision() == name
+            trained[name] = weights(project / "solver_iter_6.caffemodel")["conv"][0]
+    assert 0 < np.abs(trained["bfloat16"] - trained["float32"]).max() < 0.05
+    assert "float16" in run("train", "-solver", solver, "-precision", "half", fails=True).err
 
 
 def test_a_seed_is_drawn_and_reported(project, run):

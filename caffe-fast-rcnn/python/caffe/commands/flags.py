@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import NoReturn
 
+from ..engine.device import PRECISIONS
+
 # Flags that all of Caffe's commands take, since they are global variables there; the log flags come from glog.
 # Commands accept those they do not use.
 GLOBAL_FLAGS = ("gpu", "solver", "model", "phase", "level", "stage", "snapshot", "weights", "iterations",
@@ -100,6 +102,12 @@ class Flags(argparse.ArgumentParser):
         """-gpu."""
         self.add_argument("--gpu", default="", metavar="ID",
                           help="GPU to use; 'all', or the first of several separated by commas (default: the CPU)")
+
+    def add_precision(self) -> None:
+        """-precision."""
+        self.add_argument("--precision", default=PRECISIONS[0], choices=PRECISIONS,
+                          help=f"of convolutions and matrix products (default: {PRECISIONS[0]}): bfloat16 is faster "
+                               "on processors that have it, tf32 on GPUs")
 
     def add_state(self, phase: str | None = None) -> None:
         """-level and -stage, and -phase with this default."""

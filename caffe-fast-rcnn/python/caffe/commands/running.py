@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from .. import pycaffe
+from ..engine.device import PRECISIONS
 from ..errors import CaffeError
 from ..logs import DEFAULT_HANDLER, LEVELS, LogFormatter, least_level
 from ..proto.binary import LFS_POINTER, is_lfs_pointer
@@ -90,11 +91,14 @@ def existing_file(path: str, flag: str) -> str:
     return path
 
 
-def use_device(gpu: str) -> None:
-    """Compute on the GPU given by -gpu, or on the CPU if it is empty.
+def use_device(gpu: str, precision: str = PRECISIONS[0]) -> None:
+    """Compute on the GPU given by -gpu, or on the CPU if it is empty, with the precision given by -precision.
 
     Raises CommandError if there is no such GPU.
     """
+    pycaffe.set_precision(precision)
+    if precision != PRECISIONS[0]:
+        log.info("Precision: %s", precision)
     if not gpu:
         pycaffe.set_mode_cpu()
         log.info("Using the CPU")

@@ -22,6 +22,7 @@ def add_flags(flags: Flags) -> None:
     flags.add_argument("--weights", required=True, metavar="FILES", help="caffemodels, separated by commas")
     flags.add_argument("--iterations", type=positive, default=50, metavar="N", help="batches to run (default: 50)")
     flags.add_gpu()
+    flags.add_precision()
     flags.add_state()
 
 
@@ -29,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     """Test: log each batch, print the means."""
     existing_file(args.model, "-model")
     weights = ",".join(existing_file(name, "-weights") for name in names(args.weights))
-    use_device(args.gpu)
+    use_device(args.gpu, args.precision)
     net = pycaffe.Net(args.model, pycaffe.TEST, level=args.level or 0, stages=stages(args), weights=weights)
     totals: dict[str, np.ndarray] = {}
     loss, progress = 0.0, Progress(args.iterations, "batches")

@@ -22,13 +22,14 @@ def add_flags(flags: Flags) -> None:
     flags.add_argument("--iterations", type=positive, default=50, metavar="N",
                        help="forward and backward passes (default: 50)")
     flags.add_gpu()
+    flags.add_precision()
     flags.add_state(phase="TRAIN")
 
 
 def run(args: argparse.Namespace) -> int:
     """Time a net with its initial weights."""
     existing_file(args.model, "-model")
-    use_device(args.gpu)
+    use_device(args.gpu, args.precision)
     net = pycaffe.Net(args.model, getattr(pycaffe, args.phase), level=args.level or 0, stages=stages(args))
     recorder, times = Recorder(), LayerTimes(net.engine_layers)
     observe(net, recorder)

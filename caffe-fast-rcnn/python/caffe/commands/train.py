@@ -15,6 +15,7 @@ EXAMPLES = """\
   caffe train -solver solver.prototxt -gpu 0
   caffe train -solver solver.prototxt -weights vgg16.caffemodel          (several are separated by commas)
   caffe train -solver solver.prototxt -snapshot net_iter_5000.solverstate
+  caffe train -solver solver.prototxt -precision bfloat16
 
 Ctrl-C stops after the current iteration and writes a snapshot; kill -HUP writes one and goes on.
 """
@@ -31,13 +32,14 @@ def add_flags(flags: Flags) -> None:
     flags.add_argument("--sighup_effect", default="snapshot", choices=_EFFECTS,
                        help="what SIGHUP does (default: snapshot)")
     flags.add_gpu()
+    flags.add_precision()
     flags.add_state()
 
 
 def run(args: argparse.Namespace) -> int:
     """Train."""
     param = _settings(args)
-    use_device(args.gpu or _gpu_of_file(param))
+    use_device(args.gpu or _gpu_of_file(param), args.precision)
     if param.random_seed < 0:
         seed = secrets.randbelow(2**31)
         log.info("random_seed: %d (drawn now; in the solver file it repeats this run)", seed)

@@ -6,8 +6,8 @@
 
 trains on `trainval`, tests on `test` and, after each run, writes accuracy.md next to this program: COCO's average
 precisions and the minutes of every run, what is published and whether goals are met, time to reach each AP50, curves
-and pictures. Recipes and goals are in accuracy_parts/recipes.py. The peer of voc2012_animals is torchvision's Faster
-R-CNN on the same weights and images (pip install torchvision).
+and pictures. Recipes and goals are in accuracy_parts/recipes.py. The peers of voc2012_animals start from the same
+weights and see as many images: torchvision's Faster R-CNN (pip install torchvision), and this project's SSD300.
 
 With --choose, by which recipes are chosen, it trains on three quarters of `trainval`, tests on the last and never reads
 `test`.
@@ -45,7 +45,7 @@ def check_inputs(runs: Sequence[Run]) -> None:
                       and not run.initial_weights.is_file()})
     if missing:
         raise UserError(f"weights are missing: {', '.join(missing)}; --weights DIR names their folder")
-    peers = sorted({run.net for run in todo if run.is_peer})
+    peers = sorted({run.net for run in todo if run.peer and run.peer.needs_torchvision})
     if peers and importlib.util.find_spec("torchvision") is None:
         raise UserError(f"{', '.join(peers)} needs torchvision, which is not installed: pip install torchvision, or "
                         "leave it out with --nets")

@@ -49,7 +49,7 @@ def change_solver(param: Any, max_iters: int | None = None, lr: float | None = N
 def _move(param: Any, key: str, max_iters: int) -> None:
     if key == "stepvalue":
         last = max(param.stepvalue)
-        whole = param.max_iter if param.max_iter > last else last * 4 // 3
+        whole = param.max_iter if param.max_iter >= last else last * 4 // 3
         param.stepvalue[:] = [max(1, value * max_iters // whole) for value in param.stepvalue]
     else:
         setattr(param, key, max_iters if key == "max_iter" else max(1, max_iters * 3 // 4))

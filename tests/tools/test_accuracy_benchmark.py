@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from google.protobuf import text_format
 
 import caffe
+import caffe.commands
 from utils.child_process import run_child
 
 pytestmark = pytest.mark.usefixtures("clean_settings")
@@ -26,8 +28,9 @@ def data_sets(program, monkeypatch):
     recipes = part("recipes")
     tiny = recipes.Recipe("Tiny", "some.caffemodel", (6, 4, 5, 8), {"TRAIN.SCALES": [96], "TRAIN.IMS_PER_BATCH": 2},
                           cfg="demo.yml", fc6=64, anchor_scales=(1, 2.5))
+    peer = recipes.Peer("torchvision_peer.py", "Tiny", ("--size", "96"), is_goal=True)
     found = {"demo": recipes.DataSet({"Tiny": tiny, **recipes.in_bfloat16({"Tiny": tiny})}, is_shown=True,
-                                     peers={"peer": "Tiny"}, published=(("somebody", "0.9"),),
+                                     peers={"peer": peer}, published=(("somebody", "0.9"),),
                                      goals=(recipes.Goal(0.6, 180), recipes.Goal(0.7)))}
     monkeypatch.setattr(program, "DATA_SETS", found)
     return found
@@ -285,7 +288,7 @@ def test_the_tools_themselves(program, data_sets, demo_data, tmp_path, monkeypat
     assert pictures == {"a.md", "a_demo_Tiny_losses.png", "a_demo_curves.png", "a_demo_detections.jpg"}
 
 
-# ---- the peer
+# ---- the peers
 @pytest.fixture
 def peer(program):
     pytest.importorskip("torchvision")
@@ -361,3 +364,49 @@ def test_the_peer_resumes(peer, tmp_path):
     resumed.load(tmp_path / "c.npz")
     assert first + [resumed.step(examples) for _ in range(21)] == losses
     assert straight.solver.param_groups[0]["lr"] == pytest.approx(0.0025 * 0.01)
+
+
+@pytest.fixture
+def ssd300(program):
+    pytest.importorskip("lmdb")
+    return part("ssd300")
+
+
+def test_detections_of_ssd(ssd300):
+    rows = np.array([[0, 2, 0.9, 0.1, 0.2, 0.5, 0.6], [2, 1, 0.8, -0.5, 0.25, 0.75, 1.5], [0, 2, 0.7, 0, 0, 1, 1],
+                     [-1] * 7], np.float32)
+    found = ssd300.by_class(rows, [(10, 20), (30, 40), (40, 80)], 4)
+    assert [[len(boxes) for boxes in of] for of in found] == [[0, 0, 0], [0, 0, 1], [2, 0, 0], [0, 0, 0]]
+    np.testing.assert_allclose(found[2][0], [[1, 4, 4, 11, 0.9], [0, 0, 9, 19, 0.7]], rtol=1e-6)
+    np.testing.assert_allclose(found[1][2], [[0, 20, 29, 79, 0.8]], rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_ssd_trains_is_tested_and_goes_on(ssd300, demo_data, tmp_path, monkeypatch):
+    commands = []
+
+    def run(command, name, log):
+        commands.append(command)
+        assert command[1:4] == ["-m", "caffe", "train"] and caffe.commands.main(command[3:]) == 0
+
+    monkeypatch.setattr(ssd300, "run_child", run)
+    monkeypatch.setattr(ssd300, "BATCH", 1)
+    (tmp_path / "net.prototxt").write_text("""
+        layer { name: "data" type: "Input" top: "data" input_param { shape { dim: [1, 3, 4, 5] } } }
+        layer { name: "conv1_1" type: "Convolution" bottom: "data" top: "conv1_1"
+                convolution_param { num_output: 64 kernel_size: 3 weight_filler { type: "xavier" } } }""")
+    caffe.Net(str(tmp_path / "net.prototxt"), caffe.TEST).save(str(tmp_path / "start.caffemodel"))
+    words = ["--imdb", f"{demo_data}:trainval", "--test_imdb", f"{demo_data}:test", "--weights",
+             str(tmp_path / "start.caffemodel"), "--images", "2", "--points", "2", "--output", str(tmp_path / "out")]
+    assert ssd300.main(words) == 0
+    points = json.loads((tmp_path / "out" / "points.json").read_text())
+    assert [point["images"] for point in points] == [1, 2] and 0 < points[0]["seconds"] < points[1]["seconds"]
+    solver = caffe.io.caffe_pb2.SolverParameter()
+    text_format.Parse((tmp_path / "out" / "training" / "SSD300" / "ssd" / "solver.pt").read_text(), solver)
+    assert (solver.max_iter, solver.snapshot, list(solver.stepvalue)) == (2, 1, [1, 1, 2])
+    assert {"ap50", "ap"} <= set(points[0]) and (tmp_path / "out" / "tests" / "2" / "detections.npz").is_file()
+    for path in tmp_path.rglob("*_iter_2.*"):
+        path.unlink()
+    assert ssd300.main(words) == 0
+    assert "-weights" in commands[0] and commands[1][-3].endswith("_iter_1.solverstate")
+    assert len(commands) == 2 and ssd300.main(words) == 0 and len(commands) == 2

@@ -51,6 +51,26 @@ class Recipe:
 
 
 @dataclass(frozen=True)
+class Peer:
+    """Another detector, trained by a program of its own, beside this file.
+
+    like     the recipe whose weights it starts from, and of which it sees as many images
+    options  further ones of the program
+    is_goal  whether ours are to reach its AP50, in half of its time
+    """
+
+    program: str
+    like: str
+    options: tuple[str, ...] = ()
+    is_goal: bool = False
+
+    @property
+    def needs_torchvision(self) -> bool:
+        """Whether the package torchvision must be installed."""
+        return self.program.startswith("torchvision")
+
+
+@dataclass(frozen=True)
 class Goal:
     """A mean AP50 over the seeds, for the best net, within so many minutes of training (None: no limit)."""
 
@@ -63,14 +83,14 @@ class DataSet:
     """A data set in VOC layout with the splits `trainval` and `test`.
 
     recipes    by the name in tables, as given to --nets
-    peers      torchvision's detectors: name -> the recipe whose input size, images seen and weights they share
+    peers      other detectors, by name
     published  (whose, mAP at IoU 0.5) of the same test split
     is_shown   whether photographs of it may be in the report
     """
 
     recipes: Mapping[str, Recipe]
     is_shown: bool
-    peers: Mapping[str, str] = field(default_factory=dict)
+    peers: Mapping[str, Peer] = field(default_factory=dict)
     published: tuple[tuple[str, str], ...] = ()
     goals: tuple[Goal, ...] = ()
 
@@ -110,12 +130,13 @@ _PCB_RECIPES = {
 }
 
 # ---- voc2012_animals: photographs with a shorter side of 320 pixels (VGG16's convolutions 1-2 frozen, as published)
-_ANIMALS = {**image_size(320, 600), **proposals(8, 300)}
+_ANIMALS_SIZE = (320, 600)
+_ANIMALS = {**image_size(*_ANIMALS_SIZE), **proposals(8, 300)}
 _ANIMALS_RECIPES = {
     "SqueezeNet": Recipe("SqueezeNet", SQUEEZENET, (1500, 3000, 1000, 1500), _ANIMALS,
                          anchor_scales=(2, 3.5, 6, 10, 14, 20), anchor_ratios=(0.67, 1.5), lr=_SQUEEZENET_RATES),
-    "VGG16": Recipe("VGG16", VGG16, (2000, 1500, 1500, 2000), _ANIMALS, anchor_scales=(2, 3.5, 6, 10, 14, 20),
-                    anchor_ratios=(0.67, 1.5), fc6=1024, fc7=1024),
+    "VGG16": Recipe("VGG16", VGG16, (1000, 2000, 600, 1000), _ANIMALS, anchor_scales=(2, 3.5, 6, 10, 14, 20),
+                    anchor_ratios=(0.67, 1.5), fc6=512, fc7=512, lr=(0.002, 0.002, 0.002, 0.002)),
 }
 
 # ---- BCCD: photographs of 640 x 480 pixels, cells of 24 to 300 pixels
@@ -135,7 +156,9 @@ DATA_SETS = {
     "voc2012_animals": DataSet(
         {**_ANIMALS_RECIPES, **in_bfloat16(_ANIMALS_RECIPES)},
         is_shown=False,
-        peers={"torchvision_VGG16": "VGG16"}),
+        peers={"torchvision_VGG16": Peer("torchvision_peer.py", "VGG16", ("--size", *map(str, _ANIMALS_SIZE)),
+                                         is_goal=True),
+               f"SSD300{BFLOAT16}": Peer("ssd300.py", f"VGG16{BFLOAT16}", ("--precision", "bfloat16"))}),
     "BCCD": DataSet(
         _BCCD_RECIPES,
         is_shown=False,

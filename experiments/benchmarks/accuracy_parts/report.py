@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from accuracy_parts.recipes import BFLOAT16, DataSet, Recipe
+from accuracy_parts.recipes import BFLOAT16, DataSet, Peer, Recipe
 from accuracy_parts.runs import PEER_POINTS, POINTS, Run
 from datasets.factory import get_imdb
 from fast_rcnn.test import load_detections, stored_classes
@@ -99,16 +99,17 @@ def _figure(value: float) -> str:
 
 def recipes(runs: Mapping[str, Run]) -> list[str]:
     """How each net was trained, a line each."""
-    return [*(f"* {net}: {_peer_words(run) if run.is_peer else _words(run.recipe)}" for net, run in runs.items()), ""]
+    return [*(f"* {net}: {_peer_words(run, run.peer) if run.peer else _words(run.recipe)}"
+              for net, run in runs.items()), ""]
 
 
 def _words(recipe: Recipe) -> str:
     return f"`{shlex.join(recipe.words('experiments/cfgs'))}`, from {recipe.weights or 'random weights'}"
 
 
-def _peer_words(run: Run) -> str:
-    return (f"torchvision's Faster R-CNN on {run.recipe.weights}, {sum(run.images_seen()):,} images seen, as by ours "
-            "in its four stages, of the same size (its settings: `accuracy_parts/torchvision_peer.py`)")
+def _peer_words(run: Run, peer: Peer) -> str:
+    return (f"`accuracy_parts/{shlex.join([peer.program, *peer.options])}`, from {run.recipe.weights}; "
+            f"{sum(run.images_seen()):,} images seen, as by {peer.like} in its four stages")
 
 
 # ---- goals
@@ -135,7 +136,7 @@ def comparisons(data_set: DataSet, results: Results) -> list[str]:
         value, net = best_within(results, goal.minutes)
         rows.append(["goal", f"{goal.ap50:.3f}", f"{goal.minutes:g}" if goal.minutes else "", f"{value:.3f} ({net})",
                      _met(value >= goal.ap50)])
-    for peer, ours in data_set.peers.items():
+    for peer, ours in ((name, peer.like) for name, peer in data_set.peers.items() if peer.is_goal):
         if peer in results and ours in results:
             theirs, mine = ([float(np.mean(values)) for values in zip(*(
                 (result["mean"]["ap50"], result["seconds"] / 60) for result in results[net]), strict=True)]
@@ -193,7 +194,7 @@ def _images(path: Path, data_set: DataSet, runs: Sequence[Run], results: Results
     curves = path.with_name(f"{path.stem}_{name}_curves.png")
     plot_curves(results, curves)
     lines = ["AP50 over time:", "", f"![curves]({curves.name})", ""]
-    first = {run.net: run for run in reversed(runs) if not run.is_peer}
+    first = {run.net: run for run in reversed(runs) if not run.peer}
     for net, run in first.items():
         losses = path.with_name(f"{path.stem}_{name}_{net}_losses.png")
         logs = sorted((run.folder / "run" / "logs").glob("*.jsonl"))

@@ -13,7 +13,7 @@ from typing import Any
 import caffe
 from accuracy_parts.clock import Clock
 from accuracy_parts.data import Split
-from accuracy_parts.recipes import DataSet, Recipe
+from accuracy_parts.recipes import DataSet, Peer, Recipe
 from alt_opt.manifest import Manifest
 from alt_opt.plan import STEPS
 from alt_opt.settings import step_settings
@@ -34,12 +34,12 @@ _SNAPSHOT = re.compile(r".*fast_rcnn_stage2_iter_(\d+)\.caffemodel")
 
 @dataclass(frozen=True)
 class Run:
-    """A training: of a recipe under a name, or of the recipe's peer; `weights` is the folder of initial weights."""
+    """A training: of a recipe under a name, or of a peer of the recipe; `weights` is the folder of initial weights."""
 
     split: Split
     net: str
     recipe: Recipe
-    is_peer: bool
+    peer: Peer | None
     seed: int
     weights: Path
     output: Path
@@ -47,7 +47,7 @@ class Run:
     @property
     def key(self) -> str:
         """Eight digits that change with the recipe, so that results of another one are not taken for its own."""
-        return sha256_json([asdict(self.recipe), self.is_peer])[:8]
+        return sha256_json([asdict(self.recipe), asdict(self.peer) if self.peer else False])[:8]
 
     @property
     def folder(self) -> Path:
@@ -83,7 +83,7 @@ def do(run: Run) -> dict[str, Any]:
     done = run.result()
     if done is None:
         print(f"{run.split.name}: {run.net}, seed {run.seed}, in {run.folder}", flush=True)
-        done = _peer_run(run) if run.is_peer else _our_run(run)
+        done = _peer_run(run, run.peer) if run.peer else _our_run(run)
         write_json(run.folder / RESULT, done)
         shutil.rmtree(run.folder / SNAPSHOTS, ignore_errors=True)       # as large as the nets, and needed no more
         (run.folder / "checkpoint.npz").unlink(missing_ok=True)
@@ -115,8 +115,8 @@ def finished_runs(known: Mapping[str, DataSet], weights: Path, output: Path) -> 
 def make_run(known: Mapping[str, DataSet], split: Split, net: str, seed: int, weights: Path, output: Path) -> Run:
     """The run of a net, or a peer, on a data set that has recipes."""
     data_set = known[split.name]
-    recipe = data_set.recipes[data_set.peers.get(net, net)]
-    return Run(split, net, recipe, net in data_set.peers, seed, weights, output)
+    peer = data_set.peers.get(net)
+    return Run(split, net, data_set.recipes[peer.like if peer else net], peer, seed, weights, output)
 
 
 # ---- ours
@@ -191,19 +191,18 @@ def _tested(run: Run, model: Path, output: Path) -> dict[str, Any]:
     return read_json(output / EVALUATION)
 
 
-# ---- the peer
-def _peer_run(run: Run) -> dict[str, Any]:
+# ---- peers
+def _peer_run(run: Run, peer: Peer) -> dict[str, Any]:
     clock = Clock(run.folder)
     with clock.running():
-        run_child(peer_command(run), f"{run.net} {run.seed}", run.folder / "train.log")
+        run_child(peer_command(run, peer), f"{run.net} {run.seed}", run.folder / "train.log")
     points = read_json(run.folder / "points.json")
     return finish(run, points, read_json(run.folder / "tests" / str(points[-1]["images"]) / EVALUATION), clock)
 
 
-def peer_command(run: Run) -> list[str]:
-    """The command line of the peer's training and tests: as many images as ours reads in all stages, of its size."""
-    train = run.settings()["stage1_fast_rcnn"].TRAIN
-    words = [sys.executable, Path(__file__).with_name("torchvision_peer.py"), "--imdb", run.split.train, "--test_imdb",
+def peer_command(run: Run, peer: Peer) -> list[str]:
+    """The command line of a peer's training and tests: as many images as ours reads in all stages."""
+    words = [sys.executable, Path(__file__).with_name(peer.program), "--imdb", run.split.train, "--test_imdb",
              run.split.test, "--weights", run.initial_weights, "--images", sum(run.images_seen()), "--points",
-             PEER_POINTS, "--size", train.SCALES[0], train.MAX_SIZE, "--seed", run.seed, "--output", run.folder]
+             PEER_POINTS, *peer.options, "--seed", run.seed, "--output", run.folder]
     return [str(word) for word in words]

@@ -29,6 +29,8 @@ def solver(tmp_path, text):
     ("lr_policy: 'multistep' gamma: 0.1 stepvalue: 200 stepvalue: 300 max_iter: 1000", 100,
      ["stepvalue 200 300 -> 20 30"]),
     ("lr_policy: 'multistep' gamma: 0.1 stepvalue: 200 stepvalue: 300", 200, ["stepvalue 200 300 -> 100 150"]),
+    ("lr_policy: 'multistep' gamma: 0.1 stepvalue: 200 stepvalue: 300 max_iter: 300", 150,
+     ["stepvalue 200 300 -> 100 150"]),             # as SSD's, whose last step is its end
     ("lr_policy: 'poly' power: 1 max_iter: 100", 150, ["max_iter 100 -> 150"]),
     ("lr_policy: 'poly' power: 1 max_iter: 100", 50, []), ("lr_policy: 'fixed'", 50, [])])
 def test_steps_of_the_rate_that_lie_behind_the_end_move_in_front_of_it(tmp_path, text, max_iters, changes):

@@ -86,7 +86,7 @@ class Manifest:
                 words = f"{named} -> {imdb}"
             if not words and _is_fingerprint(old) and _is_fingerprint(new):
                 words = _CHANGED.get(key, "has changed")
-            changes.append(f"{key}: {words or f'{_in_words(old)} -> {_in_words(new)}'}")
+            changes.append(f"{key}: {words or f'{_in_words(key, old)} -> {_in_words(key, new)}'}")
         return changes
 
     def solver_changes(self, step: str, solver: Mapping[str, str]) -> list[str]:
@@ -180,7 +180,7 @@ def _is_fingerprint(value: str | None) -> bool:
     return value is not None and re.fullmatch("[0-9a-f]{64}", value) is not None
 
 
-def _in_words(value: str | None) -> str:
+def _in_words(key: str, value: str | None) -> str:
     if value is None:
         return "(absent)"
-    return "a file" if _is_fingerprint(value) else value
+    return ("a data set" if key == "val_imdb" else "a file") if _is_fingerprint(value) else value

@@ -57,6 +57,8 @@ def test_differences_of_fingerprints_are_words(tmp_path):
                         ("a:train@0.8", "its images or annotations have changed")):
         assert f"data set: {words}" in manifest.differences("named", after, imdb=imdb)
     assert "weights: a file -> none" in manifest.differences("rpn", {**before, "weights": "none"})
+    validated = {**before, "val_imdb": sha256_json("val")}
+    assert manifest.differences("named", validated, imdb="a:train@0.8") == ["val_imdb: (absent) -> a data set"]
 
 
 def test_where_a_step_had_ended_is_kept_with_the_same_inputs(tmp_path):

@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; returns its exit status."""
     args = parser().parse_args(argv)
     files = find_proposing_detector(args)
-    if not NetFile(files.net, TEST).proposal_layers():
+    if not (files.lists_detections or NetFile(files.net, TEST).proposal_layers()):
         raise UserError(f"{files.net}: has no RPN: a model of it would need proposals for each image; give the test "
                         "net of a detector that makes its own")
     classes = class_names(files, args.classes)

@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     check_page(output / PAGE)
     use_device(choose_device(args))
     net = files.load(*((imdb.num_classes,) if classes is None else (len(classes), "the detector")))
-    if not cfg.TEST.HAS_RPN:
+    if not (cfg.TEST.HAS_RPN or files.lists_detections):
         use_proposals(imdb, cfg.TEST.PROPOSAL_METHOD, args.proposals)
     check_images(imdb, "--imdb", args.imdb, output / "decoded_images.json")
     claim_results(output, imdb)

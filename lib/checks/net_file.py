@@ -15,6 +15,11 @@ from utils.names import BOX_BLOBS
 _FED = {"data", "gt_boxes", "labels", *BOX_BLOBS}       # layers without bottoms produce these in training nets only
 _RPN_MAPS = ("rpn_cls_score", "rpn_cls_prob", "rpn_bbox_pred")      # prefixes of the RPN's outputs
 
+# Layers that list detections: where they say the number of classes, and how many classes that leaves out
+_CLASSES_OF = {"DetectionOutput": ("detection_output_param", 0),
+               "YoloDetectionOutput": ("yolo_detection_output_param", 1),
+               "Yolov3DetectionOutput": ("yolov3_detection_output_param", 1)}
+
 
 class NetFile:
     """A prototxt, with queries about its layers.
@@ -112,6 +117,20 @@ class NetFile:
                   and self._rois.intersection(layer.top)]
         return [layer for layer in [*self.anchor_layers(), *native]
                 if not self._annotations().intersection(layer.bottom)]
+
+    def detection_layers(self) -> list[LayerParameter]:
+        """Layers whose top lists detections, such as those of SSD and YOLO; see `detections_in_rows`."""
+        return [layer for layer in self.layers if layer.type in _CLASSES_OF]
+
+    def num_detected(self, layer: LayerParameter) -> int:
+        """The number of classes, with the background, of a layer of `detection_layers`."""
+        param, others = _CLASSES_OF[layer.type]
+        return getattr(layer, param).num_classes + others
+
+    def is_input(self, blob: str) -> bool:
+        """Whether a blob is an input of the net."""
+        maker = self._maker.get(blob)
+        return self._has_inputs and (maker is None or maker.type == "Input")
 
     def _annotations(self) -> set[str]:
         """`gt_boxes`, and all tops of data layers but the first two (the image, and its size or the RoIs)."""

@@ -48,6 +48,20 @@ def check_test_net(path: str | os.PathLike, num_classes: int, num_anchors: int |
         *_anchor_problems(net, num_anchors), *_stride_problems(net)]
 
 
+def check_row_net(path: str | os.PathLike, num_classes: int, of: str = "the data set") -> list[str]:
+    """Problems of a test net that lists its detections; `of` names what has this number of classes."""
+    net = NetFile(path, TEST)
+    if not net.is_input("data"):
+        return [f"{path}: has no input data: it reads its images itself. A net that detects in photographs is needed, "
+                "deploy.prototxt as a rule"]
+    layers = net.detection_layers()
+    problems = [net.problem(layer, f"lists detections, as layer '{layers[0].name}' does: expected one such layer")
+                for layer in layers[1:]]
+    return problems + [
+        net.problem(layer, f"is for {found} classes with the background, but {of} has {num_classes}")
+        for layer in layers if (found := net.num_detected(layer)) != num_classes]
+
+
 def check_for_tests(path: str | os.PathLike) -> None:
     """Raise CheckError for a training net: one that has data layers."""
     raise_all(_training_problems(NetFile(path, TEST)))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from caffe.proto.caffe_pb2 import TEST
 from checks.net_file import NetFile
-from checks.nets import check_for_tests, check_outputs, check_test_net, check_widths
+from checks.nets import check_for_tests, check_outputs, check_row_net, check_test_net, check_widths
 from commands.options import apply_cfg, check_thresh, existing_file
 from fast_rcnn.config import Changes, cfg, check_one_scale
 from fast_rcnn.detector_record import (
@@ -22,7 +22,8 @@ from fast_rcnn.detector_record import (
 )
 from fast_rcnn.net_settings import bind_settings
 from utils.errors import UserError, raise_all
-from utils.other_caffe import Net, free_intermediates, make_test_net
+from utils.other_caffe import Net, blob_shape, free_intermediates, make_test_net
+from utils.prototxt import read_label_map
 from utils.weights import load_all_weights
 
 
@@ -44,6 +45,11 @@ class DetectorFiles:
         """Its class names, background first; None if they are unknown."""
         return self.record.classes if self.record else None
 
+    @property
+    def lists_detections(self) -> bool:
+        """Whether the net's output is a list of detections, as that of SSD, and not the scores and boxes of RoIs."""
+        return bool(NetFile(self.net, TEST).detection_layers())
+
     def load(self, num_classes: int, of: str = "the data set", hint: str = "", needs_rpn: bool = False) -> Net:
         """Load the net, after checking it against the number of classes of `of`. The settings of cfg stay with it.
 
@@ -51,6 +57,8 @@ class DetectorFiles:
         needs_rpn  refuse a net that reads its proposals
         Raises CheckError, ConfigError, or what caffe raises for bad files.
         """
+        if self.lists_detections:
+            return self._load_row_net(num_classes, of, hint)
         from fast_rcnn.test import DetectionSettings
         problems = [*check_test_net(self.net, num_classes, of=of), *anchor_problems(self.net, self.record)]
         raise_all([*problems, *self._rpn_problems(needs_rpn)], hint if problems else "")
@@ -64,6 +72,17 @@ class DetectorFiles:
         raise_all(check_widths(net, self.net, num_classes, of, scores, *boxes), hint)
         bind_settings(net, DetectionSettings.from_cfg(cfg))
         return free_intermediates(net, keep=["rois", "cls_score"])       # read by im_detect
+
+    def _load_row_net(self, num_classes: int, of: str, hint: str) -> Net:
+        from fast_rcnn.test import DetectionSettings
+        raise_all(check_row_net(self.net, num_classes, of), hint)
+        net = make_test_net(self.net)
+        load_all_weights(net, self.weights, self.net)
+        output = NetFile(self.net, TEST).detection_layers()[0].top[0]
+        check_outputs(net, self.net, output)
+        height, width = blob_shape(net.blobs["data"])[2:]
+        bind_settings(net, DetectionSettings.from_cfg(cfg).for_rows(output, (height, width)))
+        return free_intermediates(net)
 
     def untrained_rpn(self) -> str:
         """What says that the weights have no trained RPN, and what to do; '' if nothing does, or cfg overrides it."""
@@ -113,7 +132,8 @@ def add_detector_options(parser: argparse.ArgumentParser) -> None:
                                                       f"<caffemodel>.detector.json, {RUN_RECORD} or {RUN_SETTINGS} "
                                                       "beside it, if there is one")
     parser.add_argument("--classes", nargs="+", metavar="NAME",
-                        help="class names of the net without the background, if they are not known")
+                        help="class names of the net without the background, if they are not known; or a label map "
+                             "of SSD, *.prototxt")
 
 
 def find_detector(args: argparse.Namespace) -> DetectorFiles:
@@ -173,7 +193,7 @@ def class_names(files: DetectorFiles, given: Sequence[str] | None) -> Sequence[s
     Given names of the same classes in another order are taken in the detector's; other names rename them, which is
     printed. Raises UserError for another number of names.
     """
-    names = ["__background__", *given] if given else None
+    names = ["__background__", *_named(given)] if given else None
     known = files.classes
     if not known or not names:
         return known or names
@@ -185,6 +205,13 @@ def class_names(files: DetectorFiles, given: Sequence[str] | None) -> Sequence[s
     pairs = ", ".join(f"{old} -> {new}" for old, new in zip(known[1:], names[1:], strict=True))
     print(f"Classes renamed by --classes: {pairs}", flush=True)
     return names
+
+
+def _named(given: Sequence[str]) -> Sequence[str]:
+    """The names that --classes gives, or those of the classes in a label map."""
+    if len(given) == 1 and given[0].endswith(".prototxt"):
+        return read_label_map(given[0])[1:]
+    return given
 
 
 def load_rpn(net_file: str | os.PathLike, weights: str | os.PathLike) -> Net:

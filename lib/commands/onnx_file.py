@@ -18,9 +18,12 @@ from utils.other_caffe import Net
 def onnx_file(files: DetectorFiles, given: str | os.PathLike | None, option: str) -> Path:
     """The file to write, `given` by `option`: by default that of the caffemodel, with the ending .onnx.
 
-    Raises UserError if it cannot be written, or there is a file of another kind.
+    Raises UserError if it cannot be written, or there is a file of another kind, and for nets that list detections.
     """
     path = Path(given or Path(files.weights).with_suffix(".onnx"))
+    if files.lists_detections:
+        raise UserError(f"{files.net}: lists its detections itself: "
+                        f"python -m caffe export {files.net} {files.weights} {path} makes it one model")
     writable_folder(path.parent, option)
     if path.is_dir():
         raise UserError(f"{option} {path}: is a folder, expected the name of a file")

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,7 @@ class DetectionSettings:
     nms: float = field(compare=False)                           # after the net: see `settings_of`
     dedup_boxes: float
     nms_gpu: int | None = field(default=None, compare=False)    # on which NMS runs; None: on the CPU
+    rows: str = ""              # output that lists the detections, see `detections_in_rows`; '': scores and boxes
 
     @classmethod
     def from_cfg(cls, settings: Config) -> DetectionSettings:
@@ -54,6 +55,11 @@ class DetectionSettings:
         test = settings.TEST
         return cls(ImageSettings.from_cfg(settings, "TEST"), test.HAS_RPN, test.SVM, test.BBOX_REG, test.NMS,
                    settings.DEDUP_BOXES, nms_gpu(settings))
+
+    def for_rows(self, output: str, size: tuple[int, int]) -> DetectionSettings:
+        """These settings for a net whose output lists the detections; `size` is (height, width) of its images."""
+        images = replace(self.images, warp=size, scales=(min(size),), max_size=max(size))
+        return replace(self, images=images, has_rpn=True, rows=output)
 
 
 def im_detect(net: Net, im: np.ndarray, boxes: np.ndarray | None = None,
@@ -73,12 +79,19 @@ def im_detect(net: Net, im: np.ndarray, boxes: np.ndarray | None = None,
     return _detect(net, Pyramid(*prepare_pyramid(im, settings.images), im.shape[:2]), boxes, settings)
 
 
-def detect_together(net: Net, ims: Sequence[np.ndarray],
-                    settings: DetectionSettings | None = None) -> list[tuple[np.ndarray, np.ndarray]]:
-    """`im_detect` of images of one size (height, width, 3) BGR in one forward pass; needs `has_rpn`."""
+def detect_together(net: Net, ims: Sequence[np.ndarray], num_classes: int, thresh: float,
+                    settings: DetectionSettings | None = None) -> list[tuple[list[np.ndarray], float]]:
+    """The final detections in images of one size (height, width, 3) BGR, by one forward pass; needs `has_rpn`.
+
+    Returns for each image what `detections_per_class` does, without a limit, and the best score of any object.
+    """
     settings = settings or settings_of(net, DetectionSettings.from_cfg(cfg))
-    return _propose_and_detect(net, [Pyramid(*prepare_pyramid(im, settings.images), im.shape[:2]) for im in ims],
-                               settings)
+    images = [Pyramid(*prepare_pyramid(im, settings.images), im.shape[:2]) for im in ims]
+    if settings.rows:
+        return [(detections_in_rows(rows, image.file_size, num_classes, thresh, 0), float(rows[:, 2].max(initial=0)))
+                for rows, image in zip(_listed(net, images, settings), images, strict=True)]
+    return [(_final(scores, boxes, settings, num_classes, thresh, 0), float(scores[:, 1:].max(initial=0)))
+            for scores, boxes in _propose_and_detect(net, images, settings)]
 
 
 def _detect(net: Net, image: Pyramid, boxes: np.ndarray | None,
@@ -207,11 +220,40 @@ def detections_per_class(scores: np.ndarray, boxes: np.ndarray, num_classes: int
         good = np.flatnonzero(scores[:, label] > thresh)
         dets = np.column_stack([boxes[good, 4 * label:4 * label + 4], scores[good, label]]).astype(np.float32)
         detections.append(dets[suppress(dets, nms_thresh)])
+    return _best(detections, max_per_image)
+
+
+def _best(detections: list[np.ndarray], max_per_image: int) -> list[np.ndarray]:
+    """The detections of an image without those below the max_per_image-th best score of all classes (0: all)."""
     found = np.concatenate([dets[:, 4] for dets in detections])
     if 0 < max_per_image < len(found):
         cut = np.sort(found)[-max_per_image]
         detections = [dets[dets[:, 4] >= cut] for dets in detections]
     return detections
+
+
+def detections_in_rows(rows: np.ndarray, size: tuple[int, int], num_classes: int, thresh: float,
+                       max_per_image: int) -> list[np.ndarray]:
+    """The final detections of one image, of a net that lists them.
+
+    rows     (n, 7): image, class (0 is the background), score, x1, y1, x2, y2 as shares of the image's width and height
+    size     height and width of the image in pixels
+    returns  as `detections_per_class`, which has the other parameters; boxes are clipped to the image
+    """
+    height, width = size
+    edges = rows[:, 3:].clip(0, 1) * np.array([width, height, width, height]) - (0, 0, 1, 1)
+    found = np.column_stack([edges, rows[:, 2]]).astype(np.float32)
+    found, labels = found[rows[:, 2] > thresh], rows[rows[:, 2] > thresh, 1]
+    order = np.argsort(-found[:, 4], kind="stable")
+    found, labels = found[order], labels[order]
+    return _best([found[labels == label] for label in range(num_classes)], max_per_image)
+
+
+def _listed(net: Net, images: Sequence[Pyramid], settings: DetectionSettings) -> list[np.ndarray]:
+    """The rows (n, 7) of each image's detections, which the net lists."""
+    output = _forward(net, {"data": np.concatenate([image.data for image in images])})[settings.rows]
+    rows = _finite(output.reshape(-1, 7), settings.rows)
+    return [rows[(rows[:, 0] == number) & (rows[:, 1] > 0)] for number in range(len(images))]   # label -1: none found
 
 
 def apply_nms(all_boxes: Sequence[Sequence[np.ndarray]], thresh: float) -> Detections:
@@ -266,7 +308,14 @@ def _detections(net: Net, image: Pyramid, proposals: np.ndarray | None, settings
     """The detections of each class in one image; none if it has no proposals (None: the net makes them)."""
     if proposals is not None and not len(proposals):
         return [np.zeros((0, 5), np.float32)] * num_classes
-    scores, boxes = _detect(net, image, proposals, settings)
+    if settings.rows:
+        [rows] = _listed(net, [image], settings)
+        return detections_in_rows(rows, image.file_size, num_classes, thresh, max_per_image)
+    return _final(*_detect(net, image, proposals, settings), settings, num_classes, thresh, max_per_image)
+
+
+def _final(scores: np.ndarray, boxes: np.ndarray, settings: DetectionSettings, num_classes: int, thresh: float,
+           max_per_image: int) -> list[np.ndarray]:
     with span("NMS of classes"):
         return detections_per_class(scores, boxes, num_classes, thresh, settings.nms, max_per_image,
                                     partial(nms_on, settings.nms_gpu))

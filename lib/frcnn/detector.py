@@ -21,7 +21,7 @@ from datasets.evaluation import Evaluation
 from fast_rcnn import config
 from fast_rcnn.cfg_checks import check_cfg
 from fast_rcnn.detector_record import RUN_RECORD, DetectorRecord, find_record, run_record
-from fast_rcnn.test import detect_together, detections_per_class, test_net
+from fast_rcnn.test import detect_together, test_net
 from frcnn.data import Dataset
 from frcnn.mistakes import one_exception
 from frcnn.photographs import Photograph, batches, is_one_photograph, photographs
@@ -196,11 +196,10 @@ class Detector:
         timer, names = Timer(), self._names
         timer.tic()
         with self._in_use():
-            found = [(scores, detections_per_class(scores, boxes, len(names), thresh, config.cfg.TEST.NMS, 0))
-                     for scores, boxes in detect_together(self.net, [pixels for pixels, _ in batch])]
+            found = detect_together(self.net, [pixels for pixels, _ in batch], len(names), thresh)
         seconds = timer.toc(average=False) / len(batch)
-        return [Results(pixels, path, names, per_class, thresh, float(scores[:, 1:].max(initial=0)), seconds)
-                for (pixels, path), (scores, per_class) in zip(batch, found, strict=True)]
+        return [Results(pixels, path, names, per_class, thresh, best, seconds)
+                for (pixels, path), (per_class, best) in zip(batch, found, strict=True)]
 
     @contextlib.contextmanager
     def _in_use(self) -> Iterator[None]:

@@ -5,10 +5,8 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from google.protobuf import text_format
-
-from caffe.proto import caffe_pb2
 from utils.errors import UserError
+from utils.prototxt import read_label_map
 
 _TRAIN, _TEST = ("trainval", "train", "training"), ("test", "val", "valid", "validation", "testing")
 _MOST_AT_ONCE = 8       # images in a batch of the test net
@@ -32,11 +30,6 @@ class SsdData(NamedTuple):
         return (self.folder / f"{split}_name_size.txt").as_posix()
 
     @property
-    def label_map(self) -> str:
-        """File of the classes."""
-        return (self.folder / "labelmap.prototxt").as_posix()
-
-    @property
     def test_batch(self) -> int:
         """The most images, up to 8, with which batches end where the test images do: each is judged once."""
         return max(size for size in range(1, _MOST_AT_ONCE + 1) if self.num_test % size == 0)
@@ -52,8 +45,8 @@ def read_ssd_data(folder: str | os.PathLike) -> SsdData:
                         f"tools/convert_data.py --to ssd writes; found {', '.join(splits) or 'none'}")
     test = next((split for split in _TEST if split in splits), None)
     try:
-        items = text_format.Parse((root / "labelmap.prototxt").read_text("utf-8"), caffe_pb2.LabelMap()).item
+        num_classes = len(read_label_map(root / "labelmap.prototxt"))
         num_test = len((root / f"{test}_name_size.txt").read_text("utf-8").splitlines()) if test else 0
-    except (OSError, text_format.ParseError) as error:
+    except (OSError, UserError) as error:
         raise UserError(f"{folder}: cannot read what tools/convert_data.py --to ssd writes: {error}") from None
-    return SsdData(root, 1 + max(item.label for item in items), train, test if num_test else None, num_test)
+    return SsdData(root, num_classes, train, test if num_test else None, num_test)

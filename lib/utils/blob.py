@@ -55,12 +55,33 @@ def prep_im_for_blob(im: np.ndarray, pixel_means: np.ndarray, target_size: float
     if not has_pixels(im.shape[0], im.shape[1], target_size, max_size):
         raise ImageError(f"no pixels are left of {im.shape[1]} x {im.shape[0]} when scaled to at most {max_size}")
     scale = im_scale_for(im.shape[0], im.shape[1], target_size, max_size)
+    pixels = _normalised(im, pixel_means, pixel_stds)
+    return cv2.resize(pixels, None, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR), scale
+
+
+def warp_im_for_blob(im: np.ndarray, pixel_means: np.ndarray, size: Sequence[int],
+                     pixel_stds: np.ndarray | float = 1.0) -> np.ndarray:
+    """Scale an image to a size, whatever its shape, then subtract the mean and divide by the standard deviation.
+
+    Scaling is bilinear without antialiasing, of 8-bit values to 8-bit values, as in SSD's Caffe.
+
+    size     (height, width) in pixels; for the others see `prep_im_for_blob`
+    returns  (height, width, 3) float32
+    Raises ImageError.
+    """
+    check_image(im)
+    height, width = size
+    return _normalised(cv2.resize(im, (width, height), interpolation=cv2.INTER_LINEAR), pixel_means, pixel_stds)
+
+
+def _normalised(im: np.ndarray, means: np.ndarray, stds: np.ndarray | float) -> np.ndarray:
+    """(im - means) / stds as float32."""
     pixels = im.astype(np.float32, order="C")
     rows = pixels.reshape(len(pixels), -1)      # whole rows: NumPy is slow if the last axis has three values
-    rows -= _row_of(pixel_means, im.shape)
-    if np.any(np.not_equal(pixel_stds, 1)):
-        rows /= _row_of(pixel_stds, im.shape)
-    return cv2.resize(pixels, None, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR), scale
+    rows -= _row_of(means, im.shape)
+    if np.any(np.not_equal(stds, 1)):
+        rows /= _row_of(stds, im.shape)
+    return pixels
 
 
 def check_image(im: np.ndarray) -> None:

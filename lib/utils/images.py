@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from utils.blob import ImageError, image_pyramid, prep_im_for_blob
+from utils.blob import ImageError, im_list_to_blob, image_pyramid, prep_im_for_blob, warp_im_for_blob
 from utils.embedded_images import embedded_image, is_embedding
 from utils.image_header import Header, Size, header_in, read_header
 from utils.text import is_utf8
@@ -39,6 +39,7 @@ class ImageSettings:
     workers: int = field(default=0, compare=False)      # processes that prepare them in advance; 0: threads do
     scale_jitter: float = 0.0   # in training `scales` are multiplied by 1 - jitter .. 1 + jitter
     colour_jitter: float = 0.0  # likewise brightness, contrast and saturation
+    warp: tuple[int, ...] = ()  # height and width of all images, in place of `scales`; (): they keep their shape
 
     @property
     def largest_sizes(self) -> list[int]:
@@ -66,13 +67,14 @@ class ImageRequest(NamedTuple):
     upside_down: bool = False           # turn it over
     colour: Sequence[float] = ()        # factors of brightness, contrast and saturation; (): as it is
     window: Sequence[int] = ()          # then its part x1, y1, x2, y2, inclusive; (): all of it
+    warp: Sequence[int] = ()            # height and width, see `warp_im_for_blob`; (): it keeps its shape
 
 
 class PreparedImage(NamedTuple):
     """An image as input of a net."""
 
     pixels: np.ndarray  # (height, width, 3) float32, scaled
-    scale: float
+    scale: float        # NaN if it was warped
     file_size: tuple[int, int]  # height and width before scaling: of the file, or of its part
 
 
@@ -88,7 +90,7 @@ def image_request(path: str, flipped: bool, size: int, settings: ImageSettings, 
                   colour: Sequence[float] = (), window: Sequence[int] = ()) -> ImageRequest:
     """The request for an image at one of the sizes in `settings.scales`."""
     return ImageRequest(str(path), bool(flipped), int(size), int(settings.max_size), settings.means, settings.stds,
-                        bool(upside_down), tuple(map(float, colour)), tuple(map(int, window)))
+                        bool(upside_down), tuple(map(float, colour)), tuple(map(int, window)), settings.warp)
 
 
 def change_colours(image: np.ndarray, brightness: float, contrast: float, saturation: float) -> np.ndarray:
@@ -222,15 +224,20 @@ def prepare_image(request: ImageRequest) -> PreparedImage:
         image = image[y1:y2 + 1, x1:x2 + 1]
     if request.colour:
         image = change_colours(image, *request.colour)
+    means, stds = np.array(request.means), np.array(request.stds)
     with naming(request.path):
-        pixels, scale = prep_im_for_blob(image, np.array(request.means), request.size, request.max_size,
-                                         np.array(request.stds))
+        if request.warp:
+            return PreparedImage(warp_im_for_blob(image, means, request.warp, stds), math.nan, image.shape[:2])
+        pixels, scale = prep_im_for_blob(image, means, request.size, request.max_size, stds)
     return PreparedImage(pixels, scale, image.shape[:2])
 
 
 def prepare_pyramid(im: np.ndarray, settings: ImageSettings) -> tuple[np.ndarray, np.ndarray]:
-    """`image_pyramid` of an image (height, width, 3) BGR at all scales."""
-    return image_pyramid(im, np.array(settings.means), settings.scales, settings.max_size, np.array(settings.stds))
+    """`image_pyramid` of an image (height, width, 3) BGR at all scales; with `warp` one level, whose scale is NaN."""
+    means, stds = np.array(settings.means), np.array(settings.stds)
+    if settings.warp:
+        return im_list_to_blob([warp_im_for_blob(im, means, settings.warp, stds)]), np.array([math.nan])
+    return image_pyramid(im, means, settings.scales, settings.max_size, stds)
 
 
 @contextlib.contextmanager

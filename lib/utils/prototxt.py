@@ -32,6 +32,25 @@ def read_solver(path: str | os.PathLike) -> Any:
     return _ours.read_solver(path) if _ours else _parse(path, caffe_pb2.SolverParameter())
 
 
+def read_label_map(path: str | os.PathLike) -> list[str]:
+    """The class names of SSD's label map by their numbers, which count from 0, the background.
+
+    Raises UserError for another file, or another Caffe that has no LabelMap.
+    """
+    if not hasattr(caffe_pb2, "LabelMap"):
+        raise UserError(f"{path}: label maps need a Caffe that has SSD's LabelMap; this one lacks it")
+    try:
+        items = _parse(path, caffe_pb2.LabelMap()).item
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    names = {item.label: item.display_name or item.name for item in items}
+    if sorted(names) != list(range(len(items))) or len(items) < 2 or not all(names.values()):
+        found = ", ".join(str(item.label) for item in items) or "none"
+        raise UserError(f"{path}: expected a label map: item {{ name: ... label: ... }} for each class, with labels "
+                        f"from 0, the background, on; found the labels {found}")
+    return [names[label] for label in range(len(items))]
+
+
 def line_of_layer(path: str | os.PathLike, layer_name: str) -> int | None:
     """The line of the first layer of this name; None without such a layer or file."""
     if _ours:

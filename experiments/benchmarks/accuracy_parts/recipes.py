@@ -121,12 +121,12 @@ def proposals(smallest: int, training: int) -> dict[str, Any]:
 _SQUEEZENET_RATES = (0.004, 0.002, 0.004, 0.002)
 
 # ---- DeepPCB: binarised boards of 640 x 640 pixels, defects of 20 to 60 pixels
-_PCB = {**image_size(800, 800), **proposals(8, 300)}
 _PCB_RECIPES = {
-    "SqueezeNet": Recipe("SqueezeNet", SQUEEZENET, (1000, 2000, 800, 1200), _PCB, anchor_scales=(2.5, 3, 4),
-                         anchor_ratios=(0.5, 1), lr=_SQUEEZENET_RATES),
-    "VGG16": Recipe("VGG16", VGG16, (1500, 1000, 1000, 1500), _PCB, anchor_scales=(2, 2.5, 3.5),
-                    anchor_ratios=(0.67, 1, 1.5), fc6=512, fc7=512),
+    "SqueezeNet": Recipe("SqueezeNet", SQUEEZENET, (800, 1800, 600, 1200), {
+        **image_size(1200, 1200), **proposals(8, 300)}, anchor_scales=(4, 6), anchor_ratios=(0.5, 1, 1.5),
+        lr=_SQUEEZENET_RATES),
+    "VGG16": Recipe("VGG16", VGG16, (1500, 1000, 1000, 1500), {**image_size(800, 800), **proposals(8, 300)},
+                    anchor_scales=(2, 2.5, 3.5), anchor_ratios=(0.67, 1, 1.5), fc6=512, fc7=512),
 }
 
 # ---- voc2012_animals: photographs with a shorter side of 320 pixels (VGG16's convolutions 1-2 frozen, as published)

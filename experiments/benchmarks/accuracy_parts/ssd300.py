@@ -5,7 +5,7 @@ The nets are those of tools/make_models.py --net SSD300, with the published sett
 rate falls at the same shares of a shorter training, the schedule (docs/published_nets.md). Convolutions 1 and 2 learn
 as the others do.
 
-Writes to --output: points.json (see runs.py), tests/<images seen>/, and in training/ databases, nets and snapshots.
+Writes to --output: points.json (see runs.py), tests/<images seen>/, and in training/ database, nets and snapshots.
 """
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[3] / "tools")]
-import numpy as np  # noqa: E402
 from google.protobuf import text_format  # noqa: E402
 
-import _init_paths  # noqa: E402, F401
+import _init_paths  # noqa: E402
 import caffe  # noqa: E402
 from accuracy_parts.clock import Clock  # noqa: E402
 from caffe.proto import caffe_pb2  # noqa: E402
@@ -29,22 +28,23 @@ from datasets.imdb import imdb as Imdb  # noqa: E402
 from datasets.writers import write  # noqa: E402
 from datasets.writers.records import records_of  # noqa: E402
 from fast_rcnn.schedule import change_solver  # noqa: E402
-from fast_rcnn.test import EVALUATION, evaluate_by_name, save_detections  # noqa: E402
+from fast_rcnn.test import EVALUATION  # noqa: E402
 from net_definitions import SSD, ssd_files  # noqa: E402
 from net_definitions.ssd_data import SsdData, read_ssd_data  # noqa: E402
 from utils.child_process import INTERRUPTED, run_child  # noqa: E402
 from utils.files import read_json, write_json  # noqa: E402
 from utils.folder_lock import FolderLock  # noqa: E402
 
+ROOT = _init_paths.ROOT
 BATCH = 8           # images; published: 32
 
 
 # ---- before the training
-def databases(args: argparse.Namespace, imdb: Imdb, test_imdb: Imdb) -> SsdData:
-    """The databases of both splits, written unless they are there."""
+def database(args: argparse.Namespace, imdb: Imdb) -> SsdData:
+    """The database of the images to train on, written unless it is there."""
     folder = args.output / "training" / "data"
     if not folder.is_dir():
-        write("ssd", folder, {"trainval": records_of(imdb), "test": records_of(test_imdb)}, imdb.classes[1:])
+        write("ssd", folder, {"trainval": records_of(imdb)}, imdb.classes[1:])
     return read_ssd_data(folder)
 
 
@@ -57,20 +57,13 @@ def write_nets(args: argparse.Namespace, data: SsdData) -> Path:
     net = text_format.Parse(files["train.pt"], caffe_pb2.NetParameter())
     net.layer[0].data_param.batch_size = BATCH
     solver = text_format.Parse(files["solver.pt"], caffe_pb2.SolverParameter())
-    scale_schedule(solver, max(args.images // BATCH, args.points), args.points)
-    solver.random_seed = args.seed
+    iterations = max(args.images // BATCH, args.points)
+    change_solver(solver, iterations)       # the rate falls at the same shares of them
+    solver.max_iter, solver.snapshot, solver.random_seed = iterations, -(-iterations // args.points), args.seed
     files |= {"train.pt": text_format.MessageToString(net), "solver.pt": text_format.MessageToString(solver)}
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
     return folder
-
-
-def scale_schedule(solver: caffe_pb2.SolverParameter, iterations: int, points: int) -> None:
-    """Let a solver train for so many iterations, the rate falling at its shares of them, with `points` snapshots."""
-    change_solver(solver, iterations)
-    solver.max_iter, solver.snapshot = iterations, -(-iterations // points)
-    for name in ("test_net", "test_iter", "test_interval", "test_initialization"):
-        solver.ClearField(name)         # tests are made of the snapshots
 
 
 # ---- training and tests
@@ -89,54 +82,31 @@ def training_command(args: argparse.Namespace, folder: Path) -> list[str]:
     return [str(word) for word in words]
 
 
-def detect(net: caffe.Net, data: SsdData, imdb: Imdb) -> list[list[np.ndarray]]:
-    """Detections [class][image] as ours are: (n, 5) inclusive corners and score."""
-    rows = []
-    for batch in range(data.num_test // data.test_batch):
-        net.forward()
-        of_batch = net.blobs["detection_out"].data.reshape(-1, 7).copy()
-        of_batch[:, 0] += batch * data.test_batch * (of_batch[:, 0] >= 0)       # -1: no detection in the batch
-        rows.append(of_batch)
-    return by_class(np.concatenate(rows), imdb.image_sizes(), imdb.num_classes)
-
-
-def by_class(rows: np.ndarray, sizes: Sequence[Sequence[int]], num_classes: int) -> list[list[np.ndarray]]:
-    """DetectionOutput's rows (n, 7), image, class, score and corners as shares of the image, as `detect` gives them.
-
-    sizes  (width, height) of the images in pixels
-    """
-    images, classes = rows[:, 0].astype(int), rows[:, 1].astype(int)
-    edges = rows[:, 3:].clip(0, 1) * np.tile(np.asarray(sizes, np.float32), 2)[images] - (0, 0, 1, 1)
-    found = np.column_stack([edges, rows[:, 2]]).astype(np.float32)
-    return [[found[(images == image) & (classes == label)] for image in range(len(sizes))]
-            for label in range(num_classes)]
-
-
-def test(model: Path, folder: Path, data: SsdData, imdb: Imdb, output: Path) -> dict[str, Any]:
-    """Detect with a snapshot and evaluate, unless that is done; returns the means."""
+def test(args: argparse.Namespace, model: Path, folder: Path, imdb: Imdb, images: int) -> dict[str, Any]:
+    """Test a snapshot by tools/test_net.py, unless that is done; returns the means."""
+    output = args.output / "tests" / str(images)
     if not (output / EVALUATION).is_file():
-        detections = detect(caffe.Net(str(folder / "test.pt"), str(model), caffe.TEST), data, imdb)
-        output.mkdir(parents=True, exist_ok=True)
-        save_detections(output / "detections.npz", detections, imdb.image_index, imdb.classes)
-        evaluate_by_name(imdb, detections, imdb.classes, output)
+        words = [sys.executable, ROOT / "tools" / "test_net.py", "--cpu", "--def", folder / "deploy.pt", "--net", model,
+                 "--imdb", args.test_imdb, "--classes", *imdb.classes[1:], "--cfg",
+                 ROOT / "experiments" / "cfgs" / "ssd.yml", "--thresh", "0.01", "--num_dets", "200", "--output", output]
+        run_child([str(word) for word in words], f"test of {model.name}", args.output / "test.log")
     return read_json(output / EVALUATION)["mean"]
 
 
 def train(args: argparse.Namespace) -> int:
     """Train, then test the snapshots; returns the exit status."""
-    imdb = get_imdb(args.imdb)
-    test_imdb = get_imdb(args.test_imdb, imdb.classes)
-    data, clock = databases(args, imdb, test_imdb), Clock(args.output / "training")
-    folder = write_nets(args, data)
+    imdb, clock = get_imdb(args.imdb), Clock(args.output / "training")
+    folder = write_nets(args, database(args, imdb))
     total = text_format.Parse((folder / "solver.pt").read_text(), caffe_pb2.SolverParameter()).max_iter
     if total not in snapshots(folder, "caffemodel"):
         with clock.running():
-            run_child(training_command(args, folder), SSD, args.output / "ssd.log")
+            run_child(training_command(args, folder), SSD, args.output / "ssd.log",
+                      environment={"PYTHONPATH": str(Path(caffe.__path__[0]).parent)})
     models = snapshots(folder, "caffemodel")
     if total not in models:
         return INTERRUPTED
     points = [{"seconds": clock.seconds(model.stat().st_mtime), "images": iteration * BATCH,
-               **test(model, folder, data, test_imdb, args.output / "tests" / str(iteration * BATCH))}
+               **test(args, model, folder, imdb, iteration * BATCH)}
               for iteration, model in models.items()]
     write_json(args.output / "points.json", points)
     return 0

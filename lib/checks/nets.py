@@ -57,6 +57,8 @@ def check_row_net(path: str | os.PathLike, num_classes: int, of: str = "the data
     layers = net.detection_layers()
     problems = [net.problem(layer, f"lists detections, as layer '{layers[0].name}' does: expected one such layer")
                 for layer in layers[1:]]
+    problems += [net.problem(layer, f"background_label_id is {label}, expected 0: class 0 is the background")
+                 for layer in layers if (label := layer.detection_output_param.background_label_id)]
     return problems + [
         net.problem(layer, f"is for {found} classes with the background, but {of} has {num_classes}")
         for layer in layers if (found := net.num_detected(layer)) != num_classes]

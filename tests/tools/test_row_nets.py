@@ -133,7 +133,11 @@ def test_what_does_not_fit_is_said(files, demo_data, tmp_path, capsys):
     assert str(files[0]) in told
     assert export_detector.main(["--def", str(files[0]), "--net", str(files[1]), "--classes", *CLASSES]) == 2
     assert f"python -m caffe export {files[0]} {files[1]} {tmp_path}/net.onnx" in capsys.readouterr().err
-    files[0].write_text(files[0].read_text().replace('type: "Input"', 'type: "DummyData"').replace(
+    text = files[0].read_text()
+    files[0].write_text(text.replace("num_classes: 5", "num_classes: 5 background_label_id: -1"))
+    assert test_net.main([*words, "--imdb", f"{demo_data}:test", "--classes", *CLASSES]) == 2
+    assert "background_label_id is -1, expected 0" in capsys.readouterr().err
+    files[0].write_text(text.replace('type: "Input"', 'type: "DummyData"').replace(
         "input_param", "dummy_data_param"))
     assert test_net.main([*words, "--imdb", f"{demo_data}:test", "--classes", *CLASSES]) == 2
     assert "has no input data: it reads its images itself" in capsys.readouterr().err

@@ -122,7 +122,7 @@ _SQUEEZENET_RATES = (0.004, 0.002, 0.004, 0.002)
 
 # ---- DeepPCB: binarised boards of 640 x 640 pixels, defects of 20 to 60 pixels
 _PCB_RECIPES = {
-    "SqueezeNet": Recipe("SqueezeNet", SQUEEZENET, (800, 1800, 600, 1200), {
+    "SqueezeNet": Recipe("SqueezeNet", SQUEEZENET, (800, 2500, 600, 1500), {
         **image_size(1200, 1200), **proposals(8, 300)}, anchor_scales=(4, 6), anchor_ratios=(0.5, 1, 1.5),
         lr=_SQUEEZENET_RATES),
     "VGG16": Recipe("VGG16", VGG16, (1500, 1000, 1000, 1500), {**image_size(800, 800), **proposals(8, 300)},

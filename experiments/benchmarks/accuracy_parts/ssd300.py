@@ -21,8 +21,9 @@ from google.protobuf import text_format  # noqa: E402
 import _init_paths  # noqa: E402
 import caffe  # noqa: E402
 from accuracy_parts.clock import Clock  # noqa: E402
+from accuracy_parts.peer_options import peer_parser  # noqa: E402
 from caffe.proto import caffe_pb2  # noqa: E402
-from commands.options import positive, tool, writable_folder  # noqa: E402
+from commands.options import tool, writable_folder  # noqa: E402
 from datasets.factory import get_imdb  # noqa: E402
 from datasets.imdb import imdb as Imdb  # noqa: E402
 from datasets.writers import write  # noqa: E402
@@ -115,16 +116,8 @@ def train(args: argparse.Namespace) -> int:
 @tool
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("--imdb", required=True, metavar="NAME", help="data set to train on")
-    add("--test_imdb", required=True, metavar="NAME", help="data set to test on")
-    add("--weights", type=Path, required=True, metavar="FILE", help="caffemodel with VGG16's convolutions")
-    add("--images", type=positive, required=True, metavar="N", help="images to read in all")
-    add("--points", type=positive, default=8, metavar="N", help="snapshots to test, the last at the end (default: 8)")
-    add("--precision", default="float32", help="of `caffe train` (default: float32)")
-    add("--seed", type=int, default=3)
-    add("--output", type=Path, required=True, metavar="DIR")
+    parser = peer_parser(__doc__ or "")
+    parser.add_argument("--precision", default="float32", help="of `caffe train` (default: float32)")
     args = parser.parse_args(argv)
     args.output = writable_folder(args.output, "--output").resolve()
     with FolderLock(args.output):

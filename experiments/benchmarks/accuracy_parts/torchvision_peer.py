@@ -28,6 +28,7 @@ from torchvision.models.detection import FasterRCNN  # noqa: E402
 from torchvision.models.detection.rpn import AnchorGenerator  # noqa: E402
 
 import _init_paths  # noqa: E402, F401
+from accuracy_parts.peer_options import peer_parser  # noqa: E402
 from caffe.proto import binary, caffe_pb2  # noqa: E402
 from commands.options import positive, tool, writable_folder  # noqa: E402
 from datasets.factory import get_imdb  # noqa: E402
@@ -209,17 +210,9 @@ def train(args: argparse.Namespace) -> int:
 @tool
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("--imdb", required=True, metavar="NAME", help="data set to train on")
-    add("--test_imdb", required=True, metavar="NAME", help="data set to test on")
-    add("--weights", type=Path, required=True, metavar="FILE", help="caffemodel with VGG16's convolutions")
-    add("--images", type=positive, required=True, metavar="N", help="images to read in all")
-    add("--points", type=positive, default=8, metavar="N", help="tests on the way, the last at the end (default: 8)")
-    add("--size", type=positive, nargs=2, default=[600, 1000], metavar=("SHORTER", "LONGER"),
-        help="shorter side of images in pixels, and limit of the longer one (default: 600 1000)")
-    add("--seed", type=int, default=3)
-    add("--output", type=Path, required=True, metavar="DIR")
+    parser = peer_parser(__doc__ or "")
+    parser.add_argument("--size", type=positive, nargs=2, default=[600, 1000], metavar=("SHORTER", "LONGER"),
+                        help="shorter side of images in pixels, and limit of the longer one (default: 600 1000)")
     args = parser.parse_args(argv)
     with FolderLock(writable_folder(args.output, "--output")):
         return train(args)

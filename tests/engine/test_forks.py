@@ -67,7 +67,7 @@ def test_files_of_bvlc_are_not_touched(caplog):
     ("layer {\n  transform_param { noise_param { prob: 1 } } }", "the SSD fork"),
     ("layer {\n  region_loss_param { side: 13 } }", "a YOLO fork"),
     ("layer {\n  region_param { classes: 20 } }", "a YOLO fork"),
-    ("layer {\n  yolov3_param { num_class: 3 } }", "a YOLO fork"),
+    ("layer {\n  region_loss_param { num_class: 3 } }", "a YOLO fork"),
     ("layer {\n  convolution_param { relu: true } }", "Intel Caffe"),
     ("layer {\n  data_param { shuffle: true } }", "NVIDIA Caffe"),
     ("layer {\n  transform_param { img_rand_resize_lower: 3 } }", "NVIDIA Caffe"),

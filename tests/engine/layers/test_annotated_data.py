@@ -74,6 +74,62 @@ def test_records_without_a_type_have_labels_unless_anno_type_is_given(tmp_path):
     assert (runner(folder, num_tops=1).forward()[0] == IMAGES[:1]).all()
 
 
+# ---- for YOLO
+YOLO = "yolo_data_type: 1 yolo_data_jitter: "
+
+
+def yolo_rows(objects):
+    """The objects that are not difficult: class from 0, centre, width and height."""
+    return np.array([[label - 1, (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1]
+                     for label, _, x1, y1, x2, y2, difficult in objects if not difficult]).reshape(-1, 5)
+
+
+def test_objects_for_yolo(database):
+    layer = runner(database, settings=YOLO + "0", batch=2)
+    assert layer.top[1].shape == (2, 1, 300, 5)
+    for pair in ((0, 1), (2, 0)):
+        images, objects = layer.forward()
+        assert (images == IMAGES[[*pair]]).all() and objects.shape == (2, 1, 300, 5)
+        for number, found in zip(pair, objects[:, 0], strict=True):
+            wanted = yolo_rows(OBJECTS[number])
+            np.testing.assert_allclose(found[:len(wanted)], wanted, rtol=1e-6)
+            assert not found[len(wanted):].any()
+
+
+def test_of_more_objects_yolo_has_the_first_300(tmp_path):
+    many = [(1, number, 0.1, 0.2, 0.3 + number / 1000, 0.6, 0) for number in range(310)]
+    objects = runner(write(tmp_path / "db", [record(IMAGES[0], many)]), settings=YOLO + "0").forward()[1][0, 0]
+    np.testing.assert_allclose(objects, yolo_rows(many[:300]), rtol=1e-5)
+
+
+def test_yolo_crops_a_window_of_any_place_and_shape(database):
+    """The image of a ramp shows which window it is; its object is cut off with it."""
+    ramp = np.stack([np.tile(np.arange(30), (20, 1)), np.tile(np.arange(20)[:, None], (1, 30)), np.zeros((20, 30))])
+    folder = write(database.parent / "ramp", [record(ramp.astype(np.uint8), [(3, 0, 0, 0, 1, 1, 0)])])
+    layer = runner(folder, settings=YOLO + "0.4 batch_sampler { sampler { max_scale: 0.1 min_scale: 0.1 } }")
+    sizes, corners = [], []
+    for _ in range(300):
+        [image], objects = layer.forward()
+        sizes.append(image.shape[1:])
+        corners.append((image[1, 0, 0], image[0, 0, 0]))
+        assert objects[0, 0, 0].tolist() == [2, 0.5, 0.5, 1, 1]
+        assert (np.diff(image[0], axis=1) == 1).all() and (np.diff(image[1], axis=0) == 1).all()
+    heights, widths = np.transpose(sizes)
+    assert heights.min() == 12 and 19 <= heights.max() <= 20 and widths.min() == 18 and 29 <= widths.max() <= 30
+    assert heights.mean() == pytest.approx(15.5, abs=0.4) and abs(np.corrcoef(heights, widths)[0, 1]) < 0.2
+    assert np.ptp(corners, axis=0).min() >= 6
+
+
+def test_of_several_sizes_each_batch_has_one(database):
+    sizes = {(12, 9): 0.5, (16, 16): 0.3, (8, 20): 0.2}
+    layer = runner(database, "".join(f"resize_param {{ prob: {share} height: {height} width: {width} }}"
+                                     for (height, width), share in sizes.items()), batch=2)
+    found = [layer.forward()[0].shape[2:] for _ in range(400)]
+    assert set(found) == set(sizes)
+    for size, share in sizes.items():
+        assert found.count(size) / 400 == pytest.approx(share, abs=0.08)
+
+
 # ---- geometry
 def test_resized_with_mean_and_mirror(database):
     layer = runner(database, "mirror: true mean_value: 3 scale: 0.5 resize_param { height: 12 width: 9 }")
@@ -329,6 +385,9 @@ def test_records_of_two_kinds(tmp_path):
     ("", "distort_param { brightness_delta: -1 }", "brightness_delta must be at least 0"),
     ("", "distort_param { contrast_lower: 2 contrast_upper: 1 }", "contrast_lower <= contrast_upper, found 2 and 1"),
     ("", "resize_param { height: 3 }", "set height and width"),
+    ("", "resize_param { height: 3 width: 4 } resize_param { height: 5 width: 4 }", "must add up to 1, found 2"),
+    ("yolo_data_type: 2", "", "expected yolo_data_type 0 or 1"),
+    ("yolo_data_type: 1 yolo_data_jitter: 1", "", "below 1; found 1 and 1"),
     ("", "resize_param { height: 3 width: 4 } crop_size: 4", "crop_size 4 is more than an image of 3 x 4")])
 def test_bad_settings(database, settings, transform, told):
     refused(f"type: 'AnnotatedData' data_param {{ source: '{database}' backend: LMDB batch_size: 1 }} "

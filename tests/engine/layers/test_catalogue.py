@@ -22,7 +22,7 @@ Power Python RNN ROIPooling ReLU Reduction Reshape SPP Scale Sigmoid SigmoidCros
 Softmax SoftmaxWithLoss Split Swish TanH Threshold Tile WindowData
 AnnotatedData Axpy BN BoxAnnotatorOHEM ConvolutionDepthwise DetectionEvaluate DetectionOutput Interp MultiBoxLoss
 Normalize PSROIPooling Permute PriorBox Proposal ReLU6 ROIAlign Reorg ShuffleChannel SmoothL1LossOHEM
-SoftmaxWithLossOHEM Upsample YoloDetectionOutput Yolov3DetectionOutput
+SoftmaxWithLossOHEM Upsample YoloDetectionOutput Yolov3 Yolov3DetectionOutput
 CTCGreedyDecoder CTCLoss Reverse Transpose WarpCTCLoss
 ContinuationIndicator ImageLabelmapData ImageSegData LabelsequenceAccuracy SegAccuracy
 """.split()
@@ -35,6 +35,7 @@ FORK_NUMBERS = {"annotated_data_param": 200, "multibox_loss_param": 201, "permut
                 "interp_param": 163, "upsample_param": 149, "roi_align_param": 154, "roi_pooling_param": 8266711,
                 "smooth_l1_loss_param": 8266712, "proposal_param": 8266717, "reorg_param": 155,
                 "yolo_detection_output_param": 601, "yolov3_detection_output_param": 602,
+                "yolov3_param": 603,
                 "ctc_decoder_param": 158, "ctc_loss_param": 159, "reverse_param": 160, "transpose_param": 8266710}
 FOLDER, TESTS = Path(layers.__file__).parent, Path(__file__).parent
 FILES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")

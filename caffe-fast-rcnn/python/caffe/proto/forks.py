@@ -72,7 +72,7 @@ _WITH_EFFECT: dict[str, tuple[str, tuple[str, ...]]] = {
 _LAYERS: dict[str, tuple[str, ...]] = {
     NVIDIA: ("DetectNetTransformation", "L1Loss"),
     SSD: ("VideoData",),
-    YOLO: ("BoxData", "DetectionLoss", "EvalDetection", "Region", "RegionLoss", "Yolov3"),
+    YOLO: ("BoxData", "DetectionLoss", "EvalDetection", "Region", "RegionLoss"),
     DEEPLAB: ("DenseCRF", "MatRead", "MatWrite", "UniqueLabel"),
     SEGNET: ("DenseImageData",),
     CRNN: ("CTCBeamSearchDecoder", "CTCDecoder", "DenseBlock", "ReverseTime"),

@@ -62,15 +62,27 @@ class Transformer:
         if self.param.mean_file and self.param.mean_value:
             layer.fail("transform_param: give either mean_file or mean_value")
         self.check_settings()
-        self.resize = self.param.resize_param if self.param.HasField("resize_param") else None
-        if self.resize is not None:
-            check_resize(layer, self.resize)
+        self._resizes = list(self.param.resize_param)
+        self._check_resizes()
+        self.resize = self._resizes[0] if self._resizes else None       # that of the batch
         self.mean = self._mean_image() if self.param.mean_file else None
 
     def check_settings(self) -> None:
         """Raise LayerError for settings that others have."""
         if self.param.crop_width or self.param.crop_height or self.param.scale_factors:
             self.layer.fail("transform_param: crop_width, crop_height and scale_factors are settings of ImageSegData")
+
+    def _check_resizes(self) -> None:
+        for param in self._resizes:
+            check_resize(self.layer, param)
+        total = sum(param.prob for param in self._resizes)
+        if len(self._resizes) > 1 and not abs(total - 1) <= 0.01:
+            self.layer.fail(f"the prob of {len(self._resizes)} resize_param must add up to 1, found {total:g}")
+
+    def begin_batch(self) -> None:
+        """Choose one of several resize_param for the images of a batch."""
+        if len(self._resizes) > 1:
+            [self.resize] = self.random.choices(self._resizes, [param.prob for param in self._resizes])
 
     def _mean_image(self) -> np.ndarray:
         try:
@@ -211,6 +223,7 @@ class ImageLayer(Layer):
         return self.transformer(image), label
 
     def forward(self, bottom, top):
+        self.transformer.begin_batch()
         batch = [self.transformed(*self._next()) for _ in range(self.batch_size)]
         shapes = {image.shape for image, *_ in batch}
         if len(shapes) > 1:

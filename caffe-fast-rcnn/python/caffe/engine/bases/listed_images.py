@@ -71,7 +71,7 @@ class LabelledPixelsLayer(ListedImageLayer):
     """A ListedImageLayer whose second top (N, 1, H, W) labels each pixel, cropped and mirrored as the image."""
 
     def setup(self, bottom, top):
-        if self.param.transform_param.HasField("resize_param"):
+        if self.param.transform_param.resize_param:
             self.fail("transform_param: resize_param does not resize labels; set new_height and new_width")
         super().setup(bottom, top)
 

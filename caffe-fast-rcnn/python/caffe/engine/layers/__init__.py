@@ -98,5 +98,6 @@ from . import (  # noqa: F401
     warp_ctc_loss,
     window_data,
     yolo_detection_output,
+    yolov3,
     yolov3_detection_output,
 )

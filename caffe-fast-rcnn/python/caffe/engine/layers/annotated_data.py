@@ -13,6 +13,8 @@ from ..bases.images import planes
 from ..blob import checked_shape
 from ..layer import register
 
+_YOLO_OBJECTS = 300     # rows of an image's objects for Yolov3, as many as it reads
+
 
 @register("AnnotatedData")
 class AnnotatedData(DatabaseLayer):
@@ -20,20 +22,26 @@ class AnnotatedData(DatabaseLayer):
 
     tops     images (batch_size, C, H, W); optionally objects (1, 1, G, 8): image within the batch, class, instance, x1,
              y1, x2, y2 as shares of the image's width and height, difficult (0 or 1); without any object one row of -1.
-             In setup, before there are values, (1, 1, 1, 8). Records without a type have labels (batch_size)
+             In setup, before there are values, (1, 1, 1, 8). Records without a type have labels (batch_size). With
+             yolo_data_type 1 objects are (batch_size, 1, 300, 5), as Yolov3 reads them: class, counted from 0, x and y
+             of the centre, width, height; without the difficult ones, and with zeros behind the last
     param    data_param as of Data: source, batch_size, backend, rand_skip; annotated_data_param: batch_sampler
-             (several), anno_type (of all records, instead of their own); transform_param
+             (several), anno_type (of all records, instead of their own), yolo_data_type (0), yolo_data_jitter (0.3);
+             transform_param
 
     Each image passes these steps, objects with it, where their settings are given:
     distort_param     colours change: brightness, contrast, saturation, hue, order of channels
     expand_param      the image is put at a random place into one of mean_value, up to max_expand_ratio times as large
     batch_sampler     each draws max_trials random windows and keeps the first max_sample that satisfy sample_constraint
                       with at least one object; one window of all samplers is cropped, or none if there is none
-    resize_param      to height and width, by an interpolation of interp_mode chosen at random
+    yolo_data_type 1  instead of batch_sampler: a window whose sides are 1 - yolo_data_jitter to 1 of the image's is
+                      cropped
+    resize_param      to height and width, by an interpolation of interp_mode chosen at random. Of several each batch
+                      takes one, as often as its prob, which add up to 1
     the rest          crop_size, mirror, mean_value, scale, as in Data
     Objects are moved and cut off with the image; those that emit_constraint excludes, and those without area, go.
     All choices follow from the random seed. TRAIN and TEST differ in crop_size only.
-    Liu et al., "SSD", 2016, section 2.2. Source: src/caffe/layers/annotated_data_layer.cpp of SSD.
+    Liu et al., "SSD", 2016, section 2.2. Source: src/caffe/layers/annotated_data_layer.cpp of SSD and MobileNet-YOLO.
     """
 
     unread_settings = (*DatabaseLayer.unread_settings, "annotated_data_param.label_map_file")
@@ -47,9 +55,17 @@ class AnnotatedData(DatabaseLayer):
         if param.HasField("expand_param") and (param.expand_param.max_expand_ratio < 1 or param.mean_file):
             self.fail("expand_param needs max_expand_ratio from 1 on, and mean_value instead of mean_file; found "
                       f"max_expand_ratio {param.expand_param.max_expand_ratio:g}, mean_file '{param.mean_file}'")
+        self._take_yolo_settings()
         self.has_objects: bool | None = None        # known from the first record on
         super().setup(bottom, top)
         self.numbers = np.random.default_rng(self.random.getrandbits(64))
+
+    def _take_yolo_settings(self) -> None:
+        param = self.param.annotated_data_param
+        if param.yolo_data_type not in (0, 1) or not 0 <= param.yolo_data_jitter < 1:
+            self.fail("expected yolo_data_type 0 or 1, and yolo_data_jitter from 0 on and below 1; found "
+                      f"{param.yolo_data_type} and {param.yolo_data_jitter:g}")
+        self.is_for_yolo = param.yolo_data_type == 1
 
     def parsed(self, value):
         record = parse_annotated_datum(value)
@@ -63,11 +79,13 @@ class AnnotatedData(DatabaseLayer):
     def _shape(self, top, image_shape):
         super()._shape(top, image_shape)
         if len(top) > 1 and self.has_objects:
-            top[1].reshape(1, 1, 1, 1 + OBJECT)
+            top[1].reshape(*((self.batch_size, 1, _YOLO_OBJECTS, 5) if self.is_for_yolo else (1, 1, 1, 1 + OBJECT)))
 
     def labels_of_batch(self, labels):
         if not self.has_objects:
             return super().labels_of_batch(labels)
+        if self.is_for_yolo:
+            return np.stack([_for_yolo(objects) for objects in labels])[:, None]
         rows = np.concatenate([np.insert(objects, 0, item, axis=1) for item, objects in enumerate(labels)])
         return (rows if len(rows) else np.full((1, 1 + OBJECT), -1.0))[None, None]
 
@@ -108,7 +126,8 @@ class AnnotatedData(DatabaseLayer):
         return found, projected(objects, window, self.emit)
 
     def _sampled(self, image: np.ndarray, objects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        windows = sampled_windows(objects[:, BOX], self.samplers, self.numbers)
+        windows = (self._jittered() if self.is_for_yolo else
+                   sampled_windows(objects[:, BOX], self.samplers, self.numbers))
         if not len(windows):
             return image, objects
         window = windows[self.random.randrange(len(windows))]
@@ -117,14 +136,30 @@ class AnnotatedData(DatabaseLayer):
         width, height = np.maximum(((window[2:] - window[:2]) * sides).astype(int), 1)
         return image[:, top:top + height, left:left + width], projected(objects, window, self.emit)
 
+    def _jittered(self) -> np.ndarray:
+        """One window (1, 4) of the image."""
+        sides = self.numbers.uniform(1 - self.param.annotated_data_param.yolo_data_jitter, 1, 2)
+        corner = self.numbers.uniform(size=2) * (1 - sides)
+        return np.concatenate([corner, corner + sides])[None]
+
     def _scale_boxes(self, objects: np.ndarray, shape: tuple[int, ...]) -> None:
         """FIT_SMALL_SIZE: boxes as shares of height_scale and width_scale."""
-        param = self.param.transform_param.resize_param
+        param = self.transformer.resize
+        if param is None or param.resize_mode != caffe_pb2.ResizeParameter.FIT_SMALL_SIZE:
+            return
         scales = np.array([param.width_scale, param.height_scale])
-        if param.resize_mode != caffe_pb2.ResizeParameter.FIT_SMALL_SIZE or not scales.all():
+        if not scales.all():
             return
         size = np.array(shape[:0:-1])
         if (size < scales).any():
             self.fail(f"resize_param: width_scale and height_scale {scales.tolist()} are more than an image of "
                       f"{size[0]} x {size[1]} pixels")
         objects[:, BOX] *= np.tile(size / scales, 2)
+
+
+def _for_yolo(objects: np.ndarray) -> np.ndarray:
+    """The first objects that are not difficult, as Yolov3 reads them: (300, 5)."""
+    kept = objects[objects[:, -1] == 0][:_YOLO_OBJECTS]
+    corners, found = kept[:, BOX].reshape(-1, 2, 2), np.zeros((_YOLO_OBJECTS, 5))
+    found[:len(kept)] = np.column_stack([kept[:, 0] - 1, corners.mean(1), corners[:, 1] - corners[:, 0]])
+    return found

@@ -102,7 +102,7 @@ def train(args: argparse.Namespace) -> int:
     if total not in snapshots(folder, "caffemodel"):
         with clock.running():
             run_child(training_command(args, folder), SSD, args.output / "ssd.log",
-                      environment={"PYTHONPATH": str(Path(caffe.__path__[0]).parent)})
+                      environment={"PYTHONPATH": str(Path(caffe.__path__[0]).parent), "GLOG_minloglevel": "0"})
     models = snapshots(folder, "caffemodel")
     if total not in models:
         return INTERRUPTED

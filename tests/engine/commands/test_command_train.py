@@ -80,7 +80,8 @@ def test_level_and_stage_reach_the_net(project, run):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number, flag, expected", [
-    (signal.SIGINT, "-sigint_effect=stop", "Stopped at iteration"), (signal.SIGHUP, "-sighup_effect=snapshot", None)])
+    (signal.SIGINT, "-sigint_effect=stop", "Stopped at iteration"), (signal.SIGHUP, "-sighup_effect=snapshot", None),
+    (signal.SIGTERM, "-sigint_effect=none", "Stopped at iteration")])
 def test_signals(project, number, flag, expected):
     solver = project / "solver.prototxt"
     text = solver.read_text().replace("max_iter: 6", "max_iter: 1000000")

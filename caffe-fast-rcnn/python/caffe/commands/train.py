@@ -17,7 +17,7 @@ EXAMPLES = """\
   caffe train -solver solver.prototxt -snapshot net_iter_5000.solverstate
   caffe train -solver solver.prototxt -precision bfloat16
 
-Ctrl-C stops after the current iteration and writes a snapshot; kill -HUP writes one and goes on.
+Ctrl-C stops after the current iteration and writes a snapshot, as kill does; kill -HUP writes one and goes on.
 """
 _EFFECTS = ("stop", "snapshot", "none")
 

@@ -7,7 +7,7 @@
 trains on `trainval`, tests on `test` and, after each run, writes accuracy.md next to this program: COCO's average
 precisions and the minutes of every run, what is published and whether goals are met, time to reach each AP50, curves
 and pictures. Recipes and goals are in accuracy_parts/recipes.py. The peers of voc2012_animals start from the same
-weights and see as many images: torchvision's Faster R-CNN (pip install torchvision), and this project's SSD300.
+weights: torchvision's Faster R-CNN, which sees as many images (pip install torchvision), and this project's SSD300.
 
 With --choose, by which recipes are chosen, it trains on three quarters of `trainval`, tests on the last and never reads
 `test`.

@@ -136,6 +136,14 @@ def test_what_the_tools_are_told(call, player, demo_data, tmp_path):
     assert not (folder / "snapshots").exists()
 
 
+def test_a_peer_may_see_another_number_of_images(call, player, data_sets, monkeypatch, tmp_path):
+    peer = part("recipes").replace(data_sets["demo"].peers["peer"], images=1234)
+    monkeypatch.setitem(data_sets, "demo", part("recipes").replace(data_sets["demo"], peers={"peer": peer}))
+    assert call("--seeds", "3", "--nets", "peer") == 0 and player.commands[0][1]["--images"] == "1234"
+    text = (tmp_path / "report" / "accuracy.md").read_text()
+    assert "* peer: `accuracy_parts/torchvision_peer.py --size 96`, from some.caffemodel; 1,234 images seen\n" in text
+
+
 def test_finished_runs_are_not_repeated_and_an_interrupted_one_goes_on(call, player, tmp_path):
     player.stop_at = 11
     assert call("--nets", "Tiny", "--seeds", "3", "4") == 130

@@ -54,14 +54,16 @@ class Recipe:
 class Peer:
     """Another detector, trained by a program of its own, beside this file.
 
-    like     the recipe whose weights it starts from, and of which it sees as many images
+    like     the recipe whose weights it starts from
     options  further ones of the program
+    images   how many it sees; None: as many as the recipe in its four stages
     is_goal  whether ours are to reach its AP50, in half of its time
     """
 
     program: str
     like: str
     options: tuple[str, ...] = ()
+    images: int | None = None
     is_goal: bool = False
 
     @property
@@ -158,7 +160,7 @@ DATA_SETS = {
         is_shown=False,
         peers={"torchvision_VGG16": Peer("torchvision_peer.py", "VGG16", ("--size", *map(str, _ANIMALS_SIZE)),
                                          is_goal=True),
-               f"SSD300{BFLOAT16}": Peer("ssd300.py", f"VGG16{BFLOAT16}", ("--precision", "bfloat16"))}),
+               f"SSD300{BFLOAT16}": Peer("ssd300.py", f"VGG16{BFLOAT16}", ("--precision", "bfloat16"), 24_000)}),
     "BCCD": DataSet(
         _BCCD_RECIPES,
         is_shown=False,

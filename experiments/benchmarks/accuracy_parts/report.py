@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from accuracy_parts.recipes import BFLOAT16, DataSet, Peer, Recipe
-from accuracy_parts.runs import PEER_POINTS, POINTS, Run
+from accuracy_parts.runs import PEER_POINTS, POINTS, Run, peer_images
 from datasets.factory import get_imdb
 from fast_rcnn.test import load_detections, stored_classes
 from measuring import processor
@@ -109,7 +109,7 @@ def _words(recipe: Recipe) -> str:
 
 def _peer_words(run: Run, peer: Peer) -> str:
     return (f"`accuracy_parts/{shlex.join([peer.program, *peer.options])}`, from {run.recipe.weights}; "
-            f"{sum(run.images_seen()):,} images seen, as by {peer.like} in its four stages")
+            f"{peer_images(run, peer):,} images seen{'' if peer.images else f', as by {peer.like} in its four stages'}")
 
 
 # ---- goals

@@ -200,9 +200,14 @@ def _peer_run(run: Run, peer: Peer) -> dict[str, Any]:
     return finish(run, points, read_json(run.folder / "tests" / str(points[-1]["images"]) / EVALUATION), clock)
 
 
+def peer_images(run: Run, peer: Peer) -> int:
+    """How many images a peer reads."""
+    return peer.images or sum(run.images_seen())
+
+
 def peer_command(run: Run, peer: Peer) -> list[str]:
-    """The command line of a peer's training and tests: as many images as ours reads in all stages."""
+    """The command line of a peer's training and tests."""
     words = [sys.executable, Path(__file__).with_name(peer.program), "--imdb", run.split.train, "--test_imdb",
-             run.split.test, "--weights", run.initial_weights, "--images", sum(run.images_seen()), "--points",
+             run.split.test, "--weights", run.initial_weights, "--images", peer_images(run, peer), "--points",
              PEER_POINTS, *peer.options, "--seed", run.seed, "--output", run.folder]
     return [str(word) for word in words]

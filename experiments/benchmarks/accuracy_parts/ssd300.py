@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Trains SSD300 on VGG16's convolutions with `caffe train`, and tests it on the way; continues where it stopped.
 
-The nets are those of tools/make_models.py --net SSD300, with the published settings (docs/published_nets.md) but for the
-batch, with its rate, and the schedule: the rate falls at the same shares of a shorter training. Convolutions 1 and 2
-learn as the others do.
+The nets are those of tools/make_models.py --net SSD300, with the published settings (docs/published_nets.md) but for
+the batch, with its rate, and the schedule: the rate falls at the same shares of a shorter training. Convolutions 1 and
+2 learn as the others do.
 
 Writes to --output: points.json (see runs.py), tests/<images seen>/, and in training/ database, nets and snapshots.
 """

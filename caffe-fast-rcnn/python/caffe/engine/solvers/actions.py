@@ -16,8 +16,8 @@ class Action(str, enum.Enum):
 class SignalActions:
     """While this context is open, Ctrl-C (SIGINT) and SIGHUP are requests to a solver, and SIGTERM one to stop.
 
-    SIGTERM is what schedulers of jobs send; in BVLC it kills. A second Ctrl-C, before the solver has handled the first, interrupts at once. Signals can only be caught in the
-    main thread. Source: src/caffe/util/signal_handler.cpp.
+    SIGTERM is what schedulers of jobs send; in BVLC it kills. A second Ctrl-C, before the solver has handled the first,
+    interrupts at once. Signals can only be caught in the main thread. Source: src/caffe/util/signal_handler.cpp.
     """
 
     def __init__(self, solver, sigint: Action, sighup: Action) -> None:

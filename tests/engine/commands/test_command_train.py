@@ -60,6 +60,17 @@ def test_precision(project, run):
     assert "float16" in run("train", "-solver", solver, "-precision", "half", fails=True).err
 
 
+def test_a_loss_that_is_not_a_number_is_warned_of_once(project, run):
+    solver = project / "solver.prototxt"
+    assert "the loss is" not in run("train", "-solver", solver).err
+    text = solver.read_text().replace("display: 2", "display: 1")
+    solver.write_text(text.replace("base_lr: 0.0001", "base_lr: 1e30"))
+    printed = run("train", "-solver", solver).err
+    assert printed.count("loss = nan") > 2
+    [line] = [line for line in printed.splitlines() if "the loss is nan" in line]
+    assert line.startswith("W") and "smaller base_lr" in line
+
+
 def test_a_seed_is_drawn_and_reported(project, run):
     solver = project / "solver.prototxt"
     solver.write_text(solver.read_text().replace("random_seed: 1", ""))

@@ -37,6 +37,13 @@ def show_loss(iteration: int, loss: float, speed: str = "") -> None:
     log.info("Iteration %d%s, loss = %.6g", iteration, f" ({speed})" if speed else "", loss)
 
 
+def warn_of_loss(iteration: int, loss: float) -> None:
+    """Warn of a loss that is NaN or infinite."""
+    log.warning("Iteration %d: the loss is %g, from which the weights will not recover: train again with a smaller "
+                "base_lr, or with clip_gradients, from the start or from an earlier snapshot. If it was so at once, "
+                "look at the data", iteration, loss)
+
+
 def show_rate(iteration: int, rate: float) -> None:
     """Log one line: 'Iteration 20, lr = 0.001'."""
     log.info("Iteration %d, lr = %.6g", iteration, rate)

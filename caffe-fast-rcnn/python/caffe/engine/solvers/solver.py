@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -74,6 +75,7 @@ class Solver:
         self.history = [Blob(*shape) for shape in shapes * self.histories]
         self._losses: deque[torch.Tensor] = deque(maxlen=self.param.average_loss)
         self._progress = display.Progress()
+        self._has_warned = False                # of a loss that is not a number
         self._callbacks: list[tuple[Callable[[], None], Callable[[], None], Callable[[], None] | None]] = []
         self.exchange = self.exchange_type(self)
 
@@ -256,6 +258,9 @@ class Solver:
         loss = self.exchange.mean(torch.stack(list(self._losses)).mean()).item()
         if self.exchange.is_root:
             display.show_loss(self.iter, loss, speed)
+            if not math.isfinite(loss) and not self._has_warned:
+                display.warn_of_loss(self.iter, loss)
+                self._has_warned = True
 
     def _show(self) -> None:
         self._show_loss(self._progress.describe(self.iter, self.param.max_iter))

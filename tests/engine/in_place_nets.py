@@ -107,6 +107,8 @@ OTHERS: list[tuple[str, list[tuple[int, ...]], list[np.ndarray]]] = [
     ("MultiBoxLoss multibox_loss_param { num_classes: 3 }", [(2, 8), (2, 6)],
      [np.array([[[0.1, 0.1, 0.5, 0.5, 0.4, 0.4, 0.9, 0.9], [0.5] * 8]]),
       np.array([[1.0, 2, 0, 0.2, 0.1, 0.5, 0.6, 0]])]),
+    ("Yolov3 yolov3_param { num_class: 1 num: 1 biases: 20 biases: 30 mask: 0 }", [(2, 6, 3, 4)],
+     [np.array([[[[0.0, 0.3, 0.6, 0.4, 0.2]]], [[[0.0, 0.7, 0.1, 0.2, 0.1]]]])]),
 ]
 WITHOUT_GRADIENT = {"Accuracy", "ArgMax", "BoxAnnotatorOHEM", "CTCGreedyDecoder", "ContinuationIndicator",
                     "DetectionEvaluate", "DetectionOutput", "LabelsequenceAccuracy", "PriorBox", "SegAccuracy",

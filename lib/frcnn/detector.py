@@ -21,7 +21,8 @@ from datasets.evaluation import Evaluation
 from fast_rcnn import config
 from fast_rcnn.cfg_checks import check_cfg
 from fast_rcnn.detector_record import RUN_RECORD, DetectorRecord, find_record, run_record
-from fast_rcnn.test import detect_together, test_net
+from fast_rcnn.net_settings import settings_of
+from fast_rcnn.test import DetectionSettings, detect_together, test_net
 from frcnn.data import Dataset
 from frcnn.mistakes import one_exception
 from frcnn.photographs import Photograph, batches, is_one_photograph, photographs
@@ -255,5 +256,6 @@ class Detector:
 
     def __repr__(self) -> str:
         where = "CPU" if self.gpu is None else f"GPU {self.gpu}"
-        return (f"Detector of {', '.join(self.classes)}: {self.files.weights}, TEST.SCALES "
-                f"{list(self.settings.TEST.SCALES)}, on the {where}")
+        size = settings_of(self.net, DetectionSettings.from_cfg(self.settings)).images.warp
+        images = f"images of {size[1]} x {size[0]}" if size else f"TEST.SCALES {list(self.settings.TEST.SCALES)}"
+        return f"Detector of {', '.join(self.classes)}: {self.files.weights}, {images}, on the {where}"

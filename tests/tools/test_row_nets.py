@@ -116,6 +116,7 @@ def test_demo_draws(files, demo_data, tmp_path, capsys):
 def test_frcnn_detects_several_at_once(files, demo_data):
     detector = frcnn.load(*files, classes=CLASSES, device="cpu",
                           settings={"PIXEL_MEANS": MEANS, "PIXEL_STDS": STDS})
+    assert repr(detector).endswith("net.caffemodel, images of 56 x 40, on the CPU")
     photos = sorted((demo_data / "JPEGImages").iterdir())[:3]
     alone, together = ([found.per_class for found in detector(photos, 0.1, batch=size)] for size in (1, 3))
     assert sum(len(rows) for found in alone for rows in found) > 10

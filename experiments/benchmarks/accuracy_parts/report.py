@@ -13,6 +13,7 @@ import numpy as np
 
 from accuracy_parts.recipes import BFLOAT16, DataSet, Peer, Recipe
 from accuracy_parts.runs import PEER_POINTS, POINTS, Run, peer_images
+from alt_opt.plan import STEPS
 from datasets.factory import get_imdb
 from fast_rcnn.test import load_detections, stored_classes
 from measuring import processor
@@ -197,7 +198,8 @@ def _images(path: Path, data_set: DataSet, runs: Sequence[Run], results: Results
     first = {run.net: run for run in reversed(runs) if not run.peer}
     for net, run in first.items():
         losses = path.with_name(f"{path.stem}_{name}_{net}_losses.png")
-        logs = sorted((run.folder / "run" / "logs").glob("*.jsonl"))
+        found = [run.folder / "run" / "logs" / f"{step.name}.jsonl" for step in STEPS]
+        logs = [log for log in found if log.is_file()]
         if logs:
             plot_losses(logs, losses)
             lines += [f"Losses, {net}, seed {run.seed}:", "", f"![losses]({losses.name})", ""]

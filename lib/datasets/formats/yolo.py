@@ -115,8 +115,12 @@ def _of_yaml(path: Path) -> _Found | None:
     splits = {key: _strings(path, key, content[key]) for key in content if key in _YAML_SPLITS and content[key]}
     if not splits:
         raise DatasetError(f"{path}: expected folders or lists of images under train, val and test; found none")
-    return _Found(root, {name: partial(_images_of, places, root, path) for name, places in splits.items()},
-                  _names_in(path, content.get("names")), bool(content.get("kpt_shape")))
+    names = _names_in(path, content.get("names"))
+    if content.get("nc", len(names)) != len(names):
+        raise DatasetError(f"{path}: nc is {content['nc']!r}, but names has {len(names)}: "
+                           f"{', '.join(names.values())[:60]}")
+    return _Found(root, {name: partial(_images_of, places, root, path) for name, places in splits.items()}, names,
+                  bool(content.get("kpt_shape")))
 
 
 def _yaml_root(path: Path, given: Any) -> Path:

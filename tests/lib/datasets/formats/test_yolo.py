@@ -118,7 +118,8 @@ def test_class_numbers_without_a_name(ultralytics):
     ("train: 5\nnames: [a]\n", "train: expected a path or a list of them"),
     ("train: images/train\nnc: 2\n", "names: expected the class names"),
     ("train: images/train\nnames: {a: b}\n", "names: expected the class names"),
-    ("train: images/train\nnames: ['']\n", "names: expected the class names")])
+    ("train: images/train\nnames: ['']\n", "names: expected the class names"),
+    ("train: images/train\nnc: 3\nnames: [cat, dog]\n", "nc is 3, but names has 2: cat, dog")])
 def test_yaml_files_that_cannot_be_used(ultralytics, yaml, message):
     (ultralytics / "data.yaml").write_text(yaml)
     with pytest.raises(DatasetError, match=f"data.yaml: .*{message}"):

@@ -5,7 +5,7 @@ from in_place_nets import FIRST, TOPS, USERS, NetText, Part
 
 import caffe
 
-LOSSES = [part for part in FIRST if "Loss" in part.type]
+LOSSES = [part for part in FIRST if "Loss" in part.type or part.type == "Yolov3"]
 NOT_ASKED = [part for part in FIRST if part.learned]
 BESIDE = [Part("Accuracy", [(3, 4)], [np.array([0.0, 3, 2])]),
           *(Part(kind, [(3, 4)], []) for kind in ("ArgMax", "Threshold", "Silence"))]

@@ -5,6 +5,7 @@ import argparse
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from caffe.proto.caffe_pb2 import TEST
@@ -45,7 +46,7 @@ class DetectorFiles:
         """Its class names, background first; None if they are unknown."""
         return self.record.classes if self.record else None
 
-    @property
+    @cached_property
     def lists_detections(self) -> bool:
         """Whether the net's output is a list of detections, as that of SSD, and not the scores and boxes of RoIs."""
         return bool(NetFile(self.net, TEST).detection_layers())

@@ -241,12 +241,11 @@ def detections_in_rows(rows: np.ndarray, size: tuple[int, int], num_classes: int
     returns  as `detections_per_class`, which has the other parameters; boxes are clipped to the image
     """
     height, width = size
+    rows = rows[rows[:, 2] > thresh]
+    rows = rows[np.argsort(-rows[:, 2], kind="stable")]
     edges = rows[:, 3:].clip(0, 1) * np.array([width, height, width, height]) - (0, 0, 1, 1)
     found = np.column_stack([edges, rows[:, 2]]).astype(np.float32)
-    found, labels = found[rows[:, 2] > thresh], rows[rows[:, 2] > thresh, 1]
-    order = np.argsort(-found[:, 4], kind="stable")
-    found, labels = found[order], labels[order]
-    return _best([found[labels == label] for label in range(num_classes)], max_per_image)
+    return _best([found[rows[:, 1] == label] for label in range(num_classes)], max_per_image)
 
 
 def _listed(net: Net, images: Sequence[Pyramid], settings: DetectionSettings) -> list[np.ndarray]:

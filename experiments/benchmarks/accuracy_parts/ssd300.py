@@ -50,7 +50,7 @@ def database(args: argparse.Namespace, imdb: Imdb) -> SsdData:
     return read_ssd_data(folder)
 
 
-def write_nets(args: argparse.Namespace, data: SsdData) -> Path:
+def write_nets(args: argparse.Namespace, data: SsdData, iterations: int) -> Path:
     """Write nets and solver; returns the folder of them and of the snapshots."""
     root = args.output / "training"
     folder = root / SSD / "ssd"
@@ -59,7 +59,6 @@ def write_nets(args: argparse.Namespace, data: SsdData) -> Path:
     net = text_format.Parse(files["train.pt"], caffe_pb2.NetParameter())
     net.layer[0].data_param.batch_size = BATCH
     solver = text_format.Parse(files["solver.pt"], caffe_pb2.SolverParameter())
-    iterations = max(args.images // BATCH, args.points)
     change_solver(solver, iterations, RATE)     # the rate falls at the same shares of them
     solver.max_iter, solver.snapshot, solver.random_seed = iterations, -(-iterations // args.points), args.seed
     files |= {"train.pt": text_format.MessageToString(net), "solver.pt": text_format.MessageToString(solver)}
@@ -98,8 +97,8 @@ def test(args: argparse.Namespace, model: Path, folder: Path, imdb: Imdb, images
 def train(args: argparse.Namespace) -> int:
     """Train, then test the snapshots; returns the exit status."""
     imdb, clock = get_imdb(args.imdb), Clock(args.output / "training")
-    folder = write_nets(args, database(args, imdb))
-    total = text_format.Parse((folder / "solver.pt").read_text(), caffe_pb2.SolverParameter()).max_iter
+    total = max(args.images // BATCH, args.points)
+    folder = write_nets(args, database(args, imdb), total)
     if total not in snapshots(folder, "caffemodel"):
         with clock.running():
             run_child(training_command(args, folder), SSD, args.output / "ssd.log",

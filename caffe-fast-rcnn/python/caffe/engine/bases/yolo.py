@@ -75,10 +75,7 @@ class YoloDetectionLayer(Layer):
         """Boxes (N, K, 4), scores and best classes (N, K) of one bottom, row by row, K = H W B."""
         num, _, height, width = value.shape
         value = value.reshape(num, self.boxes, 5 + self.classes, height, width).permute(0, 3, 4, 1, 2)
-        cells, size = value.new_tensor(cells_of(height, width)), value.new_tensor([width, height])
-        centres = (cells[:, :, None] + value[..., :2].sigmoid()) / size
-        halves = value[..., 2:4].exp() * value.new_tensor(anchors) / size / 2
-        boxes = torch.cat([centres - halves, centres + halves], -1)
+        boxes = predicted_boxes(value[..., :2].sigmoid(), value[..., 2:4], anchors)
         scores = value[..., 4:5].sigmoid() * self.class_scores(value[..., 5:])
         labels = scores.argmax(-1, keepdim=True)
         return boxes.reshape(num, -1, 4), scores.gather(-1, labels).reshape(num, -1), labels.reshape(num, -1)
@@ -90,6 +87,20 @@ class YoloDetectionLayer(Layer):
 def cells_of(height: int, width: int) -> np.ndarray:
     """The x and y of all cells, (H, W, 2)."""
     return np.stack(np.meshgrid(np.arange(width), np.arange(height)), 2)
+
+
+def predicted_boxes(places: torch.Tensor, logarithms: torch.Tensor, anchors: np.ndarray) -> torch.Tensor:
+    """Boxes (N, H, W, B, 4), x1, y1, x2, y2 as shares of the image.
+
+    places      (N, H, W, B, 2): x and y of the centre within its cell, 0 to 1
+    logarithms  (N, H, W, B, 2): of the factors of width and height
+    anchors     (B, 2): width and height that they multiply, in cells
+    """
+    height, width = places.shape[1:3]
+    cells, size = places.new_tensor(cells_of(height, width)), places.new_tensor([width, height])
+    centres = (cells[:, :, None] + places) / size
+    halves = logarithms.exp() * places.new_tensor(anchors) / size / 2
+    return torch.cat([centres - halves, centres + halves], -1)
 
 
 def just_below(value: float) -> float:

@@ -4,8 +4,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from ..bases import box_areas
+from ..bases.default_boxes import overlaps
 from ..bases.losses import LossLayer
-from ..bases.yolo import cells_of
+from ..bases.yolo import predicted_boxes
 from ..layer import register
 
 _OBJECTNESS = 4         # of the values of a box: x, y, w, h, the logit of an object, and those of the classes
@@ -53,7 +55,7 @@ class Yolov3(LossLayer):
         if len(param.mask) != param.num or max(param.mask) >= pairs or len({*param.mask}) < param.num:
             self.fail(f"mask needs {param.num} different numbers below {pairs}, the number of pairs of biases; found "
                       f"{list(param.mask)}")
-        self.anchors = np.array(param.biases, np.float64).reshape(-1, 2)
+        self.anchors = np.array(param.biases, np.float64).reshape(-1, 2) / param.anchors_scale      # in cells
 
     def reshape(self, bottom, top):
         super().reshape(bottom, top)
@@ -103,35 +105,25 @@ class Yolov3(LossLayer):
                       f"{labels.max():g}")
         return found
 
-    def _sizes(self, height: int, width: int) -> np.ndarray:
-        """Width and height of all boxes as shares of the image's, (pairs, 2)."""
-        return self.anchors / (np.array([width, height]) * self.settings.anchors_scale)
-
     def _largest_overlaps(self, objects: list[np.ndarray]) -> torch.Tensor:
         """The largest IoU of each predicted box with an object of its image, (N, H, W, num)."""
-        _, height, width, _, _ = self.values.shape
-        like = self.values
-        cells = like.new_tensor(cells_of(height, width))[:, :, None]
-        centres = (cells + like[..., :2]) / like.new_tensor([width, height])
-        sizes = like[..., 2:4].exp() * like.new_tensor(self._sizes(height, width)[list(self.settings.mask)])
-        most = like.new_zeros(like.shape[:-1])
+        boxes = predicted_boxes(self.values[..., :2], self.values[..., 2:4], self.anchors[list(self.settings.mask)])
+        most = boxes.new_zeros(boxes.shape[:-1])
         for image, rows in enumerate(objects):
             if len(rows):
-                boxes = like.new_tensor(rows[:, 1:])
-                most[image] = _overlaps(centres[image][..., None, :], sizes[image][..., None, :], boxes[:, :2],
-                                        boxes[:, 2:]).amax(-1)
+                most[image] = overlaps(boxes[image][..., None, :], boxes.new_tensor(_corners(rows[:, 1:]))).amax(-1)
         return most
 
     def _compare(self, objects: list[np.ndarray]) -> None:
         """Set the differences of the boxes that are objects'."""
         param, (_, height, width, _, _) = self.settings, self.values.shape
-        size, sizes, own = np.array([width, height]), self._sizes(height, width), list(param.mask)
+        size, own = np.array([width, height]), list(param.mask)
+        sizes = self.anchors / size
         seen = set[tuple[int, ...]]()
         for image, rows in enumerate(objects):
             for label, *box in rows:
                 centre, extent = np.array(box[:2]), np.array(box[2:])
-                shared = np.minimum(sizes, extent).prod(1)
-                best = int((shared / (sizes.prod(1) + extent.prod() - shared)).argmax())
+                best = int(box_areas.overlaps(_centred(sizes), _centred(extent)).argmax())
                 if best not in own:
                     continue
                 i, j = np.minimum((centre * size).astype(int), size - 1)
@@ -152,8 +144,11 @@ class Yolov3(LossLayer):
         difference[5 + label] -= param.class_scale
 
 
-def _overlaps(centres: torch.Tensor, sizes: torch.Tensor, others: torch.Tensor, extents: torch.Tensor) -> torch.Tensor:
-    """The IoU of boxes given by centre and size."""
-    ends = torch.minimum(centres + sizes / 2, others + extents / 2)
-    shared = (ends - torch.maximum(centres - sizes / 2, others - extents / 2)).clamp(min=0).prod(-1)
-    return shared / (sizes.prod(-1) + extents.prod(-1) - shared)
+def _corners(boxes: np.ndarray) -> np.ndarray:
+    """Boxes (..., 4) of x and y of the centre, width and height as x1, y1, x2, y2."""
+    return np.concatenate([boxes[..., :2], boxes[..., :2]], -1) + _centred(boxes[..., 2:])
+
+
+def _centred(sizes: np.ndarray) -> np.ndarray:
+    """Boxes of sizes (..., 2) around 0, as x1, y1, x2, y2."""
+    return np.concatenate([-sizes / 2, sizes / 2], -1)

@@ -58,7 +58,7 @@ def lasting_output() -> Iterator[None]:
 
 
 def say(text: str, stream: TextIO | None, end: str = "\n") -> None:
-    """Print a line at once; it is dropped if that fails."""
+    """Print a line at once, in one piece between those of other threads; it is dropped if that fails."""
     if stream is not None:
         with _tolerated(stream):
-            print(text, end=end, file=stream, flush=True)
+            print(f"{text}{end}", end="", file=stream, flush=True)

@@ -39,6 +39,17 @@ def test_lines_are_dropped_while_the_disk_is_full():
     say("no stream", None)
 
 
+def test_a_line_is_written_in_one_piece():
+    """Two threads print to the same stream: that of a parent, and that which passes on what its child prints."""
+    class Pieces(Full):
+        def write(self, text):
+            pieces.append(text)
+    pieces = []
+    say("first", Pieces())
+    say("second\n", Pieces(), end="")
+    assert [piece for piece in pieces if piece] == ["first\n", "second\n"]
+
+
 def test_a_reader_that_leaves_ends_nothing(tmp_path):
     done = tmp_path / "done"
     code = (f"import sys; sys.path.insert(0, {str(LIB)!r})\nfrom utils.output import lasting_output\n"

@@ -375,6 +375,24 @@ def test_the_peer_resumes(peer, tmp_path):
     assert straight.solver.param_groups[0]["lr"] == pytest.approx(0.0025 * 0.01)
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_precision_of_the_peer(peer, precision):
+    import torch
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(3, 2)
+
+        def forward(self, images, targets):
+            self.found = self.layer(torch.stack(images))
+            return {"loss": self.found.float().sum()}
+
+    model = Model()
+    peer.Training(model, 26, 4, precision).step([(torch.ones(3), {})])
+    assert str(model.found.dtype) == f"torch.{precision}" and model.layer.weight.grad.dtype == torch.float32
+
+
 @pytest.fixture
 def ssd300(program):
     pytest.importorskip("lmdb")

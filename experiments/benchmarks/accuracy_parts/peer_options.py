@@ -17,5 +17,6 @@ def peer_parser(description: str) -> argparse.ArgumentParser:
     add("--images", type=positive, required=True, metavar="N", help="images to read in all")
     add("--points", type=positive, default=8, metavar="N", help="tests on the way, the last at the end (default: 8)")
     add("--seed", type=int, default=3)
+    add("--precision", choices=("float32", "bfloat16"), default="float32", help="of the training (default: float32)")
     add("--output", type=Path, required=True, metavar="DIR")
     return parser

@@ -140,6 +140,8 @@ _ANIMALS_RECIPES = {
     "VGG16": Recipe("VGG16", VGG16, (1000, 2000, 600, 1000), _ANIMALS, anchor_scales=(2, 3.5, 6, 10, 14, 20),
                     anchor_ratios=(0.67, 1.5), fc6=512, fc7=512, lr=(0.002, 0.002, 0.002, 0.002)),
 }
+_IN_BFLOAT16 = ("--precision", "bfloat16")
+_TORCHVISION = Peer("torchvision_peer.py", "VGG16", ("--size", *map(str, _ANIMALS_SIZE)), is_goal=True)
 
 # ---- BCCD: photographs of 640 x 480 pixels, cells of 24 to 300 pixels
 _BCCD_RECIPES = {
@@ -158,9 +160,10 @@ DATA_SETS = {
     "voc2012_animals": DataSet(
         {**_ANIMALS_RECIPES, **in_bfloat16(_ANIMALS_RECIPES)},
         is_shown=False,
-        peers={"torchvision_VGG16": Peer("torchvision_peer.py", "VGG16", ("--size", *map(str, _ANIMALS_SIZE)),
-                                         is_goal=True),
-               f"SSD300{BFLOAT16}": Peer("ssd300.py", f"VGG16{BFLOAT16}", ("--precision", "bfloat16"), 24_000)}),
+        peers={"torchvision_VGG16": _TORCHVISION,
+               f"torchvision_VGG16{BFLOAT16}": replace(_TORCHVISION, like=f"VGG16{BFLOAT16}",
+                                                       options=(*_TORCHVISION.options, *_IN_BFLOAT16)),
+               f"SSD300{BFLOAT16}": Peer("ssd300.py", f"VGG16{BFLOAT16}", _IN_BFLOAT16, 24_000)}),
     "BCCD": DataSet(
         _BCCD_RECIPES,
         is_shown=False,

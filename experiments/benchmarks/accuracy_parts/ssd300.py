@@ -116,9 +116,7 @@ def train(args: argparse.Namespace) -> int:
 @tool
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit status."""
-    parser = peer_parser(__doc__ or "")
-    parser.add_argument("--precision", default="float32", help="of `caffe train` (default: float32)")
-    args = parser.parse_args(argv)
+    args = peer_parser(__doc__ or "").parse_args(argv)
     args.output = writable_folder(args.output, "--output").resolve()
     with FolderLock(args.output):
         return train(args)

@@ -5,7 +5,8 @@ The recipe is that of its references/detection: SGD with momentum 0.9, decay 1e-
 0.0025 for the 2 of a batch here; the rate grows over the first 1,000 iterations, or the first epoch, and falls to a
 tenth at 16/26 and at 22/26 of the training; mirroring; images of similar shape in a batch. Detector, losses, thresholds
 and anchors (32 to 512 pixels, three ratios) are torchvision's defaults. Convolutions 1 and 2 are frozen, as in ours.
-Images are as the weights had them: RGB, minus their means, not scaled.
+Images are as the weights had them: RGB, minus their means, not scaled. --precision bfloat16 trains with torch.autocast,
+as the reference's --amp does; tests are float32's.
 
 Writes to --output: points.json (see runs.py), tests/<images seen>/ and checkpoint.npz.
 """
@@ -110,8 +111,8 @@ def load_image(imdb: Imdb, index: int) -> Tensor:
 class Training:
     """The model, its solver, and how far they are: iterations done and seconds spent, without tests."""
 
-    def __init__(self, model: FasterRCNN, iterations: int, warm_up: int) -> None:
-        self.model, self.iterations, self.warm_up = model, iterations, warm_up
+    def __init__(self, model: FasterRCNN, iterations: int, warm_up: int, precision: str = "float32") -> None:
+        self.model, self.iterations, self.warm_up, self.precision = model, iterations, warm_up, precision
         self.parameters = [weight for weight in model.parameters() if weight.requires_grad]
         self.solver = torch.optim.SGD(self.parameters, lr=RATE, momentum=0.9, weight_decay=1e-4)
         self.done, self.seconds = 0, 0.0
@@ -123,7 +124,8 @@ class Training:
             rate *= 1e-3 + (1 - 1e-3) * self.done / self.warm_up
         self.solver.param_groups[0]["lr"] = rate
         images, targets = zip(*examples, strict=True)
-        loss = sum(self.model.train()(list(images), list(targets)).values())
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bfloat16"):
+            loss = sum(self.model.train()(list(images), list(targets)).values())
         self.solver.zero_grad()
         loss.backward()
         self.solver.step()
@@ -178,7 +180,7 @@ def train(args: argparse.Namespace) -> int:
     stops = {iterations * number // args.points for number in range(1, args.points + 1)}
     torch.manual_seed(args.seed)
     training = Training(make_model(imdb.num_classes, args.weights, args.size), iterations,
-                        min(WARM_UP, imdb.num_images // BATCH - 1))
+                        min(WARM_UP, imdb.num_images // BATCH - 1), args.precision)
     checkpoint, record = args.output / "checkpoint.npz", args.output / "points.json"
     points = read_json(record) if record.is_file() else []
     if checkpoint.is_file():

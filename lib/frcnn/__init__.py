@@ -5,7 +5,7 @@
     for found in detector("street.jpg", thresh=0.5):
         print(found.label, found.score, found.box)
 
-Every mistake of the user raises `UserError` with a message that says what to do.
+Every user error raises `UserError` with a message that says what to do.
 """
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["Dataset", "Detection", "Detector", "Picture", "Results", "UserError"
 
 
 def __getattr__(name: str) -> Any:
-    """Imports on first use: processes that only prepare images need nothing of it."""
+    """Import on first use, as processes that only prepare images need none of these."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,9 +1,9 @@
-"""Lets the packages of lib import one another by their own names, `utils.draw`, where they are `frcnn.utils.draw`.
+"""Resolves `from utils.draw import x` in the modules of lib to frcnn.utils.draw where they are installed below `frcnn`.
 
 In the checkout lib is on sys.path, and its packages have the names that py-faster-rcnn gave them. Other projects have a
-`utils` and a `datasets` too. So outside of the checkout only `frcnn` is importable, and the packages of lib are below
-it: frcnn.utils, frcnn.datasets. `from utils.draw import x` in one of their modules then means frcnn.utils.draw. Each
-of these modules has an `__import__` of its own that sees to it; nobody else's imports are touched.
+`utils` and a `datasets` too, so outside the checkout only `frcnn` is importable, and the packages of lib are below it:
+frcnn.utils, frcnn.datasets. Their modules are loaded with a modified `__import__` that redirects imports of these
+packages; the imports of other modules are not affected.
 """
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def prepare() -> list[str]:
 
 
 class _Finder(MetaPathFinder):
-    """Finds what is below `frcnn`, to be loaded by `_Loader`."""
+    """Finds modules below `frcnn`, and has `_Loader` load them."""
 
     def find_spec(self, name: str, path: Sequence[str] | None = None,
                   target: ModuleType | None = None) -> ModuleSpec | None:
@@ -42,7 +42,7 @@ class _Finder(MetaPathFinder):
 
 
 class _Loader(SourceFileLoader):
-    """Loads a module that has its own `__import__`."""
+    """Loads a module with `_import` as its `__import__`."""
 
     def exec_module(self, module: ModuleType) -> None:
         vars(module)["__builtins__"] = {**vars(builtins), "__import__": _import}
@@ -51,7 +51,7 @@ class _Loader(SourceFileLoader):
 
 def _import(name: str, globals: Mapping[str, Any] | None = None, locals: Mapping[str, Any] | None = None,
             fromlist: Sequence[str] | None = (), level: int = 0) -> ModuleType:
-    """`builtins.__import__`, for which the packages of lib are below `frcnn`."""
+    """`builtins.__import__` that looks up the packages of lib below `frcnn`."""
     first = name.partition(".")[0]
     if level or first not in _PACKAGES:
         return builtins.__import__(name, globals, locals, fromlist or (), level)

@@ -1,4 +1,4 @@
-"""A data set to look at."""
+"""Data sets: their size, their classes, and images with annotated boxes."""
 from __future__ import annotations
 
 import os
@@ -16,13 +16,13 @@ from utils.images import read_image
 class Dataset:
     """Images with annotated objects.
 
-    location  its name or path, perhaps with a split: 'data/mine:train'
+    location  name or path, optionally with a split: 'data/mine:train'
     classes   class names, without the background
     """
 
     @one_exception
     def __init__(self, location: str | os.PathLike, classes: Sequence[str] | None = None) -> None:
-        """Find it, as --imdb does; `classes` are the names that its objects are matched to. Raises UserError."""
+        """Find the data set as --imdb does, and match its objects to `classes` if given. Raises UserError."""
         self.location = os.fspath(location)
         self.imdb = find_imdb(self.location, "Dataset", ["__background__", *classes] if classes else None)
 
@@ -35,7 +35,7 @@ class Dataset:
 
     @one_exception
     def draw(self, index: int) -> Picture:
-        """An image with its annotated boxes."""
+        """Draw the annotated boxes of an image into it."""
         entry, names = self.imdb.gt_roidb()[index], self.imdb.classes
         boxes = [Box(box, names[number], class_colour(number))
                  for box, number in zip(np.asarray(entry["boxes"]), entry["gt_classes"], strict=True)]
@@ -43,7 +43,7 @@ class Dataset:
 
     @one_exception
     def show(self, count: int = 9, seed: int = 0) -> Picture:
-        """A sheet of `count` of its images, drawn with a seed, with their boxes; all of them if there are fewer."""
+        """Draw a contact sheet of `count` random images (all if there are fewer) with their boxes."""
         chosen = np.random.default_rng(seed).choice(len(self), min(count, len(self)), replace=False)
         return Picture(montage([self.draw(index) for index in sorted(chosen.tolist())]))
 

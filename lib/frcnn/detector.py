@@ -1,4 +1,4 @@
-"""A detector: `load` it, call it with images, draw, evaluate."""
+"""Trained detectors: load, run on images and videos, draw, evaluate, export."""
 from __future__ import annotations
 
 import argparse
@@ -36,7 +36,7 @@ from utils.timer import Timer
 from utils.user_modules import import_modules
 
 Image = str | os.PathLike | bytes | np.ndarray
-# Settings, device and precision belong to the process: one detector at a time uses them
+# Settings, device and precision are global to the process, so detectors take turns
 _IN_USE = threading.RLock()
 
 
@@ -44,20 +44,20 @@ _IN_USE = threading.RLock()
 def load(detector: str | os.PathLike, weights: str | os.PathLike | None = None, *, device: str | int | None = None,
          classes: Sequence[str] | None = None, cfg: str | os.PathLike | None = None,
          settings: Mapping[str, Any] | None = None) -> Detector:
-    """The detector of a run, of a model file, or of a test net's prototxt with `weights`.
+    """Load the detector of a run, of a caffemodel, or of a test net's prototxt with `weights`.
 
-    detector  the output folder of tools/train_faster_rcnn_alt_opt.py; or a caffemodel in it; or, with `weights`, a
-              prototxt. Settings and class names come from the record beside them
+    detector  the output folder of tools/train_faster_rcnn_alt_opt.py, a caffemodel in it or, with `weights`, a
+              prototxt. Settings and class names come from the record beside it
     device    'cpu', or the number of a GPU; default: GPU 0 if there is one
-    classes   class names without the background, if they are not known
-    cfg       YAML file of settings, such as test_cfg.yml of a run; they replace those of the record
-    settings  more of them by full name: {'TEST.SCALES': (400,)}
+    classes   class names without the background; needed only if there is no record
+    cfg       YAML file of settings, such as a run's test_cfg.yml; they override those of the record
+    settings  further settings by full key: {'TEST.SCALES': (400,)}; they override `cfg`
     Raises UserError.
     """
     files = _files(Path(detector), weights)
     names = class_names(files, classes)
     if not names:
-        raise UserError(f"{files.weights}: nothing beside it says its class names: give classes=[...], without the "
+        raise UserError(f"{files.weights}: no record beside it has its class names: pass classes=[...], without the "
                         "background")
     changes = config.file_changes(cfg) if cfg else {}
     more = config.checked_changes(settings or {})
@@ -87,13 +87,13 @@ def _files(detector: Path, weights: str | os.PathLike | None) -> DetectorFiles:
 
 
 def _files_of_model(model: Path) -> DetectorFiles:
-    """A model whose test net is that of the run in its folder."""
+    """A caffemodel with the test net of its record, or of the run in its folder."""
     record: DetectorRecord | None = find_record(model, model)
     net = record and record.net
     if not net and (model.parent / RUN_RECORD).is_file():
         net = run_record(model.parent).net
     if not net:
-        raise UserError(f"{model}: nothing beside it names its test net: load('test.pt', '{model.name}')")
+        raise UserError(f"{model}: no record beside it names its test net: call load('test.pt', '{model.name}')")
     return DetectorFiles(str(net), str(model), record)
 
 
@@ -110,7 +110,7 @@ def _gpu(device: str | int | None) -> int | None:
 
 @contextlib.contextmanager
 def _settings(settings: config.Config) -> Iterator[None]:
-    """`cfg` equal to these settings inside the block, as before after it; other threads wait."""
+    """Apply settings to `cfg` inside the block, and restore it afterwards; other threads wait."""
     with _IN_USE:
         before = copy.deepcopy(config.cfg)
         config.set_cfg(settings)
@@ -123,8 +123,8 @@ def _settings(settings: config.Config) -> Iterator[None]:
 class Detector:
     """A trained net with its settings, class names and device: `detector(image)`.
 
-    Several detectors in a process do not change one another, nor `cfg`. Calls from several threads take turns. Caffe's
-    mode and precision stay those of the last call.
+    Detectors in one process affect neither one another nor `cfg`. Calls from several threads run one at a time. Caffe's
+    mode and precision remain those of the last call.
 
     classes   class names, without the background
     settings  all settings, frozen
@@ -133,11 +133,12 @@ class Detector:
 
     def __init__(self, files: DetectorFiles, names: Sequence[str], gpu: int | None, of: str = "the detector",
                  hint: str = "") -> None:
-        """Load the net with the settings in `cfg`, which stay with it.
+        """Load the net with the current settings in `cfg`, which are bound to it.
 
         names  class names, background first
-        of     where they come from, and `hint`, what to do if they do not fit, for messages
-        Raises UserError, or what caffe raises for bad files.
+        of     where the names come from, for messages
+        hint   what to do if the names do not match the net, for messages
+        Raises UserError, and caffe's errors for bad files.
         """
         with _IN_USE:
             use_device(gpu)
@@ -162,27 +163,27 @@ class Detector:
 
         image    a file; its content as bytes; an array (height, width, 3) uint8 BGR, as cv2.imread returns; a folder or
                  a pattern such as 'photos/*.jpg'; or a list of these
-        batch    most images in a forward pass: consecutive ones that have the same width and height
-        returns  `Results` for one image, a list of them for anything else
-        Raises UserError, which names the image.
+        batch    maximum number of images per forward pass; consecutive images of equal size are batched
+        returns  `Results` for a single image, otherwise a list of them
+        Raises UserError naming the image.
         """
         found = list(self._detect_all(photographs(image), thresh, batch))
         return found[0] if is_one_photograph(image) else found
 
     def stream(self, video: str | os.PathLike | int, thresh: float = 0.5, batch: int = 1) -> Iterator[Results]:
-        """The objects in each frame of a video, or of the camera with this number. Raises UserError.
+        """Detect the objects in each frame of a video, or of the camera with this number. Raises UserError.
 
-        batch  frames in a forward pass; with more than one the results come as many frames later
+        batch  frames per forward pass; results are delayed until a batch is full
         """
         with open_video(video) as capture:
             yield from self._detect_all(((frame, "") for frame in frames(capture)), thresh, batch)
 
     def detect_in_file(self, path: Path, thresh: float) -> Results:
-        """As a call with a file, but errors are raised as they are: ImageError and OSError are about this file."""
+        """Detect the objects in a file. Unlike a call, raises ImageError and OSError as they are."""
         return next(self._detect_all([(read_image(str(path)), str(path))], thresh, 1))
 
     def _detect_all(self, images: Iterable[Photograph], thresh: float, most: int) -> Iterator[Results]:
-        """The objects in images, in order; those of one size share forward passes, see `batches`."""
+        """Detect the objects in images, in order, grouped by `batches`."""
         if not isinstance(most, int) or most < 1:
             raise UserError(f"batch={most!r}: expected a whole number above 0")
         check_thresh(thresh, self.settings, "thresh")
@@ -193,7 +194,7 @@ class Detector:
             yield from found
 
     def _detect(self, batch: Sequence[Photograph], thresh: float) -> list[Results]:
-        """The objects in images of one size."""
+        """Detect the objects in images of one size, in one forward pass."""
         timer, names = Timer(), self._names
         timer.tic()
         with self._in_use():
@@ -204,14 +205,14 @@ class Detector:
 
     @contextlib.contextmanager
     def _in_use(self) -> Iterator[None]:
-        """This detector's settings and device, for this thread alone."""
+        """Activate this detector's settings and device, for this thread alone."""
         with _settings(self.settings):
             use_device(self.gpu)
             yield
 
     @one_exception
     def draw(self, image: Image, thresh: float = 0.5) -> Picture:
-        """One image with the boxes of the objects that score above `thresh`."""
+        """Draw the boxes of the objects that score above `thresh` into one image."""
         found = self(image, thresh)
         if not isinstance(found, Results):
             raise UserError(f"draw takes one image; for several: [found.draw() for found in detector({image!r})]")
@@ -220,9 +221,9 @@ class Detector:
     @one_exception
     def evaluate(self, data: str | os.PathLike | Dataset, output: str | os.PathLike | None = None,
                  thresh: float = 0.05, max_per_image: int = 100) -> Evaluation:
-        """Average precisions on a data set, as tools/test_net.py computes them.
+        """Compute average precisions on a data set, as tools/test_net.py does.
 
-        data    a `Dataset`, or a name or path of one: 'data/mine:test'
+        data    a `Dataset`, or its name or path: 'data/mine:test'
         output  folder for the detections and evaluation.json; default: they are not kept
         """
         name = data.location if isinstance(data, Dataset) else os.fspath(data)
@@ -243,10 +244,11 @@ class Detector:
         """Write the detector as one ONNX model, as tools/export_detector.py does; returns its path.
 
         path           file to write; default: the caffemodel's name with .onnx
-        preprocess     the model takes an image (height, width, 3) uint8 BGR, else the net's inputs
-        thresh         minimum score of a detection, and `max_per_image` the most in an image (0: no limit)
-        opset          version of ONNX's operators; default: 18
-        Raises UserError, also without the package onnx.
+        preprocess     whether the model's input is an image (height, width, 3) uint8 BGR instead of the net's inputs
+        thresh         minimum score of a detection
+        max_per_image  maximum number of detections per image; 0: no limit
+        opset          version of ONNX's operator set; default: 18
+        Raises UserError, also if the package onnx is missing.
         """
         with self._in_use():
             check_thresh(thresh, self.settings, "thresh")

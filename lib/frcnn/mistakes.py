@@ -1,4 +1,4 @@
-"""One exception for everything that the user can mend."""
+"""One exception for everything that the user can fix."""
 from __future__ import annotations
 
 import functools
@@ -12,7 +12,7 @@ Result = TypeVar("Result")
 
 
 def one_exception(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Decorates a function of the public interface: errors in files, nets and settings are raised as UserError."""
+    """Decorate a function of the public interface to raise errors in files, nets and settings as UserError."""
     @functools.wraps(function)
     def guarded(*args: Arguments.args, **keys: Arguments.kwargs) -> Result:
         try:

@@ -1,4 +1,4 @@
-"""The photographs that a user gives: files, folders, patterns, arrays, bytes, and lists of these."""
+"""Reads the images that a user passes: files, folders, patterns, arrays, bytes, and lists of these."""
 from __future__ import annotations
 
 import glob
@@ -13,21 +13,21 @@ from utils.errors import UserError
 from utils.image_header import IMAGE_SUFFIXES
 from utils.images import decode_bytes, read_image
 
-Photograph = tuple[np.ndarray, str]     # (height, width, 3) uint8 BGR, and its file; '' if there is none
+Photograph = tuple[np.ndarray, str]     # (height, width, 3) uint8 BGR, and its file or ''
 
 
 def is_one_photograph(given: Any) -> bool:
-    """Whether this is one photograph: an array, the content of a file, or the path of one."""
+    """Whether the argument is a single image: an array, the content of a file, or the path of a file."""
     if isinstance(given, np.ndarray):
         return given.ndim != 4
     return isinstance(given, bytes) or isinstance(given, str | os.PathLike) and Path(given).is_file()
 
 
 def photographs(given: Any) -> Iterator[Photograph]:
-    """All photographs in what a user gives, read one at a time.
+    """All images of an argument, read one at a time.
 
     given  a file, its content as bytes, an array as cv2.imread returns, a folder, a pattern, or a list of these
-    Raises UserError, which names the file.
+    Raises UserError naming the file.
     """
     if isinstance(given, bytes):
         yield decode_bytes(given), ""
@@ -41,7 +41,7 @@ def photographs(given: Any) -> Iterator[Photograph]:
             yield from photographs(each)
     else:
         raise UserError("expected an image: a file, a folder, a pattern, an array as cv2.imread returns, or a list "
-                        f"of these; got {type(given).__name__}. Of a PIL image: "
+                        f"of these; got {type(given).__name__}. For a PIL image, pass "
                         "numpy.asarray(image.convert('RGB'))[..., ::-1]")
 
 
@@ -53,7 +53,7 @@ def _checked(pixels: np.ndarray) -> np.ndarray:
 
 
 def batches(images: Iterable[Photograph], most: int) -> Iterator[list[Photograph]]:
-    """Consecutive images of one size together, at most so many; full batches before the next image is read."""
+    """Group consecutive images of one size, at most `most`; a full batch is yielded before the next image is read."""
     batch: list[Photograph] = []
     for image in images:
         if batch and image[0].shape != batch[0][0].shape:
@@ -68,9 +68,9 @@ def batches(images: Iterable[Photograph], most: int) -> Iterator[list[Photograph
 
 
 def image_files(names: Sequence[str | os.PathLike], suffixes: Sequence[str] = IMAGE_SUFFIXES) -> list[Path]:
-    """The named files, those that match patterns such as 'photos/**/*.jpg', and those with a suffix in named folders.
+    """Expand names of files, patterns such as 'photos/**/*.jpg' and folders (files with one of the suffixes).
 
-    Raises UserError for a name that is none of these, and if there are no files.
+    Raises UserError for a name that is none of these, and if no files are found.
     """
     files: list[Path] = []
     for name in names:

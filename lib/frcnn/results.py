@@ -1,4 +1,4 @@
-"""The objects found in an image."""
+"""Detections in an image: as a sequence, arrays, a drawing, a table and JSON."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from utils.draw import draw_detections
 
 
 class Detection(NamedTuple):
-    """One object: its class, its score in 0..1, and x1, y1, x2, y2 in pixels of the image, corners included."""
+    """One object: its class, its score in 0..1, and its box x1, y1, x2, y2 in inclusive pixels of the image."""
 
     label: str
     score: float
@@ -22,15 +22,15 @@ class Detection(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Results(Sequence[Detection]):
-    """The objects found in an image, the best first.
+    """The objects found in an image, by descending score.
 
     image       (height, width, 3) uint8 BGR
     path        the file of the image; '' for an array
     classes     names of all classes of the detector, background first
     per_class   for each class (n, 5) float32 x1, y1, x2, y2, score
-    thresh      the objects have higher scores than this
-    best_score  the best score of any class and place in the image, also if it is not above `thresh`
-    seconds     that it took, without reading the file
+    thresh      only objects with higher scores are included
+    best_score  the highest score of any class anywhere in the image, even if it is not above `thresh`
+    seconds     time taken, without reading the file
     """
 
     image: np.ndarray
@@ -83,7 +83,7 @@ class Results(Sequence[Detection]):
         return Detection(self.classes[self.class_indices[index]], score, (x1, y1, x2, y2))
 
     def draw(self) -> Picture:
-        """The image with boxes and labels of the objects."""
+        """Draw the boxes and labels of the objects into the image."""
         return Picture(draw_detections(self.image, self.per_class, self.classes, self.thresh))
 
     def table(self) -> Iterator[str]:

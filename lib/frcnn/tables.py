@@ -1,4 +1,4 @@
-"""Files of detections: JSON, CSV, and one text file for each photograph."""
+"""Files of detections: JSON, CSV, and one text file per image."""
 from __future__ import annotations
 
 import csv
@@ -15,13 +15,13 @@ Row = tuple[str, int | str, str, float, float, float, float, float]
 
 
 def rows(found: Results, image: str, frame: int | None = None) -> Iterator[Row]:
-    """A row of a table for each object; `frame` is its number in a video, from 0."""
+    """Table rows, one per object; `frame` is the number of the frame in a video, from 0."""
     for label, score, (x1, y1, x2, y2) in found:
         yield image, "" if frame is None else frame, label, score, x1, y1, x2, y2
 
 
 def write_csv(path: Path, table: Iterable[Row]) -> None:
-    """Write rows below the names of the columns, atomically."""
+    """Write a header and the rows, atomically."""
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8",
                                               errors="surrogateescape") as file:
         writer = csv.writer(file)

@@ -1,4 +1,4 @@
-"""Videos and cameras, by OpenCV."""
+"""Reads videos and cameras, and writes videos, with OpenCV."""
 from __future__ import annotations
 
 import contextlib
@@ -15,16 +15,16 @@ from utils.text import is_utf8
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")
 _CODEC = "mp4v"
-_USUAL_RATE = 25.0      # frames a second where a camera does not tell
+_USUAL_RATE = 25.0      # frames per second, if a camera does not report it
 
 
 class VideoError(UserError):
-    """A video or camera cannot be read, or a video not be written."""
+    """A video or camera cannot be read, or a video cannot be written."""
 
 
 @contextlib.contextmanager
 def open_video(source: str | os.PathLike | int) -> Iterator[Any]:
-    """A cv2.VideoCapture of a file, or of the camera with this number. Raises VideoError if it cannot be read."""
+    """Open a file, or the camera with this number, as a cv2.VideoCapture. Raises VideoError if it cannot be read."""
     if isinstance(source, int):
         what, capture = f"camera {source}", cv2.VideoCapture(source)
     else:
@@ -58,7 +58,7 @@ def frame_rate(capture: Any) -> float:
 
 @contextlib.contextmanager
 def video_writer(path: Path, rate: float) -> Iterator[Callable[[np.ndarray], None]]:
-    """A function that appends a frame to an MP4 file; all frames are of the size of the first.
+    """Return a function that appends a frame to an MP4 file; all frames must have the size of the first.
 
     Raises VideoError if OpenCV cannot write it.
     """

@@ -1,1 +1,1 @@
-"""Minibatches for the nets: choice of images and RoIs, their blobs, and hard example mining."""
+"""Minibatches for the nets: sampling of images and RoIs, their blobs, and hard example mining."""

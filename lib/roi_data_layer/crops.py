@@ -1,7 +1,7 @@
-"""Crops for training: random windows of photographs that keep objects, and what they leave of an entry.
+"""Random crops for training, which hardly cut objects, and the roidb entries of the crops.
 
-The entry of a crop has `window`: x1, y1, x2, y2, the crop's first and last pixels in the photograph as mirrored and
-turned over. Its boxes are those in the crop; `width` and `height` stay the photograph's.
+The entry of a crop has `window`: x1, y1, x2, y2, the crop's first and last pixels in the image after flipping. Its
+boxes are in coordinates of the crop; `width` and `height` remain those of the whole image.
 """
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from datasets.roidb import Entry, merge_entries, objects_entry, proposals_entry
 from fast_rcnn.bbox_transform import clip_boxes
 from fast_rcnn.config import ConfigError
 
-KEPT = 0.6      # least share of an object, or proposal, in the crop; of other objects there is nothing in it
+KEPT = 0.6      # minimum share of an object or proposal inside the crop; other objects are entirely outside
 _DRAWS = 10
 
 Window = tuple[int, int, int, int]
 
 
 def crop_entries(roidb: Sequence[Entry], crop: float, rng: np.random.Generator) -> Sequence[Entry]:
-    """The entries of random crops, see `draw_window`. With a `crop` of 0 nothing is drawn or changed.
+    """Crop the entries at random, see `draw_window`; images without objects stay whole.
 
-    Photographs without objects stay whole.
+    With a `crop` of 0 the roidb is returned as it is, and `rng` is not used.
     """
     return [_random_crop(as_dict(entry), crop, rng) for entry in roidb] if crop else roidb
 
@@ -38,10 +38,10 @@ def _random_crop(entry: Entry, crop: float, rng: np.random.Generator) -> Entry:
 
 
 def draw_window(objects: np.ndarray, width: int, height: int, crop: float, rng: np.random.Generator) -> Window:
-    """A random window of a photograph with at least one object, and at least KEPT or nothing of the others.
+    """Draw a window of an image with at least one object, and with at least KEPT or nothing of each object.
 
-    Its sides are 1 - crop .. 1 of the photograph's, and it lies anywhere around the centre of some object. If it
-    cuts objects, the best of some such windows grows, see `grow_window`: that which grows least.
+    Each side is 1 - crop .. 1 of the image's, and the window contains the centre of a random object. A window that cuts
+    objects is enlarged, see `grow_window`: of up to ten windows the one that grows least is used.
 
     objects  (N, 4), N > 0
     """
@@ -60,7 +60,7 @@ def draw_window(objects: np.ndarray, width: int, height: int, crop: float, rng: 
 
 
 def _draw_around(box: np.ndarray, size: np.ndarray, crop: float, rng: np.random.Generator) -> np.ndarray:
-    """A random window with the centre of a box; `size` is the photograph's, (2,)."""
+    """A random window that contains the centre of a box; `size` is the image's width and height, (2,)."""
     extent = np.maximum(np.rint(size * rng.uniform(1 - crop, 1, 2)), 1).astype(int)
     centre = ((box[:2] + box[2:]) // 2).astype(int)
     first = rng.integers(np.maximum(centre - extent + 1, 0), np.minimum(centre, size - extent) + 1)
@@ -72,7 +72,7 @@ def _area(window: np.ndarray) -> int:
 
 
 def grow_window(window: np.ndarray, objects: np.ndarray) -> np.ndarray:
-    """The window (4,), enlarged to hold all of each object (N, 4) of which it has something, but less than KEPT."""
+    """Enlarge a window (4,) to contain every object (N, 4) of which more than nothing but less than KEPT is inside."""
     while True:
         shares = covered_shares(objects, window[None])
         cut = objects[(shares > 0) & (shares < KEPT)]
@@ -85,10 +85,10 @@ def grow_window(window: np.ndarray, objects: np.ndarray) -> np.ndarray:
 def crop_entry(entry: Mapping[str, Any], window: Window) -> Entry:
     """The entry of a crop.
 
-    Objects and proposals of which at least KEPT lies in the window are moved and clipped, the others dropped; ignored
-    boxes are moved and clipped, and dropped if nothing is left. Proposals are labelled anew, and regression targets
-    computed anew, by the clipped boxes.
-    Raises ConfigError for regression targets without the rule that computes them.
+    Objects and proposals with at least KEPT of their area in the window are shifted and clipped, the others dropped.
+    Ignored boxes are shifted and clipped, and dropped if they lie outside. Labels of proposals and regression targets
+    are recomputed from the clipped boxes.
+    Raises ConfigError if there are regression targets, but no `target_rule` to recompute them.
     """
     whole = clip_boxes(entry["boxes"], (entry["height"], entry["width"]))
     stays = covered_shares(whole, np.array([window])) >= KEPT
@@ -109,7 +109,7 @@ def crop_entry(entry: Mapping[str, Any], window: Window) -> Entry:
 
 
 def size_seen(entry: Mapping[str, Any]) -> tuple[int, int]:
-    """Height and width of what training sees of a photograph: the crop, or all of it."""
+    """Height and width of the part of an image that is trained on: the crop, or the whole image."""
     if "window" not in entry:
         return entry["height"], entry["width"]
     x1, y1, x2, y2 = entry["window"]
@@ -117,6 +117,6 @@ def size_seen(entry: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _moved(boxes: np.ndarray, window: Window) -> np.ndarray:
-    """Boxes (N, 4) of a photograph in its crop, clipped to it."""
+    """Shift boxes (N, 4) from the image to the crop, and clip them."""
     x1, y1, x2, y2 = window
     return clip_boxes(boxes - np.array([x1, y1, x1, y1], boxes.dtype), (y2 - y1 + 1, x2 - x1 + 1))

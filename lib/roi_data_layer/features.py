@@ -32,10 +32,12 @@ class FeatureSettings:
 
 
 def reuse_features(net: Net, folder: str | os.PathLike, images: int, settings: FeatureSettings) -> FrozenPrefix | None:
-    """Let a net cache the features of its frozen layers; returns the cache, which must be told each batch, or None.
+    """Let a net cache the features of its frozen layers; returns the cache, or None if it is disabled.
 
-    folder    where features are kept
-    images    number of distinct images, counting scales, to expect
+    The cache's `next_batch` must be called for each batch.
+
+    folder    where features are stored
+    images    expected number of distinct images; each scale counts
     """
     if not settings.reuse:
         return None
@@ -44,7 +46,7 @@ def reuse_features(net: Net, folder: str | os.PathLike, images: int, settings: F
 
 
 def image_key(request: ImageRequest) -> str:
-    """Key for the pixels of a whole prepared image, whose colours are as in the file; changes when the file does."""
+    """Key for the pixels of a prepared image without crop or colour jitter; changes when the file does."""
     try:
         changed = os.stat(request.path).st_mtime_ns
     except OSError:         # reported when the image is read
@@ -59,11 +61,11 @@ class KnownImages:
     def __init__(self, prefix: FrozenPrefix) -> None:
         """prefix  what `reuse_features` returned"""
         self.prefix = prefix
-        self.images: dict[str, PreparedImage] = {}      # by key; the pixels take no memory
+        self.images: dict[str, PreparedImage] = {}      # by key; the pixels are broadcast zeros without memory
 
 
 class FeatureReader:
-    """A `Reader` for one minibatch, whose images are zeros if the net needs only their size.
+    """A `Reader` for one minibatch that returns zeros for images of which the net needs only the size.
 
     keys    after reading, the key of each image's pixels
     sizes   their (height, width)

@@ -1,15 +1,15 @@
-"""Records which RoIs hard example mining picks, in some iterations of a training.
+"""Records which RoIs hard example mining picks, in a sample of the training iterations.
 
 `logs/hard_rois/<stage>.jsonl` has a line for each forward pass of the iterations drawn by `sampled_iterations`:
 
     {"iteration": 60, "pass": 118,
-     "images": [{"file": ..., "flipped": false, "kept": 70, "loss": 0.53}, ...],    RoIs kept of each, their mean loss
-     "classes": {"0": 90, "3": 38},                                                 RoIs kept of each class
+     "images": [{"file": ..., "flipped": false, "kept": 70, "loss": 0.53}, ...],    RoIs kept, their mean loss
+     "classes": {"0": 90, "3": 38},                                                 RoIs kept by class
      "rois": [{"image": 0, "box": [x1, y1, x2, y2], "class": 3, "loss": 2.1, "iou": 0.62}, ...]}
 
-`rois` are the MOST_ROIS of highest loss: boxes are in pixels of the photograph as stored, also where it was mirrored or
-cropped; the class is the one it is trained as, 0 for the background; iou is that with the best object. The draw depends
-on the seed alone, so that a resumed training writes what an uninterrupted one does.
+`rois` are the MOST_ROIS of highest loss. Boxes are in pixels of the image file, even if it was flipped or cropped for
+training; `class` is the label that is trained, 0 for the background; `iou` is the highest IoU with an object. The
+iterations are drawn from the seed alone, so a resumed training records the same as an uninterrupted one.
 """
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from utils.files import append_json_lines, read_json_lines, write_json_lines
 from utils.python_layer import pass_number
 
 HARD_ROIS = "hard_rois"     # folder beside the logs
-MOST_ROIS = 16              # of a forward pass
+MOST_ROIS = 16              # per forward pass
 
 
 class Choice(NamedTuple):
-    """The RoIs that a forward pass trains on: arrays, or tensors on the device, of a row each."""
+    """The RoIs that a forward pass trains on, a row for each: arrays, or tensors on the device."""
 
     number: int     # of the pass, in this process
     losses: Any     # (n,)
@@ -42,7 +42,9 @@ class Choice(NamedTuple):
 
 
 def gallery_hooks(log: Path | None, display: int) -> list[Hook]:
-    """The hook that records hard RoIs beside a training's log; none without a log, or with TRAIN.OHEM_GALLERY 0.
+    """The hook that records hard RoIs beside a training's log.
+
+    There is none without a log, with TRAIN.OHEM_GALLERY 0, and in all processes but the first.
 
     display  iterations between two lines of the log
     """
@@ -56,10 +58,10 @@ class GalleryHook(Hook):
     """Records the choices of a net's `HardRoIMiner`, if it has one.
 
     path       JSON lines file to append to
-    count      iterations to record
-    seed       with which they are drawn
-    intervals  values are fetched, and written, only in iterations that are a multiple of one of these, as the log and
-               checkpoints wait for the device there, and when training ends
+    count      number of iterations to record
+    seed       seed for drawing them
+    intervals  values are fetched from the device and written only at multiples of one of these, where the log or a
+               checkpoint waits for the device anyway, and when training ends
     """
 
     def __init__(self, path: str | os.PathLike, count: int, seed: int, intervals: Sequence[int]) -> None:
@@ -94,7 +96,7 @@ class GalleryHook(Hook):
             self._write()
 
     def _write(self) -> None:
-        """Write what is not written yet; records for which there is no space are left out."""
+        """Write the pending records; if that fails, as on a full disk, they are dropped with a message."""
         pending, self._pending = self._pending, []
         if pending:
             try:
@@ -114,9 +116,9 @@ def _on_host(values: Any) -> np.ndarray:
 
 
 def sampled_iterations(max_iters: int, count: int, seed: int) -> frozenset[int]:
-    """The iterations, from 1 to max_iters, to record: one drawn from each of `count` equal parts, and the last one.
+    """The iterations to record, `count` from 1 to max_iters, or all if there are no more.
 
-    They are all if there are no more.
+    One is drawn from each of `count` equal parts; from the last part the last iteration is taken.
     """
     if count >= max_iters:
         return frozenset(range(1, max_iters + 1))
@@ -127,9 +129,9 @@ def sampled_iterations(max_iters: int, count: int, seed: int) -> frozenset[int]:
 
 def choice_record(entries: Sequence[Mapping[str, Any]], scales: Sequence[float], losses: np.ndarray, rois: np.ndarray,
                   labels: np.ndarray) -> dict[str, Any]:
-    """The record of the RoIs chosen from a minibatch, without iteration and pass; see the module.
+    """The record of the RoIs chosen from a minibatch, without `iteration` and `pass`; see the module's docstring.
 
-    entries  of the minibatch's images; scales  of each
+    entries, scales       of the minibatch's images
     losses, rois, labels  see `Choice`
     """
     images, labels = rois[:, 0].astype(int), labels.astype(int)
@@ -148,7 +150,7 @@ def _image_record(entry: Mapping[str, Any], losses: np.ndarray) -> dict[str, Any
 
 
 def _stored(box: np.ndarray, entry: Mapping[str, Any]) -> list[float]:
-    """A box in the photograph as it is stored, in tenths of a pixel."""
+    """Map a box back to the image file, before cropping and flipping; rounded to 0.1 pixels."""
     left, top = entry.get("window", (0, 0))[:2]
     boxes = box.astype(np.float64)[None] + [left, top, left, top]
     if entry["flipped"]:

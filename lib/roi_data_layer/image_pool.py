@@ -25,13 +25,13 @@ from utils.files import naming
 from utils.images import ImageError, ImageRequest, PreparedImage
 
 _CHANNELS = 3
-_PATIENCE = 5.0         # seconds that a process may take for its last image before it is killed
+_PATIENCE = 5.0         # seconds that a process may take to finish its last image before it is killed
 _START = ("import sys; sys.path[:] = sys.argv[2:]; "
           f"from {__package__}.image_worker import main; main(int(sys.argv[1]))")
 _ENVIRONMENT = {
-    # A worker computes in one thread; on import NumPy's library would start one per core.
+    # A worker computes in one thread; by default NumPy's BLAS would start one per core on import.
     "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
-    # glibc keeps the memory of arrays that are allocated for each image: without page faults, 1.6 times as fast.
+    # Has glibc keep the memory of the arrays of each image for the next: 1.6 times as fast, without page faults.
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
 
 
@@ -77,7 +77,7 @@ class ImagePool:
             self._idle.put(worker)
 
     def close(self) -> None:
-        """Stop the processes."""
+        """Stop the worker processes."""
         self._stop()
 
 
@@ -102,7 +102,7 @@ class _Worker:
         try:
             with naming("memory for prepared images"):
                 self._memory = np.frombuffer(mmap.mmap(descriptor, size), np.float32)
-            # A session of its own: Ctrl-C should reach only the parent, which shuts the worker down in order.
+            # A new session, so that Ctrl-C reaches only the parent, which shuts the worker down in order.
             self.process = subprocess.Popen(
                 [sys.executable, "-c", _START, str(descriptor), *sys.path], stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE, pass_fds=[descriptor], start_new_session=True,
@@ -115,7 +115,7 @@ class _Worker:
         if self.process.returncode is not None:
             self._start()
         if len(requests) > self._images:
-            raise ValueError(f"{len(requests)} images are asked for at once, there is room for {self._images}")
+            raise ValueError(f"{len(requests)} images requested at once, there is room for {self._images}")
         return [self._prepare(index * self._floats, request) for index, request in enumerate(requests)]
 
     def _prepare(self, offset: int, request: ImageRequest) -> PreparedImage:

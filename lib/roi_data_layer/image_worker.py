@@ -3,8 +3,8 @@
 Each line of input is a request, a JSON list: the image's offset in the shared memory (in float32 values), and the
 fields of an `ImageRequest`. Each is answered by one line, a JSON dictionary: `shape` (3, height, width) of the image
 stored there, `scale` and `file_size`; or `error`, the text of an ImageError; or `bug`, the traceback of anything else.
-The process ends when its input does, that is when the parent closes it or dies for any reason. It imports no more than
-it needs, so that it starts fast.
+The process ends with its input, that is when the parent closes it or dies for any reason. It imports no more than it
+needs, so that it starts fast.
 """
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The Python layers of training nets: `RoIDataLayer` feeds minibatches, `OHEMDataLayer` picks the hard RoIs.
 
 They are adapters: the computations are in minibatch.py, order.py and ohem.py. Custom mining rules derive from
-`HardRoIMiner`. Settings are those of cfg when the net is built; later changes to cfg have no effect on a layer.
+`HardRoIMiner`. Layers read cfg when the net is built; later changes to cfg do not affect them.
 """
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ from utils.python_layer import check_count, layer_name, layer_rng, layer_setting
 
 
 class RoIDataLayer(caffe.Layer):
-    """Minibatches of images and RoIs. No bottoms; param_str "'num_classes': K", with TRAIN.AGNOSTIC that or 2.
+    """Minibatches of images and RoIs. No bottoms; param_str "'num_classes': K", or 2 with TRAIN.AGNOSTIC.
 
     Tops, in this order:
       with TRAIN.HAS_RPN  data, im_info, gt_boxes
@@ -68,7 +68,7 @@ class RoIDataLayer(caffe.Layer):
         self._settings = MinibatchSettings.from_cfg(cfg)
         self._feed: ImageFeed[Blobs] | None = None
         self._order: BatchOrder | None = None
-        self.iteration = 0      # number of the next forward's minibatch
+        self.iteration = 0      # number of the minibatch of the next forward pass
         self.waits = Waits()
         self._known: KnownImages | None = None
         shapes = _data_shapes(self._settings, self._num_classes)
@@ -102,7 +102,7 @@ class RoIDataLayer(caffe.Layer):
             self._feed.seek(iteration)
 
     def use_features(self, prefix: FrozenPrefix) -> None:
-        """Tell the net's `prefix` (see features.py) the images of each minibatch, and skip those it does not need.
+        """Report the images of each minibatch to the net's `prefix` (see features.py), and do not read cached ones.
 
         To be called before the first forward.
         """
@@ -121,7 +121,7 @@ class RoIDataLayer(caffe.Layer):
         return crop_entries(self._entries(iteration), self._settings.crop, rng)
 
     def batch_scales(self, iteration: int) -> list[float]:
-        """The scale of each image of a minibatch: pixels of the net's input for one of the file."""
+        """The scale of each image of a minibatch: pixels of the net's input per pixel of the file."""
         rng, images = self._rng(iteration), self._settings.images
         entries = self._cropped(iteration, rng)
         sizes = draw_sizes(len(entries), images, rng)
@@ -182,8 +182,8 @@ class HardRoIMiner(caffe.Layer):
     param_str "'num_classes': K"; a rule may read other entries, after the setup of this class.
     There is no gradient: the prototxt must set `propagate_down: false` for every bottom.
 
-    batch_size       TRAIN.BATCH_SIZE: number of RoIs to choose, of all images together
-    iter_size        forward passes in an iteration of the solver, which SolverWrapper sets
+    batch_size       TRAIN.BATCH_SIZE: number of RoIs to choose, from all images together
+    iter_size        forward passes per iteration of the solver; SolverWrapper sets it
     has_tensor_rule  whether there is a `choose_tensors`, which avoids fetching values from the GPU
     choices          if a list, each forward pass appends its `Choice` (see gallery.py)
     """
@@ -198,7 +198,7 @@ class HardRoIMiner(caffe.Layer):
         """The mining rule: indices of the RoIs to train on, in the order of the tops' rows.
 
         losses  (R,) float64, the loss of each RoI (see `ohem.roi_losses`)
-        rois    (R, 5) number of the image, x1, y1, x2, y2 in pixels of the image as the net sees it
+        rois    (R, 5) image index, x1, y1, x2, y2 in pixels of the scaled image
         labels  (R,) classes, 0 for the background
         """
         raise NotImplementedError
@@ -217,14 +217,14 @@ class HardRoIMiner(caffe.Layer):
 
     @property
     def iteration(self) -> int:
-        """The number of iterations before that of this forward pass."""
+        """Number of the solver iteration that this forward pass belongs to, from 0."""
         return self._passes // self.iter_size
 
     @property
     def stats(self) -> dict[str, float]:
         """Mean loss of all RoIs and of the hard ones in the last minibatch, for the training log.
 
-        Only this synchronises with a GPU: the log calls it when it prints a line.
+        It synchronises with the GPU, so the log reads it only when it prints a line.
         """
         return {name: float(losses.mean()) for name, losses in zip(("all RoIs", "hard"), self._losses, strict=False)
                 if len(losses)}
@@ -281,11 +281,11 @@ class HardRoIMiner(caffe.Layer):
 class OHEMDataLayer(HardRoIMiner):
     """Keeps the TRAIN.BATCH_SIZE RoIs of highest loss, highest first; tops and bottoms are those of HardRoIMiner.
 
-    TRAIN.OHEM_USE_NMS first removes near-duplicates, at an IoU of TRAIN.OHEM_NMS_THRESH. Without this NMS, whose groups
-    are formed on the host, RoIs on a GPU are chosen there without synchronising with it.
+    With TRAIN.OHEM_USE_NMS, NMS at an IoU of TRAIN.OHEM_NMS_THRESH first removes near-duplicates. NMS forms its groups
+    on the host; without it, RoIs on a GPU are chosen there without synchronisation.
 
-    TRAIN.OHEM_RANDOM_SHARE of the RoIs, and all in the first TRAIN.OHEM_WARMUP iterations, are drawn at random instead,
-    at most TRAIN.FG_FRACTION of these from the foreground: see `ohem.add_random_rois`.
+    A share TRAIN.OHEM_RANDOM_SHARE of the RoIs, and all of them in the first TRAIN.OHEM_WARMUP iterations, is drawn at
+    random instead, at most TRAIN.FG_FRACTION of these foreground: see `ohem.add_random_rois`.
     """
 
     def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
@@ -299,7 +299,7 @@ class OHEMDataLayer(HardRoIMiner):
 
     @property
     def _random_count(self) -> int:
-        """How many of this pass's RoIs are random."""
+        """Number of random RoIs in this pass."""
         share = 1 if self.iteration < self._warmup else self._random_share
         return round(share * self.batch_size)
 
@@ -321,7 +321,7 @@ class OHEMDataLayer(HardRoIMiner):
 
 
 def _as_indices(layer: HardRoIMiner, chosen: Any, count: int) -> np.ndarray:
-    """The choice of a mining rule as indices of `count` RoIs. Raises SettingError if it is anything else."""
+    """Validate a mining rule's choice as indices of `count` RoIs. Raises SettingError for anything else."""
     indices, problem = np.asarray(chosen), ""
     if indices.dtype.kind not in "iu" or indices.ndim != 1:
         problem = f"{indices.dtype} values of shape {indices.shape}"
@@ -354,7 +354,7 @@ def _check_count(layer: Any, kind: str, blobs: Sequence[Any], names: Collection[
 
 
 def _check_rows(layer: HardRoIMiner, bottom: Sequence[Blob]) -> None:
-    """Raise SettingError unless the bottoms have a row for each RoI, and those of boxes equal columns."""
+    """Raise SettingError unless all bottoms have the same number of rows, and those of boxes as many columns."""
     shapes = dict(zip(layer.bottom_names, map(blob_shape, blob_list(bottom)), strict=True))
     widths = {math.prod(shapes[name][1:]) for name in ("bbox_pred", *BOX_BLOBS) if name in shapes}
     if len({shape[0] for shape in shapes.values()}) > 1 or len(widths) > 1:

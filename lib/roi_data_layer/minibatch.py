@@ -1,6 +1,6 @@
 """Builds the blobs of one minibatch from roidb entries (see datasets/roidb.py and roi_data_layer/roidb.py).
 
-For callers of py-faster-rcnn's functions settings default to those of cfg, and `rng` to a generator seeded with
+To keep py-faster-rcnn's signatures, settings default to those of cfg, and `rng` to a generator that is seeded with
 cfg.RNG_SEED in each call.
 """
 from __future__ import annotations
@@ -36,7 +36,7 @@ class MinibatchSettings:
     aspect_grouping: bool
     use_prefetch: bool
     seed: int
-    crop: float = 0.0                       # most of a photograph's width and height that is cut off
+    crop: float = 0.0                       # maximum share of an image's width and height to cut off
     agnostic: bool = False                  # classes share their boxes: box blobs have 8 columns
 
     @classmethod
@@ -92,12 +92,10 @@ def _or_defaults(settings: MinibatchSettings | None,
 
 def read_images(roidb: Sequence[Entry], settings: ImageSettings, rng: np.random.Generator,
                 read: Reader = read_in_line) -> tuple[np.ndarray, list[tuple[int, int]], list[float]]:
-    """Read each image, mirror it if `flipped`, turn it over if `upside_down`, and prepare it at one of the scales.
+    """Read each image, mirror it if `flipped`, flip it vertically if `upside_down`, and scale it to one of the scales.
 
-    Of an entry with `window` only this part is prepared.
-
-    `rng` draws the scales and, if there is any jitter, its factors.
-    Returns their blob, the height and width of each image in it, and the scales. Raises ImageError.
+    If an entry has a `window`, the image is cropped to it. `rng` draws the scales and, with jitter, its factors.
+    Returns the images' blob, the height and width of each image in it, and the scales. Raises ImageError.
     """
     sizes = draw_sizes(len(roidb), settings, rng)
     colours = _factors(rng, settings.colour_jitter, (len(roidb), 3)) if settings.colour_jitter else [()] * len(roidb)
@@ -110,9 +108,9 @@ def read_images(roidb: Sequence[Entry], settings: ImageSettings, rng: np.random.
 
 
 def draw_sizes(count: int, settings: ImageSettings, rng: np.random.Generator) -> np.ndarray:
-    """Draw a size for each image of a minibatch, (count,): one of the scales, with jitter if there is any.
+    """Draw a size for each image of a minibatch, (count,): one of the scales, jittered if `scale_jitter` is set.
 
-    It is the first use of the minibatch's generator after the crops.
+    These are the first draws from the minibatch's generator after the crops.
     """
     sizes = rng.choice(np.asarray(settings.scales), size=count)
     if settings.scale_jitter:
@@ -130,7 +128,7 @@ def rpn_blobs(roidb: Sequence[Entry], sizes: Sequence[tuple[int, int]], scales: 
 
     im_info   (N, 3) height and width of each image as scaled, without padding, and its scale
     gt_boxes  (G, 5) x1, y1, x2, y2 in the scaled image, class; for N > 1 a sixth column, the image's index;
-              `with_ignored` also the entries' ignored boxes, with class -1
+              with `with_ignored` also the entries' ignored boxes, with class -1
     """
     info = [(*size, scale) for size, scale in zip(sizes, scales, strict=True)]
     rows = []

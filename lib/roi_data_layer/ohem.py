@@ -39,7 +39,7 @@ def roi_losses(cls_prob: np.ndarray, labels: np.ndarray, *boxes: np.ndarray) -> 
 
 
 def _box_losses(pred: np.ndarray, target: np.ndarray, inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
-    rows, columns = np.nonzero(inside)          # four of 4K columns: the rest works on these only
+    rows, columns = np.nonzero(inside)          # four of 4K columns: only these are computed
     error = np.abs((inside[rows, columns] * (pred[rows, columns] - target[rows, columns])).astype(np.float64))
     losses = outside[rows, columns] * np.where(error < 1, 0.5 * error * error, error - 0.5)
     return np.bincount(rows, weights=losses, minlength=len(pred))
@@ -54,10 +54,10 @@ def select_hard_rois(losses: np.ndarray, rois: np.ndarray, labels: np.ndarray, c
                      nms_thresh: float | None = None, gpu: int | None = None) -> np.ndarray:
     """Indices of the RoIs to train on, largest loss first.
 
-    count       RoIs of all images together
+    count       number of RoIs, of all images together
     nms_thresh  if given, RoIs that overlap one of higher loss with at least this IoU are removed first, separately for
                 each image and label
-    gpu         on which NMS runs; None for the CPU
+    gpu         number of the GPU that runs NMS; None: the CPU
     """
     if nms_thresh is None:
         return select_hard_examples(losses, count)
@@ -81,8 +81,8 @@ def add_random_rois(hard: np.ndarray, labels: np.ndarray, count: int, most_foreg
     """Indices of the hard RoIs, followed by `count` random ones of the others (or all), foreground first.
 
     labels           (R,) classes, 0 for the background
-    most_foreground  of the random ones; more only where background is lacking
-    order            (R,) a random order of all RoIs: earlier ones are taken
+    most_foreground  limit for the random ones, exceeded only if there is not enough background
+    order            (R,) a random permutation of all RoIs; the first ones are taken
     """
     others = order[~np.isin(order, hard)]
     foreground = labels.reshape(-1)[others] > 0

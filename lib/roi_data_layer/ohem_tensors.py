@@ -1,7 +1,7 @@
 """Online hard example mining on the device: the computations of ohem.py with PyTorch tensor methods.
 
-Nothing here reads a value, so that there is no synchronisation with a GPU. Arguments and results are those of ohem.py,
-as tensors.
+Nothing here reads a value, so nothing synchronises with the GPU. Arguments and results are those of ohem.py, as
+tensors.
 """
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ def epoch_batches(count: int, per_batch: int, rng: np.random.Generator,
                   wide: np.ndarray | None = None) -> np.ndarray:
     """Random batches of one epoch, (ceil(count / per_batch), per_batch) image indices.
 
-    wide  (count,) bool: if given, batches hold only wide or only tall images, except those formed from the remainders
-          of both, which reduces padding
+    wide  (count,) bool: if given, batches hold only wide or only tall images, which reduces padding; only those formed
+          from the remainders of both are mixed
     """
     order = rng.permutation(count)
     groups = [order] if wide is None else [order[wide[order]], order[~wide[order]]]
@@ -28,8 +28,10 @@ def epoch_batches(count: int, per_batch: int, rng: np.random.Generator,
 class BatchOrder:
     """Image indices of any minibatch, over an unlimited number of epochs.
 
-    count      number of images; per_batch  images per minibatch; seed  cfg.RNG_SEED
-    wide       (count,) bool if images are to be grouped by aspect
+    count      number of images
+    per_batch  images per minibatch
+    seed       cfg.RNG_SEED
+    wide       (count,) bool to group images by aspect ratio, see `epoch_batches`
     """
 
     def __init__(self, count: int, per_batch: int, seed: int, wide: np.ndarray | None = None):

@@ -1,4 +1,4 @@
-"""Prepares numbered items in advance, in threads, with images from other processes."""
+"""Prefetches numbered items, such as minibatches, in threads; worker processes prepare their images."""
 from __future__ import annotations
 
 import sys
@@ -11,7 +11,7 @@ from roi_data_layer.image_pool import ImagePool
 from utils.images import Reader, read_in_line
 
 Item = TypeVar("Item")
-_THREADS = 2        # that prepare images if no processes do
+_THREADS = 2        # if there are no worker processes
 
 
 class Prefetcher(Generic[Item]):
@@ -21,7 +21,7 @@ class Prefetcher(Generic[Item]):
     as without prefetching. An error in `make` is raised by the `next` that would have returned its item.
 
     workers  threads
-    ahead    items that are in preparation or ready while one is used
+    ahead    number of items in preparation or ready while one is used
     count    number of items
     """
 
@@ -67,8 +67,8 @@ class Prefetcher(Generic[Item]):
 class ImageFeed(Prefetcher[Item]):
     """A Prefetcher of items built from images, which worker processes prepare.
 
-    make     returns the item of a number, given the number and a `Reader` for its images
-    workers  processes; with 0 the threads that build the items read the images too
+    make     returns an item, given its number and a `Reader` for its images
+    workers  number of processes; with 0 the threads that build the items also read the images
     images   most images per item
     pixels   most pixels per prepared image, see `most_pixels`
     count    number of items
@@ -78,7 +78,7 @@ class ImageFeed(Prefetcher[Item]):
                  count: int = sys.maxsize) -> None:
         self._images = ImagePool(workers, images, pixels) if workers else None
         read = self._images.read if self._images else read_in_line
-        # One more than processes, to assemble an item while they prepare images of others
+        # One more than processes, to assemble an item while these prepare images of others
         threads = workers + 1 if workers else _THREADS
         super().__init__(lambda number: make(number, read), threads, 2 * threads, count)
 

@@ -1,4 +1,4 @@
-"""The images of a data set as inputs for testing and proposal generation, read in advance."""
+"""Prefetches the images of a data set, prepared for testing and proposal generation."""
 from __future__ import annotations
 
 import contextlib
@@ -26,9 +26,9 @@ class Pyramid(NamedTuple):
 @contextlib.contextmanager
 def pyramids_ahead(imdb: Imdb, settings: ImageSettings,
                    images: Sequence[int] | None = None) -> Iterator[Iterator[Pyramid]]:
-    """Every image of a data set in order, at all scales; the next ones are prepared in the background.
+    """Every image of a data set in order, at all scales; the next images are prepared in the background.
 
-    images  indices of the wanted images, in order; None for all
+    images  indices of the images to return, in order; None: all
     Raises ImageError on reaching an image that cannot be read.
     """
     sizes = settings.scales

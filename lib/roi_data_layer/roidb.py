@@ -2,7 +2,7 @@
 
 The fields of an entry are described in datasets/roidb.py; this module adds `image` (path), `width`, `height`,
 `bbox_targets` (N, 5) float32 = class, dx, dy, dw, dh (class 0: the RoI trains no regression), with TRAIN.CROP also
-`target_rule`, the `TargetRule` that computes them; entries of images upside down have `upside_down`, which is True.
+`target_rule`, the `TargetRule` that computes them. Entries of vertically flipped images have `upside_down`: True.
 """
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def prepare_roidb(imdb: Imdb) -> list[Entry]:
 
 
 def upside_down_roidb(roidb: Sequence[Entry]) -> list[Entry]:
-    """The prepared entries of the images upside down."""
+    """Prepared entries of the vertically flipped images."""
     entries = list(roidb)
     quick: dict[str, Callable[[int], Any]] = {
         key: partial(lambda key, row: entries[row][key], key) for key in ("image", "width", "height", "flipped")}
@@ -69,14 +69,14 @@ def _check_entry(entry: Mapping[str, Any]) -> None:
 
 
 def filter_roidb(roidb: Sequence[Entry], settings: RoISettings) -> list[Entry]:
-    """Entries with a RoI that can be foreground or background."""
+    """Keep the entries that have a foreground or background RoI."""
     return [entry for entry in with_progress("images with usable RoIs", roidb)
             if (is_usable(annotated(entry)["max_overlaps"], settings) and not settings.ignored_overlap)
             or is_usable(entry["max_overlaps"], settings, ignored_rois(entry, settings))]
 
 
 def ignored_rois(entry: Mapping[str, Any], settings: RoISettings) -> np.ndarray | None:
-    """Whether each RoI of an entry lies on one of its ignored boxes, see `on_ignored`; None if none does."""
+    """Whether each RoI of an entry lies on an ignored box, see `on_ignored`; None if there is nothing to ignore."""
     if not settings.ignored_overlap:
         return None
     return on_ignored(entry["boxes"], entry.get("ignored"), settings.ignored_overlap)
@@ -86,7 +86,7 @@ def ignored_rois(entry: Mapping[str, Any], settings: RoISettings) -> np.ndarray 
 class TargetRule:
     """How the regression targets of entries are computed.
 
-    threshold   least IoU of an example
+    threshold   minimum IoU of an example
     agnostic    all objects are of class 1
     statistics  means and stds of each class, (num_classes, 4) each; None: targets are not normalised
     """
@@ -106,8 +106,8 @@ def add_bbox_regression_targets(roidb: Sequence[Entry], num_classes: int,
                                 train: Config) -> tuple[np.ndarray, np.ndarray]:
     """Add `bbox_targets` to every entry; if BBOX_NORMALIZE_TARGETS, (target - mean) / std per class.
 
-    train    the current cfg.TRAIN: BBOX_THRESH, the BBOX_NORMALIZE_* keys, and AGNOSTIC, with which all objects are of
-             class 1 of two; with CROP `target_rule` is added too
+    train    the current cfg.TRAIN: BBOX_THRESH and the BBOX_NORMALIZE_* keys; with AGNOSTIC all objects are of class 1
+             of two, with CROP `target_rule` is added too
     returns  means and stds, (4 * num_classes,) float64: BBOX_NORMALIZE_MEANS and _STDS for every class if
              ..._PRECOMPUTED, else those of the targets found (population standard deviation; see `target_statistics`)
     """
@@ -151,7 +151,7 @@ def target_statistics(targets: Callable[[str], Iterable[np.ndarray]],
     """Mean and standard deviation of the targets of each class, (num_classes, 4) float64.
 
     targets  returns the targets (N, 5) of each image in turn; called twice, with the statistic to compute.
-    They are never in memory together, and the results equal NumPy's `mean` and `std` of all, bit for bit.
+    The targets are never in memory together. The results equal NumPy's `mean` and `std` of all of them bit for bit.
     A class without examples has mean and deviation 0.
     """
     def examples(what: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -190,7 +190,7 @@ def normalize_targets(targets: np.ndarray, means: np.ndarray, stds: np.ndarray) 
 
 
 def safe_stds(stds: np.ndarray) -> np.ndarray:
-    """Deviations to divide by: 1 instead of 0.
+    """Standard deviations to divide by: 1 instead of 0.
 
     If the RoIs of a class are all exact objects, its targets are all 0. py-faster-rcnn divides them by 0, which yields
     NaN; divided by 1 they stay 0.

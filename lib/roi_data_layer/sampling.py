@@ -18,7 +18,7 @@ class RoISettings:
     fg_thresh: float = 0.5
     bg_thresh_hi: float = 0.5
     bg_thresh_lo: float = 0.1
-    ignored_overlap: float = 0.0    # 0: ignored boxes are background as any other
+    ignored_overlap: float = 0.0    # see `on_ignored`; 0: ignored boxes count as background
 
     @classmethod
     def from_cfg(cls, train: Config) -> RoISettings:
@@ -32,9 +32,10 @@ class RoISettings:
 
 
 def on_ignored(boxes: np.ndarray, ignored: np.ndarray | None, least: float) -> np.ndarray | None:
-    """Whether at least this share of each box (N, 4) lies in one ignored box (M, 4): (N,) bool.
+    """Whether a share of at least `least` of each box (N, 4) lies in one ignored box (M, 4): (N,) bool.
 
-    None if there is none, or `least` is 0. The share is of the box, not the union: a crowd holds many boxes.
+    None if there are no ignored boxes, or `least` is 0. The share is of the box, not of the union as in IoU, because a
+    crowd contains many boxes.
     """
     if ignored is None or not len(ignored) or least <= 0:
         return None
@@ -63,9 +64,9 @@ def split_rois(overlaps: np.ndarray, settings: RoISettings,
 
 def sample_rois(overlaps: np.ndarray, total: int, settings: RoISettings, rng: np.random.Generator,
                 ignored: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Random foreground (see `most_foreground`) and background indices, `total` in all or fewer; see `split_rois`.
+    """Draw at most `total` indices of foreground (see `most_foreground`) and background RoIs; see `split_rois`.
 
-    If the batch size is ALL_ROIS, all indices.
+    If the batch size is ALL_ROIS, all indices are returned.
     """
     foreground, background = split_rois(overlaps, settings, ignored)
     if settings.batch_size == ALL_ROIS:

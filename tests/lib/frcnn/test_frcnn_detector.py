@@ -143,9 +143,10 @@ def test_a_detector_is_found_by_its_run_its_model_or_its_files(detector, run_fol
         assert same(frcnn.load(*words, device="cpu")(image, THRESH), wanted)
     for path in (net, model):
         shutil.copy(path, tmp_path)
-    with pytest.raises(frcnn.UserError, match=r"nothing beside it names its test net: load\('test.pt', 'model.caffe"):
+    with pytest.raises(
+            frcnn.UserError, match=r"no record beside it names its test net: call load\('test.pt', 'model.caffe"):
         frcnn.load(tmp_path / model.name)
-    with pytest.raises(frcnn.UserError, match=r"nothing beside it says its class names: give classes=\[...\]"):
+    with pytest.raises(frcnn.UserError, match=r"no record beside it has its class names: pass classes=\[...\]"):
         frcnn.load(tmp_path / net.name, tmp_path / model.name)
     alone = frcnn.load(tmp_path / net.name, tmp_path / model.name, device="cpu", classes=["cat", "dog"],
                        cfg=run_folder / "test_cfg.yml")

@@ -71,7 +71,7 @@ def test_the_largest_image_has_room(pool, tmp_path):
     with pool.read([request, request]) as images:
         assert_same(images[1], prepare_image(request))
     assert most_pixels([600], 1000) == 600_000 and most_pixels([600, 1200], 1000) == 1_000_000
-    with pytest.raises(ValueError, match="3 images are asked for at once, there is room for 2"), \
+    with pytest.raises(ValueError, match="3 images requested at once, there is room for 2"), \
             pool.read([request] * 3):
         pass
 

@@ -1,1 +1,1 @@
-"""The region proposal network: anchors, training targets, proposals."""
+"""The region proposal network (RPN): anchors, training targets, proposals."""

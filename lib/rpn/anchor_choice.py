@@ -1,4 +1,4 @@
-"""Chooses the scales and ratios of anchors that fit the objects of a data set."""
+"""Chooses anchor scales and ratios that fit the objects of a data set."""
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -13,22 +13,21 @@ SCALES = (0.5, 0.75, 1, 1.25, 1.5, 1.75, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 10, 12, 
 RATIOS = (0.2, 0.25, 0.33, 0.4, 0.5, 0.67, 1, 1.5, 2, 2.5, 3, 4, 5)
 MOST_ANCHORS = 12
 _MOST_RATIOS = 3
-_PRICE = 0.004      # of the mean IoU, which another anchor must gain: each one is trained by fewer objects then
+_PRICE = 0.004      # minimum gain in mean IoU by another anchor, as each anchor then has fewer objects to train on
 
 
 def choose_anchors(boxes: np.ndarray, im_sizes: np.ndarray, weights: np.ndarray, layout: AnchorLayout,
                    enough: float = 0.7) -> AnchorLayout:
-    """The layout with scales and ratios for these objects, from SCALES and RATIOS; the same input gives the same.
+    """Choose scales and ratios for these objects, from SCALES and RATIOS; deterministic.
 
-    They maximise the mean over objects of min(IoU with the best anchor, enough), less 0.004 for each of at most 12
-    anchors: every anchor beyond `enough` is labelled as an object. All sets of up to three ratios are tried. For each
-    of them scales are added one by one, the best first, and after each step exchanged for others while that helps.
-    This is k-means with the distance 1 - IoU, confined to the anchors that a net can have and the cells where they
-    stand.
+    They maximise the mean over objects of min(IoU with the best anchor, enough), minus 0.004 per anchor, for at most 12
+    anchors. IoU is capped because every anchor above `enough` is labelled as an object. All sets of up to three ratios
+    are tried: for each, scales are added greedily, and after each addition swapped for others while that improves the
+    result. This is k-means with the distance 1 - IoU, restricted to the anchors and positions that a net can have.
 
     boxes, im_sizes  see `best_overlaps`; at least one object
-    weights          (G,) of the objects in the mean
-    layout           gives stride and border
+    weights          (G,) weights of the objects in the mean
+    layout           supplies stride and border
     """
     sides = boxes[:, 2:] - boxes[:, :2] + 1
     scales, ratios = _near(SCALES, np.sqrt(sides.prod(axis=1)) / 16), _near(RATIOS, sides[:, 1] / sides[:, 0])
@@ -43,15 +42,15 @@ def choose_anchors(boxes: np.ndarray, im_sizes: np.ndarray, weights: np.ndarray,
 
 
 def _near(candidates: tuple[float, ...], values: np.ndarray) -> tuple[float, ...]:
-    """The candidates in the range of the values, and a step beyond it."""
+    """The candidates in the range of the values, extended by a factor of 1.5 at both ends."""
     low, high = np.clip([values.min() / 1.5, values.max() * 1.5], candidates[0], candidates[-1])
     return tuple(each for each in candidates if low <= each <= high)
 
 
 def _growing_sets(overlaps: np.ndarray, weights: np.ndarray, most: int) -> Iterator[tuple[float, tuple[int, ...]]]:
-    """Score and indices of sets of one scale, of two, and so on up to `most`.
+    """Score and indices of the best sets found of 1, 2, .. `most` scales.
 
-    overlaps  (S, G) IoU of the best anchor of each scale; the score of a set is the weighted mean of its maximum
+    overlaps  (S, G) IoU of each scale's best anchor; the score of a set is the weighted mean of its maximum
     """
     chosen: list[int] = []
     for _ in range(min(most, len(overlaps))):
@@ -69,7 +68,7 @@ def _growing_sets(overlaps: np.ndarray, weights: np.ndarray, most: int) -> Itera
 
 
 def _best_addition(overlaps: np.ndarray, weights: np.ndarray, chosen: list[int]) -> tuple[float, int]:
-    """The highest score of the chosen scales and another one, and its index."""
+    """Highest score of the chosen scales with one added, and the index of that scale."""
     reached = overlaps[chosen].max(axis=0, initial=0)
     scores = np.maximum(overlaps, reached) @ weights
     scores[chosen] = -1

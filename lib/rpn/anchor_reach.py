@@ -1,4 +1,4 @@
-"""How well the anchors of a region proposal network can overlap objects, at the cells where they stand.
+"""How well the anchors of an RPN can overlap objects, given the cells at which they are placed.
 
 Only anchors that do not extend beyond the image count, as in training (`rpn.anchor_targets`).
 """
@@ -14,7 +14,7 @@ from utils.layer_params import Params, allowed_border, anchor_layout
 
 @dataclass(frozen=True)
 class AnchorLayout:
-    """The anchors of a net, and where they stand."""
+    """The anchors of a net, and where they are placed."""
 
     stride: float                   # pixels from cell to cell
     scales: tuple[float, ...]       # times 16 pixels
@@ -23,7 +23,7 @@ class AnchorLayout:
 
     @classmethod
     def from_params(cls, params: Params) -> AnchorLayout:
-        """The layout in a layer's `param_str`. Raises ValueError for a wrong one."""
+        """The layout in a layer's `param_str`. Raises ValueError if it is invalid."""
         return cls(*anchor_layout(params), allowed_border(params))
 
     @property
@@ -35,8 +35,8 @@ class AnchorLayout:
 def best_overlaps(boxes: np.ndarray, im_sizes: np.ndarray, layout: AnchorLayout) -> np.ndarray:
     """Highest IoU of each object with each anchor, over all cells at which the anchor lies inside the image.
 
-    The intersection is a product of one factor for each axis, so each axis has its own best cell. Along an axis it
-    rises until the centres meet and falls after that, so one of the two cells next to that point is best.
+    The intersection is a product of one length per axis, so the best cell can be found for each axis separately. Along
+    an axis the length rises until the centres coincide and falls after that, so one of the two nearest cells is best.
 
     boxes     (G, 4) objects in pixels of the scaled images
     im_sizes  (G, 2) width and height of the scaled image of each object

@@ -1,4 +1,4 @@
-"""Mean and deviation of the regression targets of anchors that are objects, over a training set.
+"""Mean and standard deviation of the regression targets of object anchors over a training set.
 
 Source: py-R-FCN's rpn/generate.py, which computes them before alternating training.
 """
@@ -24,8 +24,8 @@ def target_statistics(roidb: Sequence[Entry], anchors: np.ndarray, stride: float
                       images: ImageSettings) -> tuple[np.ndarray, np.ndarray]:
     """Means and population standard deviations of dx, dy, dw, dh, (4,) float64 each.
 
-    All anchors that are labelled as objects count, before any are dropped to make a batch, in each whole photograph at
-    each of the scales. A map has ceil(side / stride) cells along an axis. A deviation of 0 is replaced by 1.
+    All anchors that are labelled as objects count, before subsampling, in each uncropped image at each scale. A feature
+    map has ceil(side / stride) cells along an axis. A deviation of 0 is replaced by 1.
 
     anchors  (A, 4) of cell (0, 0)
     """
@@ -42,7 +42,7 @@ def target_statistics(roidb: Sequence[Entry], anchors: np.ndarray, stride: float
 
 def _object_targets(entry: Entry, anchors: np.ndarray, stride: float, settings: AnchorSettings, size: float,
                     max_size: float) -> np.ndarray:
-    """(n, 4) float64 targets of the anchors that are objects in a photograph at one scale."""
+    """(n, 4) float64 targets of the anchors labelled as objects in an image at one scale."""
     scale = im_scale_for(entry["height"], entry["width"], size, max_size)
     height, width = (round(side * scale) for side in (entry["height"], entry["width"]))
     blobs = rpn_blobs([entry], [(height, width)], [scale])

@@ -21,14 +21,14 @@ from utils.python_layer import check_count, layer_name, layer_rng, layer_setting
 class AnchorTargetLayer(caffe.Layer):
     """Assigns a label and regression targets to every anchor.
 
-    bottom  rpn_cls_score (N, 2A, H, W), of which only N, H, W are used; gt_boxes (see `gt_boxes_of_images`);
-            im_info (N, 3) height, width, scale of each image without its padding; data (unused)
+    bottom  rpn_cls_score (N, 2A, H, W), used only for N, H and W; gt_boxes (see `gt_boxes_of_images`);
+            im_info (N, 3) height, width, scale of each image without padding; data (unused)
     top     rpn_labels (N, 1, A * H, W) of 1, 0, -1, row a * H + y; rpn_bbox_targets,
             rpn_bbox_inside_weights, rpn_bbox_outside_weights (N, 4A, H, W), channel 4a + i
 
     param_str: feat_stride (pixels from cell to cell); scales (8, 16, 32), ratios (0.5, 1, 2), allowed_border (0).
-    Each image has its own RPN_BATCHSIZE examples and its own outside weights.
-    Labelling follows cfg.TRAIN.RPN_* at setup. There is no gradient.
+    RPN_BATCHSIZE examples are sampled from each image, and outside weights computed for each image.
+    The rules are those of cfg.TRAIN.RPN_* at setup. There is no gradient.
     """
 
     unread_bottoms = (0, 3)     # only their shapes are read
@@ -47,10 +47,10 @@ class AnchorTargetLayer(caffe.Layer):
         self.reshape(bottom, top)
 
     def normalize_targets(self, roidb: Sequence[Entry]) -> tuple[np.ndarray, np.ndarray]:
-        """Output (target - mean) / deviation from now on, for anchors inside the image.
+        """Output (target - mean) / std from now on, for anchors inside the image.
 
-        Returns means and deviations, (4,) float64: those that cfg gave at setup, else those of the roidb (see
-        `target_statistics`).
+        Returns means and standard deviations, (4,) float64: those of cfg at setup if given, else those of the roidb
+        (see `target_statistics`).
         """
         means, stds = (np.array(values, np.float64) for values in self._given)
         if not len(stds):

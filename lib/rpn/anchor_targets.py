@@ -1,4 +1,4 @@
-"""Training targets of the region proposal network: which anchors are objects, and the boxes of these objects.
+"""Training targets of the region proposal network: the label and the box regression targets of each anchor.
 
 Source: Ren et al., "Faster R-CNN", section 3.1.2; py-faster-rcnn's rpn/anchor_target_layer.py.
 """
@@ -28,7 +28,7 @@ class AnchorSettings:
     positive_weight: float = -1.0
     allowed_border: float = 0       # pixels by which an anchor may extend beyond the image; a layer parameter
     ignored_overlap: float = 0.0    # see `roi_data_layer.sampling.on_ignored`
-    # Means and deviations (4,) by which targets are normalised; None: they are not
+    # Means and standard deviations (4,) to normalise targets by; None: targets are not normalised
     statistics: tuple[np.ndarray, np.ndarray] | None = None
 
     @classmethod
@@ -87,8 +87,8 @@ def drop_surplus(labels: np.ndarray, label: int, limit: int, rng: np.random.Gene
 def example_weights(labels: np.ndarray, positive_weight: float) -> np.ndarray:
     """Weight of each anchor in the regression loss.
 
-    1 / number of objects and background; with a positive_weight p >= 0 instead p / objects for objects and
-    (1 - p) / background for background. Anchors with label -1 have weight 0.
+    1 / (number of objects + number of background anchors) or, with a positive_weight p >= 0, p / objects for objects
+    and (1 - p) / background for background. Anchors with label -1 have weight 0.
     """
     is_fg, is_bg = labels == 1, labels == 0
     num_fg, num_bg = int(is_fg.sum()), int(is_bg.sum())
@@ -109,7 +109,7 @@ def anchor_targets(
     im_info   (height, width, ...) of the scaled image
     anchors   (K, 4); those outside the image are ignored: label -1, all else 0
     rng       chooses the examples if there are more than settings.batch_size allows
-    ignored   (M, 4 or more) boxes on which an anchor is no background
+    ignored   (M, 4 or more) ignored boxes; anchors on them are not background
     returns   labels (K,); targets, inside weights, outside weights (K, 4); float32
     """
     labels = np.full(len(anchors), -1, np.float32)

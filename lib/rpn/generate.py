@@ -1,4 +1,4 @@
-"""Proposals of a trained region proposal network for a data set; for their files see proposals_file.py."""
+"""Generates proposals for a data set with a trained RPN; datasets/proposals_file.py stores them."""
 from __future__ import annotations
 
 import os
@@ -22,7 +22,7 @@ from utils.profiling import profiled
 from utils.ragged import Spool
 from utils.timer import Progress
 
-_NOTHING = np.zeros((0, 5), np.float32)     # of a process without an image in the last round
+_NOTHING = np.zeros((0, 5), np.float32)     # from processes without an image in the last round
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,11 @@ def imdb_proposals(net: Net, imdb: Imdb, profile: Path | None = None, features: 
                    settings: GenerationSettings | None = None) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Boxes and scores of `im_proposals` for every image of a data set: read-only, in temporary files.
 
-    In a parallel run the first process returns them, the others nothing.
+    In a parallel run only the first process returns them; the others return empty lists.
 
     profile   see `profiled`
     features  folder in which training may have cached the outputs of the net's frozen layers
-    settings  as there
+    settings  see `im_proposals`
     """
     settings = settings or settings_of(net, GenerationSettings.from_cfg(cfg))
     keep_freed_memory()
@@ -82,7 +82,7 @@ def imdb_proposals(net: Net, imdb: Imdb, profile: Path | None = None, features: 
 
 def _of_each_image(net: Net, imdb: Imdb, settings: ImageSettings, prefix: FrozenPrefix | None,
                    profile: Path | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Boxes and scores of each image. Each of N processes computes every N-th; the first one gets all, in order."""
+    """Boxes and scores of each image. Each of N processes computes every N-th; the first process gets all, in order."""
     progress = Progress("im_proposals", imdb.num_images)
     own = range(parallel.rank(), imdb.num_images, parallel.count())
     with pyramids_ahead(imdb, settings, own) as pyramids, profiled(net, profile, len(own)) as iteration:
@@ -95,7 +95,7 @@ def _of_each_image(net: Net, imdb: Imdb, settings: ImageSettings, prefix: Frozen
 
 
 def _of_next(net: Net, pyramids: Iterator[Pyramid], prefix: FrozenPrefix | None) -> np.ndarray:
-    """(R, 5) boxes and scores of the next image; none if there is no next one."""
+    """(R, 5) boxes and scores of the next image; no rows after the last image."""
     with span("data wait"):
         image = next(pyramids, None)
     if image is None:

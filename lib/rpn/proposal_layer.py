@@ -25,7 +25,7 @@ class ProposalLayer(caffe.Layer):
 
     param_str: feat_stride (pixels from cell to cell), scales (8, 16, 32), ratios (0.5, 1, 2).
     Limits are cfg.TRAIN.RPN_* or cfg.TEST.RPN_* at setup, by the net's phase. There is no gradient.
-    With cfg.USE_GPU_NMS all is computed on the scores' GPU; only reading the number of RoIs synchronises with it.
+    With cfg.USE_GPU_NMS everything is computed on the scores' GPU; only reading the number of RoIs synchronises.
     """
 
     def setup(self, bottom, top):
@@ -33,7 +33,7 @@ class ProposalLayer(caffe.Layer):
         check_count(self, "bottoms", bottom, ["rpn_cls_prob_reshape", "rpn_bbox_pred", "im_info"])
         check_count(self, "tops", top, ["rois", "scores"], optional=1)
         self._anchors = generate_anchors(ratios=ratios, scales=scales)
-        # On a GPU, the anchors of the largest map so far, (rows, columns, 4A)
+        # On a GPU, the anchors of the largest feature map so far, (rows, columns, 4A)
         self._grid: proposal_tensors.Tensor | None = None
         self._settings = ProposalSettings.from_cfg(cfg, phase_name(self))
         self._check(bottom)
@@ -42,7 +42,7 @@ class ProposalLayer(caffe.Layer):
             top[1].reshape(1, 1)
 
     def _check(self, bottom):
-        """Raise SettingError if the prototxt's numbers of anchors, which are set in several places, differ."""
+        """Raise SettingError if the numbers of anchors, which a prototxt sets in several places, differ."""
         count = len(self._anchors)
         found = blob_shape(bottom[0])[1], blob_shape(bottom[1])[1]
         if found != (2 * count, 4 * count):
@@ -78,7 +78,7 @@ class ProposalLayer(caffe.Layer):
     def _propose_on_gpu(self, bottom, top):
         scores, deltas = bottom[0].tensor, bottom[1].tensor
         num_images, _, height, width = scores.shape
-        im_info = bottom[2].data.reshape(num_images, -1)        # written by the host
+        im_info = bottom[2].data.reshape(num_images, -1)        # on the host already
         anchors = self._anchors_on_gpu(height, width, deltas)
         found = [proposal_tensors.proposals(scores[image, len(self._anchors):].permute(1, 2, 0).flatten(),
                                             deltas[image].permute(1, 2, 0).reshape(-1, 4), im_info[image], anchors,
@@ -90,7 +90,7 @@ class ProposalLayer(caffe.Layer):
         set_tensors(top, outputs[:len(top)])
 
     def _anchors_on_gpu(self, height, width, like):
-        """`shift_anchors` of a map, on the device of the tensor `like`, where they are cached."""
+        """`shift_anchors` of a feature map, cached on the device of the tensor `like`."""
         if self._grid is None or self._grid.shape[0] < height or self._grid.shape[1] < width:
             rows, columns = (height, width) if self._grid is None else np.maximum((height, width), self._grid.shape[:2])
             anchors = shift_anchors(self._anchors, rows, columns, self._stride)

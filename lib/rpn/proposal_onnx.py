@@ -16,7 +16,7 @@ def add_proposals(part: Part, scores: str, deltas: str, im_info: str, anchors: n
     im_info  (1, 3)
     anchors  (A, 4) of cell (0, 0)
 
-    NMS follows the rule of the CPU. Scores and deltas that are NaN are not reported: a model raises no errors.
+    NMS follows the rule of the CPU. NaN scores and deltas are not reported, as an ONNX model cannot raise errors.
     """
     size = part.node("Reshape", part.cut(im_info, [0], [2], [1]), part.ints(2))
     scale = part.node("Reshape", part.cut(im_info, [2], [3], [1]), part.ints(1))
@@ -48,7 +48,7 @@ def _cells(part: Part, value: str) -> str:
 
 
 def _grid(part: Part, value: str, anchors: np.ndarray, stride: float) -> str:
-    """`shift_anchors` of the map of a value (1, C, H, W): computed in float64, (H * W * A, 4) float32."""
+    """`shift_anchors` of a feature map (1, C, H, W), computed in float64: (H * W * A, 4) float32."""
     shifts = []
     for axis, corners in ((2, (0, 1, 0, 1)), (3, (1, 0, 1, 0))):
         count = part.node("Squeeze", part.length(value, axis))
@@ -62,6 +62,6 @@ def _grid(part: Part, value: str, anchors: np.ndarray, stride: float) -> str:
 
 
 def _or_if_none(part: Part, rows: str, fallback: str) -> str:
-    """The rows, or if there are none the one of `fallback`."""
+    """The rows, or the row of `fallback` if there are none."""
     count = part.node("Max", part.length(rows, 0), part.ints(1))
     return part.node("Slice", part.node("Concat", rows, fallback, axis=0), part.ints(0), count, part.ints(0))

@@ -1,4 +1,4 @@
-"""The layer that chooses RoIs and assigns targets to them; the computation is in proposal_targets.py."""
+"""The layer that samples RoIs and assigns targets to them; the computation is in proposal_targets.py."""
 from __future__ import annotations
 
 import numpy as np
@@ -20,10 +20,10 @@ class ProposalTargetLayer(caffe.Layer):
     bottom  rpn_rois (n, 5) image index, x1, y1, x2, y2; gt_boxes, see `rpn.anchor_targets.gt_boxes_of_images`
     top     rois (R, 5), labels (R,), bbox_targets, bbox_inside_weights, bbox_outside_weights (R, 4K)
 
-    param_str: num_classes (K, with the background). With cfg.TRAIN.AGNOSTIC, where R-FCN's nets give 2, classes share
-    their boxes, which have 8 columns.
-    The images share cfg.TRAIN.BATCH_SIZE RoIs evenly; with -1, and with cfg.TRAIN.USE_OHEM, all are kept. Settings are
-    read at setup. There is no gradient.
+    param_str: num_classes (K, with the background). With cfg.TRAIN.AGNOSTIC all classes share one box, and box tops
+    have 8 columns; R-FCN's nets then set num_classes to 2.
+    cfg.TRAIN.BATCH_SIZE RoIs are divided evenly among the images; with -1, and with cfg.TRAIN.USE_OHEM, all are kept.
+    Settings are read at setup. There is no gradient.
     """
 
     def setup(self, bottom, top):

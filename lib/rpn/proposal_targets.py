@@ -22,7 +22,7 @@ class RoITargetSettings:
     rois: RoISettings = RoISettings()
     use_ohem: bool = False      # all RoIs instead of a sample
     inside_weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)
-    normalize: bool = False     # with these numbers
+    normalize: bool = False     # by these means and stds
     means: Sequence[float] = (0.0, 0.0, 0.0, 0.0)
     stds: Sequence[float] = (0.1, 0.1, 0.2, 0.2)
     agnostic: bool = False      # classes share their boxes
@@ -36,7 +36,7 @@ class RoITargetSettings:
 
 
 def best_gt_boxes(boxes: np.ndarray, gt_boxes: np.ndarray, bg_thresh_lo: float) -> tuple[np.ndarray, np.ndarray]:
-    """For each box its highest IoU with a gt box, and that gt box's row.
+    """The highest IoU of each box with a gt box, and that gt box's row.
 
     In an image without gt boxes the IoU is set to bg_thresh_lo and the row is the box itself with class 0, so that all
     boxes can be background.
@@ -63,11 +63,11 @@ def proposal_targets(rois: np.ndarray, gt_boxes: np.ndarray, num_classes: int, n
     """RoIs of one image with their labels and regression targets.
 
     Candidates are the proposals and the gt boxes, so that every object has a good one; `sample_rois` draws num_rois of
-    these. With `use_ohem` all are kept but those that are neither foreground nor background (see `split_rois`).
+    them. With `use_ohem` all are kept except those that are neither foreground nor background (see `split_rois`).
 
     rois      (n, 5) image index, x1, y1, x2, y2
     gt_boxes  (G, 5 or more) x1, y1, x2, y2, class; G may be 0
-    ignored   (M, 4 or more) boxes on which a RoI is no background, unless no RoI were left
+    ignored   (M, 4 or more) ignored boxes; RoIs on them are not background, unless no RoI would remain
     returns   rois (R, 5), foreground first; labels (R,); targets, inside weights, outside weights
               (R, 4 * num_classes), or (R, 8) if `agnostic`, see `per_class_targets`; the candidates' indices (R,)
     """

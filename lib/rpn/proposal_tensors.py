@@ -1,6 +1,6 @@
 """Proposals on the device: the computations of proposals.py with PyTorch tensor methods.
 
-There is no synchronisation with a GPU: the number of boxes stays on it until the layer reads it.
+Nothing synchronises with the GPU: the number of boxes stays there until the layer reads it.
 """
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def proposals(scores: Tensor, deltas: Tensor, im_info: Sequence[float], anchors:
     """As `proposals.proposals`, with the rule of GPU NMS (a box is dropped above the threshold).
 
     scores, deltas, anchors  as there, as tensors; scores that are not NaN are finite
-    returns                  boxes (M, 4), scores (M,) and their number, a tensor without axes: only this many, from the
-                             first on, are valid. 0 if no box is large enough, -1 if a score or delta is NaN
+    returns                  boxes (M, 4), scores (M,) and a 0-d tensor n: the first n of them are valid. n is 0 if no
+                             box is large enough, -1 if a score or delta is NaN
     """
     boxes = decoded_boxes(anchors, deltas, im_info)
     is_large = (boxes[:, 2:] - boxes[:, :2] + 1 >= float(settings.min_size * im_info[2])).all(1)

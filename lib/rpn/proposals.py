@@ -1,4 +1,4 @@
-"""Proposals: the boxes that the region proposal network believes to hold objects.
+"""Proposals: the boxes that the region proposal network believes to contain objects.
 
 Source: Ren et al., "Faster R-CNN", sections 3.1 and 3.3; py-faster-rcnn's rpn/proposal_layer.py.
 """
@@ -26,7 +26,7 @@ class ProposalSettings:
     post_nms_top_n: int = 300
     nms_thresh: float = 0.7
     min_size: float = 16        # pixels of the original image
-    gpu: int | None = None      # on which NMS runs if the net's outputs are on the host; None: on the CPU
+    gpu: int | None = None      # number of the GPU that runs NMS; None: the CPU
 
     @classmethod
     def from_cfg(cls, settings: Config, phase: str) -> ProposalSettings:

@@ -1,4 +1,4 @@
-"""The files of a net: the composition of each training stage and each test net."""
+"""Composes the prototxts of a net: those of each training stage, the test nets and the solvers."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -58,7 +58,7 @@ def is_shipped(file: str) -> bool:
 
 
 class Sizes(NamedTuple):
-    """Sizes that a net may be made with; None for those of its definition."""
+    """Sizes that override those of a net's definition; None keeps them."""
 
     anchor_scales: Sequence[float] | None = None        # times 16 pixels
     anchor_ratios: Sequence[float] | None = None        # height / width
@@ -73,9 +73,9 @@ def model_files(net_name: str, num_classes: int = SHIPPED_CLASSES, sizes: Sizes 
                 iterations: Sequence[int] | None = None) -> dict[str, str]:
     """Text of every prototxt of a net, by its path under `folder`: {'ZF/faster_rcnn_end2end/test.pt': ...}.
 
-    `num_classes` includes the background. `folder` is the path of the nets in the solvers. With `iterations`, those of
-    the four stages of alternating optimisation, the learning rate drops after three quarters of them, else where the
-    net's definition says.
+    `num_classes` includes the background. `folder` is the path of the nets in the solvers. `iterations` are those of
+    the four stages of alternating optimisation: if given, the learning rate drops after three quarters of each, else
+    after the net's `stepsize`.
     Raises ValueError for an unknown net, an impossible task or a size below 1.
     """
     if net_name not in NETS:

@@ -11,7 +11,7 @@ from .draft import Draft
 from .nets import gaussian
 from .trunks import Settings
 
-# `param` of a layer with weights and bias: learned (biases twice as fast), frozen, none in test nets
+# `param` of a layer with weights and bias: learned (biases with twice the learning rate), frozen, none in test nets
 LEARNED: Settings = dict(param=[dict(lr_mult=1), dict(lr_mult=2)])
 FROZEN: Settings = dict(param=[dict(lr_mult=0, decay_mult=0), dict(lr_mult=0, decay_mult=0)])
 NONE: Settings = {}
@@ -26,7 +26,7 @@ def shared(layer: str) -> Settings:
 
 
 def readonly(layer: str) -> Settings:
-    """The parameters owned by the trained head, which also has their learning rates."""
+    """Parameters shared with the trained head, which sets their learning rates."""
     return dict(param=[dict(name=f"{layer}_w"), dict(name=f"{layer}_b")])
 
 
@@ -130,7 +130,7 @@ def proposal_targets(draft: Draft) -> None:
 
 
 def head_features(draft: Draft, features: Top) -> Top:
-    """The features from which RoIs are pooled: the trunk's, times the net's factor."""
+    """The features from which RoIs are pooled: the trunk's output times `feature_scale`."""
     if draft.net.feature_scale == 1:
         return features
     draft.n.head_features = L.Power(features, scale=draft.net.feature_scale)
@@ -188,7 +188,7 @@ def untrained_rpn(draft: Draft, features: Top, names: tuple[str, str, str]) -> N
 
 
 def untrained_fc(draft: Draft) -> None:
-    """fc6 and fc7 on made-up input, so that a stage that does not train them still saves their weights."""
+    """fc6 and fc7 on dummy input, so that a stage that does not train them still saves their weights."""
     draft.section("RoI head: not trained here, present so that its weights are saved with the others")
     n, net = draft.n, draft.net
     inputs = net.feature_channels * net.pool_size ** 2

@@ -11,13 +11,13 @@ _MSRA: Settings = dict(weight_filler=dict(type="msra"))
 
 
 def gaussian(std: float) -> Settings:
-    """Fillers of a layer: normal weights, biases of zero."""
+    """Fillers of a layer: normally distributed weights, biases of zero."""
     return dict(weight_filler=dict(type="gaussian", std=std), bias_filler=dict(type="constant", value=0))
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Numbers of a solver: the learning rate drops to a tenth every `stepsize` iterations."""
+    """A solver's schedule: the learning rate drops to a tenth every `stepsize` iterations."""
 
     base_lr: float
     stepsize: int
@@ -37,13 +37,13 @@ class Net:
     rpn_channels: int                   # of the RPN's 3x3 convolution
     pool_size: int                      # RoI pooling outputs pool_size x pool_size cells
     fc_sizes: tuple[int, int]           # outputs of fc6 and fc7
-    feature_scale: float = 1.0          # factor of the trunk's outputs for the RoI head
+    feature_scale: float = 1.0          # factor for the trunk's output before the RoI head
     pool_names: tuple[str, str] = ("roi_pool5", "pool5")        # layer and blob of RoI pooling
     # Layers and blob of the RPN's convolution: weights are found by layer name
     rpn_names: tuple[str, str, str] = ("rpn_conv/3x3", "rpn_relu/3x3", "rpn/output")
     alt_opt_rpn_names: tuple[str, str, str] | None = None       # if different after alternating optimisation
     dropout: Settings = field(default_factory=lambda: dict(dropout_ratio=0.5))      # {} for none
-    # Initial values where no weights are loaded: of the trunk's convolutions; of fc6 and fc7
+    # Fillers, for training without pretrained weights: of the trunk's convolutions; of fc6 and fc7
     trunk_filler: Settings = field(default_factory=lambda: _MSRA)
     fc_fillers: tuple[Settings, Settings] = field(default_factory=lambda: (gaussian(0.005), gaussian(0.01)))
     scales: tuple[float, ...] = ANCHOR_SCALES                   # anchors of the shipped files
@@ -52,7 +52,7 @@ class Net:
     end2end: Schedule = Schedule(0.001, 50000, iter_size=2)
 
     def with_fc_sizes(self, fc6: int | None, fc7: int | None) -> Net:
-        """The net with other numbers of outputs; None keeps a number. Raises ValueError for one below 1."""
+        """The net with other numbers of outputs of fc6 and fc7; None keeps one. Raises ValueError below 1."""
         for name, size in (("fc6", fc6), ("fc7", fc7)):
             if size is not None and size < 1:
                 raise ValueError(f"{name} with {size} outputs: at least 1 is needed")

@@ -1,4 +1,4 @@
-"""SSD with 300 x 300 pixels on VGG16, as Liu et al. (arXiv:1512.02325) trained it on PASCAL VOC."""
+"""SSD300 on VGG16, as Liu et al. (arXiv:1512.02325) trained it on PASCAL VOC."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -20,19 +20,19 @@ _MEAN = [104.0, 117.0, 123.0]       # BGR
 _TRAIN_BATCH = 32
 _TITLE = "VGG_SSD_300x300"
 _VARIANCES = [0.1, 0.1, 0.2, 0.2]
-# Weights and biases as VGG16 was trained, xavier where no weights are loaded
+# Learning rates and weight decay as VGG16 was trained; Xavier initialisation where no weights are loaded
 _LEARNED: Settings = dict(param=[dict(lr_mult=1, decay_mult=1), dict(lr_mult=2, decay_mult=0)])
 _FILLERS: Settings = dict(weight_filler=dict(type="xavier"), bias_filler=dict(type="constant", value=0))
 
 
 class FeatureMap(NamedTuple):
-    """A blob with default boxes at each place."""
+    """A feature map with default boxes at each position."""
 
     blob: str
     sizes: tuple[int, int]          # of a square box, and of the next map's: a second square has their geometric mean
     ratios: tuple[int, ...]         # width / height of the others, which come with their inverses
-    step: int                       # image pixels from place to place
-    scale: float | None = None      # first factor of a Normalize layer before the predictions
+    step: int                       # stride in image pixels
+    scale: float | None = None      # initial scale of a Normalize layer before the predictions; None: no such layer
 
 
 _MAPS = (FeatureMap("conv4_3", (30, 60), (2,), 8, scale=20), FeatureMap("fc7", (60, 111), (2, 3), 16),
@@ -43,7 +43,7 @@ _MAPS = (FeatureMap("conv4_3", (30, 60), (2,), 8, scale=20), FeatureMap("fc7", (
 def ssd_files(data: SsdData, folder: str) -> dict[str, str]:
     """Text of every prototxt, by its path under `folder`: {'SSD300/ssd/train.pt': ...}.
 
-    There is a test.pt if there is data to test on.
+    test.pt is included if there is data to test on.
     """
     files = {f"{SSD}/ssd/train.pt": _net_file("train net", data, _train),
              f"{SSD}/ssd/deploy.pt": _net_file("the detector for test images", data, _deploy)}
@@ -86,7 +86,7 @@ def _deploy(sheet: Sheet, data: SsdData) -> None:
 
 def _annotated_data(sheet: Sheet, data: SsdData, split: str, batch_size: int, transform: Settings,
                     samplers: Sequence[Settings]) -> Top:
-    """The images, as `data`; returns the objects."""
+    """Add the images as `data`; returns the top with the objects."""
     sheet.n.data, sheet.n.label = L.AnnotatedData(
         name="data", ntop=2, transform_param=dict(mean_value=_MEAN, **transform),
         data_param=dict(source=data.database(split), batch_size=batch_size, backend=P.Data.LMDB),
@@ -105,7 +105,7 @@ def _augmentation() -> Settings:
 
 
 def _samplers() -> list[Settings]:
-    """The whole image, or a window that overlaps an object this much."""
+    """Samplers: the whole image, or a window that overlaps an object by at least (or at most) this IoU."""
     window = dict(min_scale=0.3, max_scale=1.0, min_aspect_ratio=0.5, max_aspect_ratio=2.0)
     limits = [*(dict(min_jaccard_overlap=overlap) for overlap in (0.1, 0.3, 0.5, 0.7, 0.9)),
               dict(max_jaccard_overlap=1.0)]

@@ -1,4 +1,4 @@
-"""What SSD's nets need to know of a folder that `tools/convert_data.py --to ssd` has written."""
+"""Reads what SSD's nets need to know about a folder written by `tools/convert_data.py --to ssd`."""
 from __future__ import annotations
 
 import os
@@ -26,17 +26,17 @@ class SsdData(NamedTuple):
         return (self.folder / f"{split}_lmdb").as_posix()
 
     def sizes(self, split: str) -> str:
-        """File of the sizes of its images."""
+        """File of the image sizes of a split."""
         return (self.folder / f"{split}_name_size.txt").as_posix()
 
     @property
     def test_batch(self) -> int:
-        """The most images, up to 8, with which batches end where the test images do: each is judged once."""
+        """Largest batch size up to 8 that divides the number of test images, so that each is evaluated once."""
         return max(size for size in range(1, _MOST_AT_ONCE + 1) if self.num_test % size == 0)
 
 
 def read_ssd_data(folder: str | os.PathLike) -> SsdData:
-    """Look at a folder. Raises UserError for another one."""
+    """Inspect a folder. Raises UserError if that tool did not write it."""
     root = Path(folder).resolve()
     splits = [path.name.removesuffix("_lmdb") for path in sorted(root.glob("*_lmdb"))]
     train = next((split for split in _TRAIN if split in splits), None)

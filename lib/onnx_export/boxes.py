@@ -1,4 +1,4 @@
-"""ONNX for the computations on boxes: `bbox_transform_inv`, `clip_boxes` and `cpu_nms`."""
+"""Box operations in ONNX: `bbox_transform_inv`, `clip_boxes` and `cpu_nms`."""
 from __future__ import annotations
 
 from typing import Any
@@ -53,12 +53,12 @@ def suppressed(part: Part, boxes: str, scores: str, thresh: float, max_keep: int
                above: float | None = None) -> str:
     """`cpu_nms` of several groups of boxes: rows (group, 0, index) of those kept, group by group, best first.
 
-    ONNX measures a box from corner to corner, and drops a box above a threshold: so corners are one pixel wider, and
-    the threshold is the number just below. At a threshold of 0 only the best box stays.
+    ONNX computes sizes as x2 - x1 and drops boxes above the threshold, not at it. So x2 and y2 are increased by 1, and
+    the threshold is the next smaller number. At a threshold of 0 only the best box stays.
 
     boxes   (groups, n, 4)
     scores  (groups, n)
-    above   boxes that do not score above this are left out; None: none are
+    above   only boxes that score above this are used; None: all
     """
     wide = part.node("Add", boxes, part.floats([0, 0, 1, 1]))
     limit = min(just_below(thresh), 1) if thresh > 0 else 0

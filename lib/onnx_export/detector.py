@@ -1,4 +1,4 @@
-"""A whole detector as one ONNX model: from an image, or a net's inputs, to the boxes of objects."""
+"""Exports a whole detector as one ONNX model: from an image, or the net's inputs, to detections."""
 from __future__ import annotations
 
 import json
@@ -27,12 +27,12 @@ _PREPROCESSING = ("subtract pixel_means from the image in BGR order and divide b
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """What a model does besides the detector's own settings; see `detections_per_class`."""
+    """Options of a model beyond the detector's own settings; see `detections_per_class`."""
 
     thresh: float = 0.05            # minimum score
     max_per_image: int = 100        # 0: no limit
-    preprocess: bool = False        # the model's input is an image, not a net's inputs
-    opset: int | None = None        # version of ONNX's operators; None: the engine's choice
+    preprocess: bool = False        # whether the model's input is an image instead of the net's inputs
+    opset: int | None = None        # version of ONNX's operator set; None: the engine's choice
 
 
 def export_detector(net: Net, path: str | os.PathLike, classes: Sequence[str], settings: DetectionSettings,
@@ -41,10 +41,10 @@ def export_detector(net: Net, path: str | os.PathLike, classes: Sequence[str], s
 
     inputs    with `preprocess` an image (height, width, 3) uint8 in BGR order; else data, im_info and image_size
     outputs   boxes (D, 4) float32 in pixels of the image, scores (D,) float32, labels (D,) int64, best first
-    metadata  classes, the settings of inputs and detections, and `record`, the detector's own, as JSON
+    metadata  classes, the settings of inputs and detections, and the detector's `record`, as JSON
 
-    Raises UserError for a detector that needs proposals, and on a Caffe that does not export to ONNX; what `to_onnx`
-    raises for a layer that it does not support.
+    Raises UserError for a detector that needs proposals, and on a Caffe that does not export to ONNX; raises
+    `to_onnx`'s error for a layer that it does not support.
     """
     if not settings.has_rpn:
         raise UserError("this detector has no RPN (TEST.HAS_RPN is False): a model would need proposals for each image")
@@ -66,7 +66,7 @@ def _before(part: Part, settings: DetectionSettings, export: ExportSettings) -> 
 
 def _after(part: Part, values: Mapping[str, str], net: Net, settings: DetectionSettings,
            export: ExportSettings) -> None:
-    """`im_detect` behind the net's forward pass, and `detections_per_class`."""
+    """Add what `im_detect` does after the net's forward pass, and `detections_per_class`."""
     scores = "cls_score" if settings.svm else "cls_prob"
     count = _width(net, scores)
     scores = part.node("Reshape", values[scores], part.ints(-1, count))
@@ -79,13 +79,13 @@ def _after(part: Part, values: Mapping[str, str], net: Net, settings: DetectionS
 
 
 def _width(net: Net, name: str) -> int:
-    """Values of each RoI in a blob of the net."""
+    """Number of values per RoI in a blob of the net."""
     return int(np.prod(blob_shape(net.blobs[name])[1:]))
 
 
 def _boxes_of_classes(part: Part, rois: str, values: Mapping[str, str], net: Net, settings: DetectionSettings,
                       count: int) -> str:
-    """Boxes of the classes behind the background in image pixels, (K - 1 or 1, R, 4); one for all of them if shared."""
+    """Boxes of the foreground classes in image pixels, (K - 1, R, 4), or (1, R, 4) if all classes share them."""
     if not settings.bbox_reg:
         return part.node("Unsqueeze", rois, part.ints(0))
     width = _width(net, "bbox_pred")
@@ -98,7 +98,7 @@ def _boxes_of_classes(part: Part, rois: str, values: Mapping[str, str], net: Net
 
 
 def _best_of_classes(part: Part, boxes: str, scores: str, thresh: float, export: ExportSettings) -> list[str]:
-    """Boxes (D, 4), scores (D,) and labels (D,) of the detections of all classes; scores (R, K - 1)."""
+    """Boxes (D, 4), scores (D,) and labels (D,) of the detections of all classes, from scores (R, K - 1)."""
     scores = part.node("Transpose", scores, perm=[1, 0])
     every = part.node("Concat", part.node("Shape", scores), part.ints(4), axis=0)
     boxes = part.node("Expand", boxes, every)

@@ -1,4 +1,4 @@
-"""ONNX for `prep_im_for_blob`: an image as input of a net."""
+"""Image preprocessing in ONNX, as `prep_im_for_blob` does it."""
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -21,7 +21,7 @@ def add_preparation(part: Part, image: str, settings: ImageSettings) -> Prepared
     """Mean subtraction and scaling of an image (height, width, 3) uint8 in BGR order.
 
     Scaling follows cv2.resize, up to the rounding of its fused products (5e-5 grey levels): coordinates in float64,
-    fractions in float32, columns first. ONNX's Resize has other sizes, or with these sizes another scale.
+    fractions in float32, columns first. ONNX's Resize would compute other sizes or, given the sizes, another scale.
     """
     pixels = part.node("Sub", part.as_floats(image), part.floats(settings.means))
     if any(std != 1 for std in settings.stds):

@@ -1,4 +1,4 @@
-"""Data sets with annotations in any format: see source.py."""
+"""Data sets on disk, with annotations in any format; source.py describes what a format's reader returns."""
 from __future__ import annotations
 
 import dataclasses
@@ -27,15 +27,15 @@ from utils.timer import with_progress
 class AnnotatedImages(imdb):
     """A split of a data set on disk.
 
-    source         returned by the reader of its format
+    source         what the reader of its format returns
     classes        names, background first; None: the source's, or else those of the training split's objects, sorted
-    zero_based     whether the annotations count the first pixel as 0; None: as detected by the source
+    zero_based     whether coordinates of the annotations count from 0, not from 1; None: as detected by the source
     use_difficult  train on objects marked as difficult; overridden by the source
     use_07_metric  use the 11-point metric instead of the area under the curve
 
-    Everything is read once, here. Errors in the files are corrected or left out, and listed in `problems`. A split
-    without annotations can be tested on, but not evaluated. Class names in annotations may differ from `classes` in
-    case. Raises DatasetError if no image is left.
+    All files are read once, by the constructor. Faulty annotations are corrected or left out, and listed in `problems`.
+    A split without annotations can be tested on, but not evaluated. Class names in annotations may differ from
+    `classes` in case. Raises DatasetError if no image is left.
     """
 
     def __init__(self, source: Source, classes: Sequence[str] | None = None, zero_based: bool | None = None,
@@ -61,9 +61,9 @@ class AnnotatedImages(imdb):
             self.leave_out(self._turned_unseen())
 
     def _turned_unseen(self) -> dict[str, str]:
-        """Files with objects whose size is the same before and after EXIF turns them, and why they are left out.
+        """Annotated files whose size does not change when EXIF turns them, with the reason why they are left out.
 
-        Where others were annotated unturned, nobody knows whether the boxes of these were.
+        If other images were annotated unturned, the boxes of these may be, too: their size does not tell.
         """
         records, found = self._records, {}
         for path, (width, height), objects in zip(records.paths, records.sizes.tolist(), records.labels.counts,
@@ -71,7 +71,7 @@ class AnnotatedImages(imdb):
             turn = exif_orientation(path) if objects else 1
             if 2 <= turn <= 4 or turn >= 5 and width == height:
                 found[path] = (f"is turned by its EXIF orientation {turn} without a change of its size: its boxes may "
-                               "be those of the stored picture, as others of this data set are")
+                               "be in pixels of the unturned image, as others of this data set are")
         return found
 
     def _read(self) -> Iterator[Record]:
@@ -121,7 +121,7 @@ class AnnotatedImages(imdb):
             self._load()
 
     def validate(self) -> list[Problem]:
-        """Everything that is wrong with the files of this split, and how it is handled.
+        """All problems in the files of this split, and how they are handled.
 
         Raises DatasetError if there is nothing to train on.
         """
@@ -147,7 +147,7 @@ class AnnotatedImages(imdb):
         return "\n".join([*lines, report(self.problems)]).rstrip()
 
     def _format_line(self) -> list[str]:
-        """What was found, if the format has a name: 'COCO: 2 classes, 20 images, 1,911 boxes in train; splits: ...'."""
+        """The line 'COCO: 2 classes, 20 images, 1,911 boxes in train; splits: ...'; none for a format without name."""
         if not self.source.format:
             return []
         sizes = self.source.split_sizes()
@@ -164,7 +164,7 @@ class AnnotatedImages(imdb):
         return [sizes[i % len(sizes)] for i in range(self.num_images)]
 
     def records(self) -> list[Record]:
-        """The images with their objects."""
+        """The images with their objects, as they are written by datasets/writers."""
         known = self._records
         names = [ANY_CLASS, *self.classes[1:]]
         return [Record(name, path, (width, height), boxes, [names[label] for label in labels.tolist()], difficult,
@@ -174,16 +174,16 @@ class AnnotatedImages(imdb):
                     known.crowd, strict=True)]
 
     def gt_roidb(self) -> list[Entry]:
-        """Entries of the objects, difficult ones only with `use_difficult`; the others are the ignored boxes."""
+        """Entries of the objects; without `use_difficult`, difficult ones are ignored boxes instead."""
         trained = self._is_trained_on()
         return objects_roidb(*self._objects(), None if trained.all() else self._records.select(~trained)[0])
 
     def _objects(self) -> tuple[Ragged, Ragged]:
-        """Boxes and classes of the objects of each image to train on."""
+        """Boxes and classes of the objects to train on, by image."""
         return self._records.select(self._is_trained_on())
 
     def _is_trained_on(self) -> np.ndarray:
-        """(n,) bool for the objects of all images: whether they are examples of their class."""
+        """(n,) bool for the objects of all images: whether they are trained on."""
         labels, difficult = self._records.labels.flat, self._records.difficult.flat
         return labels > 0 if self.use_difficult else ~difficult
 
@@ -201,7 +201,7 @@ class AnnotatedImages(imdb):
         return evaluate(detections, objects, use_07_metric=self.use_07_metric)
 
     def objects_of_class(self, name: str) -> dict[str, Objects]:
-        """The objects of a class by image name, with difficult ones and regions of any class."""
+        """The objects of a class by image name, with its difficult objects and regions that are not annotated."""
         label, records = self.classes.index(name), self._records
         return {image: Objects(boxes[labels == label], difficult[labels == label],
                                boxes[(labels == 0) | (labels == label) & crowd])

@@ -15,8 +15,8 @@ from utils.cython_bbox import bbox_overlaps
 
 @dataclass
 class Detections:
-    """Detections of one class, in the order of their file: `images` names the image of each."""
-    images: list[str]
+    """Detections of one class, in the order of their file."""
+    images: list[str]       # name of each detection's image
     scores: np.ndarray      # (N,)
     boxes: np.ndarray       # (N, 4), in the same coordinates as the objects
 
@@ -25,7 +25,7 @@ class Detections:
 class Objects:
     """Annotated objects of one class in one image; difficult ones need not be found.
 
-    regions  (R, 4) where objects are not annotated: wrong detections in them are ignored
+    regions  (R, 4) in which objects are not annotated: wrong detections there are ignored
     """
     boxes: np.ndarray       # (M, 4)
     difficult: np.ndarray   # (M,) bool
@@ -33,7 +33,7 @@ class Objects:
 
 
 def voc_ap(recall: np.ndarray, precision: np.ndarray, use_07_metric: bool = False) -> float:
-    """Average precision of a recall-precision curve; NaN where recall is NaN (there was nothing to find).
+    """Average precision of a precision-recall curve; NaN if recall is NaN, as there are no objects to find.
 
     2007: the mean, over recalls t = 0, 0.1, .. 1, of the highest precision at any recall >= t.
     Later: the area under the curve, with precision made monotonically non-increasing in recall.
@@ -53,10 +53,10 @@ def precision_recall(detections: Detections, objects: dict[str, Objects],
                      ovthresh: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
     """Recall and precision, (N,) each, after each detection by descending score (ties in given order).
 
-    A detection whose best object has an IoU > ovthresh is right if it is the first to find that object, wrong if it is
-    a later one, and ignored if the object is difficult. Every other detection is wrong, unless more than the share
-    ovthresh of it lies in a region without annotations: then it is ignored.
-    recall = right so far / objects that are not difficult; NaN if there are none.
+    A detection whose best object has an IoU > ovthresh is a true positive if it is the first to find that object, a
+    false positive if it is a later one, and ignored if the object is difficult. Every other detection is a false
+    positive, unless more than the share ovthresh of it lies in a region without annotations: then it is ignored.
+    recall = true positives so far / objects that are not difficult; NaN if there are none.
     """
     order = np.argsort(-detections.scores, kind="stable")
     names = np.asarray(detections.images, dtype=str)[order]
@@ -78,7 +78,7 @@ def precision_recall(detections: Detections, objects: dict[str, Objects],
 
 def _best_objects(names: np.ndarray, boxes: np.ndarray,
                   objects: dict[str, Objects]) -> tuple[np.ndarray, np.ndarray]:
-    """For each detection the index of the best object in its image, and the IoU (0 without objects)."""
+    """Index and IoU of the best object in each detection's image (IoU 0 without objects)."""
     best, overlap = np.zeros(len(names), np.int64), np.zeros(len(names))
     for name in np.unique(names):
         if name in objects and len(objects[name].boxes):
@@ -89,7 +89,7 @@ def _best_objects(names: np.ndarray, boxes: np.ndarray,
 
 
 def shares_in_regions(names: np.ndarray, boxes: np.ndarray, objects: dict[str, Objects]) -> np.ndarray:
-    """(N,) the share of each detection that lies in a region of its image without annotations."""
+    """(N,) share of each detection that lies in a region without annotations of its image."""
     shares = np.zeros(len(names))
     for name in {name for name, things in objects.items() if len(things.regions)}:
         rows = np.flatnonzero(names == name)
@@ -99,9 +99,9 @@ def shares_in_regions(names: np.ndarray, boxes: np.ndarray, objects: dict[str, O
 
 def average_precision(detections: Detections, objects: dict[str, Objects], ovthresh: float = 0.5,
                       use_07_metric: bool = False) -> tuple[np.ndarray, np.ndarray, float]:
-    """Recall, precision and average precision; the latter is NaN for a class without objects that count.
+    """Recall, precision and average precision.
 
-    Without detections it is 0 if there are objects to find.
+    Average precision is NaN if there are no objects to find, and 0 if there are, but no detections.
     """
     recall, precision = precision_recall(detections, objects, ovthresh)
     if all(things.difficult.all() for things in objects.values()):

@@ -1,4 +1,4 @@
-"""The objects of a file that annotates many images, in a few arrays, and the Source made of them."""
+"""The objects of a file that annotates many images, stored in a few arrays, and a Source that is built from them."""
 from __future__ import annotations
 
 import os
@@ -16,16 +16,16 @@ from datasets.source import ANY_CLASS, Annotation, AnnotationError, DatasetError
 from utils.ragged import Ragged
 
 FARTHEST = 1e9      # coordinate, in pixels
-_CROWD = 2          # among flags of difficult objects
+_CROWD = 2          # value of the `difficult` flag for crowds
 
 
 class BoxTable:
     """Images in the order of the file, each with its objects.
 
-    images    row of each image by the path that the file gives
-    classes   names of the objects' classes, by label
-    faults    parts of the file that cannot be used, counted: (what, how it is handled)
-    embedded  the annotation file that holds an image too, by row; used where there is no image file
+    images    row of each image, by its path in the file
+    classes   label of each class name
+    faults    number of parts of the file that cannot be used, by (what, how it is handled)
+    embedded  annotation files that embed an image, by row; used if there is no image file
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class BoxTable:
         self._image_of, self._labels, self._boxes, self._difficult = array("i"), array("i"), array("d"), array("b")
 
     def add_image(self, path: str, size: tuple[object, object] | None = None) -> int:
-        """Row of the image with this path, new or known. A size that is not two positive numbers is unknown."""
+        """Row of the image with this path, added if it is new. Sizes other than two positive numbers are unknown."""
         row = self.images.setdefault(path if "://" in path else os.path.normpath(path), len(self.images))
         width, height = (_positive(side) for side in size or (None, None))
         if width and height:
@@ -48,7 +48,7 @@ class BoxTable:
 
     def add(self, row: int, name: str, box: Sequence[float], difficult: bool = False,
             crowd: bool = False) -> None:
-        """Add an object: its class, and four numbers of its box. Raises ValueError unless these are finite."""
+        """Add an object: its class, and the four numbers of its box. Raises ValueError unless these are finite."""
         if not all(-FARTHEST <= value <= FARTHEST for value in box):
             raise ValueError(f"the box of object {name!r} is {list(box)}, not finite numbers")
         self._image_of.append(row)
@@ -57,15 +57,15 @@ class BoxTable:
         self._difficult.append(_CROWD if crowd else difficult)
 
     def fail(self, row: int, error: str) -> None:
-        """Have the image left out, for this reason."""
+        """Leave the image out, for this reason."""
         self._errors.setdefault(row, error)
 
     def is_no_class(self, name: str) -> None:
-        """Make no class of this name: its objects are reported as of an unknown one."""
+        """Mark a name as not being a class: its objects are reported as of an unknown class."""
         self._unknown.add(name)
 
     def class_counts(self) -> Counter[str]:
-        """Number of objects of each class. Raises DatasetError if there is none, and something cannot be used."""
+        """Number of objects of each class. Raises DatasetError if there are errors, but no object."""
         if self._errors and not self._labels:
             raise DatasetError(f"no annotation can be used, such as {next(iter(self._errors.values()))}")
         counts = np.bincount(np.frombuffer(self._labels, np.int32), minlength=len(self.classes)).tolist()
@@ -79,7 +79,7 @@ class BoxTable:
 
     @property
     def farthest(self) -> float | None:
-        """The largest number of all boxes; None if there are none."""
+        """The largest number in any box; None without boxes."""
         return float(self._corners.max()) if len(self._boxes) else None
 
     @property
@@ -96,10 +96,7 @@ class BoxTable:
         return list(self.classes)
 
     def annotation(self, row: int, corners: Callable[[np.ndarray], np.ndarray]) -> Annotation:
-        """The objects of an image; `corners` computes boxes (N, 4) from the numbers of the file.
-
-        Raises AnnotationError.
-        """
+        """The objects of an image; `corners` converts the file's numbers (N, 4) to boxes. Raises AnnotationError."""
         if row in self._errors:
             raise AnnotationError(self._errors[row])
         rows = self._rows_of[row]
@@ -118,7 +115,7 @@ def _positive(side: object) -> int:
 
 
 def as_corners(boxes: np.ndarray) -> np.ndarray:
-    """For files that hold inclusive corners."""
+    """The boxes unchanged, for files with inclusive corners."""
     return boxes
 
 
@@ -129,12 +126,12 @@ def table_source(table: BoxTable, format_name: str, root: Path, split: str, fold
                  annotated: bool = True) -> Source:
     """The Source of a table.
 
-    root      gives the data set's name
-    folders   where the images are looked for
+    root      folder that the data set is named after
+    folders   folders to search for the images
     corners   see `BoxTable.annotation`
-    file      that was read, for messages
-    training  returns the table of the split that gives the class names
-    limits    relative paths must not lead out of this folder; default: root
+    file      the file that was read, for messages
+    training  returns the table of the split that determines the class names
+    limits    folder that relative paths must not leave; default: root
     """
     finder = ListedFiles(folders, limits or root)
     found = [finder.find(path) for path in table.images]
@@ -143,7 +140,7 @@ def table_source(table: BoxTable, format_name: str, root: Path, split: str, fold
     embedded = sum(not image.file and row in table.embedded for row, image in enumerate(found))
     if embedded:
         table.faults["{} images have no file but are embedded in their annotations", "read from there"] = embedded
-    rows = {image.name: row for row, image in reversed([*enumerate(images)])}     # of those listed twice the first
+    rows = {image.name: row for row, image in reversed([*enumerate(images)])}     # the first, if listed twice
 
     def read(name: str, size: tuple[int, int]) -> Annotation:
         return table.annotation(rows[name], corners)

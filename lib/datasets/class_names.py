@@ -1,4 +1,4 @@
-"""The class names of a data set, and how names in annotations are matched to them."""
+"""The class names of a data set, and their matching with names in annotations."""
 from __future__ import annotations
 
 import unicodedata
@@ -12,11 +12,11 @@ BACKGROUND = "__background__"
 
 
 class ClassNames:
-    """Finds the class of a name: the exact match, or else the first one that is only spelled differently.
+    """Finds the class of a name: the exact match, or else the first that differs only in spelling.
 
-    Spellings differ in case, or in the Unicode form of accents.
+    Spellings may differ in case and in the Unicode normalisation of accents.
 
-    respelled  number of matches of each (name, class) that are spelled differently
+    respelled  number of matches of each (name, class) that differ in spelling
     """
 
     def __init__(self, classes: Sequence[str]) -> None:
@@ -35,7 +35,7 @@ class ClassNames:
 def find_classes(sources: Sequence[Source]) -> list[str]:
     """Sorted names of the annotated classes in the training splits of data sets. Raises DatasetError if there are none.
 
-    Of several spellings of a name (see `ClassNames`) the most frequent one is used. The background is no class.
+    If a name has several spellings (see `ClassNames`), the most frequent one is used. The background does not count.
     """
     counts: Counter[str] = Counter()
     for source in sources:
@@ -48,7 +48,7 @@ def find_classes(sources: Sequence[Source]) -> list[str]:
 
 
 def merge_spellings(counts: Mapping[str, int]) -> list[str]:
-    """Sorted names; of several spellings of one, see `ClassNames`, the most frequent."""
+    """Sorted names, each in its most frequent spelling (see `ClassNames`)."""
     by_spelling: dict[str, str] = {}
     for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         by_spelling.setdefault(_spelling(name), name)

@@ -1,4 +1,4 @@
-"""Cleans one image and its annotation: every problem is recorded, with how it is handled."""
+"""Cleans the annotation of one image; records every problem and how it is handled."""
 from __future__ import annotations
 
 import dataclasses
@@ -22,7 +22,7 @@ def make_record(image: SourceImage, source: Source, classes: ClassNames, origin:
                 problems: list[Problem]) -> Record | None:
     """Read and clean one image's annotation; None if the image must be left out. Appends to `problems`.
 
-    classes  the known names
+    classes  the known class names
     origin   coordinate of the first pixel in the annotation, 0 or 1
     """
     name, file, problem = image
@@ -62,10 +62,10 @@ def ordered(name: str, annotation: Annotation, origin: int, problems: list[Probl
 
 def fitted(name: str, file: str, boxes: np.ndarray, said: Size, size: Size, noun: str,
            problems: list[Problem]) -> np.ndarray:
-    """Zero-based boxes (N, 4) for an image of another size than its annotation says. Appends to `problems`.
+    """Zero-based boxes (N, 4) for an image whose size differs from that in its annotation. Appends to `problems`.
 
-    A difference of a pixel is ignored. Boxes of an image that EXIF turns by a quarter are turned with it, those of one
-    that was resized are scaled. Raises DatasetError for anything else: nobody knows where the boxes are.
+    Differences of a pixel are tolerated. If EXIF rotates the image by 90 degrees, the boxes are rotated, too; if it was
+    resized, they are scaled. Raises DatasetError in other cases, in which the places of the boxes are unknown.
     """
     what = f"the {noun} says {said}, the image's size is {size}"
     if all(abs(a - b) <= 1 for a, b in zip(said, size, strict=True)):
@@ -77,18 +77,18 @@ def fitted(name: str, file: str, boxes: np.ndarray, said: Size, size: Size, noun
         what += f", turned by its EXIF orientation {turn}"
     elif _one_factor(said, size):
         action = SCALED
-        result = (boxes + [0, 0, 1, 1]) * [*ratios, *ratios] - [0, 0, 1, 1]     # edges, not centres, of pixels
+        result = (boxes + [0, 0, 1, 1]) * [*ratios, *ratios] - [0, 0, 1, 1]     # scales edges, not centres, of pixels
     else:
-        raise DatasetError(f"{what}: after it was annotated it was cropped, turned "
-                           "(perhaps by EXIF) or exchanged")
+        raise DatasetError(f"{what}: the image was cropped, rotated "
+                           "(perhaps by EXIF) or replaced after it was annotated")
     if len(boxes) and (boxes[:, 2:].max(axis=0) > said).any():
-        raise DatasetError(f"{what}, and there are boxes beyond the size that it says")
+        raise DatasetError(f"{what}, and some boxes extend beyond the size in the {noun}")
     problems.append(Problem(name, what, action))
     return result.astype(np.float32)
 
 
 def _one_factor(said: Size, size: Size) -> bool:
-    """Whether one factor makes both sides of the first size those of the second, but for rounding."""
+    """Whether one factor scales the first size to the second, up to rounding."""
     lowest = max((new - 1) / old for old, new in zip(said, size, strict=True))
     highest = min((new + 1) / old for old, new in zip(said, size, strict=True))
     return lowest < highest
@@ -98,7 +98,7 @@ def clean_boxes(name: str, annotation: Annotation, boxes: np.ndarray, size: Size
                 problems: list[Problem]) -> tuple[np.ndarray, np.ndarray]:
     """Zero-based boxes (N, 4), clipped, and the indices of those to keep. Appends to `problems`.
 
-    That a box extends beyond the image by a pixel is rounding, and not reported.
+    Boxes that extend beyond the image by at most a pixel, as after rounding, are not reported.
     """
     width, height = size
     clipped = np.clip(boxes, 0, np.array([width - 1, height - 1, width - 1, height - 1], np.float32))
@@ -117,7 +117,7 @@ def clean_boxes(name: str, annotation: Annotation, boxes: np.ndarray, size: Size
         elif not _has_area(clipped[index]):
             problem = Problem(name, f"{box} lies outside the image ({width} x {height})", DROPPED, kind="outside")
         elif outside > 1:
-            what = f"{box} sticks out of the image ({width} x {height}) by {outside:g}"
+            what = f"{box} extends beyond the image ({width} x {height}) by {outside:g}"
             problems.append(Problem(name, what, CLIPPED, kind=CLIPPED))
         if problem:
             problems.append(problem)
@@ -127,12 +127,12 @@ def clean_boxes(name: str, annotation: Annotation, boxes: np.ndarray, size: Size
 
 
 def _named(annotation: Annotation, index: int) -> str:
-    """An object by its class and its box in the annotation."""
+    """Describe an object by its class and its box in the annotation."""
     return f"{annotation.names[index]} ({', '.join(f'{value:g}' for value in annotation.boxes[index])})"
 
 
 def _has_area(box: np.ndarray) -> bool:
-    """Whether a box has an area; one whose corners coincide is a slip of the mouse, not a box of one pixel."""
+    """Whether a box has an area; if its corners coincide, it is an accidental click, not a box of one pixel."""
     return bool(box[2] > box[0] and box[3] > box[1])
 
 

@@ -13,7 +13,7 @@ from utils.cython_bbox import bbox_overlaps
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)
-MAX_DETECTIONS = 100        # of a class in an image, those with the highest scores
+MAX_DETECTIONS = 100        # per class and image, by descending score
 # Areas in square pixels, from and to, inclusive
 ANY_AREA = (0.0, math.inf)
 AREAS = {"small": (0.0, 32.0 ** 2), "medium": (32.0 ** 2, 96.0 ** 2), "large": (96.0 ** 2, math.inf)}
@@ -23,12 +23,12 @@ def coco_aps(detections: Detections, objects: dict[str, Objects],
              area: tuple[float, float] = ANY_AREA) -> np.ndarray:
     """Average precision of one class at each of IOU_THRESHOLDS, (10,) float64; NaN if no object counts.
 
-    It is the mean, over recalls 0, 0.01, .. 1, of the highest precision at any recall >= that one. A detection that is
-    matched to a difficult object is ignored, and so is that object (see `match`), as are other detections of which at
-    least the threshold's share lies in a region without annotations.
+    It is the mean, over recalls t = 0, 0.01, .. 1, of the highest precision at any recall >= t. Difficult objects and
+    detections that are matched to them are ignored (see `match`). So are unmatched detections if at least the
+    threshold's share of them lies in a region without annotations.
 
-    area  of the objects that count, from and to: others are taken as difficult ones, and a detection of another area
-          that has no object is ignored
+    area  range of the areas that count: other objects are treated as difficult, and unmatched detections of other
+          areas are ignored
     """
     if area != ANY_AREA:
         objects = {name: Objects(things.boxes, things.difficult | ~_in_range(things.boxes, area), things.regions)
@@ -54,16 +54,16 @@ def _in_range(boxes: np.ndarray, area: tuple[float, float]) -> np.ndarray:
 
 
 def _interpolated(recall: np.ndarray, precision: np.ndarray) -> float:
-    """Mean over RECALLS of the highest precision at any recall of at least that value, 0 where there is none."""
+    """Mean over RECALLS of the highest precision at that or any higher recall, 0 if there is none."""
     envelope = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0)
     return float(envelope[np.searchsorted(recall, RECALLS)].mean())
 
 
 def _matched(names: np.ndarray, boxes: np.ndarray,
              objects: dict[str, Objects]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Match the detections, by descending score, in each image.
+    """Match the detections of each image, by descending score, to its objects.
 
-    returns  kept (N,): the first MAX_DETECTIONS of their images; found and ignored (N, thresholds), see `match`
+    returns  kept (N,): among the first MAX_DETECTIONS of the image; found and ignored (N, thresholds), see `match`
     """
     shape = len(names), len(IOU_THRESHOLDS)
     kept, found, ignored = np.zeros(len(names), bool), np.zeros(shape, bool), np.zeros(shape, bool)
@@ -81,11 +81,12 @@ def _matched(names: np.ndarray, boxes: np.ndarray,
 def match(overlaps: np.ndarray, difficult: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Match the detections of an image to its objects, one to one, at each of IOU_THRESHOLDS.
 
-    Each detection in turn takes, of the objects that are not taken and have an IoU of at least the threshold, one that
-    is not difficult if there is any, and of these the one with the highest IoU (of equal ones the last).
+    Each detection in turn takes the object with the highest IoU (the last one if tied) among those that are free and
+    reach the threshold; objects that are not difficult take precedence over difficult ones.
 
-    overlaps   (N, M) IoU, detections by descending score; difficult  (M,) bool
-    returns    found (N, thresholds): has an object; ignored (N, thresholds): it is difficult
+    overlaps   (N, M) IoU, detections by descending score
+    difficult  (M,) bool
+    returns    found (N, thresholds): matched to an object; ignored (N, thresholds): to a difficult one
     """
     found = np.zeros((len(overlaps), len(IOU_THRESHOLDS)), bool)
     ignored, free = found.copy(), np.ones((len(IOU_THRESHOLDS), overlaps.shape[1]), bool)

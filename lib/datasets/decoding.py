@@ -16,7 +16,7 @@ from utils.images import BrokenImage, ImageError, check_file, decode
 from utils.timer import Progress
 
 MAX_THREADS = 16
-_LARGE = 1 << 26            # pixels of images that are decoded one at a time, as each takes gigabytes
+_LARGE = 1 << 26            # images of more pixels are decoded one at a time, as each takes gigabytes
 _LARGE_ONES = threading.Lock()
 
 
@@ -25,7 +25,7 @@ def broken_images(paths: Sequence[str], record: str | os.PathLike | None = None)
 
     JPEG files are decoded at an eighth of their size, which reads all of the data in a fraction of the time.
 
-    record  JSON file that lists the files decoded so far; those unchanged since are skipped
+    record  JSON file of the files decoded so far; those that are unchanged are skipped
     """
     record = Path(record) if record else None
     known = read_table(record, "delete it to have the images decoded again", list) if record else {}

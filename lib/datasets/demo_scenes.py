@@ -1,8 +1,8 @@
 """A small synthetic data set in VOC layout: shaded objects on photo-like backgrounds.
 
-It allows trying the whole pipeline without downloading anything. Like real photographs, the scenes have several
-classes and sizes, overlaps, objects cut off by the border, noise, JPEG compression, and objects so hidden or so
-small that they are marked difficult.
+It allows trying the whole pipeline without a download. Like real photographs, the scenes have several classes and
+sizes, overlapping and truncated objects, noise, JPEG compression, and objects that are marked difficult because most
+of them is hidden or outside the image.
 """
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def _outline(name: str, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Signed distance-like field of a shape in coordinates -1..1: positive inside, in units of half a side."""
+    """Approximate signed distance to the outline in coordinates -1..1: positive inside, in units of half a side."""
     radius = np.hypot(x, y)
     if name == "ball":
         return 1 - radius
@@ -150,8 +150,8 @@ def annotation_xml(file_name: str, image: np.ndarray, objects: list[dict]) -> st
 def make_demo_dataset(folder: str | os.PathLike, num_train: int = 240, num_test: int = 60, seed: int = 0) -> Path:
     """Write the data set into `folder`: Annotations, JPEGImages, ImageSets/Main/{trainval,test}.txt.
 
-    A folder that already holds this data set is left alone; a new one appears atomically.
-    Raises FileExistsError if the folder holds anything else, such as one of another recipe.
+    A folder that already holds this data set is left as it is; a new one is written atomically.
+    Raises FileExistsError if the folder holds anything else, such as a demo data set of another recipe.
     """
     folder = Path(folder)
     recipe = {"num_train": num_train, "num_test": num_test, "seed": seed, "version": 2}
@@ -163,7 +163,7 @@ def make_demo_dataset(folder: str | os.PathLike, num_train: int = 240, num_test:
         raise FileExistsError(f"{folder} holds a demo data set of another recipe, {found} instead of {recipe}; give "
                               "another folder, or remove this one")
     if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
-        raise FileExistsError(f"{folder} holds something else than the demo data set; give another folder")
+        raise FileExistsError(f"{folder} is neither an empty folder nor a demo data set; give another folder")
     target = Path(os.path.realpath(folder))
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as partial:

@@ -16,7 +16,7 @@ from datasets.average_precision import Detections
 from utils.files import atomic_path, sha256_json
 from utils.text import read_text
 
-_LONGEST = 180      # bytes of a class name in a file's name, of which a file system allows 255
+_LONGEST = 180      # bytes of a class name in a file name; file systems allow 255 for the whole name
 
 
 def read_detections(path: str | os.PathLike) -> Detections:
@@ -44,14 +44,15 @@ def write_detections(path: str | os.PathLike, detections: Detections) -> None:
 
 
 def detections_file_names(image_set: str, classes: Sequence[str]) -> list[str]:
-    """VOC's names for the detections of each class, such as comp4_det_test_person.txt; see `safe_names`."""
+    """VOC's file names for the detections of each class, such as comp4_det_test_person.txt; see `safe_names`."""
     return [f"comp4_det_{image_set}_{part}.txt" for part in safe_names(classes)]
 
 
 def safe_names(names: Sequence[str]) -> list[str]:
-    """Parts of the names of files, different for different names, that tell what a file is about.
+    """Readable and distinct versions of names that can be used in file names.
 
-    Characters that are unsafe in a file's name become '_' or, if two names would then be the same, '%2F' and the like.
+    Characters that are unsafe in file names become '_' or, if two names would then be equal, are percent-encoded. Names
+    that are too long are replaced by their hash.
     """
     safe = [re.sub(r"[^\w.+-]", "_", name) for name in names]
     count = Counter(safe)
@@ -63,9 +64,9 @@ def safe_names(names: Sequence[str]) -> list[str]:
 
 def write_detection_table(path: str | os.PathLike, all_boxes: Sequence[Sequence[np.ndarray]],
                           image_index: Sequence[str], classes: Sequence[str]) -> None:
-    """Write detections [class][image] as CSV (`image,class,score,x1,y1,x2,y2`) or, to a name in .json, as a list.
+    """Write detections [class][image] as CSV (`image,class,score,x1,y1,x2,y2`), or as a JSON list if `path` is *.json.
 
-    Images are in their order, and detections by descending score; coordinates count from 0.
+    Images keep their order, and the detections of an image are sorted by descending score; coordinates count from 0.
     """
     rows = list(_table_rows(all_boxes, image_index, classes))
     with atomic_path(path) as temporary:

@@ -1,4 +1,4 @@
-"""What a detector gets wrong: the confusion matrix, and each false alarm, missed object and confusion."""
+"""The mistakes of a detector: the confusion matrix, and every false alarm, missed object and confusion."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ import numpy as np
 from datasets.imdb import imdb as Imdb
 from utils.cython_bbox import bbox_overlaps
 
-MIN_IOU = 0.5       # of a detection with the object it finds
-_POOR_IOU = 0.1     # from which a false alarm is about an object, with a poor box
+MIN_IOU = 0.5       # minimum IoU of a detection with the object that it finds
+_POOR_IOU = 0.1     # minimum IoU of a false alarm that is a poor box of an object
 
 
 @dataclass(frozen=True)
@@ -33,23 +33,25 @@ class Found:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A false alarm (no `truth`), a missed object (no `label`) or an object found as another class."""
+    """A false alarm (`truth` 0), a missed object (`label` 0) or an object found as another class."""
 
     image: int
     box: np.ndarray         # (4,) of the detection, or of the missed object
     label: int = 0          # class of the detection
     truth: int = 0          # class of the object
-    score: float = 0.0      # of the detection; of a missed object the highest of its class there, 0 if there is none
+    score: float = 0.0      # of the detection; for a missed object the highest score of its class there, or 0
     reason: str = ""        # of a false alarm
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Mistakes of a detector at a score; the worst come first.
+    """Mistakes of a detector at a score threshold; the worst come first.
 
-    matrix        (K, K) numbers of objects, rows: class of the object, columns: class of the detection. Row 0 counts
-                  the false alarms, column 0 the missed objects
-    false_alarms  by score; missed  by area; confused  by score
+    matrix        (K, K) counts; rows: class of the object, columns: class of the detection. Row 0 counts the false
+                  alarms, column 0 the missed objects
+    false_alarms  by descending score
+    missed        by descending area
+    confused      by descending score
     """
 
     score: float
@@ -72,7 +74,7 @@ def truths_of(imdb: Imdb) -> list[Truth]:
 
 
 def known_truths(imdb: Imdb) -> list[Truth] | None:
-    """`truths_of` a data set; None for one that cannot tell its objects."""
+    """`truths_of` a data set; None if it does not provide its objects by class."""
     try:
         return truths_of(imdb)
     except (AttributeError, NotImplementedError):       # written for py-faster-rcnn
@@ -91,10 +93,10 @@ def found_in_images(all_boxes: Sequence[Sequence[np.ndarray]]) -> list[Found]:
 
 
 def assign(found: Found, truth: Truth) -> np.ndarray:
-    """Index of the object that each detection finds, -1 for none, (N,).
+    """Index of the object that each detection finds, (N,); -1 for none.
 
-    By descending score each takes the free object of its class with the highest IoU >= MIN_IOU; then those that have
-    none take free objects of other classes in the same way.
+    By descending score, each detection takes the free object of its class with the highest IoU >= MIN_IOU. Detections
+    without an object then take free objects of other classes in the same way.
     """
     taken = np.full(len(found.boxes), -1)
     if not len(found.boxes) or not len(truth.boxes):
@@ -112,7 +114,7 @@ def assign(found: Found, truth: Truth) -> np.ndarray:
 
 
 def best_score(founds: Sequence[Found], truths: Sequence[Truth]) -> float:
-    """The lowest score to keep for the highest F1 of all classes together; 0 without right detections."""
+    """The score threshold with the highest F1 over all classes together; 0 if no detection is right."""
     scores, right = [], []
     for found, truth in zip(founds, truths, strict=True):
         taken = assign(found, truth)
@@ -135,7 +137,7 @@ def _is_right(taken: np.ndarray, found: Found, truth: Truth) -> np.ndarray:
 
 
 def diagnose(founds: Sequence[Found], truths: Sequence[Truth], num_classes: int, score: float) -> Diagnosis:
-    """The mistakes among detections of at least this score; those on difficult objects are ignored."""
+    """The mistakes among detections of at least this score; difficult objects are ignored."""
     result = Diagnosis(score, np.zeros((num_classes, num_classes), np.int64))
     for image, (found, truth) in enumerate(zip(founds, truths, strict=True)):
         kept = found.scores >= score

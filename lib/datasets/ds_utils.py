@@ -5,7 +5,7 @@ import numpy as np
 
 
 def unique_boxes(boxes: np.ndarray, scale: float = 1.0) -> np.ndarray:
-    """Ascending indices of the first box of each group that is equal after round(box * scale)."""
+    """Ascending indices of the first box of each group of boxes that are equal after round(box * scale)."""
     _, first = np.unique(np.round(boxes * scale), axis=0, return_index=True)
     return np.sort(first)
 
@@ -30,9 +30,9 @@ def filter_small_boxes(boxes: np.ndarray, min_size: float) -> np.ndarray:
 
 
 def edges_to_corners(edges: np.ndarray) -> np.ndarray:
-    """(N, 4) edges x1, y1, x2, y2 of boxes to inclusive corners: pixel 0 lies between the edges 0 and 1.
+    """Convert edges x1, y1, x2, y2 of boxes (N, 4) to inclusive corners: pixel 0 lies between the edges 0 and 1.
 
-    Exchanged edges give exchanged corners, edges less than a pixel apart equal corners.
+    Swapped edges yield swapped corners, and edges less than a pixel apart yield equal corners.
     """
     first, last = edges[:, :2], edges[:, 2:]
     swapped = last < first
@@ -41,7 +41,7 @@ def edges_to_corners(edges: np.ndarray) -> np.ndarray:
 
 
 def covered_shares(boxes: np.ndarray, regions: np.ndarray) -> np.ndarray:
-    """(N,) the largest share of each box (N, 4) that lies in one region (M, 4); 0 without regions."""
+    """(N,) largest share of the area of each box (N, 4) that lies in one region (M, 4); 0 without regions."""
     if not len(regions):
         return np.zeros(len(boxes))
     low = np.maximum(boxes[:, None, :2], regions[None, :, :2])

@@ -1,4 +1,4 @@
-"""Average precision of every class of a data set, and its summary."""
+"""Average precision of every class of a data set, and summaries of it."""
 from __future__ import annotations
 
 from collections import Counter
@@ -12,7 +12,7 @@ from datasets.average_precision import Detections, Objects, average_precision, v
 from datasets.coco_ap import IOU_THRESHOLDS, coco_aps
 from datasets.source import DatasetError
 
-# COCO's figures and the thresholds, by index, that they are means over
+# COCO's metrics, and the indices of the IoU thresholds over which they average
 COCO_FIGURES = {"ap50": [0], "ap75": [5], "ap": list(range(len(IOU_THRESHOLDS)))}
 
 
@@ -22,9 +22,9 @@ def _unknown_aps() -> np.ndarray:
 
 @dataclass
 class ClassResult:
-    """Result of one class; `ap` is NaN if it has no objects (difficult ones do not count).
+    """Result of one class; `ap` and `coco` are NaN if it has no objects (difficult ones do not count).
 
-    coco  average precision by COCO's definition at each of its IOU_THRESHOLDS; NaN likewise
+    coco  average precision by COCO's definition at each of its IOU_THRESHOLDS
     """
     recall: np.ndarray
     precision: np.ndarray
@@ -43,7 +43,7 @@ class Evaluation:
 
     @property
     def mean_ap(self) -> float:
-        """Mean over the classes that have objects; NaN if none has."""
+        """Mean over the classes that have objects; NaN if there are none."""
         values = [result.ap for result in self.classes.values() if not np.isnan(result.ap)]
         return float(np.mean(values)) if values else float("nan")
 
@@ -53,12 +53,12 @@ class Evaluation:
                 for name, result in self.classes.items() if not np.isnan(result.ap)}
 
     def coco_means(self) -> dict[str, float]:
-        """COCO's figures (see `coco_figures`), each the mean over the classes that have objects; NaN if none has."""
+        """Means of `coco_figures` over the classes that have objects; NaN if there are none."""
         found = [result.coco_figures() for result in self.classes.values() if not np.isnan(result.coco).all()]
         return {name: float(np.mean([figures[name] for figures in found] or [np.nan])) for name in COCO_FIGURES}
 
     def as_json(self) -> dict[str, Any]:
-        """Average precisions of each class and their means; null for a class that has no objects.
+        """Average precisions of each class and their means; null for a class without objects.
 
             {"classes": {"cat": {"ap50", "ap75", "ap", "voc_area", "voc_11_points"}, ...}, "mean": {the same}}
         """
@@ -90,7 +90,7 @@ class Evaluation:
 
 
 def _for_json(figures: Mapping[str, float]) -> dict[str, float | None]:
-    """JSON has no NaN."""
+    """Replace NaN, which JSON lacks, by None."""
     return {name: None if np.isnan(value) else float(value) for name, value in figures.items()}
 
 

@@ -1,4 +1,4 @@
-"""Data sets by name or path."""
+"""Finds data sets by name or path."""
 from __future__ import annotations
 
 import os
@@ -23,10 +23,10 @@ def get_imdb(name: str, classes: Sequence[str] | None = None) -> imdb:
     name     'voc_2007_trainval', 'voc_2012_test' (development kit in data/VOCdevkit<year> or data/VOCdevkit),
              a name given to `register`, or a path with an optional split: 'path/to/BCCD:train',
              'path/images/train', 'path/to/data.yml:test' in one of the formats of datasets/formats;
-             'path:train@0.8' and 'path:test@0.8' are 0.8 of the images and the rest, where there are no splits;
-             'path:train@0.8@7' are others, chosen by the seed 7
-    classes  names, background first. Default: VOC's own; for a path those annotated in its training split, or in those
-             of all joined paths
+             'path:train@0.8' and 'path:test@0.8' divide a data set without splits: 0.8 of the images, and the rest;
+             'path:train@0.8@7' divides it differently, by the seed 7
+    classes  names, background first. Default: VOC's own; for paths those annotated in the training splits of all of
+             them
     Raises DatasetError that says what is missing.
     """
     parts = [_find(part) for part in _parts(name)]
@@ -39,7 +39,7 @@ def get_imdb(name: str, classes: Sequence[str] | None = None) -> imdb:
 
 
 def _parts(name: str) -> list[str]:
-    """The names of joined data sets; a '+' may also be part of an existing path."""
+    """Split a name into those of joined data sets; a '+' may also be part of an existing path."""
     pieces, parts = name.split("+"), []
     while pieces:
         counts = range(len(pieces), 0, -1)
@@ -50,39 +50,39 @@ def _parts(name: str) -> list[str]:
 
 
 def _is_path(name: str) -> bool:
-    """Whether a name is that of a file or folder, perhaps followed by a split."""
+    """Whether a name is the path of a file or folder, optionally followed by a split."""
     name = _without_share(name)[0]
     path, _, split = name.rpartition(":")
     return os.path.exists(name) or os.path.exists(path) and not {"+", "/"} & set(split)
 
 
 def _without_share(name: str) -> tuple[str, Share | None]:
-    """'path:train@0.8' as 'path:train' and its share; None if there is no such end, or it is part of a path."""
+    """Split 'path:train@0.8' into 'path:train' and the share; None if there is no share, or it is part of a path."""
     found = None if os.path.exists(name) else re.fullmatch(r"(.+)@(0?\.\d+)(?:@(\d+))?", name)
     return (found[1], Share(float(found[2]), int(found[3]) if found[3] else None)) if found else (name, None)
 
 
 def with_share(name: str, share: Share, default: str = "train", rest: bool = False) -> str:
-    """The name of the share of a data set, or of each that is joined: of the split that it names, or the default.
+    """Add a share to the name of a data set, or of each joined one, and the `default` split if it names none.
 
-    rest  the split test, whatever the name says
+    rest  use the split test, whatever the name says
     """
     divided = [_divided(part) for part in _parts(name)]
     return "+".join(f"{path}:{'test' if rest else split or default}{share}" for path, split, _ in divided)
 
 
 def splits_of(name: str) -> list[str]:
-    """The splits of the data set at a path; none if the name has one, or is not that of one path."""
+    """The splits of the data set at a path; none if the name has a split, or is not a single path."""
     path, split, share = _divided(name)
     if split or share or not os.path.exists(path) or len(_parts(name)) > 1:
         return []
     source = find_source(path)
-    # Otherwise the path is that of the folder of a split
+    # Otherwise the path is the folder of a split
     return [*source.split_sizes()] if _has_split(path, source.split) else []
 
 
 def unseen_part_of(name: str) -> str | None:
-    """The part of a data set that is to be tested, such as 'data/cells:test', if another one is trained; else None."""
+    """The held-out part of a data set, such as 'data/cells:test', if another part is trained on; else None."""
     path, split, share = _divided(name)
     if len(_parts(name)) > 1 or not os.path.exists(path):
         return None
@@ -90,13 +90,13 @@ def unseen_part_of(name: str) -> str | None:
         return f"{path}:test{share}"
     try:
         source = find_source(path, split)
-    except DatasetError:        # gone since
+    except DatasetError:        # it was removed
         return None
     return _other_part(path, source, ["test", "val"])
 
 
 def validation_part_of(name: str, source: Source) -> str | None:
-    """The part of a data set to validate on, such as 'data/cells:val', while the one in `source` is trained; or None.
+    """The part of a data set to validate on, such as 'data/cells:val', when training on `source`; or None.
 
     name  of the training data
     """
@@ -105,9 +105,9 @@ def validation_part_of(name: str, source: Source) -> str | None:
 
 
 def _other_part(path: str, source: Source, words: Sequence[str]) -> str | None:
-    """The name of the first split by one of these words, other than that in `source`, which was found at `path`.
+    """The name of the first split that matches one of these words, other than that of `source`; None if there is none.
 
-    Of a path of one split it begins with the folder above. None if there is none.
+    path  where `source` was found; if it is the folder of one split, the name starts with the folder above
     """
     others = [(other, place) for wanted in words if not (wanted == "val" and source.split == "trainval")
               for other in source.split_sizes() if other != source.split and is_same_split(wanted, other)
@@ -123,7 +123,7 @@ def _has_split(path: str, split: str) -> bool:
 
 
 def divisions_of_both(trained: str, tested: str) -> Iterator[tuple[str, Share, Share | None]]:
-    """Each path of a data set that was divided to train, if it is also tested: the path, and how it is for either."""
+    """Paths that are both trained on as a share and tested on, each with the shares for training and for testing."""
     shares = {os.path.realpath(path): share for path, _, share in map(_divided, _parts(tested))}
     for path, _, share in map(_divided, _parts(trained)):
         if share and os.path.realpath(path) in shares:
@@ -131,7 +131,7 @@ def divisions_of_both(trained: str, tested: str) -> Iterator[tuple[str, Share, S
 
 
 def _divided(name: str) -> tuple[str, str | None, Share | None]:
-    """A path, the split and the share of a name."""
+    """Split a name into path, split and share."""
     whole, share = _without_share(name)
     path, separator, split = whole.rpartition(":")
     if not separator or "/" in split or "\\" in split or os.path.exists(whole):     # no split; nor is C:\data

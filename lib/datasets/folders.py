@@ -1,6 +1,6 @@
-"""Shared by the readers of formats: listing folders, choosing a split, lists of image names.
+"""Helpers for the readers of formats: listing folders, choosing a split, reading lists of image names.
 
-File names are strings: for a large data set Paths would take too much memory.
+File names are strings, as Paths would take too much memory for a large data set.
 """
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from datasets.source import DatasetError, SourceImage
 from utils.image_header import IMAGE_SUFFIXES
 from utils.text import TextError, printable, read_lines
 
-TRAINING_SPLITS = ("trainval", "train")     # where class names are looked up, in this order
+TRAINING_SPLITS = ("trainval", "train")     # splits that determine the class names, in order of preference
 _NO_NAMES = {"images", "data", "dataset", "jpegimages"}     # generic folder names
 _NO_PICTURES = (".xml", ".txt", ".json", ".csv", ".yml", ".yaml")
 _SHOWN = 3      # names that a message gives as examples
-_SEARCHED = 10_000      # names among which a similar one is looked for
+_SEARCHED = 10_000      # names that are searched for a similar one
 
 
 def file_names(folder: Path) -> list[str]:
@@ -43,9 +43,9 @@ def image_names(folder: Path) -> list[str]:
 
 
 def find_images(folder: Path, names: Iterable[str]) -> list[SourceImage]:
-    """The images of these names in a folder, or below it if a name has folders: 'day/0001'.
+    """The images with these names in a folder, or below it for names with folders such as 'day/0001'.
 
-    Each has its file or, if there is not exactly one, the reason.
+    If there is not exactly one file for a name, its image has the reason instead of a file.
     """
     names = list(names)
     inner = {os.path.dirname(name) for name in names}
@@ -59,13 +59,16 @@ def _find_image(folder: Path, name: str, found: list[str] | None) -> SourceImage
     if len(found) > 1:
         return SourceImage(name, None, _alike(found))
     if os.path.splitext(found[0])[1].lower() not in IMAGE_SUFFIXES:
-        return SourceImage(name, None, f"{os.path.basename(found[0])}: this ending is not known; known are "
+        return SourceImage(name, None, f"{os.path.basename(found[0])}: unknown file extension; known are "
                                        f"{' '.join(IMAGE_SUFFIXES)}")
     return SourceImage(name, os.path.join(folder, found[0]))
 
 
 def _files_by_name(folder: Path, inner: str) -> dict[str, list[str]]:
-    """The image files in folder/inner, with `inner`, by name without extension; where there are none, other files."""
+    """The image files in folder/inner by name without extension; for names without an image file, other files.
+
+    Names and files include `inner`.
+    """
     images: defaultdict[str, list[str]] = defaultdict(list)
     others: dict[str, list[str]] = {}
     for file in file_names(folder / inner):
@@ -79,11 +82,11 @@ def _files_by_name(folder: Path, inner: str) -> dict[str, list[str]]:
 
 
 def _alike(files: Iterable[str]) -> str:
-    return f"{' and '.join(map(os.path.basename, files))} have the same name apart from the ending; keep one"
+    return f"{' and '.join(map(os.path.basename, files))} have the same name apart from the extension; keep one"
 
 
 def is_inside(folder: str) -> bool:
-    """Whether a relative path stays below the folder that it starts from."""
+    """Whether a path is relative and does not leave its base folder."""
     return not os.path.isabs(folder) and ".." not in folder.split("/")
 
 
@@ -93,7 +96,7 @@ def entries(folder: Path) -> Iterator[Path]:
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """Sorted folders in a folder, fast among many files; none if there is no such folder."""
+    """Sorted folders in a folder; none if there is no such folder. Fast even if it holds many files."""
     if not folder.is_dir():
         return []
     with os.scandir(folder) as found:
@@ -114,7 +117,7 @@ def telling_name(folder: Path) -> str:
 def read_image_set(path: Path, known: Container[str] = (), folder: str | os.PathLike | None = None) -> list[str]:
     """Names of images, one per line.
 
-    A label 1, 0 or -1 after the name, as in VOC's files of one class, is ignored, unless it is part of a `known` name
+    A label 1, 0 or -1 after the name, as in VOC's lists for one class, is ignored, unless it is part of a `known` name
     such as 'photo 1'. Paths of images in `folder` become names relative to it.
     """
     try:
@@ -127,7 +130,7 @@ def read_image_set(path: Path, known: Container[str] = (), folder: str | os.Path
 
 
 def _image_name(line: str, known: Container[str], folder: str | os.PathLike | None) -> str:
-    """The first reading of a line that is a known name, else the last one."""
+    """The first interpretation of a line that is a known name, else the last one."""
     readings = [_without_suffix(line), _without_suffix(re.sub(r"\s+(-?1|0)$", "", line))]
     if folder:
         readings += [_relative(reading, folder) for reading in readings]
@@ -135,7 +138,7 @@ def _image_name(line: str, known: Container[str], folder: str | os.PathLike | No
 
 
 def _relative(name: str, folder: str | os.PathLike) -> str:
-    """'./JPEGImages/a', 'JPEGImages\\a' and '/data/cells/JPEGImages/a' as 'a', if `folder` is that JPEGImages."""
+    """'./JPEGImages/a', 'JPEGImages\\a' and '/data/cells/JPEGImages/a' become 'a' if `folder` is that JPEGImages."""
     path = os.path.normpath(name.replace("\\", "/"))
     if os.path.isabs(path):
         relative = os.path.relpath(os.path.realpath(path), os.path.realpath(folder))
@@ -145,7 +148,7 @@ def _relative(name: str, folder: str | os.PathLike) -> str:
 
 
 class FileNames:
-    """The names of the files in some folders, without extension; with an inner folder: 'day/0001'."""
+    """The names of the files in some folders, without extension, but with inner folders: 'day/0001'."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self.folders = folders
@@ -156,7 +159,7 @@ class FileNames:
         return base in self.names(inner) and str(name) == os.path.normpath(str(name))
 
     def names(self, inner: str = "") -> set[str]:
-        """The names in an inner folder, without it."""
+        """The names in an inner folder, without the folder's."""
         if inner not in self._names:
             files = [file for folder in self.folders for file in file_names(folder / inner)] if is_inside(inner) else []
             self._names[inner] = {os.path.splitext(file)[0] for file in files}
@@ -164,7 +167,7 @@ class FileNames:
 
 
 def check_list(path: Path, names: Sequence[str], known: FileNames) -> None:
-    """Raise DatasetError unless a list of images has names, and one of them is that of a known file."""
+    """Raise DatasetError if a list of images is empty, or none of its names is that of a known file."""
     if not names:
         raise DatasetError(f"{path}: the list of images is empty")
     if any(name in known for name in names):
@@ -172,7 +175,7 @@ def check_list(path: Path, names: Sequence[str], known: FileNames) -> None:
     first, where, there = names[0], " or ".join(map(str, known.folders)), sorted(known.names())
     near = difflib.get_close_matches(first, there[:_SEARCHED], 1) or there[:_SHOWN]
     raise DatasetError(f"{path}: none of its {len(names)} names, such as {printable(first)!r}, is that of a file in "
-                       f"{where}, without its ending; there are: {printable(', '.join(near)) or 'none'}")
+                       f"{where}, without extension; there are: {printable(', '.join(near)) or 'none'}")
 
 
 def _without_suffix(name: str) -> str:

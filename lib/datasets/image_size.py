@@ -9,7 +9,7 @@ from utils.embedded_images import open_image
 from utils.image_header import Size, header_in, orientation_of, turned
 from utils.images import BrokenImage, check_file, decode
 
-_TAIL = 4096        # bytes at the end that hold the marker of most files
+_TAIL = 4096        # bytes at the end of a file, which contain the end marker of most files
 
 
 def image_size(path: str | os.PathLike) -> Size:
@@ -29,15 +29,15 @@ def image_size(path: str | os.PathLike) -> Size:
 
 
 def exif_orientation(path: str | os.PathLike) -> int:
-    """EXIF's number for how a JPEG or PNG file is turned when it is read; 1 (not at all) for other files."""
+    """EXIF orientation (1 to 8) of a JPEG or PNG file; 1, which is upright, for other files."""
     header = check_file(path)
     return orientation_of(header) if header else 1
 
 
 def ends_early(path: str | os.PathLike) -> bool:
-    """Whether a JPEG or PNG file lacks its end marker: it was probably truncated.
+    """Whether a JPEG or PNG file lacks its end marker, probably because it was truncated.
 
-    Cameras append films to photographs, so a JPEG's marker may come long before the end of the file.
+    Cameras append videos to photographs, so a JPEG's marker may come long before the end of the file.
     """
     with open_image(path) as file:
         size = file.seek(0, os.SEEK_END)
@@ -46,7 +46,7 @@ def ends_early(path: str | os.PathLike) -> bool:
         if start[:2] == b"\xff\xd8":
             file.seek(0)
             header = header_in(file)
-            scan = header.scan if header else 0     # thumbnails, which have an end of their own, are before it
+            scan = header.scan if header else 0     # thumbnails, with their own end markers, come before it
             for first in (max(scan, size - _TAIL), scan):
                 file.seek(first)
                 if b"\xff\xd9" in file.read():

@@ -93,19 +93,19 @@ class imdb:
         return handler
 
     def use_classes(self, names: Sequence[str]) -> None:
-        """Match the annotated objects to these names, background first, instead of its own classes.
+        """Match the annotated objects to these class names, background first, instead of the data set's own.
 
-        A data set that cannot do that keeps its own classes.
+        A data set that does not support this keeps its own classes.
         """
 
     def other_classes(self, names: Sequence[str]) -> list[str]:
-        """The classes of the annotated objects if none of them is in `names`; [] if one is, or there are no objects."""
+        """The classes of the annotated objects if none of them is in `names`, else []; also [] without objects."""
         known = {name.lower() for name in names}
         return [] if any(name.lower() in known for name in self.classes[1:]) else sorted(self.classes[1:])
 
     @property
     def location(self) -> str:
-        """What tells the data set from others of the same name: its path and split, if any."""
+        """What distinguishes the data set from others of the same name: its path and split, if any."""
         return self.name
 
     def image_path_at(self, i: int) -> str:
@@ -117,7 +117,7 @@ class imdb:
         raise NotImplementedError
 
     def rpn_roidb(self) -> list[Entry]:
-        """Entries of the objects and of the proposals in config['rpn_file']."""
+        """Entries of the objects, and the proposals in config['rpn_file']."""
         if not self.config.get("rpn_file"):
             raise ValueError(f"{self.name}: config['rpn_file'] names no file of proposals")
         boxes, _ = load_proposals(self.config["rpn_file"], self.image_index)
@@ -144,20 +144,20 @@ class imdb:
         return merged_roidb(a, b)
 
     def validate(self) -> list[Problem]:
-        """What is wrong with the files, and how it is handled; raises if training is impossible."""
+        """Problems in the files, and how they are handled; raises if training is impossible."""
         return []
 
     def leave_out(self, files: Collection[str]) -> None:
-        """Leave out the images of these files, which cannot be decoded; to be called before the roidb is built.
+        """Leave out the images of these files, which cannot be decoded. To be called before the roidb is built.
 
-        files  a mapping also says for each why it is left out
+        files  may be a mapping from each file to the reason
         Raises DatasetError if this data set does not support that, or nothing would be left.
         """
         if files:
             raise DatasetError(f"{self.name}: images that cannot be decoded: {', '.join(sorted(files))}")
 
     def summary(self) -> str:
-        """A description of a few lines."""
+        """A short description, in a few lines."""
         return f"{self.name}: {self.num_images} images, {self.num_classes - 1} classes"
 
     def image_sizes(self) -> list[tuple[int, int]]:
@@ -180,7 +180,7 @@ class imdb:
 
     def evaluate_detections(self, all_boxes: Sequence[Sequence[np.ndarray]],
                             output_dir: str | os.PathLike) -> Evaluation:
-        """Evaluate and write all_boxes[class][image]: (N, 5) arrays x1, y1, x2, y2, score."""
+        """Evaluate all_boxes[class][image], (N, 5) arrays x1, y1, x2, y2, score, and write them to `output_dir`."""
         raise NotImplementedError
 
     def evaluate_recall(self, candidate_boxes: Sequence[np.ndarray] | None = None,

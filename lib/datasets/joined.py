@@ -1,4 +1,4 @@
-"""Several data sets as one."""
+"""Joins several data sets into one."""
 from __future__ import annotations
 
 import os
@@ -17,8 +17,8 @@ from datasets.source import DatasetError
 class JoinedImdb(imdb):
     """The images of several data sets, one after the other; all must have the same classes.
 
-    Where two data sets use the same image name, all names are prefixed with the data set's and, if these are the same,
-    its number.
+    If two data sets use the same image name, all names are prefixed with the name of their data set and, if those are
+    equal, with its number.
     """
 
     def __init__(self, parts: Sequence[imdb]):

@@ -1,6 +1,6 @@
 """Roidb entries that are computed on access, so that data sets of any size fit into memory.
 
-Only one row of a few arrays is kept per image: its objects, its size, and the position of its proposals in a
+Per image only a row in a few arrays is stored: its objects, its size, and the position of its proposals in a
 memory-mapped file. Overlaps, classes, mirrored boxes and regression targets are computed from these in a tenth of a
 millisecond, and discarded after use. A roidb may also hold plain dictionaries: they stay plain, and entries derived
 from them are computed immediately.
@@ -19,7 +19,7 @@ from datasets.roidb import Entry, merge_entries, mirror, objects_entry, proposal
 Fields = Mapping[str, Any]
 
 _NOTHING: Fields = MappingProxyType({})
-_REMEMBERED = 4     # entries cached per recipe: as many as are read together, field by field
+_REMEMBERED = 4     # entries cached per recipe, for callers that read several entries field by field
 
 
 class Recipe:
@@ -38,7 +38,7 @@ class Recipe:
 
 
 def _read_only(fields: Fields) -> Fields:
-    """The fields, with read-only views of the arrays, as changes to them would be lost."""
+    """The fields with read-only views of their arrays: changes to the arrays would be lost."""
     views = {key: value.view() for key, value in fields.items()
              if isinstance(value, np.ndarray) and value.flags.writeable}
     for view in views.values():
@@ -49,7 +49,7 @@ def _read_only(fields: Fields) -> Fields:
 class LazyEntry(Entry):
     """An entry of a roidb whose fields are computed by a recipe on access.
 
-    Assigned fields are kept. The arrays of the others are read-only.
+    Fields that are assigned are stored; the arrays of all others are read-only.
     """
 
     __slots__ = ("_recipe", "_row", "_own", "_deferred")
@@ -90,7 +90,7 @@ class LazyEntry(Entry):
         return dict, (self.fields(),)
 
     def defer(self, functions: Mapping[str, Callable[[Entry], Any]]) -> None:
-        """From now on compute these fields by functions of the entry, on each access."""
+        """From now on compute these fields with functions of the entry, on each access."""
         self._deferred = {**self._deferred, **functions} if self._deferred else functions
         if self._own:
             self._own = {key: value for key, value in self._own.items() if key not in functions}
@@ -101,7 +101,7 @@ class LazyEntry(Entry):
         return {**fields, **{key: function(fields) for key, function in self._deferred.items() if key not in self._own}}
 
     def objects(self) -> Fields:
-        """The fields of its annotated objects, see `Recipe`; all fields if objects and proposals are inseparable."""
+        """The fields of the annotated objects, see `Recipe`; all fields if they cannot be told from proposals."""
         return self if self._own or not self._recipe.objects else self._recipe.objects(self._row)
 
 
@@ -109,16 +109,17 @@ _EMPTY = Recipe(lambda row: {})
 
 
 def as_dict(entry: Entry) -> dict[str, Any]:
-    """An entry as a plain dictionary; itself if it is one."""
+    """An entry as a plain dictionary; a dictionary is returned as it is."""
     if isinstance(entry, LazyEntry):
         return entry.fields()
     return entry if isinstance(entry, dict) else dict(entry)
 
 
 def annotated(entry: Entry) -> Fields:
-    """max_overlaps and max_classes of an entry's annotated objects, if possible without its proposals.
+    """The fields of an entry's annotated objects, without its proposals if possible.
 
-    Its other RoIs have no other classes. Other fields may be those of the image before mirroring.
+    Use only max_overlaps and max_classes: other fields may be those of the image before mirroring. The entry's other
+    RoIs have no other classes.
     """
     return entry.objects() if isinstance(entry, LazyEntry) else entry
 
@@ -134,7 +135,7 @@ def objects_roidb(boxes: Sequence[np.ndarray], classes: Sequence[np.ndarray],
 
 
 def proposals_roidb(boxes: Sequence[np.ndarray], objects: Sequence[Entry] | None) -> list[Entry]:
-    """Entries of proposals alone: boxes (N, 4) of each image, labelled by its objects; see `proposals_entry`."""
+    """Entries of proposals only: boxes (N, 4) of each image, labelled by its objects; see `proposals_entry`."""
     known = list(objects) if objects is not None else [None] * len(boxes)
     _check_lengths(known, boxes)
     return _entries(len(boxes), Recipe(lambda row: proposals_entry(boxes[row], known[row]),
@@ -172,7 +173,7 @@ def mirrored_roidb(entries: Sequence[Entry], widths: np.ndarray) -> list[Entry]:
 
 def derived_roidb(entries: list[Entry], change: Callable[[dict[str, Any], int], Entry],
                   quick: Mapping[str, Callable[[int], Any]]) -> list[Entry]:
-    """change(entry, row) for each entry, which must keep max_overlaps and max_classes unchanged.
+    """Apply `change(entry, row)`, which must keep max_overlaps and max_classes, to each entry.
 
     quick  as in `Recipe`; used for lazy entries
     """

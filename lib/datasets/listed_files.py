@@ -1,4 +1,4 @@
-"""Finds the image files that an annotation file lists, wherever the data set was when it was written."""
+"""Finds the image files that an annotation file lists, even if the data set was moved since it was written."""
 from __future__ import annotations
 
 import os
@@ -13,10 +13,10 @@ from utils.image_header import IMAGE_SUFFIXES
 
 
 class ListedFiles:
-    """Looks for files in some folders, each of which is listed once.
+    """Searches folders for files; the listing of each folder is cached.
 
-    folders  in the order in which they are searched
-    root     relative paths must not lead out of this folder
+    folders  folders in search order
+    root     folder that relative paths must not leave
     """
 
     def __init__(self, folders: Sequence[Path], root: Path) -> None:
@@ -25,10 +25,10 @@ class ListedFiles:
         self._listings: dict[str, dict[str, str]] = {}
 
     def find(self, listed: str) -> SourceImage:
-        """The image of a path as it is listed; its name is preliminary.
+        """The image of a listed path; its name is preliminary, see `named_by_files`.
 
-        Paths may have slashes of either kind, be addresses, or be absolute ones of the machine where the list was
-        written: then the longest end of the path that is found in a folder counts.
+        Paths may have slashes or backslashes, be URLs, or be absolute paths on the machine where the list was written:
+        in these cases the longest end of the path that exists in a folder is used.
         """
         path = re.sub(r"^\w[\w+.-]+://[^/]*/?|[?#].*$", "", listed) if "://" in listed else listed
         path = path.replace("\\", "/")
@@ -53,7 +53,7 @@ class ListedFiles:
         return next(filter(None, map(self._existing, inside)), None)
 
     def _existing(self, file: str) -> str | None:
-        """The path of a file, whose ending may be missing or differ in case."""
+        """The path of an existing file; its extension may be missing in `file`, and its name differ in case."""
         folder, name = os.path.split(file)
         if folder not in self._listings:
             names = file_names(Path(folder))
@@ -68,14 +68,14 @@ class ListedFiles:
 def _usable(listed: str, file: str) -> SourceImage:
     if os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES:
         return SourceImage(listed, file)
-    return SourceImage(listed, None, f"{os.path.basename(file)}: this ending is not known; known are "
+    return SourceImage(listed, None, f"{os.path.basename(file)}: unknown file extension; known are "
                                      f"{' '.join(IMAGE_SUFFIXES)}")
 
 
 def named_by_files(images: Iterable[SourceImage]) -> list[SourceImage]:
-    """The images named by their files: relative to the folder that holds all of them, without the ending.
+    """Name images by their files, relative to the common folder of all of them and without extension.
 
-    The ending stays where names would be equal without. Images without a file keep what the list says.
+    The extension is kept if names would be equal without it. Images without a file keep their names.
     """
     images = list(images)
     files = [os.path.abspath(image.file) for image in images if image.file]

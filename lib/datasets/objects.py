@@ -1,4 +1,4 @@
-"""The annotated objects of a data set in a few arrays, and where they are when the images are scaled."""
+"""The annotated objects of a data set in a few arrays, and their boxes in scaled images."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -34,11 +34,11 @@ class ObjectTable:
         return len(self.boxes)
 
     def every(self, step: int) -> ObjectTable:
-        """A part of the objects: each step-th one."""
+        """A subset of the objects: every step-th one."""
         return ObjectTable(self.boxes[::step], self.labels[::step], self.images[::step], self.im_sizes)
 
     def scaled(self, target_size: float, max_size: float) -> tuple[np.ndarray, np.ndarray]:
-        """Boxes (G, 4) and sizes (G, 2) of their images in pixels, with the images scaled as for a net.
+        """Boxes (G, 4) and the sizes (G, 2) of their images, in pixels of the images as scaled for a net.
 
         target_size, max_size  see `im_scale_for`
         """

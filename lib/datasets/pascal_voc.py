@@ -60,7 +60,7 @@ class pascal_voc(AnnotatedImages):
 def clean_selective_search_boxes(raw: np.ndarray, min_size: int = 2) -> np.ndarray:
     """Boxes (N, 4) in a roidb's coordinates, from rows y1, x1, y2, x2 that count from 1.
 
-    Duplicates are dropped, and boxes smaller than `min_size` (see ds_utils.filter_small_boxes).
+    Drops duplicates and boxes smaller than `min_size` (see ds_utils.filter_small_boxes).
     """
     boxes = raw[:, (1, 0, 3, 2)].astype(np.float64) - 1
     boxes = boxes[unique_boxes(boxes)]

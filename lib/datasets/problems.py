@@ -1,4 +1,4 @@
-"""What is wrong with a data set, and how it is handled."""
+"""Problems in the files of a data set, and the report of them."""
 from __future__ import annotations
 
 import re
@@ -10,23 +10,23 @@ from utils.text import printable
 
 LEFT_OUT, DROPPED, CLIPPED = "image left out", "box dropped", "box clipped"
 EXCHANGED, SCALED, TURNED = "corners exchanged", "boxes scaled with the image", "boxes turned with the image"
-_NAMED = 8      # most images named in a line about several, and most lines about one kind of problem
+_NAMED = 8      # maximum number of images named in one line, and of lines for one kind of problem
 
 
 @dataclass
 class Problem:
-    """One thing wrong with a data set."""
+    """One problem in a data set."""
     image: str      # name of the image
     what: str
     action: str     # how it is handled
     label: str = ""     # the unknown class, reported once for all images
-    kind: str = ""      # equal for problems that only differ in names and numbers; default: found from `what`
+    kind: str = ""      # the same for problems that differ only in names and numbers; default: derived from `what`
 
 
 def report(problems: Iterable[Problem], limit: int | None = _NAMED) -> str:
     """Problems grouped by action, one per line; one line per unknown class, however many objects it has.
 
-    limit  most lines for one kind of problem, the rest is counted; None: no limit
+    limit  maximum number of lines for one kind of problem, the rest is counted; None: no limit
     """
     by_action: defaultdict[str, list[Problem]] = defaultdict(list)
     for problem in problems:
@@ -54,7 +54,7 @@ def _lines(problems: Sequence[Problem], limit: int | None) -> Iterator[str]:
 
 
 def _kind(problem: Problem) -> str:
-    """The kind of a problem, by default what it says without the names and numbers in it."""
+    """The kind of a problem, by default its text without names and numbers."""
     image = rf"(?<!\w){re.escape(problem.image)}(?!\w)"
     return problem.kind or re.sub(rf"{image}|'[^']*'|\(.*?\)|\S*[/\d]\S*", "#", problem.what)
 

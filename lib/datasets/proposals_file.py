@@ -1,6 +1,7 @@
 """Files of proposals, which are memory-mapped for reading.
 
-An .npz file holds `boxes` (n, 4) and `scores` (n,) float32, image after image, `counts` (I,), and names `images`.
+An .npz file holds `boxes` (n, 4) and `scores` (n,) float32, image after image, the `counts` (I,) of the images, and
+their names `images` (I,).
 """
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ def load_proposals(path: str | os.PathLike, image_index: Sequence[str] | None = 
     They are views of the memory-mapped file, which is read on access.
 
     image_index  names of the images to load, in order; None: those of the file
-    Raises ValueError if the file is of another kind or damaged, or lacks an image.
+    Raises ValueError if it is not a file of proposals, is damaged, or lacks an image.
     """
     boxes, scores, counts, images = map_npz(path, "proposals", "boxes", "scores", "counts", "images")
     require_kinds(path, "proposals", boxes=(boxes, "fiu"), scores=(scores, "fiu"), counts=(counts, "iu"),

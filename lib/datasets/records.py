@@ -20,17 +20,20 @@ class Record:
     boxes: np.ndarray           # (N, 4) float32, zero-based inclusive corners inside the image
     names: list[str]            # class names
     difficult: np.ndarray       # (N,) bool
-    crowd: np.ndarray           # (N,) bool, of the difficult ones those that are regions of many objects
+    crowd: np.ndarray           # (N,) bool, difficult ones that are regions of many objects
 
 
 class Records:
     """Images with their objects, N per image.
 
     classes    class names, background first; include the names of all objects
-    names      of the images; paths  their files; sizes  (I, 2) int32 width, height
+    names      names of the images
+    paths      files of the images
+    sizes      (I, 2) int32 width, height of the images
     boxes      (N, 4) float32 of each image, see `Record`
-    labels     (N,) int32 of each image, indices of `classes`; 0 for a region of any class, which is difficult
-    difficult  (N,) bool of each image; crowd  likewise
+    labels     (N,) int32 of each image, indices into `classes`; 0 for a region of any class, which is difficult
+    difficult  (N,) bool of each image
+    crowd      (N,) bool of each image
     """
 
     def __init__(self, records: Iterable[Record], classes: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Data sets that are registered by name."""
+"""The registry of data sets by name."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from datasets.source import DatasetError
 
-if TYPE_CHECKING:       # so that a module that registers a data set need not import everything
+if TYPE_CHECKING:       # modules that only register a data set need not import everything
     from datasets.imdb import imdb
 
 registered: dict[str, Callable[[], imdb]] = {}

@@ -4,10 +4,10 @@ An entry is a dictionary, or behaves like one (see lazy_roidb.py). N RoIs (annot
 
     boxes         (N, 4) float32, x1, y1, x2, y2: zero-based inclusive pixel corners in the original image
     gt_classes    (N,) int32, class of an annotated object, 0 for a proposal
-    max_overlaps  (N,) float32, IoU with the best object of the image, 1 for an object
+    max_overlaps  (N,) float32, highest IoU with an object of the image, 1 for an object
     max_classes   (N,) int32, class of that object, 0 if no object overlaps
     seg_areas     (N,) float32, area of an object in pixels, 0 for a proposal
-    flipped       whether boxes are those of the mirrored image
+    flipped       whether boxes are in coordinates of the mirrored image
     ignored       (M, 4) float32, optional: boxes that are neither objects nor, with TRAIN.IGNORED_OVERLAP, background
 """
 from __future__ import annotations
@@ -40,7 +40,7 @@ def proposals_entry(boxes: np.ndarray, objects: Mapping[str, Any] | None = None)
     if objects is not None and len(objects["boxes"]) and len(boxes):
         iou = bbox_overlaps(boxes, objects["boxes"])
         best = iou.argmax(axis=1)
-        overlaps = iou[np.arange(len(iou)), best].astype(np.float32)    # iou.max(axis=1) is slower than all the rest
+        overlaps = iou[np.arange(len(iou)), best].astype(np.float32)    # iou.max(axis=1) would take most of the time
         classes = np.where(overlaps > 0, objects["gt_classes"][best], 0).astype(np.int32)
     return {"boxes": boxes, "gt_classes": np.zeros(len(boxes), np.int32), "max_overlaps": overlaps,
             "max_classes": classes, "seg_areas": np.zeros(len(boxes), np.float32), "flipped": False}
@@ -62,7 +62,7 @@ def mirror(entry: Mapping[str, Any], width: int) -> Entry:
 
 
 def turn_over(entry: Mapping[str, Any], height: int) -> Entry:
-    """The entry of the image upside down: y1' = height - y2 - 1, y2' = height - y1 - 1."""
+    """The entry of the vertically flipped image: y1' = height - y2 - 1, y2' = height - y1 - 1."""
     return {**entry, **_mirrored(entry, height, 1), "upside_down": True}
 
 
@@ -71,7 +71,7 @@ def _mirrored(entry: Mapping[str, Any], size: int, axis: int) -> Entry:
 
 
 def mirror_boxes(boxes: np.ndarray, size: int, axis: int = 0) -> np.ndarray:
-    """Boxes (N, 4) in the image of this size mirrored left to right (axis 0, its width) or upside down (1, height)."""
+    """Boxes (N, 4) flipped horizontally (axis 0, `size` is the image's width) or vertically (axis 1, its height)."""
     mirrored = boxes.copy()
     mirrored[:, axis] = size - boxes[:, axis + 2] - 1
     mirrored[:, axis + 2] = size - boxes[:, axis] - 1
@@ -84,7 +84,7 @@ def areas(boxes: np.ndarray) -> np.ndarray:
 
 
 def gt_overlaps(entry: Mapping[str, Any], num_classes: int) -> np.ndarray:
-    """(N, num_classes) float32: each RoI's best IoU in the column of its class."""
+    """(N, num_classes) float32: the highest IoU of each RoI in the column of its class, 0 elsewhere."""
     overlaps = np.zeros((len(entry["boxes"]), num_classes), np.float32)
     overlaps[np.arange(len(overlaps)), entry["max_classes"]] = entry["max_overlaps"]
     return overlaps

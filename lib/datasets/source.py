@@ -11,20 +11,20 @@ from numpy.typing import ArrayLike
 
 from utils.errors import UserError
 
-# Class of a region in which objects of any class are not marked, such as KITTI's DontCare; always difficult
+# Class of a region in which objects of all classes are not annotated, such as KITTI's DontCare; always difficult
 ANY_CLASS = "__any__"
 
 
 class DatasetError(UserError, ValueError):
-    """A data set is missing or not as expected."""
+    """A data set is missing or invalid."""
 
 
 class NothingToEvaluateError(DatasetError):
-    """A data set has no annotations; its detections are written."""
+    """A data set has no annotations; its detections were written."""
 
 
 class AnnotationError(UserError, ValueError):
-    """An annotation file is missing or not as expected; the message names the file."""
+    """An annotation file is missing or invalid; the message names the file."""
 
 
 @dataclass
@@ -32,9 +32,9 @@ class Annotation:
     """The objects of one image, as found in the file."""
     names: list[str]            # class of each object, without surrounding spaces; may be ANY_CLASS
     boxes: np.ndarray           # (N, 4) float32 x1, y1, x2, y2: inclusive corners, see `Source.is_zero_based`
-    difficult: np.ndarray       # (N,) bool: the object may be found or not (difficult, crowd, ignored)
-    size: tuple[int, int] | None    # width, height; None if the file does not say
-    crowd: np.ndarray | None = None     # (N,) bool: a difficult object is a region of many; None: none is
+    difficult: np.ndarray       # (N,) bool: the object need not be found (difficult, crowd, ignored)
+    size: tuple[int, int] | None    # width, height; None if the file does not contain it
+    crowd: np.ndarray | None = None     # (N,) bool: a difficult object is a region of many objects; None: none is
 
     @classmethod
     def of(cls, names: Sequence[str], boxes: ArrayLike, difficult: ArrayLike | None = None,
@@ -51,16 +51,16 @@ class Annotation:
 
 
 class Share(NamedTuple):
-    """How a data set without splits is divided, written '@0.8' or '@0.8@7' at the end of its name."""
-    train: float                # of its images that are 'train'
-    seed: int | None = None     # of their order
+    """How a data set without splits is divided, written as '@0.8' or '@0.8@7' at the end of its name."""
+    train: float                # share of the images that are 'train'
+    seed: int | None = None     # seed of the random order
 
     def __str__(self) -> str:
         return f"@{self.train:g}" + ("" if self.seed is None else f"@{self.seed}")
 
     @property
     def options(self) -> str:
-        """The options of the tools that say the same."""
+        """The equivalent options of the tools."""
         return f"--split {self.train:g}" + ("" if self.seed is None else f" --split_seed {self.seed}")
 
 
@@ -75,7 +75,7 @@ class SourceImage(NamedTuple):
 class Source:
     """One split of a data set. Annotations are read one at a time and not kept.
 
-    name            of the data set and the split, such as 'BCCD_train'; used for output folders
+    name            name of data set and split, such as 'BCCD_train'; used for output folders
     split           'train', 'test', ...; 'all' if there are no splits
     images          in order; duplicates are used once
     read            read(name, size) returns the annotation of the image with this name and (width, height); if it
@@ -85,14 +85,14 @@ class Source:
     is_zero_based   whether coordinates count from 0, not from 1, in the whole data set
     annotated       whether any image has an annotation; otherwise the split can be tested on, but not evaluated
     use_difficult   train on objects marked as difficult; None: not specified
-    format          its name, such as 'COCO', for the summary
+    format          name of the format, such as 'COCO', for the summary
     split_sizes     number of images in each split, if there are splits
     faults          what cannot be used in the split's files as a whole: (what, how it is handled)
     share           how the images were divided, if the splits were made by `splits.part_of`
-    location        the path, filled in where the format is found: several data sets may have the same name
+    location        the path, set by `formats.find_source`: several data sets may have the same name
 
     For messages: `noun` is what holds the annotation of an image, such as 'XML file'; `images_in`, `annotations_in` and
-    `training_in` say where images, annotations and class names were looked for.
+    `training_in` are where images, annotations and class names were searched.
     """
     name: str
     split: str

@@ -1,4 +1,4 @@
-"""Finds the splits of a data set, and makes them where there are none."""
+"""Finds the splits of a data set, and divides data sets without splits."""
 from __future__ import annotations
 
 import contextlib
@@ -20,10 +20,10 @@ _SYNONYMS = ({"train", "training"}, {"val", "valid", "validation", "dev"}, {"tes
 
 
 def find_split(split: str | None, splits: Collection[str], where: str | os.PathLike) -> str:
-    """The split of this name, or that it is another word for: 'val' for 'valid', 'train' for 'train2017'.
+    """The split of this name, or one with a synonymous name: 'val' finds 'valid', 'train' finds 'train2017'.
 
-    None is the split to train on or, if there is no such split, the only one. Raises DatasetError that names those
-    that there are.
+    None is the split to train on or, if there is no such split, the only one. Raises DatasetError that lists the
+    existing splits.
     """
     wanted = [split] if split is not None else [*TRAINING_SPLITS]
     for name in wanted:
@@ -42,36 +42,36 @@ def find_split(split: str | None, splits: Collection[str], where: str | os.PathL
 
 
 def _refuse_unread_training(where: Path, only: str) -> None:
-    """Raise DatasetError if the only split of a folder is held out, and there is a folder of another to train on."""
+    """Raise DatasetError if a folder's only readable split is held out, but there is a folder of a training split."""
     held_out = is_split_name(only) and not is_same_split("train", only)
     unread = [folder for folder in subfolders(where) if is_same_split("train", folder.name)] if held_out else []
     if unread:
-        raise DatasetError(f"{unread[0]}: no annotations of the kind that the split '{only}' has: mend them, or name "
+        raise DatasetError(f"{unread[0]}: no annotations of the kind that the split '{only}' has: fix them, or name "
                            f"the split '{only}'")
 
 
 def split_of_classes(splits: Collection[str], chosen: str) -> str:
-    """The split whose objects give the class names: that to train on, or else the chosen one."""
+    """The split whose objects determine the class names: the training split, or else the chosen one."""
     exact = training_split(splits)
     found = [name for name in splits if is_same_split("train", name)]
     return exact or (found[0] if len(found) == 1 else chosen)
 
 
 def is_split_name(name: str) -> bool:
-    """Whether a folder's name says that it is a split."""
+    """Whether a folder's name is that of a split."""
     return any(is_same_split(wanted, name) for group in _SYNONYMS for wanted in group)
 
 
 def is_same_split(wanted: str, name: str) -> bool:
-    """Whether a split's name is this word, or another one for it."""
+    """Whether a split's name is this word or a synonym, apart from a number at its end."""
     plain = re.sub(r"[-_]?\d+$", "", name).lower()
     return plain in next((group for group in _SYNONYMS if wanted in group), {wanted})
 
 
 def split_sizes(splits: Mapping[str, T], count: Callable[[T], int]) -> Callable[[], dict[str, int]]:
-    """A function for `Source.split_sizes`; `count` gives the number of images of a split.
+    """A function for `Source.split_sizes`; `count` returns the number of images of a split.
 
-    A split alone is none. Splits that cannot be read are left out.
+    A single split is not listed. Splits that cannot be read are left out.
     """
     def sizes() -> dict[str, int]:
         found = {}
@@ -84,10 +84,11 @@ def split_sizes(splits: Mapping[str, T], count: Callable[[T], int]) -> Callable[
 
 def split_folders(path: Path, split: str | None,
                   holds: Callable[[Path], bool]) -> tuple[Path, str | None, dict[str, Path]]:
-    """The data set's folder, the split and the folder of each split; no splits if the data set is one folder.
+    """The data set's folder, the split and the folder of each split; no folders if the data set is a single folder.
+
+    If `path` lies beside the folder of a training split, it is a split of the folder above.
 
     holds  whether a folder holds a split
-    A folder beside that of a training split is a split of the folder above.
     """
     if not holds(path):
         return path, split, {entry.name: entry for entry in subfolders(path) if holds(entry)}
@@ -98,16 +99,16 @@ def split_folders(path: Path, split: str | None,
 
 
 def shuffled_by_name(names: Iterable[str], seed: int | None = None) -> list[str]:
-    """Names in the order of their SHA-256, with the seed before them: the same in every run, however they come in."""
+    """Names in the order of the SHA-256 of seed and name: the same in every run, whatever their original order."""
     prefix = "" if seed is None else f"{seed} "
     return sorted(names, key=lambda name: hashlib.sha256(f"{prefix}{name}".encode("utf-8", "surrogateescape")).digest())
 
 
 def part_of(source: Source, split: str | None, share: Share) -> Source:
-    """A split of a data set that has none: 'train' (also None) is this share of its images, 'val' or 'test' the rest.
+    """Divide a data set without splits: 'train' (or None) is this share of its images, 'val' or 'test' the rest.
 
-    The images are ordered by a hash of the seed and their names, so a split depends on nothing but these, and is the
-    same in every run. The class names are those of all images. Raises DatasetError if the data set has splits, or one
+    The images are ordered by a hash of the seed and their names, so the split depends on nothing else and is the same
+    in every run. The class names are those of all images. Raises DatasetError if the data set has splits, or if one
     would be empty.
     """
     if source.split != ALL and len(source.split_sizes()) > 1:

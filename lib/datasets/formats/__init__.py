@@ -1,6 +1,6 @@
-"""The catalogue of annotation formats.
+"""The registry of annotation formats.
 
-A format is one reader: a function of a path and a split that returns a Source, or None for a path that is not in this
+A format is one reader: a function of a path and a split that returns a Source, or None if the path is not in this
 format. Cleaning, reports, training and evaluation work on the Source.
 """
 from __future__ import annotations
@@ -18,20 +18,20 @@ from datasets.splits import is_split_name
 
 Reader = Callable[[Path, str | None], Source | None]
 
-_readers: list[Reader] = [      # in the order in which they are tried: a folder of VOC may hold other formats too
-    cvat.read, yolo.read_file,      # XML and YAML too, but not VOC's
+_readers: list[Reader] = [      # in the order in which they are tried, as a VOC folder may contain other formats, too
+    cvat.read, yolo.read_file,      # before VOC: they read XML and YAML, too
     voc.read, labelme.read, coco.read, yolo.read, csv_boxes.read, kitti.read, wider_face.read,
 ]
 _PARTS = {"images", "image", "imgs", "img", "jpegimages", "imagesets", "annotations", "annotation", "annots", "labels",
-          "xmls", "xml", "json", "jsons"}       # folders of a data set
+          "xmls", "xml", "json", "jsons"}       # folders that are parts of one data set
 
 
 def register(reader: Reader) -> Reader:
-    """Add a format, which is tried before the existing ones. May decorate its reader.
+    """Add a format, which is tried before the existing ones. Can be used as a decorator of the reader.
 
     reader  reader(path, split): `path` need not exist; `split` None means the one to train on, or else all images.
             Returns None if the path is not in this format; raises DatasetError that says what is missing or wrong
-    Raises DatasetError if it is already registered.
+    Raises DatasetError if the reader is already registered.
     """
     if reader in _readers:
         raise DatasetError(f"{reader.__module__}.{reader.__qualname__} is registered already")
@@ -40,7 +40,7 @@ def register(reader: Reader) -> Reader:
 
 
 def find_source(path: str | os.PathLike, split: str | None = None) -> Source:
-    """A split of the data set at a path, by the first format that recognises it. Raises DatasetError."""
+    """Read a split of the data set at a path with the first format that recognises it. Raises DatasetError."""
     path = Path(path)
     several = _data_sets_in(path)
     if len({*several.values()} - {""}) > 1:
@@ -50,7 +50,7 @@ def find_source(path: str | os.PathLike, split: str | None = None) -> Source:
     if source is not None:
         return dataclasses.replace(source, location=str(path.resolve()))
     if any(several.values()):
-        raise DatasetError(f"{path}: is no data set itself; name {' or '.join(map(str, several))}")
+        raise DatasetError(f"{path}: is not a data set itself; name {' or '.join(map(str, several))}")
     raise DatasetError(f"{path}: {not_understood(path)}")
 
 
@@ -59,9 +59,9 @@ def _read(path: Path, split: str | None) -> Source | None:
 
 
 def _data_sets_in(path: Path) -> dict[Path, str]:
-    """The folders in a folder that are data sets, with their formats; none if one of them is a part, or a split.
+    """The data sets among the subfolders of a folder, with their formats ('' if one cannot be read).
 
-    The format of one that cannot be read is ''.
+    There are none if a subfolder's name is that of a part of a data set, or of a split.
     """
     folders = subfolders(path)
     if any(folder.name.lower() in _PARTS or is_split_name(folder.name) for folder in folders):

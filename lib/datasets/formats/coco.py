@@ -1,11 +1,11 @@
-"""COCO's JSON: one file, or a folder with one file for each split.
+"""COCO's JSON: one file, or a folder with one file per split.
 
   COCO      annotations/instances_<split>.json, images in <split>/ or images/<split>/
   Roboflow  <split>/_annotations.coco.json beside the images
   others    JSON files beside the images, or beside a folder images/
 
-x, y, width and height count from the left upper edge of the image. Crowd regions are difficult objects. Objects without
-a box have that of their polygons. The class names are those of the categories that have objects.
+x, y, width and height are measured from the upper left edge of the image. Crowd regions are difficult objects. Objects
+without a box get the bounds of their polygons. The class names are those of the categories that have objects.
 """
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from utils.errors import message_of
 from utils.text import TextError, load_json, printable
 
 _EXPORT = "_annotations.coco.json"
-_ANNOTATIONS = ("annotations", "annotation", "labels")      # names of folders beside those of images
+_ANNOTATIONS = ("annotations", "annotation", "labels")      # names of annotation folders beside those of images
 _OTHER_TASKS = ("captions_", "panoptic_", "stuff_")
 _KEYS = (b'"images"', b'"categories"', b'"annotations"')
-_MOST_FILES = 40    # more JSON files in a folder are annotations of one image each
+_MOST_FILES = 40    # a folder with more JSON files has one per image, which is not COCO's format
 _LEFT_OUT = "left out"
 
 
 def read(path: Path, split: str | None) -> Source | None:
-    """A split of a COCO file or folder; without `split` that to train on, or the only one. None if it is neither."""
+    """A split of a COCO file or folder; without `split` the one to train on, or the only one. None for other paths."""
     if path.is_file():
         return _of_file(path, split) if path.suffix.lower() == ".json" and _is_coco(path) else None
     if not path.is_dir():
@@ -51,7 +51,7 @@ def read(path: Path, split: str | None) -> Source | None:
 
 
 def _of_file(path: Path, split: str | None) -> Source:
-    """A file; if it is one of several of a folder, its class names are those of the training split's."""
+    """The Source of a file; if it is one of several in a folder, its class names are those of the training split."""
     folder = path.parent
     beside = _files_of(folder)
     names = [name for name, file in beside.items() if file == path]
@@ -62,7 +62,7 @@ def _of_file(path: Path, split: str | None) -> Source:
 
 
 def _files_of(folder: Path) -> dict[str, Path]:
-    """The COCO files in a folder by split; of several tasks, those of detection."""
+    """The COCO files in a folder, by split; if they are for several tasks, those for detection."""
     names = [name for name in file_names(folder) if name.lower().endswith(".json")]
     if len(names) > _MOST_FILES:
         return {}
@@ -80,12 +80,12 @@ def _split_of(path: Path) -> str:
 
 def _is_coco(path: Path) -> bool:
     """Whether a JSON file has COCO's keys."""
-    data = path.read_bytes().replace(b"\0", b"")        # UTF-16 too
+    data = path.read_bytes().replace(b"\0", b"")        # finds keys in UTF-16, too
     return all(key in data for key in _KEYS[:2])
 
 
 def _source(root: Path, files: Mapping[str, Path], split: str | None) -> Source:
-    table = lru_cache(maxsize=None)(_read_table)        # each file once
+    table = lru_cache(maxsize=None)(_read_table)        # each file is read once
     chosen = find_split(split, files, root)
     file = files[chosen]
     names, whole = [chosen, file.parent.name], chosen if len(files) > 1 else (split or ALL)
@@ -156,7 +156,7 @@ def _box(entry: Mapping[str, Any]) -> Sequence[float]:
 
 
 def _key(entry: Mapping[str, Any], name: str) -> float | str | None:
-    """An id, which may be a number or a text."""
+    """An id, which may be a number or a string; None for anything else."""
     key = entry.get(name)
     return key if isinstance(key, int | float | str) else None
 

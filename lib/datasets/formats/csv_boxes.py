@@ -1,12 +1,12 @@
-"""CSV: one line for each object, or one with empty fields for an image without objects. Two forms:
+"""CSV with one line per object, and a line with empty fields for an image without objects. There are two forms:
 
-  with a header  filename,width,height,class,xmin,ymin,xmax,ymax in any order, also under other common names; width and
-                 height may be missing. As in VOC's XML, from which it is usually made, coordinates count from 0 if any
-                 xmin or ymin is 0, and else from 1
-  without        image,x1,y1,x2,y2,class, as RetinaNet reads it; coordinates count from 0
+  with header     filename,width,height,class,xmin,ymin,xmax,ymax in any order, or other common names; width and height
+                  may be missing. As in VOC's XML, from which such files are usually made, coordinates count from 0 if
+                  any xmin or ymin is 0, and from 1 otherwise
+  without header  image,x1,y1,x2,y2,class, as RetinaNet reads it; coordinates count from 0
 
-Corners are inclusive. A folder has one file, or one for each split: train.csv or train_labels.csv, or a CSV file in
-each folder of images (train/_annotations.csv). Fields may be separated by commas, semicolons or tabs.
+Corners are inclusive. A folder has one file, or one per split: train.csv or train_labels.csv, or a CSV file in each
+folder of images (train/_annotations.csv). Fields may be separated by commas, semicolons or tabs.
 """
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from datasets.splits import (
 )
 from utils.text import TextError, printable, read_text
 
-_COLUMNS = {        # names of columns in small letters, without spaces and underscores
+_COLUMNS = {        # names of columns in lower case, without spaces and underscores
     "image": ("filename", "image", "imagename", "imagepath", "imageid", "filepath", "file", "path", "img", "name"),
     "class": ("class", "label", "classname", "labelname", "category", "categoryname", "object"),
     "x1": ("xmin", "x1", "left", "xtl", "bboxxmin"), "y1": ("ymin", "y1", "top", "ytl", "bboxymin"),
@@ -40,12 +40,12 @@ _COLUMNS = {        # names of columns in small letters, without spaces and unde
 _CORNERS = ("x1", "y1", "x2", "y2")
 _HEADLESS = ["image", *_CORNERS, "class"]
 _SUFFIXES = (".csv", ".tsv")
-_START = 4096       # bytes in which the first line ends
-_SHOWN = 80         # characters of it that a message shows
+_START = 4096       # bytes that contain the first line
+_SHOWN = 80         # characters of the first line that a message shows
 
 
 def read(path: Path, split: str | None) -> Source | None:
-    """A split of a CSV file or a folder; without `split` that to train on, or the only one. None for other tables."""
+    """A split of a CSV file or folder; without `split` the one to train on, or the only one. None for other tables."""
     if path.is_file():
         if path.suffix.lower() not in _SUFFIXES or _columns(path) is None:
             return None
@@ -62,13 +62,13 @@ def read(path: Path, split: str | None) -> Source | None:
                             and is_split_name(folder.name) for file in _tables_in(folder) if file.name in tables)
         return _source(root, {name: next(iter(_files_of(folder).values())) for name, folder in folders.items()}, split)
     files = _files_of(path)
-    if any(map(is_split_name, files)):      # a table of the images to test, without boxes, may lie beside them
+    if any(map(is_split_name, files)):      # there may also be a table of test images without boxes, which is allowed
         _refuse_other_forms(file for file in _tables_in(path) if is_same_split("train", _split_of(file)))
     return _source(path, files, split) if files else None
 
 
 def _files_of(folder: Path) -> dict[str, Path]:
-    """The files of boxes in a folder, by split."""
+    """The files with boxes in a folder, by split."""
     found = {_split_of(file): file for file in _tables_in(folder) if _columns(file)}
     return found if len(found) != 1 else {ALL: next(iter(found.values()))} if ALL in found else found
 
@@ -78,7 +78,7 @@ def _tables_in(folder: Path) -> list[Path]:
 
 
 def _refuse_other_forms(files: Iterable[Path]) -> None:
-    """Raise DatasetError for a file that is named as that of a split, but has another form."""
+    """Raise DatasetError for a file that is named like that of a split, but has other columns."""
     for file in files:
         if _columns(file) is None:
             raise DatasetError(_other_form(file))
@@ -159,7 +159,7 @@ def _read_table(path: Path) -> BoxTable:
         except ValueError as error:
             table.fail(index, f"{where}: {error}")
     if table.farthest is not None and table.farthest <= 1:
-        raise DatasetError(f"{path}: no coordinate is above 1: they are shares of the image's size; expected pixels")
+        raise DatasetError(f"{path}: no coordinate is above 1: they are fractions of the image's size; expected pixels")
     return table
 
 
@@ -170,7 +170,7 @@ def _number(text: str) -> float:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line numbers and fields by column. Raises DatasetError."""
+    """Yield the line number and the fields by column of each row. Raises DatasetError."""
     found = _columns(path)
     if found is None:
         raise DatasetError(_other_form(path))
@@ -194,7 +194,7 @@ def _other_form(path: Path) -> str:
 
 
 def _fields(keys: Sequence[str], words: Sequence[str]) -> dict[str, str]:
-    """Fields by column; missing ones are empty. Of two columns for one key the first counts."""
+    """Fields by column; missing ones are empty. If two columns have the same key, the first one counts."""
     fields = dict.fromkeys(keys, "")
     for key, word in reversed([*zip(keys, words, strict=False)]):
         fields[key] = " ".join(word.split())

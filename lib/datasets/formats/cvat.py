@@ -1,8 +1,8 @@
 """CVAT's XML for images, version 1.1: annotations.xml with the images beside it or in images/; splits are its subsets.
 
-Boxes count, and turned ones, polygons, ellipses and masks by their bounds; points, lines, cuboids and skeletons are no
-objects. Coordinates are edges: pixel 0 lies between 0 and 1. Objects with the attribute difficult, ignore or iscrowd
-are difficult.
+Boxes are read as they are; of rotated boxes, polygons, ellipses and masks the bounds are read. Points, lines, cuboids
+and skeletons are not objects. Coordinates are edges: pixel 0 lies between 0 and 1. Objects with the attribute
+difficult, ignore or iscrowd are difficult.
 """
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from datasets.source import DatasetError, Source
 from datasets.splits import ALL, find_split, split_of_classes, split_sizes
 from utils.text import TextError, read_text
 
-_HEAD = 4096        # bytes in which the root's tag is
-_MOST_FILES = 10    # that are looked into; others have a file for each image
+_HEAD = 4096        # bytes that contain the tag of the root
+_MOST_FILES = 10    # XML files that are inspected; folders with many have one per image
 _DIFFICULT = ("difficult", "ignore", "iscrowd", "is_crowd")
 _NO_OBJECTS = ("points", "polyline", "cuboid", "skeleton", "tag")
 
@@ -100,13 +100,13 @@ def _numbers(shape: ElementTree.Element, *keys: str) -> list[float]:
 
 
 def _of_box(shape: ElementTree.Element) -> np.ndarray:
-    """Edges; of a turned box, those of the box around it."""
+    """Edges of a box; for a rotated box, those of its bounds."""
     box, angle = np.array(_numbers(shape, "xtl", "ytl", "xbr", "ybr")), float(shape.get("rotation") or 0)
     return _around((box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2, angle) if angle else box
 
 
 def _around(centre: np.ndarray, half: np.ndarray, degrees: float) -> np.ndarray:
-    """Edges of the box around a turned one."""
+    """Edges of the bounds of a rotated box."""
     cos, sin = abs(np.cos(np.radians(degrees))), abs(np.sin(np.radians(degrees)))
     reach = np.array([[cos, sin], [sin, cos]]) @ np.abs(half)
     return np.concatenate([centre - reach, centre + reach])

@@ -1,7 +1,7 @@
-"""KITTI's label files, one for each image: lines of 15 columns, type truncated occluded alpha left top right bottom ...
+"""KITTI's label files, one per image: lines of 15 columns, type truncated occluded alpha left top right bottom ...
 
   KITTI   training/label_2 and training/image_2, testing/image_2; lists of names in ImageSets/<split>.txt
-  others  labels/ and images/, perhaps once for each split
+  others  labels/ and images/, optionally one pair per split
 
 Corners are inclusive and count from 0. DontCare is a region of any class, which is difficult.
 """
@@ -19,14 +19,14 @@ from utils.text import TextError, read_lines
 from utils.timer import with_progress
 
 _PAIRS = (("label_2", "image_2"), ("label_02", "image_02"), ("labels", "images"), ("label", "image"))
-_COLUMNS = (15, 16)     # the last is a detection's score
+_COLUMNS = (15, 16)     # 16 with the score of a detection
 _DONT_CARE = "dontcare"
 
 Part = tuple[Path, Path, tuple[str, ...]]       # folders of labels and of images, and the images' names
 
 
 def read(path: Path, split: str | None) -> Source | None:
-    """A split of a folder; None for a path without KITTI's files."""
+    """A split of a folder; None for paths without KITTI's files."""
     parts = _parts(path)
     if not parts:
         return None
@@ -41,7 +41,7 @@ def read(path: Path, split: str | None) -> Source | None:
 
 
 def _parts(path: Path) -> Mapping[str, Part]:
-    """The folders and the names of images of each split."""
+    """The folders and the image names of each split."""
     pair = _pair(path) or _pair(path / "training")
     lists = {file.stem: file for file in sorted(entries(path / "ImageSets")) if file.suffix == ".txt"}
     if pair and lists:

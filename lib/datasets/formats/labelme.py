@@ -1,9 +1,9 @@
-"""LabelMe's JSON, one file for each image, beside it or in a folder of their own; or folders of these for each split.
+"""LabelMe's JSON, one file per image, beside the images or in a separate folder; optionally in one folder per split.
 
-Rectangles count, and polygons, circles and masks by their bounds; points and lines are no objects. Positions of the
-mouse are taken as edges: pixel 0 lies between 0 and 1. Shapes named __ignore__ are regions of any class, those with the
-flag `difficult` difficult objects. An image without a JSON file is not annotated, and left out. Where there is no image
-file, the image that the JSON file embeds is used.
+Rectangles are read as they are; of polygons, circles and masks the bounds are read. Points and lines are not objects.
+Mouse positions are taken as edges: pixel 0 lies between 0 and 1. Shapes named __ignore__ are regions of any class;
+those with the flag `difficult` are difficult objects. Images without a JSON file are not annotated, and left out. If
+there is no image file, the image embedded in the JSON file is used.
 """
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from utils.text import TextError, load_json
 from utils.timer import with_progress
 
 _FOLDERS = ("annotations", "labels", "json", "jsons")
-_TRIED = 3      # files of other kinds that may go first
+_TRIED = 3      # JSON files that are inspected, as files of other kinds may come first
 _WITHOUT_AREA = ("point", "points", "line", "linestrip")
-_IGNORE, _BACKGROUND = "__ignore__", "_background_"     # names that LabelMe's own converters know
+_IGNORE, _BACKGROUND = "__ignore__", "_background_"     # special names of LabelMe's own converters
 
 
 def read(path: Path, split: str | None) -> Source | None:
-    """A split of a folder; None for a path without LabelMe's files."""
+    """A split of a folder; None for paths without LabelMe's files."""
     if not path.is_dir():
         return None
     root, split, folders = split_folders(path, split, _is_labelme)

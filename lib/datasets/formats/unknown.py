@@ -1,4 +1,4 @@
-"""Says what was seen at a path that no reader understands, and the way on."""
+"""Explains what was found at a path that no reader understands, and what to do."""
 from __future__ import annotations
 
 import os
@@ -14,9 +14,9 @@ from utils.text import TextError, load_json, printable
 
 _KNOWN = ("expected PASCAL VOC, COCO, YOLO, LabelMe, CVAT, CSV, KITTI or WIDER FACE, in the layouts that "
           "docs/own_dataset.md lists, where a reader of your own format is a function")
-_SEARCHED = 10_000      # files at which the search stops
-_NAMED = 6
-_TRIED = 3      # JSON files that are read
+_SEARCHED = 10_000      # files after which the search stops
+_NAMED = 6              # kinds of files and folders that a message names
+_TRIED = 3              # JSON files that are read
 _ANNOTATIONS = (".json", ".xml", ".csv", ".tsv", ".txt", ".data")
 _HINTS = {
     ".tfrecord": "TFRecords hold the images too: export the data set as COCO or VOC",
@@ -27,7 +27,7 @@ _HINTS = {
 
 
 def not_understood(path: Path) -> str:
-    """The rest of a message that begins with the path."""
+    """The rest of an error message that starts with the path."""
     if not path.exists():
         return f"there is no such {'file' if path.suffix.lower() in _ANNOTATIONS else 'folder or YAML file'}"
     if path.is_file():
@@ -47,7 +47,7 @@ def not_understood(path: Path) -> str:
 
 
 def _broken_json(files: Iterable[Path]) -> str:
-    """What is wrong with the first JSON file that cannot be read; '' if there is none."""
+    """The error in the first JSON file that cannot be read; '' if there is none."""
     for file in files:
         if file.suffix.lower() == ".json":
             try:
@@ -58,7 +58,7 @@ def _broken_json(files: Iterable[Path]) -> str:
 
 
 def _seen(path: Path) -> tuple[Counter[str], int, list[str]]:
-    """Number of files below a folder by ending, that of images among them, and the names of its folders."""
+    """Number of files below a folder by extension, number of images among them, and the names of its subfolders."""
     files = islice((name for _, _, names in os.walk(path) for name in names if not name.startswith(".")), _SEARCHED)
     endings = Counter(os.path.splitext(name)[1].lower() or "without ending" for name in files)
     images = sum(count for ending, count in endings.items() if ending in IMAGE_SUFFIXES)

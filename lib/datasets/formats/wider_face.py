@@ -1,11 +1,11 @@
-"""WIDER FACE's lists: a path, the number of faces, and for each a line of 10 numbers.
+"""WIDER FACE's lists: for each image its path, the number of faces, and a line of 10 numbers per face.
 
-These are x y width height blur expression illumination invalid occlusion pose. A path with 0 faces is followed by a
-line of zeros all the same.
+These are x y width height blur expression illumination invalid occlusion pose. An image without faces has a line of
+zeros.
 
   wider_face_split/wider_face_<split>_bbx_gt.txt, WIDER_<split>/images/
 
-x, y, width and height count from the left upper edge of the image. Faces marked invalid are difficult.
+x, y, width and height are measured from the upper left edge of the image. Faces marked invalid are difficult.
 """
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _INVALID = 7        # column
 
 
 def read(path: Path, split: str | None) -> Source | None:
-    """A split of a folder, or a list; None for a path without such lists."""
+    """A split of a folder, or a list file; None for paths without such lists."""
     root = path
     files = _files_in(path) or _files_in(path / "wider_face_split")
     if path.is_file():
@@ -63,7 +63,7 @@ def _corners(boxes: np.ndarray) -> np.ndarray:
 
 
 def _read_table(path: Path) -> BoxTable:
-    """The images and faces of a list. Raises DatasetError with the entry that is wrong."""
+    """The images and faces of a list. Raises DatasetError naming the wrong entry."""
     try:
         lines = iter(read_lines(path))
     except TextError as error:

@@ -1,12 +1,12 @@
-"""YOLO's text files, one for each image: lines `class x y width height`, centres and sides as shares of the image's.
+"""YOLO's text files, one per image: lines `class x y width height`, centre and size as fractions of the image's size.
 
   Ultralytics  data.yaml with names, train, val, test: folders, lists of files, or several of these; path is their root
   darknet      obj.data with names, train, valid
-  folders      images/ and labels/ (perhaps with a folder for each split in both), or <split>/images and <split>/labels,
-               or images and text files side by side; the class names, one a line, in classes.txt, obj.names or the like
+  folders      images/ and labels/ (optionally with a folder per split in both), or <split>/images and <split>/labels,
+               or images and text files side by side; class names, one per line, in classes.txt, obj.names or similar
 
-A label file stands beside its image, or below `labels` instead of `images`. An image whose file is empty or missing has
-no objects. Polygons (class x1 y1 x2 y2 x3 y3 ...) count by their bounds; of key points only the box is read.
+A label file lies beside its image, or below `labels` instead of `images`. Images whose label file is empty or missing
+have no objects. Of polygons (class x1 y1 x2 y2 x3 y3 ...) the bounds are read, of key points only the box.
 """
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ _NAMES = ("classes.txt", "obj.names", "names.txt", "class_names.txt", "labels.tx
 _NO_LABELS = {*_NAMES, "readme.txt", "requirements.txt", "license.txt", "notes.txt", "train.txt", "val.txt", "test.txt",
               "valid.txt", "trainval.txt"}
 _YAML_SPLITS = ("train", "val", "valid", "test")
-_LOW, _HIGH = -0.01, 1.01       # shares between which the program that trains YOLO accepts coordinates
+_LOW, _HIGH = -0.01, 1.01       # range of coordinates, as Ultralytics' training accepts them
 
 
 @dataclass(frozen=True)
 class _Found:
-    """A data set: the images of each split are listed on demand."""
+    """A data set, with functions that list the images of each split on demand."""
     root: Path
     splits: Mapping[str, Callable[[], list[SourceImage]]]
     names: Mapping[int, str] | None     # None: there is no file of names
@@ -51,9 +51,9 @@ class _Found:
 
 
 def read(path: Path, split: str | None) -> Source | None:
-    """A split of a YAML or data file, or a folder; without `split` that to train on, or the only one.
+    """A split of a YAML file, data file or folder; without `split` the one to train on, or the only one.
 
-    None for anything else. Raises DatasetError, also for a data set without class names.
+    None for other paths. Raises DatasetError, also for a data set without class names.
     """
     found, part = _find(path), _part_of_split(path) if split is None and path.is_dir() else None
     if part:
@@ -75,12 +75,12 @@ def read(path: Path, split: str | None) -> Source | None:
 
 
 def read_file(path: Path, split: str | None) -> Source | None:
-    """As `read`; None for a folder."""
+    """`read` for files; None for a folder."""
     return read(path, split) if path.is_file() else None
 
 
 def _part_of_split(path: Path) -> tuple[_Found, str] | None:
-    """The data set and the split that a folder such as .../test/images or .../images/test is a part of."""
+    """The data set and split to which a folder such as .../test/images or .../images/test belongs."""
     for folder in list(path.parents)[:2]:
         names = [name for name in path.relative_to(folder).parts if is_split_name(name)]
         outer = _find(folder) if names else None
@@ -104,11 +104,11 @@ def _find(path: Path) -> _Found | None:
 
 # ---- layouts
 def _of_yaml(path: Path) -> _Found | None:
-    """The data set of a YAML file of Ultralytics' keys; None for any other file."""
+    """The data set of a YAML file with Ultralytics' keys; None for any other file."""
     try:
         content = load_yaml(read_text(path))
     except (yaml.YAMLError, TextError, OSError):
-        return None         # VOC's reader says what is wrong
+        return None         # VOC's reader reports what is wrong
     if not isinstance(content, dict) or "names" not in content and not {"train", "nc"} <= set(content):
         return None
     root = _yaml_root(path, content.get("path"))
@@ -124,7 +124,7 @@ def _of_yaml(path: Path) -> _Found | None:
 
 
 def _yaml_root(path: Path, given: Any) -> Path:
-    """The folder that the paths in a YAML file start from: `path`, if it is there, or that of the file."""
+    """The folder to which paths in a YAML file are relative: its `path` if that exists, or else the file's folder."""
     choices = [path.parent / str(given), path.parent.parent / "datasets" / str(given)] if given else []
     return next((choice for choice in choices if choice.is_dir()), path.parent)
 
@@ -137,7 +137,7 @@ def _strings(path: Path, key: str, value: Any) -> list[str]:
 
 
 def _names_in(path: Path, names: Any) -> dict[int, str]:
-    """The class names: a list, or a mapping from numbers."""
+    """Class names by number, from a list or a mapping."""
     pairs = names.items() if isinstance(names, dict) else enumerate(names if isinstance(names, list) else [])
     try:
         found = {int(number): " ".join(str(name).split()) for number, name in pairs}
@@ -166,7 +166,7 @@ def _of_darknet(path: Path) -> _Found | None:
 
 
 def _existing(root: Path, listed: str, where: Path) -> Path:
-    """A file that a list names relative to it or, as darknet does, to a folder above it."""
+    """A file or folder that is listed relative to `root` or, as darknet does, to a folder above it."""
     parts = Path(listed.replace("\\", "/")).parts
     for first in range(len(parts)):
         file = root.joinpath(*parts[first:])
@@ -176,13 +176,13 @@ def _existing(root: Path, listed: str, where: Path) -> Path:
 
 
 def _of_folder(path: Path) -> _Found | None:
-    """The data set of a folder without a description; None if there are no label files."""
+    """The data set of a folder without a YAML or data file; None if there are no label files."""
     splits = {name: partial(_images_of, [str(folder)], path, path) for name, folder in _folders(path).items()}
     return _Found(path, splits, _names_beside(path)) if splits else None
 
 
 def _folders(path: Path) -> dict[str, Path]:
-    """Folders of images by split."""
+    """The folders of images, by split."""
     if _are_labels(path / _LABELS) and (path / _IMAGES).is_dir():
         return {ALL: path / _IMAGES}
     inner = {entry.name: path / _IMAGES / entry.name for entry in subfolders(path / _LABELS)
@@ -200,7 +200,7 @@ def _folders(path: Path) -> dict[str, Path]:
 
 
 def _are_labels(folder: Path) -> bool:
-    """Whether the first text file with a line in a folder has YOLO's."""
+    """Whether the first non-empty text file in a folder is a label file of YOLO."""
     for name in file_names(folder):
         if name.lower().endswith(".txt") and name.lower() not in _NO_LABELS:
             try:
@@ -213,7 +213,7 @@ def _are_labels(folder: Path) -> bool:
 
 
 def _why_no_names(root: Path) -> str:
-    """What keeps the class names of a folder of label files from being known."""
+    """Why the class names of a folder of label files are not known."""
     for name in file_names(root):
         if name.lower().endswith((".yml", ".yaml")):
             try:
@@ -227,7 +227,7 @@ def _why_no_names(root: Path) -> str:
 
 
 def _names_beside(path: Path) -> dict[int, str] | None:
-    """The class names in a file of the folder, or of a folder in it."""
+    """The class names in a file in the folder or one of its subfolders."""
     inner = subfolders(path)
     for folder in (path, path / _LABELS, *inner, *subfolders(path / _LABELS), *(each / _LABELS for each in inner)):
         there = file_names(folder)
@@ -240,7 +240,7 @@ def _names_beside(path: Path) -> dict[int, str] | None:
 
 
 def _images_of(places: Sequence[str], root: Path, where: Path) -> list[SourceImage]:
-    """The images in folders, and those that lists name."""
+    """The images in folders, and those named in lists."""
     images: list[SourceImage] = []
     for place in places:
         found = _existing(root, place, where)
@@ -263,7 +263,7 @@ def _image_files_below(folder: Path) -> Iterator[str]:
 
 # ---- label files
 def _label_file(image: str) -> str:
-    """The label file of an image: below `labels` for one below `images`, or else beside it."""
+    """The label file of an image: below `labels` if the image is below `images`, else beside it."""
     beside = os.path.splitext(image)[0] + ".txt"
     head, separator, tail = beside.rpartition(f"{os.sep}{_IMAGES}{os.sep}")
     mirrored = f"{head}{os.sep}{_LABELS}{os.sep}{tail}" if separator else beside
@@ -271,7 +271,7 @@ def _label_file(image: str) -> str:
 
 
 def _read_labels(image: str, key_points: bool) -> tuple[list[int], np.ndarray]:
-    """Class numbers, and edges x1, y1, x2, y2 (N, 4) as shares of the image's width and height.
+    """Class numbers, and edges x1, y1, x2, y2 (N, 4) as fractions of the image's width and height.
 
     Raises AnnotationError with file and line.
     """
@@ -306,7 +306,7 @@ def _edges(values: list[float], key_points: bool) -> list[float]:
         raise ValueError(f"expected x, y, width, height, or the points of a polygon; found {len(values)} numbers")
     if not all(_LOW <= value <= _HIGH for value in values):
         wrong = next(value for value in values if not _LOW <= value <= _HIGH)
-        raise ValueError(f"{wrong:g} is no share of the image's size: coordinates must lie between 0 and 1")
+        raise ValueError(f"{wrong:g} is not a fraction of the image's size: coordinates must lie between 0 and 1")
     if len(values) > 4:
         return [min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2])]
     x, y, width, height = values
@@ -315,7 +315,7 @@ def _edges(values: list[float], key_points: bool) -> list[float]:
 
 def _annotation(image: SourceImage, size: tuple[int, int], found: _Found) -> Annotation:
     classes, edges = _read_labels(str(image.file), found.key_points)
-    # Text of six digits is as good as a thousandth of a pixel
+    # Six digits of text are accurate to about a thousandth of a pixel
     pixels = np.round(edges * [*size, *size], 3)
     names = [(found.names or {}).get(number, f"class {number}") for number in classes]
     return Annotation.of(names, edges_to_corners(pixels))
@@ -324,7 +324,7 @@ def _annotation(image: SourceImage, size: tuple[int, int], found: _Found) -> Ann
 def _count_classes(images: Sequence[SourceImage], found: _Found) -> Counter[str]:
     """Number of objects of each class that has a name; files that cannot be used are skipped.
 
-    Raises DatasetError if none can, or no class has a name.
+    Raises DatasetError if no file can be used, or no class has a name.
     """
     counts: Counter[int] = Counter()
     error: AnnotationError | None = None

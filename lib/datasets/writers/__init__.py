@@ -23,12 +23,12 @@ WRITERS: Mapping[str, Writer] = {"voc": voc.write, "coco": coco.write, "yolo": y
 
 
 def write(format_name: str, folder: str | os.PathLike, splits: Splits, classes: Sequence[str]) -> None:
-    """Write splits into a new or empty folder, which is there when all is written, or not at all.
+    """Write splits into a new or empty folder, atomically: if writing fails, there is no folder.
 
     format_name  a key of WRITERS
     splits       the images by split, see `records_of`
-    classes      their class names, without the background
-    Raises UserError if there is something in the folder.
+    classes      class names, without the background
+    Raises UserError if the folder is not empty.
     """
     check_free(folder)
     target = Path(os.path.abspath(folder))
@@ -45,7 +45,7 @@ def write(format_name: str, folder: str | os.PathLike, splits: Splits, classes: 
 
 
 def check_free(folder: str | os.PathLike) -> None:
-    """Raise UserError unless a folder does not exist, or is empty."""
+    """Raise UserError unless a path is free: it does not exist, or is an empty folder."""
     if os.path.lexists(folder) and not (os.path.isdir(folder) and not os.listdir(folder)):
         raise UserError(f"{folder} exists, and is not an empty folder: name another one, nothing is overwritten")
 

@@ -1,4 +1,4 @@
-"""COCO: annotations/instances_<split>.json, images in <split>/; difficult objects are crowds, to be ignored."""
+"""COCO: annotations/instances_<split>.json, images in <split>/; difficult objects are marked as crowds."""
 from __future__ import annotations
 
 import json

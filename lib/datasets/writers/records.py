@@ -1,4 +1,4 @@
-"""The images of a data set as they are written: cleaned, with their objects."""
+"""The cleaned images of a data set with their objects, as the writers take them."""
 from __future__ import annotations
 
 import dataclasses
@@ -30,7 +30,7 @@ def records_of(data: imdb) -> list[Record]:
 
 
 def plain_names(records: Sequence[Record]) -> list[Record]:
-    """The images with names that do not look as if they ended in an image's ending: 'a.jpg' becomes 'a_jpg'."""
+    """Rename images whose names seem to have the extension of an image: 'a.jpg' becomes 'a_jpg'."""
     taken = {record.name for record in records}
     return [dataclasses.replace(record, name=_plain(record.name, taken)) for record in records]
 
@@ -52,7 +52,7 @@ def file_of(record: Record) -> str:
 
 
 def copy_images(records: Iterable[Record], folder: Path) -> None:
-    """Copy the files of images into a folder, by name; images that annotation files embed become files."""
+    """Copy image files into a folder under the images' names; images embedded in annotation files become files."""
     for record in records:
         target = folder / file_of(record)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -61,11 +61,11 @@ def copy_images(records: Iterable[Record], folder: Path) -> None:
 
 
 def of_classes(record: Record) -> np.ndarray:
-    """Indices of the objects that have a class: not of the regions of any class."""
+    """Indices of the objects that have a class, which regions of any class do not."""
     return np.array([row for row, name in enumerate(record.names) if name != ANY_CLASS], np.int64)
 
 
 def rounded(value: float) -> float:
-    """A coordinate to a thousandth of a pixel; whole numbers as such."""
+    """Round a coordinate to a thousandth of a pixel; whole numbers become int."""
     number = round(float(value), 3)
     return int(number) if number == int(number) else number

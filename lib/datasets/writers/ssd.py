@@ -25,7 +25,7 @@ def write(folder: Path, splits: Mapping[str, Sequence[Record]], classes: Sequenc
     """Write splits into a folder. Raises UserError for a Caffe that has no AnnotatedDatum."""
     if not hasattr(caffe_pb2, "AnnotatedDatum"):
         raise UserError("--to ssd needs a Caffe that has SSD's AnnotatedDatum; this one lacks it")
-    import lmdb  # not at the top: BVLC's Caffe can be without it
+    import lmdb  # not at the top, as it may be missing with BVLC's Caffe
     labels = {name: label for label, name in enumerate(classes, 1)}
     (folder / "labelmap.prototxt").write_text(_label_map(classes), encoding="utf-8")
     for split, records in splits.items():
@@ -77,7 +77,7 @@ def _datum(record: Record, labels: Mapping[str, int]) -> caffe_pb2.AnnotatedDatu
 
 
 def _image_file(path: str) -> bytes:
-    """The file of an image, if it is in colour, of 8 bits and not turned by EXIF; else a PNG that is."""
+    """The content of an image file if it is in colour, 8 bits deep and not rotated by EXIF; else a PNG of the image."""
     data = Path(path).read_bytes()
     image = decode(path, cv2.IMREAD_COLOR)
     if np.array_equal(image, decode(path, cv2.IMREAD_UNCHANGED)):

@@ -13,7 +13,7 @@ from datasets.writers.records import copy_images, file_of, of_classes, rounded
 
 
 def write(folder: Path, splits: Mapping[str, Sequence[Record]], classes: Sequence[str]) -> None:
-    """Write splits into a folder; names that several of them have get the split's as a folder."""
+    """Write splits into a folder; different images of the same name are put into subfolders named by split."""
     files = {(record.name, record.path) for records in splits.values() for record in records}
     counts = Counter(name for name, _ in files)
     lists = folder / "ImageSets" / "Main"

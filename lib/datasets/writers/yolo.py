@@ -1,4 +1,4 @@
-"""YOLO: data.yaml, images/<split>/, labels/<split>/; difficult objects, which it cannot mark, are left out."""
+"""YOLO: data.yaml, images/<split>/, labels/<split>/; difficult objects, which YOLO cannot mark, are left out."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from datasets.splits import ALL
 from datasets.writers.records import copy_images, of_classes
 
 _KEYS = {ALL: "train", "trainval": "train", "training": "train", "valid": "val", "validation": "val", "testing": "test"}
-_DIGITS = 9     # of a share: less than a thousandth of a pixel, times any width
+_DIGITS = 9     # significant digits of a fraction: precise to a thousandth of a pixel in images of any size
 
 
 def write(folder: Path, splits: Mapping[str, Sequence[Record]], classes: Sequence[str]) -> None:
@@ -21,7 +21,7 @@ def write(folder: Path, splits: Mapping[str, Sequence[Record]], classes: Sequenc
     if len(set(keys.values())) < len(keys):
         keys = {split: split for split in splits}
     paths = {keys[split]: f"images/{split}" for split in splits}
-    if "val" not in paths:      # the program that trains YOLO demands it
+    if "val" not in paths:      # Ultralytics' training requires it
         paths["val"] = paths.get("test") or next(iter(paths.values()))
     content = {**paths, "names": dict(enumerate(classes))}
     (folder / "data.yaml").write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")

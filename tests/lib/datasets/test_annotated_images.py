@@ -65,7 +65,7 @@ def test_every_problem_is_reported_at_once(tmp_path):
     np.testing.assert_array_equal(data.gt_roidb()[3]["boxes"], [[9.5, 4, 59, 39]])
     np.testing.assert_array_equal(data.gt_roidb()[4]["boxes"], [[9, 4, 59, 39]])
     summary = data.summary()
-    for words in ("cta' (near: 'cat')", "(9, 9, 9, 20) has no area", "sticks out of the image (60 x 40) by 2",
+    for words in ("cta' (near: 'cat')", "(9, 9, 9, 20) has no area", "extends beyond the image (60 x 40) by 2",
                   "lies outside", "broken.xml: not readable", "xmin of object 'cat' is 'left'"):
         assert words in summary
 

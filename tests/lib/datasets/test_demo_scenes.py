@@ -32,9 +32,9 @@ def test_other_folders_are_left_alone(tmp_path):
     (tmp_path / "demo").mkdir()
     make_demo_dataset(tmp_path / "demo", num_train=1, num_test=1)      # an empty folder is taken
     assert (partial / "mine.txt").read_text() == "mine"
-    with pytest.raises(FileExistsError, match="holds something else"):
+    with pytest.raises(FileExistsError, match="neither an empty folder nor a demo"):
         make_demo_dataset(partial, num_train=1, num_test=1)
-    with pytest.raises(FileExistsError, match="holds something else"):
+    with pytest.raises(FileExistsError, match="neither an empty folder nor a demo"):
         make_demo_dataset(partial / "mine.txt", num_train=1, num_test=1)
 
 

@@ -168,7 +168,7 @@ def test_endings_of_images(tmp_path):
     (root / "ImageSets" / "Main" / "train.txt").write_text("a.ppm\nb\nc.gif\nd\ne\nf\n")
     data = get_imdb(str(root))
     assert data.image_index == [*names] and data.image_sizes() == [(60, 40)] * 5
-    assert "f: f.heic: this ending is not known; known are .jpg .jpeg" in data.summary()
+    assert "f: f.heic: unknown file extension; known are .jpg .jpeg" in data.summary()
 
 
 def test_what_a_folder_has_instead(tmp_path, pets):
@@ -203,7 +203,7 @@ def test_a_folder_above_data_sets_of_several_formats(tmp_path, pets):
     (yolo / "labels").mkdir()
     (yolo / "labels" / "a.txt").write_text("0 0.5 0.5 0.1 0.1\n")
     (yolo / "classes.txt").write_text("cat\n")
-    with pytest.raises(DatasetError, match=f"above: is no data set itself; name {inner}$"):
+    with pytest.raises(DatasetError, match=f"above: is not a data set itself; name {inner}$"):
         get_imdb(str(inner.parent))
     (yolo / "classes.txt").unlink()
     shutil.copytree(pets / "JPEGImages", tables)

@@ -1,8 +1,8 @@
 """PASCAL VOC's XML, with one annotation file per image. Four layouts are supported:
 
   VOC        Annotations/*.xml, JPEGImages/*, ImageSets/Main/<split>.txt; also with other names, such as annots, images
-  pairs      images and XML files in two folders, once for each split: train/images and train/annotations, or
-             images/train and annotations/train
+  pairs      one folder of images and one of XML files per split: train/images and train/annotations, or images/train
+             and annotations/train
   flat       images and XML files side by side in one folder, or in one folder per split (train, test, ...), perhaps
              inside another folder (images/train, images/test)
   YAML file  keys: root (default: the file's folder), images, annotations (folders), image_sets (split: file of
@@ -45,10 +45,10 @@ _ANNOTATIONS = ("Annotations", "annots", "annotation", "labels", "xmls", "xml")
 
 
 def read(path: Path, split: str | None) -> Source | None:
-    """A split of a folder or YAML file: without `split`, 'trainval', else 'train', else all images; or of a list.
+    """A split of a folder or YAML file (without `split`: 'trainval', else 'train', else all images), or that of a list.
 
-    None if it is none of these, or a folder without XML files; raises DatasetError that says what was expected and what
-    was found.
+    None for other paths and for folders without XML files. Raises DatasetError that says what was expected and what was
+    found.
     """
     if path.is_dir():
         return read_folder(path, split) if _is_voc(path) else None
@@ -61,7 +61,7 @@ def read(path: Path, split: str | None) -> Source | None:
 
 
 def read_folder(path: Path, split: str | None) -> Source:
-    """A split of a folder in one of the layouts of folders, see `read`."""
+    """A split of a folder in one of the layouts other than the YAML file."""
     annotations = _annotations_of(path)
     if annotations.is_dir():
         return _side_by_side(path, split, _folder(path, _IMAGES), annotations)
@@ -84,12 +84,12 @@ def _is_voc(path: Path) -> bool:
 
 
 def _is_standard(path: Path) -> bool:
-    """Whether VOC's own folders are there, perhaps without annotations: images can be tested on."""
+    """Whether VOC's own folders exist; there may be no annotations, as for images to test on."""
     return (path / "Annotations").is_dir() and ((path / "JPEGImages").is_dir() or (path / "ImageSets").is_dir())
 
 
 def _annotations_of(path: Path) -> Path:
-    """The folder of XML files in VOC's layout; folders of other names must hold some, beside one of images."""
+    """The folder of XML files in VOC's layout; under other names it must hold some and lie beside one of images."""
     standard = _folder(path, ["Annotations"])
     if standard.is_dir() and (_stems_below(standard) or _is_standard(path)):
         return _innermost(standard)
@@ -99,13 +99,13 @@ def _annotations_of(path: Path) -> Path:
 
 
 def _innermost(folder: Path) -> Path:
-    """The folder, or that inside which alone has its XML files: annotations/xmls."""
+    """The folder, or its subfolder if that alone holds the XML files: annotations/xmls."""
     inner = subfolders(folder)
     return inner[0] if len(inner) == 1 and inner[0].name.lower() in _ANNOTATIONS[1:] and not _stems(folder) else folder
 
 
 def _folder(path: Path, names: Sequence[str]) -> Path:
-    """The folder of the first of these names that there is, whatever their case; the first name if there is none."""
+    """The first of these folders that exists, in any case of letters; the first name if none does."""
     there = {entry.name.lower(): entry for entry in reversed(subfolders(path))}
     found = [path / name if (path / name).is_dir() else there[name.lower()] for name in names if name.lower() in there]
     return found[0] if found else path / names[0]
@@ -113,7 +113,7 @@ def _folder(path: Path, names: Sequence[str]) -> Path:
 
 # ---- layouts
 def _side_by_side(path: Path, split: str | None, images: Path, annotations: Path) -> Source:
-    """A split of a folder of images and one of XML files; splits are lists of names, or folders in both."""
+    """A split of one folder of images and one of XML files; splits are lists of names, or subfolders of both."""
     folder = path / "ImageSets"
     sets = {file.stem: file for file in sorted(entries(folder / "Main" if (folder / "Main").is_dir() else folder))
             if file.suffix == ".txt"}
@@ -133,7 +133,7 @@ def _pairs(path: Path) -> dict[str, tuple[Path, Path]]:
 
 
 def _paired(path: Path, split: str | None, pairs: dict[str, tuple[Path, Path]]) -> Source:
-    """A split of a layout with two folders for each split."""
+    """A split of a layout with two folders per split."""
     chosen = find_split(split, pairs, path)
     images, annotations = pairs[chosen]
     training = pairs[split_of_classes(pairs, chosen)][1]
@@ -178,12 +178,12 @@ def _listed(root: Path, images: Path, annotations: Path, sets: dict[str, Path], 
 
 
 def _choose(split: str | None, splits: Mapping[str, Path], where: Path) -> str | None:
-    """The split of this name, or of another word for it; for None that to train on, if any. Raises DatasetError."""
+    """The split of this name or a synonym; for None the one to train on, if any. Raises DatasetError."""
     return training_split(splits) if split is None else find_split(split, splits, where)
 
 
 def _list_lengths(sets: Mapping[str, Path]) -> dict[str, int]:
-    """Number of images in each split; VOC's lists of one class, such as cat_train, and unreadable ones are none."""
+    """Number of images in each split, without VOC's lists for one class, such as cat_train, and unreadable lists."""
     found = {}
     for name, file in sets.items():
         if not name.endswith(("_train", "_val", "_trainval", "_test")):
@@ -247,7 +247,7 @@ def _folder_of_splits(path: Path) -> Path:
 def _source(root: Path, split: str | None, images: Path, annotations: Path, index: Sequence[str],
             training: Path, training_names: Sequence[str], folders: Sequence[Path],
             split_sizes: Callable[[], Mapping[str, int]]) -> Source:
-    """The images `index` of a split; `training` has the XML files of its training split, `folders` those of all."""
+    """The Source of the images `index`; `training` has the XML files of the training split, `folders` those of all."""
     def read_one(name: str, size: tuple[int, int]) -> Annotation:
         return read_annotation(_annotation_file(annotations, name))
 
@@ -264,7 +264,7 @@ def _source(root: Path, split: str | None, images: Path, annotations: Path, inde
 
 
 def _found_below(images: Path, index: Sequence[str]) -> list[SourceImage]:
-    """The images of these names anywhere below a folder, for annotations that are not in folders; [] if none is."""
+    """Images with these names anywhere below a folder, for annotations without subfolders; [] if there are none."""
     paths = [os.path.join(folder, name) for folder, _, names in os.walk(images) for name in names]
     by_name = {os.path.splitext(os.path.basename(path))[0]: path for path in sorted(paths)
                if path.lower().endswith(IMAGE_SUFFIXES)}
@@ -275,7 +275,7 @@ def _found_below(images: Path, index: Sequence[str]) -> list[SourceImage]:
 def _count_names(folder: Path, names: Sequence[str]) -> Counter[str]:
     """Number of objects of each class in these XML files; broken and missing files are skipped.
 
-    Raises DatasetError if nothing is found in them, and there are such files.
+    Raises DatasetError if there are such files and no objects.
     """
     counts: Counter[str] = Counter()
     errors = []
@@ -296,7 +296,7 @@ def _any_zero(folders: Sequence[Path]) -> bool:
 
 
 def _annotation_file(folder: Path, name: str) -> str:
-    """The XML file of an image, whose ending may be in capital letters."""
+    """The XML file of an image, whose extension may be in upper case."""
     path, capital = os.path.join(folder, f"{name}.xml"), os.path.join(folder, f"{name}.XML")
     return capital if not os.path.exists(path) and os.path.exists(capital) else path
 
@@ -313,5 +313,5 @@ def _stems_below(folder: Path) -> list[str]:
 
 
 def _folders_below(folder: Path) -> list[Path]:
-    """The folder and those inside."""
+    """The folder and all folders below it."""
     return sorted(Path(path) for path, _, _ in os.walk(folder))

@@ -8,13 +8,13 @@ import xml.etree.ElementTree as ElementTree
 from datasets.source import Annotation, AnnotationError
 from utils.text import TextError, read_text
 
-_BOXES = {"bndbox", "robndbox", "box", "polygon", "xmin", "xtl"}     # of annotations in VOC's and other formats
+_BOXES = {"bndbox", "robndbox", "box", "polygon", "xmin", "xtl"}     # tags of boxes in VOC's and other formats
 _WORDS = {"true": True, "yes": True, "false": False, "no": False}
 _FARTHEST = 1e9         # coordinate, in pixels
 
 
 def read_annotation(path: str | os.PathLike) -> Annotation:
-    """Read an XML file. Raises AnnotationError that says what is wrong with which object."""
+    """Read an XML file. Raises AnnotationError naming the object and what is wrong with it."""
     root = _read_xml(path)
     try:
         objects = _objects(root)
@@ -36,7 +36,7 @@ def has_zero(path: str | os.PathLike) -> bool:
 
 
 def _read_xml(path: str | os.PathLike) -> ElementTree.Element:
-    """The root of an XML file, whose tags have no namespaces."""
+    """The root of an XML file; namespaces are removed from tags."""
     try:
         root = ElementTree.fromstring(read_text(path))
     except FileNotFoundError:
@@ -46,7 +46,7 @@ def _read_xml(path: str | os.PathLike) -> ElementTree.Element:
     except (OSError, ValueError, LookupError, ElementTree.ParseError) as error:
         raise AnnotationError(f"{path}: not readable as XML: {error}") from error
     for element in root.iter():
-        if isinstance(element.tag, str):        # neither a comment nor an instruction
+        if isinstance(element.tag, str):        # neither a comment nor a processing instruction
             element.tag = element.tag.rpartition("}")[2]
     return root
 
@@ -73,7 +73,7 @@ def _is_difficult(thing: ElementTree.Element) -> bool:
 
 
 def _box(thing: ElementTree.Element) -> list[float]:
-    """The corners in the `bndbox` directly below the object (its parts have their own)."""
+    """The corners in the `bndbox` directly below the object, as its parts have their own."""
     frames = thing.findall("bndbox")
     if len(frames) != 1:
         found = ", ".join(child.tag for child in thing if isinstance(child.tag, str))
@@ -101,7 +101,7 @@ def _text(element: ElementTree.Element, key: str) -> str:
 
 
 def _size(root: ElementTree.Element) -> tuple[int, int] | None:
-    """Width and height; None if unknown, for which many programs write 0, or nothing."""
+    """Width and height; None if unknown, for which many programs write 0 or nothing."""
     try:
         width, height = (int(float(root.findtext(f"size/{key}") or 0)) for key in ("width", "height"))
     except (ValueError, OverflowError):

@@ -15,7 +15,7 @@ from utils.text import has_unprintable, read_text
 
 @dataclass(frozen=True)
 class Description:
-    """The file's content; its keys are the fields, all of them optional."""
+    """The file's content: its keys are these fields, all optional."""
     root: str = "."                         # folder
     images: str = "JPEGImages"              # folder
     annotations: str = "Annotations"        # folder
@@ -41,7 +41,7 @@ def read_description(path: Path) -> Description:
 
 
 def _text(key: str, value: object) -> str:
-    """Accepts an unquoted number as text, but no booleans, such as an unquoted true or no."""
+    """Accept an unquoted number as text, but no boolean such as an unquoted true or no."""
     if isinstance(value, bool) or not isinstance(value, str | int | float) or not str(value).strip():
         raise _wrong(key, "a text", value)
     return str(value).strip()
@@ -66,7 +66,7 @@ def _image_sets(key: str, value: object) -> dict[str, str]:
 
 
 def _split(key: str, value: object) -> str:
-    """The name of a split becomes part of files' names."""
+    """The name of a split, which becomes part of file names."""
     name = _text(key, value)
     if "/" in name or "\\" in name or has_unprintable(name):
         raise _wrong(key, "names of splits without slashes", value)

@@ -131,8 +131,8 @@ def test_what_is_wrong_in_a_file(tmp_path):
         [[1, 2, 3, 5]], [[30, 10, 49, 14], [50, 0, 59, 4]], [[1, 2, 10, 7]]]
     for line in ("unknown class 'category 99'", "all: 1 annotations are of images that the file does not list",
                  "b: annotation 4: expected bbox [x, y, width, height], found [1, 2, 3]", "has no area",
-                 "c: annotation 5: the box of object 'cat' is", "not finite", "sticks out of the image (60 x 40) by 20",
-                 "d: cat (49, 10, 30, 14) has xmin 49 > xmax 30",
+                 "c: annotation 5: the box of object 'cat' is", "not finite",
+                 "extends beyond the image (60 x 40) by 20", "d: cat (49, 10, 30, 14) has xmin 49 > xmax 30",
                  "lost.jpg: there is no such image in", "f: annotation 9: int too large"):
         assert line in data.summary()
 

@@ -95,7 +95,7 @@ def test_where_no_line_can_be_used_the_first_reason_is_told(tmp_path):
 def test_shares_of_the_size_are_refused(tmp_path):
     """As Open Images has them."""
     root = write(tmp_path / "d", ["a.jpg"], boxes="ImageID,LabelName,XMin,XMax,YMin,YMax\na,/m/01,0.1,0.5,0.2,1\n")
-    with pytest.raises(DatasetError, match="boxes.csv: no coordinate is above 1: they are shares of the image's size"):
+    with pytest.raises(DatasetError, match="boxes.csv: no coordinate is above 1: they are fractions of the image"):
         get_imdb(str(root))
 
 

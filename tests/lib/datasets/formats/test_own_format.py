@@ -62,7 +62,7 @@ def test_cleaning_and_report(pets_csv):
 coordinates count from 0
 1 images have no object
 box clipped (1):
-  b: cat (30, 10, 70, 20) sticks out of the image (60 x 40) by 11
+  b: cat (30, 10, 70, 20) extends beyond the image (60 x 40) by 11
 box dropped (2):
   b: cat (5, 5, 5, 9) has no area
   unknown class 'cta' (near: 'cat'): 1 objects in 1 images: b

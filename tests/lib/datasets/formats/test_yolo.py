@@ -90,8 +90,9 @@ def test_polygons_and_key_points(ultralytics):
 
 @pytest.mark.parametrize("line, message", [
     ("0 0.5 0.5 0.5", "found 3 numbers"), ("0 0.5 0.5 0.5 0.2 0.9", "found 5 numbers"),
-    ("0 30 20 10 10", "30 is no share of the image's size"), ("cat 0.5 0.5 0.5 0.5", "could not convert"),
-    ("-1 0.5 0.5 0.5 0.5", "expected the number of a class, found '-1'"), ("0 nan 0.5 0.5 0.5", "nan is no share"),
+    ("0 30 20 10 10", "30 is not a fraction of the image's size"), ("cat 0.5 0.5 0.5 0.5", "could not convert"),
+    ("-1 0.5 0.5 0.5 0.5", "expected the number of a class, found '-1'"),
+    ("0 nan 0.5 0.5 0.5", "nan is not a fraction"),
     ("0.5 0.5 0.5 0.5 0.5", "expected the number of a class"), ("0 a b c d", "could not convert")])
 def test_lines_that_cannot_be_used(ultralytics, line, message):
     (ultralytics / "labels" / "train" / "a.txt").write_text(f"{CAT}{line}\n")

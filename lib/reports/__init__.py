@@ -1,1 +1,1 @@
-"""Pages that show a run, its results and its data: HTML files that need nothing else."""
+"""Reports of runs, results and data sets: self-contained HTML pages."""

@@ -1,4 +1,4 @@
-"""Pictures of photographs as training sees them, with the augmentation of the settings."""
+"""Pictures of training images with the augmentation of the settings."""
 from __future__ import annotations
 
 import os
@@ -17,7 +17,7 @@ from roi_data_layer.roidb import prepare_roidb
 from utils.draw import class_colour
 from utils.images import ImageError
 
-_PASSES = 3     # pictures of a photograph
+_PASSES = 3     # pictures per image
 _HEIGHT = 190   # pixels of the tallest picture
 _IGNORED = (150, 150, 150)
 
@@ -25,7 +25,7 @@ _IGNORED = (150, 150, 150)
 def augmentation_in_words(train: Config) -> str:
     """The augmentation of these settings of TRAIN, 'TRAIN.CROP 0.4, TRAIN.SCALE_JITTER 0.25'; '' if there is none.
 
-    Mirror images alone, the default, are none.
+    Horizontal flips alone, the default, do not count.
     """
     names = ["USE_UPSIDE_DOWN", "CROP", *["SCALES"] * (len(train.SCALES) > 1), "SCALE_JITTER", "COLOUR_JITTER"]
     found = [name for name in names if train[name]]
@@ -35,9 +35,9 @@ def augmentation_in_words(train: Config) -> str:
 
 
 def augmented_pictures(imdb: Imdb, chosen: Sequence[int], settings: Config) -> list[dict[str, str]]:
-    """Pictures for a page of some photographs in some passes each, all at one scale; unreadable ones are left out.
+    """Pictures of some images in several passes each, drawn to the same scale; unreadable images are left out.
 
-    chosen    indices of the photographs
+    chosen    indices of the images
     settings  a cfg tree
     """
     roidb = prepare_roidb(imdb)
@@ -47,19 +47,19 @@ def augmented_pictures(imdb: Imdb, chosen: Sequence[int], settings: Config) -> l
 
 
 def _views(entry: Entry, index: int, num_classes: int, settings: Config) -> Iterator[tuple[Entry, Blobs]]:
-    """The entry as turned, and its minibatch, in each pass."""
+    """Yield the entry, perhaps flipped, and its minibatch for each pass."""
     minibatch = replace(MinibatchSettings.from_cfg(settings), has_rpn=True)
     for number in range(_PASSES):
         rng = np.random.default_rng([settings.RNG_SEED, index, number])
         turned = _turned(entry, settings.TRAIN, rng)
         try:
             yield turned, get_minibatch([turned], num_classes, minibatch, rng)
-        except ImageError:      # reported among the problems
+        except ImageError:      # the page reports it as a problem
             return
 
 
 def _turned(entry: Entry, train: Config, rng: np.random.Generator) -> Entry:
-    """The entry, or one of those that the settings add for its photograph."""
+    """The entry, randomly flipped in the ways that the settings allow."""
     flipped, upside_down = rng.integers(2, size=2)
     if train.USE_FLIPPED and flipped:
         entry = mirror(entry, entry["width"])

@@ -1,4 +1,4 @@
-"""Charts as SVG for a page: lines, bars, scattered points. Text is the browser's, in any script."""
+"""SVG charts for a page: lines, bars, scattered points. The browser renders the text, so any script works."""
 from __future__ import annotations
 
 import math
@@ -12,16 +12,16 @@ from utils.text import printable
 COLOURS = ("#2f6fb5", "#d9722b", "#3a9a5c", "#b5436f", "#7d5bb8", "#8a6a3a", "#2a9aa8", "#a3a020", "#5a6472", "#cf4040")
 INK = "#22272e"
 _MARGIN = {"left": 46, "right": 16, "top": 8, "bottom": 34}
-_TICK_GAP = 42      # pixels between ticks, about,
-_LEAST_TICKS = 3    # if there are so many, about
-_MOST_POINTS = 400      # of a line; more are thinned out
+_TICK_GAP = 42          # approximate distance of ticks in pixels; smaller if needed for
+_LEAST_TICKS = 3        # approximate minimum number of ticks
+_MOST_POINTS = 400      # per line; further ones are thinned out
 
 Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a chart, or with `dots` its points alone."""
+    """A line of a chart, or with `dots` only its points."""
 
     name: str
     points: Sequence[Point]
@@ -32,7 +32,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Axis:
-    """The range of an axis and its label; None: that of the values. `log`: logarithmic, for positive values."""
+    """Label and range of an axis; without a limit, that of the values. `log`: logarithmic, for positive values."""
 
     label: str = ""
     low: float | None = None
@@ -41,7 +41,7 @@ class Axis:
 
 
 def line_chart(lines: Sequence[Line], x: Axis, y: Axis, width: int = 340, height: int = 220) -> Markup:
-    """A chart of lines or points; values that are not finite are left out. The legend is the page's (see `legend`)."""
+    """A chart of lines or points, without legend (see `legend`); values that are not finite are left out."""
     kept = [(line, _finite(line.points, x, y)) for line in lines]
     points = [point for _, of_line in kept for point in of_line]
     if not points:
@@ -60,7 +60,7 @@ def line_chart(lines: Sequence[Line], x: Axis, y: Axis, width: int = 340, height
 
 def histogram(values: Sequence[float], x: Axis, of: str = "", bins: int = 24, width: int = 256,
               height: int = 220) -> Markup:
-    """How many of the values, one for each of the things `of`, lie in each of `bins` equal parts of the axis."""
+    """A histogram with `bins` equal bins; `of` says what is counted, as the label of the y axis."""
     found = [value for value, _ in _finite([(value, 1.0) for value in values], x, Axis())]
     if not found:
         return Markup('<p class="note">nothing to draw</p>')
@@ -79,7 +79,7 @@ def histogram(values: Sequence[float], x: Axis, of: str = "", bins: int = 24, wi
 
 
 def legend(lines: Sequence[Line]) -> Markup:
-    """The names of lines with their colours."""
+    """A legend with the names and colours of lines."""
     items = [Markup('<span class="key"><i style="background:{}"></i>{}</span>').format(line.colour,
                                                                                        printable(line.name))
              for line in lines]
@@ -98,7 +98,7 @@ class _Scale:
     low: float
     high: float
     start: float        # pixel of `low`
-    end: float          # and of `high`
+    end: float          # pixel of `high`
     log: bool
 
     @classmethod

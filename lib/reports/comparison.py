@@ -1,4 +1,4 @@
-"""Several runs side by side: results, losses, and the settings in which they differ."""
+"""Compares several runs: results, losses, and the settings in which they differ."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -15,17 +15,17 @@ from reports.training import Stage, read_stages
 from utils.files import DamagedFileError, read_record
 
 MEASURES = {"ap50": "AP50", "ap75": "AP75", "ap": "AP50:95", "voc_area": "VOC"}
-_HASH = 64          # length of a fingerprint, of which the page shows the start
-_SHOWN = 10
-_SOLVER = "solver."     # before the names of its settings
-_FROM_STEPS = {"weights", "proposals"}      # inputs that are outputs of steps, but for the initial weights
+_HASH = 64              # length of a fingerprint
+_SHOWN = 10             # characters of a fingerprint that the page shows
+_SOLVER = "solver."     # prefix of the solver's settings
+_FROM_STEPS = {"weights", "proposals"}      # inputs that are outputs of other steps, except for the first step
 
 Figures = dict[str, float | None]       # by the keys of MEASURES
 
 
 @dataclass(frozen=True)
 class TestFigures:
-    """The figures of a test: means over the classes, and those of each class."""
+    """The metrics of a test: means over the classes, and those of each class."""
 
     mean: Figures = field(default_factory=dict)
     classes: dict[str, Figures] = field(default_factory=dict)
@@ -33,11 +33,11 @@ class TestFigures:
 
 @dataclass(frozen=True)
 class RunResults:
-    """What is stored of a run.
+    """The stored results, logs and inputs of a run.
 
-    tests      by test set
-    inputs     of its steps, with the settings of their solvers, if recorded, as solver.base_lr
-    data_sets  names by fingerprint
+    tests      metrics by test set
+    inputs     inputs of each step, and settings of its solver (solver.base_lr) if they are recorded
+    data_sets  names of data sets by fingerprint
     """
 
     name: str
@@ -48,7 +48,7 @@ class RunResults:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder holds a training, or results of a test in it."""
+    """Whether a folder holds a training run or its test results."""
     return (folder / Manifest.FILE).is_file() or (folder / "logs").is_dir() or any(_tests_of(folder))
 
 
@@ -57,7 +57,7 @@ def _tests_of(run: Path) -> list[Path]:
 
 
 def read_run(run: Path, name: str) -> RunResults:
-    """What a run's folder holds. Raises DamagedFileError."""
+    """Read the results of a run from its folder. Raises DamagedFileError."""
     steps = Manifest(run).steps
     tests = {file.parent.name: _figures(file) for file in _tests_of(run)}
     return RunResults(name, tests, read_stages(run), {step: _inputs(record) for step, record in steps.items()},
@@ -80,7 +80,7 @@ def _figures(file: Path) -> TestFigures:
 
 
 def run_names(runs: Sequence[Path]) -> list[str]:
-    """Names of runs that differ: the last parts of their paths."""
+    """Distinct names for runs: as many of the last parts of their paths as are needed."""
     paths = [run.resolve() for run in runs]
     for count in range(1, max(len(path.parts) for path in paths)):
         names = ["/".join(path.parts[-count:]) for path in paths]
@@ -90,10 +90,9 @@ def run_names(runs: Sequence[Path]) -> list[str]:
 
 
 def setting_differences(runs: Sequence[RunResults]) -> list[tuple[str, str, list[str]]]:
-    """Settings, steps, and the value in each run, of the inputs that differ; '' for one that a run lacks.
+    """The inputs that differ: setting, steps, and the value in each run; '' if a run lacks it.
 
-    Runs that have not reached a step are not compared in it. What steps get from others, which always differs, is left
-    out.
+    A step is compared only between the runs that reached it. Outputs of other steps, which always differ, are left out.
     """
     names = {key: name for run in runs for key, name in run.data_sets.items()}
     reached_by_any = {step for run in runs for step in run.inputs}
@@ -110,13 +109,13 @@ def setting_differences(runs: Sequence[RunResults]) -> list[tuple[str, str, list
 
 
 def _other_form(inputs: Sequence[Mapping[str, str]]) -> set[str]:
-    """The solver's fingerprint, or its settings if a run does not tell them."""
+    """Keys to leave out: the solver's fingerprint, or the solver's settings if a run does not record them."""
     settings = {key for each in inputs for key in each if key.startswith(_SOLVER)}
     return {"solver"} if all(settings.intersection(each) for each in inputs) else settings
 
 
 def _in_words(values: Sequence[str], names: Mapping[str, str]) -> list[str]:
-    """Values, with names instead of fingerprints, or beside these if different data sets have one name."""
+    """Replace fingerprints by names; if different data sets have the same name, show both."""
     words = [names.get(value, _short(value)) for value in values]
     if len({*words}) == len({*values}):
         return words
@@ -129,7 +128,7 @@ def _short(value: str) -> str:
 
 
 def test_tables(runs: Sequence[RunResults]) -> list[dict[str, Any]]:
-    """For each test set the figures of each run with the difference from the first one, and AP50:95 of each class."""
+    """For each test set: the metrics of each run with their difference from the first run's, and AP50:95 by class."""
     tables = []
     for test in dict.fromkeys(name for run in runs for name in run.tests):
         of_runs = [run.tests.get(test, TestFigures()) for run in runs]
@@ -142,7 +141,7 @@ def test_tables(runs: Sequence[RunResults]) -> list[dict[str, Any]]:
 
 
 def runs_without_tests(runs: Sequence[RunResults]) -> list[str]:
-    """The names of the runs in which no results of a test are stored."""
+    """The names of the runs without stored test results."""
     return [run.name for run in runs if not run.tests]
 
 
@@ -156,7 +155,7 @@ def _cell(value: float | None, first: float | None) -> dict[str, Any]:
 
 
 def loss_charts(runs: Sequence[RunResults]) -> list[dict[str, Any]]:
-    """For each stage the sums of the losses of all runs."""
+    """For each stage a chart of the total loss of all runs."""
     names = dict.fromkeys(stage.name for run in runs for stage in run.stages)
     charts = []
     for name in names:
@@ -178,7 +177,7 @@ def text_report(runs: Sequence[RunResults]) -> str:
     for key, steps, values in setting_differences(runs):
         lines.append(f"{key} ({steps}): {' | '.join(value or '-' for value in values)}")
     untested = runs_without_tests(runs)
-    return "\n".join([*lines, *([f"no results of a test: {', '.join(untested)}"] if untested else [])])
+    return "\n".join([*lines, *([f"no test results: {', '.join(untested)}"] if untested else [])])
 
 
 def _as_text(cell: dict[str, Any]) -> str:

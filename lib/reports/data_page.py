@@ -1,4 +1,4 @@
-"""The page of a data set: pictures with boxes, classes, sizes beside the anchors, problems, advice."""
+"""The page of a data set: images with boxes, classes, object sizes and anchors, problems, advice."""
 from __future__ import annotations
 
 import os
@@ -24,21 +24,22 @@ from utils.draw import class_colour, montage, write_image
 
 PAGE, SHEET = "data.html", "sheet.png"
 _PICTURES = 24
-_AUGMENTED = 4          # photographs shown as training sees them
-_OUT_OF_REACH = 12      # objects shown
-_PROBLEMS = 12          # images shown
+_AUGMENTED = 4          # images shown with augmentation
+_OUT_OF_REACH = 12      # objects shown that the anchors fit worst
+_PROBLEMS = 12          # images with problems shown
 _DOTS = 1500            # objects in a chart
-_BINS = 24              # bars of a histogram, at most
+_BINS = 24              # maximum number of bars in a histogram
 _ANCHORS = "#d9322b"
 
 
 @dataclass(frozen=True)
 class DataStudy:
-    """A data set with what is known of its objects.
+    """A data set with statistics of its objects.
 
     cfg       the settings
-    settings  the present TRAIN.SCALES and MAX_SIZE in words; net  whose anchors are shown
-    commands  words of the commands to follow the advice
+    settings  the current TRAIN.SCALES and MAX_SIZE as text
+    net       name of the net whose anchors are shown
+    commands  words of the commands that follow the advice
     """
 
     imdb: Imdb
@@ -56,7 +57,7 @@ class DataStudy:
 
 
 def write_data_page(folder: Path, study: DataStudy) -> None:
-    """Write data.html, and sheet.png, the pictures of its sheet."""
+    """Write data.html, and sheet.png with the same images in one picture."""
     shown = pictures_to_show(study.objects, _PICTURES)
     write_sheet(folder / SHEET, study, shown)
     figures, problems = study.figures, study.imdb.validate()
@@ -74,7 +75,7 @@ def write_data_page(folder: Path, study: DataStudy) -> None:
 
 
 def pictures_to_show(objects: ObjectTable, most: int) -> list[int]:
-    """Indices of images for the sheet: one of each class, from the rarest on, and others spread over the data set."""
+    """Indices of images for the sheet: one per class, rarest first, and others spread evenly over the data set."""
     labels, counts = np.unique(objects.labels, return_counts=True)
     chosen: list[int] = []
     for label in labels[np.argsort(counts, kind="stable")]:
@@ -87,7 +88,7 @@ def pictures_to_show(objects: ObjectTable, most: int) -> list[int]:
 
 
 def write_sheet(path: Path, study: DataStudy, shown: Sequence[int]) -> None:
-    """Write the pictures of the sheet as one."""
+    """Write the images of the sheet as one picture."""
     pictures = [drawn(study.imdb.image_path_at(index), _boxes(study, index), 300) for index in shown]
     write_image(path, montage([picture for picture in pictures if picture is not None], columns=4))
 
@@ -104,7 +105,7 @@ def _picture(study: DataStudy, index: int) -> dict[str, str]:
 
 
 def _augmented(study: DataStudy) -> list[dict[str, str]]:
-    """Some photographs with objects as training sees them, if there is augmentation."""
+    """Pictures of some images with objects as they are augmented for training; none without augmentation."""
     if not augmentation_in_words(study.train):
         return []
     shown = [index for index in pictures_to_show(study.objects, _PICTURES) if (study.objects.images == index).any()]
@@ -112,7 +113,7 @@ def _augmented(study: DataStudy) -> list[dict[str, str]]:
 
 
 def _colours(study: DataStudy) -> Iterator[Line]:
-    """The classes with the colours of their boxes, as entries of a legend."""
+    """Legend entries: the classes with the colours of their boxes."""
     for label in np.unique(study.objects.labels):
         yield Line(study.imdb.classes[label], [], _hex(class_colour(int(label))))
 
@@ -143,7 +144,7 @@ def _points(width: np.ndarray, height: np.ndarray) -> list[tuple[float, float]]:
 
 
 def _out_of_reach(study: DataStudy, overlaps: np.ndarray) -> Iterator[dict[str, str]]:
-    """Pictures of the objects that the anchors overlap least, if by less than the last threshold; one an image."""
+    """Pictures of the objects that anchors overlap least, if by less than the last threshold; one per image."""
     seen: set[int] = set()
     for row in np.argsort(overlaps, kind="stable"):
         index = int(study.objects.images[row])
@@ -159,7 +160,7 @@ def _out_of_reach(study: DataStudy, overlaps: np.ndarray) -> Iterator[dict[str, 
 
 
 def _problem_pictures(study: DataStudy, problems: Sequence[Problem]) -> Iterator[dict[str, str]]:
-    """The images that problems are about, as far as they are used, with their objects."""
+    """Pictures of the images with problems, except those left out, with their objects."""
     places = {name: index for index, name in enumerate(study.imdb.image_index)}
     of_image: dict[int, Problem] = {}
     for problem in problems:

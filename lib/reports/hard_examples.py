@@ -1,4 +1,4 @@
-"""What the records of hard RoIs say (see roi_data_layer/gallery.py): which photographs and places stay hard."""
+"""Evaluates the records of hard RoIs (see roi_data_layer/gallery.py): which images and places stay hard."""
 from __future__ import annotations
 
 from collections import defaultdict
@@ -14,15 +14,15 @@ from roi_data_layer.gallery import HARD_ROIS
 from utils.cython_bbox import bbox_overlaps
 from utils.files import DamagedFileError, read_json_lines
 
-_SAME_PLACE = 0.5       # IoU of two RoIs about the same thing
-_OBJECT = 0.7           # IoU from which a RoI surely shows its object
-_BACKGROUND = 0.3       # IoU below which it surely shows none: between them mistakes are no surprise
-_OFTEN = 0.5            # share of a photograph's visits in which a place must be among the hardest
+_SAME_PLACE = 0.5       # minimum IoU of RoIs that show the same place
+_OBJECT = 0.7           # minimum IoU of a RoI that surely shows its object
+_BACKGROUND = 0.3       # IoU below which it surely shows none; between the two, high losses are to be expected
+_OFTEN = 0.5            # minimum share of an image's visits in which a place is among the hardest
 
 
 @dataclass(frozen=True)
 class HardRoI:
-    """A recorded RoI: `box` in pixels of the photograph; `label` is the class it is trained as."""
+    """A recorded RoI: `box` in pixels of the image file; `label` is its class in training."""
 
     file: str
     box: tuple[float, float, float, float]
@@ -37,37 +37,37 @@ class Pass:
 
     stage: str
     iteration: int
-    kept: Mapping[str, tuple[int, float]]       # by photograph: the number of RoIs kept, and their mean loss
-    classes: Mapping[int, int]                  # the number of RoIs kept by class
+    kept: Mapping[str, tuple[int, float]]       # by image file: number of RoIs kept, and their mean loss
+    classes: Mapping[int, int]                  # by class: number of RoIs kept
     rois: Sequence[HardRoI]                     # the hardest, by descending loss
 
 
 @dataclass
 class HardPhotograph:
-    """How hard a photograph was."""
+    """How hard an image was in training."""
 
     file: str
     visits: int
     kept: float         # RoIs per visit
-    loss: float         # mean of the RoIs kept
+    loss: float         # mean loss of the RoIs kept
 
 
 @dataclass
 class HardPlace:
-    """A place in a photograph that stays among the hardest."""
+    """A place in an image that stays among the hardest."""
 
     worst: HardRoI
-    visits: int                                                 # of the photograph
-    losses: dict[tuple[str, int], float] = field(default_factory=dict)      # the highest of each visit, if recorded
+    visits: int                                                 # recorded visits of the image
+    losses: dict[tuple[str, int], float] = field(default_factory=dict)      # highest loss in each visit, if recorded
 
     @property
     def loss(self) -> float:
-        """The mean over the visits, of which those without a record count 0."""
+        """The mean over all visits; visits in which the place was not recorded count as 0."""
         return sum(self.losses.values()) / self.visits
 
     @property
     def rank(self) -> float:
-        """The loss, lowered where few visits support it."""
+        """The loss, lowered if there are few visits."""
         return self.loss * self.visits / (self.visits + 1)
 
 
@@ -103,19 +103,19 @@ def _pass(stage: str, record: Mapping[str, Any]) -> Pass:
 
 
 def stages_of(passes: Sequence[Pass]) -> list[str]:
-    """The names of the stages, in order."""
+    """The names of the stages, in their order."""
     return list(dict.fromkeys(each.stage for each in passes))
 
 
 def chosen_passes(passes: Sequence[Pass], count: int) -> list[Pass]:
-    """Passes of a stage spread evenly from the first to the last."""
+    """`count` passes of a stage, spread evenly from the first to the last."""
     if not passes:
         return []
     return [passes[place] for place in np.unique(np.linspace(0, len(passes) - 1, count).round().astype(int))]
 
 
 def hard_photographs(passes: Sequence[Pass]) -> list[HardPhotograph]:
-    """The photographs by the mean loss of their kept RoIs, summed over these: the hardest first."""
+    """The images by descending total loss of the RoIs kept per visit."""
     found: defaultdict[str, list[tuple[int, float]]] = defaultdict(list)
     for each in passes:
         for file, kept in each.kept.items():
@@ -129,7 +129,7 @@ def hard_photographs(passes: Sequence[Pass]) -> list[HardPhotograph]:
 
 
 def class_shares(passes: Sequence[Pass], parts: int) -> dict[int, list[tuple[float, float]]]:
-    """For each class the share of the kept RoIs in each of some equal parts of a stage: points (iteration, share)."""
+    """For each class its share of the kept RoIs in each of `parts` equal parts of a stage: points (iteration, share)."""
     if not passes:
         return {}
     edges = np.linspace(0, max(each.iteration for each in passes), parts + 1)
@@ -144,10 +144,10 @@ def class_shares(passes: Sequence[Pass], parts: int) -> dict[int, list[tuple[flo
 
 
 def lasting_places(passes: Sequence[Pass]) -> list[HardPlace]:
-    """The places that are among the hardest RoIs in most visits of the second half of each stage, the hardest first.
+    """Places among the hardest RoIs in at least half of the visits in the second half of each stage, hardest first.
 
-    RoIs of one class in a photograph are about one place if their IoU is at least 0.5. Only those count that show an
-    object, by their IoU with it, or none, so that a high loss contradicts the labels.
+    RoIs of one class in an image are at the same place if their IoU is at least 0.5. Only RoIs that clearly show an
+    object or clearly show none, by their IoU, are used: for these a high loss contradicts the annotation.
     """
     late = _second_halves(passes)
     visits: defaultdict[str, int] = defaultdict(int)

@@ -1,4 +1,4 @@
-"""The part of a run's page about the hard examples."""
+"""The part of a run's page that shows hard examples."""
 from __future__ import annotations
 
 import os
@@ -19,17 +19,17 @@ from reports.hard_examples import (
 )
 from reports.pictures import FOUND, Box, crop, photograph
 
-_ITERATIONS = 4         # of a stage, whose RoIs are shown
-_ROIS = 8               # of each
-_PHOTOGRAPHS = 8
-_PLACES = 16
-_PARTS = 8              # of a stage, in the curves
-_MOST_CLASSES = 10       # with a curve
+_ITERATIONS = 4         # iterations per stage whose RoIs are shown
+_ROIS = 8               # RoIs shown per iteration
+_PHOTOGRAPHS = 8        # images shown
+_PLACES = 16            # places shown
+_PARTS = 8              # points per curve, which are averages over parts of a stage
+_MOST_CLASSES = 10      # classes with a curve
 _WIDTH = 340
 
 
 def hard_parts(passes: Sequence[Pass], classes: Sequence[str] | None) -> dict[str, Any] | None:
-    """What the template shows of the hard RoIs; None if none are recorded.
+    """Template data of the hard RoIs; None if none are recorded.
 
     classes  names, background first; None: unknown
     """
@@ -57,7 +57,7 @@ def _name(label: int, classes: Sequence[str] | None) -> str:
 
 
 def _lines(shares: Mapping[int, Sequence[Point]], classes: Sequence[str] | None) -> list[Line]:
-    """The classes of most RoIs, without the background, beside which they would lie flat."""
+    """Curves of the classes with most RoIs, without the background, whose share would dwarf theirs."""
     most = sorted((label for label in shares if label), key=lambda label: -sum(share for _, share in shares[label]))
     return [Line(_name(label, classes), shares[label], colour(index))
             for index, label in enumerate(most[:_MOST_CLASSES])]

@@ -1,4 +1,4 @@
-"""Pictures for a page: photographs and crops with boxes, as data URIs."""
+"""Pictures for a page: images and crops with boxes, as data URIs."""
 from __future__ import annotations
 
 import base64
@@ -16,21 +16,21 @@ Corners = Sequence[float] | np.ndarray      # x1, y1, x2, y2
 
 TRUTH: Colour = (60, 190, 60)
 FOUND: Colour = (30, 110, 240)
-_SURROUND = 0.6         # of a box's longer side is shown around it
-_LEAST = 48             # pixels of the photograph in a crop, at least
-_QUALITY = 82           # of JPEG
+_SURROUND = 0.6         # margin around a box, relative to its longer side
+_LEAST = 48             # minimum side of a crop, in pixels of the image
+_QUALITY = 82           # JPEG quality
 
 
 @dataclass(frozen=True)
 class Box:
-    """A box to draw, x1, y1, x2, y2 in pixels of the photograph."""
+    """A box to draw, x1, y1, x2, y2 in pixels of the image."""
 
     corners: Corners
     colour: Colour = TRUTH
 
 
 def photograph(path: str, boxes: Sequence[Box] = (), height: int = 190) -> str:
-    """A photograph with boxes, as a data URI; '' if it cannot be read."""
+    """An image file with boxes, as a data URI; '' if it cannot be read."""
     image = _read(path)
     return "" if image is None else picture_of(image, boxes, height)
 
@@ -41,13 +41,13 @@ def picture_of(image: np.ndarray, boxes: Sequence[Box], height: int) -> str:
 
 
 def drawn(path: str, boxes: Sequence[Box], height: int) -> np.ndarray | None:
-    """A photograph with boxes, (height, width, 3) BGR; None if it cannot be read."""
+    """An image file with boxes, (height, width, 3) BGR; None if it cannot be read."""
     image = _read(path)
     return None if image is None else _drawn(image, (0, 0, image.shape[1], image.shape[0]), boxes, height)
 
 
 def crop(path: str, about: Corners, boxes: Sequence[Box] = (), height: int = 150) -> str:
-    """The part of a photograph around the box `about`, with boxes, as a data URI; '' if it cannot be read."""
+    """The part of an image file around the box `about`, with boxes, as a data URI; '' if it cannot be read."""
     image = _read(path)
     return "" if image is None else _encoded(image, _window(about, image.shape[1], image.shape[0]), boxes, height)
 
@@ -61,7 +61,7 @@ def _read(path: str) -> np.ndarray | None:
 
 
 def _window(about: Corners, width: int, height: int) -> tuple[int, int, int, int]:
-    """A square around a box, moved and cut to lie inside of the photograph: x1, y1, x2, y2, the latter exclusive."""
+    """A square around a box, shifted and clipped to the image: x1, y1, x2, y2, the latter two exclusive."""
     x1, y1, x2, y2 = (float(side) for side in about)
     side = max(max(x2 - x1, y2 - y1) * (1 + 2 * _SURROUND), _LEAST)
     left = min(max((x1 + x2 - side) / 2, 0), max(width - side, 0))

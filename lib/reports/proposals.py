@@ -1,4 +1,4 @@
-"""The recall of a run's proposals: how many of the training objects they overlap."""
+"""The recall of a run's proposals: the share of the training objects that they overlap."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
@@ -24,18 +24,18 @@ class ProposalRecall:
 
     name: str
     images: int
-    count: float            # of proposals per image
-    thresholds: np.ndarray  # of the IoU
-    recalls: np.ndarray     # at each
+    count: float            # mean number of proposals per image
+    thresholds: np.ndarray  # IoU thresholds
+    recalls: np.ndarray     # recall at each threshold
 
     @property
     def mean(self) -> float:
-        """Over all thresholds."""
+        """Mean recall over all thresholds."""
         return float(self.recalls.mean())
 
 
 def proposal_recalls(run: Path) -> Iterator[ProposalRecall]:
-    """The recall of each step's proposals on the training set. Steps whose files or data set are gone are left out."""
+    """The recall of each step's proposals on the training set. Steps without files or data set are left out."""
     manifest = Manifest(run)
     for step in STEPS:
         job = run / "steps" / f"{step.name}.json"
@@ -54,7 +54,7 @@ def proposal_recalls(run: Path) -> Iterator[ProposalRecall]:
 
 
 def recall_parts(recalls: Sequence[ProposalRecall]) -> dict[str, Any] | None:
-    """What the template shows; None without proposals."""
+    """Template data of the recalls; None without proposals."""
     if not recalls:
         return None
     lines = [Line(each.name, list(zip(each.thresholds.tolist(), each.recalls.tolist(), strict=True)), colour(index))

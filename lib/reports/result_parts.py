@@ -1,4 +1,4 @@
-"""The parts of a page about results: curves of precision, the confusion matrix, pictures of mistakes."""
+"""The parts of a page that show results: precision-recall curves, confusion matrix, pictures of mistakes."""
 from __future__ import annotations
 
 import os
@@ -13,13 +13,13 @@ from reports.charts import Axis, Line, colour, legend, line_chart
 from reports.pictures import FOUND, TRUTH, Box, crop
 from reports.results import ClassScores, TestResults
 
-_MOST_CURVES = 10       # classes, those of the lowest average precision
-_MOST_PICTURES = 12     # of each kind of mistake
+_MOST_CURVES = 10       # classes with a curve: those of lowest average precision
+_MOST_PICTURES = 12     # per kind of mistake
 _MOST_MATRIX = 30       # classes in the matrix
 
 
 def result_parts(results: TestResults) -> dict[str, Any]:
-    """What the template shows of the results on a data set."""
+    """Template data of the results on a data set."""
     curves = _curves(results)
     return {"name": results.imdb.name, "images": results.imdb.num_images,
             "objects": sum(each.objects for each in results.classes), "classes": results.classes,
@@ -39,7 +39,7 @@ def _curves(results: TestResults) -> list[Line]:
 
 
 def _curve(results: TestResults, scores: ClassScores) -> list[tuple[float, float]]:
-    """Recall and precision, from recall 0 on, with the points that lie on a horizontal line left out."""
+    """Points (recall, precision) from recall 0 on, without repeated ones."""
     result = results.evaluation.classes[scores.name]
     if not len(result.recall):
         return []

@@ -1,4 +1,4 @@
-"""The results of a detector on a data set: its average precisions, curves, and what it gets wrong."""
+"""The results of a detector on a data set: average precisions, curves, and mistakes."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ from fast_rcnn.test import in_classes_of
 
 @dataclass(frozen=True)
 class ClassScores:
-    """Results of a class; average precisions are NaN without objects that count."""
+    """Results of a class; average precisions are NaN without objects to find."""
 
     name: str
-    objects: int
+    objects: int            # without difficult ones
     ap50: float
     ap75: float
     ap: float               # mean over IoU 0.50, 0.55, .. 0.95
@@ -47,7 +47,7 @@ class TestResults:
 
 
 def has_objects(imdb: Imdb) -> bool:
-    """Whether a data set can tell its objects of each class, and has any."""
+    """Whether a data set provides its objects by class, and has any."""
     try:
         return any(len(objects.boxes) for name in imdb.classes[1:] for objects in imdb.objects_of_class(name).values())
     except NotImplementedError:
@@ -55,7 +55,7 @@ def has_objects(imdb: Imdb) -> bool:
 
 
 def test_results(imdb: Imdb, all_boxes: Sequence[Sequence[np.ndarray]], known: Sequence[str]) -> TestResults:
-    """The results of detections [class][image], rows x1, y1, x2, y2, score, of a detector with the classes `known`."""
+    """Evaluate detections [class][image], rows x1, y1, x2, y2, score, of a detector with the classes `known`."""
     boxes, find = in_classes_of(imdb, all_boxes, known), ClassNames(known).find
     detections = {name: class_detections(imdb.image_index, of_class)
                   for name, of_class in list(zip(imdb.classes, boxes, strict=True))[1:] if find(name) in known}

@@ -1,4 +1,4 @@
-"""The page of a run: results on its test sets, curves of the training, recall of the proposals, hard examples."""
+"""The page of a run: test results, training curves, recall of proposals, hard examples."""
 from __future__ import annotations
 
 import datetime
@@ -26,7 +26,7 @@ def write_run_report(path: str | os.PathLike, title: str, run: Path | None, resu
                      recalls: Sequence[ProposalRecall] = ()) -> None:
     """Write the page. Raises DamagedFileError for a damaged log.
 
-    run  folder whose logs are shown; None: there is none
+    run  folder of the run whose logs are shown; None: without logs
     """
     stages = read_stages(run) if run else []
     write_page(path, "run.html", title=title, subtitle=_subtitle(stages, results), stages=stage_charts(stages),
@@ -35,17 +35,18 @@ def write_run_report(path: str | os.PathLike, title: str, run: Path | None, resu
 
 
 def _classes(run: Path) -> Sequence[str] | None:
-    """The class names of a run's detector, background first; None before it is finished."""
+    """The class names of a run's detector, background first; None if there is no detector yet."""
     records = [run / RUN_RECORD] if (run / RUN_RECORD).is_file() else sorted(run.glob(f"*{MODEL_RECORD}"))
     names = read_record(records[-1], "train again").get("classes") if records else None
     return list(map(str, names)) if isinstance(names, list) else None
 
 
 def write_test_report(folder: Path, imdb: Imdb, run: Path | None, recalls: Iterable[ProposalRecall] = ()) -> None:
-    """Write the page of the test in a folder, if the data set has objects. Prints its path, or why there is none.
+    """Write the page of a test into its folder if the data set has objects; print its path, or why there is none.
 
-    run      of the detector; None: it is of none
-    recalls  of its proposals
+    folder   output folder of the test
+    run      folder of the detector's run; None: unknown
+    recalls  recall of the run's proposals
     """
     if not has_objects(imdb):
         return

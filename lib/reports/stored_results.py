@@ -1,4 +1,4 @@
-"""Finds the results that tests have stored, and the data sets they are of."""
+"""Loads stored test results, together with the data sets that were tested on."""
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -11,15 +11,15 @@ from utils.errors import UserError
 
 
 def stored_results(folder: Path, imdb_name: str | None = None) -> TestResults:
-    """The results in a folder of tools/test_net.py.
+    """The results in an output folder of tools/test_net.py.
 
-    imdb_name  the data set, if it is no longer where it was
-    Raises UserError that says why there is nothing to show.
+    imdb_name  the data set, if it was moved since the test
+    Raises UserError that says why there are no results.
     """
     file = folder / DETECTIONS
     name = imdb_name or data_set_of_results(folder)
     if not name:
-        raise UserError(f"{folder}: says of no data set; name it by --imdb")
+        raise UserError(f"{folder}: the data set of these results is not recorded; name it with --imdb")
     try:
         classes = stored_classes(file)
         imdb = find_imdb(name, classes=classes)
@@ -32,7 +32,7 @@ def stored_results(folder: Path, imdb_name: str | None = None) -> TestResults:
 
 
 def results_of_run(run: Path, imdb_name: str | None = None) -> Iterator[TestResults]:
-    """The results of all tests of a run. Prints why some are not shown."""
+    """The results of all tests of a run; prints why results are left out."""
     for file in sorted((run / "test").glob(f"*/{DETECTIONS}")):
         try:
             yield stored_results(file.parent, imdb_name)

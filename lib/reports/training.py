@@ -1,4 +1,4 @@
-"""The curves of a training: losses, learning rates and validations of its stages, from their logs."""
+"""Training curves from the logs of the stages: losses, learning rates and validation results."""
 from __future__ import annotations
 
 from collections import defaultdict
@@ -11,7 +11,7 @@ from fast_rcnn.validation import index_of_best
 from reports.charts import INK, Axis, Line, Point, colour, legend, line_chart
 from utils.files import read_json_lines
 
-_WIDTH = 256        # of a chart: four stand side by side
+_WIDTH = 256        # of a chart: a row has four
 
 
 @dataclass
@@ -19,24 +19,24 @@ class Stage:
     """A stage of a training."""
 
     name: str
-    losses: dict[str, list[Point]] = field(default_factory=dict)    # points (iteration, loss) by name, and of the sum
-    rates: list[Point] = field(default_factory=list)
-    figures: dict[str, list[Point]] = field(default_factory=dict)   # of its validations, the one to be high first
+    losses: dict[str, list[Point]] = field(default_factory=dict)    # points (iteration, loss) by name, and "sum"
+    rates: list[Point] = field(default_factory=list)                # learning rates
+    figures: dict[str, list[Point]] = field(default_factory=dict)   # validation metrics; the first one selects the best
     seconds: float = 0.0
 
     @property
     def iterations(self) -> int:
-        """The last iteration that is logged."""
+        """The last logged iteration."""
         return int(self.rates[-1][0]) if self.rates else 0
 
     @property
     def final_loss(self) -> float:
-        """The last loss that is logged: the weighted sum."""
+        """The last logged total loss, which is the weighted sum of all losses."""
         return self.losses["sum"][-1][1]
 
 
 def read_stages(run: Path) -> list[Stage]:
-    """The stages that are logged in logs/*.jsonl of a run, in the order of the plan. Raises DamagedFileError."""
+    """Read the stages of a run from logs/*.jsonl, in the order of the plan. Raises DamagedFileError."""
     order = {step.name: index for index, step in enumerate(STEPS)}
     logs = sorted((run / "logs").glob("*.jsonl"), key=lambda log: (order.get(log.stem, len(order)), log.stem))
     stages = []
@@ -72,7 +72,7 @@ def _stage(name: str, records: list[dict[str, Any]]) -> Stage:
 
 
 def stage_charts(stages: list[Stage]) -> list[dict[str, Any]]:
-    """For each stage a chart of its losses, one of its learning rate and, if there are any, one of its validations."""
+    """For each stage charts of its losses, its learning rate and, if there are any, its validation results."""
     return [{"title": stage.name, "svg": _losses(stage), "legend": legend(_lines(stage)),
              "rate": line_chart([Line("learning rate", stage.rates)], Axis("iteration", 0), Axis("", 0), _WIDTH, 100),
              "validations": _validations(stage)} for stage in stages]

@@ -21,7 +21,7 @@ def test_the_page(run, data, tmp_path):     # noqa: F811
     assert status == 0 and f"Page: {tmp_path}/look/data.html" in printed
     page = (tmp_path / "look" / "data.html").read_text()
     assert "chip" in page and "board" in page and "tools/make_models.py" in page and "0.png" in page
-    assert "As training sees them" not in page
+    assert "Augmented training images" not in page
     assert page.count("<svg") == 4 and page.count("data:image/jpeg") > 11
     assert cv2.imread(str(tmp_path / "look" / "sheet.png")).shape[0] > 300
 
@@ -31,7 +31,7 @@ def test_photographs_as_training_sees_them(run, data, tmp_path):    # noqa: F811
                        "TRAIN.CROP", "0.5", "TRAIN.SCALES", "(200, 300)", "TRAIN.USE_UPSIDE_DOWN", "True")
     assert status == 0
     page = (tmp_path / "look" / "data.html").read_text()
-    part = page[page.index("As training sees them"):page.index("<h2>Classes")]
+    part = page[page.index("Augmented training images"):page.index("<h2>Classes")]
     settings = "TRAIN.USE_FLIPPED True, TRAIN.USE_UPSIDE_DOWN True, TRAIN.CROP 0.5, TRAIN.SCALES [200, 300]"
     assert f"with {settings}</p>" in part
     assert part.count("data:image/jpeg") == 12 and "mirrored, upside down" in part

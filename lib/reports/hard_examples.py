@@ -129,7 +129,7 @@ def hard_photographs(passes: Sequence[Pass]) -> list[HardPhotograph]:
 
 
 def class_shares(passes: Sequence[Pass], parts: int) -> dict[int, list[tuple[float, float]]]:
-    """For each class its share of the kept RoIs in each of `parts` equal parts of a stage: points (iteration, share)."""
+    """For each class its share of the kept RoIs in `parts` equal parts of a stage, as points (iteration, share)."""
     if not passes:
         return {}
     edges = np.linspace(0, max(each.iteration for each in passes), parts + 1)

@@ -34,7 +34,7 @@ def test_class_names_may_differ_in_case(tmp_path):
 
 
 @pytest.mark.parametrize("classes, message", [("RBC", "found the text 'RBC'"), ([], "no name but")])
-def test_classes_that_are_no_list_of_names(pets, classes, message):
+def test_classes_that_are_not_a_list_of_names(pets, classes, message):
     with pytest.raises(DatasetError, match=message):
         get_imdb(str(pets), classes=classes)
 
@@ -125,14 +125,14 @@ def test_broken_images_without_annotations_are_left_out(pets):
 
 
 def test_a_data_set_takes_little_memory(tmp_path):
-    """Everything kept of an image and its mirror image: names, files, sizes, objects, entries."""
+    """Counts what is kept for an image and its mirror image: names, files, sizes, objects, entries."""
     def kept(count):
         names = [f"image{index}" for index in range(count)]
         root = voc_folder(tmp_path / str(count), {"image0": [CAT]}, {"train": names})
         for name in names:
             (root / "JPEGImages" / f"{name}.jpg").write_bytes((root / "JPEGImages" / "image0.jpg").read_bytes())
             (root / "Annotations" / f"{name}.xml").write_text(xml([CAT, DOG, OX]))
-        tracemalloc.start(25)       # frames, to leave out what threads of other tests take meanwhile
+        tracemalloc.start(25)       # frames, to exclude memory that threads of other tests allocate
         try:
             data = get_imdb(f"{root}:train")
             data.validate()

@@ -1,4 +1,4 @@
-"""Boxes of images whose annotation says another size, swapped corners, rounding; reports that stay short."""
+"""Cleaning: images whose size differs from the annotation's, swapped corners, rounding; reports that stay short."""
 import struct
 
 import cv2
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("default_settings")
 
 
 def one_image(tmp_path, objects, said, size, orientation=0):
-    """A data set of the good image 'a' and of 'x', whose annotation says a size; `size` is that of its pixels."""
+    """A data set of the good image 'a' and of 'x', which has size `said` in its annotation and `size` in its file."""
     root = voc_folder(tmp_path / "d", {"a": [CAT], "x": xml(objects, said)}, {"train": ["a", "x"]})
     write_image(root / "JPEGImages" / "x.jpg", *size)
     if orientation:
@@ -32,14 +32,14 @@ def set_orientation(file, orientation):
 
 @pytest.mark.parametrize("orientation, box", [(5, [4, 10, 14, 50]), (6, [25, 10, 35, 50]), (7, [25, 9, 35, 49]),
                                               (8, [4, 9, 14, 49])])
-def test_boxes_of_the_stored_picture_are_turned_with_it(tmp_path, orientation, box):
+def test_boxes_of_the_unrotated_image_are_rotated_with_it(tmp_path, orientation, box):
     data = one_image(tmp_path, [("cat", 11, 5, 51, 15)], (60, 40), (60, 40), orientation)
     assert data.image_sizes()[1] == (40, 60) and data.gt_roidb()[1]["boxes"].tolist() == [box]
     assert "boxes turned with the image (1)" in data.summary() and f"EXIF orientation {orientation}" in data.summary()
 
 
 @pytest.mark.parametrize("orientation", [3, 6])
-def test_boxes_of_the_turned_picture_stay(tmp_path, orientation):
+def test_boxes_of_the_rotated_image_are_kept(tmp_path, orientation):
     size = (40, 60) if orientation == 6 else (60, 40)
     data = one_image(tmp_path, [("cat", 11, 5, 31, 15)], size, (60, 40), orientation)
     assert data.gt_roidb()[1]["boxes"].tolist() == [[10, 4, 30, 14]] and data.problems == []
@@ -49,8 +49,8 @@ def test_boxes_of_the_turned_picture_stay(tmp_path, orientation):
     (True, 2, (60, 40), [CAT], False), (True, 3, (60, 40), [CAT], False), (True, 4, (60, 40), [CAT], False),
     (True, 8, (40, 40), [CAT], False), (True, 3, (60, 40), [], True), (True, 1, (60, 40), [CAT], True),
     (False, 3, (60, 40), [CAT], True)])
-def test_turns_that_no_size_shows_where_others_were_annotated_unturned(tmp_path, quarter, orientation, size, objects,
-                                                                       kept):
+def test_rotations_that_keep_the_size_if_others_were_annotated_unrotated(
+        tmp_path, quarter, orientation, size, objects, kept):
     images = {"upright": [CAT], "quarter": [CAT], "x": xml(objects, size)}
     root = voc_folder(tmp_path / "d", images, {"train": list(images)})
     write_image(root / "JPEGImages" / "x.jpg", *size)
@@ -78,15 +78,15 @@ def test_boxes_of_a_resized_image_are_scaled(tmp_path, said, size, box):
 
 @pytest.mark.parametrize("said, size, objects", [
     ((40, 60), (60, 40), [CAT]), ((120, 60), (60, 40), [CAT]), ((66, 40), (60, 40), [CAT]),
-    ((120, 80), (60, 40), [("cat", 100, 10, 140, 60)])])    # the last one's boxes do not lie in the size that it says
-def test_an_image_whose_boxes_may_be_anywhere_is_left_out(tmp_path, said, size, objects):
+    ((120, 80), (60, 40), [("cat", 100, 10, 140, 60)])])    # the last one has a box beyond the annotated size
+def test_an_image_with_unknown_box_positions_is_left_out(tmp_path, said, size, objects):
     data = one_image(tmp_path, objects, said, size)
     (problem,) = data.problems
     assert data.image_index == ["a"] and (problem.image, problem.action) == ("x", "image left out")
     assert f"the XML file says {said}, the image's size is {size}" in problem.what
 
 
-def test_a_size_that_differs_by_a_pixel_moves_no_box(tmp_path):
+def test_a_size_difference_of_one_pixel_moves_no_box(tmp_path):
     data = one_image(tmp_path, [CAT], (61, 39), (60, 40))
     assert data.gt_roidb()[1]["boxes"].tolist() == [[0, 0, 19, 29]]
 

@@ -86,7 +86,7 @@ def test_only_the_best_hundred_of_an_image_count():
 
 
 def pycocotools_aps(detections, objects, area="all"):
-    """pycocotools' own figures; it ignores difficult objects by their area, outside of all ranges."""
+    """pycocotools' results; difficult objects get an area outside of all ranges, so that it ignores them."""
     coco = pytest.importorskip("pycocotools.coco")
     evaluation = pytest.importorskip("pycocotools.cocoeval")
     numbers = {name: number for number, name in enumerate(objects, 1)}
@@ -133,7 +133,7 @@ def test_areas_agree_with_pycocotools(seed, area):
 
 
 def test_an_object_that_is_not_difficult_is_preferred():
-    """Also where the difficult one overlaps more; a difficult object is taken once, as any other."""
+    """Even if the difficult one overlaps more; a difficult object is matched only once, like any other."""
     found, ignored = match(np.array([[0.9, 0.6], [0.9, 0.6], [0.9, 0.6]]), np.array([True, False]))
     assert found[:, 0].tolist() == [True, True, False] and ignored[:, 0].tolist() == [False, True, False]
     assert found[:, 4].tolist() == [True, False, False] and ignored[:, 4].tolist() == [True, False, False]

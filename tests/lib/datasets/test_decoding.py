@@ -56,7 +56,7 @@ def test_images_are_decoded_once_and_again_when_they_change(photos, tmp_path, mo
     assert broken_images(paths, record) == [paths[3]] and sorted(seen) == [paths[0], paths[3]]
 
 
-def test_they_are_left_out_and_reported_with_the_others(photos, capsys):
+def test_broken_images_are_left_out_and_reported_with_other_problems(photos, capsys):
     spoil(photos / "b.png")
     (photos / "c.xml").write_text("<annotation>")
     data = get_imdb(str(photos))
@@ -68,7 +68,7 @@ def test_they_are_left_out_and_reported_with_the_others(photos, capsys):
     assert [os.path.basename(data.image_path_at(i)) for i in range(2)] == ["a.png", "d.png"]
 
 
-def test_they_are_left_out_of_joined_data_sets(photos, tmp_path):
+def test_broken_images_are_left_out_of_joined_data_sets(photos, tmp_path):
     import shutil
     other = tmp_path / "other"
     shutil.copytree(photos, other)
@@ -79,7 +79,7 @@ def test_they_are_left_out_of_joined_data_sets(photos, tmp_path):
     assert both.num_images == len(both.gt_roidb()) == 7 and both.image_path_at(4) == str(other / "b.png")
 
 
-def test_nothing_left_and_data_sets_that_cannot_leave_out(photos):
+def test_nothing_left_or_leaving_out_not_supported(photos):
     for path in photos.glob("*.png"):
         spoil(path)
     with pytest.raises(UserError, match="no usable image.*\n.*\n *a: a.png cannot be decoded"):

@@ -16,7 +16,7 @@ def test_a_data_set_is_made_once_and_atomically(tmp_path):
     assert os.listdir(tmp_path) == ["demo"]
 
 
-def test_one_of_another_recipe_is_refused_with_the_files_in_it(tmp_path):
+def test_a_data_set_of_another_recipe_is_refused_and_kept(tmp_path):
     folder = make_demo_dataset(tmp_path / "demo", num_train=1, num_test=1)
     (folder / "mine.txt").write_text("mine")
     before = {path for path in folder.rglob("*")}
@@ -30,7 +30,7 @@ def test_other_folders_are_left_alone(tmp_path):
     partial.mkdir()
     (partial / "mine.txt").write_text("mine")
     (tmp_path / "demo").mkdir()
-    make_demo_dataset(tmp_path / "demo", num_train=1, num_test=1)      # an empty folder is taken
+    make_demo_dataset(tmp_path / "demo", num_train=1, num_test=1)      # an empty folder is used
     assert (partial / "mine.txt").read_text() == "mine"
     with pytest.raises(FileExistsError, match="neither an empty folder nor a demo"):
         make_demo_dataset(partial, num_train=1, num_test=1)

@@ -1,4 +1,4 @@
-"""Names that are not unique or not safe, lists of any form, and what a folder holds instead."""
+"""Names that are not unique or not safe, lists of any form, and errors that say what a folder contains instead."""
 import os
 import shutil
 
@@ -49,7 +49,7 @@ def test_images_of_one_name_are_refused_where_they_matter(pets):
         class_detections(["a", "a"], [np.zeros((0, 5))] * 2)
 
 
-def test_images_that_differ_in_their_ending_only(tmp_path, pets):
+def test_images_that_differ_only_in_their_extension(tmp_path, pets):
     shutil.copy(pets / "JPEGImages" / "a.jpg", pets / "JPEGImages" / "a.PNG")
     (problem,) = get_imdb(str(pets)).problems
     assert (problem.image, problem.action) == ("a", "image left out")
@@ -92,7 +92,7 @@ def test_a_folder_of_results_belongs_to_one_data_set(tmp_path, pets):
 
 
 @pytest.mark.parametrize("name", ["\x1b[2J", "a\u202eb", "x\x9b"])
-def test_names_of_control_characters(tmp_path, pets, name):
+def test_names_with_control_characters(tmp_path, pets, name):
     with pytest.raises(DatasetError, match="the class name '.*\\\\.*' has control characters"):
         get_imdb(str(pets), classes=["cat", name])
     flat = flat_folder(tmp_path / "flat", {"a": [CAT], name: [CAT]})
@@ -151,12 +151,12 @@ def test_lists_of_absolute_paths(pets):
     (b"\xe9\n", "train.txt:1: not text in utf-8"), (b"\x1b\n", r"such as '\\\\x1b'")])
 def test_a_list_that_matches_nothing(pets, data, message):
     (pets / "ImageSets" / "Main" / "train.txt").write_bytes(data)
-    for name in (str(pets), f"{pets}:test"):        # whose class names are those of the training split
+    for name in (str(pets), f"{pets}:test"):        # the test split needs the training split's class names
         with pytest.raises(DatasetError, match=f"train.txt:.*{message}" if "train.txt" not in message else message):
             get_imdb(name)
 
 
-def test_endings_of_images(tmp_path):
+def test_extensions_of_images(tmp_path):
     names = {"a": ".ppm", "b": ".jp2", "c": ".gif", "d": ".JFIF", "e": ".jpe"}
     root = voc_folder(tmp_path / "d", {name: [CAT] for name in [*names, "f"]}, {"train": [*names, "f.heic"]})
     image = np.full((40, 60, 3), 90, np.uint8)
@@ -171,7 +171,7 @@ def test_endings_of_images(tmp_path):
     assert "f: f.heic: unknown file extension; known are .jpg .jpeg" in data.summary()
 
 
-def test_what_a_folder_has_instead(tmp_path, pets):
+def test_errors_list_what_a_folder_contains(tmp_path, pets):
     def copy(name):
         return shutil.copytree(pets, tmp_path / name)
     (copy("images") / "JPEGImages").rename(tmp_path / "images" / "pictures")
@@ -218,7 +218,7 @@ def test_a_folder_above_data_sets_of_several_formats(tmp_path, pets):
     assert get_imdb(f"{pets}:train").name == "pets_train"
 
 
-def test_splits_are_safe_in_names_of_files(tmp_path, pets):
+def test_names_of_splits_are_safe_in_file_names(tmp_path, pets):
     (tmp_path / "own.yml").write_text("root: pets\nimage_sets: {../up: ImageSets/Main/train.txt}\n")
     with pytest.raises(DatasetError, match="image_sets: expected names of splits without slashes; found '../up'"):
         get_imdb(str(tmp_path / "own.yml"))
@@ -232,7 +232,7 @@ GOOD = xml([CAT, (*DOG, 1)])
     GOOD.replace("annotation>", "Annotation>"), GOOD.replace("<annotation>", "<annotation><!-- <object> -->"),
     GOOD.replace(">1</difficult>", "> True\n</difficult>"),
     GOOD.replace(">0</difficult>", ">no</difficult>"), GOOD.replace("dog", "\n dog\t")])
-def test_annotations_that_mean_the_same(tmp_path, text):
+def test_equivalent_annotations(tmp_path, text):
     (tmp_path / "a.xml").write_text(text)
     found = read_annotation(tmp_path / "a.xml")
     assert found.names == ["cat", "dog"] and found.difficult.tolist() == [False, True] and found.size == (60, 40)
@@ -269,7 +269,7 @@ def test_annotations_of_any_encoding(tmp_path, encoding, name):
     assert set(data.classes[1:]) == {"cat", name} and data.zero_based and data.problems == []
 
 
-def test_when_all_annotations_are_broken_that_is_the_reason(tmp_path):
+def test_all_annotations_broken_is_reported_as_the_reason(tmp_path):
     root = voc_folder(tmp_path / "d", {"a": "<html/>", "b": "<html/>"}, {"train": ["a", "b"]})
     with pytest.raises(DatasetError, match="no class names: 2 of 2 XML files .*a.xml: expected an <annotation>"):
         get_imdb(str(root))

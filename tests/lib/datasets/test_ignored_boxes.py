@@ -26,7 +26,7 @@ def test_from_annotations_to_mirrored_entries(tmp_path):
     assert "ignored" not in objects_roidb([np.ones((1, 4))], [np.array([1])])[0]
 
 
-def test_the_name_of_a_region_is_no_class(tmp_path):
+def test_the_name_of_a_region_is_not_a_class(tmp_path):
     any_class = ("__any__", 1, 2, 30, 30)
     root = voc_folder(tmp_path / "d", {"a": [CAT, any_class], "b": [CAT, (*any_class, 1)]}, {"train": ["a", "b"]})
     data = get_imdb(str(root))

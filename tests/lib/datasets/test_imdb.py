@@ -51,7 +51,7 @@ def slow_iou(a, b):
 
 
 def test_entries_of_proposals_alone(pets):
-    """Each has the class and the IoU of the object that it overlaps most, or the background's where there is none."""
+    """Each has the class and the IoU of the object that it overlaps most; without overlap it is background."""
     data = get_imdb(str(pets))
     rng = np.random.default_rng(0)
     corners = rng.integers(0, (40, 30), (30, 2))

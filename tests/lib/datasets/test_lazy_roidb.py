@@ -72,7 +72,7 @@ def photographs(tmp_path):
 
 
 def plain_roidb(data):
-    """What training reads of these images, with every entry a dictionary built at once."""
+    """What training reads of these images, with every entry built immediately as a dictionary."""
     objects = [objects_entry(*pair) for pair in zip(data.objects, data.labels, strict=True)]
     boxes = Photographs.rpn_roidb(data)
     proposals = [proposals_entry(entry["boxes"][len(own["boxes"]):], own)

@@ -1,4 +1,4 @@
-"""A detector and a data set meet by class name."""
+"""Classes of a detector and a data set are matched by name."""
 import json
 
 import numpy as np

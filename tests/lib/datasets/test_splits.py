@@ -1,4 +1,4 @@
-"""Splits by other names, splits that are made, and paths that no format fits."""
+"""Synonyms of split names, divided data sets, and paths in no known format."""
 import pytest
 from folders_made import CAT, DOG, OX, flat_folder, voc_folder, write_image
 
@@ -12,7 +12,7 @@ from datasets.splits import find_split
     (None, ["trainval", "train", "val"], "trainval"), (None, ["Train", "Validation"], "Train"),
     ("test", ["testing"], "testing"),
     ("train", ["train", "train_2"], "train"), ("day", ["day", "night"], "day")])
-def test_words_for_splits(wanted, splits, found):
+def test_synonyms_of_split_names(wanted, splits, found):
     assert find_split(wanted, splits, "d") == found
 
 
@@ -127,7 +127,7 @@ def test_joined_with_a_path_without_a_slash(photos, tmp_path, monkeypatch):
     (["a.json", "a.jpg"], "seen: 1 .json, 1 images; .*a.json:1: not readable as JSON: Expecting value, column 1; exp"),
     (["all.zip"], "seen: 1 .zip; unpack the archive; expected"),
     (["readme"], "seen: 1 without ending; .* docs/own_dataset.md lists, where a reader of your own .* function$")])
-def test_what_was_seen_where_no_format_fits(tmp_path, files, message):
+def test_unknown_formats_are_reported_with_the_files_found(tmp_path, files, message):
     (tmp_path / "d").mkdir()
     for name in files:
         path = tmp_path / "d" / name

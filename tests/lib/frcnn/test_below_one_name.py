@@ -1,4 +1,4 @@
-"""Outside of the checkout `frcnn` is the only name: others' `datasets` and `utils` are untouched, and touch nothing."""
+"""Outside the checkout everything is below `frcnn`: other projects' `datasets` and `utils` do not interfere."""
 import os
 import subprocess
 import sys
@@ -35,7 +35,7 @@ except frcnn.UserError as error:
 
 @pytest.fixture
 def elsewhere(tmp_path):
-    """A folder that has a link to the package alone, and other modules of the names of lib's packages."""
+    """A folder with a link to the package, and foreign modules with the names of lib's packages."""
     (tmp_path / "frcnn").symlink_to(ROOT / "lib" / "frcnn")
     for name in OTHERS:
         (tmp_path / name).mkdir()

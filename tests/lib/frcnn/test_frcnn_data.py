@@ -15,7 +15,7 @@ def detector(tmp_path_factory):
     return frcnn.load(make_run(folder, ("ball", "brick", "ring", "star")), device="cpu")
 
 
-def test_a_sheet_of_its_pictures(demo_data):
+def test_a_contact_sheet(demo_data):
     data = frcnn.Dataset(f"{demo_data}:trainval")
     assert len(data) == 6 and data.classes == ("ball", "brick", "ring", "star") and "6 images" in repr(data)
     sheet = data.show(4)

@@ -88,7 +88,7 @@ def test_no_more_images_are_read_than_a_batch_needs(most, sizes, read):
     assert found == list(zip(sizes, read, strict=True))
 
 
-def test_nothing_found_says_how_far_away_it_was(detector, photos):
+def test_without_objects_the_best_score_is_reported(detector, photos):
     found = detector(photos / "im0.png", thresh=0.999)
     best = detector(photos / "im0.png", thresh=0).scores[0]
     assert len(found) == 0 and found.best_score == best and list(found) == []
@@ -210,7 +210,7 @@ def other(tmp_path_factory):
     return make_run(tmp_path_factory.mktemp("others") / "run", ("ant", "bee", "fly"), settings, seed=5)
 
 
-def test_two_detectors_do_not_disturb_each_other(run_folder, other, photos):
+def test_two_detectors_do_not_affect_each_other(run_folder, other, photos):
     alone = {}
     for folder in (run_folder, other):
         alone[folder] = frcnn.load(folder, device="cpu")(photos, THRESH)

@@ -1,4 +1,4 @@
-"""What is said of recorded hard RoIs, on records made by hand."""
+"""The evaluation of recorded hard RoIs, on records made by hand."""
 import json
 
 import pytest

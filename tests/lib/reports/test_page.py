@@ -13,7 +13,7 @@ from utils.errors import UserError
 HOSTILE = "<script>alert('&\"')</script>\udce9\x1b[31m"
 
 
-def test_names_are_text(tmp_path):
+def test_names_are_escaped(tmp_path):
     chart = line_chart([Line(HOSTILE, [(0, 1), (1, 2)])], Axis(HOSTILE), Axis())
     write_page(tmp_path / "a.html", "run.html", title=HOSTILE, subtitle="", results=[], recalls=None, hard=None,
                stages=[{"title": HOSTILE, "svg": chart, "legend": legend([Line(HOSTILE, [])]), "rate": "",

@@ -38,7 +38,7 @@ class Scenes:
         return self.files[index]
 
 
-def test_images_upside_down_have_their_boxes_there(tmp_path):
+def test_boxes_are_flipped_with_images_upside_down(tmp_path):
     roidb = prepare_roidb(Scenes(tmp_path))
     turned = upside_down_roidb(roidb)
     for entry, original in zip(turned, roidb, strict=True):
@@ -111,7 +111,7 @@ def test_batches_depend_on_seed_and_pass_alone(tmp_path, changes, prefetch):
     layer.close()
 
 
-def test_settings_that_are_off_are_as_if_they_did_not_exist():
+def test_settings_that_are_off_change_nothing():
     assert not {"USE_UPSIDE_DOWN", "SCALE_JITTER", "COLOUR_JITTER"} & plain(make_settings())["TRAIN"].keys()
 
 

@@ -1,4 +1,4 @@
-"""TRAIN.CROP: windows of photographs that keep objects, and the entries and batches of them."""
+"""TRAIN.CROP: windows that keep objects, and the entries and batches of the crops."""
 from dataclasses import replace
 
 import cv2
@@ -90,7 +90,7 @@ def test_a_window_grows_until_it_cuts_nothing():
     np.testing.assert_array_equal(grow_window(np.array([0, 0, 34, 30]), objects), [0, 0, 34, 30])
 
 
-def test_objects_beyond_the_photograph_are_taken_as_clipped():
+def test_objects_beyond_the_image_are_clipped_first():
     window = draw_window(np.array([[-50, -50, 30, 200]], np.float32), 90, 70, 0.6, np.random.default_rng(0))
     assert share([0, 0, 30, 69], window) >= KEPT
     entry = {**objects_entry([[-50, -50, 30, 200]], [1]), "width": 90, "height": 70}
@@ -98,7 +98,7 @@ def test_objects_beyond_the_photograph_are_taken_as_clipped():
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_entry_of_a_crop_is_that_of_a_slow_oracle(seed):
+def test_the_entry_of_a_crop_agrees_with_a_slow_oracle(seed):
     rng = np.random.default_rng(seed)
     entry = random_entry(rng)
     window = draw_window(entry["boxes"][:4], 90, 70, 0.6, rng)
@@ -120,7 +120,7 @@ def test_the_entry_of_a_crop_is_that_of_a_slow_oracle(seed):
     assert size_seen(cropped) == (window[3] - window[1] + 1, window[2] - window[0] + 1) and size_seen(entry) == (70, 90)
 
 
-def test_all_of_a_photograph_as_the_window_changes_no_box():
+def test_a_window_of_the_whole_image_changes_no_box():
     entry = random_entry(np.random.default_rng(3))
     cropped = crop_entry(entry, (0, 0, 89, 69))
     for key in ("boxes", "gt_classes", "max_overlaps", "max_classes", "ignored"):
@@ -219,7 +219,7 @@ def test_recorded_boxes_are_those_of_the_photograph(tmp_path):
         np.testing.assert_allclose(roi["box"], np.clip(box, [left, top] * 2, [right, bottom] * 2))
 
 
-def test_ignored_boxes_of_a_crop_are_no_background():
+def test_ignored_boxes_of_a_crop_are_not_background():
     entry = {**random_entry(np.random.default_rng(2)), "ignored": np.array([[0, 0, 89, 30]], np.float32)}
     cropped = crop_entry(entry, (5, 10, 80, 69))
     np.testing.assert_array_equal(cropped["ignored"], [[0, 0, 75, 20]])

@@ -1,4 +1,4 @@
-"""Cached features: which images are read, what the net is told, and training that is unaffected."""
+"""Cached features: which images are read, what is reported to the net, and that training is unaffected."""
 import contextlib
 import dataclasses
 import os
@@ -95,7 +95,7 @@ def test_features_can_be_turned_off(tmp_path):
 
 @pytest.mark.parametrize("stage", ["stage2_rpn", "stage2_fast_rcnn"])
 def test_training_is_unaffected(tmp_path, stage):
-    """One image a batch: padding plays no part, and the bits are the same."""
+    """With one image per batch there is no padding, and the results are equal bit for bit."""
     weights = []
     for reuse in (False, True):
         solver = set_up(stage)

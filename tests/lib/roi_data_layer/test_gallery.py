@@ -1,4 +1,4 @@
-"""The record of hard RoIs: what a line says, and that a resumed training writes the lines of an uninterrupted one."""
+"""The records of hard RoIs: the iterations that are drawn, and the content of a record."""
 import json
 
 import numpy as np

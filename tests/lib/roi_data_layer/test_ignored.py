@@ -1,4 +1,4 @@
-"""TRAIN.IGNORED_OVERLAP: anchors and RoIs on difficult objects and regions of any class are no background."""
+"""TRAIN.IGNORED_OVERLAP: anchors and RoIs on difficult objects and regions of any class are not background."""
 import numpy as np
 import pytest
 from layer_runner import run_layer, set_config

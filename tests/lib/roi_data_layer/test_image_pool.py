@@ -1,4 +1,4 @@
-"""Processes that prepare images: same pixels, errors with names, and nothing left however they end."""
+"""Worker processes that prepare images: same pixels, errors that name the image, no leftovers however they end."""
 import gc
 import os
 import signal

@@ -53,7 +53,7 @@ def test_tops_are_the_chosen_rows(chosen, monkeypatch):
 @pytest.mark.parametrize("chosen, found", [
     (np.ones(7, bool), r"bool values of shape \(7,\)"), ([1, 7], r"whole numbers from 1 to 7"), ([-1], "from -1 to -1"),
     ([0.5], "float64 values"), ([[1], [2]], r"shape \(2, 1\)"), (None, "object values")])
-def test_a_rule_that_chooses_no_indices(chosen, found, monkeypatch):
+def test_a_choice_that_is_not_indices_is_an_error(chosen, found, monkeypatch):
     monkeypatch.setattr(Rule, "chosen", chosen)
     layer, bottom, top = made(Rule)
     with pytest.raises(ValueError, match=rf"Rule.choose gave .*{found}.*expected .* from 0 to 6"):

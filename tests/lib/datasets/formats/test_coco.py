@@ -55,8 +55,8 @@ def test_official_layout(official):
         "COCO: 2 classes, 2 images, 3 boxes in train2017; splits: train2017 2, val2017 1\ncoco_train2017: 2 images")
 
 
-def test_detections_in_a_crowd_count_nothing(official, tmp_path):
-    """Those of which at least half lies in it, as in COCO's evaluation; an object marked `ignore` is one object."""
+def test_detections_in_a_crowd_are_ignored(official, tmp_path):
+    """If at least half of them lies in it, as in COCO's evaluation; an object marked `ignore` is a single object."""
     file = official / "annotations" / "instances_val2017.json"
     file.write_text(content({1: "00c.jpg"}, [(1, 7, [3, 4, 5, 6]), (1, 7, [10, 10, 40, 20], {"iscrowd": 1}),
                                              (1, 18, [0, 0, 30, 30], {"ignore": 1}), (1, 18, [40, 0, 9, 9])]))
@@ -96,7 +96,7 @@ def test_roboflow(tmp_path):
     ("labels.json", "data/a.jpg", "a.jpg"), ("set.json", "a.jpg", "/home/other/photos/a.jpg"),
     ("annotations.json", "day/a.jpg", "./day/a.jpg"), ("annotations.json", "a.JPG", "a.jpg"),
     ("annotations.json", "a.jpg", "https://example.org/x/a.jpg?width=3"), ("annotations.json", "images/a.jpg", "a")])
-def test_where_images_are(tmp_path, file, image, listed):
+def test_where_images_are_found(tmp_path, file, image, listed):
     write_image(tmp_path / "d" / image)
     path = write(tmp_path / "d" / file, content({5: listed}, [(5, 7, [1, 2, 3, 4])]))
     for name in (tmp_path / "d", path):
@@ -105,7 +105,7 @@ def test_where_images_are(tmp_path, file, image, listed):
         assert data.summary().startswith("COCO: 1 classes, 1 images, 1 boxes\nd_all")
 
 
-def test_names_that_differ_in_folder_or_ending(tmp_path):
+def test_names_that_differ_in_folder_or_extension(tmp_path):
     names = ["day/1.jpg", "night/1.jpg", "night/2.jpg", "night/2.png"]
     for name in names:
         write_image(tmp_path / "d" / name)
@@ -115,7 +115,7 @@ def test_names_that_differ_in_folder_or_ending(tmp_path):
     assert [entry["boxes"][0, 0] for entry in data.gt_roidb()] == [0, 1, 2, 3]
 
 
-def test_what_is_wrong_in_a_file(tmp_path):
+def test_errors_in_a_file_are_reported(tmp_path):
     for name in "abcde":
         write_image(tmp_path / "d" / f"{name}.jpg")
     huge = 10 ** 400

@@ -81,18 +81,18 @@ def test_a_training_split_of_another_form_is_not_replaced_by_the_others(tmp_path
             get_imdb(str(root))
 
 
-def test_a_table_of_images_to_test_may_lie_beside(tmp_path):
+def test_a_table_of_test_images_may_lie_beside(tmp_path):
     root = write(tmp_path / "d", ["a.jpg"], train="a.jpg,1,2,3,4,cat\n", test="id,name\n1,b.jpg\n")
     assert get_imdb(str(root)).image_index == ["a"]
 
 
-def test_where_no_line_can_be_used_the_first_reason_is_told(tmp_path):
+def test_without_any_usable_line_the_first_error_is_reported(tmp_path):
     root = write(tmp_path / "d", ["a.jpg"], boxes="image,label,left,top,right,bottom\na.jpg,1,2,3,4,cat\n")
     with pytest.raises(DatasetError, match="no annotation can be used, such as boxes.csv:2: 'cat' is not a number"):
         get_imdb(str(root))
 
 
-def test_shares_of_the_size_are_refused(tmp_path):
+def test_fractions_of_the_size_are_refused(tmp_path):
     """As Open Images has them."""
     root = write(tmp_path / "d", ["a.jpg"], boxes="ImageID,LabelName,XMin,XMax,YMin,YMax\na,/m/01,0.1,0.5,0.2,1\n")
     with pytest.raises(DatasetError, match="boxes.csv: no coordinate is above 1: they are fractions of the image"):
@@ -108,7 +108,7 @@ def test_the_size_in_the_file_is_checked(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["id,name\n1,cat\n", "cat,0\ndog,1\n", "", "a,b,c,d,e,f\n"])
-def test_other_tables_are_none(tmp_path, text):
+def test_other_tables_are_not_recognised(tmp_path, text):
     root = write(tmp_path / "d", ["a.jpg"], classes=text)
     with pytest.raises(DatasetError, match="no annotations in a known format; seen: 1 .csv, 1 images"):
         get_imdb(str(root))

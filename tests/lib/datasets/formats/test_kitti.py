@@ -31,7 +31,7 @@ def test_official_layout(kitti):
     assert test.num_images == 1 and not test.source.annotated and test.classes == data.classes
 
 
-def test_detections_in_a_region_of_any_class_count_nothing(kitti, tmp_path):
+def test_detections_in_a_dontcare_region_are_ignored(kitti, tmp_path):
     data = get_imdb(str(kitti))
     inside, outside = [45, 5, 50, 9, 0.9], [30, 5, 44, 9, 0.95]
     found = [[], [np.array([[1, 2, 20, 30, 0.8], [40, 0, 59, 39, 0.9], inside]), np.zeros((0, 5))]]

@@ -47,12 +47,12 @@ def test_shapes(tmp_path):
 
 
 @pytest.mark.parametrize("path", ["a.jpg", "..\\d\\a.jpg", "other_name.jpg", "/home/x/a.jpg", "../../../etc/a.jpg"])
-def test_where_the_image_is(tmp_path, path):
+def test_where_the_image_is_found(tmp_path, path):
     write(tmp_path / "d", "a", [shape("cat", [[1, 2], [3, 4]])], imagePath=path)
     assert get_imdb(str(tmp_path / "d")).image_index == ["a"]
 
 
-def test_older_versions_and_apart_from_the_images(tmp_path):
+def test_older_versions_and_files_in_a_separate_folder(tmp_path):
     """Version 3 has no shape_type, image size and flags; polygons are all it has."""
     write_image(tmp_path / "d" / "images" / "a.png")
     (tmp_path / "d" / "annotations").mkdir()

@@ -120,7 +120,7 @@ def test_annotations_whose_lists_differ_in_length():
         Annotation.of(["cat", "dog"], [[1, 2, 3, 4]])
 
 
-def test_a_name_for_a_data_set_that_a_reader_gives(pets_csv, boxes_csv):
+def test_a_data_set_read_by_a_custom_reader_can_be_registered(pets_csv, boxes_csv):
     datasets.register("own_pets", lambda: AnnotatedImages(boxes_csv.read(pets_csv, "train"), ["cat", "dog"]))
     assert get_imdb("own_pets").num_images == 3
     with pytest.raises(DatasetError, match="'own_pets' is registered already"):

@@ -1,4 +1,4 @@
-"""PASCAL VOC's XML: layouts, descriptions, annotation files, coordinates, on made and real data sets."""
+"""PASCAL VOC's XML: layouts, descriptions, annotation files, coordinates, on synthetic and real data sets."""
 import numpy as np
 import pytest
 from folders_made import CAT, OX, flat_folder, voc_folder, xml

@@ -127,14 +127,14 @@ def test_yaml_files_that_cannot_be_used(ultralytics, yaml, message):
         get_imdb(str(ultralytics / "data.yaml"))
 
 
-def test_a_description_that_is_no_yaml_is_named(ultralytics):
+def test_invalid_yaml_is_reported(ultralytics):
     (ultralytics / "data.yaml").write_text("names: [a, b\n  c: d")
     with pytest.raises(DatasetError, match="data.yaml: not readable as YAML: "):
         get_imdb(str(ultralytics))
 
 
 def test_vegetables(shared_data, tmp_path):
-    """Without their names they are refused; data.yaml gives these and the paths."""
+    """Without class names the data set is refused; data.yaml provides them and the paths."""
     folder = shared_data / "formats" / "yolo"
     with pytest.raises(DatasetError, match="no file with their names"):
         get_imdb(str(folder))

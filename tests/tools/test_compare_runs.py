@@ -67,7 +67,7 @@ def test_a_run_without_results(run, runs, tmp_path):    # noqa: F811
     (tmp_path / "new" / "logs").mkdir(parents=True)
     status, text, _ = run("compare_runs", runs[0], tmp_path / "new")
     assert status == 0 and "new" in text
-    assert "no results" in run("compare_runs", tmp_path / "new")[1]
+    assert "no test results" in run("compare_runs", tmp_path / "new")[1]
 
 
 def test_what_is_refused(run, runs, tmp_path):      # noqa: F811

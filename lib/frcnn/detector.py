@@ -49,7 +49,7 @@ def load(detector: str | os.PathLike, weights: str | os.PathLike | None = None, 
     detector  the output folder of tools/train_faster_rcnn_alt_opt.py, a caffemodel in it or, with `weights`, a
               prototxt. Settings and class names come from the record beside it
     device    'cpu', or the number of a GPU; default: GPU 0 if there is one
-    classes   class names without the background; needed only if there is no record
+    classes   class names without the background; required if there is no record, which they otherwise rename
     cfg       YAML file of settings, such as a run's test_cfg.yml; they override those of the record
     settings  further settings by full key: {'TEST.SCALES': (400,)}; they override `cfg`
     Raises UserError.

@@ -95,7 +95,8 @@ def test_without_any_usable_line_the_first_error_is_reported(tmp_path):
 def test_fractions_of_the_size_are_refused(tmp_path):
     """As Open Images has them."""
     root = write(tmp_path / "d", ["a.jpg"], boxes="ImageID,LabelName,XMin,XMax,YMin,YMax\na,/m/01,0.1,0.5,0.2,1\n")
-    with pytest.raises(DatasetError, match="boxes.csv: no coordinate is above 1: they are fractions of the image"):
+    with pytest.raises(DatasetError,
+                       match="boxes.csv: no coordinate is above 1: they are fractions of the image's size"):
         get_imdb(str(root))
 
 

@@ -24,7 +24,7 @@ endif
 
 help:  ## List the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
-	@echo "VENV=none uses PYTHON ($(PYTHON)) as it is and installs nothing: only the extensions are built."
+	@echo "VENV=none installs nothing: it uses PYTHON ($(PYTHON)) and only builds the extensions."
 
 install: $(STAMP)  ## Create $(VENV), install the engine and its requirements, build the extensions
 
@@ -49,7 +49,7 @@ check: install  ## Lint (ruff) and check types (mypy)
 	$(PY) -m mypy
 
 kernels:  ## Compile every CUDA kernel with nvcc, if available
-	@command -v $(NVCC) >/dev/null || { echo "make kernels: no $(NVCC) here; users need none (NVRTC compiles)."; exit 1; }
+	@command -v $(NVCC) >/dev/null || { echo "make kernels: $(NVCC) not found. Only this target needs it: NVRTC compiles the kernels at run time."; exit 1; }
 	@mkdir -p build/kernels
 	@set -e; for arch in $(CUDA_ARCHS); do for source in $(KERNELS)/*.cu; do \
 	    echo "$$arch $$(basename $$source)"; \
@@ -57,7 +57,7 @@ kernels:  ## Compile every CUDA kernel with nvcc, if available
 	        -o build/kernels/$$(basename $$source .cu).$$arch.cubin $$source; \
 	done; done
 
-demo: install  ## Train a small detector on synthetic pictures and show what it finds
+demo: install  ## Train a small detector on synthetic images and show what it detects
 	$(PY) tools/demo_job.py
 
 clean:  ## Remove build products from the checkout (not $(VENV))

@@ -1,12 +1,12 @@
-# Shared by the experiment scripts: source this file with their arguments, do not run it.
+# Shared by the experiment scripts, which source this file with their arguments. Do not run it.
 #
 #   GPU NET DATASET [options of the training tool] [--set KEY VALUE ...]
 #
 # GPU      number of the GPU, or cpu
-# NET      a folder of models/: VGG16, VGG_CNN_M_1024, ZF, SqueezeNet, Tiny
-# DATASET  pascal_voc, or two data sets as TRAIN,TEST: voc_2007_train,voc_2007_val or cells:train,cells:test
+# NET      a folder in models/: VGG16, VGG_CNN_M_1024, ZF, SqueezeNet, Tiny
+# DATASET  pascal_voc, or two data sets TRAIN,TEST: voc_2007_train,voc_2007_val or cells:train,cells:test
 # Settings after --set go to training and testing, other options to training only.
-# PYTHON names the interpreter; by default it is that of .venv if it exists, else python3.
+# PYTHON selects the interpreter; the default is that of .venv if it exists, else python3.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 python=.venv/bin/python
@@ -48,8 +48,8 @@ mkdir -p output/logs
 log="output/logs/${method}_${net}_${dataset//[^[:alnum:]_-]/_}_$(date +%Y-%m-%d_%H-%M-%S).txt"
 echo "log: $log"
 
-# run TOOL ARGUMENTS...: runs a program of tools/; command, output and time go to the screen and the log.
-# Ctrl-C leaves tee (-i) to write what the tool says while it stops.
+# run TOOL ARGUMENTS...: runs a program in tools/; command, output and time go to the screen and the log.
+# tee -i ignores Ctrl-C, so that the log has what the tool prints while it stops.
 run() {
   local tool=tools/$1
   shift

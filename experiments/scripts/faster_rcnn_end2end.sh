@@ -6,8 +6,8 @@
 #   experiments/scripts/faster_rcnn_end2end.sh 0 VGG16 pascal_voc --ohem
 #
 # --ohem trains with online hard example mining.
-# common.sh explains the arguments. For your own data set write nets for its classes with tools/make_models.py
-# and name their folder: MODELS=my_models experiments/scripts/faster_rcnn_end2end.sh ...
+# common.sh explains the arguments. For your own data set, write nets for its classes with tools/make_models.py and pass
+# their folder: MODELS=my_models experiments/scripts/faster_rcnn_end2end.sh ...
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 ohem=

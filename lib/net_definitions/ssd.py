@@ -20,9 +20,14 @@ _MEAN = [104.0, 117.0, 123.0]       # BGR
 _TRAIN_BATCH = 32
 _TITLE = "VGG_SSD_300x300"
 _VARIANCES = [0.1, 0.1, 0.2, 0.2]
-# Learning rates and weight decay as VGG16 was trained; Xavier initialisation where no weights are loaded
-_LEARNED: Settings = dict(param=[dict(lr_mult=1, decay_mult=1), dict(lr_mult=2, decay_mult=0)])
-_FILLERS: Settings = dict(weight_filler=dict(type="xavier"), bias_filler=dict(type="constant", value=0))
+_LEARNED: Settings = dict(param=[dict(lr_mult=1, decay_mult=1), dict(lr_mult=2, decay_mult=0)])    # as VGG16's
+# Fillers, for training from VGG16's convolutions alone; with Xavier's everywhere, as published for weights that include
+# fc6 and fc7, the training diverges (docs/published_nets.md). pool5's root mean square is about 10.
+_BIAS: Settings = dict(bias_filler=dict(type="constant", value=0))
+_XAVIER: Settings = dict(weight_filler=dict(type="xavier"), **_BIAS)
+_MSRA: Settings = dict(weight_filler=dict(type="msra"), **_BIAS)
+_FC6: Settings = dict(weight_filler=dict(type="gaussian", std=0.002), **_BIAS)
+_PREDICTIONS: Settings = dict(weight_filler=dict(type="gaussian", std=0.003), **_BIAS)
 
 
 class FeatureMap(NamedTuple):
@@ -114,7 +119,7 @@ def _samplers() -> list[Settings]:
 
 
 def _convolution(bottom: Top, outputs: int, kernel: int, **settings: object) -> Top:
-    return L.Convolution(bottom, num_output=outputs, kernel_size=kernel, **_LEARNED, **_FILLERS, **settings)
+    return L.Convolution(bottom, num_output=outputs, kernel_size=kernel, **_LEARNED, **settings)
 
 
 def _learned_relu(sheet: Sheet, name: str, bottom: Top, outputs: int, kernel: int, **settings: object) -> Top:
@@ -128,16 +133,16 @@ def _predictions(sheet: Sheet, data: SsdData) -> None:
     """From `data` to mbox_loc, mbox_conf and mbox_priorbox."""
     n = sheet.n
     sheet.section("VGG16, its fully connected layers as dilated convolutions with a quarter of their outputs")
-    top = vgg16_trunk(n, n.data, lambda group: _LEARNED, _FILLERS)
+    top = vgg16_trunk(n, n.data, lambda group: _LEARNED, _XAVIER)
     n.pool5 = L.Pooling(top, pool=P.Pooling.MAX, kernel_size=3, stride=1, pad=1)
-    top = _learned_relu(sheet, "fc6", n.pool5, 1024, 3, pad=6, dilation=6)
-    top = _learned_relu(sheet, "fc7", top, 1024, 1)
+    top = _learned_relu(sheet, "fc6", n.pool5, 1024, 3, pad=6, dilation=6, **_FC6)
+    top = _learned_relu(sheet, "fc7", top, 1024, 1, **_MSRA)
     sheet.section("smaller feature maps")
     for name, inner, outputs, settings in (("conv6", 256, 512, dict(pad=1, stride=2)),
                                            ("conv7", 128, 256, dict(pad=1, stride=2)),
                                            ("conv8", 128, 256, {}), ("conv9", 128, 256, {})):
-        top = _learned_relu(sheet, f"{name}_1", top, inner, 1)
-        top = _learned_relu(sheet, f"{name}_2", top, outputs, 3, **settings)
+        top = _learned_relu(sheet, f"{name}_1", top, inner, 1, **_MSRA)
+        top = _learned_relu(sheet, f"{name}_2", top, outputs, 3, **settings, **_MSRA)
     sheet.section("offsets and scores of the default boxes of each feature map")
     parts = [_predicted(sheet, one, data.num_classes) for one in _MAPS]
     for index, (name, axis) in enumerate((("loc", 1), ("conf", 1), ("priorbox", 2))):
@@ -154,7 +159,7 @@ def _predicted(sheet: Sheet, one: FeatureMap, num_classes: int) -> tuple[Top, To
     count, flat = 2 + 2 * len(one.ratios), []
     for part, each in (("loc", 4), ("conf", num_classes)):
         whole = f"{name}_mbox_{part}"
-        n[whole] = _convolution(top, count * each, 3, pad=1)
+        n[whole] = _convolution(top, count * each, 3, pad=1, **_PREDICTIONS)
         n[f"{whole}_perm"] = L.Permute(n[whole], permute_param=dict(order=[0, 2, 3, 1]))
         n[f"{whole}_flat"] = L.Flatten(n[f"{whole}_perm"], axis=1)
         flat.append(n[f"{whole}_flat"])

@@ -163,7 +163,7 @@ DATA_SETS = {
         peers={"torchvision_VGG16": _TORCHVISION,
                f"torchvision_VGG16{BFLOAT16}": replace(_TORCHVISION, like=f"VGG16{BFLOAT16}",
                                                        options=(*_TORCHVISION.options, *_IN_BFLOAT16)),
-               f"SSD300{BFLOAT16}": Peer("ssd300.py", f"VGG16{BFLOAT16}", _IN_BFLOAT16, 24_000)}),
+               f"SSD300{BFLOAT16}": Peer("ssd300.py", f"VGG16{BFLOAT16}", _IN_BFLOAT16, 12_000)}),
     "BCCD": DataSet(
         _BCCD_RECIPES,
         is_shown=False,

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Trains SSD300 on VGG16's convolutions with `caffe train`, and tests it on the way; continues where it stopped.
 
-The nets are those of tools/make_models.py --net SSD300, with the published settings (docs/published_nets.md) but for
-the batch, with its rate, and the schedule: the rate falls at the same shares of a shorter training. Convolutions 1 and
-2 learn as the others do.
+The nets are those of tools/make_models.py --net SSD300, with the published settings (docs/published_nets.md) except
+for a smaller batch and a shorter schedule, in which the learning rate falls at the same fractions. Convolutions 1 and 2
+are trained like the others.
 
 Writes to --output: points.json (see runs.py), tests/<images seen>/, and in training/ database, nets and snapshots.
 """
@@ -38,7 +38,6 @@ from utils.folder_lock import FolderLock  # noqa: E402
 
 ROOT = _init_paths.ROOT
 BATCH = 8           # images; published: 32
-RATE = 0.001 * BATCH / 32       # the published one for each image; 0.001 diverged
 
 
 # ---- before the training
@@ -59,7 +58,7 @@ def write_nets(args: argparse.Namespace, data: SsdData, iterations: int) -> Path
     net = text_format.Parse(files["train.pt"], caffe_pb2.NetParameter())
     net.layer[0].data_param.batch_size = BATCH
     solver = text_format.Parse(files["solver.pt"], caffe_pb2.SolverParameter())
-    change_solver(solver, iterations, RATE)     # the rate falls at the same shares of them
+    change_solver(solver, iterations)
     solver.max_iter, solver.snapshot, solver.random_seed = iterations, -(-iterations // args.points), args.seed
     files |= {"train.pt": text_format.MessageToString(net), "solver.pt": text_format.MessageToString(solver)}
     for name, text in files.items():

@@ -25,5 +25,5 @@ def test_two_bottoms():
 
 def test_bad_input():
     assert Runner("type: 'Bias'", [randn(2, 3)]).layer.blobs[0].data.tolist() == [0, 0, 0]
-    refused("type: 'Bias' bias_param { num_axes: 2 }", [(2, 3)], "num_axes 2 leave")
+    refused("type: 'Bias' bias_param { num_axes: 2 }", [(2, 3)], "num_axes 2 exceed")
     refused("type: 'Bias'", [(2, 3), (2,)], "does not fit")

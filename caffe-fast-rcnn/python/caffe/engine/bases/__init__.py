@@ -1,1 +1,1 @@
-"""Base classes and functions that several files of `layers` share."""
+"""Base classes and functions shared by several files of `layers`."""

@@ -1,4 +1,4 @@
-"""Random windows of images with objects, for crops of SSD."""
+"""Random crop windows for images with objects, as in SSD."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -9,11 +9,11 @@ from ...proto import caffe_pb2
 from ..layer import Layer
 from .box_areas import overlaps, shares_within
 
-_MOST_TRIALS = 10_000       # all windows of a sampler are compared with all objects at once
+_MOST_TRIALS = 10_000       # bounds memory: all windows of a sampler are compared with all objects at once
 
 
 def check_samplers(layer: Layer, samplers: Sequence[caffe_pb2.BatchSampler]) -> None:
-    """Raises LayerError for samplers that have no windows."""
+    """Raise LayerError for samplers with invalid settings."""
     for number, batch_sampler in enumerate(samplers):
         said, sampler = f"batch_sampler {number} (from 0): ", batch_sampler.sampler
         if not 0 < sampler.min_scale <= sampler.max_scale <= 1:
@@ -28,7 +28,7 @@ def check_samplers(layer: Layer, samplers: Sequence[caffe_pb2.BatchSampler]) -> 
 
 def sampled_windows(boxes: np.ndarray, samplers: Sequence[caffe_pb2.BatchSampler], numbers: np.random.Generator
                     ) -> np.ndarray:
-    """The windows (W, 4) of all samplers, x1, y1, x2, y2 as shares of an image with boxes (G, 4)."""
+    """The windows (W, 4) of all samplers for an image with boxes (G, 4): x1, y1, x2, y2 normalised by the image."""
     found = [np.empty((0, 4))]
     for sampler in samplers:
         if sampler.use_original_image:
@@ -39,9 +39,9 @@ def sampled_windows(boxes: np.ndarray, samplers: Sequence[caffe_pb2.BatchSampler
 
 
 def random_windows(sampler: caffe_pb2.Sampler, count: int, numbers: np.random.Generator) -> np.ndarray:
-    """Windows (count, 4) within the image: scale, aspect ratio and place are uniformly distributed.
+    """Random windows (count, 4) within the image: scale, aspect ratio and position are uniformly distributed.
 
-    The aspect ratio is limited to scale^2 ... 1 / scale^2, so that no side is above 1.
+    The aspect ratio is clipped to scale^2..1 / scale^2, so that no side is above 1.
     """
     scale = numbers.uniform(sampler.min_scale, sampler.max_scale, count)
     ratio = numbers.uniform(sampler.min_aspect_ratio, sampler.max_aspect_ratio, count).clip(scale ** 2, scale ** -2)
@@ -51,12 +51,12 @@ def random_windows(sampler: caffe_pb2.Sampler, count: int, numbers: np.random.Ge
 
 
 def satisfying(windows: np.ndarray, boxes: np.ndarray, constraint: caffe_pb2.SampleConstraint) -> np.ndarray:
-    """Which windows (W, 4) satisfy the constraint with at least one of the boxes (G, 4); all without constraint."""
+    """Whether each window (W, 4) satisfies the constraint with at least one box (G, 4); all do without a constraint."""
     if not constraint.ListFields():
         return np.ones(len(windows), bool)
     meets: np.ndarray = np.ones((len(windows), len(boxes)), bool)
     for name, measure in _MEASURES.items():
-        values = measure(windows[:, None], boxes[None]).astype(np.float32)      # as the limits
+        values = measure(windows[:, None], boxes[None]).astype(np.float32)      # the limits' type
         if constraint.HasField(f"min_{name}"):
             meets &= values >= getattr(constraint, f"min_{name}")
         if constraint.HasField(f"max_{name}"):

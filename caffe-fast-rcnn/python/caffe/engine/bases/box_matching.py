@@ -1,13 +1,13 @@
-"""Which default box learns which object of its image."""
+"""Matching of default boxes with the objects of their image."""
 from __future__ import annotations
 
 import torch
 
 
 def objects_by_image(rows: torch.Tensor, images: int) -> torch.Tensor:
-    """Rows (R, V) that begin with the number of an image, as (images, G, V) with -1 behind the last of each image.
+    """Group rows (R, V) that begin with a batch index by image: (images, G, V), padded with -1.
 
-    G is the most that one image has, and at least 1. Rows of other images are left out.
+    G is the largest number of rows of one image, and at least 1. Rows with other batch indices are dropped.
     """
     rows = rows[(rows[:, 0] >= 0) & (rows[:, 0] < images)]
     image, order = rows[:, 0].long().sort(stable=True)
@@ -20,11 +20,11 @@ def objects_by_image(rows: torch.Tensor, images: int) -> torch.Tensor:
 
 
 def matched(overlap: torch.Tensor, threshold: float | None) -> torch.Tensor:
-    """The object of each box, or -1: (N, P), from their overlaps (N, P, G).
+    """The object of each box, or -1: (N, P), from overlaps (N, P, G).
 
-    First the box and the object that overlap most are a pair, then those that do among the rest, and so on. Then, with
-    a threshold, each other box takes the object that it overlaps most, if by at least so much. Of equal overlaps the
-    first box counts, then the first object.
+    First, boxes and objects are paired greedily by descending overlap, one box per object. Then, with a threshold, each
+    remaining box is matched with the object that it overlaps most, if by at least the threshold. Ties go to the first
+    box, then to the first object.
     """
     images, boxes, objects = overlap.shape
     image = torch.arange(images, device=overlap.device)

@@ -8,9 +8,7 @@ from ..layer import Layer
 
 
 def operand_shape(layer: Layer, bottom: Blob, axis: int, num_axes: int) -> tuple[int, ...]:
-    """The shape of a learned operand: `num_axes` dimensions of the bottom from `axis` on, -1 for all.
-
-    Raises LayerError."""
+    """The shape of a learned operand: `num_axes` of the bottom's dimensions from `axis` on, -1 for all. LayerError."""
     if num_axes < -1:
         layer.fail(f"num_axes must be -1 or more, found {num_axes}")
     if num_axes == 0:
@@ -18,12 +16,12 @@ def operand_shape(layer: Layer, bottom: Blob, axis: int, num_axes: int) -> tuple
     start = layer.axis(axis, len(bottom.shape))
     stop = len(bottom.shape) if num_axes == -1 else start + num_axes
     if stop > len(bottom.shape):
-        layer.fail(f"axis {axis} and num_axes {num_axes} leave a bottom of shape {bottom.shape}")
+        layer.fail(f"axis {axis} and num_axes {num_axes} exceed a bottom of shape {bottom.shape}")
     return bottom.shape[start:stop]
 
 
 def operand_axis(layer: Layer, bottom: Blob, operand: Blob, axis: int) -> int:
-    """The first axis of the operand. Raises LayerError if its dimensions differ from the bottom's."""
+    """The bottom's axis where the operand begins. Raises LayerError if their dimensions differ from there on."""
     if not operand.shape:
         return 0
     start = layer.axis(axis, len(bottom.shape))
@@ -34,7 +32,7 @@ def operand_axis(layer: Layer, bottom: Blob, operand: Blob, axis: int) -> int:
 
 
 def spread(operand: torch.Tensor, axis: int, num_axes: int) -> torch.Tensor:
-    """The operand with axes of length 1 added, so that it broadcasts over a tensor of `num_axes` axes."""
+    """The operand reshaped with axes of length 1, so that it broadcasts over a tensor of `num_axes` axes."""
     return operand.reshape((1,) * axis + operand.shape + (1,) * (num_axes - axis - operand.dim()))
 
 

@@ -1,4 +1,4 @@
-"""The layer Lstm of caffe-lstm: its settings, shapes and parameters, and the clipped gradient."""
+"""The implementation of Lstm, the LSTM of caffe-lstm: settings, shapes, parameters and gradient clipping."""
 from __future__ import annotations
 
 import math
@@ -12,7 +12,7 @@ from .recurrent import lstm_unit
 
 
 class LstmLayer(AutogradLayer):
-    """See Lstm. The gradient stops at the first state."""
+    """Base of Lstm. The gradient stops at the initial state."""
 
     min_bottoms, max_bottoms = 1, 2
     exact_tops = 1
@@ -28,10 +28,10 @@ class LstmLayer(AutogradLayer):
                               ((gates,), param.bias_filler)):
             self.blobs.append(Blob(*shape))
             fill(self.blobs[-1], filler)
-        self.last: tuple[torch.Tensor, ...] | None = None       # states behind the last step
+        self.last: tuple[torch.Tensor, ...] | None = None       # states after the last time step
 
     def _has_items(self, blob: Blob) -> bool:
-        """Whether axis 1 of the bottom is that of the items."""
+        """Whether axis 1 of the bottom is the batch axis."""
         return len(blob.shape) == 3 and not self.param.lstm_param.HasField("batch_size")
 
     def reshape(self, bottom, top):
@@ -72,7 +72,7 @@ class LstmLayer(AutogradLayer):
         return torch.stack(outputs).reshape(*self.lead, recurrent.shape[1])
 
     def _clipped(self, gates: torch.Tensor) -> torch.Tensor:
-        """The gates' inputs, whose gradient is clipped."""
+        """The gate inputs, with a hook that clips their gradient."""
         most = self.param.lstm_param.clipping_threshold
         if most > 0 and gates.requires_grad:
             gates.register_hook(lambda gradient: gradient.clamp(-most, most))

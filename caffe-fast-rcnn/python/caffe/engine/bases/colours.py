@@ -1,4 +1,4 @@
-"""Random changes of the colours of images, for training."""
+"""Random colour distortion of images, for training."""
 from __future__ import annotations
 
 import random
@@ -13,7 +13,7 @@ _HUE, _SATURATION = 0, 1        # channels of HSV
 
 
 def check_distortion(layer: Layer, param: caffe_pb2.DistortionParameter) -> None:
-    """Raises LayerError for amounts and factors out of range."""
+    """Raise LayerError for settings out of range."""
     for name in ("brightness_delta", "hue_delta"):
         if getattr(param, name) < 0:
             layer.fail(f"distort_param: {name} must be at least 0, found {getattr(param, name):g}")
@@ -24,11 +24,11 @@ def check_distortion(layer: Layer, param: caffe_pb2.DistortionParameter) -> None
 
 
 def distorted(image: np.ndarray, param: caffe_pb2.DistortionParameter, source: random.Random) -> np.ndarray:
-    """An image (H, W, 3), uint8 BGR, with its colours changed at random.
+    """An image (H, W, 3), uint8 BGR, with randomly distorted colours.
 
-    Brightness, contrast, saturation, hue and the order of channels change one after the other, each with its own
-    probability; in half of the images contrast changes after hue. Pixels, saturation and hue (0 to 180) are rounded,
-    and limited to 0 ... 255.
+    Brightness, contrast, saturation, hue and channel order change in this sequence, each with its own probability; for
+    half of the images, contrast changes after hue. Pixels, saturation and hue (0 to 180) are rounded and clipped to
+    0..255.
     """
     contrast_is_late = source.random() < 0.5
     if source.random() < param.brightness_prob:

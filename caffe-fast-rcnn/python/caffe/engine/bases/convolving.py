@@ -1,4 +1,4 @@
-"""A base class for convolutions."""
+"""Base class of convolutions."""
 from __future__ import annotations
 
 import math
@@ -19,14 +19,14 @@ _LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 def channels_last(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor in channels_last layout, on which convolutions run faster."""
+    """The tensor in channels_last layout, in which convolutions run faster."""
     return tensor.contiguous(memory_format=_LAYOUTS.get(tensor.dim(), torch.contiguous_format))
 
 
 class ConvolvingLayer(Layer):
-    """Base of Convolution and Deconvolution, which differ in direction only.
+    """Base of Convolution and Deconvolution, which differ only in direction.
 
-    Axis `axis` (1) holds the channels, the axes after it are spatial, those before it are independent inputs.
+    Axis `axis` (1) holds the channels, the axes after it are spatial, the axes before it are batch axes.
     All bottoms have the same shape and share the weights. Source: src/caffe/layers/base_conv_layer.cpp.
     """
 
@@ -34,7 +34,7 @@ class ConvolvingLayer(Layer):
     min_tops = 1
     equal_bottoms_and_tops = True
     transposed = False
-    _bottom_shapes: Sequence[tuple[int, ...]] = ()      # for which the tops' shape is known
+    _bottom_shapes: Sequence[tuple[int, ...]] = ()      # those that _top_shape belongs to
     backward_reads_tops = False
 
     def setup(self, bottom, top):
@@ -66,7 +66,7 @@ class ConvolvingLayer(Layer):
             blob.reshape(*self._top_shape)
 
     def _output_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
-        """Check the bottoms' shapes and return the tops'; sets what the windows lack."""
+        """Check the bottoms' shapes and return the shape of the tops; sets `lacking`."""
         shape, axis = shapes[0], self.channel_axis
         if len(shape) != axis + 1 + len(self.window.kernel) or shape[axis] != self.channels:
             self.fail(f"expected {axis + 1 + len(self.window.kernel)} axes with {self.channels} channels at "
@@ -83,14 +83,14 @@ class ConvolvingLayer(Layer):
         return *shape[:axis], self.num_output, *spatial
 
     def _folded(self, tensor: torch.Tensor) -> torch.Tensor:
-        """(num, channels, *spatial), channels_last, in its factor type."""
+        """The tensor as (num, channels, *spatial), channels_last, in its factor type."""
         axis, tensor = self.channel_axis, device.as_factor(tensor)
         if axis != 1 or not self.window.kernel:
             tensor = tensor.reshape(math.prod(tensor.shape[:axis]), *self._with_an_axis(tensor.shape[axis:]))
         return channels_last(tensor)
 
     def _extended(self, tensor: torch.Tensor) -> torch.Tensor:
-        """A folded bottom, zero-padded where a window lacks values at its end."""
+        """A folded bottom, zero-padded at the end if its only window is not complete."""
         if not any(self.lacking):
             return tensor
         return torch.nn.functional.pad(tensor, [pad for lacking in reversed(self.lacking) for pad in (0, lacking)])
@@ -112,7 +112,7 @@ class ConvolvingLayer(Layer):
                 self.param.convolution_param.group)
 
     def _by_tiles(self, value: torch.Tensor) -> bool:
-        """Whether Winograd's method, which needs fewer products, computes this convolution."""
+        """Whether to use Winograd's algorithm, which needs fewer multiplications."""
         window = self.window
         return (not self.transposed and window.kernel == (3, 3) and window.stride == window.dilation == (1, 1)
                 and window.pad[0] == window.pad[1] and winograd.suits(value, self.blobs[0].tensor, window.pad[0]))
@@ -128,7 +128,7 @@ class ConvolvingLayer(Layer):
         return torch.convolution(value, weight, added, *self._geometry())
 
     def _gradients(self, gradient: torch.Tensor, value: torch.Tensor, wanted: Sequence[bool]):
-        """The gradients of value, weight and bias, at least those that are requested."""
+        """The gradients of value, weight and bias; those not wanted may be None."""
         if self._by_tiles(value):
             of_value, of_weight, of_bias = wanted
             pad, weight = self.window.pad[0], self.blobs[0].tensor

@@ -1,4 +1,4 @@
-"""Layers that feed the images of a database."""
+"""Base class of layers that read images from a database."""
 from __future__ import annotations
 
 from typing import Any
@@ -11,7 +11,7 @@ from .images import ImageLayer, own_turns
 
 
 class DatabaseLayer(ImageLayer):
-    """A layer that reads its images from the database of data_param. A subclass defines `parsed`."""
+    """A layer that reads images from the database of data_param. Subclasses define `parsed`."""
 
     other_settings = ("data_param", "transform_param")
     unread_settings: tuple[str, ...] = ("data_param.prefetch",)
@@ -54,7 +54,7 @@ class DatabaseLayer(ImageLayer):
         raise NotImplementedError(f"{type(self).__name__} has no parsed")
 
     def _flag(self) -> str:
-        """How OpenCV decodes an image."""
+        """How to decode images: COLOR, GRAYSCALE or UNCHANGED."""
         param = self.param.transform_param
         color = param.force_color or self.param.data_param.force_encoded_color
         if color and param.force_gray:

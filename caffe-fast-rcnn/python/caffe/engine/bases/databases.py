@@ -1,4 +1,4 @@
-"""Databases of records, LMDB or LevelDB, opened for reading."""
+"""LMDB and LevelDB databases, opened for reading."""
 from __future__ import annotations
 
 import importlib
@@ -11,25 +11,25 @@ from ...errors import CaffeError, WireError
 from ...proto.binary import LFS_POINTER, is_lfs_pointer
 from .lmdb_database import LmdbDatabase
 
-_open: weakref.WeakValueDictionary[str, _LevelDatabase] = weakref.WeakValueDictionary()     # by their real paths
+_open: weakref.WeakValueDictionary[str, _LevelDatabase] = weakref.WeakValueDictionary()     # by real path
 
 
 class DatabaseError(CaffeError, ValueError):
-    """A database that cannot be opened. The message names the folder and the reason."""
+    """A database cannot be opened. The message names the folder and the reason."""
 
 
 class Database(Protocol):
-    """A database that is open for reading."""
+    """A database open for reading."""
 
     def records(self) -> Iterator[tuple[str, bytes]]:
-        """The (key, value) pairs in the order of their keys. Raises WireError for a damaged database."""
+        """The (key, value) pairs in key order. Raises WireError for a damaged database."""
 
     def __len__(self) -> int:
         """The number of records."""
 
 
 class _LevelDatabase:
-    """LevelDB lets one process at a time open a folder, once, and tidies up its files there."""
+    """A LevelDB database. Only one process can open it, and only once; opening it may rewrite its files."""
 
     def __init__(self, path: str) -> None:
         if not os.path.isdir(path):
@@ -54,7 +54,7 @@ class _LevelDatabase:
 
 
 def kind_of(path: str) -> str:
-    """LMDB or LEVELDB: the kind of the database in a folder, by its files; empty for another folder, or none."""
+    """LMDB or LEVELDB, by the files in a folder; empty for any other path."""
     if os.path.exists(os.path.join(path, "CURRENT")):
         return "LEVELDB"
     return "LMDB" if os.path.exists(os.path.join(path, "data.mdb")) else ""
@@ -96,6 +96,6 @@ def _package(name: str, kind: str, path: str) -> Any:
 
 
 def _text(error: Exception) -> str:
-    """The message of an error of plyvel, which consists of bytes."""
+    """The message of a plyvel error, whose arguments are bytes."""
     said = error.args[0] if error.args else error
     return said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)

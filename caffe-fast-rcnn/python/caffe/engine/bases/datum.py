@@ -1,4 +1,4 @@
-"""Datum records: images, or arrays, in databases. Errors continue a sentence that begins with the record's name."""
+"""Datum records of databases: images or arrays. Error messages continue a sentence that begins with the record."""
 from __future__ import annotations
 
 import math
@@ -11,11 +11,11 @@ from ...proto import caffe_pb2
 from .image_files import decode_image
 from .images import planes
 
-_ANNOTATED_DATUM = b"\x0a"      # begins with a message, in field 1
+_ANNOTATED_DATUM = b"\x0a"      # its first byte: field 1 is a message
 
 
 def parse_datum(value: bytes) -> caffe_pb2.Datum:
-    """The Datum of a record. Raises WireError for one that is none, and for one without a size or values."""
+    """Parse a record. Raises WireError if it is not a Datum or has no size or values."""
     try:
         datum = caffe_pb2.Datum.FromString(value)
     except DecodeError as error:
@@ -26,7 +26,7 @@ def parse_datum(value: bytes) -> caffe_pb2.Datum:
 
 
 def check_datum(datum: caffe_pb2.Datum, hint: str = "") -> None:
-    """Raises WireError for a Datum without a size or values."""
+    """Raise WireError for a Datum without a size or values."""
     if datum.encoded:
         return
     shape = (datum.channels, datum.height, datum.width)
@@ -38,9 +38,9 @@ def check_datum(datum: caffe_pb2.Datum, hint: str = "") -> None:
 
 
 def datum_pixels(datum: caffe_pb2.Datum, flag: str = "UNCHANGED") -> np.ndarray:
-    """The values of a parsed Datum (channels, height, width).
+    """The values of a parsed Datum, (channels, height, width).
 
-    An image file is decoded as `decode_image` does with the flag. Raises WireError if that is not possible.
+    An encoded image is decoded as in `decode_image`, with this flag. Raises WireError if that fails.
     """
     if datum.encoded:
         try:

@@ -1,4 +1,4 @@
-"""Boxes of SSD (x1, y1, x2, y2, from corner to corner): how a net's offsets encode them, and how much they overlap."""
+"""SSD's boxes (x1, y1, x2, y2, from corner to corner): their encoding as offsets, and their IoU."""
 from __future__ import annotations
 
 import math
@@ -14,11 +14,11 @@ _Codes = caffe_pb2.PriorBoxParameter
 
 
 def count_of_boxes(layer: Layer, bottom: Sequence[Blob], locations: int, classes: int, rows: Sequence[int]) -> int:
-    """The number of default boxes P, to which the bottoms must fit. Raises LayerError.
+    """The number of default boxes P; checks that the bottoms agree on it. Raises LayerError.
 
     bottom     offsets (N, P locations 4), scores (N, P classes), default boxes (1, 2, 4 P)
-    locations  boxes that the net predicts for each default box
-    rows       possible lengths of the default boxes' second axis: without variances it may be 1
+    locations  number of predicted boxes per default box
+    rows       valid lengths of the default boxes' second axis: without variances it may be 1
     """
     offsets, scores, priors = (blob.shape for blob in bottom[:3])
     if len(priors) != 3 or priors[0] != 1 or priors[1] not in rows or priors[2] < 4 or priors[2] % 4:
@@ -34,7 +34,7 @@ def count_of_boxes(layer: Layer, bottom: Sequence[Blob], locations: int, classes
 
 
 def decoded(offsets: torch.Tensor, priors: torch.Tensor, code: int) -> torch.Tensor:
-    """The boxes (..., 4) that offsets from default boxes (..., 4) stand for.
+    """The boxes (..., 4) decoded from offsets (..., 4) and default boxes (..., 4).
 
     CORNER       corners = corners of the default box + offsets
     CORNER_SIZE  corners = corners of the default box + offsets * its width or height
@@ -51,7 +51,7 @@ def decoded(offsets: torch.Tensor, priors: torch.Tensor, code: int) -> torch.Ten
 
 
 def encoded(boxes: torch.Tensor, priors: torch.Tensor, code: int) -> torch.Tensor:
-    """The offsets that stand for boxes (..., 4) beside default boxes (..., 4): `decoded` inverted."""
+    """The offsets of boxes (..., 4) relative to default boxes (..., 4): the inverse of `decoded`."""
     first, last = priors[..., :2], priors[..., 2:]
     size = last - first
     if code == _Codes.CENTER_SIZE:
@@ -61,7 +61,7 @@ def encoded(boxes: torch.Tensor, priors: torch.Tensor, code: int) -> torch.Tenso
 
 
 def overlaps(boxes: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-    """Intersection over union of boxes (..., 4) that broadcast, (...); 0 for boxes that do not meet or have no area."""
+    """Intersection over union (...) of boxes (..., 4), with broadcasting; 0 if they are disjoint or have no area."""
     meeting = torch.minimum(boxes[..., 2:], others[..., 2:]) - torch.maximum(boxes[..., :2], others[..., :2])
     shared = _product(meeting)
     total = _product(boxes[..., 2:] - boxes[..., :2]) + _product(others[..., 2:] - others[..., :2])
@@ -69,5 +69,5 @@ def overlaps(boxes: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
 
 
 def _product(sides: torch.Tensor) -> torch.Tensor:
-    """Areas of sides (..., 2), 0 where one is negative."""
+    """The areas (...) of side lengths (..., 2), 0 if one is negative."""
     return sides.clamp(min=0).prod(-1)

@@ -1,4 +1,4 @@
-"""HDF5 files for reading: what would open other files, or fill the memory, is refused; errors name the file."""
+"""Safe reading of HDF5 files: rejects links to other files and datasets that would fill the memory."""
 from __future__ import annotations
 
 import contextlib
@@ -12,23 +12,23 @@ from .. import device
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _ALWAYS_READ = 1 << 28          # bytes
-_MOST_EXPANDED = 1000           # times the size of the file: what its compression reaches with zeros
-_MOST_LINKS = 32                # followed one after the other
+_MOST_EXPANDED = 1000           # times the file's size; its compression reaches this with zeros
+_MOST_LINKS = 32                # in a chain
 
 
 def is_hdf5(path: str | os.PathLike) -> bool:
-    """Whether the file starts with HDF5's signature."""
+    """Whether a file starts with HDF5's signature."""
     with open(path, "rb") as file:
         return file.read(len(_SIGNATURE)) == _SIGNATURE
 
 
 @contextlib.contextmanager
 def hdf5_file(path: str | os.PathLike) -> Iterator[Any]:
-    """The h5py.File at `path`, for reading.
+    """Open an HDF5 file for reading, as an h5py.File.
 
-    Raises WireError, for a damaged file also from what is read inside the block. A missing file is an OSError.
+    Raises WireError for a damaged file, also while reading inside the block. A missing file raises OSError.
     """
-    import h5py  # not at the top: importing it takes longer than loading most nets
+    import h5py  # here, because importing it takes longer than loading most nets
     try:
         file = h5py.File(path, "r")
     except OSError as error:
@@ -45,7 +45,7 @@ def hdf5_file(path: str | os.PathLike) -> Iterator[Any]:
 
 
 def member(group: Any, name: str, followed: int = 0) -> Any:
-    """The group or dataset at a path in a group, None if there is none. Raises WireError for links to other files."""
+    """The group or dataset at a path in a group, None if it is missing. Raises WireError for links to other files."""
     import h5py
     for part in filter(None, name.split("/")):
         if not isinstance(group, h5py.Group) or part not in group and not group.get(part, getlink=True):
@@ -64,19 +64,16 @@ def member(group: Any, name: str, followed: int = 0) -> Any:
 
 
 def check_datasets(path: str | os.PathLike, datasets: Collection[Any]) -> None:
-    """Refuse datasets that are read from other files, hold no numbers, or take much more memory than the file.
-
-    Raises WireError.
-    """
+    """Raise WireError for datasets stored in other files, without numbers, or far larger in memory than on disk."""
     import h5py
     for dataset in datasets:
         if not isinstance(dataset, h5py.Dataset):
-            raise WireError(f"'{dataset.name}' is a group, where a dataset belongs")
+            raise WireError(f"'{dataset.name}' is a group, expected a dataset")
         if dataset.external or dataset.is_virtual:
             raise WireError(f"dataset '{dataset.name}' is stored in other files, which are not read: copy the data "
                             "into this file")
         if dataset.shape is None or dataset.dtype.kind not in "iufb":
-            raise WireError(f"dataset '{dataset.name}' holds no numbers but {dataset.dtype}")
+            raise WireError(f"dataset '{dataset.name}' holds no numbers, found {dataset.dtype}")
     needed = sum(max(4, dataset.dtype.itemsize) * max(dataset.size, math.prod(dataset.chunks or ()))
                  for dataset in datasets)
     size = os.path.getsize(path)

@@ -1,4 +1,4 @@
-"""Image files: read and decoded, after a look at the size that they declare."""
+"""Reading and decoding of image files, after a check of their declared size."""
 from __future__ import annotations
 
 import re
@@ -10,7 +10,7 @@ import numpy as np
 
 from ...errors import WireError
 
-# An image of many pixels in few bytes is cut short, or was made to fill the memory: OpenCV allocates its pixels first
+# OpenCV allocates the declared pixels first. Many pixels in few bytes: truncated, or made to exhaust the memory
 _ALWAYS_DECODED = 1 << 26           # pixels
 _MOST_PIXELS_IN_A_BYTE = 1000       # a white JPEG has 500
 
@@ -20,7 +20,7 @@ def read_image(path: str, color: bool) -> np.ndarray:
     try:
         with open(path, "rb") as file:
             data = file.read()
-    except (OSError, ValueError) as error:      # ValueError: a zero in the name
+    except (OSError, ValueError) as error:      # ValueError: a null character in the name
         raise WireError(f"cannot read the image '{path}': {getattr(error, 'strerror', error)}") from None
     try:
         return decode_image(data, "COLOR" if color else "GRAYSCALE")
@@ -29,7 +29,7 @@ def read_image(path: str, color: bool) -> np.ndarray:
 
 
 def decode_image(data: bytes, flag: str) -> np.ndarray:
-    """The image in a file's bytes, (H, W) or (H, W, C); flag: COLOR, GRAYSCALE or UNCHANGED. Raises WireError."""
+    """Decode an image file's bytes to (H, W) or (H, W, C); flag: COLOR, GRAYSCALE or UNCHANGED. Raises WireError."""
     width, height = declared_size(data)
     if width * height > max(_ALWAYS_DECODED, _MOST_PIXELS_IN_A_BYTE * len(data)):
         raise WireError(f"an image of {width} x {height} pixels in {len(data)} bytes: cut short, or not meant to "
@@ -39,19 +39,19 @@ def decode_image(data: bytes, flag: str) -> np.ndarray:
     except cv2.error as error:
         raise WireError(f"cannot decode an image of {width} x {height} pixels: {error.err}") from None
     if image is None:
-        raise WireError(f"cannot decode an image of {len(data)} bytes: no image that OpenCV knows, or a damaged one")
+        raise WireError(f"cannot decode an image of {len(data)} bytes: damaged, or not in a format that OpenCV reads")
     return image
 
 
 def has_palette(path: str) -> bool:
-    """Whether a file is a PNG whose pixels are numbers of colours in a palette."""
+    """Whether a file is a PNG with palette colours."""
     with open(path, "rb") as file:
         head = file.read(26)
     return head.startswith(b"\x89PNG\r\n\x1a\n") and head[25:] == b"\x03"
 
 
 def declared_size(data: bytes) -> tuple[int, int]:
-    """(width, height) as the header says; (0, 0) where it cannot be told."""
+    """(width, height) as declared in the header; (0, 0) if unknown."""
     for signature, size in _SIZES.items():
         if re.match(signature, data, re.DOTALL):
             try:
@@ -70,7 +70,7 @@ def _behind(mark: bytes, layout: str, skipped: int) -> Callable[[bytes], tuple[i
 
 
 def _jpeg(data: bytes) -> tuple[int, int]:
-    """From the first start of frame (SOF0 to SOF15, without DHT, JPG and DAC)."""
+    """From the first start of frame (SOF0 to SOF15, except DHT, JPG and DAC)."""
     place = 2
     while data[place] == 0xFF:
         marker, length = struct.unpack_from(">xBH", data, place)
@@ -82,7 +82,7 @@ def _jpeg(data: bytes) -> tuple[int, int]:
 
 
 def _tiff(data: bytes) -> tuple[int, int]:
-    """From the tags 256 and 257 of the first directory; numbers are 16 or 32 bits wide (types 3 and 4)."""
+    """From tags 256 and 257 of the first directory; values have 16 or 32 bits (types 3 and 4)."""
     order = "<" if data[:2] == b"II" else ">"
     place, = struct.unpack_from(order + "I", data, 4)
     count, = struct.unpack_from(order + "H", data, place)
@@ -111,7 +111,7 @@ def _bmp(data: bytes) -> tuple[int, int]:
 
 
 def _pnm(data: bytes) -> tuple[int, int]:
-    """From the first two numbers behind the signature, between which comments may be."""
+    """From the first two numbers after the signature, with comments skipped."""
     numbers = re.sub(rb"#[^\n]*", b"", data[2:1000]).split()
     return int(numbers[0]), int(numbers[1])
 

@@ -1,4 +1,4 @@
-"""Text files that list images: lines `path label`, `path label label ...`, `path path` or `path`."""
+"""Text files that list images, with lines `path label`, `path label label ...`, `path path` or `path`."""
 from __future__ import annotations
 
 import os
@@ -10,25 +10,25 @@ from ...errors import CaffeError
 from ...proto.binary import LFS_POINTER, is_lfs_pointer
 
 _WHOLE = re.compile(r"([+-]?0*\d{1,10})(\.\d*)?")
-_LABELS = range(-2 ** 31, 2 ** 31)      # Caffe's are whole numbers of 32 bits
+_LABELS = range(-2 ** 31, 2 ** 31)      # 32-bit integers, as in Caffe
 _LARGEST = float(np.finfo(np.float32).max)
 _NUMBERS = re.compile(r"(?: [+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?){2,}$")      # at the end of a line
 
 
 class ImageListError(CaffeError, ValueError):
-    """A list that cannot be read. The message names the file and the line."""
+    """A list cannot be read. The message names the file and the line."""
 
 
 def read_image_list(source: str | os.PathLike) -> list[tuple[str, int]]:
-    """Read pairs (path, label). The label follows the last blank: paths may contain blanks.
+    """Read pairs (path, label). The label follows the last space, so paths may contain spaces.
 
-    Labels are integers of 32 bits; a fraction, as in 1.0, is dropped. Raises ImageListError.
+    Labels are 32-bit integers; a fraction, as in 1.0, is dropped. Raises ImageListError.
     """
     return [_entry(source, number, line) for number, line in _lines(source)]
 
 
 def read_pairs(source: str | os.PathLike) -> list[tuple[str, str]]:
-    """Read pairs of paths. The second follows the last blank. Raises ImageListError."""
+    """Read pairs of paths. The second follows the last space. Raises ImageListError."""
     found = []
     for number, line in _lines(source):
         first, second = _entry_text(line)
@@ -39,12 +39,12 @@ def read_pairs(source: str | os.PathLike) -> list[tuple[str, str]]:
 
 
 def read_labels_list(source: str | os.PathLike, folder: str) -> list[tuple[str, list[float]]]:
-    """Read pairs (path, labels), with as many labels in each line. Raises ImageListError.
+    """Read pairs (path, labels), with the same number of labels in every line. Raises ImageListError.
 
-    Numbers behind the path are labels, unless an image has the name that includes all but the last one: a path may end
-    in numbers too, as in `frame 12 3`. Of several labels fractions are kept.
+    Numbers after the path are labels. A path may end in numbers too, as in `frame 12 3`: if an image has the name that
+    includes all but the last number, there is one label. A single label is truncated to an integer, several are not.
 
-    folder  where the images are, put before each path as it is
+    folder  prefix of each path
     """
     lines = _lines(source)
     count = _count_labels(lines[0][1], folder)
@@ -54,7 +54,7 @@ def read_labels_list(source: str | os.PathLike, folder: str) -> list[tuple[str, 
 
 
 def read_pairs_list(source: str | os.PathLike) -> list[tuple[str, str]]:
-    """Read pairs (image, image of its labels) of paths without blanks. Raises ImageListError."""
+    """Read pairs (image, label image) of paths without spaces. Raises ImageListError."""
     found = []
     for number, line in _lines(source):
         if len(line.split()) != 2:
@@ -70,7 +70,7 @@ def read_names_list(source: str | os.PathLike) -> list[str]:
 
 
 def _lines(source: str | os.PathLike) -> list[tuple[int, str]]:
-    """The lines that are not empty, with their numbers."""
+    """The non-empty lines with their numbers."""
     if is_lfs_pointer(source):
         raise ImageListError(f"the list '{source}': this is {LFS_POINTER}")
     try:
@@ -85,7 +85,7 @@ def _lines(source: str | os.PathLike) -> list[tuple[int, str]]:
 
 
 def _count_labels(line: str, folder: str) -> int:
-    """How many labels a line has."""
+    """The number of labels in a line."""
     if os.path.exists(folder + _entry_text(line)[0]):
         return 1
     several = _NUMBERS.search(line)

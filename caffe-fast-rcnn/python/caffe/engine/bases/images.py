@@ -1,4 +1,4 @@
-"""Layers that feed images: cropping, mirroring, mean and scale, and batches."""
+"""Base of layers that read images: transformation (crop, mirror, mean, scale) and batching."""
 from __future__ import annotations
 
 import itertools
@@ -15,33 +15,33 @@ from .. import device
 from ..layer import TEST, TRAIN, Layer, LayerError
 from .resizing import check_resize, resized, resized_size, resized_window
 
-# What transform_param says to AnnotatedData only
+# Fields of transform_param that only AnnotatedData reads
 FOR_OBJECTS = ("transform_param.distort_param", "transform_param.expand_param", "transform_param.emit_constraint")
 
 
 def random_source() -> random.Random:
-    """A generator for host-side choices, seeded by the engine's."""
+    """A generator for random choices on the host, seeded from the engine's generator."""
     seed = torch.randint(2 ** 31, (), generator=device.generator(), device=device.current_device())
     return random.Random(int(seed))
 
 
 def own_turns(layer: Layer) -> Iterator[bool]:
-    """For each record of an endless stream, whether it is for this process.
+    """For each record of an endless stream, whether this process reads it.
 
-    Each of N processes that train together takes every N-th record; tests run in one process, which takes all.
+    In data-parallel training, each of N processes takes every N-th record; testing runs in a single process.
     """
     return (layer.phase == TEST or device.is_own_turn(number) for number in itertools.count())
 
 
 def planes(image: np.ndarray) -> np.ndarray:
-    """(H, W) or (H, W, C) as (C, H, W)."""
+    """An image (H, W) or (H, W, C) as (C, H, W)."""
     return image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
 
 
 class View(NamedTuple):
-    """What a transformed image shows: a window, as shares of the image before (x1, y1, x2, y2), and whether mirrored.
+    """The window of the original that a transformed image shows, and whether it is mirrored.
 
-    With a border the window extends beyond the image.
+    window  x1, y1, x2, y2 normalised by the original; extends beyond it if the image is padded
     """
 
     window: np.ndarray
@@ -49,10 +49,10 @@ class View(NamedTuple):
 
 
 class Transformer:
-    """Applies transform_param: resize, crop, mirror, subtract the mean, multiply by the scale.
+    """Applies transform_param: resize, crop, mirror, subtract the mean, multiply by scale.
 
-    TRAIN crops at a random place and mirrors half of the images; TEST crops the middle. The mean is a value for all
-    channels, one for each, or an image from `mean_file` cropped at the same place. Raises LayerError.
+    TRAIN crops at random and mirrors half of the images; TEST crops the centre. The mean is one value, one value per
+    channel, or an image from `mean_file`, cropped at the same place. Raises LayerError.
     Source: src/caffe/data_transformer.cpp, of BVLC and of SSD.
     """
 
@@ -64,11 +64,11 @@ class Transformer:
         self.check_settings()
         self._resizes = list(self.param.resize_param)
         self._check_resizes()
-        self.resize = self._resizes[0] if self._resizes else None       # that of the batch
+        self.resize = self._resizes[0] if self._resizes else None       # that of the current batch
         self.mean = self._mean_image() if self.param.mean_file else None
 
     def check_settings(self) -> None:
-        """Raise LayerError for settings that others have."""
+        """Raise LayerError for settings of other transformers."""
         if self.param.crop_width or self.param.crop_height or self.param.scale_factors:
             self.layer.fail("transform_param: crop_width, crop_height and scale_factors are settings of ImageSegData")
 
@@ -80,7 +80,7 @@ class Transformer:
             self.layer.fail(f"the prob of {len(self._resizes)} resize_param must add up to 1, found {total:g}")
 
     def begin_batch(self) -> None:
-        """Choose one of several resize_param for the images of a batch."""
+        """Choose one of several resize_param for the images of the next batch."""
         if len(self._resizes) > 1:
             [self.resize] = self.random.choices(self._resizes, [param.prob for param in self._resizes])
 
@@ -104,11 +104,11 @@ class Transformer:
         return (shape[0], crop, crop) if crop else shape
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Transform one image (C, H, W), float32."""
+        """Transform one image (C, H, W) to float32."""
         return self.viewed(image)[0]
 
     def viewed(self, image: np.ndarray) -> tuple[np.ndarray, View]:
-        """Transform one image (C, H, W), float32; with what the result shows of it."""
+        """Transform one image (C, H, W) to float32; also returns its View."""
         size = self.output_shape(image.shape)[1:]
         window = np.array([0.0, 0, 1, 1])
         if self.resize is not None:
@@ -122,12 +122,12 @@ class Transformer:
         return self._transformed(image, part, is_mirrored), view
 
     def pair(self, image: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Transform an image (C, H, W), and crop and mirror labels (1, H, W) with it, without resize_param."""
+        """Transform an image (C, H, W), and crop and mirror its labels (1, H, W) alike; ignores resize_param."""
         part, is_mirrored = self._choice(image.shape, self.output_shape(image.shape)[1:])
         return self._transformed(image, part, is_mirrored), labels[part][:, :, ::-1 if is_mirrored else 1]
 
     def _choice(self, shape: tuple[int, ...], size: tuple[int, ...]) -> tuple[tuple[slice, slice, slice], bool]:
-        """The part of this size (height, width) to crop of an image of this shape, and whether to mirror it."""
+        """Choose the crop of this size (height, width) in an image of this shape, and whether to mirror it."""
         height, width = size
         top, left = self._corner(shape[1] - height, shape[2] - width)
         part = (slice(None), slice(top, top + height), slice(left, left + width))
@@ -154,7 +154,7 @@ class Transformer:
         return self.mean_values(shape[0])
 
     def mean_values(self, channels: int) -> np.ndarray:
-        """mean_value, (1 or channels, 1, 1)."""
+        """mean_value as an array (1 or channels, 1, 1)."""
         values = np.array(self.param.mean_value or [0], np.float32)
         if len(values) not in (1, channels):
             self.layer.fail(f"expected one mean_value, or one for each of {channels} channels, found {len(values)}")
@@ -162,10 +162,10 @@ class Transformer:
 
 
 class ImageLayer(Layer):
-    """A layer whose tops are batches of transformed images and, optionally, labels.
+    """A layer whose tops are a batch of transformed images and, optionally, labels.
 
-    A subclass defines `batch_size`, `references` and `read`. The shape of a batch is that of its images. After a record
-    that cannot be read, the next pass goes on with the next one.
+    Subclasses define `batch_size`, `references` and `read`. The shape of a batch is that of its images. After a record
+    that cannot be read, the next pass continues with the following one.
     """
 
     exact_bottoms = 0
@@ -175,7 +175,7 @@ class ImageLayer(Layer):
     transformer_type = Transformer
 
     def references(self) -> Iterator[Any]:
-        """An endless stream of what `read` takes. An error ends it: every further pass repeats the error."""
+        """An endless stream of arguments for `read`. An error ends it and is raised again in every later pass."""
         raise NotImplementedError(f"{type(self).__name__} has no references")
 
     def read(self, reference: Any) -> tuple[np.ndarray, Any]:
@@ -183,7 +183,7 @@ class ImageLayer(Layer):
         raise NotImplementedError(f"{type(self).__name__} has no read")
 
     def labels_of_batch(self, labels: Sequence[Any]) -> np.ndarray:
-        """The values of another top than the first, from those of each record."""
+        """The values of a further top, from the labels of each record."""
         return np.array(labels)
 
     def setup(self, bottom, top):
@@ -192,7 +192,7 @@ class ImageLayer(Layer):
         self.random = random_source()
         self.transformer = self.transformer_type(self, self.random)
         self._references = self.references()
-        self._end: LayerError | None = None         # of the stream
+        self._end: LayerError | None = None         # the error that ended the stream
         self._first: tuple[np.ndarray, Any] | None = None
         self._first = self._next()                  # its shape is needed before forward
         self._shape(top, self.transformer.output_shape(self._first[0].shape))
@@ -203,7 +203,7 @@ class ImageLayer(Layer):
             top[1].reshape(self.batch_size)
 
     def reshape(self, bottom, top):
-        """Forward sets the shapes: batches may differ."""
+        """Nothing to do: forward sets the shapes, which may differ between batches."""
 
     def _next(self) -> tuple[np.ndarray, Any]:
         record, self._first = self._first, None
@@ -219,7 +219,7 @@ class ImageLayer(Layer):
             raise
 
     def transformed(self, image: np.ndarray, label: Any) -> tuple[Any, ...]:
-        """What a record adds to each top."""
+        """The values of one record for each top."""
         return self.transformer(image), label
 
     def forward(self, bottom, top):

@@ -1,4 +1,4 @@
-"""Layers that feed the images that a text file lists, with labels or with images of labels."""
+"""Base classes of layers that read the images listed in a text file, with labels or label images."""
 from __future__ import annotations
 
 from typing import Any
@@ -14,13 +14,13 @@ from .images import FOR_OBJECTS, ImageLayer, own_turns
 
 
 class ListedImageLayer(ImageLayer):
-    """An ImageLayer with image_data_param; a subclass defines `read_lines` and `read`."""
+    """An ImageLayer with image_data_param; subclasses define `read_lines` and `read`."""
 
     other_settings = ("transform_param",)
     unread_settings: tuple[str, ...] = ("transform_param.force_color", "transform_param.force_gray", *FOR_OBJECTS)
 
     def read_lines(self) -> list[Any]:
-        """What `read` takes, for each line of the list. Raises ImageListError."""
+        """The argument of `read` for each line of the list. Raises ImageListError."""
         raise NotImplementedError(f"{type(self).__name__} has no read_lines")
 
     def setup(self, bottom, top):
@@ -52,7 +52,7 @@ class ListedImageLayer(ImageLayer):
                 self.random.shuffle(self.lines)
 
     def image_file(self, name: str, color: bool, interpolation: int = cv2.INTER_LINEAR) -> np.ndarray:
-        """An image of root_folder, (H, W, 3) or (H, W) uint8, of the size that is set. Raises LayerError."""
+        """An image of root_folder, (H, W, 3) or (H, W) uint8, resized if configured. Raises LayerError."""
         param = self.param.image_data_param
         try:
             image = read_image(param.root_folder + name, color)
@@ -61,14 +61,14 @@ class ListedImageLayer(ImageLayer):
         if param.new_height:
             try:
                 image = cv2.resize(image, (param.new_width, param.new_height), interpolation=interpolation)
-            except cv2.error as error:      # more rows or columns than OpenCV takes
+            except cv2.error as error:      # more rows or columns than OpenCV supports
                 self.fail(f"cannot resize an image to new_height {param.new_height} and new_width {param.new_width}: "
                           f"{error.err}")
         return image
 
 
 class LabelledPixelsLayer(ListedImageLayer):
-    """A ListedImageLayer whose second top (N, 1, H, W) labels each pixel, cropped and mirrored as the image."""
+    """A ListedImageLayer whose second top (N, 1, H, W) labels each pixel, cropped and mirrored with the image."""
 
     def setup(self, bottom, top):
         if self.param.transform_param.resize_param:
@@ -83,7 +83,7 @@ class LabelledPixelsLayer(ListedImageLayer):
         top[1].reshape(self.batch_size, 1, *image_shape[1:])
 
     def check_sizes(self, reference: tuple[str, str], image: np.ndarray, labels: np.ndarray) -> None:
-        """Raise LayerError if an image and its labels, (C, H, W), differ in height or width."""
+        """Raise LayerError if an image and its label image, (C, H, W), differ in height or width."""
         if image.shape[1:] != labels.shape[1:]:
             sizes = [f"'{name}' has {value.shape[1]} x {value.shape[2]} pixels"
                      for name, value in zip(reference, (image, labels), strict=True)]

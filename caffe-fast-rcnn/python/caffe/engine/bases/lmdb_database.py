@@ -1,8 +1,8 @@
 """LMDB databases for reading.
 
-The package lmdb maps a database into memory and trusts it: a page that is missing or damaged kills the process. It
-only tells here whether this is a database; the pages are read and checked one by one. Their layout is that of mdb.c: a
-file of pages, of which the first two describe the tree whose leaves hold the records.
+The package lmdb maps a database into memory without validating it: a missing or damaged page crashes the process.
+Here it only checks that a folder holds a database; the pages are read and validated one by one. Their layout is that
+of mdb.c: a file of pages, the first two of which describe the B+ tree whose leaves hold the records.
 """
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from typing import BinaryIO, NoReturn
 
 from ...errors import WireError
 
-# A meta page: header (16 bytes), magic, version, address and size of the map; the tree of free pages (48 bytes, first
-# the page size), the main tree (flags, depth, pages, entries, root); the last page, the number of the transaction
+# Meta page: header (16 bytes), magic, version, map address and size; the tree of free pages (48 bytes, beginning with
+# the page size), the main tree (flags, depth, pages, entries, root); the last page, the transaction id
 _META = struct.Struct("<16x I I 16x I 44x 4x H H 24x Q Q Q Q")
 _MAGIC = 0xBEEFC0DE
 _NO_PAGE = 2**64 - 1
-_PAGE = struct.Struct("<Q 2x H H H")        # its number, flags, end of the pointers to nodes, start of the nodes
-_BRANCH, _LEAF = 1, 2                       # flags of pages
-_NODE = struct.Struct("<H H H H")           # low and high half of the length, flags, length of the key
-_ELSEWHERE, _SUBTREES = 1, 6                # flags of nodes: the value is on other pages; many values, not of Caffe
+_PAGE = struct.Struct("<Q 2x H H H")        # page number, flags, end of the node pointers, start of the nodes
+_BRANCH, _LEAF = 1, 2                       # page flags
+_NODE = struct.Struct("<H H H H")           # low and high half of the value's length, flags, key length
+_ELSEWHERE, _SUBTREES = 1, 6                # node flags: value on overflow pages; duplicate keys, unused by Caffe
 
 
 class LmdbDatabase:
-    """An LMDB database of a folder.
+    """The LMDB database in a folder.
 
-    Raises WireError for a folder that holds none, or a damaged one; so does reading.
+    Opening and reading raise WireError if there is none or it is damaged.
     """
 
     def __init__(self, folder: str | os.PathLike) -> None:
-        import lmdb  # not at the top: the package is only needed for databases
+        import lmdb  # here, because the package is only needed for databases
         self.path = os.path.join(folder, "data.mdb")
         try:
             with open(self.path, "rb") as file:
@@ -58,7 +58,7 @@ class LmdbDatabase:
         return self._entries
 
     def records(self) -> Iterator[tuple[str, bytes]]:
-        """The (key, value) pairs in the order of their keys."""
+        """The (key, value) pairs in key order."""
         pending = [self._root] if self._root != _NO_PAGE else []
         seen = found = 0
         with open(self.path, "rb") as file:
@@ -74,12 +74,12 @@ class LmdbDatabase:
                     pending += [low | high << 16 | top << 32 for low, high, top, _ in
                                 (_NODE.unpack_from(page, place) for place in reversed(places))]
                 if seen > self._pages:
-                    self._refuse(number)        # pages that lead to themselves
+                    self._refuse(number)        # a cycle of pages
         if found != self._entries:
             raise WireError(f"{self.path} is damaged: {found} records of {self._entries}; make it again")
 
     def _nodes(self, number: int, page: bytes) -> tuple[bool, tuple[int, ...]]:
-        """Whether a page is a leaf, and the places of its nodes."""
+        """Whether a page is a leaf, and the offsets of its nodes."""
         own_number, flags, pointers_end, nodes = _PAGE.unpack_from(page)
         if own_number != number or flags & 0xF not in (_BRANCH, _LEAF) \
                 or not _PAGE.size <= pointers_end <= nodes <= len(page):
@@ -101,7 +101,7 @@ class LmdbDatabase:
         return page[place + _NODE.size:start].decode("utf-8", "replace"), value
 
     def _read(self, file: int, number: int, skipped: int, length: int) -> bytes:
-        """So many bytes of a page and those that follow it."""
+        """Read `length` bytes after the first `skipped` of a page, across the following pages."""
         start = number * self.page_size + skipped
         if start + length > os.fstat(file).st_size:
             self._refuse(number)

@@ -1,4 +1,4 @@
-"""Shared by loss layers: their shape rule, the loss weight, labels and normalisers."""
+"""Base class and helpers of loss layers: shape check, loss weight, labels and normalisers."""
 from __future__ import annotations
 
 import math
@@ -8,13 +8,13 @@ import torch
 from ..layer import Layer
 
 LEAST_PROBABILITY = 1e-20               # Caffe's kLOG_THRESHOLD
-LOG_FLT_MIN = math.log(2.0 ** -126)     # Caffe floors softmax at the smallest normal float32, in double as well
+LOG_FLT_MIN = math.log(2.0 ** -126)     # Caffe clamps softmax to the smallest normal float32, in double as well
 
 
 class LossLayer(Layer):
-    """A layer with a scalar top, which enters the net's objective with `loss_weight` (1).
+    """A layer with a scalar top that enters the net's objective with `loss_weight` (1).
 
-    Backward multiplies by `top[0].grad`, which holds the loss weight. Bottom 1 holds labels, and has no gradient.
+    Backward multiplies by `top[0].grad`, which holds the loss weight. Bottom 1 holds labels and has no gradient.
     Source: src/caffe/layers/loss_layer.cpp.
     """
 
@@ -32,10 +32,9 @@ class LossLayer(Layer):
         top[0].reshape()
 
     def labels(self, blob, count: int, classes: int | None = None) -> torch.Tensor:
-        """The labels as int64 (truncated, as in Caffe), flat. Raises LayerError if their number is not `count`.
+        """The labels as flat int64 (truncated, as in Caffe). Raises LayerError if their number is not `count`.
 
-        With `classes`, labels outside 0..classes-1 raise LayerError as well (on the CPU; on CUDA the check would
-        wait for the device, see `valid`). A layer that ignores a label masks it first.
+        With `classes`, labels are checked by `check_labels`; layers with ignored labels mask them first.
         """
         if blob.count != count:
             self.fail(f"expected {count} labels, found {blob.count} (shape {blob.shape})")
@@ -45,14 +44,14 @@ class LossLayer(Layer):
         return found
 
     def check_labels(self, labels: torch.Tensor, classes: int) -> None:
-        """Raise LayerError where a label is outside 0..classes-1; only on the CPU, where checking costs nothing."""
+        """Raise LayerError for labels outside 0..classes-1, on the CPU only: on CUDA the check would synchronise."""
         if labels.device.type == "cpu" and labels.numel():
             low, high = (int(value) for value in labels.aminmax())
             if low < 0 or high >= classes:
                 self.fail(f"labels must be in 0..{classes - 1}, found {low if low < 0 else high}")
 
     def normalization(self, default: str = "VALID") -> str:
-        """FULL, VALID, BATCH_SIZE, NONE or PRE_FIXED, from loss_param; its older `normalize`: VALID or BATCH_SIZE."""
+        """FULL, VALID, BATCH_SIZE, NONE or PRE_FIXED, from loss_param; the older `normalize` is VALID or BATCH_SIZE."""
         param = self.param.loss_param
         if param.HasField("normalization"):
             return param.NormalizationMode.Name(param.normalization)
@@ -61,7 +60,7 @@ class LossLayer(Layer):
         return default
 
     def divisor(self, mode: str, outer: int, inner: int, valid: torch.Tensor | None):
-        """The divisor of a summed loss, at least 1; `valid` counts the labels that are not ignored."""
+        """The divisor of a summed loss, at least 1; `valid` is the number of labels that are not ignored."""
         if mode == "VALID" and valid is not None:
             return valid.clamp(min=1)
         return max(1, {"FULL": outer * inner, "VALID": outer * inner, "BATCH_SIZE": outer, "NONE": 1,
@@ -69,12 +68,12 @@ class LossLayer(Layer):
 
 
 def outer_and_inner(shape: tuple[int, ...], axis: int) -> tuple[int, int]:
-    """Number of values before and after `axis`."""
+    """The number of values before and after `axis`."""
     return math.prod(shape[:axis]), math.prod(shape[axis + 1:])
 
 
 def check_like_prediction(layer: Layer, bottom) -> None:
-    """Raise LayerError for a target or weights that do not fit the prediction, bottom 0."""
+    """Raise LayerError if a target or weights do not fit the prediction, bottom 0."""
     shape = bottom[0].shape
     for index, blob in enumerate(bottom[1:], 1):
         if blob.count != bottom[0].count or blob.shape[0] != shape[0]:

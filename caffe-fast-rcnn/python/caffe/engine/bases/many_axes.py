@@ -1,7 +1,7 @@
-"""Convolutions over more than three spatial axes, which PyTorch does not support; functions of tensors.
+"""Convolutions over more than three spatial axes, which PyTorch does not support, as functions of tensors.
 
-Layouts: values (N, C, *spatial); weights (outputs, inputs / groups, *kernel), of transposed convolutions with inputs
-and outputs exchanged; bias (outputs).
+Layouts: values (N, C, *spatial); weights (outputs, inputs / groups, *kernel), for transposed convolutions with inputs
+and outputs swapped; bias (outputs).
 """
 from __future__ import annotations
 

@@ -7,22 +7,22 @@ from ..layer import Layer
 
 
 class NeuronLayer(Layer):
-    """A layer with one bottom and one top of its shape, defined by a function of single values and its derivative.
+    """A layer that applies a function to each value of its bottom; defined by the function and its derivative.
 
-    A type declares which of the two its gradient uses (`backward_reads_bottoms`, `backward_reads_tops`).
+    Subclasses declare which blobs the gradient uses (`backward_reads_bottoms`, `backward_reads_tops`).
     Source: include/caffe/layers/neuron_layer.hpp.
     """
 
     exact_bottoms = exact_tops = 1
     runs_in_place = True
-    any_type = False        # whether it is exact in bfloat16, so that it works on values as stored
+    any_type = False        # whether it is exact in bfloat16 and can use the stored values directly
 
     def value(self, x: torch.Tensor) -> torch.Tensor:
-        """The top for a bottom x; a new tensor."""
+        """The top for a bottom x, as a new tensor."""
         raise NotImplementedError(f"{type(self).__name__} has no value")
 
     def gradient(self, x: torch.Tensor, y: torch.Tensor, dy: torch.Tensor) -> torch.Tensor:
-        """The gradient of the bottom for a bottom x, a top y and its gradient dy."""
+        """The gradient of the bottom, for a bottom x, a top y and its gradient dy."""
         raise NotImplementedError(f"{type(self).__name__} has no gradient")
 
     def reshape(self, bottom, top):

@@ -1,7 +1,7 @@
-"""Pooling over the last two axes by Caffe's rules for sizes, borders and ties; functions of tensors.
+"""Pooling over the last two axes by Caffe's rules for sizes, borders and ties, as functions of tensors.
 
-Caffe rounds the number of windows up, and with padding drops a last window that starts behind the image. If
-PyTorch's rules give the same windows, its kernels are used; other cases use an explicitly padded image.
+Caffe rounds the number of windows up, and with padding drops a last window that starts beyond the image. Where
+PyTorch's rules give the same windows, its kernels are used; otherwise the image is padded explicitly.
 """
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from torch.nn import functional
 
 from ..blob import checked_shape
 
-_LOWEST = torch.finfo(torch.float32).min      # -FLT_MAX: Caffe's value of a window without pixels
+_LOWEST = torch.finfo(torch.float32).min      # -FLT_MAX, Caffe's maximum of a window without pixels
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Windows over an image: kernel, stride and pad as (height, width); `ceil` rounds their number up."""
+    """Pooling windows: kernel, stride and pad as (height, width); `ceil` rounds their number up."""
 
     kernel: tuple[int, int]
     stride: tuple[int, int] = (1, 1)
@@ -26,7 +26,7 @@ class Pool:
     ceil: bool = True
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
-        """Number of windows along both axes (src/caffe/layers/pooling_layer.cpp, Reshape)."""
+        """The number of windows along both axes (src/caffe/layers/pooling_layer.cpp, Reshape)."""
         return self._axis_size(0, height, any(self.pad)), self._axis_size(1, width, any(self.pad))
 
     def _axis_size(self, axis: int, size: int, clip: bool) -> int:
@@ -43,21 +43,21 @@ class Pool:
                 and all(2 * pad <= kernel for pad, kernel in zip(self.pad, self.kernel, strict=True)))
 
     def covered(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns from the first window's begin to the last one's end."""
+        """Rows and columns from the start of the first window to the end of the last."""
         rows, columns = self.output_size(height, width)
         return (rows - 1) * self.stride[0] + self.kernel[0], (columns - 1) * self.stride[1] + self.kernel[1]
 
     def padded(self, image: torch.Tensor, value: float) -> torch.Tensor:
-        """The image with a border, cut or padded to exactly the pixels that the windows cover. BlobError."""
+        """The image, cropped or padded to exactly the pixels that the windows cover. Raises BlobError."""
         lengths = checked_shape((*image.shape[:2], *self.covered(*image.shape[2:])))[2:]
         after = [lengths[i] - image.shape[2 + i] - self.pad[i] for i in (0, 1)]
         return functional.pad(image, (self.pad[1], after[1], self.pad[0], after[0]), value=value)
 
 
 def max_pool(image: torch.Tensor, pool: Pool) -> tuple[torch.Tensor, torch.Tensor]:
-    """The largest value of each window, and its position: int64, y * width + x.
+    """The maximum of each window, and its position y * width + x as int64.
 
-    Of equal values, the first in row-major order is taken. A window without pixels has -FLT_MAX at -1.
+    Ties go to the first in row-major order. A window without pixels has -FLT_MAX at position -1.
     """
     height, width = image.shape[2:]
     if pool.is_native(height, width):
@@ -71,7 +71,7 @@ def max_pool(image: torch.Tensor, pool: Pool) -> tuple[torch.Tensor, torch.Tenso
 
 
 def max_pool_backward(gradient: torch.Tensor, image: torch.Tensor, places: torch.Tensor, pool: Pool) -> torch.Tensor:
-    """The gradient of each window at the pixel that was its largest."""
+    """The gradient of each window, at the pixel of its maximum."""
     if pool.is_native(*image.shape[2:]):
         return torch.ops.aten.max_pool2d_with_indices_backward(
             gradient, image, pool.kernel, pool.stride, pool.pad, (1, 1), pool.ceil, places)
@@ -79,14 +79,14 @@ def max_pool_backward(gradient: torch.Tensor, image: torch.Tensor, places: torch
 
 
 def scatter(gradient: torch.Tensor, places: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-    """Add each value of `gradient` at its position y * width + x of an image; values at -1 are dropped."""
+    """Add each value of `gradient` at its position y * width + x of an image; values at position -1 are dropped."""
     flat = gradient.new_zeros(*shape[:2], shape[2] * shape[3])
     values = gradient.where(places >= 0, 0).flatten(2)
     return flat.scatter_add_(2, places.clamp(min=0).flatten(2), values).reshape(shape)
 
 
 def average_pool(image: torch.Tensor, pool: Pool) -> torch.Tensor:
-    """The sum of each window over its area within image and padding; padding behind the image counts once."""
+    """The sum of each window over its area within the image and `pad`."""
     if pool.is_native(*image.shape[2:]):
         return functional.avg_pool2d(image, pool.kernel, pool.stride, pool.pad, ceil_mode=pool.ceil)
     sums = functional.avg_pool2d(pool.padded(image, 0.0), pool.kernel, pool.stride, divisor_override=1)
@@ -102,20 +102,20 @@ def _window_lengths(image: torch.Tensor, pool: Pool, axis: int) -> torch.Tensor:
 
 
 def _windows(image: torch.Tensor, pool: Pool) -> torch.Tensor:
-    """(N, C, rows, columns, taps): the pixels of each window, row-major, 0 behind the image."""
+    """The pixels of each window, row-major, 0 beyond the image: (N, C, rows, columns, taps)."""
     padded = pool.padded(image, 0.0)
     return padded.unfold(2, pool.kernel[0], pool.stride[0]).unfold(3, pool.kernel[1], pool.stride[1]).flatten(4)
 
 
 def stochastic_pool_mean(image: torch.Tensor, pool: Pool) -> torch.Tensor:
-    """The expected value of stochastic pooling: sum x^2 / sum x of each window, 0 where the sum is not positive."""
+    """The expectation of stochastic pooling: sum x^2 / sum x of each window, 0 if the sum is not positive."""
     windows = _windows(image, pool)
     total = windows.sum(-1)
     return (windows.square().sum(-1) / total).where(total > 0, 0)
 
 
 def stochastic_pool(image: torch.Tensor, pool: Pool, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """One value of each window, drawn with probabilities proportional to the values, and its place y * width + x."""
+    """One value of each window, sampled with probability proportional to the value, and its position y * width + x."""
     windows = _windows(image, pool)
     sums = windows.cumsum(-1)
     level = torch.rand(sums.shape[:-1], generator=generator, device=image.device, dtype=image.dtype) * sums[..., -1]

@@ -1,4 +1,4 @@
-"""Shared by recurrent layers: parameters, the loop over time, and the state between forward passes."""
+"""Base class of recurrent layers: parameters, the loop over time, and the state between forward passes."""
 from __future__ import annotations
 
 import math
@@ -11,7 +11,7 @@ from ..layer import AutogradLayer
 
 
 def lstm_unit(cell: torch.Tensor, gates: torch.Tensor, cont: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """One step of an LSTM: the new cell and hidden state.
+    """One LSTM step: the new cell and hidden state.
 
     cell (..., D); gates (..., 4 D), the inputs of the gates i, f, o and g; cont broadcasts over both.
     """
@@ -21,7 +21,7 @@ def lstm_unit(cell: torch.Tensor, gates: torch.Tensor, cont: torch.Tensor) -> tu
 
 
 def _forget_gate(f: torch.Tensor, cont: torch.Tensor) -> torch.Tensor:
-    """y = cont sigmoid(f) with Caffe's derivative y (1 - y), which is exact where cont is 0 or 1 only."""
+    """y = cont sigmoid(f), with Caffe's derivative y (1 - y), which is exact only for cont 0 or 1."""
     value = (cont * torch.sigmoid(f)).detach()
     return value + value * (1 - value) * (f - f.detach())
 
@@ -29,9 +29,9 @@ def _forget_gate(f: torch.Tensor, cont: torch.Tensor) -> torch.Tensor:
 class RecurrentLayer(AutogradLayer):
     """A layer that reads a sequence (T, N, ...) step by step; see LSTM and RNN.
 
-    Subclasses define `num_states`, the shapes of the parameters, and one step. The gradient stops at the first state.
-    Backward gives the gradients of x, x_static and all parameters, whichever were requested. The number of time steps
-    may change (BVLC fixes it in setup). Source: src/caffe/layers/recurrent_layer.cpp.
+    Subclasses define `num_states`, the parameter shapes and one step. The gradient stops at the initial state. Backward
+    computes the gradients of x, x_static and all parameters, whichever were requested. The number of time steps may
+    change (BVLC Caffe fixes it in setup). Source: src/caffe/layers/recurrent_layer.cpp.
     """
 
     min_bottoms = 2
@@ -46,7 +46,7 @@ class RecurrentLayer(AutogradLayer):
         return self.param.recurrent_param.num_output
 
     def parameter_shapes(self, inputs: int, static: int | None) -> list[tuple[int, ...]]:
-        """Shapes of all parameters, of which the first two are those of x and the third, if any, of x_static."""
+        """The shapes of all parameters: the first two belong to x, the third to x_static, if there is one."""
         raise NotImplementedError
 
     def step(self, gate_input, states, cont, parameters):
@@ -66,7 +66,7 @@ class RecurrentLayer(AutogradLayer):
         for shape in self.parameter_shapes(math.prod(bottom[0].shape[2:]), static):
             self.blobs.append(Blob(*shape))
             fill(self.blobs[-1], param.bias_filler if len(shape) == 1 else param.weight_filler)
-        self.last: tuple[torch.Tensor, ...] | None = None       # states behind the last step
+        self.last: tuple[torch.Tensor, ...] | None = None       # states after the last time step
 
     def reshape(self, bottom, top):
         sequence, cont, size = bottom[0].shape, bottom[1].shape, self.param.recurrent_param.num_output

@@ -1,4 +1,4 @@
-"""Layers that reorder axes."""
+"""Base class of layers that reorder axes."""
 from __future__ import annotations
 
 import torch
@@ -7,16 +7,16 @@ from ..layer import Layer
 
 
 class ReorderingLayer(Layer):
-    """The bottom with its axes in another order; a subclass defines `new_order`.
+    """The bottom with its axes reordered; subclasses define `new_order`.
 
-    If the order does not change, values and gradient are shared with the bottom.
+    If the order is unchanged, the top shares the bottom's values and gradient.
     """
 
     exact_bottoms = exact_tops = 1
     backward_reads_bottoms = backward_reads_tops = False
 
     def new_order(self, shape: tuple[int, ...]) -> list[int]:
-        """For each axis of the top, that of the bottom, whose shape is given. Raises LayerError."""
+        """For a bottom of this shape, the bottom's axis for each axis of the top. Raises LayerError."""
         raise NotImplementedError(f"{type(self).__name__} has no new_order")
 
     def reshape(self, bottom, top):

@@ -1,4 +1,4 @@
-"""Images of one size: SSD's resize_param."""
+"""Resizing of images by SSD's resize_param."""
 from __future__ import annotations
 
 import random
@@ -18,20 +18,20 @@ _BORDERS = {_Param.CONSTANT: cv2.BORDER_CONSTANT, _Param.MIRRORED: cv2.BORDER_RE
 
 
 def check_resize(layer: Layer, param: caffe_pb2.ResizeParameter) -> None:
-    """Raises LayerError without a size, BlobError for an impossible one."""
+    """Raise LayerError if height or width is not set, BlobError if the size is too large."""
     if min(param.height, param.width) < 1:
         layer.fail(f"resize_param: set height and width, at least 1; found {param.height} and {param.width}")
     checked_shape((3, param.height, param.width))
 
 
 def resized_size(height: int, width: int, param: caffe_pb2.ResizeParameter) -> tuple[int, int]:
-    """(height, width) of a resized image."""
+    """The (height, width) of a resized image."""
     is_padded = param.resize_mode == _Param.FIT_LARGE_SIZE_AND_PAD
     return (param.height, param.width) if is_padded else _size_of_content(height, width, param)
 
 
 def _size_of_content(height: int, width: int, param: caffe_pb2.ResizeParameter) -> tuple[int, int]:
-    """(height, width) to which the image itself is resized, at least 1; computed in float32, as SSD does."""
+    """The (height, width) of the resized image before padding, at least 1; computed in float32, as in SSD."""
     if param.resize_mode == _Param.WARP:
         return param.height, param.width
     aspect, wanted = np.float32(width) / np.float32(height), np.float32(param.width) / np.float32(param.height)
@@ -41,7 +41,7 @@ def _size_of_content(height: int, width: int, param: caffe_pb2.ResizeParameter) 
 
 
 def resized_window(height: int, width: int, param: caffe_pb2.ResizeParameter) -> np.ndarray:
-    """What a resized image shows: x1, y1, x2, y2 as shares of the image; with a border more than 0 ... 1."""
+    """The window that a resized image shows: x1, y1, x2, y2 normalised by the original; beyond 0..1 with padding."""
     if param.resize_mode != _Param.FIT_LARGE_SIZE_AND_PAD:
         return np.array([0.0, 0, 1, 1])
     aspect, wanted = width / height, param.width / param.height
@@ -50,7 +50,7 @@ def resized_window(height: int, width: int, param: caffe_pb2.ResizeParameter) ->
 
 
 def resized(layer: Layer, image: np.ndarray, param: caffe_pb2.ResizeParameter, source: random.Random) -> np.ndarray:
-    """An image (H, W, C) resized. Raises LayerError if OpenCV cannot."""
+    """Resize an image (H, W, C). Raises LayerError if OpenCV cannot."""
     rows, columns, channels = image.shape
     height, width = _size_of_content(rows, columns, param)
     checked_shape((channels, height, width))
@@ -66,7 +66,7 @@ def resized(layer: Layer, image: np.ndarray, param: caffe_pb2.ResizeParameter, s
 
 def _padded(image: np.ndarray, rows: int, columns: int, param: caffe_pb2.ResizeParameter, fill: list[float]
             ) -> np.ndarray:
-    """With so many rows and columns added, half of them at each side."""
+    """The image padded by this many rows and columns, half of them on each side."""
     top, left = rows // 2, columns // 2
     return cv2.copyMakeBorder(image, top, rows - top, left, columns - left, _BORDERS[param.pad_mode], value=fill)
 

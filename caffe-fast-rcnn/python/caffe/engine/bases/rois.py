@@ -1,6 +1,6 @@
-"""Layers that take means over bins of RoIs: the base of PSROIPooling and ROIAlign.
+"""Base of PSROIPooling and ROIAlign, which take means over the bins of RoIs.
 
-A bin is defined by one weight for each row and each column of the feature map; its mean is the sum of all pixels times
+A bin is defined by one weight per row and per column of the feature map; its mean is the sum of all pixels times
 both weights.
 """
 from __future__ import annotations
@@ -11,10 +11,10 @@ from ..layer import Layer
 
 
 class RoiMeanLayer(Layer):
-    """A layer with the bottoms features (N, C, H, W) and RoIs (R, 5): image, x1, y1, x2, y2.
+    """A layer with bottoms features (N, C, H, W) and RoIs (R, 5): batch index, x1, y1, x2, y2.
 
-    Subclasses set `bins` in setup and compute the weights of the bins. Only the features receive a gradient; the
-    RoIs' is left unchanged even if requested, as when a trained RPN proposes them, as in ROIPooling.
+    Subclasses set `bins` in setup and compute the weights of the bins. Only the features receive a gradient. As in
+    ROIPooling, the RoIs' gradient is left unchanged even if requested, as when a trained RPN proposes them.
     """
 
     exact_bottoms = 2
@@ -25,22 +25,22 @@ class RoiMeanLayer(Layer):
     backward_reads_bottoms = backward_reads_tops = False
 
     def weights(self, first: torch.Tensor, last: torch.Tensor, bins: int, length: int) -> torch.Tensor:
-        """(R, bins, length): the weight of every row, or column, in every bin of RoIs that go from first to last."""
+        """The weight of every row (or column) in every bin of RoIs from `first` to `last`: (R, bins, length)."""
         raise NotImplementedError(f"{type(self).__name__} has no weights")
 
     def shaped(self, features: torch.Tensor) -> torch.Tensor:
-        """The features with rearranged axes; a view."""
+        """A view of the features with rearranged axes."""
         return features
 
     def check_bins(self, scale: float) -> None:
-        """Raise LayerError for invalid bins or spatial scale."""
+        """Raise LayerError for an invalid number of bins or spatial scale."""
         if min(self.bins) < 1:
             self.fail(f"needs at least one bin in each direction, found {self.bins}")
         if not scale > 0:
             self.fail(f"needs a spatial_scale above 0, found {scale}")
 
     def check_shapes(self, features, rois) -> None:
-        """Raise LayerError for features or RoIs of another shape."""
+        """Raise LayerError for features or RoIs of the wrong shape."""
         if len(features.shape) != 4:
             self.fail(f"expected features of 4 axes (N, C, H, W), found shape {features.shape}")
         if not rois.shape or rois.count != 5 * rois.shape[0]:
@@ -49,7 +49,7 @@ class RoiMeanLayer(Layer):
     def _parts_of(self, bottom) -> list[tuple]:
         """For each RoI its region, as an index into the features, and the row and column weights there.
 
-        Raises LayerError for RoIs that are not finite or refer to a missing image.
+        Raises LayerError for RoIs that are not finite or have an invalid batch index.
         """
         rois, (batch, _, height, width) = bottom[1].tensor.reshape(-1, 5), bottom[0].shape
         good = rois.isfinite().all(1) & (rois[:, 0] >= 0) & (rois[:, 0] < batch)
@@ -80,7 +80,7 @@ class RoiMeanLayer(Layer):
 
 
 def _touched(weights: torch.Tensor) -> list[slice]:
-    """For each RoI the rows, or columns, from the first to the last that has a weight; all where none has."""
+    """For each RoI the range of rows (or columns) with a non-zero weight; all of them if there is none."""
     used = weights.any(1).int()
     first, behind = used.argmax(1), weights.shape[2] - used.flip(1).argmax(1)
     return [slice(begin, end) for begin, end in zip(first.tolist(), behind.tolist(), strict=True)]

@@ -1,4 +1,4 @@
-"""Images and the labels of their pixels, resized and cropped at random."""
+"""Random scaling and cropping of images and their pixel labels."""
 from __future__ import annotations
 
 import math
@@ -10,7 +10,7 @@ from .images import Transformer, planes
 
 
 class ScaledCrops(Transformer):
-    """A Transformer of image and labels with scale_factors, and crops of any size; smaller images are filled up.
+    """A Transformer of images and pixel labels with scale_factors and crops of any size; pads smaller images.
 
     Source: TransformImgAndSeg of src/caffe/data_transformer.cpp of DeepLab.
     """

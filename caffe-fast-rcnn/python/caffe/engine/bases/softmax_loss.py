@@ -1,4 +1,4 @@
-"""The layers SoftmaxWithLoss and SoftmaxWithLossOHEM: softmax and multinomial logistic loss in one."""
+"""Base of SoftmaxWithLoss and SoftmaxWithLossOHEM."""
 from __future__ import annotations
 
 import math
@@ -9,7 +9,7 @@ from .losses import LOG_FLT_MIN, LossLayer, outer_and_inner
 
 
 class SoftmaxLossLayer(LossLayer):
-    """Tops: loss, probabilities, losses of the labels; the subclass says how many of them there may be."""
+    """Softmax and multinomial logistic loss. Tops: loss, probabilities, loss of each label; subclasses limit them."""
 
     exact_tops = None
     min_tops = 1
@@ -28,7 +28,7 @@ class SoftmaxLossLayer(LossLayer):
             blob.reshape(*shape[:self.softmax_axis], classes, *shape[self.softmax_axis + 1:])
 
     def _targets(self, labels) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Class indices (outer, 1, inner) that are safe to gather with, and where a label counts."""
+        """Class indices (outer, 1, inner), 0 for ignored labels; and which labels are valid, or None."""
         classes = self.prob.shape[1]
         found = labels.tensor.reshape(self.outer, 1, self.inner).long()
         valid = None

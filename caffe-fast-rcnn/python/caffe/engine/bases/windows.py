@@ -1,4 +1,4 @@
-"""Sliding windows: kernel sizes, strides and paddings from prototxts; the values in each window."""
+"""Sliding windows of convolutions: their settings, and the values in each window."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from ..layer import Layer
 
 @dataclass(frozen=True)
 class Window:
-    """A window over spatial axes; every field has one number for each axis."""
+    """A window over spatial axes; every field has one number per axis."""
 
     kernel: tuple[int, ...]
     stride: tuple[int, ...]
@@ -20,28 +20,28 @@ class Window:
     dilation: tuple[int, ...]
 
     def extent(self, axis: int) -> int:
-        """Pixels from the first to the last tap, both included."""
+        """Pixels from the first to the last tap, inclusive."""
         return self.dilation[axis] * (self.kernel[axis] - 1) + 1
 
     def output_size(self, sizes: Sequence[int]) -> tuple[int, ...]:
         """(size + 2 pad - extent) / stride + 1 for each axis; the quotient is truncated, as in C++.
 
-        So there is one window even if less than a stride is missing: its missing end is zeros.
+        An axis that is short by less than a stride therefore has one window, extended by zeros.
         """
         return tuple(int((size + 2 * self.pad[i] - self.extent(i)) / self.stride[i]) + 1
                      for i, size in enumerate(sizes))
 
     def lacking(self, sizes: Sequence[int]) -> tuple[int, ...]:
-        """Pixels that the one window of each axis lacks at its end."""
+        """The number of pixels missing at the end of each axis for its only window."""
         return tuple(max(0, self.extent(i) - size - 2 * self.pad[i]) for i, size in enumerate(sizes))
 
     def transposed_size(self, sizes: Sequence[int]) -> tuple[int, ...]:
-        """stride (size - 1) + extent - 2 pad for each axis: the size whose number of windows is `sizes`."""
+        """stride (size - 1) + extent - 2 pad for each axis: the inverse of `output_size`."""
         return tuple(self.stride[i] * (size - 1) + self.extent(i) - 2 * self.pad[i] for i, size in enumerate(sizes))
 
 
 def read_window(layer: Layer, num_axes: int) -> Window:
-    """The window of a ConvolutionParameter over `num_axes` spatial axes. Raises LayerError."""
+    """The window of the layer's convolution_param over `num_axes` spatial axes. Raises LayerError."""
     param = layer.param.convolution_param
     kernel = _numbers(layer, "kernel", param.kernel_size, num_axes, 0)
     stride = _numbers(layer, "stride", param.stride, num_axes, 1)
@@ -58,7 +58,7 @@ def _numbers(layer: Layer, name: str, repeated: Sequence[int], num_axes: int, de
     fields = (f"{name}_h", f"{name}_w")
     if name != "dilation" and any(param.HasField(field) for field in fields):
         if num_axes != 2 or repeated:
-            layer.fail(f"{fields[0]} and {fields[1]} are for two spatial axes and exclude {name}"
+            layer.fail(f"{fields[0]} and {fields[1]} are for two spatial axes and cannot be combined with {name}"
                        f"{'_size' if name == 'kernel' else ''}; found {num_axes} axes and {list(repeated)}")
         return tuple(getattr(param, field) for field in fields)
     if len(repeated) not in (0, 1, num_axes):
@@ -68,9 +68,9 @@ def _numbers(layer: Layer, name: str, repeated: Sequence[int], num_axes: int, de
 
 
 def windows_of(value: torch.Tensor, window: Window, first: int) -> torch.Tensor:
-    """The taps of every window: a view (..., *output size, *kernel) where the spatial axes were, from `first` on.
+    """A view of the taps of every window: the spatial axes, from `first` on, become (*output size, *kernel).
 
-    Raises BlobError where the bottom with its border is too large.
+    Raises BlobError if the padded bottom is too large.
     """
     count = len(window.kernel)
     lacking = window.lacking(value.shape[first:])

@@ -1,4 +1,4 @@
-"""Layers that turn the maps of YOLO nets into detections."""
+"""Base of the layers that decode YOLO's feature maps into detections."""
 from __future__ import annotations
 
 import math
@@ -12,9 +12,9 @@ from .detections import detection_rows, suppressed
 
 
 class YoloDetectionLayer(Layer):
-    """A layer with maps (N, B (5 + C), H, W) of B boxes in each cell and C classes as bottoms; see its subclasses.
+    """A layer with feature maps (N, B (5 + C), H, W) as bottoms, of B boxes per cell and C classes; see its subclasses.
 
-    A subclass calls `take_settings` in setup and defines `class_scores`.
+    Subclasses call `take_settings` in setup and define `class_scores`.
     """
 
     min_bottoms = 1
@@ -22,14 +22,14 @@ class YoloDetectionLayer(Layer):
     backward_reads_bottoms = backward_reads_tops = False
 
     def class_scores(self, values: torch.Tensor) -> torch.Tensor:
-        """The scores of the classes, the last axis."""
+        """The class scores, along the last axis."""
         raise NotImplementedError(f"{type(self).__name__} has no class_scores")
 
     def take_settings(self, param, anchors: Sequence[np.ndarray], least_score: float) -> None:
-        """Check and keep the settings. Raises LayerError.
+        """Check and store the settings. Raises LayerError.
 
-        anchors      for each bottom widths and heights of B boxes, in cells
-        least_score  detections score above it
+        anchors      for each bottom the widths and heights of B anchors, in cells
+        least_score  detections must score above it
         """
         self.classes, self.boxes, self.anchors = param.num_classes, param.num_box, anchors
         self.least_score = least_score
@@ -50,7 +50,7 @@ class YoloDetectionLayer(Layer):
                 self.fail(f"{self.boxes} boxes of {self.classes} classes need bottoms (N, {channels}, H, W), found "
                           f"shape {shape}")
             if shape[0] != bottom[0].shape[0]:
-                self.fail(f"expected bottoms of as many images, found {bottom[0].shape[0]} and {shape[0]}")
+                self.fail(f"expected bottoms with the same number of images, found {bottom[0].shape[0]} and {shape[0]}")
         top[0].reshape(1, 1, 1, 7)
 
     def forward(self, bottom, top):
@@ -72,7 +72,7 @@ class YoloDetectionLayer(Layer):
         return detection_rows(image, labels[kept] + 1, scores[kept], boxes[kept], len(scores))
 
     def _predicted(self, value: torch.Tensor, anchors: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Boxes (N, K, 4), scores and best classes (N, K) of one bottom, row by row, K = H W B."""
+        """Boxes (N, K, 4), scores and best classes (N, K) of one bottom, in row-major order, K = H W B."""
         num, _, height, width = value.shape
         value = value.reshape(num, self.boxes, 5 + self.classes, height, width).permute(0, 3, 4, 1, 2)
         boxes = predicted_boxes(value[..., :2].sigmoid(), value[..., 2:4], anchors)
@@ -85,16 +85,16 @@ class YoloDetectionLayer(Layer):
 
 
 def cells_of(height: int, width: int) -> np.ndarray:
-    """The x and y of all cells, (H, W, 2)."""
+    """The x and y of every cell, (H, W, 2)."""
     return np.stack(np.meshgrid(np.arange(width), np.arange(height)), 2)
 
 
 def predicted_boxes(places: torch.Tensor, logarithms: torch.Tensor, anchors: np.ndarray) -> torch.Tensor:
-    """Boxes (N, H, W, B, 4), x1, y1, x2, y2 as shares of the image.
+    """Boxes (N, H, W, B, 4): x1, y1, x2, y2 normalised by the image.
 
     places      (N, H, W, B, 2): x and y of the centre within its cell, 0 to 1
-    logarithms  (N, H, W, B, 2): of the factors of width and height
-    anchors     (B, 2): width and height that they multiply, in cells
+    logarithms  (N, H, W, B, 2): logarithms of the factors of width and height
+    anchors     (B, 2): the width and height to multiply, in cells
     """
     height, width = places.shape[1:3]
     cells, size = places.new_tensor(cells_of(height, width)), places.new_tensor([width, height])
@@ -104,5 +104,5 @@ def predicted_boxes(places: torch.Tensor, logarithms: torch.Tensor, anchors: np.
 
 
 def just_below(value: float) -> float:
-    """The next smaller float32: x >= value is x > just_below(value)."""
+    """The next smaller float32, so that x >= value becomes x > just_below(value)."""
     return float(np.nextafter(np.float32(value), np.float32(-np.inf)))

@@ -84,7 +84,7 @@ def test_any_number_of_items(example, tmp_path):
     *(pytest.param(EXAMPLES[name], id=name) for name in sorted(REFUSED)),
     *(pytest.param(example, id=f"{name}_along_items") for name, example in REFUSED_ALONG_ITEMS.items())])
 def test_layers_that_need_to_know_the_number(example, tmp_path):
-    with pytest.raises(ExportError, match="a Filter before it decides|behind a Filter items must stay apart"):
+    with pytest.raises(ExportError, match="a Filter before it decides|after a Filter, items must stay separate"):
         caffe.to_onnx(filtered_net(example), tmp_path / "net.onnx")
 
 

@@ -1,4 +1,4 @@
-"""Nets for other programs: as a torch.nn.Module, and as an ONNX file."""
+"""Export of nets: as a torch.nn.Module, and as an ONNX file."""
 from .onnx_model import OPSET, OnnxMissing, to_onnx
 from .torch_module import TorchNet, to_torch
 from .unsupported import ExportError

@@ -1,4 +1,4 @@
-"""ONNX for DetectionOutput: all images and classes at once by NonMaxSuppression."""
+"""ONNX conversion of DetectionOutput, with one NonMaxSuppression for all images and classes."""
 from __future__ import annotations
 
 import numpy as np
@@ -14,7 +14,7 @@ def detection_output(step: Step):
     layer, images = step.layer, step.shape[0]
     param = layer.param.detection_output_param
     if param.nms_param.eta < 1:
-        step.refuse("eta below 1: NonMaxSuppression of ONNX has one threshold")
+        step.refuse("eta is below 1, but ONNX's NonMaxSuppression has only one threshold")
     if 0 in (layer.top_k, param.keep_top_k):
         step.refuse("top_k or keep_top_k is 0: it would never find anything")
     labels = [label for label in range(layer.classes) if label != layer.background]
@@ -36,7 +36,7 @@ def detection_output(step: Step):
 
 
 def _sorted_scores(step: Step, labels: list[int], most: int) -> list[str]:
-    """The best scores of each class and their boxes, (N, C, K); ties by the order of boxes."""
+    """The best scores of each class and the indices of their boxes, (N, C, K) each; ties keep the order of boxes."""
     layer = step.layer
     scores = step.reshaped(step.inputs[1], step.bottoms[1].shape, (step.shape[0], layer.count, layer.classes))
     scores = step.node("Gather", step.node("Transpose", scores, perm=[0, 2, 1]), step.ints(*labels), axis=1)
@@ -44,7 +44,7 @@ def _sorted_scores(step: Step, labels: list[int], most: int) -> list[str]:
 
 
 def _sorted_boxes(step: Step, order: str, classes: int) -> str:
-    """The predicted boxes in the order of their scores, (N, C, K, 4)."""
+    """The predicted boxes, ordered by score, (N, C, K, 4)."""
     layer = step.layer
     param, shape = layer.param.detection_output_param, (step.shape[0], layer.count, layer.locations, 4)
     offsets = step.reshaped(step.inputs[0], step.shape, shape)
@@ -62,7 +62,7 @@ def _sorted_boxes(step: Step, order: str, classes: int) -> str:
 
 
 def _decoded(step: Step, offsets: str, priors: str, code: int) -> str:
-    """`default_boxes.decoded` of offsets (N, P, L, 4) and default boxes (1, P, 1, 4)."""
+    """`default_boxes.decoded`, for offsets (N, P, L, 4) and default boxes (1, P, 1, 4)."""
     def half(value: str, first: int) -> str:
         return step.cut(value, [first], [first + 2], [3])
     first, last = half(priors, 0), half(priors, 2)
@@ -78,9 +78,9 @@ def _decoded(step: Step, offsets: str, priors: str, code: int) -> str:
 
 
 def _suppressed(step: Step, boxes: str, scores: str, images: int, classes: int, most: int) -> str:
-    """Which boxes are kept within their image and class, (N, C, K) of booleans.
+    """Which boxes survive the suppression within their image and class, (N, C, K) bool.
 
-    An inverted box overlaps nothing, but ONNX turns it over: it gets no area instead.
+    An inverted box overlaps nothing, but ONNX would swap its corners; here it gets an area of 0 instead.
     """
     param, groups = step.layer.param.detection_output_param, images * classes
     first = step.cut(boxes, [0], [2], [3])
@@ -95,7 +95,7 @@ def _suppressed(step: Step, boxes: str, scores: str, images: int, classes: int, 
 
 
 def _best_of_images(step: Step, scores: str, kept: str, most: int, images: int) -> str:
-    """`kept`, limited to the boxes with the highest scores of each image."""
+    """`kept`, limited to the `most` highest scores of each image."""
     flat = step.node("Reshape", step.node("Where", kept, scores, step.floats(-np.inf)), step.ints(images, -1))
     order = step.nodes("TopK", [flat, step.ints(most)], 2, axis=1)[1]
     best = step.node("ScatterElements", step.node("Expand", step.floats(0), step.node("Shape", flat)), order,
@@ -104,7 +104,7 @@ def _best_of_images(step: Step, scores: str, kept: str, most: int, images: int) 
 
 
 def without_detections(step: Step, rows: str, images: int) -> str:
-    """A row for each image where there are none for any, else no row."""
+    """One row per image if there are no detections at all, otherwise none."""
     none = np.full((images, 7), -1, np.float32)
     none[:, 0] = np.arange(images)
     is_empty = step.node("Equal", step.length(rows, 0), step.ints(0))

@@ -1,7 +1,7 @@
-"""Inputs of other shapes than the net's, and axes whose lengths are only known when a model runs.
+"""Input shapes other than the net's, and free axes, whose lengths are only known at run time.
 
-A net with free axes is converted at three sizes. What is the same in all three graphs does not depend on the size, the
-targets of Reshape are expressed by the shapes before them, and layers with any other difference are refused.
+A net with free axes is converted at three sizes. Whatever is the same in all three graphs does not depend on the size;
+the targets of Reshape are expressed relative to the shapes before them; layers with any other difference are refused.
 """
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from .onnx_part import Dims, Graph, Section, Shape
 from .unsupported import ExportError, refuse
 
 InputShapes = Mapping[str, Dims]        # "data": (1, 3, "height", "width")
-_GROWTH = ((0, 0), (33, 2), (70, 3))    # the n-th free axis is longer by a + n b: odd and even, no multiples of 16
+_GROWTH = ((0, 0), (33, 2), (70, 3))    # the n-th free axis grows by a + n b: odd and even, no multiples of 16
 _REASON = "it cannot be converted for axes of any length: give them numbers"
 
 
 class FreeAxes:
-    """The shapes at which a net is converted: one, or three with free axes."""
+    """The input shapes at which a net is converted: one set, or three with free axes."""
 
     def __init__(self, net, wanted: InputShapes) -> None:
         self._net = net
         self._blobs = {name: net._blobs[index] for name, index in zip(net.inputs, net._inputs, strict=True)}
-        current: dict[str, int] = {}            # the length of each axis that a word names
+        current: dict[str, int] = {}            # the length of each named axis
         for name, dims in wanted.items():
             self._check(name, dims, current)
         self._lengths = {word: tuple(length + fixed + number * more for fixed, more in _GROWTH)
                          for number, (word, length) in enumerate(current.items())}
         self._sizes = [{name: tuple(self._lengths[dim][size] if isinstance(dim, str) else dim for dim in dims)
                         for name, dims in wanted.items()} for size in range(len(_GROWTH) if current else 1)]
-        self.shapes: list[list[Shape]] = []     # of each blob, at each size
+        self.shapes: list[list[Shape]] = []     # at each size, of each blob
 
     def _check(self, name: str, dims: Dims, current: dict[str, int]) -> None:
         if name not in self._blobs:
@@ -51,9 +51,9 @@ class FreeAxes:
 
     @contextlib.contextmanager
     def sizes(self) -> Iterator[Iterator[Mapping[str, Shape]]]:
-        """An iterator that gives the net one size after the other; behind the block it has its own shapes and inputs.
+        """Iterate over the sizes, reshaping the net to each; afterwards restore its shapes and inputs.
 
-        Raises ExportError if the net does not take a size.
+        Raises ExportError if the net does not support a size.
         """
         before = {name: np.array(self._blobs[name].data) for name in self._sizes[0]}
         try:
@@ -80,24 +80,24 @@ class FreeAxes:
         return [blob.shape for blob in self._net._blobs]
 
     def free(self, index: int) -> frozenset[int]:
-        """The axes of a blob whose lengths differ from size to size."""
+        """The axes of a blob whose length depends on the size."""
         return frozenset(axis for axis, lengths in self._axes(index) if len({*lengths}) > 1)
 
     def dims(self, index: int, name: str) -> list[int | str]:
-        """The shape of a blob, with names for free axes: those of inputs that are always as long, or new ones."""
+        """The shape of a blob, with names for free axes: the name of an input axis of the same length, or a new one."""
         words = {lengths: word for word, lengths in self._lengths.items()}
         return [words.get(lengths, f"{name} axis {axis}") if len({*lengths}) > 1 else lengths[0]
                 for axis, lengths in self._axes(index)]
 
     def _axes(self, index: int) -> Iterator[tuple[int, tuple[int, ...]]]:
-        """Each axis of a blob and its length at each size."""
+        """Each axis of a blob with its lengths at all sizes."""
         return enumerate(zip(*(shapes[index] for shapes in self.shapes), strict=True))
 
 
 def merged(graphs: Sequence[Graph]) -> Graph:
-    """The first of some graphs of a net at several sizes, made independent of the size.
+    """Merge the graphs of a net at several sizes into one that does not depend on the size.
 
-    Raises ExportError naming the layers that cannot be.
+    Raises ExportError with all layers for which that is impossible.
     """
     first, reasons = graphs[0], {}
     for sections in zip(*(graph.sections() for graph in graphs), strict=True):
@@ -130,8 +130,10 @@ def _are_equal(one: np.ndarray | Blob, other: np.ndarray | Blob) -> bool:
 
 
 def _target(found: Sequence[tuple[Shape, Any]]) -> np.ndarray | None:
-    """What Reshape takes at all sizes, from the shape before it and the target at each: 0 for an axis that stays as it
-    is, -1 for one that follows from the others. None if two would have to follow."""
+    """The target of a Reshape at all sizes, from pairs of the shape before it and the target.
+
+    0 stands for an axis that is unchanged, -1 for one that is inferred. None if two would have to be inferred.
+    """
     if len({len(target) for _, target in found}) > 1:
         return None
     merged = []

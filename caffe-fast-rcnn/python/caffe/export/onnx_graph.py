@@ -1,4 +1,4 @@
-"""A layer's part in an ONNX graph, and the conversions of all layer types."""
+"""A layer's part of an ONNX graph, and the registry of conversions."""
 from __future__ import annotations
 
 import math
@@ -15,23 +15,23 @@ from .onnx_part import Graph, Part, Shape
 
 
 class Unsupported(Exception):
-    """A layer's setting that cannot be converted; the message is the reason."""
+    """A layer has a setting that cannot be converted; the message is the reason."""
 
 
 class Step(Part):
-    """A layer being added to the graph.
+    """The conversion of one layer.
 
     inputs   names of the values of its bottoms
     bottoms  the bottom blobs, with the net's current shapes
     tops     the top blobs
-    free     the axes of each bottom whose lengths are only known at run time
+    free     for each bottom, the axes whose length is only known at run time
     """
 
     def __init__(self, graph: Graph, layer: Layer, inputs: list[str], bottoms: list[Blob], tops: list[Blob],
                  free: Sequence[Collection[int]]) -> None:
         super().__init__(graph, layer.name)
         self.inputs, self.bottoms, self.tops, self.free = inputs, bottoms, tops, free
-        self.layer: Any = layer         # each converter knows the class of its layers
+        self.layer: Any = layer         # Any, because each converter knows the class of its layers
         self._first = len(graph.nodes)
 
     # ---- for converters
@@ -46,21 +46,21 @@ class Step(Part):
         return self.tops[0].shape
 
     def varies(self, value: str) -> bool:
-        """Whether the number of items in this value is known only at run time."""
+        """Whether this value's number of items is only known at run time."""
         return value in self.graph.varying
 
     def set_varying(self, *values: str, axis: int = 0) -> None:
-        """Declare that the number of items in these values, the length of an axis, is known only at run time."""
+        """Declare that the length of an axis of these values, their number of items, is only known at run time."""
         self.graph.varying.update(dict.fromkeys(values, axis))
 
     def reshaped(self, value: str, old: Shape, new: Shape) -> str:
-        """The value reshaped; if a Filter decides the number of items, these stay separate."""
+        """The value reshaped; refused if it would mix items whose number a Filter decides."""
         if self.varies(value) and math.prod(old[1:]) % math.prod(new[1:]):
-            self.refuse(f"behind a Filter items must stay apart, but {tuple(old)} becomes {tuple(new)}")
+            self.refuse(f"after a Filter, items must stay separate, but {tuple(old)} becomes {tuple(new)}")
         return self.restored(value, old, new)
 
     def restored(self, value: str, old: Shape, new: Shape) -> str:
-        """A value reshaped to the shape of a top."""
+        """The value reshaped to a top's shape."""
         if tuple(old) == tuple(new):
             return value
         target = self.ints(*((-1, *new[1:]) if new and self.varies(value) else new))
@@ -68,7 +68,7 @@ class Step(Part):
         return self.node("Reshape", value, target)
 
     def weight(self, index: int) -> str:
-        """Parameter `index` of the layer."""
+        """The layer's parameter `index`."""
         return self.graph.weight(self.layer.blobs[index], f"{self.name}.{('weight', 'bias')[index]}"
                                  if index < 2 else f"{self.name}.blob{index}")
 
@@ -77,22 +77,22 @@ class Step(Part):
         return [self.weight(index) for index in range(len(self.layer.blobs))]
 
     def spread(self, value: str, blob: Blob, axis: int) -> str:
-        """An operand of the bottom's axes from `axis` on, with axes of length 1 appended."""
+        """An operand broadcast over the first bottom from `axis` on, with axes of length 1 appended."""
         axis = operand_axis(self.layer, self.bottoms[0], blob, axis)
         behind = len(self.shape) - axis - len(blob.shape) if blob.shape else 0
         return self.reshaped(value, blob.shape, (*blob.shape, *(1,) * behind))
 
     def scan(self, body: Callable[[list[str], list[str]], tuple[list[str], list[str]]], states: Sequence[str],
              sequences: Sequence[str]) -> list[str]:
-        """Run a body over the first axis of sequences of float32; returns the last states and the stacked outputs.
+        """Run a body over the first axis of float32 sequences; returns the final states and the stacked outputs.
 
-        body(states, slices) adds the nodes of one step and returns its new states and its outputs.
+        body(states, slices) adds the nodes of one step and returns the new states and the outputs.
         """
         outer, self.graph.nodes = self.graph.nodes, []
         inputs = [self.graph.unique(f"{self.name}/slice") for _ in (*states, *sequences)]
         try:
             new_states, outputs = body(inputs[:len(states)], inputs[len(states):])
-            results = [*new_states, *(self.node("Identity", output) for output in outputs)]     # no name twice
+            results = [*new_states, *(self.node("Identity", output) for output in outputs)]     # names must be unique
         finally:
             inner, self.graph.nodes = self.graph.nodes, outer
         begin, end = ([helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names]
@@ -101,16 +101,16 @@ class Step(Part):
                           body=helper.make_graph(inner, f"{self.name}/body", begin, end))
 
     def refuse(self, reason: str) -> NoReturn:
-        """Raise Unsupported with the reason why this layer has no conversion."""
+        """Raise Unsupported with the reason why this layer cannot be converted."""
         raise Unsupported(reason)
 
     # ---- for the model
     def makes(self, name: str) -> bool:
-        """Whether this value is computed by this step's nodes; otherwise it is passed on or a constant."""
+        """Whether one of this step's nodes computes this value; otherwise it is a constant or passed through."""
         return any(name in node.output for node in self.graph.nodes[self._first:])
 
     def rename(self, old: str, new: str) -> None:
-        """Rename a result of this step's nodes; the name must be free."""
+        """Rename a result of this step's nodes; the new name must be unused."""
         if self.varies(old):
             self.graph.varying[new] = self.graph.varying[old]
         for node in self.graph.nodes[self._first:]:
@@ -121,18 +121,18 @@ class Step(Part):
 
 
 Converter = Callable[[Step], list[str]]
-CONVERTERS: dict[str, Converter] = {}        # Python layers convert themselves, see `python_layer`
+CONVERTERS: dict[str, Converter] = {}        # except Python layers, see `python_layer`
 
 
 def as_list(values: str | list[str]) -> list[str]:
-    """The values of all tops; a single one may come without a list."""
+    """The values of all tops as a list; a single value may come without one."""
     return values if isinstance(values, list) else [values]
 
 
 def converts(*types: str) -> Callable[[Callable], Callable]:
-    """Decorator: registers the function that adds layers of these types to a graph.
+    """Decorator: register the conversion of these layer types.
 
-    It takes a Step and returns the name of the top's value, or a list of the names of all tops.
+    The function takes a Step and returns the name of the top's value, or a list with the names of all tops' values.
     """
     def decorate(function: Callable[[Step], str | list[str]]) -> Callable:
         for name in types:
@@ -144,8 +144,8 @@ def converts(*types: str) -> Callable[[Callable], Callable]:
 
 
 def python_layer(step: Step) -> list[str]:
-    """Python layers: the method `to_onnx(step)` of the user's class adds the layer."""
+    """Convert a Python layer by the method `to_onnx(step)` of the user's class."""
     convert = getattr(step.layer.user, "to_onnx", None)
     if convert is None:
-        step.refuse("its code is not ours; a method `to_onnx(self, step)` of its class would add it to a model")
+        step.refuse("its code is not ours; a method `to_onnx(self, step)` of its class can add it to a model")
     return as_list(convert(step))

@@ -1,4 +1,4 @@
-"""ONNX for Filter, and what may follow one: the number of items is only known at run time."""
+"""ONNX conversion of Filter, and checks of the layers after it: the number of items is only known at run time."""
 from __future__ import annotations
 
 from .onnx_graph import Step, converts
@@ -15,7 +15,7 @@ def filter_(step: Step):
 
 
 def check_items(step: Step) -> None:
-    """Raise Unsupported if a layer after a Filter needs to know the number of items, or follows a DetectionOutput."""
+    """Raise Unsupported if a layer follows a DetectionOutput, or follows a Filter and needs the number of items."""
     if any(step.graph.varying.get(value) for value in step.inputs):
         step.refuse("a DetectionOutput before it decides the number of detections")
     if any(map(step.varies, step.inputs)) and _needs_their_number(step):

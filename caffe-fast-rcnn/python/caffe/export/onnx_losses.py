@@ -1,6 +1,6 @@
-"""ONNX for losses, Accuracy and SegAccuracy.
+"""ONNX conversions of losses, Accuracy and SegAccuracy.
 
-Labels are float32 and truncated to integers. An invalid one makes a loss NaN, because a model cannot raise errors.
+Labels are float32, truncated to integers. An invalid label makes a loss NaN, because a model cannot raise errors.
 """
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _labels(step: Step, shape: Shape) -> str:
 
 
 def _counts(step: Step, labels: str) -> str | None:
-    """Where a label is not the ignored one; None if none is ignored."""
+    """Which labels are not ignored; None if loss_param ignores none."""
     param = step.layer.param.loss_param
     if not param.HasField("ignore_label"):
         return None
@@ -32,25 +32,25 @@ def _is_class(step: Step, labels: str, classes: int) -> str:
 
 
 def _clipped(step: Step, labels: str, classes: int) -> str:
-    """The labels, with invalid ones replaced by a valid index."""
+    """The labels clipped to valid class indices."""
     return step.node("Clip", labels, step.array(np.array(0)), step.array(np.array(classes - 1)))
 
 
 def _one_hot(step: Step, labels: str, classes: int, axis_from_behind: int) -> str:
-    """Whether each value belongs to its label's class, with the classes along the axis of length 1."""
+    """One-hot labels (bool), with the classes along the label's axis of length 1."""
     index = np.arange(classes).reshape(-1, *(1,) * (axis_from_behind - 1))
     return step.node("Equal", labels, step.array(index, "classes"))
 
 
 def _of_label(step: Step, values: str, labels: str, classes: int) -> str:
-    """values (outer, C, inner) at labels (outer, 1, inner), NaN where a label is invalid."""
+    """values (outer, C, inner) at labels (outer, 1, inner); NaN for invalid labels."""
     found = step.node("GatherElements", values, _clipped(step, labels, classes), axis=1)
     return step.node("Where", _is_class(step, labels, classes), found, step.floats(math.nan))
 
 
 # ---------------------------------------------------------------------------------------------- normalisers
 def _number(step: Step, value: str, count: int, unit: int = 1) -> str:
-    """The number of units of values, as float32; the net has `count` values now."""
+    """The size of a value in units of `unit` elements, as float32; `count` is its current number of elements."""
     if not step.varies(value):
         return step.floats(count / unit)
     found = step.as_floats(step.node("Size", value))
@@ -59,19 +59,19 @@ def _number(step: Step, value: str, count: int, unit: int = 1) -> str:
 
 
 def _per_item(step: Step, total: str, factor: float = 1) -> str:
-    """The total over `factor` times the first dimension."""
+    """The total divided by `factor` times the first dimension."""
     items = _number(step, step.inputs[0], step.bottoms[0].count, math.prod(step.shape[1:]))
     return step.node("Div", total, step.times(items, factor))
 
 
 def _counted(step: Step, losses: str, counts: str | None) -> str:
-    """The losses, 0 where a label is ignored."""
+    """The losses, 0 for ignored labels."""
     return losses if counts is None else step.node("Where", counts, losses, step.floats(0))
 
 
 def _normalised(step: Step, losses: str, labels: str, counts: str | None, outer: int, inner: int,
                 default: str = "VALID") -> str:
-    """The sum of the losses, see `_counted`, normalised as loss_param says."""
+    """The sum of the losses (see `_counted`), normalised according to loss_param."""
     mode = step.layer.normalization(default)
     total = step.total(losses)
     if mode == "VALID" and counts is not None:
@@ -113,7 +113,7 @@ def infogain_loss(step: Step):
     else:
         matrix = step.array(layer.matrix.reshape(classes, classes).float().numpy(), "infogain")
     labels = _labels(step, (layer.outer, 1, layer.inner))
-    # (outer, 1, inner, C): what a label weighs the classes with; then the classes to where the scores have them
+    # Class weights of each label, (outer, 1, inner, C); then moved to the layout of the scores, (outer, C, inner)
     rows = step.node("Gather", matrix, _clipped(step, labels, classes), axis=0)
     weights = step.node("Squeeze", step.node("Transpose", rows, perm=[0, 3, 2, 1]), step.ints(3))
     terms = step.node("Neg", step.reduced("ReduceSum", step.node("Mul", weights, logarithms), [1]))
@@ -152,7 +152,7 @@ def accuracy(step: Step):
     layer, param = step.layer, step.layer.param.accuracy_param
     scores = step.reshaped(step.inputs[0], step.shape, (layer.outer, layer.classes, layer.inner))
     labels = _labels(step, (layer.outer, 1, layer.inner))
-    # no score reaches NaN, that of an invalid label
+    # the score of an invalid label is NaN, which no score reaches
     as_good = step.node("GreaterOrEqual", scores, _of_label(step, scores, labels, layer.classes))
     rank = step.reduced("ReduceSum", step.as_floats(as_good), [1])
     known = _is_class(step, labels, layer.classes)
@@ -252,7 +252,7 @@ def smooth_l1_loss_ohem(step: Step):
 
 
 def _smooth_l1(step: Step, sigma: float) -> str:
-    """The loss of each value of the prediction."""
+    """The elementwise loss of the prediction."""
     prediction, *others = step.inputs
     target, *weights = (step.reshaped(value, blob.shape, step.shape)
                         for value, blob in zip(others, step.bottoms[1:], strict=True))

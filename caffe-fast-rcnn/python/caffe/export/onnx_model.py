@@ -1,4 +1,4 @@
-"""A net as an ONNX model, converted layer by layer, not through another framework."""
+"""Conversion of a net to an ONNX model, layer by layer, without another framework."""
 from __future__ import annotations
 
 import os
@@ -12,9 +12,9 @@ from ..errors import CaffeError
 from .shared_memory import changed_by_layers
 from .unsupported import ExportError, name_of, reason_against, refuse
 
-# The first has all operators that are used; from 22 on onnxruntime lacks those for RoIs
+# The first version with all operators used here; from 22 on, onnxruntime lacks the RoI operators
 OPSET, NEWEST_OPSET = 18, 21
-_LARGEST_FILE = 2_000_000_000       # protobuf holds no more than 2 GiB in one message
+_LARGEST_FILE = 2_000_000_000       # protobuf limits a message to 2 GiB
 
 
 class OnnxMissing(CaffeError, ImportError):
@@ -72,14 +72,14 @@ def _check(net, opset: int) -> None:
     if net.phase != TEST:
         raise ValueError("export to ONNX takes a net in the TEST phase")
     if not net.outputs:
-        raise ExportError("this net has no outputs: there is nothing that an ONNX model of it could compute")
+        raise ExportError("this net has no outputs: an ONNX model would have nothing to compute")
     newest = min(NEWEST_OPSET, defs.onnx_opset_version())
     if not OPSET <= opset <= newest:
         raise ExportError(f"opset: expected {OPSET} to {newest}, found {opset}")
 
 
 def _graph(net, axes, converters: dict, before: Callable | None, after: Callable | None):
-    """The net, at its current size, between what a program adds before and after it."""
+    """The net at its current size, between the operations that a program adds before and after it."""
     from onnx import helper
 
     from .onnx_part import Graph, Part
@@ -97,7 +97,7 @@ def _graph(net, axes, converters: dict, before: Callable | None, after: Callable
     graph.outputs += _infos(axes, outputs, {index: graph.varying[values[index]] for index in outputs
                                             if values[index] in graph.varying})
     for index, name in outputs.items():
-        if values[index] != name:       # a value that layers only pass through
+        if values[index] != name:       # layers only passed the value through
             graph.nodes.append(helper.make_node("Identity", [values[index]], [name], f"{name}:node"))
     if after:
         after(Part(graph, "after"), {**given, **{net._blob_names[index]: name for index, name in values.items()}})
@@ -105,7 +105,7 @@ def _graph(net, axes, converters: dict, before: Callable | None, after: Callable
 
 
 def _convert_layers(net, graph, axes, converters, inputs: dict[int, str], outputs: dict[int, str]) -> dict[int, str]:
-    """The name of each blob's last value. Raises ExportError naming all layers that have no conversion."""
+    """Convert all layers; returns the name of each blob's last value. Raises ExportError with all refused layers."""
     from .onnx_graph import Step, Unsupported
     from .onnx_items import check_items
     blobs, values, reasons = net._blobs, dict(inputs), {}
@@ -127,7 +127,7 @@ def _convert_layers(net, graph, axes, converters, inputs: dict[int, str], output
             found = converters[layer.type](step)
         except Unsupported as error:
             reasons[name_of(layer)] = str(error)
-            found = ["missing"] * len(tops)         # to check the layers after it too
+            found = ["missing"] * len(tops)         # continue, to check the remaining layers
         for index, name in zip(tops, found, strict=True):
             values[index] = name
             if step.makes(name):
@@ -141,7 +141,7 @@ def _convert_layers(net, graph, axes, converters, inputs: dict[int, str], output
 
 
 def _infos(axes, names: Mapping[int, str], varying: Mapping[int, int]) -> list:
-    """Names and shapes; the axis of each varying blob is symbolic."""
+    """Names and shapes of blobs; the varying axis of a blob is symbolic."""
     from onnx import TensorProto, helper
     infos = []
     for index, name in names.items():
@@ -161,24 +161,24 @@ def to_onnx(net, path: str | os.PathLike, shapes=None, opset: int = OPSET, befor
     """Write a net in the TEST phase as an ONNX model, with its weights.
 
     Inputs and outputs have the names and current shapes of the net's blobs, all float32; an output that is also an
-    input gets a number appended to its name. Sizes follow Caffe's rules: windows that Caffe rounds up get explicit
-    padding. The number of items that a Filter lets through is dynamic, as is what follows it. Recurrent layers begin
-    every run with a state of zero, unless `expose_hidden` makes it an input. An invalid label makes a loss NaN.
-    HDF5Output is omitted: a model writes no files. Weights of 2 GB and more go into a second file, <path>.data.
-    A Python layer is converted by a method `to_onnx(self, step)` of its class.
+    input gets a number appended to its name. Sizes follow Caffe's rules: where Caffe rounds the number of windows up,
+    the model has explicit padding. The number of items that a Filter lets through is dynamic, and so is what follows
+    it. Recurrent layers start every run with zero states, unless `expose_hidden` makes them inputs. An invalid label
+    makes a loss NaN. HDF5Output is omitted: a model writes no files. Weights of 2 GB and more go into a second file,
+    <path>.data. A Python layer is converted by a method `to_onnx(self, step)` of its class.
 
-    shapes    other shapes of inputs, such as {"data": (1, 3, "height", "width")}: a word is an axis of any length,
-              and axes with the same word are equally long. The net keeps its own shapes
-    opset     version of ONNX's operators
-    before    a function of a `Part` of the graph that adds operations and inputs in front of the net; it returns the
-              names of values by the names of the net's inputs that they replace
-    after     a function of a `Part` and the names of all blobs' values, and of what `before` has returned; it adds the
-              model's outputs in place of the net's
+    shapes    other shapes of inputs, such as {"data": (1, 3, "height", "width")}: a name is an axis of any length, and
+              axes of the same name have equal lengths. The net keeps its own shapes
+    opset     version of the ONNX operator set
+    before    a function of a `Part` of the graph that adds operations and inputs in front of the net; returns the names
+              of values, keyed by the names of the net inputs that they replace
+    after     a function of a `Part` and a dict of the names of all blobs' values and of what `before` returned; adds
+              the model's outputs in place of the net's
     metadata  texts stored in the model
 
-    Raises OnnxMissing without the package onnx, and ExportError for a net without outputs, shapes and opsets that are
-    not possible, layers that read data, DummyData with random values, Python layers without that method, and layers
-    that cannot be converted for free axes; it names all of them.
+    Raises OnnxMissing without the package onnx, and ExportError for a net without outputs, unsupported shapes and
+    opsets, layers that read data, DummyData with random values, Python layers without that method, and layers that
+    cannot be converted for free axes; the message names all of them.
     """
     model = onnx_model(net, shapes, opset, before, after, metadata)
     import onnx

@@ -1,4 +1,4 @@
-"""An ONNX graph under construction, and a part of it that a layer or a program adds."""
+"""An ONNX graph under construction, and the parts of it that layers and programs add."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
@@ -12,11 +12,11 @@ from onnx import helper
 from ..engine.blob import Blob
 
 Shape = tuple[int, ...]
-Dims = Sequence[int | str]      # of an input or output: lengths, and names of free axes
+Dims = Sequence[int | str]      # shape of an input or output: lengths, and names of free axes
 
 
 class Section(NamedTuple):
-    """What one layer, or what surrounds the net, has added to a graph."""
+    """The nodes and constants that one layer, or a program around the net, has added to a graph."""
 
     title: str
     nodes: list[onnx.NodeProto]
@@ -24,12 +24,12 @@ class Section(NamedTuple):
 
 
 class Graph:
-    """Nodes, constants and the names in use.
+    """Nodes, constants and used names of a graph.
 
-    inputs, outputs  those that a program adds to the model's
-    constants        arrays by name; parameters as the net's blobs
-    reshapes         the shape before a Reshape, by the name of its target
-    varying          values with an axis whose length is only known at run time, because a layer decides it: that axis
+    inputs, outputs  the model's
+    constants        arrays by name; parameters are the net's blobs
+    reshapes         the shape before a Reshape, keyed by the name of its target
+    varying          values with an axis whose length a layer decides at run time, and that axis
     """
 
     def __init__(self) -> None:
@@ -44,11 +44,11 @@ class Graph:
         self._sections: list[tuple[str, int, int]] = []
 
     def begin_section(self, title: str) -> None:
-        """Nodes and constants added from now on belong to this section."""
+        """Start a section: it contains all nodes and constants added from now on."""
         self._sections.append((title, len(self.nodes), len(self.constants)))
 
     def sections(self) -> Iterator[Section]:
-        """The graph, section by section."""
+        """The sections of the graph."""
         names = list(self.constants)
         ends = [*self._sections[1:], ("", len(self.nodes), len(names))]
         for (title, node, constant), (_, last_node, last_constant) in zip(self._sections, ends, strict=True):
@@ -56,7 +56,7 @@ class Graph:
                           {name: self.constants[name] for name in names[constant:last_constant]})
 
     def unique(self, name: str) -> str:
-        """The name, with a number appended if it is taken."""
+        """Reserve a name, with a number appended if it is taken; returns it."""
         found, count = name, 1
         while found in self._names:
             count += 1
@@ -71,7 +71,7 @@ class Graph:
         return name
 
     def weight(self, blob: Blob, name: str) -> str:
-        """Store a layer's blob; blobs that share values and shape are stored once."""
+        """Store a layer's blob; blobs that share values and shape are stored once. Returns its name."""
         key = id(blob._data), blob.shape
         if key not in self._weights:
             self._weights[key] = self.unique(name)
@@ -80,7 +80,7 @@ class Graph:
 
 
 class Part:
-    """Operations that are added to a graph; `name` prefixes the names of their values."""
+    """Adds operations to a graph; `name` prefixes the names of their values."""
 
     def __init__(self, graph: Graph, name: str) -> None:
         self.graph, self.name = graph, name
@@ -102,15 +102,15 @@ class Part:
         return self.graph.constant(values, f"{self.name}.{name}")
 
     def floats(self, values: ArrayLike) -> str:
-        """A constant of float32."""
+        """A float32 constant."""
         return self.array(np.array(values, np.float32))
 
     def ints(self, *values: int) -> str:
-        """A constant list of int64."""
+        """An int64 constant with one axis."""
         return self.array(np.array(values, np.int64))
 
     def filled(self, shape: Sequence[int], value: float) -> str:
-        """An array of one value, which the model stores once."""
+        """An array filled with a value, which the model stores only once."""
         return self.node("Expand", self.floats(value), self.ints(*shape))
 
     def as_ints(self, value: str) -> str:
@@ -122,7 +122,7 @@ class Part:
         return self.node("Cast", value, to=onnx.TensorProto.FLOAT)
 
     def as_flags(self, value: str) -> str:
-        """Where the value is not 0."""
+        """The value as booleans: whether it is not 0."""
         return self.node("Cast", value, to=onnx.TensorProto.BOOL)
 
     def times(self, value: str, factor: float) -> str:
@@ -134,7 +134,7 @@ class Part:
         return value if addend == 0 else self.node("Add", value, self.floats(addend))
 
     def reduced(self, op: str, value: str, axes: Sequence[int] | None = None, keepdims: bool = True) -> str:
-        """A reduction over the axes, or over all of them to a scalar."""
+        """A reduction over these axes, or over all axes to a scalar."""
         if axes is None:
             result = self.node(op, value, keepdims=0)
         else:
@@ -144,7 +144,7 @@ class Part:
         return result
 
     def total(self, value: str) -> str:
-        """The sum of all values."""
+        """The sum of all elements."""
         return self.reduced("ReduceSum", value)
 
     def cut(self, value: str, start: Sequence[int], end: Sequence[int], axes: Sequence[int], step: int = 1) -> str:
@@ -153,14 +153,14 @@ class Part:
                          self.ints(*[step] * len(axes)))
 
     def typed(self, value: str, dtype: Any) -> str:
-        """The value cast to a type of NumPy."""
+        """The value cast to a NumPy type."""
         return self.node("Cast", value, to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
     def length(self, value: str, axis: int) -> str:
-        """The length of an axis at run time: int64 of shape (1,)."""
+        """The length of an axis at run time, int64 of shape (1,)."""
         return self.node("Shape", value, start=axis, end=axis + 1)
 
-    # ---- for a program that surrounds a net with operations, see `to_onnx`
+    # ---- for programs that add operations around a net, see `to_onnx`
     def input(self, name: str, dtype: Any, dims: Dims) -> str:
         """Add an input to the model; returns its name."""
         name = self.graph.unique(name)
@@ -168,7 +168,7 @@ class Part:
         return name
 
     def reserve(self, *names: str) -> None:
-        """Keep the names of later outputs free: the net's values get others."""
+        """Reserve the names of later outputs, so that the net's values get other names."""
         for name in names:
             self.graph.unique(name)
 

@@ -1,4 +1,4 @@
-"""ONNX for Proposal: all images at once by NonMaxSuppression, for feature maps of any size."""
+"""ONNX conversion of Proposal, with one NonMaxSuppression for all images, for feature maps of any size."""
 from __future__ import annotations
 
 import numpy as np
@@ -33,9 +33,9 @@ def proposal(step: Step):
 
 
 def _suppressed(step: Step, boxes: str, scores: str) -> str:
-    """Image and rank (R, 2) of the boxes that are kept, by image and rank.
+    """Batch index and rank (R, 2) of the boxes that survive the suppression, in this order.
 
-    ONNX measures a box from corner to corner: corners are one pixel wider.
+    Proposal's corners are inclusive pixels, while ONNX measures from corner to corner: x2 and y2 are increased by 1.
     """
     param = step.layer.param.proposal_param
     wide = step.node("Add", boxes, step.floats([0, 0, 1, 1]))
@@ -45,7 +45,7 @@ def _suppressed(step: Step, boxes: str, scores: str) -> str:
 
 
 def _boxes(step: Step, offsets: str, images: str) -> str:
-    """The boxes (N, K, 4) of offsets (N, K, 4), within their images."""
+    """The boxes (N, K, 4) decoded from offsets (N, K, 4), clipped to their images."""
     anchors = _grid(step)
     first = step.cut(anchors, [0], [2], [1])
     sizes = step.plus(step.node("Sub", step.cut(anchors, [2], [4], [1]), first), 1)

@@ -1,4 +1,4 @@
-"""ONNX for layers over regions of interest, and for resizing."""
+"""ONNX conversions of layers with regions of interest, and of resizing layers."""
 from __future__ import annotations
 
 import math
@@ -32,7 +32,7 @@ def roi_align(step: Step):
 
 @converts("PSROIPooling")
 def psroi_pooling(step: Step):
-    """RoI by RoI, pixels times weights for each bin: all RoIs at once would take too much memory."""
+    """RoI by RoI, a matrix product of pixels and bin weights: all RoIs at once would take too much memory."""
     layer, (images, _, height, width) = step.layer, step.shape
     maps, bins = layer.param.psroi_pooling_param.output_dim, math.prod(layer.bins)
     image, left, above, right, below = (step.cut(_rois(step), [index], [index + 1], [1]) for index in range(5))
@@ -55,7 +55,7 @@ def psroi_pooling(step: Step):
 
 @converts("BoxAnnotatorOHEM")
 def box_annotator_ohem(step: Step):
-    """A RoI is kept if fewer than roi_per_img of its image come before it: by a higher loss, or an equal one."""
+    """A RoI is kept if fewer than roi_per_img RoIs of its image have a higher loss, or an equal one and come first."""
     param, places = step.layer.param.box_annotator_ohem_param, math.prod(step.top_shape)
     images = step.as_ints(step.reshaped(step.cut(step.inputs[0], [0], [1], [1]), step.top_shape, (places,)))
     losses = step.reshaped(step.inputs[1], step.bottoms[1].shape, (places,))
@@ -73,9 +73,9 @@ def box_annotator_ohem(step: Step):
 
 
 def _bin_weights(step: Step, first: str, last: str, bins: int, axis: int) -> str:
-    """(R, bins, length): the weight of every row, or column, in every bin; first and last are (R, 1).
+    """The weight of every row (or column) in every bin, (R, bins, length); first and last are (R, 1).
 
-    axis  of the features, of which this is the length
+    axis  the axis of the features along which the bins lie
     """
     length = step.node("Squeeze", step.length(step.inputs[0], axis), step.ints(0))
     start = step.times(_rounded(step, first), step.layer.scale)
@@ -90,14 +90,14 @@ def _bin_weights(step: Step, first: str, last: str, bins: int, axis: int) -> str
 
 
 def _border(step: Step, rounding: str, start: str, size: str, index: np.ndarray, length: str) -> str:
-    """Whole pixels (R, bins, 1) at which bins begin or end, within 0..length."""
+    """The whole pixels (R, bins, 1) at which the bins begin or end, clipped to 0..length."""
     place = step.node("Add", step.node("Mul", size, step.floats(index)), start)
     place = step.node("Clip", step.node(rounding, place), step.floats(0), step.as_floats(length))
     return step.node("Unsqueeze", place, step.ints(2))
 
 
 def _rounded(step: Step, value: str) -> str:
-    """Rounded to integers, halves away from zero."""
+    """The values rounded to integers, halves away from zero."""
     size, sign = step.node("Abs", value), step.node("Sign", value)
     whole = step.node("Floor", size)
     up = step.node("GreaterOrEqual", step.node("Sub", size, whole), step.floats(0.5))
@@ -124,7 +124,7 @@ def upsample(step: Step):
 
 
 def _unpooled(step: Step) -> str:
-    """Each value at the mask's position. Where positions coincide the runtime chooses; onnxruntime does as we do."""
+    """Each value at the mask's position. Runtimes resolve duplicate positions; onnxruntime does so as we do."""
     planes, pixels = step.shape[:2], math.prod(step.shape[2:])
     values, mask = (step.reshaped(value, step.shape, (*planes, pixels)) for value in step.inputs)
     empty = step.filled((*planes, math.prod(step.top_shape[2:])), 0)

@@ -1,4 +1,4 @@
-"""ONNX for layers of sequences. Recurrent ones are a Scan over time steps; states without a bottom start at zero."""
+"""ONNX conversions of sequence layers. Recurrent layers become a Scan over time steps, from zero states by default."""
 from __future__ import annotations
 
 import math
@@ -9,7 +9,7 @@ from .onnx_graph import Step, converts
 
 
 def _lstm_unit(step: Step, cell: str, gates: str, *cont: str) -> tuple[str, str]:
-    """The new cell and hidden state; cell (..., D), gates (..., 4 D), cont (..., 1), 1 where it is left out."""
+    """The new cell and hidden state; cell (..., D), gates (..., 4 D), cont (..., 1), which is 1 if omitted."""
     i, f, o, g = step.nodes("Split", [gates], 4, axis=-1, num_outputs=4)
     kept = step.node("Mul", _marked(step, step.node("Sigmoid", f), *cont), cell)
     added = step.node("Mul", step.node("Sigmoid", i), step.node("Tanh", g))
@@ -29,7 +29,7 @@ def lstm_unit(step: Step):
 
 
 def _gate_inputs(step: Step) -> str:
-    """What x and x_static contribute to the gates, (T, N, gates)."""
+    """The contribution of x and x_static to the gates, (T, N, gates)."""
     (steps, items), size = step.shape[:2], step.layer.blobs[0].shape[0]
     rows = step.reshaped(step.inputs[0], step.shape, (steps * items, math.prod(step.shape[2:])))
     found = step.restored(step.node("Gemm", rows, step.weight(0), step.weight(1), transB=1), (), (steps, items, size))
@@ -41,7 +41,7 @@ def _gate_inputs(step: Step) -> str:
 
 
 def _run(step: Step, body) -> list[str]:
-    """The body over all time steps: [last states..., outputs (T, N, D)]; its slices are gate inputs and cont (N, 1)."""
+    """Run the body over all time steps: [final states..., outputs (T, N, D)]; slices: gate inputs and cont (N, 1)."""
     layer, (steps, items) = step.layer, step.shape[:2]
     size = layer.param.recurrent_param.num_output
     given = step.inputs[2 + layer.has_static:]
@@ -52,12 +52,12 @@ def _run(step: Step, body) -> list[str]:
 
 
 def _tops(step: Step, output: str, states: list[str]) -> list[str]:
-    """The sequence, and with expose_hidden the last states."""
+    """The sequence, and with expose_hidden the final states."""
     return [output, *(step.restored(state, (), blob.shape) for state, blob in zip(states, step.tops[1:], strict=False))]
 
 
 def _lstm_step(step: Step, recurrent: str):
-    """The body of LSTM and Lstm, for `Step.scan`: slices are gate inputs (N, 4 D) and, for marks, cont (N, 1)."""
+    """The body of LSTM and Lstm for `Step.scan`: its slices are gate inputs (N, 4 D) and optionally cont (N, 1)."""
     def one(states, slices):
         (hidden, cell), (gate_input, *cont) = states, slices
         gates = step.node("Gemm", _marked(step, hidden, *cont), recurrent, gate_input, transB=1)
@@ -106,7 +106,7 @@ def rnn(step: Step):
 @converts("CTCGreedyDecoder")
 def ctc_greedy_decoder(step: Step):
     if len(step.inputs) > 1:
-        step.refuse("true labels, which it compares with those that it finds")
+        step.refuse("it compares decoded with true labels, which is not supported")
     scores = step.reshaped(step.inputs[0], step.shape, step.shape[:3])
     path = step.node("Transpose", step.node("ArgMax", scores, axis=2, keepdims=0), perm=[1, 0])
     found = _labels_of_paths(step, path, step.layer.param.ctc_decoder_param.ctc_merge_repeated)
@@ -133,17 +133,17 @@ def _is_label(step: Step, values: str) -> str:
 
 
 def _labels_of_paths(step: Step, path: str, merge: bool) -> str:
-    """The labels of paths (N, T), -1 behind the last of each."""
+    """The labels of paths (N, T), padded with -1."""
     kept = _is_label(step, path)
     if merge:
         before = step.node("Concat", step.node("Sub", step.cut(path, [0], [1], [1]), step.ints(1)),
-                           step.cut(path, [0], [-1], [1]), axis=1)      # another one at the first step
+                           step.cut(path, [0], [-1], [1]), axis=1)      # first - 1 never equals the first
         kept = step.node("And", kept, step.node("Not", step.node("Equal", path, before)))
     return _to_front(step, path, kept)
 
 
 def _to_front(step: Step, values: str, kept: str) -> str:
-    """The values (N, L) that are kept, in their order, then -1."""
+    """The kept values of each row (N, L), in order, padded with -1."""
     length = step.length(values, 1)
     end = step.node("Squeeze", length, step.ints(0))
     place = step.node("Range", step.array(np.array(0)), end, step.array(np.array(1)))

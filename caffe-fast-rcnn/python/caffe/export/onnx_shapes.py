@@ -1,4 +1,4 @@
-"""ONNX for layers that move values without changing them."""
+"""ONNX conversions of layers that move values without changing them."""
 from __future__ import annotations
 
 import numpy as np
@@ -48,7 +48,7 @@ def permute(step: Step):
 
 @converts("PriorBox")
 def prior_box(step: Step):
-    """The boxes depend only on shapes, which are fixed here."""
+    """A constant: the boxes depend only on shapes, which are fixed here."""
     step.layer.forward(step.bottoms, step.tops)
     return step.array(step.tops[0].data, "boxes")
 

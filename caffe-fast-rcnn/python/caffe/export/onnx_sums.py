@@ -1,4 +1,4 @@
-"""ONNX for layers that combine values: products with weights, sums, means, normalisation, sorting."""
+"""ONNX conversions of layers that combine values: matrix products, sums, means, normalisation, sorting."""
 from __future__ import annotations
 
 import math
@@ -13,7 +13,7 @@ _REDUCTIONS = {"SUM": "ReduceSum", "ASUM": "ReduceL1", "SUMSQ": "ReduceSumSquare
 
 @converts("ArgMax")
 def arg_max(step: Step):
-    """Sorted in reverse, because ties go to the larger index here and to the smaller one in TopK."""
+    """Sorts the reversed axis, because Caffe's ties go to the larger index, and TopK's to the smaller one."""
     layer, param, value = step.layer, step.layer.param.argmax_param, step.inputs[0]
     axis, shape = layer.along, step.shape
     if axis is None:
@@ -51,7 +51,7 @@ def batch_norm(step: Step):
 
 
 def _batch_normalization(step: Step, scale, bias, mean, variance, eps: float) -> str:
-    """The operation takes at least two axes, the first of which is the batch."""
+    """BatchNormalization, which takes at least two axes, the first of which is the batch."""
     shape = step.shape if len(step.shape) > 1 else (*step.shape, 1)
     arrays = [step.array(np.asarray(array, np.float32).ravel(), name) for name, array in
               (("scale", scale), ("offset", bias), ("mean", mean), ("variance", variance))]
@@ -60,7 +60,7 @@ def _batch_normalization(step: Step, scale, bias, mean, variance, eps: float) ->
 
 
 def _normalised(step: Step, value: str, axes, eps: float) -> tuple[str, str, str]:
-    """(value - mean) / sqrt(variance + eps) over the axes, the mean and the variance."""
+    """(value - mean) / sqrt(variance + eps) over the axes; also returns mean and variance."""
     mean = step.reduced("ReduceMean", value, axes)
     centred = step.node("Sub", value, mean)
     variance = step.reduced("ReduceMean", step.node("Mul", centred, centred), axes)

@@ -1,4 +1,4 @@
-"""ONNX for elementwise layers."""
+"""ONNX conversions of elementwise layers."""
 from __future__ import annotations
 
 import math

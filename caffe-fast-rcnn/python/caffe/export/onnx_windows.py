@@ -1,4 +1,4 @@
-"""ONNX for layers with sliding windows: convolution, pooling, local normalisation."""
+"""ONNX conversions of layers with sliding windows: convolution, pooling, local response normalisation."""
 from __future__ import annotations
 
 import functools
@@ -11,11 +11,11 @@ from ..engine.bases.pooling import Pool
 from ..engine.bases.windows import Window
 from .onnx_graph import Shape, Step, converts
 
-_LOWEST = float(np.finfo(np.float32).min)       # Caffe's maximum of a window without pixels
+_LOWEST = float(np.finfo(np.float32).min)       # -FLT_MAX, Caffe's maximum of a window without pixels
 
 
 def _geometry(window, lacking: Sequence[int]) -> dict:
-    """lacking  zeros after each axis, in addition to the padding"""
+    """The attributes of a convolution; `lacking` zeros are added after each axis, in addition to the padding."""
     behind = [pad + more for pad, more in zip(window.pad, lacking, strict=True)]
     return {"kernel_shape": window.kernel, "strides": window.stride, "dilations": window.dilation,
             "pads": [*window.pad, *behind]}
@@ -28,7 +28,7 @@ def convolution(step: Step):
     folded = (math.prod(step.shape[:axis]), *step.shape[axis:])
     result = (folded[0], *step.top_shape[axis:])
     window, sizes, (weight, *bias) = layer.window, step.shape[axis + 1:], step.weights()
-    if not sizes:           # ONNX needs an axis along which the window moves
+    if not sizes:           # ONNX needs at least one spatial axis
         window, sizes, folded, result = Window((1,), (1,), (0,), (1,)), (1,), (*folded, 1), (*result, 1)
         shape = layer.blobs[0].shape
         weight = step.reshaped(weight, shape, (*shape, 1))
@@ -56,12 +56,12 @@ def im2col(step: Step):
 
 # ---------------------------------------------------------------------------------------------- pooling
 def _is_free(step: Step) -> bool:
-    """Whether the size of the bottom's image is only known at run time."""
+    """Whether the bottom's height or width is only known at run time."""
     return not {2, 3}.isdisjoint(step.free[0])
 
 
 def _pads(step: Step, pool: Pool, shape: Shape) -> list[int]:
-    """Padding before and after both axes with which rounding down gives Caffe's windows: [top, left, bottom, right]."""
+    """Padding [top, left, bottom, right] with which rounding down gives Caffe's windows."""
     if _is_free(step):
         return _pads_of_any_size(step, pool)
     sizes = pool.output_size(*shape[2:])
@@ -70,10 +70,10 @@ def _pads(step: Step, pool: Pool, shape: Shape) -> list[int]:
 
 
 def _pads_of_any_size(step: Step, pool: Pool) -> list[int]:
-    """`_pads` where a stride that is not full has its window by padding alone."""
+    """`_pads` for a free image size: enough padding for a window at an incomplete last stride."""
     rest = [stride - 1 if pool.ceil else 0 for stride in pool.stride]
     if any(pool.pad) and any(pool.pad[i] + rest[i] >= pool.kernel[i] for i in (0, 1)):
-        step.refuse("at some sizes of the image its last window lies in the padding, and then Caffe drops it")
+        step.refuse("for some image sizes Caffe drops its last window, which lies in the padding")
     return [*pool.pad, *(pool.pad[i] + rest[i] for i in (0, 1))]
 
 
@@ -96,7 +96,7 @@ def max_pool(step: Step, value: str, pool: Pool, shape: Shape, places: bool = Fa
 
 
 def _inside(step: Step, pixel: str, size: Shape, origin: list[int], inner: Shape) -> str:
-    """Pixels y W + x of a padded image as pixels of the image whose first is at the origin; -1 for padding."""
+    """Positions y W + x in a padded image as positions in the image that begins at `origin`; -1 in the padding."""
     ends = []
     places = [step.node("Div", pixel, step.ints(size[1])), step.node("Mod", pixel, step.ints(size[1]))]
     for axis in (0, 1):
@@ -124,7 +124,7 @@ def average_pool(step: Step, value: str, pool: Pool, shape: Shape) -> str:
 
 
 def _covered(step: Step, value: str, pool: Pool, pads: list[int]) -> str:
-    """The part of each window that lies within image and padding."""
+    """The fraction of each window that lies within image and padding."""
     plane = step.node("Concat", step.ints(1, 1), step.node("Shape", value, start=2), axis=0)
     area = _padded(step, step.node("Expand", step.floats(1), plane), [*pool.pad, *pool.pad], 1)
     rest = [0, 0, *(behind - pad for pad, behind in zip(pads[:2], pads[2:], strict=True))]

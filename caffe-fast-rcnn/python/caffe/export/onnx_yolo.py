@@ -1,4 +1,4 @@
-"""ONNX for YOLO's detections: all images at once by NonMaxSuppression."""
+"""ONNX conversion of YOLO's detection layers, with one NonMaxSuppression for all images."""
 from __future__ import annotations
 
 import numpy as np

@@ -1,11 +1,11 @@
-"""Blobs that change because they share memory with one on which a layer works in place."""
+"""Blobs that change when a layer works in place on another blob that shares their memory."""
 from __future__ import annotations
 
 
 def changed_by_layers(net) -> list[list[tuple[int, int]]]:
-    """For each layer pairs (blob, top), by index: the blob's values become those of the top, in the blob's own shape.
+    """For each layer, the pairs (blob, top) of indices where the blob takes the top's values, in its own shape.
 
-    They are tops of Split, Flatten, Reshape and the like, or bottoms of these; those that nobody reads are left out.
+    Such blobs are tops of Split, Flatten, Reshape and the like, or their bottoms; those never read later are left out.
     """
     blobs, count = net._blobs, len(net.engine_layers)
     last_read = {index: place for place in range(count) for index in net._bottom_ids(place)}

@@ -1,7 +1,7 @@
 """A net as a torch.nn.Module.
 
-The module uses the engine's layers: their forward runs on tensors that record the autograd graph, so values are
-those of the net and gradients come from autograd.
+The module runs the forward pass of the engine's layers on tensors that record the autograd graph, so that its values
+are the net's and gradients come from autograd.
 """
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _BLOB_NAMES = {"BatchNorm": ("mean", "variance", "count", "weight", "bias"),
                "LSTM": ("weight", "bias", "weight_hidden"), "Lstm": ("weight", "weight_hidden", "bias"),
                "PReLU": ("weight",),
                "RNN": ("weight", "bias", "weight_hidden", "weight_output", "bias_output")}
-_STATISTICS = ("mean", "variance", "count")     # not learned: buffers of the module
+_STATISTICS = ("mean", "variance", "count")     # buffers of the module, because they are not learned
 
 
 class _Value(Blob):
-    """Stands in for a blob: a tensor with its autograd graph, device and type."""
+    """A blob that holds a tensor with its autograd graph, device and type."""
 
     def __init__(self, value: torch.Tensor | None = None) -> None:
         super().__init__(*(() if value is None else value.shape))
@@ -47,7 +47,7 @@ class _Value(Blob):
     def tensor(self, value: torch.Tensor) -> None:
         self._value, self.written = value, True
 
-    # Precision is the business of autocast
+    # Autocast decides the precision
     @property
     def stored(self) -> torch.Tensor:
         return self.tensor
@@ -75,7 +75,7 @@ class _Value(Blob):
         self._value = other.tensor
 
     def share_diff(self, other: Blob) -> None:
-        """Autograd does that."""
+        """Nothing to do: autograd shares gradients."""
 
 
 class _KernelFunction(torch.autograd.Function):
@@ -100,9 +100,9 @@ class _KernelFunction(torch.autograd.Function):
 
 
 class TorchLayer(nn.Module):
-    """One layer of the engine: takes its bottoms' tensors and returns a tuple of its tops' tensors.
+    """One engine layer: takes its bottoms' tensors and returns a tuple of its tops' tensors.
 
-    Its parameters are `weight` and `bias`, or named for the type; statistics are buffers.
+    Its parameters are `weight` and `bias`, or have names specific to the type; statistics are buffers.
     """
 
     def __init__(self, layer: Layer, tensors: list[torch.Tensor]) -> None:
@@ -123,14 +123,14 @@ class TorchLayer(nn.Module):
         return f"{self.layer.type}{': ' if shapes else ''}{shapes}"
 
     def _layer(self) -> Layer:
-        """A copy of the layer for one pass, whose state ends with the pass."""
+        """A copy of the layer for a single pass, so that no state outlives it."""
         layer = copy.copy(self.layer)
-        layer.needs_backward = True     # whatever the net asked for: keep what the gradient needs
+        layer.needs_backward = True     # whatever the net needs: keep what the gradient requires
         stored = [getattr(self, name) for name in self.blob_names]
         layer.blobs = BlobVec(_Value(tensor.reshape(shape)) for tensor, shape in zip(stored, self.shapes, strict=True))
         _set_phase(layer, self.training)
         if isinstance(layer, (LstmLayer, RecurrentLayer)):
-            layer.last = None       # every pass begins with states of zero
+            layer.last = None       # every pass starts from zero states
         if isinstance(layer, AutogradLayer) and torch.is_grad_enabled():
             layer.compute = torch.enable_grad()(layer.compute)      # type: ignore[method-assign]
         return layer
@@ -150,9 +150,9 @@ class TorchLayer(nn.Module):
 
 
 def _has_own_gradient(layer: Layer) -> bool:
-    """Whether its gradient differs from autograd's: kernels are not torch operations, and losses clip.
+    """Whether the gradient differs from autograd's: kernels are not torch operations, and losses clip.
 
-    torch.jit.trace cannot record custom gradients: traced losses have autograd's.
+    torch.jit.trace cannot record custom gradients, so that traced losses have autograd's.
     """
     if layer.type in ("ROIPooling", "SmoothL1Loss", "SmoothL1LossOHEM"):
         return True
@@ -160,7 +160,7 @@ def _has_own_gradient(layer: Layer) -> bool:
 
 
 class TorchConstants(nn.Module):
-    """The tops of a layer that always gives the same values; not part of the state."""
+    """The tops of a layer with constant values; not part of the state dict."""
 
     def __init__(self, layer: Any) -> None:
         super().__init__()
@@ -174,7 +174,7 @@ class TorchConstants(nn.Module):
 
 
 class TorchDropout(nn.Module):
-    """Dropout with torch's random numbers."""
+    """Dropout with PyTorch's random numbers."""
 
     def __init__(self, layer: Layer) -> None:
         super().__init__()
@@ -193,7 +193,7 @@ def _blob_names(layer: Layer) -> list[str]:
 
 
 def _set_phase(layer: Layer, training: bool) -> None:
-    """Make `train()` and `eval()` choose between batch and stored statistics, as the phase does."""
+    """Let `train()` and `eval()` choose between batch and stored statistics, as the phase does."""
     layer.phase = TRAIN if training else TEST
     if layer.type == "BatchNorm" and not layer.param.batch_norm_param.HasField("use_global_stats"):
         layer.stored = not training     # type: ignore[attr-defined]
@@ -206,7 +206,7 @@ class TorchNet(nn.Module):
     """A net as a module; see `to_torch`.
 
     inputs   names of the blobs that `forward` takes, in order
-    outputs  names of the blobs that it returns
+    outputs  names of the blobs that `forward` returns, in order
     """
 
     def __init__(self, net) -> None:
@@ -215,7 +215,7 @@ class TorchNet(nn.Module):
                                   if (reason := reason_against(layer))})
         self.inputs, self.outputs = list(net.inputs), list(net.outputs)
         self._input_places, self._output_places = list(net._inputs), list(net._outputs)
-        # Child's name, bottoms, tops, and pairs of a blob and the top whose values it takes
+        # Child's name, bottoms, tops, and pairs of changed_by_layers
         self._steps: list[tuple[str, list[int], list[int], list[tuple[int, int]]]] = []
         known: dict[int, torch.Tensor] = {}
         changed = changed_by_layers(net)
@@ -255,7 +255,7 @@ def _module_of(layer: Layer, known: dict[int, torch.Tensor]) -> nn.Module:
 
 
 def _tensor_of(blob: Blob, known: dict[int, torch.Tensor]) -> torch.Tensor:
-    """A copy of the blob's values; blobs that share theirs get one Parameter."""
+    """A copy of the blob's values; blobs that share values get the same Parameter."""
     key = id(blob._data)
     if key not in known:
         known[key] = nn.Parameter(blob.tensor.detach().clone(memory_format=torch.contiguous_format))
@@ -265,13 +265,14 @@ def _tensor_of(blob: Blob, known: dict[int, torch.Tensor]) -> torch.Tensor:
 def to_torch(net) -> TorchNet:
     """A torch.nn.Module that computes what the net computes, with a copy of its weights.
 
-    `forward` takes the inputs in the order of net.inputs and returns the outputs in that of net.outputs: a tensor, or
-    a tuple of several. It is differentiable by autograd and can be traced and exported, moves with `.to(device)`, and
+    `forward` takes the inputs in the order of net.inputs and returns the outputs in the order of net.outputs: a tensor,
+    or a tuple of several. It is differentiable by autograd, can be traced and exported, moves with `.to(device)`, and
     takes other batch and image sizes where the layers do. `state_dict` names weights by layer: `conv1.weight`,
-    `conv1.bias` (a dot in a layer's name becomes `_`). The module starts in the phase of the net; `train()` and
-    `eval()` switch Dropout and BatchNorm. Recurrent layers begin every pass with a state of zero. DummyData gives its
-    fillers' values; HDF5Output is omitted. The gradients of losses are Caffe's where autograd's differ.
+    `conv1.bias` (a dot in a layer's name becomes `_`). The module starts in the net's phase; `train()` and `eval()`
+    switch Dropout and BatchNorm. Recurrent layers start every pass from zero states. DummyData gives its fillers'
+    values; HDF5Output is omitted. The gradients of losses are Caffe's where autograd's differ.
 
-    Raises ExportError for Python layers, layers that read data and DummyData with random values; it names all of them.
+    Raises ExportError for Python layers, layers that read data and DummyData with random values; the message names all
+    of them.
     """
     return TorchNet(net)

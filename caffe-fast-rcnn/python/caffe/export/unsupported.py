@@ -10,11 +10,11 @@ _DATA = ("AnnotatedData", "Data", "HDF5Data", "ImageData", "ImageLabelmapData", 
 
 
 class ExportError(CaffeError, ValueError):
-    """Layers that cannot be exported; the message names all of them."""
+    """A net cannot be exported; the message names all layers that prevent it."""
 
 
 def reason_against(layer) -> str | None:
-    """Why a layer cannot be exported, or None: it must be a function of its bottoms and parameters."""
+    """Why a layer cannot be exported, or None. A layer must be a function of its bottoms and parameters."""
     if layer.type == "Python":
         return "its code is not ours"
     if layer.type in _DATA:
@@ -25,12 +25,12 @@ def reason_against(layer) -> str | None:
 
 
 def refuse(target: str, reasons: Mapping[str, str]) -> None:
-    """Raise ExportError if there are any reasons: {"layer 'data' (Data)": why}."""
+    """Raise ExportError with all reasons, if there are any: {"layer 'data' (Data)": why}."""
     if reasons:
         lines = [f"  {layer}: {reason}" for layer, reason in reasons.items()]
         raise ExportError("\n".join([f"this net cannot become {target}:", *lines]))
 
 
 def name_of(layer) -> str:
-    """A layer's name in messages."""
+    """How messages name a layer."""
     return f"layer '{layer.name}' ({layer.type})"

@@ -25,7 +25,7 @@ def test_every_layer_has_a_section_and_a_summary():
 
 def test_a_section_lists_bottoms_tops_and_settings():
     text = section(layer_docs.document(), "SoftmaxWithLoss")
-    assert "Bottoms: 2; tops: 1 to 2 (made where none is named); no gradient for bottom 1." in text
+    assert "Bottoms: 2; tops: 1 to 2 (added if none is named); no gradient for bottom 1." in text
     assert "`loss_param`: see [LossParameter](#lossparameter)." in text
     text = section(layer_docs.document(), "Pooling")
     assert "Bottoms: 1; tops: 1 to 2." in text

@@ -1,4 +1,4 @@
-"""Lets the tests of single layers import `layer_checker` from the folder above."""
+"""Lets the layer tests import `layer_checker` from the parent folder."""
 import sys
 from pathlib import Path
 

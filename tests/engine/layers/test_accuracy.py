@@ -36,7 +36,7 @@ def test_ties_count_against_the_true_class():
     assert runner.forward()[0] == 0.5
 
 
-def test_all_ignored_is_zero_and_a_label_that_is_no_class_is_wrong():
+def test_all_ignored_is_zero_and_an_invalid_label_is_wrong():
     text = "type: 'Accuracy' accuracy_param { ignore_label: 0 }"
     assert Runner(text, [np.eye(3), np.zeros(3)]).forward()[0] == 0
     assert Runner("type: 'Accuracy'", [np.eye(3), np.array([0.0, -1, 7])]).forward()[0] == np.float32(1 / 3)

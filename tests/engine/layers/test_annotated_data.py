@@ -1,4 +1,4 @@
-"""AnnotatedData: objects move with their images; choices have SSD's distributions and follow the seed."""
+"""AnnotatedData: objects follow their images; random choices have SSD's distributions and follow the seed."""
 import cv2
 import numpy as np
 import pytest
@@ -96,14 +96,14 @@ def test_objects_for_yolo(database):
             assert not found[len(wanted):].any()
 
 
-def test_of_more_objects_yolo_has_the_first_300(tmp_path):
+def test_yolo_gets_at_most_the_first_300_objects(tmp_path):
     many = [(1, number, 0.1, 0.2, 0.3 + number / 1000, 0.6, 0) for number in range(310)]
     objects = runner(write(tmp_path / "db", [record(IMAGES[0], many)]), settings=YOLO + "0").forward()[1][0, 0]
     np.testing.assert_allclose(objects, yolo_rows(many[:300]), rtol=1e-5)
 
 
-def test_yolo_crops_a_window_of_any_place_and_shape(database):
-    """The image of a ramp shows which window it is; its object is cut off with it."""
+def test_yolo_crops_a_random_window(database):
+    """The ramp image reveals the window; its object is clipped to it."""
     ramp = np.stack([np.tile(np.arange(30), (20, 1)), np.tile(np.arange(20)[:, None], (1, 30)), np.zeros((20, 30))])
     folder = write(database.parent / "ramp", [record(ramp.astype(np.uint8), [(3, 0, 0, 0, 1, 1, 0)])])
     layer = runner(folder, settings=YOLO + "0.4 batch_sampler { sampler { max_scale: 0.1 min_scale: 0.1 } }")
@@ -120,7 +120,7 @@ def test_yolo_crops_a_window_of_any_place_and_shape(database):
     assert np.ptp(corners, axis=0).min() >= 6
 
 
-def test_of_several_sizes_each_batch_has_one(database):
+def test_each_batch_uses_one_of_several_resize_params(database):
     sizes = {(12, 9): 0.5, (16, 16): 0.3, (8, 20): 0.2}
     layer = runner(database, "".join(f"resize_param {{ prob: {share} height: {height} width: {width} }}"
                                      for (height, width), share in sizes.items()), batch=2)
@@ -168,7 +168,7 @@ def test_padded_images_and_their_objects(database):
     np.testing.assert_allclose(objects, rows((0, wanted)), atol=1e-6)
 
 
-def test_scales_of_boxes(database):
+def test_height_scale_and_width_scale(database):
     small = "resize_mode: FIT_SMALL_SIZE height: 10 width: 10"
     _, objects = runner(database, f"resize_param {{ {small} height_scale: 5 width_scale: 3 }}").forward()
     np.testing.assert_allclose(objects[0, 0, :, 3:7], np.array(OBJECTS[0])[:, 2:6] * [5, 2, 5, 2], rtol=1e-6)
@@ -192,7 +192,7 @@ def test_emit_constraint(database):
     assert shown("emit_constraint { emit_type: MIN_OVERLAP emit_overlap: 0.2 }") == [[4, 0], [4, 1], [2, 0]]
 
 
-def test_projection_against_one_box_at_a_time():
+def test_projection_against_a_loop_over_boxes():
     random = np.random.default_rng(1)
     corners, sizes = random.uniform(-0.2, 0.9, (40, 2)), random.uniform(0, 0.4, (40, 2))
     objects = np.hstack([np.arange(80).reshape(40, 2), corners, corners + sizes, np.zeros((40, 1))])
@@ -241,7 +241,7 @@ def test_windows_are_uniform_in_scale_and_aspect_ratio():
     assert abs(np.median(x1[width < 0.9] / (1 - width[width < 0.9])) - 0.5) < 0.02
 
 
-def test_constraints_against_one_pair_at_a_time():
+def test_constraints_against_a_loop_over_pairs():
     random = np.random.default_rng(2)
     windows = random_windows(caffe_pb2.Sampler(min_scale=0.2, min_aspect_ratio=0.5, max_aspect_ratio=2), 200, random)
     boxes = np.array([[0.1, 0.2, 0.5, 0.6], [0.3, 0.1, 0.9, 0.4]])
@@ -270,7 +270,7 @@ def test_samplers_stop_at_max_sample():
     assert windows.tolist() == [[0, 0, 1, 1]] * 5
 
 
-def test_a_window_of_the_samplers_is_cropped(database):
+def test_images_are_cropped_to_a_sampled_window(database):
     layer = runner(database, settings="batch_sampler { max_sample: 1 max_trials: 50 sampler { min_scale: 0.3 "
                    "max_scale: 0.8 min_aspect_ratio: 0.5 max_aspect_ratio: 2 } "
                    "sample_constraint { min_object_coverage: 1 } }")
@@ -353,11 +353,11 @@ PLAIN = caffe_pb2.Datum(channels=3, height=20, width=30, data=IMAGES[0].tobytes(
 BAD = {"is no AnnotatedDatum with an image; layers of type Data": PLAIN, "is no AnnotatedDatum: ": b"hello world!!",
        "has 4 values": record(None, [], datum=caffe_pb2.Datum(channels=3, height=2, width=2, data=b"1234")),
        "cannot decode": record(None, [], datum=caffe_pb2.Datum(encoded=True, data=b"junk")),
-       r"has a box that is no number: \[nan, 0.0, 1.0, 1.0\]": record(IMAGES[0], [(1, 0, np.nan, 0, 1, 1, 0)])}
+       r"has a box that is not finite: \[nan, 0.0, 1.0, 1.0\]": record(IMAGES[0], [(1, 0, np.nan, 0, 1, 1, 0)])}
 
 
 @pytest.mark.parametrize("told", BAD)
-def test_a_bad_record_is_named_and_the_next_pass_goes_on(tmp_path, told):
+def test_a_bad_record_is_named_and_the_next_pass_continues(tmp_path, told):
     good = record(IMAGES[0], OBJECTS[0])
     layer = runner(write(tmp_path / "db", [good, BAD[told], good]))
     for _ in range(2):
@@ -367,7 +367,7 @@ def test_a_bad_record_is_named_and_the_next_pass_goes_on(tmp_path, told):
         assert layer.forward()[1].shape == (1, 1, 3, 8)
 
 
-def test_records_of_two_kinds(tmp_path):
+def test_a_record_without_a_type_after_one_with_a_type(tmp_path):
     bare = record(IMAGES[0], [])
     bare.ClearField("type")
     with pytest.raises(ValueError, match="record '001' has no type, unlike the first one; set anno_type: BBOX"):
@@ -380,7 +380,7 @@ def test_records_of_two_kinds(tmp_path):
     ("batch_sampler { sampler { max_scale: 1.5 } }", "", "max_scale <= 1"),
     ("batch_sampler { sampler { min_aspect_ratio: 3 } }", "", "min_aspect_ratio <= max_aspect_ratio"),
     ("batch_sampler { max_trials: 4294967295 }", "", "max_trials must be at most 10000"),
-    ("", "expand_param { max_expand_ratio: 0.5 }", "max_expand_ratio from 1 on"),
+    ("", "expand_param { max_expand_ratio: 0.5 }", "max_expand_ratio at least 1"),
     ("", "expand_param { max_expand_ratio: 2 } mean_file: 'mean'", "mean_value instead of mean_file"),
     ("", "distort_param { brightness_delta: -1 }", "brightness_delta must be at least 0"),
     ("", "distort_param { contrast_lower: 2 contrast_upper: 1 }", "contrast_lower <= contrast_upper, found 2 and 1"),

@@ -5,7 +5,7 @@ from layer_checker import Runner, check, distinct, refused
 
 
 def best(line, top_k):
-    """(index, value) of the largest values; among equal ones the larger index first."""
+    """(index, value) of the largest values; ties go to the larger index."""
     return sorted(((value, index) for index, value in enumerate(line)), reverse=True)[:top_k]
 
 

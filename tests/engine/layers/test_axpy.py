@@ -16,8 +16,8 @@ def test_values_and_gradients(shape):
     check("type: 'Axpy'", [randn(*shape[:2], seed=2), randn(*shape), randn(*shape, seed=1)], axpy)
 
 
-def test_factors_of_a_global_pooling():
-    """Of shape (N, C, 1, 1), which the checker refuses for its equal dimensions: compared with (N, C)."""
+def test_factors_from_global_pooling():
+    """Factors of shape (N, C, 1, 1) compared with (N, C): the checker rejects their equal dimensions."""
     a, x, y = randn(2, 3), randn(2, 3, 4, 5), randn(2, 3, 4, 5, seed=1)
     flat, tall = Runner("type: 'Axpy'", [a, x, y]), Runner("type: 'Axpy'", [a[:, :, None, None], x, y])
     np.testing.assert_array_equal(tall.forward()[0], flat.forward()[0])

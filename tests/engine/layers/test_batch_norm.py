@@ -1,4 +1,4 @@
-"""BatchNorm: batch statistics, stored statistics, and how one is accumulated into the other."""
+"""BatchNorm: batch statistics, stored statistics, and the accumulation of the former into the latter."""
 import numpy as np
 import pytest
 from layer_checker import Runner, check, randn, refused
@@ -87,7 +87,7 @@ def test_scale_and_bias_of_forks(settings, learned, shape, stored):
           learned=[3, 4][:learned], in_place=True, tolerance=1e-4)
 
 
-def test_first_values_of_scale_and_bias():
+def test_initial_values_of_scale_and_bias():
     def first(settings):
         blobs = Runner(f"type: 'BatchNorm' batch_norm_param {{ {settings} }}", [randn(2, 3)]).layer.blobs
         return [blob.data.tolist() for blob in blobs[3:]]

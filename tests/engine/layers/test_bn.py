@@ -55,7 +55,7 @@ def test_pspnet_gradient_of_slope_and_bias_with_stored_statistics():
 
 
 def test_pspnet_moving_average():
-    """momentum times the old value, the rest from the batch; the variance is over all values."""
+    """momentum times the stored value, the rest from the batch; the variance is the biased one."""
     runner = Runner(f"type: 'BN' bn_param {{ {PSPNET} momentum: 0.75 }}", [randn(3, 4, 2)], phase=TRAIN)
     runner.forward()
     runner.forward()
@@ -63,7 +63,7 @@ def test_pspnet_moving_average():
         np.testing.assert_allclose(value.data.ravel(), (0.75 * 0.25 + 0.25) * wanted, rtol=1e-5, atol=1e-7)
 
 
-def test_first_blobs_and_their_specs():
+def test_initial_blobs_and_their_specs():
     layer = Runner("type: 'BN' param { lr_mult: 3 }", [randn(2, 3)], phase=TRAIN).layer
     assert [value.data.ravel().tolist() for value in layer.blobs] == [[0] * 3] * 4
     assert [(spec.lr_mult, spec.decay_mult) for spec in layer.param.param] == [(3, 1), (1, 1), (0, 0), (0, 0)]

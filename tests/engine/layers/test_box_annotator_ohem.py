@@ -9,7 +9,7 @@ PARAM = "type: 'BoxAnnotatorOHEM' box_annotator_ohem_param {{ roi_per_img: {} {}
 
 
 def chosen(count, ignore=-1.0):
-    """The tops: RoI by RoI from the highest loss down, while its image has room."""
+    """An oracle of the tops: keeps RoIs by descending loss, up to `count` per image."""
     def of(rois, losses, labels, weights):
         place = [(n, *rest) for n in range(len(rois)) for rest in np.ndindex(rois.shape[2:])]
         images = [int(rois[(n, 0, *rest)]) for n, *rest in place]
@@ -44,7 +44,7 @@ def test_values_and_gradients(count, images):
     check(PARAM.format(count, ""), bottoms(images), chosen(count), num_tops=2, learns=[2, 3])
 
 
-def test_places_of_maps_are_rois_too_and_the_label_of_the_others_is_set():
+def test_positions_of_maps_count_as_rois_and_ignore_label_is_used():
     shapes = [randn(4, 1, 2, 3), np.arange(24.0).reshape(4, 1, 2, 3), randn(4, 8, 2, 3)]
     check(PARAM.format(5, "ignore_label: 99"), [rois([0, 1, 1, 0], 2, 3), *shapes], chosen(5, 99), num_tops=2,
           learns=[2, 3])
@@ -53,7 +53,7 @@ def test_places_of_maps_are_rois_too_and_the_label_of_the_others_is_set():
 @pytest.mark.parametrize("losses, kept", [
     ([3, 3, 3, 3, 3], [0, 1]), ([1, 2, 2, 2, 1], [1, 2]), ([0, 1, 0, 0, 0], [0, 1]),
     ([1, np.inf, np.nan, 2, 3], [1, 2])])
-def test_ties_keep_the_earlier_roi_and_what_is_not_finite_is_kept(losses, kept):
+def test_ties_keep_the_earlier_roi_and_nan_ranks_first(losses, kept):
     values = bottoms([0] * 5, losses)
     labels, weights = Runner(PARAM.format(2, ""), values, num_tops=2).forward()
     assert [index for index, label in enumerate(labels.flatten()) if label != -1] == kept
@@ -72,7 +72,7 @@ def test_rois_of_two_axes_and_losses_of_four_fit_together():
     np.testing.assert_array_equal(Runner(PARAM.format(1, ""), two, num_tops=2).forward()[0], wanted[0])
 
 
-def test_the_losses_get_no_gradient_and_no_rois_no_labels():
+def test_losses_get_no_gradient_and_an_empty_batch_is_accepted():
     runner = Runner(PARAM.format(1, ""), bottoms([0, 0]), num_tops=2)
     runner.forward()
     gradients = runner.backward([np.ones((2, 1)), np.ones((2, 8))], [True] * 4)

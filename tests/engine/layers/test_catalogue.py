@@ -26,7 +26,7 @@ SoftmaxWithLossOHEM Upsample YoloDetectionOutput Yolov3 Yolov3DetectionOutput
 CTCGreedyDecoder CTCLoss Reverse Transpose WarpCTCLoss
 ContinuationIndicator ImageLabelmapData ImageSegData LabelsequenceAccuracy SegAccuracy
 """.split()
-# In the file of another type: an alias, and names that differ from it in capital letters only
+# Types in the file of another type: an alias, and names that differ from it only in case
 OTHER_NAMES = {"CtcLoss": "CTCLoss", "DepthwiseConvolution": "ConvolutionDepthwise", "Lstm": "LSTM"}
 FORK_NUMBERS = {"annotated_data_param": 200, "multibox_loss_param": 201, "permute_param": 202, "prior_box_param": 203,
                 "detection_output_param": 204, "detection_evaluate_param": 205, "norm_param": 206,
@@ -42,19 +42,19 @@ FILES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init
 
 
 def file_of(name):
-    """The stem of the type's file."""
+    """The stem of the file that defines a type."""
     found = [file for file in FILES if file.replace("_", "") == OTHER_NAMES.get(name, name).lower()]
     assert len(found) == 1, f"{name} needs one file named as it, found {found}"
     return found[0]
 
 
 def called(node):
-    """The name of the function that a node calls, "" for other nodes."""
+    """The name of the function that a node calls, or "" for other nodes."""
     return (getattr(node.func, "id", "") or getattr(node.func, "attr", "")) if isinstance(node, ast.Call) else ""
 
 
 def kinds_tested(source):
-    """The kinds of tests in a test file, judged by the functions it calls and what it compares."""
+    """The kinds of tests in a test file, judged by the functions that it calls and the values that it compares."""
     tree, kinds = ast.parse(source), set()
     for node in ast.walk(tree):
         name, keywords = called(node), {word.arg: word.value for word in getattr(node, "keywords", ())}
@@ -72,7 +72,7 @@ def kinds_tested(source):
 def compares_tops(function):
     """Whether a function runs a layer forward and compares values, not only shapes, with expected ones.
 
-    This is done by NumPy's asserts, or by an `assert` with `==` of a result of `forward`.
+    Comparisons are NumPy's asserts, or an `assert` with `==` on a result of `forward`.
     """
     if not any(called(node) == "forward" for node in ast.walk(function)):
         return False
@@ -108,7 +108,7 @@ def names_from_forward(function):
 
 
 def has_gradient(cls):
-    """A layer has none if it has no bottoms, or declares `no_backward_to` for all of them."""
+    """Whether a layer has a bottom that is not in `no_backward_to`."""
     bottoms = next((count for count in (cls.exact_bottoms, cls.max_bottoms, cls.min_bottoms) if count is not None), 1)
     learns = bottoms - len(cls.no_backward_to)
     return learns > 0

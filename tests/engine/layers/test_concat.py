@@ -24,8 +24,8 @@ def test_a_single_bottom_is_shared():
 
 
 def test_bad_input():
-    refused("type: 'Concat'", [(2, 3, 4), (2, 3, 5)], "agree but for axis 1")
-    refused("type: 'Concat'", [(2, 3, 4), (2, 3)], "agree but for axis 1")
-    refused("type: 'Concat' concat_param { axis: 2 }", [(2, 3, 4), (2, 3)], "agree but for axis 2")
+    refused("type: 'Concat'", [(2, 3, 4), (2, 3, 5)], "agree except along axis 1")
+    refused("type: 'Concat'", [(2, 3, 4), (2, 3)], "agree except along axis 1")
+    refused("type: 'Concat' concat_param { axis: 2 }", [(2, 3, 4), (2, 3)], "agree except along axis 2")
     refused("type: 'Concat' concat_param { axis: 3 }", [(2, 3, 4)], "axis 3")
     refused("type: 'Concat' concat_param { axis: 1 concat_dim: 1 }", [(2, 3, 4)], "not both")

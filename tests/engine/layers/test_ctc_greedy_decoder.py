@@ -8,7 +8,7 @@ from caffe.engine.layers.ctc_greedy_decoder import edit_distance
 
 
 def scores_of(paths, classes):
-    """Scores (T, N, C) whose best path of each item is given."""
+    """Scores (T, N, C) with a given best path for each item."""
     paths = np.array(paths).T
     scores = 0.1 * distinct(*paths.shape, classes) / (1 + abs(distinct(*paths.shape, classes)).max())
     np.put_along_axis(scores, paths[..., None], 1, 2)
@@ -24,7 +24,7 @@ def decoded(scores, blank, merge=True):
 
 
 def distance(first, second):
-    """Levenshtein's, by recursion."""
+    """Levenshtein distance by recursion."""
     if not (first and second):
         return len(first) + len(second)
     return min(distance(first[1:], second) + 1, distance(first, second[1:]) + 1,
@@ -53,12 +53,12 @@ def test_no_items():
         == [1, 0]
 
 
-def test_how_well_labels_match():
+def test_accuracy_of_labels():
     paths = [[1, 1, 0, 1, 2], [0, 0, 0, 0, 0], [2, 0, 2, 1, 1], [0, 0, 0, 3, 0]]    # 1 1 2; none; 2 2 1; 3
     labels = np.array([[1, 1, 2, 0], [0, 0, 0, 0], [0, 2, 1, 3], [1, 2, -1, 3]], float)
     top = Runner("type: 'CTCGreedyDecoder'", [scores_of(paths, 4), labels]).forward()[0]
     assert top.shape == (1, 2, 1, 1)
-    # 2 2 1 and 2 1 3: two changes of three; 3 and 1 2: two of two. Of no label in either, nothing counts
+    # 2 2 1 and 2 1 3: two edits for three labels; 3 and 1 2: two for two. Items without any labels do not count
     np.testing.assert_allclose(top.ravel(), [1 - (2 / 3 + 2 / 2) / 4, 1 / 4], rtol=1e-6)
 
 

@@ -58,7 +58,7 @@ def test_bad_input(settings, shapes, match):
     refused(f"type: 'CTCLoss' ctc_loss_param {{ {settings} }}", shapes, match)
 
 
-def test_labels_that_are_no_class():
+def test_invalid_labels():
     with pytest.raises(LayerError, match=r"\(CTCLoss\): labels must be in 0..2, found 7"):
         Runner("type: 'CTCLoss'", [randn(4, 1, 3), np.ones((4, 1)), np.array([[1.0], [7]])]).forward()
 

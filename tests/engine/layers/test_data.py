@@ -1,4 +1,4 @@
-"""Data: databases written by the test, cropped, mirrored, decoded."""
+"""Data: databases written by the tests; cropping, mirroring, decoding."""
 import sys
 
 import cv2
@@ -143,7 +143,7 @@ BAD = {"cannot decode": caffe_pb2.Datum(encoded=True, data=b"junk").SerializeToS
 
 
 @pytest.mark.parametrize("told", BAD)
-def test_a_bad_record_is_named_and_the_next_pass_goes_on(tmp_path, told):
+def test_a_bad_record_is_named_and_the_next_pass_continues(tmp_path, told):
     layer = runner(raw(tmp_path / "db", DATUM, BAD[told], DATUM), "batch_size: 1")
     for _ in range(2):
         assert layer.forward()[1] == [7]
@@ -177,7 +177,7 @@ def test_each_of_several_processes_takes_its_turn(database, monkeypatch):
     monkeypatch.setattr(device._Settings, "solver_rank", 1)
     layer = runner(database, "batch_size: 2", phase=0)
     assert [layer.forward()[1].tolist() for _ in range(3)] == [[1, 3], [0, 2], [4, 1]]
-    assert runner(database, "batch_size: 3").forward()[1].tolist() == [0, 1, 2]     # TEST is not shared out
+    assert runner(database, "batch_size: 3").forward()[1].tolist() == [0, 1, 2]     # TEST reads all records
 
 
 def test_without_lmdb_it_says_what_to_install(database, monkeypatch):
@@ -197,7 +197,7 @@ def level_database(tmp_path):
 
 def test_leveldb_is_the_default_backend(level_database):
     text = f"type: 'Data' data_param {{ source: '{level_database}' batch_size: 2 }}"
-    layer, other = Runner(text, [], 2), Runner(text, [], 2)     # LevelDB itself opens a folder once only
+    layer, other = Runner(text, [], 2), Runner(text, [], 2)     # LevelDB itself opens a folder only once
     for batch in ([0, 1], [2, 3], [4, 0]):
         data, labels = layer.forward()
         assert (data == IMAGES[batch]).all() and labels.tolist() == batch

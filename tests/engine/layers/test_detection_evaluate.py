@@ -6,7 +6,7 @@ from ssd_boxes import overlap
 
 
 def scene(seed=0):
-    """Objects of three images, the last without any of class 2; detections near them and elsewhere."""
+    """Objects of three images, none of class 2 in the last; detections near them and elsewhere."""
     random = np.random.default_rng(seed)
     corners, sizes = random.uniform(0, 0.6, (14, 2)), random.uniform(0.1, 0.4, (14, 2))
     boxes = np.hstack([corners, corners + sizes])
@@ -23,7 +23,7 @@ def scene(seed=0):
 
 def judged(detections, objects, counts_difficult=True, size=lambda image: None, threshold=0.5,
            shown=lambda box, size: box):
-    """The rows of classes 1 to 3 and of detections; background 0."""
+    """The expected rows of classes 1 to 3 and of the detections; the background is class 0."""
     def box_of(row):
         box, wanted = np.float32(row[3:7]).astype(float), size(int(row[0]))
         if wanted is None:
@@ -59,7 +59,7 @@ def run(detections, objects, settings=""):
 @pytest.mark.parametrize("settings, options", [
     ("", {}), ("evaluate_difficult_gt: false", {"counts_difficult": False}),
     ("overlap_threshold: 0.75", {"threshold": 0.75})])
-def test_right_and_wrong_detections(settings, options, seed):
+def test_true_and_false_positives(settings, options, seed):
     detections, objects = scene(seed)
     found, wanted = run(detections, objects, settings).forward()[0], judged(detections, objects, **options)
     np.testing.assert_allclose(found, wanted, rtol=1e-6)
@@ -74,7 +74,7 @@ def test_sizes_in_pixels_follow_the_images_and_wrap_around(tmp_path, resize):
     detections, objects = scene()
 
     def unpadded(box, size):
-        share = np.array([min(1, size[1] / size[0]), min(1, size[0] / size[1])] * 2)     # of a square of 300
+        share = np.array([min(1, size[1] / size[0]), min(1, size[0] / size[1])] * 2)     # of a 300 x 300 square
         return (box - (1 - share) / 2) / share
     layer = run(detections, objects, f"name_size_file: '{tmp_path}/sizes.txt' {resize}")
     for first in (0, 3, 1, 4):

@@ -27,7 +27,7 @@ def suppressed(boxes, scores, least, threshold, top_k, eta):
 
 
 def detections(offsets, scores, boxes, text):
-    """The top; `text` are the layer's settings."""
+    """The expected top; `text` holds the layer's settings."""
     param = parse(text, FIELD())
     code = caffe_pb2.PriorBoxParameter.CodeType.Name(param.code_type)
     boxes, variances = boxes[0, 0].reshape(-1, 4), boxes[0, -1].reshape(-1, 4)
@@ -94,7 +94,7 @@ def run(text, *arrays):
     return Runner(f"type: 'DetectionOutput' detection_output_param {{ {text} }}", arrays).forward()[0][0, 0]
 
 
-def test_most_boxes_are_suppressed_and_the_rest_compared_with_what_was_kept():
+def test_threshold_and_eta_determine_how_many_boxes_are_kept():
     text, given = CASES["adaptive"][0], bottoms()
     counts = [len(run(text.replace("0.9 eta: 0.8", limits), *given)) for limits in ("0.3", "0.9", "0.9 eta: 0.8")]
     assert counts[0] < counts[2] < counts[1] < IMAGES * PRIORS * (CLASSES - 1)
@@ -131,7 +131,7 @@ def test_scores_and_boxes_that_are_not_finite():
     assert not np.isnan(found[:, 2]).any() and set(found[:, 0]) == {0, 1}
 
 
-def test_axes_may_be_divided_and_the_image_is_not_read():
+def test_other_axes_are_accepted_and_the_image_is_not_read():
     text, given = CASES["ssd"][0], bottoms()
     apart = [given[0].reshape(IMAGES, PRIORS, 4), given[1].reshape(IMAGES, PRIORS, CLASSES), given[2], randn(2, 3, 4)]
     np.testing.assert_array_equal(run(text, *apart), run(text, *given))
@@ -144,7 +144,7 @@ def test_an_empty_batch():
     assert found.shape == (0, 7)
 
 
-def test_what_writes_files_is_left_out_with_a_message(tmp_path, caplog):
+def test_fields_that_write_files_are_ignored_with_a_message(tmp_path, caplog):
     (tmp_path / "net.pt").write_text("""
         input: "loc" input_shape { dim: 1 dim: 8 } input: "conf" input_shape { dim: 1 dim: 6 }
         input: "prior" input_shape { dim: 1 dim: 2 dim: 8 }

@@ -1,4 +1,4 @@
-"""Dropout: masks in TRAIN, scaling in TRAIN or in TEST."""
+"""Dropout: masks and scaling in TRAIN, or scaling in TEST."""
 import numpy as np
 import pytest
 from layer_checker import Runner, check, randn, refused
@@ -7,7 +7,7 @@ from caffe.engine import device
 from caffe.engine.layer import TRAIN
 
 
-def test_in_test_values_pass():
+def test_test_is_the_identity():
     check("type: 'Dropout' dropout_param { dropout_ratio: 0.25 }", [randn(2, 3, 4, 5)], lambda x: x, in_place=True)
 
 
@@ -54,7 +54,7 @@ def test_ratio_0_keeps_everything():
 
 @pytest.mark.parametrize("ratio", [0.5, 0.1, 0.9375])
 def test_values_are_dropped_one_by_one(ratio):
-    """At the requested rate at every place, independently of the neighbours, which share a random number."""
+    """At the requested rate at every position, independently of the neighbours that share its random number."""
     device.set_random_seed(1)
     runner = Runner(f"type: 'Dropout' dropout_param {{ dropout_ratio: {ratio} }}", [np.ones((1001, 99))], phase=TRAIN)
     kept = runner.forward()[0] != 0

@@ -25,7 +25,7 @@ def test_maximum():
 
 
 def test_ties_of_a_maximum():
-    """Bottom 1 wins against an equal bottom 0; a later one must be strictly larger."""
+    """Bottom 1 wins ties with bottom 0; later ones must be strictly larger."""
     bottoms = [np.array([[1.0, 1, 2, 1]]), np.array([[1.0, 0, 2, 0]]), np.array([[1.0, 1, 0, 2]])]
     runner = Runner("type: 'Eltwise' eltwise_param { operation: MAX }", bottoms)
     runner.forward()
@@ -40,7 +40,7 @@ def test_gradients_in_place_are_those_of_separate_blobs_even_if_they_are_read(se
     apart, within = Runner(text, list(distinct(3, 2, 4, 5))), Runner(text, list(distinct(3, 2, 4, 5)), in_place=True)
     apart.forward()
     wanted = apart.backward([randn(2, 4, 5)], [True] * 3)
-    for _ in range(2):      # from the second pass on the gradients have NumPy views
+    for _ in range(2):      # in the second pass the gradients have NumPy views
         within.set_bottoms(list(distinct(3, 2, 4, 5)))
         within.forward()
         for found, expected in zip(within.backward([randn(2, 4, 5)], [True] * 3), wanted, strict=True):

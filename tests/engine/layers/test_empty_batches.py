@@ -1,4 +1,4 @@
-"""Batches without items, as from a Filter that selects nothing: every layer accepts them, forward and backward."""
+"""Empty batches, as from a Filter that selects nothing: every layer accepts them, forward and backward."""
 import numpy as np
 import pytest
 from layer_checker import Runner, randn

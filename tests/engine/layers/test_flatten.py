@@ -5,7 +5,7 @@ from layer_checker import Runner, randn, refused
 
 
 def drive(text, *shape):
-    """A layer whose top shares values and gradient: the top's shape, after checking both ways."""
+    """The shape of a layer's top, after checking that it shares values and gradient with the bottom."""
     runner = Runner(text, [randn(*shape)])
     found = runner.forward()[0]
     assert (found.ravel() == randn(*shape).astype(np.float32).ravel()).all()
@@ -22,5 +22,5 @@ def test_shapes(settings, shape):
 
 
 def test_bad_input():
-    refused("type: 'Flatten' flatten_param { axis: 2 end_axis: 1 }", [(2, 3, 4)], "axis 2 is behind end_axis 1")
+    refused("type: 'Flatten' flatten_param { axis: 2 end_axis: 1 }", [(2, 3, 4)], "axis 2 is after end_axis 1")
     refused("type: 'Flatten' flatten_param { end_axis: 3 }", [(2, 3, 4)], "end_axis 3")

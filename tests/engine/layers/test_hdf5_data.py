@@ -1,4 +1,4 @@
-"""HDF5Data: files written by the test."""
+"""HDF5Data: files written by the tests."""
 import h5py
 import numpy as np
 import pytest
@@ -56,7 +56,7 @@ def files(folder, *arrays):
 
 
 @pytest.mark.parametrize("shapes", [[(2, 3), (3, 2)], [(2,), (3,)], [(2, 3), (6,)], [(), (4,)]])
-def test_files_whose_rows_have_other_shapes(tmp_path, shapes):
+def test_files_with_rows_of_different_shapes(tmp_path, shapes):
     rows = [np.arange(np.prod(shape)).reshape(1, *shape) for shape in shapes]
     source = files(tmp_path, *rows)
     layer = Runner(text(source, "batch_size: 1", ["x"]), [])
@@ -69,7 +69,7 @@ def test_files_whose_rows_have_other_shapes(tmp_path, shapes):
         layer.forward()
 
 
-def test_a_bad_file_is_named_and_the_next_pass_goes_on(tmp_path):
+def test_a_bad_file_is_named_and_the_next_pass_continues(tmp_path):
     source = files(tmp_path, np.ones((1, 2)), np.zeros((1, 2)), np.full((1, 2), 3))
     (tmp_path / "1.h5").write_bytes(b"damaged")
     layer = Runner(text(source, "batch_size: 1", ["x"]), [])
@@ -80,7 +80,7 @@ def test_a_bad_file_is_named_and_the_next_pass_goes_on(tmp_path):
         assert (layer.forward()[0] == 3).all()
 
 
-def test_a_list_that_is_no_list(tmp_path):
+def test_a_source_that_is_not_a_list(tmp_path):
     source = files(tmp_path, np.ones((1, 2)))
     refused(text(tmp_path / "0.h5", "batch_size: 1"), [], "'.*0.h5' is an HDF5 file: expected a text file", num_tops=2)
     source.write_bytes(b"caf\xe9.h5")

@@ -38,4 +38,4 @@ def test_the_gradient_is_written_even_if_not_requested():
 def test_bad_input():
     refused("type: 'Im2col'", [(1, 2, 3, 4)], "kernel_size must be given")
     refused("type: 'Im2col' convolution_param { kernel_size: 5 }", [(1, 2, 3, 4)], "does not fit")
-    refused("type: 'Im2col' convolution_param { kernel_size: 1 }", [(1, 2)], "behind the channel axis")
+    refused("type: 'Im2col' convolution_param { kernel_size: 1 }", [(1, 2)], "after the channel axis")

@@ -1,4 +1,4 @@
-"""ImageData: image files written by the test."""
+"""ImageData: image files written by the tests."""
 import cv2
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ def test_the_fraction_of_a_label_is_dropped(source):
 
 @pytest.mark.parametrize("content, told", [(None, "No such file"), (b"", "0 bytes"), (b"junk", "4 bytes"),
                                            (b"\x89PNG\r\n\x1a\n", "8 bytes")])
-def test_a_bad_image_is_named_and_the_next_pass_goes_on(source, content, told):
+def test_a_bad_image_is_named_and_the_next_pass_continues(source, content, told):
     source.write_text("an image 1.png 1\nbad.png 2\nan image 1.png 3\n")
     if content is not None:
         (source.parent / "bad.png").write_bytes(content)

@@ -1,4 +1,4 @@
-"""ImageLabelmapData: image files and black and white images, written by the test."""
+"""ImageLabelmapData: images and binary label images written by the tests."""
 import cv2
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def test_images_of_other_sizes_one_at_a_time(source):
 
 
 def test_crops_and_mirrored_images_have_their_labels(source):
-    source.write_text("0_edges.png 0_edges.png\n")     # the image is its own labels
+    source.write_text("0_edges.png 0_edges.png\n")     # the image is its own label image
     device.set_random_seed(1)
     layer = Runner(text(source, "is_color: false", "crop_size: 3 mirror: true"), [], 2, TRAIN)
     found = set()

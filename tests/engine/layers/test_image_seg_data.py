@@ -1,4 +1,4 @@
-"""ImageSegData: image files and their labels, written by the test."""
+"""ImageSegData: images and label images written by the tests."""
 import struct
 import zlib
 
@@ -12,7 +12,7 @@ from caffe.engine import device
 from caffe.engine.layer import TEST, TRAIN
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 6, 8, 3), dtype=np.uint8)
-LABELS = (np.arange(4)[:, None, None] * 50 + np.arange(48).reshape(6, 8)).astype(np.uint8)   # one for each pixel
+LABELS = (np.arange(4)[:, None, None] * 50 + np.arange(48).reshape(6, 8)).astype(np.uint8)   # unique per pixel
 PLANES = IMAGES.transpose(0, 3, 1, 2).astype(float)
 
 
@@ -35,7 +35,7 @@ def runner(source, settings="label_type: PIXEL", transform="", num_tops=3, phase
     return Runner(text(source, settings, transform), [], num_tops, phase)
 
 
-def test_images_of_labels(source):
+def test_label_images(source):
     layer = runner(source, "label_type: PIXEL batch_size: 3", "mean_value: 5 scale: 2")
     for batch in ([0, 1, 2], [3, 0, 1]):
         images, labels, sizes = layer.forward()
@@ -57,7 +57,7 @@ def test_one_label_for_all_pixels_and_none(source):
 
 
 def place(image, labels, n):
-    """Where a crop of image n begins, which its labels tell, and whether it is mirrored."""
+    """Where the crop of image n begins, as its labels reveal, and whether it is mirrored."""
     mirrored = labels[0, 0] > labels[0, -1]
     first = int(labels[0, -1 if mirrored else 0]) - 50 * n
     top, left = divmod(first, 8)
@@ -88,12 +88,12 @@ def test_random_crops_and_mirrored_images_have_their_labels(source):
             np.testing.assert_array_equal(one, two)
 
 
-def test_the_middle_is_cropped_in_test(source):
+def test_test_crops_the_centre(source):
     images, labels, _ = runner(source, transform="crop_size: 4").forward()
     assert place(images[0], labels[0, 0], 0) == (1, 2, False)
 
 
-def test_small_images_are_filled_up(source):
+def test_small_images_are_padded(source):
     layer = runner(source, "label_type: PIXEL ignore_label: 200",
                    "crop_size: 8 mean_value: 1 mean_value: 2 mean_value: 3 scale: 0.5")
     images, labels, sizes = layer.forward()
@@ -136,7 +136,7 @@ def test_shuffled_pairs_stay_together(source):
 
 
 def with_palette(data):
-    """A grey PNG as one whose pixels are numbers of colours."""
+    """A greyscale PNG converted to one whose pixels are palette indices."""
     def chunk(kind, content):
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
     return data[:8] + chunk(b"IHDR", data[16:25] + b"\x03" + data[26:29]) + chunk(b"PLTE", bytes(768)) + data[33:]

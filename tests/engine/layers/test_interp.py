@@ -7,7 +7,7 @@ from layer_checker import Runner, check, randn, refused
 
 
 def resized(x, height, width):
-    """Bilinear, with aligned corner pixels."""
+    """Bilinear interpolation with aligned corners."""
     top = np.zeros((*x.shape[:2], height, width))
     for i, j in np.ndindex(height, width):
         y = i * (x.shape[2] - 1) / (height - 1) if height > 1 else 0.0
@@ -30,7 +30,7 @@ def resized(x, height, width):
     ("pad_beg: -1 zoom_factor: 2", (5, 7), (1, 0)),
     ("pad_beg: -1 pad_end: -1 height: 4 width: 8", (4, 8), (1, 1)),
     ("height: 50 width: 60 zoom_factor: 2", (7, 9), (0, 0)),                  # a single factor takes precedence
-    ("height: 6 width: 3 zoom_factor: 2 shrink_factor: 2", (6, 3), (0, 0)),   # two come last
+    ("height: 6 width: 3 zoom_factor: 2 shrink_factor: 2", (6, 3), (0, 0)),   # two do not
 ])
 def test_values_and_gradients(settings, size, cut):
     def oracle(x):

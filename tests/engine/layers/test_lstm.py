@@ -15,7 +15,7 @@ def sigmoid(x):
 
 
 def lstm(x, cont, static, blobs, hidden=0.0, cell=0.0):
-    """(h of all steps, last h, last c); static is what x_static contributes to the gates."""
+    """(h of all steps, final h, final c); static is the contribution of x_static to the gates."""
     weight, bias, recurrent, outputs = blobs[0], blobs[1], blobs[-1], []
     size = recurrent.shape[1]
     hidden, cell = hidden + np.zeros((x.shape[1], size)), cell + np.zeros((x.shape[1], size))
@@ -53,7 +53,7 @@ def test_exposed_states():
     for found, want in zip(runner.forward(), wanted, strict=True):
         np.testing.assert_allclose(found.reshape(want.shape), want, rtol=1e-4, atol=1e-5)
     gradient = runner.backward([np.zeros((3, 2, 5)), *(np.ones((1, 2, 5)),) * 2], [True, False, False, False])[0]
-    assert (gradient == 0).all()        # those of the last states are ignored
+    assert (gradient == 0).all()        # gradients of the final states are ignored
 
 
 def test_the_state_carries_over():
@@ -115,7 +115,7 @@ def caffe_lstm(x, clip, blobs, steps, hidden=0.0, cell=0.0):
 
 
 def gradients_of_caffe_lstm(x, blobs, top_diff, most):
-    """Those of x and of the parameters, without clip: backwards through time, with gates clipped at every step."""
+    """Gradients of x and of the parameters, without clip: backpropagation through time, clipping the gate gradients."""
     weight, recurrent, bias = blobs
     (steps, items, _), size = x.shape, recurrent.shape[1]
     hiddens, cells, gates = [np.zeros((items, size))], [np.zeros((items, size))], []
@@ -147,7 +147,7 @@ def test_lstm_of_caffe_lstm():
 
 
 @pytest.mark.parametrize("settings, shape", [("batch_size: 2", (6, 4)), ("", (3, 4)), ("batch_size: 2", (6, 4, 1))])
-def test_without_an_axis_of_items_batch_size_tells(settings, shape):
+def test_without_a_batch_axis_batch_size_is_used(settings, shape):
     clip = np.array([0.0, 0, 1, 0, 2, 1])[-shape[0]:, None]
     steps = 3
     check(f"type: 'Lstm' lstm_param {{ num_output: 5 {settings} }}", [randn(*shape), clip],
@@ -155,7 +155,7 @@ def test_without_an_axis_of_items_batch_size_tells(settings, shape):
           other=[randn(*shape, seed=4), clip[::-1].copy() * (np.arange(len(clip)) > 1)[:, None]])
 
 
-def test_without_clip_every_pass_begins_anew_and_with_it_the_state_carries_over():
+def test_the_state_carries_over_only_with_clip():
     x, ones = randn(3, 2, 4), np.ones(6)
     first = caffe_lstm(x, ones, OTHER, 3)
     for bottoms, second in (([x], first), ([x, ones], caffe_lstm(x, ones, OTHER, 3, *first[1:]))):
@@ -199,7 +199,7 @@ def test_no_sequences():
     assert runner.backward([np.zeros((3, 0, 5))], [True])[0].shape == (3, 0, 4)
 
 
-def test_other_inputs_than_at_first_are_refused():
+def test_a_changed_number_of_inputs_is_refused():
     runner = Runner("type: 'Lstm' lstm_param { num_output: 5 }", [randn(3, 2, 4)])
     runner.set_bottoms([randn(3, 2, 6)])
     with pytest.raises(LayerError, match=r"expected 4 inputs at each time step, found x of shape \(3, 2, 6\)"):

@@ -22,7 +22,7 @@ def test_lstm_unit(cont):
 
 
 def test_the_slope_of_a_gate_that_is_half_open():
-    """With cont between 0 and 1, the derivative of the forget gate y is y (1 - y), as in Caffe."""
+    """For cont between 0 and 1, the derivative of the forget gate y is y (1 - y), as in Caffe."""
     cell, gates = np.array([[[2.0]]]), np.array([[[0.0, 0.3, 0.0, 0.0]]])
     runner = Runner("type: 'LSTMUnit'", [cell, gates, np.array([[0.5]])], num_tops=2)
     runner.forward()

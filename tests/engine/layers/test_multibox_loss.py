@@ -18,7 +18,7 @@ NOBODY = [-1, *[0] * 7]
 
 
 def objects():
-    """Of two images out of three, in any order; one is difficult, one tiny, and one row is nobody: (6, 8)."""
+    """Objects of two of three images, unordered, (6, 8): one is difficult, one tiny, and one row is no object."""
     boxes = priors(PRIORS)[0, 0].reshape(-1, 4)
     close = [(0, 1, boxes[2] + 0.02), (2, 3, boxes[5] - 0.03), (0, 2, boxes[2] - 0.02), (2, 1, boxes[0] + 0.06),
              (0, 3, [0.5, 0.5, 0.503, 0.504])]
@@ -40,7 +40,7 @@ def encode(box, prior, variance, code):
 
 
 def match(boxes, things, threshold, only_inside):
-    """For each box the object (-1: none, -2: left out) and the largest overlap."""
+    """The object of each box (-1: none, -2: ignored) and its largest overlap."""
     table = np.array([[overlap(box, thing) for thing in things] for box in boxes]).reshape(len(boxes), len(things))
     table[table <= 1e-6] = 0
     found = np.full(len(boxes), -1)
@@ -71,7 +71,7 @@ def offset_loss(difference, kind):
 
 
 def loss(offsets, scores, boxes, rows, text="", mode="VALID"):
-    """The loss, by loops; `text` are the layer's settings."""
+    """The loss by loops; `text` holds the layer's settings."""
     param = parse(text, caffe_pb2.MultiBoxLossParameter())
     name = {field: param.DESCRIPTOR.fields_by_name[field].enum_type.values_by_number[getattr(param, field)].name
             for field in ("loc_loss_type", "conf_loss_type", "match_type", "mining_type", "code_type")}
@@ -118,7 +118,7 @@ def loss(offsets, scores, boxes, rows, text="", mode="VALID"):
 
 
 def hardest(losses, candidates, boxes, number, param):
-    """The candidates with the largest losses, none of which overlaps a harder one too much."""
+    """The candidates with the largest losses that do not overlap a harder kept one too much."""
     best = sorted(candidates, key=lambda box: -losses[box])
     if not param.HasField("nms_param") or param.nms_param.nms_threshold <= 0:
         return best[:number]
@@ -171,7 +171,7 @@ def test_values(case):
 
 @pytest.mark.parametrize("case", CASES)
 def test_gradients_along_random_directions(case):
-    """Central differences; in the checker one value at a time would take too long for all cases."""
+    """Central differences along directions: checking single values, as the checker does, would take too long."""
     text, locations = CASES[case]
     given = bottoms(locations)
     with device.use_float_type(torch.float64):
@@ -212,7 +212,7 @@ def test_all_objects_as_one_class():
 
 
 def test_nothing_but_background():
-    """Without objects there are no negatives either; without mining all boxes learn the background."""
+    """Without objects there are no negatives; without mining, all boxes learn the background."""
     for rows in (np.array([NOBODY]), np.zeros((0, 8))):
         given = [*bottoms()[:3], rows[None, None]]
         run = Runner(f"type: 'MultiBoxLoss' multibox_loss_param {{ {SSD} }}", given)
@@ -241,7 +241,7 @@ def test_two_objects_do_not_share_a_box_and_ties_go_to_the_first():
     ("num_classes: 3 share_location: false", "needs mining_type: NONE"),
     ("num_classes: 3 share_location: false mining_type: NONE use_prior_for_matching: false", "use_prior_for_matching"),
     ("num_classes: 3 mining_type: HARD_EXAMPLE sample_size: 0", "sample_size must be at least 1, found 0"),
-    ("num_classes: 3 neg_pos_ratio: -1", "neg_pos_ratio must be a number from 0 on, found -1"),
+    ("num_classes: 3 neg_pos_ratio: -1", "neg_pos_ratio must be finite and at least 0, found -1"),
     ("num_classes: 3 map_object_to_agnostic: true", "needs num_classes 2 and background_label_id 0, found 3"),
     ("num_classes: 4", "3 default boxes need 12 scores for each image"),
 ])

@@ -7,7 +7,7 @@ EPS = float(np.float32(1e-10))
 
 
 def normalised(x, scale, across, eps=EPS):
-    """Each value over the norm of its image, or of its pixel, times its channel's factor."""
+    """Each value over the norm of its image or pixel, times the scale of its channel."""
     top = np.zeros(x.shape)
     for place in np.ndindex(x.shape):
         summed = x[place[0]] if across else x[(place[0], slice(None), *place[2:])]
@@ -30,7 +30,7 @@ def test_eps_is_inside_the_root():
           lambda x, scale: normalised(x, scale, False, 0.5), blobs=[np.array(2.0)])
 
 
-def test_first_scales():
+def test_initial_scales():
     assert Runner("type: 'Normalize'", [randn(2, 3)]).layer.blobs[0].data.tolist() == 1
     ssd = "norm_param { across_spatial: false scale_filler { type: 'constant' value: 20 } channel_shared: false }"
     assert Runner(f"type: 'Normalize' {ssd}", [randn(2, 3, 4, 5)]).layer.blobs[0].data.tolist() == [20] * 3

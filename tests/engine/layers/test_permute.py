@@ -12,8 +12,8 @@ def permuted(x, order):
 
 
 @pytest.mark.parametrize("shape, given, order", [
-    ((2, 3, 4, 5), [0, 2, 3, 1], [0, 2, 3, 1]),         # SSD's: channels last
-    ((2, 3, 4, 5), [3, 1], [3, 1, 0, 2]),               # the others follow
+    ((2, 3, 4, 5), [0, 2, 3, 1], [0, 2, 3, 1]),         # as in SSD: channels last
+    ((2, 3, 4, 5), [3, 1], [3, 1, 0, 2]),               # the remaining axes follow
     ((3, 4, 2), [2, 0, 1], [2, 0, 1]),
     ((4, 3), [1], [1, 0]),
 ])

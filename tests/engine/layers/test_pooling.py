@@ -93,7 +93,7 @@ def test_ties_go_to_the_first_pixel(settings, window):
 
 
 def test_a_window_without_pixels():
-    """Without padding the last window may start past the image: -FLT_MAX, which propagates no gradient."""
+    """Without padding, the last window may start beyond the image: -FLT_MAX, which propagates no gradient."""
     x = distinct(1, 2, 5, 6)
     runner = Runner("type: 'Pooling' pooling_param { kernel_size: 1 stride: 3 }", [x], num_tops=2)
     values, mask = pool(x, "MAX", (1, 1), (3, 3))

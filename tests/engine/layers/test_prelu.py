@@ -22,7 +22,7 @@ def test_one_slope_for_all_channels():
           in_place=True)
 
 
-def test_first_slopes():
+def test_initial_slopes():
     assert Runner("type: 'PReLU'", [distinct(2, 3)]).layer.blobs[0].data.tolist() == [0.25] * 3
     given = Runner("type: 'PReLU' prelu_param { filler { value: 0.5 } }", [distinct(2, 3)])
     assert given.layer.blobs[0].data.tolist() == [0.5] * 3

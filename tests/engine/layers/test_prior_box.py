@@ -1,4 +1,4 @@
-"""PriorBox against loops over pixels and sizes."""
+"""PriorBox against loops over cells and sizes."""
 import math
 
 import numpy as np
@@ -9,7 +9,7 @@ from caffe.engine.layer import LayerError
 
 
 def priors(feature, image, sizes, step, offset=0.5, clip=False, variance=(0.1,) * 4):
-    """`sizes` are (width, height) in image pixels, `step` and `image` (height, width)."""
+    """Expected boxes; `sizes` are (width, height) in image pixels, `step` and `image` are (height, width)."""
     rows = []
     for i, j in np.ndindex(feature.shape[2:]):
         x, y = (j + offset) * step[1], (i + offset) * step[0]
@@ -26,7 +26,7 @@ R2, R3 = math.sqrt(2), math.sqrt(3)
 FEATURE, IMAGE = randn(2, 3, 4, 5), randn(2, 3, 40, 60)
 
 CASES = {
-    # SSD's conv4_3: a square, the square between the sizes, and two ratios with their inverses
+    # As for SSD's conv4_3: a square, the square between the sizes, and aspect ratios with their inverses
     "ssd": ("min_size: 30 max_size: 60 aspect_ratio: 2 aspect_ratio: 3 flip: true clip: false variance: 0.1 "
             "variance: 0.1 variance: 0.2 variance: 0.2 step: 8 offset: 0.5",
             [(30, 30), (30 * R2, 30 * R2), (30 * R2, 30 / R2), (30 / R2, 30 * R2), (30 * R3, 30 / R3),

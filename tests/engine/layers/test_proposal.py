@@ -14,7 +14,7 @@ IMAGES, ANCHORS, HEIGHT, WIDTH = 2, 6, 3, 5
 
 
 def anchor_boxes(param):
-    """Anchors of the first cell, ratio by ratio."""
+    """The anchors of the first cell, ratio by ratio."""
     found, centre = [], (param.base_size - 1) / 2
     for ratio in param.ratio:
         width = math.floor(math.sqrt(param.base_size ** 2 / ratio) + 0.5)
@@ -33,7 +33,7 @@ def moved(anchor, offsets):
 
 
 def overlap(one, other):
-    """Intersection over union of boxes whose corners are inclusive pixels."""
+    """IoU of boxes whose corners are inclusive pixels."""
     sides = [min(one[2 + axis], other[2 + axis]) - max(one[axis], other[axis]) + 1 for axis in (0, 1)]
     shared = max(sides[0], 0) * max(sides[1], 0)
     areas = [(box[2] - box[0] + 1) * (box[3] - box[1] + 1) for box in (one, other)]
@@ -41,7 +41,7 @@ def overlap(one, other):
 
 
 def proposals(scores, offsets, images, text):
-    """RoIs and scores; `text` are the layer's settings."""
+    """Expected RoIs and scores; `text` holds the layer's settings."""
     param = parse(text, caffe_pb2.ProposalParameter())
     rois, found = [], []
     anchors = anchor_boxes(param)
@@ -87,7 +87,7 @@ def test_values(text, images):
 
 
 def test_anchors_of_pvanet():
-    """Ratios and scales of its published nets; 11.5 and 19.5 are rounded up."""
+    """The ratios and scales of PVANET's published nets; 11.5 and 19.5 are rounded up."""
     ratios, scales = (0.5, 0.667, 1, 1.5, 2), (3, 6, 9, 16, 32)
     found = anchors_of(16, ratios, scales)
     sizes = (found[:, 2:] - found[:, :2] + 1)[::5] / 3
@@ -97,7 +97,7 @@ def test_anchors_of_pvanet():
 
 @pytest.mark.parametrize("limits", ["nms_thresh: 0.7 post_nms_topn: 20", "nms_thresh: 0.3 pre_nms_topn: 50"])
 def test_rois_of_opencv(tmp_path, limits):
-    """Those of cv2.dnn, which reads no min_size, and fills up with rows of 0."""
+    """The same RoIs as from cv2.dnn, which ignores min_size and pads with rows of 0."""
     cv2 = pytest.importorskip("cv2")
     if not hasattr(cv2.dnn, "readNetFromCaffe"):
         pytest.skip("OpenCV from 5 on does not read Caffe's nets")

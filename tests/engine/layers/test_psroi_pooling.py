@@ -42,7 +42,7 @@ def test_values_and_gradients(output_dim, group, scale):
           lambda x, rois: pooled(x, rois, output_dim, group, scale), learns=[0])
 
 
-def test_a_gradient_requested_for_rois_is_untouched_and_no_rois_pool_nothing():
+def test_the_gradient_of_rois_is_untouched_and_no_rois_are_accepted():
     runner = Runner(PARAM.format(2, 2, 0.25), [randn(2, 8, 6, 7), ROIS])
     found = runner.backward([np.ones_like(value) for value in runner.forward()], [True, True])
     assert found[0].any() and not found[1].any()

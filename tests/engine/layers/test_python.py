@@ -1,4 +1,4 @@
-"""Python: the layer that runs a user's class. Nets with such layers are in the tests of Net."""
+"""The classes, in a module `users_layers`."""
 import sys
 import types
 
@@ -26,7 +26,7 @@ class Gain(caffe.Layer):
 
 
 class Strict(Gain):
-    """Reports what is wrong with its settings."""
+    """A layer that reports errors in its settings."""
 
     def setup(self, bottom, top):
         raise caffe.LayerError("give a factor")
@@ -60,7 +60,7 @@ def test_a_function_that_makes_the_layer():
 
 def test_bad_input():
     refused("type: 'Python' python_param { module: 'users_layers' layer: 'make_nothing' }", [(2, 3)],
-            "returned a int, no caffe.Layer")
+            "returned a int, not a caffe.Layer")
     refused("type: 'Python'", [(2, 3)], "`module` and `layer`")
     refused("type: 'Python' python_param { module: 'nowhere_at_all' layer: 'Gain' }", [(2, 3)],
             "no module 'nowhere_at_all'")

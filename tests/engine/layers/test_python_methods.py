@@ -1,4 +1,4 @@
-"""Methods that a user's Python layer lacks, misspells or defines with other arguments: told by name, never skipped."""
+"""Missing, misspelt or wrongly defined methods of a user's Python layer are reported by name, never skipped."""
 import sys
 import types
 
@@ -32,7 +32,7 @@ GOOD = {"reshape": reshape, "forward": forward, "backward": backward}
 
 
 def net(tmp_path, monkeypatch, without=(), base=caffe.Layer, phase=caffe.TRAIN, **methods):
-    """A net whose layer `user` has the good methods, less those in `without`, and further ones."""
+    """A net whose layer `user` has the good methods, except those in `without`, and the given further ones."""
     module = types.ModuleType("users_layers")
     module.Users = type("Users", (base,), {name: method for name, method in GOOD.items() if name not in without}
                         | methods)
@@ -46,7 +46,7 @@ def net(tmp_path, monkeypatch, without=(), base=caffe.Layer, phase=caffe.TRAIN, 
     ("backward", "bakward"), ("reshape", "re_shape"), ("reshape", "resahpe"), ("setup", "set_up"), ("setup", "setUp")])
 def test_a_misspelt_method(tmp_path, monkeypatch, step, name):
     with pytest.raises(caffe.LayerError, match=rf"net.pt:5: layer 'user' \(Python\): .*class 'Users' has no method "
-                                               rf"`{step}\(self, .*\)`; is `{name}` meant\?"):
+                                               rf"`{step}\(self, .*\)`; did you mean `{name}`\?"):
         net(tmp_path, monkeypatch, without=[step], **{name: GOOD.get(step, reshape)})
 
 
@@ -71,7 +71,7 @@ def test_methods_with_other_arguments(tmp_path, monkeypatch):
             net(tmp_path, monkeypatch, **{step: method})
 
 
-def test_other_names_and_inherited_methods_are_no_mistakes(tmp_path, monkeypatch):
+def test_other_names_and_inherited_methods_are_accepted(tmp_path, monkeypatch):
     class Base(caffe.Layer):
         def backward(self, top, propagate_down, bottom, scale=1):
             bottom[0].diff[...] = scale * top[0].diff
@@ -96,8 +96,8 @@ def test_the_message_names_file_and_line_of_the_class(tmp_path, monkeypatch):
     sys.modules.pop("users_layers", None)
 
 
-def test_modules_may_be_taken_from_a_package(tmp_path, monkeypatch):
-    """Another module of the same name may be loaded already; the block holds for its thread and names alone."""
+def test_modules_can_be_imported_from_a_package(tmp_path, monkeypatch):
+    """Even if another module of the same name is loaded; only within the block, and only for its thread and names."""
     module = types.ModuleType("some_package.users_layers")
     module.Users = type("Users", (caffe.Layer,), {**GOOD, "forward": lambda self, bottom, top: top[0].data.fill(7)})
     monkeypatch.setitem(sys.modules, "some_package", types.ModuleType("some_package"))

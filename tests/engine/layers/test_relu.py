@@ -13,7 +13,7 @@ def test_formula(settings, formula):
     check("type: 'ReLU' " + settings, [distinct(2, 3, 4, 5)], formula, in_place=True)
 
 
-def test_at_zero_the_slope_is_the_negative_one():
+def test_at_zero_the_slope_is_negative_slope():
     for slope in (0, 0.25):
         runner = Runner(f"type: 'ReLU' relu_param {{ negative_slope: {slope} }}", [np.zeros((2, 3))])
         runner.forward()

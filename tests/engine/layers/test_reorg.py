@@ -1,11 +1,11 @@
-"""Reorg against the loop over memory that Darknet's reorg_cpu is."""
+"""Reorg against a loop over memory, as in Darknet's reorg_cpu."""
 import numpy as np
 import pytest
 from layer_checker import Runner, check, randn, refused
 
 
 def reorganized(value, stride, reverse):
-    """Places of the memory are pairs: one counts (C, H, W), the other (C / s^2, H s, W s)."""
+    """Values are moved between memory positions counted in (C, H, W) and in (C / s^2, H s, W s)."""
     num, channels, height, width = value.shape
     fewer = channels // stride ** 2
     result = np.empty(value.size)
@@ -31,7 +31,7 @@ def test_values(stride, shape, reverse):
 
 
 def test_the_order_of_darknet():
-    """What OpenCV's Darknet importer computes for 0, 1, ... 31 in 4 channels of 2 x 4 pixels."""
+    """The result of OpenCV's Darknet importer for 0, 1, ... 31 in 4 channels of 2 x 4 pixels."""
     value = np.arange(32.0).reshape(1, 4, 2, 4)
     found = Runner("type: 'Reorg' reorg_param { stride: 2 }", [value]).forward()[0]
     assert found.shape == (1, 16, 1, 2)

@@ -6,7 +6,7 @@ from layer_checker import Runner, randn, refused
 
 
 def drive(text, *shape):
-    """A layer whose top shares values and gradient: the top's shape, after checking both ways."""
+    """The shape of a layer's top, after checking that it shares values and gradient with the bottom."""
     runner = Runner(text, [randn(*shape)])
     found = runner.forward()[0]
     assert (found.ravel() == randn(*shape).astype(np.float32).ravel()).all()
@@ -31,7 +31,7 @@ def test_shapes(settings, shape):
     assert drive(f"type: 'Reshape' reshape_param {{ {settings} }}", 2, 3, 4, 5) == shape
 
 
-def test_the_rpn_s_two_scores_for_each_anchor():
+def test_rpn_scores_of_each_anchor():
     text = "type: 'Reshape' reshape_param { shape { dim: 0 dim: 2 dim: -1 dim: 0 } }"
     assert drive(text, 1, 6, 4, 5) == (1, 2, 12, 5)
 

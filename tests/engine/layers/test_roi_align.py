@@ -49,7 +49,7 @@ def test_settings_in_roi_pooling_param():
           [randn(2, 3, 6, 7), ROIS], lambda x, rois: aligned(x, rois, 2, 3, 0.25, -1), learns=[0])
 
 
-def test_a_gradient_requested_for_rois_is_untouched_and_no_rois_pool_nothing():
+def test_the_gradient_of_rois_is_untouched_and_no_rois_are_accepted():
     runner = Runner(PARAM.format(2, 2, 0.25, 2), [randn(2, 3, 6, 7), ROIS])
     found = runner.backward([np.ones_like(value) for value in runner.forward()], [True, True])
     assert found[0].any() and not found[1].any()

@@ -35,7 +35,7 @@ def test_two_bottoms():
           lambda x, s, b: scaled(x, s, b, 1), blobs=[randn(3, 4, seed=3)], other=other)
 
 
-def test_first_values():
+def test_initial_values():
     plain = Runner("type: 'Scale' scale_param { bias_term: true bias_filler { value: 0.5 } }", [randn(2, 3)]).layer
     assert [blob.data.tolist() for blob in plain.blobs] == [[1, 1, 1], [0.5, 0.5, 0.5]]
     given = Runner("type: 'Scale' scale_param { filler { value: 2 } }", [randn(2, 3)]).layer
@@ -45,7 +45,7 @@ def test_first_values():
 @pytest.mark.parametrize("settings, asked, in_place, left", [
     ("", False, False, True), ("", True, False, False), ("", False, True, False),
     ("axis: 0 num_axes: -1", False, False, False)])
-def test_the_product_stays_in_a_gradient_that_was_not_requested(settings, asked, in_place, left):
+def test_the_product_remains_in_a_gradient_that_was_not_requested(settings, asked, in_place, left):
     x, diff = randn(2, 3, 4), randn(2, 3, 4, seed=1)
     runner = Runner(f"type: 'Scale' scale_param {{ {settings} }}", [x], in_place=in_place)
     runner.forward()
@@ -74,7 +74,7 @@ def test_frozen_parameters_stay():
 
 
 def test_bad_input():
-    refused("type: 'Scale' scale_param { axis: 1 num_axes: 2 }", [(2, 3)], "num_axes 2 leave")
+    refused("type: 'Scale' scale_param { axis: 1 num_axes: 2 }", [(2, 3)], "num_axes 2 exceed")
     refused("type: 'Scale' scale_param { num_axes: -2 }", [(2, 3)], "num_axes must be -1 or more")
     refused("type: 'Scale' scale_param { axis: 2 }", [(2, 3)], "axis 2 is outside")
     refused("type: 'Scale'", [(2, 3), (4,)], r"shape \(4,\) does not fit a bottom of shape \(2, 3\) from axis 1 on")

@@ -7,7 +7,7 @@ from caffe.engine.layer import LayerError
 
 
 def measured(pairs, classes):
-    """Of (label, class found) of each pixel that counts."""
+    """The expected top from pairs (label, predicted class) of the pixels that count."""
     right = [sum(label == found == c for label, found in pairs) for c in range(classes)]
     labels, found = ([sum(pair[side] == c for pair in pairs) for c in range(classes)] for side in (0, 1))
     recalls = [right[c] / labels[c] for c in range(classes) if labels[c]]
@@ -34,7 +34,7 @@ def test_values(settings, ignored):
           lambda x, y: measured(pairs_of(x, y, ignored), 6), gradient=False)
 
 
-def test_labels_to_ignore_that_are_no_class_and_nothing_that_counts():
+def test_ignored_labels_outside_the_classes_and_no_valid_pixel():
     scores, true = distinct(2, 4, 3, 5), labels(2, 1, 3, 5, classes=4)
     true[0] = 255
     text = "type: 'SegAccuracy' seg_accuracy_param { ignore_label: 255 metric: PixelIOU }"
@@ -43,7 +43,7 @@ def test_labels_to_ignore_that_are_no_class_and_nothing_that_counts():
     assert Runner(text, [scores, 0 * true + 255]).forward()[0].ravel().tolist() == [0, 0, 1]
 
 
-def test_ties_and_pixels_of_all_passes():
+def test_ties_and_accumulation_over_passes():
     scores, true = np.zeros((2, 3, 2, 4)), labels(2, 1, 2, 4, classes=3)
     runner = Runner("type: 'SegAccuracy' seg_accuracy_param { reset: false }", [scores, true])
     first = [(int(label), 0) for label in true.ravel()]

@@ -33,7 +33,7 @@ def test_there_is_no_default_loss_weight():
     check("type: 'SmoothL1Loss'", bottoms(3, 4, weights=0), loss(1.0))
 
 
-def test_weights_get_no_gradient_and_no_items_no_loss():
+def test_weights_get_no_gradient_and_an_empty_batch_has_loss_0():
     runner = Runner("type: 'SmoothL1Loss'", bottoms(3, 4))
     runner.forward()
     gradients = runner.backward([np.array(2.0)], [True] * 4)

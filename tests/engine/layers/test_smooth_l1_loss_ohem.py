@@ -8,7 +8,7 @@ from caffe.engine.layers.smooth_l1_loss_ohem import SmoothL1LossOHEM
 
 
 def tops(divisor=None):
-    """The loss, divided by what divisor(shape) says, and the losses of the RoIs."""
+    """The loss, divided by divisor(shape), and the loss of each RoI."""
     def of(prediction, target, weights=None):
         ones = np.ones_like(prediction)
         terms, _ = oracle.smooth_l1(prediction, target, ones if weights is None else weights, ones, 1.0)

@@ -1,4 +1,4 @@
-"""SoftmaxWithLoss: normalisers, ignored labels, the floor of the probability."""
+"""SoftmaxWithLoss: normalisers, ignored labels, clamped probabilities."""
 import math
 
 import numpy as np

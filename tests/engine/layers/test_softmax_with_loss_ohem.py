@@ -9,7 +9,7 @@ FLT_MIN = 2.0 ** -126
 
 
 def tops(axis=1, ignore=None, mode="VALID", fixed=1.0):
-    """The loss, the probabilities and the losses of the labels, by loops."""
+    """The loss, the probabilities and the loss of each label, by loops."""
     def of(scores, labels):
         moved = np.moveaxis(scores, axis, -1)
         rows, targets = moved.reshape(-1, moved.shape[-1]), labels.reshape(-1).astype(int)

@@ -1,4 +1,4 @@
-"""Upsample, both kinds."""
+"""Upsample, with and without a mask."""
 import numpy as np
 import pytest
 from layer_checker import Runner, check, randn, refused
@@ -21,7 +21,7 @@ def placed(x, mask, height, width):
 
 
 def mask_of(shape, height, width):
-    """Places in a plane of height x width, each at most once."""
+    """Positions in a plane of height x width, each at most once."""
     source = np.random.default_rng(3)
     planes = [source.permutation(height * width)[:shape[2] * shape[3]] for _ in range(shape[0] * shape[1])]
     return np.array(planes, float).reshape(shape)
@@ -64,7 +64,7 @@ def test_coinciding_places_keep_the_last_value_and_all_get_the_gradient():
 def test_bad_input():
     refused("type: 'Upsample'", [(2, 3, 4, 5)], "needs upsample_param { scale }")
     refused("type: 'Upsample' upsample_param { scale: 0 }", [(2, 3, 4, 5)], "at least 1, found")
-    refused("type: 'Upsample' upsample_param { scale: 2 upsample_h: 3 }", [(2, 3, 4, 5)], "upsample_h goes with a mask")
+    refused("type: 'Upsample' upsample_param { scale: 2 upsample_h: 3 }", [(2, 3, 4, 5)], "upsample_h needs a mask")
     refused("type: 'Upsample' upsample_param { upsample_h: 3 }", [(1, 2, 3, 4)] * 2, "both upsample_h and upsample_w")
     refused("type: 'Upsample' upsample_param { scale_h: 3 }", [(2, 3, 4, 5)], "both scale_h and scale_w")
     refused("type: 'Upsample' upsample_param { scale: 2 scale_h: 3 scale_w: 3 }", [(2, 3, 4, 5)], "either scale")

@@ -1,4 +1,4 @@
-"""WindowData: windows of one small image, cut, warped, padded and mirrored."""
+"""WindowData: windows of one small image, cropped, warped, padded and mirrored."""
 import cv2
 import numpy as np
 import pytest
@@ -52,7 +52,7 @@ def test_mean_scale_and_mirror(source):
 
 
 def test_context_extends_beyond_the_image(source):
-    """Box (0, 0, 5, 3) with one pixel of context in a crop of 4 grows twofold: x -3..9, y -2..6."""
+    """Box (0, 0, 5, 3) with one pixel of context in a crop of 4 doubles in size: x -3..9, y -2..6."""
     source.write_text("# 0\nimage.png\n3\n8\n12\n1\n5 0.75 0 0 5 3\n")
     runner = Runner(text(source, "batch_size: 1 fg_fraction: 1 context_pad: 1"), [], num_tops=2)
     found = runner.forward()[0][0]
@@ -63,14 +63,14 @@ def test_context_extends_beyond_the_image(source):
 
 
 def test_square_windows(source):
-    """Box (2, 1, 7, 4) is 6 x 4: a square of half 3 around (5, 3) reaches from (2, 0) to (8, 6)."""
+    """Box (2, 1, 7, 4) is 6 x 4: the square of half size 3 around (5, 3) reaches from (2, 0) to (8, 6)."""
     source.write_text("# 0\nimage.png\n3\n8\n12\n1\n3 0.75 2 1 7 4\n")
     runner = Runner(text(source, "batch_size: 1 fg_fraction: 1 crop_mode: 'square'"), [], num_tops=2)
     assert (runner.forward()[0][0] == warped(2, 0, 8, 6)).all()
 
 
-def test_the_free_pixels_of_a_mirrored_window_are_those_of_its_other_side(source):
-    """Box (27, 5, 39, 17) of a 40 x 40 image is 13 x 13: from (27, 5) to (40, 18), one column out of the image."""
+def test_mirroring_moves_the_padding_to_the_other_side(source):
+    """Box (27, 5, 39, 17) of a 40 x 40 image is 13 x 13: from (27, 5) to (40, 18), one column beyond the image."""
     image = np.random.default_rng(1).integers(0, 256, (40, 40, 3), dtype=np.uint8)
     cv2.imwrite(str(source.parent / "image.png"), image)
     source.write_text("# 0\nimage.png\n3\n40\n40\n1\n5 0.75 27 5 39 17\n")
@@ -127,6 +127,6 @@ def test_bad_files(source, content, match):
     source.write_text(content)
     refused(text(source, "batch_size: 2"), [], match, num_tops=2)
     source.write_text("# 0 image.png 3 8 12 1 0 0.1 1 1 2 2")
-    refused(text(source, "batch_size: 4"), [], "no foreground window, each batch takes 1", num_tops=2)
+    refused(text(source, "batch_size: 4"), [], "no foreground window, but each batch needs 1", num_tops=2)
     source.unlink()
     refused(text(source, "batch_size: 2"), [], "cannot read the window file", num_tops=2)

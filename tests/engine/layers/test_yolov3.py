@@ -18,7 +18,7 @@ LOGIC = " use_logic_gradient: true"
 
 
 def objects():
-    """Of three images, one without any: two at one box, one of another map, one at the border, and one not counted."""
+    """Objects of three images, none in the second; two share a box, one is for another map, one at the border."""
     found = np.zeros((IMAGES, 1, 9, 5))
     found[0, 0, :5] = [[2, 0.3, 0.52, 30 / 192, 20 / 160], [1, 0.31, 0.55, 34 / 192, 18 / 160],
                        [3, 0.7, 0.1, 0.3, 0.3], [0, 0.8, 0.8, 9 / 192, 15 / 160], [0, 1, 1, 0.2, 0.1]]
@@ -38,7 +38,7 @@ def iou(one, other):
 
 
 def differences(maps, things, thresh=0.3, object_scale=1.0):
-    """The differences, of the maps' shape, and the values of the boxes."""
+    """The expected differences, in the shape of the maps, and the values of the boxes."""
     maps = maps.reshape(IMAGES, BOXES, 5 + CLASSES, HEIGHT, WIDTH)
     values, found = maps.copy(), np.zeros_like(maps)
     size = [WIDTH, HEIGHT]
@@ -112,7 +112,7 @@ def test_loss_and_gradient(maps, more, object_scale):
 
 
 def test_the_gradient_is_that_of_the_cross_entropy(maps):
-    """Of one object and empty boxes: x, y, objects and classes by cross-entropy, w and h by squares."""
+    """For one object and empty boxes: cross-entropy for x, y, objectness and classes, squares for w and h."""
     things = np.zeros((IMAGES, 1, 9, 5))
     things[1, 0, 0] = [2, 0.3, 0.52, 30 / 192, 20 / 160]
     values = torch.tensor(maps.reshape(IMAGES, BOXES, -1, HEIGHT, WIDTH), dtype=torch.float64, requires_grad=True)
@@ -127,7 +127,7 @@ def test_the_gradient_is_that_of_the_cross_entropy(maps):
     total = total + 0.75 * entropy(at[5:], target, reduction="sum")
     centre = torch.tensor([0.3 * 6 - 1, 0.52 * 5 - 2], dtype=torch.float64)
     total = total + scale * entropy(at[:2], centre, reduction="sum")
-    total = total + scale * (at[2:4] ** 2).sum() / 2         # the object has the pair's size
+    total = total + scale * (at[2:4] ** 2).sum() / 2         # the object has the anchor's size
     (total / IMAGES).backward()
     layer = run(maps, things, SETTINGS.replace("thresh: 0.3", "thresh: 1"))
     layer.forward()
@@ -156,12 +156,12 @@ def test_a_class_out_of_range(maps):
     (SETTINGS.replace("mask: 1", "mask: 4"), [(3, 18, 5, 6), (3, 1, 9, 5)], r"found \[3, 4\]"),
     (SETTINGS + " biases: 7", [(3, 18, 5, 6), (3, 1, 9, 5)], "in pairs"),
     (SETTINGS.replace("num: 2", "num: 0"), [(3, 18, 5, 6), (3, 1, 9, 5)], "must be at least 1")])
-def test_what_does_not_fit(settings, shapes, told):
+def test_bad_settings_and_bottoms(settings, shapes, told):
     refused(f"type: 'Yolov3' yolov3_param {{ {settings} }}", shapes, told)
 
 
 def test_a_net_learns_where_an_object_is():
-    """Descending the gradient moves the best box to the object, and the loss falls."""
+    """Gradient descent moves the best box to the object, and the loss decreases."""
     device.set_random_seed(1)
     maps, things = 0.1 * randn(IMAGES, BOXES * (5 + CLASSES), HEIGHT, WIDTH), objects()
     things[0, 0, 1:] = 0

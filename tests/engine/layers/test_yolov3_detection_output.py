@@ -42,7 +42,7 @@ def test_values(text, bottoms):
 
 
 def test_the_published_rule_in_one_cell():
-    """A box has its best class; a worse one that overlaps it is dropped, whatever its class."""
+    """A box has its best class; a worse box that overlaps it is dropped, whatever its class."""
     value = np.full((1, 16, 1, 1), -9.0)
     value[0, [0, 1, 2, 3, 8, 9, 10, 11]] = 0
     value[0, [4, 6, 7], 0, 0] = 9, 1, 2
@@ -80,7 +80,7 @@ def test_bad_parameters(change, match):
 
 
 def test_bad_bottoms():
-    refused(layer(TWO), [(2, 16, 5, 4), (3, 16, 5, 4)], "as many images, found 2 and 3")
+    refused(layer(TWO), [(2, 16, 5, 4), (3, 16, 5, 4)], "the same number of images, found 2 and 3")
     refused(layer(ONE), [(2, 16)], r"found shape \(2, 16\)")
 
 

@@ -1,4 +1,4 @@
-"""Detections of YOLO by loops, written from the papers' and the published layers' rules."""
+"""YOLO's detections by loops, written from the rules of the papers and the published layers."""
 import math
 
 import numpy as np
@@ -9,7 +9,7 @@ def sigmoid(value):
 
 
 def overlap(one, other):
-    """Intersection over union of boxes from corner to corner."""
+    """IoU of boxes from corner to corner."""
     sides = [min(one[2 + axis], other[2 + axis]) - max(one[axis], other[axis]) for axis in (0, 1)]
     if min(sides) < 0:
         return 0
@@ -18,9 +18,9 @@ def overlap(one, other):
 
 
 def boxes_of(maps, anchors, image):
-    """For each bottom and cell, row by row, and each box: corners, the logit of an object, and those of the classes.
+    """For each bottom, cell (row by row) and box: corners, objectness logit and class logits.
 
-    anchors  for each bottom widths and heights in cells
+    anchors  for each bottom, widths and heights in cells
     """
     for value, sizes in zip(maps, anchors, strict=True):
         height, width = value.shape[2:]
@@ -35,7 +35,7 @@ def boxes_of(maps, anchors, image):
 
 
 def detections(candidates_of_images, threshold):
-    """The top. candidates_of_images: for each image (score, class, box)."""
+    """The expected top. candidates_of_images: (score, class, box) tuples of each image."""
     rows = []
     for image, candidates in enumerate(candidates_of_images):
         kept = []

@@ -73,7 +73,7 @@ def _pads_of_any_size(step: Step, pool: Pool) -> list[int]:
     """`_pads` for a free image size: enough padding for a window at an incomplete last stride."""
     rest = [stride - 1 if pool.ceil else 0 for stride in pool.stride]
     if any(pool.pad) and any(pool.pad[i] + rest[i] >= pool.kernel[i] for i in (0, 1)):
-        step.refuse("for some image sizes Caffe drops its last window, which lies in the padding")
+        step.refuse("at some sizes of the image Caffe drops its last window, because it lies in the padding")
     return [*pool.pad, *(pool.pad[i] + rest[i] for i in (0, 1))]
 
 

@@ -1,4 +1,4 @@
-"""The catalogue of layers: importing this package registers every type.
+"""The layer catalogue: importing this package registers every type.
 
 One file per type, named after the type in snake case.
 """

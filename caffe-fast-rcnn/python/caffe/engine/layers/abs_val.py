@@ -7,7 +7,10 @@ from ..layer import register
 
 @register("AbsVal")
 class AbsVal(NeuronLayer):
-    """top = |bottom|, with gradient 0 at 0; not in place. Source: src/caffe/layers/absval_layer.cpp."""
+    """Absolute value: top = |bottom|, with gradient 0 at 0; cannot run in place.
+
+    Source: src/caffe/layers/absval_layer.cpp.
+    """
 
     runs_in_place = False
     backward_reads_tops = False

@@ -1,4 +1,4 @@
-"""Accuracy: how often the true class is among the best."""
+"""Accuracy: top-k classification accuracy."""
 from __future__ import annotations
 
 import torch
@@ -10,14 +10,14 @@ from ..layer import Layer, register
 
 @register("Accuracy")
 class Accuracy(Layer):
-    """The share of positions whose true class is among the top_k highest scores.
+    """Top-k accuracy: the fraction of labels whose class is among the top_k highest scores.
 
-    bottoms  scores (N, ..., C, ...) with the classes at accuracy_param.axis (1); labels, one for each position
-    tops     accuracy (); optionally the accuracy of each class (C,), 0 for a class without positions
-    param    accuracy_param: top_k (1), axis (1), ignore_label (positions with it do not count)
+    bottoms  scores (N, ..., C, ...) with the classes at accuracy_param.axis (1); labels, one per position
+    tops     accuracy (); optionally the accuracy of each class (C,), 0 for a class without labels
+    param    accuracy_param: top_k (1), axis (1), ignore_label (positions with this label do not count)
 
-    A tie counts against the true class: a class with an equal score ranks before it. An invalid
-    label is never right. No gradient. Source: src/caffe/layers/accuracy_layer.cpp.
+    Ties count against the true class: classes with an equal score rank before it. An invalid label is
+    always wrong. No gradient. Source: src/caffe/layers/accuracy_layer.cpp.
     """
 
     exact_bottoms = 2
@@ -56,7 +56,7 @@ class Accuracy(Layer):
             top[1].tensor = self._of_class(labels, right) / self._of_class(labels, counts & in_range).clamp(min=1)
 
     def _of_class(self, labels: torch.Tensor, flags: torch.Tensor) -> torch.Tensor:
-        """How many positions of each class are flagged, (C,)."""
+        """The number of flagged positions of each class, (C,)."""
         total = torch.zeros(self.classes, device=labels.device, dtype=device.float_type())
         return total.index_add_(0, labels.flatten(), flags.flatten().to(total.dtype))
 

@@ -1,4 +1,4 @@
-"""AnnotatedData: images with objects from a database, augmented."""
+"""AnnotatedData: augmented images and their objects from a database."""
 from __future__ import annotations
 
 import numpy as np
@@ -13,34 +13,34 @@ from ..bases.images import planes
 from ..blob import checked_shape
 from ..layer import register
 
-_YOLO_OBJECTS = 300     # rows of an image's objects for Yolov3, as many as it reads
+_YOLO_OBJECTS = 300     # rows per image that Yolov3 reads
 
 
 @register("AnnotatedData")
 class AnnotatedData(DatabaseLayer):
-    """Batches of the AnnotatedDatum records of an LMDB or LevelDB database, in key order, cyclically: data of SSD.
+    """SSD's data layer: batches of AnnotatedDatum records from an LMDB or LevelDB database, in key order, endlessly.
 
-    tops     images (batch_size, C, H, W); optionally objects (1, 1, G, 8): image within the batch, class, instance, x1,
-             y1, x2, y2 as shares of the image's width and height, difficult (0 or 1); without any object one row of -1.
-             In setup, before there are values, (1, 1, 1, 8). Records without a type have labels (batch_size). With
-             yolo_data_type 1 objects are (batch_size, 1, 300, 5), as Yolov3 reads them: class, counted from 0, x and y
-             of the centre, width, height; without the difficult ones, and with zeros behind the last
-    param    data_param as of Data: source, batch_size, backend, rand_skip; annotated_data_param: batch_sampler
-             (several), anno_type (of all records, instead of their own), yolo_data_type (0), yolo_data_jitter (0.3);
+    tops     images (batch_size, C, H, W); optionally objects (1, 1, G, 8): batch index, class, instance, x1, y1, x2, y2
+             normalised by the image's width and height, difficult (0 or 1); a single row of -1 if there are no objects.
+             (1, 1, 1, 8) until the first forward pass. For records without a type, labels (batch_size) instead. With
+             yolo_data_type 1, objects (batch_size, 1, 300, 5) in the format of Yolov3: class, counted from 0, x and y
+             of the centre, width, height; difficult objects are left out, unused rows are zero
+    param    data_param as in Data: source, batch_size, backend, rand_skip; annotated_data_param: batch_sampler
+             (repeated), anno_type (overrides the type of all records), yolo_data_type (0), yolo_data_jitter (0.3);
              transform_param
 
-    Each image passes these steps, objects with it, where their settings are given:
-    distort_param     colours change: brightness, contrast, saturation, hue, order of channels
-    expand_param      the image is put at a random place into one of mean_value, up to max_expand_ratio times as large
+    Each image and its objects pass through these steps, as far as they are configured:
+    distort_param     random brightness, contrast, saturation, hue and channel order
+    expand_param      the image is placed at random on a canvas of mean_value, up to max_expand_ratio times as large
     batch_sampler     each draws max_trials random windows and keeps the first max_sample that satisfy sample_constraint
-                      with at least one object; one window of all samplers is cropped, or none if there is none
-    yolo_data_type 1  instead of batch_sampler: a window whose sides are 1 - yolo_data_jitter to 1 of the image's is
-                      cropped
-    resize_param      to height and width, by an interpolation of interp_mode chosen at random. Of several each batch
-                      takes one, as often as its prob, which add up to 1
-    the rest          crop_size, mirror, mean_value, scale, as in Data
-    Objects are moved and cut off with the image; those that emit_constraint excludes, and those without area, go.
-    All choices follow from the random seed. TRAIN and TEST differ in crop_size only.
+                      with at least one object; the image is cropped to one window of all samplers, if there is any
+    yolo_data_type 1  instead of batch_sampler, the image is cropped to a random window whose sides are
+                      1 - yolo_data_jitter to 1 times the image's
+    resize_param      to height and width, with a random interpolation of interp_mode. If there are several, one is
+                      chosen per batch, with probability prob; these add up to 1
+    the rest          crop_size, mirror, mean_value and scale, as in Data
+    Objects move with the image and are clipped to it; those without area or excluded by emit_constraint are dropped.
+    The random seed determines all choices. TRAIN and TEST differ only in crop_size.
     Liu et al., "SSD", 2016, section 2.2. Source: src/caffe/layers/annotated_data_layer.cpp of SSD and MobileNet-YOLO.
     """
 
@@ -53,17 +53,17 @@ class AnnotatedData(DatabaseLayer):
         check_samplers(self, self.samplers)
         check_distortion(self, param.distort_param)
         if param.HasField("expand_param") and (param.expand_param.max_expand_ratio < 1 or param.mean_file):
-            self.fail("expand_param needs max_expand_ratio from 1 on, and mean_value instead of mean_file; found "
+            self.fail("expand_param needs max_expand_ratio at least 1, and mean_value instead of mean_file; found "
                       f"max_expand_ratio {param.expand_param.max_expand_ratio:g}, mean_file '{param.mean_file}'")
         self._take_yolo_settings()
-        self.has_objects: bool | None = None        # known from the first record on
+        self.has_objects: bool | None = None        # unknown until the first record
         super().setup(bottom, top)
         self.numbers = np.random.default_rng(self.random.getrandbits(64))
 
     def _take_yolo_settings(self) -> None:
         param = self.param.annotated_data_param
         if param.yolo_data_type not in (0, 1) or not 0 <= param.yolo_data_jitter < 1:
-            self.fail("expected yolo_data_type 0 or 1, and yolo_data_jitter from 0 on and below 1; found "
+            self.fail("expected yolo_data_type 0 or 1, and yolo_data_jitter at least 0 and below 1; found "
                       f"{param.yolo_data_type} and {param.yolo_data_jitter:g}")
         self.is_for_yolo = param.yolo_data_type == 1
 
@@ -137,13 +137,13 @@ class AnnotatedData(DatabaseLayer):
         return image[:, top:top + height, left:left + width], projected(objects, window, self.emit)
 
     def _jittered(self) -> np.ndarray:
-        """One window (1, 4) of the image."""
+        """One random window (1, 4) of the image."""
         sides = self.numbers.uniform(1 - self.param.annotated_data_param.yolo_data_jitter, 1, 2)
         corner = self.numbers.uniform(size=2) * (1 - sides)
         return np.concatenate([corner, corner + sides])[None]
 
     def _scale_boxes(self, objects: np.ndarray, shape: tuple[int, ...]) -> None:
-        """FIT_SMALL_SIZE: boxes as shares of height_scale and width_scale."""
+        """For FIT_SMALL_SIZE, normalise boxes by height_scale and width_scale instead of the image's size."""
         param = self.transformer.resize
         if param is None or param.resize_mode != caffe_pb2.ResizeParameter.FIT_SMALL_SIZE:
             return
@@ -158,7 +158,7 @@ class AnnotatedData(DatabaseLayer):
 
 
 def _for_yolo(objects: np.ndarray) -> np.ndarray:
-    """The first objects that are not difficult, as Yolov3 reads them: (300, 5)."""
+    """The first objects that are not difficult, in the format of Yolov3: (300, 5)."""
     kept = objects[objects[:, -1] == 0][:_YOLO_OBJECTS]
     corners, found = kept[:, BOX].reshape(-1, 2, 2), np.zeros((_YOLO_OBJECTS, 5))
     found[:len(kept)] = np.column_stack([kept[:, 0] - 1, corners.mean(1), corners[:, 1] - corners[:, 0]])

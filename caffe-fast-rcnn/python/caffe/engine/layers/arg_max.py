@@ -1,4 +1,4 @@
-"""ArgMax: where the largest values are."""
+"""ArgMax: the indices of the largest values."""
 from __future__ import annotations
 
 import math
@@ -10,12 +10,12 @@ from ..layer import Layer, register
 
 @register("ArgMax")
 class ArgMax(Layer):
-    """The indices of the top_k largest values, largest first; of equal values the larger index comes first.
+    """The indices of the top_k largest values, largest first; ties go to the larger index.
 
     bottoms  (N, ...)
-    tops     with argmax_param.axis: the bottom's shape with top_k at that axis, the indices along it, or the values
-             with out_max_val. Without: (N, 1, top_k), indices into all that follows axis 0, or (N, 2, top_k), indices
-             and values, with out_max_val; axes of length 1 are added up to the bottom's number.
+    tops     with argmax_param.axis: the bottom's shape with top_k at that axis; the indices along it, or the values
+             with out_max_val. Without axis: (N, 1, top_k), indices into the flattened item; with out_max_val
+             (N, 2, top_k), indices and values. Axes of length 1 are appended up to the bottom's number of axes
 
     No gradient. Source: src/caffe/layers/argmax_layer.cpp.
     """
@@ -46,7 +46,7 @@ class ArgMax(Layer):
             top[0].tensor = self._largest(value, self.along)[1 if param.out_max_val else 0]
 
     def _largest(self, value: torch.Tensor, axis: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Indices and values. Sorted backwards and stably, so that ties come with the larger index first."""
+        """Indices and values of the top_k. A stable sort of the reversed axis puts the larger index of a tie first."""
         values, order = value.flip(axis).sort(dim=axis, descending=True, stable=True)
         count = self.param.argmax_param.top_k
         indices = (value.shape[axis] - 1 - order).to(value.dtype)

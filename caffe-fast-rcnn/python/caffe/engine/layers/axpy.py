@@ -1,4 +1,4 @@
-"""Axpy: a scaled blob added to another."""
+"""Axpy: add a blob scaled per channel to another."""
 from __future__ import annotations
 
 from ..layer import Layer, register
@@ -6,13 +6,13 @@ from ..layer import Layer, register
 
 @register("Axpy")
 class Axpy(Layer):
-    """top = a x + y, with one factor a for each item and channel
+    """Scale-and-add: top = a x + y, with one factor a per item and channel
 
-    bottoms  a: (N, C), or (N, C, 1, 1); x: (N, C, ...); y: shaped as x
-    tops     shaped as x
+    bottoms  a: (N, C), or (N, C, 1, 1); x: (N, C, ...); y: same shape as x
+    tops     same shape as x
 
-    Hu et al., "Squeeze-and-Excitation Networks", 2017: a branch is weighted by its channels' gates and added to the
-    shortcut. Source: src/caffe/layers/axpy_layer.cpp of SENet.
+    Adds a branch, weighted by its channel gates, to the shortcut: Hu et al., "Squeeze-and-Excitation Networks", 2017.
+    Source: src/caffe/layers/axpy_layer.cpp of SENet.
     """
 
     exact_bottoms = 3
@@ -30,7 +30,7 @@ class Axpy(Layer):
 
     @staticmethod
     def _spread(factors, value):
-        """The factors with axes of length 1, so that they broadcast over x."""
+        """The factors, reshaped to broadcast over x."""
         return factors.reshape(*value.shape[:2], *(1,) * (value.dim() - 2))
 
     def forward(self, bottom, top):

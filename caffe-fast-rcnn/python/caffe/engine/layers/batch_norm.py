@@ -1,4 +1,4 @@
-"""BatchNorm: normalise each channel to mean 0 and variance 1."""
+"""BatchNorm: normalise each channel to zero mean and unit variance."""
 from __future__ import annotations
 
 import torch
@@ -11,28 +11,30 @@ from ..layer import TEST, Layer, register
 
 @register("BatchNorm")
 class BatchNorm(Layer):
-    """top = (bottom - mean) / sqrt(variance + eps) [* scale + bias], for each channel (axis 1)
+    """Batch normalisation of each channel (axis 1).
+
+    top = (bottom - mean) / sqrt(variance + eps) [* scale + bias]
 
     bottoms  (N, C, ...), or (N,) as one channel
-    tops     the same shape
+    tops     same shape
     blobs    sum of means (C), sum of variances (C), their weight (1): the stored statistics are blob / weight; with
              scale_bias also scale (C) and bias (C)
     param    batch_norm_param: use_global_stats (true in TEST, false in TRAIN), moving_average_fraction (0.999),
-             eps (1e-5); of NVIDIA Caffe scale_bias (false), scale_filler (1) and bias_filler (0), each of which implies
-             scale_bias; of Intel Caffe use_weight_bias, filler and bias_term (true) for the same
+             eps (1e-5). From NVIDIA Caffe: scale_bias (false), scale_filler (1) and bias_filler (0), each of which
+             implies scale_bias. From Intel Caffe, for the same purpose: use_weight_bias, filler and bias_term (true)
 
-    With use_global_stats the stored statistics are used, 0 where the weight is 0. Without, those of the batch, and
-    the blobs are updated in any phase: blob = fraction blob + statistic, with the variance times m / (m - 1) of m
-    values; a batch without values, which has no statistics, leaves them as they are. These blobs are not learned: their
-    lr_mult is set to 0, and any other is refused.
+    With use_global_stats the stored statistics are used, 0 where the weight is 0. Otherwise the batch statistics are
+    used, and in either phase the blobs are updated: blob = fraction blob + statistic, with the variance of m values
+    multiplied by m / (m - 1). An empty batch has no statistics and leaves the blobs unchanged. These blobs are not
+    learned: their lr_mult defaults to 0, and any other value is an error.
     If backward runs, it writes the bottom's gradient even if it was not requested.
-    In BVLC Caffe scale and bias come from a Scale layer. Ioffe and Szegedy 2015; source:
+    In BVLC Caffe, scale and bias need a Scale layer. Ioffe and Szegedy 2015; source:
     src/caffe/layers/batch_norm_layer.cpp.
     """
 
     exact_bottoms = exact_tops = 1
     runs_in_place = True
-    has_effects = True      # statistics
+    has_effects = True      # updates the statistics
     writes_unasked = True
     backward_reads_bottoms = backward_reads_tops = False
 
@@ -81,14 +83,14 @@ class BatchNorm(Layer):
         scale, bias = self._scale_and_bias()
         if scale is None:
             top[0].tensor = normalised
-            # The gradient needs the present top; in place, later layers and users may overwrite it.
+            # The gradient needs this pass's top, which later in-place layers and users may overwrite.
             self.normalised = None if self.stored else normalised.clone()
         else:
             top[0].tensor = normalised * scale if bias is None else normalised * scale + bias
             self.normalised = normalised
 
     def _scale_and_bias(self) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        """Learned factors and addends, shaped to broadcast over the bottom; None where there are none."""
+        """The learned scale and bias, shaped to broadcast over the bottom; None for those that do not exist."""
         scale, bias = (*(blob.tensor.reshape(self.spread) for blob in self.blobs[3:]), None, None)[:2]
         return scale, bias
 
@@ -98,7 +100,7 @@ class BatchNorm(Layer):
         return mean * factor, variance * factor
 
     def _batch_statistics(self, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and variance of the batch, (C,); adds them to the blobs. 0 and 1 without values, which nothing reads."""
+        """Mean and variance of the batch, (C,); adds them to the blobs. An empty batch gives unused zeros and ones."""
         if not value.numel():
             return value.new_zeros(self.channels), value.new_ones(self.channels)
         variance, mean = torch.var_mean(value, self.averaged, correction=0)

@@ -1,4 +1,4 @@
-"""BatchReindex: choose, repeat or reorder the items of a batch."""
+"""BatchReindex: select, repeat or reorder the items of a batch."""
 from __future__ import annotations
 
 from ..layer import Layer, register
@@ -6,9 +6,9 @@ from ..layer import Layer, register
 
 @register("BatchReindex")
 class BatchReindex(Layer):
-    """top[i] = bottom0[bottom1[i]]
+    """Select, repeat or reorder the items of a batch: top[i] = bottom0[bottom1[i]]
 
-    bottoms  (N, ...); indices (M,) in 0..N-1, which have no gradient
+    bottoms  (N, ...); indices (M,) in 0..N-1, without gradient
     tops     (M, ...)
 
     Source: src/caffe/layers/batch_reindex_layer.cpp.

@@ -1,4 +1,4 @@
-"""Bias: add an operand."""
+"""Bias: add a learned or computed operand."""
 from __future__ import annotations
 
 from ..bases.broadcast import gather_sum, operand_axis, operand_shape, spread
@@ -9,12 +9,13 @@ from ..layer import Layer, register
 
 @register("Bias")
 class Bias(Layer):
-    """top = bottom 0 + bias, with the bias broadcast over the bottom from `axis` on
+    """Add a bias: top = bottom 0 + bias, with the bias broadcast over the bottom from `axis` on
 
-    bottoms  one; or two, of which the second is the bias
-    tops     shaped as bottom 0
-    blobs    with one bottom, the bias (0 unless filled), with the bottom's dimensions at axis..axis+num_axes-1
-    param    bias_param: axis (1), num_axes (1; -1 all that follow, 0 a scalar), filler
+    bottoms  one; or two, the second being the bias
+    tops     same shape as bottom 0
+    blobs    with one bottom, the bias (0 unless filler is given); its dimensions are the bottom's at
+             axis..axis+num_axes-1
+    param    bias_param: axis (1), num_axes (1; -1: all remaining axes; 0: a scalar), filler
 
     Source: src/caffe/layers/bias_layer.cpp.
     """

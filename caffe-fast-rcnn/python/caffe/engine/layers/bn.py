@@ -1,4 +1,4 @@
-"""BN: batch normalisation with factors and addends in one layer."""
+"""BN: batch normalisation with a learned slope and bias."""
 from __future__ import annotations
 
 import torch
@@ -14,24 +14,26 @@ _SEGNET_EPS = 1e-9
 
 @register("BN")
 class BN(Layer):
-    """top = slope * (bottom - mean) / sqrt(variance + eps) + bias, for each channel
+    """Batch normalisation of each channel, with learned slope and bias.
 
-    Two forks have a layer of this name; the fields of bn_param select one, PSPNet's if there are none.
+    top = slope * (bottom - mean) / sqrt(variance + eps) + bias
+
+    Two forks define a layer of this name; the fields of bn_param select the variant, PSPNet's if there are none.
 
     PSPNet   blobs: slope, bias, mean and variance, all (1, C, 1, 1). slope_filler and bias_filler (both 0 unless
-             given), momentum (0.9), eps (1e-5), frozen (false). TRAIN uses the statistics of the batch and updates the
-             stored ones: stored = momentum stored + (1 - momentum) of the batch. TEST and `frozen: true` use the
-             stored ones; frozen blobs have lr_mult 0.
+             given), momentum (0.9), eps (1e-5), frozen (false). TRAIN uses the batch statistics and updates the stored
+             ones: stored = momentum stored + (1 - momentum) batch. TEST and `frozen: true` use the stored statistics;
+             frozen blobs have lr_mult 0
     SegNet   blobs: slope and bias, (1, C, 1, 1). scale_filler and shift_filler (both 0 unless given), bn_mode. LEARN
-             (default) uses the statistics of the batch in both phases, with an eps of 1e-9; further tops are the mean
-             and the variance, (1, C, 1, 1). INFERENCE multiplies by slope and adds bias only.
+             (default) uses the batch statistics in both phases, with an eps of 1e-9, and has two optional further tops:
+             mean and variance, (1, C, 1, 1). INFERENCE only multiplies by slope and adds bias
 
     bottoms  (N, C, ...)
-    tops     the same shape
+    tops     same shape
     param    bn_param, as above
 
-    The gradient in TEST is that of stored statistics; the forks compute it as if they were the batch's. Stored
-    variances are divided by the number of values, as on the CPU of the fork.
+    In TEST the gradient treats the stored statistics as constants; the forks compute it as if they were the batch's.
+    The stored variance is the biased one (divided by the number of values), as in the fork's CPU code.
     Source: src/caffe/layers/bn_layer.cpp of PSPNet and of SegNet.
     """
 
@@ -39,7 +41,7 @@ class BN(Layer):
     min_tops = 1
     max_tops = 3
     runs_in_place = True
-    has_effects = True      # statistics
+    has_effects = True      # updates the statistics
     backward_reads_tops = False
 
     def setup(self, bottom, top):
@@ -93,7 +95,7 @@ class BN(Layer):
         return blob.tensor.reshape(self.spread)
 
     def _statistics(self, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and variance to normalise with, spread over the bottom's axes."""
+        """Mean and variance to normalise with, shaped to broadcast over the bottom."""
         if self.source == "stored":
             return self._spread(self.blobs[2]), self._spread(self.blobs[3])
         if not value.numel():

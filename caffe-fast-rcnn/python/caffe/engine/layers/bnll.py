@@ -6,12 +6,15 @@ import torch
 from ..bases.neuron import NeuronLayer
 from ..layer import register
 
-_LIMIT = 50.0       # Caffe's limit for exp: the gradient is 1 from here on
+_LIMIT = 50.0       # Caffe's limit for exp
 
 
 @register("BNLL")
 class BNLL(NeuronLayer):
-    """top = log(1 + exp(bottom)), without overflow. Source: src/caffe/layers/bnll_layer.cpp."""
+    """Softplus: top = log(1 + exp(bottom)), computed without overflow.
+
+    Source: src/caffe/layers/bnll_layer.cpp.
+    """
 
     backward_reads_tops = False
 

@@ -10,17 +10,18 @@ from ..layer import AutogradLayer, register
 
 @register("BoxAnnotatorOHEM")
 class BoxAnnotatorOHEM(AutogradLayer):
-    """The roi_per_img RoIs of each image with the highest losses keep their labels and box weights, for training.
+    """Online hard example mining: only the roi_per_img RoIs of each image with the highest losses keep their targets.
 
-    bottoms  RoIs (R, 5): image within the batch, x1, y1, x2, y2; the loss of each RoI (R,); their labels (R,); the
-             weights of box regression (R, C). All may have further axes, then each place counts as a RoI
-    tops     labels (R, 1, ...), `ignore_label` for RoIs that are not kept; weights, shaped like bottom 3, 0 for these
+    bottoms  RoIs (R, 5): batch index, x1, y1, x2, y2; the loss of each RoI (R,); labels (R,); bounding-box regression
+             weights (R, C). If they have further axes, each position counts as a RoI
+    tops     labels (R, 1, ...), `ignore_label` for RoIs that are not selected; weights, same shape as bottom 3, 0 for
+             these RoIs
     param    box_annotator_ohem_param: roi_per_img; ignore_label (-1)
 
-    Of equal losses the earlier RoI is kept; a NaN is the highest loss. An image with fewer RoIs keeps all of them.
-    Labels and weights that are kept pass their gradients on, the choice has none.
+    Ties go to the earlier RoI; NaN ranks as the highest loss. An image with fewer RoIs keeps them all.
+    Labels and weights that are kept pass their gradients through; the selection itself has none.
     Shrivastava et al., "Training region-based object detectors with online hard example mining", 2016; Dai et al.,
-    "R-FCN", 2016. Source: src/caffe/layers/box_annotator_ohem_layer.cpp of R-FCN, where ties are kept in any order.
+    "R-FCN", 2016. Source: src/caffe/layers/box_annotator_ohem_layer.cpp of R-FCN, where the order of ties is undefined.
     """
 
     exact_bottoms = 4
@@ -48,7 +49,7 @@ class BoxAnnotatorOHEM(AutogradLayer):
     def compute(self, *tensors: torch.Tensor):
         rois, losses, labels, weights = tensors
         images = rois[:, :1]
-        if images.device.type == "cpu" and not (images >= 0).all():     # on CUDA the check would wait for the device
+        if images.device.type == "cpu" and not (images >= 0).all():     # on CUDA the check would synchronise
             self.fail(f"the image of a RoI must be 0 or more, found {float(images[~(images >= 0)][0]):g}")
         param = self.param.box_annotator_ohem_param
         kept = hardest(images.flatten().long(), losses.detach().flatten(), param.roi_per_img).reshape(images.shape)
@@ -56,8 +57,8 @@ class BoxAnnotatorOHEM(AutogradLayer):
 
 
 def hardest(images: torch.Tensor, losses: torch.Tensor, count: int) -> torch.Tensor:
-    """Which of the items (R,) are among the `count` with the highest losses of their image, (R,) bool."""
+    """Whether each item (R,) is among the `count` highest losses of its image: (R,) bool."""
     order = losses.argsort(descending=True, stable=True)
-    of_image, within = images[order].sort(stable=True)      # by image, and within each by loss
+    of_image, within = images[order].sort(stable=True)      # by image, then by loss
     rank = torch.arange(len(images), device=images.device) - torch.searchsorted(of_image, of_image)
     return torch.zeros_like(images, dtype=torch.bool).index_put_((order[within],), rank < count)

@@ -7,7 +7,7 @@ from ..layer import register
 
 @register("Clip")
 class Clip(NeuronLayer):
-    """top = bottom kept within clip_param.min and clip_param.max; the gradient passes at the bounds too.
+    """Clamp values: top = bottom clamped to clip_param.min..clip_param.max; the gradient passes at the bounds too.
 
     Source: src/caffe/layers/clip_layer.cpp.
     """

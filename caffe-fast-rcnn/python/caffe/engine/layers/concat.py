@@ -8,10 +8,10 @@ from ..layer import Layer, register
 
 @register("Concat")
 class Concat(Layer):
-    """The bottoms one after the other along concat_param.axis (1).
+    """The bottoms concatenated along concat_param.axis (1).
 
-    bottoms  one or more, of equal shapes except for that axis
-    tops     one; the only top of a single bottom shares its values and its gradient
+    bottoms  one or more, with equal shapes except along that axis
+    tops     one; with a single bottom it shares the bottom's values and gradient
 
     `concat_dim` is the old name of axis. Source: src/caffe/layers/concat_layer.cpp.
     """
@@ -33,7 +33,7 @@ class Concat(Layer):
         for blob in bottom[1:]:
             if (len(blob.shape) != len(first) or blob.shape[:axis] != first[:axis]
                     or blob.shape[axis + 1:] != first[axis + 1:]):
-                self.fail(f"all bottoms must agree but for axis {axis}, found {first} and {blob.shape}")
+                self.fail(f"all bottoms must agree except along axis {axis}, found {first} and {blob.shape}")
         top[0].reshape(*first[:axis], sum(blob.shape[axis] for blob in bottom), *first[axis + 1:])
         if len(bottom) == 1:
             top[0].share_data(bottom[0])

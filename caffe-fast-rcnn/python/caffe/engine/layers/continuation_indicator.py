@@ -1,4 +1,4 @@
-"""ContinuationIndicator: where sequences of one length begin."""
+"""ContinuationIndicator: the sequence markers that recurrent layers read."""
 from __future__ import annotations
 
 import torch
@@ -10,7 +10,7 @@ from ..layer import Layer, register
 
 @register("ContinuationIndicator")
 class ContinuationIndicator(Layer):
-    """The marks that LSTM and RNN take, for sequences that begin with the first time step: 0 there, then 1.
+    """The `cont` bottom of LSTM and RNN for sequences that all begin at the first time step: 0 there, then 1.
 
     tops     (time_step, batch_size)
     param    continuation_indicator_param: time_step, batch_size
@@ -30,7 +30,7 @@ class ContinuationIndicator(Layer):
         checked_shape(self.shape)
 
     def fresh_values(self) -> list[torch.Tensor]:
-        """The value of the top."""
+        """The top's value, as the only item of a list."""
         marks = torch.ones(self.shape, dtype=device.float_type(), device=device.current_device())
         marks[0] = 0
         return [marks]

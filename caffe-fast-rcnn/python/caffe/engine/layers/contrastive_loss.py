@@ -1,4 +1,4 @@
-"""ContrastiveLoss: pairs that should be near or far."""
+"""ContrastiveLoss: the loss of pairs that should be close or far apart."""
 from __future__ import annotations
 
 import torch
@@ -9,11 +9,13 @@ from ..layer import register
 
 @register("ContrastiveLoss")
 class ContrastiveLoss(LossLayer):
-    """loss = sum over pairs of (y d^2 + (1 - y) max(margin - d, 0)^2) / (2 N), with d = |a - b|
+    """Loss of similar and dissimilar pairs.
 
-    bottoms  a and b (N, C), or (N, C, 1, 1); y, N of them: 1 for similar pairs, 0 for others; y has no gradient
+    loss = sum over pairs of (y d^2 + (1 - y) max(margin - d, 0)^2) / (2 N), with d = |a - b|
+
+    bottoms  a and b (N, C), or (N, C, 1, 1); N values y: 1 for similar pairs, 0 for dissimilar ones; y has no gradient
     tops     loss ()
-    param    contrastive_loss_param: margin (1); legacy_version (false): max(margin - d^2, 0) for others
+    param    contrastive_loss_param: margin (1); legacy_version (false): max(margin - d^2, 0) for dissimilar pairs
 
     The gradient divides by d + 1e-4. Hadsell et al. 2006; source: src/caffe/layers/contrastive_loss_layer.cpp.
     """
@@ -44,7 +46,7 @@ class ContrastiveLoss(LossLayer):
         top[0].tensor = self.squares.where(self.similar, apart).sum() / (2 * bottom[0].shape[0])
 
     def _apart_slope(self) -> torch.Tensor:
-        """The factor of the difference of a dissimilar pair, (N,)."""
+        """The factor of the difference in the gradient of a dissimilar pair, (N,)."""
         param = self.param.contrastive_loss_param
         if param.legacy_version:
             return -(self.squares < param.margin).to(self.squares.dtype)

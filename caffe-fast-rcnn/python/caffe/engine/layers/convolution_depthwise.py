@@ -1,4 +1,4 @@
-"""ConvolutionDepthwise, also called DepthwiseConvolution: every channel convolved on its own."""
+"""ConvolutionDepthwise, also called DepthwiseConvolution: one filter per channel."""
 from __future__ import annotations
 
 from ..bases.convolving import ConvolvingLayer
@@ -7,14 +7,16 @@ from ..layer import register
 
 @register("ConvolutionDepthwise")
 class ConvolutionDepthwise(ConvolvingLayer):
-    """top[n, c, y] = bias[c] + sum over t of weight[c, 0, t] bottom[n, c, stride y - pad + dilation t]
+    """Depthwise convolution: one filter per channel.
 
-    bottoms  one or more of one shape (num, C, *spatial); they share the weights
-    tops     as many: (num, C, *output size of a Convolution)
+    top[n, c, y] = bias[c] + sum over t of weight[c, 0, t] bottom[n, c, stride y - pad + dilation t]
+
+    bottoms  one or more of the same shape (num, C, *spatial); they share the weights
+    tops     one per bottom: (num, C, *output size of a Convolution)
     blobs    weight (C, 1, *kernel), bias (C) unless `bias_term: false`
-    param    convolution_param, as of Convolution; num_output must be C, and group, where it is given, too
+    param    convolution_param, as in Convolution; num_output must be C, and so must group if it is given
 
-    A Convolution with group C and the same weights computes the same.
+    Equivalent to a Convolution with group C and the same weights.
     Howard et al., "MobileNets", 2017. Source: src/caffe/layers/conv_dw_layer.cpp of the MobileNet forks.
     """
 
@@ -33,9 +35,9 @@ class ConvolutionDepthwise(ConvolvingLayer):
 
 @register("DepthwiseConvolution")
 class DepthwiseConvolution(ConvolutionDepthwise):
-    """ConvolutionDepthwise under its other common name, where group must be given.
+    """ConvolutionDepthwise under its other common name; here group is required.
 
-    param    convolution_param, as of Convolution; num_output and group must be the number of channels
+    param    convolution_param, as in Convolution; num_output and group must be the number of channels
     """
 
     needs_group = True

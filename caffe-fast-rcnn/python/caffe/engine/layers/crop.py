@@ -1,4 +1,4 @@
-"""Crop: cut a blob to the size of another."""
+"""Crop: crop a blob to the size of another."""
 from __future__ import annotations
 
 from ..layer import Layer, register
@@ -6,11 +6,11 @@ from ..layer import Layer, register
 
 @register("Crop")
 class Crop(Layer):
-    """The part of bottom 0 that has bottom 1's size in the axes from crop_param.axis (2) on.
+    """Bottom 0 cropped to the size of bottom 1, in the axes from crop_param.axis (2) on.
 
-    bottoms  the blob to cut, and one of as many axes whose dimensions are taken; the second gets no gradient
-    tops     bottom 0's dimensions before the axis, bottom 1's from it on
-    param    crop_param: axis; offset: where the part begins, one for all cut axes or one for each, 0 unless given
+    bottoms  the blob to crop, and a reference blob with the same number of axes, which receives no gradient
+    tops     bottom 0's dimensions before the axis, bottom 1's from the axis on
+    param    crop_param: axis; offset: where the crop begins, one for all cropped axes or one for each; 0 unless given
 
     Source: src/caffe/layers/crop_layer.cpp.
     """
@@ -31,7 +31,7 @@ class Crop(Layer):
         offsets = offsets * count if len(offsets) == 1 else offsets
         for axis, offset in enumerate(offsets, start):
             if offset + wanted[axis] > shape[axis]:
-                self.fail(f"axis {axis}: offset {offset} and size {wanted[axis]} leave the {shape[axis]} of bottom 0")
+                self.fail(f"axis {axis}: offset {offset} and size {wanted[axis]} exceed the {shape[axis]} of bottom 0")
         self.part = (slice(None),) * start + tuple(
             slice(offset, offset + wanted[axis]) for axis, offset in enumerate(offsets, start))
         top[0].reshape(*shape[:start], *wanted[start:])

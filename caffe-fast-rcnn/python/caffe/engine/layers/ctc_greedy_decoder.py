@@ -1,4 +1,4 @@
-"""CTCGreedyDecoder: the labels of the best path, or how well they match."""
+"""CTCGreedyDecoder: the labels of the best CTC path, or their accuracy."""
 from __future__ import annotations
 
 import torch
@@ -9,18 +9,18 @@ from ..layer import AutogradLayer, register
 
 @register("CTCGreedyDecoder")
 class CTCGreedyDecoder(AutogradLayer):
-    """The labels of the best path: the class with the highest score at each time step, without repetitions and blanks.
+    """Greedy CTC decoding: the best class of each time step, without repetitions and blanks.
 
-    bottoms  scores (T, N, C); optionally the true labels (N, L), which end at the first negative one and in which
-             blanks do not count
-    tops     without labels: those found (N, T, 1, 1), -1 behind the last of an item. With labels: (1, 2, 1, 1), first
-             1 - the mean over items of edit distance / number of labels, true or found, whichever are more; then the
-             share of items without any mistake
-    param    ctc_decoder_param: blank_index (0), the class between labels, -1 for the last; ctc_merge_repeated (true),
-             false keeps repetitions
+    bottoms  scores (T, N, C); optionally the true labels (N, L), which end at the first negative value; blanks in them
+             are skipped
+    tops     without true labels: the decoded labels (N, T, 1, 1), padded with -1. With them: (1, 2, 1, 1), first
+             1 - the mean over items of edit distance / number of labels (true or decoded, whichever is larger), then
+             the fraction of items without errors
+    param    ctc_decoder_param: blank_index (0), the blank class, -1 for the last; ctc_merge_repeated (true): merge
+             repetitions
 
-    Of equal scores the first class counts. An item without labels, true or found, adds no distance, and does not count
-    as one without mistakes. No gradient. Source: src/caffe/layers/ctc_decoder_layer.cpp of caffe_ocr.
+    Ties go to the first class. An item with neither true nor decoded labels adds no distance and does not count as free
+    of errors. No gradient. Source: src/caffe/layers/ctc_decoder_layer.cpp of caffe_ocr.
     """
 
     min_bottoms, max_bottoms = 1, 2
@@ -63,7 +63,7 @@ class CTCGreedyDecoder(AutogradLayer):
 
 
 def edit_distance(first: list[int], second: list[int]) -> int:
-    """The fewest insertions, deletions and replacements that make one list of the other."""
+    """The Levenshtein distance of two lists: the fewest insertions, deletions and substitutions between them."""
     row = list(range(len(second) + 1))
     for index, value in enumerate(first, 1):
         before, row = row, [index]

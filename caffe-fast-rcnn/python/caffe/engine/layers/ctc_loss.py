@@ -1,4 +1,4 @@
-"""CTCLoss and CtcLoss: connectionist temporal classification, by the settings of two forks."""
+"""CTCLoss and CtcLoss: connectionist temporal classification, with the settings of two forks."""
 from __future__ import annotations
 
 import torch
@@ -9,16 +9,18 @@ from ..layer import register
 
 @register("CTCLoss")
 class CTCLoss(CTCLossLayer):
-    """loss = mean over items of -log p(labels), for sequences whose length an indicator tells
+    """CTC loss, with the sequence lengths given by an indicator bottom.
+
+    loss = mean over items of -log p(labels)
 
     bottoms  scores (T, N, C); indicators (T, N), 0 where a sequence begins: it ends before the next 0; labels (L, N),
-             which end at the first negative label or blank
+             which end at the first negative value or blank
     tops     loss (). The gradient is that of the sum over items
-    param    ctc_loss_param: blank_index, the class that stands between labels, the last one unless given;
-             preprocess_collapse_repeated (false): equal labels in a row are one
+    param    ctc_loss_param: blank_index, the blank class (default: the last); preprocess_collapse_repeated (false):
+             merge equal consecutive labels
 
-    Items without labels do not count: loss 0, no gradient. The same holds for labels that the time steps cannot hold.
-    Source: src/caffe/layers/ctc_loss_layer.cpp of ChWick's Caffe, which refuses labels longer than their sequence and
+    Items without labels, or with more labels than the time steps can hold, have loss 0 and no gradient.
+    Source: src/caffe/layers/ctc_loss_layer.cpp of ChWick's Caffe, which rejects labels longer than their sequence and
     ignores the loss weight in backward.
     """
 
@@ -54,18 +56,18 @@ class CTCLoss(CTCLossLayer):
 
 
 def _before_first(flags: torch.Tensor) -> torch.Tensor:
-    """How many values of each row (N, L) are before the first that is set, (N,)."""
+    """The number of values before the first one set, for each row of (N, L): (N,)."""
     return (flags.cumsum(1) == 0).sum(1)
 
 
 @register("CtcLoss")
 class CtcLoss(CTCLossLayer):
-    """loss = mean over items of -log p(labels), with p of the labels by softmax(scores), in any alignment
+    """CTC loss: mean over items of -log p(labels), with p(labels) summed over all alignments of softmax(scores)
 
-    bottoms  scores (T, N, C); labels (N, L), in which blanks do not count, wherever they are
+    bottoms  scores (T, N, C); labels (N, L); blanks anywhere in them are skipped
     tops     loss (). The gradient is that of the sum over items
-    param    ctc_loss_param: blank_label (0), the class that stands between labels; alphabet_size, C where it is given;
-             time_step, at most T, the number of time steps that count (all)
+    param    ctc_loss_param: blank_label (0), the blank class; alphabet_size, which must be C if given; time_step, the
+             number of time steps to use, at most T (default: all)
 
     WarpCTCLoss with other settings. Source: src/caffe/layers/ctc_loss_layer.cpp of crnn.caffe.
     """

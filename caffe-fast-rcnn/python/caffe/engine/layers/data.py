@@ -9,14 +9,14 @@ from ..layer import register
 
 @register("Data")
 class Data(DatabaseLayer):
-    """Batches of the Datum records of an LMDB or LevelDB database, in key order, cyclically.
+    """Batches of Datum records from an LMDB or LevelDB database, in key order, endlessly.
 
     tops     images (batch_size, C, H, W), transformed by transform_param; optionally labels (batch_size)
     param    data_param: source (folder), batch_size, backend: LEVELDB (default) or LMDB, rand_skip (start at a random
-             record below it), force_encoded_color (as transform_param.force_color)
+             record below it), force_encoded_color (same as transform_param.force_color)
 
-    LevelDB needs the package plyvel, and allows only one process to open a database. Encoded records are decoded by
-    OpenCV. Each of N processes that train together takes every N-th record.
+    LevelDB needs the package plyvel, and only one process at a time can open a database. OpenCV decodes encoded
+    records. In data-parallel training, each of N processes takes every N-th record.
     Source: src/caffe/layers/data_layer.cpp.
     """
 

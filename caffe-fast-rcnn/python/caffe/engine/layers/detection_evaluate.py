@@ -1,4 +1,4 @@
-"""DetectionEvaluate: which detections are right."""
+"""DetectionEvaluate: match detections with the ground truth."""
 from __future__ import annotations
 
 import numpy as np
@@ -8,28 +8,28 @@ from ..bases.images import to_tensor
 from ..bases.resizing import check_resize, resized_window
 from ..layer import Layer, register
 
-_DETECTION, _OBJECT = 7, 8      # values of a row
+_DETECTION, _OBJECT = 7, 8      # values per row
 _BOX, _DIFFICULT = slice(3, 7), 7
 
 
 @register("DetectionEvaluate")
 class DetectionEvaluate(Layer):
-    """Compares detections with objects, for SSD's mean average precision: solvers with eval_type "detection".
+    """Match detections with ground-truth objects, for the mean average precision of solvers with eval_type "detection".
 
-    bottoms  detections (1, 1, D, 7): image within the batch, class (-1: none), score, x1, y1, x2, y2, see
-             DetectionOutput; objects (1, 1, G, 8): image (-1: none), class, instance, x1, y1, x2, y2, difficult, see
-             AnnotatedData; boxes are shares of the image's width and height
-    tops     (1, 1, C + D', 5). First for each of the C classes, without the background: -1, class, number of objects,
-             -1, -1; then for each of the D' detections: image, class, score, 1 if right, 1 if wrong, by image, class
-             and descending score. In setup, before there are values, (1, 1, C, 5)
+    bottoms  detections (1, 1, D, 7), as from DetectionOutput: batch index, class (-1: none), score, x1, y1, x2, y2;
+             objects (1, 1, G, 8), as from AnnotatedData: batch index (-1: none), class, instance, x1, y1, x2, y2,
+             difficult; boxes are normalised by the image's width and height
+    tops     (1, 1, C + D', 5). First one row for each of the C classes, without the background: -1, class, number of
+             objects, -1, -1; then one for each of the D' detections: image, class, score, true positive (0 or 1), false
+             positive (0 or 1), by image, class and descending score. (1, 1, C, 5) until the first forward pass
     param    detection_evaluate_param: num_classes, background_label_id (0), overlap_threshold (0.5),
-             evaluate_difficult_gt (true), name_size_file (sizes of all images in their order, for overlaps in pixels,
-             both edges included), resize_param (of the images that the net sees)
+             evaluate_difficult_gt (true), name_size_file (sizes of all images in order, to compute overlaps in pixels
+             with inclusive corners), resize_param (how the net's images were resized)
 
-    In descending order of score each detection is compared with the object of its image and class that it overlaps
-    most. It is right if the overlap is at least overlap_threshold, and no detection before it has found this object.
-    With evaluate_difficult_gt: false difficult objects are not counted, and their detections are neither right nor
-    wrong.
+    Detections are matched in descending order of score, each with the object of its image and class that it overlaps
+    most. It is a true positive if that IoU is at least overlap_threshold and no earlier detection has matched the
+    object. With evaluate_difficult_gt: false, difficult objects are not counted, and detections matched with them are
+    neither true nor false positives.
     No gradient. Source: src/caffe/layers/detection_evaluate_layer.cpp of SSD.
     """
 
@@ -48,10 +48,10 @@ class DetectionEvaluate(Layer):
         if param.HasField("resize_param"):
             check_resize(self, param.resize_param)
         self.sizes = self._read_sizes() if param.name_size_file else []
-        self.next_image = 0         # of `sizes`
+        self.next_image = 0         # index into `sizes`
 
     def _read_sizes(self) -> list[tuple[int, int]]:
-        """(height, width) of each image."""
+        """The (height, width) of each image in name_size_file."""
         path, sizes = self.settings.name_size_file, []
         try:
             with open(path, encoding="utf-8", errors="surrogateescape") as file:
@@ -89,14 +89,14 @@ class DetectionEvaluate(Layer):
         top[0].tensor = to_tensor(found[None, None])
 
     def _counts(self, objects: np.ndarray) -> np.ndarray:
-        """The rows of the classes."""
+        """The rows of the classes, (C, 5)."""
         if not self.settings.evaluate_difficult_gt:
             objects = objects[objects[:, _DIFFICULT] == 0]
         numbers = np.bincount(objects[:, 1].astype(int), minlength=self.settings.num_classes)
         return np.array([[-1, label, numbers[label], -1, -1] for label in self.labels], np.float64)
 
     def _judged(self, detections: np.ndarray, objects: np.ndarray) -> np.ndarray:
-        """The rows of the detections."""
+        """The rows of the detections, (D', 5)."""
         order = np.lexsort((-detections[:, 2], detections[:, 1], detections[:, 0]))
         detections = detections[order]
         judged = np.hstack([detections[:, :3], np.zeros((len(detections), 2))])
@@ -108,10 +108,10 @@ class DetectionEvaluate(Layer):
         return judged
 
     def _right_and_wrong(self, boxes: np.ndarray, objects: np.ndarray) -> np.ndarray:
-        """Whether the boxes (D, 4) of one image and class, in descending order of score, are right and wrong (D, 2)."""
+        """True and false positives (D, 2) among the boxes (D, 4) of one image and class, by descending score."""
         found, taken = np.zeros((len(boxes), 2)), set()
         for row, box in enumerate(boxes):
-            shares = overlaps(box, objects[:, _BOX]).astype(np.float32)        # as the threshold
+            shares = overlaps(box, objects[:, _BOX]).astype(np.float32)        # the threshold's type
             best = int(shares.argmax()) if len(shares) else -1
             if best < 0 or shares[best] < self.settings.overlap_threshold:
                 found[row] = 0, 1
@@ -121,7 +121,7 @@ class DetectionEvaluate(Layer):
         return found
 
     def _in_pixels(self, rows: np.ndarray) -> np.ndarray:
-        """Rows with their boxes in pixels of the original images, from edge to edge; as they are without sizes."""
+        """The rows with boxes in pixels of the original images, from edge to edge; unchanged without name_size_file."""
         if not self.sizes:
             return rows
         param, rows = self.settings, rows.copy()

@@ -1,4 +1,4 @@
-"""DetectionOutput: from offsets and scores of default boxes to detections."""
+"""DetectionOutput: decode box offsets and scores into SSD's detections."""
 from __future__ import annotations
 
 import math
@@ -14,22 +14,22 @@ _LEAST_SCORE = torch.finfo(torch.float32).min
 
 @register("DetectionOutput")
 class DetectionOutput(Layer):
-    """The detections of SSD: in each class boxes that overlap no better one, then the best of each image.
+    """SSD's detections: decoded boxes after non-maximum suppression per class and a limit per image.
 
-    bottoms  offsets (N, P L 4) of P default boxes, with L = 1 or, without share_location, L = num_classes; scores
-             (N, P num_classes); the default boxes and their variances (1, 2, 4 P), see PriorBox. Axes behind the first
-             may be divided otherwise. A fourth bottom, SSD's image for pictures, is not read
-    tops     (1, 1, D, 7): image within the batch, class, score, x1, y1, x2, y2 as shares of the image's width and
-             height, which may lie outside of it; by image, then class, then descending score. Without any detection
-             one row for each image: its number and six times -1. In setup, before there are values, (1, 1, 1, 7)
+    bottoms  offsets (N, P L 4) of P default boxes, with L = 1, or L = num_classes without share_location; scores
+             (N, P num_classes); default boxes and their variances (1, 2, 4 P), as from PriorBox. The values of an item
+             may be shaped in any way. A fourth bottom, SSD's image for visualisation, is not read
+    tops     (1, 1, D, 7): batch index, class, score, x1, y1, x2, y2, normalised by the image's width and height and not
+             clipped; by image, then class, then descending score. If nothing is detected, one row per image: its batch
+             index and six values of -1. (1, 1, 1, 7) until the first forward pass
     param    detection_output_param: num_classes, share_location (true), background_label_id (0; -1 for none),
              confidence_threshold; code_type CORNER (default), CENTER_SIZE or CORNER_SIZE, variance_encoded_in_target
              (false; true: offsets are not multiplied by the variances); nms_param: nms_threshold (0.3), top_k, eta (1);
              keep_top_k (-1: all)
 
-    Scores of one class and image above confidence_threshold are sorted, and the top_k best compared: a box is dropped
-    if its IoU with one kept before it is above nms_threshold. With eta < 1 every box that is kept multiplies a
-    threshold above 0.5 by eta. Equal scores keep the order of the default boxes, and of classes for keep_top_k.
+    Of each class and image, the top_k highest scores above confidence_threshold enter the suppression: a box is dropped
+    if its IoU with a box kept before is above nms_threshold. With eta < 1, every kept box multiplies a threshold above
+    0.5 by eta. Ties keep the order of the default boxes, and for keep_top_k that of the classes.
     save_output_param, visualize, visualize_threshold and save_file have no effect: the layer writes no files.
     No gradient.
     Liu et al., "SSD", 2016, section 2.2. Source: src/caffe/layers/detection_output_layer.cpp of SSD.
@@ -91,7 +91,7 @@ class DetectionOutput(Layer):
         return decoded(offsets, priors[0, 0].reshape(-1, 4), param.code_type)
 
     def _candidates(self, scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The scores of each class that enter the suppression, best first and then -inf, and their boxes: (N, C, K)."""
+        """For each class the best scores, then -inf, and the indices of their boxes: (N, C, K) each."""
         scores = scores.reshape(-1, self.count, self.classes).transpose(1, 2)
         scores = scores.where(scores > self.least_score, -torch.inf)
         if self.background >= 0:
@@ -107,6 +107,6 @@ class DetectionOutput(Layer):
 
 
 def _best_of_image(scores: torch.Tensor, kept: torch.Tensor, most: int) -> torch.Tensor:
-    """`kept` (N, C, K), limited to the boxes with the highest scores of each image."""
+    """`kept` (N, C, K), limited to the `most` highest scores of each image."""
     order = scores.where(kept, -torch.inf).flatten(1).argsort(dim=-1, descending=True, stable=True)[:, :most]
     return kept & torch.zeros_like(kept).flatten(1).scatter(1, order, True).view_as(kept)

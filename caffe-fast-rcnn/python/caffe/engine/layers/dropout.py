@@ -12,11 +12,11 @@ from ..layer import TRAIN, Layer, register
 
 @register("Dropout")
 class Dropout(Layer):
-    """TRAIN: each value is zeroed with probability dropout_param.dropout_ratio (0.5). TEST: the identity.
+    """TRAIN: zero each value with probability dropout_param.dropout_ratio (0.5). TEST: the identity.
 
-    With scale_train (true) the kept values are multiplied by 1 / (1 - ratio) in TRAIN; with `scale_train: false`,
-    a field of the R-CNN fork that ZF nets use, all values are multiplied by 1 - ratio in TEST instead. The probability
-    is accurate to 2^-17.
+    With scale_train (true), TRAIN multiplies the kept values by 1 / (1 - ratio). With `scale_train: false`, a field of
+    the R-CNN fork that ZF nets use, TEST multiplies all values by 1 - ratio instead. The probability is accurate to
+    2^-17.
     Source: src/caffe/layers/dropout_layer.cpp; Srivastava et al. 2014.
     """
 
@@ -47,7 +47,7 @@ class Dropout(Layer):
             top[0].tensor = value.clone()
 
     def _masked(self, values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """The kept values, scaled; a new tensor."""
+        """The kept values, scaled, as a new tensor."""
         param = self.param.dropout_param
         kept = values * mask
         return kept.mul_(1 / (1 - param.dropout_ratio)) if param.scale_train else kept
@@ -63,9 +63,9 @@ class Dropout(Layer):
 
 
 def _draw(shape: Sequence[int], probability: float) -> torch.Tensor:
-    """Booleans that are true with a probability above 0, as a multiple of 2^-16.
+    """Random booleans that are true with this probability, rounded to a multiple of 2^-16 and at least 2^-16.
 
-    Four are made from each 64-bit random number: drawing one for each takes three times as long on the CPU.
+    Each 64-bit random number gives four: drawing one number per value takes three times as long on the CPU.
     """
     count, where = math.prod(shape), device.current_device()
     bits = torch.empty(-(-count // 4), dtype=torch.int64, device=where)

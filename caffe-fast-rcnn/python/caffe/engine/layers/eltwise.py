@@ -1,4 +1,4 @@
-"""Eltwise: sum, product or maximum of several blobs."""
+"""Eltwise: the elementwise sum, product or maximum of several blobs."""
 from __future__ import annotations
 
 import torch
@@ -8,15 +8,15 @@ from ..layer import Layer, register
 
 @register("Eltwise")
 class Eltwise(Layer):
-    """SUM (default): sum of coeff_i bottom_i; PROD: product; MAX: maximum of the bottoms, value by value.
+    """Elementwise SUM (default; sum of coeff_i bottom_i), PROD (product) or MAX (maximum) of the bottoms.
 
-    bottoms  two or more of one shape
-    param    eltwise_param: operation; coeff (SUM, one for each bottom, 1 unless given; MAX leaves them out);
-             stable_prod_grad (PROD, true: the gradient multiplies the other bottoms, false: it divides the top by the
-             bottom)
+    bottoms  two or more of the same shape
+    param    eltwise_param: operation; coeff (for SUM, one per bottom, 1 unless given; MAX ignores them);
+             stable_prod_grad (for PROD; true: the gradient multiplies the other bottoms, false: it divides the top by
+             the bottom)
 
     A tie of bottoms 0 and 1 in MAX goes to bottom 1; later ones must be strictly larger.
-    In place, values and gradients are those of two separate blobs; there BVLC loses bottom 0.
+    In place, values and gradients are those of separate blobs; in BVLC Caffe, bottom 0 is lost.
     Source: src/caffe/layers/eltwise_layer.cpp.
     """
 
@@ -68,7 +68,7 @@ class Eltwise(Layer):
 
     def backward(self, top, propagate_down, bottom):
         gradient, values = top[0].grad, [blob.tensor for blob in bottom]
-        for index in reversed(range(len(bottom))):      # bottom 0 last: in place its gradient is that of the top
+        for index in reversed(range(len(bottom))):      # bottom 0 last: in place, its gradient overwrites the top's
             if propagate_down[index]:
                 bottom[index].grad = self._gradient(index, gradient, top[0].tensor, values)
 

@@ -9,7 +9,7 @@ from ..layer import register
 
 @register("ELU")
 class ELU(NeuronLayer):
-    """top = bottom where it is positive, else alpha (exp(bottom) - 1), with elu_param.alpha (1).
+    """Exponential linear unit: top = bottom where positive, else alpha (exp(bottom) - 1), with elu_param.alpha (1).
 
     Clevert et al. 2015. Source: src/caffe/layers/elu_layer.cpp.
     """

@@ -1,4 +1,4 @@
-"""Embed: a vector for each index."""
+"""Embed: look up a vector for each index."""
 from __future__ import annotations
 
 from ..blob import Blob
@@ -8,9 +8,9 @@ from ..layer import Layer, register
 
 @register("Embed")
 class Embed(Layer):
-    """top[..., :] = weight[bottom[...]] + bias
+    """Embedding lookup: top[..., :] = weight[bottom[...]] + bias
 
-    bottoms  indices in 0..input_dim-1, any shape; they have no gradient
+    bottoms  indices in 0..input_dim-1, any shape; without gradient
     tops     the bottom's shape with num_output appended
     blobs    weight (input_dim, num_output); bias (num_output) unless `bias_term: false`
     param    embed_param: num_output, input_dim, bias_term (true)

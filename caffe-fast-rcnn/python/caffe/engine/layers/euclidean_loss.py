@@ -1,4 +1,4 @@
-"""EuclideanLoss: half the mean squared distance."""
+"""EuclideanLoss: half the mean squared error per item."""
 from __future__ import annotations
 
 from ..bases.losses import LossLayer
@@ -7,9 +7,9 @@ from ..layer import register
 
 @register("EuclideanLoss")
 class EuclideanLoss(LossLayer):
-    """loss = sum (bottom 0 - bottom 1)^2 / (2 N), with N the first dimension
+    """Squared-error loss: loss = sum (bottom 0 - bottom 1)^2 / (2 N), with N the first dimension
 
-    bottoms  two of the same N and the same number of values for each item; both can receive a gradient
+    bottoms  two with the same first dimension and number of values; both can receive a gradient
     tops     loss ()
 
     Source: src/caffe/layers/euclidean_loss_layer.cpp.

@@ -13,7 +13,7 @@ _MOST_SHIFT = math.log(torch.finfo(torch.float32).max)
 
 @register("Exp")
 class Exp(NeuronLayer):
-    """top = base ^ (shift + scale bottom), exp_param: base (-1 stands for e), scale (1), shift (0).
+    """Exponential: top = base ^ (shift + scale bottom), with exp_param: base (-1 stands for e), scale (1), shift (0).
 
     Source: src/caffe/layers/exp_layer.cpp.
     """

@@ -1,4 +1,4 @@
-"""Filter: select items of a batch."""
+"""Filter: select items of a batch by a mask."""
 from __future__ import annotations
 
 import torch
@@ -8,11 +8,10 @@ from ..layer import Layer, register
 
 @register("Filter")
 class Filter(Layer):
-    """The items whose selector is not 0, in order.
+    """The items whose selector value is not 0, in order.
 
-    bottoms  one or more (N, ...), and last the selector, (N,) or (N, 1, ...), which has no gradient
-    tops     one for each bottom but the selector: (number of items selected, ...); in setup, before there are
-             values, (N, ...)
+    bottoms  one or more (N, ...), and last the selector, (N,) or (N, 1, ...), without gradient
+    tops     one per bottom except the selector: (number of selected items, ...); (N, ...) until the first forward pass
 
     Source: src/caffe/layers/filter_layer.cpp.
     """

@@ -8,7 +8,7 @@ from ..layer import Layer, register
 
 @register("Flatten")
 class Flatten(Layer):
-    """The axes from flatten_param.axis (1) to end_axis (-1) joined into one; values and gradient are shared.
+    """The axes from flatten_param.axis (1) to end_axis (-1) merged into one; shares the bottom's values and gradient.
 
     Source: src/caffe/layers/flatten_layer.cpp.
     """
@@ -20,7 +20,7 @@ class Flatten(Layer):
         param, shape = self.param.flatten_param, bottom[0].shape
         start, end = self.axis(param.axis, len(shape)), self.axis(param.end_axis, len(shape), "end_axis")
         if start > end:
-            self.fail(f"axis {start} is behind end_axis {end}")
+            self.fail(f"axis {start} is after end_axis {end}")
         top[0].reshape(*shape[:start], math.prod(shape[start:end + 1]), *shape[end + 1:])
         top[0].share_data(bottom[0])
         top[0].share_diff(bottom[0])

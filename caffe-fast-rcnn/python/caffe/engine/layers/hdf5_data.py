@@ -21,14 +21,14 @@ class Row(NamedTuple):
 
 @register("HDF5Data")
 class HDF5Data(Layer):
-    """Batches of rows of HDF5 files, one file after the other, cyclically.
+    """Batches of rows from HDF5 files, file by file, endlessly.
 
-    tops     one or more; each is named after a dataset, with shape (batch_size, *dataset shape without its first
-             axis). Batches continue across files, whose rows may have other shapes as long as those of a batch agree.
-    param    hdf5_data_param: source (a text file with one path in each line), batch_size, shuffle (false: the files,
-             and the rows within each)
+    tops     one or more, each named after a dataset: (batch_size, *dataset shape without its first axis). Batches
+             continue across files. The shape of the rows may differ between files, but not within a batch
+    param    hdf5_data_param: source (a text file with one path per line), batch_size, shuffle (false: shuffles the
+             files, and the rows within each)
 
-    Each of N processes that train together takes every N-th row. Source: src/caffe/layers/hdf5_data_layer.cpp.
+    In data-parallel training, each of N processes takes every N-th row. Source: src/caffe/layers/hdf5_data_layer.cpp.
     """
 
     exact_bottoms = 0
@@ -37,7 +37,7 @@ class HDF5Data(Layer):
     def setup(self, bottom, top):
         param = self.param.hdf5_data_param
         if self.param.HasField("transform_param"):
-            self.fail("does not transform data: take transform_param away")
+            self.fail("does not transform data: remove transform_param")
         if param.batch_size < 1:
             self.fail(f"batch_size must be given and at least 1, found {param.batch_size}")
         self.paths = self._read_list(param.source)
@@ -52,7 +52,7 @@ class HDF5Data(Layer):
     def _read_list(self, source: str) -> list[str]:
         try:
             if is_hdf5(source):
-                self.fail(f"source '{source}' is an HDF5 file: expected a text file that lists such files, one in each "
+                self.fail(f"source '{source}' is an HDF5 file: expected a text file that lists such files, one per "
                           "line")
             with open(source, encoding="utf-8-sig", errors="surrogateescape") as file:
                 paths = file.read().split()
@@ -69,7 +69,7 @@ class HDF5Data(Layer):
             yield from self.paths
 
     def _next_row(self) -> Row:
-        """The next row that belongs to this process. After a LayerError, the first one of the next file."""
+        """The next row for this process. After a LayerError, the first row of the next file."""
         while True:
             for row in self._rows:
                 if next(self._turns):
@@ -78,7 +78,7 @@ class HDF5Data(Layer):
 
     def _rows_of(self, path: str) -> Iterator[Row]:
         if self._loaded is None or self._loaded[0] != path:
-            self._loaded = None         # freed before as much is read
+            self._loaded = None         # free its memory before loading the next
             self._loaded = path, self._load(path)
         arrays = self._loaded[1]
         order = list(range(len(arrays[0])))
@@ -87,7 +87,7 @@ class HDF5Data(Layer):
         return (Row(path, tuple(array[row] for array in arrays)) for row in order)
 
     def _load(self, path: str) -> list[np.ndarray]:
-        """The datasets of a file that the tops name."""
+        """The datasets of a file that the tops are named after."""
         try:
             with hdf5_file(path) as file:
                 datasets = [member(file, name) for name in self.param.top]
@@ -105,7 +105,7 @@ class HDF5Data(Layer):
         return arrays
 
     def reshape(self, bottom, top):
-        """Forward sets the shapes: files may differ."""
+        """Nothing to do: forward sets the shapes, which may differ between files."""
 
     def _shape(self, top, rows: list[Row]) -> None:
         for name, blob, index in zip(self.param.top, top, range(len(top)), strict=True):

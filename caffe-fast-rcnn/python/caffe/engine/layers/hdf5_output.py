@@ -6,9 +6,9 @@ from ..layer import Layer, register
 
 @register("HDF5Output")
 class HDF5Output(Layer):
-    """Writes the bottoms as datasets `data` and `label`, both with 4 axes, to hdf5_output_param.file_name.
+    """Write the bottoms as datasets `data` and `label`, both with 4 axes, to hdf5_output_param.file_name.
 
-    The first forward pass replaces the file, later ones append their rows. (BVLC fails at the second.) Missing
+    The first forward pass replaces the file; later ones append their rows (BVLC Caffe fails at the second). Missing
     axes have length 1. Source: src/caffe/layers/hdf5_output_layer.cpp.
     """
 
@@ -35,7 +35,7 @@ class HDF5Output(Layer):
             with h5py.File(path, "a" if self.started else "w") as file:
                 for name, blob in zip(("data", "label"), bottom, strict=True):
                     self._append(file, name, blob.data.reshape(blob.num, blob.channels, blob.height, blob.width))
-        except (OSError, RuntimeError) as error:        # no folder, no space left, a lock that is refused
+        except (OSError, RuntimeError) as error:        # missing folder, full disk, locked file
             self.fail(f"cannot write '{path}': {error}")
         self.started = True
 

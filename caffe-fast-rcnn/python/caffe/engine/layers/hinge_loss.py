@@ -11,20 +11,22 @@ from ..layer import register
 
 @register("HingeLoss")
 class HingeLoss(LossLayer):
-    """loss = sum over n, k of max(0, 1 - d bottom0[n, k])^p / N, with d = 1 for the label's class and -1 for others
+    """One-versus-all hinge loss.
 
-    bottoms  scores (N, K...); labels, N of them, in 0..K-1
+    loss = sum over n, k of max(0, 1 - d bottom0[n, k])^p / N, with d = 1 for the label's class and -1 for others
+
+    bottoms  scores (N, K...); N labels in 0..K-1
     tops     loss ()
     param    hinge_loss_param.norm: L1 (default, p = 1) or L2 (p = 2)
 
-    Forward stores the values max(0, 1 - d bottom0) in the gradient of bottom 0, until backward overwrites it.
-    Source: src/caffe/layers/hinge_loss_layer.cpp.
+    Forward stores the values max(0, 1 - d bottom0) in bottom 0's gradient, where they stay until backward overwrites
+    them. Source: src/caffe/layers/hinge_loss_layer.cpp.
     """
 
     backward_reads_bottoms = backward_reads_tops = False
 
     def _signs(self, bottom) -> torch.Tensor:
-        """d of each class, (N, K)."""
+        """The sign d of each class, (N, K)."""
         num = bottom[0].shape[0]
         classes = math.prod(bottom[0].shape[1:])
         labels = self.labels(bottom[1], num, classes)

@@ -1,4 +1,4 @@
-"""Im2col: the window around each position, as channels."""
+"""Im2col: unfold the windows of a convolution into channels."""
 from __future__ import annotations
 
 import math
@@ -11,11 +11,11 @@ from ..layer import AutogradLayer, register
 
 @register("Im2col")
 class Im2col(AutogradLayer):
-    """Every window of a convolution laid out along the channel axis: top channel = (channel, tap), row-major
+    """The windows of a convolution unfolded along the channel axis: top channel = (channel, tap), row-major
 
     bottoms  (N, C, *spatial)
     tops     (N, C * product of kernel, *output size of the convolution)
-    param    convolution_param: kernel_size, stride, pad, dilation, axis as of Convolution
+    param    convolution_param: kernel_size, stride, pad, dilation, axis, as in Convolution
 
     If backward runs, it writes the bottom's gradient even if it was not requested.
     Source: src/caffe/layers/im2col_layer.cpp.
@@ -31,7 +31,7 @@ class Im2col(AutogradLayer):
         axes = len(bottom[0].shape)
         self.channel_axis = self.axis(self.param.convolution_param.axis, axes)
         if axes == self.channel_axis + 1:
-            self.fail(f"needs axes behind the channel axis {self.channel_axis}, found shape {bottom[0].shape}")
+            self.fail(f"needs axes after the channel axis {self.channel_axis}, found shape {bottom[0].shape}")
         self.window = read_window(self, axes - self.channel_axis - 1)
 
     def reshape(self, bottom, top):

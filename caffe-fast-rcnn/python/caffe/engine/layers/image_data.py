@@ -9,16 +9,16 @@ from ..layer import register
 
 @register("ImageData")
 class ImageData(ListedImageLayer):
-    """Batches of the images of a text file with lines `path label`, or `path label label ...`, cyclically.
+    """Batches of the images listed in a text file of lines `path label` or `path label label ...`, endlessly.
 
-    tops     images (batch_size, C, H, W), BGR or grey, transformed by transform_param; labels (batch_size), or
-             (batch_size, labels of a line) where lines have several
-    param    image_data_param: source (the text file), batch_size (1), root_folder (put before each path as it is),
-             new_height and new_width (size of all images), is_color (true), shuffle, rand_skip
+    tops     images (batch_size, C, H, W), BGR or greyscale, transformed by transform_param; labels (batch_size), or
+             (batch_size, number of labels) if each line has several
+    param    image_data_param: source (the text file), batch_size (1), root_folder (prefixed to each path as is),
+             new_height and new_width (resize all images), is_color (true), shuffle, rand_skip
 
-    The label follows the last blank: paths may contain blanks. Fractions are dropped of one label, kept of several,
-    which are a format of forks. Each of N processes that train together takes every
-    N-th image. Source: src/caffe/layers/image_data_layer.cpp.
+    The label follows the last space, so paths may contain spaces. A single label is truncated to an integer; several
+    labels, a format of forks, may be fractional. In data-parallel training, each of N processes takes every N-th image.
+    Source: src/caffe/layers/image_data_layer.cpp.
     """
 
     exact_tops = 2

@@ -1,4 +1,4 @@
-"""ImageLabelmapData: images from files, with black and white images as labels."""
+"""ImageLabelmapData: images from files, with binary label images."""
 from __future__ import annotations
 
 import numpy as np
@@ -11,16 +11,18 @@ from ..layer import register
 
 @register("ImageLabelmapData")
 class ImageLabelmapData(LabelledPixelsLayer):
-    """Batches of the images of a text file with lines `image labels`, two paths without blanks, cyclically.
+    """Batches of the images listed in a text file of lines `image labels`, two paths without spaces, endlessly.
 
-    tops     images (batch_size, C, H, W), BGR or grey, transformed by transform_param; labels (batch_size, 1, H, W), 1
-             where the grey image of labels is above 127, else 0, cropped and mirrored with the image
-    param    image_data_param: source (the text file), batch_size (1), root_folder (put before both paths as it is),
-             new_height and new_width (size of all images), is_color (true), shuffle, rand_skip
+    tops     images (batch_size, C, H, W), BGR or greyscale, transformed by transform_param; labels
+             (batch_size, 1, H, W), 1 where the greyscale label image is above 127, else 0, cropped and mirrored with
+             the image
+    param    image_data_param: source (the text file), batch_size (1), root_folder (prefixed to both paths as is),
+             new_height and new_width (resize all images), is_color (true), shuffle, rand_skip
 
-    An image and its labels have one size. Each of N processes that train together takes every N-th pair.
+    An image and its label image must have the same size. In data-parallel training, each of N processes takes every
+    N-th pair.
     Xie and Tu, "Holistically-nested edge detection", 2015; source: src/caffe/layers/image_labelmap_data_layer.cpp of
-    HED, whose labels are rounded in the same way; those of RCF are not.
+    HED, which binarises labels in the same way; RCF does not.
     """
 
     exact_tops = 2

@@ -1,4 +1,4 @@
-"""ImageSegData: images from files, with a label for each pixel."""
+"""ImageSegData: images from files, with a label per pixel."""
 from __future__ import annotations
 
 import cv2
@@ -14,21 +14,22 @@ from ..layer import register
 
 @register("ImageSegData")
 class ImageSegData(LabelledPixelsLayer):
-    """Batches of the images of a text file, cyclically, with the labels of their pixels.
+    """Batches of the images listed in a text file and their pixel labels, endlessly.
 
-    tops     images (batch_size, C, H, W), BGR or grey; labels (batch_size, 1, H, W), 0 to 255; optionally the height
-             and width of each image, at most those of the top (batch_size, 1, 1, 2)
-    param    image_data_param: label_type, what stands behind the path in each line: PIXEL, the path of a grey image of
-             labels; IMAGE (default), one label for all pixels; NONE, nothing, all pixels have ignore_label (255).
-             source (the text file), batch_size (1), root_folder (put before paths as it is), new_height and new_width
-             (size of all images; labels take the nearest pixel), is_color (true), shuffle, rand_skip
-             transform_param: scale_factors, by one of which image and labels are resized, at random; crop_size, or
+    tops     images (batch_size, C, H, W), BGR or greyscale; labels (batch_size, 1, H, W), 0 to 255; optionally the
+             height and width of each image, at most those of the top (batch_size, 1, 1, 2)
+    param    image_data_param: label_type, what follows the path in each line: PIXEL, the path of a greyscale label
+             image; IMAGE (default), one label for all pixels; NONE, nothing: all pixels have ignore_label (255).
+             source (the text file), batch_size (1), root_folder (prefixed to paths as is), new_height and new_width
+             (resize all images, labels by nearest neighbour), is_color (true), shuffle, rand_skip
+             transform_param: scale_factors, one of which, chosen at random, resizes image and labels; crop_size, or
              crop_height and crop_width; mirror, mean_value, scale
 
-    Crops are at random places in TRAIN, in the middle in TEST. Images that are smaller are filled up at the right and
-    below, by the mean and by ignore_label. Paths have no blanks, but for IMAGE. An image and its labels have one size.
-    Each of N processes that train together takes every N-th image.
-    Source: src/caffe/layers/image_seg_data_layer.cpp of DeepLab, which mixes labels where new_height resizes them.
+    TRAIN crops at random, TEST crops the centre. Smaller images are padded at the right and bottom, with the mean and
+    with ignore_label. Paths must not contain spaces, except with IMAGE. An image and its label image must have the same
+    size. In data-parallel training, each of N processes takes every N-th image.
+    Source: src/caffe/layers/image_seg_data_layer.cpp of DeepLab, which interpolates labels when new_height resizes
+    them.
     """
 
     min_tops = 2

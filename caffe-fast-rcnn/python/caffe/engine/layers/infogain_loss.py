@@ -1,4 +1,4 @@
-"""InfogainLoss: a softmax loss whose rows weigh all classes."""
+"""InfogainLoss: softmax loss with a weight for each pair of label and class."""
 from __future__ import annotations
 
 import torch
@@ -11,12 +11,14 @@ from ..layer import register
 
 @register("InfogainLoss")
 class InfogainLoss(LossLayer):
-    """loss = -sum over labels l, classes k of H[l, k] log max(softmax(bottom 0)[k], 1e-20) / normaliser
+    """Softmax loss with a weight H[l, k] for each pair of label l and class k.
 
-    bottoms  scores (N, ..., C, ...) with the classes at infogain_loss_param.axis (1); labels, one for each position;
-             optionally the matrix H, C * C values, which is else read from infogain_loss_param.source (binaryproto)
+    loss = -sum over labels l, classes k of H[l, k] log max(softmax(bottom 0)[k], 1e-20) / normaliser
+
+    bottoms  scores (N, ..., C, ...) with the classes at infogain_loss_param.axis (1); labels, one per position;
+             optionally the matrix H, C * C values, otherwise read from infogain_loss_param.source (binaryproto)
     tops     loss (); optionally the probabilities
-    param    loss_param as of SoftmaxWithLoss, but not its old `normalize`
+    param    loss_param, as in SoftmaxWithLoss, but without the old `normalize`
 
     Source: src/caffe/layers/infogain_loss_layer.cpp.
     """
@@ -59,7 +61,7 @@ class InfogainLoss(LossLayer):
             top[1].reshape(*shape)
 
     def _weights(self, bottom) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """H[label] of each position as (outer, C, inner), 0 where the label is ignored; and where it counts."""
+        """H[label] of each position as (outer, C, inner), 0 for ignored labels; and which labels are valid, or None."""
         scores, param = bottom[0].tensor, self.param.loss_param
         classes = scores.shape[self.along]
         matrix = (bottom[2].tensor if self.matrix is None else self.matrix.to(scores)).reshape(classes, classes)

@@ -14,9 +14,9 @@ from ..layer import Layer, register
 
 @register("InnerProduct")
 class InnerProduct(Layer):
-    """top = bottom weight^T + bias, with the axes from `axis` (1) on flattened
+    """Fully connected layer: top = bottom weight^T + bias, with the axes from `axis` (1) on flattened
 
-    bottoms  (M..., K...); the K values from `axis` on are one input
+    bottoms  (M..., K...); the K values from `axis` on are one input vector
     tops     (M..., num_output)
     blobs    weight (num_output, K), or (K, num_output) with `transpose: true`; bias (num_output)
     param    inner_product_param: num_output, bias_term (true), axis (1), transpose (false)
@@ -50,12 +50,12 @@ class InnerProduct(Layer):
         top[0].reshape(*shape[:axis], self.param.inner_product_param.num_output)
 
     def _weight(self) -> torch.Tensor:
-        """(num_output, K), in their factor type."""
+        """The weight as (num_output, K), in its factor type."""
         weight = self.blobs[0].factor()
         return weight.T if self.param.inner_product_param.transpose else weight
 
     def _rows(self, values: torch.Tensor, columns: int) -> torch.Tensor:
-        """Values as (M, columns), in their factor type."""
+        """The values as (M, columns), in their factor type."""
         return device.as_factor(values.reshape(-1, columns))
 
     def forward(self, bottom, top):
@@ -73,12 +73,12 @@ class InnerProduct(Layer):
             bottom[0].grad = linear(gradient, self._weight().T).reshape(bottom[0].shape)
 
     def _add_weight_gradient(self, gradient: torch.Tensor, rows: torch.Tensor) -> None:
-        """In float32 in any precision: with a few hundred rows this is bound by the sum's memory traffic."""
+        """Always in float32: with a few hundred rows, the memory traffic of the accumulation dominates."""
         weight, dtype = self.blobs[0], device.float_type()
         gradient, rows = gradient.to(dtype), rows.to(dtype)
         left, right = (rows, gradient) if self.param.inner_product_param.transpose else (gradient, rows)
         if weight.has_grad:
-            # One addmm into the sum avoids a second array as large as the weights.
+            # addmm accumulates without a second array as large as the weights.
             total = weight.grad
             weight.grad = torch.addmm(total, left.T, right, out=total)
         else:

@@ -1,4 +1,4 @@
-"""Input: blobs filled by the user."""
+"""Input: blobs that the user fills."""
 from __future__ import annotations
 
 from ..layer import Layer, register
@@ -6,9 +6,9 @@ from ..layer import Layer, register
 
 @register("Input")
 class Input(Layer):
-    """Tops of the shapes in input_param, zero until the user writes them.
+    """Tops with the shapes of input_param, zero until the user writes them.
 
-    input_param.shape: one for all tops, one for each, or none (then `blob.reshape` before the first pass).
+    input_param.shape: one for all tops, one for each, or none (then call `blob.reshape` before the first pass).
     Source: src/caffe/layers/input_layer.cpp.
     """
 
@@ -24,10 +24,10 @@ class Input(Layer):
                 blob.reshape(*shapes[index if len(shapes) > 1 else 0].dim)
 
     def reshape(self, bottom, top):
-        """Users reshape inputs themselves."""
+        """Nothing to do: users reshape inputs themselves."""
 
     def forward(self, bottom, top):
-        """Users write inputs themselves."""
+        """Nothing to do: users write inputs themselves."""
 
     def backward(self, top, propagate_down, bottom):
         """No bottoms."""

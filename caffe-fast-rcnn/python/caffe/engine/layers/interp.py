@@ -9,16 +9,16 @@ from ..layer import AutogradLayer, register
 
 @register("Interp")
 class Interp(AutogradLayer):
-    """The image resized by bilinear interpolation, with corner pixels aligned.
+    """The image resized by bilinear interpolation, with aligned corners.
 
-    top row y is bottom row y (H - 1) / (H' - 1); rows between two pixels mix them, columns alike.
+    Row y of the top is sampled at row y (H - 1) / (H' - 1) of the bottom, and columns in the same way.
 
     bottoms  (N, C, H, W); optionally a second one, whose height and width are used if interp_param gives none; it
-             gets no gradient
+             receives no gradient
     tops     (N, C, H', W')
     param    interp_param: height and width; or zoom_factor: (H - 1) zoom + 1; or shrink_factor: (H - 1) / shrink + 1,
-             rounded down; or both factors, shrinking first. pad_beg and pad_end, at most 0, cut that many rows and
-             columns off first.
+             rounded down; or both factors, shrinking first. pad_beg and pad_end, at most 0, first crop that many rows
+             and columns
 
     A single factor takes precedence over height and width, two factors do not, as in the fork.
     Source: src/caffe/layers/interp_layer.cpp of DeepLab and PSPNet.
@@ -51,7 +51,7 @@ class Interp(AutogradLayer):
         top[0].reshape(*bottom[0].shape[:2], *self.size)
 
     def _size(self, cut: list[int], bottom) -> list[int]:
-        """Height and width of the top; `cut` are those of the bottom after cutting."""
+        """Height and width of the top; `cut` is the size of the bottom after cropping."""
         param = self.param.interp_param
         zooms, shrinks = param.HasField("zoom_factor"), param.HasField("shrink_factor")
         if zooms == shrinks and param.HasField("height") and param.HasField("width"):

@@ -1,4 +1,4 @@
-"""LabelsequenceAccuracy: how many sequences of labels are right."""
+"""LabelsequenceAccuracy: the accuracy of whole label sequences."""
 from __future__ import annotations
 
 import torch
@@ -10,14 +10,14 @@ from ..layer import AutogradLayer, register
 
 @register("LabelsequenceAccuracy")
 class LabelsequenceAccuracy(AutogradLayer):
-    """The share of items whose best path has the true labels, all of them and no other.
+    """The fraction of items whose decoded label sequence equals the true one.
 
-    bottoms  scores (N, T, C), not as those of CTCGreedyDecoder; labels (N, L), in which blanks do not count
-    tops     accuracy (); 0 without items
-    param    labelsequence_accuracy_param: blank_label (0), the class that stands between labels
+    bottoms  scores (N, T, C), unlike those of CTCGreedyDecoder; labels (N, L); blanks in them are skipped
+    tops     accuracy (); 0 for an empty batch
+    param    labelsequence_accuracy_param: blank_label (0), the blank class
 
-    The best path has the class with the highest score at each time step, of equal ones the first; repetitions and
-    blanks are dropped. No gradient. Source: src/caffe/layers/labelsequence_accuracy_layer.cpp of crnn.caffe.
+    Decoding takes the best class of each time step, the first of a tie, and drops repetitions and blanks.
+    No gradient. Source: src/caffe/layers/labelsequence_accuracy_layer.cpp of crnn.caffe.
     """
 
     exact_bottoms = 2
@@ -45,6 +45,6 @@ class LabelsequenceAccuracy(AutogradLayer):
 
 
 def _padded(labels: torch.Tensor, counts: torch.Tensor, width: int) -> torch.Tensor:
-    """Labels (N, L) as (N, width), with the blank -1 behind those that count: no label is below 0."""
+    """Labels (N, L) as (N, width), padded with -1, which is no label, after the first `counts` of each row."""
     labels = pad(labels, (0, width - labels.shape[1]))
     return labels.where(torch.arange(width, device=labels.device) < counts[:, None], -1)

@@ -11,7 +11,7 @@ from ..layer import register
 
 @register("Log")
 class Log(NeuronLayer):
-    """top = log_base(shift + scale bottom), log_param: base (-1 stands for e), scale (1), shift (0).
+    """Logarithm: top = log_base(shift + scale bottom), with log_param: base (-1 stands for e), scale (1), shift (0).
 
     Source: src/caffe/layers/log_layer.cpp.
     """

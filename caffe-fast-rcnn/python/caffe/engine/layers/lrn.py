@@ -9,15 +9,17 @@ from ..layer import Layer, register
 
 @register("LRN")
 class LRN(Layer):
-    """top = bottom / scale ^ beta, with scale = k + alpha * mean of bottom^2 over a window of local_size
+    """Local response normalisation.
+
+    top = bottom / scale ^ beta, with scale = k + alpha * mean of bottom^2 over a window of local_size
 
     bottoms  (N, C, H, W)
-    tops     the same shape
+    tops     same shape
     param    lrn_param: local_size (5, odd), alpha (1), beta (0.75), k (1), norm_region ACROSS_CHANNELS (default) or
              WITHIN_CHANNEL
 
-    ACROSS_CHANNELS: the window is local_size channels; those outside count as 0, the divisor stays local_size.
-    WITHIN_CHANNEL: the window is local_size x local_size pixels, averaged as AVE pooling does; k is 1.
+    ACROSS_CHANNELS: the window is local_size channels; missing channels count as 0, the divisor remains local_size.
+    WITHIN_CHANNEL: the window is local_size x local_size pixels, averaged as in AVE pooling; k is 1.
     If backward runs across channels, it writes the bottom's gradient even if it was not requested.
     Source: src/caffe/layers/lrn_layer.cpp; Krizhevsky et al. 2012, section 3.3.
     """

@@ -9,13 +9,15 @@ from ..layer import AutogradLayer, register
 
 @register("LSTMUnit")
 class LSTMUnit(AutogradLayer):
-    """c = cont f c_prev + i g, h = o tanh(c), with gates i, f, o = sigmoid and g = tanh of bottom 1's quarters
+    """One step of an LSTM.
+
+    c = cont f c_prev + i g, h = o tanh(c), with gates i, f, o = sigmoid and g = tanh of bottom 1's quarters
 
     bottoms  c_prev (1, N, D); gate inputs (1, N, 4 D), in the order i, f, o, g; cont (1, N), 0 where a sequence
              begins, without gradient
     tops     c and h, both (1, N, D)
 
-    Backward writes the gradients of the first two bottoms if either is requested.
+    Backward writes the gradients of both of the first two bottoms if either is requested.
     Source: src/caffe/layers/lstm_unit_layer.cpp.
     """
 

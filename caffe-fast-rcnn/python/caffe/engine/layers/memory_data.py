@@ -9,9 +9,9 @@ from ..layer import Layer, register
 
 @register("MemoryData")
 class MemoryData(Layer):
-    """Batches of the arrays given to `net.set_input_arrays(data, labels)`, cyclically.
+    """Batches of the arrays given to net.set_input_arrays(data, labels), endlessly.
 
-    tops     data (batch_size, channels, height, width); labels (batch_size), from the first forward on
+    tops     data (batch_size, channels, height, width); labels (batch_size) until the first forward pass, then
              (batch_size, 1, 1, 1)
     param    memory_data_param: batch_size, channels, height, width
 
@@ -31,7 +31,7 @@ class MemoryData(Layer):
         top[1].reshape(self.shape[0])
 
     def set_arrays(self, data: np.ndarray, labels: np.ndarray) -> None:
-        """Take data (N, channels, height, width) and N labels; N must be a multiple of batch_size. LayerError."""
+        """Set data (N, channels, height, width) and N labels; N must be a multiple of batch_size. Raises LayerError."""
         data, labels = np.asarray(data), np.asarray(labels)
         if data.shape[1:] != self.shape[1:]:
             self.fail(f"expected data of shape (N, {', '.join(map(str, self.shape[1:]))}), found {data.shape}")

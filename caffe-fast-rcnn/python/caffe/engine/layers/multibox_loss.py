@@ -1,4 +1,4 @@
-"""MultiBoxLoss: the loss of SSD."""
+"""MultiBoxLoss: SSD's loss."""
 from __future__ import annotations
 
 import math
@@ -14,40 +14,44 @@ from ..bases.losses import LOG_FLT_MIN, LossLayer
 from ..layer import register
 
 _Settings = caffe_pb2.MultiBoxLossParameter
-_LEAST_OVERLAP = 1e-6       # SSD ignores smaller ones
-_LEAST_AREA = 1e-5          # smaller boxes do not enter the suppression
+_LEAST_OVERLAP = 1e-6       # smaller ones count as 0, as in SSD
+_LEAST_AREA = 1e-5          # suppression drops smaller boxes
 _OBJECT = 8                 # values of an object: image, class, instance, x1, y1, x2, y2, difficult
 
 
 @register("MultiBoxLoss")
 class MultiBoxLoss(LossLayer):
-    """loss = (loc_weight * sum of the offsets' losses + sum of the scores' losses) / normaliser
+    """SSD's loss: box localisation and classification, with matching and hard negative mining.
 
-    bottoms  offsets (N, P L 4) of P default boxes, with L = 1 or, without share_location, L = num_classes; scores
-             (N, P num_classes), before Softmax; default boxes and their variances (1, 2, 4 P), see PriorBox; objects
-             (1, 1, G, 8): image within the batch (-1: no object), class, instance, x1, y1, x2, y2 as shares of the
-             image's width and height, difficult (0 or 1). Axes may be divided otherwise. The first two learn
+    loss = (loc_weight * sum of localisation losses + sum of confidence losses) / normaliser
+
+    bottoms  offsets (N, P L 4) of P default boxes, with L = 1, or L = num_classes without share_location; scores
+             (N, P num_classes), before Softmax; default boxes and their variances (1, 2, 4 P), as from PriorBox;
+             objects (1, 1, G, 8): batch index (-1: no object), class, instance, x1, y1, x2, y2 normalised by the
+             image's width and height, difficult (0 or 1). The values of an item may be shaped in any way. Only the
+             first two receive a gradient
     tops     loss ()
     param    multibox_loss_param: num_classes, share_location (true), background_label_id (0), loc_weight (1);
-             loc_loss_type SMOOTH_L1 (default) or L2, the half square; conf_loss_type SOFTMAX (default) or LOGISTIC;
+             loc_loss_type SMOOTH_L1 (default) or L2 (half the square); conf_loss_type SOFTMAX (default) or LOGISTIC;
              code_type CORNER (default), CENTER_SIZE or CORNER_SIZE, encode_variance_in_target (false);
              match_type, overlap_threshold (0.5), use_prior_for_matching (true), use_difficult_gt (true),
              ignore_cross_boundary_bbox, map_object_to_agnostic, bp_inside (all false);
              mining_type, neg_pos_ratio (3), neg_overlap (0.5), sample_size (64), nms_param, use_prior_for_nms (false);
-             loss_param: normalization VALID (default: boxes with an object), FULL (N P), BATCH_SIZE (N) or NONE. The
+             loss_param: normalization VALID (default: number of positives), FULL (N P), BATCH_SIZE (N) or NONE (1). The
              normaliser is at least 1
 
-    Matching: each object has the box that overlaps it most, pair by pair, the largest IoU first. With PER_PREDICTION
-    (default; else BIPARTITE) other boxes have the object that they overlap most, if IoU >= overlap_threshold. These
-    boxes, the positives, learn the object's class and its offsets, encoded as DetectionOutput decodes them.
-    Mining: MAX_NEGATIVE (default) adds as many as neg_pos_ratio times the positives of an image: among those that
-    overlap all objects less than neg_overlap the ones with the largest losses; they learn the background.
-    HARD_EXAMPLE takes the sample_size boxes of an image with the largest losses, positives or not. NONE takes
-    all boxes; with mining an image without objects adds nothing. Mining needs share_location. Of equal losses the first
-    counts. With nms_param, if its nms_threshold is above 0, only boxes that suppression by loss keeps can be chosen:
-    of the candidates, or of the top_k with the largest losses, a predicted box (with use_prior_for_nms the default box)
-    is dropped if its area is below 1e-5 or its IoU with one of a larger loss that is kept is above nms_threshold.
-    A class out of range raises LayerError on the CPU; on CUDA, where the check would stop the device, it makes the loss
+    Matching: objects and boxes are paired greedily, largest IoU first, one box per object. With PER_PREDICTION
+    (default; else BIPARTITE), each remaining box is matched with the object that it overlaps most, if their IoU is at
+    least overlap_threshold. Matched boxes are the positives: they learn the object's class and its offsets, encoded
+    as DetectionOutput decodes them.
+    Mining: MAX_NEGATIVE (default) adds up to neg_pos_ratio negatives per positive of an image: those of the largest
+    losses among the boxes whose IoU with all objects is below neg_overlap; they learn the background. HARD_EXAMPLE
+    takes the sample_size boxes of an image with the largest losses, positive or negative. NONE takes all boxes; with
+    mining, an image without objects adds nothing. Mining needs share_location. Ties go to the first box.
+    With an nms_threshold above 0 in nms_param, mining only chooses among boxes that survive non-maximum suppression, by
+    descending loss, of the candidates, or of the top_k with the largest losses. Predicted boxes (with use_prior_for_nms
+    the default boxes) are dropped if their area is below 1e-5 or their IoU with a kept box is above nms_threshold.
+    A class out of range raises LayerError on the CPU; on CUDA, where the check would synchronise, it makes the loss
     NaN.
     Liu et al., "SSD", 2016, section 2.2. Source: src/caffe/layers/multibox_loss_layer.cpp of SSD.
     """
@@ -79,7 +83,7 @@ class MultiBoxLoss(LossLayer):
         if param.sample_size < 1:
             self.fail(f"sample_size must be at least 1, found {param.sample_size}")
         if not 0 <= param.neg_pos_ratio < math.inf:
-            self.fail(f"neg_pos_ratio must be a number from 0 on, found {param.neg_pos_ratio}")
+            self.fail(f"neg_pos_ratio must be finite and at least 0, found {param.neg_pos_ratio}")
 
     def reshape(self, bottom, top):
         top[0].reshape()
@@ -94,7 +98,7 @@ class MultiBoxLoss(LossLayer):
         objects = self._objects(bottom[3].tensor.reshape(-1, _OBJECT), len(offsets))
         compared = priors[None] if self.settings.use_prior_for_matching else self._predicted(offsets, priors)
         match, most = self._matches(compared, objects)
-        own = objects.gather(1, match.clamp(min=0)[..., None].expand(-1, -1, _OBJECT))      # means nothing without one
+        own = objects.gather(1, match.clamp(min=0)[..., None].expand(-1, -1, _OBJECT))      # arbitrary if unmatched
         labels = own[..., 1].long().where(match >= 0, self.background)
         self.targets = labels.clamp(0, self.classes - 1)
         learned = (match >= 0)[..., None]
@@ -126,7 +130,7 @@ class MultiBoxLoss(LossLayer):
 
     # ---- objects and boxes
     def _objects(self, rows: torch.Tensor, images: int) -> torch.Tensor:
-        """The objects of each image (N, G, 8), -1 behind the last. Raises LayerError on the CPU."""
+        """The objects of each image (N, G, 8), padded with -1. Raises LayerError on the CPU for an invalid class."""
         if not self.settings.use_difficult_gt:
             rows = rows[rows[:, 7] == 0]
         found = objects_by_image(rows, images)
@@ -145,7 +149,7 @@ class MultiBoxLoss(LossLayer):
         return decoded(offsets[:, :, 0] * factors, priors, self.settings.code_type)
 
     def _matches(self, boxes: torch.Tensor, objects: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """For each box its object, -1 for none, or -2 if it is left out; and its largest overlap with one: (N, P)."""
+        """The object of each box, -1 for none, or -2 if the box is ignored; and the box's largest IoU: (N, P) each."""
         param = self.settings
         overlap = overlaps(boxes[:, :, None], objects[:, None, :, 3:7])
         overlap = overlap.where(overlap > _LEAST_OVERLAP, 0)
@@ -157,13 +161,13 @@ class MultiBoxLoss(LossLayer):
         return matched(overlap, threshold).where(is_inside, -2), overlap.amax(2)
 
     def _places(self) -> torch.Tensor:
-        """Which of a box's offsets learn, for gather and scatter: (N, P, 1, 4)."""
+        """The index of the location whose offsets learn, for gather and scatter: (N, P, 1, 4)."""
         place = self.targets if self.locations > 1 else torch.zeros_like(self.targets)
         return place[..., None, None].expand(-1, -1, 1, 4)
 
     # ---- losses
     def _difference(self, offsets: torch.Tensor, boxes: torch.Tensor, priors: torch.Tensor) -> torch.Tensor:
-        """Predicted minus wanted offsets, in units of the variances, (N, P, 4)."""
+        """Predicted minus target offsets, divided by the variances, (N, P, 4)."""
         own = offsets.gather(2, self._places())[:, :, 0]
         target = encoded(boxes, priors, self.settings.code_type)
         if self.settings.encode_variance_in_target:
@@ -171,7 +175,7 @@ class MultiBoxLoss(LossLayer):
         return own - target / self.variances
 
     def _offset_losses(self) -> torch.Tensor:
-        """The loss of each box's offsets, (N, P)."""
+        """The localisation loss of each box, (N, P)."""
         squares = self.difference.square() / 2
         if self.settings.loc_loss_type == _Settings.L2:
             return squares.sum(-1)
@@ -179,7 +183,7 @@ class MultiBoxLoss(LossLayer):
         return squares.where(size < 1, size - 0.5).sum(-1)
 
     def _score_losses(self, scores: torch.Tensor) -> torch.Tensor:
-        """The loss of each box's scores, (N, P)."""
+        """The confidence loss of each box, (N, P)."""
         if self.settings.conf_loss_type == _Settings.LOGISTIC:
             self.probabilities = scores.sigmoid()
             return binary_cross_entropy_with_logits(scores, self._one_hot(), reduction="none").sum(-1)
@@ -193,7 +197,7 @@ class MultiBoxLoss(LossLayer):
     # ---- mining
     def _mined(self, match: torch.Tensor, most: torch.Tensor, has_objects: torch.Tensor, offset_losses: torch.Tensor,
                score_losses: torch.Tensor, rivals: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Which boxes learn offsets, and which learn scores: (N, P) each."""
+        """Whether each box learns its offsets, and whether it learns its scores: (N, P) each."""
         param, positive = self.settings, match >= 0
         if param.mining_type == _Settings.NONE:
             return positive, torch.ones_like(positive)
@@ -206,7 +210,7 @@ class MultiBoxLoss(LossLayer):
         return positive & chosen, chosen & (match >= -1)
 
     def _rivals(self, offsets: torch.Tensor, priors: torch.Tensor) -> torch.Tensor | None:
-        """The boxes (N, P, 4) that suppress each other before mining; None without suppression."""
+        """The boxes (N, P, 4) for the suppression before mining, or None without suppression."""
         param = self.settings
         suppresses = param.HasField("nms_param") and param.nms_param.nms_threshold > 0
         if not suppresses or param.mining_type == _Settings.NONE:
@@ -215,7 +219,7 @@ class MultiBoxLoss(LossLayer):
 
     def _hardest(self, losses: torch.Tensor, candidates: torch.Tensor, numbers: torch.Tensor,
                  rivals: torch.Tensor | None) -> torch.Tensor:
-        """The candidates (N, P) with the largest losses, up to a number (N, 1) for each image."""
+        """The candidates (N, P) with the largest losses, up to `numbers` (N, 1) per image."""
         order = losses.where(candidates, -math.inf).argsort(dim=1, descending=True, stable=True)
         may_be_chosen = candidates.gather(1, order)
         if rivals is not None:
@@ -231,5 +235,5 @@ class MultiBoxLoss(LossLayer):
 
 
 def _is_inside(boxes: torch.Tensor) -> torch.Tensor:
-    """Which coordinates are within the image."""
+    """Whether each coordinate is within the image."""
     return (boxes >= 0) & (boxes <= 1)

@@ -1,4 +1,4 @@
-"""MultinomialLogisticLoss: the loss of probabilities."""
+"""MultinomialLogisticLoss: the cross-entropy of given probabilities."""
 from __future__ import annotations
 
 import math
@@ -11,9 +11,9 @@ from ..layer import register
 
 @register("MultinomialLogisticLoss")
 class MultinomialLogisticLoss(LossLayer):
-    """loss = -sum over n of log max(bottom0[n, label n], 1e-20) / N
+    """Cross-entropy of given probabilities: loss = -sum over n of log max(bottom0[n, label n], 1e-20) / N
 
-    bottoms  probabilities (N, K...); labels, N of them, in 0..K-1
+    bottoms  probabilities (N, K...); N labels in 0..K-1
     tops     loss ()
 
     Source: src/caffe/layers/multinomial_logistic_loss_layer.cpp.
@@ -27,7 +27,7 @@ class MultinomialLogisticLoss(LossLayer):
             self.fail(f"expected {bottom[0].shape[0]} labels, found {bottom[1].count} (shape {bottom[1].shape})")
 
     def _probability(self, bottom) -> tuple[torch.Tensor, torch.Tensor]:
-        """That of each label and the labels, (N, 1)."""
+        """The probability of each label, and the labels: (N, 1) each."""
         rows = bottom[0].tensor.flatten(1)
         labels = self.labels(bottom[1], rows.shape[0], rows.shape[1])[:, None]
         return rows.gather(1, labels).clamp(min=LEAST_PROBABILITY), labels

@@ -6,14 +6,14 @@ from ..layer import Layer, register
 
 @register("MVN")
 class MVN(Layer):
-    """top = (bottom - mean) / (sqrt(variance) + eps), for each item and channel
+    """Mean and variance normalisation: top = (bottom - mean) / (sqrt(variance) + eps), for each item and channel
 
     bottoms  up to 4 axes (N, C, H, W)
-    tops     (N, C, H, W), missing axes having length 1
-    param    mvn_param: normalize_variance (true), across_channels (false: one mean for each channel; true: one for each
-             item), eps (1e-9)
+    tops     (N, C, H, W); missing axes have length 1
+    param    mvn_param: normalize_variance (true), across_channels (false: statistics per channel; true: per item),
+             eps (1e-9)
 
-    The gradient is that of eps = 0, divided by the same deviation; backward writes it even if it was not
+    The gradient is the one for eps = 0, divided by the same standard deviation; backward writes it even if it was not
     requested. Source: src/caffe/layers/mvn_layer.cpp.
     """
 

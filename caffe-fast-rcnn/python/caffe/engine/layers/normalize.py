@@ -1,4 +1,4 @@
-"""Normalize: divide by the L2 norm, then multiply by learned factors."""
+"""Normalize: L2 normalisation with a learned scale."""
 from __future__ import annotations
 
 import math
@@ -13,13 +13,15 @@ from ..layer import AutogradLayer, register
 
 @register("Normalize")
 class Normalize(AutogradLayer):
-    """top = scale * bottom / sqrt(sum of bottom^2 + eps), with the sum over the channels of a pixel or over an image
+    """L2 normalisation over the channels of a pixel or over an image, with a learned scale.
+
+    top = scale * bottom / sqrt(sum of bottom^2 + eps)
 
     bottoms  (N, C, ...)
-    tops     the same shape
+    tops     same shape
     blobs    scale: (), or (C) with `channel_shared: false`; 1 unless norm_param.scale_filler is given
-    param    norm_param: across_spatial (true: one sum for each image, false: one for each pixel), channel_shared
-             (true), scale_filler, eps (1e-10)
+    param    norm_param: across_spatial (true: one sum per image, false: one per pixel), channel_shared (true),
+             scale_filler, eps (1e-10)
 
     Liu et al., "ParseNet", 2015. Source: src/caffe/layers/normalize_layer.cpp of SSD, whose gradient is NaN for a scale
     of 0; here it is the derivative.

@@ -1,4 +1,4 @@
-"""Parameter: a parameter as a blob of the net."""
+"""Parameter: a learned blob of the net."""
 from __future__ import annotations
 
 from ..blob import Blob
@@ -7,10 +7,10 @@ from ..layer import Layer, register
 
 @register("Parameter")
 class Parameter(Layer):
-    """The top is the layer's parameter, of shape parameter_param.shape and zero at first.
+    """A learned top of shape parameter_param.shape, initially zero.
 
     Values and gradient are shared: the layer that reads the top overwrites the parameter's gradient, which
-    therefore does not accumulate over backward passes. Without a loss behind it the parameter has none.
+    therefore does not accumulate over backward passes. Without a loss after it, the parameter has no gradient.
     Source: include/caffe/layers/parameter_layer.hpp.
     """
 

@@ -1,4 +1,4 @@
-"""Permute: reorder axes."""
+"""Permute: reorder the axes."""
 from __future__ import annotations
 
 from ..bases.reordering import ReorderingLayer
@@ -7,13 +7,13 @@ from ..layer import register
 
 @register("Permute")
 class Permute(ReorderingLayer):
-    """The bottom with its axes in another order: axis i of the top is axis order[i] of the bottom.
+    """The bottom with its axes reordered: axis i of the top is axis order[i] of the bottom.
 
     bottoms  any shape
     tops     the bottom's dimensions in the new order
-    param    permute_param: order; axes that it does not name follow in their old order
+    param    permute_param: order; axes that are not named follow in their old order
 
-    If the order does not change, values and gradient are shared with the bottom.
+    If the order is unchanged, the top shares the bottom's values and gradient.
     Source: src/caffe/layers/permute_layer.cpp of SSD.
     """
 

@@ -1,4 +1,4 @@
-"""Pooling over windows of an image."""
+"""Pooling over the windows of an image."""
 from __future__ import annotations
 
 import torch
@@ -21,15 +21,15 @@ class Pooling(Layer):
     """The maximum (MAX), mean (AVE) or a random value (STOCHASTIC) of each window and channel.
 
     bottoms  (N, C, H, W)
-    tops     (N, C, ceil((H + 2 pad - kernel) / stride) + 1, the same of W); with MAX optionally a second top: where
-             the maximum is, y W + x
+    tops     (N, C, ceil((H + 2 pad - kernel) / stride) + 1, the same for W); with MAX optionally a second top, the
+             position of each maximum, y W + x
     param    pooling_param: pool (MAX), kernel_size | kernel_h, kernel_w | global_pooling, stride, pad,
              round_mode CEIL (default) or FLOOR, in forks ceil_mode: true or false
 
-    With padding, a last window that starts behind the image is dropped. MAX takes the first of equal values; a
-    window without pixels gives -FLT_MAX. AVE divides by the area of the window within image and padding.
-    In the TRAIN phase STOCHASTIC draws a pixel with probability proportional to its value (Zeiler and Fergus
-    2013), otherwise it takes the mean with these weights; BVLC supports it on the GPU only.
+    With padding, a last window that starts beyond the image is dropped. MAX takes the first of equal values; a window
+    without pixels gives -FLT_MAX. AVE divides by the area of the window within image and padding.
+    In TRAIN, STOCHASTIC samples a pixel with probability proportional to its value (Zeiler and Fergus 2013); in TEST it
+    takes the mean with these weights. BVLC Caffe supports it on the GPU only.
     Source: src/caffe/layers/pooling_layer.cpp.
     """
 
@@ -53,7 +53,7 @@ class Pooling(Layer):
         self.reshape(bottom, top)
 
     def _pair(self, name: str, plain: str | None = None) -> tuple[int, int]:
-        """(height, width) of `<name>_h` and `<name>_w`, or of the field for both. Raises LayerError."""
+        """(height, width) from `<name>_h` and `<name>_w`, or from the single field for both. Raises LayerError."""
         param = self.param.pooling_param
         plain = plain or name
         given = [param.HasField(f"{name}_h"), param.HasField(f"{name}_w")]

@@ -7,10 +7,10 @@ from ..layer import register
 
 @register("Power")
 class Power(NeuronLayer):
-    """top = (shift + scale bottom) ^ power, power_param: power (1), scale (1), shift (0).
+    """Power function: top = (shift + scale bottom) ^ power, with power_param: power (1), scale (1), shift (0).
 
-    The gradient is power scale top / (shift + scale bottom), except for powers 0, 1 and 2, which need no division:
-    a base of 0 gives NaN. Source: src/caffe/layers/power_layer.cpp.
+    The gradient is power scale top / (shift + scale bottom), NaN if the sum is 0; powers 0, 1 and 2 need no division.
+    Source: src/caffe/layers/power_layer.cpp.
     """
 
     def setup(self, bottom, top):

@@ -1,4 +1,4 @@
-"""PReLU: a rectifier with a learned negative slope."""
+"""PReLU: a ReLU with a learned negative slope."""
 from __future__ import annotations
 
 import torch
@@ -12,10 +12,10 @@ from ..layer import Layer, register
 
 @register("PReLU")
 class PReLU(Layer):
-    """top = max(bottom, 0) + slope min(bottom, 0)
+    """ReLU with a learned negative slope: top = max(bottom, 0) + slope min(bottom, 0)
 
     bottoms  (N, C, ...)
-    tops     the same shape
+    tops     same shape
     blobs    slope (C), or () with `channel_shared: true`; 0.25 unless prelu_param.filler is given
 
     He et al. 2015; source: src/caffe/layers/prelu_layer.cpp.

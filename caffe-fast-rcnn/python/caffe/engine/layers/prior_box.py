@@ -1,4 +1,4 @@
-"""PriorBox: the default boxes of a detector."""
+"""PriorBox: the default boxes of SSD."""
 from __future__ import annotations
 
 import math
@@ -9,21 +9,22 @@ import torch
 from .. import device
 from ..layer import Layer, register
 
-_MOST_SIDE = 2**31 - 1      # int in SSD's Caffe
+_MOST_SIDE = 2**31 - 1      # an int in SSD's Caffe
 
 
 @register("PriorBox")
 class PriorBox(Layer):
-    """Boxes of several sizes and shapes around the centre of every pixel of a feature map.
+    """Default boxes of several sizes and aspect ratios around the centre of every cell of a feature map.
 
-    bottoms  the feature map (N, C, H, W), and the image (N, C', H', W'); only their sizes count
-    tops     (1, 2, 4 H W B): in the first row x1, y1, x2, y2 of each box as shares of the image's width and height, in
-             the second their variances. The B boxes of a pixel are contiguous, pixels are in row-major order.
-    param    prior_box_param. For every min_size: a square of that side; with max_size, which pairs with min_size, a
-             square of side sqrt(min max); for every aspect_ratio r (and 1 / r, with flip: true, the default) other than
-             1 a box of width min sqrt(r) and height min / sqrt(r). clip (false) keeps the boxes within the image.
-             variance: one or four, 0.1 unless given. The image's size and the step between boxes come from the bottoms,
-             or from img_size | img_h, img_w and step | step_h, step_w; the first centre is at offset (0.5) steps.
+    bottoms  the feature map (N, C, H, W), and the image (N, C', H', W'); only their sizes are read
+    tops     (1, 2, 4 H W B): the first row holds x1, y1, x2, y2 of each box, normalised by the image's width and
+             height, the second row their variances. The B boxes of a cell are contiguous, cells are in row-major order
+    param    prior_box_param. For each min_size: a square box with that side; a square box with side sqrt(min max) for
+             the corresponding max_size, if given; and for each aspect_ratio r other than 1 (with flip: true, the
+             default, also for 1 / r) a box of width min sqrt(r) and height min / sqrt(r). clip (false) clips boxes to
+             the image. variance: one or four values, 0.1 unless given. Image size and step come from the bottoms,
+             unless given by img_size | img_h, img_w and step | step_h, step_w; the first centre is at offset (0.5)
+             times the step
 
     Sizes are truncated to whole pixels, as in SSD: trained nets depend on it. No gradient.
     Liu et al., "SSD", 2016, section 2.2. Source: src/caffe/layers/prior_box_layer.cpp of SSD.
@@ -54,7 +55,7 @@ class PriorBox(Layer):
         self.sizes = self._box_sizes([int(size) for size in smallest], [int(size) for size in largest])
 
     def _pair(self, vertical: str, horizontal: str, both: str) -> tuple[float, float] | None:
-        """(height, width) of two fields, or of the field that stands for both; None if none is given."""
+        """(height, width) from the `vertical` and `horizontal` fields or from `both`; None if none is given."""
         param = self.param.prior_box_param
         if param.HasField(vertical) or param.HasField(horizontal):
             if param.HasField(both):
@@ -69,7 +70,7 @@ class PriorBox(Layer):
         return pair
 
     def _ratios(self) -> list[float]:
-        """All aspect ratios but 1; a ratio that repeats another, to 1e-6, is omitted with its inverse."""
+        """All aspect ratios except 1. A ratio within 1e-6 of an earlier one is skipped, and its inverse with it."""
         param, ratios = self.param.prior_box_param, [1.0]
         for ratio in param.aspect_ratio:
             if all(abs(ratio - known) >= 1e-6 for known in ratios):
@@ -77,7 +78,7 @@ class PriorBox(Layer):
         return ratios[1:]
 
     def _box_sizes(self, smallest: list[int], largest: list[int]) -> list[tuple[float, float]]:
-        """(width, height) in image pixels of the boxes of one pixel, in order."""
+        """(width, height), in image pixels, of the boxes of one cell, in order."""
         sizes = []
         for index, low in enumerate(smallest):
             sides = [low, *([math.sqrt(low * largest[index])] if largest else [])]

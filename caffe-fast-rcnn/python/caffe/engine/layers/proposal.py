@@ -1,4 +1,4 @@
-"""Proposal: from the outputs of a region proposal network to RoIs, in C++ forks of Caffe."""
+"""Proposal: the RoIs of a region proposal network, as in C++ forks of Caffe."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -12,23 +12,24 @@ from ..layer import Layer, register
 
 @register("Proposal")
 class Proposal(Layer):
-    """The RoIs that a region proposal network proposes: boxes that overlap no better one, the best of each image.
+    """RoIs from the outputs of a region proposal network: the best boxes of each image after non-maximum suppression.
 
-    bottoms  scores (N, 2 A, H, W) of A anchors in each cell, those of objects behind those of the background; offsets
-             (N, 4 A, H, W): dx, dy, dw, dh of the first anchor, and so on; the images (N, 3 or more): height, width,
-             and how much the image was scaled in height and in width (one number for both where there are three)
-    tops     RoIs (R, 5): image within the batch, x1, y1, x2, y2, by image, then descending score; optionally their
-             scores (R). In setup, before there are values, R is 1
+    bottoms  scores (N, 2 A, H, W) of A anchors per cell, background first, then foreground; offsets (N, 4 A, H, W):
+             dx, dy, dw, dh of each anchor in turn; image information (N, 3 or more): height, width, and the scale
+             factors of height and width (with three values, one factor for both)
+    tops     RoIs (R, 5): batch index, x1, y1, x2, y2, by image, then descending score; optionally their scores (R).
+             R is 1 until the first forward pass
     param    proposal_param: ratio (height / width) and scale, any number of each; base_size (16), feat_stride (16),
              min_size (16), pre_nms_topn (6000), post_nms_topn (300), nms_thresh (0.7)
 
-    Corners are inclusive pixels: a box is x2 - x1 + 1 wide. For each ratio, and within it for each scale, an anchor has
-    the width w scale and the height round(w ratio) scale, w = round(sqrt(base_size^2 / ratio)), halves rounded up; its
-    centre is (base_size - 1) / 2, plus feat_stride for each cell. Its box has the centre x1 + w / 2 + dx w, the width
-    exp(dw) w and corners half of that apart from the centre, kept within 0 and the image's width - 1; the same for y.
-    A box below min_size, times the scale, in height or width scores 0. The pre_nms_topn best are compared: a box is
-    dropped if its IoU with one kept before it is above nms_thresh, until post_nms_topn are kept. Equal scores keep the
-    order of rows, columns and anchors. RoIs count as constants: the bottoms' gradient is 0.
+    Corners are inclusive pixels: a box has width x2 - x1 + 1. There is one anchor for each ratio and scale, the scale
+    varying fastest, of width w scale and height round(w ratio) scale, where w = round(sqrt(base_size^2 / ratio)) and
+    halves are rounded up. Anchors are centred at (base_size - 1) / 2, plus feat_stride per cell. A box has the centre
+    x1 + w / 2 + dx w and the width exp(dw) w, w being the anchor's width; its corners lie half of it from the centre
+    and are clipped to 0 and the image's width - 1; the same for y. Boxes below min_size times the image's scale, in
+    height or width, score 0. The pre_nms_topn best boxes enter the suppression, where a box is dropped if its IoU with
+    a box kept before is above nms_thresh, until post_nms_topn are kept. Ties keep the order of rows, columns and
+    anchors. RoIs count as constants: the gradient of the bottoms is 0.
     Kim et al., "PVANET", 2016. Source: src/caffe/layers/proposal_layer.cpp of PVANET's Caffe.
     """
 
@@ -74,7 +75,7 @@ class Proposal(Layer):
             blob.tensor = value
 
     def _proposals(self, scores: torch.Tensor, offsets: torch.Tensor, images: torch.Tensor) -> list:
-        """For each image RoIs (R, 5) and their scores (R)."""
+        """RoIs (R, 5) and their scores (R) for each image."""
         if not (scores.isfinite().all() and offsets.isfinite().all()):
             self.fail("scores or offsets are not finite: the weights of the region proposal network are bad, or its "
                       "training has diverged")
@@ -95,7 +96,7 @@ class Proposal(Layer):
         return (torch.stack([left, upper, left, upper], 2)[:, :, None] + anchors).reshape(-1, 4)
 
     def _boxes(self, anchors: torch.Tensor, offsets: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-        """The boxes (N, K, 4) of offsets (N, K, 4) from anchors (K, 4), within their images."""
+        """The boxes (N, K, 4) decoded from offsets (N, K, 4) and anchors (K, 4), clipped to their images."""
         sizes = anchors[:, 2:] - anchors[:, :2] + 1
         centres = offsets[..., :2] * sizes + (anchors[:, :2] + 0.5 * sizes)
         halves = 0.5 * (offsets[..., 2:].exp() * sizes)
@@ -103,7 +104,7 @@ class Proposal(Layer):
         return torch.minimum(torch.cat([centres - halves, centres + halves], 2), last).clamp(min=0)
 
     def _best(self, image: int, boxes: torch.Tensor, scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """RoIs (R, 5) and scores (R) of one image."""
+        """RoIs (R, 5) and scores (R) of one image after suppression."""
         param = self.param.proposal_param
         scores, order = (part[:param.pre_nms_topn] for part in scores.sort(descending=True, stable=True))
         boxes = boxes[order]
@@ -120,7 +121,7 @@ class Proposal(Layer):
 def anchors_of(base_size: int, ratios: Sequence[float], scales: Sequence[float]) -> np.ndarray:
     """The anchors of the first cell, (ratios x scales, 4) float32; the scale varies fastest.
 
-    Computed in float32, as by the published layer: that decides which halves are rounded.
+    Computed in float32, as in the published layer, because that decides how halves are rounded.
     """
     ratio, scale = np.array(ratios, np.float32), np.array(scales, np.float32)
     half = np.float32(0.5)

@@ -9,17 +9,17 @@ from ..layer import register
 
 @register("PSROIPooling")
 class PSROIPooling(RoiMeanLayer):
-    """The mean over each of group_size x group_size bins of a RoI, where every bin reads its own channel.
+    """The mean over each of group_size x group_size bins of every RoI, each bin reading its own channel.
 
     top[r, k, i, j] = mean over bin (i, j) of RoI r of feature channel (k group_size + i) group_size + j
 
-    bottoms  features (N, output_dim group_size^2, H, W), RoIs (R, 5): image within the batch, x1, y1, x2, y2 (inclusive
-             corners, in pixels of the input image); only the features receive a gradient
+    bottoms  features (N, output_dim group_size^2, H, W); RoIs (R, 5): batch index, x1, y1, x2, y2 (inclusive corners,
+             in pixels of the input image); only the features receive a gradient
     tops     (R, output_dim, group_size, group_size)
     param    psroi_pooling_param: spatial_scale, the size of the features relative to the image; output_dim; group_size
 
     Corners are rounded half away from zero in the image, then scaled; a RoI is at least 0.1 pixels wide. A bin covers
-    all pixels that it touches; a bin outside the map gives 0.
+    every pixel that it touches; a bin outside the feature map gives 0.
     Dai et al., "R-FCN", 2016. Source: src/caffe/layers/psroi_pooling_layer.cu of R-FCN.
     """
 
@@ -54,6 +54,6 @@ class PSROIPooling(RoiMeanLayer):
 
 
 def _rounded(value: torch.Tensor) -> torch.Tensor:
-    """Rounded to integers, halves away from zero."""
+    """The values rounded to integers, halves away from zero."""
     whole = value.trunc()
     return whole + ((value - whole).abs() >= 0.5) * value.sign()

@@ -1,4 +1,4 @@
-"""Python: a layer implemented by a user's class."""
+"""Python: a layer implemented by a user's Python class."""
 from __future__ import annotations
 
 import contextlib
@@ -16,18 +16,18 @@ from ..layer import Layer, LayerError, PythonLayer, register
 
 _STEPS = {"setup": ("bottom", "top"), "reshape": ("bottom", "top"), "forward": ("bottom", "top"),
           "backward": ("top", "propagate_down", "bottom")}
-_ALIKE = 0.8        # of difflib: `foward`, `set_up` and `backwards` are near misses, `backprop` is a name of its own
+_ALIKE = 0.8        # difflib cutoff: `foward`, `set_up` and `backwards` are near misses, `backprop` is not
 _PACKAGES: contextvars.ContextVar[Mapping[str, str]] = contextvars.ContextVar("package of a module",
                                                                               default=MappingProxyType({}))
 
 
 @contextlib.contextmanager
 def layer_modules(package: str, names: Collection[str]) -> Iterator[None]:
-    """Nets built inside the block, in this thread, take these modules of Python layers from a package.
+    """Nets built inside the block, in this thread, import these modules of Python layers from a package.
 
-    names  of modules and packages as they stand in prototxts, without dots: 'rpn' covers 'rpn.proposal_layer'
+    names  top-level names of the modules as written in prototxts: 'rpn' covers 'rpn.proposal_layer'
 
-    For a project whose modules have become part of an installed package; other modules are found as by `import`.
+    For projects whose modules became part of an installed package; other modules are imported as usual.
     """
     token = _PACKAGES.set({**_PACKAGES.get(), **dict.fromkeys(names, package)})
     try:
@@ -43,13 +43,13 @@ def _full_name(module: str) -> str:
 
 @register("Python")
 class Python(Layer):
-    """Runs the class `python_param { module: "m" layer: "C" }`, which derives from `caffe.Layer`.
+    """A layer implemented by the class of python_param { module: "m" layer: "C" }, derived from caffe.Layer.
 
-    A function that returns such an object may take the place of the class. The module is found as by `import`, and in
-    the working directory too. A LayerError of the class is prefixed with the layer's name, and in `setup` its file and
-    line; any other exception passes through unchanged, with a note that names the layer. Refused are a class without
-    `forward`, one without `backward` where a gradient is asked for, and methods that take other arguments or whose
-    name is nearly one of the four.
+    Instead of a class, `layer` may name a function that returns such an object. The module is searched like any import,
+    and also in the working directory. A LayerError raised by the class is prefixed with the layer's name, and in
+    `setup` with its file and line; any other exception passes through unchanged, with a note that names the layer. It
+    is an error if the class has no `forward`, if it has no `backward` and a gradient is needed, or if a method takes
+    other arguments or has a name that nearly matches one of the four.
     Source: include/caffe/layers/python_layer.hpp.
     """
 
@@ -82,11 +82,11 @@ class Python(Layer):
             self.fail(f"module '{names.module}' has no class '{names.layer}' that derives from caffe.Layer")
         user = make(param)
         if not isinstance(user, PythonLayer):
-            self.fail(f"'{names.layer}' of module '{names.module}' returned a {type(user).__name__}, no caffe.Layer")
+            self.fail(f"'{names.layer}' of module '{names.module}' returned a {type(user).__name__}, not a caffe.Layer")
         return user
 
     def _check_methods(self) -> None:
-        """Refuse a missing `forward`, near misses of all four names, and methods with other arguments."""
+        """Fail for a missing `forward`, near misses of the four method names, and methods with other arguments."""
         for step, arguments in _STEPS.items():
             method = getattr(self.user, step, None)
             if step == "forward" and not callable(method) or self._near_names(step):
@@ -96,11 +96,11 @@ class Python(Layer):
                           f"found `{step}{inspect.signature(method)}`")
 
     def _fail_without(self, step: str) -> NoReturn:
-        near = "".join(f"; is `{name}` meant?" for name in self._near_names(step)[:1])
+        near = "".join(f"; did you mean `{name}`?" for name in self._near_names(step)[:1])
         self.fail(f"{self._place()} has no method `{step}(self, {', '.join(_STEPS[step])})`{near}")
 
     def _near_names(self, step: str) -> list[str]:
-        """The public methods of the user's class whose name is nearly that of a step which it does not define."""
+        """Public methods of the user's class with a name close to this step's, if the class lacks the step."""
         if getattr(type(self.user), step, None) is not getattr(PythonLayer, step, None) or step in vars(self.user):
             return []
         names = {_plain(name): name for name in dir(type(self.user))
@@ -108,11 +108,11 @@ class Python(Layer):
         return [names[near] for near in difflib.get_close_matches(step, names, cutoff=_ALIKE)]
 
     def _place(self) -> str:
-        """`module.py:12: class Name`."""
+        """Where the user's class is defined: `module.py:12: class Name`."""
         cls = type(self.user)
         try:
             file, line = inspect.getsourcefile(cls), inspect.getsourcelines(cls)[1]
-        except (OSError, TypeError):        # typed at the prompt
+        except (OSError, TypeError):        # defined interactively
             return f"class '{cls.__name__}'"
         return f"{file}:{line}: class '{cls.__name__}'"
 
@@ -148,7 +148,7 @@ def _plain(name: str) -> str:
 
 
 def _takes(method: Callable, arguments: tuple[str, ...]) -> bool:
-    """Whether a method can be called with so many arguments; true where Python cannot tell."""
+    """Whether a method can be called with these arguments; true if its signature is unknown."""
     try:
         signature = inspect.signature(method)
     except ValueError:

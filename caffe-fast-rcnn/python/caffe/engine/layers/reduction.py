@@ -1,4 +1,4 @@
-"""Reduction: sums over the last axes."""
+"""Reduction: sum or mean over the last axes."""
 from __future__ import annotations
 
 import torch
@@ -8,7 +8,7 @@ from ..layer import AutogradLayer, register
 
 @register("Reduction")
 class Reduction(AutogradLayer):
-    """top = coeff * SUM, ASUM (of |x|), SUMSQ (of x^2) or MEAN of the bottom over the axes from `axis` (0) on
+    """Sum or mean over the axes from `axis` (0) on: top = coeff * SUM, ASUM (of |x|), SUMSQ (of x^2) or MEAN
 
     tops     the bottom's shape up to the axis; () for axis 0
     param    reduction_param: operation (SUM), axis, coeff (1)

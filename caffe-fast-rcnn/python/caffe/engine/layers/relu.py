@@ -1,4 +1,4 @@
-"""ReLU: the rectifier."""
+"""ReLU, with an optional negative slope."""
 from __future__ import annotations
 
 import torch
@@ -9,7 +9,7 @@ from ..layer import register
 
 @register("ReLU")
 class ReLU(NeuronLayer):
-    """top = max(bottom, 0) + negative_slope min(bottom, 0)
+    """Rectified linear unit: top = max(bottom, 0) + negative_slope min(bottom, 0)
 
     At 0 the slope is relu_param.negative_slope (0). Source: src/caffe/layers/relu_layer.cpp.
     """
@@ -31,7 +31,7 @@ class ReLU(NeuronLayer):
         if top[0] is not bottom[0]:
             super().forward(bottom, top)
             return
-        # Really in place: allocating memory for a large blob takes longer than computing the maximum
+        # Truly in place: allocating memory for a large blob takes longer than the computation
         value = bottom[0].to_overwrite()
         top[0].tensor = torch.nn.functional.leaky_relu_(value, self._slope) if self._slope else value.relu_()
 

@@ -1,4 +1,4 @@
-"""ReLU6: the rectifier with an upper bound."""
+"""ReLU6: a ReLU with an upper bound."""
 from __future__ import annotations
 
 import math
@@ -11,11 +11,11 @@ from ..layer import register
 
 @register("ReLU6")
 class ReLU6(NeuronLayer):
-    """top = min(max(bottom, 0) + negative_slope min(bottom, 0), n)
+    """ReLU with an upper bound: top = min(max(bottom, 0) + negative_slope min(bottom, 0), n)
 
-    param    relu6_param: n (6) and negative_slope (0), of two forks
+    param    relu6_param: n (6) and negative_slope (0), each from one of the two forks
 
-    The slope at 0 is negative_slope, and at n it is 0.
+    The slope is negative_slope at 0, and 0 at n.
     Sandler et al., "MobileNetV2", 2018. Source: src/caffe/layers/relu6_layer.cpp of OpenVINO's training toolbox and of
     MobileNet-YOLO.
     """

@@ -1,4 +1,4 @@
-"""Reorg: the passthrough layer of YOLO v2."""
+"""Reorg: YOLO v2's passthrough layer."""
 from __future__ import annotations
 
 import torch
@@ -8,17 +8,16 @@ from ..layer import Layer, register
 
 @register("Reorg")
 class Reorg(Layer):
-    """A smaller image of more channels, in the order of Darknet; with `reverse` a larger image of fewer channels.
+    """Space to depth, in Darknet's order: a smaller image with more channels; with `reverse`, depth to space.
 
-    bottoms  (N, C, H, W); C must be divisible by s^2, without `reverse` also H and W by s
+    bottoms  (N, C, H, W); C must be divisible by s^2, and without `reverse` H and W by s
     tops     (N, C s^2, H / s, W / s); with reverse (N, C / s^2, H s, W s)
     param    reorg_param: stride, s; reverse (false)
 
     reverse:  top[n, c, y s + i, x s + j] = bottom[n, (i s + j) C / s^2 + c, y, x]
-    without:  the memory of the bottom is taken as (N, C / s^2, H s, W s), each channel divided into s^2, channel
-              (i s + j) C / s^2 + c with the pixels (y s + i, x s + j) of channel c; the result, (N, C, H, W), is taken
-              as the top. So a pixel's channels are not those of one place: Darknet's code does that, and nets were
-              trained with it.
+    without:  the bottom's memory is read as (N, C / s^2, H s, W s); pixel (y s + i, x s + j) of channel c moves to
+              pixel (y, x) of channel (i s + j) C / s^2 + c; the memory of the result, (N, C, H, W), is read as the top.
+              The channels of a top pixel thus come from different places; nets were trained with this Darknet behaviour
 
     Redmon and Farhadi, "YOLO9000", 2016. Source: src/caffe/layers/reorg_layer.cpp of caffe-yolov2; Darknet's reorg_cpu.
     """
@@ -65,14 +64,17 @@ class Reorg(Layer):
 
 
 def gathered_in_depth(value: torch.Tensor, stride: int) -> torch.Tensor:
-    """(N, C, H s, W s) as (N, s^2 C, H, W): pixel (y s + i, x s + j) of channel c in channel (i s + j) C + c."""
+    """Space to depth: (N, C, H s, W s) as (N, s^2 C, H, W).
+
+    Pixel (y s + i, x s + j) of channel c becomes pixel (y, x) of channel (i s + j) C + c.
+    """
     num, channels, height, width = value.shape
     apart = value.reshape(num, channels, height // stride, stride, width // stride, stride)
     return apart.permute(0, 3, 5, 1, 2, 4).reshape(num, -1, height // stride, width // stride)
 
 
 def spread_to_space(value: torch.Tensor, stride: int) -> torch.Tensor:
-    """The inverse of `gathered_in_depth`."""
+    """Depth to space, the inverse of `gathered_in_depth`."""
     num, channels, height, width = value.shape
     apart = value.reshape(num, stride, stride, channels // stride ** 2, height, width)
     return apart.permute(0, 3, 4, 1, 5, 2).reshape(num, -1, height * stride, width * stride)

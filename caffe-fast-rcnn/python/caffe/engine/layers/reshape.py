@@ -8,11 +8,11 @@ from ..layer import Layer, register
 
 @register("Reshape")
 class Reshape(Layer):
-    """The same values and gradient in another shape, shared with the bottom.
+    """The bottom in another shape; shares the bottom's values and gradient.
 
-    param  reshape_param.shape: the new dimensions; 0 copies the bottom's, one -1 is inferred from the number of values.
-           They replace `num_axes` (-1: all that follow) axes from `axis` (0) on; a negative axis counts from the end,
-           so that -1 appends axes.
+    param  reshape_param.shape: the new dimensions; 0 copies the bottom's dimension, a single -1 is inferred from the
+           number of values. They replace `num_axes` (-1: all remaining) axes from `axis` (0) on; a negative axis counts
+           from the end, so that -1 appends axes
 
     Source: src/caffe/layers/reshape_layer.cpp.
     """
@@ -41,19 +41,19 @@ class Reshape(Layer):
         if -1 in shape:
             known = -math.prod(shape)
             if known == 0 or count % known:
-                self.fail(f"cannot find the dimension -1: {shape} does not divide the {count} values of {old}")
+                self.fail(f"cannot infer the dimension -1: {shape} does not divide the {count} values of {old}")
             shape[shape.index(-1)] = count // known
         if math.prod(shape) != count:
             self.fail(f"shape {shape} has {math.prod(shape)} values, the bottom of shape {old} has {count}")
         return tuple(shape)
 
     def _replaced(self, num_axes: int) -> tuple[int, int]:
-        """First and last (not included) of the axes that are replaced."""
+        """The range [first, last) of axes that are replaced."""
         param = self.param.reshape_param
         start = param.axis if param.axis >= 0 else num_axes + param.axis + 1
         end = num_axes if param.num_axes == -1 else start + param.num_axes
         if not 0 <= start <= end <= num_axes:
-            self.fail(f"axis {param.axis} and num_axes {param.num_axes} leave a bottom of {num_axes} axes")
+            self.fail(f"axis {param.axis} and num_axes {param.num_axes} exceed a bottom of {num_axes} axes")
         return start, end
 
     def forward(self, bottom, top):

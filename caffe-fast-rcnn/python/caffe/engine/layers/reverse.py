@@ -1,4 +1,4 @@
-"""Reverse: one axis backwards."""
+"""Reverse: flip one axis."""
 from __future__ import annotations
 
 from ..layer import Layer, register
@@ -6,9 +6,9 @@ from ..layer import Layer, register
 
 @register("Reverse")
 class Reverse(Layer):
-    """top[..., i, ...] = bottom[..., L - 1 - i, ...], along reverse_param.axis (0) of length L.
+    """The bottom flipped along reverse_param.axis (0): top[..., i, ...] = bottom[..., L - 1 - i, ...] for length L.
 
-    Before and behind an Lstm, it makes that one read a sequence from its end. Negative axes count from the last.
+    Placed before and after an Lstm, it makes the Lstm read a sequence from the end. Negative axes count from the last.
     Source: src/caffe/layers/reverse_layer.cpp of caffe_ocr.
     """
 

@@ -10,19 +10,19 @@ from ..layer import register
 
 @register("ROIAlign")
 class ROIAlign(RoiMeanLayer):
-    """The mean of points sampled in each of pooled_h x pooled_w bins of every RoI, interpolated bilinearly.
+    """The mean of bilinearly interpolated sampling points in each of pooled_h x pooled_w bins of every RoI.
 
-    bottoms  features (N, C, H, W), RoIs (R, 5): image within the batch, x1, y1, x2, y2 (in pixels of the input image);
-             only the features receive a gradient
+    bottoms  features (N, C, H, W), RoIs (R, 5): batch index, x1, y1, x2, y2 (in pixels of the input image); only the
+             features receive a gradient
     tops     (R, C, pooled_h, pooled_w)
-    param    roi_align_param: pooled_h, pooled_w, spatial_scale (1), sampling_ratio (-1). A bin has sampling_ratio x
-             sampling_ratio points in a regular grid; where it is not positive, as many as pixels fit into the bin,
-             rounded up. roi_pooling_param, which some forks use instead, is accepted too.
+    param    roi_align_param: pooled_h, pooled_w, spatial_scale (1), sampling_ratio (-1). A bin has a regular grid of
+             sampling_ratio x sampling_ratio points; if it is not positive, as many per axis as the bin has pixels,
+             rounded up. roi_pooling_param, which some forks use, is accepted instead
 
-    Corners are scaled and not rounded; a RoI is at least one pixel of the map wide. A point up to one pixel outside the
-    map takes the value of the border, one further out is 0.
-    Forks define ROIAlign differently (some take the maximum of four points); this is the paper's: He et
-    al., "Mask R-CNN", 2017, section 3, with the arithmetic of Caffe2's RoIAlign.
+    Corners are scaled but not rounded; a RoI is at least one pixel of the feature map wide. Points up to one pixel
+    outside the feature map take the value at its border, points further out are 0.
+    Forks define ROIAlign differently (some take the maximum of four points). This is the definition of He et al.,
+    "Mask R-CNN", 2017, section 3, with the arithmetic of Caffe2's RoIAlign.
     """
 
     other_settings = ("roi_pooling_param",)
@@ -58,7 +58,7 @@ class ROIAlign(RoiMeanLayer):
 
     @staticmethod
     def _hats(points: torch.Tensor, shares: torch.Tensor, length: int) -> torch.Tensor:
-        """The shares of points in the pixels on both sides of them, summed over the points."""
+        """The bilinear weights (R, bins, length) of the pixels, summed over each bin's points weighted by `shares`."""
         shares = shares * ((points >= -1) & (points <= length))
         points = points.clamp(0, length - 1)
         low = points.floor()

@@ -1,4 +1,4 @@
-"""ROIPooling: maxima over a fixed grid of bins in each region of interest."""
+"""ROIPooling: max pooling over a fixed grid of bins in each region of interest."""
 from __future__ import annotations
 
 from ...kernels import roi_pool_backward, roi_pool_forward
@@ -9,15 +9,15 @@ from ..layer import Layer, register
 class ROIPooling(Layer):
     """The maximum of each channel in each of pooled_h x pooled_w bins of every RoI.
 
-    bottoms  features (N, C, H, W), RoIs (R, 5): image within the batch, x1, y1, x2, y2 (inclusive corners, in pixels of
-             the input image); only the features receive a gradient
+    bottoms  features (N, C, H, W), RoIs (R, 5): batch index, x1, y1, x2, y2 (inclusive corners, in pixels of the input
+             image); only the features receive a gradient
     tops     (R, C, pooled_h, pooled_w)
     param    roi_pooling_param: pooled_h, pooled_w, spatial_scale (1), the size of the features relative to the image,
              such as 0.0625
 
-    A gradient for the RoIs may be asked for, as when a trained RPN proposes them: none is written, as in Caffe.
-    Corners are scaled and rounded half away from zero. A bin outside the map gives 0. A malformed RoI is pooled as one
-    pixel and passes no gradient back.
+    Corners are scaled and rounded half away from zero. A bin outside the feature map gives 0. A malformed RoI is pooled
+    as a single pixel and passes no gradient back. If a gradient for the RoIs is requested, as when a trained RPN
+    proposes them, none is written, as in Caffe.
     Source: Girshick, "Fast R-CNN", 2015, section 2.1.
     """
 

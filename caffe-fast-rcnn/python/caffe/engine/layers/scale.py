@@ -1,4 +1,4 @@
-"""Scale: multiply by an operand, and optionally add a bias."""
+"""Scale: multiply by a learned or computed operand, optionally adding a bias."""
 from __future__ import annotations
 
 import torch
@@ -12,17 +12,17 @@ from ..layer import Layer, register
 
 @register("Scale")
 class Scale(Layer):
-    """top = scale * bottom 0 (+ bias), with scale and bias laid over the bottom from `axis` on
+    """Scale and shift: top = scale * bottom 0 (+ bias), with both broadcast over the bottom from `axis` on
 
-    bottoms  one; or two, of which the second is the scale
-    tops     shaped as bottom 0
-    blobs    with one bottom the scale (1 unless filled), of the bottom's dimensions at axis..axis+num_axes-1; with
-             `bias_term: true` a bias of the same shape
-    param    scale_param: axis (1), num_axes (1; -1 all that follow, 0 a scalar), filler, bias_term (false),
+    bottoms  one; or two, the second being the scale
+    tops     same shape as bottom 0
+    blobs    with one bottom, the scale (1 unless filler is given); its dimensions are the bottom's at
+             axis..axis+num_axes-1; with `bias_term: true` a bias of the same shape
+    param    scale_param: axis (1), num_axes (1; -1: all remaining axes; 0: a scalar), filler, bias_term (false),
              bias_filler
 
-    The product top gradient * bottom, whose sums are the scale's gradient, stays in bottom 0's gradient where none was
-    asked for, but not in place. Source: src/caffe/layers/scale_layer.cpp.
+    The product of top gradient and bottom, whose sum is the scale's gradient, remains in bottom 0's gradient if that
+    was not requested and the layer does not run in place. Source: src/caffe/layers/scale_layer.cpp.
     """
 
     min_bottoms = 1

@@ -1,4 +1,4 @@
-"""SegAccuracy: how well the classes of pixels match."""
+"""SegAccuracy: the accuracy of semantic segmentation."""
 from __future__ import annotations
 
 import math
@@ -10,16 +10,16 @@ from ..layer import Layer, register
 
 @register("SegAccuracy")
 class SegAccuracy(Layer):
-    """Of all pixels: the share of right ones, the mean recall of classes, and the mean of intersection over union.
+    """Pixel accuracy, mean class recall and mean IoU of a semantic segmentation.
 
     bottoms  scores (N, C, H, W); labels (N, 1, H, W)
-    tops     (1, 1, 1, 3): the share of pixels whose label has the highest score; the mean over classes that have pixels
-             of the share that is right; the mean over all classes of intersection / union, 1 for a class without pixels
-             in labels and scores
-    param    seg_accuracy_param: ignore_label (any number of them: pixels that do not count), reset (true; false counts
-             the pixels of all passes so far)
+    tops     (1, 1, 1, 3): the fraction of pixels whose label has the highest score; the recall, averaged over the
+             classes that occur in the labels; the IoU, averaged over all classes, 1 for a class in neither labels nor
+             predictions
+    param    seg_accuracy_param: ignore_label (repeated: pixels that do not count), reset (true; false accumulates over
+             all passes)
 
-    Of equal scores the first class counts. Without a pixel that counts, the first two numbers are 0. No gradient.
+    Ties go to the first class. If no pixel counts, the first two values are 0. No gradient.
     Source: src/caffe/layers/seg_accuracy_layer.cpp and src/caffe/util/confusion_matrix.cpp of DeepLab.
     """
 
@@ -30,7 +30,7 @@ class SegAccuracy(Layer):
     unread_settings = ("seg_accuracy_param.metric",)
 
     def setup(self, bottom, top):
-        self.counts: torch.Tensor | None = None     # of earlier passes
+        self.counts: torch.Tensor | None = None     # confusion matrix of earlier passes
 
     def reshape(self, bottom, top):
         shape, labels = bottom[0].shape, bottom[1].shape
@@ -44,7 +44,7 @@ class SegAccuracy(Layer):
         ignored = torch.isin(labels, labels.new_tensor(list(self.param.seg_accuracy_param.ignore_label)))
         known = (labels >= 0) & (labels < classes)
         unknown = ~(known | ignored)
-        if labels.device.type == "cpu" and unknown.any():       # on CUDA the check would wait for the device
+        if labels.device.type == "cpu" and unknown.any():       # on CUDA the check would synchronise
             self.fail(f"labels must be in 0..{classes - 1} or an ignore_label, found {int(labels[unknown][0])}")
         place = (labels * classes + best).where(known & ~ignored, classes ** 2)
         matrix = torch.bincount(place, minlength=classes ** 2 + 1)[:-1].reshape(classes, classes)
@@ -58,7 +58,7 @@ class SegAccuracy(Layer):
 
 
 def measures(matrix: torch.Tensor) -> torch.Tensor:
-    """Pixel accuracy, mean recall and mean intersection over union of counts [label, found], float64."""
+    """Pixel accuracy, mean recall and mean IoU of a confusion matrix [label, prediction], in float64."""
     right, of_label, found = matrix.diagonal().double(), matrix.sum(1).double(), matrix.sum(0).double()
     union, present = of_label + found - right, of_label > 0
     recall = (right / of_label.clamp(min=1)).sum() / present.sum().clamp(min=1)

@@ -1,4 +1,4 @@
-"""ShuffleChannel: deal the channels of groups out evenly."""
+"""ShuffleChannel: interleave groups of channels."""
 from __future__ import annotations
 
 from ..layer import Layer, register
@@ -6,10 +6,10 @@ from ..layer import Layer, register
 
 @register("ShuffleChannel")
 class ShuffleChannel(Layer):
-    """top channel j * group + i = bottom channel i * (C / group) + j
+    """Channel shuffle: top channel j * group + i = bottom channel i * (C / group) + j
 
-    bottoms  (N, C, ...), with C a multiple of the group
-    tops     the same shape: the first channels of all groups, then the second of all groups, and so on
+    bottoms  (N, C, ...), with C a multiple of group
+    tops     same shape: the first channels of all groups, then the second channels of all groups, and so on
     param    shuffle_channel_param: group (1)
 
     Zhang et al., "ShuffleNet", 2017, figure 1.

@@ -9,7 +9,10 @@ from ..layer import register
 
 @register("Sigmoid")
 class Sigmoid(NeuronLayer):
-    """top = 1 / (1 + exp(-bottom)). Source: src/caffe/layers/sigmoid_layer.cpp."""
+    """Logistic sigmoid: top = 1 / (1 + exp(-bottom)).
+
+    Source: src/caffe/layers/sigmoid_layer.cpp.
+    """
 
     backward_reads_bottoms = False
 

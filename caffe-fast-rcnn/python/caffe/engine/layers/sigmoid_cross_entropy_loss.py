@@ -9,12 +9,14 @@ from ..layer import register
 
 @register("SigmoidCrossEntropyLoss")
 class SigmoidCrossEntropyLoss(LossLayer):
-    """loss = -sum (t log p + (1 - t) log (1 - p)) / normaliser, with p = sigmoid(bottom 0) and targets t in bottom 1
+    """Sigmoid cross-entropy loss.
 
-    bottoms  scores and targets in 0..1, of the same number of values
+    loss = -sum (t log p + (1 - t) log (1 - p)) / normaliser, with p = sigmoid(bottom 0) and targets t in bottom 1
+
+    bottoms  scores, and targets in 0..1; the same number of values
     tops     loss ()
     param    loss_param: ignore_label (compared with the target truncated to an integer); normalization BATCH_SIZE
-             (default: the first dimension), FULL, VALID or NONE. The normaliser is at least 1.
+             (default: the first dimension), FULL, VALID or NONE. The normaliser is at least 1
 
     Source: src/caffe/layers/sigmoid_cross_entropy_loss_layer.cpp.
     """
@@ -29,7 +31,7 @@ class SigmoidCrossEntropyLoss(LossLayer):
                       f"{bottom[0].shape} and {bottom[1].shape}")
 
     def _targets(self, bottom) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The targets in the scores' shape, and where they count."""
+        """The targets in the scores' shape, and which of them are valid, or None."""
         targets, param = bottom[1].tensor.reshape(bottom[0].shape), self.param.loss_param
         return targets, targets.trunc() != param.ignore_label if param.HasField("ignore_label") else None
 

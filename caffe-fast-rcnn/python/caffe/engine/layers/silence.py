@@ -6,7 +6,7 @@ from ..layer import Layer, register
 
 @register("Silence")
 class Silence(Layer):
-    """Reads its bottoms, so that they are no outputs of the net; their gradient is zero.
+    """Consumes its bottoms, so that they are not outputs of the net; their gradient is zero.
 
     Source: src/caffe/layers/silence_layer.cpp.
     """

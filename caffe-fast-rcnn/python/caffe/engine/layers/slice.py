@@ -8,10 +8,10 @@ from ..layer import Layer, register
 
 @register("Slice")
 class Slice(Layer):
-    """The bottom cut into the tops along slice_param.axis (1), at `slice_point`s or into equal parts.
+    """The bottom split into the tops along slice_param.axis (1), at each slice_point or into equal parts.
 
     bottoms  one
-    tops     one or more; the only top shares the bottom's values and gradient
+    tops     one or more; a single top shares the bottom's values and gradient
 
     `slice_dim` is the old name of axis. Source: src/caffe/layers/slice_layer.cpp.
     """
@@ -53,7 +53,7 @@ class Slice(Layer):
     def forward(self, bottom, top):
         if len(top) > 1:
             for blob, part in zip(top, bottom[0].tensor.split(self.sizes, self.slice_axis), strict=True):
-                blob.tensor = part.clone()      # a view would let writes to a top reach the bottom
+                blob.tensor = part.clone()      # with a view, writes to a top would change the bottom
 
     def backward(self, top, propagate_down, bottom):
         if len(top) > 1 and propagate_down[0]:

@@ -8,16 +8,18 @@ from ..layer import Layer, register
 
 @register("SmoothL1Loss")
 class SmoothL1Loss(Layer):
-    """loss = sum of outside * f(inside * (prediction - target)) / N, with N the first dimension
+    """Smooth L1 loss of bounding-box regression.
+
+    loss = sum of outside * f(inside * (prediction - target)) / N, with N the first dimension
 
     f(d) = sigma^2 d^2 / 2  if |d| < 1 / sigma^2,  else |d| - 1 / (2 sigma^2)
 
-    bottoms  prediction and target (N, ...), optionally inside weights or inside and outside weights, of the same shape;
-             the first two receive a gradient, the weights never. Weights that are not given are 1
+    bottoms  prediction and target (N, ...); optionally inside weights, or inside and outside weights, of the same shape
+             (1 unless given); prediction and target receive a gradient, the weights never do
     tops     loss (); without a loss_weight in the prototxt there is no loss and no gradient
     param    smooth_l1_loss_param: sigma (1)
 
-    Source: Girshick, "Fast R-CNN", 2015, equation 3; sigma is that of the Faster R-CNN code.
+    Source: Girshick, "Fast R-CNN", 2015, equation 3; sigma comes from the Faster R-CNN code.
     """
 
     min_bottoms = 2

@@ -1,4 +1,4 @@
-"""SmoothL1LossOHEM: the loss of bounding-box regression, with the loss of each RoI."""
+"""SmoothL1LossOHEM: SmoothL1Loss that also returns the loss of each RoI."""
 from __future__ import annotations
 
 import math
@@ -10,17 +10,19 @@ from ..layer import register
 
 @register("SmoothL1LossOHEM")
 class SmoothL1LossOHEM(LossLayer):
-    """loss = sum of f(weight * (prediction - target)) / normaliser, with f of SmoothL1Loss for sigma 1
+    """Smooth L1 loss of bounding-box regression that also returns the loss of each RoI.
 
-    bottoms  prediction and target (N, C, ...), optionally weights of the same shape; the first two receive a gradient,
-             the weights never
-    tops     loss (); optionally the losses of the RoIs (N, 1, ...), summed over the channels and not normalised, whose
-             gradient counts too. Without a loss_weight in the prototxt there is no loss and no gradient
-    param    loss_param: normalization VALID (default) and FULL (N and all axes behind the channels), BATCH_SIZE (N),
-             NONE (1) or PRE_FIXED (pre_fixed_normalizer). The normaliser is at least 1.
+    loss = sum of f(weight * (prediction - target)) / normaliser, with f as in SmoothL1Loss for sigma 1
 
-    Source: src/caffe/layers/smooth_l1_loss_ohem_layer.cu of R-FCN, whose gradient is that of weights that are 0 or 1,
-    and leaves out that of the RoIs' losses.
+    bottoms  prediction and target (N, C, ...), optionally weights of the same shape; prediction and target receive a
+             gradient, the weights never do
+    tops     loss (); optionally the loss of each RoI (N, 1, ...), summed over the channels and not normalised; its
+             gradient is propagated too. Without a loss_weight in the prototxt there is no loss and no gradient
+    param    loss_param: normalization VALID (default) and FULL (N and all axes after the channels), BATCH_SIZE (N),
+             NONE (1) or PRE_FIXED (pre_fixed_normalizer). The normaliser is at least 1
+
+    Source: src/caffe/layers/smooth_l1_loss_ohem_layer.cu of R-FCN, whose gradient is only correct for weights of 0 and
+    1, and which ignores the gradient of the RoIs' losses.
     """
 
     exact_bottoms = exact_tops = None

@@ -8,10 +8,10 @@ from ..layer import Layer, register
 
 @register("Softmax")
 class Softmax(Layer):
-    """top = exp(bottom) / sum over `axis` (1) of exp(bottom), without overflow
+    """Softmax along an axis: top = exp(bottom) / sum over `axis` (1) of exp(bottom), computed without overflow
 
-    The gradient, top (dtop - sum over axis of dtop top), is read off the top; where backward runs it is written, asked
-    for or not. `engine` changes nothing here.
+    The gradient, top (dtop - sum over axis of dtop top), is computed from the top; if backward runs, it is written even
+    if it was not requested. `engine` has no effect here.
     Source: src/caffe/layers/softmax_layer.cpp.
     """
 

@@ -1,4 +1,4 @@
-"""Split: one blob for several readers."""
+"""Split: one blob for several consumers."""
 from __future__ import annotations
 
 from ..layer import Layer, register
@@ -6,10 +6,10 @@ from ..layer import Layer, register
 
 @register("Split")
 class Split(Layer):
-    """Every top is the bottom; the gradients of the tops are summed, as far as their readers pass one back.
+    """Every top is the bottom; the bottom's gradient is the sum of the tops' gradients, as far as they have any.
 
-    Nets insert it where a blob has several readers. Tops share the bottom's values, so an in-place layer on one
-    of them is seen by all, as in Caffe. Source: src/caffe/layers/split_layer.cpp.
+    Nets insert this layer where a blob has several consumers. The tops share the bottom's values, so all of them see
+    the effect of an in-place layer on one, as in Caffe. Source: src/caffe/layers/split_layer.cpp.
     """
 
     exact_bottoms = 1

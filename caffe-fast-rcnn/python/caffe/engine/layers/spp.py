@@ -10,14 +10,14 @@ from ..layer import TRAIN, AutogradLayer, register
 
 @register("SPP")
 class SPP(AutogradLayer):
-    """The image pooled into 1 x 1, 2 x 2, 4 x 4 ... bins, all bins of all channels in one vector
+    """Spatial pyramid pooling: the image pooled into 1 x 1, 2 x 2, 4 x 4, ... bins, concatenated into one vector
 
     bottoms  (N, C, H, W)
     tops     (N, C * (1 + 4 + ... + 4^(pyramid_height - 1))); (N, C, 1, 1) for pyramid_height 1
     param    spp_param: pyramid_height; pool MAX (default), AVE or STOCHASTIC
 
-    A level of b bins has windows of ceil(size / b) pixels, side by side, over the padded image. STOCHASTIC is as in
-    Pooling, without padding: the size must be a multiple of all numbers of bins.
+    A level of b x b bins has windows of ceil(size / b) pixels, side by side, over the padded image. STOCHASTIC is as in
+    Pooling, and without padding: the size must be a multiple of every b.
     He et al. 2014; source: src/caffe/layers/spp_layer.cpp.
     """
 
@@ -51,7 +51,7 @@ class SPP(AutogradLayer):
         return Pool(kernel, stride=kernel, pad=pad)
 
     def forward(self, bottom, top):
-        if self.method == "STOCHASTIC" and self.phase == TRAIN:     # drawn once; backward goes to the same places
+        if self.method == "STOCHASTIC" and self.phase == TRAIN:     # drawn once: backward needs the same places
             self.places = [stochastic_pool(bottom[0].tensor, pool, device.generator())[1] for pool in self.pools]
         super().forward(bottom, top)
 

@@ -9,7 +9,7 @@ from ..layer import register
 
 @register("Swish")
 class Swish(NeuronLayer):
-    """top = bottom sigmoid(beta bottom), with swish_param.beta (1).
+    """Swish activation: top = bottom sigmoid(beta bottom), with swish_param.beta (1).
 
     Ramachandran et al. 2017. Source: src/caffe/layers/swish_layer.cpp.
     """

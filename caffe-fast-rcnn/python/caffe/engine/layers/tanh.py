@@ -9,7 +9,10 @@ from ..layer import register
 
 @register("TanH")
 class TanH(NeuronLayer):
-    """top = tanh(bottom). Source: src/caffe/layers/tanh_layer.cpp."""
+    """Hyperbolic tangent: top = tanh(bottom).
+
+    Source: src/caffe/layers/tanh_layer.cpp.
+    """
 
     backward_reads_bottoms = False
 

@@ -7,7 +7,7 @@ from ..layer import register
 
 @register("Threshold")
 class Threshold(NeuronLayer):
-    """top = 1 where bottom > threshold_param.threshold (0), else 0; without gradient.
+    """Binarise: top = 1 where bottom > threshold_param.threshold (0), else 0; no gradient.
 
     Source: src/caffe/layers/threshold_layer.cpp.
     """

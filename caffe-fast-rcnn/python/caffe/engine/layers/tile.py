@@ -1,4 +1,4 @@
-"""Tile: repeat a blob."""
+"""Tile: repeat a blob along an axis."""
 from __future__ import annotations
 
 import torch
@@ -8,7 +8,7 @@ from ..layer import Layer, register
 
 @register("Tile")
 class Tile(Layer):
-    """tile_param.tiles copies of the bottom, one after the other along tile_param.axis (1).
+    """The bottom repeated tile_param.tiles times along tile_param.axis (1).
 
     Source: src/caffe/layers/tile_layer.cpp.
     """

@@ -7,7 +7,7 @@ from ..layer import register
 
 @register("Transpose")
 class Transpose(ReorderingLayer):
-    """The bottom with its axes in another order: axis i of the top is axis dim[i] of the bottom.
+    """The bottom with its axes reordered: axis i of the top is axis dim[i] of the bottom.
 
     bottoms  any shape
     tops     the bottom's dimensions in the new order

@@ -1,4 +1,4 @@
-"""Upsample: a larger image, by a pooling's mask or by repeating pixels."""
+"""Upsample: unpooling with a mask, or nearest-neighbour upsampling."""
 from __future__ import annotations
 
 import torch
@@ -8,19 +8,21 @@ from ..layer import Layer, register
 
 @register("Upsample")
 class Upsample(Layer):
-    """With a mask: each value at the position from which a MAX Pooling took it, 0 elsewhere (SegNet).
-    Without: each pixel repeated scale x scale times (YOLO forks).
+    """With a mask, SegNet's unpooling; without, nearest-neighbour upsampling (YOLO forks).
 
-    bottoms  (N, C, H, W); optionally the mask, the second top of a Pooling: places y W' + x in the top, of the same
-             shape. Only the first receives a gradient; the mask's is left unchanged
+    Unpooling puts each value where a MAX Pooling took it from, and 0 elsewhere. Upsampling repeats each pixel
+    scale x scale times.
+
+    bottoms  (N, C, H, W); optionally the mask, same shape: the second top of a Pooling, positions y W' + x in the top.
+             Only the first receives a gradient; the mask's is left unchanged
     tops     (N, C, H', W')
     param    upsample_param: scale | scale_h, scale_w: H' = scale H. With a mask also upsample_h, upsample_w: H' and W'
-             themselves; pad_out_h, pad_out_w: one row or column less, for scale 2. Without a mask scale must be given:
-             the forks disagree about its default.
+             themselves; pad_out_h, pad_out_w: one row or column less, for scale 2. Without a mask, scale is required:
+             the forks disagree about its default
 
-    Where positions coincide, the last value remains, and all receive the gradient of that position.
-    Source: src/caffe/layers/upsample_layer.cpp of SegNet, which keeps the size of the first batch; here it follows
-    the bottom.
+    If positions coincide, the last value wins, and all receive the gradient of that position.
+    Source: src/caffe/layers/upsample_layer.cpp of SegNet, which keeps the top's size of the first batch; here it
+    follows the bottom.
     """
 
     min_bottoms = 1
@@ -33,22 +35,22 @@ class Upsample(Layer):
         if len(bottom) == 1:
             others = [name for name in ("pad_out_h", "pad_out_w", "upsample_h", "upsample_w") if param.HasField(name)]
             if others:
-                self.fail(f"{others[0]} goes with a mask as the second bottom; here is none")
+                self.fail(f"{others[0]} needs a mask as the second bottom, found none")
             if not (param.HasField("scale") or param.HasField("scale_h")):
-                self.fail("needs upsample_param { scale } where there is no mask")
+                self.fail("needs upsample_param { scale } without a mask")
         self._check_pairs()
         self.scales = (param.scale_h, param.scale_w) if param.HasField("scale_h") else (param.scale,) * 2
         if min(self.scales) < 1:
             self.fail(f"scale must be at least 1, found {self.scales}")
         for name, wanted, scale in zip("hw", (param.pad_out_h, param.pad_out_w), self.scales, strict=True):
             if wanted and scale != 2:
-                self.fail(f"pad_out_{name} goes with a scale of 2, found {scale}")
+                self.fail(f"pad_out_{name} needs a scale of 2, found {scale}")
 
     def _check_pairs(self) -> None:
         param = self.param.upsample_param
         for name in ("scale", "upsample"):
             if param.HasField(f"{name}_h") != param.HasField(f"{name}_w"):
-                self.fail(f"expected both {name}_h and {name}_w, or none of them")
+                self.fail(f"expected both {name}_h and {name}_w, or neither")
         if param.HasField("scale") and param.HasField("scale_h"):
             self.fail("expected either scale, or scale_h and scale_w")
 
@@ -73,7 +75,7 @@ class Upsample(Layer):
         top[0].tensor = flat.scatter_(2, places, bottom[0].tensor.flatten(2)).reshape(shape)
 
     def _places(self, mask: torch.Tensor, count: int) -> torch.Tensor:
-        """The mask as indices into a plane of `count` pixels. Raises LayerError for others."""
+        """The mask as indices into a plane of `count` pixels. Raises LayerError for an index out of range."""
         places = mask.flatten(2).long()
         if places.numel():
             low, high = (int(value) for value in places.aminmax())

@@ -1,4 +1,4 @@
-"""WarpCTCLoss: connectionist temporal classification with labels that blanks fill up."""
+"""WarpCTCLoss: connectionist temporal classification with labels padded by blanks."""
 from __future__ import annotations
 
 from ..bases.ctc import CTCLossLayer, check_table, checked_blank
@@ -7,15 +7,15 @@ from ..layer import register
 
 @register("WarpCTCLoss")
 class WarpCTCLoss(CTCLossLayer):
-    """loss = mean over items of -log p(labels), with p of the labels by softmax(scores), in any alignment
+    """CTC loss: mean over items of -log p(labels), with p(labels) summed over all alignments of softmax(scores)
 
-    bottoms  scores (T, N, C); labels (N, L), in which blanks do not count, wherever they are
+    bottoms  scores (T, N, C); labels (N, L); blanks anywhere in them are skipped
     tops     loss (). The gradient is that of the sum over items
-    param    ctc_loss_param: blank_index (0), the class that stands between labels; -1 for the last
+    param    ctc_loss_param: blank_index (0), the blank class; -1 for the last
 
-    Labels that T time steps cannot hold (each takes one, and one more between equal ones) have loss 0 and no gradient.
-    Source: src/caffe/layers/warp_ctc_loss_layer.cpp of caffe_ocr, which ignores the loss weight in backward. Its forms
-    with more bottoms are not supported.
+    Labels that do not fit into T time steps (one each, and one more between equal labels) have loss 0 and no gradient.
+    Source: src/caffe/layers/warp_ctc_loss_layer.cpp of caffe_ocr, which ignores the loss weight in backward. Its
+    variants with more bottoms are not supported.
     """
 
     unread_settings = tuple(f"ctc_loss_param.{name}" for name in (

@@ -1,4 +1,4 @@
-"""WindowData: warped windows of images, the training data of the first R-CNN."""
+"""WindowData: warped windows of images, the training data of the original R-CNN."""
 from __future__ import annotations
 
 import math
@@ -16,7 +16,7 @@ _MOST = 2 ** 31 - 1     # class and corners, as in Caffe
 
 
 class Window(NamedTuple):
-    """A box in an image: class (0 is background), and inclusive pixel corners."""
+    """A box in an image: class (0 for background) and inclusive pixel corners."""
 
     path: str
     label: int
@@ -28,7 +28,7 @@ class Window(NamedTuple):
 
 @register("WindowData")
 class WindowData(Layer):
-    """Batches of windows drawn at random: batch_size * fg_fraction of foreground, after those of background.
+    """Batches of randomly drawn windows: background first, then batch_size * fg_fraction of foreground.
 
     tops     images (batch_size, C, crop_size, crop_size), minus the mean, times window_data_param.scale; 0 where a
              window extends beyond its image; labels (batch_size)
@@ -37,8 +37,8 @@ class WindowData(Layer):
              transform_param: crop_size, mirror, mean_file or mean_value
 
     For each image the window file has `# index`, the path, channels, height, width, the number of windows, and
-    for each window `class overlap x1 y1 x2 y2`. Overlaps from fg_threshold on are foreground, those below bg_threshold
-    background. Girshick et al. 2014; source: src/caffe/layers/window_data_layer.cpp.
+    for each window `class overlap x1 y1 x2 y2`. Windows are foreground if their overlap is at least fg_threshold, and
+    background if it is below bg_threshold. Girshick et al. 2014; source: src/caffe/layers/window_data_layer.cpp.
     """
 
     exact_bottoms = 0
@@ -69,7 +69,7 @@ class WindowData(Layer):
         for name, windows, count in (("foreground", self.foreground, self.num_foreground),
                                      ("background", self.background, param.batch_size - self.num_foreground)):
             if count and not windows:
-                self.fail(f"'{param.source}' has no {name} window, each batch takes {count}")
+                self.fail(f"'{param.source}' has no {name} window, but each batch needs {count}")
         top[0].reshape(param.batch_size, self.channels, self.size, self.size)
         top[1].reshape(param.batch_size)
 
@@ -143,7 +143,7 @@ class WindowData(Layer):
         return found
 
     def _mean(self) -> np.ndarray:
-        """The middle of the mean image, or one value for each channel, broadcast to (C, crop_size, crop_size)."""
+        """The centre crop of the mean image, or the mean values broadcast to (C, crop_size, crop_size)."""
         if self.mean is not None:
             start = (self.mean.shape[2] - self.size) // 2
             return self.mean[:, start:start + self.size, start:start + self.size]
@@ -151,10 +151,10 @@ class WindowData(Layer):
         return np.broadcast_to(values[:, None, None], (self.channels, self.size, self.size))
 
     def _placement(self, window: Window, shape: tuple[int, ...], mirror: bool):
-        """The box to cut out of an image, the (width, height) to warp it to, and the free pixels left and above.
+        """The box to crop from an image, its (width, height) after warping, and the padding left of and above it.
 
-        With context or square windows the box grows around its centre; pixels outside the image stay free.
-        Halves and ends are float32, as the original computes them.
+        With context or square windows, the box grows around its centre; pixels outside the image remain padding.
+        Half sizes and corners are computed in float32, as in the original.
         """
         param, box = self.param.window_data_param, window[2:]
         if not param.context_pad and param.crop_mode != "square":
@@ -170,9 +170,9 @@ class WindowData(Layer):
         return (x1, y1, x2, y2), (width, height), (left, above)
 
     def _grown(self, first: int, last: int, limit: int, flipped: bool) -> tuple[int, int, int, int]:
-        """Of an interval: its part within 0..limit-1, that part's length in the top, and the free pixels before it.
+        """For an interval: its part within 0..limit-1, the length of this part in the top, and the padding before it.
 
-        If flipped, these are the pixels that were free after it. The length is clipped: rounded sizes may not fit.
+        If flipped, it is the padding that was after it. The length is clipped, because rounded sizes may not fit.
         """
         before, behind = max(0, -first), max(0, last - limit + 1)
         scale = np.float32(self.size) / np.float32(last - first + 1)
@@ -186,5 +186,5 @@ class WindowData(Layer):
 
 
 def _round(value: np.float32) -> int:
-    """The nearest integer, halves away from zero, as C's round."""
+    """The nearest integer, halves away from zero, like C's round."""
     return int(math.floor(abs(float(value)) + 0.5)) * (1 if value >= 0 else -1)

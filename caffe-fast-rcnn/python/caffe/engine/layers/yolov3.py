@@ -1,4 +1,4 @@
-"""Yolov3: the loss of a map of YOLO v3."""
+"""Yolov3: the loss of one feature map of YOLO v3."""
 from __future__ import annotations
 
 import numpy as np
@@ -10,35 +10,36 @@ from ..bases.losses import LossLayer
 from ..bases.yolo import predicted_boxes
 from ..layer import register
 
-_OBJECTNESS = 4         # of the values of a box: x, y, w, h, the logit of an object, and those of the classes
+_OBJECTNESS = 4         # index in the values of a box: x, y, w, h, objectness logit, class logits
 
 
 @register("Yolov3")
 class Yolov3(LossLayer):
-    """loss = sum of the squares of all differences / N
+    """The loss of one feature map of YOLO v3: the sum of the squares of all differences / N
 
-    bottoms  map (N, num (5 + num_class), H, W): for each of num boxes x, y, w, h, the logit of an object, and those of
-             the classes; objects (N, 1, G, 5): class, counted from 0, x and y of the centre, width, height as shares of
-             the image's; the first row of width 0 ends them
+    bottoms  feature map (N, num (5 + num_class), H, W): for each of num boxes x, y, w, h, the objectness logit, and the
+             class logits; objects (N, 1, G, 5): class, counted from 0, x and y of the centre, width and height,
+             normalised by the image's size; they end at the first row of width 0
     tops     loss ()
-    param    yolov3_param: num_class (20), num (5), biases: width and height in pixels of the boxes of all maps; mask:
-             which of them are this map's; anchors_scale: pixels from cell to cell (32); thresh (0.2), object_scale (1),
-             class_scale (1), coord_scale (5), use_logic_gradient (false)
+    param    yolov3_param: num_class (20), num (5), biases: width and height in pixels of the anchors of all feature
+             maps; mask: the indices of this map's anchors; anchors_scale: pixels per cell (32); thresh (0.2),
+             object_scale (1), class_scale (1), coord_scale (5), use_logic_gradient (false)
 
-    With s the sigmoid, box b of cell (i, j) has the centre ((i + s(x)) / W, (j + s(y)) / H) and the size
-    (exp(w) biases[2 b] / (W anchors_scale), exp(h) biases[2 b + 1] / (H anchors_scale)). An object's box is that of the
-    cell with its centre whose pair of biases has the largest IoU with it, centre on centre, if the pair is this map's.
-    Differences of an object's box
-      x, y, w, h  coord_scale (2 - area of the object) times s(x), s(y), w, h minus the values that give the object
-      object      s(object) - 1, with use_logic_gradient times object_scale
-      classes     class_scale times s(class) - 1 for the object's class, s(class) for others. Of several objects at one
-                  box the first gives these, each other one sets that of its class to 1 - s(class), with the sign that
-                  the source has; the last gives x, y, w, h
-    Difference of any other box: s(object), 0 if its IoU with an object is above thresh.
-    The gradient is differences / N, as of the cross-entropy, not of the loss; with use_logic_gradient those of x, y,
-    object and classes are multiplied by s (1 - s). side and noobject_scale have no effect.
+    With s the sigmoid and m = mask[b], box b of cell (i, j) has the centre ((i + s(x)) / W, (j + s(y)) / H) and the
+    size (exp(w) biases[2 m] / (W anchors_scale), exp(h) biases[2 m + 1] / (H anchors_scale)). An object is assigned to
+    the cell that contains its centre and to the anchor that has the largest IoU with it when both are centred, provided
+    that this anchor belongs to this map.
+    Differences of a box with an object
+      x, y, w, h  coord_scale (2 - area of the object) times s(x), s(y), w, h minus their targets
+      objectness  s(objectness) - 1, with use_logic_gradient times object_scale
+      classes     class_scale times s(class) - 1 for the object's class, s(class) for the others. If several objects
+                  share a box, the first sets these, each further one sets that of its class to 1 - s(class), the sign
+                  being that of the source; the last sets x, y, w, h
+    Difference of any other box: s(objectness), but 0 if its IoU with an object is above thresh.
+    The gradient is differences / N, that of the cross-entropy rather than of the loss; with use_logic_gradient those of
+    x, y, objectness and classes are multiplied by s (1 - s). side and noobject_scale have no effect.
     Redmon and Farhadi, "YOLOv3", 2018. Source: src/caffe/layers/yolov3_layer.cpp of MobileNet-YOLO, which takes square
-    maps and 300 objects.
+    feature maps and at most 300 objects.
     """
 
     backward_reads_bottoms = backward_reads_tops = False
@@ -91,7 +92,7 @@ class Yolov3(LossLayer):
             bottom[0].grad = slope
 
     def _by_place(self, value: torch.Tensor) -> torch.Tensor:
-        """A map as (N, H, W, num, 5 + num_class)."""
+        """The feature map as (N, H, W, num, 5 + num_class)."""
         num, _, height, width = value.shape
         return value.reshape(num, self.settings.num, -1, height, width).permute(0, 3, 4, 1, 2)
 
@@ -106,7 +107,7 @@ class Yolov3(LossLayer):
         return found
 
     def _largest_overlaps(self, objects: list[np.ndarray]) -> torch.Tensor:
-        """The largest IoU of each predicted box with an object of its image, (N, H, W, num)."""
+        """The largest IoU of each predicted box with the objects of its image, (N, H, W, num)."""
         boxes = predicted_boxes(self.values[..., :2], self.values[..., 2:4], self.anchors[list(self.settings.mask)])
         most = boxes.new_zeros(boxes.shape[:-1])
         for image, rows in enumerate(objects):
@@ -115,7 +116,7 @@ class Yolov3(LossLayer):
         return most
 
     def _compare(self, objects: list[np.ndarray]) -> None:
-        """Set the differences of the boxes that are objects'."""
+        """Set the differences of all boxes that objects are assigned to."""
         param, (_, height, width, _, _) = self.settings, self.values.shape
         size, own = np.array([width, height]), list(param.mask)
         sizes = self.anchors / size
@@ -145,10 +146,10 @@ class Yolov3(LossLayer):
 
 
 def _corners(boxes: np.ndarray) -> np.ndarray:
-    """Boxes (..., 4) of x and y of the centre, width and height as x1, y1, x2, y2."""
+    """Boxes (..., 4), given by centre, width and height, as x1, y1, x2, y2."""
     return np.concatenate([boxes[..., :2], boxes[..., :2]], -1) + _centred(boxes[..., 2:])
 
 
 def _centred(sizes: np.ndarray) -> np.ndarray:
-    """Boxes of sizes (..., 2) around 0, as x1, y1, x2, y2."""
+    """Boxes of sizes (..., 2) centred at 0, as x1, y1, x2, y2."""
     return np.concatenate([-sizes / 2, sizes / 2], -1)

@@ -1,4 +1,4 @@
-"""Yolov3DetectionOutput: from the maps of YOLO v3 to detections."""
+"""Yolov3DetectionOutput: decode the feature maps of YOLO v3 into detections."""
 from __future__ import annotations
 
 import numpy as np
@@ -9,25 +9,25 @@ from ..layer import register
 
 @register("Yolov3DetectionOutput")
 class Yolov3DetectionOutput(YoloDetectionLayer):
-    """The detections of YOLO v3: boxes that overlap no better one of any class.
+    """YOLO v3's detections: decoded boxes after non-maximum suppression across classes.
 
-    bottoms  maps (N, num_box (5 + num_classes), H, W): for each box x, y, w, h, the logit of an object, and those of
-             the classes
-    tops     (1, 1, D, 7): image within the batch, class counted from 1, score, x1, y1, x2, y2 as shares of the image's
-             width and height, which may lie outside of it; by image, then descending score. Without any detection one
-             row for each image: its number and six times -1. In setup, before there are values, (1, 1, 1, 7)
-    param    yolov3_detection_output_param: num_classes (20), num_box (3); biases: widths and heights in pixels of the
-             image; mask: num_box indices of them for each bottom; mask_group_num (2): the number of bottoms;
-             anchors_scale: pixels between two cells, for each bottom; confidence_threshold (0.01), nms_threshold (0.45)
+    bottoms  feature maps (N, num_box (5 + num_classes), H, W): for each box x, y, w, h, the objectness logit, and the
+             class logits
+    tops     (1, 1, D, 7): batch index, class, counted from 1, score, x1, y1, x2, y2, normalised by the image's width
+             and height and not clipped; by image, then descending score. If nothing is detected, one row per image: its
+             batch index and six values of -1. (1, 1, 1, 7) until the first forward pass
+    param    yolov3_detection_output_param: num_classes (20), num_box (3); biases: widths and heights of the anchors in
+             image pixels; mask: num_box anchor indices per bottom; mask_group_num (2): the number of bottoms;
+             anchors_scale: pixels per cell, for each bottom; confidence_threshold (0.01), nms_threshold (0.45)
 
-    In cell (i, j) box b of a bottom, with m = mask[b] and s = anchors_scale, has the centre
+    In cell (i, j), box b of a bottom, with m = mask[b] and s = anchors_scale, has the centre
     ((i + sigmoid(x)) / W, (j + sigmoid(y)) / H) and the size
-    (exp(w) biases[2 m] / (s W), exp(h) biases[2 m + 1] / (s H)). The score of a class, sigmoid(object) sigmoid(class),
-    counts above confidence_threshold; a box has its best class, as the others would be suppressed by it. A box is
-    dropped if its IoU with a better one that is kept is nms_threshold or more. Equal scores keep the order of bottoms,
-    rows, columns and boxes. No gradient.
+    (exp(w) biases[2 m] / (s W), exp(h) biases[2 m + 1] / (s H)). A box has the class with the highest score, which is
+    sigmoid(objectness) sigmoid(class) and must be above confidence_threshold; the other classes would be suppressed by
+    it. A box is dropped if its IoU with a better box that is kept is nms_threshold or more. Ties keep the order of
+    bottoms, rows, columns and boxes. No gradient.
     Redmon and Farhadi, "YOLOv3", 2018. Source: src/caffe/layers/yolov3_detection_output_layer.cpp of MobileNet-YOLO,
-    which takes square maps and suppresses among all images of a batch.
+    which takes square feature maps and suppresses across all images of a batch.
     """
 
     max_bottoms = 4

@@ -23,6 +23,10 @@ def test_every_layer_has_a_section_and_a_summary():
         assert f"\n## {name}\n" in text and section(text, name).split("```")[1].removeprefix("text\n").strip()
 
 
+def test_only_code_keeps_its_characters_in_a_table():
+    assert layer_docs.table_cell("a_b * `c_d * e | f` < g") == "a\\_b \\* `c_d * e \\| f` &lt; g"
+
+
 def test_a_section_lists_bottoms_tops_and_settings():
     text = section(layer_docs.document(), "SoftmaxWithLoss")
     assert "Bottoms: 2; tops: 1 to 2 (added if none is named); no gradient for bottom 1." in text

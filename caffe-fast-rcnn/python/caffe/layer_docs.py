@@ -85,13 +85,16 @@ def _default(field: FieldDescriptor) -> str:
 
 
 def _table(fields: Iterable[FieldDescriptor], message: str, comments: dict[tuple[str, str], str]) -> list[str]:
-    rows = [f"| `{field.name}` | {_type(field)} | {_default(field)} | {_escaped(comments[message, field.name])} |"
+    rows = [f"| `{field.name}` | {_type(field)} | {_default(field)} | {table_cell(comments[message, field.name])} |"
             for field in fields]
     return ["| field | type | default | |", "|---|---|---|---|", *rows, ""] if rows else ["No fields.", ""]
 
 
-def _escaped(text: str) -> str:
-    return text.replace("|", "\\|").replace("*", "\\*").replace("_", "\\_").replace("<", "&lt;")
+def table_cell(text: str) -> str:
+    """The text as a cell of a Markdown table: escaped, except for code in backquotes."""
+    parts = re.split("(`[^`]*`)", text.replace("|", "\\|"))       # also in code a | would end the cell
+    return "".join(part if part.startswith("`") else part.replace("*", "\\*").replace("_", "\\_").replace("<", "&lt;")
+                   for part in parts)
 
 
 # ---- the catalogue
@@ -164,7 +167,7 @@ def document() -> str:
         anchor, number = name.lower(), anchors[name.lower()]
         anchors[anchor] += 1
         summary = inspect.cleandoc(layer_class(name).__doc__ or "").split("\n")[0]
-        lines.append(f"| [{name}](#{anchor}{f'-{number}' if number else ''}) | {_escaped(summary)} |")
+        lines.append(f"| [{name}](#{anchor}{f'-{number}' if number else ''}) | {table_cell(summary)} |")
     general = [field for field in _LAYER.fields if not field.name.endswith("_param")]
     lines += ["", "## Every layer", "", *_table(general, "LayerParameter", comments)]
     for name in names:

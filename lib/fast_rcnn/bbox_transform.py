@@ -13,7 +13,7 @@ import numpy as np
 def bbox_transform(ex_rois: np.ndarray, gt_rois: np.ndarray) -> np.ndarray:
     """Regression targets that map `ex_rois` to `gt_rois`.
 
-    dx = (gx - ex) / ew, dy = (gy - ey) / eh, dw = ln(gw / ew), dh = ln(gh / eh); x, y centres, w, h sizes.
+    dx = (gx - ex) / ew, dy = (gy - ey) / eh, dw = ln(gw / ew), dh = ln(gh / eh), with centres (x, y) and sizes (w, h).
 
     ex_rois, gt_rois  (N, 4) boxes; integers are converted to float64
     returns           (N, 4) dx, dy, dw, dh, in the wider float type of the two
@@ -28,8 +28,8 @@ def bbox_transform_inv(boxes: np.ndarray, deltas: np.ndarray) -> np.ndarray:
 
     centre' = d * size + centre, size' = exp(d) * size, corners = centre' -/+ size' / 2. This is not the exact
     inverse of `bbox_transform`: x2 and y2 come out one pixel larger. Trained nets depend on it.
-    dw and dh are unlimited, but a result that would overflow is limited to a quarter of the largest number of its
-    type; clipped to the image, such a box is like any other huge one. NaN stays NaN.
+    dw and dh are not clamped. A result that would overflow is limited to a quarter of its type's largest number, which
+    makes no difference once boxes are clipped to the image. NaN stays NaN.
 
     boxes    (N, 4)
     deltas   (N, 4 * k): dx, dy, dw, dh for each of k classes
@@ -57,7 +57,7 @@ def clip_boxes(boxes: np.ndarray, im_shape: Sequence[float]) -> np.ndarray:
 
 
 def num_box_classes(num_classes: int, agnostic: bool) -> int:
-    """The number of classes, with the background, that have boxes of their own: 2 if all objects share theirs."""
+    """Number of classes, with the background, that have their own boxes: 2 if boxes are class-agnostic."""
     return 2 if agnostic else num_classes
 
 
@@ -85,9 +85,9 @@ def per_class_targets(labels: np.ndarray, targets: np.ndarray, num_classes: int,
 
 def unnormalize_weights(weights: np.ndarray, bias: np.ndarray, means: np.ndarray,
                 stds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Weights that predict plain targets from those that predict normalised ones: W * std, b * std + mean.
+    """Convert weights that predict normalised targets to predict plain ones: W * std, b * std + mean.
 
-    weights      (4K n, ...) n rows for each target of each class, those of one after the other; bias (4K n,)
+    weights      (4K n, ...), n consecutive rows for each target of each class; bias (4K n,)
     means, stds  (4K,)
     """
     means, stds = _of_rows(means, len(bias)), _of_rows(stds, len(bias))
@@ -105,7 +105,7 @@ def normalize_weights(weights: np.ndarray, bias: np.ndarray, means: np.ndarray,
 
 
 def _of_rows(values: np.ndarray, rows: int) -> np.ndarray:
-    """The value of each row, from those of the targets."""
+    """Repeat each target's value for its rows."""
     return np.repeat(np.asarray(values, np.float64), rows // len(values))
 
 

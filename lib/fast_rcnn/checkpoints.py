@@ -1,6 +1,6 @@
 """Checkpoints from which a training run resumes, and fingerprints of its inputs.
 
-Equal fingerprints mean an equal result.
+Equal fingerprints mean equal results.
 """
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from utils.file_digests import content_digests
 from utils.files import DamagedFileError, copy_file, inside, read_record, sha256_file, sha256_json, write_json
 from utils.own_files import remove_leftovers
 
-END_STATES = "end_states"                   # in an output folder: the last checkpoint of each training that has ended
-IMAGE_DIGESTS = "image_digests.json"        # in an output folder: the record for `data_digest`
-# Without effect on results: locations, speed, what is recorded, how often files are written
+END_STATES = "end_states"                   # folder in an output folder: the last checkpoint of each finished training
+IMAGE_DIGESTS = "image_digests.json"        # file in an output folder: the record for `data_digest`
+# Settings without effect on results: locations, speed, what is recorded, how often files are written
 _IRRELEVANT = {"ROOT_DIR", "DATA_DIR", "MODELS_DIR", "EXP_DIR", "MATLAB", "GPU_ID", "USE_GPU_NMS", "NUM_WORKERS",
                "FEATURE_MEMORY_MB", "FEATURE_DISK_MB", "TRAIN.USE_PREFETCH", "TRAIN.SNAPSHOT_ITERS",
                "TRAIN.OHEM_GALLERY", "IMPORTS_DIR"}
@@ -39,12 +39,12 @@ _UNREAD = {
 class Checkpoints:
     """The two newest checkpoints of a run, in their own folder. In a parallel run the first process writes them.
 
-    `checkpoint.json` names the files of the newest, with their fingerprints, and under `previous` those of the one
-    before. It is written last, so that it never names incomplete files. Nothing else in the folder is deleted.
+    `checkpoint.json` names the files of the newest one, with their fingerprints, and under `previous` those of the one
+    before. It is written last, so that it never names incomplete files. Other files in the folder are never deleted.
 
     folder    where checkpoints are kept; created with the first one
     run_hash  fingerprint of the run's inputs; checkpoints of other runs are not used
-    damage    what `newest` has found
+    damage    problems found by `newest`, in words
     """
 
     def __init__(self, folder: str | os.PathLike, run_hash: str = "") -> None:
@@ -56,19 +56,19 @@ class Checkpoints:
     def write(self, solver: Any) -> None:
         """Save weights, history and iteration of a solver, and remove the checkpoint before the previous one.
 
-        No checkpoint is written on other Caffes, which do not allow choosing the folder.
+        Other Caffes, where the folder cannot be chosen, write none.
         Raises LossError if the weights are not finite.
         """
         if parallel.is_first():
             self._write(solver)
-        parallel.wait()     # no process may leave, which would end the run, before it is complete
+        parallel.wait()     # a process that ends earlier would end the run before the checkpoint is complete
 
     def _write(self, solver: Any) -> None:
         check_weights(solver.net, f"after iteration {solver.iter}")
         previous = self._good
-        if previous and previous["iteration"] == solver.iter:       # written once more
+        if previous and previous["iteration"] == solver.iter:       # written again
             previous = previous.get("previous")
-        if previous:        # the one before it has a successor: its space may be needed
+        if previous:        # remove the one before it now: its disk space may be needed
             previous.pop("previous", None)
             self._remove_all_but(previous["iteration"], solver.iter)
         target = self.folder / f"iter_{solver.iter}"
@@ -86,15 +86,15 @@ class Checkpoints:
 
     @property
     def exist(self) -> bool:
-        """Whether there are any."""
+        """Whether there are checkpoints."""
         return self._note.exists()
 
     def are_of_another_run(self) -> bool:
-        """Whether there are any, but of a run with other inputs. Raises DamagedFileError."""
+        """Whether there are checkpoints, but of a run with other inputs. Raises DamagedFileError."""
         return self.exist and self._read()["run"] != self.run_hash
 
     def take_over(self, run_hash: str) -> None:
-        """Count the checkpoints of a run with this other fingerprint as this run's."""
+        """Adopt the checkpoints in the folder if they are of the run with fingerprint `run_hash`."""
         if self.exist and (note := self._read())["run"] == run_hash:
             write_json(self._note, {**note, "run": self.run_hash})
 
@@ -104,7 +104,7 @@ class Checkpoints:
         return int(self._good["iteration"]) if self._good else 0
 
     def copy_newest(self, source: Checkpoints) -> None:
-        """Take the newest checkpoint of another folder, if it has one, as this run's. Raises DamagedFileError."""
+        """Copy the newest checkpoint of another folder, if any, as this run's only one. Raises DamagedFileError."""
         if source.newest() is None:
             return
         entry = source._good or {}
@@ -116,7 +116,7 @@ class Checkpoints:
                                 "run": self.run_hash})
 
     def newest(self) -> Path | None:
-        """The solver state to resume from, the newest that is not damaged; None if there is none of this run.
+        """The newest solver state that is not damaged, to resume from; None if this run has no checkpoints.
 
         Raises DamagedFileError if all are damaged.
         """
@@ -157,11 +157,11 @@ class Checkpoints:
 
     @property
     def how_to_begin_anew(self) -> str:
-        """What to do about checkpoints that are damaged."""
+        """What to do about damaged checkpoints, for messages."""
         return f"delete the folder {self.folder} to train from the start"
 
     def remove(self) -> None:
-        """Delete all of them."""
+        """Delete all checkpoints."""
         if parallel.is_first() and self.folder.is_dir():
             self._remove_all_but()
             remove_leftovers(self._note)
@@ -169,7 +169,7 @@ class Checkpoints:
             _remove_if_empty(self.folder)
 
     def _remove_all_but(self, *iterations: int) -> None:
-        """Delete the files of checkpoints of other iterations, also those that were not completed."""
+        """Delete the checkpoints of other iterations, incomplete ones included."""
         for folder in self.folder.glob("iter_*"):
             iteration = folder.name.removeprefix("iter_")
             ours = re.compile(rf"\.?checkpoint_iter_{re.escape(iteration)}\.(caffemodel|solverstate)(\.h5)?"
@@ -240,10 +240,10 @@ def run_fingerprint(solver: str | os.PathLike, weights: str | os.PathLike | None
                     record: str | os.PathLike | None = None, lr: float | None = None) -> str:
     """Fingerprint of the inputs of a solver's run: files, data set, the current cfg, and the number of processes.
 
-    The iterations, and where the learning rate falls because of them, do not count: a training may become longer.
+    The number of iterations, and the learning rate steps that follow from it, do not count: a training can be extended.
 
     record  of the images' content, see `data_digest`
-    lr      the first learning rate, if it is not the solver's
+    lr      initial learning rate, if not the solver's
     """
     param = prototxt.read_solver(solver)
     change_solver(param, lr=lr)
@@ -254,6 +254,6 @@ def run_fingerprint(solver: str | os.PathLike, weights: str | os.PathLike | None
 
 
 def relevant_settings(settings: Settings, kind: str) -> dict[str, Any]:
-    """The settings that can change the result of a step ('both': of RPN and Fast R-CNN in one), by full name."""
+    """The settings that can change the result of a step ('both': RPN and Fast R-CNN in one), by full name."""
     return {key: value for key, value in flatten(settings)
             if key not in _IRRELEVANT and not key.startswith(_UNREAD[kind])}

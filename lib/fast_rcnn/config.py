@@ -3,10 +3,10 @@
 Settings are a tree of `Config` nodes read as attributes (`cfg.TRAIN.BATCH_SIZE`). The keys are those of
 py-faster-rcnn and of its OHEM fork; those marked "ours" exist only here. `make_settings` returns frozen settings.
 `cfg` is the one object that users import and change; it is read at the edges (tools, train.py, a Python layer's setup,
-and functions of py-faster-rcnn that are called without settings). Everything below takes plain arguments.
+and functions of py-faster-rcnn that are called without settings). All other code takes plain arguments.
 
 Every change is checked against the default of the same key: an unknown key or a wrong type raises
-`ConfigError` with the key's full name. `check_cfg` (cfg_checks.py) finds settings that cannot work, before training.
+`ConfigError` with the key's full name. Before training, `check_cfg` (cfg_checks.py) reports settings that cannot work.
 """
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Config(EasyDict):
     _frozen = False
 
     def __init__(self, *values: Any, **keys: Any) -> None:
-        dict.__init__(self, *values, **keys)        # that of EasyDict would add methods as keys
+        dict.__init__(self, *values, **keys)        # EasyDict's would add methods as keys
 
     def __getattr__(self, key: str) -> Any:
         if key.startswith("__"):        # Python looks for optional methods, such as __deepcopy__
@@ -73,7 +73,7 @@ class Config(EasyDict):
         return Config, (dict(self),)
 
     def freeze(self) -> Config:
-        """Refuse changes from now on, including to sections and arrays; returns itself."""
+        """Make the settings read-only, sections and arrays included; returns itself."""
         for value in self.values():
             if isinstance(value, Config):
                 value.freeze()
@@ -84,7 +84,7 @@ class Config(EasyDict):
 
 
 def _guarded(method: Callable[..., Any]) -> Callable[..., Any]:
-    """A mutating method of dict, for `Config`: raises ConfigError if that is frozen."""
+    """Wrap a mutating method of dict for `Config`: it raises ConfigError if the settings are frozen."""
     @functools.wraps(method)
     def change(self: Config, *args: Any, **keys: Any) -> Any:
         if self._frozen:
@@ -99,35 +99,36 @@ for _name in ("__setitem__", "__delitem__", "__ior__", "clear", "pop", "popitem"
     setattr(Config, _name, _guarded(getattr(dict, _name)))
 
 
-# Installed, lib is part of a package (lib/frcnn/_modules.py) and has no checkout around it: the working directory
+# The checkout; the working directory if lib is installed as part of a package (lib/frcnn/_modules.py)
 _ROOT = str(Path(__file__).resolve().parents[2]) if __package__ == "fast_rcnn" else ""
 
 _TRAIN = dict(
-    # Images: shorter side in pixels (one is drawn per image), longest allowed side, images per batch
+    # Images: lengths of the shorter side in pixels (one is drawn per image), limit of the longer side, images per batch
     SCALES=(600,), MAX_SIZE=1000, IMS_PER_BATCH=2,
-    # Add the mirror image of every photograph
+    # Add a mirrored copy of every image
     USE_FLIPPED=True,
-    # Ours: add every photograph, and mirror image, upside down; draw the length of the shorter side from SCALES times
-    # 1 - SCALE_JITTER .. 1 + SCALE_JITTER; likewise factors of brightness, contrast and saturation
+    # Ours: add a vertically flipped copy of every image, mirrored ones included; multiply the length of the shorter
+    # side by a factor drawn from 1 - SCALE_JITTER .. 1 + SCALE_JITTER; brightness, contrast and saturation by factors
+    # from 1 - COLOUR_JITTER .. 1 + COLOUR_JITTER
     USE_UPSIDE_DOWN=False, SCALE_JITTER=0.0, COLOUR_JITTER=0.0,
-    # Ours: train on random parts of the photographs, of 1 - CROP .. 1 of their width and of their height, that hold an
-    # object; objects keep most of their area or are not in them at all. 0: on the whole photographs
+    # Ours: train on random crops, 1 - CROP .. 1 of an image's width and height, that contain an object; an object keeps
+    # most of its area or is entirely outside. 0: whole images
     CROP=0.0,
-    # Group wide images with wide and tall with tall ones in a batch, to reduce padding
+    # Batch wide images with wide ones and tall images with tall ones, to reduce padding
     ASPECT_GROUPING=True,
-    # Prepare the next batches in the background, see NUM_WORKERS
+    # Prefetch minibatches in the background, see NUM_WORKERS
     USE_PREFETCH=True,
-    # RoIs per batch (all images together; -1: all, from which R-FCN's nets with OHEM choose), maximum fraction of
+    # RoIs per batch, over all images (-1: all RoIs, from which R-FCN's nets with OHEM select), maximum fraction of
     # foreground, IoU thresholds: fg >= FG_THRESH, bg in [BG_THRESH_LO, BG_THRESH_HI)
     BATCH_SIZE=128, FG_FRACTION=0.25, FG_THRESH=0.5, BG_THRESH_HI=0.5, BG_THRESH_LO=0.1,
-    # Ours: RoIs and anchors of which at least this share lies in an object that is not trained on (difficult, crowd,
-    # DontCare) are left out instead of being background; 0: they are background
+    # Ours: ignore RoIs and anchors with at least this fraction of their area in an object that is not trained on
+    # (difficult, crowd, DontCare), instead of labelling them background; 0: they are background
     IGNORED_OVERLAP=0.0,
-    # Box regression: whether to train it; minimum IoU of an example; weights of dx, dy, dw, dh
+    # Box regression: whether to train it; minimum IoU of an example; inside weights of dx, dy, dw, dh
     BBOX_REG=True, BBOX_THRESH=0.5, BBOX_INSIDE_WEIGHTS=(1.0, 1.0, 1.0, 1.0),
-    # Classes share their boxes: bbox_pred has eight columns, four for the background and four for objects (R-FCN)
+    # Class-agnostic boxes (R-FCN): bbox_pred has eight columns, four for the background and four for any object
     AGNOSTIC=False,
-    # Normalise regression targets, with the numbers below if PRECOMPUTED, else with the training set's statistics
+    # Normalise regression targets: by the numbers below if PRECOMPUTED, else by the training set's statistics
     BBOX_NORMALIZE_TARGETS=True, BBOX_NORMALIZE_TARGETS_PRECOMPUTED=False,
     BBOX_NORMALIZE_MEANS=(0.0, 0.0, 0.0, 0.0), BBOX_NORMALIZE_STDS=(0.1, 0.1, 0.2, 0.2),
     # Iterations between snapshots, and a word inserted into their file names (before stage1 or stage2, if any)
@@ -136,53 +137,53 @@ _TRAIN = dict(
     PROPOSAL_METHOD="selective_search",
     # Region proposal network: whether the net has one; IoU thresholds of its labels; let negatives override positives
     HAS_RPN=False, RPN_POSITIVE_OVERLAP=0.7, RPN_NEGATIVE_OVERLAP=0.3, RPN_CLOBBER_POSITIVES=False,
-    # Its batch: maximum fraction of positives, anchors per image
+    # RPN minibatch: maximum fraction of positives, anchors per image
     RPN_FG_FRACTION=0.5, RPN_BATCHSIZE=256,
-    # Its proposals: NMS threshold, boxes before and after NMS, smallest side in pixels of the original image
+    # RPN proposals: NMS threshold, number before and after NMS, minimum side in pixels of the original image
     RPN_NMS_THRESH=0.7, RPN_PRE_NMS_TOP_N=12000, RPN_POST_NMS_TOP_N=2000, RPN_MIN_SIZE=16,
-    # Its regression weights; total weight p of the positives (negatives 1 - p), or -1 for equal weights
+    # RPN loss: inside weights of dx, dy, dw, dh; total weight p of positives (negatives 1 - p), or -1 for equal weights
     RPN_BBOX_INSIDE_WEIGHTS=(1.0, 1.0, 1.0, 1.0), RPN_POSITIVE_WEIGHT=-1.0,
-    # Normalise its regression targets, in nets that train an RPN alone (R-FCN): with these means and deviations of dx,
-    # dy, dw, dh, without them with the training set's statistics
+    # Normalise RPN regression targets, in nets that train an RPN alone (R-FCN): by these means and standard deviations
+    # of dx, dy, dw, dh; if empty, by the training set's statistics
     RPN_NORMALIZE_TARGETS=False, RPN_NORMALIZE_MEANS=(), RPN_NORMALIZE_STDS=(),
     # Online hard example mining: whether to use it (alternating optimisation does, unless a file or --set says False);
     # whether to remove near-duplicate RoIs first, by NMS on the loss at this threshold
     USE_OHEM=False, OHEM_USE_NMS=True, OHEM_NMS_THRESH=0.7,
-    # Ours: iterations that train on random RoIs before mining begins; share of random RoIs in each mined batch. Of the
-    # random ones at most FG_FRACTION is foreground
+    # Ours: iterations on randomly sampled RoIs before mining begins; fraction of randomly sampled RoIs in each mined
+    # minibatch. At most FG_FRACTION of a random sample is foreground
     OHEM_WARMUP=0, OHEM_RANDOM_SHARE=0.0,
-    # Ours: iterations of which the hard RoIs are recorded, for the page of the run; 0: none
+    # Ours: number of iterations whose hard RoIs are recorded for the run's report; 0: none
     OHEM_GALLERY=200,
-    # Ours: iterations in which the learning rate rises in equal steps to that of the solver's policy
+    # Ours: iterations of linear warm-up to the learning rate of the solver's policy
     WARMUP_ITERS=0,
 )
 
 _TEST = dict(
-    # Images as in TRAIN; several scales make a pyramid
+    # Images as in TRAIN; several scales form an image pyramid
     SCALES=(600,), MAX_SIZE=1000,
-    # NMS threshold of final detections; scores from SVMs instead of softmax; apply the regressed boxes
+    # NMS threshold of final detections; scores from SVMs instead of softmax; apply box regression
     NMS=0.3, SVM=False, BBOX_REG=True,
     HAS_RPN=False, PROPOSAL_METHOD="selective_search",
     RPN_NMS_THRESH=0.7, RPN_PRE_NMS_TOP_N=6000, RPN_POST_NMS_TOP_N=300, RPN_MIN_SIZE=16,
-    # Accepted as of R-FCN; the columns of bbox_pred tell whether classes share their boxes
+    # Accepted for R-FCN's files; unused: the width of bbox_pred shows whether boxes are class-agnostic
     AGNOSTIC=False,
 )
 
 _MISC = dict(
-    # Two boxes are duplicates if round(scaled box * DEDUP_BOXES) is equal (1/16: feature cells); 0: off
+    # Two boxes are duplicates if round(scaled box * DEDUP_BOXES) is equal (1/16: cells of the feature map); 0: off
     DEDUP_BOXES=1.0 / 16.0,
-    # Subtracted from each pixel (B, G, R), which is then divided by PIXEL_STDS (ours; nets trained from scratch need
-    # inputs near 1, ImageNet nets of Caffe need 1 = no division)
+    # Pixels (B, G, R) are normalised: (pixel - mean) / std. PIXEL_STDS is ours: nets trained from scratch need inputs
+    # near 1; Caffe's ImageNet nets need stds of 1, that is, no division
     PIXEL_MEANS=np.array([[[102.9801, 115.9465, 122.7717]]]), PIXEL_STDS=np.array([[[1.0, 1.0, 1.0]]]),
-    # Ours: worker processes that read and scale images ahead, in training (TRAIN.USE_PREFETCH) and in tests; 0: threads
-    # instead
+    # Ours: worker processes that prefetch (read and scale) images, in training (with TRAIN.USE_PREFETCH) and in tests;
+    # 0: threads instead
     NUM_WORKERS=2,
-    # Ours: cache the outputs of frozen layers for each image, in memory and then on disk, instead of computing them in
-    # every epoch. Images that are padded in a batch then have different values next to the padding. Under torchrun the
+    # Ours: cache each image's outputs of the frozen layers, in memory first, then on disk, instead of computing them in
+    # every epoch. For images that are padded in a batch, values next to the padding then differ. Under torchrun the
     # budgets are divided equally among the processes
     REUSE_FEATURES=True, FEATURE_MEMORY_MB=2048, FEATURE_DISK_MB=20480,
     RNG_SEED=3,
-    # Folders: of output/; of data sets and initial weights; of the nets for --net_name
+    # Folders: parent of output/; data sets and initial weights; nets for --net_name
     ROOT_DIR=_ROOT, DATA_DIR=os.path.join(_ROOT, "data"), MODELS_DIR=os.path.join(_ROOT, "models"),
     # Folder in output/ for the results of an experiment
     EXP_DIR="default",
@@ -192,12 +193,12 @@ _MISC = dict(
     # Ours: arithmetic of convolutions and matrix products: 'float32', 'tf32' (CUDA) or 'bfloat16'; weights and losses
     # stay float32
     PRECISION="float32",
-    # Ours: user modules to import, by name (docs/plugins.md), and the folder searched besides PYTHONPATH: that of the
-    # file that names them, filled in when it is read
+    # Ours: names of user modules to import (docs/plugins.md), and the folder to search besides PYTHONPATH: that of the
+    # settings file that names them, set when it is read
     IMPORTS=(), IMPORTS_DIR="",
 )
-_ITEMS = {"IMPORTS": str, "TRAIN.RPN_NORMALIZE_MEANS": float, "TRAIN.RPN_NORMALIZE_STDS": float}    # of empty tuples
-# Files and fingerprints of older versions lack them
+_ITEMS = {"IMPORTS": str, "TRAIN.RPN_NORMALIZE_MEANS": float, "TRAIN.RPN_NORMALIZE_STDS": float}    # default is ()
+# Keys that files and fingerprints of older versions lack
 _ADDED_LATER = ("IMPORTS", "IMPORTS_DIR", "OHEM_WARMUP", "OHEM_RANDOM_SHARE", "IGNORED_OVERLAP", "WARMUP_ITERS",
                 "USE_UPSIDE_DOWN", "SCALE_JITTER", "COLOUR_JITTER", "CROP", "AGNOSTIC", "RPN_NORMALIZE_TARGETS",
                 "RPN_NORMALIZE_MEANS", "RPN_NORMALIZE_STDS")
@@ -208,7 +209,7 @@ cfg = copy.deepcopy(_DEFAULTS)
 
 
 def reset_cfg() -> None:
-    """Reset every key to its default; nodes stay the same objects."""
+    """Reset every key to its default in place: nodes stay the same objects."""
     for name, default in _DEFAULTS.items():
         node = cfg.get(name)
         if isinstance(default, Config) and isinstance(node, Config):
@@ -221,7 +222,7 @@ def reset_cfg() -> None:
 
 
 def set_cfg(settings: Config) -> None:
-    """Set all of `cfg` to these settings; nodes stay the same objects."""
+    """Set all of `cfg` to these settings in place: nodes stay the same objects."""
     _assign(cfg, dict(flatten(copy.deepcopy(settings))))
 
 
@@ -313,7 +314,7 @@ def get(settings: Mapping[str, Any], key: str) -> Any:
 
 
 def flatten(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Full names and values of a tree of dictionaries."""
+    """Yield (full name, value) for each leaf of a tree of dictionaries."""
     for key, value in node.items():
         if isinstance(value, dict):
             yield from flatten(value, f"{prefix}{key}.")
@@ -337,7 +338,7 @@ _KNOWN = dict(flatten(_DEFAULTS))
 
 
 def type_problems(settings: Config) -> Iterator[str]:
-    """Values of a wrong type, one line each: assignments to `cfg` in Python are not checked."""
+    """Yield a message for each value of a wrong type: assignments to `cfg` in Python are not checked."""
     for key, value in flatten(settings):
         try:
             _convert(key, value)
@@ -401,7 +402,7 @@ def _to_type(key: str, value: Any, wanted: type) -> Any:
 
 
 def _to_pixel_array(key: str, value: Any) -> np.ndarray:
-    """A number or three (B, G, R), however nested, as an array (1, 1, 3)."""
+    """One number or three (B, G, R), however nested, as a (1, 1, 3) array."""
     try:
         numbers = np.asarray(value, dtype=np.float64)
     except (OverflowError, TypeError, ValueError):
@@ -412,7 +413,7 @@ def _to_pixel_array(key: str, value: Any) -> np.ndarray:
 
 
 def _parse(key: str, text: Any) -> Any:
-    """Parse a command line argument: a Python literal, true or false; a string or strings if the key holds such."""
+    """Parse a command line argument: a Python literal, true or false, or unquoted text for keys that hold text."""
     default = _default(key)
     if not isinstance(text, str) or isinstance(default, str):
         return text
@@ -441,7 +442,7 @@ def _describe(value: Any) -> str:
 
 
 def _nearest(key: str, names: Iterable[str]) -> str:
-    """' (did you mean X?)', matching the whole name, else its last part; '' if nothing is close."""
+    """' (did you mean X?)' for the name closest to the key, or else to its last part; '' if none is close."""
     by_last_part = {name.rsplit(".", 1)[-1]: name for name in names}
     near = difflib.get_close_matches(key, list(names), n=1) or [
         by_last_part[name] for name in difflib.get_close_matches(key.rsplit(".", 1)[-1], by_last_part, n=1)]

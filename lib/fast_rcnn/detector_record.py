@@ -1,4 +1,4 @@
-"""What a trained net needs to be used, in a file beside it: class names, anchors, and the settings of its inputs.
+"""Records what is needed to use a trained net, in a file beside it: class names, anchors and input settings.
 
 `<model>.detector.json`, beside each snapshot `<model>.caffemodel`:
 
@@ -6,8 +6,8 @@
      "anchors": [16, [8, 16, 32], [0.5, 1, 2]],         feat_stride, scales, ratios; None for a net without an RPN
      "settings": {"TEST": {...}, "PIXEL_MEANS": ..., ...}}
 
-A run of alternating optimisation has `detector.json`, which names the files of its detector and the data set that it
-was trained on, and the settings in `test_cfg.yml`.
+A run of alternating optimisation has `detector.json`, which names the files of its detector and its training data set,
+and the settings in `test_cfg.yml`.
 """
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ AnchorLayout = tuple[float, tuple[float, ...], tuple[float, ...]]      # feat_st
 
 @dataclass(frozen=True)
 class DetectorRecord:
-    """What is known of a trained net.
+    """What is known about a trained net.
 
-    source    the file that says so
-    settings  changes of the default settings
+    source    the file it was read from
+    settings  changes to the default settings
     classes   names, background first; None: unknown
     anchors   of its RPN; None: unknown
-    net       test prototxt, and `model`, of a run's detector; None: not named
-    data_set  that the run was trained on, as it was named; '': unknown
+    net       test prototxt, and `model`, of a run's detector; None: not recorded
+    data_set  name of the run's training data set; '': unknown
     """
 
     source: Path
@@ -70,7 +70,7 @@ def write_model_record(model: str | os.PathLike, settings: Settings, classes: Se
 
 
 def find_record(model: str | os.PathLike, net: str | os.PathLike) -> DetectorRecord | None:
-    """The record of a model, or else that of the run in whose folder the model, or else the net, lies.
+    """The record of a model, else of the run whose folder holds the model, else the net; None if there is none.
 
     Raises DamagedFileError or ConfigError for a record that cannot be read.
     """
@@ -108,7 +108,7 @@ def _of_model(path: Path) -> DetectorRecord:
 def _inside(path: Path, key: str, name: str) -> Path:
     """A file that a run's record names. Raises DamagedFileError unless it is in the run's folder.
 
-    A link that leads elsewhere is refused too: in a copy of the run it would give the files of the original.
+    Links that point elsewhere are refused too: in a copy of the run they would lead to the original's files.
     """
     try:
         return inside(path.parent, name)
@@ -141,7 +141,7 @@ def _anchor_layout(path: Path, parts: Mapping[str, Any], hint: str) -> AnchorLay
 
 
 def defaults_in_use(settings: Config) -> Iterator[str]:
-    """The settings of a net's inputs as 'KEY value', for a message."""
+    """The settings of a net's inputs as 'KEY value', for messages."""
     for key in ("SCALES", "MAX_SIZE"):
         yield f"TEST.{key} {plain(settings.TEST[key])}"
     for key in ("PIXEL_MEANS", "PIXEL_STDS"):

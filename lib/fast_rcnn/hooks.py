@@ -29,7 +29,7 @@ class Training:
     """The state of a training run, as hooks see it.
 
     solver         with its `net` and `iter`
-    max_iters      the last iteration; a hook that sets it to the current one ends the training
+    max_iters      the last iteration; a hook ends the training by setting it to the current one
     losses         of the last iterations, on the device
     save           writes a snapshot and returns its path
     contexts       contexts that `at_start` enters here are closed when training ends, is stopped or fails
@@ -57,7 +57,7 @@ class Training:
 
 
 class Hook:
-    """Base of the hooks around the iterations of a training: override what you need.
+    """Base class of training hooks: override the methods you need.
 
     Hooks are called in every process, in the order given by `SolverWrapper.train_model`.
     """
@@ -91,7 +91,7 @@ def registered_hooks() -> list[Hook]:
 
 
 class WarmupHook(Hook):
-    """Raises the learning rate in equal steps to the policy's, which it reaches in iteration `iterations`."""
+    """Linear learning rate warm-up: reaches the policy's rate in iteration `iterations`."""
 
     def __init__(self, base_lr: float, iterations: int) -> None:
         self._base_lr, self._iterations = base_lr, iterations
@@ -106,7 +106,7 @@ class WarmupHook(Hook):
 
 
 class LogHook(Hook):
-    """Reports every `display` iterations, and the first and the last one, also of a training that another hook ends.
+    """Reports every `display` iterations, the first one and the last one, even if another hook ends the training.
 
     It is the only built-in hook that reads losses: the others do not synchronise with the device. A loss that is not
     finite is reported with the iteration where it was computed.
@@ -159,7 +159,7 @@ class SnapshotHook(Hook):
             self.paths.append(training.save())
 
     def at_end(self, training: Training) -> None:
-        if not self.paths:      # a training that was resumed at its end
+        if not self.paths:      # resumed after the last iteration
             self.paths.append(training.save())
 
 
@@ -175,7 +175,7 @@ class CheckpointHook(Hook):
 
 
 class EndStateHook(Hook):
-    """Writes a checkpoint at the end, from which a longer training goes on; a full disk costs only this."""
+    """Writes a checkpoint at the end, from which a longer training resumes; on a full disk training still succeeds."""
 
     def __init__(self, end_state: Checkpoints, log: TrainLog) -> None:
         self._end_state, self._log = end_state, log
@@ -185,13 +185,13 @@ class EndStateHook(Hook):
             self._end_state.write(training.solver)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
-            self._log.say(f"{self._end_state.folder}: {reason}: a longer training would begin anew")
+            self._log.say(f"{self._end_state.folder}: {reason}: a longer training would start over")
 
 
 class StopHook(Hook):
     """Handles SIGTERM, SIGHUP and Ctrl-C, sent to any process, after the current iteration.
 
-    Writes a checkpoint, if there are any and this Caffe can, and raises TrainingStopped.
+    Writes a checkpoint, if `checkpoints` is given and this Caffe can, and raises TrainingStopped.
     """
 
     def __init__(self, checkpoints: Checkpoints | None) -> None:

@@ -1,4 +1,4 @@
-"""Settings that stay with a net: another detector's, read into cfg later, do not change its results."""
+"""Binds settings to a net, so that those of another detector, read into cfg later, do not change its results."""
 from __future__ import annotations
 
 import contextlib
@@ -13,7 +13,7 @@ _BOUND, _USED = "_settings_bound", "_settings_used"
 
 
 def bind_settings(net: Net, settings: Any) -> None:
-    """Use a net with these settings from now on, whatever cfg becomes."""
+    """Use a net with these settings from now on, regardless of cfg."""
     setattr(net, _BOUND, settings)
 
 
@@ -21,15 +21,15 @@ def settings_of(net: Net, current: Value) -> Value:
     """The settings bound to a net, if there are any of this type; else `current`, those of cfg.
 
     Raises ConfigError if nothing is bound and cfg's settings differ from those of the net's first use: they may be
-    another detector's. Fields that do not take part in comparisons, such as those of NMS, may change.
+    another detector's. Fields excluded from comparison, such as the NMS threshold, may change.
     """
     bound = getattr(net, _BOUND, None)
     if isinstance(bound, type(current)):
         return bound
     used = getattr(net, _USED, None)
     if isinstance(used, type(current)) and used != current:
-        raise ConfigError(f"cfg has changed since this net was used first: {_differences(used, current)}. Several "
-                          "detectors in one process need their own settings: give "
+        raise ConfigError(f"cfg has changed since this net was first used: {_differences(used, current)}. Several "
+                          "detectors in one process need their own settings: pass "
                           f"settings={type(current).__name__}.from_cfg(...) with each call")
     with contextlib.suppress(AttributeError):       # another Caffe's nets may take no attributes
         setattr(net, _USED, current)
@@ -37,7 +37,7 @@ def settings_of(net: Net, current: Value) -> Value:
 
 
 def _differences(before: Any, after: Any) -> str:
-    """'name was x, is y' of each field that differs; for nested dataclasses, of theirs."""
+    """'name was x, is y' for each field that differs, those of nested dataclasses included."""
     found = []
     for field in dataclasses.fields(before):
         old, new = getattr(before, field.name), getattr(after, field.name)

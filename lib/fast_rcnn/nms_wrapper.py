@@ -10,15 +10,14 @@ from utils.other_caffe import has_gpu, has_nms
 
 
 def nms(dets: np.ndarray, thresh: float, force_cpu: bool = False, max_keep: int = 0) -> list[int]:
-    """`nms_on` the device that cfg chooses, see `nms_gpu`."""
+    """`nms_on` the device set in cfg, see `nms_gpu`."""
     return nms_on(None if force_cpu else nms_gpu(cfg), dets, thresh, max_keep)
 
 
 def nms_on(gpu: int | None, dets: np.ndarray, thresh: float, max_keep: int = 0) -> list[int]:
     """Keep the best boxes and drop those that overlap a kept one by more than `thresh`.
 
-    gpu       number of the GPU to use; None for the CPU (which also drops a box at IoU == thresh; the GPU only above
-              it)
+    gpu       index of the GPU; None for the CPU, which also drops boxes at IoU == thresh (the GPU only above it)
     dets      (N, 5) x1, y1, x2, y2, score
     max_keep  stop after this many boxes; 0 for no limit
     returns   kept indices in descending score

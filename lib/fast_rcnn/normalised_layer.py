@@ -1,4 +1,4 @@
-"""Layers that predict boxes and learn normalised targets; in files their weights predict plain ones."""
+"""Box regression layers that are trained on normalised targets, but saved with weights that predict plain ones."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from utils.other_caffe import Blob
 
 
 class NormalisedLayer:
-    """Weights and bias of such a layer, with what its targets are normalised by.
+    """Weights and bias of such a layer, with the means and stds of its targets.
 
     means, stds  (4 K,), see `unnormalize_weights`
     """
@@ -30,11 +30,11 @@ class NormalisedLayer:
             blob.data[...] = array
 
     def predict_normalised(self) -> None:
-        """Turn weights that predict plain targets into those that predict normalised ones."""
+        """Convert weights that predict plain targets to predict normalised ones."""
         self._convert(normalize_weights)
 
     def predict_plain(self) -> None:
-        """Turn weights that predict normalised targets into those that predict plain ones."""
+        """Convert weights that predict normalised targets to predict plain ones."""
         self._convert(unnormalize_weights)
 
     def _convert(self, rule: Callable[..., tuple[np.ndarray, np.ndarray]]) -> None:

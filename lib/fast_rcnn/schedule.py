@@ -1,6 +1,6 @@
-"""How long a training lasts and how fast it learns: numbers of the command line that replace those of a solver file.
+"""Iterations and learning rates given on the command line, which replace those of a solver file.
 
-A run trains with a copy of the solver that has these numbers; the file itself is never changed.
+A run trains with a modified copy of the solver; the file itself is never changed.
 """
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from fast_rcnn.config import Config
 from utils import prototxt
 from utils.files import atomic_path
 
-# The settings that decide when the rate of a policy falls
+# The setting that determines when each policy lowers the learning rate
 _FALLS = {"step": "stepsize", "multistep": "stepvalue", "poly": "max_iter"}
 
 
 def late_setting(param: Any, max_iters: int) -> str:
-    """The setting of a SolverParameter by which the rate never falls before the end, or is 0 before it; '' if none."""
+    """The setting because of which the learning rate never falls before the end, or is 0 before it; '' if none."""
     key = _FALLS.get(param.lr_policy, "")
     if key == "max_iter":
         return key if param.max_iter < max_iters else ""
@@ -28,10 +28,10 @@ def late_setting(param: Any, max_iters: int) -> str:
 
 
 def change_solver(param: Any, max_iters: int | None = None, lr: float | None = None) -> list[str]:
-    """Change a SolverParameter to train `max_iters` iterations from the rate `lr` (None: as it says).
+    """Change a SolverParameter, in place, to train `max_iters` iterations from learning rate `lr` (None: its own).
 
-    Steps of the rate that all lie behind the end move in front of it: `stepsize` to three quarters of the iterations,
-    `stepvalue` in proportion. Returns what was changed, such as 'stepsize 60000 -> 300'.
+    Learning rate steps that all lie after the end are moved before it: `stepsize` to three quarters of the iterations,
+    `stepvalue` in proportion. Returns the changes in words, such as 'stepsize 60000 -> 300'.
     """
     changes = []
     if lr is not None:
@@ -71,12 +71,12 @@ def write_solver(param: Any, net: str | os.PathLike, path: Path) -> Path:
 
 
 def images_per_epoch(num_images: int, train: Config) -> int:
-    """Number of training images with those mirrored and upside down, for settings of TRAIN."""
+    """Number of training images, flipped copies included; `train` is cfg.TRAIN."""
     return num_images * (2 if train.USE_FLIPPED else 1) * (2 if train.USE_UPSIDE_DOWN else 1)
 
 
 def iterations_of(epochs: float, num_images: int, train: Config, iter_size: int = 1, processes: int = 1) -> int:
-    """The iterations that see each image, and each mirror image, `epochs` times: rounded up, at least 1."""
+    """Iterations that see each image, flipped copies included, `epochs` times: rounded up, at least 1."""
     images = images_per_epoch(num_images, train) * epochs
     return max(1, -int(-images // (train.IMS_PER_BATCH * max(1, iter_size) * processes)))
 

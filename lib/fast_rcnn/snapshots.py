@@ -1,4 +1,4 @@
-"""Names of the snapshots of a training: <prefix>[_<infix>]_iter_<n>.caffemodel, and of the records beside them."""
+"""Names of a training's snapshots, <prefix>[_<infix>]_iter_<n>.caffemodel, and of the records beside them."""
 from __future__ import annotations
 
 import re
@@ -19,7 +19,7 @@ def snapshot_name(solver: Any, settings: Config, iteration: int) -> str:
 
 
 def snapshots_to_come(solver: Any, settings: Config, max_iters: int, names: Iterable[str], done: int = 0) -> list[str]:
-    """Those of the names that training from iteration `done` to `max_iters` will write, for models and records."""
+    """Select the names of models and records that training from iteration `done` to `max_iters` will write."""
     stem = snapshot_name(solver, settings, 0).removesuffix("0.caffemodel")
     alike = re.compile(re.escape(stem) + r"(\d+)" + _SUFFIXES)
     numbers = {name: int(match[1]) for name in names if (match := alike.fullmatch(name))}
@@ -28,7 +28,7 @@ def snapshots_to_come(solver: Any, settings: Config, max_iters: int, names: Iter
 
 
 def others_of_the_same_training(name: str, names: Iterable[str]) -> list[str]:
-    """Those of the names that are models and records of other iterations than `name`, which is a model too."""
+    """Select the names of models and records that other iterations of the training of the model `name` have written."""
     alike = re.compile(re.escape(name.rpartition("_iter_")[0]) + r"_iter_\d+" + _SUFFIXES)
     kept = {name, record_of(name).name}
     return [other for other in names if other not in kept and alike.fullmatch(other)]

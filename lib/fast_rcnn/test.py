@@ -33,7 +33,7 @@ from utils.timer import Progress
 Detections = list[list[np.ndarray]]        # [class][image], each (n, 5): x1, y1, x2, y2, score
 DETECTIONS = "detections.npz"
 EVALUATION = "evaluation.json"      # average precisions, beside detections.npz
-ROI_SIDE = 224      # with several scales each RoI uses the one at which its area is nearest to this many pixels squared
+ROI_SIDE = 224      # with several scales, each RoI uses the one at which its area is closest to ROI_SIDE ** 2 pixels
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class DetectionSettings:
     has_rpn: bool
     svm: bool
     bbox_reg: bool
-    nms: float = field(compare=False)                           # after the net: see `settings_of`
+    nms: float = field(compare=False)                           # applied after the net: see `settings_of`
     dedup_boxes: float
-    nms_gpu: int | None = field(default=None, compare=False)    # on which NMS runs; None: on the CPU
+    nms_gpu: int | None = field(default=None, compare=False)    # GPU for NMS; None: the CPU
     rows: str = ""              # output that lists the detections, see `detections_in_rows`; '': scores and boxes
 
     @classmethod
@@ -57,18 +57,18 @@ class DetectionSettings:
                    settings.DEDUP_BOXES, nms_gpu(settings))
 
     def for_rows(self, output: str, size: tuple[int, int]) -> DetectionSettings:
-        """These settings for a net whose output lists the detections; `size` is (height, width) of its images."""
+        """These settings for a net whose output lists the detections; `size` is (height, width) of its input."""
         images = replace(self.images, warp=size, scales=(min(size),), max_size=max(size))
         return replace(self, images=images, has_rpn=True, rows=output)
 
 
 def im_detect(net: Net, im: np.ndarray, boxes: np.ndarray | None = None,
               settings: DetectionSettings | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Class scores and boxes of the objects that a net detects in an image.
+    """Detect objects in an image: returns class scores and boxes.
 
     net       a test net with inputs `data` and `im_info` (with `has_rpn`) or `rois`, and the outputs `cls_prob` (with
               `svm` a blob `cls_score`) and, with `bbox_reg`, `bbox_pred`: four columns per class, or eight (background,
-              object) for boxes that all classes share
+              object) for class-agnostic boxes
     im        (height, width, 3) BGR
     boxes     (R, 4) proposals in image pixels; None with `has_rpn`
     settings  default: those bound to the net (see `net_settings`), else those of cfg
@@ -81,9 +81,9 @@ def im_detect(net: Net, im: np.ndarray, boxes: np.ndarray | None = None,
 
 def detect_together(net: Net, ims: Sequence[np.ndarray], num_classes: int, thresh: float,
                     settings: DetectionSettings | None = None) -> list[tuple[list[np.ndarray], float]]:
-    """The final detections in images of one size (height, width, 3) BGR, by one forward pass; needs `has_rpn`.
+    """The final detections in images of equal size (height, width, 3) BGR, in one forward pass; needs `has_rpn`.
 
-    Returns for each image what `detections_per_class` does, without a limit, and the best score of any object.
+    Returns for each image the result of `detections_per_class`, without a limit, and the highest object score.
     """
     settings = settings or settings_of(net, DetectionSettings.from_cfg(cfg))
     images = [Pyramid(*prepare_pyramid(im, settings.images), im.shape[:2]) for im in ims]
@@ -106,7 +106,7 @@ def _detect(net: Net, image: Pyramid, boxes: np.ndarray | None,
 
 def _propose_and_detect(net: Net, images: Sequence[Pyramid],
                         settings: DetectionSettings) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Scores and boxes in each image, all of one prepared size, at the net's own proposals."""
+    """Scores and boxes of the net's own proposals in each image; all images have the same prepared size."""
     inputs = [_get_blobs(image, None, settings) for image in images]
     blobs = {name: np.concatenate([each[name] for each in inputs]) for name in inputs[0]}
     scores, deltas = _outputs(net, blobs, settings)
@@ -131,7 +131,7 @@ def _outputs(net: Net, blobs: dict[str, np.ndarray],
 
 
 def _moved(rois: np.ndarray, deltas: np.ndarray | None, image: Pyramid, num_classes: int) -> np.ndarray:
-    """The boxes (R, 4K) of all classes: RoIs (R, 4) in image pixels, moved by the deltas if there are any."""
+    """Boxes (R, 4K) of all classes: RoIs (R, 4) in image pixels with the deltas, if any, applied."""
     if deltas is None:
         return np.tile(rois, (1, num_classes))
     return clip_boxes(bbox_transform_inv(rois, deltas), image.file_size)
@@ -145,7 +145,7 @@ def _finite(values: np.ndarray, name: str) -> np.ndarray:
 
 
 def _of_each_class(deltas: np.ndarray, num_classes: int) -> np.ndarray:
-    """Deltas (R, 4K); those for any object, the last four of eight columns, are repeated for each class."""
+    """Deltas (R, 4K); class-agnostic ones, the last four of eight columns, are repeated for each class."""
     if deltas.shape[1] == 4 * num_classes:
         return deltas
     if deltas.shape[1] == 8:
@@ -155,7 +155,7 @@ def _of_each_class(deltas: np.ndarray, num_classes: int) -> np.ndarray:
 
 
 def find_duplicates(rois: np.ndarray, factor: float) -> tuple[np.ndarray, np.ndarray]:
-    """Find RoIs that are the same to the net: equal after round(roi * factor). With factor 0 none are.
+    """Find duplicate RoIs: those that are equal after round(roi * factor). A factor of 0 finds none.
 
     rois     (R, 5)
     returns  indices of the first RoI of each group (U,), sorted by rounded rows with the last column most significant,
@@ -182,7 +182,7 @@ def _get_blobs(image: Pyramid, rois: np.ndarray | None, settings: DetectionSetti
 
 
 def _get_rois_blob(rois: np.ndarray, im_scales: np.ndarray) -> np.ndarray:
-    """Rows (level, x1, y1, x2, y2) in pixels of the level at which the RoI's area is nearest to ROI_SIDE ** 2.
+    """Rows (level, x1, y1, x2, y2) in pixels of the level at which the RoI's area is closest to ROI_SIDE ** 2.
 
     rois       (R, 4) in image pixels
     im_scales  (levels,)
@@ -195,7 +195,7 @@ def _get_rois_blob(rois: np.ndarray, im_scales: np.ndarray) -> np.ndarray:
 
 
 def _forward(net: Net, blobs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Outputs of the net for inputs of any shape."""
+    """Run a forward pass on inputs of any shape; returns the outputs."""
     for name, blob in blobs.items():
         net.blobs[name].reshape(*blob.shape)
     return net.forward(**{name: blob.astype(np.float32, copy=False) for name, blob in blobs.items()})
@@ -206,13 +206,13 @@ def detections_per_class(scores: np.ndarray, boxes: np.ndarray, num_classes: int
                          suppress: Callable[[np.ndarray, float], list[int]] = nms) -> list[np.ndarray]:
     """The final detections of one image.
 
-    For each class but the background, boxes that score above `thresh` go through NMS. If more than max_per_image
-    (0: no limit) are left over all classes, those below the max_per_image-th best score are dropped; ties with it
+    For each class but the background, NMS is applied to the boxes that score above `thresh`. If more than
+    max_per_image (0: no limit) remain over all classes, those below the max_per_image-th best score are dropped; ties
     are kept.
 
     scores    (R, K)
     boxes     (R, 4K)
-    suppress  the function for NMS; default: on the device that cfg chooses
+    suppress  the NMS function; default: on the device set in cfg
     returns   for each class (n, 5) float32 x1, y1, x2, y2, score, by descending score; class 0 has none
     """
     detections = [np.zeros((0, 5), np.float32)]
@@ -224,7 +224,7 @@ def detections_per_class(scores: np.ndarray, boxes: np.ndarray, num_classes: int
 
 
 def _best(detections: list[np.ndarray], max_per_image: int) -> list[np.ndarray]:
-    """The detections of an image without those below the max_per_image-th best score of all classes (0: all)."""
+    """Drop an image's detections below the max_per_image-th best score over all classes (0: keep all)."""
     found = np.concatenate([dets[:, 4] for dets in detections])
     if 0 < max_per_image < len(found):
         cut = np.sort(found)[-max_per_image]
@@ -234,11 +234,11 @@ def _best(detections: list[np.ndarray], max_per_image: int) -> list[np.ndarray]:
 
 def detections_in_rows(rows: np.ndarray, size: tuple[int, int], num_classes: int, thresh: float,
                        max_per_image: int) -> list[np.ndarray]:
-    """The final detections of one image, of a net that lists them.
+    """The final detections of one image, from a net that lists them.
 
-    rows     (n, 7): image, class (0 is the background), score, x1, y1, x2, y2 as shares of the image's width and height
+    rows     (n, 7): image, class (0 is the background), score, x1, y1, x2, y2 relative to the image's width and height
     size     height and width of the image in pixels
-    returns  as `detections_per_class`, which has the other parameters; boxes are clipped to the image
+    returns  as `detections_per_class`, which describes the other parameters; boxes are clipped to the image
     """
     height, width = size
     rows = rows[rows[:, 2] > thresh]
@@ -249,14 +249,14 @@ def detections_in_rows(rows: np.ndarray, size: tuple[int, int], num_classes: int
 
 
 def _listed(net: Net, images: Sequence[Pyramid], settings: DetectionSettings) -> list[np.ndarray]:
-    """The rows (n, 7) of each image's detections, which the net lists."""
+    """The rows (n, 7) that the net lists for each image, see `detections_in_rows`."""
     output = _forward(net, {"data": np.concatenate([image.data for image in images])})[settings.rows]
     rows = _finite(output.reshape(-1, 7), settings.rows)
-    return [rows[(rows[:, 0] == number) & (rows[:, 1] > 0)] for number in range(len(images))]   # label -1: none found
+    return [rows[(rows[:, 0] == number) & (rows[:, 1] > 0)] for number in range(len(images))]   # label -1: no detection
 
 
 def apply_nms(all_boxes: Sequence[Sequence[np.ndarray]], thresh: float) -> Detections:
-    """NMS of stored detections, for every class and image."""
+    """Apply NMS to stored detections of every class and image."""
     rows = [[np.asarray(dets, np.float32).reshape(-1, 5) for dets in images] for images in all_boxes]
     return [[dets[nms(dets, thresh, force_cpu=True)] for dets in images] for images in rows]
 
@@ -267,7 +267,7 @@ def test_net(net: Net, imdb: Imdb, max_per_image: int = 100, thresh: float = 0.0
     """Detect in all images of a data set, store the detections, and evaluate them.
 
     Writes output_dir/detections.npz (see `save_detections`), evaluation.json (see `evaluate_by_name`) and, with `vis`,
-    a picture of each image's detections and objects to output_dir/vis, named as the image (see `safe_names`).
+    each image with its detections and annotated objects drawn to output_dir/vis, named as the image (`safe_names`).
     max_per_image and thresh are those of `detections_per_class`; profile: see `profiled`.
 
     output_dir  default: get_output_dir(imdb, net)
@@ -304,7 +304,7 @@ def test_net(net: Net, imdb: Imdb, max_per_image: int = 100, thresh: float = 0.0
 
 def _detections(net: Net, image: Pyramid, proposals: np.ndarray | None, settings: DetectionSettings, num_classes: int,
                 thresh: float, max_per_image: int) -> list[np.ndarray]:
-    """The detections of each class in one image; none if it has no proposals (None: the net makes them)."""
+    """The detections of each class in one image; none if it has no proposals (None: the net generates them)."""
     if proposals is not None and not len(proposals):
         return [np.zeros((0, 5), np.float32)] * num_classes
     if settings.rows:
@@ -321,11 +321,10 @@ def _final(scores: np.ndarray, boxes: np.ndarray, settings: DetectionSettings, n
 
 
 def evaluate_by_name(imdb: Imdb, all_boxes: Detections, classes: Sequence[str], output_dir: str | os.PathLike) -> Any:
-    """What imdb.evaluate_detections returns for detections [class][image] of a detector with these class names.
+    """Evaluate detections [class][image] of a detector with these class names, by imdb.evaluate_detections.
 
-    An `Evaluation` is also written to output_dir/evaluation.json (see `Evaluation.as_json`). Classes of the data set
-    that the detector lacks are reported and left out of it; those that the data set lacks are not evaluated. Names may
-    differ in case.
+    An `Evaluation` is also written to output_dir/evaluation.json (see `Evaluation.as_json`). Classes that the data set
+    or the detector lacks are reported and not evaluated. Names may differ in case. Returns the evaluation.
     """
     result = _evaluated(imdb, all_boxes, classes, output_dir)
     if isinstance(result, Evaluation):
@@ -350,7 +349,7 @@ def _evaluated(imdb: Imdb, all_boxes: Detections, classes: Sequence[str], output
 
 
 def in_classes_of(imdb: Imdb, all_boxes: Sequence[Sequence[np.ndarray]], classes: Sequence[str]) -> Detections:
-    """Detections [class][image] of a detector with these class names, by the classes of a data set.
+    """Reorder detections [class][image] of a detector with these class names by the classes of a data set.
 
     Names may differ in case; classes that the detector lacks have no detections.
     """
@@ -373,20 +372,20 @@ def save_detections(path: str | os.PathLike, all_boxes: Sequence[Sequence[np.nda
 
 
 def stored_classes(path: str | os.PathLike) -> tuple[str, ...]:
-    """The class names in a file of `save_detections`. Raises ValueError if it is of another kind."""
+    """The class names in a file written by `save_detections`. Raises ValueError for any other file."""
     return tuple(read_npz(path, "detections", "classes")[0].tolist())
 
 
 def stored_images(path: str | os.PathLike) -> list[str]:
-    """The names of the images in a file of `save_detections`. Raises ValueError if it is of another kind."""
+    """The image names in a file written by `save_detections`. Raises ValueError for any other file."""
     return list(read_npz(path, "detections", "images")[0].tolist())
 
 
 def load_detections(path: str | os.PathLike, image_index: Sequence[str] | None = None,
                     classes: Sequence[str] | None = None) -> Detections:
-    """Detections [class][image] from a file of `save_detections`.
+    """Load detections [class][image] from a file written by `save_detections`.
 
-    Raises ValueError if the file is of another kind, or if its images or classes differ from the given ones in order.
+    Raises ValueError for any other file, or if its images or classes, or their order, differ from the given ones.
     """
     dets, counts, images, names = read_npz(path, "detections", "dets", "counts", "images", "classes")
     require_kinds(path, "detections", dets=(dets, "f"), counts=(counts, "iu"), images=(images, "U"),

@@ -1,9 +1,9 @@
 """Trains a net on a roidb: minibatches in, caffemodels out, with checkpoints to resume from.
 
 Two kinds of files are written. A *snapshot* `<prefix>[_<infix>]_iter_<n>.caffemodel` is for inference: its box
-regression predicts plain targets. A *checkpoint* is for resuming: weights as trained, the solver's history and the
-iteration. On the CPU a resumed run produces bit-identical weights to an uninterrupted one, because minibatches and
-dropout are functions of the seed and the iteration.
+regression predicts plain, that is, unnormalised targets. A *checkpoint* is for resuming: weights as trained, the
+solver's history and the iteration. On the CPU a resumed run produces the same weights, bit for bit, as an
+uninterrupted one, because minibatches and dropout are functions of the seed and the iteration.
 """
 from __future__ import annotations
 
@@ -53,17 +53,17 @@ DISPLAY = 20        # iterations between two log lines if the solver sets none
 
 
 class SolverWrapper:
-    """A solver with its data; saves nets whose box regression predicts plain targets.
+    """A solver with its training data; its snapshots predict plain box regression targets.
 
     solver_prototxt   the solver, which names the net to train
     roidb             prepared entries (see roi_data_layer/roidb.py); regression targets are added here
     output_dir        folder for snapshots
     pretrained_model  initial caffemodel; layers that it lacks keep random weights, which is reported; at least one must
                       match. Its box regression, if any, predicts plain targets and is converted to normalised ones
-    skip_unfitting    leave out layers whose shapes differ there; those for the classes always are
+    skip_unfitting    skip all layers whose shapes differ in that file, not only those for the classes
     """
 
-    _rpn_statistics: tuple[np.ndarray, np.ndarray] | None = None    # of normalised targets of anchors
+    _rpn_statistics: tuple[np.ndarray, np.ndarray] | None = None    # means and stds of normalised RPN targets
 
     def __init__(self, solver_prototxt: str | os.PathLike, roidb: Sequence[Entry],
                  output_dir: str | os.PathLike, pretrained_model: str | os.PathLike | None = None,
@@ -93,7 +93,7 @@ class SolverWrapper:
         for layer in self.solver.net.layers:
             if hasattr(layer, "set_roidb"):
                 return layer
-        raise CheckError(f"{self.net_name}: no layer has a method set_roidb, as RoIDataLayer, to be given the images")
+        raise CheckError(f"{self.net_name}: no layer has a method set_roidb, as RoIDataLayer has, to take the images")
 
     def _load(self, pretrained_model: str, skip_unfitting: bool) -> None:
         loaded = load_initial_weights(self.solver.net, pretrained_model, self.net_name, skip_unfitting)
@@ -103,7 +103,7 @@ class SolverWrapper:
                 layer.predict_normalised()
 
     def _normalise_rpn_targets(self, roidb: Sequence[Entry]) -> tuple[np.ndarray, np.ndarray] | None:
-        """Let the layer that assigns targets to anchors normalise them, if cfg asks for it; returns means and stds."""
+        """Make the anchor target layer normalise its targets if cfg says so; returns means and stds."""
         if not (cfg.TRAIN.RPN_NORMALIZE_TARGETS and cfg.TRAIN.HAS_RPN):
             return None
         layer = next((layer for layer in self.solver.net.layers if hasattr(layer, "normalize_targets")), None)
@@ -116,7 +116,7 @@ class SolverWrapper:
         return means, stds
 
     def _normalised_layers(self) -> list[NormalisedLayer]:
-        """The layers that predict boxes and learn normalised targets."""
+        """The box regression layers that learn normalised targets."""
         params, layers = self.solver.net.params, []
         if cfg.TRAIN.BBOX_REG and cfg.TRAIN.BBOX_NORMALIZE_TARGETS:
             names = [name for name in BOX_LAYERS if name in params]
@@ -133,10 +133,10 @@ class SolverWrapper:
         return snapshot_name(self.solver_param, cfg.TRAIN, self.solver.iter)
 
     def snapshot(self) -> str:
-        """Save the net for inference; returns the path. The weights in training are not changed.
+        """Save the net for inference; returns the path. The weights being trained are not changed.
 
         In a parallel run the first process writes it.
-        Raises UserError if there is such a file that no training has made, and LossError for weights that are not
+        Raises UserError if the file exists and was not written by a training, LossError for weights that are not
         finite.
         """
         path = self.output_dir / self.snapshot_name
@@ -157,9 +157,9 @@ class SolverWrapper:
         return str(path)
 
     def restore(self, state: str | os.PathLike) -> None:
-        """Resume from a checkpoint's solver state and the weights beside it, with the minibatches that follow it.
+        """Resume from a checkpoint's solver state and the weights beside it, with the next minibatch.
 
-        Raises DamagedFileError if its iteration is not that in its name.
+        Raises DamagedFileError if the iteration differs from that in the file's name.
         """
         state = Path(state)
         restore(self.solver, state, weights_of(state))
@@ -173,8 +173,8 @@ class SolverWrapper:
     def reuse_features(self, folder: str | os.PathLike, max_iters: int) -> Any:
         """Compute the frozen layers once per image, if images recur before `max_iters`.
 
-        Returns the cache of the features, in `folder`; None if they are not cached, as with images that differ in
-        every pass.
+        Returns the feature cache in `folder`; None if features are not cached, for example because augmentation
+        changes the images in every pass.
         """
         if cfg.TRAIN.SCALE_JITTER or cfg.TRAIN.COLOUR_JITTER or cfg.TRAIN.CROP:
             return None
@@ -188,7 +188,7 @@ class SolverWrapper:
         return prefix
 
     def close(self) -> None:
-        """Stop the layers' background work."""
+        """Stop the layers' background threads and processes."""
         for layer in self.solver.net.layers:
             if hasattr(layer, "close"):
                 layer.close()
@@ -199,14 +199,14 @@ class SolverWrapper:
         """Train until iteration `max_iters`; returns the paths of the snapshots, the final one last.
 
         Snapshots and checkpoints are written every TRAIN.SNAPSHOT_ITERS iterations. SIGTERM, SIGHUP or Ctrl-C, sent to
-        any process, stops all of them after the current iteration: with `checkpoints` one is written. `profile`: see
-        `profiled`.
-        Hooks are called in this order: the warm-up of the learning rate, the log, the gallery of hard RoIs, those of
+        any process, stops all of them after the current iteration; a checkpoint is written if `checkpoints` is given.
+        `profile`: see `profiled`.
+        Hooks are called in this order: learning rate warm-up, the log, the gallery of hard RoIs, those of
         `register_hook`, `hooks`, snapshots, checkpoints, stopping and the profile. Changes that a hook makes to the
         weights after an iteration are in that iteration's snapshot and checkpoint; its work before an iteration is not
         in the profile.
         Raises TrainingStopped when stopped, LossError if the loss is not finite, and UserError, before training, if a
-        snapshot would replace a file that no training has made.
+        snapshot would overwrite a file that was not written by a training.
         """
         if parallel.is_first() and self.output_dir.is_dir():
             OwnFiles(self.output_dir).claim(*snapshots_to_come(
@@ -220,7 +220,7 @@ class SolverWrapper:
                 *registered_hooks(), *hooks, snapshots,
                 *([CheckpointHook(checkpoints, interval)] if checkpoints else []), StopHook(checkpoints),
                 *([ProfileHook(profile)] if profile else [])])
-        except FloatingPointError as error:         # of a layer, which does not compute with NaN
+        except FloatingPointError as error:         # raised by layers that reject NaN
             found = ", ".join(filter(None, [self.losses.trouble(), weights_problem(self.solver.net)]))
             raise LossError("; ".join(filter(None, [f"{log.stage}: iteration {self.solver.iter + 1}: {error}", found]))
                             ) from error
@@ -249,19 +249,19 @@ class SolverWrapper:
 
 
 def get_training_roidb(imdb: Any) -> list[Entry]:
-    """The data set's roidb prepared for training, with what TRAIN.USE_FLIPPED and TRAIN.USE_UPSIDE_DOWN add."""
+    """The data set's roidb prepared for training, with the copies of TRAIN.USE_FLIPPED and TRAIN.USE_UPSIDE_DOWN."""
     if cfg.TRAIN.USE_FLIPPED:
-        print("Adding the mirror image of every photograph", flush=True)
+        print("Adding a mirrored copy of every image", flush=True)
         imdb.append_flipped_images()
     roidb = rdl_roidb.prepare_roidb(imdb)
     if cfg.TRAIN.USE_UPSIDE_DOWN:
-        print("Adding every image upside down", flush=True)
+        print("Adding an upside-down copy of every image", flush=True)
         roidb += rdl_roidb.upside_down_roidb(roidb)
     return roidb
 
 
 def filter_roidb(roidb: Sequence[Entry]) -> list[Entry]:
-    """The entries that can be trained on: those with foreground or background RoIs by cfg.TRAIN.
+    """The entries that can be trained on: those with foreground or background RoIs by the thresholds in cfg.TRAIN.
 
     Raises ConfigError if none is left.
     """
@@ -269,8 +269,8 @@ def filter_roidb(roidb: Sequence[Entry]) -> list[Entry]:
     if len(kept) < len(roidb):
         print(f"{len(roidb) - len(kept)} of {len(roidb)} images have no usable RoI: left out", flush=True)
     if not kept:
-        raise ConfigError("no image has a RoI that can be trained on: look at TRAIN.FG_THRESH, "
-                         "TRAIN.BG_THRESH_HI, TRAIN.BG_THRESH_LO and at the proposals")
+        raise ConfigError("no image has a RoI that can be trained on: check TRAIN.FG_THRESH, "
+                         "TRAIN.BG_THRESH_HI, TRAIN.BG_THRESH_LO and the proposals")
     return kept
 
 
@@ -291,8 +291,8 @@ def train_net(solver_prototxt: str | os.PathLike, roidb: Sequence[Entry], output
     profile      the profile is written to <profile>.txt and <profile>_trace.json; None: not profiled
     hooks        called around each iteration, in addition to those of `register_hook`
     skip_unfitting  see `SolverWrapper`
-    keep_checkpoints  leave them to the caller at the end, who records the result first
-    Raises what `SolverWrapper.train_model` raises, and DamagedFileError if all checkpoints are damaged.
+    keep_checkpoints  do not remove the checkpoints at the end: the caller does, after recording the result
+    Raises the exceptions of `SolverWrapper.train_model`, and DamagedFileError if all checkpoints are damaged.
     """
     keep_freed_memory()
     wrapper = SolverWrapper(solver_prototxt, filter_roidb(roidb), output_dir, pretrained_model, skip_unfitting)
@@ -304,12 +304,12 @@ def train_net(solver_prototxt: str | os.PathLike, roidb: Sequence[Entry], output
             log.say(f"{prefix.num_layers} layers up to {prefix.blob} are frozen: computed once for each image")
         if checkpoints and state:
             for damage in checkpoints.damage:
-                log.say(f"{damage}: goes on from the checkpoint before")
+                log.say(f"{damage}: resumes from the previous checkpoint")
             try:
                 wrapper.restore(state)
             except (OSError, ValueError) as error:
                 raise DamagedFileError(f"{error}; {checkpoints.how_to_begin_anew}") from error
-            log.say(f"goes on after iteration {wrapper.solver.iter}, from {state}")
+            log.say(f"resumes after iteration {wrapper.solver.iter}, from {state}")
         paths = wrapper.train_model(max_iters, log, checkpoints, profile, hooks)
     if checkpoints and not keep_checkpoints:
         checkpoints.remove()
@@ -317,6 +317,6 @@ def train_net(solver_prototxt: str | os.PathLike, roidb: Sequence[Entry], output
 
 
 def _state_to_resume(checkpoints: Checkpoints) -> str:
-    """The newest solver state, which the first process chooses; '' if there is none."""
+    """The newest solver state, as found by the first process; '' if there is none."""
     found = checkpoints.newest() if parallel.is_first() else None
     return parallel.from_first(str(found or ""))

@@ -24,24 +24,24 @@ class LossError(UserError):
     """Training has diverged: the loss is NaN or infinite."""
 
 
-_UNCHECKED = 4096   # most losses kept until they are looked at
+_UNCHECKED = 4096   # maximum number of losses kept until they are checked
 
 
 def check_weights(net: other_caffe.Net, when: str) -> None:
-    """Raise LossError if a net that is to be saved has weights that are NaN or infinite; `when` ends the sentence."""
+    """Raise LossError if a net to be saved has weights that are NaN or infinite; `when` is for the message."""
     problem = weights_problem(net)
     if problem:
         raise LossError(f"{problem} {when}, and are not saved: training has diverged. Lower base_lr in the solver, and "
-                        "resume from an older checkpoint or begin anew")
+                        "resume from an older checkpoint or start over")
 
 
 @dataclass(frozen=True)
 class StepOfRun:
-    """Where a stage is in a run of several steps, and what is left after it.
+    """Position of a stage in a run of several steps, and what remains after it.
 
-    number, of   of the step, from 1, and of all
-    seconds      that steps to come will take, as those of their kind took before
-    iterations   of steps to come of whose kind none has ended: each is taken to last as long as one of this stage
+    number, of   the step's number, from 1, and the number of steps
+    seconds      expected for the later steps of a kind of which one has finished
+    iterations   of the other later steps: one is assumed to take as long as an iteration of this stage
     """
 
     number: int
@@ -57,7 +57,7 @@ class Listener(Protocol):
         """Training starts, or resumes, after an iteration."""
 
     def report(self, record: Mapping[str, Any]) -> None:
-        """A line of the log."""
+        """A new line of the log."""
 
     def validation(self, iteration: int, figures: Mapping[str, float], pictures: Sequence[np.ndarray]) -> None:
         """The result of a validation, and images (height, width, 3) BGR with detections."""
@@ -70,7 +70,7 @@ class TrainLog:
     max_iters  last iteration of the stage
     path       JSON lines file to append to; None for none
     stream     for the lines of text; None for the standard output
-    step       where the stage is in a run; None: alone
+    step       position of the stage in a run; None: it is the only one
     listeners  receive the reports too
 
     Losses are means over the last `average_loss` iterations of the solver, stats are those of the last minibatch.
@@ -105,7 +105,7 @@ class TrainLog:
         """Print and record one line. Raises LossError, after recording it, if the loss is not finite.
 
         data     the result of the data layer's `Waits.take` since the previous line
-        trouble  what is not finite, with its layer and iteration, if that is known: also raises LossError
+        trouble  what is not finite, with its layer and iteration, if known; if given, LossError is raised too
         """
         iterations, seconds = self._interval(iteration)
         record = {"iteration": iteration, "stage": self.stage, "loss": loss, "losses": dict(losses), "lr": lr,
@@ -126,7 +126,7 @@ class TrainLog:
                 "and the initial weights are sound")
 
     def leave_out(self, seconds: float) -> None:
-        """Do not count these seconds, which were not spent on training, in the next line."""
+        """Exclude these seconds, which were not spent on training, from the times in the next line."""
         iteration, then = self._last
         self._last = (iteration, then + seconds)
 
@@ -153,14 +153,14 @@ class TrainLog:
                 + (f"  peak {record['peak_mb']} MB" if "peak_mb" in record else ""))
 
     def _rest(self, left: float, seconds: float) -> str:
-        """Where the stage is in its run, and when all will be done; `seconds` per iteration."""
+        """Position of the stage in its run, and time until the run is done; `seconds` is per iteration."""
         if not self.step:
             return ""
         left += self.step.seconds + self.step.iterations * seconds
         return f"  step {self.step.number} of {self.step.of}, all done in {_clock(left)}"
 
     def _append(self, record: Mapping[str, Any]) -> None:
-        """Append to the file; a line that cannot be written, for want of space, is left out."""
+        """Append to the file; if that fails, as on a full disk, report it and drop the line."""
         if self.path:
             try:
                 append_json_lines(self.path, [record])
@@ -173,10 +173,10 @@ def _clock(seconds: float) -> str:
 
 
 class RecentLosses:
-    """Means of each loss output of a net over the last iterations, all passes of each.
+    """Running mean of each loss output of a net over all forward passes of the last iterations.
 
-    If the Caffe has device tensors, nothing synchronises with the device until `means` is called. Caffes that do not
-    report the end of a pass give only the last pass of each iteration: call `iteration_done` after every iteration.
+    If the Caffe has device tensors, only `means` and `trouble` synchronise with the device. Caffes that do not report
+    the end of a pass provide only the last pass of each iteration: call `iteration_done` after every iteration.
 
     weights  loss weight of each output
     """
@@ -206,7 +206,7 @@ class RecentLosses:
             self._unchecked.append((self._iteration + 1, name, values[-1]))
 
     def trouble(self) -> str:
-        """The first of the last losses since the last call that is NaN or infinite, with its iteration; '' if none is.
+        """The first NaN or infinite loss since the last call, in words, with its iteration; '' if there is none.
 
         Synchronises with the device, once if all are finite.
         """

@@ -1,4 +1,4 @@
-"""Validation while training: figures on a validation set, the best model so far, and an early stop."""
+"""Validation during training: metrics on a validation set, the best model so far, and early stopping."""
 from __future__ import annotations
 
 import json
@@ -17,16 +17,16 @@ from utils import parallel
 from utils.files import atomic_path, copy_file, read_json_lines
 from utils.own_files import OwnFiles
 
-# Figures of a model, that to be highest first. A method `pictures` gives images with what it has detected
+# Returns a model's metrics, first the one to maximise. Its optional method `pictures` returns images with detections
 Measure = Callable[[Path], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
 class ValidationPlan:
-    """When to validate, and when to give up.
+    """When to validate, and when to stop early.
 
     every     iterations between two validations; there is one more at the end
-    patience  validations without a new best after which training stops; None: it never stops early
+    patience  validations without a new best result after which training stops; None: no early stopping
     """
 
     every: int
@@ -37,12 +37,12 @@ class ValidationPlan:
         return training.iteration % self.every == 0 or training.iteration == training.max_iters
 
     def is_over(self, values: list[float]) -> bool:
-        """Whether these results, in order, are reason to stop."""
+        """Whether to stop early after these results, given in order."""
         return self.patience is not None and len(values) - 1 - index_of_best(values) >= self.patience
 
 
 def index_of_best(values: list[float]) -> int:
-    """Index of the first highest value; those that are NaN count as the lowest."""
+    """Index of the first highest value; NaN counts as the lowest."""
     return max(range(len(values)), key=lambda index: -math.inf if math.isnan(values[index]) else values[index])
 
 
@@ -61,14 +61,14 @@ def best_files(snapshot: str) -> list[str]:
 class ValidationHook(Hook):
     """Validates, keeps the best model with its record beside the snapshots, and may stop the training.
 
-    The results are lines of JSON {"iteration", "stage", "data", "figures", "best"}. A resumed training reads those of
-    the same data up to its iteration, so that it keeps and stops as an uninterrupted one.
+    Each result is a line of JSON {"iteration", "stage", "data", "figures", "best"}. A resumed training reads those of
+    the same data up to its iteration, so that it keeps the same best model and stops as an uninterrupted one.
 
-    prepare  makes the function that measures a model; called when the training's solver exists, whose random numbers
-             it cannot change
-    record   file of the results
-    interval  iterations between the training's own snapshots, which stay
-    data     what identifies the validation set
+    prepare   creates the function that measures a model; called after the solver was created, so that it does not
+              change the solver's random numbers
+    record    file of the results
+    interval  iterations between the training's regular snapshots, which are kept
+    data      fingerprint of the validation set
     """
 
     def __init__(self, prepare: Callable[[], Measure], plan: ValidationPlan, log: TrainLog, record: Path,

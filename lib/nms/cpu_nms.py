@@ -31,7 +31,7 @@ def cpu_nms(dets: np.ndarray, thresh: float, max_keep: int = 0) -> list[int]:
 
 
 def just_below(thresh: float) -> float:
-    """The largest float32 below `thresh`: a float32 is at least `thresh` if it is greater than that."""
+    """The largest float32 below `thresh`: for a float32 x, x >= thresh is the same as x > that number."""
     thresh = min(thresh, 2)         # no IoU is above 1, and infinity has no float32 after it
     limit = np.float32(thresh)
     if limit < np.float64(thresh):      # rounded down: already the largest one

@@ -81,7 +81,7 @@ def test_a_closed_terminal_leaves_a_checkpoint(finished_run, trainer, tmp_path):
     assert process.wait(timeout=60) == 130
     assert read_json(output / "checkpoints" / LAST / "checkpoint.json")["iteration"] > 0
     status, text = trainer.run(output, "--resume")
-    assert status == 0 and f"{LAST}  goes on after iteration" in text
+    assert status == 0 and f"{LAST}  resumes after iteration" in text
     assert models(output) == models(finished_run[0])
 
 
@@ -96,7 +96,7 @@ def test_a_reader_that_leaves_does_not_end_the_run(finished_run, trainer, killed
 
 def test_a_copied_run_goes_on_with_its_own_weights(finished_run, trainer, killed_run):
     status, text = trainer.run(killed_run, "--resume")
-    assert status == 0 and f"{LAST}  goes on after iteration" in text, text
+    assert status == 0 and f"{LAST}  resumes after iteration" in text, text
     assert models(killed_run) == models(finished_run[0])
 
 
@@ -160,7 +160,7 @@ def test_the_other_tool_stops_for_a_closed_terminal_and_locks_its_folder(train_n
     done = read_json(note)["iteration"]
     resumed = train_net("--iters", str(done + 2), "--resume", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     text = resumed.communicate(timeout=120)[0]
-    assert resumed.returncode == 0 and f"goes on after iteration {done}," in text, text
+    assert resumed.returncode == 0 and f"resumes after iteration {done}," in text, text
 
 
 def test_the_other_tool_ignores_hangups_with_nohup(train_net, tmp_path):

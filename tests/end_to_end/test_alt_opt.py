@@ -127,12 +127,12 @@ def test_a_profiled_run_that_is_killed_or_interrupted_in_every_stage_reaches_the
         process.send_signal(signal.SIGINT)
         assert process.wait() == 130
     text = log_path.read_text()
-    assert "stage1_rpn  goes on after iteration" in text and "Traceback" not in text
+    assert "stage1_rpn  resumes after iteration" in text and "Traceback" not in text
     assert "The same command with --resume goes on." in text
     assert not (output / FINAL).exists()
 
     status, text = trainer.run(output, "--resume", "--profile")
-    assert status == 0 and f"{interrupted}  goes on after iteration" in text, text
+    assert status == 0 and f"{interrupted}  resumes after iteration" in text, text
     assert models(output) == models(finished_run[0])
     for step in ("stage1_proposals", "stage2_proposals", "stage2_fast_rcnn"):
         trace = read_json(output / "profile" / f"{step}_trace.json")
@@ -163,7 +163,7 @@ def test_a_larger_number_of_iterations_goes_on_where_a_step_had_ended(finished_r
     assert text.count(": kept") == 5
     assert ("stage2_fast_rcnn  goes on from iteration 60, its end: max_iters: 60 -> 80; solver: stepsize 45 -> 60"
             in text), text
-    assert "stage2_fast_rcnn  goes on after iteration 60" in text and "iter 80/80" in text
+    assert "stage2_fast_rcnn  resumes after iteration 60" in text and "iter 80/80" in text
     assert set(models(output)) - set(models(finished_run[0])) == {"tiny_fast_rcnn_stage2_iter_80.caffemodel"}
     before = models(output)
     status, text = trainer.run_forked(output, "--resume", "--max_iters", "12", "3", "4", "80")

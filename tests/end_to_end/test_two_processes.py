@@ -76,7 +76,7 @@ def test_a_process_that_dies_ends_the_run_with_its_error(run):
 
 def test_it_resumes_and_stops_in_all_processes_at_once(run):
     output, _, stopped = run
-    assert "stage1_rpn  goes on after iteration" in stopped
+    assert "stage1_rpn  resumes after iteration" in stopped
     assert stopped.count("trains on") == 3      # one log
     steps = read_json(output / "manifest.json")["steps"]
     assert [step["state"] for step in steps.values()] == ["done", "done", "done", "running"]

@@ -59,7 +59,7 @@ def test_a_checkpoint_is_kept_until_the_user_decides(train, tmp_path, monkeypatc
     assert status == 2 and "its checkpoint is of a training with other settings" in text, text
     assert content(output) == before
     status, text = train(4, "--resume")
-    assert status == 0 and "goes on after iteration 2," in text, text
+    assert status == 0 and "resumes after iteration 2," in text, text
 
 
 def test_a_finished_run_is_kept_until_the_user_decides(train, tmp_path):
@@ -69,14 +69,14 @@ def test_a_finished_run_is_kept_until_the_user_decides(train, tmp_path):
     before = content(output)
     check_is_refused(train(1), output, before)
     status, text = train(2, "--restart")
-    assert status == 0 and "goes on after" not in text, text
+    assert status == 0 and "resumes after" not in text, text
     assert (output / "tiny_faster_rcnn_iter_2.caffemodel").exists()
 
 
 def test_a_longer_training_goes_on_from_its_end_and_is_validated(train, tmp_path, demo_data):
     assert train(2)[0] == 0
     status, text = train(4, "--resume", "--val_imdb", f"{demo_data}:test", "--val_every", "1")
-    assert status == 0 and "goes on after iteration 2," in text, text
+    assert status == 0 and "resumes after iteration 2," in text, text
     lines = read_json_lines(tmp_path / "out" / "validation" / "faster_rcnn_end2end_solver.jsonl")
     assert [line["iteration"] for line in lines] == [3, 4]
     assert not (tmp_path / "out" / "tiny_faster_rcnn_iter_3.caffemodel").exists()

@@ -118,4 +118,4 @@ def test_a_full_disk_costs_the_end_state_only(tmp_path, monkeypatch, capsys):
         raise OSError(28, "No space left on device")
     monkeypatch.setattr(Checkpoints, "write", full)
     run(tmp_path, "out", 2, hooks=[EndStateHook(Checkpoints(tmp_path / "end"), TrainLog("short", 4))])
-    assert "end: no space left on device: a longer training would begin anew" in capsys.readouterr().out
+    assert "end: no space left on device: a longer training would start over" in capsys.readouterr().out

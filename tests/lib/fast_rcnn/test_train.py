@@ -331,7 +331,7 @@ def test_after_damage_training_goes_on_from_the_checkpoint_before(tmp_path, monk
     capsys.readouterr()
     paths = run(tmp_path, "stopped", 7, checkpoints=Checkpoints(folder, "run"), resume=True)
     text = capsys.readouterr().out
-    assert "goes on from the checkpoint before" in text and "goes on after iteration 2," in text, text
+    assert "resumes from the previous checkpoint" in text and "resumes after iteration 2," in text, text
     assert str(folder) in text
     for got, wanted in zip(weights(paths[-1]), straight, strict=True):
         np.testing.assert_array_equal(got, wanted)

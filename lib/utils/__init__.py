@@ -1,1 +1,1 @@
-"""Small helpers: image blobs, timing, box overlaps, files."""
+"""Helpers shared by all packages: image blobs, timing, box overlaps, files, other Caffes."""

@@ -1,4 +1,4 @@
-"""Images as inputs of a net: mean subtracted, scaled, padded to one size, N x 3 x H x W."""
+"""Converts images to net inputs: mean subtracted, scaled, padded to one size, N x 3 x H x W."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -10,11 +10,11 @@ from utils.errors import UserError
 
 
 class ImageError(UserError, ValueError):
-    """An image cannot be read, or is not what a net can take."""
+    """An image cannot be read, or cannot be a net's input."""
 
 
 def im_list_to_blob(ims: Sequence[np.ndarray]) -> np.ndarray:
-    """Stack images of different sizes, padded with zeros at the bottom and the right.
+    """Stack images of different sizes into one blob, zero-padded at the bottom and the right.
 
     ims      images (height, width, channels), prepared by `prep_im_for_blob`
     returns  (N, channels, largest height, largest width) float32
@@ -27,7 +27,7 @@ def im_list_to_blob(ims: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def as_rows(array: np.ndarray) -> np.ndarray:
-    """An array (n, ...) as (n, product of the rest); unlike reshape(n, -1), also for n = 0."""
+    """Reshape (n, ...) to (n, product of the rest); unlike reshape(n, -1), works for n = 0."""
     return array.reshape(len(array), int(np.prod(array.shape[1:])))
 
 
@@ -41,7 +41,7 @@ def im_scale_for(height: int, width: int, target_size: float, max_size: float) -
 
 def prep_im_for_blob(im: np.ndarray, pixel_means: np.ndarray, target_size: float, max_size: float,
                      pixel_stds: np.ndarray | float = 1.0) -> tuple[np.ndarray, float]:
-    """Subtract the mean, divide by the standard deviation, then scale; the caller's image is not changed.
+    """Normalise an image by mean and standard deviation, then scale it; the input is not changed.
 
     Scaling is bilinear without antialiasing; sizes are rounded, halves to even.
 
@@ -49,7 +49,7 @@ def prep_im_for_blob(im: np.ndarray, pixel_means: np.ndarray, target_size: float
     pixel_means, pixel_stds  one number or (1, 1, 3) in BGR order
     target_size, max_size    pixels, see `im_scale_for`
     returns                  the float32 image and its scale
-    Raises ImageError, a ValueError, for anything else, and if no pixels are left.
+    Raises ImageError, a ValueError, for any other input, and if no pixels are left.
     """
     check_image(im)
     if not has_pixels(im.shape[0], im.shape[1], target_size, max_size):
@@ -61,11 +61,11 @@ def prep_im_for_blob(im: np.ndarray, pixel_means: np.ndarray, target_size: float
 
 def warp_im_for_blob(im: np.ndarray, pixel_means: np.ndarray, size: Sequence[int],
                      pixel_stds: np.ndarray | float = 1.0) -> np.ndarray:
-    """Scale an image to a size, whatever its shape, then subtract the mean and divide by the standard deviation.
+    """Scale an image to a fixed size, ignoring its aspect ratio, then normalise it by mean and standard deviation.
 
-    Scaling is bilinear without antialiasing, of 8-bit values to 8-bit values, as in SSD's Caffe.
+    Scaling is bilinear without antialiasing, from 8-bit values to 8-bit values, as in SSD's Caffe.
 
-    size     (height, width) in pixels; for the others see `prep_im_for_blob`
+    size     (height, width) in pixels; for the other arguments see `prep_im_for_blob`
     returns  (height, width, 3) float32
     Raises ImageError.
     """
@@ -85,7 +85,7 @@ def _normalised(im: np.ndarray, means: np.ndarray, stds: np.ndarray | float) -> 
 
 
 def check_image(im: np.ndarray) -> None:
-    """Raise ImageError, which says what was expected and found, unless an array is an image, see `prep_im_for_blob`."""
+    """Raise ImageError, with what was expected and found, unless `im` is an image as in `prep_im_for_blob`."""
     if im is None:
         raise ImageError("expected an image, found None: cv2.imread returns it for a file that cannot be read")
     if not isinstance(im, np.ndarray) or im.dtype.kind not in "buif":
@@ -110,9 +110,9 @@ def _row_of(values: np.ndarray | float, shape: tuple[int, ...]) -> np.ndarray:
 
 def image_pyramid(im: np.ndarray, pixel_means: np.ndarray, scales: Sequence[float], max_size: float,
                   pixel_stds: np.ndarray | float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """One image at several sizes, as one blob.
+    """One image at several scales, as one blob.
 
-    scales   lengths of the shorter side in pixels, one for each level of the pyramid
+    scales   length of the shorter side in pixels for each level of the pyramid
     returns  the blob (levels, 3, H, W) and the scale of each level
     """
     levels = [prep_im_for_blob(im, pixel_means, size, max_size, pixel_stds) for size in scales]

@@ -1,8 +1,8 @@
-"""Runs one step of a long job in its own process; parent and child monitor each other.
+"""Runs one step of a long job in a child process; parent and child monitor each other.
 
 The parent prints the child's lines as they arrive, appends them to a log file, and reports at once when the child dies.
-The child holds a pipe whose other end belongs to the parent: when it closes, however the parent ended, the child ends
-too.
+The child reads from a pipe whose other end the parent holds: when that closes, however the parent ended, the child
+exits too.
 """
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from utils.errors import UserError
 from utils.output import say
 
 USER_ERROR = 2          # exit status of a child that ended with a user error
-INTERRUPTED = 130       # ... that was asked to stop and shut down in order
+INTERRUPTED = 130       # exit status of a child that shut down cleanly after it was asked to stop
 LAST_LINES = 12
 _PATIENCE = 120.0       # seconds that an interrupted child may take to write its checkpoint
-_AGAIN = 1.0            # seconds after which another Ctrl-C is a second one: torchrun passes each on once more
+_AGAIN = 1.0            # seconds after which a Ctrl-C counts as a second one: torchrun sends each of them twice
 _HANGUP = getattr(signal, "SIGHUP", None)
 
 
@@ -39,7 +39,7 @@ class ChildDied(UserError):
 
 
 def describe_status(status: int) -> str:
-    """Readable exit status: 'exit status 1', 'killed by SIGKILL, perhaps for want of memory'."""
+    """Describe an exit status: 'exit status 1', 'killed by SIGKILL, perhaps for want of memory'."""
     if status >= 0:
         return f"exit status {status}"
     name = signal.Signals(-status).name
@@ -49,14 +49,14 @@ def describe_status(status: int) -> str:
 def run_child(command: Sequence[str], name: str, log_path: str | os.PathLike, *, cwd: str | None = None,
               keep_open: Sequence[int] = (), stream: TextIO | None = None,
               environment: Mapping[str, str] | None = None) -> bool:
-    """Run a command to completion; its output goes to `stream` (default: ours) and is appended to the log.
+    """Run a command to completion; its output goes to `stream` (default: our stdout) and is appended to the log.
 
-    Output that cannot be written, such as that to a closed terminal, is dropped.
+    Output that cannot be written, for example to a closed terminal, is dropped.
 
-    keep_open    descriptors that the child inherits, such as that of a lock
+    keep_open    file descriptors that the child inherits, such as that of a lock
     environment  variables in addition to ours
-    Returns whether we were asked to stop, which came too late for the child: it has done its work.
-    Raises ChildDied if it fails, and KeyboardInterrupt, after the child has stopped, if we are asked to stop
+    Returns True if we were asked to stop but the child had already finished its work.
+    Raises ChildDied if the child fails, and KeyboardInterrupt, after the child has stopped, if we are asked to stop
     by SIGINT (Ctrl-C), SIGTERM or SIGHUP. A second Ctrl-C kills the child.
     """
     path, lines = Path(log_path), deque[str](maxlen=LAST_LINES)
@@ -65,7 +65,7 @@ def run_child(command: Sequence[str], name: str, log_path: str | os.PathLike, *,
     variables = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", **(environment or {})}
     is_stopped = False
     with terminations_as_interrupts():
-        # A session of its own: Ctrl-C reaches only the parent, which passes it on once.
+        # In its own session, so that Ctrl-C reaches only the parent, which passes it on once.
         process = subprocess.Popen(command, cwd=cwd, env=variables, text=True, errors="replace",
                                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                    pass_fds=tuple(keep_open), start_new_session=True)
@@ -74,7 +74,7 @@ def run_child(command: Sequence[str], name: str, log_path: str | os.PathLike, *,
                                       args=(process.stdout, lines, log, stream or sys.stdout))
             try:
                 reader.start()
-                # Not for the end of its output, which a process left behind may keep open.
+                # Do not wait for the end of its output: a process that it left behind may keep that open.
                 status = process.wait()
             except KeyboardInterrupt:
                 is_stopped = True
@@ -82,7 +82,7 @@ def run_child(command: Sequence[str], name: str, log_path: str | os.PathLike, *,
                 if status in (INTERRUPTED, -signal.SIGTERM, -signal.SIGKILL):
                     raise
             finally:
-                if reader.ident is not None:        # Ctrl-C may come before it has begun
+                if reader.ident is not None:        # Ctrl-C may arrive before the thread has started
                     reader.join(timeout=2)
     if status == INTERRUPTED:           # the child itself was signalled
         raise KeyboardInterrupt
@@ -102,7 +102,7 @@ def _copy_lines(source: TextIO, lines: deque[str], log: TextIO, stream: TextIO) 
 
 
 def _stop(process: subprocess.Popen, stream: TextIO) -> int:
-    """Ask the child to stop and wait for it; kill it when asked again or if it takes too long."""
+    """Ask the child to stop and wait for it; kill it on a second Ctrl-C or if it takes too long."""
     process.send_signal(signal.SIGTERM)
     say("Stopping (Ctrl-C again to stop at once) ...", stream)
     try:
@@ -114,7 +114,7 @@ def _stop(process: subprocess.Popen, stream: TextIO) -> int:
 
 @contextlib.contextmanager
 def _ended_at_last(process: subprocess.Popen) -> Iterator[None]:
-    """No child outlives the block."""
+    """Kill the child at the end of the block if it is still running."""
     try:
         yield
     finally:
@@ -129,7 +129,7 @@ def _ended_at_last(process: subprocess.Popen) -> Iterator[None]:
 def terminations_as_interrupts() -> Iterator[None]:
     """Inside the block SIGTERM and SIGHUP raise KeyboardInterrupt, as Ctrl-C does (main thread only).
 
-    A terminal that closes sends several: only the first one does, and after it another Ctrl-C.
+    A terminal that closes sends several signals: only the first one, and a later second Ctrl-C, raise.
     """
     first: list[float] = []
 
@@ -151,7 +151,7 @@ def _is_second_ctrl_c(number: int, first: float) -> bool:
 
 @contextlib.contextmanager
 def _handlers(handlers: dict[int, Callable]) -> Iterator[None]:
-    """Handle signals inside the block (main thread only); an ignored SIGINT or SIGHUP (nohup) stays ignored."""
+    """Install signal handlers for the block (main thread only); an ignored SIGINT or SIGHUP (nohup) stays ignored."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -193,8 +193,8 @@ class StopRequest:
 def end_with_parent(stream: TextIO | None = None) -> None:
     """End this process as soon as the parent's end of `stream` (default: standard input) closes.
 
-    For a child of `run_child`, to be called first. It ends at once, without a checkpoint, so that the folder is free
-    for a restart.
+    To be called first in a child of `run_child`. The process ends at once, without a checkpoint, so that the folder is
+    free for a restart.
     """
     source = stream or sys.stdin
 

@@ -1,4 +1,4 @@
-"""Pictures: detections on photographs, montages, loss curves."""
+"""Draws detections on images, montages and loss curves."""
 from __future__ import annotations
 
 import colorsys
@@ -17,7 +17,7 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 class Box(NamedTuple):
-    """A box to be drawn: corners in pixels, the text of its label, its BGR colour."""
+    """A box to draw: corners in pixels, label text and BGR colour."""
 
     corners: Sequence[float]
     text: str
@@ -26,11 +26,11 @@ class Box(NamedTuple):
 
 def draw_detections(im: np.ndarray, detections: Sequence[np.ndarray], classes: Sequence[str],
                     thresh: float = 0.5) -> np.ndarray:
-    """A copy of an image with boxes, class names and scores of its detections, the best on top.
+    """Draw boxes, class names and scores of detections on a copy of an image, highest scores on top.
 
     im          (height, width, 3) uint8 BGR
-    detections  for each class (n, 5) x1, y1, x2, y2, score; only scores of at least `thresh` are drawn
-    classes     their names; each has its own colour
+    detections  for each class (n, 5) x1, y1, x2, y2, score; those with a score of at least `thresh` are drawn
+    classes     class names; each class has its own colour
     """
     found = [(row[4], index, row[:4]) for index, rows in enumerate(detections) for row in rows if row[4] >= thresh]
     return draw_boxes(im, [Box(corners, f"{classes[index]} {score:.2f}", class_colour(index))
@@ -38,10 +38,10 @@ def draw_detections(im: np.ndarray, detections: Sequence[np.ndarray], classes: S
 
 
 def draw_boxes(im: np.ndarray, boxes: Sequence[Box]) -> np.ndarray:
-    """A copy of an image (height, width, 3) uint8 BGR with boxes and their labels, the last on top.
+    """Draw labelled boxes on a copy of an image (height, width, 3) uint8 BGR, the last on top.
 
-    Lines and letters scale with the image, so that they stay readable when it is shown as a whole. Labels stay inside,
-    and where there is room they cover neither another label nor another box.
+    Lines and letters scale with the image, so that they stay readable when it is shown as a whole. Labels stay inside
+    the image and, where there is room, cover no other label or box.
     """
     picture = im.copy(order="C")
     size, line = _size(picture), _line(picture)
@@ -62,7 +62,7 @@ def draw_boxes(im: np.ndarray, boxes: Sequence[Box]) -> np.ndarray:
 
 
 def draw_objects(im: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """A copy of an image with its annotated objects as white boxes with dark edges.
+    """Draw annotated objects on a copy of an image, as white boxes with dark edges.
 
     im     (height, width, 3) uint8 BGR; boxes  (M, 4)
     """
@@ -76,7 +76,7 @@ def draw_objects(im: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 
 def class_colour(index: int) -> tuple[int, int, int]:
-    """BGR colour of a class; neighbours are far apart on the colour circle (steps of the golden ratio)."""
+    """BGR colour of a class; hues of successive classes are far apart (steps of the golden ratio)."""
     red, green, blue = colorsys.hsv_to_rgb(index * 0.618 % 1, 0.85, 0.95)
     return int(blue * 255), int(green * 255), int(red * 255)
 
@@ -91,9 +91,9 @@ def _whole(corners: Sequence[float]) -> _Sides:
 
 def _place_label(box: _Sides, extent: tuple[int, int], shape: tuple[int, int], others: Sequence[_Sides],
                  labels: Sequence[_Sides]) -> _Sides:
-    """Where a label of this width and height hides least: above, in, below or beside its box.
+    """The place above, in, below or beside its box where a label of this width and height covers least.
 
-    others, labels  the other boxes, and the labels placed so far, which count four times
+    others, labels  the other boxes, and the labels placed so far, whose overlap counts four times
     """
     (left, top, right, bottom), (width, height) = box, extent
     corners = [(left, top - height), (left, top), (right - width, top - height), (left, bottom),
@@ -111,7 +111,7 @@ def _shared_area(a: _Sides, b: _Sides) -> int:
 
 
 def _size(picture: np.ndarray) -> float:
-    """Size of letters, for OpenCV."""
+    """OpenCV's font scale."""
     return max(min(picture.shape[:2]) / 700, 0.35)
 
 
@@ -143,20 +143,20 @@ def montage(images: Sequence[np.ndarray], columns: int = 3, height: int = 300, g
 
 
 def write_image(path: str | os.PathLike, im: np.ndarray) -> None:
-    """Write a picture; the format follows from the name. Raises ValueError if OpenCV does not know it."""
+    """Write an image in the format of the file's suffix. Raises ValueError if OpenCV does not know that."""
     try:
         written, data = cv2.imencode(Path(path).suffix, im)
     except cv2.error:
         written = False
     if not written:
         raise ValueError(f"{path}: cannot be written as an image; use a name that ends in .png or .jpg")
-    with atomic_path(path) as temporary:        # by Python: OpenCV crashes on names that are not UTF-8
+    with atomic_path(path) as temporary:        # written by Python, as OpenCV crashes on names that are not UTF-8
         temporary.write_bytes(np.asarray(data).tobytes())
 
 
 def plot_losses(logs: Sequence[str | os.PathLike], path: str | os.PathLike) -> None:
-    """Draw the losses in training logs (JSON lines, see fast_rcnn/train_log.py) into a PNG, one panel per stage."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # takes a second to load; needs no screen
+    """Plot the losses in training logs (JSON lines, see fast_rcnn/train_log.py) to a PNG, one panel per stage."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # takes a second to import; needs no display
     from matplotlib.figure import Figure
     records = [record for log in logs for record in
                read_json_lines(log, stage=str, iteration=int, loss=(int, float), losses=dict)]

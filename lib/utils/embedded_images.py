@@ -1,4 +1,4 @@
-"""Images that LabelMe's JSON files embed: their path is that of the JSON file."""
+"""Images embedded in LabelMe's JSON files; the path of such an image is that of the JSON file."""
 from __future__ import annotations
 
 import base64
@@ -13,12 +13,12 @@ _ENDINGS = {b"\x89PNG": ".png", b"BM": ".bmp", b"GIF8": ".gif", b"RIFF": ".webp"
 
 
 def is_embedding(path: str | os.PathLike) -> bool:
-    """Whether the image of this path is one that a JSON file embeds."""
+    """Whether the path is that of an image embedded in a JSON file."""
     return os.fspath(path).lower().endswith(".json")
 
 
 def embedded_image(path: str | os.PathLike) -> bytes:
-    """The content of the image file that a LabelMe file embeds. Raises ImageError with the path, and OSError."""
+    """The bytes of the image embedded in a LabelMe file. Raises ImageError with the path, and OSError."""
     try:
         return base64.b64decode(load_json(path)["imageData"])
     except (KeyError, TypeError):
@@ -30,12 +30,12 @@ def embedded_image(path: str | os.PathLike) -> bytes:
 
 
 def open_image(path: str | os.PathLike) -> BinaryIO:
-    """An image file, or the image that a LabelMe file embeds, opened to read. Raises as `embedded_image`."""
+    """Open an image file, or an embedded image, for reading. Raises as `embedded_image`."""
     return io.BytesIO(embedded_image(path)) if is_embedding(path) else open(path, "rb")
 
 
 def ending_of(path: str | os.PathLike) -> str:
-    """The ending of an image file; that of an embedded image by its first bytes, .jpg if they are not known."""
+    """The suffix of an image file; for an embedded image it follows from the first bytes, .jpg if they are unknown."""
     if not is_embedding(path):
         return os.path.splitext(path)[1]
     data = embedded_image(path)

@@ -1,7 +1,7 @@
 """Errors that the user can fix, and how they are reported.
 
-They all derive from UserError, and are defined in the module they belong to, if any. Those of our engine derive from
-caffe.CaffeError, which has the same attribute, so that they are recognised without importing anything.
+They all derive from UserError; those of a single module are defined there. Our engine's derive from caffe.CaffeError,
+which has the same attribute `is_user_error`, so that they are recognised without importing caffe.
 """
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ class NotFiniteError(UserError, FloatingPointError):
 
 
 def raise_all(problems: Iterable[str], hint: str = "") -> None:
-    """Raise one CheckError for all problems (each once), followed by `hint`; nothing if there are none."""
+    """Raise one CheckError that lists all problems (each once), then `hint`; return if there are none."""
     lines = list(dict.fromkeys(problems))
     if lines:
         raise CheckError("\n".join([*lines, *([hint] if hint else [])]))
 
 
 def is_user_error(error: Exception) -> bool:
-    """Whether the cause lies outside of the program: a UserError, NaN, or the operating system's about a file."""
+    """Whether the cause is outside the program: a UserError, NaN, or an OSError about a file."""
     return (getattr(error, "is_user_error", False) or isinstance(error, FloatingPointError)
             or (isinstance(error, OSError) and error.filename is not None))
 
 
 def message_of(error: Exception) -> str:
-    """The text of an error; for the operating system's about a file, the file's name and the reason."""
+    """The text of an error; for an OSError about a file, the file's name and the reason."""
     if isinstance(error, OSError) and error.filename is not None:
         text = "no such file or folder" if isinstance(error, FileNotFoundError) else (error.strerror or "").lower()
         return f"{error.filename}: {text}"

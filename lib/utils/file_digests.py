@@ -1,4 +1,4 @@
-"""Fingerprints of the content of many files, computed again only for those that have changed."""
+"""Content fingerprints of many files, recomputed only for files that have changed."""
 from __future__ import annotations
 
 import os
@@ -9,10 +9,10 @@ from utils.timer import with_progress
 
 
 def content_digests(paths: Sequence[str], record: str | os.PathLike) -> dict[str, str]:
-    """SHA-256 of each file; "" for those that cannot be read.
+    """SHA-256 of each file; "" for files that cannot be read.
 
-    record  JSON file of what is known, path -> [size, modification time in ns, SHA-256]; files with the recorded size
-            and time are not read again
+    record  JSON file, path -> [size, modification time in ns, SHA-256]; a file that still has the recorded size and
+            time is not read again
     """
     known = read_table(record, "delete it to have the images read again", list)
     found: dict[str, list] = {}

@@ -1,4 +1,4 @@
-"""Atomic writing of files, and their fingerprints."""
+"""Atomic writing of files, JSON files, and fingerprints."""
 from __future__ import annotations
 
 import contextlib
@@ -18,7 +18,7 @@ class DamagedFileError(UserError, ValueError):
 
 
 def inside(folder: str | os.PathLike, name: str) -> Path:
-    """The path of a file that a record of a folder names. Raises DamagedFileError if it lies elsewhere."""
+    """The path of a file that the record of a folder names. Raises DamagedFileError if it is not in that folder."""
     path = Path(folder, name)
     if not name or "\0" in name or not path.resolve().is_relative_to(Path(folder).resolve()):
         raise DamagedFileError(f"the file '{name}' lies outside of {folder}")
@@ -29,9 +29,9 @@ def inside(folder: str | os.PathLike, name: str) -> Path:
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary path beside `path`, with its extension; on success that file replaces `path` atomically.
 
-    The content reaches the disk before the name does, so that after a power cut there is the old file or the new one.
-    On an exception the temporary file is removed and the old file stays. Missing folders are created; the target of a
-    symbolic link is replaced, not the link. Errors of the operating system name the file, such as that of a full disk.
+    The content is flushed to disk before the rename, so that after a power failure either the old or the new file is
+    there. On an exception the temporary file is removed and the old file stays. Missing folders are created; the target
+    of a symbolic link is replaced, not the link. An OSError, such as that of a full disk, names the file.
     """
     target = Path(os.path.realpath(path))
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def naming(path: str | os.PathLike) -> Iterator[None]:
-    """Errors of the operating system in the block that name no file are about this one."""
+    """Add the path to every OSError of the block that names no file."""
     try:
         yield
     except OSError as error:
@@ -58,7 +58,7 @@ def naming(path: str | os.PathLike) -> Iterator[None]:
 
 
 def _sync(path: Path) -> None:
-    """Flush a file, or the names in a folder, to disk."""
+    """Flush a file, or the entries of a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -67,13 +67,13 @@ def _sync(path: Path) -> None:
 
 
 def copy_file(source: str | os.PathLike, target: str | os.PathLike) -> None:
-    """Copy a file's content; errors of writing are about the target."""
+    """Copy a file's content; write errors name the target."""
     with open(source, "rb") as reader:
         copy_content(reader, target)
 
 
 def copy_content(reader: BinaryIO, target: str | os.PathLike) -> None:
-    """Copy what is left to read into a file; errors of writing are about that file."""
+    """Copy the rest of a stream to a file; write errors name that file."""
     with naming(target), open(target, "wb") as writer:
         shutil.copyfileobj(reader, writer)
 
@@ -89,14 +89,14 @@ def read_json(path: str | os.PathLike) -> Any:
     try:
         with naming(path):
             return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:       # no UTF-8, no JSON, a number of too many digits; too deep
+    except (ValueError, RecursionError) as error:       # not UTF-8 or JSON, a number too long; too deep
         raise DamagedFileError(f"{path}: damaged JSON: {error}") from error
 
 
 def read_record(path: str | os.PathLike, hint: str, /, **types: type) -> dict[str, Any]:
-    """A JSON object from a file, with values of these types under these keys.
+    """Read a JSON object that has values of these types under these keys.
 
-    Raises DamagedFileError, whose message ends in `hint`, if it is anything else.
+    Raises DamagedFileError, whose message ends in `hint`, for any other content.
     """
     try:
         record = read_json(path)
@@ -111,9 +111,9 @@ def read_record(path: str | os.PathLike, hint: str, /, **types: type) -> dict[st
 
 
 def read_table(path: str | os.PathLike, hint: str, kind: type) -> dict[str, Any]:
-    """A JSON object from a file, empty if there is none, all of whose values are of a type.
+    """Read a JSON object whose values all have the type `kind`; {} if there is no file.
 
-    Raises DamagedFileError, whose message ends in `hint`, if it is anything else.
+    Raises DamagedFileError, whose message ends in `hint`, for any other content.
     """
     if not os.path.exists(path):
         return {}
@@ -125,9 +125,9 @@ def read_table(path: str | os.PathLike, hint: str, kind: type) -> dict[str, Any]
 
 
 def read_json_lines(path: str | os.PathLike, /, **types: type | tuple[type, ...]) -> list[dict[str, Any]]:
-    """One object per line, with values of these types under these keys.
+    """Read one JSON object per line, each with values of these types under these keys.
 
-    A last line cut off by the death of its writer is skipped. Raises DamagedFileError naming the line.
+    An incomplete last line, left by a writer that was killed, is skipped. Raises DamagedFileError naming the line.
     """
     lines = Path(path).read_bytes().split(b"\n")
     values = []
@@ -152,7 +152,7 @@ def write_json_lines(path: str | os.PathLike, values: Iterable[Any]) -> None:
 
 
 def append_json_lines(path: str | os.PathLike, values: Iterable[Any]) -> None:
-    """Append one JSON value per line; the folder is made if it is missing."""
+    """Append one JSON value per line; a missing folder is created."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a", encoding="utf-8") as file:
         file.write("".join(json.dumps(value) + "\n" for value in values))

@@ -1,4 +1,4 @@
-"""The lock of an output folder."""
+"""Locks an output folder, so that only one run uses it at a time."""
 from __future__ import annotations
 
 import errno
@@ -12,7 +12,7 @@ from pathlib import Path
 from utils.errors import UserError
 
 _IN_USE = (errno.EAGAIN, errno.EACCES)
-_HOLDER = re.compile(r"process \d+ on .* since .*\n")      # what the file holds
+_HOLDER = re.compile(r"process \d+ on .* since .*\n")      # content of the lock file
 
 
 class RunError(UserError):
@@ -20,15 +20,15 @@ class RunError(UserError):
 
 
 def folder_is_taken(folder: str | os.PathLike, found: str) -> RunError:
-    """The error for a folder that holds a run already; `found` says what of it."""
-    return RunError(f"{folder} holds a run already ({found}). Choose: --resume goes on with it, --restart throws it "
-                    "away, --output DIR begins another one elsewhere")
+    """The error for a folder that already holds a run; `found` describes that run's state."""
+    return RunError(f"{folder} holds a run already ({found}). Choose: --resume continues it, --restart discards it, "
+                    "--output DIR starts another one elsewhere")
 
 
 class FolderLock:
-    """Keeps other runs out of an output folder for as long as this process, or a child given `fileno`, lives.
+    """Keeps other runs out of an output folder while this process, or a child that inherits `fileno`, is alive.
 
-    Raises RunError naming the holder of the lock, or the file if it is something else or cannot be locked.
+    Raises RunError that names the holder of the lock, or the file if it is not a lock or cannot be locked.
     """
 
     def __init__(self, folder: str | os.PathLike) -> None:
@@ -59,11 +59,11 @@ class FolderLock:
         self._file.flush()
 
     def fileno(self) -> int:
-        """Descriptor for a child to inherit, so that it holds the lock too."""
+        """File descriptor for a child to inherit, so that it holds the lock too."""
         return self._file.fileno()
 
     def release(self) -> None:
-        """Release the lock; the file stays, its content is only a hint."""
+        """Release the lock; the file stays, as its content is only informative."""
         self._file.close()
 
     def __enter__(self) -> FolderLock:

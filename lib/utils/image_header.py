@@ -1,4 +1,4 @@
-"""What the header of an image file says about its size, and how the decoder turns the image by its EXIF tag."""
+"""Reads an image's size from its file header, and how the decoder rotates or mirrors it by its EXIF orientation."""
 from __future__ import annotations
 
 import functools
@@ -25,7 +25,7 @@ _ALONE = {0x01, *range(0xD0, 0xD8)}         # markers without a length
 
 
 class Header(NamedTuple):
-    """An image before it is turned."""
+    """What a file's header says about the image, before its EXIF orientation is applied."""
 
     size: Size
     exif: tuple[bytes, ...] = ()    # the JPEG segments and PNG chunks that may hold an EXIF tag
@@ -34,13 +34,13 @@ class Header(NamedTuple):
 
 
 def read_header(path: str | os.PathLike) -> Header | None:
-    """The header of a file; None for unknown and broken ones. Raises OSError, and what `open_image` raises."""
+    """The header of an image file; None if it is unknown or broken. Raises OSError, and as `open_image`."""
     with open_image(path) as file:
         return header_in(file)
 
 
 def header_in(file: BinaryIO) -> Header | None:
-    """The header of an image in an open file; None for unknown and broken ones."""
+    """The header of an image in an open file; None if it is unknown or broken."""
     start = file.read(8)
     file.seek(0)
     try:
@@ -54,9 +54,9 @@ def header_in(file: BinaryIO) -> Header | None:
 
 
 def orientation_of(header: Header) -> int:
-    """EXIF's number for how the decoder turns an image: 1 not at all, 5 to 8 by a quarter.
+    """The EXIF orientation that the decoder applies: 1 for none; 5 to 8 swap width and height.
 
-    Decoders differ in which tags they accept, so OpenCV is asked with a tiny image that has the same tags.
+    Decoders differ in which tags they accept, so OpenCV decodes a tiny image with the same tags.
     """
     if not header.exif:
         return 1
@@ -70,12 +70,12 @@ def orientation_of(header: Header) -> int:
 
 
 def turned(size: Size, orientation: int) -> Size:
-    """The size of an image after it was turned."""
+    """The size of an image after its orientation is applied."""
     return size[::-1] if orientation >= 5 else size
 
 
 def turned_boxes(boxes: np.ndarray, size: Size, orientation: int) -> np.ndarray:
-    """Boxes (N, 4) of zero-based inclusive corners in an image of this size, after it was turned."""
+    """Transform boxes (N, 4), zero-based inclusive corners in an image of this size, by the image's orientation."""
     x, y = boxes[:, 0::2], boxes[:, 1::2]
     width, height = size
     x, y = {1: (x, y), 2: (width - 1 - x, y), 3: (width - 1 - x, height - 1 - y), 4: (x, height - 1 - y), 5: (y, x),
@@ -85,7 +85,7 @@ def turned_boxes(boxes: np.ndarray, size: Size, orientation: int) -> np.ndarray:
 
 @functools.cache
 def _probe(suffix: str) -> bytes:
-    """A file of 32 x 16 pixels whose upper left quarter is bright."""
+    """An image file of 32 x 16 pixels whose upper left quarter is bright."""
     image = np.zeros((16, 32), np.uint8)
     image[:8, :16] = 255
     return bytes(np.asarray(cv2.imencode(suffix, image)[1]).tobytes())
@@ -96,7 +96,7 @@ def _unpack(layout: str, data: bytes, offset: int = 0) -> tuple[int, ...]:
 
 
 def _jpeg(file: BinaryIO) -> Header | None:
-    """Walk the segments up to the scan (T.81, table B.1): frame header and APP1, which holds EXIF."""
+    """Read the segments up to the first scan (T.81, table B.1): the frame header, and APP1 with the EXIF tags."""
     file.seek(2)
     size, exif, skipped = None, [], 0
     while skipped < _HEAD:
@@ -170,7 +170,7 @@ def _tiff(head: bytes, file: BinaryIO) -> Size | None:
     order = "<" if head[:2] == b"II" else ">"
     big = _unpack(order + "H", head, 2)[0] == 43
     start = _unpack(order + ("Q" if big else "I"), head, 8 if big else 4)[0]
-    if start >= file.seek(0, os.SEEK_END):      # not every number can be sought
+    if start >= file.seek(0, os.SEEK_END):      # seek fails for huge offsets
         return None
     file.seek(start)
     count = _unpack(order + ("Q" if big else "H"), file.read(8 if big else 2))[0]
@@ -195,7 +195,7 @@ def _pam(head: bytes, file: BinaryIO) -> Size | None:
 
 
 def _avif(head: bytes, file: BinaryIO) -> Size | None:
-    """The largest image of the file; its parts and its thumbnail are smaller."""
+    """The size of the largest image in the file; its tiles and its thumbnail are smaller."""
     sizes = [_unpack(">II", head, found.end() + 4) for found in re.finditer(b"ispe", head[:-12])]
     return max(((width, height) for width, height in sizes), key=lambda size: size[0] * size[1], default=None)
 

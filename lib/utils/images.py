@@ -1,4 +1,4 @@
-"""Reads and prepares image files for a net; requests are plain values, so that another process can serve them."""
+"""Reads image files and prepares them for a net; requests are plain values, so that worker processes can serve them."""
 from __future__ import annotations
 
 import contextlib
@@ -21,9 +21,9 @@ from utils.embedded_images import embedded_image, is_embedding
 from utils.image_header import Header, Size, header_in, read_header
 from utils.text import is_utf8
 
-_LARGE = 1 << 24            # pixels from which on an image must have a file of some size
-_DENSEST = 4096             # pixels a byte; photographs have at most 100, drawings in one colour some 1000
-_DARKEST = 16               # highest value of 12 bits stored in 16, when read as 8
+_LARGE = 1 << 24            # pixels above which the file's size must be plausible
+_DENSEST = 4096             # most pixels per byte; photographs have at most 100, drawings in one colour some 1000
+_DARKEST = 16               # highest 8-bit value of 12-bit data stored in 16 bits
 _NAMELESS = "image data"    # its name in messages if there is no file
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
@@ -32,23 +32,23 @@ _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 class ImageSettings:
     """How images are prepared for a net; names as in cfg."""
 
-    scales: Sequence[int]       # lengths of the shorter side in pixels: one is drawn in training, all form a pyramid
-    max_size: int               # most pixels of the longer side
-    means: tuple[float, ...]    # one number or three (B, G, R), as are the deviations
-    stds: tuple[float, ...]
-    workers: int = field(default=0, compare=False)      # processes that prepare them in advance; 0: threads do
+    scales: Sequence[int]       # lengths of the shorter side in pixels: training draws one, a pyramid has all
+    max_size: int               # limit of the longer side in pixels
+    means: tuple[float, ...]    # one number or three (B, G, R)
+    stds: tuple[float, ...]     # the same
+    workers: int = field(default=0, compare=False)      # processes that prefetch images; 0: threads instead
     scale_jitter: float = 0.0   # in training `scales` are multiplied by 1 - jitter .. 1 + jitter
-    colour_jitter: float = 0.0  # likewise brightness, contrast and saturation
-    warp: tuple[int, ...] = ()  # height and width of all images, in place of `scales`; (): they keep their shape
+    colour_jitter: float = 0.0  # in training brightness, contrast and saturation are multiplied by 1 - .. 1 + jitter
+    warp: tuple[int, ...] = ()  # height and width of all images, instead of `scales`; (): keep the aspect ratio
 
     @property
     def largest_sizes(self) -> list[int]:
-        """The `scales`, each with the most jitter."""
+        """The `scales`, each with the largest jitter."""
         return [math.ceil(scale * (1 + self.scale_jitter)) for scale in self.scales]
 
     @classmethod
     def from_cfg(cls, settings: Mapping[str, Any], phase: str) -> ImageSettings:
-        """The settings in a cfg tree, with its section TRAIN or TEST."""
+        """The settings in a cfg tree, from its section `phase`: TRAIN or TEST."""
         section = settings[phase]
         return cls(tuple(section["SCALES"]), section["MAX_SIZE"], tuple(np.ravel(settings["PIXEL_MEANS"]).tolist()),
                    tuple(np.ravel(settings["PIXEL_STDS"]).tolist()), settings["NUM_WORKERS"],
@@ -56,48 +56,48 @@ class ImageSettings:
 
 
 class ImageRequest(NamedTuple):
-    """An image file, and how to prepare it; see `prep_im_for_blob`."""
+    """An image file and how to prepare it; see `prepare_image`."""
 
     path: str
-    flipped: bool       # mirror it
-    size: int           # pixels of the shorter side
-    max_size: int       # most pixels of the longer side
+    flipped: bool       # mirror horizontally
+    size: int           # length of the shorter side in pixels
+    max_size: int       # limit of the longer side in pixels
     means: Sequence[float]
     stds: Sequence[float]
-    upside_down: bool = False           # turn it over
-    colour: Sequence[float] = ()        # factors of brightness, contrast and saturation; (): as it is
-    window: Sequence[int] = ()          # then its part x1, y1, x2, y2, inclusive; (): all of it
-    warp: Sequence[int] = ()            # height and width, see `warp_im_for_blob`; (): it keeps its shape
+    upside_down: bool = False           # flip vertically
+    colour: Sequence[float] = ()        # factors of brightness, contrast and saturation; (): unchanged
+    window: Sequence[int] = ()          # crop x1, y1, x2, y2, inclusive, of the flipped image; (): all of it
+    warp: Sequence[int] = ()            # height and width, see `warp_im_for_blob`; (): keep the aspect ratio
 
 
 class PreparedImage(NamedTuple):
-    """An image as input of a net."""
+    """An image prepared for a net."""
 
     pixels: np.ndarray  # (height, width, 3) float32, scaled
     scale: float        # NaN if it was warped
-    file_size: tuple[int, int]  # height and width before scaling: of the file, or of its part
+    file_size: tuple[int, int]  # height and width before scaling: of the image, or of its crop
 
 
 class BrokenImage(ImageError):
-    """There is nothing in a file that OpenCV can decode."""
+    """A file holds nothing that OpenCV can decode."""
 
 
-# Returns the images of some requests, which are valid inside a `with` block only.
+# A context manager that prepares the images of some requests; they are valid only inside its block.
 Reader = Callable[[Sequence[ImageRequest]], AbstractContextManager[list[PreparedImage]]]
 
 
 def image_request(path: str, flipped: bool, size: int, settings: ImageSettings, upside_down: bool = False,
                   colour: Sequence[float] = (), window: Sequence[int] = ()) -> ImageRequest:
-    """The request for an image at one of the sizes in `settings.scales`."""
+    """The request for an image at `size`, one of `settings.scales`."""
     return ImageRequest(str(path), bool(flipped), int(size), int(settings.max_size), settings.means, settings.stds,
                         bool(upside_down), tuple(map(float, colour)), tuple(map(int, window)), settings.warp)
 
 
 def change_colours(image: np.ndarray, brightness: float, contrast: float, saturation: float) -> np.ndarray:
-    """An image (height, width, 3) BGR uint8 with changed colours, rounded and clipped to 0..255.
+    """Change the colours of an image (height, width, 3) BGR uint8; values are rounded and clipped to 0..255.
 
-    Each pixel moves away from its grey by the factor `saturation`, from the mean of all greys by `contrast`, and is
-    multiplied by `brightness`.
+    Differences from a pixel's grey value are scaled by `saturation`, differences from the mean grey value by
+    `contrast`; then all values are multiplied by `brightness`.
     """
     values = image.astype(np.float32)
     grey = values @ np.array([0.114, 0.587, 0.299], np.float32)
@@ -107,20 +107,20 @@ def change_colours(image: np.ndarray, brightness: float, contrast: float, satura
 
 
 def most_pixels(sizes: Sequence[int], max_size: int) -> int:
-    """Pixels of the largest prepared image at these lengths of the shorter side."""
+    """Upper limit of a prepared image's number of pixels, for these lengths of the shorter side."""
     return min(max(sizes), max_size) * max_size
 
 
 def read_image(path: str, flipped: bool = False) -> np.ndarray:
-    """Image (height, width, 3) BGR uint8, mirrored if `flipped`. Raises ImageError with the path."""
+    """Read an image: (height, width, 3) BGR uint8, mirrored if `flipped`. Raises ImageError with the path."""
     image = decode(path, cv2.IMREAD_COLOR)
     return image[:, ::-1] if flipped else image
 
 
 def decode(path: str | os.PathLike, flags: int) -> np.ndarray:
-    """What cv2.imread returns for a file, or for the image that a LabelMe file embeds, after `check_file`.
+    """Decode an image file, or the image embedded in a LabelMe file, as cv2.imread does, after `check_file`.
 
-    Raises ImageError with the path if that is nothing, or 12-bit data stored in 16 bits, which is black in 8 bits.
+    Raises ImageError with the path if it cannot be decoded, or holds 12-bit data in 16 bits, which is black in 8 bits.
     """
     check_file(path)
     if is_embedding(path):
@@ -129,7 +129,7 @@ def decode(path: str | os.PathLike, flags: int) -> np.ndarray:
 
 
 def decode_bytes(data: bytes) -> np.ndarray:
-    """`read_image` of the content of an image file. Raises ImageError."""
+    """`read_image` for the content of an image file. Raises ImageError."""
     header = header_in(io.BytesIO(data))
     if header:
         _check_size(_NAMELESS, header.size, len(data))
@@ -141,7 +141,7 @@ def _decode_bytes(data: bytes, flags: int) -> np.ndarray | None:
 
 
 def _decoded(name: str | os.PathLike, decoder: Callable[[int], Any], flags: int) -> np.ndarray:
-    """What a decoder returns for these flags; `name` is for messages."""
+    """The result of a decoder called with these flags; `name` is for messages."""
     try:
         image = decoder(flags)
         if image is None:
@@ -161,10 +161,10 @@ def _check_depth(name: str | os.PathLike, values: np.ndarray) -> None:
 
 
 def check_file(path: str | os.PathLike) -> Header | None:
-    """The header of an image, None if unknown; to be called before the decoder takes memory for it.
+    """Check a file before the decoder allocates memory for it; returns the image's header, None if unknown.
 
-    Raises ImageError for a file that OpenCV must not be given: its name is not UTF-8 (OpenCV would crash), it is no
-    file, it has more pixels than OpenCV reads, or so many that it cannot hold a picture of them.
+    Raises ImageError for a file that OpenCV must not read: its name is not UTF-8 (OpenCV would crash), it is not a
+    regular file, it has more pixels than OpenCV reads, or more than so small a file can hold.
     """
     if not is_utf8(os.fspath(path)):
         raise ImageError(f"{path}: the file's name is not UTF-8; rename it")
@@ -200,7 +200,7 @@ def _check_limits(path: str | os.PathLike, width: int, height: int) -> None:
 
 
 def _limit(text: str, default: int) -> int:
-    """A limit as OpenCV reads it from the environment: a number, perhaps with a unit such as 'MB'."""
+    """Parse a limit as OpenCV reads it from the environment: a number, optionally with a unit such as 'MB'."""
     found = re.fullmatch(r"(\d+)([kmg]?)b?", text.strip().lower())
     return int(found[1]) * _UNITS[found[2]] if found else default
 
@@ -233,7 +233,7 @@ def prepare_image(request: ImageRequest) -> PreparedImage:
 
 
 def prepare_pyramid(im: np.ndarray, settings: ImageSettings) -> tuple[np.ndarray, np.ndarray]:
-    """`image_pyramid` of an image (height, width, 3) BGR at all scales; with `warp` one level, whose scale is NaN."""
+    """`image_pyramid` of an image (height, width, 3) BGR; with `warp` a single level, whose scale is NaN."""
     means, stds = np.array(settings.means), np.array(settings.stds)
     if settings.warp:
         return im_list_to_blob([warp_im_for_blob(im, means, settings.warp, stds)]), np.array([math.nan])
@@ -242,5 +242,5 @@ def prepare_pyramid(im: np.ndarray, settings: ImageSettings) -> tuple[np.ndarray
 
 @contextlib.contextmanager
 def read_in_line(requests: Sequence[ImageRequest]) -> Iterator[list[PreparedImage]]:
-    """The `Reader` that prepares the images in this process, one after the other."""
+    """The `Reader` that prepares images one after the other in this process."""
     yield [prepare_image(request) for request in requests]

@@ -1,4 +1,4 @@
-"""Parses the `param_str` of a Python layer, a YAML mapping such as "'feat_stride': 16", and its known entries."""
+"""Parses the `param_str` of a Python layer, a YAML mapping such as "'feat_stride': 16", and its usual entries."""
 from __future__ import annotations
 
 from typing import Any
@@ -13,7 +13,7 @@ ANCHOR_RATIOS: tuple[float, ...] = (0.5, 1, 2)      # height / width
 
 
 class _Loader(yaml.SafeLoader):
-    """Builds plain values only, and the tagged tuples in py-faster-rcnn's prototxts for COCO."""
+    """Constructs plain values and the tagged tuples in py-faster-rcnn's prototxts for COCO."""
 
 
 _Loader.add_constructor("tag:yaml.org,2002:python/tuple",
@@ -21,9 +21,9 @@ _Loader.add_constructor("tag:yaml.org,2002:python/tuple",
 
 
 def parse_param_str(text: str) -> Params:
-    """The entries of a `param_str`, one per line, or in braces with commas.
+    """The entries of a `param_str`, one per line, or in braces with commas; {} for an empty text.
 
-    An empty text has none. Raises ValueError, with the text, if it is anything else.
+    Raises ValueError, with the text, for anything else.
     """
     try:
         params = load_yaml(text, _Loader)
@@ -38,18 +38,18 @@ def parse_param_str(text: str) -> Params:
 
 
 def class_count(params: Params) -> int:
-    """'num_classes', with the background. Raises ValueError if it is missing or not an integer of at least 2."""
+    """The entry 'num_classes', with the background. Raises ValueError if it is missing or not an integer >= 2."""
     value = _required(params, "num_classes")
     if isinstance(value, bool) or not isinstance(value, int) or value < 2:
-        raise ValueError(f"'num_classes' in param_str is {value!r}, expected a whole number from 2 on, with the "
+        raise ValueError(f"'num_classes' in param_str is {value!r}, expected an integer of at least 2, with the "
                          "background")
     return value
 
 
 def anchor_layout(params: Params) -> tuple[float, tuple[float, ...], tuple[float, ...]]:
-    """'feat_stride' (pixels from cell to cell), 'scales' (8, 16, 32) and 'ratios' (0.5, 1, 2).
+    """The entries 'feat_stride' (pixels), 'scales' (default 8, 16, 32) and 'ratios' (default 0.5, 1, 2).
 
-    Raises ValueError if feat_stride is missing, or one of them is not a positive number, or a list of these.
+    Raises ValueError if feat_stride is missing or not a positive number, or the others are not lists of these.
     """
     stride = _required(params, "feat_stride")
     if not _is_number(stride) or stride <= 0:
@@ -58,7 +58,7 @@ def anchor_layout(params: Params) -> tuple[float, tuple[float, ...], tuple[float
 
 
 def allowed_border(params: Params) -> float:
-    """'allowed_border' (0): pixels by which anchors may extend beyond the image. Raises ValueError unless a number."""
+    """The entry 'allowed_border' (default 0): pixels by which anchors may leave the image. Raises ValueError."""
     value = params.get("allowed_border", 0)
     if not _is_number(value):
         raise ValueError(f"'allowed_border' in param_str is {value!r}, expected a number")

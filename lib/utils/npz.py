@@ -1,4 +1,4 @@
-"""Files of several arrays: written atomically, read without executing code."""
+"""Files of several arrays (.npz): written atomically, read without pickle."""
 from __future__ import annotations
 
 import errno
@@ -25,9 +25,9 @@ _LOCAL_HEADER = 30      # bytes before the name; its length and that of the extr
 
 
 class Rows:
-    """An array for `write_npz` that is written part by part, and so need not be in memory as a whole.
+    """An array for `write_npz` that is written part by part and need not be in memory as a whole.
 
-    parts      arrays (n, *row_shape), perhaps with additional axes of length 1
+    parts      arrays (n, *row_shape), optionally with additional axes of length 1
     row_shape  shape of a row; dtype  of the array
     counts     (I,) number of rows of each part
     """
@@ -45,7 +45,7 @@ class Rows:
 
 
 def write_npz(path: str | os.PathLike, **arrays: np.ndarray | Rows) -> None:
-    """Write the arrays under their names; an existing file is replaced atomically."""
+    """Write the named arrays; an existing file is replaced atomically."""
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
@@ -56,12 +56,12 @@ def write_npz(path: str | os.PathLike, **arrays: np.ndarray | Rows) -> None:
 
 
 def read_npz(path: str | os.PathLike, content: str, *names: str) -> list[np.ndarray]:
-    """The named arrays of a file. Raises ValueError that names the expected `content` if they cannot be read."""
+    """Read the named arrays of a file. Raises ValueError that names the expected `content` if that fails."""
     return _explained(path, content, lambda: _read(path, names))
 
 
 def map_npz(path: str | os.PathLike, content: str, *names: str) -> list[np.ndarray]:
-    """As `read_npz`, but the arrays are read-only views of the memory-mapped file, without memory of their own.
+    """As `read_npz`, but the arrays are read-only views of the memory-mapped file and take no memory.
 
     Their checksums are verified first, which reads the file once. Arrays that cannot be mapped, such as compressed
     ones, are read into memory.
@@ -89,7 +89,7 @@ def _explained(path: str | os.PathLike, content: str, read: Callable[[], Value])
     except OSError as error:
         if error.filename is not None or error.errno != errno.EINVAL:
             raise
-        raise ValueError(f"{path}: not a file of {content}: it names a place before its beginning") from error
+        raise ValueError(f"{path}: not a file of {content}: it has an offset before the file's start") from error
 
 
 def _read(path: str | os.PathLike, names: Iterable[str]) -> list[np.ndarray]:

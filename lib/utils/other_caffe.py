@@ -1,7 +1,7 @@
-"""What our Caffe offers beyond BVLC's names, with fallbacks for a Caffe that lacks it.
+"""What our Caffe offers beyond BVLC's API, with fallbacks for a Caffe that lacks it.
 
-No other module in lib tests what a Caffe has. What any Caffe must have: pycaffe 1.0, ROIPooling, SmoothL1Loss, Python
-layers with `param_str` and `phase`, Input layers, item assignment in NetSpec (for making nets), and `scale_train` of
+No other module in lib tests what a Caffe has. Every Caffe must have pycaffe 1.0, ROIPooling, SmoothL1Loss, Python
+layers with `param_str` and `phase`, Input layers, item assignment in NetSpec (to generate nets), and `scale_train` of
 dropout_param (for ZF).
 """
 from __future__ import annotations
@@ -26,7 +26,7 @@ import caffe
 from caffe.proto import caffe_pb2
 from utils.errors import UserError
 
-# Of whatever Caffe is imported, whose classes differ
+# Classes of the imported Caffe, which differ
 Net = Any
 Solver = Any
 Blob = Any
@@ -36,11 +36,11 @@ FrozenPrefix = Any      # the cache of features of a net's frozen layers
 # user error.
 SettingError: type[ValueError] = getattr(caffe, "LayerError", ValueError)
 
-# The package that the packages of lib are part of; '' in the checkout. See lib/frcnn/_modules.py
+# The parent of lib's packages when installed; '' in the checkout. See lib/frcnn/_modules.py
 _PARENT = __name__.removesuffix("utils.other_caffe").rstrip(".")
-_WITH_LAYERS = ("roi_data_layer", "rpn")        # the packages whose Python layers prototxts name
+_WITH_LAYERS = ("roi_data_layer", "rpn")        # packages whose Python layers prototxts name
 
-# A context that labels its block in the profile
+# Context manager that labels its block in the profile
 span: Callable[[str], AbstractContextManager] = getattr(caffe, "span", contextlib.nullcontext)
 
 
@@ -61,7 +61,7 @@ def can_set_precision() -> bool:
 
 
 def keep_freed_memory() -> None:
-    """Make this process keep freed memory for its next passes: faster on the CPU."""
+    """Make this process keep freed memory for later passes, which is faster on the CPU."""
     if hasattr(caffe, "keep_freed_memory"):
         caffe.keep_freed_memory()
 
@@ -73,7 +73,7 @@ def peak_memory_mb() -> float | None:
 
 # ---- several processes
 def can_train_in_parallel() -> bool:
-    """Whether this Caffe has `caffe.init_parallel` and the exchange of values between processes."""
+    """Whether this Caffe has `caffe.init_parallel` and can exchange values between processes."""
     return hasattr(caffe, "init_parallel")
 
 
@@ -89,13 +89,13 @@ def solver_rank() -> int:
 
 # ---- nets
 def make_test_net(path: str | os.PathLike) -> Net:
-    """The net of a prototxt in the TEST phase. Its Python layers from lib are these, wherever lib is installed."""
+    """The net of a prototxt in the TEST phase. Python layers of lib are found wherever lib is installed."""
     with caffe.layer_modules(_PARENT, _WITH_LAYERS) if _PARENT else contextlib.nullcontext():
         return caffe.Net(os.fspath(path), caffe.TEST)
 
 
 def free_intermediates(net: Any, keep: Sequence[str] = ()) -> Any:
-    """Make a net free each blob after its last use, except its outputs and the blobs in `keep`; returns the net.
+    """Make a net free each blob after its last use, except outputs and the blobs in `keep`; returns the net.
 
     Other Caffes keep all blobs.
     """
@@ -105,19 +105,19 @@ def free_intermediates(net: Any, keep: Sequence[str] = ()) -> Any:
 
 
 def save_trained(net: Any, path: str | os.PathLike) -> None:
-    """Save a net, without the layers that only share the weights of others if this Caffe can leave them out."""
+    """Save a net; if this Caffe can, without the layers that only share weights of others."""
     getattr(net, "save_trained", net.save)(os.fspath(path))
 
 
 class Unmatched(NamedTuple):
-    """The layers that loading weights did not match, by name, in order."""
+    """Names of the layers that were not matched when loading weights, in order."""
 
-    unused: list[str]       # layers of the file, with weights, that the net lacks
-    unfilled: list[str]     # layers of the net with parameters that the file lacks, directly and through sharing
+    unused: list[str]       # layers with weights in the file, but not in the net
+    unfilled: list[str]     # layers whose parameters are not in the file, neither directly nor through sharing
 
 
 def copy_weights(net: Any, path: str | os.PathLike) -> Unmatched:
-    """Load a caffemodel into the layers of the same names. The caller reports unmatched layers, the log does not."""
+    """Load a caffemodel into the layers of the same names. Unmatched layers are left to the caller to report."""
     with _errors_only(logging.getLogger("caffe")):
         report = net.copy_from(os.fspath(path))
     if report is not None:      # other Caffes return nothing
@@ -139,7 +139,7 @@ def _errors_only(log: logging.Logger) -> Iterator[None]:
 
 
 def stored_shapes(path: str | os.PathLike) -> dict[str, list[tuple[int, ...]]]:
-    """Shapes of the blobs of each layer of a caffemodel, binary or HDF5, that has any; {} if it cannot be read."""
+    """Blob shapes of each layer with blobs in a caffemodel, binary or HDF5; {} if it cannot be read."""
     if h5py.is_hdf5(path):
         with h5py.File(path, "r") as file:
             return {name: [blobs[key].shape for key in sorted(blobs, key=int)]
@@ -153,17 +153,17 @@ def stored_shapes(path: str | os.PathLike) -> dict[str, list[tuple[int, ...]]]:
 
 
 def _stored_shape(blob: Any) -> tuple[int, ...]:
-    """Shape of a BlobProto; files of older Caffes give four lengths."""
+    """Shape of a BlobProto; files of older Caffes always have four axes."""
     return tuple(blob.shape.dim) if blob.HasField("shape") else (blob.num, blob.channels, blob.height, blob.width)
 
 
 def fits(stored: tuple[int, ...], shape: tuple[int, ...]) -> bool:
-    """Whether a stored blob fits a blob: of the same shape, or of four lengths of which the first ones are 1."""
+    """Whether stored weights fit a blob: their shape is the same, or the same padded with leading 1s to four axes."""
     return stored == shape or (len(stored) == 4 and stored == (1,) * (4 - len(shape)) + shape)
 
 
 def copy_weights_without(net: Any, path: str | os.PathLike, layers: Collection[str]) -> Unmatched:
-    """`copy_weights`, as if the file did not have these layers."""
+    """`copy_weights` that ignores these layers of the file."""
     with tempfile.TemporaryDirectory() as folder:
         rest = Path(folder, Path(path).name)
         if h5py.is_hdf5(path):
@@ -182,7 +182,7 @@ def copy_weights_without(net: Any, path: str | os.PathLike, layers: Collection[s
 
 
 def _address(blob: Blob) -> int:
-    """Where a blob's values are: equal for parameters that layers share."""
+    """Address of a blob's values: equal for parameters that layers share."""
     return blob.data.ctypes.data
 
 
@@ -220,7 +220,7 @@ def clear_features(folder: str | os.PathLike) -> None:
 
 
 def loss_weights(net: Any) -> dict[str, float]:
-    """Loss weight of each output of a net that has one; 1 if this Caffe does not expose it."""
+    """Loss weight of each output that has one; 1 for all outputs if this Caffe does not expose them."""
     known = getattr(net, "blob_loss_weights", {})
     return {name: weight for name in net.outputs if (weight := known.get(name, 1))}
 
@@ -244,24 +244,24 @@ def blob_list(vector: Sequence[Blob]) -> list[Blob]:
 
 
 def blob_shape(blob: Any) -> tuple[int, ...]:
-    """Shape of a blob. Older Caffes only have that of its data, which may fetch values that are not needed."""
+    """Shape of a blob. Older Caffes expose only its data's, whose access may copy values from the GPU."""
     return tuple(blob.shape if hasattr(blob, "shape") else blob.data.shape)
 
 
 def blob_sum(blob: Any) -> Any:
-    """The sum of a blob's values: a tensor on its device, without synchronising, or a number."""
+    """Sum of a blob's values: a tensor on its device, without synchronising, or a number."""
     return blob.tensor.sum() if hasattr(blob, "tensor") else float(blob.data.sum())
 
 
 def all_finite(blobs: Iterable[Any]) -> bool:
-    """Whether no value of the blobs is NaN or infinite; on a GPU it is waited for once."""
+    """Whether no value of the blobs is NaN or infinite; synchronises with a GPU once."""
     flags = [blob.tensor.isfinite().all() if hasattr(blob, "tensor") else np.isfinite(blob.data).all()
              for blob in blobs]
     return bool(functools.reduce(operator.and_, flags, True))
 
 
 def set_blob(blob: Any, values: np.ndarray) -> None:
-    """Set a blob's shape and values from an array, which may become its memory: do not write to it later."""
+    """Set a blob's shape and values from an array. The blob may share its memory: do not modify the array later."""
     if hasattr(blob, "set_data"):
         blob.set_data(values)
     else:
@@ -276,19 +276,19 @@ def set_blobs(top: Sequence[Blob], arrays: Iterable[np.ndarray]) -> None:
 
 
 def is_on_gpu(blob: Any) -> bool:
-    """Whether the blob has a `tensor` on a CUDA device. Other Caffes expose blobs to Python on the host."""
+    """Whether the blob has a `tensor` on a CUDA device. Other Caffes expose blobs on the host only."""
     return hasattr(blob, "tensor") and bool(blob.tensor.is_cuda)
 
 
 def as_tensor(values: np.ndarray) -> Any:
-    """The values as a float32 tensor where layers of our Caffe compute, without waiting for a GPU."""
+    """The values as a float32 tensor on our Caffe's current device, without synchronising."""
     blob = caffe.Blob()
     blob.set_data(values)
     return blob.tensor
 
 
 def set_tensors(top: Sequence[Blob], tensors: Iterable[Any]) -> None:
-    """Set shape and values of each of a layer's tops from a tensor, which stays on its device."""
+    """Set shape and values of a layer's tops from tensors, which stay on their device."""
     for blob, values in zip(blob_list(top), tensors, strict=True):
         blob.reshape(*values.shape)
         blob.tensor = values
@@ -296,7 +296,7 @@ def set_tensors(top: Sequence[Blob], tensors: Iterable[Any]) -> None:
 
 # ---- solvers
 def solver_problems(param: Any) -> list[tuple[str, str]]:
-    """Settings that would stop a solver, or keep it from learning: pairs of a setting and what is wrong with it.
+    """Settings that would stop a solver or keep it from learning, as pairs of the setting and the problem.
 
     Other Caffes report them when the solver is created.
     """
@@ -304,12 +304,12 @@ def solver_problems(param: Any) -> list[tuple[str, str]]:
 
 
 def learning_rate(solver: Any) -> float:
-    """The rate of the next iteration; NaN if this Caffe does not expose it."""
+    """The learning rate of the next iteration; NaN if this Caffe does not expose it."""
     return solver.lr if hasattr(solver, "lr") else float("nan")
 
 
 def set_base_lr(solver: Any, rate: float) -> None:
-    """Set the rate that a solver's policy scales, from the next iteration on. Raises SettingError if it cannot be."""
+    """Set a solver's base learning rate from the next iteration on. Raises SettingError if this Caffe cannot."""
     param = solver.param
     if not hasattr(param, "base_lr"):
         raise SettingError("TRAIN.WARMUP_ITERS: this Caffe cannot change base_lr while it trains; leave the setting 0")
@@ -318,7 +318,7 @@ def set_base_lr(solver: Any, rate: float) -> None:
 
 
 def stop_function(solver: Any, is_requested: Callable[[], bool]) -> Callable[[], bool]:
-    """A function that returns, after an iteration, whether to stop. Our solvers agree on it across all processes."""
+    """Returns a function that tells after each iteration whether to stop; our solvers agree across processes."""
     if not hasattr(solver, "set_action_function"):
         return is_requested
     solver.set_action_function(lambda: "stop" if is_requested() else "none")
@@ -326,12 +326,12 @@ def stop_function(solver: Any, is_requested: Callable[[], bool]) -> Callable[[],
 
 
 def can_snapshot_to(solver: Any) -> bool:
-    """Whether this Caffe allows choosing where a solver writes its state."""
+    """Whether this Caffe lets callers choose where a solver writes its state."""
     return hasattr(getattr(solver, "param", None), "snapshot_prefix")
 
 
 def snapshot_to(solver: Any, prefix: Path) -> Path | None:
-    """Write weights and solver state to `<prefix>_iter_<n>.*`; returns the state's file, None if this Caffe cannot."""
+    """Write weights and solver state to `<prefix>_iter_<n>.*`; returns the state file, or None if this Caffe cannot."""
     if not can_snapshot_to(solver):
         return None
     prefix.parent.mkdir(parents=True, exist_ok=True)
@@ -344,7 +344,7 @@ def snapshot_to(solver: Any, prefix: Path) -> Path | None:
 
 
 def restore(solver: Any, state: Path, weights: Path) -> None:
-    """Restore a solver from a file that `snapshot_to` wrote, with these weights, wherever the file says they are."""
+    """Restore a solver from a state that `snapshot_to` wrote, with these weights, whatever path the state names."""
     solver.restore(os.fspath(state), os.fspath(weights))
 
 

@@ -1,4 +1,4 @@
-"""Printing that never decides over the work: what cannot be written is dropped."""
+"""Printing that never fails: output that cannot be written is dropped."""
 from __future__ import annotations
 
 import contextlib
@@ -8,17 +8,17 @@ import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
 
-_GONE = (errno.EPIPE, errno.EIO)        # the reader, such as `head`, or the terminal is gone for good
+_GONE = (errno.EPIPE, errno.EIO)        # the reader, such as `head`, or the terminal was closed
 
 
 class LastingStream:
-    """A text stream that drops what it cannot write, on a full disk or after its reader has gone."""
+    """A text stream that drops what it cannot write: the disk is full, or the reader has closed it."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write if possible, characters that the stream cannot encode as escape sequences."""
+        """Write if possible; characters that the stream cannot encode are written as escape sequences."""
         with _tolerated(self._stream):
             try:
                 self._stream.write(text)
@@ -37,7 +37,7 @@ class LastingStream:
 
 @contextlib.contextmanager
 def _tolerated(stream: TextIO) -> Iterator[None]:
-    """Drop errors of the block, which writes to `stream`; if its reader is gone, nothing more is sent there."""
+    """Drop errors of the block, which writes to `stream`; once its reader is gone, redirect it to os.devnull."""
     try:
         yield
     except (OSError, ValueError) as error:      # ValueError: the stream is closed
@@ -58,7 +58,7 @@ def lasting_output() -> Iterator[None]:
 
 
 def say(text: str, stream: TextIO | None, end: str = "\n") -> None:
-    """Print a line at once, in one piece between those of other threads; it is dropped if that fails."""
+    """Print and flush a line in one write, so that lines of other threads do not mix with it; errors are dropped."""
     if stream is not None:
         with _tolerated(stream):
             print(f"{text}{end}", end="", file=stream, flush=True)

@@ -1,4 +1,4 @@
-"""The record of the files that the tools have made in an output folder: nothing else there is replaced or deleted."""
+"""Records the files that the tools have created in an output folder; other files are never replaced or deleted."""
 from __future__ import annotations
 
 import os
@@ -13,9 +13,9 @@ RECORD = "own_files.json"
 
 
 class OwnFiles:
-    """The record `own_files.json` of a folder: {"files": ["models/a.pt", ...]}, paths in the folder.
+    """The record `own_files.json` of a folder: {"files": ["models/a.pt", ...]}, with paths relative to the folder.
 
-    A file is recorded before it is written. The caller holds the lock of the folder, or is a child of who does.
+    A file is recorded before it is written. The caller, or its parent process, must hold the folder's lock.
     """
 
     def __init__(self, folder: str | os.PathLike) -> None:
@@ -45,18 +45,18 @@ class OwnFiles:
         self.adopt(names)
 
     def adopt(self, names: Iterable[str]) -> None:
-        """Record files, whoever made them."""
+        """Record files, regardless of who created them."""
         known = self.names()
         if not known.issuperset(names):
             write_json(self._record, {"files": sorted(known.union(names))})
 
     def remove(self, *names: str) -> None:
-        """Delete those of the files that are recorded."""
+        """Delete these files if they are recorded."""
         for name in self.names().intersection(names):
             (self.folder / name).unlink(missing_ok=True)
 
     def sweep(self, *names: str) -> None:
-        """Delete what killed writers of the recorded files, and of those with these names, have left.
+        """Delete temporary files left by killed writers of the recorded files and of those with these names.
 
         See `atomic_path`, here and in caffe.
         """
@@ -65,7 +65,7 @@ class OwnFiles:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Delete the temporary files of writers of `path` that were killed."""
+    """Delete the temporary files left by killed writers of `path`."""
     if not path.parent.is_dir():
         return
     ours = re.compile(rf"\.({re.escape(path.stem)}\.\d+\.tmp{re.escape(path.suffix)}|{re.escape(path.name)}\.\d+\.tmp)")

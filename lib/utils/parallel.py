@@ -1,6 +1,6 @@
-"""The processes of a run started by torchrun: their ranks, and the communication between them.
+"""The processes of a run started by torchrun: their ranks and communication.
 
-A run of one process is a group of one and needs no special case.
+A run of a single process is a group of one and needs no special case.
 """
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def local_rank() -> int:
 
 
 def join() -> None:
-    """Join the others, if any, after the device is chosen. Raises UserError if this Caffe cannot."""
+    """Join the other processes, if any, after the device was chosen. Raises UserError if this Caffe cannot."""
     if not is_wanted():
         return
     import caffe
@@ -59,7 +59,7 @@ def label() -> str:
 
 
 def gather(value: Any) -> list[Any]:
-    """The values of all processes by rank, which must be JSON values. Collective: blocks until all have called it."""
+    """Gather a JSON value of each process, by rank. Collective: blocks until all processes have called it."""
     import caffe
     return caffe.gather_values(value) if count() > 1 else [value]
 
@@ -70,12 +70,12 @@ def from_first(value: Any) -> Any:
 
 
 def wait() -> None:
-    """Wait until all processes get here."""
+    """Barrier: wait until all processes have called it."""
     gather(None)
 
 
 def mean(values: dict[str, float]) -> dict[str, float]:
-    """The mean of each value over all processes, which must all have the same names."""
+    """The mean of each value over all processes, which must have the same names."""
     found = gather(values)
     return {name: sum(of_one[name] for of_one in found) / len(found) for name in values}
 
@@ -91,14 +91,14 @@ def after_the_first() -> Iterator[None]:
 
 
 def collect(array: np.ndarray) -> list[np.ndarray]:
-    """Gather the arrays of all processes by rank in the first one; nothing in the others. Collective."""
+    """Gather the arrays of all processes, by rank, in the first one; [] in the others. Collective."""
     import caffe
     return caffe.gather_arrays(array) if count() > 1 else [array]
 
 
 @contextlib.contextmanager
 def quiet_unless_first() -> Iterator[None]:
-    """Suppress the output of the other processes, as there is one log, but not their errors."""
+    """Suppress standard output, but not errors, in all processes but the first."""
     if not is_wanted() or os.environ.get("RANK") == "0":
         yield
         return

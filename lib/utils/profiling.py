@@ -1,4 +1,4 @@
-"""Profiles for --profile: the time of each part of a step, as a table and as a Chrome trace."""
+"""Profiles for --profile: the time of each part of an iteration, as a table and as a Chrome trace."""
 from __future__ import annotations
 
 import contextlib
@@ -19,8 +19,8 @@ WARM_UP, MEASURED = 5, 20       # iterations that are skipped, and that are meas
 def profiled(source: Any, path: Path | None, iterations: int) -> Iterator[Callable[[], AbstractContextManager]]:
     """Profile some iterations of a net or a solver inside the block: yields a context to wrap each iteration.
 
-    Up to MEASURED iterations are profiled, after WARM_UP others or half of `iterations`; then the files are written,
-    and the rest of the run is not slowed down. In a parallel run only the first process is profiled.
+    Up to MEASURED iterations are profiled, after WARM_UP others or half of `iterations`, whichever is less. Then the
+    files are written; the rest of the run is not slowed down. In a parallel run only the first process is profiled.
 
     source      the net, or the solver
     path        <path>.txt and <path>_trace.json are written; None: no profiling

@@ -23,19 +23,19 @@ class PrototxtError(UserError, ValueError):
 
 
 def read_net(path: str | os.PathLike) -> Any:
-    """The NetParameter of a prototxt. Raises FileNotFoundError, or PrototxtError for an invalid one."""
+    """Read a prototxt's NetParameter. Raises FileNotFoundError, or PrototxtError for an invalid file."""
     return _ours.read_net(path) if _ours else _parse(path, caffe_pb2.NetParameter())
 
 
 def read_solver(path: str | os.PathLike) -> Any:
-    """The SolverParameter of a prototxt. Raises FileNotFoundError, or PrototxtError for an invalid one."""
+    """Read a prototxt's SolverParameter. Raises FileNotFoundError, or PrototxtError for an invalid file."""
     return _ours.read_solver(path) if _ours else _parse(path, caffe_pb2.SolverParameter())
 
 
 def read_label_map(path: str | os.PathLike) -> list[str]:
-    """The class names of SSD's label map by their numbers, which count from 0, the background.
+    """Read the class names of SSD's label map, in the order of their labels from 0, the background.
 
-    Raises UserError for another file, or another Caffe that has no LabelMap.
+    Raises UserError for any other file, and on a Caffe without LabelMap.
     """
     if not hasattr(caffe_pb2, "LabelMap"):
         raise UserError(f"{path}: label maps need a Caffe that has SSD's LabelMap; this one lacks it")
@@ -52,7 +52,7 @@ def read_label_map(path: str | os.PathLike) -> list[str]:
 
 
 def line_of_layer(path: str | os.PathLike, layer_name: str) -> int | None:
-    """The line of the first layer of this name; None without such a layer or file."""
+    """Line number of the first layer of this name; None if there is no such layer or file."""
     if _ours:
         return _ours.line_of_layer(path, layer_name)
     lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines() if Path(path).is_file() else []
@@ -61,7 +61,7 @@ def line_of_layer(path: str | os.PathLike, layer_name: str) -> int | None:
 
 
 def to_text(message: Message) -> str:
-    """The message as prototxt."""
+    """Format a message as prototxt."""
     return _ours.to_text(message) if _ours else text_format.MessageToString(message, as_utf8=True)
 
 
@@ -73,10 +73,10 @@ def _parse(path: str | os.PathLike, message: Message) -> Message:
 
 
 def net_of_solver(solver_path: str | os.PathLike) -> Path:
-    """The file of the net that a solver trains.
+    """Find the file of the net that a solver trains.
 
-    It is looked up as by the engine: relative to the working directory and, with ours, to the solver's folder and its
-    parents. Raises CheckError if there is none.
+    As in the engine, the path is relative to the working directory or, with our engine, to the solver's folder or one
+    of its parents. Raises CheckError if there is no such file.
     """
     param = read_solver(solver_path)
     name = param.train_net or param.net
@@ -89,6 +89,6 @@ def net_of_solver(solver_path: str | os.PathLike) -> Path:
 
 
 def line_with(path: str | os.PathLike, text: str) -> int:
-    """Number of the first line of a file that contains the text; 1 if none does."""
+    """Number of the first line that contains the text; 1 if none does."""
     lines = Path(path).read_text(encoding="utf-8").splitlines()
     return next((number for number, line in enumerate(lines, 1) if text in line), 1)

@@ -1,4 +1,4 @@
-"""What every Python layer needs: its parameters, its phase, and reproducible random numbers."""
+"""Helpers of the Python layers: parameters, phase, blob counts, and reproducible random numbers."""
 from __future__ import annotations
 
 import zlib
@@ -15,9 +15,9 @@ Setting = TypeVar("Setting")
 
 
 def layer_setting(layer: Any, read: Callable[[dict[str, Any]], Setting]) -> Setting:
-    """The result of `read`, a function of layer_params.py, for the layer's `param_str` (on old Caffes `param_str_`).
+    """Apply `read`, a function of layer_params.py, to the layer's `param_str` (`param_str_` on old Caffes).
 
-    Raises SettingError naming the layer for an invalid text or entry.
+    Raises SettingError that names the layer if the text or an entry is invalid.
     """
     try:
         return read(parse_param_str(str(getattr(layer, "param_str", "") or getattr(layer, "param_str_", ""))))
@@ -26,7 +26,7 @@ def layer_setting(layer: Any, read: Callable[[dict[str, Any]], Setting]) -> Sett
 
 
 def phase_name(layer: Any) -> str:
-    """'TRAIN' or 'TEST', whether this Caffe's `layer.phase` is a number, an enumeration or a string."""
+    """'TRAIN' or 'TEST', for a `layer.phase` that is a number, an enumeration or a string."""
     phase = str(layer.phase)
     name = {"0": "TRAIN", "1": "TEST"}.get(phase, phase.rsplit(".", 1)[-1])
     if name not in ("TRAIN", "TEST"):
@@ -35,16 +35,16 @@ def phase_name(layer: Any) -> str:
 
 
 def layer_name(layer: Any) -> str:
-    """The layer's name in messages: its class."""
+    """The layer's name in messages: that of its class."""
     return type(layer).__name__
 
 
 def check_count(layer: Any, kind: str, blobs: Sequence[Blob], names: Collection[str], optional: int = 0,
                 wanted: str = "expected", note: str = "") -> None:
-    """Raise SettingError unless a layer has as many blobs as `names`, of which the last `optional` may be missing.
+    """Raise SettingError unless a layer has as many blobs as `names`; the last `optional` ones may be missing.
 
     kind          'bottoms' or 'tops'
-    wanted, note  parts of the message: who wants these blobs, and why
+    wanted, note  parts of the message: what expects these blobs, and why
     """
     if not len(names) - optional <= len(blobs) <= len(names):
         count = f"{len(names) - optional} to {len(names)}" if optional else len(names)
@@ -53,18 +53,18 @@ def check_count(layer: Any, kind: str, blobs: Sequence[Blob], names: Collection[
 
 
 def pass_number(passes: int) -> int:
-    """Global number of this process's pass `passes`, both counted from 0, over all processes that train the net.
+    """Global number, over all training processes, of this process's forward pass `passes`; both start at 0.
 
-    Each of N processes does every N-th pass, as Caffe's data layers distribute their records.
+    Each of N processes runs every N-th pass, as Caffe's data layers distribute their records.
     """
     return passes * parallel.count() + parallel.rank()
 
 
 def layer_rng(layer: Any, seed: int, passes: int) -> np.random.Generator:
-    """Generator of one forward pass: a function of the seed, the layer's class and the number of the pass.
+    """Random generator of one forward pass, seeded by the seed, the layer's class and the number of the pass.
 
-    passes  number of passes this process has done before
+    passes  number of passes that this process has run before
     No state is carried from pass to pass, so that training resumed at any pass draws the same numbers, and several
-    processes draw those of one.
+    processes together draw the numbers of a single one.
     """
     return np.random.default_rng([seed, zlib.crc32(layer_name(layer).encode()), pass_number(passes)])

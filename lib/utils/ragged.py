@@ -1,4 +1,4 @@
-"""Many arrays of different lengths stored as one, and a file to which they are appended."""
+"""Ragged arrays: many arrays of different lengths stored as one, in memory or in a temporary file."""
 from __future__ import annotations
 
 import os
@@ -13,7 +13,7 @@ from utils.files import naming
 
 
 class Ragged(Sequence[np.ndarray]):
-    """Arrays that are consecutive rows of one array, which may be memory-mapped.
+    """A sequence of arrays, each of which is consecutive rows of one array, which may be memory-mapped.
 
     flat    (n, ...) the rows of all arrays
     counts  (I,) number of rows of each array
@@ -41,7 +41,7 @@ class Ragged(Sequence[np.ndarray]):
 
 
 def _temporary_folder() -> str:
-    """The system's folder for temporary files. Raises UserError if there is none that can be written."""
+    """The system's folder for temporary files. Raises UserError if none is writable."""
     try:
         return tempfile.gettempdir()
     except OSError as error:
@@ -50,9 +50,9 @@ def _temporary_folder() -> str:
 
 
 class Spool:
-    """Collects rows in an unnamed temporary file, to save memory; the file is deleted with its last reader.
+    """Collects arrays in an unnamed temporary file, to save memory; the file is deleted with its last reader.
 
-    Errors of the operating system name the folder, such as that of a full disk.
+    An OSError, such as that of a full disk, names the folder.
 
     row_shape  shape of a row
     dtype      of the rows

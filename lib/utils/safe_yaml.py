@@ -1,4 +1,4 @@
-"""Loads YAML that may come from strangers: plain values only, of the size that the text suggests."""
+"""Loads untrusted YAML: plain values only, with limits on nesting and on expansion by aliases."""
 from __future__ import annotations
 
 import re
@@ -6,20 +6,20 @@ from typing import Any
 
 import yaml
 
-_MAX_DEPTH = 50             # of lists in lists; PyYAML recurses
+_MAX_DEPTH = 50             # of nested collections, as PyYAML recurses
 _MAX_REPEATED = 10_000      # values that aliases may add
-_LONG_NUMBER = re.compile(r"[-+]?[0-9][0-9A-Fa-fx_:]{1000,}")      # which Python reads, but does not print
+_LONG_NUMBER = re.compile(r"[-+]?[0-9][0-9A-Fa-fx_:]{1000,}")      # may be too long for Python to print
 
 
 class RefusedYaml(yaml.YAMLError):
-    """The text would expand beyond measure, or holds a value that cannot be read; the message names the line."""
+    """The text expands too much, or holds a value that cannot be read; the message names the line."""
 
 
 def load_yaml(text: str, loader: type = yaml.SafeLoader) -> Any:
-    """The value of a YAML document.
+    """Load the value of a YAML document.
 
-    loader  derives from SafeLoader
-    Raises yaml.YAMLError for what is not YAML, expands too much by aliases, contains itself, or is nested too deep.
+    loader  a subclass of SafeLoader
+    Raises yaml.YAMLError if it is not YAML, expands too much by aliases, contains itself, or is nested too deep.
     """
     try:
         _check(text, loader)
@@ -30,7 +30,7 @@ def load_yaml(text: str, loader: type = yaml.SafeLoader) -> Any:
 
 
 def _check(text: str, loader: type) -> None:
-    """Count the values without building them."""
+    """Check the limits by counting values, without constructing them."""
     sizes: dict[str, int] = {}          # values below each anchor
     nested: list[tuple[str | None, int]] = []       # anchor of each open collection, and the values before it
     total = repeated = 0
@@ -56,5 +56,5 @@ def _check(text: str, loader: type) -> None:
             total += 1
             if event.anchor:
                 sizes[event.anchor] = 1
-            if not event.implicit[1] and _LONG_NUMBER.fullmatch(event.value):      # text in quotes may be as long
+            if not event.implicit[1] and _LONG_NUMBER.fullmatch(event.value):      # quoted text may be as long
                 raise RefusedYaml(f"line {line}: a number of {len(event.value)} digits")

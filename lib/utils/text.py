@@ -16,9 +16,9 @@ from utils.errors import UserError
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32-le"), (codecs.BOM_UTF32_BE, "utf-32-be"),
           (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))   # UTF-32's begins with UTF-16's
 _DECLARED = re.compile(rb"""<\?xml[^>]*?encoding\s*=\s*["']([\w.:-]+)["']""")
-# Files that declare the first are often written in its superset
+# Files that declare the first encoding are often written in its superset
 _SUPERSETS = {"gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949", "big5": "cp950"}
-# Control characters, line separators, overrides of the writing direction, and bytes of names that are not UTF-8
+# Control characters, line separators, text direction overrides, and bytes of names that are not UTF-8
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -27,10 +27,10 @@ class TextError(UserError, ValueError):
 
 
 def read_text(path: str | os.PathLike) -> str:
-    """Content of a text file, with lines that end in '\\n'.
+    """Read a text file; line ends become '\\n'.
 
-    The encoding is that of the byte order mark, else the one declared by XML, else UTF-16 if every other byte is 0,
-    else UTF-8. Raises TextError, and OSError if the file cannot be read.
+    The encoding is that of the byte order mark, else UTF-16 if one of the first two bytes is 0, else the one declared
+    by XML, else UTF-8. Raises TextError, and OSError if the file cannot be read.
     """
     data = Path(path).read_bytes()
     encoding, start = _encoding_of(data)
@@ -48,7 +48,7 @@ def read_text(path: str | os.PathLike) -> str:
 
 
 def _encoding_of(data: bytes) -> tuple[str, int]:
-    """Name of an encoding, and the length of the byte order mark."""
+    """Name of the encoding, and length of the byte order mark."""
     for mark, encoding in _MARKS:
         if data.startswith(mark):
             return encoding, len(mark)
@@ -59,7 +59,7 @@ def _encoding_of(data: bytes) -> tuple[str, int]:
     declared = _DECLARED.match(data)
     name = declared[1].decode("ascii", "replace").lower() if declared else "utf-8"
     wide = name.startswith(("utf-16", "utf-32", "ucs-2", "unicode"))
-    return ("utf-8" if wide else name), 0       # a declaration in single bytes cannot declare wider ones
+    return ("utf-8" if wide else name), 0       # a declaration in single bytes cannot be in UTF-16
 
 
 def _decode(data: bytes, encoding: str) -> str:
@@ -71,17 +71,17 @@ def _decode(data: bytes, encoding: str) -> str:
             with contextlib.suppress(UnicodeDecodeError):
                 return data.decode(superset)
         raise error
-    except UnicodeError as error:       # what some encodings, such as 'idna', raise without a position
+    except UnicodeError as error:       # raised by some encodings, such as 'idna', without a position
         raise LookupError(str(error)) from None
 
 
 def read_lines(path: str | os.PathLike) -> list[str]:
-    """Lines of a text file that are not blank, without surrounding blanks; see `read_text`."""
+    """Non-blank lines of a text file, without surrounding whitespace; see `read_text`."""
     return [line.strip() for line in read_text(path).split("\n") if line.strip()]
 
 
 def load_json(path: str | os.PathLike) -> Any:
-    """Value of a JSON file; see `read_text`. Raises TextError with file and line, and OSError."""
+    """Load a JSON file; see `read_text`. Raises TextError with file and line, and OSError."""
     text = read_text(path)
     if not text.strip():
         raise TextError(f"{path}: not readable as JSON: the file is empty")
@@ -89,12 +89,12 @@ def load_json(path: str | os.PathLike) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise TextError(f"{path}:{error.lineno}: not readable as JSON: {error.msg}, column {error.colno}") from None
-    except (ValueError, RecursionError) as error:       # a number of too many digits; too deep
+    except (ValueError, RecursionError) as error:       # a number with too many digits; nested too deep
         raise TextError(f"{path}: not readable as JSON: {error}") from None
 
 
 def printable(text: str, keep: str = "") -> str:
-    """The text with control characters and the like written as escapes, except those in `keep`."""
+    """Replace control characters and the like by escapes, except those in `keep`."""
     return _UNPRINTABLE.sub(lambda found: found[0] if found[0] in keep else _escape(found[0]), text)
 
 
@@ -104,7 +104,7 @@ def has_unprintable(text: str) -> bool:
 
 
 def is_utf8(text: str) -> bool:
-    """Whether a file's name is UTF-8; otherwise Python has kept some of its bytes as surrogates."""
+    """Whether a file's name is UTF-8; if not, Python represents some of its bytes as surrogates."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -118,13 +118,13 @@ def _escape(character: str) -> str:
 
 
 class PrintableStream:
-    """A text stream to which no control characters get, except line breaks and tabs."""
+    """A text stream that escapes control characters, except line breaks and tabs."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write the text, with escapes for what must not or cannot be written; returns its length."""
+        """Write the text, with escapes for unprintable and unencodable characters; returns its length."""
         encoding = getattr(self._stream, "encoding", None) or "utf-8"
         safe = printable(text, keep="\n\r\t").encode(encoding, "backslashreplace")
         self._stream.write(safe.decode(encoding))

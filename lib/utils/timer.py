@@ -70,7 +70,7 @@ class Progress:
 
 def with_progress(label: str, items: Sequence[Item], patience: float = 3.0,
                   stream: TextIO | None = None) -> Iterator[Item]:
-    """Iterate over the items, and print progress (see `Progress`) if that takes long."""
+    """Iterate over the items; print progress (see `Progress`) if it takes longer than `patience` seconds."""
     progress = Progress(label, len(items), stream=stream, patience=patience)
     for item in items:
         yield item

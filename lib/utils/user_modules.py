@@ -1,4 +1,4 @@
-"""Imports the modules named by the setting IMPORTS, with which users add data sets, layers and mining rules."""
+"""Imports the modules named by the setting IMPORTS, by which users add data sets, layers and mining rules."""
 from __future__ import annotations
 
 import importlib
@@ -18,9 +18,9 @@ class ImportsError(UserError, ImportError):
 
 
 def import_modules(names: Sequence[str], folder: str = "") -> None:
-    """Import modules by their full names, from `folder` or from sys.path. Each is imported once per process.
+    """Import modules by their full names, from sys.path or `folder`. Each is imported once per process.
 
-    The folder stays on sys.path, at its end: its modules can import one another, but shadow no other packages.
+    The folder is appended to sys.path, so that its modules can import one another but do not shadow other packages.
     Raises ImportsError that says what was searched, or where in the user's file an exception was raised.
     """
     wrong = [repr(name) for name in names if not _NAME.fullmatch(name)]

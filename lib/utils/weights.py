@@ -1,4 +1,4 @@
-"""Loads a caffemodel into a net and reports unmatched layers: layers are matched by name."""
+"""Loads a caffemodel into a net, matching layers by name, and reports unmatched ones."""
 from __future__ import annotations
 
 import os
@@ -11,9 +11,9 @@ from utils.errors import CheckError, NotFiniteError, raise_all
 from utils.names import BOX_LAYERS, READONLY
 from utils.other_caffe import Net, all_finite, blob_shape, copy_weights, copy_weights_without, fits, stored_shapes
 
-CLASS_LAYERS = ("cls_score", "rfcn_cls", *BOX_LAYERS)      # whose outputs are as many as the classes
-_NAMED = 12         # most layers named in a message, which then counts the rest
-# Layer types that start from random weights, with the message that holds their filler
+CLASS_LAYERS = ("cls_score", "rfcn_cls", *BOX_LAYERS)      # layers whose number of outputs depends on the classes
+_NAMED = 12         # maximum number of layers named in a message; the rest is counted
+# Layer types that start from random weights, and the message with their filler
 _WITH_FILLER = {"Convolution": "convolution_param", "Deconvolution": "convolution_param",
                 "ConvolutionDepthwise": "convolution_param", "DepthwiseConvolution": "convolution_param",
                 "InnerProduct": "inner_product_param", "Embed": "embed_param", "LSTM": "recurrent_param",
@@ -21,22 +21,22 @@ _WITH_FILLER = {"Convolution": "convolution_param", "Deconvolution": "convolutio
 
 
 class InitialWeights(NamedTuple):
-    """What `load_initial_weights` has loaded."""
+    """Result of `load_initial_weights`."""
 
-    summary: str            # a line that names the layers that keep random weights
-    unfilled: list[str]     # those layers, and readonly ones
+    summary: str            # a line that names the layers with random weights
+    unfilled: list[str]     # these layers, readonly ones included
 
 
 def load_initial_weights(net: Net, path: str | os.PathLike, name: str | os.PathLike,
                          skip_unfitting: bool = False) -> InitialWeights:
     """Load the initial weights of a training.
 
-    Readonly layers are not counted: they share the weights of others. Those of the file whose shapes differ are left
-    out: the layers for the classes, with `skip_unfitting` all of them.
+    Readonly layers are not counted: they share the weights of others. Layers of the file whose shapes differ are
+    skipped if they depend on the number of classes, or all of them with `skip_unfitting`.
 
     name  of the net in messages, such as its file
-    Raises CheckError if no layer is in the file, or others do not fit, NotFiniteError for weights that are NaN or
-    infinite.
+    Raises CheckError if the file has no layer of the net, or shapes of other layers differ, and NotFiniteError for
+    weights that are NaN or infinite.
     """
     unfitting = {layer: words for layer, words in _unfitting_layers(net, path).items()
                  if skip_unfitting or layer.removesuffix(READONLY) in CLASS_LAYERS}
@@ -52,18 +52,18 @@ def load_initial_weights(net: Net, path: str | os.PathLike, name: str | os.PathL
     if len(unfilled) == len(learned):
         raise CheckError(f"{path}: not one of its layers ({_listing(report.unused)}) is in {name}, which has "
                          f"{_listing(learned)}; weights are matched by layer name")
-    parts = [f"{len(learned) - len(unfilled)} of {len(learned)} layers begin with weights of {path}"]
+    parts = [f"{len(learned) - len(unfilled)} of {len(learned)} layers are initialised from {path}"]
     if unfilled:
         parts.append(f"random: {_listing(unfilled)}")
     if unfitting:
-        parts.append(f"left out, of other shapes: {'; '.join([*unfitting.values()][:_NAMED])}")
+        parts.append(f"skipped, as shapes differ: {'; '.join([*unfitting.values()][:_NAMED])}")
     if report.unused:
         parts.append(f"not in this net: {_listing(report.unused)}")
     return InitialWeights("; ".join(parts), report.unfilled)
 
 
 def _unfitting_layers(net: Net, path: str | os.PathLike) -> dict[str, str]:
-    """The layers of the net whose weights in the file have other shapes, by name, each with both in words."""
+    """The layers of the net whose weights in the file have other shapes: name -> both shapes in words."""
     found = {}
     for layer, stored in stored_shapes(path).items():
         shapes = [blob_shape(blob) for blob in net.params[layer]] if layer in net.params else []
@@ -77,11 +77,10 @@ def _shapes_in_words(shapes: Sequence[Sequence[int]]) -> str:
 
 
 def check_varied(net: Net, path: str | os.PathLike) -> None:
-    """Raise CheckError that names the learned layers whose weights are all equal: these would not learn.
+    """Raise CheckError that names the learned layers whose weights are all equal, as these would not learn.
 
-    Outputs computed with equal weights are equal, and so are their gradients; weights of 0 before a ReLU have none.
-    Weights that the prototxt itself sets to 0 are allowed where no ReLU follows, as in layers that begin by
-    predicting nothing.
+    Equal weights give equal outputs and so equal gradients; weights of 0 before a ReLU get no gradient. Weights that
+    the prototxt itself sets to 0 are allowed where no ReLU follows, as in layers that initially predict nothing.
 
     path  the net's prototxt
     """
@@ -100,7 +99,7 @@ def _is_learned(layer: LayerParameter) -> bool:
 
 
 def _is_equal(net: Net, layer: str) -> bool:
-    """Whether a layer of the net has several weights, all of one value."""
+    """Whether a layer of the net has several weights, all equal."""
     blobs = net.params.get(layer)
     if not blobs:
         return False
@@ -127,7 +126,7 @@ def _filler(layer: LayerParameter) -> FillerParameter | None:
 def load_all_weights(net: Net, path: str | os.PathLike, name: str | os.PathLike) -> None:
     """Load the weights of a net for inference.
 
-    Raises CheckError if one of its layers is not in the file, NotFiniteError for weights that are NaN or infinite.
+    Raises CheckError if a layer of the net is not in the file, NotFiniteError for weights that are NaN or infinite.
     """
     report = copy_weights(net, path)
     check_finite(net, path)
@@ -145,14 +144,14 @@ def check_finite(net: Net, path: str | os.PathLike) -> None:
 
 
 def layers_not_finite(net: Net) -> list[str]:
-    """Layers with weights that are NaN or infinite; on a GPU this synchronises once if there are none."""
+    """Layers with NaN or infinite weights; if there are none, this synchronises with a GPU only once."""
     if all_finite(blob for blobs in net.params.values() for blob in blobs):
         return []
     return [name for name, blobs in net.params.items() if not all_finite(blobs)]
 
 
 def weights_problem(net: Net) -> str:
-    """The layers with weights that are NaN or infinite, as words for a message; '' if there are none."""
+    """The layers with NaN or infinite weights, in words for a message; '' if there are none."""
     layers = layers_not_finite(net)
     return f"the weights of {_listing(layers)} are not finite" if layers else ""
 

@@ -99,7 +99,7 @@ def test_stage_2_keeps_the_convolutions_of_stage_1(finished_run):
 def test_a_second_run_needs_a_choice_and_resume_does_nothing_more(finished_run, trainer):
     output, _ = finished_run
     status, text = trainer.run(output)
-    assert status == 2 and "--resume goes on with it, --restart throws it away" in text
+    assert status == 2 and "--resume continues it, --restart discards it" in text
     before = models(output)
     status, text = trainer.run(output, "--resume")
     assert status == 0 and text.count(": kept") == 6

@@ -170,7 +170,7 @@ def test_a_detector_of_other_classes_begins_with_new_scores(roidb, write, tiny, 
     write_rfcn(tmp_path, tiny, NUM_CLASSES + 2)
     train(roidb, "others", iterations=0, pretrained_model=model)
     text = capsys.readouterr().out
-    assert "random: rfcn_cls; left out, of other shapes: rfcn_cls has 45 x 32 x 1 x 1 and 45 there, 63 x 32" in text
+    assert "random: rfcn_cls; skipped, as shapes differ: rfcn_cls has 45 x 32 x 1 x 1 and 45 there, 63 x 32" in text
 
 
 def test_a_run_of_a_class_aware_net_resumes_exactly(roidb, write, tmp_path):

@@ -43,7 +43,7 @@ def check_is_refused(result, output, before):
     status, text = result
     assert status == 2 and text.count("\n") <= 2, text
     assert f"error: {output} holds a run already (" in text
-    assert "Choose: --resume goes on with it, --restart throws it away, --output DIR begins another one" in text
+    assert "Choose: --resume continues it, --restart discards it, --output DIR starts another one" in text
     assert content(output) == before
 
 

@@ -37,10 +37,10 @@ def stored(make, tmp_path):
 def test_initial_weights_are_reported(make, stored):
     net = caffe.Net(make("new", "a", "b", "new", "new_readonly"), caffe.TRAIN)
     loaded = load_initial_weights(net, stored, "new.pt")
-    assert loaded.summary == f"2 of 3 layers begin with weights of {stored}; random: new; not in this net: old"
+    assert loaded.summary == f"2 of 3 layers are initialised from {stored}; random: new; not in this net: old"
     assert loaded.unfilled == ["new", "new_readonly"]
     same = caffe.Net(make("same", "a", "b", "old"), caffe.TRAIN)
-    assert load_initial_weights(same, stored, "same.pt").summary == f"3 of 3 layers begin with weights of {stored}"
+    assert load_initial_weights(same, stored, "same.pt").summary == f"3 of 3 layers are initialised from {stored}"
 
 
 @pytest.fixture(params=["binary", "hdf5"])
@@ -68,7 +68,7 @@ def test_layers_for_other_classes_are_left_out_by_themselves(make, detector, cap
     loaded = load_initial_weights(net, detector, "new.pt")
     assert not caplog.records       # the summary says it
     assert loaded.summary == (
-        f"2 of 3 layers begin with weights of {detector}; random: cls_score; left out, of other shapes: cls_score has "
+        f"2 of 3 layers are initialised from {detector}; random: cls_score; skipped, as shapes differ: cls_score has "
         "3 x 2 and 3 there, 4 x 2 and 4 here")
     assert loaded.unfilled == ["cls_score"]
     assert not any(path.name.startswith("tmp") for path in detector.parent.iterdir())

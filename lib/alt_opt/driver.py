@@ -1,15 +1,16 @@
 """Runs the steps of alternating optimisation of Faster R-CNN.
 
-    1 RPN from the given weights           its proposals
-      Fast R-CNN from the given weights, on these proposals
-    2 RPN from stage 1's Fast R-CNN        its proposals
-      Fast R-CNN from stage 2's RPN, on these proposals
+    stage 1  train an RPN from the given weights, generate its proposals
+             train Fast R-CNN from the given weights on these proposals
+    stage 2  train an RPN from stage 1's Fast R-CNN, generate its proposals
+             train Fast R-CNN from stage 2's RPN on these proposals
 
-In stage 2 the convolutions are frozen, so that RPN and Fast R-CNN end up sharing them.
+In stage 2 the convolutions are frozen, so that RPN and Fast R-CNN share them in the end.
 Source: Ren et al., "Faster R-CNN", section 3.2; with hard example mining, Shrivastava et al. 2016.
 
-Each step runs in a child process (step.py), whose end frees its GPU memory; in a parallel run each process has a child
-of its own (team.py). The manifest records the inputs of each step, so that an interrupted run can be resumed.
+Each step runs in a child process (step.py), so that its GPU memory is freed when it ends; in a parallel run each
+process has its own child (team.py). The manifest records the inputs of each step, so that an interrupted run can be
+resumed.
 """
 from __future__ import annotations
 
@@ -59,13 +60,13 @@ from utils.folder_lock import folder_is_taken
 from utils.other_caffe import clear_features
 from utils.own_files import OwnFiles
 
-DETECTOR = "detector.json"  # lists the files of the finished detector; absent until then
+DETECTOR = "detector.json"  # lists the files of the detector; absent until it is finished
 _TRAINING = [step for step in STEPS if step.trains]
 FEATURES = "features"       # subfolder for the cached outputs of frozen layers
 
 
 def check_run(run: Run) -> None:
-    """Check all prototxts against settings and data set. Raises CheckError listing every problem."""
+    """Check all prototxts against settings and data set. Raises CheckError that lists every problem."""
     nets, num_classes = run.nets, len(run.classes)
     anchors = NetFile(nets.train_net("stage1_rpn")).num_anchors()
     problems: list[str] = []
@@ -79,7 +80,7 @@ def check_run(run: Run) -> None:
         problems += check_test_net(path, num_classes, anchors)
     problems += check_shared([nets.train_net(step.name) for step in STEPS if step.trains],
                              [nets.rpn_test, nets.detector_test])
-    others = [problem for problem in problems if NO_OHEM not in problem]     # those say what to do
+    others = [problem for problem in problems if NO_OHEM not in problem]     # the latter say what to do
     raise_all(problems, "To make nets for other classes or anchors: tools/make_models.py "
                                f"--net {nets.net_name} --classes {num_classes} --out DIR, then --models DIR"
                                if others else "")
@@ -88,7 +89,7 @@ def check_run(run: Run) -> None:
 def open_folder(output: Path, may_hold_a_run: bool) -> FolderLock:
     """Lock an output folder before anything is written to it.
 
-    Raises RunError if it is in use, or holds a run and must not.
+    Raises RunError if it is in use, or holds a run although it may not.
     """
     lock = FolderLock(output)
     try:
@@ -104,12 +105,12 @@ def open_folder(output: Path, may_hold_a_run: bool) -> FolderLock:
 def train_alt_opt(run: Run, restart: bool = False) -> Path:
     """Run the steps that are not done yet; returns the path of the final model.
 
-    Steps whose inputs have changed are repeated. Before the first step all nets are built in a dry run. A detector
-    finished earlier stays until the new one replaces it.
+    Steps whose inputs have changed are repeated. Before the first step all nets are built in a dry run. An earlier
+    detector is kept until the new one replaces it.
 
     restart  discard the results of the run in the output folder
-    Raises UserError if a file would be replaced that no run has made, CheckError for nets that do not work or do not
-    fit together, ChildDied if a step fails, KeyboardInterrupt if stopped.
+    Raises UserError if a file would be overwritten that was not written by a run, CheckError for nets that do not work
+    or do not fit together, ChildDied if a step fails, KeyboardInterrupt if stopped.
     """
     with run.lock:
         manifest = Manifest(run.output)
@@ -127,9 +128,9 @@ def train_alt_opt(run: Run, restart: bool = False) -> Path:
 
 
 def _claim_files(run: Run, manifest: Manifest) -> None:
-    """Record the files that the run will write, and delete what writers that were killed have left of them."""
+    """Record the files that the run will write, and delete temporary files left by killed writers."""
     own, names = OwnFiles(run.output), _file_names(run)
-    if manifest.existed and not own.exists:     # of version 1.0.0, which kept no record
+    if manifest.existed and not own.exists:     # a run of version 1.0.0, which kept no record
         own.adopt(names)
     own.claim(*names)
     own.sweep(manifest.path.name, IMAGE_DIGESTS, "decoded_images.json", "decoded_test_images.json",
@@ -137,9 +138,9 @@ def _claim_files(run: Run, manifest: Manifest) -> None:
 
 
 def _take_over_version_1(run: Run, manifest: Manifest) -> None:
-    """Add the content of the images to what version 1.0.0 recorded of the data set, so that its steps are kept.
+    """Add the images' content to the data set fingerprints of version 1.0.0, so that its finished steps are kept.
 
-    As there, images that were replaced before this resume are not noticed.
+    As in that version, images that were replaced before this resume are not noticed.
     """
     for step in STEPS:
         before = manifest.steps.get(step.name, {}).get("inputs", {})
@@ -150,7 +151,7 @@ def _take_over_version_1(run: Run, manifest: Manifest) -> None:
 
 
 def _file_names(run: Run) -> list[str]:
-    """Files of the output folder that the run writes, apart from those that have records of their own."""
+    """Files that the run writes in the output folder, apart from those with their own records."""
     present = os.listdir(run.output)
     names = [*_detector_files(run), "losses.png", DETECTOR]
     for step in STEPS:
@@ -199,19 +200,19 @@ def _checkpoints(run: Run, step: Step, run_hash: str = "") -> Checkpoints:
 
 
 def _end_state(run: Run, step: Step, run_hash: str = "") -> Checkpoints:
-    """The last checkpoint of a step that has ended."""
+    """The last checkpoint of a finished step, from which a longer training continues."""
     return Checkpoints(run.output / END_STATES / step.name, run_hash)
 
 
 def step_inputs(run: Run, step: Step, manifest: Manifest) -> dict[str, str]:
-    """Everything the result of a step depends on: fingerprints of files, and the settings it reads."""
+    """Everything that a step's result depends on: fingerprints of files, and the settings that it reads."""
     inputs = {f"cfg.{key}": str(value)
               for key, value in relevant_settings(plain(run.settings[step.name]), step.kind).items()}
     inputs["data set"] = run.data_digest
     if step.trains:
         inputs["max_iters"] = str(run.nets.max_iters[step.name])
         inputs["solver"] = param_fingerprint(run.nets.solver_param(step.name))
-        if run.processes > 1:       # each adds its passes to an iteration; proposals do not depend on the number
+        if run.processes > 1:       # each adds its passes to an iteration; proposals do not depend on their number
             inputs["processes"] = str(run.processes)
         if run.validation and run.validation.patience:
             inputs |= {"val_imdb": run.validation.digest, "patience": str(run.validation.patience),
@@ -227,7 +228,7 @@ def step_inputs(run: Run, step: Step, manifest: Manifest) -> dict[str, str]:
 
 
 def _inputs_and_history(run: Run, step: Step, manifest: Manifest) -> dict[str, str]:
-    """`step_inputs`, and where the step had ended before if it was trained longer."""
+    """`step_inputs`, and the iterations where the step ended before, if it was extended."""
     inputs = step_inputs(run, step, manifest)
     return {**inputs, **manifest.history(step.name, inputs)}
 
@@ -241,7 +242,7 @@ def _solver_settings(run: Run, step: Step) -> dict[str, str]:
 
 
 def _as_text(value: Any) -> str:
-    """A value of a prototxt's field, or its values."""
+    """A prototxt field's value, or values, as text."""
     if hasattr(value, "append"):
         return " ".join(map(_as_text, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
@@ -260,7 +261,7 @@ def _do_step(run: Run, step: Step, manifest: Manifest) -> None:
     reasons = list(_reasons_to_repeat(run, step, manifest, inputs))
     if reasons:
         longer = _train_longer(run, step, manifest, inputs)
-        how = f"goes on from iteration {longer[GOES_ON_FROM].split()[-1]}, its end" if longer else "is done anew"
+        how = f"continues from its end, iteration {longer[GOES_ON_FROM].split()[-1]}" if longer else "is repeated"
         print(f"{step.name}  {how}: {'; '.join(reasons)}", flush=True)
         inputs = longer or inputs
     run_hash = sha256_json(inputs)
@@ -283,10 +284,10 @@ def _do_step(run: Run, step: Step, manifest: Manifest) -> None:
 
 
 def _train_longer(run: Run, step: Step, manifest: Manifest, inputs: dict[str, str]) -> dict[str, str] | None:
-    """Let a finished step go on where it had ended, if it is to train longer and else changes only when its rate falls.
+    """Let a finished step continue from its end, if only its iterations and learning rate steps have changed.
 
-    Its result is then not that of as many iterations in one go, whose rate would have fallen elsewhere: the inputs
-    record the iterations where it had ended. Returns them; None if the step must be done anew.
+    The result differs from that of a single training, whose learning rate would have fallen at other iterations, so
+    the inputs record the iterations where the step ended before. Returns the inputs; None if the step must be repeated.
     """
     if manifest.state(step.name) != DONE or not {"max_iters"} <= set(manifest.changed(step.name, inputs)) <= {
             "max_iters", "solver"}:
@@ -304,13 +305,13 @@ def _train_longer(run: Run, step: Step, manifest: Manifest, inputs: dict[str, st
         longer = {**inputs, GOES_ON_FROM: f"{before.get(GOES_ON_FROM, '')} {ended}".strip()}
         _checkpoints(run, step, sha256_json(longer)).copy_newest(end)
     except DamagedFileError as error:
-        print(f"{step.name}  cannot go on where it had ended: {error}", flush=True)
+        print(f"{step.name}  cannot continue from its end: {error}", flush=True)
         return None
     return longer
 
 
 def _unrecorded_result(run: Run, step: Step, run_hash: str) -> Path | None:
-    """The output of a step that ended while the driver was killed; None if it has not ended."""
+    """The output of a step that finished when the driver was already killed; None if it did not finish."""
     file = _result_file(run, step)
     if not file.is_file():
         return None
@@ -335,7 +336,7 @@ def _result_file(run: Run, step: Step) -> Path:
 
 
 def _write_job(run: Run, step: Step, manifest: Manifest, run_hash: str) -> Path:
-    """Write the job file of a child and its settings; returns the path of the job file."""
+    """Write a child's job file and settings file; returns the path of the job file."""
     folder = run.output / "steps"
     settings_path = folder / f"{step.name}_cfg.yml"
     write_settings(settings_path, run.settings[step.name])
@@ -365,17 +366,17 @@ def _write_job(run: Run, step: Step, manifest: Manifest, run_hash: str) -> Path:
 
 
 def _logs(run: Run) -> list[Path]:
-    """The logs of the training steps, in their order."""
+    """The logs of the training steps, in order."""
     return [run.output / "logs" / f"{step.name}.jsonl" for step in _TRAINING]
 
 
 def _iterations(run: Run, step: Step) -> int:
-    """Iterations of a training step; an image for proposals, which are not trained on, counts as half of one."""
+    """Iterations of a training step; for a proposal step an image counts as half an iteration."""
     return run.nets.max_iters[step.name] if step.trains else (run.num_images + 1) // 2
 
 
 def _step_of_run(run: Run, step: Step, manifest: Manifest) -> dict[str, float]:
-    """The fields of the step's StepOfRun."""
+    """The fields of the step's `StepOfRun`."""
     done = {each.kind: manifest.steps[each.name]["seconds"] / max(_iterations(run, each), 1)
             for each in STEPS if manifest.state(each.name) == DONE}
     number = STEPS.index(step) + 1
@@ -386,7 +387,7 @@ def _step_of_run(run: Run, step: Step, manifest: Manifest) -> dict[str, float]:
 
 
 def _validation_job(run: Run, step: Step, manifest: Manifest) -> dict[str, Any] | None:
-    """How to validate a training step: detectors on the proposals of the RPN before them, RPNs by their own."""
+    """How to validate a training step: detectors on proposals of the previous RPN, RPNs by their own proposals."""
     if not run.validation:
         return None
     rpn = next((each.init for each in STEPS if each.name == step.proposals), None)
@@ -401,12 +402,12 @@ def _finish(run: Run, manifest: Manifest) -> Path:
     """Assemble the detector: final model, test net, settings, a list of these files, and the loss curves."""
     final, net, settings = (run.output / name for name in _detector_files(run))
     note = run.output / DETECTOR
-    with contextlib.ExitStack() as replacements:        # all are complete before the first replaces an old one
+    with contextlib.ExitStack() as replacements:        # all files are complete before an old one is replaced
         for source, target in ((manifest.output("stage2_fast_rcnn", "model"), final), (run.nets.detector_test, net)):
             copy_file(source, replacements.enter_context(atomic_path(target)))
         write_settings(replacements.enter_context(atomic_path(settings)),
                        detector_settings(run.settings["stage2_fast_rcnn"]))
-        note.unlink(missing_ok=True)                    # no detector is made of old and new files
+        note.unlink(missing_ok=True)                    # so that no detector mixes old and new files
     write_json(note, {"model": final.name, "net": net.name, "cfg": settings.name, "classes": list(run.classes),
                       "anchors": NetFile(net).anchors(), "data set": run.imdb_name})
     plot_losses(_logs(run), run.output / "losses.png")

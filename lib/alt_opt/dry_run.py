@@ -1,4 +1,4 @@
-"""Builds every net of a run once before training, so that an error in the last one shows up at the start."""
+"""Builds every net of a run once before training, so that an error in the last one is found at the start."""
 from __future__ import annotations
 
 import contextlib
@@ -23,7 +23,7 @@ _DETECTOR = "detector"
 
 @contextlib.contextmanager
 def _old_objects_frozen() -> Iterator[None]:
-    """Garbage collections in the block search only what is made there: to search PyTorch's modules takes them long."""
+    """Limit garbage collection in the block to objects created there: searching PyTorch's modules is slow."""
     gc.freeze()
     try:
         yield
@@ -36,10 +36,10 @@ def dry_run(run: Run, steps: Sequence[Step]) -> None:
     """Build the nets of all steps and of the detector in turn, on the CPU; load the initial weights.
 
     Leaves `cfg` with the settings of the last step.
-    Raises CheckError listing every error, including nets that cannot load the weights of the step before.
+    Raises CheckError that lists every error, including nets that cannot load the weights of the previous step.
     """
     import caffe
-    print("Trying out every net", flush=True)
+    print("Dry run: building every net", flush=True)
     caffe.set_mode_cpu()
     problems: list[str] = []
     shapes: dict[str, Shapes] = {}
@@ -69,7 +69,7 @@ def _path(run: Run, step: Step) -> Path:
 
 @contextlib.contextmanager
 def _collected(path: Path, problems: list[str]) -> Iterator[None]:
-    """Append user errors raised in the block to `problems`, and free the nets built there."""
+    """Append user errors raised in the block to `problems`; afterwards free the nets built there."""
     try:
         yield
     except Exception as error:
@@ -93,7 +93,7 @@ def _train_shapes(run: Run, step: Step) -> Shapes:
 
 
 def _test_shapes(path: Path, *outputs: str, num_classes: int = 0) -> Shapes:
-    """`num_classes` to which the columns of the outputs belong; 0 for an RPN's."""
+    """Parameter shapes of a test net with these outputs; their width is checked for `num_classes`, if not 0."""
     import caffe
     net = caffe.Net(os.fspath(path), caffe.TEST)
     check_outputs(net, path, *outputs)
@@ -108,7 +108,7 @@ def _shapes(net: Net) -> Shapes:
 
 def _misfits(path: Path, net: Mapping[str, list] | None, source: Mapping[str, list] | None, source_name: str,
              all_needed: bool) -> Iterator[str]:
-    """Problems of the layers that cannot load the weights of `source`, from which the net is initialised."""
+    """Problems of layers that cannot load the weights of `source`, from which the net is initialised."""
     if net is None or source is None:
         return
     file = NetFile(path)
@@ -117,5 +117,5 @@ def _misfits(path: Path, net: Mapping[str, list] | None, source: Mapping[str, li
         if wanted and found is None and all_needed:
             yield file.problem(layer, f"{source_name} trains no layer of this name, so that it would have no weights")
         elif wanted and found and wanted != found:
-            yield file.problem(layer, f"its weights have the shapes {wanted}, those of {source_name}, with which it "
-                                      f"begins, {found}")
+            yield file.problem(layer, f"its weights have the shapes {wanted}, those of {source_name}, from which it is "
+                                      f"initialised, {found}")

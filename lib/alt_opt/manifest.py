@@ -6,11 +6,11 @@ It is the file `manifest.json` in the run's output folder, replaced atomically a
         "state": "done",                                    pending, running or done
         "inputs": {"max_iters": "80000", ...},              name -> value or fingerprint, all strings
         "outputs": {"model": {"path": "vgg16_rpn_stage1_iter_80000.caffemodel", "sha256": ..., "size": ...}},
-        "solver": {"base_lr": "0.001", ...},                its settings, to say what has changed; absent: not known
-        "imdb": "voc_2007_trainval",                        the data set's name, likewise
-        "seconds": 8123.4}}}                                total of all attempts
+        "solver": {"base_lr": "0.001", ...},                settings, to report what has changed; absent if unknown
+        "imdb": "voc_2007_trainval",                        the data set's name, for the same purpose
+        "seconds": 8123.4}}}                                total time of all attempts
 
-Paths are relative to the folder, so that it can be moved, and stay inside it.
+Paths are relative to the folder and inside it, so that the folder can be moved.
 """
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from utils.folder_lock import RunError as RunError
 
 FORMAT = 1
 PENDING, RUNNING, DONE = "pending", "running", "done"
-GOES_ON_FROM = "goes on from"       # the input of a step that was trained longer: the iterations where it had ended
-# What it means that the fingerprint of an input differs
+GOES_ON_FROM = "goes on from"       # input of a step that was extended: the iterations where it ended before
+# What a different fingerprint of an input means
 _CHANGED = {"data set": "its images or annotations have changed", "net": "the prototxt has changed",
             "solver": "its settings have changed", "weights": "it starts from others",
             "proposals": "it trains on others", "val_imdb": "its annotations have changed"}
@@ -60,11 +60,11 @@ class Manifest:
         return content["steps"]
 
     def state(self, step: str) -> str:
-        """pending, running (started, possibly dead) or done."""
+        """PENDING, RUNNING (started, possibly killed since) or DONE."""
         return self.steps.get(step, {}).get("state", PENDING)
 
     def changed(self, step: str, inputs: Mapping[str, str]) -> list[str]:
-        """Names of the inputs that changed since the step was started; [] if it never was."""
+        """Names of the inputs that have changed since the step was started; [] if it never was."""
         if step not in self.steps:
             return []
         old = self.steps[step]["inputs"]
@@ -72,7 +72,7 @@ class Manifest:
 
     def differences(self, step: str, inputs: Mapping[str, str], solver: Mapping[str, str] | None = None,
                     imdb: str = "") -> list[str]:
-        """What changed since the step was started, such as 'max_iters: 400 -> 800', in words; [] if it never was.
+        """What has changed since the step was started, such as 'max_iters: 400 -> 800'; [] if it never was.
 
         solver  the settings of the step's solver
         imdb    the name of the data set
@@ -90,7 +90,7 @@ class Manifest:
         return changes
 
     def solver_changes(self, step: str, solver: Mapping[str, str]) -> list[str]:
-        """What changed in the settings of a started step's solver, as 'base_lr 0.1 -> 0.2'; [] if that is not known."""
+        """Changed settings of a started step's solver, such as 'base_lr 0.1 -> 0.2'; [] if unknown."""
         old = self.steps[step].get("solver")
         if not old or not solver:
             return []
@@ -98,7 +98,7 @@ class Manifest:
                 for key in sorted({*old, *solver}) if old.get(key) != solver.get(key)]
 
     def history(self, step: str, inputs: Mapping[str, str]) -> dict[str, str]:
-        """The input GOES_ON_FROM of a step that was started with these inputs otherwise, if it has one."""
+        """The input GOES_ON_FROM of a step, if it has one and was otherwise started with these inputs."""
         if step not in self.steps or self.changed(step, inputs):
             return {}
         return {key: value for key, value in self.steps[step]["inputs"].items() if key == GOES_ON_FROM}
@@ -125,7 +125,7 @@ class Manifest:
 
     def start(self, step: str, inputs: Mapping[str, str], solver: Mapping[str, str] | None = None,
               imdb: str = "") -> None:
-        """Record that a step starts, or resumes with the same inputs; see `differences` for the others."""
+        """Record that a step starts, or resumes with the same inputs; for the other arguments see `differences`."""
         same = step in self.steps and self.steps[step]["inputs"] == dict(inputs)
         seconds = self.steps[step]["seconds"] if same else 0.0
         self.steps[step] = {"state": RUNNING, "inputs": dict(inputs), "outputs": {}, "seconds": seconds,
@@ -133,17 +133,17 @@ class Manifest:
         self._write()
 
     def replace_inputs(self, step: str, inputs: Mapping[str, str]) -> None:
-        """Record the same inputs of a started step in another form."""
+        """Record the same inputs of a started step in a new format."""
         self.steps[step]["inputs"] = dict(inputs)
         self._write()
 
     def add_seconds(self, step: str, seconds: float) -> None:
-        """Record time spent on a step, including failed attempts."""
+        """Add time spent on a step, failed attempts included."""
         self.steps[step]["seconds"] += seconds
         self._write()
 
     def finish(self, step: str, outputs: Mapping[str, str | os.PathLike]) -> None:
-        """Record that a step is done; `outputs` are existing files inside the folder, by name."""
+        """Record that a step is done; `outputs` maps names to existing files inside the folder."""
         self.steps[step]["outputs"] = {name: self._describe(Path(path)) for name, path in outputs.items()}
         self.steps[step]["state"] = DONE
         self._write()
@@ -165,7 +165,7 @@ class Manifest:
 
 
 def _is_complete(step: Any) -> bool:
-    """Whether the record of a step has everything, of the right types."""
+    """Whether the record of a step has all entries, with the right types."""
     return (isinstance(step, dict) and step.get("state") in (PENDING, RUNNING, DONE)
             and isinstance(step.get("inputs"), dict) and isinstance(step.get("outputs"), dict)
             and isinstance(step.get("seconds"), (int, float)) and isinstance(step.get("solver", {}), dict)

@@ -1,4 +1,4 @@
-"""The prototxts of a run of alternating optimisation: shipped, the user's, or generated for the run."""
+"""The prototxts of an alternating optimisation run: shipped, the user's, or generated for the run."""
 from __future__ import annotations
 
 import hashlib
@@ -23,9 +23,9 @@ class RunNets:
     """The prototxts in a folder, and the number of iterations of each training step.
 
     folder     holds stage{1,2}_{rpn,fast_rcnn}_solver*.pt, rpn_test.pt and faster_rcnn_test.pt
-    max_iters  of the four training steps, whose rates fall before the end (see `change_solver`); None for those of the
-               solvers (see `solver_iters`)
-    lr         the first learning rates of the four; None for those of the solvers
+    max_iters  of the four training steps, whose learning rates fall before the end (see `change_solver`); None for
+               those of the solvers (see `solver_iters`)
+    lr         initial learning rates of the four; None for those of the solvers
     Raises CheckError for missing files, and for a solver whose net is not in the folder.
     """
 
@@ -37,7 +37,7 @@ class RunNets:
         missing = [path.name for path in (self.rpn_test, self.detector_test) if not path.is_file()]
         if missing:
             raise CheckError(f"{folder}: has no {' and no '.join(missing)}")
-        self._moved: set[str] = set()       # steps whose solvers name a net elsewhere, or are changed for the run
+        self._moved: set[str] = set()       # steps that need a copy of their solver: it names another net, or changes
         self._nets = {step: self._net_of(step) for step in TRAINED}
         given = max_iters or [solver_iters(self._solvers[step]) for step in TRAINED]
         self.max_iters = dict(zip(TRAINED, given, strict=True))
@@ -57,7 +57,7 @@ class RunNets:
         self.notes.append(f"Note: {start} run trains with {', '.join(changes)}")
 
     def _net_of(self, step: str) -> Path:
-        """The net that a solver names; in a copied folder, whose solvers name the original nets, its copy."""
+        """The net that a solver names, or its copy in a copied folder whose solvers still name the original nets."""
         solver, folder = self._solvers[step], self.folder.resolve()
         param = prototxt.read_solver(solver)
         copy = folder / Path(param.train_net or param.net).name
@@ -76,21 +76,21 @@ class RunNets:
         return copy
 
     def solver(self, step: str) -> Path:
-        """The file with the solver of a training step."""
+        """The solver file of a training step."""
         return self._solvers[step]
 
     def solver_param(self, step: str) -> Any:
-        """The SolverParameter of the run, which may differ from the file in its numbers."""
+        """The SolverParameter of the run, whose iterations and learning rates may differ from the file's."""
         return self._params[step]
 
     def solver_to_run(self, step: str, folder: Path) -> Path:
-        """The solver to run: a copy in `folder` if the file names a net elsewhere or has other numbers."""
+        """The solver file to run: a copy in `folder` if the original names a net elsewhere or has other numbers."""
         if step not in self._moved:
             return self._solvers[step]
         return write_solver(self._params[step], self._nets[step], folder / f"{step}_solver.pt")
 
     def train_net(self, step: str) -> Path:
-        """The net of a training step."""
+        """The net's prototxt of a training step."""
         return self._nets[step]
 
 
@@ -105,7 +105,7 @@ def _only_solver(folder: Path, step: str) -> Path:
 def solver_iters(path: Path) -> int:
     """Iterations of a solver: its max_iter, or else 4/3 of its stepsize.
 
-    py-faster-rcnn trains 80000 iterations at a stepsize of 60000, and 40000 at 30000.
+    py-faster-rcnn trains 80000 iterations with a stepsize of 60000, and 40000 with 30000.
     Raises CheckError for a solver with neither.
     """
     param = prototxt.read_solver(path)
@@ -124,23 +124,23 @@ def check_net_name(net_name: str) -> None:
 def find_nets(net_name: str, num_classes: int, ohem: bool, models: str | None, shipped: Path, made: Path,
               max_iters: Sequence[int] | None = None, sizes: Sizes = USUAL,
               lr: Sequence[float] | None = None) -> RunNets:
-    """The nets of a run.
+    """Find, or generate, the nets of a run.
 
-    models   the user's folder, which holds the files or <net>/<method>/; they are used as they are
+    models   the user's folder, which holds the files or <net>/<method>/; they are used unchanged
     shipped  folder of the shipped nets
     made     folder for generated nets: for other numbers of classes or other sizes, or without mining (see `make_nets`)
-    Raises CheckError if they are missing, and for sizes beside `models`.
+    Raises CheckError if they are missing, and if sizes are given together with `models`.
     """
     method = alt_opt_method(ohem)
     if models is not None:
         if sizes != USUAL:
-            raise CheckError(f"--models {models}: these nets are used as they are; {_words(sizes)} belong to nets that "
-                             "are made: leave them out, or give them to tools/make_models.py")
+            raise CheckError(f"--models {models}: these nets are used as they are; {_words(sizes)} apply to generated "
+                             "nets only: leave them out, or give them to tools/make_models.py")
         return RunNets(net_name, _folder_of_user(Path(models), net_name, method), max_iters, lr)
     check_net_name(net_name)
     if num_classes == SHIPPED_CLASSES and sizes == USUAL:
         folder = shipped / net_name / method
-        if ohem or any(folder.glob("*.pt")):    # without mining: of an older version, or of the user's MODELS_DIR
+        if ohem or any(folder.glob("*.pt")):    # without mining: from an older version, or the user's MODELS_DIR
             return RunNets(net_name, folder, max_iters, lr)
         print(f"Nets without hard example mining are not shipped: writing them to {made}", flush=True)
         make_nets(net_name, num_classes, made, max_iters)
@@ -171,16 +171,16 @@ def _folder_of_user(models: Path, net_name: str, method: str) -> Path:
 
 
 def _words(sizes: Sizes) -> str:
-    """The options of the sizes given, as on a command line."""
+    """The given sizes as command line options."""
     return " ".join(f"--{name} {as_words(value if isinstance(value, Sequence) else [value])}"
                     for name, value in sizes._asdict().items() if value is not None)
 
 
 def make_nets(net_name: str, num_classes: int, made: Path, max_iters: Sequence[int] | None = None,
               sizes: Sizes = USUAL) -> None:
-    """Write a net's files to `made`/<net>/<method>/; edited files there are kept.
+    """Write a net's files to `made`/<net>/<method>/; files that the user has edited there are kept.
 
-    max_iters  of the four stages, whose learning rates drop after three quarters; None: as in the net's definition
+    max_iters  of the four stages, whose learning rates fall after three quarters; None: as in the net's definition
     Raises CheckError if an edited file no longer matches the command, and for impossible sizes.
     """
     try:
@@ -192,10 +192,10 @@ def make_nets(net_name: str, num_classes: int, made: Path, max_iters: Sequence[i
 
 
 def write_files(texts: Mapping[str, str], folder: Path) -> list[Path]:
-    """Write texts by file name, but keep files that were edited after the same text was written.
+    """Write texts by file name, but keep files that were edited after the same text was written to them.
 
-    Returns the kept files. Raises CheckError, and writes nothing, if an edited file was written from a different text
-    or not by this function.
+    Returns the kept files. Raises CheckError, and writes nothing, if an edited file was written with another text, or
+    not by this function.
     """
     record = folder / RECORD
     written = read_table(record, "delete it, and the nets beside it, to have them written anew", str)

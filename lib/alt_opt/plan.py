@@ -12,7 +12,7 @@ from fast_rcnn.config import Config
 
 @dataclass(frozen=True)
 class Step:
-    """One step of the plan. `init` and `proposals` name the steps whose outputs it starts from (None: none)."""
+    """One step. `init` and `proposals` name the steps whose model and proposals it uses (None: none)."""
 
     name: str
     kind: str               # 'rpn', 'proposals' or 'fast_rcnn'
@@ -27,7 +27,7 @@ class Step:
 
     @property
     def has_rpn(self) -> bool:
-        """Whether its model has an RPN that was trained, there or in a step before."""
+        """Whether its model has a trained RPN, from this step or a previous one."""
         return self.kind == "rpn" or self.init is not None
 
     @property
@@ -47,7 +47,7 @@ STEPS = (
 
 
 def proposals_name(model: str) -> str:
-    """Name of the file of proposals of an RPN."""
+    """File name of an RPN's proposals."""
     return f"{model.removesuffix('.caffemodel')}_proposals.npz"
 
 
@@ -56,8 +56,8 @@ class Validation:
     """Validation of the training steps.
 
     imdb_name  data set; digest  fingerprint of its annotations
-    every      iterations between two validations; None: a tenth of the step's
-    patience   validations without a new best one after which a step ends; None: it never does
+    every      iterations between two validations; None: a tenth of the step's iterations
+    patience   validations without a new best result after which a step stops early; None: no early stopping
     """
 
     imdb_name: str
@@ -83,14 +83,14 @@ class Run:
     weights    caffemodel that stage 1 starts from; None for random weights
     imdb_name  data set; classes  its class names; num_images  their number
     data_digest  fingerprint of its annotations and images; annotation_digest  of its annotations alone
-    left_out   its image files that cannot be decoded
+    left_out   its image files that are left out, because they cannot be decoded or scaled
     settings   of each step by name (see settings.py)
     command    starts a step; the path of its job file is appended (see step.py)
     processes  number of processes, of which this is the first (see team.py)
     validation  of the training steps; None: none
-    skip_unfitting  whether to leave out layers of the weights whose shapes differ
-    tensorboard  whether to write for TensorBoard into <output>/tensorboard
-    profile    whether to profile each step into <output>/profile
+    skip_unfitting  whether to skip all layers of the weights whose shapes differ
+    tensorboard  whether to write TensorBoard logs to <output>/tensorboard
+    profile    whether to profile each step, to <output>/profile
     lock       of the output folder (see open_folder); released at the end
     """
 

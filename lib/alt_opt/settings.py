@@ -1,7 +1,7 @@
 """The settings of each step of alternating optimisation.
 
-Three layers, of which later ones win: the step's defaults, the user's file and command line, and the step's
-requirements.
+They come from three sources, in ascending priority: the step's defaults, the user's file and command line, and the
+step's requirements.
 """
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FIXED: dict[str, Changes] = {
     # The RPN has its own regression targets; BBOX_REG is about those of Fast R-CNN
     "rpn": {"TRAIN.HAS_RPN": True, "TRAIN.BBOX_REG": False, "TRAIN.USE_OHEM": False,
             "TRAIN.PROPOSAL_METHOD": "gt"},
-    # Used for training: as many as TRAIN says (2000), whatever TEST says for the finished detector
+    # For training: as many as TRAIN says (2000), regardless of TEST, which is for the finished detector
     "proposals": {"TEST.RPN_PRE_NMS_TOP_N": -1},
     "fast_rcnn": {"TRAIN.HAS_RPN": False, "TRAIN.PROPOSAL_METHOD": "rpn"},
 }
@@ -54,7 +54,7 @@ def stage_settings(kind: str, stage: int, ohem: bool, changes: Changes, seed: in
         "RNG_SEED": (user.RNG_SEED if seed is None else seed) + _SEED_OFFSET[kind] + 1000 * (stage - 1),
         **({"TRAIN.USE_OHEM": ohem} if kind == "fast_rcnn" else {}),
         **({"TEST.RPN_POST_NMS_TOP_N": user.TRAIN.RPN_POST_NMS_TOP_N} if kind == "proposals" else {})})
-    if kind == "proposals":         # trains nothing, so TRAIN need not be consistent
+    if kind == "proposals":         # trains nothing: TRAIN need not be consistent
         check_one_scale(settings.TEST.SCALES)
     else:
         check_cfg(settings)

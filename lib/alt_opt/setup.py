@@ -1,4 +1,4 @@
-"""Builds a run of alternating optimisation from the command line options, and checks it."""
+"""Creates a run of alternating optimisation from the command line options, and checks it."""
 from __future__ import annotations
 
 import sys
@@ -47,9 +47,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def make_run(args: Namespace) -> Run:
-    """A run that is ready to start, with its output folder locked; nothing in it is changed before that.
+    """Create a run that is ready to start, with its output folder locked; nothing in it is changed before that.
 
-    Raises one error for everything that is missing or inconsistent.
+    Raises a single error for everything that is missing or inconsistent.
     """
     if args.models is None:
         check_net_name(args.net_name)
@@ -75,7 +75,7 @@ def make_run(args: Namespace) -> Run:
 
 
 def cfg_of_net(net_name: str | None) -> str | None:
-    """The file of settings made for a net, which is printed; None if it has none."""
+    """The settings file for a net, if there is one; prints its path."""
     if net_name != "Tiny":
         return None
     file = str(ROOT / "experiments" / "cfgs" / "tiny.yml")
@@ -85,7 +85,7 @@ def cfg_of_net(net_name: str | None) -> str | None:
 
 def _checked_run(args: Namespace, imdb: Imdb, test_imdb: Imdb | None, val_imdb: Imdb | None, weights: Path | None,
                  output: Path, lock: FolderLock, settings: dict[str, Config]) -> Run:
-    """The part that needs the output folder: the record of decoded images, and nets generated for the data set."""
+    """The part of `make_run` that writes to the output folder: records of decoded images, and generated nets."""
     left_out = prepare_to_train(imdb, args.imdb, output / "decoded_images.json")
     if not args.val_imdb:
         tell_validation_set(imdb, args.imdb, test_imdb)
@@ -133,7 +133,7 @@ def _find_nets(args: Namespace, imdb: Imdb, made: Path, settings: dict[str, Conf
 
 
 def _warnings(run: Run, imdb: Imdb, look: str) -> list[str]:
-    """What would keep the run from learning as much as it could; the command `look` shows more about the data."""
+    """Warnings about what would impair training; the command `look` shows more about the data."""
     train, smallest = run.settings["stage1_rpn"].TRAIN, run.settings["stage1_proposals"].TEST.RPN_MIN_SIZE
     rates = [] if run.nets.has_own_iterations else [
         rate_warning(run.nets.solver(step), iterations) for step, iterations in run.nets.max_iters.items()]
@@ -142,22 +142,22 @@ def _warnings(run: Run, imdb: Imdb, look: str) -> list[str]:
 
 
 def step_command() -> list[str]:
-    """Command that starts a step in its own process; the path of the job file is appended."""
+    """The command that starts a step in its own process; the path of the job file is appended."""
     return [sys.executable, str(ROOT / "tools" / "train_faster_rcnn_alt_opt.py"), "--run-step"]
 
 
 def initial_weights(net_name: str, given: str | None) -> Path | None:
-    """Path of the initial weights; None for random ones, the default for the net Tiny only."""
+    """Path of the initial weights; None for random ones, which are the default for the net Tiny only."""
     if given == "none" or (given is None and net_name == "Tiny"):
         return None
     return Path(given) if given else Path(cfg.DATA_DIR, "imagenet_models", f"{net_name}.v2.caffemodel")
 
 
 def _user_settings(of_file: Changes, of_pairs: Changes, no_ohem: bool) -> Config:
-    """The user's settings for the locations of data and output and for hard example mining (TRAIN.USE_OHEM).
+    """The user's settings, with defaults for the output folder and for hard example mining (TRAIN.USE_OHEM).
 
-    Mining is on unless --no_ohem or the user's settings say otherwise. EXP_DIR is faster_rcnn_alt_opt unless the user
-    sets it; without mining _no_ohem is appended, so that both kinds of runs have their own folders.
+    Mining is on unless --no_ohem or the user's settings disable it. EXP_DIR is faster_rcnn_alt_opt unless the user
+    sets it; without mining _no_ohem is appended, so that runs with and without mining have separate folders.
     """
     layers = [{"EXP_DIR": "faster_rcnn_alt_opt", "TRAIN.USE_OHEM": True}, of_file,
               {"TRAIN.USE_OHEM": False} if no_ohem else {}, of_pairs]

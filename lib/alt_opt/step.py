@@ -1,4 +1,4 @@
-"""One step of alternating optimisation, in a child process of its own.
+"""Runs one step of alternating optimisation in its own child process.
 
 The job file is JSON, written by driver.py. The path of the step's output is written to the job's `result` file, also
 JSON: {"path": ..., "run": fingerprint of the step's inputs, "sha256": of the output}.
@@ -90,8 +90,8 @@ def _train(job: Job) -> str:
 def _validation(job: Job, classes: Sequence[str], log: TrainLog) -> list[Hook]:
     """The hook that validates, if the job asks for it.
 
-    RPNs are measured by the recall of their proposals, detectors by their detections among the proposals of the RPN
-    that made those they train on: that in their own net is not trained there, in stage 1 not at all.
+    RPNs are measured by the recall of their proposals. Detectors are measured on proposals of the RPN that generated
+    their training proposals, as the RPN in their own net is not trained in this step, and in stage 1 not at all.
     """
     job_of_val = job["validation"]
     if not job_of_val:
@@ -113,14 +113,14 @@ def _validation(job: Job, classes: Sequence[str], log: TrainLog) -> list[Hook]:
 
 
 def _can_resume(checkpoints: Checkpoints, log: TrainLog) -> bool:
-    """Whether there is a good checkpoint; if all are damaged, which is reported, the step begins anew."""
+    """Whether there is an undamaged checkpoint; if all are damaged, reports that the step starts over."""
     found = False
     if parallel.is_first():
         try:
             found = checkpoints.newest() is not None
         except DamagedFileError:
             damage = "; ".join(checkpoints.damage) or checkpoints.folder
-            log.say(f"begins anew, as its checkpoints are damaged: {damage}")
+            log.say(f"starts over, as its checkpoints are damaged: {damage}")
     return parallel.from_first(found)
 
 
@@ -132,7 +132,7 @@ def _generate_proposals(job: Job) -> str:
     boxes, scores = imdb_proposals(load_rpn(job["net"], job["weights"]), imdb, _profile(job), job["features"])
     path = Path(job["output"], proposals_name(Path(job["weights"]).name))
     if parallel.is_first():
-        OwnFiles(path.parent).claim(path.name)      # of a training that stopped early
+        OwnFiles(path.parent).claim(path.name)      # not claimed yet if the training stopped early
         save_proposals(path, boxes, scores, imdb.image_index)
         print(f"{job['name']}  wrote {sum(map(len, boxes))} proposals for {imdb.num_images} images", flush=True)
     return str(path)

@@ -1,7 +1,7 @@
-"""Runs the steps in all processes of a parallel run: the first one leads, the others follow.
+"""Runs the steps in all processes of a parallel run: the first process leads, the others follow.
 
-Every process runs each step in a child of its own. The children connect at a port that the first process picks for
-each step; on one machine it is open to this machine only.
+Every process runs each step in its own child process. The children connect through a port that the first process picks
+for each step; if all processes are on one machine, only that machine can reach it.
 """
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from utils.child_process import ChildDied, run_child
 def run_step(command: Sequence[str], job: Path, name: str, log: Path, keep_open: Sequence[int] = ()) -> bool:
     """Run `command JOB` to completion, here and in all followers.
 
-    Returns whether a process was asked to stop, which came too late for the step.
-    Raises what `run_child` raises, and caffe.ParallelError if a follower has failed, which prints its own error.
+    Returns True if a process was asked to stop but the step had already finished.
+    Raises the exceptions of `run_child`, and caffe.ParallelError if a follower has failed, which prints its own error.
     """
     order = {"job": str(job), "name": name, "log": str(log)}
     if parallel.count() == 1:
@@ -31,7 +31,7 @@ def run_step(command: Sequence[str], job: Path, name: str, log: Path, keep_open:
 def follow(command: Sequence[str]) -> None:
     """Run each step that the first process runs, until there are no more.
 
-    Raises what `run_step` raises, and KeyboardInterrupt after a step that was asked to stop too late.
+    Raises the exceptions of `run_step`, and KeyboardInterrupt if it returns True.
     """
     while (order := parallel.from_first(None)) is not None:
         if _obey(order, command):
@@ -40,9 +40,9 @@ def follow(command: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def leading() -> Iterator[None]:
-    """The other processes follow inside the block, and are released at its end.
+    """Let the other processes follow inside the block, and release them at its end.
 
-    After a failed step they are not waited for: theirs has failed too.
+    They are not waited for after a failed step, which has failed in them too.
     """
     try:
         yield
@@ -63,11 +63,11 @@ def _obey(order: dict[str, Any], command: Sequence[str], keep_open: Sequence[int
                    **({"MASTER_ADDR": "127.0.0.1"} if _on_one_machine() else {})}
     is_stopped = run_child([*command, order["job"]], order["name"] + parallel.label(), log, keep_open=keep_open,
                            environment=environment)
-    return any(parallel.gather(is_stopped or None))     # the step is done when it is done everywhere
+    return any(parallel.gather(is_stopped or None))     # also waits until the step is done everywhere
 
 
 def _on_one_machine() -> bool:
-    """Whether all processes of the run are on this machine, so that their children need no network."""
+    """Whether all processes of the run are on this machine, so that their children do not need the network."""
     return os.environ.get("LOCAL_WORLD_SIZE") == os.environ["WORLD_SIZE"]
 
 

@@ -106,7 +106,7 @@ def test_a_step_whose_only_checkpoint_is_damaged_begins_anew(finished_run, train
         content[len(content) // 2] ^= 16
         path.write_bytes(content)
     status, text = trainer.run(killed_run, "--resume")
-    assert status == 0 and f"{LAST}  begins anew, as its checkpoints are damaged: " in text, text
+    assert status == 0 and f"{LAST}  starts over, as its checkpoints are damaged: " in text, text
     assert models(killed_run) == models(finished_run[0])
 
 

@@ -150,9 +150,9 @@ def test_steps_whose_inputs_changed_are_repeated_and_reported(finished_run, trai
     status, text = trainer.run_forked(output, "--resume", settings=["TRAIN.BATCH_SIZE", "8"])
     assert status == 0, text
     for kept in ("stage1_rpn", "stage1_proposals"):
-        assert f"{kept}  is done" in text and f"{kept}  is done anew" not in text
-    assert "stage1_fast_rcnn  is done anew: cfg.TRAIN.BATCH_SIZE: 16 -> 8" in text
-    assert "stage2_rpn  is done anew: " in text
+        assert f"{kept}  is done" in text and f"{kept}  is repeated" not in text
+    assert "stage1_fast_rcnn  is repeated: cfg.TRAIN.BATCH_SIZE: 16 -> 8" in text
+    assert "stage2_rpn  is repeated: " in text
 
 
 def test_a_larger_number_of_iterations_goes_on_where_a_step_had_ended(finished_run, trainer, tmp_path):
@@ -161,7 +161,7 @@ def test_a_larger_number_of_iterations_goes_on_where_a_step_had_ended(finished_r
     status, text = trainer.run_forked(output, "--resume", "--max_iters", "12", "3", "4", "80")
     assert status == 0, text
     assert text.count(": kept") == 5
-    assert ("stage2_fast_rcnn  goes on from iteration 60, its end: max_iters: 60 -> 80; solver: stepsize 45 -> 60"
+    assert ("stage2_fast_rcnn  continues from its end, iteration 60: max_iters: 60 -> 80; solver: stepsize 45 -> 60"
             in text), text
     assert "stage2_fast_rcnn  resumes after iteration 60" in text and "iter 80/80" in text
     assert set(models(output)) - set(models(finished_run[0])) == {"tiny_fast_rcnn_stage2_iter_80.caffemodel"}

@@ -111,7 +111,7 @@ def test_a_step_that_is_done_anew_finds_them_too(project, finished, tmp_path):
     status, text = train(project, "--resume", "--output", output, "--set", "IMPORTS",
                          "[my_data, my_layers, my_other]")
     assert status == 0, text
-    assert "stage1_rpn  is done anew: cfg.IMPORTS: ['my_data', 'my_layers'] -> ['my_data', 'my_layers', '" in text
+    assert "stage1_rpn  is repeated: cfg.IMPORTS: ['my_data', 'my_layers'] -> ['my_data', 'my_layers', '" in text
     assert text.count("imported again") == 7       # the driver, which tests as well, and six children
 
 

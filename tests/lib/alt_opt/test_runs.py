@@ -171,9 +171,9 @@ def test_a_step_that_is_to_train_longer_goes_on_from_its_end(start, tmp_path, ca
     capsys.readouterr()
     assert start("--resume", **longer) == NAMES
     text = capsys.readouterr().out
-    assert "stage1_rpn  goes on from iteration 6, its end: max_iters: 6 -> 8; solver: stepsize 4 -> 6" in text
+    assert "stage1_rpn  continues from its end, iteration 6: max_iters: 6 -> 8; solver: stepsize 4 -> 6" in text
     assert "resumes iter_6/checkpoint_iter_6.solverstate" in (output / "logs" / "stage1_rpn.log").read_text()
-    assert "stage1_proposals  is done anew: weights: it starts from others" in text
+    assert "stage1_proposals  is repeated: weights: it starts from others" in text
     assert Manifest(output).steps["stage1_rpn"]["inputs"]["goes on from"] == "6"
     assert start("--resume", **longer) == []
     assert start("--resume", iterations=("10", "4", "6", "4")) == NAMES
@@ -186,7 +186,7 @@ def test_a_step_that_is_to_train_longer_goes_on_from_its_end(start, tmp_path, ca
 def test_a_step_begins_anew_if_it_is_shorter_or_more_has_changed(start, tmp_path, capsys, options, iterations):
     start()
     assert start("--resume", *options, iterations=iterations) == NAMES
-    assert "stage1_rpn  is done anew: " in capsys.readouterr().out
+    assert "stage1_rpn  is repeated: " in capsys.readouterr().out
     assert "goes on from" not in Manifest(tmp_path / "out").steps["stage1_rpn"]["inputs"]
 
 
@@ -196,7 +196,7 @@ def test_a_step_without_its_end_state_begins_anew(start, tmp_path, capsys, damag
     start()
     damage(tmp_path / "out" / "end_states" / "stage1_rpn")
     assert start("--resume", iterations=("8", "4", "6", "4")) == NAMES
-    assert "stage1_rpn  is done anew: max_iters: 6 -> 8" in capsys.readouterr().out
+    assert "stage1_rpn  is repeated: max_iters: 6 -> 8" in capsys.readouterr().out
 
 
 def test_files_named_outside_of_the_run_are_not_touched(start, tmp_path):
@@ -265,7 +265,7 @@ def test_replaced_pixels_are_another_data_set(start, tmp_path, demo_data, capsys
     assert start("--resume", *words) == []
     shutil.copy(data / "JPEGImages" / "scene_00002.jpg", image)
     assert start("--resume", *words) == NAMES
-    assert "stage1_rpn  is done anew: data set:" in capsys.readouterr().out
+    assert "stage1_rpn  is repeated: data set:" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name, hint", [("decoded_images.json", "delete it to have the images decoded again"),

@@ -1,8 +1,8 @@
-"""Warns about images in which no anchor fits, and objects that no anchor or proposal resembles.
+"""Warns about images in which no anchor fits, and about objects that no anchor or proposal matches.
 
-The region proposal network silently learns nothing from the former, and hardly finds the latter: each object makes the
-anchor closest to it a positive example, but below TRAIN.RPN_NEGATIVE_OVERLAP all others around it, which overlap it as
-well, are background.
+The region proposal network silently learns nothing from the former and hardly finds the latter: only the anchor with
+the highest IoU becomes a positive example of such an object, while all others around it, whose IoU is below
+TRAIN.RPN_NEGATIVE_OVERLAP, are background.
 """
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from datasets.objects import ObjectTable
 from rpn.anchor_reach import AnchorLayout, best_overlaps, has_room
 from utils.blob import im_scale_for
 
-OUT_OF_REACH = (0.5, 0.7)       # further IoUs for which objects are counted
-_FEW = 0.1          # share of the objects out of reach that is not reported
-_MANY = 0.5         # share of those of one class that is reported all the same,
-_COUNTED = 10       # if it has so many
-_CHUNK = 50_000     # objects at once, to limit memory
+OUT_OF_REACH = (0.5, 0.7)       # further IoU thresholds for which objects are counted
+_FEW = 0.1          # up to this fraction of objects out of reach there is no warning,
+_MANY = 0.5         # unless it is more than this fraction of a class
+_COUNTED = 10       # with at least this many objects
+_CHUNK = 50_000     # objects processed at once, to limit memory
 
 
 def data_warnings(net_path: str | os.PathLike, imdb: Imdb, train: Any, min_size: tuple[str, float],
                   command: str) -> list[str]:
-    """Warnings about the data set that a training net is to be trained on; see `object_size_warning`."""
+    """Warnings about the data set on which a net is to be trained; see `object_size_warning`."""
     layout, sizes = train_anchors(net_path), imdb.image_sizes()
     if layout is None:
         return []
@@ -39,7 +39,7 @@ def data_warnings(net_path: str | os.PathLike, imdb: Imdb, train: Any, min_size:
 
 
 def train_anchors(net_path: str | os.PathLike) -> AnchorLayout | None:
-    """The anchors that a training net labels; None if it has none, or wrong ones."""
+    """The anchors that a training net labels; None if it has none, or if their parameters are invalid."""
     net = NetFile(net_path, TRAIN)
     layers = net.anchor_target_layers()
     return AnchorLayout.from_params(net.params(layers[0])) if layers and not net.param_problems else None
@@ -49,7 +49,7 @@ def small_image_warning(layout: AnchorLayout, sizes: Sequence[tuple[int, int]], 
                         max_size: int) -> str:
     """A warning about images that are too small for every anchor; '' if there are none.
 
-    sizes   (width, height) of each image; scales, max_size  of cfg.TRAIN
+    sizes   (width, height) of each image; scales, max_size  from cfg.TRAIN
     """
     small = {size for size in set(sizes)
              if not any(has_room(layout, *_scaled(size, scale, max_size)) for scale in scales)}
@@ -68,14 +68,14 @@ def object_size_warning(layout: AnchorLayout, objects: ObjectTable, classes: Seq
                         min_size: tuple[str, float], command: str) -> str:
     """A warning if many objects are out of reach of the anchors or of the proposals; else ''.
 
-    Out of reach of the anchors are those that overlap every anchor in the image by less than TRAIN.RPN_NEGATIVE_OVERLAP
-    at all training scales. Many is more than a tenth of all objects, or half of a class of at least ten. Proposals
-    whose sides are shorter than `min_size` are dropped.
+    An object is out of reach of the anchors if its IoU with every anchor in the image is below
+    TRAIN.RPN_NEGATIVE_OVERLAP at all training scales. "Many" is more than a tenth of all objects, or more than half of
+    a class with at least ten. Proposals with a side shorter than `min_size` are dropped.
 
     classes   names, background first
     train     cfg.TRAIN
-    min_size  name and value of the setting for the smallest side of a proposal, in pixels of the original image
-    command   shows the figures and proposes better anchors
+    min_size  name and value of the setting for the minimum side of a proposal, in pixels of the original image
+    command   command line that shows the statistics and suggests better anchors
     """
     count = len(objects)
     if not count:

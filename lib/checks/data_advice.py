@@ -1,4 +1,4 @@
-"""Anchors and sizes that follow the data: figures about the objects of a data set, and settings that fit them."""
+"""Suggests anchors and image sizes for a data set, from statistics of its objects."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -14,25 +14,25 @@ from rpn.anchor_reach import AnchorLayout
 from utils.blob import im_scale_for
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-_SIDES = (200, 300, 400, 500, 600, 800, 1000, 1200, 1600)      # values of TRAIN.SCALES that are tried
-_STEP = 1.15            # factor by which they must differ
-_ENLARGED = 2           # larger images than the photographs' size times this show no more
-_MISSED = 0.05          # share of the objects below an IoU of 0.5 that is no reason for larger images
-_NO_WORSE = 0.01        # difference of this share that does not pay for larger images
-_SAME = 0.02            # difference of the mean IoU at which the anchors stay
-_SAMPLE = 5000          # objects from which anchors are chosen
+_SIDES = (200, 300, 400, 500, 600, 800, 1000, 1200, 1600)      # values of TRAIN.SCALES to try
+_STEP = 1.15            # minimum ratio between two of them
+_ENLARGED = 2           # maximum enlargement of the original images: beyond it they show no more detail
+_MISSED = 0.05          # fraction of objects below an IoU of 0.5 that does not justify larger images
+_NO_WORSE = 0.01        # reduction of this fraction that does not justify larger images
+_SAME = 0.02            # below this gain in mean IoU the present anchors are kept
+_SAMPLE = 5000          # number of objects from which anchors are chosen
 
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """A class; sizes are in pixels of the scaled images."""
+    """Statistics of a class; sizes are in pixels of the scaled images."""
 
     name: str
     objects: int
     images: int
     width: float            # medians
     height: float
-    below: tuple[int, ...]  # objects that no anchor overlaps by each of the thresholds
+    below: tuple[int, ...]  # for each threshold, objects whose IoU with every anchor is below it
 
 
 @dataclass(frozen=True)
@@ -42,26 +42,26 @@ class SizeOption:
     scales: tuple[int, ...]
     max_size: int
     layout: AnchorLayout
-    below: tuple[int, ...]  # objects that no anchor overlaps by each of the thresholds
-    missed: float           # share of the objects below an IoU of 0.5: mean over the classes, which count the same
-    fit: float              # so weighted, the mean of min(IoU with the best anchor, last threshold)
-    pixels: float           # of an image, in relation to the present settings
+    below: tuple[int, ...]  # for each threshold, objects whose IoU with every anchor is below it
+    missed: float           # fraction of objects below an IoU of 0.5: the mean over classes
+    fit: float              # mean over classes of the mean of min(IoU with the best anchor, last threshold)
+    pixels: float           # of an image, relative to the present settings
 
 
 @dataclass(frozen=True)
 class DataFigures:
-    """What `study` finds about a data set."""
+    """Result of `study`: statistics of a data set, and advice."""
 
     images: int
     objects: int
-    thresholds: tuple[float, ...]               # IoUs: TRAIN.RPN_NEGATIVE_OVERLAP, 0.5 and 0.7
+    thresholds: tuple[float, ...]               # of IoU: TRAIN.RPN_NEGATIVE_OVERLAP, 0.5 and 0.7
     classes: tuple[ClassFigures, ...]
     quantiles: tuple[float, ...]
-    sizes: dict[str, tuple[float, ...]]         # their values for width, height, height / width of the scaled objects
+    sizes: dict[str, tuple[float, ...]]         # quantiles of width, height and height / width of the scaled objects
     present: SizeOption                         # the present anchors and settings
     options: tuple[SizeOption, ...]             # the best anchors for each of some TRAIN.SCALES
     advised: SizeOption
-    settings: dict[str, Any]                    # changes to make, by the keys of cfg
+    settings: dict[str, Any]                    # advised changes of cfg, by key
 
     @property
     def keeps_anchors(self) -> bool:
@@ -70,11 +70,11 @@ class DataFigures:
 
 
 def study(objects: ObjectTable, classes: Sequence[str], layout: AnchorLayout, settings: Any) -> DataFigures:
-    """Figures about objects and anchors, and the anchors, TRAIN.SCALES and RPN_MIN_SIZE that fit.
+    """Compute statistics of objects and anchors, and choose fitting anchors, TRAIN.SCALES and RPN_MIN_SIZE.
 
-    The present TRAIN.SCALES stay unless with the best anchors for them more than 5 % of the objects, as a mean over the
-    classes, are below an IoU of 0.5; then the smallest larger ones are advised that have no more than that, or hardly
-    more than the best have.
+    The present TRAIN.SCALES are kept unless, even with the best anchors for them, more than 5 % of the objects (mean
+    over the classes) are below an IoU of 0.5. Then the smallest larger scales are advised for which that fraction is at
+    most 5 %, or hardly above the lowest one.
 
     objects   at least one
     classes   names, background first
@@ -100,14 +100,14 @@ def study(objects: ObjectTable, classes: Sequence[str], layout: AnchorLayout, se
 
 
 def smallest_proposal(objects: ObjectTable) -> int:
-    """A value for RPN_MIN_SIZE: half of the shorter side that all but 0.5 % of the objects have, at least 1."""
+    """A value for RPN_MIN_SIZE: half the 0.5 % quantile of the objects' shorter sides, at least 1."""
     shorter = (objects.boxes[:, 2:] - objects.boxes[:, :2] + 1).min(axis=1)
     return max(1, int(np.quantile(shorter, 0.005) / 2))
 
 
 @dataclass(frozen=True)
 class _Trial:
-    """Tries anchors and scales on the objects of a data set."""
+    """Evaluates anchors and scales on the objects of a data set."""
 
     objects: ObjectTable
     thresholds: tuple[float, ...]
@@ -115,7 +115,7 @@ class _Trial:
     max_size: int
 
     def best_anchors(self, layout: AnchorLayout, scales: tuple[int, ...]) -> SizeOption:
-        """The anchors that fit best at these TRAIN.SCALES."""
+        """The option with the best anchors for these TRAIN.SCALES."""
         part = self.objects.every(-(-len(self.objects) // _SAMPLE))
         scaled = [part.scaled(scale, self.max_size_for(scales)) for scale in scales]
         chosen = choose_anchors(np.concatenate([boxes for boxes, _ in scaled]),
@@ -124,7 +124,7 @@ class _Trial:
         return self.option(chosen, scales)
 
     def option(self, layout: AnchorLayout, scales: tuple[int, ...]) -> SizeOption:
-        """These anchors at these TRAIN.SCALES."""
+        """The option of these anchors and TRAIN.SCALES."""
         max_size = self.max_size_for(scales)
         overlaps = anchor_overlaps(self.objects, layout, scales, max_size)
         pixels = self._pixels(scales, max_size) / self._pixels(self.scales, self.max_size)
@@ -134,7 +134,7 @@ class _Trial:
         return SizeOption(scales, max_size, layout, _below(overlaps, self.thresholds), missed, fit, pixels)
 
     def max_size_for(self, scales: tuple[int, ...]) -> int:
-        """TRAIN.MAX_SIZE, in tens: in proportion to TRAIN.SCALES, and more if it would shrink 5 % of the images."""
+        """TRAIN.MAX_SIZE, a multiple of 10, in proportion to TRAIN.SCALES, but large enough for 95 % of the images."""
         if scales == self.scales:
             return self.max_size
         long, short = self.objects.im_sizes.max(axis=1), self.objects.im_sizes.min(axis=1)
@@ -150,13 +150,13 @@ class _Trial:
 
 
 def _weights(objects: ObjectTable) -> np.ndarray:
-    """(G,) weights of the objects, which add up to 1: each class counts the same, as in the mean average precision."""
+    """(G,) weights of the objects, with sum 1: all classes count the same, as in mean average precision."""
     weights = 1 / np.bincount(objects.labels)[objects.labels]
     return weights / weights.sum()
 
 
 def _sides_to_try(objects: ObjectTable, scales: Sequence[int]) -> list[int]:
-    """Further values of TRAIN.SCALES: from the photographs' size to twice that."""
+    """Further values of TRAIN.SCALES to try: from the images' original size to twice that."""
     own = float(np.median(objects.im_sizes.min(axis=1)))
     sides: list[int] = []
     for side in _SIDES:
@@ -167,7 +167,7 @@ def _sides_to_try(objects: ObjectTable, scales: Sequence[int]) -> list[int]:
 
 
 def _advised(options: Sequence[SizeOption], present: SizeOption) -> SizeOption:
-    """The option with the fewest pixels, not fewer than at present, that is good enough; see `study`."""
+    """The good enough option with the fewest pixels, but not fewer than at present; see `study`."""
     larger = [option for option in options if option.pixels >= present.pixels]
     enough = max(_MISSED, min(option.missed for option in larger) + _NO_WORSE)
     return next(option for option in larger if option.missed <= enough)

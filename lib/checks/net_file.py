@@ -1,6 +1,6 @@
 """Reads the structure of a net from its prototxt, without building the net.
 
-The role of a layer follows from its bottoms, tops and `param_str`; its class and module may have any name.
+The role of a layer is determined by its bottoms, tops and `param_str`; its class and module may have any name.
 """
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from utils import prototxt
 from utils.layer_params import Params, allowed_border, anchor_layout, class_count, parse_param_str
 from utils.names import BOX_BLOBS
 
-_FED = {"data", "gt_boxes", "labels", *BOX_BLOBS}       # layers without bottoms produce these in training nets only
+_FED = {"data", "gt_boxes", "labels", *BOX_BLOBS}       # only in training nets, layers without bottoms produce these
 _RPN_MAPS = ("rpn_cls_score", "rpn_cls_prob", "rpn_bbox_pred")      # prefixes of the RPN's outputs
 
-# Layers that list detections: where they say the number of classes, and how many classes that leaves out
+# Layers that list detections: the message with their number of classes, and the number of classes not counted there
 _CLASSES_OF = {"DetectionOutput": ("detection_output_param", 0),
                "YoloDetectionOutput": ("yolo_detection_output_param", 1),
                "Yolov3DetectionOutput": ("yolov3_detection_output_param", 1)}
@@ -35,14 +35,14 @@ class NetFile:
         self._maker = {top: layer for layer in self.layers for top in layer.top if top not in layer.bottom}
         self._params = {layer.name: _entries(layer) for layer in self.layers}
         self._python_layers = [layer for layer in self.layers if layer.type == "Python"]
-        # The RoIs that RoI pooling reads, the targets of the losses
+        # RoIs that RoI pooling reads, and targets of the losses
         self._rois = {layer.bottom[1] for layer in self.layers if _pools_rois(layer)}
         self._targets = {blob for layer in self.layers if "Loss" in layer.type for blob in layer.bottom[1:]}
-        # Errors in `param_str`, in layer order; if there are any, query no entries
+        # Errors in `param_str`, in layer order; if there are any, its entries must not be queried
         self.param_problems = list(self._find_param_problems())
 
     def problem(self, layer: LayerParameter, message: str) -> str:
-        """'file:line: layer 'name': message'."""
+        """The message as "file:line: layer 'name': message"."""
         line = prototxt.line_of_layer(self.path, layer.name)
         return f"{self.path}:{line}: layer '{layer.name}': {message}"
 
@@ -51,7 +51,7 @@ class NetFile:
         return self._params[layer.name]
 
     def _find_param_problems(self) -> Iterator[str]:
-        """Only layers that lay out anchors or need the number of classes are checked, not other layers of the user."""
+        """Check the layers that lay out anchors or need the number of classes, not other layers of the user."""
         judged = ((anchor_layout, self.anchor_layers()), (allowed_border, self.anchor_target_layers()),
                   (class_count, self._class_layers()))
         for layer in self._python_layers:
@@ -62,20 +62,20 @@ class NetFile:
             except ValueError as error:
                 yield self.problem(layer, str(error))
 
-    # ---- what layers do
+    # ---- roles of layers
     def data_layers(self) -> list[LayerParameter]:
         """Python layers that feed images with RoIs or boxes: those without bottoms that have one of the usual tops.
 
-        If none has such a top, and the net has no inputs: all without bottoms.
+        If none has such a top and the net has no inputs, these are all Python layers without bottoms.
         """
         sources = [layer for layer in self._python_layers if not layer.bottom]
         return [layer for layer in sources if _FED.intersection(layer.top)] or ([] if self._has_inputs else sources)
 
     def mining_layers(self) -> list[LayerParameter]:
-        """Python layers between two RoI heads that choose the training examples of the second one.
+        """Python layers between two RoI heads that select the training examples of the second one.
 
-        They read RoIs with their labels and the first head's outputs for these RoIs; RoI pooling or a loss reads their
-        tops.
+        They read RoIs with their labels and the first head's outputs for these RoIs; their tops are read by RoI pooling
+        or a loss.
         """
         return [layer for layer in self._python_layers
                 if (self._rois | self._targets).intersection(layer.top)
@@ -83,7 +83,7 @@ class NetFile:
                         for rois in self._judged_rois(layer))]
 
     def _judged_rois(self, layer: LayerParameter) -> set[str]:
-        """RoIs from whose pooled features a bottom of the layer is computed."""
+        """RoIs whose pooled features a bottom of the layer is computed from."""
         found, seen, blobs = set(), set[str](), list(layer.bottom)
         while blobs:
             blob = blobs.pop()
@@ -112,7 +112,7 @@ class NetFile:
         return [layer for layer in self.anchor_layers() if self._annotations().intersection(layer.bottom)]
 
     def proposal_layers(self) -> list[LayerParameter]:
-        """Layers that turn anchors into proposals: anchor layers, others that read im_info and output pooled RoIs."""
+        """Layers that turn anchors into proposals: anchor layers, and others that read im_info and output RoIs."""
         native = [layer for layer in self.layers if layer.type != "Python" and "im_info" in layer.bottom
                   and self._rois.intersection(layer.top)]
         return [layer for layer in [*self.anchor_layers(), *native]
@@ -146,16 +146,16 @@ class NetFile:
                                      if self._rois.intersection(layer.top) and read.intersection(layer.top)]
 
     def score_layers(self) -> list[LayerParameter]:
-        """Layers whose columns a softmax loss compares with the classes of RoIs, or become `cls_prob`."""
+        """Layers whose output columns a softmax loss compares with the classes of RoIs, or that become `cls_prob`."""
         losses = self._roi_losses("SoftmaxWithLoss", "SoftmaxWithLossOHEM")
         return self._column_layers([*(layer.bottom[0] for layer in losses), "cls_prob"])
 
     def box_losses(self) -> list[LayerParameter]:
-        """Layers that compare an output with the regression targets of RoIs."""
+        """Losses that compare an output with the regression targets of RoIs."""
         return self._roi_losses("SmoothL1Loss", "SmoothL1LossOHEM")
 
     def box_layers(self) -> list[LayerParameter]:
-        """Layers whose columns are compared with the regression targets of RoIs, or become `bbox_pred`."""
+        """Layers whose output columns are compared with the regression targets of RoIs, or become `bbox_pred`."""
         return self._column_layers([*(layer.bottom[0] for layer in self.box_losses()), "bbox_pred"])
 
     def _roi_losses(self, *types: str) -> list[LayerParameter]:
@@ -163,12 +163,12 @@ class NetFile:
                 and any(self._is_of_rois(blob) for blob in layer.bottom[1:2])]
 
     def _column_layers(self, blobs: Iterable[str]) -> list[LayerParameter]:
-        """The layers that decide how many columns these blobs have, as far as known; each once."""
+        """The layers that determine the number of columns of these blobs, where known; each once."""
         found = [layer for layer in map(self._column_layer, blobs) if layer is not None]
         return list({layer.name: layer for layer in found}.values())
 
     def _column_layer(self, blob: str) -> LayerParameter | None:
-        """An inner product, before a softmax or not, or the PSROIPooling of which means are taken."""
+        """The inner product, optionally before a softmax, or the PSROIPooling before an average, that gives a blob."""
         layer = self._source(blob, "Softmax")
         if layer is not None and layer.type == "InnerProduct":
             return layer
@@ -176,16 +176,16 @@ class NetFile:
         return layer if layer is not None and layer.type == "PSROIPooling" else None
 
     def _source(self, blob: str, *passed: str) -> LayerParameter | None:
-        """The layer that produces a blob, or the first one before it that is not of these types."""
+        """The layer that produces a blob, or the first one upstream that is not of the types `passed`."""
         layer = self._maker.get(blob)
-        for _ in self.layers:       # which may form a loop
+        for _ in self.layers:       # bounded, as layers may form a loop
             if layer is None or layer.type not in passed or not layer.bottom:
                 break
             layer = self._maker.get(layer.bottom[0])
         return layer
 
     def _is_of_rois(self, blob: str) -> bool:
-        """Whether the blob follows RoIs in the tops of the layer that produces it, as labels and targets do."""
+        """Whether the blob follows RoIs among the tops of its layer, as labels and targets do."""
         tops = list(self._maker[blob].top) if blob in self._maker else []
         return bool(self._rois.intersection(tops[:tops.index(blob)])) if blob in tops else False
 
@@ -207,18 +207,18 @@ class NetFile:
         return [(layer, anchor_layout(self.params(layer))) for layer in self.anchor_layers()]
 
     def anchors(self) -> tuple[float, tuple[float, ...], tuple[float, ...]] | None:
-        """(feat_stride, scales, ratios) of the anchors; None if no layer specifies them, or one does so wrongly."""
+        """(feat_stride, scales, ratios) of the anchors; None if no layer specifies them, or a `param_str` is wrong."""
         layouts = [] if self.param_problems else self.anchor_layouts()
         return layouts[0][1] if layouts else None
 
     def num_anchors(self) -> int | None:
-        """Number of anchors at each position; None if no layer specifies them, or one does so wrongly."""
+        """Number of anchors at each position; None as in `anchors`."""
         layout = self.anchors()
         return len(layout[1]) * len(layout[2]) if layout else None
 
 
 def _is_in_phase(layer: LayerParameter, phase: Phase | None) -> bool:
-    """Whether the layer is part of a phase, judging by the phases in its `include` and `exclude`."""
+    """Whether the layer is part of a phase, according to the phases in its `include` and `exclude`."""
     if phase is None:
         return True
     if NetStateRule(phase=phase) in layer.exclude:
@@ -234,7 +234,7 @@ def _entries(layer: LayerParameter) -> Params:
 
 
 def _pools_rois(layer: LayerParameter) -> bool:
-    """Layer types ROIPooling, ROIAlign, PSROIPooling and the user's."""
+    """Whether the layer pools RoIs: ROIPooling, ROIAlign, PSROIPooling and the user's types."""
     return "roi" in layer.type.lower() and len(layer.bottom) > 1
 
 

@@ -1,8 +1,8 @@
 """Checks prototxts against the settings and the data set before training starts.
 
-A wrong number of classes or anchors, a missing top or a layer that should be frozen would show up hours later, or
-never. Each function returns a list of problems, one line each, starting with file and line; `raise_all` turns the
-problems of several files into one error.
+A wrong number of classes or anchors, a missing top or a layer that should be frozen would be noticed hours later, or
+never. Each function returns a list of problems, one line each, starting with file and line; `raise_all` raises one
+error for the problems of several files.
 """
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def check_train_net(path: str | os.PathLike, train: Any, num_classes: int,
 
 def check_test_net(path: str | os.PathLike, num_classes: int, num_anchors: int | None = None,
                    of: str = "the data set") -> list[str]:
-    """Problems of a test net; `of` names what has this number of classes."""
+    """Problems of a test net; `of` names what has `num_classes` classes."""
     net = NetFile(path, TEST)
     return _training_problems(net) or net.param_problems or [
         *_class_problems(net, (num_classes,), of), *_box_width_problems(net, num_classes, (4 * num_classes, 8), of),
@@ -49,11 +49,11 @@ def check_test_net(path: str | os.PathLike, num_classes: int, num_anchors: int |
 
 
 def check_row_net(path: str | os.PathLike, num_classes: int, of: str = "the data set") -> list[str]:
-    """Problems of a test net that lists its detections; `of` names what has this number of classes."""
+    """Problems of a test net that lists its detections; `of` names what has `num_classes` classes."""
     net = NetFile(path, TEST)
     if not net.is_input("data"):
         return [f"{path}: has no input data: it reads its images itself. A net that detects in photographs is needed, "
-                "deploy.prototxt as a rule"]
+                "usually deploy.prototxt"]
     layers = net.detection_layers()
     problems = [net.problem(layer, f"lists detections, as layer '{layers[0].name}' does: expected one such layer")
                 for layer in layers[1:]]
@@ -83,10 +83,10 @@ def check_outputs(net: Net, path: str | os.PathLike, *wanted: str) -> None:
 
 
 def check_widths(net: Net, path: str | os.PathLike, num_classes: int, of: str, *outputs: str) -> list[str]:
-    """Outputs of a test net whose columns do not match the classes, whatever the layers before them are called.
+    """Outputs of a test net whose number of columns does not match the classes, regardless of layer names.
 
     outputs  'cls_prob' or 'cls_score', one column per class; 'bbox_pred', four per class, or eight (background, object)
-             for boxes that the classes share
+             for class-agnostic boxes
     of       what has `num_classes` classes
     """
     problems = []
@@ -101,10 +101,10 @@ def check_widths(net: Net, path: str | os.PathLike, num_classes: int, of: str, *
 
 
 def check_frozen(path: str | os.PathLike, part: str, stage: int) -> list[str]:
-    """Layers of an alternating-optimisation net that must not change, but have a learning rate.
+    """Layers of an alternating optimisation net that must be frozen, but have a learning rate.
 
-    They are the other part's own layers ('rpn' trains no inner products, 'fast_rcnn' nothing named rpn*) and,
-    in stage 2, the shared convolutions. Even without a gradient, weight decay would shrink them.
+    These are the layers of the other part ('rpn' trains no inner products, 'fast_rcnn' nothing named rpn*) and, in
+    stage 2, the shared convolutions. Even without a gradient, weight decay would shrink them.
     """
     net = NetFile(path, TRAIN)
     return [net.problem(layer, f"must be frozen in stage {stage} ({part}): give it two "
@@ -132,7 +132,7 @@ def _num_params(layer: LayerParameter) -> int:
 
 
 def _class_problems(net: NetFile, counts: Sequence[int], of: str = "the data set") -> Iterator[str]:
-    """Layers for another number of classes than counts[0]; param_str may give any of the counts."""
+    """Layers for a number of classes other than counts[0]; in a param_str, all of `counts` are valid."""
     num_classes = counts[0]
     why = f"{of} has {num_classes} classes with the background"
     for layer in net.layers:
@@ -148,7 +148,7 @@ def _class_problems(net: NetFile, counts: Sequence[int], of: str = "the data set
 
 def _box_width_problems(net: NetFile, num_classes: int, wanted: Sequence[int],
                         of: str = "the data set") -> Iterator[str]:
-    """Layers that predict boxes for another number of classes; `wanted` are the numbers of columns that fit."""
+    """Box regression layers for another number of classes; `wanted` are the valid numbers of columns."""
     named = [layer for layer in net.layers if layer.type == "InnerProduct" and layer.name.startswith("bbox_pred")]
     for layer in [*named, *(layer for layer in net.box_layers() if layer.type == "PSROIPooling")]:
         field, columns = _columns(layer)
@@ -159,7 +159,7 @@ def _box_width_problems(net: NetFile, num_classes: int, wanted: Sequence[int],
 
 
 def _columns(layer: LayerParameter) -> tuple[str, int]:
-    """The setting that says how many columns the layer's outputs have, and its value."""
+    """Name and value of the setting for the layer's number of output columns."""
     if layer.type == "PSROIPooling":
         return "output_dim", layer.psroi_pooling_param.output_dim
     return "num_output", layer.inner_product_param.num_output
@@ -218,7 +218,7 @@ def _data_problems(net: NetFile, train: Any) -> Iterator[str]:
 
 
 def _box_problems(net: NetFile, train: Any) -> Iterator[str]:
-    """Snapshots turn the weights of one of BOX_LAYERS back from normalised targets: no other layer is found."""
+    """Snapshots convert the weights of one of BOX_LAYERS to plain targets; layers of other names are not found."""
     if not (train.BBOX_REG and train.get("BBOX_NORMALIZE_TARGETS", True)):
         return
     if net.box_losses() and not any(layer.name in BOX_LAYERS for layer in net.layers):
@@ -228,7 +228,7 @@ def _box_problems(net: NetFile, train: Any) -> Iterator[str]:
 
 
 def _rpn_box_problems(net: NetFile, train: Any) -> Iterator[str]:
-    """With normalised targets of anchors nothing may decode the predictions, and snapshots turn these weights back."""
+    """With normalised RPN targets no layer may decode the predictions, and snapshots must find the box layer."""
     if not (train.get("RPN_NORMALIZE_TARGETS", False) and train.HAS_RPN):
         return
     for layer in net.proposal_layers():
@@ -247,7 +247,7 @@ def _rpn_box_problems(net: NetFile, train: Any) -> Iterator[str]:
 
 
 def _tops_fit(tops: Sequence[str], wanted: Sequence[str]) -> bool:
-    """Whether tops start with the wanted ones; names are free, but a usual name must be in its usual place."""
+    """Whether tops start with the wanted ones. Other names are valid, but a usual name must be in its usual place."""
     usual = {*RPN_BLOBS, *ROI_BLOBS, *BOX_BLOBS}
     return len(tops) >= len(wanted) and not usual.intersection(tops[len(wanted):]) and all(
         top == name or top not in wanted for top, name in zip(tops, wanted, strict=False))
@@ -267,7 +267,7 @@ def _ohem_problems(net: NetFile, train: Any) -> Iterator[str]:
 
 
 def _readonly_problems(net: NetFile) -> Iterator[str]:
-    """A readonly layer that does not share the weights of the trained layer would compute with random ones."""
+    """Readonly layers that do not share the weights of the trained layer, and so would compute with random ones."""
     by_name = {layer.name: layer for layer in net.layers}
     for layer in net.layers:
         if not layer.name.endswith(READONLY) or layer.type not in ("Convolution", "InnerProduct"):

@@ -1,7 +1,7 @@
-"""What the nets of one run share must be the same in all of them: anchors, and layers of equal names.
+"""Checks that the nets of a run agree in what they share: anchors, and layers with the same names.
 
-Weights fit a layer by name and shape. Another stride, padding or anchor scale changes neither, only what the weights
-compute.
+Weights are matched to layers by name and shape. A different stride, padding or anchor scale changes neither, but
+changes what the weights compute.
 """
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from google.protobuf.message import Message
 from caffe.proto.caffe_pb2 import TEST, TRAIN, LayerParameter
 from checks.net_file import NetFile
 
-# Their settings may differ: they feed data, only train, only initialise weights, or are checked elsewhere
+# Settings that may differ: they feed data, only affect training or initial weights, or are checked elsewhere
 _FREE = ("python_param", "input_param", "dummy_data_param", "dropout_param", "loss_param", "batch_norm_param",
          "reshape_param")
 _INITIAL = ("weight_filler", "bias_filler", "filler")
 
 
 def check_shared(train: Sequence[str | os.PathLike], test: Sequence[str | os.PathLike]) -> list[str]:
-    """Problems of training and test nets that share weights: anchors, or settings of a layer, that differ."""
+    """Problems of training and test nets that share weights: differing anchors or layer settings."""
     files = [*(NetFile(path, TRAIN) for path in train), *(NetFile(path, TEST) for path in test)]
     nets = [net for net in files if not net.param_problems]
     return [*_anchor_problems(nets), *_layer_problems(nets)]
 
 
 def _anchor_problems(nets: Sequence[NetFile]) -> Iterator[str]:
-    """Anchors are compared by content: as many others decode to other boxes."""
+    """Anchors are compared by value: the same number of different anchors would decode to other boxes."""
     layouts = [(net, *found) for net in nets for found in net.anchor_layouts()[:1]]
     for net, layer, layout in layouts[1:]:
         first, first_layer, expected = layouts[0]
@@ -59,7 +59,7 @@ def _differences(layer: LayerParameter, expected: LayerParameter) -> Iterator[tu
 
 
 def _computes(layer: LayerParameter) -> bool:
-    """Whether it is part of what all nets compute, not a source of data, a loss, or code of the user."""
+    """Whether the layer is part of what all nets compute: not a data source, a loss, or user code."""
     return bool(layer.bottom) and layer.type not in ("Python", "Silence") and "Loss" not in layer.type
 
 
@@ -83,7 +83,7 @@ def _scalars(message: Message) -> dict[str, Any]:
 
 
 def _spelled_out(settings: dict[str, Any]) -> dict[str, Any]:
-    """kernel_size, stride, pad and dilation as (height, width), however they are written."""
+    """Convert kernel_size, stride, pad and dilation to (height, width), whichever fields give them."""
     result = dict(settings)
     for key, default in (("kernel_size", 0), ("stride", 1), ("pad", 0), ("dilation", 1)):
         stem = "kernel" if key == "kernel_size" else key

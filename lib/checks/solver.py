@@ -1,4 +1,4 @@
-"""Checks a solver's settings before training starts: what would stop it, or keep it from learning."""
+"""Checks a solver's settings before training starts, for what would stop it or keep it from learning."""
 from __future__ import annotations
 
 import os
@@ -12,14 +12,14 @@ from utils.other_caffe import solver_problems
 def check_solver(path: str | os.PathLike, param: Any = None) -> list[str]:
     """Problems of a solver, each with file and line: its learning rate and policy, average_loss and iter_size.
 
-    param  the solver of the run, if it is not that of the file
+    param  the run's SolverParameter, if it differs from the file
     """
     return [f"{path}:{prototxt.line_with(path, key)}: {message}"
             for key, message in solver_problems(param or prototxt.read_solver(path))]
 
 
 def rate_warning(path: str | os.PathLike, max_iters: int) -> str:
-    """A warning if all steps of a solver's learning rate lie behind the last iteration, or it is 0 before; else ''."""
+    """A warning if a solver's learning rate never falls before the last iteration, or reaches 0 earlier; else ''."""
     reason = late_reason(path, max_iters)
     if not reason:
         return ""
@@ -30,7 +30,7 @@ def rate_warning(path: str | os.PathLike, max_iters: int) -> str:
 
 
 def late_reason(path: str | os.PathLike, max_iters: int) -> str:
-    """Why the rate of a solver file does not fall before the last iteration, or is 0 before; '' if it does fall."""
+    """Why a solver's learning rate never falls before the last iteration, or reaches 0 earlier; '' if neither holds."""
     param = prototxt.read_solver(path)
     key = late_setting(param, max_iters)
     if not key:

@@ -1,1 +1,1 @@
-"""Shared by the command line tools: options, and the data set and detector that they name."""
+"""Code shared by the command line tools: options, and the data set and detector that they name."""

@@ -1,4 +1,4 @@
-"""The commands that show the figures of a data set and that follow the advice for it."""
+"""Command lines that show the statistics of a data set, and that follow the advice for it."""
 from __future__ import annotations
 
 import re
@@ -19,7 +19,7 @@ _LAYERS = re.compile(r"^\s*layers?\s*\{", re.MULTILINE)
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """The options of a training that decide over data and anchors, as on the command line."""
+    """The command line options of a training that determine data and anchors."""
 
     imdb: str
     net_name: str | None = None     # of our nets
@@ -36,7 +36,7 @@ class TrainingOptions:
 
 
 def look_command(options: TrainingOptions) -> str:
-    """The command that shows the figures of a training with these options."""
+    """The command that shows the statistics for a training with these options."""
     return shlex.join(["python", "tools/look_at_data.py", *options.words()])
 
 
@@ -46,9 +46,9 @@ def anchors_in_words(layout: AnchorLayout) -> str:
 
 
 def anchors_of_folder(folder: Path) -> tuple[AnchorLayout, Path]:
-    """The anchors that the training nets in a folder and its subfolders label, and the first of these nets.
+    """The anchors labelled by the training nets in a folder and its subfolders, and the first of these nets.
 
-    Raises UserError if there is none, or they differ.
+    Raises UserError if there is no such net, or anchors differ.
     """
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}")
@@ -68,7 +68,7 @@ def anchors_of_folder(folder: Path) -> tuple[AnchorLayout, Path]:
 
 
 def net_of_folder(folder: Path) -> str | None:
-    """Which of our nets is in a folder, as named by the folder, one above it, or the only one in it."""
+    """Name of our net in a folder, from the folder's name, a parent's, or that of its only subfolder named as a net."""
     above = [part for part in reversed(folder.resolve().parts) if part in NETS]
     inner = [name for name in NETS if (folder / name).is_dir()]
     return above[0] if above else inner[0] if len(inner) == 1 else None
@@ -76,10 +76,10 @@ def net_of_folder(folder: Path) -> str | None:
 
 def advice_commands(figures: DataFigures, num_classes: int, options: TrainingOptions, net: Path,
                     out: str) -> list[list[str]]:
-    """Words of the commands to follow the advice: tools/make_models.py for other anchors, then the training.
+    """The commands that follow the advice, as words: tools/make_models.py for other anchors, then the training.
 
     num_classes  with the background
-    options      of the present training; without net_name the user changes the anchors in its nets
+    options      of the present training; without net_name the user must change the anchors in the nets
     net          a training net with the present anchors, beside its solver
     out          folder for nets with other anchors
     """
@@ -97,7 +97,7 @@ def advice_commands(figures: DataFigures, num_classes: int, options: TrainingOpt
 
 
 def _training(options: TrainingOptions, net: Path) -> list[str]:
-    """The command that trains by alternating optimisation if the net is a part of that, else with train_net.py."""
+    """The training command: alternating optimisation if the net belongs to that, else train_net.py."""
     solvers = sorted(path.name for path in net.parent.glob("*solver*"))
     if len(solvers) != 1:
         return ["tools/train_faster_rcnn_alt_opt.py", *options.words()]

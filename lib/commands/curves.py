@@ -1,4 +1,4 @@
-"""Curves of a training while it runs: the picture of the losses, and TensorBoard."""
+"""Plots a training while it runs: loss curves as a PNG, and TensorBoard."""
 from __future__ import annotations
 
 import time
@@ -16,9 +16,9 @@ from utils.errors import UserError
 
 
 class PlotHook(Hook):
-    """Draws the losses of a run's stages into a PNG again when `seconds` have passed since the last time.
+    """Plots the losses of a run's stages to a PNG, at most once every `seconds`.
 
-    logs  JSON lines of the stages, in order; those that do not exist yet are left out
+    logs  JSON lines of the stages, in order; files that do not exist yet are skipped
     """
 
     def __init__(self, logs: Sequence[Path], picture: Path, log: TrainLog, seconds: float = 60.0) -> None:
@@ -33,7 +33,7 @@ class PlotHook(Hook):
             return
         try:
             plot_losses([path for path in self._logs if path.exists()], self._picture)
-        except (OSError, ValueError) as error:      # no space, or no line yet: the next one may work
+        except (OSError, ValueError) as error:      # full disk, or no line yet: the next attempt may work
             self._log.say(f"{self._picture.name} is not drawn: {error}")
         self._last = time.perf_counter()
         self._log.leave_out(self._last - start)
@@ -48,18 +48,18 @@ def check_tensorboard() -> None:
 
 
 class TensorBoard:
-    """Writes a stage's reports into a folder for TensorBoard, as scalars and pictures; a `Listener` of its log."""
+    """`Listener` of a log that writes a stage's scalars and images to a folder for TensorBoard."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def start(self, iteration: int) -> None:
-        """Begin a file; what a stopped run wrote of later iterations is hidden."""
+        """Start a file; later iterations, written by a run that was stopped, are hidden."""
         from torch.utils.tensorboard import SummaryWriter
         self._writer = SummaryWriter(str(self._folder), purge_step=iteration + 1)
 
     def report(self, record: Mapping[str, Any]) -> None:
-        """Write the losses, the rate, the times and what the layers tell."""
+        """Write losses, learning rate, times and the layers' statistics."""
         values = {"loss/sum": record["loss"], "lr": record["lr"], "seconds per iteration": record["seconds"],
                   **{f"loss/{name}": value for name, value in record["losses"].items()},
                   **{f"{layer}/{name}": value for layer, stats in record["stats"].items()
@@ -67,7 +67,7 @@ class TensorBoard:
         self._add(values, record["iteration"])
 
     def validation(self, iteration: int, figures: Mapping[str, float], pictures: Sequence[np.ndarray]) -> None:
-        """Write the figures and the pictures of a validation."""
+        """Write the metrics and images of a validation."""
         for number, picture in enumerate(pictures):
             self._writer.add_image(f"detections/{number}", picture[:, :, ::-1].copy(), iteration, dataformats="HWC")
         self._add({f"validation/{name}": value for name, value in figures.items()}, iteration)

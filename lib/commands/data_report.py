@@ -1,4 +1,4 @@
-"""The figures of a data set as text."""
+"""Reports the statistics of a data set as text."""
 from __future__ import annotations
 
 import shlex
@@ -14,7 +14,7 @@ _MOST_CLASSES = 20      # rows of the table
 
 
 def report(figures: DataFigures, imdb: Imdb, net: str, commands: Sequence[Sequence[str]], settings: str) -> str:
-    """The figures of a data set for the anchors of `net`, what was found in its files, and the advice.
+    """The statistics of a data set for the anchors of `net`, the summary of its files, and the advice.
 
     settings  the present TRAIN.SCALES and TRAIN.MAX_SIZE in words
     """
@@ -54,7 +54,7 @@ def _option_lines(figures: DataFigures, net: str) -> Iterator[str]:
 
 
 def option_rows(figures: DataFigures) -> list[list[str]]:
-    """A table of the present TRAIN.SCALES and anchors and of better ones, headings first."""
+    """A table of the present and of better TRAIN.SCALES and anchors, header first."""
     rows = [["TRAIN.SCALES", "pixels", *(f"IoU < {limit:g}" for limit in figures.thresholds), "anchors"]]
     rows.append(_option_row(figures.present, figures.objects, " now"))
     return rows + [_option_row(option, figures.objects,
@@ -67,7 +67,7 @@ def _option_row(option: SizeOption, objects: int, mark: str) -> list[str]:
 
 
 def advice_lines(figures: DataFigures, commands: Sequence[Sequence[str]]) -> Iterator[str]:
-    """What to do, and the commands for it, which are indented."""
+    """What to do, and the commands for it, indented."""
     if figures.keeps_anchors and not figures.settings:
         yield "Anchors and sizes fit the data. To train:"
     else:
@@ -86,7 +86,7 @@ def _shares(counts: Sequence[int], total: int) -> list[str]:
 
 
 def _aligned(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> Iterator[str]:
-    """Lines of a table; columns are right-aligned but those in `left`."""
+    """Lines of a table; columns are right-aligned, except those in `left`."""
     widths = np.array([[len(cell) for cell in row] for row in rows]).max(axis=0)
     for row in rows:
         cells = [cell.ljust(width) if column in left else cell.rjust(width)

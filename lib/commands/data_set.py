@@ -14,13 +14,13 @@ if TYPE_CHECKING:       # imported on use, so that --help is fast
     from datasets.imdb import imdb as Imdb
     from datasets.problems import Problem
 
-_RESULTS_OF = "data_set.json"      # names the data set whose results are in a folder
+_RESULTS_OF = "data_set.json"      # names the data set whose results a folder holds
 
 
 def find_imdb(name: str, option: str = "--imdb", classes: Sequence[str] | None = None) -> Imdb:
     """The data set with this name or path, given by `option`; its objects are matched to the names `classes`, if any.
 
-    Raises UserError that says how to get it.
+    Raises UserError that says how to get it if it is missing.
     """
     from datasets.factory import DatasetError, get_imdb
     try:
@@ -30,7 +30,7 @@ def find_imdb(name: str, option: str = "--imdb", classes: Sequence[str] | None =
 
 
 def load_imdb(name: str, classes: Sequence[str] | None = None) -> Imdb:
-    """`find_imdb`, and print a summary of the data set. Raises UserError also if it has no object of the classes."""
+    """`find_imdb`, and print a summary of the data set. Also raises UserError if it has no object of the classes."""
     imdb = find_imdb(name, classes=classes)
     print(imdb.summary(), flush=True)
     if classes:
@@ -39,7 +39,7 @@ def load_imdb(name: str, classes: Sequence[str] | None = None) -> Imdb:
 
 
 def check_has_classes(imdb: Imdb, option: str, name: str, classes: Sequence[str]) -> None:
-    """Raise UserError if a data set has annotated objects, but none of a class that the detector has."""
+    """Raise UserError if a data set has annotated objects, but none of the detector's classes."""
     others = imdb.other_classes(classes)
     if others:
         raise UserError(f"{option} {name}: none of its objects has a class of the detector, which has "
@@ -47,9 +47,9 @@ def check_has_classes(imdb: Imdb, option: str, name: str, classes: Sequence[str]
 
 
 def check_division(trained: str, tested: str) -> None:
-    """Raise UserError if the data set to test is one that was divided otherwise to train; '' if that is unknown.
+    """Raise UserError if the test data set was split differently for training; `trained` is '' if unknown.
 
-    Prints a note if it is tested undivided.
+    Prints a note if it is tested as a whole.
     """
     from datasets.factory import divisions_of_both
     for path, share, other in divisions_of_both(trained, tested):
@@ -62,9 +62,9 @@ def check_division(trained: str, tested: str) -> None:
 
 
 def find_inputs(imdb: str, weights: Path | None, test_imdb: str | None = None) -> tuple[Imdb, Imdb | None]:
-    """The data sets to train and, if any, to test on.
+    """The data sets for training and, if any, for testing.
 
-    Raises one UserError for everything that is wrong with data sets and initial weights.
+    Raises a single UserError for everything that is wrong with data sets and initial weights.
     """
     problems: list[str] = []
     found: dict[str, Imdb] = {}
@@ -72,7 +72,7 @@ def find_inputs(imdb: str, weights: Path | None, test_imdb: str | None = None) -
     if test_imdb:
         options.setdefault(test_imdb, "--test_imdb")
     for name, option in options.items():
-        trained = found.get(imdb)       # whose class names the detector will have
+        trained = found.get(imdb)       # the detector will have its class names
         try:
             found[name] = find_imdb(name, option, trained.classes if trained else None)
         except UserError as error:
@@ -90,7 +90,7 @@ def find_inputs(imdb: str, weights: Path | None, test_imdb: str | None = None) -
 
 
 def tell_validation_set(imdb: Imdb, name: str, test_imdb: Imdb | None = None) -> None:
-    """Print how to validate on the data set's split for that, if it has one that is neither trained nor tested."""
+    """Print how to validate on the data set's validation split, if it has one that is not used for testing."""
     from datasets.factory import validation_part_of
     from datasets.source import Source
     source = getattr(imdb, "source", None)
@@ -104,7 +104,7 @@ def tell_validation_set(imdb: Imdb, name: str, test_imdb: Imdb | None = None) ->
 
 
 def find_validation_set(name: str, classes: Sequence[str]) -> Imdb:
-    """The data set of --val_imdb, whose objects are matched to the class names of the training.
+    """The data set of --val_imdb, with its objects matched to the class names of the training.
 
     Raises UserError if it is missing or has no object of these classes.
     """
@@ -116,7 +116,7 @@ def find_validation_set(name: str, classes: Sequence[str]) -> Imdb:
 
 
 def _tell_other_classes(weights: Path, classes: Sequence[str]) -> None:
-    """Print a note if the initial weights are a detector's of as many, but other classes: it fits by name and shape."""
+    """Print a note if the initial weights are from a detector with equally many, but other classes, and so fit."""
     from fast_rcnn.detector_record import find_record
     record = find_record(weights, weights)
     if record and record.classes and len(record.classes) == len(classes) and record.classes != tuple(classes):
@@ -125,7 +125,7 @@ def _tell_other_classes(weights: Path, classes: Sequence[str]) -> None:
 
 
 def _how_to_get(weights: Path) -> str:
-    """How to get ImageNet weights, by the net's name in the file name."""
+    """How to get ImageNet weights, for the net named in the file name."""
     for net in ("VGG_CNN_M_1024", "ZF"):
         if weights.name.startswith(f"{net}."):
             return (f"{net}'s have no public address any more: put py-faster-rcnn's imagenet_models.tgz into data/, "
@@ -138,20 +138,20 @@ def _how_to_get(weights: Path) -> str:
 
 
 def print_report(result: object) -> None:
-    """Print the result of evaluate_detections; data sets written for py-faster-rcnn print their own."""
+    """Print the result of evaluate_detections; data sets written for py-faster-rcnn print it themselves."""
     if hasattr(result, "report"):
         print(result.report(), flush=True)
 
 
 def prepare_to_train(imdb: Imdb, name: str, record: str | os.PathLike | None = None) -> list[str]:
-    """Decode each image once, leave out those that cannot be used, and print a summary of the data set.
+    """Decode each image once, leave out unusable ones, and print a summary of the data set.
 
-    Those are the ones that cannot be decoded, or have no pixels left when scaled as cfg says for TRAIN and for TEST.
+    Images are unusable if they cannot be decoded, or have no pixels left when scaled by cfg.TRAIN or cfg.TEST.
 
     record   file that records which images were decoded; see `broken_images`. If the summary is too long to list all
              problems, they are written to a file beside it
     returns  the files left out
-    Raises UserError, listing everything that is wrong with the data set, if nothing is left to train on.
+    Raises UserError that lists everything wrong with the data set if nothing is left to train on.
     """
     from datasets.decoding import broken_images, problem_with
     from datasets.factory import DatasetError
@@ -170,7 +170,7 @@ def prepare_to_train(imdb: Imdb, name: str, record: str | os.PathLike | None = N
 
 
 def _vanishing(imdb: Imdb, phase: str) -> dict[str, str]:
-    """The files of images that have no pixels left when scaled for TRAIN or TEST, and why."""
+    """The files of images that have no pixels left when scaled for `phase` (TRAIN or TEST), and why."""
     from fast_rcnn.config import cfg
     from utils.blob import has_pixels
     scales, most = cfg[phase].SCALES, cfg[phase].MAX_SIZE
@@ -181,7 +181,7 @@ def _vanishing(imdb: Imdb, phase: str) -> dict[str, str]:
 
 
 def _write_problems(problems: Sequence[Problem], path: Path) -> None:
-    """Write all problems of a data set to a file, unless its summary lists them."""
+    """Write all problems of a data set to a file, unless its summary lists them all."""
     from datasets.problems import is_shortened, report
     if is_shortened(problems):
         with atomic_path(path) as temporary:
@@ -190,12 +190,12 @@ def _write_problems(problems: Sequence[Problem], path: Path) -> None:
 
 
 def check_images(imdb: Imdb, option: str, name: str, record: str | os.PathLike | None = None) -> None:
-    """Decode each image once (see `prepare_to_train`). Raises UserError listing those that cannot be used."""
+    """Decode each image once (see `prepare_to_train`). Raises UserError that lists unusable images."""
     from datasets.decoding import broken_images, problem_with
     broken = {file: problem_with(file) or "" for file in broken_images(image_files(imdb), record)}
     if broken:
         lines = [f"{file}: {why}" if why not in ("", "cannot be decoded") else file for file, why in broken.items()]
-        raise UserError("\n".join([f"{option} {name}: images that cannot be decoded: mend or remove them", *lines]))
+        raise UserError("\n".join([f"{option} {name}: images that cannot be decoded: fix or remove them", *lines]))
     vanishing = _vanishing(imdb, "TEST")
     if vanishing:
         lines = [f"{file} {why}" for file, why in vanishing.items()]
@@ -227,7 +227,7 @@ def claim_results(folder: Path, imdb: Imdb) -> None:
 
 
 def data_set_of_results(folder: Path) -> str:
-    """The data set whose results a folder holds, as it was named when they were made; '' if that is unknown."""
+    """Name of the data set whose results a folder holds, as recorded with them; '' if unknown."""
     note = folder / _RESULTS_OF
     return str(read_record(note, "delete it", **{"data set": str})["data set"]) if note.is_file() else ""
 
@@ -238,9 +238,9 @@ def results_folder(run: str | os.PathLike, imdb: Imdb) -> Path:
 
 
 def check_results(folder: Path, imdb: Imdb) -> None:
-    """Raise UserError if a folder holds results of another data set, perhaps of the same name.
+    """Raise UserError if a folder holds results of another data set, even one with the same name.
 
-    A data set that is no longer where it was may have been moved, and is taken as the same.
+    A recorded data set that is no longer in its place may have been moved, and is taken to be the same.
     """
     note = folder / _RESULTS_OF
     other = data_set_of_results(folder)

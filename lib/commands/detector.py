@@ -1,4 +1,4 @@
-"""A trained detector on disk, and how the tools find its files."""
+"""Finds and loads the files of a trained detector."""
 from __future__ import annotations
 
 import argparse
@@ -30,7 +30,7 @@ from utils.weights import load_all_weights
 
 @dataclass
 class DetectorFiles:
-    """The files of a detector: test net, weights, and what is known of it (None: nothing)."""
+    """The files of a detector: test net, weights, and its record, if any."""
 
     net: str
     weights: str
@@ -38,7 +38,7 @@ class DetectorFiles:
 
     @property
     def settings(self) -> Changes:
-        """Its settings, as changes of the defaults."""
+        """Its settings, as changes to the defaults."""
         return self.record.settings if self.record else {}
 
     @property
@@ -48,15 +48,15 @@ class DetectorFiles:
 
     @cached_property
     def lists_detections(self) -> bool:
-        """Whether the net's output is a list of detections, as that of SSD, and not the scores and boxes of RoIs."""
+        """Whether the net outputs a list of detections, as SSD does, instead of scores and boxes of RoIs."""
         return bool(NetFile(self.net, TEST).detection_layers())
 
     def load(self, num_classes: int, of: str = "the data set", hint: str = "", needs_rpn: bool = False) -> Net:
-        """Load the net, after checking it against the number of classes of `of`. The settings of cfg stay with it.
+        """Load the net, after checking it against the number of classes of `of`, and bind the settings of cfg to it.
 
         hint       appended to the message if its classes or anchors do not fit
-        needs_rpn  refuse a net that reads its proposals
-        Raises CheckError, ConfigError, or what caffe raises for bad files.
+        needs_rpn  reject a net that takes proposals as input
+        Raises CheckError, ConfigError, or caffe's exceptions for bad files.
         """
         if self.lists_detections:
             return self._load_row_net(num_classes, of, hint)
@@ -86,7 +86,7 @@ class DetectorFiles:
         return free_intermediates(net)
 
     def untrained_rpn(self) -> str:
-        """What says that the weights have no trained RPN, and what to do; '' if nothing does, or cfg overrides it."""
+        """A message if the record says that the weights have no trained RPN and cfg does not override it; else ''."""
         if cfg.TEST.HAS_RPN or self.settings.get("TEST.HAS_RPN") is not False or not self.record:
             return ""
         return (f"{self.weights} was trained without an RPN, says {self.record.source}. Only if there is a trained RPN "
@@ -114,7 +114,7 @@ def check_makes_proposals(files: DetectorFiles) -> None:
 
 
 def anchor_problems(net: str | os.PathLike, record: DetectorRecord | None) -> Iterator[str]:
-    """The anchors of a test net must be those that were trained, not only as many."""
+    """Problems of a test net whose anchors are not the trained ones, even if their number is the same."""
     file = NetFile(net, TEST)
     if record is None or record.anchors is None or file.param_problems:
         return
@@ -125,7 +125,7 @@ def anchor_problems(net: str | os.PathLike, record: DetectorRecord | None) -> It
 
 
 def add_detector_options(parser: argparse.ArgumentParser) -> None:
-    """--run, or --def and --net; --classes."""
+    """Add --run, --def, --net and --classes."""
     parser.add_argument("--run", metavar="DIR", help="output folder of tools/train_faster_rcnn_alt_opt.py: its "
                                                      "detector with its settings; instead of --def and --net")
     parser.add_argument("--def", dest="prototxt", metavar="FILE", help="prototxt of the test net")
@@ -138,9 +138,9 @@ def add_detector_options(parser: argparse.ArgumentParser) -> None:
 
 
 def find_detector(args: argparse.Namespace) -> DetectorFiles:
-    """The detector named by the options, with its settings and class names as far as they are known.
+    """The detector named by the options, with its settings and class names, if known.
 
-    Prints where these come from unless the user gave --run. Raises UserError that says what is missing.
+    Prints where these come from, unless --run is given. Raises UserError that says what is missing.
     """
     if args.run:
         return _of_run(args)
@@ -151,9 +151,9 @@ def find_detector(args: argparse.Namespace) -> DetectorFiles:
 
 
 def find_proposing_detector(args: argparse.Namespace) -> DetectorFiles:
-    """As `find_detector`, for a tool that needs a detector with an RPN of its own; cfg gets its settings.
+    """As `find_detector`, for a tool that needs a detector with an RPN; its settings are applied to cfg.
 
-    Raises UserError, also for a wrong --thresh and if it is known that the RPN is not trained.
+    Raises UserError, also for a wrong --thresh and if the RPN is known to be untrained.
     """
     files = find_detector(args)
     apply_cfg(args, files.settings)
@@ -164,7 +164,7 @@ def find_proposing_detector(args: argparse.Namespace) -> DetectorFiles:
 
 
 def record_beside(args: argparse.Namespace) -> DetectorRecord | None:
-    """The record beside --net or --def. Prints its path; if there is none, and no --cfg, which settings are used."""
+    """The record beside --net or --def. Prints its path, or the settings in use without a record and --cfg."""
     record = find_record(args.net, args.prototxt)
     if record:
         print(f"Settings{' and class names' if record.classes else ''} of the net: {record.source}", flush=True)
@@ -189,10 +189,10 @@ def _of_run(args: argparse.Namespace) -> DetectorFiles:
 
 
 def class_names(files: DetectorFiles, given: Sequence[str] | None) -> Sequence[str] | None:
-    """Names of a detector's classes, background first: those it was trained with, else the `given` ones, if any.
+    """Class names of a detector, background first: those it was trained with, else the `given` ones, if any.
 
-    Given names of the same classes in another order are taken in the detector's; other names rename them, which is
-    printed. Raises UserError for another number of names.
+    If the same names are given in another order, the detector's order is kept; other names rename its classes, which is
+    printed. Raises UserError if their number differs.
     """
     names = ["__background__", *_named(given)] if given else None
     known = files.classes
@@ -209,14 +209,14 @@ def class_names(files: DetectorFiles, given: Sequence[str] | None) -> Sequence[s
 
 
 def _named(given: Sequence[str]) -> Sequence[str]:
-    """The names that --classes gives, or those of the classes in a label map."""
+    """The names given by --classes, or those in the label map that it names."""
     if len(given) == 1 and given[0].endswith(".prototxt"):
         return read_label_map(given[0])[1:]
     return given
 
 
 def load_rpn(net_file: str | os.PathLike, weights: str | os.PathLike) -> Net:
-    """Load a region proposal net for `im_proposals`. The settings of cfg stay with it.
+    """Load a region proposal network for `im_proposals`, and bind the settings of cfg to it.
 
     Raises CheckError if it is a training net, or lacks outputs or weights.
     """

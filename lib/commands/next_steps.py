@@ -1,4 +1,4 @@
-"""What a finished training prints last: the commands that use its detector."""
+"""The commands that use a new detector, printed at the end of its training."""
 from __future__ import annotations
 
 import shlex
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 
 def next_steps(detector: Sequence[str], tested: bool = False, test_set: str | None = None) -> str:
-    """Commands for a detector.
+    """Text that lists the commands for a detector.
 
     detector  its options, such as ['--run', 'output/demo']
-    tested    whether it is being tested anyway
-    test_set  name of a data set to test it on, if one is known
+    tested    whether the training command tests it as well
+    test_set  name of a data set to test it on, if known
     """
     options = shlex.join(detector)
     lines = [f"look at detections: python tools/demo.py {options} PHOTO.jpg FOLDER",

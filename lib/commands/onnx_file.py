@@ -1,4 +1,4 @@
-"""Writes a loaded detector as an ONNX model: for tools/export_detector.py and `frcnn.Detector.export`."""
+"""Exports a loaded detector to ONNX, for tools/export_detector.py and `frcnn.Detector.export`."""
 from __future__ import annotations
 
 import os
@@ -16,9 +16,9 @@ from utils.other_caffe import Net
 
 
 def onnx_file(files: DetectorFiles, given: str | os.PathLike | None, option: str) -> Path:
-    """The file to write, `given` by `option`: by default that of the caffemodel, with the ending .onnx.
+    """The file to write, `given` by `option`; by default the caffemodel's name with the suffix .onnx.
 
-    Raises UserError if it cannot be written, or there is a file of another kind, and for nets that list detections.
+    Raises UserError if it cannot be written or would overwrite another kind of file, and for nets that list detections.
     """
     path = Path(given or Path(files.weights).with_suffix(".onnx"))
     if files.lists_detections:
@@ -33,7 +33,7 @@ def onnx_file(files: DetectorFiles, given: str | os.PathLike | None, option: str
 
 
 def write_onnx(net: Net, path: Path, classes: Sequence[str], export: ExportSettings) -> None:
-    """`export_detector` with the settings of cfg. Prints a note if the detector's precision is another."""
+    """`export_detector` with the settings of cfg. Prints a note if the detector's precision is not float32."""
     if cfg.PRECISION != "float32":
         print(f"Note: the model computes in float32, the detector in {cfg.PRECISION}: scores differ", flush=True)
     export_detector(net, path, classes, DetectionSettings.from_cfg(cfg), export, detector_settings(cfg))

@@ -1,4 +1,4 @@
-"""Shared by the command line tools: options, the device, and how user errors are reported."""
+"""Shared by the command line tools: options, choice of the device, and reporting of user errors."""
 from __future__ import annotations
 
 import argparse
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Main(Protocol):
-    """A tool: takes command line arguments (None: those of the process), returns its exit status."""
+    """A tool's main function: takes command line arguments (None: sys.argv), returns the exit status."""
 
     def __call__(self, argv: Sequence[str] | None = None) -> int: ...
 
@@ -60,9 +60,9 @@ def tool(main: Main) -> Main:
 
 @contextlib.contextmanager
 def quiet_caffe() -> Iterator[None]:
-    """Let Caffe, here and in processes started here, log warnings and errors only: the tools have their own log.
+    """Limit Caffe's log, here and in child processes, to warnings and errors: the tools have their own log.
 
-    A GLOG_minloglevel that the user has set is kept.
+    A GLOG_minloglevel set by the user is kept.
     """
     chosen = os.environ.get("GLOG_minloglevel")
     os.environ.setdefault("GLOG_minloglevel", "1")
@@ -80,7 +80,7 @@ def make_parser(description: str, examples: str) -> argparse.ArgumentParser:
 
 
 def add_device_options(parser: argparse.ArgumentParser) -> None:
-    """--gpu and --cpu."""
+    """Add --gpu and --cpu."""
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--gpu", type=int, metavar="ID",
                        help="GPU to use (default: 0 if there is one; with torchrun, one per process)")
@@ -88,30 +88,30 @@ def add_device_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_profile_option(parser: argparse.ArgumentParser) -> None:
-    """--profile."""
+    """Add --profile."""
     parser.add_argument("--profile", action="store_true",
-                        help="profile some iterations: write the times of each layer, the data and the update to "
+                        help="profile some iterations: write the times of each layer, data loading and the update to "
                              "profile/ in the output folder, as a table and a Chrome trace")
 
 
 def add_cfg_options(parser: argparse.ArgumentParser) -> None:
-    """--cfg and --set."""
+    """Add --cfg and --set."""
     parser.add_argument("--cfg", metavar="FILE", help="YAML file of settings (see lib/fast_rcnn/config.py)")
     parser.add_argument("--set", nargs="+", default=[], metavar=("KEY", "VALUE"), dest="set_cfgs",
                         help="settings, such as TRAIN.SCALES '(400,)' TRAIN.MAX_SIZE 600; they override --cfg")
 
 
 def add_split_options(parser: argparse.ArgumentParser, makes: str) -> None:
-    """--split and --split_seed; `makes` says what the tool does with the splits."""
+    """Add --split and --split_seed; `makes` says what the tool does with the splits."""
     parser.add_argument("--split", type=_share, metavar="SHARE",
-                        help="for a data set without splits: share of its images that are the split train, such as "
-                             f"0.8; the others are test. {makes}")
+                        help="for a data set without splits: fraction of its images in the split train, such as "
+                             f"0.8; the others are the split test. {makes}")
     parser.add_argument("--split_seed", type=_natural, metavar="N",
-                        help="other images for --split, which all tools must be given alike (default: none)")
+                        help="seed to split other images by --split; give all tools the same one (default: none)")
 
 
 def share_of(args: argparse.Namespace) -> Share | None:
-    """How --split and --split_seed divide a data set; None if they do not. Raises UserError for the second alone."""
+    """How to split a data set by --split and --split_seed; None without them. Raises UserError for the second alone."""
     from datasets.source import Share
     if args.split:
         return Share(args.split, args.split_seed)
@@ -132,40 +132,40 @@ def _share(text: str) -> float:
 
 
 def add_validation_options(parser: argparse.ArgumentParser) -> None:
-    """--val_imdb, --val_every, --patience."""
+    """Add --val_imdb, --val_every and --patience."""
     add = parser.add_argument
     add("--val_imdb", metavar="NAME",
         help="data set to validate on while training: detections by average precision, proposals by recall; the best "
-             "model is kept beside the last")
+             "model is kept in addition to the last one")
     add("--val_every", type=positive, metavar="N", help="iterations between two validations (default: a tenth of all)")
-    add("--patience", type=positive, metavar="N", help="stop a training after N validations without a new best one "
-                                                       "(default: never)")
+    add("--patience", type=positive, metavar="N", help="stop a training early after N validations without a new best "
+                                                       "result (default: never)")
 
 
 def add_skip_option(parser: argparse.ArgumentParser) -> None:
-    """--skip_unfitting."""
+    """Add --skip_unfitting."""
     parser.add_argument("--skip_unfitting", action="store_true",
-                        help="leave out all layers of --weights whose shapes differ in the net; without it only "
-                             "cls_score and bbox_pred (R-FCN: rfcn_cls and rfcn_bbox), which differ for other classes, "
-                             "and others are refused")
+                        help="skip all layers of --weights whose shapes differ from the net's; by default only "
+                             "cls_score and bbox_pred (R-FCN: rfcn_cls and rfcn_bbox), which depend on the classes, "
+                             "are skipped, and others are an error")
 
 
 def add_tensorboard_option(parser: argparse.ArgumentParser) -> None:
-    """--tensorboard."""
+    """Add --tensorboard."""
     parser.add_argument("--tensorboard", action="store_true",
-                        help="write losses, rates, validations and pictures of detections for TensorBoard to "
+                        help="write losses, learning rates, validations and images with detections for TensorBoard to "
                              "tensorboard/ in the output folder (needs the package tensorboard)")
 
 
 def check_validation_options(args: argparse.Namespace) -> None:
-    """Raise UserError for options of validation without a data set for it."""
+    """Raise UserError for validation options without --val_imdb."""
     given = [option for option, value in (("--val_every", args.val_every), ("--patience", args.patience)) if value]
     if given and not args.val_imdb:
         raise UserError(f"{' and '.join(given)}: there is no data set to validate on; give --val_imdb NAME")
 
 
 def add_net_options(parser: argparse.ArgumentParser, short: bool = False) -> None:
-    """--anchor_scales, --anchor_ratios, --fc6, --fc7: sizes of a net that is made; `short` adds --scales, --ratios."""
+    """Add --anchor_scales, --anchor_ratios, --fc6, --fc7: sizes of generated nets; `short` adds --scales, --ratios."""
     add = parser.add_argument
     add("--anchor_scales", *["--scales"] * short, type=float, nargs="+", metavar="S",
         help="anchor scales, in units of 16 pixels (default: the net's own)")
@@ -177,13 +177,13 @@ def add_net_options(parser: argparse.ArgumentParser, short: bool = False) -> Non
 
 
 def net_sizes(args: argparse.Namespace) -> Sizes:
-    """The sizes that the options of `add_net_options` give."""
-    from net_definitions import Sizes  # imports caffe, which --help need not wait for
+    """The sizes given by the options of `add_net_options`."""
+    from net_definitions import Sizes  # imports caffe, which --help does not need
     return Sizes(args.anchor_scales, args.anchor_ratios, args.fc6, args.fc7)
 
 
 def apply_cfg(args: argparse.Namespace, beneath: Changes | None = None) -> None:
-    """Apply the changes `beneath`, then --cfg, then --set, to cfg; check it, and import the user modules it names."""
+    """Apply the changes `beneath`, then --cfg, then --set, to cfg; check it, and import its user modules."""
     change_cfg(beneath or {})
     if args.cfg:
         cfg_from_file(existing_file(args.cfg, "--cfg"))
@@ -223,7 +223,7 @@ def positive_number(text: str) -> float:
 
 
 def check_thresh(thresh: float, settings: Config, option: str = "--thresh") -> None:
-    """Raise UserError for a score that is no probability, unless the scores are those of SVMs."""
+    """Raise UserError for a score threshold outside 0..1, unless scores are those of SVMs."""
     if not settings.TEST.SVM and not 0 <= thresh <= 1:
         raise UserError(f"{option} {thresh:g}: scores are between 0 and 1")
 
@@ -236,9 +236,9 @@ def existing_file(path: str, option: str, hint: str = "") -> str:
 
 
 def writable_folder(path: str | os.PathLike, option: str) -> Path:
-    """The folder, created if missing. Raises UserError if it is not writable.
+    """Create the folder if it is missing. Raises UserError if it is not writable.
 
-    For results that take long to compute: fail before the work, not after it.
+    For results that take long to compute: fails before the work, not after it.
     """
     folder = Path(path)
     try:
@@ -255,12 +255,12 @@ def writable_folder(path: str | os.PathLike, option: str) -> Path:
 def choose_device(args: argparse.Namespace) -> int | None:
     """Index of the GPU chosen by the options, None for the CPU.
 
-    With torchrun each process uses the GPU of its local rank. On a Caffe that cannot tell whether there is a GPU, one
+    With torchrun each process uses the GPU of its local rank. On a Caffe that cannot report whether there is a GPU, one
     is used only if requested.
-    Raises UserError if the requested GPU does not exist, or one is requested for several processes.
+    Raises UserError if the requested GPU does not exist, or --gpu is given with several processes.
     """
     if args.gpu is not None and parallel.is_wanted():
-        raise UserError(f"--gpu {args.gpu}: with torchrun each process uses the GPU of its own number; set "
+        raise UserError(f"--gpu {args.gpu}: with torchrun each process uses the GPU of its local rank; set "
                         "CUDA_VISIBLE_DEVICES to choose among them")
     if args.cpu:
         return None
@@ -288,7 +288,7 @@ def _existing_gpu(gpu_id: int) -> int:
 
 
 def use_device(gpu_id: int | None, seed: int | None = None) -> None:
-    """Run caffe and NMS on a GPU (None: the CPU) in cfg.PRECISION, and seed caffe's random numbers.
+    """Make caffe and NMS use a GPU (None: the CPU) and cfg.PRECISION, and seed caffe's random numbers.
 
     Raises UserError for a missing GPU, and for a precision that this Caffe lacks.
     """

@@ -1,4 +1,4 @@
-"""Measures models on a validation set while they train: average precision of detections, recall of proposals."""
+"""Measures models on a validation set during training: average precision of detections, recall of proposals."""
 from __future__ import annotations
 
 import dataclasses
@@ -29,11 +29,11 @@ _OUTPUTS = {"cls_prob", "bbox_pred", "cls_score"}
 
 
 class DetectionMeasure:
-    """AP50, the mean over the classes, and AP, that over IoU 0.50, 0.55, .. 0.95, of a detector.
+    """A detector's AP50, the mean over classes, and AP, also averaged over IoU thresholds 0.50, 0.55, .. 0.95.
 
     net        test prototxt
     classes    its class names, background first
-    proposals  file of proposals for the images, for a net with the input `rois`; None for one with an RPN
+    proposals  file with proposals for the images, for a net with the input `rois`; None for a net with an RPN
     output     folder for the detections
     """
 
@@ -57,7 +57,7 @@ class DetectionMeasure:
         return {"AP50": result.mean_ap, "AP": result.coco_means()["ap"]}
 
     def pictures(self) -> list[np.ndarray]:
-        """The first images of the validation set with the last model's detections, BGR; in the first process only."""
+        """The first validation images, BGR, with the last model's detections; [] in all processes but the first."""
         if not parallel.is_first():
             return []
         found = load_detections(self._output / "detections.npz")
@@ -66,7 +66,7 @@ class DetectionMeasure:
 
 
 class RecallMeasure:
-    """AR, the mean recall at IoU 0.50, 0.55, .. 0.95 of the objects by an RPN's proposals, and the recall at 0.5."""
+    """AR of an RPN's proposals, the mean recall at IoU thresholds 0.50, 0.55, .. 0.95, and the recall at 0.5."""
 
     def __init__(self, net: str | os.PathLike, imdb: Imdb) -> None:
         self._file, self._imdb = net, imdb
@@ -84,13 +84,13 @@ class RecallMeasure:
 
 def propose(net: Net, file: str | os.PathLike, model: str | os.PathLike, imdb: Imdb,
             settings: GenerationSettings) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Boxes and scores of `imdb_proposals` by an RPN with the weights of a model."""
+    """Boxes and scores of `imdb_proposals`, for an RPN with the weights of a model."""
     load_all_weights(net, model, file)
     return imdb_proposals(net, imdb, settings=settings)
 
 
 def write_proposals(net: str | os.PathLike, model: str | os.PathLike, imdb: Imdb, path: Path) -> Path:
-    """Write the proposals of an RPN for a validation set, those that TEST asks for; returns the path."""
+    """Write an RPN's proposals for a validation set, with the settings of cfg.TEST; returns the path."""
     rpn = free_intermediates(caffe.Net(os.fspath(net), caffe.TEST))
     boxes, scores = propose(rpn, net, model, imdb, GenerationSettings.from_cfg(cfg))
     if parallel.is_first():
@@ -100,7 +100,7 @@ def write_proposals(net: str | os.PathLike, model: str | os.PathLike, imdb: Imdb
 
 
 def write_net_on_rois(detector: str | os.PathLike, path: Path) -> Path:
-    """Write a detector's test net without its RPN, with an input `rois` (R, 5) instead; returns the path."""
+    """Write a detector's test net with an input `rois` (R, 5) instead of its RPN; returns the path."""
     net = prototxt.read_net(detector)
     needed, kept = set(_OUTPUTS), []
     for layer in reversed(net.layer):

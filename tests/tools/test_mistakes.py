@@ -212,7 +212,7 @@ def test_a_broken_image_is_named_before_the_first_is_tested(run, tmp_path, demo_
         last.write_bytes(png[:33] + bytes(len(png) - 45) + png[-12:])       # a valid header, and nothing after it
         reset_cfg()
         status, text = run(*words)
-        assert status == 2 and f"--imdb {data}:test: images that cannot be decoded: mend or remove them\n{last}" in text
+        assert status == 2 and f"--imdb {data}:test: images that cannot be decoded: fix or remove them\n{last}" in text
         assert "decoding images once: 2/2" in text and "ETA" in text and "im_detect" not in text
         last.write_bytes(whole)
         reset_cfg()

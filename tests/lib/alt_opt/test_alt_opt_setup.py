@@ -1,4 +1,4 @@
-"""The training tool up to the first step, which does not run here: what it reads, writes, refuses and keeps."""
+"""The training tool up to, but not including, the first step: what it reads, writes, refuses and keeps."""
 import shutil
 from pathlib import Path
 
@@ -107,7 +107,7 @@ def test_a_split_to_validate_on_is_named(prepare, tmp_path, demo_data, capsys):
         assert capsys.readouterr().out == line
 
 
-def test_results_of_another_data_set_are_told_before_the_training(prepare, tmp_path, demo_data):
+def test_results_of_another_data_set_are_reported_before_training(prepare, tmp_path, demo_data):
     results = tmp_path / "out" / "test" / "demo_test"
     write_json(results / "data_set.json", {"data set": f"{demo_data}:trainval"})
     with pytest.raises(UserError, match=f"{results} holds results of {demo_data}:trainval, not of {demo_data}:test"):
@@ -160,7 +160,7 @@ def test_files_that_were_not_written_by_the_tool_are_not_overwritten(prepare, tm
 
 
 def test_a_run_with_shipped_nets_without_mining_resumes_with_generated_ones(prepare, tmp_path, demo_data):
-    """Earlier versions had them in models/; with as many iterations as they are made for, nothing is repeated."""
+    """Earlier versions had them in models/; if the iterations are those they were made for, nothing is repeated."""
     data, classes = tmp_path / "data.yml", [*CLASSES, *(f"class{number}" for number in range(16))]
     write_json(data, {"root": str(demo_data), "images": "JPEGImages", "annotations": "Annotations", "classes": classes,
                       "image_sets": {"trainval": "ImageSets/Main/trainval.txt"}})
@@ -206,7 +206,7 @@ def test_the_solver_of_a_copied_net_is_run_with_the_copy(prepare, tmp_path):
 
 
 @pytest.mark.slow
-def test_epochs_and_rates_of_the_command_line(prepare, tmp_path, capsys):
+def test_epochs_and_learning_rates_of_the_command_line(prepare, tmp_path, capsys):
     run = prepare("--epochs", "3", "--lr", "0.5", "0.25", "0.125", "0.0625", iterations=None)
     assert run.nets.max_iters == dict.fromkeys(run.nets.max_iters, 18)
     text = capsys.readouterr().out
@@ -218,7 +218,7 @@ def test_epochs_and_rates_of_the_command_line(prepare, tmp_path, capsys):
     dry_run(run, STEPS)
 
 
-def test_the_rate_of_nets_used_as_they_are_falls_before_the_end_too(prepare, tmp_path, capsys):
+def test_the_learning_rate_of_unchanged_nets_falls_before_the_end_too(prepare, tmp_path, capsys):
     for name, text in model_files("Tiny", 5, folder=str(tmp_path / "mine")).items():
         (tmp_path / "mine" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "mine" / name).write_text(text)
@@ -293,7 +293,7 @@ def test_initial_weights_are_loaded_first(prepare, tmp_path):
     run.skip_unfitting = True
     dry_run(run, STEPS)
     save_random(ROOT / "models" / "Tiny" / "faster_rcnn_alt_opt" / "faster_rcnn_test.pt", other)
-    run.skip_unfitting = False          # of 21 classes: the layers for them begin anew
+    run.skip_unfitting = False          # of 21 classes: the layers for the classes are skipped
     dry_run(run, STEPS)
     save_random(run.nets.detector_test, same)
     run.weights = same
@@ -304,7 +304,7 @@ def test_initial_weights_are_loaded_first(prepare, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("restart", [True, False])
-def test_an_old_detector_stays_until_its_successor_is_there(prepare, tmp_path, restart):
+def test_an_old_detector_is_kept_until_its_successor_replaces_it(prepare, tmp_path, restart):
     run = prepare("--restart" if restart else "--resume")
     model, note = run.output / run.final_name, run.output / "detector.json"
     OwnFiles(run.output).adopt([model.name, note.name])

@@ -1,4 +1,4 @@
-"""The record of a run and the lock of its folder."""
+"""The manifest of a run, and the lock of its folder."""
 import os
 import subprocess
 import sys
@@ -61,7 +61,7 @@ def test_differences_of_fingerprints_are_words(tmp_path):
     assert manifest.differences("named", validated, imdb="a:train@0.8") == ["val_imdb: (absent) -> a data set"]
 
 
-def test_where_a_step_had_ended_is_kept_with_the_same_inputs(tmp_path):
+def test_the_earlier_ends_of_an_extended_step_are_kept_with_the_same_inputs(tmp_path):
     manifest = Manifest(tmp_path)
     manifest.start("rpn", {"max_iters": "8", GOES_ON_FROM: "4"})
     assert manifest.history("rpn", {"max_iters": "8"}) == {GOES_ON_FROM: "4"}
@@ -91,7 +91,7 @@ def test_time_adds_up_over_attempts_with_the_same_inputs_only(tmp_path):
         assert manifest.steps["rpn"]["seconds"] == expected
 
 
-def test_another_kind_of_file_is_refused(tmp_path):
+def test_a_file_of_another_format_is_refused(tmp_path):
     write_json(tmp_path / "manifest.json", {"format": 99, "steps": {}})
     with pytest.raises(RunError, match="no manifest of format 1"):
         Manifest(tmp_path)

@@ -31,7 +31,7 @@ def test_shipped_nets_are_used_in_place(find, tmp_path, capsys):
 
 
 def test_nets_without_mining_are_generated(find, tmp_path, capsys):
-    """With schedules that follow --max_iters, as those for other classes."""
+    """Their schedules follow --max_iters, as do those of nets for other classes."""
     nets = find(max_iters=(8, 8, 8, 8))
     assert nets.folder == tmp_path / "made" / NO_OHEM
     assert capsys.readouterr().out == (
@@ -51,7 +51,7 @@ def test_edited_nets_without_mining_are_kept(find, capsys):
     assert f"Kept as you have edited it: {solver}" in capsys.readouterr().out
 
 
-def test_for_other_classes_the_reason_is_their_number(find, capsys):
+def test_generated_nets_for_other_classes_name_the_number_of_classes(find, capsys):
     find(num_classes=5, max_iters=(8, 8, 8, 8))
     text = capsys.readouterr().out
     assert text.startswith("The data set has 5 classes with the background, the shipped nets 21: writing nets for it")
@@ -71,7 +71,7 @@ def test_a_folder_without_mining_among_the_shipped_nets_is_used(find, tmp_path, 
         find(shipped=tmp_path / "old")
 
 
-def test_a_folder_without_nets_is_none(find, tmp_path):
+def test_a_folder_without_nets_is_ignored(find, tmp_path):
     write({f"{NO_OHEM}/notes.txt": ""}, tmp_path / "old")
     assert find(shipped=tmp_path / "old").folder == tmp_path / "made" / NO_OHEM
 

@@ -58,7 +58,7 @@ if os.environ.get("STOP_IN") == job["name"]:
 
 @pytest.fixture
 def start(prepare, tmp_path, monkeypatch):      # noqa: F811
-    """Starts a run in tmp_path/out; returns the names of the steps that were done."""
+    """Starts a run in tmp_path/out; returns the names of the steps that ran."""
     monkeypatch.setattr(driver, "dry_run", lambda run, steps: None)
 
     def go(*options, restart=False, **more):
@@ -113,7 +113,7 @@ def test_a_run_of_version_1_which_has_no_record_of_its_files_is_resumed(start, t
 
 
 def test_the_first_resume_of_a_run_of_version_1_repeats_nothing(start, prepare, tmp_path, monkeypatch):    # noqa: F811
-    """That version recorded nothing of the images' content, which counts from then on."""
+    """That version did not record the images' content; this one does from the first resume on."""
     output, note = tmp_path / "out", tmp_path / "out" / "checkpoints" / "stage2_proposals" / "checkpoint.json"
     monkeypatch.setenv("STOP_IN", "stage2_rpn")
     with pytest.raises(KeyboardInterrupt):
@@ -123,7 +123,7 @@ def test_the_first_resume_of_a_run_of_version_1_repeats_nothing(start, prepare, 
     run.lock.release()
     for name, step in manifest.steps.items():
         manifest.replace_inputs(name, {**step["inputs"], "data set": run.annotation_digest})
-    manifest.start("stage2_proposals", manifest.steps["stage2_rpn"]["inputs"])      # has a checkpoint, say
+    manifest.start("stage2_proposals", manifest.steps["stage2_rpn"]["inputs"])      # as if it had a checkpoint
     write_json(note, {"run": sha256_json(manifest.steps["stage2_proposals"]["inputs"]), "state": "x"})
     monkeypatch.setattr(driver, "_do_step", lambda run, step, manifest: pytest.fail(f"{step.name} is done"))
     with pytest.raises(pytest.fail.Exception, match="stage2_proposals is done"):
@@ -133,7 +133,7 @@ def test_the_first_resume_of_a_run_of_version_1_repeats_nothing(start, prepare, 
     assert read_json(note) == {"run": sha256_json(inputs), "state": "x"}
 
 
-def test_a_detector_is_replaced_when_its_successor_is_complete(start, tmp_path, monkeypatch):
+def test_a_detector_is_kept_until_its_successor_is_complete(start, tmp_path, monkeypatch):
     output = tmp_path / "out"
     start()
     before = {path: path.read_bytes() for path in output.iterdir() if path.is_file() and path.name != "lock"}
@@ -149,7 +149,7 @@ def test_a_detector_is_replaced_when_its_successor_is_complete(start, tmp_path, 
     assert read_json(output / "detector.json")["model"] == "Tiny_faster_rcnn_final.caffemodel"
 
 
-def test_a_kill_while_the_detector_is_replaced_leaves_none_that_is_mixed(start, tmp_path, monkeypatch):
+def test_a_kill_while_the_detector_is_replaced_leaves_no_mixed_detector(start, tmp_path, monkeypatch):
     start()
     replace = os.replace
 
@@ -165,7 +165,7 @@ def test_a_kill_while_the_detector_is_replaced_leaves_none_that_is_mixed(start, 
     assert (tmp_path / "out" / "detector.json").exists()
 
 
-def test_a_step_that_is_to_train_longer_goes_on_from_its_end(start, tmp_path, capsys):
+def test_an_extended_step_continues_from_its_end(start, tmp_path, capsys):
     output, longer = tmp_path / "out", {"iterations": ("8", "4", "6", "4")}
     start()
     capsys.readouterr()
@@ -183,7 +183,7 @@ def test_a_step_that_is_to_train_longer_goes_on_from_its_end(start, tmp_path, ca
 @pytest.mark.parametrize("options, iterations", [
     ((), ("5", "4", "6", "4")), (("--lr", "0.5"), ("8", "4", "6", "4")),
     (("--set", "TRAIN.RPN_BATCHSIZE", "32"), ("8", "4", "6", "4"))])
-def test_a_step_begins_anew_if_it_is_shorter_or_more_has_changed(start, tmp_path, capsys, options, iterations):
+def test_a_step_is_repeated_if_it_is_shorter_or_more_has_changed(start, tmp_path, capsys, options, iterations):
     start()
     assert start("--resume", *options, iterations=iterations) == NAMES
     assert "stage1_rpn  is repeated: " in capsys.readouterr().out
@@ -192,7 +192,7 @@ def test_a_step_begins_anew_if_it_is_shorter_or_more_has_changed(start, tmp_path
 
 @pytest.mark.parametrize("damage", [lambda folder: shutil.rmtree(folder), lambda folder: (
     folder / "iter_6" / "checkpoint_iter_6.solverstate").write_text("x")])
-def test_a_step_without_its_end_state_begins_anew(start, tmp_path, capsys, damage):
+def test_a_step_without_its_end_state_is_repeated(start, tmp_path, capsys, damage):
     start()
     damage(tmp_path / "out" / "end_states" / "stage1_rpn")
     assert start("--resume", iterations=("8", "4", "6", "4")) == NAMES
@@ -225,7 +225,7 @@ def test_a_stop_in_the_last_iteration_of_a_step_stops_the_run(start, tmp_path, m
 
 
 @pytest.mark.parametrize("step", ["stage1_rpn", "stage1_proposals", "stage2_fast_rcnn"])
-def test_a_step_that_ended_when_the_driver_was_killed_is_not_done_again(start, tmp_path, monkeypatch, step, capsys):
+def test_a_step_that_finished_after_the_driver_was_killed_is_not_repeated(start, tmp_path, monkeypatch, step, capsys):
     def killed(manifest, name, outputs):
         if name == step:
             raise SystemExit("killed")
@@ -236,7 +236,7 @@ def test_a_step_that_ended_when_the_driver_was_killed_is_not_done_again(start, t
         start()
     output = tmp_path / "out"
     checkpoints = list(output.rglob("checkpoint_iter_1.caffemodel"))
-    assert len(checkpoints) == (step != "stage1_proposals")     # the checkpoint goes last
+    assert len(checkpoints) == (step != "stage1_proposals")     # the checkpoint is deleted last
     if step == "stage2_fast_rcnn":
         moved = tmp_path / "moved"
         shutil.move(output, moved)
@@ -246,7 +246,7 @@ def test_a_step_that_ended_when_the_driver_was_killed_is_not_done_again(start, t
     assert not list(output.rglob("checkpoint_iter_1.caffemodel"))
 
 
-def test_a_damaged_result_of_a_step_that_ended_unrecorded_is_not_kept(start, tmp_path, monkeypatch):
+def test_a_damaged_result_of_an_unrecorded_step_is_not_kept(start, tmp_path, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
         patch.setattr(Manifest, "finish", lambda *arguments: sys.exit("killed"))
         start()
@@ -261,7 +261,7 @@ def test_replaced_pixels_are_another_data_set(start, tmp_path, demo_data, capsys
     words = ["--imdb", f"{data}:trainval"]
     assert start(*words) == NAMES
     image = data / "JPEGImages" / "scene_00001.jpg"
-    os.utime(image)         # touched, or copied: the content counts
+    os.utime(image)         # touched or copied: only the content counts
     assert start("--resume", *words) == []
     shutil.copy(data / "JPEGImages" / "scene_00002.jpg", image)
     assert start("--resume", *words) == NAMES

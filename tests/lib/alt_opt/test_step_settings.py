@@ -29,7 +29,7 @@ def test_the_steps_as_published():
     assert stage_settings("fast_rcnn", 1, False, {})["TRAIN"]["USE_OHEM"] is False
 
 
-def test_the_users_settings_win_over_defaults_but_not_over_the_nature_of_a_step(tmp_path):
+def test_user_settings_override_defaults_but_not_requirements_of_a_step(tmp_path):
     file = tmp_path / "a.yml"
     file.write_text("TRAIN: {BATCH_SIZE: 64, OHEM_USE_NMS: true, HAS_RPN: false}\nTEST: {RPN_POST_NMS_TOP_N: 300}\n")
     changes = {**file_changes(file), **pair_changes(["TRAIN.BATCH_SIZE", "32", "TRAIN.RPN_POST_NMS_TOP_N", "600"])}
@@ -91,7 +91,7 @@ def test_cfg_itself_stays_unchanged_also_after_an_error():
     assert cfg.TRAIN.IMS_PER_BATCH == 2 and cfg.TRAIN.USE_OHEM is False
 
 
-def test_written_settings_come_back_as_they_were(tmp_path):
+def test_written_settings_round_trip(tmp_path):
     settings = stage_settings("fast_rcnn", 2, True, {"EPS": 1e-14, "PIXEL_STDS": 60})
     write_settings(tmp_path / "cfg.yml", settings)
     try:
@@ -102,7 +102,7 @@ def test_written_settings_come_back_as_they_were(tmp_path):
         reset_cfg()
 
 
-def test_only_what_a_step_reads_counts_as_its_input():
+def test_only_settings_that_a_step_reads_are_its_inputs():
     settings = stage_settings("rpn", 1, True, {})
     train, test = relevant_settings(settings, "rpn"), relevant_settings(settings, "proposals")
     assert "TRAIN.SCALES" in train and "TEST.SCALES" not in train and "RNG_SEED" in train
@@ -113,8 +113,8 @@ def test_only_what_a_step_reads_counts_as_its_input():
     assert not {"DATA_DIR", "GPU_ID", "NUM_WORKERS", "TRAIN.SNAPSHOT_ITERS", "TRAIN.USE_PREFETCH"} & {*train, *test}
 
 
-def test_random_rois_count_as_input_of_the_steps_that_mine_if_they_are_used():
-    """Runs of versions without these settings go on."""
+def test_random_rois_are_inputs_of_mining_steps_if_used():
+    """Runs of versions without these settings can be resumed."""
     used = stage_settings("fast_rcnn", 1, True, {"TRAIN.OHEM_WARMUP": 200})
     default = stage_settings("fast_rcnn", 1, True, {})
     assert used.TRAIN.OHEM_WARMUP == 200 and default.TRAIN.OHEM_RANDOM_SHARE == 0

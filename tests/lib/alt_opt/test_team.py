@@ -1,4 +1,4 @@
-"""What processes of a parallel run divide and exchange, with one process that acts as each of them."""
+"""How the processes of a parallel run divide work and exchange values; one process acts as each of them."""
 import contextlib
 import io
 import json
@@ -55,7 +55,7 @@ def test_minibatches_are_distributed(be, tmp_path, prefetch):
     assert_equal_batches(batches(1, skip=2), alone[8:])
 
 
-def test_layers_draw_what_one_process_draws_in_the_same_pass(be):
+def test_layers_draw_the_numbers_of_a_single_process_in_the_same_pass(be):
     set_config({"TRAIN.RPN_BATCHSIZE": 16})
     blobs = [np.zeros((1, 12, 7, 9)), [[10, 12, 60, 44, 3]], [[112, 144, 1]], np.zeros((1, 3, 4, 5))]
 
@@ -75,7 +75,7 @@ def test_layers_draw_what_one_process_draws_in_the_same_pass(be):
 
 @pytest.mark.parametrize("num_images", [1, 2, 7, 9])
 def test_proposals_are_gathered_in_order(be, monkeypatch, num_images):
-    """Image i has i % 4 proposals with its number as values."""
+    """Image i has i % 4 proposals, all of whose values are i."""
     @contextlib.contextmanager
     def pyramids_ahead(imdb, settings, images):
         yield (SimpleNamespace(data=number, scales=None) for number in images)
@@ -145,7 +145,7 @@ COMMAND = [sys.executable, "-c", CHILD]
 
 @pytest.fixture
 def told(monkeypatch, be):
-    """What processes gather: a follower receives the orders in the list, then the end."""
+    """Values gathered from the processes: a follower receives the orders in the list, then the end."""
     orders = []
 
     def gather(value):
@@ -161,7 +161,7 @@ def told(monkeypatch, be):
     return orders
 
 
-def test_the_first_process_leads_and_the_others_do_the_same(told, be, tmp_path):
+def test_the_first_process_leads_and_the_others_follow(told, be, tmp_path):
     be(0, 2)
     job, log = tmp_path / "job", tmp_path / "logs" / "stage1_rpn.log"
     with team.leading():
@@ -178,7 +178,7 @@ def test_the_first_process_leads_and_the_others_do_the_same(told, be, tmp_path):
         assert (tmp_path / "logs" / name).read_text() == "printed by the child\n"
 
 
-def test_followers_are_dismissed_if_the_plan_fails_but_not_awaited_if_a_step_does(told, be, tmp_path, monkeypatch):
+def test_followers_are_released_if_the_leader_fails_but_not_awaited_if_a_step_fails(told, be, tmp_path, monkeypatch):
     be(0, 2)
     with pytest.raises(UserError), team.leading():
         raise UserError("no such data set")
@@ -214,7 +214,7 @@ def test_the_number_of_processes_counts_where_it_changes_the_result(monkeypatch)
         assert alt_opt.step_inputs(run, step, manifest) == alone | ({"processes": "2"} if step.trains else {})
 
 
-def test_a_stop_that_came_too_late_for_one_process_stops_all(told, be, tmp_path, monkeypatch):
+def test_a_late_stop_of_one_process_stops_all(told, be, tmp_path, monkeypatch):
     stopped = iter([True, False])
     monkeypatch.setattr(team, "run_child", lambda *arguments, **options: next(stopped))
     be(0, 2)
@@ -227,7 +227,7 @@ def test_a_stop_that_came_too_late_for_one_process_stops_all(told, be, tmp_path,
 
 
 @pytest.mark.parametrize("local, address", [("2", "127.0.0.1"), ("1", "head")])
-def test_the_children_of_one_machine_meet_at_its_loopback(told, be, tmp_path, monkeypatch, local, address):
+def test_children_on_one_machine_connect_through_loopback(told, be, tmp_path, monkeypatch, local, address):
     monkeypatch.setenv("MASTER_ADDR", "head")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", local)
     be(0, 2)

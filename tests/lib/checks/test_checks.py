@@ -56,7 +56,7 @@ def test_the_shipped_nets_have_no_problem(net):
     assert check_test_net(MODELS / net / "faster_rcnn_end2end_ohem" / "test.pt", 21) == []
 
 
-def test_boxes_that_classes_share(tmp_path):
+def test_class_agnostic_boxes(tmp_path):
     path, shared = tmp_path / "train.pt", Config({**END2END, "AGNOSTIC": True})
     text = (MODELS / "Tiny" / "faster_rcnn_end2end" / "train.pt").read_text()
     path.write_text(text)
@@ -104,7 +104,7 @@ def test_classes_of_a_user_have_no_problem(tmp_path, net):
     assert "this net is for training" in problem
 
 
-LAYERS = {      # layers of a net by what they do
+LAYERS = {      # layers of a net by role
     "stage1_rpn_train.pt": {"data": ["input-data"], "anchor_target": ["rpn-data"]},
     "stage1_fast_rcnn_train.pt": {"data": ["data"], "mining": ["hard_roi_mining"]},
     "rpn_test.pt": {"proposal": ["proposal"]},
@@ -117,7 +117,7 @@ LAYERS = {      # layers of a net by what they do
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_what_the_layers_of_a_net_do(name):
+def test_roles_of_layers(name):
     check_layers(alt_opt(name), LAYERS[name])
 
 
@@ -128,7 +128,7 @@ def test_nothing_mines_in_a_net_without_mining(tmp_path):
 
 
 def test_proposals_of_a_layer_of_caffe(tmp_path):
-    """As PVANET's: what it reads and who reads its top tell what it does. The scores of RoIs are no proposals."""
+    """As PVANET's: its role follows from its bottoms and from the readers of its top. Scores are not proposals."""
     path, text = tmp_path / "test.pt", alt_opt("faster_rcnn_test.pt").read_text()
     native = re.sub(r'python_param \{[^{}]*ProposalLayer[^{}]*\}', "proposal_param { ratio: 1 scale: 4 }", text)
     path.write_text(native.replace('type: "Python"', 'type: "Proposal"'))
@@ -158,7 +158,7 @@ SECOND = HEAD % {"n": 2, "rois": "chosen"}
 @pytest.mark.parametrize("text, mining", [
     (FED + PYTHON % ("mine", 'bottom: "score1" bottom: "rois" bottom: "classes" top: "chosen" top: "theirs"') + SECOND
      + LOSS % ("score2", "theirs"), ["mine"]),
-    # one head: its training examples are chosen by labels
+    # one head: its training examples are selected by labels
     (FED + PYTHON % ("mine", 'bottom: "rois" bottom: "score1" bottom: "classes" top: "theirs"')
      + LOSS % ("score1", "theirs"), ["mine"]),
     # another layer moves RoIs between the miner and the second head
@@ -170,7 +170,7 @@ SECOND = HEAD % {"n": 2, "rois": "chosen"}
     (FED + PYTHON % ("loss", 'bottom: "score1" bottom: "rois" bottom: "classes" top: "loss"'), []),
     (FED + PYTHON % ("draw", 'bottom: "data" bottom: "rois" bottom: "classes"'), []),
 ])
-def test_what_mines_and_what_does_not(tmp_path, text, mining):
+def test_which_layers_mine(tmp_path, text, mining):
     (tmp_path / "net.pt").write_text(text)
     net = NetFile(tmp_path / "net.pt")
     assert [layer.name for layer in net.mining_layers()] == mining and net.param_problems == []

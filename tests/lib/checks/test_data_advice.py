@@ -1,4 +1,4 @@
-"""Figures about objects and anchors, and the anchors and settings that are advised."""
+"""Statistics of objects and anchors, and the anchors and settings that are advised."""
 import numpy as np
 import pytest
 
@@ -12,7 +12,7 @@ VGG16 = AnchorLayout(16, (8, 16, 32), (0.5, 1, 2))
 
 
 def objects(*groups, size=(500, 400), images=13):
-    """Squares somewhere in images of one size: (label, count, lowest and highest side) of each group."""
+    """Squares anywhere in images of one size; a group is (label, count, shortest and longest side)."""
     rng = np.random.default_rng(0)
     labels = np.concatenate([np.full(count, label) for label, count, _, _ in groups])
     sides = np.concatenate([rng.uniform(low, high, count) for _, count, low, high in groups])[:, None]
@@ -30,7 +30,7 @@ def highest(table, layout, scale, max_size=1000):
     return best_overlaps(*table.scaled(scale, max_size), layout).max(axis=1)
 
 
-def test_figures_of_the_present_anchors():
+def test_statistics_of_the_present_anchors():
     table = objects((1, 41, 60, 140), (2, 17, 20, 90))
     found, overlaps = study(table, CLASSES, VGG16, settings()), highest(table, VGG16, 400)
     assert (found.images, found.objects, found.thresholds) == (13, 58, (0.3, 0.5, 0.7))
@@ -70,7 +70,7 @@ def test_images_are_enlarged_for_objects_smaller_than_cells():
     assert after.pixels == pytest.approx((after.scales[0] / 400) ** 2)
 
 
-def test_max_size_leaves_the_images_their_scale():
+def test_max_size_does_not_limit_the_scale_of_images():
     table = objects((1, 90, 20, 24), size=(1000, 400))
     found = study(table, CLASSES, VGG16, settings(MAX_SIZE=400))        # scaled to 400 x 160
     assert found.present.pixels == 1 and found.present.below == tuple(
@@ -79,7 +79,7 @@ def test_max_size_leaves_the_images_their_scale():
     assert found.advised.pixels == pytest.approx((found.advised.scales[0] / 160) ** 2)
 
 
-def test_no_larger_than_twice_the_photographs_and_only_as_far_as_it_helps():
+def test_images_are_enlarged_at_most_twice_and_only_as_far_as_it_helps():
     found = study(objects((1, 90, 4, 6)), CLASSES, VGG16, settings())
     assert [option.scales for option in found.options] == [(400,), (500,), (600,), (800,)]
     assert found.advised.missed <= min(option.missed for option in found.options) + 0.01
@@ -91,7 +91,7 @@ def test_a_rare_class_counts_as_much_as_a_frequent_one():
     assert min(found.advised.layout.scales) < 3 < max(found.advised.layout.scales)
 
 
-def test_following_the_advice_leaves_none():
+def test_after_following_the_advice_no_advice_is_left():
     table = objects((1, 90, 20, 24), (2, 31, 40, 90))
     first = study(table, CLASSES, VGG16, settings())
     advised = make_settings({"TRAIN.SCALES": (400,), "TRAIN.MAX_SIZE": 1000}, first.settings)
@@ -114,6 +114,6 @@ def test_thresholds_follow_the_labels():
     assert study(objects((1, 9, 60, 100)), CLASSES, VGG16, settings(RPN_NEGATIVE_OVERLAP=0.5)).thresholds == (0.5, 0.7)
 
 
-def test_the_smallest_proposal_leaves_out_slips_of_the_mouse():
+def test_the_smallest_proposal_ignores_stray_boxes():
     assert smallest_proposal(objects((1, 400, 20.5, 20.5), (1, 1, 3, 3))) == 10
     assert smallest_proposal(objects((1, 5, 1, 1.5))) == 1

@@ -1,4 +1,4 @@
-"""Objects that no anchor or no proposal resembles, and learning rates that never fall."""
+"""Warnings about objects that no anchor or proposal matches, and about learning rates that never fall."""
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +41,7 @@ def test_some_objects_may_be_out_of_reach():
     assert "2 of 10 objects" in warning([boxes((12, 12), (12, 12), *[(100, 100)] * 8)])
 
 
-def test_a_class_out_of_reach_is_reported_however_rare():
+def test_a_class_out_of_reach_is_reported_even_if_rare():
     classes = ("__background__", "cell", "platelet")
     cells = boxes(*[(100, 100)] * 138)
     platelets = [(12, 12)] * 6 + [(100, 100)] * 4

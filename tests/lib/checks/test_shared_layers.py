@@ -1,4 +1,4 @@
-"""What the nets of a run share is compared by content."""
+"""Anchors and layers that the nets of a run share are compared by value."""
 from pathlib import Path
 
 import pytest
@@ -38,7 +38,7 @@ def edited(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["faster_rcnn_test.pt", "rpn_test.pt"])
-def test_as_many_but_other_anchors(edited, name):
+def test_equally_many_but_different_anchors(edited, name):
     (problem,) = edited("'feat_stride': 16", r"'feat_stride': 16\n'scales': [4, 8, 16]", name)
     assert "layer 'proposal': feat_stride, scales and ratios are (16, (4, 8, 16), (0.5, 1, 2))" in problem
     assert "of layer 'rpn-data'" in problem and "(16, (8, 16, 32), (0.5, 1, 2)): all nets of a run" in problem
@@ -55,7 +55,7 @@ def test_as_many_but_other_anchors(edited, name):
     ('type: "ReLU" bottom: "conv1_1"', 'type: "ELU" bottom: "conv1_1"', "layer 'relu1_1': type is ELU, in "),
     ("pooled_w: 7", "pooled_w: 6", "layer 'roi_pool5': pooled_w is 6, in "),
 ])
-def test_layers_that_compute_something_else(edited, old, new, found):
+def test_layers_with_different_settings(edited, old, new, found):
     problems = edited(old, new)
     assert len(problems) == 1 and found in problems[0] and "all nets of a run must agree" in problems[0], problems
 
@@ -65,12 +65,12 @@ def test_layers_that_compute_something_else(edited, old, new, found):
     ("kernel_size: 3", "kernel_size: 3 stride: 1"),
     ("kernel_size: 3", 'kernel_size: 3 weight_filler { type: "msra" }'), ("dropout_ratio: 0.5", "dropout_ratio: 0.4"),
     ('type: "ReLU"', 'type: "ReLU" relu_param { negative_slope: 0 }')])
-def test_what_may_differ(edited, old, new):
+def test_settings_that_may_differ(edited, old, new):
     assert edited(old, new) == []
 
 
 def test_scores_of_a_layer_of_another_name(tmp_path):
-    """The number of classes is found by what the outputs are compared with."""
+    """The number of classes is determined from what the outputs are compared with."""
     for text, settings in [(model_files("Tiny", 3)["Tiny/faster_rcnn_alt_opt/stage1_fast_rcnn_train.pt"], FAST_RCNN),
                            (model_files("Tiny", 3)["Tiny/faster_rcnn_end2end/train.pt"], END2END)]:
         path = tmp_path / "net.pt"

@@ -1,4 +1,4 @@
-"""Curves of a training while it runs."""
+"""Loss curves and TensorBoard logs of a running training."""
 import io
 import json
 import sys
@@ -60,7 +60,7 @@ def test_scalars_and_pictures_for_tensorboard(writer, tmp_path):
     assert writer.calls[-2:] == [("detections/0", (2, 2, 3), [2, 1, 0], 40, "HWC"), ("validation/AP50", 0.5, 40)]
 
 
-def test_the_picture_of_losses_is_renewed_while_a_stage_runs(tmp_path):
+def test_the_loss_plot_is_updated_while_a_stage_runs(tmp_path):
     logs, stream = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"], io.StringIO()
     hook = PlotHook(logs, tmp_path / "losses.png", TrainLog("b", 40, stream=stream), seconds=0)
     hook.at_start(SimpleNamespace())

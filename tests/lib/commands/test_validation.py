@@ -1,4 +1,4 @@
-"""What models are measured by while they train."""
+"""Metrics of models during training."""
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +46,7 @@ def forward(net, **blobs):
 
 
 def legacy(text):
-    """The prototxt with its inputs as fields of the net, as older files have them."""
+    """The prototxt with its inputs as fields of the net, as in older files."""
     for name, dims in (("data", "1, 3, 224, 224"), ("im_info", "1, 3, 1, 1")):
         start = text.index(f'layer {{\n  name: "{name}"')
         end = text.index("\n}", start) + 2
@@ -56,7 +56,7 @@ def legacy(text):
 
 
 @pytest.mark.parametrize("change", [lambda text: text, legacy])
-def test_a_net_on_rois_scores_as_the_detector_it_is_made_of(nets, tmp_path, change):
+def test_a_net_on_rois_gives_the_scores_of_its_detector(nets, tmp_path, change):
     detector = tmp_path / "test.pt"
     detector.write_text(change((nets / "faster_rcnn_test.pt").read_text()))
     whole = caffe.Net(str(detector), caffe.TEST, weights=str(nets / "w.caffemodel"))
@@ -69,7 +69,7 @@ def test_a_net_on_rois_scores_as_the_detector_it_is_made_of(nets, tmp_path, chan
     np.testing.assert_array_equal(forward(part, data=data, rois=rois)["cls_prob"], scores)
 
 
-def test_figures_of_detections_and_proposals(nets, tmp_path, demo_data, settings):
+def test_metrics_of_detections_and_proposals(nets, tmp_path, demo_data, settings):
     imdb, weights = get_imdb(f"{demo_data}:test", CLASSES), nets / "w.caffemodel"
     recall = RecallMeasure(nets / "rpn_test.pt", imdb)(weights)
     assert list(recall) == ["AR", "recall"] and 0 <= recall["AR"] <= recall["recall"] <= 1

@@ -9,14 +9,14 @@ from fast_rcnn.bbox_transform import bbox_transform, bbox_transform_inv, clip_bo
 
 @golden("boxes", "contract", has="out_targets")
 def test_targets(case):
-    """Integer boxes give float64, others their own type."""
+    """Integer boxes give float64, other boxes their own type."""
     got = bbox_transform(case.inputs["ex_rois"], case.inputs["gt_rois"])
     assert got.dtype == case.outputs["targets"].dtype
     case.check("targets", got)
 
 
 @golden("boxes", "quirk", name="bbox_transform_inv_large_deltas")
-def test_deltas_are_not_limited(case):
+def test_deltas_are_not_clamped(case):
     test_decoding(case)
 
 

@@ -1,4 +1,4 @@
-"""Settings: defaults, files, command lines, and what is refused."""
+"""Settings: defaults, files, command lines, and errors."""
 import copy
 import pickle
 from pathlib import Path

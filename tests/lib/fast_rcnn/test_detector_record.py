@@ -61,7 +61,7 @@ def test_a_damaged_record_of_a_run(tmp_path, changes, message):
 
 
 def test_a_run_that_is_linked_moved_or_copied(tmp_path):
-    """Links inside of the run are followed, those that lead out of it are not."""
+    """Links that stay inside the run's folder are followed, links that leave it are not."""
     run = write_run(tmp_path / "run")
     (run / "weights").mkdir()
     (run / "m.caffemodel").symlink_to("weights/m.caffemodel")

@@ -23,7 +23,7 @@ def nothing_registered(monkeypatch):
 
 
 class Recorder(Hook):
-    """Records each call with the iteration, under a name."""
+    """Records each call, with its name and the iteration."""
 
     def __init__(self, calls, name):
         self._calls, self._name = calls, name
@@ -73,7 +73,7 @@ def test_the_order_of_all_hooks(tmp_path, monkeypatch):
     assert calls[-8:] == [
         ("registered", "before", 1), ("given", "before", 1), ("log", "report", 0), ("registered", "after", 2),
         ("given", "after", 2), ("snapshot", "snapshot", 0), ("checkpoint", "write", 0),
-        ("checkpoint", "write", 0)]     # the second one on stopping
+        ("checkpoint", "write", 0)]     # the second checkpoint is written when stopping
 
 
 def test_each_training_creates_the_registered_hooks_again(tmp_path):
@@ -97,7 +97,7 @@ class Halving(Hook):
             training.solver.net.params["bbox_pred"][0].data[...] *= 0.5
 
 
-def test_what_a_hook_does_to_the_weights_is_in_snapshot_and_checkpoint(tmp_path, monkeypatch):
+def test_weights_changed_by_a_hook_are_in_snapshot_and_checkpoint(tmp_path, monkeypatch):
     cfg.TRAIN.BBOX_NORMALIZE_TARGETS = False
     straight = weights(run(tmp_path, "straight", 6, hooks=[Halving()])[-1])
     assert np.any(straight[0] != weights(run(tmp_path, "plain", 6)[-1])[0])

@@ -70,7 +70,7 @@ def test_recorded_proposals(case):
 
 
 def test_duplicates_far_from_the_origin_are_distinguished():
-    """The original's hash adds columns times powers of 1000, which is the same for these two RoIs."""
+    """The original's hash sums columns times powers of 1000, which gives the same hash for these two RoIs."""
     rois = np.array([[0, 1000, 5, 1500, 1600], [0, 0, 6, 1500, 1600], [0, 1000, 5, 1500, 1600]], np.float32)
     first, places = detection.find_duplicates(rois, 1.0)
     np.testing.assert_array_equal(first, [0, 1])

@@ -41,7 +41,7 @@ def test_settings_that_changed_since_the_first_use_are_refused(use, changes):
     set_config({**changes, "TEST.SCALES": (60,)})
     one = net()
     use(one, IMAGE)
-    set_config({**changes, "TEST.SCALES": (60,), "NUM_WORKERS": 0, "TEST.NMS": 0.5})       # not about the net's inputs
+    set_config({**changes, "TEST.SCALES": (60,), "NUM_WORKERS": 0, "TEST.NMS": 0.5})       # not input settings
     use(one, IMAGE)
     cfg = set_config({**changes, "TEST.SCALES": (90,), "PIXEL_STDS": 2.0})
     with pytest.raises(ConfigError, match=r"scales was \(60,\), is \(90,\), stds was .*settings=.*from_cfg"):
@@ -74,8 +74,8 @@ def test_the_device_of_nms_is_a_setting_of_the_detector(monkeypatch):
     assert DetectionSettings.from_cfg(cfg).nms_gpu is None
 
 
-def test_boxes_that_the_classes_share():
-    """Eight columns: background, object. Each class gets the box of an object."""
+def test_class_agnostic_boxes():
+    """Of eight columns (background, object) each class gets the object's box."""
     set_config({"TEST.HAS_RPN": True, "TEST.SCALES": (60,)})
     shared = net(8)
     scores, boxes = im_detect(shared, IMAGE)

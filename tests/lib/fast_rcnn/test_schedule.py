@@ -1,4 +1,4 @@
-"""Iterations, epochs and learning rates of the command line, beside those of solver files; warm-up."""
+"""Iterations, epochs and learning rates from the command line and from solver files; learning rate warm-up."""
 import numpy as np
 import pytest
 from test_train import SOLVER, run, small_net, weights  # noqa: F401  (fixture)
@@ -22,7 +22,7 @@ def solver(tmp_path, text):
 
 @pytest.mark.parametrize("text, max_iters, changes", [
     ("lr_policy: 'step' gamma: 0.1 stepsize: 60000", 400, ["stepsize 60000 -> 300"]),
-    ("lr_policy: 'step' gamma: 0.1 stepsize: 60000", 60001, []),            # falls, if late: as the file says
+    ("lr_policy: 'step' gamma: 0.1 stepsize: 60000", 60001, []),            # falls late, but does: unchanged
     ("lr_policy: 'step' gamma: 0.1 stepsize: 100", 100, ["stepsize 100 -> 75"]),
     ("lr_policy: 'step' gamma: 1 stepsize: 100", 100, []),
     ("lr_policy: 'step' gamma: 0.1 stepsize: 100", None, []),
@@ -30,16 +30,16 @@ def solver(tmp_path, text):
      ["stepvalue 200 300 -> 20 30"]),
     ("lr_policy: 'multistep' gamma: 0.1 stepvalue: 200 stepvalue: 300", 200, ["stepvalue 200 300 -> 100 150"]),
     ("lr_policy: 'multistep' gamma: 0.1 stepvalue: 200 stepvalue: 300 max_iter: 300", 150,
-     ["stepvalue 200 300 -> 100 150"]),             # as SSD's, whose last step is its end
+     ["stepvalue 200 300 -> 100 150"]),             # like SSD's, where the last step is the end
     ("lr_policy: 'poly' power: 1 max_iter: 100", 150, ["max_iter 100 -> 150"]),
     ("lr_policy: 'poly' power: 1 max_iter: 100", 50, []), ("lr_policy: 'fixed'", 50, [])])
-def test_steps_of_the_rate_that_lie_behind_the_end_move_in_front_of_it(tmp_path, text, max_iters, changes):
+def test_learning_rate_steps_after_the_end_are_moved_before_it(tmp_path, text, max_iters, changes):
     param = solver(tmp_path, text)
     assert change_solver(param, max_iters) == changes
     assert change_solver(param, max_iters) == []
 
 
-def test_a_rate_given_replaces_that_of_the_file(tmp_path):
+def test_a_given_learning_rate_replaces_that_of_the_file(tmp_path):
     param = solver(tmp_path, "lr_policy: 'fixed'")
     assert change_solver(param, lr=0.1) == []
     assert change_solver(param, lr=0.02) == ["base_lr 0.1 -> 0.02"]
@@ -59,7 +59,7 @@ def test_epochs_count_mirror_images_and_all_images_of_an_iteration():
     assert epochs_in_words(0.5, 5, train) == "0.5 epochs of 5 images"
 
 
-def test_a_warm_up_raises_the_rate_in_equal_steps(tmp_path):
+def test_warm_up_is_linear(tmp_path):
     cfg.TRAIN.WARMUP_ITERS = 4
     (tmp_path / "solver.pt").write_text((SOLVER % 0.01).replace("display: 2", "display: 1"))
     run(tmp_path, "warm", 6)
@@ -68,7 +68,7 @@ def test_a_warm_up_raises_the_rate_in_equal_steps(tmp_path):
 
 
 @pytest.mark.parametrize("stop", [2, 3, 5])
-def test_a_training_stopped_while_it_warms_up_reaches_the_same_weights(tmp_path, stop):
+def test_a_training_stopped_during_warm_up_reaches_the_same_weights(tmp_path, stop):
     class Stop(Hook):
         def after_iteration(self, training):
             if training.iteration == stop:
@@ -85,7 +85,7 @@ def test_a_training_stopped_while_it_warms_up_reaches_the_same_weights(tmp_path,
         np.testing.assert_array_equal(mine, theirs)
 
 
-def test_a_caffe_that_cannot_change_its_rate_refuses_a_warm_up(tmp_path, monkeypatch):
+def test_a_caffe_that_cannot_change_the_learning_rate_refuses_warm_up(tmp_path, monkeypatch):
     cfg.TRAIN.WARMUP_ITERS = 3
     wrapper = SolverWrapper("solver.pt", [], tmp_path / "out")
     monkeypatch.setattr(wrapper.solver, "param", type("Param", (), {"snapshot_prefix": ""})(), raising=False)
@@ -93,13 +93,13 @@ def test_a_caffe_that_cannot_change_its_rate_refuses_a_warm_up(tmp_path, monkeyp
         wrapper.train_model(3)
 
 
-def test_without_a_warm_up_the_rate_is_not_touched(tmp_path, monkeypatch):
+def test_without_warm_up_the_learning_rate_is_not_set(tmp_path, monkeypatch):
     monkeypatch.setattr("fast_rcnn.hooks.set_base_lr", lambda *values: pytest.fail("touched"))
     caffe.set_random_seed(5)
     run(tmp_path, "plain", 3)
 
 
-def test_a_training_that_goes_on_from_its_end_reaches_the_weights_of_one_in_one_go(tmp_path):
+def test_an_extended_training_reaches_the_weights_of_a_single_one(tmp_path):
     whole, log = run(tmp_path, "whole", 6)[-1], TrainLog("short", 4)
     end, checkpoints = Checkpoints(tmp_path / "end", "short"), Checkpoints(tmp_path / "checkpoints", "long")
     run(tmp_path, "parts", 4, hooks=[EndStateHook(end, log)])
@@ -113,7 +113,7 @@ def test_a_training_that_goes_on_from_its_end_reaches_the_weights_of_one_in_one_
     assert end.newest() is not None and end.iteration == 6 and not checkpoints.exist
 
 
-def test_a_full_disk_costs_the_end_state_only(tmp_path, monkeypatch, capsys):
+def test_a_full_disk_loses_only_the_end_state(tmp_path, monkeypatch, capsys):
     def full(checkpoints, solver):
         raise OSError(28, "No space left on device")
     monkeypatch.setattr(Checkpoints, "write", full)

@@ -115,7 +115,7 @@ def test_test_net_uses_the_proposals_of_the_roidb(photographs, tmp_path):
     net = FakeNet(["data", "rois"], answers)
     roidb = [{"boxes": np.array([[1, 2, 20, 30], [4, 5, 30, 33], [9, 9, 12, 14]], np.float32),
               "gt_classes": np.array([0, 2, 0])} for _ in photographs]
-    roidb[1]["gt_classes"] = np.array([1, 2, 1])        # without proposals
+    roidb[1]["gt_classes"] = np.array([1, 2, 1])        # no proposals
     imdb = FakeImdb(photographs, CLASSES, roidb)
     detection.test_net(net, imdb, thresh=0.0, output_dir=tmp_path / "out")
     np.testing.assert_array_equal(net.fed["rois"], [[0, 2, 4, 40, 60], [0, 18, 18, 24, 28]])
@@ -149,7 +149,7 @@ def test_detections_of_other_images_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_images_are_read_ahead_in_order_as_they_are_read_in_line(photographs, workers):
+def test_prefetched_images_are_in_order_and_equal_those_read_one_by_one(photographs, workers):
     cfg = set_config({"TEST.SCALES": (80, 30), "TEST.MAX_SIZE": 100, "PIXEL_STDS": 58.0, "NUM_WORKERS": workers})
     with pyramids_ahead(FakeImdb(photographs, CLASSES), ImageSettings.from_cfg(cfg, "TEST")) as pyramids:
         got = list(pyramids)

@@ -1,4 +1,4 @@
-"""Snapshots, checkpoints and the loop, with a minimal solver and with the real one on a small net."""
+"""Snapshots, checkpoints and the training loop, with a minimal solver and with the real one on a small net."""
 import contextlib
 import json
 import os
@@ -37,7 +37,7 @@ MEANS, STDS = np.linspace(-1, 1, 12), np.linspace(0.1, 2, 12)
 
 @pytest.fixture(autouse=True)
 def small_net(tmp_path, monkeypatch):
-    """A net that learns box regression from numbers that depend only on the pass."""
+    """A net that learns box regression from data that depend only on the number of the pass."""
     (tmp_path / "net.pt").write_text(NET)
     (tmp_path / "solver.pt").write_text(SOLVER % 0.01)
     monkeypatch.chdir(tmp_path)
@@ -199,7 +199,7 @@ def test_the_log_has_the_mean_loss_of_the_last_iterations_and_of_all_their_passe
 
 
 def test_all_passes_of_an_iteration_count(tmp_path):
-    """The net hardly learns: two iterations of one pass see the same as one iteration of two."""
+    """The net hardly learns, so two iterations of one pass give the same losses as one iteration of two passes."""
     def loss(iterations, iter_size, average_loss):
         (tmp_path / "solver.pt").write_text((SOLVER % 1e-9).replace("iter_size: 2", f"iter_size: {iter_size}")
                                             + f"average_loss: {average_loss}")
@@ -281,7 +281,7 @@ def test_a_damaged_checkpoint_is_reported_with_what_to_do(tmp_path, pattern):
 
 
 @pytest.mark.parametrize("text", ["{", "{}", '{"state": 3, "run": "hash"}'])
-def test_a_damaged_note_of_a_checkpoint(tmp_path, text):
+def test_a_damaged_checkpoint_record(tmp_path, text):
     checkpoints = stopped_run(tmp_path)
     (checkpoints.folder / "checkpoint.json").write_text(text)
     with pytest.raises(DamagedFileError, match="checkpoint.json: damaged.*delete the folder"):
@@ -290,7 +290,7 @@ def test_a_damaged_note_of_a_checkpoint(tmp_path, text):
 
 # ---- damage
 def interrupted(tmp_path, monkeypatch, name="stopped"):
-    """Checkpoints after iterations 2 and 4 of a training to 7 that was stopped, and the weights it should end with."""
+    """Checkpoints after iterations 2 and 4 of a stopped training of 7 iterations, and its expected final weights."""
     cfg.TRAIN.SNAPSHOT_ITERS = 2
     straight = weights(run(tmp_path, "straight", 7)[-1])
     checkpoints = Checkpoints(tmp_path / "checkpoints", "run")
@@ -325,7 +325,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_after_damage_training_goes_on_from_the_checkpoint_before(tmp_path, monkeypatch, capsys, kind):
+def test_after_damage_training_resumes_from_the_previous_checkpoint(tmp_path, monkeypatch, capsys, kind):
     folder, straight = interrupted(tmp_path, monkeypatch)
     DAMAGE[kind](folder)
     capsys.readouterr()
@@ -419,7 +419,7 @@ def test_a_snapshot_never_replaces_a_file_of_the_user(tmp_path):
 
 # ---- divergence
 def test_weights_that_are_not_finite_never_reach_a_file(tmp_path):
-    """The loss is not reported before iteration 100; the checkpoint before stays."""
+    """The loss is not reported before iteration 100; the previous checkpoint is kept."""
     (tmp_path / "solver.pt").write_text((SOLVER % 0.01).replace("display: 2", "display: 100"))
     cfg.TRAIN.SNAPSHOT_ITERS = 2
 
@@ -449,7 +449,7 @@ def test_the_iteration_of_a_bad_loss_and_the_layers_are_named(tmp_path):
         run(tmp_path, "out", 9, hooks=[Poison()])
 
 
-def test_a_loss_that_is_not_finite_for_one_iteration_is_told(tmp_path, monkeypatch):
+def test_a_loss_that_is_not_finite_for_one_iteration_is_reported(tmp_path, monkeypatch):
     losses = RecentLosses(SimpleNamespace(outputs=["loss"], blob_loss_weights={"loss": 1},
                                           blobs={"loss": SimpleNamespace(data=np.array(2.0))}), 1, 1)
     losses.start(20)

@@ -1,4 +1,4 @@
-"""Log lines for people and for programs."""
+"""Log lines: text for people, JSON for programs."""
 import io
 import json
 from types import SimpleNamespace
@@ -33,7 +33,7 @@ def test_losses_are_reported_if_no_layer_has_statistics(tmp_path):
     assert "loss 0.75 (loss_cls 0.5, loss_bbox 0.25)" in log.stream.getvalue()
 
 
-def test_seconds_are_per_iteration_since_the_line_before(tmp_path, monkeypatch):
+def test_seconds_are_per_iteration_since_the_previous_line(tmp_path, monkeypatch):
     times = iter([10.0, 14.0, 15.0])
     monkeypatch.setattr("fast_rcnn.train_log.time.perf_counter", lambda: next(times))
     log = TrainLog("s", 100, tmp_path / "a.jsonl", stream=io.StringIO())
@@ -43,7 +43,7 @@ def test_seconds_are_per_iteration_since_the_line_before(tmp_path, monkeypatch):
     assert "ETA 0:00:16" in log.stream.getvalue() and "ETA 0:00:07" in log.stream.getvalue()
 
 
-def test_a_stage_of_a_run_tells_when_all_will_be_done(tmp_path, monkeypatch):
+def test_a_stage_of_a_run_reports_when_the_run_will_be_done(tmp_path, monkeypatch):
     times = iter([0.0, 10.0, 14.0])
     monkeypatch.setattr("fast_rcnn.train_log.time.perf_counter", lambda: next(times))
     log = make(tmp_path, step=StepOfRun(number=2, of=6, seconds=100.0, iterations=50))
@@ -63,7 +63,7 @@ def test_listeners_receive_what_is_reported(tmp_path):
     assert calls == [360, 1.5]
 
 
-def test_the_wait_for_data_is_reported_as_a_share_of_the_time(tmp_path, monkeypatch):
+def test_waiting_for_data_is_reported_as_a_fraction_of_the_time(tmp_path, monkeypatch):
     times = iter([10.0, 14.0, 15.0])
     monkeypatch.setattr("fast_rcnn.train_log.time.perf_counter", lambda: next(times))
     log = make(tmp_path)
@@ -83,12 +83,12 @@ def test_a_loss_that_is_not_finite_stops_with_advice(tmp_path, loss):
     assert len(read_json_lines(log.path)) == 1
 
 
-def test_resuming_removes_lines_of_the_run_that_died(tmp_path):
+def test_resuming_removes_later_lines_of_a_killed_run(tmp_path):
     log = make(tmp_path)
     for iteration in (20, 40, 60):
         log.report(iteration, {"l": 1.0}, 1.0, 0.1)
     with open(log.path, "a") as file:
-        file.write('{"iteration": 8')          # cut off
+        file.write('{"iteration": 8')          # incomplete
     again = make(tmp_path)
     again.start(40)
     again.report(60, {"l": 2.0}, 2.0, 0.1)

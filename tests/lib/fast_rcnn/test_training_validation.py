@@ -1,4 +1,4 @@
-"""Validation while training: what is kept, when it stops, and that it changes nothing else."""
+"""Validation during training: which models are kept, early stopping, and that nothing else changes."""
 import numpy as np
 import pytest
 from test_train import run, small_net, weights  # noqa: F401  (fixture)
@@ -28,7 +28,7 @@ class Stop(Hook):
 
 
 def hook(tmp_path, patience=None, every=1, data="val"):
-    """Measures VALUES, by the iteration in the model's name, with a net of random weights that is made beforehand."""
+    """Returns one of VALUES, by the iteration in the model's name; creates a net with random weights beforehand."""
     def prepare():
         caffe.Net("net.pt", caffe.TRAIN)
         return lambda model: {"AP50": VALUES[int(model.stem.rpartition("_")[2])], "AP": 0.0}
@@ -56,7 +56,7 @@ def test_the_best_model_is_kept_and_nothing_else_changes(tmp_path, capsys):
 
 @pytest.mark.parametrize("stop", [1, 2, 4])
 @pytest.mark.parametrize("patience, last", [(None, 8), (3, 5)])
-def test_a_resumed_training_keeps_and_stops_as_one_in_one_go(tmp_path, stop, patience, last):
+def test_a_resumed_training_keeps_and_stops_as_an_uninterrupted_one(tmp_path, stop, patience, last):
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     whole = run(tmp_path, "whole", 8, hooks=[hook(tmp_path, patience)])
     assert whole[-1].endswith(f"small_iter_{last}.caffemodel")
@@ -82,12 +82,12 @@ def test_results_on_another_data_set_do_not_count(tmp_path):
     assert [line["best"] for line in read_json_lines(tmp_path / "validation.jsonl")] == [4]
 
 
-def test_every_how_many_iterations(tmp_path):
+def test_iterations_between_validations(tmp_path):
     run(tmp_path, "out", 8, hooks=[hook(tmp_path, every=3)])
     assert [line["iteration"] for line in read_json_lines(tmp_path / "validation.jsonl")] == [3, 6, 8]
 
 
-def test_the_first_of_equal_results_is_the_best():
+def test_the_first_of_equal_results_is_best():
     assert index_of_best([0.1, 0.4, float("nan"), 0.4]) == 1
     assert index_of_best([float("nan"), float("nan")]) == 0
     assert index_of_best([float("nan"), 0.0]) == 1

@@ -30,7 +30,7 @@ def test_pairs(dtype):
     boxes, queries = (rng.uniform(0, 30, (count, 4)) for count in (9, 7))
     for array in (boxes, queries):
         array[:, 2:] += array[:, :2]
-    boxes[3], boxes[4, 2:] = queries[2], boxes[4, :2] - 1   # an equal pair; a box without area
+    boxes[3], boxes[4, 2:] = queries[2], boxes[4, :2] - 1   # an identical pair; a box without area
     boxes, queries = boxes.astype(dtype), queries.astype(dtype)
     overlaps = bbox_overlaps(boxes, queries)
     assert overlaps.dtype == np.float64

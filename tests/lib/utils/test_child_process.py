@@ -1,6 +1,6 @@
-"""Children that succeed, fail, are killed or interrupted, or whose parent dies.
+"""Child processes that succeed, fail, are killed or interrupted, or whose parent dies.
 
-A child that interrupts its parent first sleeps a second, so that the parent is already waiting for it.
+A child that interrupts its parent sleeps a second before, so that the parent is already waiting for it.
 """
 import io
 import os
@@ -78,7 +78,7 @@ def test_sigterm_to_the_parent_counts_as_ctrl_c(tmp_path):
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
-def test_a_child_that_succeeds_although_asked_to_stop_has_done_its_work(tmp_path):
+def test_a_child_that_finishes_although_asked_to_stop_has_succeeded(tmp_path):
     run(tmp_path, "signal.signal(signal.SIGTERM, lambda *a: sys.exit(0))\n"
                   f"time.sleep(1); os.kill({os.getpid()}, signal.SIGINT); time.sleep(30)")
 
@@ -123,7 +123,7 @@ CHILD_WITH_CHECKPOINT = (
 
 
 def start_parent(tmp_path, child, prelude="", **options):
-    """A process that runs a child in `run_child`, with the path of a file that it writes as its checkpoint."""
+    """A process that runs a child by `run_child`; the child's argument is the file to write as its checkpoint."""
     command = [sys.executable, "-c", PRELUDE + child, str(tmp_path / "checkpoint")]
     code = (f"{prelude}\nfrom utils.child_process import run_child\n"
             f"try: run_child({command!r}, 'step', {str(tmp_path / 'log')!r})\n"
@@ -133,7 +133,7 @@ def start_parent(tmp_path, child, prelude="", **options):
 
 @pytest.mark.parametrize("signals", [[signal.SIGHUP] * 3, [signal.SIGINT] * 2, [signal.SIGTERM, signal.SIGHUP]])
 def test_a_closed_terminal_leaves_the_child_the_time_for_its_checkpoint(tmp_path, signals):
-    """Shells and torchrun pass signals on once more, and nobody reads what is printed."""
+    """Shells and torchrun send signals twice, and nobody reads the output."""
     process = start_parent(tmp_path, CHILD_WITH_CHECKPOINT)
     assert process.stdout.readline() == "training\n"
     process.stdout.close()
@@ -158,7 +158,7 @@ def test_a_second_ctrl_c_kills_the_child(tmp_path):
 
 
 def test_a_hangup_that_was_ignored_before_stays_ignored(tmp_path):
-    """As `nohup` does; Ctrl-C still stops the child."""
+    """`nohup` ignores it; Ctrl-C still stops the child."""
     ignore = "signal.signal(signal.SIGHUP, signal.SIG_IGN)"
     with start_parent(tmp_path, CHILD_WITH_CHECKPOINT, prelude=ignore) as process:
         assert process.stdout.readline() == "training\n"
@@ -186,7 +186,7 @@ def test_hangups_request_a_stop_and_never_interrupt_it():
         signal.signal(signal.SIGHUP, before)
 
 
-def test_a_stop_that_comes_too_late_for_the_child_is_reported(tmp_path):
+def test_a_stop_request_after_the_child_has_finished_is_reported(tmp_path):
     assert run_child(python("pass"), "step", tmp_path / "log", stream=io.StringIO()) is False
     late = (f"signal.signal(signal.SIGTERM, lambda *a: sys.exit(0))\n"
             f"time.sleep(1); os.kill({os.getpid()}, signal.SIGINT); time.sleep(30)")

@@ -1,4 +1,4 @@
-"""Pictures of detections, sheets of pictures, loss curves."""
+"""Drawing of detections, montages and loss curves."""
 import json
 
 import cv2
@@ -36,7 +36,7 @@ def test_labels_stay_inside_the_image(box):
     picture = draw_detections(im, [NOTHING, NOTHING, dets([*box, 1.0])], CLASSES)
     (width, height), _ = cv2.getTextSize("a long class name 1.00", cv2.FONT_HERSHEY_SIMPLEX, 0.35, 1)
     filled = (picture == class_colour(2)).all(axis=2).sum()
-    assert filled > 0.4 * width * height                # the label's background, less its letters
+    assert filled > 0.4 * width * height                # the label's background without its letters
 
 
 def test_letters_grow_with_the_image():
@@ -77,7 +77,7 @@ def test_loss_curves_have_a_panel_for_each_stage(tmp_path):
 
 
 def test_labels_cover_no_neighbour_where_there_is_room():
-    """Two objects, one above the other: the label of the lower one would lie on the upper one."""
+    """Two objects, one above the other: the lower one's label would cover the upper one."""
     im = np.zeros((400, 600, 3), np.uint8)
     boxes = [Box((100, 60, 180, 200), "upper", (255, 0, 0)), Box((100, 202, 180, 300), "lower", (0, 255, 0)),
              Box((102, 202, 182, 300), "lower too", (0, 0, 255))]
@@ -86,7 +86,7 @@ def test_labels_cover_no_neighbour_where_there_is_room():
     alone = [draw_boxes(im, [box]) for box in boxes]
     labels = [(drawn == box.colour).all(axis=2).sum() for drawn, box in zip(alone, boxes, strict=True)]
     filled = [(picture == box.colour).all(axis=2).sum() for box in boxes]
-    assert all(found > 0.8 * wanted for found, wanted in zip(filled, labels, strict=True))   # none hides another
+    assert all(found > 0.8 * wanted for found, wanted in zip(filled, labels, strict=True))   # no label hides another
 
 
 def test_a_label_alone_is_above_its_box_or_in_it():

@@ -1,4 +1,4 @@
-"""Preparing images and stacking them."""
+"""Preparing images for a net, and stacking them."""
 import numpy as np
 import pytest
 from golden.detector_cases import generate as pytest_generate_tests  # noqa: F401
@@ -84,7 +84,7 @@ def test_a_grey_image_is_refused():
     (np.zeros((0, 30, 3)), r"found shape \(0, 30, 3\)"), (np.zeros((20, 30, 3), complex), "found complex128"),
     (np.full((20, 30, 3), 4095, np.uint16), r"values in 0..255, found uint16 up to 4095"),
     (np.zeros((2, 2001, 3), np.uint8), "no pixels are left of 2001 x 2 when scaled to at most 500")])
-def test_what_is_no_image_is_named(image, message):
+def test_input_that_is_not_an_image_is_described(image, message):
     with pytest.raises(ValueError, match=message):
         prep_im_for_blob(image, np.array([[[100.0, 110, 120]]]), 300, 500)
 

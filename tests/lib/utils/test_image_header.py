@@ -1,4 +1,4 @@
-"""Headers of image files agree with the decoder; what would crash it, or cost too much, is refused before it runs."""
+"""Headers of image files agree with the decoder; files that would crash it, or cost too much, are refused unread."""
 import os
 import struct
 import zlib
@@ -25,7 +25,7 @@ def encoded(suffix, image=None):
 
 
 def exif(value, order="<", kind=3, before=b""):
-    """A TIFF directory with an orientation, perhaps after another entry."""
+    """A TIFF directory with an orientation, optionally after another entry."""
     entry = struct.pack(f"{order}HHI", 0x0112, kind, 1) + (struct.pack(order + "I", value) if kind == 4 else
                                                            struct.pack(order + "HH", value, 0))
     mark = b"II" if order == "<" else b"MM"
@@ -45,7 +45,7 @@ def png(tag, late=False):
     return data[:at] + chunk + data[at:]
 
 
-E, BAD = b"Exif\0\0", struct.pack("<HHII", 0x010E, 2, 100, 99999)     # a text far outside of the segment
+E, BAD = b"Exif\0\0", struct.pack("<HHII", 0x010E, 2, 100, 99999)     # a text far outside the segment
 TAGGED = {
     **{f"{order}{value}": jpeg(E + exif(value, order)) for order in "<>" for value in range(10)},
     **{f"png{value}{late}": png(exif(value), late) for late in (False, True) for value in range(10)},
@@ -57,8 +57,8 @@ TAGGED = {
 
 
 @pytest.mark.parametrize("name", TAGGED)
-def test_turned_images(tmp_path, name):
-    """Size and boxes follow the decoder, whatever it makes of the tag."""
+def test_exif_orientations(tmp_path, name):
+    """Size and boxes agree with the decoder, however it interprets the tag."""
     file = tmp_path / "i"
     file.write_bytes(TAGGED[name])
     stored, read = (cv2.imread(str(file), flags) for flags in (cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION,
@@ -78,7 +78,7 @@ JP2, ISPE = b"\0\0\0\x0cjP  \r\n\x87\n", b"\0\0\0 ftypavifispe"
     b"P6\n",
     *(b"\xff\xd8\xff" + bytes([marker, 0, length]) * 3 for marker in (0xE1, 0xC0) for length in (0, 1)),
     b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"GIF89a", JP2, ISPE])
-def test_headers_that_are_cut_short_or_lead_astray(tmp_path, data):
+def test_truncated_and_misleading_headers(tmp_path, data):
     file = tmp_path / "i"
     for length in range(len(data) + 1):
         file.write_bytes(data[:length])
@@ -125,7 +125,7 @@ HUGE = {
 
 
 @pytest.mark.parametrize("name", HUGE)
-def test_small_files_of_many_pixels_are_refused_unread(tmp_path, monkeypatch, name):
+def test_small_files_that_claim_many_pixels_are_refused_unread(tmp_path, monkeypatch, name):
     file = tmp_path / "i"
     file.write_bytes(HUGE[name])
     monkeypatch.setattr(cv2, "imread", None)
@@ -156,7 +156,7 @@ def test_names_that_are_not_utf8(tmp_path):
     assert "not UTF-8" in problem_with(file)
 
 
-def test_what_is_no_file(tmp_path):
+def test_paths_that_are_not_files(tmp_path):
     (tmp_path / "d.jpg").mkdir()
     os.mkfifo(tmp_path / "f.jpg")
     for name in ("d.jpg", "f.jpg"):
@@ -176,8 +176,8 @@ def test_twelve_bits_in_sixteen(tmp_path):
             assert problem_with(str(file)) is None
 
 
-def test_a_film_behind_a_photograph_is_no_early_end(tmp_path):
-    whole = jpeg(E + exif(1) + encoded(".jpg"))     # with a thumbnail, which has an end of its own
+def test_a_video_appended_to_a_photograph_is_not_an_early_end(tmp_path):
+    whole = jpeg(E + exif(1) + encoded(".jpg"))     # with a thumbnail, which has its own end marker
     (tmp_path / "film.jpg").write_bytes(whole + b"ftypmp42" + bytes(9000))
     (tmp_path / "cut.jpg").write_bytes(whole[:-300])
     (tmp_path / "cut long.jpg").write_bytes(whole[:-300] + bytes(9000))

@@ -1,4 +1,4 @@
-"""Output that cannot be written never ends the work."""
+"""Output that cannot be written never stops the work."""
 import errno
 import os
 import subprocess
@@ -40,7 +40,7 @@ def test_lines_are_dropped_while_the_disk_is_full():
 
 
 def test_a_line_is_written_in_one_piece():
-    """Two threads print to the same stream: that of a parent, and that which passes on what its child prints."""
+    """Two threads print to the same stream: the parent's own, and the one that copies its child's output."""
     class Pieces(Full):
         def write(self, text):
             pieces.append(text)
@@ -50,7 +50,7 @@ def test_a_line_is_written_in_one_piece():
     assert [piece for piece in pieces if piece] == ["first\n", "second\n"]
 
 
-def test_a_reader_that_leaves_ends_nothing(tmp_path):
+def test_a_closed_reader_ends_nothing(tmp_path):
     done = tmp_path / "done"
     code = (f"import sys; sys.path.insert(0, {str(LIB)!r})\nfrom utils.output import lasting_output\n"
             "with lasting_output():\n    for number in range(5000): print('line', number, flush=True)\n"

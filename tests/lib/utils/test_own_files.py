@@ -24,7 +24,7 @@ def test_only_recorded_files_are_replaced_and_removed(tmp_path):
     assert OwnFiles(tmp_path).names() == {"a.pt", "logs/b.log"}
 
 
-def test_what_kills_have_left_is_swept(tmp_path):
+def test_files_left_by_killed_writers_are_deleted(tmp_path):
     own = OwnFiles(tmp_path)
     own.claim("logs/a.jsonl", "b.caffemodel")
     (tmp_path / "logs").mkdir()
@@ -71,7 +71,7 @@ def test_damaged_lines_are_named(tmp_path):
             read_json_lines(log, iteration=int)
 
 
-# ---- the operating system
+# ---- errors of the operating system
 def test_a_full_disk_is_reported_with_the_file(tmp_path):
     write_json(tmp_path / "a.json", 1)
     with pytest.raises(OSError, match="No space left") as caught, atomic_path(tmp_path / "a.json"):

@@ -1,4 +1,4 @@
-"""YAML that expands, contains itself or holds values that cannot be read is refused at once."""
+"""YAML that expands too much, contains itself or holds values that cannot be read is refused at once."""
 import pytest
 import yaml
 
@@ -49,7 +49,7 @@ def test_long_text_of_digits_in_quotes():
     assert load_yaml(f"'{'9' * 5000}'") == "9" * 5000
 
 
-def test_aliases_of_everyday():
+def test_ordinary_aliases():
     assert load_yaml("a: &x [1, 2]\nb: *x\nc: {<<: &y {d: 1}, e: *x}\nf: *y") == {
         "a": [1, 2], "b": [1, 2], "c": {"d": 1, "e": [1, 2]}, "f": {"d": 1}}
     assert len(load_yaml(str(list(range(30_000))))) == 30_000

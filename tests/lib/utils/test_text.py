@@ -20,7 +20,7 @@ def test_unicode_with_and_without_byte_order_mark(tmp_path, encoding):
     ("gbk", "gbk", "猫"), ("GB2312", "gb2312", "狗"), ("gb2312", "gbk", "貓"), ("shift_jis", "shift_jis", "ねこ"),
     ("Shift_JIS", "cp932", "①"), ("euc-kr", "euc-kr", "고양이"), ("big5", "big5", "貓"), ("iso-8859-1", "latin-1", "é"),
     ("windows-1251", "cp1251", "кот"), ("utf-16", "utf-8", "猫"), ("UTF-8", "utf-8", "猫")])
-def test_the_encoding_that_xml_declares(tmp_path, declared, encoding, name):
+def test_the_encoding_declared_by_xml(tmp_path, declared, encoding, name):
     (tmp_path / "a.xml").write_bytes(XML.format(declared, name).encode(encoding))
     assert f"<name>{name}</name>" in read_text(tmp_path / "a.xml")
 
@@ -45,14 +45,14 @@ def test_control_characters_are_escaped():
 
 @pytest.mark.parametrize("encoding, expected", [("utf-8", "\\x1b[2J\t猫\\xe9\n"),
                                                 ("ascii", "\\x1b[2J\t\\u732b\\xe9\n")])
-def test_a_stream_never_gets_them(encoding, expected):
+def test_a_stream_never_receives_control_characters(encoding, expected):
     data = io.BytesIO()
     stream = PrintableStream(io.TextIOWrapper(data, encoding=encoding))
     print("\x1b[2J\t猫\udce9", file=stream, flush=True)
     assert data.getvalue().decode(encoding) == expected
 
 
-def test_tools_print_through_it(capsys):
+def test_tools_escape_control_characters(capsys):
     from commands.options import tool
     from utils.errors import UserError
 

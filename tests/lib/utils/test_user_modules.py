@@ -1,4 +1,4 @@
-"""The user's modules named in settings."""
+"""User modules named in settings."""
 import sys
 
 import pytest

@@ -62,11 +62,11 @@ def resized(path, *layers):
     return caffe.Net(path, caffe.TRAIN)
 
 
-def test_layers_for_other_classes_are_left_out_by_themselves(make, detector, caplog):
+def test_layers_for_other_classes_are_skipped_by_default(make, detector, caplog):
     net = resized(make("new", "a", "cls_score", "b"), "cls_score")
     caplog.clear()
     loaded = load_initial_weights(net, detector, "new.pt")
-    assert not caplog.records       # the summary says it
+    assert not caplog.records       # the summary reports it
     assert loaded.summary == (
         f"2 of 3 layers are initialised from {detector}; random: cls_score; skipped, as shapes differ: cls_score has "
         "3 x 2 and 3 there, 4 x 2 and 4 here")
@@ -74,7 +74,7 @@ def test_layers_for_other_classes_are_left_out_by_themselves(make, detector, cap
     assert not any(path.name.startswith("tmp") for path in detector.parent.iterdir())
 
 
-def test_other_layers_that_do_not_fit_are_left_out_if_asked_for(make, detector):
+def test_other_layers_that_do_not_fit_are_skipped_on_request(make, detector):
     net = resized(make("new", "a", "cls_score", "b"), "cls_score", "b")
     before = net.params["a"][0].data.copy()
     with pytest.raises(CheckError, match="layer 'b', blob 0: expected shape .*; or give --skip_unfitting"):
@@ -162,7 +162,7 @@ IMAGE = 'layer { name: "data" type: "Input" top: "data" input_param { shape { di
     ('weight_filler { type: "constant" value: 0.5 }', "", "", "layer 'c': all its weights are 0.5\nLayers with equal"),
     ('weight_filler { type: "constant" }', RELU, "", "layer 'c': all its weights are 0\nLayers with equal"),
     ("weight_filler { value: 0 }", "", "", "layer 'c': all its weights are 0\nLayers with equal"),
-    ('weight_filler { type: "constant" }', "", "", None),                    # begins by predicting nothing
+    ('weight_filler { type: "constant" }', "", "", None),                    # initially predicts nothing
     ('weight_filler { type: "gaussian" std: 0.01 }', RELU, "", None),
     ("", RELU, "param { lr_mult: 0 }", None),                               # never learns
 ])

@@ -77,7 +77,7 @@ def test_poly_of_fractional_power_ends_at_max_iter():
     {"lr_policy": "exp", "gamma": 1e38}, {"lr_policy": "step", "gamma": 1e38, "stepsize": 1},
     {"lr_policy": "inv", "gamma": 1e38, "power": -20}, {"lr_policy": "poly", "max_iter": 20, "power": -1}])
 def test_rates_without_a_value(settings):
-    with pytest.raises(SolverError, match=f"lr_policy '{settings['lr_policy']}' has no finite rate at iteration"):
+    with pytest.raises(SolverError, match=f"lr_policy '{settings['lr_policy']}' has no finite learning rate at iteration"):
         rates([20], **settings)
 
 

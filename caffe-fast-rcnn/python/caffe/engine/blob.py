@@ -1,15 +1,15 @@
-"""Blobs: n-dimensional arrays with a gradient, seen as NumPy arrays and as torch tensors.
+"""Blobs: n-dimensional arrays with a gradient, exposed as NumPy arrays and as torch tensors.
 
 The two sides are synchronised by Caffe's rule: the side written last is current, and it is copied only when the other
 side is read. On the CPU both sides share memory. On CUDA, values that NumPy has written or read stay on the host until
-a tensor is requested: reading them again costs nothing, and the copy to the device is asynchronous. Once its NumPy view
-has been taken, a blob keeps that array as long as its shape stays, so the view follows later forward passes.
+a tensor is requested: reading them again costs nothing, and the copy to the device is asynchronous. Once a NumPy view
+has been taken, the blob keeps that array while its shape is unchanged, so the view follows later forward passes.
 
-Layers pass tensors on without copying, so several blobs may hold the same tensor, which is replaced and never written
-into. Memory with a NumPy view, which is written into, belongs to one blob (or to blobs that use `share_data`).
+Layers pass tensors on without copying, so several blobs may hold the same tensor: it is replaced, never written in
+place. Memory with a NumPy view is written in place and belongs to one blob (or to blobs that use `share_data`).
 
 A layer that computes in bfloat16 (device.set_precision) leaves its results in that type. Layers that support
-both types read them as stored; reading `tensor` or `data` converts them to float32 for good.
+both types read them as stored; reading `tensor` or `data` converts them to float32 permanently.
 """
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from . import device
 _CPU = torch.device("cpu")
 _MOST_IN_AN_AXIS = 2**31 - 1        # as in Caffe
 _MOST_UNCHECKED = 2**28             # bytes, which every machine has
-_COUNT_OF_ONE_TENSOR = 2        # references to a storage: the tensor's, and the one used to ask
+_COUNT_OF_ONE_TENSOR = 2        # references to a storage: the tensor's and the query's
 _storage_references = getattr(torch._C, "_storage_Use_Count", None)     # not public in PyTorch
 
 
@@ -35,7 +35,7 @@ class BlobError(CaffeError, ValueError):
 
 
 def checked_shape(shape: Iterable[int]) -> tuple[int, ...]:
-    """The shape of a blob, or of what a layer computes on the way, as a tuple. Raises BlobError."""
+    """The shape of a blob, or of a layer's intermediate result, as a tuple. Raises BlobError."""
     new = tuple(int(dim) for dim in shape)
     if any(dim < 0 for dim in new):
         raise BlobError(f"reshape: every dimension must be at least 0, got {new}")
@@ -55,12 +55,12 @@ def _shares_memory(tensor: torch.Tensor) -> bool:
 
 
 class _Array:
-    """One array of a blob (data or diff); several blobs may share one, each with a shape of its own."""
+    """One array of a blob (data or diff); several blobs may share one, each with its own shape."""
 
     __slots__ = ("tensor", "host", "freed_as", "was_used", "_factor", "__weakref__")
 
     # Arrays with a NumPy view on the CPU, by memory address: others must not take over this memory.
-    # A stale entry is harmless: it costs one superfluous copy.
+    # A stale entry is harmless: it costs one extra copy.
     _seen_by_numpy: weakref.WeakValueDictionary[int, _Array] = weakref.WeakValueDictionary()
 
     def __init__(self) -> None:
@@ -70,14 +70,14 @@ class _Array:
         self.tensor: torch.Tensor | None = None     # the values, on the device of their last use
         self.host: np.ndarray | None = None         # the view handed out; stale while the tensor is on a device
         self.freed_as = ""                          # the blob's name, if the values were freed
-        self.was_used = False                       # read or written since somebody set this to False
+        self.was_used = False                       # read or written since this was last set to False
         self._factor: tuple[torch.Tensor, int, torch.Tensor] | None = None      # tensor, its version, copy of it
 
     def as_tensor(self, shape: tuple[int, ...]) -> torch.Tensor:
         tensor, where, self.was_used = self.tensor, device.current_device(), True
         if tensor is not None and tensor.shape == shape and tensor.dtype == device.float_type() \
                 and tensor.device == where:
-            return tensor       # hundreds of times in a pass
+            return tensor       # the fast path, taken hundreds of times per pass
         return self._on(where, shape)
 
     def _on(self, where: torch.device, shape: tuple[int, ...]) -> torch.Tensor:
@@ -91,7 +91,7 @@ class _Array:
             self.tensor = torch.zeros(shape, device=where, dtype=dtype)
         elif tensor.device != where or tensor.dtype != dtype:
             self.tensor = device.send(tensor, where, dtype)
-            if where == _CPU:       # other memory than the view's
+            if where == _CPU:       # not the view's memory
                 self.host = None
         return self._shaped(shape)
 
@@ -111,9 +111,9 @@ class _Array:
         return self._shaped(shape)
 
     def as_factor(self, shape: tuple[int, ...], layout: torch.memory_format) -> torch.Tensor:
-        """The values in their factor type and a memory layout.
+        """The values in their factor type and the given memory layout.
 
-        The copy is cached until they change; not with a NumPy view, whose changes cannot be seen.
+        The copy is cached until the values change, except with a NumPy view, since writes to it cannot be detected.
         """
         tensor = self.as_stored(shape)
         dtype = device.factor_type(tensor.dtype)
@@ -125,7 +125,7 @@ class _Array:
         if kept is None or kept[0] is not self.tensor or kept[1] != tensor._version or kept[2].shape != shape \
                 or kept[2].dtype != dtype or not kept[2].is_contiguous(memory_format=layout):
             assert self.tensor is not None
-            kept = self._factor = None      # freed before as much is allocated
+            kept = self._factor = None      # free the old copy before allocating the new one
             kept = self._factor = (self.tensor, tensor._version, tensor.to(dtype, memory_format=layout, copy=True))
         return kept[2]
 
@@ -142,7 +142,7 @@ class _Array:
         return self.host if self.host.shape == shape else self.host.reshape(shape)
 
     def _is_away(self) -> bool:
-        """Whether the values are on a device."""
+        """Whether the values are on a device other than the CPU."""
         return self.tensor is not None and self.tensor.device != _CPU
 
     def take_memory(self) -> None:
@@ -167,12 +167,12 @@ class _Array:
         self.freed_as = ""
 
     def discard(self) -> None:
-        """Drop values on a device."""
+        """Drop values that are on a device other than the CPU."""
         if self._is_away():
             self.tensor = None if self.host is None else torch.from_numpy(self.host)
 
     def snapshot(self) -> _Array:
-        """The present values, which later writes do not change; copied only if memory is written into."""
+        """The current values, unaffected by later writes; copied only if their memory is written in place."""
         found = _Array()
         if self.tensor is not None:
             is_written_into = self.host is not None and not self._is_away()
@@ -194,11 +194,11 @@ class Blob:
 
     shape   tuple of ints
     data    the values, a writable C-contiguous NumPy array (float32)
-    diff    the gradient, the same
+    diff    the gradient, an array like `data`
     tensor  the values as a torch tensor on the current device; assignable (ours, not in BVLC Caffe)
     grad    the gradient as a torch tensor; assignable (ours)
     stored  the values in the type in which the last layer wrote them: `tensor`'s or bfloat16 (ours)
-    stored_grad  the gradient, the same (ours)
+    stored_grad  the gradient in its stored type (ours)
     """
 
     def __init__(self, *shape: int) -> None:
@@ -231,7 +231,7 @@ class Blob:
     width = property(lambda self: self._legacy_axis(3), doc="Length of axis 3, 1 if there is none.")
 
     def reshape(self, *shape: int) -> None:
-        """Change the shape: the values are kept if their number does not change, else they become zeros. BlobError."""
+        """Change the shape; values are kept if their number does not change, else zeroed. Raises BlobError."""
         if shape == self.shape:
             return
         new = checked_shape(shape)
@@ -273,7 +273,7 @@ class Blob:
         return self._diff.as_stored(self.shape)
 
     def to_overwrite(self) -> torch.Tensor:
-        """The stored values in unshared memory, to be changed in place."""
+        """The stored values in unshared memory, ready to be changed in place."""
         self._data.take_memory()
         return self.stored
 
@@ -287,7 +287,7 @@ class Blob:
         return self._diff.tensor is not None
 
     def watch_grad(self) -> None:
-        """From now on, note whether the gradient is read or written: see `grad_was_used`."""
+        """Start tracking whether the gradient is read or written: see `grad_was_used`."""
         self._diff.was_used = False
 
     @property
@@ -301,7 +301,7 @@ class Blob:
         array.assign(value.detach())
 
     def set_data(self, values: np.ndarray) -> None:
-        """Take the shape and the values of an array, without fetching the old ones (ours).
+        """Take over the shape and values of an array, without fetching the old values (ours).
 
         The array becomes the blob's memory unless a view of `data` exists: do not write to it later.
         """
@@ -328,13 +328,13 @@ class Blob:
         return self._data is other._data
 
     def snapshot(self) -> Blob:
-        """A blob of the present shape and values, which later writes do not change, and of this blob's gradient."""
+        """A blob with the current shape and values, unaffected by later writes, that shares this blob's gradient."""
         found = Blob(*self.shape)
         found._data, found._diff = self._data.snapshot(), self._diff
         return found
 
     def without_gradient(self) -> Blob:
-        """A blob of this blob's values and a gradient of zero."""
+        """A blob that shares this blob's values and has a zero gradient."""
         found = Blob(*self.shape)
         found._data = self._data
         return found

@@ -43,7 +43,7 @@ def prepare(source: caffe_pb2.NetParameter, phase: Phase, level: int,
 def build(net_param: caffe_pb2.NetParameter, phase: Phase) -> Graph:
     """Create and set up the layers of a message from `prepare`, and connect them. Raises LayerError.
 
-    phase  of layers that do not set it
+    phase  the phase of layers that do not set one
     """
     device.survive_forks()
     builder = _Builder(phase)
@@ -63,7 +63,7 @@ class _Builder:
     """A graph to which layers are added one by one.
 
     unread  names of blobs that no layer has read yet
-    log     of what is added
+    log     logs each layer
     """
 
     def __init__(self, phase: Phase) -> None:
@@ -146,7 +146,7 @@ def _set_up(layer: Layer, bottom: list[Blob], top: list[Blob]) -> None:
 
 @contextlib.contextmanager
 def errors_of(layer: Layer) -> Iterator[None]:
-    """Inside the block, a shape that no blob can have, a bad filler and a lack of memory are errors of the layer."""
+    """Report an impossible blob shape, a bad filler or a lack of memory in the block as an error of the layer."""
     try:
         yield
     except (BlobError, FillerError) as error:

@@ -18,7 +18,7 @@ class FillerError(CaffeError, ValueError):
 
 
 class _Allowance:
-    """The memory that is left for what is filled, in bytes."""
+    """The memory left for filled blobs, in bytes."""
 
     def __init__(self) -> None:
         self._total = self._left = device.memory_size()
@@ -37,9 +37,9 @@ _allowance: ContextVar[_Allowance | None] = ContextVar("allowance", default=None
 
 @contextlib.contextmanager
 def within_memory() -> Iterator[None]:
-    """What is filled in the block must fit into the memory together.
+    """Require that all blobs filled in the block fit into memory together.
 
-    Other blobs do not count: they take memory when they are first used, may share it, and may be freed before the next.
+    Other blobs do not count: they are allocated on first use, may share memory, and may be freed early.
     """
     token = _allowance.set(_Allowance())
     try:
@@ -49,11 +49,11 @@ def within_memory() -> Iterator[None]:
 
 
 def fill(blob: Blob, filler_param) -> None:
-    """Fill a blob as a FillerParameter says, drawing from `device.generator()`.
+    """Fill a blob as a FillerParameter describes, drawing from `device.generator()`.
 
     Types: constant, uniform, gaussian, positive_unitball, xavier, msra, bilinear. Raises FillerError for an unknown
-    type, for `sparse` with a type other than gaussian, for a shape that the type does not support, and for more than
-    the memory in `within_memory`.
+    type, for `sparse` with a type other than gaussian, for a shape that the type does not support, and, inside
+    `within_memory`, if memory is exceeded.
     """
     check_filler(filler_param, blob.shape)
     allowance = _allowance.get()
@@ -63,7 +63,7 @@ def fill(blob: Blob, filler_param) -> None:
 
 
 def check_filler(filler_param, shape: tuple[int, ...]) -> None:
-    """Raise FillerError for what `fill` refuses, without drawing a number."""
+    """Raise FillerError if `fill` would, without drawing random numbers."""
     name = filler_param.type
     if name not in _FILLERS:
         raise FillerError(f"unknown filler type '{name}'; the types are {', '.join(sorted(_FILLERS))}")
@@ -111,7 +111,7 @@ def _check_gaussian(shape, param) -> None:
 
 
 def _gaussian(shape, param) -> torch.Tensor:
-    """Normal numbers; with `sparse` each is kept with probability sparse / shape[0], else it is 0."""
+    """Normally distributed numbers; with `sparse`, each is kept with probability sparse / shape[0], else set to 0."""
     values = _draw_gaussian(shape, param.mean, param.std)
     if param.sparse < 0:
         return values
@@ -124,14 +124,14 @@ def _check_axes(shape, param) -> None:
 
 
 def _positive_unitball(shape, param) -> torch.Tensor:
-    """Uniform numbers of [0, 1), divided so that those of each index of axis 0 sum to 1."""
+    """Uniform numbers in [0, 1), normalised to sum to 1 for each index of axis 0."""
     values = _draw_uniform(shape, 0.0, 1.0)
     rows = values.reshape(shape[0], -1)
     return (rows / rows.sum(dim=1, keepdim=True)).reshape(shape)
 
 
 def _fan(shape: tuple[int, ...], param) -> float:
-    """Inputs of one output (FAN_IN), outputs of one input (FAN_OUT), or their mean (AVERAGE)."""
+    """Number of inputs per output (FAN_IN), outputs per input (FAN_OUT), or their mean (AVERAGE)."""
     count = math.prod(shape)
     fan_in = count // shape[0]
     fan_out = count // shape[1] if len(shape) > 1 else count
@@ -156,7 +156,7 @@ def _check_bilinear(shape, param) -> None:
 
 
 def _bilinear(shape, param) -> torch.Tensor:
-    """Every 2-D kernel is the tent that makes a Deconvolution interpolate: (1 - |x/f - c|)(1 - |y/f - c|).
+    """Bilinear interpolation kernels for upsampling by Deconvolution: (1 - |x/f - c|)(1 - |y/f - c|).
 
     f = ceil(width / 2), c = (width - 1) / 2f.
     """

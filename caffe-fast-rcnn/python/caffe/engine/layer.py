@@ -1,7 +1,7 @@
 """Base classes of layers, their registry, and `caffe.Layer`, from which users' Python layers derive.
 
-A layer lives as in Caffe (include/caffe/layer.hpp): `setup` once, then `reshape` and `forward` for every pass, and
-`backward`. Built-in layers work on `blob.tensor` and `blob.grad`, Python layers on `blob.data` and `blob.diff`.
+Methods are called as in Caffe (include/caffe/layer.hpp): `setup` once, then `reshape`, `forward` and `backward` in
+every pass. Built-in layers work on `blob.tensor` and `blob.grad`, Python layers on `blob.data` and `blob.diff`.
 """
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class LayerError(CaffeError, ValueError):
     """A layer cannot use its parameters, bottoms or data. The message names the layer.
 
     layer  its name; None if the error is about the whole net or the name is unknown
-    file   the prototxt, None if unknown
-    line   of the prototxt where the layer begins, None if unknown
+    file   the prototxt; None if unknown
+    line   line of the prototxt where the layer begins; None if unknown
     """
 
     def __init__(self, message: str, layer: str | None = None, file: str | None = None,
@@ -55,7 +55,7 @@ class LayerError(CaffeError, ValueError):
         self.layer, self.file, self.line = layer, file, line
 
     def located(self, path: str | os.PathLike | None) -> LayerError:
-        """The same error with the file in front, and the line where it can be found; "net" without a file."""
+        """The same error prefixed with the file, and the line if it can be found; with "net" if there is no file."""
         file = os.fspath(path) if path is not None else None
         line = line_of_layer(file, self.layer) if file and self.layer is not None else None
         return LayerError(f"{file}:{line}: {self}" if line else f"{file or 'net'}: {self}", self.layer, file, line)
@@ -80,14 +80,14 @@ class Layer:
     equal_bottoms_and_tops = False
     auto_top_blobs = False              # unnamed tops are created if the prototxt names too few
     default_loss_weight = 0.0           # of top 0; 1 for losses
-    no_backward_to: tuple[int, ...] = ()    # bottoms without gradient, such as labels: requesting it is an error
+    no_backward_to: tuple[int, ...] = ()    # bottoms without a gradient, such as labels: requesting it is an error
     not_forced: tuple[int, ...] = ()        # bottoms that the net's force_backward does not affect
     runs_in_place = False               # whether a top may be its bottom
     backward_reads_bottoms = True       # backward reads values of bottoms, which are saved where layers overwrite them
     backward_reads_tops = True          # the same for the tops
-    backward_reads_signs = False        # of the values that it reads, backward only uses whether they are above 0
-    keeps_signs = False                 # in place, the same values stay above 0, but where it stops the gradient
-    reshapes_in_place = False           # in place, it gives its bottom another shape
+    backward_reads_signs = False        # backward uses only whether the values that it reads are above 0
+    keeps_signs = False                 # in place, the same values stay above 0, except where it stops the gradient
+    reshapes_in_place = False           # in place, it changes the shape of its bottom
     has_effects = False                 # forward does more than write the tops
     other_settings: tuple[str, ...] = ()    # messages that it reads besides its own, such as transform_param
     unread_settings: tuple[str, ...] = ()   # fields of its messages that have no effect, "message.field"
@@ -115,16 +115,16 @@ class Layer:
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def backward(self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]) -> None:
-        """Overwrite the gradient of each bottom with propagate_down; add to the parameters' gradients."""
+        """Overwrite the gradients of the bottoms that propagate_down selects; add to the parameters' gradients."""
         raise NotImplementedError(f"{type(self).__name__} has no backward")
 
     # ---- helpers
     def fail(self, message: str) -> NoReturn:
-        """Raise LayerError with the layer's name and type in front."""
+        """Raise LayerError, prefixed with the layer's name and type."""
         raise LayerError(f"layer '{self.name}' ({self.type}): {message}", self.name)
 
     def accumulate(self, index: int, gradient: torch.Tensor, is_given: bool = False) -> None:
-        """Add to the gradient of parameter `index`, unless it is frozen. If `is_given`, its memory may be reused."""
+        """Add to the gradient of parameter `index` unless it is frozen. If `is_given`, the blob may keep the tensor."""
         if not self.param_propagate_down[index]:
             return
         blob = self.blobs[index]
@@ -162,9 +162,9 @@ class PythonLayer:
     phase        caffe.TRAIN or caffe.TEST
     blobs        the layer's parameters; `self.blobs.add_blob(3, 4)` in `setup` adds one
 
-    A subclass defines `setup`, `reshape`, `forward` and `backward` over blobs seen as NumPy arrays. `forward` may
-    reshape the tops. A layer without `forward` is refused when its net is built, one without `backward` when a
-    gradient has to pass through it; neither has a default, which would hide a misspelt name.
+    A subclass defines `setup`, `reshape`, `forward` and `backward` over blobs as NumPy arrays. `forward` may reshape
+    the tops. A layer without `forward` is rejected when its net is built, one without `backward` when a gradient must
+    pass through it; neither has a default, which would hide a misspelt name.
 
     setup(bottom, top)                      called once, before the first reshape
     reshape(bottom, top)                    called before every forward: give the tops their shapes

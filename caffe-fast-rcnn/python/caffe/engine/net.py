@@ -67,7 +67,7 @@ class Net:
             graph = self._graph = construction.build(net_param, self.phase)
         except LayerError as error:
             raise error.located(self.path) from None
-        self._tell_unread_settings()
+        self._warn_of_unread_settings()
         self._saved, self._gradient_flow = plan_saving(graph), GradientFlow(graph)
         self.name = net_param.name
         self.inputs, self.outputs = graph.names_of(graph.inputs), graph.names_of(graph.outputs)
@@ -75,14 +75,14 @@ class Net:
         self.params = OrderedDict((layer.name, layer.blobs) for layer in graph.layers if layer.blobs)
         self.debug_info = net_param.debug_info
         self._observers: dict[str, list[Callable[[int], None]]] = {event: [] for event in EVENTS}
-        self._told_missing: set[str] = set()        # blobs, see `_tell_missing_gradients`
+        self._warned_missing: set[str] = set()        # blobs, see `_warn_of_missing_gradients`
         self._prefix: FrozenPrefix | None = None
         self._idle: set[int] = set()                # layers that `free_intermediates` skips
         self._freed_after: list[list[int]] = []     # for each layer; empty before `free_intermediates`
         for path in filter(None, os.fspath(weights or "").split(",")):
             self.copy_from(path)
 
-    def _tell_unread_settings(self) -> None:
+    def _warn_of_unread_settings(self) -> None:
         for layer in self._graph.layers:
             if unread := unread_settings(layer):
                 line = prototxt.line_of_layer(self.path, layer.name) if self.path else None
@@ -103,7 +103,7 @@ class Net:
         blobs    names of blobs to return in addition to the outputs
         inputs   arrays for the net's inputs, by name; all of them or none, each with its blob's shape, or with its
                  first dimension and a shape that broadcasts to it
-        Returns  {name: blob.data} of the outputs (of the tops of `end`, where given) and of `blobs`.
+        Returns  {name: blob.data} of the outputs (of the tops of `end`, if given) and of `blobs`.
         Raises ValueError for inputs of the wrong shape.
         """
         if inputs:
@@ -127,9 +127,9 @@ class Net:
         """Run the layers backward from `start` down to `end`, both included (names; all unless given).
 
         diffs    names of blobs whose gradients to return in addition to those of the inputs
-        outputs  gradients of the net's outputs, by name; all of them or none, shaped as `forward` takes inputs
-        Returns  {name: blob.diff} of the inputs (of the bottoms of `end`, where given) and of `diffs`. Those that no
-                 layer computes, since nothing below is learned, are zero; the log says so once, and what to do.
+        outputs  gradients of the net's outputs, by name; all of them or none, with shapes as for `forward`'s inputs
+        Returns  {name: blob.diff} of the inputs (of the bottoms of `end`, if given) and of `diffs`. Gradients that no
+                 layer computes, since nothing below is learned, are zero; a warning says so once, and what to do.
         Raises ValueError for gradients of the wrong shape.
         """
         if outputs and set(outputs) != set(self.outputs):
@@ -142,13 +142,13 @@ class Net:
         self._backward_layers(first, last)
         names = [*(self.bottom_names[end] if end is not None else self.inputs), *(diffs or ())]
         found = {name: self.blobs[name].diff for name in names}
-        self._tell_missing_gradients(found)
+        self._warn_of_missing_gradients(found)
         return found
 
-    def _tell_missing_gradients(self, names: Iterable[str]) -> None:
-        missing = [name for name in missing_gradients(self._graph, names) if name not in self._told_missing]
+    def _warn_of_missing_gradients(self, names: Iterable[str]) -> None:
+        missing = [name for name in missing_gradients(self._graph, names) if name not in self._warned_missing]
         if missing:
-            self._told_missing.update(missing)
+            self._warned_missing.update(missing)
             log.warning("%s: backward: no layer computes the gradient of %s, which is zero: nothing below is learned. "
                          "Set `force_backward: true` in the net, or use caffe.Net(..., force_backward=True)",
                          self.path or "net", ", ".join(f"'{name}'" for name in missing))
@@ -193,13 +193,13 @@ class Net:
         self._gradient_flow.end_pass()
         reused: frozenset[int] = frozenset()
         for index in range(first, last + 1):
-            self._tell("before_forward", index)
+            self._notify("before_forward", index)
             if self._prefix and index == self._prefix.first and self._prefix.is_ready:
                 self._prefix.forward()
                 reused = self._prefix.places
             if index not in reused:
                 self._forward_layer(index)
-            self._tell("after_forward", index)
+            self._notify("after_forward", index)
 
     def _forward_layer(self, index: int) -> None:
         graph = self._graph
@@ -222,10 +222,10 @@ class Net:
     def _backward_layers(self, first: int, last: int) -> None:
         self._gradient_flow.begin(first, last)
         for index in range(first, last - 1, -1):
-            self._tell("before_backward", index)
+            self._notify("before_backward", index)
             if self._graph.plans[index].needs_backward:
                 self._backward_layer(index)
-            self._tell("after_backward", index)
+            self._notify("after_backward", index)
 
     def _backward_layer(self, index: int) -> None:
         graph = self._graph
@@ -260,16 +260,16 @@ class Net:
     def reuse_frozen_prefix(self, cache: FeatureCache, preprocessing: str, images: int) -> FrozenPrefix | None:
         """Compute the frozen layers after the image once per image, and cache the result (ours).
 
-        They may branch; the result is the last blob that alone leads from them to the rest of the net.
+        The layers may branch; the cached result is the last blob through which alone they feed the rest of the net.
 
-        cache          where features are stored. Those of other weights or another preprocessing are deleted there
+        cache          where features are stored; features of other weights or another preprocessing are deleted from it
         preprocessing  what the image depends on besides its key, such as the subtracted mean
-        images         number of different images
+        images         number of distinct images
 
-        Returns the object that must be informed of each batch, or None if nothing is frozen or caching does not pay. A
-        test net, which sees each image once, only uses features that a training with the same layers has left. The
-        features of an image padded to a larger size are those of the unpadded image, padded: next to the padding they
-        differ from those of the padded image.
+        Returns the object whose `next_batch` must be called before each pass, or None if nothing is frozen or caching
+        does not pay off. A test net, which sees each image once, only uses features left by a training with the same
+        layers. The features of a padded image are those of the unpadded image, padded: next to the padding they differ
+        from those computed from the padded image.
         """
         self._prefix = make_prefix(self._graph, self.phase == Phase.TEST, cache, preprocessing, images)
         return self._prefix
@@ -284,11 +284,11 @@ class Net:
         self._observers["after_forward"].append(function)
 
     def before_backward(self, function: Callable[[int], None]) -> None:
-        """Call the function with the index of each layer before its backward pass, whether it has one or not."""
+        """Call the function with the index of each layer before its backward pass, even if it has none."""
         self._observers["before_backward"].append(function)
 
     def after_backward(self, function: Callable[[int], None]) -> None:
-        """Call the function with the index of each layer after its backward pass, whether it has one or not."""
+        """Call the function with the index of each layer after its backward pass, even if it has none."""
         self._observers["after_backward"].append(function)
 
     def remove_observer(self, function: Callable[[int], None]) -> None:
@@ -296,14 +296,14 @@ class Net:
         for observers in self._observers.values():
             observers[:] = [observer for observer in observers if observer != function]
 
-    def _tell(self, event: str, index: int) -> None:
+    def _notify(self, event: str, index: int) -> None:
         for function in self._observers[event]:
             function(index)
 
     # ---- parameters
     @property
     def learnable_params(self) -> list[Blob]:
-        """The parameters, each once: the owner's blob of shared ones."""
+        """Each parameter once; of shared ones, the owner's blob."""
         return self._graph.parameters.learnable
 
     @property
@@ -336,8 +336,8 @@ class Net:
     def save(self, path, half: bool = False) -> None:
         """Write the net and its weights as a binary caffemodel; the file is replaced atomically.
 
-        half  round the weights to 16-bit floats, half the size, as NVIDIA's Caffe and cv2.dnn.shrinkCaffeModel write
-              them; BVLC's Caffe cannot read them (ours)
+        half  round the weights to 16-bit floats, which halves the file, as NVIDIA's Caffe and cv2.dnn.shrinkCaffeModel
+              do; BVLC's Caffe cannot read such files (ours)
 
         Raises ValueError for weights that are too large for 16 bits.
         """
@@ -355,7 +355,7 @@ class Net:
         save_net_hdf5(self, path)
 
     def share_with(self, other: Net) -> None:
-        """Use the parameters of another net's layers of the same names. Raises LayerError where shapes differ."""
+        """Use the parameters of another net's layers of the same names. Raises LayerError if shapes differ."""
         share_by_name(self._graph.layers, other.params)
 
     # ---- structure
@@ -394,7 +394,7 @@ class Net:
 
     @property
     def blob_loss_weights(self) -> OrderedDict[str, float]:
-        """Blob name -> its loss weight, 0 for blobs that are no losses."""
+        """Blob name -> its loss weight, 0 for blobs that are not losses."""
         weights = OrderedDict((name, 0.0) for name in self._graph.blob_names)
         weights.update((self._graph.blob_names[index], weight) for index, weight in self._graph.loss_weights())
         return weights

@@ -1,8 +1,8 @@
 """Data-parallel training: N processes compute what one process computes with N times the iter_size.
 
-`torchrun --nproc_per_node N script.py` starts the processes, and `init_parallel` connects them. Each runs its
-share of the passes; the gradients are summed over all processes with torch.distributed (NCCL on CUDA, gloo on the CPU),
-each as soon as the layers that add to it have run backward, while the layers below still run.
+`torchrun --nproc_per_node N script.py` starts the processes, and `init_parallel` connects them. Each runs its share of
+the passes. A gradient is summed over all processes with torch.distributed (NCCL on CUDA, gloo on the CPU) as soon as
+the layers that add to it have run backward, while the layers below still run.
 
 The statistics of BatchNorm and BN are not gradients: each process keeps its own, and process 0 saves its own.
 """
@@ -43,8 +43,8 @@ class ParallelError(CaffeError, RuntimeError):
 def init_parallel() -> None:
     """Join the processes started by torchrun; solvers created afterwards train together.
 
-    Does nothing if there is only one. Environment variables: WORLD_SIZE (how many), RANK (which one this is),
-    MASTER_ADDR and MASTER_PORT (where process 0 is reached; if that is a loopback address, nothing listens on others).
+    Does nothing if there is only one. Environment variables: WORLD_SIZE (number of processes), RANK (of this one),
+    MASTER_ADDR and MASTER_PORT (address of process 0; with a loopback address, no other interface is listened on).
     Call it after choosing the device: on GPUs gradients go through NCCL. Sets `solver_count` and `solver_rank`.
     Raises ParallelError.
     """
@@ -114,25 +114,25 @@ def _connected() -> Iterator[None]:
 
 
 class GradientExchange(Exchange):
-    """The exchange between the solvers of all processes."""
+    """The exchange between the solvers of several processes."""
 
     def __init__(self, solver: Solver) -> None:
         super().__init__(solver, dist.get_world_size(), dist.get_rank())
-        self._level = False         # whether all have the same weights
+        self._have_same_weights = False
         self._is_last = False       # whether this backward pass is the iteration's last
         self._complete_after = _last_layers(solver)
-        self._unsent: dict[int, list[Blob]] = {}    # of these, those not yet sent in this iteration
+        self._unsent: dict[int, list[Blob]] = {}    # those not yet sent in this iteration
         self._waiting: list[Blob] = []              # small gradients that are complete
         self._messages: list[_Message] = []         # in flight
         solver.net.after_backward(self._after_layer)
 
     def begin(self) -> None:
-        if not self._level:
+        if not self._have_same_weights:
             with _connected():
                 for blob in self.solver.net.learnable_params:
                     dist.broadcast(blob.tensor, 0)
                     torch.autograd.graph.increment_version(blob.tensor)     # broadcasting does not, see Blob.factor
-        self._level = True
+        self._have_same_weights = True
 
     def expect_last_backward(self) -> None:
         self._is_last = not self.solver.net.debug_info      # it logs gradients after the pass: send them afterwards
@@ -184,8 +184,8 @@ def _last_layers(solver: Solver) -> dict[int, list[Blob]]:
     """
     net, clips = solver.net, solver.param.clip_gradients >= 0
     found: dict[int, list[Blob]] = defaultdict(list)
-    for blob, rate, layers in zip(net.learnable_params, net.params_lr, net.gradient_layers, strict=True):
-        if layers and (rate or clips):
+    for blob, lr_mult, layers in zip(net.learnable_params, net.params_lr, net.gradient_layers, strict=True):
+        if layers and (lr_mult or clips):
             found[min(layers)].append(blob)
     return dict(sorted(found.items(), reverse=True))
 
@@ -232,7 +232,7 @@ def gather_values(value: Any) -> list[Any]:
     if not _joined():
         return [value]
     found = [json.loads(_decode(part)) for part in gather_arrays(_encode(value))]
-    text = torch.from_numpy(_encode(found))     # in process 0 all of them
+    text = torch.from_numpy(_encode(found))     # all of them in process 0
     size = torch.tensor(len(text))
     with _connected():
         dist.broadcast(size, 0)

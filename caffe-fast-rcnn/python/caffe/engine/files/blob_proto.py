@@ -32,10 +32,10 @@ _RAW_DATA_TYPE, _RAW_DATA = 10, 12     # NVIDIA Caffe: floats of 16, 32 or 64 bi
 
 @dataclass
 class StoredBlob:
-    """A blob in a file: flat values (a read-only view of the file where possible; float16, 32 or 64) and its shape.
+    """A blob in a file: flat values (a read-only view of the file if possible; float16, 32 or 64) and its shape.
 
-    `legacy` marks the four numbers num, channels, height, width in files from before 2015, where a bias of
-    length N is (1, 1, 1, N).
+    `legacy` marks the shape (num, channels, height, width) in files from before 2015, where a bias of length N is
+    (1, 1, 1, N).
     """
 
     values: np.ndarray
@@ -43,14 +43,14 @@ class StoredBlob:
     legacy: bool = False
 
     def fits(self, shape: tuple[int, ...]) -> bool:
-        """Whether a blob of this shape can take the values: equal shapes, for legacy ones up to leading ones."""
+        """Whether a blob of this shape can take the values: shapes are equal, or if legacy, up to leading 1s."""
         if self.legacy:
             return len(shape) <= 4 and (1,) * (4 - len(shape)) + tuple(shape) == self.shape
         return tuple(shape) == self.shape
 
     @property
     def array(self) -> np.ndarray:
-        """The values in their shape; float32 where the file holds float16."""
+        """The values in their shape; float32 if the file holds float16."""
         values = self.values.astype(np.float32) if self.is_half else self.values
         return values.reshape(self.shape)
 
@@ -60,7 +60,7 @@ class StoredBlob:
         return self.values.dtype.itemsize == 2
 
     def copy_to(self, tensor: torch.Tensor) -> None:
-        """Overwrite a tensor with as many values; on the CPU directly from the file, without a second copy."""
+        """Overwrite a tensor of the same size; on the CPU directly from the file, without a second copy."""
         if tensor.device.type == "cpu" and tensor.is_contiguous():
             np.copyto(tensor.numpy().reshape(-1), self.values, casting="same_kind")
         else:
@@ -79,7 +79,7 @@ def read_blob(data: mmap.mmap, begin: int, end: int) -> StoredBlob:
     singles: list[np.ndarray] = []
     doubles: list[np.ndarray] = []
     raw: Field | None = None
-    raw_type: int = caffe_pb2.DOUBLE         # the default of a Type
+    raw_type: int = caffe_pb2.DOUBLE         # the default of raw_data_type
     while begin < end:
         field = next_field(data, begin, end)
         begin = field.end
@@ -134,7 +134,7 @@ def _read_dims(data: mmap.mmap, shape: Field) -> list[int]:
 
 
 def _read_values(data: mmap.mmap, field: Field, end: int) -> tuple[np.ndarray, int]:
-    """The values of a packed chunk, or of a run of unpacked ones that starts at `field`; where they end."""
+    """Read a packed chunk, or a run of unpacked values starting at `field`; returns the values and where they end."""
     dtype = np.dtype("<f4" if field.number == _DATA else "<f8")
     if field.kind == LENGTH:
         count, rest = divmod(field.end - field.begin, dtype.itemsize)
@@ -152,7 +152,7 @@ def _read_values(data: mmap.mmap, field: Field, end: int) -> tuple[np.ndarray, i
 
 
 def blob_chunks(values: torch.Tensor, gradient: torch.Tensor | None = None) -> list[Chunk]:
-    """The chunks of a BlobProto; values of 16 bits are raw. One without axes has no shape, as Caffe writes it."""
+    """The chunks of a BlobProto; 16-bit values are raw. A scalar has no shape, as Caffe writes it."""
     double = values.dtype == torch.float64
     chunks: list[Chunk] = []
     if values.dim():

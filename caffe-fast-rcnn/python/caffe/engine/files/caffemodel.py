@@ -40,8 +40,8 @@ def copy_weights(net, path: str | os.PathLike, skip_layers: Collection[str] = ()
     """Load the weights of a caffemodel, binary or HDF5, into the layers of the same names.
 
     skip_layers   names of layers to skip
-    Returns a report of unmatched layers on both sides, which is also logged. Raises WireError for a file that cannot be
-    read and WeightsError for one that does not match; the net then keeps its weights.
+    Returns a report of the unmatched layers of the file and of the net, which is also logged. Raises WireError for a
+    file that cannot be read and WeightsError for one that does not match; the net then keeps its weights.
     """
     return load_into(net, path, _stored_layers(path), skip_layers, owners_only=is_hdf5(path))
 
@@ -55,7 +55,7 @@ def save_net(net, path: str | os.PathLike, write_diff: bool = False,
 
     write_diff    write the gradients too
     skip_layers   names of layers to omit, such as copies that share all their weights with another layer
-    half          write the weights as raw values of 16 bits
+    half          write the weights as raw 16-bit values
     Raises WeightsError for weights that are too large for 16 bits.
     """
     with atomic_path(path) as temporary, open(temporary, "wb") as file:

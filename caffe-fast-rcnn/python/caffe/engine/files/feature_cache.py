@@ -18,7 +18,7 @@ from .. import device
 log = logging.getLogger("caffe")
 
 _MB = 2 ** 20
-_FORMAT = 2             # of the files: features of another format are those of another fingerprint
+_FORMAT = 2             # version of the file format: features of other versions are not found
 _OWN_FOLDER = re.compile(r"[0-9a-f]{16}")
 _OWN_FILE = re.compile(r"[0-9a-f]{32}\.npy|\.[0-9a-f]{32}\.npy\.\d+\.tmp")
 
@@ -26,15 +26,15 @@ _OWN_FILE = re.compile(r"[0-9a-f]{32}\.npy|\.[0-9a-f]{32}\.npy\.\d+\.tmp")
 class FeatureCache:
     """A folder with features of several nets or weights, each set in a subfolder named by its fingerprint.
 
-    Only what has such names is deleted.
+    Only files and subfolders with names of the cache are deleted.
 
     folder     created when the first features are written
     memory_mb  size of the cache in memory; the rest is read from disk
     disk_mb    maximum size of the folder. When it is full, further features are recomputed each time: nothing is
                evicted, because images recur in an order that makes the oldest features the next to be used
 
-    Each of N processes that train together (`caffe.solver_count()`) uses an N-th of both, and reads what the others
-    have written to disk.
+    Each of N processes that train together (`caffe.solver_count()`) uses 1/N of both, and reads what the others have
+    written to disk.
     """
 
     def __init__(self, folder: str | os.PathLike, memory_mb: float, disk_mb: float) -> None:
@@ -64,14 +64,14 @@ class FeatureCache:
         for folder in self.folder.glob("*"):
             if folder == kept or not _OWN_FOLDER.fullmatch(folder.name) or folder.is_symlink() or not folder.is_dir():
                 continue
-            with contextlib.suppress(OSError):      # such as files of the user among them, or another process
+            with contextlib.suppress(OSError):      # such as a user's file in it, or another process
                 for path in folder.iterdir():
                     if _OWN_FILE.fullmatch(path.name):
                         path.unlink(missing_ok=True)
                 folder.rmdir()
 
     def fits(self, values: int, images: int) -> bool:
-        """Whether at least half of this many images, with this many values each, fit where this process reads."""
+        """Whether features of at least half of the images, `values` each, fit where this process can read them."""
         size = 2 if device.precision() == "bfloat16" else 4
         return values * images * size <= 2 * _MB * (self.memory_mb / self._processes + self.disk_mb)
 
@@ -79,16 +79,16 @@ class FeatureCache:
 class FeatureStore:
     """Features (C, H, W) by key, one file each; written atomically, so other processes may read them meanwhile.
 
-    A file ends with a digest of its content, which is compared when a process first reads it.
+    A file ends with a digest of its content, which is verified when a process first reads it.
     """
 
     def __init__(self, folder: Path, memory_mb: float, disk_mb: float, processes: int = 1) -> None:
-        """For one of several processes that fill the folder together and divide the remaining space."""
+        """Open the store for one of `processes` that fill the folder together and divide the remaining space."""
         self.folder = folder
         self._memory: dict[str, torch.Tensor] = {}
         self._files: set[str] = set()       # known stems; other processes add more
         self._unreadable: set[str] = set()
-        self._sound: set[str] = set()       # stems of files whose digest was right, or that this process wrote
+        self._sound: set[str] = set()       # stems of files that this process has verified or written
         taken = 0
         for path in folder.glob("*.npy"):
             self._files.add(path.stem)
@@ -117,7 +117,7 @@ class FeatureStore:
             features = _read(self._path(name), check=name not in self._sound)
         except (OSError, ValueError, EOFError, MemoryError, OverflowError, TypeError, tokenize.TokenError) as error:
             # the folder was cleared, or the disk failed; a damaged header may describe anything
-            log.warning("%s cannot be read, its features are computed anew: %s", self._path(name), error)
+            log.warning("%s cannot be read, its features are recomputed: %s", self._path(name), error)
             self._files.remove(name)
             self._unreadable.add(name)
             return None
@@ -126,7 +126,7 @@ class FeatureStore:
         return features
 
     def put(self, key: str, features: torch.Tensor) -> None:
-        """Cache features if there is room."""
+        """Cache features if there is space."""
         features = features.detach().permute(1, 2, 0).contiguous().cpu().permute(2, 0, 1)
         self._remember(key, features)
         name, size = _name(key), features.numel() * features.element_size()
@@ -139,7 +139,7 @@ class FeatureStore:
                 np.save(file, array, allow_pickle=False)
                 file.write(_digest(name, array))
         except OSError as error:        # training continues without caching more features
-            log.warning("No more features are kept in %s: %s", self.folder, error.strerror)
+            log.warning("No more features are cached in %s: %s", self.folder, error.strerror)
             self._disk_left = 0
             return
         self._disk_left -= size
@@ -165,7 +165,7 @@ def _as_array(features: torch.Tensor) -> np.ndarray:
 
 
 def _digest(name: str, array: np.ndarray) -> bytes:
-    """Of the values, their type and shape, and the name: 32 bytes."""
+    """SHA-256 of the name, and of the type, shape and values of the array: 32 bytes."""
     digest = hashlib.sha256(f"{name} {array.dtype.str} {array.shape}".encode())
     digest.update(np.ascontiguousarray(array).data)
     return digest.digest()

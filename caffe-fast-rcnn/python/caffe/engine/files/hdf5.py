@@ -1,8 +1,8 @@
 """HDF5 forms of caffemodel and solverstate files.
 
-A model has a group `data` with one group for each layer, and in it the datasets `0`, `1`, ...; of shared parameters
-only the owner's are stored. With gradients there is a second group `diff`. A solver state
-has the datasets `iter`, `learned_net`, `current_step` and a group `history` with `0`, `1`, ...
+A model has a group `data` with a group for each layer, which holds the datasets `0`, `1`, ...; of shared parameters
+only the owner's are stored. With gradients there is a second group `diff`. A solver state has the datasets `iter`,
+`learned_net`, `current_step` and a group `history` with `0`, `1`, ...
 Source: Net::ToHDF5 in src/caffe/net.cpp, src/caffe/util/hdf5.cpp.
 """
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .matching import LoadReport, load_into
 
 
 def _created(path: str | os.PathLike) -> Any:
-    import h5py  # not at the top: importing it takes longer than loading most nets
+    import h5py  # imported here since that takes longer than loading most nets
     return h5py.File(path, "w")
 
 

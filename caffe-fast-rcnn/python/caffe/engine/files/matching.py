@@ -20,7 +20,7 @@ class WeightsError(CaffeError, ValueError):
 
 
 class LoadReport(NamedTuple):
-    """The layers that loading weights did not match, by name, in order."""
+    """The names of the layers without a match when weights were loaded, in order."""
 
     unused: list[str]       # layers of the file, with weights, that the net lacks
     # layers of the net with parameters that the file should fill but does not, directly or through sharing
@@ -31,10 +31,10 @@ def load_into(net, path: str | os.PathLike, stored: StoredLayers, skip_layers: C
               owners_only: bool = False) -> LoadReport:
     """Copy stored weights into the net; if anything does not match, nothing is changed.
 
-    stored        pairs (layer name, {blob index: StoredBlob}); of equal names the last counts
+    stored        pairs (layer name, {blob index: StoredBlob}); of equal names, the last is used
     skip_layers   names of layers to skip
     owners_only   the file may omit blobs that are shared with another layer, as HDF5 files do
-    Returns and logs the unmatched layers; layers that keep their fillers' values give a warning.
+    Returns and logs the unmatched layers; warns of layers that keep their current values.
     Raises WeightsError for a different number of blobs or shape.
     Source: Net::CopyTrainedLayersFrom in src/caffe/net.cpp.
     """
@@ -97,6 +97,6 @@ def _report(net, path, stored: StoredLayers, skip_layers: Collection[str]) -> Lo
     if unused:
         log.info("  in the file, but not in the net: %s", ", ".join(unused))
     if unfilled:
-        log.warning("%s has no weights for these layers, which stay as they were (at first as their fillers made "
-                    "them): %s", path, ", ".join(unfilled))
+        log.warning("%s has no weights for these layers, which keep their values (in a new net those of their "
+                    "fillers): %s", path, ", ".join(unfilled))
     return LoadReport(unused, unfilled)

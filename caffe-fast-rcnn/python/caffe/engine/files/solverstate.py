@@ -22,8 +22,8 @@ class SolverState:
 
     iter           number of updates done
     learned_net    name of the caffemodel with the weights
-    current_step   number of learning rate steps done
-    history        the solver's blobs, one for each learnable parameter (Adam, AdaDelta: then one more each)
+    current_step   number of learning rate steps taken
+    history        the solver's blobs, one for each learnable parameter (Adam, AdaDelta: followed by one more each)
     """
 
     iter: int = 0

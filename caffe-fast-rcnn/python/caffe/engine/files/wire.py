@@ -1,8 +1,7 @@
 """Protobuf's wire format, as needed for files with large blobs.
 
-Reading walks the memory-mapped bytes and finds where each payload lies; writing lists the chunks of a
-message, so that its length is known before any tensor is fetched from its device. Neither makes a second copy
-of the weights.
+Reading walks the memory-mapped bytes and locates each payload; writing lists the chunks of a message, so that its
+length is known before any tensor is fetched from its device. Neither makes a second copy of the weights.
 https://protobuf.dev/programming-guides/encoding
 """
 from __future__ import annotations
@@ -45,7 +44,7 @@ class Field(NamedTuple):
 
 
 def read_varint(data: mmap.mmap, at: int, end: int) -> tuple[int, int]:
-    """Read a bare number at byte `at`; returns it and where it ends. Raises WireError."""
+    """Read a varint without a tag at byte `at`; returns the number and where it ends. Raises WireError."""
     value = shift = 0
     while at < end and shift < 70:
         byte = data[at]
@@ -80,7 +79,7 @@ def next_field(data: mmap.mmap, at: int, end: int) -> Field:
 
 
 def fields(data: mmap.mmap, begin: int, end: int) -> Iterator[Field]:
-    """Walk the fields of the message in bytes begin..end."""
+    """Yield the fields of the message in bytes begin..end."""
     while begin < end:
         field = next_field(data, begin, end)
         yield field
@@ -97,7 +96,7 @@ Chunk = bytes | torch.Tensor
 
 
 def encode_varint(value: int) -> bytes:
-    """A bare non-negative number."""
+    """Encode a non-negative number as a varint without a tag."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -107,12 +106,12 @@ def encode_varint(value: int) -> bytes:
 
 
 def varint(number: int, value: int) -> bytes:
-    """A field that holds a non-negative integer."""
+    """Encode a field that holds a non-negative integer."""
     return encode_varint(number << 3 | VARINT) + encode_varint(value)
 
 
 def message(number: int, chunks: Iterable[Chunk]) -> list[Chunk]:
-    """A field that holds the chunks: a message, a string or packed values."""
+    """Encode a field that holds the chunks: a message, a string or packed values."""
     chunks = list(chunks)
     size = sum(len(chunk) if isinstance(chunk, bytes) else chunk.nbytes for chunk in chunks)
     return [encode_varint(number << 3 | LENGTH) + encode_varint(size), *chunks]
@@ -129,7 +128,7 @@ def write(file: IO[bytes], chunks: Iterable[Chunk]) -> None:
 
 
 def _write_values(file: IO[bytes], values: memoryview) -> None:
-    """Write piece by piece and start writeback of each at once, so that less is left for the final fsync."""
+    """Write piece by piece and start writeback of each piece at once, to leave less for the final fsync."""
     for start in range(0, len(values), _PIECE):
         file.write(values[start:start + _PIECE])
         if hasattr(os, "posix_fadvise") and len(values) - start >= _PIECE:

@@ -1,4 +1,4 @@
-"""Which layers run backward, decided once when a net is built."""
+"""Decides which layers run backward, once, when a net is built."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ class LayerPlan:
 
 def prune(plans: list[LayerPlan], bottoms: list[list[str]], tops: list[list[str]],
           loss_weights: list[list[float]]) -> None:
-    """Remove from the plans what no loss needs.
+    """Remove backward work that no loss needs from the plans.
 
     Walks from the last layer to the first. A layer none of whose tops leads to a loss, or all of whose tops are
     cut off by `propagate_down: false`, does no backward work; nor do layers that feed only such layers. This makes

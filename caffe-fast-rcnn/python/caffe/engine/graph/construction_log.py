@@ -1,6 +1,6 @@
-"""The lines that Caffe logs while it builds a net, for people and for scripts that look for them.
+"""The lines that Caffe logs while it builds a net, for readers and for scripts that search for them.
 
-They come from the logger `caffe.net`, which can be quietened by itself. Source: Net::Init in src/caffe/net.cpp.
+They use the logger `caffe.net`, which can be silenced separately. Source: Net::Init in src/caffe/net.cpp.
 """
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _BYTES = 4      # of a value
 
 
 class ConstructionLog:
-    """Logs a net that is being built, layer by layer; does nothing where nobody sees it."""
+    """Logs a net that is being built, layer by layer; does nothing if the lines are not shown."""
 
     def __init__(self) -> None:
         self._is_shown = is_shown(log, logging.INFO)
         self._values = 0        # of all tops so far
 
     def connected(self, layer: Layer, bottoms: Sequence[str], tops: Sequence[str]) -> None:
-        """A layer was created, with bottoms and tops of these names."""
+        """Log a new layer with the names of its bottoms and tops."""
         if not self._is_shown:
             return
         log.info("Creating layer %s", layer.name)
@@ -37,7 +37,7 @@ class ConstructionLog:
         log.info("Setting up %s", layer.name)
 
     def set_up(self, layer: Layer, tops: Sequence[Blob]) -> None:
-        """The layer's tops have their shapes."""
+        """Log the shapes and loss weights of a layer's tops, once they are known."""
         if not self._is_shown:
             return
         for blob, weight in zip(tops, layer.loss_weights, strict=True):
@@ -48,7 +48,7 @@ class ConstructionLog:
         log.info("Memory required for data: %d", self._values * _BYTES)
 
     def planned(self, graph: Graph) -> None:
-        """It is known which layers run backward."""
+        """Log which layers run backward."""
         if not self._is_shown:
             return
         for layer, plan in zip(reversed(graph.layers), reversed(graph.plans), strict=True):
@@ -56,7 +56,7 @@ class ConstructionLog:
                      "%s does not need backward computation.", layer.name)
 
     def done(self, graph: Graph) -> None:
-        """The net is complete."""
+        """Log the outputs of the complete net."""
         if not self._is_shown:
             return
         for name in graph.names_of(graph.outputs):

@@ -43,7 +43,7 @@ def show_norms(parameters: Sequence[Blob]) -> None:
 
 
 def gradient(blob: Blob) -> torch.Tensor:
-    """The gradient; an empty tensor if none was written, so that none is allocated."""
+    """The gradient, or an empty tensor if none was written, to avoid allocating one."""
     return blob.grad if blob.has_grad else torch.zeros(0)
 
 

@@ -1,8 +1,8 @@
-"""The frozen beginning of a net: computed once for each image, then reused.
+"""The frozen prefix of a net: computed once for each image, then reused.
 
-In stage 2 of alternating optimisation the convolutions of the trunk are frozen: their result for an image is the same
-in every epoch. The layers here process each image of a batch independently, so results can be cached per image.
-They may branch and join again; one blob is cached, which alone leads to the rest of the net.
+In stage 2 of alternating optimisation the trunk's convolutions are frozen: their result for an image is the same in
+every epoch. The layers here process each image of a batch independently, so results can be cached per image.
+The layers may branch and join again; the one blob through which they feed the rest of the net is cached.
 """
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from ..layer import Layer
 from ..layers.concat import Concat
 from .graph import Graph
 
-# Types whose top for an image depends on that image and the parameters alone, and keeps their places
+# Types whose top for an image depends only on that image and the parameters, and preserves the order of the images
 _TYPES = frozenset("""AbsVal BNLL Bias Clip Concat Convolution ConvolutionDepthwise DepthwiseConvolution ELU Eltwise Exp
                       LRN Log PReLU Pooling Power ReLU Scale Sigmoid Split Swish TanH Threshold""".split())
-_JOINING = frozenset(("Concat", "Eltwise"))     # those that may have several bottoms
+_JOINING = frozenset(("Concat", "Eltwise"))     # the types that may have several bottoms
 _IMAGE = 0                                      # the layer whose top 0 is the image
 _NOT_FROZEN = -1
 _WORTH_READING = {"cpu": 4.0, "cuda": 2.0}      # maximum number of cached values per value of the image
@@ -32,7 +32,7 @@ _UNIMPORTANT = ("name", "bottom", "top", "param", "phase", "include", "exclude",
 
 
 def make_prefix(graph: Graph, is_test: bool, cache, preprocessing: str, images: int) -> FrozenPrefix | None:
-    """The frozen beginning of a net, run from features in a FeatureCache; see `Net.reuse_frozen_prefix`."""
+    """The frozen prefix of a net, run from features in a FeatureCache; see `Net.reuse_frozen_prefix`."""
     if not graph.tops or not graph.tops[_IMAGE]:
         return None
     writers, readers = _frozen_layers(graph, lambda layer: is_test or not graph.parameters.learns(layer))
@@ -50,12 +50,12 @@ def make_prefix(graph: Graph, is_test: bool, cache, preprocessing: str, images: 
 
 def _frozen_layers(graph: Graph, is_frozen: Callable[[Layer], bool]) -> tuple[dict[int, list[int]],
                                                                               dict[int, set[int]]]:
-    """The layers whose tops depend on the image and on frozen parameters alone, by index in the net.
+    """Find the layers whose tops depend only on the image and on frozen parameters.
 
-    Returns for each the layers that wrote the values of its bottoms, in the order of the bottoms, and the layers that
-    read the values of its top. _IMAGE stands for the image, and for its copies behind a Split. Outputs of the net count
-    as read by a layer behind the last. Values are identified by their array and the last layer that wrote it: layers in
-    place overwrite it, and the tops of a Split share it.
+    Returns, by layer index, the layers that wrote the values of the bottoms (in their order), and the layers that read
+    the values of the top. _IMAGE stands for the image and its copies after a Split. Outputs of the net count as read by
+    a layer after the last. Values are identified by their array and the last layer that wrote it, since in-place layers
+    overwrite the array and the tops of a Split share it.
     """
     last_writer = {id(graph.ends[_IMAGE][1][0]._data): _IMAGE}
     writers: dict[int, list[int]] = {}
@@ -91,9 +91,9 @@ def _may_be_kept(layer: Layer, bottoms: Sequence[Blob], tops: Sequence[Blob],
 
 def _separable_parts(graph: Graph, writers: dict[int, list[int]],
                      readers: dict[int, set[int]]) -> list[list[int]]:
-    """The parts of the frozen layers of which other layers read the last top and no other; ascending indices.
+    """The parts of the frozen layers that the other layers read only through the last top; ascending indices.
 
-    A part is what its last layer depends on. None ends in a Split.
+    A part is a layer together with all layers that it depends on. No part ends in a Split.
     """
     needed: dict[int, set[int]] = {_IMAGE: set()}
     for place, found in writers.items():
@@ -119,7 +119,7 @@ def _is_worth_reading(source: Blob, target: Blob) -> bool:
 
 
 def _fingerprints(graph: Graph, writers: dict[int, list[int]], preprocessing: str) -> dict[int, str]:
-    """For each frozen layer a hash of everything but the image that its top depends on, connections included."""
+    """For each frozen layer, a hash of everything its top depends on except the image, including the connections."""
     start = f"{preprocessing} {device.precision()} {device.float_type()}"
     prints = {_IMAGE: hashlib.sha256(start.encode()).hexdigest()}
     for place, found in writers.items():
@@ -136,18 +136,18 @@ def _fingerprints(graph: Graph, writers: dict[int, list[int]], preprocessing: st
 
 
 class FrozenPrefix:
-    """Runs the frozen beginning of a net from cached features; created by `Net.reuse_frozen_prefix`.
+    """Runs the frozen prefix of a net from cached features; created by `Net.reuse_frozen_prefix`.
 
     The code that feeds the net calls `next_batch` before each pass; without that call everything is computed.
 
     blob         name of the cached blob
-    num_layers   number of layers that are skipped, without Splits
-    reads_image  whether other layers read the image too, so it is always needed
-    hits, misses numbers of images whose features were cached, or had to be computed
+    num_layers   number of skipped layers, not counting Splits
+    reads_image  whether other layers read the image too, so that it is always needed
+    hits, misses number of images whose features were cached, and whose features had to be computed
     """
 
     def __init__(self, graph: Graph, part: Sequence[int], store) -> None:
-        """part  ascending indices of the layers, of which the last writes the cached blob; store  where it is kept."""
+        """part: ascending indices of the layers, the last of which writes the cached blob; store: a FeatureStore."""
         self._graph, self._part, self._store = graph, part, store
         self._source, self._target = graph.ends[part[0]][0][0], graph.ends[part[-1]][1][0]
         self._last_reader = {index: place for place in part for index in graph.bottoms[place]}
@@ -167,7 +167,7 @@ class FrozenPrefix:
 
         keys    one per image: equal keys mean equal pixels
         sizes   (height, width) of each image without padding
-        absent  indices of the images that are not in the blob, because `has` knew them
+        absent  indices of the images that the image blob lacks, because `has` returned True for them
 
         The pass raises OSError if the features of such an image can no longer be read.
         """
@@ -193,13 +193,13 @@ class FrozenPrefix:
         self._target.tensor = _stacked(features, self._target.shape)
 
     def _features(self, key: str, size: tuple[int, int], index: int, is_absent: bool) -> torch.Tensor:
-        """(C, H, W) of one image."""
+        """The features (C, H, W) of one image."""
         kept = self._store.get(key)
         if kept is not None:
             self.hits += 1
             return kept
         if is_absent:
-            raise OSError(errno.EIO, "the features of an image were here and can no longer be read; start again",
+            raise OSError(errno.EIO, "the cached features of an image can no longer be read; start again",
                           str(self._store.folder))
         self.misses += 1
         image = Blob(1, self._source.shape[1], *size)
@@ -209,7 +209,7 @@ class FrozenPrefix:
         return features
 
     def _computed(self, image: Blob) -> Blob:
-        """The features of one image (1, C, H, W). Other blobs live until their last reader has run."""
+        """Compute the features of one image (1, C, H, W), freeing other blobs after their last reader."""
         graph, blobs = self._graph, dict[int, Blob]()
         for place in self._part:
             bottom = [blobs.get(index, image) for index in graph.bottoms[place]]

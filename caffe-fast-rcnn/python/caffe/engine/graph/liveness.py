@@ -8,9 +8,9 @@ def freed_after(graph: Graph, kept: set[int]) -> list[list[int]]:
     """For each layer, the indices of the blobs whose values are not read after it has run.
 
     Values that a layer with a backward pass reads or writes are kept, as are inputs, losses and the blobs in `kept`.
-    Blobs that share their values (after Split, Reshape, Flatten) are freed together.
+    Blobs that share values (after Split, Reshape, Flatten) are freed together.
     """
-    last_use: dict[int, int] = {}       # by the identity of the array of values
+    last_use: dict[int, int] = {}       # identity of the array of values -> layer index
     losses = [index for index, weight in graph.loss_weights() if weight]
     stays = {id(blob._data) for blob in graph.blobs_of([*kept, *graph.inputs, *losses])}
     for place, (layer, bottoms, tops) in enumerate(graph.connected()):

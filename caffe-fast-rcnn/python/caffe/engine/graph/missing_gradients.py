@@ -1,4 +1,4 @@
-"""Gradients that a net is asked for and that none of its layers computes."""
+"""Finds requested gradients that no layer of a net computes."""
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -7,9 +7,9 @@ from .graph import Graph
 
 
 def missing_gradients(graph: Graph, names: Iterable[str]) -> list[str]:
-    """Of these blobs, those whose gradient no layer computes, although force_backward would make one compute it.
+    """The blobs among `names` whose gradient no layer computes, but would with force_backward.
 
-    A blob that no layer reads has the gradient that the user writes, and labels never have one: neither is returned.
+    Blobs that no layer reads, whose gradient the user writes, and labels, which have none, are not returned.
     """
     return [name for name in names if _is_missing(graph, graph.index_of[name])]
 

@@ -1,4 +1,4 @@
-"""Numbers in prototxts that no layer can use: not a number, infinite, or too large for Caffe's integers."""
+"""Rejects numbers in prototxts that no layer can use: NaN, infinite, or too large for Caffe's integers."""
 from __future__ import annotations
 
 import math
@@ -15,9 +15,9 @@ _MAY_BE_INFINITE = {"clip_param.min", "clip_param.max", "threshold_param.thresho
 
 
 def check_numbers(layer: Layer) -> None:
-    """Raise LayerError for a setting that is not finite or an unsigned one above 2^31 - 1.
+    """Raise LayerError for a setting that is not finite, or an unsigned one above 2^31 - 1.
 
-    1e39 is infinite too, for a float.
+    A float field reads 1e39 as infinity.
     """
     for name, field, value in _numbers(layer.param, ""):
         if field.cpp_type == FieldDescriptor.CPPTYPE_UINT32 and value > _MOST:
@@ -28,7 +28,7 @@ def check_numbers(layer: Layer) -> None:
 
 
 def _numbers(message: Message, prefix: str) -> Iterator[tuple[str, FieldDescriptor, float]]:
-    """The path, the field and the value of each number; without those of `blobs`, which are weights."""
+    """The path, field and value of each number, except those in `blobs`, which are weights."""
     for field, value in message.ListFields():
         if field.name == "blobs":
             continue

@@ -1,4 +1,4 @@
-"""Which layers of a prototxt are in a net: its phase, level and stages against include and exclude rules."""
+"""Selects the layers of a net: matches its phase, level and stages against include and exclude rules."""
 from __future__ import annotations
 
 from ...proto import caffe_pb2
@@ -23,7 +23,7 @@ def meets_rule(state, rule) -> bool:
 def is_included(state, layer) -> bool:
     """Whether the layer belongs to a net in this state.
 
-    Without rules it does; of include rules at least one must be met; of exclude rules none may be met.
+    Without rules it does. With include rules, at least one must be met; with exclude rules, none.
     Raises LayerError if a layer has both kinds.
     """
     if layer.include and layer.exclude:

@@ -1,6 +1,6 @@
-"""Values that backward passes read and layers overwrite in place: which are saved, and which nets are refused.
+"""Saves values that backward passes read but in-place layers overwrite; rejects nets where that does not suffice.
 
-Blobs share their values behind Split, Flatten, Reshape and the like: writing to one of them changes all.
+Blobs share their values after Split, Flatten, Reshape and the like: writing to one of them changes all.
 """
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Ends = tuple[list[Blob], list[Blob]]        # the bottoms and the tops of a laye
 
 
 class SavedValues:
-    """The values that the backward pass of one layer reads and that layers overwrite.
+    """Saves the values that the backward pass of one layer reads and in-place layers overwrite.
 
-    overwriters_of_bottoms, overwriters_of_tops  for each bottom and top the layers that overwrite it: of bottoms this
-                                                 layer and later ones, of tops later ones
+    overwriters_of_bottoms  for each bottom, the layers that overwrite it: this layer and later ones
+    overwriters_of_tops     for each top, the later layers that overwrite it
     """
 
     def __init__(self, layer: Layer, overwriters_of_bottoms: Sequence[Sequence[Layer]],
@@ -30,7 +30,7 @@ class SavedValues:
         self._saved_tops: dict[int, Blob] = {}
 
     def __bool__(self) -> bool:
-        """Whether there are any."""
+        """Whether there is anything to save."""
         return bool(self._bottoms or self._tops)
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
@@ -47,15 +47,15 @@ class SavedValues:
 
 
 def _lost(layer: Layer, overwriters: Sequence[Sequence[Layer]], are_read: bool) -> list[int]:
-    """The positions of the blobs whose shape, or whose values that the layer reads, are no longer there in backward."""
+    """The positions of blobs whose shape, or values if the layer reads them, are lost before its backward pass."""
     return [position for position, others in enumerate(overwriters)
             if any(other.reshapes_in_place for other in others) or are_read and
             any(not (layer.backward_reads_signs and other.keeps_signs) for other in others)]
 
 
 def plan_saving(graph: Graph) -> dict[int, SavedValues]:
-    """The layers, by index, that save values: they run backward. Only for a complete graph."""
-    writers: dict[int, list[int]] = defaultdict(list)       # of values by their identity: layers that work in place
+    """Layer index -> its SavedValues, for layers that run backward and must save any. Only for a complete graph."""
+    writers: dict[int, list[int]] = defaultdict(list)       # identity of values -> the in-place layers that write them
     for place, (bottoms, tops) in enumerate(zip(graph.bottoms, graph.tops, strict=True)):
         for index in set(tops).intersection(bottoms):
             writers[id(graph.blobs[index]._data)].append(place)
@@ -71,13 +71,13 @@ def plan_saving(graph: Graph) -> dict[int, SavedValues]:
 
 
 def check_late_readers(graph: Graph) -> None:
-    """Raise LayerError where a gradient would pass by a layer that works in place.
+    """Raise LayerError where a gradient would bypass an in-place layer.
 
-    A blob may share values with another one that a layer overwrites. Who reads it behind that layer reads the new
-    values, but its gradient would go to the blob as it was before.
+    A blob may share values with another blob that a layer overwrites in place. A later layer that reads the first blob
+    reads the new values, but its gradient would go to that blob as it was before.
     """
-    written: dict[int, int] = {}        # the last layer that worked in place, by the identity of the values
-    seen: dict[int, int | None] = {}    # the last one of which a blob, by index, knows
+    written: dict[int, int] = {}        # identity of values -> the last in-place layer that wrote them
+    seen: dict[int, int | None] = {}    # blob index -> the last such layer that the blob's gradient passes through
     for place, plan in enumerate(graph.plans):
         bottoms, tops = graph.bottoms[place], graph.tops[place]
         for index, wanted in zip(bottoms, plan.propagate_down, strict=True):
@@ -100,5 +100,5 @@ def _refuse_late_reader(graph: Graph, place: int, index: int, writer: int | None
     written = next(top for top in graph.tops[writer] if graph.blobs[top].shares_data_with(graph.blobs[index]))
     graph.layers[place].fail(
         f"reads '{graph.blob_names[index]}', which shares memory with '{graph.blob_names[written]}', after layer "
-        f"'{other.name}' ({other.type}) has overwritten both in place: its gradient would pass by that layer; "
+        f"'{other.name}' ({other.type}) has overwritten both in place: its gradient would bypass that layer; "
         f"give the top of '{other.name}' another name")

@@ -1,4 +1,4 @@
-"""The parameters of a net: which layer owns each, who shares it, and its multipliers."""
+"""The parameters of a net: their owners, the layers that share them, and their multipliers."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ class ParameterTable:
     """Collects the parameters of a net's layers in order and ties those of equal `param { name }`.
 
     blobs            every parameter of every layer
-    owner_of         for each of them the index of its owner, or None where it owns itself
+    owner_of         for each of them, the index of its owner, or None if it is an owner itself
     learnable        the owners' blobs
     learnable_index  for each of `blobs` the position of its owner in `learnable`
     lr_mult          learning rate multipliers, parallel to `learnable`
@@ -86,7 +86,7 @@ class ParameterTable:
         self.owner_of.append(owner)
 
     def learns(self, layer: Layer) -> bool:
-        """Whether one of the layer's parameters has a learning rate, in this layer or in one that shares it."""
+        """Whether one of the layer's parameters is learned, in this layer or in one that shares it."""
         own = {id(blob) for blob in layer.blobs}
         return any(id(blob) in own and self.lr_mult[learnable] != 0
                    for blob, learnable in zip(self.blobs, self.learnable_index, strict=True))

@@ -11,7 +11,7 @@ Source = tuple[int, int]        # (layer index, top index) that produced a blob
 
 
 def split_layer_name(blob: str, layer: str, top_index: int) -> str:
-    """`<blob>_<layer>_<top index>_split`, the name that Caffe gives the layer and the stem of its tops."""
+    """`<blob>_<layer>_<top index>_split`: Caffe's name for the layer, and the stem of the names of its tops."""
     return f"{blob}_{layer}_{top_index}_split"
 
 
@@ -48,7 +48,7 @@ def insert_splits(net_param: caffe_pb2.NetParameter) -> caffe_pb2.NetParameter:
 
 
 def _trace(net_param) -> tuple[dict[tuple[int, int], Source], Counter[Source], dict[Source, float]]:
-    """Where each bottom comes from, how often each top is used, and the loss weights of tops."""
+    """The source of each bottom, the number of uses of each top, and the loss weights of tops."""
     last_writer: dict[str, Source] = {}
     sources: dict[tuple[int, int], Source] = {}
     uses: Counter[Source] = Counter()

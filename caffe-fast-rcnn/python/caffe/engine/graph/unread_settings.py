@@ -1,4 +1,4 @@
-"""Settings in a net that have no effect, since the layer that has them does not read them."""
+"""Finds settings without effect: those that their layer does not read."""
 from __future__ import annotations
 
 from ...proto.layer_settings import settings_field
@@ -9,7 +9,7 @@ from ..layer import Layer
 def unread_settings(layer: Layer) -> list[str]:
     """The settings of a layer that it does not read: messages of other types, and fields without effect.
 
-    What users' layers read is unknown: they have none.
+    Empty for users' layers: what they read is unknown.
     """
     cls = type(layer)
     if not cls.__module__.startswith(f"{_catalogue.__name__}.") or layer.type == "Python":

@@ -75,7 +75,7 @@ def upgrade_net(net: NetParameter) -> bool:
     """Upgrade a net in place; returns False if nothing changed.
 
     Raises LayerError for nets that cannot be upgraded: `layer` and `layers` in one net, unknown V0 types, inputs
-    without a shape, padding layers read by others than convolution and pooling.
+    without a shape, padding layers read by anything but convolution and pooling.
     """
     steps = (_upgrade_v0, _move_transformations, _upgrade_v1, _upgrade_inputs, _upgrade_batch_norms)
     return any([step(net) for step in steps])
@@ -152,7 +152,7 @@ def _upgrade_v1_layer(old: V1LayerParameter, new: LayerParameter) -> None:
 
 
 def _upgrade_inputs(net: NetParameter) -> bool:
-    """`input` fields become an Input layer at the start; names without shapes, as in old caffemodels, are dropped."""
+    """Turn `input` fields into an Input layer in front; names without shapes, as in old caffemodels, are dropped."""
     if not net.input:
         return False
     if net.input_shape or net.input_dim:
@@ -180,9 +180,9 @@ def _input_shapes(net: NetParameter) -> list[list[int]]:
 
 
 def _upgrade_batch_norms(net: NetParameter) -> bool:
-    """The three stored statistics of BatchNorm are never learned: their multipliers become 0.
+    """Set the multipliers of BatchNorm's three stored statistics to 0, since these are never learned.
 
-    Five multipliers are those of statistics, scale and bias.
+    Five multipliers belong to the statistics, scale and bias.
     """
     layers = [layer for layer in net.layer if layer.type == "BatchNorm" and len(layer.param) in (3, 5)]
     specs = [spec for layer in layers for spec in layer.param[:3] if spec.lr_mult or spec.decay_mult]

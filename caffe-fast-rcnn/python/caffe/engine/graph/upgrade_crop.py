@@ -1,7 +1,7 @@
-"""The CROP layers of V1 nets, which find their offsets themselves, as Crop layers with an offset.
+"""Converts CROP layers of V1 nets, which compute their own offsets, to Crop layers with an offset.
 
-They come from the branch of the fully convolutional nets (Long et al. 2015) and align their two bottoms in the net that
-computes both. Source: src/caffe/layers/crop_layer.cpp of that branch.
+They come from the FCN branch (fully convolutional nets, Long et al. 2015) and align their two bottoms by the layers
+that compute both. Source: src/caffe/layers/crop_layer.cpp of that branch.
 """
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..layer import LayerError
 
 
 def align_crops(net: NetParameter, names: Collection[str]) -> None:
-    """Set the offsets of the layers with these names, in place. Raises LayerError where none aligns the bottoms."""
+    """Set the offsets of the layers with these names, in place. Raises LayerError if no offset aligns the bottoms."""
     tops: dict[str, Top] = {name: Function("Input", (), {}).tops[0] for name in net.input}
     for layer in net.layer:
         if layer.name in names:
@@ -37,7 +37,7 @@ def _align(layer: LayerParameter, tops: dict[str, Top]) -> None:
 
 
 def _settings(layer: LayerParameter) -> dict[str, Any]:
-    """The fields of the layer type's own message that are given."""
+    """The fields that are set in the layer type's own message."""
     field = settings_field(layer.type)
     if field is None or not layer.HasField(field):
         return {}

@@ -1,7 +1,7 @@
-"""The oldest layers, `layers { layer { type: "conv" kernelsize: 3 } }`, as V1 layers.
+"""Converts V0 layers, `layers { layer { type: "conv" kernelsize: 3 } }`, to V1 layers.
 
-A V0 layer is one flat message for all types. As in Caffe, only the fields listed here are kept: not the rules and
-loss weights beside the inner `layer`.
+A V0 layer is one flat message for all types. As in Caffe, only the fields listed here are kept; rules and loss weights
+beside the inner `layer` are dropped.
 Source: src/caffe/util/upgrade_proto.cpp (UpgradeV0LayerParameter, UpgradeV0PaddingLayers).
 """
 from __future__ import annotations

@@ -14,9 +14,9 @@ class Action(str, enum.Enum):
 
 
 class SignalActions:
-    """While this context is open, Ctrl-C (SIGINT) and SIGHUP are requests to a solver, and SIGTERM one to stop.
+    """Context in which Ctrl-C (SIGINT) and SIGHUP make requests to a solver, and SIGTERM asks it to stop.
 
-    SIGTERM is what schedulers of jobs send; in BVLC it kills. A second Ctrl-C, before the solver has handled the first,
+    Job schedulers send SIGTERM; BVLC Caffe is killed by it. A second Ctrl-C, before the solver has handled the first,
     interrupts at once. Signals can only be caught in the main thread. Source: src/caffe/util/signal_handler.cpp.
     """
 

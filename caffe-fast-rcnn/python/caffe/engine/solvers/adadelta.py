@@ -14,7 +14,7 @@ class AdaDeltaSolver(Solver):
         U = m * U + (1 - m) * u^2
         w -= rate * u
 
-    The history holds G of all parameters, then U of all.
+    The history holds G of all parameters, then U of all; rate is the learning rate.
     Source: src/caffe/solvers/adadelta_solver.cpp; Zeiler 2012.
     """
 

@@ -1,4 +1,4 @@
-"""AdaGradSolver: the sum of squared gradients scales each weight's rate."""
+"""AdaGradSolver: the sum of squared gradients scales each weight's learning rate."""
 from __future__ import annotations
 
 import torch
@@ -7,9 +7,9 @@ from .solver import Solver
 
 
 class AdaGradSolver(Solver):
-    """h += g^2;  w -= rate * g / (sqrt(h) + delta).
+    """h += g^2;  w -= rate * g / (sqrt(h) + delta), where rate is the learning rate.
 
-    Raises SolverError if a momentum is set, which it does not use.
+    Raises SolverError if a momentum is set, which is not used.
     Source: src/caffe/solvers/adagrad_solver.cpp; Duchi, Hazan and Singer 2011.
     """
 

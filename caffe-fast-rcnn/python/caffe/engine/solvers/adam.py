@@ -15,8 +15,8 @@ class AdamSolver(Solver):
         v = b2 * v + (1 - b2) * g^2
         w -= rate * sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + delta)
 
-    delta is inside the bias correction, unlike in PyTorch. The history holds m of all parameters,
-    then v of all.
+    rate is the learning rate. Unlike in PyTorch, delta is inside the bias correction. The history holds m of all
+    parameters, then v of all.
 
     Raises SolverError for a momentum or momentum2 outside [0, 1).
     Source: src/caffe/solvers/adam_solver.cpp; Kingma and Ba 2015.

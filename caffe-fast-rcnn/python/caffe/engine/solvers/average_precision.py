@@ -7,15 +7,15 @@ AP_VERSIONS = ("11point", "MaxIntegral", "Integral")
 
 
 def average_precision(scores: np.ndarray, is_right: np.ndarray, objects: int, version: str) -> float:
-    """The area below the curve of precision over recall, 0 without objects or detections.
+    """The area under the precision-recall curve; 0 without objects or detections.
 
-    11point      mean of the highest precisions at a recall of at least 0, 0.1, ..., 1: VOC2007
-    MaxIntegral  area below the highest precision at each or a higher recall: VOC2012
-    Integral     sum of precision times the growth of recall, detection by detection
+    11point      mean of the maximum precisions at recall of at least 0, 0.1, ..., 1: VOC2007
+    MaxIntegral  area under the maximum precision at this or a higher recall: VOC2012
+    Integral     sum over detections of precision times the increase in recall
 
-    scores    (D,), in any order; of equal scores the first counts first
-    is_right  (D,) bool
-    objects   number of objects to be found
+    scores    (D,), in any order; ties keep their order
+    is_right  (D,) bool, whether a detection is a true positive
+    objects   number of ground-truth objects
     """
     if not objects or not len(scores):
         return 0.0

@@ -10,7 +10,7 @@ import torch
 
 log = logging.getLogger("caffe")
 
-_SHOWN = 10     # maximum number of values shown of an output
+_SHOWN = 10     # maximum number of values shown per output
 
 
 class Progress:
@@ -40,8 +40,8 @@ def show_loss(iteration: int, loss: float, speed: str = "") -> None:
 def warn_of_loss(iteration: int, loss: float) -> None:
     """Warn of a loss that is NaN or infinite."""
     log.warning("Iteration %d: the loss is %g, from which the weights will not recover: train again with a smaller "
-                "base_lr, or with clip_gradients, from the start or from an earlier snapshot. If it was so at once, "
-                "look at the data", iteration, loss)
+                "base_lr, or with clip_gradients, from the start or from an earlier snapshot. If this happens at "
+                "once, check the data", iteration, loss)
 
 
 def show_rate(iteration: int, rate: float) -> None:
@@ -50,7 +50,7 @@ def show_rate(iteration: int, rate: float) -> None:
 
 
 def show_outputs(phase: str, values: Mapping[str, torch.Tensor], loss_weights: Mapping[str, float]) -> None:
-    """Log one line for each value of each output, with its share of the loss where it is a loss.
+    """Log one line for each value of each output, with its share of the total loss if it is a loss.
 
     phase   Train or Test: '    Train net output #0: loss = 0.69 (* 1 = 0.69 loss)'
     """

@@ -1,4 +1,4 @@
-"""What a solver's test says about the outputs of a net, batch by batch: their means, or mean average precisions."""
+"""Evaluates the outputs of a test net over several batches: their means, or mean average precisions."""
 from __future__ import annotations
 
 import logging
@@ -12,17 +12,17 @@ from ...proto import caffe_pb2
 from .average_precision import AP_VERSIONS, average_precision
 
 log = logging.getLogger("caffe")
-_ROW = 5        # of DetectionEvaluate: image, class, score, right, wrong; or -1, class, number of objects, -1, -1
+_ROW = 5        # DetectionEvaluate's rows: image, class, score, right, wrong; or -1, class, number of objects, -1, -1
 
 
 class Evaluation(Protocol):
-    """Collects the values of outputs by name."""
+    """Accumulates the values of outputs by name."""
 
     def add(self, name: str, value: torch.Tensor) -> None:
-        """The value of an output in the next batch. Raises SolverError for one that it cannot use."""
+        """Add the value of an output in the next batch. Raises SolverError if it is unsuitable."""
 
     def results(self) -> dict[str, torch.Tensor]:
-        """What is shown of each output, after all batches."""
+        """The result for each output, after all batches."""
 
 
 class Means:
@@ -33,7 +33,7 @@ class Means:
         self._count = count
 
     def add(self, name: str, value: torch.Tensor) -> None:
-        """Add a value; all of a name have one shape."""
+        """Add a value; all values of an output have the same shape."""
         self._totals[name] = self._totals[name] + value if name in self._totals else value.clone()
 
     def results(self) -> dict[str, torch.Tensor]:
@@ -42,10 +42,10 @@ class Means:
 
 
 class MeanAveragePrecisions:
-    """SSD's mean average precision of each output, which must be of DetectionEvaluate.
+    """SSD's mean average precision for each output, which must be a top of DetectionEvaluate.
 
-    All classes count; one without objects or detections has the average precision 0. Detections that are neither right
-    nor wrong do not count.
+    All classes count; a class without objects or detections has average precision 0. Detections that are neither right
+    nor wrong are ignored.
     """
 
     def __init__(self, version: str, shows_classes: bool) -> None:
@@ -60,7 +60,7 @@ class MeanAveragePrecisions:
         self._rows.setdefault(name, []).append(value.detach().cpu().numpy().reshape(-1, _ROW))
 
     def results(self) -> dict[str, torch.Tensor]:
-        """The means over the classes; those of the classes are logged if they are to be shown."""
+        """The means over the classes; with `shows_classes`, the average precision of each class is logged."""
         return {name: torch.tensor(self._mean(np.concatenate(rows))) for name, rows in self._rows.items()}
 
     def _mean(self, rows: np.ndarray) -> float:
@@ -77,7 +77,7 @@ class MeanAveragePrecisions:
 
 
 def check_evaluation(param: caffe_pb2.SolverParameter) -> None:
-    """Raises SolverError for unknown eval_type and ap_version."""
+    """Raise SolverError for an unknown eval_type or ap_version."""
     if param.eval_type not in ("classification", "detection"):
         raise SolverError(f"eval_type must be \"classification\" or \"detection\", found \"{param.eval_type}\"")
     if param.ap_version not in AP_VERSIONS:
@@ -85,7 +85,7 @@ def check_evaluation(param: caffe_pb2.SolverParameter) -> None:
 
 
 def make_evaluation(param: caffe_pb2.SolverParameter, count: int) -> Evaluation:
-    """The evaluation that a solver's settings ask for, of a test of so many batches."""
+    """The evaluation that a solver's settings select, for a test of `count` batches."""
     if param.eval_type == "detection":
         return MeanAveragePrecisions(param.ap_version, param.show_per_class_result)
     return Means(count)

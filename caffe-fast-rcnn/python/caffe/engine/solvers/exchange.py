@@ -10,13 +10,14 @@ from .actions import Action
 
 
 class Exchange:
-    """A single process.
+    """The exchange of a single process, which has nothing to exchange.
 
-    solver   whose gradients and weights are exchanged
-    count    how many processes train the net together; rank  which of them this is, from 0
-    is_root  whether it tests, logs and writes files
+    solver   the solver whose gradients and weights are exchanged
+    count    number of processes that train the net together
+    rank     rank of this process, from 0
+    is_root  whether this process tests, logs and writes files
 
-    With several processes, all of them call each method, in the same order.
+    With several processes, all of them must call each method, in the same order.
     """
 
     def __init__(self, solver, count: int = 1, rank: int = 0) -> None:

@@ -1,6 +1,6 @@
-"""Learning rate policies: the rate as a function of the iteration.
+"""Learning rate policies: the learning rate as a function of the iteration.
 
-policy      rate at iteration t (counted from 0)
+policy      learning rate at iteration t (counted from 0)
 fixed       base_lr
 step        base_lr * gamma ^ step, with step = floor(t / stepsize)
 exp         base_lr * gamma ^ t
@@ -43,7 +43,7 @@ def _poly(param: caffe_pb2.SolverParameter, iteration: int, step: int) -> float:
     _require(param)
     left = 1 - iteration / param.max_iter
     if left < 0 and not param.power.is_integer():
-        raise SolverError(f"lr_policy 'poly' with power {param.power:g} has no rate at iteration "
+        raise SolverError(f"lr_policy 'poly' with power {param.power:g} has no learning rate at iteration "
                           f"{iteration}, past max_iter {param.max_iter}")
     return param.base_lr * left ** param.power
 
@@ -55,7 +55,7 @@ def _sigmoid(param: caffe_pb2.SolverParameter, iteration: int, step: int) -> flo
 
 
 class Policy(NamedTuple):
-    """A policy: its rate as a function of settings, iteration and step, and its requirements."""
+    """A policy: its learning rate as a function of settings, iteration and step, and the settings that it requires."""
 
     rate: Callable[[caffe_pb2.SolverParameter, int, int], float]
     needs: str = ""                     # a setting that must be above 0, in all entries of a list
@@ -91,7 +91,7 @@ def solver_problems(param: caffe_pb2.SolverParameter) -> Iterator[tuple[str, str
 
 
 def _lacking(param: caffe_pb2.SolverParameter) -> str:
-    """The setting that a known policy lacks, as a message; "" if none."""
+    """A message about the setting that a known policy lacks; "" if it lacks none."""
     needed = POLICIES[param.lr_policy].needs
     if not needed:
         return ""
@@ -111,7 +111,7 @@ def _refuses_gamma(param: caffe_pb2.SolverParameter) -> bool:
 
 
 def current_step(param: caffe_pb2.SolverParameter, iteration: int, before: int) -> int:
-    """The number of learning rate steps done at an iteration; `before` is that of the previous iteration.
+    """The number of learning rate steps taken by an iteration; `before` is the number at the previous iteration.
 
     Unchanged for policies without steps.
     """
@@ -135,4 +135,5 @@ def learning_rate(param: caffe_pb2.SolverParameter, iteration: int, step: int) -
     try:
         return POLICIES[param.lr_policy].rate(param, iteration, step)
     except (OverflowError, ZeroDivisionError):
-        raise SolverError(f"lr_policy '{param.lr_policy}' has no finite rate at iteration {iteration}") from None
+        raise SolverError(f"lr_policy '{param.lr_policy}' has no finite learning rate at iteration "
+                          f"{iteration}") from None

@@ -7,7 +7,7 @@ from .solver import Solver
 
 
 class NesterovSolver(Solver):
-    """h' = momentum * h + rate * g;  w -= (1 + momentum) * h' - momentum * h.
+    """h' = momentum * h + rate * g;  w -= (1 + momentum) * h' - momentum * h, where rate is the learning rate.
 
     Source: src/caffe/solvers/nesterov_solver.cpp; Nesterov 1983.
     """

@@ -72,7 +72,7 @@ def test_net_sources(param: caffe_pb2.SolverParameter) -> list[NetSource]:
 
 def load_net(net_type, source: NetSource, phase: int, state: caffe_pb2.NetState | None,
              solver_file: Path | None):
-    """Build a net of the solver: its phase, then the state in the net's file, then the solver's own state."""
+    """Build a net of the solver; its state merges `phase`, the state in the net's file and the solver's state."""
     if isinstance(source, str):
         source = net_file(source, solver_file)
         own = prototxt.read_net(source).state

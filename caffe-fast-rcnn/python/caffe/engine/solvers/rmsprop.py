@@ -1,4 +1,4 @@
-"""RMSPropSolver: a moving average of squared gradients scales each weight's rate."""
+"""RMSPropSolver: a moving average of squared gradients scales each weight's learning rate."""
 from __future__ import annotations
 
 import torch
@@ -8,9 +8,9 @@ from .solver import Solver
 
 
 class RMSPropSolver(Solver):
-    """h = rms_decay * h + (1 - rms_decay) * g^2;  w -= rate * g / (sqrt(h) + delta).
+    """h = rms_decay * h + (1 - rms_decay) * g^2;  w -= rate * g / (sqrt(h) + delta), where rate is the learning rate.
 
-    Raises SolverError if a momentum is set, which it does not use, and for an rms_decay outside [0, 1).
+    Raises SolverError if a momentum is set, which is not used, and for an rms_decay outside [0, 1).
     Source: src/caffe/solvers/rmsprop_solver.cpp; Tieleman and Hinton 2012.
     """
 

@@ -7,9 +7,9 @@ from .solver import Solver
 
 
 class SGDSolver(Solver):
-    """h = momentum * h + rate * g;  w -= h.
+    """h = momentum * h + rate * g;  w -= h, where rate is the learning rate.
 
-    The rate is inside the momentum: after a learning rate step the history still moves at the old rate.
+    The learning rate is part of the history: after it drops, the momentum still moves at the old learning rate.
     Source: src/caffe/solvers/sgd_solver.cpp.
     """
 
@@ -20,14 +20,14 @@ class SGDSolver(Solver):
         torch._foreach_sub_(weights, history)
 
     def regularise_and_update(self, rate, decay, weights, gradients, histories):
-        """In one pass over memory, where PyTorch supports it."""
+        """Do both in one pass over memory, if PyTorch supports it."""
         if _ONE_PASS is None or not self.param.momentum or (decay and self.param.regularization_type != "L2"):
             super().regularise_and_update(rate, decay, weights, gradients, histories)
             return
         # PyTorch: d = g + decay * w;  h = momentum * h + (1 - dampening) * d;  w -= lr * h
         _ONE_PASS(weights, gradients, histories[0], weight_decay=decay, momentum=self.param.momentum, lr=1.0,
                   dampening=1.0 - rate, nesterov=False, maximize=False, is_first_step=False)
-        torch.autograd.graph.increment_version(weights)     # it does not; cached bfloat16 copies depend on versions
+        torch.autograd.graph.increment_version(weights)     # the fused step does not; cached bfloat16 copies need it
 
 
 _ONE_PASS = getattr(torch, "_fused_sgd_", None)     # what torch.optim.SGD(fused=True) calls

@@ -30,7 +30,7 @@ def write(solver, prefix: str) -> str:
 
 
 def _frozen(solver) -> list[bool]:
-    """For each history blob, whether it belongs to a frozen parameter: such blobs are unused, and zero in the file."""
+    """Whether each history blob belongs to a frozen parameter: such blobs are unused, and zero in the file."""
     used = {index for group in solver.groups for index in group.indices}
     return [index not in used for index in range(len(solver.net.learnable_params))] * solver.histories
 
@@ -69,7 +69,7 @@ def _check_history(solver, state: solverstate.SolverState, state_file: Path) -> 
 
 
 def _find_model(name: str, state_file: Path) -> str:
-    """A state names its weights relative to the working directory of its run; search beside the state too."""
+    """Find the weights that a state names relative to the working directory of its run, or beside the state."""
     tried = dict.fromkeys([Path(name), state_file.parent / name, state_file.parent / Path(name).name])
     for path in tried:
         if path.is_file():

@@ -37,15 +37,15 @@ class Solver:
     iter          number of updates done
     param         the settings, a SolverParameter
     lr            the learning rate of the next update
-    current_step  number of learning rate steps done at the last update
+    current_step  number of learning rate steps taken by the last update
     stopped_early whether the last `step`, `solve` or test was stopped by request
     groups        the updated parameters, grouped by their multipliers
-    history       the algorithm's memory: `histories` times one blob for each of net.learnable_params
+    history       the algorithm's state: one blob for each of net.learnable_params, `histories` times over
 
     Every pass reseeds the engine's random numbers from (random_seed, number of the pass), so a restored run draws the
     same numbers as an uninterrupted one. Without a random_seed the seed is that of `caffe.set_random_seed`.
 
-    In a parallel run (engine/parallel.py) N processes do what one process does with N times the iter_size: pass j of
+    In a parallel run (engine/parallel.py), N processes do what one process does with N times the iter_size: pass j of
     iteration i, j below N * iter_size, has the number i * N * iter_size + j and runs in process j mod N. Process 0
     tests, logs and writes files.
 
@@ -75,7 +75,7 @@ class Solver:
         self.history = [Blob(*shape) for shape in shapes * self.histories]
         self._losses: deque[torch.Tensor] = deque(maxlen=self.param.average_loss)
         self._progress = display.Progress()
-        self._has_warned = False                # of a loss that is not a number
+        self._has_warned = False                # of a loss that is NaN or infinite
         self._callbacks: list[tuple[Callable[[], None], Callable[[], None], Callable[[], None] | None]] = []
         self.exchange = self.exchange_type(self)
 
@@ -169,11 +169,11 @@ class Solver:
                 return
 
     def set_action_function(self, function: Callable[[], Action | str] | None) -> None:
-        """Call this function after each iteration and between the batches of a test, to ask what to do.
+        """Call a function after each iteration and between the batches of a test, which returns a request.
 
-        It returns "none", "stop" (leave `step` or `solve`; `stopped_early` is then true) or "snapshot".
-        In a parallel run all processes set one, it is only called after iterations, and a request to one process
-        applies to all.
+        The request is "none", "stop" (leave `step` or `solve`; `stopped_early` is then true) or "snapshot".
+        In a parallel run all processes must set a function, it is only called after iterations, and a request to one
+        process applies to all.
         """
         self._action = function
 
@@ -216,7 +216,7 @@ class Solver:
         return interval > 0 and self.iter % interval == 0
 
     def _is_due_here(self, interval: int) -> bool:
-        """For work that one process does for all."""
+        """As `_is_due`, for work that only the root process does."""
         return self._is_due(interval) and self.exchange.is_root
 
     def _iterate(self) -> None:
@@ -272,7 +272,7 @@ class Solver:
 
     # ---- testing
     def test_all(self) -> list[dict[str, torch.Tensor]]:
-        """Test every test net; returns their results as `test` does, up to one that was stopped."""
+        """Run every test net; returns a list of results as from `test`, which ends where a test was stopped."""
         results: list[dict[str, torch.Tensor]] = []
         self.stopped_early = False
         for index in range(len(self.test_nets)):
@@ -284,8 +284,8 @@ class Solver:
     def test(self, index: int = 0) -> dict[str, torch.Tensor]:
         """Run a test net on test_iter batches with the current weights.
 
-        Returns and logs the mean of each output, with eval_type "detection" the mean average precision; nothing if it
-        was stopped.
+        Returns and logs the mean of each output, or with eval_type "detection" its mean average precision; {} if the
+        test was stopped.
         """
         net, count = self.test_nets[index], self.param.test_iter[index]
         log.info("Iteration %d, Testing net (#%d)", self.iter, index)
@@ -320,7 +320,7 @@ class Solver:
     def restore(self, state_file: str | os.PathLike, weights: str | os.PathLike | None = None) -> None:
         """Resume from a solver state: load the weights that it names, then its history and iteration.
 
-        The weights file is searched for in the working directory, then beside the state; `weights` is used instead.
+        The weights file is searched for in the working directory, then beside the state; `weights` replaces it.
         Raises WireError, WeightsError or SolverError if the files cannot be read or do not match.
         """
         snapshots.restore(self, Path(state_file), weights)

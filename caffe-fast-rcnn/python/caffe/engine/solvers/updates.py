@@ -33,14 +33,14 @@ def make_groups(lr_mults: list[float], decay_mults: list[float], frozen: bool = 
 
 
 def in_range(value: float, what: str) -> float:
-    """The value, if the engine's floats can hold it. Raises SolverError that says `what` it is."""
+    """The value, if the engine's float type can represent it. Raises SolverError that names it as `what`."""
     if not abs(value) <= torch.finfo(device.float_type()).max:
         raise SolverError(f"{what} is {value:g}, which is no finite {device.float_type()}")
     return value
 
 
 def clip(gradients: list[torch.Tensor], limit: float) -> None:
-    """Scale all gradients down if their joint L2 norm exceeds `limit`; negative: no limit.
+    """Scale all gradients down if their joint L2 norm exceeds `limit`; a negative limit is none.
 
     The norm stays on the device.
     """
@@ -51,7 +51,7 @@ def clip(gradients: list[torch.Tensor], limit: float) -> None:
 
 
 def normalise(gradients: list[torch.Tensor], iter_size: int) -> None:
-    """Divide the sums over `iter_size` batches to get the mean."""
+    """Divide the gradients, sums over `iter_size` batches, to get means."""
     if iter_size > 1:
         torch._foreach_mul_(gradients, 1.0 / iter_size)
 

@@ -71,7 +71,7 @@ def test_broken_images_are_named_and_left_out(run, photographs):
     (photographs / "an image 2.png").write_bytes(b"no image")
     (photographs / "an image 3.jpeg").unlink()
     printed = run("convert_imageset", f"{photographs}/", photographs / "list.txt", photographs / "out").err
-    assert "an image 2.png" in printed and "an image 3.jpeg" in printed and "left out: 2" in printed
+    assert "an image 2.png" in printed and "an image 3.jpeg" in printed and "skipped: 2" in printed
     assert [key[:8] for key in read(photographs / "out")] == ["00000000", "00000001", "00000004"]
 
 

@@ -135,7 +135,7 @@ def test_wrong_flags(run, folder, flags, told):
 
 def test_wrong_lists_and_label_maps(run, folder):
     (folder / "a.xml").unlink()
-    assert "none of the 2 files of annotations" in convert(run, folder, "xml", fails=True).err
+    assert "none of the 2 annotation files" in convert(run, folder, "xml", fails=True).err
     (folder / "labels").write_text("item { name: 'cat' label: 2 } item { name: 'cat' label: 3 }")
     assert "has a name twice" in convert(run, folder, "xml", "-check_label", fails=True).err
     (folder / "labels").write_text("itm { }")

@@ -1,4 +1,4 @@
-"""The objects of one image in a file: PASCAL VOC's XML, COCO's JSON divided by images, or plain text."""
+"""Reads the annotated objects of one image: PASCAL VOC's XML, COCO's JSON split by image, or plain text."""
 from __future__ import annotations
 
 import json
@@ -14,11 +14,11 @@ _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 class AnnotationError(CaffeError, ValueError):
-    """A file of objects that cannot be read. The message names it."""
+    """An annotation file that cannot be read. The message names it."""
 
 
 class AnnotatedObject(NamedTuple):
-    """An object: its class by name, or its label; corners in pixels; whether it is difficult, or a crowd."""
+    """An object: its class name or label, its corners in pixels, and whether it is difficult or a crowd."""
 
     name: str | int
     box: tuple[float, ...]
@@ -26,14 +26,14 @@ class AnnotatedObject(NamedTuple):
 
 
 class Annotation(NamedTuple):
-    """The objects of an image, and its (width, height) if the file tells it."""
+    """The objects of an image, and its (width, height) if the file states it."""
 
     size: tuple[float, ...] | None
     objects: list[AnnotatedObject]
 
 
 def read_annotation(path: str, kind: str) -> Annotation:
-    """Read a file of a kind of READERS. Raises AnnotationError."""
+    """Read an annotation file; `kind` is a key of READERS. Raises AnnotationError."""
     try:
         found = READERS[kind](Path(path).read_bytes())
     except OSError as error:

@@ -16,7 +16,7 @@ from .running import CommandError, Progress, log
 SUMMARY = "the mean image of a database, for mean_file, and the mean of each channel"
 EXAMPLES = """\
   caffe compute_image_mean train_lmdb mean.binaryproto
-  caffe compute_image_mean train_lmdb                      (only prints the means of the channels)
+  caffe compute_image_mean train_lmdb                      (only prints the channel means)
 """
 
 
@@ -24,7 +24,7 @@ def add_flags(flags: Flags) -> None:
     """Add the command's flags."""
     flags.add_argument("database", metavar="DB", help="LMDB or LevelDB folder with images of one size")
     flags.add_argument("output", metavar="OUT", nargs="?", help="binaryproto to write")
-    flags.add_argument("--backend", default="lmdb", help="lmdb or leveldb; the folder tells it anyway")
+    flags.add_argument("--backend", default="lmdb", help="lmdb or leveldb; ignored, since it is detected")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def mean_image(path: str) -> np.ndarray:
-    """The mean (channels, height, width), float64, of all records. Raises CommandError where sizes differ."""
+    """The mean (channels, height, width), float64, of all records. Raises CommandError if sizes differ."""
     database = existing_database(path)
     count = len(database)
     if not count:
@@ -50,7 +50,7 @@ def mean_image(path: str) -> np.ndarray:
     for key, datum in records(path, database):
         image = _pixels(path, key, datum).astype(np.float64)
         if total.shape not in ((), image.shape):
-            raise CommandError(f"{path}: record '{key}' has the shape {image.shape}, those before it "
+            raise CommandError(f"{path}: record '{key}' has the shape {image.shape}, earlier ones "
                                f"{total.shape}; only images of one size have a mean image: convert_imageset "
                                "has -resize_height and -resize_width")
         total = total + image
@@ -59,7 +59,7 @@ def mean_image(path: str) -> np.ndarray:
 
 
 def _pixels(path: str, key: str, datum: caffe_pb2.Datum) -> np.ndarray:
-    """The (channels, height, width) values of a record. Raises CommandError where they cannot be decoded."""
+    """The (channels, height, width) values of a record. Raises CommandError if they cannot be decoded."""
     try:
         return datum_pixels(datum)
     except WireError as error:
@@ -67,7 +67,7 @@ def _pixels(path: str, key: str, datum: caffe_pb2.Datum) -> np.ndarray:
 
 
 def _message(mean: np.ndarray) -> caffe_pb2.BlobProto:
-    """With four numbers for the shape, as Caffe's tool writes it and every version reads it."""
+    """The mean as a BlobProto with a four-number shape, as Caffe's tool writes it and every version reads it."""
     blob = caffe_pb2.BlobProto(num=1, channels=mean.shape[0], height=mean.shape[1], width=mean.shape[2])
     blob.data.extend(mean.astype(np.float32).ravel())
     return blob

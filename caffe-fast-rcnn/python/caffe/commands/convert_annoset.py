@@ -1,4 +1,4 @@
-"""`caffe convert_annoset`: images with objects into an LMDB database for AnnotatedData layers."""
+"""`caffe convert_annoset`: write images with objects into an LMDB database for AnnotatedData layers."""
 from __future__ import annotations
 
 import argparse
@@ -18,9 +18,9 @@ EXAMPLES = """\
   caffe convert_annoset -anno_type=detection -label_map_file=labelmap.prototxt -encoded VOCdevkit/ train.txt train_lmdb
   caffe convert_annoset -anno_type=detection -label_type=txt -encoded data/ train.txt train_lmdb
 
-train.txt has lines `image annotations`, for classification `image label`; ROOT is put before each path as it is, so end
-it with a slash. Annotations are PASCAL VOC's XML, COCO's JSON divided by images, or text with lines
-`label xmin ymin xmax ymax` in pixels. An image without a file of annotations has no objects.
+train.txt has lines `image annotations`, for classification `image label`; each path is appended to ROOT as it is, so
+end ROOT with a slash. Annotations are PASCAL VOC's XML, COCO's JSON split by image, or text with lines
+`label xmin ymin xmax ymax` in pixels. An image without an annotation file has no objects.
 """
 
 
@@ -31,12 +31,12 @@ def add_flags(flags: Flags) -> None:
                        help="(default: classification)")
     flags.add_argument("--label_type", default="xml", choices=tuple(READERS), help="kind of annotations (default: xml)")
     flags.add_argument("--label_map_file", default="", metavar="FILE",
-                       help="prototxt of a LabelMap: labels of the names in annotations")
-    flags.switch("check_label", "refuse a label map that has a name twice; without it the last one counts")
+                       help="prototxt of a LabelMap, which maps the class names in annotations to labels")
+    flags.switch("check_label", "refuse a label map with duplicate names; otherwise the last one counts")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Convert; unreadable images are reported and skipped, wrong annotations are errors."""
+    """Convert; unreadable images are reported and skipped, invalid annotations are errors."""
     check_image_flags(args)
     if args.anno_type == "classification":
         return convert(args, read_image_list(args.list), _with_label)
@@ -51,11 +51,11 @@ def run(args: argparse.Namespace) -> int:
         return caffe_pb2.AnnotatedDatum(datum=datum, type=caffe_pb2.AnnotatedDatum.BBOX)
     lines = read_pairs(args.list)
     if not any(os.path.exists(args.root + annotations) for _, annotations in lines):
-        raise CommandError(f"none of the {len(lines)} files of annotations in {args.list} is there; is ROOT right? The "
-                           f"first is looked for at {args.root + lines[0][1]}")
+        raise CommandError(f"none of the {len(lines)} annotation files in {args.list} exists; is ROOT right? The first "
+                           f"was searched for at {args.root + lines[0][1]}")
     status = convert(args, lines, annotated)
     if without:
-        log.warning("%d images have no file of annotations, and no objects; the first is %s", len(without), without[0])
+        log.warning("%d images have no annotation file and thus no objects; the first is %s", len(without), without[0])
     return status
 
 
@@ -78,7 +78,7 @@ def _with_label(datum: caffe_pb2.Datum, name: str, label: int) -> caffe_pb2.Anno
 
 def _with_objects(datum: caffe_pb2.Datum, args: argparse.Namespace, name: str, path: str, labels: dict[str, int]
                   ) -> caffe_pb2.AnnotatedDatum:
-    """An image with the objects of a file, by class. Raises AnnotationError."""
+    """An image with the objects of its annotation file, grouped by class. Raises AnnotationError."""
     size, objects = read_annotation(path, args.label_type)
     width, height = size or _size_of(args.root + name)
     record = caffe_pb2.AnnotatedDatum(datum=datum, type=caffe_pb2.AnnotatedDatum.BBOX)
@@ -99,7 +99,7 @@ def _with_objects(datum: caffe_pb2.Datum, args: argparse.Namespace, name: str, p
 
 
 def _size_of(path: str) -> tuple[int, int]:
-    """(width, height) of an image that has been read before."""
+    """(width, height) of an image file that was read before."""
     height, width = decode_image(Path(path).read_bytes(), "COLOR").shape[:2]
     return width, height
 

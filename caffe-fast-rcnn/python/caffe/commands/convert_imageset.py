@@ -1,4 +1,4 @@
-"""`caffe convert_imageset`: image files into an LMDB database for Data layers."""
+"""`caffe convert_imageset`: write image files into an LMDB database for Data layers."""
 from __future__ import annotations
 
 import argparse
@@ -22,9 +22,9 @@ from .running import CommandError, Progress, log
 SUMMARY = "write images and labels into an LMDB database"
 EXAMPLES = """\
   caffe convert_imageset -resize_height 256 -resize_width 256 -shuffle images/ train.txt train_lmdb
-  caffe convert_imageset -encoded images/ train.txt train_lmdb         (image files as they are)
+  caffe convert_imageset -encoded images/ train.txt train_lmdb         (stores the image files unchanged)
 
-train.txt has lines `path label`; ROOT is put before each path as it is, so end it with a slash.
+train.txt has lines `path label`; each path is appended to ROOT as it is, so end ROOT with a slash.
 """
 Label = TypeVar("Label")
 
@@ -39,8 +39,8 @@ def add_image_flags(flags: Flags, of_list: str) -> None:
     flags.add_argument("root", metavar="ROOT", help="prefix of each path in the list, such as a folder/")
     flags.add_argument("list", metavar="LIST", help=of_list)
     flags.add_argument("database", metavar="DB", help="folder to write")
-    flags.switch("gray", "read images as grey")
-    flags.switch("shuffle", "write them in random order")
+    flags.switch("gray", "read images as grayscale")
+    flags.switch("shuffle", "write the images in random order")
     flags.switch("check_size", "refuse images of different sizes")
     flags.switch("encoded", "store image files instead of pixels")
     flags.add_argument("--encode_type", default="", metavar="ENDING",
@@ -48,9 +48,9 @@ def add_image_flags(flags: Flags, of_list: str) -> None:
     flags.add_argument("--resize_height", type=int, default=0, metavar="N", help="0 keeps the height")
     flags.add_argument("--resize_width", type=int, default=0, metavar="N", help="0 keeps the width")
     flags.add_argument("--min_dim", type=int, default=0, metavar="N",
-                       help="enlarge images whose shorter side is below; keeps the aspect ratio, 0 for none")
+                       help="enlarge images whose shorter side is below N, keeping the aspect ratio; 0: never")
     flags.add_argument("--max_dim", type=int, default=0, metavar="N",
-                       help="then shrink images whose longer side is above; 0 for none")
+                       help="then shrink images whose longer side is above N; 0: never")
     flags.add_argument("--backend", default="lmdb", help="lmdb")
 
 
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def check_image_flags(args: argparse.Namespace) -> None:
-    """Raises CommandError for sizes and a backend that are impossible."""
+    """Raise CommandError for invalid sizes and unsupported backends."""
     check_backend(args.backend)
     if bool(args.resize_height) != bool(args.resize_width) or min(args.resize_height, args.resize_width) < 0:
         raise CommandError("give both -resize_height and -resize_width, above 0")
@@ -75,10 +75,10 @@ def check_image_flags(args: argparse.Namespace) -> None:
 
 def convert(args: argparse.Namespace, lines: Sequence[tuple[str, Label]],
             record_of: Callable[[caffe_pb2.Datum, str, Label], caffe_pb2.Datum | caffe_pb2.AnnotatedDatum]) -> int:
-    """Write the images of a list; those that cannot be read are reported and skipped. Returns the exit status.
+    """Write the images of a list; unreadable ones are reported and skipped. Returns the exit status.
 
-    lines      path and label, whatever `record_of` takes as such
-    record_of  the record of an image, of its path in the list, and of its label
+    lines      pairs (path, label), with labels of the type that `record_of` takes
+    record_of  (image, path, label) -> record of the database
     """
     lines = random.sample(lines, len(lines)) if args.shuffle else lines
     progress, written, shapes = Progress(len(lines), "images"), 0, set()
@@ -88,26 +88,26 @@ def convert(args: argparse.Namespace, lines: Sequence[tuple[str, Label]],
             try:
                 datum = read_datum(args.root + name, args)
             except (OSError, WireError) as error:
-                log.warning("left out: %s is no image that OpenCV can read: %s", args.root + name,
+                log.warning("skipped: %s is no image that OpenCV can read: %s", args.root + name,
                             getattr(error, "strerror", error))
                 continue
             shapes.add((datum.channels, datum.height, datum.width))
             if args.check_size and len(shapes) > 1:
-                raise CommandError(f"{args.root + name}: its size differs from that of the images before; "
+                raise CommandError(f"{args.root + name}: its size differs from that of earlier images; "
                                    f"found (channels, height, width) {sorted(shapes)}")
             database.put(f"{index:08d}_{name}", record_of(datum, name, label))
             written += 1
         if not written:
             raise CommandError(f"none of the {len(lines)} images of {args.list} can be read; is ROOT right? "
-                               f"The first is looked for at {args.root + lines[0][0]}")
-    log.info("wrote %d images to %s; left out: %d", written, args.database, len(lines) - written)
+                               f"The first was searched for at {args.root + lines[0][0]}")
+    log.info("wrote %d images to %s; skipped: %d", written, args.database, len(lines) - written)
     return 0
 
 
 def read_datum(path: str, args: argparse.Namespace) -> caffe_pb2.Datum:
-    """An image as a Datum without a label, as the flags say.
+    """Read an image as the flags say; returns a Datum without a label.
 
-    A file is stored unchanged if neither its size, format nor number of channels would change.
+    A file is stored unchanged if its size, format and number of channels would not change.
     Raises OSError or WireError if it cannot be read.
     Source: ReadImageToDatum in src/caffe/util/io.cpp.
     """

@@ -1,4 +1,4 @@
-"""Databases of records: reading LMDB and LevelDB, and writing new LMDB ones atomically."""
+"""Databases of records: reads LMDB and LevelDB, and writes new LMDB databases atomically."""
 from __future__ import annotations
 
 import contextlib
@@ -18,12 +18,12 @@ try:
 except ModuleNotFoundError:     # the other commands do not need it
     lmdb = None     # type: ignore[assignment]
 
-_FIRST_SIZE = 1 << 30       # of the memory map; it doubles when the database is full
+_FIRST_SIZE = 1 << 30       # of the memory map, in bytes; doubles when the database is full
 _RECORDS_AT_ONCE = 1000
 
 
 def check_backend(backend: str) -> None:
-    """Raises CommandError for a kind of database that is not written."""
+    """Raise CommandError unless the backend is one that can be written."""
     if backend.lower() != "lmdb":
         raise CommandError(f"-backend {backend}: only lmdb databases are written")
 
@@ -34,7 +34,7 @@ def _check_lmdb(path: str) -> None:
 
 
 def existing_database(path: str) -> Database:
-    """Open a database for reading, of the kind that it is. Raises CaffeError if there is none, or a damaged one."""
+    """Open a database of any kind for reading. Raises CaffeError if there is none or it is damaged."""
     if not os.path.isdir(path):
         raise CommandError(f"{path}: there is no such database folder")
     kind = kind_of(path)
@@ -55,7 +55,7 @@ def records(path: str, database: Database) -> Iterator[tuple[str, caffe_pb2.Datu
 
 
 class Writer:
-    """Collects records and writes them in groups."""
+    """Collects records and writes them in batches."""
 
     def __init__(self, environment: lmdb.Environment) -> None:
         self._environment = environment
@@ -63,7 +63,7 @@ class Writer:
         self._longest = environment.max_key_size()
 
     def put(self, key: str, datum: caffe_pb2.Datum | caffe_pb2.AnnotatedDatum) -> None:
-        """Add a record; keys must be ascending, and are truncated to LMDB's limit."""
+        """Add a record; keys must ascend, and are truncated to LMDB's limit."""
         encoded = key.encode("utf-8", "surrogateescape")[:self._longest]
         self._pending.append((encoded, datum.SerializeToString()))
         if len(self._pending) >= _RECORDS_AT_ONCE:
@@ -87,7 +87,7 @@ class Writer:
 
 @contextlib.contextmanager
 def new_database(path: str) -> Iterator[Writer]:
-    """Write a database. It is renamed into place when complete; on an exception nothing is left.
+    """Create a database and yield its writer. It is renamed into place when complete; an exception leaves nothing.
 
     Raises CommandError if the name is taken, its folder is missing, or it cannot be written.
     """
@@ -106,7 +106,7 @@ def new_database(path: str) -> Iterator[Writer]:
             environment.sync(True)
         (temporary / "lock.mdb").unlink(missing_ok=True)
         os.rename(temporary, target)
-    except lmdb.Error as error:     # no space left, a file system without memory maps
+    except lmdb.Error as error:     # such as a full disk, or a file system without memory maps
         raise CommandError(f"{path}: cannot write this database: {error}") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""`caffe draw`: a picture of a net."""
+"""`caffe draw`: draw a net."""
 from __future__ import annotations
 
 import argparse
@@ -20,7 +20,7 @@ def add_flags(flags: Flags) -> None:
     flags.add_argument("model", metavar="IN", help="net prototxt")
     flags.add_argument("picture", metavar="OUT", help="file to write; its extension selects the format")
     flags.add_argument("--rankdir", default="LR", choices=("LR", "RL", "TB", "BT"),
-                       help="direction of the data, such as left to right (default: LR)")
+                       help="direction of the data flow, such as left to right (default: LR)")
     flags.add_argument("--phase", default="ALL", choices=("TRAIN", "TEST", "ALL"),
                        help="only layers of this phase (default: ALL)")
     flags.switch("display_lrm", "show learning rate multipliers in the layers")

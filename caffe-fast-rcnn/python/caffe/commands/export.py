@@ -23,8 +23,8 @@ def add_flags(flags: Flags) -> None:
     flags.add_argument("weights", metavar="WEIGHTS", help="caffemodels, separated by commas")
     flags.add_argument("target", metavar="OUT", help="file to write")
     flags.add_argument("--input", action="append", type=input_shape, default=[], metavar="NAME=N,C,H,W",
-                       help="another shape of an input; a word in place of a length, as in data=batch,3,height,width, "
-                            "is an axis of any length; may be given for each input")
+                       help="override the shape of an input; a word instead of a length, as in "
+                            "data=batch,3,height,width, makes an axis of any length; repeatable")
     flags.add_argument("--opset", type=positive, default=OPSET, metavar="N",
                        help=f"version of ONNX's operators, from {OPSET} on (default: {OPSET})")
     flags.add_argument("--to", default="onnx", choices=("onnx",), help="format (default: onnx)")
@@ -32,7 +32,7 @@ def add_flags(flags: Flags) -> None:
 
 
 def input_shape(text: str) -> tuple[str, tuple[int | str, ...]]:
-    """A flag type: the name of an input and its shape, with words for free axes."""
+    """A flag type: the name of an input and its shape, with words for axes of any length."""
     name, _, dims = text.rpartition("=")
     parts = names(dims)
     if not name or not all(part.isdecimal() or part.isidentifier() for part in parts):

@@ -1,4 +1,4 @@
-"""`caffe extract_features`: blobs of a net, for every image, into LMDB databases."""
+"""`caffe extract_features`: write blobs of a net, for every image, into LMDB databases."""
 from __future__ import annotations
 
 import argparse
@@ -18,7 +18,7 @@ SUMMARY = "write the values of blobs, image by image, into LMDB databases"
 EXAMPLES = """\
   caffe extract_features net.caffemodel val.prototxt fc7,prob fc7_lmdb,prob_lmdb 100 lmdb -gpu 0
 
-val.prototxt reads the images by a data layer; 100 batches of it are run.
+The data layer of val.prototxt reads the images; 100 batches are run.
 """
 
 
@@ -28,9 +28,9 @@ def add_flags(flags: Flags) -> None:
     flags.add_argument("model", metavar="MODEL", help="net prototxt with a data layer")
     flags.add_argument("blobs", metavar="BLOBS", help="names of blobs, separated by commas")
     flags.add_argument("databases", metavar="DBS", help="folders to write, one for each blob")
-    flags.add_argument("batches", type=positive, metavar="BATCHES", help="how many batches to run")
+    flags.add_argument("batches", type=positive, metavar="BATCHES", help="number of batches to run")
     flags.add_argument("rest", nargs="*", metavar="WORD",
-                       help="lmdb, CPU or GPU, DEVICE_ID=N, as in Caffe; may be left out")
+                       help="lmdb, CPU or GPU, DEVICE_ID=N, as in Caffe; optional")
     flags.add_gpu()
     flags.add_state()
 
@@ -74,7 +74,7 @@ def _check_blob(net: Net, name: str) -> None:
 
 
 def extract(net: Net, writers: dict[str, Writer], batches: int) -> dict[str, int]:
-    """Run the net and write each image's values, with keys counted from 0; returns how many of each blob."""
+    """Run the net and write each image's values, with keys counted from 0; returns the number of records per blob."""
     counts, progress = dict.fromkeys(writers, 0), Progress(batches, "batches")
     for _ in range(batches):
         net.forward_with_loss()

@@ -42,8 +42,8 @@ def command_first(words: Sequence[str]) -> list[str]:
 class Flags(argparse.ArgumentParser):
     """The flags and arguments of one command.
 
-    A mistake is reported in one line and ends the process with status 2. Based on argparse, which parses the line
-    after every flag was converted to the form --flag.
+    A mistake is reported in one line and ends the process with status 2. Parsed by argparse after every flag is
+    converted to the form --flag.
     """
 
     def __init__(self, command: str, description: str, examples: str) -> None:
@@ -59,7 +59,7 @@ class Flags(argparse.ArgumentParser):
         self.set_defaults(**{name: False})
 
     def read(self, words: Sequence[str]) -> argparse.Namespace:
-        """The values of a command line. Raises SystemExit, for --help and for mistakes."""
+        """Parse a command line. Raises SystemExit for --help and for mistakes."""
         known = [option for option in self._option_string_actions if option.startswith("--")]
         self._accept_global_flags()
         args, unknown = self.parse_known_intermixed_args(self._canonical(words))
@@ -110,7 +110,7 @@ class Flags(argparse.ArgumentParser):
                                "on processors that have it, tf32 on GPUs")
 
     def add_state(self, phase: str | None = None) -> None:
-        """-level and -stage, and -phase with this default."""
+        """Add -level, -stage, and -phase with this default."""
         if phase:
             self.add_argument("--phase", default=phase, choices=("TRAIN", "TEST"), help=f"(default: {phase})")
         self.add_argument("--level", type=int, metavar="N", help="level of the net")

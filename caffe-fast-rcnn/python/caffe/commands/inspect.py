@@ -1,4 +1,4 @@
-"""`caffe inspect`: the contents of a net or a caffemodel."""
+"""`caffe inspect`: print the contents of a net or a caffemodel."""
 from __future__ import annotations
 
 import argparse
@@ -17,7 +17,7 @@ from .running import CommandError, existing_file
 SUMMARY = "print a model's layers, shapes, parameters, multiply-adds and memory"
 EXAMPLES = """\
   caffe inspect deploy.prototxt
-  caffe inspect deploy.prototxt net.caffemodel               (does the one fit the other?)
+  caffe inspect deploy.prototxt net.caffemodel               (also checks that they match)
   caffe inspect deploy.prototxt -input data=1,3,600,1000     (with another input size)
   caffe inspect net.caffemodel
 """
@@ -28,7 +28,8 @@ def add_flags(flags: Flags) -> None:
     flags.add_argument("files", nargs="*", metavar="FILE", help="a net prototxt, or a caffemodel, or both")
     flags.add_argument("--model", metavar="FILE", help="the prototxt")
     flags.add_argument("--weights", default="", metavar="FILES", help="caffemodels, separated by commas")
-    flags.add_argument("--input", action="append", default=[], metavar="NAME=N,C,H,W", help="shape of an input")
+    flags.add_argument("--input", action="append", default=[], metavar="NAME=N,C,H,W",
+                       help="shape of an input; repeatable")
     flags.add_state(phase="TEST")
 
 

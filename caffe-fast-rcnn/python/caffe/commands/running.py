@@ -36,7 +36,7 @@ def guarded(name: str, work: Callable[[], int]) -> int:
     with log_on_stderr():
         try:
             return work()
-        except SystemExit as stop:          # argparse: --help, or a mistake that it has reported
+        except SystemExit as stop:          # from argparse: --help, or a mistake already reported
             return stop.code if isinstance(stop.code, int) else int(bool(stop.code))
         except KeyboardInterrupt:
             print(f"{name}: interrupted", file=sys.stderr)
@@ -67,7 +67,7 @@ def apply_log_flags(args: argparse.Namespace) -> None:
 
 @contextlib.contextmanager
 def log_on_stderr() -> Iterator[None]:
-    """Print the engine's log to stderr, from INFO on or from the level of the environment."""
+    """Print the engine's log to stderr, from the environment's minimum level on (default: INFO)."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LogFormatter())
     before = log.level
@@ -83,7 +83,7 @@ def log_on_stderr() -> Iterator[None]:
 
 
 def existing_file(path: str, flag: str) -> str:
-    """The path. Raises CommandError if no file is there, or a pointer of Git LFS."""
+    """Return the path. Raises CommandError if there is no file, or only a Git LFS pointer."""
     if not Path(path).is_file():
         raise CommandError(f"{flag}: there is no file {path}")
     if is_lfs_pointer(path):

@@ -1,4 +1,4 @@
-"""`caffe test`: the mean outputs of a net over some batches."""
+"""`caffe test`: print the mean outputs of a net over some batches."""
 from __future__ import annotations
 
 import argparse
@@ -56,6 +56,6 @@ def _add(totals: dict[str, np.ndarray], name: str, values: np.ndarray, batch: in
 
 
 def _with_share(means: np.ndarray, loss_weight: float) -> str:
-    """The means, and for losses their weighted share of the net's loss."""
+    """The means as text, followed for losses by their weighted share of the net's loss."""
     share = f" (* {loss_weight:g} = {loss_weight * means.sum():.6g} loss)" if loss_weight else ""
     return values_text(means) + share

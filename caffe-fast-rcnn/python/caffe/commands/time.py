@@ -1,4 +1,4 @@
-"""`caffe time`: how long each layer of a net takes."""
+"""`caffe time`: time each layer of a net."""
 from __future__ import annotations
 
 import argparse
@@ -20,7 +20,7 @@ def add_flags(flags: Flags) -> None:
     """Add the command's flags."""
     flags.add_argument("--model", required=True, metavar="FILE", help="net prototxt")
     flags.add_argument("--iterations", type=positive, default=50, metavar="N",
-                       help="forward and backward passes (default: 50)")
+                       help="number of forward and backward passes (default: 50)")
     flags.add_gpu()
     flags.add_precision()
     flags.add_state(phase="TRAIN")

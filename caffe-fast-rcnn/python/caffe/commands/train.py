@@ -17,7 +17,7 @@ EXAMPLES = """\
   caffe train -solver solver.prototxt -snapshot net_iter_5000.solverstate
   caffe train -solver solver.prototxt -precision bfloat16
 
-Ctrl-C stops after the current iteration and writes a snapshot, as kill does; kill -HUP writes one and goes on.
+Ctrl-C stops after the current iteration and writes a snapshot, as kill does; kill -HUP writes one and continues.
 """
 _EFFECTS = ("stop", "snapshot", "none")
 
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     use_device(args.gpu or _gpu_of_file(param), args.precision)
     if param.random_seed < 0:
         seed = secrets.randbelow(2**31)
-        log.info("random_seed: %d (drawn now; in the solver file it repeats this run)", seed)
+        log.info("random_seed: %d (chosen at random; set it in the solver file to repeat this run)", seed)
         pycaffe.set_random_seed(seed)
     solver = pycaffe.get_solver(param)
     with solver.signal_actions(args.sigint_effect, args.sighup_effect):
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
 def _settings(args: argparse.Namespace) -> caffe_pb2.SolverParameter:
     """The solver file's settings with the flags applied and its paths resolved."""
     if args.snapshot and args.weights:
-        raise CommandError("give -snapshot to go on with a run, or -weights to begin with; not both")
+        raise CommandError("give either -snapshot to resume a run, or -weights to start from; not both")
     param, path = read_param(existing_file(args.solver, "-solver"))
     for name in ("net", "train_net"):
         if param.HasField(name):

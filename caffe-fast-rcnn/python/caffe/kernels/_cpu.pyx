@@ -55,7 +55,7 @@ def roi_pool_forward(const floating[:, :, :, ::1] features, const float[:, ::1] 
 
 def roi_pool_forward_bfloat16(const float[:, :, :, ::1] features, const float[:, ::1] rois, float scale, int threads,
                               unsigned short[:, :, :, ::1] top, int[:, :, :, ::1] argmax):
-    """The same for features that hold bfloat16 values: top gets the bits of the maxima, which are some of these."""
+    """The same for bfloat16 features as raw bits; top receives the bits of the maxima."""
     if top.size == 0:
         return
     cdef PoolShape shape = PoolShape(<int>features.shape[3], <int>features.shape[1], <int>features.shape[2],
@@ -100,7 +100,7 @@ def smooth_l1(double sigma, floating[::1] loss, floating[::1] slope, const float
 
 
 def nms(const float[:, ::1] boxes, float limit, int[::1] positions, float[::1] scratch):
-    """boxes (count, 4), best first -> number of kept ones, at most len(positions); scratch: 5 floats for each."""
+    """boxes (count, 4), best first -> number of kept boxes, at most len(positions); scratch: 5 floats per position."""
     if boxes.shape[0] == 0 or positions.shape[0] == 0:
         return 0
     return nms_sweep(&boxes[0, 0], <int>boxes.shape[0], limit, <int>positions.shape[0], &positions[0], &scratch[0])
@@ -117,12 +117,12 @@ cdef Shape _sizes(shape):
 
 
 def winograd_lanes(int lanes):
-    """Whether this machine has vectors of so many floats, 16 or 8, that the Winograd kernels can use."""
+    """Whether the Winograd kernels can use vectors of this many floats, 16 or 8, on this machine."""
     return has_lanes(lanes)
 
 
 def winograd_bfloat16():
-    """Whether the Winograd kernels for bfloat16 run on this machine and are its fastest way."""
+    """Whether this machine runs the Winograd kernels for bfloat16 and has no faster method."""
     return has_bfloat16()
 
 

@@ -1,4 +1,4 @@
-// The CPU backend: loops over the shared arithmetic, on threads. Every result is the same for any number of threads.
+// The CPU backend: threaded loops over the shared arithmetic. Results are the same for any number of threads.
 #pragma once
 #include <math.h>
 #include <string.h>
@@ -12,9 +12,9 @@
 #include "smooth_l1.h"
 #include "threads.h"
 
-constexpr int CHANNEL_BLOCK = 128;   // channels pooled together: what they write fits the caches near the core
+constexpr int CHANNEL_BLOCK = 128;   // channels pooled together: their output fits the caches near the core
 
-// The maxima of one bin for `channels` neighbouring channels. features: (height, width, all_channels), at the first of them.
+// The maxima of one bin for `channels` consecutive channels. features: (height, width, all_channels), at the first one.
 template <typename T>
 PORTABLE void pool_bin(const T* features, int width, int all_channels, int channels,
                        int y0, int y1, int x0, int x1, T* best, int* index) {
@@ -28,7 +28,7 @@ PORTABLE void pool_bin(const T* features, int width, int all_channels, int chann
         }
 }
 
-// The same without where they are, for layers that run no backward pass.
+// The same without the positions of the maxima, for layers without a backward pass.
 template <typename T>
 PORTABLE void pool_bin_values(const T* features, int width, int all_channels, int channels,
                               int y0, int y1, int x0, int x1, T* best) {
@@ -45,7 +45,7 @@ struct PoolShape {
     int channels, height, width, pooled_h, pooled_w;
 };
 
-// One RoI, `channels` neighbouring channels: top and argmax are (channels, pooled_h, pooled_w). argmax may be null.
+// One RoI, `channels` consecutive channels: top and argmax are (channels, pooled_h, pooled_w). argmax may be null.
 template <typename T, typename Top>
 PORTABLE void pool_roi(const T* features, const RoiWindow& window, const PoolShape& shape, int channels,
                        Top* top, int* argmax) {
@@ -101,7 +101,7 @@ struct Span {
     int begin, end;
 };
 
-// The pixels along one axis to which a bin may send its gradient: those for which holds_pixel and pixel_bins agree.
+// The pixels along one axis that may receive a bin's gradient: those for which holds_pixel and pixel_bins agree.
 inline Span gradient_span(int bin, int bins, float bin_size, int first, int last, int length) {
     const auto holds = [&](int pixel) {
         int begin, end;
@@ -140,8 +140,8 @@ void unpool_roi(const T* top_diff, const int* argmax, const Span* spans, const P
         }
 }
 
-// top_diff, argmax (R, C, pooled_h, pooled_w); bottom_diff (N, C, H, W) starts at zero. A plane has one writer, which
-// takes the RoIs in their order: sums are always formed in the same order.
+// top_diff, argmax (R, C, pooled_h, pooled_w); bottom_diff (N, C, H, W) must be zero. Each plane is written by one
+// thread, which processes the RoIs in order, so sums are deterministic.
 template <typename T>
 void roi_pool_backward(const T* top_diff, const int* argmax, const float* rois, int num_rois, int images,
                        PoolShape shape, float scale, int threads, T* bottom_diff) {
@@ -164,7 +164,7 @@ void roi_pool_backward(const T* top_diff, const int* argmax, const float* rois, 
     });
 }
 
-// inside and outside may be null: weights of 1.
+// inside and outside are weights; null stands for 1.
 template <typename T>
 void smooth_l1_all(const T* prediction, const T* target, const T* inside, const T* outside, int64_t count, T sigma,
                    T* loss, T* slope) {

@@ -1,8 +1,9 @@
 """Compiles the `.cu` files beside this module on first use and launches their kernels.
 
-NVRTC compiles for the present GPU (or to PTX, which the driver finishes, for a GPU newer than this NVRTC); the result
-is cached in `$XDG_CACHE_HOME/caffe-kernels`, by default `~/.cache/caffe-kernels`. Launches go through the driver API to
-PyTorch's current stream. Both come with `cuda-bindings`, which PyTorch's CUDA wheels bring; no compiler is needed.
+NVRTC compiles for the current GPU (or, for a GPU newer than this NVRTC, to PTX, which the driver compiles); the result
+is cached in `$XDG_CACHE_HOME/caffe-kernels`, by default `~/.cache/caffe-kernels`. Kernels are launched through the
+driver API on PyTorch's current stream. Both APIs come with `cuda-bindings`, a dependency of PyTorch's CUDA wheels; no
+compiler is needed.
 """
 from __future__ import annotations
 
@@ -23,13 +24,13 @@ MAX_BLOCKS = 65535                          # the kernels loop where there is mo
 
 
 def holds(tensor: torch.Tensor) -> bool:
-    """True for a tensor on a CUDA device, which these kernels handle."""
+    """Whether a tensor is on a CUDA device, so that these kernels can process it."""
     return tensor.is_cuda
 
 
 def launch(source: str, kernel: str, arguments: tuple, device: torch.device, *,
            grid: tuple[int, int], block: int) -> None:
-    """Start `kernel` of `source`.cu on the current stream of `device`.
+    """Launch `kernel` of `source`.cu on the current stream of `device`.
 
     arguments  in the kernel's order: tensor (its pointer) | None (a null pointer) | int (C int) | float (C float)
     grid       blocks in x and y;  block: threads in a block
@@ -38,14 +39,14 @@ def launch(source: str, kernel: str, arguments: tuple, device: torch.device, *,
     values, types = zip(*map(_as_c, arguments), strict=True)
     with torch.cuda.device(device):
         index = torch.cuda.current_device()
-        _check(driver, driver.cuCtxSetCurrent(_context(index)))   # a thread new to CUDA has no context
+        _check(driver, driver.cuCtxSetCurrent(_context(index)))   # a new thread has no current context
         stream = driver.CUstream(torch.cuda.current_stream().cuda_stream)
         _check(driver, driver.cuLaunchKernel(_function(source, kernel, index), *grid, 1, block, 1, 1, 0, stream,
                                              (values, types), 0))
 
 
 def launch_each(source: str, kernel: str, arguments: tuple, count: int, device: torch.device) -> None:
-    """Start `kernel` with about one thread for each of `count` elements; see `launch`."""
+    """Launch `kernel` with about one thread for each of `count` elements; see `launch`."""
     block = 256
     launch(source, kernel, arguments, device, grid=(min((count + block - 1) // block, MAX_BLOCKS), 1), block=block)
 
@@ -79,12 +80,12 @@ def architecture(capability: int, supported: list[int]) -> str:
 
 
 def cache_folder() -> Path:
-    """The folder of compiled kernels."""
+    """The folder for compiled kernels."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "caffe-kernels"
 
 
 def _as_c(argument) -> tuple:
-    """A kernel argument as the bindings take it: (value, C type)."""
+    """Convert a kernel argument to the form that the bindings take: (value, C type)."""
     if argument is None:
         return 0, ctypes.c_void_p
     if isinstance(argument, torch.Tensor):
@@ -105,7 +106,7 @@ def _compile(source: str, target: str) -> bytes:
     options = [option.encode() for option in (*OPTIONS, f"--gpu-architecture={target}")]
     try:
         result = nvrtc.nvrtcCompileProgram(program, len(options), options)
-        for number in (signal.SIGINT, signal.SIGTERM):      # which NVRTC 13.0 leaves unable to end a wait
+        for number in (signal.SIGINT, signal.SIGTERM):      # NVRTC 13.0 leaves them unable to interrupt a wait
             signal.siginterrupt(number, True)
         if result[0] != nvrtc.nvrtcResult.NVRTC_SUCCESS:
             log = _text(nvrtc, program, nvrtc.nvrtcGetProgramLogSize, nvrtc.nvrtcGetProgramLog)
@@ -164,7 +165,7 @@ def _bindings(name: str):
 
 
 def _check(bindings, result: tuple):
-    """The result of a call of the bindings, which return (status, value...); raises RuntimeError on failure."""
+    """The value of a call of the bindings, which return (status, value...). Raises RuntimeError on failure."""
     status, *values = result
     if int(status) != 0:
         if bindings.__name__.endswith("nvrtc"):

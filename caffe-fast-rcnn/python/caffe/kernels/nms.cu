@@ -30,7 +30,7 @@ extern "C" __global__ void nms_mask(const float* boxes, Word* mask, int count, f
     mask[static_cast<long long>(row) * gridDim.x + word] = bits;
 }
 
-// One block. removed (words) starts at zero; writes the positions of the kept boxes, at most max_keep.
+// Runs in one block. removed (words) must be zero; writes the positions of the kept boxes, at most max_keep.
 extern "C" __global__ void nms_sweep(const Word* mask, Word* removed, int* positions, int count, int max_keep) {
     __shared__ Word diagonal[BITS], chosen;
     __shared__ int kept;

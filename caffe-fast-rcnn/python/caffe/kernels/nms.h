@@ -8,7 +8,7 @@ struct Box {
 
 PORTABLE float box_area(const Box& box) { return (box.x2 - box.x1 + 1.0f) * (box.y2 - box.y1 + 1.0f); }
 
-// Intersection over union, 0 for boxes that do not meet: then nothing is divided, whatever their areas.
+// Intersection over union; 0 without a division for boxes that do not intersect, whatever their areas.
 PORTABLE float box_iou(const Box& a, float area_a, const Box& b, float area_b) {
     const float left = a.x1 > b.x1 ? a.x1 : b.x1, right = a.x2 < b.x2 ? a.x2 : b.x2;
     const float upper = a.y1 > b.y1 ? a.y1 : b.y1, lower = a.y2 < b.y2 ? a.y2 : b.y2;

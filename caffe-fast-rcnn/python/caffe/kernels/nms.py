@@ -26,9 +26,9 @@ def nms(dets, threshold, max_keep=0, device=None):
     max_keep   stop after this many boxes; 0 for no limit
     device     such as "cuda:0"; by default the device of dets
 
-    Returns the kept indices, int64, by descending score, as an array or tensor like dets. Of equal scores the lower
-    index comes first. A box whose score is NaN is never kept. Boxes that do not intersect have IoU 0, including
-    boxes without area. Raises ValueError for another shape or a NaN threshold.
+    Returns the kept indices, int64, by descending score, as an array or tensor like dets. Of equal scores, the lower
+    index comes first. A box with a NaN score is never kept. Boxes that do not intersect have IoU 0, including boxes
+    without area. Raises ValueError for another shape or a NaN threshold.
     """
     if dets.ndim != 2 or dets.shape[1] < 5:
         raise ValueError(f"nms: dets must have the shape (N, 5), got {tuple(dets.shape)}")
@@ -54,7 +54,7 @@ def _nms_of_array(dets: np.ndarray, threshold: float, max_keep: int) -> np.ndarr
 
 
 def _limit(threshold: float) -> float:
-    """The least IoU at which a box is dropped: IoU > threshold in float32 is IoU >= the next larger float32.
+    """The minimum IoU at which a box is dropped: IoU > threshold in float32 is IoU >= the next larger float32.
 
     Raises ValueError for NaN.
     """
@@ -66,8 +66,8 @@ def _limit(threshold: float) -> float:
 def nms_sorted(boxes: torch.Tensor, threshold: float, max_keep: int = 0) -> torch.Tensor:
     """As `nms`, for boxes (N, 4) sorted best first, without waiting for a GPU to learn how many are kept.
 
-    Returns the positions of the kept boxes, int64, in ascending order; unused entries, out of
-    max_keep (N for 0), are N. So padding boxes may follow at the end: they suppress none before them.
+    Returns max_keep (N if 0) positions, int64: those of the kept boxes in ascending order, then N for unused entries.
+    Padding boxes may follow at the end: they suppress none before them.
     """
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise ValueError(f"nms_sorted: boxes must have the shape (N, 4), got {tuple(boxes.shape)}")

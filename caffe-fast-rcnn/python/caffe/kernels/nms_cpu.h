@@ -1,11 +1,11 @@
-// The sweep of greedy NMS on the CPU, over arrays of coordinates: the inner loop is plain and vectorises.
+// The sweep of greedy NMS on the CPU, over arrays of coordinates, so that the inner loop vectorises.
 #pragma once
 #include "nms.h"
 
 // Rows 0..3 hold x1, y1, x2, y2 of the boxes kept so far and row 4 their areas; each row has `stride` floats.
 PORTABLE bool overlaps_a_kept_box(const float* kept, int stride, int count, const Box& box, float area, float limit) {
     const float *x1 = kept, *y1 = x1 + stride, *x2 = y1 + stride, *y2 = x2 + stride, *areas = y2 + stride;
-    constexpr int BLOCK = 32;   // boxes looked at before asking whether one of them was a hit
+    constexpr int BLOCK = 32;   // boxes compared before checking for a hit
     int begin = 0;
     for (; begin + BLOCK <= count; begin += BLOCK) {
         int hits = 0;
@@ -19,8 +19,8 @@ PORTABLE bool overlaps_a_kept_box(const float* kept, int stride, int count, cons
     return hits != 0;
 }
 
-// boxes: (count, 4) in the order of preference. Writes the positions of the boxes that are kept, at most max_keep, and
-// returns how many they are. A box is dropped where its IoU with one kept before is at least `limit`.
+// boxes: (count, 4), best first. Writes the positions of the kept boxes, at most max_keep, and returns their number. A
+// box is dropped if its IoU with an already kept box is at least `limit`.
 // scratch: 5 * max_keep floats.
 VECTOR_VARIANTS
 static int nms_sweep(const float* boxes, int count, float limit, int max_keep, int* positions, float* scratch) {

@@ -1,5 +1,5 @@
-// What lets one source serve as C++ for the CPU and as CUDA C++ (nvcc and NVRTC). Headers shared by both include nothing
-// of the standard library, which NVRTC lacks; C++ code that includes them includes <math.h> and <string.h> first.
+// Macros that let one source serve as C++ for the CPU and as CUDA C++ (nvcc and NVRTC). NVRTC lacks the standard
+// library, so shared headers include none of it; C++ code that includes them includes <math.h> and <string.h> first.
 #pragma once
 
 #ifdef __CUDACC__
@@ -10,7 +10,7 @@
 #define PORTABLE inline
 #endif
 
-// Compiles a function for several vector widths; the loader picks one for the machine at hand. The results are the same.
+// Compiles a function for several vector widths; the loader picks one for the machine. Results are the same.
 #if defined(__x86_64__) && defined(__linux__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
 #define VECTOR_VARIANTS __attribute__((target_clones("default", "avx2", "arch=x86-64-v4")))
 #else

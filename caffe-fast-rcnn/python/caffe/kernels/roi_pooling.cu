@@ -13,7 +13,7 @@ __device__ T pool_one(const T* plane, const RoiWindow& window, int height, int w
     return best;
 }
 
-// One thread for each value of the top. A RoI of an image that the batch does not have gives NaN. argmax may be null.
+// One thread for each value of the top. A RoI whose image index is outside the batch gives NaN. argmax may be null.
 template <typename T, typename Top>
 __device__ void pool_forward(const T* bottom, const float* rois, Top* top, int* argmax, int num_rois, int images,
                              int channels, int height, int width, int pooled_h, int pooled_w, float scale) {
@@ -47,9 +47,9 @@ __device__ T add_roi(T sum, const T* top_diff, const int* argmax, const RoiWindo
     return sum;
 }
 
-constexpr int WINDOWS = 128;    // RoIs whose windows a block computes once for all of its threads
+constexpr int WINDOWS = 128;    // RoIs whose windows a block computes once for all its threads
 
-// One thread for each value of the bottom: it takes the RoIs in their order, as the CPU does.
+// One thread for each value of the bottom, which processes the RoIs in order, as the CPU does.
 template <typename T>
 __device__ void pool_backward(const T* top_diff, const int* argmax, const float* rois, T* bottom_diff, int num_rois,
                               int images, int channels, int height, int width, int pooled_h, int pooled_w,
@@ -57,7 +57,7 @@ __device__ void pool_backward(const T* top_diff, const int* argmax, const float*
     __shared__ RoiWindow windows[WINDOWS];
     const long long count = static_cast<long long>(images) * channels * height * width;
     const long long step = static_cast<long long>(gridDim.x) * blockDim.x;
-    // All threads of a block go round together, those past the end too: they meet at the barriers
+    // All threads of a block loop together, even those past the end: all must reach the barriers
     for (long long first = static_cast<long long>(blockIdx.x) * blockDim.x; first < count; first += step) {
         const long long i = first + threadIdx.x;
         const int x = i % width, y = i / width % height;

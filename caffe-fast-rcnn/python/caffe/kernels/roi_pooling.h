@@ -1,12 +1,12 @@
 // Geometry of RoI max pooling (Girshick, "Fast R-CNN", 2015, section 2.1), shared by the CPU and the CUDA backend.
 //
 // A RoI (batch, x1, y1, x2, y2) is scaled and rounded to inclusive pixel corners and cut into pooled_h x pooled_w bins,
-// in float32 whatever the type of the features: at some sizes (57, 114, 121 pixels into 7 bins) the rounding of
-// float32 makes a bin run one pixel past its RoI, and trained nets have seen that.
+// in float32 whatever the type of the features: at some sizes (57, 114, 121 pixels into 7 bins) float32 rounding
+// makes a bin extend one pixel past its RoI, and trained nets have learned with that.
 #pragma once
 #include "portable.h"
 
-// What a maximum of float32 values that came from bfloat16 is stored as: its upper half, which is all of it.
+// Stores a maximum of bfloat16 values, read as float32, as its upper half: the lower half is zero.
 struct BFloat16 {
     unsigned short bits;
     PORTABLE BFloat16& operator=(float value) {
@@ -48,7 +48,7 @@ PORTABLE RoiWindow roi_window(const float* roi, float scale, int pooled_h, int p
     return window;
 }
 
-// The pixels [begin, end) of one bin along one axis, cut at the border of the map.
+// The pixels [begin, end) of one bin along one axis, clipped to the feature map.
 PORTABLE void bin_pixels(int bin, float bin_size, int start, int length, int* begin, int* end) {
     *begin = clamped(static_cast<int>(floorf(static_cast<float>(bin) * bin_size)) + start, 0, length);
     *end = clamped(static_cast<int>(ceilf(static_cast<float>(bin + 1) * bin_size)) + start, 0, length);
@@ -60,7 +60,7 @@ PORTABLE void pixel_bins(int offset, float bin_size, int bins, int* begin, int* 
     *end = clamped(static_cast<int>(ceilf(static_cast<float>(offset + 1) / bin_size)), 0, bins);
 }
 
-// A gradient flows only to pixels inside the RoI: none for a malformed RoI, none to where a bin ran past its RoI.
+// A gradient flows only to pixels inside the RoI: none for a malformed RoI, none where a bin extends past its RoI.
 PORTABLE bool holds_pixel(const RoiWindow& window, int y, int x) {
     return x >= window.x1 && x <= window.x2 && y >= window.y1 && y <= window.y2;
 }

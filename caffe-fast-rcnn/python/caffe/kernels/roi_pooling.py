@@ -5,12 +5,12 @@ import torch
 
 from . import _cpu, cuda
 
-_WORTH_THREADS = 1 << 15   # top values below which threads cost more than they save
+_WORTH_THREADS = 1 << 15   # number of top values below which threads cost more than they save
 
 
 def roi_pool_forward(x: torch.Tensor, rois: torch.Tensor, pooled_h: int, pooled_w: int, spatial_scale: float,
                      with_argmax: bool = True) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Maximum of every channel in each of pooled_h x pooled_w bins of every RoI.
+    """Compute the maximum of every channel in each of pooled_h x pooled_w bins of every RoI.
 
     x              (N, C, H, W), float32, float64 or bfloat16
     rois           (R, 5): index of the image in x, x1, y1, x2, y2; inclusive corners, in units of 1 / spatial_scale
@@ -18,8 +18,8 @@ def roi_pool_forward(x: torch.Tensor, rois: torch.Tensor, pooled_h: int, pooled_
     with_argmax    False if no backward pass follows: saves the memory of argmax
 
     Returns y (R, C, pooled_h, pooled_w) like x, and argmax, int32 of the same shape: the pixel y * W + x of each
-    maximum, -1 where a bin lies outside the map (its value is 0); None without. Of equal values the first in row order
-    wins. A RoI with x2 < x1 or y2 < y1 is pooled as one pixel wide or high.
+    maximum, or -1 if the bin lies outside the feature map (its value is 0); None without `with_argmax`. Of equal
+    values, the first in row order wins. A RoI with x2 < x1 or y2 < y1 is pooled as one pixel wide or high.
 
     Raises ValueError for wrong shapes and, on the CPU, for a RoI with non-finite coordinates or an image index out of
     range. On CUDA, where checking would wait for the device, such an index gives NaN.
@@ -37,7 +37,7 @@ def roi_pool_forward(x: torch.Tensor, rois: torch.Tensor, pooled_h: int, pooled_
                          y.numel(), x.device)
         return y, argmax
     _check_values(x, rois)
-    # Channels innermost, for vectorisation
+    # channels innermost, for vectorisation
     pixels = x.detach().permute(0, 2, 3, 1).to(_kernel_type(x)).contiguous().numpy()
     places = None if argmax is None else argmax.numpy()
     if x.dtype == torch.bfloat16:       # NumPy lacks bfloat16: the kernel writes its bits
@@ -52,7 +52,7 @@ def roi_pool_backward(dy: torch.Tensor, argmax: torch.Tensor, rois: torch.Tensor
                       spatial_scale: float) -> torch.Tensor:
     """Gradient of `roi_pool_forward` with respect to x, of shape input_shape.
 
-    dy and argmax are (R, C, pooled_h, pooled_w). A pixel takes the gradient of every bin whose maximum it was, if it
+    dy and argmax are (R, C, pooled_h, pooled_w). A pixel receives the gradient of every bin whose maximum it was, if it
     lies inside the RoI: malformed RoIs contribute nothing, nor do bins to pixels past the edge of their RoI. RoIs are
     summed in order, which gives the same bits for any number of threads.
     """

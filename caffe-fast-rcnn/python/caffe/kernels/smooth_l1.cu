@@ -1,4 +1,4 @@
-// The CUDA backend of the smooth L1 loss: one thread for each element. inside and outside may be null: weights of 1.
+// The CUDA backend of the smooth L1 loss: one thread per element. inside and outside are weights; null stands for 1.
 #include "smooth_l1.h"
 
 template <typename T>

@@ -1,4 +1,4 @@
-// The smooth L1 loss of one value and its derivative (Girshick, "Fast R-CNN", 2015, equation 3; sigma is that of
+// The smooth L1 loss of one value and its derivative (Girshick, "Fast R-CNN", 2015, equation 3, with the sigma of
 // Faster R-CNN's code), shared by the CPU and the CUDA backend.
 #pragma once
 #include "portable.h"

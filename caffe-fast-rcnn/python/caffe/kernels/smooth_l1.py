@@ -8,7 +8,7 @@ from . import _cpu, cuda
 
 def smooth_l1(prediction: torch.Tensor, target: torch.Tensor, inside: torch.Tensor | None = None,
               outside: torch.Tensor | None = None, *, sigma: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Loss of each element and its derivative with respect to the prediction (that of the target is its negative).
+    """Loss of each element, and its derivative by the prediction (the derivative by the target is the negative).
 
     d = inside * (prediction - target)
     loss = outside * (sigma^2 d^2 / 2  if |d| < 1 / sigma^2,  else |d| - 1 / (2 sigma^2))

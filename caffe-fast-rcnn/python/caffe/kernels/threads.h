@@ -1,4 +1,4 @@
-// Loops on several threads.
+// Multithreaded loops.
 #pragma once
 #include <algorithm>
 #include <atomic>
@@ -8,14 +8,14 @@
 #include <thread>
 #include <vector>
 
-// One loop after another: calls task(step, i, worker) for every i in [0, count(step)), for each step in [0, steps). A
-// step begins when the one before it has ended. worker < threads tells the threads apart. They are made for the call,
-// once for all steps: none survive it, so a later fork is safe.
+// Consecutive loops: calls task(step, i, worker) for every i in [0, count(step)), for each step in [0, steps). A step
+// begins when the previous one has ended. worker < threads identifies the thread. Threads are created once per call and
+// end with it, so a later fork is safe.
 template <typename Count, typename Task>
 void parallel_steps(int64_t steps, int threads, const Count& count, const Task& task) {
     const std::unique_ptr<std::atomic<int64_t>[]> next(new std::atomic<int64_t>[steps]());
-    std::atomic<int64_t> arrived{0};    // at the end of a step, by all workers in all steps
-    std::atomic<int> workers{0};        // 0 until they are all there
+    std::atomic<int64_t> arrived{0};    // how often workers have reached the end of a step, over all steps
+    std::atomic<int> workers{0};        // 0 until all have been started
     const auto work = [&](int worker) {
         while (!workers) std::this_thread::yield();
         for (int64_t step = 0; step < steps; ++step) {
@@ -29,7 +29,7 @@ void parallel_steps(int64_t steps, int threads, const Count& count, const Task& 
     try {
         for (int worker = 1; worker < threads; ++worker) helpers.emplace_back(work, worker);
     } catch (const std::system_error&) {
-        // no more threads to be had: the ones there are do the work
+        // no more threads can be created: the existing ones do the work
     }
     workers = static_cast<int>(helpers.size()) + 1;
     work(0);

@@ -1,13 +1,13 @@
 // Convolutions with 3 x 3 kernels and stride 1 by Winograd's F(2x2, 3x3): Lavin and Gray, "Fast Algorithms for
-// Convolutional Neural Networks", 2016. 2 x 2 pixels of the top take 16 products of a channel and an output instead of
-// 36, and the sums of channels become 16 matrix products. The rounding errors are about those of direct sums.
+// Convolutional Neural Networks", 2016. 2 x 2 pixels of the top take 16 products per channel and output instead of 36,
+// and the sums over channels become 16 matrix products. Rounding errors are about as large as with direct sums.
 //
 //   y = A^T [ sum over channels of (G g G^T) * (B^T d B) ] A      d: 4 x 4 pixels, g: 3 x 3 taps, *: element by element
 //   gradient of g = G^T [ sum over tiles of (A dy A^T) * (B^T d B) ] G
 //
 // Images are (N, H, W, C) with channels innermost, of floats or bfloat16. For bfloat16 the factors of the products are
-// rounded to it; sums and transforms are float32. Channels and outputs are multiples of CHANNEL_STEP. "Frequency" names
-// one of the 16 elements. Every result is the same for any number of threads.
+// rounded to it; sums and transforms are float32. Channels and outputs are multiples of CHANNEL_STEP. A "frequency" is
+// one of the 16 elements. Results are the same for any number of threads.
 //
 // A word is what one lane of a vector multiplies at a time: one float, or two bfloat16.
 #pragma once
@@ -23,26 +23,26 @@ namespace winograd {
 constexpr int TILE = 4, FREQUENCIES = TILE * TILE, TAPS = 9;
 constexpr int WORD = sizeof(float);
 constexpr int CHANNEL_STEP = 32;        // the widest panel
-constexpr int ROW_GAP = 16;             // floats between rows: rows of 2^n floats would share a few lines of a cache
+constexpr int ROW_GAP = 16;             // floats between rows: rows of 2^n floats would compete for a few cache lines
 
 // A value of bfloat16: the upper half of a float
 struct Half {
     uint16_t bits;
 };
 
-// Where a tile lies: its image in the batch, and the first of its 2 x 2 pixels of the top
+// The position of a tile: its image in the batch, and the first of its 2 x 2 pixels of the top
 struct Place {
     int image, row, column;
 };
 
-// An image and where a tile begins in it, which may be outside
+// An image and the position of a tile's first pixel, which may be outside it
 template <typename Pixel>
 struct Tile {
     const Pixel* image;
     int row, column;
 };
 
-// What differs between kinds of vectors; see winograd_lanes.h and, for the gradients, winograd_gradients.h
+// The functions that differ between kinds of vectors; see winograd_lanes.h and, for the gradients, winograd_gradients.h
 using Product = void (*)(const float*, int64_t, int64_t, const float*, int64_t, int64_t, bool, int64_t, float*,
                          int64_t);
 
@@ -113,7 +113,7 @@ namespace bfloat16 {
 constexpr int LANES = 16, ROWS = 14;
 using Pixel = Half;
 using Vector = __m512;
-// With a mask: GCC warns of its own undefined operands in the plain forms
+// With a mask, since GCC warns of undefined operands of its own in the plain forms
 static inline __m512i lower(__m256i halves) { return _mm512_maskz_cvtepu16_epi32(0xffff, halves); }
 static inline __m512i upper(__m256i halves) { return _mm512_maskz_slli_epi32(0xffff, lower(halves), 16); }
 static inline __m256i rounded(Vector value) { return (__m256i)_mm512_cvtneps_pbh(value); }
@@ -135,7 +135,7 @@ static inline void store_pair(Vector even, Vector odd, float* words, int64_t) {
 }  // namespace bfloat16
 #pragma GCC pop_options
 
-// The widest vectors that are asked for: of 16 or of 8 floats
+// The widest available vectors: of 16 or of 8 floats
 inline bool has_lanes(int lanes) {
     if (lanes == avx512::LANES) return __builtin_cpu_supports("avx512f");
     return lanes == avx2::LANES && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
@@ -182,7 +182,7 @@ struct Shape {
     int top_width() const { return width + 2 * pad - 2; }
     int tile_rows() const { return (top_height() + 1) / 2; }
     int tile_columns() const { return (top_width() + 1) / 2; }
-    int64_t bottom_size() const { return static_cast<int64_t>(height) * width * channels; }       // of an image
+    int64_t bottom_size() const { return static_cast<int64_t>(height) * width * channels; }       // per image
     int64_t top_size() const { return static_cast<int64_t>(top_height()) * top_width() * outputs; }
     int64_t tiles() const { return static_cast<int64_t>(num) * tile_rows() * tile_columns(); }
 };
@@ -205,7 +205,7 @@ Tile<Pixel> top_tile(const Shape& shape, const Pixel* top, int64_t tile) {
     return {top + place.image * shape.top_size(), place.row, place.column};
 }
 
-// ---- how tiles are cut into chunks, and the memory that a chunk takes
+// ---- chunks of tiles, and the memory that a chunk takes
 
 constexpr int64_t FORWARD_CHUNK = 112;                  // tiles: many for each read of the filters, few for the caches
 constexpr int64_t GRADIENT_CHUNK_WORDS = 1 << 21;       // of one transformed operand
@@ -213,18 +213,18 @@ constexpr int64_t GRADIENT_CHUNK_WORDS = 1 << 21;       // of one transformed op
 inline int64_t forward_chunk(const Shape& shape, int threads) {
     const int64_t workers = std::max(1, threads);
     int64_t chunks = (shape.tiles() + FORWARD_CHUNK - 1) / FORWARD_CHUNK;
-    if (chunks < 8 * workers) chunks = (chunks + workers - 1) / workers * workers;      // nobody waits for the last
+    if (chunks < 8 * workers) chunks = (chunks + workers - 1) / workers * workers;      // equal shares
     return std::max<int64_t>(1, (shape.tiles() + chunks - 1) / std::max<int64_t>(1, chunks));
 }
 
-// Rows of words, an even number, each of one tile or of two
+// Number of rows of words, rounded up to an even number; each row holds one tile or two
 inline int64_t gradient_rows(const Shape& shape) {
     const int64_t widest = std::max(shape.channels, shape.outputs);
     const int64_t rows = std::max<int64_t>(64, GRADIENT_CHUNK_WORDS / (FREQUENCIES * widest));
     return (std::min(shape.tiles(), rows) + 1) / 2 * 2;
 }
 
-// Words that hold the channels of a pixel
+// Number of words that hold the channels of a pixel
 template <typename Pixel>
 int64_t channel_words(const Shape& shape) {
     return shape.channels * static_cast<int64_t>(sizeof(Pixel)) / WORD;
@@ -245,14 +245,14 @@ inline int64_t gradient_floats(const Shape& shape) {
 
 // ---- filters
 
-constexpr int FILTER_BLOCK = 16;        // channels whose filters are brought into vectors together
+constexpr int FILTER_BLOCK = 16;        // channels whose filters are arranged in vectors together
 
 inline int64_t filter_blocks(const Shape& shape, int panel) {
     return static_cast<int64_t>(shape.outputs / panel) * (shape.channels / FILTER_BLOCK);
 }
 
-// Where filters lie: that of (output, input) at weight + output * output_step + input * input_step; back to front if
-// flipped
+// The layout of filters: (output, input) is at weight + output * output_step + input * input_step; its taps are in
+// reverse order if flipped
 struct Filters {
     const float* weight;
     int64_t output_step, input_step;
@@ -336,7 +336,8 @@ void convolve(int lanes, const Shape& shape, const Pixel* bottom, const Filters&
     });
 }
 
-// A chunk of tiles brought to v (FREQUENCIES, rows, channels) and z (FREQUENCIES, outputs / panel, rows, panel), in words
+// A chunk of tiles transformed to v (FREQUENCIES, rows, channels) and z (FREQUENCIES, outputs / panel, rows, panel), in
+// words
 template <typename Pixel>
 struct Operands {
     static constexpr int64_t PAIR_ROWS = 2 * sizeof(Pixel) / WORD;     // rows of two tiles
@@ -362,8 +363,8 @@ struct Operands {
                               rows * shape.outputs, rows * kernels.panel);
     }
 
-    // The sum over the first `pairs`, for one panel of one frequency: written to u (FREQUENCIES, channels, outputs), or
-    // added there
+    // The sum over the first `pairs`, for one panel of one frequency: written or added to u (FREQUENCIES, channels,
+    // outputs)
     void multiply(int64_t pairs, int64_t panel, bool add, float* u) const {
         const int64_t panels = shape.outputs / kernels.panel, f = panel / panels, p = panel % panels;
         kernels.product(v + f * rows * v_row, 1, v_row, z + panel * rows * kernels.panel, kernels.panel,

@@ -3,8 +3,8 @@
 Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016. For the CPU, in channels_last
 layout, for float32 or bfloat16 images. Weights are float32.
 
-In float32 the rounding errors are about those of direct sums. In bfloat16 the transformed factors are rounded, and sums
-are float32.
+In float32, rounding errors are about as large as with direct sums. In bfloat16, the transformed factors are rounded,
+and sums are float32.
 """
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from . import _cpu
 
 CHANNEL_STEP = 32       # channels and outputs must be multiples of it
 _LANES = 16 if _cpu.winograd_lanes(16) else 8       # floats in a vector
-_WORTH_TILES = 16       # of 2 x 2 pixels in an image; with fewer, transforming the filters costs more than it saves
-_MOST_FILTERS = 1 << 20     # they are kept in 16 floats each
+_WORTH_TILES = 16       # of 2 x 2 pixels per image; with fewer, transforming the filters costs more than it saves
+_MOST_FILTERS = 1 << 20     # each takes 16 floats
 
 
 class _Scratch(threading.local):
@@ -98,6 +98,6 @@ def _shape(x: torch.Tensor, outputs: int, pad: int) -> tuple[int, ...]:
 
 
 def _pixels(x: torch.Tensor) -> np.ndarray:
-    """(N, H, W, C), the memory of x if it is channels_last; bfloat16, which NumPy lacks, as raw bits."""
+    """x as an array (N, H, W, C), without a copy if it is channels_last; bfloat16, which NumPy lacks, as raw bits."""
     pixels = x.detach().permute(0, 2, 3, 1).contiguous()
     return (pixels.view(torch.uint16) if x.dtype == torch.bfloat16 else pixels).numpy()

@@ -1,10 +1,10 @@
 // The gradient of the filters in winograd.h, for one kind of vectors; included after winograd_lanes.h.
 //
-// The sum goes over tiles, two at a time: a row of words for each, or one row of words that hold both. The second may be
-// missing (no image): zeros.
+// The sum over tiles takes two at a time: a row of words for each, or one row of words that hold both. A missing second
+// tile (no image) counts as zeros.
 
 constexpr bool ROW_EACH = sizeof(Pixel) == WORD;
-constexpr int CHANNEL_BLOCK = 64;       // channels of two tiles that are transformed together: they fit the first cache
+constexpr int CHANNEL_BLOCK = 64;       // channels of two tiles that are transformed together: they fit the L1 cache
 
 // `count` values of each frequency of two tiles, from the first on, in words that hold both, in panels. Panels that follow
 // upon each other (panel_stride PANEL) are a row.

@@ -22,7 +22,7 @@ static inline void product_rows(const float* a, int64_t a_row, int64_t a_step, c
             sums[r][1] = fused(factor, right, sums[r][1]);
         }
     }
-    // What is there is added last: sums of sums round less than one long sum
+    // The existing value is added last: sums of partial sums round less than one long sum
     for (int r = 0; r < COUNT; ++r)
         for (int half = 0; half < 2; ++half) {
             float* to = c + r * c_row + half * LANES;
@@ -129,7 +129,7 @@ static inline void filter_to_frequencies(const float* taps, float* to) {
     }
 }
 
-// The filters of two neighbouring channels, taps[channel][t][lane]: words[f * stride ..] holds one, then the other
+// The filters of two consecutive channels, taps[channel][t][lane]: words[f * stride ..] holds one, then the other
 static void filters_to_frequencies(const float* taps, float* words, int64_t stride) {
     alignas(64) float even[FREQUENCIES * PANEL], odd[FREQUENCIES * PANEL];
     filter_to_frequencies(taps, even);

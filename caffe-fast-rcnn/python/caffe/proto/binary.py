@@ -1,4 +1,4 @@
-"""Binary files of messages: what else a file may be, a BlobProto's values, and reading `.binaryproto` files."""
+"""Binary message files: detects other file formats, reads the values of a BlobProto and `.binaryproto` files."""
 from __future__ import annotations
 
 import math
@@ -24,7 +24,7 @@ _RAW_TYPES: dict[int, np.dtype] = {
 
 
 def other_kind(head: bytes) -> str | None:
-    """What a file is that begins like this, if it is no binary protobuf file: 'a PNG image'."""
+    """The kind of a file that begins with `head`, such as 'a PNG image'; None if it may be a binary protobuf file."""
     for signature, kind in _KINDS:
         if head.startswith(signature):
             return kind
@@ -38,7 +38,7 @@ def other_kind(head: bytes) -> str | None:
 
 
 def is_lfs_pointer(path: str | os.PathLike) -> bool:
-    """Whether there is a file and Git LFS has left a pointer in its place."""
+    """Whether the file is a pointer that Git LFS has left in place of the real file."""
     if not os.path.isfile(path):
         return False
     with open(path, "rb") as file:
@@ -57,7 +57,7 @@ def raw_values(kind: int, data, count: int, offset: int) -> np.ndarray:
 
 
 def blob_values(blob: caffe_pb2.BlobProto, of_diff: bool = False) -> np.ndarray:
-    """The values (or the gradient) of a BlobProto, flat: float64 where it holds those, else float32 or float16."""
+    """The values (or the gradient) of a BlobProto, flat: float64 if it holds doubles, else float32 or float16."""
     kind, raw, doubles, singles = (
         (blob.raw_diff_type, blob.raw_diff, blob.double_diff, blob.diff) if of_diff
         else (blob.raw_data_type, blob.raw_data, blob.double_data, blob.data))
@@ -67,7 +67,7 @@ def blob_values(blob: caffe_pb2.BlobProto, of_diff: bool = False) -> np.ndarray:
 
 
 def read_binaryproto(path: str | os.PathLike) -> np.ndarray:
-    """The array of a `.binaryproto` file, float32, in its shape, with one axis if it has none. Raises WireError."""
+    """The array of a `.binaryproto` file, float32, with one axis if the file states no shape. Raises WireError."""
     try:
         with open(path, "rb") as file:
             data = file.read()

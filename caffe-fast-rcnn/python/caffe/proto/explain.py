@@ -30,7 +30,7 @@ def nearest(word: str, names: Iterable[str]) -> str:
 
 
 def explain(text: str, offset: int, root: Descriptor, reason: str) -> str:
-    """What is wrong at an offset of a text that should be a message of type `root`.
+    """Describe what is wrong at an offset of a text that should be a message of type `root`.
 
     `reason` is protobuf's own message, for cases not handled here.
     """
@@ -66,7 +66,7 @@ def _explain_twice(reason: str) -> str | None:
 
 
 def _explain_marks(text: str, offset: int, token: str, state: Scanner) -> str | None:
-    """Comments of another language, quotes and brackets that do not pair."""
+    """Explain comments in another syntax, and quotes and brackets without a counterpart."""
     block = state.blocks[-1] if state.blocks else None
     if token in ("'", '"'):
         return f"text without a closing {token} on its line"

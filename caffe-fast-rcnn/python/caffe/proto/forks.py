@@ -1,7 +1,7 @@
-"""What other Caffes have in prototxts: fields that change no number are left out, the rest is told by its fork.
+"""Prototxts of other Caffes: drops fields that change no result, and knows the fork of other fields and of layers.
 
-NVIDIA Caffe and Intel Caffe add settings of precision, speed and memory, which have no effect here. What changes a
-result is not among them: such a field is an error that names its fork.
+NVIDIA Caffe and Intel Caffe add settings for precision, speed and memory, which have no effect here. Fields that change
+a result are not dropped: they are errors that name the fork.
 """
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NVIDIA, INTEL, SSD, YOLO, DEEPLAB, SEGNET = (
     "NVIDIA Caffe", "Intel Caffe", "the SSD fork", "a YOLO fork", "DeepLab's fork", "SegNet's fork")
 CRNN = "a fork for CRNN"
 
-# (message, field): (fork, the value without effect; None: all of them)
+# (message, field): (fork, the value without effect, or None if all are)
 _WITHOUT_EFFECT: dict[tuple[str, str], tuple[str, str | None]] = {
     **{("NetParameter", name): (NVIDIA, None) for name in (
         "default_forward_type", "default_backward_type", "default_forward_math", "default_backward_math",
@@ -43,12 +43,12 @@ _WITHOUT_EFFECT: dict[tuple[str, str], tuple[str, str | None]] = {
     ("NetParameter", "bn_stats_batch_size"): (INTEL, "0"),
     ("PoolingParameter", "avg_include_pad"): (INTEL, "true"),
     ("DataParameter", "shuffle"): (NVIDIA, "false"),
-    **{("DetectionOutputParameter", name): (SSD, None) for name in (     # files and pictures that it writes besides
+    **{("DetectionOutputParameter", name): (SSD, None) for name in (     # additional files and images that it writes
         "save_output_param", "visualize", "visualize_threshold", "save_file")},
 }
-_ENGINES = ("MKL2017", "MKLDNN")    # of Intel Caffe, where the message has an `engine` of BVLC's
+_ENGINES = ("MKL2017", "MKLDNN")    # of Intel Caffe, in messages that have BVLC's `engine` field
 
-# Fields that say what is computed
+# Fields that change what is computed
 _WITH_EFFECT: dict[str, tuple[str, tuple[str, ...]]] = {
     NVIDIA: ("", ("detectnet_groundtruth_param", "detectnet_augmentation_param", "img_rand_resize_lower",
                   "img_rand_resize_upper", "var_sz_img_enabled", "rampup_interval", "rampup_lr", "min_lr",
@@ -84,7 +84,7 @@ log = logging.getLogger("caffe")
 
 
 def fork_of(field: str) -> str | None:
-    """The fork whose field of this name says what is computed; None for an unknown name."""
+    """The fork that has a field of this name, which changes what is computed; None for an unknown name."""
     for fork, (part, names) in _WITH_EFFECT.items():
         if field in names or (part and part in field.lower()):
             return fork
@@ -97,10 +97,11 @@ def fork_of_layer(kind: str) -> str | None:
 
 
 def without_idle_fields(text: str, root: Descriptor, name: str) -> str:
-    """The text of a prototxt, with blanks for fields of forks that change no number; they are logged in one line.
+    """Replace the fields of forks that change no result with blanks; they are logged in one line per fork.
 
-    root  the message that the text describes
-    name  of the file
+    text  a prototxt
+    root  the type of the message that it describes
+    name  the name of the file
     """
     if not _CANDIDATE.search(text):
         return text
@@ -117,7 +118,7 @@ def without_idle_fields(text: str, root: Descriptor, name: str) -> str:
 
 
 def _idle_fields(text: str, root: Descriptor) -> Iterator[tuple[int, int, str, str]]:
-    """(begin, end, fork, name) of the fields to leave out."""
+    """(begin, end, fork, name) of the fields to drop."""
     marks, opened = list(tokens(text)), [root]
     index = 0
     while index < len(marks):
@@ -139,7 +140,7 @@ def _idle_fields(text: str, root: Descriptor) -> Iterator[tuple[int, int, str, s
 
 
 def _behind_value(marks: list[tuple[str, str, int]], at: int) -> int | None:
-    """The mark behind the value that begins at mark `at`; None without a complete value."""
+    """The index after the value that begins at index `at` of the tokens; None if the value is incomplete."""
     depth = 0
     for end in range(at, len(marks)):
         kind, token, _ = marks[end]
@@ -157,7 +158,7 @@ def _type_of(message: Descriptor | None, field: str) -> Descriptor | None:
 
 
 def _fork_of_idle(message: Descriptor | None, field: str, value: str) -> str | None:
-    """The fork that has this field if its value changes no number here; None for all other fields."""
+    """The fork that has this field if its value changes no result here; None for all other fields."""
     if message is None:
         return None
     if field == "engine" and value in _ENGINES:

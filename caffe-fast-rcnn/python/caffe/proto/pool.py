@@ -1,8 +1,8 @@
-"""A descriptor pool of our own: another package's caffe.proto in the same process is no conflict.
+"""A separate descriptor pool, so that another package's caffe.proto in the same process does not conflict.
 
-Protobuf registers what protoc generates in one pool for the whole process, where names are unique: a converter that
-brings a caffe.proto of its own could not be imported beside this package. `caffe_pb2`, and modules generated from
-schemas that import ours, are registered in `POOL` instead; everything else stays where it was.
+Protobuf registers generated modules in one pool for the whole process, where names are unique: a converter with its own
+caffe.proto could not be imported beside this package. `caffe_pb2`, and modules generated from schemas that import it,
+are registered in `POOL` instead; all others stay in the shared pool.
 """
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _shared_pool = descriptor_pool.Default
 
 
 class _Registry:
-    """What a generated module asks of a pool."""
+    """The part of a pool's interface that generated modules use."""
 
     @staticmethod
     def AddSerializedFile(serialized: bytes) -> Any:
@@ -31,10 +31,10 @@ class _Registry:
 
 
 class _Classes(symbol_database.SymbolDatabase):
-    """Protobuf's table of message classes, without ours: its pure Python implementation refuses a name twice there."""
+    """Protobuf's table of message classes, without ours: its pure Python implementation refuses duplicate names."""
 
     def RegisterMessage(self, message: Any) -> Any:
-        """Enter a class unless it belongs to our pool; returns it."""
+        """Register a class unless it belongs to our pool; returns it."""
         return message if message.DESCRIPTOR.file.pool is POOL else symbol_database.Default().RegisterMessage(message)
 
 
@@ -46,7 +46,7 @@ def _is_known(name: str) -> bool:
 
 
 def _pool_of_caller() -> Any:
-    """`descriptor_pool.Default()`: our pool for generated modules that are, or import, a schema in it."""
+    """Replaces `descriptor_pool.Default()`: our pool for generated modules of, or importing, a schema in it."""
     caller = sys._getframe(1).f_globals
     ours = caller.get("__name__") == SCHEMA or any(_is_ours(name, value) for name, value in caller.items())
     return _Registry if ours else _shared_pool()
@@ -58,6 +58,6 @@ def _is_ours(name: str, value: Any) -> bool:
 
 
 def install() -> None:
-    """Let generated modules find the pool that is theirs."""
+    """Direct generated modules to the pool that is theirs."""
     descriptor_pool.Default = _pool_of_caller
     builder._sym_db = _Classes()

@@ -1,6 +1,6 @@
 """Prototxt files: text to message and back.
 
-Errors name the file, line and column, say what was expected and the nearest valid name:
+Errors name the file, line and column, what was expected and the nearest valid name:
 `models/x.pt:12:3: layer 'conv1': LayerParameter has no field 'botom'; did you mean 'bottom'?`
 """
 from __future__ import annotations
@@ -27,12 +27,12 @@ M = TypeVar("M", bound=Message)
 PathLike = str | os.PathLike
 
 _LINE_LENGTH = 80           # blocks that fit are written on one line
-_NOT_UTF8 = re.compile("[\ud800-\udfff]")     # how bytes that are not UTF-8 are decoded
+_NOT_UTF8 = re.compile("[\ud800-\udfff]")     # bytes that are not UTF-8, as decoded
 _NEVER_IN_ONE_LINE = {"LayerParameter", "V1LayerParameter", "NetParameter"}
 
 
 class PrototxtError(CaffeError, ValueError):
-    """A prototxt that cannot be read. Attributes: file, line and column (from 1, or None), reason."""
+    """A prototxt that cannot be read. Attributes: file, line and column (from 1; None if unknown), reason."""
 
     def __init__(self, file: str, line: int | None, column: int | None, reason: str) -> None:
         place = ":".join(str(part) for part in (file, line, column) if part is not None)
@@ -75,7 +75,7 @@ def parse(text: str, message: M, name: str = "<text>") -> M:
 
 
 def line_of_layer(path: PathLike, layer_name: str) -> int | None:
-    """The line where the first layer of this name begins; None without such a layer or file."""
+    """The line where the first layer of this name begins; None if there is no such layer or file."""
     try:
         return layer_line(_read_text(path), layer_name)
     except OSError:
@@ -124,7 +124,7 @@ def _check_encoding(text: str, name: str) -> None:
 
 
 def _unspaced_minus(text: str) -> str:
-    """Caffe reads `- 1` as -1: move such a minus to its number, which keeps all columns."""
+    """Caffe reads `- 1` as -1: move such a minus next to its number, which keeps all columns."""
     if not re.search(r"-[ \t]+[\d.]", text):
         return text
     parts = list(text)
@@ -164,7 +164,7 @@ def write_message(path: PathLike, message: Message) -> None:
 
 
 def to_text(message: Message) -> str:
-    """The message as prototxt, laid out as usual: short blocks on one line, layers on several."""
+    """The message as a prototxt in the usual layout: short blocks on one line, layers on several."""
     return "".join(line + "\n" for line in _lines(message, ""))
 
 

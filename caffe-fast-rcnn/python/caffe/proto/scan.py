@@ -1,4 +1,4 @@
-"""Scans a prototxt: its tokens, and the blocks that are open at an offset."""
+"""Scans a prototxt: yields its tokens, and tracks the blocks that are open at an offset."""
 from __future__ import annotations
 
 import re
@@ -27,7 +27,7 @@ def line_of(text: str, offset: int) -> int:
 
 @dataclass
 class Block:
-    """An open `key {`: offset of the bracket, the bracket, and its `name: "..."` once read."""
+    """An open `key {`: its bracket and the offset of that, and the block's `name: "..."` once read."""
     key: str
     start: int
     bracket: str
@@ -45,7 +45,7 @@ class Scanner:
     blocks    the open blocks, outermost first
     key       the last field name
     last      the last token
-    in_value  a value of `key` comes next, not a field name
+    in_value  whether a value of `key` comes next, not a field name
     """
 
     def __init__(self) -> None:

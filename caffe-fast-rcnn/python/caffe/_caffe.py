@@ -1,7 +1,7 @@
 # ruff: noqa: F401
 """The names of pycaffe's compiled module, for scripts that import it: `from caffe._caffe import Net, RawBlobVec`.
 
-Its vector types are plain lists here.
+The vector types of that module are plain lists here.
 """
 from .engine.layer import BlobVec
 from .engine.solvers import Solver

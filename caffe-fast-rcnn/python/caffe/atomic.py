@@ -21,9 +21,9 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
     The contents are flushed to disk before the rename, so a crash or a power cut leaves the old file or the new
     one, never a partial one. On an exception the temporary file is removed and the old file is kept. Errors of the
-    operating system name the file, such as that of a full disk.
+    operating system, such as a full disk, name the file.
 
-    Raises FileNotFoundError where the folder does not exist.
+    Raises FileNotFoundError if the folder does not exist.
     """
     target = Path(os.path.realpath(path))
     if not target.parent.is_dir():

@@ -13,7 +13,7 @@ from .pycaffe_net import Net
 
 def input_transformer(net: Net, mean: np.ndarray | None, input_scale: float | None, raw_scale: float | None,
                       channel_swap: Sequence[int] | None) -> io.Transformer:
-    """A Transformer for the net's first input, with the given steps that are not None."""
+    """A Transformer for the net's first input; steps that are None are skipped."""
     name = net.inputs[0]
     transformer = io.Transformer({name: net.blobs[name].shape})
     transformer.set_transpose(name, (2, 0, 1))
@@ -58,7 +58,7 @@ class Classifier(Net):
         """The net's first output for each image: (number of images, classes).
 
         inputs      images (height, width, channels), of any sizes
-        oversample  average the predictions of ten crops (corners, centre, and mirrored); else the centre only
+        oversample  average the predictions of ten crops (corners and centre, also mirrored); else use the centre crop
         """
         resized = [io.resize_image(image, tuple(self.image_dims)) for image in inputs]
         crops = io.oversample(resized, tuple(self.crop_dims)) if oversample else [self._centre(im) for im in resized]

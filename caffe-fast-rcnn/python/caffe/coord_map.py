@@ -1,11 +1,11 @@
-"""How the spatial coordinates of one blob of a NetSpec map to those of another, and the crop that aligns them.
+"""Maps spatial coordinates between blobs of a NetSpec, and makes the Crop layer that aligns two of them.
 
-Fully convolutional nets (Long et al. 2015) cut an upsampled score map to the image with it:
+Fully convolutional nets (Long et al. 2015) use it to crop an upsampled score map to the image:
 
     n.score = crop(n.upscore, n.data)
 
-A map (axis, a, b) says x' = a x + b for every axis behind `axis`; a and b are numbers, or arrays with one number
-for each spatial axis; axis is None where the layers in between treat all axes alike.
+A map (axis, a, b) means x' = a x + b for every axis after `axis`. a and b are numbers, or arrays with one number
+for each spatial axis; axis is None if the layers in between treat all axes alike.
 """
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class CropError(CaffeError, AssertionError, ValueError):
 def conv_params(fn: Function) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
     """(channel axis, stride, extent, pad) of a Convolution, Deconvolution, Pooling or Im2col.
 
-    The extent is that of the kernel with its dilation: dilation (kernel_size - 1) + 1. Raises CropError for `_h` and
-    `_w` settings and for global pooling.
+    The extent is that of the dilated kernel: dilation (kernel_size - 1) + 1. Raises CropError for `_h` and `_w`
+    settings and UndefinedMapException for global pooling.
     """
     settings = fn.params.get("convolution_param") or fn.params.get("pooling_param") or fn.params
     if found := sorted(_OLD_FIELDS & set(settings)):
@@ -53,7 +53,7 @@ def conv_params(fn: Function) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
 
 
 def crop_params(fn: Function) -> tuple[int, np.ndarray]:
-    """(first axis that is cut, offsets) of a Crop."""
+    """(first cropped axis, offsets) of a Crop."""
     settings = fn.params.get("crop_param", fn.params)
     return settings.get("axis", 2), np.array(settings.get("offset", 0), ndmin=1)
 
@@ -75,7 +75,7 @@ def coord_map(fn: Function) -> Map:
 
 
 def compose(base_map: Map, next_map: Map) -> Map:
-    """The map that applies next_map first and base_map then. Raises AxisMismatchException."""
+    """The map that applies next_map, then base_map. Raises AxisMismatchException."""
     base_axis, a1, b1 = base_map
     next_axis, a2, b2 = next_map
     if base_axis is not None and next_axis is not None and base_axis != next_axis:
@@ -84,15 +84,15 @@ def compose(base_map: Map, next_map: Map) -> Map:
 
 
 def inverse(coord_map: Map) -> Map:
-    """The map in the other direction."""
+    """The inverse map."""
     axis, a, b = coord_map
     return axis, 1 / a, -b / a
 
 
 def _maps_from(top: Top) -> dict[Top, Map]:
-    """For each blob that `top` is computed from by layers with a map: the map from its coordinates to `top`'s.
+    """The map to `top`'s coordinates from those of each blob that `top` is computed from by layers with a map.
 
-    Nearest blob first.
+    The nearest blob comes first.
     """
     maps: dict[Top, Map] = {top: (None, 1, 0)}
     queue = [top]
@@ -112,7 +112,7 @@ def _maps_from(top: Top) -> dict[Top, Map]:
 def coord_map_from_to(top_from: Top, top_to: Top) -> Map:
     """The map from coordinates of top_from to those of top_to, through a blob from which both are computed.
 
-    Raises RuntimeError where there is none, AxisMismatchException where axes do not agree.
+    Raises RuntimeError if there is no such blob, AxisMismatchException if axes do not agree.
     """
     from_maps = _maps_from(top_from)
     for top, to_map in _maps_from(top_to).items():
@@ -122,7 +122,7 @@ def coord_map_from_to(top_from: Top, top_to: Top) -> Map:
 
 
 def crop(top_from: Top, top_to: Top) -> Top:
-    """A Crop layer that cuts top_from to the place and size of top_to. Raises CropError where none can."""
+    """A Crop layer that crops top_from to the position and size of top_to. Raises CropError if no crop can."""
     axis, a, b = coord_map_from_to(top_from, top_to)
     if not np.all(np.asarray(a) == 1):
         raise CropError(f"scale mismatch on crop: one step of the first blob is {a} steps of the second")

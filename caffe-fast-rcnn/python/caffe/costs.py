@@ -1,4 +1,4 @@
-"""What a layer costs: multiply-adds of its matrix products, values it moves, and memory of a net's blobs."""
+"""Costs of layers and nets: multiply-adds of matrix products, values moved, and memory of blobs."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -65,7 +65,7 @@ def backward_values_moved(layer: Layer, bottoms: Sequence[Blob], tops: Sequence[
 
 
 def _values_made(bottoms: Sequence[Blob], tops: Sequence[Blob]) -> int:
-    """Values of the tops that are no bottom's; 0 for data layers."""
+    """Number of values in tops that share no memory with a bottom; 0 for data layers."""
     if not bottoms:
         return 0
     return sum(top.count for top in tops if not any(top.shares_data_with(bottom) for bottom in bottoms))

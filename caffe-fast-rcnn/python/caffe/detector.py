@@ -1,4 +1,4 @@
-"""Detector: a net for single images applied to windows of larger ones, as in R-CNN (Girshick et al. 2014)."""
+"""Detector: a classification net applied to windows of images, as in R-CNN (Girshick et al. 2014)."""
 from __future__ import annotations
 
 import importlib
@@ -21,7 +21,7 @@ class Detector(Net):
 
     model_file       its prototxt; the first input is the window, the first output the prediction
     pretrained_file  its weights
-    context_pad      pixels of the net's input around a window that show what surrounds it; 0 or None for none
+    context_pad      width in pixels of the border of the net's input that shows the window's context; 0 or None: none
     mean, input_scale, raw_scale, channel_swap   as in `caffe.io.Transformer`
     """
 
@@ -51,7 +51,7 @@ class Detector(Net):
     def detect_selective_search(self, image_fnames: Iterable[str]) -> list[dict]:
         """Score the windows that selective search proposes; see `detect_windows`.
 
-        Raises ImportError where the module of selective search, which is not part of Caffe, is not installed.
+        Raises ImportError if the selective search module, which is not part of Caffe, is not installed.
         """
         try:
             search = importlib.import_module(_SELECTIVE_SEARCH)
@@ -70,7 +70,7 @@ class Detector(Net):
         self.context_pad = context_pad or 0
         if context_pad:
             if height != width or not 0 < 2 * context_pad < width:
-                raise ValueError(f"context_pad {context_pad} needs a square input larger than twice of it, found "
+                raise ValueError(f"context_pad {context_pad} needs a square input larger than twice that, found "
                                  f"{height}x{width}")
             self.crop_mean = self._mean_image()
 
@@ -86,10 +86,10 @@ class Detector(Net):
         return np.broadcast_to(mean, self.crop_dims)
 
     def crop(self, im: np.ndarray, window: Sequence[float]) -> np.ndarray:
-        """The pixels of a window (ymin, xmin, ymax, xmax), with context around them where context_pad is set.
+        """The pixels of a window (ymin, xmin, ymax, xmax), with context around them if context_pad is set.
 
-        Without context ymax and xmax are excluded and the crop has the window's size. With context they are included
-        as in R-CNN, and the crop has the size of the net's input, filled with the mean outside of the image.
+        Without context, ymax and xmax are exclusive and the crop has the size of the window. With context, they are
+        inclusive, as in R-CNN, and the crop has the size of the net's input, filled with the mean outside the image.
         """
         if not self.context_pad:
             y1, x1, y2, x2 = (int(edge) for edge in window)
@@ -97,7 +97,7 @@ class Detector(Net):
         size = int(self.crop_dims[0])
         box = self._with_context(np.asarray(window, float), size)
         scale = size / (box[2:] - box[:2] + 1)
-        first = np.round(np.maximum(0, -box[:2]) * scale).astype(int)       # outside of the image, above and left
+        first = np.round(np.maximum(0, -box[:2]) * scale).astype(int)       # outside the image, above and left
         box = np.clip(box, 0, np.tile(im.shape[:2], 2)).astype(int)
         length = np.round((box[2:] - box[:2] + 1) * scale).astype(int)
         length = np.minimum(length, size - first)
@@ -109,7 +109,7 @@ class Detector(Net):
         return result
 
     def _with_context(self, box: np.ndarray, size: int) -> np.ndarray:
-        """The box enlarged about its centre such that the window fills the input but for context_pad pixels."""
+        """The box enlarged about its centre, so that the window fills the input except for context_pad pixels."""
         half = (box[2:] - box[:2] + 1) / 2
         scale = size / (size - 2 * self.context_pad)
         return np.round(np.tile(box[:2] + half, 2) + scale * _HALVES * np.tile(half, 2))

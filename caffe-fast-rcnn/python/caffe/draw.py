@@ -1,9 +1,9 @@
-"""Pictures of nets: the graph of layers and blobs as DOT text, or as an image.
+"""Draws nets: the graph of layers and blobs as DOT text or as an image.
 
     draw_net_to_file(caffe.io.caffe_pb2.NetParameter(...), "net.png")
 
-`.dot` files are written here. Images come from the program `dot` of Graphviz where it is installed, else from
-matplotlib with a simpler layout.
+`.dot` files need no other program. Images are rendered by Graphviz's `dot` if it is installed, else by matplotlib with
+a simpler layout.
 """
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NEURON_LAYER_STYLE = {"shape": "record", "fillcolor": _IN_PLACE_COLOR, "style": 
 BLOB_STYLE = {"shape": "octagon", "fillcolor": _BLOB_COLOR, "style": "filled"}
 _LEARNING_TYPES = ("Convolution", "Deconvolution", "InnerProduct")
 _DIRECTIONS = ("LR", "TB", "RL", "BT")
-_MOST_PIXELS = 20000        # on the longer side of a picture by matplotlib
+_MOST_PIXELS = 20000        # longer side of an image by matplotlib
 
 
 @dataclass
@@ -72,7 +72,7 @@ def get_pooling_types_dict() -> dict[int, str]:
 
 
 def _window_texts(layer: caffe_pb2.LayerParameter) -> list[str]:
-    """['kernel size: 3', 'stride: 2', 'pad: 1'], and for Pooling the method in front."""
+    """['kernel size: 3', 'stride: 2', 'pad: 1'], preceded by the method for Pooling."""
     if layer.type == "Pooling":
         param = layer.pooling_param
         texts = [param.PoolMethod.Name(param.pool)]
@@ -93,7 +93,7 @@ def _window_texts(layer: caffe_pb2.LayerParameter) -> list[str]:
 
 
 def choose_color_by_layertype(layer_type: str) -> str:
-    """The fill of a layer's node."""
+    """The fill color of a layer's node."""
     return _COLORS.get(layer_type, _LAYER_COLOR)
 
 
@@ -167,7 +167,7 @@ def _dot_of(graph: Graph, rankdir: str) -> str:
 # ---------------------------------------------------------------------------------------------- images
 def draw_net(caffe_net, rankdir: str = "LR", ext: str = "png", phase: int | None = None,
              display_lrm: bool = False) -> bytes:
-    """The picture of a net as the contents of a file of type `ext`: dot, png, svg, pdf, ..."""
+    """A drawing of a net, as the contents of a file of type `ext`: dot, png, svg, pdf, ..."""
     return _rendered(get_graph(caffe_net, rankdir, phase=phase, display_lrm=display_lrm), rankdir, ext)
 
 
@@ -188,7 +188,7 @@ def draw_net_to_file(caffe_net, filename: str | os.PathLike, rankdir: str = "LR"
     """Draw a net into a file; its extension selects the format. The other arguments are those of `get_graph`."""
     ext = os.path.splitext(os.fspath(filename))[1][1:].lower()
     if not ext:
-        raise ValueError(f"{os.fspath(filename)}: the ending of the name gives the type of the picture, e.g. net.png")
+        raise ValueError(f"{os.fspath(filename)}: the extension of the name selects the format, e.g. net.png")
     picture = draw_net(caffe_net, rankdir, ext, phase, display_lrm)
     with atomic_path(filename) as temporary:
         temporary.write_bytes(picture)
@@ -205,11 +205,11 @@ class DotGraph:
         return _dot_of(self._graph, self._rankdir)
 
     def create(self, prog: str | None = None, format: str = "ps") -> bytes:
-        """The picture as the contents of a file of that type; `prog` exists for pydot's sake and is ignored."""
+        """The drawing, as the contents of a file of that format; `prog` exists for pydot's sake and is ignored."""
         return _rendered(self._graph, self._rankdir, format)
 
     def write(self, path: str | os.PathLike, prog: str | None = None, format: str = "raw") -> bool:
-        """Write the picture, or for the format raw the DOT text, into a file; returns True as pydot does."""
+        """Write the drawing, or the DOT text if the format is raw, to a file; returns True, as pydot does."""
         content = self.create(prog, "dot" if format == "raw" else format)
         with atomic_path(path) as temporary:
             temporary.write_bytes(content)
@@ -223,10 +223,10 @@ def get_pydot_graph(caffe_net, rankdir: str, label_edges: bool = True, phase: in
 
 
 def layered(nodes: Iterable[str], edges: Iterable[tuple[str, str]]) -> dict[str, tuple[int, float]]:
-    """A place (step along the flow, position across it) for each node.
+    """The position of each node: (step along the flow, position across it).
 
-    A node comes one step after the last of its predecessors; back edges, which in-place layers have, do not count.
-    Across, nodes are ordered by the mean position of their predecessors.
+    A node comes one step after the last of its predecessors; back edges, which in-place layers cause, are ignored.
+    Across the flow, nodes are ordered by the mean position of their predecessors.
     """
     sources: dict[str, list[str]] = defaultdict(list)
     steps: dict[str, int] = dict.fromkeys(nodes, 0)
@@ -256,7 +256,7 @@ def _mean(values: list[float]) -> float:
 
 
 def _plotted(graph: Graph, rankdir: str, ext: str) -> bytes:
-    from matplotlib.figure import Figure  # importing takes a second, and few need it
+    from matplotlib.figure import Figure  # slow to import and rarely needed
 
     across = rankdir in ("TB", "BT")
     spacing = (4.0, 0.8) if across else (2.2, 1.4)          # inches between neighbours, horizontally and vertically

@@ -2,10 +2,10 @@
 
 
 class CaffeError(Exception):
-    """Something that the user can fix: a file, a setting, an argument. The message says where and how.
+    """A problem with a file, setting or argument that the user can fix. The message says where and how.
 
-    Programs print the message without a traceback. `is_user_error` identifies such errors; classes of other packages
-    may define it too.
+    Programs print the message without a traceback. `is_user_error` marks such errors; exceptions of other packages may
+    define it too.
     """
 
     is_user_error = True

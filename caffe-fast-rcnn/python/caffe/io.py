@@ -1,10 +1,10 @@
-"""Images and arrays in and out of Caffe: messages, preprocessing, crops.
+"""Converts images and arrays to and from Caffe: messages, preprocessing, crops.
 
-Arrays of images are (height, width, channels), RGB, float32 between 0 and 1, as returned by `load_image`;
+Images are arrays (height, width, channels), RGB, float32 between 0 and 1, as returned by `load_image`;
 `Transformer` converts them to a net's input, usually (channels, height, width), BGR, 0 to 255 minus a mean.
 
-`resize`, `zoom` and `skimage` are here because pycaffe imports them from other packages and scripts take them from it:
-they are SciPy's and scikit-image's where that is installed, else the functions of `without_skimage`.
+`zoom`, `resize` and `skimage` are here because scripts import them from pycaffe: `zoom` is SciPy's, the others are
+scikit-image's if it is installed, else those of `without_skimage`.
 """
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LUMINANCE = np.array([0.2125, 0.7154, 0.0721], np.float32)     # of linear R, G
 
 
 def __getattr__(name: str) -> Any:
-    """The names of other packages, imported when they are first asked for."""
+    """Names of other packages, imported on first use."""
     if name == "zoom":
         return importlib.import_module("scipy.ndimage").zoom
     if name not in ("resize", "skimage"):
@@ -42,7 +42,7 @@ def __getattr__(name: str) -> Any:
 
 # ---------------------------------------------------------------------------------------------- messages
 def blobproto_to_array(blob: caffe_pb2.BlobProto, return_diff: bool = False) -> np.ndarray:
-    """The values (or the gradient) of a BlobProto: float32, or float64 where it holds those."""
+    """The values (or the gradient) of a BlobProto: float32, or float64 if it holds doubles."""
     values = blob_values(blob, return_diff)
     old = any(blob.HasField(axis) for axis in ("num", "channels", "height", "width"))
     shape = (blob.num, blob.channels, blob.height, blob.width) if old else tuple(blob.shape.dim)
@@ -89,9 +89,9 @@ def array_to_datum(arr: np.ndarray, label: int | None = None) -> caffe_pb2.Datum
 
 
 def datum_to_array(datum: caffe_pb2.Datum) -> np.ndarray:
-    """The (channels, height, width) array of a Datum: uint8, or float64 where it holds floats.
+    """The (channels, height, width) array of a Datum: uint8, or float64 if it holds floats.
 
-    Raises ValueError for an encoded one: decode its `data` with OpenCV.
+    Raises ValueError for an encoded Datum: decode its `data` with OpenCV.
     """
     if datum.encoded:
         raise ValueError("this Datum holds an image file: cv2.imdecode(np.frombuffer(datum.data, np.uint8), 1)")
@@ -106,7 +106,7 @@ class Transformer:
     inputs  shape of each input, e.g. {'data': net.blobs['data'].data.shape}
 
     `preprocess` runs in this order: resize, transpose, channel swap, raw scale, mean, input scale. Every step
-    but resizing is skipped unless its `set_` function was called.
+    except resizing is skipped unless its `set_` function was called.
     """
 
     def __init__(self, inputs: Mapping[str, Sequence[int]]) -> None:
@@ -118,7 +118,7 @@ class Transformer:
         self.input_scale: dict[str, float] = {}
 
     def preprocess(self, in_: str, data: np.ndarray) -> np.ndarray:
-        """The input's values, float32, of an image (height, width, channels)."""
+        """Convert an image (height, width, channels) to the input's values, float32."""
         self._check(in_)
         image = data.astype(np.float32)             # a copy: the steps below work in place
         if image.shape[:2] != self.inputs[in_][2:]:
@@ -136,7 +136,7 @@ class Transformer:
         return image
 
     def deprocess(self, in_: str, data: np.ndarray) -> np.ndarray:
-        """The image of an input's values: inverts all steps of `preprocess` except the resizing."""
+        """Convert an input's values back to an image: inverts all steps of `preprocess` except resizing."""
         self._check(in_)
         image = data.copy().squeeze()
         if in_ in self.input_scale:
@@ -188,7 +188,7 @@ class Transformer:
         self.mean[in_] = mean
 
     def set_input_scale(self, in_: str, scale: float) -> None:
-        """Factor applied after the mean was subtracted."""
+        """Factor applied after the mean is subtracted."""
         self._check(in_)
         self.input_scale[in_] = scale
 
@@ -201,7 +201,7 @@ class Transformer:
 def read_pixels(filename: str | os.PathLike) -> np.ndarray:
     """An image file as OpenCV gives it: (height, width), or (height, width, channels) BGR or BGRA.
 
-    Raises FileNotFoundError, or ValueError for a file that OpenCV cannot read, or whose size is not to be believed.
+    Raises FileNotFoundError, or ValueError for a file that OpenCV cannot read or that claims an implausible size.
     """
     name = os.fspath(filename)
     if not os.path.isfile(name):
@@ -226,17 +226,17 @@ def load_image(filename: str | os.PathLike, color: bool = True) -> np.ndarray:
 
 
 def resize_image(im: np.ndarray, new_dims: Sequence[int], interp_order: int = 1) -> np.ndarray:
-    """The image (height, width, channels) resized to new_dims = (height, width), float32.
+    """Resize an image (height, width, channels) to new_dims = (height, width), float32.
 
-    interp_order 0 takes the nearest pixel, 1 is bilinear, 2 and 3 are bicubic. With 1 or 3 channels the borders of old
-    and new image coincide, and are continued; with others the middles of the corner pixels do, as in pycaffe.
+    interp_order 0 takes the nearest pixel, 1 is bilinear, 2 and 3 are bicubic. Images of 1 or 3 channels are aligned at
+    their outer edges, with replicated borders, others at the centres of their corner pixels, as in pycaffe.
     """
     height, width = (int(dim) for dim in new_dims)
     if interp_order not in _INTERPOLATION:
         raise ValueError(f"interp_order {interp_order}: expected 0, 1, 2 or 3")
     image = np.asarray(im, np.float32)
     if image.shape[-1] not in (1, 3):
-        from scipy.ndimage import zoom  # importing takes a while, and few need it
+        from scipy.ndimage import zoom  # slow to import and rarely needed
         return zoom(image, (height / image.shape[0], width / image.shape[1], 1), order=interp_order)
     resized = cv2.resize(image, (width, height), interpolation=_INTERPOLATION[interp_order])
     return resized.reshape(height, width, image.shape[-1])      # OpenCV drops the axis of one channel
@@ -244,7 +244,7 @@ def resize_image(im: np.ndarray, new_dims: Sequence[int], interp_order: int = 1)
 
 def load_resize(filename: str | os.PathLike, new_dims: Sequence[int], color: bool = True,
                 interp_order: int = 1) -> np.ndarray:
-    """An image file read by `load_image` and resized to new_dims = (height, width)."""
+    """Read an image file with `load_image` and resize it to new_dims = (height, width)."""
     return resize_image(load_image(filename, color), new_dims, interp_order)
 
 

@@ -1,7 +1,7 @@
 """The engine's log, in Caffe's format, so that scripts that parse such logs keep working.
 
-As in pycaffe, it goes to stderr without being asked for. GLOG_minloglevel in the environment sets the least level: 0 is
-INFO, 1 WARNING, 2 ERROR, 3 FATAL. A program that configures Python's logging has the lines where it wants them.
+As in pycaffe, it goes to stderr by default. The environment variable GLOG_minloglevel sets the minimum level: 0 is
+INFO, 1 WARNING, 2 ERROR, 3 FATAL. In a program that configures Python's logging, its handlers get the lines instead.
 """
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ _LOG = logging.getLogger("caffe")
 
 
 class LogFormatter(logging.Formatter):
-    """`I0210 13:39:22.381027 25210 solver.py:204] text`: level, date, time, process, place in the source."""
+    """`I0210 13:39:22.381027 25210 solver.py:204] text`: level, date, time, process ID, source file and line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line of a record."""
+        """Format a record as a line of the log."""
         when = datetime.datetime.fromtimestamp(record.created)
         return (f"{record.levelname[0]}{when:%m%d %H:%M:%S.%f} {record.process} {record.filename}:{record.lineno}] "
                 f"{super().format(record)}")
 
 
 def least_level() -> int:
-    """The level that the environment asks for; INFO where it asks for none, or for nonsense."""
+    """The minimum level set in the environment; INFO if it is unset or invalid."""
     wanted = os.environ.get(LEVEL_VARIABLE, "0").strip()
     return LEVELS[min(int(wanted), len(LEVELS) - 1)] if wanted.isdecimal() else logging.INFO
 
 
 class _DefaultHandler(logging.StreamHandler):
-    """Prints to stderr what no other handler takes.
+    """Prints to stderr if the program has no handlers of its own.
 
-    Where INFO lines are not wanted, the rest are messages for people: they come without the fields of a log.
+    If INFO lines are suppressed, the remaining messages are printed without the fields of a log line.
     """
 
     def __init__(self) -> None:
-        logging.Handler.__init__(self)      # not StreamHandler's, which would keep today's sys.stderr
+        logging.Handler.__init__(self)      # not StreamHandler's, which would bind the current sys.stderr
         self.setFormatter(LogFormatter())
 
     @property
     def stream(self) -> Any:        # type: ignore[override]
-        """The present stderr."""
+        """The current sys.stderr."""
         return sys.stderr
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -55,7 +55,7 @@ class _DefaultHandler(logging.StreamHandler):
             super().emit(record)
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line of a record."""
+        """Format a record, as a bare message if INFO lines are suppressed."""
         return super().format(record) if least_level() == logging.INFO else logging.Formatter().format(record)
 
 
@@ -65,14 +65,14 @@ _LOG.setLevel(logging.INFO)
 
 
 def is_shown(logger: logging.Logger, level: int) -> bool:
-    """Whether anybody sees lines of this level; asked where making them takes a while."""
+    """Whether lines of this level are shown anywhere; to be checked before composing expensive ones."""
     others = logging.getLogger().handlers or any(handler is not DEFAULT_HANDLER for handler in _LOG.handlers)
     return logger.isEnabledFor(level) and (bool(others) or level >= least_level())
 
 
 @contextlib.contextmanager
 def quiet_construction() -> Iterator[None]:
-    """Nets that are built in the block log warnings only."""
+    """Log only warnings about nets that are built in the block."""
     log = logging.getLogger("caffe.net")
     before = log.level
     log.setLevel(logging.WARNING)
@@ -83,7 +83,7 @@ def quiet_construction() -> Iterator[None]:
 
 
 def init_log(level: int = 0, stderr: bool = True) -> None:
-    """Print the engine's log to stderr: level 0 from INFO, 1 from WARNING, 2 from ERROR on.
+    """Print the engine's log to stderr; the minimum level is 0 for INFO, 1 for WARNING, 2 for ERROR.
 
     `stderr` is pycaffe's argument and is ignored: there are no log files here.
     """

@@ -1,4 +1,4 @@
-"""pycaffe's names for training on several GPUs, which `init_parallel` replaces here."""
+"""pycaffe's names for training on several GPUs, which is done with `init_parallel` here."""
 from __future__ import annotations
 
 
@@ -15,4 +15,4 @@ class NCCL:
     """pycaffe's gradient exchange between GPUs, which is not available: creating one raises RuntimeError."""
 
     def __init__(self, solver, uid: str) -> None:
-        raise RuntimeError("caffe.NCCL is not here: scripts can ask caffe.has_nccl() and train on one device")
+        raise RuntimeError("caffe.NCCL is not available: scripts can check caffe.has_nccl() and train on one device")

@@ -9,9 +9,9 @@
     print(n.to_proto())
 
 A keyword is a field of the layer type's own message (`num_output` of `convolution_param`) or, where that has
-no such field, of LayerParameter (`param`, `name`, `loss_weight`, `propagate_down`). Messages are dicts and
-repeated fields are lists; a single value is a list of one. `ntop` (default 1) is the number of tops,
-`in_place=True` writes into the bottom. The public names are those of pycaffe's net_spec.
+no such field, of LayerParameter (`param`, `name`, `loss_weight`, `propagate_down`). Messages are given as dicts and
+repeated fields as lists; a single value stands for a list of one. `ntop` (default 1) is the number of tops,
+`in_place=True` writes the top into the bottom. The public names are those of pycaffe's net_spec.
 """
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Function:
 
 
 class _Names:
-    """Names given by the user (by id of Top or Function) and automatic ones (`Pooling1`) for the rest."""
+    """Names of Tops and Functions: those given by the user, and automatic ones (`Pooling1`) for the rest."""
 
     def __init__(self, given: dict[Any, str]) -> None:
         self.given = given
@@ -91,14 +91,14 @@ class _Names:
         return self.given[top]
 
     def of_layer(self, fn: Function) -> str:
-        """A layer without a name is named after its first top."""
+        """The layer's name; a layer without one is named after its first top."""
         if fn not in self.given:
             self.given[fn] = self.of_top(fn.tops[0]) if fn.tops else self.automatic(fn.type_name)
         return self.given[fn]
 
 
 class MissingTop(KeyError, AttributeError):
-    """A net has no top of this name: pycaffe's KeyError, and what hasattr and getattr expect."""
+    """A net has no top of this name. A KeyError, as in pycaffe, and an AttributeError, for hasattr and getattr."""
 
     def __str__(self) -> str:
         return str(self.args[0])        # KeyError puts it in quotes
@@ -107,8 +107,8 @@ class MissingTop(KeyError, AttributeError):
 class NetSpec:
     """The tops of a net by name, in order: `n.conv1 = L.Convolution(...)` or `n['rpn/output'] = ...`.
 
-    A layer without tops is kept as `n.quiet = L.Silence(n.conv1, ntop=0)`. Anything may be assigned for a while, such
-    as the tuple of all tops of a layer; `to_proto` takes tops only. Raises MissingTop for a name without one.
+    A layer without tops is added as `n.quiet = L.Silence(n.conv1, ntop=0)`. Anything may be assigned temporarily, such
+    as the tuple of all tops of a layer; `to_proto` accepts tops only. Reading an unknown name raises MissingTop.
     """
 
     tops: dict[str, Any]
@@ -142,7 +142,7 @@ class NetSpec:
     def to_proto(self) -> caffe_pb2.NetParameter:
         """The net's message: layers in the order of their definition, each after its bottoms.
 
-        Raises TypeError for names of something that is no top.
+        Raises TypeError if a name holds anything but a top.
         """
         for name, top in self.tops.items():
             if not isinstance(top, (Top, Function)):

@@ -18,8 +18,8 @@ ITERATION, UPDATE = "iteration", "update"
 class LayerTimes:
     """Adds up spans: the time of each layer in each direction, and of everything else by name.
 
-    layers  those of the net
-    whole   seconds of all that was added
+    layers  the layers of the net
+    whole   total seconds of the added spans
     of      name of an outermost span -> its seconds
     """
 
@@ -38,11 +38,11 @@ class LayerTimes:
 
     @property
     def whole(self) -> float:
-        """Seconds of everything."""
+        """Total seconds."""
         return sum(self.of.values())
 
     def outside(self) -> dict[str, float]:
-        """Seconds of everything but layers, by name; 'other' comes last."""
+        """Seconds outside of layers, by name; 'other' comes last."""
         found = {str(name): seconds for (kind, name), seconds in self._own.items() if kind == OTHER}
         return dict(sorted(found.items(), key=lambda item: item[0] == OTHER))
 
@@ -73,22 +73,22 @@ def chrome_trace(spans: Sequence[Span], layers: Sequence[Layer]) -> dict[str, An
 
 
 class Profile:
-    """Measures some iterations of a net or a solver, then stops observing it (ours).
+    """Profiles some iterations of a net or a solver, then stops observing it (ours).
 
         with caffe.Profile(solver, done=lambda profile: print(profile.table())) as profile:
             for _ in range(1000):
                 with profile.iteration():
                     solver.step(1)
 
-    source  a Net, or a Solver: its net and its updates
-    first   iterations to skip first: they choose algorithms and allocate memory
-    count   iterations to measure
-    done    called once, with the profile: after the last one, or at the end of the block if at least one was measured
+    source  a Net, or a Solver, whose net and updates are measured
+    first   number of warm-up iterations to skip: they choose algorithms and allocate memory
+    count   number of iterations to measure
+    done    called once with the profile: after the last iteration, or at the end of the block if any was measured
     clock   see `Recorder`
 
     On a GPU, times are measured by the GPU; the host waits for it only when measuring ends.
 
-    iterations  number measured so far
+    iterations  number of iterations measured so far
     spans       their spans, once measuring has ended
     """
 
@@ -138,7 +138,7 @@ class Profile:
             return stop_net
 
         def start() -> None:
-            """Nothing is measured from where the solver starts an iteration."""
+            """The start of an iteration begins no span."""
 
         def stop() -> None:
             stop_net()

@@ -58,7 +58,7 @@ class Net(_EngineNet):
         return next(iter(self.blobs.values())).shape[0]
 
     def _batch(self, arrays: Mapping[str, np.ndarray]) -> Iterator[dict[str, Any]]:
-        """The arrays in batches; the last one is padded with zeros. Raises ValueError for unequal lengths."""
+        """Yield the arrays in batches; the last batch is padded with zeros. Raises ValueError for unequal lengths."""
         if len({len(array) for array in arrays.values()}) > 1:
             raise ValueError("all arrays need the same number of items, found "
                              + ", ".join(f"{name}: {len(array)}" for name, array in arrays.items()))
@@ -70,7 +70,7 @@ class Net(_EngineNet):
     # ---- pycaffe's names
     @property
     def _blobs(self) -> list[Blob]:
-        """All blobs, in the order of the indices below."""
+        """All blobs; the indices below refer to this order."""
         return self._graph.blobs
 
     @property

@@ -25,8 +25,8 @@ FORWARD, BACKWARD, OTHER = "forward", "backward", "other"
 class Span:
     """One timed piece of work.
 
-    name         of a layer, or of the work
-    kind         'forward' or 'backward' of a layer, 'other'
+    name         name of the layer or of the work
+    kind         'forward' or 'backward' for a layer, else 'other'
     layer        index of the layer in its net; None for other work
     outer        number of enclosing spans
     start, stop  seconds; only differences are meaningful
@@ -48,13 +48,13 @@ class Span:
 
 
 class Clock(Protocol):
-    """Makes time marks, whose times are read later."""
+    """Makes time marks; their times are read later."""
 
     def mark(self) -> Any:
-        """A mark for now."""
+        """Mark the current time."""
 
     def seconds(self, marks: Sequence[Any]) -> list[float]:
-        """The times of some marks, given in the order in which they were made."""
+        """The times of marks, which must be given in the order in which they were made."""
 
 
 class HostClock:
@@ -92,13 +92,13 @@ class Recorder:
 
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock: Clock = clock or (GpuClock() if device.current_device().type == "cuda" else HostClock())
-        self._spans: list[tuple[Span, int]] = []        # with the number of the mark at which they start
+        self._spans: list[tuple[Span, int]] = []        # each with the index of its start mark
         self._marks: list[Any] = []
-        self._stops: dict[int, int] = {}                # number of a span -> number of the mark at which it ends
+        self._stops: dict[int, int] = {}                # index of a span -> index of its stop mark
         self._open: list[int] = []
 
     def begin(self, name: str, kind: str = OTHER, layer: int | None = None) -> None:
-        """Begin a span inside the open ones."""
+        """Begin a span, nested in the open ones."""
         self._open.append(len(self._spans))
         self._spans.append((Span(name, kind, layer, len(self._open) - 1), len(self._marks)))
         self._marks.append(self._clock.mark())
@@ -118,7 +118,7 @@ class Recorder:
             self.end()
 
     def take(self) -> list[Span]:
-        """Take the spans so far, which must all have ended, in the order in which they began."""
+        """Return and clear the spans recorded so far, in the order in which they began; all must have ended."""
         if self._open:
             raise RuntimeError(f"'{self._spans[self._open[-1]][0].name}' has not ended")
         times = self._clock.seconds(self._marks) if self._marks else []
@@ -142,7 +142,7 @@ class Recorder:
 
 
 def observe(net: Net, recorder: Recorder) -> Callable[[], None]:
-    """Record each layer of a net, forward and backward, from now on; call what this returns to stop."""
+    """Start recording the forward and backward passes of each layer of a net; returns a function that stops it."""
     layers = net.engine_layers
     observers: list[Callable[[int], None]] = [
         lambda index: recorder.begin(layers[index].name, FORWARD, index), lambda index: recorder.end(),
@@ -157,7 +157,7 @@ def observe(net: Net, recorder: Recorder) -> Callable[[], None]:
     return stop
 
 
-_active: ContextVar[Recorder | None] = ContextVar("active", default=None)     # threads begin without one
+_active: ContextVar[Recorder | None] = ContextVar("active", default=None)     # new threads start without one
 
 
 @contextlib.contextmanager

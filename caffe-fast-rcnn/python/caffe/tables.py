@@ -27,5 +27,5 @@ def values_text(values: np.ndarray, shown: int = 10) -> str:
 
 
 def memory_text(values: int, bytes_each: int = 4) -> str:
-    """Memory taken by so many values: '12.3 MB' (2^20 bytes)."""
+    """Memory of this many values: '12.30 MB' (2^20 bytes)."""
     return f"{values * bytes_each / 2**20:,.2f} MB"

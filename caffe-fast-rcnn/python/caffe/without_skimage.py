@@ -1,6 +1,6 @@
-"""What scripts use of scikit-image by way of `caffe.io.skimage`, where that package is not installed.
+"""Replacements for the scikit-image functions that scripts use through `caffe.io.skimage`, if it is not installed.
 
-Names as there: `skimage.io.imread`, `skimage.img_as_float`, `skimage.transform.resize`.
+The names are the same: `skimage.io.imread`, `skimage.img_as_float`, `skimage.transform.resize`.
 """
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from . import io as caffe_io
 
 
 def img_as_float(image: np.ndarray) -> np.ndarray:
-    """The image as floats: integers divided by the largest value of their type; floats as they are."""
+    """Convert an image to floats: integers are divided by the largest value of their type, floats are unchanged."""
     array = np.asarray(image)
     if array.dtype == bool or array.dtype.kind == "f":
         return array.astype(float) if array.dtype == bool else array
@@ -23,7 +23,10 @@ def img_as_float(image: np.ndarray) -> np.ndarray:
 
 
 def imread(fname: str | os.PathLike, as_gray: bool = False, as_grey: bool = False) -> np.ndarray:
-    """An image file: (height, width), or (height, width, channels) RGB or RGBA; as_gray: (height, width), 0 to 1."""
+    """Read an image file: (height, width), or (height, width, channels) RGB or RGBA.
+
+    as_gray  convert to (height, width), 0 to 1
+    """
     if as_gray or as_grey:
         return caffe_io.load_image(fname, color=False)[:, :, 0].astype(float)
     image = caffe_io.read_pixels(fname)
@@ -32,12 +35,12 @@ def imread(fname: str | os.PathLike, as_gray: bool = False, as_grey: bool = Fals
 
 def resize(image: np.ndarray, output_shape: Sequence[int], order: int = 1, *,
            preserve_range: bool = False) -> np.ndarray:
-    """The image (height, width) or (height, width, channels) in another size, by `caffe.io.resize_image`; float64.
+    """Resize an image (height, width) or (height, width, channels) with `caffe.io.resize_image`; float64.
 
-    output_shape    (height, width), and the channels if given, which cannot change
-    preserve_range  keep the range of integers, which else becomes 0 to 1
+    output_shape    (height, width), or with the number of channels, which cannot change
+    preserve_range  keep the range of integers, which otherwise becomes 0 to 1
 
-    Raises ValueError for other channels, TypeError for other settings of scikit-image.
+    Raises ValueError if the number of channels would change, TypeError for other arguments of scikit-image.
     """
     array = np.asarray(image, float) if preserve_range else img_as_float(image)
     if array.ndim not in (2, 3) or tuple(output_shape[2:]) not in ((), array.shape[2:]):

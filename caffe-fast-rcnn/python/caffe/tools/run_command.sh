@@ -1,7 +1,7 @@
-# Read by the programs beside this file: runs `python -m caffe COMMAND` with a Python that has PyTorch.
+# Sourced by the programs beside this file: runs `python -m caffe COMMAND` with a Python that has PyTorch.
 #
-# Such programs are called by their path, without an environment being active. Tried in this order: the Python whose
-# script called us, the environment that is active, environments around this folder, the Pythons on PATH.
+# These programs are called by path, often without an active environment. Candidates, in order: the Python whose script
+# called us, the active environment, environments in this folder and its parents, the Pythons on PATH.
 
 has_torch() {
     command -v "$1" >/dev/null 2>&1 && "$1" -c \
@@ -22,7 +22,7 @@ environments_around() {
     done
 }
 
-# run_command FOLDER COMMAND ARGUMENTS...: FOLDER is that of the calling program
+# run_command FOLDER COMMAND ARGUMENTS...: FOLDER contains the calling program
 run_command() {
     packages=$(cd "$1/../.." && pwd)
     shift

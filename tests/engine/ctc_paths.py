@@ -1,4 +1,4 @@
-"""Connectionist temporal classification by looking at all paths."""
+"""Connectionist temporal classification by enumerating all paths."""
 import itertools
 import math
 

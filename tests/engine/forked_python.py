@@ -1,4 +1,4 @@
-"""Runs programs in processes of their own, as `python -c` does, but faster: in forks of one that has loaded PyTorch."""
+"""Runs programs in separate processes, as `python -c` does, but faster: in forks of one that has loaded PyTorch."""
 from __future__ import annotations
 
 import multiprocessing
@@ -11,9 +11,9 @@ from pathlib import Path
 
 def run_python(program: str, environment: Mapping[str, str], folder: str | os.PathLike | None = None,
                timeout: float = 120) -> subprocess.CompletedProcess:
-    """Run a program with these environment variables, in `folder` (default: ours); returns its status and outputs.
+    """Run a program with these environment variables in `folder` (default: ours); returns its status and outputs.
 
-    Of the modules outside of the standard library only those that PyTorch imports, such as NumPy, are loaded.
+    Outside the standard library, only PyTorch and the modules that it imports, such as NumPy, are loaded.
     Raises TimeoutExpired after `timeout` seconds.
     """
     context = multiprocessing.get_context("forkserver")

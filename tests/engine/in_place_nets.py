@@ -1,7 +1,7 @@
 """Small nets for tests of layers that share memory: every layer type that has a gradient, and those that run in place.
 
-A net is `Input -> Bias (a learned value for each input value) -> layers -> square, weighted as a loss`: all gradients
-are those of parameters.
+A net is `Input -> Bias (a learned value for each input value) -> layers -> square, with a loss weight`, so all
+gradients of interest are gradients of parameters.
 """
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BEGINS = np.array([[0, 0], [1, 1], [1, 0]], float)
 
 
 class Cube(caffe.Layer):
-    """A user's layer: top = bottom^3"""
+    """A user's layer: top = bottom^3."""
 
     def reshape(self, bottom, top):
         top[0].reshape(*bottom[0].shape)
@@ -44,7 +44,7 @@ USERS.Cube = Cube       # type: ignore[attr-defined]
 sys.modules[USERS.__name__] = USERS
 PYTHON = f"Python python_param {{ module: '{USERS.__name__}' layer: 'Cube' }}"
 
-# Settings of every type that may run in place; the second bottom of some has the first one's shape, or is (C)
+# Settings of every type that may run in place; some take a second bottom, of the first one's shape or (C)
 IN_PLACE = [
     "BNLL", "Clip clip_param { min: -0.5 max: 0.7 }", "Dropout", "ELU", "ELU elu_param { alpha: -0.6 }",
     "Exp exp_param { base: 2 scale: 0.5 }", "Log log_param { scale: 0.02 shift: 3 }", "Power",
@@ -62,7 +62,7 @@ SAME = ["Eltwise", "Eltwise eltwise_param { coeff: 0.5 coeff: -2 }", "Eltwise el
         "Eltwise eltwise_param { operation: PROD stable_prod_grad: false }", "Eltwise eltwise_param { operation: MAX }"]
 CHANNEL = ["Scale", "Bias"]
 
-# The other types: settings, then the shapes of learned bottoms, then the values of bottoms without gradient
+# The other types: settings, shapes of learned bottoms, values of bottoms without a gradient
 OTHERS: list[tuple[str, list[tuple[int, ...]], list[np.ndarray]]] = [
     ("AbsVal", [IMAGE], []), ("LRN lrn_param { local_size: 3 alpha: 2 }", [IMAGE], []),
     ("LRN lrn_param { local_size: 3 alpha: 2 norm_region: WITHIN_CHANNEL }", [IMAGE], []),
@@ -115,8 +115,8 @@ WITHOUT_GRADIENT = {"Accuracy", "ArgMax", "BoxAnnotatorOHEM", "CTCGreedyDecoder"
                     "Threshold", "Silence", "HDF5Output", "AnnotatedData", "Data", "DummyData", "HDF5Data", "ImageData",
                     "ImageLabelmapData", "ImageSegData", "Input", "MemoryData", "WindowData", "Proposal",
                     "YoloDetectionOutput", "Yolov3DetectionOutput"}
-OF_PROBABILITIES = {"MultinomialLogisticLoss"}      # wants positive bottoms, and is at the end of nets
-STATEFUL = {"Parameter"}        # its top is the parameter itself: in place it would change with every pass
+OF_PROBABILITIES = {"MultinomialLogisticLoss"}      # needs positive bottoms, and comes last in a net
+STATEFUL = {"Parameter"}        # its top is the parameter itself, which would change in every pass in place
 TOPS = {"Split": 2, "Slice": 2, "LSTMUnit": 2}
 # Types whose top shares memory with the bottom
 SHARING = ["Split", "Flatten", "Reshape reshape_param { shape { dim: 0 dim: -1 dim: 5 } }", "Slice", "Concat",
@@ -150,7 +150,7 @@ BEHIND = [*IN_PLACE, *SAME, *CHANNEL]
 
 
 class NetText:
-    """A prototxt that grows: `learned` adds an input with learned values behind it, `fixed` one without."""
+    """Builds a prototxt: `learned` adds an input followed by learned values, `fixed` a plain input."""
 
     def __init__(self) -> None:
         self.text = ""
@@ -173,14 +173,14 @@ class NetText:
         return f"l{name}"
 
     def first(self, part: Part, in_place: bool = False) -> list[str]:
-        """Add the layer 'a' behind learned and fixed inputs; returns its tops."""
+        """Add the layer 'a' after its learned and fixed inputs; returns its tops."""
         bottoms = [*(self.learned(shape) for shape in part.learned), *(self.fixed(values) for values in part.fixed)]
         tops = bottoms[:1] if in_place else [f"a{index}" for index in range(TOPS.get(part.type, 1))]
         self.text += part.layer("a", bottoms, tops)
         return tops
 
     def behind(self, text: str, blob: str, shape: tuple[int, ...], name: str) -> None:
-        """Add a layer that works in place on a blob of this shape."""
+        """Add an in-place layer on a blob of this shape."""
         others = [self.learned(shape)] if text in SAME else [self.learned(shape[1:2])] if text in CHANNEL else []
         self.text += Part(text, [], []).layer(name, [blob, *others], [blob])
 
@@ -218,9 +218,10 @@ def fits(text: str, shape: tuple[int, ...]) -> bool:
 
 
 def shared(sharing: str, text: str, order: str) -> NetText:
-    """A blob c that shares memory with f, on which a layer works in place, and readers of c, f and what f becomes.
+    """A blob c, f that shares its memory, an in-place layer on f, and readers of c and of another blob that shares it.
 
-    order  of the layers: s (shares), w (works in place), c (reads c), f (shares c's memory once more), r (reads that)
+    order  order of the layers: s (f shares c's memory), w (works in place), c (reads c), f (g shares c's memory too),
+           r (reads g)
     """
     net = NetText()
     source = net.learned(IMAGE)

@@ -50,7 +50,7 @@ def roi_pool(x, rois, pooled_h, pooled_w, scale):
 
 
 def roi_pool_gradient(dy, argmax, rois, shape, scale):
-    """Gradient of each pixel from the RoIs that contain it and the bins that it may belong to, in that order."""
+    """Gradient of each pixel, summed over the RoIs that contain it and then over the bins that may contain it."""
     dx = np.zeros(shape, dy.dtype)
     bins = dy.shape[2:]
     for (r, roi), y, x in ((item, y, x) for item in enumerate(rois) for y in range(shape[2]) for x in range(shape[3])):
@@ -95,7 +95,7 @@ def iou(a, b):
 
 
 def nms(dets, suppresses):
-    """Greedy NMS; suppresses(iou) says whether a box is dropped. Ties: the lower index first; NaN scores: out."""
+    """Greedy NMS; suppresses(iou) says whether a box is dropped. The lower index wins ties; NaN scores are dropped."""
     order = sorted((i for i in range(len(dets)) if not math.isnan(dets[i, 4])), key=lambda i: (-dets[i, 4], i))
     kept: list[int] = []
     for i in order:
@@ -105,7 +105,7 @@ def nms(dets, suppresses):
 
 
 def random_dets(rng, count, spread=60):
-    """Boxes with integer corners that overlap a lot, some without area; some scores equal, some NaN."""
+    """Boxes with integer corners that overlap heavily, some without area; some scores are equal, some NaN."""
     corners = rng.integers(0, spread, (count, 2))
     sizes = rng.integers(-1, 30, (count, 2))
     scores = rng.integers(0, 3 * count, count) / (3 * count)
@@ -114,7 +114,7 @@ def random_dets(rng, count, spread=60):
 
 
 def convolve_3x3(x, weight, bias, pad):
-    """Tap by tap at every pixel of the top, in float64."""
+    """The convolution, tap by tap at every pixel of the top, in float64."""
     padded = np.pad(x.astype(np.float64), [(0, 0), (0, 0), (pad, pad), (pad, pad)])
     height, width = padded.shape[2] - 2, padded.shape[3] - 2
     top = np.zeros((len(x), len(weight), height, width))
@@ -124,7 +124,7 @@ def convolve_3x3(x, weight, bias, pad):
 
 
 def gradients_3x3(x, weight, dy, pad):
-    """Those of x and weight, for the gradient dy of the top, in float64."""
+    """The gradients of x and weight, given the gradient dy of the top, in float64."""
     padded = np.pad(x.astype(np.float64), [(0, 0), (0, 0), (pad, pad), (pad, pad)])
     dx, dw = np.zeros_like(padded), np.zeros(weight.shape)
     for y, column, i, j in np.ndindex(*dy.shape[2:], 3, 3):

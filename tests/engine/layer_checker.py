@@ -6,7 +6,7 @@ checks, without a Net: the values against the oracle in float32 and float64 (inp
 numerical gradients of bottoms and parameters in float64, that `propagate_down: false` and frozen parameters leave
 gradients untouched, that parameter gradients accumulate and bottom gradients are overwritten, another input size,
 in-place use, and CPU against CUDA if there is a GPU. Inputs must have distinct dimensions: equal ones hide mixed-up
-axes. On the simulated device (tests/device_apart) only the latter runs: without it the rest gives the same.
+axes. On the simulated device (tests/device_apart) only CPU against CUDA runs, since the rest does not depend on it.
 """
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Arrays = Sequence[np.ndarray]
 
 
 def randn(*shape: int, seed: int = 0) -> np.ndarray:
-    """Normal float64 numbers, the same in every run."""
+    """Normally distributed float64 numbers, the same in every run."""
     return np.random.default_rng([seed, *shape]).standard_normal(shape)
 
 
@@ -41,16 +41,16 @@ def distinct(*shape: int, seed: int = 0) -> np.ndarray:
 
 
 def refused(text: str, shapes: Sequence[tuple[int, ...]], match: str, num_tops: int = 1, phase: int = TEST) -> None:
-    """Assert that a layer refuses its parameters or bottoms of these shapes, with its name and `match` in the error."""
+    """Assert that a layer rejects its parameters or bottoms of these shapes, with its name and `match` in the error."""
     with pytest.raises(LayerError, match=match) as caught:
         Runner(text, [np.zeros(shape) for shape in shapes], num_tops, phase)
     assert "layer 'tested' (" in str(caught.value)
 
 
 class Runner:
-    """One layer with its blobs, run as by a Net, with arrays as interface.
+    """Runs one layer with its blobs as a Net does, with arrays as its interface.
 
-    text      the inside of `layer { ... }`: type and parameters
+    text      the contents of `layer { ... }`: type and parameters
     bottoms   arrays for the bottoms, converted to the blobs' float type
     in_place  top 0 is bottom 0
     """
@@ -95,7 +95,7 @@ class Runner:
         return [numpy(blob.tensor) for blob in self.top]
 
     def backward(self, top_diffs: Arrays, propagate_down: Sequence[bool]) -> list[np.ndarray | None]:
-        """Backward from these gradients of the tops; returns those of the bottoms, None where not requested."""
+        """Run backward from the tops' gradients; returns those of the bottoms, None for those not requested."""
         for blob, diff in zip(self.top, top_diffs, strict=True):
             blob.grad = torch.tensor(diff, dtype=device.float_type(), device=device.current_device())
         bottom, top = self._saved.restored(self.bottom, self.top)
@@ -103,7 +103,7 @@ class Runner:
         return [numpy(blob.grad) if down else None for blob, down in zip(self.bottom, propagate_down, strict=True)]
 
     def spoil_unread_values(self) -> None:
-        """Overwrite the values that backward does not read by its declaration; by NaN, or by others of one sign."""
+        """Overwrite values that the layer declares unread by backward: by NaN, or by values of the same sign."""
         layer = self.layer
         for blobs, are_read in ((self.bottom, layer.backward_reads_bottoms), (self.top, layer.backward_reads_tops)):
             for blob in blobs:
@@ -236,7 +236,7 @@ class Check:
             self.only(runner, diffs, full, wanted)
 
     def reads(self) -> None:
-        """What backward does not read by its declaration may be overwritten; signs are kept where a gradient passes."""
+        """Values declared unread by backward may be overwritten; signs are kept where the gradient passes."""
         plain, spoilt, diffs = self.runner(), self.runner(), self.top_diffs()
         values, _ = plain.forward(), spoilt.forward()
         found = plain.backward(diffs, self.asked())
@@ -251,7 +251,7 @@ class Check:
             assert not found[0][changed].any(), "a sign was changed where a gradient passes"
 
     def only(self, runner: Runner, diffs: Arrays, full: Sequence[np.ndarray | None], wanted: int | None) -> None:
-        """Request the gradient of one bottom, or of none, and of no parameter: all others must stay."""
+        """Request the gradient of one bottom, or of none, and of no parameter: all others must stay unchanged."""
         runner.layer.param_propagate_down = [False] * len(runner.layer.blobs)
         for blob in (*runner.bottom, *runner.layer.blobs):
             blob.grad = torch.full_like(blob.tensor, _SENTINEL, memory_format=torch.contiguous_format)
@@ -293,17 +293,17 @@ def check(text: str, bottoms: Arrays, oracle: Callable, *, blobs: Arrays = (), n
           other: Arrays | None = None, in_place: bool = False, tolerance: float = 2e-5) -> None:
     """Check one layer in every way listed in the module's docstring.
 
-    text        the inside of `layer { ... }`
+    text        the contents of `layer { ... }`
     bottoms     float64 arrays, each with distinct dimensions
     oracle      (*bottoms, *blobs) -> the top, or a tuple of tops
     blobs       values for the layer's parameters, in order
     num_tops    number of tops
-    learns      indices of the bottoms that get a gradient; all unless given
-    learned     False if the blobs are not learned parameters; their indices if only some are
+    learns      indices of the bottoms that get a gradient; default: all
+    learned     False if the blobs are not learned parameters; indices of the learned ones if only some are
     gradient    False if the layer has no gradient, or its values are not smooth
     other       bottoms of another size; by default the given ones with their first item repeated
-    in_place    whether it may run in place
-    tolerance   relative and absolute, in float32
+    in_place    whether the layer may run in place
+    tolerance   relative and absolute tolerance in float32
     """
     one = Check(text, [np.array(array, np.float64) for array in bottoms], oracle,
                 [np.array(blob, np.float64) for blob in blobs], num_tops, phase, learns, learned, gradient, other,

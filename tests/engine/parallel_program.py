@@ -40,7 +40,7 @@ ITERATIONS = 5
 
 
 class Numbers(caffe.Layer):
-    """Tops: x (4, 50) and y (4, 3), functions of the number of the pass over all processes."""
+    """Tops x (4, 50) and y (4, 3) are functions of the pass number over all processes."""
 
     def setup(self, bottom, top):
         self.passes = 0
@@ -72,7 +72,7 @@ class Losses(logging.Handler):
 
 
 def train(name, iter_size):
-    """Weights by name and logged losses, up to the iteration in which the last process is asked to stop."""
+    """Train until the last process is asked to stop; returns weights by name and logged losses."""
     param = prototxt.parse(SOLVERS[name] + f" lr_policy: 'fixed' random_seed: 3 display: 1 iter_size: {iter_size}",
                            caffe_pb2.SolverParameter())
     prototxt.parse(NET, param.net_param)

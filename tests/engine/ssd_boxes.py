@@ -1,4 +1,4 @@
-"""Default boxes for the tests of SSD's layers, and what the layers do with one box."""
+"""Default boxes for the tests of SSD's layers, and the arithmetic of the layers for one box."""
 import numpy as np
 
 

@@ -90,7 +90,7 @@ def test_blobs_that_hold_one_tensor_are_written_separately():
     second.tensor = first.tensor            # as a layer passes values on
     first.data[...] = 5
     assert (second.tensor == 1).all() and (values == 1).all()
-    second.tensor = first.tensor            # now memory that NumPy sees
+    second.tensor = first.tensor            # now memory with a NumPy view
     first.data[...] = 6
     assert (second.data == 5).all()
     first.tensor = torch.zeros(2, 3)
@@ -180,7 +180,7 @@ def test_inputs_of_a_net_are_overwritten_without_being_fetched(elsewhere):
     prototxt.parse('layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }', net, "net")
     net = Net(net, caffe.TEST)
     for value in (1, 2):
-        assert net.blobs["x"].tensor.is_meta        # which has no view at first
+        assert net.blobs["x"].tensor.is_meta        # there is no view yet
         assert (net.forward(x=np.full((2, 3), value))["x"] == value).all()
 
 
@@ -209,7 +209,7 @@ def test_moving_a_tensor_to_its_own_device_changes_nothing():
 
 
 @needs_gpu
-def test_an_array_may_be_overwritten_while_it_travels():
+def test_an_array_may_be_overwritten_while_it_is_copied():
     array = np.ones((15, 1 << 20), np.float32)     # the largest size that is copied through pinned memory
     device.set_mode_gpu()
     try:

@@ -212,7 +212,7 @@ HALF = """input: 'd' input_shape { dim: 1 dim: 3 dim: 5 dim: 4 }
 
 
 def test_weights_in_half_precision(tmp_path):
-    """They are those that NumPy rounds; read by us, and as the message of NVIDIA's caffe.proto."""
+    """Weights are rounded as by NumPy, and are read by us and as the message of NVIDIA's caffe.proto."""
     net = make_net(HALF)
     wanted = {name: [np.array(blob.data).astype(np.float16) for blob in blobs] for name, blobs in net.params.items()}
     path = tmp_path / "half.caffemodel"
@@ -313,7 +313,7 @@ def test_layers_are_matched_by_name(tmp_path, caplog):
     assert report == (["elsewhere"], ["fc"])
     assert "not in the net: elsewhere" in caplog.text
     (warning,) = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert warning.message.endswith("(at first as their fillers made them): fc")
+    assert warning.message.endswith("(in a new net those of their fillers): fc")
     np.testing.assert_array_equal(net.params["conv"][0].data, numbers(*CONV))
     np.testing.assert_array_equal(net.params["conv"][1].data, numbers(4))
     np.testing.assert_array_equal(net.params["fc"][0].data, before["fc"][0])
@@ -377,7 +377,7 @@ def test_saved_net_has_all_layers_and_loads_again(tmp_path):
         np.testing.assert_array_equal(arrays[0], other.params[name][0].data)
 
 
-def test_gradients_and_left_out_layers(tmp_path):
+def test_gradients_and_skipped_layers(tmp_path):
     net = make_net()
     net.params["conv"][1].diff[...] = [1, 2, 3, 4]
     save_net(net, tmp_path / "w", write_diff=True, skip_layers=["fc"])
@@ -413,7 +413,7 @@ READONLY = """
     layer { name: "loss" type: "SoftmaxWithLoss" bottom: "score" bottom: "label" top: "loss" }"""
 
 
-def test_models_for_use_leave_out_heads_that_only_copy_a_trained_one(tmp_path):
+def test_saved_models_omit_heads_that_only_copy_a_trained_one(tmp_path):
     net, other = make_net(READONLY, phase=0), make_net(READONLY, phase=0)
     net.params["fc"][0].data[...] = numbers(4, 3)
     net.save_trained(tmp_path / "w")

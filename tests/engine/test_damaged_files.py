@@ -1,4 +1,4 @@
-"""Files that are damaged, that lead to other files, or that expand to more than the memory: one message names them."""
+"""Files that are damaged, link to other files, or expand beyond memory: one message names them."""
 import os
 import struct
 
@@ -37,7 +37,7 @@ def database(tmp_path):
 
 
 def damage(folder, change):
-    """Write a database whose file is changed, beside the given one."""
+    """Write a copy of the database beside it, with `change` applied to its file."""
     data = bytearray((folder / "data.mdb").read_bytes())
     other = folder.with_name("other")
     other.mkdir(exist_ok=True)
@@ -168,7 +168,7 @@ def test_hdf5_files_that_are_not_read(tmp_path, make, told):
     with h5py.File(tmp_path / "w.h5", "w") as file:
         group = file.create_group("data").create_group("fc")
         make(group, "0")
-    if make is not link_by_way_of_a_link and make is not link_to_itself:       # whose paths begin at the root
+    if make is not link_by_way_of_a_link and make is not link_to_itself:       # their paths begin at the root
         with pytest.raises(WireError, match=f"w.h5: .*{told}"):
             net(tmp_path, NET, weights=str(tmp_path / "w.h5"))
     with h5py.File(tmp_path / "s.h5", "w") as file:
@@ -225,8 +225,8 @@ def test_members_of_a_solver_state_of_another_kind(tmp_path, name, make, told):
 
 
 @pytest.mark.parametrize("kind", ["caffemodel", "caffemodel.h5", "binaryproto", "solverstate.h5", "data.h5"])
-def test_damaged_bytes_are_told_or_harmless(tmp_path, kind):
-    """Flipped bits and cut files: nothing but our own errors, which name the file."""
+def test_damaged_bytes_are_reported_or_harmless(tmp_path, kind):
+    """Flipped bits and truncated files raise only our own errors, which name the file."""
     path, read = write_file(tmp_path, kind)
     good, numbers, refused = path.read_bytes(), np.random.default_rng(0), 0
     for trial in range(120):
@@ -246,7 +246,7 @@ def test_damaged_bytes_are_told_or_harmless(tmp_path, kind):
 
 
 def write_file(folder, kind):
-    """A file of a kind, and the function that reads it."""
+    """Write a file of a kind; returns its path and the function that reads it."""
     path = folder / kind
     if kind == "binaryproto":
         path.write_bytes(caffe_pb2.BlobProto(num=1, channels=1, height=2, width=3, data=range(6)).SerializeToString())
@@ -304,7 +304,7 @@ def test_images_of_many_pixels_in_few_bytes(tmp_path, data):
 
 
 def test_images_of_many_pixels_in_few_bytes_elsewhere(tmp_path, capsys):
-    """caffe.io and convert_imageset look at the header before they decode, too."""
+    """caffe.io and convert_imageset also check the header before they decode."""
     (tmp_path / "a.png").write_bytes(huge_png())
     cv2.imwrite(str(tmp_path / "b.png"), np.full((2, 3, 3), 7, np.uint8))
     for read in (caffe.io.load_image, caffe.io.read_pixels, imread):

@@ -1,4 +1,4 @@
-"""Net: construction, sharing, what runs backward, error messages."""
+"""Net: construction, sharing, which layers run backward, error messages."""
 import numpy as np
 import pytest
 
@@ -171,7 +171,7 @@ def normalised(specs=""):
 
 
 def test_batch_norm_without_param_blocks_propagates_the_gradient(net_of):
-    """And writes its bottom's gradient, although the bottom is an input."""
+    """It also writes its bottom's gradient, although the bottom is an input."""
     net = net_of(normalised())
     assert runs_backward(net) == ["bn", "fc", "loss"] and net.params_lr == [0, 0, 0, 1, 1]
     net.forward(x=np.arange(12).reshape(3, 4) ** 2, t=np.ones((3, 5)))

@@ -46,5 +46,5 @@ def test_commands_print_the_message_alone(capsys):
 
 @pytest.mark.parametrize("name", sorted(OTHER_BASES))
 def test_messages_stay_as_given(name):
-    if name != "PrototxtError":     # which puts file and line in front
+    if name != "PrototxtError":     # it is prefixed with file and line
         assert str(error_classes()[name]("what is wrong")) == "what is wrong"

@@ -13,7 +13,7 @@ from caffe.proto import caffe_pb2
 
 
 def oracle(scores, is_right, objects, version):
-    """By the definition: point by point of the curve."""
+    """By definition: point by point along the curve."""
     pairs = sorted(zip(scores, is_right, strict=True), key=lambda pair: -pair[0])
     right, curve = 0, []
     for number, (_, hit) in enumerate(pairs, 1):
@@ -44,7 +44,7 @@ def test_average_precisions(version):
 
 
 def test_means_over_classes_and_batches(caplog):
-    """Class 1 is found in half of its objects, class 2 has a detection that does not count, class 3 has nothing."""
+    """Half of class 1's objects are found, class 2 has an ignored detection, class 3 has nothing."""
     evaluation = MeanAveragePrecisions("Integral", True)
     counts = [[-1, 1, 1, -1, -1], [-1, 2, 1, -1, -1], [-1, 3, 0, -1, -1]]
     for rows in ([[0, 1, 0.9, 1, 0], [0, 2, 0.8, 0, 0]], [[0, 1, 0.3, 0, 1], [0, 2, 0.7, 1, 0]]):

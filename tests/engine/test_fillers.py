@@ -85,7 +85,7 @@ def test_bilinear(size):
         assert math.isclose(values[n, c, y, x], wanted, rel_tol=1e-6)
 
 
-def test_the_seed_decides_and_float64_is_possible():
+def test_fillers_depend_on_the_seed_and_support_float64():
     first = filled(3, 4, type="gaussian")
     assert (filled(3, 4, type="gaussian") != first).all()
     device.set_random_seed(1)

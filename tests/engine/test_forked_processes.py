@@ -1,4 +1,4 @@
-"""Children of a process that has run a net, made by a fork, compute what it computes."""
+"""Forked children of a process that has run a net compute the same results."""
 import subprocess
 import sys
 

@@ -1,4 +1,4 @@
-"""Prototxts of other Caffes: fields that change no number are left out, the others are told by their fork."""
+"""Prototxts of other Caffes: fields that change no result are dropped, others are errors that name their fork."""
 import logging
 
 import numpy as np
@@ -34,7 +34,7 @@ def net_of(text):
     return parse(text, caffe_pb2.NetParameter(), "m/x.pt")
 
 
-def test_fields_without_effect_are_left_out_and_logged_in_one_line(caplog):
+def test_fields_without_effect_are_dropped_and_logged_in_one_line(caplog):
     with caplog.at_level(logging.INFO, "caffe"):
         net = net_of(NVIDIA)
     data, conv, drop = net.layer
@@ -46,7 +46,7 @@ def test_fields_without_effect_are_left_out_and_logged_in_one_line(caplog):
     assert line.endswith(" of NVIDIA Caffe") and "cudnn_convolution_algo_seeker" in line
 
 
-def test_engines_of_intel_are_left_out(caplog):
+def test_engines_of_intel_are_dropped(caplog):
     with caplog.at_level(logging.INFO, "caffe"):
         conv, relu, pool, total = net_of(INTEL).layers
     assert (conv.convolution_param.num_output, list(conv.convolution_param.kernel_size)) == (4, [3])
@@ -56,7 +56,7 @@ def test_engines_of_intel_are_left_out(caplog):
     assert "the fields engine, compile_net_state, relu, conv_algorithm, avg_include_pad of Intel Caffe" in line
 
 
-def test_files_of_bvlc_are_not_touched(caplog):
+def test_files_of_bvlc_are_unchanged(caplog):
     with caplog.at_level(logging.INFO, "caffe"):
         net = net_of('layer { name: "cache" type: "debug" top: "threads" convolution_param { engine: CUDNN } }')
     assert net.layer[0].convolution_param.engine == caffe_pb2.ConvolutionParameter.CUDNN and not caplog.messages
@@ -73,7 +73,7 @@ def test_files_of_bvlc_are_not_touched(caplog):
     ("layer {\n  transform_param { img_rand_resize_lower: 3 } }", "NVIDIA Caffe"),
     ("layer {\n  dense_crf_param { max_iter: 3 } }", "DeepLab's fork"),
 ])
-def test_fields_with_effect_are_told_by_their_fork(text, fork):
+def test_fields_with_effect_are_errors_that_name_their_fork(text, fork):
     with pytest.raises(PrototxtError, match=rf"m/x.pt:2:\d+: \w+ has no field '\w+': it is one of {fork}, which"):
         net_of(text)
 
@@ -81,18 +81,18 @@ def test_fields_with_effect_are_told_by_their_fork(text, fork):
 @pytest.mark.parametrize("kind, fork", [
     ("VideoData", "the SSD fork"),
     ("RegionLoss", "a YOLO fork"), ("DenseCRF", "DeepLab's fork"), ("DetectNetTransformation", "NVIDIA Caffe")])
-def test_types_of_layers_are_told_by_their_fork(tmp_path, kind, fork):
+def test_unknown_layer_types_are_errors_that_name_their_fork(tmp_path, kind, fork):
     (tmp_path / "x.pt").write_text(f"name: 'n'\nlayer {{ name: 'b' type: '{kind}' }}")
     with pytest.raises(caffe.LayerError, match=f"x.pt:2: layer 'b' has the unknown type '{kind}': it is one of {fork}, "
                                                "which this package does not have"):
         caffe.Net(str(tmp_path / "x.pt"), caffe.TEST)
 
 
-def test_no_type_that_there_is_counts_as_of_a_fork():
+def test_no_existing_type_is_listed_as_one_of_a_fork():
     assert not [kind for kind in caffe.layer_type_list() if fork_of_layer(kind)]
 
 
-def test_columns_stay_and_other_mistakes_are_told_as_ever():
+def test_columns_and_other_errors_are_unchanged():
     with pytest.raises(PrototxtError, match=r"m/x.pt:1:29: LayerParameter has no field 'botom'; did you mean"):
         net_of('layer { forward_type: FLOAT botom: "a" }')
     for text in ("layer { forward_type:", "layer { forward_type: }", "engine: {", "engine", "multinode { a: [ }"):
@@ -100,7 +100,7 @@ def test_columns_stay_and_other_mistakes_are_told_as_ever():
             net_of(text)
 
 
-def test_a_net_with_such_fields_computes_what_it_does_without(tmp_path):
+def test_fields_without_effect_do_not_change_results(tmp_path):
     text = """layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 dim: 6 dim: 5 } } }
               layer { name: "bn" type: "BatchNorm" bottom: "x" top: "x" batch_norm_param { eps: 0.1 %s } }"""
     value = np.random.default_rng(0).standard_normal((2, 3, 6, 5))

@@ -1,4 +1,4 @@
-"""Freed intermediates: the same results with less memory, and errors that name what was freed."""
+"""Freed intermediates: the same results with less memory, and errors that name the freed blob."""
 import numpy as np
 import pytest
 
@@ -61,7 +61,7 @@ def test_a_blob_that_was_not_computed_reports_it(side):
         getattr(trained(True).blobs["extra"], side)
 
 
-def test_what_backward_reads_stays():
+def test_values_that_backward_reads_are_kept():
     freed, plain = trained(True), trained(False)
     for name in ("data", "frozen", "learned", "score", "label", "loss"):      # `learned` reads it to train
         np.testing.assert_array_equal(freed.blobs[name].data, plain.blobs[name].data)
@@ -79,7 +79,7 @@ def test_layers_that_end_in_silence_do_not_run():
     assert plain.blobs["extra"].data.any()
 
 
-def test_in_test_nets_only_inputs_outputs_and_named_blobs_stay():
+def test_test_nets_keep_only_inputs_outputs_and_named_blobs():
     net = Net(parsed(TRUNK + DEAD_END), caffe.TEST)
     net.blobs["data"].data[...] = np.random.default_rng(0).normal(size=(2, 3, 9, 7))
     plain = {name: array.copy() for name, array in net.forward(blobs=["extra", "frozen"]).items()}

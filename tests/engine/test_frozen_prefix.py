@@ -32,7 +32,7 @@ def join(kind: str, top: str, *bottoms: str, settings: str = "") -> str:
 
 
 def fire(name: str, bottom: str, params: str, squeeze: int, narrow: int, wide: int) -> str:
-    """A convolution, then two of different size side by side, whose results are concatenated."""
+    """A convolution, then two parallel ones of different kernel sizes with concatenated tops."""
     return (convolution(f"{name}/squeeze", bottom, params, squeeze, 1) + relu(f"{name}/squeeze")
             + convolution(f"{name}/1x1", f"{name}/squeeze", params, narrow, 1) + relu(f"{name}/1x1")
             + convolution(f"{name}/3x3", f"{name}/squeeze", params, wide) + relu(f"{name}/3x3")
@@ -72,7 +72,7 @@ BRANCHED = {
                        + relu("right") + join("Concat", "wide", "left", "right") + convolution("learned", "wide", "", 2)
                        + HEAD),
     "others between": FIRE.replace(relu("fire/1x1"), READER + relu("fire/1x1")),
-    # the tops of a Split share their values, so the other one is read after the ReLU as well
+    # the tops of a Split share their values, so the other top's reader sees the ReLU's values too
     "in place on a copy": (DATA + STEM + SPLIT + relu("copy") + OTHER_COPY + SUM
                            + convolution("learned", "sum", "", 3) + HEAD),
 }
@@ -84,7 +84,7 @@ def picture(key: str) -> np.ndarray:
 
 
 class Images(caffe.Layer):
-    """Provides the pictures of `batch`, padded to the largest; those that the prefix has are left out."""
+    """Provides the images of `batch`, padded to the largest; images that the prefix has cached are omitted."""
 
     batch = ("a", "b")
     prefix = None
@@ -142,7 +142,7 @@ def steps(solver, batches) -> np.ndarray:
     (NET, "two", 4),
     (NET.replace(FROZEN, "", 1), None, 0),
     (DATA + convolution("one", "data") + POOL + convolution("learned", "pool", "") + HEAD, "pool", 2),
-    # a weight that another layer trains
+    # a weight that another layer learns
     (DATA + convolution("one", "data", 'param { name: "w" } param { lr_mult: 0 }', 3)
      + convolution("learned", "one", 'param { name: "w" lr_mult: 1 }', 3) + HEAD, None, 0),
     # random numbers, batches as a whole, two readers
@@ -154,7 +154,7 @@ def steps(solver, batches) -> np.ndarray:
      + convolution("learned", "pool", "") + HEAD, "one", 1),
     (NET + 'layer { name: "quiet" type: "Silence" bottom: "one" }', "one", 1),
     (NET + 'layer { name: "quiet" type: "Silence" bottom: "data" }', "two", 4),
-    # in place on the image, which others may read
+    # in place on the image, which other layers may read
     (NET.replace(TRUNK, relu("data") + TRUNK), None, 0),
     # branches
     (FIRE.replace(FROZEN, "", 1), None, 0),
@@ -166,24 +166,24 @@ def steps(solver, batches) -> np.ndarray:
     (BRANCHED["from the image"], "wide", 4),
     (BRANCHED["others between"], "fire", 9),
     (BRANCHED["in place on a copy"], "sum", 5),
-    # that leave: to a layer outside, to an output, to a loss
+    # branches that leave: to a layer outside, to an output, to a loss
     (FIRE + 'layer { name: "quiet" type: "Silence" bottom: "fire/1x1" }', "fire/squeeze", 4),
     (FIRE + convolution("aside", "fire/squeeze"), "fire/squeeze", 4),
     (BRANCHED["second frozen"] + 'layer { name: "quiet" type: "Silence" bottom: "second/1x1" }', "second/squeeze", 11),
     (BRANCHED["second frozen"] + convolution("aside", "fire"), "fire", 9),
     (BRANCHED["from the image"].replace('top: "left"', 'top: "left" loss_weight: 2'), "right", 2),
     (DATA + STEM + SPLIT + convolution("learned", "other", "", 3) + HEAD, "pool", 2),
-    # one of which learns or is random
+    # branches that learn or are random
     (FIRE.replace(convolution("fire/3x3", "fire/squeeze", FROZEN, 6),
                   convolution("fire/3x3", "fire/squeeze", "", 6)), "fire/squeeze", 4),
     (FIRE.replace(relu("fire/3x3"), relu("fire/3x3").replace("ReLU", "Dropout")), "fire/squeeze", 4),
     (BRANCHED["in place on a copy"].replace(relu("copy"), relu("copy").replace("ReLU", "Dropout")), "pool", 2),
-    # joined along places, or along channels
+    # branches joined along spatial axes, or along channels
     (FIRE_OF_EQUALS.replace('"Concat"', '"Concat" concat_param { axis: 2 }'), "fire/squeeze", 4),
     (FIRE_OF_EQUALS.replace('"Concat"', '"Concat" concat_param { concat_dim: 3 }'), "fire/squeeze", 4),
     (FIRE_OF_EQUALS.replace('"Concat"', '"Concat" concat_param { axis: -3 }'), "fire", 9),
 ])
-def test_the_prefix_ends_where_something_learns_or_is_random(tmp_path, text, blob, layers):
+def test_the_prefix_ends_before_learned_or_random_layers(tmp_path, text, blob, layers):
     prefix = reuse(make_solver(text).net, tmp_path)
     assert (prefix.blob, prefix.num_layers) == (blob, layers) if blob else prefix is None
 
@@ -301,7 +301,7 @@ def stores(folder, memory_mb, disk_mb):
 
 
 def test_two_processes_share_the_disk(tmp_path, two_processes):
-    """Space for 4 is space for 2 of each process, and each reads those of the other."""
+    """Space for 4 images is space for 2 per process, and each process reads those of the other."""
     one, two, features = stores(tmp_path, 0, 4.2 / 16)
     for index in range(4):
         one.put(f"one {index}", features + index)
@@ -327,7 +327,7 @@ def test_two_processes_share_the_memory(tmp_path, two_processes):
         assert [f"{index}" in store for index in range(4)] == [True, True, False, False]
 
 
-def test_the_space_of_two_processes_decides_whether_it_pays(tmp_path, two_processes):
+def test_caching_depends_on_the_space_of_both_processes(tmp_path, two_processes):
     size, mb = 16 * 12 * 18, 4 * 16 * 12 * 18 / 2 ** 20
     shared = caffe.FeatureCache(tmp_path, 2 * mb, mb)       # one in memory and the one on disk
     assert shared.fits(size, 4) and not shared.fits(size, 5)
@@ -392,7 +392,7 @@ def test_features_of_a_damaged_file_are_recomputed(tmp_path):
     path.write_bytes(path.read_bytes()[:100])
     prefix = reuse(second.net, tmp_path)
     second.net.layers[0].batch = "a"
-    prefix.has = lambda key: False      # the image is available: the layer was asked before the damage was detected
+    prefix.has = lambda key: False      # the image is available: the layer called `has` before the damage was detected
     second.step(1)
     assert prefix.misses == 1
     np.testing.assert_array_equal(second.net.blobs["two"].data, first.net.blobs["two"].data)
@@ -407,7 +407,7 @@ def flipped(content):
     lambda content: content.replace(b"(12, 18, 16)", b"(9912, 9918, 9916)"), lambda content: content[:-1],
     lambda content: content[:-32], lambda content: content + b"x", lambda content: b"PK\3\4" + content[4:],
     lambda content: content.replace(b"}", b"(")])
-def test_changed_features_are_told_and_not_used(tmp_path, caplog, damage):
+def test_changed_features_are_reported_and_not_used(tmp_path, caplog, damage):
     cache = caffe.FeatureCache(tmp_path, 0, 1)
     features = torch.arange(16 * 12 * 18.0).reshape(16, 12, 18)
     cache.open("f").put("a", features)

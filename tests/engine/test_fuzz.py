@@ -3,7 +3,7 @@
 For each: forward and backward run; a caffemodel, binary and HDF5, restores the same outputs; another batch size works,
 and the first one then gives the same results as before; gradients in float64 agree with numerical ones for some values
 of every parameter and input, and with those of a backward pass in two parts with every gradient read in between.
-`FUZZ_EXAMPLES=1000 pytest tests/engine/test_fuzz.py` tests other nets than the fixed 40.
+`FUZZ_EXAMPLES=1000 pytest tests/engine/test_fuzz.py` tests 1000 random nets instead of the fixed 40.
 """
 import os
 from dataclasses import dataclass, field
@@ -56,7 +56,7 @@ class NetText:
 
     def add(self, kind: str, bottoms: list[Wire], shapes: list[tuple[int, ...]], text: str = "",
             fresh: bool = False) -> None:
-        """A layer with tops of these shapes."""
+        """Add a layer with tops of these shapes."""
         name = f"group/{kind}{len(self.layers)}" if len(self.layers) % 3 == 0 else f"{kind}{len(self.layers)}"
         tops = [Wire(f"{kind.lower()}{len(self.layers)}_{i}", shape, fresh) for i, shape in enumerate(shapes)]
         lines = [f"name: '{name}' type: '{kind}'", *(f"bottom: '{wire.name}'" for wire in bottoms),
@@ -67,7 +67,7 @@ class NetText:
         self.wires += tops
 
     def in_place(self, kind: str, wire: Wire, text: str = "", fresh: bool = False, other: Wire | None = None) -> None:
-        """A layer that overwrites the wire and reads another one as its second bottom."""
+        """Add a layer that overwrites the wire; `other` is its second bottom."""
         second = ""
         if other:
             second, other.read, other.fresh = f"bottom: '{other.name}'", True, False
@@ -79,7 +79,7 @@ class NetText:
         return self.draw(st.integers(low, high))
 
     def params(self, key: str) -> str:
-        """param blocks, sometimes shared with an earlier layer with equal parameters, sometimes with other rates."""
+        """param blocks: sometimes shared with an earlier layer of equal parameters, sometimes with multipliers."""
         choice = self.draw(st.sampled_from(["own", "shared", "rates"]))
         if choice == "shared":
             index = self.shared.setdefault(key, len(self.shared))
@@ -97,7 +97,7 @@ def is_image(wire: Wire) -> bool:
 
 
 def neuron(kind: str, text: str = "", stays_fresh: bool | None = None):
-    """stays_fresh: it may run in place, and its top may then be overwritten in place again."""
+    """stays_fresh: whether its top may be overwritten in place again; None for types that cannot run in place."""
     def put(net: NetText, wire: Wire):
         if stays_fresh is not None and wire.fresh and not wire.read and net.draw(st.booleans()):
             net.in_place(kind, wire, text, stays_fresh)
@@ -106,7 +106,7 @@ def neuron(kind: str, text: str = "", stays_fresh: bool | None = None):
     return put
 
 
-# MVN needs a fresh wire: after a ReLU a channel may be dead, with no deviation to divide by
+# MVN needs a fresh wire: after a ReLU a channel may be all zero, with no deviation to divide by
 def same_shape(kind: str, text: str = "", fits=is_image, phase: int | None = None):
     def put(net: NetText, wire: Wire):
         if not fits(wire) or phase not in (None, net.phase):

@@ -1,4 +1,4 @@
-"""Readers that pass no gradient back add nothing to that of the blob that they read, whatever memory holds."""
+"""Readers that pass no gradient back add nothing to the gradient of the blob they read, whatever memory holds."""
 import numpy as np
 import pytest
 from in_place_nets import FIRST, TOPS, USERS, NetText, Part
@@ -12,7 +12,7 @@ BESIDE = [Part("Accuracy", [(3, 4)], [np.array([0.0, 3, 2])]),
 
 
 class Still(caffe.Layer):
-    """A user's layer that passes nothing back, and says nothing about it; but 7 where `param_str` says so."""
+    """A user's layer that does not write its bottom's gradient; except 7 in the pass that `param_str` names."""
 
     def setup(self, bottom, top):
         self.number_of_forward = self.number_of_backward = 0
@@ -36,7 +36,7 @@ USERS.Still = Still
 
 
 def net_with(part: Part, more: str, has_loss: bool, reader: bool = True, head: str = "") -> caffe.Net:
-    """x, whose square is a loss, and another reader of it."""
+    """A net with a blob x, whose square is a loss, and another reader of x."""
     net = NetText()
     bottoms = [*(net.learned(shape) for shape in part.learned), *(net.fixed(values) for values in part.fixed)]
     net.losses(bottoms[:1])
@@ -71,12 +71,12 @@ def flags(part: Part) -> str:
 
 
 @pytest.mark.parametrize("part", NOT_ASKED, ids=str)
-def test_a_reader_that_is_not_asked(part):
+def test_a_reader_with_propagate_down_false(part):
     assert_adds_nothing(part, net_with(part, flags(part), has_loss=part not in LOSSES))
 
 
 @pytest.mark.parametrize("part", NOT_ASKED, ids=str)
-def test_a_reader_without_a_loss_behind_it(part):
+def test_a_reader_that_leads_to_no_loss(part):
     assert_adds_nothing(part, net_with(part, "loss_weight: 0" if part in LOSSES else "", has_loss=False))
 
 
@@ -86,7 +86,7 @@ def test_a_reader_without_gradient(part):
 
 
 @pytest.mark.parametrize("part", [part for part in NOT_ASKED if not part.fixed], ids=str)
-def test_force_backward_asks_whatever_the_prototxt_says(part):
+def test_force_backward_overrides_propagate_down(part):
     forced = net_with(part, flags(part), True, head="force_backward: true ")
     np.testing.assert_array_equal(gradient_of_x(forced), gradient_of_x(net_with(part, "", True)))
 
@@ -98,7 +98,7 @@ def test_a_users_layer_that_writes_no_gradient():
 
 @pytest.mark.parametrize("written", ["forward 1", "backward 1"])
 @pytest.mark.parametrize("is_seen", [False, True])
-def test_what_a_users_layer_wrote_in_an_earlier_pass_does_not_count(written, is_seen):
+def test_gradients_that_a_users_layer_wrote_in_an_earlier_pass_do_not_count(written, is_seen):
     text = f"Python python_param {{ module: '{USERS.__name__}' layer: 'Still' param_str: '{written}' }}"
     part = Part(text, [(3, 4)], [])
     net = net_with(part, "", has_loss=True)
@@ -151,7 +151,7 @@ def test_a_parameter_that_is_a_blob_is_cut_off(reader, labels):
 TWO = SQUARE % ("p", "x", "p", "loss_weight: 1") + SQUARE % ("q", "x", "q", "loss_weight: 10")
 
 
-def test_a_pass_that_begins_below_a_reader_leaves_that_reader_out():
+def test_a_pass_that_begins_below_a_reader_ignores_its_gradient():
     net = built(TWO)
     for _ in range(2):
         net.forward()

@@ -29,7 +29,7 @@ def on_torch(net):
 
 
 def difference(text: NetText) -> float:
-    """The largest difference of an export's output from the net's, relative to 1 plus its size."""
+    """The largest difference d of an export's output from the net's output y, as d / (1 + |y|)."""
     net = text.build(caffe.TEST)
     found = [on_torch(net), on_onnx(net)]
     worst, outputs = 0.0, net.forward()
@@ -53,7 +53,7 @@ def test_memory_that_is_shared(sharing, order):
 
 
 @pytest.mark.parametrize("part", [part for part in FIRST if not part.text.startswith("Python")], ids=str)
-def test_a_layer_and_any_layer_in_place_behind_it(part):
+def test_a_layer_followed_by_any_in_place_layer(part):
     shape, wrong = top_shape(part), {}
     for text in EXPORTED:
         if fits(text, shape):
@@ -65,7 +65,7 @@ def test_a_layer_and_any_layer_in_place_behind_it(part):
 
 
 @pytest.mark.parametrize("part", [part for part in FIRST if part.text in EXPORTED], ids=str)
-def test_a_layer_in_place_by_itself(part):
+def test_an_in_place_layer_alone(part):
     net = NetText()
     net.first(part, in_place=True)
     assert difference(net) < 1e-4

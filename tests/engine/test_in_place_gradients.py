@@ -1,8 +1,8 @@
-"""Gradients of nets in which layers overwrite what others read: equal to numerical derivatives, for all pairs of types.
+"""Gradients of nets in which layers overwrite values that others read equal numerical derivatives, for all type pairs.
 
 Each net runs in float64. Its gradients are compared with central differences of the loss along random directions in the
-space of all parameters, once untouched, once after somebody has looked at every blob. Of the 88,000 chains of three
-`IN_PLACE_CHAINS=88000 pytest -k more_chains` runs as many as it says.
+space of all parameters, once with untouched blobs and once after reading every blob as an array. Of the 88,000 chains
+of three layers, `IN_PLACE_CHAINS=88000 pytest -k more_chains` runs the given number.
 """
 import functools
 import os
@@ -30,7 +30,7 @@ import caffe
 from caffe import layer_docs
 from caffe.engine import device
 
-STEP, SMALL_STEP = 1e-5, 1e-7       # the second for where the first crosses a kink, such as that of a maximum
+STEP, SMALL_STEP = 1e-5, 1e-7       # the second is used where the first crosses a kink, such as that of a maximum
 DIRECTIONS, TOLERANCE = 2, 1e-4
 PAIRS_AT_LEAST, CHAINS = 2500, 150
 MORE_CHAINS = int(os.environ.get("IN_PLACE_CHAINS", "1000"))
@@ -66,7 +66,7 @@ def error(found: float, wanted: float) -> float:
 
 
 def error_along(net: caffe.Net, direction: list[torch.Tensor], gradient: list[torch.Tensor]) -> float:
-    """The error of the gradient along a direction, at the small step only if it is too large at the other."""
+    """The error of the gradient along a direction; the small step is tried if the error is too large at the other."""
     along = sum(float((one * other).sum()) for one, other in zip(gradient, direction, strict=True))
     found = error(along, slope(net, direction, STEP))
     return found if found <= TOLERANCE else min(found, error(along, slope(net, direction, SMALL_STEP)))
@@ -78,7 +78,7 @@ def divides(net: caffe.Net) -> bool:
 
 
 def difference(net: caffe.Net) -> float:
-    """The largest difference of the gradient from the numerical one, relative to 1 plus its size.
+    """The largest difference d of the gradient from the numerical derivative s along a direction, as d / (1 + |s|).
 
     A gradient that is not finite differs by infinity, unless a layer divides by its bottom, which may be 0.
     """
@@ -113,7 +113,7 @@ def fitting(shape: tuple[int, ...]) -> list[str]:
 
 
 def shape_behind(text: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of a blob on which a layer has worked in place: MVN adds axes."""
+    """The shape of a blob after an in-place layer: MVN adds axes."""
     return (*shape, *(1,) * (4 - len(shape))) if text.startswith("MVN") else shape
 
 
@@ -123,7 +123,7 @@ def chain(part: Part, shape: tuple[int, ...], behind: list[str], in_place: bool 
     for place, layer in enumerate(behind):
         text.behind(layer, tops[0], shape, f"b{place}")
         shape = shape_behind(layer, shape)
-    # Of blobs that share memory, what is read after a layer worked in place is what it wrote
+    # blobs that share memory all hold what an in-place layer wrote, and reading another is an error
     text.losses(tops[:1] if part.type == "Split" else tops)
     return text.build()
 
@@ -135,18 +135,18 @@ def test_every_type_is_here():
 
 
 @pytest.mark.parametrize("place", range(len(FIRST)), ids=map(str, FIRST))
-def test_a_layer_and_any_layer_in_place_behind_it(place):
+def test_a_layer_followed_by_any_in_place_layer(place):
     wrong = {text: error for text in fitting(shape_of(place))
              if (error := difference(chain(FIRST[place], shape_of(place), [text]))) > TOLERANCE}
     assert not wrong
 
 
-def test_these_are_many_pairs():
+def test_there_are_many_pairs():
     assert sum(len(fitting(shape_of(place))) for place in range(len(FIRST))) >= PAIRS_AT_LEAST
 
 
 @pytest.mark.parametrize("part", [part for part in FIRST if part.text in BEHIND], ids=str)
-def test_a_layer_in_place_by_itself_and_with_any_layer_behind_it(part):
+def test_an_in_place_layer_alone_and_followed_by_any_other(part):
     wrong = {text: error for text in (None, *fitting(part.learned[0]))
              if (error := difference(chain(part, part.learned[0], [text] if text else [], in_place=True))) > TOLERANCE}
     assert not wrong
@@ -165,16 +165,16 @@ def test_readers_before_a_layer_that_works_in_place_on_shared_memory(sharing, or
 
 @pytest.mark.parametrize("order, reads, blob", [("swc", "of_c", "c"), ("sfwcr", "of_g", "g"), ("swfcr", "of_g", "g")])
 @pytest.mark.parametrize("sharing", SHARING)
-def test_a_reader_behind_it_whose_gradient_would_pass_by(sharing, order, reads, blob):
+def test_a_later_reader_whose_gradient_would_bypass_the_in_place_layer(sharing, order, reads, blob):
     text = shared(sharing, "TanH", order)
-    text.build(caffe.TEST)          # without a gradient there is nothing to refuse
+    text.build(caffe.TEST)          # without a gradient there is nothing to reject
     text.losses([reads])
     with pytest.raises(caffe.LayerError, match=f"layer '{reads}'.*reads '{blob}.*memory with 'f', after layer 'w'"):
         text.build()
 
 
 def test_a_net_saves_nothing_that_no_backward_pass_needs():
-    """In convolutions with normalisation, ReLU and Dropout in place no layer but Scale saves values."""
+    """In convolutions followed by normalisation, ReLU and Dropout in place, only Scale saves values."""
     text = NetText()
     below = text.learned(IMAGE)
     for name in ("c0", "c1"):

@@ -32,7 +32,7 @@ def test_roi_pooling_equals_the_loops(dtype, bins):
 
 
 @pytest.mark.parametrize("length", [57, 114, 121])
-def test_a_bin_that_runs_past_its_roi(length):
+def test_a_bin_that_extends_past_its_roi(length):
     """ceil(7 * (length / 7)) is length + 1 in float32 for lengths whose division by 7 is inexact."""
     overrun = oracle.bin_span(6, oracle.bin_size(0, length - 1, 7), 0, 1000)[1]
     assert overrun == length + 1
@@ -185,7 +185,7 @@ EXACT = [0.0, -0.0, -1.0, -1e-50, 1e-50, 1e-45, 0.1, 0.25, 1 / 3, float(np.float
 @pytest.mark.parametrize("threshold", EXACT)
 @pytest.mark.parametrize("max_keep", [0, 1, 4, 1000])
 def test_nms_can_drop_boxes_at_the_threshold(threshold, max_keep):
-    """As cpu_nms of py-faster-rcnn does: IoU >= threshold, compared in double."""
+    """py-faster-rcnn's cpu_nms does: IoU >= threshold, compared in double."""
     rng, met = np.random.default_rng(17), 0
     for count in (0, 1, 2, 20, 33, 70):
         corners = rng.integers(0, 3, (count, 2))
@@ -213,7 +213,7 @@ def test_nms_of_any_layout_does_not_change_the_array(arrange):
 def test_nms_of_odd_input():
     assert nms(np.zeros((0, 5), np.float32), 0.5).shape == (0,)
     assert nms(np.full((3, 5), np.nan, np.float32), 0.5).tolist() == []
-    points = np.array([[5, 5, 4, 4, 0.9], [5, 5, 4, 4, 0.8]], np.float32)   # no area: would be 0 / 0
+    points = np.array([[5, 5, 4, 4, 0.9], [5, 5, 4, 4, 0.8]], np.float32)   # no area: a division would be 0 / 0
     assert nms(points, 0.5).tolist() == [0, 1]
     with pytest.raises(ValueError, match=r"\(N, 5\), got \(2, 4\)"):
         nms(np.zeros((2, 4), np.float32), 0.5)
@@ -229,7 +229,7 @@ def test_nms_sorted_fills_the_remaining_places(max_keep):
     kept = nms(dets, 0.5, max_keep).tolist()
     places = max_keep if 0 < max_keep < 70 else 70
     assert nms_sorted(dets[:, :4], 0.5, max_keep).tolist() == kept + [70] * (places - len(kept))
-    doubled = torch.cat([dets, dets.flip(0)])[:, :4]        # what follows drops nothing
+    doubled = torch.cat([dets, dets.flip(0)])[:, :4]        # the later boxes suppress nothing
     assert nms_sorted(doubled, 0.5).tolist()[:len(nms(dets, 0.5))] == nms(dets, 0.5).tolist()
 
 

@@ -1,4 +1,4 @@
-"""docs/layers.md is up to date, and its generator reads catalogue and schema correctly."""
+"""docs/layers.md is up to date, and its generator reads the catalogue and the schema correctly."""
 from pathlib import Path
 
 import pytest

@@ -1,4 +1,4 @@
-"""A Git LFS pointer in the place of a file is named as such, whatever was to be read."""
+"""A Git LFS pointer in place of a file is reported as such, whatever kind of file was expected."""
 import pytest
 
 import caffe

@@ -1,4 +1,4 @@
-"""The engine's log reaches stderr by itself, as pycaffe's does, and can be quietened."""
+"""The engine's log goes to stderr by default, as pycaffe's does, and can be silenced."""
 import logging
 import os
 import re
@@ -75,7 +75,7 @@ def clean(environment):
     return {key: value for key, value in os.environ.items() if key != "GLOG_minloglevel"} | environment
 
 
-def test_losses_and_rates_are_shown_without_being_asked_for(tmp_path):
+def test_losses_and_learning_rates_are_shown_by_default(tmp_path):
     lines = stderr(tmp_path).splitlines()
     assert all(re.match(LINE, line) for line in lines), lines
     said = [re.sub(LINE, "", line) for line in lines]
@@ -94,7 +94,7 @@ def test_the_environment_sets_the_level(tmp_path, level, shown):
     assert not re.match(LINE, said)
 
 
-def test_in_place_layers_and_splits_are_told(caplog):
+def test_in_place_layers_and_splits_are_logged(caplog):
     net = prototxt.parse("""
         layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 2 } } }
         layer { name: "r" type: "ReLU" bottom: "x" top: "x" }
@@ -107,7 +107,7 @@ def test_in_place_layers_and_splits_are_told(caplog):
             "This network produces output a", "Memory required for data: 48"} <= set(caplog.messages)
 
 
-def test_what_nobody_sees_is_not_made(tmp_path):
+def test_no_record_is_made_for_lines_that_are_not_shown(tmp_path):
     """No record is made, so that construction costs the same as without a log."""
     program = TRAINS.replace("\ntrain()\n", """
 import logging
@@ -123,14 +123,14 @@ assert ("caffe.net" in made) == SHOWN, made
 
 
 @pytest.mark.parametrize("words, shown", [(["inspect"], False), (["time", "-iterations", "1", "-model"], True)])
-def test_commands_show_it_where_those_of_caffe_do(tmp_path, words, shown):
+def test_commands_show_the_log_where_those_of_caffe_do(tmp_path, words, shown):
     (tmp_path / "net.pt").write_text('layer { name: "a" type: "Input" top: "x" input_param { shape { dim: 1 } } }')
     program = f"import sys; sys.path[:0] = [{PACKAGE!r}]; from caffe.commands import main; main({[*words, 'net.pt']})"
     done = run_python(program, clean({}), tmp_path)
     assert done.returncode == 0 and ("Top shape: 1 (1)" in done.stderr) == shown, done.stderr
 
 
-def test_nonsense_in_the_environment_is_as_nothing(tmp_path):
+def test_an_invalid_level_in_the_environment_is_ignored(tmp_path):
     assert "Iteration 0, loss = 2" in stderr(tmp_path, GLOG_minloglevel="many")
 
 
@@ -140,14 +140,14 @@ def test_init_log_prints_each_line_once(tmp_path):
     assert "Iteration" not in stderr(tmp_path, before="import caffe; caffe.init_log(1)")
 
 
-def test_a_program_that_configures_logging_has_the_lines_where_it_wants(tmp_path):
+def test_a_program_that_configures_logging_handles_the_lines(tmp_path):
     before = "import logging; logging.basicConfig(filename='log', format='%(name)s %(message)s', level=logging.INFO)"
     assert stderr(tmp_path, before=before) == ""
     assert "caffe Iteration 0, loss = 2" in (tmp_path / "log").read_text()
 
 
 @pytest.mark.parametrize("chosen, quiet", [({}, True), ({"GLOG_minloglevel": "0"}, False)])
-def test_the_tools_quieten_it(tmp_path, chosen, quiet):
+def test_the_tools_silence_the_log(tmp_path, chosen, quiet):
     program = TRAINS.replace("\ntrain()\n", """
 from commands.options import tool
 import os

@@ -10,7 +10,7 @@ from caffe.proto import caffe_pb2
 
 
 def rates(iterations, **settings):
-    """The rates at these iterations, of a run through all iterations from 0."""
+    """The learning rates at these iterations of a run through all iterations from 0."""
     param, step, found = caffe_pb2.SolverParameter(base_lr=0.5, **settings), 0, {}
     for iteration in range(max(iterations) + 1):
         step = lr_policy.current_step(param, iteration, step)
@@ -76,8 +76,9 @@ def test_poly_of_fractional_power_ends_at_max_iter():
 @pytest.mark.parametrize("settings", [
     {"lr_policy": "exp", "gamma": 1e38}, {"lr_policy": "step", "gamma": 1e38, "stepsize": 1},
     {"lr_policy": "inv", "gamma": 1e38, "power": -20}, {"lr_policy": "poly", "max_iter": 20, "power": -1}])
-def test_rates_without_a_value(settings):
-    with pytest.raises(SolverError, match=f"lr_policy '{settings['lr_policy']}' has no finite learning rate at iteration"):
+def test_learning_rates_without_a_value(settings):
+    message = f"lr_policy '{settings['lr_policy']}' has no finite learning rate at iteration"
+    with pytest.raises(SolverError, match=message):
         rates([20], **settings)
 
 

@@ -1,4 +1,4 @@
-"""Gradients that `net.backward()` returns although no layer computes them: told once, with what to do."""
+"""Gradients that `net.backward()` returns although no layer computes them: one warning says what to do."""
 import logging
 
 import numpy as np
@@ -45,7 +45,7 @@ def test_the_gradient_of_the_image(warned):
     (DATA + FIRST % FROZEN + SECOND + LOSS, {"end": "fc1"}, "'x'"),
     (DEPLOYED, {"start": "fc2", "end": "fc2", "b": np.ones((2, 3))}, "'a'"),      # without a loss nothing is computed
 ])
-def test_all_that_is_asked_for_and_missing(warned, text, asked, missing):
+def test_every_requested_gradient_that_is_missing_is_named(warned, text, asked, missing):
     messages = warned(text, **asked)[1]
     assert len(messages) == 1 and f"gradient of {missing}, which" in messages[0]
 
@@ -61,7 +61,7 @@ def test_gradients_that_are_computed(warned, text, settings, asked):
     assert not messages and any(diff.any() for diff in found.values())
 
 
-def test_labels_have_no_gradient_to_be_missed(warned):
+def test_labels_are_not_reported_as_missing_a_gradient(warned):
     text = (DATA.replace("shape { dim: 2 dim: 3 }", "shape { dim: 2 dim: 3 } shape { dim: 2 }") + FIRST % ""
             + "layer { name: 'loss' type: 'SoftmaxWithLoss' bottom: 'a' bottom: 'y' top: 'loss' }")
     assert "gradient of 'x', which" in warned(text)[1][0]

@@ -16,7 +16,7 @@ def no_skimage(monkeypatch):
 
 
 def bilinear(image, height, width):
-    """Pixels are squares: the borders of old and new image coincide, and are continued."""
+    """Bilinear resizing with pixels as squares: the images' outer edges are aligned, and borders are replicated."""
     rows, columns = image.shape[:2]
     result = np.zeros((height, width, *image.shape[2:]))
     for y, x in np.ndindex(height, width):

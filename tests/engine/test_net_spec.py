@@ -136,7 +136,7 @@ def test_wrong_use_is_named():
 
 def test_anything_may_be_assigned_until_the_message_is_asked_for():
     n = NetSpec()
-    n.data = L.Data(ntop=2)                     # as pynetbuilder does, which takes the tuple apart later
+    n.data = L.Data(ntop=2)                     # as in pynetbuilder, which unpacks the tuple later
     n.data, n["label"] = n.data
     n.note = [1, 2]
     with pytest.raises(TypeError, match=r"'note' must be a layer's top, got \[1, 2\]"):

@@ -1,4 +1,4 @@
-"""Numbers that no layer can use: an error with file and line, before memory is taken, never another exception."""
+"""Numbers that no layer can use: an error with file and line before memory is allocated, never another exception."""
 import itertools
 import math
 
@@ -78,7 +78,7 @@ def test_refused_when_the_values_are_known(kind, settings, told):
 
 
 def test_parameters_that_fit_only_one_by_one(tmp_path, monkeypatch):
-    """Refused before the memory of the last is taken; blobs that are not filled take none yet, and do not count."""
+    """Rejected before memory for the last one is allocated; blobs without a filler take none yet, and do not count."""
     text = INPUT + "".join(f"layer {{ name: 'fc{index}' type: 'InnerProduct' bottom: 'x' top: 'y{index}' "
                            "inner_product_param { num_output: 10 bias_term: false } }\n" for index in range(3))
     (tmp_path / "net.pt").write_text(text)
@@ -89,7 +89,7 @@ def test_parameters_that_fit_only_one_by_one(tmp_path, monkeypatch):
     with pytest.raises(caffe.LayerError, match=r"net.pt:4: layer 'fc2' .*a blob of \S+ GiB takes, with those filled "
                                                r"before it, \S+ GiB; this machine has"):
         caffe.Net(str(tmp_path / "net.pt"), caffe.TRAIN)
-    caffe.fill_blob(Blob(10**4), caffe_pb2.FillerParameter())      # outside of a net that is being built
+    caffe.fill_blob(Blob(10**4), caffe_pb2.FillerParameter())      # outside the construction of a net
     monkeypatch.setattr("caffe.engine.device.memory_size", lambda: 100)
     caffe.Net(prototxt.parse(INPUT, caffe_pb2.NetParameter()), caffe.TRAIN)
 
@@ -201,7 +201,7 @@ EXTREMES = {"INT32": (-1, 0, 2**31 - 1, -2**31), "INT64": (-3, 0, 2**31, 2**63 -
 
 
 def numbers(message):
-    """(message, field) of every number in a message and those in it."""
+    """(message, field) of every number in a message and in nested messages."""
     for field, value in message.ListFields():
         for item in value if hasattr(value, "add") else [value]:
             if hasattr(item, "ListFields"):
@@ -213,7 +213,7 @@ def numbers(message):
 
 
 def changed(net, index, value):
-    """Set the number of this index in the last layer; its name."""
+    """Set the number with this index in the last layer; returns its name."""
     message, field = next(itertools.islice(numbers(net.layer[-1]), index, None))
     if hasattr(getattr(message, field.name), "append"):
         getattr(message, field.name)[0] = value
@@ -232,7 +232,7 @@ def test_extreme_numbers_are_refused_or_computed(text):
             changed(net, index, value)
             try:
                 made = caffe.Net(net, caffe.TRAIN)
-                if sum(blob.count for blob in made.blobs.values()) < 1_000_000:     # else it only takes long
+                if sum(blob.count for blob in made.blobs.values()) < 1_000_000:     # larger nets would only take long
                     made.forward()
                     made.backward()
             except caffe.CaffeError as error:

@@ -1,4 +1,4 @@
-"""Layers defined outside the package: the example of docs/adding_a_layer.md, and what registration refuses."""
+"""Layers defined outside the package: the example of docs/adding_a_layer.md, and rejected registrations."""
 import re
 import sys
 import types
@@ -28,7 +28,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'my_layers_pb2', globals())
 
 
 def compiled() -> types.ModuleType:
-    """What protoc generates from the document's my_layers.proto; built by hand, as protoc is not required here."""
+    """The module that protoc generates from the document's my_layers.proto; built by hand, without protoc."""
     proto = BLOCKS["proto"]
     assert all(part in proto for part in ("package my;", "float limit = 1 [default = 1]", "gain_filler = 2",
                                           "soft_clip_param = 10100"))

@@ -1,4 +1,4 @@
-"""N processes compute what one computes with N times the iter_size."""
+"""N processes compute what one process computes with N times the iter_size."""
 import ast
 import os
 import socket
@@ -20,7 +20,7 @@ PROGRAM = HERE / "parallel_program.py"
 
 
 def run(folder, passes, count):
-    """The program in `count` processes that find one another."""
+    """Run the program in `count` connected processes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -52,7 +52,7 @@ def test_two_processes_train_as_one_with_twice_the_passes(results, solver):
         if name != "losses":
             np.testing.assert_array_equal(first[name], second[name], err_msg=name)
         np.testing.assert_allclose(first[name], alone[name], rtol=2e-5, atol=2e-6, err_msg=name)
-    assert len(set(first["losses"])) == 5 and not len(second["losses"])     # one log; stopping one ends both
+    assert len(set(first["losses"])) == 5 and not len(second["losses"])     # process 0 logs; stopping one ends both
     assert not first["frozen_has_gradient"]
 
 
@@ -109,7 +109,7 @@ class FakeDist:
     @classmethod
     def all_reduce(cls, tensor, op=None, async_op=False):
         cls.events.append(tensor.numel())
-        tensor.mul_(2)          # as if the other process had the same
+        tensor.mul_(2)          # as if the other process had equal values
         return FakeWork()
 
 
@@ -137,7 +137,7 @@ def test_gradients_are_sent_while_the_layers_below_run_backward(make_solver):
     solver.step(1)
     events = [event for event in FakeDist.events if event not in ("loss", "relu", "drop")]
     backward = ["out", "again", "first", "below", "large", "frozen", "data"]
-    small = 30 * 600 + 30 + 30 * 30 + 30 + 3 * 30 + 3 + 600        # all but the large one: weights of w and b once
+    small = 30 * 600 + 30 + 30 * 30 + 30 + 3 * 30 + 3 + 600        # all but the large one; the shared w and b once
     assert events == [*backward, *backward[:5], 600 * 60, *backward[5:], small, "wait", "wait"]
 
 
@@ -165,7 +165,7 @@ def test_sums_arrive_in_the_gradients(make_solver):
 
 
 def test_copies_of_weights_are_rebuilt_when_those_of_process_0_arrive(make_solver, monkeypatch):
-    """broadcast writes into the memory of a tensor and keeps its version, like PyTorch's own."""
+    """Like PyTorch's, this broadcast writes into the memory of a tensor without increasing its version."""
     monkeypatch.setattr(FakeDist, "broadcast", lambda tensor, source: tensor.numpy().fill(0.5))
     solver = make_solver()
     with device.use_precision("bfloat16"):
@@ -175,7 +175,7 @@ def test_copies_of_weights_are_rebuilt_when_those_of_process_0_arrive(make_solve
         assert (solver.net.params["below"][0].factor() == 0.5).all()
 
 
-def test_gradients_that_are_logged_are_sent_afterwards(make_solver):
+def test_gradients_are_sent_after_they_are_logged(make_solver):
     solver = make_solver("debug_info: true display: 1")
     solver.step(1)
     assert FakeDist.events.index(600 * 60) > FakeDist.events.index("data")

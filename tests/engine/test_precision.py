@@ -38,7 +38,7 @@ def float32_afterwards():
 
 
 def trained(precision: str, steps: int = 0):
-    """NET after some steps, or one pass in both directions, on fixed data; built in float32, run in `precision`."""
+    """NET after some steps, or after one forward and backward pass, on fixed data; built in float32."""
     net = NetParameter()
     prototxt.parse(NET, net, "net")
     caffe.set_precision("float32")
@@ -71,7 +71,7 @@ def test_bfloat16_is_close_to_float32_but_not_equal():
         a, b = exact.blobs[name].data, rounded.blobs[name].data
         np.testing.assert_allclose(b, a, atol=0.03 * np.abs(a).max(), err_msg=name)
         assert np.any(a != b), name
-    # All gradients together: where values round to the same number another may be the maximum, which moves single ones
+    # all gradients together: rounding creates ties, where another value may be the maximum and get the gradient
     a, b = gradients(exact), gradients(rounded)
     assert 0.98 < a @ b / np.linalg.norm(a) / np.linalg.norm(b) < 1 - 1e-6
 
@@ -92,7 +92,7 @@ def test_weights_and_their_gradients_stay_float32():
     net = trained("bfloat16", steps=3)
     for blob in net.learnable_params:
         assert blob.stored.dtype == blob.stored_grad.dtype == torch.float32
-        assert np.any(blob.data.view(np.uint32) & 0xffff)       # more digits than bfloat16 has
+        assert np.any(blob.data.view(np.uint32) & 0xffff)       # more bits than bfloat16 has
 
 
 def test_gradients_of_several_passes_add_up():
@@ -152,7 +152,7 @@ def test_the_copy_of_a_weight_is_kept_until_it_changes():
     assert blob.factor().float().flatten().tolist() == [1, 2, 3, 4, 5, 6]
     blob.tensor = torch.zeros(2, 3)
     assert not blob.factor().any()
-    blob.data[...] = 7              # from now on NumPy may write unnoticed
+    blob.data[...] = 7              # from now on NumPy may write undetected
     assert (blob.factor() == 7).all()
     blob.data[0, 1] = 9
     assert blob.factor().float().flatten().tolist() == [7, 9, 7, 7, 7, 7]

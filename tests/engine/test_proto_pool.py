@@ -1,4 +1,4 @@
-"""caffe.proto lives in a descriptor pool of its own: schemas of other packages with the same names are no conflict."""
+"""caffe.proto has its own descriptor pool, so that other packages' schemas with the same names do not conflict."""
 import copy
 import pickle
 

@@ -115,7 +115,7 @@ def test_update_follows_its_formula(kind, formula, momentum, cls, regularization
             w = expected[index]
             decayed = w if regularization == "L2" else np.sign(w)
             g = gradients[index] * (1.5 / norm) + 0.3 * decay_mult * decayed
-            if kind in ("SGD", "Nesterov"):     # the rate is in the history
+            if kind in ("SGD", "Nesterov"):     # the learning rate is in the history
                 step = formula(g * lr_mult, memory[index], iteration, solver.param)
             else:
                 step = lr_mult * formula(g, memory[index], iteration, solver.param)
@@ -141,7 +141,7 @@ def test_clipping_to_0_without_gradient():
 
 
 @pytest.mark.parametrize("kind", ["AdaGrad", "RMSProp", "AdaDelta", "Adam"])
-def test_history_of_frozen_parameters_gathers_their_decay(kind):
+def test_history_of_frozen_parameters_accumulates_their_weight_decay(kind):
     """The weights do not change; without weight decay the history stays zero."""
     for decay in (0, 0.5):
         solver = make(f"type: '{kind}' lr_policy: 'fixed' base_lr: 0.1 momentum2: 0.9 weight_decay: {decay}"
@@ -173,7 +173,7 @@ def test_iter_size_takes_the_mean_gradient():
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
-def test_momentum_keeps_the_rate_of_its_time():
+def test_momentum_keeps_the_learning_rate_of_past_steps():
     solver = make(SGD)
     solver.step(2)
     history = solver.history[0].data.copy()
@@ -201,7 +201,7 @@ def test_callbacks_run_around_the_gradients():
     assert calls == [("start", 0, False), ("ready", 0, True), ("start", 1, False), ("ready", 1, True)]
 
 
-def test_display_shows_rate_loss_and_outputs(caplog):
+def test_display_shows_learning_rate_loss_and_outputs(caplog):
     solver = make(SGD + "display: 2 average_loss: 2 max_iter: 8")
     with caplog.at_level(logging.INFO, "caffe"):
         solver.step(3)
@@ -358,13 +358,13 @@ def test_regularization_type_and_policy_are_checked_at_the_first_step():
     ("base_lr: 3e38", "the learning rate of iteration 0 times lr_mult is 6e.38, which is no finite torch.float32"),
     ("base_lr: nan", "is nan, which is no finite torch.float32"),
     ("base_lr: 1 weight_decay: inf", "weight_decay times decay_mult is inf")])
-def test_rates_that_no_float_holds(kind, text, told):
+def test_learning_rates_that_no_float_can_represent(kind, text, told):
     solver = make(f"lr_policy: 'fixed' type: '{kind}' {text}")
     with pytest.raises(SolverError, match=told):
         solver.step(1)
 
 
-def test_adams_correction_of_a_large_rate():
+def test_adams_correction_of_a_large_learning_rate():
     solver = make("lr_policy: 'fixed' type: 'Adam' base_lr: 1e38 momentum: 0.99999")
     with pytest.raises(SolverError, match="Adam's corrected rate is 3.*e.41"):
         solver.step(1)

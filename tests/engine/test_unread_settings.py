@@ -1,4 +1,4 @@
-"""Settings that a layer does not read: told in the log by name, with file and line; and none that nobody knows of."""
+"""Settings that a layer does not read are logged by name, with file and line; every other field is read."""
 import inspect
 import logging
 import re
@@ -15,7 +15,7 @@ from caffe.proto import caffe_pb2, prototxt
 INPUT = "layer { name: 'in' type: 'Input' top: 'a' top: 'b' input_param { shape { dim: 2 dim: 3 dim: 4 dim: 4 } } }\n"
 FOLDER = Path(caffe.__file__).parent
 REPOSITORY = FOLDER.parents[2]
-NO_EFFECT = {"engine", "force_nd_im2col", "share_in_parallel"}      # how BVLC computes; the numbers are the same
+NO_EFFECT = {"engine", "force_nd_im2col", "share_in_parallel"}      # they choose an implementation in BVLC Caffe
 OLD_PLACES = {f"{message}.{field}" for message in ("data_param", "image_data_param", "window_data_param")
               for field in ("scale", "mean_file", "crop_size", "mirror")}      # upgraded to transform_param
 
@@ -91,7 +91,7 @@ def source_of(cls):
 def test_messages_that_a_layer_reads_are_declared():
     for name in layer_docs.catalogue():
         text = re.sub(r'"""(?:.|\n)*?"""', "", inspect.getsource(inspect.getmodule(layer_class(name))))
-        used = set(re.findall(r"self\.param\.(\w+_param)\b", text)) - {"transform_param"}       # which HDF5Data refuses
+        used = set(re.findall(r"self\.param\.(\w+_param)\b", text)) - {"transform_param"}       # HDF5Data rejects it
         assert used <= set(layer_docs.settings_of(name)), name
 
 

@@ -1,4 +1,4 @@
-"""V1 nets with CROP layers, which find their offsets themselves."""
+"""V1 nets with CROP layers, which compute their own offsets."""
 import numpy as np
 import pytest
 
@@ -8,7 +8,7 @@ from caffe.engine.layer import LayerError
 from caffe.proto import caffe_pb2
 from caffe.proto.prototxt import parse
 
-# The shape of FCN-32s: a wide border, pooling, an upsampling whose top is larger than the image
+# The structure of FCN-32s: a wide border, pooling, and upsampling to a top larger than the image
 NET = """
 input: "data" input_dim: [1, 3, 13, 17]
 layers { name: "conv" type: CONVOLUTION bottom: "data" top: "conv"

@@ -27,7 +27,7 @@ def case(num, channels, outputs, height, width, pad, seed=0):
 
 
 def assert_close(found, want, part=2e-6):
-    """Equal relative to the largest value; by default to the rounding of float32 sums."""
+    """Assert equality relative to the largest value; by default up to the rounding of float32 sums."""
     assert found.shape == want.shape
     np.testing.assert_allclose(found, want, rtol=0, atol=part * np.abs(want).max())
 
@@ -115,7 +115,7 @@ def test_memory_order_of_the_arguments_does_not_matter():
     ({"num": 0}, False), ({"channels": 1024, "outputs": 2048}, False), ({"pad": 3}, False),
     ({"dtype": torch.float64}, False), ({"weight_dtype": torch.float64}, False),
     ({"dtype": torch.bfloat16}, _cpu.winograd_bfloat16()), ({"dtype": torch.float16}, False)])
-def test_what_suits(change, suits):
+def test_supported_inputs(change, suits):
     size = {"num": 1, "channels": 32, "outputs": 64, "height": 9, "width": 10, "pad": 1, "dtype": torch.float32,
             "weight_dtype": torch.float32, **change}
     x = torch.zeros(size["num"], size["channels"], size["height"], size["width"], dtype=size["dtype"])

@@ -53,7 +53,7 @@ def golden_files():
 
 @pytest.fixture
 def photographs(tmp_path):
-    """Five images of 6 x 9 pixels in colour, a list of them with labels 3, 4, ..."""
+    """Five colour images of 6 x 9 pixels, and a list of them with labels 3, 4, ..."""
     folder = tmp_path / "photos"
     folder.mkdir()
     random = np.random.RandomState(0)

@@ -67,7 +67,7 @@ def test_shuffle_keeps_the_pairs(run, photographs):
     assert all(f"{key.partition('_')[2]} {datum.label}" in lines for key, datum in records.items())
 
 
-def test_broken_images_are_named_and_left_out(run, photographs):
+def test_broken_images_are_named_and_skipped(run, photographs):
     (photographs / "an image 2.png").write_bytes(b"no image")
     (photographs / "an image 3.jpeg").unlink()
     printed = run("convert_imageset", f"{photographs}/", photographs / "list.txt", photographs / "out").err
@@ -103,7 +103,7 @@ def test_a_database_grows_and_long_names_are_cut(tmp_path, monkeypatch):
     assert len(read(tmp_path / "db")) == 50
 
 
-def test_nothing_is_left_of_an_interrupted_database(tmp_path):
+def test_an_interrupted_database_leaves_nothing(tmp_path):
     with pytest.raises(KeyboardInterrupt), database.new_database(str(tmp_path / "db")) as writer:
         writer.put("a", caffe_pb2.Datum())
         raise KeyboardInterrupt

@@ -94,7 +94,7 @@ def test_inspect_a_model_that_does_not_fit(project, run):
 
 
 class TickingClock:
-    """A clock that advances a millisecond at every reading."""
+    """A clock that advances by a millisecond at every reading."""
 
     ticks = itertools.count()
 

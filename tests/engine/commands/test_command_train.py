@@ -51,7 +51,7 @@ def test_training_starts_from_the_given_weights(project, run):
 
 def test_precision(project, run):
     solver, trained = project / "solver.prototxt", {}
-    with use_precision("float32"):          # which the flag changes for the process
+    with use_precision("float32"):          # the flag changes it for the whole process
         for name in ("bfloat16", "float32"):
             printed = run("train", "-solver", solver, *["-precision", name] * (name != "float32")).err
             assert ("Precision: bfloat16" in printed) == (name == "bfloat16") and precision() == name
@@ -60,7 +60,7 @@ def test_precision(project, run):
     assert "float16" in run("train", "-solver", solver, "-precision", "half", fails=True).err
 
 
-def test_a_loss_that_is_not_a_number_is_warned_of_once(project, run):
+def test_a_nan_loss_is_warned_of_once(project, run):
     solver = project / "solver.prototxt"
     assert "the loss is" not in run("train", "-solver", solver).err
     text = solver.read_text().replace("display: 2", "display: 1")
@@ -71,7 +71,7 @@ def test_a_loss_that_is_not_a_number_is_warned_of_once(project, run):
     assert line.startswith("W") and "smaller base_lr" in line
 
 
-def test_a_seed_is_drawn_and_reported(project, run):
+def test_a_seed_is_chosen_and_reported(project, run):
     solver = project / "solver.prototxt"
     solver.write_text(solver.read_text().replace("random_seed: 1", ""))
     found = {re.search(r"random_seed: (\d+)", run("train", "-solver", solver).err)[1] for _ in range(2)}
@@ -116,7 +116,7 @@ def test_signals(project, number, flag, expected):
 
 
 def parsed_log(lines):
-    """What Caffe's tools/extra/parse_log.py would extract: {(phase, output): [(iteration, value, rate), ...]}"""
+    """What Caffe's tools/extra/parse_log.py extracts: {(phase, output): [(iteration, value, learning rate), ...]}."""
     iteration, rate, start, found = -1, float("nan"), None, {}
     for line in lines:
         words = line.split()
@@ -183,7 +183,7 @@ def test_outputs_that_change_size_have_no_mean(tmp_path, run, monkeypatch):
 # ---- a net that BVLC Caffe trained in 2014
 @pytest.fixture
 def cifar(tmp_path, shared_data, golden_files, run):
-    """The folder of cifar10_quick with a small database of 32 x 32 images instead of its LevelDB ones."""
+    """The folder of cifar10_quick, with a small database of 32 x 32 images instead of its LevelDB databases."""
     pytest.importorskip("lmdb")
     source = shared_data / "caffe" / "cifar10_quick"
     if not source.is_dir():
@@ -206,7 +206,7 @@ def cifar(tmp_path, shared_data, golden_files, run):
     return folder
 
 
-def test_cifar10_quick_is_tested_fine_tuned_and_continued(cifar, run):
+def test_cifar10_quick_is_tested_fine_tuned_and_resumed(cifar, run):
     net, model = cifar / "cifar10_quick_train_test.prototxt", cifar / "cifar10_quick_iter_5000.caffemodel"
     printed = run("test", "-model", net, "-weights", model, "-iterations", 1).out
     assert re.search(r"accuracy = [01]", printed) and "(* 1 = " in printed
@@ -220,7 +220,7 @@ def test_cifar10_quick_is_tested_fine_tuned_and_continued(cifar, run):
 
 
 def continued(run, cifar, solver):
-    """Resume from the solver state, whose model had another name when it was written."""
+    """Resume from the solver state, which names its model without the extension."""
     state = cifar / "cifar10_quick_iter_4000.solverstate"
     shutil.copy(cifar / "cifar10_quick_iter_4000.caffemodel", cifar / "cifar10_quick_iter_4000")
     result = run("train", "-solver", solver, "-snapshot", state)

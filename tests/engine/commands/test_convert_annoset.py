@@ -62,7 +62,7 @@ def test_objects_of_each_kind_of_file(run, folder, kind, wanted):
     first, second = records.values()
     assert first.type == second.type == caffe_pb2.AnnotatedDatum.BBOX and second.HasField("type")
     assert objects(first) == wanted and not second.annotation_group
-    assert "1 images have no file of annotations, and no objects; the first is" in printed
+    assert "1 images have no annotation file and thus no objects; the first is" in printed
     image = cv2.imread(str(folder / "a b.png")).transpose(2, 0, 1)
     np.testing.assert_array_equal(caffe.io.datum_to_array(first.datum), image)
 
@@ -101,7 +101,7 @@ def test_a_layer_reads_what_was_written(run, folder):
     np.testing.assert_allclose(found["label"][0, 0, 1], [0, 2, 1, 0.2, 0.1, 0.3, 0.9, 1], rtol=1e-6)
 
 
-def test_boxes_outside_of_their_image_are_told(run, folder):
+def test_boxes_outside_of_their_image_are_reported(run, folder):
     (folder / "a.txt").write_text("7 4 5 41 10\n")
     records, printed = convert(run, folder, "txt")
     assert "a.txt: the box (4.0, 5.0, 41.0, 10.0) of '7' is not within its image of 40 x 20" in printed

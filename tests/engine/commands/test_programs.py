@@ -1,4 +1,4 @@
-"""The programs in caffe/tools, which find a Python themselves."""
+"""The programs in caffe/tools, which search for a suitable Python."""
 import os
 import shutil
 import subprocess
@@ -40,7 +40,7 @@ def bare(tmp_path):
 
 
 def call(bare: Path, **environment: str) -> subprocess.CompletedProcess:
-    """Call one from a shell instead of Python."""
+    """Call a program from a shell instead of from Python."""
     (bare / "old").write_text(OLD["solver"])
     command = f"'{bare}/python/caffe/tools/upgrade_solver_proto_text' old new; exit $?"
     return subprocess.run(["/bin/sh", "-c", command], cwd=bare, env={"PATH": str(bare / "bin"), **environment},

@@ -33,19 +33,19 @@ def _recurrent(kind, settings, *others, tops=1):
 
 
 def _detections(settings, locations=1):
-    """Of 13 default boxes, 4 classes and 2 images."""
+    """A DetectionOutput of 13 default boxes, 4 classes and 2 images."""
     return (f"type: 'DetectionOutput' detection_output_param {{ num_classes: 4 {settings} }}",
             [(2, 13 * 4 * locations), (2, 13 * 4), (1, 2, 13 * 4)], 1)
 
 
 def _yolo(version, settings):
-    """Of 2 boxes of 3 classes in 5 x 4 and 8 x 6 cells, of 2 images."""
+    """A YOLO output layer of 2 images, with 2 boxes of 3 classes in 5 x 4 and 8 x 6 cells."""
     return (f"type: 'Yolo{version}DetectionOutput' yolo{version}_detection_output_param {{ num_classes: 3 num_box: 2 "
             f"biases: 1.5 biases: 2 biases: 3 biases: 1 {settings} }}", [(2, 16, 5, 4), (2, 16, 8, 6)], 1)
 
 
 def _proposals(settings, images, tops):
-    """Of 3 anchors in 5 x 7 cells, of 2 images."""
+    """A Proposal layer of 3 anchors in 5 x 7 cells."""
     return (f"type: 'Proposal' proposal_param {{ ratio: 0.5 ratio: 1 ratio: 1.5 scale: 3 {settings} }}",
             [(2, 6, 5, 7), (2, 12, 5, 7), images], tops)
 
@@ -251,7 +251,7 @@ _DEFAULT_BOXES = (2, lambda random, shape: np.stack([np.sort(
     random.uniform(0, 1, (shape[2] // 4, 2, 2)), axis=1).ravel(), random.uniform(0.1, 0.5, shape[2])])[None])
 _SEQUENCE_STARTS = (1, lambda random, shape: np.arange(shape[0])[:, None] > np.array([0, 2]))
 _PROBABILITIES = (0, lambda random, shape: random.uniform(0, 1, shape) * (random.uniform(0, 1, shape) > 0.3))
-# Indices, flags and regions for layers that take them: {type: (bottom, values)}; else normal numbers.
+# Indices, flags and regions for layers that take them: {type: (bottom, values)}; others get normal random numbers.
 _VALUES = {
     "Accuracy": [_LABELS], "SegAccuracy": [_LABELS],
     "LabelsequenceAccuracy": [(1, lambda random, shape: random.integers(0, 3, shape))],

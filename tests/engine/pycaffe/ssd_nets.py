@@ -1,4 +1,4 @@
-"""Prototxts of SSD deploy nets, with fillers of random weights: a small one, and VGG16 SSD300 as it is published."""
+"""Prototxts of SSD deploy nets with randomly filled weights: a small one, and the published VGG16 SSD300."""
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class FeatureMap(NamedTuple):
-    """A blob with default boxes: sizes in image pixels, ratios besides 1 and their inverses, pixels between boxes."""
+    """A blob with default boxes: sizes in image pixels, aspect ratios besides 1 and inverses, step between boxes."""
 
     blob: str
     sizes: tuple[int, int]
@@ -29,7 +29,7 @@ def pooling(name: str, bottom: str, settings: str = "kernel_size: 2 stride: 2") 
 
 
 def _predictions(source: str, kind: str, outputs: int) -> str:
-    """A convolution whose outputs come pixel by pixel in one row for each image."""
+    """A convolution whose outputs are flattened pixel by pixel into one row per image."""
     name = f"{source}_mbox_{kind}"
     return convolution(name, source, outputs, relu=False) + f"""
         layer {{ name: "{name}_perm" type: "Permute" bottom: "{name}" top: "{name}_perm"
@@ -39,7 +39,7 @@ def _predictions(source: str, kind: str, outputs: int) -> str:
 
 
 def _head(maps: Iterable[FeatureMap], classes: int) -> str:
-    """What follows the feature maps, down to `mbox_loc`, `mbox_conf` and `mbox_priorbox`."""
+    """The layers from the feature maps to `mbox_loc`, `mbox_conf` and `mbox_priorbox`."""
     text, sources = "", []
     for one in maps:
         source = one.blob

@@ -9,7 +9,7 @@ import pytest
 import caffe
 import caffe.io
 
-# Its outputs are the means of the three channels of the centre of the input, so predictions can be worked out.
+# Its outputs are the means of the input's three channels, so predictions can be computed by hand.
 NET = """
 layer { name: "in" type: "Input" top: "data" input_param { shape { dim: 4 dim: 3 dim: 6 dim: 8 } } }
 layer { name: "mean" type: "Reduction" bottom: "data" top: "mean" reduction_param { operation: MEAN axis: 2 } }
@@ -98,7 +98,7 @@ def test_context_inside_the_image(files, photo):
     """Input of 6 with 1 pixel of context: a window of 8 grows to 12, so 2 more on each side."""
     net = caffe.Detector(*files["square"], context_pad=1)
     crop = net.crop(photo[1], np.array([10, 20, 17, 27]))
-    # rounded box of centre (14, 24) and half width 6: 8..20 and 18..30, of which the last row is left out as in R-CNN
+    # rounded box of centre (14, 24) and half width 6: 8..20 and 18..30, without the last row, as in R-CNN
     np.testing.assert_allclose(crop, caffe.io.resize_image(photo[1][8:20, 18:30], (6, 6)), rtol=1e-6)
 
 

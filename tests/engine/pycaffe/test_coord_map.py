@@ -50,7 +50,7 @@ def test_single_layers():
 
 
 def test_a_map_says_which_position_a_layer_reads():
-    """A one at position p of the input shows up around a p + b of the output."""
+    """A one at position p of the input appears around a p + b in the output."""
     x = data()
     y = L.Pooling(conv(x, kernel_size=5, stride=2, pad=1), pool=1, kernel_size=3, stride=2)
     _, a, b = coord_map_from_to(x, y)

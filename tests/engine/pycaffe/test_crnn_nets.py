@@ -1,4 +1,4 @@
-"""Nets of CRNN's form: convolutions, two directions of Lstm, a loss of labels without places, and the labels found."""
+"""Nets like CRNN: convolutions, a bidirectional Lstm, a CTC loss, and the decoded labels."""
 import numpy as np
 import pytest
 
@@ -53,7 +53,7 @@ def test_a_net_learns_to_read(tmp_path):
     for row, want in zip(labels, wanted, strict=True):
         want[:np.count_nonzero(row)] = row[row > 0]
     np.testing.assert_array_equal(found["result"][..., 0, 0], wanted)
-    np.testing.assert_allclose(found["acc"].ravel(), [1, 4 / 5])     # an item without labels is none of the right ones
+    np.testing.assert_allclose(found["acc"].ravel(), [1, 4 / 5])     # an item without labels does not count as right
 
 
 def test_weights_that_were_saved_are_read(tmp_path):
@@ -70,7 +70,7 @@ def test_one_onnx_model_reads_images_of_any_width(tmp_path):
     pytest.importorskip("onnxruntime", reason="needs the package onnxruntime")
     from onnx_runs import run
     param = parse(NET, caffe_pb2.NetParameter())
-    del param.layer[-3:-1]      # the loss and what is known of it
+    del param.layer[-3:-1]      # the loss and the accuracy
     del param.layer[0].top[1], param.layer[0].input_param.shape[1]
     net = caffe.Net(param, caffe.TEST)
     caffe.to_onnx(net, tmp_path / "net.onnx", {"image": (5, 1, 4, "width")})

@@ -1,4 +1,4 @@
-"""draw: DOT text, and pictures with and without Graphviz."""
+"""draw: DOT text, and images with and without Graphviz."""
 import shutil
 
 import cv2

@@ -1,4 +1,4 @@
-"""What `import caffe` offers: functions, solvers, Python layers and parameters, idioms of scripts."""
+"""The API of `import caffe`: functions, solvers, Python layers and parameters, idioms of scripts."""
 import logging
 import re
 import subprocess
@@ -76,13 +76,13 @@ def test_log(caplog):
     assert "hello" in caplog.messages
 
 
-def test_lines_of_the_log_have_the_form_of_glogs():
+def test_log_lines_have_glogs_format():
     record = logging.LogRecord("caffe", logging.WARNING, "/a/solver.py", 20, "Iteration %d", (3,), None)
     line = LogFormatter().format(record)
     assert re.fullmatch(r"W\d{4} \d\d:\d\d:\d\d\.\d{6} \d+ solver\.py:20\] Iteration 3", line)
 
 
-def test_the_compiled_module_is_there_after_import():
+def test_the_compiled_module_is_available_after_import():
     program = f"import sys; sys.path.insert(0, {str(Path(caffe.__file__).parent.parent)!r})\n" \
               "import caffe; caffe._caffe.Net, caffe._caffe.set_mode_cpu"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)

@@ -112,7 +112,7 @@ def test_forward_all_is_forward_of_every_item(prototxt, count):
     np.testing.assert_allclose(found["y"], hidden @ w2.T + b2, rtol=1e-4, atol=1e-5)
 
 
-def test_batches_are_filled_up_with_zeros(prototxt):
+def test_batches_are_padded_with_zeros(prototxt):
     net = caffe.Net(prototxt, caffe.TEST, stages=["with_input"])
     first, last = net._batch({"x": values(5, 4)})
     assert first["x"].shape == last["x"].shape == (3, 4)

@@ -18,7 +18,7 @@ REFUSED = {"lstm", "lstm_static", "lstm_exposed", "lstm_one_step", "rnn", "rnn_e
            "lstm_of_crnn", "lstm_with_clip", "transpose", "ctc_decoder", "ctc_decoder_repeated", "ctc_decoder_one_step",
            "labelsequence_accuracy", "labelsequence_accuracy_long",
            "yolo_v2_output", "yolo_v3_output", "yolo_v3_output_empty"}
-IMPOSSIBLE = {"continuation_indicator", "dummy_data", "parameter", "lstm_unit"}      # no bottoms, or only ever one item
+IMPOSSIBLE = {"continuation_indicator", "dummy_data", "parameter", "lstm_unit"}      # no bottoms, or always one item
 
 
 ALONG_ITEMS = {

@@ -48,7 +48,7 @@ def test_labels_are_truncated_to_integers(text, tmp_path):
     ("type: 'SoftmaxWithLoss'", [(2, 6), (2,)], 1), ("type: 'HingeLoss'", [(2, 6), (2,)], 1),
     ("type: 'MultinomialLogisticLoss'", [(2, 6), (2,)], 1), ("type: 'InfogainLoss'", [(2, 6), (2,), (6, 6)], 1),
 ], ids=lambda example: example[0].split("'")[1])
-def test_a_label_that_is_no_class_makes_the_loss_nan(example, label, tmp_path):
+def test_a_label_outside_the_classes_makes_the_loss_nan(example, label, tmp_path):
     net = net_of(example)
     caffe.to_onnx(net, tmp_path / "net.onnx")
     arrays = {name: np.abs(blob.data) for name, blob in net.blobs.items() if name in net.inputs}
@@ -84,8 +84,8 @@ def test_equal_pairs_of_contrastive_loss_have_a_finite_gradient(tmp_path):
     assert not first.grad.any()
 
 
-def test_a_hopeless_score_keeps_its_gradient():
-    """The loss is clipped at log(FLT_MIN), where autograd gives 0; Caffe's gradient is that of softmax."""
+def test_a_clipped_loss_keeps_its_gradient():
+    """The loss is clipped at log(FLT_MIN), where autograd gives 0; Caffe's gradient is still that of softmax."""
     module = caffe.to_torch(net_of(("type: 'SoftmaxWithLoss'", [(1, 3), (1,)], 1)))
     scores = torch.tensor([[0.0, 500, 0]], requires_grad=True)
     loss = module(scores, torch.zeros(1))

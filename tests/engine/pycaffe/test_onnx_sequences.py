@@ -16,7 +16,7 @@ FILLERS = "weight_filler { type: 'uniform' min: -0.8 max: 0.8 } bias_filler { ty
 
 
 @pytest.mark.parametrize("name", ["lstm", "rnn"])
-def test_states_of_earlier_passes_are_left_out(name, tmp_path):
+def test_states_of_earlier_passes_are_ignored(name, tmp_path):
     net = net_of(EXAMPLES[name])
     net.blobs["x1"].data[...] = 1       # no sequence begins: every pass of the net continues where the last one ended
     first = net.forward()["y0"].copy()

@@ -22,7 +22,7 @@ layer { name: "loss" type: "EuclideanLoss" bottom: "y" bottom: "t" top: "loss" }
 
 
 class FakeClock:
-    """Every mark follows the one before by a different number of seconds."""
+    """Consecutive marks are different numbers of seconds apart."""
 
     def __init__(self, steps=(1,)):
         self.now, self.marks, self._steps = 0.0, 0, itertools.cycle(steps)
@@ -138,7 +138,7 @@ def test_rows_add_up_to_the_whole(solver):
     assert f"Iteration: {1000 * whole / 3:.3f} ms, the mean of 3" in printed
 
 
-def test_a_bounded_window_is_measured_and_then_nothing(solver):
+def test_only_a_bounded_window_is_measured(solver):
     clock, marks, done = FakeClock(), [], []
     measure(solver, lambda: (solver.step(1), marks.append(clock.marks)), iterations=8, first=3, count=2,
             clock=clock, done=lambda profile: done.append((profile.iterations, len(marks))))

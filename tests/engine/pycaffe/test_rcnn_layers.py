@@ -1,4 +1,4 @@
-"""Python layers and a training loop in the style of py-faster-rcnn: what they do with nets and blobs."""
+"""Python layers and a training loop in the style of py-faster-rcnn, and how they use nets and blobs."""
 import sys
 import types
 
@@ -25,7 +25,7 @@ SIZES = [(6, 8), (10, 4), (4, 12)]
 
 
 class Minibatches(caffe.Layer):
-    """Tops found by name, with other shapes in every pass."""
+    """Finds its tops by name; their shapes change in every pass."""
 
     def setup(self, bottom, top):
         self._num_classes = yaml.safe_load(self.param_str_)["num_classes"]
@@ -56,7 +56,7 @@ class Minibatches(caffe.Layer):
 
 
 class Labels(caffe.Layer):
-    """Labels of the map's shape; without a gradient. Notes what it has seen."""
+    """Labels of the feature map's shape, without a gradient. Records what it has read."""
 
     seen: list = []
 

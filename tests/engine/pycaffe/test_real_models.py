@@ -65,7 +65,7 @@ def test_as_onnx_model_by_the_command(shared_data, tmp_path, name):
 
 
 def test_a_fully_convolutional_net_takes_other_sizes(shared_data):
-    """PNet on an image gives at every place what it gives for the window there."""
+    """PNet's output at each position of an image equals its output for the window there."""
     net = load(shared_data, "det1")
     image = np.random.default_rng(1).uniform(-1, 1, (1, 3, 31, 40)).astype(np.float32)
     net.blobs["data"].reshape(*image.shape)

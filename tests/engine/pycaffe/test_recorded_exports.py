@@ -50,7 +50,7 @@ def compare(net, found, entry, arrays, factor=1):
 
 
 def is_refused(net, export, is_suitable=True):
-    """Nets with a Python layer, or otherwise unsuitable ones, must be refused, and no others."""
+    """Whether the net must be rejected, as with a Python layer or if it is unsuitable; asserts that it then is."""
     if is_suitable and "Python" not in [layer.type for layer in net.engine_layers]:
         return False
     with pytest.raises(ValueError, match="its code is not ours|no outputs|TEST phase"):

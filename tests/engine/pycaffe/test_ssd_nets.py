@@ -1,4 +1,4 @@
-"""Whole SSD deploy nets: their detections are those of cv2.dnn, and of the ONNX model."""
+"""Whole SSD deploy nets: their detections equal those of cv2.dnn and of the ONNX model."""
 import numpy as np
 import pytest
 import ssd_nets
@@ -9,7 +9,7 @@ MEAN = np.array([104, 117, 123], np.float32)[:, None, None]     # of VGG16, BGR
 
 
 def net_with_weights(text, images, folder):
-    """The net with random weights, which are also in net.caffemodel: for these images offsets and scores are normal."""
+    """The net with random weights, also saved in net.caffemodel, scaled so that offsets and scores are of unit size."""
     (folder / "net.prototxt").write_text(text)
     caffe.set_random_seed(3)
     net = caffe.Net(str(folder / "net.prototxt"), caffe.TEST)
@@ -43,7 +43,7 @@ def in_one_order(rows):
 
 def same_detections(net, folder):
     found, wanted = net.forward()["detection_out"][0, 0], detections_of_opencv(net, folder)
-    wanted = wanted[wanted[:, 2] > 0]       # OpenCV fills up with rows of 0
+    wanted = wanted[wanted[:, 2] > 0]       # OpenCV pads with rows of 0
     assert len(found) == len(wanted)
     np.testing.assert_allclose(found, in_one_order(wanted), rtol=1e-5, atol=1e-5)
     return found
@@ -64,7 +64,7 @@ def test_vgg16_ssd300_detects_what_opencv_does(tmp_path, shared_data):
 
 
 @pytest.mark.slow
-def test_what_a_small_net_learned_it_detects(tmp_path):
+def test_a_small_net_detects_what_it_has_learned(tmp_path):
     objects = np.array([[0, 1, 0, 0.1, 0.2, 0.4, 0.7, 0], [0, 3, 0, 0.6, 0.5, 0.8, 0.9, 0],
                         [1, 2, 0, 0.3, 0.1, 0.9, 0.6, 0]])
     (tmp_path / "train.prototxt").write_text(ssd_nets.small_train(len(objects)))

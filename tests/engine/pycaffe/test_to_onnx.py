@@ -1,4 +1,4 @@
-"""caffe.to_onnx: models run by onnxruntime against the net's own forward."""
+"""caffe.to_onnx: models run by onnxruntime against the net's own forward pass."""
 import builtins
 
 import numpy as np
@@ -159,7 +159,7 @@ def test_layers_that_a_program_registered_have_no_conversion(tmp_path, monkeypat
     np.testing.assert_array_equal(caffe.to_torch(net)(torch.ones(2, 3)), np.full((2, 3), 2))
 
 
-def test_a_layer_that_writes_files_is_left_out(tmp_path):
+def test_a_layer_that_writes_files_is_omitted(tmp_path):
     text = f"""
     layer {{ name: "in" type: "Input" top: "x" input_param {{ shape {{ dim: 3 dim: 2 }} }} }}
     layer {{ name: "r" type: "ReLU" bottom: "x" top: "r" }}

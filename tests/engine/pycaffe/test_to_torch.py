@@ -18,7 +18,7 @@ NO_GRADIENT = {"batch_reindex", "threshold", "arg_max", "arg_max_values", "arg_m
                "labelsequence_accuracy", "labelsequence_accuracy_long", "continuation_indicator", "ctc_decoder",
                "ctc_decoder_repeated", "ctc_decoder_one_step", "proposal", "proposal_of_few", "yolo_v2_output",
                "yolo_v3_output", "yolo_v3_output_empty"}
-# Bottoms that get no gradient from the engine, in addition to those that a layer's class names.
+# Bottoms without a gradient in the engine, in addition to those that the layer's class declares.
 CONSTANT_BOTTOMS = {"BoxAnnotatorOHEM": (0, 1), "Crop": (1,), "Filter": (2,), "LSTM": (3, 4), "PSROIPooling": (1,),
                     "RNN": (2,), "ROIAlign": (1,), "ROIPooling": (1,), "SmoothL1Loss": (2, 3), "SmoothL1LossOHEM": (2,),
                     "Upsample": (1,)}

@@ -1,4 +1,4 @@
-"""YOLO nets: the numbers of cv2.dnn's Darknet layers, and a whole net of the published layers as ONNX."""
+"""YOLO nets: the same numbers as cv2.dnn's Darknet layers, and a whole net of the published layers as ONNX."""
 import numpy as np
 import pytest
 
@@ -21,7 +21,7 @@ def net_of(text):
 
 
 def boxes_of_opencv(version, value):
-    """Rows of x, y, w, h, the object's score, and those of the classes, 0 where they are too low or suppressed."""
+    """Rows of x, y, w, h, objectness, and class scores, which are 0 if too low or suppressed."""
     cv2 = pytest.importorskip("cv2")
     if not hasattr(cv2.dnn, "readNetFromDarknet"):
         pytest.skip("this OpenCV does not read Darknet's nets")
@@ -34,7 +34,7 @@ def boxes_of_opencv(version, value):
 
 @pytest.mark.parametrize("version, share", [("", 0.6), ("v3", 1)])
 def test_boxes_and_scores_of_opencv(version, share):
-    """Boxes whose best class OpenCV keeps: after YOLO v2 it suppresses within each class."""
+    """Compares boxes whose best class OpenCV keeps: for YOLO v2 it applies NMS within each class."""
     value = 1.5 * np.random.default_rng(0).standard_normal((1, CHANNELS, SIDE, SIDE)).astype(np.float32)
     wanted = boxes_of_opencv(version, value)
     biases = " ".join(f"biases: {size}" for size in BIASES)

@@ -146,7 +146,7 @@ class Part:
 
 FIRST = [*(Part(text, [IMAGE], []) for text in IN_PLACE), *(Part(text, [IMAGE, IMAGE], []) for text in SAME),
          *(Part(text, [IMAGE, (4,)], []) for text in CHANNEL), *(Part(*other) for other in OTHERS)]
-BEHIND = [*IN_PLACE, *SAME, *CHANNEL]
+ALL_IN_PLACE = [*IN_PLACE, *SAME, *CHANNEL]
 
 
 class NetText:
@@ -179,7 +179,7 @@ class NetText:
         self.text += part.layer("a", bottoms, tops)
         return tops
 
-    def behind(self, text: str, blob: str, shape: tuple[int, ...], name: str) -> None:
+    def add_in_place(self, text: str, blob: str, shape: tuple[int, ...], name: str) -> None:
         """Add an in-place layer on a blob of this shape."""
         others = [self.learned(shape)] if text in SAME else [self.learned(shape[1:2])] if text in CHANNEL else []
         self.text += Part(text, [], []).layer(name, [blob, *others], [blob])
@@ -210,7 +210,7 @@ def fits(text: str, shape: tuple[int, ...]) -> bool:
     try:
         if text in CHANNEL and len(shape) < 2:
             return False
-        net.behind(text, net.learned(shape), shape, "b")
+        net.add_in_place(text, net.learned(shape), shape, "b")
         net.build()
     except LayerError:
         return False
@@ -230,7 +230,7 @@ def shared(sharing: str, text: str, order: str) -> NetText:
         if letter == "s":
             net.text += Part(sharing, [], []).layer("s", ["c"], ["f", "e"] if sharing == "Split" else ["f"])
         elif letter == "w":
-            net.behind(text, "f", shape_shared(sharing), "w")
+            net.add_in_place(text, "f", shape_shared(sharing), "w")
         elif letter == "f":
             net.text += Part("Flatten", [], []).layer("g", ["c"], ["g"])
         else:

@@ -28,7 +28,7 @@ layer { name: 'fc' type: 'InnerProduct' bottom: 'x' top: 'y' inner_product_param
 # ---- LMDB
 @pytest.fixture
 def database(tmp_path):
-    """300 records, of which two thirds are longer than a page."""
+    """A database of 300 records, two thirds of them longer than a page."""
     numbers = np.random.default_rng(0)
     with lmdb.open(str(tmp_path / "db"), map_size=1 << 23) as environment, environment.begin(write=True) as transaction:
         for index in range(300):

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 import torch
-from in_place_nets import BEHIND, FIRST, SHARING, NetText, fits, shape_shared, shared, top_shape
+from in_place_nets import ALL_IN_PLACE, FIRST, SHARING, NetText, fits, shape_shared, shared, top_shape
 
 import caffe
 from caffe.export.onnx_model import onnx_model
@@ -10,7 +10,7 @@ from caffe.export.onnx_model import onnx_model
 onnx = pytest.importorskip("onnx", reason="needs the package onnx")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the package onnxruntime")
 
-EXPORTED = [text for text in BEHIND if not text.startswith("Python")]
+EXPORTED = [text for text in ALL_IN_PLACE if not text.startswith("Python")]
 
 
 def on_onnx(net):
@@ -58,7 +58,7 @@ def test_a_layer_followed_by_any_in_place_layer(part):
     for text in EXPORTED:
         if fits(text, shape):
             net = NetText()
-            net.behind(text, net.first(part)[0], shape, "b")
+            net.add_in_place(text, net.first(part)[0], shape, "b")
             if (error := difference(net)) > 1e-4:
                 wrong[text] = error
     assert not wrong

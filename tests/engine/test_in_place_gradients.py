@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from in_place_nets import (
-    BEHIND,
+    ALL_IN_PLACE,
     FIRST,
     IMAGE,
     SHARING,
@@ -109,20 +109,20 @@ def shape_of(place: int) -> tuple[int, ...]:
 
 @functools.cache
 def fitting(shape: tuple[int, ...]) -> list[str]:
-    return [text for text in BEHIND if fits(text, shape)]
+    return [text for text in ALL_IN_PLACE if fits(text, shape)]
 
 
-def shape_behind(text: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+def shape_after(text: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape of a blob after an in-place layer: MVN adds axes."""
     return (*shape, *(1,) * (4 - len(shape))) if text.startswith("MVN") else shape
 
 
-def chain(part: Part, shape: tuple[int, ...], behind: list[str], in_place: bool = False) -> caffe.Net:
+def chain(part: Part, shape: tuple[int, ...], following: list[str], in_place: bool = False) -> caffe.Net:
     text = NetText()
     tops = text.first(part, in_place)
-    for place, layer in enumerate(behind):
-        text.behind(layer, tops[0], shape, f"b{place}")
-        shape = shape_behind(layer, shape)
+    for place, layer in enumerate(following):
+        text.add_in_place(layer, tops[0], shape, f"b{place}")
+        shape = shape_after(layer, shape)
     # blobs that share memory all hold what an in-place layer wrote, and reading another is an error
     text.losses(tops[:1] if part.type == "Split" else tops)
     return text.build()
@@ -131,7 +131,7 @@ def chain(part: Part, shape: tuple[int, ...], behind: list[str], in_place: bool 
 def test_every_type_is_here():
     names = layer_docs.catalogue()
     assert {part.type for part in FIRST} == types_with_gradient(names)
-    assert {text.split()[0] for text in BEHIND} == types_in_place(names)
+    assert {text.split()[0] for text in ALL_IN_PLACE} == types_in_place(names)
 
 
 @pytest.mark.parametrize("place", range(len(FIRST)), ids=map(str, FIRST))
@@ -145,7 +145,7 @@ def test_there_are_many_pairs():
     assert sum(len(fitting(shape_of(place))) for place in range(len(FIRST))) >= PAIRS_AT_LEAST
 
 
-@pytest.mark.parametrize("part", [part for part in FIRST if part.text in BEHIND], ids=str)
+@pytest.mark.parametrize("part", [part for part in FIRST if part.text in ALL_IN_PLACE], ids=str)
 def test_an_in_place_layer_alone_and_followed_by_any_other(part):
     wrong = {text: error for text in (None, *fitting(part.learned[0]))
              if (error := difference(chain(part, part.learned[0], [text] if text else [], in_place=True))) > TOLERANCE}
@@ -159,7 +159,7 @@ def test_readers_before_a_layer_that_works_in_place_on_shared_memory(sharing, or
         found = shared(sharing, text, order)
         found.losses(["f", "of_c"])
         return found.build()
-    assert not {text: found for text in BEHIND if fits(text, shape_shared(sharing))
+    assert not {text: found for text in ALL_IN_PLACE if fits(text, shape_shared(sharing))
                 and (found := difference(net(text))) > TOLERANCE}
 
 
@@ -180,8 +180,8 @@ def test_a_net_saves_nothing_that_no_backward_pass_needs():
     for name in ("c0", "c1"):
         convolution = Part("Convolution convolution_param { num_output: 4 kernel_size: 1 }", [], [])
         text.text += convolution.layer(name, [below], [name])
-        for behind in ("BatchNorm", "Scale scale_param { bias_term: true }", "ReLU", "Dropout"):
-            text.behind(behind, name, IMAGE, f"{behind.split()[0]} of {name}")
+        for layer in ("BatchNorm", "Scale scale_param { bias_term: true }", "ReLU", "Dropout"):
+            text.add_in_place(layer, name, IMAGE, f"{layer.split()[0]} of {name}")
         below = name
     text.losses([below])
     net = text.build()
@@ -190,7 +190,7 @@ def test_a_net_saves_nothing_that_no_backward_pass_needs():
 
 def chains_of_three() -> list[tuple[int, str, str]]:
     return [(place, second, third) for place in range(len(FIRST)) for second in fitting(shape_of(place))
-            for third in fitting(shape_behind(second, shape_of(place)))]
+            for third in fitting(shape_after(second, shape_of(place)))]
 
 
 def wrong_chains(chosen) -> dict:

@@ -152,7 +152,7 @@ def set_random_seed(seed: int) -> None:
 def seed_pass(seed: int, number: int) -> None:
     """Make the random numbers of one training pass (forward and backward) a function of (seed, number).
 
-    number  of the pass among those of all iterations and of all processes that train the net together
+    number  pass number over all iterations and all processes that train the net together
     A resumed run then draws the same dropout masks as an uninterrupted one, and several processes the same as one.
     """
     set_random_seed((seed * 1_000_003 + number * 7_919 + 1) & _MASK)

@@ -314,7 +314,7 @@ def test_images_of_many_pixels_in_few_bytes_elsewhere(tmp_path, capsys):
     assert main(["convert_imageset", f"{tmp_path}/", str(tmp_path / "list.txt"), str(tmp_path / "db")]) == 0
     printed = capsys.readouterr().err
     assert "a.png is no image that OpenCV can read: an image of 32768 x 32768 pixels in" in printed
-    assert "left out: 1" in printed
+    assert "skipped: 1" in printed
 
 
 def test_an_image_file_whose_name_is_not_utf_8(tmp_path):

@@ -77,7 +77,7 @@ def test_dot_file(net, tmp_path):
     (tmp_path / "net.prototxt").write_text(NET)
     caffe.draw.draw_net_to_file(str(tmp_path / "net.prototxt"), tmp_path / "same.dot")
     assert (tmp_path / "same.dot").read_text() == caffe.draw.get_dot(net)
-    with pytest.raises(ValueError, match="ending"):
+    with pytest.raises(ValueError, match="the extension of the name"):
         caffe.draw.draw_net_to_file(net, tmp_path / "net")
 
 

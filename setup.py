@@ -1,6 +1,6 @@
-"""The packages and the compiled modules. All else is in pyproject.toml.
+"""Packages and extension modules; everything else is in pyproject.toml.
 
-`caffe` is the engine. `frcnn` is the detector: lib/frcnn, with the other packages of lib below its name.
+`caffe` is the engine. `frcnn` is the detector: lib/frcnn, with the other packages of lib as its subpackages.
 """
 from pathlib import Path
 
@@ -9,9 +9,9 @@ from setuptools import Extension, find_packages, setup
 ENGINE = "caffe-fast-rcnn/python"
 KERNELS = f"{ENGINE}/caffe/kernels"
 HEADERS = sorted(path.as_posix() for path in Path(KERNELS).glob("*.h"))
-# Never fuse a*b+c: the same source must give the same bits on every machine and on CUDA
+# Never contract a*b+c into an FMA: results must be bit for bit the same on every machine and on CUDA
 FLAGS = ["-O3", "-std=c++17", "-ffp-contract=off", "-fno-trapping-math"]
-# The four stages are run by tools/ and have no use without them
+# alt_opt, the four stages, is of no use without tools/
 LIB = find_packages("lib", exclude=["frcnn", "alt_opt"])
 
 

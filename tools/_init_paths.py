@@ -1,6 +1,6 @@
-"""Makes `caffe` and the detector's packages in lib/ importable: the first import of every tool.
+"""Puts `caffe` and the detector's packages in lib/ on the import path; every tool imports this module first.
 
-Exits with one message if their requirements are not installed.
+Exits with one message if a required package is not installed.
 """
 import importlib.util
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 ENGINE = ROOT / "caffe-fast-rcnn" / "python"
-# Module -> package that provides it; our engine needs torch, another Caffe does not
+# Module: the package that provides it. Our engine needs torch; another Caffe does not
 _NEEDED = {"numpy": "numpy", "cv2": "opencv", "yaml": "pyyaml", "google": "protobuf",
            "utils.cython_bbox": "compiled extensions", **({"torch": "torch"} if ENGINE.is_dir() else {})}
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Shows several runs side by side: average precisions, losses, and the settings in which they differ."""
+"""Compares several runs side by side: average precisions, losses, and the settings in which they differ."""
 from __future__ import annotations
 
 import argparse
@@ -14,16 +14,16 @@ from utils.errors import UserError
 EXAMPLES = """\
   tools/compare_runs.py output/demo output/demo_no_ohem
   tools/compare_runs.py output/a output/b output/c --output compared.html
-      also as a page, with curves
+      also writes an HTML page with curves
 """
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options of the tool."""
+    """The tool's options."""
     result = make_parser(__doc__ or "", EXAMPLES)
-    result.add_argument("runs", nargs="+", metavar="RUN", help="output folder of a training; differences are from the "
-                                                               "first")
-    result.add_argument("--output", metavar="FILE", help="also write a page")
+    result.add_argument("runs", nargs="+", metavar="RUN",
+                        help="output folder of a training; differences are to the first one")
+    result.add_argument("--output", metavar="FILE", help="also write an HTML page to this file")
     return result
 
 
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not folder.is_dir():
             raise UserError(f"there is no folder {folder}")
         if not is_run(folder):
-            raise UserError(f"{folder}: holds no training, and no results of a test")
+            raise UserError(f"{folder}: holds neither a training nor the results of a test")
     if args.output:
         check_page(args.output)
     runs = [read_run(folder, name) for folder, name in zip(folders, run_names(folders), strict=True)]

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Writes a data set of any format as PASCAL VOC, COCO or YOLO, or as the databases that train SSD.
+"""Converts a data set of any format to PASCAL VOC, COCO or YOLO, or to the databases that SSD is trained on.
 
-All splits are written, or only that which is named; the images are copied. Objects are those that a training would see:
-what is wrong with them is printed, and mended or left out. Nothing that exists is overwritten.
+Writes all splits, or the one that is named, and copies the images. The objects are those that training would use:
+invalid ones are reported, and fixed or dropped. Existing files are never overwritten.
 """
 from __future__ import annotations
 
@@ -23,16 +23,18 @@ EXAMPLES = """\
   tools/convert_data.py --imdb path/to/yolo/data.yaml --to coco path/to/new_folder
   tools/convert_data.py --imdb path/to/BCCD:test --to yolo path/to/new_folder
   tools/convert_data.py --imdb path/to/labelme --split 0.8 --to voc path/to/new_folder
-  tools/convert_data.py --imdb path/to/VOC2007 --to ssd path/to/new_folder       (LMDB of AnnotatedDatum, label map)
+  tools/convert_data.py --imdb path/to/VOC2007 --to ssd path/to/new_folder
+      an LMDB of AnnotatedDatum for each split, and a label map
 """
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options of the tool."""
+    """The tool's options."""
     result = make_parser(__doc__ or "", EXAMPLES)
-    result.add_argument("--imdb", required=True, metavar="NAME", help="data set, or path of one: folder[:split]")
+    result.add_argument("--imdb", required=True, metavar="NAME",
+                        help="name of a data set, or its path: folder[:split]")
     result.add_argument("--to", required=True, nargs=2, metavar=("FORMAT", "DIR"),
-                        help="voc, coco, yolo or ssd, and a folder that does not exist, or is empty")
+                        help="voc, coco, yolo or ssd, and the folder to write, which must be new or empty")
     add_split_options(result, "Writes both")
     add_cfg_options(result)
     return result
@@ -63,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _find_splits(args: argparse.Namespace) -> dict[str, Imdb]:
-    """The data sets to write, by split."""
+    """The data set of each split to write."""
     from commands.data_set import find_imdb
     from datasets.annotated_images import AnnotatedImages
     from datasets.factory import splits_of, with_share
@@ -77,19 +79,19 @@ def _find_splits(args: argparse.Namespace) -> dict[str, Imdb]:
 
 
 def _distinct(splits: Mapping[str, Imdb]) -> dict[str, Imdb]:
-    """The splits without those that have only images of others, as trainval has; it and larger ones go first."""
+    """Drop splits all of whose images are in other splits: trainval is considered first, then larger splits."""
     files = {split: {imdb.image_path_at(index) for index in range(imdb.num_images)} for split, imdb in splits.items()}
     kept = dict(files)
     for split in sorted(reversed(files), key=lambda name: (name != "trainval", -len(files[name]))):
         others = set().union(*(kept[name] for name in kept if name != split))
         if files[split] <= others:
-            print(f"{split} has the images of other splits: not written", flush=True)
+            print(f"{split} has only images of other splits: not written", flush=True)
             del kept[split]
     return {split: splits[split] for split in kept}
 
 
 def _with_all_classes(splits: dict[str, Imdb]) -> dict[str, Imdb]:
-    """The data sets with the classes of all splits: a split may have objects of a class that train lacks."""
+    """Give all splits the union of their classes: a split may have objects of a class that train lacks."""
     from datasets.class_names import BACKGROUND, merge_spellings
     from datasets.source import ANY_CLASS
     parts = [part for imdb in splits.values() for part in getattr(imdb, "parts", [imdb])]
@@ -103,7 +105,7 @@ def _with_all_classes(splits: dict[str, Imdb]) -> dict[str, Imdb]:
 
 
 def _losses(format_name: str, splits: Mapping[str, Sequence[Record]]) -> list[str]:
-    """What the format cannot hold."""
+    """Messages about objects that the format cannot represent."""
     from datasets.source import ANY_CLASS
     records = [record for each in splits.values() for record in each]
     regions = sum(record.names.count(ANY_CLASS) for record in records)

@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
-"""Converts weights that torchvision publishes to a caffemodel for our nets.
+"""Converts weights published by torchvision to a caffemodel for our nets.
 
     tools/convert_weights.py vgg16-397923af.pth data/imagenet_models/VGG16.v2.caffemodel
     tools/convert_weights.py vgg16_features-amdegroot-88682ab5.pth data/imagenet_models/VGG16_convs.v2.caffemodel
     tools/convert_weights.py squeezenet1_1-b8a52dc0.pth data/imagenet_models/SqueezeNet.v2.caffemodel
 
-The first is torchvision's own VGG16, the second has the convolutions of the original, trained with Caffe, without fc6
-and fc7; the third is SqueezeNet v1.1.
+The first file is VGG16 trained by torchvision; the second holds the convolutions of the original VGG16, trained with
+Caffe, without fc6 and fc7; the third is SqueezeNet v1.1.
 
-torchvision's own nets take RGB images, divided by 255, minus a mean, divided by a standard deviation; Caffe's nets take
-BGR images in 0..255 minus another mean. Both differences are folded into the first convolution, so that the same image
-yields the same features. VGG16's differ slightly next to the image's border: padding with zeros means padding with the
-mean, and the two means differ by up to one grey level. In the original's convolutions only the channels are exchanged.
+Nets trained by torchvision take RGB images scaled to 0..1 and normalised by a mean and a standard deviation; Caffe's
+nets take BGR images in 0..255 minus another mean. Both differences are folded into the first convolution, so that the
+same image yields the same features. VGG16's features differ slightly next to the image border: zero padding amounts to
+padding with the mean, and the two means differ by up to one grey level. For the convolutions of the original, only the
+order of the channels is reversed.
 """
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import _init_paths  # noqa: F401  # before all that may not be installed
+import _init_paths  # noqa: F401  # first: reports packages that are not installed
 
 # isort: split
 import numpy as np
@@ -31,7 +32,7 @@ from caffe.proto import caffe_pb2
 from utils.errors import UserError
 from utils.files import atomic_path, sha256_file
 
-# Our layer: torchvision's name, shape of the weights (N outputs, C inputs, height, width)
+# Our layer's name: torchvision's name, and the shape of the weights (outputs, inputs, height, width)
 Layers = dict[str, tuple[str, tuple[int, ...]]]
 _VGG16_CONVOLUTIONS: Layers = {
     "conv1_1": ("features.0", (64, 3, 3, 3)), "conv1_2": ("features.2", (64, 64, 3, 3)),
@@ -43,7 +44,7 @@ _VGG16_CONVOLUTIONS: Layers = {
     "conv5_3": ("features.28", (512, 512, 3, 3)),
 }
 _VGG16_CLASSIFIER: Layers = {
-    # fc6 reads 512 channels x 7 x 7 cells, in this order in both
+    # fc6 reads 512 channels x 7 x 7 cells; both flatten them in this order
     "fc6": ("classifier.0", (4096, 25088)), "fc7": ("classifier.3", (4096, 4096)),
     "fc8": ("classifier.6", (1000, 4096)),
 }
@@ -63,34 +64,34 @@ def _squeezenet_layers() -> Layers:
 
 
 class Source(NamedTuple):
-    """A kind of file that can be converted."""
+    """A supported set of published weights."""
 
     title: str
     caffe_name: str                 # `name` of the caffemodel
     layers: Layers
-    scaled: bool                    # trained on torchvision's images; else on Caffe's, with RGB channels
+    scaled: bool                    # trained on normalised images (see above); else on Caffe's, but in RGB order
 
 
 VGG16 = Source("torchvision's VGG16", "VGG_ILSVRC_16_layers", _VGG16_CONVOLUTIONS | _VGG16_CLASSIFIER, scaled=True)
 VGG16_CONVOLUTIONS = Source("the convolutions of the original VGG16", "VGG_ILSVRC_16_layers", _VGG16_CONVOLUTIONS,
                             scaled=False)
 SQUEEZENET = Source("torchvision's SqueezeNet v1.1", "SqueezeNet_v1.1", _squeezenet_layers(), scaled=True)
-# The original's conv1_1: output 0, channel R, upper left
+# First weight of the original's conv1_1: output 0, channel R, upper left corner
 _ORIGINAL_WEIGHT = 0.4800154
 
-# Per channel R, G, B; torchvision's are for images in 0..1, cfg.PIXEL_MEANS for 0..255
+# Per channel R, G, B; torchvision's are for images in 0..1, Caffe's (cfg.PIXEL_MEANS) for 0..255
 _TORCH_MEAN, _TORCH_STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 _CAFFE_MEAN = np.array([122.7717, 115.9465, 102.9801])
 
 
 class ConversionError(UserError, ValueError):
-    """The file is not as expected; the message says what was expected and found."""
+    """The file cannot be converted; the message says what was expected and found."""
 
 
 def source_of(state: Mapping[str, Any]) -> Source:
-    """What the weights are: judged by their names, and for VGG16 by whether its classifier has values.
+    """Identify the weights by their names and, for VGG16, by whether the classifier has values.
 
-    torchvision publishes the original's convolutions with a classifier whose values are missing.
+    torchvision publishes the original's convolutions with a classifier without meaningful values.
     """
     if "features.3.squeeze.weight" in state:
         return SQUEEZENET
@@ -104,7 +105,7 @@ def source_of(state: Mapping[str, Any]) -> Source:
 
 
 def convert(state: Mapping[str, Any], source: Source) -> dict[str, list[np.ndarray]]:
-    """Weights and bias, float32, of each of our layers from a state dict of torchvision.
+    """Weights and bias (float32) of each of our layers, from a state dict of torchvision.
 
     Raises ConversionError listing every missing key and wrong shape.
     """
@@ -120,10 +121,10 @@ def convert(state: Mapping[str, Any], source: Source) -> dict[str, list[np.ndarr
 
 
 def _for_caffe_images(weight: np.ndarray, bias: np.ndarray) -> list[np.ndarray]:
-    """First convolution for x = pixel - caffe_mean (BGR) from that for t = (pixel / 255 - mean) / std (RGB).
+    """Convert a first convolution for t = (pixel / 255 - mean) / std (RGB) to x = pixel - caffe_mean (BGR).
 
     t = x / (255 std) + shift with shift = (caffe_mean / 255 - mean) / std: the factor is folded into the weights,
-    the sum of weights times shift into the bias. The channels are reversed.
+    the sum of weights times shift into the bias, and the channels are reversed.
     """
     shift = (_CAFFE_MEAN / 255 - _TORCH_MEAN) / _TORCH_STD
     folded = weight.astype(np.float64) / (255 * _TORCH_STD)[:, None, None]
@@ -140,14 +141,14 @@ def _check(state: Mapping[str, Any], source: Source) -> None:
             elif tuple(state[key].shape) != expected:
                 problems.append(f"'{key}' ({layer}) has shape {tuple(state[key].shape)}, expected {expected}")
     if problems:
-        raise ConversionError("this is no VGG16 (without batch normalisation) or SqueezeNet v1.1 of torchvision; "
+        raise ConversionError("this is not torchvision's VGG16 (without batch normalisation) or SqueezeNet v1.1; "
                               f"compared with {source.title}:\n  " + "\n  ".join(problems))
 
 
 def write_caffemodel(path: str | Path, name: str, weights: Mapping[str, list[np.ndarray]]) -> None:
-    """Write a caffemodel with the blobs of each layer; an existing file is replaced atomically."""
+    """Write a caffemodel with the blobs of each layer, atomically replacing an existing file."""
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        # Concatenated protobuf messages are one message: only one layer is held twice at a time.
+        # Concatenated protobuf messages form one message: only one layer at a time is copied in memory.
         file.write(caffe_pb2.NetParameter(name=name).SerializeToString())
         for layer, blobs in weights.items():
             kind = "Convolution" if blobs[0].ndim == 4 else "InnerProduct"
@@ -160,7 +161,7 @@ def _blob(array: np.ndarray) -> caffe_pb2.BlobProto:
 
 
 def load_state(path: str | Path) -> Mapping[str, Any]:
-    """A state dict from a .pth file (tensors only: a file with code is refused) or a .safetensors file.
+    """Load a state dict from a .pth file (tensors only: pickled code is rejected) or a .safetensors file.
 
     Raises ConversionError for a file that is missing, damaged or of another kind.
     """
@@ -175,7 +176,7 @@ def load_state(path: str | Path) -> Mapping[str, Any]:
     except ImportError as error:
         raise ConversionError(f"{path}: a package is needed to read it: pip install {error.name}") from None
     except Exception as error:      # torch.load may raise anything on damaged files, and suggests running their code
-        raise ConversionError(f"{path} cannot be read as weights: it is no state dict of tensors alone, or damaged "
+        raise ConversionError(f"{path} cannot be read as weights: it is damaged, or not a state dict of tensors only "
                               f"({type(error).__name__})") from error
     if not isinstance(state, Mapping):
         raise ConversionError(f"{path}: expected a dictionary of weights, found {type(state).__name__}")
@@ -183,7 +184,7 @@ def load_state(path: str | Path) -> Mapping[str, Any]:
 
 
 def _check_file(path: Path) -> None:
-    """Check the SHA-256 prefix in the names of torchvision's files: name-397923af.pth."""
+    """Check the SHA-256 prefix in a torchvision file name such as vgg16-397923af.pth."""
     if not path.is_file():
         raise ConversionError(f"there is no file {path}")
     match = re.search(r"-([0-9a-f]{8})\.(pth|safetensors)$", path.name)
@@ -191,15 +192,15 @@ def _check_file(path: Path) -> None:
         found = sha256_file(path)[:8]
         if found != match[1]:
             raise ConversionError(f"{path} is damaged: its SHA-256 begins with {found}, not with {match[1]}; "
-                                  "fetch it again")
+                                  "download it again")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit status."""
+    """Run the tool; returns its exit status."""
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", help="weights of torchvision: .pth or .safetensors")
-    parser.add_argument("target", help="the caffemodel to write")
+    parser.add_argument("source", help="weights published by torchvision: .pth or .safetensors")
+    parser.add_argument("target", help="caffemodel to write")
     args = parser.parse_args(argv)
     try:
         state = load_state(args.source)
@@ -208,7 +209,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ConversionError, OSError) as error:
         print(f"convert_weights: {error}", file=sys.stderr)
         return 1
-    print(f"{args.source} has {source.title}; wrote {args.target}: {len(source.layers)} layers")
+    print(f"{args.source}: {source.title}; wrote {len(source.layers)} layers to {args.target}")
     return 0
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Detects objects in photographs, videos and camera pictures, and draws them; works without a screen."""
+"""Detects objects in photographs, videos and camera streams and draws them; needs no display."""
 from __future__ import annotations
 
 import argparse
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import _init_paths  # noqa: F401  # before all that may not be installed
+import _init_paths  # noqa: F401  # first: reports packages that are not installed
 
 # isort: split
 from commands.detector import DetectorFiles, add_detector_options, class_names, find_proposing_detector
@@ -40,28 +40,29 @@ EXAMPLES = """\
   tools/demo.py --run output/faster_rcnn_alt_opt/voc_2007_trainval/VGG16 photo.jpg holiday/ 'more/**/*.jpg'
   tools/demo.py --def models/VGG16/faster_rcnn_alt_opt/faster_rcnn_test.pt --net VGG16_final.caffemodel photo.jpg
   tools/demo.py --run output/demo street.mp4 --csv --json
-      street.mp4 with boxes, and street.frames.csv with the objects of each frame
+      writes street.mp4 with boxes drawn, and street.frames.csv with the objects of each frame
   tools/demo.py --run output/demo 0 --frames 500
-      camera 0, until 500 frames or Ctrl-C
+      reads camera 0 until 500 frames or Ctrl-C
 """
-PICTURES = "pictures.json"      # names the files in the output folder that this tool has written
+PICTURES = "pictures.json"      # lists the files in the output folder that this tool wrote
 JSON, CSV = "detections.json", "detections.csv"
 
-Source = Path | int     # a photograph or video, or the number of a camera
+Source = Path | int     # the path of a photograph or video, or the number of a camera
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options of the tool."""
+    """The tool's options."""
     result = make_parser(__doc__ or "", EXAMPLES)
     add_detector_options(result)
     add = result.add_argument
-    add("images", nargs="+", metavar="IMAGE", help="photographs, videos, folders of them, patterns in quotes; or the "
-                                                   "number of a camera")
+    add("images", nargs="+", metavar="IMAGE", help="photograph, video, folder of them, quoted glob pattern, or number "
+                                                   "of a camera")
     add("--output", metavar="DIR", help="folder for the pictures (default: pictures in --run, else output/pictures)")
-    add("--thresh", type=float, default=0.5, help="minimum score of detections to draw (default: 0.5)")
-    add("--json", action="store_true", help=f"write all detections into {JSON}")
-    add("--csv", action="store_true", help=f"write all detections into {CSV}")
-    add("--txt", action="store_true", help="write a text file for each photograph: label score x1 y1 x2 y2")
+    add("--thresh", type=float, default=0.5, help="minimum score of a detection (default: 0.5)")
+    add("--json", action="store_true", help=f"also write the detections to {JSON}")
+    add("--csv", action="store_true", help=f"also write the detections to {CSV}")
+    add("--txt", action="store_true",
+        help="also write a text file for each photograph, with a line for each detection: label score x1 y1 x2 y2")
     add("--frames", type=positive, metavar="N", help="stop after N frames of each video or camera")
     add_device_options(result)
     add_cfg_options(result)
@@ -87,12 +88,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     demo.write_tables(output)
     print(f"Pictures: {output}", flush=True)
     if demo.failed:
-        raise UserError("\n".join([f"{len(demo.failed)} of {_in_words(sources)} are left out:", *demo.failed]))
+        raise UserError("\n".join([f"{len(demo.failed)} of {_in_words(sources)} skipped:", *demo.failed]))
     return 0
 
 
 def find_sources(names: Sequence[str]) -> list[Source]:
-    """The files and cameras that the user names. Raises UserError for a name that is neither."""
+    """The files and cameras that the names stand for. Raises UserError for a name that is neither."""
     found: list[Source] = []
     for name in names:
         if name.isdecimal() and not Path(name).exists():
@@ -103,7 +104,7 @@ def find_sources(names: Sequence[str]) -> list[Source]:
 
 
 def _in_words(sources: Sequence[Source]) -> str:
-    """'3 photographs', or '3 photographs, videos and cameras', as far as there are some of each."""
+    """Such as '3 photographs', or '3 photographs, videos and cameras': the kinds that occur."""
     kinds = {"cameras" if isinstance(source, int) else "videos" if _is_video(source) else "photographs"
              for source in sources}
     *first, last = sorted(kinds, key=["photographs", "videos", "cameras"].index)
@@ -119,7 +120,7 @@ def _is_video(path: Path) -> bool:
 
 
 def _tables(args: argparse.Namespace, output: Path, targets: Sequence[Path]) -> list[Path]:
-    """The files to be written besides the pictures."""
+    """The files to write besides the pictures."""
     return [*([output / JSON] if args.json else []), *([output / CSV] if args.csv else []),
             *(_frames_of(target) for target in targets if _is_video(target)),
             *(_txt_of(target) for target in targets if args.txt and not _is_video(target))]
@@ -134,20 +135,20 @@ def _txt_of(target: Path) -> Path:
 
 
 def _class_names(files: DetectorFiles, given: Sequence[str] | None) -> tuple[Sequence[str], str]:
-    """Class names, and where they come from."""
+    """The class names, and a description of their origin for messages."""
     from datasets.pascal_voc import CLASSES
     names = class_names(files, given)
     if names:
         return names, "--classes" if given else "the run" if files.record and files.record.net else "the detector"
-    print("Note: the class names of the net are unknown, so they are those of PASCAL VOC; --classes gives others",
+    print("Note: the net's class names are unknown; using those of PASCAL VOC. --classes NAME ... sets others",
           flush=True)
     return CLASSES, "PASCAL VOC"
 
 
 def picture_names(paths: Sequence[Path], output: Path) -> list[Path]:
-    """<name>.png in the output folder, .mp4 for videos; a number is appended to names that are equal: all differ."""
+    """<name>.png in the output folder, .mp4 for videos; equal names get a number appended, so that all differ."""
     counts = Counter(path.stem for path in paths)
-    taken = {stem for stem, count in counts.items() if count == 1}      # these names stay as they are
+    taken = {stem for stem, count in counts.items() if count == 1}      # these names get no number
     names = []
     for index, path in enumerate(paths):
         numbered = (f"{path.stem}_{number}" for number in itertools.count(index))
@@ -158,25 +159,25 @@ def picture_names(paths: Sequence[Path], output: Path) -> list[Path]:
 
 
 def record_pictures(output: Path, targets: Sequence[Path]) -> None:
-    """Record that these pictures in the user's output folder are ours.
+    """Record that this tool writes these files into the user's output folder.
 
-    Raises UserError, and records nothing, if one of them exists that is not: a photograph, say.
+    Raises UserError, and records nothing, if one of them exists and is not on record, such as the user's photograph.
     """
     record = output / PICTURES
     ours = read_record(record, "remove it", pictures=list)["pictures"] if record.is_file() else []
     taken = [str(target) for target in targets if target.exists() and target.name not in ours]
     if taken:
         more = f" and {len(taken) - 1} more" if len(taken) > 1 else ""
-        raise UserError(f"{taken[0]}{more}: is there already and not a picture of this tool; choose another --output")
+        raise UserError(f"{taken[0]}{more}: exists and was not written by this tool; choose another --output")
     write_json(record, {"pictures": sorted({*ours, *(target.name for target in targets)})})
 
 
 class Demo:
-    """What has been found so far.
+    """Runs the detector on the sources, writes their pictures and collects the detections.
 
-    entries  for the JSON file
-    table    for the CSV file
-    failed   what is wrong with each photograph that is left out
+    entries  of the JSON file
+    table    rows of the CSV file
+    failed   messages about the sources that were skipped
     """
 
     def __init__(self, detector: Detector, args: argparse.Namespace) -> None:
@@ -186,14 +187,14 @@ class Demo:
         self.failed: list[str] = []
 
     def show(self, source: Source, target: Path) -> None:
-        """Detect objects in one photograph or video; print what is found and write it. A broken one is left out."""
+        """Detect objects in one source, print them and write its picture. An unreadable source is skipped."""
         try:
             if _is_video(target):
                 self._show_video(source, target)
             else:
                 self._show_photograph(Path(str(source)), target)
         except (ImageError, VideoError, OSError) as error:
-            print(f"{message_of(error)}: left out", flush=True)
+            print(f"{message_of(error)}: skipped", flush=True)
             self.failed.append(message_of(error))
 
     def _show_photograph(self, path: Path, target: Path) -> None:
@@ -207,7 +208,7 @@ class Demo:
             print(f"  {line}", flush=True)
 
     def _show_video(self, source: Source, target: Path) -> None:
-        """Write the frames with their boxes, and a table of the objects by frame. Ctrl-C ends a camera's video."""
+        """Write the frames with boxes drawn, and a table of the objects by frame. Ctrl-C ends a camera's video."""
         name, timer = f"camera {source}" if isinstance(source, int) else str(source), Timer()
         timer.tic()
         table: list[Row] = []

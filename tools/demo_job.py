@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The main job on a small scale: draws a data set, trains Tiny in four stages with OHEM, tests it, shows pictures."""
+"""Demonstrates the main job on a small scale: draws a data set, trains Tiny in four stages with OHEM, and tests it."""
 from __future__ import annotations
 
 import argparse
@@ -17,22 +17,25 @@ from utils.errors import UserError
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = ROOT / "experiments" / "cfgs" / "demo.yml"
 EXAMPLES = """\
-  tools/demo_job.py                      what `make demo` runs
+  tools/demo_job.py
+      what `make demo` runs
   tools/demo_job.py --seed 7 --output output/demo7
   tools/demo_job.py --no_ohem --output output/demo_no_ohem
 """
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options of the tool."""
+    """The tool's options."""
     result = make_parser(__doc__ or "", EXAMPLES)
     add = result.add_argument
-    add("--data", default=str(ROOT / "data" / "demo"), metavar="DIR", help="data set (default: data/demo)")
-    add("--output", default=str(ROOT / "output/demo"), metavar="DIR", help="folder of the run (default: output/demo)")
+    add("--data", default=str(ROOT / "data" / "demo"), metavar="DIR",
+        help="folder for the data set (default: data/demo)")
+    add("--output", default=str(ROOT / "output/demo"), metavar="DIR", help="output folder (default: output/demo)")
     add("--max_iters", type=positive, nargs="+", action=OneForAll, default=[600, 1000, 500, 600], metavar="N",
         help="iterations of the four stages, or one number for all (default: 600 1000 500 600)")
-    add("--seed", type=int, default=3, help="seed of the training (default: 3)")
-    add("--pictures", type=positive, default=9, metavar="N", help="pictures to draw (default: 9)")
+    add("--seed", type=int, default=3, help="random seed of the training (default: 3)")
+    add("--pictures", type=positive, default=9, metavar="N",
+        help="number of test photographs to draw detections on (default: 9)")
     add("--no_ohem", action="store_true", help="train on random RoIs instead of hard ones")
     add_device_options(result)
     return result
@@ -80,7 +83,7 @@ def sample_pictures(data: Path, count: int) -> list[Path]:
 
 
 def show(run: Path, logs: Sequence[Path], photographs: Sequence[Path], device: Sequence[str]) -> int:
-    """Draw detections on photographs, combined on one sheet, and the loss curves; returns the demo's exit status."""
+    """Draw detections on photographs, combine them on one sheet, and plot the losses; returns demo.py's exit status."""
     import demo
 
     from utils.draw import montage, plot_losses, write_image

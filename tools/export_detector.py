@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes a detector as one ONNX model, from the image to the boxes of objects, for onnxruntime and others."""
+"""Exports a detector as one ONNX model, from the image to the boxes, for onnxruntime and other runtimes."""
 from __future__ import annotations
 
 import argparse
@@ -21,16 +21,18 @@ EXAMPLES = """\
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options of the tool."""
+    """The tool's options."""
     result = make_parser(__doc__ or "", EXAMPLES)
     add_detector_options(result)
     add = result.add_argument
     add("--output", metavar="FILE", help="model to write (default: the caffemodel's name with .onnx)")
-    add("--preprocess", action="store_true", help="the model takes an image (height, width, 3) uint8 in BGR order, and "
-                                                  "subtracts the mean and scales it; else it takes the net's inputs")
+    add("--preprocess", action="store_true",
+        help="include the preprocessing: the model takes a uint8 image (height, width, 3) in BGR order, subtracts the "
+             "mean and scales it (default: it takes the net's inputs)")
     add("--thresh", type=float, default=0.05, help="minimum score of a detection (default: 0.05)")
-    add("--num_dets", type=int, default=100, metavar="N", help="keep at most N per image; 0: no limit (default: 100)")
-    add("--opset", type=positive, metavar="N", help="version of ONNX's operators, from 18 on (default: 18)")
+    add("--num_dets", type=int, default=100, metavar="N",
+        help="keep at most N detections per image; 0: no limit (default: 100)")
+    add("--opset", type=positive, metavar="N", help="ONNX opset version, at least 18 (default: 18)")
     add_cfg_options(result)
     return result
 
@@ -41,8 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     files = find_proposing_detector(args)
     if not (files.lists_detections or NetFile(files.net, TEST).proposal_layers()):
-        raise UserError(f"{files.net}: has no RPN: a model of it would need proposals for each image; give the test "
-                        "net of a detector that makes its own")
+        raise UserError(f"{files.net}: has no RPN, so the model would need proposals for each image; give the test net "
+                        "of a detector with an RPN")
     classes = class_names(files, args.classes)
     if classes is None:
         raise UserError("the class names of the net are unknown: --classes NAME ... gives them, without the background")

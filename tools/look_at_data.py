@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Shows the sizes of a data set's objects beside a net's anchors, and proposes anchors and settings that fit them."""
+"""Compares the sizes of a data set's objects with a net's anchors, and suggests anchors and settings that fit."""
 from __future__ import annotations
 
 import argparse
@@ -29,30 +29,31 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
   tools/look_at_data.py --imdb path/to/BCCD:train --net_name Tiny
-      with the settings that training Tiny starts from
+      with the default settings for training Tiny
   tools/look_at_data.py --imdb path/to/DeepPCB:trainval --net_name VGG16 --set TRAIN.SCALES "(800,)"
   tools/look_at_data.py --imdb voc_2007_trainval --models my_nets --json > figures.json
-      the anchors of your own prototxts
+      uses the anchors of your own prototxts
   tools/look_at_data.py --imdb path/to/BCCD:train --net_name Tiny --output output/BCCD_data
-      also a page with pictures, charts and problems
+      also writes a page with pictures, charts and the problems found
   tools/look_at_data.py --imdb path/to/BCCD:train --net_name Tiny --output output/BCCD_data --set TRAIN.CROP 0.4
-      with pictures as training sees them, if there is augmentation
+      the page also shows augmented images
 """
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options of the tool."""
+    """The tool's options."""
     result = make_parser(__doc__ or "", EXAMPLES)
     add = result.add_argument
-    add("--imdb", default="voc_2007_trainval", metavar="NAME", help="data set, or path of one: folder[:split]")
+    add("--imdb", default="voc_2007_trainval", metavar="NAME",
+        help="name of a data set, or its path: folder[:split] (default: voc_2007_trainval)")
     add_split_options(result, "Shows train")
     group = result.add_mutually_exclusive_group()
-    group.add_argument("--net_name", default="VGG16", metavar="NET", help="net whose anchors are shown, a folder in "
-                                                                          "cfg.MODELS_DIR, which is models (default: "
-                                                                          "VGG16)")
-    group.add_argument("--models", metavar="DIR", help="folder of your own prototxts, whose anchors are shown instead")
-    add("--json", action="store_true", help="print the figures and the words of the commands as JSON")
-    add("--output", metavar="DIR", help="also write a page into this folder: data.html, and sheet.png")
+    group.add_argument("--net_name", default="VGG16", metavar="NET",
+                       help="net whose anchors are shown: a folder in cfg.MODELS_DIR, by default models (default: "
+                            "VGG16)")
+    group.add_argument("--models", metavar="DIR", help="show the anchors of your own prototxts in this folder instead")
+    add("--json", action="store_true", help="print the figures and the suggested commands as JSON")
+    add("--output", metavar="DIR", help="also write a page to this folder: data.html and sheet.png")
     add_cfg_options(result)
     return result
 

@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
-"""Writes the prototxts of our nets, for any number of classes and any anchors.
+"""Generates the prototxts of our nets, for any number of classes and any anchors.
 
-    tools/make_models.py                                    rewrites models/
+    tools/make_models.py
+        rewrites models/
     tools/make_models.py --net VGG16 --classes 4 --scales 2 4 8 --fc6 1024 --fc7 1024 --out my_models
-    tools/make_models.py --net SSD300 --data DIR --out my_models    SSD, for data of tools/convert_data.py --to ssd
+        writes faster_rcnn_alt_opt, faster_rcnn_alt_opt_no_ohem, faster_rcnn_end2end and faster_rcnn_end2end_ohem in
+        my_models/VGG16
+    tools/make_models.py --net SSD300 --data DIR --out my_models
+        SSD, for the databases written by tools/convert_data.py --to ssd
 
-The second form writes the folders faster_rcnn_alt_opt, faster_rcnn_alt_opt_no_ohem, faster_rcnn_end2end and
-faster_rcnn_end2end_ohem of my_models/VGG16; models/ has no faster_rcnn_alt_opt_no_ohem. The nets are defined in
-lib/net_definitions/nets.py.
+The nets are defined in lib/net_definitions/nets.py.
 """
 from __future__ import annotations
 
@@ -31,9 +33,10 @@ def make_models(net: str, num_classes: int = SHIPPED_CLASSES, sizes: Sizes = USU
                 out_dir: str | os.PathLike | None = None) -> list[Path]:
     """Write every file of a net into `out_dir`/<net>/<method>/ and return their paths.
 
-    `num_classes` includes the background. `sizes` default to the net's own, `out_dir` to models/, for the shipped
-    files. The solvers name their nets by a path relative to the project's root if they are inside it, else by an
-    absolute one.
+    num_classes  including the background
+    sizes        anchors and widths of fc6 and fc7; default: the net's own
+    out_dir      None: models/, with only the shipped files
+    The solvers refer to their nets by paths relative to the project's root, or by absolute ones outside of it.
     Raises ValueError for an unknown net or impossible sizes.
     """
     out = Path(out_dir or MODELS).resolve()
@@ -45,7 +48,7 @@ def make_models(net: str, num_classes: int = SHIPPED_CLASSES, sizes: Sizes = USU
 
 
 def make_ssd(data: str | os.PathLike, out_dir: str | os.PathLike) -> list[Path]:
-    """Write the nets and the solver of SSD into `out_dir`/SSD300/ssd/ and return their paths. Raises UserError."""
+    """Write SSD's nets and solver into `out_dir`/SSD300/ssd/ and return their paths. Raises UserError for bad data."""
     out = Path(out_dir).resolve()
     return _written(ssd_files(read_ssd_data(data), out.as_posix()), out)
 
@@ -60,14 +63,14 @@ def _written(files: Mapping[str, str], out: Path) -> list[Path]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--net", choices=[*NETS, SSD], help=f"one net only (default: all but {SSD})")
+    parser.add_argument("--net", choices=[*NETS, SSD], help=f"generate this net only (default: all but {SSD})")
     parser.add_argument("--data", metavar="DIR",
-                        help=f"{SSD}: folder of its databases and label map, written by convert_data.py --to ssd")
+                        help=f"for {SSD}: folder of databases and label map, written by convert_data.py --to ssd")
     parser.add_argument("--classes", type=int, default=SHIPPED_CLASSES, metavar="N",
-                        help=f"number of classes with the background (default: {SHIPPED_CLASSES}, PASCAL VOC)")
+                        help=f"number of classes, including the background (default: {SHIPPED_CLASSES}, PASCAL VOC)")
     add_net_options(parser, short=True)
-    parser.add_argument("--out", metavar="DIR", help="folder for <net>/<method>/*.pt (default: models/ of the "
-                                                   "project, which has no faster_rcnn_alt_opt_no_ohem)")
+    parser.add_argument("--out", metavar="DIR", help="folder for <net>/<method>/*.pt (default: models/, which omits "
+                                                     "faster_rcnn_alt_opt_no_ohem)")
     return parser
 
 
@@ -76,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; returns its exit status."""
     args = _parser().parse_args(argv)
     if (args.net == SSD) != bool(args.data) or args.net == SSD and not args.out:
-        raise UserError(f"--net {SSD} needs --data and --out, no other net takes --data")
+        raise UserError(f"--net {SSD} needs --data and --out; no other net takes --data")
     writable_folder(args.out or MODELS, "--out")
     if args.net == SSD:
         paths = make_ssd(args.data, args.out)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes a page that shows a run: losses, average precisions, curves, mistakes as pictures, hard examples."""
+"""Writes an HTML page about a run: losses, average precisions, curves, pictures of mistakes, hard examples."""
 from __future__ import annotations
 
 import argparse
@@ -13,18 +13,18 @@ from utils.errors import UserError
 
 EXAMPLES = """\
   tools/report.py --run output/demo
-      writes output/demo/report.html, also while the run trains
+      writes output/demo/report.html; works while the run is still training
   tools/report.py --run output/mine --imdb path/where/the/test/set/is/now:test --output mine.html
 """
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options of the tool."""
+    """The tool's options."""
     result = make_parser(__doc__ or "", EXAMPLES)
     add = result.add_argument
     add("--run", required=True, metavar="DIR", help="output folder of a training, or of tools/test_net.py")
-    add("--imdb", metavar="NAME", help="test set, if it is no longer where it was tested")
-    add("--output", metavar="FILE", help="the page (default: report.html in --run)")
+    add("--imdb", metavar="NAME", help="the test set, if it has been moved since the test")
+    add("--output", metavar="FILE", help="page to write (default: report.html in --run)")
     add_cfg_options(result)
     return result
 
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         results, recalls = list(results_of_run(run, args.imdb)), list(proposal_recalls(run))
     if not (results or (run / "logs").is_dir()):
-        raise UserError(f"--run {run}: holds no training, and no results of tools/test_net.py")
+        raise UserError(f"--run {run}: holds neither a training nor results of tools/test_net.py")
     write_run_report(page, run.resolve().name, run, results, recalls)
     print(f"Page: {page}", flush=True)
     return 0

@@ -19,13 +19,14 @@ EXAMPLES = """\
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options of the tool."""
+    """The tool's options."""
     result = make_parser(__doc__ or "", EXAMPLES)
     add = result.add_argument
-    add("output_dir", metavar="DIR", help="folder of results, containing detections.npz")
-    add("--imdb", default="voc_2007_test", metavar="NAME", help="data set that was tested")
+    add("output_dir", metavar="DIR", help="folder of results that contains detections.npz")
+    add("--imdb", default="voc_2007_test", metavar="NAME",
+        help="the tested data set: its name, or its path: folder[:split] (default: voc_2007_test)")
     add("--nms", action="store_true", help="apply NMS (TEST.NMS) to the stored detections first")
-    add("--comp", action="store_true", help="no effect: results are always named for VOC's evaluation server")
+    add("--comp", action="store_true", help="no effect: result files always have the names that VOC's server expects")
     add_cfg_options(result)
     return result
 
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         classes = stored_classes(path)
     except ValueError as error:
-        load_imdb(args.imdb)        # whatever is wrong with the data set comes first
+        load_imdb(args.imdb)        # report problems with the data set first
         raise UserError(str(error)) from None
     imdb = load_imdb(args.imdb, classes)
     check_results(Path(args.output_dir), imdb)

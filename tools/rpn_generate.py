@@ -27,17 +27,18 @@ EXAMPLES = """\
   tools/rpn_generate.py --def models/VGG16/faster_rcnn_alt_opt/rpn_test.pt --net rpn.caffemodel \\
       --imdb voc_2007_trainval
   torchrun --nproc_per_node 4 tools/rpn_generate.py ...
-      on four GPUs, a quarter of the images each
+      on four GPUs, each for a quarter of the images
 """
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options of the tool."""
+    """The tool's options."""
     result = make_parser(__doc__ or "", EXAMPLES)
     add = result.add_argument
     add("--def", dest="prototxt", required=True, metavar="FILE", help="test prototxt of the RPN (rpn_test.pt)")
-    add("--net", required=True, metavar="FILE", help="caffemodel")
-    add("--imdb", default="voc_2007_test", metavar="NAME", help="data set, or path of one: folder[:split]")
+    add("--net", required=True, metavar="FILE", help="caffemodel of the RPN")
+    add("--imdb", default="voc_2007_test", metavar="NAME",
+        help="name of a data set, or its path: folder[:split] (default: voc_2007_test)")
     add("--output", metavar="FILE", help="file to write (default: <net>_proposals.npz in output/<EXP_DIR>/<data set>)")
     add_profile_option(result)
     add_device_options(result)
@@ -63,14 +64,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     writable_folder(output.parent, "--output")
     if output.is_dir():
         raise UserError(f"--output {output}: is a folder, expected the name of a file")
-    if not args.output:         # several data sets may have this folder
+    if not args.output:         # several data sets may share the default folder
         check_results(output.parent, imdb)
     use_device(choose_device(args))
     parallel.join()
     profile = output.parent / "profile" / output.stem if args.profile else None
     raise_all(anchor_problems(args.prototxt, record))
     net = load_rpn(args.prototxt, args.net)
-    with parallel.after_the_first():        # the others use its record
+    with parallel.after_the_first():        # the other processes reuse its record
         check_images(imdb, "--imdb", args.imdb, output.parent / "decoded_images.json")
         if not args.output:
             claim_results(output.parent, imdb)

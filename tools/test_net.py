@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Tests a detector on a data set: detections of all images, and the average precision of each class."""
+"""Tests a detector on a data set: stores its detections and reports the average precision of each class."""
 from __future__ import annotations
 
 import argparse
@@ -37,21 +37,23 @@ EXAMPLES = """\
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options of the tool."""
+    """The tool's options."""
     result = make_parser(__doc__ or "", EXAMPLES)
     add_detector_options(result)
     add = result.add_argument
-    add("--imdb", default="voc_2007_test", metavar="NAME", help="data set, or path of one: folder[:split]")
+    add("--imdb", default="voc_2007_test", metavar="NAME",
+        help="name of a data set, or its path: folder[:split] (default: voc_2007_test)")
     add_split_options(result, "Tests on test")
     add("--proposals", metavar="FILE", help="proposals from tools/rpn_generate.py, for TEST.PROPOSAL_METHOD rpn")
-    add("--num_dets", type=int, default=100, metavar="N", help="keep at most N per image; 0: no limit (default: 100)")
+    add("--num_dets", type=int, default=100, metavar="N",
+        help="keep at most N detections per image; 0: no limit (default: 100)")
     add("--thresh", type=float, default=0.05, help="minimum score of a detection (default: 0.05)")
-    add("--vis", action="store_true", help="write a picture of each image's detections, with its objects in white")
+    add("--vis", action="store_true", help="draw the detections on each image, with its ground truth in white")
     add("--json", action="store_true", help="also write the detections as detections.json")
     add("--csv", action="store_true", help="also write the detections as detections.csv")
-    add("--comp", action="store_true", help="no effect: results are always named for VOC's evaluation server")
-    add("--output", metavar="DIR", help="folder for results (default: test/<data set> in --run, else "
-                                       "output/<EXP_DIR>/<data set>/<net>)")
+    add("--comp", action="store_true", help="no effect: result files always have the names that VOC's server expects")
+    add("--output", metavar="DIR", help="folder for the results (default: test/<data set> in --run, else "
+                                        "output/<EXP_DIR>/<data set>/<net>)")
     add_profile_option(result)
     add_device_options(result)
     add_cfg_options(result)
@@ -83,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     classes = class_names(files, args.classes)
     imdb = load_imdb(args.imdb, classes)
     if classes is None:
-        print(f"Note: the class names of the net are unknown, so they are the data set's, in its order: "
+        print(f"Note: the net's class names are unknown; using those of the data set, in its order: "
               f"{', '.join(imdb.classes[1:])}", flush=True)
     from reports.page import check_page
     from reports.proposals import proposal_recalls
@@ -111,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def write_tables(output: Path, kinds: Sequence[str]) -> None:
-    """Write the stored detections of a folder as detections.json or detections.csv."""
+    """Write the detections stored in a folder as detections.<kind> too; kinds are json and csv."""
     from datasets.detection_files import write_detection_table
     from fast_rcnn.test import DETECTIONS, load_detections, stored_classes, stored_images
     path = output / DETECTIONS
@@ -121,7 +123,7 @@ def write_tables(output: Path, kinds: Sequence[str]) -> None:
 
 
 def _default_output(args: argparse.Namespace, imdb: Imdb, weights: str) -> str | Path:
-    """The folder for results: inside the run's if the detector belongs to one."""
+    """The folder for the results: inside the run's folder if --run is given."""
     from commands.data_set import results_folder
     return results_folder(args.run, imdb) if args.run else get_output_dir(imdb, Path(weights).stem)
 

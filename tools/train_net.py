@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Trains one net with one solver: RPN and Fast R-CNN end to end, or one of them alone."""
+"""Trains one net with one solver: RPN and Fast R-CNN end to end, or either of them alone."""
 from __future__ import annotations
 
 import argparse
@@ -44,41 +44,41 @@ EXAMPLES = """\
   tools/train_net.py --solver models/VGG16/faster_rcnn_end2end/solver.pt --iters 70000 \\
       --weights data/imagenet_models/VGG16.v2.caffemodel --cfg experiments/cfgs/faster_rcnn_end2end.yml
   tools/train_net.py ... --resume
-      resume from the last checkpoint; --restart discards it
+      resume from the newest checkpoint; --restart discards the run instead
   torchrun --nproc_per_node 4 tools/train_net.py ...
       on four GPUs: four times as many images per iteration
 """
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options of the tool."""
+    """The tool's options."""
     result = make_parser(__doc__ or "", EXAMPLES)
     add = result.add_argument
     add("--solver", required=True, metavar="FILE", help="solver prototxt")
     length = result.add_mutually_exclusive_group()
-    length.add_argument("--iters", type=positive, metavar="N", help="iterations (default: 40000)")
-    length.add_argument("--max_iters", type=positive, dest="iters", metavar="N", help="the same")
+    length.add_argument("--iters", type=positive, metavar="N", help="number of iterations (default: 40000)")
+    length.add_argument("--max_iters", type=positive, dest="iters", metavar="N", help="same as --iters")
     length.add_argument("--epochs", type=positive_number, metavar="N",
-                        help="passes over the images, mirror images included, instead of iterations")
-    add("--lr", type=positive_number, metavar="RATE", help="first learning rate, instead of the solver's base_lr")
-    add("--weights", metavar="FILE", help="initial caffemodel, or none (default: none, random weights)")
+                        help="number of passes over the images and their flipped copies, instead of --iters")
+    add("--lr", type=positive_number, metavar="RATE", help="initial learning rate (default: the solver's base_lr)")
+    add("--weights", metavar="FILE", help="caffemodel to start from, or none (default: none, random initialisation)")
     add_skip_option(result)
-    add("--imdb", default="voc_2007_trainval", metavar="NAME", help="data set, or path of one: folder[:split]; "
-                                                                    "join several with +")
+    add("--imdb", default="voc_2007_trainval", metavar="NAME",
+        help="name of a data set, or its path: folder[:split]; join several with + (default: voc_2007_trainval)")
     add_split_options(result, "Trains on train")
     add("--proposals", metavar="FILE", help="proposals from tools/rpn_generate.py, for TRAIN.PROPOSAL_METHOD rpn")
-    add("--rand", action="store_true", help="draw a new seed instead of using cfg.RNG_SEED")
+    add("--rand", action="store_true", help="draw a random seed instead of using cfg.RNG_SEED")
     group = result.add_mutually_exclusive_group()
-    group.add_argument("--resume", action="store_true", help="resume from the newest checkpoint, if nothing else has "
-                                                             "changed")
-    group.add_argument("--restart", action="store_true", help="discard the run in the output folder and start again")
-    add("--output", metavar="DIR", help="folder for models (default: output/<EXP_DIR>/<data set>)")
-    add("--features", metavar="DIR", help="cache the outputs of frozen layers in this folder, also for other trainings "
-                                          "from the same weights; those of other weights there are deleted (default: "
-                                          "not cached)")
+    group.add_argument("--resume", action="store_true",
+                       help="resume from the newest checkpoint; nets, weights, data and settings must be unchanged")
+    group.add_argument("--restart", action="store_true", help="discard the run in the output folder and start over")
+    add("--output", metavar="DIR", help="output folder (default: output/<EXP_DIR>/<data set>)")
+    add("--features", metavar="DIR",
+        help="cache the outputs of frozen layers in this folder, which trainings from the same weights share; outputs "
+             "cached from other weights are deleted (default: no cache)")
     add_validation_options(result)
     add("--val_net", metavar="FILE",
-        help="prototxt of the test net for --val_imdb (default: test.pt beside the net that is trained)")
+        help="prototxt of the test net for --val_imdb (default: test.pt next to the train net)")
     add_tensorboard_option(result)
     add_profile_option(result)
     add_device_options(result)
@@ -88,7 +88,7 @@ def parser() -> argparse.ArgumentParser:
 
 @tool
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the tool; returns its exit status: 130 if it was stopped."""
+    """Run the tool; returns its exit status, 130 if interrupted."""
     from utils.output import lasting_output
     args = parser().parse_args(argv)
     if share := share_of(args):
@@ -125,7 +125,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _iterations(args: argparse.Namespace, imdb: Imdb) -> int:
-    """Iterations that the options give, for the images that the data set has now."""
+    """The number of iterations that the options ask for, given the data set's current number of images."""
     from fast_rcnn.schedule import iterations_of
     from utils import parallel
     from utils.prototxt import read_solver
@@ -135,7 +135,7 @@ def _iterations(args: argparse.Namespace, imdb: Imdb) -> int:
 
 
 def _solver_to_run(args: argparse.Namespace, output: Path, iterations: int) -> str:
-    """The solver's file, or a copy in the output folder with the numbers that the options change, which are printed."""
+    """Path of the solver to run: the given one, or a copy in the output folder with the options' changes, printed."""
     from checks.solver import late_reason, rate_warning
     from fast_rcnn.schedule import change_solver, write_solver
     from utils import parallel
@@ -173,7 +173,7 @@ def _check_is_free(args: argparse.Namespace, output: Path, iterations: int) -> N
 
 
 def _name(args: argparse.Namespace) -> str:
-    """Name of the training, in its log and for its checkpoints."""
+    """Name of the training, used for its log and its checkpoints."""
     return Path(args.solver).resolve().parent.name + "_" + Path(args.solver).stem
 
 
@@ -196,7 +196,7 @@ def _check_and_train(args: argparse.Namespace, imdb: Imdb, output: Path) -> int:
     from utils import parallel
     from utils.errors import raise_all
     from utils.prototxt import net_of_solver, read_solver
-    with parallel.after_the_first():        # the others use its record
+    with parallel.after_the_first():        # the other processes reuse its record
         prepare_to_train(imdb, args.imdb, output / "decoded_images.json")
     if not args.val_imdb and cfg.TRAIN.HAS_RPN and cfg.TEST.HAS_RPN:
         tell_validation_set(imdb, args.imdb)
@@ -215,13 +215,13 @@ def _check_and_train(args: argparse.Namespace, imdb: Imdb, output: Path) -> int:
     try:
         final = _train(args, imdb, output, solver, iterations)
     except TrainingStopped as stopped:
-        how = "--resume goes on" if stopped.has_checkpoint else "--restart begins anew: only our Caffe can resume"
+        how = "--resume continues" if stopped.has_checkpoint else "--restart starts over: only our Caffe can resume"
         print(f"{stopped}; the same command with {how}", flush=True)
         return 130
     test_net = Path(args.solver).with_name("test.pt")
     if test_net.is_file():
         print(next_steps(["--def", str(test_net), "--net", final], test_set=unseen_part_of(args.imdb)))
-    print(f"Final model: {final}", flush=True)      # last: scripts read it
+    print(f"Final model: {final}", flush=True)      # the last line: scripts parse it
     return 0
 
 
@@ -244,16 +244,17 @@ def _train(args: argparse.Namespace, imdb: Imdb, output: Path, solver: str, iter
     if parallel.is_first():
         own, log_file = OwnFiles(output), f"logs/{name}.jsonl"
         if args.resume and not own.exists and (output / "checkpoints" / name).is_dir():
-            own.adopt([log_file, *(path.name for path in output.glob("*_iter_*.caffemodel"))])   # of version 1.0.0
+            # a run of version 1.0.0
+            own.adopt([log_file, *(path.name for path in output.glob("*_iter_*.caffemodel"))])
         own.claim(log_file, f"logs/{HARD_ROIS}/{name}.jsonl",
                   *([f"profile/{name}.txt", f"profile/{name}_trace.json"] if args.profile else []))
         own.sweep(IMAGE_DIGESTS, "decoded_images.json")
-    with parallel.after_the_first():        # the others use its record
+    with parallel.after_the_first():        # the other processes reuse its record
         run_hash = run_fingerprint(args.solver, args.weights, args.proposals, imdb, parallel.count(),
                                    output / IMAGE_DIGESTS, args.lr)
     checkpoints, end_state = _checkpoints(args, output, run_hash), Checkpoints(output / END_STATES / name, run_hash)
     if args.resume and parallel.is_first():
-        # of version 1.0.0, which did not record the content of the images
+        # checkpoints of version 1.0.0, whose fingerprint did not cover the images' content
         checkpoints.take_over(run_fingerprint(args.solver, args.weights, args.proposals, imdb, parallel.count(),
                                               lr=args.lr))
         _check_can_resume(checkpoints, end_state, iterations)
@@ -271,7 +272,7 @@ def _train(args: argparse.Namespace, imdb: Imdb, output: Path, solver: str, iter
 
 
 def _validation(args: argparse.Namespace, imdb: Imdb, output: Path, iterations: int, log: TrainLog) -> list[Hook]:
-    """The hook that validates, if the options ask for it. Raises UserError if there is no detector to validate."""
+    """The validation hook, if the options ask for one. Raises UserError if the run trains no complete detector."""
     from commands.data_set import check_images, find_validation_set
     from commands.validation import DetectionMeasure
     from fast_rcnn.checkpoints import data_digest
@@ -284,9 +285,9 @@ def _validation(args: argparse.Namespace, imdb: Imdb, output: Path, iterations: 
     if not args.val_imdb:
         return []
     if not cfg.TRAIN.HAS_RPN or not cfg.TEST.HAS_RPN:
-        raise UserError("--val_imdb: this tool validates detectors with their own RPN (TRAIN.HAS_RPN and TEST.HAS_RPN "
-                        "True); the stages of alternating optimisation are validated by "
-                        "tools/train_faster_rcnn_alt_opt.py")
+        raise UserError("--val_imdb: this tool validates only detectors with their own RPN (TRAIN.HAS_RPN and "
+                        "TEST.HAS_RPN True); tools/train_faster_rcnn_alt_opt.py validates the stages of alternating "
+                        "optimisation")
     net = existing_file(args.val_net or str(net_of_solver(args.solver).with_name("test.pt")), "--val_net")
     val_imdb = find_validation_set(args.val_imdb, imdb.classes)
     print(val_imdb.summary(), flush=True)
@@ -303,19 +304,19 @@ def _validation(args: argparse.Namespace, imdb: Imdb, output: Path, iterations: 
 
 
 def _check_can_resume(checkpoints: Checkpoints, end_state: Checkpoints, iterations: int) -> None:
-    """Raise RunError if the checkpoints are of another run; say so if there are none.
+    """Raise RunError if the checkpoints belong to another run; print a note if there are none.
 
-    A training that had ended after fewer iterations goes on from there.
+    A training that finished with fewer iterations continues from its end state.
     """
     from utils.folder_lock import RunError
     if checkpoints.are_of_another_run():
-        raise RunError(f"{checkpoints.folder}: its checkpoint is of a training with other settings, nets, weights, "
-                       "data, seed or number of processes. Choose: --resume with those goes on with it, --restart "
-                       "throws it away, --output DIR begins another one elsewhere")
+        raise RunError(f"{checkpoints.folder}: the checkpoint is from a training with other settings, nets, weights, "
+                       "data, seed or number of processes. Choose: --resume with those continues it, --restart "
+                       "discards it, --output DIR starts a new one elsewhere")
     if not checkpoints.exist and end_state.newest() and end_state.iteration < iterations:
         checkpoints.copy_newest(end_state)
     if not checkpoints.exist:
-        print(f"there is no checkpoint in {checkpoints.folder}: begins from the start", flush=True)
+        print(f"there is no checkpoint in {checkpoints.folder}: training starts from the beginning", flush=True)
 
 
 if __name__ == "__main__":

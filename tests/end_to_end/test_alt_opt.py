@@ -128,7 +128,7 @@ def test_a_profiled_run_that_is_killed_or_interrupted_in_every_stage_reaches_the
         assert process.wait() == 130
     text = log_path.read_text()
     assert "stage1_rpn  resumes after iteration" in text and "Traceback" not in text
-    assert "The same command with --resume goes on." in text
+    assert "The same command with --resume continues." in text
     assert not (output / FINAL).exists()
 
     status, text = trainer.run(output, "--resume", "--profile")

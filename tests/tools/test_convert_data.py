@@ -101,7 +101,7 @@ def test_what_is_written(pets, tmp_path, capsys):
     root = ElementTree.parse(voc / "Annotations" / "a.xml").getroot()
     assert [root.findtext(f"object/bndbox/{key}") for key in ("xmin", "ymin", "xmax", "ymax")] == ["1", "1", "20", "30"]
     text = capsys.readouterr().out
-    assert "trainval has the images of other splits: not written" in text
+    assert "trainval has only images of other splits: not written" in text
     assert f"{tmp_path}/coco: train 2, test 2 images" in text.replace("test 2, train 2", "train 2, test 2")
 
 

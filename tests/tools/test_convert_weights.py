@@ -162,7 +162,7 @@ def test_the_originals_convolutions_only_exchange_their_channels(state, tmp_path
     torch.save(state | {"classifier.0.weight": torch.full((3, 4), float("nan"))}, tmp_path / "vgg16.pth")
     target = tmp_path / "vgg16.caffemodel"
     assert convert_weights.main([str(tmp_path / "vgg16.pth"), str(target)]) == 0
-    assert "has the convolutions of the original VGG16; wrote" in capsys.readouterr().out
+    assert "vgg16.pth: the convolutions of the original VGG16; wrote" in capsys.readouterr().out
     layers = {layer.name: layer for layer in caffe_pb2.NetParameter.FromString(target.read_bytes()).layer}
     assert list(layers) == CONVOLUTIONS
     first = np.array(layers["conv1_1"].blobs[0].data, np.float32).reshape(64, 3, 3, 3)

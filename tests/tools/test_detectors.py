@@ -271,7 +271,7 @@ def test_the_demo_goes_on_after_bad_photographs(run, detector, tmp_path):
     (photos / "im1.jpg").write_bytes(b"")
     (photos / "im2.jpg").write_bytes(b"GIF89a")
     status, text = run("demo", "--run", detector, "--cpu", photos)
-    assert status == 2 and "error: 2 of 4 photographs are left out:" in text and text.count("im1.jpg") == 2
+    assert status == 2 and "error: 2 of 4 photographs skipped:" in text and text.count("im1.jpg") == 2
     assert sorted(path.name for path in (detector / "pictures").iterdir()) == ["im0.png", "im3.png"]
 
 
@@ -295,7 +295,7 @@ def test_pictures_replace_no_file_of_the_user(run, detector, tmp_path):
     before = (tmp_path / "a.png").read_bytes()
     words = ["--run", detector, "--cpu", tmp_path / "a.png", "--output"]
     status, text = run("demo", *words, tmp_path)
-    assert status == 2 and f"{tmp_path}/a.png: is there already and not a picture of this tool" in text
+    assert status == 2 and f"{tmp_path}/a.png: exists and was not written by this tool" in text
     assert (tmp_path / "a.png").read_bytes() == before and not (tmp_path / "pictures.json").exists()
     assert [run("demo", *words, tmp_path / "out")[0] for _ in range(2)] == [0, 0]
 
@@ -382,7 +382,7 @@ def test_the_demo_writes_tables(run, detector, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "im1.txt").write_text("mine")
     status, text = run("demo", *words[:-1], tmp_path / "mine", "--txt", f"{tmp_path}/im*.png")
-    assert status == 2 and "im1.txt: is there already and not a picture of this tool" in text
+    assert status == 2 and "im1.txt: exists and was not written by this tool" in text
 
 
 def test_the_demo_draws_videos_and_goes_on_after_broken_ones(run, detector, tmp_path):
@@ -397,7 +397,7 @@ def test_the_demo_draws_videos_and_goes_on_after_broken_ones(run, detector, tmp_
     out = tmp_path / "out"
     status, text = run("demo", "--run", detector, "--cpu", "--thresh", "0.1", "--output", out, "--csv", "--frames", "3",
                        videos)
-    assert status == 2 and f"1 of 3 photographs and videos are left out:\n{videos}/b.mp4: OpenCV " in text, text
+    assert status == 2 and f"1 of 3 photographs and videos skipped:\n{videos}/b.mp4: OpenCV " in text, text
     assert "b.mp4: OpenCV cannot open it" in text
     assert "objects in 3 frames, " in text
     assert sorted(path.name for path in out.iterdir()) == ["a.frames.csv", "a.mp4", "c.png", "detections.csv",
@@ -414,7 +414,7 @@ def test_the_demo_draws_videos_and_goes_on_after_broken_ones(run, detector, tmp_
 def test_a_camera_that_is_not_there(run, detector):
     status, text = run("demo", "--run", detector, "--cpu", "77")
     assert status == 2 and "camera 77: OpenCV cannot open it" in text
-    assert "1 of 1 cameras are left out:\ncamera 77: OpenCV" in text
+    assert "1 of 1 cameras skipped:\ncamera 77: OpenCV" in text
 
 
 def test_tools_are_executable():

@@ -225,7 +225,7 @@ def test_a_net_that_reads_proposals(run, detector, tmp_path):
     rois = 'layer { name: "rois" type: "Input" top: "rois" input_param { shape { dim: 1 dim: 5 } } }'
     words[1].write_text(re.sub(r'layer \{[^{}]*name: "proposal".*?\n\}', rois, words[1].read_text(), flags=re.DOTALL))
     status, text = run(*words, "--set", *SETTINGS)
-    assert status == 2 and "test.pt: has no RPN: a model of it would need proposals for each image" in text
+    assert status == 2 and "test.pt: has no RPN, so the model would need proposals for each image" in text
 
 
 def test_a_missing_package(run, detector, monkeypatch):

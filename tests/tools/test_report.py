@@ -84,7 +84,7 @@ def test_a_test_set_that_is_gone_is_named(run, made_run, demo_data, tmp_path):  
 
 def test_what_is_refused(run, made_run, tmp_path):     # noqa: F811
     (tmp_path / "empty").mkdir()
-    for folder, told in (("gone", "there is no folder"), ("empty", "holds no training")):
+    for folder, told in (("gone", "there is no folder"), ("empty", "holds neither a training")):
         status, _, errors = run("report", "--run", tmp_path / folder)
         assert status == 2 and told in errors
     (made_run / "report.html").write_text("mine")

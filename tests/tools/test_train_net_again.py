@@ -1,4 +1,4 @@
-"""tools/train_net.py in a folder that holds an earlier run: nothing of it is lost unless the user says so."""
+"""tools/train_net.py in a folder that holds an earlier run: nothing is lost unless the user says so."""
 import pytest
 
 from fast_rcnn.config import reset_cfg
@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("default_settings")]
 
 
 class Fails(Hook):
-    """Training fails after its third iteration."""
+    """Makes training fail after its third iteration."""
 
     def after_iteration(self, training):
         if training.iteration == 3:
@@ -56,7 +56,7 @@ def test_a_checkpoint_is_kept_until_the_user_decides(train, tmp_path, monkeypatc
     assert output / "checkpoints/faster_rcnn_end2end_solver/checkpoint.json" in before
     check_is_refused(train(4), output, before)
     status, text = train(4, "--resume", "--rand")       # another seed
-    assert status == 2 and "its checkpoint is of a training with other settings" in text, text
+    assert status == 2 and "the checkpoint is from a training with other settings" in text, text
     assert content(output) == before
     status, text = train(4, "--resume")
     assert status == 0 and "resumes after iteration 2," in text, text
@@ -65,7 +65,7 @@ def test_a_checkpoint_is_kept_until_the_user_decides(train, tmp_path, monkeypatc
 def test_a_finished_run_is_kept_until_the_user_decides(train, tmp_path):
     output = tmp_path / "out"
     status, text = train(1, "--resume")
-    assert status == 0 and "begins from the start" in text, text
+    assert status == 0 and "training starts from the beginning" in text, text
     before = content(output)
     check_is_refused(train(1), output, before)
     status, text = train(2, "--restart")
@@ -82,6 +82,6 @@ def test_a_longer_training_goes_on_from_its_end_and_is_validated(train, tmp_path
     assert not (tmp_path / "out" / "tiny_faster_rcnn_iter_3.caffemodel").exists()
     assert (tmp_path / "out" / "tiny_faster_rcnn_best.detector.json").exists()
     status, text = train(4, "--resume", "--lr", "0.5")
-    assert status == 0 and "begins from the start" in text and "base_lr 0.01 -> 0.5" in text
+    assert status == 0 and "training starts from the beginning" in text and "base_lr 0.01 -> 0.5" in text
     status, text = train(4, "--restart", "--val_imdb", f"{demo_data}:test", "--val_net", str(tmp_path / "none.pt"))
     assert status == 2 and "--val_net: there is no file" in text

@@ -1,18 +1,17 @@
 #!/usr/bin/env python3
-"""Accuracy of the main job: from ImageNet weights to a detector, by the tools themselves, with several seeds.
+"""Accuracy of the main job: from ImageNet weights to a detector, run by the tools themselves with several seeds.
 
     python experiments/benchmarks/accuracy.py DeepPCB voc2012_animals BCCD
     python experiments/benchmarks/accuracy.py DeepPCB --nets SqueezeNet --seeds 3 --choose
 
 trains on `trainval`, tests on `test` and, after each run, writes accuracy.md next to this program: COCO's average
-precisions and the minutes of every run, what is published and whether goals are met, time to reach each AP50, curves
-and pictures. Recipes and goals are in accuracy_parts/recipes.py. The peers of voc2012_animals start from the same
-weights: torchvision's Faster R-CNN, which sees as many images (pip install torchvision), and this project's SSD300.
+precisions and the training time of every run, published results, goals, the time to reach each AP50, curves and
+pictures. Recipes and goals are in accuracy_parts/recipes.py. The peers of voc2012_animals start from the same weights:
+torchvision's Faster R-CNN, which sees as many images (pip install torchvision), and this project's SSD300.
 
-With --choose, by which recipes are chosen, it trains on three quarters of `trainval`, tests on the last and never reads
-`test`.
+--choose is for tuning recipes: it trains on three quarters of `trainval`, tests on the rest and never reads `test`.
 
-Finished runs of unchanged recipes are not repeated, and a run that was stopped goes on where it was.
+Finished runs of unchanged recipes are not repeated; an interrupted run resumes.
 """
 from __future__ import annotations
 
@@ -34,12 +33,12 @@ ROOT = HERE.parent.parent
 
 
 def chosen_nets(name: str, wanted: Sequence[str] | None) -> list[str]:
-    """The nets of a data set that are wanted; None: all of them."""
+    """The wanted nets among those of a data set; None: all of them."""
     return [net for net in DATA_SETS[name].nets if wanted is None or net in wanted]
 
 
 def check_inputs(runs: Sequence[Run]) -> None:
-    """Raise UserError before anything is trained if weights, or torchvision for a peer, are missing."""
+    """Raise UserError, before anything is trained, if weights are missing, or torchvision and a peer needs it."""
     todo = [run for run in runs if run.result() is None]
     missing = sorted({str(run.initial_weights) for run in todo if run.initial_weights
                       and not run.initial_weights.is_file()})
@@ -52,18 +51,18 @@ def check_inputs(runs: Sequence[Run]) -> None:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The options."""
+    """The program's options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add, nets = parser.add_argument, dict.fromkeys(net for data_set in DATA_SETS.values() for net in data_set.nets)
-    add("data_sets", nargs="+", metavar="DATASET", help=f"{', '.join(DATA_SETS)}: name or path")
-    add("--nets", nargs="+", choices=nets, metavar="NET", help=f"only these: {', '.join(nets)} (default: all)")
-    add("--seeds", type=int, nargs="+", default=[3, 4, 5], metavar="N", help="(default: 3 4 5)")
-    add("--choose", action="store_true", help="train and test on parts of trainval")
+    add("data_sets", nargs="+", metavar="DATASET", help=f"name or path; one of {', '.join(DATA_SETS)}")
+    add("--nets", nargs="+", choices=nets, metavar="NET", help=f"some of {', '.join(nets)} (default: all)")
+    add("--seeds", type=int, nargs="+", default=[3, 4, 5], metavar="N", help="random seeds (default: 3 4 5)")
+    add("--choose", action="store_true", help="tune recipes: train and test on parts of trainval")
     add("--weights", type=Path, metavar="DIR", help=f"folder of initial weights (default: imagenet in {SHARED_DATA})")
     add("--output", type=Path, default=ROOT / "output" / "accuracy", metavar="DIR",
         help="folder of the runs (default: output/accuracy)")
-    add("--report", type=Path, metavar="FILE", help="report to write (default: accuracy.md next to this program, with "
-                                                    "--choose in the folder of the runs)")
+    add("--report", type=Path, metavar="FILE", help="report to write (default: accuracy.md next to this program; with "
+                                                    "--choose, in the folder of the runs)")
     return parser
 
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Training on BCCD (blood cells): Tiny, four stages, with and without OHEM, in two precisions, several seeds.
+"""Trains Tiny on BCCD (blood cells) in four stages: with and without OHEM, in two precisions, with several seeds.
 
     python experiments/benchmarks/bccd.py path/to/BCCD
 
 trains on `trainval`, tests on `test`, and writes bccd.md and bccd_<kind>.png next to this program: average precisions
-(11 points and area), wall time, loss curves. Finished runs in the output folder are not repeated.
+(11-point and area), wall time and loss curves. Finished runs in the output folder are not repeated.
 """
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ORIGINAL = {"RBC": 0.54, "WBC": 0.84, "Platelets": 0.15, "mean": 0.513, "seconds
 
 
 def command(data: Path, output: Path, seed: int, kind: str) -> list[str]:
-    """The command line of one run: training, then the test."""
+    """The command line that trains and tests one detector."""
     return [sys.executable, str(ROOT / "tools" / "train_faster_rcnn_alt_opt.py"), "--net_name", "Tiny",
             "--cfg", str(ROOT / "experiments" / "cfgs" / "tiny.yml"), "--imdb", f"{data}:trainval",
             "--test_imdb", f"{data}:test", "--max_iters", *ITERATIONS, "--seed", str(seed),
@@ -40,7 +40,7 @@ def command(data: Path, output: Path, seed: int, kind: str) -> list[str]:
 
 
 def run(data: Path, output: Path, seed: int, kind: str) -> dict:
-    """Train and test once; returns the 11-point and area AP of each class and the seconds."""
+    """Train and test once, unless done; returns the 11-point and area AP of each class, and the seconds."""
     note = output / "bccd.json"
     if note.is_file():
         return json.loads(note.read_text())
@@ -65,7 +65,7 @@ def average_precisions(data: Path, output: Path) -> dict:
 
 
 def table(results: dict[tuple[str, int], dict]) -> list[str]:
-    """Lines of a Markdown table: one row per run, then the means."""
+    """Lines of a Markdown table: one row per run, then means and standard deviations."""
     classes = list(next(iter(results.values()))["points"])
     lines = [f"| kind | seed | {' | '.join(classes)} | mAP, 11 points | mAP, area | seconds |",
              "|---|---|" + "---|" * (len(classes) + 3)]
@@ -96,13 +96,13 @@ def write_report(results: dict[tuple[str, int], dict], folder: Path) -> None:
     """Write bccd.md, and the loss curves of the first run of each kind."""
     from utils.draw import plot_losses
     text = ["# BCCD with Tiny, four stages", "",
-            "Trained on `trainval` (292 photographs and their mirror images), tested on `test` (72), scale 300, "
-            f"{'/'.join(ITERATIONS)} iterations, 2 images per batch, 2 CPU cores. Seconds are wall time of all six "
-            "steps and the test. Average precisions of classes are 11-point. base_lr is 0.02 for the RPN, "
-            "0.005 for Fast R-CNN; the latter was chosen on `val`, trained on `train` (mAP of seeds 3 and 4: 0.593; "
-            "with 0.01 0.559, with 0.0025 0.571 for seed 3 alone).", "",
+            "Trained on `trainval` (292 photographs and their flipped copies), tested on `test` (72), scale 300, "
+            f"{'/'.join(ITERATIONS)} iterations, 2 images per batch, 2 CPU cores. Seconds are the wall time of all six "
+            "steps and the test. Average precisions of classes are 11-point. base_lr is 0.02 for the RPN and 0.005 "
+            "for Fast R-CNN; the latter was tuned by training on `train` and testing on `val` (mAP with 0.005: 0.593, "
+            "mean of seeds 3 and 4; with 0.01: 0.559; with 0.0025: 0.571, seed 3 only).", "",
             *table(results), "",
-            "The original on real Caffe, same photographs, iterations and kind of net: mAP "
+            "The original on real Caffe, with the same photographs, iterations and kind of net: mAP "
             f"{ORIGINAL['mean']} (RBC {ORIGINAL['RBC']}, WBC {ORIGINAL['WBC']}, Platelets {ORIGINAL['Platelets']}) "
             f"in {ORIGINAL['seconds']} s.", "", "Command:", "", "```sh",
             "python experiments/benchmarks/bccd.py path/to/BCCD", "```", ""]
@@ -121,9 +121,12 @@ def main() -> int:
     """Run the benchmark; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, metavar="BCCD", help="folder of the data set")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[3, 4, 5, 6, 7])
-    parser.add_argument("--output", type=Path, default=ROOT / "output" / "bccd", metavar="DIR")
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[3, 4, 5, 6, 7],
+                        help="random seeds (default: 3 4 5 6 7)")
+    parser.add_argument("--output", type=Path, default=ROOT / "output" / "bccd", metavar="DIR",
+                        help="folder of the runs (default: output/bccd)")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS),
+                        help="kinds of training (default: all)")
     parser.add_argument("--anew", action="store_true", help="repeat finished runs")
     args = parser.parse_args()
     data, folder = args.data.resolve(), args.output.resolve()

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Winograd convolutions (3 x 3 kernels) compared with PyTorch's direct ones, at VGG16's sizes.
+"""Our Winograd convolutions (3 x 3 kernels) compared with PyTorch's convolutions, at VGG16's sizes.
 
     python experiments/benchmarks/convolution.py [--report] [--size 600 800]
 
-Both sides take turns on the same arrays (channels_last; float32 weights that change between calls, so that preparing
-them counts). Prints milliseconds of forward, the gradient of the bottom and that of the weights, their ratios, and the
-errors of both sides against float64. `--report` writes convolution.md next to this program.
+Both sides take turns on the same arrays (channels_last; the float32 weights may change between calls, so preparing
+them is timed too). Prints milliseconds of the forward pass and of the gradients of bottom and weights, the ratios, and
+the errors of both sides against float64. `--report` writes convolution.md next to this program.
 """
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ import _init_paths  # noqa: E402, F401
 from caffe.kernels import winograd  # noqa: E402
 from measuring import add_report_option, publish, seconds  # noqa: E402
 
-# name, channels, outputs, stride in pixels of the image
+# name, input channels, output channels, stride relative to the image
 LAYERS = (("conv1_2", 64, 64, 1), ("conv2_1", 64, 128, 2), ("conv2_2", 128, 128, 2), ("conv3_1", 128, 256, 4),
           ("conv3_2", 256, 256, 4), ("conv4_1", 256, 512, 8), ("conv4_2", 512, 512, 8), ("conv5_1", 512, 512, 16))
 PASSES = ("forward", "bottom", "weights")
-LARGEST_CHECKED = 96        # pixels along a side: float64 is slow
+LARGEST_CHECKED = 96        # side, in pixels, of the crop compared with float64, which is slow
 REPEATS = 5
 
 
 @dataclass
 class Arrays:
-    """Bottom, weights and gradient of the top of a convolution with pad 1."""
+    """Bottom, weights and top gradient of a convolution with pad 1."""
 
     x: torch.Tensor
     weight: torch.Tensor
@@ -43,7 +43,7 @@ class Arrays:
 
     @classmethod
     def random(cls, channels: int, outputs: int, height: int, width: int, dtype: torch.dtype) -> Arrays:
-        """Values as inside a net: some zeros in the bottom, sums near 1 in the top."""
+        """Random values like those inside a net: zeros in the bottom as after a ReLU, top values near 1."""
         torch.manual_seed(0)
         last: dict[str, Any] = {"dtype": dtype, "memory_format": torch.channels_last}
         return cls(torch.randn(1, channels, height, width).relu().to(**last),
@@ -51,7 +51,7 @@ class Arrays:
                    torch.randn(1, outputs, height, width).to(**last))
 
     def ours(self, name: str) -> torch.Tensor:
-        """One Winograd pass."""
+        """Run one pass with our Winograd kernels."""
         if name == "forward":
             return winograd.convolve(self.x, self.weight, None, 1)
         if name == "bottom":
@@ -59,7 +59,7 @@ class Arrays:
         return winograd.weight_gradient(self.x, self.dy, 1)
 
     def direct(self, name: str) -> torch.Tensor:
-        """One pass by PyTorch."""
+        """Run one pass with PyTorch."""
         weight = self.weight.to(dtype=self.x.dtype, memory_format=torch.channels_last)
         geometry = ((1, 1), (1, 1), (1, 1), False, (0, 0), 1)
         if name == "forward":
@@ -69,7 +69,7 @@ class Arrays:
         return found[PASSES.index(name) - 1]
 
     def cropped(self) -> Arrays:
-        """The upper left corner, on which errors are measured."""
+        """The upper left corner, for measuring errors."""
         part = slice(None), slice(None), slice(LARGEST_CHECKED), slice(LARGEST_CHECKED)
         last = {"memory_format": torch.channels_last}
         return Arrays(self.x[part].contiguous(**last), self.weight, self.dy[part].contiguous(**last))
@@ -83,7 +83,7 @@ def errors(arrays: Arrays, name: str) -> list[float]:
 
 
 def table(dtype: torch.dtype, size: tuple[int, int]) -> list[str]:
-    """Lines of Markdown."""
+    """The lines of a Markdown table."""
     lines = ["| layer | " + " | ".join(f"{name}: PyTorch, ours, ratio | errors" for name in PASSES) + " |",
              "|---" * (2 * len(PASSES) + 1) + "|"]
     totals = {name: [0.0, 0.0] for name in PASSES}
@@ -104,28 +104,29 @@ def _compared(direct: float, ours: float) -> str:
 
 
 def report(size: tuple[int, int]) -> str:
-    """The report, in Markdown."""
+    """The report as Markdown."""
     lines = [f"# 3 x 3 convolutions of VGG16 at {size[0]} x {size[1]}, Winograd and direct convolution", "",
-             f"{processor()}, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}. Milliseconds and "
-             "speed-up of ours; errors are relative root mean squares against float64, of PyTorch and of ours."]
+             f"{processor()}, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}. Milliseconds, and the "
+             "ratio of PyTorch's to ours; errors are relative root mean square errors against float64, in the same "
+             "order."]
     for dtype in (torch.float32, torch.bfloat16):
         name = str(dtype).removeprefix("torch.")
         has_vectors = winograd.suits(torch.zeros(1, 32, 16, 16, dtype=dtype), torch.zeros(32, 32, 3, 3), 1)
         lines += ["", f"## {name}", ""]
-        lines += table(dtype, size) if has_vectors else ["This processor has no vectors for it."]
+        lines += table(dtype, size) if has_vectors else ["This processor has no vectors for this type."]
     command = "python experiments/benchmarks/convolution.py --report"
     return "\n".join([*lines, "", "Command:", "", "```sh", command, "```", ""])
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure, print, and write the report on request; returns the exit status."""
+    """Run the benchmark; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, nargs=2, default=[600, 800], metavar=("HEIGHT", "WIDTH"),
-                        help="of the image (default: 600 800)")
+                        help="of the image, in pixels (default: 600 800)")
     add_report_option(parser, HERE / "convolution.md")
     options = parser.parse_args(argv)
     if min(options.size) < 128:
-        parser.error(f"--size {options.size[0]} {options.size[1]}: at least 128 pixels, conv5 sees a 16th of them")
+        parser.error(f"--size {options.size[0]} {options.size[1]}: at least 128 pixels; conv5 has a stride of 16")
     text = report(tuple(options.size))
     publish(text, options.report)
     return 0

@@ -7,8 +7,8 @@ measures each row of the table below in separate processes: ours in float32 and 
 PyTorch (eager, NCHW, float32, autograd; vgg16_parts/plain.py). Prints the result of each process, then seconds, ratios
 and peak memory; --report writes cpu.md next to this program.
 
-Real Caffe is not available. Its seconds below were measured on another machine together with plain PyTorch's trunk,
-forward and in both directions; they are scaled to this machine by the speed of plain PyTorch's trunk.
+Real Caffe does not run here. Its seconds below were measured on another machine, along with those of plain PyTorch's
+trunk, forward, and forward and backward; they are scaled to this machine by the speed of plain PyTorch's trunk.
 """
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ HERE = Path(__file__).resolve().parent
 
 @dataclass(frozen=True)
 class Row:
-    """What is measured; seconds of real Caffe; the speed-up over it that is our goal."""
+    """A measured step; `caffe` is real Caffe's time in seconds, `goal` the speed-up over it that we aim for."""
 
     name: str
     title: str
@@ -64,7 +64,7 @@ SIDES = (("ours", "float32"), ("ours", "bfloat16"), ("plain", "float32"))
 
 
 def measure(job: Job) -> dict[str, Any]:
-    """Seconds a step and peak memory of a job, in this process."""
+    """Run a job in this process; returns its seconds per step and peak memory in MB."""
     from vgg16_parts import ours, pieces, plain
     from vgg16_parts.job import seconds_a_step
 
@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> str:
     found: dict[tuple[str, str, str], dict[str, Any]] = {}
     height, width = args.size
     for row in (row for row in ROWS if not args.rows or row.name in args.rows):
-        warm_up = 9 if row.name.startswith("stage2") else 3         # the first eight cover every picture
+        warm_up = 9 if row.name.startswith("stage2") else 3         # the first eight steps cache every image's features
         for side, precision in SIDES:
             if precision == "bfloat16" and row.goal_bfloat16 is None:
                 continue
@@ -98,13 +98,13 @@ def run(args: argparse.Namespace) -> str:
 
 
 def report(found: dict[tuple[str, str, str], dict[str, Any]], args: argparse.Namespace) -> str:
-    """The table, in Markdown; what could not be measured is listed below it."""
+    """The report as Markdown; what could not be measured is listed below the table."""
     done = {key: result for key, result in found.items() if "missing" not in result}
     speed = _seconds_for_one_there(done)
-    lines = [f"# VGG16 on a CPU, {args.size[0]} x {args.size[1]} pixels, {args.rois} RoIs an image", "",
+    lines = [f"# VGG16 on a CPU, {args.size[0]} x {args.size[1]} pixels, {args.rois} RoIs per image", "",
              f"{processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end. Seconds per step. "
-             "Ratios are to plain PyTorch (eager, NCHW, float32) in the same run; those to Caffe are estimates. "
-             "Memory is the peak of the process in GB.", "",
+             "Ratios are speed-ups over plain PyTorch (eager, NCHW, float32) in the same run; those over Caffe are "
+             "estimates. Memory is the peak of the process in GB.", "",
              "| step | plain | ours | ratio | to Caffe (goal) | bfloat16 | ratio | to Caffe (goal) | memory plain, "
              "ours, bfloat16 |", "|---|---|---|---|---|---|---|---|---|"]
     for row in ROWS:
@@ -114,18 +114,19 @@ def report(found: dict[tuple[str, str, str], dict[str, Any]], args: argparse.Nam
     missing = [f"* {title}, {side} in {precision}: {result['missing']}"
                for (title, side, precision), result in found.items() if "missing" in result]
     lines += ["", *(["Not measured:", "", *missing, ""] if missing else []),
-              f"Real Caffe took {ROWS[0].caffe} and {ROWS[1].caffe} s for the trunk, forward and in both directions, "
-              f"where plain PyTorch took {' and '.join(map(str, PLAIN_THERE.values()))} s (2 AVX512 cores, OpenBLAS). "
-              "Here its seconds are estimated as theirs times "
+              f"Elsewhere (2 AVX512 cores, OpenBLAS) real Caffe took {ROWS[0].caffe} and {ROWS[1].caffe} s for the "
+              "trunk, forward, and forward and backward; plain PyTorch took "
+              f"{' and '.join(map(str, PLAIN_THERE.values()))} s there. Caffe's seconds here are estimated as those "
+              "times "
               + (f"{speed:.2f}, the ratio of plain PyTorch's trunks." if speed else "the ratio of the trunks."),
               "Stage 2 is measured after every image was seen once: its trunk is frozen, and its features are cached. "
-              "The snapshot of plain PyTorch is torch.save of the detector's weights.", "", "Command:", "", "```sh",
+              "Plain PyTorch's snapshot is torch.save of the detector's weights.", "", "Command:", "", "```sh",
               args.command, "```", ""]
     return "\n".join(lines)
 
 
 def _seconds_for_one_there(done: dict[tuple[str, str, str], dict[str, Any]]) -> float | None:
-    """Seconds that plain PyTorch takes here for one second there, over the trunks that were measured."""
+    """Seconds here for one second where Caffe was measured, from plain PyTorch's trunks; None if not measured."""
     here = {title: done[title, "plain", "float32"]["seconds"]
             for title in PLAIN_THERE if (title, "plain", "float32") in done}
     return sum(here.values()) / sum(PLAIN_THERE[title] for title in here) if here else None
@@ -153,11 +154,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark, or a part of it with --job; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--size", type=positive, nargs=2, default=[600, 800], metavar=("HEIGHT", "WIDTH"), help="(default: 600 800)")
+    add("--size", type=positive, nargs=2, default=[600, 800], metavar=("HEIGHT", "WIDTH"),
+        help="of the images, in pixels (default: 600 800)")
     add("--rois", type=positive, default=2010, metavar="N", help="proposals per image (default: 2010)")
-    add("--iterations", type=positive, default=3, metavar="N", help="measured steps (default: 3)")
+    add("--iterations", type=positive, default=3, metavar="N", help="number of measured steps (default: 3)")
     add("--rows", nargs="+", choices=sorted({row.name for row in ROWS}), metavar="ROW",
-        help="only these (default: all)")
+        help="what to measure (default: all)")
     add_report_option(parser, HERE / "cpu.md")
     add("--job", type=json.loads, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""How many minibatches are prepared per second, and how long a net that takes 30 per second waits.
+"""Throughput of the data layer in minibatches per second, and how long a net that takes 30 per second waits for data.
 
     python experiments/benchmarks/data.py [--report] [--seconds 5]
 
-writes JPEG files of 1000 x 600 pixels into a temporary folder and feeds them to a net that consists of a RoIDataLayer:
-minibatches of 2 images with 2,000 RoIs each. They are prepared in line, by threads, by 1 and by 2 processes
-(TRAIN.USE_PREFETCH and NUM_WORKERS), and consumed in three ways: as fast as they come; one every 33 ms by a net that
-computes on another device (it sleeps); and by one that is busy in Python for 33 ms, and so competes with threads for
-the GIL. Prints minibatches per second, the share of time that the net waits for data, and how much longer the busy net
-takes than alone. `--report` writes data.md next to this program.
+writes JPEG files of 1000 x 600 pixels into a temporary folder and feeds them to a net with only a RoIDataLayer:
+minibatches of 2 images with 2,000 RoIs each. They are prepared in line (without prefetching), by threads, or by 1 or 2
+worker processes (TRAIN.USE_PREFETCH and NUM_WORKERS), and consumed in three ways: as fast as possible; every 33 ms by a
+net that computes on another device (simulated by sleeping); and by a net that is busy in Python for 33 ms, and so
+competes with threads for the GIL. Prints minibatches per second, the share of time that the net waits for data, and the
+slowdown of the busy net. `--report` writes data.md next to this program.
 """
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ from fast_rcnn.config import cfg, reset_cfg  # noqa: E402
 from measuring import add_report_option, publish  # noqa: E402
 
 HEIGHT, WIDTH, IMAGES, ROIS, CLASSES = 600, 1000, 24, 2000, 21
-PERIOD = 1 / 30             # seconds of an iteration
-GOAL = 0.02                 # largest share of it spent waiting
+PERIOD = 1 / 30             # seconds of computation per iteration
+GOAL = 0.02                 # maximum share of the time spent waiting for data
 WARM_UP = 1.0               # seconds for processes to start and the queue to fill
 MODES = {"in line": (False, 0), "2 threads": (True, 0), "1 process": (True, 1), "2 processes": (True, 2)}
 NET = """layer { name: "data" type: "Python" %s
@@ -47,7 +47,7 @@ TOPS = "data", "rois", "labels", "bbox_targets", "bbox_inside_weights", "bbox_ou
 
 # ---- the data
 def write_photograph(path: Path, rng: np.random.Generator) -> None:
-    """A JPEG file with shapes and some noise, about as large as a photograph of its size."""
+    """Write a JPEG file of smooth noise, with about as many bytes as a photograph of its size."""
     coarse = rng.integers(0, 255, (HEIGHT // 20, WIDTH // 20, 3)).astype(np.uint8)
     image = cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC).astype(np.int16)
     image += rng.normal(0, 6, (HEIGHT, WIDTH, 3)).astype(np.int16)
@@ -55,7 +55,7 @@ def write_photograph(path: Path, rng: np.random.Generator) -> None:
 
 
 def make_roidb(folder: Path, images: int = IMAGES, rois: int = ROIS) -> list[Entry]:
-    """Photographs in a folder, with random RoIs, a tenth of them foreground."""
+    """Write images into a folder; returns their roidb with random RoIs, a tenth of them foreground."""
     rng = np.random.default_rng(0)
     roidb: list[Entry] = []
     for index in range(images):
@@ -72,7 +72,7 @@ def make_roidb(folder: Path, images: int = IMAGES, rois: int = ROIS) -> list[Ent
 
 
 def make_net(folder: Path, roidb: list[Entry], prefetch: bool, workers: int) -> Any:
-    """A net that reads minibatches and does nothing with them."""
+    """A net that reads minibatches and discards them."""
     reset_cfg()
     cfg.TRAIN.USE_OHEM, cfg.TRAIN.BG_THRESH_LO = True, 0.0
     cfg.TRAIN.USE_PREFETCH, cfg.NUM_WORKERS = prefetch, workers
@@ -86,33 +86,35 @@ def make_net(folder: Path, roidb: list[Entry], prefetch: bool, workers: int) -> 
 
 # ---- consumers of the minibatches
 def compute_elsewhere() -> None:
-    """An iteration on another device."""
+    """Simulate an iteration on another device."""
     time.sleep(PERIOD)
 
 
 def count_to(number: int) -> None:
-    """Work that holds the GIL."""
+    """Simulate an iteration that holds the GIL."""
     while number:
         number -= 1
 
 
 def seconds_of(work: Callable[[], object]) -> float:
-    """How long a call takes."""
+    """Seconds that a call takes."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
 def calibrate() -> tuple[int, float]:
-    """How far `count_to` counts in an iteration, and the median of its seconds."""
+    """The number that `count_to` counts to in PERIOD, and its median time in seconds."""
     trial = 200_000
     number = round(trial * PERIOD / min(seconds_of(lambda: count_to(trial)) for _ in range(20)))
     return number, statistics.median(seconds_of(lambda: count_to(number)) for _ in range(31))
 
 
 def take(net: Any, seconds: float, compute: Callable[[], None]) -> dict[str, float]:
-    """Take minibatches for some seconds. `rate` is minibatches per second, `wait` the share of time spent waiting for
-    them, `forward` and `iteration` the median seconds of the layer's forward and of forward plus `compute`.
+    """Consume minibatches for some seconds after a warm-up.
+
+    Returns `rate`, minibatches per second; `wait`, the share of the time spent waiting for them; and the median seconds
+    of the data layer's forward pass (`forward`) and of forward plus `compute` (`iteration`).
     """
     end = time.perf_counter() + WARM_UP
     while time.perf_counter() < end:
@@ -129,8 +131,10 @@ def take(net: Any, seconds: float, compute: Callable[[], None]) -> dict[str, flo
 
 
 def measure(folder: Path, roidb: list[Entry], seconds: float) -> dict[str, dict[str, float]]:
-    """For each mode: minibatches per second; wait and forward for a net that computes elsewhere; and the busy net's
-    iteration relative to its work alone.
+    """Measure each mode.
+
+    Returns for each `rate`, without computation; `wait` and `forward`, for a net that computes on another device; and
+    `busy`, the busy net's seconds per iteration relative to its computation alone.
     """
     found = {}
     for mode, (prefetch, workers) in MODES.items():
@@ -150,24 +154,24 @@ def report(found: dict[str, dict[str, float]], load: float) -> str:
             f"| {1000 * row['forward']:.2f} | {row['busy']:.2f} |" for mode, row in found.items()]
     last = found["2 processes"]
     return "\n".join([
-        "# Data: minibatches prepared ahead", "",
-        f"2 images of {WIDTH} x {HEIGHT} pixels and {ROIS} RoIs each in a minibatch, on {os.cpu_count()} cores whose "
-        f"load was {load:.1f} when it began"
-        f"{': others used them too, so the ratios of the rows are rough' if load > 1 else ''}.", "",
+        "# Data: prefetching minibatches", "",
+        f"Minibatches of 2 images of {WIDTH} x {HEIGHT} pixels with {ROIS} RoIs each, on {os.cpu_count()} cores whose "
+        f"load was {load:.1f} at the start"
+        f"{': other programs ran too, so the ratios of the rows are rough' if load > 1 else ''}.", "",
         "| prepared | minibatches per second | relative to in line | wait at 30 per second | forward, ms "
         "| busy net, relative to its work alone |",
         "|---|---|---|---|---|---|", *rows, "",
-        f"With 2 processes a net that takes a minibatch every {1000 * PERIOD:.0f} ms waits for data in "
+        f"With 2 processes, a net that takes a minibatch every {1000 * PERIOD:.0f} ms waits for data "
         f"{last['wait']:.2%} of the time; the goal is less than {GOAL:.0%}: "
         f"{'met' if last['wait'] < GOAL else 'missed'}. 2 processes prepare "
         f"{last['rate'] / found['2 threads']['rate']:.2f} times as many minibatches as 2 threads.", "",
-        "Forward is the data layer's, including the wait. Command:", "",
+        "In line is without prefetching. Forward is the data layer's forward pass, including the wait. Command:", "",
         "```sh", "python experiments/benchmarks/data.py --report", "```", ""])
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=5.0, help="length of each measurement (default: 5)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="duration of each measurement (default: 5)")
     add_report_option(parser, HERE / "data.md")
     options = parser.parse_args(argv)
     load = os.getloadavg()[0]

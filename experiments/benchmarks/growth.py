@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
-"""Growth of time and memory with the number of images, the size of an image, and the number of RoIs.
+"""How time and memory grow with the number of images, the image size and the number of RoIs.
 
     python experiments/benchmarks/growth.py [--report] [--parts images files sizes rois]
 
 measures, each point in a separate process:
 
-    images  start-up of Fast R-CNN training on synthetic data sets of up to 100,000 images, mirrored ones included,
-            with 2,000 proposals each: needs 8 GB in the folder for temporary files (TMPDIR)
+    images  start-up of Fast R-CNN training on synthetic data sets of up to 100,000 images and their flipped copies,
+            with 2,000 proposals each; needs 8 GB in the folder for temporary files (TMPDIR)
     files   reading data sets in VOC layout, up to 10,000 images
-    sizes   an iteration of the Tiny net with OHEM, by the pixels of its image
-    rois    the same by the number of RoIs
+    sizes   a training iteration of the Tiny net with OHEM, by image size
+    rois    the same, by the number of RoIs
 
-and prints tables with fits. Memory is anonymous memory: pages of the mapped proposals, which the system may drop at
-any time, do not count. `--report` writes growth.md next to this program. For fewer points: --images 100 1000.
+and prints tables with fits. Memory is anonymous memory: pages of the memory-mapped proposals, which the system may drop
+at any time, do not count. `--report` writes growth.md next to this program. For fewer points: --images 100 1000.
 """
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ import _init_paths  # noqa: E402, F401
 from growth_tasks import TASKS  # noqa: E402
 from measuring import add_report_option, exponent, in_a_process, line_through, publish  # noqa: E402
 
-GOAL_KB = 4             # of memory, for an image and its mirror image
-SIDES_ROIS = 300        # RoIs while the size of the image grows
-ROIS_SIDE = 300         # shorter side in pixels while the number of RoIs grows
+GOAL_KB = 4             # of memory per image, including its flipped copy
+SIDES_ROIS = 300        # number of RoIs for the part `sizes`
+ROIS_SIDE = 300         # shorter side of the image, in pixels, for the part `rois`
 
 Rows = list[dict[str, Any]]
 
 
 def measured(task: str, folder: Path, **options: int) -> dict[str, Any]:
-    """Result of a task of growth_tasks.py in a separate process, with its peak memory in MB."""
+    """Run a task of growth_tasks.py in a separate process; returns its result, plus its `peak` memory in MB."""
     print(f"{task} {options}", file=sys.stderr, flush=True)
     return in_a_process(__file__, "--task", task, "--folder", str(folder), "--options", json.dumps(options),
                         interval=0.005)
 
 
-# ---- the parts: each measures its points
+# ---- the parts, each a function that measures its points
 def measure_images(options: argparse.Namespace) -> Rows:
     check_space(max(options.images) * options.proposals)
     rows = []
@@ -59,10 +59,10 @@ def measure_images(options: argparse.Namespace) -> Rows:
 
 
 def check_space(boxes: int) -> None:
-    """Exit if the folder for temporary files has no room for that many proposals, stored twice while being written."""
+    """Exit if the temporary folder lacks space for that many proposals, which are stored twice while being written."""
     needed, folder = 2 * 20 * boxes, tempfile.gettempdir()
     if shutil.disk_usage(folder).free < needed:
-        raise SystemExit(f"error: {folder} has not {needed / 2 ** 30:.1f} GB free: set TMPDIR, or give fewer --images")
+        raise SystemExit(f"error: {folder} lacks {needed / 2 ** 30:.1f} GB free: set TMPDIR, or give fewer --images")
 
 
 def measure_files(options: argparse.Namespace) -> Rows:
@@ -89,7 +89,7 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def fits(rows: Rows, values: dict[str, Sequence[float]], of_what: str) -> list[str]:
-    """One line per value: its linear fit and its exponents over all points and the last two."""
+    """A line for each value: its linear fit, and its exponents over all points and over the last two."""
     if len(rows) < 2:
         return []
     n, lines = [row["n"] for row in rows], []
@@ -112,16 +112,16 @@ def report_images(rows: Rows) -> list[str]:
     return [
         "## Images in the data set", "",
         *table(["images", *steps, "start-up, s", "memory, MB", "minibatch entry, us", "write proposals, s",
-                "its peak, MB"],
+                "peak of writing, MB"],
                [[f"{row['n']:,}", *(f"{row['steps'][name]:.2f}" for name in steps), f"{row['seconds']:.2f}",
                  f"{row['memory']:.0f}", f"{row['entry'] * 1e6:.0f}", f"{row['write']:.2f}", f"{row['write peak']:.0f}"]
                 for row in rows]),
         *fits(rows, {"start-up seconds": [row["seconds"] for row in rows],
                      "memory MB": [max(row["memory"], 0.1) for row in rows],
                      "seconds of writing": [row["write"] for row in rows]}, "images"),
-        f"Each image takes {kilobytes:.2f} KB, its mirror image included; the goal is below {GOAL_KB} KB: "
-        f"{'met' if kilobytes < GOAL_KB else 'missed'}. Seconds are per step; a minibatch entry is for one "
-        "image, with mirroring, overlaps and regression targets.", ""]
+        f"Each image takes {kilobytes:.2f} KB, including its flipped copy; the goal is below {GOAL_KB} KB: "
+        f"{'met' if kilobytes < GOAL_KB else 'missed'}. Columns of steps are in seconds; a minibatch entry is that of "
+        "one image, with flipping, overlaps and regression targets.", ""]
 
 
 def report_files(rows: Rows) -> list[str]:
@@ -143,7 +143,7 @@ REPORTS: dict[str, tuple[Callable[[argparse.Namespace], Rows], Callable[[Rows], 
     "images": (measure_images, report_images),
     "files": (measure_files, report_files),
     "sizes": (measure_sizes, lambda rows: report_iterations(
-        rows, f"Size of the image: the Tiny net, {SIDES_ROIS} RoIs, OHEM", "pixels",
+        rows, f"Image size: the Tiny net, {SIDES_ROIS} RoIs, OHEM", "pixels",
         lambda row: f"{row['n']:,} ({row['side']} x {row['side'] * 4 // 3})")),
     "rois": (measure_rois, lambda rows: report_iterations(
         rows, f"RoIs: the Tiny net, {ROIS_SIDE} x {ROIS_SIDE * 4 // 3} pixels, OHEM", "RoIs",
@@ -152,14 +152,14 @@ REPORTS: dict[str, tuple[Callable[[argparse.Namespace], Rows], Callable[[Rows], 
 
 
 def conditions() -> str:
-    """Conditions that the seconds depend on."""
+    """The conditions that the measured times depend on."""
     cores, load = os.cpu_count() or 1, os.getloadavg()[0]
-    busy = " Others used the machine: seconds are upper bounds." if load > cores / 2 else ""
+    busy = " Other programs ran too: seconds are upper bounds." if load > cores / 2 else ""
     return f"{cores} CPU cores, load {load:.1f}, OMP_NUM_THREADS {os.environ.get('OMP_NUM_THREADS', 'not set')}.{busy}"
 
 
 def make_report(options: argparse.Namespace) -> str:
-    """Measure the selected parts; returns the text of the report."""
+    """Measure the selected parts; returns the report as Markdown."""
     lines = ["# Cost of growth", "", "```sh", f"python experiments/benchmarks/growth.py {' '.join(options.words)}",
              "```", "", f"{conditions()} {options.proposals:,} proposals per image.", ""]
     for part in options.parts:
@@ -173,10 +173,12 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--parts", nargs="+", choices=REPORTS, default=list(REPORTS), help="what to measure (default: all)")
-    add("--images", nargs="+", type=int, default=[100, 1000, 10000, 100000], metavar="N", help="numbers of images")
+    add("--images", nargs="+", type=int, default=[100, 1000, 10000, 100000], metavar="N",
+        help="numbers of synthetic images")
     add("--proposals", type=int, default=2000, metavar="N", help="proposals per image (default: 2000)")
-    add("--files", nargs="+", type=int, default=[100, 1000, 10000], metavar="N", help="numbers of images with files")
-    add("--sides", nargs="+", type=int, default=[150, 300, 600, 1200], metavar="N", help="shorter sides, in pixels")
+    add("--files", nargs="+", type=int, default=[100, 1000, 10000], metavar="N", help="numbers of image files")
+    add("--sides", nargs="+", type=int, default=[150, 300, 600, 1200], metavar="N",
+        help="shorter sides of the image, in pixels")
     add("--rois", nargs="+", type=int, default=[250, 500, 1000, 2000, 4000], metavar="N", help="numbers of RoIs")
     add_report_option(parser, HERE / "growth.md")
     add("--task", choices=TASKS, help=argparse.SUPPRESS)

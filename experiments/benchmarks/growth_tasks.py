@@ -1,4 +1,4 @@
-"""The tasks of growth.py, each run in a separate process: synthetic data sets, start-up, training iterations."""
+"""The tasks that growth.py runs in separate processes: synthetic data sets, start-up, training iterations."""
 from __future__ import annotations
 
 import time
@@ -17,14 +17,15 @@ from utils.ragged import Ragged, Spool
 
 ROOT = Path(__file__).resolve().parents[2]
 SOLVER = ROOT / "models" / "Tiny" / "faster_rcnn_alt_opt" / "stage1_fast_rcnn_solver30k40k.pt"
-CLASSES = ("__background__", *(f"class{label}" for label in range(1, 21)))      # as many as the shipped nets have
+CLASSES = ("__background__", *(f"class{label}" for label in range(1, 21)))      # as many as in the shipped nets
 OBJECTS = 3                     # per image
-WIDTH, HEIGHT = 1000, 600       # pixels of images without a file
-ITERATIONS, SECONDS = 10, 4.0   # limits for timing an iteration: repeats and total time
+WIDTH, HEIGHT = 1000, 600       # of the synthetic images, in pixels
+ITERATIONS, SECONDS = 10, 4.0   # limits for timing iterations: their number, and total seconds
 
 
 def box_pool(count: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
-    """(count, 4) boxes around twenty places in turn, so that objects and proposals drawn from them overlap."""
+    """(count, 4) boxes scattered around twenty places in turn, so that objects and proposals drawn from them overlap.
+    """
     rng = np.random.default_rng(0)
     corners = rng.uniform(0, 0.7, (20, 2))
     places = np.hstack([corners, corners + rng.uniform(0.05, 0.3, (20, 2))]) * [width, height, width, height]
@@ -37,7 +38,7 @@ def image_names(count: int) -> list[str]:
 
 
 class SyntheticImages(imdb):
-    """Images that are only names, with OBJECTS objects each."""
+    """A data set of images without files, with OBJECTS objects each."""
 
     def __init__(self, count: int) -> None:
         super().__init__("synthetic", CLASSES)
@@ -57,7 +58,7 @@ class SyntheticImages(imdb):
 
 
 class Steps:
-    """Seconds of consecutive named steps, and the memory that they add."""
+    """Measures the seconds of consecutive named steps, and the memory that they add."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -68,12 +69,12 @@ class Steps:
         self.seconds[name], self._last = now - self._last, now
 
     def result(self) -> dict[str, Any]:
-        """Steps, total seconds, and MB added since the beginning."""
+        """`steps`, total `seconds`, and the MB added since construction (`memory`)."""
         return {"steps": self.seconds, "seconds": sum(self.seconds.values()), "memory": anonymous_mb() - self._before}
 
 
 def use_tiny_settings(side: int) -> None:
-    """Settings to train Fast R-CNN on all RoIs of one image with the given shorter side in pixels."""
+    """Set cfg to train Fast R-CNN with OHEM on one image per batch, `side` pixels on its shorter side."""
     import caffe
     from fast_rcnn.config import cfg_from_file, cfg_from_list, reset_cfg
     reset_cfg()
@@ -85,7 +86,7 @@ def use_tiny_settings(side: int) -> None:
 
 
 def write(folder: Path, images: int, proposals: int) -> dict[str, Any]:
-    """Gather proposals for SyntheticImages and write their file, as tools/rpn_generate.py does."""
+    """Collect proposals for SyntheticImages and write their file, as tools/rpn_generate.py does."""
     from datasets.proposals_file import save_proposals
     pool, scores = box_pool(20000 + proposals), np.zeros(proposals, np.float32)
     starts = np.random.default_rng(2).integers(0, 20000, images)
@@ -100,7 +101,7 @@ def write(folder: Path, images: int, proposals: int) -> dict[str, Any]:
 
 
 def start(folder: Path, images: int) -> dict[str, Any]:
-    """Start-up of Fast R-CNN training, and the median time of a minibatch entry."""
+    """Start up Fast R-CNN training; also measures the median time of a minibatch entry."""
     from commands.data_set import use_proposals
     from fast_rcnn.checkpoints import run_fingerprint
     from fast_rcnn.train import SolverWrapper, filter_roidb, get_training_roidb
@@ -122,7 +123,7 @@ def start(folder: Path, images: int) -> dict[str, Any]:
 
 
 def files(folder: Path, images: int) -> dict[str, Any]:
-    """Read a data set in VOC layout, with checks and fingerprint; the files are in the page cache."""
+    """Read, check and fingerprint a data set in VOC layout whose files are in the page cache."""
     from datasets.factory import get_imdb
     from fast_rcnn.checkpoints import data_digest
     write_voc_folder(folder / "voc", images)
@@ -137,7 +138,7 @@ def files(folder: Path, images: int) -> dict[str, Any]:
 
 
 def write_voc_folder(folder: Path, images: int) -> None:
-    """Small PNG files, and annotations with OBJECTS objects."""
+    """Write small PNG files, and annotations with OBJECTS objects each."""
     for part in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (folder / part).mkdir(parents=True)
     image = cv2.imencode(".png", np.zeros((60, 100, 3), np.uint8))[1].tobytes()
@@ -152,7 +153,7 @@ def write_voc_folder(folder: Path, images: int) -> None:
 
 
 def iterate(folder: Path, side: int, rois: int) -> dict[str, Any]:
-    """Iterations of the Tiny net with OHEM on one image of side x 4/3 side pixels with `rois` RoIs."""
+    """Train the Tiny net with OHEM on one image of side x 4/3 side pixels with `rois` RoIs; the median iteration."""
     from datasets.lazy_roidb import with_proposals
     from fast_rcnn.train import SolverWrapper
     use_tiny_settings(side)
@@ -168,7 +169,7 @@ def iterate(folder: Path, side: int, rois: int) -> dict[str, Any]:
 
 
 def median_seconds(do: Callable[[int], object], most: int) -> float:
-    """Median time of do(0), do(1), ... over `most` calls or SECONDS, after two warm-up calls."""
+    """Median time of do(0), do(1), ..., after two warm-up calls, over at most `most` calls and SECONDS."""
     for number in range(2):
         do(number)
     times: list[float] = []

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""How long a 550 MB caffemodel takes to load, and how much memory it adds.
+"""Time and memory to load a caffemodel of 528 MB.
 
     python experiments/benchmarks/load_model.py [--report] [--width 1.0]
 
-writes a caffemodel of the size of VGG16 into a temporary folder and, each in a separate process and with the file in
-the page cache, builds the net without weights, builds it with the weights, and parses the file with protobuf alone.
-Prints seconds, the anonymous memory of each at the end and at its peak (pages of the file itself, which the system may
-drop at any time, do not count), and the ratio of the times. `--report` writes load_model.md next to this program;
+writes a caffemodel of VGG16's size into a temporary folder. Then, each in a separate process and with the file in the
+page cache, it builds the net without weights, builds it with the weights, and parses the file with protobuf alone.
+Prints the seconds of each, its anonymous memory at the end and at its peak (mapped pages of the file, which the system
+may drop at any time, do not count), and the ratios. `--report` writes load_model.md next to this program;
 `--width 0.3` makes all layers narrower, for a quick look.
 """
 from __future__ import annotations
@@ -52,7 +52,7 @@ def vgg16(width: float) -> caffe_pb2.NetParameter:
 
 
 def write_files(folder: Path, width: float) -> None:
-    """net.pt and net.caffemodel, with random weights."""
+    """Write net.pt, and net.caffemodel with random weights."""
     write_message(folder / "net.pt", vgg16(width))
     net = caffe.Net(str(folder / "net.pt"), caffe.TEST)
     for blob in net.learnable_params:
@@ -67,12 +67,12 @@ def net_alone(folder: Path) -> object:
 
 
 def net_with_weights(folder: Path) -> object:
-    """The net with the weights of the file."""
+    """The net with the file's weights."""
     return caffe.Net(str(folder / "net.pt"), caffe.TEST, weights=str(folder / "net.caffemodel"))
 
 
 def protobuf_alone(folder: Path) -> object:
-    """The file as a protobuf message, its floats not yet in any array."""
+    """The file as a protobuf message, without copying its floats into arrays."""
     return caffe_pb2.NetParameter.FromString((folder / "net.caffemodel").read_bytes())
 
 
@@ -81,7 +81,7 @@ TASKS: dict[str, Callable[[Path], object]] = {
 
 
 def measure(task: Callable[[Path], object], folder: Path) -> dict[str, float]:
-    """Seconds, MB before, and MB added."""
+    """Run a task; returns its seconds, and the MB in use before it and added by it."""
     before, start = anonymous_mb(), time.perf_counter()
     result = task(folder)
     seconds, after = time.perf_counter() - start, anonymous_mb()
@@ -90,7 +90,7 @@ def measure(task: Callable[[Path], object], folder: Path) -> dict[str, float]:
 
 
 def measured(name: str, folder: Path) -> dict[str, float]:
-    """`measure` in a separate process, with the memory added at its peak."""
+    """Run `measure` in a separate process; `peak` is the memory added at the peak."""
     found = in_a_process(__file__, "--task", name, "--folder", str(folder))
     return {**found, "peak": found["peak"] - found["before"]}
 
@@ -114,7 +114,8 @@ def report(found: dict[str, dict[str, float]], size: float) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--width", type=float, default=1.0, help="scale of all layers' outputs")
+    parser.add_argument("--width", type=float, default=1.0,
+                        help="factor for the number of outputs of all layers (default: 1.0)")
     add_report_option(parser, HERE / "load_model.md")
     parser.add_argument("--task", choices=TASKS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)

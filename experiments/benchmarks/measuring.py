@@ -1,4 +1,4 @@
-"""Helpers shared by the benchmarks: the processor, memory of a process, tasks in separate processes, fits, options."""
+"""Helpers shared by the benchmarks: processor name, memory of a process, tasks in subprocesses, fits, options."""
 from __future__ import annotations
 
 import argparse
@@ -16,7 +16,7 @@ import numpy as np
 
 
 def positive(text: str) -> int:
-    """argparse type: a whole number of at least 1."""
+    """argparse type: an integer of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
     return int(text)
@@ -53,7 +53,7 @@ def publish(text: str, path: Path | None) -> None:
 
 
 class ProcessFailed(RuntimeError):
-    """A program failed; `reason` is its exit status and the last line of its messages."""
+    """A program failed; `reason` gives its exit status and the last line of its stderr."""
 
     def __init__(self, arguments: Sequence[str], reason: str) -> None:
         super().__init__(f"measuring {' '.join(arguments)} {reason}")
@@ -61,12 +61,12 @@ class ProcessFailed(RuntimeError):
 
 
 def in_a_process(program: str, *arguments: str, interval: float = 0.001) -> dict[str, Any]:
-    """Run a Python program; returns the JSON object that it prints last, with its `peak` memory in MB.
+    """Run a Python program; returns the JSON object in its last line of stdout, plus its `peak` memory in MB.
 
-    Its messages (stderr) are shown after it has ended.
+    Its stderr is shown when it has ended.
 
     interval  seconds between two readings of its memory
-    Raises ProcessFailed if it fails.
+    Raises ProcessFailed for a nonzero exit status.
     """
     peak = 0.0
     with tempfile.TemporaryFile("w+", encoding="utf-8") as output, \
@@ -86,7 +86,7 @@ def in_a_process(program: str, *arguments: str, interval: float = 0.001) -> dict
 
 
 def seconds(repeats: int, *functions: Callable[[], object]) -> list[float]:
-    """The shortest time of each function over `repeats` runs after a first one; the functions take turns."""
+    """Each function's shortest time in seconds over `repeats` calls after a warm-up call; the functions take turns."""
     found: list[list[float]] = [[] for _ in functions]
     for _ in range(repeats + 1):
         for times, function in zip(found, functions, strict=True):
@@ -97,7 +97,7 @@ def seconds(repeats: int, *functions: Callable[[], object]) -> list[float]:
 
 
 def line_through(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
-    """a and b of y = a + b x, fitted with least squares of relative errors."""
+    """a and b of y = a + b x, by least squares of the relative errors."""
     weights = 1 / np.asarray(y, np.float64)
     columns = np.column_stack([np.ones(len(x)), np.asarray(x, np.float64)])
     (a, b), *_ = np.linalg.lstsq(columns * weights[:, None], np.ones(len(x)), rcond=None)
@@ -105,5 +105,5 @@ def line_through(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
 
 
 def exponent(x: Sequence[float], y: Sequence[float]) -> float:
-    """p of y = c x^p, fitted to logarithms."""
+    """p of y = c x^p, by least squares of the logarithms."""
     return float(np.polyfit(np.log(x), np.log(y), 1)[0])

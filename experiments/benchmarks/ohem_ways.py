@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Two ways to mine hard examples, on the same RoIs: a readonly head that scores them, and R-FCN's single pass.
+"""Compares two ways to mine hard examples on the same RoIs: a readonly head that scores them, and R-FCN's single pass.
 
     python experiments/benchmarks/ohem_ways.py --report
 
-Ours: a readonly head scores all RoIs, OHEMDataLayer picks the hardest of the batch, and the head runs on these only.
-One pass: the head runs on all RoIs, forward and backward; BoxAnnotatorOHEM leaves out the easy ones by labels that the
-loss ignores and weights of 0. Here both have the RoI head of a shipped net with the same weights, on random feature
-maps. Prints which RoIs are the same, how far losses and gradients differ, and the ratio of the times; --report writes
+Ours: a readonly head scores all RoIs, OHEMDataLayer selects the hardest of the batch, and the head trains on these
+only. One pass: the head runs forward and backward on all RoIs; BoxAnnotatorOHEM masks the easy ones with ignored labels
+and zero box weights. Both use the RoI head of a shipped net with the same weights, on random feature maps. Prints the
+share of RoIs that both select, the differences of losses and gradients, and the ratio of the times; --report writes
 ohem_ways.md next to this program.
 """
 from __future__ import annotations
@@ -37,8 +37,8 @@ from net_definitions import NETS, model_files  # noqa: E402
 from utils.names import BOX_BLOBS, HARD, READONLY, ROI_BLOBS  # noqa: E402
 
 CLASSES, STRIDE = 7, 16
-KEPT = 128              # RoIs of a batch
-FOREGROUND = 0.2        # share of the RoIs
+KEPT = 128              # hard RoIs per batch
+FOREGROUND = 0.2        # share of foreground RoIs
 
 MINING = """
 layer { name: "loss_cls_of_rois" type: "SoftmaxWithLossOHEM" bottom: "cls_score" bottom: "labels" top: "a" top: "b"
@@ -63,7 +63,7 @@ layer { name: "loss_bbox" type: "SmoothL1LossOHEM" bottom: "bbox_pred" bottom: "
 
 @dataclass(frozen=True)
 class Case:
-    """A net, the photographs of a batch and their proposals, the size of the feature maps."""
+    """A net, the number of images per batch and of RoIs per image, and the size (height, width) of the feature maps."""
 
     net: str
     images: int
@@ -73,7 +73,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Found:
-    """Share of the RoIs that both ways pick, largest relative differences, and the times in seconds."""
+    """Share of RoIs selected by both ways, relative differences of loss and gradients, and seconds of each way."""
 
     same: float
     loss: float
@@ -84,7 +84,7 @@ class Found:
 
 # ---- the nets
 def make_nets(case: Case) -> tuple[Any, Any]:
-    """NetParameters of the RoI head with a readonly head, and for one pass; all inputs are Input layers."""
+    """NetParameters of the RoI head with a readonly head, and of the head for one pass; all inputs are Input layers."""
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "train.pt"
         path.write_text(model_files(case.net, CLASSES)[f"{case.net}/faster_rcnn_alt_opt/stage1_fast_rcnn_train.pt"])
@@ -107,13 +107,13 @@ def _with_inputs(case: Case, layers: Any) -> Any:
     for name, array in zip(("trunk", *ROI_BLOBS, *BOX_BLOBS), inputs(case), strict=True):
         net.layer.add(name=name, type="Input", top=[name]).input_param.shape.add(dim=array.shape)
     features = next(layer for layer in layers if layer.type == "ROIPooling").bottom[0]
-    net.layer.add(name=features, type="Scale", bottom=["trunk"], top=[features])    # learned, for the gradient's sake
+    net.layer.add(name=features, type="Scale", bottom=["trunk"], top=[features])    # learnable: gradients reach it
     net.layer.extend(layers)
     return net
 
 
 def inputs(case: Case) -> list[np.ndarray]:
-    """Feature maps and RoIs with their labels and targets, float32."""
+    """Random feature maps and RoIs with labels, box targets and weights, float32, in the order of the net's inputs."""
     rng, count = np.random.default_rng(5), case.images * case.rois
     height, width = case.size
     features = rng.gamma(1.0, 2.0, (case.images, 512, height, width)).astype(np.float32)
@@ -128,7 +128,7 @@ def inputs(case: Case) -> list[np.ndarray]:
 
 
 def load(param: Any, case: Case) -> Any:
-    """The net, its inputs filled."""
+    """The net, with its inputs filled."""
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "net.pt"
         path.write_text(prototxt.to_text(param), encoding="utf-8")
@@ -141,7 +141,7 @@ def load(param: Any, case: Case) -> Any:
 
 # ---- what is compared
 def compare(case: Case, repeats: int) -> Found:
-    """Run both ways, dropout off."""
+    """Run both ways without dropout and compare them."""
     nets = [load(_without_dropout(param), case) for param in make_nets(case)]
     for ours, other in zip(*(learned(net) for net in nets), strict=True):
         other.data[...] = ours.data
@@ -170,12 +170,12 @@ def _without_dropout(param: Any) -> Any:
 
 
 def learned(net: Any) -> list[Any]:
-    """The blobs of the head that trains."""
+    """The parameter blobs of the trained head."""
     return [blob for name in net.params if not name.endswith(READONLY) for blob in net.params[name]]
 
 
 def picked_rois(net: Any) -> set[int]:
-    """Indices of the RoIs that train the net."""
+    """Indices of the selected RoIs."""
     if f"rois{HARD}" in net.blobs:
         rows = {roi.tobytes(): index for index, roi in enumerate(net.blobs["rois"].data)}
         return {rows[roi.tobytes()] for roi in net.blobs[f"rois{HARD}"].data}
@@ -183,15 +183,15 @@ def picked_rois(net: Any) -> set[int]:
 
 
 def report(cases: list[Case], found: list[Found], command: str) -> str:
-    """The report, in Markdown."""
+    """The report as Markdown."""
     lines = [
         "# Two ways to mine hard examples", "",
         f"{processor()}, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}. The RoI head of a shipped "
-        f"net on random feature maps, {KEPT} RoIs of a batch chosen, dropout off. Ours: the readonly head scores all "
-        "RoIs, the head runs on the chosen ones. One pass: the head runs on all, forward and backward, and "
-        f"BoxAnnotatorOHEM leaves the easy ones out; it chooses {KEPT} / images of each photograph, ours {KEPT} of all "
-        "together. The differences are relative to the largest value. Times of forward and backward; the ratio is that "
-        "of one pass to ours.", "",
+        f"net on random feature maps, {KEPT} hard RoIs per batch, without dropout. Ours: the readonly head scores all "
+        "RoIs, and the head runs on the selected ones. One pass: the head runs forward and backward on all RoIs, and "
+        f"BoxAnnotatorOHEM masks the easy ones; it selects {KEPT} / images RoIs of each image, ours {KEPT} of all "
+        "images together. The difference of the loss is relative, that of gradients relative to the largest value of "
+        "a blob. Times are of a forward and backward pass; the ratio is one pass over ours.", "",
         "| net | images | RoIs each | same RoIs | difference of loss | of gradients | ours, ms | one pass, ms | "
         "ratio |", "|---|---|---|---|---|---|---|---|---|"]
     for case, row in zip(cases, found, strict=True):
@@ -202,15 +202,16 @@ def report(cases: list[Case], found: list[Found], command: str) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure, print, and write the report on request; returns the exit status."""
+    """Run the benchmark; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--nets", nargs="+", choices=NETS, default=["SqueezeNet", "VGG16"], metavar="NET",
         help=f"some of {', '.join(NETS)} (default: SqueezeNet VGG16)")
-    add("--rois", type=positive, default=300, metavar="N", help="proposals of a photograph (default: 300)")
+    add("--rois", type=positive, default=300, metavar="N", help="RoIs per image (default: 300)")
     add("--size", type=positive, nargs=2, default=[24, 32], metavar=("HEIGHT", "WIDTH"),
         help="of the feature maps (default: 24 32)")
-    add("--repeats", type=positive, default=10, metavar="N", help="(default: 10)")
+    add("--repeats", type=positive, default=10, metavar="N",
+        help="iterations timed, of which the fastest counts (default: 10)")
     add_report_option(parser, HERE / "ohem_ways.md")
     options = parser.parse_args(argv)
     command = ["python", "experiments/benchmarks/ohem_ways.py", *(sys.argv[1:] if argv is None else argv)]

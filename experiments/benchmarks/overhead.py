@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""The overhead of an iteration beyond its arithmetic: stages of VGG16 with 4 channels, on one CPU thread.
+"""Overhead of an iteration beyond its arithmetic: training stages of VGG16 with 4 channels, on one CPU thread.
 
     python experiments/benchmarks/overhead.py --report
 
-The nets have all layers of VGG16, but so few channels, pixels and RoIs that there is next to nothing to compute. What
-remains is the time to dispatch layers, look up arrays and call PyTorch. A GPU is kept busy only while this takes less
-time than its own work. The same step in plain PyTorch (eager, autograd; vgg16_parts/plain.py) is measured for
-comparison, with images prepared beforehand; ours includes its data layer. Prints a table; --report writes overhead.md.
+The nets have all layers of VGG16, but so few channels, pixels and RoIs that there is almost nothing to compute. What
+remains is the time to dispatch layers, look up arrays and call PyTorch. A GPU stays busy only if this takes less time
+than its own work. For comparison, the same step is measured in plain PyTorch (eager, autograd; vgg16_parts/plain.py)
+with images prepared beforehand; ours includes its data layer. Prints a table; --report writes overhead.md.
 """
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from measuring import add_report_option, positive, publish, seconds
 
 HERE = Path(__file__).resolve().parent
 ROWS = {"stage1_rpn": "stage 1 RPN, 1 image", "stage1_fast_rcnn": "stage 1 Fast R-CNN with OHEM, 1 image"}
-WIDE, CHANNELS = (64, 128, 256, 512, 4096), 4       # layers with these numbers of outputs get CHANNELS
-STEPS = 20          # between two readings of the clock
+WIDE, CHANNELS = (64, 128, 256, 512, 4096), 4       # num_output of a layer that is one of WIDE becomes CHANNELS
+STEPS = 20          # timed together
 
 
 def narrow_nets(row: str, folder: Path) -> RunNets:
-    """Write the shipped nets of VGG16 with few channels to a folder."""
+    """Write VGG16's nets for a stage into a folder, with CHANNELS channels."""
     def nets(models: str | None) -> RunNets:
         return find_nets("VGG16", NUM_CLASSES, True, models, ours.ROOT / "models", folder)
 
@@ -53,7 +53,7 @@ def narrow_nets(row: str, folder: Path) -> RunNets:
 
 
 def milliseconds(row: str, options: argparse.Namespace) -> list[float]:
-    """Milliseconds per step of plain PyTorch and of ours."""
+    """Milliseconds per step of plain PyTorch and of our engine."""
     height, width = options.size
     job = Job("ours", row, "float32", "VGG16", height, width, options.rois, 0, options.iterations, 0, True, 1)
     with tempfile.TemporaryDirectory() as name:
@@ -68,7 +68,7 @@ def milliseconds(row: str, options: argparse.Namespace) -> list[float]:
 
 
 def repeated(step: Callable[[], object]) -> Callable[[], None]:
-    """STEPS steps."""
+    """A function that runs STEPS steps."""
     def steps() -> None:
         for _ in range(STEPS):
             step()
@@ -76,11 +76,11 @@ def repeated(step: Callable[[], object]) -> Callable[[], None]:
 
 
 def report(options: argparse.Namespace) -> str:
-    """The report, in Markdown."""
-    lines = [f"# An iteration without its arithmetic: VGG16 with {CHANNELS} channels, {options.size[0]} x "
+    """The report as Markdown."""
+    lines = [f"# Overhead of an iteration: VGG16 with {CHANNELS} channels, {options.size[0]} x "
              f"{options.size[1]} pixels, {options.rois} RoIs", "",
              f"{processor()}, one thread, load {os.getloadavg()[0]:.1f}. Milliseconds per step, the minimum of "
-             f"{options.iterations} means over {STEPS} steps; the ratio is that of plain PyTorch to ours.", "",
+             f"{options.iterations} means over {STEPS} steps; the ratio is plain PyTorch's time over ours.", "",
              "| step | plain PyTorch | ours | ratio |", "|---|---|---|---|"]
     for row, title in ROWS.items():
         other, own = milliseconds(row, options)
@@ -90,12 +90,14 @@ def report(options: argparse.Namespace) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure, print, and write the report on request; returns the exit status."""
+    """Run the benchmark; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--size", type=positive, nargs=2, default=[64, 96], metavar=("HEIGHT", "WIDTH"), help="(default: 64 96)")
+    add("--size", type=positive, nargs=2, default=[64, 96], metavar=("HEIGHT", "WIDTH"),
+        help="of the images, in pixels (default: 64 96)")
     add("--rois", type=positive, default=16, metavar="N", help="proposals per image (default: 16)")
-    add("--iterations", type=positive, default=10, metavar="N", help=f"of {STEPS} steps each (default: 10)")
+    add("--iterations", type=positive, default=10, metavar="N",
+        help=f"number of measurements, of {STEPS} steps each (default: 10)")
     add_report_option(parser, HERE / "overhead.md")
     options = parser.parse_args(argv)
     caffe.set_mode_cpu()

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Throughput of training in N processes compared with one, on the CPU cores of this machine.
+"""Throughput of training in N processes compared with one process, on the CPU cores of this machine.
 
     python experiments/benchmarks/parallel.py [--processes 2] [--net Tiny] [--iterations 30] [--report]
 
-trains stage 1's RPN on a small data set that it draws itself: in one process with all cores, then in N processes with
-an equal share of the cores each, which exchange gradients with gloo. Prints images per second and their ratio. The work
-is bound by the cores, so the ideal ratio is 1; the difference is the cost of the exchange, less what one process loses
-by using several threads. On N machines, or N GPUs, the ideal would be N times this ratio. `--report` writes parallel.md
-next to this program.
+trains stage 1's RPN on a small synthetic data set: in one process with all cores, then in N processes that share the
+cores equally and all-reduce gradients with gloo. Prints images per second and their ratio. Both use the same cores, so
+the ideal ratio is 1; it is lowered by the cost of the all-reduce, and raised by what one process loses to
+multi-threading. On N machines or N GPUs the ideal would be N times this ratio. `--report` writes parallel.md next to
+this program.
 """
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ WARM_UP = 3             # iterations before timing starts
 
 
 def write_files(folder: Path, net: str) -> None:
-    """The data set, and the net's prototxts."""
+    """Write the data set and the net's prototxts."""
     from datasets.demo_scenes import CLASSES, make_demo_dataset
     from net_definitions import model_files
     make_demo_dataset(folder / "demo", num_train=12, num_test=1)
@@ -43,7 +43,7 @@ def write_files(folder: Path, net: str) -> None:
 
 
 def measure(folder: Path, net: str, iterations: int) -> dict[str, float]:
-    """Train in this process, with others if its environment says so; seconds per iteration and MB exchanged."""
+    """Train in this process, one of WORLD_SIZE; returns seconds per iteration, images, and MB of gradients."""
     import caffe
     from alt_opt.settings import stage_settings
     from datasets.factory import get_imdb
@@ -66,7 +66,7 @@ def measure(folder: Path, net: str, iterations: int) -> dict[str, float]:
 
 
 def in_processes(folder: Path, options: argparse.Namespace, count: int) -> dict[str, float]:
-    """`measure` in `count` processes that share the cores evenly; the result of the first."""
+    """Run `measure` in `count` processes that share the cores equally; returns the first one's result."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -85,25 +85,26 @@ def in_processes(folder: Path, options: argparse.Namespace, count: int) -> dict[
 
 
 def report(found: dict[int, dict[str, float]], options: argparse.Namespace) -> str:
-    """The table, the ratio and the command."""
+    """The report as Markdown."""
     rows = [f"| {count} | {row['threads']:.0f} | {row['seconds']:.3f} | {row['rate']:.2f} |"
             for count, row in found.items()]
     alone, together = found[1], found[options.processes]
     return "\n".join([
-        f"# Training in {options.processes} processes and in one: {options.net}, stage 1 RPN, CPU", "",
+        f"# Training in {options.processes} processes compared with one: {options.net}, stage 1 RPN, CPU", "",
         "| processes | threads each | s/iteration | images/s |", "|---|---|---|---|", *rows, "",
-        f"Images per second: {together['rate'] / alone['rate']:.2f} times those of one process with as many cores. "
-        f"Each iteration sums {together['megabytes']:.1f} MB of gradients.", "",
+        f"Throughput is {together['rate'] / alone['rate']:.2f} times that of one process on the same cores. "
+        f"Each iteration all-reduces {together['megabytes']:.1f} MB of gradients.", "",
         "```sh", f"python experiments/benchmarks/parallel.py --processes {options.processes} --net {options.net} "
         f"--iterations {options.iterations} --report", "```", ""])
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--processes", type=int, default=2, metavar="N")
+    parser.add_argument("--processes", type=int, default=2, metavar="N", help="number of processes (default: 2)")
     parser.add_argument("--net", choices=NETS, default="Tiny", metavar="NET",
                         help=f"one of {', '.join(NETS)} (default: Tiny)")
-    parser.add_argument("--iterations", type=int, default=30, metavar="N", help="measured iterations (default: 30)")
+    parser.add_argument("--iterations", type=int, default=30, metavar="N",
+                        help="number of measured iterations (default: 30)")
     add_report_option(parser, HERE / "parallel.md")
     parser.add_argument("--task", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)

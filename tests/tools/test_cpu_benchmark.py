@@ -47,7 +47,7 @@ def test_the_table_shows_what_was_measured(program, tmp_path):
     else:
         assert float(line[6]) == pytest.approx(plain / low["seconds"], abs=0.051)
         assert line[7].endswith("(3.4)") and len(memory) == 3
-    assert "# VGG16 on a CPU, 48 x 64 pixels, 40 RoIs an image" in done.stdout
+    assert "# VGG16 on a CPU, 48 x 64 pixels, 40 RoIs per image" in done.stdout
     assert "python experiments/benchmarks/cpu.py --rows trunk_forward --size 48 64" in done.stdout
 
 
@@ -92,9 +92,9 @@ def test_ratios_to_plain_pytorch_and_to_caffe(program):
     # here everything takes twice as long as where real Caffe was measured: 5.2 s for the trunk, 5.2 s for stage 2 RPN
     assert "| trunk, forward | 3.90 | 1.95 | 2.0 | 2.7 (1.6) | 0.0500 | 78.0 | 104.0 (3.4) | 3.0, 2.0, 1.0 |" in text
     assert "| stage 2 RPN | 2.00 | 0.50 | 4.0 | 10.4 (10) | 0.25 | 8.0 | 20.8 (12) | 3.0, 2.0, 1.0 |" in text
-    assert "theirs times 2.00" in text and "the command" in text and "Not measured" not in text
+    assert "as those times 2.00" in text and "the command" in text and "Not measured" not in text
     found.update(found_for("trunk, forward and backward, conv1-2 frozen", 19.9, 1.0, 1.0))
-    assert "theirs times 4.00" in program.report(found, args)       # 23.8 s here, 5.95 s there
+    assert "as those times 4.00" in program.report(found, args)     # 23.8 s here, 5.95 s there
 
 
 def test_what_is_missing_is_reported(program):

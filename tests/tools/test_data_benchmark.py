@@ -40,7 +40,7 @@ def test_the_report(program):
     found = {mode: {"rate": 20.0 * (index + 1), "wait": 0.5 / (1 + 9 * index) ** 2, "forward": 0.012, "busy": 1.5}
              for index, mode in enumerate(program.MODES)}
     text = program.report(found, 0.25)
-    assert "| 2 processes | 80 | 4.00 | 0.06% | 12.00 | 1.50 |" in text and "load was 0.2 when it began." in text
+    assert "| 2 processes | 80 | 4.00 | 0.06% | 12.00 | 1.50 |" in text and "load was 0.2 at the start." in text
     assert "0.06% of the time; the goal is less than 2%: met" in text and "2.00 times as many" in text
     found["2 processes"]["wait"] = 0.021
     text = program.report(found, 3.0)

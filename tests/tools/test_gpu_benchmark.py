@@ -124,7 +124,7 @@ def test_ratios_and_the_floor(parts):
     text = parts["report"].report(made, "the command")
     assert "| stage1_rpn | iterations | 10.00 | 4.00 | 2.50 | 2000 | 3000 | 0.2 | 10 | 20.00 | 50% |" in text
     assert "Measured rates: 4 TFLOP/s, 1000 GB/s" in text and "the command" in text
-    assert "2 times torchvision's speed in training: met, the least is 2.50 (stage1_rpn, bfloat16)" in text
+    assert "2 times torchvision's speed in training: met, the minimum is 2.50 (stage1_rpn, bfloat16)" in text
     assert "0.5 of the floor in stage 1 with bfloat16: met" in text
     made.found["ours", "stage1_rpn", "bfloat16"]["bytes"] = 2e11
     assert made.floor("stage1_rpn", "bfloat16") == pytest.approx(5)
@@ -159,7 +159,7 @@ def test_the_whole_command(program, tmp_path, capsys):
     assert program.main(options) == 0
     text = (tmp_path / "report.md").read_text()
     assert "| proposals | images | " in text and "gpu.py --cpu --net Tiny" in text and text in capsys.readouterr().out
-    assert "* torchvision, float32: measured beside VGG16 only (proposals)" in text
+    assert "* torchvision, float32: measured for VGG16 only (proposals)" in text
 
 
 @pytest.mark.slow
@@ -173,4 +173,4 @@ def test_a_row_that_fails_does_not_end_the_others(program, parts, capsys):
 def test_a_missing_gpu_is_reported(program, monkeypatch, capsys):
     monkeypatch.setattr(caffe, "has_gpu", lambda: False)
     assert program.main([]) == 2
-    assert "--cpu tries the program out" in capsys.readouterr().err
+    assert "--cpu runs on the CPU, to try the program out" in capsys.readouterr().err

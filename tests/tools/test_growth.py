@@ -46,8 +46,8 @@ def rows(bytes_an_image):
 def test_the_report_says_whether_the_goal_is_met(program):
     text = "\n".join(program.report_images(rows(1024)))
     assert "| 100,000 | 1.00 | 2.00 | 3.00 | 103 | 200 | 0.50 | 40 |" in text
-    assert "Each image takes 1.00 KB, its mirror image included; the goal is below 4 KB: met" in text
-    assert "4.10 KB, its mirror image included; the goal is below 4 KB: missed" in "\n".join(
+    assert "Each image takes 1.00 KB, including its flipped copy; the goal is below 4 KB: met" in text
+    assert "4.10 KB, including its flipped copy; the goal is below 4 KB: missed" in "\n".join(
         program.report_images(rows(4200)))
 
 

@@ -298,7 +298,7 @@ def test_a_stopped_study_says_so(program, fake, demo_data, tmp_path, monkeypatch
         return run(task, name, condition, seed, first)
     monkeypatch.setattr(program, "run", stopping)
     assert program.main(arguments(demo_data, tmp_path)) == 130
-    assert "Stopped. The same command goes on." in capsys.readouterr().err
+    assert "Stopped. The same command resumes." in capsys.readouterr().err
     assert "| random RoIs | 1 | 52.0 |" in (tmp_path / "report" / "study.md").read_text()
 
 

@@ -18,4 +18,4 @@ def test_the_report(program):
     found = {1: {"threads": 2, "seconds": 0.1, "rate": 10.0, "megabytes": 1.5},
              2: {"threads": 1, "seconds": 0.16, "rate": 12.5, "megabytes": 1.5}}
     text = program.report(found, options)
-    assert "| 2 | 1 | 0.160 | 12.50 |" in text and "1.25 times those of one process" in text and "1.5 MB" in text
+    assert "| 2 | 1 | 0.160 | 12.50 |" in text and "1.25 times that of one process" in text and "1.5 MB" in text

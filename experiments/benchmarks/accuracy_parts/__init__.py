@@ -1,4 +1,4 @@
-"""Parts of accuracy.py: recipes and goals, data sets and their splits, runs and their clock, the peer, the report."""
+"""Parts of accuracy.py: recipes and goals, data sets and their splits, runs and their clock, the peers, the report."""
 import sys
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Wall time of a training that may be interrupted and resumed, and the load of the machine meanwhile."""
+"""Wall time of a training that may be interrupted and resumed, and the machine's load during it."""
 from __future__ import annotations
 
 import contextlib
@@ -10,13 +10,13 @@ from pathlib import Path
 
 from utils.files import read_json, write_json
 
-_POLL, _SAVE = 0.5, 10.0        # seconds between two looks at the run's files, and between two writings of the clock
+_POLL, _SAVE = 0.5, 10.0        # seconds between two calls of `look`, and between two writes of the clock's file
 
 
 class Clock:
-    """The attempts of a training in the file `clock.json` of a folder: [[start, end, mean load], ...].
+    """Records the attempts at a training in `clock.json` of a folder: [[start, end, mean load], ...].
 
-    After a kill an attempt ends where it was last seen.
+    An attempt that was killed ends when the file was last written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -24,18 +24,18 @@ class Clock:
         self._attempts: list[list[float]] = read_json(self._path) if self._path.is_file() else []
 
     def seconds(self, until: float = float("inf")) -> float:
-        """Seconds of all attempts before a time, such as that of a file."""
+        """Total seconds of all attempts before the time `until`, such as a file's modification time."""
         return sum(max(0.0, min(end, until) - start) for start, end, _ in self._attempts)
 
     @property
     def load(self) -> float:
-        """Mean load of the machine over the attempts; NaN before the first."""
+        """The machine's mean load over all attempts; NaN before the first."""
         total = self.seconds()
         return sum((end - start) * load for start, end, load in self._attempts) / total if total else float("nan")
 
     @contextlib.contextmanager
     def running(self, look: Callable[[], object] = lambda: None) -> Iterator[None]:
-        """An attempt; meanwhile `look` is called again and again, and once after it."""
+        """Record an attempt; `look` is called repeatedly during it, and once after it."""
         attempt = [time.time(), time.time(), os.getloadavg()[0]]
         self._attempts.append(attempt)
         ended = threading.Event()

@@ -1,4 +1,4 @@
-"""Where the data sets and weights are, and the parts of `trainval` on which schedules are chosen."""
+"""Locates data sets and weights, and divides `trainval` into the parts on which recipes are tuned."""
 from __future__ import annotations
 
 import os
@@ -14,13 +14,13 @@ from datasets.splits import shuffled_by_name
 from utils.errors import UserError
 from utils.files import atomic_path
 
-SHARED_DATA = "FRCNN_SHARED_DATA"       # environment variable: folder of data sets, and of weights in its `imagenet`
-_VALIDATION = 4                         # one of so many images of trainval is in `val`
+SHARED_DATA = "FRCNN_SHARED_DATA"       # environment variable: folder of data sets, with weights in `imagenet`
+_VALIDATION = 4                         # one in four images of trainval is in `val`
 
 
 @dataclass(frozen=True)
 class Split:
-    """A data set, by its name in the recipes, and what to train and to test on: names for --imdb."""
+    """A data set's name in the recipes, and the splits to train and to test on, as for --imdb."""
 
     name: str
     train: str
@@ -33,11 +33,11 @@ def shared_data(root: Path) -> Path:
 
 
 def find_data_set(given: str, known: Mapping[str, DataSet], folder: Path) -> tuple[str, Path]:
-    """Name and folder of a data set given by name, to be found in `folder`, or by path. Raises UserError."""
+    """Name and folder of a data set that is given by its path, or by its name in `folder`. Raises UserError."""
     path = Path(given) if Path(given).is_dir() else folder / given
     name = path.resolve().name
     if name not in known:
-        raise UserError(f"{given}: there is no recipe for a data set {name}: choose {', '.join(known)}, or add one to "
+        raise UserError(f"{given}: there is no recipe for a data set {name}: choose {', '.join(known)} or add one to "
                         f"{Path(__file__).with_name('recipes.py')}")
     if not path.is_dir():
         raise UserError(f"{given}: there is no folder {path}; give a path, or set {SHARED_DATA}")
@@ -50,9 +50,9 @@ def published_split(name: str, path: Path) -> Split:
 
 
 def choosing_split(name: str, path: Path, folder: Path) -> Split:
-    """Train on three quarters of trainval, test on the last; lists and their description are written to `folder`.
+    """Train on three quarters of trainval, test on the rest; writes the lists of images into `folder`.
 
-    The same images in every run, whatever their order: those whose names have the smallest SHA-256.
+    The division is the same in every run, whatever the order of the images: it sorts by the SHA-256 of their names.
     """
     train, val = parts_of(get_imdb(f"{path}:trainval").image_index)
     write_lines(folder / "train.txt", train)

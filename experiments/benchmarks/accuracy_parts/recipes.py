@@ -1,7 +1,7 @@
-"""What is trained on which data set, how, and what it is compared with. The numbers are to be tuned here.
+"""The recipes, peers, published results and goals of each data set; all hyperparameters are set here.
 
-Iterations, sizes and settings are chosen with `accuracy.py --choose`, which never reads `test`; anchors are those that
-`tools/look_at_data.py` advises for `trainval`.
+Iterations, sizes and settings were tuned with `accuracy.py --choose`, which never reads `test`; the anchors are those
+that `tools/look_at_data.py` suggests for `trainval`.
 """
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ BFLOAT16 = "_bfloat16"
 
 @dataclass(frozen=True)
 class Recipe:
-    """One training by tools/train_faster_rcnn_alt_opt.py.
+    """The options of one training by tools/train_faster_rcnn_alt_opt.py. None: the net's own value.
 
-    net         --net_name; weights  file in the folder of weights, None for random ones
+    net         --net_name
+    weights     file name in the folder of weights; None: random initialisation
     iterations  --max_iters of the four stages
-    settings    --set, over those of the file `cfg` in experiments/cfgs
-    lr          --lr, of the four stages; it falls to a tenth after three quarters of a stage
+    settings    --set; they override the file `cfg` in experiments/cfgs
+    lr          --lr of the four stages; it drops to a tenth after three quarters of a stage
     others      --anchor_scales (in units of 16 pixels), --anchor_ratios, --fc6, --fc7
-    None stands for the net's own.
     """
 
     net: str
@@ -38,9 +38,10 @@ class Recipe:
     cfg: str = "faster_rcnn_alt_opt.yml"
 
     def words(self, cfgs: str | os.PathLike, more: Mapping[str, Any] | None = None) -> list[str]:
-        """Its options for the driver, apart from --weights.
+        """The command line options, except --weights.
 
-        cfgs  the folder of `cfg`; more  further settings
+        cfgs  folder of the file `cfg`
+        more  additional settings
         """
         options: dict[str, Sequence[Any] | None] = {
             "--net_name": [self.net], "--anchor_scales": self.anchor_scales, "--anchor_ratios": self.anchor_ratios,
@@ -52,12 +53,12 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Peer:
-    """Another detector, trained by a program of its own, beside this file.
+    """Another detector, trained by a program next to this file.
 
-    like     the recipe whose weights it starts from
-    options  further ones of the program
-    images   how many it sees; None: as many as the recipe in its four stages
-    is_goal  whether ours are to reach its AP50, in half of its time
+    like     name of the recipe whose initial weights it uses
+    options  additional options of the program
+    images   number of images it is trained on; None: as many as the recipe in its four stages
+    is_goal  whether our goal is to reach its AP50 in half of its time
     """
 
     program: str
@@ -74,7 +75,7 @@ class Peer:
 
 @dataclass(frozen=True)
 class Goal:
-    """A mean AP50 over the seeds, for the best net, within so many minutes of training (None: no limit)."""
+    """A mean AP50 over the seeds for the best net to reach within `minutes` of training (None: no limit)."""
 
     ap50: float
     minutes: float | None = None
@@ -84,10 +85,10 @@ class Goal:
 class DataSet:
     """A data set in VOC layout with the splits `trainval` and `test`.
 
-    recipes    by the name in tables, as given to --nets
+    recipes    by name, as used in tables and by --nets
+    is_shown   whether the report may show its photographs
     peers      other detectors, by name
-    published  (whose, mAP at IoU 0.5) of the same test split
-    is_shown   whether photographs of it may be in the report
+    published  (source, mAP at IoU 0.5) on the same test split
     """
 
     recipes: Mapping[str, Recipe]
@@ -98,24 +99,24 @@ class DataSet:
 
     @property
     def nets(self) -> list[str]:
-        """All that can be trained on it."""
+        """Names of all recipes and peers."""
         return [*self.recipes, *self.peers]
 
 
 def in_bfloat16(recipes: Mapping[str, Recipe]) -> dict[str, Recipe]:
-    """The same recipes computed in bfloat16, their names with BFLOAT16 appended."""
+    """The same recipes in bfloat16, with BFLOAT16 appended to their names."""
     return {name + BFLOAT16: replace(recipe, settings={**recipe.settings, "PRECISION": "bfloat16"})
             for name, recipe in recipes.items()}
 
 
 def image_size(shorter: int, longer: int) -> dict[str, Any]:
-    """Settings that scale images to a shorter side, as long as the longer one stays within a limit (pixels)."""
+    """Settings for the images' shorter side and the limit of the longer one, in pixels."""
     return {f"{phase}.{key}": value for phase in ("TRAIN", "TEST")
             for key, value in (("SCALES", [shorter]), ("MAX_SIZE", longer))}
 
 
 def proposals(smallest: int, training: int) -> dict[str, Any]:
-    """Settings for proposals: the smallest side in pixels of the photograph, and their number in training."""
+    """Settings for proposals: the minimum side, in pixels of the original image, and the number kept in training."""
     return {"TRAIN.RPN_MIN_SIZE": smallest, "TEST.RPN_MIN_SIZE": smallest, "TRAIN.RPN_PRE_NMS_TOP_N": 6000,
             "TRAIN.RPN_POST_NMS_TOP_N": training}
 

@@ -22,17 +22,17 @@ from utils.files import atomic_path
 from utils.images import read_image
 
 Result = dict[str, Any]
-Results = Mapping[str, Sequence[Result]]    # of one data set, by net; each net's by seed
+Results = Mapping[str, Sequence[Result]]    # of one data set: for each net, a result for each seed
 
 FIGURES = {"ap50": "AP50", "ap75": "AP75", "ap": "AP"}
 LEVELS = (0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.96, 0.97, 0.98)   # of AP50
-PICTURES, SCORE = 6, 0.5        # photographs shown, and the lowest score of a detection on them
+PICTURES, SCORE = 6, 0.5        # number of photographs shown, and the minimum score of the detections drawn
 
 
 def write_report(path: Path, known: Mapping[str, DataSet], runs: Sequence[Run], is_choice: bool) -> None:
-    """Write the report on finished runs, and its pictures beside it.
+    """Write the report on finished runs, and its pictures next to it.
 
-    is_choice  whether they were trained and tested on parts of trainval
+    is_choice  whether the runs were trained and tested on parts of trainval (--choose)
     """
     text = [f"# Accuracy{', on a part of trainval' if is_choice else ''}", "", *_introduction(runs, is_choice)]
     of_data_set: dict[str, list[Run]] = {name: [run for run in runs if run.split.name == name] for name in known}
@@ -49,13 +49,13 @@ def write_report(path: Path, known: Mapping[str, DataSet], runs: Sequence[Run], 
 def _introduction(runs: Sequence[Run], is_choice: bool) -> list[str]:
     loads = [result["load"] for run in runs if (result := run.result())]
     cores = os.cpu_count() or 1
-    busy = " Others used it too: minutes are upper bounds." if loads and max(loads) > cores + 1 else ""
-    split = ("Trained on three quarters of `trainval`, tested on the last; `test` is not read." if is_choice else
+    busy = " Other programs ran too: minutes are upper bounds." if loads and max(loads) > cores + 1 else ""
+    split = ("Trained on three quarters of `trainval`, tested on the rest; `test` is not read." if is_choice else
              "Trained on `trainval`, tested on `test`.")
     load = f", load {min(loads):.1f} to {max(loads):.1f} during the runs" if loads else ""
     return [f"{processor()}, {cores} cores{load}.{busy}", "",
-            f"{split} Minutes are wall time of all steps of the training, without tests. AP50, AP75 and AP, the mean "
-            "over IoU 0.50:0.95, are as COCO defines them; those of classes are AP50.", ""]
+            f"{split} Minutes are the wall time of all training steps, without tests. AP50, AP75 and AP (mean over IoU "
+            "0.50:0.95) are COCO's; the columns of classes are AP50.", ""]
 
 
 def _section(path: Path, data_set: DataSet, runs: Sequence[Run], is_choice: bool) -> list[str]:
@@ -69,7 +69,7 @@ def _section(path: Path, data_set: DataSet, runs: Sequence[Run], is_choice: bool
 
 # ---- tables
 def table(results: Results) -> list[str]:
-    """One row for each run, then mean and deviation of each net."""
+    """A table with one row for each run, then the mean and standard deviation of each net."""
     classes = list(next(iter(results.values()))[0]["classes"])
     head = ["net", "seed", "minutes", *FIGURES.values(), *classes]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
@@ -99,7 +99,7 @@ def _figure(value: float) -> str:
 
 
 def recipes(runs: Mapping[str, Run]) -> list[str]:
-    """How each net was trained, a line each."""
+    """A line for each net: how it was trained."""
     return [*(f"* {net}: {_peer_words(run, run.peer) if run.peer else _words(run.recipe)}"
               for net, run in runs.items()), ""]
 
@@ -110,14 +110,14 @@ def _words(recipe: Recipe) -> str:
 
 def _peer_words(run: Run, peer: Peer) -> str:
     return (f"`accuracy_parts/{shlex.join([peer.program, *peer.options])}`, from {run.recipe.weights}; "
-            f"{peer_images(run, peer):,} images seen{'' if peer.images else f', as by {peer.like} in its four stages'}")
+            f"{peer_images(run, peer):,} images seen{'' if peer.images else f', as many as by {peer.like}'}")
 
 
 # ---- goals
 def best_within(results: Results, minutes: float | None) -> tuple[float, str]:
-    """The best net of those trained for so many minutes, and its AP50, the mean over the seeds.
+    """(AP50, net) of the best net after `minutes` of training, mean over its seeds; None: of the finished detectors.
 
-    It is that of the last test by then, 0 if there was none; None: of the finished detector.
+    The AP50 is that of the last test by then, 0 if there was none.
     """
     limit = 60 * (np.inf if minutes is None else minutes)
 
@@ -130,7 +130,7 @@ def best_within(results: Results, minutes: float | None) -> tuple[float, str]:
 
 
 def comparisons(data_set: DataSet, results: Results) -> list[str]:
-    """A table of what is published, and of the goals: whether they are met, and by which net or by how much not."""
+    """A table that compares the best net with published results and with the goals, and says whether they are met."""
     rows = [[whose, figure, "", "{:.3f} ({})".format(*best_within(results, None)), ""]
             for whose, figure in data_set.published]
     for goal in data_set.goals:
@@ -154,7 +154,7 @@ def _met(is_met: bool) -> str:
 
 
 def precisions(results: Results) -> list[str]:
-    """For each net that was also trained in bfloat16: whether their AP50 differ by more than the noise."""
+    """For each net trained in both precisions: whether bfloat16 changes the AP50 by more than the noise of seeds."""
     lines = []
     for net, low in results.items():
         full = results.get(net.removesuffix(BFLOAT16), []) if net.endswith(BFLOAT16) else []
@@ -169,15 +169,15 @@ def precisions(results: Results) -> list[str]:
 
 
 def times(results: Results) -> list[str]:
-    """A table of the minutes after which each net first reached an AP50, means over its seeds."""
+    """A table of the minutes until each net first reached an AP50, mean over its seeds."""
     reached = [(level, [_minutes_to(level, found) for found in results.values()]) for level in LEVELS]
     rows = [[f"{level:g}", *("" if value is None else f"{value:.1f}" for value in minutes)]
             for level, minutes in reached if any(value is not None for value in minutes)]
     if not rows:
         return []
-    return ["Minutes until a test found that AP50, if all seeds did. Ours are tested "
-            "before the last stage, when RPN and Fast R-CNN share their convolutions for the first time, and "
-            f"{POINTS} times in it, a peer {PEER_POINTS} times in its training.", "",
+    return ["Minutes of training until a test first reached each AP50; empty unless all seeds reached it. Ours are "
+            "tested before the last stage, when RPN and Fast R-CNN first share their convolutions, and "
+            f"{POINTS} times during it; peers are tested {PEER_POINTS} times during training.", "",
             f"| AP50 | {' | '.join(results)} |", "|---" * (len(results) + 1) + "|",
             *(f"| {' | '.join(row)} |" for row in rows), ""]
 
@@ -206,7 +206,7 @@ def _images(path: Path, data_set: DataSet, runs: Sequence[Run], results: Results
     best = first.get(best_within({net: results[net] for net in first}, None)[1]) if first else None
     if best is None:
         return lines
-    shown = path if data_set.is_shown else best.folder / path.name       # others' photographs are not published
+    shown = path if data_set.is_shown else best.folder / path.name       # else not to be published
     picture = shown.with_name(f"{path.stem}_{name}_detections.jpg")
     if not draw_examples(best, picture) or not data_set.is_shown:
         return lines
@@ -215,7 +215,7 @@ def _images(path: Path, data_set: DataSet, runs: Sequence[Run], results: Results
 
 
 def plot_curves(results: Results, path: Path) -> None:
-    """AP50 over minutes, a line for each run, a colour for each net."""
+    """Plot AP50 over minutes of training: a line for each run, a colour for each net."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # takes a second to load; needs no screen
     from matplotlib.figure import Figure
     figure = Figure(figsize=(7, 4.5), layout="constrained")
@@ -233,7 +233,7 @@ def plot_curves(results: Results, path: Path) -> None:
 
 
 def draw_examples(run: Run, path: Path) -> bool:
-    """Draw the finished detector's detections on a few photographs, evenly spread; False if they are gone."""
+    """Draw the final detections on a few evenly spaced photographs; returns False if no detections are stored."""
     found = sorted((run.folder / "tests").glob("*/detections.npz"), key=lambda file: int(file.parent.name))
     if not found:
         return False

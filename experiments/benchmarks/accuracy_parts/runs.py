@@ -1,4 +1,4 @@
-"""One training with its tests, by the tools in processes of their own; what is finished is not repeated."""
+"""One training and its tests, each run by a tool in a separate process; finished steps are not repeated."""
 from __future__ import annotations
 
 import os
@@ -27,14 +27,19 @@ from utils.files import read_json, sha256_json, write_json
 ROOT = Path(__file__).resolve().parents[3]
 CFGS = ROOT / "experiments" / "cfgs"
 RESULT, SNAPSHOTS = "result.json", "snapshots"
-POINTS = 4          # tests in the last stage, of its snapshots, besides the one before it (see `first_detector`)
-PEER_POINTS = 8     # tests in the peer's training
+POINTS = 4          # snapshots of the last stage to test, besides the detector before it (see `first_detector`)
+PEER_POINTS = 8     # tests during a peer's training
 _SNAPSHOT = re.compile(r".*fast_rcnn_stage2_iter_(\d+)\.caffemodel")
 
 
 @dataclass(frozen=True)
 class Run:
-    """A training: of a recipe under a name, or of a peer of the recipe; `weights` is the folder of initial weights."""
+    """A training of a recipe, or of a peer that starts from the recipe's weights.
+
+    net      name of the recipe or peer
+    weights  folder of initial weights
+    output   folder of all runs
+    """
 
     split: Split
     net: str
@@ -46,7 +51,7 @@ class Run:
 
     @property
     def key(self) -> str:
-        """Eight digits that change with the recipe, so that results of another one are not taken for its own."""
+        """Eight hexadecimal digits that identify the recipe, so that results of a changed one are not reused."""
         return sha256_json([asdict(self.recipe), asdict(self.peer) if self.peer else False])[:8]
 
     @property
@@ -60,7 +65,7 @@ class Run:
         return self.weights / self.recipe.weights if self.recipe.weights else None
 
     def result(self) -> dict[str, Any] | None:
-        """The result of a finished run, see `finish`."""
+        """The result of a finished run (see `finish`), else None."""
         path = self.folder / RESULT
         return read_json(path) if path.is_file() else None
 
@@ -71,7 +76,7 @@ class Run:
         return step_settings(changes, changes.get("TRAIN.USE_OHEM", True), self.seed)
 
     def images_seen(self) -> list[int]:
-        """How many images each of the four stages reads."""
+        """The number of images that each of the four stages is trained on."""
         settings = self.settings()
         steps = [step.name for step in STEPS if step.trains]
         return [count * settings[step].TRAIN.IMS_PER_BATCH
@@ -79,21 +84,21 @@ class Run:
 
 
 def do(run: Run) -> dict[str, Any]:
-    """Train and test, or continue; returns the result. Raises what `run_child` raises."""
+    """Train and test, or resume; returns the result. Raises what `run_child` raises."""
     done = run.result()
     if done is None:
         print(f"{run.split.name}: {run.net}, seed {run.seed}, in {run.folder}", flush=True)
         done = _peer_run(run, run.peer) if run.peer else _our_run(run)
         write_json(run.folder / RESULT, done)
-        shutil.rmtree(run.folder / SNAPSHOTS, ignore_errors=True)       # as large as the nets, and needed no more
+        shutil.rmtree(run.folder / SNAPSHOTS, ignore_errors=True)       # large, and no longer needed
         (run.folder / "checkpoint.npz").unlink(missing_ok=True)
     return done
 
 
 def finish(run: Run, points: Sequence[dict[str, Any]], evaluation: dict[str, Any], clock: Clock) -> dict[str, Any]:
-    """The result.
+    """The result of a run.
 
-    {"split": [name, train, test], "net", "seed", "key", "seconds": of the training, "load": of the machine meanwhile,
+    {"split": [name, train, test], "net", "seed", "key", "seconds": of training, "load": the machine's during it,
      "mean" and "classes": as in evaluation.json, "points": [{"seconds", "images", and the means}, ...]}
     """
     return {"split": astuple(run.split), "net": run.net, "seed": run.seed, "key": run.key, "load": clock.load,
@@ -101,8 +106,8 @@ def finish(run: Run, points: Sequence[dict[str, Any]], evaluation: dict[str, Any
 
 
 def finished_runs(known: Mapping[str, DataSet], weights: Path, output: Path) -> list[Run]:
-    """The finished runs of present recipes in an output folder, in the order of the recipes, then of the seeds."""
-    runs: dict[Path, Run] = {}          # of two results one may be of an earlier recipe
+    """The finished runs of the current recipes in an output folder, ordered by recipe, then by seed."""
+    runs: dict[Path, Run] = {}          # by folder: an earlier recipe may have left a result of the same net and seed
     for name, data_set in known.items():
         found = [read_json(path) for path in sorted((output / name).glob(f"*/{RESULT}"))]
         for net in data_set.nets:
@@ -113,7 +118,7 @@ def finished_runs(known: Mapping[str, DataSet], weights: Path, output: Path) -> 
 
 
 def make_run(known: Mapping[str, DataSet], split: Split, net: str, seed: int, weights: Path, output: Path) -> Run:
-    """The run of a net, or a peer, on a data set that has recipes."""
+    """The run of a recipe or peer named `net` on a known data set."""
     data_set = known[split.name]
     peer = data_set.peers.get(net)
     return Run(split, net, data_set.recipes[peer.like if peer else net], peer, seed, weights, output)
@@ -148,7 +153,7 @@ def train_command(run: Run) -> list[str]:
 
 
 def keep_snapshots(source: Path, target: Path) -> None:
-    """Link the snapshots of stage 2's Fast R-CNN, which the training deletes at its end."""
+    """Hard-link the snapshots of stage 2's Fast R-CNN, which the training deletes when it ends."""
     target.mkdir(parents=True, exist_ok=True)
     for file in source.glob("*.caffemodel"):
         match = _SNAPSHOT.fullmatch(file.name)
@@ -157,9 +162,9 @@ def keep_snapshots(source: Path, target: Path) -> None:
 
 
 def first_detector(trained: Path, path: Path) -> None:
-    """Write the first complete detector of a run: stage 1's Fast R-CNN, and stage 2's RPN on the same convolutions.
+    """Write the first complete detector of a run: stage 1's Fast R-CNN with stage 2's RPN on the same convolutions.
 
-    The file has the time of that RPN's.
+    The file gets the modification time of that RPN's model.
     """
     manifest = Manifest(trained)
     net = caffe.Net(str(trained / "faster_rcnn_test.pt"), caffe.TEST)
@@ -174,7 +179,7 @@ def _snapshot(folder: Path, iteration: int) -> Path:
 
 
 def _iterations(run: Run, kept: Path) -> list[int]:
-    """Iterations of the snapshots, the last one of the training first. Raises UserError if that one is missing."""
+    """Iterations of the snapshots in descending order. Raises UserError if the training's last snapshot is missing."""
     found = sorted((int(file.stem) for file in kept.glob("*.caffemodel")), reverse=True)
     if not found or found[0] != run.recipe.iterations[3]:
         raise UserError(f"{run.folder / 'run'}: the training has ended without its last snapshot; delete {run.folder}")
@@ -182,7 +187,7 @@ def _iterations(run: Run, kept: Path) -> list[int]:
 
 
 def _tested(run: Run, model: Path, output: Path) -> dict[str, Any]:
-    """Average precisions of a snapshot, by tools/test_net.py."""
+    """Average precisions of a snapshot, computed by tools/test_net.py unless stored already."""
     if not (output / EVALUATION).is_file():
         trained = run.folder / "run"
         words = [sys.executable, ROOT / "tools" / "test_net.py", "--cpu", "--def", trained / "faster_rcnn_test.pt",
@@ -201,12 +206,12 @@ def _peer_run(run: Run, peer: Peer) -> dict[str, Any]:
 
 
 def peer_images(run: Run, peer: Peer) -> int:
-    """How many images a peer reads."""
+    """The number of images that a peer is trained on."""
     return peer.images or sum(run.images_seen())
 
 
 def peer_command(run: Run, peer: Peer) -> list[str]:
-    """The command line of a peer's training and tests."""
+    """The command line that trains and tests a peer."""
     words = [sys.executable, Path(__file__).with_name(peer.program), "--imdb", run.split.train, "--test_imdb",
              run.split.test, "--weights", run.initial_weights, "--images", peer_images(run, peer), "--points",
              PEER_POINTS, *peer.options, "--seed", run.seed, "--output", run.folder]

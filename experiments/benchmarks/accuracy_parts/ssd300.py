@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Trains SSD300 on VGG16's convolutions with `caffe train`, and tests it on the way; continues where it stopped.
+"""Trains SSD300 from VGG16's convolutions with `caffe train`, and tests its snapshots; resumes if interrupted.
 
 The nets are those of tools/make_models.py --net SSD300, with the published settings (docs/published_nets.md) except
 for a smaller batch and a shorter schedule, in which the learning rate falls at the same fractions. Convolutions 1 and 2
-are trained like the others.
+are trained as well.
 
-Writes to --output: points.json (see runs.py), tests/<images seen>/, and in training/ database, nets and snapshots.
+Writes to --output: points.json (see runs.py), tests/<images seen>/, and in training/ the database, nets and snapshots.
 """
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ BATCH = 8           # images; published: 32
 
 # ---- before the training
 def database(args: argparse.Namespace, imdb: Imdb) -> SsdData:
-    """The database of the images to train on, written unless it is there."""
+    """The database of training images; written if it does not exist."""
     folder = args.output / "training" / "data"
     if not folder.is_dir():
         write("ssd", folder, {"trainval": records_of(imdb)}, imdb.classes[1:])
@@ -50,7 +50,7 @@ def database(args: argparse.Namespace, imdb: Imdb) -> SsdData:
 
 
 def write_nets(args: argparse.Namespace, data: SsdData, iterations: int) -> Path:
-    """Write nets and solver; returns the folder of them and of the snapshots."""
+    """Write the nets and the solver; returns their folder, where the snapshots go too."""
     root = args.output / "training"
     folder = root / SSD / "ssd"
     folder.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ def write_nets(args: argparse.Namespace, data: SsdData, iterations: int) -> Path
     net = text_format.Parse(files["train.pt"], caffe_pb2.NetParameter())
     net.layer[0].data_param.batch_size = BATCH
     solver = text_format.Parse(files["solver.pt"], caffe_pb2.SolverParameter())
-    change_solver(solver, iterations)
+    change_solver(solver, iterations)     # scales the steps of the schedule
     solver.max_iter, solver.snapshot, solver.random_seed = iterations, -(-iterations // args.points), args.seed
     files |= {"train.pt": text_format.MessageToString(net), "solver.pt": text_format.MessageToString(solver)}
     for name, text in files.items():
@@ -68,13 +68,13 @@ def write_nets(args: argparse.Namespace, data: SsdData, iterations: int) -> Path
 
 # ---- training and tests
 def snapshots(folder: Path, suffix: str) -> dict[int, Path]:
-    """The snapshots in a folder by iteration, the first one first."""
+    """The snapshots in a folder, in ascending order of iterations."""
     found = {int(path.stem.rpartition("_")[2]): path for path in folder.glob(f"*_iter_*.{suffix}")}
     return dict(sorted(found.items()))
 
 
 def training_command(args: argparse.Namespace, folder: Path) -> list[str]:
-    """`caffe train` from the weights, or from the last snapshot."""
+    """The command line of `caffe train`, starting from the initial weights or resuming from the last snapshot."""
     states = list(snapshots(folder, "solverstate").values())
     start = ["-snapshot", states[-1]] if states else ["-weights", args.weights]
     words = [sys.executable, "-m", "caffe", "train", "-solver", folder / "solver.pt", *start, "-precision",
@@ -83,7 +83,7 @@ def training_command(args: argparse.Namespace, folder: Path) -> list[str]:
 
 
 def test(args: argparse.Namespace, model: Path, folder: Path, imdb: Imdb, images: int) -> dict[str, Any]:
-    """Test a snapshot by tools/test_net.py, unless that is done; returns the means."""
+    """Test a snapshot with tools/test_net.py unless results are stored; returns the mean average precisions."""
     output = args.output / "tests" / str(images)
     if not (output / EVALUATION).is_file():
         words = [sys.executable, ROOT / "tools" / "test_net.py", "--cpu", "--def", folder / "deploy.pt", "--net", model,

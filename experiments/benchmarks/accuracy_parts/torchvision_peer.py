@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Trains torchvision's Faster R-CNN on VGG16's convolutions, and tests it on the way; continues where it stopped.
+"""Trains torchvision's Faster R-CNN from VGG16's convolutions, and tests it during training; resumes if interrupted.
 
-The recipe is that of its references/detection: SGD with momentum 0.9, decay 1e-4 and a rate of 0.02 for 16 images, so
-0.0025 for the 2 of a batch here; the rate grows over the first 1,000 iterations, or the first epoch, and falls to a
-tenth at 16/26 and at 22/26 of the training; mirroring; images of similar shape in a batch. Detector, losses, thresholds
-and anchors (32 to 512 pixels, three ratios) are torchvision's defaults. Convolutions 1 and 2 are frozen, as in ours.
-Images are as the weights had them: RGB, minus their means, not scaled. --precision bfloat16 trains with torch.autocast,
-as the reference's --amp does; tests are float32's.
+The recipe is that of torchvision's references/detection: SGD with momentum 0.9, weight decay 1e-4 and a learning rate
+of 0.02 for 16 images, so 0.0025 for a batch of 2; linear warm-up over 1,000 iterations or the first epoch; drops to a
+tenth at 16/26 and 22/26 of the training; horizontal flips; batches grouped by aspect ratio. Detector, losses,
+thresholds and anchors (32 to 512 pixels, three aspect ratios) are torchvision's defaults. Convolutions 1 and 2 are
+frozen, as in ours. Images are preprocessed as the weights expect: RGB minus their mean, not divided by a standard
+deviation. --precision bfloat16 trains with torch.autocast, as the reference's --amp does; tests run in float32.
 
 Writes to --output: points.json (see runs.py), tests/<images seen>/ and checkpoint.npz.
 """
@@ -43,16 +43,16 @@ from utils.npz import write_npz  # noqa: E402
 
 BATCH = 2
 RATE = 0.02 * BATCH / 16
-WARM_UP = 1000                      # iterations, from a thousandth of the rate
-DROPS = 16 / 26, 22 / 26            # of the training, each to a tenth
+WARM_UP = 1000                      # iterations; starts at a thousandth of the learning rate
+DROPS = 16 / 26, 22 / 26            # fractions of the training after which the learning rate is divided by 10
 FROZEN = 10                         # modules: convolutions 1 and 2 with their ReLUs and pooling
-MEANS = 123.68, 116.779, 103.939    # of the weights' images, RGB
-SHAPES = 2.0 ** np.linspace(-1, 1, 7)       # widths / heights between which images share batches
+MEANS = 123.68, 116.779, 103.939    # RGB means of the images that the weights were trained on
+SHAPES = 2.0 ** np.linspace(-1, 1, 7)       # limits between groups of aspect ratios (width / height)
 CHECKPOINT_SECONDS = 300
 
 
 def make_model(num_classes: int, weights: Path, size: Sequence[int]) -> FasterRCNN:
-    """The detector; `size` is the shorter side of images in pixels and the limit of the longer one."""
+    """The detector; `size` is the images' shorter side and the limit of the longer one, in pixels."""
     trunk = vgg16(weights=None).features[:-1]
     load_convolutions(trunk, weights)
     trunk[:FROZEN].requires_grad_(False)
@@ -63,7 +63,7 @@ def make_model(num_classes: int, weights: Path, size: Sequence[int]) -> FasterRC
 
 
 def load_convolutions(trunk: nn.Sequential, path: Path) -> None:
-    """Copy the 13 convolutions of a caffemodel, whose images are BGR, into a trunk for RGB."""
+    """Copy the 13 convolutions of a caffemodel trained on BGR images into a trunk for RGB."""
     net = caffe_pb2.NetParameter.FromString(path.read_bytes())
     blobs = {layer.name: [binary.blob_values(blob) for blob in layer.blobs] for layer in net.layer if layer.blobs}
     names = [f"conv{group}_{index}" for group, count in enumerate((2, 2, 3, 3, 3), 1) for index in range(1, count + 1)]
@@ -79,7 +79,7 @@ def load_convolutions(trunk: nn.Sequential, path: Path) -> None:
 
 # ---- the data
 def batches(imdb: Imdb, seed: int) -> Iterator[list[tuple[int, bool]]]:
-    """Batches of (image, whether it is mirrored), epoch by epoch, of images of similar shape."""
+    """Yield batches of (image index, whether it is flipped), epoch by epoch, grouped by aspect ratio."""
     shapes = np.searchsorted(SHAPES, [width / height for width, height in imdb.image_sizes()])
     rng, waiting = np.random.default_rng(seed), defaultdict[int, list[tuple[int, bool]]](list)
     while True:
@@ -92,7 +92,7 @@ def batches(imdb: Imdb, seed: int) -> Iterator[list[tuple[int, bool]]]:
 
 
 def load_example(imdb: Imdb, objects: Sequence[Any], index: int, mirrored: bool) -> tuple[Tensor, dict[str, Tensor]]:
-    """An image (3, H, W), RGB in 0..1, and its objects, whose right and lower edges lie behind the last pixel here."""
+    """An image (3, H, W), RGB in 0..1, and its targets; torchvision's boxes end one pixel after the last one."""
     image = load_image(imdb, index)
     boxes = torch.from_numpy(np.array(objects[index]["boxes"], np.float32)) + torch.tensor([0.0, 0, 1, 1])
     if mirrored:
@@ -109,7 +109,7 @@ def load_image(imdb: Imdb, index: int) -> Tensor:
 
 # ---- training
 class Training:
-    """The model, its solver, and how far they are: iterations done and seconds spent, without tests."""
+    """The model, its optimizer, and the progress: iterations done, and seconds of training without tests."""
 
     def __init__(self, model: FasterRCNN, iterations: int, warm_up: int, precision: str = "float32") -> None:
         self.model, self.iterations, self.warm_up, self.precision = model, iterations, warm_up, precision
@@ -118,7 +118,7 @@ class Training:
         self.done, self.seconds = 0, 0.0
 
     def step(self, examples: Sequence[tuple[Tensor, dict[str, Tensor]]]) -> float:
-        """One iteration; returns the sum of its losses."""
+        """Run one iteration; returns the sum of its losses."""
         rate = RATE * 0.1 ** sum(self.done >= drop * self.iterations for drop in DROPS)
         if self.done < self.warm_up:
             rate *= 1e-3 + (1 - 1e-3) * self.done / self.warm_up
@@ -141,7 +141,7 @@ class Training:
                   random=torch.get_rng_state().numpy(), **weights, **momentum)
 
     def load(self, path: Path) -> None:
-        """Continue from a checkpoint."""
+        """Resume from a checkpoint."""
         with np.load(path, allow_pickle=False) as file:
             self.done, self.seconds = int(file["done"]), float(file["seconds"])
             torch.set_rng_state(torch.from_numpy(file["random"]))
@@ -153,7 +153,7 @@ class Training:
 
 
 def detect(model: FasterRCNN, imdb: Imdb, num_classes: int) -> list[list[np.ndarray]]:
-    """Detections [class][image] as ours are: (n, 5) inclusive corners and score."""
+    """Detections [class][image] in our format: (n, 5), inclusive corners and score."""
     found: list[list[np.ndarray]] = [[] for _ in range(num_classes)]
     with torch.inference_mode():
         for index in range(imdb.num_images):
@@ -165,7 +165,7 @@ def detect(model: FasterRCNN, imdb: Imdb, num_classes: int) -> list[list[np.ndar
 
 
 def test(model: FasterRCNN, imdb: Imdb, classes: Sequence[str], output: Path) -> dict[str, Any]:
-    """Detect and evaluate; returns the means."""
+    """Detect and evaluate; returns the mean average precisions."""
     detections = detect(model, imdb, len(classes))
     output.mkdir(parents=True, exist_ok=True)
     save_detections(output / "detections.npz", detections, imdb.image_index, classes)
@@ -173,7 +173,7 @@ def test(model: FasterRCNN, imdb: Imdb, classes: Sequence[str], output: Path) ->
 
 
 def train(args: argparse.Namespace) -> int:
-    """Train, and test at each point; returns the exit status."""
+    """Train, testing at each point; returns the exit status."""
     start, imdb = time.monotonic(), get_imdb(args.imdb)
     test_imdb, objects, order = get_imdb(args.test_imdb, imdb.classes), imdb.gt_roidb(), batches(imdb, args.seed)
     iterations = max(args.images // BATCH, args.points)

@@ -1,1 +1,1 @@
-"""The parts of ohem_study.py: its conditions, data sets, runs, statistics and report, and a mining rule."""
+"""Parts of ohem_study.py: conditions, data sets, runs, statistics, report, and a mining rule."""

@@ -1,4 +1,4 @@
-"""What the study compares: one line for each condition, and the settings for known data sets."""
+"""The conditions that the study compares, and the settings for known data sets."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
@@ -10,21 +10,21 @@ from accuracy_parts.recipes import DATA_SETS
 from fast_rcnn.config import Changes
 from net_definitions import USUAL, Sizes
 
-MISSING = 0.1           # share of the boxes that an incomplete data set lacks
+MISSING = 0.1           # share of the boxes removed from an incomplete data set
 WARM_UP = 500           # iterations
 
 
 @dataclass(frozen=True)
 class Condition:
-    """How the Fast R-CNN stage is trained, and with what that is compared.
+    """How Fast R-CNN is trained, and which conditions it is compared with.
 
-    references  names of conditions
-    ohem        hard RoIs, not random ones
-    settings    changes of the data set's settings
+    references  names of the conditions to compare with
+    ohem        train on hard RoIs instead of random ones
+    settings    settings that override the data set's
     rate        factor of the learning rate
-    rule        mining rule instead of OHEMDataLayer's, a class in mining_rules.py
-    incomplete  trains on the data set that lacks boxes
-    end_to_end  trains the RPN in the same net, not Fast R-CNN on proposals made before
+    rule        name of a mining rule in mining_rules.py; None: that of OHEMDataLayer
+    incomplete  train on the data set with boxes removed
+    end_to_end  train RPN and Fast R-CNN in one net, instead of Fast R-CNN on fixed proposals
     """
 
     title: str
@@ -37,7 +37,7 @@ class Condition:
     end_to_end: bool = False
 
     def words(self) -> str:
-        """Its settings, for a table."""
+        """The condition's settings in words, for the report's table."""
         found = [f"{key.removeprefix('TRAIN.')} {value}" for key, value in self.settings.items()]
         found += [f"base_lr x {self.rate:g}"] if self.rate != 1 else []
         found += [f"rule {self.rule}"] if self.rule else []
@@ -50,7 +50,7 @@ def _random(lowest_background: float) -> Changes:
     return {"TRAIN.FG_FRACTION": 0.25, "TRAIN.BG_THRESH_LO": lowest_background}
 
 
-# OHEM: 128 RoIs, all background (BG_THRESH_LO 0), no NMS, as in the Fast R-CNN steps of alternating optimisation
+# OHEM as in alternating optimisation: 128 RoIs, background of any overlap (BG_THRESH_LO 0), no NMS
 CONDITIONS = {
     "random": Condition("random RoIs", ohem=False, settings=_random(0.1)),
     "random_lo0": Condition("random RoIs, all background", ("random",), ohem=False, settings=_random(0.0)),
@@ -74,11 +74,11 @@ CONDITIONS = {
 
 @dataclass(frozen=True)
 class Usual:
-    """What is used for a data set unless the command line says otherwise.
+    """The defaults for a data set, which the command line overrides.
 
-    settings  changes of the defaults
-    sizes     of the net
-    rates     first learning rates of the RPN and of Fast R-CNN; None: the net's own
+    settings  settings that override those of cfg
+    sizes     anchors and layer widths of the net
+    rates     initial learning rates of the RPN and of Fast R-CNN; None: the net's own
     """
 
     settings: Changes
@@ -87,7 +87,7 @@ class Usual:
 
 
 def usual(data_set: str, net: str) -> Usual:
-    """As in the accuracy report; for what is not in it, the defaults of cfg and of the net."""
+    """The recipe of the accuracy report; without one, the defaults of cfg and of the net."""
     recipe = DATA_SETS[data_set].recipes.get(net) if data_set in DATA_SETS else None
     if recipe is None:
         return Usual({})
@@ -96,6 +96,6 @@ def usual(data_set: str, net: str) -> Usual:
 
 
 def comparisons(names: Iterable[str]) -> list[tuple[str, str]]:
-    """The pairs (condition, reference) among conditions of these names."""
+    """The pairs (condition, reference) among the named conditions."""
     chosen = list(names)
     return [(name, reference) for name in chosen for reference in CONDITIONS[name].references if reference in chosen]

@@ -1,4 +1,4 @@
-"""The data sets of the study: a split to train on, one to test on, and the former with a part of its boxes removed."""
+"""The data sets of the study: a split to train on, the same with some boxes removed, and a split to test on."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ from accuracy_parts.data import parts_of, write_lines
 from datasets.factory import get_imdb
 from utils.errors import UserError
 
-SEED = 3                # of the missing boxes
+SEED = 3                # for drawing the boxes to remove
 
 
 @dataclass(frozen=True)
 class DataSets:
-    """Names of the data sets, as in --imdb; `removed` is the number of boxes that `incomplete` lacks."""
+    """Names of the data sets, as for --imdb; `removed` is the number of boxes removed from `incomplete`."""
 
     train: str
     test: str
@@ -35,11 +35,11 @@ class DataSets:
 
 
 def make_data_sets(source: Path, folder: Path, final: bool, share: float) -> DataSets:
-    """Describe the data sets of a run in YAML files in `folder`; the images stay where they are.
+    """Write YAML descriptions of the data sets into `folder`; images are not copied.
 
-    source  folder in VOC's layout
-    final   trained on `trainval` and tested on `test`, else on parts of `trainval`
-    share   of the boxes to remove
+    source  data set in VOC's layout
+    final   train on `trainval` and test on `test` instead of on parts of `trainval`
+    share   share of the boxes to remove
     Raises UserError for another layout, DatasetError for a missing split.
     """
     if not (source / "Annotations").is_dir() or not (source / "JPEGImages").is_dir():
@@ -49,7 +49,7 @@ def make_data_sets(source: Path, folder: Path, final: bool, share: float) -> Dat
     sets = {"fit": write_lines(folder / "fit.txt", train), "val": write_lines(folder / "val.txt", test)}
     removed, count = remove_boxes(source / "Annotations", folder / "incomplete", train, share)
     common = {"images": str(source / "JPEGImages"), "image_sets": {name: path.name for name, path in sets.items()},
-              # as in the complete data set, whichever boxes are left
+              # given, because removing boxes could change what is inferred from them
               "classes": list(trained.classes[1:]), "zero_based": trained.zero_based}
     complete = _describe(folder / "complete.yml", annotations=str(source / "Annotations"), **common)
     lacking = _describe(folder / "incomplete.yml", annotations="incomplete", **common)
@@ -57,7 +57,7 @@ def make_data_sets(source: Path, folder: Path, final: bool, share: float) -> Dat
 
 
 def _splits(source: Path, final: bool) -> tuple[Any, Sequence[str], Sequence[str]]:
-    """The data set of the images to train on, or of all, and the names of those to train and to test on."""
+    """The data set `trainval`, and the names of the images to train on and to test on."""
     imdb = get_imdb(f"{source}:trainval")
     if final:
         return imdb, imdb.image_index, get_imdb(f"{source}:test").image_index
@@ -65,9 +65,9 @@ def _splits(source: Path, final: bool) -> tuple[Any, Sequence[str], Sequence[str
 
 
 def remove_boxes(annotations: Path, target: Path, names: Sequence[str], share: float) -> tuple[int, int]:
-    """Copy the XML files of images without a `share` of their objects, drawn with SEED from all of them alike.
+    """Copy the XML files of the named images, leaving out a `share` of all objects, drawn uniformly with SEED.
 
-    Returns the number of objects removed, and of all.
+    Returns the numbers of removed objects and of all objects.
     """
     trees = {name: ElementTree.parse(annotations / f"{name}.xml") for name in names}
     objects = [(tree.getroot(), element) for tree in trees.values() for element in tree.getroot().findall("object")]
@@ -83,10 +83,7 @@ def remove_boxes(annotations: Path, target: Path, names: Sequence[str], share: f
 
 
 def evaluate(data_set: str, detections: Path, output: Path) -> dict[str, float]:
-    """Average precisions of stored detections, each the mean over the classes.
-
-    `ap50`, `ap75` and `ap`, over 0.50:0.95, as COCO defines them.
-    """
+    """COCO's average precisions of stored detections, mean over the classes: `ap50`, `ap75`, and `ap` (0.50:0.95)."""
     from fast_rcnn.test import load_detections, stored_classes
     imdb = get_imdb(data_set, stored_classes(detections))
     return imdb.evaluate_detections(load_detections(detections, imdb.image_index, imdb.classes), output).coco_means()

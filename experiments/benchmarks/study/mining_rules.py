@@ -1,4 +1,4 @@
-"""Mining rules that the study compares with that of `OHEMDataLayer` (docs/mining_rule.md)."""
+"""Mining rules that the study compares with the rule of `OHEMDataLayer` (docs/mining_rule.md)."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ from utils.other_caffe import Blob, blob_list
 
 
 class HardByClass(HardRoIMiner):
-    """Keeps the TRAIN.BATCH_SIZE RoIs of highest cross entropy; their box losses do not count.
+    """Selects the TRAIN.BATCH_SIZE RoIs with the highest cross entropy, ignoring the box loss.
 
-    Tops and bottoms are those of HardRoIMiner.
+    Bottoms and tops are those of HardRoIMiner.
     """
 
     def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:

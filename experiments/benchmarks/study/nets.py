@@ -7,7 +7,7 @@ from utils import prototxt
 
 
 def with_rule(path: Path, module: str, rule: str) -> str:
-    """A training net with another mining rule than OHEMDataLayer's."""
+    """The training net with `rule` instead of OHEMDataLayer, as prototxt."""
     net = prototxt.read_net(path)
     (miner,) = [layer for layer in net.layer if layer.python_param.layer == "OHEMDataLayer"]
     miner.python_param.module, miner.python_param.layer = module, rule
@@ -15,7 +15,7 @@ def with_rule(path: Path, module: str, rule: str) -> str:
 
 
 def fast_rcnn_test_net(path: Path) -> str:
-    """The test net of a detector without its RPN: the RoIs are an input instead."""
+    """A detector's test net without the RPN, with the RoIs as an input, as prototxt."""
     net = prototxt.read_net(path)
     wanted, kept = {"cls_prob", "bbox_pred"}, []
     for layer in reversed(net.layer):

@@ -1,4 +1,4 @@
-"""The report of the study: tables and a picture of the differences for each data set."""
+"""The study's report: tables, and a plot of the differences, for each data set."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,54 +14,55 @@ from utils.files import atomic_path
 
 FIGURES = {"ap50": "AP50", "ap75": "AP75", "ap": "AP"}
 
-Runs = dict[tuple[str, int], dict[str, float]]      # figures, by condition and seed
+Runs = dict[tuple[str, int], dict[str, float]]      # (condition, seed): average precisions by key of FIGURES
 
 
 @dataclass
 class Results:
-    """What was found on a data set; `setup` says how."""
+    """The results on a data set; `setup` describes how they were obtained."""
 
     name: str
     setup: str
     runs: Runs = field(default_factory=dict)
 
     def conditions(self) -> list[str]:
-        """Those with results, in the order of CONDITIONS."""
+        """The conditions with results, in the order of CONDITIONS."""
         found = {name for name, _ in self.runs}
         return [name for name in CONDITIONS if name in found]
 
     def figures(self) -> list[str]:
-        """The average precisions that every run has."""
+        """The keys of FIGURES that every run has."""
         return [figure for figure in FIGURES if all(figure in found for found in self.runs.values())]
 
     def of(self, condition: str, figure: str) -> dict[int, float]:
-        """A figure of a condition, by seed."""
+        """A condition's figure by seed."""
         return {seed: found[figure] for (name, seed), found in self.runs.items() if name == condition}
 
     def difference(self, condition: str, reference: str, figure: str) -> Difference | None:
-        """The paired difference; None if they have no seed in common."""
+        """The paired difference of condition and reference; None if they have no seed in common."""
         ours, theirs = self.of(condition, figure), self.of(reference, figure)
         return paired_difference(ours, theirs) if ours.keys() & theirs.keys() else None
 
     def gains(self, condition: str, reference: str, figure: str) -> dict[int, float]:
-        """The differences by seed."""
+        """The differences between condition and reference by seed."""
         ours, theirs = self.of(condition, figure), self.of(reference, figure)
         return {seed: ours[seed] - theirs[seed] for seed in ours if seed in theirs}
 
 
 def report(results: Sequence[Results], command: str, picture: Callable[[str], str]) -> str:
-    """The report as Markdown; `picture` gives the name of a data set's picture."""
+    """The report as Markdown; `picture` returns the file name of a data set's plot."""
     lines = ["# What hard example mining is worth", "",
-             "The same RPN, proposals, initial weights and seeds for all conditions of a data set: only the Fast R-CNN "
-             "stage is trained anew. It is tested on the RPN's proposals of the photographs held out. The RPN has "
-             "seen all boxes, also where Fast R-CNN lacks some. End to end, the RPN is trained in the same net, two "
-             "passes of one photograph an iteration with 128 RoIs each, background of any overlap, and proposes in "
-             "the test. AP50 is the area under the curve at an IoU of 0.5, AP75 and AP (mean over 0.50:0.95) are "
-             "COCO's; all in percent, means over the classes, ± the standard deviation over the seeds. A difference "
-             "is the mean over the seeds, in points, ± its 95 % interval (Student's t of the paired differences); "
-             "**bold**: 0 lies outside. The intervals are about seeds, not about other photographs, and one in twenty "
-             "misses by chance. Unless a line says otherwise, a batch has 128 RoIs of 2 photographs, and OHEM ranks "
-             "all RoIs, background of any overlap, by both losses and without NMS.", "",
+             "All conditions of a data set share the RPN, its proposals, the initial weights and the seeds; only the "
+             "Fast R-CNN stage is trained for each. It is tested on the RPN's proposals for the held-out photographs. "
+             "The RPN was trained on all boxes, even where Fast R-CNN lacks some. End to end, RPN and Fast R-CNN are "
+             "trained in one net, with two passes per iteration of one photograph and 128 RoIs each, background of any "
+             "overlap; the net's own RPN proposes in the test. AP50 is the area under the curve at an IoU of 0.5, AP75 "
+             "and AP (mean over 0.50:0.95) are COCO's; all in percent, means over the classes, ± the standard "
+             "deviation over the seeds. A difference is the mean over the seeds, in points, ± its 95 % confidence "
+             "interval (Student's t of the paired differences); **bold** if the interval excludes 0. The intervals "
+             "account for the seeds, not for the choice of photographs, and one in twenty misses by chance. Unless a "
+             "line says otherwise, a batch has 128 RoIs of 2 photographs, and OHEM ranks all RoIs, background of any "
+             "overlap, by both losses and without NMS.", "",
              "| condition | settings | compared with |", "|---|---|---|"]
     chosen = [name for name in CONDITIONS if any(name in found.conditions() for found in results)]
     lines += [f"| {CONDITIONS[name].title} | {CONDITIONS[name].words()} | "
@@ -76,7 +77,7 @@ def report(results: Sequence[Results], command: str, picture: Callable[[str], st
 
 
 def means_table(found: Results) -> list[str]:
-    """One line for each condition: mean and standard deviation over the seeds."""
+    """A table with one row for each condition: mean and standard deviation over the seeds."""
     figures = found.figures()
     lines = [f"| condition | seeds | {' | '.join(FIGURES[figure] for figure in figures)} |",
              "|---|---|" + "---|" * len(figures)]
@@ -87,7 +88,7 @@ def means_table(found: Results) -> list[str]:
 
 
 def differences_table(found: Results) -> list[str]:
-    """One line for each comparison."""
+    """A table with one row for each comparison: paired differences and their intervals."""
     figures = found.figures()
     lines = [f"| condition | minus | pairs | {' | '.join(FIGURES[figure] for figure in figures)} |",
              "|---|---|---|" + "---|" * len(figures)]
@@ -101,7 +102,7 @@ def differences_table(found: Results) -> list[str]:
 
 
 def cost_of_missing_boxes(found: Results) -> list[str]:
-    """A line that says how much more the missing boxes change OHEM than random RoIs; nothing without such runs."""
+    """A line that says how much more missing boxes change OHEM than random RoIs; empty without such runs."""
     differences = {}
     for figure in found.figures():
         ours = found.gains("ohem_missing", "ohem", figure)
@@ -127,7 +128,7 @@ def _words(difference: Difference) -> str:
 
 
 def plot_differences(found: Results, path: Path) -> None:
-    """Draw the comparisons of a data set into a PNG: means, intervals and single seeds, a panel for each figure."""
+    """Plot the comparisons of a data set to a PNG: means, intervals and single seeds, with a panel for each figure."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # takes a second to load; needs no screen
     from matplotlib.figure import Figure
     pairs, figures = comparisons(found.conditions()), found.figures()

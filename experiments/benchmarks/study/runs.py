@@ -1,7 +1,7 @@
-"""The runs of the study: the first stage, once for a data set, and the Fast R-CNN stage of each condition and seed.
+"""The runs of the study: the first stage, once per data set, and the training and test of each condition and seed.
 
-Each step runs a tool in a process of its own and is kept in a note, `<step>.json`; an interrupted training resumes from
-its checkpoint.
+Each step runs a tool in a separate process and records its result in `<step>.json`; an interrupted training resumes
+from its checkpoint.
 """
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ from utils.own_files import OwnFiles
 
 ROOT = Path(__file__).resolve().parents[3]
 TOOLS = ROOT / "tools"
-FIRST_SEED = 3          # of the RPN, which all runs share
-CHECKPOINTS = 3         # in each training
+FIRST_SEED = 3          # seed of the RPN, which all runs share
+CHECKPOINTS = 3         # checkpoints per training
 
 
 @dataclass(frozen=True)
 class Task:
     """What all runs on a data set have in common.
 
-    folder      of their files
-    weights     caffemodel that both stages start from; None for random weights
-    settings    changes of the defaults
-    iterations  of the RPN and of Fast R-CNN; learning rates fall after three quarters of them
-    rates       first learning rates of the RPN and of Fast R-CNN; None: the net's own
-    device      --cpu or --gpu N
+    folder      output folder
+    weights     caffemodel that both stages start from; None: random initialisation
+    settings    settings that override the defaults
+    iterations  of the RPN and of Fast R-CNN; learning rates drop after three quarters of them
+    rates       initial learning rates of the RPN and of Fast R-CNN; None: the net's own
+    device      options for the tools: --cpu or --gpu N
     """
 
     data: DataSets
@@ -57,20 +57,20 @@ class Task:
     device: Sequence[str]
 
     def nets(self, ohem: bool) -> RunNets:
-        """The prototxts of alternating optimisation with or without hard example mining."""
+        """The prototxts of alternating optimisation, with or without hard example mining."""
         return RunNets(self.net, self.folder / "nets" / self.net / alt_opt_method(ohem))
 
     @property
     def features(self) -> Path:
-        """Folder for the outputs of the frozen layers."""
+        """Folder that caches the outputs of frozen layers."""
         return self.folder / "features"
 
     def stage_settings(self, kind: str, ohem: bool, changes: Changes, seed: int = FIRST_SEED) -> Config:
-        """The settings of a step of stage 1, `changes` after the task's own."""
+        """The settings of a step of stage 1; `changes` override the task's settings."""
         return stage_settings(kind, 1, ohem, {**self._common(kind != "rpn"), **changes}, seed)
 
     def joint_settings(self, ohem: bool, changes: Changes, seed: int) -> Config:
-        """The settings of RPN and Fast R-CNN in one net, `changes` after the task's own."""
+        """The settings of an end-to-end training; `changes` override the task's settings."""
         usual = file_changes(ROOT / "experiments" / "cfgs" / f"{end2end_method(ohem)}.yml")
         return make_settings({**usual, **self._common(True), "RNG_SEED": seed, **changes})
 
@@ -80,14 +80,14 @@ class Task:
 
 @dataclass(frozen=True)
 class FirstStage:
-    """Files of proposals of the images to train and to test on."""
+    """The files of proposals for the images to train on and to test on."""
 
     train: Path
     test: Path
 
 
 def first_stage(task: Task) -> FirstStage:
-    """Write the nets, train the RPN and make the proposals, unless that is done."""
+    """Write the nets, train the RPN and generate its proposals, unless done."""
     folder = task.folder / "first_stage"
     iterations = (*task.iterations, *task.iterations)
     make_nets(task.net, get_imdb(task.data.train).num_classes, task.folder / "nets", iterations, task.sizes)
@@ -95,13 +95,13 @@ def first_stage(task: Task) -> FirstStage:
     model = _trained(task, folder, "rpn", nets.solver("stage1_rpn"), task.stage_settings("rpn", False, {}),
                      task.data.train)
     many = task.stage_settings("proposals", False, {})
-    few = make_settings(task.settings)      # as many as the finished detector makes
+    few = make_settings(task.settings)      # as many proposals as in a complete detector
     return FirstStage(_proposals(task, nets.rpn_test, model, task.data.train, many, folder / "train.npz"),
                       _proposals(task, nets.rpn_test, model, task.data.test, few, folder / "test.npz"))
 
 
 def run(task: Task, name: str, condition: Condition, seed: int, first: FirstStage) -> dict[str, float]:
-    """Train and test a detector once; returns the average precisions, see `evaluate`."""
+    """Train and test a detector once, unless done; returns the average precisions (see `evaluate`)."""
     folder, data = task.folder / f"{name}_{seed}", task.data.trained(condition.incomplete)
     solver = _write_solver(task, condition, folder)
     if condition.end_to_end:
@@ -115,14 +115,14 @@ def run(task: Task, name: str, condition: Condition, seed: int, first: FirstStag
 
 
 def _imports(condition: Condition) -> Changes:
-    """Settings with which the tools find the condition's mining rule."""
+    """Settings that let the tools import the condition's mining rule."""
     module = mining_rules.__name__
     folder = str(Path(__file__).resolve().parents[1])
     return {"IMPORTS": (module,), "IMPORTS_DIR": folder} if condition.rule else {}
 
 
 def _write_solver(task: Task, condition: Condition, folder: Path) -> Path:
-    """The solver of a condition, and its net where that differs from the usual one."""
+    """Write the condition's solver, and its net if it has its own mining rule; returns the solver's path."""
     nets = task.nets(condition.ohem)
     if condition.end_to_end:
         joint = task.folder / "nets" / task.net / end2end_method(condition.ohem)
@@ -138,13 +138,13 @@ def _write_solver(task: Task, condition: Condition, folder: Path) -> Path:
 
 def _trained(task: Task, folder: Path, kind: str, solver: Path, settings: Config, data: str,
              proposals: Path | None = None) -> Path:
-    """Train with tools/train_net.py; returns the last snapshot, the only one that stays.
+    """Train with tools/train_net.py; returns the last snapshot, the only one kept.
 
     kind  'rpn', 'fast_rcnn' or 'both'
     """
     iterations = task.iterations[kind != "rpn"]
     model = folder / snapshot_name(prototxt.read_solver(solver), settings.TRAIN, iterations)
-    rate = task.rates[0] if task.rates and kind == "rpn" else None      # Fast R-CNN's is in its solver
+    rate = task.rates[0] if task.rates and kind == "rpn" else None      # otherwise it is in the solver
     inputs = {"data": data_digest(get_imdb(data)), "iterations": iterations, "solver": solver_fingerprint(solver),
               "net": net_fingerprint(prototxt.net_of_solver(solver)),
               "settings": relevant_settings(plain(settings), kind),
@@ -167,7 +167,7 @@ def _trained(task: Task, folder: Path, kind: str, solver: Path, settings: Config
 
 
 def _proposals(task: Task, net: Path, model: Path, data: str, settings: Config, output: Path) -> Path:
-    """Make proposals with tools/rpn_generate.py; returns `output`."""
+    """Generate proposals with tools/rpn_generate.py; returns `output`."""
     inputs = {"data": data_digest(get_imdb(data)), "net": net_fingerprint(net), "model": sha256_file(model),
               "settings": relevant_settings(plain(settings), "proposals")}
 
@@ -181,7 +181,7 @@ def _proposals(task: Task, net: Path, model: Path, data: str, settings: Config, 
 
 
 def _tested(task: Task, folder: Path, model: Path, proposals: Path | None = None) -> dict[str, float]:
-    """Test with tools/test_net.py, on `proposals` or on those of the detector's RPN; returns the average precisions."""
+    """Test with tools/test_net.py on `proposals`, or with the detector's own RPN; returns the average precisions."""
     net, words = task.nets(ohem=True).detector_test, []
     if proposals:
         net, words = _write(folder / "test.pt", fast_rcnn_test_net(net)), ["--proposals", str(proposals)]
@@ -198,9 +198,9 @@ def _tested(task: Task, folder: Path, model: Path, proposals: Path | None = None
 
 
 def kept(note: Path, inputs: Mapping[str, Any], work: Callable[[], dict[str, Any]], output: Path) -> dict[str, Any]:
-    """What `work` returned, as in `note`.
+    """The result of `work`, cached in the file `note`.
 
-    It is done, or done anew, if the note is missing or of other `inputs`, and if `output` is missing.
+    `work` runs again if the note is missing or is of other `inputs`, or if `output` is missing.
     """
     digest = sha256_json(inputs)
     found = read_json(note) if note.is_file() else {}
@@ -211,7 +211,7 @@ def kept(note: Path, inputs: Mapping[str, Any], work: Callable[[], dict[str, Any
 
 
 def _run_tool(folder: Path, name: str, settings: Config | None, tool: str, *options: str) -> None:
-    """Run a tool; its log is <folder>/logs/<name>.log. Raises ChildDied, and KeyboardInterrupt if stopped."""
+    """Run a tool with its log in <folder>/logs/<name>.log. Raises ChildDied, or KeyboardInterrupt if interrupted."""
     words = [sys.executable, str(TOOLS / tool), *options]
     if settings is not None:
         path = folder / f"{name}.yml"

@@ -1,4 +1,4 @@
-"""Means over seeds, and paired differences with their 95 % intervals."""
+"""Means over seeds, and paired differences with their 95 % confidence intervals."""
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean of paired differences, and half the width of its 95 % interval (infinite for a single pair)."""
+    """Mean of paired differences, and half the width of its 95 % confidence interval (infinite for a single pair)."""
 
     mean: float
     half_width: float
@@ -20,12 +20,12 @@ class Difference:
 
     @property
     def is_clear(self) -> bool:
-        """Whether 0 lies outside of the interval."""
+        """Whether the interval excludes 0."""
         return abs(self.mean) > self.half_width
 
 
 def paired_difference(values: Mapping[int, float], reference: Mapping[int, float]) -> Difference:
-    """Mean of values[seed] - reference[seed] over the seeds of both: mean +- t(n - 1) s / sqrt(n), Student's t.
+    """Mean of values[seed] - reference[seed] over the common seeds: mean +- t(n - 1) s / sqrt(n), Student's t.
 
     Raises ValueError if they have no seed in common.
     """
@@ -40,5 +40,5 @@ def paired_difference(values: Mapping[int, float], reference: Mapping[int, float
 
 
 def deviation(values: Mapping[int, float]) -> float:
-    """Standard deviation over the seeds; NaN for a single one."""
+    """Standard deviation over the seeds; NaN for a single seed."""
     return float(np.std([*values.values()], ddof=1)) if len(values) > 1 else float("nan")

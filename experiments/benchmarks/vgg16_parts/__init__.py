@@ -1,4 +1,4 @@
-"""Parts of gpu.py and cpu.py: the steps measured on either side, the hardware's floor, and the report."""
+"""Parts of gpu.py and cpu.py: the steps measured on both sides, the hardware's floor, and the report."""
 import sys
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The floor: the work of a net, counted from its layers, over the measured rates of this machine."""
+"""The floor of a step's time: the work counted from the net's layers, over the measured rates of this machine."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from caffe.costs import backward_multiply_adds, backward_values_moved, multiply_
 from caffe.engine import device
 from caffe.spans import Recorder
 
-_VALUES_OF_UPDATE = 5       # reads weight, gradient and history, writes weight and history
+_VALUES_OF_UPDATE = 5       # per parameter: reads weight, gradient and history, writes weight and history
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,12 @@ class Work:
     updated: int = 0
 
     def bytes(self, precision: str) -> int:
-        """Bytes moved: values of layers in the precision's type, updates in float32."""
+        """Bytes moved: layers' values in the precision's type, updates in float32."""
         return (2 if precision == "bfloat16" else 4) * self.values + 4 * _VALUES_OF_UPDATE * self.updated
 
 
 def count_work(net: Any, step: Callable[[], object], updates: bool) -> Work:
-    """The work of a step, summed over every call of a layer's forward and backward."""
+    """The work of a step, summed over all calls of the layers' forward and backward."""
     counter = _Counter()
     for layer in net.engine_layers:
         counter.watch(layer)
@@ -48,7 +48,7 @@ class _Counter:
         self.flops = self.values = 0
 
     def watch(self, layer: Any) -> None:
-        """Count the calls of a layer."""
+        """Wrap a layer's forward and backward to count their work."""
         forward, backward = layer.forward, layer.backward
 
         def counted_forward(bottom: Any, top: Any) -> None:
@@ -65,7 +65,7 @@ class _Counter:
 
 
 def matrix_rate(precision: str, size: int = 8192, products: int = 20) -> float:
-    """FLOP/s of the fastest of several products of random square matrices."""
+    """FLOP/s of a product of random square matrices, the fastest of several."""
     where = device.current_device()
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     before = torch.backends.cuda.matmul.allow_tf32
@@ -79,7 +79,7 @@ def matrix_rate(precision: str, size: int = 8192, products: int = 20) -> float:
 
 
 def copy_rate(values: int = 1 << 28, copies: int = 20) -> float:
-    """Bytes/s, read and written, of the fastest of several copies on the device."""
+    """Bytes/s, reads plus writes, of a copy on the device, the fastest of several."""
     source = torch.zeros(values, device=device.current_device())
     target = torch.empty_like(source)
     return 2 * 4 * values / _fastest(lambda: target.copy_(source), copies)

@@ -1,4 +1,4 @@
-"""One measurement: the step, its pictures, and its timing."""
+"""One measurement: the step, its images, and its timing."""
 from __future__ import annotations
 
 import json
@@ -13,25 +13,32 @@ import caffe
 from caffe.spans import Recorder
 from measuring import ProcessFailed, in_a_process
 
-# Images per step, as lib/alt_opt/settings.py sets them for alternating optimisation
+# Images per step of each row, as lib/alt_opt/settings.py sets them for alternating optimisation
 IMAGES_A_STEP = {"stage1_rpn": 1, "stage1_fast_rcnn": 2, "stage2_rpn": 1, "stage2_fast_rcnn": 2,
                  "proposals": 1, "detection": 1}
 TRAINED = tuple(row for row in IMAGES_A_STEP if row.startswith("stage"))
 PRECISIONS = ("float32", "tf32", "bfloat16")
 NUM_CLASSES = 21
-HARD_ROIS = 128         # that train Fast R-CNN per step, over all images
-_SCENES = 8             # distinct pictures
-_OBJECTS = 5            # in each of them
+HARD_ROIS = 128         # RoIs that train Fast R-CNN per step, over all images
+_SCENES = 8             # distinct images
+_OBJECTS = 5            # per image
 
 
 class Missing(Exception):
-    """Cannot be measured here; the message says why."""
+    """A measurement is not possible here; the message says why."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """side 'ours', 'torchvision', 'plain' or 'rates' (of the machine); pixels and RoIs of an image; processes that read
-    images; images per step, 0 for those of IMAGES_A_STEP."""
+    """What to measure, and how.
+
+    side           'ours', 'torchvision', 'plain', or 'rates' of the machine
+    height, width  of an image, in pixels
+    rois           RoIs per image
+    workers        worker processes that read images
+    iterations     number of measured steps, after `warm_up` others
+    batch          images per step; 0: as in IMAGES_A_STEP
+    """
 
     side: str
     row: str
@@ -54,7 +61,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Scene:
-    """image (H, W, 3) uint8 BGR; boxes (N, 4) and classes (N,) of its objects; proposals (R, 4). Boxes in pixels."""
+    """A synthetic image (H, W, 3), uint8 BGR; boxes (N, 4) and classes (N,) of its objects; proposals (R, 4)."""
 
     image: np.ndarray
     boxes: np.ndarray
@@ -63,7 +70,7 @@ class Scene:
 
 
 def scenes(job: Job) -> list[Scene]:
-    """Synthetic pictures; half of the proposals are near objects. The same for every job of one size."""
+    """Synthetic images, equal for all jobs of the same size; half of the proposals are near objects."""
     rng = np.random.default_rng(0)
     return [_scene(rng, job.height, job.width, job.rois) for _ in range(_SCENES)]
 
@@ -91,12 +98,12 @@ def _sorted_inside(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def measured(program: str, job: Job) -> dict[str, Any]:
-    """Result of `program --job` in a separate process; a failure counts as missing, with its reason."""
+    """Result of `program --job` in a separate process; {"missing": reason} if it fails."""
     try:
         found = in_a_process(program, "--job", json.dumps(asdict(job)), interval=0.05)
     except ProcessFailed as failed:
         return {"missing": failed.reason}
-    return {key: value for key, value in found.items() if key != "peak"}      # jobs report their own peak
+    return {key: value for key, value in found.items() if key != "peak"}      # jobs report peak_mb themselves
 
 
 def use_device(job: Job) -> None:
@@ -107,11 +114,11 @@ def use_device(job: Job) -> None:
         caffe.set_device(0)
         caffe.set_mode_gpu()
     else:
-        raise Missing("PyTorch sees no CUDA GPU here; --cpu tries the program out")
+        raise Missing("PyTorch sees no CUDA GPU here; --cpu runs on the CPU")
 
 
 def seconds_a_step(step: Callable[[], object], job: Job) -> float:
-    """Mean seconds per step over consecutive steps, after the warm-up; on CUDA between events of the stream."""
+    """Mean seconds per step over consecutive steps after the warm-up; timed with CUDA events on a GPU."""
     for _ in range(job.warm_up):
         step()
     recorder = Recorder()

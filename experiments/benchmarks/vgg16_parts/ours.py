@@ -25,13 +25,13 @@ from vgg16_parts.floor import count_work
 from vgg16_parts.job import NUM_CLASSES, TRAINED, Job, Missing, Scene, scenes, seconds_a_step, use_device
 
 ROOT = Path(__file__).resolve().parents[3]
-_PIXEL_SPREAD = 60          # of an image less its mean
-_MANY = 1_000_000           # iterations: every picture is seen again
-_TINY_RATE = 1e-9           # keeps random weights from diverging; the update costs the same
+_PIXEL_SPREAD = 60          # standard deviation of an image's pixels
+_MANY = 1_000_000           # iterations: so many that caching features pays off
+_TINY_RATE = 1e-9           # learning rate at which random weights do not diverge; the update costs the same
 
 
 def measure(job: Job) -> dict[str, float]:
-    """Seconds, peak memory in MB, FLOPs and bytes of a step. Raises Missing if the precision is unavailable."""
+    """Seconds, peak memory in MB, FLOPs and bytes per step. Raises Missing if the precision is unavailable."""
     trains = job.row in TRAINED
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -44,7 +44,7 @@ def measure(job: Job) -> dict[str, float]:
             keep_freed_memory()
         net, step = (training if trains else _testing)(job, folder, nets, weights)
         seconds = seconds_a_step(step, job)
-        peak = caffe.peak_memory_mb()       # before counting, which runs the step once more
+        peak = caffe.peak_memory_mb()       # read before count_work runs the step once more
         work = count_work(net, step, updates=trains)
         if trains:
             net.layers[0].close()
@@ -65,7 +65,7 @@ def set_precision(precision: str) -> None:
 
 
 def apply_settings(job: Job, folder: Path) -> None:
-    """Apply the driver's settings for the row's step, at the job's size."""
+    """Set cfg to the driver's settings for the row's step, with the job's sizes."""
     stage = 1 if job.row.startswith("stage1") else 2
     kind = "rpn" if "rpn" in job.row else "proposals" if job.row == "proposals" else "fast_rcnn"
     short, long = sorted((job.height, job.width))
@@ -77,8 +77,11 @@ def apply_settings(job: Job, folder: Path) -> None:
 
 
 def write_weights(nets: RunNets, row: str, folder: Path) -> Path:
-    """A caffemodel for the net of a row: He initialisation where its prototxt leaves zeros (the layers with ImageNet
-    weights), smaller in the first layer so that activations are near 1. Drawn on the CPU."""
+    """Write a caffemodel for the net of a row; returns its path.
+
+    Layers that the prototxt leaves at zero, because they get ImageNet weights, are drawn with He initialisation on the
+    CPU; the first layer is scaled down for pixels, so that activations are near 1.
+    """
     caffe.set_mode_cpu()
     caffe.set_random_seed(cfg.RNG_SEED)
     test_nets = {"proposals": nets.rpn_test, "detection": nets.detector_test}
@@ -94,17 +97,17 @@ def write_weights(nets: RunNets, row: str, folder: Path) -> Path:
 
 
 def training(job: Job, folder: Path, nets: RunNets, weights: Path) -> tuple[Any, Callable[[], object]]:
-    """The trained net, and one iteration of its solver, data included."""
+    """The net that is trained, and a function that runs one iteration of its solver, including the data layer."""
     roidb = [roidb_entry(scene, folder / f"{index}.jpg", job) for index, scene in enumerate(scenes(job))]
     wrapper = SolverWrapper(nets.solver(job.row), roidb, folder, weights)
-    if job.row.startswith("stage2"):        # as in the driver; in stage 1 it depends on the size of the data set
+    if job.row.startswith("stage2"):        # as in the driver; in stage 1 this depends on the size of the data set
         wrapper.reuse_features(folder / "features", _MANY)
     wrapper.solver.param.base_lr = _TINY_RATE
     return wrapper.solver.net, lambda: wrapper.solver.step(1)
 
 
 def roidb_entry(scene: Scene, path: Path, job: Job) -> dict[str, Any]:
-    """Write a picture to `path`; returns its roidb entry."""
+    """Write a scene's image to `path`; returns its roidb entry."""
     cv2.imwrite(str(path), scene.image)
     objects = objects_entry(scene.boxes, scene.classes)
     [entry] = (merge([objects], [proposals_entry(scene.proposals, objects)]) if "fast_rcnn" in job.row else [objects])
@@ -112,7 +115,7 @@ def roidb_entry(scene: Scene, path: Path, job: Job) -> dict[str, Any]:
 
 
 def _testing(job: Job, folder: Path, nets: RunNets, weights: Path) -> tuple[Any, Callable[[], object]]:
-    """The test net, and its step for one image."""
+    """The test net, and a function that tests one image."""
     images = itertools.cycle(scene.image for scene in scenes(job))
     if job.row == "proposals":
         rpn = load_rpn(nets.rpn_test, weights)

@@ -1,7 +1,7 @@
-"""The other side: torchvision's Faster R-CNN on a VGG16 trunk, trained and used as its documentation shows.
+"""The other side on a GPU: torchvision's Faster R-CNN on a VGG16 trunk, trained and used as its documentation shows.
 
-It gets the same images, RoIs and pixels; in its favour images are already decoded and RoI targets computed beforehand.
-It has no OHEM: the step of Fast R-CNN scores all RoIs without gradients, then trains on those of largest loss, as ours.
+It gets the same images, sizes and RoIs; in its favour, images are decoded and RoI targets computed beforehand. It has
+no OHEM, so the Fast R-CNN step here does what ours does: score all RoIs without gradients, then train on the hardest.
 """
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ _ALL = 1 << 20      # no limit before NMS
 def measure(job: Job) -> dict[str, float]:
     """Seconds per step and peak memory in MB. Raises Missing if torchvision or the precision is unavailable."""
     if job.net != "VGG16":
-        raise Missing("measured beside VGG16 only")
+        raise Missing("measured for VGG16 only")
     step = make_step(job, *vgg16(), device.current_device(), set_precision(job.precision))
     return {"seconds": seconds_a_step(step, job), "peak_mb": caffe.peak_memory_mb()}
 
 
 def set_precision(precision: str) -> Callable[[], contextlib.AbstractContextManager]:
-    """Set PyTorch's precision; returns a maker of contexts to compute in (autocast for bfloat16)."""
+    """Set PyTorch's precision; returns a function that makes the context to compute in (autocast for bfloat16)."""
     kind = device.current_device().type
     if precision == "tf32" and kind == "cpu":
         raise Missing("tf32 is for CUDA")
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
-    # A context for each step: autocast caches converted weights inside a context
+    # A new context for each step, because autocast caches converted weights within a context
     return (lambda: torch.autocast(kind, torch.bfloat16)) if precision == "bfloat16" else contextlib.nullcontext
 
 
@@ -52,7 +52,7 @@ def vgg16() -> tuple[nn.Sequential, nn.Sequential]:
 
 
 def faster_rcnn(trunk: nn.Sequential, head: nn.Sequential, job: Job) -> Any:
-    """torchvision's FasterRCNN with our numbers of boxes."""
+    """torchvision's FasterRCNN with our image size, numbers of boxes and NMS thresholds."""
     from torchvision.models.detection.faster_rcnn import FasterRCNN, FastRCNNPredictor
     from torchvision.models.detection.rpn import AnchorGenerator
     from torchvision.ops import MultiScaleRoIAlign
@@ -71,7 +71,7 @@ def faster_rcnn(trunk: nn.Sequential, head: nn.Sequential, job: Job) -> Any:
 
 def make_step(job: Job, trunk: nn.Sequential, head: nn.Sequential, where: torch.device,
               precision: Callable[[], contextlib.AbstractContextManager]) -> Callable[[], object]:
-    """One step of the job's row; `precision` makes the context of its forward pass."""
+    """A function that runs one step of the job's row; `precision` makes the context of its forward pass."""
     model = faster_rcnn(trunk, head, job).to(where)
     batches = itertools.cycle(_batches(job, where))
     if job.row in ("proposals", "detection"):
@@ -100,7 +100,7 @@ def make_step(job: Job, trunk: nn.Sequential, head: nn.Sequential, where: torch.
 
 
 class _Batch:
-    """Images on the host, (3, H, W) in 0..1; targets and proposals on the device, one of each per image."""
+    """Images (3, H, W) in 0..1 on the host; targets and proposals of each image on the device."""
 
     def __init__(self, images: Sequence[torch.Tensor], targets: list[dict[str, torch.Tensor]],
                  proposals: list[torch.Tensor], where: torch.device) -> None:
@@ -135,7 +135,7 @@ def _rpn_losses(model: Any, batch: _Batch) -> torch.Tensor:
 
 
 def _fast_rcnn_losses(model: Any, batch: _Batch) -> torch.Tensor:
-    """Loss of the hard RoIs, after scoring all without gradients."""
+    """Score all RoIs without gradients; returns the mean loss of the hardest."""
     images, features, targets = _features(model, batch)
     assert targets is not None      # the model is training
     heads = model.roi_heads
@@ -151,7 +151,7 @@ def _fast_rcnn_losses(model: Any, batch: _Batch) -> torch.Tensor:
 
 def _roi_targets(heads: Any, batch: _Batch,
                  targets: list[dict[str, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Class (R,) and regression targets (R, 4) of all proposals, cached at the batch's first use."""
+    """Class (R,) and regression targets (R, 4) of all proposals, computed once per batch."""
     if batch.roi_targets is None:
         boxes = [target["boxes"] for target in targets]
         matches, labels = heads.assign_targets_to_proposals(batch.proposals, boxes,
@@ -164,7 +164,7 @@ def _roi_targets(heads: Any, batch: _Batch,
 
 def _roi_losses(heads: Any, features: dict[str, torch.Tensor], proposals: list[torch.Tensor], sizes: Any,
                 labels: torch.Tensor, deltas: torch.Tensor) -> torch.Tensor:
-    """Loss of each RoI (R,): class loss, plus box loss unless it is background."""
+    """Loss of each RoI (R,): class loss, plus box loss for foreground."""
     scores, boxes = heads.box_predictor(heads.box_head(heads.box_roi_pool(features, proposals, sizes)))
     own = boxes.unflatten(1, (-1, 4))[torch.arange(len(labels), device=labels.device), labels]
     box_loss = smooth_l1_loss(own.float(), deltas, reduction="none").sum(dim=1)

@@ -1,4 +1,4 @@
-"""Parts of the steps on both sides: the trunk, RoI pooling, hard example mining, the proposal layer, a snapshot."""
+"""Pieces of the steps on both sides: the trunk, RoI pooling, hard example mining, the proposal layer, a snapshot."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ _INPUT = 'layer {{ name: "{0}" type: "Input" top: "{0}" input_param {{ shape {{ 
 
 
 def make_step(job: Job, folder: Path) -> Callable[[], object]:
-    """A step of one piece, on the job's side."""
+    """A function that runs one piece once, on the job's side."""
     makers = {("ours", "trunk_forward"): _our_trunk, ("ours", "trunk_forward_backward"): _our_trunk,
               ("ours", "roi_pooling"): _our_pooling, ("plain", "roi_pooling"): _plain_pooling,
               ("ours", "ohem"): _our_mining, ("plain", "ohem"): _plain_mining,
@@ -34,7 +34,7 @@ def make_step(job: Job, folder: Path) -> Callable[[], object]:
 
 
 def _net(text: str, phase: int, **values: np.ndarray) -> Any:
-    """A net with an Input layer for each of the values, filled with them."""
+    """A net with an Input layer for each of the values, which it is filled with."""
     param = caffe_pb2.NetParameter()
     inputs = "".join(_INPUT.format(name, " ".join(f"dim: {dim}" for dim in array.shape))
                      for name, array in values.items())
@@ -111,7 +111,7 @@ def _our_mining(job: Job, folder: Path) -> Callable[[], object]:
 
 
 def _plain_mining(job: Job, folder: Path) -> Callable[[], object]:
-    """The loss over all columns, as usually written for Caffe's blobs."""
+    """The box loss is summed over all columns, as is usual for Caffe's blobs."""
     values = {name: torch.from_numpy(np.asarray(array)) for name, array in _mining(job).items()}
     labels, weights = values["labels"].long(), values["bbox_inside_weights"]
 

@@ -1,7 +1,7 @@
 """The other side on a CPU: the same steps in plain PyTorch, eager and in float32, as users write them.
 
-VGG16 is an nn.Sequential over NCHW tensors, gradients come from autograd, RoIs are pooled one by one with
-adaptive_max_pool2d, NMS runs in NumPy. In its favour images are read and prepared beforehand. Anchor targets are
+VGG16 is an nn.Sequential of NCHW tensors, gradients come from autograd, RoIs are pooled one by one with
+adaptive_max_pool2d, and NMS runs in NumPy. In its favour, images are read and prepared beforehand. Anchor targets are
 computed by the same functions as on our side.
 """
 from __future__ import annotations
@@ -23,14 +23,14 @@ from rpn.generate_anchors import generate_anchors, shift_anchors
 from vgg16_parts.job import HARD_ROIS, NUM_CLASSES, Job, Missing, Scene, scenes, seconds_a_step
 
 STRIDE, BINS = 16, 7
-_GROUPS = (2, 2, 3, 3, 3)       # convolutions between two poolings
-_WIDTHS = (64, 128, 256, 512, 512)
-_FROZEN = 10        # modules of conv1_1 .. pool2
+_GROUPS = (2, 2, 3, 3, 3)       # convolutions between poolings
+_WIDTHS = (64, 128, 256, 512, 512)      # channels of each group
+_FROZEN = 10        # number of modules from conv1_1 to pool2
 _MEAN = np.array([102.9801, 115.9465, 122.7717], np.float32)
 
 
 def vgg16_trunk(widths: Sequence[int] = _WIDTHS) -> nn.Sequential:
-    """conv1_1 .. relu5_3, with `widths` channels in the groups."""
+    """conv1_1 to relu5_3, with `widths` channels in the five groups."""
     modules: list[nn.Module] = []
     channels = 3
     for count, output in zip(_GROUPS, widths, strict=True):
@@ -56,13 +56,13 @@ class Detector(nn.Module):
         self.score, self.boxes = nn.Linear(hidden, NUM_CLASSES), nn.Linear(hidden, 4 * NUM_CLASSES)
 
     def roi_outputs(self, features: torch.Tensor, rois: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Class scores and box regression of RoIs, (R, 4) for each image."""
+        """Class scores and box regression of the RoIs, given as (R, 4) for each image."""
         hidden = self.head(pool_rois(features, rois).flatten(1))
         return self.score(hidden), self.boxes(hidden)
 
 
 def pool_rois(features: torch.Tensor, rois: list[np.ndarray]) -> torch.Tensor:
-    """(R, C, 7, 7), one RoI at a time."""
+    """RoI max pooling to (R, C, 7, 7), one RoI at a time."""
     pooled = []
     for image, boxes in zip(features, rois, strict=True):
         for x1, y1, x2, y2 in np.round(boxes / STRIDE).astype(int).tolist():
@@ -72,7 +72,7 @@ def pool_rois(features: torch.Tensor, rois: list[np.ndarray]) -> torch.Tensor:
 
 
 class Batch:
-    """Prepared images (N, 3, H, W) with their scenes."""
+    """Prepared images (N, 3, H, W) with their scenes, and random labels and targets of their proposals."""
 
     def __init__(self, found: list[Scene]) -> None:
         self.scenes = found
@@ -85,7 +85,7 @@ class Batch:
 
 
 def make_step(job: Job, make_model: Callable[[], Detector] = Detector) -> Callable[[], object]:
-    """One step of the job's row. Raises Missing for a net or precision without a counterpart."""
+    """A function that runs one step of the job's row. Raises Missing for another net or precision."""
     if job.precision != "float32" or job.net != "VGG16":
         raise Missing("plain PyTorch is measured with VGG16 in float32")
     found = scenes(job)
@@ -150,7 +150,7 @@ def _roi_losses(model: Detector, features: torch.Tensor, rois: list[np.ndarray],
 
 
 def _fast_rcnn_loss(model: Detector, batch: Batch) -> torch.Tensor:
-    """Score all RoIs without gradients, train on those of largest loss."""
+    """Score all RoIs without gradients; returns the mean loss of the hardest."""
     features = model.trunk(batch.images)
     with torch.no_grad():
         losses = _roi_losses(model, features, batch.proposals, batch.labels, batch.targets)
@@ -167,7 +167,7 @@ def _trunk(model: Detector, batch: Batch, job: Job) -> Any:
 
 
 def _propose(model: Detector, batch: Batch, before: int, after: int) -> tuple[np.ndarray, torch.Tensor]:
-    """The best boxes of one image, and its features."""
+    """The proposals of one image, and its features; `before` and `after` are the numbers around NMS."""
     features = model.trunk(batch.images)
     hidden = model.rpn(features)
     scores, boxes = model.rpn_score(hidden)[0], model.rpn_boxes(hidden)[0]
@@ -180,7 +180,7 @@ def _propose(model: Detector, batch: Batch, before: int, after: int) -> tuple[np
 
 def best_boxes(scores: np.ndarray, deltas: np.ndarray, anchors: np.ndarray, size: tuple[int, ...], before: int,
                after: int) -> np.ndarray:
-    """Decode, clip, sort and apply NMS: at most `after` boxes of the `before` best."""
+    """Decode, clip and sort boxes, and apply NMS to the `before` best; returns at most `after`."""
     found = clip_boxes(bbox_transform_inv(anchors, deltas), size)
     large = np.flatnonzero((found[:, 2:] - found[:, :2] + 1 >= 16).all(1))
     order = large[np.argsort(-scores[large])][:before]

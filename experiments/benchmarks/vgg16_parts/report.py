@@ -1,4 +1,4 @@
-"""The report: tables of the speeds of both sides and of the floor."""
+"""The report of gpu.py: tables of the speeds of both sides and of the floor."""
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -10,8 +10,8 @@ from utils.files import read_json, write_json
 from vgg16_parts.job import HARD_ROIS, IMAGES_A_STEP, PRECISIONS, TRAINED
 
 GOAL_RATIO, GOAL_SHARE = 2.0, 0.5       # of torchvision's speed in training; of the floor in stage 1 with bfloat16
-_HEADER = ("row", "per second", "ours", "torchvision", "ratio", "peak MB", "torchvision's", "TFLOP a step",
-           "GB a step", "floor", "of the floor")
+_HEADER = ("row", "per second", "ours", "torchvision", "ratio", "peak MB", "torchvision's", "TFLOP per step",
+           "GB per step", "floor", "of the floor")
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Results:
 
     @classmethod
     def load(cls, path: Path) -> Results:
-        """Read what `save` wrote, without what could not be measured."""
+        """Read what `save` wrote, except for what could not be measured."""
         kept = read_json(path)
         return cls(kept["settings"], {} if "missing" in kept["rates"] else kept["rates"],
                    {tuple(key): result for *key, result in kept["found"] if "missing" not in result})
@@ -50,19 +50,19 @@ class Results:
         return ours / theirs if ours and theirs else None
 
     def floor(self, row: str, precision: str) -> float | None:
-        """The speed at which either the FLOPs or the bytes alone would take all the time."""
+        """The speed at which the FLOPs alone, or the bytes alone, would take all the time."""
         ours, rate = self.found.get(("ours", row, precision), {}), self.rates.get("matrix", {}).get(precision)
         if "flops" not in ours or not rate:
             return None
         return 1 / max(ours["flops"] / rate, ours["bytes"] / self.rates["copy"])
 
     def share(self, row: str, precision: str) -> float | None:
-        """Our speed over that of the floor."""
+        """Our speed over the floor's."""
         ours, floor = self.speed("ours", row, precision), self.floor(row, precision)
         return ours / floor if ours and floor else None
 
     def line(self, row: str, precision: str) -> str:
-        """A row as text, for the screen."""
+        """A row as text, for progress messages."""
         return f"{precision} {row}: " + ", ".join(
             f"{side} {_number(self.speed(side, row, precision), '.2f')}/s" for side in ("ours", "torchvision"))
 
@@ -72,14 +72,14 @@ def report(results: Results, command: str) -> str:
     settings = results.settings
     precisions = [name for name in PRECISIONS if any(precision == name for _, _, precision in results.found)]
     lines = [f"# {settings['net']} at {settings['height']}x{settings['width']}: training, proposals, detection", "",
-             f"{results.rates.get('machine', 'Unknown machine')}. {settings['iterations']} steps after a warm-up, a "
-             f"process for each row; {settings['rois']} proposals per image, of which {HARD_ROIS} per step train Fast "
-             f"R-CNN (hard example mining). Training reads JPEG files, in {settings['workers']} processes; torchvision "
-             "is given images in memory. A few pictures repeat: features of a frozen trunk, where reused, are "
-             "available after the warm-up.", "",
-             "The floor is the larger of two times: FLOPs of the layers that ran, over the rate of a product of large "
-             "matrices in the same precision; and the least bytes that they and the update read and write, over the "
-             "rate of a copy.", ""]
+             f"{results.rates.get('machine', 'Unknown machine')}. {settings['iterations']} steps after a warm-up, each "
+             f"row in a separate process; {settings['rois']} proposals per image, of which hard example mining selects "
+             f"{HARD_ROIS} per step to train Fast R-CNN. Our training reads JPEG files in {settings['workers']} worker "
+             "processes; torchvision gets images in memory. The steps cycle through a few images, so that cached "
+             "features of a frozen trunk are available after the warm-up.", "",
+             "The floor is the larger of two times: the FLOPs of the layers that ran, over the rate of a product of "
+             "large matrices in the same precision; and the minimum of bytes that the layers and the update read and "
+             "write, over the rate of a copy.", ""]
     for precision in precisions:
         lines += [f"## {precision}", "", _rates(results, precision), "", *_table(results, precision), ""]
     return "\n".join([*lines, *_goals(results, precisions), *_missing(results), "Command:", "", "```sh", command,
@@ -114,7 +114,7 @@ def _number(value: float | None, form: str, factor: float = 1.0) -> str:
 
 
 def _goals(results: Results, precisions: list[str]) -> list[str]:
-    """A sentence for each goal with measurements."""
+    """A sentence for each goal that was measured."""
     ratios = [(ratio, row, precision) for precision in precisions for row in TRAINED
               if (ratio := results.ratio(row, precision))]
     shares = [(share, row, "bfloat16") for row in TRAINED if row.startswith("stage1")
@@ -123,7 +123,7 @@ def _goals(results: Results, precisions: list[str]) -> list[str]:
     for worst, goal, what in ((min(ratios, default=None), GOAL_RATIO, "times torchvision's speed in training"),
                               (min(shares, default=None), GOAL_SHARE, "of the floor in stage 1 with bfloat16")):
         if worst:
-            lines += [f"The goal is {goal:g} {what}: {'met' if worst[0] >= goal else 'missed'}, the least is "
+            lines += [f"The goal is {goal:g} {what}: {'met' if worst[0] >= goal else 'missed'}, the minimum is "
                       f"{worst[0]:.2f} ({worst[1]}, {worst[2]}).", ""]
     return lines
 

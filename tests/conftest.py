@@ -11,9 +11,9 @@ ROOT = Path(__file__).resolve().parent.parent
 for folder in (ROOT / "tools", ROOT / "lib", ROOT / "caffe-fast-rcnn" / "python"):
     sys.path.insert(0, str(folder))
 
-logging.getLogger("caffe.net").setLevel(logging.WARNING)     # the lines of every net would fill the reports of failures
+logging.getLogger("caffe.net").setLevel(logging.WARNING)     # the log of every net would fill the reports of failures
 
-# A shell starts background jobs with SIGINT ignored, nohup with SIGHUP; the tests send both and wait for the effect
+# Shells start background jobs with SIGINT ignored, nohup with SIGHUP ignored; the tests send both signals
 for number, handler in ((signal.SIGINT, signal.default_int_handler), (getattr(signal, "SIGHUP", None), signal.SIG_DFL)):
     if number is not None and signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, handler)
@@ -29,7 +29,7 @@ def pytest_addoption(parser):
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Folder of real photographs and caffemodels; tests that need it are skipped if it is missing."""
+    """Folder of real photographs and caffemodels; tests that use it are skipped if it is missing."""
     folder = Path(os.environ.get("FRCNN_SHARED_DATA", ROOT.parent / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}: set FRCNN_SHARED_DATA to the folder that holds BCCD and caffe")
@@ -38,14 +38,14 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def demo_data(tmp_path_factory):
-    """Six training and two test pictures of four kinds of shapes."""
+    """A data set of six training and two test images with four kinds of shapes."""
     from datasets.demo_scenes import make_demo_dataset
     return make_demo_dataset(tmp_path_factory.mktemp("data") / "demo", num_train=6, num_test=2)
 
 
 @pytest.fixture
 def default_settings():
-    """cfg has its defaults in the test and after it; modules ask for it in their `pytestmark`."""
+    """Resets cfg to its defaults before and after the test; modules request it in their `pytestmark`."""
     from fast_rcnn.config import reset_cfg
     reset_cfg()
     yield

@@ -1,4 +1,4 @@
-"""Imports follow one order in engine and detector; the detector knows the engine only by pycaffe's public names."""
+"""Imports in engine and detector follow an order; the detector uses only pycaffe's public names of the engine."""
 import ast
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -12,16 +12,16 @@ ENGINE_ORDER = [f"caffe.{part}" for part in (
     "errors", "atomic", "proto", "engine.device", "engine.blob", "engine.fillers", "kernels", "engine.layer",
     "engine.bases", "engine.layers", "engine.graph", "engine.files", "engine.construction", "engine.net",
     "engine.solvers", "engine.parallel", "pycaffe")]
-# py-faster-rcnn's names put training and test in the same package as the settings that they depend on
+# py-faster-rcnn's layout has training and testing in the same package as the settings that they depend on
 LIB_ORDER = ["utils", "nms", "fast_rcnn", "datasets", "roi_data_layer", "fast_rcnn.train", "fast_rcnn.test",
              "onnx_export", "rpn", "net_definitions", "checks", "commands", "frcnn", "alt_opt", "reports",
              "fast_rcnn.cli", "fast_rcnn.data_set"]
 PUBLIC = ("caffe", "caffe.io", "caffe.proto", "caffe.proto.caffe_pb2", "caffe.net_spec")
-OPTIONAL = {"prototxt.py": "caffe.proto.prototxt"}      # our own modules, used if available
+OPTIONAL = {"prototxt.py": "caffe.proto.prototxt"}      # modules of our engine that a file may use if available
 
 
 def modules_imported(path: Path, package: str) -> set[str]:
-    """Full names of the modules and names that a file imports; relative imports are resolved against `package`."""
+    """Full names of all modules and names that a file imports; relative imports are resolved against `package`."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -35,13 +35,13 @@ def modules_imported(path: Path, package: str) -> set[str]:
 
 
 def place(module: str, order: list[str]) -> int | None:
-    """Position of a module in an order, by the longest matching entry."""
+    """Index of the longest entry of an order that matches a module; None if there is none."""
     matches = [entry for entry in order if module == entry or module.startswith(entry + ".")]
     return order.index(max(matches, key=len)) if matches else None
 
 
 def later_imports(path: Path, module: str, order: list[str]) -> set[str]:
-    """Imports of a module, at any level, that come later in the order than the module."""
+    """All imports of a module, local ones included, that come later in the order than the module itself."""
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     own = place(module, order)
     return {name for name in modules_imported(path, package) if (place(name, order) or 0) > (own or 0)}

@@ -15,9 +15,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 ENGINE = Path("caffe-fast-rcnn") / "python"
-LEFT_OUT = "alt_opt"      # of lib: it runs tools/
+LEFT_OUT = "alt_opt"      # package of lib that is not packed, because it runs tools/
 PACKED = ("*.py", "*.pyi", "*.h", "*.cu", "*.proto", "caffe/tools/*")
-BUILT_WITH = {"pip": (22, 3), "setuptools": (64, 0), "Cython": (3, 0)}      # the oldest versions
+BUILT_WITH = {"pip": (22, 3), "setuptools": (64, 0), "Cython": (3, 0)}      # minimum versions
 BUILD_SDIST = "import sys; from setuptools import build_meta; print(build_meta.build_sdist(sys.argv[1]))"
 NET = """
 layer { name: "input" type: "Input" top: "data" top: "rois"
@@ -25,7 +25,7 @@ layer { name: "input" type: "Input" top: "data" top: "rois"
 layer { name: "pool" type: "ROIPooling" bottom: "data" bottom: "rois" top: "pool"
         roi_pooling_param { pooled_h: 2 pooled_w: 3 } }
 """
-# With a data set of four classes, and in a process in which another project's `utils` is loaded
+# Uses a data set of four classes, in a process that has imported another project's `utils`
 USE_DETECTOR = """
 import sys
 import utils
@@ -67,7 +67,7 @@ pytestmark = [pytest.mark.slow,
 
 
 def run(*command: object, cwd: Path) -> str:
-    """Standard output of a program that must succeed; it cannot import from the checkout."""
+    """Run a program that cannot import from the checkout and must succeed; returns its standard output."""
     environment = {name: value for name, value in os.environ.items()
                    if name not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
     done = subprocess.run([str(word) for word in command], cwd=cwd, env=environment, capture_output=True, text=True)
@@ -81,7 +81,7 @@ def pip(*command: object, cwd: Path) -> str:
 
 @pytest.fixture(scope="module")
 def sdist(tmp_path_factory) -> Path:
-    """Built from a copy of the sources, as the checkout may contain other build products."""
+    """The sdist, built from a copy of the sources, because the checkout may contain build products."""
     folder = tmp_path_factory.mktemp("sources")
     for path in ROOT.iterdir():
         if path.is_file():
@@ -97,7 +97,7 @@ def sdist(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def wheel(sdist, tmp_path_factory) -> Path:
-    """Built from the sdist: what the sdist lacks is missing here too."""
+    """The wheel, built from the sdist, so that files missing there are missing here too."""
     out = tmp_path_factory.mktemp("wheel")
     pip("wheel", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--wheel-dir", out, sdist, cwd=out)
     [path] = out.iterdir()
@@ -106,10 +106,10 @@ def wheel(sdist, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def environment(wheel, tmp_path_factory) -> Path:
-    """A new environment with the wheel, and with the other packages of the running Python.
+    """A new virtual environment with the wheel and the other packages of the running Python.
 
-    A .pth file appends their folders to sys.path, after the wheel's; .pth files in these folders, such as that of an
-    editable installation, are not read.
+    A .pth file appends the folders of these packages to sys.path, after the wheel's. Their own .pth files, such as that
+    of an editable installation, are not read.
     """
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, with_pip=False, symlinks=True)
@@ -127,7 +127,7 @@ def elsewhere(tmp_path) -> Path:
 
 
 def in_sdist(sdist: Path) -> set[str]:
-    """Files, relative to the top folder."""
+    """Names of the files, relative to the top folder."""
     with tarfile.open(sdist) as archive:
         return {name.partition("/")[2] for name in archive.getnames()}
 
@@ -160,7 +160,7 @@ def test_the_sdist_contains_engine_and_detector_and_their_build_files(sdist):
                 if name.startswith((f"lib/{LEFT_OUT}", "tests/")) or name.endswith((".cpp", ".so"))}
 
 
-def test_the_wheel_contains_the_engine_and_below_one_name_the_detector(wheel):
+def test_the_wheel_contains_the_engine_and_the_detector_as_one_package(wheel):
     found = in_wheel(wheel)
     kernels, overlaps = sorted(name for name in found if name.endswith(".so"))
     assert kernels.startswith("caffe/kernels/_cpu.") and overlaps.startswith("frcnn/utils/cython_bbox.")
@@ -199,7 +199,7 @@ def test_the_programs_run(environment, elsewhere):
 
 
 def test_a_detector_works_in_another_folder(environment, tmp_path, monkeypatch):
-    """Relative paths are of the working directory; modules of the names of lib's packages may be there."""
+    """Relative paths refer to the working directory, which may hold modules named like lib's packages."""
     monkeypatch.syspath_prepend(ROOT / "tests" / "lib")
     from frcnn_runs import make_run
 

@@ -2,10 +2,10 @@
 
     DEVICE_APART=FOLDER PYTHONPATH=tests/device_apart/site:... python ...
 
-does so for any program and its children (site/sitecustomize.py). FOLDER is where `build` has compiled backend.cpp.
-The host cannot access the device's memory, tensors of host and device do not mix, PyTorch computes as on the CPU, and
-CUDA kernels run as C++. Everything runs synchronously, but places that would wait for a GPU are detected. The host's
-clock and random numbers replace the GPU's.
+does so for any program and its child processes (see site/sitecustomize.py). FOLDER is where `build` has compiled
+backend.cpp. The host cannot access the device's memory, tensors of host and device do not mix, PyTorch computes as on
+the CPU, and CUDA kernels run as C++. Everything runs synchronously, but operations that would wait for a GPU are
+detected. The host's clock and random numbers replace the GPU's.
 """
 import contextlib
 import ctypes
@@ -39,7 +39,7 @@ def build(folder):
 
 
 def environment(folder):
-    """Environment variables for a process with the device."""
+    """Environment variables for a process that uses the device."""
     return {**os.environ, "DEVICE_APART": str(folder), "PYTHONPATH": os.pathsep.join(map(str, FOLDERS)),
             "OMP_NUM_THREADS": "1"}
 
@@ -83,7 +83,7 @@ def _generator():
 
 
 class Driver(cuda_emulator.StandInDriver):
-    """Runs kernels on the CPU, which may access the device's memory meanwhile."""
+    """Runs kernels on the CPU, which can access the device's memory during the launch."""
 
     def __init__(self, backend, emulator):
         super().__init__(emulator)

@@ -1,6 +1,6 @@
-"""The GPU code of caffe and the detector on a simulated device: see device_apart.py.
+"""The GPU code of caffe and the detector on a simulated device (see device_apart.py).
 
-With a real GPU the same tests run on it directly.
+On a machine with a GPU, the same tests run on the GPU directly instead.
 """
 import json
 import subprocess
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(torch.cuda.is_available(), re
 SETTINGS = ["TRAIN.SCALES", "(160,)", "TRAIN.MAX_SIZE", "240", "TEST.SCALES", "(160,)", "TEST.MAX_SIZE", "240",
             "TRAIN.RPN_PRE_NMS_TOP_N", "192", "TRAIN.RPN_POST_NMS_TOP_N", "60", "TRAIN.BATCH_SIZE", "16",
             "NUM_WORKERS", "0"]
-LAYERS = [path for path in sorted((ROOT / "tests" / "engine" / "layers").glob("test_*.py"))      # which compare devices
+LAYERS = [path for path in sorted((ROOT / "tests" / "engine" / "layers").glob("test_*.py"))      # that compare devices
           if "from layer_checker" in (text := path.read_text(encoding="utf-8")) and " check(" in text]
 TESTS = {"layers": LAYERS,
          "recorded cases": ["tests/golden/test_engine.py", "-k", "gpu"],
@@ -35,7 +35,7 @@ def make_blob():
     caffe.set_mode_gpu()
     blob = caffe.Blob(2, 3)
     blob.data[...] = 7
-    blob.tensor     # sends them
+    blob.tensor     # copies the values to the device
     return blob
 """
 OUTCOMES = MAKE_BLOB + f"""
@@ -57,7 +57,7 @@ print(json.dumps([{{operation: outcome(operation, mode) for operation in operati
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory):
-    """Runs Python with the device; returns exit status and output."""
+    """Runs Python with the simulated device; returns the exit status and the output."""
     folder = tmp_path_factory.mktemp("device")
     build(folder)
 
@@ -76,7 +76,7 @@ def test_passes_on_the_device(what, run):
 
 @pytest.fixture(scope="module")
 def outcomes(run):
-    """The value of each operation on a blob, or its error: at first, and when waiting for the device is an error."""
+    """The value or error of each operation on a blob: first as usual, then with waiting for the device as an error."""
     status, text = run("-c", OUTCOMES)
     assert status == 0, text
     return json.loads(text.splitlines()[-1])

@@ -1,7 +1,7 @@
 """A small data set, and runs of the training tool on it.
 
-The data set and the finished run are made once for all processes of pytest-xdist: the first that needs them does it,
-while the others wait.
+The data set and the finished run are made once for all processes of pytest-xdist: the first process that needs them
+makes them while the others wait.
 """
 import contextlib
 import fcntl
@@ -22,7 +22,7 @@ SETTINGS = ["TRAIN.SCALES", "(160,)", "TRAIN.MAX_SIZE", "240", "TEST.SCALES", "(
 
 
 class Trainer:
-    """Runs tools/train_faster_rcnn_alt_opt.py with the net Tiny on the data set, 12, 3, 4 and 60 iterations."""
+    """Runs tools/train_faster_rcnn_alt_opt.py with Tiny on the data set for 12, 3, 4 and 60 iterations."""
 
     def __init__(self, data: Path):
         self.imdb = f"{data}:trainval"
@@ -41,13 +41,13 @@ class Trainer:
         return done.returncode, done.stdout + done.stderr
 
     def run_forked(self, output, *options, **more):
-        """As `run`, by forked_steps.py."""
+        """Like `run`, with forked_steps.py."""
         return self.run(output, *options, program=FORKED_STEPS, **more)
 
 
 @pytest.fixture(scope="session")
 def common(tmp_path_factory):
-    """A folder for all processes of pytest-xdist."""
+    """A folder shared by all processes of pytest-xdist."""
     folder = tmp_path_factory.getbasetemp()
     folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "end_to_end"
     folder.mkdir(exist_ok=True)
@@ -63,7 +63,7 @@ def locked(folder):
 
 @pytest.fixture(scope="session")
 def demo_data(common):
-    """Six training and two test pictures of four kinds of shapes."""
+    """A data set of six training and two test images with four kinds of shapes."""
     with locked(common):
         return make_demo_dataset(common / "demo", num_train=6, num_test=2)
 
@@ -75,7 +75,7 @@ def trainer(demo_data):
 
 @pytest.fixture(scope="session")
 def finished_run(trainer, common, tmp_path_factory):
-    """Output folder of an uninterrupted run, a copy for this process, and its output."""
+    """An uninterrupted run: its output folder, copied for this process, and what it printed."""
     original, printed = common / "finished", common / "printed"
     with locked(common):
         if not printed.exists():

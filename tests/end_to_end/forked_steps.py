@@ -1,6 +1,6 @@
-"""tools/train_faster_rcnn_alt_opt.py whose steps are forks of it, so that they need not import PyTorch again.
+"""Runs tools/train_faster_rcnn_alt_opt.py with forked steps, which need not import PyTorch again.
 
-For tests of what a run computes and keeps, and not of its processes. The steps have no logs.
+For tests of the results of a run, not of its processes. The steps have no logs.
 """
 import os
 import sys
@@ -15,7 +15,7 @@ from utils.child_process import ChildDied  # noqa: E402
 
 
 def run_forked(command, name, log, **_options):
-    """In place of `run_child`."""
+    """Replaces `run_child`."""
     sys.stdout.flush()
     child = os.fork()
     if not child:
@@ -27,7 +27,7 @@ def run_forked(command, name, log, **_options):
 
 
 def run_step(job):
-    """The exit status of a step, all of whose output is written."""
+    """Run a step and flush its output; returns its exit status."""
     try:
         status = step.run_step([job])
     except BaseException:

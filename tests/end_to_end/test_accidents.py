@@ -1,4 +1,4 @@
-"""Closed terminals, damage, copies and kills at random moments: the models are those of an undisturbed run."""
+"""Closed terminals, damaged files, copied runs and kills at random moments do not change the resulting models."""
 import os
 import random
 import shutil
@@ -45,7 +45,8 @@ def copy_without_last_step(finished, output):
 
 @pytest.fixture(scope="module")
 def killed(finished_run, trainer, tmp_path_factory):
-    """A copy of a run that was killed in its last step, after a checkpoint; the original has other weights there."""
+    """A copy of a run that was killed in its last step, after a checkpoint; the original's checkpoint is then changed.
+    """
     original = tmp_path_factory.mktemp("killed") / "original"
     copy_without_last_step(finished_run[0], original)
     process = trainer.start(original, "--resume")
@@ -61,12 +62,12 @@ def killed(finished_run, trainer, tmp_path_factory):
 
 @pytest.fixture
 def killed_run(killed, tmp_path):
-    """The copy once more, for one test."""
+    """A copy of `killed` for one test."""
     return Path(shutil.copytree(killed, tmp_path / "run"))
 
 
 def test_a_closed_terminal_leaves_a_checkpoint(finished_run, trainer, tmp_path):
-    """The terminal's end is closed, and the kernel and the shell each send SIGHUP."""
+    """When a terminal closes, the kernel and the shell each send SIGHUP."""
     output = tmp_path / "run"
     copy_without_last_step(finished_run[0], output)
     ours, theirs = os.openpty()
@@ -85,7 +86,7 @@ def test_a_closed_terminal_leaves_a_checkpoint(finished_run, trainer, tmp_path):
     assert models(output) == models(finished_run[0])
 
 
-def test_a_reader_that_leaves_does_not_end_the_run(finished_run, trainer, killed_run):
+def test_a_closed_pipe_does_not_end_the_run(finished_run, trainer, killed_run):
     with subprocess.Popen(trainer.command(killed_run, "--resume"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           env=ENVIRONMENT) as process:
         process.stdout.readline()
@@ -94,13 +95,13 @@ def test_a_reader_that_leaves_does_not_end_the_run(finished_run, trainer, killed
     assert models(killed_run) == models(finished_run[0])
 
 
-def test_a_copied_run_goes_on_with_its_own_weights(finished_run, trainer, killed_run):
+def test_a_copied_run_resumes_from_its_own_weights(finished_run, trainer, killed_run):
     status, text = trainer.run(killed_run, "--resume")
     assert status == 0 and f"{LAST}  resumes after iteration" in text, text
     assert models(killed_run) == models(finished_run[0])
 
 
-def test_a_step_whose_only_checkpoint_is_damaged_begins_anew(finished_run, trainer, killed_run):
+def test_a_step_whose_only_checkpoint_is_damaged_starts_over(finished_run, trainer, killed_run):
     for path in killed_run.glob(f"checkpoints/{LAST}/iter_*/*.caffemodel"):
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 16
@@ -132,7 +133,7 @@ def test_kills_at_random_moments(finished_run, trainer, tmp_path, seed):
     assert not [path for path in output.rglob(".*.tmp*") if "features" not in path.parts]
 
 
-# ---- the other training tool
+# ---- tools/train_net.py
 @pytest.fixture
 def train_net(finished_run, demo_data, tmp_path):
     """Starts tools/train_net.py."""
@@ -145,7 +146,7 @@ def train_net(finished_run, demo_data, tmp_path):
     return start
 
 
-def test_the_other_tool_stops_for_a_closed_terminal_and_locks_its_folder(train_net, tmp_path):
+def test_train_net_stops_for_a_closed_terminal_and_locks_its_folder(train_net, tmp_path):
     log = tmp_path / "out" / "logs" / "faster_rcnn_end2end_solver.jsonl"
     process = train_net("--iters", "100000", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     wait_for(log.exists, process)
@@ -163,7 +164,7 @@ def test_the_other_tool_stops_for_a_closed_terminal_and_locks_its_folder(train_n
     assert resumed.returncode == 0 and f"resumes after iteration {done}," in text, text
 
 
-def test_the_other_tool_ignores_hangups_with_nohup(train_net, tmp_path):
+def test_train_net_ignores_hangups_with_nohup(train_net, tmp_path):
     log = tmp_path / "out" / "logs" / "faster_rcnn_end2end_solver.jsonl"
     process = train_net("--iters", "100000", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                         preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
@@ -175,7 +176,7 @@ def test_the_other_tool_ignores_hangups_with_nohup(train_net, tmp_path):
     assert process.wait(timeout=60) == 130
 
 
-def test_the_other_tool_keeps_files_of_the_user(train_net, tmp_path):
+def test_train_net_keeps_files_of_the_user(train_net, tmp_path):
     mine = tmp_path / "out" / "tiny_faster_rcnn_iter_2.caffemodel"
     mine.parent.mkdir()
     process = train_net("--iters", "2", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

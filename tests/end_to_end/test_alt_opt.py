@@ -1,4 +1,4 @@
-"""Four stages on a small data set: the whole run, a run that is killed, a run whose inputs change."""
+"""Training in four stages on a small data set: complete, interrupted, and with changed inputs."""
 import os
 import shutil
 import signal
@@ -21,7 +21,7 @@ def models(output):
 
 
 def wait_until_free(output, seconds=20):
-    """The child of a killed run ends by itself and releases the folder."""
+    """Wait until the child of a killed run has ended by itself and released the folder."""
     end = time.monotonic() + seconds
     while True:
         try:
@@ -96,7 +96,7 @@ def test_stage_2_keeps_the_convolutions_of_stage_1(finished_run):
             assert (blobs[0].data == rpn.params[name][0].data).all(), name
 
 
-def test_a_second_run_needs_a_choice_and_resume_does_nothing_more(finished_run, trainer):
+def test_a_second_run_is_refused_and_resuming_a_finished_one_does_nothing(finished_run, trainer):
     output, _ = finished_run
     status, text = trainer.run(output)
     assert status == 2 and "--resume continues it, --restart discards it" in text
@@ -116,7 +116,7 @@ def test_a_profiled_run_that_is_killed_or_interrupted_in_every_stage_reaches_the
             wait_for((output / "checkpoints" / step / "checkpoint.json").exists, process)
             process.send_signal(signal.SIGKILL)
             process.wait()
-            if step == "stage1_rpn":        # others may have ended meanwhile
+            if step == "stage1_rpn":        # the other steps may have ended meanwhile
                 assert read_json(output / "manifest.json")["steps"][step]["state"] == "running"
             wait_until_free(output)
             assert not (output / FINAL).exists()
@@ -155,7 +155,7 @@ def test_steps_whose_inputs_changed_are_repeated_and_reported(finished_run, trai
     assert "stage2_rpn  is repeated: " in text
 
 
-def test_a_larger_number_of_iterations_goes_on_where_a_step_had_ended(finished_run, trainer, tmp_path):
+def test_a_larger_number_of_iterations_continues_a_finished_step(finished_run, trainer, tmp_path):
     output = tmp_path / "copy"
     shutil.copytree(finished_run[0], output)
     status, text = trainer.run_forked(output, "--resume", "--max_iters", "12", "3", "4", "80")
@@ -170,7 +170,7 @@ def test_a_larger_number_of_iterations_goes_on_where_a_step_had_ended(finished_r
     assert status == 0 and text.count(": kept") == 6 and models(output) == before, text
 
 
-def test_validation_keeps_the_best_models_and_changes_no_other(finished_run, trainer, demo_data, tmp_path):
+def test_validation_keeps_the_best_models_and_does_not_change_the_training(finished_run, trainer, demo_data, tmp_path):
     output = tmp_path / "run"
     status, text = trainer.run_forked(output, "--val_imdb", f"{demo_data}:test", "--val_every", "20")
     assert status == 0, text

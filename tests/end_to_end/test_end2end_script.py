@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def run_script(tmp_path, demo_data):
-    """Runs the script in a project of its own; returns status and output."""
+    """Runs the script in a temporary project; returns its exit status and output."""
     make_models("Tiny", 5, out_dir=tmp_path / "made")
     for folder in ("experiments/scripts", "experiments/cfgs"):
         shutil.copytree(ROOT / folder, tmp_path / folder)

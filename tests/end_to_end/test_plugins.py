@@ -1,4 +1,4 @@
-"""The project of docs/plugins.md: its data set, layers and net reach every process of a run without a change here."""
+"""The example of docs/plugins.md: its data set, layers and net are imported in every process of a run."""
 import csv
 import os
 import re
@@ -33,7 +33,7 @@ def block(section, language):
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """The folder of the document, with six training and two test pictures."""
+    """The document's project folder, with six training and two test images."""
     folder = tmp_path_factory.mktemp("plugins") / "project"
     folder.mkdir()
     data = make_demo_dataset(folder.parent / "demo", num_train=6, num_test=2)
@@ -73,7 +73,7 @@ def run(tool, *words, cwd):
 
 
 def train(project, *words, cfg="project/settings.yml"):
-    """As the document does it, in the folder above that of the project, with fewer iterations."""
+    """Train as in the document, from the parent of the project folder, with fewer iterations."""
     return run("train_faster_rcnn_alt_opt", "--cfg", cfg, "--imdb", "boxes_train", "--test_imdb", "boxes_test",
                "--net_name", "Tiny", "--models", "project/models", "--max_iters", 4, 3, 3, 3, "--output",
                "output/boxes", *words, cwd=project.parent)
@@ -93,7 +93,7 @@ def test_the_documented_project_trains_and_is_tested(finished):
     assert [each["cfg.IMPORTS"] for each in inputs] == ["['my_data', 'my_layers']"] * 6
 
 
-def test_it_is_resumed_and_used_from_anywhere(project, finished, tmp_path):
+def test_the_run_is_resumed_and_used_from_anywhere(project, finished, tmp_path):
     output, _ = finished
     status, text = train(project, "--resume")
     assert status == 0 and text.count(": kept") == 6
@@ -103,8 +103,8 @@ def test_it_is_resumed_and_used_from_anywhere(project, finished, tmp_path):
     assert status == 0 and (tmp_path / "out").glob("*.png"), text
 
 
-def test_a_step_that_is_done_anew_finds_them_too(project, finished, tmp_path):
-    """Names on the command line keep the folder of the file; a step depends on the names."""
+def test_a_repeated_step_imports_them_too(project, finished, tmp_path):
+    """Names on the command line are still imported from the settings file's folder; steps depend on the names."""
     output = tmp_path / "copy"
     shutil.copytree(finished[0], output)
     (project / "my_other.py").write_text("print('imported again')\n")
@@ -115,7 +115,7 @@ def test_a_step_that_is_done_anew_finds_them_too(project, finished, tmp_path):
     assert text.count("imported again") == 7       # the driver, which tests as well, and six children
 
 
-def test_the_other_training_tool_imports_them(project, tmp_path):
+def test_train_net_imports_them(project, tmp_path):
     solver = project / "models" / "Tiny" / "faster_rcnn_alt_opt" / "stage1_rpn_solver60k80k.pt"
     status, text = run("train_net", "--solver", solver, "--iters", 2, "--imdb", "boxes_train", "--output",
                        tmp_path / "out", "--cfg", project / "settings.yml", "--set", "TRAIN.HAS_RPN", "True",
@@ -123,8 +123,8 @@ def test_the_other_training_tool_imports_them(project, tmp_path):
     assert status == 0 and "Final model" in text, text
 
 
-def test_a_data_set_that_brings_settings_is_not_imported(tmp_path):
-    """Only files that the user names are settings."""
+def test_settings_in_a_data_sets_folder_are_not_imported(tmp_path):
+    """Settings are read only from files that the user names."""
     (tmp_path / "evil.py").write_text("raise SystemExit('imported')\n")
     (tmp_path / "cfg.yml").write_text("IMPORTS: [evil]\n")
     data = make_demo_dataset(tmp_path / "demo", num_train=1, num_test=1)

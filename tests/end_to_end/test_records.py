@@ -1,4 +1,4 @@
-"""A model of train_net.py, or of a stage of a run, is tested with nothing but its files."""
+"""A model of train_net.py, or of a stage of a run, can be tested with the record next to it."""
 import json
 import shutil
 
@@ -44,11 +44,11 @@ def test_a_finished_run_knows_its_anchors(finished_run):
 
 
 STAGES = {"tiny_rpn_stage1_iter_12": True, "tiny_fast_rcnn_stage1_iter_3": False, "tiny_rpn_stage2_iter_4": True,
-          "tiny_fast_rcnn_stage2_iter_60": True}       # whether its RPN is trained
+          "tiny_fast_rcnn_stage2_iter_60": True}       # model: whether its RPN is trained
 
 
 def test_models_of_the_stages_have_records(finished_run):
-    """Also while the run is not finished; those of snapshots that were removed are removed too."""
+    """Records exist for all final models of stages; those of removed snapshots are removed too."""
     output = finished_run[0]
     assert {path.name for path in output.glob("*_iter_*.detector.json")} == {f"{name}.detector.json" for name in STAGES}
     for name, has_rpn in STAGES.items():
@@ -58,7 +58,7 @@ def test_models_of_the_stages_have_records(finished_run):
         assert record["anchors"] == ([16, [2, 4, 8], [0.5, 1, 2]] if "_rpn_" in name else None)
 
 
-def test_models_of_the_stages_are_used_with_their_records(finished_run, demo_data, tmp_path, capsys):
+def test_models_of_the_stages_are_tested_with_their_records(finished_run, demo_data, tmp_path, capsys):
     import rpn_generate
     import test_net
     imdb, nets = ["--imdb", f"{demo_data}:test", "--cpu"], finished_run[0] / "models/Tiny/faster_rcnn_alt_opt"

@@ -1,4 +1,4 @@
-"""train_net.py --features: trainings share the outputs of frozen layers, and are the same as without."""
+"""train_net.py --features: trainings share cached outputs of frozen layers, which do not change the results."""
 import pytest
 
 import caffe
@@ -7,7 +7,7 @@ from fast_rcnn.config import reset_cfg
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("default_settings")]
 
 
-def test_trainings_share_features(demo_data, tmp_path, capsys):
+def test_trainings_share_cached_features(demo_data, tmp_path, capsys):
     import train_net
     from make_models import make_models
     nets = make_models("Tiny", 5, out_dir=tmp_path / "models")
@@ -27,5 +27,5 @@ def test_trainings_share_features(demo_data, tmp_path, capsys):
         found[name] = files, [blob.data.tolist() for blob in caffe.Net(
             str(net), caffe.TRAIN, weights=str(next((tmp_path / name).glob("*_iter_6.caffemodel")))).params[
                 "rpn_cls_score"]]
-    assert len(found["first"][0]) == 4 and found["second"] == found["first"]        # two images and their mirror images
+    assert len(found["first"][0]) == 4 and found["second"] == found["first"]      # 2 images and their flipped copies
     assert found["without"][1] == found["first"][1]

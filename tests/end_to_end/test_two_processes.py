@@ -1,4 +1,4 @@
-"""A run of two processes: one is killed, the run is resumed, then stopped; compared with a single process."""
+"""A run of two processes: one is killed, then the run is resumed and stopped; results equal those of one process."""
 import os
 import signal
 import socket
@@ -25,7 +25,7 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 
 
 def start(trainer, output, *options, log, launcher=(sys.executable,), **variables):
-    """The tool, with torchrun or in a process that finds the others through its environment."""
+    """Start the tool with torchrun, or in a process that finds the others through its environment."""
     words = trainer.command(output, "--max_iters", *map(str, ITERATIONS.values()), *options)
     return subprocess.Popen([*launcher, *words[1:]], stdout=log, stderr=subprocess.STDOUT,
                             env={**os.environ, "OMP_NUM_THREADS": "1", **variables})
@@ -48,7 +48,7 @@ def wait_for(file, process, seconds=120):
 
 @pytest.fixture(scope="module")
 def run(trainer, tmp_path_factory):
-    """Output folder; the output of a run in which a process was killed, and of one that was stopped later."""
+    """The output folder, and what was printed by the run with a killed process and by the run stopped later."""
     output = tmp_path_factory.mktemp("parallel") / "run"
     killed, stopped = output.parent / "killed", output.parent / "stopped"
     with open(killed, "w") as log:
@@ -74,7 +74,7 @@ def test_a_process_that_dies_ends_the_run_with_its_error(run):
     assert killed.count("with --resume continues") == 2 and killed.count("Output: ") == 1
 
 
-def test_it_resumes_and_stops_in_all_processes_at_once(run):
+def test_the_run_resumes_and_stops_in_all_processes_at_once(run):
     output, _, stopped = run
     assert "stage1_rpn  resumes after iteration" in stopped
     assert stopped.count("trains on") == 3      # one log
@@ -112,7 +112,7 @@ def test_one_process_with_twice_the_iter_size_gives_the_same(run, step, tmp_path
         np.testing.assert_allclose(found[name], values, rtol=1e-4, atol=1e-6 * abs(values).max(), err_msg=name)
     logged, logged_alone = read_json_lines(output / "logs" / f"{step}.jsonl"), read_json_lines(tmp_path / "log.jsonl")
     assert [record["iteration"] for record in logged] == [record["iteration"] for record in logged_alone]
-    if step == "stage1_rpn":        # later lines have means over iterations, some from before it was killed
+    if step == "stage1_rpn":        # later lines hold means over iterations, some of them before the kill
         del logged[1:], logged_alone[1:]
     np.testing.assert_allclose([record["loss"] for record in logged], [record["loss"] for record in logged_alone],
                                rtol=1e-4)

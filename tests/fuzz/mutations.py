@@ -26,25 +26,25 @@ WORDS = ["", " ", "a", "true", "false", "null", "None", "TRAIN", "TEST", "../.."
 TOKEN = re.compile(r"\s+|[A-Za-z_][\w]*|[+-]?\d[\w.+-]*|.", re.DOTALL)
 ENCODINGS = ["utf-16", "utf-16-le", "latin-1", "utf-8-sig", "utf-32", "gb18030", "shift_jis"]
 CODES = np.array([0, 1, 0x7F, 0x80, 0xFF, 0x0A, 0x20])
-SIDES = [0, 1, 2, 47, 49, 1000, 20000, 40000, 65535, 65536, 2**30, 2**31 - 1, 2**31, 2**32 - 1]    # of an image
+SIDES = [0, 1, 2, 47, 49, 1000, 20000, 40000, 65535, 65536, 2**30, 2**31 - 1, 2**31, 2**32 - 1]    # of images
 DTYPES = ["f4", "f8", "f2", "i1", "u1", "i8", "u8", "?", "c8", "S3", "U2", ">f4"]
-MOST_BYTES = 1 << 20        # of a mutated input
+MOST_BYTES = 1 << 20        # maximum size of a mutated input
 
 
 def pick(rng: np.random.Generator, things: Sequence) -> Any:
-    """One of some things."""
+    """A random element."""
     return things[int(rng.integers(len(things)))]
 
 
 def span(rng: np.random.Generator, length: int, longest: int = 64) -> slice:
-    """A part of a sequence, most often a short one."""
+    """A random slice of a sequence of the given length, usually a short one."""
     start = int(rng.integers(length + 1))
     return slice(start, min(length, start + int(rng.integers(1, pick(rng, [2, 5, longest]) + 1))))
 
 
 # ---- bytes
 def damage_bytes(data: bytes, rng: np.random.Generator) -> bytes:
-    """Flips, overwrites, deletes, repeats, inserts or moves some bytes, or cuts the rest off."""
+    """Flip, overwrite, delete, repeat, insert or move some bytes, or truncate the data."""
     part, operation = span(rng, len(data)), int(rng.integers(8))
     before, inside, after = data[:part.start], data[part], data[part.stop:]
     if operation == 0 and inside:
@@ -67,7 +67,7 @@ def damage_bytes(data: bytes, rng: np.random.Generator) -> bytes:
 
 # ---- text
 def damage_text(data: bytes, rng: np.random.Generator) -> bytes:
-    """Replaces, deletes, repeats or exchanges words, numbers or lines, or changes the encoding or the line ends."""
+    """Replace, delete, repeat or swap words, numbers or lines, or change the encoding or the line endings."""
     text, operation = data.decode("utf-8", "surrogateescape"), int(rng.integers(12))
     if operation == 0:
         return _encoded(text, rng)
@@ -110,7 +110,7 @@ def _bytes(text: str) -> bytes:
 
 # ---- XML
 def damage_xml(data: bytes, rng: np.random.Generator) -> bytes:
-    """Deletes, repeats, renames, moves or empties an element, or changes its text."""
+    """Delete, repeat, rename, move or empty an element, or change its text."""
     try:
         root = ElementTree.fromstring(data)
     except (ElementTree.ParseError, ValueError, LookupError):
@@ -138,7 +138,7 @@ def damage_xml(data: bytes, rng: np.random.Generator) -> bytes:
 
 # ---- YAML
 def damage_yaml(data: bytes, rng: np.random.Generator) -> bytes:
-    """Replaces a value or a key by something of another kind, or adds an alias to what contains it."""
+    """Replace a value or a key with something of another type, or add an alias of the container that holds it."""
     try:
         content = yaml.safe_load(data.decode())
     except (yaml.YAMLError, ValueError, RecursionError):
@@ -172,7 +172,7 @@ def _yaml_value(rng: np.random.Generator, content: Any, holders: list) -> Any:
 
 
 def _billion() -> list:
-    """A list of 10^9 words, which YAML's aliases write in a few lines."""
+    """A list of 10^9 words, written in a few lines with YAML aliases."""
     made: list = ["a"]
     for _ in range(9):
         made = [made] * 10
@@ -252,7 +252,7 @@ def _scalar(field: Any, rng: np.random.Generator) -> Any:
 
 # ---- arrays
 def damage_npz(data: bytes, rng: np.random.Generator) -> bytes:
-    """Replaces an array by one of another shape, type or content, removes or renames it, or compresses the file."""
+    """Replace an array with one of another shape, type or content, remove or rename it, or compress the file."""
     try:
         arrays = {name: array for name, array in np.load(io.BytesIO(data)).items() if isinstance(array, np.ndarray)}
     except Exception:       # noqa: BLE001  # of many classes
@@ -298,7 +298,7 @@ def _other_array(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 # ---- HDF5
 def damage_hdf5(data: bytes, rng: np.random.Generator) -> bytes:
-    """Replaces a data set by one of another shape, type or storage, a group or a link; removes or renames it."""
+    """Replace a data set with one of another shape, type or storage, a group or a link, or remove or rename it."""
     stream = io.BytesIO(data)
     try:
         with h5py.File(stream, "r+") as file:
@@ -332,7 +332,7 @@ def _damage_item(file: h5py.File, name: str, rng: np.random.Generator) -> None:
 
 # ---- images
 def damage_image(data: bytes, rng: np.random.Generator) -> bytes:
-    """Other sides, depths or kinds of pixels in the header, with a right checksum; a JPEG turned by its EXIF tag."""
+    """Change sides, bit depth or colour type in the header, with a valid checksum, or rotate a JPEG by its EXIF tag."""
     if data[12:16] == b"IHDR" and len(data) > 33:
         fields = list(struct.unpack(">IIBBBBB", data[16:29]))
         place = int(rng.integers(5))
@@ -352,7 +352,7 @@ def damage_image(data: bytes, rng: np.random.Generator) -> bytes:
 
 # ---- all together
 def damaged(data: bytes, mutations: Sequence[Mutation], rng: np.random.Generator) -> bytes:
-    """One to four mutations of some data."""
+    """Apply one to four mutations to some data."""
     for _ in range(int(rng.integers(1, 5))):
         data = pick(rng, mutations)(data, rng)[:MOST_BYTES]
     return data

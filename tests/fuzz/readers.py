@@ -1,4 +1,4 @@
-"""What is read: for each kind of input some valid ones, how they are damaged, and the program's reader."""
+"""The kinds of input: for each, some valid examples, the mutations to damage them with, and the program's reader."""
 from __future__ import annotations
 
 import hashlib
@@ -98,9 +98,9 @@ type: "Adam" momentum: 0.9 momentum2: 0.999 delta: 1e-8 solver_mode: CPU debug_i
 
 
 class Target:
-    """A kind of input. `folder` is an empty folder of its own."""
+    """A kind of input, read from a file in `folder`, which is initially empty."""
 
-    suffix = ""                         # of the file
+    suffix = ""                         # of the input file
     mutations: tuple[Mutation, ...] = (damage_bytes,)
 
     def __init__(self, folder: Path) -> None:
@@ -119,7 +119,7 @@ class Target:
 
 # ---- the engine
 class Prototxt(Target):
-    """Nets: built and run forward, in training backward."""
+    """Nets, which are built and run forward, and backward in training."""
 
     suffix = ".prototxt"
     mutations = (damage_text, damage_text, damage_text, damage_bytes)
@@ -145,7 +145,7 @@ class Solver(Target):
 
     def read(self):
         solver = caffe.get_solver(str(self.path))
-        if solver.param.iter_size <= 100:       # more are a wish, not a fault
+        if solver.param.iter_size <= 100:       # a large iter_size is valid, but slow
             solver.step(2)
 
 
@@ -190,7 +190,7 @@ class CaffemodelHDF5(Caffemodel):
 
 
 class Solverstate(Target):
-    """States of a solver, with its weights beside it."""
+    """States of a solver, with the weights next to them."""
 
     suffix = ".solverstate"
     mutations = (damage_message(caffe_pb2.SolverState), damage_bytes)
@@ -261,7 +261,7 @@ class ImageDataList(Target):
 
 
 class AnnotatedRecord(Target):
-    """A record of an AnnotatedData layer, with all of its steps."""
+    """A record read by an AnnotatedData layer with all processing steps."""
 
     mutations = (damage_message(caffe_pb2.AnnotatedDatum), damage_bytes)
 
@@ -339,7 +339,7 @@ def annotation(name: str) -> str:
 class DataSet(Target):
     """A data set of two images in VOC's layout."""
 
-    file = ""       # the damaged file, in the data set
+    file = ""       # path of the damaged file in the data set
 
     def __init__(self, folder):
         super().__init__(folder)
@@ -359,7 +359,7 @@ class DataSet(Target):
         self.read_set(self.root)
 
     def read_set(self, path: Path):
-        """Everything that training reads of a data set."""
+        """Read everything that training reads of a data set."""
         from commands.data_set import load_imdb, prepare_to_train
         from fast_rcnn.config import reset_cfg
         reset_cfg()
@@ -384,7 +384,7 @@ class OtherFormat(DataSet):
 
     content = ""
     mutations = (damage_text, damage_bytes)
-    others: dict[str, str] = {}     # files that stay as they are
+    others: dict[str, str] = {}     # undamaged files: path and text
 
     def __init__(self, folder):
         Target.__init__(self, folder)
@@ -483,7 +483,7 @@ class ImageList(DataSet):
 
 
 class Image(DataSet):
-    """An image file: what the data set says of its size is what is decoded."""
+    """An image file; the size that the data set reports must be that of the decoded image."""
 
     file = "JPEGImages/a.png"
     mutations = (damage_image, damage_bytes)
@@ -625,7 +625,7 @@ KINDS: dict[str, type[Target]] = {
 
 
 def make_target(kind: str, folder: Path) -> tuple[Target, list[bytes]]:
-    """A target in a new folder, and its valid inputs."""
+    """The target of a kind in a new folder, and its valid inputs."""
     shutil.rmtree(folder, ignore_errors=True)
     target = KINDS[kind](folder)
     return target, target.seeds()

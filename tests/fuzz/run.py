@@ -1,12 +1,12 @@
-"""A program: damages valid inputs of every kind and reports what their readers do not refuse with an error of ours.
+"""Fuzzes all readers: damages valid inputs of every kind and reports failures other than the project's own errors.
 
   python tests/fuzz/run.py --count 100000 --seed 0
   python tests/fuzz/run.py --count 20000 --kind xml --kind yaml --out failures
-  python tests/fuzz/run.py --kind xml --again 1234          the input number 1234 alone, with its traceback
+  python tests/fuzz/run.py --kind xml --again 1234          only input number 1234, with its traceback
 
-Inputs depend on the seed and their number only. Allowed are errors of ours (see utils/errors.py) and inputs that are
-read after all. Reported, with the smallest input of each, are other exceptions, the end of the process, more than 10 s,
-more than 2 GB of memory, and growth. The exit status is 1 if there are any.
+An input depends only on the seed and its number. It may be read successfully or end in one of the project's own errors
+(see utils/errors.py). Other exceptions, crashes, more than 10 s, more than 2 GB of memory, and memory growth are
+failures; they are reported with the smallest input of each. The exit status is 1 if there are any.
 """
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from typing import Any, NamedTuple
 
 import worker
 
-BATCH = 1000                # inputs in a process
-PATIENCE = 60.0             # seconds without progress: the process hangs in C code, which no signal interrupts
+BATCH = 1000                # inputs per process
+PATIENCE = 60.0             # seconds without progress after which a process is killed: it hangs in C code
 _REPORT = "smallest input {size} bytes: {input}"
 
 
 class Failure(NamedTuple):
-    """An input that was not read as it should be."""
+    """An input on which a reader failed."""
 
     kind: str
     error: str
@@ -41,7 +41,7 @@ class Failure(NamedTuple):
 
 
 def run_kind(kind: str, seed: int, count: int, out: Path, first: int = 0) -> list[Failure]:
-    """Read `count` inputs of a kind; the failing ones are kept in the folder `out`."""
+    """Read `count` inputs of a kind; failing inputs are kept in the folder `out`."""
     folder = out / kind
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -64,7 +64,7 @@ def _run_batch(kind: str, seed: int, first: int, count: int, folder: Path) -> in
     if progress == "done":
         return first + count
     if progress == "none":
-        raise RuntimeError(f"{kind}: the valid inputs cannot be made\n{(folder / 'stderr').read_text()}")
+        raise RuntimeError(f"{kind}: cannot make the valid inputs\n{(folder / 'stderr').read_text()}")
     number, error = int(progress), "hang" if hangs else f"exit status {process.returncode}"
     _note_death(kind, seed, number, error, folder)
     return number + 1
@@ -86,7 +86,7 @@ def _wait(process: subprocess.Popen, progress: Path) -> bool:
 
 
 def _note_death(kind: str, seed: int, number: int, error: str, folder: Path) -> None:
-    """Keep the input at which a worker ended."""
+    """Record the input at which a worker died."""
     from readers import make_target
     target, valid = make_target(kind, folder / "work")
     data = worker.make_input(kind, seed, number, valid, target.mutations)
@@ -107,7 +107,7 @@ def _failures(kind: str, folder: Path) -> list[Failure]:
 
 
 def report(failures: list[Failure]) -> str:
-    """A paragraph for each kind of failure, with its smallest input, the most frequent first."""
+    """A paragraph for each kind of failure with its smallest input, the most frequent kind first."""
     alike: dict[Any, list[Failure]] = defaultdict(list)
     for failure in failures:
         alike[failure.kind, failure.error, failure.where].append(failure)
@@ -133,12 +133,12 @@ def main() -> int:
     """Run the program; returns its exit status."""
     from readers import KINDS
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=10000, help="number of inputs, of all kinds together")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--count", type=int, default=10000, help="total number of inputs (default: 10000)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
     parser.add_argument("--kind", action="append", choices=list(KINDS), help="only this kind; may be repeated")
-    parser.add_argument("--first", type=int, default=0, help="number of the first input of each kind")
-    parser.add_argument("--again", type=int, metavar="NUMBER", help="read one input of --kind, and show its traceback")
-    parser.add_argument("--out", type=Path, help="folder for the failing inputs (default: a new temporary one)")
+    parser.add_argument("--first", type=int, default=0, help="number of the first input of each kind (default: 0)")
+    parser.add_argument("--again", type=int, metavar="NUMBER", help="read one input of --kind and show its traceback")
+    parser.add_argument("--out", type=Path, help="folder for failing inputs (default: a new temporary folder)")
     args = parser.parse_args()
     kinds = args.kind or list(KINDS)
     if args.again is not None:

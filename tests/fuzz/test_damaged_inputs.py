@@ -1,4 +1,4 @@
-"""A short slice of the inputs of run.py, the valid inputs that they are made of, and how failures are noticed."""
+"""Runs a few inputs of run.py for every kind, reads the valid inputs, and checks how failures are detected."""
 import signal
 import time
 from types import SimpleNamespace
@@ -16,7 +16,7 @@ COUNT = 50          # of each kind
 
 @pytest.fixture
 def make(tmp_path, monkeypatch):
-    """Makes a kind's target and its valid inputs, in its own folder."""
+    """Makes the target and the valid inputs of a kind, in a temporary folder."""
     monkeypatch.chdir(tmp_path)
     yield lambda kind: make_target(kind, tmp_path / "work")
     reset_cfg()
@@ -32,12 +32,12 @@ def test_valid_inputs_are_read(kind, make):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_damaged_inputs_end_in_errors_of_ours(kind, tmp_path):
+def test_damaged_inputs_end_in_user_errors(kind, tmp_path):
     failures = run_kind(kind, seed=0, count=COUNT, out=tmp_path)
     assert not failures, report(failures)
 
 
-def test_an_input_depends_on_seed_and_number_only(make):
+def test_an_input_depends_only_on_seed_and_number(make):
     target, valid = make("xml")
     made = [worker.make_input("xml", seed, number, valid, target.mutations) for seed in (0, 1) for number in range(20)]
     again = worker.make_input("xml", 1, 7, valid, target.mutations)
@@ -53,7 +53,7 @@ def raising(error):
 @pytest.mark.parametrize("error, found", [(UserError("a"), None), (FileNotFoundError(2, "no", "file"), None),
                                           (OSError(22, "Invalid argument"), "OSError"), (ValueError("b"), "ValueError"),
                                           (SystemExit(0), "SystemExit"), (RecursionError(), "RecursionError")])
-def test_only_errors_of_ours_are_accepted(error, found):
+def test_only_user_errors_are_accepted(error, found):
     failure = worker.read(raising(error))
     assert (failure and failure["error"]) == found
 

@@ -1,7 +1,7 @@
-"""A program: reads damaged inputs of one kind in a process with little memory, and records what is no error of ours.
+"""The worker process of run.py: reads damaged inputs of one kind with limited memory and time, and records failures.
 
-Arguments: kind, seed, number of the first input, number of inputs, folder. In the folder it writes `progress`, the
-number of the current input, `failures.jsonl`, and the failing inputs.
+Arguments: kind, seed, number of the first input, number of inputs, folder. It writes into the folder `progress` (the
+number of the current input), `failures.jsonl`, and the failing inputs.
 """
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests" / "fuzz"), str(ROOT / "tools"), str(ROOT / "lib"),
                 str(ROOT / "caffe-fast-rcnn" / "python")]
 
-MEMORY = 2 << 30            # bytes that the inputs may take, together with caches
-GROWTH = 300 << 20          # bytes by which this process may grow after its first inputs
+MEMORY = 2 << 30            # limit in bytes for reading inputs, caches included
+GROWTH = 300 << 20          # bytes by which this process may grow after the warm-up
 WARM_UP = 200               # inputs
-SECONDS = 10                # for one input
+SECONDS = 10                # limit for one input
 
 
 class TooLong(BaseException):
-    """An input takes too long; not to be caught by `except Exception`."""
+    """An input takes too long. A BaseException, so that `except Exception` does not catch it."""
 
 
 def main(kind: str, seed: int, first: int, count: int, folder: Path) -> None:
-    """Read the inputs, one after the other."""
+    """Read the inputs one by one."""
     from readers import make_target
     target, valid = make_target(kind, folder / "work")
     os.chdir(folder / "work")
@@ -61,7 +61,7 @@ def main(kind: str, seed: int, first: int, count: int, folder: Path) -> None:
 
 
 def make_input(kind: str, seed: int, number: int, valid, mutations) -> bytes:
-    """Input `number` of a kind: depends on seed and number only."""
+    """Input `number` of a kind; it depends only on the seed and the number."""
     import numpy as np
     from mutations import damaged, pick
     rng = np.random.default_rng([seed, zlib.crc32(kind.encode()), number])
@@ -69,7 +69,7 @@ def make_input(kind: str, seed: int, number: int, valid, mutations) -> bytes:
 
 
 def read(target) -> dict[str, str] | None:
-    """What went wrong, if it is no error of ours."""
+    """Read the target; returns a description of the failure, None for success or a user error."""
     from utils.errors import is_user_error
     signal.setitimer(signal.ITIMER_REAL, SECONDS)
     try:
@@ -87,7 +87,7 @@ def read(target) -> dict[str, str] | None:
 
 
 def _where(error: BaseException) -> str:
-    """The innermost line of the project that was running."""
+    """The innermost frame in the project's code."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if str(ROOT) in frame.filename and "/tests/fuzz/" not in frame.filename]
     frame = (ours or frames)[-1]
@@ -99,7 +99,7 @@ def _too_long(number, frame):
 
 
 def _pages(column: int) -> int:
-    """Bytes of the address space (column 0) or in memory (1)."""
+    """Size in bytes of the address space (column 0) or of resident memory (1)."""
     return int(Path("/proc/self/statm").read_text().split()[column]) * resource.getpagesize()
 
 

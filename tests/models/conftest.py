@@ -1,4 +1,4 @@
-"""The nets used by the tests in this folder."""
+"""Nets shared by the tests in this folder."""
 import shutil
 from pathlib import Path
 

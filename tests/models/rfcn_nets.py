@@ -1,4 +1,4 @@
-"""R-FCN on the trunk and RPN of Tiny, for tests: layers, names and settings as in py-R-FCN's nets, but fewer bins."""
+"""R-FCN nets for tests, on Tiny's trunk and RPN: layers, names and settings of py-R-FCN's nets, with fewer bins."""
 from pathlib import Path
 
 BINS = 3
@@ -12,7 +12,7 @@ def _conv(name, bottom, outputs):
 
 
 def _pooled(maps, outputs, pooled, top):
-    """The mean over position-sensitive bins of RoIs."""
+    """Position-sensitive RoI pooling, and the mean over its bins."""
     return (f"layer {{ name: 'psroipooled_{pooled}_rois' type: 'PSROIPooling' bottom: '{maps}' bottom: 'rois' "
             f"top: 'psroipooled_{pooled}_rois' psroi_pooling_param {{ spatial_scale: 0.0625 output_dim: {outputs} "
             f"group_size: {BINS} }} }}\n"
@@ -68,7 +68,7 @@ layer {{ name: "bbox_pred_reshape" type: "Reshape" bottom: "bbox_pred_pre" top: 
 
 
 def _trunk_apart(folder: Path) -> dict[str, str]:
-    """Training and test net up to the RoI head."""
+    """The training and the test net without an RPN, up to the RoI head."""
     train, test = ((folder / name).read_text() for name in ("stage1_fast_rcnn_train.pt", "rpn_test.pt"))
     return {"train.pt": train.partition("# ---- readonly RoI head")[0],
             "test.pt": test.partition("# ---- RPN")[0].replace("im_info", "rois").replace("dim: 1 dim: 3 }",
@@ -80,8 +80,8 @@ def write_rfcn(folder: Path, tiny: Path, classes: int, ohem: bool = True, agnost
     """Write train.pt and test.pt.
 
     tiny   the folder of the net Tiny
-    count  RoIs of each image that OHEM chooses; without it, what the box loss is divided by
-    apart  without an RPN, on proposals
+    count  RoIs that OHEM selects per image; without OHEM, the normalizer of the box loss
+    apart  train on given proposals, without an RPN
     """
     box_classes = 2 if agnostic else classes
     trunk = _trunk_apart(tiny / "faster_rcnn_alt_opt") if apart else {

@@ -1,4 +1,4 @@
-"""Hard example mining end to end, in the net Tiny: what is chosen, what learns from it, and resuming in the warm-up."""
+"""End-to-end training of Tiny with hard example mining: selected RoIs, gradients, and resuming around the warm-up."""
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +38,7 @@ def made(file, roidb):      # noqa: F811
 
 
 def hardest(net, count):
-    """Rows of the highest losses: cross entropy and, for foreground, smooth L1; the definition, RoI by RoI."""
+    """Rows with the highest losses: cross entropy plus smooth L1 for foreground, computed by definition, RoI by RoI."""
     prob, pred = (net.blobs[f"{name}_readonly"].data.astype(np.float64) for name in ("cls_prob", "bbox_pred"))
     _, labels, target, inside, outside = (net.blobs[name].data for name in ROIS)
     losses = []
@@ -63,8 +63,8 @@ def test_the_hardest_of_all_rois_train_the_head(images, roidb, tiny):       # no
         np.testing.assert_array_equal(net.blobs[f"{name}_hard"].data, net.blobs[name].data[rows], name)
 
 
-def test_gradients_are_those_of_a_net_that_is_given_the_hard_rois(roidb, tiny):     # noqa: F811
-    """The readonly head has none, and the RPN learns as it does without mining."""
+def test_gradients_equal_those_of_a_net_with_the_hard_rois_as_input(roidb, tiny):     # noqa: F811
+    """The readonly head gets no gradients, and the RPN's are the same as without mining."""
     net = made(tiny / "faster_rcnn_end2end_ohem/train.pt", roidb)
     net.forward()
     net.backward()
@@ -90,7 +90,7 @@ def test_gradients_are_those_of_a_net_that_is_given_the_hard_rois(roidb, tiny): 
 
 @pytest.fixture
 def train(roidb, tiny, tmp_path, monkeypatch):      # noqa: F811
-    """Trains six iterations of two passes, three of them warm-up; returns all weights at the end."""
+    """Trains for six iterations of two passes each, three of them warm-up; returns the final weights."""
     (tmp_path / "net.pt").write_text((tiny / "faster_rcnn_end2end_ohem/train.pt").read_text())
     (tmp_path / "solver.pt").write_text('train_net: "net.pt" base_lr: 0.01 lr_policy: "fixed" momentum: 0.9\n'
                                         'iter_size: 2 snapshot_prefix: "small"')

@@ -1,4 +1,4 @@
-"""Training reports up to which blob the frozen layers of the nets are computed once for each image."""
+"""Training reports the blob up to which frozen layers are computed once for each image."""
 import io
 
 import pytest

@@ -1,4 +1,4 @@
-"""Hard RoIs are recorded while Tiny trains; the training is the same, also when it is resumed."""
+"""Hard RoIs are recorded while Tiny trains, without changing the training, even if it is resumed."""
 import os
 import signal
 from pathlib import Path
@@ -19,7 +19,7 @@ STAGE = "faster_rcnn_alt_opt/stage1_fast_rcnn_solver30k40k.pt"
 
 
 class StopAfter(Hook):
-    """Asks to stop in an iteration, as Ctrl-C does."""
+    """Requests a stop in an iteration, as Ctrl-C does."""
 
     def __init__(self, iteration):
         self._iteration = iteration
@@ -30,7 +30,7 @@ class StopAfter(Hook):
 
 
 def train(tiny, entries, folder, gallery, **options):   # noqa: F811
-    """The final model's weights, and the records."""
+    """Train; returns the final model's weights and the records."""
     cfg_from_list(["TRAIN.USE_OHEM", "True", "TRAIN.OHEM_GALLERY", str(gallery), "NUM_WORKERS", "0",
                    "TRAIN.SCALES", "(96, 64)", "TRAIN.SNAPSHOT_ITERS", "4", "TRAIN.RPN_POST_NMS_TOP_N", "100"])
     caffe.set_random_seed(3)

@@ -23,7 +23,7 @@ STAGE = ROOT / "models" / "Tiny" / "faster_rcnn_alt_opt" / "stage1_fast_rcnn_tra
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Module, net and solver of the document."""
+    """A folder with the document's module, net and solver."""
     module, prototxt, *_ = re.findall(r"```(?:python)?\n(.*?)```", (ROOT / "docs" / "mining_rule.md").read_text(), re.S)
     (tmp_path / "my_rules.py").write_text(module)
     text, times = re.subn(r'  python_param \{\s+module: "roi_data_layer.layer"\s+layer: "OHEMDataLayer".*?\n  \}\n',
@@ -55,7 +55,7 @@ def test_the_example_passes_the_checks(folder):
         "net.pt", cfg.TRAIN, 21)[0]
 
 
-def test_the_example_chooses_hard_rois_and_others(folder, roidb):       # noqa: F811
+def test_the_example_selects_hard_and_random_rois(folder, roidb):       # noqa: F811
     net = caffe.Net("net.pt", caffe.TRAIN)
     net.layers[0].set_roidb(roidb)
     net.forward()

@@ -1,4 +1,4 @@
-"""The prototxts: shipped ones equal their definitions; all are readable, with the right class and anchor counts."""
+"""The prototxts: shipped files equal the generated ones; all are readable, with consistent class and anchor counts."""
 from pathlib import Path
 
 import make_models
@@ -34,7 +34,7 @@ def test_shipped_files_equal_the_generated_ones(net):
 
 
 def test_no_setting_is_an_empty_list(monkeypatch):
-    """BVLC's NetSpec reads the first entry of every list."""
+    """BVLC's NetSpec reads the first element of every list, so a list must not be empty."""
     class Function(net_spec.Function):
         def __init__(self, type_name, inputs, params):
             assert [] not in params.values(), (type_name, params)
@@ -106,7 +106,7 @@ def test_class_and_anchor_counts_follow_everywhere(net):
 
 
 def frozen_convolutions(path: Path) -> tuple[int, int]:
-    """Number of frozen and of all convolutions of the trunk."""
+    """Numbers of frozen convolutions and of all convolutions of the trunk."""
     trunk = [layer for layer in read_net(path).layer
              if layer.type == "Convolution" and layer.name.startswith("conv")]
     frozen = [layer for layer in trunk if [p.lr_mult for p in layer.param] == [0, 0]]
@@ -154,7 +154,7 @@ def weights_of(path: Path) -> set[str]:
 @pytest.mark.parametrize("net", NETS)
 @pytest.mark.parametrize("method", ["faster_rcnn_alt_opt", "faster_rcnn_alt_opt_no_ohem"])
 def test_every_stage_saves_what_the_next_one_needs(net, method, models):
-    """Weights are matched by layer name: the last stage and the test nets must agree on all of them."""
+    """Weights are matched by layer name, so stages and test nets must agree on the names."""
     folder = models / net / method
     final = weights_of(folder / "faster_rcnn_test.pt")
     rpn = weights_of(folder / "rpn_test.pt")
@@ -168,7 +168,7 @@ def test_every_stage_saves_what_the_next_one_needs(net, method, models):
 
 @pytest.mark.parametrize("net", NETS)
 def test_end_to_end_nets_with_and_without_mining_differ_in_the_head_only(net):
-    """RPN and proposals are the same; the first head reads all RoIs, the second the hard ones."""
+    """RPN and proposals are the same; with mining, the readonly head reads all RoIs and the head the hard ones."""
     plain, mining = (layers_of((MODELS / net / f"faster_rcnn_end2end{ohem}/train.pt").read_text())
                      for ohem in ("", "_ohem"))
     names = list(plain)
@@ -221,7 +221,7 @@ def test_impossible_tasks_are_reported(tmp_path, settings, words):
 
 # ---- nets that run
 def run_trunk(net: str, tmp_path: Path, height: int, width: int) -> tuple[int, ...]:
-    """Shape of the trunk's output for an image of that size."""
+    """Shape of the trunk's output for an image of the given size."""
     message = read_net(MODELS / net / "faster_rcnn_end2end/test.pt")
     end = next(i for i, layer in enumerate(message.layer) if layer.name.startswith("rpn_"))
     del message.layer[end:]

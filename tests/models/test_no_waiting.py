@@ -1,7 +1,7 @@
-"""Training on a GPU gives the CPU's losses, and waits only where shapes of tops depend on values.
+"""Training on a GPU gives the CPU's losses, and synchronises only where shapes of tops depend on values.
 
-Waits are detected without a GPU: arrays of blobs record on which side their values would be, and PyTorch reports each
-value that is fetched.
+Synchronisation is detected without a GPU: blobs' arrays record on which side their values would be, and PyTorch reports
+each value that is fetched.
 """
 import contextlib
 import traceback
@@ -31,7 +31,7 @@ ASKING = {"aten._local_scalar_dense.default", "aten.nonzero.default", "aten.mask
 
 
 class Waits(TorchDispatchMode):
-    """Collects the files of lib and of the engine that would wait for a GPU."""
+    """Collects the files of lib and the engine that would wait for a GPU."""
 
     def __init__(self, patch):
         super().__init__()
@@ -66,7 +66,7 @@ class Waits(TorchDispatchMode):
 
 @pytest.fixture
 def as_gpu(monkeypatch):
-    """Layers treat the CPU as a GPU and skip the checks that are for the CPU only."""
+    """Makes layers treat the CPU as a GPU and skip checks that are for the CPU only."""
     monkeypatch.setattr(data_layers, "is_on_gpu", lambda blob: True)
     monkeypatch.setattr(proposal_layer, "is_on_gpu", lambda blob: True)
     monkeypatch.setattr(rpn_proposals, "nms_gpu", lambda _: 0)
@@ -87,7 +87,7 @@ def made(tiny, solver, entries, folder):
 
 @contextlib.contextmanager
 def trained(tiny, solver, entries, folder):
-    """A solver of Tiny and its losses after two iterations, which compute what is then cached, such as anchors."""
+    """A solver of Tiny, and its losses, after two iterations, which fill caches such as that of anchors."""
     with made(tiny, solver, entries, folder) as wrapper:
         wrapper.solver.step(2)
         yield wrapper
@@ -115,7 +115,7 @@ def test_iterations_wait_for_proposals_only(solver, roidb, as_gpu, tiny, tmp_pat
 
 @pytest.fixture
 def gpu():
-    """Blobs are on the GPU, if available."""
+    """Puts blobs on the GPU; skips the test if there is none."""
     if not torch.cuda.is_available():
         pytest.skip("no GPU")
     caffe.set_mode_gpu()

@@ -1,4 +1,4 @@
-"""R-FCN with and without hard examples, in nets as those of py-R-FCN: training, resuming, detecting, checks."""
+"""R-FCN with and without hard example mining, in nets like py-R-FCN's: training, resuming, detecting, checks."""
 
 import cv2
 import numpy as np
@@ -21,7 +21,7 @@ from onnx_export.detector import ExportSettings, export_detector
 NUM_CLASSES = 1 + len(CLASSES)
 SOLVER = ('train_net: "train.pt" base_lr: 0.02 lr_policy: "fixed" momentum: 0.9 weight_decay: 0.0005 '
           'snapshot_prefix: "rfcn"')
-# experiments/cfgs/rfcn_end2end_ohem.yml of py-R-FCN, with small images
+# Settings of py-R-FCN's experiments/cfgs/rfcn_end2end_ohem.yml, with small images
 SETTINGS = """TRAIN.HAS_RPN True TRAIN.IMS_PER_BATCH 1 TRAIN.BBOX_NORMALIZE_TARGETS_PRECOMPUTED True
     TRAIN.PROPOSAL_METHOD gt TRAIN.BG_THRESH_LO 0.0 TRAIN.BATCH_SIZE -1 TRAIN.AGNOSTIC True
     TRAIN.RPN_PRE_NMS_TOP_N 6000 TRAIN.RPN_POST_NMS_TOP_N 24 TEST.HAS_RPN True TEST.AGNOSTIC True
@@ -42,7 +42,7 @@ def settings(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
-    """Two demo pictures and their entries."""
+    """The roidb of two demo images."""
     folder, rng, entries = tmp_path_factory.mktemp("scenes"), np.random.default_rng(4), []
     for number in range(2):
         image, objects = make_scene(rng)
@@ -77,7 +77,7 @@ def weights_of(model):
 
 
 class Losses(Hook):
-    """The sum of the losses of the head in each iteration."""
+    """Records the sum of the head's losses in each iteration."""
 
     def __init__(self):
         self.found = []
@@ -88,7 +88,7 @@ class Losses(Hook):
 
 
 def forward(roidb):
-    """The training net after a pass, with scores that differ."""
+    """The training net after a forward pass with scattered scores."""
     caffe.set_random_seed(3)
     net = caffe.Net("train.pt", caffe.TRAIN)
     net.layers[0].set_roidb(roidb)
@@ -101,7 +101,7 @@ def forward(roidb):
 
 
 def hardest(net, count):
-    """Rows of the highest losses of each image: cross entropy and smooth L1, RoI by RoI; earlier ones first."""
+    """Rows with the highest losses of each image: cross entropy plus smooth L1, RoI by RoI; ties keep the order."""
     scores, pred, labels, target, inside, rois = (net.blobs[name].data.astype(np.float64) for name in (
         "cls_score", "bbox_pred", "labels", "bbox_targets", "bbox_inside_weights", "rois"))
     losses = []
@@ -150,7 +150,7 @@ def test_training_on_demo_pictures(ohem, roidb, write):
     np.testing.assert_array_equal(boxes, np.tile(boxes[:, :4], (1, NUM_CLASSES)))
 
 
-def test_snapshots_predict_plain_targets_and_are_normalised_again(roidb, write):
+def test_snapshots_predict_unnormalised_targets_and_are_normalised_again(roidb, write):
     write()
     cfg_from_list(["TRAIN.BBOX_NORMALIZE_MEANS", "(0.5, 0.0, -0.5, 0.0)", "TRAIN.BBOX_NORMALIZE_STDS", "(2, 3, 4, 5)"])
     caffe.set_random_seed(cfg.RNG_SEED)
@@ -164,7 +164,7 @@ def test_snapshots_predict_plain_targets_and_are_normalised_again(roidb, write):
         np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-7)
 
 
-def test_a_detector_of_other_classes_begins_with_new_scores(roidb, write, tiny, tmp_path, capsys):
+def test_fine_tuning_for_other_classes_initialises_the_scores(roidb, write, tiny, tmp_path, capsys):
     write()
     model = train(roidb, iterations=0)
     write_rfcn(tmp_path, tiny, NUM_CLASSES + 2)
@@ -203,7 +203,7 @@ def detector(write, tmp_path):
 IMAGE = cv2.resize(np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8), (120, 96))
 
 
-def test_boxes_are_those_of_the_object_columns(detector):
+def test_class_agnostic_boxes_are_those_of_the_foreground_columns(detector):
     _, boxes = im_detect(detector, IMAGE)
     rois, deltas = detector.blobs["rois"].data[:, 1:], detector.blobs["bbox_pred"].data[:, 4:]
     assert len(rois) == 30 and detector.blobs["bbox_pred"].data.std() > 0.01

@@ -1,4 +1,4 @@
-"""The steps of R-FCN's alternating training: an RPN that learns normalised targets, and R-FCN on its proposals."""
+"""The steps of R-FCN's alternating training: an RPN with normalised targets, and R-FCN on its proposals."""
 import re
 
 import cv2
@@ -30,7 +30,7 @@ SETTINGS = """TRAIN.HAS_RPN True TRAIN.BBOX_REG False TRAIN.PROPOSAL_METHOD gt T
 
 @pytest.fixture(autouse=True)
 def rpn(tiny, tmp_path, monkeypatch):
-    """A solver of Tiny's RPN in the working directory."""
+    """Writes a solver for Tiny's RPN into the working directory."""
     reset_cfg()
     cfg_from_list(SETTINGS)
     cfg.PIXEL_STDS = np.full((1, 1, 3), 60.0)
@@ -47,7 +47,7 @@ def rpn(tiny, tmp_path, monkeypatch):
 
 @pytest.fixture
 def roidb(tmp_path):
-    """Two demo pictures."""
+    """The roidb of two demo images."""
     rng, entries = np.random.default_rng(4), []
     for number in range(2):
         image, objects = make_scene(rng)
@@ -78,7 +78,7 @@ def assert_equal(mine, theirs, **tolerance):
             np.testing.assert_allclose(one, other, **{"rtol": 0, "atol": 0, **tolerance}, err_msg=name)
 
 
-def test_snapshots_predict_plain_targets_and_are_normalised_again(roidb):
+def test_snapshots_predict_unnormalised_targets_and_are_normalised_again(roidb):
     assert check_train_net("rpn.pt", cfg.TRAIN, NUM_CLASSES) == []
     cfg_from_list(["TRAIN.RPN_NORMALIZE_MEANS", "(0.5, 0, -0.5, 0)", "TRAIN.RPN_NORMALIZE_STDS", "(2, 3, 4, 5)"])
     first, plain = params_of(), params_of(train(roidb, iterations=0))
@@ -104,7 +104,7 @@ def test_normalised_targets_are_learned_and_a_run_resumes_exactly(roidb, capsys)
     assert not np.allclose(other["rpn_bbox_pred"][0], straight["rpn_bbox_pred"][0], rtol=0.1)
 
 
-def test_a_layer_of_the_user_must_be_able_to_normalise(roidb, tmp_path):
+def test_a_custom_layer_must_be_able_to_normalise(roidb, tmp_path):
     text = (tmp_path / "rpn.pt").read_text()
     (tmp_path / "mine.py").write_text("from rpn.anchor_target_layer import AnchorTargetLayer\n\n\n"
                                       "class Mine(AnchorTargetLayer):\n    normalize_targets = property()\n")
@@ -127,7 +127,7 @@ NUM_WORKERS: 0
 
 @pytest.fixture
 def run(capsys):
-    """Runs a tool in this process; returns the last file or folder that it names."""
+    """Runs a tool in this process; returns the last path that it prints."""
     def call(tool, *words):
         reset_cfg()
         status = tool.main(["--cfg", "settings.yml", "--cpu", *map(str, words)])

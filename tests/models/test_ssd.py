@@ -1,4 +1,4 @@
-"""SSD300: the files for a folder of databases, what they say, and that the nets fit together."""
+"""SSD300: the files generated for a folder of databases, their contents, and the consistency of the nets."""
 import cv2
 import make_models
 import numpy as np
@@ -14,7 +14,7 @@ lmdb = pytest.importorskip("lmdb")
 
 @pytest.fixture
 def data(tmp_path):
-    """Two images for training, 12 for testing, two classes."""
+    """A folder of databases: 2 images in trainval, 12 in test, two classes."""
     folder = tmp_path / "data"
     folder.mkdir()
     image = cv2.imencode(".png", np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8))[1].tobytes()
@@ -53,7 +53,7 @@ def test_the_files_name_each_other_and_the_data(made, data):
     assert (solver.eval_type, list(solver.stepvalue)) == ("detection", [80000, 100000, 120000])
 
 
-def test_what_is_published(made):
+def test_published_hyperparameters(made):
     train = layers(made / "train.pt")
     assert len(train["data"].annotated_data_param.batch_sampler) == 7
     assert [train[name].convolution_param.num_output for name in (
@@ -65,7 +65,7 @@ def test_what_is_published(made):
 
 
 def small_net(path, phase):
-    """The net with weights of zero, and batches of one image if it reads data."""
+    """The net with zero weights, and a batch size of 1 if it reads data."""
     net = read_net(path)
     for layer in net.layer:
         layer.convolution_param.ClearField("weight_filler")
@@ -75,7 +75,7 @@ def small_net(path, phase):
 
 
 def test_the_nets_fit_together(made):
-    """8732 default boxes, whose shapes all layers accept; the three nets have the same parameters."""
+    """All layers accept the shapes for 8732 default boxes, and the three nets have the same parameters."""
     nets = [small_net(made / f"{name}.pt", phase) for name, phase in (
         ("train", caffe.TRAIN), ("test", caffe.TEST), ("deploy", caffe.TEST))]
     shapes = [{name: [blob.shape for blob in blobs] for name, blobs in net.params.items()} for net in nets]
@@ -106,6 +106,6 @@ def test_mistakes(data, tmp_path, capsys):
     assert not (tmp_path / "x" / "SSD300").exists()
 
 
-def test_batches_end_where_the_test_images_do(data):
+def test_the_batch_size_divides_the_number_of_test_images(data):
     found = read_ssd_data(data)
     assert [found._replace(num_test=number).test_batch for number in (4952, 12, 13, 21)] == [8, 6, 1, 7]

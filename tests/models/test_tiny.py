@@ -1,4 +1,4 @@
-"""The Tiny nets on the CPU: every stage trains what it should and nothing else, the test nets detect."""
+"""The Tiny nets on the CPU: every stage trains exactly the layers that it should, and the test nets detect."""
 from pathlib import Path
 
 import cv2
@@ -54,7 +54,7 @@ def train_once(file: Path, roidb) -> caffe.Net:
 
 
 def learned(net) -> list[str]:
-    """Layers whose weights have a gradient."""
+    """Names of the layers whose weights have a nonzero gradient."""
     return [name for name, blobs in net.params.items() if np.any(blobs[0].diff)]
 
 

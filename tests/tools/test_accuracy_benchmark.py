@@ -1,4 +1,4 @@
-"""experiments/benchmarks/accuracy.py with runs that are played; the figures themselves are in accuracy.md."""
+"""experiments/benchmarks/accuracy.py with fake tools; its results are in accuracy.md."""
 import importlib
 import json
 import time
@@ -25,7 +25,7 @@ def part(name):
 
 @pytest.fixture
 def data_sets(program, monkeypatch):
-    """Recipes for the demo's pictures: a net, the same in bfloat16, and a peer."""
+    """Recipes for the demo data set: a net, the same net in bfloat16, and a peer."""
     recipes = part("recipes")
     tiny = recipes.Recipe("Tiny", "some.caffemodel", (6, 4, 5, 8), {"TRAIN.SCALES": [96], "TRAIN.IMS_PER_BATCH": 2},
                           cfg="demo.yml", fc6=64, anchor_scales=(1, 2.5))
@@ -43,7 +43,7 @@ def evaluation(ap50):
 
 
 class Player:
-    """Plays the tools: writes what they write, and counts them."""
+    """Fakes the tools: records their commands and writes the files that they would write."""
 
     def __init__(self):
         self.commands, self.stop_at, self.ap50 = [], None, lambda seed, iteration: 0.5 + iteration / 80 + seed / 100
@@ -93,7 +93,7 @@ def player(program, monkeypatch):
 
 @pytest.fixture
 def call(program, data_sets, player, demo_data, tmp_path, monkeypatch):
-    """Call the program on the demo's pictures, in a folder of its own."""
+    """Calls the program on the demo data set, with outputs in a temporary folder."""
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "some.caffemodel").write_bytes(b"")
     monkeypatch.setattr(program.importlib.util, "find_spec", lambda name: object())
@@ -123,7 +123,7 @@ def test_the_report(call, player, tmp_path):
     assert all(name in text for name in pictures)
 
 
-def test_what_the_tools_are_told(call, player, demo_data, tmp_path):
+def test_commands_of_a_run(call, player, demo_data, tmp_path):
     assert call("--seeds", "5", "--nets", "Tiny_bfloat16", "peer") == 0
     names = [name for name, _ in player.commands]
     assert names == ["train_faster_rcnn_alt_opt.py", *["test_net.py"] * 5, "torchvision_peer.py"]
@@ -136,7 +136,7 @@ def test_what_the_tools_are_told(call, player, demo_data, tmp_path):
     assert not (folder / "snapshots").exists()
 
 
-def test_a_peer_may_see_another_number_of_images(call, player, data_sets, monkeypatch, tmp_path):
+def test_a_peer_may_be_trained_on_another_number_of_images(call, player, data_sets, monkeypatch, tmp_path):
     peer = part("recipes").replace(data_sets["demo"].peers["peer"], images=1234)
     monkeypatch.setitem(data_sets, "demo", part("recipes").replace(data_sets["demo"], peers={"peer": peer}))
     assert call("--seeds", "3", "--nets", "peer") == 0 and player.commands[0][1]["--images"] == "1234"
@@ -144,7 +144,7 @@ def test_a_peer_may_see_another_number_of_images(call, player, data_sets, monkey
     assert "* peer: `accuracy_parts/torchvision_peer.py --size 96`, from some.caffemodel; 1,234 images seen\n" in text
 
 
-def test_finished_runs_are_not_repeated_and_an_interrupted_one_goes_on(call, player, tmp_path):
+def test_finished_runs_are_not_repeated_and_an_interrupted_one_resumes(call, player, tmp_path):
     player.stop_at = 11
     assert call("--nets", "Tiny", "--seeds", "3", "4") == 130
     text = (tmp_path / "report" / "accuracy.md").read_text()
@@ -152,14 +152,14 @@ def test_finished_runs_are_not_repeated_and_an_interrupted_one_goes_on(call, pla
     player.stop_at = None
     assert call("--nets", "Tiny", "--seeds", "3", "4") == 0
     seeds_tests = [Path(options["--output"]).name for name, options in player.commands if name == "test_net.py"]
-    assert seeds_tests == [*"02468", *"0246", *"68"]        # the second was stopped in the test of 6
+    assert seeds_tests == [*"02468", *"0246", *"68"]        # seed 4 was interrupted in the test of iteration 6
     assert [name for name, _ in player.commands].count("train_faster_rcnn_alt_opt.py") == 2
     count = len(player.commands)
     assert call("--nets", "Tiny", "--seeds", "4") == 0 and len(player.commands) == count
-    assert "| Tiny | 3 |" in (tmp_path / "report" / "accuracy.md").read_text()    # what earlier calls have finished
+    assert "| Tiny | 3 |" in (tmp_path / "report" / "accuracy.md").read_text()    # finished by an earlier call
 
 
-def test_another_recipe_is_another_run(call, player, data_sets, program, monkeypatch, tmp_path):
+def test_a_changed_recipe_is_a_new_run(call, player, data_sets, program, monkeypatch, tmp_path):
     assert call("--nets", "Tiny", "--seeds", "3") == 0
     old = data_sets["demo"]
     player.ap50 = lambda seed, iteration: 0.1
@@ -192,14 +192,14 @@ def test_choosing_never_reads_the_test_split(program, data_sets, player, demo_da
     assert "`test` is not read" in text and "goal" not in text and text.rstrip().endswith("--choose\n```")
 
 
-def test_parts_do_not_depend_on_the_order(program):
+def test_parts_do_not_depend_on_the_order_of_images(program):
     names = [f"photo {number}" for number in range(103)]
     train, val = part("data").parts_of(names)
     assert part("data").parts_of(reversed(names)) == (train, val)
     assert len(val) == 25 and sorted(train + val) == sorted(names) and val != names[:25]
 
 
-def test_what_is_missing_is_said_before_anything_runs(call, program, player, tmp_path, monkeypatch, capsys):
+def test_missing_requirements_are_reported_before_training(call, program, player, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(program.importlib.util, "find_spec", lambda name: None)
     assert call() == 2
     assert "peer needs torchvision, which is not installed: pip install torchvision" in capsys.readouterr().err
@@ -210,21 +210,21 @@ def test_what_is_missing_is_said_before_anything_runs(call, program, player, tmp
     assert player.commands == []
 
 
-def test_pictures_of_photographs_that_are_not_free_stay_in_the_run(call, data_sets, monkeypatch, tmp_path):
+def test_photographs_that_may_not_be_shown_stay_in_the_run(call, data_sets, monkeypatch, tmp_path):
     monkeypatch.setitem(data_sets, "demo", part("recipes").replace(data_sets["demo"], is_shown=False))
     assert call("--nets", "Tiny", "--seeds", "3") == 0
     assert not list((tmp_path / "report").glob("*.jpg")) and list((tmp_path / "out").rglob("*_detections.jpg"))
     assert ".jpg" not in (tmp_path / "report" / "accuracy.md").read_text()
 
 
-def test_a_time_limit_counts_what_was_tested_by_then(program):
+def test_goals_with_a_time_limit_count_only_tests_within_it(program):
     points = [{"seconds": 60 * number, "ap50": ap} for number, ap in ((10, 0.8), (20, 0.7), (30, 0.9))]
     results = {"one": [{"points": points}], "two": [{"points": points[:1]}, {"points": points[1:]}]}
     within = part("report").best_within
     assert within(results, 25) == (0.75, "two") and within(results, 5)[0] == 0 and within(results, None)[0] == 0.9
 
 
-def test_the_clock_adds_attempts(program, tmp_path):
+def test_the_clock_sums_attempts(program, tmp_path):
     clock = part("clock").Clock(tmp_path)
     assert clock.seconds() == 0 and np.isnan(clock.load)
     looks = []
@@ -248,7 +248,7 @@ def test_snapshots_of_the_last_stage_are_kept(program, tmp_path):
     assert [path.name for path in (tmp_path / "kept").iterdir()] == ["20.caffemodel"]
 
 
-def test_all_recipes_have_settings_that_exist(program, tmp_path):
+def test_settings_of_all_recipes_exist(program, tmp_path):
     runs, known = part("runs"), part("recipes").DATA_SETS
     for name, data_set in known.items():
         for net in data_set.nets:
@@ -258,7 +258,7 @@ def test_all_recipes_have_settings_that_exist(program, tmp_path):
             assert settings.TRAIN.SCALES == settings.TEST.SCALES and len(run.images_seen()) == 4
 
 
-def test_a_recipe_is_a_command_line(program):
+def test_command_line_of_a_recipe(program):
     recipe = part("recipes").Recipe("Tiny", None, (4, 3, 2, 5), {"TRAIN.BATCH_SIZE": 8}, anchor_ratios=(0.5, 2), fc6=64,
                                     lr=(0.003, 0.0007, 0.003, 0.0007))
     assert recipe.words("cfgs", {"NUM_WORKERS": 0}) == (
@@ -267,7 +267,7 @@ def test_a_recipe_is_a_command_line(program):
 
 
 def run_with_forked_steps(command, *more):
-    """`run_child`, except that the steps of a training are forks of it, which is faster."""
+    """Like `run_child`, but the steps of a training are forked, which is faster."""
     python, tool, *words = command
     trains = Path(tool).name == "train_faster_rcnn_alt_opt.py"
     return run_child([python, str(FORKED_STEPS) if trains else tool, *words], *more)
@@ -317,7 +317,7 @@ def test_batches_of_the_peer(peer, demo_data):
     assert 0.3 < np.mean([mirrored for batch in found for _, mirrored in batch]) < 0.7
 
 
-def test_mirrored_examples_of_the_peer(peer, demo_data):
+def test_flipped_examples_of_the_peer(peer, demo_data):
     from datasets.factory import get_imdb
     imdb = get_imdb(f"{demo_data}:trainval")
     objects = imdb.gt_roidb()
@@ -329,7 +329,7 @@ def test_mirrored_examples_of_the_peer(peer, demo_data):
     assert target["boxes"][0].tolist() == (np.array(objects[0]["boxes"][0]) + (0, 0, 1, 1)).tolist()
 
 
-def test_the_peer_computes_what_the_weights_were_trained_for(peer, shared_data):
+def test_the_peer_preprocesses_images_as_the_weights_expect(peer, shared_data):
     import torch
     weights = shared_data / "imagenet" / "VGG16_convs.caffemodel"
     model = peer.make_model(3, weights, (40, 60))
@@ -400,7 +400,7 @@ def ssd300(program):
 
 
 @pytest.mark.slow
-def test_ssd_trains_is_tested_and_goes_on(ssd300, demo_data, tmp_path, monkeypatch):
+def test_ssd_trains_is_tested_and_resumes(ssd300, demo_data, tmp_path, monkeypatch):
     commands = []
 
     def run(command, name, log, environment=None):

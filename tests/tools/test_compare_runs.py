@@ -1,4 +1,4 @@
-"""tools/compare_runs.py on records made by hand."""
+"""tools/compare_runs.py on handwritten records."""
 import json
 
 import pytest
@@ -38,7 +38,7 @@ def test_the_comparison(run, runs, tmp_path):       # noqa: F811
     assert "<b>car" not in page and "&lt;b&gt;car" in page and "stage1_rpn" in page and "+0.150" in page
 
 
-def test_data_sets_and_solvers_are_told_in_words(run, runs):    # noqa: F811
+def test_differences_of_data_sets_and_solvers_in_words(run, runs):    # noqa: F811
     def record(folder, data, name, **solver):
         path = folder / "manifest.json"
         content = json.loads(path.read_text())
@@ -52,7 +52,7 @@ def test_data_sets_and_solvers_are_told_in_words(run, runs):    # noqa: F811
     text = run("compare_runs", *runs)[1]
     assert f"data set {steps}: data/one:train | data/two:train\n" in text
     assert f"solver.stepsize {steps}: 7 | 8\n" in text and "gamma" not in text and "solver (" not in text
-    record(runs[1], "c", "data/one:train", stepsize="8", gamma="0.1")       # its annotations have changed
+    record(runs[1], "c", "data/one:train", stepsize="8", gamma="0.1")       # with other annotations
     assert (f"data set {steps}: data/one:train ({'b' * 10}…) | data/one:train ({'c' * 10}…)\n"
             in run("compare_runs", *runs)[1])
     content = json.loads((runs[0] / "manifest.json").read_text())
@@ -70,7 +70,7 @@ def test_a_run_without_results(run, runs, tmp_path):    # noqa: F811
     assert "no test results" in run("compare_runs", tmp_path / "new")[1]
 
 
-def test_what_is_refused(run, runs, tmp_path):      # noqa: F811
+def test_folders_that_are_refused(run, runs, tmp_path):      # noqa: F811
     assert "there is no folder" in run("compare_runs", tmp_path / "none")[2]
     (tmp_path / "photos").mkdir()
     status, _, errors = run("compare_runs", runs[0], tmp_path / "photos")

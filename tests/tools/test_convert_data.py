@@ -1,4 +1,4 @@
-"""Data sets of any format written as VOC, COCO, YOLO and SSD's databases."""
+"""tools/convert_data.py: data sets are converted to VOC, COCO, YOLO and SSD's databases."""
 import json
 import os
 import xml.etree.ElementTree as ElementTree
@@ -85,7 +85,7 @@ def test_round_trip(pets, tmp_path):
         assert (voc / "JPEGImages" / f"{name}.png").read_bytes() == picture
 
 
-def test_what_is_written(pets, tmp_path, capsys):
+def test_which_splits_are_written(pets, tmp_path, capsys):
     coco = convert(pets, "coco", tmp_path / "coco")
     content = json.loads((coco / "annotations" / "instances_train.json").read_text())
     assert [entry["name"] for entry in content["categories"]] == ["cat", "dog", "dog & co", "ox"]
@@ -105,7 +105,7 @@ def test_what_is_written(pets, tmp_path, capsys):
     assert f"{tmp_path}/coco: train 2, test 2 images" in text.replace("test 2, train 2", "train 2, test 2")
 
 
-def test_splits_that_are_made(pets, tmp_path):
+def test_a_random_split(pets, tmp_path):
     flat = tmp_path / "flat"
     for number in range(5):
         picture(flat / f"{number}.png")
@@ -116,7 +116,7 @@ def test_splits_that_are_made(pets, tmp_path):
     assert not (tmp_path / "x").exists()
 
 
-def test_what_a_format_cannot_hold_is_said(pets, tmp_path, capsys):
+def test_what_a_format_cannot_hold_is_reported(pets, tmp_path, capsys):
     convert(pets, "yolo", tmp_path / "yolo")
     assert "1 objects that are marked as difficult are left out: yolo cannot mark them" in capsys.readouterr().out
     kitti = tmp_path / "kitti"
@@ -128,7 +128,7 @@ def test_what_a_format_cannot_hold_is_said(pets, tmp_path, capsys):
     assert "1 regions of any class are left out: coco has none" in capsys.readouterr().out
 
 
-def test_equal_names_in_two_splits_and_names_that_end_in_an_ending(tmp_path):
+def test_equal_names_in_two_splits_and_names_with_an_extension(tmp_path):
     for split in ("train", "val"):
         for name in ("0.jpg", "x.jpg", "x.png"):
             picture(tmp_path / "d" / split / name)
@@ -162,8 +162,8 @@ def test_unknown_formats_are_refused(pets, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("format_name", WRITERS)
-def test_all_or_nothing(pets, tmp_path, monkeypatch, format_name):
-    """What fails on the way leaves nothing behind; an empty folder is filled."""
+def test_a_failed_conversion_leaves_nothing(pets, tmp_path, monkeypatch, format_name):
+    """A failed conversion leaves no files behind; an empty target folder is filled."""
     records = records_of(get_imdb(f"{pets}:train"))
     records[1].path = str(tmp_path / "gone.png")
     with pytest.raises(FileNotFoundError, match="gone.png"):
@@ -175,8 +175,8 @@ def test_all_or_nothing(pets, tmp_path, monkeypatch, format_name):
     assert count == 1 and sorted(os.listdir(tmp_path)) == ["out", "pets"]
 
 
-def test_databases_of_ssd(pets, tmp_path, monkeypatch):
-    """Images as they are, or in colour of 8 bits; boxes from edge to edge, difficult ones too; classes from 1 on."""
+def test_ssd_databases(pets, tmp_path, monkeypatch):
+    """Images are copied or converted to 8-bit colour; boxes, also difficult ones, span edges; labels start at 1."""
     monkeypatch.setattr("datasets.writers.ssd._FIRST_SIZE", 1 << 15)
     cv2.imwrite(str(pets / "JPEGImages" / "b 1.png"), np.full((40, 60), 50_000, np.uint16))
     folder = convert(pets, "ssd", tmp_path / "ssd")
@@ -207,9 +207,9 @@ def test_another_caffe_without_annotated_datum(pets, tmp_path, monkeypatch, caps
     assert "needs a Caffe that has SSD's AnnotatedDatum" in capsys.readouterr().err and not (tmp_path / "x").exists()
 
 
-@pytest.mark.parametrize("format_name", sorted(set(WRITERS) - {"ssd"}))       # whose databases --imdb does not read
-def test_an_undivided_data_set(tmp_path, format_name):
-    """YOLO's file names train and val, which the program that trains it demands."""
+@pytest.mark.parametrize("format_name", sorted(set(WRITERS) - {"ssd"}))       # --imdb cannot read SSD's databases
+def test_a_data_set_without_splits(tmp_path, format_name):
+    """YOLO's data.yaml always names train and val, because YOLO's training program requires both."""
     for name in "ab":
         picture(tmp_path / "d" / f"{name}.png")
         (tmp_path / "d" / f"{name}.xml").write_text("<annotation><object><name>cat</name><bndbox><xmin>1</xmin>"

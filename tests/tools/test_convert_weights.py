@@ -1,4 +1,4 @@
-"""Weights that torchvision publishes: the same features for the same image, and clear errors for other files."""
+"""tools/convert_weights.py: converted weights yield the same features, and other files end in clear errors."""
 from pathlib import Path
 
 import convert_weights
@@ -25,7 +25,7 @@ CONVOLUTIONS = list(VGG16_CONVOLUTIONS.layers)
 
 
 def random_state(source) -> dict[str, torch.Tensor]:
-    """Random weights with the keys and shapes of a source; activations stay near 1."""
+    """Random weights with the keys and shapes of a source, scaled to keep activations near 1."""
     generator = torch.Generator().manual_seed(1)
     arrays = {}
     for key, shape in source.layers.values():
@@ -46,7 +46,7 @@ def image() -> np.ndarray:
 
 
 def scaled(layers):
-    """torchvision's VGG16 with these layers alone."""
+    """torchvision's VGG16, restricted to these layers."""
     return VGG16._replace(layers={layer: VGG16.layers[layer] for layer in layers})
 
 
@@ -136,7 +136,7 @@ def test_files_are_read_and_wrong_ones_refused(state, tmp_path, capsys):
     assert not (tmp_path / "out.caffemodel").exists()
 
 
-def test_code_in_a_file_is_refused(tmp_path):
+def test_a_file_with_code_is_refused(tmp_path):
     class Code:
         def __reduce__(self):
             return print, ("this must not run",)
@@ -149,16 +149,16 @@ def test_code_in_a_file_is_refused(tmp_path):
 def test_the_kind_of_weights_is_found(state):
     fc6 = torch.arange(12.).reshape(3, 4)
     assert source_of(state | {"classifier.0.weight": fc6}) is VGG16
-    assert source_of(state) is VGG16            # which then misses its classifier
+    assert source_of(state) is VGG16            # an error then names the missing classifier
     for missing in (torch.full((3, 4), float("nan")), torch.zeros(3, 4)):
         assert source_of(state | {"classifier.0.weight": missing}) is VGG16_CONVOLUTIONS
     original = state["features.0.weight"].clone()
-    original[0, 0, 0, 0] = 0.4800154            # of the channel R
+    original[0, 0, 0, 0] = 0.4800154            # the red channel
     assert source_of(state | {"features.0.weight": original}) is VGG16_CONVOLUTIONS
     assert source_of(random_state(SQUEEZENET)) is SQUEEZENET
 
 
-def test_the_originals_convolutions_only_exchange_their_channels(state, tmp_path, capsys):
+def test_only_the_channels_of_the_originals_convolutions_are_reversed(state, tmp_path, capsys):
     torch.save(state | {"classifier.0.weight": torch.full((3, 4), float("nan"))}, tmp_path / "vgg16.pth")
     target = tmp_path / "vgg16.caffemodel"
     assert convert_weights.main([str(tmp_path / "vgg16.pth"), str(target)]) == 0
@@ -172,7 +172,7 @@ def test_the_originals_convolutions_only_exchange_their_channels(state, tmp_path
 
 
 def test_squeezenet_has_the_features_of_torch(image, tmp_path):
-    """The first convolution has no padding, so that nothing differs at the border."""
+    """The first convolution has no padding, so features are equal at the border, too."""
     state = random_state(SQUEEZENET)
     model = tmp_path / "squeezenet.caffemodel"
     write_caffemodel(model, "SqueezeNet", convert(state, SQUEEZENET))

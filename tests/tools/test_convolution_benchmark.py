@@ -1,4 +1,4 @@
-"""experiments/benchmarks/convolution.py on a small image; the figures themselves are in convolution.md."""
+"""experiments/benchmarks/convolution.py on a small image; its results are in convolution.md."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ def test_both_sides_compute_the_same(program, name):
 
 @pytest.fixture
 def report(program, monkeypatch, capsys):
-    """Runs the report on one small layer with fixed times; returns its sections by type and their table lines."""
+    """Makes the report on one small layer with fixed times; returns each type's section and its table rows."""
     monkeypatch.setattr(program, "LAYERS", [("conv9_9", 32, 64, 16)])
     monkeypatch.setattr(program, "seconds", lambda repeats, direct, ours: [0.003, 0.002])
 

@@ -1,4 +1,4 @@
-"""experiments/benchmarks/cpu.py with small sizes; the figures themselves are in cpu.md."""
+"""experiments/benchmarks/cpu.py with small sizes; its results are in cpu.md."""
 import argparse
 import ast
 import re
@@ -20,7 +20,7 @@ def columns(line: str) -> list[str]:
 # ---------------------------------------------------------------------------------------------- the command
 @pytest.mark.slow
 def test_the_table_shows_what_was_measured(program, tmp_path):
-    """Seconds, ratios and memory in the table are those of the processes, whose results are printed one by one."""
+    """The table's seconds, ratios and memory are computed from the results that the processes print."""
     options = ["--rows", "trunk_forward", "--size", "48", "64", "--rois", "40", "--iterations", "1", "--report"]
     done = subprocess.run([sys.executable, program.__file__, *options, str(tmp_path / "report.md")],
                           capture_output=True, text=True)
@@ -35,7 +35,7 @@ def test_the_table_shows_what_was_measured(program, tmp_path):
     plain, ours = found["plain float32"]["seconds"], found["ours float32"]["seconds"]
     assert float(line[1]) == pytest.approx(plain, abs=5e-3) and float(line[2]) == pytest.approx(ours, abs=5e-3)
     assert float(line[3]) == pytest.approx(plain / ours, abs=0.051)
-    caffes = 2.6 * plain / program.PLAIN_THERE["trunk, forward"]   # seconds, scaled by plain PyTorch
+    caffes = 2.6 * plain / program.PLAIN_THERE["trunk, forward"]   # seconds, scaled by plain PyTorch's
     estimate, goal = re.fullmatch(r"([\d.]+) \(([\d.]+)\)", line[4]).groups()
     assert float(estimate) == pytest.approx(caffes / ours, abs=0.051) and goal == "1.6"
     memory = [float(mb) for mb in line[8].split(", ")]
@@ -58,7 +58,7 @@ def test_the_table_shows_what_was_measured(program, tmp_path):
     (["--iterations", "few"], "argument --iterations: expected a whole number of at least 1, got 'few'"),
     (["--rois", "-3"], "argument --rois: expected a whole number of at least 1, got '-3'"),
 ])
-def test_errors_are_named(program, monkeypatch, capsys, options, message):
+def test_invalid_options_are_reported(program, monkeypatch, capsys, options, message):
     monkeypatch.setattr(program, "run", None)       # nothing is measured
     with pytest.raises(SystemExit) as stopped:
         program.main(options)
@@ -89,7 +89,7 @@ def test_ratios_to_plain_pytorch_and_to_caffe(program):
     args = argparse.Namespace(size=[48, 64], rois=40, command="the command")
     found = {**found_for("trunk, forward", 3.9, 1.95, 0.05), **found_for("stage 2 RPN", 2.0, 0.5, 0.25)}
     text = program.report(found, args)
-    # here everything takes twice as long as where real Caffe was measured: 5.2 s for the trunk, 5.2 s for stage 2 RPN
+    # This machine is half as fast as the one with real Caffe: Caffe's estimates are 5.2 s for trunk and stage 2 RPN
     assert "| trunk, forward | 3.90 | 1.95 | 2.0 | 2.7 (1.6) | 0.0500 | 78.0 | 104.0 (3.4) | 3.0, 2.0, 1.0 |" in text
     assert "| stage 2 RPN | 2.00 | 0.50 | 4.0 | 10.4 (10) | 0.25 | 8.0 | 20.8 (12) | 3.0, 2.0, 1.0 |" in text
     assert "as those times 2.00" in text and "the command" in text and "Not measured" not in text
@@ -97,7 +97,7 @@ def test_ratios_to_plain_pytorch_and_to_caffe(program):
     assert "as those times 4.00" in program.report(found, args)     # 23.8 s here, 5.95 s there
 
 
-def test_what_is_missing_is_reported(program):
+def test_missing_measurements_are_reported(program):
     args = argparse.Namespace(size=[48, 64], rois=40, command="")
     found = found_for("trunk, forward", 3.9, 1.95, 1.0)
     found["trunk, forward", "ours", "bfloat16"] = {"missing": "no bfloat16 here"}

@@ -1,4 +1,4 @@
-"""experiments/benchmarks/data.py with small data; the figures themselves are in data.md."""
+"""experiments/benchmarks/data.py with small data; its results are in data.md."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Detectors as the tools find them: class names, settings, outputs and weights that do not fit, photographs."""
+"""Detectors in the tools: class names, settings, mismatched outputs and weights, photographs and videos."""
 import csv
 import json
 import os
@@ -38,7 +38,7 @@ def noise(seed=0):
 
 
 def folder_of(path, **images):
-    """A data set in one folder: the names of the objects of each image."""
+    """A data set in one folder; the arguments give the classes of each image's objects."""
     path.mkdir()
     for name, labels in images.items():
         cv2.imwrite(str(path / f"{name}.png"), noise())
@@ -51,7 +51,7 @@ def folder_of(path, **images):
 
 @pytest.fixture
 def detector(tmp_path):
-    """A run's folder with a detector of random weights for 'cat' and 'dog'."""
+    """A run's folder, with a detector for 'cat' and 'dog' with random weights."""
     folder = tmp_path / "run"
     folder.mkdir()
     net = folder / "faster_rcnn_test.pt"
@@ -105,14 +105,14 @@ def test_detections_as_tables_and_a_page(run, detector, tmp_path):
     assert status == 2 and "report.html: would be overwritten" in text
 
 
-def test_a_data_set_of_other_things_is_refused_before_the_test(run, detector, tmp_path):
+def test_a_data_set_of_other_classes_is_refused_before_the_test(run, detector, tmp_path):
     zoo = folder_of(tmp_path / "zoo", a=["emu"])
     status, text = run("test_net", "--run", detector, "--imdb", zoo, "--cpu")
     assert status == 2 and "none of its objects has a class of the detector, which has cat, dog; they are emu" in text
 
 
 @pytest.mark.parametrize("test, message", [("zoo", "--test_imdb {}: none of its objects"), ("pets", "1 cat, 0 dog")])
-def test_the_classes_of_the_test_are_settled_before_training(run, tmp_path, test, message):
+def test_the_classes_of_the_test_set_are_checked_before_training(run, tmp_path, test, message):
     train = folder_of(tmp_path / "train", a=["cat", "dog"])
     tested = folder_of(tmp_path / test, a=["emu"] if test == "zoo" else ["cat"])
     status, text = run("train_faster_rcnn_alt_opt", "--net_name", "Tiny", "--imdb", train, "--test_imdb", tested,
@@ -148,18 +148,18 @@ def test_given_names_never_change_the_order_of_the_classes(run, detector, tmp_pa
     assert status == 2 and "has 2 classes with the background, the detector has 3: cat, dog" in text
 
 
-def test_unknown_names_are_told(run, detector, tmp_path):
+def test_unknown_class_names_are_reported(run, detector, tmp_path):
     (detector / "detector.json").unlink()
     pets = folder_of(tmp_path / "pets", a=["cat", "dog"])
     status, text = run("test_net", *files_of(detector), "--imdb", pets, "--cpu", "--output", tmp_path / "out")
-    assert status == 0 and "names of the net are unknown, so they are the data set's, in its order: cat, dog" in text
+    assert status == 0 and "names are unknown; using those of the data set, in its order: cat, dog" in text
     status, text = run("test_net", *files_of(detector), "--imdb", pets, "--cpu", "--output", tmp_path / "out",
                        "--classes", "dog", "cat")
     assert status == 0 and "are unknown" not in text
 
 
 # ---- settings
-def test_settings_are_found_beside_the_model(run, detector, tmp_path):
+def test_settings_are_found_next_to_the_model(run, detector, tmp_path):
     pets = ["--imdb", folder_of(tmp_path / "pets", a=["cat", "dog"]), "--cpu", "--thresh", "0"]
 
     def detections(*words):
@@ -172,12 +172,12 @@ def test_settings_are_found_beside_the_model(run, detector, tmp_path):
     shutil.copy(detector / "model.caffemodel", tmp_path / "copy.caffemodel")
     got, text = detections("--def", detector / "faster_rcnn_test.pt", "--net", tmp_path / "copy.caffemodel")
     assert got == wanted
-    (tmp_path / "mine.yml").write_text("TEST: {RPN_POST_NMS_TOP_N: 7}\n")       # the rest is the detector's
+    (tmp_path / "mine.yml").write_text("TEST: {RPN_POST_NMS_TOP_N: 7}\n")       # the other settings are the detector's
     detections("--run", detector, "--cfg", tmp_path / "mine.yml")
     assert (cfg.TEST.SCALES, cfg.TEST.RPN_POST_NMS_TOP_N, cfg.PIXEL_STDS.max()) == ((120,), 7, 60)
 
 
-def test_missing_settings_are_told_and_no_half_of_them_is_advised(run, detector, tmp_path):
+def test_missing_settings_are_reported_completely(run, detector, tmp_path):
     for name in ("detector.json", "test_cfg.yml"):
         (detector / name).unlink()
     pets = folder_of(tmp_path / "pets", a=["cat", "dog"])
@@ -191,7 +191,7 @@ def test_missing_settings_are_told_and_no_half_of_them_is_advised(run, detector,
 
 
 def test_a_model_without_a_trained_rpn_needs_proposals(run, detector, tmp_path):
-    """Its test net has random proposals; the user may know better than the record."""
+    """The test net's proposals would be random; the user can override the record."""
     settings = {"TEST": {"HAS_RPN": False, "SCALES": [120]}, "PIXEL_STDS": 60}
     (detector / "model.detector.json").write_text(json.dumps({"settings": settings, "classes": None}))
     cv2.imwrite(str(tmp_path / "a.png"), noise())
@@ -214,7 +214,7 @@ def test_proposals_are_generated_with_the_settings_of_the_run(run, detector, tmp
 
 
 # ---- nets and weights
-def test_other_anchors_than_the_trained_ones_are_refused(run, detector, tmp_path):
+def test_anchors_other_than_the_trained_ones_are_refused(run, detector, tmp_path):
     net = detector / "faster_rcnn_test.pt"
     net.write_text(net.read_text().replace("'scales': [2, 4, 8]", "'scales': [1, 2, 4]"))
     pets = folder_of(tmp_path / "pets", a=["cat"])
@@ -263,7 +263,7 @@ def test_weights_that_are_not_finite(run, detector, tmp_path, tool):
 
 
 # ---- photographs
-def test_the_demo_goes_on_after_bad_photographs(run, detector, tmp_path):
+def test_the_demo_skips_bad_photographs(run, detector, tmp_path):
     photos = tmp_path / "photos"
     photos.mkdir()
     for number in range(4):
@@ -275,7 +275,7 @@ def test_the_demo_goes_on_after_bad_photographs(run, detector, tmp_path):
     assert sorted(path.name for path in (detector / "pictures").iterdir()) == ["im0.png", "im3.png"]
 
 
-def test_the_demo_names_a_photograph_of_which_no_pixels_are_left(run, detector, tmp_path):
+def test_a_photograph_that_is_scaled_to_nothing_is_named(run, detector, tmp_path):
     thin = tmp_path / "thin.png"
     cv2.imwrite(str(thin), np.zeros((1, 1500, 3), np.uint8))
     status, text = run("demo", "--run", detector, "--cpu", thin)
@@ -283,14 +283,14 @@ def test_the_demo_names_a_photograph_of_which_no_pixels_are_left(run, detector, 
 
 
 @pytest.mark.parametrize("suffix, encoder", [(".ppm", ".ppm"), (".PNM", ".ppm"), (".jfif", ".jpg"), (".jp2", ".jp2")])
-def test_the_demo_finds_photographs_of_all_endings_that_data_sets_may_have(tmp_path, suffix, encoder):
+def test_the_demo_finds_photographs_with_unusual_suffixes(tmp_path, suffix, encoder):
     photo = tmp_path / f"a{suffix}"
     photo.write_bytes(cv2.imencode(encoder, noise())[1].tobytes())
     (tmp_path / "notes.txt").write_text("no photograph")
     assert load_tool("demo").image_files([str(tmp_path)]) == [photo]
 
 
-def test_pictures_replace_no_file_of_the_user(run, detector, tmp_path):
+def test_pictures_never_replace_files_of_the_user(run, detector, tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), noise())
     before = (tmp_path / "a.png").read_bytes()
     words = ["--run", detector, "--cpu", tmp_path / "a.png", "--output"]
@@ -307,7 +307,7 @@ def test_names_of_pictures_differ(tmp_path):
     assert len(set(found)) == 5 and found[2:] == ["a_1.png", "a_0.png", "b.png"]
 
 
-def test_the_demo_finds_the_photographs_that_data_sets_may_have(tmp_path):
+def test_the_demo_finds_photographs_of_all_supported_suffixes(tmp_path):
     wanted = sorted(tmp_path / f"a{number}{suffix}" for number, suffix in enumerate(IMAGE_SUFFIXES))
     for path in [*wanted, tmp_path / "B.JFIF", tmp_path / "notes.txt"]:
         path.touch()
@@ -331,7 +331,7 @@ def test_the_demo_says_how_near_an_empty_photograph_was(run, detector, tmp_path)
 
 @pytest.mark.parametrize("tool, words", [("demo", ["a.png"]), ("test_net", ["--imdb", "a"]), ("export_detector", [])])
 @pytest.mark.parametrize("thresh", ["2", "-0.1", "nan"])
-def test_a_threshold_that_is_no_score(run, detector, tool, words, thresh):
+def test_a_threshold_out_of_range(run, detector, tool, words, thresh):
     status, text = run(tool, "--run", detector, *words, "--thresh", thresh)
     assert status == 2 and f"--thresh {thresh}: scores are between 0 and 1" in text
 
@@ -385,7 +385,7 @@ def test_the_demo_writes_tables(run, detector, tmp_path):
     assert status == 2 and "im1.txt: exists and was not written by this tool" in text
 
 
-def test_the_demo_draws_videos_and_goes_on_after_broken_ones(run, detector, tmp_path):
+def test_the_demo_draws_videos_and_skips_broken_ones(run, detector, tmp_path):
     videos = tmp_path / "videos"
     videos.mkdir()
     writer = cv2.VideoWriter(str(videos / "a.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 5, (160, 120))
@@ -411,7 +411,7 @@ def test_the_demo_draws_videos_and_goes_on_after_broken_ones(run, detector, tmp_
         assert list(csv.DictReader(file))[:len(rows)] == rows
 
 
-def test_a_camera_that_is_not_there(run, detector):
+def test_a_missing_camera(run, detector):
     status, text = run("demo", "--run", detector, "--cpu", "77")
     assert status == 2 and "camera 77: OpenCV cannot open it" in text
     assert "1 of 1 cameras skipped:\ncamera 77: OpenCV" in text
@@ -422,7 +422,7 @@ def test_tools_are_executable():
         assert os.access(path, os.X_OK) == path.read_text().startswith("#!"), path
 
 
-def test_initial_weights_of_other_classes_are_told(run, detector, tmp_path):
+def test_initial_weights_of_other_classes_are_reported(run, detector, tmp_path):
     for name, labels, told in [("pets", ["cat", "dog"], False), ("birds", ["emu", "owl"], True)]:
         data = folder_of(tmp_path / name, a=labels)
         _, text = run("train_faster_rcnn_alt_opt", "--net_name", "Tiny", "--imdb", data, "--cpu", "--models", tmp_path,

@@ -1,4 +1,4 @@
-"""Settings and scripts in experiments/ and data/: settings load, and scripts call the tools correctly."""
+"""Settings files load, and the scripts in experiments/ and data/ call the tools correctly."""
 import os
 import subprocess
 import sys
@@ -30,7 +30,7 @@ def test_scripts_are_bash(script):
 
 @pytest.fixture
 def project(tmp_path) -> Path:
-    """The experiment scripts with tools that only print their arguments."""
+    """A project with the experiment scripts and fake tools that print their arguments."""
     for folder in ("tools", "models/Tiny", "models/VGG16", "experiments/scripts"):
         (tmp_path / folder).mkdir(parents=True)
     for script in (ROOT / "experiments" / "scripts").glob("*.sh"):
@@ -152,4 +152,4 @@ def test_an_archive_that_cannot_be_unpacked_is_an_error(tmp_path):
     assert done.returncode == 1 and "could not be unpacked" in done.stderr
     assert "unpacked data" not in done.stdout and "used" not in done.stdout
     assert "is damaged" in fetch(tmp_path, "models.tgz", "00", command=use).stderr
-    assert fetch(tmp_path, "other.tgz", "00", command=use).returncode == 0      # missing: fetched elsewhere
+    assert fetch(tmp_path, "other.tgz", "00", command=use).returncode == 0      # a missing archive is not an error here

@@ -1,4 +1,4 @@
-"""tools/export_detector.py: onnxruntime's detections against ours, in images of several sizes, and what is refused."""
+"""tools/export_detector.py: onnxruntime's detections equal ours for images of several sizes; errors are reported."""
 import builtins
 import json
 import re
@@ -40,7 +40,7 @@ def run(capsys):
 
 @pytest.fixture
 def detector(tmp_path):
-    """Writes a Tiny detector with random weights; returns the words that name it."""
+    """Writes a Tiny detector with random weights; returns its command line options."""
     def write(change=lambda text: text):
         net, weights = tmp_path / "test.pt", tmp_path / "model.caffemodel"
         net.write_text(change(model_files("Tiny", 3)["Tiny/faster_rcnn_alt_opt/faster_rcnn_test.pt"]))
@@ -67,7 +67,7 @@ def session_of(path):
 
 
 def check(path, words, images, thresh=0.05, most=100):
-    """Compare the model's detections with ours; returns how many there are in each image."""
+    """Compare the model's detections with ours; returns the number of detections in each image."""
     settings, session, counts = DetectionSettings.from_cfg(cfg), session_of(path), []
     net = caffe.Net(str(words[1]), caffe.TEST, weights=str(words[3]))
     for im in images:
@@ -80,7 +80,7 @@ def check(path, words, images, thresh=0.05, most=100):
         assert np.all(np.diff(scores) <= 0)
         differs = np.abs(boxes - wanted[:, None, :4]).max(2, initial=0) + 1000 * (labels != wanted[:, None, 5])
         nearest = differs.argmin(1)
-        assert sorted(nearest) == list(range(len(boxes)))       # one for one
+        assert sorted(nearest) == list(range(len(boxes)))       # a one-to-one match
         np.testing.assert_allclose(boxes[nearest], wanted[:, :4], atol=0.01)
         np.testing.assert_allclose(scores[nearest], wanted[:, 4], atol=1e-4)
         counts.append(len(wanted))
@@ -130,7 +130,7 @@ def test_boxes_that_classes_share(run, detector, tmp_path):
 
 
 def native_proposals(text):
-    """The C++ layer of PVANET's nets, with the settings of `SETTINGS`."""
+    """The net with PVANET's C++ proposal layer instead, configured like `SETTINGS`."""
     param = """proposal_param { scale: 2 scale: 4 scale: 8 ratio: 0.5 ratio: 1 ratio: 2 min_size: 8
         pre_nms_topn: 150 post_nms_topn: 40 }"""
     changed = re.sub(r'type: "Python"(.*?)python_param \{[^{}]*\}', rf'type: "Proposal"\1{param}', text, flags=re.S)
@@ -143,14 +143,14 @@ def test_proposals_of_a_layer_of_caffe(run, detector, tmp_path):
     status, _ = run(*words, "--preprocess", "--output", tmp_path / "python.onnx", "--set", *SETTINGS)
     assert status == 0 and min(check(tmp_path / "python.onnx", words, IMAGES[:2])) > 5
     words[1].write_text(native_proposals(words[1].read_text()))
-    assert min(check(tmp_path / "python.onnx", words, IMAGES[:2])) > 5        # they propose the same
+    assert min(check(tmp_path / "python.onnx", words, IMAGES[:2])) > 5        # both layers propose the same boxes
     status, text = run(*words, "--preprocess", "--output", tmp_path / "native.onnx", "--set", *SETTINGS)
     assert status == 0, text
     assert min(check(tmp_path / "native.onnx", words, IMAGES[:2])) > 5
 
 
 def test_a_net_in_use(run, detector, tmp_path):
-    """The export changes nothing in a net that has run and freed its blobs."""
+    """Exporting does not change a net that has run and freed its blobs."""
     words = detector()
     run(*words, "--set", *SETTINGS)
     net = free_intermediates(caffe.Net(str(words[1]), caffe.TEST, weights=str(words[3])), keep=["rois"])
@@ -163,7 +163,7 @@ def test_a_net_in_use(run, detector, tmp_path):
 
 
 def test_the_pixels_of_a_prepared_image(run, detector, tmp_path):
-    """cv2's own rounding apart, the image that the net sees is ours."""
+    """The exported preprocessing equals ours, apart from cv2's rounding."""
     words = detector()
     run(*words, "--preprocess", "--output", tmp_path / "m.onnx", "--set", *SETTINGS)
     model = onnx.load(str(tmp_path / "m.onnx"))
@@ -175,13 +175,13 @@ def test_the_pixels_of_a_prepared_image(run, detector, tmp_path):
         want = image_pyramid(im, cfg.PIXEL_MEANS, [120], 180, cfg.PIXEL_STDS)[0]
         found = session.run([data], {"image": im})[0]
         assert found.shape == want.shape
-        np.testing.assert_allclose(found, want, atol=5e-4)      # 0.03 grey levels: cv2's rule differs with its build
+        np.testing.assert_allclose(found, want, atol=5e-4)      # 0.03 grey levels: cv2's rounding depends on its build
 
 
 def test_the_record_becomes_metadata(run, detector, tmp_path):
     words = detector()
     assert run(*words, "--thresh", "0.3", "--set", *SETTINGS)[0] == 0
-    model = onnx.load(str(tmp_path / "model.onnx"))       # beside the weights
+    model = onnx.load(str(tmp_path / "model.onnx"))       # next to the weights
     assert [value.name for value in model.graph.input] == ["image_size", "data", "im_info"]
     found = {prop.key: prop.value for prop in model.metadata_props}
     assert "subtract pixel_means" in found.pop("preprocessing")

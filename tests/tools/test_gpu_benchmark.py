@@ -1,4 +1,4 @@
-"""experiments/benchmarks/gpu.py on the CPU with small sizes; figures of a GPU are in gpu.md."""
+"""experiments/benchmarks/gpu.py on the CPU with small sizes."""
 import importlib
 
 import numpy as np
@@ -38,12 +38,12 @@ def test_every_row_on_our_side(program, parts, row):
     assert found["flops"] > 1e6 and found["bytes"] > 1e6
 
 
-def test_what_is_reused_does_not_count(program, parts):
+def test_cached_features_do_not_count_as_work(program, parts):
     def flops(warm_up):
         job = parts["job"].Job("ours", "stage2_rpn", "float32", **{**SMALL, "warm_up": warm_up})
         return program.measure(job)["flops"]
 
-    assert flops(8) < 0.5 * flops(1)        # all 8 pictures have been seen: the trunk does not run
+    assert flops(8) < 0.5 * flops(1)        # all 8 images have been seen, so the trunk does not run
 
 
 @pytest.mark.parametrize("row", ["stage1_rpn", "stage1_fast_rcnn", "stage2_rpn", "stage2_fast_rcnn", "proposals",
@@ -92,7 +92,7 @@ def test_work_is_counted_as_the_engine_runs_it(parts):
         net.backward()
 
     work, places = parts["floor"].count_work(net, step, updates=True), 2 * 4 * 5
-    frozen, first, second = 3 * 6, 6 * 7, 7 * 8         # 1 x 1 convolutions: products at each place
+    frozen, first, second = 3 * 6, 6 * 7, 7 * 8         # 1 x 1 convolutions: multiplications per position
     assert work.flops == 2 * places * ((frozen + first + second) + (first + 2 * second))
     assert work.updated == (first + 7) + (second + 8)
     assert work.bytes("bfloat16") == 2 * work.values + 20 * work.updated
@@ -130,7 +130,7 @@ def test_ratios_and_the_floor(parts):
     assert made.floor("stage1_rpn", "bfloat16") == pytest.approx(5)
 
 
-def test_what_is_missing_is_reported(parts):
+def test_missing_measurements_are_reported(parts):
     made = results(parts, missing="torchvision cannot be imported")
     made.found["ours", "detection", "tf32"] = {"missing": "no tf32"}
     made.found["torchvision", "detection", "tf32"] = {"missing": "no tf32"}
@@ -141,7 +141,7 @@ def test_what_is_missing_is_reported(parts):
     assert "| detection | images | - | - | - | - | - | - | - | - | - |" in text and "The goal" not in text
 
 
-def test_what_was_measured_is_kept(parts, program, tmp_path, capsys):
+def test_stored_measurements_are_reused(parts, program, tmp_path, capsys):
     made = results(parts, missing="torchvision cannot be imported")
     made.save(tmp_path / "kept.json")
     kept = program.kept_results(tmp_path / "kept.json", dict(SMALL))

@@ -1,4 +1,4 @@
-"""experiments/benchmarks/growth.py with small sizes; the figures themselves are in growth.md."""
+"""experiments/benchmarks/growth.py with small sizes; its results are in growth.md."""
 from argparse import Namespace
 
 import pytest

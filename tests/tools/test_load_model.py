@@ -1,4 +1,4 @@
-"""experiments/benchmarks/load_model.py on a narrow net; the figures themselves are in load_model.md."""
+"""experiments/benchmarks/load_model.py on a narrow net; its results are in load_model.md."""
 
 import numpy as np
 

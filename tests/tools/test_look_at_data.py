@@ -1,4 +1,4 @@
-"""tools/look_at_data.py: its figures, its advice as the other tools take it, and what it refuses."""
+"""tools/look_at_data.py: its figures, its suggested commands in the other tools, and its errors."""
 import json
 import shlex
 import shutil
@@ -47,7 +47,7 @@ def box_xml(name, x, y, side):
 
 
 def advised(text):
-    """The words of the commands at the end of the report, without `python tools/<name>.py`."""
+    """The suggested commands at the end of the report: the options by tool."""
     commands = [shlex.split(line) for line in text.splitlines() if line.startswith("  python tools/")]
     return {words[1].removeprefix("tools/").removesuffix(".py"): words[2:] for words in commands}
 
@@ -64,7 +64,7 @@ def test_the_report(run, data):
 
 
 @pytest.mark.parametrize("options", [["--net_name", "Tiny"], ["--net_name", "ZF", "--set", "TRAIN.SCALES", "(300,)"]])
-def test_the_advice_pasted_into_the_tools_trains_nets_with_these_anchors_and_settings(run, data, tmp_path, options,
+def test_the_suggested_commands_train_nets_with_these_anchors_and_settings(run, data, tmp_path, options,
                                                                                      monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = run("look_at_data", "--imdb", data, *options)[1]
@@ -108,7 +108,7 @@ def test_the_figures_as_json(run, data, tmp_path):
     assert str(tmp_path / "my.yml") in found["commands"][-1]
 
 
-def test_settings_made_for_a_net_are_those_that_its_training_starts_from(run, data):
+def test_default_settings_are_those_of_the_nets_training(run, data):
     text = run("look_at_data", "--imdb", data, "--net_name", "Tiny")[1]
     reset_cfg()
     cfg_from_file(ROOT / "experiments" / "cfgs" / "tiny.yml")
@@ -160,8 +160,8 @@ def test_data_without_objects(run, data):
 
 @pytest.mark.parametrize("options, expected", [
     (["--net_name", "ZF"], "--net_name ZF"), (["--net_name", "ZF", "--models", ROOT / "models"], "--models {models}")])
-def test_training_names_the_command(data, tmp_path, capsys, options, expected):
-    """The command shows the same figures."""
+def test_training_suggests_the_command(data, tmp_path, capsys, options, expected):
+    """Running the command shows the same figures."""
     settings = ["TRAIN.SCALES", "(200,)"]
     if "--models" in options:
         shutil.copytree(ROOT / "models" / "ZF", tmp_path / "nets" / "ZF")
@@ -185,7 +185,7 @@ def test_training_names_the_command(data, tmp_path, capsys, options, expected):
 
 @pytest.mark.slow
 def test_printed_circuit_boards(run, shared_data):
-    """Objects of some 35 pixels, too small for a cell of 16: other anchors alone do not suffice."""
+    """Objects of about 35 pixels are too small for a stride of 16: other anchors alone do not suffice."""
     if not (shared_data / "DeepPCB").is_dir():
         pytest.skip(f"{shared_data} has no DeepPCB")
     found = json.loads(run("look_at_data", "--imdb", f"{shared_data}/DeepPCB:trainval", "--json")[1])

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("default_settings")
 
 
 def load_tool(name):
-    """tools/<name>.py; not by `import`, because a test file may have the same name."""
+    """Load tools/<name>.py by path, because a test file may have the same name."""
     spec = importlib.util.spec_from_file_location(f"{name}_tool", ROOT / "tools" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -49,7 +49,7 @@ def test_an_unknown_option_is_an_error(run, name):
 
 
 @pytest.mark.parametrize("name", [*TOOLS, "make_models", "convert_weights", "demo_job"])
-def test_a_forgotten_virtual_environment_is_reported_in_one_line(name):
+def test_missing_packages_are_reported_in_one_line(name):
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     done = subprocess.run([sys.executable, "-S", str(ROOT / "tools" / f"{name}.py"), "--help"], env=environment,
                           capture_output=True, text=True)
@@ -209,7 +209,7 @@ def test_a_broken_image_is_named_before_the_first_is_tested(run, tmp_path, demo_
         caffe.Net(str(net), caffe.TEST).save(str(tmp_path / "w.caffemodel"))
         words = [tool_name, "--imdb", f"{data}:test", "--def", net, "--net", tmp_path / "w.caffemodel", "--output",
                  output, "--cpu", "--set", "TEST.HAS_RPN", "True", "NUM_WORKERS", "0", "TEST.SCALES", "(60,)"]
-        last.write_bytes(png[:33] + bytes(len(png) - 45) + png[-12:])       # a valid header, and nothing after it
+        last.write_bytes(png[:33] + bytes(len(png) - 45) + png[-12:])       # a valid header without image data
         reset_cfg()
         status, text = run(*words)
         assert status == 2 and f"--imdb {data}:test: images that cannot be decoded: fix or remove them\n{last}" in text
@@ -231,7 +231,7 @@ def test_proposals_of_a_net_that_is_not_an_rpn(run, tmp_path, demo_data):
 
 @pytest.mark.parametrize("text, message", [
     ("{", "damaged JSON"), ('{"cfg": "a", "net": "b", "model": "c"}', "its 'classes' is missing")])
-def test_a_damaged_note_of_a_detector(run, tmp_path, demo_data, text, message):
+def test_a_damaged_record_of_a_detector(run, tmp_path, demo_data, text, message):
     (tmp_path / "detector.json").write_text(text)
     for words in (["test_net", "--imdb", f"{demo_data}:test"], ["demo", tmp_path]):
         status, printed = run(*words, "--run", tmp_path)
@@ -247,7 +247,7 @@ def test_a_damaged_manifest(run, tmp_path, demo_data):
 
 
 @pytest.mark.parametrize("out", ["file", "file/below"])
-def test_models_go_into_a_folder(run, tmp_path, out):
+def test_models_cannot_be_written_into_a_file(run, tmp_path, out):
     (tmp_path / "file").write_text("")
     status, text = run("make_models", "--net", "Tiny", "--out", tmp_path / out)
     assert status == 2 and f"--out: the folder {tmp_path / out} cannot be made" in text
@@ -259,7 +259,7 @@ def test_impossible_models(run, tmp_path):
 
 
 @pytest.mark.parametrize("option", [["--pictures", "0"], ["--max_iters", "1", "2", "3", "-4"]])
-def test_numbers_of_the_demo(run, tmp_path, option):
+def test_invalid_numbers_for_the_demo(run, tmp_path, option):
     status, text = run("demo_job", "--data", tmp_path / "data", "--output", tmp_path / "out", *option)
     assert status == 2 and f"{option[-1]} is less than 1" in text and not (tmp_path / "data").exists()
 
@@ -289,7 +289,7 @@ def test_a_demo_with_another_number_of_classes(run, tmp_path):
 
 
 @pytest.mark.parametrize("count", ["0", "-5"])
-def test_a_training_of_no_iterations(run, count):
+def test_a_training_without_iterations(run, count):
     status, text = run("train_net", "--solver", ROOT / "models/Tiny/faster_rcnn_end2end/solver.pt", "--iters", count)
     assert status == 2 and f"--iters: {count} is less than 1" in text
 
@@ -335,7 +335,7 @@ def test_a_missing_gpu(run, demo_data):
 
 @pytest.mark.parametrize("number, message", [("5", "--gpu 5: no GPU 5; there are 2, numbered from 0"),
                                              ("-1", "--gpu -1: GPUs are numbered from 0")])
-def test_a_missing_gpu_number(run, tmp_path, demo_data, monkeypatch, number, message):
+def test_an_invalid_gpu_number(run, tmp_path, demo_data, monkeypatch, number, message):
     import torch
 
     import caffe

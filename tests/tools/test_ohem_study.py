@@ -1,4 +1,4 @@
-"""experiments/benchmarks/ohem_study.py with fake runs and a tiny real one; the figures themselves are in its report."""
+"""experiments/benchmarks/ohem_study.py with fake runs and a tiny real one; its results are in ohem_study.md."""
 import importlib
 from xml.etree import ElementTree
 
@@ -45,7 +45,7 @@ def test_settings_of_a_condition_in_words(part):
 
 # ---- statistics
 def test_a_paired_difference_by_hand(part):
-    """Differences 1, 2, 3, 4: mean 2.5, s^2 = 5 / 3; with t(3) = 3.1824 of the tables, t * sqrt(5 / 12) = 2.0543."""
+    """Differences 1, 2, 3, 4: mean 2.5, s^2 = 5 / 3; with t(3) = 3.1824 from tables, t * sqrt(5 / 12) = 2.0543."""
     found = part("statistics").paired_difference({4: 24.0, 1: 11.0, 2: 22.0, 3: 3.0, 9: 7.0},
                                                  {1: 10.0, 2: 20.0, 3: 0.0, 4: 20.0})
     assert (found.mean, found.pairs) == (2.5, 4)
@@ -93,12 +93,12 @@ def test_data_sets_of_the_study(part, demo_data, tmp_path):
     assert train.classes == test.classes == lacking.classes == whole.classes
     assert train.zero_based == lacking.zero_based == whole.zero_based
     assert lacking.image_index == train.image_index
-    assert lacking.image_path_at(0) == train.image_path_at(0)        # features of both are shared
+    assert lacking.image_path_at(0) == train.image_path_at(0)        # so they share cached features
     numbers = [sum(len(entry["boxes"]) for entry in imdb.gt_roidb()) for imdb in (train, lacking)]
     assert numbers == [sets.num_boxes, sets.num_boxes - sets.removed] and sets.removed == round(0.25 * numbers[0])
 
 
-def test_the_final_figures_are_those_of_test(part, demo_data, tmp_path):
+def test_final_runs_use_trainval_and_test(part, demo_data, tmp_path):
     sets = part("data_sets").make_data_sets(demo_data, tmp_path, True, 0.1)
     for ours, theirs in ((sets.train, "trainval"), (sets.test, "test")):
         assert list(get_imdb(ours).image_index) == list(get_imdb(f"{demo_data}:{theirs}").image_index)
@@ -126,7 +126,7 @@ def task(part, demo_data, tmp_path):
     return task
 
 
-def test_every_condition_passes_the_checks_and_begins_with_the_same_weights(part, task, tmp_path):
+def test_every_condition_passes_the_checks_and_starts_from_the_same_weights(part, task, tmp_path):
     runs, rates, weights = part("runs"), {}, {}
     for name, condition in part("conditions").CONDITIONS.items():
         solver = runs._write_solver(task, condition, tmp_path / name)
@@ -152,7 +152,7 @@ def test_every_condition_passes_the_checks_and_begins_with_the_same_weights(part
     assert rates == dict.fromkeys(rates, pytest.approx(usual)) and usual == pytest.approx(0.005)
 
 
-def test_a_rate_of_the_command_line(part, demo_data, tmp_path, task):
+def test_learning_rates_of_the_command_line(part, demo_data, tmp_path, task):
     fast = make_task(part, tmp_path, demo_data, rates=(0.1, 0.02))
     solver = part("runs")._write_solver(fast, part("conditions").CONDITIONS["ohem_half"], tmp_path / "a")
     assert prototxt.read_solver(solver).base_lr == pytest.approx(0.01)
@@ -208,7 +208,7 @@ def test_the_rule_ranks_without_the_box_loss(part, name, with_boxes):
 
 
 # ---- keeping results
-def test_results_are_kept(part, tmp_path):
+def test_results_are_cached(part, tmp_path):
     note, output, calls = tmp_path / "step.json", tmp_path / "model", []
 
     def work():
@@ -233,7 +233,7 @@ def test_results_are_kept(part, tmp_path):
 # ---- the program, with fake runs
 @pytest.fixture
 def fake(program, monkeypatch):
-    """Runs that give random RoIs 0.5, 0.52, .. and each further condition 0.1 more; `calls` are those made."""
+    """Fakes the runs: AP50 grows by about 0.1 from condition to condition; returns the list of calls."""
     calls = []
 
     def run(task, name, condition, seed, first):
@@ -267,7 +267,7 @@ def test_the_report(program, fake, demo_data, tmp_path, capsys):
     assert text in capsys.readouterr().out
 
 
-def test_figures_that_every_run_has(part):
+def test_only_figures_that_every_run_has_are_reported(part):
     runs = {(name, seed): {"ap50": 0.5 * seed, "ap75": 0.2, "ap": 0.3 + (0.1 if name == "ohem" else 0)}
             for name in ("random", "ohem") for seed in (1,)}
     found = part("report").Results("cats", "", runs)
@@ -278,7 +278,7 @@ def test_figures_that_every_run_has(part):
 
 
 def test_the_cost_of_missing_boxes(part):
-    """Lost by OHEM 0.03 and 0.05, by random RoIs 0.01 and 0.02: 0.02 and 0.03 more; t(1) = 12.706, times 0.005."""
+    """OHEM loses 0.03 and 0.05, random RoIs 0.01 and 0.02: 0.02 and 0.03 more; t(1) = 12.706, times 0.005."""
     lost = {"random": (0, 0), "random_missing": (0.01, 0.02), "ohem": (0, 0), "ohem_missing": (0.03, 0.05)}
     runs = {(name, seed): {"ap50": 0.5 + 0.1 * seed - lost[name][seed]}
             for name in lost for seed in (0, 1)}
@@ -289,7 +289,7 @@ def test_the_cost_of_missing_boxes(part):
     assert cost(part("report").Results("cats", "", runs)) == []
 
 
-def test_a_stopped_study_says_so(program, fake, demo_data, tmp_path, monkeypatch, capsys):
+def test_an_interrupted_study_says_so(program, fake, demo_data, tmp_path, monkeypatch, capsys):
     run = program.run
 
     def stopping(task, name, condition, seed, first):
@@ -315,7 +315,7 @@ def test_two_data_sets_of_one_name(program, fake, demo_data, tmp_path, capsys):
     assert "two data sets have the same name" in capsys.readouterr().err
 
 
-def test_final_figures_are_kept_apart(program, fake, demo_data, tmp_path):
+def test_final_runs_have_their_own_folder(program, fake, demo_data, tmp_path):
     assert program.main(arguments(demo_data, tmp_path, "--final", "--seeds", "1", "--conditions", "ohem")) == 0
     assert fake == [("demo_final", "ohem", 1)]
     text = (tmp_path / "report" / "study.md").read_text()
@@ -330,7 +330,7 @@ def test_a_folder_in_use(program, fake, demo_data, tmp_path, capsys):
 
 # ---- a real run
 @pytest.mark.slow
-def test_a_real_run_is_kept(part, demo_data, tmp_path, capfd):
+def test_a_real_run_is_cached(part, demo_data, tmp_path, capfd):
     task = make_task(part, tmp_path, demo_data)
     condition = part("conditions").CONDITIONS["ohem_class"]
     first = part("runs").first_stage(task)

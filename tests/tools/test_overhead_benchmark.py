@@ -1,4 +1,4 @@
-"""experiments/benchmarks/overhead.py with few steps; the figures themselves are in overhead.md."""
+"""experiments/benchmarks/overhead.py with few steps; its results are in overhead.md."""
 import re
 
 import pytest

@@ -1,4 +1,4 @@
-"""experiments/benchmarks/parallel.py on two iterations of one process."""
+"""experiments/benchmarks/parallel.py with one iteration in one process; its results are in parallel.md."""
 import argparse
 
 import pytest

@@ -1,4 +1,4 @@
-"""tools/report.py on a run of which only the records are made."""
+"""tools/report.py on a run that consists of its records only."""
 import json
 import shutil
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("default_settings")
 
 @pytest.fixture
 def made_run(tmp_path, demo_data):
-    """A run whose detections are the objects, somewhat displaced, with one false alarm per image; and its test set."""
+    """A run whose detections are the objects, slightly shifted, plus a false positive per image; and its test set."""
     imdb = get_imdb(f"{demo_data}:test")
     boxes = [[np.zeros((0, 5))] * imdb.num_images]
     for name in imdb.classes[1:]:
@@ -72,7 +72,7 @@ def test_the_page_of_a_test_alone(run, made_run):   # noqa: F811
     assert run("report", "--run", folder)[0] == 0 and "False alarms: 8" in (folder / "report.html").read_text()
 
 
-def test_a_test_set_that_is_gone_is_named(run, made_run, demo_data, tmp_path):     # noqa: F811
+def test_a_missing_test_set_is_named(run, made_run, demo_data, tmp_path):     # noqa: F811
     moved = shutil.copytree(demo_data, tmp_path / "moved")
     [note] = (made_run / "test").glob("*/data_set.json")
     note.write_text(json.dumps({"data set": f"{tmp_path}/gone:test"}))
@@ -82,7 +82,7 @@ def test_a_test_set_that_is_gone_is_named(run, made_run, demo_data, tmp_path):  
     assert "False alarms: 8" in (made_run / "report.html").read_text()
 
 
-def test_what_is_refused(run, made_run, tmp_path):     # noqa: F811
+def test_folders_that_are_refused(run, made_run, tmp_path):     # noqa: F811
     (tmp_path / "empty").mkdir()
     for folder, told in (("gone", "there is no folder"), ("empty", "holds neither a training")):
         status, _, errors = run("report", "--run", tmp_path / folder)

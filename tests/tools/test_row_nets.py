@@ -1,4 +1,4 @@
-"""Nets that list their detections, as SSD's and YOLO's do, in the tools and in `frcnn`."""
+"""Nets whose output is a list of detections, such as SSD and YOLO, in the tools and in `frcnn`."""
 import json
 
 import cv2
@@ -22,7 +22,7 @@ WORDS = ["--classes", *CLASSES, "--cpu", "--set", "PIXEL_MEANS", str(MEANS), "PI
 
 
 def ssd(classes=5):
-    """A small SSD with random weights: its text."""
+    """The prototxt of a small SSD with random weights."""
     n, fill = caffe.NetSpec(), dict(type="gaussian", std=0.5)
     n.data = L.Input(shape=dict(dim=[1, 3, HEIGHT, WIDTH]))
     n.maps = L.Pooling(L.Convolution(n.data, num_output=6, kernel_size=3, pad=1, weight_filler=fill), kernel_size=8,
@@ -38,7 +38,7 @@ def ssd(classes=5):
 
 
 def yolo():
-    """A small YOLO v2 with random weights: its text."""
+    """The prototxt of a small YOLO v2 with random weights."""
     n = caffe.NetSpec()
     n.data = L.Input(shape=dict(dim=[1, 3, HEIGHT, WIDTH]))
     n.maps = L.Convolution(n.data, num_output=2 * (5 + 4), kernel_size=8, stride=8,
@@ -58,7 +58,7 @@ def files(tmp_path, request):
 
 
 def rows_of(files, image):
-    """The rows that the net lists for an image, which is scaled as SSD's Caffe does."""
+    """The net's output rows for an image, which is resized as in SSD's Caffe."""
     net = caffe.Net(*map(str, files), caffe.TEST)
     pixels = (cv2.resize(image, (WIDTH, HEIGHT)).astype(np.float32) - np.float32(MEANS)) / np.float32(STDS)
     return net.forward(data=pixels.transpose(2, 0, 1)[None])["found"].reshape(-1, 7)
@@ -126,7 +126,7 @@ def test_frcnn_detects_several_at_once(files, demo_data):
     assert not len(empty) and empty.best_score == pytest.approx(max(rows[:, 4].max() for rows in alone[0] if len(rows)))
 
 
-def test_what_does_not_fit_is_said(files, demo_data, tmp_path, capsys):
+def test_mismatches_are_reported(files, demo_data, tmp_path, capsys):
     words = ["--def", str(files[0]), "--net", str(files[1]), "--output", str(tmp_path / "out"), "--cpu"]
     assert test_net.main([*words, "--imdb", f"{demo_data}:test", "--classes", "ball", "ring"]) == 2
     told = capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""--split of the tools: which share of which data set is trained and tested on."""
+"""The option --split of the tools: the data sets that they train and test on."""
 import json
 
 import look_at_data
@@ -9,11 +9,11 @@ import train_net
 
 
 class Stop(Exception):
-    """Raised instead of working."""
+    """Raised in place of the tool's work."""
 
 
 def names(monkeypatch, module, entry, argv):
-    """--imdb and --test_imdb as the tool's work gets them."""
+    """The values of --imdb and --test_imdb that reach the tool's work."""
     def work(args, *others):
         found.append((args.imdb, getattr(args, "test_imdb", None)))
         raise Stop
@@ -56,13 +56,13 @@ def test_seeds_that_are_refused(capsys):
         assert message in capsys.readouterr().err
 
 
-def test_a_detector_is_tested_with_the_division_it_was_trained_with(tmp_path, monkeypatch, capsys):
+def test_a_detector_is_tested_with_the_split_it_was_trained_with(tmp_path, monkeypatch, capsys):
     photos = tmp_path / "photos"
     (tmp_path / "test_cfg.yml").write_text("RNG_SEED: 3")
     (tmp_path / "detector.json").write_text(json.dumps({
         "cfg": "test_cfg.yml", "net": "test.pt", "model": "m.caffemodel", "classes": ["__background__", "cat"],
         "data set": f"{photos}:train@0.8@7"}))
-    monkeypatch.setattr(test_net, "class_names", None)      # called next
+    monkeypatch.setattr(test_net, "class_names", None)      # fails when called next
 
     def test(*argv):
         try:

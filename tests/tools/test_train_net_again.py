@@ -73,7 +73,7 @@ def test_a_finished_run_is_kept_until_the_user_decides(train, tmp_path):
     assert (output / "tiny_faster_rcnn_iter_2.caffemodel").exists()
 
 
-def test_a_longer_training_goes_on_from_its_end_and_is_validated(train, tmp_path, demo_data):
+def test_a_longer_training_continues_from_its_end_and_is_validated(train, tmp_path, demo_data):
     assert train(2)[0] == 0
     status, text = train(4, "--resume", "--val_imdb", f"{demo_data}:test", "--val_every", "1")
     assert status == 0 and "resumes after iteration 2," in text, text

@@ -70,7 +70,8 @@ def parser() -> argparse.ArgumentParser:
     add("--rand", action="store_true", help="draw a random seed instead of using cfg.RNG_SEED")
     group = result.add_mutually_exclusive_group()
     group.add_argument("--resume", action="store_true",
-                       help="resume from the newest checkpoint; nets, weights, data and settings must be unchanged")
+                       help="resume from the newest checkpoint, or continue a finished training with more iterations; "
+                            "nets, weights, data and settings must be unchanged")
     group.add_argument("--restart", action="store_true", help="discard the run in the output folder and start over")
     add("--output", metavar="DIR", help="output folder (default: output/<EXP_DIR>/<data set>)")
     add("--features", metavar="DIR",
@@ -312,7 +313,7 @@ def _check_can_resume(checkpoints: Checkpoints, end_state: Checkpoints, iteratio
     if checkpoints.are_of_another_run():
         raise RunError(f"{checkpoints.folder}: the checkpoint is from a training with other settings, nets, weights, "
                        "data, seed or number of processes. Choose: --resume with those continues it, --restart "
-                       "discards it, --output DIR starts a new one elsewhere")
+                       "discards it, --output DIR starts another one elsewhere")
     if not checkpoints.exist and end_state.newest() and end_state.iteration < iterations:
         checkpoints.copy_newest(end_state)
     if not checkpoints.exist:

@@ -20,6 +20,11 @@ def operand_shape(layer: Layer, bottom: Blob, axis: int, num_axes: int) -> tuple
     return bottom.shape[start:stop]
 
 
+def operand_of(layer: Layer, bottom: list[Blob]) -> Blob:
+    """The operand: the second bottom if there is one, else the first parameter."""
+    return bottom[1] if len(bottom) > 1 else layer.blobs[0]
+
+
 def operand_axis(layer: Layer, bottom: Blob, operand: Blob, axis: int) -> int:
     """The bottom's axis where the operand begins. Raises LayerError if their dimensions differ from there on."""
     if not operand.shape:

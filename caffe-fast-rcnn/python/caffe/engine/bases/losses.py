@@ -6,6 +6,7 @@ import math
 import torch
 
 from ..layer import Layer
+from .indices import read_indices
 
 LEAST_PROBABILITY = 1e-20               # Caffe's kLOG_THRESHOLD
 LOG_FLT_MIN = math.log(2.0 ** -126)     # Caffe clamps softmax to the smallest normal float32, in double as well
@@ -45,10 +46,7 @@ class LossLayer(Layer):
 
     def check_labels(self, labels: torch.Tensor, classes: int) -> None:
         """Raise LayerError for labels outside 0..classes-1, on the CPU only: on CUDA the check would synchronise."""
-        if labels.device.type == "cpu" and labels.numel():
-            low, high = (int(value) for value in labels.aminmax())
-            if low < 0 or high >= classes:
-                self.fail(f"labels must be in 0..{classes - 1}, found {low if low < 0 else high}")
+        read_indices(self, labels, classes, "labels")
 
     def normalization(self, default: str = "VALID") -> str:
         """FULL, VALID, BATCH_SIZE, NONE or PRE_FIXED, from loss_param; the older `normalize` is VALID or BATCH_SIZE."""

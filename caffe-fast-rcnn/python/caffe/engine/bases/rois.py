@@ -1,13 +1,22 @@
-"""Base of PSROIPooling and ROIAlign, which take means over the bins of RoIs.
+"""The shapes that RoI layers take, and the base of PSROIPooling and ROIAlign, which take means over the bins of RoIs.
 
-A bin is defined by one weight per row and per column of the feature map; its mean is the sum of all pixels times
+A bin of a mean is defined by one weight per row and per column of the feature map: it is the sum of all pixels times
 both weights.
 """
 from __future__ import annotations
 
 import torch
 
+from ..blob import Blob
 from ..layer import Layer
+
+
+def check_shapes(layer: Layer, features: Blob, rois: Blob) -> None:
+    """Raise LayerError for features or RoIs of the wrong shape."""
+    if len(features.shape) != 4:
+        layer.fail(f"expected features of 4 axes (N, C, H, W), found shape {features.shape}")
+    if not rois.shape or rois.count != 5 * rois.shape[0]:
+        layer.fail(f"expected RoIs of shape (R, 5), found {rois.shape}")
 
 
 class RoiMeanLayer(Layer):
@@ -38,13 +47,6 @@ class RoiMeanLayer(Layer):
             self.fail(f"needs at least one bin in each direction, found {self.bins}")
         if not scale > 0:
             self.fail(f"needs a spatial_scale above 0, found {scale}")
-
-    def check_shapes(self, features, rois) -> None:
-        """Raise LayerError for features or RoIs of the wrong shape."""
-        if len(features.shape) != 4:
-            self.fail(f"expected features of 4 axes (N, C, H, W), found shape {features.shape}")
-        if not rois.shape or rois.count != 5 * rois.shape[0]:
-            self.fail(f"expected RoIs of shape (R, 5), found {rois.shape}")
 
     def _parts_of(self, bottom) -> list[tuple]:
         """For each RoI its region, as an index into the features, and the row and column weights there.

@@ -1,6 +1,7 @@
 """BatchReindex: select, repeat or reorder the items of a batch."""
 from __future__ import annotations
 
+from ..bases.indices import read_indices
 from ..layer import Layer, register
 
 
@@ -25,12 +26,7 @@ class BatchReindex(Layer):
         top[0].reshape(*bottom[1].shape, *bottom[0].shape[1:])
 
     def forward(self, bottom, top):
-        indices, limit = bottom[1].tensor.long(), bottom[0].shape[0]
-        if indices.device.type == "cpu" and indices.numel():
-            low, high = (int(value) for value in indices.aminmax())
-            if low < 0 or high >= limit:
-                self.fail(f"indices must be in 0..{limit - 1}, found {low if low < 0 else high}")
-        top[0].tensor = bottom[0].tensor[indices]
+        top[0].tensor = bottom[0].tensor[read_indices(self, bottom[1].tensor, bottom[0].shape[0])]
 
     def backward(self, top, propagate_down, bottom):
         if propagate_down[0]:

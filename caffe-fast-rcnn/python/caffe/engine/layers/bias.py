@@ -1,7 +1,7 @@
 """Bias: add a learned or computed operand."""
 from __future__ import annotations
 
-from ..bases.broadcast import gather_sum, operand_axis, operand_shape, spread
+from ..bases.broadcast import gather_sum, operand_axis, operand_of, operand_shape, spread
 from ..blob import Blob
 from ..fillers import fill
 from ..layer import Layer, register
@@ -32,19 +32,16 @@ class Bias(Layer):
             self.blobs.append(Blob(*operand_shape(self, bottom[0], param.axis, param.num_axes)))
             fill(self.blobs[0], param.filler)
 
-    def _operand(self, bottom) -> Blob:
-        return bottom[1] if len(bottom) > 1 else self.blobs[0]
-
     def reshape(self, bottom, top):
-        self.operand_axis = operand_axis(self, bottom[0], self._operand(bottom), self.param.bias_param.axis)
+        self.operand_axis = operand_axis(self, bottom[0], operand_of(self, bottom), self.param.bias_param.axis)
         top[0].reshape(*bottom[0].shape)
 
     def forward(self, bottom, top):
         value = bottom[0].tensor
-        top[0].tensor = value + spread(self._operand(bottom).tensor, self.operand_axis, value.dim())
+        top[0].tensor = value + spread(operand_of(self, bottom).tensor, self.operand_axis, value.dim())
 
     def backward(self, top, propagate_down, bottom):
-        gradient, shape = top[0].grad, self._operand(bottom).shape
+        gradient, shape = top[0].grad, operand_of(self, bottom).shape
         if len(bottom) > 1:
             if propagate_down[1]:
                 bottom[1].grad = gather_sum(gradient, self.operand_axis, shape)

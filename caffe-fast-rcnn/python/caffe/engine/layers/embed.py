@@ -1,6 +1,7 @@
 """Embed: look up a vector for each index."""
 from __future__ import annotations
 
+from ..bases.indices import read_indices
 from ..blob import Blob
 from ..fillers import fill
 from ..layer import Layer, register
@@ -36,11 +37,7 @@ class Embed(Layer):
         top[0].reshape(*bottom[0].shape, self.param.embed_param.num_output)
 
     def forward(self, bottom, top):
-        indices, limit = bottom[0].tensor.long(), self.param.embed_param.input_dim
-        if indices.device.type == "cpu" and indices.numel():
-            low, high = (int(value) for value in indices.aminmax())
-            if low < 0 or high >= limit:
-                self.fail(f"indices must be in 0..{limit - 1}, found {low if low < 0 else high}")
+        indices = read_indices(self, bottom[0].tensor, self.param.embed_param.input_dim)
         rows = self.blobs[0].tensor[indices]
         top[0].tensor = rows + self.blobs[1].tensor if len(self.blobs) > 1 else rows
 

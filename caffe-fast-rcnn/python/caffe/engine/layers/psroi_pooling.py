@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import torch
 
-from ..bases.rois import RoiMeanLayer
+from ..bases.rois import RoiMeanLayer, check_shapes
 from ..layer import register
 
 
@@ -34,7 +34,7 @@ class PSROIPooling(RoiMeanLayer):
             self.fail(f"output_dim must be at least 1, found {param.output_dim}")
 
     def reshape(self, bottom, top):
-        self.check_shapes(*bottom)
+        check_shapes(self, *bottom)
         wanted = self.param.psroi_pooling_param.output_dim * self.bins[0] ** 2
         if bottom[0].shape[1] != wanted:
             self.fail(f"output_dim times group_size^2 needs {wanted} channels, found shape {bottom[0].shape}")

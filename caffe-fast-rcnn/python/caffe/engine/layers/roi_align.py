@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import torch
 
-from ..bases.rois import RoiMeanLayer
+from ..bases.rois import RoiMeanLayer, check_shapes
 from ..blob import checked_shape
 from ..layer import register
 
@@ -39,7 +39,7 @@ class ROIAlign(RoiMeanLayer):
         self.check_bins(self.scale)
 
     def reshape(self, bottom, top):
-        self.check_shapes(*bottom)
+        check_shapes(self, *bottom)
         top[0].reshape(bottom[1].shape[0], bottom[0].shape[1], *self.bins)
 
     def weights(self, first, last, bins, length):

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from ...kernels import roi_pool_backward, roi_pool_forward
+from ..bases.rois import check_shapes
 from ..layer import Layer, register
 
 
@@ -35,10 +36,7 @@ class ROIPooling(Layer):
 
     def reshape(self, bottom, top):
         features, rois = bottom
-        if len(features.shape) != 4:
-            self.fail(f"expected features of 4 axes (N, C, H, W), found shape {features.shape}")
-        if not rois.shape or rois.count != 5 * rois.shape[0]:
-            self.fail(f"expected RoIs of shape (R, 5), found {rois.shape}")
+        check_shapes(self, features, rois)
         top[0].reshape(rois.shape[0], features.shape[1], *self.bins)
 
     def forward(self, bottom, top):

@@ -4,7 +4,7 @@ from __future__ import annotations
 import torch
 
 from ...proto import caffe_pb2
-from ..bases.broadcast import gather_sum, operand_axis, operand_shape, spread
+from ..bases.broadcast import gather_sum, operand_axis, operand_of, operand_shape, spread
 from ..blob import Blob
 from ..fillers import fill
 from ..layer import Layer, register
@@ -39,14 +39,11 @@ class Scale(Layer):
             unit = caffe_pb2.FillerParameter(type="constant", value=1)
             fill(self.blobs[0], param.filler if param.HasField("filler") else unit)
         if param.bias_term:
-            self.blobs.append(Blob(*self._operand(bottom).shape))
+            self.blobs.append(Blob(*operand_of(self, bottom).shape))
             fill(self.blobs[-1], param.bias_filler)
 
-    def _operand(self, bottom) -> Blob:
-        return bottom[1] if len(bottom) > 1 else self.blobs[0]
-
     def reshape(self, bottom, top):
-        self.operand_axis = operand_axis(self, bottom[0], self._operand(bottom), self.param.scale_param.axis)
+        self.operand_axis = operand_axis(self, bottom[0], operand_of(self, bottom), self.param.scale_param.axis)
         top[0].reshape(*bottom[0].shape)
         self.is_in_place = top[0] is bottom[0]
 
@@ -55,7 +52,7 @@ class Scale(Layer):
 
     def forward(self, bottom, top):
         value = bottom[0].tensor
-        scale = self._spread(self._operand(bottom), value.dim())
+        scale = self._spread(operand_of(self, bottom), value.dim())
         if self.param.scale_param.bias_term:
             top[0].tensor = torch.addcmul(self._spread(self.blobs[-1], value.dim()), value, scale)
         else:
@@ -64,15 +61,15 @@ class Scale(Layer):
     def backward(self, top, propagate_down, bottom):
         gradient = top[0].grad
         if self.param.scale_param.bias_term and self.param_propagate_down[-1]:
-            shape = self._operand(bottom).shape
+            shape = operand_of(self, bottom).shape
             self.accumulate(len(self.blobs) - 1, gather_sum(gradient, self.operand_axis, shape))
         if propagate_down[1] if len(bottom) > 1 else self.param_propagate_down[0]:
             self._scale_gradient(gradient, propagate_down, bottom)
         if propagate_down[0]:
-            bottom[0].grad = gradient * self._spread(self._operand(bottom), gradient.dim())
+            bottom[0].grad = gradient * self._spread(operand_of(self, bottom), gradient.dim())
 
     def _scale_gradient(self, gradient: torch.Tensor, propagate_down, bottom) -> None:
-        operand = self._operand(bottom)
+        operand = operand_of(self, bottom)
         product = gradient * bottom[0].tensor
         if not propagate_down[0] and not self.is_in_place and operand.count != bottom[0].count:
             bottom[0].grad = product

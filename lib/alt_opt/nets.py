@@ -13,7 +13,7 @@ from net_definitions.task import as_words
 from utils import prototxt
 from utils.errors import CheckError
 from utils.files import atomic_path, read_table, write_json
-from utils.prototxt import net_of_solver
+from utils.prototxt import net_named_by, net_of_solver
 
 RECORD = "written.json"     # fingerprints of the generated files, as written
 TRAINED = ("stage1_rpn", "stage1_fast_rcnn", "stage2_rpn", "stage2_fast_rcnn")
@@ -59,14 +59,13 @@ class RunNets:
     def _net_of(self, step: str) -> Path:
         """The net that a solver names, or its copy in a copied folder whose solvers still name the original nets."""
         solver, folder = self._solvers[step], self.folder.resolve()
-        param = prototxt.read_solver(solver)
-        copy = folder / Path(param.train_net or param.net).name
+        named = Path(net_named_by(solver))
+        copy = folder / named.name
         try:
             named = net_of_solver(solver)
         except CheckError:
             if not copy.is_file():
                 raise
-            named = Path(param.train_net or param.net)
         if named.resolve().is_relative_to(folder) and named.is_file():
             return named
         if not copy.is_file():

@@ -77,7 +77,7 @@ class SolverWrapper:
             if hasattr(layer, "iter_size"):
                 layer.iter_size = self.iter_size
         self.losses = RecentLosses(self.solver.net, self.solver_param.average_loss, self.solver_param.iter_size)
-        self.net_name = self.solver_param.train_net or self.solver_param.net
+        self.net_file = prototxt.net_of_solver(solver_prototxt)
         self._data_layer = self._find_data_layer()
         if cfg.TRAIN.BBOX_REG:
             self.bbox_means, self.bbox_stds = rdl_roidb.add_bbox_regression_targets(
@@ -85,7 +85,7 @@ class SolverWrapper:
         self._rpn_statistics = self._normalise_rpn_targets(roidb)
         if pretrained_model is not None:
             self._load(os.fspath(pretrained_model), skip_unfitting)
-        check_varied(self.solver.net, self.net_name)
+        check_varied(self.solver.net, self.net_file)
         self._data_layer.set_roidb(roidb)
         self.num_images = len(roidb)
 
@@ -93,10 +93,10 @@ class SolverWrapper:
         for layer in self.solver.net.layers:
             if hasattr(layer, "set_roidb"):
                 return layer
-        raise CheckError(f"{self.net_name}: no layer has a method set_roidb, as RoIDataLayer has, to take the images")
+        raise CheckError(f"{self.net_file}: no layer has a method set_roidb, as RoIDataLayer has, to take the images")
 
     def _load(self, pretrained_model: str, skip_unfitting: bool) -> None:
-        loaded = load_initial_weights(self.solver.net, pretrained_model, self.net_name, skip_unfitting)
+        loaded = load_initial_weights(self.solver.net, pretrained_model, self.net_file, skip_unfitting)
         print(loaded.summary, flush=True)
         for layer in self._normalised_layers():
             if layer.name not in loaded.unfilled:
@@ -108,7 +108,7 @@ class SolverWrapper:
             return None
         layer = next((layer for layer in self.solver.net.layers if hasattr(layer, "normalize_targets")), None)
         if layer is None:
-            raise CheckError(f"{self.net_name}: TRAIN.RPN_NORMALIZE_TARGETS is True, but no layer has a method "
+            raise CheckError(f"{self.net_file}: TRAIN.RPN_NORMALIZE_TARGETS is True, but no layer has a method "
                              "normalize_targets, as AnchorTargetLayer; set it to False")
         means, stds = layer.normalize_targets(roidb)
         print(f"RPN box targets (dx, dy, dw, dh) are normalised: means {np.round(means, 4).tolist()}, deviations "

@@ -72,16 +72,22 @@ def _parse(path: str | os.PathLike, message: Message) -> Message:
         raise PrototxtError(f"{path}:{error}") from None
 
 
+def net_named_by(solver_path: str | os.PathLike) -> str:
+    """The path, as written, of the net that a solver trains. Raises CheckError if it names none."""
+    param = read_solver(solver_path)
+    name = param.train_net or param.net
+    if not name:
+        raise CheckError(f"{solver_path}: names no net; add train_net: \"...\"")
+    return name
+
+
 def net_of_solver(solver_path: str | os.PathLike) -> Path:
     """Find the file of the net that a solver trains.
 
     As in the engine, the path is relative to the working directory or, with our engine, to the solver's folder or one
     of its parents. Raises CheckError if there is no such file.
     """
-    param = read_solver(solver_path)
-    name = param.train_net or param.net
-    if not name:
-        raise CheckError(f"{solver_path}: names no net; add train_net: \"...\"")
+    name = net_named_by(solver_path)
     found = _ours.find_net_file(name, solver_path) if _ours else Path(name)
     if found and found.is_file():
         return found

@@ -128,6 +128,20 @@ def test_the_data_layer_may_be_anywhere_and_must_take_images(tmp_path):
         SolverWrapper("solver.pt", [], tmp_path / "out")
 
 
+def test_a_solver_that_names_its_net_from_a_folder_above_trains_from_anywhere(tmp_path, monkeypatch):
+    """As the shipped solvers, which name their nets as models/..."""
+    folder, elsewhere = tmp_path / "project" / "models", tmp_path / "elsewhere"
+    folder.mkdir(parents=True)
+    elsewhere.mkdir()
+    (folder / "net.pt").write_text(NET)
+    (folder / "solver.pt").write_text(SOLVER.replace("net.pt", "models/net.pt") % 0.01)
+    monkeypatch.chdir(elsewhere)
+    assert len(SolverWrapper(folder / "solver.pt", [], "out").train_model(1)) == 1
+    (folder / "net.pt").write_text(NET.replace('type: "gaussian" std: 0.1', 'type: "constant" value: 1'))
+    with pytest.raises(CheckError, match=rf"{folder / 'net.pt'}:5: layer 'bbox_pred'"):
+        SolverWrapper(folder / "solver.pt", [], "out")
+
+
 @pytest.mark.parametrize("key", ["BBOX_REG", "BBOX_NORMALIZE_TARGETS"])
 def test_without_normalised_targets_weights_are_saved_as_they_are(tmp_path, key):
     cfg.TRAIN[key] = False

@@ -11,8 +11,8 @@ KERNELS = f"{ENGINE}/caffe/kernels"
 HEADERS = sorted(path.as_posix() for path in Path(KERNELS).glob("*.h"))
 # Never contract a*b+c into an FMA: results must be bit for bit the same on every machine and on CUDA
 FLAGS = ["-O3", "-std=c++17", "-ffp-contract=off", "-fno-trapping-math"]
-# alt_opt, the four stages, is of no use without tools/
-LIB = find_packages("lib", exclude=["frcnn", "alt_opt"])
+# The four stages and the pages about them are made by tools/, and have no use without them
+LIB = find_packages("lib", exclude=["frcnn", "alt_opt", "reports"])
 
 
 def extension(module: str, source: str) -> Extension:

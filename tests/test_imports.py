@@ -20,9 +20,9 @@ PUBLIC = ("caffe", "caffe.io", "caffe.proto", "caffe.proto.caffe_pb2", "caffe.ne
 OPTIONAL = {"prototxt.py": "caffe.proto.prototxt"}      # modules of our engine that a file may use if available
 
 
-def modules_imported(path: Path, package: str) -> set[str]:
-    """Full names of all modules and names that a file imports; relative imports are resolved against `package`."""
-    found = set()
+def modules_imported(path: Path, module: str) -> set[str]:
+    """Full names of the modules and names that the file of a module imports."""
+    found, package = set(), module if path.name == "__init__.py" else module.rpartition(".")[0]
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
@@ -41,10 +41,9 @@ def place(module: str, order: list[str]) -> int | None:
 
 
 def later_imports(path: Path, module: str, order: list[str]) -> set[str]:
-    """All imports of a module, local ones included, that come later in the order than the module itself."""
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    """Imports of a module, at any level, that come later in the order than the module."""
     own = place(module, order)
-    return {name for name in modules_imported(path, package) if (place(name, order) or 0) > (own or 0)}
+    return {name for name in modules_imported(path, module) if (place(name, order) or 0) > (own or 0)}
 
 
 def module_name(path: Path, root: Path) -> str:
@@ -78,7 +77,7 @@ def test_no_module_of_lib_imports_itself_indirectly():
     imports = {}
     for path in LIB_FILES:
         module = module_name(path, LIB)
-        imports[module] = modules_imported(path, module.rpartition(".")[0]) - {module}
+        imports[module] = modules_imported(path, module) - {module}
     graph = {module: found & set(imports) for module, found in imports.items()}
     TopologicalSorter(graph).prepare()      # raises CycleError, which names the cycle
 
@@ -87,7 +86,7 @@ def test_no_module_of_lib_imports_itself_indirectly():
 def test_no_layer_file_imports_another(path):
     if path.name == "__init__.py":
         return
-    others = {name for name in modules_imported(path, "caffe.engine.layers")
+    others = {name for name in modules_imported(path, module_name(path, ENGINE.parent))
               if name.startswith("caffe.engine.layers.")}
     assert not others
 

@@ -14,8 +14,7 @@ ENGINE_ORDER = [f"caffe.{part}" for part in (
     "engine.solvers", "engine.parallel", "pycaffe")]
 # py-faster-rcnn's layout has training and testing in the same package as the settings that they depend on
 LIB_ORDER = ["utils", "nms", "fast_rcnn", "datasets", "roi_data_layer", "fast_rcnn.train", "fast_rcnn.test",
-             "onnx_export", "rpn", "net_definitions", "checks", "commands", "frcnn", "alt_opt", "reports",
-             "fast_rcnn.cli", "fast_rcnn.data_set"]
+             "onnx_export", "rpn", "net_definitions", "checks", "commands", "frcnn", "alt_opt", "reports"]
 PUBLIC = ("caffe", "caffe.io", "caffe.proto", "caffe.proto.caffe_pb2", "caffe.net_spec")
 OPTIONAL = {"prototxt.py": "caffe.proto.prototxt"}      # modules of our engine that a file may use if available
 

@@ -9,10 +9,11 @@ ROOT = Path(__file__).resolve().parent.parent
 ENGINE = ROOT / "caffe-fast-rcnn" / "python" / "caffe"
 LIB = ROOT / "lib"
 ENGINE_ORDER = [f"caffe.{part}" for part in (
-    "errors", "atomic", "proto", "engine.device", "engine.blob", "engine.fillers", "kernels", "engine.layer",
-    "engine.bases", "engine.layers", "engine.graph", "engine.files", "engine.construction", "engine.net",
-    "engine.solvers", "engine.parallel", "pycaffe")]
-# py-faster-rcnn's layout has training and testing in the same package as the settings that they depend on
+    "errors", "atomic", "logs", "tables", "proto", "net_spec", "coord_map", "engine.device", "engine.blob",
+    "engine.fillers", "kernels", "engine.layer", "engine.bases", "engine.layers", "engine.graph", "engine.files",
+    "engine.construction", "engine.net", "engine.solvers", "engine.parallel", "spans", "profile", "timer", "nccl",
+    "pycaffe_net", "pycaffe")]
+# py-faster-rcnn's names put training and test in the same package as the settings that they depend on
 LIB_ORDER = ["utils", "nms", "fast_rcnn", "datasets", "roi_data_layer", "fast_rcnn.train", "fast_rcnn.test",
              "onnx_export", "rpn", "net_definitions", "checks", "commands", "frcnn", "alt_opt", "reports"]
 PUBLIC = ("caffe", "caffe.io", "caffe.proto", "caffe.proto.caffe_pb2", "caffe.net_spec")
@@ -51,7 +52,8 @@ def module_name(path: Path, root: Path) -> str:
 
 
 LIB_FILES = sorted(path for path in LIB.rglob("*.py") if path.parent != LIB)
-ENGINE_FILES = sorted(path for part in ("engine", "kernels", "proto") for path in (ENGINE / part).rglob("*.py"))
+ENGINE_FILES = sorted(path for path in ENGINE.rglob("*.py") if path.is_relative_to(ENGINE / "engine")
+                      or place(module_name(path, ENGINE.parent), ENGINE_ORDER) is not None)
 
 
 @pytest.mark.parametrize("path", ENGINE_FILES, ids=lambda path: str(path.relative_to(ENGINE)))
@@ -60,6 +62,9 @@ def test_engine_imports_only_what_comes_before(path):
     if place(module, ENGINE_ORDER) is None:
         assert path.parent.name == "engine" and path.name == "__init__.py"
         return
+    own = {name for name in modules_imported(path, module) if name.startswith("caffe.")} - {"caffe.engine"}
+    unlisted = {name for name in own if place(name, ENGINE_ORDER) is None}
+    assert not unlisted, f"{module} imports {sorted(unlisted)}, which have no place in ENGINE_ORDER"
     later = later_imports(path, module, ENGINE_ORDER)
     assert not later, f"{module} imports {sorted(later)}, which come after it"
 

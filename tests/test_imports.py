@@ -1,5 +1,6 @@
 """Imports in engine and detector follow an order; the detector uses only pycaffe's public names of the engine."""
 import ast
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -17,7 +18,9 @@ ENGINE_ORDER = [f"caffe.{part}" for part in (
 LIB_ORDER = ["utils", "nms", "fast_rcnn", "datasets", "roi_data_layer", "fast_rcnn.train", "fast_rcnn.test",
              "onnx_export", "rpn", "net_definitions", "checks", "commands", "frcnn", "alt_opt", "reports"]
 PUBLIC = ("caffe", "caffe.io", "caffe.proto", "caffe.proto.caffe_pb2", "caffe.net_spec")
-OPTIONAL = {"prototxt.py": "caffe.proto.prototxt"}      # modules of our engine that a file may use if available
+OPTIONAL = {"other_caffe.py": "caffe.proto.prototxt"}   # our own modules, used if available
+# Whether Caffe, or an object of its, has an attribute
+PROBE = re.compile(r"\b(?:has|get)attr\((?:[\w.]*\.)?(?:caffe|caffe_pb2|net|solver|blob), \"")
 
 
 def modules_imported(path: Path, module: str) -> set[str]:
@@ -95,10 +98,17 @@ def test_no_layer_file_imports_another(path):
     assert not others
 
 
-@pytest.mark.parametrize("path", sorted([*(ROOT / "lib").rglob("*.py"), *(ROOT / "tools").glob("*.py")]),
-                         ids=lambda path: str(path.relative_to(ROOT)))
+DETECTOR_FILES = sorted([*LIB.rglob("*.py"), *(ROOT / "tools").glob("*.py")])
+
+
+@pytest.mark.parametrize("path", DETECTOR_FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_detector_uses_only_the_public_interface(path):
     used = {name for name in modules_imported(path, "") if name == "caffe" or name.startswith("caffe.")}
     private = {name for name in used if name != OPTIONAL.get(path.name)
                if ".engine" in name or ".kernels" in name or not {name, name.rpartition(".")[0]} & set(PUBLIC)}
     assert not private, f"{path.name} imports {sorted(private)}"
+
+
+def test_only_other_caffe_tests_what_a_caffe_has():
+    probing = {path.name for path in DETECTOR_FILES if PROBE.search(path.read_text(encoding="utf-8"))}
+    assert probing == {"other_caffe.py"}

@@ -14,6 +14,7 @@ from typing import Any
 
 from utils import parallel
 from utils.child_process import ChildDied, run_child
+from utils.other_caffe import ParallelError
 
 
 def run_step(command: Sequence[str], job: Path, name: str, log: Path, keep_open: Sequence[int] = ()) -> bool:
@@ -46,11 +47,10 @@ def leading() -> Iterator[None]:
     """
     try:
         yield
-    except (ChildDied, KeyboardInterrupt):
+    except (ChildDied, KeyboardInterrupt, ParallelError):
         raise
-    except BaseException as error:
-        if type(error).__name__ != "ParallelError":
-            parallel.from_first(None)
+    except BaseException:
+        parallel.from_first(None)
         raise
     parallel.from_first(None)
 

@@ -1,7 +1,6 @@
 """Binds settings to a net, so that those of another detector, read into cfg later, do not change its results."""
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from typing import Any, TypeVar
 
@@ -31,8 +30,7 @@ def settings_of(net: Net, current: Value) -> Value:
         raise ConfigError(f"cfg has changed since this net was first used: {_differences(used, current)}. Several "
                           "detectors in one process need their own settings: pass "
                           f"settings={type(current).__name__}.from_cfg(...) with each call")
-    with contextlib.suppress(AttributeError):       # another Caffe's nets may take no attributes
-        setattr(net, _USED, current)
+    setattr(net, _USED, current)
     return current
 
 

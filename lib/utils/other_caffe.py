@@ -26,6 +26,11 @@ import caffe
 from caffe.proto import caffe_pb2
 from utils.errors import UserError
 
+try:        # our reader of prototxts, whose errors name the line and the nearest name
+    from caffe.proto import prototxt as our_prototxt
+except ImportError:
+    our_prototxt = None     # type: ignore[assignment]
+
 # Classes of the imported Caffe, which differ
 Net = Any
 Solver = Any
@@ -35,6 +40,9 @@ FrozenPrefix = Any      # the cache of features of a net's frozen layers
 # Raised by layers for wrong settings. Our engine adds the layer's name, file and line, and the tools report it as a
 # user error.
 SettingError: type[ValueError] = getattr(caffe, "LayerError", ValueError)
+
+# Raised when a process of a parallel run has ended, by our engine alone: no other Caffe runs in parallel.
+ParallelError: type[RuntimeError] = getattr(caffe, "ParallelError", RuntimeError)
 
 # The parent of lib's packages when installed; '' in the checkout. See lib/frcnn/_modules.py
 _PARENT = __name__.removesuffix("utils.other_caffe").rstrip(".")
@@ -88,6 +96,16 @@ def solver_rank() -> int:
 
 
 # ---- nets
+def has_message(name: str) -> bool:
+    """Whether this Caffe's caffe.proto has a message, such as SSD's LabelMap."""
+    return hasattr(caffe_pb2, name)
+
+
+def param_str(layer: Any) -> str:
+    """The `param_str` of a Python layer, which older Caffes call `param_str_`; '' if the prototxt gives none."""
+    return str(getattr(layer, "param_str", "") or getattr(layer, "param_str_", ""))
+
+
 def make_test_net(path: str | os.PathLike) -> Net:
     """The net of a prototxt in the TEST phase. Python layers of lib are found wherever lib is installed."""
     with caffe.layer_modules(_PARENT, _WITH_LAYERS) if _PARENT else contextlib.nullcontext():

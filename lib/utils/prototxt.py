@@ -11,11 +11,8 @@ from google.protobuf.message import Message
 
 from caffe.proto import caffe_pb2
 from utils.errors import CheckError, UserError
-
-try:
-    from caffe.proto import prototxt as _ours
-except ImportError:         # another Caffe
-    _ours = None            # type: ignore[assignment]
+from utils.other_caffe import has_message
+from utils.other_caffe import our_prototxt as _ours
 
 
 class PrototxtError(UserError, ValueError):
@@ -37,7 +34,7 @@ def read_label_map(path: str | os.PathLike) -> list[str]:
 
     Raises UserError for any other file, and on a Caffe without LabelMap.
     """
-    if not hasattr(caffe_pb2, "LabelMap"):
+    if not has_message("LabelMap"):
         raise UserError(f"{path}: label maps need a Caffe that has SSD's LabelMap; this one lacks it")
     try:
         items = _parse(path, caffe_pb2.LabelMap()).item

@@ -9,18 +9,18 @@ import numpy as np
 
 from utils import parallel
 from utils.layer_params import parse_param_str
-from utils.other_caffe import Blob, SettingError
+from utils.other_caffe import Blob, SettingError, param_str
 
 Setting = TypeVar("Setting")
 
 
 def layer_setting(layer: Any, read: Callable[[dict[str, Any]], Setting]) -> Setting:
-    """Apply `read`, a function of layer_params.py, to the layer's `param_str` (`param_str_` on old Caffes).
+    """Apply `read`, a function of layer_params.py, to the layer's `param_str`.
 
     Raises SettingError that names the layer if the text or an entry is invalid.
     """
     try:
-        return read(parse_param_str(str(getattr(layer, "param_str", "") or getattr(layer, "param_str_", ""))))
+        return read(parse_param_str(param_str(layer)))
     except ValueError as error:
         raise SettingError(f"{layer_name(layer)}: {error}") from None
 

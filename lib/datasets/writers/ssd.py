@@ -14,6 +14,7 @@ from datasets.records import Record
 from datasets.writers.records import file_of, of_classes
 from utils.errors import UserError
 from utils.images import decode
+from utils.other_caffe import has_message
 
 if TYPE_CHECKING:
     import lmdb
@@ -23,7 +24,7 @@ _FIRST_SIZE = 1 << 30       # of the memory map; it doubles when the database is
 
 def write(folder: Path, splits: Mapping[str, Sequence[Record]], classes: Sequence[str]) -> None:
     """Write splits into a folder. Raises UserError for a Caffe that has no AnnotatedDatum."""
-    if not hasattr(caffe_pb2, "AnnotatedDatum"):
+    if not has_message("AnnotatedDatum"):
         raise UserError("--to ssd needs a Caffe that has SSD's AnnotatedDatum; this one lacks it")
     import lmdb  # not at the top, as it may be missing with BVLC's Caffe
     labels = {name: label for label, name in enumerate(classes, 1)}

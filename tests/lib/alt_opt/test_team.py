@@ -83,18 +83,18 @@ def test_proposals_are_gathered_in_order(be, monkeypatch, num_images):
     monkeypatch.setattr(generate, "pyramids_ahead", pyramids_ahead)
     monkeypatch.setattr(generate, "_proposals", lambda net, number, scales: (
         np.full((number % 4, 4), number, np.float32), np.full((number % 4, 1), number / 10, np.float32)))
-    imdb = SimpleNamespace(num_images=num_images)
+    net, imdb = SimpleNamespace(), SimpleNamespace(num_images=num_images)
     sent = {1: [], 2: []}
     for rank, arrays in sent.items():
         be(rank, 3)
         monkeypatch.setattr(caffe, "gather_arrays", lambda array, arrays=arrays: arrays.append(array) or [])
-        assert generate.imdb_proposals(None, imdb) == ([], [])
+        assert generate.imdb_proposals(net, imdb) == ([], [])
     monkeypatch.setattr(caffe, "gather_arrays", lambda array: [array, *(arrays.pop(0) for arrays in sent.values())])
     be(0, 3)
-    found = generate.imdb_proposals(None, imdb)
+    found = generate.imdb_proposals(net, imdb)
     assert sent == {1: [], 2: []}
     be(0, 1)
-    for mine, wanted in zip(found, generate.imdb_proposals(None, imdb), strict=True):
+    for mine, wanted in zip(found, generate.imdb_proposals(net, imdb), strict=True):
         assert len(mine) == num_images
         for values, expected in zip(mine, wanted, strict=True):
             assert values.dtype == np.float32

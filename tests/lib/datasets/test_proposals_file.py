@@ -6,7 +6,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from fake_net import FakeImdb
+from fake_net import FakeImdb, FakeNet
 
 from datasets.proposals_file import load_proposals, save_proposals
 from roi_data_layer.pyramids import Pyramid
@@ -133,7 +133,7 @@ def test_generating_and_saving_keep_no_proposals_in_memory(tmp_path, monkeypatch
     imdb = FakeImdb([tmp_path / f"{index}.png" for index in range(200)], ("background",))
     tracemalloc.start()
     try:
-        boxes, scores = generate.imdb_proposals(None, imdb)
+        boxes, scores = generate.imdb_proposals(FakeNet([], {}), imdb)
         kept = tracemalloc.get_traced_memory()[0]
         save_proposals(tmp_path / "p.npz", boxes, scores, imdb.image_index)
         found = load_proposals(tmp_path / "p.npz")

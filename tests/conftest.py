@@ -13,9 +13,9 @@ for folder in (ROOT / "tools", ROOT / "lib", ROOT / "caffe-fast-rcnn" / "python"
 
 logging.getLogger("caffe.net").setLevel(logging.WARNING)     # the log of every net would fill the reports of failures
 
-# Shells start background jobs with SIGINT ignored, nohup with SIGHUP ignored; the tests send both signals
-for number, handler in ((signal.SIGINT, signal.default_int_handler), (getattr(signal, "SIGHUP", None), signal.SIG_DFL)):
-    if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+# A shell starts background jobs with SIGINT ignored, nohup with SIGHUP; the tests send both and wait for the effect
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, handler)
 
 

@@ -26,7 +26,6 @@ INTERRUPTED = 130       # exit status of a child that shut down cleanly after it
 LAST_LINES = 12
 _PATIENCE = 120.0       # seconds that an interrupted child may take to write its checkpoint
 _AGAIN = 1.0            # seconds after which a Ctrl-C counts as a second one: torchrun sends each of them twice
-_HANGUP = getattr(signal, "SIGHUP", None)
 
 
 class ChildDied(UserError):
@@ -142,7 +141,7 @@ def terminations_as_interrupts() -> Iterator[None]:
         yield
 
 
-_STOPPING = (signal.SIGTERM, signal.SIGINT, *([_HANGUP] if _HANGUP else []))
+_STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def _is_second_ctrl_c(number: int, first: float) -> bool:

@@ -40,7 +40,8 @@ def write_detections(path: str | os.PathLike, detections: Detections) -> None:
     """Write lines `image score x1 y1 x2 y2` in full precision: rounding would create tied scores."""
     rows = zip(detections.images, detections.scores, detections.boxes, strict=True)
     lines = [f"{name} {score:.9g} {' '.join(f'{value:.9g}' for value in box)}\n" for name, score, box in rows]
-    Path(path).write_text("".join(lines), encoding="utf-8")
+    with atomic_path(path) as temporary:
+        temporary.write_text("".join(lines), encoding="utf-8")
 
 
 def detections_file_names(image_set: str, classes: Sequence[str]) -> list[str]:

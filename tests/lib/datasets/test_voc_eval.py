@@ -139,6 +139,14 @@ def test_files_of_detections_keep_every_digit(tmp_path):
     np.testing.assert_array_equal(back.boxes.astype(np.float32), boxes)
 
 
+def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path):
+    boxes = np.zeros((1, 4))
+    write_detections(tmp_path / "d.txt", Detections(["a"], np.ones(1), boxes))
+    with pytest.raises(UnicodeEncodeError):
+        write_detections(tmp_path / "d.txt", Detections(["\ud800"], np.ones(1), boxes))
+    assert read_detections(tmp_path / "d.txt").images == ["a"] and [*tmp_path.iterdir()] == [tmp_path / "d.txt"]
+
+
 def test_a_broken_line_is_named(tmp_path):
     (tmp_path / "d.txt").write_text("a 0.5 1 2 3 4\nb 0.5 1 2 3\n")
     with pytest.raises(ValueError, match=r"d\.txt:2: expected"):

@@ -27,15 +27,6 @@ def file_names(folder: Path) -> list[str]:
     return sorted(os.listdir(folder)) if folder.is_dir() else []
 
 
-def image_files(folder: Path) -> dict[str, str]:
-    """The image files in a folder, by name without extension. Raises DatasetError if two have the same name."""
-    files = _files_by_name(folder, "")
-    for found in files.values():
-        if len(found) > 1:
-            raise DatasetError(f"{folder}: {_alike(found)}")
-    return {name: os.path.join(folder, found[0]) for name, found in files.items() if found}
-
-
 def image_names(folder: Path) -> list[str]:
     """Names of the image files in a folder, without extension."""
     parts = map(os.path.splitext, file_names(folder))

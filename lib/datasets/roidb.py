@@ -12,7 +12,7 @@ An entry is a dictionary, or behaves like one (see lazy_roidb.py). N RoIs (annot
 """
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import numpy as np
@@ -46,11 +46,6 @@ def proposals_entry(boxes: np.ndarray, objects: Mapping[str, Any] | None = None)
             "max_classes": classes, "seg_areas": np.zeros(len(boxes), np.float32), "flipped": False}
 
 
-def merge(first: Sequence[Entry], second: Sequence[Entry]) -> list[Entry]:
-    """Join the RoIs of two roidbs image by image, as new entries."""
-    return [merge_entries(*pair) for pair in zip(first, second, strict=True)]
-
-
 def merge_entries(first: Mapping[str, Any], second: Mapping[str, Any]) -> Entry:
     """The RoIs of two entries of one image as a new entry."""
     return {**second, **first, **{key: np.concatenate([first[key], second[key]]) for key in PER_ROI}}
@@ -81,10 +76,3 @@ def mirror_boxes(boxes: np.ndarray, size: int, axis: int = 0) -> np.ndarray:
 def areas(boxes: np.ndarray) -> np.ndarray:
     """(N,) areas in pixels, (x2 - x1 + 1) * (y2 - y1 + 1)."""
     return (boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1)
-
-
-def gt_overlaps(entry: Mapping[str, Any], num_classes: int) -> np.ndarray:
-    """(N, num_classes) float32: the highest IoU of each RoI in the column of its class, 0 elsewhere."""
-    overlaps = np.zeros((len(entry["boxes"]), num_classes), np.float32)
-    overlaps[np.arange(len(overlaps)), entry["max_classes"]] = entry["max_overlaps"]
-    return overlaps

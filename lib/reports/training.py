@@ -29,11 +29,6 @@ class Stage:
         """The last logged iteration."""
         return int(self.rates[-1][0]) if self.rates else 0
 
-    @property
-    def final_loss(self) -> float:
-        """The last logged total loss, which is the weighted sum of all losses."""
-        return self.losses["sum"][-1][1]
-
 
 def read_stages(run: Path) -> list[Stage]:
     """Read the stages of a run from logs/*.jsonl, in the order of the plan. Raises DamagedFileError."""

@@ -21,7 +21,6 @@ from typing import TextIO
 from utils.errors import UserError
 from utils.output import say
 
-USER_ERROR = 2          # exit status of a child that ended with a user error
 INTERRUPTED = 130       # exit status of a child that shut down cleanly after it was asked to stop
 LAST_LINES = 12
 _PATIENCE = 120.0       # seconds that an interrupted child may take to write its checkpoint

@@ -33,7 +33,6 @@ except ImportError:
 
 # Classes of the imported Caffe, which differ
 Net = Any
-Solver = Any
 Blob = Any
 FrozenPrefix = Any      # the cache of features of a net's frozen layers
 

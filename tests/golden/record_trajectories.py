@@ -26,7 +26,7 @@ if __name__ == "__main__":
 
 import caffe
 from caffe.proto import prototxt
-from datasets.roidb import Entry, merge, objects_entry, proposals_entry
+from datasets.roidb import Entry, merge_entries, objects_entry, proposals_entry
 from fast_rcnn.config import cfg, cfg_from_list, reset_cfg
 from roi_data_layer.ohem import roi_losses
 from roi_data_layer.roidb import add_bbox_regression_targets
@@ -62,7 +62,7 @@ def load_roidb() -> list[Entry]:
         corners = random.uniform(0, [width - 25, height - 25], (20, 2))
         anywhere = np.hstack([corners, corners + random.uniform(10, 60, (20, 2))])
         boxes = np.clip(np.vstack([moved, anywhere]), 0, [width - 1, height - 1, width - 1, height - 1])
-        [entry] = merge([objects], [proposals_entry(boxes, objects)])
+        entry = merge_entries(objects, proposals_entry(boxes, objects))
         roidb.append({**entry, "image": str(FOLDER / scene["file"]), "width": width, "height": height})
     return roidb
 

@@ -15,7 +15,7 @@ import caffe
 from alt_opt.nets import RunNets, find_nets
 from alt_opt.settings import detector_settings, stage_settings, write_settings
 from commands.detector import DetectorFiles, load_rpn
-from datasets.roidb import merge, objects_entry, proposals_entry
+from datasets.roidb import merge_entries, objects_entry, proposals_entry
 from fast_rcnn.config import cfg, cfg_from_file
 from fast_rcnn.test import detections_per_class, im_detect
 from fast_rcnn.train import SolverWrapper
@@ -110,7 +110,7 @@ def roidb_entry(scene: Scene, path: Path, job: Job) -> dict[str, Any]:
     """Write a scene's image to `path`; returns its roidb entry."""
     cv2.imwrite(str(path), scene.image)
     objects = objects_entry(scene.boxes, scene.classes)
-    [entry] = (merge([objects], [proposals_entry(scene.proposals, objects)]) if "fast_rcnn" in job.row else [objects])
+    entry = merge_entries(objects, proposals_entry(scene.proposals, objects)) if "fast_rcnn" in job.row else objects
     return {**entry, "image": str(path), "width": job.width, "height": job.height}
 
 

@@ -2,12 +2,13 @@
 import numpy as np
 import pytest
 import scipy.sparse
+from dense_overlaps import gt_overlaps
 from folders_made import CAT, OX, flat_folder, write_image
 
-from datasets.factory import get_imdb, register
+from datasets.factory import get_imdb, list_imdbs, register
 from datasets.imdb import imdb
 from datasets.joined import JoinedImdb
-from datasets.roidb import gt_overlaps
+from datasets.roidb import PER_ROI
 from roi_data_layer.roidb import prepare_roidb
 from rpn.generate import save_proposals
 
@@ -90,12 +91,22 @@ def test_proposals_of_an_rpn(tmp_path, pets):
         data.set_proposal_method("edge_boxes")
 
 
+def test_roidbs_are_merged_image_by_image(pets):
+    data = get_imdb(str(pets))
+    objects, boxes = data.gt_roidb(), [np.array([[0, 0, 19, 29], [50, 30, 59, 39]]), np.zeros((0, 4))]
+    merged = data.merge_roidbs(objects, data.create_roidb_from_box_list(boxes, objects))
+    for entry, wanted in zip(merged, data.with_proposals(boxes), strict=True):
+        for key in PER_ROI:
+            np.testing.assert_array_equal(entry[key], wanted[key])
+
+
 def test_registered_data_sets(pets):
     class Mine(imdb):
         pass
 
     register("mine", lambda: Mine("mine", ["__background__", "x"]))
     assert get_imdb("mine").num_classes == 2
+    assert {"voc_2007_trainval", "voc_2012_test", "mine"} <= {*list_imdbs()}
     with pytest.raises(ValueError, match="mine"):
         register("mine", Mine)
 

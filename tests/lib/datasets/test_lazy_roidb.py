@@ -10,7 +10,7 @@ from layer_runner import make_layer, set_config
 from datasets.imdb import imdb
 from datasets.lazy_roidb import LazyEntry, annotated, as_dict, objects_roidb
 from datasets.proposals_file import save_proposals
-from datasets.roidb import merge, mirror, objects_entry, proposals_entry
+from datasets.roidb import merge_entries, mirror, objects_entry, proposals_entry
 from fast_rcnn.config import cfg
 from fast_rcnn.train import filter_roidb, get_training_roidb
 from roi_data_layer.layer import RoIDataLayer
@@ -77,7 +77,7 @@ def plain_roidb(data):
     boxes = Photographs.rpn_roidb(data)
     proposals = [proposals_entry(entry["boxes"][len(own["boxes"]):], own)
                  for entry, own in zip(boxes, objects, strict=True)]
-    roidb = merge(objects, proposals)
+    roidb = [merge_entries(*pair) for pair in zip(objects, proposals, strict=True)]
     sizes = data.image_sizes()
     roidb += [mirror(entry, width) for entry, (width, _) in zip(roidb, sizes, strict=True)]
     return [{**entry, "image": data.image_path_at(index % len(sizes)), "width": sizes[index % len(sizes)][0],

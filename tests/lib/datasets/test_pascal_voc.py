@@ -3,13 +3,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dense_overlaps import gt_overlaps
 from golden.detector_cases import generate as pytest_generate_tests  # noqa: F401
 from golden.detector_cases import golden
 
 from datasets.detection_files import read_detections
 from datasets.factory import get_imdb
 from datasets.pascal_voc import CLASSES, clean_selective_search_boxes, pascal_voc
-from datasets.roidb import gt_overlaps, objects_entry, proposals_entry
+from datasets.roidb import objects_entry, proposals_entry
 from datasets.source import DatasetError
 from fast_rcnn.config import cfg, reset_cfg
 

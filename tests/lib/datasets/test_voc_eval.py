@@ -7,8 +7,9 @@ from golden.detector_cases import golden
 from datasets import ds_utils
 from datasets.average_precision import Detections, Objects, average_precision
 from datasets.detection_files import read_detections, write_detections
+from datasets.lazy_roidb import merged_roidb
 from datasets.recall import evaluate_recall, match_greedily
-from datasets.roidb import merge, objects_entry, proposals_entry
+from datasets.roidb import objects_entry, proposals_entry
 from datasets.voc_eval import voc_ap, voc_eval
 
 
@@ -158,7 +159,7 @@ def test_recorded_recall(case):
     objects = [objects_entry(*pair) for pair in zip(case.split("gt_boxes", "gt_counts"),
                                                     case.split("gt_classes", "gt_counts"), strict=True)]
     proposals = case.split("proposals", "proposal_counts")
-    roidb = merge(objects, [proposals_entry(*pair) for pair in zip(proposals, objects, strict=True)])
+    roidb = merged_roidb(objects, [proposals_entry(*pair) for pair in zip(proposals, objects, strict=True)])
     for name, options in case.params["variants"].items():
         if isinstance(options, str):            # in words: every second proposal as candidate_boxes
             result = evaluate_recall(objects, [boxes[::2] for boxes in proposals])

@@ -4,11 +4,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from dense_overlaps import gt_overlaps
 from golden.detector_cases import generate as pytest_generate_tests  # noqa: F401
 from golden.detector_cases import golden
 from layer_runner import set_config
 
-from datasets.roidb import gt_overlaps, merge, mirror, objects_entry, proposals_entry
+from datasets.lazy_roidb import merged_roidb
+from datasets.roidb import mirror, objects_entry, proposals_entry
 from fast_rcnn.bbox_transform import normalize_weights, unnormalize_weights
 from fast_rcnn.config import make_settings, reset_cfg
 from fast_rcnn.train import SolverWrapper
@@ -27,7 +29,7 @@ def build_roidb(case):
         case.split("gt_boxes", "gt_counts"), case.split("gt_classes", "gt_counts"), strict=True)]
     proposals = [proposals_entry(boxes, entry) for boxes, entry in zip(
         case.split("proposals", "proposal_counts"), objects, strict=True)]
-    roidb = merge(objects, proposals)
+    roidb = merged_roidb(objects, proposals)
     sizes = case.inputs["image_wh"].tolist()
     if case.params["append_flipped"]:
         roidb += [mirror(entry, width) for entry, (width, _) in zip(roidb, sizes, strict=True)]
@@ -108,7 +110,7 @@ def test_mirroring_twice_gives_the_entry_back_and_keeps_areas():
 def test_merging_does_not_change_its_arguments():
     objects = [objects_entry(np.array([[0, 0, 9, 9]]), np.array([1]))]
     proposals = [proposals_entry(np.array([[0, 0, 9, 4], [50, 50, 60, 60]]), objects[0])]
-    merged = merge(objects, proposals)
+    merged = merged_roidb(objects, proposals)
     assert len(merged[0]["boxes"]) == 3 and len(objects[0]["boxes"]) == 1 and len(proposals[0]["boxes"]) == 2
     assert merged[0]["max_overlaps"].tolist() == [1.0, 0.5, 0.0]
     assert merged[0]["max_classes"].tolist() == [1, 1, 0]

@@ -41,7 +41,7 @@ def class_count(params: Params) -> int:
     """The entry 'num_classes', with the background. Raises ValueError if it is missing or not an integer >= 2."""
     value = _required(params, "num_classes")
     if isinstance(value, bool) or not isinstance(value, int) or value < 2:
-        raise ValueError(f"'num_classes' in param_str is {value!r}, expected an integer of at least 2, with the "
+        raise ValueError(f"'num_classes' in param_str is {value!r}, expected a whole number of at least 2, with the "
                          "background")
     return value
 

@@ -14,6 +14,7 @@ from checks.nets import check_outputs, check_widths
 from commands.validation import write_net_on_rois
 from fast_rcnn.config import set_cfg
 from utils.errors import is_user_error, message_of, raise_all
+from utils.names import DETECTOR_OUTPUTS, RPN_OUTPUTS
 from utils.other_caffe import Net
 from utils.weights import check_varied, load_initial_weights
 
@@ -46,14 +47,13 @@ def dry_run(run: Run, steps: Sequence[Step]) -> None:
     for step in steps:
         set_cfg(run.settings[step.name])
         with _collected(_path(run, step), problems):
-            shapes[step.name] = _train_shapes(run, step) if step.trains else _test_shapes(
-                run.nets.rpn_test, "rois", "scores")
+            shapes[step.name] = (_train_shapes(run, step) if step.trains
+                                 else _test_shapes(run.nets.rpn_test, *RPN_OUTPUTS))
     with _collected(run.nets.detector_test, problems):
-        shapes[_DETECTOR] = _test_shapes(run.nets.detector_test, "cls_prob", "bbox_pred",
-                                         num_classes=len(run.classes))
+        shapes[_DETECTOR] = _test_shapes(run.nets.detector_test, *DETECTOR_OUTPUTS, num_classes=len(run.classes))
     if run.validation:
         with _collected(run.nets.detector_test, problems), tempfile.TemporaryDirectory() as folder:
-            _test_shapes(write_net_on_rois(run.nets.detector_test, Path(folder, "test.pt")), "cls_prob", "bbox_pred")
+            _test_shapes(write_net_on_rois(run.nets.detector_test, Path(folder, "test.pt")), *DETECTOR_OUTPUTS)
     for step in steps:
         if step.init:
             problems += _misfits(_path(run, step), shapes.get(step.name), shapes.get(step.init), step.init,

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator
 from caffe.proto.caffe_pb2 import LayerParameter, NetStateRule, Phase
 from utils import prototxt
 from utils.layer_params import Params, allowed_border, anchor_layout, class_count, parse_param_str
-from utils.names import BOX_BLOBS
+from utils.names import BOX_BLOBS, RPN_BOX_LAYER, RPN_SCORE_LAYER
 
 _FED = {"data", "gt_boxes", "labels", *BOX_BLOBS}       # only in training nets, layers without bottoms produce these
-_RPN_MAPS = ("rpn_cls_score", "rpn_cls_prob", "rpn_bbox_pred")      # prefixes of the RPN's outputs
+_RPN_MAPS = (RPN_SCORE_LAYER, "rpn_cls_prob", RPN_BOX_LAYER)        # prefixes of the RPN's outputs
 
 # Layers that list detections: the message with their number of classes, and the number of classes not counted there
 _CLASSES_OF = {"DetectionOutput": ("detection_output_param", 0),

@@ -14,7 +14,7 @@ from typing import Any
 from caffe.proto.caffe_pb2 import TEST, TRAIN, LayerParameter
 from checks.net_file import NetFile
 from utils.errors import CheckError, raise_all
-from utils.names import BOX_BLOBS, BOX_LAYERS, READONLY, ROI_BLOBS, RPN_BLOBS, RPN_BOX_LAYER
+from utils.names import BOX_BLOBS, BOX_LAYERS, READONLY, ROI_BLOBS, RPN_BLOBS, RPN_BOX_LAYER, RPN_SCORE_LAYER
 from utils.other_caffe import Net, blob_shape
 
 NO_OHEM = "--no_ohem (of train_net.py: --set TRAIN.USE_OHEM False)"
@@ -182,7 +182,7 @@ def _anchor_problems(net: NetFile, num_anchors: int | None) -> Iterator[str]:
 
 def _channel_problems(net: NetFile, anchors: int) -> Iterator[str]:
     for layer in net.layers:
-        for name, per_anchor in (("rpn_cls_score", 2), ("rpn_bbox_pred", 4)):
+        for name, per_anchor in ((RPN_SCORE_LAYER, 2), (RPN_BOX_LAYER, 4)):
             outputs = layer.convolution_param.num_output
             if layer.type == "Convolution" and layer.name == name and outputs != per_anchor * anchors:
                 yield net.problem(layer, f"num_output is {outputs}, expected {per_anchor * anchors}: "

@@ -23,6 +23,7 @@ from fast_rcnn.detector_record import (
 )
 from fast_rcnn.net_settings import bind_settings
 from utils.errors import UserError, raise_all
+from utils.names import READ_LATER, RPN_OUTPUTS
 from utils.other_caffe import Net, blob_shape, free_intermediates, make_test_net
 from utils.prototxt import read_label_map
 from utils.weights import load_all_weights
@@ -67,12 +68,12 @@ class DetectorFiles:
             check_one_scale(cfg.TEST.SCALES)
         net = make_test_net(self.net)
         load_all_weights(net, self.weights, self.net)
-        scores = "cls_score" if cfg.TEST.SVM else "cls_prob"
-        boxes = ["bbox_pred"] if cfg.TEST.BBOX_REG else []
-        check_outputs(net, self.net, *([] if cfg.TEST.SVM else [scores]), *boxes)
-        raise_all(check_widths(net, self.net, num_classes, of, scores, *boxes), hint)
-        bind_settings(net, DetectionSettings.from_cfg(cfg))
-        return free_intermediates(net, keep=["rois", "cls_score"])       # read by im_detect
+        settings = DetectionSettings.from_cfg(cfg)
+        boxes = ["bbox_pred"] if settings.bbox_reg else []
+        check_outputs(net, self.net, *([] if settings.svm else [settings.scores]), *boxes)
+        raise_all(check_widths(net, self.net, num_classes, of, settings.scores, *boxes), hint)
+        bind_settings(net, settings)
+        return free_intermediates(net, keep=READ_LATER)
 
     def _load_row_net(self, num_classes: int, of: str, hint: str) -> Net:
         from fast_rcnn.test import DetectionSettings
@@ -224,6 +225,6 @@ def load_rpn(net_file: str | os.PathLike, weights: str | os.PathLike) -> Net:
     check_for_tests(net_file)
     net = make_test_net(net_file)
     load_all_weights(net, weights, net_file)
-    check_outputs(net, net_file, "rois", "scores")
+    check_outputs(net, net_file, *RPN_OUTPUTS)
     bind_settings(net, GenerationSettings.from_cfg(cfg))
     return free_intermediates(net)

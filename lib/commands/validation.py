@@ -21,11 +21,11 @@ from utils.draw import draw_detections
 from utils.errors import UserError
 from utils.files import atomic_path
 from utils.images import read_image
+from utils.names import DETECTOR_OUTPUTS, READ_LATER
 from utils.other_caffe import Net, free_intermediates
 from utils.weights import load_all_weights
 
 _PICTURES = 4
-_OUTPUTS = {"cls_prob", "bbox_pred", "cls_score"}
 
 
 class DetectionMeasure:
@@ -42,7 +42,7 @@ class DetectionMeasure:
         self._file, self._imdb, self._classes, self._output = net, imdb, tuple(classes), output
         if proposals:
             use_proposals(imdb, "rpn", str(proposals))
-        self._net = free_intermediates(caffe.Net(os.fspath(net), caffe.TEST), keep=["rois", "cls_score"])
+        self._net = free_intermediates(caffe.Net(os.fspath(net), caffe.TEST), keep=READ_LATER)
         self._settings = dataclasses.replace(DetectionSettings.from_cfg(cfg), has_rpn=proposals is None)
 
     def __call__(self, model: Path) -> Mapping[str, float]:
@@ -102,7 +102,7 @@ def write_proposals(net: str | os.PathLike, model: str | os.PathLike, imdb: Imdb
 def write_net_on_rois(detector: str | os.PathLike, path: Path) -> Path:
     """Write a detector's test net with an input `rois` (R, 5) instead of its RPN; returns the path."""
     net = prototxt.read_net(detector)
-    needed, kept = set(_OUTPUTS), []
+    needed, kept = {*DETECTOR_OUTPUTS, *READ_LATER}, []
     for layer in reversed(net.layer):
         if needed & set(layer.top) and "rois" not in layer.top:
             kept.append(layer)

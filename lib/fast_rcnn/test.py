@@ -56,6 +56,11 @@ class DetectionSettings:
         return cls(ImageSettings.from_cfg(settings, "TEST"), test.HAS_RPN, test.SVM, test.BBOX_REG, test.NMS,
                    settings.DEDUP_BOXES, nms_gpu(settings))
 
+    @property
+    def scores(self) -> str:
+        """Name of the blob with the class scores of the RoIs."""
+        return "cls_score" if self.svm else "cls_prob"
+
     def for_rows(self, output: str, size: tuple[int, int]) -> DetectionSettings:
         """These settings for a net whose output lists the detections; `size` is (height, width) of its input."""
         images = replace(self.images, warp=size, scales=(min(size),), max_size=max(size))
@@ -123,8 +128,8 @@ def _outputs(net: Net, blobs: dict[str, np.ndarray],
              settings: DetectionSettings) -> tuple[np.ndarray, np.ndarray | None]:
     """Scores (R, K) and, with `bbox_reg`, deltas (R, 4K) of the net's RoIs."""
     outputs = _forward(net, blobs)
-    scores = net.blobs["cls_score"].data if settings.svm else outputs["cls_prob"]
-    scores = _finite(as_rows(scores), "cls_score" if settings.svm else "cls_prob")
+    scores = net.blobs[settings.scores].data if settings.svm else outputs[settings.scores]
+    scores = _finite(as_rows(scores), settings.scores)
     if not settings.bbox_reg:
         return scores, None
     return scores, _of_each_class(_finite(as_rows(outputs["bbox_pred"]), "bbox_pred"), scores.shape[1])

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from caffe import layers as L
 from caffe.net_spec import Top
-from utils.names import BOX_BLOBS, HARD, READONLY, ROI_BLOBS, RPN_BLOBS
+from utils.names import BOX_BLOBS, HARD, READONLY, ROI_BLOBS, RPN_BLOBS, RPN_BOX_LAYER, RPN_SCORE_LAYER, RPN_TARGETS
 
 from .draft import Draft
 from .nets import gaussian
@@ -16,7 +16,6 @@ LEARNED: Settings = dict(param=[dict(lr_mult=1), dict(lr_mult=2)])
 FROZEN: Settings = dict(param=[dict(lr_mult=0, decay_mult=0), dict(lr_mult=0, decay_mult=0)])
 NONE: Settings = {}
 
-RPN_TARGETS = ("rpn_labels", *(f"rpn_{name}" for name in BOX_BLOBS))
 ROI_TOPS = (*ROI_BLOBS, *BOX_BLOBS)
 
 
@@ -89,8 +88,8 @@ def rpn(draft: Draft, features: Top, names: tuple[str, str, str], param: Setting
     n[blob] = L.Convolution(features, name=conv, num_output=draft.net.rpn_channels, pad=1, kernel_size=3,
                             **param, **_fillers(param, gaussian(0.01)))
     n["rpn_relu"] = L.ReLU(n[blob], name=relu, in_place=True)
-    for layer, count, meaning in (("rpn_cls_score", 2 * anchors, "2 (background, object)"),
-                                  ("rpn_bbox_pred", 4 * anchors, "4 (dx, dy, dw, dh)")):
+    for layer, count, meaning in ((RPN_SCORE_LAYER, 2 * anchors, "2 (background, object)"),
+                                  (RPN_BOX_LAYER, 4 * anchors, "4 (dx, dy, dw, dh)")):
         n[layer] = L.Convolution(n.rpn_relu, num_output=count, kernel_size=1, **param,
                                  **_fillers(param, gaussian(0.01)))
         draft.remark(layer, f"{meaning} x {anchors} anchors = {count}")
@@ -183,7 +182,7 @@ def untrained_rpn(draft: Draft, features: Top, names: tuple[str, str, str]) -> N
     """The RPN without a loss, so that a stage that does not train it still saves its weights."""
     draft.section("RPN: not trained here, present so that its weights are saved with the others")
     rpn(draft, features, names, FROZEN)
-    for layer in ("rpn_cls_score", "rpn_bbox_pred"):
+    for layer in (RPN_SCORE_LAYER, RPN_BOX_LAYER):
         draft.n[f"silence_{layer}"] = L.Silence(draft.n[layer], ntop=0)
 
 

@@ -67,9 +67,8 @@ def _before(part: Part, settings: DetectionSettings, export: ExportSettings) -> 
 def _after(part: Part, values: Mapping[str, str], net: Net, settings: DetectionSettings,
            export: ExportSettings) -> None:
     """Add what `im_detect` does after the net's forward pass, and `detections_per_class`."""
-    scores = "cls_score" if settings.svm else "cls_prob"
-    count = _width(net, scores)
-    scores = part.node("Reshape", values[scores], part.ints(-1, count))
+    count = _width(net, settings.scores)
+    scores = part.node("Reshape", values[settings.scores], part.ints(-1, count))
     scale = part.node("Reshape", part.cut(values["im_info"], [2], [3], [1]), part.ints(1))
     rois = part.node("Div", columns(part, values["rois"], 1, 5), scale)
     boxes = _boxes_of_classes(part, rois, values, net, settings, count)

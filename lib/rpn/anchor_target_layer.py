@@ -14,6 +14,7 @@ from rpn.anchor_targets import AnchorSettings, anchor_targets, gt_boxes_of_image
 from rpn.generate_anchors import generate_anchors, shift_anchors
 from utils.images import ImageSettings
 from utils.layer_params import allowed_border, anchor_layout
+from utils.names import RPN_TARGETS
 from utils.other_caffe import blob_list, blob_shape, set_blobs
 from utils.python_layer import check_count, layer_name, layer_rng, layer_setting
 
@@ -36,8 +37,7 @@ class AnchorTargetLayer(caffe.Layer):
     def setup(self, bottom, top):
         self._stride, scales, ratios = layer_setting(self, anchor_layout)
         check_count(self, "bottoms", bottom, ["rpn_cls_score", "gt_boxes", "im_info", "data"], optional=1)
-        check_count(self, "tops", top, ["rpn_labels", "rpn_bbox_targets", "rpn_bbox_inside_weights",
-                                        "rpn_bbox_outside_weights"])
+        check_count(self, "tops", top, RPN_TARGETS)
         self._anchors = generate_anchors(ratios=ratios, scales=scales)
         self._settings = AnchorSettings.from_cfg(cfg.TRAIN, layer_setting(self, allowed_border))
         self._images = ImageSettings.from_cfg(cfg, "TRAIN")

@@ -11,6 +11,7 @@ from rpn.proposal_onnx import add_proposals
 from rpn.proposals import NAN_MESSAGE, ProposalSettings, proposals
 from utils.errors import NotFiniteError
 from utils.layer_params import anchor_layout
+from utils.names import RPN_OUTPUTS
 from utils.other_caffe import SettingError, blob_list, blob_shape, is_on_gpu, set_blobs, set_tensors
 from utils.python_layer import check_count, layer_name, layer_setting, phase_name
 
@@ -31,7 +32,7 @@ class ProposalLayer(caffe.Layer):
     def setup(self, bottom, top):
         self._stride, scales, ratios = layer_setting(self, anchor_layout)
         check_count(self, "bottoms", bottom, ["rpn_cls_prob_reshape", "rpn_bbox_pred", "im_info"])
-        check_count(self, "tops", top, ["rois", "scores"], optional=1)
+        check_count(self, "tops", top, RPN_OUTPUTS, optional=1)
         self._anchors = generate_anchors(ratios=ratios, scales=scales)
         # On a GPU, the anchors of the largest feature map so far, (rows, columns, 4A)
         self._grid: proposal_tensors.Tensor | None = None

@@ -15,7 +15,7 @@ from commands.validation import write_net_on_rois
 from fast_rcnn.config import set_cfg
 from utils.errors import is_user_error, message_of, raise_all
 from utils.names import DETECTOR_OUTPUTS, RPN_OUTPUTS
-from utils.other_caffe import Net
+from utils.other_caffe import Net, make_test_net
 from utils.weights import check_varied, load_initial_weights
 
 Shapes = dict[str, list[list[int]]]     # parameter shapes of each layer
@@ -94,8 +94,7 @@ def _train_shapes(run: Run, step: Step) -> Shapes:
 
 def _test_shapes(path: Path, *outputs: str, num_classes: int = 0) -> Shapes:
     """Parameter shapes of a test net with these outputs; their width is checked for `num_classes`, if not 0."""
-    import caffe
-    net = caffe.Net(os.fspath(path), caffe.TEST)
+    net = make_test_net(path)
     check_outputs(net, path, *outputs)
     if num_classes:
         raise_all(check_widths(net, path, num_classes, "the data set", *outputs))

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-import caffe
 from caffe.proto import caffe_pb2
 from commands.data_set import use_proposals
 from datasets.evaluation import Evaluation
@@ -22,7 +21,7 @@ from utils.errors import UserError
 from utils.files import atomic_path
 from utils.images import read_image
 from utils.names import DETECTOR_OUTPUTS, READ_LATER
-from utils.other_caffe import Net, free_intermediates
+from utils.other_caffe import Net, free_intermediates, make_test_net
 from utils.weights import load_all_weights
 
 _PICTURES = 4
@@ -42,7 +41,7 @@ class DetectionMeasure:
         self._file, self._imdb, self._classes, self._output = net, imdb, tuple(classes), output
         if proposals:
             use_proposals(imdb, "rpn", str(proposals))
-        self._net = free_intermediates(caffe.Net(os.fspath(net), caffe.TEST), keep=READ_LATER)
+        self._net = free_intermediates(make_test_net(net), keep=READ_LATER)
         self._settings = dataclasses.replace(DetectionSettings.from_cfg(cfg), has_rpn=proposals is None)
 
     def __call__(self, model: Path) -> Mapping[str, float]:
@@ -71,7 +70,7 @@ class RecallMeasure:
     def __init__(self, net: str | os.PathLike, imdb: Imdb) -> None:
         self._file, self._imdb = net, imdb
         use_proposals(imdb, "gt", None)
-        self._net = free_intermediates(caffe.Net(os.fspath(net), caffe.TEST))
+        self._net = free_intermediates(make_test_net(net))
         self._settings = GenerationSettings.from_cfg(cfg)
 
     def __call__(self, model: Path) -> Mapping[str, float]:
@@ -91,7 +90,7 @@ def propose(net: Net, file: str | os.PathLike, model: str | os.PathLike, imdb: I
 
 def write_proposals(net: str | os.PathLike, model: str | os.PathLike, imdb: Imdb, path: Path) -> Path:
     """Write an RPN's proposals for a validation set, with the settings of cfg.TEST; returns the path."""
-    rpn = free_intermediates(caffe.Net(os.fspath(net), caffe.TEST))
+    rpn = free_intermediates(make_test_net(net))
     boxes, scores = propose(rpn, net, model, imdb, GenerationSettings.from_cfg(cfg))
     if parallel.is_first():
         save_proposals(path, boxes, scores, imdb.image_index)

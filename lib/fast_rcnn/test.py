@@ -24,7 +24,7 @@ from utils.blob import as_rows
 from utils.draw import draw_detections, draw_objects, write_image
 from utils.errors import CheckError, NotFiniteError
 from utils.files import write_json
-from utils.images import ImageSettings, prepare_pyramid, read_image
+from utils.images import ImageSettings, read_image
 from utils.npz import read_npz, require_kinds, texts, write_npz
 from utils.other_caffe import Net, span
 from utils.profiling import profiled
@@ -81,7 +81,7 @@ def im_detect(net: Net, im: np.ndarray, boxes: np.ndarray | None = None,
     Raises NotFiniteError if the net's outputs are NaN or infinite, CheckError if their widths differ from the above.
     """
     settings = settings or settings_of(net, DetectionSettings.from_cfg(cfg))
-    return _detect(net, Pyramid(*prepare_pyramid(im, settings.images), im.shape[:2]), boxes, settings)
+    return _detect(net, Pyramid.of(im, settings.images), boxes, settings)
 
 
 def detect_together(net: Net, ims: Sequence[np.ndarray], num_classes: int, thresh: float,
@@ -91,7 +91,7 @@ def detect_together(net: Net, ims: Sequence[np.ndarray], num_classes: int, thres
     Returns for each image the result of `detections_per_class`, without a limit, and the highest object score.
     """
     settings = settings or settings_of(net, DetectionSettings.from_cfg(cfg))
-    images = [Pyramid(*prepare_pyramid(im, settings.images), im.shape[:2]) for im in ims]
+    images = [Pyramid.of(im, settings.images) for im in ims]
     if settings.rows:
         return [(detections_in_rows(rows, image.file_size, num_classes, thresh, 0), float(rows[:, 2].max(initial=0)))
                 for rows, image in zip(_listed(net, images, settings), images, strict=True)]
@@ -127,7 +127,7 @@ def _propose_and_detect(net: Net, images: Sequence[Pyramid],
 def _outputs(net: Net, blobs: dict[str, np.ndarray],
              settings: DetectionSettings) -> tuple[np.ndarray, np.ndarray | None]:
     """Scores (R, K) and, with `bbox_reg`, deltas (R, 4K) of the net's RoIs."""
-    outputs = _forward(net, blobs)
+    outputs = run_net(net, blobs)
     scores = net.blobs[settings.scores].data if settings.svm else outputs[settings.scores]
     scores = _finite(as_rows(scores), settings.scores)
     if not settings.bbox_reg:
@@ -180,7 +180,7 @@ def _get_blobs(image: Pyramid, rois: np.ndarray | None, settings: DetectionSetti
     """The net's inputs for an image, with RoIs or (with `has_rpn`) im_info."""
     if settings.has_rpn:
         check_one_scale(settings.images.scales)
-        return {"data": image.data, "im_info": np.array([[*image.data.shape[2:], image.scales[0]]], np.float32)}
+        return image.rpn_inputs()
     if rois is None:
         raise ValueError("im_detect needs boxes, or cfg.TEST.HAS_RPN and a net with a region proposal net")
     return {"data": image.data, "rois": _get_rois_blob(rois, image.scales)}
@@ -199,7 +199,7 @@ def _get_rois_blob(rois: np.ndarray, im_scales: np.ndarray) -> np.ndarray:
     return np.column_stack([levels, rois * im_scales[levels, None]]).astype(np.float32)
 
 
-def _forward(net: Net, blobs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def run_net(net: Net, blobs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Run a forward pass on inputs of any shape; returns the outputs."""
     for name, blob in blobs.items():
         net.blobs[name].reshape(*blob.shape)
@@ -255,7 +255,7 @@ def detections_in_rows(rows: np.ndarray, size: tuple[int, int], num_classes: int
 
 def _listed(net: Net, images: Sequence[Pyramid], settings: DetectionSettings) -> list[np.ndarray]:
     """The rows (n, 7) that the net lists for each image, see `detections_in_rows`."""
-    output = _forward(net, {"data": np.concatenate([image.data for image in images])})[settings.rows]
+    output = run_net(net, {"data": np.concatenate([image.data for image in images])})[settings.rows]
     rows = _finite(output.reshape(-1, 7), settings.rows)
     return [rows[(rows[:, 0] == number) & (rows[:, 1] > 0)] for number in range(len(images))]   # label -1: no detection
 

@@ -11,7 +11,7 @@ from datasets.imdb import imdb as Imdb
 from roi_data_layer.features import image_key
 from roi_data_layer.prefetch import ImageFeed
 from utils.blob import im_list_to_blob
-from utils.images import ImageSettings, Reader, image_request, most_pixels
+from utils.images import ImageSettings, Reader, image_request, most_pixels, prepare_pyramid
 
 
 class Pyramid(NamedTuple):
@@ -21,6 +21,15 @@ class Pyramid(NamedTuple):
     scales: np.ndarray          # (levels,)
     file_size: tuple[int, int]  # height and width before scaling
     key: str = ""               # identifies the pixels of level 0, see `image_key`
+
+    @classmethod
+    def of(cls, im: np.ndarray, settings: ImageSettings) -> Pyramid:
+        """An image (height, width, 3) BGR, prepared."""
+        return cls(*prepare_pyramid(im, settings), im.shape[:2])
+
+    def rpn_inputs(self) -> dict[str, np.ndarray]:
+        """Inputs of a net with an RPN: data and im_info (1, 3) height, width, scale. There must be one level."""
+        return {"data": self.data, "im_info": np.array([[*self.data.shape[2:], self.scales[0]]], np.float32)}
 
 
 @contextlib.contextmanager

@@ -13,10 +13,11 @@ from datasets.proposals_file import load_proposals as load_proposals
 from datasets.proposals_file import save_proposals as save_proposals
 from fast_rcnn.config import Config, cfg, check_one_scale
 from fast_rcnn.net_settings import settings_of
+from fast_rcnn.test import run_net
 from roi_data_layer.features import FeatureSettings, reuse_features
 from roi_data_layer.pyramids import Pyramid, pyramids_ahead
 from utils import parallel
-from utils.images import ImageSettings, prepare_pyramid
+from utils.images import ImageSettings
 from utils.other_caffe import FrozenPrefix, Net, keep_freed_memory, span
 from utils.profiling import profiled
 from utils.ragged import Spool
@@ -49,15 +50,12 @@ def im_proposals(net: Net, im: np.ndarray,
     returns   boxes (R, 4) in image pixels, scores (R, 1), by descending score
     """
     settings = settings or settings_of(net, GenerationSettings.from_cfg(cfg))
-    return _proposals(net, *prepare_pyramid(im, settings.images))
+    return _proposals(net, Pyramid.of(im, settings.images))
 
 
-def _proposals(net: Net, data: np.ndarray, scales: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    im_info = np.array([[*data.shape[2:], scales[0]]], np.float32)
-    net.blobs["data"].reshape(*data.shape)
-    net.blobs["im_info"].reshape(*im_info.shape)
-    outputs = net.forward(data=data, im_info=im_info)
-    return outputs["rois"][:, 1:5] / np.float32(scales[0]), outputs["scores"].copy()
+def _proposals(net: Net, image: Pyramid) -> tuple[np.ndarray, np.ndarray]:
+    outputs = run_net(net, image.rpn_inputs())
+    return outputs["rois"][:, 1:5] / np.float32(image.scales[0]), outputs["scores"].copy()
 
 
 def imdb_proposals(net: Net, imdb: Imdb, profile: Path | None = None, features: str | os.PathLike | None = None,
@@ -102,4 +100,4 @@ def _of_next(net: Net, pyramids: Iterator[Pyramid], prefix: FrozenPrefix | None)
         return _NOTHING
     if prefix:
         prefix.next_batch([image.key], [image.data.shape[2:]])
-    return np.hstack(_proposals(net, image.data, image.scales))
+    return np.hstack(_proposals(net, image))

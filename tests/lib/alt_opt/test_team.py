@@ -78,10 +78,10 @@ def test_proposals_are_gathered_in_order(be, monkeypatch, num_images):
     """Image i has i % 4 proposals, all of whose values are i."""
     @contextlib.contextmanager
     def pyramids_ahead(imdb, settings, images):
-        yield (SimpleNamespace(data=number, scales=None) for number in images)
+        yield iter(images)
 
     monkeypatch.setattr(generate, "pyramids_ahead", pyramids_ahead)
-    monkeypatch.setattr(generate, "_proposals", lambda net, number, scales: (
+    monkeypatch.setattr(generate, "_proposals", lambda net, number: (
         np.full((number % 4, 4), number, np.float32), np.full((number % 4, 1), number / 10, np.float32)))
     net, imdb = SimpleNamespace(), SimpleNamespace(num_images=num_images)
     sent = {1: [], 2: []}

@@ -127,7 +127,7 @@ def test_a_damaged_file_is_reported(tmp_path):
 def test_generating_and_saving_keep_no_proposals_in_memory(tmp_path, monkeypatch):
     """Of 80 MB only one image's proposals are in memory, plus 1 KB per image."""
     rows = np.ones((20000, 4), np.float32), np.ones((20000, 1), np.float32)
-    monkeypatch.setattr(generate, "_proposals", lambda net, data, scales: rows)
+    monkeypatch.setattr(generate, "_proposals", lambda net, image: rows)
     monkeypatch.setattr(generate, "pyramids_ahead", lambda imdb, settings, images: contextlib.nullcontext(
         iter([Pyramid(np.zeros((1, 3, 2, 2)), np.ones(1), (2, 2))] * imdb.num_images)))
     imdb = FakeImdb([tmp_path / f"{index}.png" for index in range(200)], ("background",))

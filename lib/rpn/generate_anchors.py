@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from utils.layer_params import ANCHOR_RATIOS, ANCHOR_SCALES
+from utils.layer_params import ANCHOR_BASE_SIZE, ANCHOR_RATIOS, ANCHOR_SCALES
 
 
-def generate_anchors(base_size: float = 16, ratios: Sequence[float] = ANCHOR_RATIOS,
+def generate_anchors(base_size: float = ANCHOR_BASE_SIZE, ratios: Sequence[float] = ANCHOR_RATIOS,
                      scales: Sequence[float] = ANCHOR_SCALES) -> np.ndarray:
     """Anchors of the first feature cell: every ratio with every scale.
 

@@ -19,13 +19,13 @@ from utils.cython_bbox import bbox_overlaps
 class RoITargetSettings:
     """The rules of `proposal_targets`; names as cfg.TRAIN.BBOX_*."""
 
-    rois: RoISettings = RoISettings()
-    use_ohem: bool = False      # all RoIs instead of a sample
-    inside_weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)
-    normalize: bool = False     # by these means and stds
-    means: Sequence[float] = (0.0, 0.0, 0.0, 0.0)
-    stds: Sequence[float] = (0.1, 0.1, 0.2, 0.2)
-    agnostic: bool = False      # classes share their boxes
+    rois: RoISettings
+    use_ohem: bool              # all RoIs instead of a sample
+    inside_weights: Sequence[float]
+    normalize: bool             # by these means and stds
+    means: Sequence[float]
+    stds: Sequence[float]
+    agnostic: bool              # classes share their boxes
 
     @classmethod
     def from_cfg(cls, train: Config) -> RoITargetSettings:

@@ -20,7 +20,7 @@ NAN_MESSAGE = ("ProposalLayer: scores or deltas of the region proposal network a
 
 @dataclass(frozen=True)
 class ProposalSettings:
-    """Limits of `proposals`; names as in cfg.<phase>.RPN_*. Numbers of boxes of 0 or less mean no limit."""
+    """Limits of `proposals`; names as in cfg.<phase>.RPN_*, defaults as in cfg.TEST. 0 or less boxes: no limit."""
 
     pre_nms_top_n: int = 6000
     post_nms_top_n: int = 300

@@ -8,7 +8,8 @@ import yaml
 from utils.safe_yaml import load_yaml
 
 Params = dict[str, Any]
-ANCHOR_SCALES: tuple[float, ...] = (8, 16, 32)      # times 16 pixels
+ANCHOR_BASE_SIZE = 16                               # pixels
+ANCHOR_SCALES: tuple[float, ...] = (8, 16, 32)      # times ANCHOR_BASE_SIZE
 ANCHOR_RATIOS: tuple[float, ...] = (0.5, 1, 2)      # height / width
 
 

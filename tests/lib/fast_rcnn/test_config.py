@@ -19,6 +19,9 @@ from fast_rcnn.config import (
     pair_changes,
     reset_cfg,
 )
+from roi_data_layer.sampling import RoISettings
+from rpn.anchor_targets import AnchorSettings
+from rpn.proposals import ProposalSettings
 
 pytestmark = pytest.mark.usefixtures("default_settings")
 
@@ -29,6 +32,13 @@ def test_defaults_work_together_and_are_those_of_py_faster_rcnn():
     assert (cfg.TRAIN.RPN_POST_NMS_TOP_N, cfg.TEST.RPN_POST_NMS_TOP_N) == (2000, 300)
     assert cfg.PIXEL_MEANS.shape == (1, 1, 3) and cfg.RNG_SEED == 3
     assert (Path(cfg.ROOT_DIR) / "lib" / "fast_rcnn" / "config.py").is_file()
+
+
+def test_defaults_of_functions_are_those_of_the_settings():
+    settings = make_settings({"USE_GPU_NMS": False})
+    assert AnchorSettings() == AnchorSettings.from_cfg(settings.TRAIN)
+    assert RoISettings() == RoISettings.from_cfg(settings.TRAIN)
+    assert ProposalSettings() == ProposalSettings.from_cfg(settings, "TEST")
 
 
 def test_file(tmp_path):
@@ -177,7 +187,7 @@ def test_settings_from_changes_are_frozen_and_do_not_change_cfg(tmp_path):
 
 
 def test_copies_of_frozen_settings_can_be_changed():
-    settings = make_settings()
+    settings = make_settings({"USE_GPU_NMS": False})
     for other in (copy.deepcopy(settings), pickle.loads(pickle.dumps(settings))):
         other.TRAIN.MAX_SIZE, other.PIXEL_MEANS[...] = 5, 0
         assert settings.TRAIN.MAX_SIZE == 1000 and settings.PIXEL_MEANS[0, 0, 0] == 102.9801

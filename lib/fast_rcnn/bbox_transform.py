@@ -99,9 +99,18 @@ def normalize_weights(weights: np.ndarray, bias: np.ndarray, means: np.ndarray,
               stds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The inverse of `unnormalize_weights`, to continue training from published weights; a std of 0 counts as 1."""
     means, stds = _of_rows(means, len(bias)), _of_rows(stds, len(bias))
-    divisor = np.where(stds > 0, stds, 1.0)
+    divisor = safe_stds(stds)
     scale = divisor.reshape(-1, *[1] * (weights.ndim - 1))
     return (weights / scale).astype(weights.dtype), ((bias - means) / divisor).astype(bias.dtype)
+
+
+def safe_stds(stds: np.ndarray) -> np.ndarray:
+    """Standard deviations to divide by: 1 instead of 0.
+
+    If the RoIs of a class are all exact objects, its targets are all 0. py-faster-rcnn divides them by 0, which yields
+    NaN; divided by 1 they stay 0.
+    """
+    return np.where(stds > 0, stds, 1.0)
 
 
 def _of_rows(values: np.ndarray, rows: int) -> np.ndarray:

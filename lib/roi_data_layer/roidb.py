@@ -16,7 +16,7 @@ import numpy as np
 from datasets.imdb import imdb as Imdb
 from datasets.lazy_roidb import LazyEntry, annotated, derived_roidb
 from datasets.roidb import Entry, turn_over
-from fast_rcnn.bbox_transform import bbox_transform, num_box_classes
+from fast_rcnn.bbox_transform import bbox_transform, num_box_classes, safe_stds
 from fast_rcnn.config import Config
 from roi_data_layer.sampling import RoISettings, is_usable, on_ignored
 from utils.cython_bbox import bbox_overlaps
@@ -187,12 +187,3 @@ def normalize_targets(targets: np.ndarray, means: np.ndarray, stds: np.ndarray) 
     normal[:, 1:] = 0
     normal[rows, 1:] = (targets[rows, 1:] - means[labels]) / safe_stds(stds)[labels]
     return normal
-
-
-def safe_stds(stds: np.ndarray) -> np.ndarray:
-    """Standard deviations to divide by: 1 instead of 0.
-
-    If the RoIs of a class are all exact objects, its targets are all 0. py-faster-rcnn divides them by 0, which yields
-    NaN; divided by 1 they stay 0.
-    """
-    return np.where(stds > 0, stds, 1.0)

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from datasets.roidb import Entry
-from fast_rcnn.bbox_transform import bbox_transform
+from fast_rcnn.bbox_transform import bbox_transform, safe_stds
 from roi_data_layer.minibatch import rpn_blobs
-from roi_data_layer.roidb import safe_stds
 from rpn.anchor_targets import AnchorSettings, anchors_inside, label_anchors
 from rpn.generate_anchors import shift_anchors
 from utils.blob import im_scale_for

@@ -18,6 +18,7 @@ from datasets.imdb import imdb as Imdb
 from datasets.objects import ObjectTable
 from rpn.anchor_reach import AnchorLayout, best_overlaps, has_room
 from utils.blob import im_scale_for
+from utils.boxes import box_sizes
 
 OUT_OF_REACH = (0.5, 0.7)       # further IoU thresholds for which objects are counted
 _FEW = 0.1          # up to this fraction of objects out of reach there is no warning,
@@ -57,7 +58,7 @@ def small_image_warning(layout: AnchorLayout, sizes: Sequence[tuple[int, int]], 
     if not count:
         return ""
     width, height = min(small)
-    least = _sides(layout.anchors).min(axis=0)
+    least = box_sizes(layout.anchors).min(axis=0)
     return (f"Warning: {count} of {len(sizes)} images, such as those of {width} x {height} pixels, are too small or "
             f"too narrow for any anchor (at least {least[0]:g} pixels wide and {least[1]:g} high) at TRAIN.SCALES "
             f"{list(scales)} and TRAIN.MAX_SIZE {max_size}: the region proposal network learns nothing from them. "
@@ -82,7 +83,7 @@ def object_size_warning(layout: AnchorLayout, objects: ObjectTable, classes: Seq
         return ""
     overlaps = anchor_overlaps(objects, layout, train.SCALES, train.MAX_SIZE)
     parts = [_anchor_part(overlaps, layout, objects, classes, train, command)]
-    dropped = np.count_nonzero(_sides(objects.boxes).min(axis=1) < min_size[1])
+    dropped = np.count_nonzero(box_sizes(objects.boxes).min(axis=1) < min_size[1])
     if dropped > count * _FEW:
         parts.append(f"{dropped} of {count} objects have a side shorter than {min_size[0]} {min_size[1]:g}, and "
                      "proposals of that size are dropped: lower this setting")
@@ -108,7 +109,7 @@ def _anchor_part(overlaps: np.ndarray, layout: AnchorLayout, objects: ObjectTabl
     shares = np.bincount(objects.labels[missed], minlength=len(classes)) / np.maximum(totals, 1)
     if missed.sum() <= count * _FEW and not (shares[totals >= _COUNTED] > _MANY).any():
         return ""
-    sides = _sides(layout.anchors)
+    sides = box_sizes(layout.anchors)
     least, most = sides.min(axis=0), sides.max(axis=0)
     worst = int(shares.argmax())
     of_class = ("" if len(classes) == 2 else f" The most are {classes[worst]}: {round(shares[worst] * totals[worst])} "
@@ -118,11 +119,6 @@ def _anchor_part(overlaps: np.ndarray, layout: AnchorLayout, objects: ObjectTabl
             f"{most[0]:g} x {most[1]:g} pixels) by less than TRAIN.RPN_NEGATIVE_OVERLAP {train.RPN_NEGATIVE_OVERLAP:g} "
             f"at TRAIN.SCALES {list(train.SCALES)} and TRAIN.MAX_SIZE {train.MAX_SIZE}: they will hardly be found."
             f"{of_class} No anchor reaches {further}. Better anchors and settings: {command}")
-
-
-def _sides(boxes: np.ndarray) -> np.ndarray:
-    """(width, height) of boxes (N, 4)."""
-    return boxes[:, 2:] - boxes[:, :2] + 1
 
 
 def _scaled(size: tuple[int, int], scale: int, max_size: int) -> tuple[float, float]:

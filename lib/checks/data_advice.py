@@ -12,6 +12,7 @@ from datasets.objects import ObjectTable
 from rpn.anchor_choice import choose_anchors
 from rpn.anchor_reach import AnchorLayout
 from utils.blob import im_scale_for
+from utils.boxes import box_sizes
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _SIDES = (200, 300, 400, 500, 600, 800, 1000, 1200, 1600)      # values of TRAIN.SCALES to try
@@ -101,7 +102,7 @@ def study(objects: ObjectTable, classes: Sequence[str], layout: AnchorLayout, se
 
 def smallest_proposal(objects: ObjectTable) -> int:
     """A value for RPN_MIN_SIZE: half the 0.5 % quantile of the objects' shorter sides, at least 1."""
-    shorter = (objects.boxes[:, 2:] - objects.boxes[:, :2] + 1).min(axis=1)
+    shorter = box_sizes(objects.boxes).min(axis=1)
     return max(1, int(np.quantile(shorter, 0.005) / 2))
 
 
@@ -176,7 +177,7 @@ def _advised(options: Sequence[SizeOption], present: SizeOption) -> SizeOption:
 def _class_figures(objects: ObjectTable, classes: Sequence[str], overlaps: np.ndarray, thresholds: Sequence[float],
                    train: Any) -> list[ClassFigures]:
     boxes, _ = objects.scaled(train.SCALES[0], train.MAX_SIZE)
-    sides = boxes[:, 2:] - boxes[:, :2] + 1
+    sides = box_sizes(boxes)
     figures = []
     for label, name in enumerate(classes):
         mine = objects.labels == label
@@ -193,7 +194,7 @@ def _below(overlaps: np.ndarray, thresholds: Sequence[float]) -> tuple[int, ...]
 
 def _size_quantiles(objects: ObjectTable, train: Any) -> dict[str, tuple[float, ...]]:
     boxes, _ = objects.scaled(train.SCALES[0], train.MAX_SIZE)
-    width, height = (boxes[:, 2:] - boxes[:, :2] + 1).T
+    width, height = box_sizes(boxes).T
     return {name: tuple(np.quantile(values, QUANTILES).tolist())
             for name, values in (("width", width), ("height", height), ("height / width", height / width))}
 

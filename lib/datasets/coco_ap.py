@@ -9,6 +9,7 @@ import math
 import numpy as np
 
 from datasets.average_precision import Detections, Objects, shares_in_regions
+from utils.boxes import box_areas
 from utils.cython_bbox import bbox_overlaps
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -48,8 +49,7 @@ def coco_aps(detections: Detections, objects: dict[str, Objects],
 
 
 def _in_range(boxes: np.ndarray, area: tuple[float, float]) -> np.ndarray:
-    sides = boxes[:, 2:] - boxes[:, :2] + 1
-    areas = sides[:, 0] * sides[:, 1]
+    areas = box_areas(boxes)
     return (areas >= area[0]) & (areas <= area[1])
 
 

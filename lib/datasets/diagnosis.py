@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from datasets.imdb import imdb as Imdb
+from utils.boxes import box_areas
 from utils.cython_bbox import bbox_overlaps
 
 MIN_IOU = 0.5       # minimum IoU of a detection with the object that it finds
@@ -144,7 +145,7 @@ def diagnose(founds: Sequence[Found], truths: Sequence[Truth], num_classes: int,
         _add_image(result, image, Found(found.boxes[kept], found.labels[kept], found.scores[kept]), found, truth)
     for mistakes in (result.false_alarms, result.confused):
         mistakes.sort(key=lambda mistake: -mistake.score)
-    result.missed.sort(key=lambda mistake: -_area(mistake.box))
+    result.missed.sort(key=lambda mistake: -float(box_areas(mistake.box)))
     return result
 
 
@@ -184,7 +185,3 @@ def _score_at(box: np.ndarray, label: int, found: Found) -> float:
         return 0.0
     near = bbox_overlaps(found.boxes[mine], box[None].astype(found.boxes.dtype))[:, 0] >= MIN_IOU
     return float(found.scores[mine][near].max(initial=0))
-
-
-def _area(box: np.ndarray) -> float:
-    return float((box[2] - box[0] + 1) * (box[3] - box[1] + 1))

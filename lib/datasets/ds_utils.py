@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from utils.boxes import box_areas, box_sizes
+
 
 def unique_boxes(boxes: np.ndarray, scale: float = 1.0) -> np.ndarray:
     """Ascending indices of the first box of each group of boxes that are equal after round(box * scale)."""
@@ -16,8 +18,8 @@ def xywh_to_xyxy(boxes: np.ndarray) -> np.ndarray:
 
 
 def xyxy_to_xywh(boxes: np.ndarray) -> np.ndarray:
-    """Inclusive corners to (x, y, width, height): width = x2 - x1 + 1."""
-    return np.hstack([boxes[:, :2], boxes[:, 2:4] - boxes[:, :2] + 1])
+    """Inclusive corners to (x, y, width, height)."""
+    return np.hstack([boxes[:, :2], box_sizes(boxes)])
 
 
 def filter_small_boxes(boxes: np.ndarray, min_size: float) -> np.ndarray:
@@ -47,4 +49,4 @@ def covered_shares(boxes: np.ndarray, regions: np.ndarray) -> np.ndarray:
     low = np.maximum(boxes[:, None, :2], regions[None, :, :2])
     high = np.minimum(boxes[:, None, 2:4], regions[None, :, 2:4])
     common = np.prod(np.maximum(high - low + 1, 0), axis=2).max(axis=1)
-    return common / np.prod(boxes[:, 2:4] - boxes[:, :2] + 1, axis=1)
+    return common / box_areas(boxes)

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from utils.boxes import box_areas
 from utils.cython_bbox import bbox_overlaps
 
 Entry = MutableMapping[str, Any]
@@ -29,7 +30,7 @@ def objects_entry(boxes: np.ndarray, classes: np.ndarray, ignored: np.ndarray | 
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
     classes = np.asarray(classes, np.int32).reshape(-1)
     entry = {"boxes": boxes, "gt_classes": classes, "max_overlaps": np.ones(len(boxes), np.float32),
-             "max_classes": classes.copy(), "seg_areas": areas(boxes), "flipped": False}
+             "max_classes": classes.copy(), "seg_areas": box_areas(boxes), "flipped": False}
     return entry if ignored is None else {**entry, "ignored": np.asarray(ignored, np.float32).reshape(-1, 4)}
 
 
@@ -71,8 +72,3 @@ def mirror_boxes(boxes: np.ndarray, size: int, axis: int = 0) -> np.ndarray:
     mirrored[:, axis] = size - boxes[:, axis + 2] - 1
     mirrored[:, axis + 2] = size - boxes[:, axis] - 1
     return mirrored
-
-
-def areas(boxes: np.ndarray) -> np.ndarray:
-    """(N,) areas in pixels, (x2 - x1 + 1) * (y2 - y1 + 1)."""
-    return (boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1)

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from utils.boxes import box_sizes
+
 
 def bbox_transform(ex_rois: np.ndarray, gt_rois: np.ndarray) -> np.ndarray:
     """Regression targets that map `ex_rois` to `gt_rois`.
@@ -123,5 +125,5 @@ def _as_float(boxes: np.ndarray) -> np.ndarray:
 
 
 def _centres_and_sizes(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    sizes = boxes[:, 2:4] - boxes[:, :2] + 1
+    sizes = box_sizes(boxes)
     return boxes[:, :2] + 0.5 * sizes, sizes

@@ -21,6 +21,7 @@ from fast_rcnn.net_settings import settings_of
 from fast_rcnn.nms_wrapper import nms, nms_gpu, nms_on
 from roi_data_layer.pyramids import Pyramid, pyramids_ahead
 from utils.blob import as_rows
+from utils.boxes import box_areas
 from utils.draw import draw_detections, draw_objects, write_image
 from utils.errors import CheckError, NotFiniteError
 from utils.files import write_json
@@ -194,8 +195,7 @@ def _get_rois_blob(rois: np.ndarray, im_scales: np.ndarray) -> np.ndarray:
     returns    (R, 5) float32
     """
     rois = rois.astype(np.float64)
-    areas = (rois[:, 2] - rois[:, 0] + 1) * (rois[:, 3] - rois[:, 1] + 1)
-    levels = np.abs(areas[:, None] * im_scales ** 2 - ROI_SIDE ** 2).argmin(axis=1)
+    levels = np.abs(box_areas(rois)[:, None] * im_scales ** 2 - ROI_SIDE ** 2).argmin(axis=1)
     return np.column_stack([levels, rois * im_scales[levels, None]]).astype(np.float32)
 
 

@@ -20,6 +20,7 @@ from reports.augmentation import augmentation_in_words, augmented_pictures
 from reports.charts import COLOURS, Axis, Line, histogram, legend, line_chart
 from reports.page import write_page
 from reports.pictures import FOUND, Box, Colour, crop, drawn, photograph
+from utils.boxes import box_sizes
 from utils.draw import class_colour, montage, write_image
 
 PAGE, SHEET = "data.html", "sheet.png"
@@ -126,10 +127,10 @@ def _hex(colour: Colour) -> str:
 def _charts(study: DataStudy, counts: np.ndarray) -> Iterator[dict[str, Any]]:
     part = study.objects.every(-(-len(study.objects) // _DOTS))
     boxes, _ = part.scaled(study.train.SCALES[0], study.train.MAX_SIZE)
-    width, height = (boxes[:, 2:] - boxes[:, :2] + 1).T
+    width, height = box_sizes(boxes).T
     anchors = study.figures.present.layout.anchors
     lines = [Line("objects", _points(width, height), COLOURS[0], 1.6, dots=True),
-             Line("anchors", _points(*(anchors[:, 2:] - anchors[:, :2] + 1).T), _ANCHORS, 4, dots=True)]
+             Line("anchors", _points(*box_sizes(anchors).T), _ANCHORS, 4, dots=True)]
     yield {"title": "Sizes beside the anchors", "legend": legend(lines),
            "svg": line_chart(lines, Axis("width", log=True), Axis("height", log=True), 256)}
     for title, values, axis, of, bins in (
@@ -153,7 +154,7 @@ def _out_of_reach(study: DataStudy, overlaps: np.ndarray) -> Iterator[dict[str, 
         if index not in seen:
             seen.add(index)
             box, path = study.objects.boxes[row], study.imdb.image_path_at(index)
-            width, height = box[2:] - box[:2] + 1
+            width, height = box_sizes(box)
             yield {"picture": crop(path, box, [Box(box, FOUND)]), "title": os.path.basename(path),
                    "name": study.imdb.classes[study.objects.labels[row]],
                    "note": f"{width:.0f} x {height:.0f} pixels, IoU {overlaps[row]:.2f}"}

@@ -15,6 +15,7 @@ from datasets.lazy_roidb import as_dict
 from datasets.roidb import Entry, merge_entries, objects_entry, proposals_entry
 from fast_rcnn.bbox_transform import clip_boxes
 from fast_rcnn.config import ConfigError
+from utils.boxes import box_areas
 
 KEPT = 0.6      # minimum share of an object or proposal inside the crop; other objects are entirely outside
 _DRAWS = 10
@@ -50,7 +51,7 @@ def draw_window(objects: np.ndarray, width: int, height: int, crop: float, rng: 
     for _ in range(_DRAWS):
         drawn = _draw_around(objects[rng.integers(len(objects))], np.array([width, height]), crop, rng)
         grown = grow_window(drawn, objects)
-        growth = _area(grown) / _area(drawn)
+        growth = box_areas(grown) / box_areas(drawn)
         if growth < least:
             best, least = grown, growth
         if growth == 1:
@@ -65,10 +66,6 @@ def _draw_around(box: np.ndarray, size: np.ndarray, crop: float, rng: np.random.
     centre = ((box[:2] + box[2:]) // 2).astype(int)
     first = rng.integers(np.maximum(centre - extent + 1, 0), np.minimum(centre, size - extent) + 1)
     return np.concatenate([first, first + extent - 1])
-
-
-def _area(window: np.ndarray) -> int:
-    return int(np.prod(window[2:] - window[:2] + 1))
 
 
 def grow_window(window: np.ndarray, objects: np.ndarray) -> np.ndarray:

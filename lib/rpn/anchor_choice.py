@@ -8,6 +8,7 @@ from itertools import chain, combinations
 import numpy as np
 
 from rpn.anchor_reach import AnchorLayout, best_overlaps
+from utils.boxes import box_areas, box_sizes
 from utils.layer_params import ANCHOR_BASE_SIZE
 
 SCALES = (0.5, 0.75, 1, 1.25, 1.5, 1.75, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 64)
@@ -30,9 +31,9 @@ def choose_anchors(boxes: np.ndarray, im_sizes: np.ndarray, weights: np.ndarray,
     weights          (G,) weights of the objects in the mean
     layout           supplies stride and border
     """
-    sides = boxes[:, 2:] - boxes[:, :2] + 1
-    scales = _near(SCALES, np.sqrt(sides.prod(axis=1)) / ANCHOR_BASE_SIZE)
-    ratios = _near(RATIOS, sides[:, 1] / sides[:, 0])
+    scales = _near(SCALES, np.sqrt(box_areas(boxes)) / ANCHOR_BASE_SIZE)
+    width, height = box_sizes(boxes).T
+    ratios = _near(RATIOS, height / width)
     overlaps = best_overlaps(boxes, im_sizes, replace(layout, scales=scales, ratios=ratios))
     overlaps = np.minimum(overlaps, enough).reshape(len(boxes), len(ratios), len(scales)).transpose(1, 2, 0)
     weights = (weights / weights.sum()).astype(np.float32)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rpn.generate_anchors import generate_anchors
+from utils.boxes import box_areas
 from utils.layer_params import Params, allowed_border, anchor_layout
 
 
@@ -46,7 +47,7 @@ def best_overlaps(boxes: np.ndarray, im_sizes: np.ndarray, layout: AnchorLayout)
     common = np.ones((len(boxes), len(anchors)))
     for axis in (0, 1):
         common *= _longest_common(boxes[:, axis::2], im_sizes[:, axis], anchors[:, axis::2], layout)
-    union = _areas(boxes)[:, None] + _areas(anchors) - common
+    union = box_areas(boxes)[:, None] + box_areas(anchors) - common
     return (common / union).astype(np.float32)
 
 
@@ -85,7 +86,3 @@ def _cells_inside(sides: np.ndarray, anchor_spans: np.ndarray, layout: AnchorLay
     first = np.ceil(np.maximum(-border - anchor_spans[:, 0], 0) / stride)[None]
     inside = np.ceil((sides[:, None] + border - anchor_spans[:, 1]) / stride) - 1     # last pixel < side + border
     return first, np.minimum(inside, np.ceil(sides / stride)[:, None] - 1)
-
-
-def _areas(boxes: np.ndarray) -> np.ndarray:
-    return (boxes[:, 2:] - boxes[:, :2] + 1).prod(axis=1)

@@ -12,6 +12,7 @@ import numpy as np
 from fast_rcnn.bbox_transform import bbox_transform_inv, clip_boxes
 from fast_rcnn.config import Config
 from fast_rcnn.nms_wrapper import nms_gpu, nms_on
+from utils.boxes import box_sizes
 from utils.errors import NotFiniteError
 
 NAN_MESSAGE = ("ProposalLayer: scores or deltas of the region proposal network are NaN: its weights are bad, or "
@@ -52,7 +53,7 @@ def proposals(scores: np.ndarray, deltas: np.ndarray, im_info: Sequence[float], 
         raise NotFiniteError(NAN_MESSAGE)
     height, width, scale = im_info[:3]
     boxes = clip_boxes(bbox_transform_inv(anchors, deltas), (height, width))
-    large = np.flatnonzero((boxes[:, 2:] - boxes[:, :2] + 1 >= settings.min_size * scale).all(axis=1))
+    large = np.flatnonzero((box_sizes(boxes) >= settings.min_size * scale).all(axis=1))
     order = large[best_first(scores[large], settings.pre_nms_top_n)]
     kept = order[nms_on(settings.gpu, np.column_stack([boxes[order], scores[order]]), settings.nms_thresh,
                         max_keep=max(settings.post_nms_top_n, 0))]

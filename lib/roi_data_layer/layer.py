@@ -45,7 +45,7 @@ from utils.other_caffe import (
     set_tensors,
     span,
 )
-from utils.python_layer import check_count, layer_name, layer_rng, layer_setting, pass_number
+from utils.python_layer import RandomLayer, check_count, layer_name, layer_setting, pass_number
 
 
 class RoIDataLayer(caffe.Layer):
@@ -172,7 +172,7 @@ class RoIDataLayer(caffe.Layer):
         """Data has no gradient."""
 
 
-class HardRoIMiner(caffe.Layer):
+class HardRoIMiner(RandomLayer, caffe.Layer):
     """Base of the layers that choose the RoIs to train on. A mining rule is a subclass with one method, `choose`.
 
     Bottoms: cls_prob (R, K), bbox_pred (R, 4K), rois (R, 5), labels (R,) and, if TRAIN.BBOX_REG, bbox_targets,
@@ -207,14 +207,6 @@ class HardRoIMiner(caffe.Layer):
         """As `choose`, on the GPU and without synchronising with it."""
         raise NotImplementedError
 
-    def rng(self) -> np.random.Generator:
-        """Generator of this forward pass: a function of cfg.RNG_SEED, the class name and the number of the pass."""
-        return layer_rng(self, self._seed, self._passes)
-
-    def seek(self, passes: int) -> None:
-        """Continue with the random numbers after `passes` forward passes: resumes training exactly."""
-        self._passes = passes
-
     @property
     def iteration(self) -> int:
         """Number of the solver iteration that this forward pass belongs to, from 0."""
@@ -233,7 +225,6 @@ class HardRoIMiner(caffe.Layer):
         num_classes = layer_setting(self, class_count)
         train = copy.deepcopy(cfg.TRAIN)
         self.batch_size, self._seed = train.BATCH_SIZE, cfg.RNG_SEED
-        self.seek(0)
         roi_shapes = _roi_shapes(train.BBOX_REG, num_box_classes(num_classes, train.AGNOSTIC))
         shapes = {f"{name}{HARD}": shape for name, shape in roi_shapes.items()}
         _check_count(self, "tops", top, shapes)

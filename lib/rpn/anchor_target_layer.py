@@ -16,10 +16,10 @@ from utils.images import ImageSettings
 from utils.layer_params import allowed_border, anchor_layout
 from utils.names import RPN_TARGETS
 from utils.other_caffe import blob_list, blob_shape, set_blobs
-from utils.python_layer import check_count, layer_name, layer_rng, layer_setting
+from utils.python_layer import RandomLayer, check_count, layer_name, layer_setting
 
 
-class AnchorTargetLayer(caffe.Layer):
+class AnchorTargetLayer(RandomLayer, caffe.Layer):
     """Assigns a label and regression targets to every anchor.
 
     bottom  rpn_cls_score (N, 2A, H, W), used only for N, H and W; gt_boxes (see `gt_boxes_of_images`);
@@ -43,7 +43,6 @@ class AnchorTargetLayer(caffe.Layer):
         self._images = ImageSettings.from_cfg(cfg, "TRAIN")
         self._given = (cfg.TRAIN.RPN_NORMALIZE_MEANS, cfg.TRAIN.RPN_NORMALIZE_STDS)
         self._seed = cfg.RNG_SEED
-        self.seek(0)
         self.reshape(bottom, top)
 
     def normalize_targets(self, roidb: Sequence[Entry]) -> tuple[np.ndarray, np.ndarray]:
@@ -57,10 +56,6 @@ class AnchorTargetLayer(caffe.Layer):
             means, stds = target_statistics(roidb, self._anchors, self._stride, self._settings, self._images)
         self._settings = replace(self._settings, statistics=(means, stds))
         return means, stds
-
-    def seek(self, passes: int) -> None:
-        """Continue with the random numbers after `passes` forward passes: resumes training exactly."""
-        self._passes = passes
 
     def reshape(self, bottom, top):
         num_images, _, height, width = blob_shape(bottom[0])
@@ -76,7 +71,7 @@ class AnchorTargetLayer(caffe.Layer):
         if len(im_info) != num_images:
             raise ValueError(f"{layer_name(self)}: {num_images} images, but im_info has {len(im_info)} rows")
         anchors = shift_anchors(self._anchors, height, width, self._stride)
-        rng = layer_rng(self, self._seed, self._passes)
+        rng = self.rng()
         self._passes += 1
         maps = []
         boxes = [gt_boxes_of_images(bottom[1].data, num_images, ignored) for ignored in (False, True)]

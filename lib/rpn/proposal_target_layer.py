@@ -11,10 +11,10 @@ from rpn.proposal_targets import RoITargetSettings, proposal_targets
 from utils.layer_params import class_count
 from utils.names import BOX_BLOBS
 from utils.other_caffe import blob_list, set_blobs
-from utils.python_layer import check_count, layer_rng, layer_setting
+from utils.python_layer import RandomLayer, check_count, layer_setting
 
 
-class ProposalTargetLayer(caffe.Layer):
+class ProposalTargetLayer(RandomLayer, caffe.Layer):
     """Samples RoIs to train on, and assigns labels and regression targets to them.
 
     bottom  rpn_rois (n, 5) image index, x1, y1, x2, y2; gt_boxes, see `rpn.anchor_targets.gt_boxes_of_images`
@@ -31,14 +31,9 @@ class ProposalTargetLayer(caffe.Layer):
         check_count(self, "bottoms", bottom, ["rpn_rois", "gt_boxes"])
         check_count(self, "tops", top, ["rois", "labels", *BOX_BLOBS])
         self._settings, self._seed = RoITargetSettings.from_cfg(cfg.TRAIN), cfg.RNG_SEED
-        self.seek(0)
         columns = 4 * num_box_classes(self._num_classes, self._settings.agnostic)
         for blob, shape in zip(blob_list(top), [(1, 5), (1,), *[(1, columns)] * 3], strict=True):
             blob.reshape(*shape)
-
-    def seek(self, passes: int) -> None:
-        """Continue with the random numbers after `passes` forward passes: resumes training exactly."""
-        self._passes = passes
 
     def reshape(self, bottom, top):
         """Shapes depend on the number of RoIs: forward sets them."""
@@ -47,7 +42,7 @@ class ProposalTargetLayer(caffe.Layer):
         rois = bottom[0].data.reshape(-1, 5)
         num_images = int(rois[:, 0].max(initial=0)) + 1
         per_image = self._settings.rois.batch_size // num_images
-        rng = layer_rng(self, self._seed, self._passes)
+        rng = self.rng()
         self._passes += 1
         boxes = [gt_boxes_of_images(bottom[1].data, num_images, ignored) for ignored in (False, True)]
         parts = [proposal_targets(rois[rois[:, 0] == image], gt_boxes, self._num_classes, per_image,

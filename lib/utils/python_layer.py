@@ -60,11 +60,20 @@ def pass_number(passes: int) -> int:
     return passes * parallel.count() + parallel.rank()
 
 
-def layer_rng(layer: Any, seed: int, passes: int) -> np.random.Generator:
-    """Random generator of one forward pass, seeded by the seed, the layer's class and the number of the pass.
+class RandomLayer:
+    """Mixin of layers that draw random numbers: `setup` sets `_seed`, and `forward` counts `_passes`."""
 
-    passes  number of passes that this process has run before
-    No state is carried from pass to pass, so that training resumed at any pass draws the same numbers, and several
-    processes together draw the numbers of a single one.
-    """
-    return np.random.default_rng([seed, zlib.crc32(layer_name(layer).encode()), pass_number(passes)])
+    _seed: int
+    _passes = 0     # forward passes of this process
+
+    def rng(self) -> np.random.Generator:
+        """Generator of this forward pass: a function of the seed, the class name and the number of the pass.
+
+        No state is carried from pass to pass, so that training resumed at any pass draws the same numbers, and several
+        processes together draw the numbers of a single one.
+        """
+        return np.random.default_rng([self._seed, zlib.crc32(layer_name(self).encode()), pass_number(self._passes)])
+
+    def seek(self, passes: int) -> None:
+        """Continue with the random numbers after `passes` forward passes: resumes training exactly."""
+        self._passes = passes

@@ -12,10 +12,9 @@ import numpy as np
 
 from datasets.folders import telling_name
 from datasets.listed_files import ListedFiles, named_by_files
-from datasets.source import ANY_CLASS, Annotation, AnnotationError, DatasetError, Source, SourceImage
+from datasets.source import ANY_CLASS, FARTHEST, Annotation, AnnotationError, DatasetError, Source, SourceImage
 from utils.ragged import Ragged
 
-FARTHEST = 1e9      # coordinate, in pixels
 _CROWD = 2          # value of the `difficult` flag for crowds
 
 

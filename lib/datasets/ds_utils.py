@@ -42,6 +42,11 @@ def edges_to_corners(edges: np.ndarray) -> np.ndarray:
                       np.where(swapped, last, np.maximum(last - 1, first))])
 
 
+def extents_to_corners(extents: np.ndarray) -> np.ndarray:
+    """Convert edges x1, y1 and width, height of boxes (N, 4) to inclusive corners; see `edges_to_corners`."""
+    return edges_to_corners(np.hstack([extents[:, :2], extents[:, :2] + extents[:, 2:]]))
+
+
 def covered_shares(boxes: np.ndarray, regions: np.ndarray) -> np.ndarray:
     """(N,) largest share of the area of each box (N, 4) that lies in one region (M, 4); 0 without regions."""
     if not len(regions):

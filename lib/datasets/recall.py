@@ -1,17 +1,18 @@
 """Recall: the fraction of annotated objects found by a set of proposals."""
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
+from datasets.coco_ap import ANY_AREA, AREAS
 from datasets.roidb import Entry
 from utils.cython_bbox import bbox_overlaps
 
 # Areas of objects in square pixels, from and to, inclusive
-AREA_RANGES = {"all": (0, 1e10), "small": (0, 32 ** 2), "medium": (32 ** 2, 96 ** 2),
-               "large": (96 ** 2, 1e10), "96-128": (96 ** 2, 128 ** 2), "128-256": (128 ** 2, 256 ** 2),
-               "256-512": (256 ** 2, 512 ** 2), "512-inf": (512 ** 2, 1e10)}
+AREA_RANGES = {"all": ANY_AREA, **AREAS, "96-128": (96.0 ** 2, 128.0 ** 2), "128-256": (128.0 ** 2, 256.0 ** 2),
+               "256-512": (256.0 ** 2, 512.0 ** 2), "512-inf": (512.0 ** 2, math.inf)}
 
 
 def evaluate_recall(roidb: Sequence[Entry], candidate_boxes: Sequence[np.ndarray] | None = None,

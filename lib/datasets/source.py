@@ -13,6 +13,7 @@ from utils.errors import UserError
 
 # Class of a region in which objects of all classes are not annotated, such as KITTI's DontCare; always difficult
 ANY_CLASS = "__any__"
+FARTHEST = 1e9      # largest coordinate of a box, in pixels
 
 
 class DatasetError(UserError, ValueError):

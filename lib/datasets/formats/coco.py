@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from datasets.box_table import BoxTable, table_source
-from datasets.ds_utils import edges_to_corners
+from datasets.ds_utils import extents_to_corners
 from datasets.folders import file_names
 from datasets.source import DatasetError, Source
 from datasets.splits import ALL, find_split, split_folders, split_of_classes, split_sizes
@@ -93,7 +93,7 @@ def _source(root: Path, files: Mapping[str, Path], split: str | None) -> Source:
                for part in (*[os.path.join("images", name) for name in names], *names, "images", ".", "data")]
     training = files[split_of_classes(files, chosen)]
     return table_source(
-        table(file), "COCO", root, whole, [folder for folder in folders if folder.is_dir()], _corners, file,
+        table(file), "COCO", root, whole, [folder for folder in folders if folder.is_dir()], extents_to_corners, file,
         training=lambda: table(training), limits=root,
         split_sizes=split_sizes(files, lambda each: len(table(each).images)),
         annotated=table(file).is_annotated)
@@ -101,11 +101,6 @@ def _source(root: Path, files: Mapping[str, Path], split: str | None) -> Source:
 
 class _Table(BoxTable):
     is_annotated = True     # whether there is a list of annotations
-
-
-def _corners(boxes: np.ndarray) -> np.ndarray:
-    """Corners of (N, 4) x, y, width, height."""
-    return edges_to_corners(np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]]))
 
 
 def _read_table(path: Path) -> _Table:

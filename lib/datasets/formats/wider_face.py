@@ -13,10 +13,8 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
-
 from datasets.box_table import BoxTable, table_source
-from datasets.ds_utils import edges_to_corners
+from datasets.ds_utils import extents_to_corners
 from datasets.folders import file_names
 from datasets.source import DatasetError, Source
 from datasets.splits import find_split, split_of_classes, split_sizes
@@ -42,8 +40,8 @@ def read(path: Path, split: str | None) -> Source | None:
                                         "images", ".")]
     training = files[split_of_classes(files, chosen)]
     return table_source(
-        table(files[chosen]), "WIDER FACE", root, chosen, [folder for folder in folders if folder.is_dir()], _corners,
-        files[chosen], training=lambda: table(training),
+        table(files[chosen]), "WIDER FACE", root, chosen, [folder for folder in folders if folder.is_dir()],
+        extents_to_corners, files[chosen], training=lambda: table(training),
         split_sizes=split_sizes(files, lambda file: len(table(file).images)))
 
 
@@ -55,11 +53,6 @@ def _split_of(file: Path) -> str | None:
 def _files_in(folder: Path) -> dict[str, Path]:
     found = {_split_of(folder / name): folder / name for name in file_names(folder)}
     return {split: file for split, file in found.items() if split}
-
-
-def _corners(boxes: np.ndarray) -> np.ndarray:
-    """Corners of (N, 4) x, y, width, height."""
-    return edges_to_corners(np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]]))
 
 
 def _read_table(path: Path) -> BoxTable:

@@ -5,12 +5,11 @@ import os
 import re
 import xml.etree.ElementTree as ElementTree
 
-from datasets.source import Annotation, AnnotationError
+from datasets.source import FARTHEST, Annotation, AnnotationError
 from utils.text import TextError, read_text
 
 _BOXES = {"bndbox", "robndbox", "box", "polygon", "xmin", "xtl"}     # tags of boxes in VOC's and other formats
 _WORDS = {"true": True, "yes": True, "false": False, "no": False}
-_FARTHEST = 1e9         # coordinate, in pixels
 
 
 def read_annotation(path: str | os.PathLike) -> Annotation:
@@ -88,7 +87,7 @@ def _box(thing: ElementTree.Element) -> list[float]:
         except ValueError:
             name = thing.findtext("name")
             raise ValueError(f"{key} of object {name!r} is {text!r}, not a number") from None
-    if not all(abs(value) <= _FARTHEST for value in values):
+    if not all(abs(value) <= FARTHEST for value in values):
         raise ValueError(f"the box of object {thing.findtext('name')!r} is {values}, not finite numbers")
     return values
 

@@ -155,7 +155,7 @@ def prepare_to_train(imdb: Imdb, name: str, record: str | os.PathLike | None = N
     """
     from datasets.decoding import broken_images, problem_with
     from datasets.factory import DatasetError
-    broken = {file: problem_with(file) or "cannot be decoded" for file in broken_images(image_files(imdb), record)}
+    broken = {file: problem_with(file) or "cannot be decoded" for file in broken_images(image_paths(imdb), record)}
     try:
         imdb.leave_out(broken)
         vanishing = {**_vanishing(imdb, "TEST"), **_vanishing(imdb, "TRAIN")}
@@ -176,7 +176,7 @@ def _vanishing(imdb: Imdb, phase: str) -> dict[str, str]:
     scales, most = cfg[phase].SCALES, cfg[phase].MAX_SIZE
     return {file: f"has {width} x {height} pixels, and none when scaled to {phase}.SCALES {list(scales)} and "
                   f"{phase}.MAX_SIZE {most}"
-            for file, (width, height) in zip(image_files(imdb), imdb.image_sizes(), strict=True)
+            for file, (width, height) in zip(image_paths(imdb), imdb.image_sizes(), strict=True)
             if not all(has_pixels(height, width, scale, most) for scale in scales)}
 
 
@@ -192,7 +192,7 @@ def _write_problems(problems: Sequence[Problem], path: Path) -> None:
 def check_images(imdb: Imdb, option: str, name: str, record: str | os.PathLike | None = None) -> None:
     """Decode each image once (see `prepare_to_train`). Raises UserError that lists unusable images."""
     from datasets.decoding import broken_images, problem_with
-    broken = {file: problem_with(file) or "" for file in broken_images(image_files(imdb), record)}
+    broken = {file: problem_with(file) or "" for file in broken_images(image_paths(imdb), record)}
     if broken:
         lines = [f"{file}: {why}" if why not in ("", "cannot be decoded") else file for file, why in broken.items()]
         raise UserError("\n".join([f"{option} {name}: images that cannot be decoded: fix or remove them", *lines]))
@@ -203,7 +203,7 @@ def check_images(imdb: Imdb, option: str, name: str, record: str | os.PathLike |
                                    *lines]))
 
 
-def image_files(imdb: Imdb) -> Sequence[str]:
+def image_paths(imdb: Imdb) -> Sequence[str]:
     """File of each image."""
     return [imdb.image_path_at(index) for index in range(imdb.num_images)]
 

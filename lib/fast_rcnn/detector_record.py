@@ -26,7 +26,7 @@ _OF_THE_DETECTOR = ("PIXEL_MEANS", "PIXEL_STDS", "PRECISION", "IMPORTS", "IMPORT
 _RUN_HINT = "the command that trained it, with --resume, writes it anew"
 _MODEL_HINT = "remove it, and give --cfg FILE and --classes NAME ... instead"
 
-AnchorLayout = tuple[float, tuple[float, ...], tuple[float, ...]]      # feat_stride, scales, ratios
+RecordedAnchors = tuple[float, tuple[float, ...], tuple[float, ...]]   # feat_stride, scales, ratios
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class DetectorRecord:
     source: Path
     settings: Changes
     classes: tuple[str, ...] | None = None
-    anchors: AnchorLayout | None = None
+    anchors: RecordedAnchors | None = None
     net: Path | None = None
     model: Path | None = None
     data_set: str = ""
@@ -62,7 +62,7 @@ def record_of(model: str | os.PathLike) -> Path:
 
 
 def write_model_record(model: str | os.PathLike, settings: Settings, classes: Sequence[str] | None,
-                       anchors: AnchorLayout | None) -> Path:
+                       anchors: RecordedAnchors | None) -> Path:
     """Write the record of a model beside it; `settings` are those of `detector_settings`. Returns its path."""
     path = record_of(model)
     write_json(path, {"classes": classes and list(classes), "anchors": anchors, "settings": settings})
@@ -126,7 +126,7 @@ def _class_names(path: Path, parts: Mapping[str, Any], hint: str) -> tuple[str, 
     return tuple(names)
 
 
-def _anchor_layout(path: Path, parts: Mapping[str, Any], hint: str) -> AnchorLayout | None:
+def _anchor_layout(path: Path, parts: Mapping[str, Any], hint: str) -> RecordedAnchors | None:
     layout = parts.get("anchors")
     if layout is None:
         return None

@@ -31,7 +31,7 @@ from utils.other_caffe import Net, span
 from utils.profiling import profiled
 from utils.timer import Progress
 
-Detections = list[list[np.ndarray]]        # [class][image], each (n, 5): x1, y1, x2, y2, score
+AllBoxes = list[list[np.ndarray]]           # [class][image], each (n, 5): x1, y1, x2, y2, score
 DETECTIONS = "detections.npz"
 EVALUATION = "evaluation.json"      # average precisions, beside detections.npz
 ROI_SIDE = 224      # with several scales, each RoI uses the one at which its area is closest to ROI_SIDE ** 2 pixels
@@ -260,7 +260,7 @@ def _listed(net: Net, images: Sequence[Pyramid], settings: DetectionSettings) ->
     return [rows[(rows[:, 0] == number) & (rows[:, 1] > 0)] for number in range(len(images))]   # label -1: no detection
 
 
-def apply_nms(all_boxes: Sequence[Sequence[np.ndarray]], thresh: float) -> Detections:
+def apply_nms(all_boxes: Sequence[Sequence[np.ndarray]], thresh: float) -> AllBoxes:
     """Apply NMS to stored detections of every class and image."""
     rows = [[np.asarray(dets, np.float32).reshape(-1, 5) for dets in images] for images in all_boxes]
     return [[dets[nms(dets, thresh, force_cpu=True)] for dets in images] for images in rows]
@@ -282,7 +282,7 @@ def test_net(net: Net, imdb: Imdb, max_per_image: int = 100, thresh: float = 0.0
     """
     classes = tuple(classes or imdb.classes)
     output_dir = output_dir or get_output_dir(imdb, net)
-    all_boxes: Detections = [[] for _ in classes]
+    all_boxes: AllBoxes = [[] for _ in classes]
     settings = settings or settings_of(net, DetectionSettings.from_cfg(cfg))
     roidb = None if settings.has_rpn else imdb.roidb
     truths, names = (known_truths(imdb), safe_names(imdb.image_index)) if vis else (None, [])
@@ -325,7 +325,7 @@ def _final(scores: np.ndarray, boxes: np.ndarray, settings: DetectionSettings, n
                                     partial(nms_on, settings.nms_gpu))
 
 
-def evaluate_by_name(imdb: Imdb, all_boxes: Detections, classes: Sequence[str], output_dir: str | os.PathLike) -> Any:
+def evaluate_by_name(imdb: Imdb, all_boxes: AllBoxes, classes: Sequence[str], output_dir: str | os.PathLike) -> Any:
     """Evaluate detections [class][image] of a detector with these class names, by imdb.evaluate_detections.
 
     An `Evaluation` is also written to output_dir/evaluation.json (see `Evaluation.as_json`). Classes that the data set
@@ -337,7 +337,7 @@ def evaluate_by_name(imdb: Imdb, all_boxes: Detections, classes: Sequence[str], 
     return result
 
 
-def _evaluated(imdb: Imdb, all_boxes: Detections, classes: Sequence[str], output_dir: str | os.PathLike) -> Any:
+def _evaluated(imdb: Imdb, all_boxes: AllBoxes, classes: Sequence[str], output_dir: str | os.PathLike) -> Any:
     if tuple(imdb.classes) == tuple(classes):
         return imdb.evaluate_detections(all_boxes, os.fspath(output_dir))
     find = ClassNames(classes).find
@@ -353,7 +353,7 @@ def _evaluated(imdb: Imdb, all_boxes: Detections, classes: Sequence[str], output
     return result
 
 
-def in_classes_of(imdb: Imdb, all_boxes: Sequence[Sequence[np.ndarray]], classes: Sequence[str]) -> Detections:
+def in_classes_of(imdb: Imdb, all_boxes: Sequence[Sequence[np.ndarray]], classes: Sequence[str]) -> AllBoxes:
     """Reorder detections [class][image] of a detector with these class names by the classes of a data set.
 
     Names may differ in case; classes that the detector lacks have no detections.
@@ -387,7 +387,7 @@ def stored_images(path: str | os.PathLike) -> list[str]:
 
 
 def load_detections(path: str | os.PathLike, image_index: Sequence[str] | None = None,
-                    classes: Sequence[str] | None = None) -> Detections:
+                    classes: Sequence[str] | None = None) -> AllBoxes:
     """Load detections [class][image] from a file written by `save_detections`.
 
     Raises ValueError for any other file, or if its images or classes, or their order, differ from the given ones.

@@ -265,7 +265,7 @@ def filter_roidb(roidb: Sequence[Entry]) -> list[Entry]:
 
     Raises ConfigError if none is left.
     """
-    kept = rdl_roidb.filter_roidb(roidb, RoISettings.from_cfg(cfg.TRAIN))
+    kept = rdl_roidb.usable_entries(roidb, RoISettings.from_cfg(cfg.TRAIN))
     if len(kept) < len(roidb):
         print(f"{len(roidb) - len(kept)} of {len(roidb)} images have no usable RoI: left out", flush=True)
     if not kept:

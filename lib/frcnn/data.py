@@ -9,7 +9,7 @@ import numpy as np
 from commands.data_set import find_imdb
 from frcnn.mistakes import one_exception
 from frcnn.pictures import Picture
-from utils.draw import Box, class_colour, draw_boxes, montage
+from utils.draw import LabelledBox, class_colour, draw_boxes, montage
 from utils.images import read_image
 
 
@@ -37,7 +37,7 @@ class Dataset:
     def draw(self, index: int) -> Picture:
         """Draw the annotated boxes of an image into it."""
         entry, names = self.imdb.gt_roidb()[index], self.imdb.classes
-        boxes = [Box(box, names[number], class_colour(number))
+        boxes = [LabelledBox(box, names[number], class_colour(number))
                  for box, number in zip(np.asarray(entry["boxes"]), entry["gt_classes"], strict=True)]
         return Picture(draw_boxes(read_image(self.imdb.image_path_at(index)), boxes))
 

@@ -68,7 +68,7 @@ def _check_entry(entry: Mapping[str, Any]) -> None:
                          "overlaps an object (max_overlaps and max_classes disagree)")
 
 
-def filter_roidb(roidb: Sequence[Entry], settings: RoISettings) -> list[Entry]:
+def usable_entries(roidb: Sequence[Entry], settings: RoISettings) -> list[Entry]:
     """Keep the entries that have a foreground or background RoI."""
     return [entry for entry in with_progress("images with usable RoIs", roidb)
             if (is_usable(annotated(entry)["max_overlaps"], settings) and not settings.ignored_overlap)

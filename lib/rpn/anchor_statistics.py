@@ -19,7 +19,7 @@ from utils.images import ImageSettings
 from utils.timer import with_progress
 
 
-def target_statistics(roidb: Sequence[Entry], anchors: np.ndarray, stride: float, settings: AnchorSettings,
+def anchor_target_statistics(roidb: Sequence[Entry], anchors: np.ndarray, stride: float, settings: AnchorSettings,
                       images: ImageSettings) -> tuple[np.ndarray, np.ndarray]:
     """Means and population standard deviations of dx, dy, dw, dh, (4,) float64 each.
 

@@ -9,7 +9,7 @@ import numpy as np
 import caffe
 from datasets.roidb import Entry
 from fast_rcnn.config import cfg
-from rpn.anchor_statistics import target_statistics
+from rpn.anchor_statistics import anchor_target_statistics
 from rpn.anchor_targets import AnchorSettings, anchor_targets, gt_boxes_of_images, to_maps
 from rpn.generate_anchors import generate_anchors, shift_anchors
 from utils.images import ImageSettings
@@ -49,11 +49,11 @@ class AnchorTargetLayer(RandomLayer, caffe.Layer):
         """Output (target - mean) / std from now on, for anchors inside the image.
 
         Returns means and standard deviations, (4,) float64: those of cfg at setup if given, else those of the roidb
-        (see `target_statistics`).
+        (see `anchor_target_statistics`).
         """
         means, stds = (np.array(values, np.float64) for values in self._given)
         if not len(stds):
-            means, stds = target_statistics(roidb, self._anchors, self._stride, self._settings, self._images)
+            means, stds = anchor_target_statistics(roidb, self._anchors, self._stride, self._settings, self._images)
         self._settings = replace(self._settings, statistics=(means, stds))
         return means, stds
 

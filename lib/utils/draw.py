@@ -16,7 +16,7 @@ from utils.files import atomic_path, read_json_lines
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
-class Box(NamedTuple):
+class LabelledBox(NamedTuple):
     """A box to draw: corners in pixels, label text and BGR colour."""
 
     corners: Sequence[float]
@@ -33,11 +33,11 @@ def draw_detections(im: np.ndarray, detections: Sequence[np.ndarray], classes: S
     classes     class names; each class has its own colour
     """
     found = [(row[4], index, row[:4]) for index, rows in enumerate(detections) for row in rows if row[4] >= thresh]
-    return draw_boxes(im, [Box(corners, f"{classes[index]} {score:.2f}", class_colour(index))
+    return draw_boxes(im, [LabelledBox(corners, f"{classes[index]} {score:.2f}", class_colour(index))
                            for score, index, corners in sorted(found, key=lambda item: item[0])])
 
 
-def draw_boxes(im: np.ndarray, boxes: Sequence[Box]) -> np.ndarray:
+def draw_boxes(im: np.ndarray, boxes: Sequence[LabelledBox]) -> np.ndarray:
     """Draw labelled boxes on a copy of an image (height, width, 3) uint8 BGR, the last on top.
 
     Lines and letters scale with the image, so that they stay readable when it is shown as a whole. Labels stay inside

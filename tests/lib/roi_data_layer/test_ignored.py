@@ -7,7 +7,7 @@ from minibatch_helpers import scene
 from fast_rcnn.cfg_checks import check_cfg
 from fast_rcnn.config import ConfigError, cfg, plain
 from roi_data_layer.minibatch import MinibatchSettings, get_allrois_minibatch, get_minibatch, rpn_blobs
-from roi_data_layer.roidb import filter_roidb
+from roi_data_layer.roidb import usable_entries
 from roi_data_layer.sampling import RoISettings, on_ignored, sample_rois, split_rois
 from rpn.anchor_target_layer import AnchorTargetLayer
 from rpn.anchor_targets import gt_boxes_of_images
@@ -64,9 +64,9 @@ def test_images_without_a_usable_roi_are_left_out(tmp_path):
     entry = {**scene(tmp_path, 1)[0], "max_overlaps": np.array([0, 0.0], np.float32), "max_classes": np.array([0, 0]),
              "gt_classes": np.array([0, 0]), "boxes": np.array([[30, 20, 40, 40], [31, 20, 40, 41]], np.float32)}
     ignoring = RoISettings(bg_thresh_lo=0.0, ignored_overlap=0.5)
-    assert filter_roidb([entry], ignoring) == [entry]
-    assert filter_roidb([{**entry, "ignored": REGION}], ignoring) == []
-    assert len(filter_roidb([{**entry, "ignored": REGION}], RoISettings(bg_thresh_lo=0.0))) == 1
+    assert usable_entries([entry], ignoring) == [entry]
+    assert usable_entries([{**entry, "ignored": REGION}], ignoring) == []
+    assert len(usable_entries([{**entry, "ignored": REGION}], RoISettings(bg_thresh_lo=0.0))) == 1
 
 
 def test_boxes_that_the_rpn_gets(tmp_path):

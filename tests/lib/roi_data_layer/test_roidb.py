@@ -14,7 +14,7 @@ from datasets.roidb import mirror, objects_entry, proposals_entry
 from fast_rcnn.bbox_transform import normalize_weights, unnormalize_weights
 from fast_rcnn.config import make_settings, reset_cfg
 from fast_rcnn.train import SolverWrapper
-from roi_data_layer.roidb import add_bbox_regression_targets, compute_targets, filter_roidb, prepare_roidb
+from roi_data_layer.roidb import add_bbox_regression_targets, compute_targets, prepare_roidb, usable_entries
 from roi_data_layer.sampling import RoISettings
 
 
@@ -53,7 +53,7 @@ def test_recorded_roidb(case):
     case.check("flipped", [entry["flipped"] for entry in roidb])
     case.check("width", [width for width, _ in sizes])
     case.check("height", [height for _, height in sizes])
-    kept = filter_roidb([{**entry, "index": i} for i, entry in enumerate(roidb)], RoISettings.from_cfg(train))
+    kept = usable_entries([{**entry, "index": i} for i, entry in enumerate(roidb)], RoISettings.from_cfg(train))
     case.check("filter_keep", [entry["index"] for entry in kept])
     raw = [compute_targets(e["boxes"], e["max_overlaps"], e["max_classes"], train.BBOX_THRESH) for e in roidb]
     case.check("raw_targets", np.concatenate(raw))

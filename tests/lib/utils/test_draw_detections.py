@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from utils.draw import Box, class_colour, draw_boxes, draw_detections, montage, plot_losses, write_image
+from utils.draw import LabelledBox, class_colour, draw_boxes, draw_detections, montage, plot_losses, write_image
 
 CLASSES = ("__background__", "cat", "a long class name")
 NOTHING = np.zeros((0, 5), np.float32)
@@ -79,8 +79,9 @@ def test_loss_curves_have_a_panel_for_each_stage(tmp_path):
 def test_labels_cover_no_neighbour_where_there_is_room():
     """Two objects, one above the other: the lower one's label would cover the upper one."""
     im = np.zeros((400, 600, 3), np.uint8)
-    boxes = [Box((100, 60, 180, 200), "upper", (255, 0, 0)), Box((100, 202, 180, 300), "lower", (0, 255, 0)),
-             Box((102, 202, 182, 300), "lower too", (0, 0, 255))]
+    boxes = [LabelledBox((100, 60, 180, 200), "upper", (255, 0, 0)),
+             LabelledBox((100, 202, 180, 300), "lower", (0, 255, 0)),
+             LabelledBox((102, 202, 182, 300), "lower too", (0, 0, 255))]
     picture = draw_boxes(im, boxes)
     assert not picture[70:190, 110:170].any()                   # inside the upper box
     alone = [draw_boxes(im, [box]) for box in boxes]
@@ -91,5 +92,5 @@ def test_labels_cover_no_neighbour_where_there_is_room():
 
 def test_a_label_alone_is_above_its_box_or_in_it():
     im = np.zeros((200, 300, 3), np.uint8)
-    assert (draw_boxes(im, [Box((50, 60, 150, 160), "cat", (9, 9, 9))])[50:58, 52:60] > 0).any()
-    assert not draw_boxes(im, [Box((50, 0, 150, 160), "cat", (9, 9, 9))])[:, :48].any()
+    assert (draw_boxes(im, [LabelledBox((50, 60, 150, 160), "cat", (9, 9, 9))])[50:58, 52:60] > 0).any()
+    assert not draw_boxes(im, [LabelledBox((50, 0, 150, 160), "cat", (9, 9, 9))])[:, :48].any()

@@ -13,6 +13,7 @@ from utils import parallel
 from utils.child_process import StopRequest
 from utils.other_caffe import can_snapshot_to, learning_rate, peak_memory_mb, set_base_lr, stop_function
 from utils.profiling import profiled
+from utils.python_layer import layer_name, layers_with
 from utils.weights import weights_problem
 
 
@@ -133,11 +134,11 @@ class LogHook(Hook):
 
     def _report(self, training: Training) -> None:
         self._reported = training.iteration
-        layers, losses = training.solver.net.layers, training.mean_losses()
+        net, losses = training.solver.net, training.mean_losses()
         loss = sum(value * training.losses.weights[name] for name, value in losses.items())
-        stats = {type(layer).__name__: found for layer in layers if (found := getattr(layer, "stats", None))}
-        waits = next((layer.waits for layer in layers if hasattr(layer, "waits")), None)
-        found = [training.losses.trouble(), weights_problem(training.solver.net)]
+        stats = {layer_name(layer): found for layer in net.layers if (found := getattr(layer, "stats", None))}
+        waits = next((layer.waits for layer in layers_with(net, "waits")), None)
+        found = [training.losses.trouble(), weights_problem(net)]
         if found[1]:
             found[1] += f" after iteration {training.iteration}"
         self._log.report(training.iteration, losses, loss, self._lr, stats, peak_memory_mb(), waits and waits.take(),

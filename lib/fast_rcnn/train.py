@@ -46,7 +46,7 @@ from utils.layer_params import class_count
 from utils.names import BOX_LAYERS, RPN_BOX_LAYER
 from utils.other_caffe import free_intermediates, keep_freed_memory, restore, save_trained
 from utils.own_files import OwnFiles
-from utils.python_layer import layer_setting
+from utils.python_layer import layer_setting, layers_with
 from utils.weights import check_varied, load_initial_weights, weights_problem
 
 DISPLAY = 20        # iterations between two log lines if the solver sets none
@@ -73,9 +73,8 @@ class SolverWrapper:
         free_intermediates(self.solver.net)
         self.solver_param = prototxt.read_solver(solver_prototxt)
         self.iter_size = max(1, self.solver_param.iter_size)
-        for layer in self.solver.net.layers:
-            if hasattr(layer, "iter_size"):
-                layer.iter_size = self.iter_size
+        for layer in layers_with(self.solver.net, "iter_size"):
+            layer.iter_size = self.iter_size
         self.losses = RecentLosses(self.solver.net, self.solver_param.average_loss, self.solver_param.iter_size)
         self.net_file = prototxt.net_of_solver(solver_prototxt)
         self._data_layer = self._find_data_layer()
@@ -90,10 +89,11 @@ class SolverWrapper:
         self.num_images = len(roidb)
 
     def _find_data_layer(self) -> Any:
-        for layer in self.solver.net.layers:
-            if hasattr(layer, "set_roidb"):
-                return layer
-        raise CheckError(f"{self.net_file}: no layer has a method set_roidb, as RoIDataLayer has, to take the images")
+        layers = layers_with(self.solver.net, "set_roidb")
+        if not layers:
+            raise CheckError(f"{self.net_file}: no layer has a method set_roidb, as RoIDataLayer has, to take the "
+                             "images")
+        return layers[0]
 
     def _load(self, pretrained_model: str, skip_unfitting: bool) -> None:
         loaded = load_initial_weights(self.solver.net, pretrained_model, self.net_file, skip_unfitting)
@@ -106,11 +106,11 @@ class SolverWrapper:
         """Make the anchor target layer normalise its targets if cfg says so; returns means and stds."""
         if not (cfg.TRAIN.RPN_NORMALIZE_TARGETS and cfg.TRAIN.HAS_RPN):
             return None
-        layer = next((layer for layer in self.solver.net.layers if hasattr(layer, "normalize_targets")), None)
-        if layer is None:
+        layers = layers_with(self.solver.net, "normalize_targets")
+        if not layers:
             raise CheckError(f"{self.net_file}: TRAIN.RPN_NORMALIZE_TARGETS is True, but no layer has a method "
                              "normalize_targets, as AnchorTargetLayer; set it to False")
-        means, stds = layer.normalize_targets(roidb)
+        means, stds = layers[0].normalize_targets(roidb)
         print(f"RPN box targets (dx, dy, dw, dh) are normalised: means {np.round(means, 4).tolist()}, deviations "
               f"{np.round(stds, 4).tolist()}", flush=True)
         return means, stds
@@ -166,9 +166,8 @@ class SolverWrapper:
         if self.solver.iter != iteration_of(state):
             raise DamagedFileError(f"{state}: damaged, it is of iteration {self.solver.iter}")
         passes = self.solver.iter * self.iter_size
-        for layer in self.solver.net.layers:
-            if hasattr(layer, "seek"):
-                layer.seek(passes)
+        for layer in layers_with(self.solver.net, "seek"):
+            layer.seek(passes)
 
     def reuse_features(self, folder: str | os.PathLike, max_iters: int) -> Any:
         """Compute the frozen layers once per image, if images recur before `max_iters`.
@@ -189,9 +188,8 @@ class SolverWrapper:
 
     def close(self) -> None:
         """Stop the layers' background threads and processes."""
-        for layer in self.solver.net.layers:
-            if hasattr(layer, "close"):
-                layer.close()
+        for layer in layers_with(self.solver.net, "close"):
+            layer.close()
 
     def train_model(self, max_iters: int, log: TrainLog | None = None,
                     checkpoints: Checkpoints | None = None, profile: Path | None = None,

@@ -26,7 +26,7 @@ from fast_rcnn.hooks import Hook, Training
 from utils import parallel
 from utils.cython_bbox import bbox_overlaps
 from utils.files import append_json_lines, read_json_lines, write_json_lines
-from utils.python_layer import pass_number
+from utils.python_layer import layers_with, pass_number
 
 HARD_ROIS = "hard_rois"     # folder beside the logs
 MOST_ROIS = 16              # per forward pass
@@ -71,12 +71,10 @@ class GalleryHook(Hook):
         self._data: Any = None
 
     def at_start(self, training: Training) -> None:
-        layers = training.solver.net.layers
-        self._miner = next((layer for layer in layers if hasattr(layer, "choices")), None)
-        self._data = next((layer for layer in layers if hasattr(layer, "batch_scales")), None)
-        if self._miner is None or self._data is None:
-            self._miner = None
+        miners, data = (layers_with(training.solver.net, member) for member in ("choices", "batch_scales"))
+        if not (miners and data):
             return
+        self._miner, self._data = miners[0], data[0]
         self._iterations = sampled_iterations(training.max_iters, self._count, self._seed)
         if self._path.exists():
             write_json_lines(self._path, [record for record in read_json_lines(self._path, iteration=int)

@@ -1,15 +1,15 @@
-"""Helpers of the Python layers: parameters, phase, blob counts, and reproducible random numbers."""
+"""Helpers of the Python layers: parameters, phase, blob counts, members that training uses, random numbers."""
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Collection, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from utils import parallel
 from utils.layer_params import parse_param_str
-from utils.other_caffe import Blob, SettingError, param_str
+from utils.other_caffe import Blob, FrozenPrefix, Net, SettingError, param_str
 
 Setting = TypeVar("Setting")
 
@@ -50,6 +50,51 @@ def check_count(layer: Any, kind: str, blobs: Sequence[Blob], names: Collection[
         count = f"{len(names) - optional} to {len(names)}" if optional else len(names)
         raise SettingError(f"{layer_name(layer)}: the prototxt gives {len(blobs)} {kind}, {wanted} {count}: "
                            f"{', '.join(names)}{note}")
+
+
+class TrainingMembers(Protocol):
+    """What a layer may offer to training, which uses each member that some layer of the net has; all are optional.
+
+    A layer need not derive from this class. `iter_size`, `stats`, `seek` and `close` are used in every layer that has
+    them, the others in the first one.
+    """
+
+    iter_size: int                  # set before training to the forward passes per iteration
+    stats: Mapping[str, float]      # figures for the log, read only when it prints a line
+    waits: Any                      # its `take()` returns the time spent waiting for data, see `prefetch.Waits`
+    choices: list[Any] | None       # while it is a list, each forward pass appends a `gallery.Choice`
+
+    def set_roidb(self, roidb: Sequence[Any]) -> None:
+        """Train on these prepared entries (see roi_data_layer/roidb.py). Every net must have a layer that can."""
+
+    def use_features(self, prefix: FrozenPrefix) -> None:
+        """Report the images of each minibatch to the cache of frozen layers.
+
+        That cache is used only if the layer with `set_roidb` has this.
+        """
+
+    def normalize_targets(self, roidb: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
+        """Normalise the targets of anchors from now on; returns means and standard deviations (4,).
+
+        Called with TRAIN.RPN_NORMALIZE_TARGETS.
+        """
+
+    def batch_entries(self, iteration: int) -> Sequence[Any]:
+        """The entries of a minibatch, for the record of hard RoIs."""
+
+    def batch_scales(self, iteration: int) -> Sequence[float]:
+        """The scale of each image of a minibatch, for the record of hard RoIs; needs `batch_entries`."""
+
+    def seek(self, passes: int) -> None:
+        """Continue as after `passes` forward passes: resumes training exactly."""
+
+    def close(self) -> None:
+        """Stop background work: training has ended or failed."""
+
+
+def layers_with(net: Net, member: str) -> list[Any]:
+    """The layers of a net that have a member of `TrainingMembers`, in order."""
+    return [layer for layer in net.layers if hasattr(layer, member)]
 
 
 def pass_number(passes: int) -> int:

@@ -57,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     record = record_beside(args)
     many = {"TEST.RPN_PRE_NMS_TOP_N": -1, "TEST.RPN_POST_NMS_TOP_N": 2000}      # unless the user sets others
     apply_cfg(args, {**(record.settings if record else {}), **many})
-    from rpn.generate import imdb_proposals, save_proposals
+    from datasets.proposals_file import save_proposals
+    from rpn.generate import imdb_proposals
     from utils import parallel
     imdb = load_imdb(args.imdb)
     output = Path(args.output or Path(get_output_dir(imdb), f"{Path(args.net).stem}_proposals.npz"))

@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from alt_opt.dry_run import dry_run
-from alt_opt.manifest import DONE, GOES_ON_FROM, PENDING, RUNNING, FolderLock, Manifest, RunError
+from alt_opt.manifest import DONE, GOES_ON_FROM, PENDING, RUNNING, Manifest
 from alt_opt.plan import STEPS, Run, Step, proposals_name, validation_log
-from alt_opt.settings import detector_settings, write_settings
+from alt_opt.settings import write_settings
 from alt_opt.team import run_step
 from checks.net_file import NetFile
 from checks.nets import NO_OHEM, check_frozen, check_test_net, check_train_net
@@ -40,7 +40,7 @@ from fast_rcnn.checkpoints import (
     relevant_settings,
 )
 from fast_rcnn.config import plain
-from fast_rcnn.detector_record import record_of
+from fast_rcnn.detector_record import detector_settings, record_of
 from fast_rcnn.snapshots import snapshot_name, snapshots_to_come
 from fast_rcnn.validation import best_files
 from roi_data_layer.gallery import HARD_ROIS
@@ -56,7 +56,7 @@ from utils.files import (
     sha256_json,
     write_json,
 )
-from utils.folder_lock import folder_is_taken
+from utils.folder_lock import FolderLock, RunError, folder_is_taken
 from utils.other_caffe import clear_features
 from utils.own_files import OwnFiles
 

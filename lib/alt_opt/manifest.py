@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.files import DamagedFileError, inside, read_record, sha256_file, write_json
-from utils.folder_lock import FolderLock as FolderLock
-from utils.folder_lock import RunError as RunError
+from utils.folder_lock import RunError
 
 FORMAT = 1
 PENDING, RUNNING, DONE = "pending", "running", "done"

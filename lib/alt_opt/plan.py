@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from alt_opt.manifest import FolderLock
 from alt_opt.nets import RunNets
 from fast_rcnn.config import Config
+from utils.folder_lock import FolderLock
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ import yaml
 from alt_opt.plan import STEPS
 from fast_rcnn.cfg_checks import check_cfg
 from fast_rcnn.config import Changes, Config, check_one_scale, make_settings, plain
-from fast_rcnn.detector_record import detector_settings as detector_settings
 from utils.files import atomic_path
 
 # Values of the blog post and of py-faster-rcnn that differ from the defaults of cfg

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from alt_opt.driver import check_run, open_folder
-from alt_opt.manifest import FolderLock
 from alt_opt.nets import TRAINED, RunNets, check_net_name, find_nets
 from alt_opt.plan import Run, Validation
 from alt_opt.settings import step_settings
@@ -41,6 +40,7 @@ from fast_rcnn.config import (
 from fast_rcnn.schedule import epochs_in_words, iterations_of
 from utils import parallel
 from utils.errors import UserError
+from utils.folder_lock import FolderLock
 from utils.user_modules import import_modules
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -127,7 +127,8 @@ def _can_resume(checkpoints: Checkpoints, log: TrainLog) -> bool:
 def _generate_proposals(job: Job) -> str:
     """Run the RPN over the data set; returns the path of the proposals."""
     from commands.detector import load_rpn
-    from rpn.generate import imdb_proposals, save_proposals
+    from datasets.proposals_file import save_proposals
+    from rpn.generate import imdb_proposals
     imdb = _imdb(job)
     boxes, scores = imdb_proposals(load_rpn(job["net"], job["weights"]), imdb, _profile(job), job["features"])
     path = Path(job["output"], proposals_name(Path(job["weights"]).name))

@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from datasets.imdb import imdb as Imdb
-from datasets.proposals_file import load_proposals as load_proposals
-from datasets.proposals_file import save_proposals as save_proposals
 from fast_rcnn.config import Config, cfg, check_one_scale
 from fast_rcnn.net_settings import settings_of
 from fast_rcnn.test import run_net

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from alt_opt.manifest import FolderLock, RunError
 from fast_rcnn.config import reset_cfg
 from utils.files import read_json, read_json_lines, sha256_file
+from utils.folder_lock import FolderLock, RunError
 
 pytestmark = pytest.mark.slow
 FINAL = "Tiny_faster_rcnn_final.caffemodel"

@@ -13,10 +13,11 @@ import pytest
 import caffe
 from alt_opt.step import _imdb
 from caffe.proto import caffe_pb2
+from datasets.proposals_file import save_proposals
 from fast_rcnn.config import cfg, cfg_from_file, reset_cfg
 from fast_rcnn.train import get_training_roidb, train_net
 from fast_rcnn.train_log import TrainLog
-from rpn.generate import imdb_proposals, save_proposals
+from rpn.generate import imdb_proposals
 from utils.files import read_json, read_json_lines, sha256_file
 
 pytestmark = pytest.mark.slow

@@ -127,7 +127,8 @@ class Stages:
         """Proposals of every image; returns their file."""
         from commands.detector import load_rpn
         from datasets.factory import get_imdb
-        from rpn.generate import imdb_proposals, save_proposals
+        from datasets.proposals_file import save_proposals
+        from rpn.generate import imdb_proposals
         imdb, file = get_imdb(self.imdb_name), self.output / "proposals.npz"
         boxes, scores = imdb_proposals(load_rpn(self.models / "faster_rcnn_alt_opt" / "rpn_test.pt", model), imdb)
         save_proposals(file, boxes, scores, imdb.image_index)

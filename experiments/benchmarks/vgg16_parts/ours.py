@@ -13,10 +13,11 @@ import torch
 
 import caffe
 from alt_opt.nets import RunNets, find_nets
-from alt_opt.settings import detector_settings, stage_settings, write_settings
+from alt_opt.settings import stage_settings, write_settings
 from commands.detector import DetectorFiles, load_rpn
 from datasets.roidb import merge_entries, objects_entry, proposals_entry
 from fast_rcnn.config import cfg, cfg_from_file
+from fast_rcnn.detector_record import detector_settings
 from fast_rcnn.test import detections_per_class, im_detect
 from fast_rcnn.train import SolverWrapper
 from rpn.generate import im_proposals

@@ -9,7 +9,7 @@ import train_faster_rcnn_alt_opt as tool
 import caffe
 from alt_opt.driver import step_inputs, train_alt_opt
 from alt_opt.dry_run import dry_run
-from alt_opt.manifest import FolderLock, Manifest, RunError
+from alt_opt.manifest import Manifest
 from alt_opt.plan import STEPS
 from alt_opt.setup import make_run
 from commands.data_set import tell_validation_set
@@ -21,6 +21,7 @@ from utils import prototxt
 from utils.child_process import ChildDied
 from utils.errors import CheckError, UserError
 from utils.files import write_json
+from utils.folder_lock import FolderLock, RunError
 from utils.own_files import OwnFiles
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
-from alt_opt.manifest import DONE, GOES_ON_FROM, PENDING, RUNNING, FolderLock, Manifest, RunError
+from alt_opt.manifest import DONE, GOES_ON_FROM, PENDING, RUNNING, Manifest
 from utils.files import DamagedFileError, sha256_json, write_json
+from utils.folder_lock import FolderLock, RunError
 
 
 def test_a_step_from_pending_to_done_survives_reloading(tmp_path):

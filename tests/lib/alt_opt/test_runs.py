@@ -9,10 +9,11 @@ from test_alt_opt_setup import contents, prepare  # noqa: F401  (fixtures)
 
 from alt_opt import driver
 from alt_opt.driver import train_alt_opt
-from alt_opt.manifest import Manifest, RunError
+from alt_opt.manifest import Manifest
 from alt_opt.plan import STEPS
 from utils.errors import UserError
 from utils.files import DamagedFileError, read_json, sha256_json, write_json
+from utils.folder_lock import RunError
 
 STEP = f"""
 import hashlib, json, os, signal, sys

@@ -1,7 +1,7 @@
 """Settings of the steps of alternating optimisation."""
 import pytest
 
-from alt_opt.settings import detector_settings, stage_settings, write_settings
+from alt_opt.settings import stage_settings, write_settings
 from fast_rcnn.checkpoints import relevant_settings
 from fast_rcnn.config import (
     ConfigError,
@@ -14,6 +14,7 @@ from fast_rcnn.config import (
     reset_cfg,
     set_cfg,
 )
+from fast_rcnn.detector_record import detector_settings
 
 
 def test_the_steps_as_published():

@@ -8,9 +8,9 @@ from folders_made import CAT, OX, flat_folder, write_image
 from datasets.factory import get_imdb, list_imdbs, register
 from datasets.imdb import imdb
 from datasets.joined import JoinedImdb
+from datasets.proposals_file import save_proposals
 from datasets.roidb import PER_ROI
 from roi_data_layer.roidb import prepare_roidb
-from rpn.generate import save_proposals
 
 
 def test_joined_data_sets_are_evaluated_as_one(pets, tmp_path):

@@ -8,10 +8,11 @@ from golden.detector_cases import golden
 from layer_runner import set_config
 
 from datasets.average_precision import Objects
+from datasets.proposals_file import load_proposals, save_proposals
 from fast_rcnn import test as detection
 from fast_rcnn.test import load_detections, save_detections
 from roi_data_layer.pyramids import pyramids_ahead
-from rpn.generate import imdb_proposals, load_proposals, save_proposals
+from rpn.generate import imdb_proposals
 from utils.blob import image_pyramid
 from utils.images import ImageError, ImageSettings, read_image
 from utils.npz import write_npz

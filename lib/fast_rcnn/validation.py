@@ -1,7 +1,6 @@
 """Validation during training: metrics on a validation set, the best model so far, and early stopping."""
 from __future__ import annotations
 
-import json
 import math
 import os
 import time
@@ -14,7 +13,7 @@ from fast_rcnn.detector_record import record_of
 from fast_rcnn.hooks import Hook, Training
 from fast_rcnn.train_log import TrainLog
 from utils import parallel
-from utils.files import atomic_path, copy_file, read_json_lines
+from utils.files import append_json_lines, atomic_path, copy_file, read_json_lines, write_json_lines
 from utils.own_files import OwnFiles
 
 # Returns a model's metrics, first the one to maximise. Its optional method `pictures` returns images with detections
@@ -89,8 +88,7 @@ class ValidationHook(Hook):
         self._values = [_first(line["figures"]) for line in kept]
         self._iterations = [line["iteration"] for line in kept]
         if parallel.is_first():
-            with atomic_path(self._record) as temporary:
-                temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+            write_json_lines(self._record, kept)
         parallel.wait()
 
     def after_iteration(self, training: Training) -> None:
@@ -120,8 +118,9 @@ class ValidationHook(Hook):
         if parallel.is_first():
             if best == len(self._values) - 1:
                 _copy_with_record(model, self._best)
-            _append(self._record, {"iteration": training.iteration, "stage": self._log.stage, "data": self._data,
-                                   "figures": figures, "best": self._iterations[best]})
+            append_json_lines(self._record, [{
+                "iteration": training.iteration, "stage": self._log.stage, "data": self._data, "figures": figures,
+                "best": self._iterations[best]}])
             if training.iteration % self._interval and training.iteration != training.max_iters:
                 OwnFiles(model.parent).remove(model.name, record_of(model).name)
         for listener in self._log.listeners:
@@ -134,12 +133,6 @@ class ValidationHook(Hook):
 def _first(figures: Mapping[str, Any]) -> float:
     value = next(iter(figures.values()), None)
     return math.nan if value is None else float(value)
-
-
-def _append(path: Path, line: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
 
 
 def _copy_with_record(model: Path, target: Path) -> None:

@@ -86,7 +86,8 @@ def show(run: Path, logs: Sequence[Path], photographs: Sequence[Path], device: S
     """Draw detections on photographs, combine them on one sheet, and plot the losses; returns demo.py's exit status."""
     import demo
 
-    from utils.draw import montage, plot_losses, write_image
+    from commands.curves import plot_losses
+    from utils.draw import montage, write_image
     from utils.images import read_image
     folder = run / "pictures"
     status = demo.main(["--run", str(run), *device, *map(str, photographs)])

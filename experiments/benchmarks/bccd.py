@@ -94,7 +94,7 @@ def _row(kind: str, seed: str, classes: list[str], results: list[dict],
 
 def write_report(results: dict[tuple[str, int], dict], folder: Path) -> None:
     """Write bccd.md, and the loss curves of the first run of each kind."""
-    from utils.draw import plot_losses
+    from commands.curves import plot_losses
     text = ["# BCCD with Tiny, four stages", "",
             "Trained on `trainval` (292 photographs and their flipped copies), tested on `test` (72), scale 300, "
             f"{'/'.join(ITERATIONS)} iterations, 2 images per batch, 2 CPU cores. Seconds are the wall time of all six "

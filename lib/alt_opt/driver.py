@@ -31,6 +31,7 @@ from checks.net_file import NetFile
 from checks.nets import NO_OHEM, check_frozen, check_test_net, check_train_net
 from checks.shared import check_shared
 from checks.solver import check_solver
+from commands.curves import plot_losses
 from fast_rcnn.checkpoints import (
     END_STATES,
     IMAGE_DIGESTS,
@@ -44,7 +45,6 @@ from fast_rcnn.detector_record import detector_settings, record_of
 from fast_rcnn.snapshots import snapshot_name, snapshots_to_come
 from fast_rcnn.validation import best_files
 from roi_data_layer.gallery import HARD_ROIS
-from utils.draw import plot_losses
 from utils.errors import raise_all
 from utils.files import (
     DamagedFileError,

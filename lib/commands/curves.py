@@ -1,6 +1,7 @@
-"""Plots a training while it runs: loss curves as a PNG, and TensorBoard."""
+"""Plots a training, also while it runs: loss curves as a PNG, and TensorBoard."""
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,10 +10,30 @@ from typing import Any
 import numpy as np
 
 from fast_rcnn.hooks import Hook, Training
-from fast_rcnn.train_log import TrainLog
+from fast_rcnn.train_log import TrainLog, loss_curves, read_log
 from utils import parallel
-from utils.draw import plot_losses
 from utils.errors import UserError
+from utils.files import atomic_path
+
+
+def plot_losses(logs: Sequence[str | os.PathLike], path: str | os.PathLike) -> None:
+    """Plot the losses in training logs to a PNG, one panel per stage. Raises ValueError if they have no records."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # takes a second to import; needs no display
+    from matplotlib.figure import Figure
+    records = [record for log in logs for record in read_log(log)]
+    stages = list(dict.fromkeys(record["stage"] for record in records))
+    if not stages:
+        raise ValueError(f"no records in {', '.join(str(Path(log)) for log in logs) or 'no files'}")
+    figure = Figure(figsize=(5 * len(stages), 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, stage in zip(figure.subplots(1, len(stages), squeeze=False)[0], stages, strict=True):
+        for name, points in loss_curves(record for record in records if record["stage"] == stage).items():
+            axes.plot(*zip(*points, strict=True), label=name, linewidth=1)
+        axes.set(title=stage, xlabel="iteration", ylabel="loss")
+        axes.set_ylim(bottom=0)
+        axes.legend()
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=100)
 
 
 class PlotHook(Hook):

@@ -6,8 +6,8 @@ import math
 import os
 import sys
 import time
-from collections import deque
-from collections.abc import Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TextIO
@@ -166,6 +166,22 @@ class TrainLog:
                 append_json_lines(self.path, [record])
             except OSError as error:
                 self.say(f"{self.path}: {(error.strerror or '').lower()}: this line is not recorded")
+
+
+def read_log(path: str | os.PathLike) -> list[dict[str, Any]]:
+    """The records in the file of a `TrainLog`, in order. Raises DamagedFileError."""
+    return read_json_lines(path, stage=str, iteration=int, loss=(int, float), losses=dict, lr=(int, float),
+                           seconds=(int, float))
+
+
+def loss_curves(records: Iterable[Mapping[str, Any]]) -> dict[str, list[tuple[float, float]]]:
+    """Points (iteration, loss) of each loss in the records of a stage, and of their weighted "sum" if several."""
+    curves: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+    for record in records:
+        losses = record["losses"]
+        for name, value in (losses if len(losses) == 1 else {**losses, "sum": record["loss"]}).items():
+            curves[name].append((record["iteration"], float(value)))
+    return dict(curves)
 
 
 def _clock(seconds: float) -> str:

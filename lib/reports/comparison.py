@@ -159,7 +159,7 @@ def loss_charts(runs: Sequence[RunResults]) -> list[dict[str, Any]]:
     names = dict.fromkeys(stage.name for run in runs for stage in run.stages)
     charts = []
     for name in names:
-        lines = [Line(run.name, stage.losses["sum"], colour(index))
+        lines = [Line(run.name, stage.total, colour(index))
                  for index, run in enumerate(runs) for stage in run.stages if stage.name == name]
         charts.append({"title": name, "legend": legend(lines),
                        "svg": line_chart(lines, Axis("iteration", 0), Axis("loss", 0), 256)})

@@ -2,11 +2,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from alt_opt.plan import STEPS, validation_log
+from fast_rcnn.train_log import loss_curves, read_log
 from fast_rcnn.validation import index_of_best
 from reports.charts import INK, Axis, Line, Point, colour, legend, line_chart
 from utils.files import read_json_lines
@@ -19,10 +20,11 @@ class Stage:
     """A stage of a training."""
 
     name: str
-    losses: dict[str, list[Point]] = field(default_factory=dict)    # points (iteration, loss) by name, and "sum"
-    rates: list[Point] = field(default_factory=list)                # learning rates
-    figures: dict[str, list[Point]] = field(default_factory=dict)   # validation metrics; the first one selects the best
-    seconds: float = 0.0
+    losses: dict[str, list[Point]]              # see `loss_curves`
+    total: list[Point]                          # points (iteration, weighted sum of the losses)
+    rates: list[Point]                          # points (iteration, learning rate)
+    figures: dict[str, list[Point]]             # validation metrics; the first one selects the best
+    seconds: float
 
     @property
     def iterations(self) -> int:
@@ -36,11 +38,9 @@ def read_stages(run: Path) -> list[Stage]:
     logs = sorted((run / "logs").glob("*.jsonl"), key=lambda log: (order.get(log.stem, len(order)), log.stem))
     stages = []
     for log in logs:
-        records = read_json_lines(log, stage=str, iteration=int, loss=(int, float), losses=dict, lr=(int, float),
-                                  seconds=(int, float))
+        records = read_log(log)
         if records:
-            stages.append(_stage(log.stem, records))
-            stages[-1].figures = _figures(run / validation_log(log.stem))
+            stages.append(_stage(log.stem, records, _figures(run / validation_log(log.stem))))
     return stages
 
 
@@ -53,17 +53,14 @@ def _figures(record: Path) -> dict[str, list[Point]]:
     return dict(found)
 
 
-def _stage(name: str, records: list[dict[str, Any]]) -> Stage:
-    stage, losses, before = Stage(name), defaultdict(list), 0
-    for record in records:
-        iteration = record["iteration"]
-        for loss, value in {**record["losses"], "sum": record["loss"]}.items():
-            losses[loss].append((iteration, float(value)))
-        stage.rates.append((iteration, float(record["lr"])))
-        stage.seconds += record["seconds"] * max(iteration - before, 0)
-        before = iteration
-    stage.losses = dict(losses)
-    return stage
+def _stage(name: str, records: list[dict[str, Any]], figures: dict[str, list[Point]]) -> Stage:
+    def points(key: str) -> list[Point]:
+        return [(record["iteration"], float(record[key])) for record in records]
+
+    starts = [0, *(record["iteration"] for record in records)]
+    seconds = sum(record["seconds"] * max(record["iteration"] - start, 0)
+                  for record, start in zip(records, starts, strict=False))
+    return Stage(name, loss_curves(records), points("loss"), points("lr"), figures, seconds)
 
 
 def stage_charts(stages: list[Stage]) -> list[dict[str, Any]]:
@@ -87,6 +84,5 @@ def _losses(stage: Stage) -> Any:
 
 
 def _lines(stage: Stage) -> list[Line]:
-    parts = {name: points for name, points in stage.losses.items() if name != "sum"}
-    lines = [Line(name, points, colour(index)) for index, (name, points) in enumerate(parts.items())]
-    return [*lines, Line("sum", stage.losses["sum"], INK)] if len(parts) > 1 else lines
+    return [Line(name, points, INK if name == "sum" else colour(index))
+            for index, (name, points) in enumerate(stage.losses.items())]

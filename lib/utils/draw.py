@@ -1,17 +1,16 @@
-"""Draws detections on images, montages and loss curves."""
+"""Draws detections on images, and montages."""
 from __future__ import annotations
 
 import colorsys
 import os
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from utils.files import atomic_path, read_json_lines
+from utils.files import atomic_path
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
@@ -152,35 +151,3 @@ def write_image(path: str | os.PathLike, im: np.ndarray) -> None:
         raise ValueError(f"{path}: cannot be written as an image; use a name that ends in .png or .jpg")
     with atomic_path(path) as temporary:        # written by Python, as OpenCV crashes on names that are not UTF-8
         temporary.write_bytes(np.asarray(data).tobytes())
-
-
-def plot_losses(logs: Sequence[str | os.PathLike], path: str | os.PathLike) -> None:
-    """Plot the losses in training logs (JSON lines, see fast_rcnn/train_log.py) to a PNG, one panel per stage."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # takes a second to import; needs no display
-    from matplotlib.figure import Figure
-    records = [record for log in logs for record in
-               read_json_lines(log, stage=str, iteration=int, loss=(int, float), losses=dict)]
-    stages = list(dict.fromkeys(record["stage"] for record in records))
-    if not stages:
-        raise ValueError(f"no records in {', '.join(str(Path(log)) for log in logs) or 'no files'}")
-    figure = Figure(figsize=(5 * len(stages), 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    for axes, stage in zip(figure.subplots(1, len(stages), squeeze=False)[0], stages, strict=True):
-        for name, points in _curves([record for record in records if record["stage"] == stage]).items():
-            axes.plot(*zip(*points, strict=True), label=name, linewidth=1)
-        axes.set(title=stage, xlabel="iteration", ylabel="loss")
-        axes.set_ylim(bottom=0)
-        axes.legend()
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=100)
-
-
-def _curves(records: Sequence[Mapping]) -> dict[str, list[tuple[int, float]]]:
-    """Points (iteration, loss) of each loss of a stage, and of their sum if there are several."""
-    curves: dict[str, list[tuple[int, float]]] = defaultdict(list)
-    for record in records:
-        for name, value in record["losses"].items():
-            curves[name].append((record["iteration"], value))
-        if len(record["losses"]) > 1:
-            curves["sum"].append((record["iteration"], record["loss"]))
-    return curves

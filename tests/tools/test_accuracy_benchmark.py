@@ -59,7 +59,7 @@ class Player:
 
     def train(self, output, options):
         (output / "logs").mkdir(parents=True)
-        record = {"stage": "stage1_rpn", "iteration": 1, "loss": 0.5, "losses": {"a": 0.5}}
+        record = {"stage": "stage1_rpn", "iteration": 1, "loss": 0.5, "losses": {"a": 0.5}, "lr": 0.1, "seconds": 1.0}
         (output / "logs" / "stage1_rpn.jsonl").write_text(json.dumps(record) + "\n")
         for iteration in (2, 4, 6, 8):
             (output / f"tiny_fast_rcnn_stage2_iter_{iteration}.caffemodel").write_bytes(b"")

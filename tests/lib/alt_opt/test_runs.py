@@ -30,7 +30,7 @@ if job["kind"] == "proposals":
 else:
     stage = job["name"].split("_")[0]
     path = output / f"tiny_{{job['kind']}}_{{stage}}_iter_{{job['max_iters']}}.caffemodel"
-    record = {{"iteration": 1, "stage": job["name"], "loss": 1, "losses": {{"a": 1}}}}
+    record = {{"iteration": 1, "stage": job["name"], "loss": 1, "losses": {{"a": 1}}, "lr": 1, "seconds": 1}}
     Path(job["log"]).write_text(json.dumps(record) + chr(10))
     folder = Path(job["checkpoints"], "iter_1")
     folder.mkdir(parents=True, exist_ok=True)

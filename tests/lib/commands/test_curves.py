@@ -4,10 +4,11 @@ import json
 import sys
 from types import ModuleType, SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 
-from commands.curves import PlotHook, TensorBoard, check_tensorboard
+from commands.curves import PlotHook, TensorBoard, check_tensorboard, plot_losses
 from fast_rcnn.train_log import TrainLog
 from utils.errors import UserError
 
@@ -60,13 +61,27 @@ def test_scalars_and_pictures_for_tensorboard(writer, tmp_path):
     assert writer.calls[-2:] == [("detections/0", (2, 2, 3), [2, 1, 0], 40, "HWC"), ("validation/AP50", 0.5, 40)]
 
 
+def test_loss_curves_have_a_panel_for_each_stage(tmp_path):
+    logs = []
+    for stage in ("stage1_rpn", "stage1_fast_rcnn"):
+        logs.append(tmp_path / f"{stage}.jsonl")
+        logs[-1].write_text("".join(json.dumps({"iteration": i, "stage": stage, "loss": 3.0 / i, "losses": {
+            "loss_cls": 2.0 / i, "loss_bbox": 1.0 / i}, "lr": 0.1, "seconds": 1.0}) + "\n" for i in range(1, 9)))
+    plot_losses(logs, tmp_path / "losses.png")
+    height, width = cv2.imread(str(tmp_path / "losses.png")).shape[:2]
+    assert (width, height) == (1000, 400)
+    with pytest.raises(ValueError, match="no records"):
+        plot_losses([], tmp_path / "losses.png")
+
+
 def test_the_loss_plot_is_updated_while_a_stage_runs(tmp_path):
     logs, stream = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"], io.StringIO()
     hook = PlotHook(logs, tmp_path / "losses.png", TrainLog("b", 40, stream=stream), seconds=0)
     hook.at_start(SimpleNamespace())
     hook.after_iteration(SimpleNamespace())
     assert "b  losses.png is not drawn: no records in no files" in stream.getvalue()
-    logs[0].write_text(json.dumps({"iteration": 1, "stage": "a", "loss": 1, "losses": {"x": 1}}) + "\n")
+    record = {"iteration": 1, "stage": "a", "loss": 1, "losses": {"x": 1}, "lr": 1, "seconds": 1}
+    logs[0].write_text(json.dumps(record) + "\n")
     hook.after_iteration(SimpleNamespace())
     assert (tmp_path / "losses.png").stat().st_size > 1000
     late = PlotHook(logs, tmp_path / "late.png", TrainLog("b", 40, stream=stream))

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fast_rcnn.train_log import LossError, StepOfRun, TrainLog
+from fast_rcnn.train_log import LossError, StepOfRun, TrainLog, loss_curves, read_log
 from utils.files import read_json_lines
 from utils.other_caffe import peak_memory_mb
 
@@ -25,6 +25,15 @@ def test_a_report_is_printed_and_recorded(tmp_path):
     (record,) = read_json_lines(log.path)
     assert record["iteration"] == 120 and record["losses"] == {"loss_cls": 0.5, "loss_bbox": 0.33}
     assert record["stats"]["OHEMDataLayer"]["hard"] == 1.92 and record["lr"] == 0.01
+
+
+def test_loss_curves_have_a_weighted_sum_if_there_are_several_losses(tmp_path):
+    log = make(tmp_path)
+    log.report(20, {"loss_cls": 0.5, "loss_bbox": 0.25}, 1.0, 0.001)
+    log.report(40, {"loss_cls": 0.25, "loss_bbox": 0.125}, 0.5, 0.001)
+    assert loss_curves(read_log(log.path)) == {
+        "loss_cls": [(20, 0.5), (40, 0.25)], "loss_bbox": [(20, 0.25), (40, 0.125)], "sum": [(20, 1.0), (40, 0.5)]}
+    assert loss_curves([{"iteration": 20, "losses": {"loss": 0.5}, "loss": 1.0}]) == {"loss": [(20, 0.5)]}
 
 
 def test_losses_are_reported_if_no_layer_has_statistics(tmp_path):

@@ -1,11 +1,9 @@
-"""Drawing of detections, montages and loss curves."""
-import json
-
+"""Drawing of detections and montages."""
 import cv2
 import numpy as np
 import pytest
 
-from utils.draw import LabelledBox, class_colour, draw_boxes, draw_detections, montage, plot_losses, write_image
+from utils.draw import LabelledBox, class_colour, draw_boxes, draw_detections, montage, write_image
 
 CLASSES = ("__background__", "cat", "a long class name")
 NOTHING = np.zeros((0, 5), np.float32)
@@ -61,19 +59,6 @@ def test_images_are_written_by_their_extension(tmp_path):
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / "new" / "a.png")), im)
     with pytest.raises(ValueError, match="a.nonsense: cannot be written"):
         write_image(tmp_path / "a.nonsense", im)
-
-
-def test_loss_curves_have_a_panel_for_each_stage(tmp_path):
-    logs = []
-    for stage in ("stage1_rpn", "stage1_fast_rcnn"):
-        logs.append(tmp_path / f"{stage}.jsonl")
-        logs[-1].write_text("".join(json.dumps({"iteration": i, "stage": stage, "loss": 3.0 / i, "losses": {
-            "loss_cls": 2.0 / i, "loss_bbox": 1.0 / i}}) + "\n" for i in range(1, 9)))
-    plot_losses(logs, tmp_path / "losses.png")
-    height, width = cv2.imread(str(tmp_path / "losses.png")).shape[:2]
-    assert (width, height) == (1000, 400)
-    with pytest.raises(ValueError, match="no records"):
-        plot_losses([], tmp_path / "losses.png")
 
 
 def test_labels_cover_no_neighbour_where_there_is_room():

@@ -278,7 +278,7 @@ def _validation(args: argparse.Namespace, imdb: Imdb, output: Path, iterations: 
     from commands.validation import DetectionMeasure
     from fast_rcnn.checkpoints import data_digest
     from fast_rcnn.snapshots import snapshot_name
-    from fast_rcnn.validation import ValidationHook, ValidationPlan, best_files
+    from fast_rcnn.validation import ValidationHook, ValidationPlan, best_files, default_interval
     from utils import parallel
     from utils.errors import UserError
     from utils.own_files import OwnFiles
@@ -299,7 +299,7 @@ def _validation(args: argparse.Namespace, imdb: Imdb, output: Path, iterations: 
         OwnFiles(output).claim(
             record, f"{folder}/detections.npz", f"{folder}/evaluation.json",
             *best_files(snapshot_name(read_solver(args.solver), cfg.TRAIN, iterations)))
-    plan = ValidationPlan(args.val_every or max(1, iterations // 10), args.patience)
+    plan = ValidationPlan(args.val_every or default_interval(iterations), args.patience)
     return [ValidationHook(lambda: DetectionMeasure(net, val_imdb, imdb.classes, output / folder), plan, log,
                            output / record, cfg.TRAIN.SNAPSHOT_ITERS, data_digest(val_imdb))]
 

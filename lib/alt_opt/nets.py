@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from checks.solver import late_reason
-from fast_rcnn.schedule import change_solver, write_solver
+from fast_rcnn.schedule import change_solver, default_iterations, write_solver
 from net_definitions import NETS, SHIPPED_CLASSES, USUAL, Sizes, alt_opt_method, model_files
 from net_definitions.task import as_words
 from utils import prototxt
@@ -102,15 +102,11 @@ def _only_solver(folder: Path, step: str) -> Path:
 
 
 def solver_iters(path: Path) -> int:
-    """Iterations of a solver: its max_iter, or else 4/3 of its stepsize.
-
-    py-faster-rcnn trains 80000 iterations with a stepsize of 60000, and 40000 with 30000.
-    Raises CheckError for a solver with neither.
-    """
+    """Iterations of a solver: its max_iter, or else 4/3 of its stepsize. Raises CheckError if it has neither."""
     param = prototxt.read_solver(path)
     if not (param.max_iter or param.stepsize):
         raise CheckError(f"{path}: has neither max_iter nor stepsize; give --max_iters")
-    return param.max_iter or param.stepsize * 4 // 3
+    return param.max_iter or default_iterations(param.stepsize)
 
 
 def check_net_name(net_name: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from alt_opt.nets import RunNets
 from fast_rcnn.config import Config
+from fast_rcnn.validation import default_interval
 from utils.folder_lock import FolderLock
 
 
@@ -56,7 +57,7 @@ class Validation:
     """Validation of the training steps.
 
     imdb_name  data set; digest  fingerprint of its annotations
-    every      iterations between two validations; None: a tenth of the step's iterations
+    every      iterations between two validations; None: see `default_interval`
     patience   validations without a new best result after which a step stops early; None: no early stopping
     """
 
@@ -67,7 +68,7 @@ class Validation:
 
     def interval(self, max_iters: int) -> int:
         """Iterations between two validations of a step."""
-        return self.every or max(1, max_iters // 10)
+        return self.every or default_interval(max_iters)
 
 
 def validation_log(step: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from fast_rcnn.schedule import late_setting
+from fast_rcnn.schedule import default_stepsize, first_fall, late_setting
 from utils import prototxt
 from utils.other_caffe import solver_problems
 
@@ -25,7 +25,7 @@ def rate_warning(path: str | os.PathLike, max_iters: int) -> str:
         return ""
     key = late_setting(prototxt.read_solver(path), max_iters)
     advice = "Set max_iter to this number" if key == "max_iter" else (
-        f"Set {key} to {max(1, max_iters * 3 // 4)}, say, or train longer")
+        f"Set {key} to {default_stepsize(max_iters)}, say, or train longer")
     return f"Warning: {reason}. {advice}"
 
 
@@ -39,6 +39,5 @@ def late_reason(path: str | os.PathLike, max_iters: int) -> str:
     if key == "max_iter":
         return (f"{where}: the learning rate is 0 after max_iter = {param.max_iter} iterations, but training ends "
                 f"after {max_iters}")
-    first = min(param.stepvalue) if key == "stepvalue" else param.stepsize
-    return (f"{where}: the learning rate falls for the first time after {first} iterations, but training ends after "
-            f"{max_iters}: it never falls")
+    return (f"{where}: the learning rate falls for the first time after {first_fall(param)} iterations, but training "
+            f"ends after {max_iters}: it never falls")

@@ -23,15 +23,29 @@ def late_setting(param: Any, max_iters: int) -> str:
         return key if param.max_iter < max_iters else ""
     if not key or max_iters == 1 or param.gamma == 1:
         return ""
-    first = min(param.stepvalue, default=0) if key == "stepvalue" else param.stepsize
-    return key if first >= max_iters else ""
+    return key if first_fall(param) >= max_iters else ""
+
+
+def first_fall(param: Any) -> int:
+    """The iteration after which the policy "step" or "multistep" first lowers the learning rate."""
+    return min(param.stepvalue, default=0) if param.lr_policy == "multistep" else param.stepsize
+
+
+def default_stepsize(max_iters: int) -> int:
+    """Three quarters of the iterations, as in py-faster-rcnn: 60000 of 80000, 30000 of 40000."""
+    return max(1, max_iters * 3 // 4)
+
+
+def default_iterations(stepsize: int) -> int:
+    """Iterations for a learning rate that falls after `stepsize`: 4/3 of it (see `default_stepsize`)."""
+    return stepsize * 4 // 3
 
 
 def change_solver(param: Any, max_iters: int | None = None, lr: float | None = None) -> list[str]:
     """Change a SolverParameter, in place, to train `max_iters` iterations from learning rate `lr` (None: its own).
 
-    Learning rate steps that all lie after the end are moved before it: `stepsize` to three quarters of the iterations,
-    `stepvalue` in proportion. Returns the changes in words, such as 'stepsize 60000 -> 300'.
+    Learning rate steps that all lie after the end are moved before it: `stepsize` to `default_stepsize`, `stepvalue` in
+    proportion. Returns the changes in words, such as 'stepsize 60000 -> 300'.
     """
     changes = []
     if lr is not None:
@@ -49,10 +63,10 @@ def change_solver(param: Any, max_iters: int | None = None, lr: float | None = N
 def _move(param: Any, key: str, max_iters: int) -> None:
     if key == "stepvalue":
         last = max(param.stepvalue)
-        whole = param.max_iter if param.max_iter >= last else last * 4 // 3
+        whole = param.max_iter if param.max_iter >= last else default_iterations(last)
         param.stepvalue[:] = [max(1, value * max_iters // whole) for value in param.stepvalue]
     else:
-        setattr(param, key, max_iters if key == "max_iter" else max(1, max_iters * 3 // 4))
+        setattr(param, key, max_iters if key == "max_iter" else default_stepsize(max_iters))
 
 
 def _words(param: Any, key: str) -> str:

@@ -40,6 +40,11 @@ class ValidationPlan:
         return self.patience is not None and len(values) - 1 - index_of_best(values) >= self.patience
 
 
+def default_interval(max_iters: int) -> int:
+    """Default of `ValidationPlan.every`: a tenth of the iterations."""
+    return max(1, max_iters // 10)
+
+
 def index_of_best(values: list[float]) -> int:
     """Index of the first highest value; NaN counts as the lowest."""
     return max(range(len(values)), key=lambda index: -math.inf if math.isnan(values[index]) else values[index])

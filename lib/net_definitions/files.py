@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from caffe import layers as L
 from caffe.net_spec import Top
+from fast_rcnn.schedule import default_stepsize
 from utils.layer_params import ANCHOR_RATIOS
 from utils.names import HARD
 
@@ -105,7 +106,7 @@ def _alt_opt_files(net: Net, task: Task, ohem: bool, folder: str,
                 ("fast_rcnn", "30k40k", partial(_fast_rcnn_train, names=names, ohem=ohem),
                  f"Fast R-CNN {kind}", net.fast_rcnn)):
             if steps_of:
-                schedule = replace(schedule, stepsize=max(1, next(steps_of) * 3 // 4))
+                schedule = replace(schedule, stepsize=default_stepsize(next(steps_of)))
             stem = f"{method}/stage{stage}_{part}"
             title += f", stage {stage} of alternating optimisation"
             files[f"{stem}_train.pt"] = _net_file(net, task, title, partial(build, frozen=frozen))

@@ -180,13 +180,20 @@ def _inputs() -> str:
 
 
 def _of_run(args: argparse.Namespace) -> DetectorFiles:
-    note = Path(args.run, RUN_RECORD)
-    if not note.parent.is_dir():
+    folder = Path(args.run)
+    if not folder.is_dir():
         raise UserError(f"--run: there is no folder {args.run}")
-    if not note.is_file():
-        raise UserError(f"--run {args.run}: has no finished detector ({note.name}); finish the run with --resume")
-    record = run_record(note.parent)
-    return DetectorFiles(args.prototxt or str(record.net), args.net or str(record.model), record)
+    files = detector_of_run(folder, "--run ")
+    return DetectorFiles(args.prototxt or files.net, args.net or files.weights, files.record)
+
+
+def detector_of_run(folder: Path, option: str = "") -> DetectorFiles:
+    """The finished detector in a run's folder, which `option` named, for the message. Raises UserError if none."""
+    if not (folder / RUN_RECORD).is_file():
+        raise UserError(f"{option}{folder}: has no finished detector ({RUN_RECORD}); finish the run with --resume, or "
+                        "give the prototxt of a test net and a caffemodel")
+    record = run_record(folder)
+    return DetectorFiles(str(record.net), str(record.model), record)
 
 
 def class_names(files: DetectorFiles, given: Sequence[str] | None) -> Sequence[str] | None:

@@ -14,7 +14,7 @@ from typing import Any, overload
 import numpy as np
 
 from commands.data_set import check_has_classes, check_images, check_results, claim_results, find_imdb
-from commands.detector import DetectorFiles, check_makes_proposals, class_names
+from commands.detector import DetectorFiles, check_makes_proposals, class_names, detector_of_run
 from commands.onnx_file import onnx_file, write_onnx
 from commands.options import check_thresh, choose_device, quiet_caffe, use_device, writable_folder
 from datasets.evaluation import Evaluation
@@ -76,11 +76,7 @@ def _files(detector: Path, weights: str | os.PathLike | None) -> DetectorFiles:
                 raise UserError(f"{path}: there is no such file")
         return DetectorFiles(str(detector), str(weights), find_record(weights, detector))
     if detector.is_dir():
-        if not (detector / RUN_RECORD).is_file():
-            raise UserError(f"{detector}: has no finished detector ({RUN_RECORD}); finish the run with --resume, or "
-                            "give the prototxt of a test net and a caffemodel")
-        record = run_record(detector)
-        return DetectorFiles(str(record.net), str(record.model), record)
+        return detector_of_run(detector)
     if not detector.is_file():
         raise UserError(f"{detector}: there is no such file or folder")
     return _files_of_model(detector)

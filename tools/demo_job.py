@@ -86,7 +86,7 @@ def show(run: Path, logs: Sequence[Path], photographs: Sequence[Path], device: S
     """Draw detections on photographs, combine them on one sheet, and plot the losses; returns demo.py's exit status."""
     import demo
 
-    from commands.curves import plot_losses
+    from commands.curves import LOSS_CURVES, plot_losses
     from utils.draw import montage, write_image
     from utils.images import read_image
     folder = run / "pictures"
@@ -95,8 +95,8 @@ def show(run: Path, logs: Sequence[Path], photographs: Sequence[Path], device: S
         return status
     sheet = folder / "all.png"
     write_image(sheet, montage([read_image(str(folder / f"{path.stem}.png")) for path in photographs]))
-    plot_losses(logs, run / "losses.png")
-    print(f"Detections: {sheet}\nLoss curves: {run / 'losses.png'}", flush=True)
+    plot_losses(logs, run / LOSS_CURVES)
+    print(f"Detections: {sheet}\nLoss curves: {run / LOSS_CURVES}", flush=True)
     return 0
 
 

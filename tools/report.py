@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not run.is_dir():
         raise UserError(f"--run: there is no folder {run}")
     apply_cfg(args)
-    from fast_rcnn.test import DETECTIONS
+    from datasets.detection_files import DETECTIONS
     from reports.page import check_page
     from reports.proposals import proposal_recalls
     from reports.run_report import PAGE, write_run_report

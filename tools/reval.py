@@ -36,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; returns its exit status."""
     args = parser().parse_args(argv)
     apply_cfg(args)
-    path = existing_file(str(Path(args.output_dir, "detections.npz")), "DIR", "tools/test_net.py writes it")
+    from datasets.detection_files import DETECTIONS
+    path = existing_file(str(Path(args.output_dir, DETECTIONS)), "DIR", "tools/test_net.py writes it")
     from commands.data_set import check_results, load_imdb, print_report
     from fast_rcnn.test import apply_nms, evaluate_by_name, load_detections, stored_classes
     try:

@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     existing_file(args.prototxt, "--def")
     existing_file(args.net, "--net")
-    from commands.data_set import check_images, check_results, claim_results, load_imdb
+    from commands.data_set import DECODED, check_images, check_results, claim_results, load_imdb
     from commands.detector import anchor_problems, load_rpn, record_beside
     record = record_beside(args)
     many = {"TEST.RPN_PRE_NMS_TOP_N": -1, "TEST.RPN_POST_NMS_TOP_N": 2000}      # unless the user sets others
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     raise_all(anchor_problems(args.prototxt, record))
     net = load_rpn(args.prototxt, args.net)
     with parallel.after_the_first():        # the other processes reuse its record
-        check_images(imdb, "--imdb", args.imdb, output.parent / "decoded_images.json")
+        check_images(imdb, "--imdb", args.imdb, output.parent / DECODED)
         if not args.output:
             claim_results(output.parent, imdb)
     boxes, scores = imdb_proposals(net, imdb, profile)

@@ -71,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     apply_cfg(args, files.settings)
     check_thresh(args.thresh, cfg)
     from commands.data_set import (
+        DECODED,
         check_division,
         check_images,
         check_results,
@@ -97,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     net = files.load(*((imdb.num_classes,) if classes is None else (len(classes), "the detector")))
     if not (cfg.TEST.HAS_RPN or files.lists_detections):
         use_proposals(imdb, cfg.TEST.PROPOSAL_METHOD, args.proposals)
-    check_images(imdb, "--imdb", args.imdb, output / "decoded_images.json")
+    check_images(imdb, "--imdb", args.imdb, output / DECODED)
     claim_results(output, imdb)
     print(f"Testing {files.weights} on {imdb.num_images} images of {imdb.name}", flush=True)
     try:
@@ -114,8 +115,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def write_tables(output: Path, kinds: Sequence[str]) -> None:
     """Write the detections stored in a folder as detections.<kind> too; kinds are json and csv."""
-    from datasets.detection_files import write_detection_table
-    from fast_rcnn.test import DETECTIONS, load_detections, stored_classes, stored_images
+    from datasets.detection_files import DETECTIONS, write_detection_table
+    from fast_rcnn.test import load_detections, stored_classes, stored_images
     path = output / DETECTIONS
     for kind in kinds:
         write_detection_table(path.with_suffix(f".{kind}"), load_detections(path), stored_images(path),

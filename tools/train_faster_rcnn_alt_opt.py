@@ -133,7 +133,7 @@ def _train(args: argparse.Namespace) -> Run | None:
         run = make_run(args)
         print(f"Output: {run.output}", flush=True)
         final = train_alt_opt(run, args.restart)
-    print(f"Final model: {final}\nTest net: {run.output / 'faster_rcnn_test.pt'}", flush=True)
+    print(f"Final model: {final}\nTest net: {run.output / run.nets.detector_test.name}", flush=True)
     print(next_steps(["--run", str(run.output)], tested=bool(args.test_imdb),
                      test_set=unseen_part_of(args.imdb)), flush=True)
     return run

@@ -189,7 +189,7 @@ def _check_and_train(args: argparse.Namespace, imdb: Imdb, output: Path) -> int:
     from checks.nets import check_train_net
     from checks.solver import check_solver
     from commands.advice import TrainingOptions, look_command
-    from commands.data_set import prepare_to_train, tell_validation_set
+    from commands.data_set import DECODED, prepare_to_train, tell_validation_set
     from commands.next_steps import next_steps
     from datasets.factory import unseen_part_of
     from fast_rcnn.schedule import epochs_in_words
@@ -198,7 +198,7 @@ def _check_and_train(args: argparse.Namespace, imdb: Imdb, output: Path) -> int:
     from utils.errors import raise_all
     from utils.prototxt import net_of_solver, read_solver
     with parallel.after_the_first():        # the other processes reuse its record
-        prepare_to_train(imdb, args.imdb, output / "decoded_images.json")
+        prepare_to_train(imdb, args.imdb, output / DECODED)
     if not args.val_imdb and cfg.TRAIN.HAS_RPN and cfg.TEST.HAS_RPN:
         tell_validation_set(imdb, args.imdb)
     iterations = _iterations(args, imdb)
@@ -229,7 +229,7 @@ def _check_and_train(args: argparse.Namespace, imdb: Imdb, output: Path) -> int:
 def _train(args: argparse.Namespace, imdb: Imdb, output: Path, solver: str, iterations: int) -> str:
     """Train; returns the path of the final model."""
     from commands.curves import TensorBoard
-    from commands.data_set import use_proposals
+    from commands.data_set import DECODED, use_proposals
     from commands.records import RecordHook
     from fast_rcnn.checkpoints import END_STATES, IMAGE_DIGESTS, Checkpoints, run_fingerprint
     from fast_rcnn.detector_record import detector_settings
@@ -249,7 +249,7 @@ def _train(args: argparse.Namespace, imdb: Imdb, output: Path, solver: str, iter
             own.adopt([log_file, *(path.name for path in output.glob("*_iter_*.caffemodel"))])
         own.claim(log_file, f"logs/{HARD_ROIS}/{name}.jsonl",
                   *([f"profile/{name}.txt", f"profile/{name}_trace.json"] if args.profile else []))
-        own.sweep(IMAGE_DIGESTS, "decoded_images.json")
+        own.sweep(IMAGE_DIGESTS, DECODED)
     with parallel.after_the_first():        # the other processes reuse its record
         run_hash = run_fingerprint(args.solver, args.weights, args.proposals, imdb, parallel.count(),
                                    output / IMAGE_DIGESTS, args.lr)
@@ -273,9 +273,10 @@ def _train(args: argparse.Namespace, imdb: Imdb, output: Path, solver: str, iter
 
 
 def _validation(args: argparse.Namespace, imdb: Imdb, output: Path, iterations: int, log: TrainLog) -> list[Hook]:
-    """The validation hook, if the options ask for one. Raises UserError if the run trains no complete detector."""
-    from commands.data_set import check_images, find_validation_set
+    """The hook that validates, if the options ask for it. Raises UserError if there is no detector to validate."""
+    from commands.data_set import DECODED_VAL, check_images, find_validation_set
     from commands.validation import DetectionMeasure
+    from datasets.detection_files import DETECTIONS, EVALUATION
     from fast_rcnn.checkpoints import data_digest
     from fast_rcnn.snapshots import snapshot_name
     from fast_rcnn.validation import ValidationHook, ValidationPlan, best_files, default_interval
@@ -294,10 +295,10 @@ def _validation(args: argparse.Namespace, imdb: Imdb, output: Path, iterations: 
     print(val_imdb.summary(), flush=True)
     record, folder = f"validation/{_name(args)}.jsonl", f"validation/{_name(args)}"
     with parallel.after_the_first():
-        check_images(val_imdb, "--val_imdb", args.val_imdb, output / "decoded_val_images.json")
+        check_images(val_imdb, "--val_imdb", args.val_imdb, output / DECODED_VAL)
     if parallel.is_first():
         OwnFiles(output).claim(
-            record, f"{folder}/detections.npz", f"{folder}/evaluation.json",
+            record, f"{folder}/{DETECTIONS}", f"{folder}/{EVALUATION}",
             *best_files(snapshot_name(read_solver(args.solver), cfg.TRAIN, iterations)))
     plan = ValidationPlan(args.val_every or default_interval(iterations), args.patience)
     return [ValidationHook(lambda: DetectionMeasure(net, val_imdb, imdb.classes, output / folder), plan, log,

@@ -31,7 +31,9 @@ from checks.net_file import NetFile
 from checks.nets import NO_OHEM, check_frozen, check_test_net, check_train_net
 from checks.shared import check_shared
 from checks.solver import check_solver
-from commands.curves import plot_losses
+from commands.curves import LOSS_CURVES, plot_losses
+from commands.data_set import DECODED, DECODED_TEST, DECODED_VAL
+from datasets.detection_files import DETECTIONS, EVALUATION
 from fast_rcnn.checkpoints import (
     END_STATES,
     IMAGE_DIGESTS,
@@ -41,7 +43,7 @@ from fast_rcnn.checkpoints import (
     relevant_settings,
 )
 from fast_rcnn.config import plain
-from fast_rcnn.detector_record import detector_settings, record_of
+from fast_rcnn.detector_record import RUN_RECORD, RUN_SETTINGS, detector_settings, record_of, write_run_record
 from fast_rcnn.snapshots import snapshot_name, snapshots_to_come
 from fast_rcnn.validation import best_files
 from roi_data_layer.gallery import HARD_ROIS
@@ -60,7 +62,6 @@ from utils.folder_lock import FolderLock, RunError, folder_is_taken
 from utils.other_caffe import clear_features
 from utils.own_files import OwnFiles
 
-DETECTOR = "detector.json"  # lists the files of the detector; absent until it is finished
 _TRAINING = [step for step in STEPS if step.trains]
 FEATURES = "features"       # subfolder for the cached outputs of frozen layers
 
@@ -133,8 +134,7 @@ def _claim_files(run: Run, manifest: Manifest) -> None:
     if manifest.existed and not own.exists:     # a run of version 1.0.0, which kept no record
         own.adopt(names)
     own.claim(*names)
-    own.sweep(manifest.path.name, IMAGE_DIGESTS, "decoded_images.json", "decoded_test_images.json",
-              "decoded_val_images.json")
+    own.sweep(manifest.path.name, IMAGE_DIGESTS, DECODED, DECODED_TEST, DECODED_VAL)
 
 
 def _take_over_version_1(run: Run, manifest: Manifest) -> None:
@@ -153,7 +153,7 @@ def _take_over_version_1(run: Run, manifest: Manifest) -> None:
 def _file_names(run: Run) -> list[str]:
     """Files that the run writes in the output folder, apart from those with their own records."""
     present = os.listdir(run.output)
-    names = [*_detector_files(run), "losses.png", DETECTOR]
+    names = [*_detector_files(run), LOSS_CURVES, RUN_RECORD]
     for step in STEPS:
         names += [f"logs/{step.name}.log", f"steps/{step.name}.json", f"steps/{step.name}_cfg.yml",
                   f"steps/{step.name}_result.json"]
@@ -174,12 +174,12 @@ def _file_names(run: Run) -> list[str]:
 def _validation_files(step: Step) -> list[str]:
     folder = f"validation/{step.name}"
     return [] if step.kind == "rpn" else [f"{folder}/{name}" for name in (
-        "test.pt", "proposals.npz", "detections.npz", "evaluation.json")]
+        "test.pt", "proposals.npz", DETECTIONS, EVALUATION)]
 
 
 def _detector_files(run: Run) -> list[str]:
     """Names of the finished detector's weights, test net and settings."""
-    return [run.final_name, "faster_rcnn_test.pt", "test_cfg.yml"]
+    return [run.final_name, run.nets.detector_test.name, RUN_SETTINGS]
 
 
 def _other_run(manifest: Manifest, output: Path) -> RunError:
@@ -401,16 +401,15 @@ def _validation_job(run: Run, step: Step, manifest: Manifest) -> dict[str, Any] 
 def _finish(run: Run, manifest: Manifest) -> Path:
     """Assemble the detector: final model, test net, settings, a list of these files, and the loss curves."""
     final, net, settings = (run.output / name for name in _detector_files(run))
-    note = run.output / DETECTOR
+    note = run.output / RUN_RECORD
     with contextlib.ExitStack() as replacements:        # all files are complete before an old one is replaced
         for source, target in ((manifest.output("stage2_fast_rcnn", "model"), final), (run.nets.detector_test, net)):
             copy_file(source, replacements.enter_context(atomic_path(target)))
         write_settings(replacements.enter_context(atomic_path(settings)),
                        detector_settings(run.settings["stage2_fast_rcnn"]))
         note.unlink(missing_ok=True)                    # so that no detector mixes old and new files
-    write_json(note, {"model": final.name, "net": net.name, "cfg": settings.name, "classes": list(run.classes),
-                      "anchors": NetFile(net).anchors(), "data set": run.imdb_name})
-    plot_losses(_logs(run), run.output / "losses.png")
+    write_run_record(final, net, run.classes, NetFile(net).anchors(), run.imdb_name)
+    plot_losses(_logs(run), run.output / LOSS_CURVES)
     clear_features(run.output / FEATURES)
     return final
 

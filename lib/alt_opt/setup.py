@@ -15,6 +15,9 @@ from checks.solver import rate_warning
 from commands.advice import TrainingOptions, look_command
 from commands.curves import check_tensorboard
 from commands.data_set import (
+    DECODED,
+    DECODED_TEST,
+    DECODED_VAL,
     check_has_classes,
     check_images,
     check_results,
@@ -86,17 +89,17 @@ def cfg_of_net(net_name: str | None) -> str | None:
 def _checked_run(args: Namespace, imdb: Imdb, test_imdb: Imdb | None, val_imdb: Imdb | None, weights: Path | None,
                  output: Path, lock: FolderLock, settings: dict[str, Config]) -> Run:
     """The part of `make_run` that writes to the output folder: records of decoded images, and generated nets."""
-    left_out = prepare_to_train(imdb, args.imdb, output / "decoded_images.json")
+    left_out = prepare_to_train(imdb, args.imdb, output / DECODED)
     if not args.val_imdb:
         tell_validation_set(imdb, args.imdb, test_imdb)
     if test_imdb:
         print(test_imdb.summary(), flush=True)
         check_has_classes(test_imdb, "--test_imdb", args.test_imdb, imdb.classes)
         check_results(results_folder(output, test_imdb), test_imdb)
-        check_images(test_imdb, "--test_imdb", args.test_imdb, output / "decoded_test_images.json")
+        check_images(test_imdb, "--test_imdb", args.test_imdb, output / DECODED_TEST)
     if val_imdb:
         print(val_imdb.summary(), flush=True)
-        check_images(val_imdb, "--val_imdb", args.val_imdb, output / "decoded_val_images.json")
+        check_images(val_imdb, "--val_imdb", args.val_imdb, output / DECODED_VAL)
     nets = _find_nets(args, imdb, output / "models", settings)
     run = Run(nets=nets, weights=weights, imdb_name=args.imdb, data_digest=data_digest(imdb, output / IMAGE_DIGESTS),
               annotation_digest=data_digest(imdb), left_out=left_out, classes=imdb.classes, settings=settings,

@@ -61,7 +61,7 @@ def _train(job: Job) -> str:
 
     Checkpoints stay until the driver has recorded the model.
     """
-    from commands.curves import PlotHook, TensorBoard
+    from commands.curves import LOSS_CURVES, PlotHook, TensorBoard
     from commands.records import RecordHook
     from fast_rcnn.train import get_training_roidb, train_net
     imdb = _imdb(job)
@@ -78,7 +78,7 @@ def _train(job: Job) -> str:
                       hooks=[RecordHook(net_of_solver(job["solver"]), imdb.classes,
                                         detector_settings(cfg, job["has_rpn"])),
                              *_validation(job, imdb.classes, log),
-                             PlotHook([Path(path) for path in job["curves"]], Path(job["output"], "losses.png"), log),
+                             PlotHook([Path(path) for path in job["curves"]], Path(job["output"], LOSS_CURVES), log),
                              EndStateHook(Checkpoints(job["end_state"], job["run_hash"]), log)])
     final = Path(paths[-1])
     if parallel.is_first():

@@ -15,6 +15,8 @@ from utils import parallel
 from utils.errors import UserError
 from utils.files import atomic_path
 
+LOSS_CURVES = "losses.png"      # in the output folder of a run
+
 
 def plot_losses(logs: Sequence[str | os.PathLike], path: str | os.PathLike) -> None:
     """Plot the losses in training logs to a PNG, one panel per stage. Raises ValueError if they have no records."""

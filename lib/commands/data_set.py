@@ -14,6 +14,8 @@ if TYPE_CHECKING:       # imported on use, so that --help is fast
     from datasets.imdb import imdb as Imdb
     from datasets.problems import Problem
 
+# Records of the images that were decoded, see `broken_images`
+DECODED, DECODED_TEST, DECODED_VAL = "decoded_images.json", "decoded_test_images.json", "decoded_val_images.json"
 _RESULTS_OF = "data_set.json"      # names the data set whose results a folder holds
 
 

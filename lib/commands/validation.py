@@ -10,6 +10,7 @@ import numpy as np
 
 from caffe.proto import caffe_pb2
 from commands.data_set import use_proposals
+from datasets.detection_files import DETECTIONS
 from datasets.evaluation import Evaluation
 from datasets.imdb import imdb as Imdb
 from datasets.proposals_file import save_proposals
@@ -60,7 +61,7 @@ class DetectionMeasure:
         """The first validation images, BGR, with the last model's detections; [] in all processes but the first."""
         if not parallel.is_first():
             return []
-        found = load_detections(self._output / "detections.npz")
+        found = load_detections(self._output / DETECTIONS)
         return [draw_detections(read_image(self._imdb.image_path_at(index)), [images[index] for images in found],
                                 self._classes, thresh=0.3) for index in range(min(_PICTURES, self._imdb.num_images))]
 

@@ -16,6 +16,8 @@ from datasets.average_precision import Detections
 from utils.files import atomic_path, sha256_json
 from utils.text import read_text
 
+DETECTIONS = "detections.npz"        # detections of all classes in a folder of results
+EVALUATION = "evaluation.json"      # their average precisions
 _LONGEST = 180      # bytes of a class name in a file name; file systems allow 255 for the whole name
 
 

@@ -69,6 +69,14 @@ def write_model_record(model: str | os.PathLike, settings: Settings, classes: Se
     return path
 
 
+def write_run_record(model: Path, net: Path, classes: Sequence[str], anchors: AnchorLayout | None,
+                     data_set: str) -> None:
+    """Write the record of the finished detector in a run's folder, beside its settings in RUN_SETTINGS."""
+    write_json(model.with_name(RUN_RECORD), {
+        "model": model.name, "net": net.name, "cfg": RUN_SETTINGS, "classes": list(classes), "anchors": anchors,
+        "data set": data_set})
+
+
 def find_record(model: str | os.PathLike, net: str | os.PathLike) -> DetectorRecord | None:
     """The record of a model, else of the run whose folder holds the model, else the net; None if there is none.
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from datasets.class_names import ClassNames
-from datasets.detection_files import safe_names
+from datasets.detection_files import DETECTIONS, EVALUATION, safe_names
 from datasets.diagnosis import known_truths
 from datasets.evaluation import Evaluation
 from datasets.imdb import imdb as Imdb
@@ -31,9 +31,7 @@ from utils.other_caffe import Net, span
 from utils.profiling import profiled
 from utils.timer import Progress
 
-AllBoxes = list[list[np.ndarray]]           # [class][image], each (n, 5): x1, y1, x2, y2, score
-DETECTIONS = "detections.npz"
-EVALUATION = "evaluation.json"      # average precisions, beside detections.npz
+AllBoxes = list[list[np.ndarray]]        # [class][image], each (n, 5): x1, y1, x2, y2, score
 ROI_SIDE = 224      # with several scales, each RoI uses the one at which its area is closest to ROI_SIDE ** 2 pixels
 
 

@@ -13,7 +13,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from commands.data_set import check_has_classes, check_images, check_results, claim_results, find_imdb
+from commands.data_set import DECODED, check_has_classes, check_images, check_results, claim_results, find_imdb
 from commands.detector import DetectorFiles, check_makes_proposals, class_names, detector_of_run
 from commands.onnx_file import onnx_file, write_onnx
 from commands.options import check_thresh, choose_device, quiet_caffe, use_device, writable_folder
@@ -230,7 +230,7 @@ class Detector:
             check_has_classes(imdb, "evaluate", name, self._names)
             folder = writable_folder(output or stack.enter_context(tempfile.TemporaryDirectory()), "output")
             check_results(folder, imdb)
-            check_images(imdb, "evaluate", name, folder / "decoded_images.json")
+            check_images(imdb, "evaluate", name, folder / DECODED)
             claim_results(folder, imdb)
             return test_net(self.net, imdb, max_per_image, thresh, output_dir=folder, classes=self._names)
 

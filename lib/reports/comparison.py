@@ -8,7 +8,7 @@ from typing import Any
 
 from alt_opt.manifest import Manifest
 from alt_opt.plan import STEPS
-from fast_rcnn.test import EVALUATION
+from datasets.detection_files import EVALUATION
 from reports.charts import Axis, Line, colour, legend, line_chart
 from reports.page import figure, write_page
 from reports.training import Stage, read_stages

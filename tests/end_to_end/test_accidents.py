@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from test_alt_opt import FINAL, models, wait_for, wait_until_free
 
-from alt_opt.driver import DETECTOR
 from alt_opt.manifest import Manifest
 from fast_rcnn.checkpoints import END_STATES
+from fast_rcnn.detector_record import RUN_RECORD
 from utils.files import read_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,7 +38,7 @@ def copy_without_last_step(finished, output):
     shutil.copytree(finished, output)
     Manifest(output).forget(LAST)
     shutil.rmtree(output / END_STATES / LAST)
-    for path in (output / FINAL, output / DETECTOR, output / "steps" / f"{LAST}_result.json",
+    for path in (output / FINAL, output / RUN_RECORD, output / "steps" / f"{LAST}_result.json",
                  *output.glob(f"logs/**/{LAST}.jsonl"), *output.glob("tiny_fast_rcnn_stage2_*")):
         path.unlink()
 

@@ -17,9 +17,9 @@ from accuracy_parts.recipes import DataSet, Peer, Recipe
 from alt_opt.manifest import Manifest
 from alt_opt.plan import STEPS
 from alt_opt.settings import step_settings
+from datasets.detection_files import EVALUATION
 from fast_rcnn.config import Config, file_changes, pair_changes
 from fast_rcnn.detector_record import RUN_RECORD
-from fast_rcnn.test import EVALUATION
 from utils.child_process import run_child
 from utils.errors import UserError
 from utils.files import read_json, sha256_json, write_json

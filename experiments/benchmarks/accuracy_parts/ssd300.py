@@ -24,12 +24,12 @@ from accuracy_parts.clock import Clock  # noqa: E402
 from accuracy_parts.peer_options import peer_parser  # noqa: E402
 from caffe.proto import caffe_pb2  # noqa: E402
 from commands.options import tool, writable_folder  # noqa: E402
+from datasets.detection_files import EVALUATION  # noqa: E402
 from datasets.factory import get_imdb  # noqa: E402
 from datasets.imdb import imdb as Imdb  # noqa: E402
 from datasets.writers import write  # noqa: E402
 from datasets.writers.records import records_of  # noqa: E402
 from fast_rcnn.schedule import change_solver  # noqa: E402
-from fast_rcnn.test import EVALUATION  # noqa: E402
 from net_definitions import SSD, ssd_files  # noqa: E402
 from net_definitions.ssd_data import SsdData, read_ssd_data  # noqa: E402
 from utils.child_process import INTERRUPTED, run_child  # noqa: E402

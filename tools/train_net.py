@@ -310,11 +310,11 @@ def _check_can_resume(checkpoints: Checkpoints, end_state: Checkpoints, iteratio
 
     A training that finished with fewer iterations continues from its end state.
     """
-    from utils.folder_lock import RunError
+    from utils.folder_lock import OR_ANOTHER_RUN, RunError
     if checkpoints.are_of_another_run():
         raise RunError(f"{checkpoints.folder}: the checkpoint is from a training with other settings, nets, weights, "
-                       "data, seed or number of processes. Choose: --resume with those continues it, --restart "
-                       "discards it, --output DIR starts another one elsewhere")
+                       "data, seed or number of processes. Choose: --resume with those continues it, "
+                       f"{OR_ANOTHER_RUN}")
     if not checkpoints.exist and end_state.newest() and end_state.iteration < iterations:
         checkpoints.copy_newest(end_state)
     if not checkpoints.exist:

@@ -12,6 +12,7 @@ from pathlib import Path
 from utils.errors import UserError
 
 _IN_USE = (errno.EAGAIN, errno.EACCES)
+OR_ANOTHER_RUN = "--restart discards it, --output DIR starts another one elsewhere"
 _HOLDER = re.compile(r"process \d+ on .* since .*\n")      # content of the lock file
 
 
@@ -21,8 +22,7 @@ class RunError(UserError):
 
 def folder_is_taken(folder: str | os.PathLike, found: str) -> RunError:
     """The error for a folder that already holds a run; `found` describes that run's state."""
-    return RunError(f"{folder} holds a run already ({found}). Choose: --resume continues it, --restart discards it, "
-                    "--output DIR starts another one elsewhere")
+    return RunError(f"{folder} holds a run already ({found}). Choose: --resume continues it, {OR_ANOTHER_RUN}")
 
 
 class FolderLock:

@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; returns its exit status."""
     args = parser().parse_args(argv)
-    from alt_opt.plan import STEPS
+    from alt_opt.files import training_logs
     from datasets.demo_scenes import make_demo_dataset
     start = time.monotonic()
     try:
@@ -57,8 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if status:
         return status
     output = Path(args.output)
-    logs = [output / "logs" / f"{step.name}.jsonl" for step in STEPS if step.trains]
-    status = show(output, logs, sample_pictures(data, args.pictures), _device(args))
+    status = show(output, training_logs(output), sample_pictures(data, args.pictures), _device(args))
     if status:
         return status
     print(f"The whole demo took {time.monotonic() - start:.0f} s", flush=True)

@@ -89,8 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; returns its exit status: 0, 1 if a stage died, 2 for a user error, 130 if interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["--run-step"]:
-        from alt_opt.step import run_step
-        return run_step(words[1:])
+        from alt_opt.step import run_job
+        return run_job(words[1:])
     from utils.output import lasting_output
     args = parser().parse_args(words)
     if share := share_of(args):

@@ -16,15 +16,16 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from alt_opt.dry_run import dry_run
+from alt_opt.files import FEATURES, StepFiles, detector_files, file_names, training_logs
+from alt_opt.job import write_job
 from alt_opt.manifest import DONE, GOES_ON_FROM, PENDING, RUNNING, Manifest
-from alt_opt.plan import STEPS, Run, Step, proposals_name, validation_log
+from alt_opt.plan import STEPS, Run, Step
 from alt_opt.settings import write_settings
 from alt_opt.team import run_step
 from checks.net_file import NetFile
@@ -33,9 +34,7 @@ from checks.shared import check_shared
 from checks.solver import check_solver
 from commands.curves import LOSS_CURVES, plot_losses
 from commands.data_set import DECODED, DECODED_TEST, DECODED_VAL
-from datasets.detection_files import DETECTIONS, EVALUATION
 from fast_rcnn.checkpoints import (
-    END_STATES,
     IMAGE_DIGESTS,
     Checkpoints,
     net_fingerprint,
@@ -43,10 +42,7 @@ from fast_rcnn.checkpoints import (
     relevant_settings,
 )
 from fast_rcnn.config import plain
-from fast_rcnn.detector_record import RUN_RECORD, RUN_SETTINGS, detector_settings, record_of, write_run_record
-from fast_rcnn.snapshots import snapshot_name, snapshots_to_come
-from fast_rcnn.validation import best_files
-from roi_data_layer.gallery import HARD_ROIS
+from fast_rcnn.detector_record import RUN_RECORD, detector_settings, write_run_record
 from utils.errors import raise_all
 from utils.files import (
     DamagedFileError,
@@ -56,14 +52,10 @@ from utils.files import (
     read_record,
     sha256_file,
     sha256_json,
-    write_json,
 )
 from utils.folder_lock import FolderLock, RunError, folder_is_taken
 from utils.other_caffe import clear_features
 from utils.own_files import OwnFiles
-
-_TRAINING = [step for step in STEPS if step.trains]
-FEATURES = "features"       # subfolder for the cached outputs of frozen layers
 
 
 def check_run(run: Run) -> None:
@@ -130,7 +122,7 @@ def train_alt_opt(run: Run, restart: bool = False) -> Path:
 
 def _claim_files(run: Run, manifest: Manifest) -> None:
     """Record the files that the run will write, and delete temporary files left by killed writers."""
-    own, names = OwnFiles(run.output), _file_names(run)
+    own, names = OwnFiles(run.output), file_names(run)
     if manifest.existed and not own.exists:     # a run of version 1.0.0, which kept no record
         own.adopt(names)
     own.claim(*names)
@@ -150,38 +142,6 @@ def _take_over_version_1(run: Run, manifest: Manifest) -> None:
             manifest.replace_inputs(step.name, after)
 
 
-def _file_names(run: Run) -> list[str]:
-    """Files that the run writes in the output folder, apart from those with their own records."""
-    present = os.listdir(run.output)
-    names = [*_detector_files(run), LOSS_CURVES, RUN_RECORD]
-    for step in STEPS:
-        names += [f"logs/{step.name}.log", f"steps/{step.name}.json", f"steps/{step.name}_cfg.yml",
-                  f"steps/{step.name}_result.json"]
-        if run.profile:
-            names += [f"profile/{step.name}.txt", f"profile/{step.name}_trace.json"]
-        if step.trains:
-            names += [f"logs/{step.name}.jsonl", f"logs/{HARD_ROIS}/{step.name}.jsonl",
-                      f"steps/{step.name}_solver.pt"]
-            solver, train = run.nets.solver_param(step.name), run.settings[step.name].TRAIN
-            names += snapshots_to_come(solver, train, run.nets.max_iters[step.name], present)
-            final = snapshot_name(solver, train, run.nets.max_iters[step.name])
-            names += [final, record_of(final).name, proposals_name(final)]
-            if run.validation:
-                names += [*best_files(final), validation_log(step.name), *_validation_files(step)]
-    return names
-
-
-def _validation_files(step: Step) -> list[str]:
-    folder = f"validation/{step.name}"
-    return [] if step.kind == "rpn" else [f"{folder}/{name}" for name in (
-        "test.pt", "proposals.npz", DETECTIONS, EVALUATION)]
-
-
-def _detector_files(run: Run) -> list[str]:
-    """Names of the finished detector's weights, test net and settings."""
-    return [run.final_name, run.nets.detector_test.name, RUN_SETTINGS]
-
-
 def _other_run(manifest: Manifest, output: Path) -> RunError:
     states = ", ".join(f"{step.name} {manifest.state(step.name)}" for step in STEPS)
     return folder_is_taken(output, states)
@@ -196,12 +156,11 @@ def _throw_away(run: Run, manifest: Manifest) -> None:
 
 
 def _checkpoints(run: Run, step: Step, run_hash: str = "") -> Checkpoints:
-    return Checkpoints(run.output / "checkpoints" / step.name, run_hash)
+    return Checkpoints(StepFiles(run.output, step.name).checkpoints, run_hash)
 
 
 def _end_state(run: Run, step: Step, run_hash: str = "") -> Checkpoints:
-    """The last checkpoint of a finished step, from which a longer training continues."""
-    return Checkpoints(run.output / END_STATES / step.name, run_hash)
+    return Checkpoints(StepFiles(run.output, step.name).end_state, run_hash)
 
 
 def step_inputs(run: Run, step: Step, manifest: Manifest) -> dict[str, str]:
@@ -266,17 +225,16 @@ def _do_step(run: Run, step: Step, manifest: Manifest) -> None:
         inputs = longer or inputs
     run_hash = sha256_json(inputs)
     result = _unrecorded_result(run, step, run_hash) if manifest.state(step.name) == RUNNING and not reasons else None
-    is_stopped = False
+    files, is_stopped = StepFiles(run.output, step.name), False
     manifest.start(step.name, inputs, _solver_settings(run, step), run.imdb_name)
     if result is None:
-        job = _write_job(run, step, manifest, run_hash)
+        job = write_job(run, step, manifest, run_hash)
         start = time.monotonic()
         try:
-            is_stopped = run_step(run.command, job, step.name, run.output / "logs" / f"{step.name}.log",
-                                  keep_open=[run.lock.fileno()])
+            is_stopped = run_step(run.command, job, step.name, files.text, keep_open=[run.lock.fileno()])
         finally:
             manifest.add_seconds(step.name, time.monotonic() - start)
-        result = Path(read_json(_result_file(run, step))["path"])
+        result = Path(read_json(files.result)["path"])
     manifest.finish(step.name, {step.output: result})
     _checkpoints(run, step).remove()
     if is_stopped:
@@ -312,7 +270,7 @@ def _train_longer(run: Run, step: Step, manifest: Manifest, inputs: dict[str, st
 
 def _unrecorded_result(run: Run, step: Step, run_hash: str) -> Path | None:
     """The output of a step that finished when the driver was already killed; None if it did not finish."""
-    file = _result_file(run, step)
+    file = StepFiles(run.output, step.name).result
     if not file.is_file():
         return None
     result = read_record(file, "delete it", path=str)
@@ -331,76 +289,9 @@ def _reasons_to_repeat(run: Run, step: Step, manifest: Manifest, inputs: dict[st
         yield from manifest.damaged_outputs(step.name)
 
 
-def _result_file(run: Run, step: Step) -> Path:
-    return run.output / "steps" / f"{step.name}_result.json"
-
-
-def _write_job(run: Run, step: Step, manifest: Manifest, run_hash: str) -> Path:
-    """Write a child's job file and settings file; returns the path of the job file."""
-    folder = run.output / "steps"
-    settings_path = folder / f"{step.name}_cfg.yml"
-    write_settings(settings_path, run.settings[step.name])
-    weights = manifest.output(step.init, "model") if step.init else run.weights
-    job: dict[str, Any] = {
-        "name": step.name, "kind": step.kind, "run_hash": run_hash, "imdb": run.imdb_name,
-        "cfg": str(settings_path), "gpu_id": run.gpu_id, "output": str(run.output),
-        "result": str(_result_file(run, step)),
-        "weights": str(weights) if weights else None,
-        "proposals": str(manifest.output(step.proposals, "proposals")) if step.proposals else None,
-        "log": str(run.output / "logs" / f"{step.name}.jsonl"),
-        "checkpoints": str(run.output / "checkpoints" / step.name),
-        "end_state": str(run.output / END_STATES / step.name),
-        "features": str(run.output / FEATURES), "left_out": list(run.left_out),
-        "profile": str(run.output / "profile" / step.name) if run.profile else None,
-    }
-    if step.trains:
-        job |= {"solver": str(run.nets.solver_to_run(step.name, folder)), "max_iters": run.nets.max_iters[step.name],
-                "has_rpn": step.has_rpn, "validation": _validation_job(run, step, manifest),
-                "skip_unfitting": run.skip_unfitting, "step": _step_of_run(run, step, manifest),
-                "curves": [str(path) for path in _logs(run)[:_TRAINING.index(step) + 1]],
-                "tensorboard": str(run.output / "tensorboard" / step.name) if run.tensorboard else None}
-    else:
-        job |= {"net": str(run.nets.rpn_test)}
-    write_json(folder / f"{step.name}.json", job)
-    return folder / f"{step.name}.json"
-
-
-def _logs(run: Run) -> list[Path]:
-    """The logs of the training steps, in order."""
-    return [run.output / "logs" / f"{step.name}.jsonl" for step in _TRAINING]
-
-
-def _iterations(run: Run, step: Step) -> int:
-    """Iterations of a training step; for a proposal step an image counts as half an iteration."""
-    return run.nets.max_iters[step.name] if step.trains else (run.num_images + 1) // 2
-
-
-def _step_of_run(run: Run, step: Step, manifest: Manifest) -> dict[str, float]:
-    """The fields of the step's `StepOfRun`."""
-    done = {each.kind: manifest.steps[each.name]["seconds"] / max(_iterations(run, each), 1)
-            for each in STEPS if manifest.state(each.name) == DONE}
-    number = STEPS.index(step) + 1
-    later = STEPS[number:]
-    return {"number": number, "of": len(STEPS),
-            "seconds": sum(done[each.kind] * _iterations(run, each) for each in later if each.kind in done),
-            "iterations": sum(_iterations(run, each) for each in later if each.kind not in done)}
-
-
-def _validation_job(run: Run, step: Step, manifest: Manifest) -> dict[str, Any] | None:
-    """How to validate a training step: detectors on proposals of the previous RPN, RPNs by their own proposals."""
-    if not run.validation:
-        return None
-    rpn = next((each.init for each in STEPS if each.name == step.proposals), None)
-    return {"imdb": run.validation.imdb_name, "data": run.validation.digest,
-            "every": run.validation.interval(run.nets.max_iters[step.name]),
-            "patience": run.validation.patience, "log": str(run.output / validation_log(step.name)),
-            "folder": str(run.output / "validation" / step.name), "rpn_net": str(run.nets.rpn_test),
-            "detector": str(run.nets.detector_test), "rpn": str(manifest.output(rpn, "model")) if rpn else None}
-
-
 def _finish(run: Run, manifest: Manifest) -> Path:
     """Assemble the detector: final model, test net, settings, a list of these files, and the loss curves."""
-    final, net, settings = (run.output / name for name in _detector_files(run))
+    final, net, settings = (run.output / name for name in detector_files(run))
     note = run.output / RUN_RECORD
     with contextlib.ExitStack() as replacements:        # all files are complete before an old one is replaced
         for source, target in ((manifest.output("stage2_fast_rcnn", "model"), final), (run.nets.detector_test, net)):
@@ -409,7 +300,7 @@ def _finish(run: Run, manifest: Manifest) -> Path:
                        detector_settings(run.settings["stage2_fast_rcnn"]))
         note.unlink(missing_ok=True)                    # so that no detector mixes old and new files
     write_run_record(final, net, run.classes, NetFile(net).anchors(), run.imdb_name)
-    plot_losses(_logs(run), run.output / LOSS_CURVES)
+    plot_losses(training_logs(run.output), run.output / LOSS_CURVES)
     clear_features(run.output / FEATURES)
     return final
 

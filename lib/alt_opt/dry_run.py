@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from alt_opt.files import StepFiles
 from alt_opt.plan import Run, Step
 from checks.net_file import NetFile
 from checks.nets import check_outputs, check_widths
@@ -83,7 +84,7 @@ def _collected(path: Path, problems: list[str]) -> Iterator[None]:
 
 def _train_shapes(run: Run, step: Step) -> Shapes:
     import caffe
-    solver = caffe.get_solver(os.fspath(run.nets.solver_to_run(step.name, run.output / "steps")))
+    solver = caffe.get_solver(os.fspath(run.nets.solver_to_run(step.name, StepFiles(run.output, step.name).solver)))
     net = run.nets.train_net(step.name)
     if step.init is None:
         if run.weights:

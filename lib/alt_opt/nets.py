@@ -82,11 +82,11 @@ class RunNets:
         """The SolverParameter of the run, whose iterations and learning rates may differ from the file's."""
         return self._params[step]
 
-    def solver_to_run(self, step: str, folder: Path) -> Path:
-        """The solver file to run: a copy in `folder` if the original names a net elsewhere or has other numbers."""
+    def solver_to_run(self, step: str, copy: Path) -> Path:
+        """The solver file to run: `copy`, which is written, if the original names a net elsewhere or is changed."""
         if step not in self._moved:
             return self._solvers[step]
-        return write_solver(self._params[step], self._nets[step], folder / f"{step}_solver.pt")
+        return write_solver(self._params[step], self._nets[step], copy)
 
     def train_net(self, step: str) -> Path:
         """The net's prototxt of a training step."""

@@ -47,11 +47,6 @@ STEPS = (
 )
 
 
-def proposals_name(model: str) -> str:
-    """File name of an RPN's proposals."""
-    return f"{model.removesuffix('.caffemodel')}_proposals.npz"
-
-
 @dataclass(frozen=True)
 class Validation:
     """Validation of the training steps.
@@ -69,11 +64,6 @@ class Validation:
     def interval(self, max_iters: int) -> int:
         """Iterations between two validations of a step."""
         return self.every or default_interval(max_iters)
-
-
-def validation_log(step: str) -> str:
-    """Name of the file with the results of a step's validations."""
-    return f"validation/{step}.jsonl"
 
 
 @dataclass

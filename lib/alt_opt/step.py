@@ -1,6 +1,6 @@
 """Runs one step of alternating optimisation in its own child process.
 
-The job file is JSON, written by driver.py. The path of the step's output is written to the job's `result` file, also
+job.py writes the job file. The path of the step's output is written to the job's `result` file, also
 JSON: {"path": ..., "run": fingerprint of the step's inputs, "sha256": of the output}.
 """
 from __future__ import annotations
@@ -9,9 +9,9 @@ import faulthandler
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from alt_opt.plan import proposals_name
+from alt_opt.files import StepFiles, proposals_name
+from alt_opt.job import Job, ProposalsJob, TrainingJob
 from commands.options import tool, use_device
 from datasets.imdb import imdb as Imdb
 from fast_rcnn.checkpoints import Checkpoints
@@ -28,11 +28,9 @@ from utils.own_files import OwnFiles
 from utils.prototxt import net_of_solver
 from utils.user_modules import import_modules
 
-Job = dict[str, Any]     # parsed JSON, see driver._write_job
-
 
 @tool
-def run_step(argv: Sequence[str] | None = None) -> int:
+def run_job(argv: Sequence[str] | None = None) -> int:
     """Run the step described by the job file argv[0]; returns the exit status of the process."""
     (job_file,) = sys.argv[1:] if argv is None else argv
     faulthandler.enable()
@@ -56,7 +54,7 @@ def run_step(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _train(job: Job) -> str:
+def _train(job: TrainingJob) -> str:
     """Train an RPN or Fast R-CNN; returns the path of its model. Snapshots of other iterations are removed.
 
     Checkpoints stay until the driver has recorded the model.
@@ -87,7 +85,7 @@ def _train(job: Job) -> str:
     return str(final)
 
 
-def _validation(job: Job, classes: Sequence[str], log: TrainLog) -> list[Hook]:
+def _validation(job: TrainingJob, classes: Sequence[str], log: TrainLog) -> list[Hook]:
     """The hook that validates, if the job asks for it.
 
     RPNs are measured by the recall of their proposals. Detectors are measured on proposals of the RPN that generated
@@ -100,12 +98,12 @@ def _validation(job: Job, classes: Sequence[str], log: TrainLog) -> list[Hook]:
     def prepare() -> Measure:
         from commands.validation import DetectionMeasure, RecallMeasure, write_net_on_rois, write_proposals
         from datasets.factory import get_imdb
-        imdb, folder = get_imdb(job_of_val["imdb"], classes), Path(job_of_val["folder"])
+        imdb, files = get_imdb(job_of_val["imdb"], classes), StepFiles(Path(job["output"]), job["name"])
         if not job_of_val["rpn"]:
             return RecallMeasure(job_of_val["rpn_net"], imdb)
-        proposals = write_proposals(job_of_val["rpn_net"], job_of_val["rpn"], imdb, folder / "proposals.npz")
-        net = write_net_on_rois(job_of_val["detector"], folder / "test.pt")
-        return DetectionMeasure(net, imdb, classes, folder, proposals)
+        proposals = write_proposals(job_of_val["rpn_net"], job_of_val["rpn"], imdb, files.validation_proposals)
+        net = write_net_on_rois(job_of_val["detector"], files.validation_net)
+        return DetectionMeasure(net, imdb, classes, files.validation, proposals)
 
     plan = ValidationPlan(job_of_val["every"], job_of_val["patience"])
     return [ValidationHook(prepare, plan, log, Path(job_of_val["log"]), cfg.TRAIN.SNAPSHOT_ITERS,
@@ -124,7 +122,7 @@ def _can_resume(checkpoints: Checkpoints, log: TrainLog) -> bool:
     return parallel.from_first(found)
 
 
-def _generate_proposals(job: Job) -> str:
+def _generate_proposals(job: ProposalsJob) -> str:
     """Run the RPN over the data set; returns the path of the proposals."""
     from commands.detector import load_rpn
     from datasets.proposals_file import save_proposals

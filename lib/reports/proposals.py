@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from alt_opt.files import StepFiles
 from alt_opt.manifest import DONE, Manifest
 from alt_opt.plan import STEPS
 from commands.data_set import find_imdb
@@ -38,7 +39,7 @@ def proposal_recalls(run: Path) -> Iterator[ProposalRecall]:
     """The recall of each step's proposals on the training set. Steps without files or data set are left out."""
     manifest = Manifest(run)
     for step in STEPS:
-        job = run / "steps" / f"{step.name}.json"
+        job = StepFiles(run, step.name).job
         if not step.trains and manifest.state(step.name) == DONE and job.is_file():
             parts = read_record(job, "train the step again", imdb=str, left_out=list)
             try:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alt_opt.plan import STEPS, validation_log
+from alt_opt.files import StepFiles
+from alt_opt.plan import STEPS
 from fast_rcnn.train_log import loss_curves, read_log
 from fast_rcnn.validation import index_of_best
 from reports.charts import INK, Axis, Line, Point, colour, legend, line_chart
@@ -40,7 +41,7 @@ def read_stages(run: Path) -> list[Stage]:
     for log in logs:
         records = read_log(log)
         if records:
-            stages.append(_stage(log.stem, records, _figures(run / validation_log(log.stem))))
+            stages.append(_stage(log.stem, records, _figures(StepFiles(run, log.stem).validations)))
     return stages
 
 

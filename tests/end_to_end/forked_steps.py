@@ -29,7 +29,7 @@ def run_forked(command, name, log, **_options):
 def run_step(job):
     """Run a step and flush its output; returns its exit status."""
     try:
-        status = step.run_step([job])
+        status = step.run_job([job])
     except BaseException:
         traceback.print_exc()
         status = 1

@@ -199,10 +199,11 @@ def test_the_solver_of_a_copied_net_is_run_with_the_copy(prepare, tmp_path):
     made.lock.release()
     shutil.copytree(tmp_path / "out" / "models", tmp_path / "mine")
     run = prepare("--models", tmp_path / "mine", "--resume")
-    solver = run.nets.solver_to_run("stage1_rpn", tmp_path / "steps")
-    assert solver == tmp_path / "steps" / "stage1_rpn_solver.pt"
+    copy = tmp_path / "steps" / "stage1_rpn_solver.pt"
+    solver = run.nets.solver_to_run("stage1_rpn", copy)
+    assert solver == copy
     assert f'train_net: "{tmp_path}/mine/Tiny/faster_rcnn_alt_opt/stage1_rpn_train.pt"' in solver.read_text()
-    assert made.nets.solver_to_run("stage1_rpn", tmp_path / "steps") == tmp_path / "out" / SOLVER
+    assert made.nets.solver_to_run("stage1_rpn", copy) == tmp_path / "out" / SOLVER
     dry_run(run, STEPS)
 
 
@@ -213,8 +214,8 @@ def test_epochs_and_learning_rates_of_the_command_line(prepare, tmp_path, capsys
     text = capsys.readouterr().out
     assert "stage1_fast_rcnn: 3 epochs of 12 images (6 and their mirror images) are 18 iterations" in text
     assert "base_lr 0.02 -> 0.5" in text
-    solver = run.nets.solver_to_run("stage2_rpn", tmp_path / "steps")
-    assert solver == tmp_path / "steps" / "stage2_rpn_solver.pt"
+    solver = run.nets.solver_to_run("stage2_rpn", tmp_path / "steps" / "solver.pt")
+    assert solver == tmp_path / "steps" / "solver.pt"
     assert prototxt.read_solver(solver).base_lr == 0.125 and prototxt.read_solver(solver).stepsize == 13
     dry_run(run, STEPS)
 

@@ -1,0 +1,88 @@
+"""The files of a run in its output folder."""
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from alt_opt.plan import STEPS, Run, Step
+from commands.curves import LOSS_CURVES
+from datasets.detection_files import DETECTIONS, EVALUATION
+from fast_rcnn.checkpoints import END_STATES
+from fast_rcnn.detector_record import RUN_RECORD, RUN_SETTINGS, record_of
+from fast_rcnn.snapshots import snapshot_name, snapshots_to_come
+from fast_rcnn.validation import best_files
+from roi_data_layer.gallery import HARD_ROIS
+
+FEATURES = "features"       # folder for the cached outputs of frozen layers
+
+
+class StepFiles:
+    """Paths of a step's files and folders, apart from its model or proposals.
+
+    job, settings, solver, result  input and result of its child process
+    text, log, hard_rois           what the child prints; the records of its losses and of hard RoIs
+    validations                    the results of its validations; `validation` is a folder with the files of the last
+    profile                        without extension
+    end_state                      folder: the last checkpoint, from which a longer training continues
+    """
+
+    def __init__(self, output: Path, step: str) -> None:
+        steps, logs, validation = output / "steps", output / "logs", output / "validation"
+        self.job, self.settings = steps / f"{step}.json", steps / f"{step}_cfg.yml"
+        self.solver, self.result = steps / f"{step}_solver.pt", steps / f"{step}_result.json"
+        self.text, self.log = logs / f"{step}.log", logs / f"{step}.jsonl"
+        self.hard_rois = logs / HARD_ROIS / self.log.name
+        self.validations, self.validation = validation / f"{step}.jsonl", validation / step
+        self.validation_net, self.validation_proposals = self.validation / "test.pt", self.validation / "proposals.npz"
+        self.profile = output / "profile" / step
+        self.checkpoints, self.end_state = output / "checkpoints" / step, output / END_STATES / step
+        self.tensorboard = output / "tensorboard" / step
+
+
+def training_logs(output: Path) -> list[Path]:
+    """The logs of a run's training steps, in order."""
+    return [StepFiles(output, step.name).log for step in STEPS if step.trains]
+
+
+def proposals_name(model: str) -> str:
+    """File name of an RPN's proposals."""
+    return f"{model.removesuffix('.caffemodel')}_proposals.npz"
+
+
+def detector_files(run: Run) -> list[str]:
+    """Names of the finished detector's weights, test net and settings."""
+    return [run.final_name, run.nets.detector_test.name, RUN_SETTINGS]
+
+
+def file_names(run: Run) -> list[str]:
+    """Names of the files that the run writes in the output folder, apart from those with their own records."""
+    names = [*detector_files(run), LOSS_CURVES, RUN_RECORD]
+    for step in STEPS:
+        names += [str(path.relative_to(run.output)) for path in _paths(run, step)]
+        if step.trains:
+            names += _models(run, step)
+    return names
+
+
+def _paths(run: Run, step: Step) -> Iterator[Path]:
+    files = StepFiles(run.output, step.name)
+    yield from (files.text, files.job, files.settings, files.result)
+    if run.profile:
+        yield from (files.profile.with_name(f"{step.name}{end}") for end in (".txt", "_trace.json"))
+    if step.trains:
+        yield from (files.log, files.hard_rois, files.solver)
+        if run.validation:
+            yield files.validations
+            if step.kind != "rpn":
+                yield from (files.validation_net, files.validation_proposals, files.validation / DETECTIONS,
+                            files.validation / EVALUATION)
+
+
+def _models(run: Run, step: Step) -> list[str]:
+    """Names of the snapshots of a step, and of what belongs to them."""
+    solver, train, max_iters = (
+        run.nets.solver_param(step.name), run.settings[step.name].TRAIN, run.nets.max_iters[step.name])
+    final = snapshot_name(solver, train, max_iters)
+    return [*snapshots_to_come(solver, train, max_iters, os.listdir(run.output)), final, record_of(final).name,
+            proposals_name(final), *(best_files(final) if run.validation else [])]

@@ -69,7 +69,7 @@ def write_model_record(model: str | os.PathLike, settings: Settings, classes: Se
     return path
 
 
-def write_run_record(model: Path, net: Path, classes: Sequence[str], anchors: AnchorLayout | None,
+def write_run_record(model: Path, net: Path, classes: Sequence[str], anchors: RecordedAnchors | None,
                      data_set: str) -> None:
     """Write the record of the finished detector in a run's folder, beside its settings in RUN_SETTINGS."""
     write_json(model.with_name(RUN_RECORD), {

@@ -1,13 +1,6 @@
 #!/usr/bin/env python3
 """Converts weights published by torchvision to a caffemodel for our nets.
 
-    tools/convert_weights.py vgg16-397923af.pth data/imagenet_models/VGG16.v2.caffemodel
-    tools/convert_weights.py vgg16_features-amdegroot-88682ab5.pth data/imagenet_models/VGG16_convs.v2.caffemodel
-    tools/convert_weights.py squeezenet1_1-b8a52dc0.pth data/imagenet_models/SqueezeNet.v2.caffemodel
-
-The first file is VGG16 trained by torchvision; the second holds the convolutions of the original VGG16, trained with
-Caffe, without fc6 and fc7; the third is SqueezeNet v1.1.
-
 Nets trained by torchvision take RGB images scaled to 0..1 and normalised by a mean and a standard deviation; Caffe's
 nets take BGR images in 0..255 minus another mean. Both differences are folded into the first convolution, so that the
 same image yields the same features. VGG16's features differ slightly next to the image border: zero padding amounts to
@@ -29,9 +22,18 @@ import _init_paths  # noqa: F401  # first: reports packages that are not install
 import numpy as np
 
 from caffe.proto import caffe_pb2
+from commands.options import make_parser, tool
 from utils.errors import UserError
 from utils.files import atomic_path, sha256_file
 
+EXAMPLES = """\
+  tools/convert_weights.py vgg16-397923af.pth data/imagenet_models/VGG16.v2.caffemodel
+      VGG16 trained by torchvision
+  tools/convert_weights.py vgg16_features-amdegroot-88682ab5.pth data/imagenet_models/VGG16_convs.v2.caffemodel
+      the convolutions of the original VGG16, trained with Caffe, without fc6 and fc7
+  tools/convert_weights.py squeezenet1_1-b8a52dc0.pth data/imagenet_models/SqueezeNet.v2.caffemodel
+      SqueezeNet v1.1
+"""
 # Our layer's name: torchvision's name, and the shape of the weights (outputs, inputs, height, width)
 Layers = dict[str, tuple[str, tuple[int, ...]]]
 _VGG16_CONVOLUTIONS: Layers = {
@@ -195,20 +197,21 @@ def _check_file(path: Path) -> None:
                                   "download it again")
 
 
+def parser() -> argparse.ArgumentParser:
+    """The tool's options."""
+    result = make_parser(__doc__ or "", EXAMPLES)
+    result.add_argument("source", help="weights published by torchvision: .pth or .safetensors")
+    result.add_argument("target", help="caffemodel to write")
+    return result
+
+
+@tool
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; returns its exit status."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", help="weights published by torchvision: .pth or .safetensors")
-    parser.add_argument("target", help="caffemodel to write")
-    args = parser.parse_args(argv)
-    try:
-        state = load_state(args.source)
-        source = source_of(state)
-        write_caffemodel(args.target, source.caffe_name, convert(state, source))
-    except (ConversionError, OSError) as error:
-        print(f"convert_weights: {error}", file=sys.stderr)
-        return 1
+    args = parser().parse_args(argv)
+    state = load_state(args.source)
+    source = source_of(state)
+    write_caffemodel(args.target, source.caffe_name, convert(state, source))
     print(f"{args.source}: {source.title}; wrote {len(source.layers)} layers to {args.target}")
     return 0
 

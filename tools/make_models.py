@@ -1,14 +1,6 @@
 #!/usr/bin/env python3
 """Generates the prototxts of our nets, for any number of classes and any anchors.
 
-    tools/make_models.py
-        rewrites models/
-    tools/make_models.py --net VGG16 --classes 4 --scales 2 4 8 --fc6 1024 --fc7 1024 --out my_models
-        writes faster_rcnn_alt_opt, faster_rcnn_alt_opt_no_ohem, faster_rcnn_end2end and faster_rcnn_end2end_ohem in
-        my_models/VGG16
-    tools/make_models.py --net SSD300 --data DIR --out my_models
-        SSD, for the databases written by tools/convert_data.py --to ssd
-
 The nets are defined in lib/net_definitions/nets.py.
 """
 from __future__ import annotations
@@ -20,12 +12,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import _init_paths
-from commands.options import add_net_options, net_sizes, tool, writable_folder
+from commands.options import add_net_options, make_parser, net_sizes, tool, writable_folder
 from net_definitions import NETS, SHIPPED_CLASSES, SSD, USUAL, Sizes, is_shipped, model_files, ssd_files
 from net_definitions.ssd_data import read_ssd_data
 from utils.errors import UserError
 from utils.files import atomic_path
 
+EXAMPLES = """\
+  tools/make_models.py
+      rewrites models/
+  tools/make_models.py --net VGG16 --classes 4 --scales 2 4 8 --fc6 1024 --fc7 1024 --out my_models
+      writes faster_rcnn_alt_opt, faster_rcnn_alt_opt_no_ohem, faster_rcnn_end2end and faster_rcnn_end2end_ohem in
+      my_models/VGG16
+  tools/make_models.py --net SSD300 --data DIR --out my_models
+      SSD, for the databases written by tools/convert_data.py --to ssd
+"""
 MODELS = _init_paths.ROOT / "models"
 
 
@@ -60,24 +61,25 @@ def _written(files: Mapping[str, str], out: Path) -> list[Path]:
     return [out / name for name in files]
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--net", choices=[*NETS, SSD], help=f"generate this net only (default: all but {SSD})")
-    parser.add_argument("--data", metavar="DIR",
-                        help=f"for {SSD}: folder of databases and label map, written by convert_data.py --to ssd")
-    parser.add_argument("--classes", type=int, default=SHIPPED_CLASSES, metavar="N",
-                        help=f"number of classes, including the background (default: {SHIPPED_CLASSES}, PASCAL VOC)")
-    add_net_options(parser, short=True)
-    parser.add_argument("--out", metavar="DIR", help="folder for <net>/<method>/*.pt (default: models/, which omits "
-                                                     "faster_rcnn_alt_opt_no_ohem)")
-    return parser
+def parser() -> argparse.ArgumentParser:
+    """The tool's options."""
+    result = make_parser(__doc__ or "", EXAMPLES)
+    add = result.add_argument
+    add("--net", choices=[*NETS, SSD], help=f"generate this net only (default: all but {SSD})")
+    add("--data", metavar="DIR",
+        help=f"for {SSD}: folder of databases and label map, written by convert_data.py --to ssd")
+    add("--classes", type=int, default=SHIPPED_CLASSES, metavar="N",
+        help=f"number of classes, including the background (default: {SHIPPED_CLASSES}, PASCAL VOC)")
+    add_net_options(result, short=True)
+    add("--out", metavar="DIR",
+        help="folder for <net>/<method>/*.pt (default: models/, which omits faster_rcnn_alt_opt_no_ohem)")
+    return result
 
 
 @tool
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; returns its exit status."""
-    args = _parser().parse_args(argv)
+    args = parser().parse_args(argv)
     if (args.net == SSD) != bool(args.data) or args.net == SSD and not args.out:
         raise UserError(f"--net {SSD} needs --data and --out; no other net takes --data")
     writable_folder(args.out or MODELS, "--out")

@@ -131,8 +131,9 @@ def test_files_are_read_and_wrong_ones_refused(state, tmp_path, capsys):
         load_state(tmp_path / "none.pth")
 
     torch.save([1, 2], tmp_path / "list.pth")
-    assert convert_weights.main([str(tmp_path / "list.pth"), str(tmp_path / "out.caffemodel")]) == 1
-    assert "expected a dictionary of weights, found list" in capsys.readouterr().err
+    assert convert_weights.main([str(tmp_path / "list.pth"), str(tmp_path / "out.caffemodel")]) == 2
+    assert capsys.readouterr().err == (f"error: {tmp_path / 'list.pth'}: expected a dictionary of weights, found "
+                                       "list\n")
     assert not (tmp_path / "out.caffemodel").exists()
 
 

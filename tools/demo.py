@@ -80,8 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.output:
         record_pictures(output, [*targets, *_tables(args, output, targets)])
     classes, origin = _class_names(files, args.classes)
-    detector = Detector(files, classes, choose_device(args), origin, "--classes NAME ... gives the names of the net's "
-                        "classes, without the background")
+    detector = Detector(files, classes, choose_device(args.gpu, args.cpu), origin,
+                        "--classes NAME ... gives the names of the net's classes, without the background")
     demo = Demo(detector, args)
     for source, target in zip(sources, targets, strict=True):
         demo.show(source, target)

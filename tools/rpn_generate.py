@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(f"--output {output}: is a folder, expected the name of a file")
     if not args.output:         # several data sets may share the default folder
         check_results(output.parent, imdb)
-    use_device(choose_device(args))
+    use_device(choose_device(args.gpu, args.cpu))
     parallel.join()
     profile = output.parent / "profile" / output.stem if args.profile else None
     raise_all(anchor_problems(args.prototxt, record))

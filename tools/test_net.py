@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     output = writable_folder(args.output or _default_output(args, imdb, files.weights), "--output")
     check_results(output, imdb)
     check_page(output / PAGE)
-    use_device(choose_device(args))
+    use_device(choose_device(args.gpu, args.cpu))
     net = files.load(*((imdb.num_classes,) if classes is None else (len(classes), "the detector")))
     if not (cfg.TEST.HAS_RPN or files.lists_detections):
         use_proposals(imdb, cfg.TEST.PROPOSAL_METHOD, args.proposals)

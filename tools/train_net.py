@@ -93,7 +93,7 @@ def _run(args: argparse.Namespace) -> int:
     args.weights = None if args.weights == "none" else args.weights
     check_validation_options(args)
     apply_cfg(args)
-    use_device(choose_device(args))
+    use_device(choose_device(args.gpu, args.cpu))
     parallel.join()
     from commands.net_training import NetTrainingOptions, train_one_net
     return train_one_net(NetTrainingOptions(**{field.name: getattr(args, field.name)

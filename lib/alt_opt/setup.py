@@ -103,7 +103,7 @@ def _checked_run(args: Namespace, imdb: Imdb, test_imdb: Imdb | None, val_imdb: 
     nets = _find_nets(args, imdb, output / "models", settings)
     run = Run(nets=nets, weights=weights, imdb_name=args.imdb, data_digest=data_digest(imdb, output / IMAGE_DIGESTS),
               annotation_digest=data_digest(imdb), left_out=left_out, classes=imdb.classes, settings=settings,
-              gpu_id=choose_device(args), output=output, lock=lock, command=step_command(),
+              gpu_id=choose_device(args.gpu, args.cpu), output=output, lock=lock, command=step_command(),
               processes=parallel.count(), profile=args.profile,
               num_images=imdb.num_images, tensorboard=args.tensorboard, skip_unfitting=args.skip_unfitting,
               validation=Validation(args.val_imdb, data_digest(val_imdb), args.val_every, args.patience)

@@ -252,29 +252,29 @@ def writable_folder(path: str | os.PathLike, option: str) -> Path:
         raise UserError(f"{option}: cannot write into {folder}: {(error.strerror or '').lower()}") from None
 
 
-def choose_device(args: argparse.Namespace) -> int | None:
-    """Index of the GPU chosen by the options, None for the CPU.
+def choose_device(gpu: int | None, cpu: bool) -> int | None:
+    """Index of the GPU chosen by --gpu and --cpu, None for the CPU.
 
     With torchrun each process uses the GPU of its local rank. On a Caffe that cannot report whether there is a GPU, one
     is used only if requested.
     Raises UserError if the requested GPU does not exist, or --gpu is given with several processes.
     """
-    if args.gpu is not None and parallel.is_wanted():
-        raise UserError(f"--gpu {args.gpu}: with torchrun each process uses the GPU of its local rank; set "
+    if gpu is not None and parallel.is_wanted():
+        raise UserError(f"--gpu {gpu}: with torchrun each process uses the GPU of its local rank; set "
                         "CUDA_VISIBLE_DEVICES to choose among them")
-    if args.cpu:
+    if cpu:
         return None
-    if args.gpu is not None and args.gpu < 0:
-        raise UserError(f"--gpu {args.gpu}: GPUs are numbered from 0; --cpu uses none")
+    if gpu is not None and gpu < 0:
+        raise UserError(f"--gpu {gpu}: GPUs are numbered from 0; --cpu uses none")
     from utils.other_caffe import has_gpu
     found = has_gpu()
     if found is None:
-        return args.gpu
+        return gpu
     if not found:
-        if args.gpu is not None:
-            raise UserError(f"--gpu {args.gpu}: PyTorch sees no CUDA GPU here; without --gpu the CPU is used")
+        if gpu is not None:
+            raise UserError(f"--gpu {gpu}: PyTorch sees no CUDA GPU here; without --gpu the CPU is used")
         return None
-    return _existing_gpu(parallel.local_rank() if parallel.is_wanted() else args.gpu or 0)
+    return _existing_gpu(parallel.local_rank() if parallel.is_wanted() else gpu or 0)
 
 
 def _existing_gpu(gpu_id: int) -> int:

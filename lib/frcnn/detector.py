@@ -1,7 +1,6 @@
 """Trained detectors: load, run on images and videos, draw, evaluate, export."""
 from __future__ import annotations
 
-import argparse
 import contextlib
 import copy
 import os
@@ -99,7 +98,7 @@ def _gpu(device: str | int | None) -> int | None:
     if device not in (None, "cpu") and not word.isdecimal():
         raise UserError(f"device={device!r}: expected 'cpu', or the number of a GPU")
     try:
-        return choose_device(argparse.Namespace(cpu=device == "cpu", gpu=int(word) if word.isdecimal() else None))
+        return choose_device(int(word) if word.isdecimal() else None, device == "cpu")
     except UserError as error:
         raise UserError(str(error).replace("--gpu ", "device=", 1).replace("--gpu", "device")) from None
 

@@ -360,7 +360,7 @@ def test_a_caffe_that_cannot_detect_gpus(monkeypatch):
     monkeypatch.delattr(caffe, "has_gpu")
     for words, device in [([], None), (["--gpu", "1"], 1), (["--cpu"], None)]:
         args = load_tool("test_net").parser().parse_args(words)
-        assert choose_device(args) == device
+        assert choose_device(args.gpu, args.cpu) == device
 
 
 def test_bugs_keep_their_traceback():

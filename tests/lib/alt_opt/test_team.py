@@ -119,10 +119,10 @@ def test_each_process_has_its_own_gpu(be, monkeypatch):
     monkeypatch.setattr(caffe, "has_gpu", lambda: True)
     be(3, 4)
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert choose_device(SimpleNamespace(gpu=None, cpu=False)) == 1
-    assert choose_device(SimpleNamespace(gpu=None, cpu=True)) is None
+    assert choose_device(None, False) == 1
+    assert choose_device(None, True) is None
     with pytest.raises(UserError, match="--gpu 0: with torchrun.*CUDA_VISIBLE_DEVICES"):
-        choose_device(SimpleNamespace(gpu=0, cpu=False))
+        choose_device(0, False)
 
 
 def test_a_caffe_without_parallel_training_is_reported(be, monkeypatch):

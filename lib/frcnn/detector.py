@@ -200,7 +200,10 @@ class Detector:
 
     @contextlib.contextmanager
     def _in_use(self) -> Iterator[None]:
-        """Activate this detector's settings and device, for this thread alone."""
+        """Activate this detector's settings and device, for this thread alone.
+
+        The net has its settings bound to it, but users' layers may read cfg in `forward`, as py-faster-rcnn's do.
+        """
         with _settings(self.settings):
             use_device(self.gpu)
             yield

@@ -10,7 +10,7 @@ from frcnn_runs import make_run
 
 import frcnn
 from fast_rcnn.config import cfg, change_cfg, file_changes, reset_cfg
-from fast_rcnn.test import detections_per_class, im_detect
+from fast_rcnn.test import detect_together, detections_per_class, im_detect
 from frcnn.photographs import batches
 
 THRESH = 0.1        # which random weights exceed
@@ -220,6 +220,18 @@ def test_two_detectors_do_not_affect_each_other(run_folder, other, photos):
         for detector, folder in ((one, run_folder), (two, other)):
             assert all(same(*pair) for pair in zip(detector(photos, THRESH), alone[folder], strict=True))
     assert repr(cfg) == repr(before) and {*two(photos, 0)[0].labels} <= {"ant", "bee", "fly"}
+
+
+def test_layers_that_read_cfg_in_forward_find_their_detectors_settings(run_folder, other, photos, monkeypatch):
+    detectors, found = [frcnn.load(folder, device="cpu") for folder in (run_folder, other)], []
+
+    def detect(*args):
+        found.append(repr(cfg.TEST))
+        return detect_together(*args)
+    monkeypatch.setattr("frcnn.detector.detect_together", detect)
+    for detector in detectors:
+        detector(photos / "im0.png", THRESH)
+    assert found == [repr(detector.settings.TEST) for detector in detectors] and found[0] != found[1]
 
 
 def test_threads_share_a_detector(run_folder, photos):

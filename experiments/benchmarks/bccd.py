@@ -127,10 +127,10 @@ def main() -> int:
                         help="folder of the runs (default: output/bccd)")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS),
                         help="kinds of training (default: all)")
-    parser.add_argument("--anew", action="store_true", help="repeat finished runs")
+    parser.add_argument("--restart", action="store_true", help="repeat finished runs")
     args = parser.parse_args()
     data, folder = args.data.resolve(), args.output.resolve()
-    if args.anew:
+    if args.restart:
         shutil.rmtree(folder, ignore_errors=True)
     results = {}
     for kind in args.kinds:

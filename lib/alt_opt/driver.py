@@ -24,7 +24,7 @@ from typing import Any
 from alt_opt.dry_run import dry_run
 from alt_opt.files import FEATURES, StepFiles, detector_files, file_names, training_logs
 from alt_opt.job import write_job
-from alt_opt.manifest import DONE, GOES_ON_FROM, PENDING, RUNNING, Manifest
+from alt_opt.manifest import CONTINUES_FROM, DONE, PENDING, RUNNING, Manifest
 from alt_opt.plan import STEPS, Run, Step
 from alt_opt.settings import write_settings
 from alt_opt.team import run_step
@@ -220,7 +220,7 @@ def _do_step(run: Run, step: Step, manifest: Manifest) -> None:
     reasons = list(_reasons_to_repeat(run, step, manifest, inputs))
     if reasons:
         longer = _train_longer(run, step, manifest, inputs)
-        how = f"continues from its end, iteration {longer[GOES_ON_FROM].split()[-1]}" if longer else "is repeated"
+        how = f"continues from its end, iteration {longer[CONTINUES_FROM].split()[-1]}" if longer else "is repeated"
         print(f"{step.name}  {how}: {'; '.join(reasons)}", flush=True)
         inputs = longer or inputs
     run_hash = sha256_json(inputs)
@@ -260,7 +260,7 @@ def _train_longer(run: Run, step: Step, manifest: Manifest, inputs: dict[str, st
         if end.newest() is None:
             return None
         ended = end.iteration
-        longer = {**inputs, GOES_ON_FROM: f"{before.get(GOES_ON_FROM, '')} {ended}".strip()}
+        longer = {**inputs, CONTINUES_FROM: f"{before.get(CONTINUES_FROM, '')} {ended}".strip()}
         _checkpoints(run, step, sha256_json(longer)).copy_newest(end)
     except DamagedFileError as error:
         print(f"{step.name}  cannot continue from its end: {error}", flush=True)

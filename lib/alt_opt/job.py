@@ -1,4 +1,4 @@
-"""The job of a step's child process: everything that it is told, in a JSON file."""
+"""The job of a step's child process: everything that it needs, in a JSON file."""
 from __future__ import annotations
 
 from dataclasses import asdict
@@ -14,7 +14,7 @@ from utils.files import write_json
 
 
 class Job(TypedDict):
-    """What every step is told. Paths are strings; None: none.
+    """What every step gets. Paths are strings; None: none.
 
     run_hash   fingerprint of the step's inputs
     cfg        file of its settings

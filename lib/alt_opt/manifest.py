@@ -25,7 +25,7 @@ from utils.folder_lock import RunError
 
 FORMAT = 1
 PENDING, RUNNING, DONE = "pending", "running", "done"
-GOES_ON_FROM = "goes on from"       # input of a step that was extended: the iterations where it ended before
+CONTINUES_FROM = "goes on from"       # input of a step that was extended: the iterations where it ended before
 # What a different fingerprint of an input means
 _CHANGED = {"data set": "its images or annotations have changed", "net": "the prototxt has changed",
             "solver": "its settings have changed", "weights": "it starts from others",
@@ -67,7 +67,7 @@ class Manifest:
         if step not in self.steps:
             return []
         old = self.steps[step]["inputs"]
-        return [key for key in sorted({*old, *inputs} - {GOES_ON_FROM}) if old.get(key) != inputs.get(key)]
+        return [key for key in sorted({*old, *inputs} - {CONTINUES_FROM}) if old.get(key) != inputs.get(key)]
 
     def differences(self, step: str, inputs: Mapping[str, str], solver: Mapping[str, str] | None = None,
                     imdb: str = "") -> list[str]:
@@ -97,10 +97,10 @@ class Manifest:
                 for key in sorted({*old, *solver}) if old.get(key) != solver.get(key)]
 
     def history(self, step: str, inputs: Mapping[str, str]) -> dict[str, str]:
-        """The input GOES_ON_FROM of a step, if it has one and was otherwise started with these inputs."""
+        """The input CONTINUES_FROM of a step, if it has one and was otherwise started with these inputs."""
         if step not in self.steps or self.changed(step, inputs):
             return {}
-        return {key: value for key, value in self.steps[step]["inputs"].items() if key == GOES_ON_FROM}
+        return {key: value for key, value in self.steps[step]["inputs"].items() if key == CONTINUES_FROM}
 
     def damaged_outputs(self, step: str) -> list[str]:
         """Outputs of a finished step that are missing or modified."""

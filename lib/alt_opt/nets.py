@@ -193,7 +193,7 @@ def write_files(texts: Mapping[str, str], folder: Path) -> list[Path]:
     not by this function.
     """
     record = folder / RECORD
-    written = read_table(record, "delete it, and the nets beside it, to have them written anew", str)
+    written = read_table(record, "delete it, and the nets beside it, to regenerate them", str)
     edited: list[Path] = []
     lost: list[Path] = []
     for name, text in texts.items():
@@ -204,7 +204,7 @@ def write_files(texts: Mapping[str, str], folder: Path) -> list[Path]:
     if lost:
         raise CheckError("\n".join(f"{path}: was edited since it was written" for path in lost)
                          + "\nThis command would write something else there. To train these files as they are, give "
-                         f"--models {folder}; to have them written anew, remove them")
+                         f"--models {folder}; to regenerate them, remove them")
     for name, text in texts.items():
         if folder / name not in edited:
             with atomic_path(folder / name) as temporary:

@@ -25,7 +25,7 @@ from commands.data_set import (
     find_validation_set,
     prepare_to_train,
     results_folder,
-    tell_validation_set,
+    suggest_validation_set,
 )
 from commands.options import check_validation_options, choose_device, net_sizes, writable_folder
 from datasets.imdb import imdb as Imdb
@@ -91,7 +91,7 @@ def _checked_run(args: Namespace, imdb: Imdb, test_imdb: Imdb | None, val_imdb: 
     """The part of `make_run` that writes to the output folder: records of decoded images, and generated nets."""
     left_out = prepare_to_train(imdb, args.imdb, output / DECODED)
     if not args.val_imdb:
-        tell_validation_set(imdb, args.imdb, test_imdb)
+        suggest_validation_set(imdb, args.imdb, test_imdb)
     if test_imdb:
         print(test_imdb.summary(), flush=True)
         check_has_classes(test_imdb, "--test_imdb", args.test_imdb, imdb.classes)

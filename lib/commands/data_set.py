@@ -87,11 +87,11 @@ def find_inputs(imdb: str, weights: Path | None, test_imdb: str | None = None) -
     if problems:
         raise UserError(problems[0])
     if weights:
-        _tell_other_classes(weights, found[imdb].classes)
+        _print_other_classes(weights, found[imdb].classes)
     return found[imdb], found[test_imdb] if test_imdb else None
 
 
-def tell_validation_set(imdb: Imdb, name: str, test_imdb: Imdb | None = None) -> None:
+def suggest_validation_set(imdb: Imdb, name: str, test_imdb: Imdb | None = None) -> None:
     """Print how to validate on the data set's validation split, if it has one that is not used for testing."""
     from datasets.factory import validation_part_of
     from datasets.source import Source
@@ -117,13 +117,13 @@ def find_validation_set(name: str, classes: Sequence[str]) -> Imdb:
     return imdb
 
 
-def _tell_other_classes(weights: Path, classes: Sequence[str]) -> None:
+def _print_other_classes(weights: Path, classes: Sequence[str]) -> None:
     """Print a note if the initial weights are from a detector with equally many, but other classes, and so fit."""
     from fast_rcnn.detector_record import find_record
     record = find_record(weights, weights)
     if record and record.classes and len(record.classes) == len(classes) and record.classes != tuple(classes):
-        print(f"Note: {weights} is of a detector of {', '.join(record.classes[1:])}; if the net has its cls_score and "
-              f"bbox_pred, they begin as those of {', '.join(classes[1:])}, in this order", flush=True)
+        print(f"Note: {weights} is from a detector of {', '.join(record.classes[1:])}; if the net has its cls_score and "
+              f"bbox_pred, these are loaded for {', '.join(classes[1:])}, in this order", flush=True)
 
 
 def _how_to_get(weights: Path) -> str:

@@ -20,7 +20,7 @@ from commands.data_set import (
     find_inputs,
     find_validation_set,
     prepare_to_train,
-    tell_validation_set,
+    suggest_validation_set,
     use_proposals,
 )
 from commands.next_steps import next_steps
@@ -152,7 +152,7 @@ class NetTraining:
         with parallel.after_the_first():        # the other processes reuse its record
             prepare_to_train(self.imdb, self.options.imdb, self.output / DECODED)
         if not self.options.val_imdb and cfg.TRAIN.HAS_RPN and cfg.TEST.HAS_RPN:
-            tell_validation_set(self.imdb, self.options.imdb)
+            suggest_validation_set(self.imdb, self.options.imdb)
         self.iterations = self._iterations()
         if self.options.epochs:
             print(f"{epochs_in_words(self.options.epochs, self.imdb.num_images, cfg.TRAIN)} are {self.iterations} "

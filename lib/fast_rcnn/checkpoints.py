@@ -130,10 +130,10 @@ class Checkpoints:
                 self._good = entry
                 return self.folder / entry["state"]
             self.damage += [problem] if problem else []
-        raise DamagedFileError("; ".join([*self.damage, self.how_to_begin_anew]))
+        raise DamagedFileError("; ".join([*self.damage, self.how_to_restart]))
 
     def _read(self) -> dict[str, Any]:
-        return read_record(self._note, self.how_to_begin_anew, run=str, state=str)
+        return read_record(self._note, self.how_to_restart, run=str, state=str)
 
     def _problem(self, entry: Any) -> str:
         """What is wrong with a checkpoint; '' if nothing is."""
@@ -156,7 +156,7 @@ class Checkpoints:
         return ""
 
     @property
-    def how_to_begin_anew(self) -> str:
+    def how_to_restart(self) -> str:
         """What to do about damaged checkpoints, for messages."""
         return f"delete the folder {self.folder} to train from the start"
 

@@ -23,7 +23,7 @@ from utils.files import DamagedFileError, inside, read_record, write_json
 
 RUN_RECORD, RUN_SETTINGS, MODEL_RECORD = "detector.json", "test_cfg.yml", ".detector.json"
 _OF_THE_DETECTOR = ("PIXEL_MEANS", "PIXEL_STDS", "PRECISION", "IMPORTS", "IMPORTS_DIR")
-_RUN_HINT = "the command that trained it, with --resume, writes it anew"
+_RUN_HINT = "the command that trained it, with --resume, writes it again"
 _MODEL_HINT = "remove it, and give --cfg FILE and --classes NAME ... instead"
 
 RecordedAnchors = tuple[float, tuple[float, ...], tuple[float, ...]]   # feat_stride, scales, ratios

@@ -306,7 +306,7 @@ def train_net(solver_prototxt: str | os.PathLike, roidb: Sequence[Entry], output
             try:
                 wrapper.restore(state)
             except (OSError, ValueError) as error:
-                raise DamagedFileError(f"{error}; {checkpoints.how_to_begin_anew}") from error
+                raise DamagedFileError(f"{error}; {checkpoints.how_to_restart}") from error
             log.say(f"resumes after iteration {wrapper.solver.iter}, from {state}")
         paths = wrapper.train_model(max_iters, log, checkpoints, profile, hooks)
     if checkpoints and not keep_checkpoints:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __path__ += prepare()
 _HOMES = {"Dataset": "frcnn.data", "Detection": "frcnn.results", "Detector": "frcnn.detector", "load": "frcnn.detector",
-          "Picture": "frcnn.pictures", "Results": "frcnn.results", "UserError": "frcnn.mistakes"}
+          "Picture": "frcnn.pictures", "Results": "frcnn.results", "UserError": "frcnn.errors"}
 __all__ = ["Dataset", "Detection", "Detector", "Picture", "Results", "UserError", "load"]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from commands.data_set import find_imdb
-from frcnn.mistakes import one_exception
+from frcnn.errors import one_exception
 from frcnn.pictures import Picture
 from utils.draw import LabelledBox, class_colour, draw_boxes, montage
 from utils.images import read_image

@@ -23,7 +23,7 @@ from fast_rcnn.detector_record import RUN_RECORD, DetectorRecord, find_record, r
 from fast_rcnn.net_settings import settings_of
 from fast_rcnn.test import DetectionSettings, detect_together, test_net
 from frcnn.data import Dataset
-from frcnn.mistakes import one_exception
+from frcnn.errors import one_exception
 from frcnn.photographs import Photograph, batches, is_one_photograph, photographs
 from frcnn.pictures import Picture
 from frcnn.results import Results

@@ -6,7 +6,7 @@ import os
 import cv2
 import numpy as np
 
-from frcnn.mistakes import one_exception
+from frcnn.errors import one_exception
 from utils.draw import write_image
 from utils.errors import UserError
 

@@ -37,11 +37,11 @@ class ChildDied(UserError):
 
 
 def describe_status(status: int) -> str:
-    """Describe an exit status: 'exit status 1', 'killed by SIGKILL, perhaps for want of memory'."""
+    """Describe an exit status: 'exit status 1', 'killed by SIGKILL, perhaps out of memory'."""
     if status >= 0:
         return f"exit status {status}"
     name = signal.Signals(-status).name
-    return f"killed by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")
+    return f"killed by {name}" + (", perhaps out of memory" if name == "SIGKILL" else "")
 
 
 def run_child(command: Sequence[str], name: str, log_path: str | os.PathLike, *, cwd: str | None = None,

@@ -205,6 +205,6 @@ def test_a_step_that_dies_is_reported_at_once(trainer, tmp_path):
         os.kill(child, signal.SIGKILL)
         assert process.wait(timeout=20) == 1
     text = (tmp_path / "printed").read_text()
-    assert "stage1_rpn died (killed by SIGKILL, perhaps for want of memory). Its last lines:" in text
+    assert "stage1_rpn died (killed by SIGKILL, perhaps out of memory). Its last lines:" in text
     assert f"Log: {output}/logs/stage1_rpn.log" in text and "--resume" in text
     assert read_json(output / "manifest.json")["steps"]["stage1_rpn"]["state"] == "running"

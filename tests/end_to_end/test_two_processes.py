@@ -69,7 +69,7 @@ def run(trainer, tmp_path_factory):
 
 def test_a_process_that_dies_ends_the_run_with_its_error(run):
     _, killed, _ = run
-    assert "stage1_rpn (rank 1 of 2) died (killed by SIGKILL, perhaps for want of memory). Its last lines:" in killed
+    assert "stage1_rpn (rank 1 of 2) died (killed by SIGKILL, perhaps out of memory). Its last lines:" in killed
     assert "stage1_rpn (rank 0 of 2) died (exit status 2)" in killed
     assert "another process of this run has ended or cannot be reached" in killed
     assert killed.count("with --resume continues") == 2 and killed.count("Output: ") == 1

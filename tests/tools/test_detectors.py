@@ -427,4 +427,4 @@ def test_initial_weights_of_other_classes_are_reported(run, detector, tmp_path):
         data = folder_of(tmp_path / name, a=labels)
         _, text = run("train_faster_rcnn_alt_opt", "--net_name", "Tiny", "--imdb", data, "--cpu", "--models", tmp_path,
                       "--weights", detector / "model.caffemodel", "--output", tmp_path / "out")
-        assert ("is of a detector of cat, dog; if the net has" in text) == told
+        assert ("is from a detector of cat, dog; if the net has" in text) == told

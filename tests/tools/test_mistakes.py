@@ -236,7 +236,7 @@ def test_a_damaged_record_of_a_detector(run, tmp_path, demo_data, text, message)
     for words in (["test_net", "--imdb", f"{demo_data}:test"], ["demo", tmp_path]):
         status, printed = run(*words, "--run", tmp_path)
         assert status == 2 and f"{tmp_path}/detector.json: damaged" in printed and message in printed
-        assert "with --resume, writes it anew" in printed
+        assert "with --resume, writes it again" in printed
 
 
 def test_a_damaged_manifest(run, tmp_path, demo_data):

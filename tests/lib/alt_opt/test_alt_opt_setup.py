@@ -12,7 +12,7 @@ from alt_opt.dry_run import dry_run
 from alt_opt.manifest import Manifest
 from alt_opt.plan import STEPS
 from alt_opt.setup import make_run
-from commands.data_set import tell_validation_set
+from commands.data_set import suggest_validation_set
 from datasets.demo_scenes import CLASSES
 from datasets.factory import get_imdb
 from fast_rcnn.config import cfg, plain
@@ -104,7 +104,7 @@ def test_a_split_to_validate_on_is_named(prepare, tmp_path, demo_data, capsys):
     told = f"To measure the models on a split of its own while they train: --val_imdb {data}:val\n"
     assert told in capsys.readouterr().out
     for tested, line in ((f"{data}:train", told), (f"{data}:val", "")):
-        tell_validation_set(get_imdb(f"{data}:train"), f"{data}:train", get_imdb(tested))
+        suggest_validation_set(get_imdb(f"{data}:train"), f"{data}:train", get_imdb(tested))
         assert capsys.readouterr().out == line
 
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from alt_opt.manifest import DONE, GOES_ON_FROM, PENDING, RUNNING, Manifest
+from alt_opt.manifest import CONTINUES_FROM, DONE, PENDING, RUNNING, Manifest
 from utils.files import DamagedFileError, sha256_json, write_json
 from utils.folder_lock import FolderLock, RunError
 
@@ -64,8 +64,8 @@ def test_differences_of_fingerprints_are_words(tmp_path):
 
 def test_the_earlier_ends_of_an_extended_step_are_kept_with_the_same_inputs(tmp_path):
     manifest = Manifest(tmp_path)
-    manifest.start("rpn", {"max_iters": "8", GOES_ON_FROM: "4"})
-    assert manifest.history("rpn", {"max_iters": "8"}) == {GOES_ON_FROM: "4"}
+    manifest.start("rpn", {"max_iters": "8", CONTINUES_FROM: "4"})
+    assert manifest.history("rpn", {"max_iters": "8"}) == {CONTINUES_FROM: "4"}
     assert manifest.history("rpn", {"max_iters": "9"}) == manifest.history("other", {}) == {}
     assert manifest.differences("rpn", {"max_iters": "8"}) == []
     assert manifest.differences("rpn", {"max_iters": "9"}) == ["max_iters: 8 -> 9"]

@@ -56,7 +56,7 @@ def test_where_a_record_is_looked_for(tmp_path):
     ({"anchors": [float("nan"), [8], [1]]}, "'anchors' are not"),
     ({"anchors": [16, [10 ** 400], [1]]}, "'anchors' are not")])
 def test_a_damaged_record_of_a_run(tmp_path, changes, message):
-    with pytest.raises(DamagedFileError, match=f"detector.json: damaged, its {message}.*with --resume, writes it anew"):
+    with pytest.raises(DamagedFileError, match=f"detector.json: damaged, its {message}.*--resume, writes it again"):
         run_record(write_run(tmp_path / "run", **changes))
 
 

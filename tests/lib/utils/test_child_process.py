@@ -49,7 +49,7 @@ def test_a_failure_shows_the_last_lines_and_the_log(tmp_path):
 
 def test_a_child_killed_silently_is_noticed_at_once(tmp_path):
     start = time.monotonic()
-    with pytest.raises(ChildDied, match="killed by SIGKILL, perhaps for want of memory"):
+    with pytest.raises(ChildDied, match="killed by SIGKILL, perhaps out of memory"):
         run(tmp_path, "print('working', flush=True); os.kill(os.getpid(), signal.SIGKILL)")
     assert time.monotonic() - start < 10
 

@@ -145,13 +145,13 @@ def read_json_lines(path: str | os.PathLike, /, **types: type | tuple[type, ...]
     return values
 
 
-def write_json_lines(path: str | os.PathLike, values: Iterable[Any]) -> None:
+def write_json_lines(path: str | os.PathLike, values: Iterable[object]) -> None:
     """Write one JSON value per line, atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text("".join(json.dumps(value) + "\n" for value in values), encoding="utf-8")
 
 
-def append_json_lines(path: str | os.PathLike, values: Iterable[Any]) -> None:
+def append_json_lines(path: str | os.PathLike, values: Iterable[object]) -> None:
     """Append one JSON value per line; a missing folder is created."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a", encoding="utf-8") as file:
@@ -167,6 +167,6 @@ def sha256_file(path: str | os.PathLike) -> str:
     return digest.hexdigest()
 
 
-def sha256_json(value: Any) -> str:
+def sha256_json(value: object) -> str:
     """SHA-256 of a JSON value, independent of the order of dictionary keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

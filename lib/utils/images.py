@@ -140,7 +140,7 @@ def _decode_bytes(data: bytes, flags: int) -> np.ndarray | None:
     return cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
 
 
-def _decoded(name: str | os.PathLike, decoder: Callable[[int], Any], flags: int) -> np.ndarray:
+def _decoded(name: str | os.PathLike, decoder: Callable[[int], np.ndarray | None], flags: int) -> np.ndarray:
     """The result of a decoder called with these flags; `name` is for messages."""
     try:
         image = decoder(flags)

@@ -79,5 +79,5 @@ def _sizes(params: Params, key: str, default: tuple[float, ...]) -> tuple[float,
     return tuple(values)
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -9,9 +9,10 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from typing import IO, Any, TypeVar
+from typing import IO, TypeVar
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from utils.files import atomic_path
 
@@ -32,7 +33,7 @@ class Rows:
     counts     (I,) number of rows of each part
     """
 
-    def __init__(self, parts: Sequence[np.ndarray], row_shape: tuple[int, ...], dtype: Any) -> None:
+    def __init__(self, parts: Sequence[np.ndarray], row_shape: tuple[int, ...], dtype: DTypeLike) -> None:
         self.parts, self.row_shape, self.dtype = parts, row_shape, np.dtype(dtype)
         self.counts = np.array([len(part) for part in parts], np.int64)
 

@@ -34,7 +34,9 @@ except ImportError:
 # Classes of the imported Caffe, which differ
 Net = Any
 Blob = Any
+Solver = Any
 FrozenPrefix = Any      # the cache of features of a net's frozen layers
+Tensor = Any            # of torch, which only the engine imports
 
 # Raised by layers for wrong settings. Our engine adds the layer's name, file and line, and the tools report it as a
 # user error.
@@ -100,7 +102,7 @@ def has_message(name: str) -> bool:
     return hasattr(caffe_pb2, name)
 
 
-def param_str(layer: Any) -> str:
+def param_str(layer: object) -> str:
     """The `param_str` of a Python layer, which older Caffes call `param_str_`; '' if the prototxt gives none."""
     return str(getattr(layer, "param_str", "") or getattr(layer, "param_str_", ""))
 
@@ -111,7 +113,7 @@ def make_test_net(path: str | os.PathLike) -> Net:
         return caffe.Net(os.fspath(path), caffe.TEST)
 
 
-def free_intermediates(net: Any, keep: Sequence[str] = ()) -> Any:
+def free_intermediates(net: Net, keep: Sequence[str] = ()) -> Net:
     """Make a net free each blob after its last use, except outputs and the blobs in `keep`; returns the net.
 
     Other Caffes keep all blobs.
@@ -121,7 +123,7 @@ def free_intermediates(net: Any, keep: Sequence[str] = ()) -> Any:
     return net
 
 
-def save_trained(net: Any, path: str | os.PathLike) -> None:
+def save_trained(net: Net, path: str | os.PathLike) -> None:
     """Save a net; if this Caffe can, without the layers that only share weights of others."""
     getattr(net, "save_trained", net.save)(os.fspath(path))
 
@@ -133,7 +135,7 @@ class Unmatched(NamedTuple):
     unfilled: list[str]     # layers whose parameters are not in the file, neither directly nor through sharing
 
 
-def copy_weights(net: Any, path: str | os.PathLike) -> Unmatched:
+def copy_weights(net: Net, path: str | os.PathLike) -> Unmatched:
     """Load a caffemodel into the layers of the same names. Unmatched layers are left to the caller to report."""
     with _errors_only(logging.getLogger("caffe")):
         report = net.copy_from(os.fspath(path))
@@ -169,7 +171,7 @@ def stored_shapes(path: str | os.PathLike) -> dict[str, list[tuple[int, ...]]]:
             for layer in [*param.layers, *param.layer] if layer.blobs}
 
 
-def _stored_shape(blob: Any) -> tuple[int, ...]:
+def _stored_shape(blob: caffe_pb2.BlobProto) -> tuple[int, ...]:
     """Shape of a BlobProto; files of older Caffes always have four axes."""
     return tuple(blob.shape.dim) if blob.HasField("shape") else (blob.num, blob.channels, blob.height, blob.width)
 
@@ -179,7 +181,7 @@ def fits(stored: tuple[int, ...], shape: tuple[int, ...]) -> bool:
     return stored == shape or (len(stored) == 4 and stored == (1,) * (4 - len(shape)) + shape)
 
 
-def copy_weights_without(net: Any, path: str | os.PathLike, layers: Collection[str]) -> Unmatched:
+def copy_weights_without(net: Net, path: str | os.PathLike, layers: Collection[str]) -> Unmatched:
     """`copy_weights` that ignores these layers of the file."""
     with tempfile.TemporaryDirectory() as folder:
         rest = Path(folder, Path(path).name)
@@ -212,15 +214,15 @@ def _stored_layers(path: str | os.PathLike) -> list[str]:
     return [layer.name for layer in [*param.layer, *param.layers] if layer.blobs]
 
 
-def to_onnx(net: Any, path: str | os.PathLike, **options: Any) -> None:
+def to_onnx(net: Net, path: str | os.PathLike, **options: Any) -> None:
     """`caffe.to_onnx`. Raises UserError if this Caffe lacks it."""
     if not hasattr(caffe, "to_onnx"):
         raise UserError("this Caffe does not export to ONNX")
     caffe.to_onnx(net, path, **options)
 
 
-def reuse_frozen_prefix(net: Any, folder: str | os.PathLike, memory_mb: int, disk_mb: int, preprocessing: str,
-                        images: int) -> Any:
+def reuse_frozen_prefix(net: Net, folder: str | os.PathLike, memory_mb: int, disk_mb: int, preprocessing: str,
+                        images: int) -> FrozenPrefix | None:
     """Make a net compute its frozen layers once per image; None if this Caffe, or the net, cannot.
 
     The features are kept in memory, then in `folder`; see `caffe.FeatureCache` and `net.reuse_frozen_prefix`.
@@ -236,13 +238,13 @@ def clear_features(folder: str | os.PathLike) -> None:
         caffe.FeatureCache(folder, 0, 0).clear()
 
 
-def loss_weights(net: Any) -> dict[str, float]:
+def loss_weights(net: Net) -> dict[str, float]:
     """Loss weight of each output that has one; 1 for all outputs if this Caffe does not expose them."""
     known = getattr(net, "blob_loss_weights", {})
     return {name: weight for name in net.outputs if (weight := known.get(name, 1))}
 
 
-def after_every_pass(net: Any, function: Callable[[], None]) -> bool:
+def after_every_pass(net: Net, function: Callable[[], None]) -> bool:
     """Call a function after every forward pass of a net; returns False if this Caffe has no such hook."""
     if not hasattr(net, "after_forward"):
         return False
@@ -260,24 +262,24 @@ def blob_list(vector: Sequence[Blob]) -> list[Blob]:
     return [vector[index] for index in range(len(vector))]
 
 
-def blob_shape(blob: Any) -> tuple[int, ...]:
+def blob_shape(blob: Blob) -> tuple[int, ...]:
     """Shape of a blob. Older Caffes expose only its data's, whose access may copy values from the GPU."""
     return tuple(blob.shape if hasattr(blob, "shape") else blob.data.shape)
 
 
-def blob_sum(blob: Any) -> Any:
+def blob_sum(blob: Blob) -> Tensor | float:
     """Sum of a blob's values: a tensor on its device, without synchronising, or a number."""
     return blob.tensor.sum() if hasattr(blob, "tensor") else float(blob.data.sum())
 
 
-def all_finite(blobs: Iterable[Any]) -> bool:
+def all_finite(blobs: Iterable[Blob]) -> bool:
     """Whether no value of the blobs is NaN or infinite; synchronises with a GPU once."""
     flags = [blob.tensor.isfinite().all() if hasattr(blob, "tensor") else np.isfinite(blob.data).all()
              for blob in blobs]
     return bool(functools.reduce(operator.and_, flags, True))
 
 
-def set_blob(blob: Any, values: np.ndarray) -> None:
+def set_blob(blob: Blob, values: np.ndarray) -> None:
     """Set a blob's shape and values from an array. The blob may share its memory: do not modify the array later."""
     if hasattr(blob, "set_data"):
         blob.set_data(values)
@@ -292,19 +294,19 @@ def set_blobs(top: Sequence[Blob], arrays: Iterable[np.ndarray]) -> None:
         set_blob(blob, values)
 
 
-def is_on_gpu(blob: Any) -> bool:
+def is_on_gpu(blob: Blob) -> bool:
     """Whether the blob has a `tensor` on a CUDA device. Other Caffes expose blobs on the host only."""
     return hasattr(blob, "tensor") and bool(blob.tensor.is_cuda)
 
 
-def as_tensor(values: np.ndarray) -> Any:
+def as_tensor(values: np.ndarray) -> Tensor:
     """The values as a float32 tensor on our Caffe's current device, without synchronising."""
     blob = caffe.Blob()
     blob.set_data(values)
     return blob.tensor
 
 
-def set_tensors(top: Sequence[Blob], tensors: Iterable[Any]) -> None:
+def set_tensors(top: Sequence[Blob], tensors: Iterable[Tensor]) -> None:
     """Set shape and values of a layer's tops from tensors, which stay on their device."""
     for blob, values in zip(blob_list(top), tensors, strict=True):
         blob.reshape(*values.shape)
@@ -312,7 +314,7 @@ def set_tensors(top: Sequence[Blob], tensors: Iterable[Any]) -> None:
 
 
 # ---- solvers
-def solver_problems(param: Any) -> list[tuple[str, str]]:
+def solver_problems(param: caffe_pb2.SolverParameter) -> list[tuple[str, str]]:
     """Settings that would stop a solver or keep it from learning, as pairs of the setting and the problem.
 
     Other Caffes report them when the solver is created.
@@ -320,12 +322,12 @@ def solver_problems(param: Any) -> list[tuple[str, str]]:
     return list(caffe.solver_problems(param)) if hasattr(caffe, "solver_problems") else []
 
 
-def learning_rate(solver: Any) -> float:
+def learning_rate(solver: Solver) -> float:
     """The learning rate of the next iteration; NaN if this Caffe does not expose it."""
     return solver.lr if hasattr(solver, "lr") else float("nan")
 
 
-def set_base_lr(solver: Any, rate: float) -> None:
+def set_base_lr(solver: Solver, rate: float) -> None:
     """Set a solver's base learning rate from the next iteration on. Raises SettingError if this Caffe cannot."""
     param = solver.param
     if not hasattr(param, "base_lr"):
@@ -334,7 +336,7 @@ def set_base_lr(solver: Any, rate: float) -> None:
     solver.param = param        # BVLC's is a copy
 
 
-def stop_function(solver: Any, is_requested: Callable[[], bool]) -> Callable[[], bool]:
+def stop_function(solver: Solver, is_requested: Callable[[], bool]) -> Callable[[], bool]:
     """Returns a function that tells after each iteration whether to stop; our solvers agree across processes."""
     if not hasattr(solver, "set_action_function"):
         return is_requested
@@ -342,12 +344,12 @@ def stop_function(solver: Any, is_requested: Callable[[], bool]) -> Callable[[],
     return lambda: solver.stopped_early
 
 
-def can_snapshot_to(solver: Any) -> bool:
+def can_snapshot_to(solver: Solver) -> bool:
     """Whether this Caffe lets callers choose where a solver writes its state."""
     return hasattr(getattr(solver, "param", None), "snapshot_prefix")
 
 
-def snapshot_to(solver: Any, prefix: Path) -> Path | None:
+def snapshot_to(solver: Solver, prefix: Path) -> Path | None:
     """Write weights and solver state to `<prefix>_iter_<n>.*`; returns the state file, or None if this Caffe cannot."""
     if not can_snapshot_to(solver):
         return None
@@ -360,15 +362,15 @@ def snapshot_to(solver: Any, prefix: Path) -> Path | None:
         solver.param.snapshot_prefix = before
 
 
-def restore(solver: Any, state: Path, weights: Path) -> None:
+def restore(solver: Solver, state: Path, weights: Path) -> None:
     """Restore a solver from a state that `snapshot_to` wrote, with these weights, whatever path the state names."""
     solver.restore(os.fspath(state), os.fspath(weights))
 
 
 # ---- profiles
 @contextlib.contextmanager
-def profile(source: Any, first: int, iterations: int,
-            report: Callable[[Any], None]) -> Iterator[Callable[[], AbstractContextManager]]:
+def profile(source: Net | Solver, first: int, iterations: int,
+            report: Callable[[caffe.Profile], None]) -> Iterator[Callable[[], AbstractContextManager]]:
     """`caffe.Profile` of a net or a solver inside the block: yields a context for each iteration."""
     if not hasattr(caffe, "Profile"):
         print("--profile: this Caffe has no caffe.Profile; nothing is profiled", flush=True)

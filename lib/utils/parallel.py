@@ -7,12 +7,14 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from utils.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
+
+Value = TypeVar("Value")
 
 
 def is_wanted() -> bool:
@@ -58,13 +60,13 @@ def label() -> str:
     return f" (rank {os.environ.get('RANK', '?')} of {os.environ['WORLD_SIZE']})" if is_wanted() else ""
 
 
-def gather(value: Any) -> list[Any]:
+def gather(value: Value) -> list[Value]:
     """Gather a JSON value of each process, by rank. Collective: blocks until all processes have called it."""
     import caffe
     return caffe.gather_values(value) if count() > 1 else [value]
 
 
-def from_first(value: Any) -> Any:
+def from_first(value: Value) -> Value:
     """Broadcast the first process's value to all."""
     return gather(value)[0]
 

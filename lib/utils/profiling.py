@@ -6,17 +6,18 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import caffe
 from utils import other_caffe, parallel
 from utils.files import atomic_path
+from utils.other_caffe import Net, Solver
 
 WARM_UP, MEASURED = 5, 20       # iterations that are skipped, and that are measured
 
 
 @contextlib.contextmanager
-def profiled(source: Any, path: Path | None, iterations: int) -> Iterator[Callable[[], AbstractContextManager]]:
+def profiled(source: Net | Solver, path: Path | None,
+             iterations: int) -> Iterator[Callable[[], AbstractContextManager]]:
     """Profile some iterations of a net or a solver inside the block: yields a context to wrap each iteration.
 
     Up to MEASURED iterations are profiled, after WARM_UP others or half of `iterations`, whichever is less. Then the

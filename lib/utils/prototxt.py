@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from google.protobuf import text_format
 from google.protobuf.message import Message
@@ -14,17 +14,19 @@ from utils.errors import CheckError, UserError
 from utils.other_caffe import has_message
 from utils.other_caffe import our_prototxt as _ours
 
+Parsed = TypeVar("Parsed", bound=Message)
+
 
 class PrototxtError(UserError, ValueError):
     """A prototxt that protobuf cannot read; our engine's reader has its own error of the same name."""
 
 
-def read_net(path: str | os.PathLike) -> Any:
+def read_net(path: str | os.PathLike) -> caffe_pb2.NetParameter:
     """Read a prototxt's NetParameter. Raises FileNotFoundError, or PrototxtError for an invalid file."""
     return _ours.read_net(path) if _ours else _parse(path, caffe_pb2.NetParameter())
 
 
-def read_solver(path: str | os.PathLike) -> Any:
+def read_solver(path: str | os.PathLike) -> caffe_pb2.SolverParameter:
     """Read a prototxt's SolverParameter. Raises FileNotFoundError, or PrototxtError for an invalid file."""
     return _ours.read_solver(path) if _ours else _parse(path, caffe_pb2.SolverParameter())
 
@@ -62,7 +64,7 @@ def to_text(message: Message) -> str:
     return _ours.to_text(message) if _ours else text_format.MessageToString(message, as_utf8=True)
 
 
-def _parse(path: str | os.PathLike, message: Message) -> Message:
+def _parse(path: str | os.PathLike, message: Parsed) -> Parsed:
     try:
         return text_format.Parse(Path(path).read_text(encoding="utf-8"), message)
     except (text_format.ParseError, UnicodeDecodeError) as error:

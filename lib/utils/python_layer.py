@@ -7,14 +7,15 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+import caffe
 from utils import parallel
-from utils.layer_params import parse_param_str
+from utils.layer_params import Params, parse_param_str
 from utils.other_caffe import Blob, FrozenPrefix, Net, SettingError, param_str
 
 Setting = TypeVar("Setting")
 
 
-def layer_setting(layer: Any, read: Callable[[dict[str, Any]], Setting]) -> Setting:
+def layer_setting(layer: object, read: Callable[[Params], Setting]) -> Setting:
     """Apply `read`, a function of layer_params.py, to the layer's `param_str`.
 
     Raises SettingError that names the layer if the text or an entry is invalid.
@@ -25,7 +26,7 @@ def layer_setting(layer: Any, read: Callable[[dict[str, Any]], Setting]) -> Sett
         raise SettingError(f"{layer_name(layer)}: {error}") from None
 
 
-def phase_name(layer: Any) -> str:
+def phase_name(layer: caffe.Layer) -> str:
     """'TRAIN' or 'TEST', for a `layer.phase` that is a number, an enumeration or a string."""
     phase = str(layer.phase)
     name = {"0": "TRAIN", "1": "TEST"}.get(phase, phase.rsplit(".", 1)[-1])
@@ -34,12 +35,12 @@ def phase_name(layer: Any) -> str:
     return name
 
 
-def layer_name(layer: Any) -> str:
+def layer_name(layer: object) -> str:
     """The layer's name in messages: that of its class."""
     return type(layer).__name__
 
 
-def check_count(layer: Any, kind: str, blobs: Sequence[Blob], names: Collection[str], optional: int = 0,
+def check_count(layer: object, kind: str, blobs: Sequence[Blob], names: Collection[str], optional: int = 0,
                 wanted: str = "expected", note: str = "") -> None:
     """Raise SettingError unless a layer has as many blobs as `names`; the last `optional` ones may be missing.
 
@@ -92,7 +93,7 @@ class TrainingMembers(Protocol):
         """Stop background work: training has ended or failed."""
 
 
-def layers_with(net: Net, member: str) -> list[Any]:
+def layers_with(net: Net, member: str) -> list[TrainingMembers]:
     """The layers of a net that have a member of `TrainingMembers`, in order."""
     return [layer for layer in net.layers if hasattr(layer, member)]
 

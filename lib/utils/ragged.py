@@ -4,9 +4,10 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import overload
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from utils.errors import UserError
 from utils.files import naming
@@ -28,7 +29,13 @@ class Ragged(Sequence[np.ndarray]):
     def __len__(self) -> int:
         return len(self.counts)
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> np.ndarray: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Ragged: ...
+
+    def __getitem__(self, index: int | slice) -> np.ndarray | Ragged:
         """Array `index`, or for a slice a Ragged of these arrays."""
         if isinstance(index, slice):
             return self.take(np.arange(len(self))[index])
@@ -59,21 +66,22 @@ class Spool:
     folder     of the file; None: the system's folder for temporary files
     """
 
-    def __init__(self, row_shape: tuple[int, ...], dtype: Any, folder: str | os.PathLike[str] | None = None) -> None:
+    def __init__(self, row_shape: tuple[int, ...], dtype: DTypeLike,
+                 folder: str | os.PathLike[str] | None = None) -> None:
         self._row_shape, self._dtype = row_shape, np.dtype(dtype)
         self._folder = _temporary_folder() if folder is None else os.fspath(folder)
         with naming(self._folder):
             self._file = tempfile.TemporaryFile(dir=self._folder)
         self._counts: list[int] = []
 
-    def append(self, rows: Any) -> None:
+    def append(self, rows: ArrayLike) -> None:
         """Append one array."""
         array = np.ascontiguousarray(rows, self._dtype).reshape(-1, *self._row_shape)
         with naming(self._folder):
             self._file.write(array.data)
         self._counts.append(len(array))
 
-    def extend(self, arrays: Iterable[Any]) -> Spool:
+    def extend(self, arrays: Iterable[ArrayLike]) -> Spool:
         """Append arrays, one after the other; returns the spool."""
         for rows in arrays:
             self.append(rows)

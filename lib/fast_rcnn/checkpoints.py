@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from caffe.proto.caffe_pb2 import SolverParameter
 from fast_rcnn.config import Settings, cfg, flatten, plain
 from fast_rcnn.schedule import change_solver
 from fast_rcnn.train_log import check_weights
 from utils import other_caffe, parallel, prototxt
 from utils.file_digests import content_digests
 from utils.files import DamagedFileError, copy_file, inside, read_record, sha256_file, sha256_json, write_json
+from utils.other_caffe import Solver
 from utils.own_files import remove_leftovers
 
 END_STATES = "end_states"                   # folder in an output folder: the last checkpoint of each finished training
@@ -53,7 +55,7 @@ class Checkpoints:
         self._note = self.folder / "checkpoint.json"
         self._good: dict[str, Any] | None = None        # the newest entry that was read or written
 
-    def write(self, solver: Any) -> None:
+    def write(self, solver: Solver) -> None:
         """Save weights, history and iteration of a solver, and remove the checkpoint before the previous one.
 
         Other Caffes, where the folder cannot be chosen, write none.
@@ -63,7 +65,7 @@ class Checkpoints:
             self._write(solver)
         parallel.wait()     # a process that ends earlier would end the run before the checkpoint is complete
 
-    def _write(self, solver: Any) -> None:
+    def _write(self, solver: Solver) -> None:
         check_weights(solver.net, f"after iteration {solver.iter}")
         previous = self._good
         if previous and previous["iteration"] == solver.iter:       # written again
@@ -135,7 +137,7 @@ class Checkpoints:
     def _read(self) -> dict[str, Any]:
         return read_record(self._note, self.how_to_restart, run=str, state=str)
 
-    def _problem(self, entry: Any) -> str:
+    def _problem(self, entry: object) -> str:
         """What is wrong with a checkpoint; '' if nothing is."""
         damaged = f"{self._note}: damaged"
         if not (isinstance(entry, dict) and isinstance(entry.get("state"), str)
@@ -208,7 +210,7 @@ def solver_fingerprint(path: str | os.PathLike) -> str:
     return param_fingerprint(prototxt.read_solver(path))
 
 
-def param_fingerprint(solver: Any) -> str:
+def param_fingerprint(solver: SolverParameter) -> str:
     """Fingerprint of a SolverParameter, ignoring the path of its net."""
     param = type(solver)()
     param.CopyFrom(solver)

@@ -433,11 +433,11 @@ def _parse_texts(text: str) -> Any:
         return text
 
 
-def _wrong_type(key: str, expected: str, value: Any) -> ConfigError:
+def _wrong_type(key: str, expected: str, value: object) -> ConfigError:
     return ConfigError(f"{key}: expected {expected}, found {_describe(value)}")
 
 
-def _describe(value: Any) -> str:
+def _describe(value: object) -> str:
     return f"{type(value).__name__} {value!r}"
 
 

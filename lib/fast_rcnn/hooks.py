@@ -5,13 +5,13 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from fast_rcnn.checkpoints import Checkpoints
 from fast_rcnn.train_log import RecentLosses, TrainLog
 from utils import parallel
 from utils.child_process import StopRequest
-from utils.other_caffe import can_snapshot_to, learning_rate, peak_memory_mb, set_base_lr, stop_function
+from utils.other_caffe import Solver, can_snapshot_to, learning_rate, peak_memory_mb, set_base_lr, stop_function
 from utils.profiling import profiled
 from utils.python_layer import layer_name, layers_with
 from utils.weights import weights_problem
@@ -37,7 +37,7 @@ class Training:
     step_contexts  contexts that `before_iteration` enters here are closed after the solver's step
     """
 
-    solver: Any     # of `caffe.get_solver`: the public classes have no common base
+    solver: Solver  # of `caffe.get_solver`: the public classes have no common base
     max_iters: int
     losses: RecentLosses
     save: Callable[[], str]

@@ -11,7 +11,7 @@ Value = TypeVar("Value")        # a frozen dataclass with the settings of one us
 _BOUND, _USED = "_settings_bound", "_settings_used"
 
 
-def bind_settings(net: Net, settings: Any) -> None:
+def bind_settings(net: Net, settings: object) -> None:
     """Use a net with these settings from now on, regardless of cfg."""
     setattr(net, _BOUND, settings)
 

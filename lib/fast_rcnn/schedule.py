@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
+from caffe.proto.caffe_pb2 import SolverParameter
 from fast_rcnn.config import Config
 from utils import prototxt
 from utils.files import atomic_path
@@ -16,7 +16,7 @@ from utils.files import atomic_path
 _FALLS = {"step": "stepsize", "multistep": "stepvalue", "poly": "max_iter"}
 
 
-def late_setting(param: Any, max_iters: int) -> str:
+def late_setting(param: SolverParameter, max_iters: int) -> str:
     """The setting because of which the learning rate never falls before the end, or is 0 before it; '' if none."""
     key = _FALLS.get(param.lr_policy, "")
     if key == "max_iter":
@@ -26,7 +26,7 @@ def late_setting(param: Any, max_iters: int) -> str:
     return key if first_fall(param) >= max_iters else ""
 
 
-def first_fall(param: Any) -> int:
+def first_fall(param: SolverParameter) -> int:
     """The iteration after which the policy "step" or "multistep" first lowers the learning rate."""
     return min(param.stepvalue, default=0) if param.lr_policy == "multistep" else param.stepsize
 
@@ -41,7 +41,7 @@ def default_iterations(stepsize: int) -> int:
     return stepsize * 4 // 3
 
 
-def change_solver(param: Any, max_iters: int | None = None, lr: float | None = None) -> list[str]:
+def change_solver(param: SolverParameter, max_iters: int | None = None, lr: float | None = None) -> list[str]:
     """Change a SolverParameter, in place, to train `max_iters` iterations from learning rate `lr` (None: its own).
 
     Learning rate steps that all lie after the end are moved before it: `stepsize` to `default_stepsize`, `stepvalue` in
@@ -60,7 +60,7 @@ def change_solver(param: Any, max_iters: int | None = None, lr: float | None = N
     return changes
 
 
-def _move(param: Any, key: str, max_iters: int) -> None:
+def _move(param: SolverParameter, key: str, max_iters: int) -> None:
     if key == "stepvalue":
         last = max(param.stepvalue)
         whole = param.max_iter if param.max_iter >= last else default_iterations(last)
@@ -69,12 +69,12 @@ def _move(param: Any, key: str, max_iters: int) -> None:
         setattr(param, key, max_iters if key == "max_iter" else default_stepsize(max_iters))
 
 
-def _words(param: Any, key: str) -> str:
+def _words(param: SolverParameter, key: str) -> str:
     value = getattr(param, key)
     return str(value) if isinstance(value, int) else " ".join(map(str, value))
 
 
-def write_solver(param: Any, net: str | os.PathLike, path: Path) -> Path:
+def write_solver(param: SolverParameter, net: str | os.PathLike, path: Path) -> Path:
     """Write a solver that trains the prototxt `net`; returns its path."""
     param.ClearField("net")
     param.train_net = str(Path(net).resolve())

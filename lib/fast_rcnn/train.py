@@ -11,11 +11,11 @@ import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 import caffe
+from datasets.imdb import imdb as Imdb
 from datasets.roidb import Entry
 from fast_rcnn.checkpoints import Checkpoints, iteration_of, weights_of
 from fast_rcnn.config import ConfigError, cfg
@@ -44,9 +44,9 @@ from utils.errors import CheckError
 from utils.files import DamagedFileError
 from utils.layer_params import class_count
 from utils.names import BOX_LAYERS, RPN_BOX_LAYER
-from utils.other_caffe import free_intermediates, keep_freed_memory, restore, save_trained
+from utils.other_caffe import FrozenPrefix, free_intermediates, keep_freed_memory, restore, save_trained
 from utils.own_files import OwnFiles
-from utils.python_layer import layer_setting, layers_with
+from utils.python_layer import TrainingMembers, layer_setting, layers_with
 from utils.weights import check_varied, load_initial_weights, weights_problem
 
 DISPLAY = 20        # iterations between two log lines if the solver sets none
@@ -88,7 +88,7 @@ class SolverWrapper:
         self._data_layer.set_roidb(roidb)
         self.num_images = len(roidb)
 
-    def _find_data_layer(self) -> Any:
+    def _find_data_layer(self) -> TrainingMembers:
         layers = layers_with(self.solver.net, "set_roidb")
         if not layers:
             raise CheckError(f"{self.net_file}: no layer has a method set_roidb, as RoIDataLayer has, to take the "
@@ -169,7 +169,7 @@ class SolverWrapper:
         for layer in layers_with(self.solver.net, "seek"):
             layer.seek(passes)
 
-    def reuse_features(self, folder: str | os.PathLike, max_iters: int) -> Any:
+    def reuse_features(self, folder: str | os.PathLike, max_iters: int) -> FrozenPrefix | None:
         """Compute the frozen layers once per image, if images recur before `max_iters`.
 
         Returns the feature cache in `folder`; None if features are not cached, for example because augmentation
@@ -214,7 +214,7 @@ class SolverWrapper:
         interval, snapshots = cfg.TRAIN.SNAPSHOT_ITERS, SnapshotHook(cfg.TRAIN.SNAPSHOT_ITERS)
         try:
             self._run(max_iters, [
-                *self._warmup(), LogHook(log, display), *gallery_hooks(log.path, display),
+                *self._warmup(), LogHook(log, display), *gallery_hooks(log.path, display, cfg),
                 *registered_hooks(), *hooks, snapshots,
                 *([CheckpointHook(checkpoints, interval)] if checkpoints else []), StopHook(checkpoints),
                 *([ProfileHook(profile)] if profile else [])])
@@ -246,7 +246,7 @@ class SolverWrapper:
             hook.at_end(training)
 
 
-def get_training_roidb(imdb: Any) -> list[Entry]:
+def get_training_roidb(imdb: Imdb) -> list[Entry]:
     """The data set's roidb prepared for training, with the copies of TRAIN.USE_FLIPPED and TRAIN.USE_UPSIDE_DOWN."""
     if cfg.TRAIN.USE_FLIPPED:
         print("Adding a mirrored copy of every image", flush=True)

@@ -21,12 +21,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from datasets.roidb import mirror_boxes
-from fast_rcnn.config import cfg
+from fast_rcnn.config import Config
 from fast_rcnn.hooks import Hook, Training
 from utils import parallel
 from utils.cython_bbox import bbox_overlaps
 from utils.files import append_json_lines, read_json_lines, write_json_lines
-from utils.python_layer import layers_with, pass_number
+from utils.other_caffe import Tensor
+from utils.python_layer import TrainingMembers, layers_with, pass_number
 
 HARD_ROIS = "hard_rois"     # folder beside the logs
 MOST_ROIS = 16              # per forward pass
@@ -36,22 +37,23 @@ class Choice(NamedTuple):
     """The RoIs that a forward pass trains on, a row for each: arrays, or tensors on the device."""
 
     number: int     # of the pass, in this process
-    losses: Any     # (n,)
-    rois: Any       # (n, 5) image, x1, y1, x2, y2 in pixels of the scaled image
-    labels: Any     # (n,)
+    losses: np.ndarray | Tensor     # (n,)
+    rois: np.ndarray | Tensor       # (n, 5) image, x1, y1, x2, y2 in pixels of the scaled image
+    labels: np.ndarray | Tensor     # (n,)
 
 
-def gallery_hooks(log: Path | None, display: int) -> list[Hook]:
+def gallery_hooks(log: Path | None, display: int, settings: Config) -> list[Hook]:
     """The hook that records hard RoIs beside a training's log.
 
     There is none without a log, with TRAIN.OHEM_GALLERY 0, and in all processes but the first.
 
-    display  iterations between two lines of the log
+    display   iterations between two lines of the log
+    settings  cfg
     """
-    if log is None or not cfg.TRAIN.OHEM_GALLERY or not parallel.is_first():
+    if log is None or not settings.TRAIN.OHEM_GALLERY or not parallel.is_first():
         return []
-    return [GalleryHook(log.parent / HARD_ROIS / log.name, cfg.TRAIN.OHEM_GALLERY, cfg.RNG_SEED,
-                        (display, cfg.TRAIN.SNAPSHOT_ITERS))]
+    return [GalleryHook(log.parent / HARD_ROIS / log.name, settings.TRAIN.OHEM_GALLERY, settings.RNG_SEED,
+                        (display, settings.TRAIN.SNAPSHOT_ITERS))]
 
 
 class GalleryHook(Hook):
@@ -67,8 +69,7 @@ class GalleryHook(Hook):
     def __init__(self, path: str | os.PathLike, count: int, seed: int, intervals: Sequence[int]) -> None:
         self._path, self._count, self._seed, self._intervals = Path(path), count, seed, intervals
         self._pending: list[tuple[int, Choice]] = []
-        self._miner: Any = None
-        self._data: Any = None
+        self._miner: TrainingMembers | None = None
 
     def at_start(self, training: Training) -> None:
         miners, data = (layers_with(training.solver.net, member) for member in ("choices", "batch_scales"))
@@ -109,7 +110,7 @@ class GalleryHook(Hook):
                                 *map(_on_host, choice[1:]))}
 
 
-def _on_host(values: Any) -> np.ndarray:
+def _on_host(values: np.ndarray | Tensor) -> np.ndarray:
     return values if isinstance(values, np.ndarray) else values.cpu().numpy()
 
 

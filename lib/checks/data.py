@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from caffe.proto.caffe_pb2 import TRAIN
 from checks.net_file import NetFile
 from datasets.imdb import imdb as Imdb
 from datasets.objects import ObjectTable
+from fast_rcnn.config import Config
 from rpn.anchor_reach import AnchorLayout, best_overlaps, has_room
 from utils.blob import im_scale_for
 from utils.boxes import box_sizes
@@ -27,7 +27,7 @@ _COUNTED = 10       # with at least this many objects
 _CHUNK = 50_000     # objects processed at once, to limit memory
 
 
-def data_warnings(net_path: str | os.PathLike, imdb: Imdb, train: Any, min_size: tuple[str, float],
+def data_warnings(net_path: str | os.PathLike, imdb: Imdb, train: Config, min_size: tuple[str, float],
                   command: str) -> list[str]:
     """Warnings about the data set on which a net is to be trained; see `object_size_warning`."""
     layout, sizes = train_anchors(net_path), imdb.image_sizes()
@@ -65,7 +65,7 @@ def small_image_warning(layout: AnchorLayout, sizes: Sequence[tuple[int, int]], 
             "Enlarge these settings, or make nets with smaller anchors (tools/make_models.py --scales)")
 
 
-def object_size_warning(layout: AnchorLayout, objects: ObjectTable, classes: Sequence[str], train: Any,
+def object_size_warning(layout: AnchorLayout, objects: ObjectTable, classes: Sequence[str], train: Config,
                         min_size: tuple[str, float], command: str) -> str:
     """A warning if many objects are out of reach of the anchors or of the proposals; else ''.
 
@@ -102,8 +102,8 @@ def anchor_overlaps(objects: ObjectTable, layout: AnchorLayout, scales: Sequence
     return best
 
 
-def _anchor_part(overlaps: np.ndarray, layout: AnchorLayout, objects: ObjectTable, classes: Sequence[str], train: Any,
-                 command: str) -> str:
+def _anchor_part(overlaps: np.ndarray, layout: AnchorLayout, objects: ObjectTable, classes: Sequence[str],
+                 train: Config, command: str) -> str:
     count, missed = len(overlaps), overlaps < train.RPN_NEGATIVE_OVERLAP
     totals = np.bincount(objects.labels, minlength=len(classes))
     shares = np.bincount(objects.labels[missed], minlength=len(classes)) / np.maximum(totals, 1)

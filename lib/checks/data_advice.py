@@ -3,12 +3,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from checks.data import OUT_OF_REACH, anchor_overlaps
 from datasets.objects import ObjectTable
+from fast_rcnn.config import Changes, Config
 from rpn.anchor_choice import choose_anchors
 from rpn.anchor_reach import AnchorLayout
 from utils.blob import im_scale_for
@@ -62,7 +62,7 @@ class DataFigures:
     present: SizeOption                         # the present anchors and settings
     options: tuple[SizeOption, ...]             # the best anchors for each of some TRAIN.SCALES
     advised: SizeOption
-    settings: dict[str, Any]                    # advised changes of cfg, by key
+    settings: Changes                           # advised changes of cfg, by key
 
     @property
     def keeps_anchors(self) -> bool:
@@ -70,7 +70,7 @@ class DataFigures:
         return self.advised.layout == self.present.layout
 
 
-def study(objects: ObjectTable, classes: Sequence[str], layout: AnchorLayout, settings: Any) -> DataFigures:
+def study(objects: ObjectTable, classes: Sequence[str], layout: AnchorLayout, settings: Config) -> DataFigures:
     """Compute statistics of objects and anchors, and choose fitting anchors, TRAIN.SCALES and RPN_MIN_SIZE.
 
     The present TRAIN.SCALES are kept unless, even with the best anchors for them, more than 5 % of the objects (mean
@@ -175,7 +175,7 @@ def _advised(options: Sequence[SizeOption], present: SizeOption) -> SizeOption:
 
 
 def _class_figures(objects: ObjectTable, classes: Sequence[str], overlaps: np.ndarray, thresholds: Sequence[float],
-                   train: Any) -> list[ClassFigures]:
+                   train: Config) -> list[ClassFigures]:
     boxes, _ = objects.scaled(train.SCALES[0], train.MAX_SIZE)
     sides = box_sizes(boxes)
     figures = []
@@ -192,15 +192,15 @@ def _below(overlaps: np.ndarray, thresholds: Sequence[float]) -> tuple[int, ...]
     return tuple(int(np.count_nonzero(overlaps < limit)) for limit in thresholds)
 
 
-def _size_quantiles(objects: ObjectTable, train: Any) -> dict[str, tuple[float, ...]]:
+def _size_quantiles(objects: ObjectTable, train: Config) -> dict[str, tuple[float, ...]]:
     boxes, _ = objects.scaled(train.SCALES[0], train.MAX_SIZE)
     width, height = box_sizes(boxes).T
     return {name: tuple(np.quantile(values, QUANTILES).tolist())
             for name, values in (("width", width), ("height", height), ("height / width", height / width))}
 
 
-def _changes(settings: Any, present: SizeOption, advised: SizeOption, smallest: int) -> dict[str, Any]:
-    changes: dict[str, Any] = {}
+def _changes(settings: Config, present: SizeOption, advised: SizeOption, smallest: int) -> Changes:
+    changes: Changes = {}
     if advised.scales != present.scales:
         changes = {f"{phase}.{key}": value for phase in ("TRAIN", "TEST")
                    for key, value in (("SCALES", advised.scales), ("MAX_SIZE", advised.max_size))}

@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from caffe.proto.caffe_pb2 import TEST, TRAIN, LayerParameter
 from checks.net_file import NetFile
+from fast_rcnn.config import Config
 from utils.errors import CheckError, raise_all
 from utils.names import BOX_BLOBS, BOX_LAYERS, READONLY, ROI_BLOBS, RPN_BLOBS, RPN_BOX_LAYER, RPN_SCORE_LAYER
 from utils.other_caffe import Net, blob_shape
@@ -21,7 +21,7 @@ NO_OHEM = "--no_ohem (of train_net.py: --set TRAIN.USE_OHEM False)"
 _TEST_NETS = "Detectors are tested with faster_rcnn_test.pt or test.pt, proposals made with rpn_test.pt"
 
 
-def check_train_net(path: str | os.PathLike, train: Any, num_classes: int,
+def check_train_net(path: str | os.PathLike, train: Config, num_classes: int,
                     num_anchors: int | None = None) -> list[str]:
     """Problems of a training net.
 
@@ -30,10 +30,9 @@ def check_train_net(path: str | os.PathLike, train: Any, num_classes: int,
     num_anchors  of the RPN whose weights the net carries; None if unknown
     """
     net = NetFile(path, TRAIN)
-    agnostic = train.get("AGNOSTIC", False)
     return net.param_problems or [
-        *_class_problems(net, (num_classes, 2) if agnostic else (num_classes,)),
-        *_box_width_problems(net, num_classes, (8,) if agnostic else (4 * num_classes,)),
+        *_class_problems(net, (num_classes, 2) if train.AGNOSTIC else (num_classes,)),
+        *_box_width_problems(net, num_classes, (8,) if train.AGNOSTIC else (4 * num_classes,)),
         *_anchor_problems(net, num_anchors), *_stride_problems(net),
         *_data_problems(net, train), *_box_problems(net, train), *_rpn_box_problems(net, train),
         *_ohem_problems(net, train), *_readonly_problems(net)]
@@ -206,7 +205,7 @@ def _stride_problems(net: NetFile) -> Iterator[str]:
             yield net.problem(layer, f"spatial_scale is {scale:g}, expected 1/{stride} = {1 / stride:g}")
 
 
-def _data_problems(net: NetFile, train: Any) -> Iterator[str]:
+def _data_problems(net: NetFile, train: Config) -> Iterator[str]:
     wanted = RPN_BLOBS if train.HAS_RPN else ("data", *ROI_BLOBS, *(BOX_BLOBS if train.BBOX_REG else ()))
     layers = net.data_layers()
     if not layers:
@@ -217,9 +216,9 @@ def _data_problems(net: NetFile, train: Any) -> Iterator[str]:
                                      f"TRAIN.HAS_RPN is {train.HAS_RPN}, TRAIN.BBOX_REG {train.BBOX_REG}")
 
 
-def _box_problems(net: NetFile, train: Any) -> Iterator[str]:
+def _box_problems(net: NetFile, train: Config) -> Iterator[str]:
     """Snapshots convert the weights of one of BOX_LAYERS to plain targets; layers of other names are not found."""
-    if not (train.BBOX_REG and train.get("BBOX_NORMALIZE_TARGETS", True)):
+    if not (train.BBOX_REG and train.BBOX_NORMALIZE_TARGETS):
         return
     if net.box_losses() and not any(layer.name in BOX_LAYERS for layer in net.layers):
         yield (f"{net.path}: has no layer 'bbox_pred'. With TRAIN.BBOX_NORMALIZE_TARGETS box regression is trained on "
@@ -227,9 +226,9 @@ def _box_problems(net: NetFile, train: Any) -> Iterator[str]:
                "TRAIN.BBOX_NORMALIZE_TARGETS to False")
 
 
-def _rpn_box_problems(net: NetFile, train: Any) -> Iterator[str]:
+def _rpn_box_problems(net: NetFile, train: Config) -> Iterator[str]:
     """With normalised RPN targets no layer may decode the predictions, and snapshots must find the box layer."""
-    if not (train.get("RPN_NORMALIZE_TARGETS", False) and train.HAS_RPN):
+    if not (train.RPN_NORMALIZE_TARGETS and train.HAS_RPN):
         return
     for layer in net.proposal_layers():
         yield net.problem(layer, "makes proposals from predictions of plain box targets, but with "
@@ -253,7 +252,7 @@ def _tops_fit(tops: Sequence[str], wanted: Sequence[str]) -> bool:
         top == name or top not in wanted for top, name in zip(tops, wanted, strict=False))
 
 
-def _ohem_problems(net: NetFile, train: Any) -> Iterator[str]:
+def _ohem_problems(net: NetFile, train: Config) -> Iterator[str]:
     layers = net.mining_layers()
     if train.USE_OHEM and not layers:
         yield f"{net.path}: has no OHEMDataLayer, but TRAIN.USE_OHEM is True: it would train on all RoIs; add {NO_OHEM}"

@@ -48,7 +48,7 @@ def _layer_problems(nets: Sequence[NetFile]) -> Iterator[str]:
                 yield net.problem(layer, f"{key} is {found}, in {other.path} {wanted}: all nets of a run must agree")
 
 
-def _differences(layer: LayerParameter, expected: LayerParameter) -> Iterator[tuple[str, Any, Any]]:
+def _differences(layer: LayerParameter, expected: LayerParameter) -> Iterator[tuple[str, object, object]]:
     if layer.type == expected.type:
         names = {field.name for each in (layer, expected) for field, _ in each.ListFields()
                  if field.name.endswith("_param") and field.name not in _FREE}

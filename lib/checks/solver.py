@@ -2,14 +2,14 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
+from caffe.proto.caffe_pb2 import SolverParameter
 from fast_rcnn.schedule import default_stepsize, first_fall, late_setting
 from utils import prototxt
 from utils.other_caffe import solver_problems
 
 
-def check_solver(path: str | os.PathLike, param: Any = None) -> list[str]:
+def check_solver(path: str | os.PathLike, param: SolverParameter | None = None) -> list[str]:
     """Problems of a solver, each with file and line: its learning rate and policy, average_loss and iter_size.
 
     param  the run's SolverParameter, if it differs from the file

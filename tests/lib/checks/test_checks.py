@@ -8,21 +8,22 @@ from make_models import make_models
 from checks.net_file import NetFile
 from checks.nets import check_frozen, check_test_net, check_train_net
 from checks.solver import check_solver
-from fast_rcnn.config import Config
+from fast_rcnn.config import Config, make_settings
 from net_definitions import model_files
 from utils.errors import CheckError, raise_all
 from utils.layer_params import anchor_layout, parse_param_str
 from utils.prototxt import net_of_solver
 
 MODELS = Path(__file__).resolve().parents[3] / "models"
+TRAIN = make_settings().TRAIN
 KINDS = {
-    "stage1_rpn_train.pt": Config(HAS_RPN=True, BBOX_REG=False, USE_OHEM=False),
-    "stage2_rpn_train.pt": Config(HAS_RPN=True, BBOX_REG=False, USE_OHEM=False),
-    "stage1_fast_rcnn_train.pt": Config(HAS_RPN=False, BBOX_REG=True, USE_OHEM=True),
-    "stage2_fast_rcnn_train.pt": Config(HAS_RPN=False, BBOX_REG=True, USE_OHEM=True),
+    "stage1_rpn_train.pt": Config(TRAIN, HAS_RPN=True, BBOX_REG=False, USE_OHEM=False),
+    "stage2_rpn_train.pt": Config(TRAIN, HAS_RPN=True, BBOX_REG=False, USE_OHEM=False),
+    "stage1_fast_rcnn_train.pt": Config(TRAIN, HAS_RPN=False, BBOX_REG=True, USE_OHEM=True),
+    "stage2_fast_rcnn_train.pt": Config(TRAIN, HAS_RPN=False, BBOX_REG=True, USE_OHEM=True),
 }
-END2END = Config(HAS_RPN=True, BBOX_REG=True, USE_OHEM=False)
-END2END_OHEM = Config(HAS_RPN=True, BBOX_REG=True, USE_OHEM=True)
+END2END = Config(TRAIN, HAS_RPN=True, BBOX_REG=True, USE_OHEM=False)
+END2END_OHEM = Config(TRAIN, HAS_RPN=True, BBOX_REG=True, USE_OHEM=True)
 
 
 def alt_opt(name, net="Tiny"):
@@ -330,7 +331,7 @@ def test_layers_that_disagree_about_anchors(tmp_path):
 
 def test_mining_and_settings_must_agree(tmp_path, classes):
     path = edited(tmp_path, "stage1_fast_rcnn_train.pt", "^", "", classes=classes)
-    without = Config(HAS_RPN=False, BBOX_REG=True, USE_OHEM=False)
+    without = Config(TRAIN, HAS_RPN=False, BBOX_REG=True, USE_OHEM=False)
     assert "TRAIN.USE_OHEM is False" in check_train_net(path, without, 21)[0]
     plain = tmp_path / "train.pt"
     plain.write_text(model_files("Tiny")["Tiny/faster_rcnn_alt_opt_no_ohem/stage1_fast_rcnn_train.pt"])

@@ -5,12 +5,13 @@ import pytest
 
 from checks.nets import check_train_net
 from checks.shared import check_shared
-from fast_rcnn.config import Config
+from fast_rcnn.config import Config, make_settings
 from net_definitions import NETS, model_files
 
 MODELS = Path(__file__).resolve().parents[3] / "models"
-FAST_RCNN = Config(HAS_RPN=False, BBOX_REG=True, USE_OHEM=True)
-END2END = Config(HAS_RPN=True, BBOX_REG=True, USE_OHEM=False)
+TRAIN = make_settings().TRAIN
+FAST_RCNN = Config(TRAIN, HAS_RPN=False, BBOX_REG=True, USE_OHEM=True)
+END2END = Config(TRAIN, HAS_RPN=True, BBOX_REG=True, USE_OHEM=False)
 
 
 def nets(net, method="faster_rcnn_alt_opt"):

@@ -147,7 +147,7 @@ class Manifest:
         self.steps[step]["state"] = DONE
         self._write()
 
-    def _describe(self, path: Path) -> dict[str, Any]:
+    def _describe(self, path: Path) -> dict[str, str | int]:
         if not path.resolve().is_relative_to(self.folder.resolve()):
             raise RunError(f"{path}: lies outside of {self.folder}, whose manifest is to name it")
         return {"path": str(path.resolve().relative_to(self.folder.resolve())),
@@ -163,7 +163,7 @@ class Manifest:
         write_json(self.path, {"format": FORMAT, "steps": self.steps})
 
 
-def _is_complete(step: Any) -> bool:
+def _is_complete(step: object) -> bool:
     """Whether the record of a step has all entries, with the right types."""
     return (isinstance(step, dict) and step.get("state") in (PENDING, RUNNING, DONE)
             and isinstance(step.get("inputs"), dict) and isinstance(step.get("outputs"), dict)

@@ -4,8 +4,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from caffe.proto.caffe_pb2 import SolverParameter
 from checks.solver import late_reason
 from fast_rcnn.schedule import change_solver, default_iterations, write_solver
 from net_definitions import NETS, SHIPPED_CLASSES, USUAL, Sizes, alt_opt_method, model_files
@@ -78,7 +78,7 @@ class RunNets:
         """The solver file of a training step."""
         return self._solvers[step]
 
-    def solver_param(self, step: str) -> Any:
+    def solver_param(self, step: str) -> SolverParameter:
         """The SolverParameter of the run, whose iterations and learning rates may differ from the file's."""
         return self._params[step]
 

@@ -182,7 +182,7 @@ def derived_roidb(entries: list[Entry], change: Callable[[dict[str, Any], int], 
             for row, entry in enumerate(entries)]
 
 
-def _check_lengths(entries: Sequence[Any], others: Sequence[Any] | np.ndarray) -> None:
+def _check_lengths(entries: Sequence[object], others: Sequence[object] | np.ndarray) -> None:
     if len(entries) != len(others):
         raise ValueError(f"{len(entries)} entries of a roidb, but data for {len(others)} images")
 

@@ -123,7 +123,7 @@ def _of_yaml(path: Path) -> _Found | None:
                   bool(content.get("kpt_shape")))
 
 
-def _yaml_root(path: Path, given: Any) -> Path:
+def _yaml_root(path: Path, given: object) -> Path:
     """The folder to which paths in a YAML file are relative: its `path` if that exists, or else the file's folder."""
     choices = [path.parent / str(given), path.parent.parent / "datasets" / str(given)] if given else []
     return next((choice for choice in choices if choice.is_dir()), path.parent)
@@ -136,7 +136,7 @@ def _strings(path: Path, key: str, value: Any) -> list[str]:
     return values
 
 
-def _names_in(path: Path, names: Any) -> dict[int, str]:
+def _names_in(path: Path, names: object) -> dict[int, str]:
     """Class names by number, from a list or a mapping."""
     pairs = names.items() if isinstance(names, dict) else enumerate(names if isinstance(names, list) else [])
     try:

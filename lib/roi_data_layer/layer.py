@@ -9,7 +9,6 @@ import copy
 import math
 import time
 from collections.abc import Collection, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -25,7 +24,6 @@ from roi_data_layer.features import FeatureReader, KnownImages
 from roi_data_layer.gallery import Choice
 from roi_data_layer.minibatch import Blobs, MinibatchSettings, draw_sizes, get_allrois_minibatch, get_minibatch
 from roi_data_layer.ohem import add_random_rois, roi_losses, select_hard_rois
-from roi_data_layer.ohem_tensors import Tensor
 from roi_data_layer.order import BatchOrder
 from roi_data_layer.prefetch import ImageFeed, Waits
 from roi_data_layer.sampling import RoISettings
@@ -37,6 +35,7 @@ from utils.other_caffe import (
     Blob,
     FrozenPrefix,
     SettingError,
+    Tensor,
     as_tensor,
     blob_list,
     blob_shape,
@@ -311,7 +310,7 @@ class OHEMDataLayer(HardRoIMiner):
         return ohem_tensors.add_random_rois(hard, labels, count, self._most_foreground(count), order)
 
 
-def _as_indices(layer: HardRoIMiner, chosen: Any, count: int) -> np.ndarray:
+def _as_indices(layer: HardRoIMiner, chosen: object, count: int) -> np.ndarray:
     """Validate a mining rule's choice as indices of `count` RoIs. Raises SettingError for anything else."""
     indices, problem = np.asarray(chosen), ""
     if indices.dtype.kind not in "iu" or indices.ndim != 1:
@@ -339,7 +338,7 @@ def _roi_shapes(bbox_reg: bool, box_classes: int) -> dict[str, tuple[int, ...]]:
     return shapes | (dict.fromkeys(BOX_BLOBS, (1, 4 * box_classes)) if bbox_reg else {})
 
 
-def _check_count(layer: Any, kind: str, blobs: Sequence[Any], names: Collection[str]) -> None:
+def _check_count(layer: object, kind: str, blobs: Sequence[Blob], names: Collection[str]) -> None:
     check_count(layer, kind, blobs, names, wanted="cfg asks for",
                 note=f" (TRAIN.HAS_RPN is {cfg.TRAIN.HAS_RPN}, TRAIN.BBOX_REG is {cfg.TRAIN.BBOX_REG})")
 

@@ -5,11 +5,8 @@ tensors.
 """
 from __future__ import annotations
 
-from typing import Any
-
 from roi_data_layer.ohem import LEAST_PROBABILITY
-
-Tensor = Any        # only the engine imports torch
+from utils.other_caffe import Tensor
 
 
 def roi_losses(cls_prob: Tensor, labels: Tensor, *boxes: Tensor) -> Tensor:

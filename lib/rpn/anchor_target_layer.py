@@ -15,7 +15,7 @@ from rpn.generate_anchors import generate_anchors, shift_anchors
 from utils.images import ImageSettings
 from utils.layer_params import allowed_border, anchor_layout
 from utils.names import RPN_TARGETS
-from utils.other_caffe import blob_list, blob_shape, set_blobs
+from utils.other_caffe import Blob, blob_list, blob_shape, set_blobs
 from utils.python_layer import RandomLayer, check_count, layer_name, layer_setting
 
 
@@ -34,7 +34,7 @@ class AnchorTargetLayer(RandomLayer, caffe.Layer):
 
     unread_bottoms = (0, 3)     # only their shapes are read
 
-    def setup(self, bottom, top):
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         self._stride, scales, ratios = layer_setting(self, anchor_layout)
         check_count(self, "bottoms", bottom, ["rpn_cls_score", "gt_boxes", "im_info", "data"], optional=1)
         check_count(self, "tops", top, RPN_TARGETS)
@@ -57,14 +57,14 @@ class AnchorTargetLayer(RandomLayer, caffe.Layer):
         self._settings = replace(self._settings, statistics=(means, stds))
         return means, stds
 
-    def reshape(self, bottom, top):
+    def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         num_images, _, height, width = blob_shape(bottom[0])
         num_anchors = len(self._anchors)
         top[0].reshape(num_images, 1, num_anchors * height, width)
         for blob in blob_list(top)[1:]:
             blob.reshape(num_images, 4 * num_anchors, height, width)
 
-    def forward(self, bottom, top):
+    def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         num_images, _, height, width = blob_shape(bottom[0])
         im_info = bottom[2].data
         im_info = im_info.reshape(-1, im_info.shape[-1])
@@ -81,5 +81,5 @@ class AnchorTargetLayer(RandomLayer, caffe.Layer):
                          *(to_maps(values, height, width) for values in others)])
         set_blobs(top, [np.concatenate(of_images) for of_images in zip(*maps, strict=True)])
 
-    def backward(self, top, propagate_down, bottom):
+    def backward(self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]) -> None:
         """Labels have no gradient."""

@@ -1,6 +1,8 @@
 """The layer that samples RoIs and assigns targets to them; the computation is in proposal_targets.py."""
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 import caffe
@@ -10,7 +12,7 @@ from rpn.anchor_targets import gt_boxes_of_images
 from rpn.proposal_targets import RoITargetSettings, proposal_targets
 from utils.layer_params import class_count
 from utils.names import BOX_BLOBS
-from utils.other_caffe import blob_list, set_blobs
+from utils.other_caffe import Blob, blob_list, set_blobs
 from utils.python_layer import RandomLayer, check_count, layer_setting
 
 
@@ -26,7 +28,7 @@ class ProposalTargetLayer(RandomLayer, caffe.Layer):
     Settings are read at setup. There is no gradient.
     """
 
-    def setup(self, bottom, top):
+    def setup(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         self._num_classes = layer_setting(self, class_count)
         check_count(self, "bottoms", bottom, ["rpn_rois", "gt_boxes"])
         check_count(self, "tops", top, ["rois", "labels", *BOX_BLOBS])
@@ -35,10 +37,10 @@ class ProposalTargetLayer(RandomLayer, caffe.Layer):
         for blob, shape in zip(blob_list(top), [(1, 5), (1,), *[(1, columns)] * 3], strict=True):
             blob.reshape(*shape)
 
-    def reshape(self, bottom, top):
+    def reshape(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         """Shapes depend on the number of RoIs: forward sets them."""
 
-    def forward(self, bottom, top):
+    def forward(self, bottom: Sequence[Blob], top: Sequence[Blob]) -> None:
         rois = bottom[0].data.reshape(-1, 5)
         num_images = int(rois[:, 0].max(initial=0)) + 1
         per_image = self._settings.rois.batch_size // num_images
@@ -50,5 +52,5 @@ class ProposalTargetLayer(RandomLayer, caffe.Layer):
                  for image, (gt_boxes, ignored) in enumerate(zip(*boxes, strict=True))]
         set_blobs(top, [np.concatenate(values) for values in zip(*parts, strict=True)][:len(top)])
 
-    def backward(self, top, propagate_down, bottom):
+    def backward(self, top: Sequence[Blob], propagate_down: Sequence[bool], bottom: Sequence[Blob]) -> None:
         """RoIs and targets are treated as constants."""

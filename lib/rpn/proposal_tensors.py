@@ -5,14 +5,13 @@ Nothing synchronises with the GPU: the number of boxes stays there until the lay
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 import caffe
 from rpn.proposals import ProposalSettings
+from utils.other_caffe import Tensor
 
-Tensor = Any        # only the engine imports torch
 _LIMIT = float(np.finfo(np.float32).max / 4)        # as in bbox_transform_inv
 
 

@@ -5,7 +5,6 @@ import glob
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,14 +15,14 @@ from utils.images import decode_bytes, read_image
 Photograph = tuple[np.ndarray, str]     # (height, width, 3) uint8 BGR, and its file or ''
 
 
-def is_one_photograph(given: Any) -> bool:
+def is_one_photograph(given: object) -> bool:
     """Whether the argument is a single image: an array, the content of a file, or the path of a file."""
     if isinstance(given, np.ndarray):
         return given.ndim != 4
     return isinstance(given, bytes) or isinstance(given, str | os.PathLike) and Path(given).is_file()
 
 
-def photographs(given: Any) -> Iterator[Photograph]:
+def photographs(given: object) -> Iterator[Photograph]:
     """All images of an argument, read one at a time.
 
     given  a file, its content as bytes, an array as cv2.imread returns, a folder, a pattern, or a list of these

@@ -5,7 +5,6 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -23,7 +22,7 @@ class VideoError(UserError):
 
 
 @contextlib.contextmanager
-def open_video(source: str | os.PathLike | int) -> Iterator[Any]:
+def open_video(source: str | os.PathLike | int) -> Iterator[cv2.VideoCapture]:
     """Open a file, or the camera with this number, as a cv2.VideoCapture. Raises VideoError if it cannot be read."""
     if isinstance(source, int):
         what, capture = f"camera {source}", cv2.VideoCapture(source)
@@ -41,7 +40,7 @@ def open_video(source: str | os.PathLike | int) -> Iterator[Any]:
         capture.release()
 
 
-def frames(capture: Any) -> Iterator[np.ndarray]:
+def frames(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
     """The frames (height, width, 3) uint8 BGR of a cv2.VideoCapture."""
     while True:
         found, frame = capture.read()
@@ -50,7 +49,7 @@ def frames(capture: Any) -> Iterator[np.ndarray]:
         yield frame
 
 
-def frame_rate(capture: Any) -> float:
+def frame_rate(capture: cv2.VideoCapture) -> float:
     """Frames per second of a cv2.VideoCapture."""
     rate = capture.get(cv2.CAP_PROP_FPS)
     return rate if 0 < rate <= 1000 else _USUAL_RATE

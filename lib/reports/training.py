@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from alt_opt.files import StepFiles
 from alt_opt.plan import STEPS
 from fast_rcnn.train_log import loss_curves, read_log
@@ -80,7 +82,7 @@ def _validations(stage: Stage) -> dict[str, Any] | None:
             "best": f"best {lines[0].name} {value:.3f}, after iteration {iteration}"}
 
 
-def _losses(stage: Stage) -> Any:
+def _losses(stage: Stage) -> Markup:
     return line_chart(_lines(stage), Axis("iteration", 0), Axis("loss", 0), _WIDTH)
 
 

@@ -122,8 +122,8 @@ def _print_other_classes(weights: Path, classes: Sequence[str]) -> None:
     from fast_rcnn.detector_record import find_record
     record = find_record(weights, weights)
     if record and record.classes and len(record.classes) == len(classes) and record.classes != tuple(classes):
-        print(f"Note: {weights} is from a detector of {', '.join(record.classes[1:])}; if the net has its cls_score and "
-              f"bbox_pred, these are loaded for {', '.join(classes[1:])}, in this order", flush=True)
+        print(f"Note: {weights} is from a detector of {', '.join(record.classes[1:])}; if the net has its cls_score "
+              f"and bbox_pred, these are loaded for {', '.join(classes[1:])}, in this order", flush=True)
 
 
 def _how_to_get(weights: Path) -> str:

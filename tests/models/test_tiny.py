@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import caffe
-from datasets.roidb import merge, objects_entry, proposals_entry
+from datasets.roidb import merge_entries, objects_entry, proposals_entry
 from fast_rcnn.config import cfg, cfg_from_file, cfg_from_list, reset_cfg
 from roi_data_layer.roidb import add_bbox_regression_targets
 
@@ -38,7 +38,7 @@ def roidb(tmp_path) -> list[dict]:
         cv2.imwrite(str(path), rng.integers(0, 256, (96, 120, 3), np.uint8))
         objects = objects_entry([[10, 12, 45, 50], [60, 30, 110, 80]], [1 + number, 3])
         moved = np.repeat(objects["boxes"], 20, axis=0) + rng.integers(-9, 10, (40, 4))
-        [entry] = merge([objects], [proposals_entry(np.clip(moved, 0, [119, 95, 119, 95]), objects)])
+        entry = merge_entries(objects, proposals_entry(np.clip(moved, 0, [119, 95, 119, 95]), objects))
         entries.append({**entry, "image": str(path), "width": 120, "height": 96})
     add_bbox_regression_targets(entries, 21, cfg.TRAIN)
     return entries

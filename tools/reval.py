@@ -39,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from datasets.detection_files import DETECTIONS
     path = existing_file(str(Path(args.output_dir, DETECTIONS)), "DIR", "tools/test_net.py writes it")
     from commands.data_set import check_results, load_imdb, print_report
-    from fast_rcnn.test import apply_nms, evaluate_by_name, load_detections, stored_classes
+    from datasets.all_boxes import evaluate_by_name, load_detections, stored_classes
+    from fast_rcnn.test import apply_nms
     try:
         classes = stored_classes(path)
     except ValueError as error:

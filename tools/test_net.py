@@ -115,8 +115,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def write_tables(output: Path, kinds: Sequence[str]) -> None:
     """Write the detections stored in a folder as detections.<kind> too; kinds are json and csv."""
+    from datasets.all_boxes import load_detections, stored_classes, stored_images
     from datasets.detection_files import DETECTIONS, write_detection_table
-    from fast_rcnn.test import load_detections, stored_classes, stored_images
     path = output / DETECTIONS
     for kind in kinds:
         write_detection_table(path.with_suffix(f".{kind}"), load_detections(path), stored_images(path),

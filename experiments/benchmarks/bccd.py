@@ -55,8 +55,8 @@ def run(data: Path, output: Path, seed: int, kind: str) -> dict:
 
 def average_precisions(data: Path, output: Path) -> dict:
     """Evaluate the detections of a run with both definitions of AP."""
+    from datasets.all_boxes import load_detections, stored_classes
     from datasets.factory import get_imdb
-    from fast_rcnn.test import load_detections, stored_classes
     path = next(output.rglob("detections.npz"))
     imdb = get_imdb(f"{data}:test", stored_classes(path))
     detections = load_detections(path, imdb.image_index, imdb.classes)

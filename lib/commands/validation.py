@@ -10,12 +10,13 @@ import numpy as np
 
 from caffe.proto import caffe_pb2
 from commands.data_set import use_proposals
+from datasets.all_boxes import load_detections
 from datasets.detection_files import DETECTIONS
 from datasets.evaluation import Evaluation
 from datasets.imdb import imdb as Imdb
 from datasets.proposals_file import save_proposals
 from fast_rcnn.config import cfg
-from fast_rcnn.test import DetectionSettings, load_detections, test_net
+from fast_rcnn.test import DetectionSettings, test_net
 from rpn.generate import GenerationSettings, imdb_proposals
 from utils import parallel, prototxt
 from utils.draw import draw_detections

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from datasets.all_boxes import in_classes_of
 from datasets.class_names import ClassNames
 from datasets.coco_ap import AREAS, coco_aps
 from datasets.diagnosis import Diagnosis, Truth, best_score, diagnose, found_in_images, truths_of
 from datasets.evaluation import Evaluation, class_detections, evaluate
 from datasets.imdb import imdb as Imdb
-from fast_rcnn.test import in_classes_of
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from datasets.all_boxes import load_detections, stored_classes
 from datasets.detection_files import DETECTIONS
 from datasets.imdb import imdb as Imdb
 from fast_rcnn.detector_record import MODEL_RECORD, RUN_RECORD
-from fast_rcnn.test import load_detections, stored_classes
 from reports.hard_examples import read_passes
 from reports.hard_parts import hard_parts
 from reports.page import write_page

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from commands.data_set import data_set_of_results, find_imdb
+from datasets.all_boxes import load_detections, stored_classes
 from datasets.detection_files import DETECTIONS
-from fast_rcnn.test import load_detections, stored_classes
 from reports.results import TestResults, has_objects, test_results
 from utils.errors import UserError
 

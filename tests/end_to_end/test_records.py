@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
+from datasets.all_boxes import stored_classes
 from fast_rcnn.config import cfg, reset_cfg
-from fast_rcnn.test import stored_classes
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("default_settings")]
 CLASSES = ["__background__", "ball", "brick", "ring", "star"]

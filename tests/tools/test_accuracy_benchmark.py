@@ -66,8 +66,8 @@ class Player:
         (output / "detector.json").write_text("{}")
 
     def test(self, output, options):
+        from datasets.all_boxes import save_detections
         from datasets.factory import get_imdb
-        from fast_rcnn.test import save_detections
         output.mkdir(parents=True)
         iteration, seed = int(Path(options["--net"]).stem), int(output.parents[1].name.split("_")[-2])
         (output / "evaluation.json").write_text(json.dumps(evaluation(self.ap50(seed, iteration))))

@@ -11,8 +11,8 @@ import pytest
 from test_mistakes import ROOT, load_tool
 
 import caffe
+from datasets.all_boxes import stored_classes
 from fast_rcnn.config import cfg, reset_cfg
-from fast_rcnn.test import stored_classes
 from net_definitions import model_files
 from utils.errors import UserError
 from utils.image_header import IMAGE_SUFFIXES

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from test_look_at_data import run  # noqa: F401  (fixture)
 
+from datasets.all_boxes import save_detections
 from datasets.factory import get_imdb
-from fast_rcnn.test import save_detections
 
 pytestmark = pytest.mark.usefixtures("default_settings")
 

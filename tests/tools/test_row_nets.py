@@ -11,8 +11,9 @@ import test_net
 import caffe
 import frcnn
 from caffe import layers as L
+from datasets.all_boxes import load_detections, stored_classes
 from datasets.factory import get_imdb
-from fast_rcnn.test import detections_in_rows, load_detections, stored_classes
+from fast_rcnn.test import detections_in_rows
 
 pytestmark = pytest.mark.usefixtures("clean_settings")
 CLASSES = ["ball", "brick", "ring", "star"]

@@ -15,8 +15,8 @@ from accuracy_parts.recipes import BFLOAT16, DataSet, Peer, Recipe
 from accuracy_parts.runs import PEER_POINTS, POINTS, Run, peer_images
 from alt_opt.plan import STEPS
 from commands.curves import plot_losses
+from datasets.all_boxes import load_detections, stored_classes
 from datasets.factory import get_imdb
-from fast_rcnn.test import load_detections, stored_classes
 from measuring import processor
 from utils.draw import draw_detections, montage, write_image
 from utils.files import atomic_path

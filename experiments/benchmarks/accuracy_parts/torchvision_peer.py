@@ -32,9 +32,9 @@ import _init_paths  # noqa: E402, F401
 from accuracy_parts.peer_options import peer_parser  # noqa: E402
 from caffe.proto import binary, caffe_pb2  # noqa: E402
 from commands.options import positive, tool, writable_folder  # noqa: E402
+from datasets.all_boxes import evaluate_by_name, save_detections  # noqa: E402
 from datasets.factory import get_imdb  # noqa: E402
 from datasets.imdb import imdb as Imdb  # noqa: E402
-from fast_rcnn.test import evaluate_by_name, save_detections  # noqa: E402
 from utils.child_process import INTERRUPTED, StopRequest  # noqa: E402
 from utils.files import read_json, write_json  # noqa: E402
 from utils.folder_lock import FolderLock  # noqa: E402

@@ -84,7 +84,7 @@ def remove_boxes(annotations: Path, target: Path, names: Sequence[str], share: f
 
 def evaluate(data_set: str, detections: Path, output: Path) -> dict[str, float]:
     """COCO's average precisions of stored detections, mean over the classes: `ap50`, `ap75`, and `ap` (0.50:0.95)."""
-    from fast_rcnn.test import load_detections, stored_classes
+    from datasets.all_boxes import load_detections, stored_classes
     imdb = get_imdb(data_set, stored_classes(detections))
     return imdb.evaluate_detections(load_detections(detections, imdb.image_index, imdb.classes), output).coco_means()
 

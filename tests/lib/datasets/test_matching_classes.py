@@ -6,11 +6,11 @@ import pytest
 from folders_made import CAT, DOG, OX, flat_folder, voc_folder
 
 from commands.data_set import find_inputs, load_imdb
+from datasets.all_boxes import evaluate_by_name
 from datasets.factory import get_imdb
 from datasets.imdb import imdb
 from datasets.registry import register
 from datasets.source import NothingToEvaluateError
-from fast_rcnn.test import evaluate_by_name
 from utils.errors import UserError
 
 DETECTOR = ("__background__", "dog", "emu", "cat")

@@ -7,15 +7,14 @@ from golden.detector_cases import generate as pytest_generate_tests  # noqa: F40
 from golden.detector_cases import golden
 from layer_runner import set_config
 
+from datasets.all_boxes import load_detections
 from datasets.average_precision import Objects
 from datasets.proposals_file import load_proposals, save_proposals
 from fast_rcnn import test as detection
-from fast_rcnn.test import load_detections, save_detections
 from roi_data_layer.pyramids import pyramids_ahead
 from rpn.generate import imdb_proposals
 from utils.blob import image_pyramid
 from utils.images import ImageError, ImageSettings, read_image
-from utils.npz import write_npz
 
 pytestmark = pytest.mark.usefixtures("default_settings")
 
@@ -122,31 +121,6 @@ def test_test_net_uses_the_proposals_of_the_roidb(photographs, tmp_path):
     np.testing.assert_array_equal(net.fed["rois"], [[0, 2, 4, 40, 60], [0, 18, 18, 24, 28]])
     counts, _ = flat(imdb.evaluated[0])
     assert counts[:, 1].sum() == 0 and counts[:, 0].sum() > 0
-
-
-@pytest.mark.parametrize("wrong, told", [
-    ({"dets": np.zeros((3, 4))}, "do not fit together"), ({"dets": np.zeros((2, 5))}, "do not fit together"),
-    ({"dets": np.zeros((3, 5), int)}, "dets are of type int64"), ({"counts": np.array([1, 2])}, "do not fit together"),
-    ({"counts": np.array([[4], [-1]])}, "do not fit together"), ({"counts": np.ones((2, 1))}, "counts are of type f"),
-    ({"images": np.array(["a", "b"])}, "do not fit together"), ({"classes": np.array([1, 2])}, "classes are of type")])
-def test_a_file_of_detections_whose_arrays_do_not_fit(tmp_path, wrong, told):
-    good = {"dets": np.zeros((3, 5)), "counts": np.array([[1], [2]]), "images": np.array(["a"]),
-            "classes": np.array(["x", "y"])}
-    write_npz(tmp_path / "d.npz", **{**good, **wrong})
-    with pytest.raises(ValueError, match=f"d.npz: not a file of detections: .*{told}"):
-        load_detections(tmp_path / "d.npz")
-
-
-def test_detections_of_other_images_are_refused(tmp_path):
-    path = tmp_path / "detections.npz"
-    none = np.zeros((0, 5))
-    save_detections(path, [[none, none], [np.ones((3, 5)), none]], ["a", "b"], ["x", "y"])
-    stored = load_detections(path)
-    assert [[len(dets) for dets in images] for images in stored] == [[0, 0], [3, 0]]
-    with pytest.raises(ValueError, match="detections.npz: its 2 images are not the 2"):
-        load_detections(path, ["b", "a"])
-    with pytest.raises(ValueError, match="its 2 classes are not the 3"):
-        load_detections(path, ["a", "b"], CLASSES)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

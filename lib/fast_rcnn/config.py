@@ -10,13 +10,10 @@ Every change is checked against the default of the same key: an unknown key or a
 """
 from __future__ import annotations
 
-import ast
 import copy
-import difflib
 import functools
 import os
 import re
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,17 +22,13 @@ import numpy as np
 import yaml
 from easydict import EasyDict
 
-from utils.errors import UserError
+from fast_rcnn.setting_values import ConfigError, convert, describe, nearest, parse
 from utils.safe_yaml import load_yaml
 from utils.text import TextError, read_text
 
 ALL_ROIS = -1                  # as TRAIN.BATCH_SIZE: all RoIs that are foreground or background
 Settings = dict[str, Any]      # a tree of settings as plain values, see `plain`
 Changes = dict[str, Any]       # checked values by full key, such as 'TRAIN.BATCH_SIZE'
-
-
-class ConfigError(UserError, ValueError):
-    """A setting is unknown, has the wrong type, or conflicts with another one."""
 
 
 class Named(Protocol):
@@ -62,11 +55,11 @@ class Config(EasyDict):
         try:
             return self[key]
         except KeyError:
-            raise AttributeError(f"cfg has no key {key!r}{_nearest(key, self)}") from None
+            raise AttributeError(f"cfg has no key {key!r}{nearest(key, self)}") from None
 
     def __setattr__(self, key: str, value: Any) -> None:
         if key not in self:
-            raise ConfigError(f"cfg has no key {key!r}{_nearest(key, self)}")
+            raise ConfigError(f"cfg has no key {key!r}{nearest(key, self)}")
         self[key] = value
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -257,7 +250,7 @@ def file_changes(filename: str | os.PathLike) -> Changes:
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise ConfigError(f"{filename}: expected keys and values, found {_describe(content)}")
+        raise ConfigError(f"{filename}: expected keys and values, found {describe(content)}")
     try:
         changes = _checked(flatten(content))
     except ConfigError as error:
@@ -271,7 +264,7 @@ def pair_changes(pairs: Sequence[Any]) -> Changes:
     """The changes in the KEY VALUE pairs of --set: ['TRAIN.SCALES', '(400,)', ...]."""
     if len(pairs) % 2:
         raise ConfigError(f"--set takes KEY VALUE pairs; {pairs[-1]!r} has no partner")
-    return _checked((key, _parse(key, value)) for key, value in zip(pairs[::2], pairs[1::2], strict=True))
+    return _checked((key, parse(value, _default(key))) for key, value in zip(pairs[::2], pairs[1::2], strict=True))
 
 
 def checked_changes(settings: Mapping[str, Any]) -> Changes:
@@ -369,81 +362,9 @@ def _default(key: str) -> Any:
     if key not in _KNOWN:
         if isinstance(_DEFAULTS.get(key), Config):
             raise ConfigError(f"{key} is a section: set its keys, such as {key}.{next(iter(_DEFAULTS[key]))}")
-        raise ConfigError(f"unknown key {key}{_nearest(key, _KNOWN)}")
+        raise ConfigError(f"unknown key {key}{nearest(key, _KNOWN)}")
     return _KNOWN[key]
 
 
 def _convert(key: str, value: Any) -> Any:
-    """`value` in the type of the key's default: a list for a tuple, an int for a float (never a bool)."""
-    default = _default(key)
-    if isinstance(default, np.ndarray):
-        return _to_pixel_array(key, value)
-    if isinstance(default, tuple):
-        if not isinstance(value, (list, tuple)):
-            raise _wrong_type(key, "a list", value)
-        wanted = type(default[0]) if default else _ITEMS[key]
-        return tuple(_to_type(f"{key}[{i}]", item, wanted) for i, item in enumerate(value))
-    return _to_type(key, value, type(default))
-
-
-def _to_type(key: str, value: Any, wanted: type) -> Any:
-    if isinstance(value, np.generic):
-        value = value.item()
-    if wanted is str and isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if type(value) is wanted:
-        return value
-    if wanted is float:
-        if type(value) is int and abs(value) <= sys.float_info.max:
-            return float(value)
-        if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
-            return float(value)         # YAML 1.1 reads 1e-3 as text
-    raise _wrong_type(key, wanted.__name__, value)
-
-
-def _to_pixel_array(key: str, value: Any) -> np.ndarray:
-    """One number or three (B, G, R), however nested, as a (1, 1, 3) array."""
-    try:
-        numbers = np.asarray(value, dtype=np.float64)
-    except (OverflowError, TypeError, ValueError):
-        raise _wrong_type(key, "one or three numbers", value) from None
-    if numbers.size not in (1, 3) or not np.isfinite(numbers).all() or np.asarray(value).dtype == bool:
-        raise _wrong_type(key, "one or three numbers", value)
-    return np.broadcast_to(numbers.reshape(1, 1, -1), (1, 1, 3)).copy()
-
-
-def _parse(key: str, text: Any) -> Any:
-    """Parse a command line argument: a Python literal, true or false, or unquoted text for keys that hold text."""
-    default = _default(key)
-    if not isinstance(text, str) or isinstance(default, str):
-        return text
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return _parse_texts(text) if isinstance(default, tuple) and not default else text
-
-
-def _parse_texts(text: str) -> Any:
-    """A list of unquoted strings in YAML's notation: [a, b]."""
-    try:
-        return load_yaml(text)
-    except yaml.YAMLError:
-        return text
-
-
-def _wrong_type(key: str, expected: str, value: object) -> ConfigError:
-    return ConfigError(f"{key}: expected {expected}, found {_describe(value)}")
-
-
-def _describe(value: object) -> str:
-    return f"{type(value).__name__} {value!r}"
-
-
-def _nearest(key: str, names: Iterable[str]) -> str:
-    """' (did you mean X?)' for the name closest to the key, or else to its last part; '' if none is close."""
-    by_last_part = {name.rsplit(".", 1)[-1]: name for name in names}
-    near = difflib.get_close_matches(key, list(names), n=1) or [
-        by_last_part[name] for name in difflib.get_close_matches(key.rsplit(".", 1)[-1], by_last_part, n=1)]
-    return f" (did you mean {near[0]}?)" if near else ""
+    return convert(key, value, _default(key), _ITEMS.get(key))

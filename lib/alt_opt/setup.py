@@ -41,6 +41,7 @@ from fast_rcnn.config import (
     set_cfg,
 )
 from fast_rcnn.schedule import epochs_in_words, iterations_of
+from net_definitions import NETS
 from utils import parallel
 from utils.errors import UserError
 from utils.folder_lock import FolderLock
@@ -79,10 +80,11 @@ def make_run(args: Namespace) -> Run:
 
 def cfg_of_net(net_name: str | None) -> str | None:
     """The settings file for a net, if there is one; prints its path."""
-    if net_name != "Tiny":
+    net = NETS.get(net_name or "")
+    if not net or not net.settings_file:
         return None
-    file = str(ROOT / "experiments" / "cfgs" / "tiny.yml")
-    print(f"Settings: {file}, made for the net Tiny (--cfg FILE for others)", flush=True)
+    file = str(ROOT / "experiments" / "cfgs" / net.settings_file)
+    print(f"Settings: {file}, made for the net {net_name} (--cfg FILE for others)", flush=True)
     return file
 
 
@@ -150,8 +152,9 @@ def step_command() -> list[str]:
 
 
 def initial_weights(net_name: str, given: str | None) -> Path | None:
-    """Path of the initial weights; None for random ones, which are the default for the net Tiny only."""
-    if given == "none" or (given is None and net_name == "Tiny"):
+    """Path of the initial weights; None for random ones, which are the default of nets trained from scratch."""
+    net = NETS.get(net_name)
+    if given == "none" or (given is None and net and net.from_scratch):
         return None
     return Path(given) if given else Path(cfg.DATA_DIR, "imagenet_models", f"{net_name}.v2.caffemodel")
 

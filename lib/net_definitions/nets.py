@@ -50,6 +50,8 @@ class Net:
     rpn: Schedule = Schedule(0.001, 60000)
     fast_rcnn: Schedule = Schedule(0.001, 30000)
     end2end: Schedule = Schedule(0.001, 50000, iter_size=2)
+    from_scratch: bool = False          # whether training starts from random weights unless others are given
+    settings_file: str | None = None    # in experiments/cfgs, if the net has settings of its own
 
     def with_fc_sizes(self, fc6: int | None, fc7: int | None) -> Net:
         """The net with other numbers of outputs of fc6 and fc7; None keeps one. Raises ValueError below 1."""
@@ -78,5 +80,5 @@ NETS = {net.name: net for net in (
     Net("Tiny", "Tiny", tiny_trunk, frozen_groups=0, feature_channels=128, rpn_channels=128, pool_size=7,
         fc_sizes=(256, 256), dropout={}, fc_fillers=(_MSRA, _MSRA), scales=(2, 4, 8),
         rpn=Schedule(0.02, 600, average_loss=20), fast_rcnn=Schedule(0.005, 300, average_loss=20),
-        end2end=Schedule(0.01, 900, average_loss=20)),
+        end2end=Schedule(0.01, 900, average_loss=20), from_scratch=True, settings_file="tiny.yml"),
 )}

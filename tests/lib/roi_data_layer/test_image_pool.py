@@ -101,7 +101,7 @@ def test_a_process_that_died_is_reported_with_its_image_and_replaced(photographs
     (first,) = pool.process_ids
     os.kill(first, signal.SIGKILL)
     wait_until(lambda: not is_running(first))
-    with pytest.raises(ImageWorkerDied, match="1 .*png: the process .* died .killed by SIGKILL, perhaps for want"), \
+    with pytest.raises(ImageWorkerDied, match="1 .*png: the process .* died .killed by SIGKILL, perhaps out of"), \
             pool.read([request]):
         pass
     for _ in range(2):

@@ -273,6 +273,7 @@ print(resident_mb() - before)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="an option of glibc")
 @pytest.mark.parametrize("call, kept", [("", False), ("caffe.keep_freed_memory()", True)])
+@pytest.mark.slow
 def test_freed_memory_is_kept_on_request(call, kept):
     done = subprocess.run([sys.executable, "-c", MEMORY.format(call=call)], capture_output=True, text=True, check=True,
                           env={**os.environ, "PYTHONPATH": str(Path(caffe.__file__).parents[1])})

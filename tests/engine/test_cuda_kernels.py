@@ -26,6 +26,7 @@ KERNELS = {"nms": ["nms_mask", "nms_sweep"],
 # ---- compiling
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90", "sm_100"])
 @pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.slow
 def test_nvcc_compiles(source, arch, tmp_path):
     nvcc = shutil.which("nvcc")
     if not nvcc:
@@ -54,6 +55,7 @@ def cache(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.slow
 def test_nvrtc_compiles_and_the_result_is_kept(source, nvrtc, cache, monkeypatch):
     for capability in {80, 90, 100} & set(nvrtc):
         assert cuda.compiled(source, capability).startswith(b"\x7fELF")
@@ -175,6 +177,7 @@ def same(on_cuda, on_cpu):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("count", [23, 300])        # a block handles the windows of 128 at a time
+@pytest.mark.slow
 def test_roi_pooling_is_that_of_the_cpu(backend, dtype, count):
     switch, device = backend
     rng = np.random.default_rng(5)

@@ -225,6 +225,7 @@ def test_members_of_a_solver_state_of_another_kind(tmp_path, name, make, told):
 
 
 @pytest.mark.parametrize("kind", ["caffemodel", "caffemodel.h5", "binaryproto", "solverstate.h5", "data.h5"])
+@pytest.mark.slow
 def test_damaged_bytes_are_reported_or_harmless(tmp_path, kind):
     """Flipped bits and truncated files raise only our own errors, which name the file."""
     path, read = write_file(tmp_path, kind)

@@ -46,6 +46,7 @@ def difference(text: NetText) -> float:
 
 @pytest.mark.parametrize("order", ["swc", "scw", "swcfr", "sfwc", "sfwrc"])
 @pytest.mark.parametrize("sharing", SHARING)
+@pytest.mark.slow
 def test_memory_that_is_shared(sharing, order):
     shape = shape_shared(sharing)
     assert not {text: error for text in EXPORTED if fits(text, shape)
@@ -53,6 +54,7 @@ def test_memory_that_is_shared(sharing, order):
 
 
 @pytest.mark.parametrize("part", [part for part in FIRST if not part.text.startswith("Python")], ids=str)
+@pytest.mark.slow
 def test_a_layer_followed_by_any_in_place_layer(part):
     shape, wrong = top_shape(part), {}
     for text in EXPORTED:

@@ -135,6 +135,7 @@ def test_every_type_is_here():
 
 
 @pytest.mark.parametrize("place", range(len(FIRST)), ids=map(str, FIRST))
+@pytest.mark.slow
 def test_a_layer_followed_by_any_in_place_layer(place):
     wrong = {text: error for text in fitting(shape_of(place))
              if (error := difference(chain(FIRST[place], shape_of(place), [text]))) > TOLERANCE}
@@ -146,6 +147,7 @@ def test_there_are_many_pairs():
 
 
 @pytest.mark.parametrize("part", [part for part in FIRST if part.text in ALL_IN_PLACE], ids=str)
+@pytest.mark.slow
 def test_an_in_place_layer_alone_and_followed_by_any_other(part):
     wrong = {text: error for text in (None, *fitting(part.learned[0]))
              if (error := difference(chain(part, part.learned[0], [text] if text else [], in_place=True))) > TOLERANCE}
@@ -154,6 +156,7 @@ def test_an_in_place_layer_alone_and_followed_by_any_other(part):
 
 @pytest.mark.parametrize("order", ["scw", "sfrcw"])
 @pytest.mark.parametrize("sharing", SHARING)
+@pytest.mark.slow
 def test_readers_before_a_layer_that_works_in_place_on_shared_memory(sharing, order):
     def net(text):
         found = shared(sharing, text, order)

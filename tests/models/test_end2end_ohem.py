@@ -106,6 +106,7 @@ def train(roidb, tiny, tmp_path, monkeypatch):      # noqa: F811
 
 
 @pytest.mark.parametrize("stop, share", [(2, 0.0), (3, 0.0), (4, 0.25)])
+@pytest.mark.slow
 def test_a_run_resumes_exactly_around_the_end_of_the_warmup(stop, share, train, monkeypatch):
     cfg.TRAIN.OHEM_RANDOM_SHARE = share
     counts = []

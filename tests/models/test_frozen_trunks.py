@@ -13,6 +13,7 @@ from fast_rcnn.train_log import TrainLog
     ("SqueezeNet", 1, "18 layers up to pool3"), ("SqueezeNet", 2, "61 layers up to fire9/concat"),
     ("Tiny", 1, None), ("Tiny", 2, "16 layers up to conv5_2")])
 @pytest.mark.parametrize("part, solver", [("rpn", "rpn_solver60k80k"), ("fast_rcnn", "fast_rcnn_solver30k40k")])
+@pytest.mark.slow
 def test_the_log_names_the_last_frozen_blob(net, stage, report, part, solver, roidb, models, tmp_path):     # noqa: F811
     cfg_from_list(["TRAIN.HAS_RPN", str(part == "rpn"), "TRAIN.USE_OHEM", str(part != "rpn"),
                    "TRAIN.BBOX_REG", str(part != "rpn"), "NUM_WORKERS", "0"])

@@ -102,6 +102,7 @@ def call(program, data_sets, player, demo_data, tmp_path, monkeypatch):
                                         *words])
 
 
+@pytest.mark.slow
 def test_the_report(call, player, tmp_path):
     assert call("--seeds", "3", "4") == 0
     text = (tmp_path / "report" / "accuracy.md").read_text()

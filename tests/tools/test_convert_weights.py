@@ -159,6 +159,7 @@ def test_the_kind_of_weights_is_found(state):
     assert source_of(random_state(SQUEEZENET)) is SQUEEZENET
 
 
+@pytest.mark.slow
 def test_only_the_channels_of_the_originals_convolutions_are_reversed(state, tmp_path, capsys):
     torch.save(state | {"classifier.0.weight": torch.full((3, 4), float("nan"))}, tmp_path / "vgg16.pth")
     target = tmp_path / "vgg16.caffemodel"

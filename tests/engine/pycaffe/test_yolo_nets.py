@@ -127,6 +127,7 @@ def scene(rng):
     return image, label, np.array([x, y, x + width, y + height])
 
 
+@pytest.mark.slow
 def test_a_net_of_yolo_v3_learns_to_detect(tmp_path):
     lmdb, rng = pytest.importorskip("lmdb"), np.random.default_rng(0)
     with lmdb.open(str(tmp_path / "db"), map_size=1 << 24) as environment, \

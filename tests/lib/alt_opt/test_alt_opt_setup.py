@@ -61,6 +61,7 @@ def contents(folder):
     (["--cfg", ROOT / "experiments/cfgs/faster_rcnn_alt_opt.yml"], "faster_rcnn_alt_opt", "faster_rcnn_alt_opt"),
     (["--no_ohem", "--set", "EXP_DIR", "mine"], "mine_no_ohem", "faster_rcnn_alt_opt_no_ohem"),
 ])
+@pytest.mark.slow
 def test_hard_example_mining_can_be_chosen_by_settings_and_has_its_own_folder(prepare, tmp_path, options, folder, nets):
     words = [*options, *([] if "--set" in options else ["--set"]), "ROOT_DIR", tmp_path]
     run = prepare(*words, output=False)

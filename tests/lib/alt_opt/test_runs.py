@@ -74,6 +74,7 @@ def start(prepare, tmp_path, monkeypatch):      # noqa: F811
 NAMES = [step.name for step in STEPS]
 
 
+@pytest.mark.slow
 def test_files_of_the_user_stay(start, tmp_path):
     output, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
     elsewhere.mkdir(parents=True)
@@ -95,6 +96,7 @@ def test_files_of_the_user_stay(start, tmp_path):
     "Tiny_faster_rcnn_final.caffemodel", "faster_rcnn_test.pt", "detector.json", "losses.png", "test_cfg.yml",
     "logs/stage1_rpn.log", "logs/stage2_rpn.jsonl", "steps/stage1_rpn.json", "tiny_rpn_stage1_iter_6.caffemodel",
     "tiny_rpn_stage1_iter_6.detector.json", "tiny_rpn_stage2_iter_6_proposals.npz"])
+@pytest.mark.slow
 def test_files_of_the_user_with_our_names_are_refused_before_anything_is_written(start, tmp_path, name):
     path = tmp_path / "out" / name
     path.parent.mkdir(parents=True)
@@ -106,6 +108,7 @@ def test_files_of_the_user_with_our_names_are_refused_before_anything_is_written
     assert target.read_text() == "mine" and not (tmp_path / "done").exists()
 
 
+@pytest.mark.slow
 def test_a_run_of_version_1_which_has_no_record_of_its_files_is_resumed(start, tmp_path):
     start()
     (tmp_path / "out" / "own_files.json").unlink()
@@ -134,6 +137,7 @@ def test_the_first_resume_of_a_run_of_version_1_repeats_nothing(start, prepare, 
     assert read_json(note) == {"run": sha256_json(inputs), "state": "x"}
 
 
+@pytest.mark.slow
 def test_a_detector_is_kept_until_its_successor_is_complete(start, tmp_path, monkeypatch):
     output = tmp_path / "out"
     start()
@@ -150,6 +154,7 @@ def test_a_detector_is_kept_until_its_successor_is_complete(start, tmp_path, mon
     assert read_json(output / "detector.json")["model"] == "Tiny_faster_rcnn_final.caffemodel"
 
 
+@pytest.mark.slow
 def test_a_kill_while_the_detector_is_replaced_leaves_no_mixed_detector(start, tmp_path, monkeypatch):
     start()
     replace = os.replace
@@ -166,6 +171,7 @@ def test_a_kill_while_the_detector_is_replaced_leaves_no_mixed_detector(start, t
     assert (tmp_path / "out" / "detector.json").exists()
 
 
+@pytest.mark.slow
 def test_an_extended_step_continues_from_its_end(start, tmp_path, capsys):
     output, longer = tmp_path / "out", {"iterations": ("8", "4", "6", "4")}
     start()
@@ -184,6 +190,7 @@ def test_an_extended_step_continues_from_its_end(start, tmp_path, capsys):
 @pytest.mark.parametrize("options, iterations", [
     ((), ("5", "4", "6", "4")), (("--lr", "0.5"), ("8", "4", "6", "4")),
     (("--set", "TRAIN.RPN_BATCHSIZE", "32"), ("8", "4", "6", "4"))])
+@pytest.mark.slow
 def test_a_step_is_repeated_if_it_is_shorter_or_more_has_changed(start, tmp_path, capsys, options, iterations):
     start()
     assert start("--resume", *options, iterations=iterations) == NAMES
@@ -193,6 +200,7 @@ def test_a_step_is_repeated_if_it_is_shorter_or_more_has_changed(start, tmp_path
 
 @pytest.mark.parametrize("damage", [lambda folder: shutil.rmtree(folder), lambda folder: (
     folder / "iter_6" / "checkpoint_iter_6.solverstate").write_text("x")])
+@pytest.mark.slow
 def test_a_step_without_its_end_state_is_repeated(start, tmp_path, capsys, damage):
     start()
     damage(tmp_path / "out" / "end_states" / "stage1_rpn")
@@ -200,6 +208,7 @@ def test_a_step_without_its_end_state_is_repeated(start, tmp_path, capsys, damag
     assert "stage1_rpn  is repeated: max_iters: 6 -> 8" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_files_named_outside_of_the_run_are_not_touched(start, tmp_path):
     start()
     output, precious = tmp_path / "out", tmp_path / "precious"
@@ -226,6 +235,7 @@ def test_a_stop_in_the_last_iteration_of_a_step_stops_the_run(start, tmp_path, m
 
 
 @pytest.mark.parametrize("step", ["stage1_rpn", "stage1_proposals", "stage2_fast_rcnn"])
+@pytest.mark.slow
 def test_a_step_that_finished_after_the_driver_was_killed_is_not_repeated(start, tmp_path, monkeypatch, step, capsys):
     def killed(manifest, name, outputs):
         if name == step:

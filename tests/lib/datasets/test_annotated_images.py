@@ -124,6 +124,7 @@ def test_broken_images_without_annotations_are_left_out(pets):
                                                                              ("none", "image left out")]
 
 
+@pytest.mark.slow
 def test_a_data_set_takes_little_memory(tmp_path):
     """Counts what is kept for an image and its mirror image: names, files, sizes, objects, entries."""
     def kept(count):

@@ -94,6 +94,7 @@ def test_features_can_be_turned_off(tmp_path):
 
 
 @pytest.mark.parametrize("stage", ["stage2_rpn", "stage2_fast_rcnn"])
+@pytest.mark.slow
 def test_training_is_unaffected(tmp_path, stage):
     """With one image per batch there is no padding, and the results are equal bit for bit."""
     weights = []

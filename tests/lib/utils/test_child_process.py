@@ -132,6 +132,7 @@ def start_parent(tmp_path, child, prelude="", **options):
 
 
 @pytest.mark.parametrize("signals", [[signal.SIGHUP] * 3, [signal.SIGINT] * 2, [signal.SIGTERM, signal.SIGHUP]])
+@pytest.mark.slow
 def test_a_closed_terminal_leaves_the_child_the_time_for_its_checkpoint(tmp_path, signals):
     """Shells and torchrun send signals twice, and nobody reads the output."""
     process = start_parent(tmp_path, CHILD_WITH_CHECKPOINT)

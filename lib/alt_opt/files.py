@@ -7,37 +7,30 @@ from pathlib import Path
 
 from alt_opt.plan import STEPS, Run, Step
 from commands.curves import LOSS_CURVES
-from datasets.detection_files import DETECTIONS, EVALUATION
-from fast_rcnn.checkpoints import END_STATES
+from commands.training_files import TrainingFiles
 from fast_rcnn.detector_record import RUN_RECORD, RUN_SETTINGS, record_of
 from fast_rcnn.snapshots import snapshot_name, snapshots_to_come
 from fast_rcnn.validation import best_files
-from roi_data_layer.gallery import HARD_ROIS
+from utils.profiling import profile_files
 
 FEATURES = "features"       # folder for the cached outputs of frozen layers
 
 
-class StepFiles:
+class StepFiles(TrainingFiles):
     """Paths of a step's files and folders, apart from its model or proposals.
 
-    job, settings, solver, result  input and result of its child process
-    text, log, hard_rois           what the child prints; the records of its losses and of hard RoIs
-    validations                    the results of its validations; `validation` is a folder with the files of the last
-    profile                        without extension
-    end_state                      folder: the last checkpoint, from which a longer training continues
+    job, settings, solver, result             input and result of its child process
+    text                                      what the child prints
+    validation_net, validation_proposals      what it validates with
     """
 
     def __init__(self, output: Path, step: str) -> None:
-        steps, logs, validation = output / "steps", output / "logs", output / "validation"
+        super().__init__(output, step)
+        steps = output / "steps"
         self.job, self.settings = steps / f"{step}.json", steps / f"{step}_cfg.yml"
         self.solver, self.result = steps / f"{step}_solver.pt", steps / f"{step}_result.json"
-        self.text, self.log = logs / f"{step}.log", logs / f"{step}.jsonl"
-        self.hard_rois = logs / HARD_ROIS / self.log.name
-        self.validations, self.validation = validation / f"{step}.jsonl", validation / step
+        self.text = self.log.with_suffix(".log")
         self.validation_net, self.validation_proposals = self.validation / "test.pt", self.validation / "proposals.npz"
-        self.profile = output / "profile" / step
-        self.checkpoints, self.end_state = output / "checkpoints" / step, output / END_STATES / step
-        self.tensorboard = output / "tensorboard" / step
 
 
 def training_logs(output: Path) -> list[Path]:
@@ -59,24 +52,23 @@ def file_names(run: Run) -> list[str]:
     """Names of the files that the run writes in the output folder, apart from those with their own records."""
     names = [*detector_files(run), LOSS_CURVES, RUN_RECORD]
     for step in STEPS:
-        names += [str(path.relative_to(run.output)) for path in _paths(run, step)]
+        files = StepFiles(run.output, step.name)
+        names += files.names(*_paths(run, step, files))
         if step.trains:
             names += _models(run, step)
     return names
 
 
-def _paths(run: Run, step: Step) -> Iterator[Path]:
-    files = StepFiles(run.output, step.name)
+def _paths(run: Run, step: Step, files: StepFiles) -> Iterator[Path]:
     yield from (files.text, files.job, files.settings, files.result)
     if run.profile:
-        yield from (files.profile.with_name(f"{step.name}{end}") for end in (".txt", "_trace.json"))
+        yield from profile_files(files.profile)
     if step.trains:
         yield from (files.log, files.hard_rois, files.solver)
         if run.validation:
             yield files.validations
             if step.kind != "rpn":
-                yield from (files.validation_net, files.validation_proposals, files.validation / DETECTIONS,
-                            files.validation / EVALUATION)
+                yield from (files.validation_net, files.validation_proposals, *files.validation_results)
 
 
 def _models(run: Run, step: Step) -> list[str]:

@@ -26,11 +26,11 @@ from commands.data_set import (
 from commands.next_steps import next_steps
 from commands.options import existing_file, writable_folder
 from commands.records import RecordHook
+from commands.training_files import TrainingFiles
 from commands.validation import DetectionMeasure
-from datasets.detection_files import DETECTIONS, EVALUATION
 from datasets.factory import unseen_part_of
 from datasets.imdb import imdb as Imdb
-from fast_rcnn.checkpoints import END_STATES, IMAGE_DIGESTS, Checkpoints, data_digest, run_fingerprint
+from fast_rcnn.checkpoints import IMAGE_DIGESTS, Checkpoints, data_digest, run_fingerprint
 from fast_rcnn.config import cfg, get_output_dir
 from fast_rcnn.detector_record import detector_settings
 from fast_rcnn.hooks import EndStateHook, Hook, TrainingStopped
@@ -39,11 +39,11 @@ from fast_rcnn.snapshots import snapshot_name, snapshots_to_come
 from fast_rcnn.train import get_training_roidb, train_net
 from fast_rcnn.train_log import TrainLog
 from fast_rcnn.validation import ValidationHook, ValidationPlan, best_files, default_interval
-from roi_data_layer.gallery import HARD_ROIS
 from utils import parallel
 from utils.errors import UserError, raise_all
 from utils.folder_lock import OR_ANOTHER_RUN, FolderLock, RunError, folder_is_taken
 from utils.own_files import OwnFiles
+from utils.profiling import profile_files
 from utils.prototxt import net_of_solver, read_solver
 
 ITERATIONS = 40000      # without --iters and --epochs
@@ -100,6 +100,7 @@ class NetTraining:
     name        names its log, checkpoints and other files
     net         prototxt that is trained
     iterations  number of iterations to train; with --epochs it follows from the number of images
+    files       where it writes, apart from its models
     """
 
     def __init__(self, options: NetTrainingOptions, imdb: Imdb, output: Path) -> None:
@@ -107,8 +108,8 @@ class NetTraining:
         self.name = f"{Path(options.solver).resolve().parent.name}_{Path(options.solver).stem}"
         self.net = net_of_solver(options.solver)
         self.iterations = self._iterations()
+        self.files = TrainingFiles(output, self.name)
         self._own = OwnFiles(output)
-        self._log_file = f"logs/{self.name}.jsonl"
 
     def run(self) -> int:
         """Check everything, then train; returns the exit status."""
@@ -139,10 +140,10 @@ class NetTraining:
 
     def _check_is_free(self) -> None:
         """Raise RunError if the output folder holds a run of this solver."""
-        checkpoints, own = self._checkpoints("checkpoints"), self._own.names()
-        files = own.intersection([self._log_file, *snapshots_to_come(read_solver(self.options.solver), cfg.TRAIN,
-                                                                     self.iterations, own)])
-        found = [str(checkpoints.folder.relative_to(self.output))] if checkpoints.exist else []
+        folder, own = self.files.checkpoints, self._own.names()
+        files = own.intersection([*self.files.names(self.files.log), *snapshots_to_come(
+            read_solver(self.options.solver), cfg.TRAIN, self.iterations, own)])
+        found = self.files.names(folder) if Checkpoints(folder).exist else []
         found += sorted(file for file in files if (self.output / file).exists())
         if found:
             raise folder_is_taken(self.output, ", ".join(found))
@@ -190,13 +191,13 @@ class NetTraining:
 
     def _train(self, solver: str) -> str:
         """Train; returns the path of the final model."""
-        options = self.options
+        options, files = self.options, self.files
         use_proposals(self.imdb, cfg.TRAIN.PROPOSAL_METHOD, options.proposals)
         if parallel.is_first():
             self._claim_files()
         with parallel.after_the_first():        # the other processes reuse its record
             run_hash = self._fingerprint(self.output / IMAGE_DIGESTS)
-        checkpoints, end_state = self._checkpoints("checkpoints", run_hash), self._checkpoints(END_STATES, run_hash)
+        checkpoints, end_state = Checkpoints(files.checkpoints, run_hash), Checkpoints(files.end_state, run_hash)
         if options.resume and parallel.is_first():
             # checkpoints of version 1.0.0, whose fingerprint did not cover the images' content
             checkpoints.take_over(self._fingerprint())
@@ -208,15 +209,16 @@ class NetTraining:
                          checkpoints=checkpoints, resume=options.resume, features=options.features,
                          hooks=[RecordHook(self.net, self.imdb.classes, detector_settings(cfg, cfg.TRAIN.HAS_RPN)),
                                 *self._validation(log), EndStateHook(end_state, log)],
-                         profile=self.output / "profile" / self.name if options.profile else None)[-1]
+                         profile=files.profile if options.profile else None)[-1]
 
     def _claim_files(self) -> None:
         """Record the files that are written during training, and delete what killed writers have left of them."""
-        if self.options.resume and not self._own.exists and self._checkpoints("checkpoints").folder.is_dir():
+        files = self.files
+        if self.options.resume and not self._own.exists and files.checkpoints.is_dir():
             # a run of version 1.0.0
-            self._own.adopt([self._log_file, *(path.name for path in self.output.glob("*_iter_*.caffemodel"))])
-        profile = [f"profile/{self.name}.txt", f"profile/{self.name}_trace.json"] if self.options.profile else []
-        self._own.claim(self._log_file, f"logs/{HARD_ROIS}/{self.name}.jsonl", *profile)
+            self._own.adopt(files.names(files.log, *self.output.glob("*_iter_*.caffemodel")))
+        profile = profile_files(files.profile) if self.options.profile else ()
+        self._own.claim(*files.names(files.log, files.hard_rois, *profile))
         self._own.sweep(IMAGE_DIGESTS, DECODED)
 
     def _fingerprint(self, image_digests: Path | None = None) -> str:
@@ -224,18 +226,14 @@ class NetTraining:
         return run_fingerprint(options.solver, options.weights, options.proposals, self.imdb, parallel.count(),
                                image_digests, options.lr)
 
-    def _checkpoints(self, folder: str, run_hash: str = "") -> Checkpoints:
-        return Checkpoints(self.output / folder / self.name, run_hash)
-
     def _make_log(self) -> TrainLog:
         first = parallel.is_first()
-        listeners = [TensorBoard(self.output / "tensorboard" / self.name)] if self.options.tensorboard and first else []
-        return TrainLog(self.name, self.iterations, self.output / self._log_file if first else None,
-                        listeners=listeners)
+        listeners = [TensorBoard(self.files.tensorboard)] if self.options.tensorboard and first else []
+        return TrainLog(self.name, self.iterations, self.files.log if first else None, listeners=listeners)
 
     def _validation(self, log: TrainLog) -> list[Hook]:
         """The hook that validates, if --val_imdb is given. Raises UserError if no complete detector is trained."""
-        options = self.options
+        options, files = self.options, self.files
         if not options.val_imdb:
             return []
         if not cfg.TRAIN.HAS_RPN or not cfg.TEST.HAS_RPN:
@@ -248,13 +246,12 @@ class NetTraining:
         print(imdb.summary(), flush=True)
         with parallel.after_the_first():
             check_images(imdb, "--val_imdb", options.val_imdb, self.output / DECODED_VAL)
-        record, folder = f"validation/{self.name}.jsonl", f"validation/{self.name}"
         if parallel.is_first():
-            self._own.claim(record, f"{folder}/{DETECTIONS}", f"{folder}/{EVALUATION}",
+            self._own.claim(*files.names(files.validations, *files.validation_results),
                             *best_files(snapshot_name(read_solver(options.solver), cfg.TRAIN, self.iterations)))
         plan = ValidationPlan(options.val_every or default_interval(self.iterations), options.patience)
-        return [ValidationHook(lambda: DetectionMeasure(test_net, imdb, classes, self.output / folder), plan, log,
-                               self.output / record, cfg.TRAIN.SNAPSHOT_ITERS, data_digest(imdb))]
+        return [ValidationHook(lambda: DetectionMeasure(test_net, imdb, classes, files.validation), plan, log,
+                               files.validations, cfg.TRAIN.SNAPSHOT_ITERS, data_digest(imdb))]
 
 
 def _find_checkpoint(checkpoints: Checkpoints, end_state: Checkpoints, iterations: int) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from alt_opt.files import StepFiles
 from alt_opt.plan import STEPS
+from commands.training_files import TrainingFiles
 from fast_rcnn.train_log import loss_curves, read_log
 from fast_rcnn.validation import index_of_best
 from reports.charts import INK, Axis, Line, Point, colour, legend, line_chart
@@ -43,7 +43,7 @@ def read_stages(run: Path) -> list[Stage]:
     for log in logs:
         records = read_log(log)
         if records:
-            stages.append(_stage(log.stem, records, _figures(StepFiles(run, log.stem).validations)))
+            stages.append(_stage(log.stem, records, _figures(TrainingFiles(run, log.stem).validations)))
     return stages
 
 

@@ -24,7 +24,7 @@ def profiled(source: Net | Solver, path: Path | None,
     files are written; the rest of the run is not slowed down. In a parallel run only the first process is profiled.
 
     source      the net, or the solver
-    path        <path>.txt and <path>_trace.json are written; None: no profiling
+    path        `profile_files` of it are written; None: no profiling
     iterations  expected number
     """
     if path is None or not parallel.is_first():
@@ -35,8 +35,13 @@ def profiled(source: Net | Solver, path: Path | None,
             yield iteration
 
 
+def profile_files(path: Path) -> tuple[Path, Path]:
+    """The table and the trace of a profile, given without extension."""
+    return path.with_name(f"{path.name}.txt"), path.with_name(f"{path.name}_trace.json")
+
+
 def _write(profile: caffe.Profile, path: Path) -> None:
-    table, trace = path.with_name(f"{path.name}.txt"), path.with_name(f"{path.name}_trace.json")
+    table, trace = profile_files(path)
     last = profile.first + profile.iterations
     with atomic_path(table) as temporary:
         temporary.write_text(f"{path.name}, iterations {profile.first + 1} to {last} of this process\n\n"

@@ -13,7 +13,7 @@ import numpy as np
 
 from accuracy_parts.recipes import BFLOAT16, DataSet, Peer, Recipe
 from accuracy_parts.runs import PEER_POINTS, POINTS, Run, peer_images
-from alt_opt.plan import STEPS
+from alt_opt.files import training_logs
 from commands.curves import plot_losses
 from datasets.all_boxes import load_detections, stored_classes
 from datasets.factory import get_imdb
@@ -199,8 +199,7 @@ def _images(path: Path, data_set: DataSet, runs: Sequence[Run], results: Results
     first = {run.net: run for run in reversed(runs) if not run.peer}
     for net, run in first.items():
         losses = path.with_name(f"{path.stem}_{name}_{net}_losses.png")
-        found = [run.folder / "run" / "logs" / f"{step.name}.jsonl" for step in STEPS]
-        logs = [log for log in found if log.is_file()]
+        logs = [log for log in training_logs(run.folder / "run") if log.is_file()]
         if logs:
             plot_losses(logs, losses)
             lines += [f"Losses, {net}, seed {run.seed}:", "", f"![losses]({losses.name})", ""]

@@ -349,7 +349,9 @@ def test_the_peer_preprocesses_images_as_the_weights_expect(peer, shared_data):
     assert frozen == [f"{index}.{kind}" for index in (0, 2, 5, 7) for kind in ("weight", "bias")]
 
 
-def test_the_peer_resumes(peer, tmp_path):
+@pytest.fixture
+def linear_model():
+    """A model of one layer whose loss is random, as a detector's is that samples its anchors."""
     import torch
 
     class Model(torch.nn.Module):
@@ -358,11 +360,18 @@ def test_the_peer_resumes(peer, tmp_path):
             self.layer = torch.nn.Linear(3, 2)
 
         def forward(self, images, targets):
-            return {"loss": (self.layer(torch.stack(images)) + torch.randn(2)).square().sum()}
+            self.found = self.layer(torch.stack(images))
+            return {"loss": (self.found + torch.randn(2)).square().sum()}
+
+    return Model
+
+
+def test_the_peer_resumes(peer, linear_model, tmp_path):
+    import torch
 
     def training():
         torch.manual_seed(1)
-        return peer.Training(Model(), 26, 4)
+        return peer.Training(linear_model(), 26, 4)
 
     examples = [(torch.arange(3.0) + row, {}) for row in range(2)]
     straight = training()
@@ -377,19 +386,9 @@ def test_the_peer_resumes(peer, tmp_path):
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_precision_of_the_peer(peer, precision):
+def test_precision_of_the_peer(peer, linear_model, precision):
     import torch
-
-    class Model(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layer = torch.nn.Linear(3, 2)
-
-        def forward(self, images, targets):
-            self.found = self.layer(torch.stack(images))
-            return {"loss": self.found.float().sum()}
-
-    model = Model()
+    model = linear_model()
     peer.Training(model, 26, 4, precision).step([(torch.ones(3), {})])
     assert str(model.found.dtype) == f"torch.{precision}" and model.layer.weight.grad.dtype == torch.float32
 

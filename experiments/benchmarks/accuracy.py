@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Accuracy of the main job: from ImageNet weights to a detector, run by the tools themselves with several seeds.
+"""Accuracy of the main job, and of end-to-end training: from ImageNet weights to a detector, by the tools themselves.
 
     python experiments/benchmarks/accuracy.py DeepPCB voc2012_animals BCCD
     python experiments/benchmarks/accuracy.py DeepPCB --nets SqueezeNet --seeds 3 --choose
@@ -24,7 +24,8 @@ from pathlib import Path
 from accuracy_parts.data import SHARED_DATA, choosing_split, find_data_set, published_split, shared_data
 from accuracy_parts.recipes import DATA_SETS
 from accuracy_parts.report import write_report
-from accuracy_parts.runs import Run, do, finished_runs, make_run
+from accuracy_parts.runs import Run, finished_runs, make_run
+from accuracy_parts.trainings import do
 from commands.options import tool, writable_folder
 from utils.errors import UserError
 

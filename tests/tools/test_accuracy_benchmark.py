@@ -27,8 +27,8 @@ def part(name):
 def data_sets(program, monkeypatch):
     """Recipes for the demo data set: a net, the same net in bfloat16, and a peer."""
     recipes = part("recipes")
-    tiny = recipes.Recipe("Tiny", "some.caffemodel", (6, 4, 5, 8), {"TRAIN.SCALES": [96], "TRAIN.IMS_PER_BATCH": 2},
-                          cfg="demo.yml", fc6=64, anchor_scales=(1, 2.5))
+    tiny = recipes.AlternatingRecipe("Tiny", "some.caffemodel", (6, 4, 5, 8), {
+        "TRAIN.SCALES": [96], "TRAIN.IMS_PER_BATCH": 2}, cfg="demo.yml", fc6=64, anchor_scales=(1, 2.5))
     peer = recipes.Peer("torchvision_peer.py", "Tiny", ("--size", "96"), is_goal=True)
     found = {"demo": recipes.DataSet({"Tiny": tiny, **recipes.in_bfloat16({"Tiny": tiny})}, is_shown=True,
                                      peers={"peer": peer}, published=(("somebody", "0.9"),),
@@ -53,9 +53,10 @@ class Player:
         self.commands.append((Path(command[1]).name, options))
         if len(self.commands) == self.stop_at:
             raise KeyboardInterrupt
-        output = Path(options["--output"])
-        {"train_faster_rcnn_alt_opt.py": self.train, "test_net.py": self.test,
-         "torchvision_peer.py": self.peer}[Path(command[1]).name](output, options)
+        output = Path(options.get("--output", ""))
+        {"train_faster_rcnn_alt_opt.py": self.train, "test_net.py": self.test, "torchvision_peer.py": self.peer,
+         "make_models.py": lambda *_: None, "train_net.py": self.train_end_to_end}[Path(command[1]).name](
+             output, options)
 
     def train(self, output, options):
         (output / "logs").mkdir(parents=True)
@@ -64,6 +65,12 @@ class Player:
         for iteration in (2, 4, 6, 8):
             (output / f"tiny_fast_rcnn_stage2_iter_{iteration}.caffemodel").write_bytes(b"")
         (output / "detector.json").write_text("{}")
+
+    def train_end_to_end(self, output, options):
+        output.mkdir(parents=True)
+        for iteration in (3, 6):
+            (output / f"x_faster_rcnn_iter_{iteration}.caffemodel").write_bytes(b"")
+            (output / f"x_faster_rcnn_iter_{iteration}.detector.json").write_text(str(iteration))
 
     def test(self, output, options):
         from datasets.all_boxes import save_detections
@@ -86,8 +93,8 @@ class Player:
 @pytest.fixture
 def player(program, monkeypatch):
     played = Player()
-    monkeypatch.setattr(part("runs"), "run_child", played)
-    monkeypatch.setattr(part("runs"), "first_detector", lambda trained, path: path.write_bytes(b""))
+    monkeypatch.setattr(part("trainings"), "run_child", played)
+    monkeypatch.setattr(part("trainings"), "first_detector", lambda trained, path: path.write_bytes(b""))
     return played
 
 
@@ -135,6 +142,45 @@ def test_commands_of_a_run(call, player, demo_data, tmp_path):
     assert peer["--images"] == str(2 * (6 + 4 + 5 + 8)) and peer["--size"] == "96"
     [folder] = (tmp_path / "out" / "demo").glob("Tiny_bfloat16_5_*")
     assert not (folder / "snapshots").exists()
+
+
+@pytest.fixture
+def end_to_end(data_sets, monkeypatch):
+    """The demo data set with an end-to-end recipe, `Joint`, that sees as many images as the peer."""
+    recipes = part("recipes")
+    joint = recipes.EndToEndRecipe("Tiny", "some.caffemodel", (6,), {"TRAIN.SCALES": [96]}, fc6=64, lr=(0.003,))
+    peer = recipes.replace(data_sets["demo"].peers["peer"], images=12)
+    monkeypatch.setitem(data_sets, "demo", recipes.replace(
+        data_sets["demo"], recipes={"Joint": joint, **data_sets["demo"].recipes}, peers={"peer": peer}))
+
+
+def test_an_end_to_end_run(call, player, end_to_end, demo_data, tmp_path):
+    kept = []
+    player.test = lambda output, options, test=player.test: (
+        kept.append(Path(options["--net"]).with_suffix(".detector.json").read_text()), test(output, options))
+    assert call("--seeds", "5", "--nets", "Joint", "peer") == 0
+    names = [name for name, _ in player.commands]
+    assert names == ["make_models.py", "train_net.py", "test_net.py", "test_net.py", "torchvision_peer.py"]
+    make, train, *tests, _ = [options for _, options in player.commands]
+    assert (make["--net"], make["--classes"], make["--fc6"]) == ("Tiny", str(len(CLASSES)), "64")
+    nets = Path(make["--out"]) / "Tiny" / "faster_rcnn_end2end_ohem"
+    assert Path(train["--solver"]) == nets / "solver.pt" and Path(tests[0]["--def"]) == nets / "test.pt"
+    assert (train["--iters"], train["--lr"], train["--imdb"]) == ("6", "0.003", f"{demo_data}:trainval")
+    assert "--resume" in train and kept == ["3", "6"]       # each snapshot is tested with its own record
+    text = (tmp_path / "report" / "accuracy.md").read_text()
+    assert "end to end, `make_models.py --net Tiny --fc6 64`, then `train_net.py --iters 6 --lr 0.003" in text
+    assert "| goal: as good as peer in half of its 2.0 minutes | 0.400 | 1.0 | 0.625 in 0.0 minutes (Joint)" in text
+    [result] = [json.loads(path.read_text()) for path in (tmp_path / "out" / "demo").glob("Joint_*/result.json")]
+    assert [point["images"] for point in result["points"]] == [6, 12]
+
+
+def test_an_interrupted_end_to_end_run_resumes(call, player, end_to_end, tmp_path):
+    player.stop_at = 2
+    assert call("--nets", "Joint", "--seeds", "3") == 130
+    player.stop_at = 5
+    assert call("--nets", "Joint", "--seeds", "3") == 130       # in the first test
+    assert call("--nets", "Joint", "--seeds", "3") == 0
+    assert [name for name, _ in player.commands] == [*["make_models.py", "train_net.py"] * 2, *["test_net.py"] * 3]
 
 
 def test_a_peer_may_be_trained_on_another_number_of_images(call, player, data_sets, monkeypatch, tmp_path):
@@ -241,12 +287,15 @@ def test_the_clock_sums_attempts(program, tmp_path):
     assert part("clock").Clock(tmp_path).seconds() == again.seconds()
 
 
-def test_snapshots_of_the_last_stage_are_kept(program, tmp_path):
+def test_snapshots_of_the_last_stage_are_kept(program, data_sets, tmp_path):
+    split = part("data").published_split("demo", tmp_path)
+    run = part("runs").make_run(data_sets, split, "Tiny", 3, tmp_path, tmp_path)
+    run.trained.mkdir(parents=True)
     for name in ("squeezenet_fast_rcnn_stage2_iter_20", "x_fast_rcnn_stage1_iter_20", "x_rpn_stage2_iter_30"):
-        (tmp_path / f"{name}.caffemodel").write_bytes(name.encode())
+        (run.trained / f"{name}.caffemodel").write_bytes(name.encode())
     for _ in range(2):
-        part("runs").keep_snapshots(tmp_path, tmp_path / "kept")
-    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["20.caffemodel"]
+        part("trainings").training_of(run).keep_snapshots()
+    assert [path.name for path in (run.folder / "snapshots").iterdir()] == ["20.caffemodel"]
 
 
 def test_settings_of_all_recipes_exist(program, tmp_path):
@@ -254,15 +303,18 @@ def test_settings_of_all_recipes_exist(program, tmp_path):
     for name, data_set in known.items():
         for net in data_set.nets:
             run = runs.make_run(known, part("data").published_split(name, tmp_path), net, 3, tmp_path, tmp_path)
-            settings = run.settings()["stage2_fast_rcnn"]
+            *_, settings = run.recipe.step_settings(3).values()
             assert (settings.PRECISION == "bfloat16") == net.endswith("bfloat16")
-            assert settings.TRAIN.SCALES == settings.TEST.SCALES and len(run.images_seen()) == 4
+            assert settings.TRAIN.SCALES == settings.TEST.SCALES
+            assert len(run.recipe.images_seen()) == len(run.recipe.iterations)
+            if net.partition("_")[2].startswith("end2end"):
+                assert settings.RNG_SEED == 3 and settings.TRAIN.USE_OHEM == run.recipe.ohem
 
 
 def test_command_line_of_a_recipe(program):
-    recipe = part("recipes").Recipe("Tiny", None, (4, 3, 2, 5), {"TRAIN.BATCH_SIZE": 8}, anchor_ratios=(0.5, 2), fc6=64,
-                                    lr=(0.003, 0.0007, 0.003, 0.0007))
-    assert recipe.words("cfgs", {"NUM_WORKERS": 0}) == (
+    recipe = part("recipes").AlternatingRecipe("Tiny", None, (4, 3, 2, 5), {"TRAIN.BATCH_SIZE": 8},
+                                               anchor_ratios=(0.5, 2), fc6=64, lr=(0.003, 0.0007, 0.003, 0.0007))
+    assert recipe.driver_words("cfgs", {"NUM_WORKERS": 0}) == (
         "--net_name Tiny --anchor_ratios 0.5 2 --fc6 64 --max_iters 4 3 2 5 --lr 0.003 0.0007 0.003 0.0007 --cfg "
         "cfgs/faster_rcnn_alt_opt.yml --set TRAIN.BATCH_SIZE 8 NUM_WORKERS 0").split()
 
@@ -277,25 +329,28 @@ def run_with_forked_steps(command, *more):
 @pytest.mark.slow
 def test_the_tools_themselves(program, data_sets, demo_data, tmp_path, monkeypatch):
     recipes = part("recipes")
-    tiny = recipes.Recipe("Tiny", None, (1, 1, 1, 1), {
+    tiny = recipes.AlternatingRecipe("Tiny", None, (1, 1, 1, 1), {
         **recipes.image_size(64, 100), "NUM_WORKERS": 0, "TRAIN.RPN_POST_NMS_TOP_N": 20}, cfg="demo.yml", fc6=16)
-    monkeypatch.setitem(data_sets, "demo", recipes.DataSet({"Tiny": tiny}, is_shown=True))
-    monkeypatch.setattr(part("runs"), "run_child", run_with_forked_steps)
+    joint = recipes.EndToEndRecipe("Tiny", None, (1,), tiny.settings, fc6=16)
+    monkeypatch.setitem(data_sets, "demo", recipes.DataSet({"Tiny": tiny, "Joint": joint}, is_shown=True))
+    monkeypatch.setattr(part("trainings"), "run_child", run_with_forked_steps)
     monkeypatch.setenv("PYTHONPATH", "")
     assert program.main([str(demo_data), "--seeds", "3", "--output", str(tmp_path), "--report",
                          str(tmp_path / "r" / "a.md")]) == 0
-    [result] = [json.loads(path.read_text()) for path in tmp_path.glob("demo/*/result.json")]
-    assert result["seconds"] > 1 and result["points"][-1]["images"] == 4 * 2
-    assert set(result["mean"]) == {"ap50", "ap75", "ap", "voc_area", "voc_11_points"}
-    run_folder = next(tmp_path.glob("demo/*/run"))
-    part("runs").first_detector(run_folder, tmp_path / "first.caffemodel")
+    for name, images in (("Tiny", 4 * 2), ("Joint", 2)):
+        [result] = [json.loads(path.read_text()) for path in tmp_path.glob(f"demo/{name}_*/result.json")]
+        assert result["seconds"] > 1 and result["points"][-1]["images"] == images
+        assert set(result["mean"]) == {"ap50", "ap75", "ap", "voc_area", "voc_11_points"}
+    run_folder = next(tmp_path.glob("demo/Tiny_*/run"))
+    part("trainings").first_detector(run_folder, tmp_path / "first.caffemodel")
     weights = [caffe.Net(str(run_folder / "faster_rcnn_test.pt"), caffe.TEST, weights=str(path)).params
                for path in (tmp_path / "first.caffemodel", *sorted(run_folder.glob("tiny_*_iter_1.caffemodel")))]
     first, (early, _, _, rpn) = weights[0], weights[1:]         # fast_rcnn_stage1, _stage2, rpn_stage1, _stage2
     assert all((first[name][0].data == early[name][0].data).all() for name in ("conv1_1", "cls_score", "bbox_pred"))
     assert all((first[name][0].data == rpn[name][0].data).all() for name in first if name.startswith("rpn"))
     pictures = {path.name for path in (tmp_path / "r").iterdir()}
-    assert pictures == {"a.md", "a_demo_Tiny_losses.png", "a_demo_curves.png", "a_demo_detections.jpg"}
+    assert pictures == {"a.md", "a_demo_Tiny_losses.png", "a_demo_Joint_losses.png", "a_demo_curves.png",
+                        "a_demo_detections.jpg"}
 
 
 # ---- the peers

@@ -1,34 +1,45 @@
 """The recipes, peers, published results and goals of each data set; all hyperparameters are set here.
 
 Iterations, sizes and settings were tuned with `accuracy.py --choose`, which never reads `test`; the anchors are those
-that `tools/look_at_data.py` suggests for `trainval`.
+that `tools/look_at_data.py` suggests for `trainval`. End-to-end recipes have the anchors, sizes and settings of the
+four stages and see as many images; they were not tuned.
 """
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import shlex
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
+
+from alt_opt.plan import STEPS
+from alt_opt.settings import step_settings
+from fast_rcnn.config import Config, file_changes, make_settings, pair_changes
 
 SQUEEZENET, VGG16 = "squeezenet_v1.1.caffemodel", "VGG16_convs.caffemodel"
 BFLOAT16 = "_bfloat16"
+ROOT = Path(__file__).resolve().parents[3]
+CFGS = ROOT / "experiments" / "cfgs"
+PASSES = 2          # iter_size of the end-to-end solvers
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """The options of one training by tools/train_faster_rcnn_alt_opt.py. None: the net's own value.
+class Recipe(ABC):
+    """The options of one training by the tools. None: the net's own value.
 
     net         --net_name
     weights     file name in the folder of weights; None: random initialisation
-    iterations  --max_iters of the four stages
+    iterations  of each stage
     settings    --set; they override the file `cfg` in experiments/cfgs
-    lr          --lr of the four stages; it drops to a tenth after three quarters of a stage
+    lr          --lr of each stage; it drops to a tenth after three quarters of a stage
     others      --anchor_scales (in units of 16 pixels), --anchor_ratios, --fc6, --fc7
     """
 
     net: str
     weights: str | None
-    iterations: tuple[int, int, int, int]
+    iterations: tuple[int, ...]
     settings: Mapping[str, Any]
     anchor_scales: tuple[float, ...] | None = None
     anchor_ratios: tuple[float, ...] | None = None
@@ -37,18 +48,93 @@ class Recipe:
     lr: tuple[float, ...] | None = None
     cfg: str = "faster_rcnn_alt_opt.yml"
 
-    def words(self, cfgs: str | os.PathLike, more: Mapping[str, Any] | None = None) -> list[str]:
-        """The command line options, except --weights.
+    @abstractmethod
+    def words(self, cfgs: str | os.PathLike) -> str:
+        """The options of the tools, except those of data, weights and output, for the report.
 
         cfgs  folder of the file `cfg`
+        """
+
+    @abstractmethod
+    def step_settings(self, seed: int) -> dict[str, Config]:
+        """The settings of each step."""
+
+    @abstractmethod
+    def images_seen(self) -> list[int]:
+        """The number of images that each stage is trained on."""
+
+    def sizes(self) -> list[str]:
+        """Options of tools/make_models.py and of the driver: anchors and outputs of fc6 and fc7."""
+        return options({"--anchor_scales": self.anchor_scales, "--anchor_ratios": self.anchor_ratios,
+                        "--fc6": [self.fc6] if self.fc6 else None, "--fc7": [self.fc7] if self.fc7 else None})
+
+    def training(self, cfgs: str | os.PathLike, more: Mapping[str, Any] | None = None) -> list[str]:
+        """Options of the tool that trains: learning rates and settings.
+
         more  additional settings
         """
-        options: dict[str, Sequence[Any] | None] = {
-            "--net_name": [self.net], "--anchor_scales": self.anchor_scales, "--anchor_ratios": self.anchor_ratios,
-            "--fc6": [self.fc6] if self.fc6 else None, "--fc7": [self.fc7] if self.fc7 else None,
-            "--max_iters": self.iterations, "--lr": self.lr, "--cfg": [f"{cfgs}/{self.cfg}"],
-            "--set": [word for pair in {**self.settings, **(more or {})}.items() for word in pair]}
-        return [str(word) for option, values in options.items() if values for word in (option, *values)]
+        return options({"--lr": self.lr, "--cfg": [f"{cfgs}/{self.cfg}"],
+                        "--set": [word for pair in {**self.settings, **(more or {})}.items() for word in pair]})
+
+    def _changes(self) -> dict[str, Any]:
+        pairs = [str(word) for pair in self.settings.items() for word in pair]
+        return {**file_changes(CFGS / self.cfg), **pair_changes(pairs)}
+
+
+class AlternatingRecipe(Recipe):
+    """Four stages, by tools/train_faster_rcnn_alt_opt.py."""
+
+    def words(self, cfgs: str | os.PathLike) -> str:
+        """See Recipe."""
+        return f"`{shlex.join(self.driver_words(cfgs))}`"
+
+    def driver_words(self, cfgs: str | os.PathLike, more: Mapping[str, Any] | None = None) -> list[str]:
+        """Options of the driver; see `training`."""
+        return [*options({"--net_name": [self.net]}), *self.sizes(), *options({"--max_iters": self.iterations}),
+                *self.training(cfgs, more)]
+
+    def step_settings(self, seed: int) -> dict[str, Config]:
+        """See Recipe."""
+        changes = self._changes()
+        return step_settings(changes, changes.get("TRAIN.USE_OHEM", True), seed)
+
+    def images_seen(self) -> list[int]:
+        """See Recipe."""
+        settings = self.step_settings(0)
+        steps = [step.name for step in STEPS if step.trains]
+        return [count * settings[step].TRAIN.IMS_PER_BATCH
+                for step, count in zip(steps, self.iterations, strict=True)]
+
+
+@dataclass(frozen=True)
+class EndToEndRecipe(Recipe):
+    """One stage, by tools/train_net.py: RPN and Fast R-CNN in one net, in two passes per iteration.
+
+    ohem  whether with hard example mining
+    """
+
+    cfg: str = "faster_rcnn_end2end_ohem.yml"
+    ohem: bool = True
+
+    def words(self, cfgs: str | os.PathLike) -> str:
+        """See Recipe."""
+        nets = shlex.join(["make_models.py", *options({"--net": [self.net]}), *self.sizes()])
+        training = shlex.join([*options({"--iters": self.iterations}), *self.training(cfgs)])
+        return f"end to end, `{nets}`, then `train_net.py {training}`"
+
+    def step_settings(self, seed: int) -> dict[str, Config]:
+        """See Recipe."""
+        return {"end_to_end": make_settings({**self._changes(), "RNG_SEED": seed})}
+
+    def images_seen(self) -> list[int]:
+        """See Recipe."""
+        [settings], [iterations] = self.step_settings(0).values(), self.iterations
+        return [PASSES * iterations * settings.TRAIN.IMS_PER_BATCH]
+
+
+def options(values: Mapping[str, Iterable[Any] | None]) -> list[str]:
+    """Command line words of options and their values; options without values are left out."""
+    return [str(word) for option, found in values.items() if found for word in (option, *found)]
 
 
 @dataclass(frozen=True)
@@ -125,30 +211,35 @@ _SQUEEZENET_RATES = (0.004, 0.002, 0.004, 0.002)
 
 # ---- DeepPCB: binarised boards of 640 x 640 pixels, defects of 20 to 60 pixels
 _PCB_RECIPES = {
-    "SqueezeNet": Recipe("SqueezeNet", SQUEEZENET, (800, 2500, 600, 1500), {
+    "SqueezeNet": AlternatingRecipe("SqueezeNet", SQUEEZENET, (800, 2500, 600, 1500), {
         **image_size(1200, 1200), **proposals(8, 300)}, anchor_scales=(4, 6), anchor_ratios=(0.5, 1, 1.5),
         lr=_SQUEEZENET_RATES),
-    "VGG16": Recipe("VGG16", VGG16, (1500, 1000, 1000, 1500), {**image_size(800, 800), **proposals(8, 300)},
-                    anchor_scales=(2, 2.5, 3.5), anchor_ratios=(0.67, 1, 1.5), fc6=512, fc7=512),
+    "VGG16": AlternatingRecipe("VGG16", VGG16, (1500, 1000, 1000, 1500), {
+        **image_size(800, 800), **proposals(8, 300)}, anchor_scales=(2, 2.5, 3.5), anchor_ratios=(0.67, 1, 1.5),
+        fc6=512, fc7=512),
 }
 
 # ---- voc2012_animals: photographs with a shorter side of 320 pixels (VGG16's convolutions 1-2 frozen, as published)
 _ANIMALS_SIZE = (320, 600)
 _ANIMALS = {**image_size(*_ANIMALS_SIZE), **proposals(8, 300)}
-_ANIMALS_RECIPES = {
-    "SqueezeNet": Recipe("SqueezeNet", SQUEEZENET, (1500, 3000, 1000, 1500), _ANIMALS,
-                         anchor_scales=(2, 3.5, 6, 10, 14, 20), anchor_ratios=(0.67, 1.5), lr=_SQUEEZENET_RATES),
-    "VGG16": Recipe("VGG16", VGG16, (1000, 2000, 600, 1000), _ANIMALS, anchor_scales=(2, 3.5, 6, 10, 14, 20),
-                    anchor_ratios=(0.67, 1.5), fc6=512, fc7=512, lr=(0.002, 0.002, 0.002, 0.002)),
+_ANIMALS_ANCHORS = (2, 3.5, 6, 10, 14, 20), (0.67, 1.5)
+_ANIMALS_RECIPES: dict[str, Recipe] = {
+    "SqueezeNet": AlternatingRecipe("SqueezeNet", SQUEEZENET, (1500, 3000, 1000, 1500), _ANIMALS, *_ANIMALS_ANCHORS,
+                                    lr=_SQUEEZENET_RATES),
+    "SqueezeNet_end2end": EndToEndRecipe("SqueezeNet", SQUEEZENET, (5750,), _ANIMALS, *_ANIMALS_ANCHORS, lr=(0.002,)),
+    "VGG16": AlternatingRecipe("VGG16", VGG16, (1000, 2000, 600, 1000), _ANIMALS, *_ANIMALS_ANCHORS, fc6=512, fc7=512,
+                               lr=(0.002, 0.002, 0.002, 0.002)),
+    "VGG16_end2end": EndToEndRecipe("VGG16", VGG16, (3800,), _ANIMALS, *_ANIMALS_ANCHORS, fc6=512, fc7=512,
+                                    lr=(0.002,)),
 }
 _IN_BFLOAT16 = ("--precision", "bfloat16")
 _TORCHVISION = Peer("torchvision_peer.py", "VGG16", ("--size", *map(str, _ANIMALS_SIZE)), is_goal=True)
 
 # ---- BCCD: photographs of 640 x 480 pixels, cells of 24 to 300 pixels
 _BCCD_RECIPES = {
-    "SqueezeNet": Recipe("SqueezeNet", SQUEEZENET, (800, 1500, 600, 1000),
-                         {**image_size(600, 800), **proposals(8, 300)}, anchor_scales=(3, 4, 8, 12, 16),
-                         anchor_ratios=(1,), lr=_SQUEEZENET_RATES),
+    "SqueezeNet": AlternatingRecipe("SqueezeNet", SQUEEZENET, (800, 1500, 600, 1000), {
+        **image_size(600, 800), **proposals(8, 300)}, anchor_scales=(3, 4, 8, 12, 16), anchor_ratios=(1,),
+        lr=_SQUEEZENET_RATES),
 }
 
 DATA_SETS = {

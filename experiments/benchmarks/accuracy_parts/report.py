@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from accuracy_parts.recipes import BFLOAT16, DataSet, Peer, Recipe
-from accuracy_parts.runs import PEER_POINTS, POINTS, Run, peer_images
-from alt_opt.files import training_logs
+from accuracy_parts.runs import Run
+from accuracy_parts.trainings import LAST_STAGE_POINTS, POINTS, peer_images, training_of
 from commands.curves import plot_losses
 from datasets.all_boxes import load_detections, stored_classes
 from datasets.factory import get_imdb
@@ -106,7 +106,7 @@ def recipes(runs: Mapping[str, Run]) -> list[str]:
 
 
 def _words(recipe: Recipe) -> str:
-    return f"`{shlex.join(recipe.words('experiments/cfgs'))}`, from {recipe.weights or 'random weights'}"
+    return f"{recipe.words('experiments/cfgs')}, from {recipe.weights or 'random weights'}"
 
 
 def _peer_words(run: Run, peer: Peer) -> str:
@@ -138,16 +138,26 @@ def comparisons(data_set: DataSet, results: Results) -> list[str]:
         value, net = best_within(results, goal.minutes)
         rows.append(["goal", f"{goal.ap50:.3f}", f"{goal.minutes:g}" if goal.minutes else "", f"{value:.3f} ({net})",
                      _met(value >= goal.ap50)])
-    for peer, ours in ((name, peer.like) for name, peer in data_set.peers.items() if peer.is_goal):
-        if peer in results and ours in results:
-            theirs, mine = ([float(np.mean(values)) for values in zip(*(
-                (result["mean"]["ap50"], result["seconds"] / 60) for result in results[net]), strict=True)]
-                for net in (peer, ours))
-            rows.append([f"goal: as good as {peer} in half of its {theirs[1]:.1f} minutes", f"{theirs[0]:.3f}",
-                         f"{theirs[1] / 2:.1f}", f"{mine[0]:.3f} in {mine[1]:.1f} minutes ({ours})",
-                         _met(mine[0] >= theirs[0] and mine[1] <= theirs[1] / 2)])
+    for peer, ours in rivals(data_set, results):
+        theirs, mine = ([float(np.mean(values)) for values in zip(*(
+            (result["mean"]["ap50"], result["seconds"] / 60) for result in results[net]), strict=True)]
+            for net in (peer, ours))
+        rows.append([f"goal: as good as {peer} in half of its {theirs[1]:.1f} minutes", f"{theirs[0]:.3f}",
+                     f"{theirs[1] / 2:.1f}", f"{mine[0]:.3f} in {mine[1]:.1f} minutes ({ours})",
+                     _met(mine[0] >= theirs[0] and mine[1] <= theirs[1] / 2)])
     head = ["compared with", "AP50", "minutes", "ours", ""]
     return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)] + [""] if rows else []
+
+
+def rivals(data_set: DataSet, results: Results) -> list[tuple[str, str]]:
+    """Pairs of a peer to beat and one of our nets: both from the same weights, by as many images, in one precision."""
+    def images(net: str) -> int:
+        return results[net][0]["points"][-1]["images"]
+
+    return [(name, ours) for name, peer in data_set.peers.items() if peer.is_goal and name in results
+            for ours, recipe in data_set.recipes.items() if ours in results and images(ours) == images(name)
+            and recipe.weights == data_set.recipes[peer.like].weights
+            and ours.endswith(BFLOAT16) == peer.like.endswith(BFLOAT16)]
 
 
 def _met(is_met: bool) -> str:
@@ -176,9 +186,9 @@ def times(results: Results) -> list[str]:
             for level, minutes in reached if any(value is not None for value in minutes)]
     if not rows:
         return []
-    return ["Minutes of training until a test first reached each AP50; empty unless all seeds reached it. Ours are "
-            "tested before the last stage, when RPN and Fast R-CNN first share their convolutions, and "
-            f"{POINTS} times during it; peers are tested {PEER_POINTS} times during training.", "",
+    return ["Minutes of training until a test first reached each AP50; empty unless all seeds reached it. Nets of four "
+            "stages are tested before the last stage, when RPN and Fast R-CNN first share their convolutions, and "
+            f"{LAST_STAGE_POINTS} times during it; the others are tested {POINTS} times during training.", "",
             f"| AP50 | {' | '.join(results)} |", "|---" * (len(results) + 1) + "|",
             *(f"| {' | '.join(row)} |" for row in rows), ""]
 
@@ -199,7 +209,7 @@ def _images(path: Path, data_set: DataSet, runs: Sequence[Run], results: Results
     first = {run.net: run for run in reversed(runs) if not run.peer}
     for net, run in first.items():
         losses = path.with_name(f"{path.stem}_{name}_{net}_losses.png")
-        logs = [log for log in training_logs(run.folder / "run") if log.is_file()]
+        logs = [log for log in training_of(run).logs() if log.is_file()]
         if logs:
             plot_losses(logs, losses)
             lines += [f"Losses, {net}, seed {run.seed}:", "", f"![losses]({losses.name})", ""]

@@ -50,3 +50,4 @@ def test_bad_input():
     refused("type: 'ArgMax' argmax_param { top_k: 7 }", [(2, 6)], "top_k must be in 1..6, found 7")
     refused("type: 'ArgMax' argmax_param { top_k: 0 }", [(2, 6)], "found 0")
     refused("type: 'ArgMax' argmax_param { axis: 2 }", [(2, 6)], "axis 2")
+    refused("type: 'ArgMax'", [()], "at least one axis, found a scalar")

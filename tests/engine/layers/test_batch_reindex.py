@@ -12,6 +12,7 @@ def test_batch_reindex(indices):
 
 def test_bad_input():
     refused("type: 'BatchReindex'", [(4, 3), (2, 1)], "one axis")
+    refused("type: 'BatchReindex'", [(), (2,)], "at least one axis, found a scalar")
     runner = Runner("type: 'BatchReindex'", [randn(4, 3), np.array([4.0])])
     with pytest.raises(ValueError, match=r"indices must be in 0..3, found 4"):
         runner.forward()

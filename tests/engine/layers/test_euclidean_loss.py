@@ -19,3 +19,4 @@ def test_bad_input():
     refused("type: 'EuclideanLoss'", [(3, 4), (4, 3)], "first dimension")
     refused("type: 'EuclideanLoss'", [(3, 4), (3, 5)], "same number of values")
     refused("type: 'EuclideanLoss'", [(3, 4)], "2 bottom")
+    refused("type: 'EuclideanLoss'", [(), ()], "first dimension")

@@ -32,6 +32,13 @@ def test_bad_input():
     with pytest.raises(ValueError, match=r"labels must be in 0..2, found 3"):
         runner.forward()
     refused("type: 'HingeLoss'", [(2, 3), (3,)], "first dimension")
+    refused("type: 'HingeLoss'", [(), ()], "first dimension")
     runner = Runner("type: 'HingeLoss'", [distinct(2, 3), np.zeros((2, 4))])
     with pytest.raises(ValueError, match="expected 2 labels, found 8"):
         runner.forward()
+
+
+@pytest.mark.parametrize("norm, power", [("L1", 1), ("L2", 2)])
+def test_scores_of_one_class_without_an_axis_for_it(norm, power):
+    check(f"type: 'HingeLoss' hinge_loss_param {{ norm: {norm} }}", [np.array([0.5, -2, 3]), np.zeros(3)],
+          lambda x, y: hinge(x[:, None], y, power), learns=[0])

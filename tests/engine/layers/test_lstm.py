@@ -70,6 +70,8 @@ def test_the_state_carries_over():
     ("", [(3, 2, 4), (3, 2)], "num_output"),
     ("num_output: 5", [(3, 2, 4), (2, 3)], r"cont \(T, N\)"),
     ("num_output: 5", [(3, 2, 4), (3, 2), (3, 6)], "x_static"),
+    ("num_output: 5", [(3, 2, 4), (3, 2), (2,)], r"x_static of shape \(2, ...\) with at least two axes, found \(2,\)"),
+    ("num_output: 5", [(3, 2), (3, 2)], "at least three axes"), ("num_output: 5", [(0, 2, 4), (0, 2)], "time step"),
     ("num_output: 5 expose_hidden: true", [(3, 2, 4), (3, 2)], "expected 2 or 3 bottoms"),
 ])
 def test_bad_input(settings, shapes, match):
@@ -199,8 +201,13 @@ def test_no_sequences():
     assert runner.backward([np.zeros((3, 0, 5))], [True])[0].shape == (3, 0, 4)
 
 
-def test_a_changed_number_of_inputs_is_refused():
-    runner = Runner("type: 'Lstm' lstm_param { num_output: 5 }", [randn(3, 2, 4)])
-    runner.set_bottoms([randn(3, 2, 6)])
-    with pytest.raises(LayerError, match=r"expected 4 inputs at each time step, found x of shape \(3, 2, 6\)"):
+@pytest.mark.parametrize("text, others, match", [
+    ("type: 'Lstm' lstm_param { num_output: 5 }", [],
+     r"expected 4 inputs at each time step, found x of shape \(3, 2, 6\)"),
+    ("type: 'LSTM' recurrent_param { num_output: 5 }", [CONT], "expected 4 inputs of x, found 6"),
+])
+def test_a_changed_number_of_inputs_is_refused(text, others, match):
+    runner = Runner(text, [randn(3, 2, 4), *others])
+    runner.set_bottoms([randn(3, 2, 6), *others])
+    with pytest.raises(LayerError, match=match):
         runner.forward()

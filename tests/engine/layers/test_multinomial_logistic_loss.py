@@ -28,3 +28,8 @@ def test_bad_label():
 
 def test_bad_shapes():
     refused("type: 'MultinomialLogisticLoss'", [(2, 4), (2, 3)], "expected 2 labels, found 6")
+
+
+def test_probabilities_of_one_class_without_an_axis_for_it():
+    check("type: 'MultinomialLogisticLoss'", [np.array([0.5, 0.25, 1]), np.zeros(3)],
+          lambda x, y: loss(x[:, None], y), learns=[0])

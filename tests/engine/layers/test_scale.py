@@ -78,3 +78,10 @@ def test_bad_input():
     refused("type: 'Scale' scale_param { num_axes: -2 }", [(2, 3)], "num_axes must be -1 or more")
     refused("type: 'Scale' scale_param { axis: 2 }", [(2, 3)], "axis 2 is outside")
     refused("type: 'Scale'", [(2, 3), (4,)], r"shape \(4,\) does not fit a bottom of shape \(2, 3\) from axis 1 on")
+
+
+def test_a_changed_shape_of_the_scale_does_not_fit_the_bias():
+    runner = Runner("type: 'Scale' scale_param { axis: 0 bias_term: true }", [randn(3), randn(3)])
+    runner.set_bottoms([randn(2), randn(2)])
+    with pytest.raises(ValueError, match=r"its bias has the shape \(3,\), .* found \(2,\)"):
+        runner.forward()

@@ -48,3 +48,4 @@ def test_large_scores_do_not_overflow():
 
 def test_bad_input():
     refused("type: 'SigmoidCrossEntropyLoss'", [(2, 3), (2, 4)], "same number of values")
+    refused("type: 'SigmoidCrossEntropyLoss'", [(), ()], "first dimension")

@@ -48,4 +48,5 @@ def test_bad_input():
     refused("type: 'SmoothL1Loss'", [(3, 4), (3, 4), (3, 2)], "bottom 2 of the prediction's shape")
     refused("type: 'SmoothL1Loss'", [(3, 4)], "at least 2 bottom")
     refused("type: 'SmoothL1Loss'", [(3, 4), (4, 3)], r"bottom 1 of the prediction's shape \(3, 4\), found \(4, 3\)")
+    refused("type: 'SmoothL1Loss'", [(1,), ()], r"bottom 1 of the prediction's shape \(1,\), found \(\)")
     refused("type: 'SmoothL1Loss' smooth_l1_loss_param { sigma: 0 }", [(3, 4), (3, 4)], "sigma above 0")

@@ -28,7 +28,7 @@ class LossLayer(Layer):
 
     def reshape(self, bottom, top):
         first, second = bottom[0].shape, bottom[1].shape
-        if first[:1] != second[:1]:
+        if not first or first[:1] != second[:1]:
             self.fail(f"data and labels need the same first dimension, found {first} and {second}")
         top[0].reshape()
 
@@ -74,5 +74,5 @@ def check_like_prediction(layer: Layer, bottom) -> None:
     """Raise LayerError if a target or weights do not fit the prediction, bottom 0."""
     shape = bottom[0].shape
     for index, blob in enumerate(bottom[1:], 1):
-        if blob.count != bottom[0].count or blob.shape[0] != shape[0]:
+        if blob.count != bottom[0].count or blob.shape[:1] != shape[:1]:
             layer.fail(f"expected bottom {index} of the prediction's shape {shape}, found {blob.shape}")

@@ -70,16 +70,26 @@ class RecurrentLayer(AutogradLayer):
 
     def reshape(self, bottom, top):
         sequence, cont, size = bottom[0].shape, bottom[1].shape, self.param.recurrent_param.num_output
-        if len(sequence) < 2 or cont != sequence[:2]:
-            self.fail(f"expected x of shape (T, N, ...) and cont (T, N), found {sequence} and {cont}")
-        if self.has_static and bottom[2].shape[:1] != sequence[1:2]:
-            self.fail(f"expected x_static of shape ({sequence[1]}, ...), found {bottom[2].shape}")
+        if len(sequence) < 3 or cont != sequence[:2] or not sequence[0]:
+            self.fail("expected x of shape (T, N, ...) with at least three axes and one time step, and cont (T, N); "
+                      f"found {sequence} and {cont}")
+        self._check_inputs("x", sequence[2:], self.blobs[0])
+        if self.has_static:
+            static = bottom[2].shape
+            if len(static) < 2 or static[0] != sequence[1]:
+                self.fail(f"expected x_static of shape ({sequence[1]}, ...) with at least two axes, found {static}")
+            self._check_inputs("x_static", static[1:], self.blobs[2])
         for blob in bottom[2 + self.has_static:]:
             if blob.shape != (1, sequence[1], size):
                 self.fail(f"expected a first state of shape {(1, sequence[1], size)}, found {blob.shape}")
         top[0].reshape(*sequence[:2], size)
         for blob in top[1:]:
             blob.reshape(1, sequence[1], size)
+
+    def _check_inputs(self, name: str, shape: tuple[int, ...], weight: Blob) -> None:
+        """Raise LayerError if the number of inputs differs from that in setup."""
+        if math.prod(shape) != weight.shape[1]:
+            self.fail(f"expected {weight.shape[1]} inputs of {name}, found {math.prod(shape)}")
 
     def forward(self, bottom, top):
         states = [blob.tensor[0].clone() for blob in bottom[2 + self.has_static:]]

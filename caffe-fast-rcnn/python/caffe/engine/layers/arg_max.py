@@ -26,6 +26,8 @@ class ArgMax(Layer):
 
     def reshape(self, bottom, top):
         param, shape = self.param.argmax_param, bottom[0].shape
+        if not shape:
+            self.fail("needs a bottom of at least one axis, found a scalar")
         self.along = self.axis(param.axis, len(shape)) if param.HasField("axis") else None
         length = math.prod(shape[1:]) if self.along is None else shape[self.along]
         if not 1 <= param.top_k <= length:

@@ -23,6 +23,8 @@ class BatchReindex(Layer):
     def reshape(self, bottom, top):
         if len(bottom[1].shape) != 1:
             self.fail(f"expected indices of one axis, found shape {bottom[1].shape}")
+        if not bottom[0].shape:
+            self.fail("needs a bottom of at least one axis, found a scalar")
         top[0].reshape(*bottom[1].shape, *bottom[0].shape[1:])
 
     def forward(self, bottom, top):

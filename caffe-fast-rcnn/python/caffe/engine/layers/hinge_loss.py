@@ -34,7 +34,7 @@ class HingeLoss(LossLayer):
 
     def forward(self, bottom, top):
         self.signs = self._signs(bottom)
-        self.margins = (1 - self.signs * bottom[0].tensor.flatten(1)).clamp(min=0)
+        self.margins = (1 - self.signs * bottom[0].tensor.reshape(self.signs.shape)).clamp(min=0)
         bottom[0].grad = self.margins.reshape(bottom[0].shape)
         losses = self.margins if self._is_l1() else self.margins.square()
         top[0].tensor = losses.sum() / bottom[0].shape[0]

@@ -28,7 +28,8 @@ class MultinomialLogisticLoss(LossLayer):
 
     def _probability(self, bottom) -> tuple[torch.Tensor, torch.Tensor]:
         """The probability of each label, and the labels: (N, 1) each."""
-        rows = bottom[0].tensor.flatten(1)
+        shape = bottom[0].shape
+        rows = bottom[0].tensor.reshape(shape[0], math.prod(shape[1:]))
         labels = self.labels(bottom[1], rows.shape[0], rows.shape[1])[:, None]
         return rows.gather(1, labels).clamp(min=LEAST_PROBABILITY), labels
 

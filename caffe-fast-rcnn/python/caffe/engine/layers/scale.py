@@ -43,7 +43,10 @@ class Scale(Layer):
             fill(self.blobs[-1], param.bias_filler)
 
     def reshape(self, bottom, top):
-        self.operand_axis = operand_axis(self, bottom[0], operand_of(self, bottom), self.param.scale_param.axis)
+        scale = operand_of(self, bottom)
+        if self.param.scale_param.bias_term and self.blobs[-1].shape != scale.shape:
+            self.fail(f"its bias has the shape {self.blobs[-1].shape}, the scale must have it too, found {scale.shape}")
+        self.operand_axis = operand_axis(self, bottom[0], scale, self.param.scale_param.axis)
         top[0].reshape(*bottom[0].shape)
         self.is_in_place = top[0] is bottom[0]
 

@@ -191,6 +191,22 @@ def test_a_net_saves_nothing_that_no_backward_pass_needs():
     assert [net.engine_layers[place].name for place in net._saved] == ["Scale of c0", "Scale of c1"]
 
 
+@pytest.mark.parametrize("layers", [
+    "layer { name: 'relu' type: 'ReLU' bottom: 's' top: 's' loss_weight: 2 }",
+    """layer { name: 'relu' type: 'ReLU' bottom: 's' top: 's' }
+       layer { name: 'flat' type: 'Flatten' bottom: 's' top: 'f' loss_weight: 2 }""",
+])
+def test_the_weight_of_a_loss_whose_gradient_is_overwritten_counts_in_every_pass(layers, tmp_path):
+    path = tmp_path / "net.prototxt"
+    path.write_text(f"""
+        layer {{ name: 'x' type: 'Input' top: 'x' input_param {{ shape {{ dim: 1 dim: 2 }} }} }}
+        layer {{ name: 's' type: 'Scale' bottom: 'x' top: 's' }} {layers}""")
+    net = caffe.Net(str(path), caffe.TRAIN, force_backward=True)
+    for values in ([[3, -1]], [[-1, 3]], [[3, 4]]):
+        net.forward(x=np.array(values))
+        np.testing.assert_array_equal(net.backward()["x"], 2 * (np.array(values) > 0))
+
+
 def chains_of_three() -> list[tuple[int, str, str]]:
     return [(place, second, third) for place in range(len(FIRST)) for second in fitting(shape_of(place))
             for third in fitting(shape_after(second, shape_of(place)))]

@@ -160,8 +160,12 @@ class Net:
 
     def loss(self) -> torch.Tensor:
         """The weighted sum of the loss tops as they are now, a 0-d tensor on the device."""
+        return self._loss_of(0, len(self._graph.layers) - 1)
+
+    def _loss_of(self, first: int, last: int) -> torch.Tensor:
+        """The weighted sum of the loss tops of layers `first` to `last`, both included."""
         terms = [self._graph.blobs[index].tensor.sum() * weight
-                 for index, weight in self._graph.loss_weights() if weight]
+                 for index, weight in self._graph.loss_weights(first, last) if weight]
         return torch.stack(terms).sum() if terms else torch.zeros(())
 
     def run_backward(self) -> None:
@@ -212,7 +216,7 @@ class Net:
             if index not in self._idle:
                 self._gradient_flow.before_forward(index)
                 self._saved.get(index, layer).forward(bottom, top)
-                seed_loss_gradients(layer, top)
+                seed_loss_gradients(layer, top, index in graph.overwritten_losses)
         if self.frees_intermediates:
             for freed in self._freed_after[index]:
                 graph.blobs[freed].free(graph.blob_names[freed])

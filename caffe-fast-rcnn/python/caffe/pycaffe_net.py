@@ -99,12 +99,14 @@ class Net(_EngineNet):
     @property
     def _blob_loss_weights(self) -> list[float]:
         """The loss weight of each blob."""
-        return list(self.blob_loss_weights.values())
+        weights = dict.fromkeys(range(len(self._graph.blobs)), 0.0)
+        weights.update(self._graph.loss_weights())
+        return list(weights.values())
 
     def _forward(self, start: int, end: int) -> float:
-        """Run the layers with these indices, both included; returns the weighted sum of the losses."""
+        """Run the layers with these indices, both included; returns the weighted sum of their losses."""
         self._forward_layers(start, end)
-        return float(self.loss())
+        return float(self._loss_of(start, end))
 
     def _backward(self, start: int, end: int) -> None:
         """Run the layers backward from index `start` down to `end`, both included."""

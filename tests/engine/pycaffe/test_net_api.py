@@ -90,9 +90,22 @@ def test_loss_weights(loss_net):
     assert loss_net._blob_loss_weights == [0, 0, 0, 2]
 
 
+def test_loss_weights_of_unnamed_tops(tmp_path):
+    path = tmp_path / "unnamed.prototxt"
+    path.write_text("""
+        layer { name: 'x' type: 'Input' top: 'x' top: 'y' input_param { shape { dim: 2 } } }
+        layer { name: 'a' type: 'EuclideanLoss' bottom: 'x' bottom: 'y' }
+        layer { name: 'b' type: 'EuclideanLoss' bottom: 'x' bottom: 'y' loss_weight: 3 }""")
+    net = caffe.Net(str(path), caffe.TRAIN)
+    assert len(net._blob_loss_weights) == len(net._blobs)
+    assert net._blob_loss_weights[-2:] == [1, 3]
+
+
 def test_passes_over_layer_indices(loss_net):
     loss_net.blobs["x"].data[...] = values(3, 4)
     assert loss_net._forward(0, 2) == pytest.approx(2 * float(loss_net.blobs["loss"].data))
+    assert loss_net._forward(0, 1) == 0
+    assert loss_net._forward(2, 2) > 0
     loss_net._backward(2, 1)
     assert loss_net.params["fc"][0].diff.any()
     loss_net.clear_param_diffs()

@@ -202,9 +202,25 @@ def test_the_weight_of_a_loss_whose_gradient_is_overwritten_counts_in_every_pass
         layer {{ name: 'x' type: 'Input' top: 'x' input_param {{ shape {{ dim: 1 dim: 2 }} }} }}
         layer {{ name: 's' type: 'Scale' bottom: 'x' top: 's' }} {layers}""")
     net = caffe.Net(str(path), caffe.TRAIN, force_backward=True)
-    for values in ([[3, -1]], [[-1, 3]], [[3, 4]]):
-        net.forward(x=np.array(values))
-        np.testing.assert_array_equal(net.backward()["x"], 2 * (np.array(values) > 0))
+    for x in (np.array([[3, -1]] * 3), np.array([[-1, 3]]), np.array([[3, 4]])):
+        net.blobs["x"].reshape(*x.shape)
+        net.forward(x=x)
+        np.testing.assert_array_equal(net.backward()["x"], 2 * (x > 0))
+
+
+def test_a_loss_counts_as_it_was_before_an_in_place_layer_overwrote_it(tmp_path):
+    path = tmp_path / "net.prototxt"
+    path.write_text("""
+        layer { name: 'x' type: 'Input' top: 'x' input_param { shape { dim: 1 dim: 2 } } }
+        layer { name: 's' type: 'Scale' bottom: 'x' top: 's' loss_weight: 2 }
+        layer { name: 'flat' type: 'Flatten' bottom: 's' top: 'f' }
+        layer { name: 'relu' type: 'ReLU' bottom: 'f' top: 'f' loss_weight: 3 }""")
+    net = caffe.Net(str(path), caffe.TRAIN, force_backward=True)
+    for x in (np.array([[4.0, -1]] * 3), np.array([[-2.0, 5]])):
+        net.blobs["x"].reshape(*x.shape)
+        net.blobs["x"].data[...] = x
+        assert loss_of(net) == 2 * x.sum() + 3 * x[x > 0].sum()
+        np.testing.assert_array_equal(net.backward()["x"], 2 + 3 * (x > 0))
 
 
 def chains_of_three() -> list[tuple[int, str, str]]:

@@ -21,6 +21,7 @@ from .graph.gradient_flow import GradientFlow
 from .graph.graph import seed_loss_gradients
 from .graph.liveness import freed_after, idle_layers
 from .graph.missing_gradients import missing_gradients
+from .graph.overwritten_losses import overwritten_gradients, overwritten_values
 from .graph.saved_values import plan_saving
 from .graph.sharing import copies_of_trained, share_by_name
 from .graph.unread_settings import unread_settings
@@ -75,6 +76,8 @@ class Net:
         self.params = OrderedDict((layer.name, layer.blobs) for layer in graph.layers if layer.blobs)
         self.debug_info = net_param.debug_info
         self._observers: dict[str, list[Callable[[int], None]]] = {event: [] for event in EVENTS}
+        self._overwritten_values, self._overwritten_gradients = overwritten_values(graph), overwritten_gradients(graph)
+        self._kept_losses: dict[int, list[torch.Tensor]] = {}       # of `_overwritten_values`, in the last pass
         self._warned_missing: set[str] = set()        # blobs, see `_warn_of_missing_gradients`
         self._prefix: FrozenPrefix | None = None
         self._idle: set[int] = set()                # layers that `free_intermediates` skips
@@ -159,13 +162,16 @@ class Net:
         return self.loss()
 
     def loss(self) -> torch.Tensor:
-        """The weighted sum of the loss tops as they are now, a 0-d tensor on the device."""
+        """The weighted sum of the loss tops as they are now, a 0-d tensor on the device.
+
+        Losses that an in-place layer has overwritten count as they were before.
+        """
         return self._loss_of(0, len(self._graph.layers) - 1)
 
     def _loss_of(self, first: int, last: int) -> torch.Tensor:
-        """The weighted sum of the loss tops of layers `first` to `last`, both included."""
-        terms = [self._graph.blobs[index].tensor.sum() * weight
-                 for index, weight in self._graph.loss_weights(first, last) if weight]
+        """The loss of layers `first` to `last`, both included."""
+        terms = [term for place in range(first, last + 1)
+                 for term in self._kept_losses.get(place) or self._graph.losses_of(place)]
         return torch.stack(terms).sum() if terms else torch.zeros(())
 
     def run_backward(self) -> None:
@@ -216,7 +222,9 @@ class Net:
             if index not in self._idle:
                 self._gradient_flow.before_forward(index)
                 self._saved.get(index, layer).forward(bottom, top)
-                seed_loss_gradients(layer, top, index in graph.overwritten_losses)
+                seed_loss_gradients(layer, top, index in self._overwritten_gradients)
+                if index in self._overwritten_values:
+                    self._kept_losses[index] = graph.losses_of(index)
         if self.frees_intermediates:
             for freed in self._freed_after[index]:
                 graph.blobs[freed].free(graph.blob_names[freed])

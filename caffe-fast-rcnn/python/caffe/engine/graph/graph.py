@@ -62,23 +62,15 @@ class Graph:
         for layer, (bottoms, tops) in zip(self.layers, self.ends, strict=True):
             yield layer, bottoms, tops
 
-    def loss_weights(self, first: int = 0, last: int | None = None) -> Iterator[tuple[int, float]]:
-        """The index of each top with its loss weight, which is 0 for those that are not losses.
-
-        first, last  only tops of these layers and those between; all unless given
-        """
-        part = slice(first, None if last is None else last + 1)
-        for layer, tops in zip(self.layers[part], self.tops[part], strict=True):
+    def loss_weights(self) -> Iterator[tuple[int, float]]:
+        """The index of each top with its loss weight, which is 0 for those that are not losses."""
+        for layer, tops in zip(self.layers, self.tops, strict=True):
             yield from zip(tops, layer.loss_weights, strict=True)
 
-    @functools.cached_property
-    def overwritten_losses(self) -> frozenset[int]:
-        """The layers, by index, with a loss whose gradient an in-place layer overwrites in the backward pass."""
-        in_place = {id(self.blobs[index]._diff) for bottoms, tops, plan in
-                    zip(self.bottoms, self.tops, self.plans, strict=True) if plan.needs_backward
-                    for index in set(bottoms).intersection(tops)}
-        return frozenset(place for place, (layer, _, tops) in enumerate(self.connected()) if any(
-            weight and id(blob._diff) in in_place for blob, weight in zip(tops, layer.loss_weights, strict=True)))
+    def losses_of(self, place: int) -> list[torch.Tensor]:
+        """The weighted sums of the losses among a layer's tops, 0-d tensors on the device."""
+        return [blob.tensor.sum() * weight
+                for blob, weight in zip(self.ends[place][1], self.layers[place].loss_weights, strict=True) if weight]
 
     def gradient_layers(self) -> list[list[int]]:
         """For each learnable parameter the layers, by index, whose backward pass adds to its gradient."""
@@ -95,7 +87,7 @@ class Graph:
 def seed_loss_gradients(layer: Layer, tops: Sequence[Blob], is_overwritten: bool = False) -> None:
     """The gradient of a loss with respect to itself is its weight; must be set again when the top is reshaped.
 
-    is_overwritten  whether it must be set in every pass, see `Graph.overwritten_losses`
+    is_overwritten  whether it must be set in every pass, since an in-place layer overwrites it in the backward pass
     """
     for blob, weight in zip(tops, layer.loss_weights, strict=True):
         if weight and (is_overwritten or not blob.has_grad):

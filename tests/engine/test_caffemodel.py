@@ -387,6 +387,31 @@ def test_gradients_and_skipped_layers(tmp_path):
     assert list(layers["conv"].blobs[0].diff) == [0] * 72
 
 
+@pytest.mark.parametrize("double", [False, True])
+def test_gradients_in_the_file_are_loaded(tmp_path, double):
+    written = caffe_pb2.NetParameter()
+    layer = written.layer.add(name="conv")
+    for index, shape in enumerate((CONV, (4,))):
+        blob, count = layer.blobs.add(shape={"dim": shape}), int(np.prod(shape))
+        (blob.double_data if double else blob.data).extend(numbers(*shape).ravel())
+        if index:
+            (blob.double_diff if double else blob.diff).extend(range(count))
+    net = make_net()
+    copy_weights(net, write(tmp_path / "w", written))
+    weight, bias = net.params["conv"]
+    np.testing.assert_array_equal(weight.data, numbers(*CONV))
+    np.testing.assert_array_equal(bias.diff, [0, 1, 2, 3])
+    assert not weight.has_grad
+    copy_weights(net, write(tmp_path / "w", caffe_pb2.NetParameter(layer=[{"name": "fc", "blobs": [
+        {"shape": {"dim": shape}, "data": numbers(*shape).ravel()} for shape in (FC, (7,))]}])))
+    np.testing.assert_array_equal(bias.diff, [0, 1, 2, 3])
+
+
+def test_a_gradient_of_another_size_is_refused(tmp_path):
+    with pytest.raises(WireError, match="2 values have a gradient of 3"):
+        stored(caffe_pb2.BlobProto(shape={"dim": [2]}, data=[1, 2], diff=[1, 2, 3]).SerializeToString(), tmp_path)
+
+
 def test_shared_weights_are_written_by_each_layer(tmp_path):
     net = make_net("""
         layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }

@@ -11,6 +11,7 @@ import torch
 from ...errors import WireError
 from ...proto import caffe_pb2
 from ...proto.binary import blob_values, raw_values
+from ..blob import Blob
 from .wire import (
     LENGTH,
     VARINT,
@@ -27,6 +28,7 @@ from .wire import (
 # Field numbers in caffe.proto
 _LEGACY_DIMS = (1, 2, 3, 4)     # num, channels, height, width
 _DATA, _DIFF, _SHAPE, _DOUBLE_DATA, _DOUBLE_DIFF = 5, 6, 7, 8, 9
+_SINGLES, _DOUBLES = (_DATA, _DIFF), (_DOUBLE_DATA, _DOUBLE_DIFF)
 _RAW_DATA_TYPE, _RAW_DATA = 10, 12     # NVIDIA Caffe: floats of 16, 32 or 64 bits
 
 
@@ -35,12 +37,13 @@ class StoredBlob:
     """A blob in a file: flat values (a read-only view of the file if possible; float16, 32 or 64) and its shape.
 
     `legacy` marks the shape (num, channels, height, width) in files from before 2015, where a bias of length N is
-    (1, 1, 1, N).
+    (1, 1, 1, N). `gradient` holds the flat gradient, if the file has it (`snapshot_diff: true`).
     """
 
     values: np.ndarray
     shape: tuple[int, ...]
     legacy: bool = False
+    gradient: np.ndarray | None = None
 
     def fits(self, shape: tuple[int, ...]) -> bool:
         """Whether a blob of this shape can take the values: shapes are equal, or if legacy, up to leading 1s."""
@@ -59,8 +62,14 @@ class StoredBlob:
         """Whether the file holds 16-bit floats."""
         return self.values.dtype.itemsize == 2
 
-    def copy_to(self, tensor: torch.Tensor) -> None:
-        """Overwrite a tensor of the same size; on the CPU directly from the file, without a second copy."""
+    def copy_to(self, blob: Blob) -> None:
+        """Overwrite the values of a blob of the same size, and its gradient if the file has one."""
+        self._copy_values_to(blob.tensor)
+        if self.gradient is not None:
+            blob.grad = _tensor(self.gradient, blob.shape, blob.tensor.dtype)
+
+    def _copy_values_to(self, tensor: torch.Tensor) -> None:
+        """On the CPU directly from the file, without a second copy."""
         if tensor.device.type == "cpu" and tensor.is_contiguous():
             np.copyto(tensor.numpy().reshape(-1), self.values, casting="same_kind")
         else:
@@ -68,16 +77,19 @@ class StoredBlob:
 
     def tensor(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
         """A copy of the values in another shape, on the CPU."""
-        copy = np.array(self.values, np.float64 if dtype == torch.float64 else np.float32)
-        return torch.from_numpy(copy).reshape(shape)
+        return _tensor(self.values, shape, dtype)
+
+
+def _tensor(values: np.ndarray, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    copy = np.array(values, np.float64 if dtype == torch.float64 else np.float32)
+    return torch.from_numpy(copy).reshape(shape)
 
 
 def read_blob(data: mmap.mmap, begin: int, end: int) -> StoredBlob:
     """Read the BlobProto in bytes begin..end. Raises WireError if shape and number of values disagree."""
     legacy: dict[int, int] = {}
     dims: list[int] | None = None
-    singles: list[np.ndarray] = []
-    doubles: list[np.ndarray] = []
+    chunks: dict[int, list[np.ndarray]] = {number: [] for number in (*_SINGLES, *_DOUBLES)}
     raw: Field | None = None
     raw_type: int = caffe_pb2.DOUBLE         # the default of raw_data_type
     while begin < end:
@@ -87,23 +99,30 @@ def read_blob(data: mmap.mmap, begin: int, end: int) -> StoredBlob:
             legacy[field.number] = field.value
         elif field.number == _SHAPE:
             dims = (dims or []) + _read_dims(data, field)
-        elif field.number in (_DATA, _DOUBLE_DATA):
-            values, begin = _read_values(data, field, end)
-            (singles if field.number == _DATA else doubles).append(values)
+        elif field.number in chunks:
+            chunk, begin = _read_values(data, field, end)
+            chunks[field.number].append(chunk)
         elif field.number == _RAW_DATA_TYPE and field.kind == VARINT:
             raw_type = field.value
         elif field.number == _RAW_DATA and field.kind == LENGTH:
             raw = field
-    values = _join(doubles or singles) if raw is None else \
+    values = _join(chunks[_DOUBLE_DATA] or chunks[_DATA]) if raw is None else \
         raw_values(raw_type, data, raw.end - raw.begin, raw.begin)
     shape = tuple(legacy.get(number, 0) for number in _LEGACY_DIMS) if legacy else tuple(dims or ())
-    return _checked(StoredBlob(values, shape, bool(legacy)))
+    return _checked(StoredBlob(values, shape, bool(legacy), _or_none(_join(chunks[_DOUBLE_DIFF] or chunks[_DIFF]))))
 
 
 def _checked(blob: StoredBlob) -> StoredBlob:
     if math.prod(blob.shape) != blob.values.size:
         raise WireError(f"shape {blob.shape} needs {math.prod(blob.shape)} values, the file holds {blob.values.size}")
+    if blob.gradient is not None and blob.gradient.size != blob.values.size:
+        raise WireError(f"{blob.values.size} values have a gradient of {blob.gradient.size}")
     return blob
+
+
+def _or_none(gradient: np.ndarray) -> np.ndarray | None:
+    """The gradient, unless it is empty."""
+    return gradient if gradient.size else None
 
 
 def stored_blob(message: caffe_pb2.BlobProto) -> StoredBlob:
@@ -111,7 +130,7 @@ def stored_blob(message: caffe_pb2.BlobProto) -> StoredBlob:
     values = blob_values(message)
     legacy = any(message.HasField(name) for name in ("num", "channels", "height", "width"))
     old, new = (message.num, message.channels, message.height, message.width), tuple(message.shape.dim)
-    return _checked(StoredBlob(values, old if legacy else new, legacy))
+    return _checked(StoredBlob(values, old if legacy else new, legacy, _or_none(blob_values(message, of_diff=True))))
 
 
 def _join(chunks: list[np.ndarray]) -> np.ndarray:
@@ -135,7 +154,7 @@ def _read_dims(data: mmap.mmap, shape: Field) -> list[int]:
 
 def _read_values(data: mmap.mmap, field: Field, end: int) -> tuple[np.ndarray, int]:
     """Read a packed chunk, or a run of unpacked values starting at `field`; returns the values and where they end."""
-    dtype = np.dtype("<f4" if field.number == _DATA else "<f8")
+    dtype = np.dtype("<f4" if field.number in _SINGLES else "<f8")
     if field.kind == LENGTH:
         count, rest = divmod(field.end - field.begin, dtype.itemsize)
         if rest:

@@ -45,7 +45,7 @@ def load_into(net, path: str | os.PathLike, stored: StoredLayers, skip_layers: C
         if name in targets and name not in skip_layers:
             copies += _pair(path, targets[name], blobs, may_miss)
     for target, source in copies:
-        source.copy_to(target.tensor)
+        source.copy_to(target)
     return _report(net, path, stored, skip_layers)
 
 
@@ -81,7 +81,7 @@ def take_written_blobs(layer) -> None:
             layer.fail(f"blob {index}: {error}")
         if not source.fits(target.shape):
             layer.fail(f"blob {index}: expected shape {target.shape}, found {source.shape} in its message")
-        source.copy_to(target.tensor)
+        source.copy_to(target)
 
 
 def _report(net, path, stored: StoredLayers, skip_layers: Collection[str]) -> LoadReport:

@@ -11,6 +11,23 @@ _MAX_REPEATED = 10_000      # values that aliases may add
 _LONG_NUMBER = re.compile(r"[-+]?[0-9][0-9A-Fa-fx_:]{1000,}")      # may be too long for Python to print
 
 
+def _recognised(*kinds: str) -> dict[str, list[tuple[str, re.Pattern[str]]]]:
+    """SafeLoader's rules for unquoted values, limited to these kinds; all others are texts."""
+    tags = {f"tag:yaml.org,2002:{kind}" for kind in kinds}
+    return {first: [rule for rule in rules if rule[0] in tags]
+            for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+
+
+class TextLoader(yaml.SafeLoader):
+    """Reads all values as texts, as they are written: no is not False, 0402 not the octal number 258."""
+    yaml_implicit_resolvers = _recognised("merge")
+
+
+class NumbersAsTextLoader(yaml.SafeLoader):
+    """Reads numbers and dates as texts, as they are written."""
+    yaml_implicit_resolvers = _recognised("merge", "bool", "null")
+
+
 class RefusedYaml(yaml.YAMLError):
     """The text expands too much, or holds a value that cannot be read; the message names the line."""
 

@@ -29,7 +29,7 @@ from datasets.source import Annotation, AnnotationError, DatasetError, Source, S
 from datasets.splits import ALL, find_split, is_split_name, split_of_classes, split_sizes
 from utils.errors import message_of
 from utils.image_header import IMAGE_SUFFIXES
-from utils.safe_yaml import load_yaml
+from utils.safe_yaml import TextLoader, load_yaml
 from utils.text import TextError, read_lines, read_text
 from utils.timer import with_progress
 
@@ -106,7 +106,8 @@ def _find(path: Path) -> _Found | None:
 def _of_yaml(path: Path) -> _Found | None:
     """The data set of a YAML file with Ultralytics' keys; None for any other file."""
     try:
-        content = load_yaml(read_text(path))
+        text = read_text(path)
+        content, written = load_yaml(text), load_yaml(text, TextLoader)
     except (yaml.YAMLError, TextError, OSError):
         return None         # VOC's reader reports what is wrong
     if not isinstance(content, dict) or "names" not in content and not {"train", "nc"} <= set(content):
@@ -115,9 +116,9 @@ def _of_yaml(path: Path) -> _Found | None:
     splits = {key: _strings(path, key, content[key]) for key in content if key in _YAML_SPLITS and content[key]}
     if not splits:
         raise DatasetError(f"{path}: expected folders or lists of images under train, val and test; found none")
-    names = _names_in(path, content.get("names"))
-    if content.get("nc", len(names)) != len(names):
-        raise DatasetError(f"{path}: nc is {content['nc']!r}, but names has {len(names)}: "
+    names = _names_in(path, written.get("names"))
+    if written.get("nc", str(len(names))) != str(len(names)):
+        raise DatasetError(f"{path}: nc is {written['nc']}, but names has {len(names)}: "
                            f"{', '.join(names.values())[:60]}")
     return _Found(root, {name: partial(_images_of, places, root, path) for name, places in splits.items()}, names,
                   bool(content.get("kpt_shape")))

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from utils.safe_yaml import load_yaml
+from utils.safe_yaml import NumbersAsTextLoader, load_yaml
 from utils.text import has_unprintable, read_text
 
 
@@ -31,20 +31,22 @@ def read_description(path: Path) -> Description:
     Raises ValueError naming the key and what was found.
     """
     try:
-        content = load_yaml(read_text(path)) or {}
+        text = read_text(path)
+        content, written = load_yaml(text) or {}, load_yaml(text, NumbersAsTextLoader)
     except yaml.YAMLError as error:
         raise ValueError(f"not readable as YAML: {error}") from error
     if not isinstance(content, dict) or set(content) - set(_READERS):
         found = sorted(map(str, set(content) - set(_READERS))) if isinstance(content, dict) else content
         raise ValueError(f"unknown keys {found}; known are {', '.join(sorted(_READERS))}")
-    return Description(**{key: _READERS[key](key, value) for key, value in content.items() if value is not None})
+    return Description(**{key: read(key, (content if read is _flag else written)[key])
+                          for key, read in _READERS.items() if content.get(key) is not None})
 
 
 def _text(key: str, value: object) -> str:
-    """Accept an unquoted number as text, but no boolean such as an unquoted true or no."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float) or not str(value).strip():
+    """Accept an unquoted number as the text that is written, but no boolean such as an unquoted true or no."""
+    if not isinstance(value, str) or not value.strip():
         raise _wrong(key, "a text", value)
-    return str(value).strip()
+    return value.strip()
 
 
 def _flag(key: str, value: object) -> bool:

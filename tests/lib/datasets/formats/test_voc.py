@@ -70,6 +70,8 @@ def test_yaml_file(tmp_path, pets):
     data = get_imdb(f"{file}:test")
     assert data.name == "own_test" and data.classes == ("__background__", "ox", "cat")
     assert data.gt_roidb()[0]["boxes"].tolist() == [[1, 1, 20, 30], [30, 2, 50, 38]]
+    file.write_text("root: pets\nclasses: [0402, 2.50, 2020-01-01]\n")
+    assert get_imdb(str(file)).classes[1:] == ("0402", "2.50", "2020-01-01")
     file.write_text("imges: JPEGImages\n")
     with pytest.raises(DatasetError, match="imges"):
         get_imdb(str(file))

@@ -127,6 +127,14 @@ def test_yaml_files_that_cannot_be_used(ultralytics, yaml, message):
         get_imdb(str(ultralytics / "data.yaml"))
 
 
+@pytest.mark.parametrize("names, classes", [
+    ("[no, 'yes']", ("no", "yes")), ("{0: 0603, 1: 0402}", ("0402", "0603")), ("[2.50, 12:30]", ("12:30", "2.50")),
+    ("\n- Off\n- 2020-01-01", ("2020-01-01", "Off"))])
+def test_class_names_are_as_written(ultralytics, names, classes):
+    (ultralytics / "data.yaml").write_text(f"train: images/train\nnc: '2'\nnames: {names}\n")
+    assert get_imdb(str(ultralytics)).classes[1:] == classes
+
+
 def test_invalid_yaml_is_reported(ultralytics):
     (ultralytics / "data.yaml").write_text("names: [a, b\n  c: d")
     with pytest.raises(DatasetError, match="data.yaml: not readable as YAML: "):

@@ -14,6 +14,7 @@ import csv
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 
 from datasets.box_table import BoxTable, as_corners, table_source
@@ -177,9 +178,9 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     delimiter, keys, has_header = found
     try:
         reader = csv.reader(read_text(path).split("\n"), delimiter=delimiter)
-        for words in reader:
-            if any(words) and not (has_header and reader.line_num == 1):
-                yield reader.line_num, _fields(keys, words)
+        rows = ((reader.line_num, words) for words in reader if any(words))
+        for number, words in islice(rows, 1 if has_header else 0, None):
+            yield number, _fields(keys, words)
     except TextError as error:
         raise DatasetError(str(error)) from None
     except csv.Error as error:

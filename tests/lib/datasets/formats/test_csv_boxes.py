@@ -34,6 +34,7 @@ def test_header_as_object_detection_tutorials_write_it(tmp_path):
 @pytest.mark.parametrize("text", [
     "image_path;x1;y1;x2;y2;label\nimages/a.jpg;0;2;20;30;cat\n",
     "xmin\tymin\txmax\tymax\tClass Name\tImageID\n0\t2\t20\t30\tcat\ta\n",
+    "\n\nimage,class,x1,y1,x2,y2\na,cat,0,2,20,30\n",
     "\ufefffilename,class,xmin,ymin,xmax,ymax\r\n\"a.jpg\",\"cat\",0.0,2,20,30\r\n"])
 def test_other_columns(tmp_path, text):
     root = write(tmp_path / "d", ["images/a.jpg"])

@@ -113,6 +113,11 @@ def _positive(side: object) -> int:
         return 0
 
 
+def is_true(flag: object) -> bool:
+    """Whether an object is marked by a flag, which may be a text, such as '0' or 'true'."""
+    return flag.strip().lower() in ("true", "1", "yes") if isinstance(flag, str) else bool(flag)
+
+
 def as_corners(boxes: np.ndarray) -> np.ndarray:
     """The boxes unchanged, for files with inclusive corners."""
     return boxes

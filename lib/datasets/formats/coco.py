@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from datasets.box_table import BoxTable, table_source
+from datasets.box_table import BoxTable, is_true, table_source
 from datasets.ds_utils import extents_to_corners
 from datasets.folders import file_names
 from datasets.source import DatasetError, Source
@@ -32,6 +32,7 @@ _OTHER_TASKS = ("captions_", "panoptic_", "stuff_")
 _KEYS = (b'"images"', b'"categories"', b'"annotations"')
 _MOST_FILES = 40    # a folder with more JSON files has one per image, which is not COCO's format
 _LEFT_OUT = "left out"
+_SHOWN = 3      # ids that a message shows
 
 
 def read(path: Path, split: str | None) -> Source | None:
@@ -106,18 +107,43 @@ class _Table(BoxTable):
 def _read_table(path: Path) -> _Table:
     content, table = _read_json(path), _Table()
     table.is_annotated = isinstance(content.get("annotations"), list)
-    categories = {_key(entry, "id"): " ".join(str(entry.get("name", "")).split())
-                  for entry in _entries(path, content, "categories")}
-    images: dict[Any, int] = {}
+    categories, images = _read_categories(path, content), {}
     for entry in _entries(path, content, "images"):
         file, key = entry.get("file_name"), _key(entry, "id")
         if not isinstance(file, str) or not file or key is None:
             table.faults["{} images have no file_name or no id", _LEFT_OUT] += 1
         else:
-            images[key] = table.add_image(file, (entry.get("width"), entry.get("height")))
-    for entry in _entries(path, content, "annotations") if table.is_annotated else ():
+            row = table.add_image(file, (entry.get("width"), entry.get("height")))
+            if images.setdefault(key, row) != row:
+                for each in (row, images[key]):
+                    table.fail(each, f"another image has the same id {key!r}: whose annotations these are is unknown")
+    annotations = _entries(path, content, "annotations") if table.is_annotated else ()
+    _check_ids(path, annotations, "image_id", "images", images)
+    _check_ids(path, annotations, "category_id", "categories", categories)
+    for entry in annotations:
         _add(table, entry, images.get(_key(entry, "image_id")), categories)
     return table
+
+
+def _read_categories(path: Path, content: Mapping[str, Any]) -> dict[Any, str]:
+    """Names by id; '' for a category without a name. Raises DatasetError if an id has two names."""
+    names: dict[Any, str] = {}
+    for entry in _entries(path, content, "categories"):
+        key, name = _key(entry, "id"), " ".join(str(entry.get("name") or "").split())
+        if names.setdefault(key, name) != name:
+            raise DatasetError(f"{path}: categories: {names[key]!r} and {name!r} have the same id {key!r}; give each "
+                               "its own, in annotations, too")
+    return names
+
+
+def _check_ids(path: Path, annotations: Collection[Mapping[str, Any]], name: str, of: str,
+               known: Mapping[Any, object]) -> None:
+    """Raise DatasetError if there are annotations, but none refers to a known id: 7 is not '7'."""
+    found = {_key(entry, name): None for entry in annotations}
+    if found and known and not found.keys() & known.keys():
+        there, ids = (printable(", ".join(map(repr, [*keys][:_SHOWN]))) for keys in (found, known))
+        raise DatasetError(f"{path}: no {name} of its annotations, such as {there}, is an id of its {of}, such as "
+                           f"{ids}")
 
 
 def _add(table: BoxTable, entry: Mapping[str, Any], row: int | None, categories: Mapping[Any, str]) -> None:
@@ -131,8 +157,8 @@ def _add(table: BoxTable, entry: Mapping[str, Any], row: int | None, categories:
         name = f"category {category}"
         table.is_no_class(name)
     try:
-        crowd = bool(entry.get("iscrowd"))
-        table.add(row, name, _box(entry), crowd or bool(entry.get("ignore")), crowd)
+        crowd = is_true(entry.get("iscrowd"))
+        table.add(row, name, _box(entry), crowd or is_true(entry.get("ignore")), crowd)
     except (ValueError, TypeError, OverflowError) as error:
         table.fail(row, f"annotation {printable(str(entry.get('id')))}: {error}")
 
@@ -156,7 +182,7 @@ def _key(entry: Mapping[str, Any], name: str) -> float | str | None:
     return key if isinstance(key, int | float | str) else None
 
 
-def _entries(path: Path, content: Mapping[str, Any], key: str) -> Iterable[Mapping[str, Any]]:
+def _entries(path: Path, content: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
     entries = content.get(key)
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise DatasetError(f"{path}: expected a list of objects under {key!r}, as COCO's; found "

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.box_table import BoxTable, table_source
+from datasets.box_table import BoxTable, is_true, table_source
 from datasets.ds_utils import edges_to_corners
 from datasets.folders import file_names
 from datasets.source import DatasetError, Source
@@ -83,13 +83,9 @@ def _add(table: BoxTable, row: int, shape: ElementTree.Element) -> None:
     name = " ".join((shape.get("label") or "").split())
     if not name:
         raise ValueError("no label")
-    difficult = any(attribute.get("name", "").lower() in _DIFFICULT and _is_true(attribute.text)
+    difficult = any(attribute.get("name", "").lower() in _DIFFICULT and is_true(attribute.text)
                     for attribute in shape.iter("attribute"))
     table.add(row, name, _BOUNDS[shape.tag](shape).tolist(), difficult)
-
-
-def _is_true(text: str | None) -> bool:
-    return (text or "").strip().lower() in ("true", "1", "yes")
 
 
 def _numbers(shape: ElementTree.Element, *keys: str) -> list[float]:

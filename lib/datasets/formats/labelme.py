@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets.box_table import BoxTable, table_source
+from datasets.box_table import BoxTable, is_true, table_source
 from datasets.ds_utils import edges_to_corners
 from datasets.folders import file_names
 from datasets.source import ANY_CLASS, Source
@@ -112,4 +112,4 @@ def _add(table: BoxTable, row: int, shape: Mapping[str, Any]) -> None:
     low, high = points.min(axis=0), points.max(axis=0) + (kind == "mask")    # masks have pixels, not edges
     flags = shape.get("flags") or {}
     table.add(row, ANY_CLASS if label == _IGNORE else label, [*low.tolist(), *high.tolist()],
-              label == _IGNORE or bool(shape.get("difficult") or flags.get("difficult")))
+              label == _IGNORE or is_true(shape.get("difficult")) or is_true(flags.get("difficult")))

@@ -149,6 +149,34 @@ def test_files_that_cannot_be_used(tmp_path, text, message):
         get_imdb(str(tmp_path / "x.json"))
 
 
+def test_flags_may_be_texts(tmp_path):
+    write_image(tmp_path / "d" / "a.jpg")
+    flags = [{"iscrowd": "0"}, {"iscrowd": "1"}, {"ignore": "false"}, {"ignore": "True"}, {"iscrowd": None}]
+    write(tmp_path / "d" / "x.json", content({1: "a.jpg"}, [(1, 7, [0, 0, 9, 9], flag) for flag in flags]))
+    assert get_imdb(str(tmp_path / "d")).objects_of_class("cat")["a"].difficult.tolist() == [0, 1, 0, 1, 0]
+
+
+def test_images_with_the_same_id_are_left_out(tmp_path):
+    for name in "abc":
+        write_image(tmp_path / "d" / f"{name}.jpg")
+    text = json.loads(content({1: "a.jpg", 2: "c.jpg"}, [(1, 7, [0, 0, 9, 9]), (2, 7, [1, 1, 9, 9])]))
+    text["images"] += [{"id": 1, "file_name": "b.jpg"}, {"id": 2, "file_name": "./c.jpg"}]
+    write(tmp_path / "d" / "x.json", json.dumps(text))
+    data = get_imdb(str(tmp_path / "d"))
+    assert data.image_index == ["c"]
+    assert [line for line in data.summary().splitlines() if "the same id 1" in line][1].startswith("  b: another image")
+
+
+@pytest.mark.parametrize("images, category, more, message", [
+    ({"1": "a.jpg"}, 7, [], "no image_id of its annotations, such as 1, is an id of its images, such as '1'"),
+    ({1: "a.jpg"}, "7", [], "no category_id of its annotations, such as '7', is an id of its categories, such as 0, 7"),
+    ({1: "a.jpg"}, 7, [{"id": 7, "name": "ox"}], "categories: 'cat' and 'ox' have the same id 7")])
+def test_ids_that_do_not_match(tmp_path, images, category, more, message):
+    write(tmp_path / "x.json", content(images, [(1, category, [0, 0, 9, 9])], categories=CATEGORIES + more))
+    with pytest.raises(DatasetError, match=f"x.json: {message}"):
+        get_imdb(str(tmp_path / "x.json"))
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
 def test_other_encodings(tmp_path, encoding):
     write_image(tmp_path / "d" / "a.jpg")

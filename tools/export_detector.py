@@ -10,7 +10,7 @@ import _init_paths  # noqa: F401
 from caffe.proto.caffe_pb2 import TEST
 from checks.net_file import NetFile
 from commands.detector import add_detector_options, class_names, find_proposing_detector
-from commands.options import add_cfg_options, make_parser, positive, tool, use_device
+from commands.options import add_cfg_options, make_parser, not_negative, positive, tool, use_device
 from utils.errors import UserError
 
 EXAMPLES = """\
@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
         help="include the preprocessing: the model takes a uint8 image (height, width, 3) in BGR order, subtracts the "
              "mean and scales it (default: it takes the net's inputs)")
     add("--thresh", type=float, default=0.05, help="minimum score of a detection (default: 0.05)")
-    add("--num_dets", type=int, default=100, metavar="N",
+    add("--num_dets", type=not_negative, default=100, metavar="N",
         help="keep at most N detections per image; 0: no limit (default: 100)")
     add("--opset", type=positive, metavar="N", help="ONNX opset version, at least 18 (default: 18)")
     add_cfg_options(result)

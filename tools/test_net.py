@@ -19,6 +19,7 @@ from commands.options import (
     check_thresh,
     choose_device,
     make_parser,
+    not_negative,
     share_of,
     tool,
     use_device,
@@ -45,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
         help="name of a data set, or its path: folder[:split] (default: voc_2007_test)")
     add_split_options(result, "Tests on test")
     add("--proposals", metavar="FILE", help="proposals from tools/rpn_generate.py, for TEST.PROPOSAL_METHOD rpn")
-    add("--num_dets", type=int, default=100, metavar="N",
+    add("--num_dets", type=not_negative, default=100, metavar="N",
         help="keep at most N detections per image; 0: no limit (default: 100)")
     add("--thresh", type=float, default=0.05, help="minimum score of a detection (default: 0.05)")
     add("--vis", action="store_true", help="draw the detections on each image, with its ground truth in white")

@@ -12,6 +12,7 @@ from caffe.proto.caffe_pb2 import TEST
 from checks.net_file import NetFile
 from checks.nets import check_for_tests, check_outputs, check_row_net, check_test_net, check_widths
 from commands.options import apply_cfg, check_thresh, existing_file
+from datasets.class_names import with_background
 from fast_rcnn.config import Changes, cfg, check_one_scale
 from fast_rcnn.detector_record import (
     RUN_RECORD,
@@ -200,9 +201,9 @@ def class_names(files: DetectorFiles, given: Sequence[str] | None) -> Sequence[s
     """Class names of a detector, background first: those it was trained with, else the `given` ones, if any.
 
     If the same names are given in another order, the detector's order is kept; other names rename its classes, which is
-    printed. Raises UserError if their number differs.
+    printed. Raises UserError if their number differs, or two names are equal.
     """
-    names = ["__background__", *_named(given)] if given else None
+    names = with_background(_named(given)) if given else None
     known = files.classes
     if not known or not names:
         return known or names
@@ -218,7 +219,7 @@ def class_names(files: DetectorFiles, given: Sequence[str] | None) -> Sequence[s
 
 def _named(given: Sequence[str]) -> Sequence[str]:
     """The names given by --classes, or those in the label map that it names."""
-    if len(given) == 1 and given[0].endswith(".prototxt"):
+    if not isinstance(given, str) and len(given) == 1 and str(given[0]).endswith(".prototxt"):
         return read_label_map(given[0])[1:]
     return given
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import numbers
+import operator
 import os
 import sys
 import tempfile
@@ -207,6 +209,11 @@ def positive(text: str) -> int:
     return _at_least(1, text)
 
 
+def not_negative(text: str) -> int:
+    """Parse an integer of at least 0, for add_argument(type=not_negative)."""
+    return _at_least(0, text)
+
+
 def _at_least(least: int, text: str) -> int:
     value = int(text)
     if value < least:
@@ -224,8 +231,19 @@ def positive_number(text: str) -> float:
 
 def check_thresh(thresh: float, settings: Config, option: str = "--thresh") -> None:
     """Raise UserError for a score threshold outside 0..1, unless scores are those of SVMs."""
+    if not isinstance(thresh, numbers.Real):
+        raise UserError(f"{option} {thresh!r}: expected a number")
     if not settings.TEST.SVM and not 0 <= thresh <= 1:
         raise UserError(f"{option} {thresh:g}: scores are between 0 and 1")
+
+
+def check_count(count: object, least: int, name: str) -> int:
+    """The number as an int, also if it is NumPy's. Raises UserError unless it is whole and at least `least`, 0 or 1."""
+    with contextlib.suppress(TypeError):
+        number = operator.index(count)  # type: ignore[arg-type]  # anything else raises TypeError
+        if number >= least:
+            return number
+    raise UserError(f"{name}={count!r}: expected a whole number {'above' if least else 'of at least'} 0")
 
 
 def existing_file(path: str, option: str, hint: str = "") -> str:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from commands.data_set import find_imdb
+from commands.options import check_count
+from datasets.class_names import with_background
 from frcnn.errors import one_exception
 from frcnn.pictures import Picture
 from utils.draw import LabelledBox, class_colour, draw_boxes, montage
@@ -24,7 +26,7 @@ class Dataset:
     def __init__(self, location: str | os.PathLike, classes: Sequence[str] | None = None) -> None:
         """Find the data set as --imdb does, and match its objects to `classes` if given. Raises UserError."""
         self.location = os.fspath(location)
-        self.imdb = find_imdb(self.location, "Dataset", ["__background__", *classes] if classes else None)
+        self.imdb = find_imdb(self.location, "Dataset", with_background(classes) if classes else None)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -43,7 +45,11 @@ class Dataset:
 
     @one_exception
     def show(self, count: int = 9, seed: int = 0) -> Picture:
-        """Draw a contact sheet of `count` random images (all if there are fewer) with their boxes."""
+        """Draw a contact sheet of `count` random images (all if there are fewer) with their boxes.
+
+        Raises UserError if `count` is not a number above 0.
+        """
+        count = check_count(count, 1, "count")
         chosen = np.random.default_rng(seed).choice(len(self), min(count, len(self)), replace=False)
         return Picture(montage([self.draw(index) for index in sorted(chosen.tolist())]))
 

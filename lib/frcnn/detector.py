@@ -15,7 +15,7 @@ import numpy as np
 from commands.data_set import DECODED, check_has_classes, check_images, check_results, claim_results, find_imdb
 from commands.detector import DetectorFiles, check_makes_proposals, class_names, detector_of_run
 from commands.onnx_file import onnx_file, write_onnx
-from commands.options import check_thresh, choose_device, quiet_caffe, use_device, writable_folder
+from commands.options import check_count, check_thresh, choose_device, quiet_caffe, use_device, writable_folder
 from datasets.evaluation import Evaluation
 from fast_rcnn import config
 from fast_rcnn.cfg_checks import check_cfg
@@ -179,8 +179,7 @@ class Detector:
 
     def _detect_all(self, images: Iterable[Photograph], thresh: float, most: int) -> Iterator[Results]:
         """Detect the objects in images, in order, grouped by `batches`."""
-        if not isinstance(most, int) or most < 1:
-            raise UserError(f"batch={most!r}: expected a whole number above 0")
+        most = check_count(most, 1, "batch")
         check_thresh(thresh, self.settings, "thresh")
         for batch in batches(images, most):
             path = batch[0][1]
@@ -213,7 +212,7 @@ class Detector:
         """Draw the boxes of the objects that score above `thresh` into one image."""
         found = self(image, thresh)
         if not isinstance(found, Results):
-            raise UserError(f"draw takes one image; for several: [found.draw() for found in detector({image!r})]")
+            raise UserError("draw takes one image; for several: [found.draw() for found in detector(images)]")
         return found.draw()
 
     @one_exception
@@ -223,8 +222,11 @@ class Detector:
 
         data    a `Dataset`, or its name or path: 'data/mine:test'
         output  folder for the detections and evaluation.json; default: they are not kept
+        max_per_image  maximum number of detections per image; 0: no limit
+        Raises UserError.
         """
         name = data.location if isinstance(data, Dataset) else os.fspath(data)
+        max_per_image = check_count(max_per_image, 0, "max_per_image")
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._in_use())
             check_thresh(thresh, self.settings, "thresh")
@@ -250,6 +252,7 @@ class Detector:
         """
         with self._in_use():
             check_thresh(thresh, self.settings, "thresh")
+            max_per_image = check_count(max_per_image, 0, "max_per_image")
             file = onnx_file(self.files, path, "path")
             write_onnx(self.net, file, self._names, ExportSettings(thresh, max_per_image, preprocess, opset))
         return file

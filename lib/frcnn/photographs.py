@@ -5,12 +5,15 @@ import glob
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 
 from utils.errors import UserError
 from utils.image_header import IMAGE_SUFFIXES
 from utils.images import decode_bytes, read_image
+
+_CONTENTS = (bytes, bytearray, memoryview)
 
 Photograph = tuple[np.ndarray, str]     # (height, width, 3) uint8 BGR, and its file or ''
 
@@ -19,7 +22,7 @@ def is_one_photograph(given: object) -> bool:
     """Whether the argument is a single image: an array, the content of a file, or the path of a file."""
     if isinstance(given, np.ndarray):
         return given.ndim != 4
-    return isinstance(given, bytes) or isinstance(given, str | os.PathLike) and Path(given).is_file()
+    return isinstance(given, _CONTENTS) or isinstance(given, str | os.PathLike) and Path(given).is_file()
 
 
 def photographs(given: object) -> Iterator[Photograph]:
@@ -28,20 +31,25 @@ def photographs(given: object) -> Iterator[Photograph]:
     given  a file, its content as bytes, an array as cv2.imread returns, a folder, a pattern, or a list of these
     Raises UserError naming the file.
     """
-    if isinstance(given, bytes):
-        yield decode_bytes(given), ""
+    if isinstance(given, _CONTENTS):
+        yield decode_bytes(bytes(given)), ""
     elif isinstance(given, np.ndarray) and given.ndim != 4:
         yield _checked(given), ""
     elif isinstance(given, str | os.PathLike):
         for path in image_files([given]):
             yield read_image(str(path)), str(path)
-    elif isinstance(given, Iterable):
+    elif isinstance(given, np.ndarray) or _is_list(given):
         for each in given:
             yield from photographs(each)
     else:
         raise UserError("expected an image: a file, a folder, a pattern, an array as cv2.imread returns, or a list "
                         f"of these; got {type(given).__name__}. For a PIL image, pass "
                         "numpy.asarray(image.convert('RGB'))[..., ::-1]")
+
+
+def _is_list(given: object) -> TypeGuard[Iterable[object]]:
+    """Whether an argument lists images; open files and tensors can be iterated over, too, but are no lists."""
+    return isinstance(given, Iterable) and not hasattr(given, "read") and getattr(given, "ndim", 1) == 1
 
 
 def _checked(pixels: np.ndarray) -> np.ndarray:

@@ -38,6 +38,13 @@ def test_mistakes_raise_one_exception(demo_data, detector, tmp_path):
         frcnn.Dataset("no/where")
     with pytest.raises(frcnn.UserError, match="evaluate no/where: "):
         detector.evaluate("no/where")
+    with pytest.raises(frcnn.UserError, match="classes: expected a list of names, found the text 'ball'"):
+        frcnn.Dataset(f"{demo_data}:test", classes="ball")
+    with pytest.raises(frcnn.UserError, match="count=0: expected a whole number above 0"):
+        frcnn.Dataset(f"{demo_data}:test").show(0)
+    for work in (detector.evaluate, detector.export):
+        with pytest.raises(frcnn.UserError, match="max_per_image=-1: expected a whole number of at least 0"):
+            work(f"{demo_data}:test", max_per_image=-1)
     (tmp_path / "file").write_text("")
     with pytest.raises(frcnn.UserError, match="output: the folder .*file cannot be made"):
         detector.evaluate(f"{demo_data}:test", tmp_path / "file")

@@ -1,5 +1,6 @@
 """`frcnn.load` and what a detector does with images."""
 import copy
+import io
 import shutil
 import threading
 
@@ -14,6 +15,11 @@ from fast_rcnn.test import detect_together, detections_per_class, im_detect
 from frcnn.photographs import batches
 
 THRESH = 0.1        # which random weights exceed
+
+
+class Tensor(list):
+    """Can be iterated over down to numbers, as PyTorch's."""
+    ndim = 3
 
 
 def same(a, b):
@@ -58,6 +64,8 @@ def test_paths_arrays_lists_folders_and_patterns(detector, photos):
                    contents):
         found = detector(images, THRESH)
         assert [same(*pair) for pair in zip(found, wanted, strict=True)] == [True] * 3
+    content = files[0].read_bytes()
+    assert all(same(detector(kind(content), THRESH), wanted[0]) for kind in (bytearray, memoryview))
     assert isinstance(detector(arrays[0]), frcnn.Results) and detector([], THRESH) == []
 
 
@@ -95,6 +103,8 @@ def test_without_objects_the_best_score_is_reported(detector, photos):
     assert f"0 objects\n  best score {best:.2f} is below thresh 0.999" in repr(found)
     with pytest.raises(frcnn.UserError, match="^thresh 50: scores are between 0 and 1$"):
         detector(photos / "im0.png", thresh=50)
+    with pytest.raises(frcnn.UserError, match="^thresh '0.5': expected a number$"):
+        detector(photos / "im0.png", thresh="0.5")
 
 
 def test_pictures_are_arrays_that_notebooks_show_and_that_can_be_saved(detector, photos, tmp_path):
@@ -128,7 +138,8 @@ def test_videos_are_detected_frame_by_frame(detector, photos, tmp_path):
     (np.zeros((9, 9, 3)), r"got \(9, 9, 3\) float64"), (np.zeros((0, 9, 3), np.uint8), r"got \(0, 9, 3\)"),
     (np.zeros((1, 5000, 3), np.uint8), "no pixels are left of 5000 x 1"), ([__file__], "detector.py: the image"),
     (b"", "image data: the image is missing or broken"), (b"text", "image data: the image is missing or broken"),
-    (7, "expected an image"), ([None], "expected an image")])
+    (7, "expected an image"), ([None], "expected an image"), (io.BytesIO(b"text"), "expected an image.*got BytesIO"),
+    (Tensor([[[0]]]), "expected an image.*got Tensor")])
 def test_wrong_images_raise_one_exception(detector, tmp_path, monkeypatch, image, message):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(frcnn.UserError, match=message):
@@ -159,6 +170,8 @@ def test_a_detector_is_found_by_its_run_its_model_or_its_files(detector, run_fol
     (["RUN"], {"device": -1}, "device=-1: expected 'cpu'"),
     (["RUN"], {"device": "tpu"}, "device='tpu': expected 'cpu', or the number of a GPU"),
     (["RUN"], {"classes": ["cat"]}, "has 2 classes with the background, the detector has 3: cat, dog"),
+    (["RUN"], {"classes": "ab"}, "classes: expected a list of names, found the text 'ab'"),
+    (["RUN"], {"classes": ["cat", "cat "]}, "class names must differ: __background__, cat, cat"),
     (["RUN"], {"settings": {"TEST.SCALE": 5}}, "TEST.SCALES"), (["RUN"], {"cfg": "no.yml"}, "no.yml cannot be read"),
     (["RUN"], {"settings": {"TEST.NMS": 7.0}}, r"TEST.NMS is 7.0: it must lie in 0..1"),
     (["RUN"], {"settings": {"TEST.HAS_RPN": False}}, "makes its own proposals, but TEST.HAS_RPN is False")])

@@ -139,6 +139,18 @@ def test_equal_names_in_two_splits_and_names_with_an_extension(tmp_path):
     assert get_imdb(f"{voc}:val").num_images == 3
 
 
+@pytest.mark.parametrize("format_name", sorted(set(WRITERS) - {"ssd"}))
+def test_images_in_folders_named_images(tmp_path, format_name):
+    """YOLO's label files are found by exchanging the last folder `images` of a path."""
+    for name in ("x/images/a.png", "y/images/b.png", "y/labels/c.png"):
+        picture(tmp_path / "d" / name)
+    (tmp_path / "d" / "all.csv").write_text("x/images/a.png,1,2,20,30,cat\ny/images/b.png,3,4,5,6,dog\n"
+                                            "y/labels/c.png,3,4,5,6,dog\n")
+    again = get_imdb(str(convert(tmp_path / "d", format_name, tmp_path / "out")))
+    assert again.image_index == ["x/images/a", "y/images/b", "y/labels/c"]
+    assert [record.names for record in records_of(again)] == [["cat"], ["dog"], ["dog"]]
+
+
 def test_joined_data_sets(pets, tmp_path):
     voc = convert(f"{pets}:train+{pets}:test", "voc", tmp_path / "voc")
     assert get_imdb(str(voc)).num_images == 4

@@ -263,11 +263,16 @@ def _image_files_below(folder: Path) -> Iterator[str]:
 
 
 # ---- label files
-def _label_file(image: str) -> str:
-    """The label file of an image: below `labels` if the image is below `images`, else beside it."""
+def label_path(image: str) -> str:
+    """Where YOLO's training looks for the label file of an image: below `labels` if the image is below `images`."""
     beside = os.path.splitext(image)[0] + ".txt"
-    head, separator, tail = beside.rpartition(f"{os.sep}{_IMAGES}{os.sep}")
-    mirrored = f"{head}{os.sep}{_LABELS}{os.sep}{tail}" if separator else beside
+    head, separator, tail = beside.rpartition(f"{os.sep}{_IMAGES}{os.sep}")     # the last such folder counts
+    return f"{head}{os.sep}{_LABELS}{os.sep}{tail}" if separator else beside
+
+
+def _label_file(image: str) -> str:
+    """The label file of an image: that of `label_path`, or else one beside it."""
+    beside, mirrored = os.path.splitext(image)[0] + ".txt", label_path(image)
     return beside if not os.path.isfile(mirrored) and os.path.isfile(beside) else mirrored
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from datasets.formats.yolo import label_path
 from datasets.records import Record
 from datasets.splits import ALL
-from datasets.writers.records import copy_images, of_classes
+from datasets.writers.records import copy_images, file_of, of_classes
 
 _KEYS = {ALL: "train", "trainval": "train", "training": "train", "valid": "val", "validation": "val", "testing": "test"}
 _DIGITS = 9     # significant digits of a fraction: precise to a thousandth of a pixel in images of any size
@@ -29,7 +30,7 @@ def write(folder: Path, splits: Mapping[str, Sequence[Record]], classes: Sequenc
     for split, records in splits.items():
         copy_images(records, folder / "images" / split)
         for record in records:
-            file = folder / "labels" / split / f"{record.name}.txt"
+            file = Path(label_path(str(folder / "images" / split / file_of(record))))
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text("".join(_lines(record, numbers)), encoding="utf-8")
 

@@ -94,8 +94,12 @@ def _explained(path: str | os.PathLike, content: str, read: Callable[[], Value])
 
 
 def _read(path: str | os.PathLike, names: Iterable[str]) -> list[np.ndarray]:
-    with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-        return [file[name] for name in names]
+    with open(path, "rb") as stream:
+        if not zipfile.is_zipfile(stream):      # NumPy would advise to unpickle it
+            raise zipfile.BadZipFile("File is not a zip file")
+        stream.seek(0)
+        with np.load(stream, allow_pickle=False) as file:
+            return [file[name] for name in names]
 
 
 def _map(path: str | os.PathLike, names: Iterable[str]) -> list[np.ndarray]:

@@ -19,6 +19,13 @@ def test_a_file_of_detections_whose_arrays_do_not_fit(tmp_path, wrong, told):
         load_detections(tmp_path / "d.npz")
 
 
+@pytest.mark.parametrize("content", [b"", b"text", b"\x80\x04N."])
+def test_other_files_are_refused_without_advice_to_unpickle_them(tmp_path, content):
+    (tmp_path / "d.npz").write_bytes(content)
+    with pytest.raises(ValueError, match="d.npz: not a file of detections: File is not a zip file$"):
+        load_detections(tmp_path / "d.npz")
+
+
 def test_detections_of_other_images_are_refused(tmp_path):
     path = tmp_path / "detections.npz"
     none = np.zeros((0, 5))

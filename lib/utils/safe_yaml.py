@@ -36,10 +36,12 @@ def load_yaml(text: str, loader: type = yaml.SafeLoader) -> Any:
     """Load the value of a YAML document.
 
     loader  a subclass of SafeLoader
-    Raises yaml.YAMLError if it is not YAML, expands too much by aliases, contains itself, or is nested too deep.
+    Raises yaml.YAMLError if it is not YAML, expands too much by aliases, contains itself, is nested too deep, or gives
+    a key twice.
     """
     try:
         _check(text, loader)
+        _check_keys(yaml.compose(text, loader))
         return yaml.load(text, loader)  # noqa: S506  # a SafeLoader
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
         # raised for values such as the date 2001-99-99, or a number of 5000 digits
@@ -75,3 +77,27 @@ def _check(text: str, loader: type) -> None:
                 sizes[event.anchor] = 1
             if not event.implicit[1] and _LONG_NUMBER.fullmatch(event.value):      # quoted text may be as long
                 raise RefusedYaml(f"line {line}: a number of {len(event.value)} digits")
+
+
+def _check_keys(root: yaml.Node | None) -> None:
+    """Raise RefusedYaml for a key that a mapping has twice: its first value would be lost."""
+    nodes, known = [root], set()
+    while nodes:
+        node = nodes.pop()
+        if id(node) in known or not isinstance(node, yaml.CollectionNode):      # an alias is the same node
+            continue
+        known.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            _check_mapping(node)
+            nodes += [value for _, value in node.value]
+        else:
+            nodes += node.value
+
+
+def _check_mapping(node: yaml.MappingNode) -> None:
+    found: set[tuple[str, str]] = set()
+    for key, _ in node.value:
+        if isinstance(key, yaml.ScalarNode):
+            if (key.tag, key.value) in found:
+                raise RefusedYaml(f"line {key.start_mark.line + 1}: the key {key.value} is given twice")
+            found.add((key.tag, key.value))

@@ -19,7 +19,7 @@ def bomb(levels=9):
 
 REFUSED = {"bomb": (bomb(), "aliases expand to more than"), "itself": ("&a [*a]", r"line \d: \*a contains itself"),
            "deep": ("[" * 10_000, "nested more than 50 deep"), "key": ("&a {b: {c: *a}}", "contains itself"),
-           "merge": ("&a {<<: *a}", "contains itself")}
+           "merge": ("&a {<<: *a}", "contains itself"), "twice": ("[{a: 1, a: 2}]", "line 1: the key a is given twice")}
 
 
 @pytest.mark.parametrize("name", REFUSED)

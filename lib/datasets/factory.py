@@ -144,6 +144,8 @@ def _find(name: str) -> Source | str:
     if name in registered or re.fullmatch(r"voc_\d{4}_\w+", name):
         return name
     path, split, share = _divided(name)
+    if not path:
+        raise DatasetError(f"{name!r}: names no data set; expected a name or path, several joined by '+'")
     try:
         return find_source(path, split) if share is None else part_of(find_source(path), split, share)
     except DatasetError as error:

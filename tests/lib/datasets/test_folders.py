@@ -89,6 +89,13 @@ def test_a_folder_of_results_belongs_to_one_data_set(tmp_path, pets):
     claim_results(tmp_path, get_imdb(f"{tmp_path}/moved"))
 
 
+@pytest.mark.parametrize("name", ["", ":train", "pets+", "+pets:train", "pets++pets"])
+def test_an_empty_name_is_not_the_current_folder(tmp_path, pets, monkeypatch, name):
+    monkeypatch.chdir(pets.parent)
+    with pytest.raises(DatasetError, match="'(:train)?': names no data set; expected a name or path"):
+        get_imdb(name)
+
+
 @pytest.mark.parametrize("name", ["\x1b[2J", "a\u202eb", "x\x9b"])
 def test_names_with_control_characters(tmp_path, pets, name):
     with pytest.raises(DatasetError, match="the class name '.*\\\\.*' has control characters"):

@@ -15,6 +15,7 @@ import _init_paths
 from commands.options import add_net_options, make_parser, net_sizes, tool, writable_folder
 from net_definitions import NETS, SHIPPED_CLASSES, SSD, USUAL, Sizes, is_shipped, model_files, ssd_files
 from net_definitions.ssd_data import read_ssd_data
+from net_definitions.written import write_files
 from utils.errors import UserError
 from utils.files import atomic_path
 
@@ -37,28 +38,36 @@ def make_models(net: str, num_classes: int = SHIPPED_CLASSES, sizes: Sizes = USU
     num_classes  including the background
     sizes        anchors and widths of fc6 and fc7; default: the net's own
     out_dir      None: models/, with only the shipped files
-    The solvers refer to their nets by paths relative to the project's root, or by absolute ones outside of it.
-    Raises ValueError for an unknown net or impossible sizes.
+    The solvers refer to their nets by paths relative to the project's root, or by absolute ones outside of it. Files
+    in `out_dir` that were edited are kept. Raises ValueError for an unknown net or impossible sizes, and if an edited
+    file would be replaced by another one.
     """
     out = Path(out_dir or MODELS).resolve()
     folder = out.relative_to(_init_paths.ROOT) if out.is_relative_to(_init_paths.ROOT) else out
     files = model_files(net, num_classes, sizes, folder.as_posix())
     if out_dir is None:
-        files = {name: text for name, text in files.items() if is_shipped(name)}
-    return _written(files, out)
+        return _rewritten({name: text for name, text in files.items() if is_shipped(name)})
+    write_files(files, out)
+    return [out / name for name in files]
 
 
 def make_ssd(data: str | os.PathLike, out_dir: str | os.PathLike) -> list[Path]:
-    """Write SSD's nets and solver into `out_dir`/SSD300/ssd/ and return their paths. Raises UserError for bad data."""
+    """Write SSD's nets and solver into `out_dir`/SSD300/ssd/ and return their paths; edited files are kept.
+
+    Raises UserError for bad data.
+    """
     out = Path(out_dir).resolve()
-    return _written(ssd_files(read_ssd_data(data), out.as_posix()), out)
-
-
-def _written(files: Mapping[str, str], out: Path) -> list[Path]:
-    for name, text in files.items():
-        with atomic_path(out / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    files = ssd_files(read_ssd_data(data), out.as_posix())
+    write_files(files, out)
     return [out / name for name in files]
+
+
+def _rewritten(files: Mapping[str, str]) -> list[Path]:
+    """Write the shipped files, which the repository keeps."""
+    for name, text in files.items():
+        with atomic_path(MODELS / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return [MODELS / name for name in files]
 
 
 def parser() -> argparse.ArgumentParser:

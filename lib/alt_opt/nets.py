@@ -1,8 +1,7 @@
 """The prototxts of an alternating optimisation run: shipped, the user's, or generated for the run."""
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from caffe.proto.caffe_pb2 import SolverParameter
@@ -10,12 +9,11 @@ from checks.solver import late_reason
 from fast_rcnn.schedule import change_solver, default_iterations, write_solver
 from net_definitions import NETS, SHIPPED_CLASSES, USUAL, Sizes, alt_opt_method, model_files
 from net_definitions.task import as_words
+from net_definitions.written import write_files
 from utils import prototxt
 from utils.errors import CheckError
-from utils.files import atomic_path, read_table, write_json
 from utils.prototxt import net_named_by, net_of_solver
 
-RECORD = "written.json"     # fingerprints of the generated files, as written
 TRAINED = ("stage1_rpn", "stage1_fast_rcnn", "stage2_rpn", "stage2_fast_rcnn")
 
 
@@ -182,35 +180,7 @@ def make_nets(net_name: str, num_classes: int, made: Path, max_iters: Sequence[i
         texts = model_files(net_name, num_classes, sizes, made.resolve().as_posix(), max_iters)
     except ValueError as error:
         raise CheckError(f"{_words(sizes)}: {error}") from None
-    for path in write_files(texts, made):
-        print(f"Kept as you have edited it: {path}", flush=True)
-
-
-def write_files(texts: Mapping[str, str], folder: Path) -> list[Path]:
-    """Write texts by file name, but keep files that were edited after the same text was written to them.
-
-    Returns the kept files. Raises CheckError, and writes nothing, if an edited file was written with another text, or
-    not by this function.
-    """
-    record = folder / RECORD
-    written = read_table(record, "delete it, and the nets beside it, to regenerate them", str)
-    edited: list[Path] = []
-    lost: list[Path] = []
-    for name, text in texts.items():
-        path, wanted = folder / name, _digest(text.encode())
-        found = _digest(path.read_bytes()) if path.is_file() else None
-        if found not in (None, wanted, written.get(name)):
-            (edited if written.get(name) == wanted else lost).append(path)
-    if lost:
-        raise CheckError("\n".join(f"{path}: was edited since it was written" for path in lost)
-                         + "\nThis command would write something else there. To train these files as they are, give "
-                         f"--models {folder}; to regenerate them, remove them")
-    for name, text in texts.items():
-        if folder / name not in edited:
-            with atomic_path(folder / name) as temporary:
-                temporary.write_text(text, encoding="utf-8")
-    write_json(record, {name: _digest(text.encode()) for name, text in texts.items()})
-    return edited
+    write_files(texts, made)
 
 
 def edited_shipped_files(net_name: str, shipped: Path, method: str) -> list[Path]:
@@ -218,7 +188,3 @@ def edited_shipped_files(net_name: str, shipped: Path, method: str) -> list[Path
     return [shipped / name for name, text in model_files(net_name).items()
             if name.startswith(f"{net_name}/{method}/") and (shipped / name).is_file()
             and (shipped / name).read_bytes() != text.encode()]
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

@@ -196,6 +196,17 @@ def test_make_models_writes_files_that_name_each_other(tmp_path, capsys):
     assert "26 files" in capsys.readouterr().out
 
 
+def test_edited_nets_are_kept_or_the_command_is_refused(tmp_path, capsys):
+    words = ["--net", "Tiny", "--out", str(tmp_path), "--classes"]
+    net = tmp_path / "Tiny" / "faster_rcnn_alt_opt" / "stage1_rpn_train.pt"
+    assert make_models.main([*words, "3"]) == 0 and make_models.main([*words, "4"]) == 0
+    assert make_models.main(["--net", "ZF", *words[2:], "3"]) == 0
+    net.write_text(mine := net.read_text() + "# mine\n")
+    assert make_models.main([*words, "4"]) == 0 and f"Kept as you have edited it: {net}" in capsys.readouterr().out
+    assert make_models.main([*words, "5"]) == 2 and net.read_text() == mine
+    assert f"{net}: was edited since it was written\nThis command would write something else" in capsys.readouterr().err
+
+
 def test_make_models_rewrites_models(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(make_models, "MODELS", tmp_path / "models")
     monkeypatch.setattr(make_models._init_paths, "ROOT", tmp_path)

@@ -1,6 +1,9 @@
 """Imports in engine and detector follow an order; the detector uses only pycaffe's public names of the engine."""
 import ast
 import re
+import signal
+import subprocess
+import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -112,3 +115,10 @@ def test_detector_uses_only_the_public_interface(path):
 def test_only_other_caffe_tests_what_a_caffe_has():
     probing = {path.name for path in DETECTOR_FILES if PROBE.search(path.read_text(encoding="utf-8"))}
     assert probing == {"other_caffe.py"}
+
+
+def test_ctrl_c_while_a_tool_imports_its_modules():
+    """These imports take seconds, before the tool's own handling of Ctrl-C is in place."""
+    ended = subprocess.run([sys.executable, "-c", "import _init_paths; raise KeyboardInterrupt"], cwd=ROOT / "tools",
+                           capture_output=True, text=True, check=False)
+    assert (ended.stderr, ended.returncode) == ("interrupted\n", -signal.SIGINT)

@@ -97,7 +97,8 @@ def _read_file(folder: Path, name: str, table: BoxTable) -> None:
 
 
 def _add(table: BoxTable, row: int, shape: Mapping[str, Any]) -> None:
-    kind, label = shape.get("shape_type") or "polygon", " ".join(str(shape["label"]).split())
+    name = shape["label"]
+    kind, label = shape.get("shape_type") or "polygon", "" if name is None else " ".join(str(name).split())
     if kind in _WITHOUT_AREA or label == _BACKGROUND:
         table.faults[f"{{}} shapes are a {label if label == _BACKGROUND else kind}, not objects", "left out"] += 1
         return

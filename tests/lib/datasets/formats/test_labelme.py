@@ -74,7 +74,7 @@ def test_splits(tmp_path):
     ([shape("", [[1, 2], [3, 4]])], "shape 1: no label"), ([shape("cat", [[1, 2]])], "at least 2 points, found 1"),
     ([shape("cat", [[1, 2], [3, "x"]])], "shape 1: could not convert"), ("many", "expected an object with shapes"),
     ([5], "shape 1: 'int' object"), ([shape("cat", [[1, 2], [float("nan"), 4]])], "not finite numbers"),
-    ([{"points": []}], "shape 1: 'label'")])
+    ([{"points": []}], "shape 1: 'label'"), ([shape(None, [[1, 2], [3, 4]])], "shape 1: no label")])
 def test_files_that_cannot_be_used(tmp_path, shapes, message):
     write(tmp_path / "d", "a", [shape("cat", [[1, 2], [3, 4]])])
     write(tmp_path / "d", "b", shapes)

@@ -26,6 +26,7 @@ from commands.options import (
     writable_folder,
 )
 from fast_rcnn.config import cfg, get_output_dir
+from utils.errors import UserError
 
 if TYPE_CHECKING:
     from datasets.imdb import imdb as Imdb
@@ -99,6 +100,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     net = files.load(*((imdb.num_classes,) if classes is None else (len(classes), "the detector")))
     if not (cfg.TEST.HAS_RPN or files.lists_detections):
         use_proposals(imdb, cfg.TEST.PROPOSAL_METHOD, args.proposals)
+    elif args.proposals:
+        raise UserError(f"--proposals {args.proposals}: would not be used, as the net makes its own")
     check_images(imdb, "--imdb", args.imdb, output / DECODED)
     claim_results(output, imdb)
     print(f"Testing {files.weights} on {imdb.num_images} images of {imdb.name}", flush=True)

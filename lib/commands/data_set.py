@@ -211,7 +211,13 @@ def image_paths(imdb: Imdb) -> Sequence[str]:
 
 
 def use_proposals(imdb: Imdb, method: str, file: str | None) -> None:
-    """Set the data set's proposal method, with the file for 'rpn'. Raises UserError if it has no such proposals."""
+    """Set the data set's proposal method, with the file for 'rpn'.
+
+    Raises UserError if it has no such proposals, and for a file that the method does not use.
+    """
+    if file and method != "rpn":
+        raise UserError(f"--proposals {file}: would not be used, as PROPOSAL_METHOD is {method}; set it to rpn, or "
+                        "leave the file out")
     if method == "rpn" and not file:
         raise UserError("PROPOSAL_METHOD is rpn: give --proposals FILE (tools/rpn_generate.py writes it)")
     imdb.config["rpn_file"] = file

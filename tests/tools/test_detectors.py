@@ -201,6 +201,8 @@ def test_a_model_without_a_trained_rpn_needs_proposals(run, detector, tmp_path):
         status, text = run(tool, *words, *options)
         assert status == 2 and f"model.caffemodel was trained without an RPN, says {detector}/model.detector" in text
         assert run(tool, *words, "--set", "TEST.HAS_RPN", "True", *options)[0] == 0
+    status, text = run("test_net", *words, "--imdb", pets, "--proposals", "p.npz", "--set", "TEST.HAS_RPN", "True")
+    assert status == 2 and "--proposals p.npz: would not be used, as the net makes its own" in text
 
 
 def test_proposals_are_generated_with_the_settings_of_the_run(run, detector, tmp_path):

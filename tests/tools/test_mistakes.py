@@ -174,6 +174,8 @@ def test_errors_of_the_other_tools(run, tmp_path, demo_data):
             (["test_net", *imdb, "--def", net, "--net", weights, "--cpu"], "add --set TEST.HAS_RPN True"),
             (["train_net", *imdb, "--solver", no_ohem, "--set", "TRAIN.PROPOSAL_METHOD", "rpn"],
              "give --proposals FILE"),
+            (["train_net", *imdb, "--solver", no_ohem, "--proposals", "p.npz", "--set", "TRAIN.PROPOSAL_METHOD", "gt"],
+             "--proposals p.npz: would not be used, as PROPOSAL_METHOD is gt"),
             (["train_net", *imdb, "--solver", no_ohem], "has no proposals 'selective_search'"),
             (["rpn_generate", *imdb, "--def", "no.pt", "--net", weights], "--def: there is no file no.pt"),
             (["rpn_generate", *imdb, "--def", net.with_name("stage1_rpn_train.pt"), "--net", weights, "--cpu"],

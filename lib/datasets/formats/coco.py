@@ -107,7 +107,8 @@ class _Table(BoxTable):
 def _read_table(path: Path) -> _Table:
     content, table = _read_json(path), _Table()
     table.is_annotated = isinstance(content.get("annotations"), list)
-    categories, images = _read_categories(path, content), {}
+    categories = _read_categories(path, content)
+    images: dict[Any, int] = {}
     for entry in _entries(path, content, "images"):
         file, key = entry.get("file_name"), _key(entry, "id")
         if not isinstance(file, str) or not file or key is None:

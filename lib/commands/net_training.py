@@ -255,14 +255,19 @@ class NetTraining:
 
 
 def _find_checkpoint(checkpoints: Checkpoints, end_state: Checkpoints, iterations: int) -> None:
-    """Without a checkpoint, resume from the end state of a shorter training; print a note if there is none either.
+    """Without a checkpoint, resume from the end state of a finished training; print a note if there is none either.
 
-    Raises RunError if the checkpoints belong to another run.
+    Raises RunError if they belong to another run, or have more than `iterations`.
     """
-    if checkpoints.are_of_another_run():
-        raise RunError(f"{checkpoints.folder}: the checkpoint is from a training with other settings, nets, weights, "
-                       f"data, seed or number of processes. Choose: --resume with those continues it, {OR_ANOTHER_RUN}")
-    if not checkpoints.exist and end_state.newest() and end_state.iteration < iterations:
-        checkpoints.copy_newest(end_state)
-    if not checkpoints.exist:
+    for state, kind in ((checkpoints, "checkpoint"), (end_state, "finished training")):
+        if state.are_of_another_run():
+            raise RunError(f"{state.folder}: the {kind} is of other settings, nets, weights, data, seed or number of "
+                           f"processes. Choose: --resume with those continues it, {OR_ANOTHER_RUN}")
+    newest = checkpoints if checkpoints.exist else end_state
+    if not newest.newest():
         print(f"there is no checkpoint in {checkpoints.folder}: training starts from the beginning", flush=True)
+    elif newest.iteration > iterations:
+        raise RunError(f"{newest.folder}: {newest.iteration} iterations are trained already, more than {iterations}. "
+                       f"Choose: more --iters, {OR_ANOTHER_RUN}")
+    elif newest is end_state:
+        checkpoints.copy_newest(end_state)

@@ -56,7 +56,10 @@ def test_a_checkpoint_is_kept_until_the_user_decides(train, tmp_path, monkeypatc
     assert output / "checkpoints/faster_rcnn_end2end_solver/checkpoint.json" in before
     check_is_refused(train(4), output, before)
     status, text = train(4, "--resume", "--rand")       # another seed
-    assert status == 2 and "the checkpoint is from a training with other settings" in text, text
+    assert status == 2 and "the checkpoint is of other settings" in text, text
+    assert content(output) == before
+    status, text = train(1, "--resume")
+    assert status == 2 and "2 iterations are trained already, more than 1. Choose: more --iters" in text, text
     assert content(output) == before
     status, text = train(4, "--resume")
     assert status == 0 and "resumes after iteration 2," in text, text
@@ -68,6 +71,14 @@ def test_a_finished_run_is_kept_until_the_user_decides(train, tmp_path):
     assert status == 0 and "training starts from the beginning" in text, text
     before = content(output)
     check_is_refused(train(1), output, before)
+    status, text = train(1, "--resume", "--lr", "0.5")
+    assert status == 2 and "the finished training is of other settings" in text and "base_lr 0.01 -> 0.5" in text, text
+    del before[output / "own_files.json"]       # names the solver with another learning rate, too
+    assert before.items() <= content(output).items()
+    model = output / "tiny_faster_rcnn_iter_1.caffemodel"
+    status, text = train(1, "--resume")
+    assert status == 0 and text.splitlines()[-1] == f"Final model: {model}", text
+    assert model.read_bytes() == before[model]
     status, text = train(2, "--restart")
     assert status == 0 and "resumes after" not in text, text
     assert (output / "tiny_faster_rcnn_iter_2.caffemodel").exists()
@@ -81,7 +92,7 @@ def test_a_longer_training_continues_from_its_end_and_is_validated(train, tmp_pa
     assert [line["iteration"] for line in lines] == [3, 4]
     assert not (tmp_path / "out" / "tiny_faster_rcnn_iter_3.caffemodel").exists()
     assert (tmp_path / "out" / "tiny_faster_rcnn_best.detector.json").exists()
-    status, text = train(4, "--resume", "--lr", "0.5")
-    assert status == 0 and "training starts from the beginning" in text and "base_lr 0.01 -> 0.5" in text
+    status, text = train(2, "--resume")
+    assert status == 2 and "4 iterations are trained already, more than 2" in text, text
     status, text = train(4, "--restart", "--val_imdb", f"{demo_data}:test", "--val_net", str(tmp_path / "none.pt"))
     assert status == 2 and "--val_net: there is no file" in text

@@ -150,6 +150,8 @@ def _trained(task: Task, folder: Path, kind: str, solver: Path, settings: Config
               "settings": relevant_settings(plain(settings), kind),
               "weights": task.weights and sha256_file(task.weights), "proposals": proposals and sha256_file(proposals),
               "rate": rate}
+    note = folder / f"{kind}.json"
+    start = "--restart" if _digest_in(note) not in (None, sha256_json(inputs)) else "--resume"
 
     def train() -> dict[str, Any]:
         weights = ["--weights", str(task.weights)] if task.weights else []
@@ -157,12 +159,12 @@ def _trained(task: Task, folder: Path, kind: str, solver: Path, settings: Config
         rates = ["--lr", str(rate)] if rate else []
         _run_tool(folder, kind, settings, "train_net.py", "--solver", str(solver), "--iters", str(iterations),
                   "--imdb", data, *weights, *files, *rates, "--output", str(folder), "--features", str(task.features),
-                  "--resume", *task.device)
+                  start, *task.device)
         own = OwnFiles(folder)
         own.remove(*others_of_the_same_training(model.name, own.names()))
         return {}
 
-    kept(folder / f"{kind}.json", inputs, train, model)
+    kept(note, inputs, train, model)
     return model
 
 
@@ -203,11 +205,14 @@ def kept(note: Path, inputs: Mapping[str, Any], work: Callable[[], dict[str, Any
     `work` runs again if the note is missing or is of other `inputs`, or if `output` is missing.
     """
     digest = sha256_json(inputs)
-    found = read_json(note) if note.is_file() else {}
-    if found.get("inputs") != digest or "result" not in found or not output.exists():
-        found = {"inputs": digest, "result": work()}
-        write_json(note, found)
-    return found["result"]
+    if _digest_in(note) != digest or not output.exists():
+        write_json(note, {"inputs": digest, "result": work()})
+    return read_json(note)["result"]
+
+
+def _digest_in(note: Path) -> str | None:
+    """The fingerprint of the inputs of the result in a note of `kept`; None if there is no note."""
+    return read_json(note)["inputs"] if note.is_file() else None
 
 
 def _run_tool(folder: Path, name: str, settings: Config | None, tool: str, *options: str) -> None:

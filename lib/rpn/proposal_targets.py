@@ -29,10 +29,10 @@ class RoITargetSettings:
 
     @classmethod
     def from_cfg(cls, train: Config) -> RoITargetSettings:
-        """The settings in cfg.TRAIN."""
-        return cls(RoISettings.from_cfg(train), train.USE_OHEM, train.BBOX_INSIDE_WEIGHTS,
-                   train.BBOX_NORMALIZE_TARGETS_PRECOMPUTED, train.BBOX_NORMALIZE_MEANS,
-                   train.BBOX_NORMALIZE_STDS, train.AGNOSTIC)
+        """The settings in cfg.TRAIN. Targets are normalised where snapshots are converted to plain ones."""
+        normalize = train.BBOX_REG and train.BBOX_NORMALIZE_TARGETS and train.BBOX_NORMALIZE_TARGETS_PRECOMPUTED
+        return cls(RoISettings.from_cfg(train), train.USE_OHEM, train.BBOX_INSIDE_WEIGHTS, normalize,
+                   train.BBOX_NORMALIZE_MEANS, train.BBOX_NORMALIZE_STDS, train.AGNOSTIC)
 
 
 def best_gt_boxes(boxes: np.ndarray, gt_boxes: np.ndarray, bg_thresh_lo: float) -> tuple[np.ndarray, np.ndarray]:

@@ -122,6 +122,21 @@ def test_classes_share_their_boxes(num_classes):
     assert inside.tolist() == [[0, 0, 0, 0, 1, 2, 3, 4]] * 2 and outside.tolist() == [[0] * 4 + [1] * 4] * 2
 
 
+@pytest.mark.parametrize("key", ["BBOX_REG", "BBOX_NORMALIZE_TARGETS"])
+def test_targets_are_plain_where_snapshots_are_not_converted(key):
+    """The object's width and height are twice the RoI's, its centre half a width to the right."""
+    blobs = [[[0, 0, 0, 9, 9]], [[0, -5, 19, 14, 1]]]
+    settings = {"TRAIN.FG_THRESH": 0.2, "TRAIN.BBOX_NORMALIZE_TARGETS_PRECOMPUTED": True,
+                "TRAIN.BBOX_NORMALIZE_MEANS": (1.0, 2.0, 3.0, 4.0), "TRAIN.BBOX_NORMALIZE_STDS": (0.5, 0.1, 0.2, 4.0)}
+    plain = np.array([0.5, 0, np.log(2), np.log(2)])
+    for change, expected in [({f"TRAIN.{key}": False}, plain),
+                             ({}, (plain - [1, 2, 3, 4]) / [0.5, 0.1, 0.2, 4])]:
+        set_config({**settings, **change})
+        _, labels, targets, *_ = run_layer(ProposalTargetLayer, "'num_classes': 2", blobs, 5)
+        assert labels.tolist() == [1, 1]
+        np.testing.assert_allclose(targets[0, 4:], expected, atol=1e-6)
+
+
 def test_draws_depend_on_seed_and_pass_only():
     set_config({"TRAIN.BATCH_SIZE": 4})
     corners = np.random.default_rng(0).uniform(0, 20, (60, 2))

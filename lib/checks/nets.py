@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from caffe.proto.caffe_pb2 import TEST, TRAIN, LayerParameter
 from checks.net_file import NetFile
@@ -224,6 +224,7 @@ def _box_problems(net: NetFile, train: Config) -> Iterator[str]:
         yield (f"{net.path}: has no layer 'bbox_pred'. With TRAIN.BBOX_NORMALIZE_TARGETS box regression is trained on "
                "normalised targets, and saved for plain ones, in the layer of this name; name yours so, or set "
                "TRAIN.BBOX_NORMALIZE_TARGETS to False")
+    yield from _bias_problems(net, BOX_LAYERS, "TRAIN.BBOX_NORMALIZE_TARGETS")
 
 
 def _rpn_box_problems(net: NetFile, train: Config) -> Iterator[str]:
@@ -234,15 +235,19 @@ def _rpn_box_problems(net: NetFile, train: Config) -> Iterator[str]:
         yield net.problem(layer, "makes proposals from predictions of plain box targets, but with "
                                  "TRAIN.RPN_NORMALIZE_TARGETS they are normalised in training: set it to False; it is "
                                  "for nets that train an RPN alone")
-    predicting = [layer for layer in net.layers if layer.name == RPN_BOX_LAYER]
-    if not predicting:
+    if not any(layer.name == RPN_BOX_LAYER for layer in net.layers):
         yield (f"{net.path}: has no layer '{RPN_BOX_LAYER}'. With TRAIN.RPN_NORMALIZE_TARGETS the boxes of anchors are "
                "trained on normalised targets, and saved for plain ones, in the layer of this name; name yours so, or "
                "set TRAIN.RPN_NORMALIZE_TARGETS to False")
-    for layer in predicting:
-        if not layer.convolution_param.bias_term:
-            yield net.problem(layer, "needs its bias (bias_term: true) with TRAIN.RPN_NORMALIZE_TARGETS: it takes the "
-                                     "mean of the targets")
+    yield from _bias_problems(net, [RPN_BOX_LAYER], "TRAIN.RPN_NORMALIZE_TARGETS")
+
+
+def _bias_problems(net: NetFile, names: Collection[str], setting: str) -> Iterator[str]:
+    """Layers of these names without a bias, which plain targets need if training normalises them by `setting`."""
+    for layer in net.layers:
+        if layer.name in names and _num_params(layer) < 2:
+            yield net.problem(layer, f"needs its bias (bias_term: true) with {setting}: it takes the mean of the "
+                                     "targets")
 
 
 def _tops_fit(tops: Sequence[str], wanted: Sequence[str]) -> bool:

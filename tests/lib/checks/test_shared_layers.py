@@ -1,4 +1,5 @@
 """Anchors and layers that the nets of a run share are compared by value."""
+import re
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,14 @@ def test_normalised_boxes_need_a_layer_that_snapshots_find(tmp_path):
     assert "has no layer 'bbox_pred'" in problem and "set TRAIN.BBOX_NORMALIZE_TARGETS to False" in problem
     assert check_train_net(path, Config(END2END, BBOX_NORMALIZE_TARGETS=False), 3) == []
     assert check_train_net(path, Config(END2END, BBOX_REG=False), 3) == []
+
+
+def test_normalised_boxes_need_a_bias(tmp_path):
+    """It takes the mean of the targets when weights are saved for plain ones."""
+    path, files = tmp_path / "net.pt", model_files("Tiny", 3)
+    for name, settings in [("faster_rcnn_alt_opt/stage1_fast_rcnn_train.pt", FAST_RCNN),
+                           ("faster_rcnn_end2end/train.pt", END2END)]:
+        path.write_text(re.sub(r"num_output: 12\b", r"\g<0> bias_term: false", files[f"Tiny/{name}"]))
+        (problem,) = check_train_net(path, settings, 3)
+        assert "'bbox_pred': needs its bias (bias_term: true) with TRAIN.BBOX_NORMALIZE_TARGETS: it takes" in problem
+        assert check_train_net(path, Config(settings, BBOX_NORMALIZE_TARGETS=False), 3) == []

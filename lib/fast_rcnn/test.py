@@ -155,15 +155,15 @@ def _of_each_class(deltas: np.ndarray, num_classes: int) -> np.ndarray:
 
 
 def find_duplicates(rois: np.ndarray, factor: float) -> tuple[np.ndarray, np.ndarray]:
-    """Find duplicate RoIs: those that are equal after round(roi * factor). A factor of 0 finds none.
+    """Find duplicate RoIs: those of the same level whose boxes are equal after round(box * factor). 0 finds none.
 
-    rois     (R, 5)
+    rois     (R, 5) level, x1, y1, x2, y2
     returns  indices of the first RoI of each group (U,), sorted by rounded rows with the last column most significant,
              and the group of every RoI (R,)
     """
     if factor <= 0 or not len(rois):
         return np.arange(len(rois)), np.arange(len(rois))
-    rows = np.round(rois * factor)
+    rows = np.column_stack([rois[:, 0], np.round(rois[:, 1:] * factor)])
     order = np.lexsort(rows.T)
     is_new = np.r_[True, (np.diff(rows[order], axis=0) != 0).any(axis=1)]
     places = np.empty(len(rois), np.int64)

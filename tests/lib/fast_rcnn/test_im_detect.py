@@ -80,10 +80,17 @@ def test_duplicates_far_from_the_origin_are_distinguished():
 def test_duplicates_agree_with_a_search_row_by_row():
     rois = np.random.default_rng(0).integers(0, 3, (60, 5)).astype(np.float32) * 10
     first, places = detection.find_duplicates(rois, 1 / 16)
-    rows = [tuple(row[::-1]) for row in np.round(rois / 16)]
+    rows = [(*row[:0:-1], row[0]) for row in np.column_stack([rois[:, 0], np.round(rois[:, 1:] / 16)]).tolist()]
     assert [rows[i] for i in first] == sorted(set(rows))
     assert list(first) == [rows.index(row) for row in sorted(set(rows))]
     assert [rows[first[place]] for place in places] == rows
+
+
+def test_rois_on_different_levels_are_no_duplicates():
+    """The box twice as small is at the same place of the image scaled by 2; the original scales the level too."""
+    rois = detection._get_rois_blob(np.array([[10, 10, 234, 234], [5, 5, 117, 117]]), np.array([1.0, 2.0]))
+    np.testing.assert_array_equal(rois, [[0, 10, 10, 234, 234], [1, 10, 10, 234, 234]])
+    np.testing.assert_array_equal(detection.find_duplicates(rois, 1 / 16), [[0, 1], [0, 1]])
 
 
 @pytest.mark.parametrize("dedup", [0.0, 1 / 16])

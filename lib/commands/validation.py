@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -107,7 +107,7 @@ def write_net_on_rois(detector: str | os.PathLike, path: Path) -> Path:
     needed, kept = {*DETECTOR_OUTPUTS, *READ_LATER}, []
     for layer in reversed(net.layer):
         if needed & set(layer.top) and "rois" not in layer.top:
-            kept.append(layer)
+            kept.append(_without_other_tops(layer, needed) if layer.type == "Input" else layer)
             needed |= set(layer.bottom)
     shapes = [list(shape.dim) for shape in net.input_shape] or [
         list(net.input_dim[start:start + 4]) for start in range(0, len(net.input_dim), 4)]
@@ -117,6 +117,17 @@ def write_net_on_rois(detector: str | os.PathLike, path: Path) -> Path:
     with atomic_path(path) as temporary:
         temporary.write_text(prototxt.to_text(result), encoding="utf-8")
     return path
+
+
+def _without_other_tops(layer: caffe_pb2.LayerParameter, needed: Collection[str]) -> caffe_pb2.LayerParameter:
+    """A copy of an Input layer that has only the needed tops."""
+    copy, shapes = caffe_pb2.LayerParameter(), layer.input_param.shape
+    copy.CopyFrom(layer)
+    copy.top[:] = [top for top in layer.top if top in needed]
+    if len(shapes) > 1:     # one for each top
+        del copy.input_param.shape[:]
+        copy.input_param.shape.extend(shape for top, shape in zip(layer.top, shapes, strict=False) if top in needed)
+    return copy
 
 
 def _input_layer(named: tuple[str, list[int]]) -> caffe_pb2.LayerParameter:

@@ -55,7 +55,15 @@ def legacy(text):
     return text
 
 
-@pytest.mark.parametrize("change", [lambda text: text, legacy])
+def one_input_layer(text):
+    """The prototxt with one Input layer for all inputs, into which BVLC's tools convert older files."""
+    first, end = text.index("layer {"), text.index("\n}", text.index('name: "im_info"')) + 2
+    shapes = "shape { dim: 1 dim: 3 dim: 224 dim: 224 } shape { dim: 1 dim: 3 }"
+    layer = f'layer {{ name: "input" type: "Input" top: "data" top: "im_info" input_param {{ {shapes} }} }}'
+    return f"{text[:first]}{layer}{text[end:]}"
+
+
+@pytest.mark.parametrize("change", [lambda text: text, legacy, one_input_layer])
 def test_a_net_on_rois_gives_the_scores_of_its_detector(nets, tmp_path, change):
     detector = tmp_path / "test.pt"
     detector.write_text(change((nets / "faster_rcnn_test.pt").read_text()))

@@ -37,7 +37,7 @@ class Pass:
 
     stage: str
     iteration: int
-    kept: Mapping[str, tuple[int, float]]       # by image file: number of RoIs kept, and their mean loss
+    kept: Mapping[str, tuple[int, float]]       # by image file: see `_kept_by_file`
     classes: Mapping[int, int]                  # by class: number of RoIs kept
     rois: Sequence[HardRoI]                     # the hardest, by descending loss
 
@@ -47,7 +47,7 @@ class HardPhotograph:
     """How hard an image was in training."""
 
     file: str
-    visits: int
+    visits: int         # passes with the image
     kept: float         # RoIs per visit
     loss: float         # mean loss of the RoIs kept
 
@@ -58,7 +58,7 @@ class HardPlace:
 
     worst: HardRoI
     visits: int                                                 # recorded visits of the image
-    losses: dict[tuple[str, int], float] = field(default_factory=dict)      # highest loss in each visit, if recorded
+    losses: dict[int, float] = field(default_factory=dict)      # highest loss in each visit, if recorded
 
     @property
     def loss(self) -> float:
@@ -90,16 +90,28 @@ def _passes_of(file: Path) -> Iterator[Pass]:
 
 def _pass(stage: str, record: Mapping[str, Any]) -> Pass:
     files = [str(image["file"]) for image in record["images"]]
-    kept = {file: (int(image["kept"]), float(image["loss"]))
-            for file, image in zip(files, record["images"], strict=True)}
     rois = []
     for roi in record["rois"]:
         x1, y1, x2, y2 = map(float, roi["box"])
         if np.isfinite([x1, y1, x2, y2, roi["loss"]]).all():
             rois.append(HardRoI(files[roi["image"]], (x1, y1, x2, y2), int(roi["class"]), float(roi["loss"]),
                                 float(roi["iou"])))
-    return Pass(stage, record["iteration"], kept,
+    return Pass(stage, record["iteration"], _kept_by_file(record["images"]),
                 {int(label): int(count) for label, count in record["classes"].items()}, rois)
+
+
+def _kept_by_file(images: Sequence[Mapping[str, Any]]) -> dict[str, tuple[int, float]]:
+    """The number of RoIs kept in each image file, and their mean loss.
+
+    Copies of an image in one minibatch, such as its mirror image, count together.
+    """
+    found: dict[str, tuple[int, float]] = {}
+    for image in images:
+        before, mean = found.get(str(image["file"]), (0, 0.0))
+        count = before + int(image["kept"])
+        total = before * mean + int(image["kept"]) * float(image["loss"])
+        found[str(image["file"])] = count, total / count if count else 0.0
+    return found
 
 
 def stages_of(passes: Sequence[Pass]) -> list[str]:
@@ -155,7 +167,7 @@ def lasting_places(passes: Sequence[Pass]) -> list[HardPlace]:
         for file in each.kept:
             visits[file] += 1
     places: defaultdict[tuple[str, int], list[HardPlace]] = defaultdict(list)
-    everything = [(roi, (each.stage, each.iteration)) for each in late for roi in each.rois
+    everything = [(roi, visit) for visit, each in enumerate(late) for roi in each.rois
                   if (roi.iou >= _OBJECT if roi.label else roi.iou < _BACKGROUND)]
     for roi, visit in sorted(everything, key=lambda item: -item[0].loss):
         place = _place_of(roi, places[roi.file, roi.label])

@@ -34,6 +34,13 @@ def test_records_are_read_by_stage(tmp_path):
     assert first == Pass("stage1_fast_rcnn", 7, {"a": (3, 0.5)}, {0: 2, 1: 1}, [hardest])
 
 
+def test_an_image_and_its_mirror_image_in_a_minibatch_count_together(tmp_path):
+    images = [{"file": "a", "flipped": False, "kept": 3, "loss": 0.5}, {"file": "b", "flipped": False, "kept": 0,
+              "loss": 0.0}, {"file": "a", "flipped": True, "kept": 1, "loss": 2.5}]
+    written(tmp_path, "s", {**RECORD, "images": images})
+    assert read_passes(tmp_path)[0].kept == {"a": (4, 1.0), "b": (0, 0.0)}
+
+
 @pytest.mark.parametrize("change", [{"rois": [{}]}, {"images": [1]}, {"classes": {"x": 1}}, {"classes": {"1": None}},
                                     {"rois": [{**RECORD["rois"][0], "image": 3}]},
                                     {"rois": [{**RECORD["rois"][0], "box": [1]}]}])
@@ -58,6 +65,11 @@ def test_places_that_stay_hard_to_the_end():
     assert (first.worst.box[0], first.visits, sorted(first.losses.values())) == (51, 3, [3.0, 4.0])
     assert (second.worst.box[0], second.worst.label, second.loss) == (100, 0, pytest.approx(4 / 3))
     assert first.rank == pytest.approx(7 / 4)
+
+
+def test_passes_of_one_iteration_are_different_visits():
+    (place,) = lasting_places([visit(4, roi(0, 3.0)), visit(4, roi(1, 2.0)), visit(4)])
+    assert (place.visits, sorted(place.losses.values())) == (3, [2.0, 3.0])
 
 
 def test_photographs_and_classes():

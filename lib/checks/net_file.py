@@ -82,6 +82,10 @@ class NetFile:
                 and any(len(self._labelled(rois).intersection(layer.bottom)) > 1
                         for rois in self._judged_rois(layer))]
 
+    def is_after_roi_pooling(self, layer: LayerParameter) -> bool:
+        """Whether a bottom of the layer is computed from pooled features of RoIs."""
+        return bool(self._judged_rois(layer))
+
     def _judged_rois(self, layer: LayerParameter) -> set[str]:
         """RoIs whose pooled features a bottom of the layer is computed from."""
         found, seen, blobs = set(), set[str](), list(layer.bottom)

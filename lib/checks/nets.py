@@ -18,6 +18,9 @@ from utils.names import BOX_BLOBS, BOX_LAYERS, READONLY, ROI_BLOBS, RPN_BLOBS, R
 from utils.other_caffe import Net, blob_shape
 
 NO_OHEM = "--no_ohem (of train_net.py: --set TRAIN.USE_OHEM False)"
+# Layer types with weights and perhaps a bias, and the message that says so
+_WITH_WEIGHTS = {**dict.fromkeys(("Convolution", "Deconvolution", "ConvolutionDepthwise", "DepthwiseConvolution"),
+                                 "convolution_param"), "InnerProduct": "inner_product_param"}
 _TEST_NETS = "Detectors are tested with faster_rcnn_test.pt or test.pt, proposals made with rpn_test.pt"
 
 
@@ -102,20 +105,19 @@ def check_widths(net: Net, path: str | os.PathLike, num_classes: int, of: str, *
 def check_frozen(path: str | os.PathLike, part: str, stage: int) -> list[str]:
     """Layers of an alternating optimisation net that must be frozen, but have a learning rate.
 
-    These are the layers of the other part ('rpn' trains no inner products, 'fast_rcnn' nothing named rpn*) and, in
-    stage 2, the shared convolutions. Even without a gradient, weight decay would shrink them.
+    These are the layers of the other part ('rpn' trains no inner products and nothing after RoI pooling, 'fast_rcnn'
+    nothing named rpn*) and, in stage 2, the shared layers. Even without a gradient, weight decay would shrink them.
     """
     net = NetFile(path, TRAIN)
-    return [net.problem(layer, f"must be frozen in stage {stage} ({part}): give it two "
-                               "param { lr_mult: 0 decay_mult: 0 }")
-            for layer in net.layers if layer.type in ("Convolution", "InnerProduct")
-            and _must_be_frozen(layer, part, stage) and not _is_frozen(layer)]
+    return [net.problem(layer, f"must be frozen in stage {stage} ({part}): give it "
+                               f"{'two' if _num_params(layer) > 1 else 'one'} param {{ lr_mult: 0 decay_mult: 0 }}")
+            for layer in net.layers if _must_be_frozen(net, layer, part, stage) and not _is_frozen(layer)]
 
 
-def _must_be_frozen(layer: LayerParameter, part: str, stage: int) -> bool:
+def _must_be_frozen(net: NetFile, layer: LayerParameter, part: str, stage: int) -> bool:
     if layer.name.startswith("rpn"):
         return part == "fast_rcnn"
-    if layer.type == "InnerProduct":
+    if layer.type == "InnerProduct" or net.is_after_roi_pooling(layer):
         return part == "rpn"
     return stage == 2
 
@@ -125,9 +127,12 @@ def _is_frozen(layer: LayerParameter) -> bool:
 
 
 def _num_params(layer: LayerParameter) -> int:
-    """2 for weights and bias, 1 without bias."""
-    param = layer.convolution_param if layer.type == "Convolution" else layer.inner_product_param
-    return 1 + param.bias_term
+    """Number of the layer's parameters that a solver may train: weights, bias, slopes."""
+    if layer.type in _WITH_WEIGHTS:
+        return 1 + getattr(layer, _WITH_WEIGHTS[layer.type]).bias_term
+    if layer.type in ("Scale", "Bias"):         # with two bottoms, the second one replaces the weights
+        return (len(layer.bottom) == 1) + (layer.type == "Scale" and layer.scale_param.bias_term)
+    return int(layer.type == "PReLU")
 
 
 def _class_problems(net: NetFile, counts: Sequence[int], of: str = "the data set") -> Iterator[str]:
@@ -245,7 +250,7 @@ def _rpn_box_problems(net: NetFile, train: Config) -> Iterator[str]:
 def _bias_problems(net: NetFile, names: Collection[str], setting: str) -> Iterator[str]:
     """Layers of these names without a bias, which plain targets need if training normalises them by `setting`."""
     for layer in net.layers:
-        if layer.name in names and _num_params(layer) < 2:
+        if layer.name in names and _num_params(layer) == 1:
             yield net.problem(layer, f"needs its bias (bias_term: true) with {setting}: it takes the mean of the "
                                      "targets")
 
@@ -274,7 +279,7 @@ def _readonly_problems(net: NetFile) -> Iterator[str]:
     """Readonly layers that do not share the weights of the trained layer, and so would compute with random ones."""
     by_name = {layer.name: layer for layer in net.layers}
     for layer in net.layers:
-        if not layer.name.endswith(READONLY) or layer.type not in ("Convolution", "InnerProduct"):
+        if not layer.name.endswith(READONLY) or not _num_params(layer):
             continue
         twin = by_name.get(layer.name.removesuffix(READONLY))
         names = [spec.name for spec in layer.param]

@@ -384,6 +384,34 @@ def test_layers_that_should_be_frozen(tmp_path):
     assert "layer 'rpn_cls_score': must be frozen in stage 1 (fast_rcnn)" in check_frozen(path, "fast_rcnn", 1)[0]
 
 
+@pytest.mark.parametrize("inserted, bottom, count", [
+    ('type: "Scale"', "conv3_1", "one"), ('type: "Scale" scale_param { bias_term: true }', "conv3_1", "two"),
+    ('type: "PReLU"', "conv3_1", "one"), ('type: "Bias"', "conv3_1", "one"),
+    ('type: "Deconvolution" convolution_param { num_output: 64 kernel_size: 1 bias_term: false }', "conv3_1", "one"),
+    ('type: "DepthwiseConvolution" convolution_param { num_output: 64 kernel_size: 1 }', "conv3_1", "two"),
+    ('type: "Scale"', "pool5", ""), ('type: "Convolution" convolution_param { num_output: 128 kernel_size: 1 }',
+                                     "pool5", "")])
+def test_every_shared_layer_is_frozen_in_stage_2_and_the_head_is_not(tmp_path, inserted, bottom, count):
+    added = f'layer {{ name: "mine" bottom: "{bottom}" top: "mine" {inserted} }}\n'
+    path = edited(tmp_path, "stage2_fast_rcnn_train.pt", r"\Z", added)
+    problems = check_frozen(path, "fast_rcnn", 2)
+    assert len(problems) == bool(count) and check_frozen(path, "fast_rcnn", 1) == []
+    assert all(f"must be frozen in stage 2 (fast_rcnn): give it {count} param {{" in problem for problem in problems)
+    param = "param { lr_mult: 0 } " * (2 if count == "two" else 1)
+    path = edited(tmp_path, "stage2_fast_rcnn_train.pt", r"\Z", added.replace("type:", f"{param} type:"))
+    assert check_frozen(path, "fast_rcnn", 2) == []
+
+
+def test_slopes_of_a_readonly_layer_are_shared(tmp_path):
+    slopes = ('layer { name: "%s" type: "PReLU" bottom: "fc6%s" top: "fc6%s" param { name: "%s" } }\n')
+    for name, found in (("slopes", 0), ("others", 1)):
+        added = slopes % ("act6", "", "", "slopes") + slopes % ("act6_readonly", "_readonly", "_readonly", name)
+        path = edited(tmp_path, "stage1_fast_rcnn_train.pt", r"\Z", added)
+        problems = check_train_net(path, KINDS["stage1_fast_rcnn_train.pt"], 21)
+        assert len(problems) == found and all("'act6_readonly': shares no weights with 'act6'" in each
+                                              for each in problems)
+
+
 def test_all_problems_come_in_one_error():
     problems = check_train_net(alt_opt("stage1_fast_rcnn_train.pt"), KINDS["stage1_fast_rcnn_train.pt"], 4)
     assert len(problems) == 6       # data, mining, and twice cls_score and bbox_pred

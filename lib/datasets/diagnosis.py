@@ -115,7 +115,10 @@ def assign(found: Found, truth: Truth) -> np.ndarray:
 
 
 def best_score(founds: Sequence[Found], truths: Sequence[Truth]) -> float:
-    """The score threshold with the highest F1 over all classes together; 0 if no detection is right."""
+    """The score threshold with the highest F1 over all classes together; 0 if no detection is right.
+
+    Detections of equal scores are above or below a threshold together.
+    """
     scores, right = [], []
     for found, truth in zip(founds, truths, strict=True):
         taken = assign(found, truth)
@@ -126,7 +129,8 @@ def best_score(founds: Sequence[Found], truths: Sequence[Truth]) -> float:
     all_scores, hits = np.concatenate([np.zeros(0), *scores]), np.concatenate([np.zeros(0, bool), *right])
     order = np.argsort(-all_scores, kind="stable")
     f1 = 2 * np.cumsum(hits[order]) / (np.arange(1, len(order) + 1) + objects)
-    return float(all_scores[order[f1.argmax()]]) if hits.any() else 0.0
+    last = np.append(np.diff(all_scores[order]) != 0, True)[:len(order)]
+    return float(all_scores[order[np.where(last, f1, 0).argmax()]]) if hits.any() else 0.0
 
 
 def _is_difficult(taken: np.ndarray, truth: Truth) -> np.ndarray:

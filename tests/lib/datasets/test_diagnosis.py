@@ -50,6 +50,8 @@ def test_the_best_score_has_the_highest_f1():
     detections = found((box(0), 1, 0.9), (box(50), 1, 0.8), (box(100), 1, 0.7), (box(200), 1, 0.6))
     assert best_score([detections], truths) == 0.7
     assert best_score([found((box(0), 1, 0.9), (box(50), 1, 0.8))], truths) == 0.9
+    tied = found((box(0), 1, 0.9), (box(100), 1, 0.5), *[(box(200 + 20 * place), 1, 0.5) for place in range(5)])
+    assert best_score([tied], truths) == 0.9        # F1 is 2/3; 4/9 with all of score 0.5
     assert best_score([found((box(50), 1, 0.9))], truths) == 0 == best_score([found()], [truth()])
 
 

@@ -5,13 +5,13 @@ import contextlib
 import gc
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from alt_opt.files import StepFiles
 from alt_opt.plan import Run, Step
 from checks.net_file import NetFile
-from checks.nets import check_outputs, check_widths
+from checks.nets import check_outputs, check_widths, inherited_layers
 from commands.validation import write_net_on_rois
 from fast_rcnn.config import set_cfg
 from utils.errors import is_user_error, message_of, raise_all
@@ -58,9 +58,8 @@ def dry_run(run: Run, steps: Sequence[Step]) -> None:
     for step in steps:
         if step.init:
             problems += _misfits(_path(run, step), shapes.get(step.name), shapes.get(step.init), step.init,
-                                 all_needed=not step.trains)
-    problems += _misfits(run.nets.detector_test, shapes.get(_DETECTOR), shapes.get(steps[-1].name), steps[-1].name,
-                         all_needed=True)
+                                 inherited_layers(_path(run, step), step.kind) if step.trains else None)
+    problems += _misfits(run.nets.detector_test, shapes.get(_DETECTOR), shapes.get(steps[-1].name), steps[-1].name)
     raise_all(problems)
 
 
@@ -107,14 +106,17 @@ def _shapes(net: Net) -> Shapes:
 
 
 def _misfits(path: Path, net: Mapping[str, list] | None, source: Mapping[str, list] | None, source_name: str,
-             all_needed: bool) -> Iterator[str]:
-    """Problems of layers that cannot load the weights of `source`, from which the net is initialised."""
+             needed: Collection[str] | None = None) -> Iterator[str]:
+    """Problems of layers that cannot load the weights of `source`, from which the net is initialised.
+
+    needed  layers that must be in `source`, as the net does not train them; None: all
+    """
     if net is None or source is None:
         return
     file = NetFile(path)
     for layer in file.layers:
         wanted, found = net.get(layer.name), source.get(layer.name)
-        if wanted and found is None and all_needed:
+        if wanted and found is None and (needed is None or layer.name in needed):
             yield file.problem(layer, f"{source_name} trains no layer of this name, so that it would have no weights")
         elif wanted and found and wanted != found:
             yield file.problem(layer, f"its weights have the shapes {wanted}, those of {source_name}, from which it is "

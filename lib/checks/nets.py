@@ -114,6 +114,13 @@ def check_frozen(path: str | os.PathLike, part: str, stage: int) -> list[str]:
             for layer in net.layers if _must_be_frozen(net, layer, part, stage) and not _is_frozen(layer)]
 
 
+def inherited_layers(path: str | os.PathLike, part: str) -> set[str]:
+    """Layers that a net of stage 2 has from the step before: those shared with it, in 'fast_rcnn' also the RPN's."""
+    net = NetFile(path, TRAIN)
+    return {layer.name for layer in net.layers if _must_be_frozen(net, layer, "fast_rcnn", 2)
+            and (part == "fast_rcnn" or not layer.name.startswith("rpn"))}
+
+
 def _must_be_frozen(net: NetFile, layer: LayerParameter, part: str, stage: int) -> bool:
     if layer.name.startswith("rpn"):
         return part == "fast_rcnn"

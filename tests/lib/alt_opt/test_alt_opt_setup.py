@@ -267,6 +267,8 @@ def test_all_nets_are_built_and_their_errors_reported_together(prepare, tmp_path
     ("rpn_test.pt", 'top: "scores"', 'top: "marks"', "has no output scores"),
     ("stage2_rpn_train.pt", 'name: "conv1_1"', 'name: "conv_1_1"',
      "rpn_test.pt:21: layer 'conv1_1': stage2_rpn trains no layer of this name"),
+    ("stage2_fast_rcnn_train.pt", 'name: "rpn_conv/3x3"', 'name: "rpn_conv_3x3"',
+     r"stage2_fast_rcnn_train.pt:\d+: layer 'rpn_conv_3x3': stage2_rpn trains no layer of this name"),
 ])
 def test_nets_must_match(prepare, name, old, new, message):
     run = prepare()

@@ -6,7 +6,7 @@ import pytest
 from make_models import make_models
 
 from checks.net_file import NetFile
-from checks.nets import check_frozen, check_test_net, check_train_net
+from checks.nets import check_frozen, check_test_net, check_train_net, inherited_layers
 from checks.solver import check_solver
 from fast_rcnn.config import Config, make_settings
 from net_definitions import model_files
@@ -382,6 +382,15 @@ def test_layers_that_should_be_frozen(tmp_path):
     assert "layer 'conv3_1': must be frozen in stage 2" in problem
     path = edited(tmp_path, "stage1_fast_rcnn_train.pt", layer("rpn_cls_score", r"lr_mult: 0"), r"\1lr_mult: 1")
     assert "layer 'rpn_cls_score': must be frozen in stage 1 (fast_rcnn)" in check_frozen(path, "fast_rcnn", 1)[0]
+
+
+def test_layers_that_stage_2_inherits():
+    """The convolutions, and for the final detector the RPN; not the head, of which the RPN's net has dummies."""
+    trunk = {"conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1", "conv5_2"}
+    rpn, head = {"rpn_conv/3x3", "rpn_cls_score", "rpn_bbox_pred"}, {"fc6", "fc7", "cls_score", "bbox_pred"}
+    for part, wanted in (("rpn", trunk), ("fast_rcnn", trunk | rpn)):
+        found = inherited_layers(alt_opt(f"stage2_{part}_train.pt"), part)
+        assert found & (trunk | rpn | head) == wanted
 
 
 @pytest.mark.parametrize("inserted, bottom, count", [

@@ -15,6 +15,9 @@ from utils.names import BOX_BLOBS, RPN_BOX_LAYER, RPN_SCORE_LAYER
 _FED = {"data", "gt_boxes", "labels", *BOX_BLOBS}       # only in training nets, layers without bottoms produce these
 _RPN_MAPS = (RPN_SCORE_LAYER, "rpn_cls_prob", RPN_BOX_LAYER)        # prefixes of the RPN's outputs
 
+_CONVOLUTIONS = ("Convolution", "ConvolutionDepthwise", "DepthwiseConvolution", "Deconvolution")
+_RESIZING = ("Interp", "Python", "Reorg", "Upsample")       # types with an unknown stride
+
 # Layers that list detections: the message with their number of classes, and the number of classes not counted there
 _CLASSES_OF = {"DetectionOutput": ("detection_output_param", 0),
                "YoloDetectionOutput": ("yolo_detection_output_param", 1),
@@ -194,15 +197,15 @@ class NetFile:
         return bool(self._rois.intersection(tops[:tops.index(blob)])) if blob in tops else False
 
     # ---- strides and anchors
-    def stride(self, blob: str) -> int | None:
-        """Stride of a blob's cells in image pixels; None if the blob is not computed from `data`."""
-        stride, seen = 1, set[str]()
-        while blob in self._maker and blob not in seen:     # layers may form a loop
+    def stride(self, blob: str) -> float | None:
+        """Stride of a blob's cells in image pixels; None if it is unknown or the blob is not computed from `data`."""
+        stride, seen = 1.0, set[str]()
+        while blob in self._maker and blob not in {"data", *seen}:      # layers may form a loop
             seen.add(blob)
             layer = self._maker[blob]
+            if layer.type in _RESIZING or not layer.bottom:
+                return None
             stride *= _layer_stride(layer)
-            if not layer.bottom or blob == "data":
-                break
             blob = layer.bottom[0]
         return stride if blob == "data" else None
 
@@ -242,10 +245,12 @@ def _pools_rois(layer: LayerParameter) -> bool:
     return "roi" in layer.type.lower() and len(layer.bottom) > 1
 
 
-def _layer_stride(layer: LayerParameter) -> int:
-    if layer.type == "Convolution":
+def _layer_stride(layer: LayerParameter) -> float:
+    """Cells of the bottom per cell of the top; for types that are not in _RESIZING."""
+    if layer.type in _CONVOLUTIONS:
         param = layer.convolution_param
-        return param.stride[0] if param.stride else param.stride_h or 1
+        stride = param.stride[0] if param.stride else param.stride_h or 1
+        return 1 / stride if layer.type == "Deconvolution" else stride
     if layer.type == "Pooling":
         return layer.pooling_param.stride_h or layer.pooling_param.stride
     return 1

@@ -208,13 +208,13 @@ def _stride_problems(net: NetFile) -> Iterator[str]:
     for layer, (feat_stride, _, _) in net.anchor_layouts():
         stride = net.stride(layer.bottom[0]) if layer.bottom else None
         if stride is not None and feat_stride != stride:
-            yield net.problem(layer, f"feat_stride is {feat_stride}, but a cell is {stride} pixels wide")
+            yield net.problem(layer, f"feat_stride is {feat_stride}, but a cell is {stride:g} pixels wide")
     for layer in net.layers:
         stride = net.stride(layer.bottom[0]) if layer.type in ("ROIPooling", "PSROIPooling") and layer.bottom else None
         param = layer.roi_pooling_param if layer.type == "ROIPooling" else layer.psroi_pooling_param
         scale = param.spatial_scale
         if stride is not None and abs(scale * stride - 1) > 1e-3:
-            yield net.problem(layer, f"spatial_scale is {scale:g}, expected 1/{stride} = {1 / stride:g}")
+            yield net.problem(layer, f"spatial_scale is {scale:g}, expected 1/{stride:g} = {1 / stride:g}")
 
 
 def _data_problems(net: NetFile, train: Config) -> Iterator[str]:

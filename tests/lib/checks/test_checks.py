@@ -79,6 +79,21 @@ def test_strides_and_anchors_are_read_from_the_net():
     assert NetFile(alt_opt("stage1_fast_rcnn_train.pt")).num_anchors() is None
 
 
+@pytest.mark.parametrize("inserted, stride", [
+    ('type: "DepthwiseConvolution" convolution_param { num_output: 3 kernel_size: 3 stride: 2 }', 32),
+    ('type: "ConvolutionDepthwise" convolution_param { num_output: 3 kernel_size: 3 stride_h: 2 stride_w: 2 }', 32),
+    ('type: "Deconvolution" convolution_param { num_output: 3 kernel_size: 4 stride: 2 }', 8),
+    ('type: "Upsample" upsample_param { scale: 2 }', None), ('type: "PReLU"', 16)])
+def test_strides_of_other_layers(tmp_path, inserted, stride):
+    text = alt_opt("rpn_test.pt").read_text().replace('bottom: "conv5_2"\n', 'bottom: "mine"\n')
+    path = tmp_path / "net.pt"
+    path.write_text(f'{text}layer {{ name: "mine" bottom: "conv5_2" top: "mine" {inserted} }}\n')
+    assert NetFile(path).stride("rpn_cls_prob_reshape") == stride
+    problems = [problem for problem in check_test_net(path, 21) if "feat_stride" in problem]
+    assert len(problems) == (stride not in (None, 16))
+    assert all(f"feat_stride is 16, but a cell is {stride} pixels wide" in problem for problem in problems)
+
+
 def test_layers_in_a_loop_have_no_stride(tmp_path):
     (tmp_path / "net.pt").write_text("layer { name: 'a' type: 'ReLU' bottom: 'y' top: 'x' }\n"
                                      "layer { name: 'b' type: 'ReLU' bottom: 'x' top: 'y' }")

@@ -59,7 +59,7 @@ CONDITIONS = {
     "ohem_256": Condition("OHEM, batch of 256", ("ohem",), settings={"TRAIN.BATCH_SIZE": 256}),
     "ohem_nms": Condition("OHEM, loss-NMS", ("ohem",), settings={"TRAIN.OHEM_USE_NMS": True}),
     "ohem_class": Condition("OHEM, ranked without the box loss", ("ohem",), rule="HardByClass"),
-    "ohem_half": Condition("OHEM, half the learning rate", ("ohem", "random"), rate=0.5),
+    "ohem_half": Condition("OHEM, half the learning rate", ("ohem", "random", "random_lo0"), rate=0.5),
     "random_missing": Condition("random RoIs, boxes missing", ("random",), ohem=False, settings=_random(0.1),
                                 incomplete=True),
     "ohem_missing": Condition("OHEM, boxes missing", ("ohem", "random_missing"), incomplete=True),

@@ -33,6 +33,11 @@ def test_batches(source):
         assert labels.tolist() == [10 + n for n in batch]
 
 
+def test_a_list_may_begin_with_a_byte_order_mark(source):
+    source.write_text("\ufeff" + source.read_text(), encoding="utf-8")
+    assert (runner(source).forward()[0][0] == IMAGES[0].transpose(2, 0, 1)).all()
+
+
 def test_grey_and_resized(source):
     data = runner(source, "is_color: false new_height: 3 new_width: 5").forward()[0]
     assert data.shape == (1, 1, 3, 5)

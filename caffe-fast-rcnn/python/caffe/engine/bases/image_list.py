@@ -74,7 +74,7 @@ def _lines(source: str | os.PathLike) -> list[tuple[int, str]]:
     if is_lfs_pointer(source):
         raise ImageListError(f"the list '{source}': this is {LFS_POINTER}")
     try:
-        with open(source, encoding="utf-8", errors="surrogateescape") as file:
+        with open(source, encoding="utf-8-sig", errors="surrogateescape") as file:
             lines = [line.rstrip() for line in file]
     except OSError as error:
         raise ImageListError(f"cannot read the list '{source}': {error.strerror}") from None

@@ -5,6 +5,7 @@ import pytest
 from layer_checker import Runner, refused
 
 from caffe.engine import device
+from caffe.io import array_to_blobproto
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (8, 12, 3), dtype=np.uint8)
 WINDOWS = "3 0.9 2 1 7 4\n5 0.75 0 0 5 3\n9 0.3 4 2 9 7\n7 0.5 0 0 1 1\n"
@@ -91,6 +92,21 @@ def test_fractions_and_thresholds_are_single_precision(source):
     runner = Runner(settings, [], num_tops=2)
     assert (len(runner.layer.foreground), len(runner.layer.background)) == (1, 1)
     assert runner.forward()[1].tolist() == [0] * 3 + [5] * 7
+
+
+@pytest.mark.parametrize("shape, fits", [
+    ((3, 8, 8), True), ((3, 6, 8), True), ((3, 5, 8), False), ((3, 8, 3), False), ((1, 8, 8), False)])
+def test_the_crop_of_the_mean_has_the_size_of_the_top(source, shape, fits):
+    """It begins (width - 4) / 2 pixels from the left and from the top, as in Caffe."""
+    mean = np.random.default_rng(0).integers(0, 99, shape).astype(np.float32)
+    path = source.parent / "mean.binaryproto"
+    path.write_bytes(array_to_blobproto(mean[None]).SerializeToString())
+    settings = text(source, "batch_size: 1 fg_fraction: 0", f"crop_size: 4 mean_file: '{path}'")
+    if not fits:
+        refused(settings, [], rf"mean_file has the shape \({shape[0]}, {shape[1]}, {shape[2]}\)", num_tops=2)
+        return
+    found = Runner(settings, [], num_tops=2).forward()[0][0]
+    np.testing.assert_array_equal(found, warped(4, 2, 9, 7) - mean[:, 2:6, 2:6])
 
 
 @pytest.mark.parametrize("settings, transform, match", [

@@ -63,8 +63,7 @@ class WindowData(Layer):
         self.background: list[Window] = []
         self.channels = 3
         self._read_windows(param.source)
-        if len(self.param.transform_param.mean_value) not in (0, 1, self.channels):
-            self.fail(f"expected one mean_value, or one for each of {self.channels} channels")
+        self._check_mean()
         self.num_foreground = int(np.float32(param.batch_size) * np.float32(param.fg_fraction))
         for name, windows, count in (("foreground", self.foreground, self.num_foreground),
                                      ("background", self.background, param.batch_size - self.num_foreground)):
@@ -72,6 +71,14 @@ class WindowData(Layer):
                 self.fail(f"'{param.source}' has no {name} window, but each batch needs {count}")
         top[0].reshape(param.batch_size, self.channels, self.size, self.size)
         top[1].reshape(param.batch_size)
+
+    def _check_mean(self) -> None:
+        if len(self.param.transform_param.mean_value) not in (0, 1, self.channels):
+            self.fail(f"expected one mean_value, or one for each of {self.channels} channels")
+        wanted = (self.channels, self.size, self.size)
+        if self.mean is not None and (self.mean.shape[2] < self.size or self._mean().shape != wanted):
+            self.fail(f"mean_file has the shape {self.mean.shape}: its crop, centred between left and right and as far "
+                      f"from the top, must have the shape {wanted}")
 
     def _read_windows(self, source: str) -> None:
         try:

@@ -22,6 +22,13 @@ def test_a_failed_write_keeps_the_old_file(atomic_path, tmp_path):
 
 
 @BOTH
+def test_a_folder_is_refused_before_anything_is_written(atomic_path, tmp_path):
+    with pytest.raises(IsADirectoryError) as caught, atomic_path(tmp_path):
+        pytest.fail("the block must not run")
+    assert caught.value.filename == str(tmp_path)
+
+
+@BOTH
 def test_content_reaches_the_disk_before_the_name(atomic_path, tmp_path, monkeypatch):
     done = []
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -32,8 +33,12 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     The content is flushed to disk before the rename, so that after a power failure either the old or the new file is
     there. On an exception the temporary file is removed and the old file stays. Missing folders are created; the target
     of a symbolic link is replaced, not the link. An OSError, such as that of a full disk, names the file.
+
+    Raises IsADirectoryError if `path` is a folder.
     """
     target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix}")
     try:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,11 +24,13 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     one, never a partial one. On an exception the temporary file is removed and the old file is kept. Errors of the
     operating system, such as a full disk, name the file.
 
-    Raises FileNotFoundError if the folder does not exist.
+    Raises FileNotFoundError if the folder does not exist, and IsADirectoryError if `path` is a folder itself.
     """
     target = Path(os.path.realpath(path))
     if not target.parent.is_dir():
         raise FileNotFoundError(f"cannot write {path}: there is no folder {target.parent}")
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         yield temporary

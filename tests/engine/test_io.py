@@ -129,6 +129,14 @@ def test_preprocess_does_not_change_the_image_nor_deprocess_the_blob():
     np.testing.assert_array_equal(values, kept)
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 4, 5), (1, 3, 1, 5), (1, 3, 1, 1)])
+@pytest.mark.parametrize("leading", [slice(None), 0])
+def test_deprocess_keeps_axes_of_length_1_that_the_transpose_takes(shape, leading):
+    values = np.random.default_rng(0).random(shape)
+    subject = transformer({"shape": shape, "transpose": (2, 0, 1)})
+    np.testing.assert_array_equal(subject.deprocess("data", values[leading]), values[0].transpose(1, 2, 0))
+
+
 def test_preprocess_resizes_images_and_means():
     spec = {"shape": (1, 3, 4, 6), "transpose": (2, 0, 1)}
     subject = transformer(spec, np.full((3, 8, 9), 0.25, np.float32))
@@ -138,6 +146,11 @@ def test_preprocess_resizes_images_and_means():
 
 @pytest.mark.parametrize("call, words", [
     (lambda t: t.preprocess("image", np.zeros((4, 5, 3))), "'image' is not one of the net's inputs: data"),
+    (lambda t: t.preprocess("data", np.zeros((4, 5))), r"expected an array of 3 axes, got shape \(4, 5\)"),
+    (lambda t: t.preprocess("data", np.zeros((8, 5))), r"expected an image .* got shape \(8, 5\)"),
+    (lambda t: t.preprocess("data", np.zeros((4, 5, 1))), r"order \(2, 1, 0\): the image has 1 channels"),
+    (lambda t: t.deprocess("data", np.zeros((2, 3, 4, 5))), r"expected an array of 3 axes, got shape \(2, 3, 4, 5\)"),
+    (lambda t: t.deprocess("data", np.zeros((2, 3, 1, 1))), r"expected an array of 3 axes, got shape \(2, 3\)"),
     (lambda t: t.set_transpose("data", (0, 1)), "'data' takes 3 axes"),
     (lambda t: t.set_channel_swap("data", (1, 0)), "'data' has 3 channels"),
     (lambda t: t.set_mean("data", np.zeros(2)), "mean of 2 channels: 'data' has 3"),
@@ -153,6 +166,17 @@ def test_recorded_oversample(recorded):
     _, entry, data = recorded("io_oversample")
     got = caffe.io.oversample([data["im.0"], data["im.1"]], entry.crop)
     np.testing.assert_array_equal(got, data["crops"])
+
+
+@pytest.mark.parametrize("shape, size", [((4, 5), (2, 2)), ((0, 5, 3), (2, 2)), ((4, 5, 3), (0, 2))])
+def test_resize_image_takes_images_with_pixels(shape, size):
+    with pytest.raises(ValueError, match=r"expected an image \(height, width, channels\) with pixels, got shape"):
+        caffe.io.resize_image(np.zeros(shape), size)
+
+
+def test_oversample_of_no_images():
+    with pytest.raises(ValueError, match="there are no images"):
+        caffe.io.oversample([], (2, 2))
 
 
 def test_oversample_refuses_crops_larger_than_the_image():

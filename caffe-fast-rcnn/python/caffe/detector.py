@@ -90,10 +90,14 @@ class Detector(Net):
 
         Without context, ymax and xmax are exclusive and the crop has the size of the window. With context, they are
         inclusive, as in R-CNN, and the crop has the size of the net's input, filled with the mean outside the image.
+        Raises ValueError for a window without pixels of the image, and without context for one that begins before it.
         """
         if not self.context_pad:
             y1, x1, y2, x2 = (int(edge) for edge in window)
-            return im[y1:y2, x1:x2]
+            pixels = im[y1:y2, x1:x2]
+            if min(y1, x1) < 0 or not pixels.size:      # a negative index would count from the image's end
+                raise _outside(window, im)
+            return pixels
         size = int(self.crop_dims[0])
         box = self._with_context(np.asarray(window, float), size)
         scale = size / (box[2:] - box[:2] + 1)
@@ -103,7 +107,7 @@ class Detector(Net):
         length = np.minimum(length, size - first)
         pixels = im[box[0]:box[2], box[1]:box[3]]
         if not pixels.size or length.min() < 1:
-            raise ValueError(f"window {tuple(window)} lies outside of its image of {im.shape[0]}x{im.shape[1]}")
+            raise _outside(window, im)
         result = np.array(self.crop_mean)
         result[first[0]:first[0] + length[0], first[1]:first[1] + length[1]] = io.resize_image(pixels, length)
         return result
@@ -113,3 +117,7 @@ class Detector(Net):
         half = (box[2:] - box[:2] + 1) / 2
         scale = size / (size - 2 * self.context_pad)
         return np.round(np.tile(box[:2] + half, 2) + scale * _HALVES * np.tile(half, 2))
+
+
+def _outside(window: Sequence[float], im: np.ndarray) -> ValueError:
+    return ValueError(f"window {tuple(window)} lies outside of its image of {im.shape[0]}x{im.shape[1]}")

@@ -118,14 +118,20 @@ class Transformer:
         self.input_scale: dict[str, float] = {}
 
     def preprocess(self, in_: str, data: np.ndarray) -> np.ndarray:
-        """Convert an image (height, width, channels) to the input's values, float32."""
+        """Convert an image (height, width, channels) to the input's values, float32.
+
+        Raises ValueError for an array with another number of axes, or of channels, than the steps take.
+        """
         self._check(in_)
         image = data.astype(np.float32)             # a copy: the steps below work in place
         if image.shape[:2] != self.inputs[in_][2:]:
             image = resize_image(image, self.inputs[in_][2:])
         if in_ in self.transpose:
+            self._check_axes(in_, image)
             image = image.transpose(self.transpose[in_])
         if in_ in self.channel_swap:
+            if max(self.channel_swap[in_]) >= len(image):
+                raise ValueError(f"channel order {self.channel_swap[in_]}: the image has {len(image)} channels")
             image = image[list(self.channel_swap[in_])]
         if in_ in self.raw_scale:
             image *= self.raw_scale[in_]
@@ -136,9 +142,18 @@ class Transformer:
         return image
 
     def deprocess(self, in_: str, data: np.ndarray) -> np.ndarray:
-        """Convert an input's values back to an image: inverts all steps of `preprocess` except resizing."""
+        """Convert the values of one input back to an image: inverts all steps of `preprocess` except resizing.
+
+        Axes of length 1 are dropped, as in pycaffe, unless the transpose takes them. Raises ValueError for an array with
+        another number of axes than the transpose takes.
+        """
         self._check(in_)
         image = data.copy().squeeze()
+        if in_ in self.transpose:
+            shape = data.shape[-len(self.transpose[in_]):]
+            if image.ndim < len(shape) and image.size == np.prod(shape):
+                image = image.reshape(shape)        # one channel, row or column
+            self._check_axes(in_, image)
         if in_ in self.input_scale:
             image /= self.input_scale[in_]
         if in_ in self.mean:
@@ -192,6 +207,11 @@ class Transformer:
         self._check(in_)
         self.input_scale[in_] = scale
 
+    def _check_axes(self, in_: str, image: np.ndarray) -> None:
+        order = self.transpose[in_]
+        if image.ndim != len(order):
+            raise ValueError(f"transpose order {order}: expected an array of {len(order)} axes, got shape {image.shape}")
+
     def _check(self, in_: str) -> None:
         if in_ not in self.inputs:
             raise ValueError(f"'{in_}' is not one of the net's inputs: {', '.join(self.inputs)}")
@@ -230,11 +250,15 @@ def resize_image(im: np.ndarray, new_dims: Sequence[int], interp_order: int = 1)
 
     interp_order 0 takes the nearest pixel, 1 is bilinear, 2 and 3 are bicubic. Images of 1 or 3 channels are aligned at
     their outer edges, with replicated borders, others at the centres of their corner pixels, as in pycaffe.
+    Raises ValueError for arrays without pixels or with another number of axes, and for new_dims below 1.
     """
     height, width = (int(dim) for dim in new_dims)
     if interp_order not in _INTERPOLATION:
         raise ValueError(f"interp_order {interp_order}: expected 0, 1, 2 or 3")
     image = np.asarray(im, np.float32)
+    if image.ndim != 3 or not image.size or min(height, width) < 1:
+        raise ValueError(f"expected an image (height, width, channels) with pixels, got shape {image.shape} to resize to "
+                         f"{height}x{width}")
     if image.shape[-1] not in (1, 3):
         from scipy.ndimage import zoom  # slow to import and rarely needed
         return zoom(image, (height / image.shape[0], width / image.shape[1], 1), order=interp_order)
@@ -253,8 +277,11 @@ def oversample(images: Sequence[np.ndarray], crop_dims: Sequence[int]) -> np.nda
 
     images     arrays (height, width, channels) of one size
     crop_dims  (height, width) of a crop
-    Returns (10 * number of images, crop height, crop width, channels), float32.
+    Returns (10 * number of images, crop height, crop width, channels), float32. Raises ValueError for no images, and
+    for crops larger than an image.
     """
+    if not len(images):
+        raise ValueError("there are no images to crop")
     height, width = images[0].shape[:2]
     crop_height, crop_width = (int(dim) for dim in crop_dims)
     bottom, right = height - crop_height, width - crop_width

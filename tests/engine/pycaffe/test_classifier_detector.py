@@ -1,4 +1,5 @@
 """Classifier and Detector against the same steps done by hand, on small nets and real ones."""
+import re
 import sys
 import types
 
@@ -124,6 +125,10 @@ def test_windows_outside_are_reported(files, photo):
     net = caffe.Detector(*files["square"], context_pad=1)
     with pytest.raises(ValueError, match=r"\(100, 100, 110, 110\) lies outside"):
         net.crop(photo[1], (100, 100, 110, 110))
+    net = caffe.Detector(*files["net"])
+    for window in [(100, 100, 110, 110), (-2, -2, 6, 6), (5, 3, 5, 9)]:
+        with pytest.raises(ValueError, match=f"{re.escape(str(window))} lies outside"):
+            net.crop(photo[1], window)
 
 
 def test_selective_search_is_used_if_available(files, photo, monkeypatch):

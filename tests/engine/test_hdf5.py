@@ -73,11 +73,12 @@ def test_shape_is_checked(tmp_path):
         copy_weights(make_net(), tmp_path / "w")
 
 
-def test_state_round_trip(tmp_path):
+@pytest.mark.parametrize("model", ["w.caffemodel.h5", "Modèle 网/w.caffemodel.h5"])
+def test_state_round_trip(tmp_path, model):
     history = [torch.arange(6.0).reshape(2, 3), torch.ones(4)]
-    hdf5.write_state(tmp_path / "s.h5", 12, "w.caffemodel.h5", 3, history)
+    hdf5.write_state(tmp_path / "s.h5", 12, model, 3, history)
     state = read_state(tmp_path / "s.h5")
-    assert (state.iter, state.learned_net, state.current_step) == (12, "w.caffemodel.h5", 3)
+    assert (state.iter, state.learned_net, state.current_step) == (12, model, 3)
     for stored, tensor in zip(state.history, history, strict=True):
         np.testing.assert_array_equal(stored.array, tensor)
 

@@ -114,7 +114,7 @@ def _text(dataset) -> str:
         return ""
     if not hasattr(dataset, "asstr") or dataset.shape != () or dataset.external or dataset.is_virtual:
         raise WireError("'learned_net' is no text")
-    return dataset.asstr()[()]
+    return dataset.asstr("utf-8", "replace")[()]       # files say ASCII, whatever the name
 
 
 def write_state(path: str | os.PathLike, iteration: int, learned_net: str, current_step: int,

@@ -144,8 +144,8 @@ class Transformer:
     def deprocess(self, in_: str, data: np.ndarray) -> np.ndarray:
         """Convert the values of one input back to an image: inverts all steps of `preprocess` except resizing.
 
-        Axes of length 1 are dropped, as in pycaffe, unless the transpose takes them. Raises ValueError for an array with
-        another number of axes than the transpose takes.
+        Axes of length 1 are dropped, as in pycaffe, unless the transpose takes them. Raises ValueError for an array
+        with another number of axes than the transpose takes.
         """
         self._check(in_)
         image = data.copy().squeeze()
@@ -210,7 +210,8 @@ class Transformer:
     def _check_axes(self, in_: str, image: np.ndarray) -> None:
         order = self.transpose[in_]
         if image.ndim != len(order):
-            raise ValueError(f"transpose order {order}: expected an array of {len(order)} axes, got shape {image.shape}")
+            raise ValueError(f"transpose order {order}: expected an array of {len(order)} axes, got shape "
+                             f"{image.shape}")
 
     def _check(self, in_: str) -> None:
         if in_ not in self.inputs:
@@ -257,8 +258,8 @@ def resize_image(im: np.ndarray, new_dims: Sequence[int], interp_order: int = 1)
         raise ValueError(f"interp_order {interp_order}: expected 0, 1, 2 or 3")
     image = np.asarray(im, np.float32)
     if image.ndim != 3 or not image.size or min(height, width) < 1:
-        raise ValueError(f"expected an image (height, width, channels) with pixels, got shape {image.shape} to resize to "
-                         f"{height}x{width}")
+        raise ValueError(f"expected an image (height, width, channels) with pixels, got shape {image.shape} to resize "
+                         f"to {height}x{width}")
     if image.shape[-1] not in (1, 3):
         from scipy.ndimage import zoom  # slow to import and rarely needed
         return zoom(image, (height / image.shape[0], width / image.shape[1], 1), order=interp_order)

@@ -74,6 +74,30 @@ def test_gradients_are_those_of_the_net(name):
             np.testing.assert_allclose(parameter.grad, blob.diff, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("layer", ["type: 'BNLL'", "type: 'MVN'", "type: 'MVN' mvn_param { across_channels: true }"])
+def test_gradients_where_the_root_and_the_absolute_value_have_none(layer):
+    """At 0 and in constant planes, the module's gradient is that of the net."""
+    net = net_of((layer, [X], 1))
+    net.blobs["x0"].data[...] = np.arange(X[1])[:, None, None] % 2 if "across" not in layer else 0
+    module, (value,) = caffe.to_torch(net), inputs_of(net)
+    weight = np.random.default_rng(7).standard_normal(net.blobs["y0"].shape).astype(np.float32)
+    net.engine_layers[-1].needs_backward = True
+    net.forward()
+    net.blobs["y0"].diff[...] = weight
+    net.engine_layers[-1].backward([net.blobs["y0"]], [True], [net.blobs["x0"]])
+    (module(value.requires_grad_()) * torch.tensor(weight)).sum().backward()
+    np.testing.assert_allclose(value.grad, net.blobs["x0"].diff, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name, constant", [
+    ("roi_align", {1}), ("roi_pooling", {1}), ("psroi_pooling", {1}), ("lstm_exposed", {1, 3, 4})])
+def test_inputs_without_a_gradient_in_the_net_have_none(name, constant):
+    net = net_of(EXAMPLES[name])
+    module, inputs = caffe.to_torch(net), [value.requires_grad_() for value in inputs_of(net)]
+    sum(value.square().sum() for value in as_tuple(module(*inputs)) if value.requires_grad).backward()
+    assert {index for index, value in enumerate(inputs) if value.grad is None or not value.grad.any()} == constant
+
+
 # ---------------------------------------------------------------------------------------------- whole nets
 NET = """
 name: "whole"

@@ -97,7 +97,7 @@ class RecurrentLayer(AutogradLayer):
             state = bottom[0].tensor.new_zeros(bottom[0].shape[1], self.param.recurrent_param.num_output)
             kept = self.last or ()
             states = list(kept) if kept and kept[0].shape == state.shape else [state] * self.num_states
-        self.first = [state.to(bottom[0].tensor) for state in states]
+        self.first = [state.detach().to(bottom[0].tensor) for state in states]
         super().forward(bottom, top)
 
     def compute(self, *tensors):

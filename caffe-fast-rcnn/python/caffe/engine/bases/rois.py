@@ -53,7 +53,7 @@ class RoiMeanLayer(Layer):
 
         Raises LayerError for RoIs that are not finite or have an invalid batch index.
         """
-        rois, (batch, _, height, width) = bottom[1].tensor.reshape(-1, 5), bottom[0].shape
+        rois, (batch, _, height, width) = bottom[1].tensor.detach().reshape(-1, 5), bottom[0].shape
         good = rois.isfinite().all(1) & (rois[:, 0] >= 0) & (rois[:, 0] < batch)
         bad = (~good).nonzero().flatten().tolist()
         if bad:

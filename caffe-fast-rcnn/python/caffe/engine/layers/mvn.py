@@ -1,6 +1,8 @@
 """MVN: mean and variance normalisation of each image."""
 from __future__ import annotations
 
+import torch
+
 from ..layer import Layer, register
 
 
@@ -38,7 +40,7 @@ class MVN(Layer):
         rows = bottom[0].tensor.reshape(self.rows_shape)
         rows = rows - rows.mean(1, keepdim=True)
         if self.param.mvn_param.normalize_variance:
-            self.deviation = rows.square().mean(1, keepdim=True).sqrt() + self.param.mvn_param.eps
+            self.deviation = _root(rows.square().mean(1, keepdim=True)) + self.param.mvn_param.eps
             rows = rows / self.deviation
         top[0].tensor = rows.reshape(top[0].shape)
 
@@ -48,3 +50,9 @@ class MVN(Layer):
         if self.param.mvn_param.normalize_variance:
             result = (result - value * (gradient * value).mean(1, keepdim=True)) / self.deviation
         bottom[0].grad = result.reshape(bottom[0].shape)
+
+
+def _root(variance: torch.Tensor) -> torch.Tensor:
+    """The square root, whose gradient is 0 at 0, for autograd."""
+    positive = variance != 0
+    return torch.where(positive, variance, 1).sqrt() * positive

@@ -13,7 +13,14 @@ from .pycaffe_net import Net
 
 def input_transformer(net: Net, mean: np.ndarray | None, input_scale: float | None, raw_scale: float | None,
                       channel_swap: Sequence[int] | None) -> io.Transformer:
-    """A Transformer for the net's first input; steps that are None are skipped."""
+    """A Transformer for the net's first input; steps that are None are skipped.
+
+    Raises ValueError for a net without an input of images.
+    """
+    shape = net.blobs[net.inputs[0]].shape if net.inputs else None
+    if shape is None or len(shape) != 4:
+        raise ValueError("expected a net whose first input is a batch of images (N, C, H, W), as in a deploy.prototxt; "
+                         f"found {f'shape {shape}' if shape is not None else 'no input'}")
     name = net.inputs[0]
     transformer = io.Transformer({name: net.blobs[name].shape})
     transformer.set_transpose(name, (2, 0, 1))

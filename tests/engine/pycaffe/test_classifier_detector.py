@@ -57,6 +57,18 @@ def test_preprocessing_steps(files):
     assert net.transformer.inputs == {"data": (4, 3, 6, 8)}
 
 
+@pytest.mark.parametrize("layer, found", [
+    ("type: 'DummyData' dummy_data_param { shape { dim: 1 } }", "found no input"),
+    ("type: 'Input' input_param { shape { dim: 2 dim: 3 } }", r"found shape \(2, 3\)")])
+@pytest.mark.parametrize("kind", [caffe.Classifier, caffe.Detector])
+def test_a_net_without_an_input_of_images_is_refused(tmp_path, kind, layer, found):
+    (tmp_path / "net.prototxt").write_text(f"layer {{ name: 'in' top: 'data' {layer} }}")
+    paths = str(tmp_path / "net.prototxt"), str(tmp_path / "net.caffemodel")
+    caffe.Net(paths[0], caffe.TEST).save(paths[1])
+    with pytest.raises(ValueError, match=found):
+        kind(*paths)
+
+
 def test_image_dims_below_the_input_are_refused(files):
     with pytest.raises(ValueError, match="smaller than the net's input"):
         caffe.Classifier(*files["net"], image_dims=(5, 20))

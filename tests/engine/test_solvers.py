@@ -229,6 +229,14 @@ def test_solve_ends_at_max_iter_and_writes_a_snapshot(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"s_iter_5.caffemodel", "s_iter_5.solverstate"}
 
 
+def test_the_folder_of_the_snapshot_after_training_is_checked_before_it():
+    solver = make(SGD + "max_iter: 2", snapshot_prefix="/no/such/folder/x")
+    with pytest.raises(SolverError, match="cannot write into the folder /no/such/folder"):
+        solver.solve()
+    assert solver.iter == 0
+    make(SGD + "max_iter: 1 snapshot_after_train: false", snapshot_prefix="/no/such/folder/x").solve()
+
+
 def test_no_snapshot_after_train(tmp_path):
     make(SGD + "max_iter: 2 snapshot_after_train: false", snapshot_prefix=str(tmp_path / "s")).solve()
     assert not list(tmp_path.iterdir())

@@ -89,8 +89,12 @@ class Solver:
         if self.param.iter_size < 1:
             raise SolverError(f"iter_size must be at least 1, found {self.param.iter_size}")
         check_evaluation(self.param)
+        if self.param.snapshot:
+            self._check_snapshot_folder()
+
+    def _check_snapshot_folder(self) -> None:
         folder = Path(snapshot_prefix(self.param, self._path)).parent
-        if self.param.snapshot and not os.access(folder, os.W_OK):
+        if not os.access(folder, os.W_OK):
             raise SolverError(f"snapshot_prefix: cannot write into the folder {folder}; does it exist?")
 
     def _load_nets(self) -> None:
@@ -193,7 +197,12 @@ class Solver:
         return self.stopped_early
 
     def solve(self, resume_file: str | os.PathLike | None = None) -> None:
-        """Train until max_iter, from a solver state if given; then snapshot and test."""
+        """Train until max_iter, from a solver state if given; then snapshot and test.
+
+        Raises SolverError before training if the snapshot cannot be written.
+        """
+        if self.param.snapshot_after_train and self.exchange.is_root:
+            self._check_snapshot_folder()
         log.info("Solving %s", self.net.name)
         log.info("Learning Rate Policy: %s", self.param.lr_policy)
         if resume_file is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import _init_paths
@@ -17,7 +17,7 @@ from net_definitions import NETS, SHIPPED_CLASSES, SSD, USUAL, Sizes, is_shipped
 from net_definitions.ssd_data import read_ssd_data
 from net_definitions.written import write_files
 from utils.errors import UserError
-from utils.files import atomic_path
+from utils.files import write_text
 
 EXAMPLES = """\
   tools/make_models.py
@@ -45,10 +45,9 @@ def make_models(net: str, num_classes: int = SHIPPED_CLASSES, sizes: Sizes = USU
     out = Path(out_dir or MODELS).resolve()
     folder = out.relative_to(_init_paths.ROOT) if out.is_relative_to(_init_paths.ROOT) else out
     files = model_files(net, num_classes, sizes, folder.as_posix())
-    if out_dir is None:
-        return _rewritten({name: text for name, text in files.items() if is_shipped(name)})
-    write_files(files, out)
-    return [out / name for name in files]
+    if out_dir is None:     # the repository keeps them
+        return [write_text(MODELS / name, text) for name, text in files.items() if is_shipped(name)]
+    return write_files(files, out)
 
 
 def make_ssd(data: str | os.PathLike, out_dir: str | os.PathLike) -> list[Path]:
@@ -57,17 +56,7 @@ def make_ssd(data: str | os.PathLike, out_dir: str | os.PathLike) -> list[Path]:
     Raises UserError for bad data.
     """
     out = Path(out_dir).resolve()
-    files = ssd_files(read_ssd_data(data), out.as_posix())
-    write_files(files, out)
-    return [out / name for name in files]
-
-
-def _rewritten(files: Mapping[str, str]) -> list[Path]:
-    """Write the shipped files, which the repository keeps."""
-    for name, text in files.items():
-        with atomic_path(MODELS / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    return [MODELS / name for name in files]
+    return write_files(ssd_files(read_ssd_data(data), out.as_posix()), out)
 
 
 def parser() -> argparse.ArgumentParser:

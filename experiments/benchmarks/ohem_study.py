@@ -44,7 +44,7 @@ from study.report import Results, plot_differences, report  # noqa: E402
 from study.runs import Task, first_stage, run  # noqa: E402
 from utils.child_process import ChildDied, terminations_as_interrupts  # noqa: E402
 from utils.errors import UserError  # noqa: E402
-from utils.files import atomic_path  # noqa: E402
+from utils.files import write_text  # noqa: E402
 from utils.folder_lock import FolderLock  # noqa: E402
 from utils.other_caffe import clear_features  # noqa: E402
 
@@ -161,8 +161,7 @@ def write_report(results: Sequence[Results], command: str, path: Path) -> None:
     for found in results:
         if comparisons(found.conditions()):
             plot_differences(found, path.with_name(picture(found.name)))
-    with atomic_path(path) as temporary:
-        temporary.write_text(report(results, command, picture), encoding="utf-8")
+    write_text(path, report(results, command, picture))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import yaml
 from alt_opt.plan import STEPS
 from fast_rcnn.cfg_checks import check_cfg
 from fast_rcnn.config import Changes, Config, check_one_scale, make_settings, plain
-from utils.files import atomic_path
+from utils.files import write_text
 
 # Values of the blog post and of py-faster-rcnn that differ from the defaults of cfg
 _STARTS_WITH: dict[str, Changes] = {
@@ -62,5 +62,4 @@ def stage_settings(kind: str, stage: int, ohem: bool, changes: Changes, seed: in
 
 def write_settings(path: str | os.PathLike, settings: Mapping[str, Any]) -> None:
     """Write settings as a YAML file for cfg_from_file, atomically."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(yaml.safe_dump(plain(settings), default_flow_style=None), encoding="utf-8")
+    write_text(path, yaml.safe_dump(plain(settings), default_flow_style=None))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.errors import UserError
-from utils.files import atomic_path, read_record, write_json
+from utils.files import read_record, write_json, write_text
 
 if TYPE_CHECKING:       # imported on use, so that --help is fast
     from datasets.imdb import imdb as Imdb
@@ -186,8 +186,7 @@ def _write_problems(problems: Sequence[Problem], path: Path) -> None:
     """Write all problems of a data set to a file, unless its summary lists them all."""
     from datasets.problems import is_shortened, report
     if is_shortened(problems):
-        with atomic_path(path) as temporary:
-            temporary.write_text(report(problems, None) + "\n", encoding="utf-8")
+        write_text(path, report(problems, None) + "\n")
         print(f"all {len(problems)} problems: {path}", flush=True)
 
 

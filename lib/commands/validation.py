@@ -21,7 +21,7 @@ from rpn.generate import GenerationSettings, imdb_proposals
 from utils import parallel, prototxt
 from utils.draw import draw_detections
 from utils.errors import UserError
-from utils.files import atomic_path
+from utils.files import write_text
 from utils.images import read_image
 from utils.names import DETECTOR_OUTPUTS, READ_LATER
 from utils.other_caffe import Net, free_intermediates, make_test_net
@@ -114,9 +114,7 @@ def write_net_on_rois(detector: str | os.PathLike, path: Path) -> Path:
     inputs = list(zip(net.input, shapes, strict=False))
     inputs = [(name, shape) for name, shape in inputs if name in needed] + [("rois", [1, 5])]
     result = caffe_pb2.NetParameter(name=net.name, layer=[*map(_input_layer, inputs), *reversed(kept)])
-    with atomic_path(path) as temporary:
-        temporary.write_text(prototxt.to_text(result), encoding="utf-8")
-    return path
+    return write_text(path, prototxt.to_text(result))
 
 
 def _without_other_tops(layer: caffe_pb2.LayerParameter, needed: Collection[str]) -> caffe_pb2.LayerParameter:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import numpy as np
 
 from datasets.average_precision import Detections
-from utils.files import atomic_path, sha256_json
+from utils.files import atomic_path, sha256_json, write_text
 from utils.text import read_text
 
 DETECTIONS = "detections.npz"        # detections of all classes in a folder of results
@@ -42,8 +42,7 @@ def write_detections(path: str | os.PathLike, detections: Detections) -> None:
     """Write lines `image score x1 y1 x2 y2` in full precision: rounding would create tied scores."""
     rows = zip(detections.images, detections.scores, detections.boxes, strict=True)
     lines = [f"{name} {score:.9g} {' '.join(f'{value:.9g}' for value in box)}\n" for name, score, box in rows]
-    with atomic_path(path) as temporary:
-        temporary.write_text("".join(lines), encoding="utf-8")
+    write_text(path, "".join(lines))
 
 
 def detections_file_names(image_set: str, classes: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from caffe.proto.caffe_pb2 import SolverParameter
 from fast_rcnn.config import Config
 from utils import prototxt
-from utils.files import atomic_path
+from utils.files import write_text
 
 # The setting that determines when each policy lowers the learning rate
 _FALLS = {"step": "stepsize", "multistep": "stepvalue", "poly": "max_iter"}
@@ -78,10 +78,7 @@ def write_solver(param: SolverParameter, net: str | os.PathLike, path: Path) -> 
     """Write a solver that trains the prototxt `net`; returns its path."""
     param.ClearField("net")
     param.train_net = str(Path(net).resolve())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        temporary.write_text(prototxt.to_text(param), encoding="utf-8")
-    return path
+    return write_text(path, prototxt.to_text(param))
 
 
 def images_per_epoch(num_images: int, train: Config) -> int:

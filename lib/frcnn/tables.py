@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from frcnn.results import Results
-from utils.files import atomic_path
+from utils.files import atomic_path, write_text
 
 _COLUMNS = ("image", "frame", "label", "score", "x1", "y1", "x2", "y2")
 
@@ -32,8 +32,7 @@ def write_csv(path: Path, table: Iterable[Row]) -> None:
 def write_txt(path: Path, found: Results) -> None:
     """Write a line 'label score x1 y1 x2 y2' for each object, atomically."""
     lines = [f"{label} {score:.6f} {' '.join(f'{side:.2f}' for side in box)}\n" for label, score, box in found]
-    with atomic_path(path) as temporary:
-        temporary.write_text("".join(lines), encoding="utf-8")
+    write_text(path, "".join(lines))
 
 
 def for_json(found: Results, image: str, frame: int | None = None) -> dict[str, Any]:

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from utils.errors import CheckError
-from utils.files import atomic_path, read_table, write_json
+from utils.files import read_table, write_json, write_text
 
 RECORD = "written.json"     # fingerprints of the generated files, as written
 
 
-def write_files(texts: Mapping[str, str], folder: Path) -> None:
+def write_files(texts: Mapping[str, str], folder: Path) -> list[Path]:
     """Write texts by file name, but keep files that were edited after the same text was written to them.
 
-    Kept files are printed. Raises CheckError, and writes nothing, if an edited file was written with another text, or
-    not by this function.
+    Kept files are printed. Returns the paths of all. Raises CheckError, and writes nothing, if an edited file was
+    written with another text, or not by this function.
     """
     record = folder / RECORD
     written = read_table(record, "delete it, and the nets beside it, to regenerate them", str)
@@ -32,11 +32,11 @@ def write_files(texts: Mapping[str, str], folder: Path) -> None:
                          f"--models {folder}; to regenerate them, remove them")
     for name, text in texts.items():
         if folder / name not in edited:
-            with atomic_path(folder / name) as temporary:
-                temporary.write_text(text, encoding="utf-8")
+            write_text(folder / name, text)
     write_json(record, {**written, **{name: _digest(text.encode()) for name, text in texts.items()}})
     for path in edited:
         print(f"Kept as you have edited it: {path}", flush=True)
+    return [folder / name for name in texts]
 
 
 def _digest(content: bytes) -> str:

@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from utils.errors import UserError
-from utils.files import atomic_path
+from utils.files import write_text
 from utils.text import printable
 
 # Marks pages that may be replaced
@@ -35,9 +35,7 @@ def write_page(path: str | os.PathLike, template: str, **content: Any) -> None:
     Raises UserError as `check_page` does.
     """
     check_page(path)
-    text = _environment().get_template(template).render(generator=_GENERATOR, **content)
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(path, _environment().get_template(template).render(generator=_GENERATOR, **content))
 
 
 def _environment() -> Environment:

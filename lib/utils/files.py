@@ -51,6 +51,13 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write_text(path: str | os.PathLike, text: str) -> Path:
+    """Write a text file in UTF-8, atomically; returns its path."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return Path(path)
+
+
 @contextlib.contextmanager
 def naming(path: str | os.PathLike) -> Iterator[None]:
     """Add the path to every OSError of the block that names no file."""
@@ -85,8 +92,7 @@ def copy_content(reader: BinaryIO, target: str | os.PathLike) -> None:
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
     """Write `value` as indented JSON, atomically."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
 
 
 def read_json(path: str | os.PathLike) -> Any:
@@ -152,8 +158,7 @@ def read_json_lines(path: str | os.PathLike, /, **types: type | tuple[type, ...]
 
 def write_json_lines(path: str | os.PathLike, values: Iterable[object]) -> None:
     """Write one JSON value per line, atomically."""
-    with atomic_path(path) as temporary:
-        temporary.write_text("".join(json.dumps(value) + "\n" for value in values), encoding="utf-8")
+    write_text(path, "".join(json.dumps(value) + "\n" for value in values))
 
 
 def append_json_lines(path: str | os.PathLike, values: Iterable[object]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import caffe
 from utils import other_caffe, parallel
-from utils.files import atomic_path
+from utils.files import write_text
 from utils.other_caffe import Net, Solver
 
 WARM_UP, MEASURED = 5, 20       # iterations that are skipped, and that are measured
@@ -43,9 +43,6 @@ def profile_files(path: Path) -> tuple[Path, Path]:
 def _write(profile: caffe.Profile, path: Path) -> None:
     table, trace = profile_files(path)
     last = profile.first + profile.iterations
-    with atomic_path(table) as temporary:
-        temporary.write_text(f"{path.name}, iterations {profile.first + 1} to {last} of this process\n\n"
-                             f"{profile.table()}\n", encoding="utf-8")
-    with atomic_path(trace) as temporary:
-        temporary.write_text(json.dumps(profile.trace()), encoding="utf-8")
+    write_text(table, f"{path.name}, iterations {profile.first + 1} to {last} of this process\n\n{profile.table()}\n")
+    write_text(trace, json.dumps(profile.trace()))
     print(f"Profile of iterations {profile.first + 1} to {last}: {table}, {trace} (chrome://tracing)", flush=True)

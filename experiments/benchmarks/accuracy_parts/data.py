@@ -12,7 +12,7 @@ from accuracy_parts.recipes import DataSet
 from datasets.factory import get_imdb
 from datasets.splits import shuffled_by_name
 from utils.errors import UserError
-from utils.files import atomic_path
+from utils.files import write_text
 
 SHARED_DATA = "FRCNN_SHARED_DATA"       # environment variable: folder of data sets, with weights in `imagenet`
 _VALIDATION = 4                         # one in four images of trainval is in `val`
@@ -60,7 +60,7 @@ def choosing_split(name: str, path: Path, folder: Path) -> Split:
     content = {"root": str(path), "image_sets": {part: str((folder / f"{part}.txt").resolve())
                                                  for part in ("train", "val")}}
     description = folder / f"{name}.yml"
-    write_lines(description, [yaml.safe_dump(content).rstrip()])
+    write_text(description, yaml.safe_dump(content))
     return Split(name, f"{description.resolve()}:train", f"{description.resolve()}:val")
 
 
@@ -73,6 +73,4 @@ def parts_of(names: Iterable[str]) -> tuple[list[str], list[str]]:
 
 def write_lines(path: Path, lines: Sequence[str]) -> Path:
     """Write a text file, replacing it atomically; returns its path."""
-    with atomic_path(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return path
+    return write_text(path, "\n".join(lines) + "\n")

@@ -19,7 +19,7 @@ from datasets.all_boxes import load_detections, stored_classes
 from datasets.factory import get_imdb
 from measuring import processor
 from utils.draw import draw_detections, montage, write_image
-from utils.files import atomic_path
+from utils.files import atomic_path, write_text
 from utils.images import read_image
 
 Result = dict[str, Any]
@@ -43,8 +43,7 @@ def write_report(path: Path, known: Mapping[str, DataSet], runs: Sequence[Run], 
     words = ["python experiments/benchmarks/accuracy.py", *(name for name, mine in of_data_set.items() if mine),
              "--seeds", *(str(seed) for seed in sorted({run.seed for run in runs})), *["--choose"] * is_choice]
     text += ["Command:", "", "```sh", " ".join(words), "```", ""]
-    with atomic_path(path) as temporary:
-        temporary.write_text("\n".join(text), encoding="utf-8")
+    write_text(path, "\n".join(text))
 
 
 def _introduction(runs: Sequence[Run], is_choice: bool) -> list[str]:

@@ -13,6 +13,7 @@ import yaml
 from accuracy_parts.data import parts_of, write_lines
 from datasets.factory import get_imdb
 from utils.errors import UserError
+from utils.files import write_text
 
 SEED = 3                # for drawing the boxes to remove
 
@@ -90,4 +91,4 @@ def evaluate(data_set: str, detections: Path, output: Path) -> dict[str, float]:
 
 
 def _describe(path: Path, **content: object) -> Path:
-    return write_lines(path, [yaml.safe_dump(content, sort_keys=False).rstrip()])
+    return write_text(path, yaml.safe_dump(content, sort_keys=False))

@@ -25,7 +25,7 @@ from study.data_sets import DataSets, evaluate
 from study.nets import fast_rcnn_test_net, with_rule
 from utils import prototxt
 from utils.child_process import run_child
-from utils.files import atomic_path, read_json, sha256_file, sha256_json, write_json
+from utils.files import read_json, sha256_file, sha256_json, write_json, write_text
 from utils.own_files import OwnFiles
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -130,10 +130,10 @@ def _write_solver(task: Task, condition: Condition, folder: Path) -> Path:
     else:
         solver, net = prototxt.read_solver(nets.solver("stage1_fast_rcnn")), nets.train_net("stage1_fast_rcnn")
     if condition.rule:
-        net = _write(folder / "train.pt", with_rule(net, mining_rules.__name__, condition.rule))
+        net = write_text(folder / "train.pt", with_rule(net, mining_rules.__name__, condition.rule))
     solver.train_net = str(net)
     change_solver(solver, task.iterations[1], (task.rates[1] if task.rates else solver.base_lr) * condition.rate)
-    return _write(folder / "solver.pt", prototxt.to_text(solver))
+    return write_text(folder / "solver.pt", prototxt.to_text(solver))
 
 
 def _trained(task: Task, folder: Path, kind: str, solver: Path, settings: Config, data: str,
@@ -186,7 +186,7 @@ def _tested(task: Task, folder: Path, model: Path, proposals: Path | None = None
     """Test with tools/test_net.py on `proposals`, or with the detector's own RPN; returns the average precisions."""
     net, words = task.nets(ohem=True).detector_test, []
     if proposals:
-        net, words = _write(folder / "test.pt", fast_rcnn_test_net(net)), ["--proposals", str(proposals)]
+        net, words = write_text(folder / "test.pt", fast_rcnn_test_net(net)), ["--proposals", str(proposals)]
     inputs = {"data": data_digest(get_imdb(task.data.test)), "model": sha256_file(model),
               "proposals": proposals and sha256_file(proposals)}
     results = folder / "test"
@@ -224,9 +224,3 @@ def _run_tool(folder: Path, name: str, settings: Config | None, tool: str, *opti
         words += ["--cfg", str(path)]
     print(" ".join(words), flush=True)
     run_child(words, f"{folder.name} {name}", folder / "logs" / f"{name}.log")
-
-
-def _write(path: Path, text: str) -> Path:
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return path

@@ -17,12 +17,12 @@ from typing import Any
 from alt_opt.plan import STEPS
 from alt_opt.settings import step_settings
 from fast_rcnn.config import Config, file_changes, make_settings, pair_changes
+from net_definitions import NETS
 
 SQUEEZENET, VGG16 = "squeezenet_v1.1.caffemodel", "VGG16_convs.caffemodel"
 BFLOAT16 = "_bfloat16"
 ROOT = Path(__file__).resolve().parents[3]
 CFGS = ROOT / "experiments" / "cfgs"
-PASSES = 2          # iter_size of the end-to-end solvers
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,10 @@ class Recipe(ABC):
         more  additional settings
         """
         return options({"--lr": self.lr, "--cfg": [f"{cfgs}/{self.cfg}"],
-                        "--set": [word for pair in {**self.settings, **(more or {})}.items() for word in pair]})
+                        "--set": _pairs({**self.settings, **(more or {})})})
 
     def _changes(self) -> dict[str, Any]:
-        pairs = [str(word) for pair in self.settings.items() for word in pair]
-        return {**file_changes(CFGS / self.cfg), **pair_changes(pairs)}
+        return {**file_changes(CFGS / self.cfg), **pair_changes(_pairs(self.settings))}
 
 
 class AlternatingRecipe(Recipe):
@@ -108,7 +107,7 @@ class AlternatingRecipe(Recipe):
 
 @dataclass(frozen=True)
 class EndToEndRecipe(Recipe):
-    """One stage, by tools/train_net.py: RPN and Fast R-CNN in one net, in two passes per iteration.
+    """One stage, by tools/train_net.py: RPN and Fast R-CNN in one net.
 
     ohem  whether with hard example mining
     """
@@ -129,7 +128,12 @@ class EndToEndRecipe(Recipe):
     def images_seen(self) -> list[int]:
         """See Recipe."""
         [settings], [iterations] = self.step_settings(0).values(), self.iterations
-        return [PASSES * iterations * settings.TRAIN.IMS_PER_BATCH]
+        return [iterations * NETS[self.net].end2end.iter_size * settings.TRAIN.IMS_PER_BATCH]
+
+
+def _pairs(settings: Mapping[str, Any]) -> list[str]:
+    """The words of --set."""
+    return [str(word) for pair in settings.items() for word in pair]
 
 
 def options(values: Mapping[str, Iterable[Any] | None]) -> list[str]:

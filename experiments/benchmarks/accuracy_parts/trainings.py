@@ -116,10 +116,16 @@ class Training(ABC):
     def keep_snapshots(self) -> None:
         """Hard-link the snapshots, which a tool may delete when it ends."""
         self.kept.mkdir(parents=True, exist_ok=True)
+        for written, kept in self.written():
+            if not kept.exists():
+                os.link(written, kept)
+
+    def written(self) -> Iterator[tuple[Path, Path]]:
+        """The snapshots that a tool has written, each with its hard link."""
         for file in self.run.trained.glob("*.caffemodel"):
             match = self.snapshot.fullmatch(file.name)
-            if match and not self.file(int(match[1])).exists():
-                os.link(file, self.file(int(match[1])))
+            if match:
+                yield file, self.file(int(match[1]))
 
     def file(self, iteration: int) -> Path:
         """The model of an iteration of the last stage."""
@@ -218,11 +224,9 @@ class EndToEndTraining(Training):
 
     def complete(self) -> None:
         """Link the records of the settings, which belong beside the snapshots."""
-        for model in sorted(self.run.trained.glob("*.caffemodel")):
-            match = self.snapshot.fullmatch(model.name)
-            record = match and record_of(self.file(int(match[1])))
-            if record and not record.exists():
-                os.link(record_of(model), record)
+        for written, kept in self.written():
+            if not record_of(kept).exists():
+                os.link(record_of(written), record_of(kept))
 
 
 def _our_run(run: Run) -> dict[str, Any]:

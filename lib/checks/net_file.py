@@ -15,7 +15,7 @@ from utils.names import BOX_BLOBS, RPN_BOX_LAYER, RPN_SCORE_LAYER
 _FED = {"data", "gt_boxes", "labels", *BOX_BLOBS}       # only in training nets, layers without bottoms produce these
 _RPN_MAPS = (RPN_SCORE_LAYER, "rpn_cls_prob", RPN_BOX_LAYER)        # prefixes of the RPN's outputs
 
-_CONVOLUTIONS = ("Convolution", "ConvolutionDepthwise", "DepthwiseConvolution", "Deconvolution")
+CONVOLUTIONS = ("Convolution", "ConvolutionDepthwise", "DepthwiseConvolution", "Deconvolution")
 _RESIZING = ("Interp", "Python", "Reorg", "Upsample")       # types with an unknown stride
 
 # Layers that list detections: the message with their number of classes, and the number of classes not counted there
@@ -247,7 +247,7 @@ def _pools_rois(layer: LayerParameter) -> bool:
 
 def _layer_stride(layer: LayerParameter) -> float:
     """Cells of the bottom per cell of the top; for types that are not in _RESIZING."""
-    if layer.type in _CONVOLUTIONS:
+    if layer.type in CONVOLUTIONS:
         param = layer.convolution_param
         stride = param.stride[0] if param.stride else param.stride_h or 1
         return 1 / stride if layer.type == "Deconvolution" else stride

@@ -11,7 +11,7 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 
 from caffe.proto.caffe_pb2 import TEST, TRAIN, LayerParameter
-from checks.net_file import NetFile
+from checks.net_file import CONVOLUTIONS, NetFile
 from fast_rcnn.config import Config
 from utils.errors import CheckError, raise_all
 from utils.names import BOX_BLOBS, BOX_LAYERS, READONLY, ROI_BLOBS, RPN_BLOBS, RPN_BOX_LAYER, RPN_SCORE_LAYER
@@ -19,8 +19,7 @@ from utils.other_caffe import Net, blob_shape
 
 NO_OHEM = "--no_ohem (of train_net.py: --set TRAIN.USE_OHEM False)"
 # Layer types with weights and perhaps a bias, and the message that says so
-_WITH_WEIGHTS = {**dict.fromkeys(("Convolution", "Deconvolution", "ConvolutionDepthwise", "DepthwiseConvolution"),
-                                 "convolution_param"), "InnerProduct": "inner_product_param"}
+_WITH_WEIGHTS = {**dict.fromkeys(CONVOLUTIONS, "convolution_param"), "InnerProduct": "inner_product_param"}
 _TEST_NETS = "Detectors are tested with faster_rcnn_test.pt or test.pt, proposals made with rpn_test.pt"
 
 

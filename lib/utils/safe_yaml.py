@@ -41,11 +41,20 @@ def load_yaml(text: str, loader: type = yaml.SafeLoader) -> Any:
     """
     try:
         _check(text, loader)
-        _check_keys(yaml.compose(text, loader))
-        return yaml.load(text, loader)  # noqa: S506  # a SafeLoader
+        return _load(loader(text))
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
         # raised for values such as the date 2001-99-99, or a number of 5000 digits
         raise RefusedYaml(f"a value cannot be read: {error}") from None
+
+
+def _load(loader: yaml.SafeLoader) -> Any:
+    """The value of the loader's only document."""
+    try:
+        root = loader.get_single_node()
+        _check_keys(root)
+        return None if root is None else loader.construct_document(root)
+    finally:
+        loader.dispose()
 
 
 def _check(text: str, loader: type) -> None:

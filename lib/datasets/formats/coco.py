@@ -140,8 +140,8 @@ def _read_categories(path: Path, content: Mapping[str, Any]) -> dict[Any, str]:
 def _check_ids(path: Path, annotations: Collection[Mapping[str, Any]], name: str, of: str,
                known: Mapping[Any, object]) -> None:
     """Raise DatasetError if there are annotations, but none refers to a known id: 7 is not '7'."""
-    found = {_key(entry, name): None for entry in annotations}
-    if found and known and not found.keys() & known.keys():
+    if annotations and known and not any(_key(entry, name) in known for entry in annotations):
+        found = dict.fromkeys(_key(entry, name) for entry in annotations)
         there, ids = (printable(", ".join(map(repr, [*keys][:_SHOWN]))) for keys in (found, known))
         raise DatasetError(f"{path}: no {name} of its annotations, such as {there}, is an id of its {of}, such as "
                            f"{ids}")

@@ -3,16 +3,13 @@ import re
 from pathlib import Path
 
 import pytest
-from make_models import make_models
 
 from checks.net_file import NetFile
 from checks.nets import check_frozen, check_test_net, check_train_net, inherited_layers
-from checks.solver import check_solver
 from fast_rcnn.config import Config, make_settings
 from net_definitions import model_files
 from utils.errors import CheckError, raise_all
 from utils.layer_params import anchor_layout, parse_param_str
-from utils.prototxt import net_of_solver
 
 MODELS = Path(__file__).resolve().parents[3] / "models"
 TRAIN = make_settings().TRAIN
@@ -443,45 +440,3 @@ def test_all_problems_come_in_one_error():
         raise_all([*problems, *problems], "what to do")
     assert str(caught.value).splitlines() == [*problems, "what to do"]
     raise_all([], "nothing to do")
-
-
-@pytest.mark.parametrize("net", ["VGG16", "VGG_CNN_M_1024", "ZF", "Tiny"])
-def test_our_solvers_have_no_problem(net, tmp_path):
-    make_models(net, out_dir=tmp_path)
-    shipped, made = (sorted((folder / net).glob("*/*solver*.pt")) for folder in (MODELS, tmp_path))
-    assert (len(shipped), len(made)) == (6, 10) and not any(check_solver(path) for path in shipped + made)
-
-
-@pytest.mark.parametrize("settings, message", [
-    ("base_lr: -1\nlr_policy: 'fixed'", ":1: base_lr is -1: it must be above 0"),
-    ("lr_policy: 'fixed'", ":1: base_lr is missing: it must be above 0"),
-    ("base_lr: 1", ":1: has no lr_policy; choose one of fixed, step"),
-    ("base_lr: 1\nlr_policy: 'stp'", ":2: lr_policy is 'stp'; did you mean step?"),
-    ("base_lr: 1\nlr_policy: 'step'", ":2: lr_policy 'step' needs a stepsize above 0"),
-    ("base_lr: 1\nlr_policy: 'step'\nstepsize: 0", ":2: lr_policy 'step' needs a stepsize above 0"),
-    ("base_lr: 1\nlr_policy: 'multistep'", ":2: lr_policy 'multistep' needs a stepvalue above 0"),
-    ("base_lr: 1\nlr_policy: 'poly'", ":2: lr_policy 'poly' needs a max_iter above 0"),
-    ("base_lr: 1\nlr_policy: 'exp'\ngamma: -2", ":3: gamma is -2"),
-    ("base_lr: 1\nlr_policy: 'fixed'\n\niter_size: 0", ":4: iter_size is 0: it must be at least 1"),
-    ("base_lr: 1\nlr_policy: 'fixed'\naverage_loss: -3", ":3: average_loss is -3: it must be at least 1"),
-])
-def test_errors_of_a_solver(tmp_path, settings, message):
-    path = tmp_path / "solver.pt"
-    path.write_text(settings)
-    (problem,) = check_solver(path)
-    assert problem.startswith(f"{path}{message}"), problem
-
-
-def test_the_net_of_a_solver_is_found_next_to_it(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "models").mkdir()
-    solver, net = tmp_path / "models" / "solver.pt", tmp_path / "models" / "net.pt"
-    net.write_text('name: "n"')
-    solver.write_text('base_lr: 0.1\ntrain_net: "net.pt"\n')
-    assert net_of_solver(solver).resolve() == net
-    solver.write_text('base_lr: 0.1\n\ntrain_net: "nowhere.pt"\n')
-    with pytest.raises(CheckError, match=r"solver.pt:3: the net nowhere.pt does not exist"):
-        net_of_solver(solver)
-    solver.write_text("base_lr: 0.1\n")
-    with pytest.raises(CheckError, match="names no net"):
-        net_of_solver(solver)

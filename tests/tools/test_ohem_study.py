@@ -137,7 +137,7 @@ def test_every_condition_passes_the_checks_and_starts_from_the_same_weights(part
         else:
             settings = task.stage_settings("fast_rcnn", condition.ohem, dict(condition.settings), 7)
             assert settings.RNG_SEED == 507 and settings.TRAIN.PROPOSAL_METHOD == "rpn"
-        assert settings.TRAIN.BG_THRESH_LO == (0.1 if name in ("random", "random_missing") else 0)
+        assert settings.TRAIN.BG_THRESH_LO == (0.1 if name in ("random", "random_half", "random_missing") else 0)
         assert check_train_net(prototxt.net_of_solver(solver), settings.TRAIN, 5) == []
         set_cfg(settings)
         caffe.set_random_seed(settings.RNG_SEED)
@@ -148,8 +148,8 @@ def test_every_condition_passes_the_checks_and_starts_from_the_same_weights(part
     for first, names in (("random", weights.keys() - joint), ("joint", joint)):
         assert all(weights[name] == weights[first] for name in names)
     assert [rates.pop(name) for name in joint] == pytest.approx([0.01] * len(joint))
-    usual = rates.pop("ohem_half") * 2
-    assert rates == dict.fromkeys(rates, pytest.approx(usual)) and usual == pytest.approx(0.005)
+    halved = [rates.pop(name) for name in ("random_half", "random_lo0_half", "ohem_half")]
+    assert halved == pytest.approx([0.0025] * 3) and rates == dict.fromkeys(rates, pytest.approx(0.005))
 
 
 def test_learning_rates_of_the_command_line(part, demo_data, tmp_path, task):
@@ -233,13 +233,14 @@ def test_results_are_cached(part, tmp_path):
 # ---- the program, with fake runs
 @pytest.fixture
 def fake(program, monkeypatch):
-    """Fakes the runs: AP50 grows by about 0.1 from condition to condition; returns the list of calls."""
-    calls = []
+    """Fakes the runs: AP50 grows by about 0.1 from condition to condition run; returns the list of calls."""
+    calls, names = [], []
 
     def run(task, name, condition, seed, first):
         calls.append((task.folder.name, name, seed))
-        number = list(program.CONDITIONS).index(name)
-        return {"ap50": 0.5 + 0.02 * seed + 0.1 * number * (1 + 0.1 * seed)}
+        if name not in names:
+            names.append(name)
+        return {"ap50": 0.5 + 0.02 * seed + 0.1 * names.index(name) * (1 + 0.1 * seed)}
     monkeypatch.setattr(program, "first_stage", lambda task: None)
     monkeypatch.setattr(program, "run", run)
     return calls

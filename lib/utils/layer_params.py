@@ -29,8 +29,7 @@ def parse_param_str(text: str) -> Params:
     try:
         params = load_yaml(text, _Loader)
     except yaml.YAMLError as error:
-        problem = " ".join(str(getattr(error, "problem", None) or error).split())
-        raise ValueError(f"param_str {text!r} is not YAML: {problem}") from None
+        raise ValueError(f"param_str {text!r} is not YAML: {error}") from None
     if params is None:
         return {}
     if not isinstance(params, dict):

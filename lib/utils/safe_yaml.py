@@ -29,22 +29,34 @@ class NumbersAsTextLoader(yaml.SafeLoader):
 
 
 class RefusedYaml(yaml.YAMLError):
-    """The text expands too much, or holds a value that cannot be read; the message names the line."""
+    """The text is not YAML, expands too much, or has a value that cannot be read; the message names the line."""
 
 
 def load_yaml(text: str, loader: type = yaml.SafeLoader) -> Any:
     """Load the value of a YAML document.
 
     loader  a subclass of SafeLoader
-    Raises yaml.YAMLError if it is not YAML, expands too much by aliases, contains itself, is nested too deep, or gives
-    a key twice.
+    Raises RefusedYaml, with a message of one line, if it is not YAML, expands too much by aliases, contains itself, is
+    nested too deep, or gives a key twice.
     """
     try:
         _check(text, loader)
         return _load(loader(text))
+    except yaml.MarkedYAMLError as error:
+        raise RefusedYaml(_one_line(error)) from None
+    except yaml.reader.ReaderError as error:
+        raise RefusedYaml(f"character {error.position + 1} is {chr(error.character)!r}: {error.reason}") from None
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
         # raised for values such as the date 2001-99-99, or a number of 5000 digits
         raise RefusedYaml(f"a value cannot be read: {error}") from None
+
+
+def _one_line(error: yaml.MarkedYAMLError) -> str:
+    """Where PyYAML stopped and why, such as `line 2, column 5: expected ']', while parsing ... from line 1 on`."""
+    place, start = error.problem_mark or error.context_mark, error.context_mark
+    where = f"line {place.line + 1}, column {place.column + 1}: " if place else ""
+    context = f", {error.context}{f' from line {start.line + 1} on' if start else ''}" if error.context else ""
+    return f"{where}{error.problem or 'not YAML'}{context}"
 
 
 def _load(loader: yaml.SafeLoader) -> Any:

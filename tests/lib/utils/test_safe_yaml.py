@@ -62,3 +62,15 @@ def test_settings_of_any_encoding(tmp_path):
     (tmp_path / "cfg.yml").write_bytes(b"EXP_DIR: \xe9\n")
     with pytest.raises(ConfigError, match="cfg.yml:1: not text in utf-8"):
         file_changes(tmp_path / "cfg.yml")
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("a: [1, 2\nb: 3",
+     "line 2, column 2: expected ',' or ']', but got ':', while parsing a flow sequence from line 1 on"),
+    ("a: 1\n b: 2", "line 2, column 3: mapping values are not allowed here"),
+    ("a: *q", "line 1, column 4: found undefined alias 'q'"),
+    ("a: \0", r"character 4 is '\x00': special characters are not allowed")])
+def test_a_syntax_error_is_one_line_with_its_place(text, message):
+    with pytest.raises(yaml.YAMLError) as found:
+        load_yaml(text)
+    assert str(found.value) == message

@@ -102,15 +102,16 @@ def check_widths(net: Net, path: str | os.PathLike, num_classes: int, of: str, *
 
 
 def check_frozen(path: str | os.PathLike, part: str, stage: int) -> list[str]:
-    """Layers of an alternating optimisation net that must be frozen, but have a learning rate.
+    """Layers of an alternating optimisation net that must be frozen, but are not.
 
     These are the layers of the other part ('rpn' trains no inner products and nothing after RoI pooling, 'fast_rcnn'
-    nothing named rpn*) and, in stage 2, the shared layers. Even without a gradient, weight decay would shrink them.
+    nothing named rpn*) and, in stage 2, the shared layers. Even without a gradient, weight decay would shrink their
+    weights, and every forward pass moves the statistics of a BatchNorm layer.
     """
     net = NetFile(path, TRAIN)
-    return [net.problem(layer, f"must be frozen in stage {stage} ({part}): give it "
-                               f"{'two' if _num_params(layer) > 1 else 'one'} param {{ lr_mult: 0 decay_mult: 0 }}")
-            for layer in net.layers if _must_be_frozen(net, layer, part, stage) and not _is_frozen(layer)]
+    return [net.problem(layer, f"must be frozen in stage {stage} ({part}): give it {missing}")
+            for layer in net.layers if _must_be_frozen(net, layer, part, stage)
+            if (missing := _missing_to_freeze(layer))]
 
 
 def inherited_layers(path: str | os.PathLike, part: str) -> set[str]:
@@ -128,8 +129,14 @@ def _must_be_frozen(net: NetFile, layer: LayerParameter, part: str, stage: int) 
     return stage == 2
 
 
-def _is_frozen(layer: LayerParameter) -> bool:
-    return len(layer.param) >= _num_params(layer) and all(spec.lr_mult == 0 for spec in layer.param)
+def _missing_to_freeze(layer: LayerParameter) -> str | None:
+    """What to add to a layer so that training does not change it; None if it is frozen."""
+    if layer.type == "BatchNorm":
+        return None if layer.batch_norm_param.use_global_stats else "batch_norm_param { use_global_stats: true }"
+    count = _num_params(layer)
+    if len(layer.param) >= count and all(spec.lr_mult == 0 for spec in layer.param):
+        return None
+    return f"{'two' if count > 1 else 'one'} param {{ lr_mult: 0 decay_mult: 0 }}"
 
 
 def _num_params(layer: LayerParameter) -> int:

@@ -396,6 +396,17 @@ def test_layers_that_should_be_frozen(tmp_path):
     assert "layer 'rpn_cls_score': must be frozen in stage 1 (fast_rcnn)" in check_frozen(path, "fast_rcnn", 1)[0]
 
 
+def test_statistics_of_batch_norm_in_shared_layers_stay_in_stage_2(tmp_path):
+    added = 'layer { name: "mine" type: "BatchNorm" bottom: "conv3_1" top: "mine" batch_norm_param { %s } }\n'
+    for moving in ("", "use_global_stats: false"):
+        path = edited(tmp_path, "stage2_rpn_train.pt", r"\Z", added % moving)
+        (problem,) = check_frozen(path, "rpn", 2)
+        assert "layer 'mine': must be frozen in stage 2 (rpn): give it batch_norm_param { use_global" in problem
+        assert check_frozen(path, "rpn", 1) == []
+    path = edited(tmp_path, "stage2_rpn_train.pt", r"\Z", added % "use_global_stats: true")
+    assert check_frozen(path, "rpn", 2) == []
+
+
 def test_layers_that_stage_2_inherits():
     """The convolutions, and for the final detector the RPN; not the head, of which the RPN's net has dummies."""
     trunk = {"conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1", "conv5_2"}

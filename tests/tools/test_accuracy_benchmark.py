@@ -306,8 +306,10 @@ def test_settings_of_all_recipes_exist(program, tmp_path):
             assert len(run.recipe.images_seen()) == len(run.recipe.iterations)
             if "_end2end" in net:
                 assert settings.RNG_SEED == 3 and settings.TRAIN.USE_OHEM == run.recipe.ohem
-                four_stages = data_set.recipes[net.replace("_end2end", "")]
-                assert sum(run.recipe.images_seen()) == sum(four_stages.images_seen())
+                short = part("recipes").SHORT
+                four_stages = data_set.recipes[net.replace("_end2end", "").replace(short, "")]
+                seen, expected = sum(run.recipe.images_seen()), sum(four_stages.images_seen())
+                assert seen < expected if short in net else seen == expected
 
 
 def test_command_line_of_a_recipe(program):

@@ -2,7 +2,7 @@
 
 Iterations, sizes and settings were tuned with `accuracy.py --choose`, which never reads `test`; the anchors are those
 that `tools/look_at_data.py` suggests for `trainval`. End-to-end recipes have the anchors, sizes and settings of the
-four stages and see as many images; they were not tuned.
+four stages and see as many images, or fewer if their names end in SHORT; they were not tuned.
 """
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fast_rcnn.config import Config, file_changes, make_settings, pair_changes
 from net_definitions import NETS
 
 SQUEEZENET, VGG16 = "squeezenet_v1.1.caffemodel", "VGG16_convs.caffemodel"
-BFLOAT16 = "_bfloat16"
+SHORT, BFLOAT16 = "_short", "_bfloat16"
 ROOT = Path(__file__).resolve().parents[3]
 CFGS = ROOT / "experiments" / "cfgs"
 
@@ -214,10 +214,17 @@ def proposals(smallest: int, training: int) -> dict[str, Any]:
 _SQUEEZENET_RATES = (0.004, 0.002, 0.004, 0.002)
 
 # ---- DeepPCB: binarised boards of 640 x 640 pixels, defects of 20 to 60 pixels
-_PCB_RECIPES = {
-    "SqueezeNet": AlternatingRecipe("SqueezeNet", SQUEEZENET, (800, 2500, 600, 1500), {
-        **image_size(1200, 1200), **proposals(8, 300)}, anchor_scales=(4, 6), anchor_ratios=(0.5, 1, 1.5),
-        lr=_SQUEEZENET_RATES),
+_PCB = {**image_size(1200, 1200), **proposals(8, 300)}
+_PCB_ANCHORS = (4, 6), (0.5, 1, 1.5)
+_PCB_END2END = EndToEndRecipe("SqueezeNet", SQUEEZENET, (4700,), _PCB, *_PCB_ANCHORS, lr=(0.002,))
+_PCB_SQUEEZENETS: dict[str, Recipe] = {
+    "SqueezeNet": AlternatingRecipe("SqueezeNet", SQUEEZENET, (800, 2500, 600, 1500), _PCB, *_PCB_ANCHORS,
+                                    lr=_SQUEEZENET_RATES),
+    "SqueezeNet_end2end": _PCB_END2END,
+    f"SqueezeNet_end2end{SHORT}": replace(_PCB_END2END, iterations=(2200,)),
+}
+_PCB_RECIPES: dict[str, Recipe] = {
+    **_PCB_SQUEEZENETS,
     "VGG16": AlternatingRecipe("VGG16", VGG16, (1500, 1000, 1000, 1500), {
         **image_size(800, 800), **proposals(8, 300)}, anchor_scales=(2, 2.5, 3.5), anchor_ratios=(0.67, 1, 1.5),
         fc6=512, fc7=512),
@@ -248,7 +255,7 @@ _BCCD_RECIPES = {
 
 DATA_SETS = {
     "DeepPCB": DataSet(
-        {**_PCB_RECIPES, **in_bfloat16({"SqueezeNet": _PCB_RECIPES["SqueezeNet"]})},
+        {**_PCB_RECIPES, **in_bfloat16(_PCB_SQUEEZENETS)},
         is_shown=True,
         published=(("Faster R-CNN, ResNet-101", "0.977"), ("other Faster R-CNN", "0.926 to 0.969"),
                    ("YOLOv11", "0.964")),

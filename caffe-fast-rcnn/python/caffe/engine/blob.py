@@ -150,6 +150,12 @@ class _Array:
         if self.tensor is not None and (self.host is None or self._is_away()) and _shares_memory(self.tensor):
             self.tensor = self.tensor.clone()
 
+    def as_own(self, shape: tuple[int, ...]) -> torch.Tensor:
+        """The tensor in contiguous memory that no other array uses."""
+        self.tensor = self.as_tensor(shape).contiguous()
+        self.take_memory()
+        return self.tensor
+
     def assign(self, value: torch.Tensor) -> None:
         kept, on_cpu, self.was_used = self.tensor, value.device.type == "cpu", True
         if on_cpu and self._seen_by_numpy:
@@ -276,6 +282,14 @@ class Blob:
         """The stored values in unshared memory, ready to be changed in place."""
         self._data.take_memory()
         return self.stored
+
+    def to_update(self) -> torch.Tensor:
+        """The values in unshared, contiguous memory, ready to be changed in place."""
+        return self._data.as_own(self.shape)
+
+    def grad_to_update(self) -> torch.Tensor:
+        """The gradient in unshared, contiguous memory, ready to be changed in place."""
+        return self._diff.as_own(self.shape)
 
     def factor(self, layout: torch.memory_format = torch.contiguous_format) -> torch.Tensor:
         """The values in the type used for products (device.factor_type); read-only."""

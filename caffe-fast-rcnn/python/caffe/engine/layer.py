@@ -129,7 +129,7 @@ class Layer:
             return
         blob = self.blobs[index]
         if blob.has_grad:
-            blob.grad.add_(gradient.reshape(blob.shape))
+            blob.grad_to_update().add_(gradient.reshape(blob.shape))
         else:
             blob.grad = gradient.reshape(blob.shape).to(device.float_type(), copy=not is_given,
                                                         memory_format=torch.contiguous_format)

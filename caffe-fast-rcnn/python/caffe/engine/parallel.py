@@ -130,7 +130,7 @@ class GradientExchange(Exchange):
         if not self._have_same_weights:
             with _connected():
                 for blob in self.solver.net.learnable_params:
-                    dist.broadcast(blob.tensor, 0)
+                    dist.broadcast(blob.to_update(), 0)
                     torch.autograd.graph.increment_version(blob.tensor)     # broadcasting does not, see Blob.factor
         self._have_same_weights = True
 
@@ -195,7 +195,7 @@ class _Message:
 
     def __init__(self, blobs: Sequence[Blob]) -> None:
         self._blobs = blobs if len(blobs) > 1 else []
-        gradients = [blob.grad for blob in blobs]
+        gradients = [blob.grad_to_update() for blob in blobs]
         self._sum = torch.cat([gradient.flatten() for gradient in gradients]) if self._blobs else gradients[0]
         with _connected():
             self._work = dist.all_reduce(self._sum, async_op=True)

@@ -64,14 +64,15 @@ class StoredBlob:
 
     def copy_to(self, blob: Blob) -> None:
         """Overwrite the values of a blob of the same size, and its gradient if the file has one."""
-        self._copy_values_to(blob.tensor)
+        self._copy_values_to(blob.to_update())
         if self.gradient is not None:
             blob.grad = _tensor(self.gradient, blob.shape, blob.tensor.dtype)
 
     def _copy_values_to(self, tensor: torch.Tensor) -> None:
-        """On the CPU directly from the file, without a second copy."""
-        if tensor.device.type == "cpu" and tensor.is_contiguous():
+        """On the CPU directly from the file, without a second copy; the tensor is contiguous."""
+        if tensor.device.type == "cpu":
             np.copyto(tensor.numpy().reshape(-1), self.values, casting="same_kind")
+            torch.autograd.graph.increment_version(tensor)      # NumPy does not, see Blob.factor
         else:
             tensor.copy_(self.tensor(tuple(tensor.shape), tensor.dtype))
 

@@ -79,7 +79,7 @@ class InnerProduct(Layer):
         left, right = (rows, gradient) if self.param.inner_product_param.transpose else (gradient, rows)
         if weight.has_grad:
             # addmm accumulates without a second array as large as the weights.
-            total = weight.grad
+            total = weight.grad_to_update()
             weight.grad = torch.addmm(total, left.T, right, out=total)
         else:
             weight.grad = linear(left.T, right.T)

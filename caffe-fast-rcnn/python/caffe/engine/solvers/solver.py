@@ -141,12 +141,12 @@ class Solver:
         """Update the weights from the net's gradients, and count the iteration."""
         rate, blobs = self.lr, self.net.learnable_params
         self.current_step = self._next_step()
-        clip([blob.grad for blob in blobs if blob.has_grad], self.param.clip_gradients)
+        clip([blob.grad_to_update() for blob in blobs if blob.has_grad], self.param.clip_gradients)
         for group in self.groups:
-            weights = [blobs[index].tensor for index in group.indices]
-            gradients = [blobs[index].grad for index in group.indices]
+            weights = [blobs[index].to_update() for index in group.indices]
+            gradients = [blobs[index].grad_to_update() for index in group.indices]
             normalise(gradients, self.param.iter_size * self.exchange.count)
-            histories = [[self.history[first + index].tensor for index in group.indices]
+            histories = [[self.history[first + index].to_update() for index in group.indices]
                          for first in range(0, len(self.history), len(blobs))]
             self.regularise_and_update(
                 in_range(rate * group.lr_mult, f"the learning rate of iteration {self.iter} times lr_mult"),

@@ -115,3 +115,28 @@ def test_python_layers_write_into_blobs_that_were_freed():
     net.blobs["data"].data[...] = 1
     for _ in range(2):
         assert net.forward()["sum"] == 5 * 3 * 9 * 7
+
+
+class Ones(caffe.Layer):
+    """A constant, written once."""
+
+    def setup(self, bottom, top):
+        top[0].reshape(2)
+        top[0].data[...] = 1
+
+    def forward(self, bottom, top):
+        pass
+
+
+def test_constants_and_parameters_are_kept():
+    constants = f"""
+        layer {{ name: "two" type: "DummyData" top: "two"
+                 dummy_data_param {{ shape {{ dim: 2 }} data_filler {{ value: 2 }} }} }}
+        layer {{ name: "ones" type: "Python" top: "ones" python_param {{ module: "{__name__}" layer: "Ones" }} }}
+        layer {{ name: "learned" type: "Parameter" top: "learned" parameter_param {{ shape {{ dim: 2 }} }} }}
+        layer {{ name: "sum" type: "Eltwise" bottom: "two" bottom: "ones" bottom: "learned" top: "sum" }}"""
+    net = Net(parsed(constants), caffe.TEST)
+    net.free_intermediates()
+    net.params["learned"][0].data[...] = 4
+    for _ in range(2):
+        assert net.forward()["sum"].tolist() == [7, 7]

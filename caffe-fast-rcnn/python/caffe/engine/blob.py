@@ -296,6 +296,11 @@ class Blob:
         return self._data.as_factor(self.shape, layout)
 
     @property
+    def has_values(self) -> bool:
+        """False if no value was ever written or read, or if the values were freed."""
+        return self._data.tensor is not None
+
+    @property
     def has_grad(self) -> bool:
         """False if no gradient was ever written or read: it is then zero and takes no memory."""
         return self._diff.tensor is not None

@@ -54,6 +54,7 @@ def build(net_param: caffe_pb2.NetParameter, phase: Phase) -> Graph:
     _plan_backward(graph, net_param.force_backward, builder.log)
     graph.parameters.tie()
     check_late_readers(graph)
+    graph.preset = [index for index, blob in enumerate(graph.blobs) if blob.has_values]
     graph.outputs = [graph.index_of[name] for name in sorted(builder.unread, key=str.encode)]
     builder.log.done(graph)
     return graph

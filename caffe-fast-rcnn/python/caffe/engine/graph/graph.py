@@ -25,6 +25,7 @@ class Graph:
     index_of      name -> index; without automatically created tops, which all have the same name
     inputs        the tops of Input layers
     outputs       the blobs that no layer reads, sorted by name
+    preset        the blobs with values when the net is built, such as constants, which no pass may write again
     parameters    the parameters of the layers
     """
 
@@ -37,6 +38,7 @@ class Graph:
     index_of: dict[str, int] = field(default_factory=dict)
     inputs: list[int] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
+    preset: list[int] = field(default_factory=list)
     parameters: ParameterTable = field(default_factory=ParameterTable)
 
     def blobs_of(self, indices: Sequence[int]) -> list[Blob]:

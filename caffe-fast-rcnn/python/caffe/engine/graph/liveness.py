@@ -7,12 +7,13 @@ from .graph import Graph
 def freed_after(graph: Graph, kept: set[int]) -> list[list[int]]:
     """For each layer, the indices of the blobs whose values are not read after it has run.
 
-    Values that a layer with a backward pass reads or writes are kept, as are inputs, losses and the blobs in `kept`.
-    Blobs that share values (after Split, Reshape, Flatten) are freed together.
+    Values that a layer with a backward pass reads or writes are kept, as are inputs, constants, parameters, losses and
+    the blobs in `kept`. Blobs that share values (after Split, Reshape, Flatten) are freed together.
     """
     last_use: dict[int, int] = {}       # identity of the array of values -> layer index
     losses = [index for index, weight in graph.loss_weights() if weight]
-    stays = {id(blob._data) for blob in graph.blobs_of([*kept, *graph.inputs, *losses])}
+    stays = {id(blob._data) for blob in (*graph.blobs_of([*kept, *graph.inputs, *graph.preset, *losses]),
+                                         *graph.parameters.blobs)}
     for place, (layer, bottoms, tops) in enumerate(graph.connected()):
         for blob in (*bottoms, *tops):
             last_use[id(blob._data)] = place

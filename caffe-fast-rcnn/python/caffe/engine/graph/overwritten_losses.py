@@ -14,8 +14,11 @@ def overwritten_values(graph: Graph) -> frozenset[int]:
 
 
 def overwritten_gradients(graph: Graph) -> frozenset[int]:
-    """The layers, by index, with a loss whose gradient an in-place layer overwrites in the backward pass."""
+    """The layers, by index, with a loss whose gradient is overwritten: by an in-place layer in the backward pass, or
+    before it, with those of the parameters, by `clear_param_diffs`.
+    """
     written = {id(blob._diff) for place, blob in _written_in_place(graph) if graph.plans[place].needs_backward}
+    written.update(id(blob._diff) for blob in graph.parameters.learnable)
     return frozenset(place for place, blob in _losses(graph) if id(blob._diff) in written)
 
 

@@ -26,7 +26,9 @@ def parser() -> argparse.ArgumentParser:
     add("--imdb", default="voc_2007_test", metavar="NAME",
         help="the tested data set: its name, or its path: folder[:split] (default: voc_2007_test)")
     add("--nms", action="store_true", help="apply NMS (TEST.NMS) to the stored detections first")
-    add("--comp", action="store_true", help="no effect: result files always have the names that VOC's server expects")
+    add("--comp", action="store_true",
+        help="call the data set's competition_mode(True), which custom ones may have; VOC's result files always have "
+             "the names that its server expects")
     add_cfg_options(result)
     return result
 
@@ -54,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(str(error)) from None
     if args.nms:
         detections = apply_nms(detections, cfg.TEST.NMS)
+    imdb.competition_mode(args.comp)
     print_report(evaluate_by_name(imdb, detections, classes, args.output_dir))
     return 0
 

@@ -53,7 +53,9 @@ def parser() -> argparse.ArgumentParser:
     add("--vis", action="store_true", help="draw the detections on each image, with its ground truth in white")
     add("--json", action="store_true", help="also write the detections as detections.json")
     add("--csv", action="store_true", help="also write the detections as detections.csv")
-    add("--comp", action="store_true", help="no effect: result files always have the names that VOC's server expects")
+    add("--comp", action="store_true",
+        help="call the data set's competition_mode(True), which custom ones may have; VOC's result files always have "
+             "the names that its server expects")
     add("--output", metavar="DIR", help="folder for the results (default: test/<data set> in --run, else "
                                         "output/<EXP_DIR>/<data set>/<net>)")
     add_profile_option(result)
@@ -104,6 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(f"--proposals {args.proposals}: would not be used, as the net makes its own")
     check_images(imdb, "--imdb", args.imdb, output / DECODED)
     claim_results(output, imdb)
+    imdb.competition_mode(args.comp)
     print(f"Testing {files.weights} on {imdb.num_images} images of {imdb.name}", flush=True)
     try:
         print_report(test_net(net, imdb, args.num_dets, args.thresh, args.vis, output,

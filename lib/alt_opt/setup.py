@@ -20,6 +20,7 @@ from commands.data_set import (
     DECODED_VAL,
     check_has_classes,
     check_images,
+    check_reads_proposals,
     check_results,
     find_inputs,
     find_validation_set,
@@ -92,6 +93,7 @@ def _checked_run(args: Namespace, imdb: Imdb, test_imdb: Imdb | None, val_imdb: 
                  output: Path, lock: FolderLock, settings: dict[str, Config]) -> Run:
     """The part of `make_run` that writes to the output folder: records of decoded images, and generated nets."""
     left_out = prepare_to_train(imdb, args.imdb, output / DECODED)
+    check_reads_proposals(imdb)
     if not args.val_imdb:
         suggest_validation_set(imdb, args.imdb, test_imdb)
     if test_imdb:

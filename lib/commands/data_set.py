@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -219,12 +220,35 @@ def use_proposals(imdb: Imdb, method: str, file: str | None) -> None:
                         "leave the file out")
     if method == "rpn" and not file:
         raise UserError("PROPOSAL_METHOD is rpn: give --proposals FILE (tools/rpn_generate.py writes it)")
+    if method == "rpn":
+        check_reads_proposals(imdb)
     imdb.config["rpn_file"] = file
     try:
         imdb.set_proposal_method(method)
         len(imdb.roidb)
     except ValueError as error:
         raise UserError(f"{error} (PROPOSAL_METHOD is {method})") from None
+
+
+def check_reads_proposals(imdb: Imdb) -> None:
+    """Raise UserError if a custom data set has an `rpn_roidb` of its own that cannot read files of proposals."""
+    from datasets.imdb import imdb as Base
+    from datasets.proposals_file import save_proposals
+    if type(imdb).rpn_roidb is Base.rpn_roidb:
+        return
+    count, given = imdb.num_images, imdb.config.get("rpn_file")
+    with tempfile.TemporaryDirectory() as folder:
+        imdb.config["rpn_file"] = str(Path(folder, "proposals.npz"))
+        save_proposals(imdb.config["rpn_file"], [[[0, 0, 15, 15]]] * count, [[1]] * count, imdb.image_index)
+        try:
+            imdb.rpn_roidb()
+        except Exception as error:
+            name = type(imdb).__name__
+            raise UserError(f"{name}.rpn_roidb cannot read proposals, which tools write as .npz files "
+                            f"({type(error).__name__}: {error}): remove this method from {name}, as the one of imdb "
+                            "reads them") from error
+        finally:
+            imdb.config["rpn_file"] = given
 
 
 def claim_results(folder: Path, imdb: Imdb) -> None:

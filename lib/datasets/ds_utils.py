@@ -22,6 +22,15 @@ def xyxy_to_xywh(boxes: np.ndarray) -> np.ndarray:
     return np.hstack([boxes[:, :2], box_sizes(boxes)])
 
 
+def validate_boxes(boxes: np.ndarray, width: float = 0, height: float = 0) -> None:
+    """Raise ValueError for a box (N, 4) with swapped corners, or that leaves an image of this size in pixels."""
+    x1, y1, x2, y2 = np.asarray(boxes).T
+    wrong = np.flatnonzero((x1 < 0) | (y1 < 0) | (x2 < x1) | (y2 < y1) | (x2 >= width) | (y2 >= height))
+    if len(wrong):
+        raise ValueError(f"box {wrong[0]}, {boxes[wrong[0]].tolist()}, does not fit an image of {width:g} x {height:g} "
+                         "pixels: expected 0 <= x1 <= x2 < width, 0 <= y1 <= y2 < height")
+
+
 def filter_small_boxes(boxes: np.ndarray, min_size: float) -> np.ndarray:
     """Indices of boxes with x2 - x1 >= min_size and y2 - y1 > min_size.
 

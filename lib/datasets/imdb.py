@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from datasets.proposals_file import load_proposals
 from datasets.recall import evaluate_recall
 from datasets.roidb import Entry
 from datasets.source import DatasetError
+from fast_rcnn.config import cfg
 from utils.timer import with_progress
 
 
@@ -107,6 +109,16 @@ class imdb:
     def location(self) -> str:
         """What distinguishes the data set from others of the same name: its path and split, if any."""
         return self.name
+
+    @property
+    def cache_path(self) -> str:
+        """The folder data/cache, created if missing, for what a custom data set stores."""
+        folder = Path(cfg.DATA_DIR, "cache").absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        return str(folder)
+
+    def competition_mode(self, on: bool) -> None:
+        """Called before an evaluation, with whether `--comp` was given; custom data sets may name their files by it."""
 
     def image_path_at(self, i: int) -> str:
         """File of image i."""

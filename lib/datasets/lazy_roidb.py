@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets.roidb import Entry, merge_entries, mirror, objects_entry, proposals_entry
+from datasets.roidb import Entry, completed, merge_entries, mirror, objects_entry, proposals_entry
 
 Fields = Mapping[str, Any]
 
@@ -109,10 +109,11 @@ _EMPTY = Recipe(lambda row: {})
 
 
 def as_dict(entry: Entry) -> dict[str, Any]:
-    """An entry as a plain dictionary; a dictionary is returned as it is."""
+    """An entry as a plain dictionary with all fields, see `completed`; one that has them is returned as it is."""
     if isinstance(entry, LazyEntry):
         return entry.fields()
-    return entry if isinstance(entry, dict) else dict(entry)
+    fields = completed(entry)
+    return fields if isinstance(fields, dict) else dict(fields)
 
 
 def annotated(entry: Entry) -> Fields:
@@ -121,7 +122,7 @@ def annotated(entry: Entry) -> Fields:
     Use only max_overlaps and max_classes: other fields may be those of the image before mirroring. The entry's other
     RoIs have no other classes.
     """
-    return entry.objects() if isinstance(entry, LazyEntry) else entry
+    return entry.objects() if isinstance(entry, LazyEntry) else as_dict(entry)
 
 
 # ---- roidbs
@@ -158,8 +159,12 @@ def with_proposals(objects: Sequence[Entry], boxes: Sequence[np.ndarray]) -> lis
 def merged_roidb(first: Sequence[Entry], second: Sequence[Entry]) -> list[Entry]:
     """Join the RoIs of two roidbs image by image."""
     pairs = list(zip(first, second, strict=True))
-    recipe = Recipe(lambda row: merge_entries(*map(as_dict, pairs[row])))
-    return [LazyEntry(recipe, row) if any(isinstance(entry, LazyEntry) for entry in pair) else merge_entries(*pair)
+
+    def make(row: int) -> Entry:
+        return merge_entries(*map(as_dict, pairs[row]))
+
+    recipe = Recipe(make)
+    return [LazyEntry(recipe, row) if any(isinstance(entry, LazyEntry) for entry in pair) else make(row)
             for row, pair in enumerate(pairs)]
 
 

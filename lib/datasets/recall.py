@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from datasets.coco_ap import ANY_AREA, AREAS
+from datasets.lazy_roidb import as_dict
 from datasets.roidb import Entry
 from utils.cython_bbox import bbox_overlaps
 
@@ -34,8 +35,9 @@ def evaluate_recall(roidb: Sequence[Entry], candidate_boxes: Sequence[np.ndarray
         thresholds = np.arange(0.5, 0.95 + 1e-5, 0.05)
     low, high = AREA_RANGES[area]
     overlaps = [np.zeros(0)]
-    for index, entry in enumerate(roidb):
-        objects = (entry["gt_classes"] > 0) & (entry["seg_areas"] >= low) & (entry["seg_areas"] <= high)
+    for index, entry in enumerate(map(as_dict, roidb)):
+        objects = ((entry["gt_classes"] > 0) & (entry["max_overlaps"] == 1)
+                   & (entry["seg_areas"] >= low) & (entry["seg_areas"] <= high))
         proposals = entry["boxes"][entry["gt_classes"] == 0]
         boxes = proposals if candidate_boxes is None else candidate_boxes[index]
         overlaps.append(match_greedily(bbox_overlaps(boxes[:limit], entry["boxes"][objects])))

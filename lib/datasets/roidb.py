@@ -25,6 +25,23 @@ Entry = MutableMapping[str, Any]
 PER_ROI = ("boxes", "gt_classes", "max_overlaps", "max_classes", "seg_areas")
 
 
+def completed(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The entry with all fields above; one written for py-faster-rcnn may lack some.
+
+    Instead of max_overlaps and max_classes it holds `gt_overlaps` (N, K), dense or scipy.sparse, with rows of -1 for
+    RoIs that are neither foreground nor background. Boxes may be integers, and seg_areas may be missing.
+    """
+    if "gt_overlaps" not in entry or "max_overlaps" in entry:
+        return entry
+    fields = dict(entry)
+    overlaps = fields.pop("gt_overlaps")
+    overlaps = np.asarray(overlaps.toarray() if hasattr(overlaps, "toarray") else overlaps)
+    fields.update(boxes=np.asarray(entry["boxes"], np.float32), max_overlaps=overlaps.max(axis=1).astype(np.float32),
+                  max_classes=overlaps.argmax(axis=1).astype(np.int32))
+    fields.setdefault("seg_areas", np.where(fields["max_overlaps"] == 1, box_areas(fields["boxes"]), 0))
+    return fields
+
+
 def objects_entry(boxes: np.ndarray, classes: np.ndarray, ignored: np.ndarray | None = None) -> Entry:
     """Entry of annotated objects only; `boxes` (N, 4), `classes` (N,) in 1 .. K-1, `ignored` (M, 4)."""
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)

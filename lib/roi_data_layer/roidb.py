@@ -26,7 +26,7 @@ from utils.timer import with_progress
 def prepare_roidb(imdb: Imdb) -> list[Entry]:
     """The data set's roidb with each image's path and size, checked; `imdb` is not changed.
 
-    Entries made by older code may hold `gt_overlaps` (dense or scipy.sparse) instead of max_overlaps, max_classes.
+    Entries written for py-faster-rcnn are converted, see `datasets.roidb.completed`.
     """
     entries, sizes = list(imdb.roidb), np.array(imdb.image_sizes(), np.int64).reshape(-1, 2)
     if len(entries) != len(sizes):
@@ -49,16 +49,8 @@ def upside_down_roidb(roidb: Sequence[Entry]) -> list[Entry]:
 
 def _prepare(entry: dict[str, Any], image: str, width: int, height: int) -> Entry:
     entry = {**entry, "image": image, "width": width, "height": height}
-    if "max_overlaps" not in entry:
-        entry.update(_best_class(entry.pop("gt_overlaps")))
     _check_entry(entry)
     return entry
-
-
-def _best_class(overlaps: Any) -> dict[str, np.ndarray]:
-    dense = np.asarray(overlaps.toarray() if hasattr(overlaps, "toarray") else overlaps)
-    return {"max_overlaps": dense.max(axis=1, initial=0).astype(np.float32),
-            "max_classes": dense.argmax(axis=1).astype(np.int32)}
 
 
 def _check_entry(entry: Mapping[str, Any]) -> None:

@@ -5,11 +5,15 @@ import scipy.sparse
 from dense_overlaps import gt_overlaps
 from folders_made import CAT, OX, flat_folder, write_image
 
+from datasets.ds_utils import validate_boxes
 from datasets.factory import get_imdb, list_imdbs, register
 from datasets.imdb import imdb
 from datasets.joined import JoinedImdb
+from datasets.lazy_roidb import annotated
 from datasets.proposals_file import save_proposals
 from datasets.roidb import PER_ROI
+from fast_rcnn.config import cfg
+from fast_rcnn.train import filter_roidb
 from roi_data_layer.roidb import prepare_roidb
 
 
@@ -138,6 +142,61 @@ def test_a_data_set_written_for_py_faster_rcnn(tmp_path):
     assert roidb[1]["max_classes"].tolist() == [1] and roidb[1]["image"].endswith("a.png")
     with pytest.raises(ValueError, match="names no file of proposals"):
         data.set_proposal_method("rpn") or data.roidb
+
+
+def classic_entry(boxes, labels, num_classes=3, crowd=()):
+    """As written for py-faster-rcnn: crowds are neither foreground nor background."""
+    overlaps = np.zeros((len(boxes), num_classes), np.float32)
+    overlaps[np.arange(len(boxes)), labels] = 1
+    overlaps[list(crowd)] = -1
+    return {"boxes": np.array(boxes, np.uint16).reshape(-1, 4), "gt_classes": np.array(labels, np.int32),
+            "gt_overlaps": scipy.sparse.csr_matrix(overlaps), "flipped": False}
+
+
+def test_proposals_of_a_data_set_written_for_py_faster_rcnn(tmp_path):
+    """They join its own entries, as a custom selective_search_roidb does it, and as imdb.rpn_roidb."""
+    boxes = [np.array([[3, 4, 20, 30], [0, 0, 5, 5]], np.float32), np.array([[1, 1, 9, 9]], np.float32)]
+
+    class Classic(imdb):
+        def gt_roidb(self):
+            return [classic_entry([[3, 4, 20, 30], [40, 5, 59, 39]], [2, 1], crowd=[1]), classic_entry([], [])]
+
+        def selective_search_roidb(self):
+            objects = self.gt_roidb()
+            return imdb.merge_roidbs(objects, self.create_roidb_from_box_list(boxes, objects))
+
+        def image_path_at(self, i):
+            return f"{self.image_index[i]}.png"
+
+        def image_sizes(self):
+            return [(60, 40)] * self.num_images
+
+    for method in ("selective_search", "rpn"):
+        data = Classic("classic", ("background", "cat", "dog"))
+        data.image_index = ["a", "b"]
+        save_proposals(tmp_path / "p.npz", boxes, [np.ones(2), np.ones(1)], data.image_index)
+        data.config["rpn_file"] = tmp_path / "p.npz"
+        data.set_proposal_method(method)
+        assert data.evaluate_recall()["gt_overlaps"].tolist() == [1]        # the crowd need not be found
+        data.append_flipped_images()
+        first, empty, mirrored, _ = prepare_roidb(data)
+        assert first["max_overlaps"].tolist()[:3] == [1, -1, 1] and first["max_classes"].tolist() == [2, 0, 2, 2]
+        assert first["seg_areas"].tolist() == [18 * 27, 0, 0, 0] and first["boxes"].dtype == np.float32
+        assert "gt_overlaps" not in first and empty["max_overlaps"].tolist() == [0]
+        assert mirrored["boxes"].tolist()[0] == [39, 4, 56, 30]
+        assert [len(annotated(entry)["max_overlaps"]) >= 2 for entry in (first, mirrored)] == [True, True]
+        assert len(filter_roidb([first, mirrored])) == 2
+
+
+def test_what_data_sets_written_for_py_faster_rcnn_call(tmp_path, monkeypatch):
+    monkeypatch.setitem(cfg, "DATA_DIR", str(tmp_path))
+    data = imdb("classic")
+    data.competition_mode(True)
+    assert data.cache_path == str(tmp_path / "cache") and (tmp_path / "cache").is_dir()
+    validate_boxes(np.array([[0, 0, 9, 4]], np.uint16), width=10, height=5)
+    for box in ([65535, 0, 9, 4], [0, 0, 10, 4], [0, 0, 9, 5], [0, 3, 9, 2], [0, -1, 9, 2]):
+        with pytest.raises(ValueError, match="box 1, .* of 10 x 5 pixels"):
+            validate_boxes(np.array([[0, 0, 9, 4], box]), width=10, height=5)
 
 
 def test_image_sizes_are_read_once(tmp_path, monkeypatch):

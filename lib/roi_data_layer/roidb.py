@@ -20,20 +20,22 @@ from fast_rcnn.bbox_transform import bbox_transform, num_box_classes, safe_stds
 from fast_rcnn.config import Config
 from roi_data_layer.sampling import RoISettings, is_usable, on_ignored
 from utils.cython_bbox import bbox_overlaps
+from utils.errors import CheckError
 from utils.timer import with_progress
 
 
 def prepare_roidb(imdb: Imdb) -> list[Entry]:
     """The data set's roidb with each image's path and size, checked; `imdb` is not changed.
 
-    Entries written for py-faster-rcnn are converted, see `datasets.roidb.completed`.
+    Entries written for py-faster-rcnn are converted, see `datasets.roidb.completed`. Raises CheckError that names the
+    image for boxes with swapped corners, and for unknown classes; for entries that are computed on access, then.
     """
     entries, sizes = list(imdb.roidb), np.array(imdb.image_sizes(), np.int64).reshape(-1, 2)
     if len(entries) != len(sizes):
         raise ValueError(f"the roidb has {len(entries)} entries, the data set {len(sizes)} images")
     images = [imdb.image_path_at(index) for index in range(len(sizes))]
     return derived_roidb(
-        entries, lambda entry, row: _prepare(entry, images[row], *sizes[row].tolist()),
+        entries, lambda entry, row: _prepare(entry, images[row], *sizes[row].tolist(), imdb.num_classes),
         {"image": images.__getitem__, "width": lambda row: int(sizes[row, 0]),
          "height": lambda row: int(sizes[row, 1]), "flipped": lambda row: entries[row]["flipped"]})
 
@@ -47,16 +49,25 @@ def upside_down_roidb(roidb: Sequence[Entry]) -> list[Entry]:
                          {**quick, "upside_down": lambda row: True})
 
 
-def _prepare(entry: dict[str, Any], image: str, width: int, height: int) -> Entry:
+def _prepare(entry: dict[str, Any], image: str, width: int, height: int, num_classes: int) -> Entry:
     entry = {**entry, "image": image, "width": width, "height": height}
-    _check_entry(entry)
+    _check_entry(entry, num_classes)
     return entry
 
 
-def _check_entry(entry: Mapping[str, Any]) -> None:
-    overlaps, classes = entry["max_overlaps"], entry["max_classes"]
+def _check_entry(entry: Mapping[str, Any], num_classes: int) -> None:
+    """Raise CheckError that names the image for boxes or classes that cannot be trained on."""
+    boxes, overlaps, classes = entry["boxes"], entry["max_overlaps"], entry["max_classes"]
+    right = ((boxes[:, 2:] >= boxes[:, :2]) & np.isfinite(boxes[:, 2:] - boxes[:, :2])).all(axis=1)
+    wrong = np.flatnonzero(~right & (overlaps == 1))        # objects: the targets of all other boxes
+    if len(wrong):
+        raise CheckError(f"{entry['image']}: box {wrong[0]} is {boxes[wrong[0]].tolist()}: expected x1 <= x2 and "
+                         "y1 <= y2 (a corner of -1 becomes 65535 in unsigned integers)")
+    if classes.max(initial=0) >= num_classes:
+        raise CheckError(f"{entry['image']}: a RoI has the class {classes.max()}, but the data set has {num_classes} "
+                         "classes, counted from 0, the background")
     if np.any((overlaps > 0) != (classes > 0)):
-        raise ValueError(f"{entry['image']}: a RoI must have a class other than background exactly if it "
+        raise CheckError(f"{entry['image']}: a RoI must have a class other than background exactly if it "
                          "overlaps an object (max_overlaps and max_classes disagree)")
 
 

@@ -16,6 +16,7 @@ from fast_rcnn.config import make_settings, reset_cfg
 from fast_rcnn.train import SolverWrapper
 from roi_data_layer.roidb import add_bbox_regression_targets, compute_targets, prepare_roidb, usable_entries
 from roi_data_layer.sampling import RoISettings
+from utils.errors import CheckError
 
 
 def settings_of(case):
@@ -125,8 +126,10 @@ def test_images_without_objects_and_without_proposals():
 class OldStyleImdb:
     """As passed by code written for py-faster-rcnn: dense or sparse gt_overlaps."""
 
-    def __init__(self, overlaps):
-        self.roidb = [{"boxes": np.zeros((2, 4), np.float32), "gt_overlaps": overlaps}]
+    num_classes = 3
+
+    def __init__(self, overlaps, boxes=((0, 0, 0, 0),) * 2):
+        self.roidb = [{"boxes": np.array(boxes, np.float32), "gt_overlaps": overlaps}]
 
     def image_path_at(self, index):
         return "a.jpg"
@@ -141,6 +144,18 @@ def test_prepare_roidb_accepts_gt_overlaps_and_checks_them():
     assert (entry["image"], entry["width"], entry["height"]) == ("a.jpg", 30, 20)
     with pytest.raises(ValueError, match="a.jpg"):
         prepare_roidb(OldStyleImdb(np.array([[0.5, 0, 0], [0, 0, 0]], np.float32)))
+
+
+@pytest.mark.parametrize("corners", [(65535, 3, 20, 30), (3, 5, 20, 4), (3, np.nan, 20, 30), (3, 4, np.inf, 30)])
+def test_boxes_that_cannot_be_trained_on_are_named(corners):
+    overlaps = np.array([[0, 1, 0]] * 2, np.float32)
+    with pytest.raises(CheckError, match="^a.jpg: box 1 is .* expected x1 <= x2"):
+        prepare_roidb(OldStyleImdb(overlaps, [(0, 0, 9, 9), corners]))
+
+
+def test_a_class_that_the_data_set_lacks_is_named():
+    with pytest.raises(CheckError, match="^a.jpg: a RoI has the class 3, but the data set has 3 classes"):
+        prepare_roidb(OldStyleImdb(np.array([[0, 0, 0, 1]], np.float32), [(0, 0, 9, 9)]))
 
 
 def test_statistics_of_boxes_that_classes_share():

@@ -2,20 +2,35 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
-from caffe.proto.caffe_pb2 import SolverParameter
+from caffe.proto.caffe_pb2 import TEST, SolverParameter
+from checks.net_file import NetFile
 from fast_rcnn.schedule import default_stepsize, first_fall, late_setting
 from utils import prototxt
 from utils.other_caffe import solver_problems
 
 
 def check_solver(path: str | os.PathLike, param: SolverParameter | None = None) -> list[str]:
-    """Problems of a solver, each with file and line: its learning rate and policy, average_loss and iter_size.
+    """Problems of a solver, each with file and line: learning rate and policy, average_loss, iter_size, test nets.
 
     param  the run's SolverParameter, if it differs from the file
+    Raises CheckError for a test net that does not exist.
     """
-    return [f"{path}:{prototxt.line_with(path, key)}: {message}"
-            for key, message in solver_problems(param or prototxt.read_solver(path))]
+    found = [*solver_problems(param or prototxt.read_solver(path)), *_test_problems(path)]
+    return [f"{path}:{prototxt.line_with(path, key)}: {message}" for key, message in found]
+
+
+def _test_problems(path: str | os.PathLike) -> Iterator[tuple[str, str]]:
+    """Test nets of a solver whose images come from the training, which gives them to the net that it trains only."""
+    param = prototxt.read_solver(path)
+    if not param.test_interval:
+        return
+    names = [*param.test_net, *[param.net] * (len(param.test_iter) - len(param.test_net))]
+    for name in dict.fromkeys(filter(None, names)):
+        for layer in NetFile(prototxt.find_net(name, path), TEST).data_layers():
+            yield "test_iter", (f"the solver would test {name}, whose layer '{layer.name}' gets images only in "
+                                "training: remove test_iter and test_interval; --val_imdb NAME validates")
 
 
 def rate_warning(path: str | os.PathLike, max_iters: int) -> str:

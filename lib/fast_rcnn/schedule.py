@@ -75,9 +75,12 @@ def _words(param: SolverParameter, key: str) -> str:
 
 
 def write_solver(param: SolverParameter, net: str | os.PathLike, path: Path) -> Path:
-    """Write a solver that trains the prototxt `net`; returns its path."""
+    """Write a solver that trains the prototxt `net`, and tests it if `param` does; returns its path."""
+    net = str(Path(net).resolve())
+    if param.net:
+        param.test_net.extend([net] * (len(param.test_iter) - len(param.test_net)))
     param.ClearField("net")
-    param.train_net = str(Path(net).resolve())
+    param.train_net = net
     return write_text(path, prototxt.to_text(param))
 
 

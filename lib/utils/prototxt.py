@@ -86,7 +86,11 @@ def net_of_solver(solver_path: str | os.PathLike) -> Path:
     As in the engine, the path is relative to the working directory or, with our engine, to the solver's folder or one
     of its parents. Raises CheckError if there is no such file.
     """
-    name = net_named_by(solver_path)
+    return find_net(net_named_by(solver_path), solver_path)
+
+
+def find_net(name: str, solver_path: str | os.PathLike) -> Path:
+    """Find the file of a net that a solver names, see `net_of_solver`."""
     found = _ours.find_net_file(name, solver_path) if _ours else Path(name)
     if found and found.is_file():
         return found

@@ -38,6 +38,23 @@ def test_errors_of_a_solver(tmp_path, settings, message):
     assert problem.startswith(f"{path}{message}"), problem
 
 
+def test_a_solver_must_not_test_a_net_that_only_training_feeds(tmp_path):
+    """Nets with their own data may be tested."""
+    data = 'layer { name: "images" type: "Python" top: "data" top: "rois" include { phase: TRAIN } %s }\n'
+    (tmp_path / "own.pt").write_text(data % "")
+    (tmp_path / "fed.pt").write_text(data % "include { phase: TEST }")
+    path = tmp_path / "solver.pt"
+    for nets, has_problem in (('net: "fed.pt" test_iter: 2', True), ('train_net: "fed.pt"', False),
+                              ('net: "own.pt" test_iter: 2 test_iter: 3 test_net: "fed.pt"', True),
+                              ('net: "own.pt" test_iter: 2', False),
+                              ('net: "fed.pt" test_iter: 2 test_net: "own.pt"', False)):
+        path.write_text(f"base_lr: 1 lr_policy: 'fixed'\n{nets}\ntest_interval: 5")
+        problems = check_solver(path)
+        assert [text.startswith(f"{path}:2: the solver would test fed.pt") for text in problems] == [True] * has_problem
+    path.write_text("base_lr: 1 lr_policy: 'fixed' net: 'fed.pt' test_iter: 2")
+    assert not check_solver(path)
+
+
 def test_the_net_of_a_solver_is_found_next_to_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models").mkdir()

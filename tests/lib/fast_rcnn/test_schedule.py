@@ -46,6 +46,10 @@ def test_a_given_learning_rate_replaces_that_of_the_file(tmp_path):
     path = write_solver(param, "net.pt", tmp_path / "copy" / "solver.pt")
     copy = prototxt.read_solver(path)
     assert (copy.train_net, copy.net) == (str(tmp_path / "net.pt"), "") and np.float32(copy.base_lr) == np.float32(0.02)
+    assert not copy.test_net
+    param = solver(tmp_path, "test_iter: 3 test_iter: 4 test_net: 'other.pt'")
+    copy = prototxt.read_solver(write_solver(param, "net.pt", tmp_path / "copy" / "solver.pt"))
+    assert list(copy.test_net) == ["other.pt", str(tmp_path / "net.pt")]
 
 
 def test_epochs_count_mirror_images_and_all_images_of_an_iteration():

@@ -11,7 +11,7 @@ from datasets.evaluation import Evaluation, check_distinct, class_detections, ev
 from datasets.imdb import imdb
 from datasets.problems import Problem
 from datasets.roidb import Entry
-from datasets.source import DatasetError
+from datasets.source import DatasetError, NothingToEvaluateError
 
 
 class JoinedImdb(imdb):
@@ -93,7 +93,15 @@ class JoinedImdb(imdb):
 
     def evaluate_detections(self, all_boxes: Sequence[Sequence[np.ndarray]],
                             output_dir: str | os.PathLike) -> Evaluation:
-        """Average precisions over the images of all parts at IoU 0.5, by the area metric; writes nothing."""
+        """Average precisions over the images of all parts at IoU 0.5, by the area metric; writes nothing.
+
+        Raises NothingToEvaluateError if a custom data set among them provides no objects by class.
+        """
+        unknown = [part.name for part in self.parts if type(part).objects_of_class is imdb.objects_of_class]
+        if unknown:
+            raise NothingToEvaluateError(
+                f"{', '.join(unknown)}: has no method objects_of_class, so that it can be evaluated only alone, by its "
+                f"own evaluate_detections; the detections are in {output_dir}")
         detections = {name: class_detections(self.image_index, boxes)
                       for name, boxes in list(zip(self.classes, all_boxes, strict=True))[1:]}
         return evaluate(detections, {name: self.objects_of_class(name) for name in detections})

@@ -12,6 +12,7 @@ from datasets.joined import JoinedImdb
 from datasets.lazy_roidb import annotated
 from datasets.proposals_file import save_proposals
 from datasets.roidb import PER_ROI
+from datasets.source import NothingToEvaluateError
 from fast_rcnn.config import cfg
 from fast_rcnn.train import filter_roidb
 from roi_data_layer.roidb import prepare_roidb
@@ -38,6 +39,15 @@ def test_joined_data_sets(tmp_path, pets):
     assert len(roidb) == 8 and roidb[6]["image"] == str(other / "a.png") and roidb[6]["flipped"]
     with pytest.raises(ValueError, match="same classes"):
         JoinedImdb([get_imdb(str(pets)), get_imdb(str(other))])
+
+
+def test_joined_data_sets_that_can_be_evaluated_only_alone(pets):
+    classic = imdb("classic", get_imdb(str(pets)).classes)
+    classic.image_index, classic.image_path_at = ["z"], lambda i: "z.png"
+    both = JoinedImdb([get_imdb(str(pets)), classic])
+    nothing = [[np.zeros((0, 5))] * both.num_images for _ in both.classes]
+    with pytest.raises(NothingToEvaluateError, match="^classic: has no method objects_of_class.*are in results$"):
+        both.evaluate_detections(nothing, "results")
 
 
 def test_flipping_float_boxes_at_the_border(pets):

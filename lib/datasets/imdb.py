@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -84,13 +85,16 @@ class imdb:
         return self._roidb
 
     def set_proposal_method(self, method: str) -> None:
-        """Choose the source of proposals: 'gt' (objects only), 'rpn' (config['rpn_file']) or 'selective_search'."""
+        """Choose the source of proposals: 'gt' (objects only), 'rpn' (config['rpn_file']) or 'selective_search'.
+
+        A data set has other ones if it has methods <name>_roidb.
+        """
         self.roidb_handler = self._handler(method)
 
     def _handler(self, method: str) -> Callable[[], list[Entry]]:
         handler = getattr(self, f"{method}_roidb", None)
         if handler is None:
-            known = sorted(name[:-len("_roidb")] for name in dir(type(self)) if name.endswith("_roidb"))
+            known = sorted(name[:-len("_roidb")] for name in dir(type(self)) if re.fullmatch(r"[^_]\w*_roidb", name))
             raise ValueError(f"{self.name} has no proposals {method!r}: choose one of {', '.join(known)}")
         return handler
 

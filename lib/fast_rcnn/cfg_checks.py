@@ -48,8 +48,11 @@ def _range_problems(settings: Config) -> Iterator[str]:
     for keys, holds, demand in rules:
         yield from (f"{key} is {get(settings, key)}: it must {demand}" for key in keys if not holds(get(settings, key)))
     for key, choices in _CHOICES.items():
-        if get(settings, key) not in choices:
-            yield f"{key} is {get(settings, key)!r}: choose one of {', '.join(choices)}"
+        value = get(settings, key)
+        # Data sets of user modules may have a method <value>_roidb; if not, they say so
+        if value not in choices and not (settings.IMPORTS and key.endswith("PROPOSAL_METHOD") and value.isidentifier()):
+            yield f"{key} is {value!r}: choose one of {', '.join(choices)}" + (
+                ", or a method of a data set in IMPORTS" if key.endswith("PROPOSAL_METHOD") else "")
     for key, length in _LENGTHS.items():
         if len(get(settings, key)) != length:
             yield f"{key} has {len(get(settings, key))} numbers, {length} are needed (dx, dy, dw, dh)"

@@ -126,7 +126,8 @@ _TRAIN = dict(
     BBOX_NORMALIZE_MEANS=(0.0, 0.0, 0.0, 0.0), BBOX_NORMALIZE_STDS=(0.1, 0.1, 0.2, 0.2),
     # Iterations between snapshots, and a word inserted into their file names (before stage1 or stage2, if any)
     SNAPSHOT_ITERS=10000, SNAPSHOT_INFIX="",
-    # Source of RoIs: 'selective_search', 'gt' or 'rpn' (a file of proposals)
+    # Source of RoIs: 'selective_search', 'gt', 'rpn' (a file of proposals), or NAME for a method NAME_roidb of your own
+    # data set
     PROPOSAL_METHOD="selective_search",
     # Region proposal network: whether the net has one; IoU thresholds of its labels; let negatives override positives
     HAS_RPN=False, RPN_POSITIVE_OVERLAP=0.7, RPN_NEGATIVE_OVERLAP=0.3, RPN_CLOBBER_POSITIVES=False,

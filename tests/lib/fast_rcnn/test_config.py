@@ -126,12 +126,17 @@ def test_command_line():
     ({"TRAIN.RPN_NORMALIZE_STDS": [1, 1, 1, 1]}, "RPN_NORMALIZE_STDS have 0 and 4 numbers: give four each"),
     ({"TRAIN.RPN_NORMALIZE_MEANS": [0] * 4, "TRAIN.RPN_NORMALIZE_STDS": [1, 1, 1, 0]}, "hold positive numbers only"),
     ({"TRAIN.PROPOSAL_METHOD": "ss"}, "choose one of selective_search, gt, rpn"),
+    ({"TEST.PROPOSAL_METHOD": "my boxes", "IMPORTS": ["mine"]}, "choose one of selective_search, gt, rpn"),
     ({"PRECISION": "half"}, "choose one of float32, tf32, bfloat16"),
 ])
 def test_conflicting_settings(changes, message):
     cfg_from_list([word for pair in changes.items() for word in pair])
     with pytest.raises(ConfigError, match=message):
         check_cfg()
+
+
+def test_data_sets_of_user_modules_may_have_proposal_methods_of_their_own():
+    check_cfg(make_settings({"TRAIN.PROPOSAL_METHOD": "edge_boxes", "IMPORTS": ["my_data"]}))
 
 
 def test_all_conflicts_are_reported_together():

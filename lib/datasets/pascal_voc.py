@@ -45,16 +45,35 @@ class pascal_voc(AnnotatedImages):
 
     def selective_search_roidb(self) -> list[Entry]:
         """Objects and Fast R-CNN's selective search boxes, data/selective_search_data/<name>.mat."""
-        from scipy.io import loadmat  # slow to import, and rarely needed
         file = Path(cfg.DATA_DIR, "selective_search_data", f"{self.name}.mat")
         if not file.is_file():
             raise DatasetError(f"{file}: no selective search boxes; choose the proposal method 'rpn' or 'gt'")
-        content = loadmat(file)
-        boxes = dict(zip([str(name[0]) for name in content["images"].ravel()], content["boxes"].ravel(),
-                         strict=True))
         with Spool((4,), np.float32) as spool:
-            return self.with_proposals(spool.extend(clean_selective_search_boxes(boxes[name])
-                                                    for name in self.image_index).ragged())
+            return self.with_proposals(spool.extend(
+                map(clean_selective_search_boxes, read_selective_search(file, self.image_index))).ragged())
+
+
+def read_selective_search(file: Path, image_index: Sequence[str]) -> list[np.ndarray]:
+    """Rows y1, x1, y2, x2 of each image, counted from 1, from a .mat file's `boxes`.
+
+    Its `images` name the images; without them the boxes are those of `image_index`, in order, as in py-faster-rcnn.
+    Raises DatasetError for any other file, or if an image is missing.
+    """
+    from scipy.io import loadmat  # slow to import, and rarely needed
+    try:
+        content = loadmat(file)
+    except Exception as error:      # SciPy raises its own, ValueError, NotImplementedError for version 7.3, ...
+        raise DatasetError(f"{file}: cannot be read as a .mat file: {error}") from None
+    if "boxes" not in content:
+        raise DatasetError(f"{file}: has no 'boxes', only {', '.join(name for name in content if name[0] != '_')}")
+    boxes = content["boxes"].ravel()
+    names = [str(name[0]) for name in content["images"].ravel()] if "images" in content else list(image_index)
+    missing = set(image_index).difference(names)
+    if len(names) != len(boxes) or missing:
+        example = f", and lacks {len(missing)}, such as {min(missing)}" if missing else ""
+        raise DatasetError(f"{file}: holds boxes of {len(boxes)} images for {len(names)} names{example}")
+    of_image = dict(zip(names, boxes, strict=True))
+    return [of_image[name] for name in image_index]
 
 
 def clean_selective_search_boxes(raw: np.ndarray, min_size: int = 2) -> np.ndarray:
@@ -62,7 +81,7 @@ def clean_selective_search_boxes(raw: np.ndarray, min_size: int = 2) -> np.ndarr
 
     Drops duplicates and boxes smaller than `min_size` (see ds_utils.filter_small_boxes).
     """
-    boxes = raw[:, (1, 0, 3, 2)].astype(np.float64) - 1
+    boxes = raw.reshape(-1, 4)[:, (1, 0, 3, 2)].astype(np.float64) - 1      # MATLAB's [] is (0, 0)
     boxes = boxes[unique_boxes(boxes)]
     return boxes[filter_small_boxes(boxes, min_size)]
 

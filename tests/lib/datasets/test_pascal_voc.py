@@ -9,7 +9,7 @@ from golden.detector_cases import golden
 
 from datasets.detection_files import read_detections
 from datasets.factory import get_imdb
-from datasets.pascal_voc import CLASSES, clean_selective_search_boxes, pascal_voc
+from datasets.pascal_voc import CLASSES, clean_selective_search_boxes, pascal_voc, read_selective_search
 from datasets.roidb import objects_entry, proposals_entry
 from datasets.source import DatasetError
 from fast_rcnn.config import cfg, reset_cfg
@@ -126,3 +126,26 @@ def test_selective_search_boxes_follow_the_objects(devkit):
     assert first["boxes"].tolist() == [[10, 5, 29, 24], [0, 0, 8, 8]] and first["gt_classes"].tolist() == [12, 0]
     assert second["boxes"].tolist() == [[10, 5, 29, 24], [10, 5, 29, 24], [1, 0, 39, 29]]
     assert second["max_overlaps"].tolist()[:2] == [1, 1]
+
+
+def test_selective_search_files(tmp_path):
+    """Those of py-faster-rcnn's users may name no images, and hold [] for an image without boxes."""
+    from scipy.io import savemat
+    file, boxes = tmp_path / "s.mat", np.empty(2, object)
+    boxes[:] = [np.array([[2, 1, 30, 20]]), np.zeros((0, 0))]
+    savemat(file, {"boxes": boxes})
+    found = [clean_selective_search_boxes(rows).tolist() for rows in read_selective_search(file, ["b", "a"])]
+    assert found == [[[0, 1, 19, 29]], []]
+    for index, message in ((["a"], "holds boxes of 2 images for 1 names"), (["a", "b", "c"], "2 images for 3 names")):
+        with pytest.raises(DatasetError, match=message):
+            read_selective_search(file, index)
+    savemat(file, {"boxes": boxes, "images": np.array(["a", "b"], object)})
+    assert len(read_selective_search(file, ["b", "a"])[1])
+    with pytest.raises(DatasetError, match="lacks 1, such as c"):
+        read_selective_search(file, ["a", "c"])
+    savemat(file, {"proposals": boxes})
+    with pytest.raises(DatasetError, match="has no 'boxes', only proposals"):
+        read_selective_search(file, ["a", "b"])
+    file.write_text("x")
+    with pytest.raises(DatasetError, match="s.mat: cannot be read as a .mat file"):
+        read_selective_search(file, ["a"])

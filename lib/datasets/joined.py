@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
@@ -65,10 +65,12 @@ class JoinedImdb(imdb):
     def gt_roidb(self) -> list[Entry]:
         return [entry for part in self.parts for entry in part.gt_roidb()]
 
-    def selective_search_roidb(self) -> list[Entry]:
-        for part in self.parts:
-            part.set_proposal_method("selective_search")
-        return [entry for part in self.parts for entry in part.roidb]
+    def _handler(self, method: str) -> Callable[[], list[Entry]]:
+        """A file of proposals is for all parts together; they have their own of other methods."""
+        if method == "rpn":
+            return super()._handler(method)
+        handlers = [part._handler(method) for part in self.parts]
+        return lambda: [entry for handler in handlers for entry in handler()]
 
     def leave_out(self, files: Collection[str]) -> None:
         for part in self.parts:

@@ -41,6 +41,21 @@ def test_joined_data_sets(tmp_path, pets):
         JoinedImdb([get_imdb(str(pets)), get_imdb(str(other))])
 
 
+def test_joined_data_sets_have_the_proposals_of_their_parts():
+    class Custom(imdb):
+        def edge_boxes_roidb(self):
+            return [{"of": self.name} for _ in self.image_index]
+
+    parts = [Custom("one", ("background",)), Custom("two", ("background",))]
+    for part, names in zip(parts, (["a"], ["b", "c"]), strict=True):
+        part.image_index, part.image_path_at = names, lambda i: str(i)
+    both = JoinedImdb(parts)
+    both.set_proposal_method("edge_boxes")
+    assert [entry["of"] for entry in both.roidb] == ["one", "two", "two"]
+    with pytest.raises(ValueError, match="one has no proposals 'mcg': choose one of edge_boxes, gt, rpn"):
+        both.set_proposal_method("mcg")
+
+
 def test_joined_data_sets_that_can_be_evaluated_only_alone(pets):
     classic = imdb("classic", get_imdb(str(pets)).classes)
     classic.image_index, classic.image_path_at = ["z"], lambda i: "z.png"

@@ -67,7 +67,8 @@ def problem_with(path: str) -> str | None:
     try:
         header = check_file(path)
         with _LARGE_ONES if header and math.prod(header.size) > _LARGE else contextlib.nullcontext():
-            decode(path, cv2.IMREAD_REDUCED_COLOR_8)
+            # OpenCV fails to reduce a side to less than half a pixel
+            decode(path, cv2.IMREAD_REDUCED_COLOR_8 if header and min(header.size) >= 8 else cv2.IMREAD_COLOR)
     except BrokenImage:
         return "cannot be decoded"
     except ImageError as error:

@@ -42,6 +42,14 @@ def test_broken_images_are_detected(photos):
     assert broken_images([]) == []
 
 
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "webp", "tif", "ppm"])
+@pytest.mark.parametrize("height, width", [(1, 1), (3, 60), (40, 2)])
+def test_images_of_a_few_pixels_can_be_decoded(tmp_path, suffix, height, width):
+    path = str(tmp_path / f"a.{suffix}")
+    cv2.imwrite(path, np.full((height, width, 3), 99, np.uint8))
+    assert broken_images([path]) == []
+
+
 def test_images_are_decoded_once_and_again_when_they_change(photos, tmp_path, monkeypatch, capsys):
     record, paths, seen = tmp_path / "record.json", [str(photos / f"{name}.png") for name in "abcd"], []
     real = decoding.can_be_decoded

@@ -101,6 +101,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     use_device(choose_device(args.gpu, args.cpu))
     net = files.load(*((imdb.num_classes,) if classes is None else (len(classes), "the detector")))
     if not (cfg.TEST.HAS_RPN or files.lists_detections):
+        if cfg.TEST.PROPOSAL_METHOD == "gt":
+            raise UserError("TEST.PROPOSAL_METHOD is gt: annotated objects are not given to the detector, so that it "
+                            "would find nothing; set it to rpn or selective_search")
         use_proposals(imdb, cfg.TEST.PROPOSAL_METHOD, args.proposals)
     elif args.proposals:
         raise UserError(f"--proposals {args.proposals}: would not be used, as the net makes its own")

@@ -347,6 +347,10 @@ def test_the_demo_of_a_net_that_reads_its_proposals(run, detector, tmp_path):
         status, text = run("demo", "--run", detector, "--cpu", tmp_path / "a.png", "--set", "TEST.HAS_RPN", setting)
         assert status == 2 and "reads its proposals; a detector that makes its own is needed" in text
         assert "--set" not in text and "--classes" not in text
+    pets = folder_of(tmp_path / "pets", a=["cat", "dog"])
+    status, text = run("test_net", "--run", detector, "--imdb", pets, "--cpu", "--set", "TEST.HAS_RPN", "False",
+                       "TEST.PROPOSAL_METHOD", "gt")
+    assert status == 2 and "TEST.PROPOSAL_METHOD is gt" in text
 
 
 def test_a_net_whose_proposals_a_layer_of_caffe_makes(run, detector, tmp_path):

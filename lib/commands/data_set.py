@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from utils.errors import UserError
 from utils.files import read_record, write_json, write_text
 
 if TYPE_CHECKING:       # imported on use, so that --help is fast
+    from datasets.evaluation import Evaluation
     from datasets.imdb import imdb as Imdb
     from datasets.problems import Problem
 
@@ -109,13 +112,32 @@ def suggest_validation_set(imdb: Imdb, name: str, test_imdb: Imdb | None = None)
 def find_validation_set(name: str, classes: Sequence[str]) -> Imdb:
     """The data set of --val_imdb, with its objects matched to the class names of the training.
 
-    Raises UserError if it is missing or has no object of these classes.
+    Raises UserError if it is missing, has no object of these classes, or cannot tell how good detections are.
     """
     imdb = find_imdb(name, "--val_imdb", classes)
     check_has_classes(imdb, "--val_imdb", name, classes)
     if not any((entry["gt_classes"] > 0).any() for entry in imdb.gt_roidb()):
         raise UserError(f"--val_imdb {name}: has no annotated object, so that nothing can be measured on it")
+    _try_evaluation(imdb)
     return imdb
+
+
+def _try_evaluation(imdb: Imdb) -> None:
+    """Evaluate no detections on a custom data set, as its `evaluate_detections` may return nothing."""
+    from datasets.imdb import imdb as Base
+    if type(imdb).objects_of_class is Base.objects_of_class:
+        with tempfile.TemporaryDirectory() as folder:
+            check_evaluation(imdb.evaluate_detections([[np.zeros((0, 5), np.float32)] * imdb.num_images
+                                                       for _ in imdb.classes], folder), imdb)
+
+
+def check_evaluation(result: object, imdb: Imdb) -> Evaluation:
+    """The result of `evaluate_detections`; raises UserError if it is not an Evaluation."""
+    from datasets.evaluation import Evaluation
+    if not isinstance(result, Evaluation):
+        raise UserError(f"{imdb.name}: its evaluate_detections returns {type(result).__name__} instead of an "
+                        "Evaluation, so that models cannot be compared: leave --val_imdb out")
+    return result
 
 
 def _print_other_classes(weights: Path, classes: Sequence[str]) -> None:

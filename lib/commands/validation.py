@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from caffe.proto import caffe_pb2
-from commands.data_set import use_proposals
+from commands.data_set import check_evaluation, use_proposals
 from datasets.all_boxes import load_detections
 from datasets.detection_files import DETECTIONS
-from datasets.evaluation import Evaluation
 from datasets.imdb import imdb as Imdb
 from datasets.proposals_file import save_proposals
 from fast_rcnn.config import cfg
@@ -20,7 +19,6 @@ from fast_rcnn.test import DetectionSettings, test_net
 from rpn.generate import GenerationSettings, imdb_proposals
 from utils import parallel, prototxt
 from utils.draw import draw_detections
-from utils.errors import UserError
 from utils.files import write_text
 from utils.images import read_image
 from utils.names import DETECTOR_OUTPUTS, READ_LATER
@@ -51,11 +49,8 @@ class DetectionMeasure:
         if not parallel.is_first():
             return {}
         load_all_weights(self._net, model, self._file)
-        result = test_net(self._net, self._imdb, output_dir=self._output, settings=self._settings,
-                          classes=self._classes)
-        if not isinstance(result, Evaluation):
-            raise UserError(f"{self._imdb.name}: its evaluate_detections returns {type(result).__name__} instead of an "
-                            "Evaluation, so that models cannot be compared: leave --val_imdb out")
+        result = check_evaluation(test_net(self._net, self._imdb, output_dir=self._output, settings=self._settings,
+                                           classes=self._classes), self._imdb)
         return {"AP50": result.mean_ap, "AP": result.coco_means()["ap"]}
 
     def pictures(self) -> list[np.ndarray]:

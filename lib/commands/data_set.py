@@ -261,7 +261,8 @@ def check_reads_proposals(imdb: Imdb) -> None:
     count, given = imdb.num_images, imdb.config.get("rpn_file")
     with tempfile.TemporaryDirectory() as folder:
         imdb.config["rpn_file"] = str(Path(folder, "proposals.npz"))
-        save_proposals(imdb.config["rpn_file"], [[[0, 0, 15, 15]]] * count, [[1]] * count, imdb.image_index)
+        save_proposals(imdb.config["rpn_file"], [np.array([[0, 0, 15, 15]])] * count, [np.ones(1)] * count,
+                       imdb.image_index)
         try:
             imdb.rpn_roidb()
         except Exception as error:

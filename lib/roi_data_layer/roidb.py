@@ -35,7 +35,7 @@ def prepare_roidb(imdb: Imdb) -> list[Entry]:
         raise ValueError(f"the roidb has {len(entries)} entries, the data set {len(sizes)} images")
     images = [imdb.image_path_at(index) for index in range(len(sizes))]
     return derived_roidb(
-        entries, lambda entry, row: _prepare(entry, images[row], *sizes[row].tolist(), imdb.num_classes),
+        entries, lambda entry, row: _prepare(entry, images[row], imdb.num_classes, *sizes[row].tolist()),
         {"image": images.__getitem__, "width": lambda row: int(sizes[row, 0]),
          "height": lambda row: int(sizes[row, 1]), "flipped": lambda row: entries[row]["flipped"]})
 
@@ -49,7 +49,7 @@ def upside_down_roidb(roidb: Sequence[Entry]) -> list[Entry]:
                          {**quick, "upside_down": lambda row: True})
 
 
-def _prepare(entry: dict[str, Any], image: str, width: int, height: int, num_classes: int) -> Entry:
+def _prepare(entry: dict[str, Any], image: str, num_classes: int, width: int, height: int) -> Entry:
     entry = {**entry, "image": image, "width": width, "height": height}
     _check_entry(entry, num_classes)
     return entry

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from datasets.roidb import Entry, completed, merge_entries, mirror, objects_entry, proposals_entry
+from datasets.source import OF_A_CACHE, DatasetError
 
 Fields = Mapping[str, Any]
 
@@ -189,7 +190,7 @@ def derived_roidb(entries: list[Entry], change: Callable[[dict[str, Any], int], 
 
 def _check_lengths(entries: Sequence[object], others: Sequence[object] | np.ndarray) -> None:
     if len(entries) != len(others):
-        raise ValueError(f"{len(entries)} entries of a roidb, but data for {len(others)} images")
+        raise DatasetError(f"{len(entries)} entries of a roidb, but data for {len(others)} images{OF_A_CACHE}")
 
 
 def _entries(count: int, recipe: Recipe) -> list[Entry]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from datasets.source import OF_A_CACHE, DatasetError
 from utils.blob import im_scale_for
 
 
@@ -21,7 +22,12 @@ class ObjectTable:
 
     @classmethod
     def from_roidb(cls, roidb: Sequence[Mapping[str, Any]], sizes: Sequence[tuple[int, int]]) -> ObjectTable:
-        """The RoIs with a class in `gt_classes`; `sizes` holds the (width, height) of each image."""
+        """The RoIs with a class in `gt_classes`; `sizes` holds the (width, height) of each image.
+
+        Raises DatasetError for another number of entries.
+        """
+        if len(roidb) != len(sizes):
+            raise DatasetError(f"gt_roidb has {len(roidb)} entries, the data set {len(sizes)} images{OF_A_CACHE}")
         labels = [np.asarray(entry["gt_classes"]) for entry in roidb]
         boxes = [np.asarray(entry["boxes"], np.float64).reshape(-1, 4) for entry in roidb]
         of_objects = np.concatenate([np.zeros(0, np.int64), *labels]) > 0

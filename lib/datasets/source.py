@@ -16,6 +16,10 @@ ANY_CLASS = "__any__"
 FARTHEST = 1e9      # largest coordinate of a box, in pixels
 
 
+# What may be wrong if a custom data set has entries for other images
+OF_A_CACHE = "; entries that were stored, such as those in data/cache, may be of another list of images: delete them"
+
+
 class DatasetError(UserError, ValueError):
     """A data set is missing or invalid."""
 

@@ -16,6 +16,7 @@ import numpy as np
 from datasets.imdb import imdb as Imdb
 from datasets.lazy_roidb import LazyEntry, annotated, derived_roidb
 from datasets.roidb import Entry, turn_over
+from datasets.source import OF_A_CACHE, DatasetError
 from fast_rcnn.bbox_transform import bbox_transform, num_box_classes, safe_stds
 from fast_rcnn.config import Config
 from roi_data_layer.sampling import RoISettings, is_usable, on_ignored
@@ -32,7 +33,7 @@ def prepare_roidb(imdb: Imdb) -> list[Entry]:
     """
     entries, sizes = list(imdb.roidb), np.array(imdb.image_sizes(), np.int64).reshape(-1, 2)
     if len(entries) != len(sizes):
-        raise ValueError(f"the roidb has {len(entries)} entries, the data set {len(sizes)} images")
+        raise DatasetError(f"the roidb has {len(entries)} entries, the data set {len(sizes)} images{OF_A_CACHE}")
     images = [imdb.image_path_at(index) for index in range(len(sizes))]
     return derived_roidb(
         entries, lambda entry, row: _prepare(entry, images[row], imdb.num_classes, *sizes[row].tolist()),

@@ -1,7 +1,9 @@
 """The objects of a data set, scaled as they are for training."""
 import numpy as np
+import pytest
 
 from datasets.objects import ObjectTable
+from datasets.source import DatasetError
 from roi_data_layer.minibatch import rpn_blobs
 from utils.blob import prep_im_for_blob
 
@@ -35,3 +37,10 @@ def test_no_objects():
         table = ObjectTable.from_roidb(roidb, SIZES[:len(roidb)])
         boxes, sizes = table.scaled(83, 150)
         assert len(table) == 0 and boxes.shape == (0, 4) and sizes.shape == (0, 2)
+
+
+def test_entries_of_other_images():
+    """As a custom data set returns them from a file that is older than its list of images."""
+    for sizes in (SIZES[:2], SIZES * 2):
+        with pytest.raises(DatasetError, match=f"gt_roidb has 3 entries, the data set {len(sizes)} images; .*delete"):
+            ObjectTable.from_roidb(ROIDB, sizes)

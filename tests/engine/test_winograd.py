@@ -47,6 +47,12 @@ def test_convolution_equals_the_loops(size, lanes):
     assert_close(without.numpy(), oracle.convolve_3x3(x, weight, 0 * bias, size[-1]))
 
 
+def test_the_layout_of_weight_and_bias_does_not_matter():
+    x, weight, bias, _ = map(torch.tensor, case(*CASES[0]))
+    y = winograd.convolve(x, weight.contiguous(memory_format=torch.channels_last), torch.stack([bias, bias], 1)[:, 0], 1)
+    assert torch.equal(y, winograd.convolve(x, weight, bias, 1))
+
+
 @pytest.mark.parametrize("size", CASES)
 def test_gradients_equal_the_loops(size, lanes):
     x, weight, _, dy = case(*size)

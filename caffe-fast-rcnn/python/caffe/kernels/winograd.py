@@ -87,7 +87,7 @@ def _convolve(x: torch.Tensor, weight: torch.Tensor, transposed: bool, bias: tor
     y = torch.empty((len(x), outputs, x.shape[2] + 2 * pad - 2, x.shape[3] + 2 * pad - 2), dtype=x.dtype,
                     memory_format=torch.channels_last)
     _cpu.winograd_convolve(shape, _pixels(x), weight.detach().contiguous().numpy(), transposed,
-                           None if bias is None else bias.detach().numpy(), _LANES, threads,
+                           None if bias is None else bias.detach().contiguous().numpy(), _LANES, threads,
                            _scratch.of_size(_cpu.winograd_forward_floats(shape, threads)), _pixels(y))
     return y
 

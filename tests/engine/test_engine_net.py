@@ -223,3 +223,13 @@ def test_a_python_layer_with_parameters_and_its_own_constructor(net_of, tmp_path
     net.backward()
     assert net.layers[1].name == "gain" and (net.blobs["x"].diff == 3).all()
     np.testing.assert_array_equal(net.params["gain"][0].diff, 2 * x.sum(0))
+
+
+def test_reading_the_gradient_of_a_reshaped_loss_does_not_set_it_to_zero(net_of):
+    net = net_of("force_backward: true\n" + DATA
+                 + 'layer { name: "p" type: "Power" bottom: "x" top: "p" loss_weight: 2 }')
+    net.blobs["x"].reshape(2, 4)
+    net.reshape()
+    assert (net.blobs["p"].diff == 2).all()
+    net.forward()
+    assert (net.backward()["x"] == 2).all()

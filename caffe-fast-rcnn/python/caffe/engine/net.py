@@ -185,6 +185,7 @@ class Net:
         for layer, bottoms, tops in self._graph.connected():
             with construction.errors_of(layer):
                 layer.reshape(bottoms, tops)
+            seed_loss_gradients(layer, tops)
 
     def set_input_arrays(self, data: np.ndarray, labels: np.ndarray) -> None:
         """Give the MemoryData layer, which must come first, its data (N, C, H, W) and N labels."""

@@ -10,6 +10,7 @@ from caffe.engine.files.matching import WeightsError
 from caffe.engine.files.solverstate import read_state
 from caffe.engine.files.wire import WireError
 from caffe.engine.net import Net
+from caffe.engine.solvers import get_solver
 from caffe.proto import caffe_pb2, prototxt
 
 NET = """
@@ -71,6 +72,34 @@ def test_shape_is_checked(tmp_path):
         file["data/b/1"] = np.zeros((1, 3), np.float32)
     with pytest.raises(WeightsError, match=r"layer 'b', blob 1: expected shape \(3,\) .* found \(1, 3\)"):
         copy_weights(make_net(), tmp_path / "w")
+
+
+@pytest.mark.parametrize("one, other, match", [
+    ("a", "a", "two layers with parameters are named 'a'"),
+    ("a", "a/0", "layer 'a/0': in HDF5 files 'a/0' is a parameter of layer 'a'"),
+    ("a/1/b", "a", "layer 'a/1/b': in HDF5 files 'a/1' is a parameter of layer 'a'"),
+])
+def test_names_that_hdf5_cannot_hold_are_refused_before_training(tmp_path, one, other, match):
+    text = NET.replace('name: "block/a"', f'name: "{one}"').replace('name: "b" type', f'name: "{other}" type')
+    with pytest.raises(WeightsError, match=match):
+        hdf5.save_net_hdf5(make_net(text), tmp_path / "w.h5")
+    assert not list(tmp_path.iterdir())
+    solver = f"net_param {{ {text} }} base_lr: 1 lr_policy: 'fixed' snapshot_prefix: '{tmp_path}/x' max_iter: 1 "
+    with pytest.raises(WeightsError, match=match):
+        get_solver(prototxt.parse(solver + "snapshot: 1 snapshot_format: HDF5", caffe_pb2.SolverParameter()))
+    with pytest.raises(WeightsError, match=match):
+        get_solver(prototxt.parse(solver + "snapshot_format: HDF5", caffe_pb2.SolverParameter())).solve()
+    get_solver(prototxt.parse(solver + "snapshot: 1", caffe_pb2.SolverParameter()))
+
+
+def test_names_that_hdf5_can_hold(tmp_path):
+    text = NET.replace('name: "block/a"', 'name: "b/a"') + '''
+        layer { name: "same" type: "ReLU" bottom: "b" top: "c" } layer { name: "same" type: "TanH" bottom: "b" top: "d" }
+        layer { name: "0" type: "Scale" bottom: "c" top: "e" }'''
+    net, other = make_net(text), make_net(text)
+    hdf5.save_net_hdf5(net, tmp_path / "w.h5", write_diff=True)
+    hdf5.copy_weights_hdf5(other, tmp_path / "w.h5")
+    np.testing.assert_array_equal(other.params["b"][0].data, net.params["b/a"][0].data)
 
 
 @pytest.mark.parametrize("model", ["w.caffemodel.h5", "Modèle 网/w.caffemodel.h5"])

@@ -229,6 +229,14 @@ def test_solve_ends_at_max_iter_and_writes_a_snapshot(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"s_iter_5.caffemodel", "s_iter_5.solverstate"}
 
 
+@pytest.mark.parametrize("form, name, ending", [("BINARYPROTO", "binary proto", ""), ("HDF5", "HDF5", ".h5")])
+def test_snapshots_are_logged_in_the_words_of_caffe(tmp_path, caplog, form, name, ending):
+    make(f"{SGD} snapshot_format: {form}", snapshot_prefix=str(tmp_path / "s")).snapshot()
+    assert [record.message for record in caplog.records if record.message.startswith("Snapshotting")] == [
+        f"Snapshotting to {name} file {tmp_path}/s_iter_0.caffemodel{ending}",
+        f"Snapshotting solver state to {name} file {tmp_path}/s_iter_0.solverstate{ending}"]
+
+
 def test_the_folder_of_the_snapshot_after_training_is_checked_before_it():
     solver = make(SGD + "max_iter: 2", snapshot_prefix="/no/such/folder/x")
     with pytest.raises(SolverError, match="cannot write into the folder /no/such/folder"):

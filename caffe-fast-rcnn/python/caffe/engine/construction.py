@@ -138,7 +138,7 @@ def _set_up(layer: Layer, bottom: list[Blob], top: list[Blob]) -> None:
         layer.fail(f"has {len(top)} tops but {len(weights)} loss_weight; give one for each top, or none")
     layer.loss_weights = weights or [0.0] * len(top)
     check_numbers(layer)
-    with errors_of(layer):
+    with errors_of(layer, bottom):
         layer.setup(bottom, top)
         take_written_blobs(layer)
         layer.reshape(bottom, top)
@@ -146,16 +146,21 @@ def _set_up(layer: Layer, bottom: list[Blob], top: list[Blob]) -> None:
 
 
 @contextlib.contextmanager
-def errors_of(layer: Layer) -> Iterator[None]:
-    """Report an impossible blob shape, a bad filler or a lack of memory in the block as an error of the layer."""
+def errors_of(layer: Layer, bottom: Sequence[Blob]) -> Iterator[None]:
+    """Report an impossible blob shape, a bad filler or a lack of memory in the block as an error of the layer.
+
+    So are errors of PyTorch where a bottom has no values. Other errors, and those of users' Python layers, stay.
+    """
     try:
         yield
     except (BlobError, FillerError) as error:
         layer.fail(str(error))
-    except (MemoryError, RuntimeError) as error:
-        if not device.is_out_of_memory(error):
-            raise
-        layer.fail(f"there is too little memory: {error}")
+    except (IndexError, MemoryError, RuntimeError) as error:
+        if device.is_out_of_memory(error):
+            layer.fail(f"there is too little memory: {error}")
+        if layer.type != "Python" and not all(blob.count for blob in bottom):
+            layer.fail(f"cannot compute with a bottom without values, found shapes {[blob.shape for blob in bottom]}")
+        raise
 
 
 def _plan_backward(graph: Graph, force_backward: bool, log: ConstructionLog) -> None:

@@ -22,6 +22,7 @@ from .graph.graph import seed_loss_gradients
 from .graph.liveness import freed_after, idle_layers
 from .graph.missing_gradients import missing_gradients
 from .graph.overwritten_losses import overwritten_gradients, overwritten_values
+from .graph.pass_order import PassOrder
 from .graph.saved_values import plan_saving
 from .graph.sharing import copies_of_trained, share_by_name
 from .graph.unread_settings import unread_settings
@@ -69,7 +70,7 @@ class Net:
         except LayerError as error:
             raise error.located(self.path) from None
         self._warn_of_unread_settings()
-        self._saved, self._gradient_flow = plan_saving(graph), GradientFlow(graph)
+        self._saved, self._gradient_flow, self._pass_order = plan_saving(graph), GradientFlow(graph), PassOrder()
         self.name = net_param.name
         self.inputs, self.outputs = graph.names_of(graph.inputs), graph.names_of(graph.outputs)
         self.blobs = OrderedDict(zip(graph.blob_names, graph.blobs, strict=True))
@@ -183,7 +184,7 @@ class Net:
     def reshape(self) -> None:
         """Update the shapes of all blobs after an input was reshaped."""
         for layer, bottoms, tops in self._graph.connected():
-            with construction.errors_of(layer):
+            with construction.errors_of(layer, bottoms):
                 layer.reshape(bottoms, tops)
             seed_loss_gradients(layer, tops)
 
@@ -215,7 +216,7 @@ class Net:
     def _forward_layer(self, index: int) -> None:
         graph = self._graph
         layer, (bottom, top) = graph.layers[index], graph.ends[index]
-        with construction.errors_of(layer):
+        with construction.errors_of(layer, bottom):
             layer.reshape(bottom, top)
             if self.frees_intermediates:
                 for blob in top:
@@ -223,6 +224,7 @@ class Net:
             if index not in self._idle:
                 self._gradient_flow.before_forward(index)
                 self._saved.get(index, layer).forward(bottom, top)
+                self._pass_order.ran_forward(index, [*bottom, *top])
                 seed_loss_gradients(layer, top, index in self._overwritten_gradients)
                 if index in self._overwritten_values:
                     self._kept_losses[index] = graph.losses_of(index)
@@ -250,7 +252,7 @@ class Net:
         self._gradient_flow.before_backward(index)
         if index in self._saved:
             bottom, top = self._saved[index].restored(bottom, top)
-        with construction.errors_of(layer):
+        with construction.errors_of(layer, bottom), self._pass_order.explained(index, layer, [*bottom, *top]):
             layer.backward(self._gradient_flow.tops(index, top), plan.propagate_down, bottom)
         if self.debug_info:
             show_backward(layer, plan, graph.named(graph.bottoms[index]))

@@ -7,6 +7,7 @@ Source: Net::ToHDF5 in src/caffe/net.cpp, src/caffe/util/hdf5.cpp.
 """
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -18,7 +19,7 @@ from ...atomic import atomic_path
 from ...errors import WireError
 from ..bases.hdf5_reading import check_datasets, hdf5_file, member
 from .blob_proto import StoredBlob
-from .matching import LoadReport, load_into
+from .matching import LoadReport, WeightsError, load_into
 
 
 def _created(path: str | os.PathLike) -> Any:
@@ -69,11 +70,36 @@ def copy_weights_hdf5(net, path: str | os.PathLike, skip_layers: Collection[str]
     return load_into(net, path, read_layers(path), skip_layers, owners_only=True)
 
 
+def check_names(net, write_diff: bool = False) -> None:
+    """Raise WeightsError if the names of layers do not go together in an HDF5 file.
+
+    It holds the parameters of only one layer of a name, and since `/` separates its groups, no layer can be named like
+    a parameter: blob 0 of layer `a` is `a/0`.
+    """
+    owners = {id(blob) for blob in net.learnable_params}
+    writers: dict[str, str] = {}        # path of a blob -> name of its layer
+    for layer in net.engine_layers:
+        for index, blob in enumerate(layer.blobs):
+            if f"{layer.name}/{index}" in writers:
+                raise WeightsError(f"two layers with parameters are named '{layer.name}', of which HDF5 files hold only "
+                                   "one: rename one, or use the binary format")
+            if write_diff or id(blob) in owners:
+                writers[f"{layer.name}/{index}"] = layer.name
+    for layer in net.engine_layers:
+        for path in itertools.accumulate(layer.name.split("/"), "{}/{}".format):
+            if path in writers:
+                raise WeightsError(f"layer '{layer.name}': in HDF5 files '{path}' is a parameter of layer "
+                                   f"'{writers[path]}': rename one of them, or use the binary format")
+
+
 def save_net_hdf5(net, path: str | os.PathLike, write_diff: bool = False) -> None:
     """Write the weights as an HDF5 caffemodel; an existing file is replaced atomically.
 
     write_diff   write the gradients too, including those of sharing layers
+
+    Raises WeightsError, see `check_names`.
     """
+    check_names(net, write_diff)
     owners = {id(blob) for blob in net.learnable_params}
     with atomic_path(path) as temporary, _created(temporary) as file:
         data = file.create_group("data")

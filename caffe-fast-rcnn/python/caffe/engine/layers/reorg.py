@@ -70,11 +70,11 @@ def gathered_in_depth(value: torch.Tensor, stride: int) -> torch.Tensor:
     """
     num, channels, height, width = value.shape
     apart = value.reshape(num, channels, height // stride, stride, width // stride, stride)
-    return apart.permute(0, 3, 5, 1, 2, 4).reshape(num, -1, height // stride, width // stride)
+    return apart.permute(0, 3, 5, 1, 2, 4).reshape(num, channels * stride ** 2, height // stride, width // stride)
 
 
 def spread_to_space(value: torch.Tensor, stride: int) -> torch.Tensor:
     """Depth to space, the inverse of `gathered_in_depth`."""
     num, channels, height, width = value.shape
     apart = value.reshape(num, stride, stride, channels // stride ** 2, height, width)
-    return apart.permute(0, 3, 4, 1, 5, 2).reshape(num, -1, height * stride, width * stride)
+    return apart.permute(0, 3, 4, 1, 5, 2).reshape(num, channels // stride ** 2, height * stride, width * stride)

@@ -36,16 +36,23 @@ class Reshape(Layer):
                 new[index] = old[start + index]
         if sorted(new)[:2].count(-1) > 1 or min(new, default=1) < -1:
             self.fail(f"dimensions must be positive, 0, or -1 once, found {list(self.param.reshape_param.shape.dim)}")
+        if -1 in new:
+            new[new.index(-1)] = self._inferred(old, new, range(start, end))
         shape = [*old[:start], *new, *old[end:]]
-        count = math.prod(old)
-        if -1 in shape:
-            known = -math.prod(shape)
-            if known == 0 or count % known:
-                self.fail(f"cannot infer the dimension -1: {shape} does not divide the {count} values of {old}")
-            shape[shape.index(-1)] = count // known
-        if math.prod(shape) != count:
-            self.fail(f"shape {shape} has {math.prod(shape)} values, the bottom of shape {old} has {count}")
+        if math.prod(shape) != math.prod(old):
+            self.fail(f"shape {shape} has {math.prod(shape)} values, the bottom of shape {old} has {math.prod(old)}")
         return tuple(shape)
+
+    def _inferred(self, old: tuple[int, ...], new: list[int], replaced: range) -> int:
+        """The dimension that is -1 in `new`. Copied axes cancel out, so that they may be those of an empty batch."""
+        dims = self.param.reshape_param.shape.dim
+        copied = [axis for axis, dim in zip(replaced, dims, strict=False) if dim == 0]
+        known = math.prod(dim for axis, dim in enumerate(new, replaced.start) if dim != -1 and axis not in copied)
+        count = math.prod(old[axis] for axis in replaced if axis not in copied)
+        if known == 0 or count % known:
+            shape = [*old[:replaced.start], *new, *old[replaced.stop:]]
+            self.fail(f"cannot infer the dimension -1: {shape} does not divide the {math.prod(old)} values of {old}")
+        return count // known
 
     def _replaced(self, num_axes: int) -> tuple[int, int]:
         """The range [first, last) of axes that are replaced."""

@@ -16,16 +16,28 @@ from ..files.caffemodel import save_net
 log = logging.getLogger("caffe")
 
 
+def check_names(solver) -> None:
+    """Raise WeightsError if the names of the net's layers do not suit the format of snapshots."""
+    if _uses_hdf5(solver):
+        hdf5.check_names(solver.net, solver.param.snapshot_diff)
+
+
+def _uses_hdf5(solver) -> bool:
+    return solver.param.snapshot_format == caffe_pb2.SolverParameter.HDF5
+
+
 def write(solver, prefix: str) -> str:
     """Write <prefix>_iter_<n>.caffemodel, then .solverstate; returns the name of the state."""
-    use_hdf5 = solver.param.snapshot_format == caffe_pb2.SolverParameter.HDF5
+    use_hdf5 = _uses_hdf5(solver)
     ending = ".h5" if use_hdf5 else ""
     model, state = (f"{prefix}_iter_{solver.iter}.{kind}{ending}" for kind in ("caffemodel", "solverstate"))
     save = hdf5.save_net_hdf5 if use_hdf5 else save_net
+    form = "HDF5" if use_hdf5 else "binary proto"
+    log.info("Snapshotting to %s file %s", form, model)
     save(solver.net, model, write_diff=solver.param.snapshot_diff)
+    log.info("Snapshotting solver state to %s file %s", form, state)
     write_state = hdf5.write_state if use_hdf5 else solverstate.write_state
     write_state(state, solver.iter, model, solver.current_step, _history(solver))
-    log.info("Iteration %d: wrote %s and %s", solver.iter, model, state)
     return state
 
 

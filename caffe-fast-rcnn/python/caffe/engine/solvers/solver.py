@@ -65,6 +65,8 @@ class Solver:
             device.set_random_seed(self.param.random_seed)
         self._seed = device.generator().initial_seed()
         self._load_nets()
+        if self.param.snapshot:
+            snapshots.check_names(self)
         self.iter = 0
         self.current_step = 0
         self.stopped_early = False
@@ -203,6 +205,7 @@ class Solver:
         """
         if self.param.snapshot_after_train and self.exchange.is_root:
             self._check_snapshot_folder()
+            snapshots.check_names(self)
         log.info("Solving %s", self.net.name)
         log.info("Learning Rate Policy: %s", self.param.lr_policy)
         if resume_file is not None:

@@ -11,7 +11,7 @@ import torch
 
 import caffe
 from caffe.engine import device
-from caffe.engine.blob import Blob
+from caffe.engine.blob import Blob, BlobError
 from caffe.engine.net import Net
 from caffe.proto import prototxt
 from caffe.proto.caffe_pb2 import NetParameter
@@ -62,6 +62,14 @@ def test_view_of_a_channels_last_tensor_is_contiguous_and_follows():
     np.testing.assert_array_equal(view, values.numpy())
     blob.tensor = (values + 1).to(memory_format=torch.channels_last)
     np.testing.assert_array_equal(view, values.numpy() + 1)
+
+
+@pytest.mark.parametrize("shape", [((2, 3),), (2, None), ("a", 3), (2, float("nan"))])
+def test_reshape_names_the_shape_that_it_cannot_use(shape):
+    blob = Blob(4)
+    with pytest.raises(BlobError, match=r"expected whole numbers, as in reshape\(2, 3\), got \("):
+        blob.reshape(*shape)
+    assert blob.shape == (4,)
 
 
 def test_reshape_keeps_values_of_equal_count_only():

@@ -179,6 +179,21 @@ def test_oversample_of_no_images():
         caffe.io.oversample([], (2, 2))
 
 
+def test_oversample_of_an_image_that_is_not_in_a_list():
+    with pytest.raises(ValueError, match=r"expected a list of images .*, found the first of shape \(6, 3\)"):
+        caffe.io.oversample(np.zeros((4, 6, 3)), (2, 2))
+
+
+def test_an_image_that_opencv_could_not_read():
+    with pytest.raises(ValueError, match="image is None, as cv2.imread returns"):
+        caffe.io.Transformer({"data": (1, 3, 4, 4)}).preprocess("data", None)
+
+
+def test_lists_are_arrays():
+    assert caffe.io.Transformer({"data": (1, 3, 1, 2)}).preprocess("data", [[[1, 2, 3]] * 2]).shape == (1, 2, 3)
+    assert list(caffe.io.array_to_datum([[[1, 2]]]).float_data) == [1, 2]
+
+
 def test_oversample_refuses_crops_larger_than_the_image():
     with pytest.raises(ValueError, match="crops of 5x4 do not fit into images of 4x6"):
         caffe.io.oversample([np.zeros((4, 6, 3))], (5, 4))

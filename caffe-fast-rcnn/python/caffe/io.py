@@ -75,6 +75,7 @@ def blobprotovector_str_to_arraylist(text: bytes) -> list[np.ndarray]:
 
 def array_to_datum(arr: np.ndarray, label: int | None = None) -> caffe_pb2.Datum:
     """A Datum of a (channels, height, width) array: uint8 as bytes, everything else as floats."""
+    arr = np.asarray(arr)
     if arr.ndim != 3:
         raise ValueError(f"a Datum takes an array (channels, height, width), got shape {arr.shape}")
     datum = caffe_pb2.Datum()
@@ -120,10 +121,12 @@ class Transformer:
     def preprocess(self, in_: str, data: np.ndarray) -> np.ndarray:
         """Convert an image (height, width, channels) to the input's values, float32.
 
-        Raises ValueError for an array with another number of axes, or of channels, than the steps take.
+        Raises ValueError for None, and for an array with another number of axes, or of channels, than the steps take.
         """
         self._check(in_)
-        image = data.astype(np.float32)             # a copy: the steps below work in place
+        if data is None:
+            raise ValueError("preprocess: the image is None, as cv2.imread returns for a file that it cannot read")
+        image = np.array(data, np.float32)          # a copy: the steps below work in place
         if image.shape[:2] != self.inputs[in_][2:]:
             image = resize_image(image, self.inputs[in_][2:])
         if in_ in self.transpose:
@@ -278,11 +281,14 @@ def oversample(images: Sequence[np.ndarray], crop_dims: Sequence[int]) -> np.nda
 
     images     arrays (height, width, channels) of one size
     crop_dims  (height, width) of a crop
-    Returns (10 * number of images, crop height, crop width, channels), float32. Raises ValueError for no images, and
-    for crops larger than an image.
+    Returns (10 * number of images, crop height, crop width, channels), float32. Raises ValueError for no images, a
+    single one that is not in a list, and crops larger than an image.
     """
     if not len(images):
         raise ValueError("there are no images to crop")
+    if images[0].ndim != 3:
+        raise ValueError("expected a list of images (height, width, channels), found the first of shape "
+                         f"{images[0].shape}")
     height, width = images[0].shape[:2]
     crop_height, crop_width = (int(dim) for dim in crop_dims)
     bottom, right = height - crop_height, width - crop_width

@@ -62,6 +62,24 @@ def test_a_phase_is_needed(prototxt):
 
 
 # ---------------------------------------------------------------------------------------------- names
+@pytest.mark.parametrize("arguments, match", [
+    ({"level": "w.caffemodel"}, "level must be a whole number, got 'w.caffemodel'; weights are given as"),
+    ({"stages": "with_input"}, "stages must be a list of names, got 'with_input'"),
+])
+def test_arguments_that_were_mixed_up(prototxt, arguments, match):
+    with pytest.raises(TypeError, match=match):
+        caffe.Net(prototxt, caffe.TEST, **arguments)
+
+
+def test_a_name_instead_of_a_list_of_names(prototxt):
+    net = caffe.Net(prototxt, caffe.TEST)
+    for run in (net.forward, lambda name: net.forward_all(blobs=name, x=values(2, 4))):
+        with pytest.raises(TypeError, match="forward: blobs must be a list of names, got 'h'"):
+            run("h")
+    with pytest.raises(TypeError, match="backward: diffs must be a list of names, got 'h'"):
+        net.backward("h")
+
+
 def test_names_and_indices(prototxt):
     net = caffe.Net(prototxt, caffe.TEST, level=1)
     assert list(net._layer_names) == ["in0", "fc1", "act", "fc2"] == list(net.layer_dict)

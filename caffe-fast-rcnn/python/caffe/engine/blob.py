@@ -31,12 +31,16 @@ _storage_references = getattr(torch._C, "_storage_Use_Count", None)     # not pu
 
 
 class BlobError(CaffeError, ValueError):
-    """A shape that no blob can have: a negative dimension, or more values than the memory holds."""
+    """A shape that no blob can have: not of whole numbers from 0 on, or more values than the memory holds."""
 
 
 def checked_shape(shape: Iterable[int]) -> tuple[int, ...]:
     """The shape of a blob, or of a layer's intermediate result, as a tuple. Raises BlobError."""
-    new = tuple(int(dim) for dim in shape)
+    wanted = tuple(shape)
+    try:
+        new = tuple(int(dim) for dim in wanted)
+    except (TypeError, ValueError, OverflowError):
+        raise BlobError(f"reshape: expected whole numbers, as in reshape(2, 3), got {wanted}") from None
     if any(dim < 0 for dim in new):
         raise BlobError(f"reshape: every dimension must be at least 0, got {new}")
     if max(new, default=0) > _MOST_IN_AN_AXIS:

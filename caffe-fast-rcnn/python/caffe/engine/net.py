@@ -60,6 +60,11 @@ class Net:
             phase, weights, level = level, phase, 0
         if phase not in (0, 1):
             raise ValueError(f"Net: phase must be caffe.TRAIN or caffe.TEST, got {phase!r}")
+        if isinstance(level, (str, os.PathLike)):
+            raise TypeError(f"Net: level must be a whole number, got {level!r}; weights are given as "
+                            "Net(file, phase, weights=path)")
+        if isinstance(stages, str):
+            raise TypeError(f"Net: stages must be a list of names, got {stages!r}")
         self.path = None if isinstance(network_file, caffe_pb2.NetParameter) else os.fspath(network_file)
         self.phase = Phase(phase)
         definition = network_file if self.path is None else prototxt.read_net(self.path)
@@ -110,6 +115,7 @@ class Net:
         Returns  {name: blob.data} of the outputs (of the tops of `end`, if given) and of `blobs`.
         Raises ValueError for inputs of the wrong shape.
         """
+        _check_names("forward: blobs", blobs)
         if inputs:
             self._set_inputs(inputs)
         first = self._layer_index(start) if start is not None else 0
@@ -136,6 +142,7 @@ class Net:
                  layer computes, since nothing below is learned, are zero; a warning says so once, and what to do.
         Raises ValueError for gradients of the wrong shape.
         """
+        _check_names("backward: diffs", diffs)
         if outputs and set(outputs) != set(self.outputs):
             raise ValueError(f"backward: gradients of {sorted(outputs)} given, this net has the outputs "
                              f"{sorted(self.outputs)}; for other blobs write net.blobs[name].diff")
@@ -413,6 +420,12 @@ class Net:
         weights = OrderedDict((name, 0.0) for name in self._graph.blob_names)
         weights.update((self._graph.blob_names[index], weight) for index, weight in self._graph.loss_weights())
         return weights
+
+
+def _check_names(what: str, names: Sequence[str] | None) -> None:
+    """Raise TypeError for a single name, which would be read as a list of its letters."""
+    if isinstance(names, str):
+        raise TypeError(f"{what} must be a list of names, got {names!r}")
 
 
 def _put(what: str, values: np.ndarray, target: np.ndarray, advice: str = "") -> None:

@@ -276,6 +276,9 @@ def test_line_of_layer(tmp_path):
                     'layers {\n  layer { name: "old" } }\nlayer { name: "open"')
     assert [line_of_layer(path, name) for name in ("a", "b", "old", "w", "open")] == [2, 4, 8, None, None]
     assert line_of_layer(tmp_path / "gone.pt", "a") is None
+    path.write_text('layer { name: "a" }\nlayer { type: "X" }\nlayer { name: "a" }')
+    assert [line_of_layer(path, "a", number) for number in range(3)] == [1, 3, None]
+    assert line_of_layer(path, "") == 2
 
 
 # ---------------------------------------------------------------------------------------------- writing

@@ -18,7 +18,7 @@ from .graph.phase_filter import filter_layers
 from .graph.saved_values import check_late_readers
 from .graph.splits import insert_splits
 from .graph.upgrade import upgrade_net
-from .layer import Layer, Phase, make_layer
+from .layer import Layer, LayerError, Phase, make_layer
 
 AUTOMATIC = "(automatic)"       # the name of tops that a layer creates automatically
 
@@ -34,10 +34,18 @@ def prepare(source: caffe_pb2.NetParameter, phase: Phase, level: int,
     net_param = caffe_pb2.NetParameter()
     net_param.CopyFrom(source)
     upgrade_net(net_param)
-    net_param.state.phase = phase  # type: ignore[assignment]  # enums are ints to protobuf
-    net_param.state.level = level
-    net_param.state.stage.extend(stages)
+    net_param.state.CopyFrom(state_of(net_param, phase, level, stages))
     return insert_splits(filter_layers(net_param))
+
+
+def state_of(source: caffe_pb2.NetParameter, phase: Phase, level: int, stages: Sequence[str]) -> caffe_pb2.NetState:
+    """The state of a net, with which its layers are selected; see `prepare`."""
+    state = caffe_pb2.NetState()
+    state.CopyFrom(source.state)
+    state.phase = phase  # type: ignore[assignment]  # enums are ints to protobuf
+    state.level = level
+    state.stage.extend(stages)
+    return state
 
 
 def build(net_param: caffe_pb2.NetParameter, phase: Phase) -> Graph:
@@ -49,7 +57,11 @@ def build(net_param: caffe_pb2.NetParameter, phase: Phase) -> Graph:
     builder = _Builder(phase)
     with within_memory():
         for layer_param in net_param.layer:
-            builder.add_layer(layer_param)
+            try:
+                builder.add_layer(layer_param)
+            except LayerError as error:
+                error.place = builder.place_of(layer_param)
+                raise
     graph = builder.graph
     _plan_backward(graph, net_param.force_backward, builder.log)
     graph.parameters.tie()
@@ -104,6 +116,10 @@ class _Builder:
         if plan.needs_backward:
             for index in tops:
                 self._needs_gradient[index] = True
+
+    def place_of(self, layer_param: caffe_pb2.LayerParameter) -> int:
+        """How many layers of this name come before the layer."""
+        return sum(layer.name == layer_param.name and layer.param is not layer_param for layer in self.graph.layers)
 
     def _add_tops(self, layer: Layer) -> list[int]:
         names, index_of = list(layer.param.top), self.graph.index_of

@@ -45,6 +45,7 @@ class LayerError(CaffeError, ValueError):
     """A layer cannot use its parameters, bottoms or data. The message names the layer.
 
     layer  its name; None if the error is about the whole net or the name is unknown
+    place  which of the net's layers of this name it is, counted from 0
     file   the prototxt; None if unknown
     line   line of the prototxt where the layer begins; None if unknown
     """
@@ -53,11 +54,15 @@ class LayerError(CaffeError, ValueError):
                  line: int | None = None) -> None:
         super().__init__(message)
         self.layer, self.file, self.line = layer, file, line
+        self.place = 0
 
-    def located(self, path: str | os.PathLike | None) -> LayerError:
-        """The same error prefixed with the file, and the line if it can be found; with "net" if there is no file."""
+    def located(self, path: str | os.PathLike | None, number: int = 0) -> LayerError:
+        """The same error prefixed with the file, and the line if it can be found; with "net" if there is no file.
+
+        number  which of the file's layers of this name it is
+        """
         file = os.fspath(path) if path is not None else None
-        line = line_of_layer(file, self.layer) if file and self.layer is not None else None
+        line = line_of_layer(file, self.layer, number) if file and self.layer is not None else None
         return LayerError(f"{file}:{line}: {self}" if line else f"{file or 'net'}: {self}", self.layer, file, line)
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
@@ -23,6 +23,7 @@ from .graph.liveness import freed_after, idle_layers
 from .graph.missing_gradients import missing_gradients
 from .graph.overwritten_losses import overwritten_gradients, overwritten_values
 from .graph.pass_order import PassOrder
+from .graph.phase_filter import numbers_in_file
 from .graph.saved_values import plan_saving
 from .graph.sharing import copies_of_trained, share_by_name
 from .graph.unread_settings import unread_settings
@@ -68,13 +69,14 @@ class Net:
         self.path = None if isinstance(network_file, caffe_pb2.NetParameter) else os.fspath(network_file)
         self.phase = Phase(phase)
         definition = network_file if self.path is None else prototxt.read_net(self.path)
+        numbers = numbers_in_file(definition, construction.state_of(definition, self.phase, level, stages or ()))
         try:
             net_param = construction.prepare(definition, self.phase, level, stages or ())
             net_param.force_backward |= force_backward
             graph = self._graph = construction.build(net_param, self.phase)
         except LayerError as error:
-            raise error.located(self.path) from None
-        self._warn_of_unread_settings()
+            raise error.located(self.path, _number_in_file(numbers, error.layer, error.place)) from None
+        self._warn_of_unread_settings(numbers)
         self._saved, self._gradient_flow, self._pass_order = plan_saving(graph), GradientFlow(graph), PassOrder()
         self.name = net_param.name
         self.inputs, self.outputs = graph.names_of(graph.inputs), graph.names_of(graph.outputs)
@@ -91,12 +93,15 @@ class Net:
         for path in filter(None, os.fspath(weights or "").split(",")):
             self.copy_from(path)
 
-    def _warn_of_unread_settings(self) -> None:
+    def _warn_of_unread_settings(self, numbers: dict[str, list[int]]) -> None:
+        seen: Counter[str] = Counter()
         for layer in self._graph.layers:
             if unread := unread_settings(layer):
-                line = prototxt.line_of_layer(self.path, layer.name) if self.path else None
+                number = _number_in_file(numbers, layer.name, seen[layer.name])
+                line = prototxt.line_of_layer(self.path, layer.name, number) if self.path else None
                 log.warning("%s: layer '%s' (%s) does not read %s: no effect", f"{self.path}:{line}" if line else
                             self.path or "net", layer.name, layer.type, ", ".join(unread))
+            seen[layer.name] += 1
 
     # ---- running
     def _layer_index(self, name: str) -> int:
@@ -420,6 +425,12 @@ class Net:
         weights = OrderedDict((name, 0.0) for name in self._graph.blob_names)
         weights.update((self._graph.blob_names[index], weight) for index, weight in self._graph.loss_weights())
         return weights
+
+
+def _number_in_file(numbers: dict[str, list[int]], name: str | None, place: int) -> int:
+    """Which of the file's layers of a name is the layer at `place` among those of the net; see `numbers_in_file`."""
+    found = numbers.get(name or "", [])
+    return found[place] if place < len(found) else 0
 
 
 def _check_names(what: str, names: Sequence[str] | None) -> None:

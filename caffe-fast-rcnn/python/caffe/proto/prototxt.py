@@ -74,10 +74,13 @@ def parse(text: str, message: M, name: str = "<text>") -> M:
     return message
 
 
-def line_of_layer(path: PathLike, layer_name: str) -> int | None:
-    """The line where the first layer of this name begins; None if there is no such layer or file."""
+def line_of_layer(path: PathLike, layer_name: str, number: int = 0) -> int | None:
+    """The line where a layer of this name begins; None if there is no such layer or file.
+
+    number  which of the layers of this name, counted from 0
+    """
     try:
-        return layer_line(_read_text(path), layer_name)
+        return layer_line(_read_text(path), layer_name, number)
     except OSError:
         return None
 

@@ -1,6 +1,7 @@
 """Scans a prototxt: yields its tokens, and tracks the blocks that are open at an offset."""
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -104,6 +105,7 @@ def layer_blocks(text: str) -> Iterator[tuple[Block, int]]:
             yield block, len(scanner.blocks)
 
 
-def layer_line(text: str, name: str) -> int | None:
-    """The line where the first layer of this name begins; None if there is none."""
-    return next((line_of(text, block.start) for block, _ in layer_blocks(text) if block.name == name), None)
+def layer_line(text: str, name: str, number: int = 0) -> int | None:
+    """The line where a layer of this name begins, the first or another by number; None if there is none."""
+    lines = (line_of(text, block.start) for block, _ in layer_blocks(text) if (block.name or "") == name)
+    return next(itertools.islice(lines, number, None), None)

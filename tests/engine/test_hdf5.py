@@ -94,7 +94,8 @@ def test_names_that_hdf5_cannot_hold_are_refused_before_training(tmp_path, one, 
 
 def test_names_that_hdf5_can_hold(tmp_path):
     text = NET.replace('name: "block/a"', 'name: "b/a"') + '''
-        layer { name: "same" type: "ReLU" bottom: "b" top: "c" } layer { name: "same" type: "TanH" bottom: "b" top: "d" }
+        layer { name: "same" type: "ReLU" bottom: "b" top: "c" }
+        layer { name: "same" type: "TanH" bottom: "b" top: "d" }
         layer { name: "0" type: "Scale" bottom: "c" top: "e" }'''
     net, other = make_net(text), make_net(text)
     hdf5.save_net_hdf5(net, tmp_path / "w.h5", write_diff=True)

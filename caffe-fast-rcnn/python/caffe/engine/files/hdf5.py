@@ -81,8 +81,8 @@ def check_names(net, write_diff: bool = False) -> None:
     for layer in net.engine_layers:
         for index, blob in enumerate(layer.blobs):
             if f"{layer.name}/{index}" in writers:
-                raise WeightsError(f"two layers with parameters are named '{layer.name}', of which HDF5 files hold only "
-                                   "one: rename one, or use the binary format")
+                raise WeightsError(f"two layers with parameters are named '{layer.name}', of which HDF5 files hold "
+                                   "only one: rename one, or use the binary format")
             if write_diff or id(blob) in owners:
                 writers[f"{layer.name}/{index}"] = layer.name
     for layer in net.engine_layers:

@@ -26,6 +26,25 @@ def test_lines_of_errors(tmp_path, line, arguments):
     assert str(caught.value).startswith(f"{path}:{line}: layer '") and caught.value.line == line
 
 
+def test_lines_of_errors_in_passes(tmp_path):
+    path = tmp_path / "net.prototxt"
+    path.write_text('layer { name: "in" type: "Input" top: "x" top: "t" input_param { shape { dim: 2 dim: 3 }\n'
+                    '        shape { dim: 2 } } }\n'
+                    'layer { name: "loss" type: "HingeLoss" bottom: "x" bottom: "t" top: "a" include { phase: TRAIN } }\n'
+                    'layer { name: "loss" type: "EuclideanLoss" bottom: "x" bottom: "x" top: "c" }\n'
+                    'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "x" bottom: "t" top: "b" }\n')
+    net = caffe.Net(str(path), caffe.TEST, force_backward=True)
+    with pytest.raises(caffe.LayerError, match=r"net.prototxt:5: layer 'loss' \(SoftmaxWithLoss\): .*call net.forward"):
+        net.backward()
+    net.blobs["t"].data[...] = 7
+    with pytest.raises(caffe.LayerError, match=r"net.prototxt:5: layer 'loss' \(SoftmaxWithLoss\): labels") as caught:
+        net.forward()
+    assert caught.value.line == 5
+    net.blobs["t"].reshape(3)
+    with pytest.raises(caffe.LayerError, match=r"net.prototxt:5: layer 'loss' \(SoftmaxWithLoss\): data and labels"):
+        net.reshape()
+
+
 def test_lines_in_v1_nets(tmp_path):
     path = tmp_path / "net.prototxt"
     path.write_text('input: "x" input_dim: 1 input_dim: 1 input_dim: 1 input_dim: 1\n'

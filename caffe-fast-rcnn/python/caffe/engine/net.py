@@ -1,10 +1,11 @@
 """Net: a graph of layers made from a prototxt, which runs forward and backward."""
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -69,14 +70,14 @@ class Net:
         self.path = None if isinstance(network_file, caffe_pb2.NetParameter) else os.fspath(network_file)
         self.phase = Phase(phase)
         definition = network_file if self.path is None else prototxt.read_net(self.path)
-        numbers = numbers_in_file(definition, construction.state_of(definition, self.phase, level, stages or ()))
+        self._numbers = numbers_in_file(definition, construction.state_of(definition, self.phase, level, stages or ()))
         try:
             net_param = construction.prepare(definition, self.phase, level, stages or ())
             net_param.force_backward |= force_backward
             graph = self._graph = construction.build(net_param, self.phase)
         except LayerError as error:
-            raise error.located(self.path, _number_in_file(numbers, error.layer, error.place)) from None
-        self._warn_of_unread_settings(numbers)
+            raise error.located(self.path, self._number_in_file(error.layer, error.place)) from None
+        self._warn_of_unread_settings()
         self._saved, self._gradient_flow, self._pass_order = plan_saving(graph), GradientFlow(graph), PassOrder()
         self.name = net_param.name
         self.inputs, self.outputs = graph.names_of(graph.inputs), graph.names_of(graph.outputs)
@@ -93,15 +94,37 @@ class Net:
         for path in filter(None, os.fspath(weights or "").split(",")):
             self.copy_from(path)
 
-    def _warn_of_unread_settings(self, numbers: dict[str, list[int]]) -> None:
-        seen: Counter[str] = Counter()
-        for layer in self._graph.layers:
+    def _number_in_file(self, name: str | None, place: int) -> int:
+        """Which of the file's layers of a name is the layer at `place` among those of the net."""
+        found = self._numbers.get(name or "", [])
+        return found[place] if place < len(found) else 0
+
+    def _place(self, index: int) -> int:
+        """How many layers of the same name come before a layer."""
+        return self._layer_names[:index].count(self._graph.layers[index].name)
+
+    def _warn_of_unread_settings(self) -> None:
+        for index, layer in enumerate(self._graph.layers):
             if unread := unread_settings(layer):
-                number = _number_in_file(numbers, layer.name, seen[layer.name])
+                number = self._number_in_file(layer.name, self._place(index))
                 line = prototxt.line_of_layer(self.path, layer.name, number) if self.path else None
                 log.warning("%s: layer '%s' (%s) does not read %s: no effect", f"{self.path}:{line}" if line else
                             self.path or "net", layer.name, layer.type, ", ".join(unread))
-            seen[layer.name] += 1
+
+    @contextlib.contextmanager
+    def _errors_of(self, index: int) -> Iterator[None]:
+        """Report errors of a layer in the block as LayerError, with its file and line unless they are a user's layer's.
+
+        See also `construction.errors_of`.
+        """
+        layer = self._graph.layers[index]
+        try:
+            with construction.errors_of(layer, self._graph.ends[index][0]):
+                yield
+        except LayerError as error:
+            if self.path is None or layer.type == "Python":
+                raise
+            raise error.located(self.path, self._number_in_file(layer.name, self._place(index))) from error
 
     # ---- running
     def _layer_index(self, name: str) -> int:
@@ -195,8 +218,8 @@ class Net:
 
     def reshape(self) -> None:
         """Update the shapes of all blobs after an input was reshaped."""
-        for layer, bottoms, tops in self._graph.connected():
-            with construction.errors_of(layer, bottoms):
+        for index, (layer, bottoms, tops) in enumerate(self._graph.connected()):
+            with self._errors_of(index):
                 layer.reshape(bottoms, tops)
             seed_loss_gradients(layer, tops)
 
@@ -228,7 +251,7 @@ class Net:
     def _forward_layer(self, index: int) -> None:
         graph = self._graph
         layer, (bottom, top) = graph.layers[index], graph.ends[index]
-        with construction.errors_of(layer, bottom):
+        with self._errors_of(index):
             layer.reshape(bottom, top)
             if self.frees_intermediates:
                 for blob in top:
@@ -257,14 +280,15 @@ class Net:
     def _backward_layer(self, index: int) -> None:
         graph = self._graph
         layer, plan, (bottom, top) = graph.layers[index], graph.plans[index], graph.ends[index]
-        for position in layer.no_backward_to:
-            if position < len(plan.propagate_down) and plan.propagate_down[position]:
-                layer.fail(f"has no gradient for its bottom {position} "
-                           f"('{layer.param.bottom[position]}'); set propagate_down: false for it")
+        with self._errors_of(index):
+            for position in layer.no_backward_to:
+                if position < len(plan.propagate_down) and plan.propagate_down[position]:
+                    layer.fail(f"has no gradient for its bottom {position} "
+                               f"('{layer.param.bottom[position]}'); set propagate_down: false for it")
         self._gradient_flow.before_backward(index)
         if index in self._saved:
             bottom, top = self._saved[index].restored(bottom, top)
-        with construction.errors_of(layer, bottom), self._pass_order.explained(index, layer, [*bottom, *top]):
+        with self._errors_of(index), self._pass_order.explained(index, layer, [*bottom, *top]):
             layer.backward(self._gradient_flow.tops(index, top), plan.propagate_down, bottom)
         if self.debug_info:
             show_backward(layer, plan, graph.named(graph.bottoms[index]))
@@ -425,12 +449,6 @@ class Net:
         weights = OrderedDict((name, 0.0) for name in self._graph.blob_names)
         weights.update((self._graph.blob_names[index], weight) for index, weight in self._graph.loss_weights())
         return weights
-
-
-def _number_in_file(numbers: dict[str, list[int]], name: str | None, place: int) -> int:
-    """Which of the file's layers of a name is the layer at `place` among those of the net; see `numbers_in_file`."""
-    found = numbers.get(name or "", [])
-    return found[place] if place < len(found) else 0
 
 
 def _check_names(what: str, names: Sequence[str] | None) -> None:

@@ -30,7 +30,7 @@ def test_lines_of_errors_in_passes(tmp_path):
     path = tmp_path / "net.prototxt"
     path.write_text('layer { name: "in" type: "Input" top: "x" top: "t" input_param { shape { dim: 2 dim: 3 }\n'
                     '        shape { dim: 2 } } }\n'
-                    'layer { name: "loss" type: "HingeLoss" bottom: "x" bottom: "t" top: "a" include { phase: TRAIN } }\n'
+                    'layer { name: "loss" type: "HingeLoss" bottom: "x" bottom: "t" include { phase: TRAIN } }\n'
                     'layer { name: "loss" type: "EuclideanLoss" bottom: "x" bottom: "x" top: "c" }\n'
                     'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "x" bottom: "t" top: "b" }\n')
     net = caffe.Net(str(path), caffe.TEST, force_backward=True)

@@ -66,7 +66,8 @@ def parser() -> argparse.ArgumentParser:
     add("--output", metavar="DIR", help="output folder (default: output/<EXP_DIR>/<data set>)")
     add("--features", metavar="DIR",
         help="cache the outputs of frozen layers in this folder, which trainings from the same weights share; outputs "
-             "cached from other weights are deleted (default: no cache)")
+             "cached from other weights are deleted (default: the folder features in the output folder, deleted at "
+             "the end)")
     add_validation_options(result)
     add("--val_net", metavar="FILE",
         help="prototxt of the test net for --val_imdb (default: test.pt next to the train net)")

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from alt_opt.dry_run import dry_run
-from alt_opt.files import FEATURES, StepFiles, detector_files, file_names, training_logs
+from alt_opt.files import StepFiles, detector_files, file_names, training_logs
 from alt_opt.job import write_job
 from alt_opt.manifest import CONTINUES_FROM, DONE, PENDING, RUNNING, Manifest
 from alt_opt.plan import STEPS, Run, Step
@@ -43,6 +43,7 @@ from fast_rcnn.checkpoints import (
 )
 from fast_rcnn.config import plain
 from fast_rcnn.detector_record import RUN_RECORD, detector_settings, write_run_record
+from roi_data_layer.features import FEATURES
 from utils.errors import raise_all
 from utils.files import (
     DamagedFileError,

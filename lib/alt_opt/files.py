@@ -13,8 +13,6 @@ from fast_rcnn.snapshots import snapshot_name, snapshots_to_come
 from fast_rcnn.validation import best_files
 from utils.profiling import profile_files
 
-FEATURES = "features"       # folder for the cached outputs of frozen layers
-
 
 class StepFiles(TrainingFiles):
     """Paths of a step's files and folders, apart from its model or proposals.

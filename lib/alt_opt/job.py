@@ -5,11 +5,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypedDict
 
-from alt_opt.files import FEATURES, StepFiles, training_logs
+from alt_opt.files import StepFiles, training_logs
 from alt_opt.manifest import DONE, Manifest
 from alt_opt.plan import STEPS, Run, Step
 from alt_opt.settings import write_settings
 from fast_rcnn.train_log import StepOfRun
+from roi_data_layer.features import FEATURES
 from utils.files import write_json
 
 

@@ -42,6 +42,7 @@ from fast_rcnn.validation import ValidationHook, ValidationPlan, best_files, def
 from utils import parallel
 from utils.errors import UserError, raise_all
 from utils.folder_lock import OR_ANOTHER_RUN, FolderLock, RunError, folder_is_taken
+from utils.other_caffe import clear_features
 from utils.own_files import OwnFiles
 from utils.profiling import profile_files
 from utils.prototxt import net_of_solver, read_solver
@@ -203,13 +204,15 @@ class NetTraining:
             checkpoints.take_over(self._fingerprint())
             _find_checkpoint(checkpoints, end_state, self.iterations)
         log = self._make_log()
-        return train_net(solver, get_training_roidb(self.imdb), self.output, options.weights, self.iterations,
-                         log=log,
-                         skip_unfitting=options.skip_unfitting,
-                         checkpoints=checkpoints, resume=options.resume, features=options.features,
-                         hooks=[RecordHook(self.net, self.imdb.classes, detector_settings(cfg, cfg.TRAIN.HAS_RPN)),
-                                *self._validation(log), EndStateHook(end_state, log)],
-                         profile=files.profile if options.profile else None)[-1]
+        models = train_net(solver, get_training_roidb(self.imdb), self.output, options.weights, self.iterations,
+                           log=log, skip_unfitting=options.skip_unfitting,
+                           checkpoints=checkpoints, resume=options.resume, features=options.features or files.features,
+                           hooks=[RecordHook(self.net, self.imdb.classes, detector_settings(cfg, cfg.TRAIN.HAS_RPN)),
+                                  *self._validation(log), EndStateHook(end_state, log)],
+                           profile=files.profile if options.profile else None)
+        if not options.features and parallel.is_first():
+            clear_features(files.features)
+        return models[-1]
 
     def _claim_files(self) -> None:
         """Record the files that are written during training, and delete what killed writers have left of them."""

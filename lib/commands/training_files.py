@@ -5,6 +5,7 @@ from pathlib import Path
 
 from datasets.detection_files import DETECTIONS, EVALUATION
 from fast_rcnn.checkpoints import END_STATES
+from roi_data_layer.features import FEATURES
 from roi_data_layer.gallery import HARD_ROIS
 
 
@@ -18,6 +19,7 @@ class TrainingFiles:
     checkpoints         folder
     end_state           folder: the last checkpoint, from which a longer training continues
     tensorboard         folder
+    features            folder for the cached outputs of frozen layers
     """
 
     def __init__(self, output: Path, name: str) -> None:
@@ -30,6 +32,7 @@ class TrainingFiles:
         self.profile = output / "profile" / name
         self.checkpoints, self.end_state = output / "checkpoints" / name, output / END_STATES / name
         self.tensorboard = output / "tensorboard" / name
+        self.features = output / FEATURES
 
     def names(self, *paths: Path) -> list[str]:
         """Paths relative to the output folder, as `OwnFiles` records them."""

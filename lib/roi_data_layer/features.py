@@ -13,6 +13,8 @@ from utils import other_caffe
 from utils.images import ImageRequest, PreparedImage, Reader
 from utils.other_caffe import FrozenPrefix, Net
 
+FEATURES = "features"       # folder for cached outputs of frozen layers in the output folder of a training or run
+
 
 @dataclass(frozen=True)
 class FeatureSettings:

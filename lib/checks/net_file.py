@@ -23,6 +23,8 @@ _CLASSES_OF = {"DetectionOutput": ("detection_output_param", 0),
                "YoloDetectionOutput": ("yolo_detection_output_param", 1),
                "Yolov3DetectionOutput": ("yolov3_detection_output_param", 1)}
 
+AnchorLayout = tuple[float, tuple[float, ...], tuple[float, ...]]       # feat_stride, scales, ratios
+
 
 class NetFile:
     """A prototxt, with queries about its layers.
@@ -209,12 +211,23 @@ class NetFile:
             blob = layer.bottom[0]
         return stride if blob == "data" else None
 
-    def anchor_layouts(self) -> list[tuple[LayerParameter, tuple[float, tuple[float, ...], tuple[float, ...]]]]:
+    def anchor_layouts(self) -> list[tuple[LayerParameter, AnchorLayout]]:
         """Each layer that lays out anchors, with its (feat_stride, scales, ratios)."""
         return [(layer, anchor_layout(self.params(layer))) for layer in self.anchor_layers()]
 
-    def anchors(self) -> tuple[float, tuple[float, ...], tuple[float, ...]] | None:
-        """(feat_stride, scales, ratios) of the anchors; None if no layer specifies them, or a `param_str` is wrong."""
+    def rpns(self) -> list[list[tuple[LayerParameter, AnchorLayout]]]:
+        """The `anchor_layouts` of each RPN: those of the layers that read the same scores. Most nets have one RPN."""
+        found: dict[str, list[tuple[LayerParameter, AnchorLayout]]] = {}
+        for layer, layout in self.anchor_layouts():
+            source = self._source(layer.bottom[0], "Softmax", "Reshape") if layer.bottom else None
+            found.setdefault(source.name if source is not None else "", []).append((layer, layout))
+        return list(found.values())
+
+    def anchors(self) -> AnchorLayout | None:
+        """(feat_stride, scales, ratios) of the anchors, in a net with several RPNs those of the first one.
+
+        None if no layer specifies them, or a `param_str` is wrong.
+        """
         layouts = [] if self.param_problems else self.anchor_layouts()
         return layouts[0][1] if layouts else None
 

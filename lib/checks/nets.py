@@ -183,17 +183,18 @@ def _columns(layer: LayerParameter) -> tuple[str, int]:
 
 
 def _anchor_problems(net: NetFile, num_anchors: int | None) -> Iterator[str]:
-    layouts = net.anchor_layouts()
-    for layer, layout in layouts[1:]:
-        if layout != layouts[0][1]:
-            yield net.problem(layer, f"feat_stride, scales and ratios are {layout}, those of layer "
-                                     f"'{layouts[0][0].name}' {layouts[0][1]}: they must agree")
+    rpns = net.rpns()
+    for (first, wanted), *others in rpns:
+        for layer, layout in others:
+            if layout != wanted:
+                yield net.problem(layer, f"feat_stride, scales and ratios are {layout}, those of layer "
+                                         f"'{first.name}' {wanted}: they must agree")
     count = net.num_anchors()
     if count is not None and num_anchors is not None and count != num_anchors:
-        yield net.problem(layouts[0][0], f"lays out {count} anchors at each position, other nets of the same "
+        yield net.problem(rpns[0][0][0], f"lays out {count} anchors at each position, other nets of the same "
                                          f"run {num_anchors}")
     anchors = count or num_anchors
-    if anchors is not None:
+    if anchors is not None and len(rpns) < 2:       # layers of several RPNs have other names
         yield from _channel_problems(net, anchors)
 
 

@@ -120,7 +120,7 @@ def anchor_problems(net: str | os.PathLike, record: DetectorRecord | None) -> It
     file = NetFile(net, TEST)
     if record is None or record.anchors is None or file.param_problems:
         return
-    for layer, layout in file.anchor_layouts():
+    for layer, layout in next(iter(file.rpns()), []):       # the record is of the first RPN
         if layout != record.anchors:
             yield file.problem(layer, f"feat_stride, scales and ratios are {layout}, those of the trained net "
                                       f"{record.anchors}, says {record.source}")

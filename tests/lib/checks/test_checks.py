@@ -338,6 +338,18 @@ def test_layers_that_disagree_about_anchors(tmp_path):
     first, second = text.rsplit("'scales'", 1)
     path.write_text(first + "'scales'" + second.replace("2", "3", 1))
     assert "they must agree" in check_train_net(path, END2END, 21)[0]
+
+
+def test_each_rpn_of_a_net_has_its_own_anchors(tmp_path):
+    path, text = tmp_path / "train.pt", (MODELS / "Tiny" / "faster_rcnn_end2end" / "train.pt").read_text()
+    start, end = text.index('layer {\n  name: "rpn_conv/3x3"'), text.index("layer {  # 21 classes", 2000)
+    second = re.sub(r'(name|top|bottom): "(rpn[^"]*|proposal)"', r'\1: "\2_2"', text[start:end])
+    second = second.replace("[2, 4, 8]", "[2, 3]").replace("num_output: 18", "num_output: 12")
+    path.write_text(text[:end] + second + text[end:])
+    assert check_train_net(path, END2END, 21) == [] and NetFile(path).num_anchors() == 9
+    path.write_text(text[:end] + second.replace("[2, 3]", "[2, 5]", 1) + text[end:])
+    (problem,) = check_train_net(path, END2END, 21)
+    assert "layer 'proposal_2'" in problem and "those of layer 'rpn-data_2'" in problem
     assert "other nets of the same run 12" in check_test_net(alt_opt("rpn_test.pt"), 21, 12)[0]
 
 

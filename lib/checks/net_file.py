@@ -156,20 +156,24 @@ class NetFile:
 
     def score_layers(self) -> list[LayerParameter]:
         """Layers whose output columns a softmax loss compares with the classes of RoIs, or that become `cls_prob`."""
-        losses = self._roi_losses("SoftmaxWithLoss", "SoftmaxWithLossOHEM")
+        losses = self._roi_losses(1, "SoftmaxWithLoss", "SoftmaxWithLossOHEM")
         return self._column_layers([*(layer.bottom[0] for layer in losses), "cls_prob"])
 
     def box_losses(self) -> list[LayerParameter]:
         """Losses that compare an output with the regression targets of RoIs."""
-        return self._roi_losses("SmoothL1Loss", "SmoothL1LossOHEM")
+        return self._roi_losses(2, "SmoothL1Loss", "SmoothL1LossOHEM")
 
     def box_layers(self) -> list[LayerParameter]:
         """Layers whose output columns are compared with the regression targets of RoIs, or become `bbox_pred`."""
         return self._column_layers([*(layer.bottom[0] for layer in self.box_losses()), "bbox_pred"])
 
-    def _roi_losses(self, *types: str) -> list[LayerParameter]:
+    def _roi_losses(self, place: int, *types: str) -> list[LayerParameter]:
+        """Losses whose second bottom is the top at this place after RoIs: 1 for classes, 2 for regression targets.
+
+        Further tops, such as landmarks, have a meaning of the user's.
+        """
         return [layer for layer in self.layers if layer.type in types
-                and any(self._is_of_rois(blob) for blob in layer.bottom[1:2])]
+                and any(self._place_after_rois(blob) == place for blob in layer.bottom[1:2])]
 
     def _column_layers(self, blobs: Iterable[str]) -> list[LayerParameter]:
         """The layers that determine the number of columns of these blobs, where known; each once."""
@@ -193,10 +197,11 @@ class NetFile:
             layer = self._maker.get(layer.bottom[0])
         return layer
 
-    def _is_of_rois(self, blob: str) -> bool:
-        """Whether the blob follows RoIs among the tops of its layer, as labels and targets do."""
+    def _place_after_rois(self, blob: str) -> int:
+        """How many tops the blob comes after RoIs of its layer, as labels (1) and targets (2) do; 0 if it does not."""
         tops = list(self._maker[blob].top) if blob in self._maker else []
-        return bool(self._rois.intersection(tops[:tops.index(blob)])) if blob in tops else False
+        before = tops[:tops.index(blob)] if blob in tops else []
+        return next((place for place, top in enumerate(reversed(before), 1) if top in self._rois), 0)
 
     # ---- strides and anchors
     def stride(self, blob: str) -> float | None:

@@ -340,6 +340,21 @@ def test_layers_that_disagree_about_anchors(tmp_path):
     assert "they must agree" in check_train_net(path, END2END, 21)[0]
 
 
+def test_other_tasks_of_a_head_have_their_own_widths(tmp_path):
+    """For example the orientation of each RoI, from further tops of a custom layer for targets."""
+    path, text = tmp_path / "train.pt", (MODELS / "Tiny" / "faster_rcnn_end2end" / "train.pt").read_text()
+    last = '  top: "bbox_outside_weights"\n'
+    text = text.replace(last, last + '  top: "turns"\n  top: "eyes"\n')
+    for name, count, kind, target in (("turn", 8, "SoftmaxWithLoss", "turns"), ("eye", 10, "SmoothL1Loss", "eyes")):
+        text += (f'layer {{ name: "{name}" type: "InnerProduct" bottom: "fc7" top: "{name}" inner_product_param {{ '
+                 f'num_output: {count} }} }}\nlayer {{ name: "{name}_loss" type: "{kind}" bottom: "{name}" '
+                 f'bottom: "{target}" top: "{name}_loss" }}\n')
+    path.write_text(text)
+    assert check_train_net(path, END2END, 21) == []
+    assert [layer.name for layer in NetFile(path).score_layers()] == ["cls_score"]
+    assert [layer.name for layer in NetFile(path).box_layers()] == ["bbox_pred"]
+
+
 def test_each_rpn_of_a_net_has_its_own_anchors(tmp_path):
     path, text = tmp_path / "train.pt", (MODELS / "Tiny" / "faster_rcnn_end2end" / "train.pt").read_text()
     start, end = text.index('layer {\n  name: "rpn_conv/3x3"'), text.index("layer {  # 21 classes", 2000)

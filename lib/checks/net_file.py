@@ -145,6 +145,11 @@ class NetFile:
         """`gt_boxes`, and all tops of data layers but the first two (the image, and its size or the RoIs)."""
         return {"gt_boxes"}.union(*(layer.top[2:] for layer in self.data_layers()))
 
+    def layers_of_classes(self) -> list[LayerParameter]:
+        """Python layers whose `num_classes` is that of the data set: data layers, and those of RoIs with labels."""
+        layers = [*self._class_layers(), *self.mining_layers()]
+        return [layer for layer in self._python_layers if layer in layers]
+
     def _class_layers(self) -> list[LayerParameter]:
         """Layers that need the number of classes: data layers, and those that output RoIs together with labels.
 

@@ -152,7 +152,7 @@ def _class_problems(net: NetFile, counts: Sequence[int], of: str = "the data set
     """Layers for a number of classes other than counts[0]; in a param_str, all of `counts` are valid."""
     num_classes = counts[0]
     why = f"{of} has {num_classes} classes with the background"
-    for layer in net.layers:
+    for layer in net.layers_of_classes():
         found = net.params(layer).get("num_classes", num_classes)
         if found not in counts:
             yield net.problem(layer, f"'num_classes' in param_str is {found}, but {why}")

@@ -349,6 +349,8 @@ def test_other_tasks_of_a_head_have_their_own_widths(tmp_path):
         text += (f'layer {{ name: "{name}" type: "InnerProduct" bottom: "fc7" top: "{name}" inner_product_param {{ '
                  f'num_output: {count} }} }}\nlayer {{ name: "{name}_loss" type: "{kind}" bottom: "{name}" '
                  f'bottom: "{target}" top: "{name}_loss" }}\n')
+    text += ('layer { name: "is_object" type: "Python" bottom: "labels" top: "is_object" propagate_down: false '
+             'python_param { module: "m" layer: "L" param_str: "num_classes: 2" } }\n')
     path.write_text(text)
     assert check_train_net(path, END2END, 21) == []
     assert [layer.name for layer in NetFile(path).score_layers()] == ["cls_score"]

@@ -224,13 +224,16 @@ def data_digest(imdb: Any, record: str | os.PathLike | None = None) -> str:
 
     record  see `content_digests`
     """
-    digest = hashlib.sha256("\n".join([*imdb.classes, "", *imdb.image_index]).encode())
+    digest, lengths = hashlib.sha256("\n".join([*imdb.classes, "", *imdb.image_index]).encode()), []
     for entry in imdb.gt_roidb():
-        digest.update(np.ascontiguousarray(entry["boxes"], np.float32).tobytes())
-        digest.update(np.ascontiguousarray(entry["gt_classes"], np.int32).tobytes())
+        arrays = [(entry["boxes"], np.float32), (entry["gt_classes"], np.int32)]
         if cfg.TRAIN.IGNORED_OVERLAP:
-            digest.update(np.ascontiguousarray(entry.get("ignored", ()), np.float32).tobytes())
-    if record is not None:
+            arrays.append((entry.get("ignored", ()), np.float32))
+        for values, kind in arrays:
+            digest.update(np.ascontiguousarray(values, kind).tobytes())
+            lengths.append(len(values))
+    if record is not None:      # without one, the digest is that of version 1.0.0, which has no lengths
+        digest.update(str(lengths).encode())
         paths = [imdb.image_path_at(index) for index in range(imdb.num_images)]
         found = content_digests(paths, record)
         digest.update("".join(found[path] for path in paths).encode())

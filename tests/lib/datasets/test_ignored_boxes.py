@@ -35,3 +35,10 @@ def test_the_name_of_a_region_is_not_a_class(tmp_path):
     assert data.gt_roidb()[1]["ignored"].tolist() == [[0, 1, 29, 29]]
     data.use_difficult = True
     assert data.gt_roidb()[1]["gt_classes"].tolist() == [1] and len(data.gt_roidb()[1]["ignored"]) == 1
+
+
+def test_objects_that_move_to_another_image_change_the_fingerprint(tmp_path):
+    names = {"train": ["a", "b"]}
+    digests = {data_digest(get_imdb(str(voc_folder(tmp_path / name, {"a": [], "b": [], name: [CAT]}, names))),
+                           tmp_path / "digests.json") for name in ("a", "b")}
+    assert len(digests) == 2

@@ -155,7 +155,8 @@ class _Array:
             self.tensor = self.tensor.clone()
 
     def as_own(self, shape: tuple[int, ...]) -> torch.Tensor:
-        """The tensor in contiguous memory that no other array uses."""
+        """The tensor in contiguous memory that no other array uses, to be changed by any means."""
+        self._factor = None     # NumPy does not change the tensor's version
         self.tensor = self.as_tensor(shape).contiguous()
         self.take_memory()
         return self.tensor

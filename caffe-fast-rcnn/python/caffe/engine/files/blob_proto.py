@@ -72,7 +72,6 @@ class StoredBlob:
         """On the CPU directly from the file, without a second copy; the tensor is contiguous."""
         if tensor.device.type == "cpu":
             np.copyto(tensor.numpy().reshape(-1), self.values, casting="same_kind")
-            torch.autograd.graph.increment_version(tensor)      # NumPy does not, see Blob.factor
         else:
             tensor.copy_(self.tensor(tuple(tensor.shape), tensor.dtype))
 

@@ -87,3 +87,15 @@ def test_weights_loaded_after_a_pass_in_bfloat16_are_used(tmp_path, ending):
         assert net.blobs["fc"].data.tolist() == [[3] * 4, [12] * 4]
     finally:
         caffe.set_precision("float32")
+
+
+def test_bfloat16_in_inference_mode():
+    try:
+        caffe.set_precision("bfloat16")
+        with torch.inference_mode():
+            net = net_of(PRODUCT)
+            for weight in (1, 2):
+                net.params["fc"][0].tensor = torch.full((4, 3), float(weight))
+                assert net.forward(blobs=["fc"])["fc"].tolist() == [[3 * weight] * 4, [12 * weight] * 4]
+    finally:
+        caffe.set_precision("float32")

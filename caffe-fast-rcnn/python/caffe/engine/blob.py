@@ -117,13 +117,14 @@ class _Array:
     def as_factor(self, shape: tuple[int, ...], layout: torch.memory_format) -> torch.Tensor:
         """The values in their factor type and the given memory layout.
 
-        The copy is cached until the values change, except with a NumPy view, since writes to it cannot be detected.
+        The copy is cached until the values change, except with a NumPy view or for a tensor of inference mode, since
+        writes to these cannot be detected.
         """
         tensor = self.as_stored(shape)
         dtype = device.factor_type(tensor.dtype)
         if tensor.dtype == dtype and tensor.is_contiguous(memory_format=layout):
             return tensor
-        if self.host is not None and not self._is_away():
+        if (self.host is not None and not self._is_away()) or tensor.is_inference():
             return tensor.to(dtype).contiguous(memory_format=layout)
         kept = self._factor
         if kept is None or kept[0] is not self.tensor or kept[1] != tensor._version or kept[2].shape != shape \

@@ -6,6 +6,7 @@ The fields of an entry are described in datasets/roidb.py; this module adds `ima
 """
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -35,8 +36,9 @@ def prepare_roidb(imdb: Imdb) -> list[Entry]:
     if len(entries) != len(sizes):
         raise DatasetError(f"the roidb has {len(entries)} entries, the data set {len(sizes)} images{OF_A_CACHE}")
     images = [imdb.image_path_at(index) for index in range(len(sizes))]
+    num_classes = getattr(imdb, "num_classes", math.inf)        # objects that only look like an imdb may not say
     return derived_roidb(
-        entries, lambda entry, row: _prepare(entry, images[row], imdb.num_classes, *sizes[row].tolist()),
+        entries, lambda entry, row: _prepare(entry, images[row], num_classes, *sizes[row].tolist()),
         {"image": images.__getitem__, "width": lambda row: int(sizes[row, 0]),
          "height": lambda row: int(sizes[row, 1]), "flipped": lambda row: entries[row]["flipped"]})
 
@@ -50,13 +52,13 @@ def upside_down_roidb(roidb: Sequence[Entry]) -> list[Entry]:
                          {**quick, "upside_down": lambda row: True})
 
 
-def _prepare(entry: dict[str, Any], image: str, num_classes: int, width: int, height: int) -> Entry:
+def _prepare(entry: dict[str, Any], image: str, num_classes: float, width: int, height: int) -> Entry:
     entry = {**entry, "image": image, "width": width, "height": height}
     _check_entry(entry, num_classes)
     return entry
 
 
-def _check_entry(entry: Mapping[str, Any], num_classes: int) -> None:
+def _check_entry(entry: Mapping[str, Any], num_classes: float) -> None:
     """Raise CheckError that names the image for boxes or classes that cannot be trained on."""
     boxes, overlaps, classes = entry["boxes"], entry["max_overlaps"], entry["max_classes"]
     right = ((boxes[:, 2:] >= boxes[:, :2]) & np.isfinite(boxes[:, 2:] - boxes[:, :2])).all(axis=1)

@@ -104,10 +104,13 @@ def test_signals(project, number, flag, expected):
         while "Iteration 2 (" not in process.stderr.readline():
             assert process.poll() is None
         process.send_signal(number)
-        while "wrote" not in process.stderr.readline():
+        while "Snapshotting solver state" not in process.stderr.readline():
             assert process.poll() is None
         if expected:
             assert expected in process.stderr.read() and process.wait(60) == 0
+        else:
+            while "Iteration" not in process.stderr.readline():         # the state is complete then
+                assert process.poll() is None
         assert len(list(project.glob("solver_iter_*.solverstate"))) == 1
     finally:
         process.kill()

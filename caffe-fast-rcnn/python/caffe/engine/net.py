@@ -251,7 +251,7 @@ class Net:
     def _forward_layer(self, index: int) -> None:
         graph = self._graph
         layer, (bottom, top) = graph.layers[index], graph.ends[index]
-        with self._errors_of(index):
+        try:
             layer.reshape(bottom, top)
             if self.frees_intermediates:
                 for blob in top:
@@ -263,6 +263,9 @@ class Net:
                 seed_loss_gradients(layer, top, index in self._overwritten_gradients)
                 if index in self._overwritten_values:
                     self._kept_losses[index] = graph.losses_of(index)
+        except Exception:
+            with self._errors_of(index):        # only now: entering it in every pass takes time
+                raise
         if self.frees_intermediates:
             for freed in self._freed_after[index]:
                 graph.blobs[freed].free(graph.blob_names[freed])
@@ -280,16 +283,20 @@ class Net:
     def _backward_layer(self, index: int) -> None:
         graph = self._graph
         layer, plan, (bottom, top) = graph.layers[index], graph.plans[index], graph.ends[index]
-        with self._errors_of(index):
-            for position in layer.no_backward_to:
-                if position < len(plan.propagate_down) and plan.propagate_down[position]:
+        for position in layer.no_backward_to:
+            if position < len(plan.propagate_down) and plan.propagate_down[position]:
+                with self._errors_of(index):
                     layer.fail(f"has no gradient for its bottom {position} "
                                f"('{layer.param.bottom[position]}'); set propagate_down: false for it")
         self._gradient_flow.before_backward(index)
         if index in self._saved:
             bottom, top = self._saved[index].restored(bottom, top)
-        with self._errors_of(index), self._pass_order.explained(index, layer, [*bottom, *top]):
+        try:
             layer.backward(self._gradient_flow.tops(index, top), plan.propagate_down, bottom)
+        except Exception as error:
+            with self._errors_of(index):
+                self._pass_order.check_after(error, index, layer, [*bottom, *top])
+                raise
         if self.debug_info:
             show_backward(layer, plan, graph.named(graph.bottoms[index]))
 

@@ -1,8 +1,7 @@
 """Explains the errors of a backward pass that does not follow a forward pass with blobs of the same shapes."""
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from ...errors import CaffeError
 from ..blob import Blob
@@ -21,24 +20,16 @@ class PassOrder:
         """Record that a layer ran forward with these blobs."""
         self._shapes[index] = _shapes_of(blobs)
 
-    @contextlib.contextmanager
-    def explained(self, index: int, layer: Layer, blobs: Sequence[Blob]) -> Iterator[None]:
-        """Report a failure of the layer's backward pass in the block as one of order, if the order is wrong.
+    def check_after(self, error: Exception, index: int, layer: Layer, blobs: Sequence[Blob]) -> None:
+        """Raise LayerError if the layer's backward pass failed because of the order of the passes.
 
         Layers keep what their gradient needs in the forward pass. Errors of users' Python layers stay as they are.
         """
-        try:
-            yield
-        except CaffeError:
-            raise
-        except Exception:
-            if layer.type != "Python":
-                self._check(index, layer, _shapes_of(blobs))
-            raise
-
-    def _check(self, index: int, layer: Layer, found: Shapes) -> None:
+        if isinstance(error, CaffeError) or layer.type == "Python":
+            return
         if index not in self._shapes:
             layer.fail("cannot run backward before it has run forward: call net.forward() first")
+        found = _shapes_of(blobs)
         if found != self._shapes[index]:
             layer.fail(f"its last forward pass had blobs of shapes {self._shapes[index]}, this backward pass has "
                        f"{found}: call net.forward() after a reshape")

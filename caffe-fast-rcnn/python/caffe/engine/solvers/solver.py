@@ -143,7 +143,8 @@ class Solver:
         """Update the weights from the net's gradients, and count the iteration."""
         rate, blobs = self.lr, self.net.learnable_params
         self.current_step = self._next_step()
-        clip([blob.grad_to_update() for blob in blobs if blob.has_grad], self.param.clip_gradients)
+        if self.param.clip_gradients >= 0:
+            clip([blob.grad_to_update() for blob in blobs if blob.has_grad], self.param.clip_gradients)
         for group in self.groups:
             weights = [blobs[index].to_update() for index in group.indices]
             gradients = [blobs[index].grad_to_update() for index in group.indices]

@@ -40,11 +40,11 @@ def in_range(value: float, what: str) -> float:
 
 
 def clip(gradients: list[torch.Tensor], limit: float) -> None:
-    """Scale all gradients down if their joint L2 norm exceeds `limit`; a negative limit is none.
+    """Scale all gradients down if their joint L2 norm exceeds `limit`.
 
     The norm stays on the device.
     """
-    if limit < 0 or not gradients:
+    if not gradients:
         return
     norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
     torch._foreach_mul_(gradients, (limit / norm).nan_to_num(nan=1.0).clamp(max=1.0))     # 0 / 0: all are 0

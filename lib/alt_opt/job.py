@@ -10,7 +10,6 @@ from alt_opt.manifest import DONE, Manifest
 from alt_opt.plan import STEPS, Run, Step
 from alt_opt.settings import write_settings
 from fast_rcnn.train_log import StepOfRun
-from roi_data_layer.features import FEATURES
 from utils.files import write_json
 
 
@@ -97,7 +96,7 @@ def write_job(run: Run, step: Step, manifest: Manifest, run_hash: str) -> Path:
         "cfg": str(files.settings), "gpu_id": run.gpu_id, "output": str(run.output), "result": str(files.result),
         "proposals": str(manifest.output(step.proposals, "proposals")) if step.proposals else None,
         "log": str(files.log), "checkpoints": str(files.checkpoints), "end_state": str(files.end_state),
-        "features": str(run.output / FEATURES), "left_out": list(run.left_out),
+        "features": str(files.features), "left_out": list(run.left_out),
         "profile": str(files.profile) if run.profile else None,
     }
     write_json(files.job, _training_job(job, weights, run, step, manifest) if step.trains else

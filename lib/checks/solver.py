@@ -17,13 +17,13 @@ def check_solver(path: str | os.PathLike, param: SolverParameter | None = None) 
     param  the run's SolverParameter, if it differs from the file
     Raises CheckError for a test net that does not exist.
     """
-    found = [*solver_problems(param or prototxt.read_solver(path)), *_test_problems(path)]
+    written = prototxt.read_solver(path)
+    found = [*solver_problems(param or written), *_test_problems(path, written)]
     return [f"{path}:{prototxt.line_with(path, key)}: {message}" for key, message in found]
 
 
-def _test_problems(path: str | os.PathLike) -> Iterator[tuple[str, str]]:
+def _test_problems(path: str | os.PathLike, param: SolverParameter) -> Iterator[tuple[str, str]]:
     """Test nets of a solver whose images come from the training, which gives them to the net that it trains only."""
-    param = prototxt.read_solver(path)
     if not param.test_interval:
         return
     names = [*param.test_net, *[param.net] * (len(param.test_iter) - len(param.test_net))]

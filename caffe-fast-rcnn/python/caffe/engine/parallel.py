@@ -131,7 +131,6 @@ class GradientExchange(Exchange):
             with _connected():
                 for blob in self.solver.net.learnable_params:
                     dist.broadcast(blob.to_update(), 0)
-                    torch.autograd.graph.increment_version(blob.tensor)     # broadcasting does not, see Blob.factor
         self._have_same_weights = True
 
     def expect_last_backward(self) -> None:

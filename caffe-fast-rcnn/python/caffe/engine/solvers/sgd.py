@@ -27,7 +27,6 @@ class SGDSolver(Solver):
         # PyTorch: d = g + decay * w;  h = momentum * h + (1 - dampening) * d;  w -= lr * h
         _ONE_PASS(weights, gradients, histories[0], weight_decay=decay, momentum=self.param.momentum, lr=1.0,
                   dampening=1.0 - rate, nesterov=False, maximize=False, is_first_step=False)
-        torch.autograd.graph.increment_version(weights)     # the fused step does not; cached bfloat16 copies need it
 
 
 _ONE_PASS = getattr(torch, "_fused_sgd_", None)     # what torch.optim.SGD(fused=True) calls

@@ -44,6 +44,13 @@ def demo_data(tmp_path_factory):
 
 
 @pytest.fixture
+def bfloat16_everywhere(monkeypatch):
+    """Computes in bfloat16 if that is set, also on a machine that emulates it."""
+    from caffe.engine import device
+    monkeypatch.setattr(device, "has_bfloat16", lambda: True)
+
+
+@pytest.fixture
 def default_settings():
     """Resets cfg to its defaults before and after the test; modules request it in their `pytestmark`."""
     from fast_rcnn.config import reset_cfg

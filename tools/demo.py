@@ -18,7 +18,7 @@ from commands.detector import DetectorFiles, add_detector_options, class_names, 
 from commands.options import (
     add_cfg_options,
     add_device_options,
-    choose_device,
+    device_of,
     make_parser,
     positive,
     tool,
@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.output:
         record_pictures(output, [*targets, *_tables(args, output, targets)])
     classes, origin = _class_names(files, args.classes)
-    detector = Detector(files, classes, choose_device(args.gpu, args.cpu), origin,
+    detector = Detector(files, classes, device_of(args), origin,
                         "--classes NAME ... gives the names of the net's classes, without the background")
     demo = Demo(detector, args)
     for source, target in zip(sources, targets, strict=True):

@@ -13,7 +13,7 @@ from commands.options import (
     add_device_options,
     add_profile_option,
     apply_cfg,
-    choose_device,
+    device_of,
     existing_file,
     make_parser,
     tool,
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(f"--output {output}: is a folder, expected the name of a file")
     if not args.output:         # several data sets may share the default folder
         check_results(output.parent, imdb)
-    use_device(choose_device(args.gpu, args.cpu))
+    use_device(device_of(args))
     parallel.join()
     profile = output.parent / "profile" / output.stem if args.profile else None
     raise_all(anchor_problems(args.prototxt, record))

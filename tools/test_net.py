@@ -17,7 +17,7 @@ from commands.options import (
     add_split_options,
     apply_cfg,
     check_thresh,
-    choose_device,
+    device_of,
     make_parser,
     not_negative,
     share_of,
@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     output = writable_folder(args.output or _default_output(args, imdb, files.weights), "--output")
     check_results(output, imdb)
     check_page(output / PAGE)
-    use_device(choose_device(args.gpu, args.cpu))
+    use_device(device_of(args))
     net = files.load(*((imdb.num_classes,) if classes is None else (len(classes), "the detector")))
     if not (cfg.TEST.HAS_RPN or files.lists_detections):
         if cfg.TEST.PROPOSAL_METHOD == "gt":

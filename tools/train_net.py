@@ -18,7 +18,7 @@ from commands.options import (
     add_validation_options,
     apply_cfg,
     check_validation_options,
-    choose_device,
+    device_of,
     existing_file,
     make_parser,
     positive,
@@ -94,7 +94,7 @@ def _run(args: argparse.Namespace) -> int:
     args.weights = None if args.weights == "none" else args.weights
     check_validation_options(args)
     apply_cfg(args)
-    use_device(choose_device(args.gpu, args.cpu))
+    use_device(device_of(args))
     parallel.join()
     from commands.net_training import NetTrainingOptions, train_one_net
     return train_one_net(NetTrainingOptions(**{field.name: getattr(args, field.name)

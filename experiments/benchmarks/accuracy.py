@@ -22,12 +22,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from accuracy_parts.data import SHARED_DATA, choosing_split, find_data_set, published_split, shared_data
-from accuracy_parts.recipes import DATA_SETS
+from accuracy_parts.recipes import BFLOAT16, DATA_SETS
 from accuracy_parts.report import write_report
 from accuracy_parts.runs import Run, finished_runs, make_run
 from accuracy_parts.trainings import do
 from commands.options import tool, writable_folder
 from utils.errors import UserError
+from utils.other_caffe import has_bfloat16
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -39,7 +40,10 @@ def chosen_nets(name: str, wanted: Sequence[str] | None) -> list[str]:
 
 
 def check_inputs(runs: Sequence[Run]) -> None:
-    """Raise UserError, before anything is trained, if weights are missing, or torchvision and a peer needs it."""
+    """Raise UserError, before anything is trained, if something is missing that the unfinished runs need.
+
+    That is: initial weights; torchvision, for its peers; bfloat16 instructions, since emulated runs take days.
+    """
     todo = [run for run in runs if run.result() is None]
     missing = sorted({str(run.initial_weights) for run in todo if run.initial_weights
                       and not run.initial_weights.is_file()})
@@ -48,6 +52,10 @@ def check_inputs(runs: Sequence[Run]) -> None:
     peers = sorted({run.net for run in todo if run.peer and run.peer.needs_torchvision})
     if peers and importlib.util.find_spec("torchvision") is None:
         raise UserError(f"{', '.join(peers)} needs torchvision, which is not installed: pip install torchvision, or "
+                        "leave it out with --nets")
+    low = sorted({run.net for run in todo if run.net.endswith(BFLOAT16)})
+    if low and not has_bfloat16():
+        raise UserError(f"{', '.join(low)}: this processor has no bfloat16 instructions (such as AVX512-BF16 or AMX); "
                         "leave it out with --nets")
 
 

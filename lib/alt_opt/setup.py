@@ -28,7 +28,7 @@ from commands.data_set import (
     results_folder,
     suggest_validation_set,
 )
-from commands.options import check_validation_options, choose_device, net_sizes, writable_folder
+from commands.options import check_validation_options, device_of, net_sizes, writable_folder
 from datasets.imdb import imdb as Imdb
 from fast_rcnn.checkpoints import IMAGE_DIGESTS, data_digest
 from fast_rcnn.config import (
@@ -107,7 +107,7 @@ def _checked_run(args: Namespace, imdb: Imdb, test_imdb: Imdb | None, val_imdb: 
     nets = _find_nets(args, imdb, output / "models", settings)
     run = Run(nets=nets, weights=weights, imdb_name=args.imdb, data_digest=data_digest(imdb, output / IMAGE_DIGESTS),
               annotation_digest=data_digest(imdb), left_out=left_out, classes=imdb.classes, settings=settings,
-              gpu_id=choose_device(args.gpu, args.cpu), output=output, lock=lock, command=step_command(),
+              gpu_id=device_of(args), output=output, lock=lock, command=step_command(),
               processes=parallel.count(), profile=args.profile,
               num_images=imdb.num_images, tensorboard=args.tensorboard, skip_unfitting=args.skip_unfitting,
               validation=Validation(args.val_imdb, data_digest(val_imdb), args.val_every, args.patience)

@@ -64,6 +64,11 @@ def has_nms() -> bool:
     return hasattr(caffe, "nms")
 
 
+def has_bfloat16() -> bool:
+    """Whether the current device has instructions for products of bfloat16; False on a Caffe that cannot tell."""
+    return hasattr(caffe, "has_bfloat16") and caffe.has_bfloat16()
+
+
 def can_set_precision() -> bool:
     """Whether this Caffe has `caffe.set_precision`; without it everything is float32."""
     return hasattr(caffe, "set_precision")

@@ -51,7 +51,7 @@ def install():
     backend = ctypes.CDLL(f"{folder}/backend.so")
     for name, answer in {"is_available": True, "is_initialized": False, "device_count": 1, "current_device": 0,
                          "current_stream": types.SimpleNamespace(cuda_stream=0), "device": contextlib.nullcontext(),
-                         "max_memory_allocated": 0,
+                         "max_memory_allocated": 0, "get_device_capability": (9, 0),
                          "get_device_properties": types.SimpleNamespace(total_memory=1 << 40)}.items():
         setattr(torch.cuda, name, lambda *arguments, answer=answer: answer)
     torch.cuda.set_sync_debug_mode = lambda mode: backend.make_waits_errors(mode == "error")

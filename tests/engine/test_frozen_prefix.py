@@ -228,7 +228,7 @@ def test_branches_give_the_same_bits(tmp_path, text, freeing):
     assert (prefix.hits, prefix.misses) == (4, 3)
 
 
-def test_bfloat16_gives_the_same_bits(tmp_path):
+def test_bfloat16_gives_the_same_bits(tmp_path, bfloat16_everywhere):
     caffe.set_precision("bfloat16")
     try:
         solver, plain = make_solver(), make_solver()

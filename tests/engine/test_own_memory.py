@@ -74,7 +74,7 @@ def test_training_and_loading_do_not_change_other_blobs_with_the_same_tensor(tmp
 
 
 @pytest.mark.parametrize("ending", ["caffemodel", "caffemodel.h5"])
-def test_weights_loaded_after_a_pass_in_bfloat16_are_used(tmp_path, ending):
+def test_weights_loaded_after_a_pass_in_bfloat16_are_used(tmp_path, ending, bfloat16_everywhere):
     source, net = net_of(PRODUCT), net_of(PRODUCT)
     source.params["fc"][0].data[...] = 1
     save = source.save_hdf5 if ending.endswith("h5") else source.save
@@ -89,7 +89,7 @@ def test_weights_loaded_after_a_pass_in_bfloat16_are_used(tmp_path, ending):
         caffe.set_precision("float32")
 
 
-def test_bfloat16_in_inference_mode():
+def test_bfloat16_in_inference_mode(bfloat16_everywhere):
     try:
         caffe.set_precision("bfloat16")
         with torch.inference_mode():

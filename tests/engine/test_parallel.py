@@ -164,7 +164,7 @@ def test_sums_arrive_in_the_gradients(make_solver):
         np.testing.assert_array_equal(summed[name], 2 * values, err_msg=name)
 
 
-def test_copies_of_weights_are_rebuilt_when_those_of_process_0_arrive(make_solver, monkeypatch):
+def test_copies_of_weights_are_rebuilt_when_those_of_process_0_arrive(make_solver, monkeypatch, bfloat16_everywhere):
     """Like PyTorch's, this broadcast writes into the memory of a tensor without increasing its version."""
     monkeypatch.setattr(FakeDist, "broadcast", lambda tensor, source: tensor.numpy().fill(0.5))
     solver = make_solver()

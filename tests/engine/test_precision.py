@@ -1,4 +1,6 @@
 """bfloat16 and tf32: where values are rounded, and what stays float32."""
+import platform
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,8 @@ from caffe.engine.blob import Blob
 from caffe.kernels import roi_pool_forward
 from caffe.proto import prototxt
 from caffe.proto.caffe_pb2 import NetParameter, SolverParameter
+
+pytestmark = pytest.mark.usefixtures("bfloat16_everywhere")
 
 NET = """
 layer { name: "data" type: "DummyData" top: "data" top: "rois" top: "label"
@@ -122,6 +126,30 @@ def test_training_continues_in_another_precision():
 
 def test_tf32_is_float32_on_the_cpu():
     np.testing.assert_array_equal(parameters(trained("tf32", 2)), parameters(trained("float32", 2)))
+
+
+def test_bfloat16_is_float32_where_it_would_be_emulated(monkeypatch):
+    monkeypatch.setattr(device, "has_bfloat16", lambda: False)
+    net = trained("bfloat16", 2)
+    assert net.blobs["conv"].stored.dtype == torch.float32
+    np.testing.assert_array_equal(parameters(net), parameters(trained("float32", 2)))
+
+
+@pytest.mark.parametrize("capability, has", [((7, 5), False), ((8, 0), True), ((12, 0), True)])
+def test_gpus_with_bfloat16(capability, has, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda where: capability)
+    assert device._has_bfloat16.__wrapped__(torch.device("cuda", 0)) == has
+
+
+@pytest.mark.parametrize("machine, vectors, emulated", [("x86_64", True, False), ("x86_64", False, True),
+                                                        ("aarch64", True, False), ("arm64", False, True)])
+def test_processors_with_bfloat16(machine, vectors, emulated, monkeypatch):
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    on_x86, on_arm = (vectors, False) if machine == "x86_64" else (not vectors, vectors)
+    monkeypatch.setattr(device._cpu, "multiplies_bfloat16", lambda: on_x86)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: on_arm)
+    assert device._has_bfloat16.__wrapped__(torch.device("cpu")) != emulated
 
 
 def test_tf32_is_allowed_only_on_request():

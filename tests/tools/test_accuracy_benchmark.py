@@ -31,6 +31,7 @@ def data_sets(program, monkeypatch):
                                      peers={"peer": peer}, published=(("somebody", "0.9"),),
                                      goals=(recipes.Goal(0.6, 180), recipes.Goal(0.7)))}
     monkeypatch.setattr(program, "DATA_SETS", found)
+    monkeypatch.setattr(program, "has_bfloat16", lambda: True)
     return found
 
 
@@ -249,6 +250,9 @@ def test_missing_requirements_are_reported_before_training(call, program, player
     assert "peer needs torchvision, which is not installed: pip install torchvision" in capsys.readouterr().err
     assert call("--weights", str(tmp_path / "other")) == 2
     assert "some.caffemodel; --weights DIR names their folder" in capsys.readouterr().err
+    monkeypatch.setattr(program, "has_bfloat16", lambda: False)
+    assert call("--nets", "Tiny", "Tiny_bfloat16") == 2
+    assert "error: Tiny_bfloat16: this processor has no bfloat16 instr" in capsys.readouterr().err
     assert program.main(["nowhere"]) == 2
     assert "there is no recipe for a data set nowhere: choose demo" in capsys.readouterr().err
     assert player.commands == []

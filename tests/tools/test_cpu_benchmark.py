@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+import caffe
+
 pytestmark = pytest.mark.usefixtures("clean_settings")
 BENCHMARK = "cpu"
 SMALL = {"net": "VGG16", "height": 48, "width": 64, "rois": 40, "workers": 0, "iterations": 1, "warm_up": 1,
@@ -73,9 +75,20 @@ def test_pieces_on_both_sides(program, side, row):
     assert found["seconds"] > 0 and found["peak_mb"] > 0
 
 
-def test_plain_pytorch_is_measured_in_float32_only(program):
+def test_plain_pytorch_is_measured_in_float32_only(program, monkeypatch):
+    monkeypatch.setattr(caffe, "has_bfloat16", lambda: True)
     found = program.measure(program.Job("plain", "trunk_forward", "bfloat16", **SMALL))
     assert found == {"missing": "plain PyTorch is measured with VGG16 in float32"}
+
+
+def test_a_device_without_bfloat16(program, monkeypatch):
+    monkeypatch.setattr(caffe, "has_bfloat16", lambda: False)
+    try:
+        for row in ("roi_pooling", "detection"):
+            found = program.measure(program.Job("ours", row, "bfloat16", **SMALL))
+            assert found == {"missing": "this device has no bfloat16 instructions; ours would compute in float32"}
+    finally:
+        caffe.set_precision("float32")
 
 
 # ---------------------------------------------------------------------------------------------- the report

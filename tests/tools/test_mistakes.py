@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from commands.options import choose_device, tool
-from fast_rcnn.config import ConfigError, reset_cfg
+from commands.options import choose_device, device_of, tool
+from fast_rcnn.config import ConfigError, cfg, reset_cfg
 from utils.errors import UserError, is_user_error
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -363,6 +363,17 @@ def test_a_caffe_that_cannot_detect_gpus(monkeypatch):
     for words, device in [([], None), (["--gpu", "1"], 1), (["--cpu"], None)]:
         args = load_tool("test_net").parser().parse_args(words)
         assert choose_device(args.gpu, args.cpu) == device
+
+
+def test_a_precision_that_the_processor_lacks(monkeypatch, capsys):
+    import caffe
+    args = load_tool("test_net").parser().parse_args(["--cpu"])
+    for precision, has, words in [("bfloat16", False, "float32 here"), ("bfloat16", True, ""), ("float32", False, "")]:
+        monkeypatch.setattr(caffe, "has_bfloat16", lambda has=has: has)
+        cfg.PRECISION = precision
+        assert device_of(args) is None
+        printed = capsys.readouterr().out
+        assert words in printed and bool(words) == bool(printed)
 
 
 def test_bugs_keep_their_traceback():

@@ -5,6 +5,7 @@ It contains the public names and nothing else: `caffe` exports all of them.
 """
 from .engine.blob import Blob
 from .engine.device import (
+    has_bfloat16,
     has_gpu,
     keep_freed_memory,
     peak_memory_mb,

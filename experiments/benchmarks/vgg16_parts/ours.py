@@ -63,6 +63,8 @@ def set_precision(precision: str) -> None:
         choose(precision)
     except (ValueError, RuntimeError) as error:
         raise Missing(str(error)) from None
+    if precision == "bfloat16" and not caffe.has_bfloat16():
+        raise Missing("this device has no bfloat16 instructions; ours would compute in float32")
 
 
 def apply_settings(job: Job, folder: Path) -> None:

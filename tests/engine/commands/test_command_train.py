@@ -49,7 +49,7 @@ def test_training_starts_from_the_given_weights(project, run):
     np.testing.assert_array_equal(weights(project / "solver_iter_0.caffemodel")["fc"][0], weights(start)["fc"][0])
 
 
-def test_precision(project, run):
+def test_precision(project, run, bfloat16_everywhere):
     solver, trained = project / "solver.prototxt", {}
     with use_precision("float32"):          # the flag changes it for the whole process
         for name in ("bfloat16", "float32"):
@@ -58,6 +58,14 @@ def test_precision(project, run):
             trained[name] = weights(project / "solver_iter_6.caffemodel")["conv"][0]
     assert 0 < np.abs(trained["bfloat16"] - trained["float32"]).max() < 0.05
     assert "float16" in run("train", "-solver", solver, "-precision", "half", fails=True).err
+
+
+def test_a_processor_without_bfloat16(project, run, monkeypatch):
+    monkeypatch.setattr("caffe.pycaffe.has_bfloat16", lambda: False)
+    with use_precision("float32"):
+        printed = run("train", "-solver", project / "solver.prototxt", "-precision", "bfloat16").err
+        assert printed.count("no bfloat16 instructions: computing in float32") == 1
+        assert "instructions" not in run("train", "-solver", project / "solver.prototxt").err
 
 
 def test_a_nan_loss_is_warned_of_once(project, run):

@@ -102,6 +102,8 @@ def use_device(gpu: str, precision: str = PRECISIONS[0]) -> None:
     if not gpu:
         pycaffe.set_mode_cpu()
         log.info("Using the CPU")
+        if precision == "bfloat16" and not pycaffe.has_bfloat16():
+            log.warning("This processor has no bfloat16 instructions: computing in float32, which is faster")
         return
     if not pycaffe.has_gpu():
         raise CommandError(f"-gpu {gpu}: PyTorch sees no CUDA GPU here; without -gpu the CPU is used")

@@ -8,11 +8,14 @@ import contextlib
 import ctypes
 import functools
 import os
+import platform
 import resource
 import sys
 from collections.abc import Iterator
 
 import torch
+
+from ..kernels import _cpu
 
 _CPU = torch.device("cpu")
 _MASK = (1 << 63) - 1
@@ -93,9 +96,10 @@ def set_precision(name: str) -> None:
 
     float32   reproduces Caffe's numbers to 1e-4 or better; the default
     tf32      float32 with factors rounded to TF32 (10-bit mantissa) on CUDA devices that support it; elsewhere float32
-    bfloat16  factors and results are bfloat16, sums float32: twice as fast on CPUs with AVX512-BF16 or AMX, and more on
-              CUDA, where the remaining float32 products may use TF32. Blobs between such layers are stored in
-              bfloat16; `blob.data` shows them as float32
+    bfloat16  factors and results are bfloat16, sums float32: up to twice as fast on CPUs, and more on CUDA, where the
+              remaining float32 products may use TF32. Blobs between such layers are stored in bfloat16; `blob.data`
+              shows them as float32. On devices that would have to emulate it (see `has_bfloat16`), which takes
+              several times as long as float32, everything is computed in float32
 
     Raises ValueError for another name.
     """
@@ -110,11 +114,28 @@ def precision() -> str:
     return _Settings.precision
 
 
+def has_bfloat16() -> bool:
+    """Whether the current device has instructions for products of bfloat16 (ours).
+
+    CPUs need AVX512-BF16 or AMX, or ARM's BF16; GPUs compute capability 8.0.
+    """
+    return _has_bfloat16(current_device())
+
+
+@functools.cache
+def _has_bfloat16(where: torch.device) -> bool:
+    if where != _CPU:
+        return torch.cuda.get_device_capability(where) >= (8, 0)
+    if platform.machine() in ("aarch64", "arm64"):
+        return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return _cpu.multiplies_bfloat16()
+
+
 def factor_type(dtype: torch.dtype) -> torch.dtype:
-    """The type to which convolutions and matrix products convert values of `dtype`: bfloat16 if that is set."""
-    if dtype == torch.float32 and _Settings.precision == "bfloat16":
-        return torch.bfloat16
-    return torch.float32 if dtype == torch.bfloat16 and _Settings.precision != "bfloat16" else dtype
+    """The type to which convolutions and matrix products convert values of `dtype`; see `set_precision`."""
+    if dtype not in (torch.float32, torch.bfloat16):
+        return dtype
+    return torch.bfloat16 if _Settings.precision == "bfloat16" and has_bfloat16() else torch.float32
 
 
 def as_factor(tensor: torch.Tensor) -> torch.Tensor:

@@ -27,7 +27,8 @@ cdef extern from "winograd.h" namespace "winograd" nogil:
         long long output_step, input_step
         bint flipped
     bint has_lanes(int)
-    bint has_bfloat16()
+    bint has_matrix_units()
+    bint has_bfloat16_vectors()
     long long c_forward_floats "winograd::forward_floats"(const Shape&, int)
     long long c_gradient_floats "winograd::gradient_floats"(const Shape&)
     void c_convolve "winograd::convolve"[PIXEL](
@@ -122,8 +123,13 @@ def winograd_lanes(int lanes):
 
 
 def winograd_bfloat16():
-    """Whether this machine runs the Winograd kernels for bfloat16 and has no faster method."""
-    return has_bfloat16()
+    """Whether this machine runs the Winograd kernels for bfloat16, and has no matrix units (AMX), which are faster."""
+    return has_bfloat16_vectors() and not has_matrix_units()
+
+
+def multiplies_bfloat16():
+    """Whether this machine has instructions for products of bfloat16; False on other processors than x86."""
+    return has_bfloat16_vectors() or has_matrix_units()
 
 
 def winograd_forward_floats(shape, int threads):

@@ -140,10 +140,10 @@ inline bool has_lanes(int lanes) {
     if (lanes == avx512::LANES) return __builtin_cpu_supports("avx512f");
     return lanes == avx2::LANES && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 }
-// Where there are matrix units (AMX), direct sums on them are faster than Winograd on vectors
-inline bool has_bfloat16() {
+inline bool has_matrix_units() { return __builtin_cpu_supports("amx-bf16"); }
+inline bool has_bfloat16_vectors() {
     return has_lanes(avx512::LANES) && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512bf16") && !__builtin_cpu_supports("amx-bf16");
+           __builtin_cpu_supports("avx512bf16");
 }
 inline const Kernels<float>& kernels_of(const float*, int lanes) {
     return lanes == avx512::LANES ? avx512::KERNELS : avx2::KERNELS;
@@ -158,7 +158,8 @@ inline const GradientKernels<Half>& gradient_kernels_of(const Half*, int) { retu
 #else
 namespace winograd {
 inline bool has_lanes(int) { return false; }
-inline bool has_bfloat16() { return false; }
+inline bool has_matrix_units() { return false; }
+inline bool has_bfloat16_vectors() { return false; }
 template <typename Pixel>
 const Kernels<Pixel>& kernels_of(const Pixel*, int) {
     static const Kernels<Pixel> none{};

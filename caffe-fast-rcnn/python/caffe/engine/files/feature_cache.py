@@ -72,7 +72,7 @@ class FeatureCache:
 
     def fits(self, values: int, images: int) -> bool:
         """Whether features of at least half of the images, `values` each, fit where this process can read them."""
-        size = 2 if device.precision() == "bfloat16" else 4
+        size = device.factor_type(torch.float32).itemsize
         return values * images * size <= 2 * _MB * (self.memory_mb / self._processes + self.disk_mb)
 
 

@@ -120,7 +120,7 @@ def _is_worth_reading(source: Blob, target: Blob) -> bool:
 
 def _fingerprints(graph: Graph, writers: dict[int, list[int]], preprocessing: str) -> dict[int, str]:
     """For each frozen layer, a hash of everything its top depends on except the image, including the connections."""
-    start = f"{preprocessing} {device.precision()} {device.float_type()}"
+    start = f"{preprocessing} {device.precision()} {device.factor_type(device.float_type())}"
     prints = {_IMAGE: hashlib.sha256(start.encode()).hexdigest()}
     for place, found in writers.items():
         layer, param = graph.layers[place], caffe_pb2.LayerParameter()

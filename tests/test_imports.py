@@ -13,8 +13,8 @@ ROOT = Path(__file__).resolve().parent.parent
 ENGINE = ROOT / "caffe-fast-rcnn" / "python" / "caffe"
 LIB = ROOT / "lib"
 ENGINE_ORDER = [f"caffe.{part}" for part in (
-    "errors", "atomic", "logs", "tables", "proto", "net_spec", "coord_map", "engine.device", "engine.blob",
-    "engine.fillers", "kernels", "engine.layer", "engine.bases", "engine.layers", "engine.graph", "engine.files",
+    "errors", "atomic", "logs", "tables", "proto", "net_spec", "coord_map", "kernels", "engine.device", "engine.blob",
+    "engine.fillers", "engine.layer", "engine.bases", "engine.layers", "engine.graph", "engine.files",
     "engine.construction", "engine.net", "engine.solvers", "engine.parallel", "spans", "profile", "timer", "nccl",
     "pycaffe_net", "pycaffe")]
 # py-faster-rcnn's names put training and test in the same package as the settings that they depend on

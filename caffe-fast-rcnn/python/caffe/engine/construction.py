@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from ..proto import caffe_pb2
@@ -55,12 +56,15 @@ def build(net_param: caffe_pb2.NetParameter, phase: Phase) -> Graph:
     """
     device.survive_forks()
     builder = _Builder(phase)
+    names: Counter[str] = Counter()
     with within_memory():
         for layer_param in net_param.layer:
+            place = names[layer_param.name]
+            names[layer_param.name] += 1
             try:
-                builder.add_layer(layer_param)
+                builder.add_layer(layer_param, place)
             except LayerError as error:
-                error.place = builder.place_of(layer_param)
+                error.place = place
                 raise
     graph = builder.graph
     _plan_backward(graph, net_param.force_backward, builder.log)
@@ -86,12 +90,13 @@ class _Builder:
         self._phase = phase
         self._needs_gradient: list[bool] = []       # for each blob
 
-    def add_layer(self, layer_param) -> None:
-        """Create, connect and set up a layer."""
+    def add_layer(self, layer_param, place: int) -> None:
+        """Create, connect and set up a layer; `place` layers of the same name come before it."""
         graph = self.graph
         if not layer_param.HasField("phase"):
             layer_param.phase = int(self._phase)
         layer = make_layer(layer_param, layer_param.phase)
+        layer.place = place
         flags = list(layer_param.propagate_down)
         if flags and len(flags) != len(layer_param.bottom):
             layer.fail(f"has {len(layer_param.bottom)} bottoms but {len(flags)} propagate_down")
@@ -116,10 +121,6 @@ class _Builder:
         if plan.needs_backward:
             for index in tops:
                 self._needs_gradient[index] = True
-
-    def place_of(self, layer_param: caffe_pb2.LayerParameter) -> int:
-        """How many layers of this name come before the layer."""
-        return sum(layer.name == layer_param.name and layer.param is not layer_param for layer in self.graph.layers)
 
     def _add_tops(self, layer: Layer) -> list[int]:
         names, index_of = list(layer.param.top), self.graph.index_of

@@ -101,6 +101,7 @@ class Layer:
     def __init__(self, param, phase: int) -> None:
         self.param = param
         self.name: str = param.name
+        self.place = 0          # which of the net's layers of this name it is
         self.phase = Phase(phase)
         self.blobs = BlobVec()
         self.param_propagate_down: list[bool] = []

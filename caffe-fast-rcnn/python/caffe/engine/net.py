@@ -24,9 +24,9 @@ from .graph.liveness import freed_after, idle_layers
 from .graph.missing_gradients import missing_gradients
 from .graph.overwritten_losses import overwritten_gradients, overwritten_values
 from .graph.pass_order import PassOrder
-from .graph.phase_filter import numbers_in_file
 from .graph.saved_values import plan_saving
 from .graph.sharing import copies_of_trained, share_by_name
+from .graph.source_file import SourceFile
 from .graph.unread_settings import unread_settings
 from .layer import Layer, LayerError, Phase
 from .layers.memory_data import MemoryData
@@ -70,13 +70,14 @@ class Net:
         self.path = None if isinstance(network_file, caffe_pb2.NetParameter) else os.fspath(network_file)
         self.phase = Phase(phase)
         definition = network_file if self.path is None else prototxt.read_net(self.path)
-        self._numbers = numbers_in_file(definition, construction.state_of(definition, self.phase, level, stages or ()))
+        self._source = SourceFile(self.path, definition,
+                                  construction.state_of(definition, self.phase, level, stages or ()))
         try:
             net_param = construction.prepare(definition, self.phase, level, stages or ())
             net_param.force_backward |= force_backward
             graph = self._graph = construction.build(net_param, self.phase)
         except LayerError as error:
-            raise error.located(self.path, self._number_in_file(error.layer, error.place)) from None
+            raise self._source.located(error) from None
         self._warn_of_unread_settings()
         self._saved, self._gradient_flow, self._pass_order = plan_saving(graph), GradientFlow(graph), PassOrder()
         self.name = net_param.name
@@ -94,22 +95,11 @@ class Net:
         for path in filter(None, os.fspath(weights or "").split(",")):
             self.copy_from(path)
 
-    def _number_in_file(self, name: str | None, place: int) -> int:
-        """Which of the file's layers of a name is the layer at `place` among those of the net."""
-        found = self._numbers.get(name or "", [])
-        return found[place] if place < len(found) else 0
-
-    def _place(self, index: int) -> int:
-        """How many layers of the same name come before a layer."""
-        return self._layer_names[:index].count(self._graph.layers[index].name)
-
     def _warn_of_unread_settings(self) -> None:
-        for index, layer in enumerate(self._graph.layers):
+        for layer in self._graph.layers:
             if unread := unread_settings(layer):
-                number = self._number_in_file(layer.name, self._place(index))
-                line = prototxt.line_of_layer(self.path, layer.name, number) if self.path else None
-                log.warning("%s: layer '%s' (%s) does not read %s: no effect", f"{self.path}:{line}" if line else
-                            self.path or "net", layer.name, layer.type, ", ".join(unread))
+                log.warning("%s: layer '%s' (%s) does not read %s: no effect", self._source.place_of(layer), layer.name,
+                            layer.type, ", ".join(unread))
 
     @contextlib.contextmanager
     def _errors_of(self, index: int) -> Iterator[None]:
@@ -124,7 +114,8 @@ class Net:
         except LayerError as error:
             if self.path is None or layer.type == "Python":
                 raise
-            raise error.located(self.path, self._number_in_file(layer.name, self._place(index))) from error
+            error.place = layer.place
+            raise self._source.located(error) from error
 
     # ---- running
     def _layer_index(self, name: str) -> int:

@@ -1,9 +1,6 @@
 """Selects the layers of a net: matches its phase, level and stages against include and exclude rules."""
 from __future__ import annotations
 
-import contextlib
-from collections import Counter, defaultdict
-
 from ...proto import caffe_pb2
 from ..layer import LayerError
 
@@ -34,23 +31,6 @@ def is_included(state, layer) -> bool:
     if layer.include:
         return any(meets_rule(state, rule) for rule in layer.include)
     return not any(meets_rule(state, rule) for rule in layer.exclude)
-
-
-def numbers_in_file(net_param, state) -> dict[str, list[int]]:
-    """For each name, which of the layers of that name in a net as written belong to it in this state.
-
-    Often two data layers share a name, one for each phase.
-    """
-    found: dict[str, list[int]] = defaultdict(list)
-    seen: Counter[str] = Counter()
-    for layer in (*net_param.layer, *net_param.layers):
-        is_v0 = isinstance(layer, caffe_pb2.V1LayerParameter) and layer.HasField("layer")
-        name = layer.layer.name if is_v0 else layer.name
-        with contextlib.suppress(LayerError):               # reported where the layers are filtered
-            if is_v0 or is_included(state, layer):      # the upgrade drops the rules of V0
-                found[name].append(seen[name])
-        seen[name] += 1
-    return found
 
 
 def filter_layers(net_param: caffe_pb2.NetParameter) -> caffe_pb2.NetParameter:

@@ -197,6 +197,19 @@ def test_training_step_of_torch_is_that_of_the_net():
                                        blob.data - 0.1 * blob.diff, rtol=1e-4, atol=1e-5)
 
 
+def test_the_gradient_stops_where_propagate_down_is_false():
+    text = NET.replace('name: "fc/a" type: "InnerProduct"', 'name: "fc/a" propagate_down: false type: "InnerProduct"')
+    text = text.replace('bottom: "z" bottom: "a"', 'bottom: "z" bottom: "a" propagate_down: true propagate_down: false')
+    net = caffe.Net(parse(text, caffe_pb2.NetParameter()), caffe.TEST)
+    module, inputs = caffe.to_torch(net), [value.requires_grad_() for value in random_inputs(net)]
+    outputs = dict(zip(module.outputs, module(*inputs), strict=True))
+    outputs["sum"].sum().backward()
+    assert module.state_dict(keep_vars=True)["conv_1.weight"].grad is None and inputs[1].grad is None
+    assert module.state_dict(keep_vars=True)["fc/a.weight"].grad.any()
+    dict(zip(module.outputs, module(*inputs), strict=True))["other"].sum().backward()
+    assert module.state_dict(keep_vars=True)["conv_1.weight"].grad.any() and inputs[0].grad.any()
+
+
 def test_other_sizes_types_and_copies():
     net = net_of(EXAMPLES["conv"])
     module = copy.deepcopy(caffe.to_torch(net)).double()

@@ -6,7 +6,7 @@ are the net's and gradients come from autograd.
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -202,6 +202,21 @@ def _set_phase(layer: Layer, training: bool) -> None:
         layer.source = "batch" if is_batch else "stored"        # type: ignore[attr-defined]
 
 
+class _Step(NamedTuple):
+    """A layer of a module: places are indices of values.
+
+    name     of the child module
+    changed  pairs of `changed_by_layers`
+    stopped  positions of the bottoms to which the prototxt stops the gradient, `propagate_down: false`
+    """
+
+    name: str
+    bottoms: list[int]
+    tops: list[int]
+    changed: list[tuple[int, int]]
+    stopped: list[int]
+
+
 class TorchNet(nn.Module):
     """A net as a module; see `to_torch`.
 
@@ -215,15 +230,16 @@ class TorchNet(nn.Module):
                                   if (reason := reason_against(layer))})
         self.inputs, self.outputs = list(net.inputs), list(net.outputs)
         self._input_places, self._output_places = list(net._inputs), list(net._outputs)
-        # Child's name, bottoms, tops, and pairs of changed_by_layers
-        self._steps: list[tuple[str, list[int], list[int], list[tuple[int, int]]]] = []
+        self._steps: list[_Step] = []
         known: dict[int, torch.Tensor] = {}
         changed = changed_by_layers(net)
         for index, layer in enumerate(net.engine_layers):
             if layer.type not in ("Input", "HDF5Output"):
                 name = self._free_name(layer.name)
                 self.add_module(name, _module_of(layer, known))
-                self._steps.append((name, list(net._bottom_ids(index)), list(net._top_ids(index)), changed[index]))
+                stopped = [position for position, down in enumerate(layer.param.propagate_down) if not down]
+                self._steps.append(_Step(name, list(net._bottom_ids(index)), list(net._top_ids(index)), changed[index],
+                                         stopped))
         self.train(net.phase == TRAIN)
 
     def _free_name(self, layer_name: str) -> str:
@@ -237,10 +253,12 @@ class TorchNet(nn.Module):
         if len(inputs) != len(self.inputs):
             raise ValueError(f"this net takes {len(self.inputs)} inputs ({', '.join(self.inputs)}), got {len(inputs)}")
         values: dict[int, torch.Tensor] = dict(zip(self._input_places, inputs, strict=True))
-        for name, bottoms, tops, changed in self._steps:
-            found = getattr(self, name)(*(values[place] for place in bottoms))
-            values.update(zip(tops, found, strict=True))
-            for place, top in changed:
+        for step in self._steps:
+            taken = [values[place] for place in step.bottoms]
+            for position in step.stopped:
+                taken[position] = taken[position].detach()
+            values.update(zip(step.tops, getattr(self, step.name)(*taken), strict=True))
+            for place, top in step.changed:
                 values[place] = values[top].reshape(values[place].shape)
         outputs = tuple(values[place] for place in self._output_places)
         return outputs[0] if len(outputs) == 1 else outputs

@@ -82,6 +82,8 @@ def image_files(names: Sequence[str | os.PathLike], suffixes: Sequence[str] = IM
     files: list[Path] = []
     for name in names:
         path = Path(name)
+        if name == "":
+            raise UserError("the name of a photograph or folder is empty; '.' is the current folder")
         if path.is_dir():
             files += sorted(entry for entry in path.iterdir() if entry.suffix.lower() in suffixes)
         elif path.is_file():

@@ -184,6 +184,7 @@ def test_errors_of_the_other_tools(run, tmp_path, demo_data):
              "layer 'input-data': this net is for training"),
             (["reval", tmp_path, *imdb], "tools/test_net.py writes it"),
             (["demo", "no.jpg", "--def", net, "--net", weights], "no.jpg: there is no such photograph"),
+            (["demo", "", "--def", net, "--net", weights], "the name of a photograph or folder is empty"),
             (["demo", tmp_path, "--def", net, "--net", weights], "no photographs in"),
             (["train_net", "--solver", "no.pt"], "--solver: there is no file no.pt"),
             (["train_net", *imdb, "--solver", ROOT / "models/Tiny/faster_rcnn_end2end/solver.pt",

@@ -52,6 +52,32 @@ def test_view_taken_once_follows_later_writes():
     assert blob.tensor[0, 0] == 7
 
 
+@pytest.mark.parametrize("part", [
+    lambda view: view[1:], lambda view: view.reshape(6)[3:], lambda view: np.asarray(memoryview(view))[1:],
+    lambda view: torch.from_numpy(view)[1:], lambda view: view.T[:, 1]])
+def test_a_part_of_a_view_follows_when_the_view_itself_is_gone(part):
+    blob = Blob(2, 3)
+    kept = part(blob.data)
+    blob.tensor = torch.ones(2, 3)
+    assert np.asarray(kept).all()
+    kept[...] = 7
+    assert (blob.tensor[1] == 7).all() and (blob.tensor[0] == 1).all()
+
+
+def test_once_all_views_are_gone_tensors_are_taken_over_without_a_copy():
+    blob, other = Blob(2, 3), Blob(2, 3)
+    blob.data[...] = 5
+    for holder in (blob, other):
+        values = torch.ones(2, 3)
+        holder.tensor = values
+        assert holder.tensor.data_ptr() == values.data_ptr()
+    blob.data[0, 0] = 3
+    other.tensor = blob.tensor
+    assert other.tensor.data_ptr() == blob.tensor.data_ptr()
+    blob.data[0, 0] = 4
+    assert other.tensor[0, 0] == 3
+
+
 def test_view_of_a_channels_last_tensor_is_contiguous_and_follows():
     blob = Blob(2, 3, 4, 5)
     values = torch.arange(120.0).reshape(2, 3, 4, 5)

@@ -180,10 +180,17 @@ def test_the_copy_of_a_weight_is_kept_until_it_changes():
     assert blob.factor().float().flatten().tolist() == [1, 2, 3, 4, 5, 6]
     blob.tensor = torch.zeros(2, 3)
     assert not blob.factor().any()
-    blob.data[...] = 7              # from now on NumPy may write undetected
+    view = blob.data                # as long as it exists, NumPy may write undetected
+    view[...] = 7
     assert (blob.factor() == 7).all()
-    blob.data[0, 1] = 9
+    view[0, 1] = 9
     assert blob.factor().float().flatten().tolist() == [7, 9, 7, 7, 7, 7]
+    view[0, 2] = 5
+    del view
+    last = blob.factor()
+    assert last.float().flatten().tolist() == [7, 9, 5, 7, 7, 7] and blob.factor() is last
+    blob.data[0, 0] = 2
+    assert blob.factor().float().flatten().tolist() == [2, 9, 5, 7, 7, 7]
 
 
 def test_the_copy_follows_the_shape():

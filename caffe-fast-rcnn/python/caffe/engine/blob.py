@@ -2,8 +2,8 @@
 
 The two sides are synchronised by Caffe's rule: the side written last is current, and it is copied only when the other
 side is read. On the CPU both sides share memory. On CUDA, values that NumPy has written or read stay on the host until
-a tensor is requested: reading them again costs nothing, and the copy to the device is asynchronous. Once a NumPy view
-has been taken, the blob keeps that array while its shape is unchanged, so the view follows later forward passes.
+a tensor is requested: reading them again costs nothing, and the copy to the device is asynchronous. While a NumPy view
+exists, the blob keeps that array unless its shape changes, so the view follows later forward passes.
 
 Layers pass tensors on without copying, so several blobs may hold the same tensor: it is replaced, never written in
 place. Memory with a NumPy view is written in place and belongs to one blob (or to blobs that use `share_data`).
@@ -61,7 +61,7 @@ def _shares_memory(tensor: torch.Tensor) -> bool:
 class _Array:
     """One array of a blob (data or diff); several blobs may share one, each with its own shape."""
 
-    __slots__ = ("tensor", "host", "freed_as", "was_used", "_factor", "__weakref__")
+    __slots__ = ("tensor", "_host", "freed_as", "was_used", "_factor", "__weakref__")
 
     # Arrays with a NumPy view on the CPU, by memory address: others must not take over this memory.
     # A stale entry is harmless: it costs one extra copy.
@@ -72,10 +72,15 @@ class _Array:
 
     def clear(self) -> None:
         self.tensor: torch.Tensor | None = None     # the values, on the device of their last use
-        self.host: np.ndarray | None = None         # the view handed out; stale while the tensor is on a device
+        self._host: weakref.ref[np.ndarray] | None = None
         self.freed_as = ""                          # the blob's name, if the values were freed
         self.was_used = False                       # read or written since this was last set to False
         self._factor: tuple[torch.Tensor, int, torch.Tensor] | None = None      # tensor, its version, copy of it
+
+    @property
+    def host(self) -> np.ndarray | None:
+        """The array behind the views handed out, None once all are gone; stale while the tensor is on a device."""
+        return None if self._host is None else self._host()
 
     def as_tensor(self, shape: tuple[int, ...]) -> torch.Tensor:
         tensor, where, self.was_used = self.tensor, device.current_device(), True
@@ -96,7 +101,7 @@ class _Array:
         elif tensor.device != where or tensor.dtype != dtype:
             self.tensor = device.send(tensor, where, dtype)
             if where == _CPU:       # not the view's memory
-                self.host = None
+                self._host = None
         return self._shaped(shape)
 
     def _shaped(self, shape: tuple[int, ...]) -> torch.Tensor:
@@ -117,8 +122,8 @@ class _Array:
     def as_factor(self, shape: tuple[int, ...], layout: torch.memory_format) -> torch.Tensor:
         """The values in their factor type and the given memory layout.
 
-        The copy is cached until the values change, except with a NumPy view or for a tensor of inference mode, since
-        writes to these cannot be detected.
+        The copy is cached until the values change, except while there is a NumPy view and for a tensor of inference
+        mode, since writes to these cannot be detected.
         """
         tensor = self.as_stored(shape)
         dtype = device.factor_type(tensor.dtype)
@@ -135,16 +140,19 @@ class _Array:
         return kept[2]
 
     def as_numpy(self, shape: tuple[int, ...]) -> np.ndarray:
-        self.was_used = True
-        if self.host is not None and self._is_away() and torch.from_numpy(self.host).dtype == device.float_type():
-            self.tensor = torch.from_numpy(self.host).copy_(self._shaped(self.host.shape))      # the view follows
+        self.was_used, self._factor = True, None
+        host = self.host
+        if host is not None and self._is_away() and torch.from_numpy(host).dtype == device.float_type():
+            self.tensor = torch.from_numpy(host).copy_(self._shaped(host.shape))      # the view follows
         tensor = self._on(_CPU, shape)
-        if self.host is None or self.tensor is None or not self.tensor.is_contiguous():
+        host = self.host
+        if host is None or self.tensor is None or not self.tensor.is_contiguous():
             self.tensor = tensor.contiguous()
             self.take_memory()
-            self.host = self.tensor.numpy()
+            host = self.tensor.numpy()
+            self._host = weakref.ref(host)
             self._seen_by_numpy[self.tensor.untyped_storage().data_ptr()] = self
-        return self.host if self.host.shape == shape else self.host.reshape(shape)
+        return host if host.shape == shape else host.reshape(shape)
 
     def _is_away(self) -> bool:
         """Whether the values are on a device other than the CPU."""
@@ -166,7 +174,7 @@ class _Array:
         kept, on_cpu, self.was_used = self.tensor, value.device.type == "cpu", True
         if on_cpu and self._seen_by_numpy:
             owner = self._seen_by_numpy.get(value.untyped_storage().data_ptr())
-            if owner is not None and owner is not self:
+            if owner is not None and owner is not self and owner.host is not None:
                 value = value.clone()
         if on_cpu and self.host is not None and kept is not None and kept.device == value.device \
                 and value.dtype in (kept.dtype, torch.bfloat16) and kept.numel() == value.numel():
@@ -175,13 +183,14 @@ class _Array:
         else:
             self.tensor = value
             if on_cpu:              # on CUDA the view is refilled when it is next read
-                self.host = None
+                self._host = None
         self.freed_as = ""
 
     def discard(self) -> None:
         """Drop values that are on a device other than the CPU."""
         if self._is_away():
-            self.tensor = None if self.host is None else torch.from_numpy(self.host)
+            host = self.host
+            self.tensor = None if host is None else torch.from_numpy(host)
 
     def snapshot(self) -> _Array:
         """The current values, unaffected by later writes; copied only if their memory is written in place."""
@@ -194,8 +203,9 @@ class _Array:
     def adopt(self, values: np.ndarray) -> None:
         """Use an array as the values; if a view was handed out, copy into it instead, so that it stays valid."""
         self.discard()
-        if self.host is not None and self.host.size == values.size:
-            np.copyto(self.host, values.reshape(self.host.shape), casting="same_kind")
+        host = self.host
+        if host is not None and host.size == values.size:
+            np.copyto(host, values.reshape(host.shape), casting="same_kind")
         else:
             self.clear()
             self.tensor = torch.from_numpy(np.ascontiguousarray(values))

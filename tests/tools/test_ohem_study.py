@@ -1,4 +1,5 @@
 """experiments/benchmarks/ohem_study.py with fake runs and a tiny real one; its results are in ohem_study.md."""
+import dataclasses
 import importlib
 from xml.etree import ElementTree
 
@@ -228,6 +229,21 @@ def test_results_are_cached(part, tmp_path):
     output.unlink()
     kept(note, {"seed": 2}, work, output)
     assert len(calls) == 3
+
+
+def test_an_interrupted_training_resumes_unless_its_inputs_changed(part, task, tmp_path, monkeypatch):
+    runs, starts, first = part("runs"), [], part("runs").FirstStage(*[tmp_path / "proposals.npz"] * 2)
+    first.train.write_bytes(b"")
+
+    def interrupted(folder, name, settings, tool, *options):
+        starts.extend({"--resume", "--restart"}.intersection(options))
+        raise KeyboardInterrupt
+    monkeypatch.setattr(runs, "_run_tool", interrupted)
+    longer = dataclasses.replace(task, iterations=(3, 9))
+    for each in (task, task, longer, longer):
+        with pytest.raises(KeyboardInterrupt):
+            runs.run(each, "ohem", part("conditions").CONDITIONS["ohem"], 1, first)
+    assert starts == ["--restart", "--resume", "--restart", "--resume"]
 
 
 # ---- the program, with fake runs

@@ -150,10 +150,12 @@ def _trained(task: Task, folder: Path, kind: str, solver: Path, settings: Config
               "settings": relevant_settings(plain(settings), kind),
               "weights": task.weights and sha256_file(task.weights), "proposals": proposals and sha256_file(proposals),
               "rate": rate}
-    note = folder / f"{kind}.json"
-    start = "--restart" if _digest_in(note) not in (None, sha256_json(inputs)) else "--resume"
+    begun = folder / f"{kind}_begun.json"
 
     def train() -> dict[str, Any]:
+        digest = sha256_json(inputs)
+        start = "--resume" if _digest_in(begun) == digest else "--restart"
+        write_json(begun, {"inputs": digest})
         weights = ["--weights", str(task.weights)] if task.weights else []
         files = ["--proposals", str(proposals)] if proposals else []
         rates = ["--lr", str(rate)] if rate else []
@@ -164,7 +166,7 @@ def _trained(task: Task, folder: Path, kind: str, solver: Path, settings: Config
         own.remove(*others_of_the_same_training(model.name, own.names()))
         return {}
 
-    kept(note, inputs, train, model)
+    kept(folder / f"{kind}.json", inputs, train, model)
     return model
 
 
@@ -211,7 +213,7 @@ def kept(note: Path, inputs: Mapping[str, Any], work: Callable[[], dict[str, Any
 
 
 def _digest_in(note: Path) -> str | None:
-    """The fingerprint of the inputs of the result in a note of `kept`; None if there is no note."""
+    """The fingerprint of the inputs in the note of a result, or of a training that has begun; None without a note."""
     return read_json(note)["inputs"] if note.is_file() else None
 
 

@@ -333,6 +333,22 @@ def test_test_nets_use_the_trained_weights_and_return_means():
     np.testing.assert_array_equal(solver.test_nets[0].params["fc"][0].data, solver.net.params["fc"][0].data)
 
 
+def test_a_test_of_no_batches():
+    solver = make(SGD + "test_iter: 0 test_interval: 1 test_compute_loss: true")
+    assert solver.test_all() == [{}]
+
+
+@pytest.mark.parametrize("first, second", [(1, 2), (3, 2)])     # 1 row and 2 rows could be added
+def test_an_output_whose_shape_changes_has_no_mean(first, second):
+    solver = get_solver(settings(SGD + "test_iter: 2 test_interval: 1", net="""
+        layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 3 dim: 2 } } }"""))
+    (net,) = solver.test_nets
+    sizes = iter([first, second])
+    net.before_forward(lambda index: net.blobs["x"].reshape(next(sizes), 2))
+    with pytest.raises(SolverError, match=rf"'x' has shape \({first}, 2\) in the first batch and \({second}, 2\)"):
+        solver.test()
+
+
 def test_states_reach_the_nets():
     net = NET + """layer { name: "extra" type: "ReLU" bottom: "out" top: "extra"
                            include { stage: "more" min_level: 2 } }"""

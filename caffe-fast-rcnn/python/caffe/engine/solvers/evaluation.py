@@ -33,8 +33,16 @@ class Means:
         self._count = count
 
     def add(self, name: str, value: torch.Tensor) -> None:
-        """Add a value; all values of an output have the same shape."""
-        self._totals[name] = self._totals[name] + value if name in self._totals else value.clone()
+        """Add a value. Raises SolverError if its shape is not that of the output in the first batch."""
+        total = self._totals.get(name)
+        if total is None:
+            self._totals[name] = value.clone()
+        elif total.shape == value.shape:
+            self._totals[name] = total + value
+        else:
+            raise SolverError(f"a test takes the mean of each output; '{name}' has shape {tuple(total.shape)} in the "
+                              f"first batch and {tuple(value.shape)} in a later one: pass it to a layer of type "
+                              "Silence, or set test_iter: 1")
 
     def results(self) -> dict[str, torch.Tensor]:
         """The means."""

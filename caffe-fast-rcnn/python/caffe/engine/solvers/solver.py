@@ -312,7 +312,7 @@ class Solver:
             loss += net.forward_with_loss()
             for name in net.outputs:
                 evaluation.add(name, net.blobs[name].tensor)
-        if self.param.test_compute_loss:
+        if self.param.test_compute_loss and count > 0:
             log.info("Test loss: %.6g", float(loss) / count)
         results = evaluation.results()
         display.show_outputs("Test", results, net.blob_loss_weights)

@@ -90,12 +90,18 @@ def test_view_of_a_channels_last_tensor_is_contiguous_and_follows():
     np.testing.assert_array_equal(view, values.numpy() + 1)
 
 
-@pytest.mark.parametrize("shape", [((2, 3),), (2, None), ("a", 3), (2, float("nan"))])
+@pytest.mark.parametrize("shape", [((2, 3),), (2, None), ("a", 3), (2, float("nan")), (2.5, 3), ("2", 3)])
 def test_reshape_names_the_shape_that_it_cannot_use(shape):
     blob = Blob(4)
     with pytest.raises(BlobError, match=r"expected whole numbers, as in reshape\(2, 3\), got \("):
         blob.reshape(*shape)
     assert blob.shape == (4,)
+
+
+def test_reshape_takes_whole_numbers_of_any_type():
+    blob = Blob(4)
+    blob.reshape(np.int64(2), 3.0)
+    assert blob.shape == (2, 3) and all(type(dim) is int for dim in blob.shape)
 
 
 def test_reshape_keeps_values_of_equal_count_only():

@@ -40,7 +40,9 @@ def checked_shape(shape: Iterable[int]) -> tuple[int, ...]:
     try:
         new = tuple(int(dim) for dim in wanted)
     except (TypeError, ValueError, OverflowError):
-        raise BlobError(f"reshape: expected whole numbers, as in reshape(2, 3), got {wanted}") from None
+        new = ()
+    if new != wanted:
+        raise BlobError(f"reshape: expected whole numbers, as in reshape(2, 3), got {wanted}")
     if any(dim < 0 for dim in new):
         raise BlobError(f"reshape: every dimension must be at least 0, got {new}")
     if max(new, default=0) > _MOST_IN_AN_AXIS:

@@ -56,9 +56,10 @@ def test_all_forms_of_the_constructor(prototxt, tmp_path):
     np.testing.assert_array_equal(old.params["fc1"][0].data, first.params["fc1"][0].data)
 
 
-def test_a_phase_is_needed(prototxt):
+@pytest.mark.parametrize("arguments", [(), ("w.caffemodel",), ("w.caffemodel", None), ("TEST",)])
+def test_a_phase_is_needed(prototxt, arguments):
     with pytest.raises(ValueError, match="caffe.TRAIN or caffe.TEST"):
-        caffe.Net(prototxt)
+        caffe.Net(prototxt, *arguments)
 
 
 # ---------------------------------------------------------------------------------------------- names

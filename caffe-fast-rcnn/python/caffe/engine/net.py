@@ -56,15 +56,16 @@ class Net:
     file and line. Source: src/caffe/net.cpp.
     """
 
-    def __init__(self, network_file, phase=None, level: int = 0, stages: Sequence[str] | None = None,
+    def __init__(self, network_file, phase=None, level: int | None = None, stages: Sequence[str] | None = None,
                  weights: str | os.PathLike | None = None, force_backward: bool = False) -> None:
         if isinstance(phase, (str, os.PathLike)):       # the older form: Net(network_file, weights, phase)
-            phase, weights, level = level, phase, 0
+            phase, weights, level = level, phase, None
         if phase not in (0, 1):
             raise ValueError(f"Net: phase must be caffe.TRAIN or caffe.TEST, got {phase!r}")
         if isinstance(level, (str, os.PathLike)):
             raise TypeError(f"Net: level must be a whole number, got {level!r}; weights are given as "
                             "Net(file, phase, weights=path)")
+        level = level or 0
         if isinstance(stages, str):
             raise TypeError(f"Net: stages must be a list of names, got {stages!r}")
         self.path = None if isinstance(network_file, caffe_pb2.NetParameter) else os.fspath(network_file)

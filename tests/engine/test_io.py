@@ -179,6 +179,12 @@ def test_oversample_of_no_images():
         caffe.io.oversample([], (2, 2))
 
 
+@pytest.mark.parametrize("other", [(5, 6, 3), (7, 6, 3), (6, 6, 1)])
+def test_oversample_of_images_of_several_sizes(other):
+    with pytest.raises(ValueError, match=r"images of one size, found shapes \[.*\(6, 6, 3\)"):
+        caffe.io.oversample([np.zeros((6, 6, 3)), np.zeros(other)], (4, 4))
+
+
 def test_oversample_of_an_image_that_is_not_in_a_list():
     with pytest.raises(ValueError, match=r"expected a list of images .*, found the first of shape \(6, 3\)"):
         caffe.io.oversample(np.zeros((4, 6, 3)), (2, 2))

@@ -282,13 +282,15 @@ def oversample(images: Sequence[np.ndarray], crop_dims: Sequence[int]) -> np.nda
     images     arrays (height, width, channels) of one size
     crop_dims  (height, width) of a crop
     Returns (10 * number of images, crop height, crop width, channels), float32. Raises ValueError for no images, a
-    single one that is not in a list, and crops larger than an image.
+    single one that is not in a list, images of several sizes, and crops larger than an image.
     """
     if not len(images):
         raise ValueError("there are no images to crop")
     if images[0].ndim != 3:
         raise ValueError("expected a list of images (height, width, channels), found the first of shape "
                          f"{images[0].shape}")
+    if len(shapes := {image.shape for image in images}) > 1:
+        raise ValueError(f"expected images of one size, found shapes {sorted(shapes)}: resize them first")
     height, width = images[0].shape[:2]
     crop_height, crop_width = (int(dim) for dim in crop_dims)
     bottom, right = height - crop_height, width - crop_width

@@ -23,7 +23,9 @@ class Net(_EngineNet):
         blobs    names of blobs to return in addition to the outputs
         inputs   arrays for all inputs of the net, each (N, ...), by name
         Returns  {name: array} of the outputs and of `blobs`, with N times as many rows as they have for one item.
+        Raises ValueError without inputs, and for different numbers of items.
         """
+        _check_lengths("forward_all", inputs)
         collected: dict[str, list] = {name: [] for name in [*self.outputs, *(blobs or ())]}
         for batch in self._batch(inputs):
             _collect(collected, self.forward(blobs=blobs, **batch))
@@ -37,7 +39,9 @@ class Net(_EngineNet):
         diffs    names of blobs whose gradients to return in addition to those of the inputs
         arrays   values of inputs and gradients of outputs, by name
         Returns  {name: values}, {name: gradients}
+        Raises ValueError without arrays, for names of other blobs, and for different numbers of items.
         """
+        _check_lengths("forward_backward_all", arrays)
         values: dict[str, list] = {name: [] for name in [*self.outputs, *(blobs or ())]}
         gradients: dict[str, list] = {name: [] for name in [*self.inputs, *(diffs or ())]}
         inputs = {name: arrays[name] for name in self.inputs if name in arrays}
@@ -58,10 +62,7 @@ class Net(_EngineNet):
         return next(iter(self.blobs.values())).shape[0]
 
     def _batch(self, arrays: Mapping[str, np.ndarray]) -> Iterator[dict[str, Any]]:
-        """Yield the arrays in batches; the last batch is padded with zeros. Raises ValueError for unequal lengths."""
-        if len({len(array) for array in arrays.values()}) > 1:
-            raise ValueError("all arrays need the same number of items, found "
-                             + ", ".join(f"{name}: {len(array)}" for name, array in arrays.items()))
+        """Yield the arrays, which are of equal length, in batches; the last batch is padded with zeros."""
         count = len(next(iter(arrays.values()), ()))
         for start in range(0, count, self._batch_size):
             yield {name: _filled_up(np.asarray(array[start:start + self._batch_size]), self._batch_size)
@@ -117,6 +118,16 @@ class Net(_EngineNet):
 
 
 Solver.net_type = Net       # solver.net and solver.test_nets are of the public class
+
+
+def _check_lengths(method: str, arrays: Mapping[str, np.ndarray]) -> None:
+    """Raise ValueError without arrays, or if their lengths differ."""
+    if not arrays:
+        raise ValueError(f"{method}: give arrays by name, as in {method}(data=images); a net that reads its data "
+                         "itself runs with forward() and backward()")
+    if len({len(array) for array in arrays.values()}) > 1:
+        raise ValueError("all arrays need the same number of items, found "
+                         + ", ".join(f"{name}: {len(array)}" for name, array in arrays.items()))
 
 
 def _filled_up(array: np.ndarray, count: int) -> np.ndarray:

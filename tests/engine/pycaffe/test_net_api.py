@@ -177,6 +177,18 @@ def test_unequal_numbers_of_items_are_refused(loss_net):
         loss_net.forward_all(x=values(5, 4), t=values(4, 5))
 
 
+def test_unequal_numbers_of_items_and_gradients_are_refused(prototxt):
+    net = caffe.Net(prototxt, caffe.TEST, force_backward=True)
+    with pytest.raises(ValueError, match="x: 5, h: 3"):
+        net.forward_backward_all(x=values(5, 4), h=values(3, 5))
+
+
+def test_passes_over_all_items_need_items(loss_net):
+    for run in (loss_net.forward_all, loss_net.forward_backward_all):
+        with pytest.raises(ValueError, match=f"{run.__name__}: give arrays by name"):
+            run()
+
+
 def test_scalar_outputs_have_one_value_for_each_batch(loss_net):
     assert loss_net.forward_all(x=values(6, 4), t=values(6, 5))["loss"].shape == (2,)
 

@@ -1,8 +1,10 @@
 """Flags in Caffe's style, help, and errors on the command line."""
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 import caffe
 from caffe.commands import COMMANDS, main
@@ -121,6 +123,7 @@ def main_error(words):
     (("train", "-solver", "solver.prototxt", "-sigint_effect", "dance"), "dance"),
     (("train", "-solver", "net.prototxt"), "net.prototxt:"),
     (("test", "-model", "net.prototxt"), "--weights"),
+    (("test", "-model", "net.prototxt", "-weights="), "-weights: there is no file"),
     (("time", "-model", "net.prototxt", "-iterations", "0"), "from 1 on"),
     (("time", "-model", "solver.prototxt"), "solver.prototxt:"),
     (("inspect",), "give one prototxt"),
@@ -155,6 +158,13 @@ def test_a_missing_gpu(project, run):
 
 def test_device_query(run):
     assert "GPU" in run("device_query").out
+
+
+def test_device_query_of_several_gpus(run, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(
+        name="T4", major=7, minor=5, total_memory=2**34, multi_processor_count=40))
+    assert [line[:5] for line in run("device_query", "-gpu", "0,2").out.splitlines()] == ["GPU 0", "GPU 2"]
 
 
 def test_bugs_keep_their_traceback():

@@ -39,6 +39,10 @@ def test_a_run_resumes_from_a_snapshot(project, run):
     assert (project / "solver_iter_6.caffemodel").is_file()
 
 
+def test_an_empty_snapshot_is_none(project, run):
+    assert "Iteration 0, lr" in run("train", "-solver", project / "solver.prototxt", "-snapshot=").err
+
+
 def test_training_starts_from_the_given_weights(project, run):
     run("train", "-solver", project / "solver.prototxt")
     start = project / "start.caffemodel"

@@ -5,7 +5,7 @@ import argparse
 
 import torch
 
-from .flags import Flags
+from .flags import Flags, names
 
 SUMMARY = "list the GPUs that can be used"
 EXAMPLES = """\
@@ -19,10 +19,10 @@ def add_flags(flags: Flags) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """List all GPUs, or the one given by -gpu."""
+    """List all GPUs, or those given by -gpu."""
     found = range(torch.cuda.device_count())
     for index in found:
-        if args.gpu in ("", "all", str(index)):
+        if args.gpu in ("", "all") or str(index) in names(args.gpu):
             device = torch.cuda.get_device_properties(index)
             print(f"GPU {index}: {device.name}, compute capability {device.major}.{device.minor}, "
                   f"{device.total_memory / 2**30:.1f} GB, {device.multi_processor_count} multiprocessors")

@@ -85,7 +85,7 @@ def log_on_stderr() -> Iterator[None]:
 def existing_file(path: str, flag: str) -> str:
     """Return the path. Raises CommandError if there is no file, or only a Git LFS pointer."""
     if not Path(path).is_file():
-        raise CommandError(f"{flag}: there is no file {path}")
+        raise CommandError(f"{flag}: there is no file {path or 'without a name'}")
     if is_lfs_pointer(path):
         raise CommandError(f"{flag}: {path}: this is {LFS_POINTER}")
     return path

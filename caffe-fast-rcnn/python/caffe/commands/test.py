@@ -29,7 +29,7 @@ def add_flags(flags: Flags) -> None:
 def run(args: argparse.Namespace) -> int:
     """Test: log each batch, print the means."""
     existing_file(args.model, "-model")
-    weights = ",".join(existing_file(name, "-weights") for name in names(args.weights))
+    weights = ",".join(existing_file(name, "-weights") for name in names(args.weights) or [""])
     use_device(args.gpu, args.precision)
     net = pycaffe.Net(args.model, pycaffe.TEST, level=args.level or 0, stages=stages(args), weights=weights)
     totals: dict[str, np.ndarray] = {}

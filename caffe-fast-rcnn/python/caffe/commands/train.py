@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         pycaffe.set_random_seed(seed)
     solver = pycaffe.get_solver(param)
     with solver.signal_actions(args.sigint_effect, args.sighup_effect):
-        solver.solve(args.snapshot)
+        solver.solve(args.snapshot or None)
     log.info("Stopped at iteration %d" if solver.stopped_early else "Done: %d iterations", solver.iter)
     return 0
 

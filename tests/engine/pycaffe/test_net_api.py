@@ -104,6 +104,16 @@ def test_blobs_have_the_old_axes_too(prototxt):
     assert blob.data.dtype == np.float32 and blob.data.flags.c_contiguous and blob.data.flags.writeable
 
 
+def test_values_cannot_replace_a_blob(prototxt):
+    """Without `.data[...]` the net would keep its own blob."""
+    net = caffe.Net(prototxt, caffe.TEST)
+    for blobs, key in ((net.blobs, "x"), (net.params, "fc1"), (net.params["fc1"], 0)):
+        before = blobs[key]
+        with pytest.raises(TypeError, match=r"cannot become a ndarray; .*data\[\.\.\.\] = values"):
+            blobs[key] = values(2, 4)
+        assert blobs[key] is before
+
+
 def test_loss_weights(loss_net):
     assert loss_net.blob_loss_weights == {"x": 0, "t": 0, "y": 0, "loss": 2}
     assert loss_net._blob_loss_weights == [0, 0, 0, 2]

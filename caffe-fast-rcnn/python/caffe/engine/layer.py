@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import enum
 import os
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
@@ -39,6 +40,26 @@ class BlobVec(list):
     def add_blob(self, *shape: int) -> None:
         """Append a parameter of zeros."""
         self.append(Blob(*shape))
+
+    def __setitem__(self, index, value):
+        """Replace a blob. Raises TypeError for its values, see `NamedBlobs`."""
+        if not isinstance(index, slice) and not isinstance(value, Blob):
+            raise TypeError(f"a blob cannot become a {type(value).__name__}; its values are written with "
+                            f"blobs[{index}].data[...] = values")
+        super().__setitem__(index, value)
+
+
+class NamedBlobs(OrderedDict):
+    """The blobs, or lists of blobs, of a net by name.
+
+    Raises TypeError if values are to replace a blob: forgetting `.data[...]` would leave the net as it was.
+    """
+
+    def __setitem__(self, name, value):
+        if not isinstance(value, (Blob, BlobVec)):
+            raise TypeError(f"'{name}' cannot become a {type(value).__name__}; the values of a blob are written with "
+                            "blob.data[...] = values")
+        super().__setitem__(name, value)
 
 
 class LayerError(CaffeError, ValueError):

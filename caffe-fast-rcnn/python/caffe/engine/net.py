@@ -28,7 +28,7 @@ from .graph.saved_values import plan_saving
 from .graph.sharing import copies_of_trained, share_by_name
 from .graph.source_file import SourceFile
 from .graph.unread_settings import unread_settings
-from .layer import Layer, LayerError, Phase
+from .layer import Layer, LayerError, NamedBlobs, Phase
 from .layers.memory_data import MemoryData
 
 log = logging.getLogger("caffe")
@@ -83,8 +83,8 @@ class Net:
         self._saved, self._gradient_flow, self._pass_order = plan_saving(graph), GradientFlow(graph), PassOrder()
         self.name = net_param.name
         self.inputs, self.outputs = graph.names_of(graph.inputs), graph.names_of(graph.outputs)
-        self.blobs = OrderedDict(zip(graph.blob_names, graph.blobs, strict=True))
-        self.params = OrderedDict((layer.name, layer.blobs) for layer in graph.layers if layer.blobs)
+        self.blobs = NamedBlobs(zip(graph.blob_names, graph.blobs, strict=True))
+        self.params = NamedBlobs((layer.name, layer.blobs) for layer in graph.layers if layer.blobs)
         self.debug_info = net_param.debug_info
         self._observers: dict[str, list[Callable[[int], None]]] = {event: [] for event in EVENTS}
         self._overwritten_values, self._overwritten_gradients = overwritten_values(graph), overwritten_gradients(graph)

@@ -2,8 +2,8 @@
 
     draw_net_to_file(caffe.io.caffe_pb2.NetParameter(...), "net.png")
 
-`.dot` files need no other program. Images are rendered by Graphviz's `dot` if it is installed, else by matplotlib with
-a simpler layout.
+`.dot` and `.raw` files hold DOT text and need no other program. Images are rendered by Graphviz's `dot` if it is
+installed, else by matplotlib with a simpler layout.
 """
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def draw_net(caffe_net, rankdir: str = "LR", ext: str = "png", phase: int | None
 
 def _rendered(graph: Graph, rankdir: str, ext: str) -> bytes:
     text = _dot_of(graph, rankdir)
-    if ext == "dot":
+    if ext in ("dot", "raw"):       # pycaffe's scripts call it raw
         return text.encode()
     if program := shutil.which("dot"):
         result = subprocess.run([program, f"-T{ext}"], input=text.encode(), capture_output=True, check=False)
@@ -210,7 +210,7 @@ class DotGraph:
 
     def write(self, path: str | os.PathLike, prog: str | None = None, format: str = "raw") -> bool:
         """Write the drawing, or the DOT text if the format is raw, to a file; returns True, as pydot does."""
-        content = self.create(prog, "dot" if format == "raw" else format)
+        content = self.create(prog, format)
         with atomic_path(path) as temporary:
             temporary.write_bytes(content)
         return True

@@ -72,8 +72,9 @@ def test_phases(net):
 
 
 def test_dot_file(net, tmp_path):
-    caffe.draw.draw_net_to_file(net, tmp_path / "net.dot")
-    assert (tmp_path / "net.dot").read_text() == caffe.draw.get_dot(net)
+    for name in ("net.dot", "net.raw"):
+        caffe.draw.draw_net_to_file(net, tmp_path / name)
+        assert (tmp_path / name).read_text() == caffe.draw.get_dot(net)
     (tmp_path / "net.prototxt").write_text(NET)
     caffe.draw.draw_net_to_file(str(tmp_path / "net.prototxt"), tmp_path / "same.dot")
     assert (tmp_path / "same.dot").read_text() == caffe.draw.get_dot(net)

@@ -129,6 +129,7 @@ def test_shared_weights_with_different_multipliers_are_refused(net_of):
 
 @pytest.mark.parametrize("text, message", [
     (DATA + inner("fc", "z", "y"), r"net.prototxt:2: layer 'fc'.*'z'"),
+    ('input: "x"\n' + inner("fc", "x", "y"), r":2: layer 'fc'.*'x'; the net's `input` has no shape, .* `input_shape"),
     (DATA + inner("fc", "x", "x"), r"net.prototxt:2: layer 'fc'.*in place"),
     (DATA + inner("fc", "x", "y", "propagate_down: true " * 2), r":2: .*1 bottoms but 2 propagate_down"),
     (DATA + inner("fc", "x", "y", "loss_weight: 1 loss_weight: 1"), r":2: .*1 tops but 2 loss_weight"),

@@ -36,7 +36,13 @@ def prepare(source: caffe_pb2.NetParameter, phase: Phase, level: int,
     net_param.CopyFrom(source)
     upgrade_net(net_param)
     net_param.state.CopyFrom(state_of(net_param, phase, level, stages))
-    return insert_splits(filter_layers(net_param))
+    try:
+        return insert_splits(filter_layers(net_param))
+    except LayerError as error:
+        if not source.input or source.input_shape or source.input_dim:
+            raise
+        raise LayerError(f"{error}; the net's `input` has no shape, and so no effect: give each input an "
+                         "`input_shape { dim: ... }`", error.layer) from None
 
 
 def state_of(source: caffe_pb2.NetParameter, phase: Phase, level: int, stages: Sequence[str]) -> caffe_pb2.NetState:

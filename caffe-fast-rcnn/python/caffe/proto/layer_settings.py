@@ -3,6 +3,10 @@ from __future__ import annotations
 
 from . import caffe_pb2
 
+# Fields of data_param, image_data_param and window_data_param that are now in transform_param. The upgrade of V1 nets
+# moves them; as in Caffe, they have no effect in current nets (except for window_data_param.scale)
+MOVED_TO_TRANSFORM = ("scale", "mean_file", "crop_size", "mirror")
+
 # Layer types whose settings are in another type's message.
 _BORROWED_PARAM = {"ConvolutionDepthwise": "convolution_param", "Deconvolution": "convolution_param",
                    "CTCGreedyDecoder": "ctc_decoder_param", "CtcLoss": "ctc_loss_param",

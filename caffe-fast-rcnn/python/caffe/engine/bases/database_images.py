@@ -5,6 +5,7 @@ from typing import Any
 
 from ...errors import WireError
 from ...proto import caffe_pb2
+from ...proto.layer_settings import MOVED_TO_TRANSFORM
 from .databases import DatabaseError, open_database
 from .datum import datum_pixels
 from .images import ImageLayer, own_turns
@@ -14,7 +15,8 @@ class DatabaseLayer(ImageLayer):
     """A layer that reads images from the database of data_param. Subclasses define `parsed`."""
 
     other_settings = ("data_param", "transform_param")
-    unread_settings: tuple[str, ...] = ("data_param.prefetch",)
+    unread_settings: tuple[str, ...] = (
+        "data_param.prefetch", *(f"data_param.{name}" for name in MOVED_TO_TRANSFORM))
 
     def setup(self, bottom, top):
         param = self.param.data_param

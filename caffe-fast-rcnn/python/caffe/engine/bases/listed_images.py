@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from ...errors import WireError
+from ...proto.layer_settings import MOVED_TO_TRANSFORM
 from ..blob import checked_shape
 from .image_files import read_image
 from .image_list import ImageListError
@@ -17,7 +18,9 @@ class ListedImageLayer(ImageLayer):
     """An ImageLayer with image_data_param; subclasses define `read_lines` and `read`."""
 
     other_settings = ("transform_param",)
-    unread_settings: tuple[str, ...] = ("transform_param.force_color", "transform_param.force_gray", *FOR_OBJECTS)
+    unread_settings: tuple[str, ...] = (
+        "transform_param.force_color", "transform_param.force_gray", *FOR_OBJECTS,
+        *(f"image_data_param.{name}" for name in MOVED_TO_TRANSFORM))
 
     def read_lines(self) -> list[Any]:
         """The argument of `read` for each line of the list. Raises ImageListError."""

@@ -12,6 +12,7 @@ import os
 
 from ...errors import SolverError
 from ...proto.caffe_pb2 import LayerParameter, NetParameter, ParamSpec, SolverParameter, V1LayerParameter
+from ...proto.layer_settings import MOVED_TO_TRANSFORM
 from ...proto.prototxt import read_net, read_solver, write_message
 from ..layer import LayerError
 from .upgrade_crop import align_crops
@@ -35,7 +36,6 @@ SOLVER_TYPES = {"SGD": "SGD", "NESTEROV": "Nesterov", "ADAGRAD": "AdaGrad", "RMS
 
 _DATA_PARAMS = {V1LayerParameter.DATA: "data_param", V1LayerParameter.IMAGE_DATA: "image_data_param",
                 V1LayerParameter.WINDOW_DATA: "window_data_param"}
-_TRANSFORM_FIELDS = ("scale", "mean_file", "crop_size", "mirror")
 _CHANGED_SINCE_V1 = ("type", "param", "blob_share_mode", "blobs_lr", "weight_decay")
 
 
@@ -114,12 +114,12 @@ def _move_transformations(net: NetParameter) -> bool:
     """Move scale, mean, crop and mirror of data layers to transform_param."""
     layers = [layer for layer in net.layers if layer.type in _DATA_PARAMS]
     params = [(layer, getattr(layer, _DATA_PARAMS[layer.type])) for layer in layers]
-    if not any(param.HasField(field) for _, param in params for field in _TRANSFORM_FIELDS):
+    if not any(param.HasField(field) for _, param in params for field in MOVED_TO_TRANSFORM):
         return False
     for layer, param in params:
         param.SetInParent()                     # as in Caffe, every data layer gets both messages
         layer.transform_param.SetInParent()
-        for field in _TRANSFORM_FIELDS:
+        for field in MOVED_TO_TRANSFORM:
             if param.HasField(field):
                 setattr(layer.transform_param, field, getattr(param, field))
                 param.ClearField(field)

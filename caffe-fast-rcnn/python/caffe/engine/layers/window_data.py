@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from ...errors import WireError
+from ...proto.layer_settings import MOVED_TO_TRANSFORM
 from ..bases.image_files import read_image
 from ..bases.images import FOR_OBJECTS, Transformer, planes, random_source, to_tensor
 from ..layer import Layer, LayerError, register
@@ -45,7 +46,8 @@ class WindowData(Layer):
     exact_tops = 2
     other_settings = ("transform_param",)
     unread_settings = ("transform_param.force_color", "transform_param.force_gray", "transform_param.scale",
-                       "transform_param.resize_param", *FOR_OBJECTS, "window_data_param.cache_images")
+                       "transform_param.resize_param", *FOR_OBJECTS, "window_data_param.cache_images",
+                       *(f"window_data_param.{name}" for name in MOVED_TO_TRANSFORM if name != "scale"))
 
     def setup(self, bottom, top):
         param, self.size = self.param.window_data_param, self.param.transform_param.crop_size

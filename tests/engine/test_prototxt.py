@@ -9,7 +9,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caffe.proto import caffe_pb2
+from caffe.proto import caffe_pb2, scan
 from caffe.proto.prototxt import (
     PrototxtError,
     find_net_file,
@@ -22,6 +22,7 @@ from caffe.proto.prototxt import (
     to_text,
     write_message,
 )
+from caffe.proto.scan import layer_blocks
 
 PROTO = Path(caffe_pb2.__file__).with_name("caffe.proto")
 
@@ -279,6 +280,16 @@ def test_line_of_layer(tmp_path):
     path.write_text('layer { name: "a" }\nlayer { type: "X" }\nlayer { name: "a" }')
     assert [line_of_layer(path, "a", number) for number in range(3)] == [1, 3, None]
     assert line_of_layer(path, "") == 2
+
+
+def test_a_file_is_scanned_once_for_the_lines_of_its_layers(tmp_path, monkeypatch):
+    scans = []
+    monkeypatch.setattr(scan, "layer_blocks", lambda text: scans.append(text) or layer_blocks(text))
+    path = tmp_path / "net.pt"
+    path.write_text("".join(f'layer {{ name: "scanned {number}" }}\n' for number in range(5)))
+    assert [line_of_layer(path, f"scanned {number}") for number in range(5)] == [1, 2, 3, 4, 5] and len(scans) == 1
+    path.write_text('\nlayer { name: "scanned 0" }')
+    assert line_of_layer(path, "scanned 0") == 2
 
 
 # ---------------------------------------------------------------------------------------------- writing

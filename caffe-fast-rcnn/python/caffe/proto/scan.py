@@ -1,8 +1,9 @@
 """Scans a prototxt: yields its tokens, and tracks the blocks that are open at an offset."""
 from __future__ import annotations
 
-import itertools
+import functools
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -107,5 +108,14 @@ def layer_blocks(text: str) -> Iterator[tuple[Block, int]]:
 
 def layer_line(text: str, name: str, number: int = 0) -> int | None:
     """The line where a layer of this name begins, the first or another by number; None if there is none."""
-    lines = (line_of(text, block.start) for block, _ in layer_blocks(text) if (block.name or "") == name)
-    return next(itertools.islice(lines, number, None), None)
+    lines = _layer_lines(text).get(name, [])
+    return lines[number] if number < len(lines) else None
+
+
+@functools.lru_cache(maxsize=1)     # a net asks for the lines of one layer after the other
+def _layer_lines(text: str) -> dict[str, list[int]]:
+    """For each name, the lines where the layers of this name begin."""
+    found: dict[str, list[int]] = defaultdict(list)
+    for block, _ in layer_blocks(text):
+        found[block.name or ""].append(line_of(text, block.start))
+    return found

@@ -81,6 +81,17 @@ def test_a_name_instead_of_a_list_of_names(prototxt):
         net.backward("h")
 
 
+@pytest.mark.parametrize("wrap", [lambda array: array, lambda array: {"x": array}, lambda array: [array]])
+def test_arrays_instead_of_names(prototxt, wrap):
+    """A dict was taken as the names of blobs to return, and its arrays were not used."""
+    net = caffe.Net(prototxt, caffe.TEST)
+    with pytest.raises(TypeError, match=r"forward: blobs must be .*; arrays are given .*, as in forward\(data=array\)"):
+        net.forward(wrap(values(2, 4)))
+    with pytest.raises(TypeError, match=r"backward: diffs must be a list of names, got a "):
+        net.backward(wrap(values(2, 5)))
+    assert set(net.forward(name for name in ("x", "h"))) == {"x", "h"}
+
+
 def test_names_and_indices(prototxt):
     net = caffe.Net(prototxt, caffe.TEST, level=1)
     assert list(net._layer_names) == ["in0", "fc1", "act", "fc2"] == list(net.layer_dict)

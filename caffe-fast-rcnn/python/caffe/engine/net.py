@@ -5,7 +5,7 @@ import contextlib
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -135,14 +135,14 @@ class Net:
         Returns  {name: blob.data} of the outputs (of the tops of `end`, if given) and of `blobs`.
         Raises ValueError for inputs of the wrong shape.
         """
-        _check_names("forward: blobs", blobs)
+        named = _as_list("forward: blobs", blobs)
         if inputs:
             self._set_inputs(inputs)
         first = self._layer_index(start) if start is not None else 0
         last = self._layer_index(end) if end is not None else len(self._graph.layers) - 1
         self._forward_layers(first, last)
         names = list(self.top_names[end]) if end is not None else list(self.outputs)
-        return {name: self.blobs[name].data for name in [*names, *(blobs or ())]}
+        return {name: self.blobs[name].data for name in [*names, *named]}
 
     def _set_inputs(self, arrays: dict[str, np.ndarray]) -> None:
         if set(arrays) != set(self.inputs):
@@ -162,7 +162,7 @@ class Net:
                  layer computes, since nothing below is learned, are zero; a warning says so once, and what to do.
         Raises ValueError for gradients of the wrong shape.
         """
-        _check_names("backward: diffs", diffs)
+        named = _as_list("backward: diffs", diffs)
         if outputs and set(outputs) != set(self.outputs):
             raise ValueError(f"backward: gradients of {sorted(outputs)} given, this net has the outputs "
                              f"{sorted(self.outputs)}; for other blobs write net.blobs[name].diff")
@@ -171,7 +171,7 @@ class Net:
         first = self._layer_index(start) if start is not None else len(self._graph.layers) - 1
         last = self._layer_index(end) if end is not None else 0
         self._backward_layers(first, last)
-        names = [*(self.bottom_names[end] if end is not None else self.inputs), *(diffs or ())]
+        names = [*(self.bottom_names[end] if end is not None else self.inputs), *named]
         found = {name: self.blobs[name].diff for name in names}
         self._warn_of_missing_gradients(found)
         return found
@@ -450,10 +450,15 @@ class Net:
         return weights
 
 
-def _check_names(what: str, names: Sequence[str] | None) -> None:
-    """Raise TypeError for a single name, which would be read as a list of its letters."""
+def _as_list(what: str, names: Iterable[str] | None) -> list[str]:
+    """The names as a list. Raises TypeError for a single one, and for arrays, which are given by keyword."""
     if isinstance(names, str):
         raise TypeError(f"{what} must be a list of names, got {names!r}")
+    found = [] if names is None else list(names)
+    if isinstance(names, Mapping) or not all(isinstance(name, str) for name in found):
+        raise TypeError(f"{what} must be a list of names, got a {type(names).__name__}; arrays are given by the name "
+                        f"of their blob, as in {what.partition(':')[0]}(data=array)")
+    return found
 
 
 def _put(what: str, values: np.ndarray, target: np.ndarray, advice: str = "") -> None:

@@ -1,5 +1,7 @@
 """Blobs: two views of one array, sharing, reshaping."""
+import copy
 import os
+import pickle
 import platform
 import subprocess
 import sys
@@ -96,6 +98,19 @@ def test_reshape_names_the_shape_that_it_cannot_use(shape):
     with pytest.raises(BlobError, match=r"expected whole numbers, as in reshape\(2, 3\), got \("):
         blob.reshape(*shape)
     assert blob.shape == (4,)
+
+
+@pytest.mark.parametrize("copy_of", [copy.deepcopy, lambda blobs: pickle.loads(pickle.dumps(blobs))])
+def test_copies_have_their_own_memory(copy_of):
+    blob, sharer = Blob(2, 3), Blob(3, 2)
+    sharer.share_data(blob)
+    view = blob.data
+    view[...] = 1
+    copied, copied_sharer = copy_of((blob, sharer))
+    copied.data[...] += 1
+    np.testing.assert_array_equal(copied.tensor.numpy(), np.full((2, 3), 2))
+    np.testing.assert_array_equal(copied_sharer.data, np.full((3, 2), 2))
+    np.testing.assert_array_equal(view, np.ones((2, 3)))
 
 
 def test_reshape_takes_whole_numbers_of_any_type():

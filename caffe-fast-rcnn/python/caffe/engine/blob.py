@@ -79,6 +79,14 @@ class _Array:
         self.was_used = False                       # read or written since this was last set to False
         self._factor: tuple[torch.Tensor, int, torch.Tensor] | None = None      # tensor, its version, copy of it
 
+    def __getstate__(self) -> tuple[torch.Tensor | None, str]:
+        """What a copy and a pickle hold: a copied view would not share memory with the copied tensor."""
+        return self.tensor, self.freed_as
+
+    def __setstate__(self, state: tuple[torch.Tensor | None, str]) -> None:
+        self.clear()
+        self.tensor, self.freed_as = state
+
     @property
     def host(self) -> np.ndarray | None:
         """The array behind the views handed out, None once all are gone; stale while the tensor is on a device."""

@@ -86,6 +86,10 @@ class Solver:
         if not self.uses_momentum and self.param.momentum:
             raise SolverError(f"{type(self).__name__} does not use momentum; remove it (found "
                               f"{self.param.momentum:g})")
+        for name in ("momentum", "delta", "clip_gradients"):
+            value = getattr(self.param, name)
+            if not math.isfinite(value) and (name, value) != ("clip_gradients", math.inf):      # inf never clips
+                raise SolverError(f"{name} must be a finite number, found {value:g}")
         if self.param.average_loss < 1:
             raise SolverError(f"average_loss must be at least 1, found {self.param.average_loss}")
         if self.param.iter_size < 1:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from datasets.ds_utils import covered_shares
 from datasets.imdb import imdb as Imdb
 from utils.boxes import box_areas
 from utils.cython_bbox import bbox_overlaps
@@ -16,11 +17,13 @@ _POOR_IOU = 0.1     # minimum IoU of a false alarm that is a poor box of an obje
 
 @dataclass(frozen=True)
 class Truth:
-    """The objects of an image."""
+    """The objects of an image, and the regions in which objects of a class are not annotated."""
 
     boxes: np.ndarray       # (M, 4)
     labels: np.ndarray      # (M,) classes
     difficult: np.ndarray   # (M,) bool: need not be found
+    regions: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))           # (R, 4)
+    region_labels: np.ndarray = field(default_factory=lambda: np.zeros(0, int))     # (R,) classes
 
 
 @dataclass(frozen=True)
@@ -68,10 +71,16 @@ def truths_of(imdb: Imdb) -> list[Truth]:
     truths = []
     for image in imdb.image_index:
         parts = [objects[image] for objects in of_class]
-        truths.append(Truth(np.concatenate([np.zeros((0, 4)), *(part.boxes for part in parts)]),
-                            np.repeat(np.arange(1, len(parts) + 1), [len(part.boxes) for part in parts]),
-                            np.concatenate([np.zeros(0, bool), *(part.difficult for part in parts)])))
+        truths.append(Truth(*_joined([part.boxes for part in parts]),
+                            np.concatenate([np.zeros(0, bool), *(part.difficult for part in parts)]),
+                            *_joined([part.regions for part in parts])))
     return truths
+
+
+def _joined(of_class: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The boxes of all classes, (N, 4), and their classes, (N,)."""
+    return (np.concatenate([np.zeros((0, 4)), *of_class]),
+            np.repeat(np.arange(1, len(of_class) + 1), [len(boxes) for boxes in of_class]))
 
 
 def known_truths(imdb: Imdb) -> list[Truth] | None:
@@ -97,7 +106,7 @@ def assign(found: Found, truth: Truth) -> np.ndarray:
     """Index of the object that each detection finds, (N,); -1 for none.
 
     By descending score, each detection takes the free object of its class with the highest IoU >= MIN_IOU. Detections
-    without an object then take free objects of other classes in the same way.
+    without an object then take free objects of other classes in the same way, unless they lie in a region.
     """
     taken = np.full(len(found.boxes), -1)
     if not len(found.boxes) or not len(truth.boxes):
@@ -105,7 +114,7 @@ def assign(found: Found, truth: Truth) -> np.ndarray:
     overlaps = bbox_overlaps(found.boxes, truth.boxes)
     same, near = found.labels[:, None] == truth.labels, overlaps.max(axis=1) >= MIN_IOU
     free = np.ones(len(truth.boxes), bool)
-    for allowed in (same, ~same):
+    for allowed in (same, ~same & ~_in_regions(found, truth)[:, None]):
         for row in np.flatnonzero(near & (taken < 0)):
             possible = np.where(allowed[row] & free, overlaps[row], 0)
             best = possible.argmax()
@@ -122,7 +131,7 @@ def best_score(founds: Sequence[Found], truths: Sequence[Truth]) -> float:
     scores, right = [], []
     for found, truth in zip(founds, truths, strict=True):
         taken = assign(found, truth)
-        counts = ~_is_difficult(taken, truth)
+        counts = ~_is_ignored(taken, found, truth)
         scores.append(found.scores[counts])
         right.append(_is_right(taken, found, truth)[counts])
     objects = sum(int((~truth.difficult).sum()) for truth in truths)
@@ -133,8 +142,19 @@ def best_score(founds: Sequence[Found], truths: Sequence[Truth]) -> float:
     return float(all_scores[order[np.where(last, f1, 0).argmax()]]) if hits.any() else 0.0
 
 
-def _is_difficult(taken: np.ndarray, truth: Truth) -> np.ndarray:
-    return (taken >= 0) & np.append(truth.difficult, False)[taken]
+def _is_ignored(taken: np.ndarray, found: Found, truth: Truth) -> np.ndarray:
+    """Which detections find a difficult object, or none because it may not be annotated."""
+    is_difficult = np.append(truth.difficult, False)[taken]
+    return np.where(taken >= 0, is_difficult, _in_regions(found, truth))
+
+
+def _in_regions(found: Found, truth: Truth) -> np.ndarray:
+    """Which detections lie, by more than half of their area, in a region without annotations of their class."""
+    inside = np.zeros(len(found.boxes), bool)
+    for label in np.unique(truth.region_labels):
+        rows = found.labels == label
+        inside[rows] = covered_shares(found.boxes[rows], truth.regions[truth.region_labels == label]) > MIN_IOU
+    return inside
 
 
 def _is_right(taken: np.ndarray, found: Found, truth: Truth) -> np.ndarray:
@@ -142,7 +162,7 @@ def _is_right(taken: np.ndarray, found: Found, truth: Truth) -> np.ndarray:
 
 
 def diagnose(founds: Sequence[Found], truths: Sequence[Truth], num_classes: int, score: float) -> Diagnosis:
-    """The mistakes among detections of at least this score; difficult objects are ignored."""
+    """The mistakes among detections of at least this score; difficult objects and regions are ignored."""
     result = Diagnosis(score, np.zeros((num_classes, num_classes), np.int64))
     for image, (found, truth) in enumerate(zip(founds, truths, strict=True)):
         kept = found.scores >= score
@@ -155,7 +175,7 @@ def diagnose(founds: Sequence[Found], truths: Sequence[Truth], num_classes: int,
 
 def _add_image(result: Diagnosis, image: int, found: Found, every: Found, truth: Truth) -> None:
     taken = assign(found, truth)
-    for row in np.flatnonzero(~_is_difficult(taken, truth)):
+    for row in np.flatnonzero(~_is_ignored(taken, found, truth)):
         label, score = int(found.labels[row]), float(found.scores[row])
         real = int(truth.labels[taken[row]]) if taken[row] >= 0 else 0
         result.matrix[real, label] += 1

@@ -1,10 +1,12 @@
 """The mistakes of a detector, counted by hand."""
 import numpy as np
 import pytest
+from folders_made import CAT, voc_folder
 
 from datasets.coco_ap import AREAS, coco_aps
-from datasets.diagnosis import Found, Truth, assign, best_score, diagnose, found_in_images
+from datasets.diagnosis import Found, Truth, assign, best_score, diagnose, found_in_images, truths_of
 from datasets.evaluation import Detections, Objects
+from datasets.factory import get_imdb
 
 
 def box(x, y=0, side=10):
@@ -53,6 +55,26 @@ def test_the_best_score_has_the_highest_f1():
     tied = found((box(0), 1, 0.9), (box(100), 1, 0.5), *[(box(200 + 20 * place), 1, 0.5) for place in range(5)])
     assert best_score([tied], truths) == 0.9        # F1 is 2/3; 4/9 with all of score 0.5
     assert best_score([found((box(50), 1, 0.9))], truths) == 0 == best_score([found()], [truth()])
+
+
+def test_detections_in_regions_without_annotations_are_no_mistakes():
+    region = np.array([box(100, side=200)], float), np.array([1])
+    detections = found((box(120), 1, 0.9), (box(200), 1, 0.8), (box(150), 2, 0.7), (box(0), 1, 0.6))
+    objects = truth((box(0), 1), (box(200), 2))
+    result = diagnose([detections], [Truth(objects.boxes, objects.labels, objects.difficult, *region)], 3, 0.5)
+    np.testing.assert_array_equal(result.matrix, [[0, 0, 1], [0, 1, 0], [1, 0, 0]])
+    assert [each.label for each in result.false_alarms] == [2] and not result.confused
+
+    detections = found((box(0), 1, 0.9), (box(120), 1, 0.8), (box(140), 1, 0.7), (box(50), 1, 0.6))
+    objects = truth((box(0), 1), (box(50), 1))
+    assert best_score([detections], [objects]) == 0.9
+    assert best_score([detections], [Truth(objects.boxes, objects.labels, objects.difficult, *region)]) == 0.6
+
+
+def test_the_regions_of_a_data_set_are_known(tmp_path):
+    root = voc_folder(tmp_path / "d", {"a": [CAT, ("__any__", 1, 2, 30, 30, 1)]}, {"train": ["a"]})
+    [found] = truths_of(get_imdb(str(root)))
+    assert found.regions.tolist() == [[0, 1, 29, 29]] and found.region_labels.tolist() == [1]
 
 
 def test_detections_of_an_image_are_sorted_over_all_classes():

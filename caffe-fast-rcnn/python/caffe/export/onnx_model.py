@@ -1,8 +1,10 @@
 """Conversion of a net to an ONNX model, layer by layer, without another framework."""
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from .unsupported import ExportError, name_of, reason_against, refuse
 # The first version with all operators used here; from 22 on, onnxruntime lacks the RoI operators
 OPSET, NEWEST_OPSET = 18, 21
 _LARGEST_FILE = 2_000_000_000       # protobuf limits a message to 2 GiB
+_LEAST_MOVED = 1024                 # bytes of arrays that go into a second file; shape inference reads smaller ones
 
 
 class OnnxMissing(CaffeError, ImportError):
@@ -181,10 +184,20 @@ def to_onnx(net, path: str | os.PathLike, shapes=None, opset: int = OPSET, befor
     cannot be converted for free axes; the message names all of them.
     """
     model = onnx_model(net, shapes, opset, before, after, metadata)
-    import onnx
-    if _size(model) >= _LARGEST_FILE:
-        onnx.save_model(model, os.fspath(path), save_as_external_data=True,
-                        location=os.path.basename(os.fspath(path)) + ".data")
-        return
-    with atomic_path(path) as temporary:
+    with contextlib.ExitStack() as stack:
+        temporary = stack.enter_context(atomic_path(path))
+        if _size(model) >= _LARGEST_FILE:
+            weights = f"{os.fspath(path)}.data"
+            _move_weights(model, stack.enter_context(atomic_path(weights)), os.path.basename(weights))
         temporary.write_bytes(model.SerializeToString())
+
+
+def _move_weights(model, file: Path, name: str) -> None:
+    """Move the weights of a model into a new file, which the model will find under this name beside it."""
+    from onnx.external_data_helper import set_external_data
+    with open(file, "wb") as stream:
+        for array in model.graph.initializer:
+            if len(array.raw_data) >= _LEAST_MOVED:
+                set_external_data(array, name, stream.tell(), len(array.raw_data))
+                stream.write(array.raw_data)
+                array.ClearField("raw_data")

@@ -89,9 +89,11 @@ def pictures_to_show(objects: ObjectTable, most: int) -> list[int]:
 
 
 def write_sheet(path: Path, study: DataStudy, shown: Sequence[int]) -> None:
-    """Write the images of the sheet as one picture."""
-    pictures = [drawn(study.imdb.image_path_at(index), _boxes(study, index), 300) for index in shown]
-    write_image(path, montage([picture for picture in pictures if picture is not None], columns=4))
+    """Write the images of the sheet as one picture; nothing if none of them can be read."""
+    drawings = [drawn(study.imdb.image_path_at(index), _boxes(study, index), 300) for index in shown]
+    pictures = [picture for picture in drawings if picture is not None]
+    if pictures:
+        write_image(path, montage(pictures, columns=4))
 
 
 def _boxes(study: DataStudy, index: int) -> list[Box]:

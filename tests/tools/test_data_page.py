@@ -63,6 +63,15 @@ def test_hostile_names_and_problems(run, data, tmp_path):   # noqa: F811
     assert "box clipped" in problems and "box dropped" in problems and problems.count("data:image/jpeg") == 1
 
 
+def test_images_that_cannot_be_decoded_have_no_sheet(run, data, tmp_path):   # noqa: F811
+    for image in data.glob("*.png"):
+        image.write_bytes(image.read_bytes()[:40])      # the header says the size
+    status, _, _ = run("look_at_data", "--imdb", data, "--net_name", "Tiny", "--output", tmp_path / "look")
+    page = (tmp_path / "look" / "data.html").read_text()
+    assert status == 0 and "0.png ends early" in page and "no picture" in page
+    assert not (tmp_path / "look" / "sheet.png").exists()
+
+
 def test_files_of_the_user_stay(run, data, tmp_path):   # noqa: F811
     for name in ("sheet.png", "data.html"):
         folder = tmp_path / name.replace(".", "_")

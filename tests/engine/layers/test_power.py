@@ -12,6 +12,12 @@ def test_power(power, scale, shift):
           lambda x: (shift + scale * x) ** power, in_place=True)
 
 
+@pytest.mark.parametrize("power, shift, value", [(0.5, -1, np.nan), (-1, 0, np.inf), (0, -1, 1), (-2, -2, 0.25)])
+def test_constants_are_those_of_c(power, shift, value):
+    runner = Runner(f"type: 'Power' power_param {{ power: {power} scale: 0 shift: {shift} }}", [np.zeros((1, 2))])
+    np.testing.assert_array_equal(runner.forward()[0], [[value, value]])
+
+
 def test_the_gradient_divides_by_the_base():
     runner = Runner("type: 'Power' power_param { power: 3 }", [np.zeros((1, 2))])
     runner.forward()

@@ -50,8 +50,7 @@ def log(step: Step):
 def power(step: Step):
     param = step.layer.param.power_param
     if param.power * param.scale == 0:
-        value = 1.0 if param.power == 0 else param.shift ** param.power
-        return step.filled(step.shape, value)
+        return step.filled(step.shape, step.layer.constant)
     base = step.plus(step.times(step.inputs[0], param.scale), param.shift)
     return base if param.power == 1 else step.node("Pow", base, step.floats(param.power))
 

@@ -1,6 +1,8 @@
 """Power."""
 from __future__ import annotations
 
+import torch
+
 from ..bases.neuron import NeuronLayer
 from ..layer import register
 
@@ -14,13 +16,16 @@ class Power(NeuronLayer):
     """
 
     def setup(self, bottom, top):
+        param = self.param.power_param
+        # As in C, 0 ^ -1 is infinite and (-1) ^ 0.5 is NaN
+        self.constant = torch.tensor(param.shift, dtype=torch.float64).pow(param.power).item()
         self.backward_reads_bottoms = self.param.power_param.power not in (0, 1)
         self.backward_reads_tops = self.param.power_param.power not in (0, 1, 2)
 
     def value(self, x):
         param = self.param.power_param
         if param.power * param.scale == 0:
-            return x.new_full(x.shape, 1.0 if param.power == 0 else param.shift ** param.power)
+            return x.new_full(x.shape, self.constant)
         base = x * param.scale + param.shift
         return base if param.power == 1 else base.pow(param.power)
 

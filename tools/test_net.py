@@ -78,6 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         DECODED,
         check_division,
         check_images,
+        check_own_results,
         check_results,
         claim_results,
         load_imdb,
@@ -97,6 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from reports.run_report import PAGE, write_test_report
     output = writable_folder(args.output or _default_output(args, imdb, files.weights), "--output")
     check_results(output, imdb)
+    tables = [name for name in ("json", "csv") if getattr(args, name)]
+    check_own_results(output, [f"detections.{kind}" for kind in tables])
     check_page(output / PAGE)
     use_device(device_of(args))
     net = files.load(*((imdb.num_classes,) if classes is None else (len(classes), "the detector")))
@@ -116,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                               output / "profile" / "test" if args.profile else None, classes=classes))
     except NothingToEvaluateError as error:
         print(error, flush=True)
-    write_tables(output, [name for name in ("json", "csv") if getattr(args, name)])
+    write_tables(output, tables)
     print(f"Results: {output}", flush=True)
     run = Path(args.run) if args.run else None
     write_test_report(output, imdb, run, proposal_recalls(run) if run else ())

@@ -280,6 +280,22 @@ def claim_results(folder: Path, imdb: Imdb) -> None:
     write_json(folder / _RESULTS_OF, {"data set": imdb.location})
 
 
+def check_own_results(folder: Path, tables: Sequence[str] = ()) -> None:
+    """Raise UserError if files of a test would replace others in a folder that holds no results of these tools.
+
+    tables  names of further files that the test writes
+    """
+    from datasets.detection_files import DETECTIONS, EVALUATION
+    if any((folder / name).is_file() for name in (_RESULTS_OF, DETECTIONS)):
+        return
+    results = [*(folder / name for name in (EVALUATION, *tables)), *sorted(folder.glob("comp4_det_*.txt"))]
+    taken = [path for path in results if os.path.lexists(path)]
+    if taken:
+        more = f" and {len(taken) - 1} more" if len(taken) > 1 else ""
+        raise UserError(f"{taken[0]}{more}: would be overwritten, but is not from a test by these tools; name "
+                        "another folder, or move it")
+
+
 def data_set_of_results(folder: Path) -> str:
     """Name of the data set whose results a folder holds, as recorded with them; '' if unknown."""
     note = folder / _RESULTS_OF

@@ -12,7 +12,15 @@ from typing import Any, overload
 
 import numpy as np
 
-from commands.data_set import DECODED, check_has_classes, check_images, check_results, claim_results, find_imdb
+from commands.data_set import (
+    DECODED,
+    check_has_classes,
+    check_images,
+    check_own_results,
+    check_results,
+    claim_results,
+    find_imdb,
+)
 from commands.detector import DetectorFiles, check_makes_proposals, class_names, detector_of_run
 from commands.onnx_file import onnx_file, write_onnx
 from commands.options import check_count, check_thresh, choose_device, quiet_caffe, use_device, writable_folder
@@ -234,6 +242,7 @@ class Detector:
             check_has_classes(imdb, "evaluate", name, self._names)
             folder = writable_folder(output or stack.enter_context(tempfile.TemporaryDirectory()), "output")
             check_results(folder, imdb)
+            check_own_results(folder)
             check_images(imdb, "evaluate", name, folder / DECODED)
             claim_results(folder, imdb)
             return test_net(self.net, imdb, max_per_image, thresh, output_dir=folder, classes=self._names)

@@ -105,6 +105,21 @@ def test_detections_as_tables_and_a_page(run, detector, tmp_path):
     assert status == 2 and "report.html: would be overwritten" in text
 
 
+@pytest.mark.parametrize("name, options", [("evaluation.json", []), ("comp4_det_test_cat.txt", []),
+                                           ("detections.csv", ["--csv"])])
+def test_results_never_replace_files_of_the_user(name, options, run, detector, tmp_path):
+    pets, out = folder_of(tmp_path / "pets", a=["dog"]), tmp_path / "out"
+    words = ["--run", detector, "--imdb", pets, "--cpu", "--output", out]
+    out.mkdir()
+    (out / name).write_text("mine")
+    status, text = run("test_net", *words, *options)
+    assert status == 2 and f"{out}/{name}: would be overwritten" in text, text
+    assert [path.name for path in out.iterdir()] == [name]
+    (out / name).unlink()
+    for _ in range(2):      # its own files are replaced
+        assert run("test_net", *words, *options)[0] == 0
+
+
 def test_a_data_set_of_other_classes_is_refused_before_the_test(run, detector, tmp_path):
     zoo = folder_of(tmp_path / "zoo", a=["emu"])
     status, text = run("test_net", "--run", detector, "--imdb", zoo, "--cpu")

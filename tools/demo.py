@@ -77,8 +77,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     sources = find_sources(args.images)
     output = writable_folder(args.output or Path(args.run or "output", "pictures"), "--output")
     targets = picture_names([_name_of(source) for source in sources], output)
+    written = [*targets, *_tables(args, output, targets)]
+    check_sources(sources, written)
     if args.output:
-        record_pictures(output, [*targets, *_tables(args, output, targets)])
+        record_pictures(output, written)
     classes, origin = _class_names(files, args.classes)
     detector = Detector(files, classes, device_of(args), origin,
                         "--classes NAME ... gives the names of the net's classes, without the background")
@@ -158,6 +160,14 @@ def picture_names(paths: Sequence[Path], output: Path) -> list[Path]:
             for name, path in zip(names, paths, strict=True)]
 
 
+def check_sources(sources: Sequence[Source], written: Sequence[Path]) -> None:
+    """Raise UserError if a file to be written is one of the photographs and videos to be read."""
+    files = {source.resolve() for source in sources if isinstance(source, Path)}
+    for path in written:
+        if path.resolve() in files:
+            raise UserError(f"{path}: would be overwritten by its own picture; choose another --output")
+
+
 def record_pictures(output: Path, targets: Sequence[Path]) -> None:
     """Record that this tool writes these files into the user's output folder.
 
@@ -214,7 +224,7 @@ class Demo:
         table: list[Row] = []
         count = 0
         with (open_video(source) as capture, atomic_path(target) as temporary,
-              video_writer(temporary, frame_rate(capture)) as write,
+              video_writer(temporary, frame_rate(capture), str(target)) as write,
               contextlib.suppress(*([KeyboardInterrupt] if isinstance(source, int) else []))):
             for frame in itertools.islice(frames(capture), self.args.frames):
                 found = self.detector(frame, self.args.thresh)

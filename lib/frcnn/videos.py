@@ -56,9 +56,10 @@ def frame_rate(capture: cv2.VideoCapture) -> float:
 
 
 @contextlib.contextmanager
-def video_writer(path: Path, rate: float) -> Iterator[Callable[[np.ndarray], None]]:
+def video_writer(path: Path, rate: float, name: str) -> Iterator[Callable[[np.ndarray], None]]:
     """Return a function that appends a frame to an MP4 file; all frames must have the size of the first.
 
+    name  of the file in messages
     Raises VideoError if OpenCV cannot write it.
     """
     writer = cv2.VideoWriter()
@@ -66,7 +67,7 @@ def video_writer(path: Path, rate: float) -> Iterator[Callable[[np.ndarray], Non
     def write(frame: np.ndarray) -> None:
         height, width = frame.shape[:2]
         if not writer.isOpened() and not writer.open(str(path), cv2.VideoWriter.fourcc(*_CODEC), rate, (width, height)):
-            raise VideoError(f"{path}: this OpenCV cannot write MP4 videos")
+            raise VideoError(f"{name}: this OpenCV cannot write MP4 videos of {width} x {height} pixels")
         writer.write(np.ascontiguousarray(frame))
 
     try:

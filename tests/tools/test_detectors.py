@@ -309,12 +309,28 @@ def test_the_demo_finds_photographs_with_unusual_suffixes(tmp_path, suffix, enco
 
 def test_pictures_never_replace_files_of_the_user(run, detector, tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), noise())
+    cv2.imwrite(str(tmp_path / "a.jpg"), noise())
     before = (tmp_path / "a.png").read_bytes()
-    words = ["--run", detector, "--cpu", tmp_path / "a.png", "--output"]
+    words = ["--run", detector, "--cpu", tmp_path / "a.jpg", "--output"]
     status, text = run("demo", *words, tmp_path)
     assert status == 2 and f"{tmp_path}/a.png: exists and was not written by this tool" in text
     assert (tmp_path / "a.png").read_bytes() == before and not (tmp_path / "pictures.json").exists()
     assert [run("demo", *words, tmp_path / "out")[0] for _ in range(2)] == [0, 0]
+
+
+@pytest.mark.parametrize("options", [[], ["--output"]])
+def test_pictures_never_replace_their_photographs(options, run, detector, tmp_path):
+    folder = detector / "pictures"
+    folder.mkdir()
+    cv2.imwrite(str(tmp_path / "a.jpg"), noise())
+    words = ["--run", detector, "--cpu", *options, *([folder] if options else [])]
+    assert run("demo", *words, tmp_path / "a.jpg")[0] == 0
+    before = (folder / "a.png").read_bytes()
+    status, text = run("demo", *words, tmp_path / "a.jpg", folder / "a.png")
+    assert status == 0 and (folder / "a_1.png").is_file()       # equal names get numbers
+    status, text = run("demo", *words, folder / "a.png")
+    assert status == 2 and f"{folder}/a.png: would be overwritten by its own picture" in text
+    assert (folder / "a.png").read_bytes() == before
 
 
 def test_names_of_pictures_differ(tmp_path):
@@ -414,6 +430,9 @@ def test_the_demo_draws_videos_and_skips_broken_ones(run, detector, tmp_path):
         writer.write(noise(number))
     writer.release()
     (videos / "b.mp4").write_bytes(b"no video")
+    writer = cv2.VideoWriter(str(tmp_path / "pixel.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 5, (1, 1))
+    writer.write(noise()[:1, :1])
+    writer.release()
     cv2.imwrite(str(videos / "c.png"), noise())
     out = tmp_path / "out"
     status, text = run("demo", "--run", detector, "--cpu", "--thresh", "0.1", "--output", out, "--csv", "--frames", "3",
@@ -423,6 +442,8 @@ def test_the_demo_draws_videos_and_skips_broken_ones(run, detector, tmp_path):
     assert "objects in 3 frames, " in text
     assert sorted(path.name for path in out.iterdir()) == ["a.frames.csv", "a.mp4", "c.png", "detections.csv",
                                                             "pictures.json"]
+    status, text = run("demo", "--run", detector, "--cpu", "--output", out, tmp_path / "pixel.avi")
+    assert status == 2 and text.endswith(f"\n{out}/pixel.mp4: this OpenCV cannot write MP4 videos of 1 x 1 pixels\n")
     capture = cv2.VideoCapture(str(out / "a.mp4"))
     assert (capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)) == (3, 5)
     with open(out / "a.frames.csv", newline="") as file:

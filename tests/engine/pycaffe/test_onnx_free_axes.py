@@ -226,6 +226,13 @@ def test_the_command(files, tmp_path):
     compare_at(caffe.Net(files[0], caffe.TEST, weights=files[1]), files[2], (1, 3, 40, 30))
 
 
+@pytest.mark.parametrize("index", [0, 1])
+def test_the_command_never_replaces_its_inputs(index, files, capsys):
+    assert main(["export", *files[:2], files[index]]) == 2
+    assert f"OUT: {files[index]} is a file to read" in capsys.readouterr().err
+    caffe.Net(files[0], caffe.TEST, weights=files[1])
+
+
 @pytest.mark.parametrize("words, message", [
     (["-input", "x"], "expected NAME=N,C,H,W with numbers or words, as data=1,3,height,width, found x"),
     (["-input", "x=1,3,-2,4"], "expected NAME=N,C,H,W"), (["-input", "z=1"], "the net has no input 'z'"),

@@ -2,12 +2,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from .. import pycaffe
 from ..export import OPSET, to_onnx
 from ..logs import quiet_construction
 from .flags import Flags, names, positive, stages
-from .running import existing_file, log
+from .running import CommandError, existing_file, log
 
 SUMMARY = "write a net and its weights as an ONNX model"
 EXAMPLES = """\
@@ -44,6 +45,8 @@ def input_shape(text: str) -> tuple[str, tuple[int | str, ...]]:
 def run(args: argparse.Namespace) -> int:
     """Export."""
     weights = ",".join(existing_file(path, "WEIGHTS") for path in args.weights.split(","))
+    if os.path.realpath(args.target) in map(os.path.realpath, (args.model, *args.weights.split(","))):
+        raise CommandError(f"OUT: {args.target} is a file to read; give the model a name of its own")
     with quiet_construction():
         net = pycaffe.Net(existing_file(args.model, "MODEL"), pycaffe.TEST, level=args.level or 0, stages=stages(args),
                           weights=weights)

@@ -38,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not folder.is_dir():
             raise UserError(f"there is no folder {folder}")
         if not is_run(folder):
-            raise UserError(f"{folder}: holds neither a training nor the results of a test")
+            raise UserError(f"{folder}: is not the output folder of a training; the results of its tests are in test/ "
+                            "there")
     if args.output:
         check_page(args.output)
     runs = [read_run(folder, name) for folder, name in zip(folders, run_names(folders), strict=True)]

@@ -94,6 +94,10 @@ class AnnotatedImages(imdb):
             self.problems.append(Problem(self.source.split, f"{count} names of images are listed twice", "used once"))
         return list(images.values())
 
+    @property
+    def is_annotated(self) -> bool:
+        return self.source.annotated
+
     def use_classes(self, names: Sequence[str]) -> None:
         self.classes, self.problems = with_background(names), list(self._left_out)
         self._load()
@@ -201,8 +205,15 @@ class AnnotatedImages(imdb):
         return evaluate(detections, objects, use_07_metric=self.use_07_metric)
 
     def objects_of_class(self, name: str) -> dict[str, Objects]:
-        """The objects of a class by image name, with its difficult objects and regions that are not annotated."""
+        """The objects of a class by image name, with its difficult objects and regions that are not annotated.
+
+        Without annotations these regions are the whole images.
+        """
         label, records = self.classes.index(name), self._records
+        if not self.is_annotated:
+            return {image: Objects(np.zeros((0, 4), np.float32), np.zeros(0, bool),
+                                   np.array([[0, 0, width - 1, height - 1]], np.float32))
+                    for image, (width, height) in zip(records.names, records.sizes.tolist(), strict=True)}
         return {image: Objects(boxes[labels == label], difficult[labels == label],
                                boxes[(labels == 0) | (labels == label) & crowd])
                 for image, boxes, labels, difficult, crowd in

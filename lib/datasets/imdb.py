@@ -98,6 +98,11 @@ class imdb:
             raise ValueError(f"{self.name} has no proposals {method!r}: choose one of {', '.join(known)}")
         return handler
 
+    @property
+    def is_annotated(self) -> bool:
+        """Whether it has annotations; images without any can be tested on, but not evaluated or trained on."""
+        return True
+
     def use_classes(self, names: Sequence[str]) -> None:
         """Match the annotated objects to these class names, background first, instead of the data set's own.
 

@@ -55,6 +55,13 @@ class JoinedImdb(imdb):
     def location(self) -> str:
         return "+".join(part.location for part in self.parts)
 
+    @property
+    def is_annotated(self) -> bool:
+        return any(part.is_annotated for part in self.parts)
+
+    def _parts_without_annotations(self) -> str:
+        return ", ".join(part.name for part in self.parts if not part.is_annotated)
+
     def image_path_at(self, i: int) -> str:
         return self._paths[i % len(self._paths)]
 
@@ -78,7 +85,10 @@ class JoinedImdb(imdb):
         self._load()
 
     def validate(self) -> list[Problem]:
-        """The problems of all parts. Raises DatasetError if no part has anything to train on."""
+        """The problems of all parts. Raises DatasetError if no part has anything to train on, or one no annotations."""
+        if unknown := self._parts_without_annotations():
+            raise DatasetError(f"{unknown}: has no annotations, so that all of its images would be trained on as "
+                               "background; leave it out")
         problems: list[Problem] = []
         errors = []
         for part in self.parts:
@@ -97,8 +107,14 @@ class JoinedImdb(imdb):
                             output_dir: str | os.PathLike) -> Evaluation:
         """Average precisions over the images of all parts at IoU 0.5, by the area metric; writes nothing.
 
-        Raises NothingToEvaluateError if a custom data set among them provides no objects by class.
+        Images of parts without annotations are left out, which is printed. Raises NothingToEvaluateError if no part has
+        any, and if a custom data set among them provides no objects by class.
         """
+        if not self.is_annotated:
+            raise NothingToEvaluateError(f"{self.name}: has no annotations, so there is nothing to evaluate against; "
+                                         f"the detections are in {output_dir}")
+        if without := self._parts_without_annotations():
+            print(f"not evaluated, as there are no annotations: {without}", flush=True)
         unknown = [part.name for part in self.parts if type(part).objects_of_class is imdb.objects_of_class]
         if unknown:
             raise NothingToEvaluateError(

@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 import scipy.sparse
 from dense_overlaps import gt_overlaps
-from folders_made import CAT, OX, flat_folder, write_image
+from folders_made import CAT, OX, flat_folder, voc_folder, write_image
 
+from datasets.diagnosis import diagnose, found_in_images, truths_of
 from datasets.ds_utils import validate_boxes
 from datasets.factory import get_imdb, list_imdbs, register
 from datasets.imdb import imdb
@@ -12,7 +13,7 @@ from datasets.joined import JoinedImdb
 from datasets.lazy_roidb import annotated
 from datasets.proposals_file import save_proposals
 from datasets.roidb import PER_ROI
-from datasets.source import NothingToEvaluateError
+from datasets.source import DatasetError, NothingToEvaluateError
 from fast_rcnn.config import cfg
 from fast_rcnn.train import filter_roidb
 from roi_data_layer.roidb import prepare_roidb
@@ -54,6 +55,26 @@ def test_joined_data_sets_have_the_proposals_of_their_parts():
     assert [entry["of"] for entry in both.roidb] == ["one", "two", "two"]
     with pytest.raises(ValueError, match="one has no proposals 'mcg': choose one of edge_boxes, gt, rpn"):
         both.set_proposal_method("mcg")
+
+
+def test_parts_without_annotations_are_not_evaluated(pets, tmp_path, capsys):
+    voc_folder(tmp_path / "new", {"x": [], "y": []}, {"test": ["x", "y"]})
+    for file in (tmp_path / "new" / "Annotations").iterdir():
+        file.unlink()
+    classes, new = get_imdb(str(pets)).classes, f"{tmp_path}/new:test"
+    both = get_imdb(f"{pets}:train+{new}", classes)
+    boxes = [np.zeros((0, 5))] + [np.array([[1, 1, 20, 30, 0.9]])] * (both.num_images - 1)
+    detections = [[np.zeros((0, 5))] * both.num_images, *[boxes] * (both.num_classes - 1)]
+    alone = get_imdb(f"{pets}:train", classes)
+    wanted = alone.evaluate_detections([of_class[:alone.num_images] for of_class in detections], tmp_path / "out")
+    assert repr(both.evaluate_detections(detections, tmp_path)) == repr(wanted)
+    assert capsys.readouterr().out.endswith("not evaluated, as there are no annotations: new_test\n")
+    assert diagnose(found_in_images(detections), truths_of(both), both.num_classes, 0).matrix[0].sum() == \
+        sum(len(rows) for of_class in detections for rows in of_class[1:alone.num_images])
+    with pytest.raises(DatasetError, match="new_test: has no annotations, so that all of its images"):
+        both.validate()
+    with pytest.raises(NothingToEvaluateError, match="has no annotations"):
+        JoinedImdb([get_imdb(new, classes), get_imdb(new, classes)]).evaluate_detections(detections, tmp_path)
 
 
 def test_joined_data_sets_that_can_be_evaluated_only_alone(pets):

@@ -18,6 +18,7 @@ TRUTH: Colour = (60, 190, 60)
 FOUND: Colour = (30, 110, 240)
 _SURROUND = 0.6         # margin around a box, relative to its longer side
 _LEAST = 48             # minimum side of a crop, in pixels of the image
+_WIDEST = 4             # wider pictures are squeezed to this multiple of their height
 _QUALITY = 82           # JPEG quality
 
 
@@ -79,12 +80,13 @@ def _encoded(image: np.ndarray, window: tuple[int, int, int, int], boxes: Sequen
 def _drawn(image: np.ndarray, window: tuple[int, int, int, int], boxes: Sequence[Box], height: int) -> np.ndarray:
     left, top, right, bottom = window
     factor = height / (bottom - top)
-    shape = max(1, min(round((right - left) * factor), 4 * height)), height
+    shape = max(1, min(round((right - left) * factor), _WIDEST * height)), height
     scaled = cv2.resize(np.ascontiguousarray(image[top:bottom, left:right]), shape,
                         interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
+    factors = shape[0] / (right - left), factor
     for box in boxes:
-        x1, y1, x2, y2 = (round((float(side) + half - start) * factor) for side, half, start in
-                          zip(box.corners, (0, 0, 1, 1), (left, top, left, top), strict=True))
+        x1, y1, x2, y2 = (round((float(side) + index // 2 - (left, top)[index % 2]) * factors[index % 2])
+                          for index, side in enumerate(box.corners))
         for colour, line in (((255, 255, 255), 4), (box.colour, 2)):
             cv2.rectangle(scaled, (x1, y1), (x2 - 1, y2 - 1), colour, line)
     return np.asarray(scaled)

@@ -7,7 +7,7 @@ import pytest
 
 from reports.charts import Axis, Line, histogram, legend, line_chart
 from reports.page import write_page
-from reports.pictures import Box, crop, photograph
+from reports.pictures import Box, crop, drawn, photograph
 from utils.errors import UserError
 
 HOSTILE = "<script>alert('&\"')</script>\udce9\x1b[31m"
@@ -50,6 +50,16 @@ def test_any_range_of_values_is_drawn(points, log):
 def test_a_histogram_counts():
     chart = histogram([1, 1, 2, 4, 4, 4], Axis(log=True), bins=3)
     assert [int(part.split("<")[0]) for part in chart.split("<title>")[1:]] == [2, 1, 3]
+
+
+@pytest.mark.parametrize("shape", [(50, 100), (40, 400), (400, 1)])
+def test_boxes_are_drawn_where_the_objects_are(shape, tmp_path):
+    path, (height, width) = str(tmp_path / "a.png"), shape
+    cv2.imwrite(path, np.full((height, width, 3), 100, np.uint8))
+    picture = drawn(path, [Box([width * 3 // 4, height // 2, width - 1, height - 1])], 200)
+    rows, columns = np.nonzero((picture != 100).any(axis=2))
+    assert abs(columns.min() / picture.shape[1] - width * 3 // 4 / width) < 0.02 + 2 / picture.shape[1]
+    assert abs(rows.min() / 200 - 0.5) < 0.02 and columns.max() >= picture.shape[1] - 4 and rows.max() >= 196
 
 
 def test_pictures(tmp_path):

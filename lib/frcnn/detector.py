@@ -66,6 +66,8 @@ def load(detector: str | os.PathLike, weights: str | os.PathLike | None = None, 
     if not names:
         raise UserError(f"{files.weights}: no record beside it has its class names: pass classes=[...], without the "
                         "background")
+    if not isinstance(settings or {}, Mapping):
+        raise UserError(f"settings: expected a dictionary, as {{'TEST.NMS': 0.4}}, found {settings!r}")
     changes = config.file_changes(cfg) if cfg else {}
     more = config.checked_changes(settings or {})
     with _settings(config.make_settings(files.settings, changes, more)):
@@ -262,6 +264,7 @@ class Detector:
         with self._in_use():
             check_thresh(thresh, self.settings, "thresh")
             max_per_image = check_count(max_per_image, 0, "max_per_image")
+            opset = None if opset is None else check_count(opset, 1, "opset")
             file = onnx_file(self.files, path, "path")
             write_onnx(self.net, file, self._names, ExportSettings(thresh, max_per_image, preprocess, opset))
         return file

@@ -172,6 +172,7 @@ def test_a_detector_is_found_by_its_run_its_model_or_its_files(detector, run_fol
     (["RUN"], {"classes": ["cat"]}, "has 2 classes with the background, the detector has 3: cat, dog"),
     (["RUN"], {"classes": "ab"}, "classes: expected a list of names, found the text 'ab'"),
     (["RUN"], {"classes": ["cat", "cat "]}, "class names must differ: __background__, cat, cat"),
+    (["RUN"], {"settings": ["TEST.NMS", 0.4]}, "settings: expected a dictionary, as {'TEST.NMS': 0.4}, found"),
     (["RUN"], {"settings": {"TEST.SCALE": 5}}, "TEST.SCALES"), (["RUN"], {"cfg": "no.yml"}, "no.yml cannot be read"),
     (["RUN"], {"settings": {"TEST.NMS": 7.0}}, r"TEST.NMS is 7.0: it must lie in 0..1"),
     (["RUN"], {"settings": {"TEST.HAS_RPN": False}}, "makes its own proposals, but TEST.HAS_RPN is False")])
@@ -210,8 +211,9 @@ def test_a_detector_is_exported(detector, photos, tmp_path):
                           (tmp_path / "photo.jpg" / "a.onnx", "path: the folder .*photo.jpg cannot be made")):
         with pytest.raises(frcnn.UserError, match=message):
             detector.export(file)
-    with pytest.raises(frcnn.UserError, match="opset: expected 18 to 21, found 30"):
-        detector.export(tmp_path / "a.onnx", opset=30)
+    for opset, message in ((30, "opset: expected 18 to 21, found 30"), ("18", "opset='18': expected a whole number")):
+        with pytest.raises(frcnn.UserError, match=message):
+            detector.export(tmp_path / "a.onnx", opset=opset)
 
 
 # ---- several in one process

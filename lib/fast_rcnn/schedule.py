@@ -31,6 +31,15 @@ def first_fall(param: SolverParameter) -> int:
     return min(param.stepvalue, default=0) if param.lr_policy == "multistep" else param.stepsize
 
 
+def steps_taken(param: SolverParameter, iterations: int) -> int:
+    """The number of steps of the policy "multistep" in these iterations: one at each `stepvalue`, at most one each."""
+    taken, last = 0, -1
+    for value in param.stepvalue:
+        last = max(value, last + 1)
+        taken += last < iterations
+    return taken
+
+
 def default_stepsize(max_iters: int) -> int:
     """Three quarters of the iterations, as in py-faster-rcnn: 60000 of 80000, 30000 of 40000."""
     return max(1, max_iters * 3 // 4)

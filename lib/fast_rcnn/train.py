@@ -33,6 +33,7 @@ from fast_rcnn.hooks import (
     registered_hooks,
 )
 from fast_rcnn.normalised_layer import NormalisedLayer
+from fast_rcnn.schedule import steps_taken
 from fast_rcnn.snapshots import snapshot_name, snapshots_to_come
 from fast_rcnn.train_log import LossError, RecentLosses, TrainLog, check_weights
 from roi_data_layer import roidb as rdl_roidb
@@ -165,6 +166,8 @@ class SolverWrapper:
         restore(self.solver, state, weights_of(state))
         if self.solver.iter != iteration_of(state):
             raise DamagedFileError(f"{state}: damaged, it is of iteration {self.solver.iter}")
+        if self.solver_param.lr_policy == "multistep":      # the state counts the steps of the shorter training
+            self.solver.current_step = steps_taken(self.solver_param, self.solver.iter)
         passes = self.solver.iter * self.iter_size
         for layer in layers_with(self.solver.net, "seek"):
             layer.seek(passes)

@@ -4,10 +4,12 @@ import pytest
 from test_train import SOLVER, run, small_net, weights  # noqa: F401  (fixture)
 
 import caffe
+from caffe.engine.solvers.lr_policy import current_step
+from caffe.proto import caffe_pb2
 from fast_rcnn.checkpoints import Checkpoints
 from fast_rcnn.config import cfg, make_settings
 from fast_rcnn.hooks import EndStateHook
-from fast_rcnn.schedule import change_solver, epochs_in_words, iterations_of, write_solver
+from fast_rcnn.schedule import change_solver, epochs_in_words, iterations_of, steps_taken, write_solver
 from fast_rcnn.train import Hook, SolverWrapper, TrainingStopped
 from fast_rcnn.train_log import TrainLog
 from utils import prototxt
@@ -115,6 +117,29 @@ def test_an_extended_training_reaches_the_weights_of_a_single_one(tmp_path):
     for mine, theirs in zip(weights(longer), weights(whole), strict=True):
         np.testing.assert_array_equal(mine, theirs)
     assert end.newest() is not None and end.iteration == 6 and not checkpoints.exist
+
+
+def test_an_extended_training_follows_the_steps_of_the_longer_schedule(tmp_path):
+    def rates(name, steps, iterations, **options):
+        text = (SOLVER % 0.01).replace('"fixed"', '"multistep"').replace("display: 2", "display: 1")
+        (tmp_path / "solver.pt").write_text(f"{text} gamma: 0.5 {steps}")
+        run(tmp_path, name, iterations, **options)
+        return [record["lr"] / 0.01 for record in read_json_lines(tmp_path / f"{name}.jsonl")]
+
+    end, checkpoints = Checkpoints(tmp_path / "end"), Checkpoints(tmp_path / "checkpoints")
+    short = rates("parts", "stepvalue: 2 stepvalue: 2", 4, hooks=[EndStateHook(end, TrainLog("short", 4))])
+    np.testing.assert_allclose(short, [1, 1, 0.5, 0.25], rtol=1e-6)
+    checkpoints.copy_newest(end)
+    longer = rates("parts", "stepvalue: 3 stepvalue: 5", 7, checkpoints=checkpoints, resume=True)
+    np.testing.assert_allclose(longer, [*short, 0.5, 0.25, 0.25], rtol=1e-6)
+
+
+@pytest.mark.parametrize("values", [(), (1,), (3, 3, 3), (4, 2), (1, 2, 7)])
+def test_the_steps_taken_are_those_of_the_engine(values):
+    param, taken = caffe_pb2.SolverParameter(lr_policy="multistep", stepvalue=values), 0
+    for iteration in range(9):
+        assert steps_taken(param, iteration) == taken
+        taken = current_step(param, iteration, taken)
 
 
 def test_a_full_disk_loses_only_the_end_state(tmp_path, monkeypatch, capsys):

@@ -95,16 +95,21 @@ class ValidationHook(Hook):
         if parallel.is_first():
             write_json_lines(self._record, kept)
         parallel.wait()
+        if self._iterations[-1:] == [training.iteration]:
+            self._stop_if_over(training)
 
     def after_iteration(self, training: Training) -> None:
         if self._plan.is_due(training) and training.iteration not in self._iterations:
             start = time.perf_counter()
             self._validate(training)
             self._log.leave_out(time.perf_counter() - start)
-            if self._plan.is_over(self._values):
-                self._log.say(f"stops after iteration {training.iteration}: no better result in the last "
-                              f"{self._plan.patience} validations")
-                training.max_iters = training.iteration
+            self._stop_if_over(training)
+
+    def _stop_if_over(self, training: Training) -> None:
+        if self._plan.is_over(self._values):
+            self._log.say(f"stops after iteration {training.iteration}: no better result in the last "
+                          f"{self._plan.patience} validations")
+            training.max_iters = training.iteration
 
     def at_end(self, training: Training) -> None:
         if self._best:

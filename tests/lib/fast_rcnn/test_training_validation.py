@@ -7,6 +7,7 @@ import caffe
 from fast_rcnn.checkpoints import Checkpoints
 from fast_rcnn.config import cfg
 from fast_rcnn.detector_record import record_of
+from fast_rcnn.hooks import EndStateHook
 from fast_rcnn.train import Hook, TrainingStopped
 from fast_rcnn.train_log import TrainLog
 from fast_rcnn.validation import ValidationHook, ValidationPlan, best_model, index_of_best
@@ -72,6 +73,18 @@ def test_a_resumed_training_keeps_and_stops_as_an_uninterrupted_one(tmp_path, st
     for name in (f"small_iter_{last}.caffemodel", "small_best.caffemodel"):
         assert sha256_file(tmp_path / "whole" / name) == sha256_file(tmp_path / "parts" / name)
     assert parts[-1].endswith(f"small_iter_{last}.caffemodel") and not checkpoints.exist
+
+
+def test_a_training_that_stopped_early_ends_there_again_until_it_gets_more_patience(tmp_path):
+    checkpoints, end = Checkpoints(tmp_path / "checkpoints"), Checkpoints(tmp_path / "end")
+    last = run(tmp_path, "out", 8, hooks=[hook(tmp_path, 3), EndStateHook(end, TrainLog("small", 8))])[-1]
+    assert last.endswith("small_iter_5.caffemodel")
+    before = (tmp_path / "validation.jsonl").read_bytes()
+    for patience, iteration in ((3, 5), (4, 6)):
+        checkpoints.copy_newest(end)
+        again = run(tmp_path, "out", 8, hooks=[hook(tmp_path, patience)], checkpoints=checkpoints, resume=True)
+        assert again[-1].endswith(f"small_iter_{iteration}.caffemodel")
+        assert (patience == 3) == ((tmp_path / "validation.jsonl").read_bytes() == before)
 
 
 def test_results_on_another_data_set_do_not_count(tmp_path):

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +33,7 @@ from datasets.imdb import imdb as Imdb
 from fast_rcnn.checkpoints import IMAGE_DIGESTS, Checkpoints, data_digest, run_fingerprint
 from fast_rcnn.config import cfg, get_output_dir
 from fast_rcnn.detector_record import detector_settings
-from fast_rcnn.hooks import EndStateHook, Hook, TrainingStopped
+from fast_rcnn.hooks import EndStateHook, Hook, Training, TrainingStopped
 from fast_rcnn.schedule import change_solver, epochs_in_words, iterations_of, write_solver
 from fast_rcnn.snapshots import snapshot_name, snapshots_to_come
 from fast_rcnn.train import get_training_roidb, train_net
@@ -114,7 +114,7 @@ class NetTraining:
 
     def run(self) -> int:
         """Check everything, then train; returns the exit status."""
-        if parallel.is_first() and not (self.options.resume or self.options.restart):
+        if parallel.is_first() and not self.options.restart:
             self._check_is_free()
         self._prepare_data()
         solver = self._solver_to_run()
@@ -140,14 +140,27 @@ class NetTraining:
                              parallel.count())
 
     def _check_is_free(self) -> None:
-        """Raise RunError if the output folder holds a run of this solver."""
-        folder, own = self.files.checkpoints, self._own.names()
-        files = own.intersection([*self.files.names(self.files.log), *snapshots_to_come(
-            read_solver(self.options.solver), cfg.TRAIN, self.iterations, own)])
-        found = self.files.names(folder) if Checkpoints(folder).exist else []
-        found += sorted(file for file in files if (self.output / file).exists())
+        """Raise RunError if the output folder holds a run of this solver or, to resume, models of another one only."""
+        files, own = self.files, self._own.names()
+        log = own.intersection(files.names(files.log))
+        begun = [path for path in (files.checkpoints, files.end_state) if Checkpoints(path).exist]
+        if self.options.resume and (begun or self._existing(log)):
+            return
+        found = files.names(*begun) + self._existing(log.union(own.intersection(self._models(own))))
+        if found and self.options.resume:
+            raise RunError(f"{self.output} holds models of another training ({', '.join(found)}), and nothing of "
+                           f"{self.options.solver} to resume. Choose: the solver that wrote them, {OR_ANOTHER_RUN}")
         if found:
             raise folder_is_taken(self.output, ", ".join(found))
+
+    def _existing(self, names: Iterable[str]) -> list[str]:
+        return sorted(name for name in names if (self.output / name).exists())
+
+    def _models(self, names: Iterable[str]) -> list[str]:
+        """Names of models and records that this training may write; of its snapshots those among `names`."""
+        param = read_solver(self.options.solver)
+        best = best_files(snapshot_name(param, cfg.TRAIN, self.iterations)) if self.options.val_imdb else []
+        return [*snapshots_to_come(param, cfg.TRAIN, self.iterations, names), *best]
 
     def _prepare_data(self) -> None:
         """Leave out the images that cannot be trained on, and print what the data set is and how long it trains."""
@@ -208,7 +221,8 @@ class NetTraining:
                            log=log, skip_unfitting=options.skip_unfitting,
                            checkpoints=checkpoints, resume=options.resume, features=options.features or files.features,
                            hooks=[RecordHook(self.net, self.imdb.classes, detector_settings(cfg, cfg.TRAIN.HAS_RPN)),
-                                  *self._validation(log), EndStateHook(end_state, log)],
+                                  *self._validation(log), EndStateHook(end_state, log),
+                                  *([DiscardHook(checkpoints, end_state)] if options.restart else [])],
                            profile=files.profile if options.profile else None)
         if not options.features and parallel.is_first():
             clear_features(files.features)
@@ -255,6 +269,17 @@ class NetTraining:
         plan = ValidationPlan(options.val_every or default_interval(self.iterations), options.patience)
         return [ValidationHook(lambda: DetectionMeasure(test_net, imdb, classes, files.validation), plan, log,
                                files.validations, cfg.TRAIN.SNAPSHOT_ITERS, data_digest(imdb))]
+
+
+class DiscardHook(Hook):
+    """Deletes the checkpoints of an earlier run once nothing keeps its successor from starting."""
+
+    def __init__(self, *checkpoints: Checkpoints) -> None:
+        self._checkpoints = checkpoints
+
+    def at_start(self, training: Training) -> None:
+        for each in self._checkpoints:
+            each.remove()
 
 
 def _find_checkpoint(checkpoints: Checkpoints, end_state: Checkpoints, iterations: int) -> None:

@@ -10,10 +10,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("default_settings")]
 
 
 class Fails(Hook):
-    """Makes training fail after its third iteration."""
+    """Makes training fail after an iteration, by default the third."""
+
+    def __init__(self, iteration=3):
+        self._iteration = iteration
 
     def after_iteration(self, training):
-        if training.iteration == 3:
+        if training.iteration == self._iteration:
             raise UserError("failed as wanted")
 
 
@@ -82,6 +85,34 @@ def test_a_finished_run_is_kept_until_the_user_decides(train, tmp_path):
     status, text = train(2, "--restart")
     assert status == 0 and "resumes after" not in text, text
     assert (output / "tiny_faster_rcnn_iter_2.caffemodel").exists()
+
+
+def test_a_restart_discards_the_checkpoints_and_the_end_of_the_run(train, tmp_path, monkeypatch):
+    assert train(4)[0] == 0
+    status, text = train(4, "--restart", "--weights", str(tmp_path / "nets/Tiny/faster_rcnn_end2end/solver.pt"))
+    assert status == 2 and (tmp_path / "out/end_states/faster_rcnn_end2end_solver/checkpoint.json").exists(), text
+    with monkeypatch.context() as patched:
+        patched.setattr("fast_rcnn.hooks._makers", [lambda: Fails(1)])
+        assert "failed as wanted" in train(2, "--restart")[1]
+    status, text = train(2, "--resume")
+    assert status == 0 and "training starts from the beginning" in text, text
+
+
+def test_the_models_of_another_solver_are_not_replaced(train, tmp_path, demo_data):
+    output = tmp_path / "out"
+    assert train(2, "--val_imdb", f"{demo_data}:test")[0] == 0
+    before = content(output)
+    other = tmp_path / "other"
+    other.mkdir()
+    for path in (tmp_path / "nets/Tiny/faster_rcnn_end2end").iterdir():
+        (other / path.name).write_bytes(path.read_bytes())
+    solver = ("--solver", str(other / "solver.pt"))
+    status, text = train(2, "--resume", *solver)
+    assert status == 2 and text.count("\n") <= 2, text
+    assert "holds models of another training (tiny_faster_rcnn_iter_2.caffemodel, " in text
+    assert "to resume. Choose: the solver that wrote them, --restart discards it" in text
+    check_is_refused(train(3, "--val_imdb", f"{demo_data}:test", *solver), output, before)
+    assert train(1, "--resume", *solver)[0] == 0
 
 
 def test_a_longer_training_continues_from_its_end_and_is_validated(train, tmp_path, demo_data):

@@ -11,29 +11,37 @@
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 ohem=
-training=()
+length=(--iters 70000)
+if [ "$net" = Tiny ]; then
+  length=(--iters 1200)
+fi
+training=() given= before=
 for option in "${options[@]}"; do
-  if [ "$option" = --ohem ]; then
-    ohem=_ohem
-  else
-    training+=("$option")
+  if [ "$before" = --cfg ]; then
+    given=$option
   fi
+  before=$option
+  case $option in
+    --ohem) ohem=_ohem; continue ;;
+    --epochs | --epochs=*) length=() ;;
+    --cfg=*) given=${option#--cfg=} ;;
+  esac
+  training+=("$option")
 done
 
 folder=${MODELS:-models}/$net/faster_rcnn_end2end$ohem
 cfg=experiments/cfgs/faster_rcnn_end2end$ohem.yml
-iters=70000
 weights=(--weights "data/imagenet_models/$net.v2.caffemodel")
 if [ "$net" = Tiny ]; then
   cfg=experiments/cfgs/tiny_end2end$ohem.yml
-  iters=1200
   weights=()          # trains from scratch
 fi
+cfg=${given:-$cfg}    # for the test too
 
 run train_net.py "${device[@]}" --solver "$folder/solver.pt" "${weights[@]}" \
-  --imdb "$train_imdb" --iters $iters --cfg $cfg "${training[@]}" "${settings[@]}"
+  --imdb "$train_imdb" "${length[@]}" --cfg "$cfg" "${training[@]}" "${settings[@]}"
 
 final=$(sed -n 's/^Final model: //p' "$log" | tail -n 1)
 : "${final:?the training tool printed no line 'Final model: FILE'}"
 run test_net.py "${device[@]}" --def "$folder/test.pt" --net "$final" \
-  --imdb "$test_imdb" --cfg $cfg "${settings[@]}"
+  --imdb "$test_imdb" --cfg "$cfg" "${settings[@]}"

@@ -108,6 +108,14 @@ def test_end_to_end_with_mining(project, net, cfg):
     assert "'--ohem'" not in done.stdout
 
 
+def test_options_of_the_user_replace_those_of_the_script(project):
+    for cfg in (["--cfg", "a b.yml"], ["--cfg=a b.yml"]):
+        done = run(project, "faster_rcnn_end2end", "cpu", "Tiny", "pascal_voc", "--epochs", "2", *cfg)
+        assert done.returncode == 0 and "--iters" not in done.stdout, done.stderr
+        assert str(["--epochs", "2", *cfg])[1:] in done.stdout
+        assert str(["--imdb", "voc_2007_test", "--cfg", "a b.yml"])[1:] in done.stdout
+
+
 def test_a_failed_training_is_not_tested(project):
     (project / "tools" / "train_net.py").write_text("raise SystemExit(3)\n")
     done = run(project, "faster_rcnn_end2end", "0", "VGG16", "pascal_voc")

@@ -17,7 +17,7 @@ from fast_rcnn.cfg_checks import check_cfg
 from fast_rcnn.config import Changes, Config, cfg, cfg_from_file, cfg_from_list, change_cfg
 from utils import parallel
 from utils.errors import UserError, is_user_error, message_of
-from utils.text import printable_output
+from utils.text import is_utf8, printable_output
 from utils.user_modules import import_modules
 
 if TYPE_CHECKING:
@@ -254,11 +254,13 @@ def existing_file(path: str, option: str, hint: str = "") -> str:
 
 
 def writable_folder(path: str | os.PathLike, option: str) -> Path:
-    """Create the folder if it is missing. Raises UserError if it is not writable.
+    """Create the folder if it is missing. Raises UserError if it is not writable, or its path is not UTF-8.
 
     For results that take long to compute: fails before the work, not after it.
     """
     folder = Path(path)
+    if not is_utf8(os.path.abspath(folder)):        # prototxts and records, which name files in it, are UTF-8
+        raise UserError(f"{option}: the name of the folder {folder} is not UTF-8: rename it, or choose another one")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

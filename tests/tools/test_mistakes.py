@@ -321,6 +321,7 @@ def test_results_that_cannot_be_written_are_reported_before_they_are_computed(ru
             (["rpn_generate", *imdb, *detector, "--output", tmp_path], "is a folder, expected the name of a file"),
             (["demo", photos, *detector, "--output", weights], f"the folder {weights} cannot be made"),
             (["train_net", *imdb, *end2end, "--output", weights], f"the folder {weights} cannot be made"),
+            (["train_net", *imdb, *end2end, "--output", tmp_path / "\udce9"], "is not UTF-8: rename it, or choose"),
     ]:
         reset_cfg()
         status, text = run(*words)

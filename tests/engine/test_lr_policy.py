@@ -111,6 +111,8 @@ def test_current_step_counts_only_stepping_policies():
     ({"base_lr": 1, "lr_policy": "multistep", "stepvalue": [3, 0]},
      ("lr_policy", "lr_policy 'multistep' needs a stepvalue above 0")),
     ({"base_lr": 1, "lr_policy": "poly"}, ("lr_policy", "lr_policy 'poly' needs a max_iter above 0")),
+    ({"base_lr": 1, "lr_policy": "step", "stepsize": 9},
+     ("lr_policy", "lr_policy 'step' needs a gamma: without one the learning rate falls to 0")),
     ({"base_lr": 1, "lr_policy": "exp", "gamma": -2},
      ("gamma", "gamma is -2: lr_policy 'exp' needs one of at least 0")),
     ({"base_lr": 1, "lr_policy": "fixed", "iter_size": 0}, ("iter_size", "iter_size is 0: it must be at least 1")),
@@ -123,7 +125,8 @@ def test_problems_of_a_solver(settings, problem):
 
 @pytest.mark.parametrize("settings", [
     {"lr_policy": "fixed", "gamma": -1}, {"lr_policy": "sigmoid", "stepsize": 3, "gamma": -1},
-    {"lr_policy": "multistep", "stepvalue": [3, 9], "gamma": 0.1}, {"lr_policy": "poly", "max_iter": 5, "power": 1}])
+    {"lr_policy": "multistep", "stepvalue": [3, 9], "gamma": 0.1}, {"lr_policy": "poly", "max_iter": 5, "power": 1},
+    {"lr_policy": "step", "stepsize": 3, "gamma": 0}])
 def test_settings_without_a_problem(settings):
     assert not list(caffe.solver_problems(caffe_pb2.SolverParameter(base_lr=0.5, **settings)))
     rates([0, 1], **settings)

@@ -66,6 +66,7 @@ POLICIES = {
     "fixed": Policy(_fixed), "step": Policy(_step, "stepsize", False), "exp": Policy(_exp, "", False),
     "inv": Policy(_inv, "", False), "multistep": Policy(_step, "stepvalue", False), "poly": Policy(_poly, "max_iter"),
     "sigmoid": Policy(_sigmoid, "stepsize")}
+_FALLING = ("step", "multistep", "exp")     # policies that multiply the learning rate by gamma, 0 if none is given
 
 
 def solver_problems(param: caffe_pb2.SolverParameter) -> Iterator[tuple[str, str]]:
@@ -83,6 +84,8 @@ def solver_problems(param: caffe_pb2.SolverParameter) -> Iterator[tuple[str, str
         yield "lr_policy", f"lr_policy is {name!r}; {hint}" if name else f"has no lr_policy; {hint}"
     elif lacking := _lacking(param):
         yield "lr_policy", lacking
+    elif name in _FALLING and not param.HasField("gamma"):
+        yield "lr_policy", f"lr_policy '{name}' needs a gamma: without one the learning rate falls to 0"
     if _refuses_gamma(param):
         yield "gamma", f"gamma is {param.gamma:g}: lr_policy '{name}' needs one of at least 0"
     for key in ("average_loss", "iter_size"):

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import caffe
 from checks.data import data_warnings
-from checks.nets import check_train_net
+from checks.nets import check_test_net, check_train_net
+from checks.shared import check_shared
 from checks.solver import check_solver, late_reason, rate_warning
 from commands.advice import TrainingOptions, look_command
 from commands.curves import TensorBoard, check_tensorboard
@@ -259,6 +260,7 @@ class NetTraining:
                             "alternating optimisation")
         test_net = existing_file(options.val_net or str(self.net.with_name("test.pt")), "--val_net")
         classes = self.imdb.classes
+        raise_all([*check_test_net(test_net, len(classes)), *check_shared([self.net], [test_net])])
         imdb = find_validation_set(options.val_imdb, classes)
         print(imdb.summary(), flush=True)
         with parallel.after_the_first():

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from caffe.proto import caffe_pb2
+from checks.nets import check_outputs
 from commands.data_set import check_evaluation, use_proposals
 from datasets.all_boxes import load_detections
 from datasets.detection_files import DETECTIONS
@@ -43,6 +44,7 @@ class DetectionMeasure:
         if proposals:
             use_proposals(imdb, "rpn", str(proposals))
         self._net = free_intermediates(make_test_net(net), keep=READ_LATER)
+        check_outputs(self._net, net, *DETECTOR_OUTPUTS)
         self._settings = dataclasses.replace(DetectionSettings.from_cfg(cfg), has_rpn=proposals is None)
 
     def __call__(self, model: Path) -> Mapping[str, float]:

@@ -127,3 +127,11 @@ def test_a_longer_training_continues_from_its_end_and_is_validated(train, tmp_pa
     assert status == 2 and "4 iterations are trained already, more than 2" in text, text
     status, text = train(4, "--restart", "--val_imdb", f"{demo_data}:test", "--val_net", str(tmp_path / "none.pt"))
     assert status == 2 and "--val_net: there is no file" in text
+
+
+def test_a_validation_net_that_is_no_detector_is_refused_before_training(train, tmp_path, demo_data):
+    nets = tmp_path / "nets/Tiny"
+    for name, words in (("faster_rcnn_end2end/train.pt", "layer 'input-data': this net is for training"),
+                        ("faster_rcnn_alt_opt/rpn_test.pt", "has no output cls_prob and no bbox_pred")):
+        status, text = train(1, "--val_imdb", f"{demo_data}:test", "--val_net", str(nets / name))
+        assert status == 2 and words in text and "iter 1/1" not in text, text

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fast_rcnn.cfg_checks import check_cfg
-from fast_rcnn.config import Changes, Config, cfg, cfg_from_file, cfg_from_list, change_cfg
+from fast_rcnn.config import MOST_ITERATIONS, Changes, Config, cfg, cfg_from_file, cfg_from_list, change_cfg
 from utils import parallel
 from utils.errors import UserError, is_user_error, message_of
 from utils.text import is_utf8, printable_output
@@ -205,8 +205,11 @@ class OneForAll(argparse.Action):
 
 
 def positive(text: str) -> int:
-    """Parse a positive integer, for add_argument(type=positive)."""
-    return _at_least(1, text)
+    """Parse a positive integer that may be a number of iterations, for add_argument(type=positive)."""
+    value = _at_least(1, text)
+    if value > MOST_ITERATIONS:
+        raise argparse.ArgumentTypeError(f"{text} is more than {MOST_ITERATIONS}")
+    return value
 
 
 def not_negative(text: str) -> int:

@@ -27,6 +27,7 @@ from utils.safe_yaml import load_yaml
 from utils.text import TextError, read_text
 
 ALL_ROIS = -1                  # as TRAIN.BATCH_SIZE: all RoIs that are foreground or background
+MOST_ITERATIONS = 2**31 - 1    # Caffe counts them in 32 bits
 Settings = dict[str, Any]      # a tree of settings as plain values, see `plain`
 Changes = dict[str, Any]       # checked values by full key, such as 'TRAIN.BATCH_SIZE'
 

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from caffe.proto.caffe_pb2 import SolverParameter
-from fast_rcnn.config import Config
+from fast_rcnn.config import MOST_ITERATIONS, Config, ConfigError
 from utils import prototxt
 from utils.files import write_text
 
@@ -99,9 +99,16 @@ def images_per_epoch(num_images: int, train: Config) -> int:
 
 
 def iterations_of(epochs: float, num_images: int, train: Config, iter_size: int = 1, processes: int = 1) -> int:
-    """Iterations that see each image, flipped copies included, `epochs` times: rounded up, at least 1."""
+    """Iterations that see each image, flipped copies included, `epochs` times: rounded up, at least 1.
+
+    Raises ConfigError if they are more than Caffe can count.
+    """
     images = images_per_epoch(num_images, train) * epochs
-    return max(1, -int(-images // (train.IMS_PER_BATCH * max(1, iter_size) * processes)))
+    iterations = max(1, -int(-images // (train.IMS_PER_BATCH * max(1, iter_size) * processes)))
+    if iterations > MOST_ITERATIONS:
+        raise ConfigError(f"{epochs:g} epochs of {num_images} images are {iterations:g} iterations, more than "
+                          f"{MOST_ITERATIONS}: give fewer --epochs")
+    return iterations
 
 
 def epochs_in_words(epochs: float, num_images: int, train: Config) -> str:

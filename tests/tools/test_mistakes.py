@@ -291,10 +291,11 @@ def test_a_demo_with_another_number_of_classes(run, tmp_path):
     assert status == 2 and "expected 3: --classes has 3 classes with the background" in text
 
 
-@pytest.mark.parametrize("count", ["0", "-5"])
-def test_a_training_without_iterations(run, count):
+@pytest.mark.parametrize("count, problem", [
+    ("0", "is less than 1"), ("-5", "is less than 1"), ("2147483648", "is more than 2147483647")])
+def test_an_impossible_number_of_iterations(run, count, problem):
     status, text = run("train_net", "--solver", ROOT / "models/Tiny/faster_rcnn_end2end/solver.pt", "--iters", count)
-    assert status == 2 and f"--iters: {count} is less than 1" in text
+    assert status == 2 and f"--iters: {count} {problem}" in text
 
 
 def test_a_solver_that_would_learn_nothing(run, tmp_path, demo_data):

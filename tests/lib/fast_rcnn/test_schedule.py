@@ -7,7 +7,7 @@ import caffe
 from caffe.engine.solvers.lr_policy import current_step
 from caffe.proto import caffe_pb2
 from fast_rcnn.checkpoints import Checkpoints
-from fast_rcnn.config import cfg, make_settings
+from fast_rcnn.config import ConfigError, cfg, make_settings
 from fast_rcnn.hooks import EndStateHook
 from fast_rcnn.schedule import change_solver, epochs_in_words, iterations_of, steps_taken, write_solver
 from fast_rcnn.train import Hook, SolverWrapper, TrainingStopped
@@ -63,6 +63,11 @@ def test_epochs_count_mirror_images_and_all_images_of_an_iteration():
     train = make_settings({"TRAIN.IMS_PER_BATCH": 2, "TRAIN.USE_FLIPPED": False}).TRAIN
     assert iterations_of(1, 5, train) == 3 and iterations_of(0.001, 5, train) == 1
     assert epochs_in_words(0.5, 5, train) == "0.5 epochs of 5 images"
+
+
+def test_more_epochs_than_caffe_can_count():
+    with pytest.raises(ConfigError, match="1e[+]30 epochs of 7 images are 7e[+]30 iterations, more than 2147483647"):
+        iterations_of(1e30, 7, make_settings({}).TRAIN)
 
 
 def test_warm_up_is_linear(tmp_path):

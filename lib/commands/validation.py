@@ -20,6 +20,7 @@ from fast_rcnn.test import DetectionSettings, test_net
 from rpn.generate import GenerationSettings, imdb_proposals
 from utils import parallel, prototxt
 from utils.draw import draw_detections
+from utils.errors import raise_all
 from utils.files import write_text
 from utils.images import read_image
 from utils.names import DETECTOR_OUTPUTS, READ_LATER
@@ -46,6 +47,12 @@ class DetectionMeasure:
         self._net = free_intermediates(make_test_net(net), keep=READ_LATER)
         check_outputs(self._net, net, *DETECTOR_OUTPUTS)
         self._settings = dataclasses.replace(DetectionSettings.from_cfg(cfg), has_rpn=proposals is None)
+
+    def check(self, trained: Net) -> None:
+        """Raise CheckError for layers of the test net that would have no weights, as no such layer is trained."""
+        found = [layer for layer, blobs in self._net.params.items() if len(blobs) and layer not in trained.params]
+        raise_all(f"{self._file}:{prototxt.line_of_layer(self._file, layer)}: layer '{layer}': the net that is trained "
+                  "has no layer of this name, so that it would have no weights" for layer in found)
 
     def __call__(self, model: Path) -> Mapping[str, float]:
         if not parallel.is_first():

@@ -16,7 +16,8 @@ from utils import parallel
 from utils.files import append_json_lines, atomic_path, copy_file, read_json_lines, write_json_lines
 from utils.own_files import OwnFiles
 
-# Returns a model's metrics, first the one to maximise. Its optional method `pictures` returns images with detections
+# Returns a model's metrics, first the one to maximise. Optional methods: `check(net)` raises an error if it cannot
+# measure models of this training net, `pictures` returns images with detections
 Measure = Callable[[Path], Mapping[str, float]]
 
 
@@ -86,6 +87,7 @@ class ValidationHook(Hook):
 
     def at_start(self, training: Training) -> None:
         self._measure = self._prepare()
+        getattr(self._measure, "check", lambda net: None)(training.solver.net)
         if not self._record.exists():
             return
         kept = [line for line in read_json_lines(self._record, iteration=int, figures=dict)

@@ -135,3 +135,8 @@ def test_a_validation_net_that_is_no_detector_is_refused_before_training(train, 
                         ("faster_rcnn_alt_opt/rpn_test.pt", "has no output cls_prob and no bbox_pred")):
         status, text = train(1, "--val_imdb", f"{demo_data}:test", "--val_net", str(nets / name))
         assert status == 2 and words in text and "iter 1/1" not in text, text
+    renamed = nets / "faster_rcnn_end2end/test.pt"
+    renamed.write_text(renamed.read_text().replace('name: "fc7"', 'name: "fc7_cells"'))
+    status, text = train(1, "--val_imdb", f"{demo_data}:test")
+    assert status == 2 and "layer 'fc7_cells': the net that is trained has no layer of this name" in text
+    assert "iter 1/1" not in text, text

@@ -1,6 +1,7 @@
 """What a data set requires of a net: the number of classes and the anchors."""
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,14 +20,13 @@ class Task:
     ratios: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        for name in ("scales", "ratios"):       # 8.0 is written as 8
-            values = tuple(int(value) if value == int(value) else value for value in getattr(self, name))
-            object.__setattr__(self, name, values)
         if self.num_classes < 2:
             raise ValueError(f"{self.num_classes} classes: at least 2 are needed, background and one more")
         for name, values in (("scales", self.scales), ("ratios", self.ratios)):
-            if not values or min(values) <= 0 or len(set(values)) < len(values):
-                raise ValueError(f"anchor {name} {list(values)}: expected different numbers above 0")
+            if not values or not all(0 < value < math.inf for value in values) or len(set(values)) < len(values):
+                raise ValueError(f"anchor {name} {as_words(values)}: expected different finite numbers above 0")
+            # 8.0 is written as 8
+            object.__setattr__(self, name, tuple(int(value) if value == int(value) else value for value in values))
 
     @property
     def num_anchors(self) -> int:

@@ -220,8 +220,10 @@ def test_make_models_rewrites_models(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("settings, words", [
     (dict(net="VGG"), "there is no net 'VGG'; choose one of VGG16"),
     (dict(net="ZF", num_classes=1), "1 classes: at least 2"),
-    (dict(net="ZF", sizes=Sizes(anchor_scales=(8, -1))), r"anchor scales \[8, -1\]"),
-    (dict(net="ZF", sizes=Sizes(anchor_ratios=(1, 1.0))), r"anchor ratios \[1, 1\]"),
+    (dict(net="ZF", sizes=Sizes(anchor_scales=(8, -1))), "anchor scales 8 -1: expected different"),
+    (dict(net="ZF", sizes=Sizes(anchor_scales=(8, float("inf")))), "anchor scales 8 inf: expected different"),
+    (dict(net="ZF", sizes=Sizes(anchor_ratios=(float("nan"),))), "anchor ratios nan: expected different"),
+    (dict(net="ZF", sizes=Sizes(anchor_ratios=(1, 1.0))), "anchor ratios 1 1: expected different"),
     (dict(net="ZF", sizes=Sizes(fc7=0)), "fc7 with 0 outputs"),
 ])
 def test_impossible_tasks_are_reported(tmp_path, settings, words):

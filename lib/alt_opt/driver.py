@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from alt_opt.dry_run import dry_run
-from alt_opt.files import StepFiles, detector_files, file_names, training_logs
+from alt_opt.files import StepFiles, detector_files, file_names, name_problems, training_logs
 from alt_opt.job import write_job
 from alt_opt.manifest import CONTINUES_FROM, DONE, PENDING, RUNNING, Manifest
 from alt_opt.plan import STEPS, Run, Step
@@ -75,6 +75,7 @@ def check_run(run: Run) -> None:
     problems += check_shared([nets.train_net(step.name) for step in STEPS if step.trains],
                              [nets.rpn_test, nets.detector_test])
     others = [problem for problem in problems if NO_OHEM not in problem]     # the latter say what to do
+    problems += name_problems(run)
     raise_all(problems, "To make nets for other classes or anchors: tools/make_models.py "
                                f"--net {nets.net_name} --classes {num_classes} --out DIR, then --models DIR"
                                if others else "")

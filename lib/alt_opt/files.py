@@ -11,6 +11,7 @@ from commands.training_files import TrainingFiles
 from fast_rcnn.detector_record import RUN_RECORD, RUN_SETTINGS, record_of
 from fast_rcnn.snapshots import snapshot_name, snapshots_to_come
 from fast_rcnn.validation import best_files
+from utils import prototxt
 from utils.profiling import profile_files
 
 
@@ -55,6 +56,20 @@ def file_names(run: Run) -> list[str]:
         if step.trains:
             names += _models(run, step)
     return names
+
+
+def name_problems(run: Run) -> Iterator[str]:
+    """Solvers whose models would have the names of those of another step, and replace them."""
+    owners: dict[str, str] = {}
+    for step in STEPS:
+        if not step.trains:
+            continue
+        solver, name = run.nets.solver(step.name), snapshot_name(
+            run.nets.solver_param(step.name), run.settings[step.name].TRAIN, 0).removesuffix("_0.caffemodel")
+        owner = owners.setdefault(name, step.name)
+        if owner != step.name:
+            yield (f"{solver}:{prototxt.line_with(solver, 'snapshot_prefix')}: its models would be named {name}_N, as "
+                   f"those of {owner}: give it a snapshot_prefix of its own")
 
 
 def _paths(run: Run, step: Step, files: StepFiles) -> Iterator[Path]:

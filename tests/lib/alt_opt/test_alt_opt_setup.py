@@ -277,6 +277,17 @@ def test_nets_must_match(prepare, name, old, new, message):
         dry_run(run, STEPS)
 
 
+@pytest.mark.parametrize("prefix, name", [('snapshot_prefix: "a/mine"', "mine_stage2_iter_N"),
+                                          ("", "net_stage2_iter_N")])
+def test_models_of_two_steps_need_different_names(prepare, prefix, name):
+    run = prepare()
+    first = edit(run, "stage2_rpn_solver60k80k.pt", 'snapshot_prefix: "tiny_rpn"', prefix)
+    second = edit(run, "stage2_fast_rcnn_solver30k40k.pt", 'snapshot_prefix: "tiny_fast_rcnn"', prefix)
+    run.lock.release()
+    with pytest.raises(CheckError, match=rf"{second}:\d+: its models would be named {name}, as those of stage2_rpn:"):
+        prepare("--models", first.parent)
+
+
 def save_random(net_file, path):
     net = caffe.Net(str(net_file), caffe.TEST)
     for blobs in net.params.values():

@@ -41,7 +41,7 @@ from fast_rcnn.checkpoints import (
     param_fingerprint,
     relevant_settings,
 )
-from fast_rcnn.config import plain
+from fast_rcnn.config import flatten, plain
 from fast_rcnn.detector_record import RUN_RECORD, detector_settings, write_run_record
 from roi_data_layer.features import FEATURES
 from utils.errors import raise_all
@@ -175,9 +175,7 @@ def step_inputs(run: Run, step: Step, manifest: Manifest) -> dict[str, str]:
         inputs["solver"] = param_fingerprint(run.nets.solver_param(step.name))
         if run.processes > 1:       # each adds its passes to an iteration; proposals do not depend on their number
             inputs["processes"] = str(run.processes)
-        if run.validation and run.validation.patience:
-            inputs |= {"val_imdb": run.validation.digest, "patience": str(run.validation.patience),
-                       "val_every": str(run.validation.interval(run.nets.max_iters[step.name]))}
+        inputs |= _stopping_inputs(run, step)
     inputs["net"] = net_fingerprint(run.nets.train_net(step.name) if step.trains else run.nets.rpn_test)
     if step.init:
         inputs["weights"] = manifest.output_hash(step.init, "model")
@@ -186,6 +184,18 @@ def step_inputs(run: Run, step: Step, manifest: Manifest) -> dict[str, str]:
     if step.proposals:
         inputs["proposals"] = manifest.output_hash(step.proposals, "proposals")
     return inputs
+
+
+def _stopping_inputs(run: Run, step: Step) -> dict[str, str]:
+    """What decides when a step stops early: data, interval, settings and net of its validation; {} if it never does."""
+    if not (run.validation and run.validation.patience):
+        return {}
+    net = run.nets.rpn_test if step.kind == "rpn" else run.nets.detector_test
+    return {"val_imdb": run.validation.digest, "patience": str(run.validation.patience),
+            "val_every": str(run.validation.interval(run.nets.max_iters[step.name])),
+            "val_net": net_fingerprint(net),
+            **{f"cfg.{key}": str(value) for key, value in flatten(plain(run.settings[step.name]))
+               if key.startswith("TEST.")}}
 
 
 def _inputs_and_history(run: Run, step: Step, manifest: Manifest) -> dict[str, str]:

@@ -29,7 +29,8 @@ CONTINUES_FROM = "goes on from"       # input of a step that was extended: the i
 # What a different fingerprint of an input means
 _CHANGED = {"data set": "its images or annotations have changed", "net": "the prototxt has changed",
             "solver": "its settings have changed", "weights": "it starts from others",
-            "proposals": "it trains on others", "val_imdb": "its annotations have changed"}
+            "proposals": "it trains on others", "val_imdb": "its annotations have changed",
+            "val_net": "the prototxt has changed"}
 
 
 class Manifest:

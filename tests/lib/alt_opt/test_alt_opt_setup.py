@@ -1,4 +1,5 @@
 """The training tool up to, but not including, the first step: what it reads, writes, refuses and keeps."""
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -275,6 +276,24 @@ def test_nets_must_match(prepare, name, old, new, message):
     edit(run, name, old, new)
     with pytest.raises(CheckError, match=message):
         dry_run(run, STEPS)
+
+
+@pytest.mark.parametrize("patience", [[], ["--patience", "2"]])
+def test_what_a_validation_measures_is_an_input_only_where_it_may_stop_a_step(prepare, tmp_path, demo_data, patience):
+    def inputs(*settings):
+        run = prepare("--val_imdb", f"{demo_data}:test", *patience, "--set", "RNG_SEED", "3", *settings)
+        run.lock.release()
+        return run, [step_inputs(run, step, Manifest(tmp_path)) for step in (STEPS[0], steps[2])]
+
+    steps = [dataclasses.replace(step, proposals=None) for step in STEPS]
+    _, first = inputs()
+    _, others = inputs("TEST.NMS", "0.4")
+    run, _ = inputs()
+    edit(run, "faster_rcnn_test.pt", "pooled_w: 7", "pooled_w: 5")
+    edit(run, "rpn_test.pt", 'top: "scores"', 'top: "marks"')
+    edited = [step_inputs(run, step, Manifest(tmp_path)) for step in (STEPS[0], steps[2])]
+    assert [first[0] != others[0], first[1] != others[1]] == [bool(patience)] * 2
+    assert [first[0] != edited[0], first[1] != edited[1]] == [bool(patience)] * 2
 
 
 @pytest.mark.parametrize("prefix, name", [('snapshot_prefix: "a/mine"', "mine_stage2_iter_N"),

@@ -126,7 +126,8 @@ def test_problems_of_a_solver(settings, problem):
 @pytest.mark.parametrize("settings", [
     {"lr_policy": "fixed", "gamma": -1}, {"lr_policy": "sigmoid", "stepsize": 3, "gamma": -1},
     {"lr_policy": "multistep", "stepvalue": [3, 9], "gamma": 0.1}, {"lr_policy": "poly", "max_iter": 5, "power": 1},
-    {"lr_policy": "step", "stepsize": 3, "gamma": 0}])
+    {"lr_policy": "step", "stepsize": 3, "gamma": 0}, {"lr_policy": "step", "stepsize": 9, "max_iter": 9},
+    {"lr_policy": "multistep", "stepvalue": [9, 12], "max_iter": 9}])
 def test_settings_without_a_problem(settings):
     assert not list(caffe.solver_problems(caffe_pb2.SolverParameter(base_lr=0.5, **settings)))
     rates([0, 1], **settings)

@@ -66,7 +66,6 @@ POLICIES = {
     "fixed": Policy(_fixed), "step": Policy(_step, "stepsize", False), "exp": Policy(_exp, "", False),
     "inv": Policy(_inv, "", False), "multistep": Policy(_step, "stepvalue", False), "poly": Policy(_poly, "max_iter"),
     "sigmoid": Policy(_sigmoid, "stepsize")}
-_FALLING = ("step", "multistep", "exp")     # policies that multiply the learning rate by gamma, 0 if none is given
 
 
 def solver_problems(param: caffe_pb2.SolverParameter) -> Iterator[tuple[str, str]]:
@@ -84,7 +83,7 @@ def solver_problems(param: caffe_pb2.SolverParameter) -> Iterator[tuple[str, str
         yield "lr_policy", f"lr_policy is {name!r}; {hint}" if name else f"has no lr_policy; {hint}"
     elif lacking := _lacking(param):
         yield "lr_policy", lacking
-    elif name in _FALLING and not param.HasField("gamma"):
+    elif _falls_to_zero(param):
         yield "lr_policy", f"lr_policy '{name}' needs a gamma: without one the learning rate falls to 0"
     if _refuses_gamma(param):
         yield "gamma", f"gamma is {param.gamma:g}: lr_policy '{name}' needs one of at least 0"
@@ -107,6 +106,12 @@ def _require(param: caffe_pb2.SolverParameter) -> None:
     """Raise SolverError if the policy lacks a setting."""
     if lacking := _lacking(param):
         raise SolverError(lacking)
+
+
+def _falls_to_zero(param: caffe_pb2.SolverParameter) -> bool:
+    """Whether the policy multiplies the rate by gamma during the training, and gamma is missing, which stands for 0."""
+    first = {"step": param.stepsize, "multistep": min(param.stepvalue, default=0), "exp": 1}.get(param.lr_policy)
+    return first is not None and not param.HasField("gamma") and (not param.max_iter or first < param.max_iter)
 
 
 def _refuses_gamma(param: caffe_pb2.SolverParameter) -> bool:

@@ -165,6 +165,9 @@ def test_device_query_of_several_gpus(run, monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(
         name="T4", major=7, minor=5, total_memory=2**34, multi_processor_count=40))
     assert [line[:5] for line in run("device_query", "-gpu", "0,2").out.splitlines()] == ["GPU 0", "GPU 2"]
+    assert len(run("device_query", "-gpu=all").out.splitlines()) == 3
+    assert "-gpu 1,7: there is no GPU 7; expected 'all', or numbers below 3" in run(
+        "device_query", "-gpu", "1,7", fails=True).err
 
 
 def test_bugs_keep_their_traceback():

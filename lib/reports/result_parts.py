@@ -27,8 +27,17 @@ def result_parts(results: TestResults) -> dict[str, Any]:
             "by_size": results.mean_by_size(), "score": results.diagnosis.score,
             "curves": line_chart(curves, Axis("recall", 0, 1), Axis("precision", 0, 1), 460, 300),
             "curve_names": legend(curves), "shown": len(curves),
-            "left_out": len(results.classes) - len(curves), "detected": any(line.points for line in curves),
+            "left_out": len(results.classes) - len(curves), "without_curves": _without_curves(curves),
             "matrix": _matrix(results), "mistakes": list(_mistakes(results))}
+
+
+def _without_curves(curves: Sequence[Line]) -> str:
+    """Why there are no curves; '' if there are any."""
+    if not curves:
+        return "There are no objects to find: all of them are difficult, or of other classes."
+    if not any(line.points for line in curves):
+        return "There are no detections: no score exceeds the threshold of the test."
+    return ""
 
 
 def _curves(results: TestResults) -> list[Line]:

@@ -67,6 +67,16 @@ def test_the_page_of_a_detector_that_found_nothing(run, made_run):   # noqa: F81
     assert "There are no detections" in page and "No object is found." in page and "highest F1" not in page
 
 
+def test_the_page_of_a_test_with_nothing_to_find(run, made_run, demo_data, tmp_path):     # noqa: F811
+    shutil.copytree(demo_data, tmp_path / demo_data.name)
+    for file in (tmp_path / demo_data.name / "Annotations").iterdir():
+        file.write_text(file.read_text().replace("<difficult>0<", "<difficult>1<"))
+    [folder] = (made_run / "test").iterdir()
+    assert run("report", "--run", folder, "--imdb", f"{tmp_path / demo_data.name}:test")[0] == 0
+    page = (folder / "report.html").read_text()
+    assert "There are no objects to find" in page and "There are no detections" not in page
+
+
 def test_the_page_of_a_test_alone(run, made_run):   # noqa: F811
     [folder] = (made_run / "test").iterdir()
     assert run("report", "--run", folder)[0] == 0 and "False alarms: 8" in (folder / "report.html").read_text()

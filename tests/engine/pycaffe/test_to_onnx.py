@@ -29,6 +29,11 @@ def test_ties_of_arg_max(tmp_path):
     check(net, tmp_path / "net.onnx")
 
 
+def test_average_of_windows_beyond_the_image(tmp_path):
+    check(net_of(("type: 'Pooling' pooling_param { pool: AVE kernel_size: 1 stride: 2 }", [(1, 2, 3, 4)], 1)),
+          tmp_path / "net.onnx")
+
+
 def test_odd_regions_of_psroi_pooling(tmp_path):
     """Halves are rounded away from zero; points, inverted RoIs and RoIs outside the image."""
     corners = [(0.5, 1.5, 2.5, 20.5), (-2.5, -0.5, -0.5, 3), (4, 4, 4, 4), (9, 9, 2, 3), (90, 90, 99, 99),

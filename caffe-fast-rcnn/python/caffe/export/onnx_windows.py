@@ -119,7 +119,8 @@ def average_pool(step: Step, value: str, pool: Pool, shape: Shape) -> str:
         return step.node("Div", means, _covered(step, value, pool, pads))
     lengths = [np.array([_window_length(pool, axis, shape, index) for index in range(count)])
                for axis, count in enumerate(pool.output_size(*shape[2:]))]
-    factors = math.prod(pool.kernel) / np.outer(*lengths)
+    with np.errstate(divide="ignore"):      # a window beyond the image has no area; its mean is NaN, as in Caffe
+        factors = math.prod(pool.kernel) / np.outer(*lengths)
     return step.node("Mul", means, step.array(factors.astype(np.float32), "areas"))
 
 

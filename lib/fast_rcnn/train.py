@@ -45,7 +45,14 @@ from utils.errors import CheckError
 from utils.files import DamagedFileError
 from utils.layer_params import class_count
 from utils.names import BOX_LAYERS, RPN_BOX_LAYER
-from utils.other_caffe import FrozenPrefix, free_intermediates, keep_freed_memory, restore, save_trained
+from utils.other_caffe import (
+    FrozenPrefix,
+    free_intermediates,
+    keep_freed_memory,
+    restore,
+    save_trained,
+    write_no_snapshots,
+)
 from utils.own_files import OwnFiles
 from utils.python_layer import TrainingMembers, layer_setting, layers_with
 from utils.weights import check_varied, load_initial_weights, weights_problem
@@ -73,6 +80,10 @@ class SolverWrapper:
         self.solver = caffe.get_solver(os.fspath(solver_prototxt))
         free_intermediates(self.solver.net)
         self.solver_param = prototxt.read_solver(solver_prototxt)
+        # The solver's own snapshots would be models whose box regression predicts normalised targets
+        if self.solver_param.snapshot and write_no_snapshots(self.solver):
+            print(f"Note: {solver_prototxt}: snapshot is {self.solver_param.snapshot}, which has no effect: "
+                  "TRAIN.SNAPSHOT_ITERS is the interval of snapshots", flush=True)
         self.iter_size = max(1, self.solver_param.iter_size)
         for layer in layers_with(self.solver.net, "iter_size"):
             layer.iter_size = self.iter_size

@@ -349,6 +349,14 @@ def stop_function(solver: Solver, is_requested: Callable[[], bool]) -> Callable[
     return lambda: solver.stopped_early
 
 
+def write_no_snapshots(solver: Solver) -> bool:
+    """Keep a solver from writing the snapshots that its file asks for; returns False if this Caffe cannot."""
+    if not hasattr(getattr(solver, "param", None), "snapshot"):
+        return False
+    solver.param.snapshot = 0
+    return True
+
+
 def can_snapshot_to(solver: Solver) -> bool:
     """Whether this Caffe lets callers choose where a solver writes its state."""
     return hasattr(getattr(solver, "param", None), "snapshot_prefix")

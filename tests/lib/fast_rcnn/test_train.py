@@ -95,6 +95,15 @@ def test_snapshots_are_named_and_predict_plain_targets(tmp_path):
     np.testing.assert_allclose(saved[1], trained[1] * STDS + MEANS, rtol=1e-6, atol=1e-7)
 
 
+def test_the_solvers_own_snapshots_are_not_written(tmp_path, capsys):
+    (tmp_path / "solver.pt").write_text((SOLVER % 0.01).replace("models/small", "small") + "snapshot: 1")
+    mine = tmp_path / "small_iter_1.caffemodel"
+    mine.write_text("mine")
+    assert [os.path.basename(path) for path in run(tmp_path, "out", 2)] == ["small_iter_2.caffemodel"]
+    assert mine.read_text() == "mine" and not list(tmp_path.glob("*.solverstate"))
+    assert "Note: solver.pt: snapshot is 1, which has no effect" in capsys.readouterr().out
+
+
 def test_fine_tuning_a_snapshot_normalises_its_box_regression_again(tmp_path):
     wrapper = SolverWrapper("solver.pt", [], tmp_path / "out")
     path = wrapper.train_model(2)[-1]

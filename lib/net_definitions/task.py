@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 from utils.layer_params import ANCHOR_RATIOS, ANCHOR_SCALES
 
+_MOST_CLASSES = (2**31 - 1) // 4        # bbox_pred has four outputs for each, and prototxts hold 32 bits
+
 
 @dataclass(frozen=True)
 class Task:
     """Number of classes with the background; the anchors' scales (times 16 pixels) and ratios height / width.
 
-    Raises ValueError for fewer than two classes and for scales or ratios that are missing, repeated or not positive.
+    Raises ValueError for fewer than two classes or more than a layer can have, and for scales or ratios that are
+    missing, repeated or not positive.
     """
 
     num_classes: int
@@ -22,6 +25,8 @@ class Task:
     def __post_init__(self) -> None:
         if self.num_classes < 2:
             raise ValueError(f"{self.num_classes} classes: at least 2 are needed, background and one more")
+        if self.num_classes > _MOST_CLASSES:
+            raise ValueError(f"{self.num_classes} classes: a layer can have {_MOST_CLASSES} at most")
         for name, values in (("scales", self.scales), ("ratios", self.ratios)):
             if not values or not all(0 < value < math.inf for value in values) or len(set(values)) < len(values):
                 raise ValueError(f"anchor {name} {as_words(values)}: expected different finite numbers above 0")

@@ -220,6 +220,7 @@ def test_make_models_rewrites_models(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("settings, words", [
     (dict(net="VGG"), "there is no net 'VGG'; choose one of VGG16"),
     (dict(net="ZF", num_classes=1), "1 classes: at least 2"),
+    (dict(net="ZF", num_classes=10**11), "100000000000 classes: a layer can have 536870911 at most"),
     (dict(net="ZF", sizes=Sizes(anchor_scales=(8, -1))), "anchor scales 8 -1: expected different"),
     (dict(net="ZF", sizes=Sizes(anchor_scales=(8, float("inf")))), "anchor scales 8 inf: expected different"),
     (dict(net="ZF", sizes=Sizes(anchor_ratios=(float("nan"),))), "anchor ratios nan: expected different"),

@@ -185,7 +185,8 @@ def test_train_net_keeps_files_of_the_user(train_net, tmp_path):
     final = Path(text.rsplit("Final model: ", 1)[1].strip())
     (tmp_path / "out" / "own_files.json").unlink()
     final.write_text("mine")
-    process = train_net("--iters", "2", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    text = process.communicate(timeout=120)[0]
-    assert process.returncode == 2 and "holds files that would be overwritten" in text, text
-    assert final.read_text() == "mine"
+    for words, message in (((), "holds a run already"), (("--restart",), "holds files that would be overwritten")):
+        process = train_net("--iters", "2", *words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        text = process.communicate(timeout=120)[0]
+        assert process.returncode == 2 and message in text, text
+        assert final.read_text() == "mine"

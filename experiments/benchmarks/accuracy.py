@@ -54,7 +54,7 @@ def check_inputs(runs: Sequence[Run]) -> None:
         raise UserError(f"{', '.join(peers)} needs torchvision, which is not installed: pip install torchvision, or "
                         "leave it out with --nets")
     low = sorted({run.net for run in todo if run.net.endswith(BFLOAT16)})
-    if low and not has_bfloat16():
+    if low and has_bfloat16() is False:
         raise UserError(f"{', '.join(low)}: this processor has no bfloat16 instructions (such as AVX512-BF16 or AMX); "
                         "leave it out with --nets")
 

@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 import _init_paths  # noqa: E402, F401
-import caffe  # noqa: E402
+from utils.other_caffe import has_bfloat16  # noqa: E402
 
 ITERATIONS = ["800", "400", "800", "400"]
 KINDS = {"ohem": ["--set", "PRECISION", "float32"], "no_ohem": ["--no_ohem"],
@@ -130,7 +130,7 @@ def main() -> int:
                         help="kinds of training (default: all)")
     parser.add_argument("--restart", action="store_true", help="repeat finished runs")
     args = parser.parse_args()
-    if "ohem_bfloat16" in args.kinds and not caffe.has_bfloat16():
+    if "ohem_bfloat16" in args.kinds and has_bfloat16() is False:
         parser.error("--kinds ohem_bfloat16: this processor has no bfloat16 instructions; choose the other --kinds")
     data, folder = args.data.resolve(), args.output.resolve()
     if args.restart:

@@ -304,7 +304,7 @@ def device_of(args: argparse.Namespace) -> int | None:
     """`choose_device` for a tool's options. Prints a note if cfg.PRECISION has no effect on the chosen CPU."""
     from utils.other_caffe import has_bfloat16
     gpu_id = choose_device(args.gpu, args.cpu)
-    if gpu_id is None and cfg.PRECISION == "bfloat16" and not has_bfloat16() and parallel.is_first():
+    if gpu_id is None and cfg.PRECISION == "bfloat16" and has_bfloat16() is False and parallel.is_first():
         print("Note: this processor has no bfloat16 instructions (such as AVX512-BF16 or AMX), and emulating them "
               "takes several times as long as float32: PRECISION bfloat16 computes in float32 here", flush=True)
     return gpu_id

@@ -64,9 +64,9 @@ def has_nms() -> bool:
     return hasattr(caffe, "nms")
 
 
-def has_bfloat16() -> bool:
-    """Whether the current device has instructions for products of bfloat16; False on a Caffe that cannot tell."""
-    return hasattr(caffe, "has_bfloat16") and caffe.has_bfloat16()
+def has_bfloat16() -> bool | None:
+    """Whether the current device has instructions for products of bfloat16; None if this Caffe cannot tell."""
+    return caffe.has_bfloat16() if hasattr(caffe, "has_bfloat16") else None
 
 
 def can_set_precision() -> bool:

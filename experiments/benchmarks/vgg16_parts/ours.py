@@ -21,7 +21,7 @@ from fast_rcnn.detector_record import detector_settings
 from fast_rcnn.test import detections_per_class, im_detect
 from fast_rcnn.train import SolverWrapper
 from rpn.generate import im_proposals
-from utils.other_caffe import keep_freed_memory
+from utils.other_caffe import has_bfloat16, keep_freed_memory
 from vgg16_parts.floor import count_work
 from vgg16_parts.job import NUM_CLASSES, TRAINED, Job, Missing, Scene, scenes, seconds_a_step, use_device
 
@@ -63,7 +63,7 @@ def set_precision(precision: str) -> None:
         choose(precision)
     except (ValueError, RuntimeError) as error:
         raise Missing(str(error)) from None
-    if precision == "bfloat16" and not caffe.has_bfloat16():
+    if precision == "bfloat16" and has_bfloat16() is False:
         raise Missing("this device has no bfloat16 instructions; ours would compute in float32")
 
 

@@ -16,18 +16,23 @@ import pytest
 from datasets.demo_scenes import make_demo_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
-TOOL, FORKED_STEPS = ROOT / "tools" / "train_faster_rcnn_alt_opt.py", Path(__file__).with_name("forked_steps.py")
+FORKED_STEPS = Path(__file__).with_name("forked_steps.py")
 SETTINGS = ["TRAIN.SCALES", "(160,)", "TRAIN.MAX_SIZE", "240", "TEST.SCALES", "(160,)", "TEST.MAX_SIZE", "240",
             "TRAIN.RPN_POST_NMS_TOP_N", "60", "TRAIN.BATCH_SIZE", "16", "TRAIN.SNAPSHOT_ITERS", "2"]
 
 
 class Trainer:
-    """Runs tools/train_faster_rcnn_alt_opt.py with Tiny on the data set for 12, 3, 4 and 60 iterations."""
+    """Runs tools/train_faster_rcnn_alt_opt.py with Tiny on the data set for 12, 3, 4 and 60 iterations.
+
+    Its steps are forked (see forked_steps.py) unless `program` is the tool itself.
+    """
+
+    tool = ROOT / "tools" / "train_faster_rcnn_alt_opt.py"
 
     def __init__(self, data: Path):
         self.imdb = f"{data}:trainval"
 
-    def command(self, output, *options, settings=(), program=TOOL):
+    def command(self, output, *options, settings=(), program=FORKED_STEPS):
         return [sys.executable, str(program), "--net_name", "Tiny", "--cpu", "--imdb", self.imdb, "--max_iters", "12",
                 "3", "4", "60", "--output", str(output), *options, "--set", *SETTINGS, *settings]
 
@@ -39,10 +44,6 @@ class Trainer:
         done = subprocess.run(self.command(output, *options, **more), text=True, capture_output=True, timeout=300,
                               env={**os.environ, "OMP_NUM_THREADS": "1"})
         return done.returncode, done.stdout + done.stderr
-
-    def run_forked(self, output, *options, **more):
-        """Like `run`, with forked_steps.py."""
-        return self.run(output, *options, program=FORKED_STEPS, **more)
 
 
 @pytest.fixture(scope="session")
@@ -79,7 +80,7 @@ def finished_run(trainer, common, tmp_path_factory):
     original, printed = common / "finished", common / "printed"
     with locked(common):
         if not printed.exists():
-            status, text = trainer.run(original)
+            status, text = trainer.run(original, program=trainer.tool)
             assert status == 0, text
             printed.write_text(text)
     output = tmp_path_factory.mktemp("runs") / "finished"

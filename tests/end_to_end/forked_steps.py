@@ -1,44 +1,58 @@
 """Runs tools/train_faster_rcnn_alt_opt.py with forked steps, which need not import PyTorch again.
 
-For tests of the results of a run, not of its processes. The steps have no logs.
+For tests of what a run does, not of how Python starts its steps. All else is as usual: pipes, signals, logs.
 """
+import contextlib
+import functools
+import gc
 import os
+import runpy
+import signal
+import subprocess
 import sys
 import traceback
 from pathlib import Path
+from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 import train_faster_rcnn_alt_opt as tool  # noqa: E402
 
-from alt_opt import step, team  # noqa: E402
-from utils.child_process import ChildDied  # noqa: E402
+import caffe  # noqa: E402, F401  (for all steps)
+from utils import child_process  # noqa: E402
 
 
-def run_forked(command, name, log, **_options):
-    """Replaces `run_child`."""
+def popen(command, *, env, pass_fds, **options):
+    """Like `subprocess.Popen` of a Python program, which runs where the new process would execute Python."""
     sys.stdout.flush()
-    child = os.fork()
-    if not child:
-        os._exit(run_step(command[-1]))
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if status:
-        raise ChildDied(name, status, [], log)
-    return False
+    return subprocess.Popen(command, env=env, pass_fds=pass_fds, **options,
+                            preexec_fn=functools.partial(become, command[1:], env, pass_fds))
 
 
-def run_step(job):
-    """Run a step and flush its output; returns its exit status."""
+def become(words, variables, kept):
+    """Run the program words[0] in this process and end it."""
+    status = 1
     try:
-        status = step.run_job([job])
+        for number in map(int, os.listdir("/proc/self/fd")):
+            if number > 2 and number not in kept:
+                with contextlib.suppress(OSError):      # the list's own descriptor is closed already
+                    os.close(number)
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        os.environ.update(variables)
+        sys.argv = words
+        sys.stdin, sys.stdout, sys.stderr = (open(number, mode, buffering=1) for number, mode in enumerate("rww"))
+        gc.enable()
+        runpy.run_path(words[0], run_name="__main__")
+    except SystemExit as end:
+        status = end.code
     except BaseException:
         traceback.print_exc()
-        status = 1
-    sys.stdout.flush()
-    sys.stderr.flush()
-    return status
+    finally:
+        sys.stdout.flush()
+        os._exit(status)
 
 
 if __name__ == "__main__":
-    step.end_with_parent = lambda: None     # would watch a pipe from the parent
-    team.run_child = run_forked
+    child_process.subprocess = SimpleNamespace(**{**vars(subprocess), "Popen": popen})
     sys.exit(tool.main())

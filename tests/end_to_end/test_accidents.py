@@ -115,7 +115,7 @@ def test_a_step_whose_only_checkpoint_is_damaged_starts_over(finished_run, train
 def test_kills_at_random_moments(finished_run, trainer, tmp_path, seed):
     """Each signal goes to the driver or to its child, and the run is resumed."""
     rng, output = random.Random(seed), tmp_path / "run"
-    for _ in range(5):
+    for _ in range(3):
         process = trainer.start(output, "--resume")
         end = time.monotonic() + rng.uniform(3, 12)
         while process.poll() is None and time.monotonic() < end:

@@ -147,7 +147,7 @@ def test_a_profiled_run_that_is_killed_or_interrupted_in_every_stage_reaches_the
 def test_steps_whose_inputs_changed_are_repeated_and_reported(finished_run, trainer, tmp_path):
     output = tmp_path / "copy"
     shutil.copytree(finished_run[0], output)
-    status, text = trainer.run_forked(output, "--resume", settings=["TRAIN.BATCH_SIZE", "8"])
+    status, text = trainer.run(output, "--resume", settings=["TRAIN.BATCH_SIZE", "8"])
     assert status == 0, text
     for kept in ("stage1_rpn", "stage1_proposals"):
         assert f"{kept}  is done" in text and f"{kept}  is repeated" not in text
@@ -158,7 +158,7 @@ def test_steps_whose_inputs_changed_are_repeated_and_reported(finished_run, trai
 def test_a_larger_number_of_iterations_continues_a_finished_step(finished_run, trainer, tmp_path):
     output = tmp_path / "copy"
     shutil.copytree(finished_run[0], output)
-    status, text = trainer.run_forked(output, "--resume", "--max_iters", "12", "3", "4", "80")
+    status, text = trainer.run(output, "--resume", "--max_iters", "12", "3", "4", "80")
     assert status == 0, text
     assert text.count(": kept") == 5
     assert ("stage2_fast_rcnn  continues from its end, iteration 60: max_iters: 60 -> 80; solver: stepsize 45 -> 60"
@@ -166,13 +166,13 @@ def test_a_larger_number_of_iterations_continues_a_finished_step(finished_run, t
     assert "stage2_fast_rcnn  resumes after iteration 60" in text and "iter 80/80" in text
     assert set(models(output)) - set(models(finished_run[0])) == {"tiny_fast_rcnn_stage2_iter_80.caffemodel"}
     before = models(output)
-    status, text = trainer.run_forked(output, "--resume", "--max_iters", "12", "3", "4", "80")
+    status, text = trainer.run(output, "--resume", "--max_iters", "12", "3", "4", "80")
     assert status == 0 and text.count(": kept") == 6 and models(output) == before, text
 
 
 def test_validation_keeps_the_best_models_and_does_not_change_the_training(finished_run, trainer, demo_data, tmp_path):
     output = tmp_path / "run"
-    status, text = trainer.run_forked(output, "--val_imdb", f"{demo_data}:test", "--val_every", "20")
+    status, text = trainer.run(output, "--val_imdb", f"{demo_data}:test", "--val_every", "20")
     assert status == 0, text
     found, plain = models(output), models(finished_run[0])
     best = {name for name in found if name.endswith("_best.caffemodel")}
@@ -191,7 +191,7 @@ def test_validation_keeps_the_best_models_and_does_not_change_the_training(finis
 
 def test_a_step_stops_early_and_the_next_ones_follow(trainer, demo_data, tmp_path):
     output = tmp_path / "run"
-    status, text = trainer.run_forked(output, "--val_imdb", f"{demo_data}:test", "--val_every", "1", "--patience", "1")
+    status, text = trainer.run(output, "--val_imdb", f"{demo_data}:test", "--val_every", "1", "--patience", "1")
     assert status == 0, text
     assert "stops after iteration" in text and (output / FINAL).exists()
 

@@ -27,7 +27,7 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 
 def start(trainer, output, *options, log, launcher=(sys.executable,), **variables):
     """Start the tool with torchrun, or in a process that finds the others through its environment."""
-    words = trainer.command(output, "--max_iters", *map(str, ITERATIONS.values()), *options)
+    words = trainer.command(output, "--max_iters", *map(str, ITERATIONS.values()), *options, program=trainer.tool)
     return subprocess.Popen([*launcher, *words[1:]], stdout=log, stderr=subprocess.STDOUT,
                             env={**os.environ, "OMP_NUM_THREADS": "1", **variables})
 

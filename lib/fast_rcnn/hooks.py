@@ -33,6 +33,9 @@ class Training:
     max_iters      the last iteration; a hook ends the training by setting it to the current one
     losses         of the last iterations, on the device
     save           writes a snapshot and returns its path
+    stop           the request to stop, if there was one
+    is_unfinished  set by a hook that was asked to stop before it finished its work after this iteration: training stops
+                   here, even after the last iteration, so that the hook can resume from its checkpoint
     contexts       contexts that `at_start` enters here are closed when training ends, is stopped or fails
     step_contexts  contexts that `before_iteration` enters here are closed after the solver's step
     """
@@ -41,6 +44,8 @@ class Training:
     max_iters: int
     losses: RecentLosses
     save: Callable[[], str]
+    stop: StopRequest = field(default_factory=StopRequest)
+    is_unfinished: bool = False
     contexts: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     step_contexts: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
@@ -199,11 +204,11 @@ class StopHook(Hook):
         self._checkpoints = checkpoints
 
     def at_start(self, training: Training) -> None:
-        stop = training.contexts.enter_context(StopRequest())
+        stop = training.contexts.enter_context(training.stop)
         self._is_stopped = stop_function(training.solver, lambda: stop.requested)
 
     def after_iteration(self, training: Training) -> None:
-        if self._is_stopped() and training.iteration < training.max_iters:
+        if training.is_unfinished or self._is_stopped() and training.iteration < training.max_iters:
             if self._checkpoints:
                 self._checkpoints.write(training.solver)
             raise TrainingStopped(training.iteration,

@@ -13,6 +13,7 @@ from fast_rcnn.detector_record import record_of
 from fast_rcnn.hooks import Hook, Training
 from fast_rcnn.train_log import TrainLog
 from utils import parallel
+from utils.child_process import terminations_as_interrupts
 from utils.files import append_json_lines, atomic_path, copy_file, read_json_lines, write_json_lines
 from utils.own_files import OwnFiles
 
@@ -67,7 +68,9 @@ class ValidationHook(Hook):
     """Validates, keeps the best model with its record beside the snapshots, and may stop the training.
 
     Each result is a line of JSON {"iteration", "stage", "data", "figures", "best"}. A resumed training reads those of
-    the same data up to its iteration, so that it keeps the same best model and stops as an uninterrupted one.
+    the same data up to its iteration, so that it keeps the same best model and stops as an uninterrupted one. A
+    validation that is due but was not finished is made up for. Being asked to stop ends a validation at once, except in
+    a parallel run, whose processes would wait for each other.
 
     prepare   creates the function that measures a model; called after the solver was created, so that it does not
               change the solver's random numbers
@@ -88,6 +91,13 @@ class ValidationHook(Hook):
     def at_start(self, training: Training) -> None:
         self._measure = self._prepare()
         getattr(self._measure, "check", lambda net: None)(training.solver.net)
+        self._read_results(training)
+        if self._iterations[-1:] == [training.iteration]:
+            self._stop_if_over(training)
+        elif training.iteration and self._plan.is_due(training):
+            self._validate(training)
+
+    def _read_results(self, training: Training) -> None:
         if not self._record.exists():
             return
         kept = [line for line in read_json_lines(self._record, iteration=int, figures=dict)
@@ -97,15 +107,14 @@ class ValidationHook(Hook):
         if parallel.is_first():
             write_json_lines(self._record, kept)
         parallel.wait()
-        if self._iterations[-1:] == [training.iteration]:
-            self._stop_if_over(training)
 
     def after_iteration(self, training: Training) -> None:
         if self._plan.is_due(training) and training.iteration not in self._iterations:
-            start = time.perf_counter()
-            self._validate(training)
-            self._log.leave_out(time.perf_counter() - start)
-            self._stop_if_over(training)
+            try:
+                self._validate(training)
+            except KeyboardInterrupt:
+                self._log.say("the validation is not finished; a resumed training begins with it")
+                training.is_unfinished = True
 
     def _stop_if_over(self, training: Training) -> None:
         if self._plan.is_over(self._values):
@@ -120,10 +129,27 @@ class ValidationHook(Hook):
                           f"{self._best}")
 
     def _validate(self, training: Training) -> None:
-        model = Path(training.save())
+        """Raises KeyboardInterrupt, without a result, if we are asked to stop before the model is measured."""
+        start, model = time.perf_counter(), Path(training.save())
         self._best = best_model(model)
         parallel.wait()     # until the first process has written it
-        figures = parallel.from_first(dict(self._measure(model)))
+        try:
+            self._record_result(training, model, self._figures(training, model))
+        finally:
+            if parallel.is_first() and training.iteration % self._interval and training.iteration != training.max_iters:
+                OwnFiles(model.parent).remove(model.name, record_of(model).name)
+            self._log.leave_out(time.perf_counter() - start)
+        self._stop_if_over(training)
+
+    def _figures(self, training: Training, model: Path) -> dict[str, float]:
+        if parallel.count() > 1:
+            return parallel.from_first(dict(self._measure(model)))
+        if training.stop.requested:
+            raise KeyboardInterrupt
+        with terminations_as_interrupts():
+            return dict(self._measure(model))
+
+    def _record_result(self, training: Training, model: Path, figures: Mapping[str, float]) -> None:
         self._values.append(_first(figures))
         self._iterations.append(training.iteration)
         best = index_of_best(self._values)
@@ -133,8 +159,6 @@ class ValidationHook(Hook):
             append_json_lines(self._record, [{
                 "iteration": training.iteration, "stage": self._log.stage, "data": self._data, "figures": figures,
                 "best": self._iterations[best]}])
-            if training.iteration % self._interval and training.iteration != training.max_iters:
-                OwnFiles(model.parent).remove(model.name, record_of(model).name)
         for listener in self._log.listeners:
             listener.validation(training.iteration, figures, getattr(self._measure, "pictures", list)())
         words = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())

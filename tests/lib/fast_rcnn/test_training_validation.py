@@ -1,4 +1,8 @@
 """Validation during training: which models are kept, early stopping, and that nothing else changes."""
+import signal
+import types
+from pathlib import Path
+
 import numpy as np
 import pytest
 from test_train import run, small_net, weights  # noqa: F401  (fixture)
@@ -28,11 +32,21 @@ class Stop(Hook):
             raise TrainingStopped(self._iteration, True)
 
 
-def hook(tmp_path, patience=None, every=1, data="val"):
-    """Returns one of VALUES, by the iteration in the model's name; creates a net with random weights beforehand."""
+def hook(tmp_path, patience=None, every=1, data="val", signals=types.MappingProxyType({})):
+    """Returns one of VALUES, by the iteration in the model's name; creates a net with random weights beforehand.
+
+    signals  of some iterations: sent while their models are measured
+    """
     def prepare():
         caffe.Net("net.pt", caffe.TRAIN)
-        return lambda model: {"AP50": VALUES[int(model.stem.rpartition("_")[2])], "AP": 0.0}
+        return measure
+
+    def measure(model):
+        iteration = int(model.stem.rpartition("_")[2])
+        if iteration in signals:
+            signal.raise_signal(signals[iteration])
+            pytest.fail("the signal did not end the validation")
+        return {"AP50": VALUES[iteration], "AP": 0.0}
     return ValidationHook(prepare, ValidationPlan(every, patience), TrainLog("small", 8),
                           tmp_path / "validation.jsonl", cfg.TRAIN.SNAPSHOT_ITERS, data)
 
@@ -75,6 +89,37 @@ def test_a_resumed_training_keeps_and_stops_as_an_uninterrupted_one(tmp_path, st
     assert parts[-1].endswith(f"small_iter_{last}.caffemodel") and not checkpoints.exist
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("iteration", [2, 3, 8])
+def test_a_stop_during_validation_ends_it_and_resuming_makes_up_for_it(tmp_path, iteration, number):
+    checkpoints, whole = Checkpoints(tmp_path / "checkpoints"), run(tmp_path, "whole", 8, hooks=[hook(tmp_path)])
+    record = (tmp_path / "validation.jsonl").read_bytes()
+    (tmp_path / "validation.jsonl").unlink()
+    with pytest.raises(TrainingStopped, match=f"after iteration {iteration}") as stopped:
+        run(tmp_path, "parts", 8, hooks=[hook(tmp_path, signals={iteration: number})], checkpoints=checkpoints)
+    assert stopped.value.has_checkpoint and len(read_json_lines(tmp_path / "validation.jsonl")) == iteration - 1
+    parts = run(tmp_path, "parts", 8, hooks=[hook(tmp_path)], checkpoints=checkpoints, resume=True)
+    assert (tmp_path / "validation.jsonl").read_bytes() == record
+    for name in (Path(whole[-1]).name, "small_best.caffemodel"):
+        assert sha256_file(tmp_path / "whole" / name) == sha256_file(tmp_path / "parts" / name)
+    assert {path.name for path in (tmp_path / "parts").glob("*.caffemodel")} == {
+        path.name for path in (tmp_path / "whole").glob("*.caffemodel")} and len(parts) == 1
+
+
+def test_a_stop_during_an_iteration_leaves_out_the_validation_after_it(tmp_path):
+    class Asked(Hook):
+        def after_iteration(self, training):
+            if training.iteration == 2:
+                signal.raise_signal(signal.SIGTERM)
+
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    with pytest.raises(TrainingStopped, match="after iteration 2"):
+        run(tmp_path, "out", 8, hooks=[Asked(), hook(tmp_path)], checkpoints=checkpoints)
+    assert len(read_json_lines(tmp_path / "validation.jsonl")) == 1
+    run(tmp_path, "out", 3, hooks=[hook(tmp_path)], checkpoints=checkpoints, resume=True)
+    assert [line["iteration"] for line in read_json_lines(tmp_path / "validation.jsonl")] == [1, 2, 3]
+
+
 def test_a_training_that_stopped_early_ends_there_again_until_it_gets_more_patience(tmp_path):
     checkpoints, end = Checkpoints(tmp_path / "checkpoints"), Checkpoints(tmp_path / "end")
     last = run(tmp_path, "out", 8, hooks=[hook(tmp_path, 3), EndStateHook(end, TrainLog("small", 8))])[-1]
@@ -92,7 +137,7 @@ def test_results_on_another_data_set_do_not_count(tmp_path):
     with pytest.raises(TrainingStopped):
         run(tmp_path, "out", 8, hooks=[hook(tmp_path), Stop(3, checkpoints)], checkpoints=checkpoints)
     run(tmp_path, "out", 4, hooks=[hook(tmp_path, data="other")], checkpoints=checkpoints, resume=True)
-    assert [line["best"] for line in read_json_lines(tmp_path / "validation.jsonl")] == [4]
+    assert [line["iteration"] for line in read_json_lines(tmp_path / "validation.jsonl")] == [3, 4]
 
 
 def test_iterations_between_validations(tmp_path):

@@ -231,10 +231,12 @@ def _do_step(run: Run, step: Step, manifest: Manifest) -> None:
     inputs = _inputs_and_history(run, step, manifest)
     reasons = list(_reasons_to_repeat(run, step, manifest, inputs))
     if reasons:
-        longer = _train_longer(run, step, manifest, inputs)
-        how = f"continues from its end, iteration {longer[CONTINUES_FROM].split()[-1]}" if longer else "is repeated"
+        place = "end" if manifest.state(step.name) == DONE else "checkpoint"
+        changed = _with_other_length(run, step, manifest, inputs)
+        how = (f"continues from its {place}, iteration {changed[CONTINUES_FROM].split()[-1]}" if changed
+               else "is repeated")
         print(f"{step.name}  {how}: {'; '.join(reasons)}", flush=True)
-        inputs = longer or inputs
+        inputs = changed or inputs
     run_hash = sha256_json(inputs)
     result = _unrecorded_result(run, step, run_hash) if manifest.state(step.name) == RUNNING and not reasons else None
     files, is_stopped = StepFiles(run.output, step.name), False
@@ -253,31 +255,34 @@ def _do_step(run: Run, step: Step, manifest: Manifest) -> None:
         raise KeyboardInterrupt
 
 
-def _train_longer(run: Run, step: Step, manifest: Manifest, inputs: dict[str, str]) -> dict[str, str] | None:
-    """Let a finished step continue from its end, if only its iterations and learning rate steps have changed.
+def _with_other_length(run: Run, step: Step, manifest: Manifest, inputs: dict[str, str]) -> dict[str, str] | None:
+    """Let a step continue if only its iterations and learning rate steps have changed, to more than it has done.
 
-    The result differs from that of a single training, whose learning rate would have fallen at other iterations, so
-    the inputs record the iterations where the step ended before. Returns the inputs; None if the step must be repeated.
+    A finished step continues from its end, an interrupted one from its newest checkpoint. The result differs from that
+    of a single training, whose learning rate would have fallen at other iterations, so the inputs record the
+    iterations where the step was when its length changed. Returns the inputs; None if the step must be repeated.
     """
-    if manifest.state(step.name) != DONE or not {"max_iters"} <= set(manifest.changed(step.name, inputs)) <= {
-            "max_iters", "solver"}:
+    if not {"max_iters"} <= set(manifest.changed(step.name, inputs)) <= {"max_iters", "solver"}:
         return None
     before, solver = manifest.steps[step.name]["inputs"], manifest.steps[step.name].get("solver", {})
-    found = _solver_settings(run, step)
-    if int(before["max_iters"]) >= int(inputs["max_iters"]) or any(
+    found, is_done = _solver_settings(run, step), manifest.state(step.name) == DONE
+    if is_done and int(before["max_iters"]) >= int(inputs["max_iters"]) or any(
             solver.get(key) != found.get(key) for key in {*solver, *found} - {"stepsize", "stepvalue", "max_iter"}):
         return None
-    end = _end_state(run, step, sha256_json(before))
+    source = (_end_state if is_done else _checkpoints)(run, step, sha256_json(before))
     try:
-        if end.newest() is None:
+        if source.newest() is None or source.iteration >= int(inputs["max_iters"]):
             return None
-        ended = end.iteration
-        longer = {**inputs, CONTINUES_FROM: f"{before.get(CONTINUES_FROM, '')} {ended}".strip()}
-        _checkpoints(run, step, sha256_json(longer)).copy_newest(end)
+        changed = {**inputs, CONTINUES_FROM: f"{before.get(CONTINUES_FROM, '')} {source.iteration}".strip()}
+        checkpoints = _checkpoints(run, step, sha256_json(changed))
+        if is_done:
+            checkpoints.copy_newest(source)
+        else:
+            checkpoints.take_over(source.run_hash)
     except DamagedFileError as error:
-        print(f"{step.name}  cannot continue from its end: {error}", flush=True)
+        print(f"{step.name}  cannot continue: {error}", flush=True)
         return None
-    return longer
+    return changed
 
 
 def _unrecorded_result(run: Run, step: Step, run_hash: str) -> Path | None:

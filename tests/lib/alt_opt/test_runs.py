@@ -187,6 +187,24 @@ def test_an_extended_step_continues_from_its_end(start, tmp_path, capsys):
     assert Manifest(output).steps["stage1_rpn"]["inputs"]["goes on from"] == "6 8"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("iterations, how, resumes", [
+    ("8", "continues from its checkpoint, iteration 6", True), ("5", "is repeated", False)])
+def test_an_interrupted_step_continues_if_it_is_to_train_longer(start, tmp_path, capsys, iterations, how, resumes):
+    output = tmp_path / "out"
+    start()
+    manifest = Manifest(output)
+    step = manifest.steps["stage1_rpn"]
+    manifest.start("stage1_rpn", step["inputs"], step["solver"], step["imdb"])      # interrupted after iteration 6
+    shutil.copytree(output / "end_states" / "stage1_rpn", output / "checkpoints" / "stage1_rpn", dirs_exist_ok=True)
+    capsys.readouterr()
+    assert start("--resume", iterations=(iterations, "4", "6", "4")) == NAMES
+    assert f"stage1_rpn  {how}: max_iters: 6 -> {iterations}" in capsys.readouterr().out
+    log = (output / "logs" / "stage1_rpn.log").read_text()
+    assert ("resumes iter_6/checkpoint_iter_6.solverstate" in log) == resumes
+    assert Manifest(output).steps["stage1_rpn"]["inputs"].get("goes on from") == ("6" if resumes else None)
+
+
 @pytest.mark.parametrize("options, iterations", [
     ((), ("5", "4", "6", "4")), (("--lr", "0.5"), ("8", "4", "6", "4")),
     (("--set", "TRAIN.RPN_BATCHSIZE", "32"), ("8", "4", "6", "4"))])

@@ -34,6 +34,7 @@ from utils.errors import UserError, message_of
 from utils.files import atomic_path, read_record, write_json
 from utils.image_header import IMAGE_SUFFIXES
 from utils.images import ImageError
+from utils.text import listing
 from utils.timer import Timer
 
 EXAMPLES = """\
@@ -177,8 +178,7 @@ def record_pictures(output: Path, targets: Sequence[Path]) -> None:
     ours = read_record(record, "remove it", pictures=list)["pictures"] if record.is_file() else []
     taken = [str(target) for target in targets if target.exists() and target.name not in ours]
     if taken:
-        more = f" and {len(taken) - 1} more" if len(taken) > 1 else ""
-        raise UserError(f"{taken[0]}{more}: exists and was not written by this tool; choose another --output")
+        raise UserError(f"{listing(taken, 1)}: exists and was not written by this tool; choose another --output")
     write_json(record, {"pictures": sorted({*ours, *(target.name for target in targets)})})
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from utils.errors import UserError
 from utils.files import read_record, write_json, write_text
+from utils.text import listing
 
 if TYPE_CHECKING:       # imported on use, so that --help is fast
     from datasets.evaluation import Evaluation
@@ -291,8 +292,7 @@ def check_own_results(folder: Path, tables: Sequence[str] = ()) -> None:
     results = [*(folder / name for name in (EVALUATION, *tables)), *sorted(folder.glob("comp4_det_*.txt"))]
     taken = [path for path in results if os.path.lexists(path)]
     if taken:
-        more = f" and {len(taken) - 1} more" if len(taken) > 1 else ""
-        raise UserError(f"{taken[0]}{more}: would be overwritten, but is not from a test by these tools; name "
+        raise UserError(f"{listing(taken, 1)}: would be overwritten, but is not from a test by these tools; name "
                         "another folder, or move it")
 
 

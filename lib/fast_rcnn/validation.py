@@ -131,7 +131,6 @@ class ValidationHook(Hook):
     def _validate(self, training: Training) -> None:
         """Raises KeyboardInterrupt, without a result, if we are asked to stop before the model is measured."""
         start, model = time.perf_counter(), Path(training.save())
-        self._best = best_model(model)
         parallel.wait()     # until the first process has written it
         try:
             self._record_result(training, model, self._figures(training, model))
@@ -150,6 +149,7 @@ class ValidationHook(Hook):
             return dict(self._measure(model))
 
     def _record_result(self, training: Training, model: Path, figures: Mapping[str, float]) -> None:
+        self._best = best_model(model)
         self._values.append(_first(figures))
         self._iterations.append(training.iteration)
         best = index_of_best(self._values)

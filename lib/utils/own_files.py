@@ -8,6 +8,7 @@ from pathlib import Path
 
 from utils.errors import UserError
 from utils.files import read_record, write_json
+from utils.text import listing
 
 RECORD = "own_files.json"
 
@@ -39,9 +40,8 @@ class OwnFiles:
         known = self.names()
         others = [name for name in dict.fromkeys(names) if name not in known and os.path.lexists(self.folder / name)]
         if others:
-            listed = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
             raise UserError(f"{self.folder} holds files that would be overwritten, and that were not made by a run in "
-                            f"it: {listed}. Choose another --output, or move them")
+                            f"it: {listing(others, 5)}. Choose another --output, or move them")
         self.adopt(names)
 
     def adopt(self, names: Iterable[str]) -> None:

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -91,6 +91,13 @@ def load_json(path: str | os.PathLike) -> Any:
         raise TextError(f"{path}:{error.lineno}: not readable as JSON: {error.msg}, column {error.colno}") from None
     except (ValueError, RecursionError) as error:       # a number with too many digits; nested too deep
         raise TextError(f"{path}: not readable as JSON: {error}") from None
+
+
+def listing(names: Iterable[object], most: int) -> str:
+    """The names, or the first `most` of them and the number of the others, for a message."""
+    texts = list(map(str, names))
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more
 
 
 def printable(text: str, keep: str = "") -> str:

@@ -10,6 +10,7 @@ from utils import prototxt
 from utils.errors import CheckError, NotFiniteError, raise_all
 from utils.names import BOX_LAYERS, READONLY
 from utils.other_caffe import Net, all_finite, blob_shape, copy_weights, copy_weights_without, fits, stored_shapes
+from utils.text import listing
 
 CLASS_LAYERS = ("cls_score", "rfcn_cls", *BOX_LAYERS)      # layers whose number of outputs depends on the classes
 _NAMED = 12         # maximum number of layers named in a message; the rest is counted
@@ -157,5 +158,4 @@ def weights_problem(net: Net) -> str:
 
 
 def _listing(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more or "none"
+    return listing(names, _NAMED) or "none"

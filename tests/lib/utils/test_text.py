@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from utils.text import PrintableStream, TextError, is_utf8, printable, read_lines, read_text
+from utils.text import PrintableStream, TextError, is_utf8, listing, printable, read_lines, read_text
 
 XML = '<?xml version="1.0" encoding="{}"?>\n<name>{}</name>'
 
@@ -64,3 +64,8 @@ def test_tools_escape_control_characters(capsys):
 
     assert main() == 2
     assert capsys.readouterr() == ("layer \\x1b[31m\n", "file \\xe9\nerror: no \\x9b\n")
+
+
+def test_listing():
+    assert listing([], 2) == "" and listing("ab", 2) == "a, b"
+    assert listing(["a", 2, "c", "d"], 2) == "a, 2 and 2 more"

@@ -218,6 +218,23 @@ def test_other_sizes_types_and_copies():
     assert torch.autograd.gradcheck(module, torch.randn(1, 6, 4, 3, dtype=torch.float64, requires_grad=True))
 
 
+FEW_BITS = ["conv", "conv_0d", "conv_lacking", "deconv", "depthwise", "ip", "ip_no_bias", "max_pool",
+            "max_pool_outside", "spp", "lrn", "batch_norm", "lstm", "softmax_loss"]
+
+
+@pytest.mark.parametrize("name", FEW_BITS)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_module_computes_in_the_type_of_its_weights(name, dtype):
+    module = caffe.to_torch(net_of(EXAMPLES[name]))
+    inputs = inputs_of(net_of(EXAMPLES[name]))
+    wanted, module = [value.detach() for value in as_tuple(module(*inputs))], copy.deepcopy(module).to(dtype)
+    for found, want in zip(as_tuple(module(*(value.to(dtype) for value in inputs))), wanted, strict=True):
+        assert found.dtype == dtype
+        within = want.abs() < 100       # not the lowest number, of windows without pixels
+        torch.testing.assert_close(found.float()[within], want[within], rtol=0.02,
+                                   atol=0.02 * float(want[within].abs().max()))
+
+
 @pytest.mark.parametrize("name", ["conv", "max_pool", "ave_pool_padded", "lrn", "batch_norm", "reshape", "reduction",
                                   "lstm", "accuracy", "dummy_data", "euclidean_loss", "sigmoid_loss"])
 def test_export_and_tracing(name):

@@ -28,6 +28,7 @@ class _Settings:
     gpu_id = 0
     float_type = torch.float32
     precision = "float32"
+    keeps_types = False
     seed = 0
     generators: dict[torch.device, torch.Generator] = {}
     solver_count, solver_rank = 1, 0
@@ -133,7 +134,7 @@ def _has_bfloat16(where: torch.device) -> bool:
 
 def factor_type(dtype: torch.dtype) -> torch.dtype:
     """The type to which convolutions and matrix products convert values of `dtype`; see `set_precision`."""
-    if dtype not in (torch.float32, torch.bfloat16):
+    if _Settings.keeps_types or dtype not in (torch.float32, torch.bfloat16):
         return dtype
     return torch.bfloat16 if _Settings.precision == "bfloat16" and has_bfloat16() else torch.float32
 
@@ -152,6 +153,17 @@ def use_precision(name: str) -> Iterator[None]:
         yield
     finally:
         set_precision(before)
+
+
+@contextlib.contextmanager
+def keep_types() -> Iterator[None]:
+    """Inside a block, convolutions and matrix products take values in the type that they have, in float32 precision."""
+    before, _Settings.keeps_types = _Settings.keeps_types, True
+    try:
+        with use_precision("float32"):
+            yield
+    finally:
+        _Settings.keeps_types = before
 
 
 @contextlib.contextmanager

@@ -47,7 +47,7 @@ class _Value(Blob):
     def tensor(self, value: torch.Tensor) -> None:
         self._value, self.written = value, True
 
-    # Autocast decides the precision
+    # The module's type and autocast decide the precision
     @property
     def stored(self) -> torch.Tensor:
         return self.tensor
@@ -141,7 +141,7 @@ class TorchLayer(nn.Module):
             return _KernelFunction.apply(layer, self.num_tops, *tensors)
         bottom, top = [_Value(tensor) for tensor in tensors], [_Value() for _ in range(self.num_tops)]
         layer.reshape(bottom, top)
-        with device.use_precision("float32"):
+        with device.keep_types():
             layer.forward(bottom, top)
         for name, blob in zip(self.blob_names, layer.blobs, strict=True):
             if name in _STATISTICS and blob.written:

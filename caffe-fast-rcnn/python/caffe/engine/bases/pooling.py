@@ -62,7 +62,7 @@ def max_pool(image: torch.Tensor, pool: Pool) -> tuple[torch.Tensor, torch.Tenso
     height, width = image.shape[2:]
     if pool.is_native(height, width):
         return functional.max_pool2d_with_indices(image, pool.kernel, pool.stride, pool.pad, ceil_mode=pool.ceil)
-    padded = pool.padded(image, _LOWEST)
+    padded = pool.padded(image, max(_LOWEST, torch.finfo(image.dtype).min))
     values, places = functional.max_pool2d_with_indices(padded, pool.kernel, pool.stride)
     y = places // padded.shape[3] - pool.pad[0]
     x = places % padded.shape[3] - pool.pad[1]

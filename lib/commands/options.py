@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from fast_rcnn.cfg_checks import check_cfg
 from fast_rcnn.config import MOST_ITERATIONS, Changes, Config, cfg, cfg_from_file, cfg_from_list, change_cfg
@@ -75,10 +75,27 @@ def quiet_caffe() -> Iterator[None]:
             os.environ.pop("GLOG_minloglevel", None)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says of a missing argument that an option of several values, such as --set, may have taken it."""
+
+    def parse_known_args(self, args=None, namespace=None):
+        """See argparse."""
+        self._words = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """See argparse."""
+        takers = [word for word in self._words
+                  if (option := self._option_string_actions.get(word)) and option.nargs == "+"]
+        if takers and "arguments are required" in message:
+            message += f"; {takers[-1]} takes all words up to the next option: write them before it, or after --"
+        super().error(message)
+
+
 def make_parser(description: str, examples: str) -> argparse.ArgumentParser:
     """A parser whose --help keeps the layout of the description and ends with examples."""
-    return argparse.ArgumentParser(description=description, epilog="examples:\n" + examples,
-                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+    return _Parser(description=description, epilog="examples:\n" + examples,
+                   formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 def add_device_options(parser: argparse.ArgumentParser) -> None:

@@ -48,6 +48,14 @@ def test_an_unknown_option_is_an_error(run, name):
     assert run(name, "--no_such_option")[0] == 2
 
 
+def test_an_option_that_took_the_photographs_is_named(run):
+    hint = "--classes takes all words up to the next option: write them before it, or after --"
+    for words, has_hint in ((["--classes", "cat", "a.jpg"], True), (["--csv"], False),
+                            (["--classes", "cat", "--", "a.jpg"], False)):
+        status, text = run("demo", *words)
+        assert status == 2 and (hint in text) == has_hint
+
+
 @pytest.mark.parametrize("name", [*TOOLS, "demo_job"])
 def test_missing_packages_are_reported_in_one_line(name):
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}

@@ -8,6 +8,7 @@ from typing import Any
 
 from alt_opt.manifest import Manifest
 from alt_opt.plan import STEPS
+from commands.data_set import data_set_of_results
 from datasets.detection_files import EVALUATION
 from reports.charts import Axis, Line, colour, legend, line_chart
 from reports.page import figure, write_page
@@ -15,6 +16,7 @@ from reports.training import Stage, read_stages
 from utils.files import DamagedFileError, read_record
 
 MEASURES = {"ap50": "AP50", "ap75": "AP75", "ap": "AP50:95", "voc_area": "VOC"}
+MAYBE_OTHERS = "these may be different data sets of one name"
 _HASH = 64              # length of a fingerprint
 _SHOWN = 10             # characters of a fingerprint that the page shows
 _SOLVER = "solver."     # prefix of the solver's settings
@@ -25,10 +27,14 @@ Figures = dict[str, float | None]       # by the keys of MEASURES
 
 @dataclass(frozen=True)
 class TestFigures:
-    """The metrics of a test: means over the classes, and those of each class."""
+    """The metrics of a test: means over the classes, and those of each class.
+
+    data_set  where the data set was; '' if unknown
+    """
 
     mean: Figures = field(default_factory=dict)
     classes: dict[str, Figures] = field(default_factory=dict)
+    data_set: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ def _figures(file: Path) -> TestFigures:
         if not isinstance(of_class, dict) or not all(
                 of_class.get(key) is None or isinstance(of_class[key], (int, float)) for key in MEASURES):
             raise DamagedFileError(f"{file}: damaged; {hint}")
-    return TestFigures(parts["mean"], parts["classes"])
+    return TestFigures(parts["mean"], parts["classes"], data_set_of_results(file.parent))
 
 
 def run_names(runs: Sequence[Path]) -> list[str]:
@@ -128,13 +134,18 @@ def _short(value: str) -> str:
 
 
 def test_tables(runs: Sequence[RunResults]) -> list[dict[str, Any]]:
-    """For each test set: the metrics of each run with their difference from the first run's, and AP50:95 by class."""
+    """For each test set: the metrics of each run with their difference from the first run's, and AP50:95 by class.
+
+    "data_sets" are where the data sets of this name were, if in different places: (run, place).
+    """
     tables = []
     for test in dict.fromkeys(name for run in runs for name in run.tests):
         of_runs = [run.tests.get(test, TestFigures()) for run in runs]
         classes = sorted({name for of_run in of_runs for name in of_run.classes})
         means = [[_cell(of_run.mean.get(key), of_runs[0].mean.get(key)) for key in MEASURES] for of_run in of_runs]
-        tables.append({"name": test, "rows": list(zip([run.name for run in runs], means, strict=True)),
+        places = [(run.name, of_run.data_set) for run, of_run in zip(runs, of_runs, strict=True) if of_run.data_set]
+        tables.append({"name": test, "data_sets": places if len({place for _, place in places}) > 1 else [],
+                       "rows": list(zip([run.name for run in runs], means, strict=True)),
                        "classes": [(name, [_cell(_ap(of_run, name), _ap(of_runs[0], name)) for of_run in of_runs])
                                    for name in classes]})
     return tables
@@ -174,6 +185,8 @@ def text_report(runs: Sequence[RunResults]) -> str:
         lines += [table["name"], f"  {'':<{width}}" + "".join(f"{name:>18}" for name in MEASURES.values())]
         lines += [f"  {name:<{width}}" + "".join(f"{_as_text(cell):>18}" for cell in cells)
                   for name, cells in table["rows"]]
+        if table["data_sets"]:
+            lines.append(f"  {MAYBE_OTHERS}: " + ", ".join(f"{name}: {place}" for name, place in table["data_sets"]))
     for key, steps, values in setting_differences(runs):
         lines.append(f"{key} ({steps}): {' | '.join(value or '-' for value in values)}")
     untested = runs_without_tests(runs)
@@ -187,5 +200,6 @@ def _as_text(cell: dict[str, Any]) -> str:
 def write_comparison(path: Path, runs: Sequence[RunResults]) -> None:
     """Write the comparison as a page."""
     write_page(path, "compare.html", title=f"{len(runs)} runs side by side", runs=[run.name for run in runs],
-               measures=list(MEASURES.values()), tests=test_tables(runs), charts=loss_charts(runs),
-               differences=setting_differences(runs), untested=runs_without_tests(runs))
+               measures=list(MEASURES.values()), tests=test_tables(runs), maybe_others=MAYBE_OTHERS,
+               charts=loss_charts(runs), differences=setting_differences(runs),
+               untested=runs_without_tests(runs))

@@ -63,6 +63,17 @@ def test_differences_of_data_sets_and_solvers_in_words(run, runs):    # noqa: F8
     assert f"solver {steps}: {'7' * 10}… | {'8' * 10}…\n" in text and "stepsize" not in text
 
 
+def test_data_sets_of_one_name_in_different_places(run, runs, tmp_path):     # noqa: F811
+    def places(*found):
+        for folder, place in zip(runs, found, strict=True):
+            (folder / "test" / "street_test" / "data_set.json").write_text(json.dumps({"data set": place}))
+        return run("compare_runs", *runs, "--output", tmp_path / "c.html")[1], (tmp_path / "c.html").read_text()
+
+    words = "hese may be different data sets of one name: x/run: /a/street:test, y/run: /b/street:test"
+    assert all(words in text for text in places("/a/street:test", "/b/street:test"))
+    assert not any("of one name" in text for text in places("/a/street:test", "/a/street:test"))
+
+
 def test_a_run_without_results(run, runs, tmp_path):    # noqa: F811
     (tmp_path / "new" / "logs").mkdir(parents=True)
     status, text, _ = run("compare_runs", runs[0], tmp_path / "new")

@@ -24,9 +24,9 @@ from pathlib import Path
 from accuracy_parts.data import SHARED_DATA, choosing_split, find_data_set, published_split, shared_data
 from accuracy_parts.recipes import BFLOAT16, DATA_SETS
 from accuracy_parts.report import write_report
-from accuracy_parts.runs import Run, finished_runs, make_run
+from accuracy_parts.runs import POINTS, Run, finished_runs, make_run
 from accuracy_parts.trainings import do
-from commands.options import tool, writable_folder
+from commands.options import positive, tool, writable_folder
 from utils.errors import UserError
 from utils.other_caffe import has_bfloat16
 
@@ -66,6 +66,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("data_sets", nargs="+", metavar="DATASET", help=f"name or path; one of {', '.join(DATA_SETS)}")
     add("--nets", nargs="+", choices=nets, metavar="NET", help=f"some of {', '.join(nets)} (default: all)")
     add("--seeds", type=int, nargs="+", default=[3, 4, 5], metavar="N", help="random seeds (default: 3 4 5)")
+    add("--points", type=positive, default=POINTS, metavar="N", help="tests during a training of one stage, the last "
+                                                                     f"at its end (default: {POINTS})")
     add("--choose", action="store_true", help="tune recipes: train and test on parts of trainval")
     add("--weights", type=Path, metavar="DIR", help=f"folder of initial weights (default: imagenet in {SHARED_DATA})")
     add("--output", type=Path, default=ROOT / "output" / "accuracy", metavar="DIR",
@@ -86,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     found = [find_data_set(given, DATA_SETS, shared) for given in args.data_sets]
     splits = [choosing_split(name, path, output / name) if args.choose else published_split(name, path)
               for name, path in found]
-    runs = [make_run(DATA_SETS, split, net, seed, weights, output) for split in splits
+    runs = [make_run(DATA_SETS, split, net, seed, weights, output, args.points) for split in splits
             for net in chosen_nets(split.name, args.nets) for seed in args.seeds]
     check_inputs(runs)
     for run in runs:

@@ -244,8 +244,14 @@ _ANIMALS_RECIPES: dict[str, Recipe] = {
     "VGG16_end2end": EndToEndRecipe("VGG16", VGG16, (3800,), _ANIMALS, *_ANIMALS_ANCHORS, fc6=512, fc7=512,
                                     lr=(0.002,)),
 }
+_SMALL_SIZE = (256, 480)
+_SHORT_RECIPE = f"VGG16_end2end{SHORT}"
+_ANIMALS_RECIPES[_SHORT_RECIPE] = EndToEndRecipe(
+    "VGG16", VGG16, (800,), {**image_size(*_SMALL_SIZE), **proposals(8, 300)}, (2, 3.5, 5, 8, 12, 16), (0.67, 1.5),
+    fc6=512, fc7=512, lr=(0.002,))
 _IN_BFLOAT16 = ("--precision", "bfloat16")
 _TORCHVISION = Peer("torchvision_peer.py", "VGG16", ("--size", *map(str, _ANIMALS_SIZE)), is_goal=True)
+_TORCHVISION_SHORT = replace(_TORCHVISION, like=_SHORT_RECIPE, options=("--size", *map(str, _SMALL_SIZE)))
 
 # ---- BCCD: photographs of 640 x 480 pixels, cells of 24 to 300 pixels
 _BCCD_RECIPES = {
@@ -267,6 +273,7 @@ DATA_SETS = {
         peers={"torchvision_VGG16": _TORCHVISION,
                f"torchvision_VGG16{BFLOAT16}": replace(_TORCHVISION, like=f"VGG16{BFLOAT16}",
                                                        options=(*_TORCHVISION.options, *_IN_BFLOAT16)),
+               f"torchvision_VGG16{SHORT}": _TORCHVISION_SHORT,
                f"SSD300{BFLOAT16}": Peer("ssd300.py", f"VGG16{BFLOAT16}", _IN_BFLOAT16, 12_000)}),
     "BCCD": DataSet(
         _BCCD_RECIPES,

@@ -13,7 +13,7 @@ import numpy as np
 
 from accuracy_parts.recipes import BFLOAT16, DataSet, Peer, Recipe
 from accuracy_parts.runs import Run
-from accuracy_parts.trainings import LAST_STAGE_POINTS, POINTS, peer_images, training_of
+from accuracy_parts.trainings import LAST_STAGE_POINTS, peer_images, training_of
 from commands.curves import plot_losses
 from datasets.all_boxes import load_detections, stored_classes
 from datasets.factory import get_imdb
@@ -26,7 +26,7 @@ Result = dict[str, Any]
 Results = Mapping[str, Sequence[Result]]    # of one data set: for each net, a result for each seed
 
 FIGURES = {"ap50": "AP50", "ap75": "AP75", "ap": "AP"}
-LEVELS = (0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.96, 0.97, 0.98)   # of AP50
+LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.96, 0.97, 0.98)   # of AP50
 PICTURES, SCORE = 6, 0.5        # number of photographs shown, and the minimum score of the detections drawn
 
 
@@ -187,7 +187,7 @@ def times(results: Results) -> list[str]:
         return []
     return ["Minutes of training until a test first reached each AP50; empty unless all seeds reached it. Nets of four "
             "stages are tested before the last stage, when RPN and Fast R-CNN first share their convolutions, and "
-            f"{LAST_STAGE_POINTS} times during it; the others are tested {POINTS} times during training.", "",
+            f"{LAST_STAGE_POINTS} times during it; the others at equal distances (`--points`).", "",
             f"| AP50 | {' | '.join(results)} |", "|---" * (len(results) + 1) + "|",
             *(f"| {' | '.join(row)} |" for row in rows), ""]
 

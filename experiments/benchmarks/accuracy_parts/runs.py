@@ -11,6 +11,7 @@ from accuracy_parts.recipes import DataSet, Peer, Recipe
 from utils.files import read_json, sha256_json
 
 RESULT = "result.json"
+POINTS = 8              # default number of tests during a training of one stage, ours or a peer's
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Run:
     net      name of the recipe or peer
     weights  folder of initial weights
     output   folder of all runs
+    points   number of tests during a training of one stage
     """
 
     split: Split
@@ -29,6 +31,7 @@ class Run:
     seed: int
     weights: Path
     output: Path
+    points: int = POINTS
 
     @property
     def key(self) -> str:
@@ -68,8 +71,9 @@ def finished_runs(known: Mapping[str, DataSet], weights: Path, output: Path) -> 
     return list(runs.values())
 
 
-def make_run(known: Mapping[str, DataSet], split: Split, net: str, seed: int, weights: Path, output: Path) -> Run:
+def make_run(known: Mapping[str, DataSet], split: Split, net: str, seed: int, weights: Path, output: Path,
+             points: int = POINTS) -> Run:
     """The run of a recipe or peer named `net` on a known data set."""
     data_set = known[split.name]
     peer = data_set.peers.get(net)
-    return Run(split, net, data_set.recipes[peer.like if peer else net], peer, seed, weights, output)
+    return Run(split, net, data_set.recipes[peer.like if peer else net], peer, seed, weights, output, points)

@@ -28,7 +28,6 @@ from utils.files import read_json, write_json
 TOOLS = ROOT / "tools"
 SNAPSHOTS = "snapshots"
 LAST_STAGE_POINTS = 4   # snapshots of the last of four stages to test, besides the detector before it
-POINTS = 8              # tests during a training of one stage, ours or a peer's
 
 
 def do(run: Run) -> dict[str, Any]:
@@ -71,16 +70,14 @@ class Training(ABC):
     """A training by the tools. Its snapshots are hard-linked in <folder of the run>/snapshots, named by iteration.
 
     snapshot  pattern of the names of the snapshots to test; its group is the iteration
-    points    number of these snapshots
     """
 
     snapshot: re.Pattern[str]
-    points: int
 
-    def __init__(self, run: Run, recipe: Recipe) -> None:
+    def __init__(self, run: Run, recipe: Recipe, points: int) -> None:
         self.run, self.kept = run, run.folder / SNAPSHOTS
         self.iterations = recipe.iterations[-1]
-        self.more = {"TRAIN.SNAPSHOT_ITERS": -(-self.iterations // self.points)}
+        self.more = {"TRAIN.SNAPSHOT_ITERS": -(-self.iterations // points)}
         *earlier, self.images = recipe.images_seen()
         self.images_before = sum(earlier)
 
@@ -144,10 +141,10 @@ class Training(ABC):
 class AlternatingTraining(Training):
     """Four stages. The first complete detector, before stage 2's Fast R-CNN, counts as its iteration 0."""
 
-    snapshot, points = re.compile(r".*fast_rcnn_stage2_iter_(\d+)\.caffemodel"), LAST_STAGE_POINTS
+    snapshot = re.compile(r".*fast_rcnn_stage2_iter_(\d+)\.caffemodel")
 
     def __init__(self, run: Run, recipe: AlternatingRecipe) -> None:
-        super().__init__(run, recipe)
+        super().__init__(run, recipe, LAST_STAGE_POINTS)
         self._words = recipe.driver_words(CFGS, self.more)
 
     def is_finished(self) -> bool:
@@ -191,10 +188,10 @@ def first_detector(trained: Path, path: Path) -> None:
 class EndToEndTraining(Training):
     """One stage, with nets that tools/make_models.py writes to <folder of the run>/nets."""
 
-    snapshot, points = re.compile(r".*_iter_(\d+)\.caffemodel"), POINTS
+    snapshot = re.compile(r".*_iter_(\d+)\.caffemodel")
 
     def __init__(self, run: Run, recipe: EndToEndRecipe) -> None:
-        super().__init__(run, recipe)
+        super().__init__(run, recipe, run.points)
         self._recipe, self._made = recipe, run.folder / "nets"
         self._nets = self._made / recipe.net / end2end_method(recipe.ohem)
 
@@ -267,5 +264,5 @@ def peer_images(run: Run, peer: Peer) -> int:
 def peer_command(run: Run, peer: Peer) -> list[str]:
     """The command line that trains and tests a peer."""
     return command(Path(__file__).with_name(peer.program), "--imdb", run.split.train, "--test_imdb", run.split.test,
-                   "--weights", run.initial_weights, "--images", peer_images(run, peer), "--points", POINTS,
+                   "--weights", run.initial_weights, "--images", peer_images(run, peer), "--points", run.points,
                    *peer.options, "--seed", run.seed, "--output", run.folder)

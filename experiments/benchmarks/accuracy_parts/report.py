@@ -26,7 +26,8 @@ Result = dict[str, Any]
 Results = Mapping[str, Sequence[Result]]    # of one data set: for each net, a result for each seed
 
 FIGURES = {"ap50": "AP50", "ap75": "AP75", "ap": "AP"}
-LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.96, 0.97, 0.98)   # of AP50
+# of AP50
+LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.96, 0.97, 0.98)
 PICTURES, SCORE = 6, 0.5        # number of photographs shown, and the minimum score of the detections drawn
 
 
@@ -40,7 +41,9 @@ def write_report(path: Path, known: Mapping[str, DataSet], runs: Sequence[Run], 
     for name, mine in of_data_set.items():
         if mine:
             text += [f"## {name}", "", *_section(path, known[name], mine, is_choice)]
-    words = ["python experiments/benchmarks/accuracy.py", *(name for name, mine in of_data_set.items() if mine),
+    shown, nets = [name for name, mine in of_data_set.items() if mine], dict.fromkeys(run.net for run in runs)
+    is_complete = all(net in nets for name in shown for net in known[name].nets)
+    words = ["python experiments/benchmarks/accuracy.py", *shown, *([] if is_complete else ["--nets", *nets]),
              "--seeds", *(str(seed) for seed in sorted({run.seed for run in runs})), *["--choose"] * is_choice]
     text += ["Command:", "", "```sh", " ".join(words), "```", ""]
     write_text(path, "\n".join(text))

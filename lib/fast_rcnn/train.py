@@ -244,7 +244,8 @@ class SolverWrapper:
 
     def _run(self, max_iters: int, hooks: Sequence[Hook]) -> None:
         """The training loop."""
-        training = Training(self.solver, max_iters, self.losses, self.snapshot)
+        training = Training(self.solver, max_iters, self.losses, self.snapshot,
+                            lambda: self.output_dir / self.snapshot_name)
         with training.contexts:
             for hook in hooks:
                 hook.at_start(training)

@@ -130,12 +130,14 @@ class ValidationHook(Hook):
 
     def _validate(self, training: Training) -> None:
         """Raises KeyboardInterrupt, without a result, if we are asked to stop before the model is measured."""
-        start, model = time.perf_counter(), Path(training.save())
+        start, is_kept = time.perf_counter(), training.snapshot().exists()     # such as an earlier training's last
+        model = Path(training.save())
         parallel.wait()     # until the first process has written it
         try:
             self._record_result(training, model, self._figures(training, model))
         finally:
-            if parallel.is_first() and training.iteration % self._interval and training.iteration != training.max_iters:
+            is_kept |= training.iteration % self._interval == 0 or training.iteration == training.max_iters
+            if parallel.is_first() and not is_kept:
                 OwnFiles(model.parent).remove(model.name, record_of(model).name)
             self._log.leave_out(time.perf_counter() - start)
         self._stop_if_over(training)

@@ -120,7 +120,8 @@ def test_a_longer_training_continues_from_its_end_and_is_validated(train, tmp_pa
     status, text = train(4, "--resume", "--val_imdb", f"{demo_data}:test", "--val_every", "1")
     assert status == 0 and "resumes after iteration 2," in text, text
     lines = read_json_lines(tmp_path / "out" / "validation" / "faster_rcnn_end2end_solver.jsonl")
-    assert [line["iteration"] for line in lines] == [3, 4]
+    assert [line["iteration"] for line in lines] == [2, 3, 4]
+    assert (tmp_path / "out" / "tiny_faster_rcnn_iter_2.caffemodel").exists()       # of the shorter training
     assert not (tmp_path / "out" / "tiny_faster_rcnn_iter_3.caffemodel").exists()
     assert (tmp_path / "out" / "tiny_faster_rcnn_best.detector.json").exists()
     status, text = train(2, "--resume")

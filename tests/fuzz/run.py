@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,32 +56,32 @@ def run_kind(kind: str, seed: int, count: int, out: Path, first: int = 0) -> lis
 def _run_batch(kind: str, seed: int, first: int, count: int, folder: Path) -> int:
     """Run a worker; returns the number of the next input."""
     (folder / "progress").write_text("none")
-    command = [sys.executable, worker.__file__, kind, str(seed), str(first), str(count), str(folder)]
-    with open(folder / "stderr", "w") as stderr:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr,
-                                   env={**os.environ, "OMP_NUM_THREADS": "1"})
-        hangs = _wait(process, folder / "progress")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["readers", "caffe"])        # importing takes longer than reading a few inputs
+    process = context.Process(target=worker.run, args=(kind, seed, first, count, folder))
+    process.start()
+    hangs = _wait(process, folder / "progress")
     progress = (folder / "progress").read_text()
     if progress == "done":
         return first + count
     if progress == "none":
         raise RuntimeError(f"{kind}: cannot make the valid inputs\n{(folder / 'stderr').read_text()}")
-    number, error = int(progress), "hang" if hangs else f"exit status {process.returncode}"
+    number, error = int(progress), "hang" if hangs else f"exit status {process.exitcode}"
     _note_death(kind, seed, number, error, folder)
     return number + 1
 
 
-def _wait(process: subprocess.Popen, progress: Path) -> bool:
+def _wait(process: BaseProcess, progress: Path) -> bool:
     """Wait for a worker; returns whether it made no progress and was killed."""
     seen, since = "", time.monotonic()
-    while process.poll() is None:
-        time.sleep(0.1)
+    while process.is_alive():
+        process.join(0.1)
         now = progress.read_text()
         if now != seen:
             seen, since = now, time.monotonic()
         elif time.monotonic() - since > PATIENCE:
             process.kill()
-            process.wait()
+            process.join()
             return True
     return False
 

@@ -116,7 +116,12 @@ def _grown(before: tuple[int, int] | None) -> dict[str, str] | None:
     return None
 
 
-if __name__ == "__main__":
-    faulthandler.enable()
+def run(kind: str, seed: int, first: int, count: int, folder: Path) -> None:
+    """`main` in a process of its own, whose standard error becomes the file `stderr` in the folder."""
+    for name, number in (("/dev/null", 1), (folder / "stderr", 2)):
+        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
+    import torch
+    torch.set_num_threads(1)
+    faulthandler.enable(file=2)
     logging.disable(logging.CRITICAL)
-    main(sys.argv[1], *map(int, sys.argv[2:5]), Path(sys.argv[5]))
+    main(kind, seed, first, count, folder)

@@ -33,7 +33,7 @@ class Training:
     max_iters      the last iteration; a hook ends the training by setting it to the current one
     losses         of the last iterations, on the device
     save           writes a snapshot and returns its path
-    snapshot       path of the snapshot that `save` would write now
+    snapshot_path  returns the path of the snapshot that `save` would write now
     stop           the request to stop, if there was one
     is_unfinished  set by a hook that was asked to stop before it finished its work after this iteration: training stops
                    here, even after the last iteration, so that the hook can resume from its checkpoint
@@ -45,7 +45,7 @@ class Training:
     max_iters: int
     losses: RecentLosses
     save: Callable[[], str]
-    snapshot: Callable[[], Path]
+    snapshot_path: Callable[[], Path]
     stop: StopRequest = field(default_factory=StopRequest)
     is_unfinished: bool = False
     contexts: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)

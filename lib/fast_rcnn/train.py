@@ -144,6 +144,10 @@ class SolverWrapper:
         """<prefix>[_<infix>]_iter_<n>.caffemodel."""
         return snapshot_name(self.solver_param, cfg.TRAIN, self.solver.iter)
 
+    def snapshot_path(self) -> Path:
+        """Where `snapshot` would write now."""
+        return self.output_dir / self.snapshot_name
+
     def snapshot(self) -> str:
         """Save the net for inference; returns the path. The weights being trained are not changed.
 
@@ -151,7 +155,7 @@ class SolverWrapper:
         Raises UserError if the file exists and was not written by a training, LossError for weights that are not
         finite.
         """
-        path = self.output_dir / self.snapshot_name
+        path = self.snapshot_path()
         if not parallel.is_first():
             return str(path)
         check_weights(self.solver.net, f"after iteration {self.solver.iter}")
@@ -244,8 +248,7 @@ class SolverWrapper:
 
     def _run(self, max_iters: int, hooks: Sequence[Hook]) -> None:
         """The training loop."""
-        training = Training(self.solver, max_iters, self.losses, self.snapshot,
-                            lambda: self.output_dir / self.snapshot_name)
+        training = Training(self.solver, max_iters, self.losses, self.snapshot, self.snapshot_path)
         with training.contexts:
             for hook in hooks:
                 hook.at_start(training)

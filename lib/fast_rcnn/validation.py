@@ -130,13 +130,14 @@ class ValidationHook(Hook):
 
     def _validate(self, training: Training) -> None:
         """Raises KeyboardInterrupt, without a result, if we are asked to stop before the model is measured."""
-        start, is_kept = time.perf_counter(), training.snapshot().exists()     # such as an earlier training's last
+        start = time.perf_counter()
+        is_kept = (training.iteration % self._interval == 0 or training.iteration == training.max_iters
+                   or training.snapshot_path().exists())       # such as the last of an earlier training
         model = Path(training.save())
         parallel.wait()     # until the first process has written it
         try:
             self._record_result(training, model, self._figures(training, model))
         finally:
-            is_kept |= training.iteration % self._interval == 0 or training.iteration == training.max_iters
             if parallel.is_first() and not is_kept:
                 OwnFiles(model.parent).remove(model.name, record_of(model).name)
             self._log.leave_out(time.perf_counter() - start)

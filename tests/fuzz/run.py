@@ -27,6 +27,8 @@ import worker
 
 BATCH = 1000                # inputs per process
 PATIENCE = 60.0             # seconds without progress after which a process is killed: it hangs in C code
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["readers", "caffe"])       # importing takes longer than reading a few inputs
 _REPORT = "smallest input {size} bytes: {input}"
 
 
@@ -56,9 +58,7 @@ def run_kind(kind: str, seed: int, count: int, out: Path, first: int = 0) -> lis
 def _run_batch(kind: str, seed: int, first: int, count: int, folder: Path) -> int:
     """Run a worker; returns the number of the next input."""
     (folder / "progress").write_text("none")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["readers", "caffe"])        # importing takes longer than reading a few inputs
-    process = context.Process(target=worker.run, args=(kind, seed, first, count, folder))
+    process = _CONTEXT.Process(target=worker.run, args=(kind, seed, first, count, folder))
     process.start()
     hangs = _wait(process, folder / "progress")
     progress = (folder / "progress").read_text()

@@ -233,7 +233,7 @@ _PCB_RECIPES: dict[str, Recipe] = {
 }
 
 # ---- voc2012_animals: photographs with a shorter side of 320 pixels (VGG16's convolutions 1-2 frozen, as published)
-_ANIMALS_SIZE = (320, 600)
+_ANIMALS_SIZE, _ANIMALS_SMALL = (320, 600), (256, 480)
 _ANIMALS = {**image_size(*_ANIMALS_SIZE), **proposals(8, 300)}
 _ANIMALS_ANCHORS = (2, 3.5, 6, 10, 14, 20), (0.67, 1.5)
 _ANIMALS_RECIPES: dict[str, Recipe] = {
@@ -244,15 +244,12 @@ _ANIMALS_RECIPES: dict[str, Recipe] = {
                                lr=(0.002, 0.002, 0.002, 0.002)),
     "VGG16_end2end": EndToEndRecipe("VGG16", VGG16, (3800,), _ANIMALS, *_ANIMALS_ANCHORS, fc6=512, fc7=512,
                                     lr=(0.002,)),
+    f"VGG16_end2end{SHORT}": EndToEndRecipe("VGG16", VGG16, (800,), {
+        **image_size(*_ANIMALS_SMALL), **proposals(8, 300)}, (2, 3.5, 5, 8, 12, 16), (0.67, 1.5), fc6=512, fc7=512,
+        lr=(0.002,)),
 }
-_SMALL_SIZE = (256, 480)
-_SHORT_RECIPE = f"VGG16_end2end{SHORT}"
-_ANIMALS_RECIPES[_SHORT_RECIPE] = EndToEndRecipe(
-    "VGG16", VGG16, (800,), {**image_size(*_SMALL_SIZE), **proposals(8, 300)}, (2, 3.5, 5, 8, 12, 16), (0.67, 1.5),
-    fc6=512, fc7=512, lr=(0.002,))
 _IN_BFLOAT16 = ("--precision", "bfloat16")
 _TORCHVISION = Peer("torchvision_peer.py", "VGG16", ("--size", *map(str, _ANIMALS_SIZE)), is_goal=True)
-_TORCHVISION_SHORT = replace(_TORCHVISION, like=_SHORT_RECIPE, options=("--size", *map(str, _SMALL_SIZE)))
 
 # ---- BCCD: photographs of 640 x 480 pixels, cells of 24 to 300 pixels
 _BCCD_RECIPES = {
@@ -274,7 +271,8 @@ DATA_SETS = {
         peers={"torchvision_VGG16": _TORCHVISION,
                f"torchvision_VGG16{BFLOAT16}": replace(_TORCHVISION, like=f"VGG16{BFLOAT16}",
                                                        options=(*_TORCHVISION.options, *_IN_BFLOAT16)),
-               f"torchvision_VGG16{SHORT}": _TORCHVISION_SHORT,
+               f"torchvision_VGG16{SHORT}": replace(_TORCHVISION, like=f"VGG16_end2end{SHORT}",
+                                                    options=("--size", *map(str, _ANIMALS_SMALL))),
                f"SSD300{BFLOAT16}": Peer("ssd300.py", f"VGG16{BFLOAT16}", _IN_BFLOAT16, 12_000)}),
     "BCCD": DataSet(
         _BCCD_RECIPES,

@@ -22,8 +22,7 @@ LAYERS = [path for path in sorted((ROOT / "tests" / "engine" / "layers").glob("t
           if "from layer_checker" in (text := path.read_text(encoding="utf-8")) and " check(" in text]
 TESTS = {"layers": LAYERS,
          "recorded cases": ["tests/golden/test_engine.py", "-k", "gpu"],
-         "blobs and training": ["tests/engine/test_blob.py", "tests/golden/test_trajectories.py",
-                                "tests/models/test_no_waiting.py", "-k", "gpu or travels"]}
+         "blobs and training": ["tests/engine/test_blob.py", "tests/models/test_no_waiting.py", "-k", "gpu or travels"]}
 WHERE = "(str(blob.tensor.device), blob.tensor.sum().item())"
 MIXING = {"blob.tensor + torch.ones(2, 3)": "Expected all tensors to be on the same device",
           "blob.tensor @ torch.ones(3, 2)": "aten::mm: expected all tensors on one device"}

@@ -5,6 +5,7 @@ gradients of interest are gradients of parameters.
 """
 from __future__ import annotations
 
+import functools
 import sys
 import types
 from dataclasses import dataclass
@@ -204,6 +205,7 @@ def top_shape(part: Part) -> tuple[int, ...]:
     return net.build().blobs[top].shape
 
 
+@functools.cache
 def fits(text: str, shape: tuple[int, ...]) -> bool:
     """Whether a layer can work in place on a blob of this shape."""
     net = NetText()

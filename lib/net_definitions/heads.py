@@ -153,9 +153,10 @@ def roi_head(draft: Draft, features: Top, rois: Top, param: Callable[[str], Sett
         n[f"relu{number}{suffix}"] = top = L.ReLU(n[f"fc{number}{suffix}"], in_place=True, **blocked)
         if net.dropout:
             n[f"drop{number}{suffix}"] = top = L.Dropout(top, in_place=True, **net.dropout, **blocked)
-    for name, count, std in (("cls_score", classes, 0.01), ("bbox_pred", 4 * classes, 0.001)):
-        n[name + suffix] = L.InnerProduct(top, num_output=count, **param(name), **blocked,
-                                          **_fillers(param(name), gaussian(std)))
+    outputs = {"cls_score": classes, "bbox_pred": 4 * classes}
+    for (name, count), fillers in zip(outputs.items(), net.output_fillers, strict=True):
+        settings = param(name)
+        n[name + suffix] = L.InnerProduct(top, num_output=count, **settings, **blocked, **_fillers(settings, fillers))
     draft.remark("cls_score" + suffix, draft.task.classes_text)
     draft.remark("bbox_pred" + suffix, f"4 (dx, dy, dw, dh) x {classes} classes = {4 * classes}")
 

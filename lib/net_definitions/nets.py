@@ -15,6 +15,11 @@ def gaussian(std: float) -> Settings:
     return dict(weight_filler=dict(type="gaussian", std=std), bias_filler=dict(type="constant", value=0))
 
 
+def gaussian_for(inputs: int) -> Settings:
+    """`gaussian` with the standard deviation 1 / sqrt(3 * inputs), to two digits, that of PyTorch's linear layers."""
+    return gaussian(float(f"{(3 * inputs) ** -0.5:.2g}"))
+
+
 @dataclass(frozen=True)
 class Schedule:
     """A solver's schedule: the learning rate drops to a tenth every `stepsize` iterations."""
@@ -46,19 +51,30 @@ class Net:
     # Fillers, for training without pretrained weights: of the trunk's convolutions; of fc6 and fc7
     trunk_filler: Settings = field(default_factory=lambda: _MSRA)
     fc_fillers: tuple[Settings, Settings] = field(default_factory=lambda: (gaussian(0.005), gaussian(0.01)))
+    output_fillers: tuple[Settings, Settings] = field(      # of cls_score and bbox_pred
+        default_factory=lambda: (gaussian(0.01), gaussian(0.001)))
     scales: tuple[float, ...] = ANCHOR_SCALES                   # anchors of the shipped files
     rpn: Schedule = Schedule(0.001, 60000)
     fast_rcnn: Schedule = Schedule(0.001, 30000)
     end2end: Schedule = Schedule(0.001, 50000, iter_size=2)
+    has_published_head: bool = True     # whether there are pretrained weights of fc6 and fc7
     from_scratch: bool = False          # whether training starts from random weights unless others are given
     settings_file: str | None = None    # in experiments/cfgs, if the net has settings of its own
 
     def with_fc_sizes(self, fc6: int | None, fc7: int | None) -> Net:
-        """The net with other numbers of outputs of fc6 and fc7; None keeps one. Raises ValueError below 1."""
+        """The net with other numbers of outputs of fc6 and fc7; None keeps one. Raises ValueError below 1.
+
+        Published weights do not fit such a head, which then starts from larger weights and has no dropout.
+        """
         for name, size in (("fc6", fc6), ("fc7", fc7)):
             if size is not None and size < 1:
                 raise ValueError(f"{name} with {size} outputs: at least 1 is needed")
-        return replace(self, fc_sizes=(fc6 or self.fc_sizes[0], fc7 or self.fc_sizes[1]))
+        sizes = (fc6 or self.fc_sizes[0], fc7 or self.fc_sizes[1])
+        net = replace(self, fc_sizes=sizes)
+        if sizes == self.fc_sizes or not self.has_published_head:
+            return net
+        first, second, outputs = map(gaussian_for, (self.feature_channels * self.pool_size ** 2, *sizes))
+        return replace(net, dropout={}, fc_fillers=(first, second), output_fillers=(outputs, outputs))
 
 
 NETS = {net.name: net for net in (
@@ -75,10 +91,12 @@ NETS = {net.name: net for net in (
     # Starts from 5 MB of ImageNet weights and trains in minutes on two CPU cores. No weights are published for its
     # head, which learns fastest from inputs of about unit size (the trunk's have a root mean square of 7 to 11).
     Net("SqueezeNet", "SqueezeNet v1.1", squeezenet_trunk, frozen_groups=1, feature_channels=512, rpn_channels=256,
-        pool_size=7, fc_sizes=(256, 256), feature_scale=0.1, dropout={}, fc_fillers=(_MSRA, _MSRA)),
+        pool_size=7, fc_sizes=(256, 256), feature_scale=0.1, dropout={}, fc_fillers=(_MSRA, _MSRA),
+        has_published_head=False),
     # For small objects, trained from scratch on two CPU cores in 800, 400, 800 and 400 iterations.
     Net("Tiny", "Tiny", tiny_trunk, frozen_groups=0, feature_channels=128, rpn_channels=128, pool_size=7,
         fc_sizes=(256, 256), dropout={}, fc_fillers=(_MSRA, _MSRA), scales=(2, 4, 8),
         rpn=Schedule(0.02, 600, average_loss=20), fast_rcnn=Schedule(0.005, 300, average_loss=20),
-        end2end=Schedule(0.01, 900, average_loss=20), from_scratch=True, settings_file="tiny.yml"),
+        end2end=Schedule(0.01, 900, average_loss=20), has_published_head=False, from_scratch=True,
+        settings_file="tiny.yml"),
 )}

@@ -105,6 +105,27 @@ def test_class_and_anchor_counts_follow_everywhere(net):
                 assert layer.python_param.param_str == "'num_classes': 4"
 
 
+@pytest.mark.parametrize("file", ["faster_rcnn_alt_opt/stage1_fast_rcnn_train.pt", "faster_rcnn_end2end_ohem/train.pt"])
+def test_a_head_that_published_weights_do_not_fit_has_fillers_of_its_own(file):
+    """1 / sqrt(3 * inputs): 25,088 inputs of fc6, 8 of fc7, 300 of the last layers; no dropout."""
+    layers = layers_of(model_files("VGG16", 4, Sizes(fc6=8, fc7=300))[f"VGG16/{file}"])
+    stds = {name: layer.inner_product_param.weight_filler.std for name, layer in layers.items()
+            if layer.type == "InnerProduct"}
+    expected = {"fc6": 0.0036, "fc7": 0.2, "cls_score": 0.033, "bbox_pred": 0.033}
+    assert stds == pytest.approx({name + suffix: std for name, std in expected.items() for suffix in ("", "_readonly")})
+    assert not any(layer.type == "Dropout" for layer in layers.values())
+
+
+@pytest.mark.parametrize("net, sizes", [("VGG16", Sizes(fc6=4096)), ("VGG_CNN_M_1024", Sizes(fc6=4096, fc7=1024)),
+                                        ("SqueezeNet", Sizes(fc6=8)), ("Tiny", Sizes(fc7=9))])
+def test_other_heads_keep_fillers_and_dropout(net, sizes):
+    def kept(files):
+        return [(layer.name, layer.type, str(layer.inner_product_param.weight_filler))
+                for layer in layers_of(files[f"{net}/faster_rcnn_end2end/train.pt"]).values()
+                if layer.type in ("InnerProduct", "Dropout")]
+    assert kept(model_files(net, 4, sizes)) == kept(model_files(net, 4))
+
+
 def frozen_convolutions(path: Path) -> tuple[int, int]:
     """Numbers of frozen convolutions and of all convolutions of the trunk."""
     trunk = [layer for layer in read_net(path).layer

@@ -191,10 +191,9 @@ def untrained_fc(draft: Draft) -> None:
     """fc6 and fc7 on dummy input, so that a stage that does not train them still saves their weights."""
     draft.section("RoI head: not trained here, present so that its weights are saved with the others")
     n, net = draft.n, draft.net
-    inputs = net.feature_channels * net.pool_size ** 2
-    n.dummy_roi_pool_conv5 = L.DummyData(shape=dict(dim=[1, inputs]),
+    n.dummy_roi_pool_conv5 = L.DummyData(shape=dict(dim=[1, net.fc6_inputs]),
                                          data_filler=dict(type="gaussian", std=0.01))
-    draft.remark("dummy_roi_pool_conv5", f"{net.feature_channels} channels x {net.pool_size}^2 = {inputs}")
+    draft.remark("dummy_roi_pool_conv5", f"{net.feature_channels} channels x {net.pool_size}^2 = {net.fc6_inputs}")
     (fc6, fc7), (fillers6, fillers7) = net.fc_sizes, net.fc_fillers
     n.fc6 = L.InnerProduct(n.dummy_roi_pool_conv5, num_output=fc6, **FROZEN, **fillers6)
     n.relu6 = L.ReLU(n.fc6, in_place=True)

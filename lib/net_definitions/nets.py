@@ -61,10 +61,15 @@ class Net:
     from_scratch: bool = False          # whether training starts from random weights unless others are given
     settings_file: str | None = None    # in experiments/cfgs, if the net has settings of its own
 
+    @property
+    def fc6_inputs(self) -> int:
+        """Number of inputs of fc6: the channels of every cell of RoI pooling."""
+        return self.feature_channels * self.pool_size ** 2
+
     def with_fc_sizes(self, fc6: int | None, fc7: int | None) -> Net:
         """The net with other numbers of outputs of fc6 and fc7; None keeps one. Raises ValueError below 1.
 
-        Published weights do not fit such a head, which then starts from larger weights and has no dropout.
+        Published weights do not fit such a head, which then has no dropout and starts from larger weights after fc6.
         """
         for name, size in (("fc6", fc6), ("fc7", fc7)):
             if size is not None and size < 1:
@@ -73,7 +78,7 @@ class Net:
         net = replace(self, fc_sizes=sizes)
         if sizes == self.fc_sizes or not self.has_published_head:
             return net
-        first, second, outputs = map(gaussian_for, (self.feature_channels * self.pool_size ** 2, *sizes))
+        first, second, outputs = map(gaussian_for, (self.fc6_inputs, *sizes))
         return replace(net, dropout={}, fc_fillers=(first, second), output_fillers=(outputs, outputs))
 
 

@@ -20,6 +20,8 @@ from utils.other_caffe import Net, blob_shape
 NO_OHEM = "--no_ohem (of train_net.py: --set TRAIN.USE_OHEM False)"
 # Layer types with weights and perhaps a bias, and the message that says so
 _WITH_WEIGHTS = {**dict.fromkeys(CONVOLUTIONS, "convolution_param"), "InnerProduct": "inner_product_param"}
+_ROI_PARAMS = {"ROIPooling": ("roi_pooling_param",), "PSROIPooling": ("psroi_pooling_param",),
+               "ROIAlign": ("roi_align_param", "roi_pooling_param")}
 _TEST_NETS = "Detectors are tested with faster_rcnn_test.pt or test.pt, proposals made with rpn_test.pt"
 
 
@@ -217,9 +219,9 @@ def _stride_problems(net: NetFile) -> Iterator[str]:
         if stride is not None and feat_stride != stride:
             yield net.problem(layer, f"feat_stride is {feat_stride}, but a cell is {stride:g} pixels wide")
     for layer in net.layers:
-        stride = net.stride(layer.bottom[0]) if layer.type in ("ROIPooling", "PSROIPooling") and layer.bottom else None
-        param = layer.roi_pooling_param if layer.type == "ROIPooling" else layer.psroi_pooling_param
-        scale = param.spatial_scale
+        names = _ROI_PARAMS.get(layer.type, ())
+        stride = net.stride(layer.bottom[0]) if names and layer.bottom else None
+        scale = next((getattr(layer, name).spatial_scale for name in names if layer.HasField(name)), 1.0)
         if stride is not None and abs(scale * stride - 1) > 1e-3:
             yield net.problem(layer, f"spatial_scale is {scale:g}, expected 1/{stride:g} = {1 / stride:g}")
 

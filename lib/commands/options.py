@@ -17,6 +17,7 @@ from fast_rcnn.cfg_checks import check_cfg
 from fast_rcnn.config import MOST_ITERATIONS, Changes, Config, cfg, cfg_from_file, cfg_from_list, change_cfg
 from utils import parallel
 from utils.errors import UserError, is_user_error, message_of
+from utils.names import ROI_LAYERS
 from utils.text import is_utf8, printable_output
 from utils.user_modules import import_modules
 
@@ -184,7 +185,10 @@ def check_validation_options(args: argparse.Namespace) -> None:
 
 
 def add_net_options(parser: argparse.ArgumentParser, short: bool = False) -> None:
-    """Add --anchor_scales, --anchor_ratios, --fc6, --fc7: sizes of generated nets; `short` adds --scales, --ratios."""
+    """Add the options of generated nets: --anchor_scales, --anchor_ratios, --fc6, --fc7, --roi_layer.
+
+    `short` adds --scales and --ratios.
+    """
     add = parser.add_argument
     add("--anchor_scales", *["--scales"] * short, type=float, nargs="+", metavar="S",
         help="anchor scales, in units of 16 pixels (default: the net's own)")
@@ -193,12 +197,15 @@ def add_net_options(parser: argparse.ArgumentParser, short: bool = False) -> Non
     for layer in ("fc6", "fc7"):
         add(f"--{layer}", type=positive, metavar="N",
             help=f"outputs of {layer} (default: the net's own); fewer are enough for few classes, and faster")
+    add("--roi_layer", choices=ROI_LAYERS,
+        help="ROIPooling rounds RoIs to whole cells of the feature map; ROIAlign does not, and finds more exact boxes, "
+             "above all of small objects (default: the net's own, ROIAlign in SqueezeNet)")
 
 
 def net_sizes(args: argparse.Namespace) -> Sizes:
-    """The sizes given by the options of `add_net_options`."""
+    """The values of the options of `add_net_options`."""
     from net_definitions import Sizes  # imports caffe, which --help does not need
-    return Sizes(args.anchor_scales, args.anchor_ratios, args.fc6, args.fc7)
+    return Sizes(args.anchor_scales, args.anchor_ratios, args.fc6, args.fc7, args.roi_layer)
 
 
 def apply_cfg(args: argparse.Namespace, beneath: Changes | None = None) -> None:

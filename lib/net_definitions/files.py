@@ -59,12 +59,13 @@ def is_shipped(file: str) -> bool:
 
 
 class Sizes(NamedTuple):
-    """Sizes that override those of a net's definition; None keeps them."""
+    """Sizes, and the layer that pools RoIs, that override those of a net's definition; None keeps them."""
 
     anchor_scales: Sequence[float] | None = None        # times 16 pixels
     anchor_ratios: Sequence[float] | None = None        # height / width
     fc6: int | None = None                              # outputs
     fc7: int | None = None
+    roi_layer: str | None = None                        # one of ROI_LAYERS
 
 
 USUAL = Sizes()
@@ -82,6 +83,8 @@ def model_files(net_name: str, num_classes: int = SHIPPED_CLASSES, sizes: Sizes 
     if net_name not in NETS:
         raise ValueError(f"there is no net '{net_name}'; choose one of {', '.join(NETS)}")
     net = NETS[net_name].with_fc_sizes(sizes.fc6, sizes.fc7)
+    if sizes.roi_layer is not None:
+        net = replace(net, roi_layer=sizes.roi_layer)
     task = Task(num_classes, tuple(net.scales if sizes.anchor_scales is None else sizes.anchor_scales),
                 tuple(ANCHOR_RATIOS if sizes.anchor_ratios is None else sizes.anchor_ratios))
     files: dict[str, str] = {}

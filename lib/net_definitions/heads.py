@@ -8,8 +8,10 @@ from caffe.net_spec import Top
 from utils.names import BOX_BLOBS, HARD, READONLY, ROI_BLOBS, RPN_BLOBS, RPN_BOX_LAYER, RPN_SCORE_LAYER, RPN_TARGETS
 
 from .draft import Draft
-from .nets import gaussian
+from .nets import gaussian, gaussian_for
 from .trunks import Settings
+
+_SAMPLING_RATIO = 2     # ROIAlign: sampling_ratio ** 2 points of each bin, as in torchvision
 
 # `param` of a layer with weights and bias: learned (biases with twice the learning rate), frozen, none in test nets
 LEARNED: Settings = dict(param=[dict(lr_mult=1), dict(lr_mult=2)])
@@ -144,8 +146,11 @@ def roi_head(draft: Draft, features: Top, rois: Top, param: Callable[[str], Sett
     if suffix:
         pool_settings = dict(propagate_down=[False, False])
     layer, blob = net.pool_names
-    n[blob + suffix] = top = L.ROIPooling(features, rois, name=layer + suffix, pooled_w=net.pool_size,
-                                          pooled_h=net.pool_size, spatial_scale=1 / 16, **pool_settings)
+    if net.roi_layer == "ROIAlign":
+        pool_settings = dict(pool_settings, sampling_ratio=_SAMPLING_RATIO)
+    n[blob + suffix] = top = getattr(L, net.roi_layer)(
+        features, rois, name=layer + suffix, pooled_w=net.pool_size, pooled_h=net.pool_size, spatial_scale=1 / 16,
+        **pool_settings)
     for number, size, fillers in zip("67", net.fc_sizes, net.fc_fillers, strict=True):
         settings = param(f"fc{number}")
         n[f"fc{number}{suffix}"] = L.InnerProduct(top, num_output=size, **settings, **blocked,
@@ -154,7 +159,8 @@ def roi_head(draft: Draft, features: Top, rois: Top, param: Callable[[str], Sett
         if net.dropout:
             n[f"drop{number}{suffix}"] = top = L.Dropout(top, in_place=True, **net.dropout, **blocked)
     outputs = {"cls_score": classes, "bbox_pred": 4 * classes}
-    for (name, count), fillers in zip(outputs.items(), net.output_fillers, strict=True):
+    output_fillers = net.output_fillers or [gaussian_for(net.fc_sizes[1])] * 2
+    for (name, count), fillers in zip(outputs.items(), output_fillers, strict=True):
         settings = param(name)
         n[name + suffix] = L.InnerProduct(top, num_output=count, **settings, **blocked, **_fillers(settings, fillers))
     draft.remark("cls_score" + suffix, draft.task.classes_text)

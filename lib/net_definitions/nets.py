@@ -42,6 +42,7 @@ class Net:
     rpn_channels: int                   # of the RPN's 3x3 convolution
     pool_size: int                      # RoI pooling outputs pool_size x pool_size cells
     fc_sizes: tuple[int, int]           # outputs of fc6 and fc7
+    roi_layer: str = "ROIPooling"       # one of utils.names.ROI_LAYERS
     feature_scale: float = 1.0          # factor for the trunk's output before the RoI head
     pool_names: tuple[str, str] = ("roi_pool5", "pool5")        # layer and blob of RoI pooling
     # Layers and blob of the RPN's convolution: weights are found by layer name
@@ -51,7 +52,7 @@ class Net:
     # Fillers, for training without pretrained weights: of the trunk's convolutions; of fc6 and fc7
     trunk_filler: Settings = field(default_factory=lambda: _MSRA)
     fc_fillers: tuple[Settings, Settings] = field(default_factory=lambda: (gaussian(0.005), gaussian(0.01)))
-    output_fillers: tuple[Settings, Settings] = field(      # of cls_score and bbox_pred
+    output_fillers: tuple[Settings, Settings] | None = field(      # of cls_score and bbox_pred; None: `gaussian_for`
         default_factory=lambda: (gaussian(0.01), gaussian(0.001)))
     scales: tuple[float, ...] = ANCHOR_SCALES                   # anchors of the shipped files
     rpn: Schedule = Schedule(0.001, 60000)
@@ -78,8 +79,8 @@ class Net:
         net = replace(self, fc_sizes=sizes)
         if sizes == self.fc_sizes or not self.has_published_head:
             return net
-        first, second, outputs = map(gaussian_for, (self.fc6_inputs, *sizes))
-        return replace(net, dropout={}, fc_fillers=(first, second), output_fillers=(outputs, outputs))
+        fillers = gaussian_for(self.fc6_inputs), gaussian_for(sizes[0])
+        return replace(net, dropout={}, fc_fillers=fillers, output_fillers=None)
 
 
 NETS = {net.name: net for net in (
@@ -96,8 +97,8 @@ NETS = {net.name: net for net in (
     # Starts from 5 MB of ImageNet weights and trains in minutes on two CPU cores. No weights are published for its
     # head, which learns fastest from inputs of about unit size (the trunk's have a root mean square of 7 to 11).
     Net("SqueezeNet", "SqueezeNet v1.1", squeezenet_trunk, frozen_groups=1, feature_channels=512, rpn_channels=256,
-        pool_size=7, fc_sizes=(256, 256), feature_scale=0.1, dropout={}, fc_fillers=(_MSRA, _MSRA),
-        has_published_head=False),
+        pool_size=7, fc_sizes=(256, 256), roi_layer="ROIAlign", feature_scale=0.1, dropout={},
+        fc_fillers=(_MSRA, _MSRA), output_fillers=None, has_published_head=False),
     # For small objects, trained from scratch on two CPU cores in 800, 400, 800 and 400 iterations.
     Net("Tiny", "Tiny", tiny_trunk, frozen_groups=0, feature_channels=128, rpn_channels=128, pool_size=7,
         fc_sizes=(256, 256), dropout={}, fc_fillers=(_MSRA, _MSRA), scales=(2, 4, 8),

@@ -1,4 +1,4 @@
-"""Names of blobs and layers shared by nets, layers and checks."""
+"""Names of blobs and layers, and types of layers, shared by nets, layers, options and checks."""
 
 RPN_BLOBS = ("data", "im_info", "gt_boxes")     # tops of the data layer that trains an RPN
 ROI_BLOBS = ("rois", "labels")                  # tops after "data" of Fast R-CNN's data layer: RoIs and their classes
@@ -12,3 +12,4 @@ RPN_SCORE_LAYER = "rpn_cls_score"           # scores anchors as background and o
 RPN_BOX_LAYER = "rpn_bbox_pred"             # predicts the boxes of anchors
 HARD = "_hard"              # suffix of the blobs chosen by hard example mining
 READONLY = "_readonly"      # suffix of layers that share the weights of the trained layer without the suffix
+ROI_LAYERS = ("ROIPooling", "ROIAlign")     # types of the layer that pools RoIs in our nets

@@ -1,8 +1,8 @@
 """What our Caffe offers beyond BVLC's API, with fallbacks for a Caffe that lacks it.
 
 No other module in lib tests what a Caffe has. Every Caffe must have pycaffe 1.0, ROIPooling, SmoothL1Loss, Python
-layers with `param_str` and `phase`, Input layers, item assignment in NetSpec (to generate nets), and `scale_train` of
-dropout_param (for ZF).
+layers with `param_str` and `phase`, Input layers, item assignment in NetSpec (to generate nets), `scale_train` of
+dropout_param (for ZF) and ROIAlign (for SqueezeNet).
 """
 from __future__ import annotations
 

@@ -126,6 +126,30 @@ def test_other_heads_keep_fillers_and_dropout(net, sizes):
     assert kept(model_files(net, 4, sizes)) == kept(model_files(net, 4))
 
 
+def test_squeezenets_last_layers_start_from_the_scale_of_their_inputs():
+    """1 / sqrt(3 * 75) = 0.067."""
+    layers = layers_of(model_files("SqueezeNet", 4, Sizes(fc7=75))["SqueezeNet/faster_rcnn_end2end/train.pt"])
+    assert [layers[name].inner_product_param.weight_filler.std for name in ("cls_score", "bbox_pred")] == \
+        pytest.approx([0.067, 0.067])
+
+
+@pytest.mark.parametrize("net, roi_layer, expected", [
+    ("VGG16", None, "ROIPooling"), ("SqueezeNet", None, "ROIAlign"), ("ZF", "ROIAlign", "ROIAlign"),
+    ("SqueezeNet", "ROIPooling", "ROIPooling")])
+def test_the_layer_that_pools_rois(net, roi_layer, expected):
+    """Heads that are trained, the readonly heads and the detectors use the same one."""
+    files = model_files(net, 4, Sizes(roi_layer=roi_layer))
+    for file, text in ((file, text) for file, text in files.items() if "solver" not in file):
+        pools = [layer for layer in layers_of(text).values() if layer.type.startswith("ROI")]
+        assert {layer.type for layer in pools} <= {expected}, file
+        assert pools or "rpn" in file, file
+        for layer in pools:
+            param = layer.roi_align_param if expected == "ROIAlign" else layer.roi_pooling_param
+            size = NETS[net].pool_size
+            assert (param.pooled_h, param.pooled_w, param.spatial_scale) == (size, size, 1 / 16)
+            assert expected == "ROIPooling" or param.sampling_ratio == 2
+
+
 def frozen_convolutions(path: Path) -> tuple[int, int]:
     """Numbers of frozen convolutions and of all convolutions of the trunk."""
     trunk = [layer for layer in read_net(path).layer

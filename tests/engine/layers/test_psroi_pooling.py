@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from layer_checker import Runner, check, randn, refused
 
+from caffe.engine.bases import rois as rois_module
 from caffe.engine.layer import LayerError
 
 PARAM = "type: 'PSROIPooling' psroi_pooling_param {{ output_dim: {} group_size: {} spatial_scale: {} }}"
@@ -36,7 +37,8 @@ def pooled(x, rois, output_dim, group, scale):
 
 @pytest.mark.parametrize("output_dim, group, scale", [
     (2, 3, 0.25), (3, 2, 0.25), (5, 1, 0.125), pytest.param(1, 4, 0.5, marks=pytest.mark.slow)])
-def test_values_and_gradients(output_dim, group, scale):
+def test_values_and_gradients(output_dim, group, scale, monkeypatch):
+    monkeypatch.setattr(rois_module, "ROIS_AT_ONCE", 3)     # groups of 3, 3 and 2
     x = randn(2, output_dim * group * group, 6, 7)
     check(PARAM.format(output_dim, group, scale), [x, ROIS],
           lambda x, rois: pooled(x, rois, output_dim, group, scale), learns=[0])

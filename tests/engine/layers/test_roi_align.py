@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from layer_checker import Runner, check, randn, refused
 
+from caffe.engine.bases import rois as rois_module
 from caffe.engine.layer import LayerError
 
 PARAM = "type: 'ROIAlign' roi_align_param {{ pooled_h: {} pooled_w: {} spatial_scale: {} sampling_ratio: {} }}"
@@ -39,7 +40,8 @@ def aligned(x, rois, pooled_h, pooled_w, scale, ratio):
 
 @pytest.mark.parametrize("pooled_h, pooled_w, scale, ratio", [(2, 3, 0.25, 2), (2, 3, 0.25, -1), (3, 1, 0.125, 0),
                                                               (1, 2, 0.5, 3), (1, 1, 0.5, -1)])
-def test_values_and_gradients(pooled_h, pooled_w, scale, ratio):
+def test_values_and_gradients(pooled_h, pooled_w, scale, ratio, monkeypatch):
+    monkeypatch.setattr(rois_module, "ROIS_AT_ONCE", 3)     # groups of 3, 3 and 2
     check(PARAM.format(pooled_h, pooled_w, scale, ratio), [randn(2, 3, 6, 7), ROIS],
           lambda x, rois: aligned(x, rois, pooled_h, pooled_w, scale, ratio), learns=[0])
 

@@ -23,8 +23,7 @@ class PSROIPooling(RoiMeanLayer):
     Dai et al., "R-FCN", 2016. Source: src/caffe/layers/psroi_pooling_layer.cu of R-FCN.
     """
 
-    forward_rule = "kpqhw,ph,qw->kpq"
-    backward_rule = "kpq,ph,qw->kpqhw"
+    has_own_channels = True
 
     def setup(self, bottom, top):
         param = self.param.psroi_pooling_param
@@ -39,9 +38,6 @@ class PSROIPooling(RoiMeanLayer):
         if bottom[0].shape[1] != wanted:
             self.fail(f"output_dim times group_size^2 needs {wanted} channels, found shape {bottom[0].shape}")
         top[0].reshape(bottom[1].shape[0], self.param.psroi_pooling_param.output_dim, *self.bins)
-
-    def shaped(self, features):
-        return features.unflatten(1, (-1, *self.bins))
 
     def weights(self, first, last, bins, length):
         start = _rounded(first) * self.scale

@@ -26,8 +26,6 @@ class ROIAlign(RoiMeanLayer):
     """
 
     other_settings = ("roi_pooling_param",)
-    forward_rule = "chw,ph,qw->cpq"
-    backward_rule = "cpq,ph,qw->chw"
 
     def setup(self, bottom, top):
         given = [name for name in ("roi_align_param", "roi_pooling_param") if self.param.HasField(name)]

@@ -270,6 +270,10 @@ def test_goals_with_a_time_limit_count_only_tests_within_it(program):
     results = {"one": [{"points": points}], "two": [{"points": points[:1]}, {"points": points[1:]}]}
     within = part("report").best_within
     assert within(results, 25) == (0.75, "two") and within(results, 5)[0] == 0 and within(results, None)[0] == 0.9
+    goals = [part("recipes").Goal(0.7, minutes) for minutes in (25, 5)]
+    rows = part("report").comparisons(part("recipes").DataSet({}, is_shown=False, goals=goals), results)
+    assert "| goal | 0.700 | 25 | 0.750 (two) | **met** |" in rows
+    assert "| goal | 0.700 | 5 | not tested by then |  |" in rows
 
 
 def test_the_clock_sums_attempts(program, tmp_path):

@@ -37,11 +37,23 @@ def pooled(x, rois, output_dim, group, scale):
 
 @pytest.mark.parametrize("output_dim, group, scale", [
     (2, 3, 0.25), (3, 2, 0.25), (5, 1, 0.125), pytest.param(1, 4, 0.5, marks=pytest.mark.slow)])
-def test_values_and_gradients(output_dim, group, scale, monkeypatch):
-    monkeypatch.setattr(rois_module, "ROIS_AT_ONCE", 3)     # groups of 3, 3 and 2
+def test_values_and_gradients(output_dim, group, scale):
     x = randn(2, output_dim * group * group, 6, 7)
     check(PARAM.format(output_dim, group, scale), [x, ROIS],
           lambda x, rois: pooled(x, rois, output_dim, group, scale), learns=[0])
+
+
+def test_groups_of_rois_give_the_same(monkeypatch):
+    """Groups of 3, 3 and 2 RoIs; the gradients are summed in another order."""
+    def results():
+        runner = Runner(PARAM.format(5, 2, 0.25), [randn(2, 20, 6, 7), ROIS])
+        [top] = runner.forward()
+        return top, runner.backward([randn(*top.shape)], [True, False])[0]
+    top, gradient = results()
+    monkeypatch.setattr(rois_module, "ROIS_AT_ONCE", 3)
+    again, gradient_again = results()
+    assert np.array_equal(top, again) and top.any()
+    np.testing.assert_allclose(gradient, gradient_again, rtol=0, atol=1e-6)
 
 
 def test_the_gradient_of_rois_is_untouched_and_no_rois_are_accepted():

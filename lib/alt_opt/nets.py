@@ -165,7 +165,7 @@ def _folder_of_user(models: Path, net_name: str, method: str) -> Path:
 
 def _words(sizes: Sizes) -> str:
     """The given sizes as command line options."""
-    return " ".join(f"--{name} {as_words(value if isinstance(value, Sequence) else [value])}"
+    return " ".join(f"--{name} {as_words(value) if isinstance(value, list | tuple) else value}"
                     for name, value in sizes._asdict().items() if value is not None)
 
 

@@ -138,8 +138,8 @@ def comparisons(data_set: DataSet, results: Results) -> list[str]:
             for whose, figure in data_set.published]
     for goal in data_set.goals:
         value, net = best_within(results, goal.minutes)
-        ours = [f"{value:.3f} ({net})", _met(value >= goal.ap50)] if value else ["not tested by then", ""]
-        rows.append(["goal", f"{goal.ap50:.3f}", f"{goal.minutes:g}" if goal.minutes else "", *ours])
+        outcome = [f"{value:.3f} ({net})", _met(value >= goal.ap50)] if value else ["not tested by then", ""]
+        rows.append(["goal", f"{goal.ap50:.3f}", f"{goal.minutes:g}" if goal.minutes else "", *outcome])
     for peer, ours in rivals(data_set, results):
         theirs, mine = ([float(np.mean(values)) for values in zip(*(
             (result["mean"]["ap50"], result["seconds"] / 60) for result in results[net]), strict=True)]

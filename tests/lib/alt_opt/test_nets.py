@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from alt_opt.nets import TRAINED, find_nets
-from net_definitions import model_files
+from net_definitions import USUAL, Sizes, model_files
 from utils.errors import CheckError
 
 MODELS = Path(__file__).resolve().parents[3] / "models"
@@ -20,8 +20,8 @@ def write(files, folder):
 @pytest.fixture
 def find(tmp_path):
     """Finds the nets of Tiny; generated ones go to tmp_path/made."""
-    def find(ohem=False, num_classes=21, models=None, shipped=MODELS, max_iters=None):
-        return find_nets("Tiny", num_classes, ohem, models, shipped, tmp_path / "made", max_iters)
+    def find(ohem=False, num_classes=21, models=None, shipped=MODELS, max_iters=None, sizes=USUAL):
+        return find_nets("Tiny", num_classes, ohem, models, shipped, tmp_path / "made", max_iters, sizes)
     return find
 
 
@@ -56,6 +56,16 @@ def test_generated_nets_for_other_classes_name_the_number_of_classes(find, capsy
     text = capsys.readouterr().out
     assert text.startswith("The data set has 5 classes with the background, the shipped nets 21: writing nets for it")
     assert "fall after three quarters" in text and "mining" not in text
+
+
+def test_other_sizes_are_named_as_options(find, tmp_path, capsys):
+    sizes = Sizes(anchor_scales=(2, 3.5), anchor_ratios=(1,), fc6=8, fc7=9, roi_layer="ROIAlign")
+    words = "--anchor_scales 2 3.5 --anchor_ratios 1 --fc6 8 --fc7 9 --roi_layer ROIAlign"
+    with pytest.raises(CheckError, match=f"--models mine: these nets are used as they are; {words} apply to generated"):
+        find(models="mine", sizes=sizes)
+    nets = find(ohem=True, sizes=sizes)
+    assert capsys.readouterr().out == f"Writing nets with {words} to {tmp_path / 'made'}\n"
+    assert "ROIAlign" in nets.train_net("stage1_fast_rcnn").read_text()
 
 
 def test_a_folder_without_mining_among_the_shipped_nets_is_used(find, tmp_path, capsys):

@@ -138,8 +138,9 @@ def test_squeezenets_last_layers_start_from_the_scale_of_their_inputs():
     ("SqueezeNet", "ROIPooling", "ROIPooling")])
 def test_the_layer_that_pools_rois(net, roi_layer, expected):
     """Heads that are trained, the readonly heads and the detectors use the same one."""
-    files = model_files(net, 4, Sizes(roi_layer=roi_layer))
-    for file, text in ((file, text) for file, text in files.items() if "solver" not in file):
+    for file, text in model_files(net, 4, Sizes(roi_layer=roi_layer)).items():
+        if "solver" in file:
+            continue
         pools = [layer for layer in layers_of(text).values() if layer.type.startswith("ROI")]
         assert {layer.type for layer in pools} <= {expected}, file
         assert pools or "rpn" in file, file

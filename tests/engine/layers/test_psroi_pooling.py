@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from layer_checker import Runner, check, randn, refused
 
-from caffe.engine.bases import rois as rois_module
 from caffe.engine.layer import LayerError
 
 PARAM = "type: 'PSROIPooling' psroi_pooling_param {{ output_dim: {} group_size: {} spatial_scale: {} }}"
@@ -41,19 +40,6 @@ def test_values_and_gradients(output_dim, group, scale):
     x = randn(2, output_dim * group * group, 6, 7)
     check(PARAM.format(output_dim, group, scale), [x, ROIS],
           lambda x, rois: pooled(x, rois, output_dim, group, scale), learns=[0])
-
-
-def test_groups_of_rois_give_the_same(monkeypatch):
-    """Groups of 3, 3 and 2 RoIs; the gradients are summed in another order."""
-    def results():
-        runner = Runner(PARAM.format(5, 2, 0.25), [randn(2, 20, 6, 7), ROIS])
-        [top] = runner.forward()
-        return top, runner.backward([randn(*top.shape)], [True, False])[0]
-    top, gradient = results()
-    monkeypatch.setattr(rois_module, "ROIS_AT_ONCE", 3)
-    again, gradient_again = results()
-    assert np.array_equal(top, again) and top.any()
-    np.testing.assert_allclose(gradient, gradient_again, rtol=0, atol=1e-6)
 
 
 def test_the_gradient_of_rois_is_untouched_and_no_rois_are_accepted():

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from layer_checker import Runner, check, randn, refused
 
-from caffe.engine.bases import rois as rois_module
 from caffe.engine.layer import LayerError
 
 PARAM = "type: 'ROIAlign' roi_align_param {{ pooled_h: {} pooled_w: {} spatial_scale: {} sampling_ratio: {} }}"
@@ -48,19 +47,6 @@ def test_values_and_gradients(pooled_h, pooled_w, scale, ratio):
 def test_settings_in_roi_pooling_param():
     check("type: 'ROIAlign' roi_pooling_param { pooled_h: 2 pooled_w: 3 spatial_scale: 0.25 }",
           [randn(2, 3, 6, 7), ROIS], lambda x, rois: aligned(x, rois, 2, 3, 0.25, -1), learns=[0])
-
-
-def test_groups_of_rois_give_the_same(monkeypatch):
-    """Groups of 3, 3 and 2 RoIs; the gradients are summed in another order."""
-    def results():
-        runner = Runner(PARAM.format(2, 3, 0.25, 2), [randn(2, 5, 6, 7), ROIS])
-        [top] = runner.forward()
-        return top, runner.backward([randn(*top.shape)], [True, False])[0]
-    top, gradient = results()
-    monkeypatch.setattr(rois_module, "ROIS_AT_ONCE", 3)
-    again, gradient_again = results()
-    assert np.array_equal(top, again) and top.any()
-    np.testing.assert_allclose(gradient, gradient_again, rtol=0, atol=1e-6)
 
 
 def test_the_gradient_of_rois_is_untouched_and_no_rois_are_accepted():
